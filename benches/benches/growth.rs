@@ -1,0 +1,72 @@
+//! What a get and an insert cost by the number of entries; `--bin growth` compares with papaya.
+
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use larder::Cache;
+use larder_benches::keys::{SplitMix64, fill_uniform, scramble};
+
+const SIZES: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
+/// Gets of one iteration: their keys are drawn outside of the time.
+const GETS: usize = 1_024;
+
+fn filled(entries: u64) -> Cache<u64, u64> {
+    // Twice the greatest size for all: only the number of entries differs, and nothing is evicted.
+    let builder = Cache::builder().capacity(2 * SIZES[SIZES.len() - 1] as usize);
+    let cache = builder.build().expect("a capacity above 0");
+    for number in 0..entries {
+        let _ = cache.insert(scramble(number), number);
+    }
+    cache.run_pending();
+    cache
+}
+
+fn get_by_size(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("1,024 gets by entries");
+    group.throughput(Throughput::Elements(GETS as u64));
+    for entries in SIZES {
+        let cache = filled(entries);
+        let mut random = SplitMix64::new(entries);
+        group.bench_with_input(BenchmarkId::from_parameter(entries), &entries, |bencher, _| {
+            let draw = || {
+                let mut keys = [0; GETS];
+                fill_uniform(&mut keys, entries, &mut random);
+                keys
+            };
+            let get = |keys: [u64; GETS]| keys.iter().filter_map(|key| cache.get(key)).max();
+            bencher.iter_batched(draw, get, criterion::BatchSize::SmallInput);
+        });
+    }
+    group.finish();
+}
+
+fn fill_by_size(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("fill by entries");
+    group.sample_size(10);
+    for entries in &SIZES[..3] {
+        group.throughput(Throughput::Elements(*entries));
+        group.bench_with_input(
+            BenchmarkId::from_parameter(entries),
+            entries,
+            |bencher, &entries| {
+                // Returning the cache keeps its drop out of the time.
+                bencher.iter_with_large_drop(|| filled(entries));
+            },
+        );
+    }
+    group.finish();
+}
+
+fn briefly() -> Criterion {
+    Criterion::default()
+        .sample_size(30)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+}
+
+criterion_group! {
+    name = growth;
+    config = briefly();
+    targets = get_by_size, fill_by_size
+}
+criterion_main!(growth);

@@ -1,0 +1,181 @@
+//! What a get costs as the number of entries grows, in larder and in papaya.
+//!
+//! Both are filled with the same keys, stay alive side by side and are measured in turns. Keys are
+//! drawn uniformly from those present, anew for every batch, so no get finds its entry in the
+//! processor's cache for having been drawn before. What counts is the rise: how many times the
+//! price of the smallest size. A price is compared within a round, so the rise of one side over that
+//! of the other does not depend on what else the machine did between two sizes.
+
+#![forbid(unsafe_code)]
+
+use std::hash::RandomState;
+use std::hint::black_box;
+use std::time::Duration;
+
+use clap::Parser;
+use larder::Cache;
+use larder_benches::contender::{Contender, Larder, Name, Papaya, SameHasher, Value};
+use larder_benches::keys::{SplitMix64, fill_uniform, scramble};
+use larder_benches::measure::{BATCH, measure};
+use larder_benches::report::{Table, median, median_ratio};
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Compares how the price of a get grows with the number of entries.
+#[derive(Debug, Parser)]
+#[command(about)]
+struct Options {
+    /// The smallest number of entries; grows tenfold from here
+    #[arg(long, default_value_t = 1_000)]
+    min_entries: u64,
+    /// The greatest number of entries
+    #[arg(long, default_value_t = 10_000_000)]
+    max_entries: u64,
+    /// Threads that look up at once
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// How often each side is measured at each size
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// How long one measurement takes, after a fifth of it as warm-up
+    #[arg(long, default_value_t = 300)]
+    millis: u64,
+    /// One pin or guard for 1,024 gets instead of one for each
+    #[arg(long)]
+    pinned: bool,
+    /// Each side its own hasher: papaya's is slower, which makes its rise look smaller
+    #[arg(long)]
+    own_hashers: bool,
+}
+
+/// Nanoseconds a get, a round each.
+struct Prices {
+    entries: u64,
+    larder: Vec<f64>,
+    papaya: Vec<f64>,
+}
+
+fn main() {
+    let options = Options::parse();
+    let mut prices = Vec::new();
+    let mut entries = options.min_entries;
+    while entries <= options.max_entries {
+        eprintln!("{entries} entries");
+        prices.push(measure_size(&options, entries));
+        entries *= 10;
+    }
+    println!("{}", render(&options, &prices));
+}
+
+fn measure_size(options: &Options, entries: u64) -> Prices {
+    // One bound for all sizes, so that nothing but the number of entries differs, and far enough
+    // above the greatest size for partitions to fill unevenly.
+    let capacity = 2 * options.max_entries as usize;
+    let builder = Cache::<u64, u64>::builder();
+    if options.own_hashers {
+        let larder = Larder::new(Name::Larder, capacity, builder);
+        alternate(options, entries, &larder, &Papaya::new(RandomState::new()))
+    } else {
+        let larder = Larder::new(Name::Larder, capacity, builder.hasher(SameHasher::new()));
+        alternate(options, entries, &larder, &Papaya::new(SameHasher::new()))
+    }
+}
+
+fn alternate<L, P>(options: &Options, entries: u64, larder: &L, papaya: &P) -> Prices
+where
+    L: Contender<Value = u64>,
+    P: Contender<Value = u64>,
+{
+    fill(larder, entries);
+    fill(papaya, entries);
+    let mut prices = Prices { entries, larder: Vec::new(), papaya: Vec::new() };
+    for round in 0..options.rounds {
+        // Who goes first changes: the first finds the caches as the other left them.
+        if round % 2 == 0 {
+            prices.larder.push(price(options, entries, larder, round));
+            prices.papaya.push(price(options, entries, papaya, round));
+        } else {
+            prices.papaya.push(price(options, entries, papaya, round));
+            prices.larder.push(price(options, entries, larder, round));
+        }
+    }
+    prices
+}
+
+fn fill<C: Contender<Value = u64>>(contender: &C, entries: u64) {
+    for number in 0..entries {
+        contender.insert(scramble(number), number);
+    }
+    contender.settle();
+    assert_eq!(contender.entries(), Some(entries as usize), "nothing may be evicted here");
+}
+
+/// Nanoseconds a get, as one thread sees it.
+fn price<C: Contender<Value = u64>>(
+    options: &Options,
+    entries: u64,
+    contender: &C,
+    round: usize,
+) -> f64 {
+    let duration = Duration::from_millis(options.millis);
+    let rate = measure(options.threads, duration / 5, duration, |thread| {
+        let mut random = SplitMix64::new((round * options.threads + thread) as u64);
+        let mut keys = [0; BATCH];
+        move || {
+            fill_uniform(&mut keys, entries, &mut random);
+            if options.pinned { contender.get_all(&keys) } else { get_each(contender, &keys) }
+        }
+    });
+    assert_eq!(rate.hits, rate.operations, "every key is present");
+    options.threads as f64 * 1e9 / rate.operations_per_second
+}
+
+#[inline]
+fn get_each<C: Contender>(contender: &C, keys: &[u64]) -> u64 {
+    let mut hits = 0;
+    for key in keys {
+        if let Some(value) = contender.get(key) {
+            black_box(value.number());
+            hits += 1;
+        }
+    }
+    hits
+}
+
+fn render(options: &Options, prices: &[Prices]) -> String {
+    let mut table = Table::new([
+        "entries",
+        "larder ns",
+        "papaya ns",
+        "larder / papaya",
+        "larder's rise",
+        "papaya's rise",
+        "rise / rise",
+    ]);
+    for price in prices {
+        let first = &prices[0];
+        let (larder, papaya) = (median(&price.larder), median(&price.papaya));
+        let ratio = median_ratio(&price.larder, &price.papaya);
+        table.row(vec![
+            price.entries.to_string(),
+            format!("{larder:.1}"),
+            format!("{papaya:.1}"),
+            format!("{ratio:.2}"),
+            format!("{:.2}", larder / median(&first.larder)),
+            format!("{:.2}", papaya / median(&first.papaya)),
+            format!("{:.2}", ratio / median_ratio(&first.larder, &first.papaya)),
+        ]);
+    }
+    format!(
+        "{} thread(s), {}, hasher: {}, {} rounds of {} ms\n\
+         goal: rise / rise at most 1 in the last row\n\n{}",
+        options.threads,
+        if options.pinned { "one pin for 1,024 gets" } else { "one pin for each get" },
+        if options.own_hashers { "each its own" } else { "ahash for both" },
+        options.rounds,
+        options.millis,
+        table.render(),
+    )
+}

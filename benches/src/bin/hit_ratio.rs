@@ -1,0 +1,242 @@
+//! Hit ratios of larder's policies over recorded and synthetic traces.
+//!
+//! Replays each trace at each of its capacities on one thread, read-through: get, and insert what
+//! is missing. Sets the result beside the reference ratios of the folder of traces. Where the
+//! reference has the same policy, the difference says whether ours does what its name says.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use larder::{BuildError, Cache, Maintenance, Policy};
+use larder_benches::contender::SameHasher;
+use larder_benches::report::{Table, mean};
+use larder_benches::trace::{Reference, Trace, manifest, synthetic};
+
+/// Replays traces and prints hit ratios beside the references.
+#[derive(Debug, Parser)]
+#[command(about)]
+struct Options {
+    /// The folder with manifest.tsv, reference.tsv and the traces
+    #[arg(long, env = "LARDER_TRACES", default_value = "../shared/traces")]
+    traces: PathBuf,
+    /// Traces to replay [default: all]
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Policies to replay them with
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_values_t = [Ours::Default, Ours::Lru, Ours::Fifo, Ours::Lfu, Ours::Sieve, Ours::S3fifo]
+    )]
+    policies: Vec<Ours>,
+    /// Who does the maintenance; `inline` makes a replay exact and repeatable
+    #[arg(long, default_value = "inline")]
+    maintenance: Who,
+    /// Partitions of the cache; 0 leaves it to the library
+    #[arg(long, default_value_t = 1)]
+    partitions: usize,
+    /// Seeds the hasher: policies that remember keys by hash depend on it, and so do partitions
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Who {
+    Inline,
+    Background,
+}
+
+/// The policies of larder, called as the references are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Ours {
+    /// What the builder takes by itself.
+    Default,
+    Lru,
+    Fifo,
+    Lfu,
+    Sieve,
+    S3fifo,
+}
+
+impl std::fmt::Display for Ours {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = self.to_possible_value().expect("no variant is skipped");
+        f.pad(value.get_name())
+    }
+}
+
+/// The hit ratios of one trace at one capacity, in percent.
+struct Row {
+    trace: String,
+    is_synthetic: bool,
+    capacity_entries: usize,
+    /// One for each policy asked for.
+    ours: Vec<f64>,
+    /// One for each column of the reference; empty if it does not have the row.
+    references: Vec<f64>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                eprintln!("  because: {error}");
+                cause = error.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+    let reference = Reference::load(&options.traces)?;
+    let is_wanted =
+        |name: &str| options.only.is_empty() || options.only.iter().any(|wanted| wanted == name);
+    let mut rows = Vec::new();
+    for listed in manifest(&options.traces)?.iter().filter(|listed| is_wanted(&listed.name)) {
+        replay_all(options, &listed.load(&options.traces)?, &reference, &mut rows)?;
+    }
+    for trace in synthetic::all().iter().filter(|trace| is_wanted(&trace.name)) {
+        replay_all(options, trace, &reference, &mut rows)?;
+    }
+    println!("{}", render_rows(options, &reference, &rows));
+    println!("{}", render_means(options, &reference, &rows));
+    Ok(())
+}
+
+/// Replays `trace` at each of its capacities with each policy.
+fn replay_all(
+    options: &Options,
+    trace: &Trace,
+    reference: &Reference,
+    rows: &mut Vec<Row>,
+) -> Result<(), BuildError> {
+    eprintln!("{}: {} requests", trace.name, trace.keys.len());
+    for &capacity_entries in &trace.capacities_entries {
+        let replays = options.policies.iter().map(|&policy| {
+            let cache = build(options, policy, capacity_entries)?;
+            Ok(100.0 * replay(&cache, &trace.keys))
+        });
+        rows.push(Row {
+            trace: trace.name.clone(),
+            is_synthetic: trace.is_synthetic(),
+            capacity_entries,
+            ours: replays.collect::<Result<_, BuildError>>()?,
+            references: reference
+                .row(&trace.name, capacity_entries)
+                .map_or_else(Vec::new, <[f64]>::to_vec),
+        });
+    }
+    Ok(())
+}
+
+fn build(
+    options: &Options,
+    policy: Ours,
+    capacity_entries: usize,
+) -> Result<Cache<u32, u32, SameHasher>, BuildError> {
+    let maintenance = match options.maintenance {
+        Who::Inline => Maintenance::Inline,
+        Who::Background => Maintenance::Background,
+    };
+    let hasher = SameHasher::with_seeds(options.seed, 0, 0, 0);
+    let builder = Cache::builder().hasher(hasher);
+    let mut builder = builder.capacity(capacity_entries).maintenance(maintenance);
+    if options.partitions > 0 {
+        builder = builder.partitions(options.partitions);
+    }
+    let builder = match policy {
+        Ours::Default => builder,
+        Ours::Lru => builder.policy(Policy::lru()),
+        Ours::Fifo => builder.policy(Policy::fifo()),
+        Ours::Lfu => builder.policy(Policy::lfu()),
+        Ours::Sieve => builder.policy(Policy::sieve()),
+        Ours::S3fifo => builder.policy(Policy::s3_fifo()),
+    };
+    builder.build()
+}
+
+/// Hits by requests, 0 to 1.
+fn replay(cache: &Cache<u32, u32, SameHasher>, keys: &[u32]) -> f64 {
+    let mut hits = 0_u64;
+    for &key in keys {
+        if cache.get(&key).is_some() {
+            hits += 1;
+        } else {
+            let _ = cache.insert(key, key);
+        }
+    }
+    hits as f64 / keys.len() as f64
+}
+
+fn render_rows(options: &Options, reference: &Reference, rows: &[Row]) -> String {
+    let columns: Vec<Option<usize>> =
+        options.policies.iter().map(|policy| reference.column(&policy.to_string())).collect();
+    let mut headings = vec!["trace".to_owned(), "capacity".to_owned()];
+    for (policy, column) in options.policies.iter().zip(&columns) {
+        headings.push(policy.to_string());
+        if column.is_some() {
+            headings.push("reference".to_owned());
+            headings.push("|diff|".to_owned());
+        }
+    }
+    let mut table = Table::new(headings);
+    let mut greatest = vec![0.0_f64; columns.len()];
+    for row in rows {
+        let mut cells = vec![row.trace.clone(), row.capacity_entries.to_string()];
+        for ((ours, column), greatest) in row.ours.iter().zip(&columns).zip(&mut greatest) {
+            cells.push(format!("{ours:.2}"));
+            let Some(column) = *column else { continue };
+            let Some(theirs) = row.references.get(column) else {
+                cells.extend(["-".to_owned(), "-".to_owned()]);
+                continue;
+            };
+            let difference = (ours - theirs).abs();
+            *greatest = greatest.max(difference);
+            cells.extend([format!("{theirs:.2}"), format!("{difference:.2}")]);
+        }
+        table.row(cells);
+    }
+    let mut text = table.render();
+    for ((policy, column), greatest) in options.policies.iter().zip(&columns).zip(&greatest) {
+        if column.is_some() {
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(text, "greatest difference of {policy}: {greatest:.2}");
+        }
+    }
+    text
+}
+
+/// The means over the rows that the reference has, ours and theirs.
+fn render_means(options: &Options, reference: &Reference, rows: &[Row]) -> String {
+    let mut table = Table::new(["mean of", "real", "synthetic"]);
+    let mut line = |name: String, ratio: &dyn Fn(&Row) -> f64| {
+        let mut cells = vec![name];
+        for is_synthetic in [false, true] {
+            let group = rows
+                .iter()
+                .filter(|row| row.is_synthetic == is_synthetic && !row.references.is_empty());
+            let ratios: Vec<f64> = group.map(ratio).collect();
+            let cell =
+                if ratios.is_empty() { "-".to_owned() } else { format!("{:.2}", mean(&ratios)) };
+            cells.push(cell);
+        }
+        table.row(cells);
+    };
+    for (index, policy) in options.policies.iter().enumerate() {
+        line(format!("larder {policy}"), &|row| row.ours[index]);
+    }
+    for (index, name) in reference.columns.iter().enumerate() {
+        line(name.clone(), &|row| row.references[index]);
+    }
+    let count = |is_synthetic| rows.iter().filter(|row| row.is_synthetic == is_synthetic).count();
+    format!("{} real rows, {} synthetic\n{}", count(false), count(true), table.render())
+}

@@ -1,0 +1,117 @@
+//! Bytes that each contender keeps for an entry, beyond its key and its value.
+//!
+//! Fills a cache of n entries with n distinct keys, lets it finish deferred work, and divides the
+//! requested bytes that are live by the entries that are present: a cache which splits its capacity
+//! holds fewer than n. Counts requests to the allocator, so nothing here depends on the machine.
+
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use larder_benches::contender::{Contender, Hashing, Job, Kind, Name, Value, with_contender};
+use larder_benches::keys::scramble;
+use larder_benches::report::Table;
+
+use self::counting::{Counting, live_bytes};
+
+mod counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Measures the bytes of each entry beyond key and value, u64 to u64.
+#[derive(Debug, Parser)]
+#[command(about)]
+struct Options {
+    /// Capacity, and number of distinct keys that are inserted
+    #[arg(long, default_value_t = 1_000_000)]
+    entries: usize,
+    /// Who takes part [default: larder with each policy, the peers and the maps]
+    #[arg(long, value_delimiter = ',')]
+    contenders: Vec<Name>,
+}
+
+const ALL: [Name; 13] = [
+    Name::Larder,
+    Name::LarderS3Fifo,
+    Name::LarderSieve,
+    Name::LarderLru,
+    Name::LarderLfu,
+    Name::LarderFifo,
+    Name::Moka,
+    Name::QuickCache,
+    Name::Foyer,
+    Name::Tinyufo,
+    Name::LruMutex,
+    Name::Papaya,
+    Name::Dashmap,
+];
+
+fn main() {
+    let mut options = Options::parse();
+    if options.contenders.is_empty() {
+        options.contenders = ALL.to_vec();
+    }
+    let mut table = Table::new([
+        "contender",
+        "entries",
+        "bytes beyond key and value",
+        "of them when built",
+        "KiB left after drop",
+    ]);
+    for &name in &options.contenders {
+        let before = live_bytes();
+        let job = Filling { entries: options.entries, before };
+        let filled = with_contender::<u64, _>(name, Hashing::Own, options.entries, job);
+        // Threads that free in the background get the time to, or the next contender would seem
+        // smaller than it is.
+        thread::sleep(Duration::from_millis(200));
+        let left = live_bytes() as f64 - before as f64;
+        let entries = filled.entries as f64;
+        // The key and the value are what the user asked to be kept: 8 bytes each.
+        let beyond = filled.bytes as f64 / entries - 16.0;
+        let built = match name.kind() {
+            // A map is built without a capacity.
+            Kind::Map => "-".to_owned(),
+            Kind::Larder | Kind::Peer => format!("{:.1}", filled.bytes_when_built as f64 / entries),
+        };
+        table.row(vec![
+            name.to_string(),
+            filled.entries.to_string(),
+            format!("{beyond:.1}"),
+            built,
+            format!("{:.1}", left / 1024.0),
+        ]);
+    }
+    println!("capacity and keys: {}; goal for larder: at most 80 bytes\n", options.entries);
+    print!("{}", table.render());
+}
+
+struct Filling {
+    entries: usize,
+    before: usize,
+}
+
+struct Filled {
+    entries: usize,
+    bytes: usize,
+    bytes_when_built: usize,
+}
+
+impl<V: Value> Job<V> for Filling {
+    type Output = Filled;
+
+    fn run<C: Contender<Value = V>>(self, contender: C) -> Filled {
+        let bytes_when_built = live_bytes() - self.before;
+        for number in 0..self.entries as u64 {
+            contender.insert(scramble(number), V::new(number));
+        }
+        contender.settle();
+        let bytes = live_bytes() - self.before;
+        let entries = contender.entries().unwrap_or_else(|| {
+            let is_present = |&number: &u64| contender.get(&scramble(number)).is_some();
+            (0..self.entries as u64).filter(is_present).count()
+        });
+        Filled { entries, bytes, bytes_when_built }
+    }
+}

@@ -1,0 +1,90 @@
+//! Bare concurrent maps: what a lookup costs where nothing has to be recorded or evicted.
+
+use std::hint::black_box;
+
+use super::{Contender, Seed, Value};
+
+/// papaya: lock-free, values behind a guard.
+pub struct Papaya<V: Value, S: Seed>(papaya::HashMap<u64, V, S>);
+
+impl<V: Value, S: Seed> Papaya<V, S> {
+    /// Builds it; it grows as it is filled.
+    pub fn new(hasher: S) -> Self {
+        Self(papaya::HashMap::with_hasher(hasher))
+    }
+}
+
+impl<V: Value, S: Seed> Contender for Papaya<V, S> {
+    type Value = V;
+
+    #[inline]
+    fn get(&self, key: &u64) -> Option<V> {
+        self.0.pin().get(key).cloned()
+    }
+
+    #[inline]
+    fn read(&self, key: &u64) -> Option<u64> {
+        self.0.pin().get(key).map(V::number)
+    }
+
+    #[inline]
+    fn get_all(&self, keys: &[u64]) -> u64 {
+        let map = self.0.pin();
+        let mut hits = 0;
+        for key in keys {
+            if let Some(value) = map.get(key) {
+                black_box(value.number());
+                hits += 1;
+            }
+        }
+        hits
+    }
+
+    #[inline]
+    fn insert(&self, key: u64, value: V) {
+        self.0.pin().insert(key, value);
+    }
+
+    fn settle(&self) {
+        // papaya grows a step at a time, in writers only; a lookup in a table that never finishes
+        // growing would be dearer than it is. An iterator finishes it.
+        black_box(self.0.pin().iter().next());
+    }
+
+    fn entries(&self) -> Option<usize> {
+        Some(self.0.len())
+    }
+}
+
+/// dashmap: shards behind read-write locks.
+pub struct Dash<V: Value, S: Seed>(dashmap::DashMap<u64, V, S>);
+
+impl<V: Value, S: Seed> Dash<V, S> {
+    /// Builds it; it grows as it is filled.
+    pub fn new(hasher: S) -> Self {
+        Self(dashmap::DashMap::with_hasher(hasher))
+    }
+}
+
+impl<V: Value, S: Seed> Contender for Dash<V, S> {
+    type Value = V;
+
+    #[inline]
+    fn get(&self, key: &u64) -> Option<V> {
+        self.0.get(key).map(|value| value.clone())
+    }
+
+    #[inline]
+    fn read(&self, key: &u64) -> Option<u64> {
+        self.0.get(key).map(|value| value.number())
+    }
+
+    #[inline]
+    fn insert(&self, key: u64, value: V) {
+        self.0.insert(key, value);
+    }
+
+    fn entries(&self) -> Option<usize> {
+        Some(self.0.len())
+    }
+}

@@ -1,0 +1,99 @@
+//! larder as a contender, with each policy.
+
+use std::hint::black_box;
+
+use larder::{Builder, Cache, Maintenance, Policy};
+
+use super::{Contender, Name, Seed, Value};
+
+/// larder, looked up with `get`, `read` and `pin`.
+pub struct Larder<V: Value, S: Seed> {
+    cache: Cache<u64, V, S>,
+}
+
+impl<V: Value, S: Seed> Larder<V, S> {
+    /// Builds the variant called `name` for `capacity_entries`; `builder` brings the hasher.
+    ///
+    /// # Panics
+    /// If `capacity_entries` is 0.
+    pub fn new(name: Name, capacity_entries: usize, builder: Builder<u64, V, S>) -> Self {
+        let builder = builder.capacity(capacity_entries);
+        let builder = match name {
+            Name::LarderS3Fifo => builder.policy(Policy::s3_fifo()),
+            Name::LarderSieve => builder.policy(Policy::sieve()),
+            Name::LarderLru => builder.policy(Policy::lru()),
+            Name::LarderLfu => builder.policy(Policy::lfu()),
+            Name::LarderFifo | Name::LarderFifoPeek => builder.policy(Policy::fifo()),
+            Name::LarderInline => builder.maintenance(Maintenance::Inline),
+            _ => builder,
+        };
+        Self { cache: builder.build().expect("a capacity of at least 1 and nothing else was set") }
+    }
+}
+
+impl<V: Value, S: Seed> Contender for Larder<V, S> {
+    type Value = V;
+
+    #[inline]
+    fn get(&self, key: &u64) -> Option<V> {
+        self.cache.get(key)
+    }
+
+    #[inline]
+    fn read(&self, key: &u64) -> Option<u64> {
+        self.cache.read(key, V::number)
+    }
+
+    #[inline]
+    fn get_all(&self, keys: &[u64]) -> u64 {
+        let pinned = self.cache.pin();
+        let mut hits = 0;
+        for key in keys {
+            if let Some(value) = pinned.get(key) {
+                black_box(value.number());
+                hits += 1;
+            }
+        }
+        hits
+    }
+
+    #[inline]
+    fn insert(&self, key: u64, value: V) {
+        let _ = black_box(self.cache.insert(key, value));
+    }
+
+    fn settle(&self) {
+        self.cache.run_pending();
+        // An error says that a pin is alive elsewhere: then there is nothing to wait for.
+        let _ = self.cache.flush();
+    }
+
+    fn entries(&self) -> Option<usize> {
+        Some(self.cache.len())
+    }
+}
+
+/// larder, looked up with `peek`: what is left of a hit without policy and hit counters.
+pub struct LarderPeek<V: Value, S: Seed>(pub Larder<V, S>);
+
+impl<V: Value, S: Seed> Contender for LarderPeek<V, S> {
+    type Value = V;
+
+    #[inline]
+    fn get(&self, key: &u64) -> Option<V> {
+        self.0.cache.peek(key)
+    }
+
+    #[inline]
+    fn insert(&self, key: u64, value: V) {
+        self.0.insert(key, value);
+    }
+
+    fn settle(&self) {
+        self.0.settle();
+    }
+
+    fn entries(&self) -> Option<usize> {
+        self.0.entries()
+    }
+}

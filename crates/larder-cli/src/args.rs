@@ -1,0 +1,361 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::thread;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+
+use crate::capacity::CapacityArg;
+use crate::generate::{KeyFormat, Pattern};
+use crate::replay::{LATENCY_SAMPLE_EVERY, ReplayOptions, Weights};
+use crate::trace::{Column, CsvOptions, Format, Header, ReadOptions};
+
+const POLICIES: [&str; 5] = ["lru", "lfu", "fifo", "sieve", "s3_fifo"];
+const CAPACITIES: [&str; 4] = ["1%", "5%", "10%", "25%"];
+const MAX_THREADS: u16 = 1024;
+
+const EXAMPLES: &str = "\
+Examples:
+  larder                                       replay the bundled trace: the file pages of a build
+  larder --policies lru,sieve --capacities 5%  the same, shorter
+  larder replay trace.lis --capacities 1000,10% --plot curve.svg
+  larder replay log.csv.zst --key-column url --size-column bytes --weights size --capacities 64M
+  larder generate zipf --keys 100000 --exponent 0.9 --output zipf.u32.zst
+
+Exit code: 0 done, 1 a file could not be read or written, 2 wrong arguments or a malformed trace.";
+
+/// Replays traces through a larder cache: hit ratio, throughput and latency by policy and capacity.
+///
+/// Without a command, it replays a bundled trace: the file pages that a cargo session asked the
+/// kernel for.
+#[derive(Debug, Parser)]
+#[command(name = "larder", version, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) replay: ReplayArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Replay traces from several threads through one shared cache
+    ///
+    /// Each request is a get, and an insert on a miss. Every policy meets every capacity with a
+    /// fresh cache. A TTL column is read and checked; the replay does not expire entries yet.
+    Replay {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        replay: ReplayArgs,
+    },
+    /// Write a synthetic trace, the same for the same seed everywhere
+    Generate(GenerateArgs),
+    /// Say what is in traces, without a replay
+    Info {
+        #[command(flatten)]
+        files: Files,
+        /// Print one JSON document
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Traces and how to read them.
+#[derive(Debug, Args)]
+pub(crate) struct Files {
+    /// Traces, plain or packed with gzip or zstd; `-` is standard input; none is the bundled trace
+    #[arg(value_name = "FILE")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// The format of all of them [default: by the name, with or without .gz or .zst]
+    #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
+    format: FormatArg,
+    /// CSV: the column of the key, by the name in the first line or by number from 1
+    #[arg(long, value_name = "COLUMN", default_value = "1")]
+    key_column: Column,
+    /// CSV: the column of the size in bytes
+    #[arg(long, value_name = "COLUMN")]
+    size_column: Option<Column>,
+    /// CSV: the column of the time to live in seconds; read and checked, not replayed
+    #[arg(long, value_name = "COLUMN")]
+    ttl_column: Option<Column>,
+    /// CSV: what separates columns, one ASCII character [default: a tab for .tsv, else a comma]
+    #[arg(long, value_name = "CHAR", value_parser = parse_delimiter)]
+    delimiter: Option<u8>,
+    /// CSV: the first line names the columns, also where all are given by number
+    #[arg(long)]
+    header: bool,
+    /// Refuse traces with more requests; reading one takes less than 120 bytes a request
+    #[arg(
+        long, value_name = "N", default_value_t = 100_000_000,
+        value_parser = value_parser!(u32).range(1..)
+    )]
+    max_requests: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum FormatArg {
+    Auto,
+    Is(Format),
+}
+
+impl ValueEnum for FormatArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            FormatArg::Auto,
+            FormatArg::Is(Format::Text),
+            FormatArg::Is(Format::Csv),
+            FormatArg::Is(Format::Arc),
+            FormatArg::Is(Format::Lirs),
+            FormatArg::Is(Format::U32),
+            FormatArg::Is(Format::U64),
+            FormatArg::Is(Format::OracleGeneral),
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        match self {
+            FormatArg::Auto => {
+                Some(clap::builder::PossibleValue::new("auto").help("By the name of the file"))
+            }
+            FormatArg::Is(format) => format.to_possible_value(),
+        }
+    }
+}
+
+impl Files {
+    pub(crate) fn read_options(&self) -> ReadOptions {
+        ReadOptions {
+            format: match self.format {
+                FormatArg::Auto => None,
+                FormatArg::Is(format) => Some(format),
+            },
+            csv: CsvOptions {
+                key: self.key_column.clone(),
+                size: self.size_column.clone(),
+                ttl: self.ttl_column.clone(),
+                delimiter: self.delimiter,
+                header: if self.header { Header::Names } else { Header::Request },
+            },
+            max_requests: self.max_requests,
+        }
+    }
+}
+
+/// Why an argument is no delimiter.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("use one ASCII character, or \\t for a tab")]
+struct DelimiterError;
+
+fn parse_delimiter(given: &str) -> Result<u8, DelimiterError> {
+    match given.as_bytes() {
+        [byte] if byte.is_ascii() => Ok(*byte),
+        b"\\t" => Ok(b'\t'),
+        _ => Err(DelimiterError),
+    }
+}
+
+/// How to replay and what to show.
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// Policies, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values = POLICIES)]
+    pub(crate) policies: Vec<String>,
+    /// Capacities, separated by commas: entries, or bytes with --weights size (K, M, G are powers
+    /// of 1024), or a share of the distinct keys or of their bytes, such as 5%
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values = CAPACITIES)]
+    pub(crate) capacities: Vec<CapacityArg>,
+    /// Threads that share the cache [default: the cores, from 2 to 8]; 1 keeps the exact order
+    #[arg(
+        long, value_name = "N",
+        value_parser = value_parser!(u16).range(1..=i64::from(MAX_THREADS))
+    )]
+    threads: Option<u16>,
+    /// Who does the work of eviction
+    #[arg(long, value_enum, default_value_t = Maintenance::Background)]
+    maintenance: Maintenance,
+    /// Parts that policy and capacity are split into, a power of two [default: the cache decides]
+    #[arg(long, value_name = "N")]
+    partitions: Option<usize>,
+    /// What an entry weighs: one, or its size in bytes (a size of 0 counts as 1)
+    #[arg(long, value_enum, default_value_t = WeightsArg::One)]
+    weights: WeightsArg,
+    /// Run the trace N times through the same cache; the figures are of all passes
+    #[arg(
+        long, value_name = "N", default_value_t = 1,
+        value_parser = value_parser!(u32).range(1..)
+    )]
+    repeat: u32,
+    #[arg(long, help = json_help())]
+    pub(crate) json: bool,
+    /// Draw the miss-ratio curve
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Show no progress bar
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+fn json_help() -> String {
+    format!(
+        "Print one JSON document instead of tables. Latencies, here and there, are of one request \
+         in {LATENCY_SAMPLE_EVERY}, as reading the clock costs as much as a hit"
+    )
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Maintenance {
+    /// A thread of the library, and writers that find work to do
+    Background,
+    /// The calling threads alone
+    Inline,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum WeightsArg {
+    One,
+    Size,
+}
+
+impl ReplayArgs {
+    pub(crate) fn options(&self) -> ReplayOptions {
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        ReplayOptions {
+            threads: self.threads.map_or_else(|| cores.clamp(2, 8), usize::from),
+            maintenance: match self.maintenance {
+                Maintenance::Background => larder::Maintenance::Background,
+                Maintenance::Inline => larder::Maintenance::Inline,
+            },
+            partitions: self.partitions,
+            weights: match self.weights {
+                WeightsArg::One => Weights::Entries,
+                WeightsArg::Size => Weights::Bytes,
+            },
+            passes: self.repeat,
+        }
+    }
+}
+
+/// What to write where.
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    #[arg(value_enum)]
+    pattern: PatternArg,
+    /// How many requests
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(crate) requests: u64,
+    /// How many keys; for scan, the popular ones
+    #[arg(
+        long, value_name = "N", default_value_t = 100_000,
+        value_parser = value_parser!(u32).range(1..)
+    )]
+    keys: u32,
+    /// The same seed gives the same trace
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Zipf, scan, shift: how uneven the popularity is, from 0 (not at all) to 20
+    #[arg(long, value_name = "S", default_value_t = 0.9)]
+    exponent: f64,
+    /// Scan, shift: the requests between two scans or two moves of the popularity
+    #[arg(
+        long, value_name = "N", default_value_t = 50_000,
+        value_parser = value_parser!(u64).range(1..)
+    )]
+    every: u64,
+    /// Scan: the keys of one scan, each asked for once and never again
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    length: u64,
+    /// Shift: the keys by which the popularity moves on
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    step: u32,
+    /// Where to write; packed if the name ends in .gz or .zst; `-` is standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// How to write keys [default: u32 for names with .u32, else text]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<KeyFormat>,
+    /// Overwrite the file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PatternArg {
+    /// A few keys get most requests: key k in proportion to 1 / (k + 1)^exponent
+    Zipf,
+    /// All keys get the same
+    Uniform,
+    /// Zipf, with scans of keys that are asked for once and never again
+    Scan,
+    /// All keys in turn, again and again
+    Loop,
+    /// Zipf, but the popularity moves on to other keys
+    Shift,
+}
+
+impl GenerateArgs {
+    pub(crate) fn pattern(&self) -> Pattern {
+        let GenerateArgs { keys, exponent, every: every_requests, .. } = *self;
+        let (scan_keys, step_keys) = (self.length, self.step);
+        match self.pattern {
+            PatternArg::Zipf => Pattern::Zipf { keys, exponent },
+            PatternArg::Uniform => Pattern::Uniform { keys },
+            PatternArg::Scan => Pattern::Scan { keys, exponent, every_requests, scan_keys },
+            PatternArg::Loop => Pattern::Loop { keys },
+            PatternArg::Shift => Pattern::Shift { keys, exponent, every_requests, step_keys },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_work_with_and_without_the_command() {
+        let short = Cli::try_parse_from(["larder", "--policies", "lru,fifo", "--capacities", "5%"]);
+        let short = short.unwrap();
+        assert!(short.command.is_none());
+        assert_eq!(short.replay.policies, ["lru", "fifo"]);
+        assert_eq!(short.replay.capacities, [CapacityArg::Percent(5.0)]);
+        let long = Cli::try_parse_from(["larder", "replay", "a.txt", "b.txt", "--threads", "3"]);
+        let Some(Command::Replay { files, replay }) = long.unwrap().command else {
+            panic!("not a replay");
+        };
+        assert_eq!((files.paths.len(), replay.options().threads), (2, 3));
+    }
+
+    #[test]
+    fn arguments_out_of_range_are_refused() {
+        for args in [
+            &["--threads", "0"][..],
+            &["--repeat", "0"],
+            &["--capacities", "0"],
+            &["--capacities", "5%,x"],
+            &["replay", "a", "--max-requests", "0"],
+            &["replay", "a", "--max-requests", "4294967296"],
+            &["replay", "a", "--delimiter", "ab"],
+            &["replay", "a", "--key-column", "0"],
+            &["generate", "zipf", "--output", "-", "--keys", "0"],
+            &["generate", "shift", "--output", "-", "--every", "0"],
+            &["--quiet", "replay", "a"],
+        ] {
+            let all = ["larder"].iter().chain(args);
+            assert!(Cli::try_parse_from(all).is_err(), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn a_tab_can_be_written_as_an_escape() {
+        assert_eq!(parse_delimiter("\\t").unwrap(), b'\t');
+        assert_eq!(parse_delimiter(";").unwrap(), b';');
+        assert!(parse_delimiter("").is_err() && parse_delimiter("ü").is_err());
+    }
+}

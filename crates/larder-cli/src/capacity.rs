@@ -1,0 +1,121 @@
+//! Capacities as they are asked for (`1000`, `64K`, `5%`), and what they mean for a trace.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A capacity as the user wrote it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum CapacityArg {
+    /// Entries, or bytes where entries weigh their size.
+    Absolute(u64),
+    /// Per cent of the distinct keys, or of their bytes.
+    Percent(f64),
+}
+
+/// Why an argument is no capacity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("use a whole number from 1 up, with K, M or G for powers of 1024, or a share such as 5%")]
+pub(crate) struct CapacityError;
+
+impl FromStr for CapacityArg {
+    type Err = CapacityError;
+
+    fn from_str(given: &str) -> Result<Self, CapacityError> {
+        if let Some(percent) = given.strip_suffix('%') {
+            return percent
+                .parse()
+                .ok()
+                .filter(|percent: &f64| percent.is_finite() && *percent > 0.0)
+                .map(CapacityArg::Percent)
+                .ok_or(CapacityError);
+        }
+        let (digits, unit) = match given.strip_suffix(['K', 'M', 'G', 'k', 'm', 'g']) {
+            Some(digits) => match given.as_bytes()[digits.len()].to_ascii_uppercase() {
+                b'K' => (digits, 1 << 10),
+                b'M' => (digits, 1 << 20),
+                _ => (digits, 1 << 30),
+            },
+            None => (given, 1_u64),
+        };
+        digits
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(unit))
+            .filter(|&number| number > 0)
+            .map(CapacityArg::Absolute)
+            .ok_or(CapacityError)
+    }
+}
+
+impl fmt::Display for CapacityArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CapacityArg::Absolute(number) => write!(f, "{number}"),
+            CapacityArg::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+impl CapacityArg {
+    /// The capacity for a trace whose keys fill `whole` entries or bytes; at least 1.
+    pub(crate) fn resolve(self, whole: u64) -> u64 {
+        match self {
+            CapacityArg::Absolute(number) => number,
+            // Saturates; a capacity needs no more than the 52 bits that a float keeps exactly.
+            CapacityArg::Percent(percent) => {
+                ((whole as f64 * percent / 100.0).round() as u64).max(1)
+            }
+        }
+    }
+}
+
+/// All capacities for a trace, ascending, each once.
+pub(crate) fn resolve_all(asked: &[CapacityArg], whole: u64) -> Vec<u64> {
+    let mut capacities: Vec<u64> = asked.iter().map(|capacity| capacity.resolve(whole)).collect();
+    capacities.sort_unstable();
+    capacities.dedup();
+    capacities
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_units_and_shares_are_understood() {
+        assert_eq!("1000".parse(), Ok(CapacityArg::Absolute(1000)));
+        assert_eq!("64K".parse(), Ok(CapacityArg::Absolute(65_536)));
+        assert_eq!("2m".parse(), Ok(CapacityArg::Absolute(2 << 20)));
+        assert_eq!("3G".parse(), Ok(CapacityArg::Absolute(3 << 30)));
+        assert_eq!("0.5%".parse(), Ok(CapacityArg::Percent(0.5)));
+    }
+
+    #[test]
+    fn what_holds_nothing_or_is_no_number_is_refused() {
+        for given in [
+            "",
+            "0",
+            "0K",
+            "-1",
+            "K",
+            "%",
+            "0%",
+            "-5%",
+            "inf%",
+            "NaN%",
+            "1.5",
+            "5T",
+            "17179869184G",
+        ] {
+            assert_eq!(given.parse::<CapacityArg>(), Err(CapacityError), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_share_of_few_keys_still_holds_one() {
+        assert_eq!(CapacityArg::Percent(1.0).resolve(10), 1);
+        assert_eq!(CapacityArg::Percent(25.0).resolve(10), 3);
+        let asked = ["25%", "1%", "5%", "7"].map(|text| text.parse().unwrap());
+        assert_eq!(resolve_all(&asked, 10), [1, 3, 7]);
+    }
+}

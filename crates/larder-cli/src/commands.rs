@@ -1,0 +1,160 @@
+//! The commands: what is read, in which order things run, and where results go.
+
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::args::{Cli, Command, Files, GenerateArgs, ReplayArgs};
+use crate::capacity::resolve_all;
+use crate::error::{CommandError, ReplayError};
+use crate::generate::{Existing, Keys, write_keys};
+use crate::input::Input;
+use crate::plot::miss_ratio_curves;
+use crate::replay::{ReplayOptions, Weights, check_policies, replay};
+use crate::report::{Replay, ReplayReport, TraceInfo, TraceReplay, info_table, replay_table};
+use crate::trace::{CsvOptions, Format, ReadOptions, Trace};
+
+/// The trace of a run without arguments; `data/README.md` says how it came about.
+const BUNDLED: &[u8] = include_bytes!("../data/build-pages.u32.zst");
+const BUNDLED_NAME: &str = "build-pages (bundled)";
+
+pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
+    match cli.command {
+        None => replay_all(None, &cli.replay),
+        Some(Command::Replay { files, replay }) => replay_all(Some(&files), &replay),
+        Some(Command::Generate(args)) => generate(&args),
+        Some(Command::Info { files, json }) => info(&files, json),
+    }
+}
+
+/// Reads the traces that were asked for, one at a time, so that only one is in memory.
+fn for_each_trace(
+    files: Option<&Files>,
+    mut show: impl FnMut(Trace) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    match files {
+        Some(files) if !files.paths.is_empty() => {
+            let options = files.read_options();
+            for path in &files.paths {
+                show(Trace::read(Input::open(path)?, &options)?)?;
+            }
+            Ok(())
+        }
+        _ => {
+            let options = ReadOptions {
+                format: Some(Format::U32),
+                csv: CsvOptions::default(),
+                max_requests: u32::MAX,
+            };
+            show(Trace::read(Input::new(BUNDLED_NAME, BUNDLED)?, &options)?)
+        }
+    }
+}
+
+fn replay_all(files: Option<&Files>, args: &ReplayArgs) -> Result<(), CommandError> {
+    check_policies(&args.policies)?;
+    let options = args.options();
+    let mut report = ReplayReport::new(&options);
+    for_each_trace(files, |trace| {
+        let replayed = replay_trace(&trace, args, &options)?;
+        if !args.json {
+            let table = replay_table(&replayed.replays);
+            print(&format!("{}\n{table}\n", replayed.trace.headline()))?;
+        }
+        report.traces.push(replayed);
+        Ok(())
+    })?;
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print(&format!("{}\n", report.footer()))?;
+    }
+    match &args.plot {
+        Some(path) => std::fs::write(path, miss_ratio_curves(&report.traces)?)
+            .map_err(CommandError::write(path.display().to_string())),
+        None => Ok(()),
+    }
+}
+
+/// Every policy at every capacity, each with a fresh cache.
+fn replay_trace(
+    trace: &Trace,
+    args: &ReplayArgs,
+    options: &ReplayOptions,
+) -> Result<TraceReplay, CommandError> {
+    let info = TraceInfo::of(trace);
+    let whole = match options.weights {
+        Weights::Entries => u64::from(info.distinct_keys),
+        Weights::Bytes => {
+            info.footprint_bytes.ok_or_else(|| ReplayError::NoSizes { file: info.name.clone() })?
+        }
+    };
+    let capacities = resolve_all(&args.capacities, whole);
+    let runs = capacities.len() * args.policies.len();
+    let progress = progress_bar(args, runs as u64 * info.requests * u64::from(options.passes));
+    let mut replays = Vec::with_capacity(runs);
+    for &capacity in &capacities {
+        for policy in &args.policies {
+            progress.set_message(format!("{policy} at {capacity}"));
+            let measured = replay(trace, policy, capacity, options, &progress)?;
+            if measured.rejections > 0 {
+                // Above the bar, which stays whole.
+                progress.suspend(|| {
+                    warn(&format!(
+                        "{policy} at {capacity} rejected {} entries as heavier than a partition \
+                         may hold ({} partitions); raise the capacity or pass --partitions 1",
+                        measured.rejections, measured.partitions
+                    ));
+                });
+            }
+            replays.push(Replay::of(&measured, options.weights, whole));
+        }
+    }
+    progress.finish_and_clear();
+    Ok(TraceReplay { trace: info, replays })
+}
+
+fn progress_bar(args: &ReplayArgs, requests: u64) -> ProgressBar {
+    if args.quiet || args.json || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(
+        "{wide_bar:.cyan} {percent:>3} % {human_pos}/{human_len} requests, {eta} left, {msg:20}",
+    )
+    .expect("the template is a constant that parses");
+    ProgressBar::new(requests).with_style(style)
+}
+
+fn generate(args: &GenerateArgs) -> Result<(), CommandError> {
+    let keys = Keys::new(args.pattern(), args.requests, args.seed)?;
+    let existing = if args.force { Existing::Overwrite } else { Existing::Keep };
+    write_keys(keys, &args.output, args.format, existing)
+}
+
+fn info(files: &Files, is_json: bool) -> Result<(), CommandError> {
+    let mut infos = Vec::new();
+    for_each_trace(Some(files), |trace| {
+        infos.push(TraceInfo::of(&trace));
+        Ok(())
+    })?;
+    if is_json { print_json(&infos) } else { print(&format!("{}\n", info_table(&infos))) }
+}
+
+fn print_json(document: &impl Serialize) -> Result<(), CommandError> {
+    let text = serde_json::to_string_pretty(document)
+        .map_err(|failure| CommandError::write("standard output")(failure.into()))?;
+    print(&format!("{text}\n"))
+}
+
+fn print(text: &str) -> Result<(), CommandError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(CommandError::write("standard output"))
+}
+
+fn warn(text: &str) {
+    // Nobody is left to be warned where stderr is closed.
+    let _ = writeln!(io::stderr(), "warning: {text}");
+}

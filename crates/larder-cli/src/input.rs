@@ -1,0 +1,395 @@
+//! The bytes of a trace: opened, decompressed, counted, and cut into lines or records.
+//!
+//! Owns compression and every limit on what a single line may hold; what a line or a record means
+//! is left to `trace`. Whatever the bytes are, memory stays bounded: a line by
+//! [`MAX_LINE_BYTES`], zstd by the 128 MiB window that its decoder allows. How much a file expands
+//! to is bounded by the number of requests, which `trace` counts.
+
+use std::cell::Cell;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::path::Path;
+use std::rc::Rc;
+
+use flate2::read::MultiGzDecoder;
+
+use crate::error::{Position, Problem, TraceError};
+
+/// The longest line that a text trace may have; a longer one is no key.
+pub(crate) const MAX_LINE_BYTES: u64 = 64 * 1024;
+
+/// What some editors put before the first line.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// How the bytes of a file are packed; told by their first bytes, whatever the name is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    const MAGIC_BYTES: usize = 4;
+
+    fn of(head: &[u8]) -> Self {
+        match head {
+            // The third byte is the only method that gzip has, deflate.
+            [0x1f, 0x8b, 0x08, ..] => Compression::Gzip,
+            // A frame, or one that is to be skipped and may come first.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+            _ => Compression::None,
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Compression::None => "plain",
+            Compression::Gzip => "gzip",
+            Compression::Zstd => "zstd",
+        })
+    }
+}
+
+const GZIP_SUFFIX: &str = ".gz";
+const ZSTD_SUFFIX: &str = ".zst";
+
+/// A file name without what compression added to it, and what that was.
+pub(crate) fn split_compression(name: &str) -> (&str, Compression) {
+    for (suffix, compression) in
+        [(GZIP_SUFFIX, Compression::Gzip), (ZSTD_SUFFIX, Compression::Zstd)]
+    {
+        let at = name.len().checked_sub(suffix.len());
+        if let Some((bare, end)) = at.and_then(|at| name.split_at_checked(at))
+            && end.eq_ignore_ascii_case(suffix)
+        {
+            return (bare, compression);
+        }
+    }
+    (name, Compression::None)
+}
+
+/// A decompressed trace that knows where it is.
+pub(crate) struct Input {
+    name: String,
+    compression: Compression,
+    reader: BufReader<Box<dyn Read>>,
+    /// Set when the file itself could not be read, so that any other error is the decoder's.
+    has_source_failed: Rc<Cell<bool>>,
+    offset_bytes: u64,
+    /// Where the record read last starts.
+    record_start_bytes: u64,
+    line: u64,
+}
+
+impl Input {
+    /// Opens a file, or standard input for `-`.
+    pub(crate) fn open(path: &Path) -> Result<Self, TraceError> {
+        if path == Path::new("-") {
+            return Self::new("standard input", io::stdin());
+        }
+        let name = path.display().to_string();
+        match File::open(path) {
+            Ok(file) => Self::new(name, file),
+            Err(source) => Err(TraceError::Open { file: name, source }),
+        }
+    }
+
+    /// Reads `bytes`, which messages call `name`.
+    pub(crate) fn new(
+        name: impl Into<String>,
+        bytes: impl Read + 'static,
+    ) -> Result<Self, TraceError> {
+        let name = name.into();
+        let has_source_failed = Rc::new(Cell::new(false));
+        let mut source = Source { bytes, has_failed: Rc::clone(&has_source_failed) };
+        let mut head = Vec::with_capacity(Compression::MAGIC_BYTES);
+        if let Err(source) =
+            source.by_ref().take(Compression::MAGIC_BYTES as u64).read_to_end(&mut head)
+        {
+            return Err(TraceError::Read { file: name, source });
+        }
+        let compression = Compression::of(&head);
+        let bytes = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(head).chain(source));
+        let reader: Box<dyn Read> = match compression {
+            Compression::None => Box::new(bytes),
+            Compression::Gzip => Box::new(MultiGzDecoder::new(bytes)),
+            Compression::Zstd => match zstd::Decoder::with_buffer(bytes) {
+                Ok(decoder) => Box::new(decoder),
+                Err(source) => return Err(TraceError::Read { file: name, source }),
+            },
+        };
+        Ok(Input {
+            name,
+            compression,
+            reader: BufReader::with_capacity(BUFFER_BYTES, reader),
+            has_source_failed,
+            offset_bytes: 0,
+            record_start_bytes: 0,
+            line: 0,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The next line without its end, or `None` after the last. The borrow is of `line`.
+    pub(crate) fn next_line<'a>(
+        &mut self,
+        line: &'a mut Vec<u8>,
+    ) -> Result<Option<&'a [u8]>, TraceError> {
+        line.clear();
+        // One byte more than allowed tells a line that is too long from one that just fits.
+        let read = self.reader.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', line);
+        match read {
+            Err(failure) => return Err(self.read_failure(failure)),
+            Ok(0) => return Ok(None),
+            Ok(given) => self.offset_bytes += given as u64,
+        }
+        self.line += 1;
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        }
+        if line.len() as u64 > MAX_LINE_BYTES {
+            return Err(self.bad_line(Problem::LineTooLong { limit_bytes: MAX_LINE_BYTES }));
+        }
+        if line.contains(&0) {
+            return Err(self.bad_line(Problem::NulByte));
+        }
+        let text = if self.line == 1 { line.strip_prefix(BYTE_ORDER_MARK) } else { None };
+        Ok(Some(text.unwrap_or(line).trim_ascii()))
+    }
+
+    /// Bytes that are there to be read, none only at the end; for a parser that cuts them itself.
+    pub(crate) fn fill(&mut self) -> Result<&[u8], TraceError> {
+        // Filled first and borrowed after, or the borrow would outlive the error's.
+        if let Err(failure) = fill_uninterrupted(&mut self.reader) {
+            return Err(self.read_failure(failure));
+        }
+        Ok(self.reader.buffer())
+    }
+
+    /// Marks the first of the bytes that [`Self::fill`] gave as read.
+    pub(crate) fn consume(&mut self, bytes: usize) {
+        self.reader.consume(bytes);
+        self.offset_bytes += bytes as u64;
+    }
+
+    /// The next `N` bytes, or `None` after the last record.
+    pub(crate) fn next_record<const N: usize>(&mut self) -> Result<Option<[u8; N]>, TraceError> {
+        self.record_start_bytes = self.offset_bytes;
+        let mut record = [0; N];
+        let mut given = 0;
+        while given < N {
+            let bytes = self.fill()?;
+            let more = bytes.len().min(N - given);
+            record[given..given + more].copy_from_slice(&bytes[..more]);
+            if more == 0 {
+                return match given {
+                    0 => Ok(None),
+                    _ => Err(self.bad_record(Problem::TruncatedRecord { given, record: N })),
+                };
+            }
+            self.consume(more);
+            given += more;
+        }
+        Ok(Some(record))
+    }
+
+    /// `problem` in the line read last.
+    pub(crate) fn bad_line(&self, problem: Problem) -> TraceError {
+        self.malformed(Position::Line(self.line), problem)
+    }
+
+    /// `problem` in the record read last.
+    pub(crate) fn bad_record(&self, problem: Problem) -> TraceError {
+        self.malformed(Position::Byte(self.record_start_bytes), problem)
+    }
+
+    pub(crate) fn malformed(&self, position: Position, problem: Problem) -> TraceError {
+        TraceError::Malformed { file: self.name.clone(), position, problem }
+    }
+
+    /// What a failed read means: a broken machine, or data that does not decompress.
+    fn read_failure(&self, reason: io::Error) -> TraceError {
+        if self.has_source_failed.get() || self.compression == Compression::None {
+            return TraceError::Read { file: self.name.clone(), source: reason };
+        }
+        let problem = Problem::Corrupt { compression: self.compression, reason };
+        self.malformed(Position::Byte(self.offset_bytes), problem)
+    }
+}
+
+fn fill_uninterrupted(reader: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        match reader.fill_buf() {
+            Err(failure) if failure.kind() == io::ErrorKind::Interrupted => {}
+            filled => return filled.map(drop),
+        }
+    }
+}
+
+/// The packed bytes; remembers whether it was they that failed.
+struct Source<R> {
+    bytes: R,
+    has_failed: Rc<Cell<bool>>,
+}
+
+impl<R: Read> Read for Source<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let given = self.bytes.read(buffer);
+        if given.as_ref().is_err_and(|failure| failure.kind() != io::ErrorKind::Interrupted) {
+            self.has_failed.set(true);
+        }
+        given
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// An input over bytes in memory, as the parsers' tests use it.
+    pub(crate) fn input(bytes: impl AsRef<[u8]>) -> Input {
+        Input::new("t", Cursor::new(bytes.as_ref().to_vec())).unwrap()
+    }
+
+    pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
+        zstd::encode_all(bytes, 1).unwrap()
+    }
+
+    fn lines(mut input: Input) -> Result<Vec<String>, TraceError> {
+        let mut line = Vec::new();
+        let mut all = Vec::new();
+        while let Some(text) = input.next_line(&mut line)? {
+            all.push(String::from_utf8(text.to_vec()).unwrap());
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn lines_come_out_alike_however_the_file_is_packed() {
+        let text = b"a\r\n  b\n\nlast";
+        let two_frames = [zstd(b"a\r\n  b\n"), zstd(b"\nlast")].concat();
+        let two_members = [gzip(b"a\r\n  b\n"), gzip(b"\nlast")].concat();
+        // A frame to skip: magic, length 3, three bytes.
+        let skipped = [b"\x50\x2a\x4d\x18\x03\0\0\0xyz".to_vec(), zstd(text)].concat();
+        for packed in [text.to_vec(), gzip(text), zstd(text), two_frames, two_members, skipped] {
+            assert_eq!(lines(input(packed)).unwrap(), ["a", "b", "", "last"]);
+        }
+    }
+
+    #[test]
+    fn cut_off_compression_is_malformed_and_names_the_offset() {
+        let noise: Vec<u8> =
+            (0..200_000_u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+        for packed in [gzip(&noise), zstd(&noise)] {
+            for kept in [packed.len() - 1, packed.len() / 2, 5] {
+                let mut input = input(&packed[..kept]);
+                let failure = loop {
+                    match input.next_record::<4>() {
+                        Ok(Some(_)) => {}
+                        Ok(None) => panic!("{kept} bytes of {} passed as whole", packed.len()),
+                        Err(failure) => break failure,
+                    }
+                };
+                assert!(
+                    matches!(
+                        failure,
+                        TraceError::Malformed {
+                            position: Position::Byte(_),
+                            problem: Problem::Corrupt { .. },
+                            ..
+                        }
+                    ),
+                    "{failure}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn garbage_after_a_magic_number_is_malformed() {
+        for magic in [&b"\x1f\x8b\x08"[..], b"\x28\xb5\x2f\xfd"] {
+            let failure = lines(input([magic, &[0xaa; 100]].concat())).unwrap_err();
+            assert!(matches!(failure, TraceError::Malformed { .. }), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_failing_disk_is_no_malformed_file() {
+        struct Failing;
+        impl Read for Failing {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("disk on fire"))
+            }
+        }
+        let packed = gzip(b"some lines\n");
+        let half = Cursor::new(packed[..12].to_vec()).chain(Failing);
+        let failure = lines(Input::new("t", half).unwrap()).unwrap_err();
+        assert!(matches!(failure, TraceError::Read { .. }), "{failure}");
+    }
+
+    #[test]
+    fn a_bomb_in_one_line_is_refused_at_the_line_limit() {
+        let bomb = vec![b'a'; 8 << 20];
+        for packed in [gzip(&bomb), zstd(&bomb)] {
+            let mut input = input(packed);
+            let mut line = Vec::new();
+            let failure = input.next_line(&mut line).unwrap_err();
+            assert!(failure.to_string().starts_with("t:1: a line of more than"), "{failure}");
+            assert!(line.capacity() as u64 <= 4 * MAX_LINE_BYTES);
+        }
+    }
+
+    #[test]
+    fn a_line_of_just_the_limit_is_allowed() {
+        let longest = "k".repeat(MAX_LINE_BYTES as usize);
+        assert_eq!(lines(input(format!("{longest}\nb\n"))).unwrap(), [longest.as_str(), "b"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        assert_eq!(lines(input(b"\xef\xbb\xbfa\n\xef\xbb\xbfb")).unwrap(), ["a", "\u{feff}b"]);
+    }
+
+    #[test]
+    fn a_nul_byte_in_text_names_its_line() {
+        let failure = lines(input(b"a\nb\0c\n")).unwrap_err();
+        assert!(failure.to_string().starts_with("t:2: a NUL byte"), "{failure}");
+    }
+
+    #[test]
+    fn a_cut_off_record_names_the_byte_where_it_starts() {
+        let mut input = input([1, 2, 3, 4, 5, 6]);
+        assert_eq!(input.next_record::<4>().unwrap(), Some([1, 2, 3, 4]));
+        let failure = input.next_record::<4>().unwrap_err().to_string();
+        assert!(failure.starts_with("t: byte 4: 2 bytes are left of a record of 4"), "{failure}");
+    }
+
+    #[test]
+    fn compression_is_split_off_names_whatever_the_case() {
+        for (name, bare, compression) in [
+            ("a.u32.zst", "a.u32", Compression::Zstd),
+            ("b.csv.GZ", "b.csv", Compression::Gzip),
+            ("c.gz.txt", "c.gz.txt", Compression::None),
+            (".gz", "", Compression::Gzip),
+            ("é", "é", Compression::None),
+        ] {
+            assert_eq!(split_compression(name), (bare, compression));
+        }
+    }
+}

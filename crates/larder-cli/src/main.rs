@@ -1,0 +1,38 @@
+//! `larder`: replays request traces through one shared [`larder::Cache`] and reports hit ratio,
+//! throughput and latency by policy and capacity; generates and describes traces, too.
+//!
+//! The modules stand in the order of the data: arguments, bytes of a file, requests of a trace,
+//! a replay of them, and what is shown of it.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
+mod args;
+mod error;
+mod input;
+mod trace;
+mod capacity;
+mod replay;
+mod report;
+mod plot;
+mod generate;
+mod commands;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+
+fn main() -> ExitCode {
+    match commands::run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of a pipe has seen enough: that is its right, not our failure.
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            // A closed stderr leaves nobody to tell; the exit code still does.
+            let _ = writeln!(std::io::stderr(), "error: {}", error::with_causes(&failure));
+            failure.exit_code()
+        }
+    }
+}

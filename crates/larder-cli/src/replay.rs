@@ -1,0 +1,357 @@
+//! One replay: several threads take one trace through one shared cache.
+//!
+//! A request is a `get`, and an `insert` on a miss. The threads pull runs of [`CHUNK_REQUESTS`]
+//! from a shared cursor, so the global order of the trace is kept but for a few hundred requests;
+//! one thread keeps it exactly.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use indicatif::ProgressBar;
+use larder::{Builder, Cache, Inserted, Maintenance, Policy};
+
+use crate::error::ReplayError;
+use crate::trace::Trace;
+
+/// What a thread takes at once: enough that the shared cursor costs nothing, few enough that the
+/// order of the trace survives.
+const CHUNK_REQUESTS: u64 = 128;
+
+/// One request in so many is timed: reading the clock costs as much as a hit. A prime, so that no
+/// period of the trace hides behind it.
+pub(crate) const LATENCY_SAMPLE_EVERY: u64 = 13;
+
+const MAX_LATENCY_NS: u64 = 60_000_000_000;
+const LATENCY_DIGITS: u8 = 3;
+
+/// How often the progress bar moves.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What an entry weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weights {
+    /// One each: capacities are in entries.
+    Entries,
+    /// Its size in bytes: capacities are in bytes.
+    Bytes,
+}
+
+/// How a trace is replayed, whatever the policy and the capacity.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReplayOptions {
+    pub(crate) threads: usize,
+    pub(crate) maintenance: Maintenance,
+    /// `None` leaves the number to the cache.
+    pub(crate) partitions: Option<usize>,
+    pub(crate) weights: Weights,
+    /// How many times the trace runs through the cache, one after the other.
+    pub(crate) passes: u32,
+}
+
+/// What one replay showed.
+#[derive(Debug)]
+pub(crate) struct Measurement {
+    pub(crate) policy: String,
+    /// Entries or bytes, as the weights are.
+    pub(crate) capacity: u64,
+    pub(crate) partitions: usize,
+    pub(crate) requests: u64,
+    pub(crate) hits: u64,
+    pub(crate) evictions: u64,
+    pub(crate) rejections: u64,
+    /// From the start of the first thread to the end of the last.
+    pub(crate) elapsed: Duration,
+    pub(crate) latency_ns: Histogram<u64>,
+}
+
+impl Measurement {
+    pub(crate) fn hit_ratio(&self) -> f64 {
+        self.hits as f64 / self.requests as f64
+    }
+
+    pub(crate) fn operations_per_second(&self) -> f64 {
+        // A trace of a few requests may end within one tick of the clock.
+        self.requests as f64 / self.elapsed.max(Duration::from_nanos(1)).as_secs_f64()
+    }
+
+    pub(crate) fn latency_ns(&self, quantile: f64) -> u64 {
+        self.latency_ns.value_at_quantile(quantile)
+    }
+}
+
+/// Refuses names that the library does not know, before a trace is read.
+pub(crate) fn check_policies(names: &[String]) -> Result<(), ReplayError> {
+    names.iter().try_for_each(|name| {
+        build(Cache::<u32, u32>::builder().capacity(1).maintenance(Maintenance::Inline), name)
+            .map(drop)
+    })
+}
+
+fn build(builder: Builder<u32, u32>, policy: &str) -> Result<Cache<u32, u32>, ReplayError> {
+    builder
+        .policy(Policy::named(policy))
+        .build()
+        .map_err(|source| ReplayError::Build { policy: policy.to_owned(), source })
+}
+
+/// Replays `trace` and moves `progress` by as many steps as there are requests.
+pub(crate) fn replay(
+    trace: &Trace,
+    policy: &str,
+    capacity: u64,
+    options: &ReplayOptions,
+    progress: &ProgressBar,
+) -> Result<Measurement, ReplayError> {
+    let mut builder = Cache::<u32, u32>::builder().maintenance(options.maintenance);
+    builder = match options.weights {
+        Weights::Entries => builder.capacity(usize::try_from(capacity).unwrap_or(usize::MAX)),
+        // An entry without a size still takes room, or there could be any number of them.
+        Weights::Bytes => builder.max_weight(capacity).weigher(|_, &size_bytes| size_bytes.max(1)),
+    };
+    if let Some(partitions) = options.partitions {
+        builder = builder.partitions(partitions);
+    }
+    let cache = build(builder, policy)?;
+
+    let run = Run {
+        requests: &trace.requests,
+        sizes_bytes: trace.sizes_bytes.as_deref().filter(|_| options.weights == Weights::Bytes),
+        total_requests: trace.requests.len() as u64 * u64::from(options.passes),
+        cursor: AtomicU64::new(0),
+    };
+    let (elapsed, tallies) = run.on_threads(&cache, options.threads, progress);
+    cache.run_pending();
+
+    let mut latency_ns = empty_histogram();
+    let mut hits = 0;
+    let mut rejections = 0;
+    for tally in &tallies {
+        hits += tally.hits;
+        rejections += tally.rejections;
+        latency_ns.add(&tally.latency_ns).expect("all histograms have the same bounds");
+    }
+    Ok(Measurement {
+        policy: cache.policy_name().to_owned(),
+        capacity,
+        partitions: cache.partitions(),
+        requests: run.total_requests,
+        hits,
+        evictions: cache.stats().evictions,
+        rejections,
+        elapsed,
+        latency_ns,
+    })
+}
+
+fn empty_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, MAX_LATENCY_NS, LATENCY_DIGITS)
+        .expect("the bounds and the digits are constants that it takes")
+}
+
+/// What one thread has seen.
+struct Tally {
+    hits: u64,
+    rejections: u64,
+    latency_ns: Histogram<u64>,
+    started: Instant,
+    ended: Instant,
+}
+
+fn elapsed(tallies: &[Tally]) -> Duration {
+    let first = tallies.iter().map(|tally| tally.started).min();
+    let last = tallies.iter().map(|tally| tally.ended).max();
+    match (first, last) {
+        (Some(first), Some(last)) => last - first,
+        _ => Duration::ZERO,
+    }
+}
+
+/// A trace on its way through a cache.
+struct Run<'a> {
+    requests: &'a [u32],
+    sizes_bytes: Option<&'a [u32]>,
+    /// Of all passes together.
+    total_requests: u64,
+    cursor: AtomicU64,
+}
+
+impl Run<'_> {
+    fn on_threads(
+        &self,
+        cache: &Cache<u32, u32>,
+        threads: usize,
+        progress: &ProgressBar,
+    ) -> (Duration, Vec<Tally>) {
+        let start_line = Barrier::new(threads + 1);
+        let (ended, all_ended) = mpsc::channel::<()>();
+        let before = progress.position();
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads)
+                .map(|_| {
+                    let ended = ended.clone();
+                    let start_line = &start_line;
+                    scope.spawn(move || {
+                        let latency_ns = empty_histogram();
+                        start_line.wait();
+                        let started = Instant::now();
+                        let mut tally =
+                            Tally { hits: 0, rejections: 0, latency_ns, started, ended: started };
+                        self.work(cache, &mut tally);
+                        tally.ended = Instant::now();
+                        // Dropped only now, also by a panic: the channel closes with the last.
+                        drop(ended);
+                        tally
+                    })
+                })
+                .collect();
+            drop(ended);
+            start_line.wait();
+            while let Err(RecvTimeoutError::Timeout) = all_ended.recv_timeout(PROGRESS_INTERVAL) {
+                progress.set_position(
+                    before + self.cursor.load(Ordering::Relaxed).min(self.total_requests),
+                );
+            }
+            progress.set_position(before + self.total_requests);
+            let tallies: Vec<_> = workers
+                .into_iter()
+                .map(|worker| worker.join().expect("a worker runs no code that may panic"))
+                .collect();
+            (elapsed(&tallies), tallies)
+        })
+    }
+
+    fn work(&self, cache: &Cache<u32, u32>, tally: &mut Tally) {
+        loop {
+            let first = self.cursor.fetch_add(CHUNK_REQUESTS, Ordering::Relaxed);
+            if first >= self.total_requests {
+                return;
+            }
+            let mut index = (first % self.requests.len() as u64) as usize;
+            for number in first..self.total_requests.min(first + CHUNK_REQUESTS) {
+                if number % LATENCY_SAMPLE_EVERY == 0 {
+                    let asked = Instant::now();
+                    self.request(index, cache, tally);
+                    let took_ns = u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                    tally.latency_ns.saturating_record(took_ns);
+                } else {
+                    self.request(index, cache, tally);
+                }
+                index += 1;
+                if index == self.requests.len() {
+                    index = 0;
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn request(&self, index: usize, cache: &Cache<u32, u32>, tally: &mut Tally) {
+        let id = self.requests[index];
+        if cache.get(&id).is_some() {
+            tally.hits += 1;
+            return;
+        }
+        let size_bytes = self.sizes_bytes.map_or(0, |sizes| sizes[index]);
+        if let Inserted::Rejected(_) = cache.insert(id, size_bytes) {
+            tally.rejections += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::Format;
+
+    const EXACT: ReplayOptions = ReplayOptions {
+        threads: 1,
+        maintenance: Maintenance::Inline,
+        partitions: Some(1),
+        weights: Weights::Entries,
+        passes: 1,
+    };
+
+    fn trace(requests: &[u32], sizes_bytes: Option<Vec<u32>>) -> Trace {
+        Trace {
+            name: "t".into(),
+            format: Format::U32,
+            requests: requests.to_vec(),
+            distinct_keys: requests.iter().max().map_or(0, |last| last + 1),
+            sizes_bytes,
+            ttl: None,
+        }
+    }
+
+    fn hits(trace: &Trace, policy: &str, capacity: u64, options: &ReplayOptions) -> u64 {
+        let progress = ProgressBar::hidden();
+        replay(trace, policy, capacity, options, &progress).unwrap().hits
+    }
+
+    #[test]
+    fn one_thread_inline_gives_the_textbook_number_of_hits() {
+        // The example of Belady's anomaly, as every textbook has it.
+        let belady = trace(&[0, 1, 2, 3, 0, 1, 4, 0, 1, 2, 3, 4], None);
+        assert_eq!(hits(&belady, "fifo", 3, &EXACT), 3);
+        assert_eq!(hits(&belady, "fifo", 4, &EXACT), 2);
+        assert_eq!(hits(&belady, "lru", 3, &EXACT), 2);
+        assert_eq!(hits(&belady, "lru", 4, &EXACT), 4);
+    }
+
+    #[test]
+    fn passes_run_one_after_the_other_through_the_same_cache() {
+        let three = trace(&[0, 1, 2], None);
+        let options = ReplayOptions { passes: 4, ..EXACT };
+        assert_eq!(hits(&three, "lru", 3, &options), 9);
+        assert_eq!(hits(&three, "lru", 2, &options), 0);
+    }
+
+    #[test]
+    fn threads_together_ask_for_each_request_once() {
+        let requests: Vec<u32> = (0..10_000).map(|i| i % 1000).collect();
+        let whole = trace(&requests, None);
+        for threads in [1, 2, 5] {
+            let options = ReplayOptions { threads, maintenance: Maintenance::Background, ..EXACT };
+            let progress = ProgressBar::hidden();
+            let seen = replay(&whole, "lru", 1000, &options, &progress).unwrap();
+            assert_eq!(seen.requests, 10_000);
+            assert_eq!(progress.position(), 10_000);
+            assert_eq!(seen.latency_ns.len(), 10_000_u64.div_ceil(LATENCY_SAMPLE_EVERY));
+            // Two threads may both miss a key that neither has inserted yet.
+            assert!(seen.hits <= 9000 && seen.hits >= 9000 - 1000 * (threads as u64 - 1));
+        }
+    }
+
+    #[test]
+    fn weights_bound_the_bytes_and_not_the_entries() {
+        let options = ReplayOptions { weights: Weights::Bytes, ..EXACT };
+        let sized = trace(&[0, 1, 0, 1, 2, 0, 1], Some(vec![10, 10, 10, 10, 11, 10, 10]));
+        // 20 bytes hold keys 0 and 1 until key 2 needs them both gone.
+        assert_eq!(hits(&sized, "lru", 20, &options), 2);
+        assert_eq!(hits(&sized, "lru", 31, &options), 4);
+    }
+
+    #[test]
+    fn entries_heavier_than_the_cache_are_counted_as_rejections() {
+        let options = ReplayOptions { weights: Weights::Bytes, ..EXACT };
+        let sized = trace(&[0, 1, 0, 1], Some(vec![50, 1, 50, 1]));
+        let seen = replay(&sized, "lru", 20, &options, &ProgressBar::hidden()).unwrap();
+        assert_eq!((seen.hits, seen.rejections), (1, 2));
+    }
+
+    #[test]
+    fn entries_without_size_do_not_fill_memory() {
+        let options = ReplayOptions { weights: Weights::Bytes, ..EXACT };
+        let requests: Vec<u32> = (0..1000).chain(0..1000).collect();
+        let empty = trace(&requests, Some(vec![0; 2000]));
+        assert_eq!(hits(&empty, "lru", 10, &options), 0);
+    }
+
+    #[test]
+    fn an_unknown_policy_is_refused_by_name() {
+        let failure = check_policies(&["lru".into(), "belady".into()]).unwrap_err();
+        assert!(failure.to_string().contains("policy belady"), "{failure}");
+    }
+}

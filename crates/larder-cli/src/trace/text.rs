@@ -1,0 +1,64 @@
+//! Plain text: a key a line. Any bytes are a key; blank lines are skipped.
+
+use std::hash::{BuildHasher, RandomState};
+
+use super::{Collector, Columns};
+use crate::error::TraceError;
+use crate::input::Input;
+
+pub(super) fn read(input: &mut Input, max_requests: u32) -> Result<Columns, TraceError> {
+    let mut requests = Collector::new(max_requests);
+    let digests = Digests::default();
+    let mut line = Vec::new();
+    while let Some(key) = input.next_line(&mut line)? {
+        if !key.is_empty() {
+            requests.push(digests.of(key)).map_err(|problem| input.bad_line(problem))?;
+        }
+    }
+    Ok(requests.finish())
+}
+
+/// Stands for keys of any length, so that long keys cost no more memory than short ones.
+///
+/// Two keys of a billion share a digest of 128 bits with a probability below 2^-68, and would then
+/// count as one. It is seeded at random, so that nobody can write a file in which they do.
+#[derive(Default)]
+pub(super) struct Digests {
+    high: RandomState,
+    low: RandomState,
+}
+
+impl Digests {
+    pub(super) fn of(&self, key: &[u8]) -> (u64, u64) {
+        (self.high.hash_one(key), self.low.hash_one(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::tests::input;
+
+    #[test]
+    fn equal_lines_are_one_key_numbered_by_first_appearance() {
+        let columns = read(&mut input("b\na\r\n\n b \nc\na"), 10).unwrap();
+        assert_eq!(columns.requests, [0, 1, 0, 2, 1]);
+        assert_eq!(columns.distinct_keys, 3);
+        assert_eq!(columns.sizes_bytes, None);
+    }
+
+    #[test]
+    fn the_line_that_breaks_the_limit_is_named() {
+        assert_eq!(read(&mut input("a\n\nb\n"), 2).unwrap().requests, [0, 1]);
+        let failure = read(&mut input("a\n\nb\nc\n"), 2).unwrap_err().to_string();
+        assert!(failure.starts_with("t:4: more than 2 requests"), "{failure}");
+    }
+
+    #[test]
+    fn binary_data_is_refused_with_its_line() {
+        for (bytes, line) in [(&b"\0a\nb\n"[..], 1), (b"a\n\0\nb\n", 2), (b"a\nb\nc\0", 3)] {
+            let failure = read(&mut input(bytes), 10).unwrap_err().to_string();
+            assert!(failure.starts_with(&format!("t:{line}: a NUL byte")), "{failure}");
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The binary as a user meets it: output, files, exit codes.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
+
+/// Options that make a replay exact.
+const EXACT: [&str; 7] =
+    ["--threads", "1", "--maintenance", "inline", "--partitions", "1", "--quiet"];
+
+fn larder(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_larder")).args(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", stderr(output));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&stdout(&larder(args))).unwrap()
+}
+
+/// A file in a fresh folder, and its path as an argument.
+fn file(name: &str, bytes: impl AsRef<[u8]>) -> (TempDir, String) {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (folder, path)
+}
+
+fn hits(document: &Value) -> Vec<(String, u64, u64)> {
+    document["traces"][0]["replays"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|replay| {
+            (
+                replay["policy"].as_str().unwrap().to_owned(),
+                replay["capacity_entries"].as_u64().unwrap(),
+                replay["hits"].as_u64().unwrap(),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_run_without_command_replays_the_bundled_trace_into_a_table() {
+    let output = stdout(&larder(&["--policies", "lru,s3_fifo", "--capacities", "5%"]));
+    assert!(output.starts_with("build-pages (bundled): "), "{output}");
+    for text in ["hit ratio", "Mops/s", "p50", "p99", "p99.9", "\n lru", "\n s3_fifo", "5.0 %"] {
+        assert!(output.contains(text), "{text} is missing in\n{output}");
+    }
+}
+
+#[test]
+fn the_bundled_trace_tells_policies_and_capacities_apart() {
+    let mut args = vec!["--json", "--policies", "lru,sieve", "--capacities", "5%,25%"];
+    args.extend(EXACT);
+    let document = json(&args);
+    let ratios: Vec<f64> = document["traces"][0]["replays"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|replay| replay["hit_ratio"].as_f64().unwrap())
+        .collect();
+    let [lru_small, sieve_small, lru_large, sieve_large] = ratios[..] else {
+        panic!("{ratios:?}");
+    };
+    assert!(sieve_small > lru_small + 0.05, "{ratios:?}");
+    assert!(lru_large > lru_small + 0.1 && sieve_large > sieve_small, "{ratios:?}");
+}
+
+#[test]
+fn an_exact_replay_has_the_textbook_hits() {
+    // The example of Belady's anomaly: FIFO hits more with 3 entries than with 4.
+    let (_folder, trace) = file("belady.lirs", "1\n2\n3\n4\n1\n2\n5\n*\n1\n2\n3\n4\n5\n");
+    let mut args =
+        vec!["replay", &trace, "--json", "--policies", "lru,fifo", "--capacities", "3,4"];
+    args.extend(EXACT);
+    let document = json(&args);
+    let expected = [("lru", 3, 2), ("fifo", 3, 3), ("lru", 4, 4), ("fifo", 4, 2)];
+    assert_eq!(hits(&document), expected.map(|(policy, c, h)| (policy.to_owned(), c, h)));
+    let first = &document["traces"][0]["replays"][0];
+    assert_eq!(first["hit_ratio"], 2.0 / 12.0);
+    assert_eq!(document["threads"], 1);
+    assert_eq!(document["maintenance"], "inline");
+}
+
+#[test]
+fn the_json_document_has_its_fields_and_nothing_else_is_printed() {
+    let (_folder, trace) = file("a.txt", "x\ny\nx\n");
+    let document = json(&["replay", &trace, "--json", "--policies", "lru", "--threads", "2"]);
+    let trace = &document["traces"][0];
+    assert_eq!((&trace["requests"], &trace["distinct_keys"]), (&3.into(), &2.into()));
+    let replay = &trace["replays"][0];
+    for field in
+        ["p50_ns", "p99_ns", "p999_ns", "ops_per_second", "evictions", "elapsed_seconds", "hits"]
+    {
+        assert!(replay[field].is_number(), "{field}: {replay}");
+    }
+}
+
+#[test]
+fn weights_by_size_bound_the_bytes() {
+    let csv = "url,bytes,ttl\na,10,60\nb,10,\na,10,60\nb,10,\nc,11,5\na,10,60\n";
+    let (_folder, trace) = file("log.csv", csv);
+    let columns = ["--key-column", "url", "--size-column", "bytes", "--ttl-column", "ttl"];
+    let mut args = vec!["replay", &trace, "--weights", "size", "--capacities", "20"];
+    args.extend(columns);
+    args.extend(["--policies", "lru", "--json"]);
+    args.extend(EXACT);
+    let document = json(&args);
+    let replay = &document["traces"][0]["replays"][0];
+    assert_eq!((&replay["capacity_bytes"], &replay["hits"]), (&20.into(), &2.into()));
+    assert_eq!(document["traces"][0]["footprint_bytes"], 31);
+    assert_eq!(document["traces"][0]["ttl"]["requests"], 4);
+}
+
+#[test]
+fn rejected_entries_are_warned_about() {
+    let (_folder, trace) = file("log.csv", "a,10\nb,50\nb,50\n");
+    let mut args = vec!["replay", &trace, "--size-column", "2", "--weights", "size"];
+    args.extend(["--capacities", "20", "--policies", "lru"]);
+    args.extend(EXACT);
+    let output = larder(&args);
+    assert!(output.status.success());
+    assert!(stderr(&output).starts_with("warning: lru at 20 rejected 2 entries"), "{output:?}");
+}
+
+#[test]
+fn malformed_files_exit_with_2_and_say_where() {
+    let cases: [(&str, &[u8], &str); 6] = [
+        ("a.lirs", b"1\n2\nthree\n", "a.lirs:3: block `three` is not allowed"),
+        ("a.arc", b"1 1 0 0\n0 1099511627776 0 1\n", "a.arc:2: more than 100000000 requests"),
+        ("a.csv", b"a,1\nb\n", "a.csv:2: 1 columns, the lines before have 2"),
+        ("a.u32", &[1, 0, 0, 0, 2], "a.u32: byte 4: 1 bytes are left of a record of 4"),
+        ("a.txt.gz", b"\x1f\x8b\x08\x00garbage", "gzip data is corrupt or cut off"),
+        ("a.txt", b"", "a.txt holds no request"),
+    ];
+    for (name, bytes, problem) in cases {
+        let (_folder, trace) = file(name, bytes);
+        for command in ["replay", "info"] {
+            let output = larder(&[command, &trace]);
+            assert_eq!(output.status.code(), Some(2), "{name}: {output:?}");
+            assert!(stderr(&output).contains(problem), "{name}: {}", stderr(&output));
+            assert!(output.stdout.is_empty(), "{name}: {output:?}");
+        }
+    }
+}
+
+#[test]
+fn wrong_arguments_exit_with_2_before_a_trace_is_read() {
+    for args in [
+        &["--policies", "belady"][..],
+        &["--capacities", "0"],
+        &["--capacities", "5%", "--partitions", "3"],
+        &["--no-such-option"],
+        &["replay", "no-such-file", "--policies", "nothing"],
+        &["generate", "zipf", "--exponent", "-1", "--output", "-"],
+        &["generate", "zipf", "--exponent", "nan", "--output", "-"],
+    ] {
+        let output = larder(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        assert!(stderr(&output).starts_with("error: "), "{args:?}: {output:?}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_or_written_exits_with_1() {
+    let output = larder(&["replay", "no-such-file.txt"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).starts_with("error: cannot open no-such-file.txt: "));
+    let output = larder(&["generate", "loop", "--output", "no/such/folder.txt"]);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn the_plot_is_an_svg_with_the_policies_of_each_trace() {
+    let (folder, trace) = file("small.txt", "a\nb\na\nc\nb\na\n");
+    let svg = folder.path().join("curve.svg");
+    let svg_arg = svg.to_str().unwrap();
+    for capacities in ["1,2,3", "2"] {
+        let policies = ["--policies", "lru,sieve", "--capacities", capacities];
+        let mut args = vec!["replay", &trace, &trace, "--plot", svg_arg];
+        args.extend(policies);
+        stdout(&larder(&args));
+        let drawn = std::fs::read_to_string(&svg).unwrap();
+        assert!(drawn.starts_with("<svg") && drawn.trim_end().ends_with("</svg>"));
+        for text in ["lru", "sieve", "miss ratio", "small.txt"] {
+            assert!(drawn.contains(text), "{text}");
+        }
+    }
+}
+
+#[test]
+fn generated_traces_are_reproducible_and_readable_in_every_packing() {
+    let folder = tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let mut infos = Vec::new();
+    for name in ["a.txt", "a.txt.gz", "a.u32", "a.u32.zst"] {
+        let options = ["--requests", "2000", "--keys", "300", "--seed", "9", "--output"];
+        let mut args = vec!["generate", "zipf"];
+        args.extend(options);
+        let path = path(name);
+        args.push(&path);
+        assert_eq!(stdout(&larder(&args)), "");
+        let info = json(&["info", "--json", &path]);
+        infos.push((info[0]["requests"].clone(), info[0]["distinct_keys"].clone()));
+    }
+    assert_eq!(infos[0].0, 2000);
+    assert!(infos.iter().all(|info| *info == infos[0]), "{infos:?}");
+}
+
+#[test]
+fn generate_keeps_a_file_unless_forced() {
+    let (_folder, path) = file("kept.txt", "precious");
+    let args = ["generate", "loop", "--keys", "2", "--requests", "3", "--output", &path];
+    let output = larder(&args);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("exists already; pass --force"));
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    stdout(&larder(&[&args[..], &["--force"]].concat()));
+    assert_eq!(std::fs::read(&path).unwrap(), b"0\n1\n0\n");
+}
+
+#[test]
+fn a_trace_can_come_from_standard_input() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_larder"))
+        .args(["info", "-", "--format", "text", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"a\nb\na\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&info[0]["requests"], &info[0]["one_hit_wonders"]), (&3.into(), &1.into()));
+}
+
+#[test]
+fn a_closed_pipe_ends_the_output_quietly() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_larder"))
+        .args(["generate", "loop", "--requests", "10000000", "--output", "-"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn the_bundled_trace_is_described_beside_it() {
+    let info = json(&["info", "--json"]);
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap().replace(',', "");
+    for field in ["requests", "distinct_keys", "one_hit_wonders"] {
+        let number = info[0][field].to_string();
+        assert!(readme.contains(&number), "{field} {number} is not in data/README.md");
+    }
+}

@@ -1,0 +1,12 @@
+//! Model tests of larder, one file a mechanism.
+//!
+//! They run under loom, which executes a small program in every order that the memory model
+//! allows, up to a number of preemptions:
+//!
+//! ```text
+//! LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg larder_loom" \
+//!     cargo test --release -p loom-tests --target-dir target/loom
+//! ```
+//!
+//! Without that flag the tests are empty. Loom takes `SeqCst` accesses for acquire-release ones;
+//! what needs more (the maintenance thread going to sleep) is argued for in its module.

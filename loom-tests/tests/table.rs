@@ -1,0 +1,292 @@
+//! The split-ordered list: each verb against each other on one key, growth, bucket heads.
+//!
+//! Under loom the table starts with 2 buckets, and keys are their own hashes. Weakened once each
+//! to see a model fail: `Link::replace` to relaxed (publication: `insert_publishes_its_value`),
+//! `Link::load` to relaxed (same), the look at the mask that ends a miss dropped
+//! (`growth_hides_no_entry`), `unlink_deleted` after a failed unlink dropped
+//! (`removals_of_neighbours_leave_neither_linked`), the pending tag never set on a claimed head
+//! (`a_head_being_linked_hides_no_entry`).
+#![cfg(larder_loom)]
+
+use larder::model::Map;
+use loom::sync::Arc;
+use loom::thread;
+
+/// Runs `first` and `second` on two threads over a map that `prepare` has filled, then `check`.
+fn two<A: Send + 'static, B: Send + 'static>(
+    prepare: fn(&Map),
+    first: fn(&Map) -> A,
+    second: fn(&Map) -> B,
+    check: fn(&Map, A, B),
+) {
+    loom::model(move || {
+        let map = Arc::new(Map::default());
+        prepare(&map);
+        let other = Arc::clone(&map);
+        let thread = thread::spawn(move || first(&other));
+        let b = second(&map);
+        let a = thread.join().expect("the model's thread panicked");
+        check(&map, a, b);
+    });
+}
+
+#[test]
+fn insert_publishes_its_value() {
+    two(
+        |_| {},
+        |map| map.insert_if_absent(1, 10),
+        |map| map.get(1),
+        |map, added, seen| {
+            assert!(added);
+            assert!(seen.is_none_or(|value| value == 10));
+            assert_eq!(map.get(1), Some(10));
+        },
+    );
+}
+
+#[test]
+fn one_of_two_inserts_of_a_key_adds_it() {
+    two(
+        |_| {},
+        |map| map.insert_if_absent(1, 10),
+        |map| map.insert_if_absent(1, 20),
+        |map, a, b| {
+            assert!(a != b, "both or none added the key");
+            assert_eq!(map.get(1), Some(if a { 10 } else { 20 }));
+            assert_eq!(map.keys(), [1]);
+        },
+    );
+}
+
+#[test]
+fn two_upserts_of_a_key_replace_one_another() {
+    two(
+        |_| {},
+        |map| map.upsert(1, 10),
+        |map| map.upsert(1, 20),
+        |map, a, b| {
+            let last = map.get(1);
+            assert!(
+                (a, b, last) == (None, Some(10), Some(20))
+                    || (a, b, last) == (Some(20), None, Some(10))
+            );
+            assert_eq!(map.keys(), [1]);
+        },
+    );
+}
+
+#[test]
+fn insert_and_remove_agree_on_who_was_first() {
+    two(
+        |_| {},
+        |map| map.insert_if_absent(1, 10),
+        |map| map.remove(1),
+        |map, added, removed| {
+            assert!(added);
+            assert_eq!(map.get(1), if removed.is_some() { None } else { Some(10) });
+        },
+    );
+}
+
+#[test]
+fn insert_behind_a_removed_neighbour_is_not_lost() {
+    two(
+        |map| {
+            map.insert_if_absent(1, 10);
+        },
+        |map| map.remove(1),
+        |map| map.insert_if_absent(3, 30),
+        |map, removed, added| {
+            assert_eq!((removed, added), (Some(10), true));
+            assert_eq!((map.get(1), map.get(3)), (None, Some(30)));
+        },
+    );
+}
+
+#[test]
+fn a_key_removed_and_inserted_at_once_stands_once() {
+    two(
+        |map| {
+            map.insert_if_absent(1, 10);
+        },
+        |map| (map.remove(1), map.insert_if_absent(1, 20)),
+        |map| map.insert_if_absent(1, 30),
+        |map, (removed, a), b| {
+            assert_eq!(removed, Some(10));
+            assert!(a || b);
+            assert_eq!(map.keys(), [1]);
+        },
+    );
+}
+
+#[test]
+fn replace_and_remove_take_each_value_once() {
+    two(
+        |map| {
+            map.insert_if_absent(1, 10);
+        },
+        |map| map.replace(1, 20),
+        |map| map.remove(1),
+        |map, replaced, removed| match (replaced, removed) {
+            (Some(10), Some(20)) | (None, Some(10)) => assert_eq!(map.get(1), None),
+            other => panic!("{other:?}"),
+        },
+    );
+}
+
+#[test]
+fn a_key_being_replaced_is_never_absent() {
+    two(
+        |map| {
+            map.insert_if_absent(1, 10);
+        },
+        |map| map.upsert(1, 20),
+        |map| map.get(1),
+        |map, old, seen| {
+            assert_eq!(old, Some(10));
+            assert!(seen == Some(10) || seen == Some(20), "absent while it was replaced");
+            assert_eq!(map.get(1), Some(20));
+        },
+    );
+}
+
+#[test]
+fn one_of_two_removals_takes_the_value() {
+    two(
+        |map| {
+            map.insert_if_absent(1, 10);
+        },
+        |map| map.remove(1),
+        |map| map.remove(1),
+        |map, a, b| {
+            assert!(matches!((a, b), (Some(10), None) | (None, Some(10))));
+            assert!(map.keys().is_empty());
+        },
+    );
+}
+
+#[test]
+fn removals_of_neighbours_leave_neither_linked() {
+    two(
+        |map| {
+            map.insert_if_absent(1, 10);
+            map.insert_if_absent(3, 30);
+        },
+        |map| map.remove(1),
+        |map| map.remove(3),
+        |map, a, b| {
+            assert_eq!((a, b), (Some(10), Some(30)));
+            assert!(map.keys().is_empty());
+        },
+    );
+}
+
+#[test]
+fn eviction_takes_what_it_chose_or_nothing() {
+    two(
+        |map| {
+            map.insert_if_absent(1, 10);
+        },
+        |map| map.evict(1),
+        |map| map.replace(1, 20),
+        |map, evicted, replaced| match (evicted, replaced) {
+            (Some(10), None) | (Some(20), Some(10)) => assert_eq!(map.get(1), None),
+            (None, Some(10)) => assert_eq!(map.get(1), Some(20)),
+            other => panic!("{other:?}"),
+        },
+    );
+}
+
+#[test]
+fn a_head_being_linked_hides_no_entry() {
+    // Bucket 1 is opened by both threads at once, each inserting into it.
+    two(
+        |_| {},
+        |map| map.insert_if_absent(1, 10) && map.get(1) == Some(10),
+        |map| map.insert_if_absent(3, 30) && map.get(3) == Some(30),
+        |map, a, b| {
+            assert!(a && b, "a thread lost its own entry");
+            assert_eq!((map.get(1), map.get(3)), (Some(10), Some(30)));
+        },
+    );
+}
+
+#[test]
+fn growth_hides_no_entry() {
+    two(
+        |map| {
+            map.insert_if_absent(1, 10);
+            map.insert_if_absent(3, 30);
+        },
+        |map| {
+            map.grow_for(2);
+            map.get(3)
+        },
+        |map| (map.get(3), map.get(1)),
+        |_, a, b| {
+            assert_eq!(a, Some(30));
+            assert_eq!(b, (Some(30), Some(10)));
+        },
+    );
+}
+
+#[test]
+fn insert_during_growth_is_found_by_all() {
+    two(
+        |map| {
+            map.insert_if_absent(1, 10);
+        },
+        |map| {
+            map.grow_for(2);
+            map.insert_if_absent(3, 30) && map.get(3) == Some(30)
+        },
+        |map| map.insert_if_absent(7, 70) && map.get(7) == Some(70),
+        |map, a, b| {
+            assert!(a && b, "a thread lost its own entry");
+            for key in [1, 3, 7] {
+                assert_eq!(map.get(key), Some(key * 10));
+            }
+        },
+    );
+}
+
+#[test]
+fn iteration_sees_what_stays_exactly_once() {
+    two(
+        |map| {
+            for key in [1, 3, 2] {
+                map.insert_if_absent(key, key * 10);
+            }
+        },
+        |map| {
+            map.remove(1);
+            map.upsert(3, 33);
+        },
+        |map| map.keys(),
+        |_, (), keys| {
+            for stays in [2, 3] {
+                assert_eq!(keys.iter().filter(|key| **key == stays).count(), 1, "{keys:?}");
+            }
+        },
+    );
+}
+
+#[test]
+fn three_threads_on_one_key_agree() {
+    loom::model(|| {
+        let map = Arc::new(Map::default());
+        map.insert_if_absent(1, 10);
+        let (a, b) = (Arc::clone(&map), Arc::clone(&map));
+        let remover = thread::spawn(move || a.remove(1));
+        let writer = thread::spawn(move || b.upsert(1, 20));
+        let seen = map.get(1);
+        let removed = remover.join().expect("the model's thread panicked");
+        let replaced = writer.join().expect("the model's thread panicked");
+        assert!(seen.is_none_or(|value| value == 10 || value == 20));
+        match (removed, replaced) {
+            (Some(10), None) => assert_eq!(map.get(1), Some(20)),
+            (Some(20), Some(10)) => assert_eq!(map.get(1), None),
+            other => panic!("{other:?}"),
+        }
+    });
+}

@@ -1,0 +1,97 @@
+//! The write buffer: no event lost, torn or doubled; the count of live entries kept.
+//!
+//! Under loom it has 2 slots. Weakened once each to see a model fail: the release store of a
+//! slot's `first` (`what_comes_out_was_published`), the acquire load of `first` (same), the check
+//! of `head` in `push` (`a_full_buffer_refuses_and_loses_nothing`).
+#![cfg(larder_loom)]
+
+use larder::model::{Told, Writes};
+use loom::sync::Arc;
+use loom::thread;
+
+fn drain(writes: &Writes) -> Vec<Told> {
+    std::iter::from_fn(|| writes.pop()).collect()
+}
+
+#[test]
+fn what_comes_out_was_published() {
+    loom::model(|| {
+        let writes = Arc::new(Writes::default());
+        let other = Arc::clone(&writes);
+        let writer = thread::spawn(move || other.push(Told::Replaced { new: 2, old: 1 }));
+        let mut seen = drain(&writes);
+        assert!(writer.join().expect("the model's thread panicked"));
+        seen.extend(drain(&writes));
+        assert_eq!(seen, [Told::Replaced { new: 2, old: 1 }]);
+        assert_eq!(writes.waiting(), 0);
+    });
+}
+
+#[test]
+fn two_writers_and_a_drainer_lose_nothing() {
+    loom::model(|| {
+        let writes = Arc::new(Writes::default());
+        let (a, b) = (Arc::clone(&writes), Arc::clone(&writes));
+        let first = thread::spawn(move || a.push(Told::Inserted(1)));
+        let second = thread::spawn(move || b.push(Told::Removed(2)));
+        let mut seen = drain(&writes);
+        assert!(first.join().expect("the model's thread panicked"));
+        assert!(second.join().expect("the model's thread panicked"));
+        seen.extend(drain(&writes));
+        assert_eq!(seen.len(), 2, "{seen:?}");
+        assert!(seen.contains(&Told::Inserted(1)) && seen.contains(&Told::Removed(2)));
+        assert_eq!(writes.live(), 0);
+    });
+}
+
+#[test]
+fn a_full_buffer_refuses_and_loses_nothing() {
+    loom::model(|| {
+        let writes = Arc::new(Writes::default());
+        assert!(writes.push(Told::Inserted(1)));
+        let (a, b) = (Arc::clone(&writes), Arc::clone(&writes));
+        let first = thread::spawn(move || a.push(Told::Inserted(2)));
+        let second = thread::spawn(move || b.push(Told::Inserted(3)));
+        let mut seen = Vec::from_iter(writes.pop());
+        let pushed = [
+            first.join().expect("the model's thread panicked"),
+            second.join().expect("the model's thread panicked"),
+        ];
+        seen.extend(drain(&writes));
+        let accepted = 1 + pushed.iter().filter(|pushed| **pushed).count();
+        assert!(accepted >= 2, "refused while there was room");
+        assert_eq!(seen.len(), accepted, "{seen:?} of {pushed:?}");
+        assert_eq!(writes.live(), accepted);
+    });
+}
+
+#[test]
+fn slots_are_used_again_only_once_empty() {
+    loom::model(|| {
+        let writes = Arc::new(Writes::default());
+        assert!(writes.push(Told::Inserted(1)) && writes.push(Told::Inserted(2)));
+        let other = Arc::clone(&writes);
+        let writer =
+            thread::spawn(move || (3..5).filter(|at| other.push(Told::Inserted(*at))).count());
+        let mut seen = Vec::from_iter(writes.pop());
+        seen.extend(writes.pop());
+        let pushed = writer.join().expect("the model's thread panicked");
+        seen.extend(drain(&writes));
+        assert_eq!(seen.len(), 2 + pushed);
+        assert_eq!(seen[..2], [Told::Inserted(1), Told::Inserted(2)]);
+    });
+}
+
+#[test]
+fn evictions_and_pushes_both_count() {
+    loom::model(|| {
+        let writes = Arc::new(Writes::default());
+        assert!(writes.push(Told::Inserted(1)));
+        let other = Arc::clone(&writes);
+        let writer = thread::spawn(move || other.push(Told::Inserted(2)));
+        writes.adjust_live(-1);
+        assert!(writer.join().expect("the model's thread panicked"));
+        assert_eq!(writes.live(), 1);
+        assert_eq!(writes.waiting(), 2);
+    });
+}

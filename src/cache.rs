@@ -1,0 +1,713 @@
+//! The cache itself: every verb that users call.
+#![forbid(unsafe_code)]
+
+use std::borrow::Borrow;
+use std::cell::Cell;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::ptr;
+use std::sync::{Arc, Weak};
+
+use crate::RandomState;
+use crate::config::{Builder, Parts};
+use crate::entry::{Entry, EntryPtr, Owned};
+use crate::error::{FlushError, Inserted, Rejection};
+use crate::hash::Hashing;
+use crate::maintainer::{self, Maintained};
+use crate::maintenance::{Engine, Maintenance};
+use crate::reclaim::{self, Guard};
+use crate::stats::{Counter, Stats};
+use crate::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::table::Cursor;
+use crate::write_buffer::Event;
+
+mod iter;
+mod pinned;
+
+pub use iter::{Iter, Keys, Values};
+pub use pinned::Pinned;
+
+/// A cache that many threads share.
+///
+/// A `Cache` is a handle: cloning it is cheap, and all clones are one cache. When the last one is
+/// dropped, every key and value is dropped before that drop returns.
+///
+/// # Concurrency
+/// Lookups are lock-free and, on an entry that is hot, write no memory that threads share.
+/// Updates of the table are lock-free, one atomic step each: once `insert` has returned, every
+/// thread's lookup finds the value until it is replaced, removed or evicted, and while a value is
+/// replaced a lookup finds the old one or the new one. After that step an update reports to its
+/// partition's policy; in [background mode](Maintenance::Background) it may have to run or wait
+/// for maintenance of the partition when the report's buffer is full, with
+/// [inline maintenance](Maintenance::Inline) it always does.
+///
+/// The key's `Hash` is called outside of everything; its `Eq`, and `Clone` of a value in
+/// [`get`](Self::get), run while the calling thread is pinned: what is retired meanwhile, by all
+/// caches of the process, is freed later. Keys and values are dropped under no lock and no pin of
+/// the cache's own.
+///
+/// # Bounds
+/// Order and bounds are split by hash into [partitions](Builder::partitions), each with an equal
+/// share. With inline maintenance the bounds hold whenever a call returns. In background mode a
+/// partition may hold up to 64 entries, and one for each thread that is within an insertion, more
+/// than its share; writers that would exceed that make room first. What is too much is gone
+/// within a few milliseconds, and after [`run_pending`](Self::run_pending).
+///
+/// # Memory
+/// An entry that was removed, replaced or evicted is freed once no thread can be reading it, by
+/// the threads that write and the maintenance thread. See [`Stats::waiting_bytes`],
+/// [`flush`](Self::flush), and [`pin`](Self::pin) for what holds it back.
+///
+/// # Examples
+/// ```
+/// use larder::Cache;
+///
+/// let cache = Cache::new(10_000);
+/// cache.insert("hello".to_owned(), 5);
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| assert_eq!(cache.get("hello"), Some(5)));
+///     scope.spawn(|| assert_eq!(cache.get("world"), None));
+/// });
+/// ```
+pub struct Cache<K, V, S = RandomState> {
+    shared: Arc<Shared<K, V, S>>,
+}
+
+struct Shared<K, V, S> {
+    engine: Engine<K, V>,
+    parts: Settings<K, V, S>,
+    /// Handles that there are. The `Arc` cannot tell: the maintenance thread holds some too.
+    handles: AtomicUsize,
+    /// Held by the maintenance thread while it looks, and by the end of the cache.
+    gate: Mutex<Gate>,
+    /// No handle is left.
+    is_closed: AtomicBool,
+}
+
+struct Settings<K, V, S> {
+    hashing: Hashing<S>,
+    weigher: Option<crate::config::Weigher<K, V>>,
+    capacity: Option<usize>,
+    max_weight: Option<u64>,
+    policy_name: Box<str>,
+    maintenance: Maintenance,
+}
+
+#[derive(PartialEq, Eq)]
+enum Gate {
+    Open,
+    TornDown,
+}
+
+thread_local! {
+    /// The cache that this thread, as the maintenance thread, is looking after at the moment.
+    static LOOKING_AFTER: Cell<*const ()> = const { Cell::new(ptr::null()) };
+}
+
+impl<K, V> Cache<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    /// A cache of at most `capacity` entries with everything else at its default.
+    ///
+    /// # Panics
+    /// If `capacity` is 0. [`builder`](Self::builder) reports that as an error instead.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        match Self::builder().capacity(capacity).build() {
+            Ok(cache) => cache,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+impl<K, V> Cache<K, V> {
+    /// Configures a cache.
+    pub fn builder() -> Builder<K, V> {
+        Builder::default()
+    }
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    pub(crate) fn assemble(parts: Parts<K, V, S>) -> Self {
+        let Parts { engine, hasher, weigher, capacity, max_weight, policy, maintenance } = parts;
+        let shared = Arc::new(Shared {
+            engine,
+            parts: Settings {
+                hashing: Hashing::new(hasher),
+                weigher,
+                capacity,
+                max_weight,
+                policy_name: policy.name().into(),
+                maintenance,
+            },
+            handles: AtomicUsize::new(1),
+            gate: Mutex::new(Gate::Open),
+            is_closed: AtomicBool::new(false),
+        });
+        if maintenance == Maintenance::Background {
+            let weak: Weak<Shared<K, V, S>> = Arc::downgrade(&shared);
+            maintainer::register(weak);
+        }
+        Self { shared }
+    }
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// The value of `key`, cloned.
+    ///
+    /// Lock-free. Counts as a use of the entry, and as a hit or a miss.
+    ///
+    /// # Complexity
+    /// O(1) expected.
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        self.read(key, V::clone)
+    }
+
+    /// What `reader` makes of the value of `key`, without cloning it.
+    ///
+    /// `reader` runs pinned: see [`pin`](Self::pin) for what that holds back, and keep it short.
+    /// It may use the cache. Otherwise as [`get`](Self::get).
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(100);
+    /// cache.insert("a", vec![1, 2, 3]);
+    /// assert_eq!(cache.read("a", |numbers| numbers.len()), Some(3));
+    /// ```
+    #[inline]
+    pub fn read<Q, R>(&self, key: &Q, reader: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hash(key);
+        self.shared.engine.table.prefetch_entry(hash);
+        let guard = reclaim::pin();
+        self.lookup(key, hash, &guard).map(|entry| reader(&entry.value))
+    }
+
+    /// The value of `key`, cloned, without a trace: neither a use, nor a hit or a miss.
+    pub fn peek<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        let hash = self.hash(key);
+        let guard = reclaim::pin();
+        self.find(key, hash, &guard).map(|(_, entry)| entry.value.clone())
+    }
+
+    /// Whether `key` is there; without a trace, like [`peek`](Self::peek).
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hash(key);
+        self.find(key, hash, &reclaim::pin()).is_some()
+    }
+
+    /// Pins the calling thread for several lookups, which then cost no pin of their own and
+    /// return references.
+    ///
+    /// A pin costs as much as a lookup, so this pays from a few lookups on. While it lives,
+    /// nothing that any larder cache of the process removes, replaces or evicts from now on is
+    /// freed: memory grows with the writes of all threads. Hold it for microseconds, not across
+    /// anything that waits. [`Stats::reclamation_lag`] shows a pin that is held for long.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache: larder::Cache<u32, String> = (0..10).map(|n| (n, n.to_string())).collect();
+    /// let pinned = cache.pin();
+    /// let total: usize = (0..10).filter_map(|n| pinned.get(&n)).map(|text| text.len()).sum();
+    /// assert_eq!(total, 10);
+    /// ```
+    pub fn pin(&self) -> Pinned<'_, K, V, S> {
+        Pinned::new(self, reclaim::pin())
+    }
+
+    /// Stores `value` under `key`, in the place of the value that is there, if any.
+    ///
+    /// Once it has returned, every thread sees the value until it is replaced, removed or
+    /// evicted. A replaced key keeps its key object and, as far as the policy says so, its place.
+    ///
+    /// # Panics
+    /// If the weigher or the key's `Hash` or `Eq` does; nothing has changed then.
+    ///
+    /// # Complexity
+    /// O(1) expected; in background mode one call in up to 32 applies that many to the policy.
+    pub fn insert(&self, key: K, value: V) -> Inserted {
+        let hash = self.hash(&key);
+        self.shared.engine.table.prefetch_bucket(hash);
+        let weight = match self.weigh(&key, &value, hash) {
+            Ok(weight) => weight,
+            Err(rejection) => {
+                self.remove_with(&key, hash, |_| ());
+                return self.reject(rejection);
+            }
+        };
+        let new = Owned::new(hash, weight, key, value);
+        let event = {
+            let guard = reclaim::pin();
+            let (new, old) = self.shared.engine.table.upsert(new, &guard);
+            match old {
+                None => {
+                    self.count(Counter::Inserts, &guard);
+                    Event::Inserted(new)
+                }
+                Some(old) => {
+                    self.count(Counter::Replacements, &guard);
+                    Event::Replaced { new, old }
+                }
+            }
+        };
+        self.shared.engine.submit(event, hash);
+        match event {
+            Event::Replaced { .. } => Inserted::Replaced,
+            _ => Inserted::Added,
+        }
+    }
+
+    /// Stores `value` under `key` unless the key is there: then
+    /// [`Present`](Rejection::Present). Of several threads that try at once, one adds its value.
+    ///
+    /// # Panics
+    /// As [`insert`](Self::insert).
+    pub fn insert_if_absent(&self, key: K, value: V) -> Inserted {
+        let hash = self.hash(&key);
+        if self.find(&key, hash, &reclaim::pin()).is_some() {
+            return self.reject(Rejection::Present);
+        }
+        let weight = match self.weigh(&key, &value, hash) {
+            Ok(weight) => weight,
+            Err(rejection) => return self.reject(rejection),
+        };
+        let new = Owned::new(hash, weight, key, value);
+        let guard = reclaim::pin();
+        match self.shared.engine.table.insert_if_absent(new, &guard) {
+            Ok(new) => {
+                self.count(Counter::Inserts, &guard);
+                drop(guard);
+                self.shared.engine.submit(Event::Inserted(new), hash);
+                Inserted::Added
+            }
+            Err(unused) => {
+                drop(guard);
+                drop(unused);
+                self.reject(Rejection::Present)
+            }
+        }
+    }
+
+    /// Stores `value` under `key` if the key is there; else [`Absent`](Rejection::Absent).
+    ///
+    /// # Panics
+    /// As [`insert`](Self::insert).
+    pub fn replace(&self, key: K, value: V) -> Inserted {
+        let hash = self.hash(&key);
+        if self.find(&key, hash, &reclaim::pin()).is_none() {
+            return self.reject(Rejection::Absent);
+        }
+        let weight = match self.weigh(&key, &value, hash) {
+            Ok(weight) => weight,
+            Err(rejection) => {
+                self.remove_with(&key, hash, |_| ());
+                return self.reject(rejection);
+            }
+        };
+        let new = Owned::new(hash, weight, key, value);
+        let guard = reclaim::pin();
+        match self.shared.engine.table.replace(new, &guard) {
+            Ok((new, old)) => {
+                self.count(Counter::Replacements, &guard);
+                drop(guard);
+                self.shared.engine.submit(Event::Replaced { new, old }, hash);
+                Inserted::Replaced
+            }
+            Err(unused) => {
+                drop(guard);
+                drop(unused);
+                self.reject(Rejection::Absent)
+            }
+        }
+    }
+
+    /// Removes `key` and returns its value, cloned: another thread may still be reading it.
+    ///
+    /// [`remove_if`](Self::remove_if) removes without cloning.
+    pub fn remove<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        let hash = self.hash(key);
+        self.remove_with(key, hash, V::clone)
+    }
+
+    /// Removes `key` if `condition` holds for its entry, and says whether it did.
+    ///
+    /// What was judged is what is removed: should another thread replace the value in between,
+    /// `condition` is asked again about the new one. It runs pinned, like the closure of
+    /// [`read`](Self::read).
+    pub fn remove_if<Q>(&self, key: &Q, mut condition: impl FnMut(&K, &V) -> bool) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hash(key);
+        loop {
+            let guard = reclaim::pin();
+            let Some((pointer, entry)) = self.find(key, hash, &guard) else {
+                return false;
+            };
+            if !condition(&entry.key, &entry.value) {
+                return false;
+            }
+            if self.shared.engine.table.remove_entry(pointer, &guard) {
+                self.count(Counter::Removals, &guard);
+                drop(guard);
+                self.shared.engine.submit(Event::Removed(pointer), hash);
+                return true;
+            }
+        }
+    }
+
+    /// Removes every entry for which `condition` does not hold.
+    ///
+    /// Entries that are there during the whole call are judged once; those that come or go
+    /// meanwhile may or may not be. `condition` runs pinned, like the closure of
+    /// [`read`](Self::read). If it panics, what was removed before stays removed.
+    pub fn retain(&self, mut condition: impl FnMut(&K, &V) -> bool) {
+        let engine = &self.shared.engine;
+        let mut cursor = Cursor::Start;
+        while cursor != Cursor::End {
+            // Before the guard, so that it is dropped, and the removals are submitted, after it.
+            let mut removed = Removals { cache: self, entries: Vec::new() };
+            let guard = reclaim::pin();
+            cursor = engine.table.step(cursor, &guard, |pointer, entry| {
+                if !condition(&entry.key, &entry.value)
+                    && engine.table.remove_entry(pointer, &guard)
+                {
+                    self.count(Counter::Removals, &guard);
+                    removed.entries.push(pointer);
+                }
+            });
+        }
+    }
+
+    /// Removes every entry that is there when the call begins, and none that is inserted after
+    /// it has returned. What is inserted meanwhile may or may not stay.
+    ///
+    /// # Complexity
+    /// O(n).
+    pub fn clear(&self) {
+        self.retain(|_, _| false);
+    }
+
+    fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
+        self.shared.parts.hashing.hash(key)
+    }
+
+    #[inline(always)]
+    fn find<'g, Q>(
+        &self,
+        key: &Q,
+        hash: u64,
+        guard: &'g Guard,
+    ) -> Option<(EntryPtr, &'g Entry<K, V>)>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        self.shared.engine.table.get(hash, |held| held.borrow() == key, guard)
+    }
+
+    /// A lookup that counts.
+    #[inline(always)]
+    fn lookup<'g, Q>(&self, key: &Q, hash: u64, guard: &'g Guard) -> Option<&'g Entry<K, V>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        match self.find(key, hash, guard) {
+            Some((_, entry)) => {
+                self.count(Counter::Hits, guard);
+                self.shared.engine.record_hit(entry.header(), guard);
+                Some(entry)
+            }
+            None => {
+                self.count(Counter::Misses, guard);
+                None
+            }
+        }
+    }
+
+    fn remove_with<Q, R>(&self, key: &Q, hash: u64, take: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        // Submitted also if `take`, which may be the value's `clone`, panics.
+        let mut removed = Removals { cache: self, entries: Vec::new() };
+        let guard = reclaim::pin();
+        let (pointer, entry) =
+            self.shared.engine.table.remove(hash, |held| held.borrow() == key, &guard)?;
+        self.count(Counter::Removals, &guard);
+        removed.entries.push(pointer);
+        let result = take(&entry.value);
+        Some(result)
+    }
+
+    fn weigh(&self, key: &K, value: &V, hash: u64) -> Result<u32, Rejection> {
+        let weight = self.shared.parts.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
+        let limit = self.shared.engine.limits(hash).weight;
+        if u64::from(weight) > limit {
+            return Err(Rejection::TooHeavy { weight: u64::from(weight), limit });
+        }
+        Ok(weight)
+    }
+
+    fn reject(&self, rejection: Rejection) -> Inserted {
+        self.count(Counter::Rejections, &reclaim::pin());
+        Inserted::Rejected(rejection)
+    }
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    #[inline]
+    fn count(&self, counter: Counter, guard: &Guard) {
+        self.shared.engine.counters.add(guard.thread(), counter, 1);
+    }
+
+    /// Number of entries. Exact while no other thread writes.
+    ///
+    /// # Complexity
+    /// O(partitions).
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shared.engine.len()
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Sum of the weights of all entries that maintenance has seen: all of them with inline
+    /// maintenance, and after [`run_pending`](Self::run_pending).
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.shared.engine.weight()
+    }
+
+    /// The bound on the number of entries, if there is one.
+    #[must_use]
+    pub fn capacity(&self) -> Option<usize> {
+        self.shared.parts.capacity
+    }
+
+    /// The bound on the sum of weights, if there is one.
+    #[must_use]
+    pub fn max_weight(&self) -> Option<u64> {
+        self.shared.parts.max_weight
+    }
+
+    /// The name of the policy.
+    #[must_use]
+    pub fn policy_name(&self) -> &str {
+        &self.shared.parts.policy_name
+    }
+
+    /// Number of partitions.
+    #[must_use]
+    pub fn partitions(&self) -> usize {
+        self.shared.engine.partitions()
+    }
+
+    /// Applies everything that calls which returned before have left to maintenance. Afterwards
+    /// the [bounds](Self#bounds) hold, unless other threads go on inserting. May wait for
+    /// maintenance that is under way.
+    pub fn run_pending(&self) {
+        self.shared.engine.run_pending();
+    }
+
+    /// Returns once everything that was removed, replaced or evicted before the call has been
+    /// dropped and freed.
+    ///
+    /// # Errors
+    /// [`FlushError`] says what holds it back, if it does not come about within a quarter of a
+    /// second without progress: a pin, in this thread or in another one. It is freed later then.
+    pub fn flush(&self) -> Result<(), FlushError> {
+        self.shared.engine.flush()
+    }
+
+    /// What the cache has done so far.
+    ///
+    /// # Complexity
+    /// O(partitions + cores).
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.engine.stats()
+    }
+
+    /// Panics if an invariant of table, policies or accounts is broken. For tests: only while no
+    /// other thread uses the cache.
+    #[doc(hidden)]
+    pub fn validate(&self) {
+        self.shared.engine.validate();
+    }
+}
+
+impl<K, V, S> Shared<K, V, S> {
+    /// The last handle is gone.
+    fn close(&self) {
+        // SeqCst: before the look at the gate below; pairs with the load in `tick`, after it has
+        // taken the gate.
+        self.is_closed.store(true, Ordering::SeqCst);
+        let is_own_look = LOOKING_AFTER
+            .try_with(|cache| ptr::eq(cache.get(), ptr::from_ref(self).cast()))
+            .unwrap_or(false);
+        // Dropped by a value that the maintenance thread is freeing for this very cache: it holds
+        // the gate, and tears the cache down when it is through.
+        if !is_own_look {
+            self.tear_down(&mut sync::lock(&self.gate));
+        }
+        if self.parts.maintenance == Maintenance::Background {
+            maintainer::notify();
+        }
+    }
+
+    fn tear_down(&self, gate: &mut Gate) {
+        if *gate == Gate::Open {
+            *gate = Gate::TornDown;
+            self.engine.tear_down();
+        }
+    }
+}
+
+impl<K, V, S> Maintained for Shared<K, V, S>
+where
+    K: Send + Sync,
+    V: Send + Sync,
+    S: Send + Sync,
+{
+    fn tick(&self) -> bool {
+        let Some(mut gate) = sync::try_lock(&self.gate) else {
+            return false;
+        };
+        if *gate == Gate::TornDown {
+            return false;
+        }
+        let _ = LOOKING_AFTER.try_with(|cache| cache.set(ptr::from_ref(self).cast()));
+        let may_have_more = self.engine.tick();
+        // SeqCst: see `close`. Set by another thread, which waits for the gate and tears down
+        // itself, or from within this look.
+        let is_closed = self.is_closed.load(Ordering::SeqCst);
+        if is_closed {
+            self.tear_down(&mut gate);
+        }
+        let _ = LOOKING_AFTER.try_with(|cache| cache.set(ptr::null()));
+        may_have_more && !is_closed
+    }
+
+    fn has_work(&self) -> bool {
+        !self.is_closed.load(Ordering::SeqCst) && self.engine.has_work()
+    }
+}
+
+/// Entries taken out of the table whose events are submitted when this is dropped: also when user
+/// code in between panics.
+struct Removals<'c, K, V, S> {
+    cache: &'c Cache<K, V, S>,
+    entries: Vec<EntryPtr>,
+}
+
+impl<K, V, S> Drop for Removals<'_, K, V, S> {
+    fn drop(&mut self) {
+        for entry in self.entries.drain(..) {
+            self.cache.shared.engine.submit(Event::Removed(entry), entry.hash());
+        }
+    }
+}
+
+impl<K, V, S> Clone for Cache<K, V, S> {
+    fn clone(&self) -> Self {
+        self.shared.handles.fetch_add(1, Ordering::Relaxed);
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<K, V, S> Drop for Cache<K, V, S> {
+    fn drop(&mut self) {
+        // AcqRel: all that other handles did happens before the last one closes.
+        if self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.close();
+        }
+    }
+}
+
+impl<K, V, S> fmt::Debug for Cache<K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("len", &self.len())
+            .field("weight", &self.weight())
+            .field("capacity", &self.capacity())
+            .field("max_weight", &self.max_weight())
+            .field("policy", &self.policy_name())
+            .field("partitions", &self.partitions())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K, V> FromIterator<(K, V)> for Cache<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    /// A cache just large enough for all pairs (of pairs with equal keys, the last one counts),
+    /// with everything else at its default but a single partition, so that none is evicted.
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        let pairs: Vec<_> = pairs.into_iter().collect();
+        let builder = Self::builder().capacity(pairs.len().max(1)).partitions(1);
+        let cache = match builder.build() {
+            Ok(cache) => cache,
+            Err(error) => unreachable!("a capacity of at least 1 in one partition: {error}"),
+        };
+        let mut cache = cache;
+        cache.extend(pairs);
+        cache
+    }
+}
+
+impl<K, V, S> Extend<(K, V)> for Cache<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// Inserts every pair. Values that are too heavy are left out; `Stats::rejections` counts
+    /// them.
+    fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, pairs: I) {
+        for (key, value) in pairs {
+            let _ = self.insert(key, value);
+        }
+    }
+}

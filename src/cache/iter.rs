@@ -1,0 +1,117 @@
+//! Iteration: weakly consistent, and pinned only in short steps.
+
+use std::fmt;
+use std::vec;
+
+use super::Cache;
+use crate::reclaim;
+use crate::table::Cursor;
+
+/// Pairs of a cache, cloned; made by [`Cache::iter`].
+pub struct Iter<'c, K, V, S> {
+    steps: Steps<'c, K, V, S, (K, V)>,
+}
+
+/// Keys of a cache, cloned; made by [`Cache::keys`].
+pub struct Keys<'c, K, V, S> {
+    steps: Steps<'c, K, V, S, K>,
+}
+
+/// Values of a cache, cloned; made by [`Cache::values`].
+pub struct Values<'c, K, V, S> {
+    steps: Steps<'c, K, V, S, V>,
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    /// Every key and value, cloned, in no order that means anything.
+    ///
+    /// An entry that is there during the whole iteration is seen exactly once; one that is
+    /// inserted, replaced or removed meanwhile may be seen or not. Entries are cloned some
+    /// hundred at a time, pinned only for that: an iteration that is left lying about holds back
+    /// nothing. It is no use of an entry, and neither a hit nor a miss.
+    pub fn iter(&self) -> Iter<'_, K, V, S>
+    where
+        K: Clone,
+        V: Clone,
+    {
+        Iter { steps: Steps::new(self, |key, value| (key.clone(), value.clone())) }
+    }
+
+    /// Every key, cloned; otherwise as [`iter`](Self::iter).
+    pub fn keys(&self) -> Keys<'_, K, V, S>
+    where
+        K: Clone,
+    {
+        Keys { steps: Steps::new(self, |key, _| key.clone()) }
+    }
+
+    /// Every value, cloned; otherwise as [`iter`](Self::iter).
+    pub fn values(&self) -> Values<'_, K, V, S>
+    where
+        V: Clone,
+    {
+        Values { steps: Steps::new(self, |_, value| value.clone()) }
+    }
+}
+
+/// The common part: clones a step's worth of items under one pin, then hands them out without.
+struct Steps<'c, K, V, S, T> {
+    cache: &'c Cache<K, V, S>,
+    cursor: Cursor,
+    item: fn(&K, &V) -> T,
+    ready: vec::IntoIter<T>,
+}
+
+impl<'c, K, V, S, T> Steps<'c, K, V, S, T> {
+    fn new(cache: &'c Cache<K, V, S>, item: fn(&K, &V) -> T) -> Self {
+        Self { cache, cursor: Cursor::Start, item, ready: Vec::new().into_iter() }
+    }
+
+    fn next(&mut self) -> Option<T> {
+        loop {
+            if let Some(item) = self.ready.next() {
+                return Some(item);
+            }
+            if self.cursor == Cursor::End {
+                return None;
+            }
+            let mut items = Vec::new();
+            let guard = reclaim::pin();
+            self.cursor = self.cache.shared.engine.table.step(self.cursor, &guard, |_, entry| {
+                items.push((self.item)(&entry.key, &entry.value));
+            });
+            self.ready = items.into_iter();
+        }
+    }
+}
+
+macro_rules! iterator {
+    ($name:ident, $item:ty) => {
+        impl<K, V, S> Iterator for $name<'_, K, V, S> {
+            type Item = $item;
+
+            fn next(&mut self) -> Option<Self::Item> {
+                self.steps.next()
+            }
+        }
+
+        impl<K, V, S> fmt::Debug for $name<'_, K, V, S> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+iterator!(Iter, (K, V));
+iterator!(Keys, K);
+iterator!(Values, V);
+
+impl<'c, K: Clone, V: Clone, S> IntoIterator for &'c Cache<K, V, S> {
+    type Item = (K, V);
+    type IntoIter = Iter<'c, K, V, S>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}

@@ -1,0 +1,247 @@
+//! How a cache is to be: the builder and what it checks.
+#![forbid(unsafe_code)]
+
+use std::hash::{BuildHasher, Hash};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::RandomState;
+use crate::cache::Cache;
+use crate::error::BuildError;
+use crate::evict::{Limits, Order};
+use crate::maintenance::{Engine, EngineConfig, Maintenance};
+use crate::policy::{Accesses, Policy, PolicyConfig};
+
+/// Tells what an entry weighs.
+pub(crate) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
+
+/// The fewest entries that a partition gets when the number of partitions is left to the cache.
+const MIN_ENTRIES: u64 = 1024;
+/// The least weight, likewise, when a weigher is set: heavy entries must fit a partition.
+const MIN_WEIGHT: u64 = 1 << 24;
+const MAX_PARTITIONS: usize = 4096;
+/// Partitions for each core: enough that two writers seldom meet.
+const PARTITIONS_PER_CORE: usize = 4;
+
+/// Configures and builds a [`Cache`].
+///
+/// # Examples
+/// ```
+/// use larder::{Cache, Policy};
+///
+/// let cache: Cache<String, Vec<u8>> = Cache::builder()
+///     .capacity(100_000)
+///     .max_weight(64 << 20)
+///     .weigher(|key: &String, value: &Vec<u8>| (key.len() + value.len()) as u32)
+///     .policy(Policy::lru())
+///     .build()?;
+/// # Ok::<(), larder::BuildError>(())
+/// ```
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder<K, V, S = RandomState> {
+    capacity: Option<usize>,
+    max_weight: Option<u64>,
+    weigher: Option<Weigher<K, V>>,
+    policy: Policy,
+    hasher: S,
+    partitions: Option<usize>,
+    maintenance: Maintenance,
+    entries: PhantomData<fn(K, V)>,
+}
+
+impl<K, V> Default for Builder<K, V> {
+    fn default() -> Self {
+        Self {
+            capacity: None,
+            max_weight: None,
+            weigher: None,
+            policy: Policy::default(),
+            hasher: RandomState::new(),
+            partitions: None,
+            maintenance: Maintenance::default(),
+            entries: PhantomData,
+        }
+    }
+}
+
+impl<K, V, S> Builder<K, V, S> {
+    /// Bounds the number of entries. At least 1. Default: no such bound; then `max_weight` must
+    /// be set. With both, each is kept.
+    ///
+    /// Nothing is allocated in advance, so a capacity that is never reached costs nothing.
+    pub fn capacity(mut self, entries: usize) -> Self {
+        self.capacity = Some(entries);
+        self
+    }
+
+    /// Bounds the sum of the entries' weights, in the unit of the [`weigher`](Self::weigher). At
+    /// least 1. Default: no such bound.
+    pub fn max_weight(mut self, weight: u64) -> Self {
+        self.max_weight = Some(weight);
+        self
+    }
+
+    /// Tells what an entry weighs; asked once, when the entry is inserted. Default: 1 for each.
+    ///
+    /// 0 is allowed: such an entry counts against the capacity only. A panic of `weigher` comes
+    /// through the insertion, which then has changed nothing.
+    pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Arc::new(weigher));
+        self
+    }
+
+    /// Chooses who leaves when a bound is reached. Default: [`Policy::s3_fifo`].
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Hashes keys with `hasher`. Default: ahash, seeded anew for each cache, so that nobody
+    /// outside can choose keys that collide.
+    pub fn hasher<T>(self, hasher: T) -> Builder<K, V, T> {
+        let Self { capacity, max_weight, weigher, policy, partitions, maintenance, .. } = self;
+        Builder {
+            capacity,
+            max_weight,
+            weigher,
+            policy,
+            hasher,
+            partitions,
+            maintenance,
+            entries: PhantomData,
+        }
+    }
+
+    /// Splits order and bounds into `partitions` parts by hash: a power of two from 1 to 4096,
+    /// and at most as many as a bound has units.
+    ///
+    /// Writers of different partitions do not meet. But each partition keeps its own share of
+    /// the bounds: it evicts when its share is full, and rejects what is heavier than its share.
+    /// Default: one with inline maintenance; else four for each core, but none smaller than 1,024
+    /// entries or, with a weigher, 2^24 units of weight.
+    pub fn partitions(mut self, partitions: usize) -> Self {
+        self.partitions = Some(partitions);
+        self
+    }
+
+    /// Chooses who does the work behind the calls. Default: [`Maintenance::Background`].
+    pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
+        self.maintenance = maintenance;
+        self
+    }
+}
+
+impl<K, V, S> Builder<K, V, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Builds the cache.
+    ///
+    /// # Errors
+    /// [`BuildError`] says which setting was wrong, what was given and what is allowed.
+    ///
+    /// # Panics
+    /// If the factory of a [custom policy](Policy::custom) does.
+    pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let partitions = self.check(cores)?;
+        let unknown = || BuildError::UnknownPolicy {
+            given: self.policy.name().to_owned(),
+            known: Policy::names().collect(),
+        };
+        let mut orders = Vec::with_capacity(partitions);
+        let mut accesses = Accesses::None;
+        for index in 0..partitions {
+            let share = |bound: u64| {
+                let (all, rest) = (bound / partitions as u64, bound % partitions as u64);
+                all + u64::from((index as u64) < rest)
+            };
+            let limits = Limits {
+                // Node ids are 32 bits, and one entry more than the bound is held for a moment.
+                entries: usize::try_from(self.capacity.map_or(u64::MAX, |all| share(all as u64)))
+                    .unwrap_or(usize::MAX)
+                    .min(u32::MAX as usize - 2),
+                weight: self.max_weight.map_or(u64::MAX, share),
+            };
+            let config = PolicyConfig::new(
+                self.capacity.map(|_| limits.entries),
+                self.max_weight.map(|_| limits.weight),
+            );
+            let policy = self.policy.instantiate(&config).ok_or_else(unknown)?;
+            accesses = policy.accesses();
+            orders.push((Order::new(policy, limits), limits));
+        }
+        let engine = Engine::new(EngineConfig { mode: self.maintenance, accesses, orders, cores });
+        Ok(Cache::assemble(Parts {
+            engine,
+            hasher: self.hasher,
+            weigher: self.weigher,
+            capacity: self.capacity,
+            max_weight: self.max_weight,
+            policy: self.policy,
+            maintenance: self.maintenance,
+        }))
+    }
+
+    /// Checks all but the policy; returns the number of partitions.
+    fn check(&self, cores: usize) -> Result<usize, BuildError> {
+        let bound = match (self.capacity, self.max_weight) {
+            (None, None) => return Err(BuildError::Unbounded),
+            (Some(0), _) => return Err(BuildError::ZeroCapacity),
+            (_, Some(0)) => return Err(BuildError::ZeroWeight),
+            (capacity, weight) => {
+                capacity.map_or(u64::MAX, |entries| entries as u64).min(weight.unwrap_or(u64::MAX))
+            }
+        };
+        match self.partitions {
+            None => Ok(self.default_partitions(cores)),
+            Some(given) if !given.is_power_of_two() || given > MAX_PARTITIONS => {
+                Err(BuildError::BadPartitions { given })
+            }
+            Some(given) if given as u64 > bound => {
+                Err(BuildError::TooManyPartitions { given, bound })
+            }
+            Some(given) => Ok(given),
+        }
+    }
+
+    fn default_partitions(&self, cores: usize) -> usize {
+        if self.maintenance == Maintenance::Inline {
+            return 1;
+        }
+        let by_cores = cores.saturating_mul(PARTITIONS_PER_CORE).next_power_of_two();
+        let by_entries = self.capacity.map(|entries| entries as u64 / MIN_ENTRIES);
+        let least = if self.weigher.is_some() { MIN_WEIGHT } else { MIN_ENTRIES };
+        let by_weight = self.max_weight.map(|weight| weight / least);
+        let most = by_entries.unwrap_or(u64::MAX).min(by_weight.unwrap_or(u64::MAX)).max(1);
+        let most = usize::try_from(most).unwrap_or(MAX_PARTITIONS).min(MAX_PARTITIONS);
+        // The power of two at or below.
+        by_cores.min(1 << most.ilog2())
+    }
+}
+
+/// What a cache is put together from.
+pub(crate) struct Parts<K, V, S> {
+    pub(crate) engine: Engine<K, V>,
+    pub(crate) hasher: S,
+    pub(crate) weigher: Option<Weigher<K, V>>,
+    pub(crate) capacity: Option<usize>,
+    pub(crate) max_weight: Option<u64>,
+    pub(crate) policy: Policy,
+    pub(crate) maintenance: Maintenance,
+}
+
+impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("capacity", &self.capacity)
+            .field("max_weight", &self.max_weight)
+            .field("has_weigher", &self.weigher.is_some())
+            .field("policy", &self.policy.name())
+            .field("partitions", &self.partitions)
+            .field("maintenance", &self.maintenance)
+            .finish_non_exhaustive()
+    }
+}

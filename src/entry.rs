@@ -1,0 +1,306 @@
+//! One cached pair: the header that table, recording and maintenance work on, the key, the value.
+//!
+//! This module owns the memory layout of an entry and its life:
+//!
+//! ```text
+//!   Owned ──table links it──▶ shared: `&Entry` under a guard, `EntryPtr` in events and nodes
+//!                                │ both its events seen by maintenance, table no longer reaches it
+//!                                ▼
+//!                             retired (`reclaim::Retired`) ──grace period──▶ `dispose`: drops key
+//!                                                                         and value, frees memory
+//! ```
+//!
+//! What must hold: an `EntryPtr` is used by its partition's maintenance alone, and by nobody once
+//! it was retired; a `&Entry` never outlives the guard it was found under.
+//!
+//! # Orderings
+//! The header's node id, frequency and stamp are hints for recording: each is one relaxed word
+//! that no other memory hangs on. The life bits are touched by maintenance of one partition only,
+//! which hands them on with its lock.
+
+use std::alloc::Layout;
+use std::ptr::{self, NonNull};
+
+use crate::contain::contain;
+use crate::policy::NodeId;
+use crate::reclaim;
+use crate::sync::{AtomicU8, AtomicU32, Ordering};
+use crate::table::Link;
+
+// The header, 32 bytes. A hit reads `next`, `hash` and `frequency` (or `node` and `stamp`):
+//
+//  0        8        16     20       24      28          29     30  32
+//  |  next  |  hash  | node | weight | stamp | frequency | life |   | key, value
+#[repr(C)]
+pub(crate) struct Header {
+    /// The table's link to the next entry or bucket head.
+    pub(crate) next: Link,
+    pub(crate) hash: u64,
+    /// The policy's node id plus one; 0 while the entry is not linked in the policy.
+    node: AtomicU32,
+    weight: u32,
+    /// The recording tick of the last recorded access.
+    stamp: AtomicU32,
+    /// Saturating count of accesses, for policies that ask for counters.
+    frequency: AtomicU8,
+    /// `BORN` and `GONE`: which of the entry's two events maintenance has seen.
+    life: AtomicU8,
+}
+
+#[cfg(all(target_pointer_width = "64", not(larder_loom)))]
+const _: () = assert!(size_of::<Header>() == 32);
+
+/// Maintenance has applied the event that put the entry into the table.
+const BORN: u8 = 1;
+/// Maintenance has applied the event that took the entry out, or evicted it itself.
+const GONE: u8 = 2;
+/// Both: nothing will speak of the entry again, so it may be retired.
+const FINISHED: u8 = BORN | GONE;
+
+/// A key, its value and their header in one allocation.
+#[repr(C)]
+pub(crate) struct Entry<K, V> {
+    header: Header,
+    pub(crate) key: K,
+    pub(crate) value: V,
+}
+
+impl<K, V> Entry<K, V> {
+    #[inline]
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+}
+
+impl Header {
+    /// Counts an access up to `max`; a saturated counter is only read.
+    #[inline]
+    pub(crate) fn raise_frequency(&self, max: u8) {
+        // Two racing hits may count as one: the counter is a hint, and an atomic add would make
+        // every hit to a warm entry take its cache line.
+        let frequency = self.frequency.load(Ordering::Relaxed);
+        if frequency < max {
+            self.frequency.store(frequency + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// The node id, if maintenance has linked the entry.
+    #[inline]
+    pub(crate) fn node(&self) -> Option<NodeId> {
+        self.node.load(Ordering::Relaxed).checked_sub(1).map(NodeId::from_raw)
+    }
+
+    /// Whether this is the first access that `tick` sees; remembers it if so.
+    #[inline]
+    pub(crate) fn touch(&self, tick: u32) -> bool {
+        let is_first = self.stamp.load(Ordering::Relaxed) != tick;
+        if is_first {
+            self.stamp.store(tick, Ordering::Relaxed);
+        }
+        is_first
+    }
+}
+
+/// An entry nobody else has seen yet. Dropping it drops key and value.
+pub(crate) struct Owned<K, V>(NonNull<Entry<K, V>>);
+
+impl<K, V> Owned<K, V> {
+    const LAYOUT: Layout = Layout::new::<Entry<K, V>>();
+
+    pub(crate) fn new(hash: u64, weight: u32, key: K, value: V) -> Self {
+        // Tags take the low three bits of a link.
+        const { assert!(align_of::<Entry<K, V>>() >= 8) };
+        let entry = Entry {
+            header: Header {
+                next: Link::end(),
+                hash,
+                node: AtomicU32::new(0),
+                weight,
+                stamp: AtomicU32::new(0),
+                frequency: AtomicU8::new(0),
+                life: AtomicU8::new(0),
+            },
+            key,
+            value,
+        };
+        let pointer = reclaim::allocate(Self::LAYOUT).cast::<Entry<K, V>>();
+        // SAFETY: `allocate` returned memory of this layout that nobody else has.
+        unsafe { pointer.write(entry) };
+        Self(pointer)
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> &K {
+        // SAFETY: `new` initialized the entry and `self` is its only owner.
+        unsafe { &(*self.0.as_ptr()).key }
+    }
+
+    /// The pointer under which the table will link it; ownership stays here.
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> EntryPtr {
+        EntryPtr(self.0.cast())
+    }
+
+    /// Gives the entry to the table, which has just linked it.
+    #[inline]
+    pub(crate) fn into_shared(self) -> EntryPtr {
+        let pointer = self.as_ptr();
+        std::mem::forget(self);
+        pointer
+    }
+}
+
+impl<K, V> Drop for Owned<K, V> {
+    fn drop(&mut self) {
+        // Frees the memory also when the drop of key or value panics.
+        struct Free(NonNull<u8>, Layout);
+        impl Drop for Free {
+            fn drop(&mut self) {
+                reclaim::recycle(self.1, self.0);
+            }
+        }
+        let _free = Free(self.0.cast(), Self::LAYOUT);
+        // SAFETY: initialized by `new`, owned by `self` alone, and not used after this drop.
+        unsafe { ptr::drop_in_place(self.0.as_ptr()) };
+    }
+}
+
+/// A shared entry whose key and value types are forgotten: what events, nodes and batches hold.
+///
+/// Only the table hands these out, for entries it has linked; from then until it is retired the
+/// entry is alive. Whoever holds one past that breaks the contract at the head of this module.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EntryPtr(NonNull<Header>);
+
+// SAFETY: the header is atomics and plain words that do not change once the entry is shared; key
+// and value are reached only through `Table<K, V>` and `dispose`, which ask for `Send` and `Sync`
+// (`Cache`'s constructors bound them).
+unsafe impl Send for EntryPtr {}
+// SAFETY: as above.
+unsafe impl Sync for EntryPtr {}
+
+impl EntryPtr {
+    /// # Safety
+    /// `pointer` is the header of an entry made by `Owned::new`, linked in a table, and not
+    /// retired for as long as the result or a copy of it is used.
+    #[inline]
+    pub(crate) unsafe fn from_raw(pointer: NonNull<Header>) -> Self {
+        Self(pointer)
+    }
+
+    #[inline]
+    pub(crate) fn as_raw(self) -> NonNull<Header> {
+        self.0
+    }
+
+    /// # Safety
+    /// The entry has keys of type `K` and values of type `V`, and stays unretired, or protected
+    /// by a guard pinned before it was found, during `'g`.
+    #[inline]
+    pub(crate) unsafe fn as_entry<'g, K, V>(self) -> &'g Entry<K, V> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.0.cast::<Entry<K, V>>().as_ref() }
+    }
+
+    #[inline]
+    fn header(&self) -> &Header {
+        // SAFETY: alive until it is retired (the contract of this type), and whoever asks has not
+        // retired it yet.
+        unsafe { self.0.as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn hash(self) -> u64 {
+        self.header().hash
+    }
+
+    #[inline]
+    pub(crate) fn weight(self) -> u32 {
+        self.header().weight
+    }
+
+    #[inline]
+    pub(crate) fn frequency(self) -> u8 {
+        self.header().frequency.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set_frequency(self, frequency: u8) {
+        self.header().frequency.store(frequency, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn node(self) -> Option<NodeId> {
+        self.header().node()
+    }
+
+    #[inline]
+    pub(crate) fn set_node(self, node: Option<NodeId>) {
+        let raw = node.map_or(0, |id| id.to_raw() + 1);
+        self.header().node.store(raw, Ordering::Relaxed);
+    }
+
+    /// Announces that the header is about to be used.
+    #[inline]
+    pub(crate) fn prefetch(self) {
+        crate::table::prefetch_for_write(self.0.as_ptr());
+    }
+
+    /// Notes that the event that published the entry was applied.
+    #[inline]
+    pub(crate) fn set_born(self) {
+        self.set_life(BORN);
+    }
+
+    /// Notes that the entry has left the table.
+    #[inline]
+    pub(crate) fn set_gone(self) {
+        self.set_life(GONE);
+    }
+
+    #[inline]
+    fn set_life(self, bit: u8) {
+        let life = self.header().life.load(Ordering::Relaxed);
+        debug_assert_eq!(life & bit, 0, "an entry is born once and goes once");
+        self.header().life.store(life | bit, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn is_gone(self) -> bool {
+        self.header().life.load(Ordering::Relaxed) & GONE != 0
+    }
+
+    /// Whether both events were seen, so that nothing will name the entry again.
+    #[inline]
+    pub(crate) fn is_finished(self) -> bool {
+        self.header().life.load(Ordering::Relaxed) == FINISHED
+    }
+}
+
+/// Drops the key and the value of every entry in `entries` and frees their memory. Returns how
+/// many of those drops panicked; none keeps another from being dropped.
+///
+/// # Safety
+/// Each entry was made by `Owned::<K, V>::new`, no reader can still hold it, and nobody uses it
+/// after this call.
+pub(crate) unsafe fn dispose<K, V>(entries: Vec<EntryPtr>) -> u64 {
+    let mut panics = 0;
+    for entry in &entries {
+        let pointer = entry.as_raw().cast::<Entry<K, V>>().as_ptr();
+        // One at a time: a panic in the key's drop must not leak the value.
+        // SAFETY: initialized, and by the caller's promise ours alone.
+        let key = unsafe { &raw mut (*pointer).key };
+        // SAFETY: as above.
+        let value = unsafe { &raw mut (*pointer).value };
+        // SAFETY: as above, and dropped nowhere else.
+        let is_key_dropped = contain(|| unsafe { ptr::drop_in_place(key) }).is_some();
+        // SAFETY: as above.
+        let is_value_dropped = contain(|| unsafe { ptr::drop_in_place(value) }).is_some();
+        panics += u64::from(!is_key_dropped) + u64::from(!is_value_dropped);
+    }
+    reclaim::recycle_all(
+        Owned::<K, V>::LAYOUT,
+        entries.into_iter().map(|entry| entry.as_raw().cast()),
+    );
+    panics
+}

@@ -1,0 +1,145 @@
+//! What can be refused: by the builder, by an insertion, by `flush`.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+/// Why [`Builder::build`](crate::Builder::build) made no cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Neither a capacity nor a maximal weight was given.
+    Unbounded,
+    /// The capacity was 0.
+    ZeroCapacity,
+    /// The maximal weight was 0.
+    ZeroWeight,
+    /// The number of partitions is no power of two from 1 to 4096.
+    BadPartitions {
+        /// What was given.
+        given: usize,
+    },
+    /// There are more partitions than a bound has units, so one would hold nothing.
+    TooManyPartitions {
+        /// What was given.
+        given: usize,
+        /// The smaller of the bounds.
+        bound: u64,
+    },
+    /// No policy has that name.
+    UnknownPolicy {
+        /// What was given.
+        given: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unbounded => {
+                f.write_str("a cache needs a bound; set `capacity`, `max_weight` or both")
+            }
+            Self::ZeroCapacity => f.write_str("capacity 0 holds nothing; use at least 1"),
+            Self::ZeroWeight => f.write_str("max_weight 0 holds nothing; use at least 1"),
+            Self::BadPartitions { given } => {
+                write!(f, "{given} partitions; use a power of two from 1 to 4096")
+            }
+            Self::TooManyPartitions { given, bound } => write!(
+                f,
+                "{given} partitions cannot share a bound of {bound}; use at most one for each unit"
+            ),
+            Self::UnknownPolicy { given, known } => {
+                write!(f, "unknown policy `{given}`; known are {}", known.join(", "))
+            }
+        }
+    }
+}
+
+impl Error for BuildError {}
+
+/// What became of an insertion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "an insertion may have been rejected"]
+pub enum Inserted {
+    /// The key was not there; now it is.
+    Added,
+    /// The key was there; its value was replaced.
+    Replaced,
+    /// The value was not stored.
+    Rejected(Rejection),
+}
+
+impl Inserted {
+    /// Whether the value was stored.
+    #[must_use]
+    pub fn is_stored(self) -> bool {
+        !matches!(self, Self::Rejected(_))
+    }
+}
+
+/// Why a value was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// It is heavier than all that the key's partition may hold; with a single partition, than
+    /// the whole cache. If the key was there, its old value is gone: it was to be overwritten,
+    /// and must not be read as if it were current.
+    TooHeavy {
+        /// The weight, as the weigher told it.
+        weight: u64,
+        /// The most that the partition may hold.
+        limit: u64,
+    },
+    /// The key is there ([`Cache::insert_if_absent`](crate::Cache::insert_if_absent)).
+    Present,
+    /// The key is not there ([`Cache::replace`](crate::Cache::replace)).
+    Absent,
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooHeavy { weight, limit } => {
+                write!(f, "weight {weight} is above the {limit} that a partition may hold")
+            }
+            Self::Present => f.write_str("the key is there already"),
+            Self::Absent => f.write_str("the key is not there"),
+        }
+    }
+}
+
+impl Error for Rejection {}
+
+/// Why [`Cache::flush`](crate::Cache::flush) could not drop everything that had been retired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// The calling thread itself holds a [`pin`](crate::Cache::pin), or is inside a `read`.
+    PinnedHere,
+    /// Another thread has held a pin, or has been inside a `read`, for longer than `flush` waits.
+    PinnedElsewhere {
+        /// For how long the oldest grace period has waited for it.
+        waited: Duration,
+    },
+    /// Called from the `Drop` of a key or value, which is itself a part of what is to be dropped.
+    WithinDrop,
+}
+
+impl fmt::Display for FlushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PinnedHere => {
+                f.write_str("this thread holds a pin of a cache; drop it before `flush`")
+            }
+            Self::PinnedElsewhere { waited } => {
+                write!(f, "another thread has held a pin of a cache for {waited:?}")
+            }
+            Self::WithinDrop => f.write_str("called from the drop of a key or a value"),
+        }
+    }
+}
+
+impl Error for FlushError {}

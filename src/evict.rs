@@ -1,0 +1,261 @@
+//! The nodes of one partition: where the policy's ids and the table's entries meet.
+//!
+//! Owns the map from node ids to entries, the weight they have together, and the policy. All of
+//! it belongs to the partition's maintenance, under its lock. A policy may be a user's: each call
+//! is contained, so that one that panics or names a wrong victim costs the cache its order, not
+//! its bounds nor its memory.
+#![forbid(unsafe_code)]
+
+use crate::contain::contain;
+use crate::entry::EntryPtr;
+use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Room};
+use crate::table::Table;
+
+/// Victims that one run of maintenance fetches in advance.
+const MAX_PREFETCH: usize = 32;
+
+/// The most that a partition may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) entries: usize,
+    pub(crate) weight: u64,
+}
+
+/// The policy of a partition and the entries it orders.
+pub(crate) struct Order {
+    policy: Box<dyn EvictionPolicy>,
+    members: Members,
+    limits: Limits,
+    /// Where hits let the entries' counters saturate; 0 if the policy asks for none.
+    counter_max: u8,
+    room: Room,
+    /// Panics and wrong answers of the policy.
+    faults: u64,
+    /// Where the search for a victim goes on when the policy names none.
+    fallback: usize,
+}
+
+/// What the policy may ask about its nodes.
+#[derive(Default)]
+struct Members {
+    entries: Vec<Option<EntryPtr>>,
+    free: Vec<NodeId>,
+    weight: u64,
+}
+
+impl Order {
+    pub(crate) fn new(policy: Box<dyn EvictionPolicy>, limits: Limits) -> Self {
+        let counter_max = match policy.accesses() {
+            Accesses::Counter { max } => max,
+            _ => 0,
+        };
+        let members = Members::default();
+        let room = policy.room();
+        Self { policy, members, limits, counter_max, room, faults: 0, fallback: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.members.entries.len() - self.members.free.len()
+    }
+
+    #[inline]
+    pub(crate) fn weight(&self) -> u64 {
+        self.members.weight
+    }
+
+    pub(crate) fn faults(&self) -> u64 {
+        self.faults
+    }
+
+    /// Whether something has to leave before `new` can be inserted.
+    #[inline]
+    pub(crate) fn lacks_room_for(&self, new: EntryPtr) -> bool {
+        self.room == Room::BeforeInsert
+            && self.len() > 0
+            && (self.len() >= self.limits.entries
+                || self.weight().saturating_add(u64::from(new.weight())) > self.limits.weight)
+    }
+
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.len() > self.limits.entries || self.weight() > self.limits.weight
+    }
+
+    /// Links a new entry.
+    #[inline]
+    pub(crate) fn insert(&mut self, entry: EntryPtr) {
+        let id = self.members.add(entry, self.limits.entries);
+        entry.set_node(Some(id));
+        self.tell(|policy, nodes| policy.on_insert(id, nodes));
+    }
+
+    /// Hands the node of `old` on to `new`, which has taken its place in the table.
+    #[inline]
+    pub(crate) fn update(&mut self, id: NodeId, old: EntryPtr, new: EntryPtr) {
+        old.set_node(None);
+        new.set_node(Some(id));
+        new.set_frequency(old.frequency().saturating_add(1).min(self.counter_max));
+        self.members.entries[id.index()] = Some(new);
+        self.members.weight -= u64::from(old.weight());
+        self.members.weight += u64::from(new.weight());
+        self.tell(|policy, nodes| policy.on_update(id, old.weight(), nodes));
+    }
+
+    /// Unlinks an entry that has left the table.
+    #[inline]
+    pub(crate) fn remove(&mut self, id: NodeId) {
+        self.tell(|policy, nodes| policy.on_remove(id, nodes));
+        self.members.take(id);
+    }
+
+    /// Tells the policy of a recorded access, unless its entry has left since.
+    #[inline]
+    pub(crate) fn access(&mut self, id: NodeId, hash_high: u32) {
+        let is_same = |entry: &EntryPtr| entry.hash() >> 32 == u64::from(hash_high);
+        if self.members.get(id).as_ref().is_some_and(is_same) {
+            self.tell(|policy, nodes| policy.on_access(id, nodes));
+        }
+    }
+
+    /// Unlinks the entry that is to leave; `None` if there is none.
+    #[inline]
+    pub(crate) fn evict(&mut self) -> Option<EntryPtr> {
+        let named = self.tell(|policy, nodes| policy.evict(nodes)).flatten();
+        if let Some(entry) = named.and_then(|id| self.members.take(id)) {
+            return Some(entry);
+        }
+        self.evict_any()
+    }
+
+    /// The policy failed to name a victim: takes any, so that the bound is kept all the same.
+    #[cold]
+    fn evict_any(&mut self) -> Option<EntryPtr> {
+        let slots = self.members.entries.len();
+        let at = (0..slots)
+            .map(|step| (self.fallback + step) % slots)
+            .find(|at| self.members.entries[*at].is_some())?;
+        self.faults += 1;
+        self.fallback = at + 1;
+        let id = NodeId::from_raw(u32::try_from(at).expect("ids are 32 bits"));
+        self.tell(|policy, nodes| policy.on_remove(id, nodes));
+        self.members.take(id)
+    }
+
+    /// Asks the processor for what the eviction of the next `count` entries will touch. One after
+    /// the other, each would wait for its entry, and then for its bucket.
+    pub(crate) fn prefetch_victims<K, V>(&mut self, count: usize, table: &Table<K, V>) {
+        if self.len() + count <= self.limits.entries && self.weight() < self.limits.weight {
+            return;
+        }
+        let mut victims = [None; MAX_PREFETCH];
+        let mut found = 0;
+        let Self { policy, members, .. } = self;
+        let named = contain(|| {
+            policy.upcoming(count.min(MAX_PREFETCH), &mut |id| {
+                if let (Some(entry), Some(slot)) = (members.get(id), victims.get_mut(found)) {
+                    entry.prefetch();
+                    *slot = Some(entry);
+                    found += 1;
+                }
+            });
+        });
+        if named.is_none() {
+            self.faults += 1;
+        }
+        for entry in victims.iter().flatten() {
+            table.prefetch_bucket(entry.hash());
+        }
+    }
+
+    /// Calls the policy, which may panic.
+    #[inline]
+    fn tell<R>(
+        &mut self,
+        call: impl FnOnce(&mut dyn EvictionPolicy, &dyn Nodes) -> R,
+    ) -> Option<R> {
+        let (policy, members) = (&mut *self.policy, &self.members);
+        let answer = contain(|| call(policy, members));
+        if answer.is_none() {
+            self.faults += 1;
+        }
+        answer
+    }
+
+    /// Panics unless ids, entries and weight agree with each other and with the bounds.
+    pub(crate) fn validate(&self) {
+        let members = &self.members;
+        let mut weight = 0;
+        for (at, entry) in members.entries.iter().enumerate() {
+            if let Some(entry) = entry {
+                assert_eq!(entry.node().map(NodeId::index), Some(at), "a node id is not its own");
+                assert!(!entry.is_gone(), "an entry that has left is still linked");
+                weight += u64::from(entry.weight());
+            }
+        }
+        assert_eq!(weight, members.weight, "the weight is not that of the entries");
+        let free = members.entries.iter().filter(|entry| entry.is_none()).count();
+        assert_eq!(free, members.free.len(), "free ids are lost or doubled");
+        assert!(!self.is_over(), "over a bound after maintenance");
+    }
+}
+
+impl Members {
+    #[inline]
+    fn add(&mut self, entry: EntryPtr, limit: usize) -> NodeId {
+        self.weight += u64::from(entry.weight());
+        if let Some(id) = self.free.pop() {
+            self.entries[id.index()] = Some(entry);
+            return id;
+        }
+        if self.entries.len() == self.entries.capacity() {
+            // Doubling, but not past the bound: at capacity nothing is wasted.
+            let room = limit.saturating_add(1).saturating_sub(self.entries.len());
+            self.entries.reserve_exact(self.entries.len().max(16).min(room).max(1));
+        }
+        let id = u32::try_from(self.entries.len()).expect("a partition's bound is below 2^32");
+        self.entries.push(Some(entry));
+        NodeId::from_raw(id)
+    }
+
+    #[inline]
+    fn get(&self, id: NodeId) -> Option<EntryPtr> {
+        self.entries.get(id.index()).copied().flatten()
+    }
+
+    #[inline]
+    fn take(&mut self, id: NodeId) -> Option<EntryPtr> {
+        let entry = self.entries.get_mut(id.index())?.take()?;
+        entry.set_node(None);
+        self.weight -= u64::from(entry.weight());
+        self.free.push(id);
+        Some(entry)
+    }
+
+    #[inline]
+    fn expect(&self, id: NodeId) -> EntryPtr {
+        self.get(id).expect("the policy asks about a node that it holds")
+    }
+}
+
+impl Nodes for Members {
+    #[inline]
+    fn hash(&self, id: NodeId) -> u64 {
+        self.expect(id).hash()
+    }
+
+    #[inline]
+    fn weight(&self, id: NodeId) -> u32 {
+        self.expect(id).weight()
+    }
+
+    #[inline]
+    fn frequency(&self, id: NodeId) -> u8 {
+        self.expect(id).frequency()
+    }
+
+    #[inline]
+    fn set_frequency(&self, id: NodeId, frequency: u8) {
+        self.expect(id).set_frequency(frequency);
+    }
+}

@@ -1,0 +1,91 @@
+//! A concurrent cache: many threads share it, a hit takes no lock.
+//!
+//! ```text
+//!            get(key)                                   insert(key, value)
+//!               │                                            │
+//!             hash ───────────────┐              ┌───────── hash, weight
+//!               │ pin (reclaim)   ▼              ▼           │
+//!               │            ┌───────── table ─────────┐     │
+//!               └──────────▶ │ one lock-free list in   │ ◀───┘  one CAS: visible before
+//!                            │ split order, bucket     │        insert returns
+//!                            │ heads inline            │
+//!                            └───────────┬─────────────┘
+//!                              entry { hash, frequency, stamp, weight, key, value }
+//!               ┌────────────────────────┴──────────────────────────┐
+//!     hit: frequency +1 until saturated,                    write event (never lost)
+//!     or, for policies that need order,                             │
+//!     a node id in a striped lossy read buffer                      │
+//!               └───────────────┬───────────────────────────────────┘
+//!                               ▼
+//!                    maintenance of one partition (a caller or the maintenance thread)
+//!                               │  applies events to the policy, asks it for victims
+//!                               ▼
+//!                  policy: safe single-threaded code over dense node ids
+//!                               │ victim
+//!                               ▼
+//!                 unlink from the table → retire (reclaim) → freed once no reader is left
+//! ```
+//!
+//! Modules use what stands below them in this drawing and never look back up; the list of modules
+//! in the source follows it.
+//!
+//! # Example
+//! ```
+//! use larder::{Cache, Policy};
+//!
+//! let cache: Cache<u64, String> =
+//!     Cache::builder().capacity(10_000).policy(Policy::lru()).build()?;
+//! cache.insert(1, "one".to_owned());
+//! assert_eq!(cache.get(&1).as_deref(), Some("one"));
+//! assert_eq!(cache.read(&1, |text| text.len()), Some(3));
+//! # Ok::<(), larder::BuildError>(())
+//! ```
+//!
+//! # Features
+//! None: the library is small enough to need none yet.
+
+mod sync;
+mod contain;
+
+#[cfg(not(larder_loom))]
+mod error;
+#[cfg(not(larder_loom))]
+mod config;
+#[cfg(not(larder_loom))]
+mod cache;
+#[cfg(not(larder_loom))]
+mod hash;
+mod table;
+mod entry;
+mod reclaim;
+mod read_buffer;
+mod write_buffer;
+#[cfg(not(larder_loom))]
+mod maintenance;
+#[cfg(not(larder_loom))]
+mod maintainer;
+pub mod policy;
+#[cfg(not(larder_loom))]
+mod evict;
+#[cfg(not(larder_loom))]
+mod stats;
+
+#[cfg(larder_loom)]
+#[doc(hidden)]
+pub mod model;
+
+#[cfg(not(larder_loom))]
+pub use crate::cache::{Cache, Iter, Keys, Pinned, Values};
+#[cfg(not(larder_loom))]
+pub use crate::config::Builder;
+#[cfg(not(larder_loom))]
+pub use crate::error::{BuildError, FlushError, Inserted, Rejection};
+#[cfg(not(larder_loom))]
+pub use crate::maintenance::Maintenance;
+pub use crate::policy::Policy;
+#[cfg(not(larder_loom))]
+pub use crate::stats::Stats;
+
+/// The default hasher of keys: ahash with a seed of its own for each cache.
+#[cfg(not(larder_loom))]
+pub type RandomState = ahash::RandomState;

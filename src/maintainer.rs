@@ -1,0 +1,134 @@
+//! The maintenance thread: one for the process, for all caches in background mode.
+//!
+//! It looks after events and garbage that no writer comes by to deal with, and lets the epoch
+//! move while garbage waits. States of `STATE`:
+//!
+//! | state | meaning | left by |
+//! |---|---|---|
+//! | `ABSENT` | no thread | `register`, which starts one |
+//! | `AWAKE` | it is looking, or will within a millisecond | the thread, when it found nothing to do |
+//! | `ASLEEP` | parked until it is notified | `notify`, which unparks it |
+//!
+//! # Orderings
+//! `STATE` is `SeqCst`: the thread announces `ASLEEP` and then looks once more at every buffer's
+//! state; a writer changes its buffer's state and then looks at `STATE`. With both `SeqCst`, the
+//! thread sees the event or the writer sees it asleep.
+#![forbid(unsafe_code)]
+
+use std::sync::{Arc, Weak};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use crate::contain::contain;
+use crate::sync::{self, AtomicU8, Mutex, Ordering};
+
+/// What the thread looks after.
+pub(crate) trait Maintained: Send + Sync {
+    /// One look; true if there may be more to do soon. Does nothing once the cache is closed.
+    fn tick(&self) -> bool;
+    fn has_work(&self) -> bool;
+}
+
+const ABSENT: u8 = 0;
+const AWAKE: u8 = 1;
+const ASLEEP: u8 = 2;
+
+static STATE: AtomicU8 = AtomicU8::new(ABSENT);
+static ROSTER: Mutex<Roster> = Mutex::new(Roster { caches: Vec::new(), thread: None, process: 0 });
+
+/// Between two looks while there is something to do.
+const PAUSE: Duration = Duration::from_millis(1);
+
+struct Roster {
+    caches: Vec<Weak<dyn Maintained>>,
+    thread: Option<Thread>,
+    /// The process that `thread` belongs to: a fork leaves it behind.
+    process: u32,
+}
+
+/// Puts a cache under the thread's care, and starts the thread if there is none.
+pub(crate) fn register(cache: Weak<dyn Maintained>) {
+    let mut roster = sync::lock(&ROSTER);
+    roster.caches.push(cache);
+    roster.wake();
+}
+
+/// Tells the thread that a cache has something to do, or is gone.
+#[inline]
+pub(crate) fn notify() {
+    // SeqCst: after the caller's change to its buffer (module head).
+    if STATE.load(Ordering::SeqCst) != AWAKE {
+        sync::lock(&ROSTER).wake();
+    }
+}
+
+/// In a forked child the thread is gone, whatever `STATE` says.
+pub(crate) fn check_fork() {
+    let mut roster = sync::lock(&ROSTER);
+    if roster.thread.is_some() && roster.process != std::process::id() {
+        roster.thread = None;
+        roster.wake();
+    }
+}
+
+impl Roster {
+    /// Makes sure that a thread is awake, unless there is no cache for it. Without one (the
+    /// system has no more threads) writers still do all the work that bounds depend on.
+    fn wake(&mut self) {
+        if let Some(thread) = &self.thread {
+            STATE.store(AWAKE, Ordering::SeqCst);
+            thread.unpark();
+        } else if !self.caches.is_empty() {
+            STATE.store(AWAKE, Ordering::SeqCst);
+            let builder = thread::Builder::new().name("larder".to_owned());
+            match builder.spawn(run) {
+                Ok(handle) => {
+                    self.thread = Some(handle.thread().clone());
+                    self.process = std::process::id();
+                }
+                Err(_) => STATE.store(ABSENT, Ordering::SeqCst),
+            }
+        }
+    }
+
+    /// The living caches; forgets the others.
+    fn caches(&mut self) -> Vec<Arc<dyn Maintained>> {
+        self.caches.retain(|cache| cache.strong_count() > 0);
+        self.caches.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+fn run() {
+    loop {
+        let caches = {
+            let mut roster = sync::lock(&ROSTER);
+            let caches = roster.caches();
+            if roster.caches.is_empty() {
+                roster.thread = None;
+                // Under the lock, so that a cache registered from now on starts another thread.
+                STATE.store(ABSENT, Ordering::SeqCst);
+                return;
+            }
+            caches
+        };
+        let mut is_busy = false;
+        for cache in &caches {
+            // User code is contained further down; should anything else panic, the other caches
+            // still want their thread.
+            is_busy |= contain(|| cache.tick()).unwrap_or(true);
+        }
+        if is_busy {
+            drop(caches);
+            thread::park_timeout(PAUSE);
+            continue;
+        }
+        STATE.store(ASLEEP, Ordering::SeqCst);
+        // Once more, for what came before the announcement and was not notified.
+        let has_work = caches.iter().any(|cache| cache.has_work());
+        drop(caches);
+        while !has_work && STATE.load(Ordering::SeqCst) == ASLEEP {
+            thread::park();
+        }
+        STATE.store(AWAKE, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,229 @@
+//! Under loom: the structures of the crate with a handle for the models in `loom-tests`.
+//!
+//! Keys are their own hashes, so a model chooses who shares a bucket and where an entry stands.
+//! Values are cells that loom watches: a value that is read before the thread reading it has
+//! acquired its initialization is a reported race. Nothing is freed before the model ends; that
+//! an entry could be is checked by [`Map`] looking for it in the list once it was taken out.
+
+use std::sync::Mutex;
+
+use loom::cell::UnsafeCell;
+
+use crate::entry::{EntryPtr, Owned, dispose};
+use crate::policy::NodeId;
+use crate::read_buffer::{Offer, ReadBuffer};
+use crate::reclaim::pin;
+use crate::table::{Cursor, Table};
+use crate::write_buffer::{Event, WriteBuffer};
+
+/// A value whose every access loom checks.
+struct Watched(UnsafeCell<u64>);
+
+// SAFETY: loom reports any access that is not ordered; that is the point.
+unsafe impl Send for Watched {}
+// SAFETY: as above.
+unsafe impl Sync for Watched {}
+
+impl Watched {
+    fn new(value: u64) -> Self {
+        let cell = UnsafeCell::new(0);
+        // SAFETY: the pointer is valid, and nobody else has the cell yet.
+        cell.with_mut(|pointer| unsafe { *pointer = value });
+        Self(cell)
+    }
+
+    fn read(&self) -> u64 {
+        // SAFETY: the pointer is valid; that nobody writes is what loom checks.
+        self.0.with(|pointer| unsafe { *pointer })
+    }
+}
+
+/// Entries to free at the end. A std lock, so that it adds no edge that loom sees.
+#[derive(Default)]
+struct Keep(Mutex<Vec<EntryPtr>>);
+
+impl Keep {
+    fn entry(&self, key: u64, value: u64) -> Owned<u64, Watched> {
+        Owned::new(key, 1, key, Watched::new(value))
+    }
+
+    fn keep(&self, entry: EntryPtr) -> EntryPtr {
+        self.0.lock().expect("no panic while locked").push(entry);
+        entry
+    }
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        let all = std::mem::take(&mut *self.0.lock().expect("no panic while locked"));
+        // SAFETY: every thread of the model has ended, and each entry was kept once.
+        unsafe { dispose::<u64, Watched>(all) };
+    }
+}
+
+/// The table.
+pub struct Map {
+    table: Table<u64, Watched>,
+    keep: Keep,
+}
+
+impl Default for Map {
+    fn default() -> Self {
+        Self { table: Table::new(0), keep: Keep::default() }
+    }
+}
+
+impl Map {
+    pub fn get(&self, key: u64) -> Option<u64> {
+        let guard = pin();
+        self.table.get(key, |held| *held == key, &guard).map(|(_, entry)| entry.value.read())
+    }
+
+    pub fn insert_if_absent(&self, key: u64, value: u64) -> bool {
+        match self.table.insert_if_absent(self.keep.entry(key, value), &pin()) {
+            Ok(entry) => {
+                self.keep.keep(entry);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Returns the replaced value.
+    pub fn upsert(&self, key: u64, value: u64) -> Option<u64> {
+        let (new, old) = self.table.upsert(self.keep.entry(key, value), &pin());
+        self.keep.keep(new);
+        old.map(|old| self.taken(old))
+    }
+
+    /// Returns the replaced value.
+    pub fn replace(&self, key: u64, value: u64) -> Option<u64> {
+        match self.table.replace(self.keep.entry(key, value), &pin()) {
+            Ok((new, old)) => {
+                self.keep.keep(new);
+                Some(self.taken(old))
+            }
+            Err(_) => None,
+        }
+    }
+
+    pub fn remove(&self, key: u64) -> Option<u64> {
+        let guard = pin();
+        let (entry, _) = self.table.remove(key, |held| *held == key, &guard)?;
+        Some(self.taken(entry))
+    }
+
+    /// Takes out the entry that is found now, as an eviction does. `None` if there is none, or if
+    /// another thread was first.
+    pub fn evict(&self, key: u64) -> Option<u64> {
+        let guard = pin();
+        let (entry, _) = self.table.get(key, |held| *held == key, &guard)?;
+        self.table.remove_entry(entry, &guard).then(|| self.taken(entry))
+    }
+
+    /// All keys that an iteration sees.
+    pub fn keys(&self) -> Vec<u64> {
+        let mut keys = Vec::new();
+        let mut cursor = Cursor::Start;
+        while cursor != Cursor::End {
+            cursor = self.table.step(cursor, &pin(), |_, entry| keys.push(entry.key));
+        }
+        keys
+    }
+
+    /// Makes room for `entries`.
+    pub fn grow_for(&self, entries: usize) {
+        self.table.grow_for(entries);
+    }
+
+    /// The value of an entry that was just taken out, which no walk may meet any more.
+    fn taken(&self, entry: EntryPtr) -> u64 {
+        assert!(!self.table.reaches(entry), "an entry that was taken out is still in the list");
+        // SAFETY: entries live until the model ends.
+        unsafe { entry.as_entry::<u64, Watched>() }.value.read()
+    }
+}
+
+/// What an event was about, by value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Inserted(u64),
+    Removed(u64),
+    Replaced { new: u64, old: u64 },
+}
+
+/// The write buffer.
+pub struct Writes {
+    buffer: WriteBuffer,
+    keep: Keep,
+}
+
+impl Default for Writes {
+    fn default() -> Self {
+        Self { buffer: WriteBuffer::new(), keep: Keep::default() }
+    }
+}
+
+impl Writes {
+    fn entry(&self, value: u64) -> EntryPtr {
+        self.keep.keep(self.keep.entry(value, value).into_shared())
+    }
+
+    /// False if the buffer is full.
+    pub fn push(&self, told: Told) -> bool {
+        let event = match told {
+            Told::Inserted(value) => Event::Inserted(self.entry(value)),
+            Told::Removed(value) => Event::Removed(self.entry(value)),
+            Told::Replaced { new, old } => {
+                Event::Replaced { new: self.entry(new), old: self.entry(old) }
+            }
+        };
+        self.buffer.push(event).is_ok()
+    }
+
+    pub fn pop(&self) -> Option<Told> {
+        // SAFETY: entries live until the model ends.
+        let value = |entry: EntryPtr| unsafe { entry.as_entry::<u64, Watched>() }.value.read();
+        Some(match self.buffer.pop()? {
+            Event::Inserted(entry) => Told::Inserted(value(entry)),
+            Event::Removed(entry) => Told::Removed(value(entry)),
+            Event::Replaced { new, old } => Told::Replaced { new: value(new), old: value(old) },
+        })
+    }
+
+    pub fn waiting(&self) -> u32 {
+        self.buffer.waiting()
+    }
+
+    pub fn live(&self) -> usize {
+        self.buffer.live()
+    }
+
+    pub fn adjust_live(&self, change: i32) {
+        self.buffer.adjust_live(change);
+    }
+}
+
+/// The read buffer.
+pub struct Reads(ReadBuffer);
+
+impl Reads {
+    pub fn new(stripes: usize) -> Self {
+        Self(ReadBuffer::new(stripes))
+    }
+
+    /// False if the thread's stripe is full.
+    pub fn offer(&self, thread: usize, node: u32) -> bool {
+        let hash = u64::from(node) << 32;
+        self.0.offer(thread, NodeId::from_raw(node), hash) == Offer::Stored
+    }
+
+    pub fn drain(&self) -> Vec<u32> {
+        let mut nodes = Vec::new();
+        self.0.drain(|node, hash| {
+            assert_eq!(node.to_raw(), hash, "a record is torn");
+            nodes.push(node.to_raw());
+        });
+        nodes
+    }
+}

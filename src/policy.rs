@@ -1,0 +1,301 @@
+//! Eviction policies: who leaves when the cache is full.
+//!
+//! A policy is a plain, safe, single-threaded state machine over [`NodeId`]s. It holds no key, no
+//! lock and no atomic, reads no clock and does no I/O, so the same code runs in the cache, in a
+//! simulator and under a fuzzer. The cache has one instance for each partition and calls it under
+//! that partition's lock:
+//!
+//! ```text
+//!   a new key's entry was linked    → on_insert(id)    before or after it (Room): evict()
+//!   it was read (Accesses::Order)   → on_access(id)
+//!   its value was replaced          → on_update(id)    then, while over a bound: evict()
+//!   it was removed by the user      → on_remove(id)
+//!   it must leave                   ← evict() = id     no on_remove follows
+//! ```
+//!
+//! Ids are dense and are used again after their node has left, so tables indexed by
+//! [`NodeId::index`] are the natural store. What else a policy may want to know of a node (hash,
+//! weight, the counter of its accesses) it asks of [`Nodes`]. Ghosts, which remember keys that
+//! have left, are kept by hash. A policy that wants to judge newcomers asks for room to be made
+//! after their insertion ([`Room`]): one that it does not admit it names as the victim.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::Arc;
+
+mod list;
+mod ghost;
+mod fifo;
+mod lru;
+mod lfu;
+mod sieve;
+mod s3_fifo;
+
+pub use fifo::Fifo;
+pub use lfu::Lfu;
+pub use lru::Lru;
+pub use s3_fifo::S3Fifo;
+pub use sieve::Sieve;
+
+/// A node of a policy: stands for one entry from its `on_insert` until it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(u32);
+
+impl NodeId {
+    /// The id of that number. The cache gives out ids; this is for simulators and tests.
+    #[must_use]
+    pub const fn from_raw(raw: u32) -> Self {
+        Self(raw)
+    }
+
+    /// The number of the id.
+    #[must_use]
+    pub const fn to_raw(self) -> u32 {
+        self.0
+    }
+
+    /// The id as an index: below the largest number of nodes there ever were at once.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a policy can ask about the nodes that it holds.
+pub trait Nodes {
+    /// The key's hash, equal for the same key for as long as the cache lives.
+    fn hash(&self, id: NodeId) -> u64;
+    /// The entry's weight in units of the cache's `max_weight`; 1 if it has none.
+    fn weight(&self, id: NodeId) -> u32;
+    /// How often the entry was accessed since the counter was last set, saturating; see
+    /// [`Accesses::Counter`]. An overwrite counts as an access.
+    fn frequency(&self, id: NodeId) -> u8;
+    /// Sets that counter. A hit at the same moment may get lost.
+    fn set_frequency(&self, id: NodeId, frequency: u8);
+}
+
+/// Which accesses a policy wants to hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Accesses {
+    /// None: a hit leaves no trace.
+    None,
+    /// A counter in each entry that hits raise up to `max`, to be read with
+    /// [`Nodes::frequency`]. Once it stands at `max`, hits to the entry write nothing at all.
+    Counter {
+        /// Where the counter saturates.
+        max: u8,
+    },
+    /// [`EvictionPolicy::on_access`] in the order of accesses. With inline maintenance and one
+    /// thread that is every access. Else an entry is told at most once between two runs of
+    /// maintenance, and accesses are dropped when their buffer is full.
+    Order,
+}
+
+/// When entries leave to make room for a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Before `on_insert`: a new entry is never the victim of its own insertion.
+    BeforeInsert,
+    /// After `on_insert`: the policy may name the new entry itself, that is, not admit it.
+    AfterInsert,
+}
+
+/// What a policy instance is built for.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct PolicyConfig {
+    /// The most entries that the instance will hold, apart from the one being inserted.
+    pub capacity_entries: Option<usize>,
+    /// The most weight, likewise.
+    pub max_weight: Option<u64>,
+}
+
+impl PolicyConfig {
+    /// A configuration with these bounds.
+    #[must_use]
+    pub fn new(capacity_entries: Option<usize>, max_weight: Option<u64>) -> Self {
+        Self { capacity_entries, max_weight }
+    }
+
+    /// The bound in the unit that the policy should divide among its parts, and how a node counts
+    /// in it: weight where only weight is bounded, else entries.
+    fn budget(&self) -> Budget {
+        match (self.capacity_entries, self.max_weight) {
+            (None, Some(total)) => Budget { total, is_weight: true },
+            (entries, _) => Budget {
+                total: entries.map_or(u64::MAX, |entries| entries as u64),
+                is_weight: false,
+            },
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    total: u64,
+    is_weight: bool,
+}
+
+impl Budget {
+    fn cost(self, weight: u32) -> u64 {
+        if self.is_weight { u64::from(weight) } else { 1 }
+    }
+}
+
+/// Decides who leaves. See the [module documentation](self) for who calls what and when.
+///
+/// Each method should take amortized constant time: it runs under the partition's lock. None may
+/// call the cache that it works for.
+pub trait EvictionPolicy: Send + 'static {
+    /// Which accesses the policy wants to hear of. Asked once, after construction.
+    fn accesses(&self) -> Accesses;
+
+    /// When entries leave to make room for a new one. Asked once, after construction.
+    fn room(&self) -> Room {
+        Room::BeforeInsert
+    }
+
+    /// `id` is new.
+    fn on_insert(&mut self, id: NodeId, nodes: &dyn Nodes);
+
+    /// `id` was read. Only with [`Accesses::Order`].
+    fn on_access(&mut self, id: NodeId, nodes: &dyn Nodes);
+
+    /// The value of `id` was replaced; `nodes` has its new weight, `old_weight` was its last.
+    fn on_update(&mut self, id: NodeId, old_weight: u32, nodes: &dyn Nodes);
+
+    /// `id` has left and will be used for another node.
+    fn on_remove(&mut self, id: NodeId, nodes: &dyn Nodes);
+
+    /// Forgets one node, whose entry is to leave, and names it. `None` only if there is no node.
+    fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId>;
+
+    /// Names up to `count` nodes that the next calls of `evict` will look at: a hint, by which
+    /// the cache has them at hand when they come up. Naming none costs speed alone.
+    fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
+        let _ = (count, name);
+    }
+}
+
+type Factory = Arc<dyn Fn(&PolicyConfig) -> Box<dyn EvictionPolicy> + Send + Sync>;
+
+/// The choice of a policy, for [`Builder::policy`](crate::Builder::policy).
+#[derive(Clone)]
+pub struct Policy {
+    name: Arc<str>,
+    /// `None` if no policy of that name is known.
+    factory: Option<Factory>,
+}
+
+impl Policy {
+    /// Least recently used: an ordered list; a hit moves its entry to the front.
+    #[must_use]
+    pub fn lru() -> Self {
+        Self::custom("lru", |config| Box::new(Lru::new(config)))
+    }
+
+    /// Least frequently used, the least recently used among equals.
+    #[must_use]
+    pub fn lfu() -> Self {
+        Self::custom("lfu", |config| Box::new(Lfu::new(config)))
+    }
+
+    /// First in, first out: hits change nothing.
+    #[must_use]
+    pub fn fifo() -> Self {
+        Self::custom("fifo", |config| Box::new(Fifo::new(config)))
+    }
+
+    /// SIEVE: a queue whose hand spares what was used since it last came by.
+    #[must_use]
+    pub fn sieve() -> Self {
+        Self::custom("sieve", |config| Box::new(Sieve::new(config)))
+    }
+
+    /// S3-FIFO: a small queue tries newcomers before they reach the main one. The default.
+    #[must_use]
+    pub fn s3_fifo() -> Self {
+        Self::custom("s3_fifo", |config| Box::new(S3Fifo::new(config)))
+    }
+
+    /// The policy of that name, whatever its case; see [`Policy::names`]. An unknown name is
+    /// reported by [`Builder::build`](crate::Builder::build).
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self::known()
+            .into_iter()
+            .find(|policy| policy.name.eq_ignore_ascii_case(name))
+            .unwrap_or_else(|| Self { name: name.into(), factory: None })
+    }
+
+    /// A policy of your own: `factory` makes an instance for each partition.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Policy};
+    ///
+    /// /// Evicts what came last.
+    /// #[derive(Default)]
+    /// struct Lifo(Vec<NodeId>);
+    ///
+    /// impl EvictionPolicy for Lifo {
+    ///     fn accesses(&self) -> Accesses { Accesses::None }
+    ///     fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) { self.0.push(id) }
+    ///     fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
+    ///     fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
+    ///     fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) { self.0.retain(|held| *held != id) }
+    ///     fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> { self.0.pop() }
+    /// }
+    ///
+    /// let cache = larder::Cache::builder()
+    ///     .capacity(2)
+    ///     .policy(Policy::custom("lifo", |_| Box::new(Lifo::default())))
+    ///     .maintenance(larder::Maintenance::Inline)
+    ///     .build()?;
+    /// for key in 0..3 {
+    ///     cache.insert(key, ());
+    /// }
+    /// assert!(cache.contains_key(&0) && cache.contains_key(&2));
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn custom(
+        name: &str,
+        factory: impl Fn(&PolicyConfig) -> Box<dyn EvictionPolicy> + Send + Sync + 'static,
+    ) -> Self {
+        Self { name: name.into(), factory: Some(Arc::new(factory)) }
+    }
+
+    /// The name: of the one chosen, or as it was given to [`Policy::named`].
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names that [`Policy::named`] knows.
+    pub fn names() -> impl Iterator<Item = String> {
+        Self::known().into_iter().map(|policy| policy.name.as_ref().to_owned())
+    }
+
+    fn known() -> [Self; 5] {
+        [Self::lru(), Self::lfu(), Self::fifo(), Self::sieve(), Self::s3_fifo()]
+    }
+
+    /// An instance; `None` if the name is unknown.
+    pub(crate) fn instantiate(&self, config: &PolicyConfig) -> Option<Box<dyn EvictionPolicy>> {
+        self.factory.as_ref().map(|factory| factory(config))
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::s3_fifo()
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Policy").field(&self.name).finish()
+    }
+}

@@ -1,0 +1,153 @@
+//! Least frequently used, the least recently used among those of equal count.
+//!
+//! The structure is that of Shah, Mitra and Matani ("An O(1) algorithm for implementing the LFU
+//! cache eviction scheme", 2010): a chain of buckets in rising order of count, each a list of its
+//! nodes in the order in which they reached that count.
+#![forbid(unsafe_code)]
+
+use super::list::{Links, List};
+use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
+
+const NONE: u32 = u32::MAX;
+
+/// Least frequently used. Insertion counts as the first use, an access or an overwrite as one
+/// more; counts never age. O(1) a call; 12 bytes a node and 32 a distinct count.
+#[derive(Debug)]
+pub struct Lfu {
+    links: Links,
+    /// The bucket of each node.
+    bucket_of: Vec<u32>,
+    buckets: Vec<Bucket>,
+    free: Vec<u32>,
+    /// The bucket of the lowest count.
+    lowest: u32,
+}
+
+#[derive(Debug, Default)]
+struct Bucket {
+    count: u64,
+    nodes: List,
+    lower: u32,
+    higher: u32,
+}
+
+impl Lfu {
+    /// An instance.
+    #[must_use]
+    pub fn new(_config: &PolicyConfig) -> Self {
+        Self {
+            links: Links::default(),
+            bucket_of: Vec::new(),
+            buckets: Vec::new(),
+            free: Vec::new(),
+            lowest: NONE,
+        }
+    }
+
+    /// A bucket of `count` between two neighbours of the chain.
+    fn add_bucket(&mut self, count: u64, lower: u32, higher: u32) -> u32 {
+        let bucket = Bucket { count, nodes: List::default(), lower, higher };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.buckets[at as usize] = bucket;
+                at
+            }
+            None => {
+                self.buckets.push(bucket);
+                u32::try_from(self.buckets.len() - 1).expect("no more buckets than nodes")
+            }
+        };
+        match lower {
+            NONE => self.lowest = at,
+            lower => self.buckets[lower as usize].higher = at,
+        }
+        if higher != NONE {
+            self.buckets[higher as usize].lower = at;
+        }
+        at
+    }
+
+    fn drop_if_empty(&mut self, at: u32) {
+        let Bucket { nodes, lower, higher, .. } = &self.buckets[at as usize];
+        if !nodes.is_empty() {
+            return;
+        }
+        let (lower, higher) = (*lower, *higher);
+        match lower {
+            NONE => self.lowest = higher,
+            lower => self.buckets[lower as usize].higher = higher,
+        }
+        if higher != NONE {
+            self.buckets[higher as usize].lower = lower;
+        }
+        self.free.push(at);
+    }
+
+    fn push(&mut self, at: u32, id: NodeId) {
+        self.links.push_front(&mut self.buckets[at as usize].nodes, id);
+        self.bucket_of[id.index()] = at;
+    }
+
+    fn take(&mut self, id: NodeId) -> u32 {
+        let at = self.bucket_of[id.index()];
+        self.links.remove(&mut self.buckets[at as usize].nodes, id);
+        at
+    }
+
+    fn count_use(&mut self, id: NodeId) {
+        let at = self.take(id);
+        let Bucket { count, higher, .. } = self.buckets[at as usize];
+        let has_next = higher != NONE && self.buckets[higher as usize].count == count + 1;
+        let next = if has_next { higher } else { self.add_bucket(count + 1, at, higher) };
+        self.push(next, id);
+        self.drop_if_empty(at);
+    }
+
+    fn forget(&mut self, id: NodeId) {
+        let at = self.take(id);
+        self.drop_if_empty(at);
+    }
+}
+
+impl EvictionPolicy for Lfu {
+    fn accesses(&self) -> Accesses {
+        Accesses::Order
+    }
+
+    fn on_insert(&mut self, id: NodeId, _nodes: &dyn Nodes) {
+        if id.index() >= self.bucket_of.len() {
+            self.bucket_of.resize(id.index() + 1, NONE);
+        }
+        let has_first = self.lowest != NONE && self.buckets[self.lowest as usize].count == 1;
+        let first = if has_first { self.lowest } else { self.add_bucket(1, NONE, self.lowest) };
+        self.push(first, id);
+    }
+
+    fn on_access(&mut self, id: NodeId, _nodes: &dyn Nodes) {
+        self.count_use(id);
+    }
+
+    fn on_update(&mut self, id: NodeId, _old_weight: u32, _nodes: &dyn Nodes) {
+        self.count_use(id);
+    }
+
+    fn on_remove(&mut self, id: NodeId, _nodes: &dyn Nodes) {
+        self.forget(id);
+    }
+
+    fn evict(&mut self, _nodes: &dyn Nodes) -> Option<NodeId> {
+        if self.lowest == NONE {
+            return None;
+        }
+        let victim = self.buckets[self.lowest as usize].nodes.back()?;
+        self.forget(victim);
+        Some(victim)
+    }
+
+    fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
+        if self.lowest != NONE {
+            let lowest = &self.buckets[self.lowest as usize];
+            self.links.name_from(lowest.nodes.back(), count, name);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Doubly linked lists of nodes, by index: several lists share one table of links.
+
+use super::NodeId;
+
+/// No node: the end of a list.
+const NONE: u32 = u32::MAX;
+
+/// The links of every node, 8 bytes each. A node is in at most one list.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    links: Vec<Link>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    /// Towards the front.
+    newer: u32,
+    /// Towards the back.
+    older: u32,
+}
+
+/// One list: new nodes at the front, the oldest at the back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List {
+    front: u32,
+    back: u32,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self { front: NONE, back: NONE }
+    }
+}
+
+fn node(raw: u32) -> Option<NodeId> {
+    (raw != NONE).then_some(NodeId(raw))
+}
+
+impl Links {
+    /// The links, growable without ever asking for more than `limit` of them at once.
+    #[inline]
+    pub(super) fn reserve_for(&mut self, id: NodeId) {
+        if id.index() >= self.links.len() {
+            self.links.resize(id.index() + 1, Link { newer: NONE, older: NONE });
+        }
+    }
+
+    #[inline]
+    pub(super) fn push_front(&mut self, list: &mut List, id: NodeId) {
+        self.reserve_for(id);
+        self.links[id.index()] = Link { newer: NONE, older: list.front };
+        match node(list.front) {
+            Some(front) => self.links[front.index()].newer = id.0,
+            None => list.back = id.0,
+        }
+        list.front = id.0;
+    }
+
+    /// Takes `id`, which must be in `list`, out of it.
+    #[inline]
+    pub(super) fn remove(&mut self, list: &mut List, id: NodeId) {
+        let Link { newer, older } = self.links[id.index()];
+        match node(newer) {
+            Some(newer) => self.links[newer.index()].older = older,
+            None => list.front = older,
+        }
+        match node(older) {
+            Some(older) => self.links[older.index()].newer = newer,
+            None => list.back = newer,
+        }
+    }
+
+    #[inline]
+    pub(super) fn move_to_front(&mut self, list: &mut List, id: NodeId) {
+        if list.front != id.0 {
+            self.remove(list, id);
+            self.push_front(list, id);
+        }
+    }
+
+    /// Names the `count` nodes that follow `from` towards the front, itself included.
+    pub(super) fn name_from(
+        &self,
+        from: Option<NodeId>,
+        count: usize,
+        name: &mut dyn FnMut(NodeId),
+    ) {
+        let mut next = from;
+        for _ in 0..count {
+            let Some(id) = next else { break };
+            name(id);
+            next = self.newer(id);
+        }
+    }
+
+    /// The next node towards the front.
+    #[inline]
+    pub(super) fn newer(&self, id: NodeId) -> Option<NodeId> {
+        node(self.links[id.index()].newer)
+    }
+}
+
+impl List {
+    #[inline]
+    pub(super) fn back(&self) -> Option<NodeId> {
+        node(self.back)
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.back == NONE
+    }
+}

@@ -1,0 +1,149 @@
+//! S3-FIFO: a small queue for newcomers, a main queue for what proved useful, a ghost of what
+//! left the small one.
+//!
+//! Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP 2023.
+//! Counters saturate at 3 and are cleared on the way into the main queue. The ghost is a
+//! set-associative table instead of a queue.
+#![forbid(unsafe_code)]
+
+use super::ghost::Ghost;
+use super::list::{Links, List};
+use super::{Accesses, Budget, EvictionPolicy, NodeId, Nodes, PolicyConfig};
+
+/// The small queue's share of the budget is one part in this many.
+const SMALL_PART: u64 = 10;
+/// Uses in the small queue from which an entry moves on to the main one.
+const USES_TO_MOVE: u8 = 2;
+const MAX_FREQUENCY: u8 = 3;
+
+/// S3-FIFO. A hit counts in its entry and moves nothing. O(1) amortized; 8 to 17 bytes a node.
+#[derive(Debug)]
+pub struct S3Fifo {
+    links: Links,
+    in_main: Vec<bool>,
+    small: List,
+    main: List,
+    ghost: Ghost,
+    budget: Budget,
+    /// Cost of what the small queue holds.
+    small_cost: u64,
+    small_target: u64,
+    held: usize,
+}
+
+impl S3Fifo {
+    /// An instance.
+    #[must_use]
+    pub fn new(config: &PolicyConfig) -> Self {
+        let budget = config.budget();
+        let small_target = (budget.total / SMALL_PART).max(1);
+        Self {
+            links: Links::default(),
+            in_main: Vec::new(),
+            small: List::default(),
+            main: List::default(),
+            ghost: Ghost::new(budget.total - small_target),
+            budget,
+            small_cost: 0,
+            small_target,
+            held: 0,
+        }
+    }
+
+    /// Whether the next victim comes from the small queue.
+    fn is_small_over(&self) -> bool {
+        self.small_cost > self.small_target || self.main.is_empty()
+    }
+
+    fn remove(&mut self, id: NodeId, nodes: &dyn Nodes) {
+        if self.in_main[id.index()] {
+            self.links.remove(&mut self.main, id);
+        } else {
+            self.links.remove(&mut self.small, id);
+            self.small_cost -= self.budget.cost(nodes.weight(id));
+        }
+    }
+
+    /// Moves what was used on to the main queue until something unused leaves the small one.
+    fn evict_small(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
+        while let Some(id) = self.small.back() {
+            self.remove(id, nodes);
+            if nodes.frequency(id) < USES_TO_MOVE {
+                self.ghost.insert(nodes.hash(id));
+                return Some(id);
+            }
+            nodes.set_frequency(id, 0);
+            self.in_main[id.index()] = true;
+            self.links.push_front(&mut self.main, id);
+        }
+        None
+    }
+
+    /// Gives what was used another round until something unused leaves the main queue.
+    fn evict_main(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
+        // Ends: counters are only raised by hits, and each look lowers one.
+        while let Some(id) = self.main.back() {
+            self.links.remove(&mut self.main, id);
+            let frequency = nodes.frequency(id);
+            if frequency == 0 {
+                return Some(id);
+            }
+            nodes.set_frequency(id, frequency - 1);
+            self.links.push_front(&mut self.main, id);
+        }
+        None
+    }
+}
+
+impl EvictionPolicy for S3Fifo {
+    fn accesses(&self) -> Accesses {
+        Accesses::Counter { max: MAX_FREQUENCY }
+    }
+
+    fn on_insert(&mut self, id: NodeId, nodes: &dyn Nodes) {
+        self.held += 1;
+        self.ghost.reserve_for(self.held);
+        if id.index() >= self.in_main.len() {
+            self.in_main.resize(id.index() + 1, false);
+        }
+        let in_main = self.ghost.take(nodes.hash(id));
+        self.in_main[id.index()] = in_main;
+        if in_main {
+            self.links.push_front(&mut self.main, id);
+        } else {
+            self.links.push_front(&mut self.small, id);
+            self.small_cost += self.budget.cost(nodes.weight(id));
+        }
+    }
+
+    fn on_access(&mut self, _id: NodeId, _nodes: &dyn Nodes) {}
+
+    fn on_update(&mut self, id: NodeId, old_weight: u32, nodes: &dyn Nodes) {
+        if !self.in_main[id.index()] {
+            self.small_cost += self.budget.cost(nodes.weight(id));
+            self.small_cost -= self.budget.cost(old_weight);
+        }
+    }
+
+    fn on_remove(&mut self, id: NodeId, nodes: &dyn Nodes) {
+        self.remove(id, nodes);
+        self.held -= 1;
+    }
+
+    fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
+        let victim = if self.is_small_over() {
+            self.evict_small(nodes).or_else(|| self.evict_main(nodes))
+        } else {
+            self.evict_main(nodes).or_else(|| self.evict_small(nodes))
+        };
+        if victim.is_some() {
+            self.held -= 1;
+        }
+        victim
+    }
+
+    fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
+        let queue = if self.is_small_over() { &self.small } else { &self.main };
+        self.links.name_from(queue.back(), count, name);
+    }
+}

@@ -1,0 +1,68 @@
+//! SIEVE: one queue in the order of insertion and a hand that moves from old to new, sparing once
+//! what was used since it last came by, evicting what was not.
+//!
+//! Zhang, Yang, Yue, Vigfusson, Rashmi: "SIEVE is Simpler than LRU: an Efficient Turn-Key
+//! Eviction Algorithm for Web Caches", NSDI 2024.
+#![forbid(unsafe_code)]
+
+use super::list::{Links, List};
+use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
+
+/// SIEVE. A hit marks its entry and moves nothing. O(1) amortized; 8 bytes a node.
+#[derive(Debug, Default)]
+pub struct Sieve {
+    links: Links,
+    queue: List,
+    /// Where the hand looks next; `None`: at the oldest.
+    hand: Option<NodeId>,
+}
+
+impl Sieve {
+    /// An instance.
+    #[must_use]
+    pub fn new(_config: &PolicyConfig) -> Self {
+        Self::default()
+    }
+
+    fn remove(&mut self, id: NodeId) {
+        if self.hand == Some(id) {
+            self.hand = self.links.newer(id);
+        }
+        self.links.remove(&mut self.queue, id);
+    }
+}
+
+impl EvictionPolicy for Sieve {
+    fn accesses(&self) -> Accesses {
+        Accesses::Counter { max: 1 }
+    }
+
+    fn on_insert(&mut self, id: NodeId, _nodes: &dyn Nodes) {
+        self.links.push_front(&mut self.queue, id);
+    }
+
+    fn on_access(&mut self, _id: NodeId, _nodes: &dyn Nodes) {}
+
+    fn on_update(&mut self, _id: NodeId, _old_weight: u32, _nodes: &dyn Nodes) {}
+
+    fn on_remove(&mut self, id: NodeId, _nodes: &dyn Nodes) {
+        self.remove(id);
+    }
+
+    fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
+        // Ends: marks are only set by hits, and each look clears one.
+        loop {
+            let id = self.hand.or(self.queue.back())?;
+            if nodes.frequency(id) == 0 {
+                self.remove(id);
+                return Some(id);
+            }
+            nodes.set_frequency(id, 0);
+            self.hand = self.links.newer(id);
+        }
+    }
+
+    fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
+        self.links.name_from(self.hand.or(self.queue.back()), count, name);
+    }
+}

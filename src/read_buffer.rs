@@ -1,0 +1,153 @@
+//! A bounded, lossy record of who was accessed, for policies that need the order of accesses.
+//!
+//! A stripe is a ring of words that its threads fill and the partition's maintenance empties.
+//! Recording is a plain store: no read-modify-write, nothing to wait for. Two threads that share
+//! a stripe may overwrite each other's record, and a full stripe takes none; both lose an access,
+//! which a policy stands. A single thread with a stripe of its own loses none that it was not told
+//! of (`Offer::Full`), and they come out in the order they went in.
+//!
+//! ```text
+//!   slot:  63          32 31           0
+//!          |  hash 63..32 | node id + 1 |     0: empty
+//! ```
+//!
+//! The hash tells a record of an entry that has left, and whose node id another has taken over.
+//!
+//! # Orderings
+//! All relaxed: a record is one word, and nothing is reached through it but the partition's own
+//! node table, under the partition's lock.
+
+use crossbeam_utils::CachePadded;
+
+use crate::policy::NodeId;
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+
+#[cfg(not(larder_loom))]
+const SLOTS: usize = 64;
+#[cfg(larder_loom)]
+const SLOTS: usize = 2;
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    Stored,
+    Full,
+}
+
+/// The read buffer of one partition.
+pub(crate) struct ReadBuffer {
+    stripes: Box<[CachePadded<Stripe>]>,
+}
+
+struct Stripe {
+    /// Where the next record goes; wraps around.
+    tail: AtomicUsize,
+    /// Where the oldest record is; maintenance alone moves it.
+    head: AtomicUsize,
+    slots: [AtomicU64; SLOTS],
+}
+
+impl ReadBuffer {
+    /// `stripes` must be a power of two.
+    pub(crate) fn new(stripes: usize) -> Self {
+        debug_assert!(stripes.is_power_of_two());
+        let stripe = || {
+            CachePadded::new(Stripe {
+                tail: AtomicUsize::new(0),
+                head: AtomicUsize::new(0),
+                slots: std::array::from_fn(|_| AtomicU64::new(0)),
+            })
+        };
+        Self { stripes: std::iter::repeat_with(stripe).take(stripes).collect() }
+    }
+
+    /// Records an access to `node` by the thread of that number. Wait-free.
+    #[inline]
+    pub(crate) fn offer(&self, thread: usize, node: NodeId, hash: u64) -> Offer {
+        let stripe = &self.stripes[thread & (self.stripes.len() - 1)];
+        let tail = stripe.tail.load(Ordering::Relaxed);
+        let slot = &stripe.slots[tail % SLOTS];
+        if slot.load(Ordering::Relaxed) != 0 {
+            return Offer::Full;
+        }
+        slot.store(record(node, hash), Ordering::Relaxed);
+        stripe.tail.store(tail.wrapping_add(1), Ordering::Relaxed);
+        Offer::Stored
+    }
+
+    /// Takes every record out, each stripe's oldest first. `accept` gets the node id and the high
+    /// half of the hash. For one caller at a time.
+    pub(crate) fn drain(&self, mut accept: impl FnMut(NodeId, u32)) {
+        for stripe in &self.stripes {
+            let tail = stripe.tail.load(Ordering::Relaxed);
+            let head = stripe.head.load(Ordering::Relaxed);
+            // All slots rather than `head..tail`: racing offers may leave the tail behind a
+            // record, which would then never come out.
+            for at in 0..SLOTS {
+                let slot = &stripe.slots[head.wrapping_add(at) % SLOTS];
+                let record = slot.load(Ordering::Relaxed);
+                if record != 0 {
+                    slot.store(0, Ordering::Relaxed);
+                    let (node, hash) = parts(record);
+                    accept(node, hash);
+                }
+            }
+            stripe.head.store(tail, Ordering::Relaxed);
+        }
+    }
+}
+
+fn record(node: NodeId, hash: u64) -> u64 {
+    (hash & 0xffff_ffff_0000_0000) | (u64::from(node.to_raw()) + 1)
+}
+
+fn parts(record: u64) -> (NodeId, u32) {
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves of a word")]
+    let (node, hash) = (record as u32, (record >> 32) as u32);
+    (NodeId::from_raw(node - 1), hash)
+}
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use super::*;
+
+    fn drained(buffer: &ReadBuffer) -> Vec<(u32, u32)> {
+        let mut records = Vec::new();
+        buffer.drain(|node, hash| records.push((node.to_raw(), hash)));
+        records
+    }
+
+    #[test]
+    fn records_of_one_thread_come_out_in_order_through_many_wraps() {
+        let buffer = ReadBuffer::new(1);
+        let mut next = 0;
+        for round in 1..200 {
+            let count = round % (SLOTS as u32) + 1;
+            for _ in 0..count {
+                let hash = u64::from(next) << 32 | 0xffff;
+                assert_eq!(buffer.offer(7, NodeId::from_raw(next), hash), Offer::Stored);
+                next += 1;
+            }
+            let expected: Vec<_> = (next - count..next).map(|node| (node, node)).collect();
+            assert_eq!(drained(&buffer), expected);
+        }
+    }
+
+    #[test]
+    fn full_stripe_refuses_and_keeps_what_it_has() {
+        let buffer = ReadBuffer::new(2);
+        for node in 0..SLOTS as u32 {
+            assert_eq!(buffer.offer(1, NodeId::from_raw(node), 0), Offer::Stored);
+        }
+        assert_eq!(buffer.offer(1, NodeId::from_raw(999), 0), Offer::Full);
+        assert_eq!(buffer.offer(0, NodeId::from_raw(5), 0), Offer::Stored, "another stripe");
+        assert_eq!(drained(&buffer).len(), SLOTS + 1);
+        assert_eq!(buffer.offer(1, NodeId::from_raw(999), 0), Offer::Stored);
+    }
+
+    #[test]
+    fn highest_node_id_fits_a_record() {
+        let highest = NodeId::from_raw(u32::MAX - 1);
+        assert_eq!(parts(record(highest, u64::MAX)), (highest, u32::MAX));
+    }
+}

@@ -1,0 +1,210 @@
+//! The one hash table: lock-free, grows without moving anything.
+//!
+//! Owns the links of entries and the bucket heads; knows no policy and frees nothing: what it
+//! takes out is returned, and maintenance retires it. The list below it is in `list`, the array
+//! of bucket heads in `buckets`, the tagged word in `link`; this file gives them types, so that
+//! no other module follows a raw pointer.
+//!
+//! What must always hold: an entry that `remove`, `upsert`, `replace` or `remove_entry` returned
+//! (or reported) is unlinked, so only guards pinned before still reach it.
+
+mod buckets;
+mod link;
+mod list;
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use crate::entry::{Entry, EntryPtr, Header, Owned};
+use crate::reclaim::Guard;
+
+pub(crate) use link::Link;
+use list::List;
+pub(crate) use list::prefetch_for_write;
+
+/// Entries or buckets that are passed under one guard.
+#[cfg(not(larder_loom))]
+const STEP: usize = 128;
+#[cfg(larder_loom)]
+const STEP: usize = 1;
+
+/// A lock-free hash table of entries with keys `K` and values `V`.
+pub(crate) struct Table<K, V> {
+    list: List,
+    entries: PhantomData<fn() -> Entry<K, V>>,
+}
+
+/// How far an iteration has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cursor {
+    Start,
+    /// Everything up to and including this hash, in the table's order, was visited.
+    After(u64),
+    End,
+}
+
+impl<K, V> Table<K, V> {
+    /// A table that grows without a detour to `expected` entries, and beyond.
+    pub(crate) fn new(expected: usize) -> Self {
+        Self { list: List::new(expected.saturating_mul(2)), entries: PhantomData }
+    }
+
+    /// Announces that the bucket of `hash` is about to be changed.
+    #[inline]
+    pub(crate) fn prefetch_bucket(&self, hash: u64) {
+        self.list.prefetch_bucket(hash);
+    }
+
+    /// Announces a lookup. To be called before pinning: pinning orders memory, so that no load
+    /// behind it starts before it is through, and a cache miss would come on top of it.
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, hash: u64) {
+        self.list.prefetch_entry(hash);
+    }
+
+    /// The entry behind a pointer that `list` reached under `_guard`.
+    fn entry<'g>(&self, header: NonNull<Header>, _guard: &'g Guard) -> &'g Entry<K, V> {
+        // SAFETY:
+        // 1. Only `Owned<K, V>`s are linked, so the types are right.
+        // 2. Alive: `list` reached it while `_guard` was pinned, and maintenance retires an entry
+        //    only after it was unlinked, so it is freed after `_guard` at the earliest.
+        unsafe { self.pointer(header).as_entry() }
+    }
+
+    fn pointer(&self, header: NonNull<Header>) -> EntryPtr {
+        // SAFETY: linked by this table, which hands it to maintenance; that alone retires it.
+        unsafe { EntryPtr::from_raw(header) }
+    }
+
+    /// The live entry of `hash` whose key `is_match` accepts. Lock-free; O(1) expected.
+    #[inline(always)]
+    pub(crate) fn get<'g>(
+        &self,
+        hash: u64,
+        mut is_match: impl FnMut(&K) -> bool,
+        guard: &'g Guard,
+    ) -> Option<(EntryPtr, &'g Entry<K, V>)> {
+        // SAFETY: here and below, `list` asks that what it can reach stays allocated: entries are
+        // retired only once unlinked, and `guard` holds back what was retired since it was pinned.
+        let found =
+            unsafe { self.list.get(hash, |header| is_match(&self.entry(header, guard).key)) };
+        found.map(|header| (self.pointer(header), self.entry(header, guard)))
+    }
+
+    /// Links `new` unless its key is there; then gives it back.
+    pub(crate) fn insert_if_absent(
+        &self,
+        new: Owned<K, V>,
+        guard: &Guard,
+    ) -> Result<EntryPtr, Owned<K, V>>
+    where
+        K: Eq,
+    {
+        let is_match = |header| self.entry(header, guard).key == *new.key();
+        // SAFETY: as in `get`.
+        let present = unsafe { self.list.insert_if_absent(new.as_ptr().as_raw(), is_match) };
+        match present {
+            None => Ok(new.into_shared()),
+            Some(_) => Err(new),
+        }
+    }
+
+    /// Links `new`, in the place of the entry of its key if there is one. Returns both.
+    pub(crate) fn upsert(&self, new: Owned<K, V>, guard: &Guard) -> (EntryPtr, Option<EntryPtr>)
+    where
+        K: Eq,
+    {
+        let is_match = |header| self.entry(header, guard).key == *new.key();
+        // SAFETY: as in `get`.
+        let old = unsafe { self.list.upsert(new.as_ptr().as_raw(), is_match) };
+        (new.into_shared(), old.map(|header| self.pointer(header)))
+    }
+
+    /// Puts `new` in the place of the entry of its key and returns both, or gives `new` back.
+    pub(crate) fn replace(
+        &self,
+        new: Owned<K, V>,
+        guard: &Guard,
+    ) -> Result<(EntryPtr, EntryPtr), Owned<K, V>>
+    where
+        K: Eq,
+    {
+        let is_match = |header| self.entry(header, guard).key == *new.key();
+        // SAFETY: as in `get`.
+        match unsafe { self.list.replace(new.as_ptr().as_raw(), is_match) } {
+            Some(old) => Ok((new.into_shared(), self.pointer(old))),
+            None => Err(new),
+        }
+    }
+
+    /// Takes the live entry of `hash` out whose key `is_match` accepts.
+    pub(crate) fn remove<'g>(
+        &self,
+        hash: u64,
+        mut is_match: impl FnMut(&K) -> bool,
+        guard: &'g Guard,
+    ) -> Option<(EntryPtr, &'g Entry<K, V>)> {
+        let is_match = |header| is_match(&self.entry(header, guard).key);
+        // SAFETY: as in `get`.
+        let removed = unsafe { self.list.remove(hash, is_match) };
+        removed.map(|header| (self.pointer(header), self.entry(header, guard)))
+    }
+
+    /// Takes this very entry out. False if another thread removed or replaced it before.
+    pub(crate) fn remove_entry(&self, entry: EntryPtr, _guard: &Guard) -> bool {
+        // SAFETY: as in `get`; `entry` is not retired yet (contract of `EntryPtr`).
+        unsafe { self.list.remove_entry(entry.as_raw()) }
+    }
+
+    /// Visits the live entries behind `cursor`, a bounded number of them.
+    ///
+    /// An entry that is there from the first step to the last is visited exactly once, however
+    /// the table grows meanwhile: its place in the order is its hash, and a replacement takes the
+    /// place of the old entry. The step ends only between two hashes, so entries whose hashes are
+    /// all equal are one step.
+    pub(crate) fn step(
+        &self,
+        cursor: Cursor,
+        guard: &Guard,
+        mut visit: impl FnMut(EntryPtr, &Entry<K, V>),
+    ) -> Cursor {
+        let after = match cursor {
+            Cursor::Start => None,
+            Cursor::After(hash) => Some(hash),
+            Cursor::End => return Cursor::End,
+        };
+        let visit = |header| visit(self.pointer(header), self.entry(header, guard));
+        // SAFETY: as in `get`.
+        let last = unsafe { self.list.walk(after, STEP, visit) };
+        last.map_or(Cursor::End, Cursor::After)
+    }
+
+    /// Opens buckets that growth has added, a bounded number of them from `from` on, and returns
+    /// where to go on; `from` must be at least 1. A bucket is also opened by its first use, which
+    /// is then slow; this spares lookups that.
+    pub(crate) fn open_buckets(&self, from: usize, count: usize, _guard: &Guard) -> usize {
+        // SAFETY: as in `get`.
+        unsafe { self.list.open_from(from, count.min(STEP)) }
+    }
+
+    /// Number of buckets in use.
+    pub(crate) fn buckets(&self) -> usize {
+        self.list.buckets()
+    }
+
+    /// Makes room for `entries` at a load of at most one entry for two buckets. Lock-free; moves
+    /// nothing.
+    pub(crate) fn grow_for(&self, entries: usize) {
+        let wanted = entries.saturating_mul(2);
+        if wanted > self.list.buckets() {
+            self.list.grow_to(wanted);
+        }
+    }
+
+    /// Whether a walk over the whole list meets `entry`, deleted or not.
+    #[cfg(larder_loom)]
+    pub(crate) fn reaches(&self, entry: EntryPtr) -> bool {
+        // SAFETY: models free nothing before they end.
+        unsafe { self.list.reaches(entry.as_raw()) }
+    }
+}

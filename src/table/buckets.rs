@@ -1,0 +1,220 @@
+//! The array of bucket heads: grows by doubling, never moves.
+//!
+//! Segment 0 holds the first `n` buckets, segment `s` the buckets `n << (s - 1) .. n << s`, so
+//! that adding a segment doubles the array. A segment is zeroed memory that the operating system
+//! commits page by page: it costs memory as buckets are opened, not as it is added. So segment 0
+//! is made for all that the cache may need, up to 32 MiB, and most lookups are spared the way
+//! over the directory of segments; the buckets in use still grow from 16.
+
+use std::alloc::{self, Layout};
+use std::ptr;
+
+use super::link::Link;
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
+
+/// Buckets in use at first.
+#[cfg(not(larder_loom))]
+const INITIAL_BITS: u32 = 4;
+#[cfg(larder_loom)]
+const INITIAL_BITS: u32 = 1;
+/// Buckets of the largest first segment.
+const MAX_FIRST_BITS: u32 = 22;
+
+/// At most 2^32 buckets: the low half of a hash.
+#[cfg(target_pointer_width = "64")]
+const MAX_BITS: u32 = 32;
+#[cfg(not(target_pointer_width = "64"))]
+const MAX_BITS: u32 = 26;
+const SEGMENTS: usize = (MAX_BITS - INITIAL_BITS) as usize + 1;
+
+pub(super) struct Buckets {
+    /// Number of buckets in use minus one; a power of two minus one.
+    mask: AtomicUsize,
+    /// The start of segment 0.
+    first: *mut Link,
+    /// Its number of buckets is two to this.
+    first_bits: u32,
+    /// Each segment's start, moved back by the index of its first bucket: bucket `i` of segment
+    /// `s` is `segments[s] + i`.
+    segments: [AtomicPtr<Link>; SEGMENTS],
+}
+
+// SAFETY: `first` points to atomics that `self` owns.
+unsafe impl Send for Buckets {}
+// SAFETY: as above.
+unsafe impl Sync for Buckets {}
+
+impl Buckets {
+    /// Room for `expected` buckets, or more, is at hand without a directory.
+    pub(super) fn new(expected: usize) -> Self {
+        let first_bits = expected
+            .checked_next_power_of_two()
+            .map_or(MAX_FIRST_BITS, usize::trailing_zeros)
+            .clamp(INITIAL_BITS, MAX_FIRST_BITS);
+        let layout = layout(first_bits, 0);
+        let first = allocate(first_bits, 0).unwrap_or_else(|| alloc::handle_alloc_error(layout));
+        let segments: [_; SEGMENTS] = std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
+        // Relaxed: nothing is shared yet.
+        segments[0].store(first, Ordering::Relaxed);
+        Self { mask: AtomicUsize::new((1 << INITIAL_BITS) - 1), first, first_bits, segments }
+    }
+
+    /// Number of buckets minus one.
+    #[inline]
+    pub(super) fn mask(&self) -> usize {
+        // Acquire: makes the new segment's pointer visible; pairs with the release in `double`.
+        self.mask.load(Ordering::Acquire)
+    }
+
+    /// The head of bucket `index`, which must not be above a mask read before.
+    #[inline]
+    pub(super) fn head(&self, index: usize) -> &Link {
+        let segment = segment_of(self.first_bits, index);
+        if segment == 0 {
+            // SAFETY: segment 0 has a bucket of this index, and lives as long as `self`.
+            return unsafe { &*self.first.wrapping_add(index) };
+        }
+        // Relaxed: the caller's `mask` acquired the store that came before the mask was raised.
+        let start = self.segments[segment].load(Ordering::Relaxed);
+        // SAFETY:
+        // 1. `index` is at most a mask read before, so its segment was stored before (`double`).
+        // 2. The sum lies within that segment, which lives as long as `self`.
+        unsafe { &*start.wrapping_add(index) }
+    }
+
+    /// The index of a bucket head of this array.
+    #[inline]
+    pub(super) fn index_of(&self, head: *const Link) -> usize {
+        for (segment, start) in self.segments.iter().enumerate().rev() {
+            // Relaxed: the thread that linked `head` had acquired its segment, and the caller
+            // acquired the link to it.
+            let start = start.load(Ordering::Relaxed);
+            if start.is_null() {
+                continue;
+            }
+            let index = head.addr().wrapping_sub(start.addr()) / size_of::<Link>();
+            let (from, to) = (self.first_index(segment), self.first_index(segment + 1));
+            if (from..to).contains(&index) {
+                return index;
+            }
+        }
+        unreachable!("a linked head lies in a segment that was added before it was claimed")
+    }
+
+    /// Doubles the array, unless another thread did since `mask` was read, it is at its largest,
+    /// or memory is short: fewer buckets are slower, not wrong.
+    pub(super) fn double(&self, mask: usize) {
+        if mask.count_ones() >= MAX_BITS {
+            return;
+        }
+        let segment = segment_of(self.first_bits, mask + 1);
+        // Acquire: as in `mask`; for the rest of `double`, the segment may be another thread's.
+        if self.segments[segment].load(Ordering::Acquire).is_null() {
+            let Some(start) = allocate(self.first_bits, segment) else {
+                return;
+            };
+            // Release: publishes the zeroed heads; pairs with the acquire of `mask`, which is
+            // raised below by whoever gets there first.
+            let added = self.segments[segment].compare_exchange(
+                ptr::null_mut(),
+                start,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            if added.is_err() {
+                free(self.first_bits, segment, start);
+            }
+        }
+        // AcqRel: publishes the segment to `mask`. Failure means that another thread raised it.
+        let _ = self.mask.compare_exchange(mask, mask * 2 + 1, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    fn first_index(&self, segment: usize) -> usize {
+        first_index(self.first_bits, segment)
+    }
+}
+
+impl Drop for Buckets {
+    fn drop(&mut self) {
+        for (segment, start) in self.segments.iter().enumerate() {
+            // Relaxed: `&mut self` came here with a happens-before edge from every user.
+            let start = start.load(Ordering::Relaxed);
+            if !start.is_null() {
+                free(self.first_bits, segment, start);
+            }
+        }
+    }
+}
+
+fn segment_of(first_bits: u32, index: usize) -> usize {
+    (usize::BITS - (index >> first_bits).leading_zeros()) as usize
+}
+
+/// The first bucket of `segment`, which is also the number of buckets before it.
+fn first_index(first_bits: u32, segment: usize) -> usize {
+    if segment == 0 { 0 } else { 1 << (first_bits as usize + segment - 1) }
+}
+
+fn len(first_bits: u32, segment: usize) -> usize {
+    first_index(first_bits, segment + 1) - first_index(first_bits, segment)
+}
+
+fn layout(first_bits: u32, segment: usize) -> Layout {
+    Layout::array::<Link>(len(first_bits, segment)).expect("2^31 words of 8 bytes fit an isize")
+}
+
+/// A new segment's biased start, with every head unclaimed; `None` when memory is short.
+fn allocate(first_bits: u32, segment: usize) -> Option<*mut Link> {
+    // SAFETY: every segment has buckets, so the layout is not empty.
+    let start = unsafe { alloc::alloc_zeroed(layout(first_bits, segment)) }.cast::<Link>();
+    if start.is_null() {
+        return None;
+    }
+    #[cfg(larder_loom)]
+    for index in 0..len(first_bits, segment) {
+        // SAFETY: within the allocation above. Loom's atomics are more than their bytes, so
+        // zeroed memory is no atomic there.
+        unsafe { start.add(index).write(Link::unclaimed()) };
+    }
+    Some(start.wrapping_sub(first_index(first_bits, segment)))
+}
+
+fn free(first_bits: u32, segment: usize, biased: *mut Link) {
+    let start = biased.wrapping_add(first_index(first_bits, segment));
+    // SAFETY: `allocate` gave it out for this segment, and the caller drops the only pointer.
+    unsafe { alloc::dealloc(start.cast(), layout(first_bits, segment)) };
+}
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_tile_the_index_space() {
+        for first_bits in [INITIAL_BITS, 10, MAX_FIRST_BITS] {
+            let mut next = 0;
+            for segment in 0..=(MAX_BITS - first_bits) as usize {
+                assert_eq!(first_index(first_bits, segment), next);
+                assert_eq!(segment_of(first_bits, next), segment);
+                next = first_index(first_bits, segment + 1);
+                assert_eq!(segment_of(first_bits, next - 1), segment);
+            }
+            assert_eq!(next, 1 << MAX_BITS);
+        }
+    }
+
+    #[test]
+    fn every_head_knows_its_index_while_the_array_doubles() {
+        for expected in [0, 256, 1 << 14] {
+            let buckets = Buckets::new(expected);
+            assert_eq!(buckets.mask() + 1, 1 << INITIAL_BITS);
+            while buckets.mask() < 4095 {
+                buckets.double(buckets.mask());
+                let mask = buckets.mask();
+                for index in (0..=mask).step_by(7).chain([mask]) {
+                    assert_eq!(buckets.index_of(buckets.head(index)), index);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! A link of the list: one atomic word that holds a pointer and three tags.
+//!
+//! ```text
+//!  63                                   3  2         1      0
+//!  |  entry or bucket head, 8-aligned   | PENDING | HEAD | DELETED |
+//! ```
+
+use std::ptr::{self, NonNull};
+
+use crate::entry::Header;
+use crate::sync::{AtomicPtr, Ordering};
+
+/// In the `next` of an entry: the entry itself is logically gone; the word never changes again.
+const DELETED: usize = 0b001;
+/// The pointee is a bucket head; with a null pointer, the end of the list.
+const HEAD: usize = 0b010;
+/// In a bucket head: it is claimed, but may not be linked into the list yet.
+const PENDING: usize = 0b100;
+const TAGS: usize = DELETED | HEAD | PENDING;
+
+/// What a link held when it was read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Word(*mut u8);
+
+impl Word {
+    /// A bucket head that nobody has claimed: what zeroed memory holds.
+    pub(super) const UNCLAIMED: Self = Self(ptr::null_mut());
+
+    /// The end of the list. It reads as a bucket head, so that one test ends every walk.
+    #[inline]
+    pub(super) fn end() -> Self {
+        Self(ptr::without_provenance_mut(HEAD))
+    }
+
+    #[inline]
+    pub(super) fn entry(header: NonNull<Header>) -> Self {
+        Self(header.as_ptr().cast())
+    }
+
+    #[inline]
+    pub(super) fn head(head: &Link) -> Self {
+        Self(ptr::from_ref(head).cast_mut().cast::<u8>().map_addr(|address| address | HEAD))
+    }
+
+    #[inline]
+    pub(super) fn is_deleted(self) -> bool {
+        self.0.addr() & DELETED != 0
+    }
+
+    #[inline]
+    pub(super) fn is_head(self) -> bool {
+        self.0.addr() & HEAD != 0
+    }
+
+    /// Whether a walk may start at the bucket head that held this word.
+    #[inline]
+    pub(super) fn is_usable(self) -> bool {
+        self != Self::UNCLAIMED && self.0.addr() & PENDING == 0
+    }
+
+    #[inline]
+    pub(super) fn is_pending(self) -> bool {
+        self.0.addr() & PENDING != 0
+    }
+
+    #[inline]
+    pub(super) fn deleted(self) -> Self {
+        Self(self.0.map_addr(|address| address | DELETED))
+    }
+
+    #[inline]
+    pub(super) fn not_deleted(self) -> Self {
+        Self(self.0.map_addr(|address| address & !DELETED))
+    }
+
+    #[inline]
+    pub(super) fn pending(self) -> Self {
+        Self(self.0.map_addr(|address| address | PENDING))
+    }
+
+    #[inline]
+    pub(super) fn not_pending(self) -> Self {
+        Self(self.0.map_addr(|address| address & !PENDING))
+    }
+
+    /// The pointee without tags; null at the end of the list.
+    #[inline]
+    pub(super) fn pointer(self) -> *mut u8 {
+        self.0.map_addr(|address| address & !TAGS)
+    }
+}
+
+/// The atomic that holds a [`Word`]. All zero bytes are an unclaimed bucket head.
+#[repr(transparent)]
+pub(crate) struct Link(AtomicPtr<u8>);
+
+impl Link {
+    #[cfg(larder_loom)]
+    pub(super) fn unclaimed() -> Self {
+        Self(AtomicPtr::new(Word::UNCLAIMED.0))
+    }
+
+    /// The link of an entry that is not in the list yet.
+    #[inline]
+    pub(crate) fn end() -> Self {
+        Self(AtomicPtr::new(Word::end().0))
+    }
+
+    /// Acquire: makes visible what was written to the pointee before it was published; pairs with
+    /// the release in [`replace`](Self::replace) and [`clear_pending`](Self::clear_pending).
+    #[inline]
+    pub(super) fn load(&self) -> Word {
+        Word(self.0.load(Ordering::Acquire))
+    }
+
+    /// Sets a link that no other thread follows yet.
+    #[inline]
+    pub(super) fn set(&self, word: Word) {
+        // Relaxed: published by the `replace` that links the owner of this link.
+        self.0.store(word.0, Ordering::Relaxed);
+    }
+
+    /// Changes the link from `current` to `new`, or reports what it held instead.
+    #[inline]
+    pub(super) fn replace(&self, current: Word, new: Word) -> Result<(), Word> {
+        // AcqRel: the release publishes the pointee of `new` and pairs with the acquire in `load`;
+        // the acquire pairs with the release of whoever wrote `current`, whose pointee is handed
+        // on by `new.next`.
+        self.0
+            .compare_exchange(current.0, new.0, Ordering::AcqRel, Ordering::Acquire)
+            .map(|_| ())
+            .map_err(Word)
+    }
+
+    /// Declares a linked bucket head open to all. Returns what it now holds.
+    pub(super) fn clear_pending(&self) -> Word {
+        // A compare-exchange loop, since there is no `fetch_and` on pointers that keeps them
+        // pointers. At most one more round for each insert that lands behind this head meanwhile.
+        let mut word = self.load();
+        while word.is_pending() {
+            match self.replace(word, word.not_pending()) {
+                Ok(()) => return word.not_pending(),
+                Err(now) => word = now,
+            }
+        }
+        word
+    }
+}

@@ -1,0 +1,595 @@
+//! The lock-free list in split order, and the bucket heads that are shortcuts into it.
+//!
+//! Split order sorts by the bits of the hash read from the lowest up, so the entries of bucket
+//! `b` of `n` are one run of the list, and doubling `n` cuts each run in two without moving an
+//! entry. Bucket head `b` stands right before the first entry whose hash does not come before
+//! `b`. The design is Shalev and Shavit's ("Split-Ordered Lists: Lock-Free Extensible Hash
+//! Tables", J. ACM 53(3), 2006) over Michael's list ("High Performance Dynamic Lock-Free Hash
+//! Tables and List-Based Sets", SPAA 2002). It differs in that the bucket word itself is the
+//! dummy node, which saves a dependent cache miss on each lookup, and in how a head is added:
+//!
+//! | head's word | meaning | next state, by whom |
+//! |---|---|---|
+//! | unclaimed (zero) | walks start from an ancestor | claimed: one thread, by CAS |
+//! | pending | claimed by one thread, linked or about to be | open: the claimer once it has linked it, or anyone who met it in the list |
+//! | open | linked; walks start here | none |
+//!
+//! A head's ancestor is the bucket of its index without the highest set bit; bucket 0 is open
+//! from the start. Nobody waits for a claimer: while the head is pending, walks start from the
+//! nearest open ancestor, which is slower and just as right.
+//!
+//! # Linearization
+//! - hit: the load of the entry's `next` without the deleted tag.
+//! - miss: the load of the link that ends the walk.
+//! - insert, replace, remove: the successful CAS, on the predecessor's link at the end of the run
+//!   of equal hashes, on the old entry's `next`, on the entry's `next`. Two inserts of one key
+//!   compete for the same word, and an insert behind a removed entry fails on its deleted tag, so
+//!   a key stands in the list at most once.
+//!
+//! # Orderings
+//! All in [`Link`]: links are read with acquire and changed with acquire-release, so whoever
+//! reaches an entry or a head sees it initialized. Model tests: `loom-tests/tests/table.rs`.
+
+use std::ptr::{self, NonNull};
+
+use super::buckets::Buckets;
+use super::link::{Link, Word};
+use crate::entry::Header;
+
+pub(super) struct List {
+    buckets: Buckets,
+}
+
+/// Where a search ended.
+struct Place<'a> {
+    /// The link that held `word`; the last one before the place.
+    previous: &'a Link,
+    word: Word,
+    /// The live entry that was looked for, which is what `word` points to, and its `next`.
+    found: Option<(NonNull<Header>, Word)>,
+}
+
+/// What a search is for.
+#[derive(Clone, Copy)]
+enum Target {
+    /// The entry of this hash that the comparison accepts, or the end of the run of this hash.
+    Hash(u64),
+    /// The deleted entry of this hash, until it has been unlinked.
+    Deleted(u64, Word),
+    /// The place of the bucket head of this index.
+    Head(u64),
+}
+
+impl List {
+    pub(super) fn new(expected_buckets: usize) -> Self {
+        let buckets = Buckets::new(expected_buckets);
+        buckets.head(0).set(Word::end());
+        Self { buckets }
+    }
+
+    /// The live entry of `hash` that `is_match` accepts.
+    ///
+    /// Wait-free apart from opening a bucket that was never used and from `is_match`.
+    ///
+    /// # Safety
+    /// Every entry that was ever inserted and could still be reached when the caller's guard was
+    /// pinned must be allocated. All other functions of this type ask the same.
+    #[inline(always)]
+    pub(super) unsafe fn get(
+        &self,
+        hash: u64,
+        mut is_match: impl FnMut(NonNull<Header>) -> bool,
+    ) -> Option<NonNull<Header>> {
+        let mask = self.buckets.mask();
+        let mut word = self.buckets.head(bucket(hash, mask)).load();
+        if word.is_usable() {
+            loop {
+                if word.is_head() {
+                    // The next head ends this bucket, unless the array was doubled since `mask`
+                    // was read: then the head may stand in the middle of it. Whoever linked that
+                    // head had seen the larger mask, and we acquired the link.
+                    if self.buckets.mask() == mask {
+                        return None;
+                    }
+                    break;
+                }
+                // SAFETY: not a head, so an entry, and allocated by the caller's promise.
+                let entry = unsafe { entry_of(word) };
+                // SAFETY: as above.
+                let header = unsafe { entry.as_ref() };
+                let next = header.next.load();
+                if header.hash == hash && !next.is_deleted() && is_match(entry) {
+                    return Some(entry);
+                }
+                // A deleted entry's link still leads on: to its successor, or to the entry that
+                // replaced it.
+                word = next;
+            }
+        }
+        // SAFETY: passed on.
+        unsafe { self.get_in_order(hash, is_match) }
+    }
+
+    #[cold]
+    unsafe fn get_in_order(
+        &self,
+        hash: u64,
+        mut is_match: impl FnMut(NonNull<Header>) -> bool,
+    ) -> Option<NonNull<Header>> {
+        // SAFETY: passed on.
+        let place = unsafe { self.find(Target::Hash(hash), &mut is_match) };
+        place.found.map(|(entry, _)| entry)
+    }
+
+    /// Links `new` unless a live entry matches; returns that entry.
+    pub(super) unsafe fn insert_if_absent(
+        &self,
+        new: NonNull<Header>,
+        mut is_match: impl FnMut(NonNull<Header>) -> bool,
+    ) -> Option<NonNull<Header>> {
+        // SAFETY: the caller owns `new`.
+        let header = unsafe { new.as_ref() };
+        loop {
+            // SAFETY: passed on.
+            let place = unsafe { self.find(Target::Hash(header.hash), &mut is_match) };
+            if let Some((entry, _)) = place.found {
+                return Some(entry);
+            }
+            header.next.set(place.word);
+            if place.previous.replace(place.word, Word::entry(new)).is_ok() {
+                return None;
+            }
+        }
+    }
+
+    /// Links `new`, in the place of the live entry that matches if there is one. The replaced
+    /// entry is returned unlinked.
+    pub(super) unsafe fn upsert(
+        &self,
+        new: NonNull<Header>,
+        mut is_match: impl FnMut(NonNull<Header>) -> bool,
+    ) -> Option<NonNull<Header>> {
+        // SAFETY: the caller owns `new`.
+        let header = unsafe { new.as_ref() };
+        loop {
+            // SAFETY: passed on.
+            let place = unsafe { self.find(Target::Hash(header.hash), &mut is_match) };
+            let Some((old, next)) = place.found else {
+                header.next.set(place.word);
+                if place.previous.replace(place.word, Word::entry(new)).is_ok() {
+                    return None;
+                }
+                continue;
+            };
+            // SAFETY: passed on; `old` was found in this call.
+            if unsafe { self.swap(&place, old, next, new) } {
+                return Some(old);
+            }
+        }
+    }
+
+    /// Puts `new` in the place of the live entry that matches, which is returned unlinked.
+    pub(super) unsafe fn replace(
+        &self,
+        new: NonNull<Header>,
+        mut is_match: impl FnMut(NonNull<Header>) -> bool,
+    ) -> Option<NonNull<Header>> {
+        // SAFETY: the caller owns `new`.
+        let hash = unsafe { new.as_ref() }.hash;
+        loop {
+            // SAFETY: passed on.
+            let place = unsafe { self.find(Target::Hash(hash), &mut is_match) };
+            let (old, next) = place.found?;
+            // SAFETY: passed on; `old` was found in this call.
+            if unsafe { self.swap(&place, old, next, new) } {
+                return Some(old);
+            }
+        }
+    }
+
+    /// One CAS publishes `new` and deletes `old`, so the key is never absent.
+    unsafe fn swap(
+        &self,
+        place: &Place<'_>,
+        old: NonNull<Header>,
+        next: Word,
+        new: NonNull<Header>,
+    ) -> bool {
+        // SAFETY: the caller owns `new`.
+        let new_header = unsafe { new.as_ref() };
+        // SAFETY: found by the caller under its guard.
+        let old_header = unsafe { old.as_ref() };
+        new_header.next.set(next);
+        if old_header.next.replace(next, Word::entry(new).deleted()).is_err() {
+            return false;
+        }
+        // SAFETY: passed on.
+        unsafe { self.unlink(place, Word::entry(new), old) };
+        true
+    }
+
+    /// Deletes the live entry that matches and returns it unlinked.
+    pub(super) unsafe fn remove(
+        &self,
+        hash: u64,
+        mut is_match: impl FnMut(NonNull<Header>) -> bool,
+    ) -> Option<NonNull<Header>> {
+        loop {
+            // SAFETY: passed on.
+            let place = unsafe { self.find(Target::Hash(hash), &mut is_match) };
+            let (entry, next) = place.found?;
+            // SAFETY: found in this call.
+            let header = unsafe { entry.as_ref() };
+            if header.next.replace(next, next.deleted()).is_ok() {
+                // SAFETY: passed on.
+                unsafe { self.unlink(&place, next, entry) };
+                return Some(entry);
+            }
+        }
+    }
+
+    /// Deletes and unlinks this very entry, unless another thread removed or replaced it before.
+    pub(super) unsafe fn remove_entry(&self, entry: NonNull<Header>) -> bool {
+        // SAFETY: passed on; the caller names an entry of this list that is not retired.
+        let header = unsafe { entry.as_ref() };
+        let mut next = header.next.load();
+        loop {
+            if next.is_deleted() {
+                return false;
+            }
+            match header.next.replace(next, next.deleted()) {
+                Ok(()) => break,
+                Err(now) => next = now,
+            }
+        }
+        // SAFETY: passed on.
+        unsafe { self.unlink_deleted(entry) };
+        true
+    }
+
+    /// Takes a deleted entry out of the list: when this returns, no walk that starts later meets
+    /// it, which is what allows it to be retired.
+    #[inline]
+    unsafe fn unlink(&self, place: &Place<'_>, next: Word, entry: NonNull<Header>) {
+        // The place may have changed since it was found; then search once more.
+        if place.previous.replace(place.word, next).is_err() {
+            // SAFETY: passed on.
+            unsafe { self.unlink_deleted(entry) };
+        }
+    }
+
+    /// As [`unlink`](Self::unlink), from the start: a search for the entry takes out what is
+    /// deleted on its way, and if it comes to the end of the run of equal hashes without having
+    /// met it, another thread has taken it out.
+    unsafe fn unlink_deleted(&self, entry: NonNull<Header>) {
+        // SAFETY: passed on.
+        let hash = unsafe { entry.as_ref() }.hash;
+        // SAFETY: passed on.
+        unsafe { self.find(Target::Deleted(hash, Word::entry(entry)), &mut |_| false) };
+    }
+
+    /// Walks in split order to the place of `target`, unlinking deleted entries on the way.
+    unsafe fn find(
+        &self,
+        target: Target,
+        is_match: &mut impl FnMut(NonNull<Header>) -> bool,
+    ) -> Place<'_> {
+        'again: loop {
+            let mask = self.buckets.mask();
+            let index = match target {
+                Target::Hash(hash) | Target::Deleted(hash, _) => bucket(hash, mask),
+                Target::Head(index) => parent(index),
+            };
+            let own = self.buckets.head(index);
+            // SAFETY: passed on.
+            let mut previous = unsafe { self.start(index) };
+            // The next head ends the bucket of this hash, and nothing has to be compared, unless
+            // the walk starts further up or the array is doubled meanwhile (see `get`).
+            let is_own = !matches!(target, Target::Head(_)) && ptr::eq(previous, own);
+            let mut word = previous.load();
+            loop {
+                if word.is_deleted() {
+                    // The owner of `previous` was deleted after the walk came to it: what is
+                    // linked behind it now could be lost.
+                    continue 'again;
+                }
+                if word.is_head() {
+                    let Some(head) = NonNull::new(word.pointer().cast::<Link>()) else {
+                        return Place { previous, word, found: None };
+                    };
+                    if is_own && self.buckets.mask() == mask {
+                        return Place { previous, word, found: None };
+                    }
+                    if target.comes_before_head(self.buckets.index_of(head.as_ptr()) as u64) {
+                        return Place { previous, word, found: None };
+                    }
+                    // SAFETY: heads live as long as the list.
+                    previous = unsafe { head.as_ref() };
+                    // Met in the list, so it is linked: open it, should its claimer not have yet.
+                    word = previous.clear_pending();
+                    continue;
+                }
+                // SAFETY: not a head, so an entry, allocated by the caller's promise.
+                let entry = unsafe { entry_of(word) };
+                // SAFETY: as above.
+                let header = unsafe { entry.as_ref() };
+                let next = header.next.load();
+                if next.is_deleted() {
+                    let next = next.not_deleted();
+                    if previous.replace(word, next).is_err() {
+                        continue 'again;
+                    }
+                    if matches!(target, Target::Deleted(_, wanted) if wanted == word) {
+                        return Place { previous, word: next, found: None };
+                    }
+                    word = next;
+                    continue;
+                }
+                let is_same_hash = matches!(target, Target::Hash(hash) if hash == header.hash);
+                if is_same_hash && is_match(entry) {
+                    return Place { previous, word, found: Some((entry, next)) };
+                }
+                // Another key of the same hash is no end: the run goes on.
+                if !is_same_hash && target.comes_before_entry(header.hash) {
+                    return Place { previous, word, found: None };
+                }
+                previous = &header.next;
+                word = next;
+            }
+        }
+    }
+
+    /// An open head at or before bucket `index`, after opening what can be opened without waiting.
+    #[inline]
+    unsafe fn start(&self, index: usize) -> &Link {
+        let head = self.buckets.head(index);
+        if head.load().is_usable() {
+            return head;
+        }
+        // SAFETY: passed on.
+        unsafe { self.start_closed(index, head) }
+    }
+
+    #[cold]
+    unsafe fn start_closed<'a>(&'a self, index: usize, head: &'a Link) -> &'a Link {
+        // Opening the ancestors too keeps later walks short: O(1) amortized, as each is opened
+        // once. The recursion is as deep as an index has set bits, so at most 32.
+        if index == 0 {
+            return head;
+        }
+        // SAFETY: passed on.
+        let ancestor = unsafe { self.start(parent(index as u64)) };
+        // SAFETY: passed on.
+        if unsafe { self.open(index, head) } { head } else { ancestor }
+    }
+
+    /// Claims the head of bucket `index`, links it and opens it. False if another thread is at it.
+    unsafe fn open(&self, index: usize, head: &Link) -> bool {
+        if let Err(word) = head.replace(Word::UNCLAIMED, Word::end().pending()) {
+            return word.is_usable();
+        }
+        loop {
+            // SAFETY: passed on.
+            let place = unsafe { self.find(Target::Head(index as u64), &mut |_| false) };
+            head.set(place.word.pending());
+            if place.previous.replace(place.word, Word::head(head)).is_ok() {
+                break;
+            }
+        }
+        head.clear_pending();
+        true
+    }
+
+    /// Calls `visit` for live entries in split order, from the first one behind the hash `after`
+    /// on. Stops once `budget` entries were passed and the run of equal hashes is over; returns
+    /// the hash to go on after, or `None` at the end of the list.
+    pub(super) unsafe fn walk(
+        &self,
+        after: Option<u64>,
+        budget: usize,
+        mut visit: impl FnMut(NonNull<Header>),
+    ) -> Option<u64> {
+        let start = after.map_or(0, |hash| bucket(hash, self.buckets.mask()));
+        // SAFETY: passed on.
+        let mut word = unsafe { self.start(start) }.load();
+        let mut passed = 0;
+        let mut last = after;
+        loop {
+            if word.is_head() {
+                let head = NonNull::new(word.pointer().cast::<Link>())?;
+                // SAFETY: heads live as long as the list.
+                word = unsafe { head.as_ref() }.load();
+                continue;
+            }
+            // SAFETY: not a head, so an entry, allocated by the caller's promise.
+            let entry = unsafe { entry_of(word) };
+            // SAFETY: as above.
+            let header = unsafe { entry.as_ref() };
+            if passed >= budget && last != Some(header.hash) {
+                return last;
+            }
+            // One load decides whether the entry is live and where the walk goes on, so that an
+            // entry and its replacement are never both visited, and never neither.
+            let next = header.next.load();
+            let is_behind = after.is_none_or(|after| precedes(after, header.hash));
+            if is_behind {
+                passed += 1;
+                last = Some(header.hash);
+                if !next.is_deleted() {
+                    visit(entry);
+                }
+            }
+            word = next;
+        }
+    }
+
+    /// Whether a walk from the start meets `entry`, deleted or not.
+    #[cfg(larder_loom)]
+    pub(super) unsafe fn reaches(&self, entry: NonNull<Header>) -> bool {
+        let mut word = self.buckets.head(0).load();
+        loop {
+            if word.is_head() {
+                let Some(head) = NonNull::new(word.pointer().cast::<Link>()) else {
+                    return false;
+                };
+                // SAFETY: heads live as long as the list.
+                word = unsafe { head.as_ref() }.load();
+                continue;
+            }
+            // SAFETY: not a head, so an entry, allocated by the caller's promise.
+            let met = unsafe { entry_of(word) };
+            if met == entry {
+                return true;
+            }
+            // SAFETY: as above.
+            word = unsafe { met.as_ref() }.next.load();
+        }
+    }
+
+    /// Asks the processor for the bucket word of `hash`, which is about to be written.
+    #[inline]
+    pub(super) fn prefetch_bucket(&self, hash: u64) {
+        prefetch_for_write(self.buckets.head(bucket(hash, self.buckets.mask())));
+    }
+
+    /// Asks the processor for the first entry of the bucket of `hash`, which is about to be read.
+    /// Needs no guard: the entry is not accessed.
+    #[inline]
+    pub(super) fn prefetch_entry(&self, hash: u64) {
+        prefetch_for_read(self.buckets.head(bucket(hash, self.buckets.mask())).load().pointer());
+    }
+
+    /// Opens the buckets from `from` on, at most `count` of them; returns where to go on.
+    pub(super) unsafe fn open_from(&self, from: usize, count: usize) -> usize {
+        /// So far ahead the entries are fetched that a head has to be compared with.
+        const AHEAD: usize = 8;
+        let to = self.buckets().min(from.saturating_add(count));
+        for index in from..to {
+            if index + AHEAD < to {
+                let ancestor = self.buckets.head(parent((index + AHEAD) as u64));
+                prefetch_for_read(ancestor.load().pointer());
+            }
+            // SAFETY: passed on.
+            unsafe { self.start(index) };
+        }
+        to
+    }
+
+    /// Number of buckets.
+    pub(super) fn buckets(&self) -> usize {
+        self.buckets.mask() + 1
+    }
+
+    /// Doubles the number of buckets while it is below `buckets`.
+    pub(super) fn grow_to(&self, buckets: usize) {
+        loop {
+            let mask = self.buckets.mask();
+            if mask + 1 >= buckets {
+                return;
+            }
+            self.buckets.double(mask);
+            if self.buckets.mask() == mask {
+                return; // at its largest, or out of memory
+            }
+        }
+    }
+}
+
+impl Target {
+    fn comes_before_entry(self, hash: u64) -> bool {
+        match self {
+            Self::Hash(target) | Self::Deleted(target, _) => precedes(target, hash),
+            // A head stands before the entries whose hash equals its index.
+            Self::Head(index) => index == hash || precedes(index, hash),
+        }
+    }
+
+    fn comes_before_head(self, head: u64) -> bool {
+        match self {
+            Self::Hash(target) | Self::Deleted(target, _) | Self::Head(target) => {
+                precedes(target, head)
+            }
+        }
+    }
+}
+
+/// The entry that a word of the list points to.
+///
+/// # Safety
+/// `word` was read from a link of the list and is not a head.
+#[inline]
+unsafe fn entry_of(word: Word) -> NonNull<Header> {
+    // SAFETY: only the end of the list has no pointee, and it is tagged as a head.
+    unsafe { NonNull::new_unchecked(word.pointer().cast()) }
+}
+
+/// Asks the processor for a cache line that is about to be written. A hint: nothing is accessed.
+#[inline]
+pub(crate) fn prefetch_for_write<T>(pointer: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch accesses no memory, whatever the address; SSE is in every x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(pointer.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = pointer;
+}
+
+/// Asks the processor for a cache line that is about to be read. A hint, as above.
+#[inline]
+fn prefetch_for_read<T>(pointer: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(pointer.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = pointer;
+}
+
+/// Whether `a` stands before `b` in split order: at the lowest bit in which they differ, it has 0.
+#[inline]
+fn precedes(a: u64, b: u64) -> bool {
+    let difference = a ^ b;
+    let lowest = difference & difference.wrapping_neg();
+    a & lowest == 0 && lowest != 0
+}
+
+#[inline]
+fn bucket(hash: u64, mask: usize) -> usize {
+    #[expect(clippy::cast_possible_truncation, reason = "the mask keeps at most 32 bits")]
+    {
+        hash as usize & mask
+    }
+}
+
+/// The bucket that `index` was split from: without its highest set bit.
+fn parent(index: u64) -> usize {
+    debug_assert_ne!(index, 0, "bucket 0 is open from the start");
+    #[expect(clippy::cast_possible_truncation, reason = "bucket indices have at most 32 bits")]
+    {
+        (index & !(1 << (63 - index.leading_zeros()))) as usize
+    }
+}
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn split_order_is_the_order_of_reversed_bits() {
+        let values = [0, 1, 2, 3, 4, 5, 7, 8, 1 << 31, 1 << 63, u64::MAX, 0xdead_beef];
+        for a in values {
+            for b in values {
+                assert_eq!(precedes(a, b), a.reverse_bits() < b.reverse_bits(), "{a:x} {b:x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bucket_splits_from_the_one_without_its_highest_bit() {
+        assert_eq!(parent(1), 0);
+        assert_eq!(parent(0b1101), 0b101);
+        assert_eq!(parent(1 << 31), 0);
+    }
+}
