@@ -1,0 +1,118 @@
+//! The public policies through a cache in exact order, against their references, at capacities
+//! from 1 on. Longer runs on fewer things than `ops`: only what a policy hears of.
+
+#![no_main]
+
+use arbitrary::Arbitrary;
+use larder::{Cache, Maintenance, Policy};
+use libfuzzer_sys::fuzz_target;
+
+// The tests' own models and drivers, of which a target uses a part.
+#[allow(dead_code)]
+#[path = "../../tests/support/model.rs"]
+mod model;
+#[allow(dead_code)]
+#[path = "../../tests/support/driver.rs"]
+mod driver;
+#[path = "../../tests/support/sieve.rs"]
+mod sieve;
+
+use driver::{Bounds, Op, Pair};
+use model::Order;
+use sieve::Sieve;
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Choice {
+    Lru,
+    Lfu,
+    Fifo,
+    Sieve,
+    S3Fifo,
+}
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    choice: Choice,
+    capacity: u8,
+    /// Two bits of what to do, six of a key.
+    steps: Vec<u8>,
+}
+
+fn exact(order: Order, capacity: usize, steps: &[u8]) {
+    let bounds = Bounds { capacity: Some(capacity), max_weight: None };
+    let mut pair = Pair::new(order, bounds, "fuzz".to_owned());
+    for step in steps {
+        let key = u64::from(step & 63);
+        pair.apply(match step >> 6 {
+            0 => Op::Get(key),
+            1 => Op::Insert(key, 1),
+            2 => Op::InsertIfAbsent(key, 1),
+            _ => Op::Remove(key),
+        });
+    }
+    pair.check_all();
+    pair.check_order_by_evicting_all();
+    pair.cache.validate();
+}
+
+fn inline_cache(policy: Policy, capacity: usize) -> Cache<u64, u64> {
+    Cache::<u64, u64>::builder()
+        .policy(policy)
+        .capacity(capacity)
+        .maintenance(Maintenance::Inline)
+        .partitions(1)
+        .build()
+        .expect("a valid configuration")
+}
+
+fn sieve(capacity: usize, steps: &[u8]) {
+    let cache = inline_cache(Policy::sieve(), capacity);
+    let mut reference = Sieve::new(capacity);
+    for step in steps {
+        let key = u64::from(step & 63);
+        match step >> 6 {
+            0 => assert_eq!(cache.get(&key).is_some(), reference.get(key), "key {key}"),
+            1 | 2 => {
+                let _ = cache.insert(key, key);
+                reference.insert(key);
+            }
+            _ => {
+                cache.remove(&key);
+                reference.remove(key);
+            }
+        }
+        let mut keys: Vec<u64> = cache.keys().collect();
+        keys.sort_unstable();
+        assert_eq!(keys, reference.keys());
+    }
+    cache.validate();
+}
+
+fn s3_fifo(capacity: usize, steps: &[u8]) {
+    let cache = inline_cache(Policy::s3_fifo(), capacity);
+    for step in steps {
+        let key = u64::from(step & 63);
+        match step >> 6 {
+            0 => drop(cache.get(&key)),
+            1 | 2 => {
+                let _ = cache.insert(key, key);
+                // Room for a newcomer is made among the others.
+                assert_eq!(cache.peek(&key), Some(key));
+            }
+            _ => drop(cache.remove(&key)),
+        }
+        assert!(cache.len() <= capacity);
+    }
+    cache.validate();
+}
+
+fuzz_target!(|input: Input| {
+    let capacity = usize::from(input.capacity % 64) + 1;
+    match input.choice {
+        Choice::Lru => exact(Order::Lru, capacity, &input.steps),
+        Choice::Lfu => exact(Order::Lfu, capacity, &input.steps),
+        Choice::Fifo => exact(Order::Fifo, capacity, &input.steps),
+        Choice::Sieve => sieve(capacity, &input.steps),
+        Choice::S3Fifo => s3_fifo(capacity, &input.steps),
+    }
+});

@@ -1,0 +1,166 @@
+//! A process with live caches forks: both sides go on using them.
+//!
+//! One test only, and in a file of its own: only the forking thread lives on in the child, so
+//! no other test may be half way through anything, and the child leaves by `_exit` without
+//! running the harness.
+
+#![cfg(unix)]
+// Most insertions here are made for what comes after them.
+#![allow(clippy::unwrap_used, unused_must_use)]
+
+mod support;
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use larder::{Cache, Inserted, Maintenance};
+
+use support::configs::for_each_config;
+use support::counted::{Counted, Ledger};
+use support::rng::Rng;
+
+/// A child that hangs is killed by its own alarm after this time, so the parent's wait is bounded.
+const CHILD_SECONDS: u32 = 30;
+
+// The C library is linked by `std` anyway; a dependency for four functions would be too much.
+// `pid_t` is an `int` on every Unix that Rust has.
+unsafe extern "C" {
+    fn fork() -> i32;
+    fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
+    safe fn alarm(seconds: u32) -> u32;
+    safe fn _exit(status: i32) -> !;
+}
+
+/// Runs `work` in a child and panics unless it ends well.
+fn in_child(what: &str, work: impl FnOnce()) {
+    // SAFETY: the child runs on with this thread alone. It uses the allocator, which the C
+    // library makes usable after a fork, and what is under test; it ends by `_exit`.
+    let child = unsafe { fork() };
+    assert!(child >= 0, "{what}: cannot fork");
+    if child == 0 {
+        alarm(CHILD_SECONDS);
+        // The harness captures what tests print, and the captured text would end here.
+        std::panic::set_hook(Box::new(|panic| {
+            let _ = writeln!(std::io::stderr(), "in the child: {panic}");
+        }));
+        let outcome = catch_unwind(AssertUnwindSafe(work));
+        _exit(if outcome.is_ok() { 0 } else { 1 });
+    }
+    let mut status = 0;
+    // SAFETY: `status` is writable, and the child is ours and not waited for before.
+    let waited = unsafe { waitpid(child, &mut status, 0) };
+    assert_eq!(waited, child, "{what}: cannot wait");
+    let signal = status & 0x7f;
+    assert_eq!(signal, 0, "{what}: the child died of signal {signal} (14: it hung)");
+    assert_eq!((status >> 8) & 0xff, 0, "{what}: the child failed");
+}
+
+const CAPACITY: usize = 256;
+
+/// Never evicted: fewer than any partition's share.
+const SETTLED: u64 = 32;
+
+/// Uses every verb on a cache that holds the settled values, then drops it.
+fn use_up(cache: Cache<u64, Counted>, fresh: &[Counted]) {
+    for id in 0..SETTLED {
+        assert_eq!(cache.get(&id).map(|value| value.id()), Some(id));
+    }
+    assert_eq!(cache.pin().get(&5).map(Counted::id), Some(5));
+    for (key, value) in (100..).zip(fresh) {
+        assert_eq!(cache.insert(key, value.clone()), Inserted::Added);
+    }
+    cache.run_pending();
+    assert!(cache.len() <= CAPACITY, "{} entries", cache.len());
+    assert_eq!(cache.iter().count(), cache.len());
+    assert_eq!(cache.insert(7_000, fresh[0].clone()), Inserted::Added);
+    cache.remove(&7_000);
+    cache.retain(|key, _| key % 2 == 0);
+    cache.validate();
+    let _may_be_held = cache.flush();
+    cache.clear();
+}
+
+#[test]
+fn both_sides_of_a_fork_go_on_using_the_cache() {
+    fork_of_a_quiet_process();
+    fork_amid_maintenance();
+}
+
+fn fork_of_a_quiet_process() {
+    for_each_config(|config| {
+        let ledger = Ledger::new();
+        let cache = config.cache::<u64, Counted>(CAPACITY);
+        for id in 0..SETTLED {
+            cache.insert(id, ledger.make(id));
+        }
+        cache.run_pending();
+        let fresh: Vec<Counted> = (0..1_000).map(|id| ledger.make(id)).collect();
+        let mut slot = Some(cache);
+        in_child(&config.name(), || {
+            // The last handle: what the parent still holds is in the parent's memory.
+            use_up(slot.take().unwrap(), &fresh);
+            ledger.assert_living(fresh.len(), "dropped in the child");
+            // A new cache gets whatever thread it wants.
+            let young = config.cache::<u64, Counted>(CAPACITY);
+            for (id, value) in (0..).zip(&fresh) {
+                young.insert(id, value.clone());
+            }
+            young.run_pending();
+            assert!(young.len() <= CAPACITY);
+            drop(young);
+            ledger.assert_living(fresh.len(), "a young cache dropped in the child");
+        });
+        // The child's doings are its own.
+        let cache = slot.unwrap();
+        for id in 0..SETTLED {
+            assert_eq!(cache.get(&id).map(|value| value.id()), Some(id));
+        }
+        assert_eq!(cache.len() as u64, SETTLED);
+        for id in 0..1_000 {
+            cache.insert(id, ledger.make(id));
+        }
+        cache.run_pending();
+        cache.flush().unwrap();
+        assert!(cache.len() <= CAPACITY);
+        ledger.assert_living(cache.len() + fresh.len(), "in the parent");
+        cache.validate();
+    });
+}
+
+/// The process has no thread of its own but this one. Yet the library's thread may be anywhere in
+/// its work when the fork cuts it off, which nobody outside can prevent.
+fn fork_amid_maintenance() {
+    let cache = Cache::<u64, u64>::builder()
+        .capacity(CAPACITY)
+        .maintenance(Maintenance::Background)
+        .partitions(4)
+        .build()
+        .unwrap();
+    let mut rng = Rng::new(0xf02c);
+    for round in 0..FORKS {
+        // Up to a few hundred, so that the thread was woken a moment ago or long ago.
+        for _ in 0..rng.below(400) {
+            let key = rng.below(1_000);
+            cache.insert(key, key);
+            cache.remove(&rng.below(1_000));
+        }
+        in_child(&format!("fork {round} amid maintenance"), || {
+            for key in 0..3_000 {
+                assert!(cache.get(&(key % 1_000)).is_none_or(|value| value == key % 1_000));
+                cache.insert(key % 1_000, key % 1_000);
+                cache.remove(&(key / 3));
+            }
+            cache.run_pending();
+            assert!(cache.len() <= CAPACITY, "{} entries", cache.len());
+            let _may_be_held = cache.flush();
+            cache.clear();
+            assert!(cache.is_empty());
+        });
+    }
+    cache.run_pending();
+    assert!(cache.len() <= CAPACITY);
+    cache.validate();
+}
+
+/// Enough that some of them catch the thread at work.
+const FORKS: u64 = 200;

@@ -1,0 +1,152 @@
+//! A short mixed stress for the sanitizers, which check every access that it makes.
+//!
+//! Built with `harness = false`: the harness's own channel is a false alarm to ThreadSanitizer,
+//! which sees no edge that runs through the standard library. For the same reason threads meet
+//! here only by `spawn` and `join`. Prints `ok` and ends with 0 if nothing is wrong.
+//!
+//! With ThreadSanitizer, from the root of the repository:
+//!
+//! ```text
+//! TSAN_OPTIONS=suppressions=tests/thread-sanitizer.txt \
+//! RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+//!     cargo +nightly test --target x86_64-unknown-linux-gnu --test sanitize
+//! ```
+
+// Most insertions here are made for what comes after them.
+#![allow(clippy::unwrap_used, unused_must_use)]
+
+mod support;
+
+use larder::{Cache, Maintenance};
+
+use support::configs::{Config, for_each_config};
+use support::rng::Rng;
+
+const THREADS: u64 = 3;
+/// Small, so that everything is evicted, contended and grown past at once.
+const CAPACITY: usize = 24;
+const STEPS: u64 = 1_000;
+const ROUNDS: u64 = 2;
+
+/// On the heap, so that AddressSanitizer sees a value that is read too late, and with a sum,
+/// so that a torn one shows.
+type Value = Box<[u64; 3]>;
+
+fn value(key: u64, step: u64) -> Value {
+    Box::new([key, step, key ^ step])
+}
+
+fn check(key: u64, value: &Value) {
+    assert_eq!(value[0], key);
+    assert_eq!(value[0] ^ value[1], value[2]);
+}
+
+fn mixed(cache: &Cache<u64, Value>, seed: u64) {
+    let mut rng = Rng::new(seed);
+    for step in 0..STEPS {
+        let key = rng.skewed_below(64);
+        match rng.below(24) {
+            0..6 => drop(cache.insert(key, value(key, step))),
+            6 => drop(cache.insert_if_absent(key, value(key, step))),
+            7 | 8 => drop(cache.replace(key, value(key, step))),
+            9 => {
+                if let Some(removed) = cache.remove(&key) {
+                    check(key, &removed);
+                }
+            }
+            10 => drop(cache.remove_if(&key, |_, value| value[1] % 2 == 0)),
+            11..16 => {
+                if let Some(found) = cache.get(&key) {
+                    check(key, &found);
+                }
+            }
+            16 => drop(cache.read(&key, |found| check(key, found))),
+            17 => {
+                if let Some(found) = cache.peek(&key) {
+                    check(key, &found);
+                }
+            }
+            18 => {
+                let pinned = cache.pin();
+                let held: Vec<(u64, &Value)> =
+                    (0..64).filter_map(|key| pinned.get(&key).map(|found| (key, found))).collect();
+                cache.insert(key, value(key, step));
+                cache.remove(&(key + 1));
+                for (key, found) in held {
+                    check(key, found);
+                }
+            }
+            19 => {
+                for (key, found) in cache.iter() {
+                    check(key, &found);
+                }
+            }
+            20 => cache.retain(|key, value| (key ^ value[1]) % 4 != 0),
+            21 => cache.run_pending(),
+            22 => drop(cache.flush()),
+            _ if step % 8 == 0 => cache.clear(),
+            _ => drop(cache.stats()),
+        }
+    }
+}
+
+fn stress(config: &Config) {
+    let cache = config.cache::<u64, Value>(CAPACITY);
+    for round in 0..ROUNDS {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let cache = cache.clone();
+                std::thread::spawn(move || mixed(&cache, round << 8 | thread))
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        cache.run_pending();
+        assert!(cache.len() <= CAPACITY);
+        cache.validate();
+    }
+    cache.flush().unwrap();
+}
+
+/// A table that grows and shrinks under three threads.
+fn growth(maintenance: Maintenance) {
+    let cache =
+        Cache::<u64, Value>::builder().capacity(100_000).maintenance(maintenance).build().unwrap();
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let cache = cache.clone();
+            std::thread::spawn(move || {
+                for step in 0..2_000 {
+                    let key = step * THREADS + thread;
+                    cache.insert(key, value(key, step));
+                    if let Some(found) = cache.get(&(key / 2)) {
+                        check(key / 2, &found);
+                    }
+                    if step % 3 == 0 {
+                        cache.remove(&(key / 3));
+                    }
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    cache.run_pending();
+    cache.validate();
+}
+
+fn main() {
+    // What the library makes once for the process is made here: ThreadSanitizer does not see that
+    // the standard library's `OnceLock` orders it before its use by other threads.
+    let first = Cache::<u64, Value>::new(1);
+    first.insert(1, value(1, 1));
+    first.remove(&1);
+    first.flush().unwrap();
+    drop(first);
+    for_each_config(stress);
+    growth(Maintenance::Inline);
+    growth(Maintenance::Background);
+    println!("ok");
+}

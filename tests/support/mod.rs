@@ -1,0 +1,52 @@
+//! What the integration tests share: seeded randomness, the configurations to run through,
+//! plain models of the exact policies, and a type that counts its own drops.
+//!
+//! Nothing here sleeps, reads a clock or keeps global state, so tests may run side by side.
+
+// Every test binary compiles this folder for itself and uses a part of it.
+#![allow(dead_code)]
+
+pub(crate) mod rng;
+pub(crate) mod model;
+pub(crate) mod sieve;
+pub(crate) mod driver;
+pub(crate) mod loose;
+pub(crate) mod rounds;
+pub(crate) mod counted;
+pub(crate) mod hashers;
+pub(crate) mod configs;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Runs `step`, which must panic, and gives back the panic's message.
+///
+/// Only `&str` and `String` payloads have one; ours are always such.
+pub(crate) fn panic_message(what: &str, step: impl FnOnce()) -> String {
+    let payload = match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(()) => panic!("{what}: expected a panic, none came"),
+        Err(payload) => payload,
+    };
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = payload.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        String::new()
+    }
+}
+
+/// Threads for a stress test: the cores found, at least 2 so that something races, at most 8.
+pub(crate) fn stress_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8)
+}
+
+/// Raises a flag when it is dropped, also by a panic: who waits for the flag is never left alone.
+pub(crate) struct RaiseOnDrop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for RaiseOnDrop<'_> {
+    fn drop(&mut self) {
+        // Release: what was done before is seen by who finds the flag raised.
+        self.0.store(true, Ordering::Release);
+    }
+}

@@ -1,0 +1,59 @@
+//! Races that start together, again and again.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex, PoisonError};
+
+use super::stress_threads;
+
+/// Runs `race` on all threads at once, `rounds` times; `judge` looks at the cache in between.
+///
+/// A panic in either does not leave the others at the barrier: all go through the remaining
+/// rounds without doing anything, and the first panic goes on from here.
+pub(crate) fn in_rounds(rounds: u64, race: impl Fn(u64, u64) + Sync, mut judge: impl FnMut(u64)) {
+    // No more than there are cores, so that they truly run at once, and few enough that what they
+    // did can be searched for an order.
+    let threads = stress_threads().min(4);
+    let barrier = Barrier::new(threads + 1);
+    let started = AtomicUsize::new(0);
+    let failure = Mutex::new(None);
+    let guarded = |step: &mut dyn FnMut()| {
+        if failure.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return;
+        }
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(step)) {
+            failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(payload);
+        }
+    };
+    std::thread::scope(|scope| {
+        for thread in 0..threads as u64 {
+            let (barrier, race, guarded, started) = (&barrier, &race, &guarded, &started);
+            scope.spawn(move || {
+                for round in 0..rounds {
+                    barrier.wait();
+                    // The barrier wakes one after the other: the last start is together.
+                    started.fetch_add(1, Ordering::AcqRel);
+                    let all = (round as usize + 1) * threads;
+                    let mut looks = 0_u32;
+                    while started.load(Ordering::Acquire) < all {
+                        looks += 1;
+                        if looks.is_multiple_of(1 << 12) {
+                            std::thread::yield_now();
+                        }
+                        std::hint::spin_loop();
+                    }
+                    guarded(&mut || race(round, thread));
+                    barrier.wait();
+                }
+            });
+        }
+        for round in 0..rounds {
+            barrier.wait();
+            barrier.wait();
+            guarded(&mut || judge(round));
+        }
+    });
+    if let Some(payload) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        resume_unwind(payload);
+    }
+}
