@@ -44,6 +44,9 @@
 //! # Features
 //! None: the library is small enough to need none yet.
 
+// Under loom only the structures that are modelled are built, so parts of some modules idle.
+#![cfg_attr(larder_loom, allow(dead_code))]
+
 mod sync;
 mod contain;
 
@@ -70,9 +73,16 @@ mod evict;
 #[cfg(not(larder_loom))]
 mod stats;
 
+pub mod docs;
+
 #[cfg(larder_loom)]
 #[doc(hidden)]
 pub mod model;
+
+/// The README's code runs with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 #[cfg(not(larder_loom))]
 pub use crate::cache::{Cache, Iter, Keys, Pinned, Values};

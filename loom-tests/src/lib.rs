@@ -4,7 +4,7 @@
 //! allows, up to a number of preemptions:
 //!
 //! ```text
-//! LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg larder_loom" \
+//! LOOM_MAX_PREEMPTIONS=3 RUSTFLAGS="--cfg larder_loom" \
 //!     cargo test --release -p loom-tests --target-dir target/loom
 //! ```
 //!

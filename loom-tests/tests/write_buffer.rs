@@ -1,8 +1,7 @@
 //! The write buffer: no event lost, torn or doubled; the count of live entries kept.
 //!
-//! Under loom it has 2 slots. Weakened once each to see a model fail: the release store of a
-//! slot's `first` (`what_comes_out_was_published`), the acquire load of `first` (same), the check
-//! of `head` in `push` (`a_full_buffer_refuses_and_loses_nothing`).
+//! Under loom it has 2 slots. What was weakened to see a model fail is listed in the library's
+//! documentation, `docs::orderings`.
 #![cfg(larder_loom)]
 
 use larder::model::{Told, Writes};

@@ -174,7 +174,7 @@ fn allocate(first_bits: u32, segment: usize) -> Option<*mut Link> {
     for index in 0..len(first_bits, segment) {
         // SAFETY: within the allocation above. Loom's atomics are more than their bytes, so
         // zeroed memory is no atomic there.
-        unsafe { start.add(index).write(Link::unclaimed()) };
+        unsafe { start.wrapping_add(index).write(Link::unclaimed()) };
     }
     Some(start.wrapping_sub(first_index(first_bits, segment)))
 }

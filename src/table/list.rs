@@ -288,11 +288,6 @@ impl List {
             let is_own = !matches!(target, Target::Head(_)) && ptr::eq(previous, own);
             let mut word = previous.load();
             loop {
-                if word.is_deleted() {
-                    // The owner of `previous` was deleted after the walk came to it: what is
-                    // linked behind it now could be lost.
-                    continue 'again;
-                }
                 if word.is_head() {
                     let Some(head) = NonNull::new(word.pointer().cast::<Link>()) else {
                         return Place { previous, word, found: None };

@@ -1,0 +1,86 @@
+//! Pages about the library as a whole: [design](design), [orderings](orderings),
+//! [limitations](limitations).
+
+pub mod design {
+    //! Why it is built the way it is.
+    //!
+    //! **One table, many partitions.** Keys live in one lock-free hash table, so a lookup has one
+    //! way to go and iteration one list to walk. What has to be done one step after the other,
+    //! the order of entries and the keeping of bounds, is split by hash into partitions, each
+    //! behind a lock that is only tried: writers of different partitions do not meet, and readers
+    //! meet none of it.
+    //!
+    //! **The table decides, events report.** Each change of the cache is one compare-and-swap of
+    //! the table, visible to all at once. The policy hears of it afterwards through the
+    //! partition's write buffer, and never has a say in whether a key is there. So policies are
+    //! plain sequential code, and a policy that misbehaves costs hit ratio, not correctness.
+    //!
+    //! **Split-ordered list.** Growing adds bucket heads and moves no entry, so there is no
+    //! rehash, no pause, and no moment at which a lookup would have to look in two places. The
+    //! heads are the bucket words themselves, so a hit touches a bucket word and an entry and
+    //! nothing else. (Shalev and Shavit 2006; Michael 2002.)
+    //!
+    //! **Reclamation by tickets.** Readers pin an epoch. What is removed is stamped with a ticket
+    //! and freed by maintenance once the ticket is completed, outside of locks and pins: user
+    //! code, which drops keys and values, never runs inside the machinery. One participant that
+    //! is always pinned, the governor, decides when the epoch moves, which spares all others the
+    //! look at each other. (Fraser 2004.)
+    //!
+    //! **Recording.** Policies of the CLOCK family need a mark or a small counter in the entry,
+    //! which a hot entry soon has: its hits write nothing. Policies that need the order of
+    //! accesses are fed through lossy striped buffers, at most one record for an entry between
+    //! two runs of maintenance.
+}
+
+pub mod orderings {
+    //! Every pairing of atomic operations that something hangs on, and the model test that fails
+    //! when it is weakened. Each was weakened once, one at a time, to see that it does.
+    //!
+    //! Models are in `loom-tests`, run with up to three preemptions.
+    //!
+    //! | site | weakened to | model that failed |
+    //! |---|---|---|
+    //! | `Link::load` acquire | relaxed | `insert_publishes_its_value` and most others |
+    //! | `Link::replace` acquire-release | relaxed | the same |
+    //! | `Buckets::mask` acquire | relaxed | `growth_hides_no_entry` (follows a null segment) |
+    //! | `Buckets::double`, the CAS of `mask` | relaxed | the same |
+    //! | `WriteBuffer::push`, store of `first`, release | relaxed | `what_comes_out_was_published` |
+    //! | `WriteBuffer::pop`, load of `first`, acquire | relaxed | the same |
+    //! | `WriteBuffer::pop`, store of `head`, release | relaxed | `slots_are_used_again_only_once_empty` |
+    //! | `WriteBuffer::push`, load of `head`, acquire | relaxed | the same |
+    //!
+    //! Checks that were dropped, likewise:
+    //!
+    //! | check | model that failed |
+    //! |---|---|
+    //! | `get` looks at the mask again before it reports a miss | `growth_hides_no_entry` |
+    //! | `find` does so before it ends at a head | `insert_during_growth_is_found_by_all` |
+    //! | a removal searches again when its unlinking failed | `removals_of_neighbours_leave_neither_linked` |
+    //! | a claimed head is pending until it is linked | `a_head_being_linked_hides_no_entry` |
+    //! | an iteration decides and goes on by one load | `iteration_sees_what_stays_exactly_once` |
+    //! | a full write buffer refuses | `a_full_buffer_refuses_and_loses_nothing` |
+    //!
+    //! Not modelled: the tickets of `reclaim`, which rest on crossbeam-epoch, and the maintenance
+    //! thread's going to sleep, which needs `SeqCst` accesses that loom takes for less. Both are
+    //! argued for in their modules.
+}
+
+pub mod limitations {
+    //! What it does not do, and what that means in use.
+    //!
+    //! - A bound is kept by each partition for its share; keys are spread by hash, so a small
+    //!   partition may be full while another has room.
+    //! - An entry heavier than a partition's share is rejected.
+    //! - In background mode a partition is over its share by up to 64 entries, and one for each
+    //!   thread within an insertion, until maintenance has run.
+    //! - A writer that finds its partition's write buffer full runs maintenance itself, or waits
+    //!   for the thread that is at it.
+    //! - A thread that is suspended within a call is pinned: what is removed meanwhile, by all
+    //!   caches of the process, is freed only when it goes on.
+    //! - A first lookup in a bucket that growth has just added opens it, which writes. In
+    //!   background mode the maintenance thread opens buckets ahead of use.
+    //! - A `fork` copies a process with only the calling thread. If another thread was inside a
+    //!   cache at that moment, a partition may stay locked, or the epoch held, for ever in the
+    //!   child. Fork while no other thread uses a cache; the maintenance thread is started anew.
+    //! - At most 2^32 buckets, and 2^32 entries a partition.
+}
