@@ -30,7 +30,9 @@ pub use pinned::Pinned;
 /// A cache that many threads share.
 ///
 /// A `Cache` is a handle: cloning it is cheap, and all clones are one cache. When the last one is
-/// dropped, every key and value is dropped before that drop returns.
+/// dropped, every key and value is dropped before that drop returns; it waits for the maintenance
+/// thread if that is dropping some at the moment. (So a key or value must not, in its own `Drop`,
+/// wait for another thread that drops the last handle.)
 ///
 /// # Concurrency
 /// Lookups are lock-free and, on an entry that is hot, write no memory that threads share.
@@ -246,7 +248,8 @@ where
     /// Stores `value` under `key`, in the place of the value that is there, if any.
     ///
     /// Once it has returned, every thread sees the value until it is replaced, removed or
-    /// evicted. A replaced key keeps its key object and, as far as the policy says so, its place.
+    /// evicted. A key that was there keeps its place in the order as far as the policy says so;
+    /// the key object is replaced together with the value.
     ///
     /// # Panics
     /// If the weigher or the key's `Hash` or `Eq` does; nothing has changed then.
@@ -551,7 +554,8 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// Returns once everything that was removed, replaced or evicted before the call has been
-    /// dropped and freed.
+    /// dropped and freed, but for entries whose insertion has not returned yet. Waits for drops
+    /// that other threads have begun.
     ///
     /// # Errors
     /// [`FlushError`] says what holds it back, if it does not come about within a quarter of a
@@ -611,11 +615,9 @@ where
     S: Send + Sync,
 {
     fn tick(&self) -> bool {
-        let Some(mut gate) = sync::try_lock(&self.gate) else {
-            return false;
-        };
+        let Some(mut gate) = sync::try_lock(&self.gate) else { return true };
         if *gate == Gate::TornDown {
-            return false;
+            return true;
         }
         let _ = LOOKING_AFTER.try_with(|cache| cache.set(ptr::from_ref(self).cast()));
         let may_have_more = self.engine.tick();
@@ -626,11 +628,11 @@ where
             self.tear_down(&mut gate);
         }
         let _ = LOOKING_AFTER.try_with(|cache| cache.set(ptr::null()));
-        may_have_more && !is_closed
+        may_have_more || is_closed
     }
 
     fn has_work(&self) -> bool {
-        !self.is_closed.load(Ordering::SeqCst) && self.engine.has_work()
+        self.is_closed.load(Ordering::SeqCst) || self.engine.has_work()
     }
 }
 

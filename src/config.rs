@@ -152,17 +152,18 @@ where
             known: Policy::names().collect(),
         };
         let mut orders = Vec::with_capacity(partitions);
-        let mut accesses = Accesses::None;
+        let mut accesses = None;
         for index in 0..partitions {
             let share = |bound: u64| {
                 let (all, rest) = (bound / partitions as u64, bound % partitions as u64);
                 all + u64::from((index as u64) < rest)
             };
             let limits = Limits {
-                // Node ids are 32 bits, and one entry more than the bound is held for a moment.
+                // `len` has 31 bits a partition, node ids 32; more than the bound may be held for a
+                // moment.
                 entries: usize::try_from(self.capacity.map_or(u64::MAX, |all| share(all as u64)))
                     .unwrap_or(usize::MAX)
-                    .min(u32::MAX as usize - 2),
+                    .min(i32::MAX as usize - 1024),
                 weight: self.max_weight.map_or(u64::MAX, share),
             };
             let config = PolicyConfig::new(
@@ -170,10 +171,16 @@ where
                 self.max_weight.map(|_| limits.weight),
             );
             let policy = self.policy.instantiate(&config).ok_or_else(unknown)?;
-            accesses = policy.accesses();
-            orders.push((Order::new(policy, limits), limits));
+            // The first instance speaks for all.
+            let accesses = *accesses.get_or_insert_with(|| policy.accesses());
+            orders.push(Order::new(policy, accesses, limits));
         }
-        let engine = Engine::new(EngineConfig { mode: self.maintenance, accesses, orders, cores });
+        let engine = Engine::new(EngineConfig {
+            mode: self.maintenance,
+            accesses: accesses.unwrap_or(Accesses::None),
+            orders,
+            cores,
+        });
         Ok(Cache::assemble(Parts {
             engine,
             hasher: self.hasher,

@@ -1,20 +1,29 @@
 //! Containing panics of user code that is called in the middle of the cache's own work.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 
-/// What `call` returns; `None` if it panics. The caller must be able to go on with whatever state
-/// `call` left behind.
+/// What a panic carried: user data, whose drop may panic, or call the cache.
+pub(crate) type Payload = Box<dyn Any + Send>;
+
+/// What `call` returns, or what it panicked with. The caller must be able to go on with whatever
+/// state `call` left behind.
+pub(crate) fn catch<R>(call: impl FnOnce() -> R) -> Result<R, Payload> {
+    panic::catch_unwind(AssertUnwindSafe(call))
+}
+
+/// What `call` returns; `None` if it panics. For where user code may be dropped.
 pub(crate) fn contain<R>(call: impl FnOnce() -> R) -> Option<R> {
-    match panic::catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => Some(result),
-        Err(payload) => {
-            // The payload is user data as well: its drop may panic in turn. What that one carries
-            // is leaked, or there would be no end.
-            if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-                std::mem::forget(again);
-            }
-            None
+    catch(call).map_err(|payload| discard([payload])).ok()
+}
+
+/// Drops what panics carried.
+pub(crate) fn discard(payloads: impl IntoIterator<Item = Payload>) {
+    for payload in payloads {
+        if let Err(again) = catch(|| drop(payload)) {
+            // Or there would be no end.
+            std::mem::forget(again);
         }
     }
 }

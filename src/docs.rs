@@ -1,5 +1,4 @@
-//! Pages about the library as a whole: [design](design), [orderings](orderings),
-//! [limitations](limitations).
+//! Pages about the library as a whole: [design], [orderings], [limitations].
 
 pub mod design {
     //! Why it is built the way it is.

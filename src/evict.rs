@@ -6,7 +6,7 @@
 //! its bounds nor its memory.
 #![forbid(unsafe_code)]
 
-use crate::contain::contain;
+use crate::contain::{Payload, catch};
 use crate::entry::EntryPtr;
 use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Room};
 use crate::table::Table;
@@ -31,6 +31,7 @@ pub(crate) struct Order {
     room: Room,
     /// Panics and wrong answers of the policy.
     faults: u64,
+    payloads: Vec<Payload>,
     /// Where the search for a victim goes on when the policy names none.
     fallback: usize,
 }
@@ -44,14 +45,24 @@ struct Members {
 }
 
 impl Order {
-    pub(crate) fn new(policy: Box<dyn EvictionPolicy>, limits: Limits) -> Self {
-        let counter_max = match policy.accesses() {
+    /// `accesses` is what the policy asked for.
+    pub(crate) fn new(policy: Box<dyn EvictionPolicy>, accesses: Accesses, limits: Limits) -> Self {
+        let counter_max = match accesses {
             Accesses::Counter { max } => max,
             _ => 0,
         };
         let members = Members::default();
         let room = policy.room();
-        Self { policy, members, limits, counter_max, room, faults: 0, fallback: 0 }
+        Self {
+            policy,
+            members,
+            limits,
+            counter_max,
+            room,
+            faults: 0,
+            payloads: Vec::new(),
+            fallback: 0,
+        }
     }
 
     #[inline]
@@ -62,6 +73,10 @@ impl Order {
     #[inline]
     pub(crate) fn weight(&self) -> u64 {
         self.members.weight
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
     }
 
     pub(crate) fn faults(&self) -> u64 {
@@ -151,7 +166,7 @@ impl Order {
         let mut victims = [None; MAX_PREFETCH];
         let mut found = 0;
         let Self { policy, members, .. } = self;
-        let named = contain(|| {
+        let named = catch(|| {
             policy.upcoming(count.min(MAX_PREFETCH), &mut |id| {
                 if let (Some(entry), Some(slot)) = (members.get(id), victims.get_mut(found)) {
                     entry.prefetch();
@@ -160,8 +175,8 @@ impl Order {
                 }
             });
         });
-        if named.is_none() {
-            self.faults += 1;
+        if let Err(payload) = named {
+            self.note_panic(payload);
         }
         for entry in victims.iter().flatten() {
             table.prefetch_bucket(entry.hash());
@@ -175,11 +190,24 @@ impl Order {
         call: impl FnOnce(&mut dyn EvictionPolicy, &dyn Nodes) -> R,
     ) -> Option<R> {
         let (policy, members) = (&mut *self.policy, &self.members);
-        let answer = contain(|| call(policy, members));
-        if answer.is_none() {
-            self.faults += 1;
+        match catch(|| call(policy, members)) {
+            Ok(answer) => Some(answer),
+            Err(payload) => {
+                self.note_panic(payload);
+                None
+            }
         }
-        answer
+    }
+
+    #[cold]
+    fn note_panic(&mut self, payload: Payload) {
+        self.faults += 1;
+        self.payloads.push(payload);
+    }
+
+    /// What the policy has panicked with: to be dropped without the lock.
+    pub(crate) fn take_payloads(&mut self) -> Vec<Payload> {
+        std::mem::take(&mut self.payloads)
     }
 
     /// Panics unless ids, entries and weight agree with each other and with the bounds.

@@ -24,8 +24,10 @@ use crate::sync::{self, AtomicU8, Mutex, Ordering};
 
 /// What the thread looks after.
 pub(crate) trait Maintained: Send + Sync {
-    /// One look; true if there may be more to do soon. Does nothing once the cache is closed.
+    /// One look; true if there may be more to do soon, and if the cache is closed: then it is
+    /// soon to be forgotten, perhaps as the last one.
     fn tick(&self) -> bool;
+    /// Whether another look is wanted.
     fn has_work(&self) -> bool;
 }
 
@@ -62,11 +64,10 @@ pub(crate) fn notify() {
     }
 }
 
-/// In a forked child the thread is gone, whatever `STATE` says.
+/// In a forked child the thread is gone, whatever `STATE` says: starts one anew. Never waits.
 pub(crate) fn check_fork() {
-    let mut roster = sync::lock(&ROSTER);
+    let Some(mut roster) = sync::try_lock(&ROSTER) else { return };
     if roster.thread.is_some() && roster.process != std::process::id() {
-        roster.thread = None;
         roster.wake();
     }
 }
@@ -75,6 +76,9 @@ impl Roster {
     /// Makes sure that a thread is awake, unless there is no cache for it. Without one (the
     /// system has no more threads) writers still do all the work that bounds depend on.
     fn wake(&mut self) {
+        if self.process != std::process::id() {
+            self.thread = None;
+        }
         if let Some(thread) = &self.thread {
             STATE.store(AWAKE, Ordering::SeqCst);
             thread.unpark();
@@ -118,17 +122,25 @@ fn run() {
             is_busy |= contain(|| cache.tick()).unwrap_or(true);
         }
         if is_busy {
-            drop(caches);
+            release(caches);
             thread::park_timeout(PAUSE);
             continue;
         }
         STATE.store(ASLEEP, Ordering::SeqCst);
         // Once more, for what came before the announcement and was not notified.
         let has_work = caches.iter().any(|cache| cache.has_work());
-        drop(caches);
+        release(caches);
         while !has_work && STATE.load(Ordering::SeqCst) == ASLEEP {
             thread::park();
         }
         STATE.store(AWAKE, Ordering::SeqCst);
+    }
+}
+
+/// Lets go of the caches. The thread may be the last to hold one, and then drops the user's
+/// hasher, weigher and policy.
+fn release(caches: Vec<Arc<dyn Maintained>>) {
+    for cache in caches {
+        contain(|| drop(cache));
     }
 }

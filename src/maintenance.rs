@@ -22,6 +22,15 @@
 //! # Locks and user code
 //! The policy runs under the partition's lock. Keys and values are dropped by `dispose`, after
 //! the lock and the guard were released.
+//!
+//! What happens under a partition's lock is in `partition`; this file says who runs it and when,
+//! and does what is left to be done without the lock.
+//!
+//! # Orderings
+//! - A run that leaves garbage or closed buckets tells the maintenance thread: a `SeqCst` fence
+//!   stands between its counts and its look at whether that thread sleeps, and another between the
+//!   thread's announcement to sleep and its last look at the counts. One sees the other.
+//! - `freeing`: see `partition`.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -29,18 +38,23 @@ use std::marker::PhantomData;
 
 use crossbeam_utils::{Backoff, CachePadded};
 
-use crate::entry::{Entry, EntryPtr, Header};
+use crate::contain;
+use crate::entry::{Entry, Header};
 use crate::error::FlushError;
 use crate::evict::{Limits, Order};
 use crate::hash::partition_of;
 use crate::maintainer;
-use crate::policy::{Accesses, NodeId};
-use crate::read_buffer::{Offer, ReadBuffer};
-use crate::reclaim::{self, Freeable, Guard, Retired, Ticket};
+use crate::policy::Accesses;
+use crate::read_buffer::Offer;
+use crate::reclaim::{self, Freeable, Guard, Ticket};
 use crate::stats::{Counter, Stats, Stripes};
-use crate::sync::{self, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sync::{self, AtomicU64, AtomicUsize, Ordering};
 use crate::table::{Cursor, Table};
-use crate::write_buffer::{self, Event, WriteBuffer};
+use crate::write_buffer::{self, Event};
+
+mod partition;
+
+use partition::{Freeing, Leftover, Partition, Shape};
 
 /// Who applies what callers did to a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,20 +73,19 @@ pub enum Maintenance {
 
 /// Events of one partition that a writer lets gather before it runs maintenance.
 const MAX_BATCH: u32 = write_buffer::SLOTS / 2;
-/// For each entry that it retires, a run of maintenance may free one and a part of this: freeing
-/// keeps up with retiring and catches up after a long guard, but no single call pays for it all,
-/// and what is freed is soon allocated again.
-const CATCH_UP_PART: u64 = 4;
 /// Buckets that one look of the maintenance thread opens after the table has grown.
 const BUCKETS_OPENED_A_TICK: usize = 16 * 1024;
 /// With inline maintenance: buckets that an insertion opens after the table has grown. Each
 /// insertion into a growing table brings four new buckets in the mean.
 const BUCKETS_OPENED_INLINE: usize = 8;
-/// Retired bytes and entries after which the governor is paced.
+/// Retired bytes (of headers, keys and values themselves) after which the governor is paced.
 const PACE_BYTES: usize = 256 * 1024;
+/// The same in entries, and in parts of the cache's bounds.
 const MAX_PACE: usize = 1024;
-const MIN_PACE: usize = 64;
-/// How often `flush` looks for progress while a guard holds it back, yielding in between.
+const PACE_PART: usize = 16;
+/// Runs of a partition between two looks at whether the process has been forked.
+const RUNS_BETWEEN_FORK_CHECKS: u64 = 32;
+/// For how long `flush` looks for progress while a guard holds it back, yielding in between.
 const FLUSH_PATIENCE: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// Everything of a cache but its hasher and weigher: the table and what is done about it.
@@ -84,72 +97,23 @@ pub(crate) struct Engine<K, V> {
     accesses: Accesses,
     /// Events after which a writer runs maintenance in background mode.
     batch: u32,
-    /// Retired entries after which the governor is paced.
-    pace: usize,
+    /// Retired entries, and retired weight, after which the governor is paced.
+    pace_entries: usize,
+    pace_weight: u64,
     pub(crate) counters: Stripes,
     /// Entries linked in the policies of all partitions: what the table must have buckets for.
     linked: CachePadded<AtomicUsize>,
     /// The first bucket that may not be open yet.
     opened: CachePadded<AtomicUsize>,
-    /// Entries retired since the governor was last paced.
-    unpaced: CachePadded<AtomicUsize>,
+    unpaced: CachePadded<Unpaced>,
     entries: PhantomData<Entry<K, V>>,
 }
 
-/// One part of the key space: its buffers, and the order of its entries under a lock.
-struct Partition<K, V> {
-    writes: WriteBuffer,
-    /// Only for policies that need the order of accesses.
-    reads: Option<ReadBuffer>,
-    /// Moves with every run of maintenance that took records out of `reads`: an entry needs no
-    /// second record before that.
-    tick: CachePadded<AtomicU32>,
-    limits: Limits,
-    /// `Tally::runs` when the maintenance thread last looked.
-    runs_seen: AtomicU64,
-    core: CachePadded<Mutex<Core<K, V>>>,
-    tally: CachePadded<Tally>,
-}
-
-struct Core<K, V> {
-    order: Order,
-    retired: Retired<K, V>,
-    /// Entries that the coming runs may free.
-    freeable: u64,
-}
-
-/// What maintenance counts. Written under the partition's lock, but for `freed` and `panics`.
+/// What was retired since the governor was last paced.
 #[derive(Default)]
-struct Tally {
+struct Unpaced {
+    entries: AtomicUsize,
     weight: AtomicU64,
-    evictions: AtomicU64,
-    evicted_weight: AtomicU64,
-    retired: AtomicU64,
-    freed: AtomicU64,
-    /// Batches taken to be freed that are not freed yet.
-    freeing: AtomicUsize,
-    runs: AtomicU64,
-    faults: AtomicU64,
-    panics: AtomicU64,
-}
-
-/// What a run of maintenance leaves to be done without the lock.
-struct Leftover<K, V> {
-    /// Entries that can be freed.
-    free: Vec<Freeable<K, V>>,
-    retired: usize,
-    linked: usize,
-}
-
-/// Whether a run of maintenance may drop keys and values.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Freeing {
-    /// About as many as are retired.
-    Allowed,
-    /// All that nobody can see any more.
-    All,
-    /// None: the caller holds a guard.
-    Later,
 }
 
 thread_local! {
@@ -174,8 +138,8 @@ fn while_freeing<R>(free: impl FnOnce() -> R) -> R {
 pub(crate) struct EngineConfig {
     pub(crate) mode: Maintenance,
     pub(crate) accesses: Accesses,
-    /// The order and the limits of each partition; a power of two of them.
-    pub(crate) orders: Vec<(Order, Limits)>,
+    /// The order of each partition; a power of two of them.
+    pub(crate) orders: Vec<Order>,
     /// Threads that the machine runs at once.
     pub(crate) cores: usize,
 }
@@ -183,27 +147,18 @@ pub(crate) struct EngineConfig {
 impl<K, V> Engine<K, V> {
     pub(crate) fn new(config: EngineConfig) -> Self {
         let EngineConfig { mode, accesses, orders, cores } = config;
-        let stripes = cores.next_power_of_two().min(16);
-        let smallest = orders.iter().map(|(_, limits)| limits.entries).min().unwrap_or(0);
-        let capacity: usize =
-            orders.iter().fold(0, |sum, (_, limits)| sum.saturating_add(limits.entries));
-        let partitions: Box<[Partition<K, V>]> = orders
-            .into_iter()
-            .map(|(order, limits)| Partition {
-                writes: WriteBuffer::new(),
-                reads: (accesses == Accesses::Order).then(|| ReadBuffer::new(stripes)),
-                // 0 is what a new entry holds: it must not look recorded already.
-                tick: CachePadded::new(AtomicU32::new(1)),
-                limits,
-                runs_seen: AtomicU64::new(0),
-                core: CachePadded::new(Mutex::new(Core {
-                    order,
-                    retired: Retired::default(),
-                    freeable: 0,
-                })),
-                tally: CachePadded::default(),
-            })
-            .collect();
+        let limits = || orders.iter().map(Order::limits);
+        let smallest = limits().map(|limits| limits.entries).min().unwrap_or(0);
+        let capacity = limits().fold(0_usize, |sum, limits| sum.saturating_add(limits.entries));
+        let max_weight = limits().fold(0_u64, |sum, limits| sum.saturating_add(limits.weight));
+        let pace_entries =
+            (PACE_BYTES / size_of::<Entry<K, V>>()).min(capacity / PACE_PART).clamp(1, MAX_PACE);
+        let shape = Shape {
+            read_stripes: (accesses == Accesses::Order).then(|| cores.next_power_of_two().min(16)),
+            batch_entries: pace_entries.min(reclaim::MAX_BATCH),
+        };
+        let partitions: Box<[_]> =
+            orders.into_iter().map(|order| Partition::new(order, shape)).collect();
         Self {
             table: Table::new(capacity),
             partition_bits: partitions.len().trailing_zeros(),
@@ -212,13 +167,12 @@ impl<K, V> Engine<K, V> {
             accesses,
             // A small partition would be over its bound by a large part of it.
             batch: u32::try_from(smallest / 32).unwrap_or(u32::MAX).clamp(1, MAX_BATCH),
-            pace: (PACE_BYTES / size_of::<Entry<K, V>>())
-                .min(capacity / 4)
-                .clamp(MIN_PACE, MAX_PACE),
+            pace_entries,
+            pace_weight: (max_weight / PACE_PART as u64).max(1),
             counters: Stripes::new((cores * 4).max(8)),
             linked: CachePadded::new(AtomicUsize::new(0)),
             opened: CachePadded::new(AtomicUsize::new(1)),
-            unpaced: CachePadded::new(AtomicUsize::new(0)),
+            unpaced: CachePadded::default(),
             entries: PhantomData,
         }
     }
@@ -251,18 +205,11 @@ impl<K, V> Engine<K, V> {
         // Not linked yet: its insert event is still to come, which is younger than this hit.
         let Some(node) = header.node() else { return };
         let partition = self.partition(header.hash);
-        let Some(reads) = &partition.reads else {
+        let Some(reads) = &partition.reads else { return };
+        // One record between two runs says as much as many, and keeps hits to a hot entry from
+        // writing to anything shared. With inline maintenance every access counts.
+        if self.mode == Maintenance::Background && !header.touch(partition.tick()) {
             return;
-        };
-        match self.mode {
-            Maintenance::Inline => {}
-            Maintenance::Background => {
-                // One record between two runs says as much as many, and keeps hits to a hot entry
-                // from writing to anything shared.
-                if !header.touch(partition.tick.load(Ordering::Relaxed)) {
-                    return;
-                }
-            }
         }
         if reads.offer(guard.thread(), node, header.hash) == Offer::Full {
             self.try_run(partition, Freeing::Later);
@@ -278,7 +225,7 @@ impl<K, V> Engine<K, V> {
         if self.mode == Maintenance::Inline {
             let leftover = {
                 let mut core = sync::lock(&partition.core);
-                self.drain(partition, &mut core, Some(event), Freeing::Allowed)
+                partition.run(&mut core, &self.table, self.mode, Some(event), Freeing::AsRetired)
             };
             return self.finish(partition, leftover);
         }
@@ -287,16 +234,16 @@ impl<K, V> Engine<K, V> {
             match partition.writes.push(event) {
                 Ok(waiting) => {
                     let is_due = waiting >= self.batch;
-                    if !(is_due && self.try_run(partition, Freeing::Allowed)) {
+                    if !(is_due && self.try_run(partition, Freeing::AsRetired)) {
                         maintainer::notify();
                     }
                     return;
                 }
                 Err(write_buffer::Full) => {
-                    // Bounded memory: whoever is at it makes room, or this thread does.
-                    if !self.try_run(partition, Freeing::Allowed) {
-                        backoff.snooze();
-                    }
+                    // Bounded memory: whoever is at it makes room, or this thread does, unless
+                    // the oldest event is still being filled in by its writer.
+                    self.try_run(partition, Freeing::AsRetired);
+                    backoff.snooze();
                 }
             }
         }
@@ -305,150 +252,62 @@ impl<K, V> Engine<K, V> {
     /// Runs maintenance of a partition unless another thread is at it.
     fn try_run(&self, partition: &Partition<K, V>, freeing: Freeing) -> bool {
         let leftover = match sync::try_lock(&partition.core) {
-            Some(mut core) => self.drain(partition, &mut core, None, freeing),
+            Some(mut core) => partition.run(&mut core, &self.table, self.mode, None, freeing),
             None => return false,
         };
         self.finish(partition, leftover);
         true
     }
 
-    /// Applies what waits, and `event` after it; evicts what is too much. Under the lock.
-    fn drain(
-        &self,
-        partition: &Partition<K, V>,
-        core: &mut Core<K, V>,
-        event: Option<Event>,
-        freeing: Freeing,
-    ) -> Leftover<K, V> {
-        let tally = &partition.tally;
-        let Core { order, retired, freeable } = core;
-        let len_before = order.len();
-        if let Some(reads) = &partition.reads {
-            // Accesses first: they came before the writes that are applied now, or soon enough.
-            let mut records = 0_u32;
-            reads.drain(|node: NodeId, hash| {
-                records += 1;
-                order.access(node, hash);
-            });
-            if records > 0 {
-                let tick = partition.tick.load(Ordering::Relaxed).wrapping_add(1).max(1);
-                partition.tick.store(tick, Ordering::Relaxed);
-            }
-        }
-        let waiting = partition.writes.waiting();
-        if waiting > 1 {
-            order.prefetch_victims(waiting as usize, &self.table);
-        }
-        let mut run = Run {
-            order,
-            retired,
-            table: &self.table,
-            guard: reclaim::pin(),
-            retirements: 0,
-            evictions: 0,
-            evicted_weight: 0,
-        };
-        // At most a buffer's worth, so that a run ends however fast others write.
-        for _ in 0..write_buffer::SLOTS {
-            let Some(event) = partition.writes.pop() else {
-                break;
-            };
-            run.apply(event);
-        }
-        if let Some(event) = event {
-            run.apply(event);
-        }
-        let Run { retirements, evictions, evicted_weight, .. } = run;
-
-        // Plain stores: only the holder of the lock writes these.
-        let add = |count: &AtomicU64, amount: u64| {
-            count.store(count.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
-        };
-        add(&tally.runs, 1);
-        add(&tally.evictions, evictions);
-        add(&tally.evicted_weight, evicted_weight);
-        add(&tally.retired, retirements);
-        tally.faults.store(order.faults(), Ordering::Relaxed);
-        tally.weight.store(order.weight(), Ordering::Relaxed);
-        let change = match self.mode {
-            // Pushes have counted insertions and removals.
-            Maintenance::Background => -signed(evictions),
-            Maintenance::Inline => signed(order.len() as u64) - signed(len_before as u64),
-        };
-        partition.writes.adjust_live(change);
-
-        let mut leftover = Leftover {
-            retired: usize::try_from(retirements).unwrap_or(usize::MAX),
-            linked: self.note_linked(len_before, order.len()),
-            free: Vec::new(),
-        };
-        *freeable = freeable.saturating_add(retirements + retirements / CATCH_UP_PART + 1);
-        match freeing {
-            Freeing::Allowed => Self::take_ready(partition, retired, freeable, &mut leftover.free),
-            Freeing::All => {
-                Self::take_ready(partition, retired, &mut { u64::MAX }, &mut leftover.free)
-            }
-            Freeing::Later => {}
-        }
-        leftover
-    }
-
-    /// Keeps the count of linked entries over all partitions and returns it.
-    fn note_linked(&self, before: usize, now: usize) -> usize {
-        if now > before {
-            self.linked.fetch_add(now - before, Ordering::Relaxed) + (now - before)
-        } else {
-            if now < before {
-                self.linked.fetch_sub(before - now, Ordering::Relaxed);
-            }
-            0 // No growth: nothing to make room for.
-        }
-    }
-
-    /// Takes batches that nobody can see any more, at most `limit` entries, which it lowers.
-    fn take_ready(
-        partition: &Partition<K, V>,
-        retired: &mut Retired<K, V>,
-        limit: &mut u64,
-        free: &mut Vec<Freeable<K, V>>,
-    ) {
-        if retired.is_empty() || *limit < reclaim::BATCH as u64 || is_freeing() {
-            return;
-        }
-        let completed = reclaim::completed();
-        while *limit >= reclaim::BATCH as u64 {
-            let Some(batch) = retired.pop_ready(completed) else {
-                // Nothing is in arrears, so nothing has to be caught up with later.
-                *limit = 0;
-                break;
-            };
-            *limit -= batch.len() as u64;
-            // Release: under the lock, so before `flush` can find the batch gone; pairs with its
-            // acquire.
-            partition.tally.freeing.fetch_add(1, Ordering::Release);
-            free.push(batch);
-        }
-    }
-
-    /// What a run of maintenance leaves to be done without the lock.
+    /// Does what a run of maintenance leaves to be done without the lock.
     fn finish(&self, partition: &Partition<K, V>, leftover: Leftover<K, V>) {
-        if leftover.linked > 0 {
-            self.table.grow_for(leftover.linked);
+        let Leftover { free, phase, retired, retired_weight, linked, payloads, runs } = leftover;
+        contain::discard(payloads);
+        let linked = self.note_linked(linked);
+        if linked > 0 {
+            self.table.grow_for(linked);
             if self.mode == Maintenance::Inline && self.has_closed_buckets() {
                 self.open_buckets(BUCKETS_OPENED_INLINE);
             }
         }
-        if leftover.retired > 0 {
-            let unpaced = self.unpaced.fetch_add(leftover.retired, Ordering::Relaxed);
-            if unpaced + leftover.retired >= self.pace {
-                self.unpaced.store(0, Ordering::Relaxed);
-                reclaim::advance();
-                if self.mode == Maintenance::Background {
-                    maintainer::check_fork();
-                }
+        if retired > 0 {
+            self.pace(retired, retired_weight);
+        }
+        self.free(partition, free, phase);
+        if self.mode == Maintenance::Background {
+            if runs % RUNS_BETWEEN_FORK_CHECKS == 0 {
+                maintainer::check_fork();
+            }
+            if partition.has_garbage() || self.has_closed_buckets() {
+                // SeqCst: between the counts just read and the thread's state; see the module head.
+                sync::fence(Ordering::SeqCst);
+                maintainer::notify();
             }
         }
-        self.free(partition, leftover.free);
+    }
+
+    /// Lets the epoch move once enough waits for it.
+    fn pace(&self, retired: usize, weight: u64) {
+        let Unpaced { entries, weight: weights } = &*self.unpaced;
+        let unpaced = entries.fetch_add(retired, Ordering::Relaxed) + retired;
+        let unpaced_weight = weights.fetch_add(weight, Ordering::Relaxed).saturating_add(weight);
+        if unpaced >= self.pace_entries || unpaced_weight >= self.pace_weight {
+            entries.store(0, Ordering::Relaxed);
+            weights.store(0, Ordering::Relaxed);
+            reclaim::advance();
+        }
+    }
+
+    /// Keeps the count of linked entries over all partitions; returns it if it has grown.
+    fn note_linked(&self, change: isize) -> usize {
+        if change == 0 {
+            return 0;
+        }
+        // Two's complement: another thread's removal may be counted before the insertion it undoes.
+        let change_bits = change.cast_unsigned();
+        let linked =
+            self.linked.fetch_add(change_bits, Ordering::Relaxed).wrapping_add(change_bits);
+        if change > 0 { usize::try_from(linked.cast_signed()).unwrap_or(0) } else { 0 }
     }
 
     fn has_closed_buckets(&self) -> bool {
@@ -466,7 +325,7 @@ impl<K, V> Engine<K, V> {
         self.opened.fetch_max(next, Ordering::Relaxed);
     }
 
-    fn free(&self, partition: &Partition<K, V>, batches: Vec<Freeable<K, V>>) {
+    fn free(&self, partition: &Partition<K, V>, batches: Vec<Freeable<K, V>>, phase: usize) {
         if batches.is_empty() {
             return;
         }
@@ -474,31 +333,34 @@ impl<K, V> Engine<K, V> {
             for batch in batches {
                 let count = batch.len() as u64;
                 let panics = batch.dispose();
-                partition.tally.panics.fetch_add(panics, Ordering::Relaxed);
-                partition.tally.freed.fetch_add(count, Ordering::Relaxed);
-                // Release: the drops above happen before `flush` returns.
-                partition.tally.freeing.fetch_sub(1, Ordering::Release);
+                partition.note_freed(count, panics, phase);
             }
         });
     }
 
     /// Applies everything that was submitted before the call. Waits for whoever is at it.
     pub(crate) fn run_pending(&self) {
+        self.apply_pending();
+        self.open_buckets(usize::MAX);
+    }
+
+    fn apply_pending(&self) {
         for partition in &self.partitions {
+            // What others write meanwhile is not waited for, or this might never end.
+            let end = partition.writes.position();
             loop {
                 let leftover = {
                     let mut core = sync::lock(&partition.core);
-                    self.drain(partition, &mut core, None, Freeing::Allowed)
+                    partition.run(&mut core, &self.table, self.mode, None, Freeing::AsRetired)
                 };
                 self.finish(partition, leftover);
-                if partition.writes.waiting() == 0 {
+                if partition.writes.has_popped(end) {
                     break;
                 }
                 // A writer has claimed a slot that it has not filled in yet.
                 std::thread::yield_now();
             }
         }
-        self.open_buckets(usize::MAX);
     }
 
     /// Frees everything that was retired before the call.
@@ -506,28 +368,18 @@ impl<K, V> Engine<K, V> {
         if is_freeing() {
             return Err(FlushError::WithinDrop);
         }
-        self.run_pending();
+        self.apply_pending();
         let mut target: Option<Ticket> = None;
         for partition in &self.partitions {
-            let mut core = sync::lock(&partition.core);
-            core.retired.seal();
-            target = target.max(core.retired.last_ticket());
+            target = target.max(partition.seal());
         }
         if let Some(target) = target {
             Self::await_grace_period(target)?;
         }
         for partition in &self.partitions {
-            let mut free = Vec::new();
-            {
-                let mut core = sync::lock(&partition.core);
-                Self::take_ready(partition, &mut core.retired, &mut { u64::MAX }, &mut free);
-            }
-            self.free(partition, free);
-            let backoff = Backoff::new();
-            // Acquire: pairs with the releases in `take_ready` and `free`.
-            while partition.tally.freeing.load(Ordering::Acquire) > 0 {
-                backoff.snooze();
-            }
+            let (free, phase) = partition.take_ready();
+            self.free(partition, free, phase);
+            partition.await_freed();
         }
         Ok(())
     }
@@ -557,24 +409,20 @@ impl<K, V> Engine<K, V> {
     pub(crate) fn tick(&self) -> bool {
         let mut has_garbage = false;
         for partition in &self.partitions {
+            has_garbage |= partition.has_garbage();
             let is_idle = partition.writes.waiting() == 0 && !partition.has_garbage();
-            if is_idle {
+            // Where writers are at it, they do this better: in their own processors' caches.
+            if is_idle || partition.is_looked_after() {
                 continue;
-            }
-            let runs = partition.tally.runs.load(Ordering::Relaxed);
-            if partition.runs_seen.swap(runs, Ordering::Relaxed) != runs {
-                continue; // writers are at it: they do this better, in their own caches
             }
             let leftover = match sync::try_lock(&partition.core) {
                 Some(mut core) => {
-                    let leftover = self.drain(partition, &mut core, None, Freeing::All);
-                    core.retired.seal();
-                    leftover
+                    partition.run(&mut core, &self.table, self.mode, None, Freeing::All)
                 }
                 None => continue, // another thread is at it
             };
             self.finish(partition, leftover);
-            has_garbage |= partition.has_garbage();
+            partition.seal();
         }
         if has_garbage {
             reclaim::advance();
@@ -583,8 +431,10 @@ impl<K, V> Engine<K, V> {
         self.has_work()
     }
 
-    /// Whether something waits to be applied or freed.
+    /// Whether something waits to be applied, freed or opened.
     pub(crate) fn has_work(&self) -> bool {
+        // SeqCst: between the thread's announcement to sleep and the counts; see the module head.
+        sync::fence(Ordering::SeqCst);
         let is_waiting =
             |partition: &Partition<K, V>| partition.writes.waiting() > 0 || partition.has_garbage();
         self.has_closed_buckets() || self.partitions.iter().any(is_waiting)
@@ -593,16 +443,20 @@ impl<K, V> Engine<K, V> {
     /// Drops every key and value. For the last user of the engine.
     pub(crate) fn tear_down(&self) {
         // What waits is applied first, so that each entry is either in the table or retired.
-        self.run_pending();
-        let mut linked = Vec::new();
-        let mut cursor = Cursor::Start;
-        while cursor != Cursor::End {
-            cursor = self.table.step(cursor, &reclaim::pin(), |entry, _| linked.push(entry));
-        }
+        self.apply_pending();
         for partition in &self.partitions {
-            let all = sync::lock(&partition.core).retired.take_all(std::mem::take(&mut linked));
+            let all = sync::lock(&partition.core).retired.take_all();
             while_freeing(|| all.dispose());
         }
+        let mut batch = Vec::new();
+        let free = |batch| while_freeing(|| Freeable::<K, V>::last(batch).dispose());
+        self.table.drain(|entry| {
+            batch.push(entry);
+            if batch.len() == reclaim::MAX_BATCH {
+                free(std::mem::take(&mut batch));
+            }
+        });
+        free(batch);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -610,35 +464,27 @@ impl<K, V> Engine<K, V> {
     }
 
     pub(crate) fn weight(&self) -> u64 {
-        self.partitions.iter().map(|partition| partition.tally.weight.load(Ordering::Relaxed)).sum()
+        self.partitions.iter().map(Partition::weight).sum()
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let sum = |count: fn(&Tally) -> &AtomicU64| {
-            self.partitions
-                .iter()
-                .map(|partition| count(&partition.tally).load(Ordering::Relaxed))
-                .sum::<u64>()
-        };
-        let entry_bytes = size_of::<Entry<K, V>>() as u64;
-        // Freed before retired: nothing then looks freed that was never retired.
-        let freed_bytes = sum(|tally| &tally.freed) * entry_bytes;
-        Stats {
+        let mut stats = Stats {
             hits: self.counters.sum(Counter::Hits),
             misses: self.counters.sum(Counter::Misses),
             inserts: self.counters.sum(Counter::Inserts),
             replacements: self.counters.sum(Counter::Replacements),
-            evictions: sum(|tally| &tally.evictions),
-            evicted_weight: sum(|tally| &tally.evicted_weight),
             removals: self.counters.sum(Counter::Removals),
             rejections: self.counters.sum(Counter::Rejections),
             dropped_accesses: self.counters.sum(Counter::DroppedAccesses),
-            retired_bytes: sum(|tally| &tally.retired) * entry_bytes,
-            freed_bytes,
-            maintenance_runs: sum(|tally| &tally.runs),
-            maintenance_panics: sum(|tally| &tally.faults) + sum(|tally| &tally.panics),
-            reclamation_lag: reclaim::lag(),
+            ..Stats::default()
+        };
+        for partition in &self.partitions {
+            partition.add_to(&mut stats, size_of::<Entry<K, V>>() as u64);
         }
+        if stats.waiting_bytes() > 0 {
+            stats.reclamation_lag = reclaim::lag();
+        }
+        stats
     }
 
     /// Panics unless table, policies and accounts agree. For tests, while nobody else is at it.
@@ -660,93 +506,4 @@ impl<K, V> Engine<K, V> {
             assert_eq!(partition.writes.live(), seen, "`len` is not the number of entries");
         }
     }
-}
-
-impl<K, V> Partition<K, V> {
-    fn has_garbage(&self) -> bool {
-        self.tally.retired.load(Ordering::Relaxed) != self.tally.freed.load(Ordering::Relaxed)
-    }
-}
-
-/// A run of maintenance over the events of one partition.
-struct Run<'a, K, V> {
-    order: &'a mut Order,
-    retired: &'a mut Retired<K, V>,
-    table: &'a Table<K, V>,
-    guard: Guard,
-    retirements: u64,
-    evictions: u64,
-    evicted_weight: u64,
-}
-
-impl<K, V> Run<'_, K, V> {
-    /// Applies one event and evicts what is too much.
-    fn apply(&mut self, event: Event) {
-        match event {
-            Event::Inserted(new) => self.born(new),
-            Event::Removed(old) => {
-                if let Some(id) = old.node() {
-                    self.order.remove(id);
-                }
-                self.gone(old);
-            }
-            Event::Replaced { new, old } => {
-                match old.node() {
-                    // Its node changes hands: the key keeps its place in the policy.
-                    Some(id) if !new.is_gone() => {
-                        new.set_born();
-                        self.order.update(id, old, new);
-                    }
-                    Some(id) => {
-                        self.order.remove(id);
-                        self.born(new);
-                    }
-                    // Not linked yet, or unlinked as a victim that this replacement saved.
-                    None => self.born(new),
-                }
-                self.gone(old);
-            }
-        }
-        while self.order.is_over() && self.evict() {}
-    }
-
-    fn born(&mut self, entry: EntryPtr) {
-        entry.set_born();
-        if entry.is_gone() {
-            return self.retire(entry);
-        }
-        while self.order.lacks_room_for(entry) && self.evict() {}
-        self.order.insert(entry);
-    }
-
-    fn gone(&mut self, entry: EntryPtr) {
-        entry.set_gone();
-        if entry.is_finished() {
-            self.retire(entry);
-        }
-    }
-
-    fn retire(&mut self, entry: EntryPtr) {
-        self.retired.retire(entry);
-        self.retirements += 1;
-    }
-
-    /// Takes a victim out; false if there is none.
-    fn evict(&mut self) -> bool {
-        let Some(victim) = self.order.evict() else {
-            return false;
-        };
-        // If it was removed or replaced a moment ago, the event of that is still to come and
-        // will find it unlinked.
-        if self.table.remove_entry(victim, &self.guard) {
-            self.evictions += 1;
-            self.evicted_weight += u64::from(victim.weight());
-            self.gone(victim);
-        }
-        true
-    }
-}
-
-fn signed(count: u64) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
 }

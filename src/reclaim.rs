@@ -49,22 +49,38 @@ pub(crate) use magazine::{allocate, recycle, recycle_all};
 #[cfg(larder_loom)]
 pub(crate) use stand_in::*;
 
-/// Entries that share a ticket, and so one read-modify-write of a shared word.
-pub(crate) const BATCH: usize = 64;
+/// The most entries that share a ticket, and so one read-modify-write of a shared word.
+pub(crate) const MAX_BATCH: usize = 64;
 
 /// The retired entries of one partition that wait for readers to leave. Guarded by its lock.
 pub(crate) struct Retired<K, V> {
     /// Not stamped yet.
-    open: Vec<EntryPtr>,
+    open: Batch,
     /// Stamped, oldest first.
-    sealed: VecDeque<(Ticket, Vec<EntryPtr>)>,
+    sealed: VecDeque<(Ticket, Batch)>,
+    /// Of everything that waits.
+    weight: u64,
+    batch_entries: usize,
+    batch_weight: u64,
     entries: PhantomData<Entry<K, V>>,
 }
 
-/// Entries that nobody can see any more: only [`Retired`] makes this of them.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<EntryPtr>,
+    weight: u64,
+}
+
+/// Entries that nobody can see any more.
 pub(crate) struct Freeable<K, V>(Vec<EntryPtr>, PhantomData<Entry<K, V>>);
 
 impl<K, V> Freeable<K, V> {
+    /// For the end of a cache: entries that were just taken out of the table, of which nobody is
+    /// left who could hold a guard for it. Anything else comes by way of [`Retired`].
+    pub(crate) fn last(entries: Vec<EntryPtr>) -> Self {
+        Self(entries, PhantomData)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -72,66 +88,86 @@ impl<K, V> Freeable<K, V> {
     /// Drops keys and values and frees the memory; returns how many drops panicked. Runs user
     /// code: no lock and no guard may be held.
     pub(crate) fn dispose(self) -> u64 {
-        // SAFETY: `Retired` holds entries of a `Table<K, V>` that were unlinked before they came
-        // to it, each once, and has let them go after the last guard from before was dropped.
+        // SAFETY: entries of a `Table<K, V>` that were unlinked before they came to `Retired`,
+        // each once, which has let them go after the last guard from before was dropped; or
+        // those that `last` describes.
         unsafe { entry::dispose::<K, V>(self.0) }
     }
 }
 
-impl<K, V> Default for Retired<K, V> {
-    fn default() -> Self {
-        Self { open: Vec::new(), sealed: VecDeque::new(), entries: PhantomData }
-    }
-}
-
 impl<K, V> Retired<K, V> {
+    /// Batches are sealed at that many entries or that much weight.
+    pub(crate) fn new(batch_entries: usize, batch_weight: u64) -> Self {
+        Self {
+            open: Batch::default(),
+            sealed: VecDeque::new(),
+            weight: 0,
+            batch_entries,
+            batch_weight,
+            entries: PhantomData,
+        }
+    }
+
     /// Takes an entry that the table no longer reaches and that no event will name again. Once
     /// for each entry: it is freed through this.
     #[inline]
     pub(crate) fn retire(&mut self, entry: EntryPtr) {
-        if self.open.capacity() == 0 {
-            self.open.reserve_exact(BATCH);
+        let Batch { entries, weight } = &mut self.open;
+        if entries.capacity() == 0 {
+            entries.reserve_exact(self.batch_entries);
         }
-        self.open.push(entry);
-        if self.open.len() >= BATCH {
+        entries.push(entry);
+        *weight += u64::from(entry.weight());
+        self.weight += u64::from(entry.weight());
+        if entries.len() >= self.batch_entries || *weight >= self.batch_weight {
             self.seal();
         }
     }
 
     /// Stamps what was retired so far.
     pub(crate) fn seal(&mut self) {
-        if !self.open.is_empty() {
+        if !self.open.entries.is_empty() {
             self.sealed.push_back((ticket(), std::mem::take(&mut self.open)));
         }
     }
 
-    /// The oldest batch, if no reader can see its entries any more.
-    pub(crate) fn pop_ready(&mut self, completed: Ticket) -> Option<Freeable<K, V>> {
-        let is_ready = self.sealed.front().is_some_and(|(ticket, _)| *ticket <= completed);
-        let (_, batch) = if is_ready {
-            self.sealed.pop_front()?
-        } else {
-            return None;
-        };
-        Some(Freeable(batch, PhantomData))
+    /// Whether there is a batch whose entries no reader can see any more.
+    pub(crate) fn has_ready(&self, completed: Ticket) -> bool {
+        self.sealed.front().is_some_and(|(ticket, _)| *ticket <= completed)
     }
 
-    /// Everything that waits, and `linked` besides: for the end of a cache, when nobody is left
-    /// who could hold a guard for it or will look into its table again.
-    pub(crate) fn take_all(&mut self, linked: Vec<EntryPtr>) -> Freeable<K, V> {
-        let mut all = linked;
-        all.append(&mut self.open);
-        for (_, mut batch) in self.sealed.drain(..) {
-            all.append(&mut batch);
+    /// The oldest batch, if no reader can see its entries any more and it has at most `max_len`.
+    pub(crate) fn pop_ready(&mut self, completed: Ticket, max_len: u64) -> Option<Freeable<K, V>> {
+        let (ticket, batch) = self.sealed.front()?;
+        if *ticket > completed || batch.entries.len() as u64 > max_len {
+            return None;
         }
+        let (_, batch) = self.sealed.pop_front()?;
+        self.weight -= batch.weight;
+        Some(Freeable(batch.entries, PhantomData))
+    }
+
+    /// Everything, whoever may see it: for the end of a cache, when nobody is left who could hold
+    /// a guard for it.
+    pub(crate) fn take_all(&mut self) -> Freeable<K, V> {
+        let mut all = std::mem::take(&mut self.open).entries;
+        for (_, mut batch) in self.sealed.drain(..) {
+            all.append(&mut batch.entries);
+        }
+        self.weight = 0;
         Freeable(all, PhantomData)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.open.is_empty() && self.sealed.is_empty()
+        self.open.entries.is_empty() && self.sealed.is_empty()
     }
 
-    /// The ticket that everything retired so far waits for, after `seal`.
+    /// The weight of everything that waits.
+    pub(crate) fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    /// The ticket that everything sealed so far waits for.
     pub(crate) fn last_ticket(&self) -> Option<Ticket> {
         self.sealed.back().map(|(ticket, _)| *ticket)
     }

@@ -3,7 +3,7 @@
 
 #[cfg(not(larder_loom))]
 pub(crate) use std::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
 #[cfg(not(larder_loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard, TryLockError};

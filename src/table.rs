@@ -179,6 +179,12 @@ impl<K, V> Table<K, V> {
         last.map_or(Cursor::End, Cursor::After)
     }
 
+    /// Gives every entry out, to be freed. For the end of the table: it must not be used again.
+    pub(crate) fn drain(&self, mut take: impl FnMut(EntryPtr)) {
+        // SAFETY: the last user of the cache calls this (`Engine::tear_down`).
+        unsafe { self.list.drain(|header| take(self.pointer(header))) };
+    }
+
     /// Opens buckets that growth has added, a bounded number of them from `from` on, and returns
     /// where to go on; `from` must be at least 1. A bucket is also opened by its first use, which
     /// is then slow; this spares lookups that.

@@ -168,6 +168,16 @@ impl WriteBuffer {
         position.wrapping_sub(self.head.load(Ordering::Acquire)).min(SLOTS)
     }
 
+    /// The position up to which slots were claimed so far.
+    pub(crate) fn position(&self) -> u32 {
+        unpack(self.state.load(Ordering::SeqCst)).0
+    }
+
+    /// Whether every event before `position` was popped.
+    pub(crate) fn has_popped(&self, position: u32) -> bool {
+        self.head.load(Ordering::Acquire).wrapping_sub(position).cast_signed() >= 0
+    }
+
     /// Entries in the table, as far as events were pushed.
     #[inline]
     pub(crate) fn live(&self) -> usize {

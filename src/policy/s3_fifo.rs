@@ -81,13 +81,16 @@ impl S3Fifo {
 
     /// Gives what was used another round until something unused leaves the main queue.
     fn evict_main(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
-        // Ends: counters are only raised by hits, and each look lowers one.
+        // Each look lowers a counter, but hits may raise them again at once: after as many rounds
+        // as a counter has steps, what is at the back has to go.
+        let mut looks = 0;
         while let Some(id) = self.main.back() {
             self.links.remove(&mut self.main, id);
             let frequency = nodes.frequency(id);
-            if frequency == 0 {
+            if frequency == 0 || looks > self.held * usize::from(MAX_FREQUENCY) {
                 return Some(id);
             }
+            looks += 1;
             nodes.set_frequency(id, frequency - 1);
             self.links.push_front(&mut self.main, id);
         }

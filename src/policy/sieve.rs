@@ -15,6 +15,7 @@ pub struct Sieve {
     queue: List,
     /// Where the hand looks next; `None`: at the oldest.
     hand: Option<NodeId>,
+    len: usize,
 }
 
 impl Sieve {
@@ -39,6 +40,7 @@ impl EvictionPolicy for Sieve {
 
     fn on_insert(&mut self, id: NodeId, _nodes: &dyn Nodes) {
         self.links.push_front(&mut self.queue, id);
+        self.len += 1;
     }
 
     fn on_access(&mut self, _id: NodeId, _nodes: &dyn Nodes) {}
@@ -47,16 +49,21 @@ impl EvictionPolicy for Sieve {
 
     fn on_remove(&mut self, id: NodeId, _nodes: &dyn Nodes) {
         self.remove(id);
+        self.len -= 1;
     }
 
     fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
-        // Ends: marks are only set by hits, and each look clears one.
+        // Each look clears a mark, but hits may set them again at once: after a full round, what is
+        // under the hand has to go.
+        let mut looks = 0;
         loop {
             let id = self.hand.or(self.queue.back())?;
-            if nodes.frequency(id) == 0 {
+            if nodes.frequency(id) == 0 || looks > self.len {
                 self.remove(id);
+                self.len -= 1;
                 return Some(id);
             }
+            looks += 1;
             nodes.set_frequency(id, 0);
             self.hand = self.links.newer(id);
         }

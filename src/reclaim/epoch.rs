@@ -15,6 +15,8 @@ pub(crate) type Ticket = u64;
 
 /// The ticket that is given out now: completed once a grace period that starts later is over.
 static NEXT: AtomicU64 = AtomicU64::new(1);
+/// The last ticket that something waits for.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
 /// The last ticket whose grace period is over.
 static COMPLETED: AtomicU64 = AtomicU64::new(0);
 /// Participants registered so far, so that the governor knows whether it is still the newest.
@@ -28,6 +30,9 @@ static OLDEST_OPEN_NS: AtomicU64 = AtomicU64::new(0);
 /// epoch each would cost memory.
 const MAX_OPEN: usize = 3;
 
+/// Threads that come between two moves of the epoch, if nothing else moves it.
+const THREADS_PER_ADVANCE: usize = 32;
+
 fn collector() -> &'static Collector {
     static COLLECTOR: OnceLock<Collector> = OnceLock::new();
     COLLECTOR.get_or_init(Collector::new)
@@ -39,6 +44,17 @@ fn register() -> (LocalHandle, usize) {
     (handle, REGISTERED.fetch_add(1, Ordering::Relaxed) + 1)
 }
 
+/// A participant of a thread.
+fn join() -> LocalHandle {
+    let (handle, registered) = register();
+    // Each participant that ends leaves a little garbage in the epoch machinery, which goes when
+    // the epoch moves: it must do so also where threads come and go but nothing is retired.
+    if registered % THREADS_PER_ADVANCE == 0 {
+        advance();
+    }
+    handle
+}
+
 /// What a thread keeps: its participant, its number, and memory for its next entries.
 pub(super) struct Local {
     handle: LocalHandle,
@@ -48,7 +64,7 @@ pub(super) struct Local {
 
 thread_local! {
     static LOCAL: Local = Local {
-        handle: register().0,
+        handle: join(),
         number: ThreadNumber::take(),
         magazines: Magazines::default(),
     };
@@ -85,7 +101,7 @@ pub(crate) fn pin() -> Guard {
 /// A thread whose destructors have run registers for this one guard.
 #[cold]
 fn pin_ending_thread() -> Guard {
-    Guard { _guard: register().0.pin(), thread: usize::MAX }
+    Guard { _guard: join().pin(), thread: usize::MAX }
 }
 
 /// Whether the calling thread holds a guard.
@@ -97,7 +113,11 @@ pub(crate) fn is_pinned_here() -> bool {
 pub(crate) fn ticket() -> Ticket {
     // AcqRel: an RMW rather than a load, so that the governor's later RMW in `advance`
     // synchronizes with it (module head).
-    NEXT.fetch_add(0, Ordering::AcqRel)
+    let ticket = NEXT.fetch_add(0, Ordering::AcqRel);
+    // Relaxed: only says whether a ticket has to be closed, and `advance` is called again for as
+    // long as something waits.
+    TAKEN.fetch_max(ticket, Ordering::Relaxed);
+    ticket
 }
 
 /// The last ticket whose batch may be freed.
@@ -165,7 +185,9 @@ impl Governor {
 
     fn advance(&mut self) {
         self.forget_completed();
-        if self.open.len() < MAX_OPEN {
+        // Relaxed: see `ticket`.
+        let is_wanted = TAKEN.load(Ordering::Relaxed) >= NEXT.load(Ordering::Relaxed);
+        if is_wanted && self.open.len() < MAX_OPEN {
             // AcqRel: pairs with the RMW in `ticket`; see the module head.
             let closed = NEXT.fetch_add(1, Ordering::AcqRel);
             self.guard.defer(move || {

@@ -40,7 +40,8 @@ impl Magazine {
 
     #[inline]
     fn has_room(&self) -> bool {
-        self.free.len() < MAX_ENTRIES && self.free.len() * self.layout.size() < MAX_BYTES
+        self.free.len() < MAX_ENTRIES
+            && (self.free.len() + 1).saturating_mul(self.layout.size()) <= MAX_BYTES
     }
 }
 

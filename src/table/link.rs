@@ -91,8 +91,11 @@ impl Word {
 }
 
 /// The atomic that holds a [`Word`]. All zero bytes are an unclaimed bucket head.
-#[repr(transparent)]
+// The alignment leaves three bits for tags where pointers have 4 bytes, too.
+#[repr(C, align(8))]
 pub(crate) struct Link(AtomicPtr<u8>);
+
+const _: () = assert!(align_of::<Link>() > TAGS);
 
 impl Link {
     #[cfg(larder_loom)]

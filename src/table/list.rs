@@ -441,6 +441,31 @@ impl List {
         }
     }
 
+    /// Calls `take` for every live entry, which may free it: an entry's link is read before.
+    ///
+    /// # Safety
+    /// Nobody else uses the list, now or later.
+    pub(super) unsafe fn drain(&self, mut take: impl FnMut(NonNull<Header>)) {
+        let mut word = self.buckets.head(0).load();
+        loop {
+            if word.is_head() {
+                let Some(head) = NonNull::new(word.pointer().cast::<Link>()) else { return };
+                // SAFETY: heads live as long as the list.
+                word = unsafe { head.as_ref() }.load();
+                continue;
+            }
+            // SAFETY: not a head, so an entry; none behind this point has been taken yet.
+            let entry = unsafe { entry_of(word) };
+            // SAFETY: as above.
+            word = unsafe { entry.as_ref() }.next.load();
+            debug_assert!(
+                !word.is_deleted(),
+                "all removals have ended, and unlinked what they took"
+            );
+            take(entry);
+        }
+    }
+
     /// Asks the processor for the bucket word of `hash`, which is about to be written.
     #[inline]
     pub(super) fn prefetch_bucket(&self, hash: u64) {

@@ -1,0 +1,408 @@
+//! One part of the key space: its buffers, and the order of its entries under a lock.
+//!
+//! # Orderings
+//! - `freeing` counts the batches that are being freed, in two phases. A batch is counted, under
+//!   the lock, in the phase that is current when it is taken. `await_freed` makes the other phase
+//!   current and waits for the old one to come to zero: its acquire pairs with the release after
+//!   each batch, so the drops of all batches taken before happen before `flush` returns, however
+//!   many are taken meanwhile.
+//! - The other counts are relaxed; those that only the holder of the lock writes are not even
+//!   atomic steps.
+
+use crossbeam_utils::{Backoff, CachePadded};
+
+use crate::contain::Payload;
+use crate::entry::EntryPtr;
+use crate::evict::{Limits, Order};
+use crate::maintenance::{Maintenance, is_freeing};
+use crate::policy::NodeId;
+use crate::read_buffer::ReadBuffer;
+use crate::reclaim::{self, Freeable, Guard, Retired, Ticket};
+use crate::stats::Stats;
+use crate::sync::{self, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::table::Table;
+use crate::write_buffer::{self, Event, WriteBuffer};
+
+/// For each entry that it retires, a run of maintenance may free one and a part of this: freeing
+/// keeps up with retiring and catches up after a long guard, but no single call pays for it all,
+/// and what is freed is soon allocated again.
+const CATCH_UP_PART: u64 = 4;
+/// Parts of a partition's maximal weight: a batch is sealed once it weighs one of so many, and
+/// when more than this one waits to be freed, everything is freed that can be.
+const SEAL_PART: u64 = 64;
+const HEAVY_PART: u64 = 8;
+
+pub(super) struct Partition<K, V> {
+    pub(super) writes: WriteBuffer,
+    /// Only for policies that need the order of accesses.
+    pub(super) reads: Option<ReadBuffer>,
+    /// Moves with every run of maintenance that took records out of `reads`: an entry needs no
+    /// second record before that.
+    tick: CachePadded<AtomicU32>,
+    pub(super) limits: Limits,
+    /// `Tally::freeing_runs` when the maintenance thread last looked.
+    runs_seen: AtomicU64,
+    pub(super) core: CachePadded<Mutex<Core<K, V>>>,
+    tally: CachePadded<Tally>,
+}
+
+pub(super) struct Core<K, V> {
+    pub(super) order: Order,
+    pub(super) retired: Retired<K, V>,
+    /// Entries that the coming runs may free.
+    credit: u64,
+    /// In which count of `freeing` batches are taken now.
+    phase: usize,
+}
+
+/// What maintenance counts. Written under the partition's lock, but for `freed`, `freeing` and
+/// `panics`.
+#[derive(Default)]
+struct Tally {
+    weight: AtomicU64,
+    evictions: AtomicU64,
+    evicted_weight: AtomicU64,
+    retired: AtomicU64,
+    freed: AtomicU64,
+    /// Batches taken to be freed that are not freed yet, by phase.
+    freeing: [AtomicUsize; 2],
+    runs: AtomicU64,
+    /// Runs that could free something.
+    freeing_runs: AtomicU64,
+    faults: AtomicU64,
+    panics: AtomicU64,
+}
+
+/// How partitions are to be built.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) read_stripes: Option<usize>,
+    /// Entries of a batch of retired ones.
+    pub(super) batch_entries: usize,
+}
+
+/// What a run of maintenance leaves to be done without the lock.
+pub(super) struct Leftover<K, V> {
+    /// Entries that can be freed, taken in `phase`.
+    pub(super) free: Vec<Freeable<K, V>>,
+    pub(super) phase: usize,
+    pub(super) retired: usize,
+    pub(super) retired_weight: u64,
+    /// By how much the number of linked entries has changed.
+    pub(super) linked: isize,
+    /// What the policy has panicked with.
+    pub(super) payloads: Vec<Payload>,
+    /// Runs of the partition so far.
+    pub(super) runs: u64,
+}
+
+/// Which entries a run of maintenance takes out to be freed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Freeing {
+    /// About as many as are retired.
+    AsRetired,
+    /// All that nobody can see any more.
+    All,
+    /// None: the caller holds a guard.
+    Later,
+}
+
+impl<K, V> Partition<K, V> {
+    pub(super) fn new(order: Order, shape: Shape) -> Self {
+        let limits = order.limits();
+        let batch_weight = (limits.weight / SEAL_PART).max(1);
+        Self {
+            writes: WriteBuffer::new(),
+            reads: shape.read_stripes.map(ReadBuffer::new),
+            // 0 is what a new entry holds: it must not look recorded already.
+            tick: CachePadded::new(AtomicU32::new(1)),
+            limits,
+            runs_seen: AtomicU64::new(0),
+            core: CachePadded::new(Mutex::new(Core {
+                order,
+                retired: Retired::new(shape.batch_entries, batch_weight),
+                credit: 0,
+                phase: 0,
+            })),
+            tally: CachePadded::default(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn tick(&self) -> u32 {
+        self.tick.load(Ordering::Relaxed)
+    }
+
+    /// Applies what waits, and `event` after it; evicts what is too much. Under the lock.
+    pub(super) fn run(
+        &self,
+        core: &mut Core<K, V>,
+        table: &Table<K, V>,
+        mode: Maintenance,
+        event: Option<Event>,
+        freeing: Freeing,
+    ) -> Leftover<K, V> {
+        let len_before = core.order.len();
+        self.drain_reads(&mut core.order);
+        let waiting = self.writes.waiting();
+        if waiting > 1 {
+            core.order.prefetch_victims(waiting as usize, table);
+        }
+        let mut run = Run {
+            order: &mut core.order,
+            retired: &mut core.retired,
+            table,
+            guard: reclaim::pin(),
+            retirements: 0,
+            retired_weight: 0,
+            evictions: 0,
+            evicted_weight: 0,
+        };
+        // At most a buffer's worth, so that a run ends however fast others write.
+        for _ in 0..write_buffer::SLOTS {
+            let Some(event) = self.writes.pop() else { break };
+            run.apply(event);
+        }
+        if let Some(event) = event {
+            run.apply(event);
+        }
+        let Run { retirements, retired_weight, evictions, evicted_weight, .. } = run;
+
+        let tally = &self.tally;
+        let runs = add(&tally.runs, 1);
+        add(&tally.evictions, evictions);
+        add(&tally.evicted_weight, evicted_weight);
+        add(&tally.retired, retirements);
+        tally.faults.store(core.order.faults(), Ordering::Relaxed);
+        tally.weight.store(core.order.weight(), Ordering::Relaxed);
+        let linked = signed(core.order.len()) - signed(len_before);
+        let live = match mode {
+            // Pushes have counted insertions and removals.
+            Maintenance::Background => -i64::try_from(evictions).unwrap_or(i64::MAX),
+            Maintenance::Inline => linked as i64,
+        };
+        self.writes.adjust_live(i32::try_from(live).expect("a run applies a buffer's worth"));
+        Leftover {
+            free: self.choose_free(core, retirements, freeing),
+            phase: core.phase,
+            retired: usize::try_from(retirements).unwrap_or(usize::MAX),
+            retired_weight,
+            linked,
+            payloads: core.order.take_payloads(),
+            runs,
+        }
+    }
+
+    /// Tells the policy what was read: accesses first, since they came before the writes that are
+    /// applied now, or soon enough.
+    fn drain_reads(&self, order: &mut Order) {
+        let Some(reads) = &self.reads else { return };
+        let mut has_records = false;
+        reads.drain(|node: NodeId, hash| {
+            has_records = true;
+            order.access(node, hash);
+        });
+        if has_records {
+            self.tick.store(self.tick().wrapping_add(1).max(1), Ordering::Relaxed);
+        }
+    }
+
+    fn choose_free(
+        &self,
+        core: &mut Core<K, V>,
+        retirements: u64,
+        freeing: Freeing,
+    ) -> Vec<Freeable<K, V>> {
+        if freeing == Freeing::Later {
+            return Vec::new();
+        }
+        add(&self.tally.freeing_runs, 1);
+        core.credit = core.credit.saturating_add(retirements + retirements / CATCH_UP_PART + 1);
+        let is_heavy = core.retired.weight() > self.limits.weight / HEAVY_PART;
+        let mut credit = core.credit;
+        if freeing == Freeing::All || is_heavy {
+            credit = u64::MAX;
+        }
+        let free = self.take(core, &mut credit);
+        core.credit = credit.min(core.credit);
+        free
+    }
+
+    /// Takes batches that nobody can see any more out, at most `credit` entries.
+    fn take(&self, core: &mut Core<K, V>, credit: &mut u64) -> Vec<Freeable<K, V>> {
+        let mut free = Vec::new();
+        if core.retired.is_empty() || is_freeing() {
+            return free;
+        }
+        let completed = reclaim::completed();
+        while let Some(batch) = core.retired.pop_ready(completed, *credit) {
+            *credit -= batch.len() as u64;
+            self.tally.freeing[core.phase].fetch_add(1, Ordering::Relaxed);
+            free.push(batch);
+        }
+        if !core.retired.has_ready(completed) {
+            // Nothing is in arrears, so nothing has to be caught up with later.
+            *credit = 0;
+        }
+        free
+    }
+
+    /// All that nobody can see any more, and the phase in which it was taken.
+    pub(super) fn take_ready(&self) -> (Vec<Freeable<K, V>>, usize) {
+        let mut core = sync::lock(&self.core);
+        let free = self.take(&mut core, &mut { u64::MAX });
+        (free, core.phase)
+    }
+
+    /// Stamps what was retired so far; returns the ticket that all of it waits for.
+    pub(super) fn seal(&self) -> Option<Ticket> {
+        let mut core = sync::lock(&self.core);
+        core.retired.seal();
+        core.retired.last_ticket()
+    }
+
+    /// Counts a batch of `count` entries that was taken in `phase` as freed.
+    pub(super) fn note_freed(&self, count: u64, panics: u64, phase: usize) {
+        self.tally.panics.fetch_add(panics, Ordering::Relaxed);
+        self.tally.freed.fetch_add(count, Ordering::Relaxed);
+        // Release: pairs with the acquire in `await_freed`.
+        self.tally.freeing[phase].fetch_sub(1, Ordering::Release);
+    }
+
+    /// Returns once every batch that was taken before has been freed.
+    pub(super) fn await_freed(&self) {
+        let backoff = Backoff::new();
+        let is_zero = |phase: usize| self.tally.freeing[phase].load(Ordering::Acquire) == 0;
+        let old = loop {
+            let mut core = sync::lock(&self.core);
+            // The other phase must be over before it can be current again.
+            if is_zero(1 - core.phase) {
+                core.phase = 1 - core.phase;
+                break 1 - core.phase;
+            }
+            drop(core);
+            backoff.snooze();
+        };
+        while !is_zero(old) {
+            backoff.snooze();
+        }
+    }
+
+    pub(super) fn has_garbage(&self) -> bool {
+        self.tally.retired.load(Ordering::Relaxed) != self.tally.freed.load(Ordering::Relaxed)
+    }
+
+    /// Whether other threads ran maintenance, and could free, since this was last asked.
+    pub(super) fn is_looked_after(&self) -> bool {
+        let runs = self.tally.freeing_runs.load(Ordering::Relaxed);
+        self.runs_seen.swap(runs, Ordering::Relaxed) != runs
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        self.tally.weight.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_to(&self, stats: &mut Stats, entry_bytes: u64) {
+        let Tally { evictions, evicted_weight, retired, freed, runs, faults, panics, .. } =
+            &*self.tally;
+        // Freed before retired: nothing then looks freed that was never retired.
+        stats.freed_bytes += freed.load(Ordering::Relaxed) * entry_bytes;
+        stats.retired_bytes += retired.load(Ordering::Relaxed) * entry_bytes;
+        stats.evictions += evictions.load(Ordering::Relaxed);
+        stats.evicted_weight += evicted_weight.load(Ordering::Relaxed);
+        stats.maintenance_runs += runs.load(Ordering::Relaxed);
+        stats.maintenance_panics += faults.load(Ordering::Relaxed) + panics.load(Ordering::Relaxed);
+    }
+}
+
+/// Adds to a count that only the holder of the lock writes; returns the sum.
+fn add(count: &AtomicU64, amount: u64) -> u64 {
+    let sum = count.load(Ordering::Relaxed) + amount;
+    count.store(sum, Ordering::Relaxed);
+    sum
+}
+
+fn signed(count: usize) -> isize {
+    isize::try_from(count).unwrap_or(isize::MAX)
+}
+
+/// A run of maintenance over the events of one partition.
+struct Run<'a, K, V> {
+    order: &'a mut Order,
+    retired: &'a mut Retired<K, V>,
+    table: &'a Table<K, V>,
+    guard: Guard,
+    retirements: u64,
+    retired_weight: u64,
+    evictions: u64,
+    evicted_weight: u64,
+}
+
+impl<K, V> Run<'_, K, V> {
+    /// Applies one event and evicts what is too much.
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Inserted(new) => self.born(new),
+            Event::Removed(old) => {
+                if let Some(id) = old.node() {
+                    self.order.remove(id);
+                }
+                self.gone(old);
+            }
+            Event::Replaced { new, old } => {
+                match old.node() {
+                    // Its node changes hands: the key keeps its place in the policy.
+                    Some(id) if !new.is_gone() => {
+                        new.set_born();
+                        self.order.update(id, old, new);
+                    }
+                    Some(id) => {
+                        self.order.remove(id);
+                        self.born(new);
+                    }
+                    // Not linked yet, or unlinked as a victim that this replacement saved.
+                    None => self.born(new),
+                }
+                self.gone(old);
+            }
+        }
+        while self.order.is_over() && self.evict() {}
+    }
+
+    fn born(&mut self, entry: EntryPtr) {
+        entry.set_born();
+        if entry.is_gone() {
+            return self.retire(entry);
+        }
+        while self.order.lacks_room_for(entry) && self.evict() {}
+        self.order.insert(entry);
+    }
+
+    fn gone(&mut self, entry: EntryPtr) {
+        entry.set_gone();
+        if entry.is_finished() {
+            self.retire(entry);
+        }
+    }
+
+    fn retire(&mut self, entry: EntryPtr) {
+        self.retired.retire(entry);
+        self.retirements += 1;
+        self.retired_weight += u64::from(entry.weight());
+    }
+
+    /// Takes a victim out; false if there is none.
+    fn evict(&mut self) -> bool {
+        let Some(victim) = self.order.evict() else {
+            return false;
+        };
+        // If it was removed or replaced a moment ago, the event of that is still to come and
+        // will find it unlinked.
+        if self.table.remove_entry(victim, &self.guard) {
+            self.evictions += 1;
+            self.evicted_weight += u64::from(victim.weight());
+            self.gone(victim);
+        }
+        true
+    }
+}
