@@ -500,7 +500,9 @@ impl<K, V, S> Cache<K, V, S> {
         self.shared.engine.counters.add(guard.thread(), counter, 1);
     }
 
-    /// Number of entries. Exact while no other thread writes.
+    /// Number of entries. Exact while nobody writes and, in background mode, after
+    /// [`run_pending`](Self::run_pending): entries that maintenance is evicting are counted until
+    /// it is through.
     ///
     /// # Complexity
     /// O(partitions).

@@ -78,8 +78,9 @@ pub mod limitations {
     //!   caches of the process, is freed only when it goes on.
     //! - A first lookup in a bucket that growth has just added opens it, which writes. In
     //!   background mode the maintenance thread opens buckets ahead of use.
-    //! - A `fork` copies a process with only the calling thread. If another thread was inside a
-    //!   cache at that moment, a partition may stay locked, or the epoch held, for ever in the
-    //!   child. Fork while no other thread uses a cache; the maintenance thread is started anew.
+    //! - A `fork` copies a process with only the calling thread. The maintenance thread is waited
+    //!   for before, and started anew in the child when needed. But if another thread of yours is
+    //!   inside a call to a cache at that moment, a partition may stay locked, or the epoch held,
+    //!   for ever in the child: it may then wait without end, or free nothing.
     //! - At most 2^32 buckets, and 2^32 entries a partition.
 }

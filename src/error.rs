@@ -62,7 +62,6 @@ impl Error for BuildError {}
 
 /// What became of an insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "an insertion may have been rejected"]
 pub enum Inserted {
     /// The key was not there; now it is.
     Added,

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::any::TypeId;
-use std::hash::{BuildHasher, Hash};
+use std::hash::{BuildHasher, Hash, Hasher};
 
 /// An odd constant without pattern: the fractional part of the golden ratio.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -27,8 +27,13 @@ impl<S: BuildHasher + 'static> Hashing<S> {
 impl<S: BuildHasher> Hashing<S> {
     /// Hashes `key`; all 64 bits of the result are as good as each other.
     #[inline]
+    #[expect(clippy::manual_hash_one, reason = "see the comment in it")]
     pub(crate) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
-        let hash = self.hasher.hash_one(key);
+        // Not `hash_one`, which ahash specializes by type where the compiler lets it: a key and
+        // its borrowed form, equal in `Hash`, would then get different hashes.
+        let mut state = self.hasher.build_hasher();
+        key.hash(&mut state);
+        let hash = state.finish();
         if self.is_mixed { hash } else { mix(hash) }
     }
 }

@@ -67,6 +67,8 @@ mod write_buffer;
 mod maintenance;
 #[cfg(not(larder_loom))]
 mod maintainer;
+#[cfg(all(unix, not(larder_loom)))]
+mod fork;
 pub mod policy;
 #[cfg(not(larder_loom))]
 mod evict;

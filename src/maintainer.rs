@@ -15,12 +15,13 @@
 //! thread sees the event or the writer sees it asleep.
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use crate::contain::contain;
-use crate::sync::{self, AtomicU8, Mutex, Ordering};
+use crate::sync::{self, AtomicU8, Mutex, MutexGuard, Ordering};
 
 /// What the thread looks after.
 pub(crate) trait Maintained: Send + Sync {
@@ -36,7 +37,13 @@ const AWAKE: u8 = 1;
 const ASLEEP: u8 = 2;
 
 static STATE: AtomicU8 = AtomicU8::new(ABSENT);
-static ROSTER: Mutex<Roster> = Mutex::new(Roster { caches: Vec::new(), thread: None, process: 0 });
+static ROSTER: Mutex<Roster> = Mutex::new(Roster { caches: Vec::new(), thread: None });
+/// Held by the thread while it looks after caches.
+static LOOKING: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    static IS_MAINTAINER: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Between two looks while there is something to do.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -44,12 +51,12 @@ const PAUSE: Duration = Duration::from_millis(1);
 struct Roster {
     caches: Vec<Weak<dyn Maintained>>,
     thread: Option<Thread>,
-    /// The process that `thread` belongs to: a fork leaves it behind.
-    process: u32,
 }
 
 /// Puts a cache under the thread's care, and starts the thread if there is none.
 pub(crate) fn register(cache: Weak<dyn Maintained>) {
+    #[cfg(unix)]
+    crate::fork::prepare();
     let mut roster = sync::lock(&ROSTER);
     roster.caches.push(cache);
     roster.wake();
@@ -64,11 +71,25 @@ pub(crate) fn notify() {
     }
 }
 
-/// In a forked child the thread is gone, whatever `STATE` says: starts one anew. Never waits.
-pub(crate) fn check_fork() {
-    let Some(mut roster) = sync::try_lock(&ROSTER) else { return };
-    if roster.thread.is_some() && roster.process != std::process::id() {
-        roster.wake();
+/// The locks that keep the thread out of every cache, for the time of a fork.
+pub(crate) struct Held {
+    roster: MutexGuard<'static, Roster>,
+    /// `None` in the maintenance thread itself: a key or value forks as it is dropped.
+    _looking: Option<MutexGuard<'static, ()>>,
+}
+
+/// Waits until the thread is between two looks, and keeps it there.
+pub(crate) fn hold() -> Held {
+    let is_own = IS_MAINTAINER.try_with(Cell::get).unwrap_or(false);
+    let looking = (!is_own).then(|| sync::lock(&LOOKING));
+    Held { roster: sync::lock(&ROSTER), _looking: looking }
+}
+
+impl Held {
+    /// In a forked child: the thread is gone, whatever was noted of it.
+    pub(crate) fn forget_thread(&mut self) {
+        self.roster.thread = None;
+        STATE.store(ABSENT, Ordering::SeqCst);
     }
 }
 
@@ -76,9 +97,6 @@ impl Roster {
     /// Makes sure that a thread is awake, unless there is no cache for it. Without one (the
     /// system has no more threads) writers still do all the work that bounds depend on.
     fn wake(&mut self) {
-        if self.process != std::process::id() {
-            self.thread = None;
-        }
         if let Some(thread) = &self.thread {
             STATE.store(AWAKE, Ordering::SeqCst);
             thread.unpark();
@@ -86,10 +104,7 @@ impl Roster {
             STATE.store(AWAKE, Ordering::SeqCst);
             let builder = thread::Builder::new().name("larder".to_owned());
             match builder.spawn(run) {
-                Ok(handle) => {
-                    self.thread = Some(handle.thread().clone());
-                    self.process = std::process::id();
-                }
+                Ok(handle) => self.thread = Some(handle.thread().clone()),
                 Err(_) => STATE.store(ABSENT, Ordering::SeqCst),
             }
         }
@@ -103,6 +118,7 @@ impl Roster {
 }
 
 fn run() {
+    IS_MAINTAINER.set(true);
     loop {
         let caches = {
             let mut roster = sync::lock(&ROSTER);
@@ -116,11 +132,13 @@ fn run() {
             caches
         };
         let mut is_busy = false;
+        let looking = sync::lock(&LOOKING);
         for cache in &caches {
             // User code is contained further down; should anything else panic, the other caches
             // still want their thread.
             is_busy |= contain(|| cache.tick()).unwrap_or(true);
         }
+        drop(looking);
         if is_busy {
             release(caches);
             thread::park_timeout(PAUSE);

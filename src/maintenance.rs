@@ -83,8 +83,6 @@ const PACE_BYTES: usize = 256 * 1024;
 /// The same in entries, and in parts of the cache's bounds.
 const MAX_PACE: usize = 1024;
 const PACE_PART: usize = 16;
-/// Runs of a partition between two looks at whether the process has been forked.
-const RUNS_BETWEEN_FORK_CHECKS: u64 = 32;
 /// For how long `flush` looks for progress while a guard holds it back, yielding in between.
 const FLUSH_PATIENCE: std::time::Duration = std::time::Duration::from_millis(250);
 
@@ -261,7 +259,7 @@ impl<K, V> Engine<K, V> {
 
     /// Does what a run of maintenance leaves to be done without the lock.
     fn finish(&self, partition: &Partition<K, V>, leftover: Leftover<K, V>) {
-        let Leftover { free, phase, retired, retired_weight, linked, payloads, runs } = leftover;
+        let Leftover { free, phase, retired, retired_weight, linked, payloads } = leftover;
         contain::discard(payloads);
         let linked = self.note_linked(linked);
         if linked > 0 {
@@ -274,15 +272,11 @@ impl<K, V> Engine<K, V> {
             self.pace(retired, retired_weight);
         }
         self.free(partition, free, phase);
-        if self.mode == Maintenance::Background {
-            if runs % RUNS_BETWEEN_FORK_CHECKS == 0 {
-                maintainer::check_fork();
-            }
-            if partition.has_garbage() || self.has_closed_buckets() {
-                // SeqCst: between the counts just read and the thread's state; see the module head.
-                sync::fence(Ordering::SeqCst);
-                maintainer::notify();
-            }
+        let wants_thread = partition.has_garbage() || self.has_closed_buckets();
+        if wants_thread && self.mode == Maintenance::Background {
+            // SeqCst: between the counts just read and the thread's state; see the module head.
+            sync::fence(Ordering::SeqCst);
+            maintainer::notify();
         }
     }
 

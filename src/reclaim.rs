@@ -44,6 +44,8 @@ mod stand_in;
 
 #[cfg(not(larder_loom))]
 pub(crate) use epoch::{Guard, Ticket, advance, completed, is_pinned_here, lag, pin, ticket};
+#[cfg(all(unix, not(larder_loom)))]
+pub(crate) use epoch::{Held, hold};
 #[cfg(not(larder_loom))]
 pub(crate) use magazine::{allocate, recycle, recycle_all};
 #[cfg(larder_loom)]

@@ -376,6 +376,31 @@ fn of_racing_removes_one_gets_the_value() {
 }
 
 #[test]
+fn one_key_that_threads_add_and_remove_in_turn_keeps_the_books() {
+    for maintenance in [Maintenance::Inline, Maintenance::Background] {
+        // What one thread adds another removes at once, also before the first has counted it.
+        let cache = Cache::<u64, u64>::builder()
+            .capacity(100_000)
+            .maintenance(maintenance)
+            .build()
+            .unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..stress_threads() as u64 {
+                let cache = &cache;
+                scope.spawn(move || {
+                    for _ in 0..60_000 {
+                        cache.insert(0, thread);
+                        cache.remove(&0);
+                    }
+                });
+            }
+        });
+        assert!(cache.is_empty());
+        assert_settled(&cache, 100_000);
+    }
+}
+
+#[test]
 fn what_one_takes_out_another_never_has_too() {
     for seed in seeds(0x70ce2, 1) {
         const TOKENS: u64 = 50;

@@ -5,8 +5,9 @@
 
 mod support;
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use larder::{Cache, Inserted, Maintenance};
 
@@ -498,4 +499,105 @@ fn the_payload_of_a_panic_in_drop_is_not_leaked() {
             assert!(left == 0 || is_nested, "{left} payloads leaked");
         }
     }
+}
+
+/// Panics when it is dropped, unless a panic is under way.
+struct PanicsOnDrop;
+
+impl Drop for PanicsOnDrop {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "in the drop of a weigher");
+    }
+}
+
+#[test]
+fn a_weigher_whose_drop_panics_does_not_stop_maintenance() {
+    for round in 0..200 {
+        let bomb = PanicsOnDrop;
+        let cache = Cache::<u64, u64>::builder()
+            .max_weight(1_000)
+            .weigher(move |_, _| {
+                let _kept = &bomb;
+                1
+            })
+            .build()
+            .unwrap();
+        for key in 0..round {
+            cache.insert(key, key);
+        }
+        // The weigher may die here or with the maintenance thread's own handle.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(cache)));
+    }
+    // Far below what lets a writer run maintenance itself: only the thread can see to it.
+    let cache = Cache::<u64, u64>::new(100_000);
+    cache.insert(1, 1);
+    let mut looks = 0_u64;
+    while cache.weight() == 0 {
+        looks += 1;
+        assert!(looks < 20_000_000, "nobody looks after the cache any more");
+        std::thread::yield_now();
+    }
+}
+
+/// A key that breaks what `Hash` and `Eq` ask for, by chance.
+struct Fickle {
+    tracked: Counted,
+    chance: Arc<AtomicU64>,
+}
+
+impl Fickle {
+    fn is_so(&self) -> bool {
+        // Relaxed: any number will do.
+        let step = self.chance.fetch_add(1, Ordering::Relaxed);
+        Rng::new(step).below(4) == 0
+    }
+}
+
+impl Hash for Fickle {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.tracked.id() % 8 + u64::from(self.is_so())).hash(state);
+    }
+}
+
+impl PartialEq for Fickle {
+    fn eq(&self, other: &Self) -> bool {
+        (self.tracked.id() == other.tracked.id()) != self.is_so()
+    }
+}
+
+impl Eq for Fickle {}
+
+#[test]
+fn keys_that_break_the_contract_of_hash_and_eq_break_nothing_else() {
+    for_each_config(|config| {
+        let ledger = Ledger::new();
+        let chance = Arc::new(AtomicU64::new(0));
+        let make = |id| Fickle { tracked: ledger.make(id), chance: Arc::clone(&chance) };
+        let cache = config.cache::<Fickle, Counted>(24);
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let (cache, ledger, make) = (&cache, &ledger, &make);
+                scope.spawn(move || {
+                    let mut rng = Rng::new(thread);
+                    for _ in 0..300 {
+                        let id = rng.below(40);
+                        match rng.below(6) {
+                            0 | 1 => drop(cache.insert(make(id), ledger.make(id))),
+                            2 => drop(cache.insert_if_absent(make(id), ledger.make(id))),
+                            3 => drop(cache.replace(make(id), ledger.make(id))),
+                            4 => drop(cache.remove(&make(id))),
+                            _ => drop(cache.get(&make(id))),
+                        }
+                    }
+                });
+            }
+        });
+        cache.run_pending();
+        cache.flush().unwrap();
+        assert!(cache.len() <= 24);
+        cache.validate();
+        ledger.assert_living(cache.len() * 2, "flushed");
+        drop(cache);
+        ledger.assert_living(0, "dropped");
+    });
 }

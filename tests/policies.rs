@@ -45,40 +45,12 @@ fn sorted_keys<S>(cache: &Cache<u64, u64, S>) -> Vec<u64> {
     keys
 }
 
-/// Mostly lookups and inserts of popular keys, now and then anything else.
-fn random_op(rng: &mut Rng, keys: u64, heaviest: u64) -> Op {
-    let key = rng.skewed_below(keys);
-    let weight = rng.below(heaviest + 1) as u16;
-    match rng.below(1_000) {
-        0..250 => Op::Get(key),
-        250..300 => Op::Read(key),
-        300..350 => Op::PinnedGet(key),
-        350..400 => Op::Peek(key),
-        400..420 => Op::PinnedPeek(key),
-        420..450 => Op::ContainsKey(key),
-        450..780 => Op::Insert(key, weight),
-        780..830 => Op::InsertIfAbsent(key, weight),
-        830..880 => Op::Replace(key, weight),
-        880..930 => Op::Remove(key),
-        930..950 => Op::RemoveIf(key, weight.is_multiple_of(2)),
-        950..975 => Op::InsertWhilePinned { read: rng.skewed_below(keys), key, weight },
-        975..990 => Op::Burst { first: key, count: rng.below(30), is_pinned: weight > 1 },
-        990..995 => Op::RunPending,
-        995..997 => Op::Flush,
-        997 => Op::Burst { first: key, count: 600, is_pinned: weight > 1 },
-        // Rarely, or a large cache would never be full.
-        _ if rng.below(keys) > 5 => Op::Get(key),
-        _ if weight.is_multiple_of(2) => Op::Retain(key % 7),
-        _ => Op::Clear,
-    }
-}
-
 fn agrees_with_the_model(order: Order, bounds: Bounds, keys: u64, heaviest: u64, seed: u64) {
     let mut pair = Pair::new(order, bounds, format!("seed {seed}"));
     let mut rng = Rng::new(seed);
     let interval = keys.max(64);
     for step in 0..STEPS {
-        pair.apply(random_op(&mut rng, keys, heaviest));
+        pair.apply(Op::random(&mut rng, keys, heaviest));
         if step % interval == 0 {
             pair.check_all();
         }

@@ -138,9 +138,14 @@ fn growth(maintenance: Maintenance) {
 }
 
 fn main() {
-    // What the library makes once for the process is made here: ThreadSanitizer does not see that
-    // the standard library's `OnceLock` orders it before its use by other threads.
-    let first = Cache::<u64, Value>::new(1);
+    // What the library makes once for the process is made here, before there is any other thread:
+    // ThreadSanitizer does not see that the standard library's `OnceLock` orders it before its
+    // use elsewhere.
+    let first = Cache::<u64, Value>::builder()
+        .capacity(1)
+        .maintenance(Maintenance::Inline)
+        .build()
+        .unwrap();
     first.insert(1, value(1, 1));
     first.remove(&1);
     first.flush().unwrap();

@@ -9,6 +9,9 @@ use libfuzzer_sys::fuzz_target;
 
 // The tests' own models and drivers, of which a target uses a part.
 #[allow(dead_code)]
+#[path = "../../tests/support/rng.rs"]
+mod rng;
+#[allow(dead_code)]
 #[path = "../../tests/support/model.rs"]
 mod model;
 #[allow(dead_code)]

@@ -92,8 +92,6 @@ pub(super) struct Leftover<K, V> {
     pub(super) linked: isize,
     /// What the policy has panicked with.
     pub(super) payloads: Vec<Payload>,
-    /// Runs of the partition so far.
-    pub(super) runs: u64,
 }
 
 /// Which entries a run of maintenance takes out to be freed.
@@ -169,7 +167,7 @@ impl<K, V> Partition<K, V> {
         let Run { retirements, retired_weight, evictions, evicted_weight, .. } = run;
 
         let tally = &self.tally;
-        let runs = add(&tally.runs, 1);
+        add(&tally.runs, 1);
         add(&tally.evictions, evictions);
         add(&tally.evicted_weight, evicted_weight);
         add(&tally.retired, retirements);
@@ -189,7 +187,6 @@ impl<K, V> Partition<K, V> {
             retired_weight,
             linked,
             payloads: core.order.take_payloads(),
-            runs,
         }
     }
 
@@ -315,11 +312,9 @@ impl<K, V> Partition<K, V> {
     }
 }
 
-/// Adds to a count that only the holder of the lock writes; returns the sum.
-fn add(count: &AtomicU64, amount: u64) -> u64 {
-    let sum = count.load(Ordering::Relaxed) + amount;
-    count.store(sum, Ordering::Relaxed);
-    sum
+/// Adds to a count that only the holder of the lock writes.
+fn add(count: &AtomicU64, amount: u64) {
+    count.store(count.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
 }
 
 fn signed(count: usize) -> isize {

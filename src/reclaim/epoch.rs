@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_epoch::{self as epoch, Collector, LocalHandle};
 
 use super::magazine::Magazines;
-use crate::sync::{self, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sync::{self, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 
 /// Counts grace periods; `u64` moves a million times a second for 500,000 years.
 pub(crate) type Ticket = u64;
@@ -158,6 +158,19 @@ pub(crate) fn advance() {
     governor.advance();
 }
 
+/// The locks of this module, for the time of a fork.
+#[cfg(unix)]
+pub(crate) struct Held {
+    _numbers: MutexGuard<'static, Numbers>,
+    _governor: MutexGuard<'static, Option<Governor>>,
+}
+
+/// Waits until nobody is at the process-wide state of this module, and keeps it so.
+#[cfg(unix)]
+pub(crate) fn hold() -> Held {
+    Held { _numbers: sync::lock(&NUMBERS), _governor: sync::lock(&GOVERNOR) }
+}
+
 /// The participant that holds the epoch.
 struct Governor {
     // Before `_handle`, so that it is dropped first.
@@ -192,8 +205,10 @@ impl Governor {
             let closed = NEXT.fetch_add(1, Ordering::AcqRel);
             self.guard.defer(move || {
                 // Release: pairs with the acquire in `completed`. A maximum, because two threads
-                // may run the functions of two tickets at once.
-                COMPLETED.fetch_max(closed, Ordering::Release);
+                // may run the functions of two tickets at once; not `fetch_max`, which
+                // ThreadSanitizer does not see.
+                let raise = |last| (last < closed).then_some(closed);
+                let _ = COMPLETED.fetch_update(Ordering::Release, Ordering::Relaxed, raise);
             });
             self.open.push_back((closed, Instant::now()));
         }

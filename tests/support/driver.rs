@@ -5,6 +5,7 @@
 use larder::{Cache, Inserted, Maintenance, Policy, Rejection};
 
 use super::model::{Model, Order, Outcome};
+use super::rng::Rng;
 
 /// The low bits of a value say what it weighs, the others when it was written.
 pub(crate) const WEIGHT_BITS: u32 = 16;
@@ -40,6 +41,36 @@ pub(crate) enum Op {
     },
     RunPending,
     Flush,
+}
+
+impl Op {
+    /// Mostly lookups and inserts of popular keys, now and then anything else.
+    pub(crate) fn random(rng: &mut Rng, keys: u64, heaviest: u64) -> Self {
+        let key = rng.skewed_below(keys);
+        let weight = rng.below(heaviest + 1) as u16;
+        match rng.below(1_000) {
+            0..250 => Self::Get(key),
+            250..300 => Self::Read(key),
+            300..350 => Self::PinnedGet(key),
+            350..400 => Self::Peek(key),
+            400..420 => Self::PinnedPeek(key),
+            420..450 => Self::ContainsKey(key),
+            450..780 => Self::Insert(key, weight),
+            780..830 => Self::InsertIfAbsent(key, weight),
+            830..880 => Self::Replace(key, weight),
+            880..930 => Self::Remove(key),
+            930..950 => Self::RemoveIf(key, weight.is_multiple_of(2)),
+            950..975 => Self::InsertWhilePinned { read: rng.skewed_below(keys), key, weight },
+            975..990 => Self::Burst { first: key, count: rng.below(30), is_pinned: weight > 1 },
+            990..995 => Self::RunPending,
+            995..997 => Self::Flush,
+            997 => Self::Burst { first: key, count: 600, is_pinned: weight > 1 },
+            // Rarely, or a large cache would never be full.
+            _ if rng.below(keys) > 5 => Self::Get(key),
+            _ if weight.is_multiple_of(2) => Self::Retain(key % 7),
+            _ => Self::Clear,
+        }
+    }
 }
 
 /// What bounds a cache under test.

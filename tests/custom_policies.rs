@@ -1,0 +1,313 @@
+//! Policies of users: what the cache promises them, and what it keeps whatever they do.
+
+// Most insertions here are made for what comes after them.
+#![allow(clippy::unwrap_used, unused_must_use)]
+
+mod support;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use larder::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Policy};
+use larder::{Cache, Maintenance};
+
+use support::counted::{Counted, Ledger};
+use support::driver::{Op, weight_of};
+use support::loose::Loose;
+use support::rng::{Rng, seeds};
+
+/// First in, first out, that holds the cache to its side of the contract.
+struct Strict {
+    queue: VecDeque<NodeId>,
+    accesses: Accesses,
+    /// The hash and the weight that each node had when it was last told of.
+    known: Vec<Option<(u64, u32)>>,
+    /// Calls, so that the test knows that something was checked.
+    calls: Arc<AtomicU64>,
+}
+
+impl Strict {
+    fn check_held(&self, id: NodeId, nodes: &dyn Nodes) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let (hash, weight) = self.known[id.index()].expect("the cache speaks of a node it took");
+        assert_eq!(nodes.hash(id), hash, "the hash of a node changed");
+        assert_eq!(nodes.weight(id), weight, "the weight of a node changed untold");
+        if let Accesses::Counter { max } = self.accesses {
+            assert!(nodes.frequency(id) <= max);
+        }
+    }
+
+    fn forget(&mut self, id: NodeId) {
+        self.queue.retain(|held| *held != id);
+        self.known[id.index()] = None;
+    }
+}
+
+impl EvictionPolicy for Strict {
+    fn accesses(&self) -> Accesses {
+        self.accesses
+    }
+
+    fn on_insert(&mut self, id: NodeId, nodes: &dyn Nodes) {
+        if self.known.len() <= id.index() {
+            assert_eq!(id.index(), self.known.len(), "ids are dense");
+            self.known.push(None);
+        }
+        assert!(self.known[id.index()].is_none(), "inserted twice");
+        if let Accesses::Counter { max } = self.accesses {
+            assert!(nodes.frequency(id) <= max);
+        }
+        self.known[id.index()] = Some((nodes.hash(id), nodes.weight(id)));
+        self.queue.push_back(id);
+    }
+
+    fn on_access(&mut self, id: NodeId, nodes: &dyn Nodes) {
+        assert_eq!(self.accesses, Accesses::Order, "told of accesses that it did not ask for");
+        self.check_held(id, nodes);
+    }
+
+    fn on_update(&mut self, id: NodeId, old_weight: u32, nodes: &dyn Nodes) {
+        let (hash, weight) = self.known[id.index()].expect("an update of a node it took");
+        assert_eq!((nodes.hash(id), old_weight), (hash, weight));
+        self.known[id.index()] = Some((hash, nodes.weight(id)));
+    }
+
+    fn on_remove(&mut self, id: NodeId, nodes: &dyn Nodes) {
+        self.check_held(id, nodes);
+        self.forget(id);
+    }
+
+    fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
+        let id = *self.queue.front().expect("asked for a victim without any node");
+        self.check_held(id, nodes);
+        self.forget(id);
+        Some(id)
+    }
+}
+
+#[test]
+fn a_policy_hears_of_each_node_as_the_contract_says() {
+    for seed in seeds(0x57c7, 1) {
+        for maintenance in [Maintenance::Inline, Maintenance::Background] {
+            for accesses in [Accesses::None, Accesses::Counter { max: 3 }, Accesses::Order] {
+                for partitions in [1, 4] {
+                    let calls = Arc::new(AtomicU64::new(0));
+                    let counter = Arc::clone(&calls);
+                    let policy = Policy::custom("strict", move |_| {
+                        Box::new(Strict {
+                            queue: VecDeque::new(),
+                            accesses,
+                            known: Vec::new(),
+                            calls: Arc::clone(&counter),
+                        })
+                    });
+                    let cache = Cache::<u64, u64>::builder()
+                        .capacity(24)
+                        .max_weight(200)
+                        .weigher(|_, value| weight_of(*value))
+                        .policy(policy)
+                        .maintenance(maintenance)
+                        .partitions(partitions)
+                        .build()
+                        .unwrap();
+                    let is_inline = maintenance == Maintenance::Inline;
+                    let label = format!("seed {seed}, {accesses:?}, {partitions} partition(s)");
+                    let mut loose = Loose::new(cache, is_inline, label.clone());
+                    let mut rng = Rng::new(seed);
+                    for _ in 0..10_000 {
+                        loose.apply(Op::random(&mut rng, 80, 12));
+                    }
+                    loose.check_all();
+                    // What it asserts is contained, and counted.
+                    assert_eq!(loose.cache.stats().maintenance_panics, 0, "{label}");
+                    assert!(calls.load(Ordering::Relaxed) > 1_000, "{label}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_policy_hears_of_each_node_as_the_contract_says_also_under_races() {
+    for accesses in [Accesses::None, Accesses::Counter { max: 1 }, Accesses::Order] {
+        let calls = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&calls);
+        let policy = Policy::custom("strict", move |_| {
+            Box::new(Strict {
+                queue: VecDeque::new(),
+                accesses,
+                known: Vec::new(),
+                calls: Arc::clone(&counter),
+            })
+        });
+        let cache = Cache::<u64, u64>::builder().capacity(16).policy(policy).build().unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..support::stress_threads() as u64 {
+                let cache = &cache;
+                scope.spawn(move || {
+                    let mut rng = Rng::new(thread);
+                    for step in 0..20_000 {
+                        let key = rng.skewed_below(48);
+                        match rng.below(4) {
+                            0 | 1 => drop(cache.insert(key, step)),
+                            2 => drop(cache.remove(&key)),
+                            _ => drop(cache.get(&key)),
+                        }
+                    }
+                });
+            }
+        });
+        cache.run_pending();
+        assert_eq!(cache.stats().maintenance_panics, 0, "{accesses:?}");
+        assert!(cache.len() <= 16);
+        cache.validate();
+    }
+}
+
+/// What is wrong with a policy.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    NamesNobody,
+    NamesStrangers,
+    NamesOneForever,
+    PanicsAlways,
+    PanicsAtTimes,
+    PanicsInEvict,
+}
+
+struct Faulty {
+    fault: Fault,
+    rng: Rng,
+}
+
+impl Faulty {
+    fn call(&mut self) {
+        let panics = match self.fault {
+            Fault::PanicsAlways => true,
+            Fault::PanicsAtTimes => self.rng.below(3) == 0,
+            _ => false,
+        };
+        assert!(!panics, "a faulty policy");
+    }
+}
+
+impl EvictionPolicy for Faulty {
+    fn accesses(&self) -> Accesses {
+        Accesses::Order
+    }
+
+    fn on_insert(&mut self, _: NodeId, _: &dyn Nodes) {
+        self.call();
+    }
+
+    fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {
+        self.call();
+    }
+
+    fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {
+        self.call();
+    }
+
+    fn on_remove(&mut self, _: NodeId, _: &dyn Nodes) {
+        self.call();
+    }
+
+    fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
+        self.call();
+        match self.fault {
+            Fault::NamesNobody => None,
+            Fault::NamesStrangers => match self.rng.below(4) {
+                0 => Some(NodeId::from_raw(u32::MAX)),
+                // Asking about a node that is not there is a fault too.
+                1 => Some(NodeId::from_raw(nodes.weight(NodeId::from_raw(1 << 30)))),
+                _ => Some(NodeId::from_raw(self.rng.below(40) as u32)),
+            },
+            Fault::NamesOneForever => Some(NodeId::from_raw(0)),
+            Fault::PanicsInEvict => panic!("a faulty policy"),
+            Fault::PanicsAlways | Fault::PanicsAtTimes => None,
+        }
+    }
+}
+
+const FAULTS: [Fault; 6] = [
+    Fault::NamesNobody,
+    Fault::NamesStrangers,
+    Fault::NamesOneForever,
+    Fault::PanicsAlways,
+    Fault::PanicsAtTimes,
+    Fault::PanicsInEvict,
+];
+
+fn faulty(fault: Fault, seed: u64) -> Policy {
+    Policy::custom("faulty", move |_| Box::new(Faulty { fault, rng: Rng::new(seed) }))
+}
+
+#[test]
+fn a_faulty_policy_costs_order_but_neither_bounds_nor_contents() {
+    for seed in seeds(0xfa17, 1) {
+        for fault in FAULTS {
+            for maintenance in [Maintenance::Inline, Maintenance::Background] {
+                for partitions in [1, 4] {
+                    let cache = Cache::<u64, u64>::builder()
+                        .capacity(24)
+                        .max_weight(200)
+                        .weigher(|_, value| weight_of(*value))
+                        .policy(faulty(fault, seed))
+                        .maintenance(maintenance)
+                        .partitions(partitions)
+                        .build()
+                        .unwrap();
+                    let is_inline = maintenance == Maintenance::Inline;
+                    let mut loose = Loose::new(cache, is_inline, format!("seed {seed}, {fault:?}"));
+                    let mut rng = Rng::new(seed);
+                    for _ in 0..400 {
+                        loose.apply(Op::random(&mut rng, 80, 12));
+                    }
+                    loose.check_all();
+                    let is_noticed = loose.cache.stats().maintenance_panics > 0;
+                    assert!(is_noticed || matches!(fault, Fault::NamesOneForever), "{fault:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_faulty_policy_leaks_nothing() {
+    for fault in FAULTS {
+        for maintenance in [Maintenance::Inline, Maintenance::Background] {
+            let ledger = Ledger::new();
+            let cache = Cache::<u64, Counted>::builder()
+                .capacity(10)
+                .policy(faulty(fault, 1))
+                .maintenance(maintenance)
+                .build()
+                .unwrap();
+            for id in 0..200 {
+                cache.insert(id % 40, ledger.make(id));
+                if id % 9 == 0 {
+                    cache.remove_if(&(id % 40), |_, _| true);
+                }
+            }
+            cache.run_pending();
+            cache.flush().unwrap();
+            ledger.assert_living(cache.len(), &format!("{fault:?}, flushed"));
+            drop(cache);
+            ledger.assert_living(0, &format!("{fault:?}, dropped"));
+        }
+    }
+}
+
+#[test]
+fn a_policy_that_cannot_be_made_leaves_nothing_behind() {
+    let policy = Policy::custom("unmakeable", |_| panic!("cannot be made"));
+    let message = support::panic_message("build", || {
+        drop(Cache::<u64, u64>::builder().capacity(10).policy(policy.clone()).build());
+    });
+    assert_eq!(message, "cannot be made");
+    // Others go on, in the background too.
+    let cache = Cache::<u64, u64>::new(10);
+    cache.insert(1, 1);
+    assert_eq!(cache.get(&1), Some(1));
+}
