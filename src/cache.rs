@@ -267,6 +267,7 @@ where
             }
         };
         let new = Owned::new(hash, weight, key, value);
+        self.shared.engine.table.prefetch_entry(hash);
         let event = {
             let guard = reclaim::pin();
             let (new, old) = self.shared.engine.table.upsert(new, &guard);

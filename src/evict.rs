@@ -181,6 +181,9 @@ impl Order {
         for entry in victims.iter().flatten() {
             table.prefetch_bucket(entry.hash());
         }
+        for entry in victims.iter().flatten() {
+            table.prefetch_entry(entry.hash());
+        }
     }
 
     /// Calls the policy, which may panic.
