@@ -83,6 +83,10 @@ const PACE_BYTES: usize = 256 * 1024;
 /// The same in entries, and in parts of the cache's bounds.
 const MAX_PACE: usize = 1024;
 const PACE_PART: usize = 16;
+/// Garbage from which on writers slow down: that many times what is retired between two moves of
+/// the epoch, of which three times is usual, shared out over the partitions.
+const BACKLOG_PACES: usize = 8;
+const MIN_BACKLOG: usize = 256;
 /// For how long `flush` looks for progress while a guard holds it back, yielding in between.
 const FLUSH_PATIENCE: std::time::Duration = std::time::Duration::from_millis(250);
 
@@ -98,6 +102,8 @@ pub(crate) struct Engine<K, V> {
     /// Retired entries, and retired weight, after which the governor is paced.
     pace_entries: usize,
     pace_weight: u64,
+    /// Entries of one partition that wait to be freed from which on writers slow down.
+    backlog: u64,
     pub(crate) counters: Stripes,
     /// Entries linked in the policies of all partitions: what the table must have buckets for.
     linked: CachePadded<AtomicUsize>,
@@ -154,6 +160,7 @@ impl<K, V> Engine<K, V> {
         let shape = Shape {
             read_stripes: (accesses == Accesses::Order).then(|| cores.next_power_of_two().min(16)),
             batch_entries: pace_entries.min(reclaim::MAX_BATCH),
+            backlog: (BACKLOG_PACES * pace_entries / orders.len().max(1)).max(MIN_BACKLOG) as u64,
         };
         let partitions: Box<[_]> =
             orders.into_iter().map(|order| Partition::new(order, shape)).collect();
@@ -167,6 +174,7 @@ impl<K, V> Engine<K, V> {
             batch: u32::try_from(smallest / 32).unwrap_or(u32::MAX).clamp(1, MAX_BATCH),
             pace_entries,
             pace_weight: (max_weight / PACE_PART as u64).max(1),
+            backlog: shape.backlog,
             counters: Stripes::new((cores * 4).max(8)),
             linked: CachePadded::new(AtomicUsize::new(0)),
             opened: CachePadded::new(AtomicUsize::new(1)),
@@ -270,6 +278,12 @@ impl<K, V> Engine<K, V> {
         }
         if retired > 0 {
             self.pace(retired, retired_weight);
+            if partition.garbage() > self.backlog {
+                // Some thread is pinned and does not get on: most likely it is off its processor,
+                // and gets back on it sooner this way. A pin that a user holds is not waited for.
+                reclaim::advance();
+                std::thread::yield_now();
+            }
         }
         self.free(partition, free, phase);
         let wants_thread = partition.has_garbage() || self.has_closed_buckets();

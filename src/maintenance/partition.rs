@@ -27,6 +27,8 @@ use crate::write_buffer::{self, Event, WriteBuffer};
 /// keeps up with retiring and catches up after a long guard, but no single call pays for it all,
 /// and what is freed is soon allocated again.
 const CATCH_UP_PART: u64 = 4;
+/// The same when far too much waits.
+const BACKLOG_FACTOR: u64 = 4;
 /// Parts of a partition's maximal weight: a batch is sealed once it weighs one of so many, and
 /// when more than this one waits to be freed, everything is freed that can be.
 const SEAL_PART: u64 = 64;
@@ -42,6 +44,7 @@ pub(super) struct Partition<K, V> {
     pub(super) limits: Limits,
     /// `Tally::freeing_runs` when the maintenance thread last looked.
     runs_seen: AtomicU64,
+    backlog: u64,
     pub(super) core: CachePadded<Mutex<Core<K, V>>>,
     tally: CachePadded<Tally>,
 }
@@ -79,6 +82,8 @@ pub(super) struct Shape {
     pub(super) read_stripes: Option<usize>,
     /// Entries of a batch of retired ones.
     pub(super) batch_entries: usize,
+    /// Entries that wait to be freed from which on more is freed at once.
+    pub(super) backlog: u64,
 }
 
 /// What a run of maintenance leaves to be done without the lock.
@@ -116,6 +121,7 @@ impl<K, V> Partition<K, V> {
             tick: CachePadded::new(AtomicU32::new(1)),
             limits,
             runs_seen: AtomicU64::new(0),
+            backlog: shape.backlog,
             core: CachePadded::new(Mutex::new(Core {
                 order,
                 retired: Retired::new(shape.batch_entries, batch_weight),
@@ -214,7 +220,11 @@ impl<K, V> Partition<K, V> {
             return Vec::new();
         }
         add(&self.tally.freeing_runs, 1);
-        core.credit = core.credit.saturating_add(retirements + retirements / CATCH_UP_PART + 1);
+        let catch_up = match self.garbage() > self.backlog {
+            true => retirements * BACKLOG_FACTOR,
+            false => retirements / CATCH_UP_PART + 1,
+        };
+        core.credit = core.credit.saturating_add(retirements + catch_up);
         let is_heavy = core.retired.weight() > self.limits.weight / HEAVY_PART;
         let mut credit = core.credit;
         if freeing == Freeing::All || is_heavy {
@@ -283,6 +293,12 @@ impl<K, V> Partition<K, V> {
         while !is_zero(old) {
             backoff.snooze();
         }
+    }
+
+    /// Entries that are retired and not freed yet.
+    pub(super) fn garbage(&self) -> u64 {
+        let freed = self.tally.freed.load(Ordering::Relaxed);
+        self.tally.retired.load(Ordering::Relaxed).saturating_sub(freed)
     }
 
     pub(super) fn has_garbage(&self) -> bool {
