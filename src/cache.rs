@@ -93,6 +93,7 @@ struct Settings<K, V, S> {
     max_weight: Option<u64>,
     policy_name: Box<str>,
     maintenance: Maintenance,
+    is_counting_lookups: bool,
 }
 
 #[derive(PartialEq, Eq)]
@@ -138,7 +139,16 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     pub(crate) fn assemble(parts: Parts<K, V, S>) -> Self {
-        let Parts { engine, hasher, weigher, capacity, max_weight, policy, maintenance } = parts;
+        let Parts {
+            engine,
+            hasher,
+            weigher,
+            capacity,
+            max_weight,
+            policy,
+            maintenance,
+            is_counting_lookups,
+        } = parts;
         let shared = Arc::new(Shared {
             engine,
             parts: Settings {
@@ -148,6 +158,7 @@ where
                 max_weight,
                 policy_name: policy.name().into(),
                 maintenance,
+                is_counting_lookups,
             },
             handles: AtomicUsize::new(1),
             gate: Mutex::new(Gate::Open),
@@ -451,17 +462,14 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        match self.find(key, hash, guard) {
-            Some((_, entry)) => {
-                self.count(Counter::Hits, guard);
-                self.shared.engine.record_hit(entry.header(), guard);
-                Some(entry)
-            }
-            None => {
-                self.count(Counter::Misses, guard);
-                None
-            }
+        let found = self.find(key, hash, guard);
+        if self.shared.parts.is_counting_lookups {
+            let counter = if found.is_some() { Counter::Hits } else { Counter::Misses };
+            self.count(counter, guard);
         }
+        let (_, entry) = found?;
+        self.shared.engine.record_hit(entry.header(), guard);
+        Some(entry)
     }
 
     fn remove_with<Q, R>(&self, key: &Q, hash: u64, take: impl FnOnce(&V) -> R) -> Option<R>

@@ -46,6 +46,7 @@ pub struct Builder<K, V, S = RandomState> {
     hasher: S,
     partitions: Option<usize>,
     maintenance: Maintenance,
+    is_counting_lookups: bool,
     entries: PhantomData<fn(K, V)>,
 }
 
@@ -59,6 +60,7 @@ impl<K, V> Default for Builder<K, V> {
             hasher: RandomState::new(),
             partitions: None,
             maintenance: Maintenance::default(),
+            is_counting_lookups: false,
             entries: PhantomData,
         }
     }
@@ -99,15 +101,15 @@ impl<K, V, S> Builder<K, V, S> {
     /// Hashes keys with `hasher`. Default: ahash, seeded anew for each cache, so that nobody
     /// outside can choose keys that collide.
     pub fn hasher<T>(self, hasher: T) -> Builder<K, V, T> {
-        let Self { capacity, max_weight, weigher, policy, partitions, maintenance, .. } = self;
         Builder {
-            capacity,
-            max_weight,
-            weigher,
-            policy,
+            capacity: self.capacity,
+            max_weight: self.max_weight,
+            weigher: self.weigher,
+            policy: self.policy,
             hasher,
-            partitions,
-            maintenance,
+            partitions: self.partitions,
+            maintenance: self.maintenance,
+            is_counting_lookups: self.is_counting_lookups,
             entries: PhantomData,
         }
     }
@@ -121,6 +123,14 @@ impl<K, V, S> Builder<K, V, S> {
     /// entries or, with a weigher, 2^24 units of weight.
     pub fn partitions(mut self, partitions: usize) -> Self {
         self.partitions = Some(partitions);
+        self
+    }
+
+    /// Counts hits and misses, for [`Stats::hits`](crate::Stats::hits) and its kin. Default: they
+    /// are not counted and stay 0, because counting costs about a twentieth of a hit. Everything
+    /// else in [`Stats`](crate::Stats) is always counted.
+    pub fn count_lookups(mut self) -> Self {
+        self.is_counting_lookups = true;
         self
     }
 
@@ -189,6 +199,7 @@ where
             max_weight: self.max_weight,
             policy: self.policy,
             maintenance: self.maintenance,
+            is_counting_lookups: self.is_counting_lookups,
         }))
     }
 
@@ -238,6 +249,7 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) max_weight: Option<u64>,
     pub(crate) policy: Policy,
     pub(crate) maintenance: Maintenance,
+    pub(crate) is_counting_lookups: bool,
 }
 
 impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {

@@ -61,9 +61,10 @@ impl Stripes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Lookups by `get`, `read` and a pin's `get` that found their key.
+    /// Lookups by `get`, `read` and a pin's `get` that found their key. 0 unless
+    /// [`Builder::count_lookups`](crate::Builder::count_lookups) was called.
     pub hits: u64,
-    /// Those that did not.
+    /// Those that did not. Likewise.
     pub misses: u64,
     /// Keys added.
     pub inserts: u64,
@@ -95,7 +96,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Hits in proportion to lookups, from 0 to 1; 0 if there was no lookup.
+    /// Hits in proportion to lookups, from 0 to 1; 0 if no lookup was counted.
     #[must_use]
     pub fn hit_ratio(&self) -> f64 {
         let lookups = self.hits.saturating_add(self.misses);

@@ -20,7 +20,7 @@ use foyer_memory::CacheBuilder;
 use larder::Cache;
 
 pub use self::maps::{Dash, Papaya};
-pub use self::ours::{Larder, LarderPeek};
+pub use self::ours::Larder;
 pub use self::peers::{Foyer, LruMutex, Moka, QuickCache, TinyUfo};
 
 /// A value that the workloads store: it carries one number, that of its key.
@@ -139,8 +139,8 @@ pub enum Name {
     LarderFifo,
     /// larder without a maintenance thread.
     LarderInline,
-    /// larder with the policy FIFO, looked up with `peek`: a hit that is not counted.
-    LarderFifoPeek,
+    /// larder with the policy FIFO, counting its hits and misses.
+    LarderFifoCounted,
     /// moka 0.12, `sync::Cache`.
     Moka,
     /// quick_cache 0.7, `sync::Cache`.
@@ -184,7 +184,7 @@ impl Name {
             | Self::LarderLfu
             | Self::LarderFifo
             | Self::LarderInline
-            | Self::LarderFifoPeek => Kind::Larder,
+            | Self::LarderFifoCounted => Kind::Larder,
             Self::Moka | Self::QuickCache | Self::Foyer | Self::Tinyufo | Self::LruMutex => {
                 Kind::Peer
             }
@@ -253,12 +253,6 @@ pub fn with_contender<V: Value, J: Job<V>>(
         (Name::Papaya, Hashing::Same) => job.run(Papaya::new(same())),
         (Name::Dashmap, Hashing::Own) => job.run(Dash::new(std())),
         (Name::Dashmap, Hashing::Same) => job.run(Dash::new(same())),
-        (Name::LarderFifoPeek, Hashing::Own) => {
-            job.run(LarderPeek(Larder::new(name, n, Cache::builder())))
-        }
-        (Name::LarderFifoPeek, Hashing::Same) => {
-            job.run(LarderPeek(Larder::new(name, n, Cache::builder().hasher(same()))))
-        }
         (_, Hashing::Own) => job.run(Larder::new(name, n, Cache::builder())),
         (_, Hashing::Same) => job.run(Larder::new(name, n, Cache::builder().hasher(same()))),
     }

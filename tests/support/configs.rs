@@ -61,6 +61,7 @@ impl Config {
         V: Send + Sync + 'static,
     {
         let builder = Cache::<K, V>::builder()
+            .count_lookups()
             .policy((self.policy.make)())
             .maintenance(self.maintenance)
             .partitions(self.partitions);

@@ -99,6 +99,7 @@ impl Pair {
             Order::Fifo => Policy::fifo(),
         };
         let mut builder = Cache::<u64, u64>::builder()
+            .count_lookups()
             .policy(policy)
             .maintenance(Maintenance::Inline)
             .partitions(1);

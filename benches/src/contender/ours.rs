@@ -23,7 +23,8 @@ impl<V: Value, S: Seed> Larder<V, S> {
             Name::LarderSieve => builder.policy(Policy::sieve()),
             Name::LarderLru => builder.policy(Policy::lru()),
             Name::LarderLfu => builder.policy(Policy::lfu()),
-            Name::LarderFifo | Name::LarderFifoPeek => builder.policy(Policy::fifo()),
+            Name::LarderFifo => builder.policy(Policy::fifo()),
+            Name::LarderFifoCounted => builder.policy(Policy::fifo()).count_lookups(),
             Name::LarderInline => builder.maintenance(Maintenance::Inline),
             _ => builder,
         };
@@ -70,30 +71,5 @@ impl<V: Value, S: Seed> Contender for Larder<V, S> {
 
     fn entries(&self) -> Option<usize> {
         Some(self.cache.len())
-    }
-}
-
-/// larder, looked up with `peek`: what is left of a hit without policy and hit counters.
-pub struct LarderPeek<V: Value, S: Seed>(pub Larder<V, S>);
-
-impl<V: Value, S: Seed> Contender for LarderPeek<V, S> {
-    type Value = V;
-
-    #[inline]
-    fn get(&self, key: &u64) -> Option<V> {
-        self.0.cache.peek(key)
-    }
-
-    #[inline]
-    fn insert(&self, key: u64, value: V) {
-        self.0.insert(key, value);
-    }
-
-    fn settle(&self) {
-        self.0.settle();
-    }
-
-    fn entries(&self) -> Option<usize> {
-        self.0.entries()
     }
 }
