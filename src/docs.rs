@@ -1,4 +1,5 @@
 //! Pages about the library as a whole: [design], [orderings], [limitations].
+#![forbid(unsafe_code)]
 
 pub mod design {
     //! Why it is built the way it is.

@@ -16,6 +16,7 @@
 //! # Orderings
 //! All relaxed: a record is one word, and nothing is reached through it but the partition's own
 //! node table, under the partition's lock.
+#![forbid(unsafe_code)]
 
 use crossbeam_utils::CachePadded;
 

@@ -1,5 +1,6 @@
 //! The one place from which atomics and locks are taken, so that a build with
 //! `--cfg larder_loom` can swap in loom's and explore every interleaving.
+#![forbid(unsafe_code)]
 
 #[cfg(not(larder_loom))]
 pub(crate) use std::sync::atomic::{

@@ -4,6 +4,7 @@
 //!  63                                   3  2         1      0
 //!  |  entry or bucket head, 8-aligned   | PENDING | HEAD | DELETED |
 //! ```
+#![forbid(unsafe_code)]
 
 use std::ptr::{self, NonNull};
 
