@@ -37,7 +37,7 @@ fn node(raw: u32) -> Option<NodeId> {
 }
 
 impl Links {
-    /// The links, growable without ever asking for more than `limit` of them at once.
+    /// Makes room for the links of `id`, which may be newer than any node so far.
     #[inline]
     pub(super) fn reserve_for(&mut self, id: NodeId) {
         if id.index() >= self.links.len() {
