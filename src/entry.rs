@@ -39,9 +39,10 @@ pub(crate) struct Header {
     /// The policy's node id plus one; 0 while the entry is not linked in the policy.
     node: AtomicU32,
     weight: u32,
-    /// The recording tick of the last recorded access.
+    /// The recording tick of the last recorded access, for policies that ask for the order of
+    /// accesses; a word of the policy's own for the others.
     stamp: AtomicU32,
-    /// Saturating count of accesses, for policies that ask for counters.
+    /// Saturating count of accesses, for policies that ask for counters or marks.
     frequency: AtomicU8,
     /// `BORN` and `GONE`: which of the entry's two events maintenance has seen.
     life: AtomicU8,
@@ -82,6 +83,16 @@ impl Header {
         if frequency < max {
             self.frequency.store(frequency + 1, Ordering::Relaxed);
         }
+    }
+
+    /// Marks the entry as accessed; false if it was marked already, and is only read then.
+    #[inline]
+    pub(crate) fn mark(&self) -> bool {
+        let is_first = self.frequency.load(Ordering::Relaxed) == 0;
+        if is_first {
+            self.frequency.store(1, Ordering::Relaxed);
+        }
+        is_first
     }
 
     /// The node id, if maintenance has linked the entry.
@@ -227,6 +238,16 @@ impl EntryPtr {
     #[inline]
     pub(crate) fn set_frequency(self, frequency: u8) {
         self.header().frequency.store(frequency, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn scratch(self) -> u32 {
+        self.header().stamp.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set_scratch(self, scratch: u32) {
+        self.header().stamp.store(scratch, Ordering::Relaxed);
     }
 
     #[inline]

@@ -8,7 +8,7 @@
 
 use crate::contain::{Payload, catch};
 use crate::entry::EntryPtr;
-use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Room};
+use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Room, Sample};
 use crate::table::Table;
 
 /// Victims that one run of maintenance fetches in advance.
@@ -28,6 +28,10 @@ pub(crate) struct Order {
     limits: Limits,
     /// Where hits let the entries' counters saturate; 0 if the policy asks for none.
     counter_max: u8,
+    /// Whether the policy has the entries' scratch words.
+    owns_scratch: bool,
+    /// The keys whose first marks the policy wants to hear of.
+    sample: Sample,
     room: Room,
     /// Panics and wrong answers of the policy.
     faults: u64,
@@ -47,9 +51,10 @@ struct Members {
 impl Order {
     /// `accesses` is what the policy asked for.
     pub(crate) fn new(policy: Box<dyn EvictionPolicy>, accesses: Accesses, limits: Limits) -> Self {
-        let counter_max = match accesses {
-            Accesses::Counter { max } => max,
-            _ => 0,
+        let (counter_max, sample) = match accesses {
+            Accesses::Counter { max } => (max, Sample::NONE),
+            Accesses::Mark { sample } => (1, sample),
+            Accesses::None | Accesses::Order => (0, Sample::NONE),
         };
         let members = Members::default();
         let room = policy.room();
@@ -58,6 +63,8 @@ impl Order {
             members,
             limits,
             counter_max,
+            owns_scratch: accesses != Accesses::Order,
+            sample,
             room,
             faults: 0,
             payloads: Vec::new(),
@@ -81,6 +88,23 @@ impl Order {
 
     pub(crate) fn faults(&self) -> u64 {
         self.faults
+    }
+
+    /// Whether an entry's accesses are told once between two runs of maintenance.
+    #[inline]
+    pub(crate) fn needs_ticks(&self) -> bool {
+        !self.owns_scratch
+    }
+
+    /// The keys whose first marks the policy wants to hear of from now on.
+    #[inline]
+    pub(crate) fn sample(&mut self) -> Sample {
+        if self.sample != Sample::NONE
+            && let Some(Accesses::Mark { sample }) = self.tell(|policy, _| policy.accesses())
+        {
+            self.sample = sample;
+        }
+        self.sample
     }
 
     /// Whether something has to leave before `new` can be inserted.
@@ -111,6 +135,9 @@ impl Order {
         old.set_node(None);
         new.set_node(Some(id));
         new.set_frequency(old.frequency().saturating_add(1).min(self.counter_max));
+        if self.owns_scratch {
+            new.set_scratch(old.scratch());
+        }
         self.members.entries[id.index()] = Some(new);
         self.members.weight -= u64::from(old.weight());
         self.members.weight += u64::from(new.weight());
@@ -288,5 +315,15 @@ impl Nodes for Members {
     #[inline]
     fn set_frequency(&self, id: NodeId, frequency: u8) {
         self.expect(id).set_frequency(frequency);
+    }
+
+    #[inline]
+    fn scratch(&self, id: NodeId) -> u32 {
+        self.expect(id).scratch()
+    }
+
+    #[inline]
+    fn set_scratch(&self, id: NodeId, scratch: u32) {
+        self.expect(id).set_scratch(scratch);
     }
 }

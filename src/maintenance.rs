@@ -44,8 +44,8 @@ use crate::error::FlushError;
 use crate::evict::{Limits, Order};
 use crate::hash::partition_of;
 use crate::maintainer;
-use crate::policy::Accesses;
-use crate::read_buffer::Offer;
+use crate::policy::{Accesses, NodeId};
+use crate::read_buffer::{Offer, ReadBuffer};
 use crate::reclaim::{self, Freeable, Guard, Ticket};
 use crate::stats::{Counter, Stats, Stripes};
 use crate::sync::{self, AtomicU64, AtomicUsize, Ordering};
@@ -89,6 +89,10 @@ const BACKLOG_PACES: usize = 8;
 const MIN_BACKLOG: usize = 256;
 /// For how long `flush` looks for progress while a guard holds it back, yielding in between.
 const FLUSH_PATIENCE: std::time::Duration = std::time::Duration::from_millis(250);
+
+/// Stripes of a read buffer, at most: for every access, and for first marks of sampled keys.
+const ORDER_STRIPES: usize = 16;
+const SAMPLE_STRIPES: usize = 4;
 
 /// Everything of a cache but its hasher and weigher: the table and what is done about it.
 pub(crate) struct Engine<K, V> {
@@ -158,7 +162,11 @@ impl<K, V> Engine<K, V> {
         let pace_entries =
             (PACE_BYTES / size_of::<Entry<K, V>>()).min(capacity / PACE_PART).clamp(1, MAX_PACE);
         let shape = Shape {
-            read_stripes: (accesses == Accesses::Order).then(|| cores.next_power_of_two().min(16)),
+            read_stripes: match accesses {
+                Accesses::None | Accesses::Counter { .. } => None,
+                Accesses::Mark { .. } => Some(cores.next_power_of_two().min(SAMPLE_STRIPES)),
+                Accesses::Order => Some(cores.next_power_of_two().min(ORDER_STRIPES)),
+            },
             batch_entries: pace_entries.min(reclaim::MAX_BATCH),
             backlog: (BACKLOG_PACES * pace_entries / orders.len().max(1)).max(MIN_BACKLOG) as u64,
         };
@@ -202,7 +210,23 @@ impl<K, V> Engine<K, V> {
         match self.accesses {
             Accesses::None => {}
             Accesses::Counter { max } => header.raise_frequency(max),
+            Accesses::Mark { .. } => {
+                if header.mark() {
+                    self.record_mark(header, guard);
+                }
+            }
             Accesses::Order => self.record_order(header, guard),
+        }
+    }
+
+    /// Tells the policy of a first mark, if the key is one of its sample.
+    #[inline(never)]
+    fn record_mark(&self, header: &Header, guard: &Guard) {
+        let partition = self.partition(header.hash);
+        if partition.sample().contains(header.hash)
+            && let (Some(reads), Some(node)) = (&partition.reads, header.node())
+        {
+            self.offer(partition, reads, node, header.hash, guard);
         }
     }
 
@@ -217,9 +241,21 @@ impl<K, V> Engine<K, V> {
         if self.mode == Maintenance::Background && !header.touch(partition.tick()) {
             return;
         }
-        if reads.offer(guard.thread(), node, header.hash) == Offer::Full {
+        self.offer(partition, reads, node, header.hash, guard);
+    }
+
+    #[inline]
+    fn offer(
+        &self,
+        partition: &Partition<K, V>,
+        reads: &ReadBuffer,
+        node: NodeId,
+        hash: u64,
+        guard: &Guard,
+    ) {
+        if reads.offer(guard.thread(), node, hash) == Offer::Full {
             self.try_run(partition, Freeing::Later);
-            if reads.offer(guard.thread(), node, header.hash) == Offer::Full {
+            if reads.offer(guard.thread(), node, hash) == Offer::Full {
                 self.counters.add(guard.thread(), Counter::DroppedAccesses, 1);
             }
         }

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   a new key's entry was linked    → on_insert(id)    before or after it (Room): evict()
-//!   it was read (Accesses::Order)   → on_access(id)
+//!   it was read (as Accesses says)  → on_access(id)
 //!   its value was replaced          → on_update(id)    then, while over a bound: evict()
 //!   it was removed by the user      → on_remove(id)
 //!   it must leave                   ← evict() = id     no on_remove follows
@@ -72,6 +72,11 @@ pub trait Nodes {
     fn frequency(&self, id: NodeId) -> u8;
     /// Sets that counter. A hit at the same moment may get lost.
     fn set_frequency(&self, id: NodeId, frequency: u8);
+    /// A word of the policy's own, which stands beside the counter; undefined until it is set.
+    /// Not with [`Accesses::Order`], where the cache itself needs its place.
+    fn scratch(&self, id: NodeId) -> u32;
+    /// Sets that word.
+    fn set_scratch(&self, id: NodeId, scratch: u32);
 }
 
 /// Which accesses a policy wants to hear of.
@@ -86,10 +91,92 @@ pub enum Accesses {
         /// Where the counter saturates.
         max: u8,
     },
+    /// A mark in each entry: [`Nodes::frequency`] is 0, or 1 once the entry was accessed. A hit to
+    /// a marked entry writes nothing at all. The hit that sets the mark of a key in `sample` is
+    /// told too, by [`EvictionPolicy::on_access`] and about in order; few of those get lost.
+    Mark {
+        /// The keys whose first marks are told.
+        sample: Sample,
+    },
     /// [`EvictionPolicy::on_access`] in the order of accesses. With inline maintenance and one
     /// thread that is every access. Else an entry is told at most once between two runs of
     /// maintenance, and accesses are dropped when their buffer is full.
     Order,
+}
+
+/// A part of all keys, chosen by hash: a key is in it for good or not at all, and a smaller sample
+/// is a part of every larger one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    below: u32,
+}
+
+impl Sample {
+    /// No key at all.
+    pub const NONE: Self = Self { below: 0 };
+
+    /// About `rate` of all keys, from 0 to 1.
+    #[must_use]
+    pub fn with_rate(rate: f64) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, as it should"
+        )]
+        Self { below: (rate * 2.0_f64.powi(32)) as u32 }
+    }
+
+    /// The part of all keys that is in it.
+    #[must_use]
+    pub fn rate(self) -> f64 {
+        f64::from(self.below) / 2.0_f64.powi(32)
+    }
+
+    /// Whether the key of that hash is in it.
+    #[inline]
+    #[must_use]
+    pub const fn contains(self, hash: u64) -> bool {
+        // From the middle: the high bits choose the partition, and are alike in each.
+        ((hash >> 20) as u32) < self.below
+    }
+
+    pub(crate) const fn to_raw(self) -> u32 {
+        self.below
+    }
+
+    pub(crate) const fn from_raw(below: u32) -> Self {
+        Self { below }
+    }
+}
+
+/// A part of what a policy holds, for reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Segment {
+    /// What the policy calls it: `window`, `probation`, `main` …
+    pub name: &'static str,
+    /// Entries in it.
+    pub entries: usize,
+    /// What they cost together, in the unit of the bound that the policy divides: entries, or
+    /// weight if that alone is bounded.
+    pub cost: u64,
+    /// What the policy aims at for `cost`, if it has an aim.
+    pub target: Option<u64>,
+}
+
+impl Segment {
+    /// A segment without a target.
+    #[must_use]
+    pub const fn new(name: &'static str, entries: usize, cost: u64) -> Self {
+        Self { name, entries, cost, target: None }
+    }
+
+    /// The same with a target.
+    #[must_use]
+    pub const fn with_target(mut self, target: u64) -> Self {
+        self.target = Some(target);
+        self
+    }
 }
 
 /// When entries leave to make room for a new one.
@@ -148,7 +235,8 @@ impl Budget {
 /// Each method should take amortized constant time: it runs under the partition's lock. None may
 /// call the cache that it works for.
 pub trait EvictionPolicy: Send + 'static {
-    /// Which accesses the policy wants to hear of. Asked once, after construction.
+    /// Which accesses the policy wants to hear of. Asked after construction; what an instance
+    /// answers later counts only for the sample of [`Accesses::Mark`], which it may change.
     fn accesses(&self) -> Accesses;
 
     /// When entries leave to make room for a new one. Asked once, after construction.
@@ -159,7 +247,8 @@ pub trait EvictionPolicy: Send + 'static {
     /// `id` is new.
     fn on_insert(&mut self, id: NodeId, nodes: &dyn Nodes);
 
-    /// `id` was read. Only with [`Accesses::Order`].
+    /// `id` was read. Only with [`Accesses::Order`] and, for marks of sampled keys,
+    /// [`Accesses::Mark`].
     fn on_access(&mut self, id: NodeId, nodes: &dyn Nodes);
 
     /// The value of `id` was replaced; `nodes` has its new weight, `old_weight` was its last.
@@ -175,6 +264,41 @@ pub trait EvictionPolicy: Send + 'static {
     /// the cache has them at hand when they come up. Naming none costs speed alone.
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
         let _ = (count, name);
+    }
+
+    /// A new key of this hash is about to be inserted: a hint, upon which the policy may fetch
+    /// what it will look up by hash.
+    fn announce(&self, hash: u64) {
+        let _ = hash;
+    }
+
+    /// The bounds have changed to those of `config`. The policy may go on as before; what is too
+    /// much is asked for with `evict`.
+    fn on_resize(&mut self, config: &PolicyConfig, nodes: &dyn Nodes) {
+        let _ = (config, nodes);
+    }
+
+    /// How often `id` was used lately, as far as the policy knows and in its own measure.
+    fn frequency(&self, id: NodeId, nodes: &dyn Nodes) -> u64 {
+        u64::from(nodes.frequency(id))
+    }
+
+    /// Names up to `count` nodes, the one least worth keeping first. Default: as
+    /// [`upcoming`](Self::upcoming) does.
+    fn coldest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
+        let _ = nodes;
+        self.upcoming(count, name);
+    }
+
+    /// Names up to `count` nodes, the one most worth keeping first. Default: none; the cache then
+    /// ranks all entries by [`frequency`](Self::frequency).
+    fn hottest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
+        let _ = (count, nodes, name);
+    }
+
+    /// How it divides what it holds at the moment. Default: not at all.
+    fn segments(&self) -> Vec<Segment> {
+        Vec::new()
     }
 }
 

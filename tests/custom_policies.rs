@@ -6,10 +6,10 @@
 mod support;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use larder::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Policy};
+use larder::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Policy, Sample};
 use larder::{Cache, Maintenance};
 
 use support::counted::{Counted, Ledger};
@@ -27,14 +27,27 @@ struct Strict {
     calls: Arc<AtomicU64>,
 }
 
+fn scratch_of(id: NodeId, nodes: &dyn Nodes) -> u32 {
+    id.to_raw() ^ nodes.hash(id) as u32
+}
+
 impl Strict {
     fn check_held(&self, id: NodeId, nodes: &dyn Nodes) {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let (hash, weight) = self.known[id.index()].expect("the cache speaks of a node it took");
         assert_eq!(nodes.hash(id), hash, "the hash of a node changed");
         assert_eq!(nodes.weight(id), weight, "the weight of a node changed untold");
-        if let Accesses::Counter { max } = self.accesses {
-            assert!(nodes.frequency(id) <= max);
+        self.check_words(id, nodes);
+    }
+
+    fn check_words(&self, id: NodeId, nodes: &dyn Nodes) {
+        match self.accesses {
+            Accesses::Counter { max } => assert!(nodes.frequency(id) <= max),
+            Accesses::Mark { .. } => assert!(nodes.frequency(id) <= 1),
+            _ => {}
+        }
+        if self.accesses != Accesses::Order {
+            assert_eq!(nodes.scratch(id), scratch_of(id, nodes), "the policy's word was changed");
         }
     }
 
@@ -55,20 +68,26 @@ impl EvictionPolicy for Strict {
             self.known.push(None);
         }
         assert!(self.known[id.index()].is_none(), "inserted twice");
-        if let Accesses::Counter { max } = self.accesses {
-            assert!(nodes.frequency(id) <= max);
+        if self.accesses != Accesses::Order {
+            nodes.set_scratch(id, scratch_of(id, nodes));
         }
+        self.check_words(id, nodes);
         self.known[id.index()] = Some((nodes.hash(id), nodes.weight(id)));
         self.queue.push_back(id);
     }
 
     fn on_access(&mut self, id: NodeId, nodes: &dyn Nodes) {
-        assert_eq!(self.accesses, Accesses::Order, "told of accesses that it did not ask for");
+        match self.accesses {
+            Accesses::Order => {}
+            Accesses::Mark { sample } => assert!(sample.contains(nodes.hash(id))),
+            _ => panic!("told of accesses that it did not ask for"),
+        }
         self.check_held(id, nodes);
     }
 
     fn on_update(&mut self, id: NodeId, old_weight: u32, nodes: &dyn Nodes) {
         let (hash, weight) = self.known[id.index()].expect("an update of a node it took");
+        self.check_words(id, nodes);
         assert_eq!((nodes.hash(id), old_weight), (hash, weight));
         self.known[id.index()] = Some((hash, nodes.weight(id)));
     }
@@ -86,11 +105,21 @@ impl EvictionPolicy for Strict {
     }
 }
 
+fn every_accesses() -> [Accesses; 5] {
+    [
+        Accesses::None,
+        Accesses::Counter { max: 3 },
+        Accesses::Mark { sample: Sample::NONE },
+        Accesses::Mark { sample: Sample::with_rate(0.5) },
+        Accesses::Order,
+    ]
+}
+
 #[test]
 fn a_policy_hears_of_each_node_as_the_contract_says() {
     for seed in seeds(0x57c7, 1) {
         for maintenance in [Maintenance::Inline, Maintenance::Background] {
-            for accesses in [Accesses::None, Accesses::Counter { max: 3 }, Accesses::Order] {
+            for accesses in every_accesses() {
                 for partitions in [1, 4] {
                     let calls = Arc::new(AtomicU64::new(0));
                     let counter = Arc::clone(&calls);
@@ -130,7 +159,7 @@ fn a_policy_hears_of_each_node_as_the_contract_says() {
 
 #[test]
 fn a_policy_hears_of_each_node_as_the_contract_says_also_under_races() {
-    for accesses in [Accesses::None, Accesses::Counter { max: 1 }, Accesses::Order] {
+    for accesses in every_accesses() {
         let calls = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&calls);
         let policy = Policy::custom("strict", move |_| {
@@ -310,4 +339,71 @@ fn a_policy_that_cannot_be_made_leaves_nothing_behind() {
     let cache = Cache::<u64, u64>::new(10);
     cache.insert(1, 1);
     assert_eq!(cache.get(&1), Some(1));
+}
+
+/// Tells what it was told of, and clears marks in passing.
+struct Listening {
+    sample: Sample,
+    told: Arc<Mutex<Vec<u64>>>,
+}
+
+impl EvictionPolicy for Listening {
+    fn accesses(&self) -> Accesses {
+        Accesses::Mark { sample: self.sample }
+    }
+
+    fn on_insert(&mut self, _: NodeId, _: &dyn Nodes) {}
+
+    fn on_access(&mut self, id: NodeId, nodes: &dyn Nodes) {
+        assert_eq!(nodes.frequency(id), 1);
+        self.told.lock().unwrap().push(nodes.hash(id));
+    }
+
+    fn on_update(&mut self, id: NodeId, _: u32, nodes: &dyn Nodes) {
+        nodes.set_frequency(id, 0);
+    }
+
+    fn on_remove(&mut self, _: NodeId, _: &dyn Nodes) {}
+
+    fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
+        None
+    }
+}
+
+#[test]
+fn each_first_mark_of_a_sampled_key_is_told_once_and_no_other_hit() {
+    const KEYS: u64 = 1_000;
+    for rate in [0.0, 0.25, 1.0] {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (sample, log) = (Sample::with_rate(rate), Arc::clone(&told));
+        let policy = Policy::custom("listening", move |_| {
+            Box::new(Listening { sample, told: Arc::clone(&log) })
+        });
+        let cache = Cache::<u64, u64>::builder()
+            .capacity(10_000)
+            .policy(policy)
+            .maintenance(Maintenance::Inline)
+            .build()
+            .unwrap();
+        for key in 0..KEYS {
+            cache.insert(key, key);
+        }
+        for round in 1..=3 {
+            for key in (0..KEYS).chain(0..KEYS) {
+                assert!(cache.get(&key).is_some());
+            }
+            // Clears the marks, so that the next round's first hits set them anew.
+            for key in 0..KEYS {
+                cache.insert(key, key);
+            }
+            let mut hashes = std::mem::take(&mut *told.lock().unwrap());
+            assert!(hashes.iter().all(|hash| sample.contains(*hash)), "rate {rate}");
+            let expected = rate * KEYS as f64;
+            assert!((hashes.len() as f64 - expected).abs() < 100.0, "rate {rate}, round {round}");
+            hashes.sort_unstable();
+            let count = hashes.len();
+            hashes.dedup();
+            assert_eq!(hashes.len(), count, "told twice: rate {rate}, round {round}");
+        }
+    }
 }

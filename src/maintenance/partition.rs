@@ -15,7 +15,7 @@ use crate::contain::Payload;
 use crate::entry::EntryPtr;
 use crate::evict::{Limits, Order};
 use crate::maintenance::{Maintenance, is_freeing};
-use crate::policy::NodeId;
+use crate::policy::{NodeId, Sample};
 use crate::read_buffer::ReadBuffer;
 use crate::reclaim::{self, Freeable, Guard, Retired, Ticket};
 use crate::stats::Stats;
@@ -36,8 +36,10 @@ const HEAVY_PART: u64 = 8;
 
 pub(super) struct Partition<K, V> {
     pub(super) writes: WriteBuffer,
-    /// Only for policies that need the order of accesses.
+    /// Only for policies that want to be told of accesses.
     pub(super) reads: Option<ReadBuffer>,
+    /// `Order::sample`.
+    sample: AtomicU32,
     /// Moves with every run of maintenance that took records out of `reads`: an entry needs no
     /// second record before that.
     tick: CachePadded<AtomicU32>,
@@ -111,12 +113,13 @@ pub(super) enum Freeing {
 }
 
 impl<K, V> Partition<K, V> {
-    pub(super) fn new(order: Order, shape: Shape) -> Self {
+    pub(super) fn new(mut order: Order, shape: Shape) -> Self {
         let limits = order.limits();
         let batch_weight = (limits.weight / SEAL_PART).max(1);
         Self {
             writes: WriteBuffer::new(),
             reads: shape.read_stripes.map(ReadBuffer::new),
+            sample: AtomicU32::new(order.sample().to_raw()),
             // 0 is what a new entry holds: it must not look recorded already.
             tick: CachePadded::new(AtomicU32::new(1)),
             limits,
@@ -135,6 +138,12 @@ impl<K, V> Partition<K, V> {
     #[inline]
     pub(super) fn tick(&self) -> u32 {
         self.tick.load(Ordering::Relaxed)
+    }
+
+    /// The keys whose first marks are told.
+    #[inline]
+    pub(super) fn sample(&self) -> Sample {
+        Sample::from_raw(self.sample.load(Ordering::Relaxed))
     }
 
     /// Applies what waits, and `event` after it; evicts what is too much. Under the lock.
@@ -179,6 +188,10 @@ impl<K, V> Partition<K, V> {
         add(&tally.retired, retirements);
         tally.faults.store(core.order.faults(), Ordering::Relaxed);
         tally.weight.store(core.order.weight(), Ordering::Relaxed);
+        let sample = core.order.sample().to_raw();
+        if sample != self.sample.load(Ordering::Relaxed) {
+            self.sample.store(sample, Ordering::Relaxed);
+        }
         let linked = signed(core.order.len()) - signed(len_before);
         let live = match mode {
             // Pushes have counted insertions and removals.
@@ -205,7 +218,7 @@ impl<K, V> Partition<K, V> {
             has_records = true;
             order.access(node, hash);
         });
-        if has_records {
+        if has_records && order.needs_ticks() {
             self.tick.store(self.tick().wrapping_add(1).max(1), Ordering::Relaxed);
         }
     }
