@@ -12,6 +12,7 @@ use crate::RandomState;
 use crate::config::{Builder, Parts};
 use crate::entry::{Entry, EntryPtr, Owned};
 use crate::error::{FlushError, Inserted, Rejection};
+use crate::expiry::{Expiry, Lifetime};
 use crate::hash::Hashing;
 use crate::maintainer::{self, Maintained};
 use crate::maintenance::{Engine, Maintenance};
@@ -21,10 +22,13 @@ use crate::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::table::Cursor;
 use crate::write_buffer::Event;
 
+mod expiring;
+mod inspect;
 mod iter;
 mod pinned;
 
-pub use iter::{Iter, Keys, Values};
+pub use inspect::{EntryInfo, EntryView};
+pub use iter::{Entries, Iter, Keys, Values};
 pub use pinned::Pinned;
 
 /// A cache that many threads share.
@@ -91,6 +95,7 @@ struct Settings<K, V, S> {
     weigher: Option<crate::config::Weigher<K, V>>,
     capacity: Option<usize>,
     max_weight: Option<u64>,
+    expiry: Option<Arc<dyn Expiry<K, V>>>,
     policy_name: Box<str>,
     maintenance: Maintenance,
     is_counting_lookups: bool,
@@ -145,6 +150,7 @@ where
             weigher,
             capacity,
             max_weight,
+            expiry,
             policy,
             maintenance,
             is_counting_lookups,
@@ -156,6 +162,7 @@ where
                 weigher,
                 capacity,
                 max_weight,
+                expiry,
                 policy_name: policy.name().into(),
                 maintenance,
                 is_counting_lookups,
@@ -267,7 +274,12 @@ where
     ///
     /// # Complexity
     /// O(1) expected; in background mode one call in up to 32 applies that many to the policy.
+    #[inline]
     pub fn insert(&self, key: K, value: V) -> Inserted {
+        self.store(key, value, Lifetime::Usual)
+    }
+
+    fn store(&self, key: K, value: V, lifetime: Lifetime) -> Inserted {
         let hash = self.hash(&key);
         self.shared.engine.table.prefetch_bucket(hash);
         let weight = match self.weigh(&key, &value, hash) {
@@ -277,26 +289,34 @@ where
                 return self.reject(rejection);
             }
         };
-        let new = Owned::new(hash, weight, key, value);
+        let new = self.entry(hash, weight, key, value, lifetime);
         self.shared.engine.table.prefetch_entry(hash);
-        let event = {
-            let guard = reclaim::pin();
-            let (new, old) = self.shared.engine.table.upsert(new, &guard);
-            match old {
-                None => {
-                    self.count(Counter::Inserts, &guard);
-                    Event::Inserted(new)
-                }
-                Some(old) => {
-                    self.count(Counter::Replacements, &guard);
-                    Event::Replaced { new, old }
-                }
-            }
+        let guard = reclaim::pin();
+        let prepare = |new: &Owned<K, V>, old: Option<(EntryPtr, &Entry<K, V>)>| {
+            self.prepare(new, old, lifetime);
         };
-        self.shared.engine.submit(event, hash);
-        match event {
-            Event::Replaced { .. } => Inserted::Replaced,
-            _ => Inserted::Added,
+        let (new, old) = self.shared.engine.table.upsert(new, prepare, &guard);
+        match old {
+            None => {
+                self.count(Counter::Inserts, &guard);
+                drop(guard);
+                self.shared.engine.submit(Event::Inserted(new), hash);
+                Inserted::Added
+            }
+            // A new entry like any other, not a change of the one that nobody saw any more.
+            Some(old) if self.had_expired(old, &guard) => {
+                self.count(Counter::Inserts, &guard);
+                drop(guard);
+                self.shared.engine.submit(Event::Removed(old), hash);
+                self.shared.engine.submit(Event::Inserted(new), hash);
+                Inserted::Added
+            }
+            Some(old) => {
+                self.count(Counter::Replacements, &guard);
+                drop(guard);
+                self.shared.engine.submit(Event::Replaced { new, old }, hash);
+                Inserted::Replaced
+            }
         }
     }
 
@@ -306,6 +326,10 @@ where
     /// # Panics
     /// As [`insert`](Self::insert).
     pub fn insert_if_absent(&self, key: K, value: V) -> Inserted {
+        self.store_if_absent(key, value, Lifetime::Usual)
+    }
+
+    fn store_if_absent(&self, key: K, value: V, lifetime: Lifetime) -> Inserted {
         let hash = self.hash(&key);
         if self.find(&key, hash, &reclaim::pin()).is_some() {
             return self.reject(Rejection::Present);
@@ -314,28 +338,45 @@ where
             Ok(weight) => weight,
             Err(rejection) => return self.reject(rejection),
         };
-        let new = Owned::new(hash, weight, key, value);
-        let guard = reclaim::pin();
-        match self.shared.engine.table.insert_if_absent(new, &guard) {
-            Ok(new) => {
-                self.count(Counter::Inserts, &guard);
-                drop(guard);
-                self.shared.engine.submit(Event::Inserted(new), hash);
-                Inserted::Added
-            }
-            Err(unused) => {
-                drop(guard);
-                drop(unused);
-                self.reject(Rejection::Present)
+        let mut new = self.entry(hash, weight, key, value, lifetime);
+        self.prepare(&new, None, lifetime);
+        loop {
+            // Before the guard, so that it is dropped, and the removal is submitted, after it.
+            let mut removed = Removals { cache: self, entries: Vec::new() };
+            let guard = reclaim::pin();
+            match self.shared.engine.table.insert_if_absent(new, &guard) {
+                Ok(new) => {
+                    self.count(Counter::Inserts, &guard);
+                    drop(guard);
+                    self.shared.engine.submit(Event::Inserted(new), hash);
+                    return Inserted::Added;
+                }
+                Err((unused, present)) if self.is_valid(present) => {
+                    drop(guard);
+                    drop(unused);
+                    return self.reject(Rejection::Present);
+                }
+                Err((unused, expired)) => {
+                    if self.shared.engine.table.remove_entry(expired, &guard) {
+                        self.count_expired(expired, &guard);
+                        removed.entries.push(expired);
+                    }
+                    new = unused;
+                }
             }
         }
     }
 
-    /// Stores `value` under `key` if the key is there; else [`Absent`](Rejection::Absent).
+    /// Stores `value` under `key` if the key is there; else [`Absent`](Rejection::Absent). A key
+    /// that expires while the call runs may still count as there.
     ///
     /// # Panics
     /// As [`insert`](Self::insert).
     pub fn replace(&self, key: K, value: V) -> Inserted {
+        self.store_if_present(key, value, Lifetime::Usual)
+    }
+
+    fn store_if_present(&self, key: K, value: V, lifetime: Lifetime) -> Inserted {
         let hash = self.hash(&key);
         if self.find(&key, hash, &reclaim::pin()).is_none() {
             return self.reject(Rejection::Absent);
@@ -347,9 +388,13 @@ where
                 return self.reject(rejection);
             }
         };
-        let new = Owned::new(hash, weight, key, value);
+        let new = self.entry(hash, weight, key, value, lifetime);
         let guard = reclaim::pin();
-        match self.shared.engine.table.replace(new, &guard) {
+        let is_valid = |present| self.is_valid(present);
+        let prepare = |new: &Owned<K, V>, old: (EntryPtr, &Entry<K, V>)| {
+            self.prepare(new, Some(old), lifetime)
+        };
+        match self.shared.engine.table.replace(new, is_valid, prepare, &guard) {
             Ok((new, old)) => {
                 self.count(Counter::Replacements, &guard);
                 drop(guard);
@@ -397,10 +442,13 @@ where
                 return false;
             }
             if self.shared.engine.table.remove_entry(pointer, &guard) {
-                self.count(Counter::Removals, &guard);
+                let had_expired = self.had_expired(pointer, &guard);
+                if !had_expired {
+                    self.count(Counter::Removals, &guard);
+                }
                 drop(guard);
                 self.shared.engine.submit(Event::Removed(pointer), hash);
-                return true;
+                return !had_expired;
             }
         }
     }
@@ -418,10 +466,12 @@ where
             let mut removed = Removals { cache: self, entries: Vec::new() };
             let guard = reclaim::pin();
             cursor = engine.table.step(cursor, &guard, |pointer, entry| {
-                if !condition(&entry.key, &entry.value)
-                    && engine.table.remove_entry(pointer, &guard)
-                {
-                    self.count(Counter::Removals, &guard);
+                // What has expired is nobody's to judge, but taken along.
+                let is_kept = self.is_valid(pointer) && condition(&entry.key, &entry.value);
+                if !is_kept && engine.table.remove_entry(pointer, &guard) {
+                    if !self.had_expired(pointer, &guard) {
+                        self.count(Counter::Removals, &guard);
+                    }
                     removed.entries.push(pointer);
                 }
             });
@@ -452,7 +502,39 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        self.shared.engine.table.get(hash, |held| held.borrow() == key, guard)
+        let found = self.shared.engine.table.get(hash, |held| held.borrow() == key, guard)?;
+        if found.0.is_extended() && !self.is_valid(found.0) {
+            return self.find_after_expired(found.0, key, hash, guard);
+        }
+        Some(found)
+    }
+
+    /// As [`find`](Self::find), when `expired` was found.
+    #[cold]
+    fn find_after_expired<'g, Q>(
+        &self,
+        mut expired: EntryPtr,
+        key: &Q,
+        hash: u64,
+        guard: &'g Guard,
+    ) -> Option<(EntryPtr, &'g Entry<K, V>)>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let table = &self.shared.engine.table;
+        loop {
+            // Still there after it was found expired: at this moment the key is absent. Else it
+            // may have been replaced before it expired (`expiry::deadline`).
+            if table.is_linked(expired, guard) {
+                return None;
+            }
+            let found = table.get(hash, |held| held.borrow() == key, guard)?;
+            if self.is_valid(found.0) {
+                return Some(found);
+            }
+            expired = found.0;
+        }
     }
 
     /// A lookup that counts.
@@ -467,8 +549,11 @@ where
             let counter = if found.is_some() { Counter::Hits } else { Counter::Misses };
             self.count(counter, guard);
         }
-        let (_, entry) = found?;
+        let (pointer, entry) = found?;
         self.shared.engine.record_hit(entry.header(), guard);
+        if pointer.is_extended() {
+            self.note_use(pointer, entry);
+        }
         Some(entry)
     }
 
@@ -482,8 +567,11 @@ where
         let guard = reclaim::pin();
         let (pointer, entry) =
             self.shared.engine.table.remove(hash, |held| held.borrow() == key, &guard)?;
-        self.count(Counter::Removals, &guard);
         removed.entries.push(pointer);
+        if self.had_expired(pointer, &guard) {
+            return None;
+        }
+        self.count(Counter::Removals, &guard);
         let result = take(&entry.value);
         Some(result)
     }

@@ -4,11 +4,13 @@
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::RandomState;
 use crate::cache::Cache;
 use crate::error::BuildError;
 use crate::evict::{Limits, Order};
+use crate::expiry::{self, Clock, Expiry};
 use crate::maintenance::{Engine, EngineConfig, Maintenance};
 use crate::policy::{Accesses, Policy, PolicyConfig};
 
@@ -47,6 +49,7 @@ pub struct Builder<K, V, S = RandomState> {
     partitions: Option<usize>,
     maintenance: Maintenance,
     is_counting_lookups: bool,
+    time: expiry::Setting<K, V>,
     entries: PhantomData<fn(K, V)>,
 }
 
@@ -61,6 +64,7 @@ impl<K, V> Default for Builder<K, V> {
             partitions: None,
             maintenance: Maintenance::default(),
             is_counting_lookups: false,
+            time: expiry::Setting::default(),
             entries: PhantomData,
         }
     }
@@ -110,6 +114,7 @@ impl<K, V, S> Builder<K, V, S> {
             partitions: self.partitions,
             maintenance: self.maintenance,
             is_counting_lookups: self.is_counting_lookups,
+            time: self.time,
             entries: PhantomData,
         }
     }
@@ -131,6 +136,52 @@ impl<K, V, S> Builder<K, V, S> {
     /// else in [`Stats`](crate::Stats) is always counted.
     pub fn count_lookups(mut self) -> Self {
         self.is_counting_lookups = true;
+        self
+    }
+
+    /// Lets every entry expire that long after it was inserted or its value was replaced. More
+    /// than zero. Default: entries do not expire by age.
+    ///
+    /// An entry is valid as long as no more time than that has passed; afterwards no lookup and no
+    /// iteration returns it, and an insertion of its key adds a new entry. It is removed soon after
+    /// ([`expiry`](crate::expiry) says how soon), also if nobody uses the cache.
+    ///
+    /// A cache whose entries can expire needs 24 bytes more for each that has a deadline, and
+    /// 16 bytes for its timer.
+    pub fn time_to_live(mut self, time: Duration) -> Self {
+        self.time.time_to_live = Some(time);
+        self
+    }
+
+    /// Lets every entry expire that was neither looked up nor replaced for that long. More than
+    /// zero. Default: entries do not expire by disuse.
+    ///
+    /// The lookups that count as a [use](Cache::get) do. To spare hot entries a write on each, a
+    /// lookup counts from up to a 64th of `time`, and 17 milliseconds at most, before it.
+    pub fn time_to_idle(mut self, time: Duration) -> Self {
+        self.time.time_to_idle = Some(time);
+        self
+    }
+
+    /// Computes how long each entry may live. Default: nobody does.
+    pub fn expiry(mut self, expiry: impl Expiry<K, V> + 'static) -> Self {
+        self.time.expiry = Some(Arc::new(expiry));
+        self
+    }
+
+    /// Changes each lifetime by a random part of itself, up to `fraction` more or less, so that
+    /// entries that were inserted together do not expire together. From 0 to 1. Default: 0.
+    ///
+    /// Holds for lifetimes that count from an insertion. The part depends on the key's hash and
+    /// the time alone, so with a hasher and a clock that repeat themselves it does too.
+    pub fn jitter(mut self, fraction: f64) -> Self {
+        self.time.jitter = fraction;
+        self
+    }
+
+    /// Tells the time by `clock`. Default: [`MonotonicClock`](crate::expiry::MonotonicClock).
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.time.clock = Some(Arc::new(clock));
         self
     }
 
@@ -157,6 +208,7 @@ where
     pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let partitions = self.check(cores)?;
+        self.time.check()?;
         let unknown = || BuildError::UnknownPolicy {
             given: self.policy.name().to_owned(),
             known: Policy::names().collect(),
@@ -190,6 +242,7 @@ where
             accesses: accesses.unwrap_or(Accesses::None),
             orders,
             cores,
+            timing: self.time.timing(),
         });
         Ok(Cache::assemble(Parts {
             engine,
@@ -197,6 +250,7 @@ where
             weigher: self.weigher,
             capacity: self.capacity,
             max_weight: self.max_weight,
+            expiry: self.time.expiry,
             policy: self.policy,
             maintenance: self.maintenance,
             is_counting_lookups: self.is_counting_lookups,
@@ -247,6 +301,7 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) weigher: Option<Weigher<K, V>>,
     pub(crate) capacity: Option<usize>,
     pub(crate) max_weight: Option<u64>,
+    pub(crate) expiry: Option<Arc<dyn Expiry<K, V>>>,
     pub(crate) policy: Policy,
     pub(crate) maintenance: Maintenance,
     pub(crate) is_counting_lookups: bool,
@@ -260,6 +315,10 @@ impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
             .field("has_weigher", &self.weigher.is_some())
             .field("policy", &self.policy.name())
             .field("partitions", &self.partitions)
+            .field("time_to_live", &self.time.time_to_live)
+            .field("time_to_idle", &self.time.time_to_idle)
+            .field("has_expiry", &self.time.expiry.is_some())
+            .field("jitter", &self.time.jitter)
             .field("maintenance", &self.maintenance)
             .finish_non_exhaustive()
     }

@@ -10,27 +10,33 @@
 //!                                                                         and value, frees memory
 //! ```
 //!
+//! What only some entries need (a deadline, the time of writing) stands in an [`Extension`] in
+//! front of the header, in the same allocation. The header says whether there is one, so entries
+//! with and without may share a cache, and those without pay nothing for it.
+//!
 //! What must hold: an `EntryPtr` is used by its partition's maintenance alone, and by nobody once
 //! it was retired; a `&Entry` never outlives the guard it was found under.
 //!
 //! # Orderings
-//! The header's node id, frequency and stamp are hints for recording: each is one relaxed word
-//! that no other memory hangs on. The life bits are touched by maintenance of one partition only,
-//! which hands them on with its lock.
+//! - The deadline's are in `expiry::deadline`.
+//! - The header's node id, frequency and stamp are hints for recording: each is one relaxed word
+//!   that no other memory hangs on. The life bits are touched by maintenance of one partition
+//!   only, which hands them on with its lock.
 
 use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
 use crate::contain::contain;
+use crate::expiry::Deadline;
 use crate::policy::NodeId;
 use crate::reclaim;
-use crate::sync::{AtomicU8, AtomicU32, Ordering};
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::table::Link;
 
 // The header, 32 bytes. A hit reads `next`, `hash` and `frequency` (or `node` and `stamp`):
 //
-//  0        8        16     20       24      28          29     30  32
-//  |  next  |  hash  | node | weight | stamp | frequency | life |   | key, value
+//  0        8        16     20       24      28          29     30         31      32
+//  |  next  |  hash  | node | weight | stamp | frequency | life | extended |       | key, value
 #[repr(C)]
 pub(crate) struct Header {
     /// The table's link to the next entry or bucket head.
@@ -46,6 +52,8 @@ pub(crate) struct Header {
     frequency: AtomicU8,
     /// `BORN` and `GONE`: which of the entry's two events maintenance has seen.
     life: AtomicU8,
+    /// Whether an [`Extension`] stands in front. Never changes.
+    is_extended: bool,
 }
 
 #[cfg(all(target_pointer_width = "64", not(larder_loom)))]
@@ -57,6 +65,33 @@ const BORN: u8 = 1;
 const GONE: u8 = 2;
 /// Both: nothing will speak of the entry again, so it may be retired.
 const FINISHED: u8 = BORN | GONE;
+
+/// What stands in front of the header of some entries.
+//
+//  -24           -16        -8            0
+//  |  deadline   |  limit   |  written    | header, key, value
+#[repr(C)]
+pub(crate) struct Extension {
+    pub(crate) deadline: Deadline,
+    /// What the time to idle cannot move the deadline beyond. Set with the deadline; two that set
+    /// both at once may leave those of different calls.
+    pub(crate) limit_ns: AtomicU64,
+    /// The cache's time when the entry was made.
+    pub(crate) written_ns: u64,
+}
+
+// Right before a header, which has the alignment of 8 at least.
+const _: () = assert!(size_of::<Extension>().is_multiple_of(8) && align_of::<Extension>() <= 8);
+
+impl Extension {
+    pub(crate) fn new(deadline_ns: u64, limit_ns: u64, written_ns: u64) -> Self {
+        Self {
+            deadline: Deadline::new(deadline_ns),
+            limit_ns: AtomicU64::new(limit_ns),
+            written_ns,
+        }
+    }
+}
 
 /// A key, its value and their header in one allocation.
 #[repr(C)]
@@ -74,6 +109,20 @@ impl<K, V> Entry<K, V> {
 }
 
 impl Header {
+    #[inline]
+    fn new(hash: u64, weight: u32, is_extended: bool) -> Self {
+        Self {
+            next: Link::end(),
+            hash,
+            node: AtomicU32::new(0),
+            weight,
+            stamp: AtomicU32::new(0),
+            frequency: AtomicU8::new(0),
+            life: AtomicU8::new(0),
+            is_extended,
+        }
+    }
+
     /// Counts an access up to `max`; a saturated counter is only read.
     #[inline]
     pub(crate) fn raise_frequency(&self, max: u8) {
@@ -116,34 +165,65 @@ impl Header {
 pub(crate) struct Owned<K, V>(NonNull<Entry<K, V>>);
 
 impl<K, V> Owned<K, V> {
-    const LAYOUT: Layout = Layout::new::<Entry<K, V>>();
+    const PLAIN: Layout = Layout::new::<Entry<K, V>>();
+    /// With an extension, and where the entry itself then starts.
+    const EXTENDED: (Layout, usize) = match Layout::new::<Extension>().extend(Self::PLAIN) {
+        Ok((layout, offset)) => (layout.pad_to_align(), offset),
+        Err(_) => panic!("an entry that large fits no memory"),
+    };
 
+    #[inline]
     pub(crate) fn new(hash: u64, weight: u32, key: K, value: V) -> Self {
-        // Tags take the low three bits of a link.
-        const { assert!(align_of::<Entry<K, V>>() >= 8) };
-        let entry = Entry {
-            header: Header {
-                next: Link::end(),
-                hash,
-                node: AtomicU32::new(0),
-                weight,
-                stamp: AtomicU32::new(0),
-                frequency: AtomicU8::new(0),
-                life: AtomicU8::new(0),
-            },
-            key,
-            value,
-        };
-        let pointer = reclaim::allocate(Self::LAYOUT).cast::<Entry<K, V>>();
+        let pointer = reclaim::allocate(Self::PLAIN).cast::<Entry<K, V>>();
+        let entry = Entry { header: Header::new(hash, weight, false), key, value };
         // SAFETY: `allocate` returned memory of this layout that nobody else has.
         unsafe { pointer.write(entry) };
+        Self::assert_aligned(pointer)
+    }
+
+    pub(crate) fn extended(hash: u64, weight: u32, key: K, value: V, extension: Extension) -> Self {
+        let (layout, offset) = Self::EXTENDED;
+        let memory = reclaim::allocate(layout);
+        // SAFETY: within the allocation, which is of this layout.
+        let pointer = unsafe { memory.add(offset) }.cast::<Entry<K, V>>();
+        let entry = Entry { header: Header::new(hash, weight, true), key, value };
+        // SAFETY: as above, and nobody else has the memory.
+        unsafe { pointer.write(entry) };
+        let owned = Self::assert_aligned(pointer);
+        // SAFETY: at least the size of an extension precedes the entry, which is aligned enough.
+        unsafe { extension_of(pointer.cast()).write(extension) };
+        owned
+    }
+
+    fn assert_aligned(pointer: NonNull<Entry<K, V>>) -> Self {
+        // Tags take the low three bits of a link.
+        const { assert!(align_of::<Entry<K, V>>() >= 8) };
         Self(pointer)
+    }
+
+    /// The allocation of an entry.
+    ///
+    /// # Safety
+    /// `entry` was made by `new` or `extended`, which said `is_extended` of it, and is not freed.
+    unsafe fn allocation(entry: NonNull<u8>, is_extended: bool) -> (Layout, NonNull<u8>) {
+        if is_extended {
+            let (layout, offset) = Self::EXTENDED;
+            // SAFETY: `extended` put the entry that far into its allocation.
+            return (layout, unsafe { entry.sub(offset) });
+        }
+        (Self::PLAIN, entry)
     }
 
     #[inline]
     pub(crate) fn key(&self) -> &K {
         // SAFETY: `new` initialized the entry and `self` is its only owner.
         unsafe { &(*self.0.as_ptr()).key }
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> &V {
+        // SAFETY: as in `key`.
+        unsafe { &(*self.0.as_ptr()).value }
     }
 
     /// The pointer under which the table will link it; ownership stays here.
@@ -164,14 +244,22 @@ impl<K, V> Owned<K, V> {
 impl<K, V> Drop for Owned<K, V> {
     fn drop(&mut self) {
         // Frees the memory also when the drop of key or value panics.
-        struct Free(NonNull<u8>, Layout);
+        struct Free(Layout, NonNull<u8>);
         impl Drop for Free {
             fn drop(&mut self) {
-                reclaim::recycle(self.1, self.0);
+                reclaim::recycle(self.0, self.1);
             }
         }
-        let _free = Free(self.0.cast(), Self::LAYOUT);
-        // SAFETY: initialized by `new`, owned by `self` alone, and not used after this drop.
+        let entry = self.as_ptr();
+        let is_extended = entry.is_extended();
+        // SAFETY: made by `new` or `extended`, and freed nowhere else.
+        let (layout, memory) = unsafe { Self::allocation(self.0.cast(), is_extended) };
+        let _free = Free(layout, memory);
+        if is_extended {
+            // SAFETY: initialized by `extended`, owned by `self` alone, not used after this drop.
+            unsafe { ptr::drop_in_place(extension_of(entry.0)) };
+        }
+        // SAFETY: initialized, owned by `self` alone, and not used after this drop.
         unsafe { ptr::drop_in_place(self.0.as_ptr()) };
     }
 }
@@ -211,6 +299,22 @@ impl EntryPtr {
     pub(crate) unsafe fn as_entry<'g, K, V>(self) -> &'g Entry<K, V> {
         // SAFETY: passed on to the caller.
         unsafe { self.0.cast::<Entry<K, V>>().as_ref() }
+    }
+
+    /// Whether the entry has an extension.
+    #[inline]
+    pub(crate) fn is_extended(self) -> bool {
+        self.header().is_extended
+    }
+
+    /// What stands in front of the header, if anything.
+    #[inline]
+    pub(crate) fn extension(&self) -> Option<&Extension> {
+        self.is_extended().then(|| {
+            // SAFETY: initialized by `Owned::extended`, which set `is_extended`, and alive as the
+            // header is.
+            unsafe { &*extension_of(self.0) }
+        })
     }
 
     #[inline]
@@ -298,14 +402,21 @@ impl EntryPtr {
     }
 }
 
+/// Where the extension of the entry of `header` stands, if it has one.
+#[inline]
+fn extension_of(header: NonNull<Header>) -> *mut Extension {
+    header.as_ptr().cast::<Extension>().wrapping_sub(1)
+}
+
 /// Drops the key and the value of every entry in `entries` and frees their memory. Returns how
 /// many of those drops panicked; none keeps another from being dropped.
 ///
 /// # Safety
-/// Each entry was made by `Owned::<K, V>::new`, no reader can still hold it, and nobody uses it
-/// after this call.
-pub(crate) unsafe fn dispose<K, V>(entries: Vec<EntryPtr>) -> u64 {
+/// Each entry is an `Owned::<K, V>` that was shared, no reader can still hold it, and nobody uses
+/// it after this call.
+pub(crate) unsafe fn dispose<K, V>(mut entries: Vec<EntryPtr>) -> u64 {
     let mut panics = 0;
+    let mut extended = 0;
     for entry in &entries {
         let pointer = entry.as_raw().cast::<Entry<K, V>>().as_ptr();
         // One at a time: a panic in the key's drop must not leak the value.
@@ -318,10 +429,28 @@ pub(crate) unsafe fn dispose<K, V>(entries: Vec<EntryPtr>) -> u64 {
         // SAFETY: as above.
         let is_value_dropped = contain(|| unsafe { ptr::drop_in_place(value) }).is_some();
         panics += u64::from(!is_key_dropped) + u64::from(!is_value_dropped);
+        if entry.is_extended() {
+            extended += 1;
+            let extension = extension_of(entry.0);
+            // SAFETY: initialized by `Owned::extended`, ours alone, and dropped nowhere else.
+            let is_dropped = contain(|| unsafe { ptr::drop_in_place(extension) }).is_some();
+            panics += u64::from(!is_dropped);
+        }
     }
-    reclaim::recycle_all(
-        Owned::<K, V>::LAYOUT,
-        entries.into_iter().map(|entry| entry.as_raw().cast()),
-    );
+    // Each layout has a free list of its own.
+    let plain = entries.len() - extended;
+    if extended > 0 && plain > 0 {
+        entries.sort_unstable_by_key(|entry| entry.is_extended());
+    }
+    let plain_entries = entries[..plain].iter().map(|entry| entry.as_raw().cast());
+    reclaim::recycle_all(Owned::<K, V>::PLAIN, plain_entries);
+    let (layout, offset) = Owned::<K, V>::EXTENDED;
+    let extended_entries = entries[plain..].iter().map(|entry| {
+        // SAFETY: `Owned::extended` put the entry that far into its allocation.
+        unsafe { entry.as_raw().cast::<u8>().sub(offset) }
+    });
+    if extended > 0 {
+        reclaim::recycle_all(layout, extended_entries);
+    }
     panics
 }

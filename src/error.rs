@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Why [`Builder::build`](crate::Builder::build) made no cache.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum BuildError {
     /// Neither a capacity nor a maximal weight was given.
@@ -26,6 +26,15 @@ pub enum BuildError {
         given: usize,
         /// The smaller of the bounds.
         bound: u64,
+    },
+    /// The time to live was zero.
+    ZeroTimeToLive,
+    /// The time to idle was zero.
+    ZeroTimeToIdle,
+    /// The jitter is no number from 0 to 1.
+    BadJitter {
+        /// What was given.
+        given: f64,
     },
     /// No policy has that name.
     UnknownPolicy {
@@ -51,6 +60,13 @@ impl fmt::Display for BuildError {
                 f,
                 "{given} partitions cannot share a bound of {bound}; use at most one for each unit"
             ),
+            Self::ZeroTimeToLive => f.write_str(
+                "time_to_live 0 keeps nothing; use more, or leave it out for entries that stay",
+            ),
+            Self::ZeroTimeToIdle => f.write_str(
+                "time_to_idle 0 keeps nothing; use more, or leave it out for entries that stay",
+            ),
+            Self::BadJitter { given } => write!(f, "jitter {given}; use a fraction from 0 to 1"),
             Self::UnknownPolicy { given, known } => {
                 write!(f, "unknown policy `{given}`; known are {}", known.join(", "))
             }

@@ -7,7 +7,7 @@
 //! needs one. What other threads of the user hold inside a cache, nobody can give back: see
 //! `docs::limitations`.
 //!
-//! The one `unsafe` outside of table, entry, reclamation and buffers: the C library calls back.
+//! Has `unsafe` outside of table, entry, reclamation and buffers: the C library calls back.
 
 use std::cell::RefCell;
 use std::sync::Once;

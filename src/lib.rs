@@ -60,6 +60,9 @@ mod cache;
 mod hash;
 mod table;
 mod entry;
+#[cfg(not(larder_loom))]
+mod system_time;
+pub mod expiry;
 mod reclaim;
 mod read_buffer;
 mod write_buffer;
@@ -87,16 +90,24 @@ pub mod model;
 struct Readme;
 
 #[cfg(not(larder_loom))]
-pub use crate::cache::{Cache, Iter, Keys, Pinned, Values};
+pub use crate::cache::{Cache, Entries, EntryInfo, EntryView, Iter, Keys, Pinned, Values};
 #[cfg(not(larder_loom))]
 pub use crate::config::Builder;
 #[cfg(not(larder_loom))]
 pub use crate::error::{BuildError, FlushError, Inserted, Rejection};
 #[cfg(not(larder_loom))]
+pub use crate::expiry::{Clock, Expiry};
+#[cfg(not(larder_loom))]
 pub use crate::maintenance::Maintenance;
 pub use crate::policy::Policy;
 #[cfg(not(larder_loom))]
 pub use crate::stats::Stats;
+
+/// Help for tests of what uses a cache.
+#[cfg(not(larder_loom))]
+pub mod test {
+    pub use crate::expiry::clock::FakeClock;
+}
 
 /// The default hasher of keys: ahash with a seed of its own for each cache.
 #[cfg(not(larder_loom))]

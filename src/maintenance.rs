@@ -42,6 +42,7 @@ use crate::contain;
 use crate::entry::{Entry, Header};
 use crate::error::FlushError;
 use crate::evict::{Limits, Order};
+use crate::expiry::Timing;
 use crate::hash::partition_of;
 use crate::maintainer;
 use crate::policy::{Accesses, NodeId};
@@ -114,6 +115,7 @@ pub(crate) struct Engine<K, V> {
     /// The first bucket that may not be open yet.
     opened: CachePadded<AtomicUsize>,
     unpaced: CachePadded<Unpaced>,
+    pub(crate) timing: Timing,
     entries: PhantomData<Entry<K, V>>,
 }
 
@@ -150,11 +152,12 @@ pub(crate) struct EngineConfig {
     pub(crate) orders: Vec<Order>,
     /// Threads that the machine runs at once.
     pub(crate) cores: usize,
+    pub(crate) timing: Timing,
 }
 
 impl<K, V> Engine<K, V> {
     pub(crate) fn new(config: EngineConfig) -> Self {
-        let EngineConfig { mode, accesses, orders, cores } = config;
+        let EngineConfig { mode, accesses, orders, cores, timing } = config;
         let limits = || orders.iter().map(Order::limits);
         let smallest = limits().map(|limits| limits.entries).min().unwrap_or(0);
         let capacity = limits().fold(0_usize, |sum, limits| sum.saturating_add(limits.entries));
@@ -187,6 +190,7 @@ impl<K, V> Engine<K, V> {
             linked: CachePadded::new(AtomicUsize::new(0)),
             opened: CachePadded::new(AtomicUsize::new(1)),
             unpaced: CachePadded::default(),
+            timing,
             entries: PhantomData,
         }
     }
@@ -519,6 +523,9 @@ impl<K, V> Engine<K, V> {
             replacements: self.counters.sum(Counter::Replacements),
             removals: self.counters.sum(Counter::Removals),
             rejections: self.counters.sum(Counter::Rejections),
+            expirations: self.counters.sum(Counter::Expirations),
+            expired_weight: self.counters.sum(Counter::ExpiredWeight),
+            maintenance_panics: self.timing.time.panics(),
             dropped_accesses: self.counters.sum(Counter::DroppedAccesses),
             ..Stats::default()
         };

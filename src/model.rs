@@ -91,14 +91,14 @@ impl Map {
 
     /// Returns the replaced value.
     pub fn upsert(&self, key: u64, value: u64) -> Option<u64> {
-        let (new, old) = self.table.upsert(self.keep.entry(key, value), &pin());
+        let (new, old) = self.table.upsert(self.keep.entry(key, value), |_, _| {}, &pin());
         self.keep.keep(new);
         old.map(|old| self.taken(old))
     }
 
     /// Returns the replaced value.
     pub fn replace(&self, key: u64, value: u64) -> Option<u64> {
-        match self.table.replace(self.keep.entry(key, value), &pin()) {
+        match self.table.replace(self.keep.entry(key, value), |_| true, |_, _| {}, &pin()) {
             Ok((new, old)) => {
                 self.keep.keep(new);
                 Some(self.taken(old))

@@ -20,6 +20,8 @@ pub(crate) enum Counter {
     Replacements,
     Removals,
     Rejections,
+    Expirations,
+    ExpiredWeight,
     DroppedAccesses,
 }
 
@@ -77,6 +79,11 @@ pub struct Stats {
     /// Entries removed by `remove`, `remove_if`, `retain` and `clear`, and old values that left
     /// because what was to replace them was too heavy.
     pub removals: u64,
+    /// Entries that left because their deadline had passed. One that maintenance, or whoever
+    /// inserts its key anew, has not come by yet is not counted, though nobody sees it any more.
+    pub expirations: u64,
+    /// Their weight.
+    pub expired_weight: u64,
     /// Insertions that were rejected, for whatever reason.
     pub rejections: u64,
     /// Accesses that the policy was not told of, since their buffer was full.

@@ -91,12 +91,12 @@ impl<K, V> Table<K, V> {
         found.map(|header| (self.pointer(header), self.entry(header, guard)))
     }
 
-    /// Links `new` unless its key is there; then gives it back.
+    /// Links `new` unless its key is there; then gives it back, and the entry that is there.
     pub(crate) fn insert_if_absent(
         &self,
         new: Owned<K, V>,
         guard: &Guard,
-    ) -> Result<EntryPtr, Owned<K, V>>
+    ) -> Result<EntryPtr, (Owned<K, V>, EntryPtr)>
     where
         K: Eq,
     {
@@ -105,33 +105,49 @@ impl<K, V> Table<K, V> {
         let present = unsafe { self.list.insert_if_absent(new.as_ptr().as_raw(), is_match) };
         match present {
             None => Ok(new.into_shared()),
-            Some(_) => Err(new),
+            Some(present) => Err((new, self.pointer(present))),
         }
     }
 
     /// Links `new`, in the place of the entry of its key if there is one. Returns both.
-    pub(crate) fn upsert(&self, new: Owned<K, V>, guard: &Guard) -> (EntryPtr, Option<EntryPtr>)
+    ///
+    /// `prepare` is told, before each attempt, which entry `new` is about to replace; the last
+    /// time it was told the truth.
+    pub(crate) fn upsert(
+        &self,
+        new: Owned<K, V>,
+        mut prepare: impl FnMut(&Owned<K, V>, Option<(EntryPtr, &Entry<K, V>)>),
+        guard: &Guard,
+    ) -> (EntryPtr, Option<EntryPtr>)
     where
         K: Eq,
     {
         let is_match = |header| self.entry(header, guard).key == *new.key();
+        let prepare = |old: Option<NonNull<Header>>| {
+            prepare(&new, old.map(|old| (self.pointer(old), self.entry(old, guard))));
+        };
         // SAFETY: as in `get`.
-        let old = unsafe { self.list.upsert(new.as_ptr().as_raw(), is_match) };
+        let old = unsafe { self.list.upsert(new.as_ptr().as_raw(), is_match, prepare) };
         (new.into_shared(), old.map(|header| self.pointer(header)))
     }
 
-    /// Puts `new` in the place of the entry of its key and returns both, or gives `new` back.
+    /// Puts `new` in the place of the entry of its key that `is_valid` accepts and returns both, or
+    /// gives `new` back. `prepare` is told of that entry before each attempt.
     pub(crate) fn replace(
         &self,
         new: Owned<K, V>,
+        is_valid: impl Fn(EntryPtr) -> bool,
+        mut prepare: impl FnMut(&Owned<K, V>, (EntryPtr, &Entry<K, V>)),
         guard: &Guard,
     ) -> Result<(EntryPtr, EntryPtr), Owned<K, V>>
     where
         K: Eq,
     {
-        let is_match = |header| self.entry(header, guard).key == *new.key();
+        let is_match =
+            |header| self.entry(header, guard).key == *new.key() && is_valid(self.pointer(header));
+        let prepare = |old| prepare(&new, (self.pointer(old), self.entry(old, guard)));
         // SAFETY: as in `get`.
-        match unsafe { self.list.replace(new.as_ptr().as_raw(), is_match) } {
+        match unsafe { self.list.replace(new.as_ptr().as_raw(), is_match, prepare) } {
             Some(old) => Ok((new.into_shared(), self.pointer(old))),
             None => Err(new),
         }
@@ -148,6 +164,12 @@ impl<K, V> Table<K, V> {
         // SAFETY: as in `get`.
         let removed = unsafe { self.list.remove(hash, is_match) };
         removed.map(|header| (self.pointer(header), self.entry(header, guard)))
+    }
+
+    /// Whether nobody has removed or replaced this very entry yet.
+    pub(crate) fn is_linked(&self, entry: EntryPtr, _guard: &Guard) -> bool {
+        // SAFETY: as in `get`; the caller found `entry` under its guard.
+        unsafe { self.list.is_linked(entry.as_raw()) }
     }
 
     /// Takes this very entry out. False if another thread removed or replaced it before.

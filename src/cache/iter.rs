@@ -3,7 +3,8 @@
 use std::fmt;
 use std::vec;
 
-use super::Cache;
+use super::{Cache, EntryView};
+use crate::entry::{Entry, EntryPtr};
 use crate::reclaim;
 use crate::table::Cursor;
 
@@ -15,6 +16,11 @@ pub struct Iter<'c, K, V, S> {
 /// Keys of a cache, cloned; made by [`Cache::keys`].
 pub struct Keys<'c, K, V, S> {
     steps: Steps<'c, K, V, S, K>,
+}
+
+/// Entries of a cache, cloned; made by [`Cache::entries`].
+pub struct Entries<'c, K, V, S> {
+    steps: Steps<'c, K, V, S, EntryView<K, V>>,
 }
 
 /// Values of a cache, cloned; made by [`Cache::values`].
@@ -34,7 +40,7 @@ impl<K, V, S> Cache<K, V, S> {
         K: Clone,
         V: Clone,
     {
-        Iter { steps: Steps::new(self, |key, value| (key.clone(), value.clone())) }
+        Iter { steps: Steps::new(self, |_, _, entry| (entry.key.clone(), entry.value.clone())) }
     }
 
     /// Every key, cloned; otherwise as [`iter`](Self::iter).
@@ -42,7 +48,7 @@ impl<K, V, S> Cache<K, V, S> {
     where
         K: Clone,
     {
-        Keys { steps: Steps::new(self, |key, _| key.clone()) }
+        Keys { steps: Steps::new(self, |_, _, entry| entry.key.clone()) }
     }
 
     /// Every value, cloned; otherwise as [`iter`](Self::iter).
@@ -50,20 +56,50 @@ impl<K, V, S> Cache<K, V, S> {
     where
         V: Clone,
     {
-        Values { steps: Steps::new(self, |_, value| value.clone()) }
+        Values { steps: Steps::new(self, |_, _, entry| entry.value.clone()) }
+    }
+
+    /// Every entry, key and value cloned, with what the cache knows of it; otherwise as
+    /// [`iter`](Self::iter).
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let cache = larder::Cache::new(100);
+    /// cache.insert_with_ttl("a", 1, Duration::from_secs(60));
+    /// let entry = cache.entries().next().expect("one was inserted");
+    /// assert_eq!((entry.key, entry.value), ("a", 1));
+    /// assert!(entry.info.expires_in <= Some(Duration::from_secs(60)));
+    /// ```
+    pub fn entries(&self) -> Entries<'_, K, V, S>
+    where
+        K: Clone,
+        V: Clone,
+    {
+        Entries {
+            steps: Steps::new(self, |cache, pointer, entry| EntryView {
+                key: entry.key.clone(),
+                value: entry.value.clone(),
+                info: cache.info(pointer),
+            }),
+        }
     }
 }
+
+/// What is taken along of an entry.
+type Item<K, V, S, T> = fn(&Cache<K, V, S>, EntryPtr, &Entry<K, V>) -> T;
 
 /// The common part: clones a step's worth of items under one pin, then hands them out without.
 struct Steps<'c, K, V, S, T> {
     cache: &'c Cache<K, V, S>,
     cursor: Cursor,
-    item: fn(&K, &V) -> T,
+    item: Item<K, V, S, T>,
     ready: vec::IntoIter<T>,
 }
 
 impl<'c, K, V, S, T> Steps<'c, K, V, S, T> {
-    fn new(cache: &'c Cache<K, V, S>, item: fn(&K, &V) -> T) -> Self {
+    fn new(cache: &'c Cache<K, V, S>, item: Item<K, V, S, T>) -> Self {
         Self { cache, cursor: Cursor::Start, item, ready: Vec::new().into_iter() }
     }
 
@@ -77,8 +113,11 @@ impl<'c, K, V, S, T> Steps<'c, K, V, S, T> {
             }
             let mut items = Vec::new();
             let guard = reclaim::pin();
-            self.cursor = self.cache.shared.engine.table.step(self.cursor, &guard, |_, entry| {
-                items.push((self.item)(&entry.key, &entry.value));
+            let table = &self.cache.shared.engine.table;
+            self.cursor = table.step(self.cursor, &guard, |pointer, entry| {
+                if self.cache.is_valid(pointer) {
+                    items.push((self.item)(self.cache, pointer, entry));
+                }
             });
             self.ready = items.into_iter();
         }
@@ -106,6 +145,7 @@ macro_rules! iterator {
 iterator!(Iter, (K, V));
 iterator!(Keys, K);
 iterator!(Values, V);
+iterator!(Entries, EntryView<K, V>);
 
 impl<'c, K: Clone, V: Clone, S> IntoIterator for &'c Cache<K, V, S> {
     type Item = (K, V);

@@ -143,17 +143,19 @@ impl List {
     }
 
     /// Links `new`, in the place of the live entry that matches if there is one. The replaced
-    /// entry is returned unlinked.
+    /// entry is returned unlinked. `prepare` is told before each attempt which one that would be.
     pub(super) unsafe fn upsert(
         &self,
         new: NonNull<Header>,
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
+        mut prepare: impl FnMut(Option<NonNull<Header>>),
     ) -> Option<NonNull<Header>> {
         // SAFETY: the caller owns `new`.
         let header = unsafe { new.as_ref() };
         loop {
             // SAFETY: passed on.
             let place = unsafe { self.find(Target::Hash(header.hash), &mut is_match) };
+            prepare(place.found.map(|(old, _)| old));
             let Some((old, next)) = place.found else {
                 header.next.set(place.word);
                 if place.previous.replace(place.word, Word::entry(new)).is_ok() {
@@ -169,10 +171,12 @@ impl List {
     }
 
     /// Puts `new` in the place of the live entry that matches, which is returned unlinked.
+    /// `prepare` is told of it before each attempt.
     pub(super) unsafe fn replace(
         &self,
         new: NonNull<Header>,
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
+        mut prepare: impl FnMut(NonNull<Header>),
     ) -> Option<NonNull<Header>> {
         // SAFETY: the caller owns `new`.
         let hash = unsafe { new.as_ref() }.hash;
@@ -180,6 +184,7 @@ impl List {
             // SAFETY: passed on.
             let place = unsafe { self.find(Target::Hash(hash), &mut is_match) };
             let (old, next) = place.found?;
+            prepare(old);
             // SAFETY: passed on; `old` was found in this call.
             if unsafe { self.swap(&place, old, next, new) } {
                 return Some(old);
@@ -226,6 +231,12 @@ impl List {
                 return Some(entry);
             }
         }
+    }
+
+    /// Whether this very entry is not deleted.
+    pub(super) unsafe fn is_linked(&self, entry: NonNull<Header>) -> bool {
+        // SAFETY: the caller found the entry under its guard.
+        !unsafe { entry.as_ref() }.next.load().is_deleted()
     }
 
     /// Deletes and unlinks this very entry, unless another thread removed or replaced it before.

@@ -1,0 +1,136 @@
+//! The verbs that have to do with time, and what the others ask about it.
+#![forbid(unsafe_code)]
+
+use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
+
+use super::Cache;
+use crate::entry::{Entry, EntryPtr, Owned};
+use crate::error::Inserted;
+use crate::expiry::Lifetime;
+use crate::reclaim::Guard;
+use crate::stats::Counter;
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// As [`insert`](Self::insert), but the entry lives for `ttl`, whatever the cache's
+    /// [time to live](crate::Builder::time_to_live) or [`Expiry`](crate::Expiry) says of new ones.
+    ///
+    /// The entry is valid as long as no more than `ttl` has passed, by the cache's clock; a
+    /// [time to idle](crate::Builder::time_to_idle) may end it before, and
+    /// [jitter](crate::Builder::jitter) changes `ttl` by so much. With `Duration::ZERO` the entry
+    /// has expired before anybody sees it, and the value it replaced is gone as well. Deadlines
+    /// end after 584 years: `Duration::MAX` means for ever. Works with every cache.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let cache = larder::Cache::new(100);
+    /// cache.insert_with_ttl("session", 17, Duration::from_secs(3600));
+    /// assert_eq!(cache.get("session"), Some(17));
+    /// ```
+    pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) -> Inserted {
+        self.store(key, value, Lifetime::For(ttl))
+    }
+
+    /// As [`insert_if_absent`](Self::insert_if_absent), with a lifetime as in
+    /// [`insert_with_ttl`](Self::insert_with_ttl).
+    pub fn insert_if_absent_with_ttl(&self, key: K, value: V, ttl: Duration) -> Inserted {
+        self.store_if_absent(key, value, Lifetime::For(ttl))
+    }
+
+    /// As [`replace`](Self::replace), with a lifetime as in
+    /// [`insert_with_ttl`](Self::insert_with_ttl).
+    pub fn replace_with_ttl(&self, key: K, value: V, ttl: Duration) -> Inserted {
+        self.store_if_present(key, value, Lifetime::For(ttl))
+    }
+
+    /// A new entry, with all that its lifetime needs.
+    #[inline]
+    pub(super) fn entry(
+        &self,
+        hash: u64,
+        weight: u32,
+        key: K,
+        value: V,
+        lifetime: Lifetime,
+    ) -> Owned<K, V> {
+        match self.shared.engine.timing.extension(lifetime, hash) {
+            None => Owned::new(hash, weight, key, value),
+            Some(extension) => Owned::extended(hash, weight, key, value, extension),
+        }
+    }
+
+    /// Lets the user's [`Expiry`](crate::Expiry) say how long `new` may live, which is about to
+    /// take the place of `old`.
+    #[inline]
+    pub(super) fn prepare(
+        &self,
+        new: &Owned<K, V>,
+        old: Option<(EntryPtr, &Entry<K, V>)>,
+        lifetime: Lifetime,
+    ) {
+        let (Some(expiry), Lifetime::Usual) = (&self.shared.parts.expiry, lifetime) else {
+            return;
+        };
+        let timing = &self.shared.engine.timing;
+        let pointer = new.as_ptr();
+        let Some(extension) = pointer.extension() else { return };
+        let ttl = match old.filter(|(old, _)| self.is_valid(*old)) {
+            None => expiry.after_create(new.key(), new.value()),
+            Some((old, _)) => {
+                let remaining = old.extension().and_then(|old| timing.remaining(old));
+                expiry.after_update(new.key(), new.value(), remaining)
+            }
+        };
+        timing.set_lifetime(extension, ttl, pointer.hash());
+    }
+
+    /// Lets a hit move the deadline.
+    pub(super) fn note_use(&self, pointer: EntryPtr, entry: &Entry<K, V>) {
+        let timing = &self.shared.engine.timing;
+        let Some(extension) = pointer.extension() else { return };
+        if let Some(expiry) = &self.shared.parts.expiry {
+            let remaining = timing.remaining(extension);
+            let wanted = expiry.after_read(&entry.key, &entry.value, remaining);
+            if wanted != remaining {
+                timing.set_remaining(extension, wanted);
+                return;
+            }
+        }
+        if timing.has_idle_time() {
+            timing.touch(extension);
+        }
+    }
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    /// Whether an entry may be seen now.
+    #[inline]
+    pub(super) fn is_valid(&self, pointer: EntryPtr) -> bool {
+        pointer.extension().is_none_or(|extension| self.shared.engine.timing.is_valid(extension))
+    }
+
+    /// Whether an entry that was just taken out of the table had expired; counts it if so.
+    #[inline]
+    pub(super) fn had_expired(&self, pointer: EntryPtr, guard: &Guard) -> bool {
+        let had_expired = pointer
+            .extension()
+            .is_some_and(|extension| self.shared.engine.timing.had_expired(extension));
+        if had_expired {
+            self.count_expired(pointer, guard);
+        }
+        had_expired
+    }
+
+    #[cold]
+    pub(super) fn count_expired(&self, pointer: EntryPtr, guard: &Guard) {
+        self.count(Counter::Expirations, guard);
+        let weight = u64::from(pointer.weight());
+        self.shared.engine.counters.add(guard.thread(), Counter::ExpiredWeight, weight);
+    }
+}

@@ -1,0 +1,297 @@
+//! How long an entry may live, as the builder, the caller or an [`Expiry`] says, and what becomes
+//! of that when it is used.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock::{CacheTime, Clock, nanoseconds};
+use super::deadline::Deadline;
+use crate::entry::Extension;
+use crate::error::BuildError;
+use crate::sync::Ordering;
+
+/// Computes how long each entry may live.
+///
+/// Every answer counts from the call: `Some(duration)` sets the deadline that far ahead, `None`
+/// takes it away, and `Some(Duration::ZERO)` makes the entry expire at once. Where the cache has a
+/// [time to live](crate::Builder::time_to_live) or [to idle](crate::Builder::time_to_idle) too, the
+/// earliest deadline counts. A lifetime given with
+/// [`insert_with_ttl`](crate::Cache::insert_with_ttl) takes the place of what the first two methods
+/// would say.
+///
+/// The methods run in the calls that they are named after, while the calling thread is pinned, and
+/// may run more than once for one call if threads compete for a key: they must be quick and must
+/// not wait. They may use the cache. A panic comes through the call; an insertion has changed
+/// nothing then.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use larder::{Cache, Expiry};
+///
+/// struct Token { valid_for: Duration }
+///
+/// struct AsLongAsValid;
+/// impl Expiry<String, Token> for AsLongAsValid {
+///     fn after_create(&self, _: &String, token: &Token) -> Option<Duration> {
+///         Some(token.valid_for)
+///     }
+/// }
+///
+/// let cache: Cache<String, Token> =
+///     Cache::builder().capacity(1000).expiry(AsLongAsValid).build()?;
+/// # Ok::<(), larder::BuildError>(())
+/// ```
+pub trait Expiry<K, V>: Send + Sync {
+    /// How long a new entry may live.
+    fn after_create(&self, key: &K, value: &V) -> Option<Duration>;
+
+    /// How long an entry may live whose value replaces another; `remaining` is what that one had
+    /// left, `None` if it had no deadline. Default: as a new entry.
+    fn after_update(&self, key: &K, value: &V, remaining: Option<Duration>) -> Option<Duration> {
+        let _ = remaining;
+        self.after_create(key, value)
+    }
+
+    /// How long an entry may live that a lookup has just found; `remaining` is what it had left.
+    /// Default: `remaining`, which changes nothing.
+    fn after_read(&self, key: &K, value: &V, remaining: Option<Duration>) -> Option<Duration> {
+        let _ = (key, value);
+        remaining
+    }
+}
+
+/// How long a new entry is to live.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lifetime {
+    /// As the cache is set up.
+    Usual,
+    /// This long, give or take the jitter.
+    For(Duration),
+}
+
+/// What the builder was told about time.
+pub(crate) struct Setting<K, V> {
+    pub(crate) time_to_live: Option<Duration>,
+    pub(crate) time_to_idle: Option<Duration>,
+    pub(crate) expiry: Option<Arc<dyn Expiry<K, V>>>,
+    pub(crate) jitter: f64,
+    pub(crate) clock: Option<Arc<dyn Clock>>,
+}
+
+impl<K, V> Default for Setting<K, V> {
+    fn default() -> Self {
+        Self { time_to_live: None, time_to_idle: None, expiry: None, jitter: 0.0, clock: None }
+    }
+}
+
+impl<K, V> Setting<K, V> {
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        if self.time_to_live == Some(Duration::ZERO) {
+            return Err(BuildError::ZeroTimeToLive);
+        }
+        if self.time_to_idle == Some(Duration::ZERO) {
+            return Err(BuildError::ZeroTimeToIdle);
+        }
+        // Also false for what is not a number.
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return Err(BuildError::BadJitter { given: self.jitter });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn timing(&self) -> Timing {
+        let in_ns = |time: Option<Duration>| time.map_or(Deadline::NEVER, nanoseconds);
+        let idle_ns = in_ns(self.time_to_idle);
+        Timing {
+            time: CacheTime::new(self.clock.clone()),
+            ttl_ns: in_ns(self.time_to_live),
+            idle_ns,
+            idle_step_ns: (idle_ns / IDLE_STEPS).min(MAX_IDLE_STEP_NS),
+            jitter: self.jitter,
+            is_for_all: self.time_to_live.is_some()
+                || self.time_to_idle.is_some()
+                || self.expiry.is_some(),
+        }
+    }
+}
+
+/// An idle entry's deadline is moved only by a hit that moves it that far: that many times at most
+/// within one time to idle, and at most once in so long.
+const IDLE_STEPS: u64 = 64;
+const MAX_IDLE_STEP_NS: u64 = 1 << 24;
+
+/// A cache's time and the lifetimes that hold for all its entries.
+pub(crate) struct Timing {
+    pub(crate) time: CacheTime,
+    ttl_ns: u64,
+    idle_ns: u64,
+    idle_step_ns: u64,
+    jitter: f64,
+    /// Whether every entry gets an extension.
+    is_for_all: bool,
+}
+
+impl Timing {
+    /// What a new entry of `hash` needs in front of its header, if anything.
+    #[inline]
+    pub(crate) fn extension(&self, lifetime: Lifetime, hash: u64) -> Option<Extension> {
+        match lifetime {
+            Lifetime::Usual if !self.is_for_all => None,
+            Lifetime::Usual => Some(self.extend(self.ttl_ns, hash)),
+            Lifetime::For(ttl) => Some(self.extend(nanoseconds(ttl), hash)),
+        }
+    }
+
+    fn extend(&self, ttl_ns: u64, hash: u64) -> Extension {
+        let ttl_ns = self.jittered(ttl_ns, hash);
+        let written_ns = self.now_for(ttl_ns.min(self.idle_ns));
+        let limit_ns = after(written_ns, ttl_ns);
+        Extension::new(limit_ns.min(after(written_ns, self.idle_ns)), limit_ns, written_ns)
+    }
+
+    /// Gives an entry, which nobody else has yet, the lifetime that an [`Expiry`] has computed.
+    pub(crate) fn set_lifetime(&self, extension: &Extension, ttl: Option<Duration>, hash: u64) {
+        let computed_ns = ttl.map_or(Deadline::NEVER, nanoseconds);
+        let ttl_ns = self.jittered(computed_ns.min(self.ttl_ns), hash);
+        let limit_ns = after(self.now_for(ttl_ns.min(self.idle_ns)), ttl_ns);
+        // Relaxed: published with the entry.
+        extension.limit_ns.store(limit_ns, Ordering::Relaxed);
+        let idle_ns = after(extension.written_ns, self.idle_ns);
+        extension.deadline.set(limit_ns.min(idle_ns));
+    }
+
+    /// Whether the entry is valid now. What is not stays so.
+    #[inline]
+    pub(crate) fn is_valid(&self, extension: &Extension) -> bool {
+        match extension.deadline.get() {
+            Deadline::NEVER => true,
+            Deadline::EXPIRED => false,
+            deadline => {
+                let (_, late) = self.time.around_ns();
+                deadline >= late || !extension.deadline.expire_if_past(self.time.now_ns())
+            }
+        }
+    }
+
+    /// Whether an entry that the caller has just taken out of the table had expired before.
+    pub(crate) fn had_expired(&self, extension: &Extension) -> bool {
+        match extension.deadline.settle() {
+            Deadline::NEVER => false,
+            Deadline::EXPIRED => true,
+            deadline => {
+                let (_, late) = self.time.around_ns();
+                deadline < late && deadline < self.time.now_ns()
+            }
+        }
+    }
+
+    /// Whether hits move deadlines by themselves.
+    #[inline]
+    pub(crate) fn has_idle_time(&self) -> bool {
+        self.idle_ns != Deadline::NEVER
+    }
+
+    /// Moves the deadline of an entry that was found valid and is used, by the time to idle.
+    #[inline]
+    pub(crate) fn touch(&self, extension: &Extension) {
+        let deadline = extension.deadline.get();
+        let now = self.now_for(self.idle_ns);
+        // Relaxed: written before the deadline that it belongs to, or as good as any (see there).
+        let limit_ns = extension.limit_ns.load(Ordering::Relaxed);
+        let moved = after(now, self.idle_ns).min(limit_ns);
+        let is_worth_it = moved.saturating_sub(deadline) > self.idle_step_ns;
+        if deadline != Deadline::EXPIRED && is_worth_it {
+            // Another hit may be first, which is as good, or the entry may have expired.
+            let _ = extension.deadline.move_from(deadline, moved);
+        }
+    }
+
+    /// Gives a valid entry `ttl` to live from now on, `None` for ever. Says whether the deadline is
+    /// earlier than before, or `None` if the entry has expired.
+    pub(crate) fn set_remaining(
+        &self,
+        extension: &Extension,
+        ttl: Option<Duration>,
+    ) -> Option<Moved> {
+        let ttl_ns = ttl.map_or(Deadline::NEVER, nanoseconds);
+        let now = self.now_for(ttl_ns.min(self.idle_ns));
+        let limit_ns = after(now, ttl_ns);
+        let moved = limit_ns.min(after(now, self.idle_ns));
+        loop {
+            let deadline = extension.deadline.get();
+            if deadline == Deadline::EXPIRED {
+                return None;
+            }
+            extension.limit_ns.store(limit_ns, Ordering::Relaxed);
+            if extension.deadline.move_from(deadline, moved) {
+                return Some(if moved < deadline { Moved::Earlier } else { Moved::Later });
+            }
+        }
+    }
+
+    /// How long a valid entry has left; `None` if it has no deadline.
+    pub(crate) fn remaining(&self, extension: &Extension) -> Option<Duration> {
+        let deadline = extension.deadline.get();
+        (deadline != Deadline::NEVER)
+            .then(|| Duration::from_nanos(deadline.saturating_sub(self.time.now_ns())))
+    }
+
+    /// How long ago the entry was made.
+    pub(crate) fn age(&self, extension: &Extension) -> Duration {
+        Duration::from_nanos(self.time.now_ns().saturating_sub(extension.written_ns))
+    }
+
+    /// A time from which a lifetime of `ttl_ns` may count: at most a hundredth of it early.
+    #[inline]
+    fn now_for(&self, ttl_ns: u64) -> u64 {
+        let (early, late) = self.time.around_ns();
+        if early == late || ttl_ns > late - early { early } else { self.time.now_ns() }
+    }
+
+    /// Spreads lifetimes: a different one for each key and moment, the same for the same ones.
+    fn jittered(&self, ttl_ns: u64, hash: u64) -> u64 {
+        if self.jitter == 0.0 || ttl_ns == Deadline::NEVER || ttl_ns == 0 {
+            return ttl_ns;
+        }
+        let (early, _) = self.time.around_ns();
+        let random = mix(hash ^ mix(early));
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a spread needs no more than 52 bits, and casts of floats saturate"
+        )]
+        {
+            let unit = (random >> 11) as f64 / (1_u64 << 53) as f64;
+            let factor = (2.0 * unit - 1.0).mul_add(self.jitter, 1.0);
+            (((ttl_ns as f64) * factor) as u64).clamp(1, Deadline::NEVER - 1)
+        }
+    }
+}
+
+/// Where a deadline was moved to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moved {
+    Earlier,
+    Later,
+}
+
+/// The deadline that is `ttl_ns` after `now_ns`: never if that is `NEVER` or past the end of time,
+/// and past at once if it is zero.
+fn after(now_ns: u64, ttl_ns: u64) -> u64 {
+    match ttl_ns {
+        0 => Deadline::EXPIRED,
+        _ => now_ns.saturating_add(ttl_ns),
+    }
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+/// Generators", OOPSLA 2014): every bit of the input reaches every bit of the output.
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}

@@ -1,0 +1,373 @@
+//! Deadlines: what they mean, what moves them, and that nobody sees what is past.
+
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use larder::test::FakeClock;
+use larder::{BuildError, Builder, Cache, Clock, Expiry, Inserted, Maintenance, Rejection};
+
+mod support;
+
+const SECOND: Duration = Duration::from_secs(1);
+const NANOSECOND: Duration = Duration::from_nanos(1);
+
+/// A builder of small inline caches, and the clock that they go by.
+fn timed() -> (Builder<u32, u32>, FakeClock) {
+    let clock = FakeClock::new();
+    let builder = Cache::builder()
+        .capacity(100)
+        .maintenance(Maintenance::Inline)
+        .count_lookups()
+        .clock(clock.clone());
+    (builder, clock)
+}
+
+/// Asserts that no call shows an entry of `key`.
+fn assert_absent(cache: &Cache<u32, u32>, key: u32) {
+    assert_eq!(cache.get(&key), None);
+    assert_eq!(cache.read(&key, |value| *value), None);
+    assert_eq!(cache.peek(&key), None);
+    assert!(!cache.contains_key(&key));
+    assert_eq!(cache.pin().get(&key), None);
+    assert_eq!(cache.pin().peek(&key), None);
+    assert!(!cache.pin().contains_key(&key));
+    assert_eq!(cache.inspect(&key), None);
+    assert!(!cache.iter().any(|(held, _)| held == key));
+    assert!(!cache.keys().any(|held| held == key));
+    assert!(!cache.entries().any(|entry| entry.key == key));
+    assert!(!cache.remove_if(&key, |_, _| true));
+    assert_eq!(cache.remove(&key), None);
+}
+
+#[test]
+fn entry_is_valid_up_to_its_deadline_and_never_after() {
+    let (builder, clock) = timed();
+    let cache = builder.time_to_live(SECOND).build().unwrap();
+    cache.insert(1, 10);
+    clock.advance(SECOND);
+    assert_eq!(cache.get(&1), Some(10));
+    assert_eq!(cache.inspect(&1).unwrap().expires_in, Some(Duration::ZERO));
+    assert!(!cache.has_expired(&1));
+    clock.advance(NANOSECOND);
+    assert!(cache.has_expired(&1));
+    assert_absent(&cache, 1);
+    assert!(!cache.has_expired(&1));
+    cache.validate();
+}
+
+#[test]
+fn entry_lives_as_long_as_its_own_ttl_says_in_every_cache() {
+    let (builder, clock) = timed();
+    for builder in [builder.time_to_live(10 * SECOND), timed().0.clock(clock.clone())] {
+        let cache = builder.build().unwrap();
+        cache.insert_with_ttl(1, 10, 2 * SECOND);
+        cache.insert_with_ttl(2, 20, 20 * SECOND);
+        cache.insert_with_ttl(3, 30, Duration::MAX);
+        clock.advance(2 * SECOND);
+        assert_eq!(cache.get(&1), Some(10));
+        clock.advance(NANOSECOND);
+        assert_absent(&cache, 1);
+        assert_eq!(cache.get(&2), Some(20));
+        clock.advance(18 * SECOND);
+        assert_absent(&cache, 2);
+        clock.advance(Duration::from_secs(u64::MAX));
+        assert_eq!(cache.get(&3), Some(30), "a lifetime without end ended");
+        assert_eq!(cache.inspect(&3).unwrap().expires_in, None);
+        cache.validate();
+        clock.set(Duration::ZERO);
+    }
+}
+
+#[test]
+fn zero_ttl_is_never_seen_and_takes_the_old_value_with_it() {
+    let (builder, _clock) = timed();
+    let cache = builder.build().unwrap();
+    cache.insert(1, 10);
+    assert_eq!(cache.insert_with_ttl(1, 11, Duration::ZERO), Inserted::Replaced);
+    assert_absent(&cache, 1);
+    assert_eq!(cache.insert_if_absent(1, 12), Inserted::Added);
+    assert_eq!(cache.get(&1), Some(12));
+    cache.validate();
+}
+
+#[test]
+fn insertion_over_an_expired_entry_adds_and_does_not_replace() {
+    let (builder, clock) = timed();
+    let cache = builder.time_to_live(SECOND).build().unwrap();
+    let expire = |cache: &Cache<u32, u32>| {
+        assert_eq!(cache.insert(1, 10), Inserted::Added);
+        clock.advance(2 * SECOND);
+    };
+    expire(&cache);
+    assert_eq!(cache.insert(1, 11), Inserted::Added);
+    assert_eq!(cache.remove(&1), Some(11));
+    expire(&cache);
+    assert_eq!(cache.insert_if_absent(1, 12), Inserted::Added);
+    assert_eq!(cache.remove(&1), Some(12));
+    expire(&cache);
+    assert_eq!(cache.replace(1, 13), Inserted::Rejected(Rejection::Absent));
+    assert_absent(&cache, 1);
+    let stats = cache.stats();
+    assert_eq!((stats.inserts, stats.replacements, stats.removals), (5, 0, 2));
+    assert_eq!((stats.expirations, stats.expired_weight), (3, 3));
+    assert_eq!(cache.len(), 0);
+    cache.validate();
+}
+
+#[test]
+fn time_to_idle_counts_from_the_last_use_and_not_from_a_look() {
+    let (builder, clock) = timed();
+    let cache = builder.time_to_idle(64 * SECOND).build().unwrap();
+    cache.insert(1, 10);
+    for _ in 0..10 {
+        clock.advance(60 * SECOND);
+        assert_eq!(cache.get(&1), Some(10));
+    }
+    clock.advance(60 * SECOND);
+    assert_eq!(cache.peek(&1), Some(10));
+    assert!(cache.contains_key(&1));
+    assert!(cache.inspect(&1).is_some());
+    assert_eq!(cache.iter().count(), 1);
+    clock.advance(4 * SECOND);
+    assert_eq!(cache.peek(&1), Some(10));
+    clock.advance(NANOSECOND);
+    assert_absent(&cache, 1);
+}
+
+#[test]
+fn uses_do_not_prolong_a_life_beyond_the_time_to_live() {
+    let (builder, clock) = timed();
+    let cache = builder.time_to_idle(4 * SECOND).time_to_live(10 * SECOND).build().unwrap();
+    cache.insert(1, 10);
+    for _ in 0..10 {
+        assert_eq!(cache.get(&1), Some(10));
+        clock.advance(SECOND);
+    }
+    assert_eq!(cache.get(&1), Some(10));
+    clock.advance(NANOSECOND);
+    assert_absent(&cache, 1);
+}
+
+/// Says what its fields say.
+#[derive(Default)]
+struct Computed {
+    create: AtomicU64,
+    update: AtomicU64,
+    read: AtomicU64,
+    /// What `after_update` and `after_read` were told last.
+    remaining: AtomicU64,
+}
+
+const KEEP: u64 = u64::MAX;
+const FOR_EVER: u64 = u64::MAX - 1;
+
+impl Computed {
+    fn answer(&self, seconds: &AtomicU64, remaining: Option<Duration>) -> Option<Duration> {
+        self.remaining.store(remaining.map_or(FOR_EVER, |left| left.as_secs()), Ordering::Relaxed);
+        match seconds.load(Ordering::Relaxed) {
+            KEEP => remaining,
+            FOR_EVER => None,
+            seconds => Some(Duration::from_secs(seconds)),
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+struct Shared(std::sync::Arc<Computed>);
+
+impl Expiry<u32, u32> for Shared {
+    fn after_create(&self, _: &u32, _: &u32) -> Option<Duration> {
+        self.0.answer(&self.0.create, None)
+    }
+
+    fn after_update(&self, _: &u32, _: &u32, remaining: Option<Duration>) -> Option<Duration> {
+        self.0.answer(&self.0.update, remaining)
+    }
+
+    fn after_read(&self, _: &u32, _: &u32, remaining: Option<Duration>) -> Option<Duration> {
+        self.0.answer(&self.0.read, remaining)
+    }
+}
+
+#[test]
+fn computed_deadlines_follow_creation_update_and_reads() {
+    let (builder, clock) = timed();
+    let computed = Shared::default();
+    let set = |create, update, read| {
+        computed.0.create.store(create, Ordering::Relaxed);
+        computed.0.update.store(update, Ordering::Relaxed);
+        computed.0.read.store(read, Ordering::Relaxed);
+    };
+    let cache = builder.expiry(computed.clone()).build().unwrap();
+    let left = |key| cache.inspect(&key).map(|info| info.expires_in.map(|left| left.as_secs()));
+
+    set(10, 20, KEEP);
+    cache.insert(1, 10);
+    assert_eq!(left(1), Some(Some(10)));
+    clock.advance(3 * SECOND);
+    assert_eq!(cache.get(&1), Some(10));
+    assert_eq!(left(1), Some(Some(7)), "a read that keeps the deadline moved it");
+    cache.insert(1, 11);
+    assert_eq!(computed.0.remaining.load(Ordering::Relaxed), 7);
+    assert_eq!(left(1), Some(Some(20)));
+    set(10, 20, 5);
+    assert_eq!(cache.get(&1), Some(11));
+    assert_eq!(left(1), Some(Some(5)));
+    set(10, KEEP, FOR_EVER);
+    assert_eq!(cache.replace(1, 12), Inserted::Replaced);
+    assert_eq!(left(1), Some(Some(5)));
+    assert_eq!(cache.get(&1), Some(12));
+    assert_eq!(left(1), Some(None));
+    set(FOR_EVER, 20, 0);
+    cache.insert(2, 20);
+    assert_eq!(left(2), Some(None));
+    assert_eq!(cache.get(&2), Some(20), "the read that ends a life still sees the value");
+    assert_absent(&cache, 2);
+    // Over an expired entry, an insertion is a creation.
+    set(10, 99, KEEP);
+    cache.insert(3, 30);
+    clock.advance(11 * SECOND);
+    cache.insert(3, 31);
+    assert_eq!(left(3), Some(Some(10)));
+    cache.validate();
+}
+
+#[test]
+fn panic_of_an_expiry_comes_through_and_changes_nothing() {
+    struct Panics;
+    impl Expiry<u32, u32> for Panics {
+        fn after_create(&self, key: &u32, _: &u32) -> Option<Duration> {
+            assert!(*key < 100, "create");
+            None
+        }
+        fn after_update(&self, _: &u32, _: &u32, _: Option<Duration>) -> Option<Duration> {
+            panic!("update")
+        }
+        fn after_read(&self, key: &u32, _: &u32, left: Option<Duration>) -> Option<Duration> {
+            assert!(*key != 2, "read");
+            left
+        }
+    }
+    let (builder, _clock) = timed();
+    let cache = builder.expiry(Panics).build().unwrap();
+    cache.insert(1, 10);
+    cache.insert(2, 20);
+    for (what, step) in [
+        ("create", &(|| _ = cache.insert(100, 1)) as &dyn Fn()),
+        ("create", &|| _ = cache.insert_if_absent(100, 1)),
+        ("update", &|| _ = cache.insert(1, 11)),
+        ("update", &|| _ = cache.replace(1, 11)),
+        ("read", &|| _ = cache.get(&2)),
+    ] {
+        assert_eq!(support::panic_message(what, step), what);
+    }
+    assert_eq!(cache.get(&1), Some(10));
+    assert_eq!(cache.peek(&2), Some(20));
+    assert_eq!(cache.len(), 2);
+    cache.validate();
+}
+
+#[test]
+fn jitter_spreads_lifetimes_within_its_fraction_and_repeats_itself() {
+    let run = || {
+        let (builder, _clock) = timed();
+        let cache = builder
+            .capacity(1000)
+            .hasher(BuildHasherDefault::<DefaultHasher>::default())
+            .time_to_live(1000 * SECOND)
+            .jitter(0.1)
+            .build()
+            .unwrap();
+        for key in 0..1000 {
+            cache.insert(key, key);
+        }
+        let mut lives: Vec<_> =
+            cache.entries().map(|entry| (entry.key, entry.info.expires_in.unwrap())).collect();
+        lives.sort_unstable();
+        lives
+    };
+    let lives = run();
+    assert_eq!(lives, run());
+    assert!(lives.iter().all(|(_, life)| (900..=1100).contains(&life.as_secs())), "{lives:?}");
+    let is_in = |tenth: u64| {
+        let (from, to) = (900 + 20 * tenth, 920 + 20 * tenth);
+        lives.iter().filter(|(_, life)| (from..to).contains(&life.as_secs())).count()
+    };
+    assert!((0..10).all(|tenth| is_in(tenth) > 50), "not spread: {lives:?}");
+}
+
+#[test]
+fn bad_times_are_refused_with_what_was_given() {
+    let built = |configure: fn(Builder<u32, u32>) -> Builder<u32, u32>| {
+        configure(timed().0).build().map(|_| ()).unwrap_err()
+    };
+    assert_eq!(built(|b| b.time_to_live(Duration::ZERO)), BuildError::ZeroTimeToLive);
+    assert_eq!(built(|b| b.time_to_idle(Duration::ZERO)), BuildError::ZeroTimeToIdle);
+    assert_eq!(built(|b| b.jitter(-0.1)), BuildError::BadJitter { given: -0.1 });
+    assert_eq!(built(|b| b.jitter(1.5)), BuildError::BadJitter { given: 1.5 });
+    assert!(matches!(built(|b| b.jitter(f64::NAN)), BuildError::BadJitter { .. }));
+    assert!(matches!(built(|b| b.jitter(f64::INFINITY)), BuildError::BadJitter { .. }));
+}
+
+#[test]
+fn clock_that_jumps_back_revives_nothing_and_one_that_stands_ends_nothing() {
+    let (builder, clock) = timed();
+    clock.set(1000 * SECOND);
+    let cache = builder.time_to_live(10 * SECOND).build().unwrap();
+    cache.insert(1, 10);
+    cache.insert(2, 20);
+    clock.set(1011 * SECOND);
+    assert_eq!(cache.peek(&1), None);
+    clock.set(1005 * SECOND);
+    assert_absent(&cache, 1);
+    assert_eq!(cache.get(&2), Some(20), "nobody had seen it expired");
+    // Before the cache's own beginning, too.
+    clock.set(Duration::ZERO);
+    assert_eq!(cache.get(&2), Some(20));
+    cache.insert(3, 30);
+    for _ in 0..1000 {
+        assert_eq!(cache.get(&3), Some(30));
+    }
+    cache.validate();
+}
+
+#[test]
+fn panicking_clock_is_contained_counted_and_taken_to_stand() {
+    struct Faulty(FakeClock);
+    impl Clock for Faulty {
+        fn now_ns(&self) -> u64 {
+            assert!(self.0.time() < 100 * SECOND, "out of order");
+            self.0.now_ns()
+        }
+    }
+    let (builder, clock) = timed();
+    let cache = builder.time_to_live(10 * SECOND).clock(Faulty(clock.clone())).build().unwrap();
+    cache.insert(1, 10);
+    clock.set(200 * SECOND);
+    assert_eq!(cache.get(&1), Some(10));
+    assert_eq!(cache.insert(1, 11), Inserted::Replaced);
+    assert!(cache.stats().maintenance_panics > 0);
+    clock.set(99 * SECOND);
+    assert_absent(&cache, 1);
+    cache.validate();
+}
+
+#[test]
+fn huge_durations_saturate() {
+    let (builder, clock) = timed();
+    clock.set(Duration::MAX);
+    let cache = builder
+        .time_to_live(Duration::MAX)
+        .time_to_idle(Duration::from_nanos(u64::MAX - 1))
+        .jitter(1.0)
+        .build()
+        .unwrap();
+    cache.insert(1, 10);
+    cache.insert_with_ttl(2, 20, Duration::from_nanos(u64::MAX - 1));
+    clock.set(Duration::ZERO);
+    clock.set(Duration::MAX);
+    assert_eq!(cache.get(&1), Some(10));
+    assert_eq!(cache.get(&2), Some(20));
+    cache.validate();
+}
