@@ -190,6 +190,7 @@ where
     ///
     /// # Complexity
     /// O(1) expected.
+    #[inline]
     pub fn get<Q>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -210,14 +211,13 @@ where
     /// cache.insert("a", vec![1, 2, 3]);
     /// assert_eq!(cache.read("a", |numbers| numbers.len()), Some(3));
     /// ```
-    #[inline]
+    #[inline(always)]
     pub fn read<Q, R>(&self, key: &Q, reader: impl FnOnce(&V) -> R) -> Option<R>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hash(key);
-        self.shared.engine.table.prefetch_entry(hash);
         let guard = reclaim::pin();
         self.lookup(key, hash, &guard).map(|entry| reader(&entry.value))
     }

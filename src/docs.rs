@@ -24,7 +24,8 @@ pub mod design {
     //! and freed by maintenance once the ticket is completed, outside of locks and pins: user
     //! code, which drops keys and values, never runs inside the machinery. One participant that
     //! is always pinned, the governor, decides when the epoch moves, which spares all others the
-    //! look at each other. (Fraser 2004.)
+    //! look at each other. (Fraser 2004.) Where the system has asymmetric fences, readers pin by a
+    //! plain store, and whoever moves the epoch pays for both sides. (Desnoyers et al. 2012.)
     //!
     //! **Recording.** Policies of the CLOCK family need a mark or a small counter in the entry,
     //! which a hot entry soon has: its hits write nothing. Policies that need the order of
@@ -48,6 +49,11 @@ pub mod orderings {
     //! | `WriteBuffer::pop`, load of `first`, acquire | relaxed | the same |
     //! | `WriteBuffer::pop`, store of `head`, release | relaxed | `slots_are_used_again_only_once_empty` |
     //! | `WriteBuffer::push`, load of `head`, acquire | relaxed | the same |
+    //! | `Reader::enter`, store of the mark, release | relaxed | `a_reader_that_comes_back_is_told_from_one_that_stayed` |
+    //! | `Reader::leave`, store of `word`, release | relaxed | `a_value_is_freed_only_when_its_reader_has_left` |
+    //! | `Phases::step`, load of `word`, acquire | relaxed | the same |
+    //! | `barrier::light` | nothing | the same |
+    //! | `barrier::heavy` | nothing | the same |
     //!
     //! Checks that were dropped, likewise:
     //!
@@ -59,10 +65,13 @@ pub mod orderings {
     //! | a claimed head is pending until it is linked | `a_head_being_linked_hides_no_entry` |
     //! | an iteration decides and goes on by one load | `iteration_sees_what_stays_exactly_once` |
     //! | a full write buffer refuses | `a_full_buffer_refuses_and_loses_nothing` |
+    //! | a step waits for readers of an earlier phase | `a_value_is_freed_only_when_its_reader_has_left` |
+    //! | a grace period takes two steps while somebody is inside | the same |
     //!
-    //! Not modelled: the tickets of `reclaim`, which rest on crossbeam-epoch, and the maintenance
-    //! thread's going to sleep, which needs `SeqCst` accesses that loom takes for less. Both are
-    //! argued for in their modules.
+    //! Not modelled: the tickets of `reclaim`, which rest on crossbeam-epoch; the acquire and the
+    //! release of `Phases::current`, which the full fences that stand for an asymmetric pair under
+    //! loom make superfluous there; and the maintenance thread's going to sleep, which needs
+    //! `SeqCst` accesses that loom takes for less. All are argued for in their modules.
 }
 
 pub mod limitations {
@@ -80,8 +89,9 @@ pub mod limitations {
     //! - A first lookup in a bucket that growth has just added opens it, which writes. In
     //!   background mode the maintenance thread opens buckets ahead of use.
     //! - A `fork` copies a process with only the calling thread. The maintenance thread is waited
-    //!   for before, and started anew in the child when needed. But if another thread of yours is
-    //!   inside a call to a cache at that moment, a partition may stay locked, or the epoch held,
-    //!   for ever in the child: it may then wait without end, or free nothing.
+    //!   for before, and started anew in the child when needed; pins of other threads end in the
+    //!   child where they are marks (Linux). But if another thread of yours is inside a call to a
+    //!   cache at that moment, a partition may stay locked for ever in the child: it may then wait
+    //!   without end.
     //! - At most 2^32 buckets, and 2^32 entries a partition.
 }

@@ -18,7 +18,7 @@ use crate::reclaim;
 /// The locks that a forking thread holds meanwhile.
 struct Held {
     // In the order of their taking, reversed: fields are dropped from the first on.
-    _reclaim: reclaim::Held,
+    reclaim: reclaim::Held,
     maintainer: maintainer::Held,
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn prepare() {
 extern "C" fn before() {
     let _ = HELD.try_with(|held| {
         let maintainer = maintainer::hold();
-        *held.borrow_mut() = Some(Held { _reclaim: reclaim::hold(), maintainer });
+        *held.borrow_mut() = Some(Held { reclaim: reclaim::hold(), maintainer });
     });
 }
 
@@ -62,6 +62,7 @@ extern "C" fn after_in_child() {
     let _ = HELD.try_with(|held| {
         if let Some(mut held) = held.borrow_mut().take() {
             held.maintainer.forget_thread();
+            held.reclaim.forget_other_threads();
         }
     });
 }

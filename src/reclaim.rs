@@ -6,27 +6,36 @@
 //! before is left and the batch may be freed. Freeing itself, which drops user data, is done by
 //! maintenance without a guard or a lock (`entry::dispose`), never inside the epoch machinery.
 //!
-//! Epochs are crossbeam-epoch's (Fraser, "Practical Lock-Freedom", 2004), on a collector of our
-//! own: another crate's long guard does not hold back our garbage, nor ours theirs. On it stands
+//! There are two kinds of guards, and a ticket waits for both:
 //!
-//! **the governor**: one participant that is always pinned, so that the epoch moves only when
-//! [`advance`] repins it. crossbeam-epoch lets each 128th pin of a thread look at all other
-//! participants to try to move the epoch, which makes their epoch words bounce between cores.
-//! That look ends at the first participant it finds pinned in an older epoch, and participants
-//! registered last come first; so with the governor registered last and pinned, it ends at once.
-//! `advance` registers the governor anew when threads have come since.
+//! - **Marks** (`readers`): where the system offers asymmetric fences (`barrier`), a guard is a
+//!   plain store into a word of the thread's own, without any locked instruction or fence, which
+//!   would keep a lookup's cache misses from overlapping with what comes before it.
+//! - **Epochs**: everywhere else, and in threads whose thread-local state has ended, a guard is
+//!   one of crossbeam-epoch's (Fraser, "Practical Lock-Freedom", 2004), on a collector of our own:
+//!   another crate's long guard does not hold back our garbage, nor ours theirs.
 //!
-//! **A ticket** is a number that the governor defers as a function: it runs, and so the ticket is
-//! completed, two moves of the epoch later, when everyone pinned at the time has unpinned.
-//! Who may do what: anyone takes a ticket for what was unlinked before; `advance`, under the
-//! governor's lock, closes the current ticket and opens the next.
+//! On the collector stands **the governor**: one participant that is always pinned, so that the
+//! epoch moves only when [`advance`] repins it. crossbeam-epoch lets each 128th pin of a thread
+//! look at all other participants to try to move the epoch, which makes their epoch words bounce
+//! between cores. That look ends at the first participant it finds pinned in an older epoch, and
+//! participants registered last come first; so with the governor registered last and pinned, it
+//! ends at once. `advance` registers the governor anew when participants have come since.
+//!
+//! **A ticket** is a number. `advance`, under the governor's lock, closes the current ticket and
+//! opens the next. The closed one is completed when both are through: a function that the governor
+//! deferred has run, two moves of the epoch later; and the readers' phase has ended. Anyone takes
+//! a ticket for what was unlinked before.
 //!
 //! # Orderings
 //! - `NEXT`: a ticket is taken with an acquire-release RMW. The governor's own RMW, which closes
 //!   the ticket, comes later in its modification order, so it synchronizes with it: all that was
-//!   unlinked before the ticket was taken is unlinked before the function is deferred.
-//! - `COMPLETED`: the deferred function's release pairs with the acquire in [`completed`]: all
-//!   that guards read before they were unpinned happens before what was retired is freed.
+//!   unlinked before the ticket was taken is unlinked before the function is deferred, and before
+//!   the readers' phase is looked at.
+//! - `EPOCH_COMPLETED`: the deferred function's release pairs with the acquire in `advance`.
+//! - `COMPLETED`: the release in `advance`, after that acquire and those of `readers`, pairs with
+//!   the acquire in [`completed`]: all that guards read before they were unpinned happens before
+//!   what was retired is freed.
 
 use std::alloc::{self, Layout};
 use std::collections::VecDeque;
@@ -35,6 +44,8 @@ use std::ptr::NonNull;
 
 use crate::entry::{self, Entry, EntryPtr};
 
+pub(crate) mod barrier;
+pub(crate) mod readers;
 #[cfg(not(larder_loom))]
 mod epoch;
 #[cfg(not(larder_loom))]

@@ -1,5 +1,6 @@
-//! Guards, tickets and the governor, on crossbeam-epoch.
+//! Guards, tickets and the governor.
 
+use std::cell::{Cell, OnceCell};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::OnceLock;
@@ -7,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_epoch::{self as epoch, Collector, LocalHandle};
 
+use super::barrier;
 use super::magazine::Magazines;
+use super::readers::{Phases, Reader};
 use crate::sync::{self, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 
 /// Counts grace periods; `u64` moves a million times a second for 500,000 years.
@@ -17,8 +20,12 @@ pub(crate) type Ticket = u64;
 static NEXT: AtomicU64 = AtomicU64::new(1);
 /// The last ticket that something waits for.
 static TAKEN: AtomicU64 = AtomicU64::new(0);
-/// The last ticket whose grace period is over.
+/// The last ticket whose grace period is over. Written under the governor's lock.
 static COMPLETED: AtomicU64 = AtomicU64::new(0);
+/// The last ticket for which no guard of the collector has to be waited for any more.
+static EPOCH_COMPLETED: AtomicU64 = AtomicU64::new(0);
+/// Those of the guards that are marks. Stepped under the governor's lock.
+static PHASES: Phases = Phases::new();
 /// Participants registered so far, so that the governor knows whether it is still the newest.
 static REGISTERED: AtomicUsize = AtomicUsize::new(0);
 static GOVERNOR: Mutex<Option<Governor>> = Mutex::new(None);
@@ -55,19 +62,34 @@ fn join() -> LocalHandle {
     handle
 }
 
-/// What a thread keeps: its participant, its number, and memory for its next entries.
+/// What a thread keeps: its number, memory for its next entries, and how it pins.
 pub(super) struct Local {
-    handle: LocalHandle,
     number: ThreadNumber,
     pub(super) magazines: Magazines,
+    /// Its participant, where guards are not marks.
+    handle: OnceCell<LocalHandle>,
+}
+
+impl Local {
+    fn new() -> Self {
+        let number = ThreadNumber::take();
+        if barrier::is_asymmetric() {
+            READER.set(Some(number.0));
+        }
+        Self { number, magazines: Magazines::default(), handle: OnceCell::new() }
+    }
+
+    fn is_pinned(&self) -> bool {
+        self.number.0.is_inside() || self.handle.get().is_some_and(LocalHandle::is_pinned)
+    }
 }
 
 thread_local! {
-    static LOCAL: Local = Local {
-        handle: join(),
-        number: ThreadNumber::take(),
-        magazines: Magazines::default(),
-    };
+    static LOCAL: Local = Local::new();
+
+    /// Where this thread marks itself: while `LOCAL` lives, if guards are marks here. Apart from
+    /// it, for this has no destructor and so is reached by a single load.
+    static READER: Cell<Option<&'static Reader>> = const { Cell::new(None) };
 }
 
 /// Calls `with` on this thread's state; `None` once the thread's destructors have taken it.
@@ -75,38 +97,62 @@ pub(super) fn with_local<R>(with: impl FnOnce(&Local) -> R) -> Option<R> {
     LOCAL.try_with(with).ok()
 }
 
-/// Holds back the freeing of everything that is retired from now on.
-pub(crate) struct Guard {
-    // Held for its drop.
-    _guard: epoch::Guard,
-    thread: usize,
+/// Holds back the freeing of everything that is retired from now on. Neither `Send` nor `Sync`.
+pub(crate) enum Guard {
+    Mark(Mark),
+    Epoch(#[expect(dead_code, reason = "held for its drop")] epoch::Guard),
+}
+
+/// A reader inside.
+pub(crate) struct Mark(&'static Reader);
+
+impl Drop for Mark {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.leave();
+    }
 }
 
 impl Guard {
     /// A small number that no other living thread has, or `usize::MAX` in a thread that is ending.
     #[inline]
     pub(crate) fn thread(&self) -> usize {
-        self.thread
+        match self {
+            Self::Mark(mark) => mark.0.number(),
+            Self::Epoch(_) => with_local(|local| local.number.0.number()).unwrap_or(usize::MAX),
+        }
     }
 }
 
-/// Pins the calling thread. Wait-free; nests.
-#[inline]
+/// Pins the calling thread. Wait-free but for a thread's first time; nests.
+#[inline(always)]
 pub(crate) fn pin() -> Guard {
-    LOCAL
-        .try_with(|local| Guard { _guard: local.handle.pin(), thread: local.number.0 })
-        .unwrap_or_else(|_| pin_ending_thread())
+    match READER.get() {
+        Some(reader) => {
+            reader.enter(&PHASES);
+            Guard::Mark(Mark(reader))
+        }
+        None => pin_unmarked(),
+    }
 }
 
-/// A thread whose destructors have run registers for this one guard.
+/// The first guard of a thread, all of them where guards are not marks, and those of a thread
+/// whose destructors have run: it registers for each.
 #[cold]
-fn pin_ending_thread() -> Guard {
-    Guard { _guard: join().pin(), thread: usize::MAX }
+fn pin_unmarked() -> Guard {
+    let pin = |local: &Local| match READER.get() {
+        Some(reader) => {
+            reader.enter(&PHASES);
+            Guard::Mark(Mark(reader))
+        }
+        None => Guard::Epoch(local.handle.get_or_init(join).pin()),
+    };
+    with_local(pin).unwrap_or_else(|| Guard::Epoch(join().pin()))
 }
 
 /// Whether the calling thread holds a guard.
 pub(crate) fn is_pinned_here() -> bool {
-    with_local(|local| local.handle.is_pinned()).unwrap_or(false)
+    with_local(Local::is_pinned).unwrap_or(false)
 }
 
 /// The ticket for all that this thread (or one that it synchronized with) unlinked before.
@@ -122,7 +168,7 @@ pub(crate) fn ticket() -> Ticket {
 
 /// The last ticket whose batch may be freed.
 pub(crate) fn completed() -> Ticket {
-    // Acquire: pairs with the release in `advance`'s deferred function.
+    // Acquire: pairs with the release in `Governor::note_completed`.
     COMPLETED.load(Ordering::Acquire)
 }
 
@@ -143,7 +189,7 @@ fn start() -> &'static Instant {
 
 /// Closes the current ticket and lets the epoch move one step, unless another thread is at it.
 ///
-/// A ticket is completed by the second call after it was taken, if no older guard is held then.
+/// A ticket is completed by the third call after it was taken, if no older guard is held then.
 /// Never waits; O(threads).
 pub(crate) fn advance() {
     let Some(mut governor) = sync::try_lock(&GOVERNOR) else {
@@ -161,14 +207,31 @@ pub(crate) fn advance() {
 /// The locks of this module, for the time of a fork.
 #[cfg(unix)]
 pub(crate) struct Held {
-    _numbers: MutexGuard<'static, Numbers>,
+    numbers: MutexGuard<'static, Numbers>,
     _governor: MutexGuard<'static, Option<Governor>>,
 }
 
 /// Waits until nobody is at the process-wide state of this module, and keeps it so.
 #[cfg(unix)]
 pub(crate) fn hold() -> Held {
-    Held { _numbers: sync::lock(&NUMBERS), _governor: sync::lock(&GOVERNOR) }
+    Held { numbers: sync::lock(&NUMBERS), _governor: sync::lock(&GOVERNOR) }
+}
+
+#[cfg(unix)]
+impl Held {
+    /// In a forked child, which has only the calling thread: the marks of the others hold nothing
+    /// back any more, and their numbers are free.
+    pub(crate) fn forget_other_threads(&mut self) {
+        let own = with_local(|local| local.number.0.number());
+        let Numbers { free, readers } = &mut *self.numbers;
+        free.clear();
+        for (number, reader) in readers.iter().enumerate() {
+            if Some(number) != own {
+                reader.forget();
+                free.push(Reverse(number));
+            }
+        }
+    }
 }
 
 /// The participant that holds the epoch.
@@ -178,8 +241,15 @@ struct Governor {
     _handle: LocalHandle,
     /// `REGISTERED` when it was the newest.
     registered: usize,
-    /// Tickets closed but not known to be completed.
-    open: VecDeque<(Ticket, Instant)>,
+    /// Tickets closed but not completed, oldest first.
+    open: VecDeque<Open>,
+}
+
+struct Open {
+    ticket: Ticket,
+    /// The readers' phase that has to come, where guards are marks.
+    end_phase: Option<u64>,
+    closed: Instant,
 }
 
 // SAFETY: a participant of crossbeam-epoch is not tied to a thread, only to being used by one at
@@ -197,63 +267,88 @@ impl Governor {
     }
 
     fn advance(&mut self) {
-        self.forget_completed();
         // Relaxed: see `ticket`.
         let is_wanted = TAKEN.load(Ordering::Relaxed) >= NEXT.load(Ordering::Relaxed);
         if is_wanted && self.open.len() < MAX_OPEN {
             // AcqRel: pairs with the RMW in `ticket`; see the module head.
             let closed = NEXT.fetch_add(1, Ordering::AcqRel);
             self.guard.defer(move || {
-                // Release: pairs with the acquire in `completed`. A maximum, because two threads
-                // may run the functions of two tickets at once; not `fetch_max`, which
+                // Release: pairs with the acquire in `note_completed`. A maximum, because two
+                // threads may run the functions of two tickets at once; not `fetch_max`, which
                 // ThreadSanitizer does not see.
                 let raise = |last| (last < closed).then_some(closed);
-                let _ = COMPLETED.fetch_update(Ordering::Release, Ordering::Relaxed, raise);
+                let _ = EPOCH_COMPLETED.fetch_update(Ordering::Release, Ordering::Relaxed, raise);
             });
-            self.open.push_back((closed, Instant::now()));
+            self.open.push_back(Open {
+                ticket: closed,
+                end_phase: barrier::is_asymmetric().then(|| PHASES.end_of_now()),
+                closed: Instant::now(),
+            });
         }
         self.guard.repin();
         self.guard.flush();
-        self.forget_completed();
+        if barrier::is_asymmetric() && !self.open.is_empty() {
+            // Unless a thread is coming or going at the moment.
+            if let Some(numbers) = sync::try_lock(&NUMBERS) {
+                PHASES.step(numbers.readers.iter().copied());
+            }
+        }
+        self.note_completed();
     }
 
-    fn forget_completed(&mut self) {
-        let completed = completed();
-        while self.open.front().is_some_and(|(ticket, _)| *ticket <= completed) {
+    fn note_completed(&mut self) {
+        // Acquire: pairs with the release in the deferred function.
+        let by_epoch = EPOCH_COMPLETED.load(Ordering::Acquire);
+        while let Some(Open { ticket, end_phase, .. }) = self.open.front() {
+            let is_phase_over = end_phase.is_none_or(|end| PHASES.has_come(end));
+            if *ticket > by_epoch || !is_phase_over {
+                break;
+            }
+            // Release: pairs with the acquire in `completed`.
+            COMPLETED.store(*ticket, Ordering::Release);
             self.open.pop_front();
         }
-        let oldest = self.open.front().map_or(0, |(_, closed)| {
-            u64::try_from(closed.duration_since(*start()).as_nanos()).unwrap_or(u64::MAX - 1) + 1
+        let oldest = self.open.front().map_or(0, |open| {
+            let since_start = open.closed.duration_since(*start()).as_nanos();
+            u64::try_from(since_start).unwrap_or(u64::MAX - 1) + 1
         });
         OLDEST_OPEN_NS.store(oldest, Ordering::Relaxed);
     }
 }
 
 /// Numbers for living threads, smallest free one first, so that they stay dense.
-struct Numbers {
+pub(crate) struct Numbers {
     free: BinaryHeap<Reverse<usize>>,
-    next: usize,
+    /// By number, also of those that are free. Never freed: a thread comes and goes by a push and
+    /// a pop.
+    readers: Vec<&'static Reader>,
 }
 
-static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { free: BinaryHeap::new(), next: 0 });
+static NUMBERS: Mutex<Numbers> =
+    Mutex::new(Numbers { free: BinaryHeap::new(), readers: Vec::new() });
 
-/// A thread's number, given back when the thread ends. The lock of `NUMBERS` hands what the
-/// thread counted under its number on to the number's next owner.
-struct ThreadNumber(usize);
+/// A thread's number, with its reader, given back when the thread ends. The lock of `NUMBERS`
+/// hands what the thread counted under its number on to the number's next owner.
+struct ThreadNumber(&'static Reader);
 
 impl ThreadNumber {
     fn take() -> Self {
         let mut numbers = sync::lock(&NUMBERS);
         if let Some(Reverse(number)) = numbers.free.pop() {
-            return Self(number);
+            return Self(numbers.readers[number]);
         }
-        numbers.next += 1;
-        Self(numbers.next - 1)
+        let reader = Box::leak(Box::new(Reader::new(numbers.readers.len())));
+        numbers.readers.push(reader);
+        Self(reader)
     }
 }
 
 impl Drop for ThreadNumber {
     fn drop(&mut self) {
-        sync::lock(&NUMBERS).free.push(Reverse(self.0));
+        READER.set(None);
+        // A guard that was leaked, or that outlives the thread's state, keeps its mark.
+        if !self.0.is_inside() {
+            sync::lock(&NUMBERS).free.push(Reverse(self.0.number()));
+        }
     }
 }

@@ -32,7 +32,8 @@ pub(super) struct Buckets {
     mask: AtomicUsize,
     /// The start of segment 0.
     first: *mut Link,
-    /// Its number of buckets is two to this.
+    /// Its number of buckets, and of which power of two that is.
+    first_len: usize,
     first_bits: u32,
     /// Each segment's start, moved back by the index of its first bucket: bucket `i` of segment
     /// `s` is `segments[s] + i`.
@@ -56,7 +57,13 @@ impl Buckets {
         let segments: [_; SEGMENTS] = std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
         // Relaxed: nothing is shared yet.
         segments[0].store(first, Ordering::Relaxed);
-        Self { mask: AtomicUsize::new((1 << INITIAL_BITS) - 1), first, first_bits, segments }
+        Self {
+            mask: AtomicUsize::new((1 << INITIAL_BITS) - 1),
+            first,
+            first_len: 1 << first_bits,
+            first_bits,
+            segments,
+        }
     }
 
     /// Number of buckets minus one.
@@ -69,11 +76,11 @@ impl Buckets {
     /// The head of bucket `index`, which must not be above a mask read before.
     #[inline]
     pub(super) fn head(&self, index: usize) -> &Link {
-        let segment = segment_of(self.first_bits, index);
-        if segment == 0 {
+        if index < self.first_len {
             // SAFETY: segment 0 has a bucket of this index, and lives as long as `self`.
             return unsafe { &*self.first.wrapping_add(index) };
         }
+        let segment = segment_of(self.first_bits, index);
         // Relaxed: the caller's `mask` acquired the store that came before the mask was raised.
         let start = self.segments[segment].load(Ordering::Relaxed);
         // SAFETY:
@@ -125,8 +132,15 @@ impl Buckets {
                 free(self.first_bits, segment, start);
             }
         }
+        advise_huge_pages(self.head_pointer(segment, mask + 1), mask + 1);
         // AcqRel: publishes the segment to `mask`. Failure means that another thread raised it.
         let _ = self.mask.compare_exchange(mask, mask * 2 + 1, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Where bucket `index` of `segment` is, which must have been added.
+    fn head_pointer(&self, segment: usize, index: usize) -> *const Link {
+        // Relaxed: the caller has acquired or stored it.
+        self.segments[segment].load(Ordering::Relaxed).wrapping_add(index)
     }
 
     fn first_index(&self, segment: usize) -> usize {
@@ -178,6 +192,33 @@ fn allocate(first_bits: u32, segment: usize) -> Option<*mut Link> {
     }
     Some(start.wrapping_sub(first_index(first_bits, segment)))
 }
+
+/// Asks for `count` buckets that nobody has used yet to lie in huge pages, if they fill some:
+/// each lookup in a large table starts with a random one, and would mostly miss the processor's
+/// cache of page addresses. A hint; what is in use already stays as it is.
+#[cfg(all(target_os = "linux", not(larder_loom)))]
+fn advise_huge_pages(start: *const Link, count: usize) {
+    use std::ffi::{c_int, c_void};
+
+    const HUGE_PAGE: usize = 2 * 1024 * 1024;
+    const MADV_HUGEPAGE: c_int = 14;
+    // The standard library links the C library anyway.
+    unsafe extern "C" {
+        fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
+    }
+
+    let end = start.wrapping_add(count).addr() / HUGE_PAGE * HUGE_PAGE;
+    let from = start.addr().next_multiple_of(HUGE_PAGE);
+    if let Some(length) = end.checked_sub(from).filter(|length| *length > 0) {
+        let address = start.cast_mut().cast::<c_void>().with_addr(from);
+        // SAFETY: the range lies within a segment of ours, and the advice changes no content. An
+        // error leaves the pages as they are.
+        let _ = unsafe { madvise(address, length, MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(all(target_os = "linux", not(larder_loom))))]
+fn advise_huge_pages(_start: *const Link, _count: usize) {}
 
 fn free(first_bits: u32, segment: usize, biased: *mut Link) {
     let start = biased.wrapping_add(first_index(first_bits, segment));
