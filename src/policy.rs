@@ -30,12 +30,16 @@ mod lru;
 mod lfu;
 mod sieve;
 mod s3_fifo;
+#[cfg(not(larder_loom))]
+mod simulator;
 
 pub use fifo::Fifo;
 pub use lfu::Lfu;
 pub use lru::Lru;
 pub use s3_fifo::S3Fifo;
 pub use sieve::Sieve;
+#[cfg(not(larder_loom))]
+pub use simulator::Simulator;
 
 /// A node of a policy: stands for one entry from its `on_insert` until it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

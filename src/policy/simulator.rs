@@ -1,0 +1,621 @@
+//! One policy instance and the keys that it orders, without values, threads or a table.
+//!
+//! What the cache does with a policy under its partition's lock, in the same order, but at once
+//! and for keys alone: a cache of keys to be asked "would this have been a hit?". Simulations,
+//! shadow caches and the policies' own tests run the very code that caches do.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::{Accesses, EvictionPolicy, NodeId, Nodes, Policy, PolicyConfig, Room, Sample, Segment};
+use crate::error::{BuildError, Inserted, Rejection};
+
+/// A cache of keys, each known by its hash, in the order of one policy.
+///
+/// Deterministic, and equal, request by request, to a [`Cache`](crate::Cache) with inline
+/// maintenance and one partition whose keys have these hashes. A key *is* its hash: two keys of
+/// equal hash are one key here. Policies take hashes for random bits, so numbered keys have to be
+/// hashed first.
+///
+/// For one thread. Panics of the policy come through, and leave the simulator in a state in which
+/// it must not be used any more. A policy that names no victim, or one that it does not hold, is
+/// counted in [`faults`](Self::faults), and any node leaves.
+///
+/// # Complexity
+/// O(1) expected a call, and what the policy takes; about 50 bytes a key and what the policy
+/// takes.
+///
+/// # Examples
+/// ```
+/// use larder::policy::{Policy, PolicyConfig, Simulator};
+///
+/// let mut cache = Simulator::new(&Policy::lru(), PolicyConfig::new(Some(2), None))?;
+/// let hits = [1, 2, 1, 3, 1, 2].map(|key| cache.request(key, 1));
+/// assert_eq!(hits, [false, false, true, false, true, false]);
+/// # Ok::<(), larder::BuildError>(())
+/// ```
+pub struct Simulator {
+    policy: Box<dyn EvictionPolicy>,
+    accesses: Accesses,
+    room: Room,
+    held: Held,
+    ids: HashMap<u64, NodeId, BuildHasherDefault<Spread>>,
+    max_entries: usize,
+    max_weight: u64,
+    evictions: u64,
+    faults: u64,
+    /// Where the search for a victim goes on when the policy names none.
+    fallback: usize,
+}
+
+impl Simulator {
+    /// A simulator with an instance of `policy`, bounded as `config` says.
+    ///
+    /// # Errors
+    /// [`BuildError`] if nothing bounds it, a bound is 0, or nobody knows the policy.
+    pub fn new(policy: &Policy, config: PolicyConfig) -> Result<Self, BuildError> {
+        let instance = policy.instantiate(&config).ok_or_else(|| BuildError::UnknownPolicy {
+            given: policy.name().to_owned(),
+            known: Policy::names().collect(),
+        })?;
+        Self::with_instance(instance, config)
+    }
+
+    /// A simulator with an instance that was built for `config`.
+    ///
+    /// # Errors
+    /// [`BuildError`] if nothing bounds it or a bound is 0.
+    pub fn with_instance(
+        policy: Box<dyn EvictionPolicy>,
+        config: PolicyConfig,
+    ) -> Result<Self, BuildError> {
+        let (max_entries, max_weight) = bounds(config)?;
+        Ok(Self {
+            accesses: policy.accesses(),
+            room: policy.room(),
+            policy,
+            held: Held::default(),
+            ids: HashMap::default(),
+            max_entries,
+            max_weight,
+            evictions: 0,
+            faults: 0,
+            fallback: 0,
+        })
+    }
+
+    /// A lookup that, on a miss, inserts the key, as read-through does. Returns whether it was a
+    /// hit.
+    #[inline]
+    pub fn request(&mut self, hash: u64, weight: u32) -> bool {
+        let is_hit = self.get(hash);
+        if !is_hit {
+            let _ = self.insert(hash, weight);
+        }
+        is_hit
+    }
+
+    /// A lookup: whether the key is there. Counts as a use of it.
+    #[inline]
+    pub fn get(&mut self, hash: u64) -> bool {
+        let Some(&id) = self.ids.get(&hash) else { return false };
+        match self.accesses {
+            Accesses::None => {}
+            Accesses::Counter { max } => self.held.raise_frequency(id, max),
+            Accesses::Mark { sample } => {
+                if self.held.frequency(id) == 0 {
+                    self.held.set_frequency(id, 1);
+                    if sample.contains(hash) {
+                        self.policy.on_access(id, &self.held);
+                        self.ask_for_sample();
+                    }
+                }
+            }
+            Accesses::Order => self.policy.on_access(id, &self.held),
+        }
+        true
+    }
+
+    /// Whether the key is there, without a trace.
+    #[must_use]
+    pub fn contains(&self, hash: u64) -> bool {
+        self.ids.contains_key(&hash)
+    }
+
+    /// Stores the key, or stores it anew with another weight, which counts as a use.
+    ///
+    /// What is heavier than everything together may be is not stored, and taken out if it was
+    /// there; see [`Rejection::TooHeavy`].
+    pub fn insert(&mut self, hash: u64, weight: u32) -> Inserted {
+        if u64::from(weight) > self.max_weight {
+            self.remove(hash);
+            let (weight, limit) = (u64::from(weight), self.max_weight);
+            return Inserted::Rejected(Rejection::TooHeavy { weight, limit });
+        }
+        let outcome = match self.ids.get(&hash) {
+            Some(&id) => {
+                self.update(id, weight);
+                Inserted::Replaced
+            }
+            None => {
+                self.add(hash, weight);
+                Inserted::Added
+            }
+        };
+        while self.is_over() && self.evict() {}
+        self.ask_for_sample();
+        outcome
+    }
+
+    /// Takes the key out, as its user does, not as the policy would. Returns whether it was there.
+    pub fn remove(&mut self, hash: u64) -> bool {
+        let Some(id) = self.ids.remove(&hash) else { return false };
+        self.policy.on_remove(id, &self.held);
+        self.held.take(id);
+        true
+    }
+
+    /// Removes every key for which `is_kept` does not hold. O(n).
+    pub fn retain(&mut self, mut is_kept: impl FnMut(u64) -> bool) {
+        // In the order of the nodes, not of the map: that would differ from run to run.
+        for at in 0..self.held.slots.len() {
+            let Slot { hash, is_held, .. } = self.held.slots[at];
+            if is_held && !is_kept(hash) {
+                self.remove(hash);
+            }
+        }
+    }
+
+    /// Changes the bounds; what is too much leaves at once.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); nothing has changed then.
+    pub fn resize(&mut self, config: PolicyConfig) -> Result<(), BuildError> {
+        (self.max_entries, self.max_weight) = bounds(config)?;
+        self.policy.on_resize(&config, &self.held);
+        while self.is_over() && self.evict() {}
+        self.ask_for_sample();
+        Ok(())
+    }
+
+    /// Number of keys.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The weights of all keys together.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.held.weight
+    }
+
+    /// Keys that left because a bound was reached.
+    #[must_use]
+    pub fn evictions(&self) -> u64 {
+        self.evictions
+    }
+
+    /// How often the policy named no victim, or one that it did not hold.
+    #[must_use]
+    pub fn faults(&self) -> u64 {
+        self.faults
+    }
+
+    /// How the policy divides what it holds.
+    #[must_use]
+    pub fn segments(&self) -> Vec<Segment> {
+        self.policy.segments()
+    }
+
+    /// Bytes that the keys take here, without what the policy itself takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let ids = self.ids.capacity() * (size_of::<(u64, NodeId)>() + 1);
+        self.held.slots.capacity() * size_of::<Slot>()
+            + self.held.free.capacity() * size_of::<NodeId>()
+            + ids
+    }
+
+    fn add(&mut self, hash: u64, weight: u32) {
+        let lacks_room = |simulator: &Self| {
+            !simulator.is_empty()
+                && (simulator.len() >= simulator.max_entries
+                    || simulator.weight() + u64::from(weight) > simulator.max_weight)
+        };
+        if self.room == Room::BeforeInsert {
+            while lacks_room(self) && self.evict() {}
+        }
+        let id = self.held.add(hash, weight);
+        self.ids.insert(hash, id);
+        self.policy.on_insert(id, &self.held);
+    }
+
+    fn update(&mut self, id: NodeId, weight: u32) {
+        let old_weight = self.held.weight(id);
+        self.held.set_weight(id, weight);
+        match self.accesses {
+            Accesses::Counter { max } => self.held.raise_frequency(id, max),
+            Accesses::Mark { .. } => self.held.set_frequency(id, 1),
+            Accesses::None | Accesses::Order => {}
+        }
+        self.policy.on_update(id, old_weight, &self.held);
+    }
+
+    #[inline]
+    fn is_over(&self) -> bool {
+        self.len() > self.max_entries || self.weight() > self.max_weight
+    }
+
+    /// Lets one node leave; false if there is none.
+    fn evict(&mut self) -> bool {
+        let named = self.policy.evict(&self.held);
+        let left = match named.and_then(|id| self.held.take(id)) {
+            Some(hash) => Some(hash),
+            None => self.evict_any(),
+        };
+        if let Some(hash) = left {
+            self.ids.remove(&hash);
+            self.evictions += 1;
+        }
+        left.is_some()
+    }
+
+    #[cold]
+    fn evict_any(&mut self) -> Option<u64> {
+        let slots = self.held.slots.len();
+        let at = (0..slots)
+            .map(|step| (self.fallback + step) % slots)
+            .find(|at| self.held.slots[*at].is_held)?;
+        self.faults += 1;
+        self.fallback = at + 1;
+        let id = node(at);
+        self.policy.on_remove(id, &self.held);
+        self.held.take(id)
+    }
+
+    /// The policy may want to hear of other keys from now on.
+    #[inline]
+    fn ask_for_sample(&mut self) {
+        if let Accesses::Mark { sample } = self.accesses
+            && sample != Sample::NONE
+        {
+            self.accesses = self.policy.accesses();
+        }
+    }
+}
+
+impl fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulator")
+            .field("len", &self.len())
+            .field("weight", &self.weight())
+            .field("max_entries", &self.max_entries)
+            .field("max_weight", &self.max_weight)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Entries and weight that may be held.
+fn bounds(config: PolicyConfig) -> Result<(usize, u64), BuildError> {
+    match (config.capacity_entries, config.max_weight) {
+        (None, None) => Err(BuildError::Unbounded),
+        (Some(0), _) => Err(BuildError::ZeroCapacity),
+        (_, Some(0)) => Err(BuildError::ZeroWeight),
+        (entries, weight) => Ok((entries.unwrap_or(usize::MAX), weight.unwrap_or(u64::MAX))),
+    }
+}
+
+fn node(index: usize) -> NodeId {
+    NodeId::from_raw(u32::try_from(index).expect("memory ends before 2^32 nodes"))
+}
+
+/// The nodes, by id.
+#[derive(Default)]
+struct Held {
+    slots: Vec<Slot>,
+    free: Vec<NodeId>,
+    weight: u64,
+}
+
+struct Slot {
+    hash: u64,
+    weight: u32,
+    scratch: Cell<u32>,
+    frequency: Cell<u8>,
+    is_held: bool,
+}
+
+impl Held {
+    fn add(&mut self, hash: u64, weight: u32) -> NodeId {
+        self.weight += u64::from(weight);
+        let slot =
+            Slot { hash, weight, scratch: Cell::new(0), frequency: Cell::new(0), is_held: true };
+        if let Some(id) = self.free.pop() {
+            self.slots[id.index()] = slot;
+            return id;
+        }
+        self.slots.push(slot);
+        node(self.slots.len() - 1)
+    }
+
+    /// Frees the id and returns its key; `None` if it is none of a node.
+    fn take(&mut self, id: NodeId) -> Option<u64> {
+        let slot = self.slots.get_mut(id.index()).filter(|slot| slot.is_held)?;
+        slot.is_held = false;
+        self.weight -= u64::from(slot.weight);
+        self.free.push(id);
+        Some(slot.hash)
+    }
+
+    fn set_weight(&mut self, id: NodeId, weight: u32) {
+        let slot = &mut self.slots[id.index()];
+        self.weight -= u64::from(slot.weight);
+        self.weight += u64::from(weight);
+        slot.weight = weight;
+    }
+
+    #[inline]
+    fn raise_frequency(&self, id: NodeId, max: u8) {
+        let frequency = &self.expect(id).frequency;
+        if frequency.get() < max {
+            frequency.set(frequency.get() + 1);
+        }
+    }
+
+    #[inline]
+    fn expect(&self, id: NodeId) -> &Slot {
+        let slot = self.slots.get(id.index()).filter(|slot| slot.is_held);
+        slot.expect("the policy asks about a node that it holds")
+    }
+}
+
+impl Nodes for Held {
+    #[inline]
+    fn hash(&self, id: NodeId) -> u64 {
+        self.expect(id).hash
+    }
+
+    #[inline]
+    fn weight(&self, id: NodeId) -> u32 {
+        self.expect(id).weight
+    }
+
+    #[inline]
+    fn frequency(&self, id: NodeId) -> u8 {
+        self.expect(id).frequency.get()
+    }
+
+    #[inline]
+    fn set_frequency(&self, id: NodeId, frequency: u8) {
+        self.expect(id).frequency.set(frequency);
+    }
+
+    #[inline]
+    fn scratch(&self, id: NodeId) -> u32 {
+        self.expect(id).scratch.get()
+    }
+
+    #[inline]
+    fn set_scratch(&self, id: NodeId, scratch: u32) {
+        self.expect(id).scratch.set(scratch);
+    }
+}
+
+/// Hashes what are hashes already: spreads their bits, of which a sample of keys has some alike.
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("the keys are of type u64");
+    }
+
+    #[inline]
+    fn write_u64(&mut self, hash: u64) {
+        let product = u128::from(hash) * u128::from(0x9e37_79b9_7f4a_7c15_u64);
+        self.0 = (product as u64) ^ ((product >> 64) as u64);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::Hashing;
+    use crate::{Cache, Maintenance};
+
+    /// Numbers as their own hashes, before the cache mixes them.
+    #[derive(Clone, Default)]
+    struct Identity;
+
+    #[derive(Default)]
+    struct Last(u64);
+
+    impl Hasher for Last {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0 = bytes.iter().fold(self.0, |all, byte| all << 8 | u64::from(*byte));
+        }
+
+        fn write_u64(&mut self, number: u64) {
+            self.0 = number;
+        }
+
+        fn finish(&self) -> u64 {
+            self.0
+        }
+    }
+
+    impl std::hash::BuildHasher for Identity {
+        type Hasher = Last;
+
+        fn build_hasher(&self) -> Last {
+            Last::default()
+        }
+    }
+
+    fn random(state: &mut u64) -> u64 {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        *state >> 33
+    }
+
+    fn policies() -> Vec<Policy> {
+        Policy::names().map(|name| Policy::named(&name)).collect()
+    }
+
+    /// Lookups, inserts, replacements and removals in both, with or without weights.
+    fn agrees(policy: &Policy, config: PolicyConfig, seed: u64) {
+        let label = format!("{policy:?}, {config:?}, seed {seed}");
+        let mut builder = Cache::<u64, u32>::builder()
+            .policy(policy.clone())
+            .maintenance(Maintenance::Inline)
+            .partitions(1);
+        if let Some(capacity) = config.capacity_entries {
+            builder = builder.capacity(capacity);
+        }
+        if let Some(max_weight) = config.max_weight {
+            builder = builder.max_weight(max_weight).weigher(|_, weight| *weight);
+        }
+        let cache = builder.hasher(Identity).build().unwrap();
+        let hashing = Hashing::new(Identity);
+        let mut simulator = Simulator::new(policy, config).unwrap();
+        let mut state = seed;
+        let mut hits = 0;
+        for step in 0..20_000 {
+            // The smaller of two: low keys are popular.
+            let key = (random(&mut state) % 64).min(random(&mut state) % 64);
+            let weight = (random(&mut state) % 7) as u32;
+            let weighed = if config.max_weight.is_some() { weight } else { 1 };
+            let hash = hashing.hash(&key);
+            let at = || format!("step {step}, key {key}: {label}");
+            match random(&mut state) % 16 {
+                0 => {
+                    let expected = cache.insert(key, weight);
+                    assert_eq!(simulator.insert(hash, weighed), expected, "{}", at());
+                }
+                1 => {
+                    let expected = cache.remove(&key).is_some();
+                    assert_eq!(simulator.remove(hash), expected, "{}", at());
+                }
+                _ => {
+                    let expected = cache.get(&key).is_some();
+                    if !expected {
+                        let _ = cache.insert(key, weight);
+                    }
+                    assert_eq!(simulator.request(hash, weighed), expected, "{}", at());
+                    hits += u64::from(expected);
+                }
+            }
+            assert_eq!(simulator.len(), cache.len(), "{}", at());
+        }
+        for key in cache.keys() {
+            assert!(simulator.contains(hashing.hash(&key)), "{label}");
+        }
+        assert_eq!(simulator.evictions(), cache.stats().evictions, "{label}");
+        assert_eq!(simulator.faults(), 0, "{label}");
+        assert!(hits > 200, "{hits} hits prove little: {label}");
+    }
+
+    #[test]
+    fn every_policy_runs_as_in_an_inline_cache() {
+        for policy in policies() {
+            for capacity in [1, 2, 10, 40] {
+                agrees(&policy, PolicyConfig::new(Some(capacity), None), 7);
+            }
+        }
+    }
+
+    #[test]
+    fn every_policy_runs_as_in_an_inline_cache_with_weights() {
+        for policy in policies() {
+            agrees(&policy, PolicyConfig::new(None, Some(60)), 3);
+            agrees(&policy, PolicyConfig::new(Some(12), Some(40)), 4);
+        }
+    }
+
+    #[test]
+    fn what_is_too_heavy_is_rejected_and_drives_out_its_old_self() {
+        let mut cache = Simulator::new(&Policy::lru(), PolicyConfig::new(None, Some(10))).unwrap();
+        assert_eq!(cache.insert(1, 10), Inserted::Added);
+        let limit = Rejection::TooHeavy { weight: 11, limit: 10 };
+        assert_eq!(cache.insert(1, 11), Inserted::Rejected(limit));
+        assert!(cache.is_empty() && cache.weight() == 0);
+        assert!(!cache.request(2, 11) && !cache.request(2, 11));
+    }
+
+    #[test]
+    fn bounds_that_hold_nothing_are_refused() {
+        let built = |entries, weight| {
+            Simulator::new(&Policy::lru(), PolicyConfig::new(entries, weight)).map(drop)
+        };
+        assert_eq!(built(None, None), Err(BuildError::Unbounded));
+        assert_eq!(built(Some(0), None), Err(BuildError::ZeroCapacity));
+        assert_eq!(built(Some(1), Some(0)), Err(BuildError::ZeroWeight));
+        let unknown = Simulator::new(&Policy::named("?"), PolicyConfig::new(Some(1), None));
+        assert!(matches!(unknown, Err(BuildError::UnknownPolicy { .. })));
+    }
+
+    #[test]
+    fn resizing_keeps_the_new_bound_at_once() {
+        for policy in policies() {
+            let mut cache = Simulator::new(&policy, PolicyConfig::new(Some(50), None)).unwrap();
+            let mut state = 1;
+            for (capacity, keys) in [(50, 200), (5, 200), (1, 200), (100, 500)] {
+                cache.resize(PolicyConfig::new(Some(capacity), None)).unwrap();
+                assert!(cache.len() <= capacity, "{policy:?}");
+                for _ in 0..2000 {
+                    cache.request(random(&mut state) % keys, 1);
+                    assert!(cache.len() <= capacity, "{policy:?}");
+                }
+            }
+            assert!(cache.len() > 50, "{policy:?} stays at {} of 100", cache.len());
+            assert_eq!(cache.resize(PolicyConfig::new(None, None)), Err(BuildError::Unbounded));
+        }
+    }
+
+    #[test]
+    fn retain_keeps_what_it_is_told_to() {
+        for policy in policies() {
+            let mut cache = Simulator::new(&policy, PolicyConfig::new(Some(100), None)).unwrap();
+            (0..100).for_each(|key| assert!(!cache.request(key, 1)));
+            cache.retain(|key| key % 3 == 0);
+            assert_eq!(cache.len(), 34, "{policy:?}");
+            (1000..1200).for_each(|key| assert!(!cache.request(key, 1)));
+            assert_eq!((cache.len(), cache.faults()), (100, 0), "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_names_no_victim_costs_a_fault_and_no_bound() {
+        struct Mute;
+        impl EvictionPolicy for Mute {
+            fn accesses(&self) -> Accesses {
+                Accesses::None
+            }
+            fn on_insert(&mut self, _: NodeId, _: &dyn Nodes) {}
+            fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
+            fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
+            fn on_remove(&mut self, _: NodeId, _: &dyn Nodes) {}
+            fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
+                Some(NodeId::from_raw(77))
+            }
+        }
+        let config = PolicyConfig::new(Some(3), None);
+        let mut cache = Simulator::with_instance(Box::new(Mute), config).unwrap();
+        (0..10).for_each(|key| assert!(!cache.request(key, 1)));
+        assert_eq!((cache.len(), cache.faults(), cache.evictions()), (3, 7, 7));
+    }
+}
