@@ -7,6 +7,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::ptr;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::RandomState;
 use crate::config::{Builder, Parts};
@@ -728,6 +729,10 @@ where
         }
         let _ = LOOKING_AFTER.try_with(|cache| cache.set(ptr::null()));
         may_have_more || is_closed
+    }
+
+    fn next_timer(&self) -> Option<Duration> {
+        self.engine.next_timer()
     }
 
     fn has_work(&self) -> bool {

@@ -179,6 +179,18 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
+    /// Removes what has expired at most that long after its deadline. Default: 17 milliseconds
+    /// (2^24 nanoseconds).
+    ///
+    /// Rounded down to a power of two nanoseconds. Nobody sees an expired entry anyway: this is
+    /// for how long it may still use memory and count in [`Cache::len`]. In background mode the
+    /// maintenance thread wakes at most once in a tick, while something expires; with inline
+    /// maintenance calls that write, and [`run_pending`](Cache::run_pending), remove what is due.
+    pub fn timer_tick(mut self, tick: Duration) -> Self {
+        self.time.timer_tick = Some(tick);
+        self
+    }
+
     /// Tells the time by `clock`. Default: [`MonotonicClock`](crate::expiry::MonotonicClock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.time.clock = Some(Arc::new(clock));
@@ -235,7 +247,7 @@ where
             let policy = self.policy.instantiate(&config).ok_or_else(unknown)?;
             // The first instance speaks for all.
             let accesses = *accesses.get_or_insert_with(|| policy.accesses());
-            orders.push(Order::new(policy, accesses, limits));
+            orders.push(Order::new(policy, accesses, limits).with_timers(self.time.timers()));
         }
         let engine = Engine::new(EngineConfig {
             mode: self.maintenance,

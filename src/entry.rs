@@ -18,7 +18,7 @@
 //! it was retired; a `&Entry` never outlives the guard it was found under.
 //!
 //! # Orderings
-//! - The deadline's are in `expiry::deadline`.
+//! - The deadline's are in `expiry::deadline`. `MOVED` pairs with itself.
 //! - The header's node id, frequency and stamp are hints for recording: each is one relaxed word
 //!   that no other memory hangs on. The life bits are touched by maintenance of one partition
 //!   only, which hands them on with its lock.
@@ -36,7 +36,7 @@ use crate::table::Link;
 // The header, 32 bytes. A hit reads `next`, `hash` and `frequency` (or `node` and `stamp`):
 //
 //  0        8        16     20       24      28          29     30         31      32
-//  |  next  |  hash  | node | weight | stamp | frequency | life | extended |       | key, value
+//  |  next  |  hash  | node | weight | stamp | frequency | life | extended | flags | key, value
 #[repr(C)]
 pub(crate) struct Header {
     /// The table's link to the next entry or bucket head.
@@ -54,6 +54,8 @@ pub(crate) struct Header {
     life: AtomicU8,
     /// Whether an [`Extension`] stands in front. Never changes.
     is_extended: bool,
+    /// `MOVED`.
+    flags: AtomicU8,
 }
 
 #[cfg(all(target_pointer_width = "64", not(larder_loom)))]
@@ -65,6 +67,9 @@ const BORN: u8 = 1;
 const GONE: u8 = 2;
 /// Both: nothing will speak of the entry again, so it may be retired.
 const FINISHED: u8 = BORN | GONE;
+
+/// In `flags`: the partition was told to look at the deadline, and has not yet.
+const MOVED: u8 = 1;
 
 /// What stands in front of the header of some entries.
 //
@@ -120,6 +125,7 @@ impl Header {
             frequency: AtomicU8::new(0),
             life: AtomicU8::new(0),
             is_extended,
+            flags: AtomicU8::new(0),
         }
     }
 
@@ -315,6 +321,22 @@ impl EntryPtr {
             // header is.
             unsafe { &*extension_of(self.0) }
         })
+    }
+
+    /// Notes that the deadline was moved to an earlier time. False if that is noted already, and
+    /// the partition has not looked yet.
+    #[inline]
+    pub(crate) fn set_moved(self) -> bool {
+        // AcqRel: pairs with the one in `take_moved`, which comes later and so sees the deadline
+        // that was stored before this.
+        self.header().flags.fetch_or(MOVED, Ordering::AcqRel) & MOVED == 0
+    }
+
+    /// The partition is about to look at the deadline.
+    #[inline]
+    pub(crate) fn take_moved(self) {
+        // AcqRel: pairs with `set_moved`.
+        self.header().flags.fetch_and(!MOVED, Ordering::AcqRel);
     }
 
     #[inline]

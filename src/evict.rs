@@ -8,6 +8,7 @@
 
 use crate::contain::{Payload, catch};
 use crate::entry::EntryPtr;
+use crate::expiry::Timers;
 use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Room, Sample};
 use crate::table::Table;
 
@@ -46,6 +47,7 @@ struct Members {
     entries: Vec<Option<EntryPtr>>,
     free: Vec<NodeId>,
     weight: u64,
+    timers: Timers,
 }
 
 impl Order {
@@ -70,6 +72,12 @@ impl Order {
             payloads: Vec::new(),
             fallback: 0,
         }
+    }
+
+    /// With `timers` instead of those by default.
+    pub(crate) fn with_timers(mut self, timers: Timers) -> Self {
+        self.members.timers = timers;
+        self
     }
 
     #[inline]
@@ -126,6 +134,7 @@ impl Order {
     pub(crate) fn insert(&mut self, entry: EntryPtr) {
         let id = self.members.add(entry, self.limits.entries);
         entry.set_node(Some(id));
+        self.members.timers.watch(id, entry);
         self.tell(|policy, nodes| policy.on_insert(id, nodes));
     }
 
@@ -139,6 +148,7 @@ impl Order {
             new.set_scratch(old.scratch());
         }
         self.members.entries[id.index()] = Some(new);
+        self.members.timers.watch(id, new);
         self.members.weight -= u64::from(old.weight());
         self.members.weight += u64::from(new.weight());
         self.tell(|policy, nodes| policy.on_update(id, old.weight(), nodes));
@@ -158,6 +168,34 @@ impl Order {
         if self.members.get(id).as_ref().is_some_and(is_same) {
             self.tell(|policy, nodes| policy.on_access(id, nodes));
         }
+    }
+
+    /// An entry whose timer is due, and its node. The timer is stopped: the entry has to be removed
+    /// or watched anew. At most `budget` timers are touched.
+    #[inline]
+    pub(crate) fn fire(&mut self, now_ns: u64, budget: &mut u32) -> Option<(NodeId, EntryPtr)> {
+        let id = self.members.timers.fire(now_ns, budget)?;
+        Some((id, self.members.expect(id)))
+    }
+
+    /// Sets the timer of an entry anew that [`fire`](Self::fire) has named.
+    pub(crate) fn rewatch(&mut self, id: NodeId, entry: EntryPtr) {
+        self.members.timers.watch(id, entry);
+    }
+
+    /// Sets the timer of an entry whose deadline was moved, unless it has left since.
+    pub(crate) fn watch(&mut self, id: NodeId, hash_high: u32) {
+        let is_same = |entry: &EntryPtr| entry.hash() >> 32 == u64::from(hash_high);
+        if let Some(entry) = self.members.get(id).filter(is_same) {
+            entry.take_moved();
+            self.members.timers.watch(id, entry);
+        }
+    }
+
+    /// From when on a timer may be due.
+    #[inline]
+    pub(crate) fn next_timer_ns(&self) -> u64 {
+        self.members.timers.next_ns()
     }
 
     /// Unlinks the entry that is to leave; `None` if there is none.
@@ -252,6 +290,9 @@ impl Order {
             }
         }
         assert_eq!(weight, members.weight, "the weight is not that of the entries");
+        members.timers.validate(
+            members.entries.iter().flatten().filter_map(|entry| Some((entry.node()?, *entry))),
+        );
         let free = members.entries.iter().filter(|entry| entry.is_none()).count();
         assert_eq!(free, members.free.len(), "free ids are lost or doubled");
         assert!(!self.is_over(), "over a bound after maintenance");
@@ -285,6 +326,7 @@ impl Members {
     fn take(&mut self, id: NodeId) -> Option<EntryPtr> {
         let entry = self.entries.get_mut(id.index())?.take()?;
         entry.set_node(None);
+        self.timers.forget(id);
         self.weight -= u64::from(entry.weight());
         self.free.push(id);
         Some(entry)

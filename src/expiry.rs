@@ -15,6 +15,10 @@ pub(crate) mod clock;
 mod deadline;
 #[cfg(not(larder_loom))]
 mod terms;
+#[cfg(not(larder_loom))]
+mod timer_wheel;
+#[cfg(not(larder_loom))]
+mod timers;
 
 #[cfg(not(larder_loom))]
 pub use clock::{Clock, CoarseClock, MonotonicClock};
@@ -22,4 +26,6 @@ pub(crate) use deadline::Deadline;
 #[cfg(not(larder_loom))]
 pub use terms::Expiry;
 #[cfg(not(larder_loom))]
-pub(crate) use terms::{Lifetime, Setting, Timing};
+pub(crate) use terms::{Lifetime, Moved, Setting, Timing};
+#[cfg(not(larder_loom))]
+pub(crate) use timers::Timers;

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `ABSENT` | no thread | `register`, which starts one |
 //! | `AWAKE` | it is looking, or will within a millisecond | the thread, when it found nothing to do |
-//! | `ASLEEP` | parked until it is notified | `notify`, which unparks it |
+//! | `ASLEEP` | parked until it is notified, or the next timer of a cache is due | `notify`, which unparks it; the thread itself |
 //!
 //! # Orderings
 //! `STATE` is `SeqCst`: the thread announces `ASLEEP` and then looks once more at every buffer's
@@ -18,7 +18,7 @@
 use std::cell::Cell;
 use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::contain::contain;
 use crate::sync::{self, AtomicU8, Mutex, MutexGuard, Ordering};
@@ -30,6 +30,8 @@ pub(crate) trait Maintained: Send + Sync {
     fn tick(&self) -> bool;
     /// Whether another look is wanted.
     fn has_work(&self) -> bool;
+    /// How long it is until another look is wanted though nobody asks for it.
+    fn next_timer(&self) -> Option<Duration>;
 }
 
 const ABSENT: u8 = 0;
@@ -147,9 +149,16 @@ fn run() {
         STATE.store(ASLEEP, Ordering::SeqCst);
         // Once more, for what came before the announcement and was not notified.
         let has_work = caches.iter().any(|cache| cache.has_work());
+        let timer = caches.iter().filter_map(|cache| cache.next_timer()).min();
         release(caches);
+        // Beyond what the clock can tell: not in this thread's life.
+        let wake_at = timer.and_then(|timer| Instant::now().checked_add(timer));
         while !has_work && STATE.load(Ordering::SeqCst) == ASLEEP {
-            thread::park();
+            match wake_at.map(|at| at.saturating_duration_since(Instant::now())) {
+                None => thread::park(),
+                Some(Duration::ZERO) => break,
+                Some(left) => thread::park_timeout(left),
+            }
         }
         STATE.store(AWAKE, Ordering::SeqCst);
     }

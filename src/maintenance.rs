@@ -35,14 +35,15 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use crossbeam_utils::{Backoff, CachePadded};
 
 use crate::contain;
-use crate::entry::{Entry, Header};
+use crate::entry::{Entry, EntryPtr, Header};
 use crate::error::FlushError;
 use crate::evict::{Limits, Order};
-use crate::expiry::Timing;
+use crate::expiry::{Deadline, Moved, Timing};
 use crate::hash::partition_of;
 use crate::maintainer;
 use crate::policy::{Accesses, NodeId};
@@ -88,8 +89,13 @@ const PACE_PART: usize = 16;
 /// the epoch, of which three times is usual, shared out over the partitions.
 const BACKLOG_PACES: usize = 8;
 const MIN_BACKLOG: usize = 256;
+/// Runs of one partition that one look of the maintenance thread makes while its timers are due.
+const RUNS_A_TICK: usize = 64;
+/// The longest that the maintenance thread sleeps while timers are set by a clock that need not go
+/// as the system's does.
+const STRANGE_CLOCK_PAUSE: Duration = Duration::from_millis(50);
 /// For how long `flush` looks for progress while a guard holds it back, yielding in between.
-const FLUSH_PATIENCE: std::time::Duration = std::time::Duration::from_millis(250);
+const FLUSH_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Stripes of a read buffer, at most: for every access, and for first marks of sampled keys.
 const ORDER_STRIPES: usize = 16;
@@ -265,13 +271,63 @@ impl<K, V> Engine<K, V> {
         }
     }
 
+    /// Gives a valid entry `ttl` to live from now on, `None` for ever; false if it has expired.
+    pub(crate) fn set_remaining(&self, entry: EntryPtr, ttl: Option<Duration>) -> bool {
+        let moved =
+            entry.extension().and_then(|extension| self.timing.set_remaining(extension, ttl));
+        if moved == Some(Moved::Earlier) {
+            self.partition(entry.hash()).note_moved(entry);
+            if self.mode == Maintenance::Background {
+                // SeqCst: between the report and the thread's state; see the module head.
+                sync::fence(Ordering::SeqCst);
+                maintainer::notify();
+            }
+        }
+        moved.is_some()
+    }
+
+    /// The time, if a timer of the partition may be due: cheap, and so a little early.
+    #[inline]
+    fn due_about_now(&self, partition: &Partition<K, V>) -> Option<u64> {
+        let next = partition.next_timer_ns();
+        if next == Deadline::NEVER {
+            return None;
+        }
+        let (early, _) = self.timing.time.around_ns();
+        (next <= early).then_some(early)
+    }
+
+    /// The time, if a timer of the partition may be due.
+    fn due_now(&self, partition: &Partition<K, V>) -> Option<u64> {
+        let next = partition.next_timer_ns();
+        (next != Deadline::NEVER).then(|| self.timing.time.note_now_ns()).filter(|now| next <= *now)
+    }
+
+    /// How long it is until a timer is due; `None` if none is set.
+    pub(crate) fn next_timer(&self) -> Option<Duration> {
+        let next = self.partitions.iter().map(Partition::next_timer_ns).min()?;
+        if next == Deadline::NEVER {
+            return None;
+        }
+        let left = Duration::from_nanos(next.saturating_sub(self.timing.time.now_ns()));
+        Some(if self.timing.time.is_real() { left } else { left.min(STRANGE_CLOCK_PAUSE) })
+    }
+
     /// Reports what the table has done for `hash`. No guard may be held by the cache itself.
     pub(crate) fn submit(&self, event: Event, hash: u64) {
         let partition = self.partition(hash);
         if self.mode == Maintenance::Inline {
+            let due_ns = self.due_about_now(partition);
             let leftover = {
                 let mut core = sync::lock(&partition.core);
-                partition.run(&mut core, &self.table, self.mode, Some(event), Freeing::AsRetired)
+                partition.run(
+                    &mut core,
+                    &self.table,
+                    self.mode,
+                    Some(event),
+                    Freeing::AsRetired,
+                    due_ns,
+                )
             };
             return self.finish(partition, leftover);
         }
@@ -297,8 +353,11 @@ impl<K, V> Engine<K, V> {
 
     /// Runs maintenance of a partition unless another thread is at it.
     fn try_run(&self, partition: &Partition<K, V>, freeing: Freeing) -> bool {
+        let due_ns = self.due_about_now(partition);
         let leftover = match sync::try_lock(&partition.core) {
-            Some(mut core) => partition.run(&mut core, &self.table, self.mode, None, freeing),
+            Some(mut core) => {
+                partition.run(&mut core, &self.table, self.mode, None, freeing, due_ns)
+            }
             None => return false,
         };
         self.finish(partition, leftover);
@@ -307,7 +366,8 @@ impl<K, V> Engine<K, V> {
 
     /// Does what a run of maintenance leaves to be done without the lock.
     fn finish(&self, partition: &Partition<K, V>, leftover: Leftover<K, V>) {
-        let Leftover { free, phase, retired, retired_weight, linked, payloads } = leftover;
+        let Leftover { free, phase, retired, retired_weight, linked, is_due_earlier, payloads } =
+            leftover;
         contain::discard(payloads);
         let linked = self.note_linked(linked);
         if linked > 0 {
@@ -326,7 +386,7 @@ impl<K, V> Engine<K, V> {
             }
         }
         self.free(partition, free, phase);
-        let wants_thread = partition.has_garbage() || self.has_closed_buckets();
+        let wants_thread = partition.has_garbage() || self.has_closed_buckets() || is_due_earlier;
         if wants_thread && self.mode == Maintenance::Background {
             // SeqCst: between the counts just read and the thread's state; see the module head.
             sync::fence(Ordering::SeqCst);
@@ -397,11 +457,22 @@ impl<K, V> Engine<K, V> {
             // What others write meanwhile is not waited for, or this might never end.
             let end = partition.writes.position();
             loop {
+                let due_ns = self.due_now(partition);
                 let leftover = {
                     let mut core = sync::lock(&partition.core);
-                    partition.run(&mut core, &self.table, self.mode, None, Freeing::AsRetired)
+                    partition.run(
+                        &mut core,
+                        &self.table,
+                        self.mode,
+                        None,
+                        Freeing::AsRetired,
+                        due_ns,
+                    )
                 };
                 self.finish(partition, leftover);
+                if self.due_now(partition).is_some() {
+                    continue;
+                }
                 if partition.writes.has_popped(end) {
                     break;
                 }
@@ -458,18 +529,30 @@ impl<K, V> Engine<K, V> {
         let mut has_garbage = false;
         for partition in &self.partitions {
             has_garbage |= partition.has_garbage();
-            let is_idle = partition.writes.waiting() == 0 && !partition.has_garbage();
-            // Where writers are at it, they do this better: in their own processors' caches.
-            if is_idle || partition.is_looked_after() {
+            let mut due_ns = self.due_now(partition);
+            let is_idle = partition.writes.waiting() == 0
+                && !partition.has_garbage()
+                && !partition.has_moved();
+            // Where writers are at it, they do this better: in their own processors' caches. But
+            // they take out little of what is due at a time.
+            let is_left = is_idle || partition.is_looked_after();
+            if is_left && due_ns.is_none() {
                 continue;
             }
-            let leftover = match sync::try_lock(&partition.core) {
-                Some(mut core) => {
-                    partition.run(&mut core, &self.table, self.mode, None, Freeing::All)
+            for _ in 0..RUNS_A_TICK {
+                let leftover = match sync::try_lock(&partition.core) {
+                    Some(mut core) => {
+                        partition.run(&mut core, &self.table, self.mode, None, Freeing::All, due_ns)
+                    }
+                    None => break, // another thread is at it
+                };
+                self.finish(partition, leftover);
+                due_ns = self.due_now(partition);
+                if due_ns.is_none() {
+                    break;
                 }
-                None => continue, // another thread is at it
-            };
-            self.finish(partition, leftover);
+            }
+            has_garbage |= partition.has_garbage();
             partition.seal();
         }
         if has_garbage {
@@ -483,8 +566,9 @@ impl<K, V> Engine<K, V> {
     pub(crate) fn has_work(&self) -> bool {
         // SeqCst: between the thread's announcement to sleep and the counts; see the module head.
         sync::fence(Ordering::SeqCst);
-        let is_waiting =
-            |partition: &Partition<K, V>| partition.writes.waiting() > 0 || partition.has_garbage();
+        let is_waiting = |partition: &Partition<K, V>| {
+            partition.writes.waiting() > 0 || partition.has_garbage() || partition.has_moved()
+        };
         self.has_closed_buckets() || self.partitions.iter().any(is_waiting)
     }
 

@@ -371,3 +371,212 @@ fn huge_durations_saturate() {
     assert_eq!(cache.get(&2), Some(20));
     cache.validate();
 }
+
+/// Waits for other threads, for as long as it takes them, but not for ever.
+fn wait_until(what: &str, is_true: impl Fn() -> bool) {
+    let begin = std::time::Instant::now();
+    while !is_true() {
+        assert!(begin.elapsed() < 60 * SECOND, "never came about: {what}");
+        std::thread::yield_now();
+    }
+}
+
+const TICK: Duration = Duration::from_nanos(1 << 24);
+
+#[test]
+fn expired_entries_are_removed_within_a_tick_without_being_asked_for() {
+    let (builder, clock) = timed();
+    let cache = builder.build().unwrap();
+    for key in 0..50 {
+        cache.insert_with_ttl(key, key, (key + 1) * SECOND);
+    }
+    cache.insert(99, 99);
+    for left in (0..50).rev() {
+        clock.advance(SECOND);
+        cache.run_pending();
+        assert_eq!(cache.len(), left + 2, "removed before its time");
+        clock.advance(TICK);
+        cache.run_pending();
+        assert_eq!(cache.len(), left + 1);
+        cache.validate();
+        clock.set(clock.time() - TICK);
+    }
+    assert_eq!(cache.stats().expirations, 50);
+    assert_eq!(cache.get(&99), Some(99));
+}
+
+#[test]
+fn writers_of_an_inline_cache_remove_what_is_due() {
+    let (builder, clock) = timed();
+    let cache = builder.capacity(10_000).time_to_live(SECOND).build().unwrap();
+    for key in 0..1000 {
+        cache.insert(key, key);
+    }
+    clock.advance(2 * SECOND);
+    let mut last = cache.len();
+    for key in 2000..2100 {
+        cache.insert(key, key);
+        let len = cache.len();
+        assert!(len < last || len == key as usize - 1999, "nothing was removed");
+        assert!(last.saturating_sub(len) <= 64, "one call did the work of many");
+        last = len;
+    }
+    assert_eq!(cache.len(), 100);
+    cache.validate();
+}
+
+#[test]
+fn maintenance_thread_removes_what_is_due_while_nobody_calls() {
+    let (builder, clock) = timed();
+    let cache = builder
+        .capacity(10_000)
+        .maintenance(Maintenance::Background)
+        .partitions(4)
+        .time_to_live(10 * SECOND)
+        .build()
+        .unwrap();
+    for key in 0..5000 {
+        cache.insert(key, key);
+    }
+    cache.insert_with_ttl(5000, 5000, SECOND);
+    cache.run_pending();
+    assert_eq!(cache.len(), 5001);
+    clock.advance(SECOND + TICK);
+    wait_until("the short life ended", || cache.len() == 5000);
+    clock.advance(10 * SECOND);
+    wait_until("all ended", || cache.is_empty());
+    assert_eq!(cache.stats().expirations, 5001);
+    cache.validate();
+}
+
+#[test]
+fn change_of_a_deadline_moves_the_timer_both_ways() {
+    for maintenance in [Maintenance::Inline, Maintenance::Background] {
+        let (builder, clock) = timed();
+        let cache = builder.maintenance(maintenance).build().unwrap();
+        cache.insert(0, 0);
+        for key in 1..4 {
+            cache.insert_with_ttl(key, key, 10 * SECOND);
+        }
+        cache.run_pending();
+        assert!(cache.expire_after(&1, Some(SECOND)));
+        assert!(cache.expire_after(&2, Some(100 * SECOND)));
+        assert!(cache.expire_after(&3, None));
+        assert!(!cache.expire_after(&0, Some(SECOND)), "there is no room for a deadline");
+        assert!(!cache.expire_after(&9, None), "there is no such key");
+        clock.advance(SECOND + TICK);
+        if maintenance == Maintenance::Inline {
+            cache.run_pending();
+        }
+        wait_until("the earlier deadline counts", || cache.len() == 3);
+        assert_eq!(cache.get(&1), None);
+        clock.advance(20 * SECOND);
+        cache.run_pending();
+        assert_eq!((cache.get(&2), cache.get(&3)), (Some(2), Some(3)));
+        assert!(cache.expire_after(&3, Some(SECOND)), "it has room for one again");
+        cache.validate();
+        clock.advance(100 * SECOND);
+        cache.run_pending();
+        assert_eq!(cache.len(), 1);
+        assert_eq!(cache.stats().expirations, 3);
+        cache.validate();
+    }
+}
+
+#[test]
+fn deadline_that_a_read_brings_forward_is_kept_by_the_timer() {
+    let (builder, clock) = timed();
+    let computed = Shared::default();
+    computed.0.create.store(FOR_EVER, Ordering::Relaxed);
+    computed.0.read.store(1, Ordering::Relaxed);
+    let cache = builder.expiry(computed).maintenance(Maintenance::Background).build().unwrap();
+    cache.insert(1, 10);
+    cache.run_pending();
+    assert_eq!(cache.get(&1), Some(10));
+    clock.advance(SECOND + TICK);
+    wait_until("the entry is gone", || cache.is_empty());
+    cache.validate();
+}
+
+#[test]
+fn uses_postpone_the_timer_and_disuse_lets_it_fire() {
+    let (builder, clock) = timed();
+    let cache = builder.time_to_idle(10 * SECOND).build().unwrap();
+    cache.insert(1, 10);
+    cache.insert(2, 20);
+    for _ in 0..10 {
+        clock.advance(9 * SECOND);
+        assert_eq!(cache.get(&1), Some(10));
+        cache.run_pending();
+        cache.validate();
+    }
+    assert_eq!(cache.len(), 1);
+    clock.advance(10 * SECOND + TICK);
+    cache.run_pending();
+    assert_eq!(cache.len(), 0);
+    assert_eq!(cache.stats().expirations, 2);
+}
+
+#[test]
+fn tick_is_what_the_builder_says() {
+    let (builder, clock) = timed();
+    let cache = builder.timer_tick(64 * SECOND).time_to_live(SECOND).build().unwrap();
+    cache.insert(1, 10);
+    clock.advance(2 * SECOND);
+    cache.run_pending();
+    assert_eq!((cache.len(), cache.get(&1), cache.has_expired(&1)), (1, None, true));
+    clock.advance(64 * SECOND);
+    cache.run_pending();
+    assert_eq!((cache.len(), cache.has_expired(&1)), (0, false));
+    let (builder, clock) = timed();
+    let cache = builder.timer_tick(Duration::ZERO).time_to_live(SECOND).build().unwrap();
+    cache.insert(1, 10);
+    clock.advance(SECOND + 2 * NANOSECOND);
+    cache.run_pending();
+    assert_eq!(cache.len(), 0);
+}
+
+#[test]
+fn nothing_valid_is_evicted_while_something_expired_is_there() {
+    let (builder, clock) = timed();
+    let cache = builder.policy(larder::Policy::fifo()).build().unwrap();
+    for key in 0..50 {
+        cache.insert(key, key);
+    }
+    for key in 50..100 {
+        cache.insert_with_ttl(key, key, SECOND);
+    }
+    clock.advance(SECOND + TICK);
+    for key in 100..150 {
+        cache.insert(key, key);
+    }
+    assert!((0..50).chain(100..150).all(|key| cache.contains_key(&key)));
+    let stats = cache.stats();
+    assert_eq!((stats.evictions, stats.expirations), (0, 50));
+    cache.validate();
+}
+
+#[test]
+fn entries_show_age_deadline_weight_and_frequency() {
+    let (builder, clock) = timed();
+    let cache = builder
+        .policy(larder::Policy::sieve())
+        .weigher(|_, value| *value)
+        .time_to_live(10 * SECOND)
+        .build()
+        .unwrap();
+    cache.insert(1, 10);
+    clock.advance(3 * SECOND);
+    cache.insert(2, 20);
+    cache.get(&2);
+    let mut entries: Vec<_> = cache.entries().collect();
+    entries.sort_unstable_by_key(|entry| entry.key);
+    let [one, two] = &entries[..] else { panic!("two were inserted: {entries:?}") };
+    assert_eq!(one.info.age, Some(3 * SECOND));
+    assert_eq!(one.info.expires_in, Some(7 * SECOND));
+    assert_eq!((one.value, one.info.weight, one.info.frequency), (10, 10, 0));
+    assert_eq!(two.info.age, Some(Duration::ZERO));
+    assert_eq!((two.value, two.info.weight, two.info.frequency), (20, 20, 1));
+    assert_eq!(cache.inspect(&2), Some(two.info));
+    assert_eq!(cache.inspect(&3), None);
+}

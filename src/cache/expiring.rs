@@ -1,6 +1,7 @@
 //! The verbs that have to do with time, and what the others ask about it.
 #![forbid(unsafe_code)]
 
+use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::Cache;
 use crate::entry::{Entry, EntryPtr, Owned};
 use crate::error::Inserted;
 use crate::expiry::Lifetime;
-use crate::reclaim::Guard;
+use crate::reclaim::{self, Guard};
 use crate::stats::Counter;
 
 impl<K, V, S> Cache<K, V, S>
@@ -47,6 +48,39 @@ where
     /// [`insert_with_ttl`](Self::insert_with_ttl).
     pub fn replace_with_ttl(&self, key: K, value: V, ttl: Duration) -> Inserted {
         self.store_if_present(key, value, Lifetime::For(ttl))
+    }
+
+    /// Gives the entry of `key` a new lifetime, which counts from now; `None` for ever. False if the
+    /// key is not there, or if its entry has no room for a deadline: it was inserted without one
+    /// into a cache that has neither a [time to live](crate::Builder::time_to_live) nor
+    /// [to idle](crate::Builder::time_to_idle) nor an [`Expiry`](crate::Expiry).
+    ///
+    /// No use of the entry, though its time to idle begins anew. The value stays what it is.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let cache = larder::Cache::new(100);
+    /// cache.insert_with_ttl("session", 17, Duration::from_secs(60));
+    /// assert!(cache.expire_after("session", Some(Duration::from_secs(3600))));
+    /// assert!(cache.inspect("session").unwrap().expires_in > Some(Duration::from_secs(3000)));
+    /// ```
+    pub fn expire_after<Q>(&self, key: &Q, ttl: Option<Duration>) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hash(key);
+        let guard = reclaim::pin();
+        loop {
+            let Some((pointer, _)) = self.find(key, hash, &guard) else { return false };
+            let is_moved = self.shared.engine.set_remaining(pointer, ttl);
+            // Else a thread that replaces the value meanwhile would seem to have come before.
+            if !is_moved || self.shared.engine.table.is_linked(pointer, &guard) {
+                return is_moved;
+            }
+        }
     }
 
     /// A new entry, with all that its lifetime needs.
@@ -98,7 +132,7 @@ where
             let remaining = timing.remaining(extension);
             let wanted = expiry.after_read(&entry.key, &entry.value, remaining);
             if wanted != remaining {
-                timing.set_remaining(extension, wanted);
+                self.shared.engine.set_remaining(pointer, wanted);
                 return;
             }
         }

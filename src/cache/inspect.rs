@@ -67,8 +67,9 @@ where
 
     /// Whether the entry of `key` has expired and was not removed yet.
     ///
-    /// To every other call such a key is absent, and maintenance removes it soon: this tells an
-    /// expired key from an unknown one only until then.
+    /// To every other call such a key is absent. It is removed within a
+    /// [tick](crate::Builder::timer_tick), so this tells an expired key from an unknown one only for
+    /// so long.
     pub fn has_expired<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,

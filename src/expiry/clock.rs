@@ -208,6 +208,18 @@ impl CacheTime {
         }
     }
 
+    /// Now, as maintenance reads it: later readings that fail stand there.
+    pub(crate) fn note_now_ns(&self) -> u64 {
+        let now = self.now_ns();
+        self.last_ns.store(now, Ordering::Relaxed);
+        now
+    }
+
+    /// Whether the clock goes as the system's does, so that one can sleep until a time.
+    pub(crate) fn is_real(&self) -> bool {
+        matches!(self.source, Source::Monotonic(_))
+    }
+
     /// Panics of the clock so far.
     pub(crate) fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::clock::{CacheTime, Clock, nanoseconds};
 use super::deadline::Deadline;
+use super::timers::Timers;
 use crate::entry::Extension;
 use crate::error::BuildError;
 use crate::sync::Ordering;
@@ -77,12 +78,20 @@ pub(crate) struct Setting<K, V> {
     pub(crate) time_to_idle: Option<Duration>,
     pub(crate) expiry: Option<Arc<dyn Expiry<K, V>>>,
     pub(crate) jitter: f64,
+    pub(crate) timer_tick: Option<Duration>,
     pub(crate) clock: Option<Arc<dyn Clock>>,
 }
 
 impl<K, V> Default for Setting<K, V> {
     fn default() -> Self {
-        Self { time_to_live: None, time_to_idle: None, expiry: None, jitter: 0.0, clock: None }
+        Self {
+            time_to_live: None,
+            time_to_idle: None,
+            expiry: None,
+            jitter: 0.0,
+            timer_tick: None,
+            clock: None,
+        }
     }
 }
 
@@ -99,6 +108,10 @@ impl<K, V> Setting<K, V> {
             return Err(BuildError::BadJitter { given: self.jitter });
         }
         Ok(())
+    }
+
+    pub(crate) fn timers(&self) -> Timers {
+        self.timer_tick.map(Timers::new).unwrap_or_default()
     }
 
     pub(crate) fn timing(&self) -> Timing {

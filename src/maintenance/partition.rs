@@ -14,12 +14,13 @@ use crossbeam_utils::{Backoff, CachePadded};
 use crate::contain::Payload;
 use crate::entry::EntryPtr;
 use crate::evict::{Limits, Order};
+use crate::expiry::Deadline;
 use crate::maintenance::{Maintenance, is_freeing};
 use crate::policy::{NodeId, Sample};
 use crate::read_buffer::ReadBuffer;
 use crate::reclaim::{self, Freeable, Guard, Retired, Ticket};
 use crate::stats::Stats;
-use crate::sync::{self, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::table::Table;
 use crate::write_buffer::{self, Event, WriteBuffer};
 
@@ -34,6 +35,10 @@ const BACKLOG_FACTOR: u64 = 4;
 const SEAL_PART: u64 = 64;
 const HEAVY_PART: u64 = 8;
 
+/// Timers that a run fires, or moves down the wheel, at most: so that no writer waits longer for a
+/// run that has a million due before it than for another.
+const TIMERS_A_RUN: u32 = 64;
+
 pub(super) struct Partition<K, V> {
     pub(super) writes: WriteBuffer,
     /// Only for policies that want to be told of accesses.
@@ -47,6 +52,12 @@ pub(super) struct Partition<K, V> {
     /// `Tally::freeing_runs` when the maintenance thread last looked.
     runs_seen: AtomicU64,
     backlog: u64,
+    /// From when on a timer may be due, by the cache's time; `NEVER` if none is set.
+    next_timer_ns: AtomicU64,
+    /// Entries whose deadlines were moved to an earlier time: their nodes, and the upper halves of
+    /// their hashes. Each entry at most once, so it does not grow without bound.
+    moved: Mutex<Vec<(NodeId, u32)>>,
+    has_moved: AtomicBool,
     pub(super) core: CachePadded<Mutex<Core<K, V>>>,
     tally: CachePadded<Tally>,
 }
@@ -67,6 +78,8 @@ struct Tally {
     weight: AtomicU64,
     evictions: AtomicU64,
     evicted_weight: AtomicU64,
+    expirations: AtomicU64,
+    expired_weight: AtomicU64,
     retired: AtomicU64,
     freed: AtomicU64,
     /// Batches taken to be freed that are not freed yet, by phase.
@@ -97,6 +110,8 @@ pub(super) struct Leftover<K, V> {
     pub(super) retired_weight: u64,
     /// By how much the number of linked entries has changed.
     pub(super) linked: isize,
+    /// Whether a timer is due before all that were set until now.
+    pub(super) is_due_earlier: bool,
     /// What the policy has panicked with.
     pub(super) payloads: Vec<Payload>,
 }
@@ -125,6 +140,9 @@ impl<K, V> Partition<K, V> {
             limits,
             runs_seen: AtomicU64::new(0),
             backlog: shape.backlog,
+            next_timer_ns: AtomicU64::new(Deadline::NEVER),
+            moved: Mutex::new(Vec::new()),
+            has_moved: AtomicBool::new(false),
             core: CachePadded::new(Mutex::new(Core {
                 order,
                 retired: Retired::new(shape.batch_entries, batch_weight),
@@ -154,9 +172,11 @@ impl<K, V> Partition<K, V> {
         mode: Maintenance,
         event: Option<Event>,
         freeing: Freeing,
+        due_ns: Option<u64>,
     ) -> Leftover<K, V> {
         let len_before = core.order.len();
         self.drain_reads(&mut core.order);
+        self.watch_moved(&mut core.order);
         let waiting = self.writes.waiting();
         if waiting > 1 {
             core.order.prefetch_victims(waiting as usize, table);
@@ -170,7 +190,13 @@ impl<K, V> Partition<K, V> {
             retired_weight: 0,
             evictions: 0,
             evicted_weight: 0,
+            expirations: 0,
+            expired_weight: 0,
         };
+        // First, so that nothing valid has to leave for what is not.
+        if let Some(now_ns) = due_ns {
+            run.expire(now_ns);
+        }
         // At most a buffer's worth, so that a run ends however fast others write.
         for _ in 0..write_buffer::SLOTS {
             let Some(event) = self.writes.pop() else { break };
@@ -180,11 +206,14 @@ impl<K, V> Partition<K, V> {
             run.apply(event);
         }
         let Run { retirements, retired_weight, evictions, evicted_weight, .. } = run;
+        let Run { expirations, expired_weight, .. } = run;
 
         let tally = &self.tally;
         add(&tally.runs, 1);
         add(&tally.evictions, evictions);
         add(&tally.evicted_weight, evicted_weight);
+        add(&tally.expirations, expirations);
+        add(&tally.expired_weight, expired_weight);
         add(&tally.retired, retirements);
         tally.faults.store(core.order.faults(), Ordering::Relaxed);
         tally.weight.store(core.order.weight(), Ordering::Relaxed);
@@ -195,7 +224,7 @@ impl<K, V> Partition<K, V> {
         let linked = signed(core.order.len()) - signed(len_before);
         let live = match mode {
             // Pushes have counted insertions and removals.
-            Maintenance::Background => -i64::try_from(evictions).unwrap_or(i64::MAX),
+            Maintenance::Background => -i64::try_from(evictions + expirations).unwrap_or(i64::MAX),
             Maintenance::Inline => linked as i64,
         };
         self.writes.adjust_live(i32::try_from(live).expect("a run applies a buffer's worth"));
@@ -205,7 +234,57 @@ impl<K, V> Partition<K, V> {
             retired: usize::try_from(retirements).unwrap_or(usize::MAX),
             retired_weight,
             linked,
+            is_due_earlier: self.note_next_timer(&core.order),
             payloads: core.order.take_payloads(),
+        }
+    }
+
+    /// From when on a timer may be due.
+    pub(super) fn next_timer_ns(&self) -> u64 {
+        self.next_timer_ns.load(Ordering::Relaxed)
+    }
+
+    /// Publishes when the next timer is due; says whether that is earlier than before.
+    fn note_next_timer(&self, order: &Order) -> bool {
+        let next = order.next_timer_ns();
+        let before = self.next_timer_ns();
+        if next != before {
+            self.next_timer_ns.store(next, Ordering::Relaxed);
+        }
+        next < before
+    }
+
+    /// Reports an entry whose deadline the caller has moved to an earlier time.
+    pub(super) fn note_moved(&self, entry: EntryPtr) {
+        // SeqCst: between the deadline and the node (`Timers::watch_deadline`).
+        sync::fence(Ordering::SeqCst);
+        // Without a node its insertion is still to be applied, and will find the new deadline.
+        let Some(node) = entry.node() else { return };
+        if entry.set_moved() {
+            let hash_high = (entry.hash() >> 32) as u32;
+            let mut moved = sync::lock(&self.moved);
+            moved.push((node, hash_high));
+            self.has_moved.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a deadline was moved that no timer knows of yet.
+    pub(super) fn has_moved(&self) -> bool {
+        // Relaxed: who must not miss it has a fence before (`Engine::has_work`).
+        self.has_moved.load(Ordering::Relaxed)
+    }
+
+    fn watch_moved(&self, order: &mut Order) {
+        if !self.has_moved() {
+            return;
+        }
+        let moved = {
+            let mut moved = sync::lock(&self.moved);
+            self.has_moved.store(false, Ordering::Relaxed);
+            std::mem::take(&mut *moved)
+        };
+        for (node, hash_high) in moved {
+            order.watch(node, hash_high);
         }
     }
 
@@ -336,6 +415,8 @@ impl<K, V> Partition<K, V> {
         stats.retired_bytes += retired.load(Ordering::Relaxed) * entry_bytes;
         stats.evictions += evictions.load(Ordering::Relaxed);
         stats.evicted_weight += evicted_weight.load(Ordering::Relaxed);
+        stats.expirations += self.tally.expirations.load(Ordering::Relaxed);
+        stats.expired_weight += self.tally.expired_weight.load(Ordering::Relaxed);
         stats.maintenance_runs += runs.load(Ordering::Relaxed);
         stats.maintenance_panics += faults.load(Ordering::Relaxed) + panics.load(Ordering::Relaxed);
     }
@@ -360,6 +441,8 @@ struct Run<'a, K, V> {
     retired_weight: u64,
     evictions: u64,
     evicted_weight: u64,
+    expirations: u64,
+    expired_weight: u64,
 }
 
 impl<K, V> Run<'_, K, V> {
@@ -413,6 +496,28 @@ impl<K, V> Run<'_, K, V> {
         self.retired.retire(entry);
         self.retirements += 1;
         self.retired_weight += u64::from(entry.weight());
+    }
+
+    /// Takes out what is due, as much as one run may.
+    fn expire(&mut self, now_ns: u64) {
+        let mut budget = TIMERS_A_RUN;
+        while let Some((id, entry)) = self.order.fire(now_ns, &mut budget) {
+            let has_expired = entry
+                .extension()
+                .is_some_and(|extension| extension.deadline.expire_if_past(now_ns));
+            if !has_expired {
+                // Hits have moved the deadline since the timer was set.
+                self.order.rewatch(id, entry);
+                continue;
+            }
+            self.order.remove(id);
+            // As in `evict`: another thread may have been first.
+            if self.table.remove_entry(entry, &self.guard) {
+                self.expirations += 1;
+                self.expired_weight += u64::from(entry.weight());
+                self.gone(entry);
+            }
+        }
     }
 
     /// Takes a victim out; false if there is none.

@@ -1,0 +1,93 @@
+//! The timers of a partition's entries: made when the first entry with a deadline comes.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::clock::nanoseconds;
+use super::deadline::Deadline;
+use super::timer_wheel::TimerWheel;
+use crate::entry::EntryPtr;
+use crate::policy::NodeId;
+use crate::sync::{self, Ordering};
+
+/// 2^24 nanoseconds, 17 milliseconds, are a tick unless the builder says otherwise.
+const DEFAULT_TICK_BITS: u32 = 24;
+
+/// The timers of one partition. A timer is set for a deadline that the entry had once; whether it
+/// has come is for the entry to say when the timer fires, so a hit that moves the deadline ahead
+/// does not come by here.
+pub(crate) struct Timers {
+    tick_bits: u32,
+    wheel: Option<Box<TimerWheel>>,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self { tick_bits: DEFAULT_TICK_BITS, wheel: None }
+    }
+}
+
+impl Timers {
+    /// With ticks of the power of two nanoseconds at or below `tick`.
+    pub(crate) fn new(tick: Duration) -> Self {
+        Self { tick_bits: nanoseconds(tick).max(1).ilog2(), wheel: None }
+    }
+
+    /// Sets the timer of `entry`, whose node is `id`, if it has a deadline.
+    #[inline]
+    pub(crate) fn watch(&mut self, id: NodeId, entry: EntryPtr) {
+        match entry.is_extended() {
+            true => self.watch_deadline(id, entry),
+            false => self.forget(id),
+        }
+    }
+
+    fn watch_deadline(&mut self, id: NodeId, entry: EntryPtr) {
+        // SeqCst: between the entry's node, which was stored before, and the deadline. Who moves a
+        // deadline to an earlier time stores it before looking at the node: either this sees the
+        // new deadline, or they see the node and report it (`Partition::note_moved`).
+        sync::fence(Ordering::SeqCst);
+        match entry.extension().map(|extension| extension.deadline.get()) {
+            None | Some(Deadline::NEVER) => self.forget(id),
+            Some(deadline) => {
+                let tick_bits = self.tick_bits;
+                let wheel = self.wheel.get_or_insert_with(|| Box::new(TimerWheel::new(tick_bits)));
+                wheel.set(id.index(), deadline);
+            }
+        }
+    }
+
+    /// Stops the timer of a node that leaves.
+    #[inline]
+    pub(crate) fn forget(&mut self, id: NodeId) {
+        if let Some(wheel) = &mut self.wheel {
+            wheel.stop(id.index());
+        }
+    }
+
+    /// A node whose timer is due, which is stopped by this; see [`TimerWheel::fire`].
+    #[inline]
+    pub(crate) fn fire(&mut self, now_ns: u64, budget: &mut u32) -> Option<NodeId> {
+        let node = self.wheel.as_mut()?.fire(now_ns, budget)?;
+        Some(NodeId::from_raw(u32::try_from(node).expect("it was a node id when it was set")))
+    }
+
+    /// From when on there is something to do; `NEVER` if nothing is to come.
+    #[inline]
+    pub(crate) fn next_ns(&self) -> u64 {
+        self.wheel.as_ref().and_then(|wheel| wheel.next_ns()).unwrap_or(Deadline::NEVER)
+    }
+
+    /// Panics unless every entry with a deadline has a timer. One whose deadline was taken away may
+    /// have it still.
+    pub(crate) fn validate(&self, entries: impl Iterator<Item = (NodeId, EntryPtr)>) {
+        let has_deadline = |entry: EntryPtr| {
+            entry.extension().is_some_and(|entry| entry.deadline.get() != Deadline::NEVER)
+        };
+        let mut nodes = entries.map(|(id, entry)| (id.index(), has_deadline(entry)));
+        match &self.wheel {
+            Some(wheel) => wheel.validate(nodes),
+            None => assert!(!nodes.any(|(_, has)| has), "an entry with a deadline has no timer"),
+        }
+    }
+}
