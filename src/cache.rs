@@ -503,7 +503,7 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let found = self.shared.engine.table.get(hash, |held| held.borrow() == key, guard)?;
+        let found = self.shared.engine.table.get(hash, move |held| held.borrow() == key, guard)?;
         if found.0.is_extended() && !self.is_valid(found.0) {
             return self.find_after_expired(found.0, key, hash, guard);
         }
@@ -530,7 +530,7 @@ where
             if table.is_linked(expired, guard) {
                 return None;
             }
-            let found = table.get(hash, |held| held.borrow() == key, guard)?;
+            let found = table.get(hash, move |held| held.borrow() == key, guard)?;
             if self.is_valid(found.0) {
                 return Some(found);
             }
@@ -545,17 +545,46 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let found = self.find(key, hash, guard);
+        let hit = match self.shared.engine.table.get(hash, move |held| held.borrow() == key, guard)
+        {
+            None => None,
+            Some((pointer, entry)) if !pointer.is_extended() => Some(entry),
+            Some(found) => self.use_extended(found, key, hash, guard),
+        };
         if self.shared.parts.is_counting_lookups {
-            let counter = if found.is_some() { Counter::Hits } else { Counter::Misses };
-            self.count(counter, guard);
+            self.count_lookup(hit.is_some(), guard);
         }
-        let (pointer, entry) = found?;
+        let entry = hit?;
         self.shared.engine.record_hit(entry.header(), guard);
-        if pointer.is_extended() {
-            self.note_use(pointer, entry);
-        }
         Some(entry)
+    }
+
+    /// The rest of a lookup that found an entry with an extension.
+    #[inline(never)]
+    fn use_extended<'g, Q>(
+        &self,
+        found: (EntryPtr, &'g Entry<K, V>),
+        key: &Q,
+        hash: u64,
+        guard: &'g Guard,
+    ) -> Option<&'g Entry<K, V>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let (pointer, entry) = if self.is_valid(found.0) {
+            found
+        } else {
+            self.find_after_expired(found.0, key, hash, guard)?
+        };
+        self.note_use(pointer, entry);
+        Some(entry)
+    }
+
+    /// Out of line, for few caches count.
+    #[inline(never)]
+    fn count_lookup(&self, is_hit: bool, guard: &Guard) {
+        self.count(if is_hit { Counter::Hits } else { Counter::Misses }, guard);
     }
 
     fn remove_with<Q, R>(&self, key: &Q, hash: u64, take: impl FnOnce(&V) -> R) -> Option<R>
@@ -567,7 +596,7 @@ where
         let mut removed = Removals { cache: self, entries: Vec::new() };
         let guard = reclaim::pin();
         let (pointer, entry) =
-            self.shared.engine.table.remove(hash, |held| held.borrow() == key, &guard)?;
+            self.shared.engine.table.remove(hash, move |held| held.borrow() == key, &guard)?;
         removed.entries.push(pointer);
         if self.had_expired(pointer, &guard) {
             return None;

@@ -10,6 +10,7 @@ use crate::contain::{Payload, catch};
 use crate::entry::EntryPtr;
 use crate::expiry::Timers;
 use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Room, Sample};
+use crate::read_buffer;
 use crate::table::Table;
 
 /// Victims that one run of maintenance fetches in advance.
@@ -163,8 +164,8 @@ impl Order {
 
     /// Tells the policy of a recorded access, unless its entry has left since.
     #[inline]
-    pub(crate) fn access(&mut self, id: NodeId, hash_high: u32) {
-        let is_same = |entry: &EntryPtr| entry.hash() >> 32 == u64::from(hash_high);
+    pub(crate) fn access(&mut self, id: NodeId, tag: u32) {
+        let is_same = |entry: &EntryPtr| read_buffer::tag(entry.hash()) == tag;
         if self.members.get(id).as_ref().is_some_and(is_same) {
             self.tell(|policy, nodes| policy.on_access(id, nodes));
         }
@@ -184,8 +185,8 @@ impl Order {
     }
 
     /// Sets the timer of an entry whose deadline was moved, unless it has left since.
-    pub(crate) fn watch(&mut self, id: NodeId, hash_high: u32) {
-        let is_same = |entry: &EntryPtr| entry.hash() >> 32 == u64::from(hash_high);
+    pub(crate) fn watch(&mut self, id: NodeId, tag: u32) {
+        let is_same = |entry: &EntryPtr| read_buffer::tag(entry.hash()) == tag;
         if let Some(entry) = self.members.get(id).filter(is_same) {
             entry.take_moved();
             self.members.timers.watch(id, entry);

@@ -1,8 +1,9 @@
 //! From a key to the one hash that every other module works on.
 //!
-//! The table takes buckets from the low bits of the hash and partitions from the high bits, and
-//! the table's order is that of the whole hash. So a hasher's output is mixed once more here: one
-//! that is poor in some bits (identity on integers, say) must not put all keys into one
+//! A hash has 48 bits, which leaves two bytes of its word in the entry for what a hit looks at
+//! besides. The table takes buckets from the low bits of the hash and partitions from the high
+//! bits, and the table's order is that of the whole hash. So a hasher's output is mixed once more
+//! here: one that is poor in some bits (identity on integers, say) must not put all keys into one
 //! partition. The default hasher needs no mixing.
 #![forbid(unsafe_code)]
 
@@ -11,6 +12,9 @@ use std::hash::{BuildHasher, Hash, Hasher};
 
 /// An odd constant without pattern: the fractional part of the golden ratio.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Bits of a hash; those above are zero.
+pub(crate) const HASH_BITS: u32 = 48;
 
 /// A cache's hasher.
 pub(crate) struct Hashing<S> {
@@ -25,7 +29,7 @@ impl<S: BuildHasher + 'static> Hashing<S> {
 }
 
 impl<S: BuildHasher> Hashing<S> {
-    /// Hashes `key`; all 64 bits of the result are as good as each other.
+    /// Hashes `key`; all [`HASH_BITS`] of the result are as good as each other.
     #[inline]
     #[expect(clippy::manual_hash_one, reason = "see the comment in it")]
     pub(crate) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
@@ -34,7 +38,8 @@ impl<S: BuildHasher> Hashing<S> {
         let mut state = self.hasher.build_hasher();
         key.hash(&mut state);
         let hash = state.finish();
-        if self.is_mixed { hash } else { mix(hash) }
+        let hash = if self.is_mixed { hash } else { mix(hash) };
+        hash & ((1 << HASH_BITS) - 1)
     }
 }
 
@@ -48,8 +53,7 @@ fn mix(hash: u64) -> u64 {
 /// The partition, out of `1 << partition_bits`, that keeps the entries of `hash`.
 #[inline]
 pub(crate) fn partition_of(hash: u64, partition_bits: u32) -> usize {
-    // Two shifts, since one by 64 (a single partition) would overflow.
-    ((hash >> 1) >> (63 - partition_bits)) as usize
+    (hash >> (HASH_BITS - partition_bits)) as usize
 }
 
 #[cfg(test)]
@@ -61,7 +65,7 @@ mod tests {
         let mut partitions = [0_u32; 64];
         let mut buckets = [0_u32; 64];
         for key in 0..64_000_u64 {
-            let hash = mix(key);
+            let hash = mix(key) & ((1 << HASH_BITS) - 1);
             partitions[partition_of(hash, 6)] += 1;
             buckets[(hash & 63) as usize] += 1;
         }
@@ -72,7 +76,8 @@ mod tests {
 
     #[test]
     fn one_partition_takes_every_hash() {
-        assert_eq!(partition_of(u64::MAX, 0), 0);
-        assert_eq!(partition_of(u64::MAX, 12), 4095);
+        let highest = (1 << HASH_BITS) - 1;
+        assert_eq!(partition_of(highest, 0), 0);
+        assert_eq!(partition_of(highest, 12), 4095);
     }
 }

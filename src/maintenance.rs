@@ -108,6 +108,8 @@ pub(crate) struct Engine<K, V> {
     partition_bits: u32,
     mode: Maintenance,
     accesses: Accesses,
+    /// Hits leave a trace only on entries whose counter stands below this.
+    recorded_below: u8,
     /// Events after which a writer runs maintenance in background mode.
     batch: u32,
     /// Retired entries, and retired weight, after which the governor is paced.
@@ -187,6 +189,13 @@ impl<K, V> Engine<K, V> {
             partitions,
             mode,
             accesses,
+            recorded_below: match accesses {
+                Accesses::None => 0,
+                Accesses::Counter { max } => max,
+                Accesses::Mark { .. } => 1,
+                // Their counters stay at 0.
+                Accesses::Order => u8::MAX,
+            },
             // A small partition would be over its bound by a large part of it.
             batch: u32::try_from(smallest / 32).unwrap_or(u32::MAX).clamp(1, MAX_BATCH),
             pace_entries,
@@ -217,6 +226,13 @@ impl<K, V> Engine<K, V> {
     /// Records a hit for the policy.
     #[inline]
     pub(crate) fn record_hit(&self, header: &Header, guard: &Guard) {
+        if header.frequency() < self.recorded_below {
+            self.record(header, guard);
+        }
+    }
+
+    #[inline(never)]
+    fn record(&self, header: &Header, guard: &Guard) {
         match self.accesses {
             Accesses::None => {}
             Accesses::Counter { max } => header.raise_frequency(max),
@@ -230,28 +246,26 @@ impl<K, V> Engine<K, V> {
     }
 
     /// Tells the policy of a first mark, if the key is one of its sample.
-    #[inline(never)]
     fn record_mark(&self, header: &Header, guard: &Guard) {
-        let partition = self.partition(header.hash);
-        if partition.sample().contains(header.hash)
+        let partition = self.partition(header.hash());
+        if partition.sample().contains(header.hash())
             && let (Some(reads), Some(node)) = (&partition.reads, header.node())
         {
-            self.offer(partition, reads, node, header.hash, guard);
+            self.offer(partition, reads, node, header.hash(), guard);
         }
     }
 
-    #[inline(never)]
     fn record_order(&self, header: &Header, guard: &Guard) {
         // Not linked yet: its insert event is still to come, which is younger than this hit.
         let Some(node) = header.node() else { return };
-        let partition = self.partition(header.hash);
+        let partition = self.partition(header.hash());
         let Some(reads) = &partition.reads else { return };
         // One record between two runs says as much as many, and keeps hits to a hot entry from
         // writing to anything shared. With inline maintenance every access counts.
         if self.mode == Maintenance::Background && !header.touch(partition.tick()) {
             return;
         }
-        self.offer(partition, reads, node, header.hash, guard);
+        self.offer(partition, reads, node, header.hash(), guard);
     }
 
     #[inline]

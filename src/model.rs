@@ -222,7 +222,7 @@ impl Reads {
 
     /// False if the thread's stripe is full.
     pub fn offer(&self, thread: usize, node: u32) -> bool {
-        let hash = u64::from(node) << 32;
+        let hash = u64::from(node) << 16;
         self.0.offer(thread, NodeId::from_raw(node), hash) == Offer::Stored
     }
 

@@ -140,8 +140,9 @@ impl Sample {
     #[inline]
     #[must_use]
     pub const fn contains(self, hash: u64) -> bool {
-        // From the middle: the high bits choose the partition, and are alike in each.
-        ((hash >> 20) as u32) < self.below
+        // Not the lowest bits, which choose the bucket. The highest choose the partition and are
+        // alike in each, so they are made the lowest here, which hardly count.
+        ((hash >> 16) as u32).reverse_bits() < self.below
     }
 
     pub(crate) const fn to_raw(self) -> u32 {

@@ -76,8 +76,8 @@ impl ReadBuffer {
         Offer::Stored
     }
 
-    /// Takes every record out, each stripe's oldest first. `accept` gets the node id and the high
-    /// half of the hash. For one caller at a time.
+    /// Takes every record out, each stripe's oldest first. `accept` gets the node id and the
+    /// [`tag`] of the hash. For one caller at a time.
     pub(crate) fn drain(&self, mut accept: impl FnMut(NodeId, u32)) {
         for stripe in &self.stripes {
             let tail = stripe.tail.load(Ordering::Relaxed);
@@ -98,8 +98,16 @@ impl ReadBuffer {
     }
 }
 
+/// The part of a hash by which a node's entry is told from one that had the node before.
+pub(crate) fn tag(hash: u64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "a part is wanted")]
+    {
+        (hash >> 16) as u32
+    }
+}
+
 fn record(node: NodeId, hash: u64) -> u64 {
-    (hash & 0xffff_ffff_0000_0000) | (u64::from(node.to_raw()) + 1)
+    u64::from(tag(hash)) << 32 | (u64::from(node.to_raw()) + 1)
 }
 
 fn parts(record: u64) -> (NodeId, u32) {
@@ -125,7 +133,7 @@ mod tests {
         for round in 1..200 {
             let count = round % (SLOTS as u32) + 1;
             for _ in 0..count {
-                let hash = u64::from(next) << 32 | 0xffff;
+                let hash = u64::from(next) << 16 | 0xffff;
                 assert_eq!(buffer.offer(7, NodeId::from_raw(next), hash), Offer::Stored);
                 next += 1;
             }

@@ -77,7 +77,7 @@ where
     {
         let hash = self.hash(key);
         let guard = reclaim::pin();
-        let found = self.shared.engine.table.get(hash, |held| held.borrow() == key, &guard);
+        let found = self.shared.engine.table.get(hash, move |held| held.borrow() == key, &guard);
         found.is_some_and(|(pointer, _)| !self.is_valid(pointer))
     }
 }

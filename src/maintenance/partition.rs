@@ -17,7 +17,7 @@ use crate::evict::{Limits, Order};
 use crate::expiry::Deadline;
 use crate::maintenance::{Maintenance, is_freeing};
 use crate::policy::{NodeId, Sample};
-use crate::read_buffer::ReadBuffer;
+use crate::read_buffer::{self, ReadBuffer};
 use crate::reclaim::{self, Freeable, Guard, Retired, Ticket};
 use crate::stats::Stats;
 use crate::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
@@ -261,9 +261,9 @@ impl<K, V> Partition<K, V> {
         // Without a node its insertion is still to be applied, and will find the new deadline.
         let Some(node) = entry.node() else { return };
         if entry.set_moved() {
-            let hash_high = (entry.hash() >> 32) as u32;
+            let tag = read_buffer::tag(entry.hash());
             let mut moved = sync::lock(&self.moved);
-            moved.push((node, hash_high));
+            moved.push((node, tag));
             self.has_moved.store(true, Ordering::Relaxed);
         }
     }
@@ -283,8 +283,8 @@ impl<K, V> Partition<K, V> {
             self.has_moved.store(false, Ordering::Relaxed);
             std::mem::take(&mut *moved)
         };
-        for (node, hash_high) in moved {
-            order.watch(node, hash_high);
+        for (node, tag) in moved {
+            order.watch(node, tag);
         }
     }
 

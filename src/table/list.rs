@@ -30,6 +30,7 @@
 //! All in [`Link`]: links are read with acquire and changed with acquire-release, so whoever
 //! reaches an entry or a head sees it initialized. Model tests: `loom-tests/tests/table.rs`.
 
+use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 
 use super::buckets::Buckets;
@@ -98,7 +99,9 @@ impl List {
                 // SAFETY: as above.
                 let header = unsafe { entry.as_ref() };
                 let next = header.next.load();
-                if header.hash == hash && !next.is_deleted() && is_match(entry) {
+                // Half of the hash will do to tell most others: the key decides.
+                let is_alike = header.is_alike(hash) & !next.is_deleted();
+                if is_alike && is_match(entry) {
                     return Some(entry);
                 }
                 // A deleted entry's link still leads on: to its successor, or to the entry that
@@ -131,7 +134,7 @@ impl List {
         let header = unsafe { new.as_ref() };
         loop {
             // SAFETY: passed on.
-            let place = unsafe { self.find(Target::Hash(header.hash), &mut is_match) };
+            let place = unsafe { self.find(Target::Hash(header.hash()), &mut is_match) };
             if let Some((entry, _)) = place.found {
                 return Some(entry);
             }
@@ -154,7 +157,7 @@ impl List {
         let header = unsafe { new.as_ref() };
         loop {
             // SAFETY: passed on.
-            let place = unsafe { self.find(Target::Hash(header.hash), &mut is_match) };
+            let place = unsafe { self.find(Target::Hash(header.hash()), &mut is_match) };
             prepare(place.found.map(|(old, _)| old));
             let Some((old, next)) = place.found else {
                 header.next.set(place.word);
@@ -179,7 +182,7 @@ impl List {
         mut prepare: impl FnMut(NonNull<Header>),
     ) -> Option<NonNull<Header>> {
         // SAFETY: the caller owns `new`.
-        let hash = unsafe { new.as_ref() }.hash;
+        let hash = unsafe { new.as_ref() }.hash();
         loop {
             // SAFETY: passed on.
             let place = unsafe { self.find(Target::Hash(hash), &mut is_match) };
@@ -274,7 +277,7 @@ impl List {
     /// met it, another thread has taken it out.
     unsafe fn unlink_deleted(&self, entry: NonNull<Header>) {
         // SAFETY: passed on.
-        let hash = unsafe { entry.as_ref() }.hash;
+        let hash = unsafe { entry.as_ref() }.hash();
         // SAFETY: passed on.
         unsafe { self.find(Target::Deleted(hash, Word::entry(entry)), &mut |_| false) };
     }
@@ -331,12 +334,12 @@ impl List {
                     word = next;
                     continue;
                 }
-                let is_same_hash = matches!(target, Target::Hash(hash) if hash == header.hash);
+                let is_same_hash = matches!(target, Target::Hash(hash) if hash == header.hash());
                 if is_same_hash && is_match(entry) {
                     return Place { previous, word, found: Some((entry, next)) };
                 }
                 // Another key of the same hash is no end: the run goes on.
-                if !is_same_hash && target.comes_before_entry(header.hash) {
+                if !is_same_hash && target.comes_before_entry(header.hash()) {
                     return Place { previous, word, found: None };
                 }
                 previous = &header.next;
@@ -411,16 +414,16 @@ impl List {
             let entry = unsafe { entry_of(word) };
             // SAFETY: as above.
             let header = unsafe { entry.as_ref() };
-            if passed >= budget && last != Some(header.hash) {
+            if passed >= budget && last != Some(header.hash()) {
                 return last;
             }
             // One load decides whether the entry is live and where the walk goes on, so that an
             // entry and its replacement are never both visited, and never neither.
             let next = header.next.load();
-            let is_behind = after.is_none_or(|after| precedes(after, header.hash));
+            let is_behind = after.is_none_or(|after| precedes(after, header.hash()));
             if is_behind {
                 passed += 1;
-                last = Some(header.hash);
+                last = Some(header.hash());
                 if !next.is_deleted() {
                     visit(entry);
                 }
@@ -487,7 +490,8 @@ impl List {
     /// Needs no guard: the entry is not accessed.
     #[inline]
     pub(super) fn prefetch_entry(&self, hash: u64) {
-        prefetch_for_read(self.buckets.head(bucket(hash, self.buckets.mask())).load().pointer());
+        let word = self.buckets.head(bucket(hash, self.buckets.mask())).load();
+        prefetch_for_read(word.pointer().wrapping_byte_add(offset_of!(Header, next)));
     }
 
     /// Opens the buckets from `from` on, at most `count` of them; returns where to go on.
