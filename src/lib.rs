@@ -68,7 +68,6 @@ mod read_buffer;
 mod write_buffer;
 #[cfg(not(larder_loom))]
 mod maintenance;
-#[cfg(not(larder_loom))]
 mod maintainer;
 #[cfg(all(unix, not(larder_loom)))]
 mod fork;

@@ -5,16 +5,19 @@
 //! acquired its initialization is a reported race. Nothing is freed before the model ends; that
 //! an entry could be is checked by [`Map`] looking for it in the list once it was taken out.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use loom::cell::UnsafeCell;
+use loom::thread::Thread;
 
 use crate::entry::{EntryPtr, Owned, dispose};
+use crate::maintainer::{Maintained, Maintainer};
 use crate::policy::NodeId;
 use crate::read_buffer::{Offer, ReadBuffer};
 use crate::reclaim::pin;
 use crate::reclaim::readers::{Phases, Reader};
-use crate::sync::{AtomicPtr, Ordering};
+use crate::sync::{self, AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use crate::table::{Cursor, Table};
 use crate::write_buffer::{Event, WriteBuffer};
 
@@ -309,5 +312,89 @@ impl Drop for Guarded {
             // SAFETY: from `Box::into_raw`, once each, and every thread of the model has ended.
             drop(unsafe { Box::from_raw(value) });
         }
+    }
+}
+
+/// A maintenance thread of the model's own. Its caches are write buffers, whose events it counts.
+#[derive(Clone, Copy)]
+pub struct Carer(&'static Maintainer);
+
+impl Default for Carer {
+    fn default() -> Self {
+        // Leaked, since a static one would outlive the model.
+        Self(Box::leak(Box::new(Maintainer::new())))
+    }
+}
+
+impl Carer {
+    /// Puts a new cache under the thread's care, and starts the thread if there is none. Who calls
+    /// this is who may await what is applied.
+    pub fn register(self) -> Looked {
+        let looked = Looked {
+            maintainer: self.0,
+            cache: Arc::new(LookedAt {
+                writes: Writes::default(),
+                applied: AtomicUsize::new(0),
+                is_closed: AtomicBool::new(false),
+                waiter: loom::thread::current(),
+            }),
+        };
+        let weak: Weak<LookedAt> = Arc::downgrade(&looked.cache);
+        self.0.register(weak);
+        looked
+    }
+}
+
+/// A cache under the care of a maintenance thread.
+#[derive(Clone)]
+pub struct Looked {
+    maintainer: &'static Maintainer,
+    cache: Arc<LookedAt>,
+}
+
+struct LookedAt {
+    writes: Writes,
+    applied: AtomicUsize,
+    is_closed: AtomicBool,
+    waiter: Thread,
+}
+
+impl Looked {
+    /// As the engine's `submit`, where no run of maintenance is due.
+    pub fn write(&self, value: u64) {
+        assert!(self.cache.writes.push(Told::Inserted(value)), "more events than the model has");
+        self.maintainer.notify();
+    }
+
+    /// Returns once so many events were applied; never, if the thread sleeps over one.
+    pub fn await_applied(&self, count: usize) {
+        while self.cache.applied.load(Ordering::Acquire) < count {
+            loom::thread::park();
+        }
+    }
+
+    /// As the end of a cache: the thread forgets it, and ends if it was the last.
+    pub fn close(self) {
+        self.cache.is_closed.store(true, Ordering::SeqCst);
+        sync::model_seq_cst();
+        self.maintainer.notify();
+    }
+}
+
+impl Maintained for LookedAt {
+    fn tick(&self) -> bool {
+        while self.writes.pop().is_some() {
+            self.applied.fetch_add(1, Ordering::Release);
+            self.waiter.unpark();
+        }
+        self.has_work()
+    }
+
+    fn has_work(&self) -> bool {
+        self.writes.waiting() > 0 || self.is_closed.load(Ordering::SeqCst)
+    }
+
+    fn next_timer(&self) -> Option<Duration> {
+        None
     }
 }

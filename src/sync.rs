@@ -9,11 +9,30 @@ pub(crate) use std::sync::atomic::{
 };
 #[cfg(not(larder_loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard, TryLockError};
+#[cfg(not(larder_loom))]
+pub(crate) use std::thread;
+#[cfg(not(larder_loom))]
+pub(crate) use std::thread::park_timeout;
+
+#[cfg(not(larder_loom))]
+pub(crate) use crossbeam_utils::Backoff;
 
 #[cfg(larder_loom)]
+pub(crate) use loom::sync::Mutex;
+#[cfg(larder_loom)]
 pub(crate) use loom::sync::atomic::{
-    AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
+#[cfg(larder_loom)]
+pub(crate) use loom::thread;
+#[cfg(larder_loom)]
+pub(crate) use modelled::*;
+
+/// Between a `SeqCst` access and a later one, to another variable, that must not be reordered with
+/// it. Nothing: the accesses say so. But loom takes them for less, and needs a fence in between.
+#[cfg(not(larder_loom))]
+#[inline(always)]
+pub(crate) fn model_seq_cst() {}
 
 /// Takes `lock` if nobody holds it.
 ///
@@ -28,13 +47,51 @@ pub(crate) fn try_lock<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     }
 }
 
+/// What loom lacks.
+#[cfg(larder_loom)]
+mod modelled {
+    use std::time::Duration;
+
+    use loom::sync::{Mutex, MutexGuard};
+
+    /// See its twin without loom.
+    pub(crate) fn model_seq_cst() {
+        loom::sync::atomic::fence(super::Ordering::SeqCst);
+    }
+
+    /// Under loom time passes at once.
+    pub(crate) fn park_timeout(_: Duration) {
+        loom::thread::yield_now();
+    }
+
+    pub(crate) fn try_lock<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+        lock.try_lock().ok()
+    }
+
+    pub(crate) fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+        lock.lock().expect("a panic ends the model")
+    }
+
+    pub(crate) struct Backoff;
+
+    impl Backoff {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        pub(crate) fn snooze(&self) {
+            loom::thread::yield_now();
+        }
+    }
+}
+
 /// Takes `lock`, yielding to other threads until its holder is done.
 ///
 /// Built on `try_lock` alone because the slow path of the standard lock lives in the precompiled
 /// standard library, where ThreadSanitizer sees no synchronization.
 #[cfg(not(larder_loom))]
 pub(crate) fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
-    let backoff = crossbeam_utils::Backoff::new();
+    let backoff = Backoff::new();
     loop {
         if let Some(guard) = try_lock(lock) {
             return guard;

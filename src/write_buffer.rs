@@ -29,7 +29,7 @@ use std::ptr::{self, NonNull};
 use crossbeam_utils::CachePadded;
 
 use crate::entry::{EntryPtr, Header};
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{self, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(not(larder_loom))]
 pub(crate) const SLOTS: u32 = 64;
@@ -117,6 +117,7 @@ impl WriteBuffer {
                 Err(now) => state = now,
             }
         };
+        sync::model_seq_cst();
         let slot = &self.slots[(position % SLOTS) as usize];
         if let Some(old) = second {
             // Relaxed: published by `first`.
