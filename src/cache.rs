@@ -505,16 +505,16 @@ where
     {
         let found = self.shared.engine.table.get(hash, move |held| held.borrow() == key, guard)?;
         if found.0.is_extended() && !self.is_valid(found.0) {
-            return self.find_after_expired(found.0, key, hash, guard);
+            return self.find_again(found.0, key, hash, guard);
         }
         Some(found)
     }
 
-    /// As [`find`](Self::find), when `expired` was found.
+    /// As [`find`](Self::find), when it found `expired`.
     #[cold]
-    fn find_after_expired<'g, Q>(
+    fn find_again<'g, Q>(
         &self,
-        mut expired: EntryPtr,
+        expired: EntryPtr,
         key: &Q,
         hash: u64,
         guard: &'g Guard,
@@ -523,19 +523,9 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
+        let is_valid = |entry| self.is_valid(entry);
         let table = &self.shared.engine.table;
-        loop {
-            // Still there after it was found expired: at this moment the key is absent. Else it
-            // may have been replaced before it expired (`expiry::deadline`).
-            if table.is_linked(expired, guard) {
-                return None;
-            }
-            let found = table.get(hash, move |held| held.borrow() == key, guard)?;
-            if self.is_valid(found.0) {
-                return Some(found);
-            }
-            expired = found.0;
-        }
+        table.get_again(expired, hash, |held| held.borrow() == key, is_valid, guard)
     }
 
     /// A lookup that counts.
@@ -575,9 +565,11 @@ where
         let (pointer, entry) = if self.is_valid(found.0) {
             found
         } else {
-            self.find_after_expired(found.0, key, hash, guard)?
+            self.find_again(found.0, key, hash, guard)?
         };
-        self.note_use(pointer, entry);
+        if self.shared.engine.timing.is_moved_by_use() {
+            self.note_use(pointer, entry);
+        }
         Some(entry)
     }
 

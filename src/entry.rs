@@ -74,18 +74,19 @@ const FINISHED: u8 = BORN | GONE;
 /// In `flags`: the partition was told to look at the deadline, and has not yet.
 const MOVED: u8 = 1;
 
-/// What stands in front of the header of some entries.
+/// What stands in front of the header of some entries. The deadline comes last: a hit reads it, and
+/// so it is most likely in the cache line of the header.
 //
-//  -24           -16        -8            0
-//  |  deadline   |  limit   |  written    | header, key, value
+//  -24          -16       -8           0
+//  |  written   |  limit  |  deadline  | header, key, value
 #[repr(C)]
 pub(crate) struct Extension {
-    pub(crate) deadline: Deadline,
+    /// The cache's time when the entry was made.
+    pub(crate) written_ns: u64,
     /// What the time to idle cannot move the deadline beyond. Set with the deadline; two that set
     /// both at once may leave those of different calls.
     pub(crate) limit_ns: AtomicU64,
-    /// The cache's time when the entry was made.
-    pub(crate) written_ns: u64,
+    pub(crate) deadline: Deadline,
 }
 
 // Right before a header, which has the alignment of 8 at least.
@@ -94,9 +95,9 @@ const _: () = assert!(size_of::<Extension>().is_multiple_of(8) && align_of::<Ext
 impl Extension {
     pub(crate) fn new(deadline_ns: u64, limit_ns: u64, written_ns: u64) -> Self {
         Self {
-            deadline: Deadline::new(deadline_ns),
-            limit_ns: AtomicU64::new(limit_ns),
             written_ns,
+            limit_ns: AtomicU64::new(limit_ns),
+            deadline: Deadline::new(deadline_ns),
         }
     }
 }

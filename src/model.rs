@@ -11,7 +11,8 @@ use std::time::Duration;
 use loom::cell::UnsafeCell;
 use loom::thread::Thread;
 
-use crate::entry::{EntryPtr, Owned, dispose};
+use crate::entry::{EntryPtr, Extension, Owned, dispose};
+use crate::expiry::Deadline;
 use crate::maintainer::{Maintained, Maintainer};
 use crate::policy::NodeId;
 use crate::read_buffer::{Offer, ReadBuffer};
@@ -150,6 +151,89 @@ impl Map {
     /// The value of an entry that was just taken out, which no walk may meet any more.
     fn taken(&self, entry: EntryPtr) -> u64 {
         assert!(!self.table.reaches(entry), "an entry that was taken out is still in the list");
+        // SAFETY: entries live until the model ends.
+        unsafe { entry.as_entry::<u64, Watched>() }.value.read()
+    }
+}
+
+/// The table with entries that have deadlines. Every call says what time its thread has read from
+/// the clock: not the same for all, and not in the order of the calls, as of a clock that jumps.
+pub struct Timed {
+    table: Table<u64, Watched>,
+    keep: Keep,
+}
+
+impl Default for Timed {
+    fn default() -> Self {
+        Self { table: Table::new(0), keep: Keep::default() }
+    }
+}
+
+impl Timed {
+    /// The value, if there is one that is valid.
+    pub fn get(&self, key: u64, now: u64) -> Option<u64> {
+        let guard = pin();
+        let is_valid = |entry| !Self::with_deadline(entry, |held| held.expire_if_past(now));
+        let is_match = |held: &u64| *held == key;
+        let mut found = self.table.get(key, is_match, &guard)?;
+        if !is_valid(found.0) {
+            found = self.table.get_again(found.0, key, is_match, is_valid, &guard)?;
+        }
+        Some(found.1.value.read())
+    }
+
+    /// Returns the replaced value, and whether it had expired.
+    pub fn upsert(&self, key: u64, value: u64, deadline: u64, now: u64) -> Option<(u64, bool)> {
+        let extension = Extension::new(deadline, Deadline::NEVER, now);
+        let new = Owned::extended(key, 1, key, Watched::new(value), extension);
+        let (new, old) = self.table.upsert(new, |_, _| {}, &pin());
+        self.keep.keep(new);
+        old.map(|old| (Self::value(old), Self::with_deadline(old, |held| held.settle() < now)))
+    }
+
+    /// What a timer does: takes the entry out if it has expired.
+    pub fn fire(&self, key: u64, now: u64) -> bool {
+        let guard = pin();
+        let Some((entry, _)) = self.table.get(key, |held| *held == key, &guard) else {
+            return false;
+        };
+        Self::with_deadline(entry, |held| held.expire_if_past(now))
+            && self.table.remove_entry(entry, &guard)
+    }
+
+    /// What a hit may do that found the entry valid at `now`: `None` if it did not.
+    pub fn touch(&self, key: u64, now: u64, deadline: u64) -> Option<bool> {
+        let guard = pin();
+        let (entry, _) = self.table.get(key, |held| *held == key, &guard)?;
+        Self::with_deadline(entry, |held| {
+            let seen = held.get();
+            (now <= seen).then(|| held.move_from(seen, deadline))
+        })
+    }
+
+    /// Moves the deadline to an earlier time; true if that has to be reported to the partition.
+    pub fn bring_forward(&self, key: u64, deadline: u64) -> bool {
+        let guard = pin();
+        let Some((entry, _)) = self.table.get(key, |held| *held == key, &guard) else {
+            return false;
+        };
+        Self::with_deadline(entry, |held| held.move_from(held.get(), deadline));
+        entry.set_moved()
+    }
+
+    /// The deadline, as the partition sees it that works off a report.
+    pub fn take_moved(&self, key: u64) -> Option<u64> {
+        let guard = pin();
+        let (entry, _) = self.table.get(key, |held| *held == key, &guard)?;
+        entry.take_moved();
+        Some(Self::with_deadline(entry, Deadline::get))
+    }
+
+    fn with_deadline<R>(entry: EntryPtr, ask: impl FnOnce(&Deadline) -> R) -> R {
+        ask(&entry.extension().expect("made with one").deadline)
+    }
+
+    fn value(entry: EntryPtr) -> u64 {
         // SAFETY: entries live until the model ends.
         unsafe { entry.as_entry::<u64, Watched>() }.value.read()
     }

@@ -27,9 +27,9 @@ mod linux {
         if result != 0 {
             return None;
         }
-        let seconds = u64::try_from(time.seconds).ok()?;
-        let nanoseconds = u64::try_from(time.nanoseconds).ok()?;
-        Some(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds))
+        // Neither is negative, and 584 years of uptime do not overflow.
+        let seconds = time.seconds.cast_unsigned().wrapping_mul(1_000_000_000);
+        Some(seconds.wrapping_add(time.nanoseconds.cast_unsigned()))
     }
 
     #[inline]

@@ -91,6 +91,31 @@ impl<K, V> Table<K, V> {
         found.map(|header| (self.pointer(header), self.entry(header, guard)))
     }
 
+    /// Looks again after [`get`](Self::get) found `refused`, which is not valid: for an entry that
+    /// is. What is once refused must stay so.
+    ///
+    /// A miss is reported only of an entry that is still there after it was refused: one that was
+    /// replaced before might have been valid when it was.
+    pub(crate) fn get_again<'g>(
+        &self,
+        mut refused: EntryPtr,
+        hash: u64,
+        mut is_match: impl FnMut(&K) -> bool,
+        is_valid: impl Fn(EntryPtr) -> bool,
+        guard: &'g Guard,
+    ) -> Option<(EntryPtr, &'g Entry<K, V>)> {
+        loop {
+            if self.is_linked(refused, guard) {
+                return None;
+            }
+            let found = self.get(hash, &mut is_match, guard)?;
+            if is_valid(found.0) {
+                return Some(found);
+            }
+            refused = found.0;
+        }
+    }
+
     /// Links `new` unless its key is there; then gives it back, and the entry that is there.
     pub(crate) fn insert_if_absent(
         &self,

@@ -136,9 +136,7 @@ where
                 return;
             }
         }
-        if timing.has_idle_time() {
-            timing.touch(extension);
-        }
+        timing.touch(extension);
     }
 }
 

@@ -208,6 +208,20 @@ impl CacheTime {
         }
     }
 
+    /// Whether `deadline_ns`, a time, is surely not past, as far as a cheap look tells.
+    #[inline]
+    pub(crate) fn is_surely_not_past(&self, deadline_ns: u64) -> bool {
+        let (_, late) = match &self.source {
+            Source::Monotonic(clock) => {
+                let (early, late) = clock.around_ns();
+                (early, late.saturating_sub(self.start_ns))
+            }
+            Source::Custom(_) => self.around_ns(),
+        };
+        // Not yet the cache's time, which is one more: so not equal, either.
+        late < deadline_ns
+    }
+
     /// Now, as maintenance reads it: later readings that fail stand there.
     pub(crate) fn note_now_ns(&self) -> u64 {
         let now = self.now_ns();

@@ -126,6 +126,7 @@ impl<K, V> Setting<K, V> {
             is_for_all: self.time_to_live.is_some()
                 || self.time_to_idle.is_some()
                 || self.expiry.is_some(),
+            is_moved_by_use: self.time_to_idle.is_some() || self.expiry.is_some(),
         }
     }
 }
@@ -144,6 +145,7 @@ pub(crate) struct Timing {
     jitter: f64,
     /// Whether every entry gets an extension.
     is_for_all: bool,
+    is_moved_by_use: bool,
 }
 
 impl Timing {
@@ -182,8 +184,8 @@ impl Timing {
             Deadline::NEVER => true,
             Deadline::EXPIRED => false,
             deadline => {
-                let (_, late) = self.time.around_ns();
-                deadline >= late || !extension.deadline.expire_if_past(self.time.now_ns())
+                self.time.is_surely_not_past(deadline)
+                    || !extension.deadline.expire_if_past(self.time.now_ns())
             }
         }
     }
@@ -193,17 +195,14 @@ impl Timing {
         match extension.deadline.settle() {
             Deadline::NEVER => false,
             Deadline::EXPIRED => true,
-            deadline => {
-                let (_, late) = self.time.around_ns();
-                deadline < late && deadline < self.time.now_ns()
-            }
+            deadline => !self.time.is_surely_not_past(deadline) && deadline < self.time.now_ns(),
         }
     }
 
-    /// Whether hits move deadlines by themselves.
+    /// Whether hits may move deadlines.
     #[inline]
-    pub(crate) fn has_idle_time(&self) -> bool {
-        self.idle_ns != Deadline::NEVER
+    pub(crate) fn is_moved_by_use(&self) -> bool {
+        self.is_moved_by_use
     }
 
     /// Moves the deadline of an entry that was found valid and is used, by the time to idle.

@@ -1,0 +1,307 @@
+//! What time costs: hits and inserts of a cache whose entries expire, by those of one whose
+//! entries don't, and what a million entries that are due at once do to writers.
+//!
+//! Caches are built side by side and take turns, in another order each round; what counts is the
+//! median of the ratios within a round.
+
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::error::Error;
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, ValueEnum};
+use larder::expiry::CoarseClock;
+use larder::{Builder, Cache, Maintenance};
+use larder_benches::keys::{SplitMix64, scramble, zipf};
+use larder_benches::measure::{BATCH, measure};
+use larder_benches::report::{Table, median, range};
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const SEQUENCE: usize = 1 << 20;
+
+/// Measures what expiry costs.
+#[derive(Debug, Parser)]
+#[command(about)]
+struct Options {
+    /// What to measure
+    #[arg(value_enum)]
+    what: What,
+    /// Rounds of hits or inserts
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Length of one turn
+    #[arg(long, default_value_t = 300)]
+    milliseconds: u64,
+    /// Threads
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Entries with a timer, for inserts and the crowd
+    #[arg(long, default_value_t = 1_000_000)]
+    entries: u64,
+    /// Keys that hits go to
+    #[arg(long, default_value_t = 131_072)]
+    resident: u64,
+    /// With inline maintenance
+    #[arg(long)]
+    inline: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Hits, Zipf over keys that are all there
+    Hits,
+    /// Inserts of new keys into a full cache
+    Inserts,
+    /// Inserts while all other entries expire at one moment
+    Crowd,
+}
+
+/// How the entries of a contender expire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Variant {
+    /// Not at all: what the others are compared with.
+    None,
+    /// By a time to live, with the default clock.
+    Live,
+    /// The same with the coarse clock.
+    LiveCoarse,
+    /// By a time to idle.
+    Idle,
+    /// Each with a lifetime of its own, within an hour.
+    Own,
+    /// Within a second: lookups have to read the full clock.
+    Soon,
+}
+
+impl Variant {
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "no expiry",
+            Self::Live => "time to live",
+            Self::LiveCoarse => "time to live, coarse clock",
+            Self::Idle => "time to idle",
+            Self::Own => "a ttl for each",
+            Self::Soon => "less than a second left",
+        }
+    }
+
+    fn cache(self, options: &Options, capacity: u64) -> Result<Cache<u64, u64>, Box<dyn Error>> {
+        let mode = if options.inline { Maintenance::Inline } else { Maintenance::Background };
+        let builder: Builder<u64, u64> =
+            Cache::builder().capacity(usize::try_from(capacity)?).maintenance(mode);
+        let builder = match self {
+            Self::None | Self::Own | Self::Soon => builder,
+            Self::Live => builder.time_to_live(HOUR),
+            Self::LiveCoarse => builder.time_to_live(HOUR).clock(CoarseClock::default()),
+            Self::Idle => builder.time_to_idle(HOUR),
+        };
+        Ok(builder.build()?)
+    }
+
+    fn insert(self, cache: &Cache<u64, u64>, key: u64, random: &mut SplitMix64) {
+        let result = match self {
+            Self::Own => {
+                let ttl = Duration::from_millis(60_000 + random.next_u64() % 3_540_000);
+                cache.insert_with_ttl(key, key, ttl)
+            }
+            Self::Soon => cache.insert_with_ttl(key, key, Duration::from_millis(990)),
+            _ => cache.insert(key, key),
+        };
+        let _ = black_box(result);
+    }
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let done = match options.what {
+        What::Hits => hits(&options),
+        What::Inserts => inserts(&options),
+        What::Crowd => crowd(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn hits(options: &Options) -> Result<(), Box<dyn Error>> {
+    use Variant::{Idle, Live, LiveCoarse, None, Own, Soon};
+    let keys = zipf(options.resident, SEQUENCE, 1);
+    let fill = |variant: Variant, cache: &Cache<u64, u64>| {
+        let mut random = SplitMix64::new(1);
+        for number in 0..options.resident {
+            variant.insert(cache, scramble(number), &mut random);
+        }
+        cache.run_pending();
+    };
+    compare(
+        options,
+        &[None, Live, LiveCoarse, Idle, Own, Soon],
+        options.resident,
+        |variant, cache| {
+            // Those that live for less than a turn are put back before each.
+            if variant == Soon || cache.is_empty() {
+                fill(variant, cache);
+            }
+            let millis =
+                if variant == Soon { options.milliseconds.min(300) } else { options.milliseconds };
+            let turn = Duration::from_millis(millis);
+            measure(options.threads, turn / 5, turn, |thread| {
+                let mut at = thread * SEQUENCE / options.threads;
+                let keys = &keys;
+                move || {
+                    let mut hits = 0;
+                    for _ in 0..BATCH {
+                        at = (at + 1) % SEQUENCE;
+                        hits += u64::from(black_box(cache.get(&keys[at])).is_some());
+                    }
+                    hits
+                }
+            })
+            .operations_per_second
+        },
+    )
+}
+
+fn inserts(options: &Options) -> Result<(), Box<dyn Error>> {
+    use Variant::{Idle, Live, LiveCoarse, None, Own};
+    let next = AtomicU64::new(0);
+    compare(options, &[None, Live, LiveCoarse, Idle, Own], options.entries, |variant, cache| {
+        if cache.is_empty() {
+            let mut random = SplitMix64::new(1);
+            for number in 0..options.entries * 5 / 4 {
+                variant.insert(cache, scramble(number | 1 << 60), &mut random);
+            }
+        }
+        let turn = Duration::from_millis(options.milliseconds);
+        measure(options.threads, turn / 5, turn, |thread| {
+            let mut random = SplitMix64::new(thread as u64);
+            let mut number = next.fetch_add(1 << 32, Ordering::Relaxed);
+            move || {
+                for _ in 0..BATCH {
+                    number += 1;
+                    variant.insert(cache, scramble(number), &mut random);
+                }
+                0
+            }
+        })
+        .operations_per_second
+    })
+}
+
+/// Lets the variants take turns and prints their rates and ratios to the first.
+fn compare(
+    options: &Options,
+    variants: &[Variant],
+    capacity: u64,
+    turn: impl Fn(Variant, &Cache<u64, u64>) -> f64,
+) -> Result<(), Box<dyn Error>> {
+    let caches = variants
+        .iter()
+        .map(|variant| variant.cache(options, capacity))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut rates = vec![Vec::new(); variants.len()];
+    for round in 0..=options.rounds {
+        for step in 0..variants.len() {
+            let at = (round + step) % variants.len();
+            let rate = turn(variants[at], &caches[at]);
+            // The first round fills and warms.
+            if round > 0 {
+                rates[at].push(rate);
+            }
+        }
+    }
+    let mut table = Table::new(["", "ns", "best", "by no expiry", "least", "most"]);
+    for (variant, own) in variants.iter().zip(&rates) {
+        let times: Vec<f64> = rates[0].iter().zip(own).map(|(none, own)| none / own).collect();
+        let (least, most) = range(&times);
+        table.row(vec![
+            variant.name().to_owned(),
+            format!("{:.1}", options.threads as f64 * 1e9 / median(own)),
+            format!("{:.1}", options.threads as f64 * 1e9 / range(own).1),
+            format!("{:.3}", median(&times)),
+            format!("{least:.3}"),
+            format!("{most:.3}"),
+        ]);
+    }
+    println!("{:?}, {} thread(s), {} rounds\n", options.what, options.threads, options.rounds);
+    println!("{}", table.render());
+    Ok(())
+}
+
+/// One writer, and a crowd of entries whose deadlines are one moment.
+fn crowd(options: &Options) -> Result<(), Box<dyn Error>> {
+    let crowd = usize::try_from(options.entries)?;
+    let cache = Variant::None.cache(options, options.entries * 2)?;
+    let quiet = Duration::from_secs(1);
+    let due = Instant::now() + Duration::from_secs(4);
+    for number in 0..options.entries {
+        let ttl = due.saturating_duration_since(Instant::now());
+        cache.insert_with_ttl(scramble(number | 1 << 60), number, ttl);
+    }
+    cache.run_pending();
+    let filled = due.saturating_duration_since(Instant::now());
+    if filled < quiet + quiet / 10 {
+        return Err("filling took too long for the moment to be met; use fewer --entries".into());
+    }
+    let writer = |from: u64, until: &dyn Fn() -> bool| {
+        let mut waits = Vec::with_capacity(1 << 22);
+        let mut number = from;
+        while !until() {
+            for _ in 0..64 {
+                let begin = Instant::now();
+                // Over the same few keys, so that the crowd alone fills the cache.
+                let _ = black_box(cache.insert(scramble(number % (1 << 16)), number));
+                waits.push(begin.elapsed());
+                number += 1;
+            }
+        }
+        waits.sort_unstable();
+        waits
+    };
+    thread::sleep(due.saturating_duration_since(Instant::now()).saturating_sub(quiet));
+    let before = writer(0, &|| Instant::now() >= due);
+    let gone = || cache.stats().expirations as usize;
+    let first = Cell::new(None);
+    let during = writer(0, &|| {
+        if first.get().is_none() && gone() > 0 {
+            first.set(Some(due.elapsed()));
+        }
+        gone() >= crowd
+    });
+    let all = due.elapsed();
+    let mut table = Table::new(["inserts", "count", "p50 µs", "p99 µs", "p99.9 µs", "most µs"]);
+    for (name, waits) in [("before the moment", &before), ("while the crowd goes", &during)] {
+        let at = |part: f64| {
+            let index = ((waits.len() - 1) as f64 * part) as usize;
+            format!("{:.1}", waits[index].as_secs_f64() * 1e6)
+        };
+        table.row(vec![
+            name.to_owned(),
+            waits.len().to_string(),
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            at(1.0),
+        ]);
+    }
+    println!("{crowd} entries due at once, {} partition(s)\n", cache.partitions());
+    println!("{}", table.render());
+    println!(
+        "first removed {:?} after the moment, all after {all:?}",
+        first.get().unwrap_or_default()
+    );
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! Deadlines: readers, writers, hits and timers that compete for one entry, with clocks that do
+//! not agree.
+//!
+//! Tried one by one: with a load instead of the read-modify-write in `Deadline::settle`,
+//! `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` fails, as it does without the look
+//! at the link in `Table::get_valid`; with a plain store in `Deadline::move_from` (or in
+//! `expire_if_past`) `hit_and_expiry_agree` fails; with `set_moved` or `take_moved` relaxed,
+//! `report_that_is_left_out_is_not_needed` fails; without the CAS on the entry's link in
+//! `Table::remove_entry`, `timer_and_replacement_take_an_entry_out_once` fails.
+#![cfg(larder_loom)]
+
+use larder::model::Timed;
+use loom::sync::Arc;
+use loom::thread;
+
+const NEVER: u64 = u64::MAX;
+const DEADLINE: u64 = 100;
+const BEFORE: u64 = 90;
+const AFTER: u64 = 110;
+const LATER_DEADLINE: u64 = 120;
+
+/// Runs `first` and `second` on two threads over a map with one entry of key 1, value 10 and
+/// `DEADLINE`; then `check`.
+fn two<A: Send + 'static, B: Send + 'static>(
+    first: fn(&Timed) -> A,
+    second: fn(&Timed) -> B,
+    check: fn(&Timed, A, B),
+) {
+    loom::model(move || {
+        let map = Arc::new(Timed::default());
+        map.upsert(1, 10, DEADLINE, 1);
+        let (one, other) = (Arc::clone(&map), Arc::clone(&map));
+        let one = thread::spawn(move || first(&one));
+        let other = thread::spawn(move || second(&other));
+        let a = one.join().expect("the model's thread panicked");
+        let b = other.join().expect("the model's thread panicked");
+        check(&map, a, b);
+    });
+}
+
+#[test]
+fn no_miss_is_reported_of_a_key_that_was_replaced_while_valid() {
+    two(
+        |map| map.get(1, AFTER),
+        |map| map.upsert(1, 20, NEVER, BEFORE),
+        |map, seen, replaced| {
+            let (old, had_expired) = replaced.expect("the old entry was there");
+            assert_eq!(old, 10);
+            match seen {
+                None => assert!(had_expired, "absent between two valid values"),
+                Some(value) => assert_eq!(value, 20, "an expired value was returned"),
+            }
+            assert_eq!(map.get(1, BEFORE), Some(20));
+        },
+    );
+}
+
+#[test]
+fn timer_and_replacement_take_an_entry_out_once() {
+    two(
+        |map| map.fire(1, AFTER),
+        |map| map.upsert(1, 20, NEVER, BEFORE),
+        |map, was_fired, replaced| {
+            assert!(was_fired != replaced.is_some(), "taken out twice, or by nobody");
+            assert_eq!(map.get(1, AFTER), Some(20), "the timer took out the new entry");
+        },
+    );
+}
+
+#[test]
+fn timers_of_one_entry_take_it_out_once() {
+    two(
+        |map| map.fire(1, AFTER),
+        |map| map.fire(1, AFTER),
+        |map, a, b| {
+            assert!(a != b);
+            assert_eq!(map.get(1, BEFORE), None);
+        },
+    );
+}
+
+#[test]
+fn hit_and_expiry_agree() {
+    two(
+        |map| map.touch(1, BEFORE, LATER_DEADLINE),
+        |map| map.get(1, AFTER),
+        |map, was_moved, seen| {
+            // Either the hit has moved the deadline, or the entry has expired for ever.
+            assert_eq!(was_moved == Some(true), seen == Some(10) || map.get(1, BEFORE).is_some());
+            if seen.is_none() {
+                assert_eq!(map.get(1, BEFORE), None, "what was expired is back");
+                assert_ne!(was_moved, Some(true));
+            }
+        },
+    );
+}
+
+#[test]
+fn hit_and_timer_agree() {
+    two(
+        |map| map.touch(1, BEFORE, LATER_DEADLINE),
+        |map| map.fire(1, AFTER),
+        |map, was_moved, was_fired| {
+            assert_ne!(was_moved == Some(true), was_fired);
+            assert_eq!(map.get(1, AFTER).is_some(), !was_fired);
+        },
+    );
+}
+
+#[test]
+fn what_was_found_expired_stays_so_for_clocks_that_are_behind() {
+    two(
+        |map| {
+            let first = map.get(1, AFTER);
+            (first, map.get(1, BEFORE))
+        },
+        |map| map.get(1, BEFORE),
+        |map, (late, then), early| {
+            assert_eq!((late, then), (None, None));
+            assert!(early.is_none_or(|value| value == 10));
+            assert_eq!(map.get(1, BEFORE), None);
+        },
+    );
+}
+
+#[test]
+fn report_that_is_left_out_is_not_needed() {
+    loom::model(|| {
+        let map = Arc::new(Timed::default());
+        map.upsert(1, 10, DEADLINE, 1);
+        // A report is under way.
+        assert!(map.bring_forward(1, DEADLINE - 1));
+        let (one, other) = (Arc::clone(&map), Arc::clone(&map));
+        let mover = thread::spawn(move || one.bring_forward(1, DEADLINE - 2));
+        let partition = thread::spawn(move || other.take_moved(1));
+        let is_reported = mover.join().expect("the model's thread panicked");
+        let seen = partition.join().expect("the model's thread panicked");
+        assert!(is_reported || seen == Some(DEADLINE - 2), "a deadline that no timer knows of");
+    });
+}
