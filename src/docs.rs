@@ -27,6 +27,12 @@ pub mod design {
     //! look at each other. (Fraser 2004.) Where the system has asymmetric fences, readers pin by a
     //! plain store, and whoever moves the epoch pays for both sides. (Desnoyers et al. 2012.)
     //!
+    //! **Deadlines in front.** What only entries with a deadline need stands in front of the header,
+    //! in the same allocation, and the header says whether it is there: an entry without one pays
+    //! nothing. Readers judge the deadline, most of them by the time of the kernel's last timer
+    //! interrupt; timers, which take entries out, ask again when they fire, so hits do not touch
+    //! them. (Varghese and Lauck 1987.)
+    //!
     //! **Recording.** Policies of the CLOCK family need a mark or a small counter in the entry,
     //! which a hot entry soon has: its hits write nothing. Policies that need the order of
     //! accesses are fed through lossy striped buffers, at most one record for an entry between
@@ -54,6 +60,9 @@ pub mod orderings {
     //! | `Phases::step`, load of `word`, acquire | relaxed | the same |
     //! | `barrier::light` | nothing | the same |
     //! | `barrier::heavy` | nothing | the same |
+    //! | `Deadline::settle`, acquire-release | relaxed, or a load | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` |
+    //! | `Deadline::expire_if_past`, acquire-release | relaxed | the same |
+    //! | `EntryPtr::set_moved`, `take_moved`, acquire-release | either relaxed | `report_that_is_left_out_is_not_needed` |
     //!
     //! Checks that were dropped, likewise:
     //!
@@ -67,6 +76,9 @@ pub mod orderings {
     //! | a full write buffer refuses | `a_full_buffer_refuses_and_loses_nothing` |
     //! | a step waits for readers of an earlier phase | `a_value_is_freed_only_when_its_reader_has_left` |
     //! | a grace period takes two steps while somebody is inside | the same |
+    //! | a miss of an expired entry stands only while that is linked | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` |
+    //! | a hit moves only the deadline that it saw | `hit_and_expiry_agree` |
+    //! | who takes an entry out knows whether he was first | `timer_and_replacement_take_an_entry_out_once` |
     //!
     //! Not modelled: the tickets of `reclaim`, which rest on crossbeam-epoch; the acquire and the
     //! release of `Phases::current`, which the full fences that stand for an asymmetric pair under

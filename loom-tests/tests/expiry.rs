@@ -1,12 +1,12 @@
 //! Deadlines: readers, writers, hits and timers that compete for one entry, with clocks that do
 //! not agree.
 //!
-//! Tried one by one: with a load instead of the read-modify-write in `Deadline::settle`,
-//! `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` fails, as it does without the look
-//! at the link in `Table::get_valid`; with a plain store in `Deadline::move_from` (or in
-//! `expire_if_past`) `hit_and_expiry_agree` fails; with `set_moved` or `take_moved` relaxed,
-//! `report_that_is_left_out_is_not_needed` fails; without the CAS on the entry's link in
-//! `Table::remove_entry`, `timer_and_replacement_take_an_entry_out_once` fails.
+//! Tried one by one: `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` fails with a load,
+//! or a relaxed step, in `Deadline::settle`, with relaxed steps in `Deadline::expire_if_past`, and
+//! without the look at the link in `Table::get_again`; `hit_and_expiry_agree` fails with an exchange
+//! that does not compare in `Deadline::move_from`; `timer_and_replacement_take_an_entry_out_once`
+//! and `timers_of_one_entry_take_it_out_once` fail if `Table::remove_entry` takes no notice of who
+//! was first; `report_that_is_left_out_is_not_needed` fails with `set_moved` or `take_moved` relaxed.
 #![cfg(larder_loom)]
 
 use larder::model::Timed;
