@@ -67,9 +67,15 @@ pub enum Maintenance {
     /// [`Cache`](crate::Cache#bounds).
     #[default]
     Background,
-    /// The calling thread, within each call. No thread is started. With one partition and one
-    /// calling thread every call is deterministic but for the hasher's seed, and bounds hold
-    /// whenever a call returns.
+    /// The calling thread, within each call. No thread is started, and bounds hold whenever a call
+    /// returns.
+    ///
+    /// With one partition, one calling thread, a clock that repeats itself
+    /// ([`FakeClock`](crate::test::FakeClock)) and a hasher without a random seed, the same calls
+    /// give the same answers, evictions and expirations on every run. For the same on every machine
+    /// the hasher has to be portable: `BuildHasherDefault<DefaultHasher>` of the standard library is
+    /// between builds by one compiler; `ahash::RandomState::with_seeds` is not, since it takes the
+    /// processor's instructions where there are such.
     Inline,
 }
 
