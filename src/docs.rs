@@ -33,6 +33,11 @@ pub mod design {
     //! interrupt; timers, which take entries out, ask again when they fire, so hits do not touch
     //! them. (Varghese and Lauck 1987.)
     //!
+    //! **Entries side by side.** Small entries come from slabs rather than one by one from the
+    //! allocator: a get of a random one of many is a wait for two cache lines, so what counts is how
+    //! many of them fit the processor's caches. What a hit reads of an entry stands together in
+    //! its middle: the link, the hash, the mark, the key, the value.
+    //!
     //! **Recording.** Policies of the CLOCK family need a mark or a small counter in the entry,
     //! which a hot entry soon has: its hits write nothing. Policies that need the order of
     //! accesses are fed through lossy striped buffers, at most one record for an entry between
@@ -105,5 +110,8 @@ pub mod limitations {
     //!   child where they are marks (Linux). But if another thread of yours is inside a call to a
     //!   cache at that moment, a partition may stay locked for ever in the child: it may then wait
     //!   without end.
+    //! - A slot that a thread keeps at hand for its next entries (256 at most) keeps the slab that it
+    //!   lies in, up to 4 MiB, from going back to the allocator. `Cache::flush` gives back what the
+    //!   calling thread keeps, as does the drop of a cache.
     //! - At most 2^32 buckets, and 2^32 entries a partition.
 }

@@ -22,6 +22,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::contain::contain;
+use crate::reclaim;
 use crate::sync::thread::{self, Thread};
 use crate::sync::{self, AtomicU8, Mutex, Ordering};
 
@@ -197,6 +198,7 @@ impl Maintainer {
                 sync::park_timeout(PAUSE);
                 continue;
             }
+            reclaim::trim();
             self.sleep();
         }
     }

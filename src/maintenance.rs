@@ -520,6 +520,7 @@ impl<K, V> Engine<K, V> {
             self.free(partition, free, phase);
             partition.await_freed();
         }
+        reclaim::trim();
         Ok(())
     }
 
@@ -609,6 +610,7 @@ impl<K, V> Engine<K, V> {
             }
         });
         free(batch);
+        reclaim::trim();
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -46,19 +46,24 @@ use crate::entry::{self, Entry, EntryPtr};
 
 pub(crate) mod barrier;
 pub(crate) mod readers;
+mod huge_pages;
 #[cfg(not(larder_loom))]
 mod epoch;
 #[cfg(not(larder_loom))]
 mod magazine;
+#[cfg(not(larder_loom))]
+mod slab;
 #[cfg(larder_loom)]
 mod stand_in;
+
+pub(crate) use huge_pages::advise as advise_huge_pages;
 
 #[cfg(not(larder_loom))]
 pub(crate) use epoch::{Guard, Ticket, advance, completed, is_pinned_here, lag, pin, ticket};
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) use epoch::{Held, hold};
 #[cfg(not(larder_loom))]
-pub(crate) use magazine::{allocate, recycle, recycle_all};
+pub(crate) use magazine::{allocate, recycle, recycle_all, trim};
 #[cfg(larder_loom)]
 pub(crate) use stand_in::*;
 

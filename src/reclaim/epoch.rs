@@ -11,6 +11,8 @@ use crossbeam_epoch::{self as epoch, Collector, LocalHandle};
 use super::barrier;
 use super::magazine::Magazines;
 use super::readers::{Phases, Reader};
+#[cfg(unix)]
+use super::slab;
 use crate::sync::{self, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 
 /// Counts grace periods; `u64` moves a million times a second for 500,000 years.
@@ -207,6 +209,7 @@ pub(crate) fn advance() {
 /// The locks of this module, for the time of a fork.
 #[cfg(unix)]
 pub(crate) struct Held {
+    _pools: slab::Held,
     numbers: MutexGuard<'static, Numbers>,
     _governor: MutexGuard<'static, Option<Governor>>,
 }
@@ -214,7 +217,7 @@ pub(crate) struct Held {
 /// Waits until nobody is at the process-wide state of this module, and keeps it so.
 #[cfg(unix)]
 pub(crate) fn hold() -> Held {
-    Held { numbers: sync::lock(&NUMBERS), _governor: sync::lock(&GOVERNOR) }
+    Held { _pools: slab::hold(), numbers: sync::lock(&NUMBERS), _governor: sync::lock(&GOVERNOR) }
 }
 
 #[cfg(unix)]

@@ -2,21 +2,23 @@
 //!
 //! A cache at its capacity frees an entry for each one it allocates, of the same size and mostly
 //! on the same thread. Keeping a few at hand makes both ends a push and a pop without a shared
-//! word. What exceeds a magazine goes back to the allocator, as does all of it when the thread
-//! ends. The idea is Bonwick and Adams' ("Magazines and Vmem", USENIX ATC 2001), without a depot:
-//! the allocator is the depot.
+//! word. What exceeds a magazine goes back to where it came from, as does all of it when the
+//! thread ends. The idea is Bonwick and Adams' ("Magazines and Vmem", USENIX ATC 2001).
 
 use std::alloc::Layout;
 use std::cell::RefCell;
 use std::ptr::NonNull;
 
 use super::epoch::with_local;
+use super::slab::Pool;
 use super::{allocate_fresh, free};
 use crate::table::prefetch_for_write;
 
-/// Bytes and entries that one magazine keeps at most.
+/// Bytes and entries that one magazine keeps at most, unless the pool is taken.
 const MAX_BYTES: usize = 32 * 1024;
 const MAX_ENTRIES: usize = 256;
+/// Entries that come from the pool at once.
+const REFILL: usize = 64;
 /// Entry layouts that a thread keeps magazines for.
 const MAX_LAYOUTS: usize = 8;
 
@@ -25,11 +27,24 @@ pub(super) struct Magazines(RefCell<Vec<Magazine>>);
 
 struct Magazine {
     layout: Layout,
+    /// `None` for entries that come from the allocator one by one.
+    pool: Option<&'static Pool>,
     free: Vec<NonNull<u8>>,
+    max_entries: usize,
 }
 
 impl Magazine {
+    fn new(layout: Layout) -> Self {
+        let max_entries =
+            if cfg!(larder_malloc) { 0 } else { (MAX_BYTES / layout.size()).min(MAX_ENTRIES) };
+        Self { layout, pool: Pool::of(layout), free: Vec::new(), max_entries }
+    }
+
+    #[inline]
     fn pop(&mut self) -> Option<NonNull<u8>> {
+        if self.free.is_empty() {
+            self.pool?.take(REFILL, &mut self.free);
+        }
         let memory = self.free.pop();
         if let Some(next) = self.free.last() {
             // For the entry after this one.
@@ -39,18 +54,41 @@ impl Magazine {
     }
 
     #[inline]
-    fn has_room(&self) -> bool {
-        self.free.len() < MAX_ENTRIES
-            && (self.free.len() + 1).saturating_mul(self.layout.size()) <= MAX_BYTES
+    fn push(&mut self, memory: NonNull<u8>) {
+        self.free.push(memory);
+        if self.free.len() > self.max_entries {
+            self.shrink();
+        }
+    }
+
+    /// Keeps half of what there may be: the lowest, or a few entries here and there would keep
+    /// many a slab from being empty.
+    #[cold]
+    fn shrink(&mut self) {
+        let keep = self.max_entries / 2;
+        self.free.select_nth_unstable(keep);
+        self.shrink_to(keep);
+    }
+
+    fn shrink_to(&mut self, keep: usize) {
+        let Some(pool) = self.pool else {
+            for memory in self.free.drain(keep..) {
+                // SAFETY: `push` took it with this layout, as its last owner.
+                unsafe { free(self.layout, memory) };
+            }
+            return;
+        };
+        if self.free.len() <= 2 * self.max_entries {
+            pool.try_give(&mut self.free, keep);
+        } else {
+            pool.give(self.free.drain(keep..));
+        }
     }
 }
 
 impl Drop for Magazine {
     fn drop(&mut self) {
-        for memory in self.free.drain(..) {
-            // SAFETY: `recycle` took it with this layout, as its last owner.
-            unsafe { free(self.layout, memory) };
-        }
+        give_back(self.layout, self.pool, self.free.drain(..));
     }
 }
 
@@ -58,17 +96,26 @@ impl Magazines {
     #[inline]
     fn with<R>(&self, layout: Layout, with: impl FnOnce(&mut Magazine) -> R) -> Option<R> {
         let mut magazines = self.0.borrow_mut();
-        let at = magazines.iter().position(|magazine| magazine.layout == layout);
-        let at = match at {
+        let at = match magazines.iter().position(|magazine| magazine.layout == layout) {
             Some(at) => at,
             None if magazines.len() < MAX_LAYOUTS => {
-                magazines.push(Magazine { layout, free: Vec::new() });
+                magazines.push(Magazine::new(layout));
                 magazines.len() - 1
             }
             None => return None,
         };
         Some(with(&mut magazines[at]))
     }
+}
+
+/// Gives back what the calling thread keeps at hand. For when a cache is gone or has shrunk, and
+/// for a thread that will be idle: a slot that is kept keeps a slab.
+pub(crate) fn trim() {
+    with_local(|local| {
+        for magazine in local.magazines.0.borrow_mut().iter_mut() {
+            magazine.shrink_to(0);
+        }
+    });
 }
 
 /// Memory for one entry.
@@ -83,19 +130,28 @@ pub(crate) fn recycle(layout: Layout, memory: NonNull<u8>) {
     recycle_all(layout, std::iter::once(memory));
 }
 
-/// Takes back the memory of entries, which the caller uses no more.
+/// Takes back the memory of entries, all from [`allocate`], which the caller uses no more.
 pub(crate) fn recycle_all(layout: Layout, memory: impl Iterator<Item = NonNull<u8>>) {
-    let mut memory = memory;
+    let mut memory = Some(memory);
     with_local(|local| {
         local.magazines.with(layout, |magazine| {
-            while magazine.has_room() {
-                let Some(memory) = memory.next() else { break };
-                magazine.free.push(memory);
-            }
+            memory.take().into_iter().flatten().for_each(|memory| magazine.push(memory));
         })
     });
-    for memory in memory {
+    // This thread is ending, or has magazines for other layouts.
+    if let Some(memory) = memory {
+        give_back(layout, Pool::of(layout), memory);
+    }
+}
+
+fn give_back(
+    layout: Layout,
+    pool: Option<&'static Pool>,
+    memory: impl Iterator<Item = NonNull<u8>>,
+) {
+    match pool {
+        Some(pool) => pool.give(memory),
         // SAFETY: from `allocate` with this layout, and the caller was its last owner.
-        unsafe { free(layout, memory) };
+        None => memory.for_each(|memory| unsafe { free(layout, memory) }),
     }
 }

@@ -10,6 +10,7 @@ use std::alloc::{self, Layout};
 use std::ptr;
 
 use super::link::Link;
+use crate::reclaim;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 
 /// Buckets in use at first.
@@ -132,7 +133,9 @@ impl Buckets {
                 free(self.first_bits, segment, start);
             }
         }
-        advise_huge_pages(self.head_pointer(segment, mask + 1), mask + 1);
+        // What is in use already stays as it is.
+        let new = self.head_pointer(segment, mask + 1);
+        reclaim::advise_huge_pages(new.cast_mut().cast(), (mask + 1) * size_of::<Link>());
         // AcqRel: publishes the segment to `mask`. Failure means that another thread raised it.
         let _ = self.mask.compare_exchange(mask, mask * 2 + 1, Ordering::AcqRel, Ordering::Relaxed);
     }
@@ -192,33 +195,6 @@ fn allocate(first_bits: u32, segment: usize) -> Option<*mut Link> {
     }
     Some(start.wrapping_sub(first_index(first_bits, segment)))
 }
-
-/// Asks for `count` buckets that nobody has used yet to lie in huge pages, if they fill some:
-/// each lookup in a large table starts with a random one, and would mostly miss the processor's
-/// cache of page addresses. A hint; what is in use already stays as it is.
-#[cfg(all(target_os = "linux", not(larder_loom)))]
-fn advise_huge_pages(start: *const Link, count: usize) {
-    use std::ffi::{c_int, c_void};
-
-    const HUGE_PAGE: usize = 2 * 1024 * 1024;
-    const MADV_HUGEPAGE: c_int = 14;
-    // The standard library links the C library anyway.
-    unsafe extern "C" {
-        fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
-    }
-
-    let end = start.wrapping_add(count).addr() / HUGE_PAGE * HUGE_PAGE;
-    let from = start.addr().next_multiple_of(HUGE_PAGE);
-    if let Some(length) = end.checked_sub(from).filter(|length| *length > 0) {
-        let address = start.cast_mut().cast::<c_void>().with_addr(from);
-        // SAFETY: the range lies within a segment of ours, and the advice changes no content. An
-        // error leaves the pages as they are.
-        let _ = unsafe { madvise(address, length, MADV_HUGEPAGE) };
-    }
-}
-
-#[cfg(not(all(target_os = "linux", not(larder_loom))))]
-fn advise_huge_pages(_start: *const Link, _count: usize) {}
 
 fn free(first_bits: u32, segment: usize, biased: *mut Link) {
     let start = biased.wrapping_add(first_index(first_bits, segment));

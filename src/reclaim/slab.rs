@@ -1,0 +1,281 @@
+//! Where the memory of small entries comes from: slabs of slots of one size, side by side.
+//!
+//! An allocator puts some bytes of its own beside each block and rounds its size up; a slab has
+//! neither, so more entries share a processor's cache, and large slabs lie in huge pages. One
+//! [`Pool`] for each layout serves all threads and caches of the process. Threads come to it
+//! through their magazines, tens of slots at a time, and never wait for it while they have an
+//! alternative: memory that no slab has is the allocator's own, and a magazine that cannot give
+//! slots back at the moment keeps them. Slots are taken from the lowest slab that has some free, so
+//! that others run empty, and a slab that is empty goes back to the allocator. After Bonwick, "The
+//! Slab Allocator" (USENIX 1994), with one list of slabs in the order of their addresses in the
+//! place of a pointer in each slot.
+
+use std::alloc::{self, Layout};
+use std::ptr::{self, NonNull};
+
+use super::free;
+use super::huge_pages::{HUGE_PAGE, advise};
+use crate::sync::{self, Mutex, MutexGuard};
+
+/// Larger entries come from the allocator one by one: what it adds hardly counts there.
+const MAX_SLOT_BYTES: usize = 512;
+/// The alignment of slabs. Slots have that of their layout.
+const LINE: usize = 64;
+const MIN_SLAB_BYTES: usize = 32 * 1024;
+const MAX_SLAB_BYTES: usize = 4 * 1024 * 1024;
+/// A new slab has that part of all slabs of its pool, so that little of it is in vain.
+const GROWTH_PART: usize = 32;
+
+static POOLS: Mutex<Vec<&'static Pool>> = Mutex::new(Vec::new());
+
+/// The slots of one layout.
+pub(super) struct Pool {
+    layout: Layout,
+    slabs: Mutex<Slabs>,
+}
+
+/// Slabs by address.
+#[derive(Default)]
+struct Slabs {
+    all: Vec<Slab>,
+    bytes: usize,
+    /// No slab before this one has a free slot.
+    first_free: usize,
+    /// Slabs of which no slot is in use: one at most, kept against coming and going at the brink.
+    empty: usize,
+}
+
+struct Slab {
+    start: NonNull<u8>,
+    layout: Layout,
+    /// The first of the free slots that were in use; each holds the address of the next.
+    free: *mut u8,
+    /// Slots that were never in use begin here.
+    fresh: usize,
+    in_use: usize,
+}
+
+// SAFETY: the memory behind the pointers is the slab's own, and is used under the pool's lock.
+unsafe impl Send for Slab {}
+
+impl Pool {
+    /// The pool for entries of `layout`, if they come from one.
+    pub(super) fn of(layout: Layout) -> Option<&'static Self> {
+        if cfg!(larder_malloc) || layout.size() > MAX_SLOT_BYTES || layout.align() > LINE {
+            return None;
+        }
+        let mut pools = sync::lock(&POOLS);
+        if let Some(pool) = pools.iter().find(|pool| pool.layout == layout) {
+            return Some(pool);
+        }
+        let slabs = Slabs::default();
+        // Never freed: as many as there are types of entries.
+        let pool: &_ = Box::leak(Box::new(Self { layout, slabs: Mutex::new(slabs) }));
+        pools.push(pool);
+        Some(pool)
+    }
+
+    /// Adds up to `count` slots to `slots`, the one to be used first at its end. None if another
+    /// thread is at the pool, or memory is short.
+    pub(super) fn take(&self, count: usize, slots: &mut Vec<NonNull<u8>>) {
+        let Some(mut slabs) = sync::try_lock(&self.slabs) else { return };
+        let from = slots.len();
+        while slots.len() - from < count {
+            let Some(slab) = slabs.with_free(self.layout) else { break };
+            while slots.len() - from < count
+                && let Some(slot) = slab.take(self.layout)
+            {
+                slots.push(slot);
+            }
+        }
+        slots[from..].reverse();
+    }
+
+    /// Takes slots, or what `allocate_fresh` gave in their place, back. Leaves them where they
+    /// are if another thread is at the pool.
+    pub(super) fn try_give(&self, memory: &mut Vec<NonNull<u8>>, keep: usize) {
+        if let Some(slabs) = sync::try_lock(&self.slabs) {
+            self.give_all(slabs, memory.drain(keep..));
+        }
+    }
+
+    /// The same, waiting.
+    pub(super) fn give(&self, memory: impl Iterator<Item = NonNull<u8>>) {
+        self.give_all(sync::lock(&self.slabs), memory);
+    }
+
+    fn give_all(
+        &self,
+        mut slabs: MutexGuard<'_, Slabs>,
+        memory: impl Iterator<Item = NonNull<u8>>,
+    ) {
+        for memory in memory {
+            match slabs.find(memory) {
+                Some(at) => slabs.give(at, memory),
+                // SAFETY: of this layout and used no more, by the contract of `recycle_all`; in no
+                // slab, so from `allocate_fresh`.
+                None => unsafe { free(self.layout, memory) },
+            }
+        }
+    }
+}
+
+impl Slabs {
+    /// The lowest slab with a free slot, from which one is taken now; a new one if there is none.
+    fn with_free(&mut self, slot: Layout) -> Option<&mut Slab> {
+        while self.all.get(self.first_free).is_some_and(|slab| !slab.has_free(slot)) {
+            self.first_free += 1;
+        }
+        if self.first_free == self.all.len() {
+            let wanted = (self.bytes / GROWTH_PART).next_power_of_two();
+            let slab = Slab::new(wanted.clamp(MIN_SLAB_BYTES, MAX_SLAB_BYTES))?;
+            self.bytes += slab.layout.size();
+            self.first_free = self.all.partition_point(|other| other.start < slab.start);
+            self.all.insert(self.first_free, slab);
+            self.empty += 1;
+        }
+        let slab = self.all.get_mut(self.first_free)?;
+        self.empty -= usize::from(slab.in_use == 0);
+        Some(slab)
+    }
+
+    /// The slab that `memory` is in.
+    fn find(&self, memory: NonNull<u8>) -> Option<usize> {
+        let at = self.all.partition_point(|slab| slab.start <= memory).checked_sub(1)?;
+        let slab = &self.all[at];
+        (memory.addr().get() - slab.start.addr().get() < slab.layout.size()).then_some(at)
+    }
+
+    fn give(&mut self, at: usize, slot: NonNull<u8>) {
+        let slab = &mut self.all[at];
+        slab.give(slot);
+        let is_empty = slab.in_use == 0;
+        if is_empty && self.empty > 0 {
+            let slab = self.all.remove(at);
+            self.bytes -= slab.layout.size();
+            self.first_free = self.first_free.min(self.all.len());
+        } else {
+            self.empty += usize::from(is_empty);
+        }
+        self.first_free = self.first_free.min(at);
+    }
+}
+
+impl Slab {
+    fn new(bytes: usize) -> Option<Self> {
+        let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { LINE };
+        let layout = Layout::from_size_align(bytes, align).ok()?;
+        // SAFETY: the layout is not empty.
+        let start = NonNull::new(unsafe { alloc::alloc(layout) })?;
+        advise(start.as_ptr(), bytes);
+        Some(Self { start, layout, free: ptr::null_mut(), fresh: 0, in_use: 0 })
+    }
+
+    fn has_free(&self, slot: Layout) -> bool {
+        !self.free.is_null() || self.fresh + slot.size() <= self.layout.size()
+    }
+
+    fn take(&mut self, slot: Layout) -> Option<NonNull<u8>> {
+        let taken = if let Some(taken) = NonNull::new(self.free) {
+            // SAFETY: a free slot, in which `give` has stored this.
+            self.free = unsafe { taken.cast::<*mut u8>().read() };
+            taken
+        } else if self.has_free(slot) {
+            // SAFETY: within the slab.
+            let taken = unsafe { self.start.add(self.fresh) };
+            self.fresh += slot.size();
+            taken
+        } else {
+            return None;
+        };
+        self.in_use += 1;
+        Some(taken)
+    }
+
+    fn give(&mut self, slot: NonNull<u8>) {
+        // SAFETY: a slot of this slab that nobody uses any more; entries have the size of a
+        // pointer and its alignment at least.
+        unsafe { slot.cast::<*mut u8>().write(self.free) };
+        self.free = slot.as_ptr();
+        self.in_use -= 1;
+    }
+}
+
+impl Drop for Slab {
+    fn drop(&mut self) {
+        // SAFETY: from `new`, with this layout, and no slot of it is in use.
+        unsafe { alloc::dealloc(self.start.as_ptr(), self.layout) };
+    }
+}
+
+/// Every pool, for the time of a fork.
+#[cfg(unix)]
+pub(super) struct Held {
+    _pools: MutexGuard<'static, Vec<&'static Pool>>,
+    _slabs: Vec<MutexGuard<'static, Slabs>>,
+}
+
+#[cfg(unix)]
+pub(super) fn hold() -> Held {
+    let pools = sync::lock(&POOLS);
+    let slabs = pools.iter().map(|pool| sync::lock(&pool.slabs)).collect();
+    Held { _pools: pools, _slabs: slabs }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn pool(bytes: usize) -> Pool {
+        let layout = Layout::from_size_align(bytes, 8).expect("a valid layout");
+        let slabs = Slabs::default();
+        Pool { layout, slabs: Mutex::new(slabs) }
+    }
+
+    fn take(pool: &Pool, count: usize) -> Vec<NonNull<u8>> {
+        let mut slots = Vec::new();
+        while slots.len() < count {
+            pool.take(64.min(count - slots.len()), &mut slots);
+        }
+        slots
+    }
+
+    fn slabs(pool: &Pool) -> usize {
+        sync::lock(&pool.slabs).all.len()
+    }
+
+    #[test]
+    fn slots_do_not_overlap_and_are_used_again() {
+        let pool = pool(48);
+        let slots = take(&pool, 10_000);
+        let distinct: HashSet<usize> = slots.iter().map(|slot| slot.addr().get()).collect();
+        assert_eq!(distinct.len(), slots.len());
+        let mut sorted: Vec<usize> = distinct.iter().copied().collect();
+        sorted.sort_unstable();
+        assert!(sorted.windows(2).all(|pair| pair[1] - pair[0] >= 48));
+        pool.give(slots.into_iter().step_by(2));
+        let again = take(&pool, 5_000);
+        assert!(again.iter().all(|slot| distinct.contains(&slot.addr().get())));
+    }
+
+    #[test]
+    fn empty_slabs_go_back_to_the_allocator() {
+        let pool = pool(40);
+        let slots = take(&pool, 200_000);
+        let most = slabs(&pool);
+        assert!(most > 3, "{most} slabs");
+        pool.give(slots.into_iter());
+        assert!(slabs(&pool) <= 2, "{} of {most} slabs are left", slabs(&pool));
+    }
+
+    #[test]
+    fn what_no_slab_has_goes_back_to_the_allocator() {
+        let pool = pool(64);
+        let slots = take(&pool, 100);
+        pool.give([crate::reclaim::allocate_fresh(pool.layout)].into_iter());
+        assert_eq!(sync::lock(&pool.slabs).all.iter().map(|slab| slab.in_use).sum::<usize>(), 100);
+        pool.give(slots.into_iter());
+    }
+}
