@@ -91,6 +91,9 @@ const PACE_BYTES: usize = 256 * 1024;
 /// The same in entries, and in parts of the cache's bounds.
 const MAX_PACE: usize = 1024;
 const PACE_PART: usize = 16;
+/// In small caches up to that many entries, or half of all, since each move of the epoch costs the
+/// same: a fence in every running thread.
+const SMALL_PACE: usize = 256;
 /// Garbage from which on writers slow down: that many times what is retired between two moves of
 /// the epoch, of which three times is usual, shared out over the partitions.
 const BACKLOG_PACES: usize = 8;
@@ -176,8 +179,9 @@ impl<K, V> Engine<K, V> {
         let smallest = limits().map(|limits| limits.entries).min().unwrap_or(0);
         let capacity = limits().fold(0_usize, |sum, limits| sum.saturating_add(limits.entries));
         let max_weight = limits().fold(0_u64, |sum, limits| sum.saturating_add(limits.weight));
+        let by_entries = (capacity / PACE_PART).max(SMALL_PACE.min(capacity / 2));
         let pace_entries =
-            (PACE_BYTES / size_of::<Entry<K, V>>()).min(capacity / PACE_PART).clamp(1, MAX_PACE);
+            (PACE_BYTES / size_of::<Entry<K, V>>()).min(by_entries).clamp(1, MAX_PACE);
         let shape = Shape {
             read_stripes: match accesses {
                 Accesses::None | Accesses::Counter { .. } => None,
