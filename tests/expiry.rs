@@ -1,6 +1,7 @@
 //! Deadlines: what they mean, what moves them, and that nobody sees what is past.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -579,4 +580,182 @@ fn entries_show_age_deadline_weight_and_frequency() {
     assert_eq!((two.value, two.info.weight, two.info.frequency), (20, 20, 1));
     assert_eq!(cache.inspect(&2), Some(two.info));
     assert_eq!(cache.inspect(&3), None);
+}
+
+/// A plain map that knows the time: what the cache must answer as long as nothing is evicted.
+#[derive(Default)]
+struct TimedMap(std::collections::HashMap<u32, (u32, Option<Duration>)>);
+
+impl TimedMap {
+    fn get(&mut self, key: u32, now: Duration) -> Option<u32> {
+        let is_valid =
+            |(_, deadline): &(u32, Option<Duration>)| deadline.is_none_or(|at| now <= at);
+        if !self.0.get(&key).is_some_and(is_valid) {
+            self.0.remove(&key);
+        }
+        self.0.get(&key).map(|(value, _)| *value)
+    }
+
+    fn insert(&mut self, key: u32, value: u32, now: Duration, ttl: Option<Duration>) -> Inserted {
+        let old = self.get(key, now);
+        if ttl == Some(Duration::ZERO) {
+            self.0.remove(&key);
+        } else {
+            self.0.insert(key, (value, ttl.map(|ttl| now + ttl)));
+        }
+        if old.is_some() { Inserted::Replaced } else { Inserted::Added }
+    }
+}
+
+#[test]
+fn cache_agrees_with_a_plain_map_that_knows_the_time() {
+    let configurations =
+        [(Maintenance::Inline, 1), (Maintenance::Inline, 4), (Maintenance::Background, 4)];
+    for seed in support::rng::seeds(0x7153, 12) {
+        for (maintenance, partitions) in configurations {
+            let (builder, clock) = timed();
+            let tick = Duration::from_nanos(1 << (seed % 40));
+            let builder = builder.maintenance(maintenance).partitions(partitions);
+            let cache = builder.capacity(1000).timer_tick(tick).build().unwrap();
+            let mut map = TimedMap::default();
+            let mut rng = support::rng::Rng::new(seed);
+            for step in 0..2000 {
+                let key = rng.below(50) as u32;
+                let now = clock.time();
+                let range = rng.below(38);
+                let ttl = Duration::from_nanos(rng.below(1 << range));
+                let context = || format!("seed {seed}, step {step}, key {key}, at {now:?}");
+                match rng.below(12) {
+                    0..3 => assert_eq!(cache.get(&key), map.get(key, now), "{}", context()),
+                    3 => {
+                        let there = map.get(key, now);
+                        assert_eq!(cache.peek(&key), there, "{}", context());
+                        assert_eq!(cache.contains_key(&key), there.is_some(), "{}", context());
+                        let left = cache.inspect(&key).map(|info| info.expires_in);
+                        let wanted = there.map(|_| map.0[&key].1.map(|at| at - now));
+                        assert_eq!(left, wanted, "{}", context());
+                    }
+                    4 => {
+                        let (got, wanted) =
+                            (cache.insert(key, step), map.insert(key, step, now, None));
+                        assert_eq!(got, wanted, "{}", context());
+                    }
+                    5..7 => {
+                        let got = cache.insert_with_ttl(key, step, ttl);
+                        assert_eq!(got, map.insert(key, step, now, Some(ttl)), "{}", context());
+                    }
+                    7 => {
+                        let got = cache.insert_if_absent_with_ttl(key, step, ttl);
+                        let wanted = match map.get(key, now) {
+                            Some(_) => Inserted::Rejected(Rejection::Present),
+                            None => map.insert(key, step, now, Some(ttl)),
+                        };
+                        assert_eq!(got, wanted, "{}", context());
+                    }
+                    8 => {
+                        let got = cache.replace_with_ttl(key, step, ttl);
+                        let wanted = match map.get(key, now) {
+                            Some(_) => map.insert(key, step, now, Some(ttl)),
+                            None => Inserted::Rejected(Rejection::Absent),
+                        };
+                        assert_eq!(got, wanted, "{}", context());
+                    }
+                    9 => {
+                        let wanted = map.get(key, now);
+                        map.0.remove(&key);
+                        assert_eq!(cache.remove(&key), wanted, "{}", context());
+                    }
+                    10 => clock.advance(ttl),
+                    _ => {
+                        let mut held: Vec<_> = cache.iter().collect();
+                        held.sort_unstable();
+                        let keys: Vec<u32> = map.0.keys().copied().collect();
+                        let mut wanted: Vec<_> = keys
+                            .into_iter()
+                            .filter_map(|key| Some((key, map.get(key, now)?)))
+                            .collect();
+                        wanted.sort_unstable();
+                        assert_eq!(held, wanted, "{}", context());
+                    }
+                }
+            }
+            cache.validate();
+            clock.advance(Duration::from_secs(1 << 20));
+            cache.run_pending();
+            cache.validate();
+            map.0.retain(|_, (_, deadline)| deadline.is_none());
+            assert_eq!(cache.len(), map.0.len(), "seed {seed}: something expired is left");
+            let stats = cache.stats();
+            let left = stats.expirations + stats.removals + cache.len() as u64;
+            assert_eq!(stats.inserts, left, "seed {seed}: an entry was lost or counted twice");
+        }
+    }
+}
+
+#[test]
+fn racing_threads_never_see_a_value_whose_deadline_was_past_before_they_looked() {
+    const KEYS: u64 = 16;
+    const LIFE: Duration = Duration::from_millis(40);
+    for maintenance in [Maintenance::Background, Maintenance::Inline] {
+        let clock = FakeClock::new();
+        // A value is the time at which it was written. The clock stands while one is, so that its
+        // deadline is known; it moves at any moment of a lookup.
+        let standing = RwLock::new(());
+        let cache: Cache<u64, Duration> = Cache::builder()
+            .capacity(1000)
+            .partitions(2)
+            .maintenance(maintenance)
+            .timer_tick(Duration::from_millis(4))
+            .clock(clock.clone())
+            .build()
+            .unwrap();
+        let threads = support::stress_threads() as u64;
+        let (seen, replaced) = (AtomicU64::new(0), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                let (cache, clock, standing) = (&cache, &clock, &standing);
+                let (seen, replaced) = (&seen, &replaced);
+                scope.spawn(move || {
+                    let mut rng = support::rng::Rng::new(thread);
+                    for _ in 0..40_000 / threads {
+                        let key = rng.below(KEYS);
+                        match rng.below(10) {
+                            0..6 => {
+                                let before = clock.time();
+                                if let Some(written) = cache.get(&key) {
+                                    assert!(before <= written + LIFE, "{before:?} {written:?}");
+                                    seen.fetch_add(1, Ordering::Relaxed);
+                                }
+                            }
+                            6..8 => {
+                                let _standing = standing.read();
+                                let now = clock.time();
+                                if cache.insert_with_ttl(key, now, LIFE) == Inserted::Replaced {
+                                    replaced.fetch_add(1, Ordering::Relaxed);
+                                }
+                            }
+                            8 => {
+                                let _standing = standing.read();
+                                let now = clock.time();
+                                let inserted = cache.insert_if_absent_with_ttl(key, now, LIFE);
+                                assert_ne!(inserted, Inserted::Replaced);
+                            }
+                            _ => {
+                                let _moving = standing.write();
+                                clock.advance(Duration::from_millis(rng.below(12)));
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        cache.validate();
+        clock.advance(SECOND);
+        cache.run_pending();
+        assert!(cache.is_empty());
+        let stats = cache.stats();
+        assert_eq!(stats.inserts, stats.expirations, "an entry ended twice or never");
+        assert_eq!(stats.replacements, replaced.into_inner());
+        assert!(seen.into_inner() > 0 && stats.replacements > 0 && stats.expirations > 0);
+    }
 }

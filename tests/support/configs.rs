@@ -1,6 +1,7 @@
 //! Every configuration that behaviour tests run through.
 
 use std::hash::Hash;
+use std::time::Duration;
 
 use larder::{Cache, Maintenance, Policy};
 
@@ -16,6 +17,7 @@ pub(crate) const ENTRY_WEIGHT: u32 = 3;
 pub(crate) enum Bound {
     Entries,
     Weight,
+    /// And the entries have deadlines.
     Both,
 }
 
@@ -69,9 +71,13 @@ impl Config {
         let builder = match self.bound {
             Bound::Entries => builder.capacity(capacity),
             Bound::Weight => builder.max_weight(max_weight).weigher(|_, _| ENTRY_WEIGHT),
-            Bound::Both => {
-                builder.capacity(capacity).max_weight(max_weight).weigher(|_, _| ENTRY_WEIGHT)
-            }
+            // With deadlines that never come about, so that all else is seen to stay the same.
+            Bound::Both => builder
+                .capacity(capacity)
+                .max_weight(max_weight)
+                .weigher(|_, _| ENTRY_WEIGHT)
+                .time_to_live(Duration::from_secs(1 << 20))
+                .time_to_idle(Duration::from_secs(1 << 20)),
         };
         builder.build().expect("a valid configuration")
     }
