@@ -23,13 +23,16 @@
 use std::fmt;
 use std::sync::Arc;
 
+mod budget;
 mod list;
+mod sketch;
 mod ghost;
 mod fifo;
 mod lru;
 mod lfu;
 mod sieve;
 mod s3_fifo;
+mod window_tiny_lfu;
 #[cfg(not(larder_loom))]
 mod simulator;
 
@@ -40,6 +43,7 @@ pub use s3_fifo::S3Fifo;
 pub use sieve::Sieve;
 #[cfg(not(larder_loom))]
 pub use simulator::Simulator;
+pub use window_tiny_lfu::WindowTinyLfu;
 
 /// A node of a policy: stands for one entry from its `on_insert` until it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -209,30 +213,6 @@ impl PolicyConfig {
     pub fn new(capacity_entries: Option<usize>, max_weight: Option<u64>) -> Self {
         Self { capacity_entries, max_weight }
     }
-
-    /// The bound in the unit that the policy should divide among its parts, and how a node counts
-    /// in it: weight where only weight is bounded, else entries.
-    fn budget(&self) -> Budget {
-        match (self.capacity_entries, self.max_weight) {
-            (None, Some(total)) => Budget { total, is_weight: true },
-            (entries, _) => Budget {
-                total: entries.map_or(u64::MAX, |entries| entries as u64),
-                is_weight: false,
-            },
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Budget {
-    total: u64,
-    is_weight: bool,
-}
-
-impl Budget {
-    fn cost(self, weight: u32) -> u64 {
-        if self.is_weight { u64::from(weight) } else { 1 }
-    }
 }
 
 /// Decides who leaves. See the [module documentation](self) for who calls what and when.
@@ -342,10 +322,17 @@ impl Policy {
         Self::custom("sieve", |config| Box::new(Sieve::new(config)))
     }
 
-    /// S3-FIFO: a small queue tries newcomers before they reach the main one. The default.
+    /// S3-FIFO: a small queue tries newcomers before they reach the main one.
     #[must_use]
     pub fn s3_fifo() -> Self {
         Self::custom("s3_fifo", |config| Box::new(S3Fifo::new(config)))
+    }
+
+    /// Mirrored window-TinyLFU: newcomers pass a window and then have to be more useful than what
+    /// would leave for them; miniatures of itself choose the window's size. The default.
+    #[must_use]
+    pub fn window_tiny_lfu() -> Self {
+        Self::custom("window_tiny_lfu", |config| Box::new(WindowTinyLfu::new(config)))
     }
 
     /// The policy of that name, whatever its case; see [`Policy::names`]. An unknown name is
@@ -407,8 +394,15 @@ impl Policy {
         Self::known().into_iter().map(|policy| policy.name.as_ref().to_owned())
     }
 
-    fn known() -> [Self; 5] {
-        [Self::lru(), Self::lfu(), Self::fifo(), Self::sieve(), Self::s3_fifo()]
+    fn known() -> [Self; 6] {
+        [
+            Self::lru(),
+            Self::lfu(),
+            Self::fifo(),
+            Self::sieve(),
+            Self::s3_fifo(),
+            Self::window_tiny_lfu(),
+        ]
     }
 
     /// An instance; `None` if the name is unknown.
@@ -419,7 +413,7 @@ impl Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self::s3_fifo()
+        Self::window_tiny_lfu()
     }
 }
 

@@ -1,114 +1,120 @@
-//! What has left: a small table of hashes of evicted keys, forgetting the oldest.
+//! What has left: a small table of hashes of evicted keys, each with a stamp, forgetting the
+//! oldest.
 //!
-//! Four-way sets of a 16-bit fingerprint and a 16-bit time stamp, so four bytes a slot and no
-//! links. It stands for a queue of the last evicted keys; it may forget one early when its set is
-//! full of younger ones, and takes a stranger for a member with a chance of about 2^-14.
+//! Four-way sets of a 16-bit fingerprint and a 16-bit stamp, so four bytes a slot and no links. It
+//! stands for a queue of the last evicted keys; it may forget one early when its set is full of
+//! younger ones, and takes a stranger for a member with a chance of about 2^-14.
+//!
+//! What a stamp means, and how old one is, is the owner's affair.
+
+use super::sketch::spread;
 
 /// Slots of a set.
 const WAYS: usize = 4;
-/// Ages are told apart to one part in this many of the capacity.
-const RESOLUTION: u64 = 4096;
+/// Slots at most.
+const MAX_SLOTS: u64 = 1 << 28;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
     /// 0: empty.
     fingerprint: u16,
-    /// The tick at which it was remembered, modulo 2^16.
-    tick: u16,
+    stamp: u16,
 }
 
 #[derive(Debug)]
 pub(super) struct Ghost {
     /// A power of two of sets, or none yet.
     sets: Vec<[Slot; WAYS]>,
-    /// Moves when `inserted` passes a multiple of `tick_mask + 1`, a power of two.
-    tick: u16,
-    tick_mask: u64,
-    inserted: u64,
-    /// The age in ticks from which a slot counts as forgotten.
-    max_age: u16,
     max_slots: usize,
     /// Entries from which on there have to be more sets.
     enough_for: usize,
 }
 
 impl Ghost {
-    /// Remembers the last `capacity` evictions. Its memory grows with [`Self::reserve_for`], up to
-    /// the power of two at or above `capacity` and never above 2^28 slots.
+    /// Remembers about the last `capacity` evictions. Its memory grows with [`Self::reserve_for`],
+    /// up to the power of two at or above `capacity`.
     pub(super) fn new(capacity: u64) -> Self {
-        let capacity = capacity.clamp(1, 1 << 28);
-        let tick_length = capacity.div_ceil(RESOLUTION).next_power_of_two();
-        let max_age = u16::try_from(capacity.div_ceil(tick_length)).expect("at most RESOLUTION");
-        let max_slots = usize::try_from(capacity.next_power_of_two()).unwrap_or(1 << 28).max(WAYS);
-        Self {
-            sets: Vec::new(),
-            tick: 0,
-            tick_mask: tick_length - 1,
-            inserted: 0,
-            max_age,
-            max_slots,
-            enough_for: 0,
-        }
+        let capacity = capacity.clamp(1, MAX_SLOTS);
+        let max_slots = usize::try_from(capacity.next_power_of_two()).expect("at most 2^28");
+        Self { sets: Vec::new(), max_slots: max_slots.max(WAYS), enough_for: 0 }
+    }
+
+    /// Makes it remember about the last `capacity` evictions. It gives no memory back.
+    pub(super) fn resize(&mut self, capacity: u64) {
+        self.max_slots = Self::new(capacity).max_slots.max(self.sets.len() * WAYS);
+        self.enough_for = self.enough_for.min(self.sets.len() * WAYS);
     }
 
     /// Grows to serve `held` entries: at least as many slots, up to the next power of two.
     #[inline]
     pub(super) fn reserve_for(&mut self, held: usize) {
-        if held <= self.enough_for {
-            return;
+        if held > self.enough_for {
+            self.grow(held);
         }
+    }
+
+    #[cold]
+    fn grow(&mut self, held: usize) {
         let slots = held.clamp(WAYS, self.max_slots).next_power_of_two();
         self.enough_for = if slots >= self.max_slots { usize::MAX } else { slots };
-        // What was remembered is lost; that happens while the cache fills, before the ghost has
-        // had a say.
-        self.sets = vec![[Slot::default(); WAYS]; slots / WAYS];
-    }
-
-    fn set(&mut self, hash: u64) -> Option<(&mut [Slot; WAYS], u16)> {
-        // The middle of the hash: the partition took the high bits, the buckets the low ones.
-        let (at, fingerprint) = ((hash >> 16) as usize, (hash as u16).max(1));
-        let sets = self.sets.len();
-        Some((self.sets.get_mut(at & sets.wrapping_sub(1))?, fingerprint))
-    }
-
-    /// Remembers `hash`, in the place of the oldest of its set.
-    pub(super) fn insert(&mut self, hash: u64) {
-        self.inserted += 1;
-        if self.inserted & self.tick_mask == 0 {
-            self.tick = self.tick.wrapping_add(1);
+        if self.sets.is_empty() {
+            self.sets.push([Slot::default(); WAYS]);
         }
-        let now = self.tick;
-        let Some((set, fingerprint)) = self.set(hash) else {
-            return;
-        };
+        while self.sets.len() * WAYS < slots {
+            // One more bit of the hash chooses the set: each is in its old place or in that of
+            // the copy.
+            self.sets.extend_from_within(..);
+        }
+    }
+
+    /// The set of `hash` and its fingerprint, which share no bit.
+    #[inline]
+    fn place(&self, hash: u64) -> Option<(usize, u16)> {
+        let bits = spread(hash);
+        let mask = self.sets.len().checked_sub(1)?;
+        Some(((bits >> 16) as usize & mask, (bits as u16).max(1)))
+    }
+
+    /// Remembers `hash`, in the place of the one of its set with the greatest age, or of itself.
+    #[inline]
+    pub(super) fn insert(&mut self, hash: u64, stamp: u16, age: impl Fn(u16) -> u16) {
+        let Some((at, fingerprint)) = self.place(hash) else { return };
+        let set = &mut self.sets[at];
         let mut oldest = (0, 0);
-        for (at, slot) in set.iter().enumerate() {
-            if slot.fingerprint == 0 || slot.fingerprint == fingerprint {
-                oldest.1 = at;
+        for (way, slot) in set.iter().enumerate() {
+            if slot.fingerprint == fingerprint {
+                oldest.1 = way;
                 break;
             }
-            let age = now.wrapping_sub(slot.tick);
+            let age = if slot.fingerprint == 0 { u16::MAX } else { age(slot.stamp) };
             if age >= oldest.0 {
-                oldest = (age, at);
+                oldest = (age, way);
             }
         }
-        set[oldest.1] = Slot { fingerprint, tick: now };
+        set[oldest.1] = Slot { fingerprint, stamp };
     }
 
-    /// Whether `hash` is remembered; forgets it.
-    pub(super) fn take(&mut self, hash: u64) -> bool {
-        let (now, max_age) = (self.tick, self.max_age);
-        let Some((set, fingerprint)) = self.set(hash) else {
-            return false;
-        };
-        for slot in set {
-            if slot.fingerprint == fingerprint {
-                let age = now.wrapping_sub(slot.tick);
-                *slot = Slot::default();
-                return age <= max_age;
-            }
+    /// The stamp with which `hash` was last remembered.
+    #[inline]
+    pub(super) fn stamp(&self, hash: u64) -> Option<u16> {
+        let (at, fingerprint) = self.place(hash)?;
+        self.sets[at].iter().find(|slot| slot.fingerprint == fingerprint).map(|slot| slot.stamp)
+    }
+
+    /// The stamp with which `hash` was last remembered; forgets it.
+    #[inline]
+    pub(super) fn take(&mut self, hash: u64) -> Option<u16> {
+        let (at, fingerprint) = self.place(hash)?;
+        let slot = self.sets[at].iter_mut().find(|slot| slot.fingerprint == fingerprint)?;
+        Some(std::mem::take(slot).stamp)
+    }
+
+    /// Asks the processor for the set of `hash`.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        if let Some((at, _)) = self.place(hash) {
+            crate::table::prefetch_for_write(&raw const self.sets[at]);
         }
-        false
     }
 }
 
@@ -120,25 +126,50 @@ mod tests {
         (key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
     }
 
-    #[test]
-    fn remembers_most_of_the_last_evictions_and_none_far_older() {
+    fn filled(count: u16) -> Ghost {
         let mut ghost = Ghost::new(1000);
         ghost.reserve_for(1000);
-        for key in 0..10_000 {
-            ghost.insert(hash(key));
+        for key in 0..count {
+            ghost.insert(hash(u64::from(key)), key, |stamp| key.wrapping_sub(stamp));
         }
-        let recent = (9_500..10_000).filter(|key| ghost.take(hash(*key))).count();
-        let old = (0..8_500).filter(|key| ghost.take(hash(*key))).count();
-        assert!(recent > 400, "{recent} of 500");
-        assert!(old < 20, "{old} of 8500");
+        ghost
     }
 
     #[test]
-    fn takes_a_hash_once() {
+    fn remembers_most_of_the_last_evictions_and_none_far_older() {
+        let mut ghost = filled(10_000);
+        let recent = (9_500..10_000_u16)
+            .filter(|key| ghost.take(hash(u64::from(*key))) == Some(*key))
+            .count();
+        let old = (0..5_000_u16).filter(|key| ghost.stamp(hash(u64::from(*key))).is_some()).count();
+        assert!(recent > 400, "{recent} of 500");
+        assert!(old < 20, "{old} of 5000");
+    }
+
+    #[test]
+    fn takes_a_hash_once_and_remembers_it_with_its_last_stamp() {
         let mut ghost = Ghost::new(10);
+        assert_eq!(ghost.stamp(hash(1)), None);
         ghost.reserve_for(10);
-        ghost.insert(hash(1));
-        assert!(ghost.take(hash(1)));
-        assert!(!ghost.take(hash(1)));
+        ghost.insert(hash(1), 7, |_| 0);
+        ghost.insert(hash(1), 8, |_| 0);
+        assert_eq!(ghost.stamp(hash(1)), Some(8));
+        assert_eq!(ghost.take(hash(1)), Some(8));
+        assert_eq!(ghost.take(hash(1)), None);
+    }
+
+    #[test]
+    fn growing_forgets_nothing() {
+        let mut ghost = Ghost::new(1 << 12);
+        ghost.reserve_for(64);
+        for key in 0..16 {
+            ghost.insert(hash(key), 5, |_| 0);
+        }
+        let known: Vec<u64> = (0..16).filter(|key| ghost.stamp(hash(*key)).is_some()).collect();
+        assert!(known.len() > 12, "{known:?}");
+        for held in [65, 500, 5_000] {
+            ghost.reserve_for(held);
+            assert!(known.iter().all(|key| ghost.stamp(hash(*key)) == Some(5)), "{held}");
+        }
     }
 }

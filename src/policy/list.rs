@@ -93,6 +93,22 @@ impl Links {
         }
     }
 
+    /// The nodes of `list`, the oldest first.
+    pub(super) fn oldest_first(&self, list: &List) -> impl Iterator<Item = NodeId> {
+        std::iter::successors(list.back(), |id| self.newer(*id))
+    }
+
+    /// The nodes of `list`, the newest first.
+    pub(super) fn newest_first(&self, list: &List) -> impl Iterator<Item = NodeId> {
+        std::iter::successors(list.front(), |id| self.older(*id))
+    }
+
+    /// The next node towards the back.
+    #[inline]
+    pub(super) fn older(&self, id: NodeId) -> Option<NodeId> {
+        node(self.links[id.index()].older)
+    }
+
     /// The next node towards the front.
     #[inline]
     pub(super) fn newer(&self, id: NodeId) -> Option<NodeId> {
@@ -104,6 +120,11 @@ impl List {
     #[inline]
     pub(super) fn back(&self) -> Option<NodeId> {
         node(self.back)
+    }
+
+    #[inline]
+    pub(super) fn front(&self) -> Option<NodeId> {
+        node(self.front)
     }
 
     #[inline]

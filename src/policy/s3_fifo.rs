@@ -6,9 +6,10 @@
 //! set-associative table instead of a queue.
 #![forbid(unsafe_code)]
 
+use super::budget::Budget;
 use super::ghost::Ghost;
 use super::list::{Links, List};
-use super::{Accesses, Budget, EvictionPolicy, NodeId, Nodes, PolicyConfig};
+use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
 
 /// The small queue's share of the budget is one part in this many.
 const SMALL_PART: u64 = 10;
@@ -29,13 +30,16 @@ pub struct S3Fifo {
     small_cost: u64,
     small_target: u64,
     held: usize,
+    remembered: u64,
+    ghost_tick: u64,
+    ghost_age: u16,
 }
 
 impl S3Fifo {
     /// An instance.
     #[must_use]
     pub fn new(config: &PolicyConfig) -> Self {
-        let budget = config.budget();
+        let budget = Budget::new(config);
         let small_target = (budget.total / SMALL_PART).max(1);
         Self {
             links: Links::default(),
@@ -47,6 +51,9 @@ impl S3Fifo {
             small_cost: 0,
             small_target,
             held: 0,
+            remembered: 0,
+            ghost_tick: (budget.total / 16384).max(1),
+            ghost_age: 16384.min(budget.total - small_target) as u16,
         }
     }
 
@@ -69,7 +76,7 @@ impl S3Fifo {
         while let Some(id) = self.small.back() {
             self.remove(id, nodes);
             if nodes.frequency(id) < USES_TO_MOVE {
-                self.ghost.insert(nodes.hash(id));
+                self.remember(nodes.hash(id));
                 return Some(id);
             }
             nodes.set_frequency(id, 0);
@@ -77,6 +84,21 @@ impl S3Fifo {
             self.links.push_front(&mut self.main, id);
         }
         None
+    }
+
+    fn now(&self) -> u16 {
+        (self.remembered / self.ghost_tick) as u16
+    }
+
+    fn remember(&mut self, hash: u64) {
+        self.remembered += 1;
+        let now = self.now();
+        self.ghost.insert(hash, now, |stamp| now.wrapping_sub(stamp));
+    }
+
+    fn is_remembered(&mut self, hash: u64) -> bool {
+        let now = self.now();
+        self.ghost.take(hash).is_some_and(|stamp| now.wrapping_sub(stamp) < self.ghost_age)
     }
 
     /// Gives what was used another round until something unused leaves the main queue.
@@ -109,7 +131,7 @@ impl EvictionPolicy for S3Fifo {
         if id.index() >= self.in_main.len() {
             self.in_main.resize(id.index() + 1, false);
         }
-        let in_main = self.ghost.take(nodes.hash(id));
+        let in_main = self.is_remembered(nodes.hash(id));
         self.in_main[id.index()] = in_main;
         if in_main {
             self.links.push_front(&mut self.main, id);

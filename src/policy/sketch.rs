@@ -1,0 +1,264 @@
+//! How often keys were seen lately: a count-min sketch of 4-bit counters that ages by halving.
+//!
+//! Cormode, Muthukrishnan: "An Improved Data Stream Summary: The Count-Min Sketch and its
+//! Applications", 2005, with conservative update (Estan and Varghese 2002); ageing as in TinyLFU
+//! (Einziger, Friedman, Manes: "TinyLFU: A Highly Efficient Cache Admission Policy", ACM ToS 2017).
+//!
+//! All counters of a key are in one cache line:
+//!
+//! ```text
+//!   line:  | row 0 | row 1 | row 2 | row 3 |    a row is two words, that is 32 counters
+//!   hash:  63 ... 20 19 15 14 10 9  5 4   0
+//!          |  line  | row 3| row 2|row 1|row 0|
+//! ```
+
+/// Counters saturate here.
+pub(super) const MAX_COUNT: u8 = 15;
+const ROWS: usize = 4;
+/// Bits of a hash that choose a row's counter.
+const ROW_BITS: usize = 5;
+/// Entries that one line serves: eight bytes each.
+const LINE_ENTRIES: usize = 8;
+const MAX_LINES: usize = 1 << 26;
+/// Increments, for each entry, after which all counters are halved.
+const SAMPLE_FACTOR: u64 = 20;
+/// The lowest bit of each counter is lost to its neighbour below when words are halved.
+const HALVED: u64 = 0x7777_7777_7777_7777;
+
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Line([u64; 2 * ROWS]);
+
+const _: () = assert!(size_of::<Line>() == 64);
+
+/// Estimates of how often hashes were counted.
+#[derive(Debug)]
+pub(super) struct Sketch {
+    /// A power of two of lines, or none yet.
+    lines: Vec<Line>,
+    max_lines: usize,
+    /// Entries from which on there have to be more lines.
+    enough_for: usize,
+    /// Net of what halving took.
+    increments: u64,
+    /// Increments at which everything is halved.
+    sample: u64,
+    /// Whether the capacity is known, so that `sample` does not grow with the lines.
+    is_bounded: bool,
+}
+
+/// A hash whose every bit depends on every bit of `hash`: what chooses partitions, buckets or
+/// samples must not choose among sets or counters too.
+#[inline]
+pub(super) fn spread(hash: u64) -> u64 {
+    const MULTIPLIER: u64 = 0xd6e8_feb8_6659_fd93;
+    let hash = (hash ^ (hash >> 32)).wrapping_mul(MULTIPLIER);
+    hash ^ (hash >> 32)
+}
+
+/// Where in its line a row counts: word and shift.
+#[inline]
+fn position(bits: u64, row: usize) -> (usize, u32) {
+    let counter = (bits >> (ROW_BITS * row)) & 31;
+    (2 * row + (counter >> 4) as usize, ((counter & 15) * 4) as u32)
+}
+
+#[inline]
+fn count_at(line: &Line, (word, shift): (usize, u32)) -> u8 {
+    (line.0[word] >> shift) as u8 & MAX_COUNT
+}
+
+impl Sketch {
+    /// For `capacity` entries if that is known. Its memory grows with [`Self::reserve_for`].
+    pub(super) fn new(capacity: Option<u64>) -> Self {
+        let lines = |entries: u64| {
+            usize::try_from(entries).map_or(MAX_LINES, |entries| lines_for(entries.max(1)))
+        };
+        Self {
+            lines: Vec::new(),
+            max_lines: capacity.map_or(MAX_LINES, lines),
+            enough_for: 0,
+            increments: 0,
+            sample: capacity.map_or(0, |entries| entries.max(1).saturating_mul(SAMPLE_FACTOR)),
+            is_bounded: capacity.is_some(),
+        }
+    }
+
+    /// Whether [`grow`](Self::grow) is due before `held` entries are there.
+    #[inline]
+    pub(super) fn is_too_small_for(&self, held: usize) -> bool {
+        held > self.enough_for
+    }
+
+    /// Grows to serve `held` entries. `counted` has the hashes that matter, or is empty if there
+    /// are too many to go through.
+    ///
+    /// One more bit of the hash chooses the line then, so if each line is copied to its two heirs,
+    /// every key finds its counters. But half of what a line has counted belongs to the other
+    /// heir: where all keys are known, only what they had is taken over.
+    #[cold]
+    pub(super) fn grow(&mut self, held: usize, counted: impl Iterator<Item = u64>) {
+        let counts: Vec<(u64, u8)> = counted.map(|hash| (hash, self.estimate(hash))).collect();
+        let lines = lines_for(held).min(self.max_lines);
+        self.enough_for = if lines >= self.max_lines { usize::MAX } else { lines * LINE_ENTRIES };
+        if self.lines.is_empty() {
+            self.lines.push(Line::default());
+        }
+        if counts.is_empty() {
+            while self.lines.len() < lines {
+                self.lines.extend_from_within(..);
+            }
+        } else {
+            self.lines = vec![Line::default(); lines];
+            for (hash, count) in counts {
+                self.raise(hash, count);
+            }
+        }
+        if !self.is_bounded {
+            self.sample = (lines * LINE_ENTRIES) as u64 * SAMPLE_FACTOR;
+        }
+    }
+
+    /// Makes the sketch one for `capacity` entries. It gives no memory back.
+    pub(super) fn resize(&mut self, capacity: u64) {
+        let Self { max_lines, sample, .. } = Self::new(Some(capacity));
+        self.max_lines = max_lines.max(self.lines.len());
+        self.enough_for = self.enough_for.min(self.lines.len() * LINE_ENTRIES);
+        self.sample = sample;
+        self.is_bounded = true;
+    }
+
+    #[inline]
+    fn place(&self, hash: u64) -> Option<(usize, u64)> {
+        let bits = spread(hash);
+        let mask = self.lines.len().checked_sub(1)?;
+        Some(((bits >> (ROW_BITS * ROWS)) as usize & mask, bits))
+    }
+
+    /// Counts `hash` once more.
+    #[inline]
+    pub(super) fn count(&mut self, hash: u64) {
+        let Some((at, bits)) = self.place(hash) else { return };
+        let line = &mut self.lines[at];
+        let positions: [_; ROWS] = std::array::from_fn(|row| position(bits, row));
+        let counts = positions.map(|position| count_at(line, position));
+        let least = counts.into_iter().min().expect("there are rows");
+        if least == MAX_COUNT {
+            return;
+        }
+        for ((word, shift), count) in positions.into_iter().zip(counts) {
+            // Conservative: what is above the new minimum owes it to others.
+            if count == least {
+                line.0[word] += 1 << shift;
+            }
+        }
+        self.increments += 1;
+        if self.increments >= self.sample {
+            self.age();
+        }
+    }
+
+    /// Makes the estimate of `hash` at least `count`.
+    fn raise(&mut self, hash: u64, count: u8) {
+        let Some((at, bits)) = self.place(hash) else { return };
+        for (word, shift) in (0..ROWS).map(|row| position(bits, row)) {
+            let line = &mut self.lines[at];
+            let lacking = count.saturating_sub(count_at(line, (word, shift)));
+            line.0[word] += u64::from(lacking) << shift;
+        }
+    }
+
+    /// How often `hash` was counted, about.
+    #[inline]
+    pub(super) fn estimate(&self, hash: u64) -> u8 {
+        let Some((at, bits)) = self.place(hash) else { return 0 };
+        let line = &self.lines[at];
+        (0..ROWS).map(|row| count_at(line, position(bits, row))).min().expect("there are rows")
+    }
+
+    /// Halves every counter.
+    #[cold]
+    fn age(&mut self) {
+        for word in self.lines.iter_mut().flat_map(|line| &mut line.0) {
+            *word = (*word >> 1) & HALVED;
+        }
+        self.increments /= 2;
+    }
+
+    /// Asks the processor for the line of `hash`.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        if let Some((at, _)) = self.place(hash) {
+            crate::table::prefetch_for_write(&raw const self.lines[at]);
+        }
+    }
+}
+
+fn lines_for(entries: usize) -> usize {
+    entries.div_ceil(LINE_ENTRIES).min(MAX_LINES).next_power_of_two()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(key: u64) -> u64 {
+        (key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    }
+
+    #[test]
+    fn estimates_are_never_too_low_and_seldom_too_high() {
+        let mut sketch = Sketch::new(Some(1_000));
+        sketch.grow(1_000, std::iter::empty());
+        for key in 0..500 {
+            for _ in 0..key % 12 {
+                sketch.count(hash(key));
+            }
+        }
+        let mut too_high = 0;
+        for key in 0..500 {
+            let estimate = u64::from(sketch.estimate(hash(key)));
+            assert!(estimate >= key % 12, "key {key}: {estimate}");
+            too_high += u32::from(estimate > key % 12);
+        }
+        assert!(too_high < 25, "{too_high} of 500");
+    }
+
+    #[test]
+    fn counters_saturate_and_halve() {
+        let mut sketch = Sketch::new(Some(8));
+        sketch.grow(1, std::iter::empty());
+        for _ in 0..100 {
+            sketch.count(hash(1));
+        }
+        assert_eq!(sketch.estimate(hash(1)), MAX_COUNT);
+        // Saturated counters are no increments: 160 of them halve.
+        assert_eq!(sketch.increments, u64::from(MAX_COUNT));
+        sketch.age();
+        assert_eq!(sketch.estimate(hash(1)), MAX_COUNT / 2);
+        assert_eq!(sketch.increments, u64::from(MAX_COUNT / 2));
+    }
+
+    #[test]
+    fn ages_after_twenty_increments_an_entry() {
+        let mut sketch = Sketch::new(Some(1_000));
+        sketch.grow(1_000, std::iter::empty());
+        for step in 0..19_999 {
+            sketch.count(hash(step));
+        }
+        assert_eq!(sketch.increments, 19_999);
+        sketch.count(hash(1 << 40));
+        assert_eq!(sketch.increments, 10_000);
+    }
+
+    #[test]
+    fn growing_loses_no_count() {
+        let mut sketch = Sketch::new(None);
+        sketch.grow(1, std::iter::empty());
+        for held in [1, 9, 100, 5_000] {
+            sketch.grow(held, std::iter::empty());
+            sketch.count(hash(7));
+        }
+        assert!(sketch.estimate(hash(7)) >= 4);
+    }
+}

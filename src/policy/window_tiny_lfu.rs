@@ -1,0 +1,139 @@
+//! Mirrored window-TinyLFU: newcomers pass a window, and a duel against what would leave for them.
+//!
+//! ```text
+//!   insert → window ──unmarked: the candidate──▶ probation ◀──unmarked── protected
+//!            ▲    │marked                          │    │                ▲  ▲    │marked
+//!            └────┘                        unmarked│    └────marked──────┘  └────┘
+//!                                                  ▼
+//!            the victim; candidate and victim duel, the loser leaves, its last use goes to the ghost
+//! ```
+//!
+//! What it takes from whom:
+//! - Window, frequency sketch as admission, segmented main part: W-TinyLFU. Einziger, Friedman,
+//!   Manes: "TinyLFU: A Highly Efficient Cache Admission Policy", ACM ToS 2017; Einziger, Eytan,
+//!   Friedman, Manes: "Adaptive Software Cache Management", Middleware 2018.
+//! - Lists that give what was used a second chance, so that a hit sets a mark and no more: CLOCK
+//!   (Corbató 1968), as S3-FIFO (SOSP 2023) and SIEVE (NSDI 2024) have brought it back.
+//! - In the duel, the distance between two uses against the time that another has lain unused:
+//!   LIRS. Jiang, Zhang, SIGMETRICS 2002; on clocks: CLOCK-Pro, Jiang, Chen, Zhang, ATC 2005.
+//! - The size of the window, chosen by miniatures of the policy itself: see `mirrors`.
+//!
+//! Believed new: a policy that mirrors only itself, fed by insertions and first marks alone, and
+//! the rule that a lead of one in frequency needs the shorter distance.
+#![forbid(unsafe_code)]
+
+use super::budget::Budget;
+use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig, Room, Sample, Segment};
+
+mod mirrors;
+mod segments;
+
+use mirrors::{Mirrors, WINDOWS};
+use segments::Segments;
+
+/// Mirrored window-TinyLFU. A hit sets a mark and moves nothing. O(1) amortized; about 20 bytes a
+/// node, and up to 50 KiB for the mirrors.
+#[derive(Debug)]
+pub struct WindowTinyLfu {
+    segments: Segments,
+    mirrors: Mirrors,
+}
+
+impl WindowTinyLfu {
+    /// An instance.
+    #[must_use]
+    pub fn new(config: &PolicyConfig) -> Self {
+        let budget = Budget::new(config);
+        Self { segments: Segments::new(budget, WINDOWS[0]), mirrors: Mirrors::new(budget) }
+    }
+
+    /// Plays the access in the mirrors if it is one to a key of their sample.
+    #[inline]
+    fn mirror(&mut self, id: NodeId, nodes: &dyn Nodes) {
+        let hash = nodes.hash(id);
+        if self.mirrors.sample().contains(hash) {
+            self.mirror_sampled(id, hash, nodes);
+        }
+    }
+
+    fn mirror_sampled(&mut self, id: NodeId, hash: u64, nodes: &dyn Nodes) {
+        let current = self.segments.window_percent();
+        if let Some(window) = self.mirrors.access(hash, nodes.weight(id), current) {
+            self.segments.set_window(window);
+        }
+    }
+
+    /// The keys whose first marks it wants to hear of.
+    #[must_use]
+    pub fn sample(&self) -> Sample {
+        self.mirrors.sample()
+    }
+}
+
+impl EvictionPolicy for WindowTinyLfu {
+    fn accesses(&self) -> Accesses {
+        Accesses::Mark { sample: self.mirrors.sample() }
+    }
+
+    fn room(&self) -> Room {
+        Room::AfterInsert
+    }
+
+    fn on_insert(&mut self, id: NodeId, nodes: &dyn Nodes) {
+        self.mirror(id, nodes);
+        self.segments.insert(id, nodes);
+        self.mirrors.adapt(self.segments.entries(), self.segments.budget());
+    }
+
+    fn on_access(&mut self, id: NodeId, nodes: &dyn Nodes) {
+        self.mirror(id, nodes);
+    }
+
+    fn on_update(&mut self, id: NodeId, old_weight: u32, nodes: &dyn Nodes) {
+        self.segments.update(id, old_weight, nodes);
+        self.mirror(id, nodes);
+    }
+
+    fn on_remove(&mut self, id: NodeId, nodes: &dyn Nodes) {
+        let hash = nodes.hash(id);
+        if self.mirrors.sample().contains(hash) {
+            self.mirrors.remove(hash);
+        }
+        self.segments.remove(id, nodes);
+    }
+
+    fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
+        self.segments.evict(nodes)
+    }
+
+    fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
+        self.segments.upcoming(count, name);
+    }
+
+    fn announce(&self, hash: u64) {
+        self.segments.prefetch(hash);
+    }
+
+    fn on_resize(&mut self, config: &PolicyConfig, nodes: &dyn Nodes) {
+        let budget = Budget::new(config);
+        self.segments.set_budget(budget);
+        self.segments.recount(nodes);
+        self.mirrors.resize(budget);
+    }
+
+    fn frequency(&self, id: NodeId, nodes: &dyn Nodes) -> u64 {
+        self.segments.frequency(id, nodes)
+    }
+
+    fn coldest(&self, count: usize, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
+        self.segments.coldest(count, name);
+    }
+
+    fn hottest(&self, count: usize, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
+        self.segments.hottest(count, name);
+    }
+
+    fn segments(&self) -> Vec<Segment> {
+        self.segments.report()
+    }
+}

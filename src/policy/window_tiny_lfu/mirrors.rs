@@ -1,0 +1,360 @@
+//! Miniature copies of the policy, one for each size of window, that say which size is best.
+//!
+//! Each plays the accesses to a sample of the keys, with the sample's part of the budget: keys
+//! only, no values. All see the same accesses at the same time, so their hits can be compared,
+//! which those of one cache at two times cannot.
+//!
+//! Miniature simulation: Waldspurger, Saemundsson, Ahmad, Park: "Cache Modeling and Optimization
+//! using Miniature Simulations", ATC 2017; sampling by hash: Waldspurger, Park, Garthwaite, Ahmad:
+//! "Efficient MRC Construction with SHARDS", FAST 2015, also for the lowering of the rate as more
+//! entries come. Letting a sample decide for all: set dueling (Qureshi, Jaleel, Patt, Steely,
+//! Emer: "Adaptive Insertion Policies for High Performance Caching", ISCA 2007).
+
+use std::cell::Cell;
+
+use super::segments::Segments;
+use crate::policy::budget::Budget;
+use crate::policy::sketch::spread;
+use crate::policy::{NodeId, Nodes, Sample};
+
+/// The windows that are tried, in percent of the budget.
+pub(super) const WINDOWS: [u64; 4] = [1, 10, 35, 100];
+/// Entries of a mirror, at most: of a smaller cache it mirrors all.
+const ENTRIES: u64 = 256;
+/// The fewest accesses after which windows are compared.
+const MIN_ROUND: u64 = 8;
+/// By how many hits another window has to be better, and by how many standard deviations: where
+/// two mirrors did equally well, each access in which they differ is a toss of a coin (the test of
+/// McNemar 1947).
+const MARGIN_HITS: f64 = 1.0;
+const DEVIATIONS: f64 = 2.0;
+/// What an access counts for in the next comparison.
+const DECAY: f64 = 0.8;
+/// Rounds that are not compared: a cold mirror tells how fast it warms up, in which the large
+/// windows always win.
+const COLD_ROUNDS: u32 = 4;
+
+const NONE: u32 = u32::MAX;
+
+/// A part of the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rate {
+    part: u64,
+    of: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Mirrors {
+    rate: Rate,
+    sample: Sample,
+    mirrors: [Mirror; WINDOWS.len()],
+    /// How many accesses were hits in which mirrors: one bit for each.
+    outcomes: [f64; 1 << WINDOWS.len()],
+    /// Accesses since the last comparison.
+    heard: u64,
+    /// Rounds to come before anything is compared.
+    cold_rounds: u32,
+}
+
+#[derive(Debug)]
+struct Mirror {
+    segments: Segments,
+    nodes: MirrorNodes,
+}
+
+/// The nodes of a mirror, found by hash.
+#[derive(Debug, Default)]
+struct MirrorNodes {
+    nodes: Vec<MirrorNode>,
+    free: Vec<NodeId>,
+    /// A power of two of chains.
+    chains: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct MirrorNode {
+    hash: u64,
+    weight: u32,
+    scratch: Cell<u32>,
+    /// The next node of the chain.
+    next: u32,
+    is_marked: Cell<bool>,
+    is_held: bool,
+}
+
+impl Rate {
+    /// What suits a budget before it is known how many entries it will hold.
+    fn of(budget: Budget) -> Self {
+        if budget.counts_entries() && budget.total > ENTRIES {
+            Self { part: ENTRIES, of: budget.total }
+        } else {
+            Self { part: 1, of: 1 }
+        }
+    }
+
+    fn sample(self) -> Sample {
+        #[expect(clippy::cast_precision_loss, reason = "a rate, not an account")]
+        Sample::with_rate(self.part as f64 / self.of as f64)
+    }
+
+    fn budget(self, whole: Budget) -> Budget {
+        whole.part(self.part, self.of)
+    }
+}
+
+impl Mirrors {
+    /// Mirrors of an instance with that budget.
+    pub(super) fn new(budget: Budget) -> Self {
+        let rate = Rate::of(budget);
+        Self {
+            rate,
+            sample: rate.sample(),
+            mirrors: WINDOWS.map(|percent| Mirror {
+                segments: Segments::new(rate.budget(budget), percent),
+                nodes: MirrorNodes::default(),
+            }),
+            outcomes: [0.0; 1 << WINDOWS.len()],
+            heard: 0,
+            cold_rounds: COLD_ROUNDS,
+        }
+    }
+
+    pub(super) fn sample(&self) -> Sample {
+        self.sample
+    }
+
+    /// Plays an access to a key of the sample in every mirror. Says which window is best once
+    /// that is another one than `current`, in percent.
+    pub(super) fn access(&mut self, hash: u64, weight: u32, current: u64) -> Option<u64> {
+        let mut outcome = 0;
+        for (at, mirror) in self.mirrors.iter_mut().enumerate() {
+            outcome |= usize::from(mirror.access(hash, weight)) << at;
+        }
+        self.outcomes[outcome] += 1.0;
+        self.heard += 1;
+        if self.heard < self.round() {
+            return None;
+        }
+        self.heard = 0;
+        if self.cold_rounds > 0 {
+            self.cold_rounds -= 1;
+            self.outcomes.fill(0.0);
+            return None;
+        }
+        self.compare(current)
+    }
+
+    /// Accesses to hear before windows are compared: one for each entry of a mirror.
+    fn round(&self) -> u64 {
+        let segments = &self.mirrors[0].segments;
+        let entries = match segments.budget() {
+            budget if budget.counts_entries() => budget.total,
+            _ => segments.entries() as u64,
+        };
+        entries.max(MIN_ROUND)
+    }
+
+    fn compare(&mut self, current: u64) -> Option<u64> {
+        let mut best = None;
+        let mut best_gain = MARGIN_HITS;
+        let ours = WINDOWS.iter().position(|window| *window == current).unwrap_or(0);
+        for (theirs, window) in WINDOWS.into_iter().enumerate() {
+            let (mut gain, mut differing) = (0.0, 0.0);
+            for (outcome, count) in self.outcomes.iter().enumerate() {
+                let is_hit = |at: usize| outcome >> at & 1 == 1;
+                if is_hit(ours) != is_hit(theirs) {
+                    differing += count;
+                    gain += if is_hit(theirs) { *count } else { -count };
+                }
+            }
+            if gain > best_gain && gain > DEVIATIONS * f64::sqrt(differing) {
+                (best, best_gain) = (Some(window), gain);
+            }
+        }
+        for count in &mut self.outcomes {
+            *count *= DECAY;
+        }
+        best
+    }
+
+    /// Forgets a key that was removed.
+    pub(super) fn remove(&mut self, hash: u64) {
+        for Mirror { segments, nodes } in &mut self.mirrors {
+            if let Some(id) = nodes.find(hash) {
+                segments.remove(id, nodes);
+                nodes.remove(id);
+            }
+        }
+    }
+
+    /// Samples fewer keys if the real cache holds `held` entries, of a budget that did not tell.
+    #[inline]
+    pub(super) fn adapt(&mut self, held: usize, budget: Budget) {
+        let Rate { part, of } = self.rate;
+        if !budget.counts_entries() && held as u64 * part / of > 2 * ENTRIES {
+            self.resample(Rate { part, of: of * 2 }, budget);
+        }
+    }
+
+    /// The whole budget has changed.
+    pub(super) fn resize(&mut self, budget: Budget) {
+        let rate = if budget.counts_entries() { Rate::of(budget) } else { self.rate };
+        self.resample(rate, budget);
+    }
+
+    #[cold]
+    fn resample(&mut self, rate: Rate, budget: Budget) {
+        self.rate = rate;
+        self.sample = rate.sample();
+        for Mirror { segments, nodes } in &mut self.mirrors {
+            let strangers: Vec<NodeId> = nodes.held_outside(self.sample).collect();
+            for id in strangers {
+                segments.remove(id, nodes);
+                nodes.remove(id);
+            }
+            segments.set_budget(rate.budget(budget));
+            segments.recount(nodes);
+            Mirror::evict_excess(segments, nodes);
+        }
+    }
+}
+
+impl Mirror {
+    /// Whether it is a hit.
+    fn access(&mut self, hash: u64, weight: u32) -> bool {
+        let Self { segments, nodes } = self;
+        if let Some(id) = nodes.find(hash) {
+            nodes.set_frequency(id, 1);
+            return true;
+        }
+        if segments.budget().cost(weight) <= segments.budget().total {
+            let id = nodes.add(hash, weight);
+            segments.insert(id, nodes);
+            Self::evict_excess(segments, nodes);
+        }
+        false
+    }
+
+    fn evict_excess(segments: &mut Segments, nodes: &mut MirrorNodes) {
+        while segments.is_over() {
+            let Some(loser) = segments.evict(nodes) else { return };
+            nodes.remove(loser);
+        }
+    }
+}
+
+impl MirrorNodes {
+    fn chain(&self, hash: u64) -> usize {
+        // Apart from the bits by which the sample was chosen.
+        (spread(hash) >> 40) as usize & (self.chains.len() - 1)
+    }
+
+    fn find(&self, hash: u64) -> Option<NodeId> {
+        if self.chains.is_empty() {
+            return None;
+        }
+        let mut next = self.chains[self.chain(hash)];
+        while next != NONE {
+            let node = &self.nodes[next as usize];
+            if node.hash == hash {
+                return Some(NodeId::from_raw(next));
+            }
+            next = node.next;
+        }
+        None
+    }
+
+    fn add(&mut self, hash: u64, weight: u32) -> NodeId {
+        let id = self.free.pop().unwrap_or_else(|| {
+            NodeId::from_raw(u32::try_from(self.nodes.len()).expect("a mirror is small"))
+        });
+        let node = MirrorNode {
+            hash,
+            weight,
+            scratch: Cell::new(0),
+            next: NONE,
+            is_marked: Cell::new(false),
+            is_held: true,
+        };
+        if id.index() == self.nodes.len() {
+            self.nodes.push(node);
+        } else {
+            self.nodes[id.index()] = node;
+        }
+        if self.nodes.len() > self.chains.len() {
+            self.rebuild_chains();
+        } else {
+            self.chain_up(id);
+        }
+        id
+    }
+
+    fn chain_up(&mut self, id: NodeId) {
+        let chain = self.chain(self.nodes[id.index()].hash);
+        self.nodes[id.index()].next = self.chains[chain];
+        self.chains[chain] = id.to_raw();
+    }
+
+    fn rebuild_chains(&mut self) {
+        self.chains = vec![NONE; self.nodes.len().next_power_of_two()];
+        for at in 0..self.nodes.len() {
+            if self.nodes[at].is_held {
+                self.chain_up(NodeId::from_raw(u32::try_from(at).expect("a mirror is small")));
+            }
+        }
+    }
+
+    fn remove(&mut self, id: NodeId) {
+        let MirrorNode { hash, next, .. } = self.nodes[id.index()];
+        let chain = self.chain(hash);
+        let mut at = self.chains[chain];
+        if at == id.to_raw() {
+            self.chains[chain] = next;
+        } else {
+            while self.nodes[at as usize].next != id.to_raw() {
+                at = self.nodes[at as usize].next;
+            }
+            self.nodes[at as usize].next = next;
+        }
+        self.nodes[id.index()].is_held = false;
+        self.free.push(id);
+    }
+
+    fn held_outside(&self, sample: Sample) -> impl Iterator<Item = NodeId> {
+        (0..).zip(&self.nodes).filter_map(move |(at, node)| {
+            (node.is_held && !sample.contains(node.hash)).then_some(NodeId::from_raw(at))
+        })
+    }
+}
+
+impl Nodes for MirrorNodes {
+    #[inline]
+    fn hash(&self, id: NodeId) -> u64 {
+        self.nodes[id.index()].hash
+    }
+
+    #[inline]
+    fn weight(&self, id: NodeId) -> u32 {
+        self.nodes[id.index()].weight
+    }
+
+    #[inline]
+    fn frequency(&self, id: NodeId) -> u8 {
+        u8::from(self.nodes[id.index()].is_marked.get())
+    }
+
+    #[inline]
+    fn set_frequency(&self, id: NodeId, frequency: u8) {
+        self.nodes[id.index()].is_marked.set(frequency != 0);
+    }
+
+    #[inline]
+    fn scratch(&self, id: NodeId) -> u32 {
+        self.nodes[id.index()].scratch.get()
+    }
+
+    #[inline]
+    fn set_scratch(&self, id: NodeId, scratch: u32) {
+        self.nodes[id.index()].scratch.set(scratch);
+    }
+}

@@ -1,0 +1,466 @@
+//! Window, probation and protected: the order of one instance, real or miniature.
+//!
+//! All three are first-in-first-out lists that give marked nodes a second chance, so a hit has
+//! nothing to do but to set the mark. A *look* at the tail of a list is where a mark is seen,
+//! cleared, and counted in the sketch.
+//!
+//! Each node has a word ([`Nodes::scratch`]):
+//!
+//! ```text
+//!   31     30 29        15 14            0     last: the tick of its last known use
+//!   | list   | distance   | last         |     distance: between its last two known uses
+//! ```
+//!
+//! A tick is a 32nd of the budget, in costs of new keys: the policy's only clock counts misses.
+
+use crate::policy::budget::{Budget, share};
+use crate::policy::ghost::Ghost;
+use crate::policy::list::{Links, List};
+use crate::policy::sketch::Sketch;
+use crate::policy::{NodeId, Nodes, Segment};
+
+/// Ticks in the time in which the whole budget could be replaced.
+const TICKS: u64 = 32;
+/// Ticks are counted modulo 2^15.
+const TICK_MASK: u16 = 0x7fff;
+/// The distance of a key that is not known to have been used twice.
+const UNKNOWN: u16 = TICK_MASK;
+/// Of what is not the window's, the protected list should hold so much.
+const PROTECTED_PERCENT: u64 = 80;
+/// Nodes that one insertion moves out of the window at most, in multiples of its own cost: a
+/// window that is told to shrink drains over the next insertions.
+const DRAIN: u64 = 4;
+/// Looks at marked nodes in one insertion or eviction: then the next one is taken for unmarked.
+const MAX_LOOKS: usize = 64;
+/// Nodes that are gone through when the sketch grows.
+const MAX_RECOUNT: usize = 1 << 16;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Window = 0,
+    Probation = 1,
+    Protected = 2,
+}
+
+const PLACES: usize = 3;
+
+/// What a node's word says.
+#[derive(Clone, Copy, Debug)]
+struct Word {
+    place: Place,
+    distance: u16,
+    last: u16,
+}
+
+impl Word {
+    #[inline]
+    fn of<N: Nodes + ?Sized>(id: NodeId, nodes: &N) -> Self {
+        let raw = nodes.scratch(id);
+        let place = match raw >> 30 {
+            0 => Place::Window,
+            1 => Place::Probation,
+            _ => Place::Protected,
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "fifteen bits each")]
+        let (distance, last) = ((raw >> 15) as u16 & TICK_MASK, raw as u16 & TICK_MASK);
+        Self { place, distance, last }
+    }
+
+    #[inline]
+    fn store<N: Nodes + ?Sized>(self, id: NodeId, nodes: &N) {
+        let place = (self.place as u32) << 30;
+        nodes.set_scratch(id, place | u32::from(self.distance) << 15 | u32::from(self.last));
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Queue {
+    list: List,
+    entries: usize,
+    cost: u64,
+}
+
+/// Counts the costs of new keys.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    now: u16,
+    progress: u64,
+    tick_cost: u64,
+}
+
+impl Clock {
+    #[inline]
+    fn advance(&mut self, cost: u64) {
+        self.progress += cost;
+        if self.progress >= self.tick_cost {
+            #[expect(clippy::cast_possible_truncation, reason = "modulo 2^15")]
+            let ticks = (self.progress / self.tick_cost) as u16;
+            self.progress %= self.tick_cost;
+            self.now = self.now.wrapping_add(ticks) & TICK_MASK;
+        }
+    }
+
+    #[inline]
+    fn age(self, then: u16) -> u16 {
+        self.now.wrapping_sub(then) & TICK_MASK
+    }
+
+    /// The same, as the distance of two uses.
+    #[inline]
+    fn distance(self, then: u16) -> u16 {
+        self.age(then).min(UNKNOWN - 1)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Segments {
+    links: Links,
+    /// By `Place`.
+    queues: [Queue; PLACES],
+    budget: Budget,
+    window_percent: u64,
+    window_target: u64,
+    protected_target: u64,
+    sketch: Sketch,
+    ghost: Ghost,
+    clock: Clock,
+    /// The next of `candidates` that moved from the window to the head of probation in the last
+    /// insertion: the newest, behind which the others stand.
+    candidate: Option<NodeId>,
+    candidates: usize,
+    /// The last key inserted: it is not the victim of its own insertion.
+    newest: Option<NodeId>,
+}
+
+impl Segments {
+    pub(super) fn new(budget: Budget, window_percent: u64) -> Self {
+        let entries = budget.counts_entries().then_some(budget.total);
+        let mut segments = Self {
+            links: Links::default(),
+            queues: [Queue::default(); PLACES],
+            budget,
+            window_percent,
+            window_target: 0,
+            protected_target: 0,
+            sketch: Sketch::new(entries),
+            ghost: Ghost::new(entries.unwrap_or(u64::MAX)),
+            clock: Clock { now: 0, progress: 0, tick_cost: 1 },
+            candidate: None,
+            candidates: 0,
+            newest: None,
+        };
+        segments.set_targets();
+        segments
+    }
+
+    pub(super) fn entries(&self) -> usize {
+        self.queues.iter().map(|queue| queue.entries).sum()
+    }
+
+    pub(super) fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.queues.iter().map(|queue| queue.cost).sum::<u64>() > self.budget.total
+    }
+
+    pub(super) fn window_percent(&self) -> u64 {
+        self.window_percent
+    }
+
+    /// Makes the window one of `percent` of the budget. What that moves moves with the next
+    /// insertions.
+    pub(super) fn set_window(&mut self, percent: u64) {
+        self.window_percent = percent;
+        self.set_targets();
+    }
+
+    fn set_targets(&mut self) {
+        let total = self.budget.total;
+        self.window_target = (total - share(total, 100 - self.window_percent, 100)).max(1);
+        self.protected_target =
+            share(total.saturating_sub(self.window_target), PROTECTED_PERCENT, 100);
+        self.clock.tick_cost = (total / TICKS).max(1);
+    }
+
+    /// Changes the budget; `budget` counts as the old one does, or `recount` is called next.
+    pub(super) fn set_budget(&mut self, budget: Budget) {
+        self.budget = budget;
+        self.set_targets();
+        if budget.counts_entries() {
+            self.sketch.resize(budget.total);
+            self.ghost.resize(budget.total);
+        }
+    }
+
+    /// Adds up anew what the nodes cost.
+    pub(super) fn recount<N: Nodes + ?Sized>(&mut self, nodes: &N) {
+        for at in 0..PLACES {
+            let ids = self.links.oldest_first(&self.queues[at].list);
+            self.queues[at].cost = ids.map(|id| self.budget.cost_of(id, nodes)).sum();
+        }
+    }
+
+    /// Takes a new key into the window and moves what that pushes out of it to probation.
+    pub(super) fn insert<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
+        let held = self.entries() + 1;
+        self.ghost.reserve_for(held);
+        if self.sketch.is_too_small_for(held) {
+            self.grow_sketch(held, nodes);
+        }
+        let cost = self.budget.cost_of(id, nodes);
+        self.clock.advance(cost);
+        let hash = nodes.hash(id);
+        self.sketch.count(hash);
+        let distance = self.ghost.stamp(hash).map_or(UNKNOWN, |then| self.clock.distance(then));
+        Word { place: Place::Window, distance, last: self.clock.now }.store(id, nodes);
+        self.push(Place::Window, id, cost);
+        self.newest = Some(id);
+        self.drain_window(cost, nodes);
+    }
+
+    #[cold]
+    fn grow_sketch<N: Nodes + ?Sized>(&mut self, held: usize, nodes: &N) {
+        let Self { queues, links, sketch, .. } = self;
+        // Beyond that, it would take too long.
+        let walked = if held <= MAX_RECOUNT { queues.as_slice() } else { &[] };
+        let ids = walked.iter().flat_map(|queue| links.oldest_first(&queue.list));
+        sketch.grow(held, ids.map(|id| nodes.hash(id)));
+    }
+
+    fn drain_window<N: Nodes + ?Sized>(&mut self, cost: u64, nodes: &N) {
+        (self.candidate, self.candidates) = (None, 0);
+        let (mut looks, mut moved_cost) = (0, 0);
+        loop {
+            let window = &self.queues[Place::Window as usize];
+            if window.cost <= self.window_target {
+                return;
+            }
+            // The newest stays, whatever it costs: a heavy key, too, gets a chance to be used.
+            let Some(tail) = window.list.back().filter(|tail| Some(*tail) != self.newest) else {
+                return;
+            };
+            looks += 1;
+            if looks <= MAX_LOOKS && self.look(tail, nodes) {
+                self.links.move_to_front(&mut self.queues[Place::Window as usize].list, tail);
+                continue;
+            }
+            if self.candidates >= DRAIN as usize && moved_cost >= DRAIN * cost {
+                return;
+            }
+            moved_cost += self.change_place(tail, Place::Probation, nodes);
+            self.candidate = Some(tail);
+            self.candidates += 1;
+        }
+    }
+
+    /// Whether `id` was used since the last look; notes the use.
+    #[inline]
+    fn look<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) -> bool {
+        if nodes.frequency(id) == 0 {
+            return false;
+        }
+        nodes.set_frequency(id, 0);
+        self.sketch.count(nodes.hash(id));
+        let Word { place, last, .. } = Word::of(id, nodes);
+        let distance = self.clock.distance(last);
+        Word { place, distance, last: self.clock.now }.store(id, nodes);
+        true
+    }
+
+    #[inline]
+    fn push(&mut self, place: Place, id: NodeId, cost: u64) {
+        let queue = &mut self.queues[place as usize];
+        self.links.push_front(&mut queue.list, id);
+        queue.entries += 1;
+        queue.cost += cost;
+    }
+
+    #[inline]
+    fn unlink(&mut self, place: Place, id: NodeId, cost: u64) {
+        let queue = &mut self.queues[place as usize];
+        self.links.remove(&mut queue.list, id);
+        queue.entries -= 1;
+        queue.cost -= cost;
+    }
+
+    /// Moves `id` to the head of another list; returns what it costs.
+    fn change_place<N: Nodes + ?Sized>(&mut self, id: NodeId, to: Place, nodes: &N) -> u64 {
+        let word = Word::of(id, nodes);
+        let cost = self.budget.cost_of(id, nodes);
+        self.unlink(word.place, id, cost);
+        self.push(to, id, cost);
+        Word { place: to, ..word }.store(id, nodes);
+        cost
+    }
+
+    /// `id` now weighs what `nodes` says, and weighed `old_weight`.
+    pub(super) fn update<N: Nodes + ?Sized>(&mut self, id: NodeId, old_weight: u32, nodes: &N) {
+        if !self.budget.counts_entries() {
+            let queue = &mut self.queues[Word::of(id, nodes).place as usize];
+            queue.cost -= self.budget.cost(old_weight);
+            queue.cost += self.budget.cost(nodes.weight(id));
+        }
+    }
+
+    /// Forgets `id` without remembering it.
+    pub(super) fn remove<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
+        if self.candidate == Some(id) {
+            (self.candidate, self.candidates) = (None, 0);
+        }
+        if self.newest == Some(id) {
+            self.newest = None;
+        }
+        let cost = self.budget.cost_of(id, nodes);
+        self.unlink(Word::of(id, nodes).place, id, cost);
+    }
+
+    /// Forgets the node that is least worth keeping, but remembers when its key was used last.
+    pub(super) fn evict<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
+        let candidate = self.candidate;
+        let loser = match (self.find_victim(nodes), candidate) {
+            (Some(victim), Some(candidate)) => {
+                self.next_candidate();
+                if self.admits(candidate, victim, nodes) { victim } else { candidate }
+            }
+            (Some(only), None) | (None, Some(only)) => only,
+            (None, None) => self.find_unused_in_window(nodes)?,
+        };
+        let last = Word::of(loser, nodes).last;
+        self.remove(loser, nodes);
+        let clock = self.clock;
+        self.ghost.insert(nodes.hash(loser), last, |then| clock.age(then));
+        Some(loser)
+    }
+
+    /// One duel a candidate. There are several where a heavy key pushed many light ones out of
+    /// the window.
+    fn next_candidate(&mut self) {
+        self.candidates -= 1;
+        self.candidate = match self.candidate {
+            Some(last) if self.candidates > 0 => self.links.older(last),
+            _ => None,
+        };
+    }
+
+    /// The unused node at probation's tail, the candidate left aside.
+    fn find_victim<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
+        let mut looks = 0;
+        loop {
+            let mut tail = self.queues[Place::Probation as usize].list.back();
+            if tail.is_some() && tail == self.candidate {
+                tail = tail.and_then(|tail| self.links.newer(tail));
+            }
+            let Some(tail) = tail else {
+                let protected = self.queues[Place::Protected as usize].list.back()?;
+                self.change_place(protected, Place::Probation, nodes);
+                continue;
+            };
+            looks += 1;
+            if looks > MAX_LOOKS || !self.look(tail, nodes) {
+                return Some(tail);
+            }
+            self.change_place(tail, Place::Protected, nodes);
+            self.drain_protected(&mut looks, nodes);
+        }
+    }
+
+    fn drain_protected<N: Nodes + ?Sized>(&mut self, looks: &mut usize, nodes: &N) {
+        loop {
+            let protected = &self.queues[Place::Protected as usize];
+            if protected.cost <= self.protected_target {
+                return;
+            }
+            let Some(tail) = protected.list.back() else { return };
+            *looks += 1;
+            if *looks <= MAX_LOOKS && self.look(tail, nodes) {
+                self.links.move_to_front(&mut self.queues[Place::Protected as usize].list, tail);
+            } else {
+                self.change_place(tail, Place::Probation, nodes);
+            }
+        }
+    }
+
+    /// The unused node at the window's tail; there is nothing else.
+    fn find_unused_in_window<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
+        let mut looks = 0;
+        loop {
+            let mut tail = self.queues[Place::Window as usize].list.back()?;
+            if Some(tail) == self.newest {
+                tail = self.links.newer(tail).unwrap_or(tail);
+            }
+            looks += 1;
+            if looks > MAX_LOOKS || !self.look(tail, nodes) {
+                return Some(tail);
+            }
+            self.links.move_to_front(&mut self.queues[Place::Window as usize].list, tail);
+        }
+    }
+
+    /// The duel: whether `candidate` is worth more than `victim`.
+    ///
+    /// A lead of one is no more than the insertion that was just counted. It decides only if the
+    /// candidate comes back at shorter distances than the victim has lain unused (the test of
+    /// LIRS). With a lead of one alone, the keys of a loop would push each other out.
+    fn admits<N: Nodes + ?Sized>(&self, candidate: NodeId, victim: NodeId, nodes: &N) -> bool {
+        let theirs = self.sketch.estimate(nodes.hash(victim));
+        let lead = self.sketch.estimate(nodes.hash(candidate)).saturating_sub(theirs);
+        if lead != 1 {
+            return lead > 1;
+        }
+        let word = Word::of(candidate, nodes);
+        let distance = word.distance.max(self.clock.age(word.last));
+        distance < self.clock.age(Word::of(victim, nodes).last)
+    }
+
+    /// How often `id` was seen lately, as far as counted, and its mark.
+    pub(super) fn frequency<N: Nodes + ?Sized>(&self, id: NodeId, nodes: &N) -> u64 {
+        u64::from(self.sketch.estimate(nodes.hash(id))) + u64::from(nodes.frequency(id))
+    }
+
+    pub(super) fn prefetch(&self, hash: u64) {
+        self.sketch.prefetch(hash);
+        self.ghost.prefetch(hash);
+    }
+
+    /// Names what the next insertions will look at: so many at the tail of the window, which then
+    /// are candidates, and of probation.
+    pub(super) fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
+        for place in [Place::Probation, Place::Window] {
+            self.links.name_from(self.queues[place as usize].list.back(), count, name);
+        }
+    }
+
+    /// Names nodes from the one that leaves first on.
+    pub(super) fn coldest(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
+        let mut left = count;
+        for place in [Place::Probation, Place::Window, Place::Protected] {
+            let queue = &self.queues[place as usize];
+            self.links.name_from(queue.list.back(), left, name);
+            left = left.saturating_sub(queue.entries);
+        }
+    }
+
+    /// Names nodes from the one that would leave last on, as far as their place tells.
+    pub(super) fn hottest(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
+        let places = [Place::Protected, Place::Window, Place::Probation];
+        let ids = places
+            .iter()
+            .flat_map(|place| self.links.newest_first(&self.queues[*place as usize].list));
+        ids.take(count).for_each(name);
+    }
+
+    pub(super) fn report(&self) -> Vec<Segment> {
+        let segment = |name, place: Place| {
+            let Queue { entries, cost, .. } = self.queues[place as usize];
+            Segment::new(name, entries, cost)
+        };
+        let main_target = self.budget.total.saturating_sub(self.window_target);
+        vec![
+            segment("window", Place::Window).with_target(self.window_target),
+            segment("probation", Place::Probation).with_target(main_target - self.protected_target),
+            segment("protected", Place::Protected).with_target(self.protected_target),
+        ]
+    }
+}
