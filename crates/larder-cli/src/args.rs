@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use crate::capacity::CapacityArg;
 use crate::generate::{KeyFormat, Pattern};
 use crate::replay::{LATENCY_SAMPLE_EVERY, ReplayOptions, Weights};
+use crate::simulate::SimulateOptions;
 use crate::trace::{Column, CsvOptions, Format, Header, ReadOptions};
 
 const POLICIES: [&str; 5] = ["lru", "lfu", "fifo", "sieve", "s3_fifo"];
@@ -20,6 +21,8 @@ Examples:
   larder --policies lru,sieve --capacities 5%  the same, shorter
   larder replay trace.lis --capacities 1000,10% --plot curve.svg
   larder replay log.csv.zst --key-column url --size-column bytes --weights size --capacities 64M
+  larder simulate trace.lis --capacities 1000,10% --policies lru,s3_fifo,ref-arc,opt
+  larder simulate --generate zipf,loop --keys 10000 --plot curves.svg
   larder generate zipf --keys 100000 --exponent 0.9 --output zipf.u32.zst
 
 Exit code: 0 done, 1 a file could not be read or written, 2 wrong arguments or a malformed trace.";
@@ -49,6 +52,16 @@ pub(crate) enum Command {
         files: Files,
         #[command(flatten)]
         replay: ReplayArgs,
+    },
+    /// Simulate policies without threads: exact hit ratios, beside the optimum
+    ///
+    /// The library's policies run as in a cache with inline maintenance and one partition, each
+    /// request a lookup, and an insertion on a miss.
+    Simulate {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        simulate: SimulateArgs,
     },
     /// Write a synthetic trace, the same for the same seed everywhere
     Generate(GenerateArgs),
@@ -218,6 +231,15 @@ enum WeightsArg {
     Size,
 }
 
+impl From<WeightsArg> for Weights {
+    fn from(weights: WeightsArg) -> Self {
+        match weights {
+            WeightsArg::One => Weights::Entries,
+            WeightsArg::Size => Weights::Bytes,
+        }
+    }
+}
+
 impl ReplayArgs {
     pub(crate) fn options(&self) -> ReplayOptions {
         let cores = thread::available_parallelism().map_or(2, usize::from);
@@ -228,12 +250,67 @@ impl ReplayArgs {
                 Maintenance::Inline => larder::Maintenance::Inline,
             },
             partitions: self.partitions,
-            weights: match self.weights {
-                WeightsArg::One => Weights::Entries,
-                WeightsArg::Size => Weights::Bytes,
-            },
+            weights: self.weights.into(),
             passes: self.repeat,
         }
+    }
+}
+
+/// What to simulate and what to show.
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// Policies, separated by commas: the library's, published ones (ref-lru, ref-fifo, ref-lfu,
+    /// ref-arc, ref-lirs, ref-2q) and opt, the bound of all [default: the library's, ref-arc and
+    /// ref-lirs without --weights size, and opt]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) policies: Vec<String>,
+    /// Capacities, separated by commas: entries, or bytes with --weights size (K, M, G are powers
+    /// of 1024), or a share of the distinct keys or of their bytes, such as 5%
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values = CAPACITIES)]
+    pub(crate) capacities: Vec<CapacityArg>,
+    /// Threads, each of which simulates one policy at one capacity at a time [default: the cores]
+    #[arg(
+        long, value_name = "N",
+        value_parser = value_parser!(u16).range(1..=i64::from(MAX_THREADS))
+    )]
+    threads: Option<u16>,
+    /// What an entry weighs: one, or its size in bytes (a size of 0 counts as 1)
+    #[arg(long, value_enum, default_value_t = WeightsArg::One)]
+    weights: WeightsArg,
+    /// Generate traces of these patterns and simulate them too, separated by commas
+    #[arg(long, value_enum, value_name = "PATTERNS", value_delimiter = ',')]
+    generate: Vec<PatternArg>,
+    #[command(flatten)]
+    pub(crate) generated: Generated,
+    /// Print one JSON document instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw the miss-ratio curves
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+    /// Show no progress bar
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+impl SimulateArgs {
+    pub(crate) fn options(&self) -> SimulateOptions {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        SimulateOptions {
+            threads: self.threads.map_or(cores, usize::from),
+            weights: self.weights.into(),
+            seed: self.generated.seed,
+        }
+    }
+
+    /// Names and patterns of the traces to generate.
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = (String, Pattern)> {
+        self.generate.iter().map(|&pattern| {
+            let name = pattern.to_possible_value().map_or_else(String::new, |value| {
+                format!("{} (seed {})", value.get_name(), self.generated.seed)
+            });
+            (name, self.generated.pattern(pattern))
+        })
     }
 }
 
@@ -242,6 +319,29 @@ impl ReplayArgs {
 pub(crate) struct GenerateArgs {
     #[arg(value_enum)]
     pattern: PatternArg,
+    #[command(flatten)]
+    pub(crate) generated: Generated,
+    /// Where to write; packed if the name ends in .gz or .zst; `-` is standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// How to write keys [default: u32 for names with .u32, else text]
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<KeyFormat>,
+    /// Overwrite the file if it exists
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+impl GenerateArgs {
+    pub(crate) fn pattern(&self) -> Pattern {
+        self.generated.pattern(self.pattern)
+    }
+}
+
+/// How a generated trace is to be.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Generated traces")]
+pub(crate) struct Generated {
     /// How many requests
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub(crate) requests: u64,
@@ -251,7 +351,7 @@ pub(crate) struct GenerateArgs {
         value_parser = value_parser!(u32).range(1..)
     )]
     keys: u32,
-    /// The same seed gives the same trace
+    /// The same seed gives the same trace, and in a simulation the same hashes
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
     /// Zipf, scan, shift: how uneven the popularity is, from 0 (not at all) to 20
@@ -269,15 +369,6 @@ pub(crate) struct GenerateArgs {
     /// Shift: the keys by which the popularity moves on
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     step: u32,
-    /// Where to write; packed if the name ends in .gz or .zst; `-` is standard output
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) output: PathBuf,
-    /// How to write keys [default: u32 for names with .u32, else text]
-    #[arg(long, value_enum)]
-    pub(crate) format: Option<KeyFormat>,
-    /// Overwrite the file if it exists
-    #[arg(long)]
-    pub(crate) force: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -294,11 +385,11 @@ enum PatternArg {
     Shift,
 }
 
-impl GenerateArgs {
-    pub(crate) fn pattern(&self) -> Pattern {
-        let GenerateArgs { keys, exponent, every: every_requests, .. } = *self;
+impl Generated {
+    fn pattern(&self, pattern: PatternArg) -> Pattern {
+        let Generated { keys, exponent, every: every_requests, .. } = *self;
         let (scan_keys, step_keys) = (self.length, self.step);
-        match self.pattern {
+        match pattern {
             PatternArg::Zipf => Pattern::Zipf { keys, exponent },
             PatternArg::Uniform => Pattern::Uniform { keys },
             PatternArg::Scan => Pattern::Scan { keys, exponent, every_requests, scan_keys },

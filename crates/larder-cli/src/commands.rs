@@ -5,14 +5,18 @@ use std::io::{self, IsTerminal, Write};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::args::{Cli, Command, Files, GenerateArgs, ReplayArgs};
+use crate::args::{Cli, Command, Files, GenerateArgs, ReplayArgs, SimulateArgs};
 use crate::capacity::resolve_all;
 use crate::error::{CommandError, ReplayError};
 use crate::generate::{Existing, Keys, write_keys};
 use crate::input::Input;
 use crate::plot::miss_ratio_curves;
 use crate::replay::{ReplayOptions, Weights, check_policies, replay};
-use crate::report::{Replay, ReplayReport, TraceInfo, TraceReplay, info_table, replay_table};
+use crate::report::{
+    Replay, ReplayReport, SimulateReport, Simulation, TraceInfo, TraceReplay, TraceSimulation,
+    info_table, replay_table, simulation_table,
+};
+use crate::simulate::{SimulateOptions, Subject, simulate};
 use crate::trace::{CsvOptions, Format, ReadOptions, Trace};
 
 /// The trace of a run without arguments; `data/README.md` says how it came about.
@@ -23,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
     match cli.command {
         None => replay_all(None, &cli.replay),
         Some(Command::Replay { files, replay }) => replay_all(Some(&files), &replay),
+        Some(Command::Simulate { files, simulate }) => simulate_all(&files, &simulate),
         Some(Command::Generate(args)) => generate(&args),
         Some(Command::Info { files, json }) => info(&files, json),
     }
@@ -84,15 +89,12 @@ fn replay_trace(
     options: &ReplayOptions,
 ) -> Result<TraceReplay, CommandError> {
     let info = TraceInfo::of(trace);
-    let whole = match options.weights {
-        Weights::Entries => u64::from(info.distinct_keys),
-        Weights::Bytes => {
-            info.footprint_bytes.ok_or_else(|| ReplayError::NoSizes { file: info.name.clone() })?
-        }
-    };
+    let whole = whole(&info, options.weights)?;
     let capacities = resolve_all(&args.capacities, whole);
     let runs = capacities.len() * args.policies.len();
-    let progress = progress_bar(args, runs as u64 * info.requests * u64::from(options.passes));
+    let is_shown = !args.quiet && !args.json;
+    let steps = runs as u64 * info.requests * u64::from(options.passes);
+    let progress = progress_bar(is_shown, steps);
     let mut replays = Vec::with_capacity(runs);
     for &capacity in &capacities {
         for policy in &args.policies {
@@ -115,8 +117,78 @@ fn replay_trace(
     Ok(TraceReplay { trace: info, replays })
 }
 
-fn progress_bar(args: &ReplayArgs, requests: u64) -> ProgressBar {
-    if args.quiet || args.json || !io::stderr().is_terminal() {
+/// What all keys together fill.
+fn whole(info: &TraceInfo, weights: Weights) -> Result<u64, ReplayError> {
+    match weights {
+        Weights::Entries => Ok(u64::from(info.distinct_keys)),
+        Weights::Bytes => {
+            info.footprint_bytes.ok_or_else(|| ReplayError::NoSizes { file: info.name.clone() })
+        }
+    }
+}
+
+fn simulate_all(files: &Files, args: &SimulateArgs) -> Result<(), CommandError> {
+    let options = args.options();
+    let mut subjects =
+        args.policies.iter().map(|name| Subject::named(name)).collect::<Result<Vec<_>, _>>()?;
+    if subjects.is_empty() {
+        subjects = Subject::usual();
+        subjects.retain(|subject| subject.check(options.weights).is_ok());
+    }
+    let mut report = SimulateReport::new(&options);
+    let mut show = |trace: Trace| {
+        let simulated = simulate_trace(&trace, &subjects, args, &options)?;
+        if !args.json {
+            let table = simulation_table(&simulated.simulations);
+            print(&format!("{}\n{table}\n", simulated.trace.headline()))?;
+        }
+        report.traces.push(simulated);
+        Ok(())
+    };
+    let patterns: Vec<_> = args.patterns().collect();
+    if !files.paths.is_empty() || patterns.is_empty() {
+        for_each_trace(Some(files), &mut show)?;
+    }
+    for (name, pattern) in patterns {
+        let keys = Keys::new(pattern, args.generated.requests, args.generated.seed)?;
+        show(Trace::of_keys(name, keys, files.read_options().max_requests)?)?;
+    }
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print(&format!("{}\n", report.footer()))?;
+    }
+    match &args.plot {
+        Some(path) => std::fs::write(path, miss_ratio_curves(&report.traces)?)
+            .map_err(CommandError::write(path.display().to_string())),
+        None => Ok(()),
+    }
+}
+
+fn simulate_trace(
+    trace: &Trace,
+    subjects: &[Subject],
+    args: &SimulateArgs,
+    options: &SimulateOptions,
+) -> Result<TraceSimulation, CommandError> {
+    let info = TraceInfo::of(trace);
+    let whole = whole(&info, options.weights)?;
+    let capacities = resolve_all(&args.capacities, whole);
+    let cells = capacities.len() * subjects.len();
+    let progress = progress_bar(!args.quiet && !args.json, cells as u64 * info.requests);
+    let cells = simulate(trace, subjects, &capacities, options, &progress)?;
+    progress.finish_and_clear();
+    let sizes = trace.sizes_bytes.iter().flatten();
+    let bytes: u64 = sizes.map(|&size_bytes| u64::from(size_bytes)).sum();
+    let simulations = cells
+        .iter()
+        .map(|cell| Simulation::of(cell, options.weights, whole, info.requests, bytes))
+        .collect();
+    Ok(TraceSimulation { trace: info, simulations })
+}
+
+fn progress_bar(is_shown: bool, requests: u64) -> ProgressBar {
+    if !is_shown || !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template(
@@ -127,7 +199,7 @@ fn progress_bar(args: &ReplayArgs, requests: u64) -> ProgressBar {
 }
 
 fn generate(args: &GenerateArgs) -> Result<(), CommandError> {
-    let keys = Keys::new(args.pattern(), args.requests, args.seed)?;
+    let keys = Keys::new(args.pattern(), args.generated.requests, args.generated.seed)?;
     let existing = if args.force { Existing::Overwrite } else { Existing::Keep };
     write_keys(keys, &args.output, args.format, existing)
 }

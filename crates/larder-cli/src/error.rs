@@ -111,7 +111,7 @@ pub(crate) enum TraceError {
     UnknownFormat { file: String, known: &'static str, formats: &'static str },
 }
 
-/// Why a replay could not start.
+/// Why a replay or a simulation could not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ReplayError {
@@ -119,6 +119,10 @@ pub(crate) enum ReplayError {
     Build { policy: String, source: BuildError },
     #[error("--weights size needs sizes, and {file} has none; see --size-column")]
     NoSizes { file: String },
+    #[error("unknown policy `{given}`; known are {known}")]
+    UnknownSubject { given: String, known: String },
+    #[error("{policy} is defined for entries of one weight; leave it or --weights size out")]
+    OneWeight { policy: &'static str },
 }
 
 /// Why a trace could not be generated.

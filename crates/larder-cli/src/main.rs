@@ -1,5 +1,6 @@
 //! `larder`: replays request traces through one shared [`larder::Cache`] and reports hit ratio,
-//! throughput and latency by policy and capacity; generates and describes traces, too.
+//! throughput and latency by policy and capacity; simulates policies beside the optimum; generates
+//! and describes traces, too.
 //!
 //! The modules stand in the order of the data: arguments, bytes of a file, requests of a trace,
 //! a replay of them, and what is shown of it.
@@ -12,6 +13,8 @@ mod input;
 mod trace;
 mod capacity;
 mod replay;
+mod reference;
+mod simulate;
 mod report;
 mod plot;
 mod generate;

@@ -9,9 +9,13 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use crate::error::PlotError;
-use crate::report::{Replay, TraceReplay};
+use crate::report::{TraceReplay, TraceSimulation};
+use crate::simulate::Kind;
 
 const PANEL_PIXELS: (u32, u32) = (860, 540);
+
+/// Pixels of a dash and of the gap behind it.
+const DASH: (u32, u32) = (8, 5);
 
 /// More numbers than that below the axis would overlap.
 const MAX_TICKS: usize = 9;
@@ -27,8 +31,75 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 0, 0),
 ];
 
+/// The curves of one trace.
+#[derive(Debug)]
+pub(crate) struct Panel {
+    title: String,
+    is_in_bytes: bool,
+    lines: Vec<Line>,
+}
+
+/// The curve of one policy.
+#[derive(Debug)]
+struct Line {
+    policy: String,
+    stroke: Stroke,
+    /// Capacity and miss ratio, by capacity.
+    points: Vec<(f64, f64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stroke {
+    Solid,
+    /// For what is there to compare with.
+    Dashed,
+}
+
+impl Panel {
+    fn new(title: &str, is_in_bytes: bool) -> Self {
+        Panel { title: title.to_owned(), is_in_bytes, lines: Vec::new() }
+    }
+
+    fn add(&mut self, policy: &str, stroke: Stroke, capacity: u64, hit_ratio: f64) {
+        let point = (capacity as f64, 1.0 - hit_ratio);
+        match self.lines.iter_mut().find(|line| line.policy == policy) {
+            Some(line) => line.points.push(point),
+            None => {
+                let policy = policy.to_owned();
+                self.lines.push(Line { policy, stroke, points: vec![point] });
+            }
+        }
+    }
+}
+
+impl From<&TraceReplay> for Panel {
+    fn from(of: &TraceReplay) -> Self {
+        let is_in_bytes = of.replays.iter().any(|replay| replay.capacity_bytes.is_some());
+        let mut panel = Panel::new(&of.trace.name, is_in_bytes);
+        for replay in &of.replays {
+            panel.add(&replay.policy, Stroke::Solid, replay.capacity(), replay.hit_ratio);
+        }
+        panel
+    }
+}
+
+impl From<&TraceSimulation> for Panel {
+    fn from(of: &TraceSimulation) -> Self {
+        let is_in_bytes = of.simulations.iter().any(|cell| cell.capacity_bytes.is_some());
+        let mut panel = Panel::new(&of.trace.name, is_in_bytes);
+        for cell in &of.simulations {
+            let stroke = if cell.kind == Kind::Larder { Stroke::Solid } else { Stroke::Dashed };
+            panel.add(&cell.policy, stroke, cell.capacity(), cell.hit_ratio);
+        }
+        panel
+    }
+}
+
 /// Draws the curves of all traces, one above the other, and returns the SVG document.
-pub(crate) fn miss_ratio_curves(traces: &[TraceReplay]) -> Result<String, PlotError> {
+pub(crate) fn miss_ratio_curves<'a, T>(traces: &'a [T]) -> Result<String, PlotError>
+where
+    Panel: From<&'a T>,
+{
     let mut svg = String::new();
     {
         let panels = traces.len().max(1);
@@ -36,30 +107,26 @@ pub(crate) fn miss_ratio_curves(traces: &[TraceReplay]) -> Result<String, PlotEr
         let root = SVGBackend::with_string(&mut svg, (PANEL_PIXELS.0, height)).into_drawing_area();
         root.fill(&WHITE)?;
         for (panel, trace) in root.split_evenly((panels, 1)).iter().zip(traces) {
-            draw(panel, trace)?;
+            draw(panel, &Panel::from(trace))?;
         }
         root.present()?;
     }
     Ok(svg)
 }
 
-fn draw(panel: &DrawingArea<SVGBackend<'_>, Shift>, of: &TraceReplay) -> Result<(), PlotError> {
-    let axis = CapacityAxis::of(&of.replays);
-    let worst = of.replays.iter().map(miss_ratio).fold(0.0, f64::max);
+fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Result<(), PlotError> {
+    let axis = CapacityAxis::of(panel);
+    let ratios = panel.lines.iter().flat_map(|line| &line.points).map(|point| point.1);
     // The axis starts at 0, so that heights compare, and ends at the next tenth.
-    let top = ((worst * 10.0).ceil() / 10.0).max(0.1);
-    let mut chart = ChartBuilder::on(panel)
-        .caption(format!("Miss ratio of {}", of.trace.name), ("sans-serif", 20))
+    let top = ((ratios.fold(0.0, f64::max) * 10.0).ceil() / 10.0).max(0.1);
+    let mut chart = ChartBuilder::on(area)
+        .caption(format!("Miss ratio of {}", panel.title), ("sans-serif", 20))
         .margin(16)
         .margin_right(28)
         .x_label_area_size(48)
         .y_label_area_size(64)
         .build_cartesian_2d(axis, 0.0..top)?;
-    let unit = if of.replays.iter().any(|replay| replay.capacity_bytes.is_some()) {
-        "capacity (bytes)"
-    } else {
-        "capacity (entries)"
-    };
+    let unit = if panel.is_in_bytes { "capacity (bytes)" } else { "capacity (entries)" };
     chart
         .configure_mesh()
         .x_desc(unit)
@@ -72,26 +139,24 @@ fn draw(panel: &DrawingArea<SVGBackend<'_>, Shift>, of: &TraceReplay) -> Result<
         .bold_line_style(BLACK.mix(0.12))
         .light_line_style(TRANSPARENT)
         .draw()?;
-    let policies = policies(&of.replays);
-    for (index, policy) in policies.iter().enumerate() {
+    for (index, line) in panel.lines.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
-        let points: Vec<(f64, f64)> = of
-            .replays
-            .iter()
-            .filter(|replay| replay.policy == *policy)
-            .map(|replay| (replay.capacity() as f64, miss_ratio(replay)))
-            .collect();
         // Good policies lie on top of each other: each is drawn thinner than the one before it,
         // which shows on both sides. More than a few would make the first too fat.
-        let width = 2 + (policies.len() - index - 1).min(4) as u32;
-        let dots = points.iter().map(|&point| Circle::new(point, width + 2, colour.filled()));
+        let width = 2 + (panel.lines.len() - index - 1).min(4) as u32;
+        let points = line.points.iter().copied();
+        let dots = points.clone().map(|point| Circle::new(point, width + 2, colour.filled()));
         chart.draw_series(dots)?;
-        chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(width)))?
-            .label(*policy)
-            .legend(move |(x, y)| {
-                PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(width))
-            });
+        let style = colour.stroke_width(width);
+        let drawn = match line.stroke {
+            Stroke::Solid => chart.draw_series(LineSeries::new(points, style))?,
+            Stroke::Dashed => {
+                chart.draw_series(DashedLineSeries::new(points, DASH.0, DASH.1, style))?
+            }
+        };
+        drawn
+            .label(&line.policy)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
     }
     chart
         .configure_series_labels()
@@ -104,21 +169,6 @@ fn draw(panel: &DrawingArea<SVGBackend<'_>, Shift>, of: &TraceReplay) -> Result<
     Ok(())
 }
 
-fn miss_ratio(replay: &Replay) -> f64 {
-    1.0 - replay.hit_ratio
-}
-
-/// Each policy once, in the order of the replays.
-fn policies(replays: &[Replay]) -> Vec<&str> {
-    let mut policies: Vec<&str> = Vec::new();
-    for replay in replays {
-        if !policies.contains(&replay.policy.as_str()) {
-            policies.push(&replay.policy);
-        }
-    }
-    policies
-}
-
 /// The horizontal axis: its ticks are the capacities that were measured, and it is logarithmic
 /// when they span more than a decade.
 struct CapacityAxis {
@@ -129,8 +179,10 @@ struct CapacityAxis {
 }
 
 impl CapacityAxis {
-    fn of(replays: &[Replay]) -> Self {
-        let mut ticks: Vec<f64> = replays.iter().map(|replay| replay.capacity() as f64).collect();
+    fn of(panel: &Panel) -> Self {
+        let points = panel.lines.iter().flat_map(|line| &line.points);
+        let mut ticks: Vec<f64> = points.map(|point| point.0).collect();
+        ticks.sort_unstable_by(f64::total_cmp);
         ticks.dedup();
         let first = ticks.first().copied().unwrap_or(1.0);
         let last = ticks.last().copied().unwrap_or(1.0);
@@ -150,7 +202,7 @@ impl CapacityAxis {
             range,
             ticks: ticks.into_iter().step_by(every).collect(),
             is_logarithmic,
-            is_in_bytes: replays.iter().any(|replay| replay.capacity_bytes.is_some()),
+            is_in_bytes: panel.is_in_bytes,
         }
     }
 }
@@ -190,7 +242,7 @@ impl ValueFormatter<f64> for CapacityAxis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::TraceInfo;
+    use crate::report::{Replay, TraceInfo};
     use crate::trace::Format;
 
     fn replay(policy: &str, capacity: u64, hit_ratio: f64) -> Replay {
@@ -242,7 +294,10 @@ mod tests {
 
     #[test]
     fn the_axis_is_logarithmic_beyond_a_decade() {
-        let axis = |last| CapacityAxis::of(&[replay("lru", 10, 0.1), replay("lru", last, 0.1)]);
+        let axis = |last| {
+            let replays = vec![replay("lru", 10, 0.1), replay("lru", last, 0.1)];
+            CapacityAxis::of(&Panel::from(&trace("t", replays)))
+        };
         assert!(!axis(100).is_logarithmic);
         assert!(axis(101).is_logarithmic);
         let wide = axis(1000);
@@ -259,6 +314,6 @@ mod tests {
         ] {
             assert!(miss_ratio_curves(&[trace("t", replays)]).unwrap().ends_with("</svg>\n"));
         }
-        assert!(miss_ratio_curves(&[]).is_ok());
+        assert!(miss_ratio_curves::<TraceReplay>(&[]).is_ok());
     }
 }

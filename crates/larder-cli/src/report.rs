@@ -3,6 +3,10 @@
 //! The structs are the documentation of `--json`: a field's name carries its unit, and fields are
 //! only ever added.
 
+mod simulation;
+
+pub(crate) use self::simulation::{SimulateReport, Simulation, TraceSimulation, simulation_table};
+
 use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};

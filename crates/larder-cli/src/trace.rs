@@ -20,7 +20,7 @@ use std::hash::Hash;
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::error::{Excerpt, Problem, TraceError};
+use crate::error::{Excerpt, Position, Problem, TraceError};
 use crate::input::{Input, split_compression};
 
 /// How a trace is written down.
@@ -139,6 +139,27 @@ impl Trace {
             sizes_bytes: columns.sizes_bytes,
             ttl: (columns.ttl.requests > 0).then_some(columns.ttl),
         })
+    }
+
+    /// A trace of generated keys.
+    pub(crate) fn of_keys(
+        name: String,
+        keys: impl Iterator<Item = u32>,
+        max_requests: u32,
+    ) -> Result<Self, TraceError> {
+        let mut all = Collector::new(max_requests);
+        for (position, key) in keys.enumerate() {
+            if let Err(problem) = all.push(key) {
+                let position = Position::Byte(4 * position as u64);
+                return Err(TraceError::Malformed { file: name, position, problem });
+            }
+        }
+        if all.requests.is_empty() {
+            return Err(TraceError::Empty { file: name });
+        }
+        let Columns { requests, distinct_keys, .. } = all.finish();
+        let format = Format::U32;
+        Ok(Trace { name, format, requests, distinct_keys, sizes_bytes: None, ttl: None })
     }
 
     /// The bytes of all keys together, each at the size of its last request.

@@ -270,3 +270,134 @@ fn the_bundled_trace_is_described_beside_it() {
         assert!(readme.contains(&number), "{field} {number} is not in data/README.md");
     }
 }
+
+fn simulated(document: &Value) -> Vec<(String, u64, u64)> {
+    let cells = document["traces"][0]["simulations"].as_array().unwrap();
+    let of = |cell: &Value, field: &str| cell[field].as_u64().unwrap_or(0);
+    cells
+        .iter()
+        .map(|cell| {
+            let capacity = of(cell, "capacity_entries") + of(cell, "capacity_bytes");
+            (cell["policy"].as_str().unwrap().to_owned(), capacity, of(cell, "hits"))
+        })
+        .collect()
+}
+
+#[test]
+fn a_simulation_has_the_textbook_hits() {
+    let (_folder, trace) = file("belady.lirs", "1\n2\n3\n4\n1\n2\n5\n*\n1\n2\n3\n4\n5\n");
+    let policies = ["--policies", "lru,FIFO,opt", "--capacities", "4,3,25%", "--threads", "3"];
+    let document = json(&[&["simulate", &trace, "--json"], &policies[..]].concat());
+    // A quarter of five keys is one entry, which no policy makes a hit with here.
+    let expected = [("lru", 1, 0), ("fifo", 1, 0), ("opt", 1, 2)]
+        .into_iter()
+        .chain([("lru", 3, 2), ("fifo", 3, 3), ("opt", 3, 5)])
+        .chain([("lru", 4, 4), ("fifo", 4, 2), ("opt", 4, 6)]);
+    let expected: Vec<_> = expected.map(|(policy, c, h)| (policy.to_owned(), c, h)).collect();
+    assert_eq!(simulated(&document), expected);
+    assert_eq!(document["traces"][0]["simulations"][2]["kind"], "bound");
+}
+
+#[test]
+fn a_simulation_equals_an_exact_replay() {
+    let policies = ["--policies", "lru,fifo,lfu,sieve", "--capacities", "1%,10%", "--json"];
+    let replayed = json(&[&policies[..], &EXACT].concat());
+    let document = json(&[&["simulate"], &policies[..]].concat());
+    assert_eq!(simulated(&document), hits(&replayed));
+}
+
+#[test]
+fn a_simulation_weighs_by_size_what_takes_weights() {
+    let (_folder, trace) = file("log.csv", "a,10\nb,10\na,10\nb,10\nc,11\na,10\n");
+    let weighed = ["--size-column", "2", "--weights", "size", "--capacities", "20", "--json"];
+    let args = [&["simulate", &trace], &weighed[..]].concat();
+    let document = json(&args);
+    let cells = simulated(&document);
+    assert!(cells.contains(&("lru".to_owned(), 20, 2)), "{cells:?}");
+    assert!(cells.iter().any(|(policy, ..)| policy == "opt"), "{cells:?}");
+    assert!(cells.iter().all(|(policy, ..)| policy != "ref-arc"), "{cells:?}");
+    assert_eq!(document["traces"][0]["simulations"][0]["byte_hit_ratio"], 20.0 / 61.0);
+    let output = larder(&[&args[..], &["--policies", "ref-arc"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("ref-arc is defined for entries of one weight"));
+}
+
+#[test]
+fn generated_traces_are_simulated_shown_and_drawn() {
+    let folder = tempdir().unwrap();
+    let svg = folder.path().join("curves.svg").to_str().unwrap().to_owned();
+    let generated = ["--generate", "loop,zipf", "--requests", "5000", "--keys", "200"];
+    let shown = ["--capacities", "10,100", "--plot", &svg];
+    let output = stdout(&larder(&[&["simulate"], &generated[..], &shown].concat()));
+    for text in ["loop (seed 1): 5,000 requests", "zipf (seed 1)", "opt", "ref-lirs", "48.00"] {
+        assert!(output.contains(text), "{text} is missing in\n{output}");
+    }
+    let drawn = std::fs::read_to_string(svg).unwrap();
+    for text in ["loop (seed 1)", "zipf (seed 1)", "ref-arc", "opt", "s3_fifo"] {
+        assert!(drawn.contains(text), "{text}");
+    }
+}
+
+#[test]
+fn a_simulation_refuses_what_it_cannot_do() {
+    let (_folder, trace) = file("a.txt", "x\ny\nx\n");
+    let (_other, bad) = file("bad.lirs", "1\nx\n");
+    for (args, problem) in [
+        (&["simulate", &trace, "--policies", "belady"][..], "unknown policy `belady`"),
+        (&["simulate", &trace, "--capacities", "0"], "--capacities"),
+        (&["simulate", &trace, "--threads", "0"], "--threads"),
+        (&["simulate", &trace, "--weights", "size"], "needs sizes"),
+        (&["simulate", &bad], "bad.lirs:2"),
+        (&["simulate", "--generate", "loop", "--requests", "0"], "holds no request"),
+        (&["simulate", "--generate", "loop", "--max-requests", "9"], "more than 9 requests"),
+    ] {
+        let output = larder(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        assert!(stderr(&output).contains(problem), "{args:?}: {}", stderr(&output));
+        assert!(output.stdout.is_empty(), "{args:?}: {output:?}");
+    }
+}
+
+/// Every row of `reference.tsv` whose trace is in its folder: the optimum, the exact policies,
+/// ARC and LIRS to the last digit that the file has, and the library's SIEVE.
+#[test]
+#[ignore = "needs a folder of traces with their reference ratios, named by LARDER_TRACES"]
+fn simulations_agree_with_independent_references() {
+    let folder = std::env::var("LARDER_TRACES").expect("LARDER_TRACES names the folder");
+    let folder = Path::new(&folder);
+    let reference = std::fs::read_to_string(folder.join("reference.tsv")).unwrap();
+    let mut lines = reference.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    let header = lines.next().unwrap();
+    let policies = [
+        ("opt", "opt"),
+        ("lru", "ref-lru"),
+        ("lru", "lru"),
+        ("fifo", "ref-fifo"),
+        ("fifo", "fifo"),
+        ("lfu", "ref-lfu"),
+        ("lfu", "lfu"),
+        ("sieve", "sieve"),
+        ("arc", "ref-arc"),
+        ("lirs", "ref-lirs"),
+    ];
+    let names = policies.map(|(_, name)| name).join(",");
+    let mut rows = 0;
+    for row in lines {
+        let trace = folder.join(format!("{}.u32.gz", row[0]));
+        if !trace.exists() {
+            continue;
+        }
+        let trace = trace.to_str().unwrap();
+        let document =
+            json(&["simulate", trace, "--json", "--policies", &names, "--capacities", row[2]]);
+        let cells = document["traces"][0]["simulations"].as_array().unwrap();
+        for ((column, name), cell) in policies.iter().zip(cells) {
+            let at = header.iter().position(|title| title == column).unwrap();
+            let expected: f64 = row[at].parse().unwrap();
+            let seen = 100.0 * cell["hit_ratio"].as_f64().unwrap();
+            assert!((seen - expected).abs() < 0.0101, "{row:?}: {name} has {seen}");
+        }
+        rows += 1;
+    }
+    assert!(rows > 0, "no trace of reference.tsv is in {}", folder.display());
+}

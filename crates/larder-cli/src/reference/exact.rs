@@ -1,0 +1,166 @@
+//! LRU, FIFO and LFU as their names define them, in sorted sets.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::Reference;
+
+/// Least recently used.
+pub(super) struct Lru(Ranked);
+
+/// Least frequently used; of those, the least recently used.
+pub(super) struct Lfu(Ranked);
+
+/// First in, first out.
+pub(super) struct Fifo {
+    queue: VecDeque<u32>,
+    room: Room,
+}
+
+/// Keys by rank: uses that count, then the time of the last one. The first leaves.
+struct Ranked {
+    ranks: BTreeSet<(u64, u64, u32)>,
+    rank_of: Vec<(u64, u64)>,
+    now: u64,
+    room: Room,
+}
+
+/// What is held and how much more may be.
+struct Room {
+    weight_of: Vec<Option<u32>>,
+    weight: u64,
+    capacity: u64,
+}
+
+impl Room {
+    fn new(keys: usize, capacity: u64) -> Self {
+        Room { weight_of: vec![None; keys], weight: 0, capacity }
+    }
+
+    fn holds(&self, key: u32) -> bool {
+        self.weight_of[key as usize].is_some()
+    }
+
+    fn is_full_for(&self, weight: u32) -> bool {
+        self.weight + u64::from(weight) > self.capacity
+    }
+
+    fn take(&mut self, key: u32, weight: u32) {
+        self.weight_of[key as usize] = Some(weight);
+        self.weight += u64::from(weight);
+    }
+
+    fn free(&mut self, key: u32) {
+        self.weight -= u64::from(self.weight_of[key as usize].take().unwrap_or(0));
+    }
+}
+
+impl Ranked {
+    fn new(keys: usize, capacity: u64) -> Self {
+        let room = Room::new(keys, capacity);
+        Ranked { ranks: BTreeSet::new(), rank_of: vec![(0, 0); keys], now: 0, room }
+    }
+
+    fn rank(&mut self, key: u32, uses: u64) {
+        self.rank_of[key as usize] = (uses, self.now);
+        self.ranks.insert((uses, self.now, key));
+    }
+
+    /// `uses` tells from the uses that counted so far how many count now.
+    fn request(&mut self, key: u32, weight: u32, uses: impl Fn(u64) -> u64) -> bool {
+        self.now += 1;
+        if self.room.holds(key) {
+            let (used, at) = self.rank_of[key as usize];
+            self.ranks.remove(&(used, at, key));
+            self.rank(key, uses(used));
+            return true;
+        }
+        if u64::from(weight) > self.room.capacity {
+            return false;
+        }
+        while self.room.is_full_for(weight)
+            && let Some((_, _, victim)) = self.ranks.pop_first()
+        {
+            self.room.free(victim);
+        }
+        self.room.take(key, weight);
+        self.rank(key, uses(0));
+        false
+    }
+}
+
+impl Lru {
+    pub(super) fn new(keys: usize, capacity: u64) -> Self {
+        Lru(Ranked::new(keys, capacity))
+    }
+}
+
+impl Reference for Lru {
+    fn request(&mut self, key: u32, weight: u32) -> bool {
+        self.0.request(key, weight, |_| 0)
+    }
+}
+
+impl Lfu {
+    pub(super) fn new(keys: usize, capacity: u64) -> Self {
+        Lfu(Ranked::new(keys, capacity))
+    }
+}
+
+impl Reference for Lfu {
+    fn request(&mut self, key: u32, weight: u32) -> bool {
+        self.0.request(key, weight, |used| used + 1)
+    }
+}
+
+impl Fifo {
+    pub(super) fn new(keys: usize, capacity: u64) -> Self {
+        Fifo { queue: VecDeque::new(), room: Room::new(keys, capacity) }
+    }
+}
+
+impl Reference for Fifo {
+    fn request(&mut self, key: u32, weight: u32) -> bool {
+        if self.room.holds(key) {
+            return true;
+        }
+        if u64::from(weight) > self.room.capacity {
+            return false;
+        }
+        while self.room.is_full_for(weight)
+            && let Some(victim) = self.queue.pop_front()
+        {
+            self.room.free(victim);
+        }
+        self.room.take(key, weight);
+        self.queue.push_back(key);
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Published;
+    use super::super::tests::outcomes;
+    use super::*;
+
+    #[test]
+    fn small_cases_go_as_by_hand() {
+        // When 2 comes, 1 is the oldest use and 0 the oldest entry.
+        let requests = [0, 1, 0, 2, 0, 1, 2];
+        assert_eq!(outcomes(Published::Lru, &requests, 2), "..h.h..");
+        assert_eq!(outcomes(Published::Fifo, &[0, 1, 0, 2, 1, 0, 2], 2), "..h.h.h");
+        // 0 has two uses; 2 pushes 1 out, and 1 then 2.
+        assert_eq!(outcomes(Published::Lfu, &[0, 0, 1, 2, 1, 0, 2], 2), ".h...h.");
+    }
+
+    #[test]
+    fn weights_make_room_for_themselves_and_never_more_than_all() {
+        let hits = |cache: &mut dyn Reference| {
+            let requests = [(0, 4), (1, 4), (0, 4), (2, 6), (0, 4), (1, 4), (3, 11), (0, 4)];
+            requests.map(|(key, weight)| u8::from(cache.request(key, weight)))
+        };
+        assert_eq!(hits(&mut Lru::new(4, 10)), [0, 0, 1, 0, 1, 0, 0, 1]);
+        assert_eq!(hits(&mut Fifo::new(4, 10)), [0, 0, 1, 0, 0, 0, 0, 1]);
+        assert_eq!(hits(&mut Lfu::new(4, 10)), [0, 0, 1, 0, 1, 0, 0, 1]);
+    }
+}

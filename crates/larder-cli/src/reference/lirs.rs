@@ -1,0 +1,180 @@
+//! LIRS: S. Jiang, X. Zhang, "LIRS: An efficient low inter-reference recency set replacement
+//! policy to improve buffer cache performance", SIGMETRICS 2002. One hundredth of the cache, at
+//! least one entry, is for blocks of high inter-reference recency. The paper lets the stack
+//! remember any number of blocks that have left; here it is twice the cache, as in practice.
+
+use super::Reference;
+use super::queue::{Links, Queue};
+
+/// The part of the cache for blocks of high inter-reference recency.
+const HIR_PART: usize = 100;
+
+/// How many blocks the stack remembers that are not held, by the held ones.
+const GHOSTS: usize = 2;
+
+pub(super) struct Lirs {
+    /// By recency: LIR blocks, and HIR blocks, held or not, that are more recent than one of them.
+    stack: Queue,
+    stack_links: Links,
+    /// The held HIR blocks, in the order in which they leave.
+    queue: Queue,
+    queue_links: Links,
+    /// Those in the stack that are not held, in the order in which they left.
+    ghosts: Queue,
+    is_ghost: Vec<bool>,
+    max_ghosts: usize,
+    is_lir: Vec<bool>,
+    in_stack: Vec<bool>,
+    in_queue: Vec<bool>,
+    lir: usize,
+    max_lir: usize,
+    entries: usize,
+}
+
+impl Lirs {
+    pub(super) fn new(keys: usize, entries: usize) -> Self {
+        Lirs {
+            stack: Queue::new(),
+            stack_links: Links::new(keys),
+            queue: Queue::new(),
+            queue_links: Links::new(keys),
+            ghosts: Queue::new(),
+            is_ghost: vec![false; keys],
+            max_ghosts: entries.saturating_mul(GHOSTS),
+            is_lir: vec![false; keys],
+            in_stack: vec![false; keys],
+            in_queue: vec![false; keys],
+            lir: 0,
+            max_lir: entries - (entries / HIR_PART).max(1),
+            entries,
+        }
+    }
+
+    fn push_top(&mut self, key: u32) {
+        if std::mem::replace(&mut self.in_stack[key as usize], true) {
+            self.stack_links.remove(&mut self.stack, key);
+        }
+        self.stack_links.push(&mut self.stack, key);
+    }
+
+    fn enqueue(&mut self, key: u32) {
+        self.dequeue(key);
+        self.in_queue[key as usize] = true;
+        self.queue_links.push(&mut self.queue, key);
+    }
+
+    fn dequeue(&mut self, key: u32) {
+        if std::mem::replace(&mut self.in_queue[key as usize], false) {
+            self.queue_links.remove(&mut self.queue, key);
+        }
+    }
+
+    /// The stack ends with a LIR block.
+    fn prune(&mut self) {
+        while let Some(bottom) = self.stack.back()
+            && !self.is_lir[bottom as usize]
+        {
+            self.forget(bottom);
+        }
+    }
+
+    /// Takes a key out of the stack, and with it the memory of one that is not held.
+    fn forget(&mut self, key: u32) {
+        self.stack_links.remove(&mut self.stack, key);
+        self.in_stack[key as usize] = false;
+        self.revive(key);
+    }
+
+    /// It is no ghost any more.
+    fn revive(&mut self, key: u32) {
+        if std::mem::replace(&mut self.is_ghost[key as usize], false) {
+            self.queue_links.remove(&mut self.ghosts, key);
+        }
+    }
+
+    fn promote(&mut self, key: u32) {
+        self.is_lir[key as usize] = true;
+        self.lir += 1;
+        self.dequeue(key);
+        self.push_top(key);
+        if self.lir > self.max_lir
+            && let Some(bottom) = self.stack.back()
+        {
+            self.is_lir[bottom as usize] = false;
+            self.lir -= 1;
+            self.forget(bottom);
+            self.enqueue(bottom);
+        }
+        self.prune();
+    }
+
+    /// A block of high inter-reference recency is there, or comes.
+    fn touch_hir(&mut self, key: u32) {
+        if self.in_stack[key as usize] && self.max_lir > 0 {
+            self.promote(key);
+        } else {
+            // Without room for LIR blocks the stack has no end, and is left out.
+            if self.max_lir > 0 {
+                self.push_top(key);
+            }
+            self.enqueue(key);
+        }
+    }
+}
+
+impl Reference for Lirs {
+    fn request(&mut self, key: u32, _weight: u32) -> bool {
+        if self.is_lir[key as usize] {
+            self.push_top(key);
+            self.prune();
+            return true;
+        }
+        if self.in_queue[key as usize] {
+            self.touch_hir(key);
+            return true;
+        }
+        if self.lir + self.queue.len() >= self.entries
+            && let Some(left) = self.queue_links.pop(&mut self.queue)
+        {
+            self.in_queue[left as usize] = false;
+            if self.in_stack[left as usize] {
+                self.is_ghost[left as usize] = true;
+                self.queue_links.push(&mut self.ghosts, left);
+            }
+        }
+        if self.ghosts.len() > self.max_ghosts
+            && let Some(oldest) = self.ghosts.back()
+        {
+            self.forget(oldest);
+        }
+        self.revive(key);
+        if self.lir < self.max_lir {
+            self.promote(key);
+        } else {
+            self.touch_hir(key);
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Published;
+    use super::super::tests::outcomes;
+
+    #[test]
+    fn a_loop_larger_than_the_cache_is_held_in_part() {
+        let requests: Vec<u32> = (0..60).map(|i| i % 6).collect();
+        // Of six in each round the four LIR blocks hit, and no other.
+        assert_eq!(outcomes(Published::Lirs, &requests, 5).matches('h').count(), 4 * 9);
+        assert_eq!(outcomes(Published::Lru, &requests, 5).matches('h').count(), 0);
+    }
+
+    #[test]
+    fn a_short_distance_makes_a_block_lir() {
+        // Two LIR blocks, 0 and 1, and one HIR place: 2 comes twice at a distance of one other,
+        // more recent than 0, and takes the place of 0, which then leaves for 4.
+        let requests = [0, 1, 2, 3, 2, 4, 2, 1, 0];
+        assert_eq!(outcomes(Published::Lirs, &requests, 3), "......hh.");
+    }
+}

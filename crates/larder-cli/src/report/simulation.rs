@@ -1,0 +1,188 @@
+//! What is shown of simulations.
+
+use comfy_table::Table;
+use indicatif::{HumanBytes, HumanCount};
+use serde::Serialize;
+
+use super::{TraceInfo, align_numbers, table};
+use crate::replay::Weights;
+use crate::simulate::{Cell, Kind, SimulateOptions};
+
+/// The document of `larder simulate --json`.
+#[derive(Debug, Serialize)]
+pub(crate) struct SimulateReport {
+    pub(crate) larder_version: &'static str,
+    pub(crate) threads: usize,
+    pub(crate) seed: u64,
+    pub(crate) traces: Vec<TraceSimulation>,
+}
+
+/// One trace and all simulations of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct TraceSimulation {
+    #[serde(flatten)]
+    pub(crate) trace: TraceInfo,
+    /// By capacity, and in the order of `--policies` within one.
+    pub(crate) simulations: Vec<Simulation>,
+}
+
+/// One policy at one capacity.
+#[derive(Debug, Serialize)]
+pub(crate) struct Simulation {
+    pub(crate) policy: String,
+    pub(crate) kind: Kind,
+    /// `null` where entries weigh their size.
+    pub(crate) capacity_entries: Option<u64>,
+    /// `null` where entries weigh one each.
+    pub(crate) capacity_bytes: Option<u64>,
+    /// The capacity by the distinct keys or by their bytes; 1.0 holds all.
+    pub(crate) capacity_share: f64,
+    pub(crate) requests: u64,
+    pub(crate) hits: u64,
+    pub(crate) hit_ratio: f64,
+    /// Bytes of hits by bytes of requests; `null` without sizes, and for bounds.
+    pub(crate) byte_hit_ratio: Option<f64>,
+    pub(crate) elapsed_seconds: f64,
+    /// Of the one thread that this took.
+    pub(crate) requests_per_second: f64,
+}
+
+impl SimulateReport {
+    pub(crate) fn new(options: &SimulateOptions) -> Self {
+        SimulateReport {
+            larder_version: env!("CARGO_PKG_VERSION"),
+            threads: options.threads,
+            seed: options.seed,
+            traces: Vec::new(),
+        }
+    }
+
+    /// On how the figures of the tables came about.
+    pub(crate) fn footer(&self) -> String {
+        let simulations = || self.traces.iter().flat_map(|trace| &trace.simulations);
+        let requests: u64 = simulations().map(|cell| cell.requests).sum();
+        let seconds: f64 = simulations().map(|cell| cell.elapsed_seconds).sum();
+        format!(
+            "Hit ratios in per cent. A request is a lookup, and an insertion on a miss. {} requests \
+             took {seconds:.1} s of\none core, {:.1} million a second. opt is no policy but what \
+             none can pass. * marks the best policy.",
+            HumanCount(requests),
+            requests as f64 / seconds.max(1e-9) / 1e6,
+        )
+    }
+}
+
+impl Simulation {
+    /// `whole` is what all keys together fill, in the unit of the weights.
+    pub(crate) fn of(cell: &Cell, weights: Weights, whole: u64, requests: u64, bytes: u64) -> Self {
+        let (capacity_entries, capacity_bytes) = match weights {
+            Weights::Entries => (Some(cell.capacity), None),
+            Weights::Bytes => (None, Some(cell.capacity)),
+        };
+        let elapsed_seconds = cell.elapsed.as_secs_f64();
+        Simulation {
+            policy: cell.policy.clone(),
+            kind: cell.kind,
+            capacity_entries,
+            capacity_bytes,
+            capacity_share: cell.capacity as f64 / whole.max(1) as f64,
+            requests,
+            hits: cell.hits,
+            hit_ratio: cell.hits as f64 / requests as f64,
+            byte_hit_ratio: cell.hit_bytes.map(|hit| hit as f64 / bytes.max(1) as f64),
+            elapsed_seconds,
+            requests_per_second: requests as f64 / elapsed_seconds.max(1e-9),
+        }
+    }
+
+    /// Entries or bytes; one of the two is there.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity_entries.or(self.capacity_bytes).unwrap_or(0)
+    }
+}
+
+/// Policies down, capacities across.
+pub(crate) fn simulation_table(simulations: &[Simulation]) -> Table {
+    let mut header = vec!["policy".to_owned()];
+    let mut policies: Vec<&str> = Vec::new();
+    let mut capacities: Vec<u64> = Vec::new();
+    for cell in simulations {
+        if !policies.contains(&cell.policy.as_str()) {
+            policies.push(&cell.policy);
+        }
+        if !capacities.contains(&cell.capacity()) {
+            capacities.push(cell.capacity());
+            header.push(match cell.capacity_bytes {
+                Some(bytes) => format!("{}  ", HumanBytes(bytes)),
+                None => format!("{}  ", HumanCount(cell.capacity())),
+            });
+        }
+    }
+    header.push("Mreq/s".to_owned());
+    let mut table = table(&header.iter().map(String::as_str).collect::<Vec<_>>());
+    for policy in policies {
+        let mut row = vec![policy.to_owned()];
+        let own = || simulations.iter().filter(|cell| cell.policy == policy);
+        for &capacity in &capacities {
+            let best = simulations
+                .iter()
+                .filter(|other| other.capacity() == capacity && other.kind != Kind::Bound)
+                .map(|other| other.hits)
+                .max();
+            row.push(match own().find(|cell| cell.capacity() == capacity) {
+                // A column of its own width, so that the digits stay aligned.
+                Some(cell) if best == Some(cell.hits) && cell.kind != Kind::Bound => {
+                    format!("{:.2} *", 100.0 * cell.hit_ratio)
+                }
+                Some(cell) => format!("{:.2}  ", 100.0 * cell.hit_ratio),
+                None => "-  ".to_owned(),
+            });
+        }
+        let requests: u64 = own().map(|cell| cell.requests).sum();
+        let seconds: f64 = own().map(|cell| cell.elapsed_seconds).sum();
+        row.push(format!("{:.1}", requests as f64 / seconds.max(1e-9) / 1e6));
+        table.add_row(row);
+    }
+    align_numbers(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn cell(policy: &str, kind: Kind, capacity: u64, hits: u64) -> Simulation {
+        let policy = policy.to_owned();
+        let elapsed = Duration::from_millis(1);
+        let cell = Cell { policy, kind, capacity, hits, hit_bytes: Some(hits * 2), elapsed };
+        Simulation::of(&cell, Weights::Entries, 100, 1000, 4000)
+    }
+
+    #[test]
+    fn the_table_has_policies_down_and_capacities_across() {
+        let table = simulation_table(&[
+            cell("lru", Kind::Larder, 10, 500),
+            cell("opt", Kind::Bound, 10, 900),
+            cell("lru", Kind::Larder, 2000, 600),
+            cell("ref-arc", Kind::Reference, 2000, 650),
+        ]);
+        let rows: Vec<String> = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(rows[1], "policy 10 2,000 Mreq/s");
+        assert_eq!(rows[3], "lru 50.00 * 60.00 1.0");
+        assert_eq!(rows[4], "opt 90.00 - 1.0");
+        assert_eq!(rows[5], "ref-arc - 65.00 * 1.0");
+    }
+
+    #[test]
+    fn field_names_of_the_document_stay() {
+        let json = serde_json::to_value(cell("lru", Kind::Larder, 10, 500)).unwrap();
+        assert_eq!((&json["kind"], &json["capacity_entries"]), (&"larder".into(), &10.into()));
+        assert_eq!((&json["hit_ratio"], &json["byte_hit_ratio"]), (&0.5.into(), &0.25.into()));
+        for field in ["hits", "requests", "requests_per_second", "capacity_share"] {
+            assert!(json[field].is_number(), "{field}");
+        }
+    }
+}

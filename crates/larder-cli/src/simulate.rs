@@ -1,0 +1,374 @@
+//! Simulation: policies over a trace, each cell of policies by capacities on one thread.
+//!
+//! The library's policies run in [`Simulator`], which is their code and no other; the references
+//! beside them in their own. A request is a lookup, and an insertion on a miss. Nothing is
+//! concurrent within a cell, so the figures are exact and repeat; cells spread over threads.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use larder::Policy;
+use larder::policy::{PolicyConfig, Simulator};
+
+use crate::error::ReplayError;
+use crate::reference::{OPTIMUM, Optimum, Published, Reference, hits_at_most};
+use crate::replay::Weights;
+use crate::trace::Trace;
+
+/// Requests between two moves of the progress bar.
+const PROGRESS_REQUESTS: usize = 1 << 16;
+
+/// What is simulated: by its name on the command line.
+#[derive(Clone, Debug)]
+pub(crate) enum Subject {
+    /// A policy of the library.
+    Own(Policy),
+    Published(Published),
+    /// The bound of all policies.
+    Optimum,
+}
+
+/// What a subject is, for reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    /// A policy of the library.
+    Larder,
+    /// A published policy, written for comparison.
+    Reference,
+    /// No policy has more hits.
+    Bound,
+}
+
+impl Subject {
+    /// Everything that there is to simulate.
+    pub(crate) fn names() -> impl Iterator<Item = String> {
+        let others = Published::names().chain([OPTIMUM]).map(str::to_owned);
+        Policy::names().chain(others)
+    }
+
+    /// What is simulated if nobody says: the library's policies, ARC, LIRS and the optimum.
+    pub(crate) fn usual() -> Vec<Self> {
+        let own = Policy::names().map(|name| Self::Own(Policy::named(&name)));
+        let others = [Published::Arc, Published::Lirs].map(Self::Published);
+        own.chain(others).chain([Self::Optimum]).collect()
+    }
+
+    pub(crate) fn named(name: &str) -> Result<Self, ReplayError> {
+        if name.eq_ignore_ascii_case(OPTIMUM) {
+            return Ok(Self::Optimum);
+        }
+        if let Some(published) = Published::named(name) {
+            return Ok(Self::Published(published));
+        }
+        let policy = Policy::named(name);
+        if !Policy::names().any(|known| known.eq_ignore_ascii_case(policy.name())) {
+            let known = Self::names().collect::<Vec<_>>().join(", ");
+            return Err(ReplayError::UnknownSubject { given: name.to_owned(), known });
+        }
+        Ok(Self::Own(policy))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Own(policy) => policy.name(),
+            Self::Published(published) => published.name(),
+            Self::Optimum => OPTIMUM,
+        }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Own(_) => Kind::Larder,
+            Self::Published(_) => Kind::Reference,
+            Self::Optimum => Kind::Bound,
+        }
+    }
+
+    /// Refuses what has no meaning with these weights.
+    pub(crate) fn check(&self, weights: Weights) -> Result<(), ReplayError> {
+        match self {
+            Self::Published(published) if !published.takes(weights) => {
+                Err(ReplayError::OneWeight { policy: published.name() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How traces are simulated, whatever the policy and the capacity.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SimulateOptions {
+    pub(crate) threads: usize,
+    pub(crate) weights: Weights,
+    /// Of the keys' hashes, which policies take for random bits.
+    pub(crate) seed: u64,
+}
+
+/// What one policy did at one capacity.
+#[derive(Clone, Debug)]
+pub(crate) struct Cell {
+    pub(crate) policy: String,
+    pub(crate) kind: Kind,
+    /// Entries or bytes, as the weights are.
+    pub(crate) capacity: u64,
+    pub(crate) hits: u64,
+    /// Of the requests that hit, where the trace has sizes; `None` for bounds, which say nothing
+    /// of whose hits they count.
+    pub(crate) hit_bytes: Option<u64>,
+    pub(crate) elapsed: Duration,
+}
+
+/// Simulates every subject at every capacity; cells come by capacity, then by subject. Moves
+/// `progress` by a step for each request of each cell.
+pub(crate) fn simulate(
+    trace: &Trace,
+    subjects: &[Subject],
+    capacities: &[u64],
+    options: &SimulateOptions,
+    progress: &ProgressBar,
+) -> Result<Vec<Cell>, ReplayError> {
+    subjects.iter().try_for_each(|subject| subject.check(options.weights))?;
+    let wants_optimum = subjects.iter().any(|subject| matches!(subject, Subject::Optimum));
+    let sheet = Sheet {
+        trace,
+        optimum: wants_optimum.then(|| Optimum::of(trace)),
+        options: *options,
+        progress,
+    };
+    let asked: Vec<(u64, &Subject)> = capacities
+        .iter()
+        .flat_map(|&capacity| subjects.iter().map(move |subject| (capacity, subject)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<Option<Result<Cell, ReplayError>>>> =
+        Mutex::new(asked.iter().map(|_| None).collect());
+    std::thread::scope(|scope| {
+        for _ in 0..options.threads.min(asked.len()) {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(&(capacity, subject)) = asked.get(index) else { return };
+                    let cell = sheet.fill(subject, capacity);
+                    done.lock().expect("no thread panics with the lock")[index] = Some(cell);
+                }
+            });
+        }
+    });
+    let cells = done.into_inner().expect("no thread panicked with the lock");
+    cells.into_iter().map(|cell| cell.expect("every index was taken")).collect()
+}
+
+/// What all cells of a trace share.
+struct Sheet<'a> {
+    trace: &'a Trace,
+    optimum: Option<Optimum>,
+    options: SimulateOptions,
+    progress: &'a ProgressBar,
+}
+
+impl Sheet<'_> {
+    fn fill(&self, subject: &Subject, capacity: u64) -> Result<Cell, ReplayError> {
+        let started = Instant::now();
+        let (hits, hit_bytes) = match subject {
+            Subject::Own(policy) => {
+                let config = match self.options.weights {
+                    Weights::Entries => PolicyConfig::new(
+                        Some(usize::try_from(capacity).unwrap_or(usize::MAX)),
+                        None,
+                    ),
+                    Weights::Bytes => PolicyConfig::new(None, Some(capacity)),
+                };
+                let mut cache = Simulator::new(policy, config).map_err(|source| {
+                    ReplayError::Build { policy: policy.name().to_owned(), source }
+                })?;
+                let seed = self.options.seed;
+                self.run(|key, weight| cache.request(hash(key, seed), weight))
+            }
+            Subject::Published(published) => {
+                let mut cache: Box<dyn Reference> = published.build(self.trace, capacity);
+                self.run(|key, weight| cache.request(key, weight))
+            }
+            Subject::Optimum => {
+                let optimum = self.optimum.as_ref().expect("built where it is asked for");
+                let hits = match self.options.weights {
+                    Weights::Entries => optimum.hits(self.trace, capacity),
+                    Weights::Bytes => {
+                        hits_at_most(optimum, self.trace, |at| self.weight(at), capacity)
+                    }
+                };
+                self.progress.inc(self.trace.requests.len() as u64);
+                (hits, None)
+            }
+        };
+        Ok(Cell {
+            policy: subject.name().to_owned(),
+            kind: subject.kind(),
+            capacity,
+            hits,
+            hit_bytes,
+            elapsed: started.elapsed(),
+        })
+    }
+
+    /// Asks for all requests in turn; returns the hits and, if there are sizes, their bytes.
+    fn run(&self, mut request: impl FnMut(u32, u32) -> bool) -> (u64, Option<u64>) {
+        let Trace { requests, sizes_bytes, .. } = self.trace;
+        let (mut hits, mut hit_bytes) = (0, 0);
+        for (part, keys) in requests.chunks(PROGRESS_REQUESTS).enumerate() {
+            let from = part * PROGRESS_REQUESTS;
+            for (at, &key) in keys.iter().enumerate() {
+                if request(key, self.weight(from + at)) {
+                    hits += 1;
+                    hit_bytes +=
+                        sizes_bytes.as_ref().map_or(0, |sizes| u64::from(sizes[from + at]));
+                }
+            }
+            self.progress.inc(keys.len() as u64);
+        }
+        (hits, sizes_bytes.as_ref().map(|_| hit_bytes))
+    }
+
+    /// What the key of that request weighs: as in a replay, at least one byte.
+    #[inline]
+    fn weight(&self, at: usize) -> u32 {
+        match (self.options.weights, &self.trace.sizes_bytes) {
+            (Weights::Bytes, Some(sizes)) => sizes[at].max(1),
+            _ => 1,
+        }
+    }
+}
+
+/// Numbers in, bits without pattern out, and no two alike: the finalizer of SplitMix64, of which
+/// each step can be undone.
+#[inline]
+fn hash(key: u32, seed: u64) -> u64 {
+    let mut bits = u64::from(key) ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::Format;
+
+    const OPTIONS: SimulateOptions =
+        SimulateOptions { threads: 1, weights: Weights::Entries, seed: 1 };
+
+    fn trace(requests: Vec<u32>, sizes_bytes: Option<Vec<u32>>) -> Trace {
+        Trace {
+            name: "t".into(),
+            format: Format::U32,
+            distinct_keys: requests.iter().max().map_or(0, |last| last + 1),
+            requests,
+            sizes_bytes,
+            ttl: None,
+        }
+    }
+
+    fn random_trace(seed: u64, keys: u64, length: usize, has_sizes: bool) -> Trace {
+        let mut state = seed;
+        let mut next = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state >> 33
+        };
+        let requests: Vec<u32> =
+            (0..length).map(|_| (next() % keys).min(next() % keys) as u32).collect();
+        let sizes = requests.iter().map(|key| key % 9).collect();
+        trace(requests, has_sizes.then_some(sizes))
+    }
+
+    fn cells(
+        trace: &Trace,
+        subjects: &[Subject],
+        capacities: &[u64],
+        o: &SimulateOptions,
+    ) -> Vec<Cell> {
+        simulate(trace, subjects, capacities, o, &ProgressBar::hidden()).unwrap()
+    }
+
+    fn all(weights: Weights) -> Vec<Subject> {
+        let all = Subject::names().map(|name| Subject::named(&name).unwrap());
+        all.filter(|subject| subject.check(weights).is_ok()).collect()
+    }
+
+    #[test]
+    fn the_librarys_exact_policies_equal_their_references() {
+        for (seed, weights) in [(1, Weights::Entries), (2, Weights::Bytes), (3, Weights::Bytes)] {
+            let trace = random_trace(seed, 300, 20_000, true);
+            let subjects = ["lru", "ref-lru", "fifo", "ref-fifo", "lfu", "ref-lfu"];
+            let subjects = subjects.map(|name| Subject::named(name).unwrap());
+            let options = SimulateOptions { weights, ..OPTIONS };
+            let cells = cells(&trace, &subjects, &[1, 2, 7, 50, 200, 1000, 5000], &options);
+            for pair in cells.chunks(2) {
+                assert_eq!(pair[0].hits, pair[1].hits, "{pair:?}, seed {seed}");
+                assert_eq!(pair[0].hit_bytes, pair[1].hit_bytes, "{pair:?}, seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_policy_passes_the_bound() {
+        for weights in [Weights::Entries, Weights::Bytes] {
+            for seed in 0..20 {
+                let trace = random_trace(seed, 20 + 10 * seed, 2000, true);
+                let subjects = all(weights);
+                let options = SimulateOptions { weights, ..OPTIONS };
+                for cells in cells(&trace, &subjects, &[1, 3, 10, 40, 90, 300], &options)
+                    .chunks(subjects.len())
+                {
+                    let bound = cells.iter().find(|cell| cell.kind == Kind::Bound).unwrap().hits;
+                    for cell in cells {
+                        assert!(cell.hits <= bound, "{cell:?} of {bound}, seed {seed}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn threads_change_no_figure_and_no_order() {
+        let trace = random_trace(4, 500, 5000, false);
+        let subjects = all(Weights::Entries);
+        let capacities = [5, 50, 200];
+        let figures = |threads| {
+            let options = SimulateOptions { threads, ..OPTIONS };
+            let progress = ProgressBar::hidden();
+            let cells = simulate(&trace, &subjects, &capacities, &options, &progress).unwrap();
+            assert_eq!(progress.position(), 5000 * cells.len() as u64);
+            cells
+                .into_iter()
+                .map(|cell| (cell.policy, cell.capacity, cell.hits))
+                .collect::<Vec<_>>()
+        };
+        let alone = figures(1);
+        assert_eq!(alone.len(), subjects.len() * capacities.len());
+        assert!(alone.iter().all(|cell| cell.2 > 0));
+        for threads in [2, 3, 100] {
+            assert_eq!(figures(threads), alone);
+        }
+    }
+
+    #[test]
+    fn what_there_is_not_is_refused_by_name() {
+        let failure = Subject::named("belady").unwrap_err().to_string();
+        assert!(failure.contains("`belady`") && failure.contains("ref-2q, opt"), "{failure}");
+        assert_eq!(Subject::named("OPT").unwrap().name(), "opt");
+        let arc = [Subject::named("ref-arc").unwrap()];
+        let options = SimulateOptions { weights: Weights::Bytes, ..OPTIONS };
+        let trace = random_trace(1, 10, 10, true);
+        let failure = simulate(&trace, &arc, &[10], &options, &ProgressBar::hidden()).unwrap_err();
+        assert!(failure.to_string().contains("ref-arc"), "{failure}");
+    }
+
+    #[test]
+    fn hashes_differ_for_all_keys_and_by_seed() {
+        let hashes: std::collections::HashSet<u64> = (0..100_000).map(|key| hash(key, 1)).collect();
+        assert_eq!(hashes.len(), 100_000);
+        assert_ne!(hash(1, 1), hash(1, 2));
+    }
+}
