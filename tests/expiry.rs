@@ -1,14 +1,16 @@
 //! Deadlines: what they mean, what moves them, and that nobody sees what is past.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use larder::test::FakeClock;
 use larder::{BuildError, Builder, Cache, Clock, Expiry, Inserted, Maintenance, Rejection};
 
 mod support;
+
+use support::counted::Ledger;
 
 const SECOND: Duration = Duration::from_secs(1);
 const NANOSECOND: Duration = Duration::from_nanos(1);
@@ -175,7 +177,7 @@ impl Computed {
 }
 
 #[derive(Clone, Default)]
-struct Shared(std::sync::Arc<Computed>);
+struct Shared(Arc<Computed>);
 
 impl Expiry<u32, u32> for Shared {
     fn after_create(&self, _: &u32, _: &u32) -> Option<Duration> {
@@ -757,5 +759,59 @@ fn racing_threads_never_see_a_value_whose_deadline_was_past_before_they_looked()
         assert_eq!(stats.inserts, stats.expirations, "an entry ended twice or never");
         assert_eq!(stats.replacements, replaced.into_inner());
         assert!(seen.into_inner() > 0 && stats.replacements > 0 && stats.expirations > 0);
+    }
+}
+
+#[test]
+fn values_of_any_alignment_stay_aligned_behind_a_deadline() {
+    #[derive(Clone, Debug, PartialEq)]
+    #[repr(align(128))]
+    struct Wide(u8);
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[repr(align(16))]
+    struct Key(u8);
+    let is_aligned = |value: &Wide| std::ptr::from_ref(value).addr().is_multiple_of(128);
+    let cache = Cache::builder().capacity(100).maintenance(Maintenance::Inline).build().unwrap();
+    for number in 0..200 {
+        let (key, value) = (Key(number), Wide(number));
+        match number % 2 {
+            0 => cache.insert(key, value),
+            _ => cache.insert_with_ttl(key, value, SECOND),
+        };
+        assert_eq!(cache.read(&key, is_aligned), Some(true));
+        assert_eq!(cache.get(&key), Some(Wide(number)));
+    }
+    cache.validate();
+}
+
+#[test]
+fn entries_with_and_without_deadlines_share_a_cache_and_all_are_dropped_once() {
+    let ledger = Ledger::new();
+    let (_, clock) = timed();
+    for maintenance in [Maintenance::Inline, Maintenance::Background] {
+        let cache = Cache::builder()
+            .capacity(500)
+            .maintenance(maintenance)
+            .clock(clock.clone())
+            .build()
+            .unwrap();
+        let mut rng = support::rng::Rng::new(7);
+        for number in 0..20_000_u64 {
+            let (key, value) = (rng.below(1000), ledger.make(number));
+            match rng.below(4) {
+                0 => _ = cache.insert(key, value),
+                1 => _ = cache.insert_with_ttl(key, value, Duration::from_millis(rng.below(50))),
+                2 => _ = cache.replace_with_ttl(key, value, SECOND),
+                _ => _ = cache.insert_if_absent(key, value),
+            }
+            if number % 8 == 0 {
+                clock.advance(Duration::from_millis(1));
+            }
+        }
+        cache.validate();
+        cache.flush().expect("nobody holds a pin");
+        ledger.assert_living(cache.len(), "after the flush");
+        drop(cache);
+        ledger.assert_living(0, "after the end");
     }
 }
