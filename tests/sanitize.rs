@@ -17,6 +17,9 @@
 
 mod support;
 
+use std::time::Duration;
+
+use larder::test::FakeClock;
 use larder::{Cache, Maintenance};
 
 use support::configs::{Config, for_each_config};
@@ -137,6 +140,51 @@ fn growth(maintenance: Maintenance) {
     cache.validate();
 }
 
+/// Entries that expire while threads read, replace and prolong them.
+fn expiring(maintenance: Maintenance) {
+    let clock = FakeClock::new();
+    let cache = Cache::<u64, Value>::builder()
+        .capacity(CAPACITY)
+        .maintenance(maintenance)
+        .partitions(2)
+        .time_to_idle(Duration::from_millis(200))
+        .timer_tick(Duration::from_millis(1))
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let (cache, clock) = (cache.clone(), clock.clone());
+            std::thread::spawn(move || {
+                let mut rng = Rng::new(thread);
+                for step in 0..2 * STEPS {
+                    let key = rng.skewed_below(32);
+                    let ttl = Duration::from_millis(rng.below(100));
+                    match rng.below(12) {
+                        0..5 => {
+                            if let Some(found) = cache.get(&key) {
+                                check(key, &found);
+                            }
+                        }
+                        5..8 => drop(cache.insert_with_ttl(key, value(key, step), ttl)),
+                        8 => drop(cache.insert_if_absent(key, value(key, step))),
+                        9 => drop(cache.expire_after(&key, Some(ttl))),
+                        10 => clock.advance(ttl / 8),
+                        _ => cache.entries().for_each(|entry| check(entry.key, &entry.value)),
+                    }
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    cache.validate();
+    clock.advance(Duration::from_secs(1));
+    cache.run_pending();
+    assert!(cache.is_empty());
+}
+
 fn main() {
     // What the library makes once for the process is made here, before there is any other thread:
     // ThreadSanitizer does not see that the standard library's `OnceLock` orders it before its
@@ -153,5 +201,7 @@ fn main() {
     for_each_config(stress);
     growth(Maintenance::Inline);
     growth(Maintenance::Background);
+    expiring(Maintenance::Inline);
+    expiring(Maintenance::Background);
     println!("ok");
 }
