@@ -12,6 +12,7 @@ mod support;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use larder::{Cache, Inserted, Maintenance};
 
@@ -19,14 +20,20 @@ use support::configs::for_each_config;
 use support::counted::{Counted, Ledger};
 use support::rng::Rng;
 
-/// A child that hangs is killed by its own alarm after this time, so the parent's wait is bounded.
+/// A child that hangs is killed by its own alarm after this time, or by the parent some time later
+/// if it hangs before it comes to set that, so the parent's wait is bounded.
 const CHILD_SECONDS: u32 = 30;
 
-// The C library is linked by `std` anyway; a dependency for four functions would be too much.
+/// `WNOHANG` and `SIGKILL`, the same on every Unix that Rust has.
+const NO_HANG: i32 = 1;
+const KILL: i32 = 9;
+
+// The C library is linked by `std` anyway; a dependency for five functions would be too much.
 // `pid_t` is an `int` on every Unix that Rust has.
 unsafe extern "C" {
     fn fork() -> i32;
     fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
+    fn kill(pid: i32, signal: i32) -> i32;
     safe fn alarm(seconds: u32) -> u32;
     safe fn _exit(status: i32) -> !;
 }
@@ -47,11 +54,22 @@ fn in_child(what: &str, work: impl FnOnce()) {
         _exit(if outcome.is_ok() { 0 } else { 1 });
     }
     let mut status = 0;
-    // SAFETY: `status` is writable, and the child is ours and not waited for before.
-    let waited = unsafe { waitpid(child, &mut status, 0) };
-    assert_eq!(waited, child, "{what}: cannot wait");
+    let patience = Instant::now() + Duration::from_secs(2 * u64::from(CHILD_SECONDS));
+    loop {
+        // SAFETY: `status` is writable, and the child is ours and not waited for before.
+        let waited = unsafe { waitpid(child, &mut status, NO_HANG) };
+        if waited == child {
+            break;
+        }
+        assert_eq!(waited, 0, "{what}: cannot wait");
+        if Instant::now() > patience {
+            // SAFETY: the child is ours, and its number is not given anew before it is waited for.
+            unsafe { kill(child, KILL) };
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let signal = status & 0x7f;
-    assert_eq!(signal, 0, "{what}: the child died of signal {signal} (14: it hung)");
+    assert_eq!(signal, 0, "{what}: the child died of signal {signal} (14 and 9: it hung)");
     assert_eq!((status >> 8) & 0xff, 0, "{what}: the child failed");
 }
 
@@ -83,6 +101,7 @@ fn use_up(cache: Cache<u64, Counted>, fresh: &[Counted]) {
 #[test]
 fn both_sides_of_a_fork_go_on_using_the_cache() {
     fork_of_a_quiet_process();
+    fork_by_a_thread_that_never_used_a_cache();
     fork_amid_maintenance();
 }
 
@@ -125,6 +144,24 @@ fn fork_of_a_quiet_process() {
         ledger.assert_living(cache.len() + fresh.len(), "in the parent");
         cache.validate();
     });
+}
+
+/// A process that only starts others from such a thread must not hang before it gets to it.
+fn fork_by_a_thread_that_never_used_a_cache() {
+    let cache = Cache::<u64, u64>::new(CAPACITY);
+    cache.insert(1, 10);
+    std::thread::scope(|scope| {
+        scope.spawn(|| in_child("a thread new to the library", || ()));
+        scope.spawn(|| {
+            in_child("a thread new to the library, whose child uses it", || {
+                assert_eq!(cache.get(&1), Some(10));
+                cache.insert(2, 20);
+                cache.run_pending();
+                assert_eq!(cache.get(&2), Some(20));
+            });
+        });
+    });
+    assert_eq!(cache.get(&1), Some(10));
 }
 
 /// The process has no thread of its own but this one. Yet the library's thread may be anywhere in

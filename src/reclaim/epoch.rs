@@ -13,7 +13,9 @@ use super::magazine::Magazines;
 use super::readers::{Phases, Reader};
 #[cfg(unix)]
 use super::slab;
-use crate::sync::{self, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
+#[cfg(unix)]
+use crate::sync::MutexGuard;
+use crate::sync::{self, AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// Counts grace periods; `u64` moves a million times a second for 500,000 years.
 pub(crate) type Ticket = u64;
@@ -209,6 +211,8 @@ pub(crate) fn advance() {
 /// The locks of this module, for the time of a fork.
 #[cfg(unix)]
 pub(crate) struct Held {
+    /// The number of the forking thread, if its state lives.
+    own: Option<usize>,
     _pools: slab::Held,
     numbers: MutexGuard<'static, Numbers>,
     _governor: MutexGuard<'static, Option<Governor>>,
@@ -217,7 +221,14 @@ pub(crate) struct Held {
 /// Waits until nobody is at the process-wide state of this module, and keeps it so.
 #[cfg(unix)]
 pub(crate) fn hold() -> Held {
-    Held { _pools: slab::hold(), numbers: sync::lock(&NUMBERS), _governor: sync::lock(&GOVERNOR) }
+    // Before the locks: a thread that has used no cache yet takes its number here.
+    let own = with_local(|local| local.number.0.number());
+    Held {
+        own,
+        _pools: slab::hold(),
+        numbers: sync::lock(&NUMBERS),
+        _governor: sync::lock(&GOVERNOR),
+    }
 }
 
 #[cfg(unix)]
@@ -225,11 +236,10 @@ impl Held {
     /// In a forked child, which has only the calling thread: the marks of the others hold nothing
     /// back any more, and their numbers are free.
     pub(crate) fn forget_other_threads(&mut self) {
-        let own = with_local(|local| local.number.0.number());
         let Numbers { free, readers } = &mut *self.numbers;
         free.clear();
         for (number, reader) in readers.iter().enumerate() {
-            if Some(number) != own {
+            if Some(number) != self.own {
                 reader.forget();
                 free.push(Reverse(number));
             }
