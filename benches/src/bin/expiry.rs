@@ -35,7 +35,7 @@ struct Options {
     /// What to measure
     #[arg(value_enum)]
     what: What,
-    /// Rounds of hits or inserts
+    /// Rounds of hits or inserts; entries, for promptness
     #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// Length of one turn
@@ -63,6 +63,8 @@ enum What {
     Inserts,
     /// Inserts while all other entries expire at one moment
     Crowd,
+    /// Single entries that expire while nobody uses the cache
+    Prompt,
 }
 
 /// How the entries of a contender expire.
@@ -126,6 +128,7 @@ fn main() -> ExitCode {
         What::Hits => hits(&options),
         What::Inserts => inserts(&options),
         What::Crowd => crowd(&options),
+        What::Prompt => prompt(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -303,5 +306,30 @@ fn crowd(options: &Options) -> Result<(), Box<dyn Error>> {
         "first removed {:?} after the moment, all after {all:?}",
         first.get().unwrap_or_default()
     );
+    Ok(())
+}
+
+/// How long after its deadline an entry is gone if nobody calls.
+fn prompt(options: &Options) -> Result<(), Box<dyn Error>> {
+    /// The default, 2^24 nanoseconds.
+    const TICK: Duration = Duration::from_nanos(1 << 24);
+    let cache = Variant::None.cache(options, 1000)?;
+    let mut random = SplitMix64::new(1);
+    let mut delays = Vec::new();
+    for number in 0..options.rounds as u64 {
+        let before = cache.stats().expirations;
+        let ttl = Duration::from_micros(20_000 + random.next_u64() % 100_000);
+        let deadline = Instant::now() + ttl;
+        let _ = cache.insert_with_ttl(number, number, ttl);
+        // Looks at a counter only.
+        while cache.stats().expirations == before {
+            thread::sleep(Duration::from_micros(100));
+        }
+        delays.push(deadline.elapsed().as_secs_f64() / TICK.as_secs_f64());
+    }
+    let (least, most) = range(&delays);
+    let late = delays.iter().filter(|delay| **delay > 1.1).count();
+    println!("{} entries, removed so many ticks after their deadlines:\n", delays.len());
+    println!("median {:.2}, least {least:.2}, most {most:.2}; above 1.1: {late}", median(&delays));
     Ok(())
 }
