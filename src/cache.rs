@@ -562,12 +562,10 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let (pointer, entry) = if self.is_valid(found.0) {
-            found
-        } else {
-            self.find_again(found.0, key, hash, guard)?
-        };
-        if self.shared.engine.timing.is_moved_by_use() {
+        let is_valid = self.is_valid_for_use(found.0);
+        let (pointer, entry) =
+            if is_valid { found } else { self.find_again(found.0, key, hash, guard)? };
+        if self.shared.parts.expiry.is_some() {
             self.note_use(pointer, entry);
         }
         Some(entry)

@@ -124,19 +124,17 @@ where
         timing.set_lifetime(extension, ttl, pointer.hash());
     }
 
-    /// Lets a hit move the deadline.
+    /// Lets the user's [`Expiry`](crate::Expiry) say how long an entry may live that was hit.
     pub(super) fn note_use(&self, pointer: EntryPtr, entry: &Entry<K, V>) {
-        let timing = &self.shared.engine.timing;
-        let Some(extension) = pointer.extension() else { return };
-        if let Some(expiry) = &self.shared.parts.expiry {
-            let remaining = timing.remaining(extension);
-            let wanted = expiry.after_read(&entry.key, &entry.value, remaining);
-            if wanted != remaining {
-                self.shared.engine.set_remaining(pointer, wanted);
-                return;
-            }
+        let (Some(expiry), Some(extension)) = (&self.shared.parts.expiry, pointer.extension())
+        else {
+            return;
+        };
+        let remaining = self.shared.engine.timing.remaining(extension);
+        let wanted = expiry.after_read(&entry.key, &entry.value, remaining);
+        if wanted != remaining {
+            self.shared.engine.set_remaining(pointer, wanted);
         }
-        timing.touch(extension);
     }
 }
 
@@ -145,6 +143,19 @@ impl<K, V, S> Cache<K, V, S> {
     #[inline]
     pub(super) fn is_valid(&self, pointer: EntryPtr) -> bool {
         pointer.extension().is_none_or(|extension| self.shared.engine.timing.is_valid(extension))
+    }
+
+    /// As [`is_valid`](Self::is_valid), of an entry that is used if it is.
+    #[inline]
+    pub(super) fn is_valid_for_use(&self, pointer: EntryPtr) -> bool {
+        let timing = &self.shared.engine.timing;
+        pointer.extension().is_none_or(|extension| {
+            if timing.has_idle_time() {
+                timing.is_valid_for_use(extension)
+            } else {
+                timing.is_valid(extension)
+            }
+        })
     }
 
     /// Whether an entry that was just taken out of the table had expired; counts it if so.

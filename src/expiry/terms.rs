@@ -126,7 +126,6 @@ impl<K, V> Setting<K, V> {
             is_for_all: self.time_to_live.is_some()
                 || self.time_to_idle.is_some()
                 || self.expiry.is_some(),
-            is_moved_by_use: self.time_to_idle.is_some() || self.expiry.is_some(),
         }
     }
 }
@@ -145,7 +144,6 @@ pub(crate) struct Timing {
     jitter: f64,
     /// Whether every entry gets an extension.
     is_for_all: bool,
-    is_moved_by_use: bool,
 }
 
 impl Timing {
@@ -199,25 +197,31 @@ impl Timing {
         }
     }
 
-    /// Whether hits may move deadlines.
+    /// Whether hits move deadlines by themselves.
     #[inline]
-    pub(crate) fn is_moved_by_use(&self) -> bool {
-        self.is_moved_by_use
+    pub(crate) fn has_idle_time(&self) -> bool {
+        self.idle_ns != Deadline::NEVER
     }
 
-    /// Moves the deadline of an entry that was found valid and is used, by the time to idle.
+    /// As [`is_valid`](Self::is_valid), of an entry that is used if it is, where there is a time to
+    /// idle: moves the deadline, unless that would not move it far.
     #[inline]
-    pub(crate) fn touch(&self, extension: &Extension) {
+    pub(crate) fn is_valid_for_use(&self, extension: &Extension) -> bool {
         let deadline = extension.deadline.get();
-        let now = self.now_for(self.idle_ns);
+        let (early, late) = self.time.around_ns();
+        let is_surely_valid = deadline >= late;
+        if !is_surely_valid && extension.deadline.expire_if_past(self.time.now_ns()) {
+            return false;
+        }
+        let now = if self.idle_ns > late - early { early } else { self.time.now_ns() };
         // Relaxed: written before the deadline that it belongs to, or as good as any (see there).
         let limit_ns = extension.limit_ns.load(Ordering::Relaxed);
         let moved = after(now, self.idle_ns).min(limit_ns);
-        let is_worth_it = moved.saturating_sub(deadline) > self.idle_step_ns;
-        if deadline != Deadline::EXPIRED && is_worth_it {
+        if moved.saturating_sub(deadline) > self.idle_step_ns {
             // Another hit may be first, which is as good, or the entry may have expired.
             let _ = extension.deadline.move_from(deadline, moved);
         }
+        true
     }
 
     /// Gives a valid entry `ttl` to live from now on, `None` for ever. Says whether the deadline is
