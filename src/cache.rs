@@ -27,6 +27,15 @@ mod expiring;
 mod inspect;
 mod iter;
 mod pinned;
+#[cfg(feature = "snapshot")]
+mod restore;
+#[cfg(feature = "quick")]
+mod states;
+
+#[cfg(feature = "snapshot")]
+pub(crate) use restore::{Restored, Saving};
+#[cfg(feature = "quick")]
+pub(crate) use states::State;
 
 pub use inspect::{EntryInfo, EntryView};
 pub use iter::{Entries, Iter, Keys, Values};

@@ -191,6 +191,13 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
+    /// Lets what has expired stay until somebody comes across it or asks for a sweep.
+    #[cfg(feature = "quick")]
+    pub(crate) fn let_expired_linger(mut self) -> Self {
+        self.time.is_lingering = true;
+        self
+    }
+
     /// Tells the time by `clock`. Default: [`MonotonicClock`](crate::expiry::MonotonicClock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.time.clock = Some(Arc::new(clock));

@@ -73,6 +73,9 @@ const FINISHED: u8 = BORN | GONE;
 
 /// In `flags`: the partition was told to look at the deadline, and has not yet.
 const MOVED: u8 = 1;
+/// In `flags`: the entry comes from a snapshot, and `stamp` is the word that its policy restores
+/// it by. Set before the entry is shared, and looked at once, when it is linked in the policy.
+const RESTORED: u8 = 2;
 
 /// What stands in front of the header of some entries. The deadline comes last: a hit reads it, and
 /// so it is most likely in the cache line of the header.
@@ -263,6 +266,16 @@ impl<K, V> Owned<K, V> {
         EntryPtr(self.0.cast())
     }
 
+    /// Notes that the entry comes from a snapshot, with what its policy knew of it.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn set_restored(&self, frequency: u8, word: u32) {
+        let entry = self.as_ptr();
+        entry.set_frequency(frequency);
+        entry.set_scratch(word);
+        // Relaxed: published with the entry.
+        entry.header().flags.fetch_or(RESTORED, Ordering::Relaxed);
+    }
+
     /// Gives the entry to the table, which has just linked it.
     #[inline]
     pub(crate) fn into_shared(self) -> EntryPtr {
@@ -355,6 +368,14 @@ impl EntryPtr {
         // AcqRel: pairs with the one in `take_moved`, which comes later and so sees the deadline
         // that was stored before this.
         self.header().flags.fetch_or(MOVED, Ordering::AcqRel) & MOVED == 0
+    }
+
+    /// The word that the policy restores the entry by, if it comes from a snapshot.
+    #[inline]
+    pub(crate) fn restored(self) -> Option<u32> {
+        // Relaxed: set before the entry was shared.
+        let is_restored = || self.header().flags.load(Ordering::Relaxed) & RESTORED != 0;
+        (cfg!(feature = "snapshot") && is_restored()).then(|| self.scratch())
     }
 
     /// The partition is about to look at the deadline.

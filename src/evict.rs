@@ -42,6 +42,24 @@ pub(crate) struct Order {
     fallback: usize,
 }
 
+/// Where a node stands in its policy's eyes.
+#[cfg(feature = "snapshot")]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Standing {
+    /// Its rank among those of its partition, from the coldest up, as a part of `u32::MAX`; 0 if
+    /// nobody knows.
+    pub(crate) warmth: u32,
+    /// What the policy restores it by.
+    pub(crate) word: u32,
+}
+
+#[cfg(feature = "snapshot")]
+impl Standing {
+    fn is_known(self) -> bool {
+        self.warmth != 0
+    }
+}
+
 /// What the policy may ask about its nodes.
 #[derive(Default)]
 struct Members {
@@ -136,7 +154,55 @@ impl Order {
         let id = self.members.add(entry, self.limits.entries);
         entry.set_node(Some(id));
         self.members.timers.watch(id, entry);
-        self.tell(|policy, nodes| policy.on_insert(id, nodes));
+        match entry.restored() {
+            None => self.tell(|policy, nodes| policy.on_insert(id, nodes)),
+            Some(word) => {
+                entry.set_frequency(entry.frequency().min(self.counter_max));
+                entry.set_scratch(0);
+                self.tell(|policy, nodes| policy.on_restore(id, word, nodes))
+            }
+        };
+    }
+
+    /// Where each node stands, by id, for a snapshot.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn standings(&mut self) -> Vec<Standing> {
+        let mut standings = vec![Standing::default(); self.members.entries.len()];
+        let (mut named, len) = (0_u64, self.len().max(1) as u64);
+        let mut rank = |standings: &mut Vec<Standing>, id: NodeId, word| {
+            let Some(standing) = standings.get_mut(id.index()).filter(|it| !it.is_known()) else {
+                return;
+            };
+            named += 1;
+            // The rank as a part of all, so that partitions can be merged; 0 is nobody's.
+            let warmth = (named * u64::from(u32::MAX) / len).clamp(1, u64::from(u32::MAX));
+            *standing = Standing { warmth: warmth as u32, word };
+        };
+        let (policy, members) = (&mut *self.policy, &self.members);
+        let told = catch(|| {
+            policy.to_restore(members, &mut |id, word| {
+                if members.get(id).is_some() {
+                    rank(&mut standings, id, word);
+                }
+            });
+            let is_unnamed = |id: &NodeId| {
+                members.get(*id).is_some()
+                    && standings.get(id.index()).is_some_and(|it| !it.is_known())
+            };
+            let mut rest: Vec<_> = (0..standings.len())
+                .filter_map(|at| u32::try_from(at).ok().map(NodeId::from_raw))
+                .filter(is_unnamed)
+                .map(|id| (policy.frequency(id, members), id))
+                .collect();
+            rest.sort_unstable();
+            for (_, id) in rest {
+                rank(&mut standings, id, 0);
+            }
+        });
+        if let Err(payload) = told {
+            self.note_panic(payload);
+        }
+        standings
     }
 
     /// Hands the node of `old` on to `new`, which has taken its place in the table.

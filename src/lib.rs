@@ -77,6 +77,11 @@ mod evict;
 #[cfg(not(larder_loom))]
 mod stats;
 
+#[cfg(all(feature = "snapshot", not(larder_loom)))]
+pub mod snapshot;
+#[cfg(all(feature = "quick", not(larder_loom)))]
+pub mod quick;
+
 pub mod docs;
 
 #[cfg(larder_loom)]

@@ -42,6 +42,8 @@ use crossbeam_utils::{Backoff, CachePadded};
 use crate::contain;
 use crate::entry::{Entry, EntryPtr, Header};
 use crate::error::FlushError;
+#[cfg(feature = "snapshot")]
+use crate::evict::Standing;
 use crate::evict::{Limits, Order};
 use crate::expiry::{Deadline, Moved, Timing};
 use crate::hash::partition_of;
@@ -159,6 +161,22 @@ fn while_freeing<R>(free: impl FnOnce() -> R) -> R {
     let result = free();
     let _ = IS_FREEING.try_with(|freeing| freeing.set(before));
     result
+}
+
+/// Where every node stood a moment ago.
+#[cfg(feature = "snapshot")]
+pub(crate) struct Standings {
+    of_partitions: Vec<Vec<Standing>>,
+    partition_bits: u32,
+}
+
+#[cfg(feature = "snapshot")]
+impl Standings {
+    /// Where that entry stood, if its node is still the same.
+    pub(crate) fn of(&self, entry: EntryPtr) -> Option<Standing> {
+        let partition = &self.of_partitions[partition_of(entry.hash(), self.partition_bits)];
+        partition.get(entry.node()?.index()).copied()
+    }
 }
 
 /// How an engine is to be built.
@@ -314,7 +332,7 @@ impl<K, V> Engine<K, V> {
     #[inline]
     fn due_about_now(&self, partition: &Partition<K, V>) -> Option<u64> {
         let next = partition.next_timer_ns();
-        if next == Deadline::NEVER {
+        if next == Deadline::NEVER || self.timing.is_lingering {
             return None;
         }
         let (early, _) = self.timing.time.around_ns();
@@ -323,6 +341,11 @@ impl<K, V> Engine<K, V> {
 
     /// The time, if a timer of the partition may be due.
     fn due_now(&self, partition: &Partition<K, V>) -> Option<u64> {
+        if self.timing.is_lingering { None } else { self.due_at_last(partition) }
+    }
+
+    /// The same, though what has expired may linger.
+    fn due_at_last(&self, partition: &Partition<K, V>) -> Option<u64> {
         let next = partition.next_timer_ns();
         (next != Deadline::NEVER).then(|| self.timing.time.note_now_ns()).filter(|now| next <= *now)
     }
@@ -504,6 +527,33 @@ impl<K, V> Engine<K, V> {
                 std::thread::yield_now();
             }
         }
+    }
+
+    /// Removes all that has expired, also where that lingers. For inline maintenance.
+    #[cfg(feature = "quick")]
+    pub(crate) fn sweep(&self) {
+        for partition in &self.partitions {
+            while let Some(due) = self.due_at_last(partition) {
+                let leftover = {
+                    let mut core = sync::lock(&partition.core);
+                    let (table, mode) = (&self.table, self.mode);
+                    partition.run(&mut core, table, mode, None, Freeing::AsRetired, Some(due))
+                };
+                self.finish(partition, leftover);
+            }
+        }
+    }
+
+    /// Where the nodes of each partition stand in its policy's eyes, by id. A partition is locked
+    /// while its nodes are named.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn standings(&self) -> Standings {
+        let standings = |partition: &Partition<K, V>| {
+            let mut core = sync::lock(&partition.core);
+            (core.order.standings(), core.order.take_payloads())
+        };
+        let of_partitions = self.partitions.iter().map(|partition| standings(partition).0);
+        Standings { of_partitions: of_partitions.collect(), partition_bits: self.partition_bits }
     }
 
     /// Frees everything that was retired before the call.

@@ -281,6 +281,22 @@ pub trait EvictionPolicy: Send + 'static {
         let _ = (count, nodes, name);
     }
 
+    /// Names every node, in the order in which [`on_restore`](Self::on_restore) should be told of
+    /// them so that another instance comes to stand about where this one does, each with a word of
+    /// the policy's own. What it does not name follows, ranked by [`frequency`](Self::frequency).
+    ///
+    /// Default: what [`coldest`](Self::coldest) names, with 0.
+    fn to_restore(&self, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
+        self.coldest(usize::MAX, nodes, &mut |id| name(id, 0));
+    }
+
+    /// `id` is new to this instance, but comes from a snapshot: an instance of the same policy has
+    /// named it with `word`. Its counter or mark is what it was. Default: as `on_insert`.
+    fn on_restore(&mut self, id: NodeId, word: u32, nodes: &dyn Nodes) {
+        let _ = word;
+        self.on_insert(id, nodes);
+    }
+
     /// How it divides what it holds at the moment. Default: not at all.
     fn segments(&self) -> Vec<Segment> {
         Vec::new()

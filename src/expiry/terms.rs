@@ -80,6 +80,8 @@ pub(crate) struct Setting<K, V> {
     pub(crate) jitter: f64,
     pub(crate) timer_tick: Option<Duration>,
     pub(crate) clock: Option<Arc<dyn Clock>>,
+    /// See [`Timing::is_lingering`].
+    pub(crate) is_lingering: bool,
 }
 
 impl<K, V> Default for Setting<K, V> {
@@ -91,6 +93,7 @@ impl<K, V> Default for Setting<K, V> {
             jitter: 0.0,
             timer_tick: None,
             clock: None,
+            is_lingering: false,
         }
     }
 }
@@ -123,6 +126,7 @@ impl<K, V> Setting<K, V> {
             idle_ns,
             idle_step_ns: (idle_ns / IDLE_STEPS).min(MAX_IDLE_STEP_NS),
             jitter: self.jitter,
+            is_lingering: self.is_lingering,
             is_for_all: self.time_to_live.is_some()
                 || self.time_to_idle.is_some()
                 || self.expiry.is_some(),
@@ -142,6 +146,8 @@ pub(crate) struct Timing {
     idle_ns: u64,
     idle_step_ns: u64,
     jitter: f64,
+    /// Whether what has expired stays until somebody comes across it or asks for a sweep.
+    pub(crate) is_lingering: bool,
     /// Whether every entry gets an extension.
     is_for_all: bool,
 }

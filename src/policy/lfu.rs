@@ -21,6 +21,8 @@ pub struct Lfu {
     free: Vec<u32>,
     /// The bucket of the lowest count.
     lowest: u32,
+    /// That of the highest.
+    highest: u32,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +43,7 @@ impl Lfu {
             buckets: Vec::new(),
             free: Vec::new(),
             lowest: NONE,
+            highest: NONE,
         }
     }
 
@@ -61,8 +64,9 @@ impl Lfu {
             NONE => self.lowest = at,
             lower => self.buckets[lower as usize].higher = at,
         }
-        if higher != NONE {
-            self.buckets[higher as usize].lower = at;
+        match higher {
+            NONE => self.highest = at,
+            higher => self.buckets[higher as usize].lower = at,
         }
         at
     }
@@ -77,8 +81,9 @@ impl Lfu {
             NONE => self.lowest = higher,
             lower => self.buckets[lower as usize].higher = higher,
         }
-        if higher != NONE {
-            self.buckets[higher as usize].lower = lower;
+        match higher {
+            NONE => self.highest = lower,
+            higher => self.buckets[higher as usize].lower = lower,
         }
         self.free.push(at);
     }
@@ -142,6 +147,42 @@ impl EvictionPolicy for Lfu {
         let victim = self.buckets[self.lowest as usize].nodes.back()?;
         self.forget(victim);
         Some(victim)
+    }
+
+    fn to_restore(&self, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
+        let mut at = self.lowest;
+        while at != NONE {
+            let Bucket { count, nodes, higher, .. } = &self.buckets[at as usize];
+            let count = u32::try_from(*count).unwrap_or(u32::MAX);
+            self.links.name_from(nodes.back(), usize::MAX, &mut |id| name(id, count));
+            at = *higher;
+        }
+    }
+
+    fn on_restore(&mut self, id: NodeId, word: u32, nodes: &dyn Nodes) {
+        self.on_insert(id, nodes);
+        let wanted = u64::from(word);
+        if wanted <= 1 {
+            return;
+        }
+        // From the highest bucket down: nodes come in rising order of count.
+        let mut below = self.highest;
+        while below != NONE && self.buckets[below as usize].count > wanted {
+            below = self.buckets[below as usize].lower;
+        }
+        let from = self.take(id);
+        let has_bucket = below != NONE && self.buckets[below as usize].count == wanted;
+        let at = if has_bucket {
+            below
+        } else {
+            let higher = match below {
+                NONE => self.lowest,
+                below => self.buckets[below as usize].higher,
+            };
+            self.add_bucket(wanted, below, higher)
+        };
+        self.push(at, id);
+        self.drop_if_empty(from);
     }
 
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {

@@ -16,6 +16,8 @@ const SMALL_PART: u64 = 10;
 /// Uses in the small queue from which an entry moves on to the main one.
 const USES_TO_MOVE: u8 = 2;
 const MAX_FREQUENCY: u8 = 3;
+/// What a node of the main queue is restored by.
+const IN_MAIN: u32 = 1;
 
 /// S3-FIFO. A hit counts in its entry and moves nothing. O(1) amortized; 8 to 17 bytes a node.
 #[derive(Debug)]
@@ -165,6 +167,20 @@ impl EvictionPolicy for S3Fifo {
             self.held -= 1;
         }
         victim
+    }
+
+    fn to_restore(&self, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
+        self.links.name_from(self.main.back(), usize::MAX, &mut |id| name(id, IN_MAIN));
+        self.links.name_from(self.small.back(), usize::MAX, &mut |id| name(id, 0));
+    }
+
+    fn on_restore(&mut self, id: NodeId, word: u32, nodes: &dyn Nodes) {
+        self.on_insert(id, nodes);
+        if word == IN_MAIN && !self.in_main[id.index()] {
+            self.remove(id, nodes);
+            self.in_main[id.index()] = true;
+            self.links.push_front(&mut self.main, id);
+        }
     }
 
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {

@@ -69,6 +69,17 @@ impl EvictionPolicy for Sieve {
         }
     }
 
+    fn to_restore(&self, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
+        // The hand starts anew at the back: what it has passed follows what is before it.
+        let hand = self.hand.or(self.queue.back());
+        self.links.name_from(hand, usize::MAX, &mut |id| name(id, 0));
+        let mut next = self.queue.back();
+        while let Some(id) = next.filter(|id| Some(*id) != hand) {
+            name(id, 0);
+            next = self.links.newer(id);
+        }
+    }
+
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
         self.links.name_from(self.hand.or(self.queue.back()), count, name);
     }

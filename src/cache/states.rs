@@ -1,0 +1,131 @@
+//! The verbs of a cache in which what has expired lingers: they tell an expired key from a missing
+//! one, and remove it when they come across it.
+//!
+//! Each is one atomic step of the table, so the states of a key change one after the other however
+//! many threads are at it:
+//!
+//! | from | to | who, when |
+//! |---|---|---|
+//! | missing | valid | an insertion |
+//! | valid | valid | an insertion, a replacement |
+//! | valid | missing | a removal, an eviction |
+//! | valid | expired | time |
+//! | expired | missing | `take_expired`, `remove_stating`, `sweep`: exactly one of those that compete |
+//! | expired | valid | an insertion |
+#![forbid(unsafe_code)]
+
+use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash};
+
+use super::{Cache, Removals};
+use crate::reclaim;
+use crate::stats::Counter;
+use crate::table::Cursor;
+use crate::write_buffer::Event;
+
+/// What a key is to its cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Not there.
+    Missing,
+    /// There, though its deadline has passed.
+    Expired,
+    /// There.
+    Valid,
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// Removes `key` if it has expired. Says what it was; only one caller learns of an expiry.
+    pub(crate) fn take_expired<Q>(&self, key: &Q) -> State
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.take(key, |state| state == State::Expired)
+    }
+
+    /// Removes `key`. Says what it was.
+    pub(crate) fn remove_stating<Q>(&self, key: &Q) -> State
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.take(key, |_| true)
+    }
+
+    fn take<Q>(&self, key: &Q, is_taken: impl Fn(State) -> bool) -> State
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hash(key);
+        let table = &self.shared.engine.table;
+        loop {
+            let guard = reclaim::pin();
+            let found = table.get(hash, move |held| held.borrow() == key, &guard);
+            let Some((pointer, _)) = found else { return State::Missing };
+            let state = if self.is_valid(pointer) { State::Valid } else { State::Expired };
+            if !is_taken(state) {
+                return state;
+            }
+            if table.remove_entry(pointer, &guard) {
+                // It may have expired since.
+                let had_expired = self.had_expired(pointer, &guard);
+                if !had_expired {
+                    self.count(Counter::Removals, &guard);
+                }
+                drop(guard);
+                self.shared.engine.submit(Event::Removed(pointer), hash);
+                return if had_expired { State::Expired } else { State::Valid };
+            }
+        }
+    }
+
+    /// Removes everything that is there when the call begins; returns how many entries that were,
+    /// and how many of them had expired.
+    pub(crate) fn clear_counting(&self) -> (u64, u64) {
+        let (mut all, mut expired) = (0, 0);
+        let engine = &self.shared.engine;
+        let mut cursor = Cursor::Start;
+        while cursor != Cursor::End {
+            // Before the guard, so that it is dropped, and the removals are submitted, after it.
+            let mut removed = Removals { cache: self, entries: Vec::new() };
+            let guard = reclaim::pin();
+            cursor = engine.table.step(cursor, &guard, |pointer, _| {
+                if engine.table.remove_entry(pointer, &guard) {
+                    all += 1;
+                    match self.had_expired(pointer, &guard) {
+                        true => expired += 1,
+                        false => self.count(Counter::Removals, &guard),
+                    }
+                    removed.entries.push(pointer);
+                }
+            });
+        }
+        (all, expired)
+    }
+
+    /// How many entries have not expired. As weakly consistent as an iteration.
+    pub(crate) fn count_valid(&self) -> usize {
+        let (mut valid, mut cursor) = (0, Cursor::Start);
+        while cursor != Cursor::End {
+            let guard = reclaim::pin();
+            cursor = self.shared.engine.table.step(cursor, &guard, |pointer, _| {
+                valid += usize::from(self.is_valid(pointer));
+            });
+        }
+        valid
+    }
+
+    /// Removes all that has expired.
+    ///
+    /// # Complexity
+    /// O(entries that have expired): nothing is looked at that has not.
+    pub(crate) fn sweep(&self) {
+        self.shared.engine.sweep();
+    }
+}

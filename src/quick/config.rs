@@ -1,0 +1,220 @@
+//! What a [`QuickCache`](super::QuickCache) can be told, by hand or from a file.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::ConfigError;
+use super::registry::Registry;
+
+/// The most seconds that anything here may take: a million million.
+pub(super) const MAX_SECONDS: f64 = 1e12;
+
+/// The settings of a [`QuickCache`](super::QuickCache).
+///
+/// Any reader of serde can fill it in: TOML, JSON, the environment. Fields that are left out have
+/// their defaults; fields that there are not are refused.
+///
+/// # Examples
+/// ```
+/// use larder::quick::QuickCacheConfig;
+///
+/// let from_file: QuickCacheConfig =
+///     serde_json::from_str(r#"{"max_size": 1000, "eviction_policy": "lfu"}"#)?;
+/// let by_hand = QuickCacheConfig::builder().max_size(1000).eviction_policy("LFU").build()?;
+/// assert_eq!(from_file.max_size, by_hand.max_size);
+///
+/// let error = QuickCacheConfig::builder().max_size(0).build().unwrap_err();
+/// assert_eq!(error.to_string(), "max_size is 0; use a whole number from 1 up to 2147482623");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct QuickCacheConfig {
+    /// The most entries. At least 1. Default: 50.
+    pub max_size: usize,
+    /// Seconds that an entry lives when nothing else is said; fractions count. More than 0.
+    /// Default: 500.
+    pub default_ttl: f64,
+    /// Seconds between two removals of what has expired, in the background; `None` for never. More
+    /// than 0. Default: 50.
+    pub cleanup_interval: Option<f64>,
+    /// Who leaves when the cache is full: a name from the [registry](Registry), whatever its case.
+    /// Default: `lru`.
+    pub eviction_policy: String,
+    /// How entries are written to files: a name from the registry. Default: `bincode`.
+    pub serializer: String,
+    /// The folder of files whose names say no other; below the current one unless it is absolute.
+    /// Default: `cache_storage`.
+    pub storage_dir: PathBuf,
+    /// The name of files that are given none, without the extension. Default: `cache_data`.
+    pub filename: String,
+    /// Whether names of files get the time of day. Default: no.
+    pub cache_timestamps: bool,
+    /// Whether anything is counted. Default: yes.
+    pub enable_metrics: bool,
+    /// How metrics are written to files: a name from the registry. Default: `json`.
+    pub metrics_serializer: String,
+    /// As `storage_dir`, for metrics. Default: `cache_metrics`.
+    pub metrics_storage_dir: PathBuf,
+    /// As `filename`, for metrics. Default: `metrics`.
+    pub metrics_filename: String,
+    /// As `cache_timestamps`, for metrics. Default: no.
+    pub cache_metrics_timestamps: bool,
+}
+
+impl Default for QuickCacheConfig {
+    fn default() -> Self {
+        Self {
+            max_size: 50,
+            default_ttl: 500.0,
+            cleanup_interval: Some(50.0),
+            eviction_policy: "lru".to_owned(),
+            serializer: "bincode".to_owned(),
+            storage_dir: PathBuf::from("cache_storage"),
+            filename: "cache_data".to_owned(),
+            cache_timestamps: false,
+            enable_metrics: true,
+            metrics_serializer: "json".to_owned(),
+            metrics_storage_dir: PathBuf::from("cache_metrics"),
+            metrics_filename: "metrics".to_owned(),
+            cache_metrics_timestamps: false,
+        }
+    }
+}
+
+impl QuickCacheConfig {
+    /// Starts from the defaults.
+    pub fn builder() -> QuickCacheConfigBuilder {
+        QuickCacheConfigBuilder { config: Self::default() }
+    }
+
+    /// Checks every field; names are looked up in `registry`.
+    ///
+    /// # Errors
+    /// The first field that is wrong, what was given and what is allowed.
+    pub fn validate(&self, registry: &Registry) -> Result<(), ConfigError> {
+        let bad =
+            |field, given: String, allowed| Err(ConfigError::BadValue { field, given, allowed });
+        if !(1..=MAX_SIZE).contains(&self.max_size) {
+            let allowed = "a whole number from 1 up to 2147482623";
+            return bad("max_size", self.max_size.to_string(), allowed);
+        }
+        let seconds = "seconds above 0, up to 1000000000000";
+        if seconds_above_zero(self.default_ttl).is_none() {
+            return bad("default_ttl", self.default_ttl.to_string(), seconds);
+        }
+        if let Some(interval) = self.cleanup_interval
+            && seconds_above_zero(interval).is_none()
+        {
+            let allowed = "seconds above 0, up to 1000000000000, or nothing for no cleanup";
+            return bad("cleanup_interval", interval.to_string(), allowed);
+        }
+        let named = |field| move |source| ConfigError::Name { field, source };
+        registry.policy(&self.eviction_policy).map_err(named("eviction_policy"))?;
+        registry.serializers().get(&self.serializer).map_err(named("serializer"))?;
+        registry
+            .serializers()
+            .get(&self.metrics_serializer)
+            .map_err(named("metrics_serializer"))?;
+        for (field, name) in
+            [("filename", &self.filename), ("metrics_filename", &self.metrics_filename)]
+        {
+            let is_name = !name.is_empty()
+                && name != "."
+                && name != ".."
+                && !name.contains(['/', '\\', '\0']);
+            if !is_name {
+                return bad(field, format!("`{}`", name.escape_debug()), "a name without a folder");
+            }
+        }
+        for (field, folder) in
+            [("storage_dir", &self.storage_dir), ("metrics_storage_dir", &self.metrics_storage_dir)]
+        {
+            if folder.as_os_str().is_empty() || folder.as_os_str().as_encoded_bytes().contains(&0) {
+                return bad(field, format!("`{}`", folder.display()), "the path of a folder");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the core can count in one partition.
+pub(super) const MAX_SIZE: usize = i32::MAX as usize - 1024;
+
+/// The duration, if it is one of more than nothing.
+pub(super) fn seconds_above_zero(seconds: f64) -> Option<Duration> {
+    let is_allowed = seconds > 0.0 && seconds <= MAX_SECONDS;
+    let duration = is_allowed.then(|| Duration::try_from_secs_f64(seconds).ok()).flatten();
+    duration.filter(|duration| !duration.is_zero())
+}
+
+/// Makes a [`QuickCacheConfig`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct QuickCacheConfigBuilder {
+    config: QuickCacheConfig,
+}
+
+macro_rules! setters {
+    ($($field:ident: $type:ty)*) => {$(
+        #[doc = concat!("Sets [`", stringify!($field), "`](QuickCacheConfig::", stringify!($field), ").")]
+        pub fn $field(mut self, $field: impl Into<$type>) -> Self {
+            self.config.$field = $field.into();
+            self
+        }
+    )*};
+}
+
+impl QuickCacheConfigBuilder {
+    setters! {
+        max_size: usize
+        default_ttl: f64
+        cleanup_interval: Option<f64>
+        eviction_policy: String
+        serializer: String
+        storage_dir: PathBuf
+        filename: String
+        metrics_serializer: String
+        metrics_storage_dir: PathBuf
+        metrics_filename: String
+    }
+
+    /// Lets [names of files get the time of day](QuickCacheConfig::cache_timestamps).
+    pub fn cache_timestamps(mut self) -> Self {
+        self.config.cache_timestamps = true;
+        self
+    }
+
+    /// Counts [nothing](QuickCacheConfig::enable_metrics).
+    pub fn disable_metrics(mut self) -> Self {
+        self.config.enable_metrics = false;
+        self
+    }
+
+    /// As [`cache_timestamps`](Self::cache_timestamps), for metrics.
+    pub fn cache_metrics_timestamps(mut self) -> Self {
+        self.config.cache_metrics_timestamps = true;
+        self
+    }
+
+    /// The settings, with names looked up in the standard [`Registry`].
+    ///
+    /// # Errors
+    /// The first field that is wrong, what was given and what is allowed.
+    pub fn build(self) -> Result<QuickCacheConfig, ConfigError> {
+        self.build_with(&Registry::standard())
+    }
+
+    /// The settings, with names looked up in `registry`.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_with(self, registry: &Registry) -> Result<QuickCacheConfig, ConfigError> {
+        self.config.validate(registry)?;
+        Ok(self.config)
+    }
+}

@@ -1,0 +1,171 @@
+//! Errors of a [`QuickCache`](super::QuickCache), with their codes.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::error::BuildError;
+use crate::snapshot::{RegistryError, SnapshotError};
+
+/// What a [`QuickCache`](super::QuickCache) can refuse, or fail at.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// The key is not there.
+    KeyNotFound {
+        /// The key, as it is shown.
+        key: String,
+    },
+    /// The key was there and has expired. Told once; afterwards it is not found.
+    KeyExpired {
+        /// The key, as it is shown.
+        key: String,
+    },
+    /// The key is there already.
+    KeyAlreadyExists {
+        /// The key, as it is shown.
+        key: String,
+    },
+    /// No time to live: not a number of seconds from 1 up to a million million.
+    InvalidTtl {
+        /// What was given.
+        ttl: String,
+    },
+    /// The entries could not be saved. A file that was there is as before.
+    CacheSave {
+        /// The file.
+        filepath: PathBuf,
+        /// Why.
+        source: SnapshotError,
+    },
+    /// The entries could not be loaded. The cache is as before.
+    CacheLoad {
+        /// The file.
+        filepath: PathBuf,
+        /// Why.
+        source: SnapshotError,
+    },
+    /// The metrics could not be saved.
+    CacheMetricsSave {
+        /// The file.
+        filepath: PathBuf,
+        /// Why.
+        source: SnapshotError,
+    },
+}
+
+impl CacheError {
+    /// The code, which stays the same whatever the message says.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::KeyNotFound { .. } => "KEY_NOT_FOUND",
+            Self::KeyExpired { .. } => "KEY_EXPIRED",
+            Self::KeyAlreadyExists { .. } => "KEY_ALREADY_EXISTS",
+            Self::InvalidTtl { .. } => "INVALID_TTL",
+            Self::CacheSave { .. } => "CACHE_SAVE_ERROR",
+            Self::CacheLoad { .. } => "CACHE_LOAD_ERROR",
+            Self::CacheMetricsSave { .. } => "CACHE_METRICS_SAVE_ERROR",
+        }
+    }
+
+    /// The key, of those that have one.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::KeyNotFound { key }
+            | Self::KeyExpired { key }
+            | Self::KeyAlreadyExists { key } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The file, of those that have one.
+    #[must_use]
+    pub fn filepath(&self) -> Option<&Path> {
+        match self {
+            Self::CacheSave { filepath, .. }
+            | Self::CacheLoad { filepath, .. }
+            | Self::CacheMetricsSave { filepath, .. } => Some(filepath),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for CacheError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyNotFound { key } => write!(f, "Key '{key}' not found"),
+            Self::KeyExpired { key } => write!(f, "Key '{key}' has expired"),
+            Self::KeyAlreadyExists { key } => write!(f, "Key '{key}' already exists"),
+            Self::InvalidTtl { ttl } => write!(f, "Invalid TTL value: {ttl}"),
+            Self::CacheSave { filepath, source } => {
+                write!(f, "Failed to save cache to disk: {} | {source}", filepath.display())
+            }
+            Self::CacheLoad { filepath, source } => {
+                write!(f, "Failed to load cache from disk: {} | {source}", filepath.display())
+            }
+            Self::CacheMetricsSave { filepath, .. } => {
+                write!(f, "Failed to save cache metrics to disk: {}", filepath.display())
+            }
+        }
+    }
+}
+
+impl Error for CacheError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::CacheSave { source, .. }
+            | Self::CacheLoad { source, .. }
+            | Self::CacheMetricsSave { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Which setting is wrong, what was given and what is allowed.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A value is out of its range.
+    BadValue {
+        /// The field of [`QuickCacheConfig`](super::QuickCacheConfig).
+        field: &'static str,
+        /// What was given.
+        given: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// A policy or serializer of that name is not registered.
+    Name {
+        /// The field of [`QuickCacheConfig`](super::QuickCacheConfig).
+        field: &'static str,
+        /// What was given, and what there is.
+        source: RegistryError,
+    },
+    /// The cache below could not be built.
+    Build(BuildError),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadValue { field, given, allowed } => {
+                write!(f, "{field} is {given}; use {allowed}")
+            }
+            Self::Name { field, source } => write!(f, "{field}: {source}"),
+            Self::Build(source) => source.fmt(f),
+        }
+    }
+}
+
+impl Error for ConfigError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::BadValue { .. } => None,
+            Self::Name { source, .. } => Some(source),
+            Self::Build(source) => Some(source),
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! Serializers: how a key and its value become the payload of a record, chosen by name.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+pub use erased_serde;
+
+/// Turns values into bytes and back.
+///
+/// What it is given to read may be any bytes at all; they are no longer than the
+/// [record bound](super::LoadOptions::max_record_bytes), and the deserializer that it hands on runs
+/// within bounds on depth and on the number of elements. It must take all bytes or say that some
+/// are left, and must not trust a length that it reads. It may be called while the calling thread
+/// is pinned, so it must not wait.
+///
+/// # Examples
+/// One's own, from registration to a file:
+/// ```
+/// use std::sync::Arc;
+/// use larder::Cache;
+/// use larder::snapshot::{SaveOptions, LoadOptions, Serializer, SerializerError, Serializers};
+/// use larder::snapshot::erased_serde::{self, Deserializer, Serialize};
+///
+/// /// JSON with every byte turned over, which is no encryption at all.
+/// struct Turned;
+///
+/// impl Serializer for Turned {
+///     fn name(&self) -> &str { "turned" }
+///     fn is_binary(&self) -> bool { true }
+///     fn serialize(&self, value: &dyn Serialize, out: &mut Vec<u8>) -> Result<(), SerializerError> {
+///         let start = out.len();
+///         serde_json::to_writer(&mut *out, value).map_err(SerializerError::new)?;
+///         out[start..].iter_mut().for_each(|byte| *byte = !*byte);
+///         Ok(())
+///     }
+///     fn deserialize(
+///         &self,
+///         bytes: &[u8],
+///         take: &mut dyn FnMut(&mut dyn Deserializer<'_>) -> Result<(), erased_serde::Error>,
+///     ) -> Result<(), SerializerError> {
+///         let bytes: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+///         let mut json = serde_json::Deserializer::from_slice(&bytes);
+///         take(&mut <dyn Deserializer<'_>>::erase(&mut json)).map_err(SerializerError::new)?;
+///         json.end().map_err(SerializerError::new)
+///     }
+/// }
+///
+/// let mut serializers = Serializers::standard();
+/// serializers.register(Arc::new(Turned))?;
+///
+/// let cache: Cache<String, u32> = Cache::new(10);
+/// cache.insert("seven".to_owned(), 7);
+/// let mut file = Vec::new();
+/// cache.save_to(&mut file, &SaveOptions::new(serializers.get("Turned")?))?;
+///
+/// let loaded: Cache<String, u32> = Cache::new(10);
+/// loaded.load_from(file.as_slice(), &LoadOptions::new().serializers(serializers))?;
+/// assert_eq!(loaded.get("seven"), Some(7));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Serializer: Send + Sync + 'static {
+    /// The name, which stands in every snapshot: 1 to 64 ASCII characters.
+    fn name(&self) -> &str;
+
+    /// How names of files end, without the dot. Default: the name.
+    fn extension(&self) -> &str {
+        self.name()
+    }
+
+    /// Whether payloads are more than lines of text. Those of a serializer that says no must hold
+    /// no line feed; the snapshot is then text as a whole, a line for each record.
+    fn is_binary(&self) -> bool;
+
+    /// Appends `value` to `out`.
+    ///
+    /// # Errors
+    /// If `value` cannot be serialized. What was appended is dropped then.
+    fn serialize(
+        &self,
+        value: &dyn erased_serde::Serialize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SerializerError>;
+
+    /// Gives `take` a deserializer of `bytes`, once.
+    ///
+    /// # Errors
+    /// If `bytes` are malformed, or more than what was taken.
+    fn deserialize(
+        &self,
+        bytes: &[u8],
+        take: &mut dyn FnMut(
+            &mut dyn erased_serde::Deserializer<'_>,
+        ) -> Result<(), erased_serde::Error>,
+    ) -> Result<(), SerializerError>;
+}
+
+/// Why a serializer failed: its own error, whatever type that has.
+#[derive(Debug)]
+pub struct SerializerError {
+    // The one place where an error's type is not ours to know.
+    cause: Box<dyn Error + Send + Sync>,
+}
+
+impl SerializerError {
+    /// Wraps the serializer's own error.
+    pub fn new(cause: impl Error + Send + Sync + 'static) -> Self {
+        Self { cause: Box::new(cause) }
+    }
+}
+
+impl fmt::Display for SerializerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cause.fmt(f)
+    }
+}
+
+impl Error for SerializerError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.source()
+    }
+}
+
+#[cfg(any(feature = "bincode", feature = "postcard"))]
+#[derive(Debug)]
+struct TrailingBytes(usize);
+
+#[cfg(any(feature = "bincode", feature = "postcard"))]
+impl fmt::Display for TrailingBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes are left over", self.0)
+    }
+}
+
+#[cfg(any(feature = "bincode", feature = "postcard"))]
+impl Error for TrailingBytes {}
+
+/// Why a name is not, or cannot be, in a registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// Nothing of that name is registered.
+    Unknown {
+        /// What is registered there: `serializer`, `eviction policy`.
+        what: &'static str,
+        /// The name that was asked for.
+        given: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+    /// The name is taken.
+    AlreadyRegistered {
+        /// What is registered there.
+        what: &'static str,
+        /// The name, in lower case.
+        given: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+    /// The name is empty, longer than 64 characters, or has others than ASCII letters, digits,
+    /// `_` and `-`.
+    BadName {
+        /// What was to be registered.
+        what: &'static str,
+        /// The name.
+        given: String,
+    },
+}
+
+impl fmt::Display for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { what, given, known } => {
+                write!(f, "unknown {what} `{given}`; available: {}", known.join(", "))
+            }
+            Self::AlreadyRegistered { what, given, known } => {
+                write!(f, "{what} `{given}` is already registered; taken: {}", known.join(", "))
+            }
+            Self::BadName { what, given } => write!(
+                f,
+                "{what} name `{}`; use 1 to 64 ASCII letters, digits, `_` or `-`",
+                given.escape_debug()
+            ),
+        }
+    }
+}
+
+impl Error for RegistryError {}
+
+/// Checks a name that is to be registered beside `known`, and returns it in lower case.
+pub(crate) fn check_name(
+    what: &'static str,
+    given: &str,
+    known: Vec<String>,
+) -> Result<String, RegistryError> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if given.is_empty() || given.len() > 64 || !given.bytes().all(is_allowed) {
+        return Err(RegistryError::BadName { what, given: given.to_owned() });
+    }
+    let given = given.to_ascii_lowercase();
+    if known.iter().any(|known| known.eq_ignore_ascii_case(&given)) {
+        return Err(RegistryError::AlreadyRegistered { what, given, known });
+    }
+    Ok(given)
+}
+
+/// Serializers by name, whatever its case. A clone is a registry of its own.
+#[derive(Clone)]
+pub struct Serializers {
+    all: Vec<Arc<dyn Serializer>>,
+}
+
+const WHAT: &str = "serializer";
+
+impl Serializers {
+    /// Those that come with the library: `bincode`, `json` and `postcard`, each behind the feature
+    /// of its name.
+    #[must_use]
+    pub fn standard() -> Self {
+        let all: Vec<Arc<dyn Serializer>> = vec![
+            #[cfg(feature = "bincode")]
+            Arc::new(Bincode),
+            #[cfg(feature = "json")]
+            Arc::new(Json),
+            #[cfg(feature = "postcard")]
+            Arc::new(Postcard),
+        ];
+        Self { all }
+    }
+
+    /// Adds one.
+    ///
+    /// # Errors
+    /// If its name is taken, or is none.
+    pub fn register(&mut self, serializer: Arc<dyn Serializer>) -> Result<(), RegistryError> {
+        check_name(WHAT, serializer.name(), self.names().collect())?;
+        self.all.push(serializer);
+        Ok(())
+    }
+
+    /// The one of that name.
+    ///
+    /// # Errors
+    /// If there is none; lists those that there are.
+    pub fn get(&self, name: &str) -> Result<Arc<dyn Serializer>, RegistryError> {
+        let named = self.all.iter().find(|held| held.name().eq_ignore_ascii_case(name));
+        named.cloned().ok_or_else(|| RegistryError::Unknown {
+            what: WHAT,
+            given: name.to_owned(),
+            known: self.names().collect(),
+        })
+    }
+
+    /// The names that there are.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.all.iter().map(|serializer| serializer.name().to_ascii_lowercase())
+    }
+}
+
+impl Default for Serializers {
+    fn default() -> Self {
+        Self::standard()
+    }
+}
+
+impl fmt::Debug for Serializers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+/// `bincode` 1.3 with fixed-width integers: binary, fast, and in need of the types that were saved.
+#[cfg(feature = "bincode")]
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Bincode;
+
+#[cfg(feature = "bincode")]
+impl Serializer for Bincode {
+    fn name(&self) -> &str {
+        "bincode"
+    }
+
+    fn is_binary(&self) -> bool {
+        true
+    }
+
+    fn serialize(
+        &self,
+        value: &dyn erased_serde::Serialize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SerializerError> {
+        use bincode::Options;
+        let options = bincode::DefaultOptions::new().with_fixint_encoding();
+        // Not `serialize_into`, which counts the bytes first and so serializes twice.
+        let mut serializer = bincode::Serializer::new(out, options);
+        serde::Serialize::serialize(value, &mut serializer).map_err(SerializerError::new)
+    }
+
+    fn deserialize(
+        &self,
+        bytes: &[u8],
+        take: &mut dyn FnMut(
+            &mut dyn erased_serde::Deserializer<'_>,
+        ) -> Result<(), erased_serde::Error>,
+    ) -> Result<(), SerializerError> {
+        use bincode::Options;
+        let options = bincode::DefaultOptions::new()
+            .with_fixint_encoding()
+            .with_limit(bytes.len() as u64)
+            .allow_trailing_bytes();
+        // A reader whose rest is seen afterwards.
+        let mut rest = bytes;
+        let reader = SliceReader { rest: &mut rest };
+        let mut deserializer = bincode::Deserializer::with_bincode_read(reader, options);
+        take(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut deserializer))
+            .map_err(SerializerError::new)?;
+        match rest.len() {
+            0 => Ok(()),
+            left => Err(SerializerError::new(TrailingBytes(left))),
+        }
+    }
+}
+
+/// Reads a slice and leaves what was not read where its owner sees it.
+#[cfg(feature = "bincode")]
+struct SliceReader<'r, 'b> {
+    rest: &'r mut &'b [u8],
+}
+
+#[cfg(feature = "bincode")]
+impl<'b> SliceReader<'_, 'b> {
+    fn take(&mut self, len: usize) -> bincode::Result<&'b [u8]> {
+        let Some((taken, rest)) = self.rest.split_at_checked(len) else {
+            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        };
+        *self.rest = rest;
+        Ok(taken)
+    }
+}
+
+#[cfg(feature = "bincode")]
+impl std::io::Read for SliceReader<'_, '_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        self.rest.read(into)
+    }
+
+    fn read_exact(&mut self, into: &mut [u8]) -> std::io::Result<()> {
+        self.rest.read_exact(into)
+    }
+}
+
+#[cfg(feature = "bincode")]
+impl<'b> bincode::BincodeRead<'b> for SliceReader<'_, 'b> {
+    fn forward_read_str<V>(&mut self, length: usize, visitor: V) -> bincode::Result<V::Value>
+    where
+        V: serde::de::Visitor<'b>,
+    {
+        let bytes = self.take(length)?;
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            bincode::Error::from(bincode::ErrorKind::InvalidUtf8Encoding(error))
+        })?;
+        visitor.visit_borrowed_str(text)
+    }
+
+    fn get_byte_buffer(&mut self, length: usize) -> bincode::Result<Vec<u8>> {
+        self.take(length).map(<[u8]>::to_vec)
+    }
+
+    fn forward_read_bytes<V>(&mut self, length: usize, visitor: V) -> bincode::Result<V::Value>
+    where
+        V: serde::de::Visitor<'b>,
+    {
+        visitor.visit_borrowed_bytes(self.take(length)?)
+    }
+}
+
+/// JSON: readable by everybody, and by programs that do not know the types.
+#[cfg(feature = "json")]
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Json;
+
+#[cfg(feature = "json")]
+impl Serializer for Json {
+    fn name(&self) -> &str {
+        "json"
+    }
+
+    fn is_binary(&self) -> bool {
+        false
+    }
+
+    fn serialize(
+        &self,
+        value: &dyn erased_serde::Serialize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SerializerError> {
+        serde_json::to_writer(out, value).map_err(SerializerError::new)
+    }
+
+    fn deserialize(
+        &self,
+        bytes: &[u8],
+        take: &mut dyn FnMut(
+            &mut dyn erased_serde::Deserializer<'_>,
+        ) -> Result<(), erased_serde::Error>,
+    ) -> Result<(), SerializerError> {
+        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+        take(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut deserializer))
+            .map_err(SerializerError::new)?;
+        deserializer.end().map_err(SerializerError::new)
+    }
+}
+
+/// `postcard`: binary and small.
+#[cfg(feature = "postcard")]
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Postcard;
+
+#[cfg(feature = "postcard")]
+impl Serializer for Postcard {
+    fn name(&self) -> &str {
+        "postcard"
+    }
+
+    fn is_binary(&self) -> bool {
+        true
+    }
+
+    fn serialize(
+        &self,
+        value: &dyn erased_serde::Serialize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SerializerError> {
+        let start = std::mem::take(out);
+        *out = postcard::to_extend(value, start).map_err(SerializerError::new)?;
+        Ok(())
+    }
+
+    fn deserialize(
+        &self,
+        bytes: &[u8],
+        take: &mut dyn FnMut(
+            &mut dyn erased_serde::Deserializer<'_>,
+        ) -> Result<(), erased_serde::Error>,
+    ) -> Result<(), SerializerError> {
+        let mut deserializer = postcard::Deserializer::from_bytes(bytes);
+        take(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut deserializer))
+            .map_err(SerializerError::new)?;
+        match deserializer.finalize().map_err(SerializerError::new)?.len() {
+            0 => Ok(()),
+            left => Err(SerializerError::new(TrailingBytes(left))),
+        }
+    }
+}
