@@ -8,6 +8,9 @@
 use super::list::{Links, List};
 use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
 
+/// What the node under the hand is restored by.
+const AT_HAND: u32 = 1;
+
 /// SIEVE. A hit marks its entry and moves nothing. O(1) amortized; 8 bytes a node.
 #[derive(Debug, Default)]
 pub struct Sieve {
@@ -70,13 +73,14 @@ impl EvictionPolicy for Sieve {
     }
 
     fn to_restore(&self, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
-        // The hand starts anew at the back: what it has passed follows what is before it.
-        let hand = self.hand.or(self.queue.back());
-        self.links.name_from(hand, usize::MAX, &mut |id| name(id, 0));
-        let mut next = self.queue.back();
-        while let Some(id) = next.filter(|id| Some(*id) != hand) {
-            name(id, 0);
-            next = self.links.newer(id);
+        let is_at_hand = |id| if self.hand == Some(id) { AT_HAND } else { 0 };
+        self.links.name_from(self.queue.back(), usize::MAX, &mut |id| name(id, is_at_hand(id)));
+    }
+
+    fn on_restore(&mut self, id: NodeId, word: u32, nodes: &dyn Nodes) {
+        self.on_insert(id, nodes);
+        if word == AT_HAND {
+            self.hand = Some(id);
         }
     }
 

@@ -26,6 +26,7 @@ use super::budget::Budget;
 use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig, Room, Sample, Segment};
 
 mod mirrors;
+mod restored;
 mod segments;
 
 use mirrors::{Mirrors, WINDOWS};
@@ -131,6 +132,16 @@ impl EvictionPolicy for WindowTinyLfu {
 
     fn hottest(&self, count: usize, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         self.segments.hottest(count, name);
+    }
+
+    fn to_restore(&self, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
+        self.segments.to_restore(nodes, name);
+    }
+
+    fn on_restore(&mut self, id: NodeId, word: u32, nodes: &dyn Nodes) {
+        self.mirror(id, nodes);
+        self.segments.restore(id, word, nodes);
+        self.mirrors.adapt(self.segments.entries(), self.segments.budget());
     }
 
     fn segments(&self) -> Vec<Segment> {

@@ -24,7 +24,7 @@ const TICKS: u64 = 32;
 /// Ticks are counted modulo 2^15.
 const TICK_MASK: u16 = 0x7fff;
 /// The distance of a key that is not known to have been used twice.
-const UNKNOWN: u16 = TICK_MASK;
+pub(super) const UNKNOWN: u16 = TICK_MASK;
 /// Of what is not the window's, the protected list should hold so much.
 const PROTECTED_PERCENT: u64 = 80;
 /// Nodes that one insertion moves out of the window at most, in multiples of its own cost: a
@@ -36,7 +36,7 @@ const MAX_LOOKS: usize = 64;
 const MAX_RECOUNT: usize = 1 << 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Window = 0,
     Probation = 1,
     Protected = 2,
@@ -46,15 +46,15 @@ const PLACES: usize = 3;
 
 /// What a node's word says.
 #[derive(Clone, Copy, Debug)]
-struct Word {
+pub(super) struct Word {
     place: Place,
-    distance: u16,
-    last: u16,
+    pub(super) distance: u16,
+    pub(super) last: u16,
 }
 
 impl Word {
     #[inline]
-    fn of<N: Nodes + ?Sized>(id: NodeId, nodes: &N) -> Self {
+    pub(super) fn of<N: Nodes + ?Sized>(id: NodeId, nodes: &N) -> Self {
         let raw = nodes.scratch(id);
         let place = match raw >> 30 {
             0 => Place::Window,
@@ -218,6 +218,39 @@ impl Segments {
         self.push(Place::Window, id, cost);
         self.newest = Some(id);
         self.drain_window(cost, nodes);
+    }
+
+    /// Takes in a key that was there before, where it was, of which it is known how often it was
+    /// used and how long ago.
+    pub(super) fn take_back<N: Nodes + ?Sized>(
+        &mut self,
+        id: NodeId,
+        place: Place,
+        distance: u16,
+        age: u16,
+        frequency: u32,
+        nodes: &N,
+    ) {
+        let held = self.entries() + 1;
+        self.ghost.reserve_for(held);
+        if self.sketch.is_too_small_for(held) {
+            self.grow_sketch(held, nodes);
+        }
+        let hash = nodes.hash(id);
+        for _ in 0..frequency {
+            self.sketch.count(hash);
+        }
+        let last = self.clock.now.wrapping_sub(age) & TICK_MASK;
+        Word { place, distance, last }.store(id, nodes);
+        self.push(place, id, self.budget.cost_of(id, nodes));
+    }
+
+    pub(super) fn oldest_first(&self, place: Place) -> impl Iterator<Item = NodeId> {
+        self.links.oldest_first(&self.queues[place as usize].list)
+    }
+
+    pub(super) fn age(&self, then: u16) -> u16 {
+        self.clock.age(then)
     }
 
     #[cold]

@@ -1,0 +1,62 @@
+//! What the segments know of a node, in the word that a snapshot keeps, and back.
+//!
+//! ```text
+//! 31    30 29        26 25      24 23       12 11                  0
+//! | place | frequency  | window   | distance | age of the last use |
+//! ```
+//!
+//! `window` is the same in all words: which of the sizes the window has.
+#![forbid(unsafe_code)]
+
+use super::WINDOWS;
+
+use super::segments::{Place, Segments, UNKNOWN, Word};
+use crate::policy::{NodeId, Nodes};
+
+/// Distances and ages from here on, thousands of ticks, are all alike.
+const MAX_TICKS: u16 = (1 << 12) - 1;
+const MAX_FREQUENCY: u64 = 15;
+
+const _: () = assert!(WINDOWS.len() <= 4);
+
+impl Segments {
+    /// Names all nodes from the one that leaves first on, with what [`restore`](Self::restore) needs.
+    pub(super) fn to_restore<N: Nodes + ?Sized>(
+        &self,
+        nodes: &N,
+        name: &mut dyn FnMut(NodeId, u32),
+    ) {
+        let is_now = |percent: &u64| *percent == self.window_percent();
+        let window = WINDOWS.iter().position(is_now).unwrap_or(0);
+        let window = u32::try_from(window).expect("two bits");
+        for place in [Place::Probation, Place::Window, Place::Protected] {
+            for id in self.oldest_first(place) {
+                let word = Word::of(id, nodes);
+                let mark = u64::from(nodes.frequency(id));
+                let frequency = (self.frequency(id, nodes) - mark).min(MAX_FREQUENCY);
+                let distance = u32::from(word.distance.min(MAX_TICKS));
+                let age = u32::from(self.age(word.last).min(MAX_TICKS));
+                let frequency = u32::try_from(frequency).expect("four bits");
+                let word = (place as u32) << 30 | frequency << 26 | window << 24;
+                name(id, word | distance << 12 | age);
+            }
+        }
+    }
+
+    /// Takes in a key as it was.
+    pub(super) fn restore<N: Nodes + ?Sized>(&mut self, id: NodeId, raw: u32, nodes: &N) {
+        let place = match raw >> 30 {
+            0 => Place::Window,
+            1 => Place::Probation,
+            _ => Place::Protected,
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "twelve bits each")]
+        let (distance, age) = ((raw >> 12) as u16 & MAX_TICKS, raw as u16 & MAX_TICKS);
+        let distance = if distance == MAX_TICKS { UNKNOWN } else { distance };
+        self.take_back(id, place, distance, age, raw >> 26 & 15, nodes);
+        let window = WINDOWS[(raw >> 24 & 3) as usize];
+        if window != self.window_percent() {
+            self.set_window(window);
+        }
+    }
+}
