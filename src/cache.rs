@@ -181,6 +181,8 @@ where
             gate: Mutex::new(Gate::Open),
             is_closed: AtomicBool::new(false),
         });
+        #[cfg(all(unix, not(larder_loom)))]
+        crate::fork::prepare();
         if maintenance == Maintenance::Background {
             let weak: Weak<Shared<K, V, S>> = Arc::downgrade(&shared);
             maintainer::register(weak);

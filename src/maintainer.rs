@@ -70,8 +70,6 @@ struct Roster {
 /// Puts a cache under the thread's care, and starts the thread if there is none.
 #[cfg(not(larder_loom))]
 pub(crate) fn register(cache: Weak<dyn Maintained>) {
-    #[cfg(unix)]
-    crate::fork::prepare();
     MAINTAINER.register(cache);
 }
 
