@@ -70,7 +70,7 @@ impl Reader {
     /// Goes in. By its own thread. Wait-free; nests.
     #[inline]
     pub(crate) fn enter(&self, phases: &Phases) {
-        // Relaxed, here and in all other loads of `word` but that of `step`: its own thread's.
+        // Relaxed, here and in all other loads of `word` but those of `step` and `was_left`: its own thread's.
         if self.line.word.load(Ordering::Relaxed) != IDLE {
             let nested = self.line.nested.load(Ordering::Relaxed);
             return self.line.nested.store(nested + 1, Ordering::Relaxed);
@@ -96,6 +96,13 @@ impl Reader {
     /// Whether it is inside; for its own thread.
     pub(crate) fn is_inside(&self) -> bool {
         self.line.word.load(Ordering::Relaxed) != IDLE
+    }
+
+    /// Whether it is outside for good: for readers whose threads have lost them, but for guards.
+    #[cfg(not(larder_loom))]
+    pub(crate) fn was_left(&self) -> bool {
+        // Acquire: pairs with the release in `leave`; the next thread goes on from there.
+        self.line.word.load(Ordering::Acquire) == IDLE
     }
 
     /// Takes it out however often it is inside: its thread does not exist in this process.
