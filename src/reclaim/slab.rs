@@ -278,4 +278,61 @@ mod tests {
         assert_eq!(sync::lock(&pool.slabs).all.iter().map(|slab| slab.in_use).sum::<usize>(), 100);
         pool.give(slots.into_iter());
     }
+
+    /// Panics unless the pool's accounts agree with its slabs, of which `used` slots are out.
+    fn validate(pool: &Pool, used: usize) {
+        let slabs = sync::lock(&pool.slabs);
+        let Slabs { all, bytes, first_free, empty } = &*slabs;
+        assert!(all.windows(2).all(|pair| pair[0].start < pair[1].start));
+        assert_eq!(*bytes, all.iter().map(|slab| slab.layout.size()).sum::<usize>());
+        assert_eq!(*empty, all.iter().filter(|slab| slab.in_use == 0).count());
+        assert!(*empty <= 1 && *first_free <= all.len());
+        assert!(all[..*first_free].iter().all(|slab| !slab.has_free(pool.layout)));
+        assert_eq!(all.iter().map(|slab| slab.in_use).sum::<usize>(), used);
+        for slab in all {
+            let (mut free, mut count) = (slab.free, 0);
+            while !free.is_null() {
+                assert!((slab.start.addr().get()..).contains(&free.addr()));
+                assert!(free.addr() < slab.start.addr().get() + slab.fresh);
+                count += 1;
+                // SAFETY: a free slot, in which `give` has stored this.
+                free = unsafe { free.cast::<*mut u8>().read() };
+            }
+            assert_eq!(slab.in_use + count, slab.fresh / pool.layout.size());
+        }
+    }
+
+    #[test]
+    fn accounts_agree_with_slabs_that_come_and_go() {
+        for bytes in [32, 40, 504] {
+            let (pool, mut slots, mut fresh) = (pool(bytes), Vec::new(), 0);
+            let mut random = 0x5eed_u64;
+            let mut below = |end: usize| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (random >> 33) as usize % end
+            };
+            for round in 0..400 {
+                if below(2) == 0 || round < 50 {
+                    slots.append(&mut take(&pool, 1 + below(2_000)));
+                    slots.push(crate::reclaim::allocate_fresh(pool.layout));
+                    fresh += 1;
+                } else {
+                    // A run of neighbours, or some here and there, or everything.
+                    match below(4) {
+                        0 => slots.sort_unstable(),
+                        1 => (1..slots.len()).for_each(|at| slots.swap(at, below(at + 1))),
+                        _ => {}
+                    }
+                    let keep = if below(20) == 0 { 0 } else { below(slots.len() + 1) };
+                    let is_ours =
+                        |slot: &NonNull<u8>| sync::lock(&pool.slabs).find(*slot).is_some();
+                    fresh -= slots[keep..].iter().filter(|slot| !is_ours(slot)).count();
+                    pool.give(slots.drain(keep..));
+                }
+                validate(&pool, slots.len() - fresh);
+            }
+            pool.give(slots.into_iter());
+            validate(&pool, 0);
+        }
+    }
 }
