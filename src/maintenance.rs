@@ -40,12 +40,14 @@ use std::time::Duration;
 use crossbeam_utils::{Backoff, CachePadded};
 
 use crate::contain;
-use crate::entry::{Entry, EntryPtr, Header};
+#[cfg(feature = "snapshot")]
+use crate::entry::EntryPtr;
+use crate::entry::{Entry, Header};
 use crate::error::FlushError;
 #[cfg(feature = "snapshot")]
 use crate::evict::Standing;
 use crate::evict::{Limits, Order};
-use crate::expiry::{Deadline, Moved, Timing};
+use crate::expiry::Timing;
 use crate::hash::partition_of;
 use crate::maintainer;
 use crate::policy::{Accesses, NodeId};
@@ -56,6 +58,7 @@ use crate::sync::{self, AtomicU64, AtomicUsize, Ordering};
 use crate::table::{Cursor, Table};
 use crate::write_buffer::{self, Event};
 
+mod look;
 mod partition;
 
 use partition::{Freeing, Leftover, Partition, Shape};
@@ -83,8 +86,6 @@ pub enum Maintenance {
 
 /// Events of one partition that a writer lets gather before it runs maintenance.
 const MAX_BATCH: u32 = write_buffer::SLOTS / 2;
-/// Buckets that one look of the maintenance thread opens after the table has grown.
-const BUCKETS_OPENED_A_TICK: usize = 16 * 1024;
 /// With inline maintenance: buckets that an insertion opens after the table has grown. Each
 /// insertion into a growing table brings four new buckets in the mean.
 const BUCKETS_OPENED_INLINE: usize = 8;
@@ -100,11 +101,6 @@ const SMALL_PACE: usize = 256;
 /// the epoch, of which three times is usual, shared out over the partitions.
 const BACKLOG_PACES: usize = 8;
 const MIN_BACKLOG: usize = 256;
-/// Runs of one partition that one look of the maintenance thread makes while its timers are due.
-const RUNS_A_TICK: usize = 64;
-/// The longest that the maintenance thread sleeps while timers are set by a clock that need not go
-/// as the system's does.
-const STRANGE_CLOCK_PAUSE: Duration = Duration::from_millis(50);
 /// For how long `flush` looks for progress while a guard holds it back, yielding in between.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(250);
 
@@ -311,53 +307,6 @@ impl<K, V> Engine<K, V> {
                 self.counters.add(guard.thread(), Counter::DroppedAccesses, 1);
             }
         }
-    }
-
-    /// Gives a valid entry `ttl` to live from now on, `None` for ever; false if it has expired.
-    pub(crate) fn set_remaining(&self, entry: EntryPtr, ttl: Option<Duration>) -> bool {
-        let moved =
-            entry.extension().and_then(|extension| self.timing.set_remaining(extension, ttl));
-        if moved == Some(Moved::Earlier) {
-            self.partition(entry.hash()).note_moved(entry);
-            if self.mode == Maintenance::Background {
-                // SeqCst: between the report and the thread's state; see the module head.
-                sync::fence(Ordering::SeqCst);
-                maintainer::notify();
-            }
-        }
-        moved.is_some()
-    }
-
-    /// The time, if a timer of the partition may be due: cheap, and so a little early.
-    #[inline]
-    fn due_about_now(&self, partition: &Partition<K, V>) -> Option<u64> {
-        let next = partition.next_timer_ns();
-        if next == Deadline::NEVER || self.timing.is_lingering {
-            return None;
-        }
-        let (early, _) = self.timing.time.around_ns();
-        (next <= early).then_some(early)
-    }
-
-    /// The time, if a timer of the partition may be due.
-    fn due_now(&self, partition: &Partition<K, V>) -> Option<u64> {
-        if self.timing.is_lingering { None } else { self.due_at_last(partition) }
-    }
-
-    /// The same, though what has expired may linger.
-    fn due_at_last(&self, partition: &Partition<K, V>) -> Option<u64> {
-        let next = partition.next_timer_ns();
-        (next != Deadline::NEVER).then(|| self.timing.time.note_now_ns()).filter(|now| next <= *now)
-    }
-
-    /// How long it is until a timer is due; `None` if none is set.
-    pub(crate) fn next_timer(&self) -> Option<Duration> {
-        let next = self.partitions.iter().map(Partition::next_timer_ns).min()?;
-        if next == Deadline::NEVER {
-            return None;
-        }
-        let left = Duration::from_nanos(next.saturating_sub(self.timing.time.now_ns()));
-        Some(if self.timing.time.is_real() { left } else { left.min(STRANGE_CLOCK_PAUSE) })
     }
 
     /// Reports what the table has done for `hash`. No guard may be held by the cache itself.
@@ -597,44 +546,6 @@ impl<K, V> Engine<K, V> {
             }
             std::thread::yield_now();
         }
-    }
-
-    /// One look of the maintenance thread. True if there may be more to do soon.
-    pub(crate) fn tick(&self) -> bool {
-        let mut has_garbage = false;
-        for partition in &self.partitions {
-            has_garbage |= partition.has_garbage();
-            let mut due_ns = self.due_now(partition);
-            let is_idle = partition.writes.waiting() == 0
-                && !partition.has_garbage()
-                && !partition.has_moved();
-            // Where writers are at it, they do this better: in their own processors' caches. But
-            // they take out little of what is due at a time.
-            let is_left = is_idle || partition.is_looked_after();
-            if is_left && due_ns.is_none() {
-                continue;
-            }
-            for _ in 0..RUNS_A_TICK {
-                let leftover = match sync::try_lock(&partition.core) {
-                    Some(mut core) => {
-                        partition.run(&mut core, &self.table, self.mode, None, Freeing::All, due_ns)
-                    }
-                    None => break, // another thread is at it
-                };
-                self.finish(partition, leftover);
-                due_ns = self.due_now(partition);
-                if due_ns.is_none() {
-                    break;
-                }
-            }
-            has_garbage |= partition.has_garbage();
-            partition.seal();
-        }
-        if has_garbage {
-            reclaim::advance();
-        }
-        self.open_buckets(BUCKETS_OPENED_A_TICK);
-        self.has_work()
     }
 
     /// Whether something waits to be applied, freed or opened.

@@ -11,6 +11,7 @@
 mod buckets;
 mod link;
 mod list;
+mod prefetch;
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -20,7 +21,7 @@ use crate::reclaim::Guard;
 
 pub(crate) use link::Link;
 use list::List;
-pub(crate) use list::prefetch_for_write;
+pub(crate) use prefetch::prefetch_for_write;
 
 /// Entries or buckets that are passed under one guard.
 #[cfg(not(larder_loom))]

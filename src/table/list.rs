@@ -35,6 +35,7 @@ use std::ptr::{self, NonNull};
 
 use super::buckets::Buckets;
 use super::link::{Link, Word};
+use super::prefetch::{prefetch_for_read, prefetch_for_write};
 use crate::entry::Header;
 
 pub(super) struct List {
@@ -556,30 +557,6 @@ impl Target {
 unsafe fn entry_of(word: Word) -> NonNull<Header> {
     // SAFETY: only the end of the list has no pointee, and it is tagged as a head.
     unsafe { NonNull::new_unchecked(word.pointer().cast()) }
-}
-
-/// Asks the processor for a cache line that is about to be written. A hint: nothing is accessed.
-#[inline]
-pub(crate) fn prefetch_for_write<T>(pointer: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch accesses no memory, whatever the address; SSE is in every x86-64.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(pointer.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = pointer;
-}
-
-/// Asks the processor for a cache line that is about to be read. A hint, as above.
-#[inline]
-fn prefetch_for_read<T>(pointer: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: as above.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(pointer.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = pointer;
 }
 
 /// Whether `a` stands before `b` in split order: at the lowest bit in which they differ, it has 0.

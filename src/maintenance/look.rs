@@ -1,0 +1,107 @@
+//! What is to be done though nobody calls: the looks of the maintenance thread, and the timers that
+//! say when it has to come.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::partition::{Freeing, Partition};
+use super::{Engine, Maintenance};
+use crate::entry::EntryPtr;
+use crate::expiry::{Deadline, Moved};
+use crate::maintainer;
+use crate::reclaim;
+use crate::sync::{self, Ordering};
+
+/// Buckets that one look of the maintenance thread opens after the table has grown.
+const BUCKETS_OPENED_A_TICK: usize = 16 * 1024;
+/// Runs of one partition that one look of the maintenance thread makes while its timers are due.
+const RUNS_A_TICK: usize = 64;
+/// The longest that the maintenance thread sleeps while timers are set by a clock that need not go
+/// as the system's does.
+const STRANGE_CLOCK_PAUSE: Duration = Duration::from_millis(50);
+impl<K, V> Engine<K, V> {
+    /// One look of the maintenance thread. True if there may be more to do soon.
+    pub(crate) fn tick(&self) -> bool {
+        let mut has_garbage = false;
+        for partition in &self.partitions {
+            has_garbage |= partition.has_garbage();
+            let mut due_ns = self.due_now(partition);
+            let is_idle = partition.writes.waiting() == 0
+                && !partition.has_garbage()
+                && !partition.has_moved();
+            // Where writers are at it, they do this better: in their own processors' caches. But
+            // they take out little of what is due at a time.
+            let is_left = is_idle || partition.is_looked_after();
+            if is_left && due_ns.is_none() {
+                continue;
+            }
+            for _ in 0..RUNS_A_TICK {
+                let leftover = match sync::try_lock(&partition.core) {
+                    Some(mut core) => {
+                        partition.run(&mut core, &self.table, self.mode, None, Freeing::All, due_ns)
+                    }
+                    None => break, // another thread is at it
+                };
+                self.finish(partition, leftover);
+                due_ns = self.due_now(partition);
+                if due_ns.is_none() {
+                    break;
+                }
+            }
+            has_garbage |= partition.has_garbage();
+            partition.seal();
+        }
+        if has_garbage {
+            reclaim::advance();
+        }
+        self.open_buckets(BUCKETS_OPENED_A_TICK);
+        self.has_work()
+    }
+
+    /// Gives a valid entry `ttl` to live from now on, `None` for ever; false if it has expired.
+    pub(crate) fn set_remaining(&self, entry: EntryPtr, ttl: Option<Duration>) -> bool {
+        let moved =
+            entry.extension().and_then(|extension| self.timing.set_remaining(extension, ttl));
+        if moved == Some(Moved::Earlier) {
+            self.partition(entry.hash()).note_moved(entry);
+            if self.mode == Maintenance::Background {
+                // SeqCst: between the report and the thread's state; see the module head.
+                sync::fence(Ordering::SeqCst);
+                maintainer::notify();
+            }
+        }
+        moved.is_some()
+    }
+
+    /// The time, if a timer of the partition may be due: cheap, and so a little early.
+    #[inline]
+    pub(super) fn due_about_now(&self, partition: &Partition<K, V>) -> Option<u64> {
+        let next = partition.next_timer_ns();
+        if next == Deadline::NEVER || self.timing.is_lingering {
+            return None;
+        }
+        let (early, _) = self.timing.time.around_ns();
+        (next <= early).then_some(early)
+    }
+
+    /// The time, if a timer of the partition may be due.
+    pub(super) fn due_now(&self, partition: &Partition<K, V>) -> Option<u64> {
+        if self.timing.is_lingering { None } else { self.due_at_last(partition) }
+    }
+
+    /// The same, though what has expired may linger.
+    pub(super) fn due_at_last(&self, partition: &Partition<K, V>) -> Option<u64> {
+        let next = partition.next_timer_ns();
+        (next != Deadline::NEVER).then(|| self.timing.time.note_now_ns()).filter(|now| next <= *now)
+    }
+
+    /// How long it is until a timer is due; `None` if none is set.
+    pub(crate) fn next_timer(&self) -> Option<Duration> {
+        let next = self.partitions.iter().map(Partition::next_timer_ns).min()?;
+        if next == Deadline::NEVER || self.timing.is_lingering {
+            return None;
+        }
+        let left = Duration::from_nanos(next.saturating_sub(self.timing.time.now_ns()));
+        Some(if self.timing.time.is_real() { left } else { left.min(STRANGE_CLOCK_PAUSE) })
+    }
+}
