@@ -13,6 +13,7 @@ use crate::RandomState;
 use crate::config::{Builder, Parts};
 use crate::entry::{Entry, EntryPtr, Owned};
 use crate::error::{FlushError, Inserted, Rejection};
+use crate::evict::Bounds;
 use crate::expiry::{Expiry, Lifetime};
 use crate::hash::Hashing;
 use crate::maintainer::{self, Maintained};
@@ -25,6 +26,7 @@ use crate::write_buffer::Event;
 
 mod expiring;
 mod inspect;
+mod order;
 mod iter;
 mod pinned;
 #[cfg(feature = "snapshot")]
@@ -103,8 +105,8 @@ struct Shared<K, V, S> {
 struct Settings<K, V, S> {
     hashing: Hashing<S>,
     weigher: Option<crate::config::Weigher<K, V>>,
-    capacity: Option<usize>,
-    max_weight: Option<u64>,
+    /// Held while they are changed.
+    bounds: Mutex<Bounds>,
     expiry: Option<Arc<dyn Expiry<K, V>>>,
     policy_name: Box<str>,
     maintenance: Maintenance,
@@ -158,8 +160,7 @@ where
             engine,
             hasher,
             weigher,
-            capacity,
-            max_weight,
+            bounds,
             expiry,
             policy,
             maintenance,
@@ -170,8 +171,7 @@ where
             parts: Settings {
                 hashing: Hashing::new(hasher),
                 weigher,
-                capacity,
-                max_weight,
+                bounds: Mutex::new(bounds),
                 expiry,
                 policy_name: policy.name().into(),
                 maintenance,
@@ -609,7 +609,7 @@ where
 
     fn weigh(&self, key: &K, value: &V, hash: u64) -> Result<u32, Rejection> {
         let weight = self.shared.parts.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
-        let limit = self.shared.engine.limits(hash).weight;
+        let limit = self.shared.engine.max_weight(hash);
         if u64::from(weight) > limit {
             return Err(Rejection::TooHeavy { weight: u64::from(weight), limit });
         }
@@ -655,13 +655,13 @@ impl<K, V, S> Cache<K, V, S> {
     /// The bound on the number of entries, if there is one.
     #[must_use]
     pub fn capacity(&self) -> Option<usize> {
-        self.shared.parts.capacity
+        sync::lock(&self.shared.parts.bounds).capacity
     }
 
     /// The bound on the sum of weights, if there is one.
     #[must_use]
     pub fn max_weight(&self) -> Option<u64> {
-        self.shared.parts.max_weight
+        sync::lock(&self.shared.parts.bounds).max_weight
     }
 
     /// The name of the policy.

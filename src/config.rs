@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::RandomState;
 use crate::cache::Cache;
 use crate::error::BuildError;
-use crate::evict::{Limits, Order};
+use crate::evict::{Bounds, Order};
 use crate::expiry::{self, Clock, Expiry};
 use crate::maintenance::{Engine, EngineConfig, Maintenance};
-use crate::policy::{Accesses, Policy, PolicyConfig};
+use crate::policy::{Accesses, Policy};
 
 /// Tells what an entry weighs.
 pub(crate) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
@@ -223,7 +223,8 @@ where
     /// [`BuildError`] says which setting was wrong, what was given and what is allowed.
     ///
     /// # Panics
-    /// If the factory of a [custom policy](Policy::custom) does.
+    /// If the factory of a [custom policy](Policy::custom) does, or the policy itself when it is
+    /// asked what it [wants](crate::policy::EvictionPolicy::accesses).
     pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let partitions = self.check(cores)?;
@@ -232,25 +233,12 @@ where
             given: self.policy.name().to_owned(),
             known: Policy::names().collect(),
         };
+        let bounds = Bounds { capacity: self.capacity, max_weight: self.max_weight };
         let mut orders = Vec::with_capacity(partitions);
         let mut accesses = None;
         for index in 0..partitions {
-            let share = |bound: u64| {
-                let (all, rest) = (bound / partitions as u64, bound % partitions as u64);
-                all + u64::from((index as u64) < rest)
-            };
-            let limits = Limits {
-                // `len` has 31 bits a partition, node ids 32; more than the bound may be held for a
-                // moment.
-                entries: usize::try_from(self.capacity.map_or(u64::MAX, |all| share(all as u64)))
-                    .unwrap_or(usize::MAX)
-                    .min(i32::MAX as usize - 1024),
-                weight: self.max_weight.map_or(u64::MAX, share),
-            };
-            let config = PolicyConfig::new(
-                self.capacity.map(|_| limits.entries),
-                self.max_weight.map(|_| limits.weight),
-            );
+            let limits = bounds.share(index, partitions);
+            let config = bounds.policy_config(limits);
             let policy = self.policy.instantiate(&config).ok_or_else(unknown)?;
             // The first instance speaks for all.
             let accesses = *accesses.get_or_insert_with(|| policy.accesses());
@@ -267,8 +255,7 @@ where
             engine,
             hasher: self.hasher,
             weigher: self.weigher,
-            capacity: self.capacity,
-            max_weight: self.max_weight,
+            bounds,
             expiry: self.time.expiry,
             policy: self.policy,
             maintenance: self.maintenance,
@@ -318,8 +305,7 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) engine: Engine<K, V>,
     pub(crate) hasher: S,
     pub(crate) weigher: Option<Weigher<K, V>>,
-    pub(crate) capacity: Option<usize>,
-    pub(crate) max_weight: Option<u64>,
+    pub(crate) bounds: Bounds,
     pub(crate) expiry: Option<Arc<dyn Expiry<K, V>>>,
     pub(crate) policy: Policy,
     pub(crate) maintenance: Maintenance,

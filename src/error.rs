@@ -76,6 +76,69 @@ impl fmt::Display for BuildError {
 
 impl Error for BuildError {}
 
+/// Why [`register_policy`](crate::policy::register_policy) registered nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The name was empty.
+    EmptyName,
+    /// Another policy has the name.
+    Taken {
+        /// What was given.
+        given: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+}
+
+impl fmt::Display for RegisterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EmptyName => f.write_str("a policy needs a name; use one that is not empty"),
+            Self::Taken { given, known } => write!(
+                f,
+                "there is a policy `{given}` already; use a name other than {}",
+                known.join(", ")
+            ),
+        }
+    }
+}
+
+impl Error for RegisterError {}
+
+/// Why [`Cache::set_capacity`](crate::Cache::set_capacity) or
+/// [`Cache::set_max_weight`](crate::Cache::set_max_weight) changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResizeError {
+    /// The cache was built without that bound.
+    Unbounded,
+    /// Fewer than one unit for each partition.
+    TooFew {
+        /// What was given.
+        given: u64,
+        /// The partitions that the cache has.
+        partitions: usize,
+    },
+}
+
+impl fmt::Display for ResizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unbounded => {
+                f.write_str("the cache was built without that bound; set it in the builder")
+            }
+            Self::TooFew { given, partitions } => write!(
+                f,
+                "a bound of {given} cannot be shared by {partitions} partitions; use at least one \
+                 for each"
+            ),
+        }
+    }
+}
+
+impl Error for ResizeError {}
+
 /// What became of an insertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {

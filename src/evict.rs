@@ -9,12 +9,13 @@
 use crate::contain::{Payload, catch};
 use crate::entry::EntryPtr;
 use crate::expiry::Timers;
-use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Room, Sample};
+use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig, Room, Sample, Segment};
 use crate::read_buffer;
 use crate::table::Table;
 
-/// Victims that one run of maintenance fetches in advance.
-const MAX_PREFETCH: usize = 32;
+/// Entries that one run of maintenance fetches in advance: policies may name two for each
+/// eviction, the candidate and the victim.
+const MAX_PREFETCH: usize = 64;
 
 /// The most that a partition may hold.
 #[derive(Clone, Copy, Debug)]
@@ -23,11 +24,53 @@ pub(crate) struct Limits {
     pub(crate) weight: u64,
 }
 
+/// The bounds of a whole cache, where there are any.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) capacity: Option<usize>,
+    pub(crate) max_weight: Option<u64>,
+}
+
+impl Bounds {
+    /// What the partition of that number may hold.
+    pub(crate) fn share(self, index: usize, partitions: usize) -> Limits {
+        let share = |bound: u64| {
+            let (all, rest) = (bound / partitions as u64, bound % partitions as u64);
+            all + u64::from((index as u64) < rest)
+        };
+        Limits {
+            // `len` has 31 bits a partition, node ids 32; more than the bound may be held for a
+            // moment.
+            entries: usize::try_from(self.capacity.map_or(u64::MAX, |all| share(all as u64)))
+                .unwrap_or(usize::MAX)
+                .min(i32::MAX as usize - 1024),
+            weight: self.max_weight.map_or(u64::MAX, share),
+        }
+    }
+
+    /// What the policy of a partition with those limits is told.
+    pub(crate) fn policy_config(self, limits: Limits) -> PolicyConfig {
+        PolicyConfig::new(
+            self.capacity.map(|_| limits.entries),
+            self.max_weight.map(|_| limits.weight),
+        )
+    }
+}
+
+/// From which end of the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rank {
+    Hottest,
+    Coldest,
+}
+
 /// The policy of a partition and the entries it orders.
 pub(crate) struct Order {
     policy: Box<dyn EvictionPolicy>,
     members: Members,
     limits: Limits,
+    /// What is kept at the moment: `limits`, or more while a lowered bound is approached.
+    kept: Limits,
     /// Where hits let the entries' counters saturate; 0 if the policy asks for none.
     counter_max: u8,
     /// Whether the policy has the entries' scratch words.
@@ -83,6 +126,7 @@ impl Order {
             policy,
             members,
             limits,
+            kept: limits,
             counter_max,
             owns_scratch: accesses != Accesses::Order,
             sample,
@@ -139,13 +183,79 @@ impl Order {
     pub(crate) fn lacks_room_for(&self, new: EntryPtr) -> bool {
         self.room == Room::BeforeInsert
             && self.len() > 0
-            && (self.len() >= self.limits.entries
-                || self.weight().saturating_add(u64::from(new.weight())) > self.limits.weight)
+            && (self.len() >= self.kept.entries
+                || self.weight().saturating_add(u64::from(new.weight())) > self.kept.weight)
     }
 
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
+        self.len() > self.kept.entries || self.weight() > self.kept.weight
+    }
+
+    /// Changes the bounds. Lower ones are approached by `lower_bounds`.
+    pub(crate) fn set_limits(&mut self, limits: Limits, config: &PolicyConfig) {
+        self.limits = limits;
+        self.settle();
+        self.tell(|policy, nodes| policy.on_resize(config, nodes));
+    }
+
+    /// Whether more is kept than the bounds allow.
+    #[inline]
+    pub(crate) fn is_above_limits(&self) -> bool {
         self.len() > self.limits.entries || self.weight() > self.limits.weight
+    }
+
+    /// Keeps from now on no more than is there, down to the bounds.
+    pub(crate) fn settle(&mut self) {
+        self.kept = Limits {
+            entries: self.limits.entries.max(self.len()),
+            weight: self.limits.weight.max(self.weight()),
+        };
+    }
+
+    /// How often the entry of that node was used lately, as its policy tells, unless it has left.
+    pub(crate) fn frequency(&mut self, id: NodeId, hash: u64) -> Option<u64> {
+        self.members.get(id).filter(|entry| entry.hash() == hash)?;
+        self.tell(|policy, nodes| policy.frequency(id, nodes))
+    }
+
+    /// The hashes of up to `count` entries, and how often each was used lately: the hottest, or
+    /// the coldest, first.
+    pub(crate) fn ranked(&mut self, rank: Rank, count: usize) -> Vec<(u64, u64)> {
+        let mut ids = Vec::new();
+        self.tell(|policy, nodes| {
+            let mut name = |id| ids.push(id);
+            match rank {
+                Rank::Hottest => policy.hottest(count, nodes, &mut name),
+                Rank::Coldest => policy.coldest(count, nodes, &mut name),
+            }
+        });
+        // A policy may name whom it will.
+        ids.retain(|id| self.members.get(*id).is_some());
+        let is_ranked = !ids.is_empty();
+        if !is_ranked {
+            let held = self.members.entries.iter().flatten();
+            ids.extend(held.filter_map(|entry| entry.node()));
+        }
+        let mut named: Vec<(u64, u64)> = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(entry) = self.members.get(id) else { continue };
+            let frequency = self.tell(|policy, nodes| policy.frequency(id, nodes)).unwrap_or(0);
+            named.push((entry.hash(), frequency));
+        }
+        if !is_ranked {
+            named.sort_by_key(|(_, frequency)| *frequency);
+            if rank == Rank::Hottest {
+                named.reverse();
+            }
+        }
+        named.truncate(count);
+        named
+    }
+
+    /// How the policy divides what it holds.
+    pub(crate) fn segments(&mut self) -> Vec<Segment> {
+        self.tell(|policy, _| policy.segments()).unwrap_or_default()
     }
 
     /// Links a new entry.
@@ -292,14 +402,15 @@ impl Order {
     /// Asks the processor for what the eviction of the next `count` entries will touch. One after
     /// the other, each would wait for its entry, and then for its bucket.
     pub(crate) fn prefetch_victims<K, V>(&mut self, count: usize, table: &Table<K, V>) {
-        if self.len() + count <= self.limits.entries && self.weight() < self.limits.weight {
+        if self.len().saturating_add(count) <= self.kept.entries && self.weight() < self.kept.weight
+        {
             return;
         }
         let mut victims = [None; MAX_PREFETCH];
         let mut found = 0;
         let Self { policy, members, .. } = self;
         let named = catch(|| {
-            policy.upcoming(count.min(MAX_PREFETCH), &mut |id| {
+            policy.upcoming(count.min(MAX_PREFETCH / 2), &mut |id| {
                 if let (Some(entry), Some(slot)) = (members.get(id), victims.get_mut(found)) {
                     entry.prefetch();
                     *slot = Some(entry);
@@ -312,10 +423,17 @@ impl Order {
         }
         for entry in victims.iter().flatten() {
             table.prefetch_bucket(entry.hash());
+            self.announce(entry.hash());
         }
         for entry in victims.iter().flatten() {
             table.prefetch_entry(entry.hash());
         }
+    }
+
+    /// Lets the policy fetch what it will look up for a key that comes or goes.
+    #[inline]
+    pub(crate) fn announce(&mut self, hash: u64) {
+        self.tell(|policy, _| policy.announce(hash));
     }
 
     /// Calls the policy, which may panic.
@@ -362,7 +480,7 @@ impl Order {
         );
         let free = members.entries.iter().filter(|entry| entry.is_none()).count();
         assert_eq!(free, members.free.len(), "free ids are lost or doubled");
-        assert!(!self.is_over(), "over a bound after maintenance");
+        assert!(!self.is_above_limits(), "over a bound after maintenance");
     }
 }
 

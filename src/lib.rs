@@ -50,7 +50,6 @@
 mod sync;
 mod contain;
 
-#[cfg(not(larder_loom))]
 mod error;
 #[cfg(not(larder_loom))]
 mod config;
@@ -97,13 +96,12 @@ struct Readme;
 pub use crate::cache::{Cache, Entries, EntryInfo, EntryView, Iter, Keys, Pinned, Values};
 #[cfg(not(larder_loom))]
 pub use crate::config::Builder;
-#[cfg(not(larder_loom))]
-pub use crate::error::{BuildError, FlushError, Inserted, Rejection};
+pub use crate::error::{BuildError, FlushError, Inserted, RegisterError, Rejection, ResizeError};
 #[cfg(not(larder_loom))]
 pub use crate::expiry::{Clock, Expiry};
 #[cfg(not(larder_loom))]
 pub use crate::maintenance::Maintenance;
-pub use crate::policy::Policy;
+pub use crate::policy::{Policy, register_policy};
 #[cfg(not(larder_loom))]
 pub use crate::stats::Stats;
 

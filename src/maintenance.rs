@@ -44,9 +44,9 @@ use crate::contain;
 use crate::entry::EntryPtr;
 use crate::entry::{Entry, Header};
 use crate::error::FlushError;
+use crate::evict::Order;
 #[cfg(feature = "snapshot")]
 use crate::evict::Standing;
-use crate::evict::{Limits, Order};
 use crate::expiry::Timing;
 use crate::hash::partition_of;
 use crate::maintainer;
@@ -59,6 +59,7 @@ use crate::table::{Cursor, Table};
 use crate::write_buffer::{self, Event};
 
 mod look;
+mod order;
 mod partition;
 
 use partition::{Freeing, Leftover, Partition, Shape};
@@ -238,9 +239,9 @@ impl<K, V> Engine<K, V> {
         &self.partitions[partition_of(hash, self.partition_bits)]
     }
 
-    /// The most that the partition of `hash` may hold.
-    pub(crate) fn limits(&self, hash: u64) -> Limits {
-        self.partition(hash).limits
+    /// The most weight that the partition of `hash` may hold.
+    pub(crate) fn max_weight(&self, hash: u64) -> u64 {
+        self.partition(hash).max_weight()
     }
 
     pub(crate) fn partitions(&self) -> usize {

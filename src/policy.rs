@@ -33,12 +33,14 @@ mod lfu;
 mod sieve;
 mod s3_fifo;
 mod window_tiny_lfu;
+mod registry;
 #[cfg(not(larder_loom))]
 mod simulator;
 
 pub use fifo::Fifo;
 pub use lfu::Lfu;
 pub use lru::Lru;
+pub use registry::register_policy;
 pub use s3_fifo::S3Fifo;
 pub use sieve::Sieve;
 #[cfg(not(larder_loom))]
@@ -180,6 +182,13 @@ impl Segment {
         Self { name, entries, cost, target: None }
     }
 
+    /// Adds another partition's segment of that name.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.entries += other.entries;
+        self.cost = self.cost.saturating_add(other.cost);
+        self.target = self.target.zip(other.target).map(|(own, more)| own.saturating_add(more));
+    }
+
     /// The same with a target.
     #[must_use]
     pub const fn with_target(mut self, target: u64) -> Self {
@@ -251,8 +260,8 @@ pub trait EvictionPolicy: Send + 'static {
         let _ = (count, name);
     }
 
-    /// A new key of this hash is about to be inserted: a hint, upon which the policy may fetch
-    /// what it will look up by hash.
+    /// A key of this hash is about to be inserted, or may soon be evicted: a hint, upon which the
+    /// policy may fetch what it will look up by hash.
     fn announce(&self, hash: u64) {
         let _ = hash;
     }
@@ -351,14 +360,14 @@ impl Policy {
         Self::custom("window_tiny_lfu", |config| Box::new(WindowTinyLfu::new(config)))
     }
 
-    /// The policy of that name, whatever its case; see [`Policy::names`]. An unknown name is
-    /// reported by [`Builder::build`](crate::Builder::build).
+    /// The policy of that name, whatever its case: one of the library's, or one that was
+    /// [registered](register_policy) before. See [`Policy::names`].
+    ///
+    /// An unknown name is reported by [`Builder::build`](crate::Builder::build), together with
+    /// the names that are known.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        Self::known()
-            .into_iter()
-            .find(|policy| policy.name.eq_ignore_ascii_case(name))
-            .unwrap_or_else(|| Self { name: name.into(), factory: None })
+        registry::find(name).unwrap_or_else(|| Self { name: name.into(), factory: None })
     }
 
     /// A policy of your own: `factory` makes an instance for each partition.
@@ -405,12 +414,12 @@ impl Policy {
         &self.name
     }
 
-    /// The names that [`Policy::named`] knows.
+    /// The names that [`Policy::named`] knows at the moment.
     pub fn names() -> impl Iterator<Item = String> {
-        Self::known().into_iter().map(|policy| policy.name.as_ref().to_owned())
+        registry::known().into_iter().map(|policy| policy.name.as_ref().to_owned())
     }
 
-    fn known() -> [Self; 6] {
+    fn built_in() -> [Self; 6] {
         [
             Self::lru(),
             Self::lfu(),

@@ -16,7 +16,7 @@ use crate::entry::EntryPtr;
 use crate::evict::{Limits, Order};
 use crate::expiry::Deadline;
 use crate::maintenance::{Maintenance, is_freeing};
-use crate::policy::{NodeId, Sample};
+use crate::policy::{NodeId, PolicyConfig, Sample};
 use crate::read_buffer::{self, ReadBuffer};
 use crate::reclaim::{self, Freeable, Guard, Retired, Ticket};
 use crate::stats::Stats;
@@ -39,6 +39,11 @@ const HEAVY_PART: u64 = 8;
 /// run that has a million due before it than for another.
 const TIMERS_A_RUN: u32 = 64;
 
+/// Entries that a run evicts, at most, to approach bounds that were lowered.
+const MAX_LOWERED: usize = 256;
+/// Events of which the policy is told in advance.
+const AHEAD: usize = 16;
+
 pub(super) struct Partition<K, V> {
     pub(super) writes: WriteBuffer,
     /// Only for policies that want to be told of accesses.
@@ -48,7 +53,8 @@ pub(super) struct Partition<K, V> {
     /// Moves with every run of maintenance that took records out of `reads`: an entry needs no
     /// second record before that.
     tick: CachePadded<AtomicU32>,
-    pub(super) limits: Limits,
+    /// Written under the lock.
+    max_weight: AtomicU64,
     /// `Tally::freeing_runs` when the maintenance thread last looked.
     runs_seen: AtomicU64,
     backlog: u64,
@@ -137,7 +143,7 @@ impl<K, V> Partition<K, V> {
             sample: AtomicU32::new(order.sample().to_raw()),
             // 0 is what a new entry holds: it must not look recorded already.
             tick: CachePadded::new(AtomicU32::new(1)),
-            limits,
+            max_weight: AtomicU64::new(limits.weight),
             runs_seen: AtomicU64::new(0),
             backlog: shape.backlog,
             next_timer_ns: AtomicU64::new(Deadline::NEVER),
@@ -156,6 +162,18 @@ impl<K, V> Partition<K, V> {
     #[inline]
     pub(super) fn tick(&self) -> u32 {
         self.tick.load(Ordering::Relaxed)
+    }
+
+    /// The most weight that it may hold.
+    #[inline]
+    pub(super) fn max_weight(&self) -> u64 {
+        self.max_weight.load(Ordering::Relaxed)
+    }
+
+    /// Changes the bounds. What is too much leaves over the next runs.
+    pub(super) fn set_limits(&self, core: &mut Core<K, V>, limits: Limits, config: &PolicyConfig) {
+        core.order.set_limits(limits, config);
+        self.max_weight.store(limits.weight, Ordering::Relaxed);
     }
 
     /// The keys whose first marks are told.
@@ -198,12 +216,25 @@ impl<K, V> Partition<K, V> {
             run.expire(now_ns);
         }
         // At most a buffer's worth, so that a run ends however fast others write.
-        for _ in 0..write_buffer::SLOTS {
-            let Some(event) = self.writes.pop() else { break };
-            run.apply(event);
+        for _ in 0..write_buffer::SLOTS / AHEAD as u32 + 1 {
+            let events: [Option<Event>; AHEAD] = std::array::from_fn(|_| self.writes.pop());
+            for event in events.iter().flatten() {
+                if let Event::Inserted(new) = event {
+                    run.order.announce(new.hash());
+                }
+            }
+            for event in events.iter().flatten() {
+                run.apply(*event);
+            }
+            if events[AHEAD - 1].is_none() {
+                break;
+            }
         }
         if let Some(event) = event {
             run.apply(event);
+        }
+        if run.order.is_above_limits() {
+            run.lower_bounds();
         }
         let Run { retirements, retired_weight, evictions, evicted_weight, .. } = run;
         let Run { expirations, expired_weight, .. } = run;
@@ -290,7 +321,7 @@ impl<K, V> Partition<K, V> {
 
     /// Tells the policy what was read: accesses first, since they came before the writes that are
     /// applied now, or soon enough.
-    fn drain_reads(&self, order: &mut Order) {
+    pub(super) fn drain_reads(&self, order: &mut Order) {
         let Some(reads) = &self.reads else { return };
         let mut has_records = false;
         reads.drain(|node: NodeId, hash| {
@@ -317,7 +348,7 @@ impl<K, V> Partition<K, V> {
             false => retirements / CATCH_UP_PART + 1,
         };
         core.credit = core.credit.saturating_add(retirements + catch_up);
-        let is_heavy = core.retired.weight() > self.limits.weight / HEAVY_PART;
+        let is_heavy = core.retired.weight() > self.max_weight() / HEAVY_PART;
         let mut credit = core.credit;
         if freeing == Freeing::All || is_heavy {
             credit = u64::MAX;
@@ -474,6 +505,17 @@ impl<K, V> Run<'_, K, V> {
             }
         }
         while self.order.is_over() && self.evict() {}
+    }
+
+    /// Approaches bounds that were lowered, by so many entries a run.
+    #[cold]
+    fn lower_bounds(&mut self) {
+        for _ in 0..MAX_LOWERED {
+            if !(self.order.is_above_limits() && self.evict()) {
+                break;
+            }
+        }
+        self.order.settle();
     }
 
     fn born(&mut self, entry: EntryPtr) {

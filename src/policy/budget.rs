@@ -48,6 +48,11 @@ impl Budget {
         matches!(self.unit, Unit::Entries)
     }
 
+    /// Whether nodes cost the same in every budget of this kind.
+    pub(super) fn is_fixed_unit(self) -> bool {
+        !matches!(self.unit, Unit::Scarcer { .. })
+    }
+
     /// What a node of `weight` costs. The same for the same weight, always.
     #[inline]
     pub(super) fn cost(self, weight: u32) -> u64 {

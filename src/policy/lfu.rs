@@ -185,6 +185,20 @@ impl EvictionPolicy for Lfu {
         self.drop_if_empty(from);
     }
 
+    fn frequency(&self, id: NodeId, _nodes: &dyn Nodes) -> u64 {
+        match self.bucket_of.get(id.index()).and_then(|at| self.buckets.get(*at as usize)) {
+            Some(bucket) => bucket.count,
+            None => 0,
+        }
+    }
+
+    fn coldest(&self, count: usize, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
+        let next = |at: u32| self.buckets.get(at as usize);
+        let buckets = std::iter::successors(next(self.lowest), |bucket| next(bucket.higher));
+        let ids = buckets.flat_map(|bucket| self.links.oldest_first(&bucket.nodes));
+        ids.take(count).for_each(name);
+    }
+
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
         if self.lowest != NONE {
             let lowest = &self.buckets[self.lowest as usize];

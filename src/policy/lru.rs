@@ -46,6 +46,10 @@ impl EvictionPolicy for Lru {
         Some(victim)
     }
 
+    fn hottest(&self, count: usize, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
+        self.links.newest_first(&self.recent).take(count).for_each(name);
+    }
+
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
         self.links.name_from(self.recent.back(), count, name);
     }

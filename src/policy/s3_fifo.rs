@@ -18,6 +18,8 @@ const USES_TO_MOVE: u8 = 2;
 const MAX_FREQUENCY: u8 = 3;
 /// What a node of the main queue is restored by.
 const IN_MAIN: u32 = 1;
+/// Ages in the ghost are told apart to one part in this many of what it remembers.
+const MAX_GHOST_AGE: u64 = 1 << 14;
 
 /// S3-FIFO. A hit counts in its entry and moves nothing. O(1) amortized; 8 to 17 bytes a node.
 #[derive(Debug)]
@@ -32,7 +34,9 @@ pub struct S3Fifo {
     small_cost: u64,
     small_target: u64,
     held: usize,
+    /// Evictions that the ghost was told of, its clock.
     remembered: u64,
+    /// Evictions in a tick of its stamps, and the age in ticks from which one is forgotten.
     ghost_tick: u64,
     ghost_age: u16,
 }
@@ -42,21 +46,33 @@ impl S3Fifo {
     #[must_use]
     pub fn new(config: &PolicyConfig) -> Self {
         let budget = Budget::new(config);
-        let small_target = (budget.total / SMALL_PART).max(1);
-        Self {
+        let mut policy = Self {
             links: Links::default(),
             in_main: Vec::new(),
             small: List::default(),
             main: List::default(),
-            ghost: Ghost::new(budget.total - small_target),
+            ghost: Ghost::new(1),
             budget,
             small_cost: 0,
-            small_target,
+            small_target: 1,
             held: 0,
             remembered: 0,
-            ghost_tick: (budget.total / 16384).max(1),
-            ghost_age: 16384.min(budget.total - small_target) as u16,
-        }
+            ghost_tick: 1,
+            ghost_age: 1,
+        };
+        policy.set_budget(budget);
+        policy
+    }
+
+    fn set_budget(&mut self, budget: Budget) {
+        self.budget = budget;
+        self.small_target = (budget.total / SMALL_PART).max(1);
+        let remembered = budget.total - self.small_target;
+        // Twice the slots, or sets would be full before their time.
+        self.ghost.resize(remembered.saturating_mul(2));
+        self.ghost_tick = remembered.div_ceil(MAX_GHOST_AGE).max(1);
+        self.ghost_age =
+            u16::try_from(remembered / self.ghost_tick).expect("at most MAX_GHOST_AGE");
     }
 
     /// Whether the next victim comes from the small queue.
@@ -89,7 +105,9 @@ impl S3Fifo {
     }
 
     fn now(&self) -> u16 {
-        (self.remembered / self.ghost_tick) as u16
+        #[expect(clippy::cast_possible_truncation, reason = "modulo 2^16, as stamps are")]
+        let now = (self.remembered / self.ghost_tick) as u16;
+        now
     }
 
     fn remember(&mut self, hash: u64) {
@@ -129,7 +147,7 @@ impl EvictionPolicy for S3Fifo {
 
     fn on_insert(&mut self, id: NodeId, nodes: &dyn Nodes) {
         self.held += 1;
-        self.ghost.reserve_for(self.held);
+        self.ghost.reserve_for(self.held.saturating_mul(2));
         if id.index() >= self.in_main.len() {
             self.in_main.resize(id.index() + 1, false);
         }
@@ -180,6 +198,14 @@ impl EvictionPolicy for S3Fifo {
             self.remove(id, nodes);
             self.in_main[id.index()] = true;
             self.links.push_front(&mut self.main, id);
+        }
+    }
+
+    fn on_resize(&mut self, config: &PolicyConfig, nodes: &dyn Nodes) {
+        self.set_budget(Budget::new(config));
+        if !self.budget.is_fixed_unit() {
+            let ids = self.links.oldest_first(&self.small);
+            self.small_cost = ids.map(|id| self.budget.cost_of(id, nodes)).sum();
         }
     }
 

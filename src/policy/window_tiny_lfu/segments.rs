@@ -184,7 +184,7 @@ impl Segments {
         self.clock.tick_cost = (total / TICKS).max(1);
     }
 
-    /// Changes the budget; `budget` counts as the old one does, or `recount` is called next.
+    /// Changes the budget. `recount` has to be called next.
     pub(super) fn set_budget(&mut self, budget: Budget) {
         self.budget = budget;
         self.set_targets();
@@ -196,6 +196,9 @@ impl Segments {
 
     /// Adds up anew what the nodes cost.
     pub(super) fn recount<N: Nodes + ?Sized>(&mut self, nodes: &N) {
+        if self.budget.is_fixed_unit() {
+            return;
+        }
         for at in 0..PLACES {
             let ids = self.links.oldest_first(&self.queues[at].list);
             self.queues[at].cost = ids.map(|id| self.budget.cost_of(id, nodes)).sum();

@@ -1,0 +1,91 @@
+//! What is asked of the order of all partitions together, and the change of their bounds.
+#![forbid(unsafe_code)]
+
+use super::partition::{Freeing, Partition};
+use super::{Engine, contain, sync};
+use crate::evict::{Bounds, Order, Rank};
+use crate::policy::{NodeId, Segment};
+
+impl<K, V> Engine<K, V> {
+    /// Changes the bounds of the whole cache. For one caller at a time; what is too much is left
+    /// to `lower_bounds`.
+    pub(crate) fn set_bounds(&self, bounds: Bounds) {
+        for (index, partition) in self.partitions.iter().enumerate() {
+            let limits = bounds.share(index, self.partitions.len());
+            let config = bounds.policy_config(limits);
+            partition.set_limits(&mut sync::lock(&partition.core), limits, &config);
+        }
+    }
+
+    /// Returns once no partition holds more than it may, evicting what is too much little by
+    /// little.
+    pub(crate) fn lower_bounds(&self) {
+        for partition in &self.partitions {
+            loop {
+                let (leftover, is_above) = {
+                    let mut core = sync::lock(&partition.core);
+                    let leftover = partition.run(
+                        &mut core,
+                        &self.table,
+                        self.mode,
+                        None,
+                        Freeing::AsRetired,
+                        None,
+                    );
+                    (leftover, core.order.is_above_limits())
+                };
+                self.finish(partition, leftover);
+                if !is_above {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// How often the entry that has, or had, that node was used lately, as its policy tells.
+    pub(crate) fn frequency(&self, node: NodeId, hash: u64) -> Option<u64> {
+        self.with_order(self.partition(hash), |order| order.frequency(node, hash))
+    }
+
+    /// The hashes of up to `count` entries, the hottest or the coldest first.
+    pub(crate) fn ranked(&self, rank: Rank, count: usize) -> Vec<u64> {
+        let mut all = Vec::new();
+        for partition in &self.partitions {
+            let ranked = self.with_order(partition, |order| order.ranked(rank, count));
+            let places = 0_usize..;
+            all.extend(
+                ranked.into_iter().zip(places).map(|((hash, uses), place)| (place, uses, hash)),
+            );
+        }
+        // Partitions are alike, so places can be compared; among equals, uses decide.
+        all.sort_by_key(|(place, uses, _)| match rank {
+            Rank::Hottest => (*place, u64::MAX - uses),
+            Rank::Coldest => (*place, *uses),
+        });
+        all.into_iter().take(count).map(|(_, _, hash)| hash).collect()
+    }
+
+    /// How the policies of all partitions together divide what they hold.
+    pub(crate) fn segments(&self) -> Vec<Segment> {
+        let mut all: Vec<Segment> = Vec::new();
+        for partition in &self.partitions {
+            for segment in self.with_order(partition, Order::segments) {
+                match all.iter_mut().find(|known| known.name == segment.name) {
+                    Some(known) => known.add(&segment),
+                    None => all.push(segment),
+                }
+            }
+        }
+        all
+    }
+
+    fn with_order<R>(&self, partition: &Partition<K, V>, ask: impl FnOnce(&mut Order) -> R) -> R {
+        let (answer, payloads) = {
+            let mut core = sync::lock(&partition.core);
+            partition.drain_reads(&mut core.order);
+            (ask(&mut core.order), core.order.take_payloads())
+        };
+        contain::discard(payloads);
+        answer
+    }
+}
