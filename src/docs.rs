@@ -110,6 +110,8 @@ pub mod limitations {
     //!   child where they are marks (Linux). But if another thread of yours is inside a call to a
     //!   cache at that moment, a partition may stay locked for ever in the child: it may then wait
     //!   without end.
+    //! - Where pins are marks (Linux), a process that takes the system call `membarrier` from itself
+    //!   (by seccomp, say) after its first use of a cache frees nothing more that was removed.
     //! - A slot that a thread keeps at hand for its next entries (256 at most) keeps the slab that it
     //!   lies in, up to 4 MiB, from going back to the allocator. `Cache::flush` gives back what the
     //!   calling thread keeps, as does the drop of a cache.
