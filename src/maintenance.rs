@@ -40,13 +40,9 @@ use std::time::Duration;
 use crossbeam_utils::{Backoff, CachePadded};
 
 use crate::contain;
-#[cfg(feature = "snapshot")]
-use crate::entry::EntryPtr;
 use crate::entry::{Entry, Header};
 use crate::error::FlushError;
 use crate::evict::Order;
-#[cfg(feature = "snapshot")]
-use crate::evict::Standing;
 use crate::expiry::Timing;
 use crate::hash::partition_of;
 use crate::maintainer;
@@ -61,8 +57,12 @@ use crate::write_buffer::{self, Event};
 mod look;
 mod order;
 mod partition;
+#[cfg(feature = "snapshot")]
+mod standings;
 
 use partition::{Freeing, Leftover, Partition, Shape};
+#[cfg(feature = "snapshot")]
+pub(crate) use standings::Standings;
 
 /// Who applies what callers did to a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -158,22 +158,6 @@ fn while_freeing<R>(free: impl FnOnce() -> R) -> R {
     let result = free();
     let _ = IS_FREEING.try_with(|freeing| freeing.set(before));
     result
-}
-
-/// Where every node stood a moment ago.
-#[cfg(feature = "snapshot")]
-pub(crate) struct Standings {
-    of_partitions: Vec<Vec<Standing>>,
-    partition_bits: u32,
-}
-
-#[cfg(feature = "snapshot")]
-impl Standings {
-    /// Where that entry stood, if its node is still the same.
-    pub(crate) fn of(&self, entry: EntryPtr) -> Option<Standing> {
-        let partition = &self.of_partitions[partition_of(entry.hash(), self.partition_bits)];
-        partition.get(entry.node()?.index()).copied()
-    }
 }
 
 /// How an engine is to be built.
@@ -477,33 +461,6 @@ impl<K, V> Engine<K, V> {
                 std::thread::yield_now();
             }
         }
-    }
-
-    /// Removes all that has expired, also where that lingers. For inline maintenance.
-    #[cfg(feature = "quick")]
-    pub(crate) fn sweep(&self) {
-        for partition in &self.partitions {
-            while let Some(due) = self.due_at_last(partition) {
-                let leftover = {
-                    let mut core = sync::lock(&partition.core);
-                    let (table, mode) = (&self.table, self.mode);
-                    partition.run(&mut core, table, mode, None, Freeing::AsRetired, Some(due))
-                };
-                self.finish(partition, leftover);
-            }
-        }
-    }
-
-    /// Where the nodes of each partition stand in its policy's eyes, by id. A partition is locked
-    /// while its nodes are named.
-    #[cfg(feature = "snapshot")]
-    pub(crate) fn standings(&self) -> Standings {
-        let standings = |partition: &Partition<K, V>| {
-            let mut core = sync::lock(&partition.core);
-            (core.order.standings(), core.order.take_payloads())
-        };
-        let of_partitions = self.partitions.iter().map(|partition| standings(partition).0);
-        Standings { of_partitions: of_partitions.collect(), partition_bits: self.partition_bits }
     }
 
     /// Frees everything that was retired before the call.

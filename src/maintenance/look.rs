@@ -104,4 +104,19 @@ impl<K, V> Engine<K, V> {
         let left = Duration::from_nanos(next.saturating_sub(self.timing.time.now_ns()));
         Some(if self.timing.time.is_real() { left } else { left.min(STRANGE_CLOCK_PAUSE) })
     }
+
+    /// Removes all that has expired, also where that lingers. For inline maintenance.
+    #[cfg(feature = "quick")]
+    pub(crate) fn sweep(&self) {
+        for partition in &self.partitions {
+            while let Some(due) = self.due_at_last(partition) {
+                let leftover = {
+                    let mut core = sync::lock(&partition.core);
+                    let (table, mode) = (&self.table, self.mode);
+                    partition.run(&mut core, table, mode, None, Freeing::AsRetired, Some(due))
+                };
+                self.finish(partition, leftover);
+            }
+        }
+    }
 }
