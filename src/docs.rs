@@ -38,6 +38,33 @@ pub mod design {
     //! many of them fit the processor's caches. What a hit reads of an entry stands together in
     //! its middle: the link, the hash, the mark, the key, the value.
     //!
+    //! **The default policy** is mirrored window-TinyLFU
+    //! ([`WindowTinyLfu`](crate::policy::WindowTinyLfu)). A new key enters a small *window*. What
+    //! leaves the window unused is a *candidate* for the main part, *probation* and *protected*,
+    //! where it duels with the *victim* that would have to leave for it. All three lists are first
+    //! in, first out, but give what was used a second chance, so a hit only sets a mark.
+    //! - Window, frequency sketch and segmented main part are those of W-TinyLFU (Einziger,
+    //!   Friedman, Manes, ACM ToS 2017; Einziger, Eytan, Friedman, Manes, Middleware 2018, as in
+    //!   Caffeine). The sketch (Cormode and Muthukrishnan 2005, updated conservatively: Estan and
+    //!   Varghese 2002) is touched by misses only: an insertion counts, and so does a look at an
+    //!   entry that was used since the last look.
+    //! - Second chances are those of CLOCK (Corbató 1968), which S3-FIFO (Yang et al., SOSP 2023)
+    //!   and SIEVE (Zhang et al., NSDI 2024) have shown to cost no hits.
+    //! - The duel goes by frequency. A lead of one, which may be no more than the insertion just
+    //!   counted, decides only if the candidate comes back at shorter distances than the victim has
+    //!   lain unused: the test of LIRS (Jiang and Zhang, SIGMETRICS 2002). Distances outlive an
+    //!   eviction in a ghost of four bytes an entry. So loops larger than the cache keep what they
+    //!   have instead of replacing it round by round.
+    //! - How large the window should be depends on the requests: from a hundredth, where popularity
+    //!   lasts, to everything, where only recency counts. Four miniatures of the policy, each with
+    //!   another window, play the accesses to a sample of at most about 256 of the cached keys
+    //!   (Waldspurger et al., ATC 2017 and FAST 2015); the window that is better than the present
+    //!   one by two standard deviations of the accesses in which the two differ is taken over. They
+    //!   hear of misses with the insertions, and of hits only by the first mark of a sampled key.
+    //!
+    //! Newcomers cannot be locked out for long: counters halve after twenty increments an entry,
+    //! what is not used leaves the main part whenever it is looked at, and hashes are seeded.
+    //!
     //! **Recording.** Policies of the CLOCK family need a mark or a small counter in the entry,
     //! which a hot entry soon has: its hits write nothing. Policies that need the order of
     //! accesses are fed through lossy striped buffers, at most one record for an entry between

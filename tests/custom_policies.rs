@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use larder::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Policy, Sample};
+use larder::policy::{
+    Accesses, EvictionPolicy, NodeId, Nodes, Policy, PolicyConfig, Room, Sample, Segment,
+};
 use larder::{Cache, Maintenance};
 
 use support::counted::{Counted, Ledger};
@@ -325,6 +327,134 @@ fn a_faulty_policy_leaks_nothing() {
             drop(cache);
             ledger.assert_living(0, &format!("{fault:?}, dropped"));
         }
+    }
+}
+
+/// Panics when it is asked what it wants.
+struct Mute {
+    panics_in_accesses: bool,
+}
+
+impl EvictionPolicy for Mute {
+    fn accesses(&self) -> Accesses {
+        assert!(!self.panics_in_accesses, "knows not what it wants");
+        Accesses::None
+    }
+
+    fn room(&self) -> Room {
+        panic!("knows not when")
+    }
+
+    fn on_insert(&mut self, _: NodeId, _: &dyn Nodes) {}
+    fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
+    fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
+    fn on_remove(&mut self, _: NodeId, _: &dyn Nodes) {}
+
+    fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
+        None
+    }
+}
+
+#[test]
+fn a_policy_that_panics_when_asked_what_it_wants_makes_no_cache() {
+    for (panics_in_accesses, said) in [(true, "knows not what it wants"), (false, "knows not when")]
+    {
+        let policy = Policy::custom("mute", move |_| Box::new(Mute { panics_in_accesses }));
+        let message = support::panic_message("build", || {
+            drop(Cache::<u64, u64>::builder().capacity(10).policy(policy.clone()).build());
+        });
+        assert_eq!(message, said);
+    }
+}
+
+/// Panics in all that it is asked about later, and has a sample that it wants to change.
+struct Brittle {
+    queue: VecDeque<NodeId>,
+    has_begun: AtomicU64,
+}
+
+impl EvictionPolicy for Brittle {
+    fn accesses(&self) -> Accesses {
+        let asked = self.has_begun.fetch_add(1, Ordering::Relaxed);
+        assert!(asked < 3, "asked once too often");
+        Accesses::Mark { sample: Sample::with_rate(0.5) }
+    }
+
+    fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) {
+        self.queue.push_back(id);
+    }
+
+    fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {
+        panic!("no access, please");
+    }
+
+    fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
+
+    fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
+        self.queue.retain(|held| *held != id);
+    }
+
+    fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
+        self.queue.pop_front()
+    }
+
+    fn upcoming(&self, _: usize, _: &mut dyn FnMut(NodeId)) {
+        panic!("no hint");
+    }
+
+    fn announce(&self, _: u64) {
+        panic!("not interested");
+    }
+
+    fn on_resize(&mut self, _: &PolicyConfig, _: &dyn Nodes) {
+        panic!("no other size");
+    }
+
+    fn frequency(&self, _: NodeId, _: &dyn Nodes) -> u64 {
+        panic!("uncounted");
+    }
+
+    fn coldest(&self, _: usize, _: &dyn Nodes, _: &mut dyn FnMut(NodeId)) {
+        panic!("no order");
+    }
+
+    fn hottest(&self, count: usize, _: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
+        for raw in 0..count as u32 {
+            name(NodeId::from_raw(raw * 7919));
+        }
+    }
+
+    fn segments(&self) -> Vec<Segment> {
+        panic!("in one piece");
+    }
+}
+
+#[test]
+fn a_policy_that_panics_in_hints_and_reports_costs_only_those() {
+    for maintenance in [Maintenance::Inline, Maintenance::Background] {
+        let policy = Policy::custom("brittle", |_| {
+            Box::new(Brittle { queue: VecDeque::new(), has_begun: AtomicU64::new(0) })
+        });
+        let cache = Cache::<u64, u64>::builder()
+            .capacity(100)
+            .policy(policy)
+            .maintenance(maintenance)
+            .build()
+            .unwrap();
+        for key in 0..1_000 {
+            cache.insert(key, key);
+            cache.get(&key);
+        }
+        assert_eq!(cache.set_capacity(50), Ok(()));
+        cache.run_pending();
+        assert!(cache.len() <= 50);
+        assert_eq!(cache.frequency(&999), None);
+        assert!(cache.hottest(10).len() <= 10);
+        assert_eq!(cache.coldest(10).len(), 10);
+        assert!(cache.segments().is_empty());
+        cache.run_pending();
+        assert!(cache.stats().maintenance_panics > 100);
+        cache.validate();
     }
 }
 

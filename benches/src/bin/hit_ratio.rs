@@ -1,7 +1,6 @@
 //! Hit ratios of larder's policies over recorded and synthetic traces.
 //!
-//! Replays each trace at each of its capacities on one thread, read-through: get, and insert what
-//! is missing. Sets the result beside the reference ratios of the folder of traces. Where the
+//! Replays each trace at each of its capacities, read-through: get, and insert what is missing. Sets the result beside the reference ratios of the folder of traces. Where the
 //! reference has the same policy, the difference says whether ours does what its name says.
 
 #![forbid(unsafe_code)]
@@ -9,6 +8,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::{Parser, ValueEnum};
 use larder::{BuildError, Cache, Maintenance, Policy};
@@ -39,6 +39,9 @@ struct Options {
     /// Partitions of the cache; 0 leaves it to the library
     #[arg(long, default_value_t = 1)]
     partitions: usize,
+    /// Threads that replay a trace together: each takes the next request that none has taken
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
     /// Seeds the hasher: policies that remember keys by hash depend on it, and so do partitions
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -123,7 +126,7 @@ fn replay_all(
     for &capacity_entries in &trace.capacities_entries {
         let replays = options.policies.iter().map(|&policy| {
             let cache = build(options, policy, capacity_entries)?;
-            Ok(100.0 * replay(&cache, &trace.keys))
+            Ok(100.0 * replay(&cache, &trace.keys, options.threads))
         });
         rows.push(Row {
             trace: trace.name.clone(),
@@ -165,15 +168,27 @@ fn build(
 }
 
 /// Hits by requests, 0 to 1.
-fn replay(cache: &Cache<u32, u32, SameHasher>, keys: &[u32]) -> f64 {
-    let mut hits = 0_u64;
-    for &key in keys {
-        if cache.get(&key).is_some() {
-            hits += 1;
-        } else {
-            let _ = cache.insert(key, key);
+fn replay(cache: &Cache<u32, u32, SameHasher>, keys: &[u32], threads: usize) -> f64 {
+    let next = AtomicUsize::new(0);
+    let replay_some = || {
+        let mut hits = 0_u64;
+        while let Some(key) = keys.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if cache.get(key).is_some() {
+                hits += 1;
+            } else {
+                let _ = cache.insert(*key, *key);
+            }
         }
-    }
+        hits
+    };
+    let hits: u64 = if threads <= 1 {
+        replay_some()
+    } else {
+        std::thread::scope(|scope| {
+            let replays: Vec<_> = (0..threads).map(|_| scope.spawn(replay_some)).collect();
+            replays.into_iter().map(|replay| replay.join().expect("a replay does not panic")).sum()
+        })
+    };
     hits as f64 / keys.len() as f64
 }
 

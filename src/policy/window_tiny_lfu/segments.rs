@@ -463,7 +463,8 @@ impl Segments {
     /// Names what the next insertions will look at: so many at the tail of the window, which then
     /// are candidates, and of probation.
     pub(super) fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
-        for place in [Place::Probation, Place::Window] {
+        // Most candidates lose, and leave victims for others to duel with.
+        for (place, count) in [(Place::Window, count), (Place::Probation, count.div_ceil(4))] {
             self.links.name_from(self.queues[place as usize].list.back(), count, name);
         }
     }
