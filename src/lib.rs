@@ -42,7 +42,17 @@
 //! ```
 //!
 //! # Features
-//! None: the library is small enough to need none yet.
+//! None is on by default, and without them the library has three dependencies.
+//!
+//! | feature | brings | costs |
+//! |---|---|---|
+//! | `snapshot` | `snapshot`: saving caches and loading them, by serializers of one's own | serde, erased-serde, crc32fast, tempfile |
+//! | `bincode` | the serializer of that name, binary | `snapshot`, bincode 1.3 |
+//! | `json` | the serializer of that name, readable | `snapshot`, serde_json |
+//! | `postcard` | the serializer of that name, binary and small | `snapshot`, postcard |
+//! | `zstd` | packed snapshots | `snapshot`, a C compiler |
+//! | `async` | saving and loading as futures, under any runtime | `snapshot`, futures-channel |
+//! | `quick` | `quick::QuickCache`: configuration, times to live in seconds, metrics, files | `bincode`, `json`, chrono |
 
 // Under loom only the structures that are modelled are built, so parts of some modules idle.
 #![cfg_attr(larder_loom, allow(dead_code))]

@@ -19,16 +19,26 @@ const BUFFER: usize = 64 * 1024;
 
 /// Entries with all that is known of them, the coldest first.
 pub(crate) struct Contents<K, V> {
-    entries: Vec<Decoded<K, V>>,
+    /// In pieces that never move: a list that grows as a whole is in memory twice for a moment.
+    chunks: Vec<Vec<Option<Decoded<K, V>>>>,
     policy: String,
     loaded: Loaded,
 }
 
+/// Entries of a chunk.
+const CHUNK: usize = 256;
+
 struct Decoded<K, V> {
-    meta: Meta,
     key: K,
     value: V,
+    expires_in_ns: u64,
+    warmth: u32,
+    word: u32,
+    frequency: u8,
 }
+
+/// No deadline.
+const NEVER: u64 = u64::MAX;
 
 impl<K: DeserializeOwned, V: DeserializeOwned> Contents<K, V> {
     /// Reads all of a snapshot.
@@ -36,10 +46,8 @@ impl<K: DeserializeOwned, V: DeserializeOwned> Contents<K, V> {
         let (mut decoder, header) = open(reader, options)?;
         let serializer = serializer_of(&header, options)?;
         let mut contents =
-            Self { entries: Vec::new(), policy: header.policy.clone(), loaded: Loaded::default() };
+            Self { chunks: Vec::new(), policy: header.policy.clone(), loaded: Loaded::default() };
         contents.read_records(&mut decoder, &header, &*serializer, options)?;
-        // Stable: partitions take turns, and equals stay in the order of the file.
-        contents.entries.sort_by_key(|entry| entry.meta.warmth);
         Ok(contents)
     }
 
@@ -64,7 +72,7 @@ impl<K: DeserializeOwned, V: DeserializeOwned> Contents<K, V> {
                 }
                 Err(error) => return Err(error),
             };
-            let mut meta = match item {
+            let meta = match item {
                 Item::End { is_whole: true } => break,
                 Item::Record(meta) => meta,
                 Item::Damaged if options.is_salvage => {
@@ -86,14 +94,14 @@ impl<K: DeserializeOwned, V: DeserializeOwned> Contents<K, V> {
             records += 1;
             match deserialize::<(K, V)>(serializer, &payload) {
                 Ok((key, value)) => {
-                    if let Some(left) = &mut meta.expires_in_ns {
-                        *left = left.saturating_sub(passed_ns);
-                        if *left == 0 {
-                            self.loaded.expired += 1;
-                            continue;
-                        }
+                    let left_ns = meta.expires_in_ns.map(|left| left.saturating_sub(passed_ns));
+                    if left_ns == Some(0) {
+                        self.loaded.expired += 1;
+                        continue;
                     }
-                    self.push(Decoded { meta, key, value });
+                    let Meta { warmth, word, frequency, .. } = meta;
+                    let expires_in_ns = left_ns.unwrap_or(NEVER);
+                    self.push(Decoded { key, value, expires_in_ns, warmth, word, frequency });
                 }
                 Err(_) if options.is_salvage => self.loaded.damaged += 1,
                 Err(source) => {
@@ -108,11 +116,14 @@ impl<K: DeserializeOwned, V: DeserializeOwned> Contents<K, V> {
     }
 
     fn push(&mut self, entry: Decoded<K, V>) {
-        if self.entries.len() == self.entries.capacity() {
-            // Not doubling: a file must not cost twice what is in it.
-            self.entries.reserve_exact((self.entries.len() / 8).max(64));
+        match self.chunks.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK => chunk.push(Some(entry)),
+            _ => {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                chunk.push(Some(entry));
+                self.chunks.push(chunk);
+            }
         }
-        self.entries.push(entry);
     }
 }
 
@@ -125,11 +136,22 @@ impl<K, V> Contents<K, V> {
     {
         let mut loaded = self.loaded;
         let is_same_policy = self.policy == cache.policy_name();
-        for Decoded { meta, key, value } in self.entries {
+        let mut chunks = self.chunks;
+        let mut order: Vec<(u32, usize)> = chunks
+            .iter()
+            .flatten()
+            .enumerate()
+            .filter_map(|(at, entry)| Some((entry.as_ref()?.warmth, at)))
+            .collect();
+        // Partitions take turns, and equals stay in the order of the file.
+        order.sort_unstable();
+        for (_, at) in order {
+            let Some(entry) = chunks[at / CHUNK][at % CHUNK].take() else { continue };
+            let Decoded { key, value, expires_in_ns, word, frequency, .. } = entry;
             let restored = Restored {
-                ttl: meta.expires_in_ns.map(duration),
-                frequency: meta.frequency,
-                word: is_same_policy.then_some(meta.word),
+                ttl: (expires_in_ns != NEVER).then(|| duration(expires_in_ns)),
+                frequency,
+                word: is_same_policy.then_some(word),
             };
             match cache.restore(key, value, restored) {
                 Inserted::Rejected(_) => loaded.rejected += 1,

@@ -444,11 +444,16 @@ impl<R: Read> Decoder<R> {
             && u64::from_le_bytes(count) == self.count;
         self.source.expect(b'\n', Part::End)?;
         // Through whatever unpacks, so that its own checksum is looked at as well.
-        let mut byte = [0];
-        match self.source.exact(&mut byte) {
-            Err(SnapshotError::CutOff { .. }) => Ok(Item::End { is_whole }),
-            Ok(()) => Err(SnapshotError::Damaged { part: Part::Rest, at: self.source.at - 1 }),
-            Err(error) => Err(error),
+        // Not `exact`: a packing that is cut off is no end.
+        loop {
+            match self.source.reader.read(&mut [0]) {
+                Ok(0) => return Ok(Item::End { is_whole }),
+                Ok(_) => {
+                    return Err(SnapshotError::Damaged { part: Part::Rest, at: self.source.at });
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.source.io(error)),
+            }
         }
     }
 

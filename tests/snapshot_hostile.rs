@@ -1,0 +1,610 @@
+//! Snapshots that are not what was written: cut off, damaged, forged, foreign, unreadable, or in the
+//! middle of being written when the process is killed or the disk is full. A load always ends with a
+//! typed error or the right content, takes little memory, and leaves the cache as it was.
+
+#![allow(clippy::unwrap_used)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use larder::snapshot::{Info, LoadOptions, Part, SaveOptions, Serializers, SnapshotError, convert};
+use larder::{Cache, Maintenance};
+use serde::{Deserialize, Serialize};
+
+/// Counts what each thread has allocated.
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+fn count(bytes: isize) {
+    let _ = HELD.try_with(|held| {
+        held.set(held.get() + bytes);
+        let _ = PEAK.try_with(|peak| peak.set(peak.get().max(held.get())));
+    });
+}
+
+// SAFETY: hands everything on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size().cast_signed());
+        // SAFETY: passed on to the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-layout.size().cast_signed());
+        // SAFETY: passed on to the caller.
+        unsafe { System.dealloc(pointer, layout) };
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most bytes that `work` held at once.
+fn peak_of<R>(work: impl FnOnce() -> R) -> (usize, R) {
+    let before = HELD.get();
+    PEAK.set(before);
+    let result = work();
+    (usize::try_from(PEAK.get() - before).unwrap(), result)
+}
+
+type Small = Cache<String, u32>;
+
+fn inline<K, V>(capacity: usize) -> Cache<K, V>
+where
+    K: std::hash::Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    Cache::builder().capacity(capacity).maintenance(Maintenance::Inline).build().unwrap()
+}
+
+fn options(serializer: &str) -> SaveOptions {
+    SaveOptions::new(Serializers::standard().get(serializer).unwrap())
+}
+
+/// A snapshot of three entries in each form there is.
+fn small_snapshots() -> Vec<(&'static str, Vec<u8>)> {
+    let forms = [
+        ("bincode", options("bincode")),
+        ("json", options("json")),
+        ("bincode, packed", options("bincode").zstd(3)),
+        ("json, packed", options("json").zstd(3)),
+    ];
+    forms.map(|(name, options)| (name, snapshot_of(3, &options))).into()
+}
+
+fn snapshot_of(entries: u32, options: &SaveOptions) -> Vec<u8> {
+    let cache = Small::new(100_000);
+    for n in 0..entries {
+        cache.insert(format!("key {n}"), n);
+    }
+    let mut bytes = Vec::new();
+    cache.save_to(&mut bytes, options).unwrap();
+    bytes
+}
+
+fn contents(cache: &Small) -> Vec<(String, u32)> {
+    let mut all: Vec<_> = cache.iter().collect();
+    all.sort();
+    all
+}
+
+/// Loads into a cache with an entry of its own, which must be there alone if that fails.
+fn load(bytes: &[u8]) -> Result<Vec<(String, u32)>, SnapshotError> {
+    let cache: Small = inline(1000);
+    cache.insert("own".to_owned(), 7);
+    let loaded = cache.load_from(bytes, &LoadOptions::new());
+    cache.validate();
+    match loaded {
+        Ok(_) => Ok(contents(&cache)),
+        Err(error) => {
+            assert_eq!(contents(&cache), [("own".to_owned(), 7)], "changed in spite of {error}");
+            assert!(!error.to_string().is_empty());
+            Err(error)
+        }
+    }
+}
+
+fn whole() -> Vec<(String, u32)> {
+    let keys = (0..3).map(|n| (format!("key {n}"), n));
+    keys.chain([("own".to_owned(), 7)]).collect()
+}
+
+#[test]
+fn an_undamaged_snapshot_is_loaded() {
+    for (name, bytes) in small_snapshots() {
+        assert_eq!(load(&bytes).unwrap(), whole(), "{name}");
+    }
+}
+
+#[test]
+fn a_snapshot_cut_off_at_any_length_is_refused() {
+    for (name, bytes) in small_snapshots() {
+        for length in 0..bytes.len() {
+            let error = load(&bytes[..length]).expect_err(name);
+            let is_right =
+                matches!(error, SnapshotError::CutOff { .. } | SnapshotError::NotASnapshot);
+            assert!(is_right, "{name} cut off at {length}: {error:?}");
+            assert!(Info::read(&bytes[..length], &LoadOptions::new()).is_err());
+        }
+    }
+}
+
+#[test]
+fn any_flipped_bit_is_an_error_or_harmless() {
+    for (name, bytes) in small_snapshots() {
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            match load(&flipped) {
+                Err(_) => {}
+                // Zstandard's frame has bits that change nothing.
+                Ok(content) if name.ends_with("packed") => assert_eq!(content, whole()),
+                Ok(_) => panic!("{name}: bit {bit} was not missed"),
+            }
+        }
+    }
+}
+
+#[test]
+fn anything_behind_the_end_is_refused() {
+    for (name, bytes) in small_snapshots() {
+        for rest in [&b"\0"[..], b"\n", b"%larder\n"] {
+            let longer = [&bytes[..], rest].concat();
+            let error = load(&longer).expect_err(name);
+            assert!(matches!(error, SnapshotError::Damaged { .. }), "{name}: {error:?}");
+        }
+    }
+}
+
+#[test]
+fn records_that_are_missing_doubled_or_moved_are_refused() {
+    let bytes = snapshot_of(3, &options("json"));
+    let text = String::from_utf8(bytes).unwrap();
+    let lines: Vec<_> = text.split_inclusive('\n').collect();
+    assert_eq!(lines.len(), 6, "magic, header, three records, end: {text}");
+    for order in [&[0, 1, 2, 3, 5][..], &[0, 1, 2, 3, 4, 4, 5], &[0, 1, 3, 2, 4, 5], &[0, 1, 5]] {
+        let changed: String = order.iter().map(|line| lines[*line]).collect();
+        let error = load(changed.as_bytes()).unwrap_err();
+        assert!(matches!(error, SnapshotError::Damaged { part: Part::End, .. }), "{error:?}");
+    }
+}
+
+/// A binary snapshot whose checksums hold, around payloads of any kind.
+struct Forge {
+    bytes: Vec<u8>,
+    records: crc32fast::Hasher,
+    count: u64,
+}
+
+impl Forge {
+    fn new(serializer: &str, version: u32, flags: u32) -> Self {
+        let mut bytes = b"\x89LARDER\n".to_vec();
+        bytes.extend(version.to_le_bytes());
+        bytes.extend(flags.to_le_bytes());
+        for text in [serializer, "lru", "types"] {
+            bytes.extend(u32::try_from(text.len()).unwrap().to_le_bytes());
+            bytes.extend(text.as_bytes());
+        }
+        bytes.extend(0_u64.to_le_bytes());
+        bytes.extend(u64::MAX.to_le_bytes());
+        let crc = crc32fast::hash(&bytes);
+        bytes.extend(crc.to_le_bytes());
+        Self { bytes, records: crc32fast::Hasher::new(), count: 0 }
+    }
+
+    fn record(mut self, length: u32, payload: &[u8]) -> Self {
+        let mut fields = length.to_le_bytes().to_vec();
+        fields.extend(u64::MAX.to_le_bytes());
+        fields.extend([1_u32, 0, 1, 0].iter().flat_map(|field| field.to_le_bytes()));
+        let crc = crc32fast::hash(&[&fields[..], payload].concat()).to_le_bytes();
+        self.bytes.extend(fields);
+        self.bytes.extend(crc);
+        self.bytes.extend(payload);
+        self.records.update(&crc);
+        self.count += 1;
+        self
+    }
+
+    fn payload(self, payload: &[u8]) -> Self {
+        self.record(u32::try_from(payload.len()).unwrap(), payload)
+    }
+
+    fn end(self, count: u64) -> Vec<u8> {
+        let Self { mut bytes, mut records, .. } = self;
+        let mut fields = u32::MAX.to_le_bytes().to_vec();
+        fields.extend(count.to_le_bytes());
+        records.update(&fields);
+        bytes.extend(fields);
+        bytes.extend(records.finalize().to_le_bytes());
+        bytes
+    }
+}
+
+fn entry(key: &str, value: u32) -> Vec<u8> {
+    let mut payload = (key.len() as u64).to_le_bytes().to_vec();
+    payload.extend(key.as_bytes());
+    payload.extend(value.to_le_bytes());
+    payload
+}
+
+#[test]
+fn a_well_made_forgery_is_loaded_so_the_others_fail_for_what_they_forge() {
+    let bytes = Forge::new("bincode", 1, 0).payload(&entry("a", 1)).end(1);
+    assert_eq!(load(&bytes).unwrap(), [("a".to_owned(), 1), ("own".to_owned(), 7)]);
+}
+
+#[test]
+fn forged_counts_are_refused() {
+    for count in [0, 2, u64::MAX] {
+        let bytes = Forge::new("bincode", 1, 0).payload(&entry("a", 1)).end(count);
+        let error = load(&bytes).unwrap_err();
+        assert!(matches!(error, SnapshotError::Damaged { part: Part::End, .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn a_forged_record_length_allocates_nothing_and_is_refused() {
+    for (length, is_too_long) in [(u32::MAX - 1, true), (64 << 20, false), (60 << 20, false)] {
+        let bytes = Forge::new("bincode", 1, 0).record(length, &entry("a", 1)).end(1);
+        let (peak, error) = peak_of(|| load(&bytes).unwrap_err());
+        assert!(peak < 512 * 1024, "{peak} bytes for a length of {length}");
+        match error {
+            SnapshotError::RecordTooLong { .. } => assert!(is_too_long),
+            SnapshotError::CutOff { .. } => assert!(!is_too_long),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_forged_length_within_a_payload_allocates_nothing_and_is_refused() {
+    for length in [1_u64 << 62, u64::MAX, 1 << 33, 100] {
+        let mut payload = entry("a", 1);
+        payload[..8].copy_from_slice(&length.to_le_bytes());
+        let bytes = Forge::new("bincode", 1, 0).payload(&payload).end(1);
+        let (peak, error) = peak_of(|| load(&bytes).unwrap_err());
+        assert!(peak < 512 * 1024, "{peak} bytes for a length of {length}");
+        assert!(matches!(error, SnapshotError::Deserialize { record: 0, .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn a_list_of_billions_of_empty_elements_is_refused_soon() {
+    let mut payload = entry("a", 0);
+    payload.truncate(9);
+    payload.extend((1_u64 << 33).to_le_bytes());
+    let bytes = Forge::new("bincode", 1, 0).payload(&payload).end(1);
+    let cache: Cache<String, Vec<()>> = inline(10);
+    let error = cache.load_from(&*bytes, &LoadOptions::new()).unwrap_err();
+    assert!(error.to_string().contains("more elements than its bytes can hold"), "{error}");
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Nested {
+    Leaf,
+    Deeper(Box<Nested>),
+}
+
+#[test]
+fn values_nested_a_million_deep_are_refused_before_the_stack_ends() {
+    let mut payload = entry("a", 0);
+    payload.truncate(9);
+    payload.extend([1, 0, 0, 0].repeat(2_000_000));
+    payload.extend([0; 4]);
+    let bytes = Forge::new("bincode", 1, 0).payload(&payload).end(1);
+    let cache: Cache<String, Nested> = inline(10);
+    let error = cache.load_from(&*bytes, &LoadOptions::new()).unwrap_err();
+    assert!(error.to_string().contains("values within each other"), "{error}");
+    let mut json = br#"["a","#.to_vec();
+    json.extend("[".repeat(2_000_000).as_bytes());
+    let bytes = Forge::new("bincode", 1, 0).payload(&json).end(1);
+    let cache: Cache<String, serde_json::Value> = inline(10);
+    assert!(cache.load_from(&*bytes, &LoadOptions::new()).is_err());
+}
+
+#[test]
+fn bytes_left_over_in_a_payload_are_refused() {
+    let mut payload = entry("a", 1);
+    payload.push(0);
+    let bytes = Forge::new("bincode", 1, 0).payload(&payload).end(1);
+    assert!(matches!(load(&bytes), Err(SnapshotError::Deserialize { .. })));
+}
+
+#[test]
+fn a_newer_version_is_refused_by_name() {
+    let bytes = Forge::new("bincode", 2, 0).end(0);
+    let error = load(&bytes).unwrap_err();
+    assert!(matches!(error, SnapshotError::NewerVersion { given: 2, newest: 1 }), "{error:?}");
+}
+
+#[test]
+fn unknown_flags_are_refused() {
+    let bytes = Forge::new("bincode", 1, 4).end(0);
+    assert!(matches!(load(&bytes), Err(SnapshotError::Unsupported { flags: 4 })));
+}
+
+#[test]
+fn another_serializers_snapshot_is_refused() {
+    let unknown = Forge::new("pickle", 1, 0).payload(&entry("a", 1)).end(1);
+    let error = load(&unknown).unwrap_err();
+    assert!(error.to_string().starts_with("unknown serializer `pickle`; available: "), "{error}");
+    // Text in a binary frame.
+    let mixed = Forge::new("json", 1, 0).payload(br#"["a",1]"#).end(1);
+    assert!(matches!(load(&mixed), Err(SnapshotError::Damaged { part: Part::Header, .. })));
+    let renamed = Forge::new("bincode", 1, 0).payload(br#"["a",1]"#).end(1);
+    assert!(matches!(load(&renamed), Err(SnapshotError::Deserialize { .. })));
+}
+
+#[test]
+fn other_types_are_refused() {
+    let cache: Cache<String, String> = inline(10);
+    let bytes = snapshot_of(3, &options("json"));
+    let error = cache.load_from(&*bytes, &LoadOptions::new()).unwrap_err();
+    assert!(matches!(error, SnapshotError::Deserialize { .. }), "{error:?}");
+    assert!(cache.is_empty());
+}
+
+#[test]
+fn what_is_no_snapshot_is_refused() {
+    for bytes in [&b""[..], b"\n", b"{}", b"\x80\x04pickle", &[0; 4096], &[0xff; 4096]] {
+        assert!(matches!(load(bytes), Err(SnapshotError::NotASnapshot)));
+    }
+}
+
+#[test]
+fn a_packed_bomb_is_refused_in_little_memory() {
+    let cache: Cache<String, String> = Cache::new(10_000);
+    for n in 0..8 {
+        cache.insert(n.to_string(), "x".repeat(1 << 20));
+    }
+    let mut bytes = Vec::new();
+    cache.save_to(&mut bytes, &options("bincode").zstd(3)).unwrap();
+    assert!(bytes.len() < 16 << 10);
+    let target: Cache<String, String> = inline(10_000);
+    let (peak, error) = peak_of(|| target.load_from(&*bytes, &LoadOptions::new()).unwrap_err());
+    assert!(matches!(error, SnapshotError::TooPacked { limit: 256 }), "{error:?}");
+    assert!(peak < 6 << 20, "{peak} bytes");
+    assert!(target.load_from(&*bytes, &LoadOptions::new().max_expansion(u32::MAX)).is_ok());
+}
+
+#[test]
+fn loading_takes_less_than_twice_the_files_size_until_it_is_found_good() {
+    for serializer in ["bincode", "json"] {
+        let mut bytes = snapshot_of(50_000, &options(serializer));
+        // The last bit: all was read and decoded before it is found wrong.
+        let last = bytes.len() - 2;
+        bytes[last] ^= 1;
+        let (peak, error) = peak_of(|| load(&bytes).unwrap_err());
+        assert!(matches!(error, SnapshotError::Damaged { .. }), "{error:?}");
+        assert!(peak < 2 * bytes.len() + 256 * 1024, "{peak} for {} bytes", bytes.len());
+    }
+}
+
+#[test]
+fn one_huge_record_takes_less_than_two_and_a_half_times_its_size() {
+    let cache: Cache<String, String> = Cache::new(10);
+    cache.insert("a".to_owned(), "x".repeat(16 << 20));
+    let mut bytes = Vec::new();
+    cache.save_to(&mut bytes, &options("bincode")).unwrap();
+    let target: Cache<String, String> = inline(10);
+    let (peak, _) = peak_of(|| target.load_from(&*bytes, &LoadOptions::new()).unwrap());
+    assert!(peak < bytes.len() * 5 / 2, "{peak} for {} bytes", bytes.len());
+}
+
+#[test]
+fn salvage_passes_over_a_damaged_record_and_says_so() {
+    for (name, mut bytes) in small_snapshots().into_iter().take(2) {
+        let at = bytes.windows(5).position(|it| it == b"key 1").unwrap();
+        bytes[at + 4] = b'9';
+        let cache: Small = inline(10);
+        let loaded = cache.load_from(&*bytes, &LoadOptions::new().salvage()).unwrap();
+        assert_eq!((loaded.entries, loaded.damaged, loaded.missing), (2, 1, 0), "{name}");
+        assert!(!loaded.is_whole());
+        assert_eq!(contents(&cache), [("key 0".to_owned(), 0), ("key 2".to_owned(), 2)]);
+        assert!(Info::read(&*bytes, &LoadOptions::new()).is_err());
+    }
+}
+
+#[test]
+fn salvage_takes_what_comes_before_the_cut_and_counts_what_is_missing() {
+    for (name, bytes) in small_snapshots().into_iter().take(2) {
+        for length in 0..bytes.len() {
+            let cache: Small = inline(10);
+            let Ok(loaded) = cache.load_from(&bytes[..length], &LoadOptions::new().salvage())
+            else {
+                continue; // within the header
+            };
+            assert!(loaded.broken_at.is_some() && !loaded.is_whole(), "{name} at {length}");
+            assert_eq!(loaded.entries + loaded.missing, 3, "{name} at {length}");
+            assert_eq!(cache.len() as u64, loaded.entries);
+        }
+    }
+}
+
+#[test]
+fn salvage_of_any_flipped_bit_brings_only_what_was_saved() {
+    for (name, bytes) in small_snapshots() {
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let cache: Small = inline(10);
+            let _ = cache.load_from(&*flipped, &LoadOptions::new().salvage());
+            for found in contents(&cache) {
+                assert!(whole().contains(&found), "{name}: bit {bit} made {found:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_folder_and_a_missing_file_are_typed_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache: Small = inline(10);
+    for path in [folder.path().to_owned(), folder.path().join("none")] {
+        let error = cache.load_from_path(&path, &LoadOptions::new()).unwrap_err();
+        assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
+    }
+    let error = cache.save_to_path(folder.path(), &options("json")).unwrap_err();
+    assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was left");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_without_permission_is_a_typed_error() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x");
+    let cache: Small = inline(10);
+    cache.save_to_path(&path, &options("json")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    if fs::File::open(&path).is_ok() {
+        println!("SKIPPED: this user may read everything");
+        return;
+    }
+    let error = cache.load_from_path(&path, &LoadOptions::new()).unwrap_err();
+    assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn permissions_are_those_of_the_old_file_or_the_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x");
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    let cache: Small = inline(10);
+    cache.save_to_path(&path, &options("json")).unwrap();
+    assert_eq!(mode(), 0o600);
+    for old in [0o640, 0o400, 0o644] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(old)).unwrap();
+        cache.save_to_path(&path, &options("json")).unwrap();
+        assert_eq!(mode(), old);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_device_is_a_typed_error() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let cache: Small = inline(10);
+    cache.insert("a".to_owned(), 1);
+    let error = cache.save_to(full, &options("bincode")).unwrap_err();
+    assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
+}
+
+#[test]
+fn a_conversion_of_a_damaged_snapshot_fails() {
+    let mut bytes = snapshot_of(3, &options("json"));
+    let at = bytes.windows(5).position(|it| it == b"key 1").unwrap();
+    bytes[at] ^= 1;
+    let to = options("bincode");
+    assert!(convert::<String, u32>(&*bytes, Vec::new(), &LoadOptions::new(), &to).is_err());
+}
+
+/// Runs one of the tests below in a process of its own, which does what it is for.
+fn child(test: &str, path: &Path, through: &str) -> Command {
+    let mut command = Command::new("sh");
+    let run = format!("{through} exec \"$0\" --exact {test} --nocapture --test-threads 1");
+    command.arg("-c").arg(run).arg(std::env::current_exe().unwrap());
+    command.env("LARDER_CHILD", path);
+    command
+}
+
+/// Two contents that no mixture of them looks like.
+fn version(which: u32) -> Small {
+    let cache = Small::new(10_000);
+    for n in 0..2000 + which * 500 {
+        cache.insert(format!("key {n}"), which);
+    }
+    cache
+}
+
+fn assert_is_a_version(path: &Path) {
+    let cache: Small = inline(10_000);
+    cache.load_from_path(path, &LoadOptions::new()).unwrap();
+    let which = cache.peek("key 0").unwrap();
+    assert_eq!(cache.len() as u32, 2000 + which * 500);
+    assert!(cache.values().all(|value| value == which));
+}
+
+#[cfg(unix)]
+#[test]
+fn child_saves_without_end() {
+    let Some(path) = std::env::var_os("LARDER_CHILD") else { return };
+    let versions = [version(0), version(1)];
+    for n in 0.. {
+        versions[n % 2].save_to_path(&path, &options("bincode")).unwrap();
+        println!("saved");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_process_killed_at_any_moment_of_a_save_leaves_the_old_or_the_new_file() {
+    const KILLS: u32 = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot");
+    version(0).save_to_path(&path, &options("bincode")).unwrap();
+    let mut interrupted = 0;
+    for kill in 0..KILLS {
+        let mut saving = child("child_saves_without_end", &path, "");
+        let mut saving = saving.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(saving.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("saved") {
+            line.clear();
+            assert!(lines.read_line(&mut line).unwrap() > 0, "the child has ended by itself");
+        }
+        // A save later, and a bit more each time.
+        for _ in 0..kill * 50 {
+            std::hint::spin_loop();
+        }
+        saving.kill().unwrap();
+        saving.wait().unwrap();
+        assert_is_a_version(&path);
+        for file in fs::read_dir(folder.path()).unwrap() {
+            let file = file.unwrap().path();
+            if file != path {
+                interrupted += 1;
+                fs::remove_file(file).unwrap();
+            }
+        }
+    }
+    println!("{interrupted} of {KILLS} kills came between the beginning and the end of a file");
+    assert!(interrupted > 0, "no kill came at a bad moment");
+}
+
+#[cfg(unix)]
+#[test]
+fn child_saves_to_a_full_disk() {
+    let Some(path) = std::env::var_os("LARDER_CHILD") else { return };
+    let error = version(1).save_to_path(&path, &options("bincode")).unwrap_err();
+    assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
+    println!("refused");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_disk_that_is_full_leaves_the_old_file_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("snapshot");
+    version(0).save_to_path(&path, &options("bincode")).unwrap();
+    // A limit on the size of files, whose signal is ignored: writes fail.
+    let mut saving = child("child_saves_to_a_full_disk", &path, "trap '' XFSZ; ulimit -f 16;");
+    let mut saving = saving.stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = String::new();
+    saving.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(saving.wait().unwrap().success() && said.contains("refused"), "{said}");
+    assert_is_a_version(&path);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
