@@ -67,7 +67,7 @@ mod file;
 mod future;
 
 pub use error::{Part, SnapshotError};
-pub use info::{Info, convert};
+pub use info::{Info, convert, convert_path};
 #[cfg(feature = "bincode")]
 pub use serializer::Bincode;
 #[cfg(feature = "json")]

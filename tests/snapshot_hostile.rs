@@ -466,7 +466,7 @@ fn a_file_without_permission_is_a_typed_error() {
     let path = folder.path().join("x");
     let cache: Small = inline(10);
     cache.save_to_path(&path, &options("json")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
     if fs::File::open(&path).is_ok() {
         println!("SKIPPED: this user may read everything");
         return;

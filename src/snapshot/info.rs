@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::contents::{open, serializer_of};
 use super::error::{Part, SnapshotError};
+use super::file;
 use super::frame::{self, Encoder, FLAG_ZSTD, Form, Header, Item, Meta, VERSION};
 use super::{LoadOptions, SaveOptions, Saved, deserialize, nanoseconds_since_1970};
 
@@ -194,4 +196,25 @@ where
     writer.flush()?;
     saved.bytes += out.len() as u64;
     Ok(saved)
+}
+
+/// As [`convert`], from the file `from` to the file `to`, which appears whole or not at all; it may
+/// be the same.
+///
+/// # Errors
+/// As [`convert`], and whatever the file system says. An old `to` is then as before.
+pub fn convert_path<K, V>(
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    load: &LoadOptions,
+    save: &SaveOptions,
+) -> Result<Saved, SnapshotError>
+where
+    K: Serialize + DeserializeOwned,
+    V: Serialize + DeserializeOwned,
+{
+    let reader = file::open(from.as_ref())?;
+    file::write_atomically(to.as_ref(), file::Existing::Replace, |writer| {
+        convert::<K, V>(reader, writer, load, save)
+    })
 }

@@ -9,6 +9,7 @@ use crate::capacity::CapacityArg;
 use crate::generate::{KeyFormat, Pattern};
 use crate::replay::{LATENCY_SAMPLE_EVERY, ReplayOptions, Weights};
 use crate::simulate::SimulateOptions;
+use crate::snapshot::{ConvertArgs, InspectArgs};
 use crate::trace::{Column, CsvOptions, Format, Header, ReadOptions};
 
 const POLICIES: [&str; 5] = ["lru", "lfu", "fifo", "sieve", "s3_fifo"];
@@ -63,6 +64,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         simulate: SimulateArgs,
     },
+    /// Say what a snapshot of a cache holds, without knowing its types
+    Inspect(InspectArgs),
+    /// Look at every checksum of a snapshot; nothing is said of one that is whole
+    Verify {
+        /// The snapshot
+        file: PathBuf,
+    },
+    /// Copy a snapshot by another serializer, or packed otherwise
+    Convert(ConvertArgs),
     /// Write a synthetic trace, the same for the same seed everywhere
     Generate(GenerateArgs),
     /// Say what is in traces, without a replay

@@ -17,6 +17,7 @@ use crate::report::{
     info_table, replay_table, simulation_table,
 };
 use crate::simulate::{SimulateOptions, Subject, simulate};
+use crate::snapshot;
 use crate::trace::{CsvOptions, Format, ReadOptions, Trace};
 
 /// The trace of a run without arguments; `data/README.md` says how it came about.
@@ -28,6 +29,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         None => replay_all(None, &cli.replay),
         Some(Command::Replay { files, replay }) => replay_all(Some(&files), &replay),
         Some(Command::Simulate { files, simulate }) => simulate_all(&files, &simulate),
+        Some(Command::Inspect(args)) => print(&snapshot::inspect(&args)?),
+        Some(Command::Verify { file }) => Ok(snapshot::verify(&file)?),
+        Some(Command::Convert(args)) => print(&snapshot::convert(&args)?),
         Some(Command::Generate(args)) => generate(&args),
         Some(Command::Info { files, json }) => info(&files, json),
     }

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use larder::BuildError;
 
 use crate::input::Compression;
+use larder::snapshot::{RegistryError, SnapshotError};
 
 /// A place in a file, counted after decompression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +138,22 @@ pub(crate) enum GenerateError {
     Exists { file: PathBuf },
 }
 
+/// What is wrong with a snapshot, or with what was asked for it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum SnapshotFailure {
+    #[error("{}", file.display())]
+    File { file: PathBuf, source: SnapshotError },
+    #[error(transparent)]
+    Serializer(#[from] RegistryError),
+    #[error("cannot tell the types of `{types}`; pass --key and --value")]
+    UnknownTypes { types: String },
+    #[error("{} exists already; pass --force to overwrite it", file.display())]
+    Exists { file: PathBuf },
+    #[error("cannot write JSON")]
+    Json(#[from] serde_json::Error),
+}
+
 /// Why a picture could not be drawn.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot draw the miss-ratio curve")]
@@ -157,6 +174,8 @@ pub(crate) enum CommandError {
     Generate(#[from] GenerateError),
     #[error(transparent)]
     Plot(#[from] PlotError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotFailure),
     #[error("cannot write {to}")]
     Write { to: String, source: io::Error },
 }
@@ -178,10 +197,14 @@ impl CommandError {
         match self {
             CommandError::Trace(TraceError::Open { .. } | TraceError::Read { .. })
             | CommandError::Plot(_)
+            | CommandError::Snapshot(SnapshotFailure::File {
+                source: SnapshotError::Io(_), ..
+            })
             | CommandError::Write { .. } => ExitCode::from(1),
-            CommandError::Trace(_) | CommandError::Replay(_) | CommandError::Generate(_) => {
-                ExitCode::from(2)
-            }
+            CommandError::Trace(_)
+            | CommandError::Replay(_)
+            | CommandError::Generate(_)
+            | CommandError::Snapshot(_) => ExitCode::from(2),
         }
     }
 }

@@ -18,6 +18,7 @@ mod simulate;
 mod report;
 mod plot;
 mod generate;
+mod snapshot;
 mod commands;
 
 use std::io::Write;
