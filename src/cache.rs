@@ -29,6 +29,7 @@ mod inspect;
 mod order;
 mod iter;
 mod pinned;
+mod shadowing;
 #[cfg(feature = "snapshot")]
 mod restore;
 #[cfg(feature = "quick")]
@@ -110,6 +111,8 @@ struct Settings<K, V, S> {
     expiry: Option<Arc<dyn Expiry<K, V>>>,
     policy_name: Box<str>,
     maintenance: Maintenance,
+    /// Whether lookups are counted, or told to shadows.
+    is_watching_lookups: bool,
     is_counting_lookups: bool,
 }
 
@@ -166,6 +169,7 @@ where
             maintenance,
             is_counting_lookups,
         } = parts;
+        let is_watching_lookups = is_counting_lookups || engine.shadow.is_some();
         let shared = Arc::new(Shared {
             engine,
             parts: Settings {
@@ -175,6 +179,7 @@ where
                 expiry,
                 policy_name: policy.name().into(),
                 maintenance,
+                is_watching_lookups,
                 is_counting_lookups,
             },
             handles: AtomicUsize::new(1),
@@ -552,8 +557,8 @@ where
             Some((pointer, entry)) if !pointer.is_extended() => Some(entry),
             Some(found) => self.use_extended(found, key, hash, guard),
         };
-        if self.shared.parts.is_counting_lookups {
-            self.count_lookup(hit.is_some(), guard);
+        if self.shared.parts.is_watching_lookups {
+            self.watch_lookup(hash, hit, guard);
         }
         let entry = hit?;
         self.shared.engine.record_hit(entry.header(), guard);
@@ -586,6 +591,17 @@ where
     #[inline(never)]
     fn count_lookup(&self, is_hit: bool, guard: &Guard) {
         self.count(if is_hit { Counter::Hits } else { Counter::Misses }, guard);
+    }
+
+    /// In line, for the shadows want little of most lookups.
+    #[inline(always)]
+    fn watch_lookup(&self, hash: u64, hit: Option<&Entry<K, V>>, guard: &Guard) {
+        if self.shared.parts.is_counting_lookups {
+            self.count_lookup(hit.is_some(), guard);
+        }
+        if let Some(shadow) = &self.shared.engine.shadow {
+            shadow.note_lookup(hash, hit.map(Entry::header), guard);
+        }
     }
 
     fn remove_with<Q, R>(&self, key: &Q, hash: u64, take: impl FnOnce(&V) -> R) -> Option<R>

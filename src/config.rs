@@ -13,6 +13,7 @@ use crate::evict::{Bounds, Order};
 use crate::expiry::{self, Clock, Expiry};
 use crate::maintenance::{Engine, EngineConfig, Maintenance};
 use crate::policy::{Accesses, Policy};
+use crate::shadow::{Shadow, ShadowConfig};
 
 /// Tells what an entry weighs.
 pub(crate) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
@@ -49,6 +50,7 @@ pub struct Builder<K, V, S = RandomState> {
     partitions: Option<usize>,
     maintenance: Maintenance,
     is_counting_lookups: bool,
+    shadow: Option<ShadowConfig>,
     time: expiry::Setting<K, V>,
     entries: PhantomData<fn(K, V)>,
 }
@@ -64,6 +66,7 @@ impl<K, V> Default for Builder<K, V> {
             partitions: None,
             maintenance: Maintenance::default(),
             is_counting_lookups: false,
+            shadow: None,
             time: expiry::Setting::default(),
             entries: PhantomData,
         }
@@ -114,6 +117,7 @@ impl<K, V, S> Builder<K, V, S> {
             partitions: self.partitions,
             maintenance: self.maintenance,
             is_counting_lookups: self.is_counting_lookups,
+            shadow: self.shadow,
             time: self.time,
             entries: PhantomData,
         }
@@ -204,6 +208,15 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
+    /// Runs shadow caches of sampled keys beside the cache, which tell what the hit ratio would be
+    /// at other capacities and with other policies; see
+    /// [`Cache::shadow_report`](crate::Cache::shadow_report). Default: none. [`ShadowConfig`] says
+    /// what they cost.
+    pub fn shadow(mut self, shadow: ShadowConfig) -> Self {
+        self.shadow = Some(shadow);
+        self
+    }
+
     /// Chooses who does the work behind the calls. Default: [`Maintenance::Background`].
     pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
         self.maintenance = maintenance;
@@ -244,7 +257,11 @@ where
             let accesses = *accesses.get_or_insert_with(|| policy.accesses());
             orders.push(Order::new(policy, accesses, limits).with_timers(self.time.timers()));
         }
+        let shadow = self.shadow.as_ref().map(|config| {
+            Shadow::new(config, &self.policy, bounds, self.maintenance, cores).map(Box::new)
+        });
         let engine = Engine::new(EngineConfig {
+            shadow: shadow.transpose()?,
             mode: self.maintenance,
             accesses: accesses.unwrap_or(Accesses::None),
             orders,

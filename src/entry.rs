@@ -122,6 +122,11 @@ impl<K, V> Entry<K, V> {
 
 impl Header {
     #[inline]
+    pub(crate) fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    #[inline]
     fn new(hash: u64, weight: u32, is_extended: bool) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "48 bits, in two parts")]
         let (hash_low, hash_high) = (hash as u32, (hash >> 32) as u16);

@@ -36,6 +36,25 @@ pub enum BuildError {
         /// What was given.
         given: f64,
     },
+    /// A multiple of the bounds for a shadow cache is no number above 0.
+    BadMultiple {
+        /// What was given.
+        given: f64,
+    },
+    /// No shadow cache was asked for, or too many: policies times multiples.
+    BadShadows {
+        /// How many were asked for.
+        given: usize,
+        /// The most that there may be.
+        limit: usize,
+    },
+    /// Shadow caches were to hold so few entries that they would show nothing.
+    FewSampleEntries {
+        /// What was given.
+        given: usize,
+        /// The fewest that there may be.
+        least: usize,
+    },
     /// No policy has that name.
     UnknownPolicy {
         /// What was given.
@@ -67,6 +86,15 @@ impl fmt::Display for BuildError {
                 "time_to_idle 0 keeps nothing; use more, or leave it out for entries that stay",
             ),
             Self::BadJitter { given } => write!(f, "jitter {given}; use a fraction from 0 to 1"),
+            Self::BadMultiple { given } => {
+                write!(f, "multiple {given} of the bounds; use a finite number above 0")
+            }
+            Self::BadShadows { given, limit } => {
+                write!(f, "{given} shadow caches; use from 1 to {limit} policies times multiples")
+            }
+            Self::FewSampleEntries { given, least } => {
+                write!(f, "shadow caches of {given} entries show nothing; use at least {least}")
+            }
             Self::UnknownPolicy { given, known } => {
                 write!(f, "unknown policy `{given}`; known are {}", known.join(", "))
             }

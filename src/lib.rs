@@ -84,6 +84,8 @@ pub mod policy;
 #[cfg(not(larder_loom))]
 mod evict;
 #[cfg(not(larder_loom))]
+mod shadow;
+#[cfg(not(larder_loom))]
 mod stats;
 
 #[cfg(all(feature = "snapshot", not(larder_loom)))]
@@ -112,6 +114,8 @@ pub use crate::expiry::{Clock, Expiry};
 #[cfg(not(larder_loom))]
 pub use crate::maintenance::Maintenance;
 pub use crate::policy::{Policy, register_policy};
+#[cfg(not(larder_loom))]
+pub use crate::shadow::{ShadowConfig, ShadowPoint, ShadowReport};
 #[cfg(not(larder_loom))]
 pub use crate::stats::Stats;
 

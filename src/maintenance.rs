@@ -49,6 +49,7 @@ use crate::maintainer;
 use crate::policy::{Accesses, NodeId};
 use crate::read_buffer::{Offer, ReadBuffer};
 use crate::reclaim::{self, Freeable, Guard, Ticket};
+use crate::shadow::{Shadow, ShadowKind};
 use crate::stats::{Counter, Stats, Stripes};
 use crate::sync::{self, AtomicU64, AtomicUsize, Ordering};
 use crate::table::{Cursor, Table};
@@ -132,6 +133,7 @@ pub(crate) struct Engine<K, V> {
     opened: CachePadded<AtomicUsize>,
     unpaced: CachePadded<Unpaced>,
     pub(crate) timing: Timing,
+    pub(crate) shadow: Option<Box<Shadow>>,
     entries: PhantomData<Entry<K, V>>,
 }
 
@@ -169,11 +171,12 @@ pub(crate) struct EngineConfig {
     /// Threads that the machine runs at once.
     pub(crate) cores: usize,
     pub(crate) timing: Timing,
+    pub(crate) shadow: Option<Box<Shadow>>,
 }
 
 impl<K, V> Engine<K, V> {
     pub(crate) fn new(config: EngineConfig) -> Self {
-        let EngineConfig { mode, accesses, orders, cores, timing } = config;
+        let EngineConfig { mode, accesses, orders, cores, timing, shadow } = config;
         let limits = || orders.iter().map(Order::limits);
         let smallest = limits().map(|limits| limits.entries).min().unwrap_or(0);
         let capacity = limits().fold(0_usize, |sum, limits| sum.saturating_add(limits.entries));
@@ -215,6 +218,7 @@ impl<K, V> Engine<K, V> {
             opened: CachePadded::new(AtomicUsize::new(1)),
             unpaced: CachePadded::default(),
             timing,
+            shadow,
             entries: PhantomData,
         }
     }
@@ -294,8 +298,22 @@ impl<K, V> Engine<K, V> {
         }
     }
 
+    /// Tells the shadows of a write. Before its event, after which the entries may be freed.
+    #[inline(never)]
+    fn shadow_write(&self, shadow: &Shadow, event: Event, hash: u64) {
+        let (kind, weight) = match event {
+            Event::Inserted(new) => (ShadowKind::Added, new.weight()),
+            Event::Replaced { new, .. } => (ShadowKind::Replaced, new.weight()),
+            Event::Removed(_) => (ShadowKind::Removed, 0),
+        };
+        shadow.note_write(hash, kind, weight, || reclaim::pin().thread());
+    }
+
     /// Reports what the table has done for `hash`. No guard may be held by the cache itself.
     pub(crate) fn submit(&self, event: Event, hash: u64) {
+        if let Some(shadow) = &self.shadow {
+            self.shadow_write(shadow, event, hash);
+        }
         let partition = self.partition(hash);
         if self.mode == Maintenance::Inline {
             let due_ns = self.due_about_now(partition);
@@ -513,7 +531,9 @@ impl<K, V> Engine<K, V> {
         let is_waiting = |partition: &Partition<K, V>| {
             partition.writes.waiting() > 0 || partition.has_garbage() || partition.has_moved()
         };
-        self.has_closed_buckets() || self.partitions.iter().any(is_waiting)
+        self.has_closed_buckets()
+            || self.partitions.iter().any(is_waiting)
+            || self.shadow.as_ref().is_some_and(|shadow| shadow.is_due())
     }
 
     /// Drops every key and value. For the last user of the engine.

@@ -28,19 +28,24 @@ const SLOTS: usize = 64;
 #[cfg(larder_loom)]
 const SLOTS: usize = 2;
 
+/// A bounded, lossy ring of words in stripes, none of them 0: what a [`ReadBuffer`] is made of.
+pub(crate) struct Words<const SLOTS: usize> {
+    stripes: Box<[CachePadded<Stripe<SLOTS>>]>,
+}
+
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Offer {
     Stored,
+    /// Stored, and with it half of the stripe is full.
+    HalfFull,
     Full,
 }
 
 /// The read buffer of one partition.
-pub(crate) struct ReadBuffer {
-    stripes: Box<[CachePadded<Stripe>]>,
-}
+pub(crate) struct ReadBuffer(Words<SLOTS>);
 
-struct Stripe {
+struct Stripe<const SLOTS: usize> {
     /// Where the next record goes; wraps around.
     tail: AtomicUsize,
     /// Where the oldest record is; maintenance alone moves it.
@@ -48,7 +53,7 @@ struct Stripe {
     slots: [AtomicU64; SLOTS],
 }
 
-impl ReadBuffer {
+impl<const SLOTS: usize> Words<SLOTS> {
     /// `stripes` must be a power of two.
     pub(crate) fn new(stripes: usize) -> Self {
         debug_assert!(stripes.is_power_of_two());
@@ -62,23 +67,29 @@ impl ReadBuffer {
         Self { stripes: std::iter::repeat_with(stripe).take(stripes).collect() }
     }
 
-    /// Records an access to `node` by the thread of that number. Wait-free.
+    /// Records a word for the thread of that number. Wait-free.
     #[inline]
-    pub(crate) fn offer(&self, thread: usize, node: NodeId, hash: u64) -> Offer {
+    pub(crate) fn offer(&self, thread: usize, word: u64) -> Offer {
         let stripe = &self.stripes[thread & (self.stripes.len() - 1)];
         let tail = stripe.tail.load(Ordering::Relaxed);
         let slot = &stripe.slots[tail % SLOTS];
         if slot.load(Ordering::Relaxed) != 0 {
             return Offer::Full;
         }
-        slot.store(record(node, hash), Ordering::Relaxed);
-        stripe.tail.store(tail.wrapping_add(1), Ordering::Relaxed);
-        Offer::Stored
+        slot.store(word, Ordering::Relaxed);
+        let next = tail.wrapping_add(1);
+        stripe.tail.store(next, Ordering::Relaxed);
+        let waiting = next.wrapping_sub(stripe.head.load(Ordering::Relaxed));
+        if waiting == SLOTS / 2 { Offer::HalfFull } else { Offer::Stored }
     }
 
-    /// Takes every record out, each stripe's oldest first. `accept` gets the node id and the
-    /// [`tag`] of the hash. For one caller at a time.
-    pub(crate) fn drain(&self, mut accept: impl FnMut(NodeId, u32)) {
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(&*self.stripes)
+    }
+
+    /// Takes every word out, each stripe's oldest first. For one caller at a time.
+    pub(crate) fn drain(&self, mut accept: impl FnMut(u64)) {
         for stripe in &self.stripes {
             let tail = stripe.tail.load(Ordering::Relaxed);
             let head = stripe.head.load(Ordering::Relaxed);
@@ -86,15 +97,39 @@ impl ReadBuffer {
             // record, which would then never come out.
             for at in 0..SLOTS {
                 let slot = &stripe.slots[head.wrapping_add(at) % SLOTS];
-                let record = slot.load(Ordering::Relaxed);
-                if record != 0 {
+                let word = slot.load(Ordering::Relaxed);
+                if word != 0 {
                     slot.store(0, Ordering::Relaxed);
-                    let (node, hash) = parts(record);
-                    accept(node, hash);
+                    accept(word);
                 }
             }
             stripe.head.store(tail, Ordering::Relaxed);
         }
+    }
+}
+
+impl ReadBuffer {
+    /// `stripes` must be a power of two.
+    pub(crate) fn new(stripes: usize) -> Self {
+        Self(Words::new(stripes))
+    }
+
+    /// Records an access to `node` by the thread of that number. Wait-free.
+    #[inline]
+    pub(crate) fn offer(&self, thread: usize, node: NodeId, hash: u64) -> Offer {
+        match self.0.offer(thread, record(node, hash)) {
+            Offer::Full => Offer::Full,
+            Offer::Stored | Offer::HalfFull => Offer::Stored,
+        }
+    }
+
+    /// Takes every record out, each stripe's oldest first. `accept` gets the node id and the
+    /// [`tag`] of the hash. For one caller at a time.
+    pub(crate) fn drain(&self, mut accept: impl FnMut(NodeId, u32)) {
+        self.0.drain(|word| {
+            let (node, hash) = parts(word);
+            accept(node, hash);
+        });
     }
 }
 

@@ -54,6 +54,9 @@ impl<K, V> Engine<K, V> {
         if has_garbage {
             reclaim::advance();
         }
+        if let Some(shadow) = self.shadow.as_ref().filter(|shadow| shadow.is_due()) {
+            shadow.try_play();
+        }
         self.open_buckets(BUCKETS_OPENED_A_TICK);
         self.has_work()
     }

@@ -15,6 +15,9 @@ impl<K, V> Engine<K, V> {
             let config = bounds.policy_config(limits);
             partition.set_limits(&mut sync::lock(&partition.core), limits, &config);
         }
+        if let Some(shadow) = &self.shadow {
+            shadow.set_bounds(bounds);
+        }
     }
 
     /// Returns once no partition holds more than it may, evicting what is too much little by

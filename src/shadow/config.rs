@@ -1,0 +1,179 @@
+//! What shadows there are to be, and what they show.
+
+use super::ghost::Ghost;
+use crate::error::BuildError;
+use crate::evict::Bounds;
+use crate::policy::Policy;
+
+/// The capacities that are asked for if nobody says, by the cache's own.
+const MULTIPLES: [f64; 4] = [0.5, 1.0, 2.0, 4.0];
+const SAMPLE_ENTRIES: usize = 512;
+const MIN_SAMPLE_ENTRIES: usize = 16;
+/// The most shadows of one cache.
+const MAX_SHADOWS: usize = 256;
+
+/// Which shadow caches run beside a cache, for [`Builder::shadow`](crate::Builder::shadow).
+///
+/// There is one for each policy at each multiple of the cache's bounds.
+///
+/// # Accuracy and cost
+/// Each shadow simulates a sample of the keys in miniature, with about
+/// [`sample_entries`](Self::sample_entries) entries, all keys where the capacity is no larger than
+/// that. The more entries, the more lookups are sampled, and the more exact the hit ratio. A lookup
+/// of the cache costs about a nanosecond more, and one of a sampled key some 50 nanoseconds of
+/// maintenance for each shadow. So with default settings caches of 100,000 entries and more
+/// hardly notice; the smaller the cache, the larger the part of its lookups that is sampled. A
+/// cache of a few hundred entries plays every lookup to every shadow. `shadow_cost` and
+/// `shadow_error` among the benches measure both.
+///
+/// A shadow takes about 100 bytes for each of its entries, and what its policy takes.
+///
+/// # Examples
+/// ```
+/// use larder::{Cache, Maintenance, Policy, ShadowConfig};
+///
+/// let cache: Cache<u32, ()> = Cache::builder()
+///     .capacity(100)
+///     .policy(Policy::lru())
+///     .maintenance(Maintenance::Inline)
+///     .shadow(ShadowConfig::new().policy(Policy::lru()).policy(Policy::default()))
+///     .build()?;
+/// // A loop over more than the cache holds, but not more than twice as much.
+/// for key in (0..150).cycle().take(1500) {
+///     if cache.get(&key).is_none() {
+///         cache.insert(key, ());
+///     }
+/// }
+/// let report = cache.shadow_report().expect("it has shadows");
+/// assert_eq!(report.hit_ratio("lru", 1.0), Some(0.0));
+/// assert_eq!(report.hit_ratio("lru", 2.0), Some(0.9));
+/// let default = report.hit_ratio(Policy::default().name(), 1.0);
+/// assert!(default > Some(0.3));
+/// # Ok::<(), larder::BuildError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a configuration does nothing until it is given to a builder"]
+pub struct ShadowConfig {
+    multiples: Vec<f64>,
+    policies: Vec<Policy>,
+    sample_entries: usize,
+}
+
+impl Default for ShadowConfig {
+    fn default() -> Self {
+        Self { multiples: MULTIPLES.to_vec(), policies: Vec::new(), sample_entries: SAMPLE_ENTRIES }
+    }
+}
+
+impl ShadowConfig {
+    /// The cache's own policy at a half, one, two and four times its bounds.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// By what to multiply the cache's bounds, each finite and more than 0. Default: 0.5, 1, 2
+    /// and 4.
+    pub fn multiples(mut self, multiples: impl IntoIterator<Item = f64>) -> Self {
+        self.multiples = multiples.into_iter().collect();
+        self
+    }
+
+    /// Adds a policy. Default: the cache's own, if none is added.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policies.push(policy);
+        self
+    }
+
+    /// About how many entries each shadow is to hold: from 16 up. Default: 512.
+    ///
+    /// Twice as many halve the variance of the hit ratio and double the cost.
+    pub fn sample_entries(mut self, entries: usize) -> Self {
+        self.sample_entries = entries;
+        self
+    }
+
+    pub(super) fn ghosts(&self, own: &Policy, bounds: Bounds) -> Result<Vec<Ghost>, BuildError> {
+        let own = [own.clone()];
+        let policies = if self.policies.is_empty() { &own[..] } else { &self.policies };
+        let shadows = self.multiples.len() * policies.len();
+        if !(1..=MAX_SHADOWS).contains(&shadows) {
+            return Err(BuildError::BadShadows { given: shadows, limit: MAX_SHADOWS });
+        }
+        if self.sample_entries < MIN_SAMPLE_ENTRIES {
+            let (given, least) = (self.sample_entries, MIN_SAMPLE_ENTRIES);
+            return Err(BuildError::FewSampleEntries { given, least });
+        }
+        let mut ghosts = Vec::with_capacity(shadows);
+        for policy in policies {
+            for &multiple in &self.multiples {
+                if !(multiple.is_finite() && multiple > 0.0) {
+                    return Err(BuildError::BadMultiple { given: multiple });
+                }
+                ghosts.push(Ghost::new(policy, multiple, bounds, self.sample_entries)?);
+            }
+        }
+        Ok(ghosts)
+    }
+}
+
+/// What the shadows of a cache have shown, since it was built or counts were
+/// [reset](crate::Cache::reset_shadow_counts).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ShadowReport {
+    /// By policy, then by multiple, each in the order of the configuration.
+    pub points: Vec<ShadowPoint>,
+    /// Lookups of the cache. In background mode each thread counts 64 at a time.
+    pub lookups: u64,
+    /// Lookups, insertions and removals that were sampled.
+    pub records: u64,
+    /// Those that found no room in their buffer: the shadows know nothing of them. They make
+    /// hit ratios less exact.
+    pub dropped: u64,
+    /// Bytes that the shadows take, without what their policies take.
+    pub bytes: usize,
+}
+
+/// One policy at one capacity.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ShadowPoint {
+    /// The name of the policy.
+    pub policy: String,
+    /// By what the cache's bounds were multiplied.
+    pub multiple: f64,
+    /// The bound on entries that came out.
+    pub capacity: Option<usize>,
+    /// The bound on weight that came out.
+    pub max_weight: Option<u64>,
+    /// Hits by lookups, from 0 to 1, that a cache with this policy and these bounds would have.
+    /// 0 without a lookup.
+    pub hit_ratio: f64,
+    /// Lookups that it rests on.
+    pub samples: u64,
+    /// The part of all keys that is simulated now.
+    pub sample_rate: f64,
+    /// Entries that the shadow holds now.
+    pub entries: usize,
+    /// The policy has panicked: the point stays as it was.
+    pub has_failed: bool,
+}
+
+impl ShadowReport {
+    /// The hit ratio of the policy of that name at that multiple, if it was asked for.
+    #[must_use]
+    pub fn hit_ratio(&self, policy: &str, multiple: f64) -> Option<f64> {
+        let is_asked = |point: &&ShadowPoint| {
+            point.policy.eq_ignore_ascii_case(policy)
+                && (point.multiple - multiple).abs() <= f64::EPSILON * multiple
+        };
+        self.points.iter().find(is_asked).map(|point| point.hit_ratio)
+    }
+
+    /// Hits in proportion to lookups by multiple, for the policy of that name: its miss-ratio
+    /// curve, the other way up.
+    pub fn curve<'r>(&'r self, policy: &'r str) -> impl Iterator<Item = (f64, f64)> + 'r {
+        let own = self.points.iter().filter(|point| point.policy.eq_ignore_ascii_case(policy));
+        own.map(|point| (point.multiple, point.hit_ratio))
+    }
+}

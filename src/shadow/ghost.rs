@@ -1,0 +1,325 @@
+//! One shadow cache: a policy over a sample of the keys, in miniature.
+//!
+//! Of a cache of capacity `C`, a sample of rate `R` is held by one of capacity `R C`. The rate is
+//! such that this is the number of entries that the configuration asks for. Where weights alone
+//! bound the cache, nobody knows how many entries that is: the rate begins at 1 and is halved
+//! whenever the shadow has grown to twice that number. A smaller sample is a part of a larger one,
+//! so what remains stays as it was.
+
+use std::mem;
+
+use super::SAMPLES;
+use super::config::ShadowPoint;
+use super::record::{Kind, Record};
+use crate::contain::{Payload, catch};
+use crate::error::BuildError;
+use crate::evict::Bounds;
+use crate::policy::{Policy, PolicyConfig, Simulator};
+
+/// Odd, and its inverse modulo 2^64: numbers become hashes, and hashes the numbers again.
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+const INVERSE: u64 = inverse(MULTIPLIER);
+
+pub(super) struct Ghost {
+    policy: Policy,
+    multiple: f64,
+    /// Of the cache that this is the shadow of.
+    bounds: Bounds,
+    /// The keys with sample values below it take part.
+    threshold: u64,
+    sample_entries: usize,
+    /// `None` once the policy has panicked.
+    cache: Option<Simulator>,
+    /// Lookups seen that missed, each for as many as the rate was then.
+    misses: f64,
+    samples: u64,
+}
+
+/// So many times as much, at least 1.
+fn times(bounds: Bounds, factor: f64) -> Bounds {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a capacity in proportion, to 52 bits, saturating"
+    )]
+    Bounds {
+        capacity: bounds.capacity.map(|all| ((all as f64 * factor).round() as usize).max(1)),
+        max_weight: bounds.max_weight.map(|all| ((all as f64 * factor).round() as u64).max(1)),
+    }
+}
+
+/// The threshold at which a cache of that many entries is one of `sample_entries`.
+fn threshold_for(entries: usize, sample_entries: usize) -> u64 {
+    if entries <= sample_entries {
+        return SAMPLES;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a part of 2^48"
+    )]
+    {
+        (sample_entries as f64 / entries as f64 * SAMPLES as f64) as u64
+    }
+}
+
+impl Ghost {
+    pub(super) fn new(
+        policy: &Policy,
+        multiple: f64,
+        cache: Bounds,
+        sample_entries: usize,
+    ) -> Result<Self, BuildError> {
+        let bounds = times(cache, multiple);
+        let threshold =
+            bounds.capacity.map_or(SAMPLES, |entries| threshold_for(entries, sample_entries));
+        let mut ghost = Self {
+            policy: policy.clone(),
+            multiple,
+            bounds,
+            threshold,
+            sample_entries,
+            cache: None,
+            misses: 0.0,
+            samples: 0,
+        };
+        ghost.cache = Some(Simulator::new(policy, ghost.config())?);
+        Ok(ghost)
+    }
+
+    pub(super) fn threshold(&self) -> u64 {
+        self.threshold
+    }
+
+    fn rate(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "both have at most 49 bits")]
+        {
+            self.threshold as f64 / SAMPLES as f64
+        }
+    }
+
+    fn config(&self) -> PolicyConfig {
+        let Bounds { capacity, max_weight } = times(self.bounds, self.rate());
+        PolicyConfig::new(capacity, max_weight)
+    }
+
+    /// Follows the cache, which has other bounds now; returns what the policy panicked with.
+    pub(super) fn set_bounds(&mut self, cache: Bounds) -> Option<Payload> {
+        self.bounds = times(cache, self.multiple);
+        let mut shadow = mem::take(&mut self.cache)?;
+        let before = self.threshold;
+        if let Some(entries) = self.bounds.capacity {
+            self.threshold = threshold_for(entries, self.sample_entries);
+        }
+        let resized = catch(|| {
+            self.resize(&mut shadow, before);
+            shadow
+        });
+        match resized {
+            Ok(shadow) => {
+                self.cache = Some(shadow);
+                None
+            }
+            Err(payload) => {
+                self.threshold = 0;
+                Some(payload)
+            }
+        }
+    }
+
+    /// Fits `cache` to the threshold and the bounds there are now. A sample that has grown is
+    /// filled by what is to come.
+    fn resize(&self, cache: &mut Simulator, threshold_before: u64) {
+        if self.threshold < threshold_before {
+            cache.retain(|hash| number(hash) < self.threshold);
+        }
+        // Cannot fail: scaled bounds are at least 1.
+        let _ = cache.resize(self.config());
+    }
+
+    /// Plays one record; returns what the policy panicked with, and has no part in anything then.
+    pub(super) fn play(&mut self, record: Record) -> Option<Payload> {
+        let mut cache = mem::take(&mut self.cache)?;
+        let played = catch(|| {
+            let seen = step(&mut cache, record);
+            let limit = self.sample_entries.saturating_mul(2);
+            if cache.len() > limit && self.threshold > 1 {
+                let before = self.threshold;
+                self.threshold /= 2;
+                self.resize(&mut cache, before);
+            }
+            (cache, seen)
+        });
+        match played {
+            Ok((cache, seen)) => {
+                self.cache = Some(cache);
+                if let Some(is_hit) = seen {
+                    self.samples += 1;
+                    if !is_hit {
+                        self.misses += 1.0 / self.rate();
+                    }
+                }
+                None
+            }
+            Err(payload) => {
+                self.threshold = 0;
+                Some(payload)
+            }
+        }
+    }
+
+    /// `lookups` are all of the cache, sampled or not.
+    pub(super) fn point(&self, lookups: f64) -> ShadowPoint {
+        let ratio = if lookups > 0.0 { 1.0 - self.misses / lookups } else { 0.0 };
+        ShadowPoint {
+            policy: self.policy.name().to_owned(),
+            multiple: self.multiple,
+            capacity: self.bounds.capacity,
+            max_weight: self.bounds.max_weight,
+            hit_ratio: ratio.clamp(0.0, 1.0),
+            samples: self.samples,
+            sample_rate: self.rate(),
+            entries: self.cache.as_ref().map_or(0, Simulator::len),
+            has_failed: self.cache.is_none(),
+        }
+    }
+
+    pub(super) fn reset_counts(&mut self) {
+        self.misses = 0.0;
+        self.samples = 0;
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.cache.as_ref().map_or(0, Simulator::bytes)
+    }
+}
+
+/// Plays one record in a cache; returns whether it was a hit, if it was a lookup.
+fn step(cache: &mut Simulator, record: Record) -> Option<bool> {
+    let hash = hash(record.sample());
+    match record.kind() {
+        Kind::Hit => Some(cache.request(hash, record.weight())),
+        Kind::Miss => Some(cache.get(hash)),
+        Kind::Added => {
+            if !cache.contains(hash) {
+                let _ = cache.insert(hash, record.weight());
+            }
+            None
+        }
+        Kind::Replaced => {
+            let _ = cache.insert(hash, record.weight());
+            None
+        }
+        Kind::Removed => {
+            cache.remove(hash);
+            None
+        }
+    }
+}
+
+/// The hash by which a shadow knows a key: sample values are all small, policies want bits.
+fn hash(number: u64) -> u64 {
+    let product = number.wrapping_mul(MULTIPLIER);
+    product ^ product >> 32
+}
+
+/// The sample value that has this hash.
+fn number(hash: u64) -> u64 {
+    (hash ^ hash >> 32).wrapping_mul(INVERSE)
+}
+
+/// Newton's iteration: each step doubles the number of bits that are right, and three are right
+/// from the start.
+const fn inverse(odd: u64) -> u64 {
+    let mut inverse = odd;
+    let mut right_bits = 3;
+    while right_bits < 64 {
+        inverse = inverse.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(inverse)));
+        right_bits *= 2;
+    }
+    inverse
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn random(state: &mut u64) -> u64 {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (*state ^ *state >> 29).wrapping_mul(0x94d0_49bb_1331_11eb) >> 16
+    }
+
+    #[test]
+    fn hashes_lead_back_to_numbers() {
+        let mut state = 1;
+        for _ in 0..1000 {
+            let sample = random(&mut state);
+            assert_eq!(number(hash(sample)), sample);
+        }
+    }
+
+    #[test]
+    fn a_shadow_bounded_by_weight_halves_its_sample_and_keeps_its_part() {
+        let bounds = Bounds { capacity: None, max_weight: Some(100_000) };
+        let mut ghost = Ghost::new(&Policy::lru(), 1.0, bounds, 64).unwrap();
+        assert_eq!(ghost.threshold(), SAMPLES);
+        let mut state = 5;
+        for _ in 0..200_000 {
+            // 20,000 keys of weight 10, half of which fit.
+            let sample = random(&mut state) % 20_000 * (SAMPLES / 20_000);
+            if sample < ghost.threshold() {
+                assert!(ghost.play(Record::new(sample, Kind::Hit, 10)).is_none());
+            }
+            let cache = ghost.cache.as_ref().unwrap();
+            assert!(cache.len() <= 128 && cache.weight() as f64 <= 100_000.0 * ghost.rate() + 1.0);
+        }
+        // 10,000 entries in all: sampled down to between 64 and 128.
+        assert!((ghost.rate() - 1.0 / 128.0).abs() < 1e-9, "{}", ghost.rate());
+        ghost.reset_counts();
+        let mut lookups = 0.0;
+        for _ in 0..400_000 {
+            let sample = random(&mut state) % 20_000 * (SAMPLES / 20_000);
+            lookups += 1.0;
+            if sample < ghost.threshold() {
+                ghost.play(Record::new(sample, Kind::Hit, 10));
+            }
+        }
+        let ratio = ghost.point(lookups).hit_ratio;
+        assert!((ratio - 0.5).abs() < 0.06, "{ratio}");
+    }
+
+    #[test]
+    fn a_policy_that_panics_ends_its_shadow_and_nothing_else() {
+        let panicking = Policy::custom("panicking", |_| panic!("built in a ghost"));
+        let bounds = Bounds { capacity: Some(10), max_weight: None };
+        assert!(catch(|| Ghost::new(&panicking, 1.0, bounds, 64).map(drop)).is_err());
+        let mut ghost = Ghost::new(&fragile(), 1.0, bounds, 64).unwrap();
+        assert!(ghost.play(Record::new(1, Kind::Miss, 0)).is_none());
+        assert!(ghost.play(Record::new(1, Kind::Added, 1)).is_some());
+        assert!(ghost.play(Record::new(1, Kind::Hit, 1)).is_none());
+        assert!(ghost.point(2.0).has_failed);
+        assert_eq!(ghost.threshold(), 0);
+    }
+
+    fn fragile() -> Policy {
+        use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes};
+        struct Fragile;
+        impl EvictionPolicy for Fragile {
+            fn accesses(&self) -> Accesses {
+                Accesses::None
+            }
+            fn on_insert(&mut self, _: NodeId, _: &dyn Nodes) {
+                panic!("fragile");
+            }
+            fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
+            fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
+            fn on_remove(&mut self, _: NodeId, _: &dyn Nodes) {}
+            fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
+                None
+            }
+        }
+        Policy::custom("fragile", |_| Box::new(Fragile))
+    }
+}

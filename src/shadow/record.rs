@@ -1,0 +1,124 @@
+//! What was done with one key, in a word.
+//!
+//! ```text
+//!   63                    16 15  13 12      8 7        0
+//!   |       sample:48       | kind | shift:5 | weight:8 |
+//! ```
+//!
+//! The sample value says which samples a key is in, and is all that is known of the key. It is a
+//! product's high part, so it depends on every bit of the hash below: buckets are chosen by low
+//! bits of the hash, partitions by high ones, and policies sample by middle ones, and a sample by
+//! this value is no more alike in any of them than all keys are.
+
+pub(super) const SAMPLE_BITS: u32 = 48;
+const KIND_SHIFT: u32 = 13;
+const WEIGHT_BITS: u32 = 8;
+/// Odd and without pattern: bits of the square root of 3.
+const MULTIPLIER: u64 = 0xbb67_ae85_84ca_a73b;
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A lookup found the key.
+    Hit,
+    /// A lookup did not.
+    Miss,
+    /// The key is new.
+    Added,
+    /// Its value was replaced.
+    Replaced,
+    /// It was removed.
+    Removed,
+}
+
+/// One thing done with one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Record(u64);
+
+/// The sample value of a key's hash, below `2^SAMPLE_BITS`.
+#[inline]
+pub(super) fn sample_of(hash: u64) -> u64 {
+    hash.wrapping_mul(MULTIPLIER) >> (64 - SAMPLE_BITS)
+}
+
+impl Record {
+    /// The weight is kept to 8 binary digits: up to 255 exactly, above less than a hundredth low.
+    #[inline]
+    pub(super) fn new(sample: u64, kind: Kind, weight: u32) -> Self {
+        // 1 and up, so that no record is 0, which is an empty slot.
+        let kind = kind as u64 + 1;
+        let shift = (u32::BITS - weight.leading_zeros()).saturating_sub(WEIGHT_BITS);
+        let weight = u64::from(shift << WEIGHT_BITS | weight >> shift);
+        Self(sample << (64 - SAMPLE_BITS) | kind << KIND_SHIFT | weight)
+    }
+
+    pub(super) fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    pub(super) fn to_word(self) -> u64 {
+        self.0
+    }
+
+    #[inline]
+    pub(super) fn sample(self) -> u64 {
+        self.0 >> (64 - SAMPLE_BITS)
+    }
+
+    pub(super) fn kind(self) -> Kind {
+        match self.0 >> KIND_SHIFT & 7 {
+            1 => Kind::Hit,
+            2 => Kind::Miss,
+            3 => Kind::Added,
+            4 => Kind::Replaced,
+            _ => Kind::Removed,
+        }
+    }
+
+    pub(super) fn weight(self) -> u32 {
+        let shift = self.0 >> WEIGHT_BITS & 31;
+        #[expect(clippy::cast_possible_truncation, reason = "8 bits, shifted by up to 24")]
+        {
+            ((self.0 & 0xff) << shift) as u32
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_says_what_it_was_made_of() {
+        for kind in [Kind::Hit, Kind::Miss, Kind::Added, Kind::Replaced, Kind::Removed] {
+            for sample in [0, 1, (1 << SAMPLE_BITS) - 1] {
+                for weight in [0, 1, 200, 255, 256, 1000, 65_537, u32::MAX] {
+                    let record = Record::from_word(Record::new(sample, kind, weight).to_word());
+                    assert_ne!(record.to_word(), 0);
+                    assert_eq!((record.sample(), record.kind()), (sample, kind));
+                    let low = f64::from(weight - record.weight()) / f64::from(weight.max(1));
+                    assert!(low < 0.01 && (weight > 255 || low == 0.0), "{weight}: {record:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_sample_is_spread_over_buckets_and_partitions() {
+        let mut state = 1_u64;
+        let (mut buckets, mut partitions) = ([0_u32; 16], [0_u32; 16]);
+        for _ in 0..160_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let hash = (state ^ state >> 31).wrapping_mul(0x94d0_49bb_1331_11eb);
+            let hash = hash ^ hash >> 29;
+            if sample_of(hash) < 1 << (SAMPLE_BITS - 4) {
+                buckets[(hash & 15) as usize] += 1;
+                partitions[(hash >> 60) as usize] += 1;
+            }
+        }
+        // A sixteenth of all: 10,000, and 625 in each of sixteen parts.
+        for count in buckets.iter().chain(&partitions) {
+            assert!((500..750).contains(count), "{buckets:?} {partitions:?}");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Shadow caches: equal to the cache they shadow where all keys are sampled, near it where not.
+
+#![allow(clippy::unwrap_used, unused_must_use)]
+
+mod support;
+
+use std::sync::Barrier;
+
+use larder::{BuildError, Cache, Maintenance, Policy, ShadowConfig, ShadowReport};
+
+use support::rng::{Rng, seeds};
+
+fn inline_cache(policy: &Policy, capacity: usize, shadow: ShadowConfig) -> Cache<u64, u64> {
+    Cache::<u64, u64>::builder()
+        .count_lookups()
+        .policy(policy.clone())
+        .capacity(capacity)
+        .maintenance(Maintenance::Inline)
+        .shadow(shadow)
+        .build()
+        .unwrap()
+}
+
+fn read_through(cache: &Cache<u64, u64>, key: u64) {
+    if cache.get(&key).is_none() {
+        cache.insert(key, key);
+    }
+}
+
+/// The hit ratio of a cache of its own.
+fn ratio_of(policy: &Policy, capacity: usize, keys: &[u64]) -> f64 {
+    let cache = Cache::<u64, u64>::builder()
+        .count_lookups()
+        .policy(policy.clone())
+        .capacity(capacity)
+        .maintenance(Maintenance::Inline)
+        .build()
+        .unwrap();
+    keys.iter().for_each(|key| read_through(&cache, *key));
+    cache.stats().hit_ratio()
+}
+
+fn report_of(cache: &Cache<u64, u64>) -> ShadowReport {
+    cache.shadow_report().expect("it was built with shadows")
+}
+
+fn skewed_keys(seed: u64, keys: u64, length: usize) -> Vec<u64> {
+    let mut rng = Rng::new(seed);
+    (0..length).map(|_| rng.skewed_below(keys)).collect()
+}
+
+#[test]
+fn a_cache_without_shadows_has_no_report() {
+    let cache: Cache<u64, u64> = Cache::new(10);
+    assert_eq!(cache.shadow_report(), None);
+    cache.reset_shadow_counts();
+}
+
+#[test]
+fn small_shadows_equal_caches_of_their_own() {
+    for seed in seeds(0x5ad0, 2) {
+        let keys = skewed_keys(seed, 400, 5_000);
+        for own in [Policy::lru(), Policy::fifo(), Policy::sieve()] {
+            let others = [Policy::lru(), Policy::lfu(), Policy::fifo(), Policy::sieve()];
+            let mut shadow = ShadowConfig::new().multiples([0.1, 0.5, 1.0, 2.0, 4.0]);
+            for policy in &others {
+                shadow = shadow.policy(policy.clone());
+            }
+            let cache = inline_cache(&own, 50, shadow);
+            keys.iter().for_each(|key| read_through(&cache, *key));
+            let report = report_of(&cache);
+            assert_eq!((report.points.len(), report.lookups, report.dropped), (20, 5_000, 0));
+            for point in &report.points {
+                let policy = Policy::named(&point.policy);
+                let alone = ratio_of(&policy, point.capacity.unwrap(), &keys);
+                // The cache may hold what the shadow is asked to insert, and the other way round.
+                let off = (point.hit_ratio - alone).abs();
+                assert!(off < 1e-9, "{point:?}, alone {alone}, own {own:?}, seed {seed}");
+                assert_eq!((point.samples, point.sample_rate), (5_000, 1.0));
+            }
+            let own_ratio = report.hit_ratio(own.name(), 1.0).unwrap();
+            assert!((own_ratio - cache.stats().hit_ratio()).abs() < 1e-9);
+            cache.validate();
+        }
+    }
+}
+
+#[test]
+fn sampled_shadows_are_near_caches_of_their_own() {
+    let keys = skewed_keys(3, 20_000, 100_000);
+    let policies = [Policy::lru(), Policy::default()];
+    let shadow = ShadowConfig::new()
+        .policy(policies[0].clone())
+        .policy(policies[1].clone())
+        .sample_entries(1024);
+    let cache = inline_cache(&Policy::lru(), 3_000, shadow);
+    keys.iter().for_each(|key| read_through(&cache, *key));
+    let report = report_of(&cache);
+    for point in &report.points {
+        assert!(point.sample_rate < 0.7 && point.samples < 80_000, "{point:?}");
+        let alone = ratio_of(&Policy::named(&point.policy), point.capacity.unwrap(), &keys);
+        assert!((point.hit_ratio - alone).abs() < 0.05, "{point:?}, alone {alone}");
+    }
+    let curve: Vec<f64> = report.curve("lru").map(|(_, ratio)| ratio).collect();
+    assert!(curve.len() == 4 && curve.is_sorted(), "{curve:?}");
+    // 1024 entries for each of 8, and what stands around them.
+    assert!(report.bytes < 3 << 20, "{} bytes", report.bytes);
+}
+
+#[test]
+fn runs_with_the_same_hasher_repeat_themselves() {
+    let run = || {
+        let cache = Cache::<u64, u64>::builder()
+            .capacity(2_000)
+            .maintenance(Maintenance::Inline)
+            .hasher(support::hashers::Identity)
+            .shadow(ShadowConfig::new().policy(Policy::lru()).policy(Policy::sieve()))
+            .build()
+            .unwrap();
+        for key in skewed_keys(9, 10_000, 10_000) {
+            if cache.get(&key).is_none() {
+                cache.insert(key, key);
+            }
+        }
+        cache.shadow_report().unwrap()
+    };
+    assert_eq!(run(), run());
+}
+
+#[test]
+fn removals_reach_the_shadows_and_misses_without_insertion_hold_nothing() {
+    let cache = inline_cache(&Policy::lru(), 10, ShadowConfig::new().multiples([1.0, 4.0]));
+    for _ in 0..5 {
+        cache.get(&1);
+    }
+    assert_eq!(report_of(&cache).hit_ratio("lru", 4.0), Some(0.0));
+    cache.insert(1, 1);
+    cache.get(&1);
+    cache.remove(&1);
+    cache.get(&1);
+    let report = report_of(&cache);
+    // One hit of seven lookups.
+    for multiple in [1.0, 4.0] {
+        let ratio = report.hit_ratio("LRU", multiple).unwrap();
+        assert!((ratio - 1.0 / 7.0).abs() < 1e-9, "{ratio}");
+    }
+    assert_eq!(report.points[0].entries, 0);
+    assert_eq!(report.hit_ratio("lru", 3.0), None);
+    assert_eq!(report.hit_ratio("fifo", 1.0), None);
+}
+
+#[test]
+fn counts_begin_anew_while_contents_stay() {
+    let cache = inline_cache(&Policy::lru(), 10, ShadowConfig::new());
+    (0..10).for_each(|key| read_through(&cache, key));
+    assert_eq!(report_of(&cache).hit_ratio("lru", 1.0), Some(0.0));
+    cache.reset_shadow_counts();
+    let report = report_of(&cache);
+    assert_eq!((report.lookups, report.records, report.points[1].samples), (0, 0, 0));
+    (0..10).for_each(|key| read_through(&cache, key));
+    assert_eq!(report_of(&cache).hit_ratio("lru", 1.0), Some(1.0));
+}
+
+#[test]
+fn shadows_follow_a_change_of_capacity() {
+    let shadow = ShadowConfig::new().multiples([0.5, 1.0, 4.0]).sample_entries(64);
+    let cache = inline_cache(&Policy::lru(), 50, shadow);
+    for capacity in [50, 10_000, 40, 1_000] {
+        cache.set_capacity(capacity).unwrap();
+        skewed_keys(5, 20_000, 5_000).into_iter().for_each(|key| read_through(&cache, key));
+        for point in report_of(&cache).points {
+            let whole = (capacity as f64 * point.multiple) as usize;
+            assert_eq!(point.capacity, Some(whole), "{point:?}");
+            assert!(point.entries <= whole.min(64) && !point.has_failed, "{point:?}");
+            assert!((point.sample_rate - (64.0 / whole as f64).min(1.0)).abs() < 1e-9);
+        }
+    }
+    // 40 was held in full: as if it had never been another one.
+    let keys = skewed_keys(8, 200, 3_000);
+    cache.set_capacity(40).unwrap();
+    keys.iter().for_each(|key| read_through(&cache, *key));
+    cache.reset_shadow_counts();
+    let before = cache.stats();
+    keys.iter().for_each(|key| read_through(&cache, *key));
+    let after = cache.stats();
+    let own = (after.hits - before.hits) as f64 / keys.len() as f64;
+    let ratio = report_of(&cache).hit_ratio("lru", 1.0).unwrap();
+    assert!((ratio - own).abs() < 1e-9, "{ratio}, own {own}");
+}
+
+#[test]
+fn weights_bound_the_shadows() {
+    let cache = Cache::<u64, u64>::builder()
+        .max_weight(100)
+        .weigher(|_, weight| *weight as u32)
+        .policy(Policy::lru())
+        .maintenance(Maintenance::Inline)
+        .shadow(ShadowConfig::new().multiples([0.5, 1.0, 2.0]))
+        .build()
+        .unwrap();
+    for _ in 0..10 {
+        for key in 0..10 {
+            // 150 together: more than the cache holds, less than twice as much.
+            if cache.get(&key).is_none() {
+                cache.insert(key, 15);
+            }
+        }
+    }
+    let report = cache.shadow_report().unwrap();
+    let curve: Vec<_> = report.curve("lru").map(|(_, ratio)| (ratio * 10.0).round()).collect();
+    assert_eq!(curve, [0.0, 0.0, 9.0]);
+    let weights: Vec<_> = report.points.iter().map(|point| point.max_weight).collect();
+    assert_eq!(weights, [Some(50), Some(100), Some(200)]);
+}
+
+#[test]
+fn wrong_configurations_are_refused() {
+    let built = |shadow: ShadowConfig| {
+        Cache::<u64, u64>::builder().capacity(10).shadow(shadow).build().map(drop)
+    };
+    for given in [0.0, -1.0, f64::INFINITY] {
+        let refused = built(ShadowConfig::new().multiples([1.0, given]));
+        assert_eq!(refused, Err(BuildError::BadMultiple { given }));
+    }
+    assert!(built(ShadowConfig::new().multiples([f64::NAN])).is_err());
+    let none = built(ShadowConfig::new().multiples([]));
+    assert_eq!(none, Err(BuildError::BadShadows { given: 0, limit: 256 }));
+    let many = built(ShadowConfig::new().multiples(vec![1.0; 257]));
+    assert_eq!(many, Err(BuildError::BadShadows { given: 257, limit: 256 }));
+    let few = built(ShadowConfig::new().sample_entries(15));
+    assert_eq!(few, Err(BuildError::FewSampleEntries { given: 15, least: 16 }));
+    let unknown = built(ShadowConfig::new().policy(Policy::named("no such")));
+    assert!(matches!(unknown, Err(BuildError::UnknownPolicy { .. })));
+}
+
+#[test]
+fn threads_feed_the_shadows_in_background_mode() {
+    const THREADS: u64 = 4;
+    const LOOKUPS: usize = 20_000;
+    let cache = Cache::<u64, u64>::builder()
+        .policy(Policy::lru())
+        .capacity(2_000)
+        .partitions(1)
+        .shadow(ShadowConfig::new().multiples([0.5, 1.0, 8.0]))
+        .build()
+        .unwrap();
+    let start = Barrier::new(THREADS as usize);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (cache, start) = (&cache, &start);
+            scope.spawn(move || {
+                start.wait();
+                for key in skewed_keys(thread, 10_000, LOOKUPS) {
+                    read_through(cache, key);
+                    if key % 1000 == 7 {
+                        cache.remove(&key);
+                    }
+                    if key % 5000 == 9 {
+                        let _ = cache.shadow_report();
+                    }
+                }
+            });
+        }
+    });
+    let report = report_of(&cache);
+    // A thread may have counted up to 64 lookups of another cache's in this one, and lost as many.
+    let all = THREADS * LOOKUPS as u64;
+    assert!(report.lookups.abs_diff(all) <= 64 * THREADS, "{report:?}");
+    assert!(report.records > 0);
+    for point in &report.points {
+        assert!((0.0..=1.0).contains(&point.hit_ratio) && !point.has_failed, "{point:?}");
+        let limit = 2_000.0 * point.multiple * point.sample_rate + 1.0;
+        assert!(point.entries as f64 <= limit, "{point:?}");
+    }
+    cache.validate();
+}
