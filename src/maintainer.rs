@@ -255,10 +255,10 @@ fn release(caches: Vec<Arc<dyn Maintained>>) {
 
 #[cfg(all(test, not(larder_loom)))]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
+    use crate::sync::AtomicUsize;
 
     /// Has so much to do; tells of each look, and does as it is told.
     struct Probe {

@@ -66,7 +66,7 @@ fn in_child(what: &str, work: impl FnOnce()) {
             // SAFETY: the child is ours, and its number is not given anew before it is waited for.
             unsafe { kill(child, KILL) };
         }
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::park_timeout(Duration::from_millis(1));
     }
     let signal = status & 0x7f;
     assert_eq!(signal, 0, "{what}: the child died of signal {signal} (14 and 9: it hung)");

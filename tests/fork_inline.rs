@@ -88,6 +88,6 @@ fn wait_for(child: i32) -> i32 {
             // SAFETY: the child is ours, and its number is not given anew before it is waited for.
             unsafe { kill(child, KILL) };
         }
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::park_timeout(Duration::from_millis(1));
     }
 }

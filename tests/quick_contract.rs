@@ -1207,7 +1207,7 @@ cases! {
         assert_eq!(config.cleanup_interval, None);
     }
     config_refuses_a_field_that_there_is_not {
-        assert!(serde_json::from_str::<QuickCacheConfig>(r#"{"max_sise": 1}"#).is_err());
+        assert!(serde_json::from_str::<QuickCacheConfig>(r#"{"maximum": 1}"#).is_err());
     }
     config_refuses_max_size_zero {
         assert_eq!(refused(|it| it.max_size = 0), "max_size is 0; use a whole number from 1 up to 2147482623");

@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_librarys_exact_policies_equal_their_references() {
+    fn exact_policies_of_the_library_equal_their_references() {
         for (seed, weights) in [(1, Weights::Entries), (2, Weights::Bytes), (3, Weights::Bytes)] {
             let trace = random_trace(seed, 300, 20_000, true);
             let subjects = ["lru", "ref-lru", "fifo", "ref-fifo", "lfu", "ref-lfu"];

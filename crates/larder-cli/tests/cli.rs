@@ -359,11 +359,14 @@ fn a_simulation_refuses_what_it_cannot_do() {
 }
 
 /// Every row of `reference.tsv` whose trace is in its folder: the optimum, the exact policies,
-/// ARC and LIRS to the last digit that the file has, and the library's SIEVE.
+/// ARC and LIRS to the last digit that the file has, and the library's SIEVE. The folder is named by
+/// `LARDER_TRACES`, as CI does where it has one.
 #[test]
-#[ignore = "needs a folder of traces with their reference ratios, named by LARDER_TRACES"]
 fn simulations_agree_with_independent_references() {
-    let folder = std::env::var("LARDER_TRACES").expect("LARDER_TRACES names the folder");
+    let Ok(folder) = std::env::var("LARDER_TRACES") else {
+        eprintln!("skipped: LARDER_TRACES names no folder of traces with reference ratios");
+        return;
+    };
     let folder = Path::new(&folder);
     let reference = std::fs::read_to_string(folder.join("reference.tsv")).unwrap();
     let mut lines = reference.lines().map(|line| line.split('\t').collect::<Vec<_>>());
