@@ -27,6 +27,7 @@ mod budget;
 mod list;
 mod sketch;
 mod ghost;
+mod ghost_queue;
 mod fifo;
 mod lru;
 mod lfu;

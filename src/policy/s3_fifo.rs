@@ -2,12 +2,11 @@
 //! left the small one.
 //!
 //! Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP 2023.
-//! Counters saturate at 3 and are cleared on the way into the main queue. The ghost is a
-//! set-associative table instead of a queue.
+//! Counters saturate at 3 and are cleared on the way into the main queue.
 #![forbid(unsafe_code)]
 
 use super::budget::Budget;
-use super::ghost::Ghost;
+use super::ghost_queue::GhostQueue;
 use super::list::{Links, List};
 use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
 
@@ -18,27 +17,22 @@ const USES_TO_MOVE: u8 = 2;
 const MAX_FREQUENCY: u8 = 3;
 /// What a node of the main queue is restored by.
 const IN_MAIN: u32 = 1;
-/// Ages in the ghost are told apart to one part in this many of what it remembers.
-const MAX_GHOST_AGE: u64 = 1 << 14;
 
-/// S3-FIFO. A hit counts in its entry and moves nothing. O(1) amortized; 8 to 17 bytes a node.
+/// S3-FIFO. A hit counts in its entry and moves nothing. O(1) amortized; about 30 bytes a node.
 #[derive(Debug)]
 pub struct S3Fifo {
     links: Links,
     in_main: Vec<bool>,
     small: List,
     main: List,
-    ghost: Ghost,
+    ghost: GhostQueue,
+    /// What the ghost remembers at most, where entries are bounded.
+    max_remembered: usize,
     budget: Budget,
     /// Cost of what the small queue holds.
     small_cost: u64,
     small_target: u64,
     held: usize,
-    /// Evictions that the ghost was told of, its clock.
-    remembered: u64,
-    /// Evictions in a tick of its stamps, and the age in ticks from which one is forgotten.
-    ghost_tick: u64,
-    ghost_age: u16,
 }
 
 impl S3Fifo {
@@ -51,14 +45,12 @@ impl S3Fifo {
             in_main: Vec::new(),
             small: List::default(),
             main: List::default(),
-            ghost: Ghost::new(1),
+            ghost: GhostQueue::default(),
+            max_remembered: usize::MAX,
             budget,
             small_cost: 0,
             small_target: 1,
             held: 0,
-            remembered: 0,
-            ghost_tick: 1,
-            ghost_age: 1,
         };
         policy.set_budget(budget);
         policy
@@ -67,17 +59,15 @@ impl S3Fifo {
     fn set_budget(&mut self, budget: Budget) {
         self.budget = budget;
         self.small_target = (budget.total / SMALL_PART).max(1);
-        let remembered = budget.total - self.small_target;
-        // Twice the slots, or sets would be full before their time.
-        self.ghost.resize(remembered.saturating_mul(2));
-        self.ghost_tick = remembered.div_ceil(MAX_GHOST_AGE).max(1);
-        self.ghost_age =
-            u16::try_from(remembered / self.ghost_tick).expect("at most MAX_GHOST_AGE");
+        if budget.counts_entries() {
+            let main = budget.total - self.small_target;
+            self.max_remembered = usize::try_from(main).unwrap_or(usize::MAX);
+        }
     }
 
     /// Whether the next victim comes from the small queue.
     fn is_small_over(&self) -> bool {
-        self.small_cost > self.small_target || self.main.is_empty()
+        self.small_cost >= self.small_target || self.main.is_empty()
     }
 
     fn remove(&mut self, id: NodeId, nodes: &dyn Nodes) {
@@ -104,21 +94,8 @@ impl S3Fifo {
         None
     }
 
-    fn now(&self) -> u16 {
-        #[expect(clippy::cast_possible_truncation, reason = "modulo 2^16, as stamps are")]
-        let now = (self.remembered / self.ghost_tick) as u16;
-        now
-    }
-
     fn remember(&mut self, hash: u64) {
-        self.remembered += 1;
-        let now = self.now();
-        self.ghost.insert(hash, now, |stamp| now.wrapping_sub(stamp));
-    }
-
-    fn is_remembered(&mut self, hash: u64) -> bool {
-        let now = self.now();
-        self.ghost.take(hash).is_some_and(|stamp| now.wrapping_sub(stamp) < self.ghost_age)
+        self.ghost.push(hash, self.max_remembered.min(self.held));
     }
 
     /// Gives what was used another round until something unused leaves the main queue.
@@ -147,11 +124,10 @@ impl EvictionPolicy for S3Fifo {
 
     fn on_insert(&mut self, id: NodeId, nodes: &dyn Nodes) {
         self.held += 1;
-        self.ghost.reserve_for(self.held.saturating_mul(2));
         if id.index() >= self.in_main.len() {
             self.in_main.resize(id.index() + 1, false);
         }
-        let in_main = self.is_remembered(nodes.hash(id));
+        let in_main = self.ghost.take(nodes.hash(id));
         self.in_main[id.index()] = in_main;
         if in_main {
             self.links.push_front(&mut self.main, id);
