@@ -31,6 +31,7 @@ enum Choice {
     Fifo,
     Sieve,
     S3Fifo,
+    WindowTinyLfu,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -92,7 +93,23 @@ fn sieve(capacity: usize, steps: &[u8]) {
 }
 
 fn s3_fifo(capacity: usize, steps: &[u8]) {
-    let cache = inline_cache(Policy::s3_fifo(), capacity);
+    holds_its_newest(&inline_cache(Policy::s3_fifo(), capacity), capacity, steps);
+}
+
+/// With the accounts of its segments, and a capacity that changes at times.
+fn window_tiny_lfu(capacity: usize, steps: &[u8]) {
+    let cache = inline_cache(Policy::window_tiny_lfu(), capacity);
+    for steps in steps.chunks(100) {
+        let bound = usize::from(steps[0] % 64) + 1;
+        cache.set_capacity(bound).expect("it has a capacity, and one partition");
+        holds_its_newest(&cache, bound, steps);
+        let entries: usize = cache.segments().iter().map(|segment| segment.entries).sum();
+        assert_eq!(entries, cache.len());
+    }
+    assert_eq!(cache.stats().maintenance_panics, 0);
+}
+
+fn holds_its_newest(cache: &Cache<u64, u64>, capacity: usize, steps: &[u8]) {
     for step in steps {
         let key = u64::from(step & 63);
         match step >> 6 {
@@ -117,5 +134,6 @@ fuzz_target!(|input: Input| {
         Choice::Fifo => exact(Order::Fifo, capacity, &input.steps),
         Choice::Sieve => sieve(capacity, &input.steps),
         Choice::S3Fifo => s3_fifo(capacity, &input.steps),
+        Choice::WindowTinyLfu => window_tiny_lfu(capacity, &input.steps),
     }
 });
