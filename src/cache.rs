@@ -16,14 +16,16 @@ use crate::error::{FlushError, Inserted, Rejection};
 use crate::evict::Bounds;
 use crate::expiry::{Expiry, Lifetime};
 use crate::hash::Hashing;
+use crate::listener::RemovalCause;
 use crate::maintainer::{self, Maintained};
 use crate::maintenance::{Engine, Maintenance};
 use crate::reclaim::{self, Guard};
 use crate::stats::{Counter, Stats};
 use crate::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
-use crate::table::Cursor;
+use crate::table::{Cursor, Step};
 use crate::write_buffer::Event;
 
+mod delivery;
 mod expiring;
 mod inspect;
 mod order;
@@ -123,7 +125,8 @@ enum Gate {
 }
 
 thread_local! {
-    /// The cache that this thread, as the maintenance thread, is looking after at the moment.
+    /// The cache that this thread, as the maintenance thread or in a job of the listener's executor,
+    /// is looking after at the moment.
     static LOOKING_AFTER: Cell<*const ()> = const { Cell::new(ptr::null()) };
 }
 
@@ -188,6 +191,7 @@ where
         });
         #[cfg(all(unix, not(larder_loom)))]
         crate::fork::prepare();
+        delivery::connect_executor(&shared);
         if maintenance == Maintenance::Background {
             let weak: Weak<Shared<K, V, S>> = Arc::downgrade(&shared);
             maintainer::register(weak);
@@ -308,32 +312,51 @@ where
         };
         let new = self.entry(hash, weight, key, value, lifetime);
         self.shared.engine.table.prefetch_entry(hash);
-        let guard = reclaim::pin();
-        let prepare = |new: &Owned<K, V>, old: Option<(EntryPtr, &Entry<K, V>)>| {
-            self.prepare(new, old, lifetime);
-        };
-        let (new, old) = self.shared.engine.table.upsert(new, prepare, &guard);
-        match old {
-            None => {
+        self.store_entry(new, hash, Some(lifetime))
+    }
+
+    /// Puts `new` into the table. Its lifetime is computed anew if `lifetime` says so.
+    fn store_entry(&self, mut new: Owned<K, V>, hash: u64, lifetime: Option<Lifetime>) -> Inserted {
+        let engine = &self.shared.engine;
+        loop {
+            let mut change = engine.change(hash);
+            let guard = reclaim::pin();
+            let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| match step {
+                Step::Found(old) => {
+                    if let Some(lifetime) = lifetime {
+                        self.prepare(new, old, lifetime);
+                    }
+                    change.announce(if old.is_some() { 0 } else { 1 })
+                }
+                Step::Failed => {
+                    change.withdraw();
+                    true
+                }
+            };
+            let (new, old) = match engine.table.upsert(new, steps, &guard) {
+                Ok(done) => done,
+                Err(unused) => {
+                    drop(guard);
+                    change.make_room();
+                    new = unused;
+                    continue;
+                }
+            };
+            let Some(old) = old else {
+                change.made(Event::Inserted(new), RemovalCause::Explicit);
                 self.count(Counter::Inserts, &guard);
                 drop(guard);
-                self.shared.engine.submit(Event::Inserted(new), hash);
-                Inserted::Added
+                return Inserted::Added;
+            };
+            let cause = self.cause_of(old, RemovalCause::Replaced);
+            change.made(Event::Replaced { new, old }, cause);
+            self.count_gone(old, cause, &guard);
+            if cause == RemovalCause::Replaced {
+                return Inserted::Replaced;
             }
             // A new entry like any other, not a change of the one that nobody saw any more.
-            Some(old) if self.had_expired(old, &guard) => {
-                self.count(Counter::Inserts, &guard);
-                drop(guard);
-                self.shared.engine.submit(Event::Removed(old), hash);
-                self.shared.engine.submit(Event::Inserted(new), hash);
-                Inserted::Added
-            }
-            Some(old) => {
-                self.count(Counter::Replacements, &guard);
-                drop(guard);
-                self.shared.engine.submit(Event::Replaced { new, old }, hash);
-                Inserted::Replaced
-            }
+            self.count(Counter::Inserts, &guard);
+            return Inserted::Added;
         }
     }
 
@@ -357,28 +380,43 @@ where
         };
         let mut new = self.entry(hash, weight, key, value, lifetime);
         self.prepare(&new, None, lifetime);
+        let engine = &self.shared.engine;
         loop {
-            // Before the guard, so that it is dropped, and the removal is submitted, after it.
-            let mut removed = Removals { cache: self, entries: Vec::new() };
+            let (mut removal, mut change) = (engine.change(hash), engine.change(hash));
             let guard = reclaim::pin();
-            match self.shared.engine.table.insert_if_absent(new, &guard) {
+            let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| match step {
+                Step::Found(_) => change.announce(1),
+                Step::Failed => {
+                    change.withdraw();
+                    true
+                }
+            };
+            match engine.table.insert_if_absent(new, steps, &guard) {
                 Ok(new) => {
+                    change.made(Event::Inserted(new), RemovalCause::Explicit);
                     self.count(Counter::Inserts, &guard);
-                    drop(guard);
-                    self.shared.engine.submit(Event::Inserted(new), hash);
                     return Inserted::Added;
                 }
-                Err((unused, present)) if self.is_valid(present) => {
+                Err((unused, None)) => {
+                    drop(guard);
+                    change.make_room();
+                    new = unused;
+                }
+                Err((unused, Some(present))) if self.is_valid(present) => {
                     drop(guard);
                     drop(unused);
                     return self.reject(Rejection::Present);
                 }
-                Err((unused, expired)) => {
-                    if self.shared.engine.table.remove_entry(expired, &guard) {
-                        self.count_expired(expired, &guard);
-                        removed.entries.push(expired);
-                    }
+                Err((unused, Some(fallen))) => {
                     new = unused;
+                    if !removal.announce(-1) {
+                        drop(guard);
+                        removal.make_room();
+                    } else if engine.table.remove_entry(fallen, &guard) {
+                        let cause = self.cause_of(fallen, RemovalCause::Explicit);
+                        removal.removed(fallen, cause);
+                        self.count_gone(fallen, cause, &guard);
+                    }
                 }
             }
         }
@@ -405,23 +443,38 @@ where
                 return self.reject(rejection);
             }
         };
-        let new = self.entry(hash, weight, key, value, lifetime);
-        let guard = reclaim::pin();
-        let is_valid = |present| self.is_valid(present);
-        let prepare = |new: &Owned<K, V>, old: (EntryPtr, &Entry<K, V>)| {
-            self.prepare(new, Some(old), lifetime)
-        };
-        match self.shared.engine.table.replace(new, is_valid, prepare, &guard) {
-            Ok((new, old)) => {
-                self.count(Counter::Replacements, &guard);
-                drop(guard);
-                self.shared.engine.submit(Event::Replaced { new, old }, hash);
-                Inserted::Replaced
-            }
-            Err(unused) => {
-                drop(guard);
-                drop(unused);
-                self.reject(Rejection::Absent)
+        let mut new = self.entry(hash, weight, key, value, lifetime);
+        let engine = &self.shared.engine;
+        loop {
+            let mut change = engine.change(hash);
+            let guard = reclaim::pin();
+            let is_valid = |present| self.is_valid(present);
+            let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| match step {
+                Step::Found(old) => {
+                    self.prepare(new, old, lifetime);
+                    change.announce(0)
+                }
+                Step::Failed => {
+                    change.withdraw();
+                    true
+                }
+            };
+            match engine.table.replace(new, is_valid, steps, &guard) {
+                Ok((new, old)) => {
+                    change.made(Event::Replaced { new, old }, RemovalCause::Replaced);
+                    self.count(Counter::Replacements, &guard);
+                    return Inserted::Replaced;
+                }
+                Err(unused) if change.lacks_room() => {
+                    drop(guard);
+                    change.make_room();
+                    new = unused;
+                }
+                Err(unused) => {
+                    drop(guard);
+                    drop(unused);
+                    return self.reject(Rejection::Absent);
+                }
             }
         }
     }
@@ -450,7 +503,9 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hash(key);
+        let engine = &self.shared.engine;
         loop {
+            let mut change = engine.change(hash);
             let guard = reclaim::pin();
             let Some((pointer, entry)) = self.find(key, hash, &guard) else {
                 return false;
@@ -458,14 +513,14 @@ where
             if !condition(&entry.key, &entry.value) {
                 return false;
             }
-            if self.shared.engine.table.remove_entry(pointer, &guard) {
-                let had_expired = self.had_expired(pointer, &guard);
-                if !had_expired {
-                    self.count(Counter::Removals, &guard);
-                }
+            if !change.announce(-1) {
                 drop(guard);
-                self.shared.engine.submit(Event::Removed(pointer), hash);
-                return !had_expired;
+                change.make_room();
+            } else if engine.table.remove_entry(pointer, &guard) {
+                let cause = self.cause_of(pointer, RemovalCause::Explicit);
+                change.removed(pointer, cause);
+                self.count_gone(pointer, cause, &guard);
+                return cause == RemovalCause::Explicit;
             }
         }
     }
@@ -476,23 +531,35 @@ where
     /// meanwhile may or may not be. `condition` runs pinned, like the closure of
     /// [`read`](Self::read). If it panics, what was removed before stays removed.
     pub fn retain(&self, mut condition: impl FnMut(&K, &V) -> bool) {
+        self.remove_where(|key, value| !condition(key, value));
+    }
+
+    /// Removes every entry for which `condition` holds, and returns how many those were.
+    fn remove_where(&self, mut condition: impl FnMut(&K, &V) -> bool) -> u64 {
         let engine = &self.shared.engine;
+        let mut removed = 0;
         let mut cursor = Cursor::Start;
         while cursor != Cursor::End {
-            // Before the guard, so that it is dropped, and the removals are submitted, after it.
-            let mut removed = Removals { cache: self, entries: Vec::new() };
+            // Before the guard, so that they are dropped after it; also if `condition` panics.
+            let mut changes = Vec::new();
             let guard = reclaim::pin();
             cursor = engine.table.step(cursor, &guard, |pointer, entry| {
-                // What has expired is nobody's to judge, but taken along.
-                let is_kept = self.is_valid(pointer) && condition(&entry.key, &entry.value);
-                if !is_kept && engine.table.remove_entry(pointer, &guard) {
-                    if !self.had_expired(pointer, &guard) {
-                        self.count(Counter::Removals, &guard);
-                    }
-                    removed.entries.push(pointer);
+                // What nobody sees any more is nobody's to judge, but taken along.
+                if self.is_valid(pointer) && !condition(&entry.key, &entry.value) {
+                    return;
+                }
+                let mut change = engine.change(pointer.hash());
+                change.announce_pinned(-1);
+                if engine.table.remove_entry(pointer, &guard) {
+                    let cause = self.cause_of(pointer, RemovalCause::Explicit);
+                    change.removed(pointer, cause);
+                    self.count_gone(pointer, cause, &guard);
+                    removed += u64::from(cause == RemovalCause::Explicit);
+                    changes.push(change);
                 }
             });
         }
+        removed
     }
 
     /// Removes every entry that is there when the call begins, and none that is inserted after
@@ -609,18 +676,32 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        // Submitted also if `take`, which may be the value's `clone`, panics.
-        let mut removed = Removals { cache: self, entries: Vec::new() };
-        let guard = reclaim::pin();
-        let (pointer, entry) =
-            self.shared.engine.table.remove(hash, move |held| held.borrow() == key, &guard)?;
-        removed.entries.push(pointer);
-        if self.had_expired(pointer, &guard) {
-            return None;
+        let engine = &self.shared.engine;
+        loop {
+            // Reported also if `take`, which may be the value's `clone`, panics.
+            let mut change = engine.change(hash);
+            let guard = reclaim::pin();
+            let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| match step {
+                Step::Found(_) => change.announce(-1),
+                Step::Failed => {
+                    change.withdraw();
+                    true
+                }
+            };
+            let is_match = move |held: &K| held.borrow() == key;
+            let Some((pointer, entry)) = engine.table.remove(hash, is_match, steps, &guard) else {
+                if !change.lacks_room() {
+                    return None;
+                }
+                drop(guard);
+                change.make_room();
+                continue;
+            };
+            let cause = self.cause_of(pointer, RemovalCause::Explicit);
+            change.removed(pointer, cause);
+            self.count_gone(pointer, cause, &guard);
+            return (cause == RemovalCause::Explicit).then(|| take(&entry.value));
         }
-        self.count(Counter::Removals, &guard);
-        let result = take(&entry.value);
-        Some(result)
     }
 
     fn weigh(&self, key: &K, value: &V, hash: u64) -> Result<u32, Rejection> {
@@ -733,17 +814,20 @@ impl<K, V, S> Shared<K, V, S> {
         // SeqCst: before the look at the gate below; pairs with the load in `tick`, after it has
         // taken the gate.
         self.is_closed.store(true, Ordering::SeqCst);
-        let is_own_look = LOOKING_AFTER
-            .try_with(|cache| ptr::eq(cache.get(), ptr::from_ref(self).cast()))
-            .unwrap_or(false);
-        // Dropped by a value that the maintenance thread is freeing for this very cache: it holds
-        // the gate, and tears the cache down when it is through.
-        if !is_own_look {
+        // Dropped by a value that the maintenance thread is freeing for this very cache, or by the
+        // listener in a job of the executor: they tear the cache down when they are through.
+        if !self.is_looked_after_here() {
             self.tear_down(&mut sync::lock(&self.gate));
         }
         if self.parts.maintenance == Maintenance::Background {
             maintainer::notify();
         }
+    }
+
+    fn is_looked_after_here(&self) -> bool {
+        LOOKING_AFTER
+            .try_with(|cache| ptr::eq(cache.get(), ptr::from_ref(self).cast()))
+            .unwrap_or(false)
     }
 
     fn tear_down(&self, gate: &mut Gate) {
@@ -783,21 +867,6 @@ where
 
     fn has_work(&self) -> bool {
         self.is_closed.load(Ordering::SeqCst) || self.engine.has_work()
-    }
-}
-
-/// Entries taken out of the table whose events are submitted when this is dropped: also when user
-/// code in between panics.
-struct Removals<'c, K, V, S> {
-    cache: &'c Cache<K, V, S>,
-    entries: Vec<EntryPtr>,
-}
-
-impl<K, V, S> Drop for Removals<'_, K, V, S> {
-    fn drop(&mut self) {
-        for entry in self.entries.drain(..) {
-            self.cache.shared.engine.submit(Event::Removed(entry), entry.hash());
-        }
     }
 }
 

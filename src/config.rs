@@ -11,6 +11,7 @@ use crate::cache::Cache;
 use crate::error::BuildError;
 use crate::evict::{Bounds, Order};
 use crate::expiry::{self, Clock, Expiry};
+use crate::listener::Listener;
 use crate::maintenance::{Engine, EngineConfig, Maintenance};
 use crate::policy::{Accesses, Policy};
 use crate::shadow::{Shadow, ShadowConfig};
@@ -52,6 +53,7 @@ pub struct Builder<K, V, S = RandomState> {
     is_counting_lookups: bool,
     shadow: Option<ShadowConfig>,
     time: expiry::Setting<K, V>,
+    listener: Option<Listener<K, V>>,
     entries: PhantomData<fn(K, V)>,
 }
 
@@ -68,6 +70,7 @@ impl<K, V> Default for Builder<K, V> {
             is_counting_lookups: false,
             shadow: None,
             time: expiry::Setting::default(),
+            listener: None,
             entries: PhantomData,
         }
     }
@@ -119,6 +122,7 @@ impl<K, V, S> Builder<K, V, S> {
             is_counting_lookups: self.is_counting_lookups,
             shadow: self.shadow,
             time: self.time,
+            listener: self.listener,
             entries: PhantomData,
         }
     }
@@ -140,6 +144,13 @@ impl<K, V, S> Builder<K, V, S> {
     /// else in [`Stats`](crate::Stats) is always counted.
     pub fn count_lookups(mut self) -> Self {
         self.is_counting_lookups = true;
+        self
+    }
+
+    /// Tells `listener` of every entry that leaves. Default: nobody is told.
+    pub fn listener(mut self, listener: Listener<K, V>) -> Self {
+        self.listener = Some(listener);
+        self.time.wants_ages = true;
         self
     }
 
@@ -242,6 +253,9 @@ where
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let partitions = self.check(cores)?;
         self.time.check()?;
+        if let Some(listener) = &self.listener {
+            listener.check()?;
+        }
         let unknown = || BuildError::UnknownPolicy {
             given: self.policy.name().to_owned(),
             known: Policy::names().collect(),
@@ -267,6 +281,7 @@ where
             orders,
             cores,
             timing: self.time.timing(),
+            listening: self.listener.map(|listener| Arc::new(listener.listening())),
         });
         Ok(Cache::assemble(Parts {
             engine,
@@ -341,6 +356,7 @@ impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
             .field("time_to_idle", &self.time.time_to_idle)
             .field("has_expiry", &self.time.expiry.is_some())
             .field("jitter", &self.time.jitter)
+            .field("listener", &self.listener)
             .field("maintenance", &self.maintenance)
             .finish_non_exhaustive()
     }

@@ -105,6 +105,7 @@ pub mod orderings {
     //! | a removal searches again when its unlinking failed | `removals_of_neighbours_leave_neither_linked` |
     //! | a claimed head is pending until it is linked | `a_head_being_linked_hides_no_entry` |
     //! | an iteration decides and goes on by one load | `iteration_sees_what_stays_exactly_once` |
+    //! | a claimed slot precedes the removal that it is for | `what_leaves_first_is_told_first` |
     //! | a full write buffer refuses | `a_full_buffer_refuses_and_loses_nothing` |
     //! | a step waits for readers of an earlier phase | `a_value_is_freed_only_when_its_reader_has_left` |
     //! | a grace period takes two steps while somebody is inside | the same |

@@ -28,6 +28,7 @@ use std::ptr::{self, NonNull};
 
 use crate::contain::contain;
 use crate::expiry::Deadline;
+use crate::listener::RemovalCause;
 use crate::policy::NodeId;
 use crate::reclaim;
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -36,8 +37,8 @@ use crate::table::Link;
 // The header, 32 bytes. A hit reads the second half of it, key and value: what it needs of a small
 // entry fits a cache line wherever the allocator puts it, but for one place out of four.
 //
-//  0      4        8       12     13      14    16     24      28       30          31         32
-//  | node | weight | stamp | life | flags |     | next | hash           | frequency | extended |
+//  0      4        8       12     13      14      16   24      28       30          31         32
+//  | node | weight | stamp | life | flags | cause | next | hash           | frequency | extended |
 #[repr(C)]
 pub(crate) struct Header {
     /// The policy's node id plus one; 0 while the entry is not linked in the policy.
@@ -46,10 +47,12 @@ pub(crate) struct Header {
     /// The recording tick of the last recorded access, for policies that ask for the order of
     /// accesses; a word of the policy's own for the others.
     stamp: AtomicU32,
-    /// `BORN` and `GONE`: which of the entry's two events maintenance has seen.
+    /// `BORN` and `GONE`: which of the entry's two events maintenance has seen; and who holds it.
     life: AtomicU8,
     /// `MOVED`.
     flags: AtomicU8,
+    /// Why the entry has left the table; set by who took it out, and published with the event.
+    cause: AtomicU8,
     /// The table's link to the next entry or bucket head.
     pub(crate) next: Link,
     /// The hash's low and high bits.
@@ -68,7 +71,7 @@ const _: () = assert!(size_of::<Header>() == 32);
 const BORN: u8 = 1;
 /// Maintenance has applied the event that took the entry out, or evicted it itself.
 const GONE: u8 = 2;
-/// Both: nothing will speak of the entry again, so it may be retired.
+/// Both, and no more: nothing will speak of the entry again, so it may be retired.
 const FINISHED: u8 = BORN | GONE;
 
 /// In `flags`: the partition was told to look at the deadline, and has not yet.
@@ -76,6 +79,13 @@ const MOVED: u8 = 1;
 /// In `flags`: the entry comes from a snapshot, and `stamp` is the word that its policy restores
 /// it by. Set before the entry is shared, and looked at once, when it is linked in the policy.
 const RESTORED: u8 = 2;
+/// Who still needs an entry that has left: a notification that it has, or that it has taken
+/// another's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    Old = 4,
+    New = 8,
+}
 
 /// What stands in front of the header of some entries. The deadline comes last: a hit reads it, and
 /// so it is most likely in the cache line of the header.
@@ -136,6 +146,7 @@ impl Header {
             stamp: AtomicU32::new(0),
             life: AtomicU8::new(0),
             flags: AtomicU8::new(0),
+            cause: AtomicU8::new(RemovalCause::Explicit as u8),
             next: Link::end(),
             hash_low,
             hash_high,
@@ -459,7 +470,7 @@ impl EntryPtr {
     #[inline]
     fn set_life(self, bit: u8) {
         let life = self.header().life.load(Ordering::Relaxed);
-        debug_assert_eq!(life & bit, 0, "an entry is born once and goes once");
+        debug_assert_eq!(life & bit, 0, "an entry is born once, goes once, is held once");
         self.header().life.store(life | bit, Ordering::Relaxed);
     }
 
@@ -468,7 +479,29 @@ impl EntryPtr {
         self.header().life.load(Ordering::Relaxed) & GONE != 0
     }
 
-    /// Whether both events were seen, so that nothing will name the entry again.
+    /// Keeps the entry from being retired. For the partition's maintenance, like what follows.
+    pub(crate) fn hold(self, hold: Hold) {
+        self.set_life(hold as u8);
+    }
+
+    pub(crate) fn let_go(self, hold: Hold) {
+        let life = self.header().life.load(Ordering::Relaxed);
+        debug_assert_ne!(life & hold as u8, 0, "let go of what was not held");
+        self.header().life.store(life & !(hold as u8), Ordering::Relaxed);
+    }
+
+    /// Says why the entry has left the table. For who took it out, before that is reported.
+    #[inline]
+    pub(crate) fn set_cause(self, cause: RemovalCause) {
+        self.header().cause.store(cause as u8, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn cause(self) -> RemovalCause {
+        RemovalCause::from_raw(self.header().cause.load(Ordering::Relaxed))
+    }
+
+    /// Whether both events were seen and nobody holds it, so that nothing will name it again.
     #[inline]
     pub(crate) fn is_finished(self) -> bool {
         self.header().life.load(Ordering::Relaxed) == FINISHED

@@ -27,6 +27,8 @@ pub enum BuildError {
         /// The smaller of the bounds.
         bound: u64,
     },
+    /// The listener's queue was to hold nothing.
+    ZeroListenerQueue,
     /// The time to live was zero.
     ZeroTimeToLive,
     /// The time to idle was zero.
@@ -79,6 +81,9 @@ impl fmt::Display for BuildError {
                 f,
                 "{given} partitions cannot share a bound of {bound}; use at most one for each unit"
             ),
+            Self::ZeroListenerQueue => {
+                f.write_str("a listener's queue of 0 holds no notification; use at least 1")
+            }
             Self::ZeroTimeToLive => f.write_str(
                 "time_to_live 0 keeps nothing; use more, or leave it out for entries that stay",
             ),
@@ -230,6 +235,13 @@ pub enum FlushError {
         /// For how long the oldest grace period has waited for it.
         waited: Duration,
     },
+    /// Called from this cache's own listener, which is itself being told of a removal.
+    WithinListener,
+    /// The listener, or the executor, has been at one notification for longer than `flush` waits.
+    ListenerBusy {
+        /// For how long.
+        waited: Duration,
+    },
     /// Called from the `Drop` of a key or value, which is itself a part of what is to be dropped.
     WithinDrop,
 }
@@ -242,6 +254,10 @@ impl fmt::Display for FlushError {
             }
             Self::PinnedElsewhere { waited } => {
                 write!(f, "another thread has held a pin of a cache for {waited:?}")
+            }
+            Self::WithinListener => f.write_str("called from the cache's own listener"),
+            Self::ListenerBusy { waited } => {
+                write!(f, "the listener has been at one notification for {waited:?}")
             }
             Self::WithinDrop => f.write_str("called from the drop of a key or a value"),
         }

@@ -72,6 +72,7 @@ mod entry;
 #[cfg(not(larder_loom))]
 mod system_time;
 pub mod expiry;
+mod listener;
 mod reclaim;
 mod read_buffer;
 mod write_buffer;
@@ -111,6 +112,9 @@ pub use crate::config::Builder;
 pub use crate::error::{BuildError, FlushError, Inserted, RegisterError, Rejection, ResizeError};
 #[cfg(not(larder_loom))]
 pub use crate::expiry::{Clock, Expiry};
+pub use crate::listener::RemovalCause;
+#[cfg(not(larder_loom))]
+pub use crate::listener::{Listener, Overflow, Removal};
 #[cfg(not(larder_loom))]
 pub use crate::maintenance::Maintenance;
 pub use crate::policy::{Policy, register_policy};

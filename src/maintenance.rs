@@ -35,6 +35,7 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_utils::{Backoff, CachePadded};
@@ -45,6 +46,7 @@ use crate::error::FlushError;
 use crate::evict::Order;
 use crate::expiry::Timing;
 use crate::hash::partition_of;
+use crate::listener::{Channel, Listening};
 use crate::maintainer;
 use crate::policy::{Accesses, NodeId};
 use crate::read_buffer::{Offer, ReadBuffer};
@@ -55,12 +57,15 @@ use crate::sync::{self, AtomicU64, AtomicUsize, Ordering};
 use crate::table::{Cursor, Table};
 use crate::write_buffer::{self, Event};
 
+mod change;
+mod delivery;
 mod look;
 mod order;
 mod partition;
 #[cfg(feature = "snapshot")]
 mod standings;
 
+pub(crate) use delivery::Deliveries;
 use partition::{Freeing, Leftover, Partition, Shape};
 #[cfg(feature = "snapshot")]
 pub(crate) use standings::Standings;
@@ -134,6 +139,8 @@ pub(crate) struct Engine<K, V> {
     unpaced: CachePadded<Unpaced>,
     pub(crate) timing: Timing,
     pub(crate) shadow: Option<Box<Shadow>>,
+    /// For the listener, if there is one.
+    pub(crate) deliveries: Option<Deliveries<K, V>>,
     entries: PhantomData<Entry<K, V>>,
 }
 
@@ -163,7 +170,7 @@ fn while_freeing<R>(free: impl FnOnce() -> R) -> R {
 }
 
 /// How an engine is to be built.
-pub(crate) struct EngineConfig {
+pub(crate) struct EngineConfig<K, V> {
     pub(crate) mode: Maintenance,
     pub(crate) accesses: Accesses,
     /// The order of each partition; a power of two of them.
@@ -172,11 +179,12 @@ pub(crate) struct EngineConfig {
     pub(crate) cores: usize,
     pub(crate) timing: Timing,
     pub(crate) shadow: Option<Box<Shadow>>,
+    pub(crate) listening: Option<Arc<Listening<K, V>>>,
 }
 
 impl<K, V> Engine<K, V> {
-    pub(crate) fn new(config: EngineConfig) -> Self {
-        let EngineConfig { mode, accesses, orders, cores, timing, shadow } = config;
+    pub(crate) fn new(config: EngineConfig<K, V>) -> Self {
+        let EngineConfig { mode, accesses, orders, cores, timing, shadow, listening } = config;
         let limits = || orders.iter().map(Order::limits);
         let smallest = limits().map(|limits| limits.entries).min().unwrap_or(0);
         let capacity = limits().fold(0_usize, |sum, limits| sum.saturating_add(limits.entries));
@@ -193,8 +201,11 @@ impl<K, V> Engine<K, V> {
             batch_entries: pace_entries.min(reclaim::MAX_BATCH),
             backlog: (BACKLOG_PACES * pace_entries / orders.len().max(1)).max(MIN_BACKLOG) as u64,
         };
-        let partitions: Box<[_]> =
-            orders.into_iter().map(|order| Partition::new(order, shape)).collect();
+        let channel = || listening.as_ref().map(|listening| Channel::new(Arc::clone(listening)));
+        let partitions: Box<[_]> = (0..)
+            .zip(orders)
+            .map(|(index, order)| Partition::new(index, order, shape, channel()))
+            .collect();
         Self {
             table: Table::new(capacity),
             partition_bits: partitions.len().trailing_zeros(),
@@ -219,6 +230,7 @@ impl<K, V> Engine<K, V> {
             unpaced: CachePadded::default(),
             timing,
             shadow,
+            deliveries: listening.map(Deliveries::new),
             entries: PhantomData,
         }
     }
@@ -319,14 +331,7 @@ impl<K, V> Engine<K, V> {
             let due_ns = self.due_about_now(partition);
             let leftover = {
                 let mut core = sync::lock(&partition.core);
-                partition.run(
-                    &mut core,
-                    &self.table,
-                    self.mode,
-                    Some(event),
-                    Freeing::AsRetired,
-                    due_ns,
-                )
+                partition.run(&mut core, self, Some(event), Freeing::AsRetired, due_ns)
             };
             return self.finish(partition, leftover);
         }
@@ -354,9 +359,7 @@ impl<K, V> Engine<K, V> {
     fn try_run(&self, partition: &Partition<K, V>, freeing: Freeing) -> bool {
         let due_ns = self.due_about_now(partition);
         let leftover = match sync::try_lock(&partition.core) {
-            Some(mut core) => {
-                partition.run(&mut core, &self.table, self.mode, None, freeing, due_ns)
-            }
+            Some(mut core) => partition.run(&mut core, self, None, freeing, due_ns),
             None => return false,
         };
         self.finish(partition, leftover);
@@ -385,7 +388,8 @@ impl<K, V> Engine<K, V> {
             }
         }
         self.free(partition, free, phase);
-        let wants_thread = partition.has_garbage() || self.has_closed_buckets() || is_due_earlier;
+        self.deliver(partition);
+        let wants_thread = partition.wants_look() || self.has_closed_buckets() || is_due_earlier;
         if wants_thread && self.mode == Maintenance::Background {
             // SeqCst: between the counts just read and the thread's state; see the module head.
             sync::fence(Ordering::SeqCst);
@@ -454,30 +458,27 @@ impl<K, V> Engine<K, V> {
     fn apply_pending(&self) {
         for partition in &self.partitions {
             // What others write meanwhile is not waited for, or this might never end.
-            let end = partition.writes.position();
-            loop {
-                let due_ns = self.due_now(partition);
-                let leftover = {
-                    let mut core = sync::lock(&partition.core);
-                    partition.run(
-                        &mut core,
-                        &self.table,
-                        self.mode,
-                        None,
-                        Freeing::AsRetired,
-                        due_ns,
-                    )
-                };
-                self.finish(partition, leftover);
-                if self.due_now(partition).is_some() {
-                    continue;
-                }
-                if partition.writes.has_popped(end) {
-                    break;
-                }
-                // A writer has claimed a slot that it has not filled in yet.
-                std::thread::yield_now();
+            self.run_until(partition, partition.writes.position());
+        }
+    }
+
+    /// Applies the events before the position `end`, and what is due.
+    fn run_until(&self, partition: &Partition<K, V>, end: u32) {
+        loop {
+            let due_ns = self.due_now(partition);
+            let leftover = {
+                let mut core = sync::lock(&partition.core);
+                partition.run(&mut core, self, None, Freeing::AsRetired, due_ns)
+            };
+            self.finish(partition, leftover);
+            if self.due_now(partition).is_some() {
+                continue;
             }
+            if partition.writes.has_popped(end) {
+                break;
+            }
+            // A writer has claimed a slot that it has not filled in yet.
+            std::thread::yield_now();
         }
     }
 
@@ -487,6 +488,11 @@ impl<K, V> Engine<K, V> {
             return Err(FlushError::WithinDrop);
         }
         self.apply_pending();
+        if self.deliveries.is_some() {
+            self.deliver_all(Some(FLUSH_PATIENCE))?;
+            // Takes back what was delivered.
+            self.apply_pending();
+        }
         let mut target: Option<Ticket> = None;
         for partition in &self.partitions {
             target = target.max(partition.seal());
@@ -528,9 +534,8 @@ impl<K, V> Engine<K, V> {
     pub(crate) fn has_work(&self) -> bool {
         // SeqCst: between the thread's announcement to sleep and the counts; see the module head.
         sync::fence(Ordering::SeqCst);
-        let is_waiting = |partition: &Partition<K, V>| {
-            partition.writes.waiting() > 0 || partition.has_garbage() || partition.has_moved()
-        };
+        let is_waiting =
+            |partition: &Partition<K, V>| partition.writes.waiting() > 0 || partition.wants_look();
         self.has_closed_buckets()
             || self.partitions.iter().any(is_waiting)
             || self.shadow.as_ref().is_some_and(|shadow| shadow.is_due())
@@ -540,6 +545,10 @@ impl<K, V> Engine<K, V> {
     pub(crate) fn tear_down(&self) {
         // What waits is applied first, so that each entry is either in the table or retired.
         self.apply_pending();
+        if self.deliveries.is_some() {
+            let _ = self.deliver_all(None);
+            self.apply_pending();
+        }
         for partition in &self.partitions {
             let all = sync::lock(&partition.core).retired.take_all();
             while_freeing(|| all.dispose());
@@ -578,6 +587,12 @@ impl<K, V> Engine<K, V> {
             dropped_accesses: self.counters.sum(Counter::DroppedAccesses),
             ..Stats::default()
         };
+        if let Some(Deliveries { listening, .. }) = &self.deliveries {
+            stats.notifications = listening.delivered.load(Ordering::Relaxed);
+            stats.notifications_dropped = listening.dropped.load(Ordering::Relaxed);
+            stats.notifications_waiting = self.notifications_waiting();
+            stats.listener_panics = listening.panics.load(Ordering::Relaxed);
+        }
         for partition in &self.partitions {
             partition.add_to(&mut stats, size_of::<Entry<K, V>>() as u64);
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use loom::cell::UnsafeCell;
 use loom::thread::Thread;
 
-use crate::entry::{EntryPtr, Extension, Owned, dispose};
+use crate::entry::{Entry, EntryPtr, Extension, Owned, dispose};
 use crate::expiry::Deadline;
 use crate::maintainer::{Maintained, Maintainer};
 use crate::policy::NodeId;
@@ -19,8 +19,8 @@ use crate::read_buffer::{Offer, ReadBuffer};
 use crate::reclaim::pin;
 use crate::reclaim::readers::{Phases, Reader};
 use crate::sync::{self, AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use crate::table::{Cursor, Table};
-use crate::write_buffer::{Event, WriteBuffer};
+use crate::table::{Cursor, Step, Table};
+use crate::write_buffer::{Event, Popped, WriteBuffer};
 
 /// A value whose every access loom checks.
 struct Watched(UnsafeCell<u64>);
@@ -92,7 +92,7 @@ impl Map {
     }
 
     pub fn insert_if_absent(&self, key: u64, value: u64) -> bool {
-        match self.table.insert_if_absent(self.keep.entry(key, value), &pin()) {
+        match self.table.insert_if_absent(self.keep.entry(key, value), |_| true, &pin()) {
             Ok(entry) => {
                 self.keep.keep(entry);
                 true
@@ -103,14 +103,15 @@ impl Map {
 
     /// Returns the replaced value.
     pub fn upsert(&self, key: u64, value: u64) -> Option<u64> {
-        let (new, old) = self.table.upsert(self.keep.entry(key, value), |_, _| {}, &pin());
+        let done = self.table.upsert(self.keep.entry(key, value), |_, _| true, &pin());
+        let (new, old) = done.ok().expect("nothing declines");
         self.keep.keep(new);
         old.map(|old| self.taken(old))
     }
 
     /// Returns the replaced value.
     pub fn replace(&self, key: u64, value: u64) -> Option<u64> {
-        match self.table.replace(self.keep.entry(key, value), |_| true, |_, _| {}, &pin()) {
+        match self.table.replace(self.keep.entry(key, value), |_| true, |_, _| true, &pin()) {
             Ok((new, old)) => {
                 self.keep.keep(new);
                 Some(self.taken(old))
@@ -121,7 +122,7 @@ impl Map {
 
     pub fn remove(&self, key: u64) -> Option<u64> {
         let guard = pin();
-        let (entry, _) = self.table.remove(key, |held| *held == key, &guard)?;
+        let (entry, _) = self.table.remove(key, |held| *held == key, |_| true, &guard)?;
         Some(self.taken(entry))
     }
 
@@ -186,7 +187,8 @@ impl Timed {
     pub fn upsert(&self, key: u64, value: u64, deadline: u64, now: u64) -> Option<(u64, bool)> {
         let extension = Extension::new(deadline, Deadline::NEVER, now);
         let new = Owned::extended(key, 1, key, Watched::new(value), extension);
-        let (new, old) = self.table.upsert(new, |_, _| {}, &pin());
+        let done = self.table.upsert(new, |_, _| true, &pin());
+        let (new, old) = done.ok().expect("nothing declines");
         self.keep.keep(new);
         old.map(|old| (Self::value(old), Self::with_deadline(old, |held| held.settle() < now)))
     }
@@ -236,6 +238,94 @@ impl Timed {
     fn value(entry: EntryPtr) -> u64 {
         // SAFETY: entries live until the model ends.
         unsafe { entry.as_entry::<u64, Watched>() }.value.read()
+    }
+}
+
+type Found = Entry<u64, Watched>;
+
+/// The table with a write buffer whose slots are claimed ahead of what happens.
+pub struct Ordered {
+    table: Table<u64, Watched>,
+    buffer: WriteBuffer,
+    keep: Keep,
+}
+
+impl Default for Ordered {
+    fn default() -> Self {
+        Self { table: Table::new(0), buffer: WriteBuffer::new(), keep: Keep::default() }
+    }
+}
+
+impl Ordered {
+    /// False if the buffer was full; nothing has changed then.
+    pub fn upsert(&self, key: u64, value: u64) -> bool {
+        let mut claim = None;
+        let steps = |_: &Owned<u64, Watched>, step: Step<(EntryPtr, &Found)>| match step {
+            Step::Found(old) => {
+                claim = self.buffer.claim(if old.is_some() { 0 } else { 1 }).ok();
+                claim.is_some()
+            }
+            Step::Failed => {
+                claim = None;
+                true
+            }
+        };
+        let Ok((new, old)) = self.table.upsert(self.keep.entry(key, value), steps, &pin()) else {
+            return false;
+        };
+        self.keep.keep(new);
+        let event = old.map_or(Event::Inserted(new), |old| Event::Replaced { new, old });
+        claim.expect("claimed for this attempt").fill(event);
+        true
+    }
+
+    /// Whether the key was there. It is left there if the buffer is full.
+    pub fn remove(&self, key: u64) -> bool {
+        let mut claim = None;
+        let steps = |step: Step<(EntryPtr, &Found)>| match step {
+            Step::Found(_) => {
+                claim = self.buffer.claim(-1).ok();
+                claim.is_some()
+            }
+            Step::Failed => {
+                claim = None;
+                true
+            }
+        };
+        let guard = pin();
+        let found = self.table.remove(key, |held| *held == key, steps, &guard);
+        let Some((entry, _)) = found else { return false };
+        claim.expect("claimed for this attempt").fill(Event::Removed(entry));
+        true
+    }
+
+    /// As maintenance does: takes the entry out that is found now, and tells up to which position
+    /// the buffer must be popped before that is told.
+    pub fn evict(&self, key: u64) -> Option<(u32, u64)> {
+        let guard = pin();
+        let (entry, found) = self.table.get(key, |held| *held == key, &guard)?;
+        let position = self.buffer.position();
+        self.table.remove_entry(entry, &guard).then(|| (position, found.value.read()))
+    }
+
+    /// Takes what is told out; `removed` gets the position and the value of each removal.
+    pub fn drain(&self, removed: &mut Vec<(u32, u64)>) {
+        // SAFETY: entries live until the model ends.
+        let value = |entry: EntryPtr| unsafe { entry.as_entry::<u64, Watched>() }.value.read();
+        loop {
+            let position = self.buffer.popped();
+            match self.buffer.pop_slot() {
+                None => return,
+                Some(Popped::Event(Event::Removed(old) | Event::Replaced { old, .. })) => {
+                    removed.push((position, value(old)));
+                }
+                Some(Popped::Event(Event::Inserted(_)) | Popped::Void) => {}
+            }
+        }
+    }
+
+    pub fn live(&self) -> usize {
+        self.buffer.live()
     }
 }
 

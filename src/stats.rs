@@ -96,6 +96,14 @@ pub struct Stats {
     pub maintenance_runs: u64,
     /// Panics of user code that maintenance caught: `Drop` of a key or value, a policy.
     pub maintenance_panics: u64,
+    /// Removals that the [listener](crate::Listener) was told of.
+    pub notifications: u64,
+    /// Removals that it was not told of, since its queue was full.
+    pub notifications_dropped: u64,
+    /// A gauge: removals that it is still to be told of, as far as maintenance knows of them.
+    pub notifications_waiting: u64,
+    /// Panics of the listener and its executor.
+    pub listener_panics: u64,
     /// A gauge, not a count, and the same for all caches of the process: for how long the oldest
     /// grace period has waited. It grows while some thread keeps a pin, and retired entries of
     /// all caches wait with it.

@@ -21,6 +21,7 @@ use crate::reclaim::Guard;
 
 pub(crate) use link::Link;
 use list::List;
+pub(crate) use list::Step;
 pub(crate) use prefetch::prefetch_for_write;
 
 /// Entries or buckets that are passed under one guard.
@@ -117,53 +118,70 @@ impl<K, V> Table<K, V> {
         }
     }
 
-    /// Links `new` unless its key is there; then gives it back, and the entry that is there.
+    /// Links `new` unless its key is there; then gives it back, and the entry that is there. Also
+    /// gives it back, alone, if `steps` declines.
     pub(crate) fn insert_if_absent(
         &self,
         new: Owned<K, V>,
+        mut steps: impl FnMut(Step<(EntryPtr, &Entry<K, V>)>) -> bool,
         guard: &Guard,
-    ) -> Result<EntryPtr, (Owned<K, V>, EntryPtr)>
+    ) -> Result<EntryPtr, (Owned<K, V>, Option<EntryPtr>)>
     where
         K: Eq,
     {
         let is_match = |header| self.entry(header, guard).key == *new.key();
+        let steps = |step| steps(self.step_of(step, guard));
         // SAFETY: as in `get`.
-        let present = unsafe { self.list.insert_if_absent(new.as_ptr().as_raw(), is_match) };
-        match present {
-            None => Ok(new.into_shared()),
-            Some(present) => Err((new, self.pointer(present))),
+        match unsafe { self.list.insert_if_absent(new.as_ptr().as_raw(), is_match, steps) } {
+            Ok(None) => Ok(new.into_shared()),
+            Ok(Some(present)) => Err((new, Some(self.pointer(present)))),
+            Err(_) => Err((new, None)),
+        }
+    }
+
+    fn step_of<'g>(
+        &self,
+        step: Step<NonNull<Header>>,
+        guard: &'g Guard,
+    ) -> Step<(EntryPtr, &'g Entry<K, V>)> {
+        match step {
+            Step::Found(found) => {
+                Step::Found(found.map(|found| (self.pointer(found), self.entry(found, guard))))
+            }
+            Step::Failed => Step::Failed,
         }
     }
 
     /// Links `new`, in the place of the entry of its key if there is one. Returns both.
     ///
-    /// `prepare` is told, before each attempt, which entry `new` is about to replace; the last
-    /// time it was told the truth.
+    /// `steps` is asked before each attempt, and told which entry `new` is about to replace; the
+    /// last time it was told the truth. If it declines, `new` is given back.
+    #[inline]
     pub(crate) fn upsert(
         &self,
         new: Owned<K, V>,
-        mut prepare: impl FnMut(&Owned<K, V>, Option<(EntryPtr, &Entry<K, V>)>),
+        mut steps: impl FnMut(&Owned<K, V>, Step<(EntryPtr, &Entry<K, V>)>) -> bool,
         guard: &Guard,
-    ) -> (EntryPtr, Option<EntryPtr>)
+    ) -> Result<(EntryPtr, Option<EntryPtr>), Owned<K, V>>
     where
         K: Eq,
     {
         let is_match = |header| self.entry(header, guard).key == *new.key();
-        let prepare = |old: Option<NonNull<Header>>| {
-            prepare(&new, old.map(|old| (self.pointer(old), self.entry(old, guard))));
-        };
+        let steps = |step| steps(&new, self.step_of(step, guard));
         // SAFETY: as in `get`.
-        let old = unsafe { self.list.upsert(new.as_ptr().as_raw(), is_match, prepare) };
-        (new.into_shared(), old.map(|header| self.pointer(header)))
+        match unsafe { self.list.upsert(new.as_ptr().as_raw(), is_match, steps) } {
+            Ok(old) => Ok((new.into_shared(), old.map(|header| self.pointer(header)))),
+            Err(_) => Err(new),
+        }
     }
 
     /// Puts `new` in the place of the entry of its key that `is_valid` accepts and returns both, or
-    /// gives `new` back. `prepare` is told of that entry before each attempt.
+    /// gives `new` back. `steps` is asked before each attempt.
     pub(crate) fn replace(
         &self,
         new: Owned<K, V>,
         is_valid: impl Fn(EntryPtr) -> bool,
-        mut prepare: impl FnMut(&Owned<K, V>, (EntryPtr, &Entry<K, V>)),
+        mut steps: impl FnMut(&Owned<K, V>, Step<(EntryPtr, &Entry<K, V>)>) -> bool,
         guard: &Guard,
     ) -> Result<(EntryPtr, EntryPtr), Owned<K, V>>
     where
@@ -171,24 +189,27 @@ impl<K, V> Table<K, V> {
     {
         let is_match =
             |header| self.entry(header, guard).key == *new.key() && is_valid(self.pointer(header));
-        let prepare = |old| prepare(&new, (self.pointer(old), self.entry(old, guard)));
+        let steps = |step| steps(&new, self.step_of(step, guard));
         // SAFETY: as in `get`.
-        match unsafe { self.list.replace(new.as_ptr().as_raw(), is_match, prepare) } {
+        match unsafe { self.list.replace(new.as_ptr().as_raw(), is_match, steps) } {
             Some(old) => Ok((new.into_shared(), self.pointer(old))),
             None => Err(new),
         }
     }
 
-    /// Takes the live entry of `hash` out whose key `is_match` accepts.
+    /// Takes the live entry of `hash` out whose key `is_match` accepts. `steps` is asked before
+    /// each attempt.
     pub(crate) fn remove<'g>(
         &self,
         hash: u64,
         mut is_match: impl FnMut(&K) -> bool,
+        mut steps: impl FnMut(Step<(EntryPtr, &Entry<K, V>)>) -> bool,
         guard: &'g Guard,
     ) -> Option<(EntryPtr, &'g Entry<K, V>)> {
         let is_match = |header| is_match(&self.entry(header, guard).key);
+        let steps = |step| steps(self.step_of(step, guard));
         // SAFETY: as in `get`.
-        let removed = unsafe { self.list.remove(hash, is_match) };
+        let removed = unsafe { self.list.remove(hash, is_match, steps) };
         removed.map(|header| (self.pointer(header), self.entry(header, guard)))
     }
 

@@ -9,11 +9,23 @@
 //!           |  position    |  live       |   position: slots claimed so far, wraps around
 //!                                            live: entries in the table, as events tell it
 //!   slot:   first: entry pointer | kind    0: free, or claimed and not published yet
-//!           second: the replaced entry
+//!           second: the replaced entry     (kind `VOID`: no entry; nothing came of the claim)
 //! ```
 //!
 //! `live` lives in the same word because a push has to change that word anyway: `len` costs no
 //! write of its own.
+//!
+//! # Positions as a clock
+//! Between threads, events come in the order in which they are pushed, which says nothing about the
+//! table. A cache that has to tell the order of what happened to a key claims the slot ahead
+//! ([`WriteBuffer::claim`]): after the writer has found the entry that it is about to take out, and
+//! before the CAS that does so. Let `a` and `b` be entries of one key, `a` before `b`. Who takes
+//! `b` out has found it in the table before, that is after `a` was taken out, that is after the
+//! slot for that was claimed; so the slot for `b` has the higher position. Likewise an entry's own
+//! insertion stands before its removal. Slots are popped in the order of positions, and one that is
+//! claimed and not filled in yet holds back those behind it. So the events of one key that take
+//! entries out come out of the buffer in the order in which the table saw them.
+//! Model test: `loom-tests/tests/removal_order.rs`.
 //!
 //! # Orderings
 //! - slot `first`: stored with release once the slot is filled, loaded with acquire by the drainer,
@@ -47,10 +59,58 @@ pub(crate) enum Event {
     Replaced { new: EntryPtr, old: EntryPtr },
 }
 
+impl Event {
+    /// By how much the event changes the number of entries in the table.
+    #[inline]
+    pub(crate) fn change(self) -> i32 {
+        match self {
+            Self::Inserted(_) => 1,
+            Self::Removed(_) => -1,
+            Self::Replaced { .. } => 0,
+        }
+    }
+}
+
+/// What a slot held.
+pub(crate) enum Popped {
+    Event(Event),
+    /// It was claimed for something that did not happen.
+    Void,
+}
+
+/// A slot claimed ahead of the event; dropped, it tells that nothing came of it.
+pub(crate) struct Claim<'b> {
+    buffer: &'b WriteBuffer,
+    position: u32,
+    change: i32,
+}
+
+impl Claim<'_> {
+    /// Tells what happened, and returns the position up to which the buffer has to be popped for
+    /// it to be applied. `event` must have the `change` that the slot was claimed for.
+    pub(crate) fn fill(self, event: Event) -> u32 {
+        debug_assert_eq!(event.change(), self.change);
+        self.buffer.fill(self.position, event);
+        let end = self.position.wrapping_add(1);
+        std::mem::forget(self);
+        end
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.buffer.adjust_live(-self.change);
+        let slot = &self.buffer.slots[(self.position % SLOTS) as usize];
+        // Release: pairs with the acquire in `pop_slot`, which then knows all that came before.
+        slot.first.store(ptr::without_provenance_mut(VOID), Ordering::Release);
+    }
+}
+
 const INSERTED: usize = 1;
 const REMOVED: usize = 2;
 const REPLACED: usize = 3;
-const KIND: usize = 3;
+const VOID: usize = 4;
+const KIND: usize = 7;
 
 /// The buffer was full; the event is still the caller's.
 #[derive(Debug)]
@@ -87,13 +147,23 @@ impl WriteBuffer {
     /// the events behind it, not the writers.
     #[inline]
     pub(crate) fn push(&self, event: Event) -> Result<u32, Full> {
-        let (first, second, change) = match event {
-            Event::Inserted(entry) => (tagged(entry, INSERTED), None, 1),
-            Event::Removed(entry) => (tagged(entry, REMOVED), None, -1),
-            Event::Replaced { new, old } => (tagged(new, REPLACED), Some(old), 0),
-        };
+        let position = self.claim_position(event.change())?;
+        self.fill(position, event);
+        Ok(position.wrapping_add(1).wrapping_sub(self.head.load(Ordering::Relaxed)))
+    }
+
+    /// Claims the slot for an event that is about to happen and will change the number of live
+    /// entries by `change` (module head). Until it is filled in or dropped, which must be soon, it
+    /// holds back the events behind it: no user code, and no waiting for the buffer, in between.
+    pub(crate) fn claim(&self, change: i32) -> Result<Claim<'_>, Full> {
+        let position = self.claim_position(change)?;
+        Ok(Claim { buffer: self, position, change })
+    }
+
+    #[inline]
+    fn claim_position(&self, change: i32) -> Result<u32, Full> {
         let mut state = self.state.load(Ordering::Relaxed);
-        let position = loop {
+        loop {
             let (position, live) = unpack(state);
             // Acquire: pairs with the release in `pop`.
             if position.wrapping_sub(self.head.load(Ordering::Acquire)) >= SLOTS {
@@ -113,9 +183,18 @@ impl WriteBuffer {
                 Ordering::SeqCst,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => break position,
+                Ok(_) => return Ok(position),
                 Err(now) => state = now,
             }
+        }
+    }
+
+    #[inline]
+    fn fill(&self, position: u32, event: Event) {
+        let (first, second) = match event {
+            Event::Inserted(entry) => (tagged(entry, INSERTED), None),
+            Event::Removed(entry) => (tagged(entry, REMOVED), None),
+            Event::Replaced { new, old } => (tagged(new, REPLACED), Some(old)),
         };
         sync::model_seq_cst();
         let slot = &self.slots[(position % SLOTS) as usize];
@@ -125,23 +204,52 @@ impl WriteBuffer {
         }
         // Release: publishes `second` and the entry; pairs with the acquire in `pop`.
         slot.first.store(first, Ordering::Release);
-        Ok(position.wrapping_add(1).wrapping_sub(self.head.load(Ordering::Relaxed)))
     }
 
-    /// Takes the oldest event out, unless there is none or its writer has not filled it in yet.
-    /// For one caller at a time.
+    /// Takes the oldest event out, unless there is none or its writer has not filled it in yet. For
+    /// one caller at a time.
     #[inline]
     pub(crate) fn pop(&self) -> Option<Event> {
+        loop {
+            if let Popped::Event(event) = self.pop_slot()? {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Empties the oldest slot, unless there is none or its writer has not filled it in yet. For
+    /// one caller at a time.
+    #[inline]
+    pub(crate) fn pop_slot(&self) -> Option<Popped> {
         // Relaxed: the drainer alone writes it, and the partition's lock hands it on.
         let head = self.head.load(Ordering::Relaxed);
         let slot = &self.slots[(head % SLOTS) as usize];
         // Acquire: pairs with the release in `push`.
         let first = slot.first.load(Ordering::Acquire);
-        let entry = NonNull::new(first.map_addr(|address| address & !KIND).cast::<Header>())?;
-        // SAFETY: `push` stored the pointer of a linked entry, which is not retired before this
-        // event was applied.
+        if first.is_null() {
+            return None;
+        }
+        let popped = match NonNull::new(first.map_addr(|address| address & !KIND).cast()) {
+            // SAFETY: `fill` stored the pointer of a linked entry, which is not retired before
+            // this event was applied.
+            Some(entry) => Popped::Event(unsafe { self.event(slot, first.addr() & KIND, entry) }),
+            None => Popped::Void,
+        };
+        // Relaxed: published with `head`.
+        slot.first.store(ptr::null_mut(), Ordering::Relaxed);
+        // Release: the slot is empty before it can be claimed again; pairs with `push`.
+        self.head.store(head.wrapping_add(1), Ordering::Release);
+        Some(popped)
+    }
+
+    /// # Safety
+    /// `entry` and what `slot` names beside it were stored by `fill`, and the event was not applied
+    /// yet.
+    #[inline]
+    unsafe fn event(&self, slot: &Slot, kind: usize, entry: NonNull<Header>) -> Event {
+        // SAFETY: passed on to the caller.
         let entry = unsafe { EntryPtr::from_raw(entry) };
-        let event = match first.addr() & KIND {
+        match kind {
             INSERTED => Event::Inserted(entry),
             REMOVED => Event::Removed(entry),
             _ => {
@@ -151,12 +259,13 @@ impl WriteBuffer {
                 let old = unsafe { EntryPtr::from_raw(old) };
                 Event::Replaced { new: entry, old }
             }
-        };
-        // Relaxed: published with `head`.
-        slot.first.store(ptr::null_mut(), Ordering::Relaxed);
-        // Release: the slot is empty before it can be claimed again; pairs with `push`.
-        self.head.store(head.wrapping_add(1), Ordering::Release);
-        Some(event)
+        }
+    }
+
+    /// The position of the slot that is popped next. For the drainer.
+    pub(crate) fn popped(&self) -> u32 {
+        // Relaxed: as in `pop_slot`.
+        self.head.load(Ordering::Relaxed)
     }
 
     /// Number of events that wait, those not filled in yet included.

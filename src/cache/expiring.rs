@@ -9,6 +9,7 @@ use super::Cache;
 use crate::entry::{Entry, EntryPtr, Owned};
 use crate::error::Inserted;
 use crate::expiry::Lifetime;
+use crate::listener::RemovalCause;
 use crate::reclaim::{self, Guard};
 use crate::stats::Counter;
 
@@ -158,20 +159,29 @@ impl<K, V, S> Cache<K, V, S> {
         })
     }
 
-    /// Whether an entry that was just taken out of the table had expired; counts it if so.
+    /// Why an entry has left that was just taken out of the table: `cause`, unless nobody saw it
+    /// any more.
     #[inline]
-    pub(super) fn had_expired(&self, pointer: EntryPtr, guard: &Guard) -> bool {
-        let had_expired = pointer
-            .extension()
-            .is_some_and(|extension| self.shared.engine.timing.had_expired(extension));
-        if had_expired {
-            self.count_expired(pointer, guard);
+    pub(super) fn cause_of(&self, pointer: EntryPtr, cause: RemovalCause) -> RemovalCause {
+        let timing = &self.shared.engine.timing;
+        match pointer.extension() {
+            Some(extension) if timing.had_expired(extension) => RemovalCause::Expired,
+            _ => cause,
         }
-        had_expired
+    }
+
+    /// Counts an entry that was taken out.
+    #[inline]
+    pub(super) fn count_gone(&self, pointer: EntryPtr, cause: RemovalCause, guard: &Guard) {
+        match cause {
+            RemovalCause::Replaced => self.count(Counter::Replacements, guard),
+            RemovalCause::Explicit => self.count(Counter::Removals, guard),
+            _ => self.count_expired(pointer, guard),
+        }
     }
 
     #[cold]
-    pub(super) fn count_expired(&self, pointer: EntryPtr, guard: &Guard) {
+    fn count_expired(&self, pointer: EntryPtr, guard: &Guard) {
         self.count(Counter::Expirations, guard);
         let weight = u64::from(pointer.weight());
         self.shared.engine.counters.add(guard.thread(), Counter::ExpiredWeight, weight);

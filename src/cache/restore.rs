@@ -9,9 +9,7 @@ use crate::error::Inserted;
 use crate::expiry::Lifetime;
 use crate::maintenance::Standings;
 use crate::reclaim;
-use crate::stats::Counter;
 use crate::table::Cursor;
-use crate::write_buffer::Event;
 
 /// What is known of an entry from a snapshot, besides key and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,24 +74,6 @@ where
         if let Some(word) = restored.word {
             new.set_restored(restored.frequency, word);
         }
-        let guard = reclaim::pin();
-        let (new, old) = self.shared.engine.table.upsert(new, |_, _| (), &guard);
-        match old {
-            Some(old) if !self.had_expired(old, &guard) => {
-                self.count(Counter::Replacements, &guard);
-                drop(guard);
-                self.shared.engine.submit(Event::Replaced { new, old }, hash);
-                Inserted::Replaced
-            }
-            old => {
-                self.count(Counter::Inserts, &guard);
-                drop(guard);
-                if let Some(old) = old {
-                    self.shared.engine.submit(Event::Removed(old), hash);
-                }
-                self.shared.engine.submit(Event::Inserted(new), hash);
-                Inserted::Added
-            }
-        }
+        self.store_entry(new, hash, None)
     }
 }

@@ -17,11 +17,10 @@
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
-use super::{Cache, Removals};
+use super::Cache;
+use crate::listener::RemovalCause;
 use crate::reclaim;
-use crate::stats::Counter;
 use crate::table::Cursor;
-use crate::write_buffer::Event;
 
 /// What a key is to its cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,23 +62,25 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hash(key);
-        let table = &self.shared.engine.table;
+        let engine = &self.shared.engine;
         loop {
+            let mut change = engine.change(hash);
             let guard = reclaim::pin();
-            let found = table.get(hash, move |held| held.borrow() == key, &guard);
+            let found = engine.table.get(hash, move |held| held.borrow() == key, &guard);
             let Some((pointer, _)) = found else { return State::Missing };
             let state = if self.is_valid(pointer) { State::Valid } else { State::Expired };
             if !is_taken(state) {
                 return state;
             }
-            if table.remove_entry(pointer, &guard) {
-                // It may have expired since.
-                let had_expired = self.had_expired(pointer, &guard);
-                if !had_expired {
-                    self.count(Counter::Removals, &guard);
-                }
+            if !change.announce(-1) {
                 drop(guard);
-                self.shared.engine.submit(Event::Removed(pointer), hash);
+                change.make_room();
+            } else if engine.table.remove_entry(pointer, &guard) {
+                // It may have expired since.
+                let cause = self.cause_of(pointer, RemovalCause::Explicit);
+                change.removed(pointer, cause);
+                self.count_gone(pointer, cause, &guard);
+                let had_expired = cause == RemovalCause::Expired;
                 return if had_expired { State::Expired } else { State::Valid };
             }
         }
@@ -92,17 +93,19 @@ where
         let engine = &self.shared.engine;
         let mut cursor = Cursor::Start;
         while cursor != Cursor::End {
-            // Before the guard, so that it is dropped, and the removals are submitted, after it.
-            let mut removed = Removals { cache: self, entries: Vec::new() };
+            // Before the guard, so that they are dropped, and maintenance runs, after it.
+            let mut changes = Vec::new();
             let guard = reclaim::pin();
             cursor = engine.table.step(cursor, &guard, |pointer, _| {
+                let mut change = engine.change(pointer.hash());
+                change.announce_pinned(-1);
                 if engine.table.remove_entry(pointer, &guard) {
+                    let cause = self.cause_of(pointer, RemovalCause::Explicit);
+                    change.removed(pointer, cause);
+                    self.count_gone(pointer, cause, &guard);
                     all += 1;
-                    match self.had_expired(pointer, &guard) {
-                        true => expired += 1,
-                        false => self.count(Counter::Removals, &guard),
-                    }
-                    removed.entries.push(pointer);
+                    expired += u64::from(cause == RemovalCause::Expired);
+                    changes.push(change);
                 }
             });
         }

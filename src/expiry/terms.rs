@@ -82,6 +82,8 @@ pub(crate) struct Setting<K, V> {
     pub(crate) clock: Option<Arc<dyn Clock>>,
     /// See [`Timing::is_lingering`].
     pub(crate) is_lingering: bool,
+    /// Whether someone asks for the ages of entries that cannot expire.
+    pub(crate) wants_ages: bool,
 }
 
 impl<K, V> Default for Setting<K, V> {
@@ -94,6 +96,7 @@ impl<K, V> Default for Setting<K, V> {
             timer_tick: None,
             clock: None,
             is_lingering: false,
+            wants_ages: false,
         }
     }
 }
@@ -129,7 +132,8 @@ impl<K, V> Setting<K, V> {
             is_lingering: self.is_lingering,
             is_for_all: self.time_to_live.is_some()
                 || self.time_to_idle.is_some()
-                || self.expiry.is_some(),
+                || self.expiry.is_some()
+                || self.wants_ages,
         }
     }
 }

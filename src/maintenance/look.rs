@@ -26,9 +26,7 @@ impl<K, V> Engine<K, V> {
         for partition in &self.partitions {
             has_garbage |= partition.has_garbage();
             let mut due_ns = self.due_now(partition);
-            let is_idle = partition.writes.waiting() == 0
-                && !partition.has_garbage()
-                && !partition.has_moved();
+            let is_idle = partition.writes.waiting() == 0 && !partition.wants_look();
             // Where writers are at it, they do this better: in their own processors' caches. But
             // they take out little of what is due at a time.
             let is_left = is_idle || partition.is_looked_after();
@@ -37,9 +35,7 @@ impl<K, V> Engine<K, V> {
             }
             for _ in 0..RUNS_A_TICK {
                 let leftover = match sync::try_lock(&partition.core) {
-                    Some(mut core) => {
-                        partition.run(&mut core, &self.table, self.mode, None, Freeing::All, due_ns)
-                    }
+                    Some(mut core) => partition.run(&mut core, self, None, Freeing::All, due_ns),
                     None => break, // another thread is at it
                 };
                 self.finish(partition, leftover);
@@ -115,8 +111,7 @@ impl<K, V> Engine<K, V> {
             while let Some(due) = self.due_at_last(partition) {
                 let leftover = {
                     let mut core = sync::lock(&partition.core);
-                    let (table, mode) = (&self.table, self.mode);
-                    partition.run(&mut core, table, mode, None, Freeing::AsRetired, Some(due))
+                    partition.run(&mut core, self, None, Freeing::AsRetired, Some(due))
                 };
                 self.finish(partition, leftover);
             }

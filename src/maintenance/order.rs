@@ -27,14 +27,7 @@ impl<K, V> Engine<K, V> {
             loop {
                 let (leftover, is_above) = {
                     let mut core = sync::lock(&partition.core);
-                    let leftover = partition.run(
-                        &mut core,
-                        &self.table,
-                        self.mode,
-                        None,
-                        Freeing::AsRetired,
-                        None,
-                    );
+                    let leftover = partition.run(&mut core, self, None, Freeing::AsRetired, None);
                     (leftover, core.order.is_above_limits())
                 };
                 self.finish(partition, leftover);

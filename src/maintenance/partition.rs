@@ -9,20 +9,23 @@
 //! - The other counts are relaxed; those that only the holder of the lock writes are not even
 //!   atomic steps.
 
+use std::collections::VecDeque;
+
 use crossbeam_utils::{Backoff, CachePadded};
 
 use crate::contain::Payload;
 use crate::entry::EntryPtr;
 use crate::evict::{Limits, Order};
-use crate::expiry::Deadline;
-use crate::maintenance::{Maintenance, is_freeing};
+use crate::expiry::{Deadline, Timing};
+use crate::listener::{Channel, Notice, RemovalCause};
+use crate::maintenance::{Engine, Maintenance, is_freeing};
 use crate::policy::{NodeId, PolicyConfig, Sample};
 use crate::read_buffer::{self, ReadBuffer};
 use crate::reclaim::{self, Freeable, Guard, Retired, Ticket};
 use crate::stats::Stats;
 use crate::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::table::Table;
-use crate::write_buffer::{self, Event, WriteBuffer};
+use crate::write_buffer::{self, Event, Popped, WriteBuffer};
 
 /// For each entry that it retires, a run of maintenance may free one and a part of this: freeing
 /// keeps up with retiring and catches up after a long guard, but no single call pays for it all,
@@ -45,6 +48,8 @@ const MAX_LOWERED: usize = 256;
 const AHEAD: usize = 16;
 
 pub(super) struct Partition<K, V> {
+    /// Its place among the partitions.
+    pub(super) index: usize,
     pub(super) writes: WriteBuffer,
     /// Only for policies that want to be told of accesses.
     pub(super) reads: Option<ReadBuffer>,
@@ -64,6 +69,8 @@ pub(super) struct Partition<K, V> {
     /// their hashes. Each entry at most once, so it does not grow without bound.
     moved: Mutex<Vec<(NodeId, u32)>>,
     has_moved: AtomicBool,
+    /// To the listener, if there is one. Then slots of `writes` are claimed ahead of all changes.
+    pub(super) channel: Option<Channel<K, V>>,
     pub(super) core: CachePadded<Mutex<Core<K, V>>>,
     tally: CachePadded<Tally>,
 }
@@ -71,6 +78,9 @@ pub(super) struct Partition<K, V> {
 pub(super) struct Core<K, V> {
     pub(super) order: Order,
     pub(super) retired: Retired<K, V>,
+    /// Notifications of what maintenance took out itself, and the position up to which `writes`
+    /// has to be popped before they are told; in the order of both.
+    late: VecDeque<(u32, Notice<K, V>)>,
     /// Entries that the coming runs may free.
     credit: u64,
     /// In which count of `freeing` batches are taken now.
@@ -134,10 +144,16 @@ pub(super) enum Freeing {
 }
 
 impl<K, V> Partition<K, V> {
-    pub(super) fn new(mut order: Order, shape: Shape) -> Self {
+    pub(super) fn new(
+        index: usize,
+        mut order: Order,
+        shape: Shape,
+        channel: Option<Channel<K, V>>,
+    ) -> Self {
         let limits = order.limits();
         let batch_weight = (limits.weight / SEAL_PART).max(1);
         Self {
+            index,
             writes: WriteBuffer::new(),
             reads: shape.read_stripes.map(ReadBuffer::new),
             sample: AtomicU32::new(order.sample().to_raw()),
@@ -149,9 +165,11 @@ impl<K, V> Partition<K, V> {
             next_timer_ns: AtomicU64::new(Deadline::NEVER),
             moved: Mutex::new(Vec::new()),
             has_moved: AtomicBool::new(false),
+            channel,
             core: CachePadded::new(Mutex::new(Core {
                 order,
                 retired: Retired::new(shape.batch_entries, batch_weight),
+                late: VecDeque::new(),
                 credit: 0,
                 phase: 0,
             })),
@@ -186,12 +204,12 @@ impl<K, V> Partition<K, V> {
     pub(super) fn run(
         &self,
         core: &mut Core<K, V>,
-        table: &Table<K, V>,
-        mode: Maintenance,
+        engine: &Engine<K, V>,
         event: Option<Event>,
         freeing: Freeing,
         due_ns: Option<u64>,
     ) -> Leftover<K, V> {
+        let table = &engine.table;
         let len_before = core.order.len();
         self.drain_reads(&mut core.order);
         self.watch_moved(&mut core.order);
@@ -203,6 +221,13 @@ impl<K, V> Partition<K, V> {
             order: &mut core.order,
             retired: &mut core.retired,
             table,
+            writes: &self.writes,
+            listening: self.channel.as_ref().map(|channel| Listened {
+                channel,
+                late: &mut core.late,
+                members: len_before,
+                timing: &engine.timing,
+            }),
             guard: reclaim::pin(),
             retirements: 0,
             retired_weight: 0,
@@ -211,24 +236,16 @@ impl<K, V> Partition<K, V> {
             expirations: 0,
             expired_weight: 0,
         };
+        run.take_back_done();
         // First, so that nothing valid has to leave for what is not.
         if let Some(now_ns) = due_ns {
             run.expire(now_ns);
         }
         // At most a buffer's worth, so that a run ends however fast others write.
-        for _ in 0..write_buffer::SLOTS / AHEAD as u32 + 1 {
-            let events: [Option<Event>; AHEAD] = std::array::from_fn(|_| self.writes.pop());
-            for event in events.iter().flatten() {
-                if let Event::Inserted(new) = event {
-                    run.order.announce(new.hash());
-                }
-            }
-            for event in events.iter().flatten() {
-                run.apply(*event);
-            }
-            if events[AHEAD - 1].is_none() {
-                break;
-            }
+        if run.listening.is_some() {
+            run.apply_in_order();
+        } else {
+            run.apply_ahead();
         }
         if let Some(event) = event {
             run.apply(event);
@@ -236,6 +253,7 @@ impl<K, V> Partition<K, V> {
         if run.order.is_above_limits() {
             run.lower_bounds();
         }
+        run.tell_late();
         let Run { retirements, retired_weight, evictions, evicted_weight, .. } = run;
         let Run { expirations, expired_weight, .. } = run;
 
@@ -253,10 +271,11 @@ impl<K, V> Partition<K, V> {
             self.sample.store(sample, Ordering::Relaxed);
         }
         let linked = signed(core.order.len()) - signed(len_before);
-        let live = match mode {
-            // Pushes have counted insertions and removals.
-            Maintenance::Background => -i64::try_from(evictions + expirations).unwrap_or(i64::MAX),
-            Maintenance::Inline => linked as i64,
+        // Pushes and claims have counted insertions and removals.
+        let is_counted = engine.mode == Maintenance::Background || self.channel.is_some();
+        let live = match is_counted {
+            true => -i64::try_from(evictions + expirations).unwrap_or(i64::MAX),
+            false => linked as i64,
         };
         self.writes.adjust_live(i32::try_from(live).expect("a run applies a buffer's worth"));
         Leftover {
@@ -424,6 +443,13 @@ impl<K, V> Partition<K, V> {
         self.tally.retired.load(Ordering::Relaxed).saturating_sub(freed)
     }
 
+    /// Whether there is something for the maintenance thread besides events.
+    pub(super) fn wants_look(&self) -> bool {
+        self.has_garbage()
+            || self.has_moved()
+            || self.channel.as_ref().is_some_and(Channel::has_work)
+    }
+
     pub(super) fn has_garbage(&self) -> bool {
         self.tally.retired.load(Ordering::Relaxed) != self.tally.freed.load(Ordering::Relaxed)
     }
@@ -467,6 +493,8 @@ struct Run<'a, K, V> {
     order: &'a mut Order,
     retired: &'a mut Retired<K, V>,
     table: &'a Table<K, V>,
+    writes: &'a WriteBuffer,
+    listening: Option<Listened<'a, K, V>>,
     guard: Guard,
     retirements: u64,
     retired_weight: u64,
@@ -476,7 +504,54 @@ struct Run<'a, K, V> {
     expired_weight: u64,
 }
 
+/// When a removal is told.
+#[derive(Clone, Copy)]
+enum Told {
+    /// Its event was just popped.
+    Now,
+    /// Once everything before this position was popped.
+    At(u32),
+}
+
+/// What a run needs where there is a listener.
+struct Listened<'a, K, V> {
+    channel: &'a Channel<K, V>,
+    late: &'a mut VecDeque<(u32, Notice<K, V>)>,
+    /// Entries linked when the run began.
+    members: usize,
+    timing: &'a Timing,
+}
+
 impl<K, V> Run<'_, K, V> {
+    /// Applies what waits, and tells the policy of some insertions in advance.
+    fn apply_ahead(&mut self) {
+        for _ in 0..write_buffer::SLOTS / AHEAD as u32 + 1 {
+            let events: [Option<Event>; AHEAD] = std::array::from_fn(|_| self.writes.pop());
+            for event in events.iter().flatten() {
+                if let Event::Inserted(new) = event {
+                    self.order.announce(new.hash());
+                }
+            }
+            for event in events.iter().flatten() {
+                self.apply(*event);
+            }
+            if events[AHEAD - 1].is_none() {
+                break;
+            }
+        }
+    }
+
+    /// Applies what waits one by one, for the sake of what is told between two events.
+    fn apply_in_order(&mut self) {
+        for _ in 0..write_buffer::SLOTS {
+            self.tell_late();
+            let Some(popped) = self.writes.pop_slot() else { break };
+            if let Popped::Event(event) = popped {
+                self.apply(event);
+            }
+        }
+    }
+
     /// Applies one event and evicts what is too much.
     fn apply(&mut self, event: Event) {
         match event {
@@ -485,7 +560,15 @@ impl<K, V> Run<'_, K, V> {
                 if let Some(id) = old.node() {
                     self.order.remove(id);
                 }
-                self.gone(old);
+                self.gone(old, None, Told::Now);
+            }
+            Event::Replaced { new, old } if old.cause() != RemovalCause::Replaced => {
+                // Nobody saw it any more: `new` is a new entry like any other.
+                if let Some(id) = old.node() {
+                    self.order.remove(id);
+                }
+                self.gone(old, None, Told::Now);
+                self.born(new);
             }
             Event::Replaced { new, old } => {
                 match old.node() {
@@ -501,7 +584,7 @@ impl<K, V> Run<'_, K, V> {
                     // Not linked yet, or unlinked as a victim that this replacement saved.
                     None => self.born(new),
                 }
-                self.gone(old);
+                self.gone(old, Some(new), Told::Now);
             }
         }
         while self.order.is_over() && self.evict() {}
@@ -521,16 +604,84 @@ impl<K, V> Run<'_, K, V> {
     fn born(&mut self, entry: EntryPtr) {
         entry.set_born();
         if entry.is_gone() {
-            return self.retire(entry);
+            if entry.is_finished() {
+                self.retire(entry);
+            }
+            return;
         }
         while self.order.lacks_room_for(entry) && self.evict() {}
         self.order.insert(entry);
     }
 
-    fn gone(&mut self, entry: EntryPtr) {
+    /// Takes an entry out of the table that is not linked in the policy any more, unless another
+    /// thread was first.
+    fn take_out(&mut self, entry: EntryPtr, cause: RemovalCause) -> bool {
+        // Read before the removal (`listener`, "The order of removals").
+        let position = if self.listening.is_some() { self.writes.position() } else { 0 };
+        let is_first = self.table.remove_entry(entry, &self.guard);
+        if is_first {
+            entry.set_cause(cause);
+            self.gone(entry, None, Told::At(position));
+        }
+        is_first
+    }
+
+    /// `entry` has left the table, and `new` is in its place.
+    fn gone(&mut self, entry: EntryPtr, new: Option<EntryPtr>, told: Told) {
         entry.set_gone();
-        if entry.is_finished() {
+        if self.listening.is_some() {
+            // Which holds it, or else retires it.
+            self.note(entry, new, told);
+        } else if entry.is_finished() {
             self.retire(entry);
+        }
+    }
+
+    /// Makes the notification that `entry` has left.
+    fn note(&mut self, entry: EntryPtr, new: Option<EntryPtr>, told: Told) {
+        let Some(listened) = &mut self.listening else { return };
+        let age = entry.extension().map(|extension| listened.timing.age(extension));
+        let notice = Notice::new(entry, new, age.unwrap_or_default());
+        match told {
+            Told::Now => self.tell(notice),
+            Told::At(position) => listened.late.push_back((position, notice)),
+        }
+    }
+
+    fn tell(&mut self, notice: Notice<K, V>) {
+        let Some(listened) = &mut self.listening else { return };
+        if let Err(dropped) = listened.channel.offer(notice, listened.members) {
+            self.let_go(dropped);
+        }
+    }
+
+    /// Tells of what maintenance took out itself, as far as all is told that came before.
+    #[inline]
+    fn tell_late(&mut self) {
+        while let Some(listened) = &mut self.listening
+            && let Some((position, _)) = listened.late.front()
+            && self.writes.popped().wrapping_sub(*position).cast_signed() >= 0
+            && let Some((_, notice)) = listened.late.pop_front()
+        {
+            self.tell(notice);
+        }
+    }
+
+    /// Lets go of the entries whose notifications were delivered.
+    #[inline]
+    fn take_back_done(&mut self) {
+        let Some(listened) = &self.listening else { return };
+        for notice in listened.channel.take_done() {
+            self.let_go(notice);
+        }
+    }
+
+    fn let_go(&mut self, notice: Notice<K, V>) {
+        let (old, new) = notice.let_go();
+        for entry in [Some(old), new].into_iter().flatten() {
+            if entry.is_finished() {
+                self.retire(entry);
+            }
         }
     }
 
@@ -554,10 +705,9 @@ impl<K, V> Run<'_, K, V> {
             }
             self.order.remove(id);
             // As in `evict`: another thread may have been first.
-            if self.table.remove_entry(entry, &self.guard) {
+            if self.take_out(entry, RemovalCause::Expired) {
                 self.expirations += 1;
                 self.expired_weight += u64::from(entry.weight());
-                self.gone(entry);
             }
         }
     }
@@ -569,10 +719,9 @@ impl<K, V> Run<'_, K, V> {
         };
         // If it was removed or replaced a moment ago, the event of that is still to come and
         // will find it unlinked.
-        if self.table.remove_entry(victim, &self.guard) {
+        if self.take_out(victim, RemovalCause::Evicted) {
             self.evictions += 1;
             self.evicted_weight += u64::from(victim.weight());
-            self.gone(victim);
         }
         true
     }

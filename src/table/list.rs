@@ -51,6 +51,18 @@ struct Place<'a> {
     found: Option<(NonNull<Header>, Word)>,
 }
 
+/// What a change of the table is about to do, or has failed to do.
+pub(crate) enum Step<E> {
+    /// This live entry of the key was found, or none; the change is tried next if the answer is
+    /// true, and nothing has changed if it is false.
+    Found(Option<E>),
+    /// Another thread was first; the key is searched anew. The answer does not matter.
+    Failed,
+}
+
+/// The caller's `steps` declined the change.
+pub(crate) struct Declined;
+
 /// What a search is for.
 #[derive(Clone, Copy)]
 enum Target {
@@ -125,62 +137,73 @@ impl List {
         place.found.map(|(entry, _)| entry)
     }
 
-    /// Links `new` unless a live entry matches; returns that entry.
+    /// Links `new` unless a live entry matches; returns that entry. `steps` is asked before each
+    /// attempt.
     pub(super) unsafe fn insert_if_absent(
         &self,
         new: NonNull<Header>,
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
-    ) -> Option<NonNull<Header>> {
+        mut steps: impl FnMut(Step<NonNull<Header>>) -> bool,
+    ) -> Result<Option<NonNull<Header>>, Declined> {
         // SAFETY: the caller owns `new`.
         let header = unsafe { new.as_ref() };
         loop {
             // SAFETY: passed on.
             let place = unsafe { self.find(Target::Hash(header.hash()), &mut is_match) };
             if let Some((entry, _)) = place.found {
-                return Some(entry);
+                return Ok(Some(entry));
+            }
+            if !steps(Step::Found(None)) {
+                return Err(Declined);
             }
             header.next.set(place.word);
             if place.previous.replace(place.word, Word::entry(new)).is_ok() {
-                return None;
+                return Ok(None);
             }
+            steps(Step::Failed);
         }
     }
 
     /// Links `new`, in the place of the live entry that matches if there is one. The replaced
-    /// entry is returned unlinked. `prepare` is told before each attempt which one that would be.
+    /// entry is returned unlinked. `steps` is asked before each attempt, and told which entry that
+    /// would be; `Err` if it declines.
     pub(super) unsafe fn upsert(
         &self,
         new: NonNull<Header>,
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
-        mut prepare: impl FnMut(Option<NonNull<Header>>),
-    ) -> Option<NonNull<Header>> {
+        mut steps: impl FnMut(Step<NonNull<Header>>) -> bool,
+    ) -> Result<Option<NonNull<Header>>, Declined> {
         // SAFETY: the caller owns `new`.
         let header = unsafe { new.as_ref() };
         loop {
             // SAFETY: passed on.
             let place = unsafe { self.find(Target::Hash(header.hash()), &mut is_match) };
-            prepare(place.found.map(|(old, _)| old));
+            if !steps(Step::Found(place.found.map(|(old, _)| old))) {
+                return Err(Declined);
+            }
             let Some((old, next)) = place.found else {
                 header.next.set(place.word);
                 if place.previous.replace(place.word, Word::entry(new)).is_ok() {
-                    return None;
+                    return Ok(None);
                 }
+                steps(Step::Failed);
                 continue;
             };
             // SAFETY: passed on; `old` was found in this call.
             if unsafe { self.swap(&place, old, next, new) } {
-                return Some(old);
+                return Ok(Some(old));
             }
+            steps(Step::Failed);
         }
     }
 
     /// Puts `new` in the place of the live entry that matches, which is returned unlinked.
-    /// `prepare` is told of it before each attempt.
+    /// `steps` is asked before each attempt, and told of that entry.
     pub(super) unsafe fn replace(
         &self,
         new: NonNull<Header>,
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
-        mut prepare: impl FnMut(NonNull<Header>),
+        mut steps: impl FnMut(Step<NonNull<Header>>) -> bool,
     ) -> Option<NonNull<Header>> {
         // SAFETY: the caller owns `new`.
         let hash = unsafe { new.as_ref() }.hash();
@@ -188,11 +211,14 @@ impl List {
             // SAFETY: passed on.
             let place = unsafe { self.find(Target::Hash(hash), &mut is_match) };
             let (old, next) = place.found?;
-            prepare(old);
+            if !steps(Step::Found(Some(old))) {
+                return None;
+            }
             // SAFETY: passed on; `old` was found in this call.
             if unsafe { self.swap(&place, old, next, new) } {
                 return Some(old);
             }
+            steps(Step::Failed);
         }
     }
 
@@ -217,16 +243,21 @@ impl List {
         true
     }
 
-    /// Deletes the live entry that matches and returns it unlinked.
+    /// Deletes the live entry that matches and returns it unlinked. `steps` is asked before each
+    /// attempt.
     pub(super) unsafe fn remove(
         &self,
         hash: u64,
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
+        mut steps: impl FnMut(Step<NonNull<Header>>) -> bool,
     ) -> Option<NonNull<Header>> {
         loop {
             // SAFETY: passed on.
             let place = unsafe { self.find(Target::Hash(hash), &mut is_match) };
             let (entry, next) = place.found?;
+            if !steps(Step::Found(Some(entry))) {
+                return None;
+            }
             // SAFETY: found in this call.
             let header = unsafe { entry.as_ref() };
             if header.next.replace(next, next.deleted()).is_ok() {
@@ -234,6 +265,7 @@ impl List {
                 unsafe { self.unlink(&place, next, entry) };
                 return Some(entry);
             }
+            steps(Step::Failed);
         }
     }
 

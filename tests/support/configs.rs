@@ -3,7 +3,7 @@
 use std::hash::Hash;
 use std::time::Duration;
 
-use larder::{Cache, Maintenance, Policy};
+use larder::{Builder, Cache, Maintenance, Policy};
 
 use super::model::Order;
 
@@ -63,13 +63,22 @@ impl Config {
         K: Hash + Eq + Send + Sync + 'static,
         V: Send + Sync + 'static,
     {
+        self.builder(capacity).build().expect("a valid configuration")
+    }
+
+    /// What [`cache`](Self::cache) is built from.
+    pub(crate) fn builder<K, V>(&self, capacity: usize) -> Builder<K, V>
+    where
+        K: Hash + Eq + Send + Sync + 'static,
+        V: Send + Sync + 'static,
+    {
         let builder = Cache::<K, V>::builder()
             .count_lookups()
             .policy((self.policy.make)())
             .maintenance(self.maintenance)
             .partitions(self.partitions);
         let max_weight = capacity as u64 * u64::from(ENTRY_WEIGHT);
-        let builder = match self.bound {
+        match self.bound {
             Bound::Entries => builder.capacity(capacity),
             Bound::Weight => builder.max_weight(max_weight).weigher(|_, _| ENTRY_WEIGHT),
             // With deadlines that never come about, so that all else is seen to stay the same.
@@ -79,8 +88,7 @@ impl Config {
                 .weigher(|_, _| ENTRY_WEIGHT)
                 .time_to_live(Duration::from_secs(1 << 20))
                 .time_to_idle(Duration::from_secs(1 << 20)),
-        };
-        builder.build().expect("a valid configuration")
+        }
     }
 
     /// Whether order is exact and the bounds hold whenever a call returns.

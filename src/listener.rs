@@ -1,0 +1,42 @@
+//! Telling the user what has left the cache.
+//!
+//! Owns what listeners are given and how they are set up; the queue between maintenance and
+//! listeners is in `channel`.
+//!
+//! # The order of removals
+//! A partition's maintenance hears of removals through the write buffer, in the order in which the
+//! table saw them as far as one key is concerned (`write_buffer`, "Positions as a clock"). What
+//! maintenance takes out itself, it stamps with the position up to which slots were claimed at that
+//! moment, and tells of it once the buffer is popped up to there. Let maintenance take out `b`, and
+//! let `a` and `c` be entries of the same key that writers take out before and after.
+//!
+//! - `a`'s removal is told before: its slot was claimed before `a` left the table, so before `b`
+//!   entered it, and so before the position was read, which was done after `b` was found linked.
+//! - `c`'s removal is told after: `c` was found in the table after `b` had left it, so its slot was
+//!   claimed after the position was read, which was done before `b` was taken out.
+//! - Between two entries that maintenance takes out, it does so one after the other, under its lock.
+//!
+//! So notifications enter the partition's queue in the order of the removals, each once, because an
+//! entry leaves the table by one CAS. The queue is emptied from the front by one thread at a time.
+//!
+//! # Life of what is told
+//! A notification refers to the entry that has left, and to the one that took its place. Both are
+//! kept from being retired ([`Kept`](crate::reclaim::Kept)) until maintenance gets the
+//! notification back, delivered. So nothing is cloned, and readers and listener may look at one
+//! value at the same time.
+#![forbid(unsafe_code)]
+#![cfg_attr(larder_loom, allow(unused_imports))]
+
+mod cause;
+#[cfg(not(larder_loom))]
+mod channel;
+#[cfg(not(larder_loom))]
+mod setting;
+
+pub use cause::RemovalCause;
+#[cfg(not(larder_loom))]
+pub(crate) use channel::{Channel, Notice, Room};
+#[cfg(not(larder_loom))]
+pub(crate) use setting::Listening;
+#[cfg(not(larder_loom))]
+pub use setting::{Listener, Overflow, Removal};

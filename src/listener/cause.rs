@@ -1,0 +1,56 @@
+//! Why an entry has left.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+/// Why an entry has left a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum RemovalCause {
+    /// The cache chose it, because a bound was reached.
+    Evicted,
+    /// Its deadline had passed.
+    Expired,
+    /// The user removed it: `remove`, `remove_if`, `retain`, `invalidate_if`, `clear`, or an
+    /// insertion that was too heavy to take its place.
+    Explicit,
+    /// Another value took its place.
+    Replaced,
+    /// The user invalidated one of its tags.
+    Invalidated,
+}
+
+impl RemovalCause {
+    const ALL: [Self; 5] =
+        [Self::Evicted, Self::Expired, Self::Explicit, Self::Replaced, Self::Invalidated];
+
+    #[inline]
+    pub(crate) fn from_raw(raw: u8) -> Self {
+        Self::ALL[usize::from(raw)]
+    }
+}
+
+impl fmt::Display for RemovalCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Evicted => "evicted",
+            Self::Expired => "expired",
+            Self::Explicit => "removed",
+            Self::Replaced => "replaced",
+            Self::Invalidated => "invalidated",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_comes_back_from_its_number() {
+        for cause in RemovalCause::ALL {
+            assert_eq!(RemovalCause::from_raw(cause as u8), cause);
+        }
+    }
+}

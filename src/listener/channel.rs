@@ -1,0 +1,220 @@
+//! The queue between a partition's maintenance and the listener.
+//!
+//! Maintenance puts notifications in at the end, under the partition's lock; one thread at a time
+//! takes them out at the front and calls the listener without any lock; maintenance takes what was
+//! delivered back. What must hold: notifications are delivered in the order in which they were put
+//! in, each once; the queue's lock is held for a few moves of pointers alone.
+//!
+//! | state of a notification | who has it | next |
+//! |---|---|---|
+//! | waiting | the queue | being delivered, by the one thread that set `is_delivering` |
+//! | being delivered | that thread | done, also if the listener panics |
+//! | done | the queue | maintenance lets its entries go |
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Listening, Overflow, Removal, RemovalCause};
+use crate::contain::contain;
+use crate::entry::{EntryPtr, Hold};
+use crate::reclaim::Kept;
+use crate::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::write_buffer;
+
+/// What a listener is to be told. Holds its entries from its making until it is let go.
+pub(crate) struct Notice<K, V> {
+    old: Kept<K, V>,
+    new: Option<Kept<K, V>>,
+    age: Duration,
+}
+
+impl<K, V> Notice<K, V> {
+    /// For maintenance, of an entry that has just left, and the one in its place. Neither is held
+    /// yet on that side.
+    pub(crate) fn new(old: EntryPtr, new: Option<EntryPtr>, age: Duration) -> Self {
+        old.hold(Hold::Old);
+        if let Some(new) = new {
+            new.hold(Hold::New);
+        }
+        Self { old: Kept::new(old), new: new.map(Kept::new), age }
+    }
+
+    /// Lets the entries go and returns them: those that are finished now are to be retired.
+    pub(crate) fn let_go(self) -> (EntryPtr, Option<EntryPtr>) {
+        let (old, new) = (self.old.pointer(), self.new.map(|new| new.pointer()));
+        old.let_go(Hold::Old);
+        if let Some(new) = new {
+            new.let_go(Hold::New);
+        }
+        (old, new)
+    }
+
+    fn removal(&self) -> Removal<'_, K, V> {
+        let old = self.old.entry();
+        let cause = self.old.pointer().cause();
+        let new_value = self.new.as_ref().map(|new| &new.entry().value);
+        Removal {
+            key: &old.key,
+            value: &old.value,
+            new_value: new_value.filter(|_| cause == RemovalCause::Replaced),
+            weight: self.old.pointer().weight(),
+            age: self.age,
+            cause,
+        }
+    }
+}
+
+pub(crate) struct Channel<K, V> {
+    listening: Arc<Listening<K, V>>,
+    queue: Mutex<Queue<K, V>>,
+    /// Notifications that wait: what `queue` has, to be looked at without its lock.
+    waiting: AtomicUsize,
+    /// Whether there is something that maintenance should take back.
+    has_done: AtomicBool,
+}
+
+struct Queue<K, V> {
+    waiting: VecDeque<Notice<K, V>>,
+    done: Vec<Notice<K, V>>,
+    is_delivering: bool,
+    /// A job is on its way to the executor, or there.
+    is_scheduled: bool,
+}
+
+/// How the queue's bound stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    Some,
+    /// Writers are to wait.
+    None,
+}
+
+impl<K, V> Channel<K, V> {
+    pub(crate) fn new(listening: Arc<Listening<K, V>>) -> Self {
+        Self {
+            listening,
+            queue: Mutex::new(Queue {
+                waiting: VecDeque::new(),
+                done: Vec::new(),
+                is_delivering: false,
+                is_scheduled: false,
+            }),
+            waiting: AtomicUsize::new(0),
+            has_done: AtomicBool::new(false),
+        }
+    }
+
+    /// Puts a notification in, unless too many wait. `members` is how many entries the partition
+    /// held before this run of maintenance, all of which it may have to tell of.
+    pub(crate) fn offer(&self, notice: Notice<K, V>, members: usize) -> Result<(), Notice<K, V>> {
+        let limit = match self.listening.overflow {
+            Overflow::Drop => self.listening.queue,
+            // Writers wait, so this is for those that cannot: a run applies a buffer's worth of
+            // events, which may take out all members.
+            Overflow::Block => {
+                let slots = write_buffer::SLOTS as usize;
+                let twice = self.listening.queue.max(slots).saturating_mul(2);
+                twice.saturating_add(slots).saturating_add(members)
+            }
+        };
+        let mut queue = sync::lock(&self.queue);
+        if queue.waiting.len() >= limit {
+            self.listening.dropped.fetch_add(1, Ordering::Relaxed);
+            return Err(notice);
+        }
+        queue.waiting.push_back(notice);
+        self.note(&queue);
+        Ok(())
+    }
+
+    /// What was delivered.
+    pub(crate) fn take_done(&self) -> Vec<Notice<K, V>> {
+        // Relaxed: a hint. What is missed is taken by the next run, which `has_work` asks for.
+        if !self.has_done.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let mut queue = sync::lock(&self.queue);
+        let done = std::mem::take(&mut queue.done);
+        self.note(&queue);
+        done
+    }
+
+    /// Calls the listener for up to `most` notifications, unless another thread is at it. Runs user
+    /// code: no lock and no guard may be held.
+    pub(crate) fn deliver(&self, most: usize) {
+        let mut notice = {
+            let mut queue = sync::lock(&self.queue);
+            if queue.is_delivering || most == 0 {
+                return;
+            }
+            let Some(first) = queue.waiting.pop_front() else { return };
+            queue.is_delivering = true;
+            first
+        };
+        for count in 1.. {
+            let listen = &self.listening.listen;
+            if contain(|| listen(&notice.removal())).is_none() {
+                self.listening.panics.fetch_add(1, Ordering::Relaxed);
+            }
+            self.listening.delivered.fetch_add(1, Ordering::Relaxed);
+            let mut queue = sync::lock(&self.queue);
+            queue.done.push(notice);
+            let next = if count < most { queue.waiting.pop_front() } else { None };
+            // Under the lock: who puts something in from now on finds nobody at it.
+            queue.is_delivering = next.is_some();
+            self.note(&queue);
+            match next {
+                Some(next) => notice = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Asks for a job of the executor, unless one is on its way.
+    pub(crate) fn schedule(&self, submit: impl FnOnce()) {
+        {
+            let mut queue = sync::lock(&self.queue);
+            if queue.is_scheduled || queue.waiting.is_empty() {
+                return;
+            }
+            queue.is_scheduled = true;
+        }
+        if contain(submit).is_none() {
+            self.listening.panics.fetch_add(1, Ordering::Relaxed);
+            self.begin_job();
+        }
+    }
+
+    /// The job has come to run: from now on another one may be asked for.
+    pub(crate) fn begin_job(&self) {
+        sync::lock(&self.queue).is_scheduled = false;
+    }
+
+    /// Whether nothing waits and nothing is being delivered.
+    pub(crate) fn is_idle(&self) -> bool {
+        let queue = sync::lock(&self.queue);
+        queue.waiting.is_empty() && !queue.is_delivering
+    }
+
+    pub(crate) fn room(&self) -> Room {
+        let is_over = self.waiting() > self.listening.queue;
+        if is_over && self.listening.overflow == Overflow::Block { Room::None } else { Room::Some }
+    }
+
+    #[inline]
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Whether something waits to be delivered or taken back.
+    pub(crate) fn has_work(&self) -> bool {
+        self.waiting() > 0 || self.has_done.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, queue: &Queue<K, V>) {
+        self.waiting.store(queue.waiting.len(), Ordering::Relaxed);
+        self.has_done.store(!queue.done.is_empty(), Ordering::Relaxed);
+    }
+}

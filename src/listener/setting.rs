@@ -1,0 +1,196 @@
+//! What listeners are given, and how the user sets them up.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::RemovalCause;
+use crate::error::BuildError;
+use crate::sync::AtomicU64;
+
+/// What a [`Listener`] is told of an entry that has left.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Removal<'r, K, V> {
+    /// The key.
+    pub key: &'r K,
+    /// The value that has left. Others may be reading it at the same time.
+    pub value: &'r V,
+    /// The value that took its place, if the cause is [`RemovalCause::Replaced`]. It may have left
+    /// too in the meantime: that is told next.
+    pub new_value: Option<&'r V>,
+    /// What the weigher said of the entry.
+    pub weight: u32,
+    /// How old the entry was when the cache noted that it had left.
+    pub age: Duration,
+    /// Why it has left.
+    pub cause: RemovalCause,
+}
+
+impl<K, V> Clone for Removal<'_, K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Removal<'_, K, V> {}
+
+/// What happens when notifications come faster than the listener takes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// Writers wait until there is room. Default.
+    ///
+    /// A call waits at its end, after it has taken effect. It does not wait inside a listener or
+    /// in the `Drop` of a key or value, nor while its thread holds a [pin](crate::Cache::pin): such
+    /// calls can fill the queue to twice its bound (or twice 64), 64 more, and as many as the
+    /// partition has entries; what comes then is dropped and counted. A listener must not wait for
+    /// a thread that writes to the cache.
+    #[default]
+    Block,
+    /// Notifications are dropped, and counted in
+    /// [`Stats::notifications_dropped`](crate::Stats::notifications_dropped).
+    Drop,
+}
+
+type Listen<K, V> = dyn Fn(&Removal<'_, K, V>) + Send + Sync;
+type Executor = dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync;
+
+/// A closure that is told of every entry that leaves a cache, and how it is told; for
+/// [`Builder::listener`](crate::Builder::listener).
+///
+/// # What is told
+/// Every removal, exactly once, as a [`Removal`] with its [`RemovalCause`]. Removals of one key are
+/// told one after the other, in the order in which they took place; different keys may be told at
+/// the same time, by different threads. What is in the cache when its last handle is dropped is not
+/// told; what has left before is, before that drop returns.
+///
+/// # Who calls
+/// Without an [executor](Self::executor), who runs maintenance: with
+/// [inline maintenance](crate::Maintenance::Inline) the call that removed the entry, before it
+/// returns (unless another thread is delivering at the moment, or this one holds a pin or is within
+/// a listener); in background mode a writer of the same partition or the maintenance thread, within
+/// a few milliseconds. [`flush`](crate::Cache::flush) returns after all that was removed before was
+/// told.
+///
+/// The listener holds no lock of the cache and no pin, and may use the cache. What it removes there
+/// is told after it has returned. It must not expect the key to be absent: it may have been
+/// inserted again since. A listener that panics is counted in
+/// [`Stats::listener_panics`](crate::Stats::listener_panics) and is told the next removal as ever.
+///
+/// # Cost
+/// In a cache with a listener each entry takes 24 bytes more, for its age, and an update one more
+/// atomic operation, to note its place in the order. Entries that have left stay in memory until
+/// they were told.
+///
+/// # Examples
+/// ```
+/// use std::sync::mpsc;
+/// use larder::{Cache, Listener, Maintenance, RemovalCause};
+///
+/// let (sender, receiver) = mpsc::channel();
+/// let cache = Cache::builder()
+///     .capacity(2)
+///     .maintenance(Maintenance::Inline)
+///     .listener(Listener::new(move |removal: &larder::Removal<'_, u32, &str>| {
+///         let _ = sender.send((*removal.key, *removal.value, removal.cause));
+///     }))
+///     .build()?;
+/// cache.insert(1, "one");
+/// cache.insert(1, "uno");
+/// cache.remove(&1);
+/// let told: Vec<_> = receiver.try_iter().collect();
+/// assert_eq!(told, [(1, "one", RemovalCause::Replaced), (1, "uno", RemovalCause::Explicit)]);
+/// # Ok::<(), larder::BuildError>(())
+/// ```
+#[must_use = "a listener does nothing until a cache is built with it"]
+pub struct Listener<K, V> {
+    listen: Arc<Listen<K, V>>,
+    queue: usize,
+    overflow: Overflow,
+    executor: Option<Arc<Executor>>,
+}
+
+/// Notifications that may wait, if the user does not say.
+const QUEUE: usize = 1024;
+
+impl<K, V> Listener<K, V> {
+    /// A listener that calls `listen`.
+    pub fn new(listen: impl Fn(&Removal<'_, K, V>) + Send + Sync + 'static) -> Self {
+        Self {
+            listen: Arc::new(listen),
+            queue: QUEUE,
+            overflow: Overflow::default(),
+            executor: None,
+        }
+    }
+
+    /// Bounds the notifications that may wait in each partition, and the entries that they keep in
+    /// memory. At least 1. Default: 1,024.
+    ///
+    /// With [`Overflow::Block`], calls that are within the cache at the same time may each exceed
+    /// it by what their maintenance removes.
+    pub fn queue(mut self, notifications: usize) -> Self {
+        self.queue = notifications;
+        self
+    }
+
+    /// Says what happens when the queue is full. Default: [`Overflow::Block`].
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = overflow;
+        self
+    }
+
+    /// Hands deliveries to `executor`, which is to run them on another thread. Default: who runs
+    /// maintenance delivers.
+    ///
+    /// A job delivers what waits in one partition when it runs; at most one for each partition is
+    /// on its way. `executor` is called where the listener would be, so it may run the job itself.
+    /// If it panics, that is counted like a listener's panic, and the cache asks it again later. A
+    /// job that it drops may be lost until the next removal. `flush` and the drop of the last
+    /// handle wait for jobs that have begun, and deliver the rest themselves.
+    pub fn executor(
+        mut self,
+        executor: impl Fn(Box<dyn FnOnce() + Send>) + Send + Sync + 'static,
+    ) -> Self {
+        self.executor = Some(Arc::new(executor));
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
+        if self.queue == 0 { Err(BuildError::ZeroListenerQueue) } else { Ok(()) }
+    }
+
+    pub(crate) fn listening(self) -> Listening<K, V> {
+        Listening {
+            listen: self.listen,
+            queue: self.queue,
+            overflow: self.overflow,
+            executor: self.executor,
+            panics: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for Listener<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("queue", &self.queue)
+            .field("overflow", &self.overflow)
+            .field("has_executor", &self.executor.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A listener at work, shared by the partitions' channels.
+pub(crate) struct Listening<K, V> {
+    pub(super) listen: Arc<Listen<K, V>>,
+    pub(super) queue: usize,
+    pub(super) overflow: Overflow,
+    pub(crate) executor: Option<Arc<Executor>>,
+    pub(crate) panics: AtomicU64,
+    pub(crate) delivered: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+}
