@@ -22,12 +22,13 @@ use crate::maintenance::{Engine, Maintenance};
 use crate::reclaim::{self, Guard};
 use crate::stats::{Counter, Stats};
 use crate::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
-use crate::table::{Cursor, Step};
+use crate::table::Step;
 use crate::write_buffer::Event;
 
 mod delivery;
 mod expiring;
 mod inspect;
+mod invalidate;
 mod order;
 mod iter;
 mod pinned;
@@ -523,52 +524,6 @@ where
                 return cause == RemovalCause::Explicit;
             }
         }
-    }
-
-    /// Removes every entry for which `condition` does not hold.
-    ///
-    /// Entries that are there during the whole call are judged once; those that come or go
-    /// meanwhile may or may not be. `condition` runs pinned, like the closure of
-    /// [`read`](Self::read). If it panics, what was removed before stays removed.
-    pub fn retain(&self, mut condition: impl FnMut(&K, &V) -> bool) {
-        self.remove_where(|key, value| !condition(key, value));
-    }
-
-    /// Removes every entry for which `condition` holds, and returns how many those were.
-    fn remove_where(&self, mut condition: impl FnMut(&K, &V) -> bool) -> u64 {
-        let engine = &self.shared.engine;
-        let mut removed = 0;
-        let mut cursor = Cursor::Start;
-        while cursor != Cursor::End {
-            // Before the guard, so that they are dropped after it; also if `condition` panics.
-            let mut changes = Vec::new();
-            let guard = reclaim::pin();
-            cursor = engine.table.step(cursor, &guard, |pointer, entry| {
-                // What nobody sees any more is nobody's to judge, but taken along.
-                if self.is_valid(pointer) && !condition(&entry.key, &entry.value) {
-                    return;
-                }
-                let mut change = engine.change(pointer.hash());
-                change.announce_pinned(-1);
-                if engine.table.remove_entry(pointer, &guard) {
-                    let cause = self.cause_of(pointer, RemovalCause::Explicit);
-                    change.removed(pointer, cause);
-                    self.count_gone(pointer, cause, &guard);
-                    removed += u64::from(cause == RemovalCause::Explicit);
-                    changes.push(change);
-                }
-            });
-        }
-        removed
-    }
-
-    /// Removes every entry that is there when the call begins, and none that is inserted after
-    /// it has returned. What is inserted meanwhile may or may not stay.
-    ///
-    /// # Complexity
-    /// O(n).
-    pub fn clear(&self) {
-        self.retain(|_, _| false);
     }
 
     fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {

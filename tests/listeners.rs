@@ -417,8 +417,10 @@ fn flush_says_that_a_pin_of_its_own_thread_keeps_removals_from_being_told() {
     assert_eq!(cache.flush(), Ok(()));
 }
 
+type Listen = Box<dyn Fn(&Removal<'_, u64, u64>) + Send + Sync>;
+
 /// A listener that waits at its first notification until the test lets it go on.
-fn stuck() -> (impl Fn(&Removal<'_, u64, u64>) + Send + Sync, Receiver<()>, mpsc::Sender<()>) {
+fn stuck() -> (Listen, Receiver<()>, mpsc::Sender<()>) {
     let (entered, has_entered) = mpsc::channel();
     let (go_on, wait) = mpsc::channel();
     let wait = Mutex::new(wait);
@@ -429,7 +431,7 @@ fn stuck() -> (impl Fn(&Removal<'_, u64, u64>) + Send + Sync, Receiver<()>, mpsc
             wait.lock().unwrap().recv().unwrap();
         }
     };
-    (listen, has_entered, go_on)
+    (Box::new(listen), has_entered, go_on)
 }
 
 #[test]

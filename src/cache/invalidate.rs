@@ -1,0 +1,83 @@
+//! Removing many entries at once.
+#![forbid(unsafe_code)]
+
+use std::hash::{BuildHasher, Hash};
+
+use super::Cache;
+use crate::listener::RemovalCause;
+use crate::reclaim;
+use crate::table::Cursor;
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// Removes every entry for which `condition` does not hold.
+    ///
+    /// Entries that are there during the whole call are judged once; those that come or go
+    /// meanwhile may or may not be. `condition` runs pinned, like the closure of
+    /// [`read`](Self::read). If it panics, what was removed before stays removed.
+    pub fn retain(&self, mut condition: impl FnMut(&K, &V) -> bool) {
+        self.remove_where(|key, value| !condition(key, value));
+    }
+
+    /// Removes every entry for which `predicate` holds, and returns how many it removed.
+    ///
+    /// An entry that is there during the whole call is judged exactly once. One that is inserted,
+    /// or whose value is replaced, while the call runs may be judged or not: what was judged is
+    /// what is removed, so a value that replaces a judged one stays. What is inserted after the
+    /// call has returned is never removed by it. `predicate` runs pinned, like the closure of
+    /// [`read`](Self::read); it may use the cache. If it panics, the panic comes through the call,
+    /// and what was removed before stays removed.
+    ///
+    /// # Complexity
+    /// O(n).
+    ///
+    /// # Examples
+    /// ```
+    /// let cache: larder::Cache<u32, u32> = (0..10).map(|n| (n, n * n)).collect();
+    /// assert_eq!(cache.invalidate_if(|_, square| *square > 50), 2);
+    /// assert_eq!(cache.get(&8), None);
+    /// ```
+    pub fn invalidate_if(&self, predicate: impl FnMut(&K, &V) -> bool) -> u64 {
+        self.remove_where(predicate)
+    }
+
+    /// Removes every entry that is there when the call begins, and none that is inserted after
+    /// it has returned. What is inserted meanwhile may or may not stay.
+    ///
+    /// # Complexity
+    /// O(n).
+    pub fn clear(&self) {
+        self.retain(|_, _| false);
+    }
+
+    /// Removes every entry for which `condition` holds, and returns how many those were.
+    fn remove_where(&self, mut condition: impl FnMut(&K, &V) -> bool) -> u64 {
+        let engine = &self.shared.engine;
+        let mut removed = 0;
+        let mut cursor = Cursor::Start;
+        while cursor != Cursor::End {
+            // Before the guard, so that they are dropped after it; also if `condition` panics.
+            let mut changes = Vec::new();
+            let guard = reclaim::pin();
+            cursor = engine.table.step(cursor, &guard, |pointer, entry| {
+                // What nobody sees any more is nobody's to judge, but taken along.
+                if self.is_valid(pointer) && !condition(&entry.key, &entry.value) {
+                    return;
+                }
+                let mut change = engine.change(pointer.hash());
+                change.announce_pinned(-1);
+                if engine.table.remove_entry(pointer, &guard) {
+                    let cause = self.cause_of(pointer, RemovalCause::Explicit);
+                    change.removed(pointer, cause);
+                    self.count_gone(pointer, cause, &guard);
+                    removed += u64::from(cause == RemovalCause::Explicit);
+                    changes.push(change);
+                }
+            });
+        }
+        removed
+    }
+}
