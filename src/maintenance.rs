@@ -62,6 +62,7 @@ mod delivery;
 mod look;
 mod order;
 mod partition;
+mod run;
 #[cfg(feature = "snapshot")]
 mod standings;
 
@@ -453,33 +454,6 @@ impl<K, V> Engine<K, V> {
     pub(crate) fn run_pending(&self) {
         self.apply_pending();
         self.open_buckets(usize::MAX);
-    }
-
-    fn apply_pending(&self) {
-        for partition in &self.partitions {
-            // What others write meanwhile is not waited for, or this might never end.
-            self.run_until(partition, partition.writes.position());
-        }
-    }
-
-    /// Applies the events before the position `end`, and what is due.
-    fn run_until(&self, partition: &Partition<K, V>, end: u32) {
-        loop {
-            let due_ns = self.due_now(partition);
-            let leftover = {
-                let mut core = sync::lock(&partition.core);
-                partition.run(&mut core, self, None, Freeing::AsRetired, due_ns)
-            };
-            self.finish(partition, leftover);
-            if self.due_now(partition).is_some() {
-                continue;
-            }
-            if partition.writes.has_popped(end) {
-                break;
-            }
-            // A writer has claimed a slot that it has not filled in yet.
-            std::thread::yield_now();
-        }
     }
 
     /// Frees everything that was retired before the call.

@@ -7,6 +7,7 @@ use super::{Engine, Freeing, Maintenance, Partition};
 use crate::entry::EntryPtr;
 use crate::listener::RemovalCause;
 use crate::maintainer;
+use crate::sync;
 use crate::write_buffer::{Claim, Event};
 
 /// A change of the table, from before it is tried until it is reported, which dropping it does.
@@ -134,5 +135,33 @@ impl<K, V> Engine<K, V> {
             Maintenance::Inline => self.run_until(partition, end),
         }
         self.await_room(partition);
+    }
+
+    /// Applies what was submitted before the call.
+    pub(super) fn apply_pending(&self) {
+        for partition in &self.partitions {
+            // What others write meanwhile is not waited for, or this might never end.
+            self.run_until(partition, partition.writes.position());
+        }
+    }
+
+    /// Applies the events before the position `end`, and what is due.
+    fn run_until(&self, partition: &Partition<K, V>, end: u32) {
+        loop {
+            let due_ns = self.due_now(partition);
+            let leftover = {
+                let mut core = sync::lock(&partition.core);
+                partition.run(&mut core, self, None, Freeing::AsRetired, due_ns)
+            };
+            self.finish(partition, leftover);
+            if self.due_now(partition).is_some() {
+                continue;
+            }
+            if partition.writes.has_popped(end) {
+                break;
+            }
+            // A writer has claimed a slot that it has not filled in yet.
+            std::thread::yield_now();
+        }
     }
 }

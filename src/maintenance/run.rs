@@ -1,0 +1,260 @@
+//! One run over the events of a partition, under its lock: the table of `maintenance`, in code.
+#![forbid(unsafe_code)]
+
+use std::collections::VecDeque;
+
+use crate::entry::EntryPtr;
+use crate::evict::Order;
+use crate::expiry::Timing;
+use crate::listener::{Channel, Notice, RemovalCause};
+use crate::reclaim::{Guard, Retired};
+use crate::table::Table;
+use crate::write_buffer::{self, Event, Popped, WriteBuffer};
+
+/// Timers that a run fires, or moves down the wheel, at most: so that no writer waits longer for a
+/// run that has a million due before it than for another.
+const TIMERS_A_RUN: u32 = 64;
+
+/// Entries that a run evicts, at most, to approach bounds that were lowered.
+const MAX_LOWERED: usize = 256;
+/// Events of which the policy is told in advance.
+const AHEAD: usize = 16;
+
+/// A run of maintenance over the events of one partition.
+pub(super) struct Run<'a, K, V> {
+    pub(super) order: &'a mut Order,
+    pub(super) retired: &'a mut Retired<K, V>,
+    pub(super) table: &'a Table<K, V>,
+    pub(super) writes: &'a WriteBuffer,
+    pub(super) listening: Option<Listened<'a, K, V>>,
+    pub(super) guard: Guard,
+    pub(super) retirements: u64,
+    pub(super) retired_weight: u64,
+    pub(super) evictions: u64,
+    pub(super) evicted_weight: u64,
+    pub(super) expirations: u64,
+    pub(super) expired_weight: u64,
+}
+
+/// When a removal is told.
+#[derive(Clone, Copy)]
+enum Told {
+    /// Its event was just popped.
+    Now,
+    /// Once everything before this position was popped.
+    At(u32),
+}
+
+/// What a run needs where there is a listener.
+pub(super) struct Listened<'a, K, V> {
+    pub(super) channel: &'a Channel<K, V>,
+    pub(super) late: &'a mut VecDeque<(u32, Notice<K, V>)>,
+    /// Entries linked when the run began.
+    pub(super) members: usize,
+    pub(super) timing: &'a Timing,
+}
+
+impl<K, V> Run<'_, K, V> {
+    /// Applies what waits, and tells the policy of some insertions in advance.
+    pub(super) fn apply_ahead(&mut self) {
+        for _ in 0..write_buffer::SLOTS / AHEAD as u32 + 1 {
+            let events: [Option<Event>; AHEAD] = std::array::from_fn(|_| self.writes.pop());
+            for event in events.iter().flatten() {
+                if let Event::Inserted(new) = event {
+                    self.order.announce(new.hash());
+                }
+            }
+            for event in events.iter().flatten() {
+                self.apply(*event);
+            }
+            if events[AHEAD - 1].is_none() {
+                break;
+            }
+        }
+    }
+
+    /// Applies what waits one by one, for the sake of what is told between two events.
+    pub(super) fn apply_in_order(&mut self) {
+        for _ in 0..write_buffer::SLOTS {
+            self.tell_late();
+            let Some(popped) = self.writes.pop_slot() else { break };
+            if let Popped::Event(event) = popped {
+                self.apply(event);
+            }
+        }
+    }
+
+    /// Applies one event and evicts what is too much.
+    pub(super) fn apply(&mut self, event: Event) {
+        match event {
+            Event::Inserted(new) => self.born(new),
+            Event::Removed(old) => {
+                if let Some(id) = old.node() {
+                    self.order.remove(id);
+                }
+                self.gone(old, None, Told::Now);
+            }
+            Event::Replaced { new, old } if old.cause() != RemovalCause::Replaced => {
+                // Nobody saw it any more: `new` is a new entry like any other.
+                if let Some(id) = old.node() {
+                    self.order.remove(id);
+                }
+                self.gone(old, None, Told::Now);
+                self.born(new);
+            }
+            Event::Replaced { new, old } => {
+                match old.node() {
+                    // Its node changes hands: the key keeps its place in the policy.
+                    Some(id) if !new.is_gone() => {
+                        new.set_born();
+                        self.order.update(id, old, new);
+                    }
+                    Some(id) => {
+                        self.order.remove(id);
+                        self.born(new);
+                    }
+                    // Not linked yet, or unlinked as a victim that this replacement saved.
+                    None => self.born(new),
+                }
+                self.gone(old, Some(new), Told::Now);
+            }
+        }
+        while self.order.is_over() && self.evict() {}
+    }
+
+    /// Approaches bounds that were lowered, by so many entries a run.
+    #[cold]
+    pub(super) fn lower_bounds(&mut self) {
+        for _ in 0..MAX_LOWERED {
+            if !(self.order.is_above_limits() && self.evict()) {
+                break;
+            }
+        }
+        self.order.settle();
+    }
+
+    fn born(&mut self, entry: EntryPtr) {
+        entry.set_born();
+        if entry.is_gone() {
+            if entry.is_finished() {
+                self.retire(entry);
+            }
+            return;
+        }
+        while self.order.lacks_room_for(entry) && self.evict() {}
+        self.order.insert(entry);
+    }
+
+    /// Takes an entry out of the table that is not linked in the policy any more, unless another
+    /// thread was first.
+    fn take_out(&mut self, entry: EntryPtr, cause: RemovalCause) -> bool {
+        // Read before the removal (`listener`, "The order of removals").
+        let position = if self.listening.is_some() { self.writes.position() } else { 0 };
+        let is_first = self.table.remove_entry(entry, &self.guard);
+        if is_first {
+            entry.set_cause(cause);
+            self.gone(entry, None, Told::At(position));
+        }
+        is_first
+    }
+
+    /// `entry` has left the table, and `new` is in its place.
+    fn gone(&mut self, entry: EntryPtr, new: Option<EntryPtr>, told: Told) {
+        entry.set_gone();
+        if self.listening.is_some() {
+            // Which holds it, or else retires it.
+            self.note(entry, new, told);
+        } else if entry.is_finished() {
+            self.retire(entry);
+        }
+    }
+
+    /// Makes the notification that `entry` has left.
+    fn note(&mut self, entry: EntryPtr, new: Option<EntryPtr>, told: Told) {
+        let Some(listened) = &mut self.listening else { return };
+        let age = entry.extension().map(|extension| listened.timing.age(extension));
+        let notice = Notice::new(entry, new, age.unwrap_or_default());
+        match told {
+            Told::Now => self.tell(notice),
+            Told::At(position) => listened.late.push_back((position, notice)),
+        }
+    }
+
+    fn tell(&mut self, notice: Notice<K, V>) {
+        let Some(listened) = &mut self.listening else { return };
+        if let Err(dropped) = listened.channel.offer(notice, listened.members) {
+            self.let_go(dropped);
+        }
+    }
+
+    /// Tells of what maintenance took out itself, as far as all is told that came before.
+    #[inline]
+    pub(super) fn tell_late(&mut self) {
+        while let Some(listened) = &mut self.listening
+            && let Some((position, _)) = listened.late.front()
+            && self.writes.popped().wrapping_sub(*position).cast_signed() >= 0
+            && let Some((_, notice)) = listened.late.pop_front()
+        {
+            self.tell(notice);
+        }
+    }
+
+    /// Lets go of the entries whose notifications were delivered.
+    #[inline]
+    pub(super) fn take_back_done(&mut self) {
+        let Some(listened) = &self.listening else { return };
+        for notice in listened.channel.take_done() {
+            self.let_go(notice);
+        }
+    }
+
+    fn let_go(&mut self, notice: Notice<K, V>) {
+        let (old, new) = notice.let_go();
+        for entry in [Some(old), new].into_iter().flatten() {
+            if entry.is_finished() {
+                self.retire(entry);
+            }
+        }
+    }
+
+    fn retire(&mut self, entry: EntryPtr) {
+        self.retired.retire(entry);
+        self.retirements += 1;
+        self.retired_weight += u64::from(entry.weight());
+    }
+
+    /// Takes out what is due, as much as one run may.
+    pub(super) fn expire(&mut self, now_ns: u64) {
+        let mut budget = TIMERS_A_RUN;
+        while let Some((id, entry)) = self.order.fire(now_ns, &mut budget) {
+            let has_expired = entry
+                .extension()
+                .is_some_and(|extension| extension.deadline.expire_if_past(now_ns));
+            if !has_expired {
+                // Hits have moved the deadline since the timer was set.
+                self.order.rewatch(id, entry);
+                continue;
+            }
+            self.order.remove(id);
+            // As in `evict`: another thread may have been first.
+            if self.take_out(entry, RemovalCause::Expired) {
+                self.expirations += 1;
+                self.expired_weight += u64::from(entry.weight());
+            }
+        }
+    }
+
+    /// Takes a victim out; false if there is none.
+    fn evict(&mut self) -> bool {
+        let Some(victim) = self.order.evict() else {
+            return false;
+        };
+        // If it was removed or replaced a moment ago, the event of that is still to come and
+        // will find it unlinked.
+        if self.take_out(victim, RemovalCause::Evicted) {
+            self.evictions += 1;
+            self.evicted_weight += u64::from(victim.weight());
+        }
+        true
+    }
+}
