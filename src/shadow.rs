@@ -58,8 +58,8 @@ use record::{Kind, Record, SAMPLE_BITS, sample_of};
 #[cfg(doc)]
 use crate::Cache;
 
-/// Records of one stripe. At the default sampling a thread that does nothing but hit fills one in
-/// a millisecond, the pause of the maintenance thread.
+/// Records of one stripe: what a thread that does nothing but hit records in a few of the
+/// maintenance thread's pauses.
 const SLOTS: usize = 1024;
 const MAX_STRIPES: usize = 16;
 /// In background mode a thread counts so many lookups at a time.

@@ -7,7 +7,7 @@ use crate::policy::Policy;
 
 /// The capacities that are asked for if nobody says, by the cache's own.
 const MULTIPLES: [f64; 4] = [0.5, 1.0, 2.0, 4.0];
-const SAMPLE_ENTRIES: usize = 512;
+const SAMPLE_ENTRIES: usize = 1024;
 const MIN_SAMPLE_ENTRIES: usize = 16;
 /// The most shadows of one cache.
 const MAX_SHADOWS: usize = 256;
@@ -19,12 +19,18 @@ const MAX_SHADOWS: usize = 256;
 /// # Accuracy and cost
 /// Each shadow simulates a sample of the keys in miniature, with about
 /// [`sample_entries`](Self::sample_entries) entries, all keys where the capacity is no larger than
-/// that. The more entries, the more lookups are sampled, and the more exact the hit ratio. A lookup
-/// of the cache costs about a nanosecond more, and one of a sampled key some 50 nanoseconds of
-/// maintenance for each shadow. So with default settings caches of 100,000 entries and more
-/// hardly notice; the smaller the cache, the larger the part of its lookups that is sampled. A
-/// cache of a few hundred entries plays every lookup to every shadow. `shadow_cost` and
-/// `shadow_error` among the benches measure both.
+/// that. The more entries, the more lookups are sampled, and the more exact the hit ratio.
+///
+/// Over 116 combinations of trace and capacity, `shadow_error` among the benches found hit ratios
+/// off from full simulation by 0.3 points in the mean and 3.0 at worst, and by more than 2 in 7 of
+/// 232, for lru and the default policy with default settings; with 2048 entries by 0.2, 2.9, and
+/// more than 2 in 4. Where a loop over the keys just fits the cache or just does not, a sample of
+/// it may do the other: with 512 entries such points were off by up to 100.
+///
+/// Every lookup compares a product of its hash, and one of a sampled key is played to each shadow
+/// by maintenance. The smaller the cache, the larger the sampled part: a cache of a few hundred
+/// entries plays every lookup to every shadow. `shadow_cost` measures it, for 131,072 entries
+/// unless told otherwise.
 ///
 /// A shadow takes about 100 bytes for each of its entries, and what its policy takes.
 ///
@@ -84,7 +90,7 @@ impl ShadowConfig {
         self
     }
 
-    /// About how many entries each shadow is to hold: from 16 up. Default: 512.
+    /// About how many entries each shadow is to hold: from 16 up. Default: 1024.
     ///
     /// Twice as many halve the variance of the hit ratio and double the cost.
     pub fn sample_entries(mut self, entries: usize) -> Self {
