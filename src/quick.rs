@@ -215,7 +215,8 @@ impl Clock for SharedClock {
     }
 }
 
-impl<V: Send + Sync + 'static> QuickCache<V> {
+// For one type, so that `QuickCache::builder` needs none named; `build` makes any.
+impl QuickCache<()> {
     /// Starts from a configuration, to say more than that.
     pub fn builder(config: QuickCacheConfig) -> QuickCacheBuilder {
         QuickCacheBuilder { config, registry: Registry::standard(), clock: None, sink: None }
@@ -228,7 +229,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     /// # Errors
     /// The first setting that is wrong, what was given and what is allowed.
     pub fn new(config: QuickCacheConfig) -> Result<Self, ConfigError> {
-        QuickCache::<V>::builder(config).build()
+        QuickCache::builder(config).build()
     }
 
     /// Stores `value` under `key`, whatever its state.

@@ -26,7 +26,8 @@
 //! names, `zstd` brings packing, `async` brings saving and loading as futures.
 //!
 //! # Examples
-//! ```
+#![cfg_attr(feature = "json", doc = "```")]
+#![cfg_attr(not(feature = "json"), doc = "```ignore")]
 //! use larder::Cache;
 //! use larder::snapshot::{LoadOptions, SaveOptions, Serializers};
 //!

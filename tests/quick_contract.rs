@@ -39,7 +39,7 @@ impl Fixture {
         config.metrics_storage_dir = folder.path().join("metrics");
         change(&mut config);
         let clock = FakeClock::new();
-        let cache = QuickCache::<i64>::builder(config).clock(clock.clone()).build().unwrap();
+        let cache = QuickCache::builder(config).clock(clock.clone()).build().unwrap();
         Self { cache, clock, folder }
     }
 
@@ -803,7 +803,7 @@ cases! {
         registry.register_policy(Policy::custom("Lifo", |_| Box::new(Lifo::default()))).unwrap();
         let config = QuickCacheConfig::builder().max_size(2_usize).eviction_policy("LIFO");
         let config = config.build_with(&registry).unwrap();
-        let cache: QuickCache<i64> = QuickCache::<i64>::builder(config).registry(registry).build().unwrap();
+        let cache: QuickCache<i64> = QuickCache::builder(config).registry(registry).build().unwrap();
         cache.set_many((0..3).map(|n| (format!("k{n}"), n)), None).unwrap();
         assert_eq!(cache.get_many(["k0", "k1", "k2"]).len(), 2);
         assert_eq!(code(cache.get("k1")), "KEY_NOT_FOUND");
@@ -920,7 +920,7 @@ cases! {
         }
         let (sink, clock) = (Sink::default(), FakeClock::new());
         let config = QuickCacheConfig::builder().max_size(2_usize).cleanup_interval(None).build().unwrap();
-        let builder = QuickCache::<i64>::builder(config).clock(clock.clone());
+        let builder = QuickCache::builder(config).clock(clock.clone());
         let cache: QuickCache<i64> = builder.metrics_sink(sink.clone()).build().unwrap();
         cache.set_many([("a", 1), ("b", 2), ("c", 3)], 1).unwrap();
         let _ = (cache.get("c"), cache.get("x"), cache.add("c", 1, None), cache.delete("b"));

@@ -21,7 +21,7 @@ fn with<V: Send + Sync + 'static>(
     config.metrics_storage_dir = folder.path().join("metrics");
     change(&mut config);
     let clock = FakeClock::new();
-    let cache = QuickCache::<V>::builder(config).clock(clock.clone()).build().unwrap();
+    let cache = QuickCache::builder(config).clock(clock.clone()).build().unwrap();
     (cache, clock, folder)
 }
 

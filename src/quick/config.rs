@@ -171,7 +171,6 @@ macro_rules! setters {
 
 impl QuickCacheConfigBuilder {
     setters! {
-        max_size: usize
         default_ttl: f64
         cleanup_interval: Option<f64>
         eviction_policy: String
@@ -181,6 +180,12 @@ impl QuickCacheConfigBuilder {
         metrics_serializer: String
         metrics_storage_dir: PathBuf
         metrics_filename: String
+    }
+
+    /// Sets [`max_size`](QuickCacheConfig::max_size).
+    pub fn max_size(mut self, max_size: usize) -> Self {
+        self.config.max_size = max_size;
+        self
     }
 
     /// Lets [names of files get the time of day](QuickCacheConfig::cache_timestamps).

@@ -119,7 +119,8 @@ impl Info {
 /// If anything is wrong with the snapshot, or `writer` fails. What was written then is no snapshot.
 ///
 /// # Examples
-/// ```
+#[cfg_attr(all(feature = "bincode", feature = "json"), doc = "```")]
+#[cfg_attr(not(all(feature = "bincode", feature = "json")), doc = "```ignore")]
 /// use larder::Cache;
 /// use larder::snapshot::{LoadOptions, SaveOptions, Serializers, convert};
 ///
