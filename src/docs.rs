@@ -1,4 +1,4 @@
-//! Pages about the library as a whole: [design], [orderings], [limitations].
+//! Pages about the library as a whole: [design], [orderings], [correctness], [limitations].
 #![forbid(unsafe_code)]
 
 pub mod design {
@@ -95,6 +95,8 @@ pub mod orderings {
     //! | `Deadline::settle`, acquire-release | relaxed, or a load | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` |
     //! | `Deadline::expire_if_past`, acquire-release | relaxed | the same |
     //! | `EntryPtr::set_moved`, `take_moved`, acquire-release | either relaxed | `report_that_is_left_out_is_not_needed` |
+    //! | `WriteBuffer::push`, the CAS of `state`, before the look at the thread's state | not ordered | `an_event_that_comes_as_the_thread_lies_down_wakes_it` |
+    //! | `Maintainer::sleep`, the announcement, before the look at the caches | not ordered | the same |
     //!
     //! Checks that were dropped, likewise:
     //!
@@ -112,11 +114,35 @@ pub mod orderings {
     //! | a miss of an expired entry stands only while that is linked | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` |
     //! | a hit moves only the deadline that it saw | `hit_and_expiry_agree` |
     //! | who takes an entry out knows whether he was first | `timer_and_replacement_take_an_entry_out_once` |
+    //! | the thread looks also at caches that came during its last look before it sleeps | `a_cache_that_comes_during_a_look_is_not_slept_over` |
+    //!
+    //! Loom takes `SeqCst` accesses for less than they are; where two of them have to be ordered,
+    //! a `SeqCst` fence stands between them under loom alone (`sync::model_seq_cst`), and that fence
+    //! is what was dropped.
     //!
     //! Not modelled: the tickets of `reclaim`, which rest on crossbeam-epoch; the acquire and the
     //! release of `Phases::current`, which the full fences that stand for an asymmetric pair under
-    //! loom make superfluous there; and the maintenance thread's going to sleep, which needs
-    //! `SeqCst` accesses that loom takes for less. All are argued for in their modules.
+    //! loom make superfluous there; the runs of maintenance over a partition's events, in whatever
+    //! order they come; and a `flush` or the end of a cache against a running reader. All are argued
+    //! for in their modules.
+}
+
+pub mod correctness {
+    //! What is checked by what, what is not, and how to run each.
+    //!
+    //! | claim | checked by | run it |
+    //! |---|---|---|
+    //! | table, buffers, marks of readers, deadlines and the maintenance thread's sleep are right in every interleaving of small programs | models under loom, `loom-tests`; each ordering was weakened once ([orderings](super::orderings)) | `.ci/run loom`, more with `.ci/loom-long` |
+    //! | calls on one key that race have an order that explains their results | `tests/histories.rs`: 10,000 rounds for each of four caches, searched by Wing and Gong's algorithm; a lost update, a double insert, a stale read and a key absent while replaced are planted and found | `cargo test --test histories` |
+    //! | any sequence of calls does what a plain model does, and leaves a valid cache | targets in `fuzz`, each with seeds | `.ci/run fuzz`, an hour each with `.ci/fuzz-long` |
+    //! | no memory is read after it was freed, leaked, or raced for | the stress test under AddressSanitizer, LeakSanitizer and ThreadSanitizer | `.ci/run sanitize`, more with `.ci/sanitize-long` |
+    //! | user code that panics breaks nothing | `tests/drops.rs`, `tests/custom_policies.rs` | `cargo test --test drops` |
+    //! | a maintenance thread that dies or cannot be started is started anew | unit tests of `maintainer` | `cargo test --lib maintainer` |
+    //! | a forked child can go on | `tests/fork.rs` | `cargo test --test fork` |
+    //!
+    //! Not checked: whole caches under loom (maintenance of a partition, `flush` and drop against
+    //! readers), histories of several keys at once or with evictions, an allocator that fails,
+    //! and how many mutants the tests kill or lines they cover.
 }
 
 pub mod limitations {

@@ -92,7 +92,9 @@ impl Call {
 }
 
 /// Whether the events have an order in which each returns what it did, and none comes before one
-/// that had ended when it began.
+/// that had ended when it began. The search is Wing and Gong's ("Testing and Verifying Concurrent
+/// Objects", J. Parallel and Distributed Computing 17, 1993) with Lowe's memory of states that led
+/// nowhere ("Testing for Linearizability", Concurrency and Computation 29(4), 2017).
 fn is_linearizable(events: &[Event], state: Option<u64>) -> bool {
     fn search(
         events: &[Event],
@@ -134,6 +136,110 @@ fn the_checker_of_histories_tells_good_from_bad() {
     assert!(!is_linearizable(&[insert, late], None), "insert had returned");
     let twice = event(1, 5, Call::InsertIfAbsent(2), Outcome::Written(Inserted::Added));
     assert!(!is_linearizable(&[insert, twice], None), "both added");
+}
+
+/// A map of one key with a bug, whose calls take several steps that a test orders as it likes.
+#[derive(Default)]
+struct Broken {
+    value: Option<u64>,
+    /// What a stale reader still sees.
+    cached: Option<u64>,
+}
+
+/// Runs `steps` one after the other on a broken map and notes when each call began and ended, as
+/// the recorder of races does.
+struct Recorder {
+    map: Broken,
+    now: u64,
+    events: Vec<Event>,
+}
+
+impl Recorder {
+    fn new() -> Self {
+        Self { map: Broken::default(), now: 0, events: Vec::new() }
+    }
+
+    fn tick(&mut self) -> u64 {
+        self.now += 1;
+        self.now
+    }
+
+    fn note(&mut self, began: u64, call: Call, result: Outcome) {
+        let ended = self.tick();
+        self.events.push(Event { began, ended, call, result });
+    }
+
+    fn get(&mut self) {
+        let began = self.tick();
+        let result = Outcome::Value(self.map.value);
+        self.note(began, Call::Get, result);
+    }
+
+    fn insert(&mut self, value: u64) {
+        let began = self.tick();
+        let how = if self.map.value.is_some() { Inserted::Replaced } else { Inserted::Added };
+        self.map.value = Some(value);
+        self.note(began, Call::Insert(value), Outcome::Written(how));
+    }
+}
+
+#[test]
+fn a_lost_update_is_found() {
+    let mut recorder = Recorder::new();
+    recorder.insert(1);
+    // An `insert_if_absent` that finds the key there writes back what it had read.
+    let began = recorder.tick();
+    let read = recorder.map.value;
+    recorder.insert(2);
+    recorder.map.value = read;
+    let refused = Outcome::Written(Inserted::Rejected(Rejection::Present));
+    recorder.note(began, Call::InsertIfAbsent(3), refused);
+    assert!(is_linearizable(&recorder.events, None), "nobody has looked yet");
+    recorder.get();
+    assert!(!is_linearizable(&recorder.events, None), "the insertion of 2 is lost");
+}
+
+#[test]
+fn a_double_insert_is_found() {
+    let mut recorder = Recorder::new();
+    // Both look before either writes.
+    let (first, second) = (recorder.tick(), recorder.tick());
+    assert!(recorder.map.value.is_none());
+    recorder.map.value = Some(1);
+    recorder.note(first, Call::InsertIfAbsent(1), Outcome::Written(Inserted::Added));
+    assert!(is_linearizable(&recorder.events, None));
+    recorder.map.value = Some(2);
+    recorder.note(second, Call::InsertIfAbsent(2), Outcome::Written(Inserted::Added));
+    assert!(!is_linearizable(&recorder.events, None), "both added the key");
+}
+
+#[test]
+fn a_stale_read_after_a_replacement_is_found() {
+    let mut recorder = Recorder::new();
+    recorder.insert(1);
+    recorder.map.cached = recorder.map.value;
+    let reading = recorder.tick();
+    recorder.insert(2);
+    // One that began before the replacement may still see the old value.
+    let stale = Outcome::Value(recorder.map.cached);
+    recorder.note(reading, Call::Get, stale);
+    assert!(is_linearizable(&recorder.events, None));
+    let began = recorder.tick();
+    recorder.note(began, Call::Get, stale);
+    assert!(!is_linearizable(&recorder.events, None), "the replacement had returned");
+}
+
+#[test]
+fn a_key_that_is_absent_while_it_is_replaced_is_found() {
+    let mut recorder = Recorder::new();
+    recorder.insert(1);
+    // Takes the old value out, is looked at, and puts the new one in.
+    let began = recorder.tick();
+    recorder.map.value = None;
+    recorder.get();
+    recorder.map.value = Some(2);
+    recorder.note(began, Call::Replace(2), Outcome::Written(Inserted::Replaced));
+    assert!(!is_linearizable(&recorder.events, None), "absent in between");
 }
 
 /// Races a few calls on one key, `rounds` times, among neighbours that come and go.

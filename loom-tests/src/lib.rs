@@ -9,4 +9,4 @@
 //! ```
 //!
 //! Without that flag the tests are empty. Loom takes `SeqCst` accesses for acquire-release ones;
-//! what needs more (the maintenance thread going to sleep) is argued for in its module.
+//! where two of them have to be ordered, the library puts a fence between them under loom.
