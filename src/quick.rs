@@ -21,7 +21,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fmt::Display;
 use std::hash::Hash;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -30,11 +30,10 @@ use serde::de::DeserializeOwned;
 use crate::cache::{Cache, State};
 use crate::error::{Inserted, Rejection};
 use crate::expiry::clock::nanoseconds;
-use crate::expiry::{Clock, MonotonicClock};
-use crate::maintenance::Maintenance;
 use crate::sync::{AtomicU64, Ordering};
 
 mod error;
+mod builder;
 mod config;
 mod registry;
 mod ttl;
@@ -43,6 +42,7 @@ mod sweeper;
 mod path;
 mod disk;
 
+pub use builder::QuickCacheBuilder;
 pub use config::{QuickCacheConfig, QuickCacheConfigBuilder};
 pub use error::{CacheError, ConfigError};
 pub use metrics::{Metric, MetricsSink, MetricsSnapshot};
@@ -126,100 +126,11 @@ struct Core<K, V> {
     metrics: Metrics,
 }
 
-/// Builds a [`QuickCache`] from more than a configuration.
-#[must_use = "a builder does nothing until `build`"]
-pub struct QuickCacheBuilder {
-    config: QuickCacheConfig,
-    registry: Registry,
-    clock: Option<Arc<dyn Clock>>,
-    sink: Option<Arc<dyn MetricsSink>>,
-}
-
-impl QuickCacheBuilder {
-    /// Looks names up in `registry`. Default: [`Registry::standard`].
-    pub fn registry(mut self, registry: Registry) -> Self {
-        self.registry = registry;
-        self
-    }
-
-    /// Tells the time by `clock`. Default: [`MonotonicClock`].
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Some(Arc::new(clock));
-        self
-    }
-
-    /// Tells `sink` all that is counted. Default: nobody is told.
-    pub fn metrics_sink(mut self, sink: impl MetricsSink) -> Self {
-        self.sink = Some(Arc::new(sink));
-        self
-    }
-
-    /// Builds the cache.
-    ///
-    /// # Errors
-    /// The first setting that is wrong, what was given and what is allowed.
-    pub fn build<K: QuickKey, V: Send + Sync + 'static>(
-        self,
-    ) -> Result<QuickCache<V, K>, ConfigError> {
-        let Self { config, registry, clock, sink } = self;
-        config.validate(&registry)?;
-        let policy = registry
-            .policy(&config.eviction_policy)
-            .map_err(|source| ConfigError::Name { field: "eviction_policy", source })?;
-        let is_real = clock.is_none();
-        let clock: Arc<dyn Clock> = clock.unwrap_or_else(|| Arc::new(MonotonicClock));
-        let cache = Cache::builder()
-            .capacity(config.max_size)
-            .policy(policy)
-            .maintenance(Maintenance::Inline)
-            .clock(SharedClock(Arc::clone(&clock)))
-            // What has expired is in the way from the first moment on.
-            .timer_tick(Duration::from_nanos(1))
-            .let_expired_linger()
-            .build()
-            .map_err(ConfigError::Build)?;
-        let metrics = Metrics::new(config.enable_metrics, sink);
-        let core = Arc::new(Core { cache, max_size: config.max_size, metrics });
-        let sweeper =
-            config.cleanup_interval.and_then(config::seconds_above_zero).map(|interval| {
-                let swept: Weak<Core<K, V>> = Arc::downgrade(&core);
-                Sweeper::start(interval, clock, is_real, swept)
-            });
-        let serializer = registry
-            .serializers()
-            .get(&config.serializer)
-            .map_err(|source| ConfigError::Name { field: "serializer", source })?;
-        let extension = serializer.extension().to_owned();
-        let default_ttl = config::seconds_above_zero(config.default_ttl).unwrap_or(Duration::MAX);
-        let default_ttl_ns = AtomicU64::new(nanoseconds(default_ttl));
-        let inner = Inner { core, sweeper, config, registry, extension, default_ttl_ns };
-        Ok(QuickCache { inner: Arc::new(inner) })
-    }
-}
-
-impl fmt::Debug for QuickCacheBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QuickCacheBuilder").field("config", &self.config).finish_non_exhaustive()
-    }
-}
-
-struct SharedClock(Arc<dyn Clock>);
-
-impl Clock for SharedClock {
-    fn now_ns(&self) -> u64 {
-        self.0.now_ns()
-    }
-
-    fn around_ns(&self) -> (u64, u64) {
-        self.0.around_ns()
-    }
-}
-
 // For one type, so that `QuickCache::builder` needs none named; `build` makes any.
 impl QuickCache<()> {
     /// Starts from a configuration, to say more than that.
     pub fn builder(config: QuickCacheConfig) -> QuickCacheBuilder {
-        QuickCacheBuilder { config, registry: Registry::standard(), clock: None, sink: None }
+        QuickCacheBuilder::new(config)
     }
 }
 
