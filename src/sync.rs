@@ -8,6 +8,9 @@ pub(crate) use std::sync::atomic::{
     fence,
 };
 #[cfg(not(larder_loom))]
+use std::thread::sleep;
+
+#[cfg(not(larder_loom))]
 pub(crate) use std::sync::{Mutex, MutexGuard, TryLockError};
 #[cfg(not(larder_loom))]
 pub(crate) use std::thread;
@@ -98,4 +101,11 @@ pub(crate) fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
         }
         backoff.snooze();
     }
+}
+
+/// Waits for a moment where yielding did not help: for a listener of the user's that is slow.
+/// Not by parking, which could take a token that the user's code left for this thread.
+#[cfg(not(larder_loom))]
+pub(crate) fn nap() {
+    sleep(std::time::Duration::from_micros(50));
 }

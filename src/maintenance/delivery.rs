@@ -17,12 +17,10 @@ use crate::error::FlushError;
 use crate::listener::{Channel, Listening, Room};
 use crate::maintainer;
 use crate::reclaim;
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::{self, AtomicBool, Ordering};
 
 /// Notifications that one call delivers in background mode: others are at it, too.
 const MOST_AT_ONCE: usize = 64;
-/// For how long a writer that waits for room sleeps when yielding did not help.
-const NAP: Duration = Duration::from_micros(50);
 
 /// What an engine with a listener has for it.
 pub(crate) struct Deliveries<K, V> {
@@ -139,7 +137,7 @@ impl<K, V> Engine<K, V> {
         while channel.room() == Room::None {
             self.deliver(partition);
             if backoff.is_completed() {
-                std::thread::sleep(NAP);
+                sync::nap();
             } else {
                 backoff.snooze();
             }
@@ -170,7 +168,7 @@ impl<K, V> Engine<K, V> {
                     return Err(FlushError::ListenerBusy { waited: since.elapsed() });
                 }
                 if backoff.is_completed() {
-                    std::thread::sleep(NAP);
+                    sync::nap();
                 } else {
                     backoff.snooze();
                 }

@@ -12,7 +12,7 @@ use crate::simulate::SimulateOptions;
 use crate::snapshot::{ConvertArgs, InspectArgs};
 use crate::trace::{Column, CsvOptions, Format, Header, ReadOptions};
 
-const POLICIES: [&str; 5] = ["lru", "lfu", "fifo", "sieve", "s3_fifo"];
+const POLICIES: [&str; 6] = ["lru", "lfu", "fifo", "sieve", "s3_fifo", "window_tiny_lfu"];
 const CAPACITIES: [&str; 4] = ["1%", "5%", "10%", "25%"];
 const MAX_THREADS: u16 = 1024;
 
