@@ -12,6 +12,7 @@ pub(crate) mod sieve;
 pub(crate) mod driver;
 pub(crate) mod loose;
 pub(crate) mod rounds;
+pub(crate) mod linear;
 pub(crate) mod counted;
 pub(crate) mod hashers;
 pub(crate) mod configs;

@@ -10,10 +10,21 @@ use super::stress_threads;
 ///
 /// A panic in either does not leave the others at the barrier: all go through the remaining
 /// rounds without doing anything, and the first panic goes on from here.
-pub(crate) fn in_rounds(rounds: u64, race: impl Fn(u64, u64) + Sync, mut judge: impl FnMut(u64)) {
+pub(crate) fn in_rounds(rounds: u64, race: impl Fn(u64, u64) + Sync, judge: impl FnMut(u64)) {
     // No more than there are cores, so that they truly run at once, and few enough that what they
     // did can be searched for an order.
-    let threads = stress_threads().min(4);
+    in_rounds_of(stress_threads().min(4), rounds, race, judge);
+}
+
+/// [`in_rounds`] with so many threads, more than there are cores if need be.
+pub(crate) fn in_rounds_of(
+    threads: usize,
+    rounds: u64,
+    race: impl Fn(u64, u64) + Sync,
+    mut judge: impl FnMut(u64),
+) {
+    // Who spins while another waits for the core keeps it from starting.
+    let looks_before_yield = if threads > stress_threads() { 1 << 4 } else { 1 << 12 };
     let barrier = Barrier::new(threads + 1);
     let started = AtomicUsize::new(0);
     let failure = Mutex::new(None);
@@ -37,7 +48,7 @@ pub(crate) fn in_rounds(rounds: u64, race: impl Fn(u64, u64) + Sync, mut judge: 
                     let mut looks = 0_u32;
                     while started.load(Ordering::Acquire) < all {
                         looks += 1;
-                        if looks.is_multiple_of(1 << 12) {
+                        if looks.is_multiple_of(looks_before_yield) {
                             std::thread::yield_now();
                         }
                         std::hint::spin_loop();
