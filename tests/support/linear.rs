@@ -193,18 +193,23 @@ impl Recorder {
 pub(crate) struct Violation {
     pub(crate) events: Vec<Event>,
     licence: Licence,
+    /// All calls on the key: what had an effect that its result denies is not in `events`.
+    all: Vec<Event>,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "no order explains these results (licence: {:?}):", self.licence)?;
-        for Event { thread, key, began, ended, call, outcome } in &self.events {
-            writeln!(
-                f,
-                "  {began:>6} ..{ended:>6}  thread {thread}  key {key}  {call:?} -> {outcome:?}"
-            )?;
-        }
-        Ok(())
+        self.events.iter().try_for_each(|event| writeln!(f, "  {event}"))?;
+        writeln!(f, "among all on that key:")?;
+        self.all.iter().try_for_each(|event| writeln!(f, "  {event}"))
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { thread, key, began, ended, call, outcome } = self;
+        write!(f, "{began:>6} ..{ended:>6}  thread {thread}  key {key}  {call:?} -> {outcome:?}")
     }
 }
 
@@ -215,9 +220,10 @@ pub(crate) fn check(events: &[Event], licence: Licence) -> Result<(), Violation>
     keys.dedup();
     for key in keys {
         let is_of_key = |event: &&Event| event.key == key || event.call == Call::Expire;
-        let own: Vec<Event> = events.iter().filter(is_of_key).copied().collect();
+        let mut own: Vec<Event> = events.iter().filter(is_of_key).copied().collect();
         if !is_linearizable(&own, licence) {
-            return Err(Violation { events: minimized(own, licence), licence });
+            own.sort_unstable_by_key(|event| event.began);
+            return Err(Violation { events: minimized(own.clone(), licence), licence, all: own });
         }
     }
     Ok(())
@@ -259,11 +265,10 @@ impl Search<'_> {
     }
 }
 
-/// Leaves out what can be left out without a doubt: while there is still no order, calls that
+/// Leaves out of the calls, in the order of their beginnings, what can be left out without a doubt: while there is still no order, calls that
 /// change nothing, and the last one if it began after every other had returned. Had the whole
 /// history an order, so would what remains.
 fn minimized(mut events: Vec<Event>, licence: Licence) -> Vec<Event> {
-    events.sort_unstable_by_key(|event| event.began);
     let mut at = events.len();
     while at > 0 {
         at -= 1;
