@@ -159,7 +159,7 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// An entry is valid as long as no more time than that has passed; afterwards no lookup and no
     /// iteration returns it, and an insertion of its key adds a new entry. It is removed soon after
-    /// ([`expiry`](crate::expiry) says how soon), also if nobody uses the cache.
+    /// ([`crate::expiry`] says how soon), also if nobody uses the cache.
     ///
     /// A cache whose entries can expire needs 24 bytes more for each that has a deadline, and
     /// 16 bytes for its timer.

@@ -69,7 +69,7 @@ fn count_at(line: &Line, (word, shift): (usize, u32)) -> u8 {
 }
 
 impl Sketch {
-    /// For `capacity` entries if that is known. Its memory grows with [`Self::reserve_for`].
+    /// For `capacity` entries if that is known. Its memory grows with [`Self::grow`].
     pub(super) fn new(capacity: Option<u64>) -> Self {
         let lines = |entries: u64| {
             usize::try_from(entries).map_or(MAX_LINES, |entries| lines_for(entries.max(1)))
