@@ -2,8 +2,67 @@
 
 use std::ptr::NonNull;
 
+#[cfg(not(larder_loom))]
+use super::super::prefetch::prefetch_for_read;
 use super::{Link, List, bucket, entry_of, precedes};
 use crate::entry::Header;
+
+/// How many buckets ahead of a walk their heads are asked for, and how many ahead they are followed
+/// to their first entries. Most buckets hold one entry or none, and in split order both heads and
+/// entries lie all over memory.
+#[cfg(not(larder_loom))]
+const HEADS_AHEAD: u64 = 64;
+#[cfg(not(larder_loom))]
+const ENTRIES_AHEAD: u64 = 32;
+
+/// Asks the processor for what a walk is about to meet. Without it, each head and each entry is
+/// waited for in turn.
+#[cfg(not(larder_loom))]
+struct Ahead<'l> {
+    list: &'l List,
+    mask: usize,
+    /// The first buckets in split order whose head was not asked for, or not followed.
+    heads: u64,
+    entries: u64,
+}
+
+#[cfg(not(larder_loom))]
+impl<'l> Ahead<'l> {
+    fn new(list: &'l List) -> Self {
+        Self { list, mask: list.buckets.mask(), heads: 0, entries: 0 }
+    }
+
+    /// The place of a bucket in split order, and the bucket of a place. There are always more
+    /// buckets than one, so the shift is less than the width.
+    fn reversed(&self, index: u64) -> u64 {
+        index.reverse_bits() >> (self.mask as u64).leading_zeros()
+    }
+
+    /// The walk is at an entry of this hash.
+    #[inline]
+    fn at(&mut self, hash: u64) {
+        let place = self.reversed(bucket(hash, self.mask) as u64);
+        let end = self.mask as u64 + 1;
+        self.heads = self.heads.max(place);
+        while self.heads < end.min(place + HEADS_AHEAD) {
+            let index = bucket(self.reversed(self.heads), self.mask);
+            prefetch_for_read(self.list.buckets.head(index));
+            self.heads += 1;
+        }
+        self.entries = self.entries.max(place);
+        while self.entries < end.min(place + ENTRIES_AHEAD) {
+            let index = bucket(self.reversed(self.entries), self.mask);
+            let word = self.list.buckets.head(index).load();
+            if word.is_usable() && !word.is_head() {
+                // An entry is longer than a line. Neither is accessed, so it may be gone.
+                let entry = word.pointer().cast::<u8>().cast_const();
+                prefetch_for_read(entry);
+                prefetch_for_read(entry.wrapping_add(64));
+            }
+            self.entries += 1;
+        }
+    }
+}
 
 impl List {
     /// Calls `visit` for live entries in split order, from the first one behind the hash `after`
@@ -20,6 +79,8 @@ impl List {
         let mut word = unsafe { self.start(start) }.load();
         let mut passed = 0;
         let mut last = after;
+        #[cfg(not(larder_loom))]
+        let mut ahead = Ahead::new(self);
         loop {
             if word.is_head() {
                 let head = NonNull::new(word.pointer().cast::<Link>())?;
@@ -37,6 +98,8 @@ impl List {
             // One load decides whether the entry is live and where the walk goes on, so that an
             // entry and its replacement are never both visited, and never neither.
             let next = header.next.load();
+            #[cfg(not(larder_loom))]
+            ahead.at(header.hash());
             let is_behind = after.is_none_or(|after| precedes(after, header.hash()));
             if is_behind {
                 passed += 1;
