@@ -140,7 +140,7 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Counts hits and misses, for [`Stats::hits`](crate::Stats::hits) and its kin. Default: they
-    /// are not counted and stay 0, because counting costs about a seventh of a hit. Everything
+    /// are not counted and stay 0, because counting costs a fifth of the rate of hits. Everything
     /// else in [`Stats`](crate::Stats) is always counted.
     pub fn count_lookups(mut self) -> Self {
         self.is_counting_lookups = true;
