@@ -576,7 +576,7 @@ where
         let hit = match self.shared.engine.table.get(hash, move |held| held.borrow() == key, guard)
         {
             None => None,
-            Some((pointer, entry)) if !pointer.is_extended() => Some(entry),
+            Some((pointer, entry)) if self.is_settled(pointer) => Some(entry),
             Some(found) => self.use_extended(found, key, hash, guard),
         };
         if self.shared.parts.is_watching_lookups {
@@ -587,7 +587,7 @@ where
         Some(entry)
     }
 
-    /// The rest of a lookup that found an entry with an extension.
+    /// The rest of a lookup that found an entry about whose deadline there is more to ask, or to do.
     #[inline(never)]
     fn use_extended<'g, Q>(
         &self,
@@ -600,7 +600,7 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let is_valid = self.is_valid_for_use(found.0);
+        let is_valid = self.shared.engine.timing.is_valid_for_use(found.0);
         let (pointer, entry) =
             if is_valid { found } else { self.find_again(found.0, key, hash, guard)? };
         if self.shared.parts.expiry.is_some() {

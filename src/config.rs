@@ -161,8 +161,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// iteration returns it, and an insertion of its key adds a new entry. It is removed soon after
     /// ([`crate::expiry`] says how soon), also if nobody uses the cache.
     ///
-    /// A cache whose entries can expire needs 24 bytes more for each that has a deadline, and
-    /// 16 bytes for its timer.
+    /// A cache whose entries can expire needs 16 bytes more for each that has a deadline, 24 with a
+    /// [time to idle](Self::time_to_idle), and 16 bytes for its timer.
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.time.time_to_live = Some(time);
         self
@@ -215,7 +215,7 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Tells the time by `clock`. Default: [`MonotonicClock`](crate::expiry::MonotonicClock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.time.clock = Some(Arc::new(clock));
+        self.time.clock = expiry::Source::of(clock);
         self
     }
 

@@ -10,9 +10,9 @@
 //!                                                                         and value, frees memory
 //! ```
 //!
-//! What only some entries need (a deadline, the time of writing) stands in an [`Extension`] in
-//! front of the header, in the same allocation. The header says whether there is one, so entries
-//! with and without may share a cache, and those without pay nothing for it.
+//! What only some entries need (a deadline, the time of writing) stands in front of the header, in
+//! the same allocation (`extension`). The header says what does, so entries with and without may
+//! share a cache, and those without pay nothing for it.
 //!
 //! What must hold: an `EntryPtr` is used by its partition's maintenance alone, and by nobody once
 //! it was retired; a `&Entry` never outlives the guard it was found under.
@@ -27,18 +27,22 @@ use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
 use crate::contain::contain;
-use crate::expiry::Deadline;
 use crate::listener::RemovalCause;
 use crate::policy::NodeId;
 use crate::reclaim;
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::table::Link;
 
+mod extension;
+
+use extension::LimitedExtension;
+pub(crate) use extension::{Extension, Extent, Terms};
+
 // The header, 32 bytes. A hit reads the second half of it, key and value: what it needs of a small
 // entry fits a cache line wherever the allocator puts it, but for one place out of four.
 //
 //  0      4        8       12     13      14      16   24      28       30          31         32
-//  | node | weight | stamp | life | flags | cause | next | hash           | frequency | extended |
+//  | node | weight | stamp | life | flags | cause | next | hash           | frequency | extent   |
 #[repr(C)]
 pub(crate) struct Header {
     /// The policy's node id plus one; 0 while the entry is not linked in the policy.
@@ -60,8 +64,8 @@ pub(crate) struct Header {
     hash_high: u16,
     /// Saturating count of accesses, for policies that ask for counters or marks.
     frequency: AtomicU8,
-    /// Whether an [`Extension`] stands in front. Never changes.
-    is_extended: bool,
+    /// What stands in front. Never changes.
+    extent: Extent,
 }
 
 #[cfg(all(target_pointer_width = "64", not(larder_loom)))]
@@ -87,34 +91,6 @@ pub(crate) enum Hold {
     New = 8,
 }
 
-/// What stands in front of the header of some entries. The deadline comes last: a hit reads it, and
-/// so it is most likely in the cache line of the header.
-//
-//  -24          -16       -8           0
-//  |  written   |  limit  |  deadline  | header, key, value
-#[repr(C)]
-pub(crate) struct Extension {
-    /// The cache's time when the entry was made.
-    pub(crate) written_ns: u64,
-    /// What the time to idle cannot move the deadline beyond. Set with the deadline; two that set
-    /// both at once may leave those of different calls.
-    pub(crate) limit_ns: AtomicU64,
-    pub(crate) deadline: Deadline,
-}
-
-// Right before a header, which has the alignment of 8 at least.
-const _: () = assert!(size_of::<Extension>().is_multiple_of(8) && align_of::<Extension>() <= 8);
-
-impl Extension {
-    pub(crate) fn new(deadline_ns: u64, limit_ns: u64, written_ns: u64) -> Self {
-        Self {
-            written_ns,
-            limit_ns: AtomicU64::new(limit_ns),
-            deadline: Deadline::new(deadline_ns),
-        }
-    }
-}
-
 /// A key, its value and their header in one allocation.
 #[repr(C)]
 pub(crate) struct Entry<K, V> {
@@ -137,7 +113,7 @@ impl Header {
     }
 
     #[inline]
-    fn new(hash: u64, weight: u32, is_extended: bool) -> Self {
+    fn new(hash: u64, weight: u32, extent: Extent) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "48 bits, in two parts")]
         let (hash_low, hash_high) = (hash as u32, (hash >> 32) as u16);
         Self {
@@ -151,7 +127,7 @@ impl Header {
             hash_low,
             hash_high,
             frequency: AtomicU8::new(0),
-            is_extended,
+            extent,
         }
     }
 
@@ -216,32 +192,43 @@ pub(crate) struct Owned<K, V>(NonNull<Entry<K, V>>);
 
 impl<K, V> Owned<K, V> {
     const PLAIN: Layout = Layout::new::<Entry<K, V>>();
-    /// With an extension, and where the entry itself then starts.
-    const EXTENDED: (Layout, usize) = match Layout::new::<Extension>().extend(Self::PLAIN) {
-        Ok((layout, offset)) => (layout.pad_to_align(), offset),
-        Err(_) => panic!("an entry that large fits no memory"),
-    };
+    /// The memory of an entry, and where its header is in it, by extent.
+    const AROUND: [(Layout, usize); 3] = [
+        Extent::Nothing.around(Self::PLAIN),
+        Extent::Timed.around(Self::PLAIN),
+        Extent::Limited.around(Self::PLAIN),
+    ];
 
     #[inline]
     pub(crate) fn new(hash: u64, weight: u32, key: K, value: V) -> Self {
         let pointer = reclaim::allocate(Self::PLAIN).cast::<Entry<K, V>>();
-        let entry = Entry { header: Header::new(hash, weight, false), key, value };
+        let entry = Entry { header: Header::new(hash, weight, Extent::Nothing), key, value };
         // SAFETY: `allocate` returned memory of this layout that nobody else has.
         unsafe { pointer.write(entry) };
         Self::assert_aligned(pointer)
     }
 
-    pub(crate) fn extended(hash: u64, weight: u32, key: K, value: V, extension: Extension) -> Self {
-        let (layout, offset) = Self::EXTENDED;
+    pub(crate) fn extended(hash: u64, weight: u32, key: K, value: V, terms: Terms) -> Self {
+        let extent = terms.extent();
+        let (layout, offset) = Self::AROUND[extent as usize];
         let memory = reclaim::allocate(layout);
         // SAFETY: within the allocation, which is of this layout.
         let pointer = unsafe { memory.add(offset) }.cast::<Entry<K, V>>();
-        let entry = Entry { header: Header::new(hash, weight, true), key, value };
+        let entry = Entry { header: Header::new(hash, weight, extent), key, value };
         // SAFETY: as above, and nobody else has the memory.
         unsafe { pointer.write(entry) };
         let owned = Self::assert_aligned(pointer);
-        // SAFETY: at least the size of an extension precedes the entry, which is aligned enough.
-        unsafe { extension_of(pointer.cast()).write(extension) };
+        let extension = terms.extension();
+        match terms.limit_ns {
+            // SAFETY: the layout of this extent has the size of an extension before the entry, which
+            // is aligned enough.
+            None => unsafe { extension_of(pointer.cast()).write(extension) },
+            Some(limit_ns) => {
+                let limited = LimitedExtension { limit_ns: AtomicU64::new(limit_ns), extension };
+                // SAFETY: as above, of a limited one.
+                unsafe { limited_extension_of(pointer.cast()).write(limited) };
+            }
+        }
         owned
     }
 
@@ -254,14 +241,11 @@ impl<K, V> Owned<K, V> {
     /// The allocation of an entry.
     ///
     /// # Safety
-    /// `entry` was made by `new` or `extended`, which said `is_extended` of it, and is not freed.
-    unsafe fn allocation(entry: NonNull<u8>, is_extended: bool) -> (Layout, NonNull<u8>) {
-        if is_extended {
-            let (layout, offset) = Self::EXTENDED;
-            // SAFETY: `extended` put the entry that far into its allocation.
-            return (layout, unsafe { entry.sub(offset) });
-        }
-        (Self::PLAIN, entry)
+    /// `entry` was made by `new` or `extended` with this extent, and is not freed.
+    unsafe fn allocation(entry: NonNull<u8>, extent: Extent) -> (Layout, NonNull<u8>) {
+        let (layout, offset) = Self::AROUND[extent as usize];
+        // SAFETY: either put the entry that far into its allocation.
+        (layout, unsafe { entry.sub(offset) })
     }
 
     #[inline]
@@ -310,15 +294,10 @@ impl<K, V> Drop for Owned<K, V> {
                 reclaim::recycle(self.0, self.1);
             }
         }
-        let entry = self.as_ptr();
-        let is_extended = entry.is_extended();
+        let extent = self.as_ptr().extent();
         // SAFETY: made by `new` or `extended`, and freed nowhere else.
-        let (layout, memory) = unsafe { Self::allocation(self.0.cast(), is_extended) };
+        let (layout, memory) = unsafe { Self::allocation(self.0.cast(), extent) };
         let _free = Free(layout, memory);
-        if is_extended {
-            // SAFETY: initialized by `extended`, owned by `self` alone, not used after this drop.
-            unsafe { ptr::drop_in_place(extension_of(entry.0)) };
-        }
         // SAFETY: initialized, owned by `self` alone, and not used after this drop.
         unsafe { ptr::drop_in_place(self.0.as_ptr()) };
     }
@@ -361,19 +340,33 @@ impl EntryPtr {
         unsafe { self.0.cast::<Entry<K, V>>().as_ref() }
     }
 
-    /// Whether the entry has an extension.
+    #[inline]
+    fn extent(self) -> Extent {
+        self.header().extent
+    }
+
+    /// Whether anything stands in front of the header.
     #[inline]
     pub(crate) fn is_extended(self) -> bool {
-        self.header().is_extended
+        self.extent() != Extent::Nothing
     }
 
     /// What stands in front of the header, if anything.
     #[inline]
     pub(crate) fn extension(&self) -> Option<&Extension> {
         self.is_extended().then(|| {
-            // SAFETY: initialized by `Owned::extended`, which set `is_extended`, and alive as the
-            // header is.
+            // SAFETY: initialized by `Owned::extended`, which alone sets another extent than
+            // nothing, and alive as the header is.
             unsafe { &*extension_of(self.0) }
+        })
+    }
+
+    /// What hits cannot move the deadline beyond, where they move it.
+    #[inline]
+    pub(crate) fn limit_ns(&self) -> Option<&AtomicU64> {
+        (self.extent() == Extent::Limited).then(|| {
+            // SAFETY: as above, for this extent.
+            unsafe { &(*limited_extension_of(self.0)).limit_ns }
         })
     }
 
@@ -514,6 +507,12 @@ fn extension_of(header: NonNull<Header>) -> *mut Extension {
     header.as_ptr().cast::<Extension>().wrapping_sub(1)
 }
 
+/// The same, if it is a limited one.
+#[inline]
+fn limited_extension_of(header: NonNull<Header>) -> *mut LimitedExtension {
+    header.as_ptr().cast::<LimitedExtension>().wrapping_sub(1)
+}
+
 /// Drops the key and the value of every entry in `entries` and frees their memory. Returns how
 /// many of those drops panicked; none keeps another from being dropped.
 ///
@@ -522,7 +521,6 @@ fn extension_of(header: NonNull<Header>) -> *mut Extension {
 /// it after this call.
 pub(crate) unsafe fn dispose<K, V>(mut entries: Vec<EntryPtr>) -> u64 {
     let mut panics = 0;
-    let mut extended = 0;
     for entry in &entries {
         let pointer = entry.as_raw().cast::<Entry<K, V>>().as_ptr();
         // One at a time: a panic in the key's drop must not leak the value.
@@ -535,28 +533,18 @@ pub(crate) unsafe fn dispose<K, V>(mut entries: Vec<EntryPtr>) -> u64 {
         // SAFETY: as above.
         let is_value_dropped = contain(|| unsafe { ptr::drop_in_place(value) }).is_some();
         panics += u64::from(!is_key_dropped) + u64::from(!is_value_dropped);
-        if entry.is_extended() {
-            extended += 1;
-            let extension = extension_of(entry.0);
-            // SAFETY: initialized by `Owned::extended`, ours alone, and dropped nowhere else.
-            let is_dropped = contain(|| unsafe { ptr::drop_in_place(extension) }).is_some();
-            panics += u64::from(!is_dropped);
-        }
     }
     // Each layout has a free list of its own.
-    let plain = entries.len() - extended;
-    if extended > 0 && plain > 0 {
-        entries.sort_unstable_by_key(|entry| entry.is_extended());
+    if !entries.is_sorted_by_key(|entry| entry.extent()) {
+        entries.sort_unstable_by_key(|entry| entry.extent());
     }
-    let plain_entries = entries[..plain].iter().map(|entry| entry.as_raw().cast());
-    reclaim::recycle_all(Owned::<K, V>::PLAIN, plain_entries);
-    let (layout, offset) = Owned::<K, V>::EXTENDED;
-    let extended_entries = entries[plain..].iter().map(|entry| {
-        // SAFETY: `Owned::extended` put the entry that far into its allocation.
-        unsafe { entry.as_raw().cast::<u8>().sub(offset) }
-    });
-    if extended > 0 {
-        reclaim::recycle_all(layout, extended_entries);
+    for alike in entries.chunk_by(|entry, next| entry.extent() == next.extent()) {
+        let (layout, offset) = Owned::<K, V>::AROUND[alike[0].extent() as usize];
+        let memory = alike.iter().map(|entry| {
+            // SAFETY: `Owned` put the entry that far into its allocation.
+            unsafe { entry.as_raw().cast::<u8>().sub(offset) }
+        });
+        reclaim::recycle_all(layout, memory);
     }
     panics
 }

@@ -21,6 +21,8 @@ mod timer_wheel;
 mod timers;
 
 #[cfg(not(larder_loom))]
+pub(crate) use clock::Source;
+#[cfg(not(larder_loom))]
 pub use clock::{Clock, CoarseClock, MonotonicClock};
 pub(crate) use deadline::Deadline;
 #[cfg(not(larder_loom))]

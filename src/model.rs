@@ -11,7 +11,7 @@ use std::time::Duration;
 use loom::cell::UnsafeCell;
 use loom::thread::Thread;
 
-use crate::entry::{Entry, EntryPtr, Extension, Owned, dispose};
+use crate::entry::{Entry, EntryPtr, Owned, Terms, dispose};
 use crate::expiry::Deadline;
 use crate::maintainer::{Maintained, Maintainer};
 use crate::policy::NodeId;
@@ -185,8 +185,8 @@ impl Timed {
 
     /// Returns the replaced value, and whether it had expired.
     pub fn upsert(&self, key: u64, value: u64, deadline: u64, now: u64) -> Option<(u64, bool)> {
-        let extension = Extension::new(deadline, Deadline::NEVER, now);
-        let new = Owned::extended(key, 1, key, Watched::new(value), extension);
+        let terms = Terms { written_ns: now, deadline_ns: deadline, limit_ns: None };
+        let new = Owned::extended(key, 1, key, Watched::new(value), terms);
         let done = self.table.upsert(new, |_, _| true, &pin());
         let (new, old) = done.ok().expect("nothing declines");
         self.keep.keep(new);

@@ -356,6 +356,43 @@ fn panicking_clock_is_contained_counted_and_taken_to_stand() {
     cache.validate();
 }
 
+/// Counts how often it is asked.
+#[derive(Clone, Default)]
+struct Counting(Arc<AtomicU64>);
+
+impl Clock for Counting {
+    fn now_ns(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::SeqCst)
+    }
+}
+
+#[test]
+fn what_cannot_expire_is_found_without_a_look_at_the_clock() {
+    let clock = Counting::default();
+    let builder = || timed().0.clock(clock.clone());
+    let plain = builder().build().unwrap();
+    plain.insert(1, 10);
+    // Has room for a deadline, but none.
+    let endless = builder().build().unwrap();
+    endless.insert_with_ttl(1, 10, Duration::MAX);
+    let bounded = builder().time_to_live(1000 * SECOND).build().unwrap();
+    bounded.insert(1, 10);
+    let readings = |cache: &Cache<u32, u32>| {
+        let before = clock.0.load(Ordering::SeqCst);
+        for _ in 0..10 {
+            assert_eq!(cache.get(&1), Some(10));
+            assert_eq!(cache.pin().get(&1), Some(&10));
+            assert_eq!(cache.peek(&1), Some(10));
+            assert!(cache.contains_key(&1));
+            assert_eq!(cache.get(&2), None);
+        }
+        clock.0.load(Ordering::SeqCst) - before
+    };
+    assert_eq!(readings(&plain), 0);
+    assert_eq!(readings(&endless), 0);
+    assert!(readings(&bounded) >= 40, "the clock does not count");
+}
+
 #[test]
 fn huge_durations_saturate() {
     let (builder, clock) = timed();

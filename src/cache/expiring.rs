@@ -94,9 +94,9 @@ where
         value: V,
         lifetime: Lifetime,
     ) -> Owned<K, V> {
-        match self.shared.engine.timing.extension(lifetime, hash) {
+        match self.shared.engine.timing.terms(lifetime, hash) {
             None => Owned::new(hash, weight, key, value),
-            Some(extension) => Owned::extended(hash, weight, key, value, extension),
+            Some(terms) => Owned::extended(hash, weight, key, value, terms),
         }
     }
 
@@ -114,7 +114,6 @@ where
         };
         let timing = &self.shared.engine.timing;
         let pointer = new.as_ptr();
-        let Some(extension) = pointer.extension() else { return };
         let ttl = match old.filter(|(old, _)| self.is_valid(*old)) {
             None => expiry.after_create(new.key(), new.value()),
             Some((old, _)) => {
@@ -122,7 +121,7 @@ where
                 expiry.after_update(new.key(), new.value(), remaining)
             }
         };
-        timing.set_lifetime(extension, ttl, pointer.hash());
+        timing.set_lifetime(pointer, ttl);
     }
 
     /// Lets the user's [`Expiry`](crate::Expiry) say how long an entry may live that was hit.
@@ -146,17 +145,10 @@ impl<K, V, S> Cache<K, V, S> {
         pointer.extension().is_none_or(|extension| self.shared.engine.timing.is_valid(extension))
     }
 
-    /// As [`is_valid`](Self::is_valid), of an entry that is used if it is.
-    #[inline]
-    pub(super) fn is_valid_for_use(&self, pointer: EntryPtr) -> bool {
-        let timing = &self.shared.engine.timing;
-        pointer.extension().is_none_or(|extension| {
-            if timing.has_idle_time() {
-                timing.is_valid_for_use(extension)
-            } else {
-                timing.is_valid(extension)
-            }
-        })
+    /// Whether a hit on the entry has nothing to do with its deadline.
+    #[inline(always)]
+    pub(super) fn is_settled(&self, pointer: EntryPtr) -> bool {
+        pointer.extension().is_none_or(|extension| self.shared.engine.timing.is_settled(extension))
     }
 
     /// Why an entry has left that was just taken out of the table: `cause`, unless nobody saw it

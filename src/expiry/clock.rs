@@ -1,6 +1,7 @@
 //! Clocks: what time it is, and how cheaply that can be told.
 #![forbid(unsafe_code)]
 
+use std::any::TypeId;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,15 +167,47 @@ pub(crate) struct CacheTime {
     panics: AtomicU64,
 }
 
-enum Source {
-    /// The default, which the compiler can see through.
-    Monotonic(MonotonicClock),
+/// Which clock. The compiler sees through those that every hit may ask.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// [`MonotonicClock`], the default.
+    Monotonic,
+    /// [`CoarseClock`].
+    Coarse,
     Custom(Arc<dyn Clock>),
 }
 
+impl Source {
+    pub(crate) fn of<C: Clock>(clock: C) -> Self {
+        let is = |other: TypeId| TypeId::of::<C>() == other;
+        if is(TypeId::of::<MonotonicClock>()) {
+            Self::Monotonic
+        } else if is(TypeId::of::<CoarseClock>()) {
+            Self::Coarse
+        } else {
+            Self::Custom(Arc::new(clock))
+        }
+    }
+}
+
+/// A time ahead of the cache's time, as the system's coarse time tells it: surely not before now
+/// plus so much. `None` where that does not tell.
+pub(crate) struct Bound {
+    /// What to add to the system's time. May wrap, as the sum then does.
+    offset_ns: Option<u64>,
+}
+
+impl Bound {
+    /// Whether the bound is at most `deadline_ns`, as far as a cheap look tells.
+    #[inline(always)]
+    pub(crate) fn is_surely_at_most(&self, deadline_ns: u64) -> bool {
+        let Some(offset) = self.offset_ns else { return false };
+        system_time::coarse_ns().is_some_and(|coarse| coarse.wrapping_add(offset) <= deadline_ns)
+    }
+}
+
 impl CacheTime {
-    pub(crate) fn new(clock: Option<Arc<dyn Clock>>) -> Self {
-        let source = clock.map_or(Source::Monotonic(MonotonicClock), Source::Custom);
+    pub(crate) fn new(source: Source) -> Self {
         let mut time =
             Self { source, start_ns: 0, last_ns: AtomicU64::new(0), panics: AtomicU64::new(0) };
         time.start_ns = time.read(Clock::now_ns).unwrap_or(0);
@@ -182,11 +215,25 @@ impl CacheTime {
         time
     }
 
+    /// The time that is `ahead_ns` from now, at least: what is not below it is valid.
+    pub(crate) fn bound_ahead(&self, ahead_ns: u64) -> Bound {
+        let slack_ns = match self.source {
+            Source::Monotonic => Some(SLACK_NS),
+            Source::Coarse => Some(0),
+            Source::Custom(_) => None,
+        };
+        // Beyond, a sum might wrap more than once.
+        let ahead_ns = slack_ns.map(|slack| slack.max(ahead_ns)).filter(|ahead| *ahead < 1 << 62);
+        // The cache's time is one more than the clock's since the start.
+        Bound { offset_ns: ahead_ns.map(|ahead| (ahead + 1).wrapping_sub(self.start_ns)) }
+    }
+
     /// Now.
     #[inline]
     pub(crate) fn now_ns(&self) -> u64 {
         let now = match &self.source {
-            Source::Monotonic(clock) => Some(clock.now_ns()),
+            Source::Monotonic => Some(MonotonicClock.now_ns()),
+            Source::Coarse => Some(CoarseClock.now_ns()),
             Source::Custom(_) => self.read(Clock::now_ns),
         };
         now.map_or_else(|| self.last_ns.load(Ordering::Relaxed), |now| self.since_start(now))
@@ -196,7 +243,8 @@ impl CacheTime {
     #[inline]
     pub(crate) fn around_ns(&self) -> (u64, u64) {
         let around = match &self.source {
-            Source::Monotonic(clock) => Some(clock.around_ns()),
+            Source::Monotonic => Some(MonotonicClock.around_ns()),
+            Source::Coarse => Some(CoarseClock.around_ns()),
             Source::Custom(_) => self.read(Clock::around_ns),
         };
         match around {
@@ -212,11 +260,11 @@ impl CacheTime {
     #[inline]
     pub(crate) fn is_surely_not_past(&self, deadline_ns: u64) -> bool {
         let (_, late) = match &self.source {
-            Source::Monotonic(clock) => {
-                let (early, late) = clock.around_ns();
+            Source::Monotonic => {
+                let (early, late) = MonotonicClock.around_ns();
                 (early, late.saturating_sub(self.start_ns))
             }
-            Source::Custom(_) => self.around_ns(),
+            Source::Coarse | Source::Custom(_) => self.around_ns(),
         };
         // Not yet the cache's time, which is one more: so not equal, either.
         late < deadline_ns
@@ -231,7 +279,7 @@ impl CacheTime {
 
     /// Whether the clock goes as the system's does, so that one can sleep until a time.
     pub(crate) fn is_real(&self) -> bool {
-        matches!(self.source, Source::Monotonic(_))
+        !matches!(self.source, Source::Custom(_))
     }
 
     /// Panics of the clock so far.
@@ -246,12 +294,60 @@ impl CacheTime {
 
     fn read<R>(&self, reading: impl FnOnce(&dyn Clock) -> R) -> Option<R> {
         let read = match &self.source {
-            Source::Monotonic(clock) => Some(reading(clock)),
+            Source::Monotonic => Some(reading(&MonotonicClock)),
+            Source::Coarse => Some(reading(&CoarseClock)),
             Source::Custom(clock) => contain(|| reading(&**clock)),
         };
         if read.is_none() {
             self.panics.fetch_add(1, Ordering::Relaxed);
         }
         read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expiry::Deadline;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn bound_lies_at_least_so_far_ahead_and_not_much_further() {
+        let has_coarse = system_time::coarse_ns().is_some();
+        for source in [Source::Monotonic, Source::Coarse] {
+            let time = CacheTime::new(source);
+            // The first coarse time may be before the start, where no time is.
+            while time.around_ns().0 == 1 {
+                std::hint::spin_loop();
+            }
+            for ahead in [0, 1, SECOND, 10 * SECOND, 1 << 60] {
+                let bound = time.bound_ahead(ahead);
+                for _ in 0..10_000 {
+                    let (early, _) = time.around_ns();
+                    assert!(!bound.is_surely_at_most(early + ahead - 1), "less than {ahead} ahead");
+                    assert!(!bound.is_surely_at_most(time.now_ns() - 1), "what is past is valid");
+                }
+                assert!(!bound.is_surely_at_most(Deadline::EXPIRED));
+                let further = time.now_ns() + ahead + 2 * SECOND;
+                assert_eq!(bound.is_surely_at_most(further), has_coarse);
+            }
+            assert!(!time.bound_ahead(u64::MAX).is_surely_at_most(Deadline::NEVER));
+        }
+    }
+
+    #[test]
+    fn bound_of_a_time_that_begins_later_than_now_says_no() {
+        let mut time = CacheTime::new(Source::Coarse);
+        time.start_ns += 3600 * SECOND;
+        assert!(!time.bound_ahead(SECOND).is_surely_at_most(2 * SECOND));
+    }
+
+    #[test]
+    fn bound_of_a_clock_of_the_users_says_nothing() {
+        let time = CacheTime::new(Source::of(FakeClock::new()));
+        assert!(!time.bound_ahead(0).is_surely_at_most(u64::MAX - 1));
+        assert!(matches!(Source::of(CoarseClock), Source::Coarse));
+        assert!(matches!(Source::of(MonotonicClock), Source::Monotonic));
     }
 }

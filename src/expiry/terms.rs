@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clock::{CacheTime, Clock, nanoseconds};
+use super::clock::{Bound, CacheTime, Source, nanoseconds};
 use super::deadline::Deadline;
 use super::timers::Timers;
-use crate::entry::Extension;
+use crate::entry::{EntryPtr, Extension, Terms};
 use crate::error::BuildError;
 use crate::sync::Ordering;
 
@@ -79,7 +79,7 @@ pub(crate) struct Setting<K, V> {
     pub(crate) expiry: Option<Arc<dyn Expiry<K, V>>>,
     pub(crate) jitter: f64,
     pub(crate) timer_tick: Option<Duration>,
-    pub(crate) clock: Option<Arc<dyn Clock>>,
+    pub(crate) clock: Source,
     /// See [`Timing::is_lingering`].
     pub(crate) is_lingering: bool,
     /// Whether someone asks for the ages of entries that cannot expire.
@@ -94,7 +94,7 @@ impl<K, V> Default for Setting<K, V> {
             expiry: None,
             jitter: 0.0,
             timer_tick: None,
-            clock: None,
+            clock: Source::Monotonic,
             is_lingering: false,
             wants_ages: false,
         }
@@ -123,11 +123,16 @@ impl<K, V> Setting<K, V> {
     pub(crate) fn timing(&self) -> Timing {
         let in_ns = |time: Option<Duration>| time.map_or(Deadline::NEVER, nanoseconds);
         let idle_ns = in_ns(self.time_to_idle);
+        let idle_step_ns = (idle_ns / IDLE_STEPS).min(MAX_IDLE_STEP_NS);
+        let time = CacheTime::new(self.clock.clone());
+        // What is further ahead no hit would move.
+        let settled_ahead_ns = if idle_ns == Deadline::NEVER { 0 } else { idle_ns - idle_step_ns };
         Timing {
-            time: CacheTime::new(self.clock.clone()),
+            settled: self.expiry.is_none().then(|| time.bound_ahead(settled_ahead_ns)),
+            time,
             ttl_ns: in_ns(self.time_to_live),
             idle_ns,
-            idle_step_ns: (idle_ns / IDLE_STEPS).min(MAX_IDLE_STEP_NS),
+            idle_step_ns,
             jitter: self.jitter,
             is_lingering: self.is_lingering,
             is_for_all: self.time_to_live.is_some()
@@ -154,35 +159,52 @@ pub(crate) struct Timing {
     pub(crate) is_lingering: bool,
     /// Whether every entry gets an extension.
     is_for_all: bool,
+    /// From which deadlines on a hit has nothing to ask and nothing to do; `None` if all hits have.
+    settled: Option<Bound>,
 }
 
 impl Timing {
     /// What a new entry of `hash` needs in front of its header, if anything.
     #[inline]
-    pub(crate) fn extension(&self, lifetime: Lifetime, hash: u64) -> Option<Extension> {
+    pub(crate) fn terms(&self, lifetime: Lifetime, hash: u64) -> Option<Terms> {
         match lifetime {
             Lifetime::Usual if !self.is_for_all => None,
-            Lifetime::Usual => Some(self.extend(self.ttl_ns, hash)),
-            Lifetime::For(ttl) => Some(self.extend(nanoseconds(ttl), hash)),
+            Lifetime::Usual => Some(self.terms_of(self.ttl_ns, hash)),
+            Lifetime::For(ttl) => Some(self.terms_of(nanoseconds(ttl), hash)),
         }
     }
 
-    fn extend(&self, ttl_ns: u64, hash: u64) -> Extension {
+    fn terms_of(&self, ttl_ns: u64, hash: u64) -> Terms {
         let ttl_ns = self.jittered(ttl_ns, hash);
         let written_ns = self.now_for(ttl_ns.min(self.idle_ns));
         let limit_ns = after(written_ns, ttl_ns);
-        Extension::new(limit_ns.min(after(written_ns, self.idle_ns)), limit_ns, written_ns)
+        Terms {
+            written_ns,
+            deadline_ns: limit_ns.min(after(written_ns, self.idle_ns)),
+            limit_ns: self.has_idle_time().then_some(limit_ns),
+        }
     }
 
     /// Gives an entry, which nobody else has yet, the lifetime that an [`Expiry`] has computed.
-    pub(crate) fn set_lifetime(&self, extension: &Extension, ttl: Option<Duration>, hash: u64) {
+    pub(crate) fn set_lifetime(&self, entry: EntryPtr, ttl: Option<Duration>) {
+        let Some(extension) = entry.extension() else { return };
         let computed_ns = ttl.map_or(Deadline::NEVER, nanoseconds);
-        let ttl_ns = self.jittered(computed_ns.min(self.ttl_ns), hash);
+        let ttl_ns = self.jittered(computed_ns.min(self.ttl_ns), entry.hash());
         let limit_ns = after(self.now_for(ttl_ns.min(self.idle_ns)), ttl_ns);
-        // Relaxed: published with the entry.
-        extension.limit_ns.store(limit_ns, Ordering::Relaxed);
+        if let Some(limit) = entry.limit_ns() {
+            // Relaxed: published with the entry.
+            limit.store(limit_ns, Ordering::Relaxed);
+        }
         let idle_ns = after(extension.written_ns, self.idle_ns);
         extension.deadline.set(limit_ns.min(idle_ns));
+    }
+
+    /// Whether the entry is surely valid, and a hit on it leaves its deadline as it is.
+    #[inline(always)]
+    pub(crate) fn is_settled(&self, extension: &Extension) -> bool {
+        let Some(bound) = &self.settled else { return false };
+        let deadline = extension.deadline.get();
+        deadline == Deadline::NEVER || bound.is_surely_at_most(deadline)
     }
 
     /// Whether the entry is valid now. What is not stays so.
@@ -208,15 +230,16 @@ impl Timing {
     }
 
     /// Whether hits move deadlines by themselves.
-    #[inline]
-    pub(crate) fn has_idle_time(&self) -> bool {
+    fn has_idle_time(&self) -> bool {
         self.idle_ns != Deadline::NEVER
     }
 
-    /// As [`is_valid`](Self::is_valid), of an entry that is used if it is, where there is a time to
-    /// idle: moves the deadline, unless that would not move it far.
+    /// As [`is_valid`](Self::is_valid), of an entry that is used if it is: moves the deadline where
+    /// there is a time to idle, unless that would not move it far.
     #[inline]
-    pub(crate) fn is_valid_for_use(&self, extension: &Extension) -> bool {
+    pub(crate) fn is_valid_for_use(&self, entry: EntryPtr) -> bool {
+        let Some(extension) = entry.extension() else { return true };
+        let Some(limit) = entry.limit_ns() else { return self.is_valid(extension) };
         let deadline = extension.deadline.get();
         let (early, late) = self.time.around_ns();
         let is_surely_valid = deadline >= late;
@@ -225,8 +248,7 @@ impl Timing {
         }
         let now = if self.idle_ns > late - early { early } else { self.time.now_ns() };
         // Relaxed: written before the deadline that it belongs to, or as good as any (see there).
-        let limit_ns = extension.limit_ns.load(Ordering::Relaxed);
-        let moved = after(now, self.idle_ns).min(limit_ns);
+        let moved = after(now, self.idle_ns).min(limit.load(Ordering::Relaxed));
         if moved.saturating_sub(deadline) > self.idle_step_ns {
             // Another hit may be first, which is as good, or the entry may have expired.
             let _ = extension.deadline.move_from(deadline, moved);
@@ -235,12 +257,9 @@ impl Timing {
     }
 
     /// Gives a valid entry `ttl` to live from now on, `None` for ever. Says whether the deadline is
-    /// earlier than before, or `None` if the entry has expired.
-    pub(crate) fn set_remaining(
-        &self,
-        extension: &Extension,
-        ttl: Option<Duration>,
-    ) -> Option<Moved> {
+    /// earlier than before, or `None` if the entry has expired or cannot.
+    pub(crate) fn set_remaining(&self, entry: EntryPtr, ttl: Option<Duration>) -> Option<Moved> {
+        let extension = entry.extension()?;
         let ttl_ns = ttl.map_or(Deadline::NEVER, nanoseconds);
         let now = self.now_for(ttl_ns.min(self.idle_ns));
         let limit_ns = after(now, ttl_ns);
@@ -250,7 +269,9 @@ impl Timing {
             if deadline == Deadline::EXPIRED {
                 return None;
             }
-            extension.limit_ns.store(limit_ns, Ordering::Relaxed);
+            if let Some(limit) = entry.limit_ns() {
+                limit.store(limit_ns, Ordering::Relaxed);
+            }
             if extension.deadline.move_from(deadline, moved) {
                 return Some(if moved < deadline { Moved::Earlier } else { Moved::Later });
             }

@@ -79,7 +79,7 @@ type Executor = dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync;
 /// [`Stats::listener_panics`](crate::Stats::listener_panics) and is told the next removal as ever.
 ///
 /// # Cost
-/// In a cache with a listener each entry takes 24 bytes more, for its age, and an update one more
+/// In a cache with a listener each entry takes 16 bytes more, for its age, and an update one more
 /// atomic operation, to note its place in the order. Entries that have left stay in memory until
 /// they were told.
 ///

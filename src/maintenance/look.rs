@@ -59,8 +59,7 @@ impl<K, V> Engine<K, V> {
 
     /// Gives a valid entry `ttl` to live from now on, `None` for ever; false if it has expired.
     pub(crate) fn set_remaining(&self, entry: EntryPtr, ttl: Option<Duration>) -> bool {
-        let moved =
-            entry.extension().and_then(|extension| self.timing.set_remaining(extension, ttl));
+        let moved = self.timing.set_remaining(entry, ttl);
         if moved == Some(Moved::Earlier) {
             self.partition(entry.hash()).note_moved(entry);
             if self.mode == Maintenance::Background {
