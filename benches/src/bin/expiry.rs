@@ -2,7 +2,8 @@
 //! entries don't, and what a million entries that are due at once do to writers.
 //!
 //! Caches are built side by side and take turns, in another order each round; what counts is the
-//! median of the ratios within a round.
+//! median of the ratios within a round. All caches of a round hash alike, so that the same keys
+//! share buckets; hits are measured with other caches and another hash each round.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ahash::RandomState;
 use clap::{Parser, ValueEnum};
 use larder::expiry::CoarseClock;
 use larder::{Builder, Cache, Maintenance};
@@ -27,6 +29,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SEQUENCE: usize = 1 << 20;
+
+type Timed = Cache<u64, u64, RandomState>;
 
 /// Measures what expiry costs.
 #[derive(Debug, Parser)]
@@ -78,6 +82,12 @@ enum Variant {
     LiveCoarse,
     /// By a time to idle.
     Idle,
+    /// The same with the coarse clock.
+    IdleCoarse,
+    /// By both.
+    Both,
+    /// The same with the coarse clock.
+    BothCoarse,
     /// Each with a lifetime of its own, within an hour.
     Own,
     /// Within a second: lookups have to read the full clock.
@@ -91,25 +101,35 @@ impl Variant {
             Self::Live => "time to live",
             Self::LiveCoarse => "time to live, coarse clock",
             Self::Idle => "time to idle",
+            Self::IdleCoarse => "time to idle, coarse clock",
+            Self::Both => "time to live and to idle",
+            Self::BothCoarse => "both, coarse clock",
             Self::Own => "a ttl for each",
             Self::Soon => "less than a second left",
         }
     }
 
-    fn cache(self, options: &Options, capacity: u64) -> Result<Cache<u64, u64>, Box<dyn Error>> {
+    fn cache(self, options: &Options, capacity: u64, seed: u64) -> Result<Timed, Box<dyn Error>> {
         let mode = if options.inline { Maintenance::Inline } else { Maintenance::Background };
-        let builder: Builder<u64, u64> =
-            Cache::builder().capacity(usize::try_from(capacity)?).maintenance(mode);
+        let builder: Builder<u64, u64, RandomState> =
+            Cache::builder().hasher(RandomState::with_seeds(seed, 1, 2, 3));
+        let builder = builder.capacity(usize::try_from(capacity)?).maintenance(mode);
         let builder = match self {
             Self::None | Self::Own | Self::Soon => builder,
-            Self::Live => builder.time_to_live(HOUR),
-            Self::LiveCoarse => builder.time_to_live(HOUR).clock(CoarseClock::default()),
-            Self::Idle => builder.time_to_idle(HOUR),
+            Self::Live | Self::LiveCoarse => builder.time_to_live(HOUR),
+            Self::Idle | Self::IdleCoarse => builder.time_to_idle(HOUR),
+            Self::Both | Self::BothCoarse => builder.time_to_live(2 * HOUR).time_to_idle(HOUR),
+        };
+        let builder = match self {
+            Self::LiveCoarse | Self::IdleCoarse | Self::BothCoarse => {
+                builder.clock(CoarseClock::default())
+            }
+            _ => builder,
         };
         Ok(builder.build()?)
     }
 
-    fn insert(self, cache: &Cache<u64, u64>, key: u64, random: &mut SplitMix64) {
+    fn insert(self, cache: &Timed, key: u64, random: &mut SplitMix64) {
         let result = match self {
             Self::Own => {
                 let ttl = Duration::from_millis(60_000 + random.next_u64() % 3_540_000);
@@ -140,9 +160,9 @@ fn main() -> ExitCode {
 }
 
 fn hits(options: &Options) -> Result<(), Box<dyn Error>> {
-    use Variant::{Idle, Live, LiveCoarse, None, Own, Soon};
+    use Variant::{Both, BothCoarse, Idle, IdleCoarse, Live, LiveCoarse, None, Own, Soon};
     let keys = zipf(options.resident, SEQUENCE, 1);
-    let fill = |variant: Variant, cache: &Cache<u64, u64>| {
+    let fill = |variant: Variant, cache: &Timed| {
         let mut random = SplitMix64::new(1);
         for number in 0..options.resident {
             variant.insert(cache, scramble(number), &mut random);
@@ -151,8 +171,9 @@ fn hits(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     compare(
         options,
-        &[None, Live, LiveCoarse, Idle, Own, Soon],
+        &[None, Live, LiveCoarse, Idle, IdleCoarse, Both, BothCoarse, Own, Soon],
         options.resident,
+        1,
         |variant, cache| {
             // Those that live for less than a turn are put back before each.
             if variant == Soon || cache.is_empty() {
@@ -179,51 +200,61 @@ fn hits(options: &Options) -> Result<(), Box<dyn Error>> {
 }
 
 fn inserts(options: &Options) -> Result<(), Box<dyn Error>> {
-    use Variant::{Idle, Live, LiveCoarse, None, Own};
+    use Variant::{Both, Idle, Live, LiveCoarse, None, Own};
     let next = AtomicU64::new(0);
-    compare(options, &[None, Live, LiveCoarse, Idle, Own], options.entries, |variant, cache| {
-        if cache.is_empty() {
-            let mut random = SplitMix64::new(1);
-            for number in 0..options.entries * 5 / 4 {
-                variant.insert(cache, scramble(number | 1 << 60), &mut random);
-            }
-        }
-        let turn = Duration::from_millis(options.milliseconds);
-        measure(options.threads, turn / 5, turn, |thread| {
-            let mut random = SplitMix64::new(thread as u64);
-            let mut number = next.fetch_add(1 << 32, Ordering::Relaxed);
-            move || {
-                for _ in 0..BATCH {
-                    number += 1;
-                    variant.insert(cache, scramble(number), &mut random);
+    compare(
+        options,
+        &[None, Live, LiveCoarse, Idle, Both, Own],
+        options.entries,
+        usize::MAX,
+        |variant, cache| {
+            if cache.is_empty() {
+                let mut random = SplitMix64::new(1);
+                for number in 0..options.entries * 5 / 4 {
+                    variant.insert(cache, scramble(number | 1 << 60), &mut random);
                 }
-                0
             }
-        })
-        .operations_per_second
-    })
+            let turn = Duration::from_millis(options.milliseconds);
+            measure(options.threads, turn / 5, turn, |thread| {
+                let mut random = SplitMix64::new(thread as u64);
+                let mut number = next.fetch_add(1 << 32, Ordering::Relaxed);
+                move || {
+                    for _ in 0..BATCH {
+                        number += 1;
+                        variant.insert(cache, scramble(number), &mut random);
+                    }
+                    0
+                }
+            })
+            .operations_per_second
+        },
+    )
 }
 
-/// Lets the variants take turns and prints their rates and ratios to the first.
+/// Lets the variants take turns and prints their rates and ratios to the first. Caches stay for so
+/// many rounds.
 fn compare(
     options: &Options,
     variants: &[Variant],
     capacity: u64,
-    turn: impl Fn(Variant, &Cache<u64, u64>) -> f64,
+    stay: usize,
+    turn: impl Fn(Variant, &Timed) -> f64,
 ) -> Result<(), Box<dyn Error>> {
-    let caches = variants
-        .iter()
-        .map(|variant| variant.cache(options, capacity))
-        .collect::<Result<Vec<_>, _>>()?;
     let mut rates = vec![Vec::new(); variants.len()];
-    for round in 0..=options.rounds {
+    let mut caches = Vec::new();
+    for round in 0..options.rounds {
+        if round % stay == 0 {
+            caches.clear();
+            for variant in variants {
+                let cache = variant.cache(options, capacity, round as u64)?;
+                // Fills and warms.
+                let _ = turn(*variant, &cache);
+                caches.push(cache);
+            }
+        }
         for step in 0..variants.len() {
             let at = (round + step) % variants.len();
-            let rate = turn(variants[at], &caches[at]);
-            // The first round fills and warms.
-            if round > 0 {
-                rates[at].push(rate);
-            }
+            rates[at].push(turn(variants[at], &caches[at]));
         }
     }
     let mut table = Table::new(["", "ns", "best", "by no expiry", "least", "most"]);
@@ -247,7 +278,7 @@ fn compare(
 /// One writer, and a crowd of entries whose deadlines are one moment.
 fn crowd(options: &Options) -> Result<(), Box<dyn Error>> {
     let crowd = usize::try_from(options.entries)?;
-    let cache = Variant::None.cache(options, options.entries * 2)?;
+    let cache = Variant::None.cache(options, options.entries * 2, 1)?;
     let quiet = Duration::from_secs(1);
     let due = Instant::now() + Duration::from_secs(4);
     for number in 0..options.entries {
@@ -313,7 +344,7 @@ fn crowd(options: &Options) -> Result<(), Box<dyn Error>> {
 fn prompt(options: &Options) -> Result<(), Box<dyn Error>> {
     /// The default, 2^24 nanoseconds.
     const TICK: Duration = Duration::from_nanos(1 << 24);
-    let cache = Variant::None.cache(options, 1000)?;
+    let cache = Variant::None.cache(options, 1000, 1)?;
     let mut random = SplitMix64::new(1);
     let mut delays = Vec::new();
     for number in 0..options.rounds as u64 {
