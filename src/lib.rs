@@ -52,6 +52,7 @@
 //! | `postcard` | the serializer of that name, binary and small | `snapshot`, postcard |
 //! | `zstd` | packed snapshots | `snapshot`, a C compiler |
 //! | `async` | saving and loading as futures, under any runtime | `snapshot`, futures-channel |
+//! | `memory_pressure` | `pressure`: a bound that follows how much memory there is | procfs, on Linux |
 //! | `quick` | `quick::QuickCache`: configuration, times to live in seconds, metrics, files | `bincode`, `json`, chrono |
 
 // Under loom only the structures that are modelled are built, so parts of some modules idle.
@@ -89,6 +90,10 @@ mod shadow;
 #[cfg(not(larder_loom))]
 mod stats;
 
+#[cfg(all(any(feature = "memory_pressure", feature = "quick"), not(larder_loom)))]
+mod periodic;
+#[cfg(all(feature = "memory_pressure", not(larder_loom)))]
+pub mod pressure;
 #[cfg(all(feature = "snapshot", not(larder_loom)))]
 pub mod snapshot;
 #[cfg(all(feature = "quick", not(larder_loom)))]

@@ -30,6 +30,7 @@ use serde::de::DeserializeOwned;
 use crate::cache::{Cache, State};
 use crate::error::{Inserted, Rejection};
 use crate::expiry::clock::nanoseconds;
+use crate::periodic::{Periodic, Task};
 use crate::sync::{AtomicU64, Ordering};
 
 mod error;
@@ -38,7 +39,6 @@ mod config;
 mod registry;
 mod ttl;
 mod metrics;
-mod sweeper;
 mod path;
 mod disk;
 
@@ -51,7 +51,6 @@ pub use registry::Registry;
 pub use ttl::Ttl;
 
 use metrics::{CoreCounts, Metrics};
-use sweeper::{Sweeper, Swept};
 
 /// What a key of a [`QuickCache`] can do: `String`, numbers, and any type that is displayed and
 /// serialized.
@@ -111,7 +110,7 @@ where
     V: Send + Sync + 'static,
 {
     core: Arc<Core<K, V>>,
-    sweeper: Option<Arc<Sweeper>>,
+    sweeper: Option<Arc<Periodic>>,
     config: QuickCacheConfig,
     registry: Registry,
     /// That of the serializer.
@@ -332,7 +331,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     /// # Complexity
     /// O(1) for each entry that has expired; the others are not looked at.
     pub fn cleanup(&self) {
-        self.core().sweep();
+        self.core().run();
     }
 
     /// Removes all entries that are there when the call begins. Each counts as a manual deletion.
@@ -489,8 +488,8 @@ impl<K: QuickKey, V: Send + Sync + 'static> Core<K, V> {
     }
 }
 
-impl<K: QuickKey, V: Send + Sync + 'static> Swept for Core<K, V> {
-    fn sweep(&self) {
+impl<K: QuickKey, V: Send + Sync + 'static> Task for Core<K, V> {
+    fn run(&self) {
         self.cache.sweep();
         self.tell_sink();
     }

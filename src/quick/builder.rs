@@ -9,12 +9,12 @@ use super::config::{QuickCacheConfig, seconds_above_zero};
 use super::error::ConfigError;
 use super::metrics::{Metrics, MetricsSink};
 use super::registry::Registry;
-use super::sweeper::Sweeper;
 use super::{Core, Inner, QuickCache, QuickKey};
 use crate::cache::Cache;
 use crate::expiry::clock::nanoseconds;
 use crate::expiry::{Clock, MonotonicClock};
 use crate::maintenance::Maintenance;
+use crate::periodic::Periodic;
 use crate::sync::AtomicU64;
 
 /// Builds a [`QuickCache`] from more than a configuration.
@@ -77,7 +77,7 @@ impl QuickCacheBuilder {
         let core = Arc::new(Core { cache, max_size: config.max_size, metrics });
         let sweeper = config.cleanup_interval.and_then(seconds_above_zero).map(|interval| {
             let swept: Weak<Core<K, V>> = Arc::downgrade(&core);
-            Sweeper::start(interval, clock, is_real, swept)
+            Periodic::start(interval, clock, is_real, swept)
         });
         let serializer = registry
             .serializers()

@@ -1,0 +1,87 @@
+//! What can keep a bound from following memory.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::{fmt, io};
+
+use super::Bound;
+use crate::error::ResizeError;
+
+/// Why a [`MemoryFollower`](super::MemoryFollower) was not started, or a look came to nothing.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum FollowError {
+    /// The cache was built without that bound.
+    Unbounded {
+        /// Which was to follow.
+        bound: Bound,
+    },
+    /// No target was given, and the source knows no limit.
+    NoTarget,
+    /// The target was 0.
+    ZeroTarget,
+    /// The band is no number from 0 to below 1.
+    BadBand {
+        /// What was given.
+        given: f64,
+    },
+    /// The range is empty, or begins below one for each partition.
+    BadRange {
+        /// The least bound that was given.
+        least: u64,
+        /// The most.
+        most: u64,
+        /// The partitions that the cache has.
+        partitions: u64,
+    },
+    /// The interval was zero.
+    ZeroInterval,
+    /// How much memory is in use could not be read.
+    Unreadable(io::Error),
+    /// The source panicked.
+    Panicked,
+    /// The cache did not take the bound.
+    Resize(ResizeError),
+}
+
+impl fmt::Display for FollowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unbounded { bound } => {
+                let name = match bound {
+                    Bound::Entries => "capacity",
+                    Bound::Weight => "max_weight",
+                };
+                write!(f, "the cache was built without `{name}`; set it in the builder")
+            }
+            Self::NoTarget => {
+                f.write_str("there is no limit on memory to derive a target from; set `target`")
+            }
+            Self::ZeroTarget => f.write_str("a target of 0 bytes; use more"),
+            Self::BadBand { given } => {
+                write!(f, "band {given}; use a fraction from 0 to below 1")
+            }
+            Self::BadRange { least, most, partitions } => write!(
+                f,
+                "range from {least} to {most}; use at least one for each of {partitions} \
+                 partitions, and an upper end that is no lower"
+            ),
+            Self::ZeroInterval => {
+                f.write_str("an interval of 0; use more, or `by_hand` for none at all")
+            }
+            Self::Unreadable(error) => write!(f, "memory in use cannot be read: {error}"),
+            Self::Panicked => f.write_str("the source of memory in use panicked"),
+            Self::Resize(error) => write!(f, "the bound cannot be set: {error}"),
+        }
+    }
+}
+
+impl Error for FollowError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Unreadable(error) => Some(error),
+            Self::Resize(error) => Some(error),
+            _ => None,
+        }
+    }
+}
