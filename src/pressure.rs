@@ -83,7 +83,7 @@ pub enum Bound {
 /// assert!(follower.adjust()? < 1_000);
 /// used.store(100_000, Relaxed);
 /// (0..1_000).for_each(|key| drop(cache.insert(key, key)));
-/// for _ in 0..20 {
+/// for _ in 0..40 {
 ///     follower.adjust()?;
 ///     (0..1_000).for_each(|key| drop(cache.insert(key, key)));
 ///     cache.run_pending();
