@@ -23,6 +23,7 @@ use crate::reclaim::{self, Guard};
 use crate::stats::{Counter, Stats};
 use crate::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::table::Step;
+use crate::tags::Tags;
 use crate::write_buffer::Event;
 
 mod delivery;
@@ -33,6 +34,7 @@ mod order;
 mod iter;
 mod pinned;
 mod shadowing;
+mod tagged;
 #[cfg(feature = "snapshot")]
 mod restore;
 #[cfg(feature = "quick")]
@@ -112,6 +114,7 @@ struct Settings<K, V, S> {
     /// Held while they are changed.
     bounds: Mutex<Bounds>,
     expiry: Option<Arc<dyn Expiry<K, V>>>,
+    tags: Arc<Tags>,
     policy_name: Box<str>,
     maintenance: Maintenance,
     /// Whether lookups are counted, or told to shadows.
@@ -181,6 +184,7 @@ where
                 weigher,
                 bounds: Mutex::new(bounds),
                 expiry,
+                tags: Tags::new(),
                 policy_name: policy.name().into(),
                 maintenance,
                 is_watching_lookups,
@@ -587,7 +591,8 @@ where
         Some(entry)
     }
 
-    /// The rest of a lookup that found an entry about whose deadline there is more to ask, or to do.
+    /// The rest of a lookup that found an entry about whose deadline or tags there is more to ask, or
+    /// to do.
     #[inline(never)]
     fn use_extended<'g, Q>(
         &self,
@@ -600,7 +605,8 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let is_valid = self.shared.engine.timing.is_valid_for_use(found.0);
+        let is_valid =
+            !found.0.is_invalidated() && self.shared.engine.timing.is_valid_for_use(found.0);
         let (pointer, entry) =
             if is_valid { found } else { self.find_again(found.0, key, hash, guard)? };
         if self.shared.parts.expiry.is_some() {

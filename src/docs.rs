@@ -114,6 +114,8 @@ pub mod orderings {
     //! | a miss of an expired entry stands only while that is linked | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` |
     //! | a hit moves only the deadline that it saw | `hit_and_expiry_agree` |
     //! | who takes an entry out knows whether he was first | `timer_and_replacement_take_an_entry_out_once` |
+    //! | a tag's generation is marked dead before the next one can be given | `what_lives_beside_an_older_generation_dies_with_it` |
+    //! | a generation that ends takes out of the map only itself | `a_generation_that_ends_takes_no_other_along` |
     //! | the thread looks also at caches that came during its last look before it sleeps | `a_cache_that_comes_during_a_look_is_not_slept_over` |
     //!
     //! Loom takes `SeqCst` accesses for less than they are; where two of them have to be ordered,

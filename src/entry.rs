@@ -10,7 +10,7 @@
 //!                                                                         and value, frees memory
 //! ```
 //!
-//! What only some entries need (a deadline, the time of writing) stands in front of the header, in
+//! What only some entries need (a deadline, the time of writing, tags) stands in front of the header, in
 //! the same allocation (`extension`). The header says what does, so entries with and without may
 //! share a cache, and those without pay nothing for it.
 //!
@@ -32,11 +32,12 @@ use crate::policy::NodeId;
 use crate::reclaim;
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use crate::table::Link;
+use crate::tags::TagSet;
 
 mod extension;
 
-use extension::LimitedExtension;
 pub(crate) use extension::{Extension, Extent, Terms};
+use extension::{LimitedExtension, TaggedExtension, TaggedLimitedExtension};
 
 // The header, 32 bytes. A hit reads the second half of it, key and value: what it needs of a small
 // entry fits a cache line wherever the allocator puts it, but for one place out of four.
@@ -193,10 +194,12 @@ pub(crate) struct Owned<K, V>(NonNull<Entry<K, V>>);
 impl<K, V> Owned<K, V> {
     const PLAIN: Layout = Layout::new::<Entry<K, V>>();
     /// The memory of an entry, and where its header is in it, by extent.
-    const AROUND: [(Layout, usize); 3] = [
+    const AROUND: [(Layout, usize); 5] = [
         Extent::Nothing.around(Self::PLAIN),
         Extent::Timed.around(Self::PLAIN),
         Extent::Limited.around(Self::PLAIN),
+        Extent::Tagged.around(Self::PLAIN),
+        Extent::TaggedLimited.around(Self::PLAIN),
     ];
 
     #[inline]
@@ -208,8 +211,16 @@ impl<K, V> Owned<K, V> {
         Self::assert_aligned(pointer)
     }
 
-    pub(crate) fn extended(hash: u64, weight: u32, key: K, value: V, terms: Terms) -> Self {
-        let extent = terms.extent();
+    /// An entry with a lifetime and, perhaps, tags.
+    pub(crate) fn extended(
+        hash: u64,
+        weight: u32,
+        key: K,
+        value: V,
+        terms: Terms,
+        tags: Option<TagSet>,
+    ) -> Self {
+        let extent = terms.extent(tags.is_some());
         let (layout, offset) = Self::AROUND[extent as usize];
         let memory = reclaim::allocate(layout);
         // SAFETY: within the allocation, which is of this layout.
@@ -218,6 +229,10 @@ impl<K, V> Owned<K, V> {
         // SAFETY: as above, and nobody else has the memory.
         unsafe { pointer.write(entry) };
         let owned = Self::assert_aligned(pointer);
+        if let Some(tags) = tags {
+            // SAFETY: the layout of this extent has them in front, aligned, as `tags_of` says.
+            unsafe { tags_of(pointer.cast(), extent).write(tags) };
+        }
         let extension = terms.extension();
         match terms.limit_ns {
             // SAFETY: the layout of this extent has the size of an extension before the entry, which
@@ -298,6 +313,8 @@ impl<K, V> Drop for Owned<K, V> {
         // SAFETY: made by `new` or `extended`, and freed nowhere else.
         let (layout, memory) = unsafe { Self::allocation(self.0.cast(), extent) };
         let _free = Free(layout, memory);
+        // SAFETY: owned by `self` alone, and dropped nowhere else.
+        unsafe { drop_tags(self.0.cast(), extent) };
         // SAFETY: initialized, owned by `self` alone, and not used after this drop.
         unsafe { ptr::drop_in_place(self.0.as_ptr()) };
     }
@@ -364,10 +381,32 @@ impl EntryPtr {
     /// What hits cannot move the deadline beyond, where they move it.
     #[inline]
     pub(crate) fn limit_ns(&self) -> Option<&AtomicU64> {
-        (self.extent() == Extent::Limited).then(|| {
+        self.extent().is_limited().then(|| {
             // SAFETY: as above, for this extent.
             unsafe { &(*limited_extension_of(self.0)).limit_ns }
         })
+    }
+
+    /// Whether the entry has tags.
+    #[inline]
+    pub(crate) fn is_tagged(self) -> bool {
+        self.extent().is_tagged()
+    }
+
+    /// The entry's tags, if it has any.
+    #[inline]
+    pub(crate) fn tags(&self) -> Option<&TagSet> {
+        let extent = self.extent();
+        extent.is_tagged().then(|| {
+            // SAFETY: as above, for the extents that have them.
+            unsafe { &*tags_of(self.0, extent) }
+        })
+    }
+
+    /// Whether one of its tags was invalidated. If so, that stays.
+    #[inline]
+    pub(crate) fn is_invalidated(self) -> bool {
+        self.tags().is_some_and(TagSet::is_dead)
     }
 
     /// Notes that the deadline was moved to an earlier time. False if that is noted already, and
@@ -513,6 +552,27 @@ fn limited_extension_of(header: NonNull<Header>) -> *mut LimitedExtension {
     header.as_ptr().cast::<LimitedExtension>().wrapping_sub(1)
 }
 
+/// Where the tags of the entry of `header` stand, if it has this extent, which has some.
+#[inline]
+fn tags_of(header: NonNull<Header>, extent: Extent) -> *mut TagSet {
+    let size = match extent {
+        Extent::TaggedLimited => size_of::<TaggedLimitedExtension>(),
+        _ => size_of::<TaggedExtension>(),
+    };
+    header.as_ptr().wrapping_byte_sub(size).cast()
+}
+
+/// Drops the tags of the entry of `header`, if it has this extent and so any.
+///
+/// # Safety
+/// The entry was made with this extent, nobody else has it, and its tags are not used again.
+unsafe fn drop_tags(header: NonNull<Header>, extent: Extent) {
+    if extent.is_tagged() {
+        // SAFETY: `Owned::extended` has put them there, and by the caller's promise they are ours.
+        unsafe { ptr::drop_in_place(tags_of(header, extent)) };
+    }
+}
+
 /// Drops the key and the value of every entry in `entries` and frees their memory. Returns how
 /// many of those drops panicked; none keeps another from being dropped.
 ///
@@ -533,6 +593,8 @@ pub(crate) unsafe fn dispose<K, V>(mut entries: Vec<EntryPtr>) -> u64 {
         // SAFETY: as above.
         let is_value_dropped = contain(|| unsafe { ptr::drop_in_place(value) }).is_some();
         panics += u64::from(!is_key_dropped) + u64::from(!is_value_dropped);
+        // SAFETY: as above; they are not the user's, and do not panic.
+        unsafe { drop_tags(entry.as_raw(), entry.extent()) };
     }
     // Each layout has a free list of its own.
     if !entries.is_sorted_by_key(|entry| entry.extent()) {

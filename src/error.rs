@@ -204,6 +204,11 @@ pub enum Rejection {
         /// The most that the partition may hold.
         limit: u64,
     },
+    /// An entry cannot carry that many tags. Nothing has changed.
+    TooManyTags {
+        /// How many it may carry.
+        limit: usize,
+    },
     /// The key is there ([`Cache::insert_if_absent`](crate::Cache::insert_if_absent)).
     Present,
     /// The key is not there ([`Cache::replace`](crate::Cache::replace)).
@@ -216,6 +221,7 @@ impl fmt::Display for Rejection {
             Self::TooHeavy { weight, limit } => {
                 write!(f, "weight {weight} is above the {limit} that a partition may hold")
             }
+            Self::TooManyTags { limit } => write!(f, "more than the {limit} tags of an entry"),
             Self::Present => f.write_str("the key is there already"),
             Self::Absent => f.write_str("the key is not there"),
         }

@@ -69,6 +69,7 @@ mod cache;
 #[cfg(not(larder_loom))]
 mod hash;
 mod table;
+mod tags;
 mod entry;
 #[cfg(not(larder_loom))]
 mod system_time;

@@ -557,6 +557,7 @@ impl<K, V> Engine<K, V> {
             rejections: self.counters.sum(Counter::Rejections),
             expirations: self.counters.sum(Counter::Expirations),
             expired_weight: self.counters.sum(Counter::ExpiredWeight),
+            invalidations: self.counters.sum(Counter::Invalidations),
             maintenance_panics: self.timing.time.panics(),
             dropped_accesses: self.counters.sum(Counter::DroppedAccesses),
             ..Stats::default()

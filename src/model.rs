@@ -20,6 +20,7 @@ use crate::reclaim::pin;
 use crate::reclaim::readers::{Phases, Reader};
 use crate::sync::{self, AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use crate::table::{Cursor, Step, Table};
+use crate::tags::Tags;
 use crate::write_buffer::{Event, Popped, WriteBuffer};
 
 /// A value whose every access loom checks.
@@ -186,7 +187,7 @@ impl Timed {
     /// Returns the replaced value, and whether it had expired.
     pub fn upsert(&self, key: u64, value: u64, deadline: u64, now: u64) -> Option<(u64, bool)> {
         let terms = Terms { written_ns: now, deadline_ns: deadline, limit_ns: None };
-        let new = Owned::extended(key, 1, key, Watched::new(value), terms);
+        let new = Owned::extended(key, 1, key, Watched::new(value), terms, None);
         let done = self.table.upsert(new, |_, _| true, &pin());
         let (new, old) = done.ok().expect("nothing declines");
         self.keep.keep(new);
@@ -238,6 +239,51 @@ impl Timed {
     fn value(entry: EntryPtr) -> u64 {
         // SAFETY: entries live until the model ends.
         unsafe { entry.as_entry::<u64, Watched>() }.value.read()
+    }
+}
+
+/// The table with entries that carry a tag.
+pub struct Tagged {
+    table: Table<u64, Watched>,
+    tags: Arc<Tags>,
+    keep: Keep,
+}
+
+impl Default for Tagged {
+    fn default() -> Self {
+        Self { table: Table::new(0), tags: Tags::new(), keep: Keep::default() }
+    }
+}
+
+impl Tagged {
+    /// The value, if there is one that is valid.
+    pub fn get(&self, key: u64) -> Option<u64> {
+        let guard = pin();
+        let (entry, found) = self.table.get(key, |held| *held == key, &guard)?;
+        (!entry.is_invalidated()).then(|| found.value.read())
+    }
+
+    pub fn insert(&self, key: u64, value: u64, tag: &str) {
+        let tags = self.tags.hold([tag]).expect("one is not too many");
+        let terms = Terms { written_ns: 0, deadline_ns: Deadline::NEVER, limit_ns: None };
+        let new = Owned::extended(key, 1, key, Watched::new(value), terms, Some(tags));
+        let done = self.table.upsert(new, |_, _| true, &pin());
+        let (new, _) = done.ok().expect("nothing declines");
+        self.keep.keep(new);
+    }
+
+    /// Gives a tag to an entry that never comes to be.
+    pub fn hold_in_vain(&self, tag: &str) {
+        drop(self.tags.hold([tag]));
+    }
+
+    /// Whether there was an entry that held it.
+    pub fn invalidate(&self, tag: &str) -> bool {
+        self.tags.invalidate(tag)
+    }
+
+    pub fn tag_count(&self) -> usize {
+        self.tags.len()
     }
 }
 

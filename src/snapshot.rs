@@ -19,7 +19,8 @@
 //! # Time
 //! A snapshot notes for how long each entry may yet live and the time of day at which it was begun.
 //! Time goes on while it lies there: what would have expired until it is loaded is left out. Should
-//! the time of day have been set back since, no time has passed.
+//! the time of day have been set back since, no time has passed. Entries with
+//! [tags](crate::Cache::insert_with_tags) are not saved, for an invalidation does not reach a file.
 //!
 //! # Features
 //! `snapshot` brings this module; `bincode`, `json` and `postcard` bring the serializers of these

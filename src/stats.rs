@@ -22,6 +22,7 @@ pub(crate) enum Counter {
     Rejections,
     Expirations,
     ExpiredWeight,
+    Invalidations,
     DroppedAccesses,
 }
 
@@ -84,6 +85,10 @@ pub struct Stats {
     pub expirations: u64,
     /// Their weight.
     pub expired_weight: u64,
+    /// Entries that left after one of their tags was
+    /// [invalidated](crate::Cache::invalidate_tag). As with expirations, one that nobody has come by
+    /// yet is not counted.
+    pub invalidations: u64,
     /// Insertions that were rejected, for whatever reason.
     pub rejections: u64,
     /// Accesses that the policy was not told of, since their buffer was full.

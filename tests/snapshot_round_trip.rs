@@ -100,6 +100,18 @@ fn time_goes_on_while_a_snapshot_lies_there() {
 }
 
 #[test]
+fn entries_with_tags_stay_behind() {
+    let cache = filled(10_000);
+    cache.insert_with_tags("tagged".to_owned(), vec![1], ["t"]);
+    let mut bytes = Vec::new();
+    let saved = cache.save_to(&mut bytes, &options("json")).unwrap();
+    assert_eq!((saved.entries, cache.len()), (1000, 1001));
+    let back = Cache::<String, Vec<u32>>::new(10_000);
+    back.load_from(&*bytes, &LoadOptions::new()).unwrap();
+    assert!(!back.contains_key("tagged"));
+}
+
+#[test]
 fn the_hottest_remain_if_they_are_too_many() {
     let builder = |capacity| {
         let builder = Cache::builder().capacity(capacity).policy(Policy::lru());

@@ -96,7 +96,7 @@ where
     ) -> Owned<K, V> {
         match self.shared.engine.timing.terms(lifetime, hash) {
             None => Owned::new(hash, weight, key, value),
-            Some(terms) => Owned::extended(hash, weight, key, value, terms),
+            Some(terms) => Owned::extended(hash, weight, key, value, terms, None),
         }
     }
 
@@ -142,13 +142,16 @@ impl<K, V, S> Cache<K, V, S> {
     /// Whether an entry may be seen now.
     #[inline]
     pub(super) fn is_valid(&self, pointer: EntryPtr) -> bool {
-        pointer.extension().is_none_or(|extension| self.shared.engine.timing.is_valid(extension))
+        let timing = &self.shared.engine.timing;
+        pointer.extension().is_none_or(|extension| timing.is_valid(extension))
+            && !pointer.is_invalidated()
     }
 
-    /// Whether a hit on the entry has nothing to do with its deadline.
+    /// Whether a hit on the entry has nothing to do with its deadline, and it has no tags.
     #[inline(always)]
     pub(super) fn is_settled(&self, pointer: EntryPtr) -> bool {
-        pointer.extension().is_none_or(|extension| self.shared.engine.timing.is_settled(extension))
+        let timing = &self.shared.engine.timing;
+        pointer.extension().is_none_or(|it| !pointer.is_tagged() && timing.is_settled(it))
     }
 
     /// Why an entry has left that was just taken out of the table: `cause`, unless nobody saw it
@@ -158,6 +161,7 @@ impl<K, V, S> Cache<K, V, S> {
         let timing = &self.shared.engine.timing;
         match pointer.extension() {
             Some(extension) if timing.had_expired(extension) => RemovalCause::Expired,
+            Some(_) if pointer.is_invalidated() => RemovalCause::Invalidated,
             _ => cause,
         }
     }
@@ -168,6 +172,7 @@ impl<K, V, S> Cache<K, V, S> {
         match cause {
             RemovalCause::Replaced => self.count(Counter::Replacements, guard),
             RemovalCause::Explicit => self.count(Counter::Removals, guard),
+            RemovalCause::Invalidated => self.count(Counter::Invalidations, guard),
             _ => self.count_expired(pointer, guard),
         }
     }

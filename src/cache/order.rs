@@ -73,7 +73,10 @@ where
         // Hashes first: keys are cloned, which is user code, under no lock.
         let hashes = engine.ranked(rank, count);
         let guard = reclaim::pin();
-        let key_of = |hash| engine.table.get(hash, |_| true, &guard).map(|(_, e)| e.key.clone());
+        let key_of = |hash| {
+            let (pointer, entry) = engine.table.get(hash, |_| true, &guard)?;
+            self.is_valid(pointer).then(|| entry.key.clone())
+        };
         hashes.into_iter().filter_map(key_of).collect()
     }
 

@@ -45,7 +45,8 @@ impl<'c, K, V, S> Saving<'c, K, V, S> {
         let guard = reclaim::pin();
         let cache = self.cache;
         self.cursor = cache.shared.engine.table.step(self.cursor, &guard, |pointer, entry| {
-            if cache.is_valid(pointer) {
+            // What invalidates tags may come while they are away.
+            if cache.is_valid(pointer) && !pointer.is_tagged() {
                 // One that came since stands where newcomers do.
                 let standing = self.standings.of(pointer);
                 let (warmth, word) = standing.map_or((0, 0), |it| (it.warmth, it.word));

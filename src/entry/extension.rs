@@ -9,6 +9,7 @@ use std::alloc::Layout;
 
 use crate::expiry::Deadline;
 use crate::sync::AtomicU64;
+use crate::tags::TagSet;
 
 /// What stands in front of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +20,10 @@ pub(crate) enum Extent {
     Timed = 1,
     /// A [`LimitedExtension`].
     Limited = 2,
+    /// A [`TaggedExtension`].
+    Tagged = 3,
+    /// A [`TaggedLimitedExtension`].
+    TaggedLimited = 4,
 }
 
 /// When an entry was made and until when it is valid.
@@ -44,13 +49,38 @@ pub(super) struct LimitedExtension {
     pub(super) extension: Extension,
 }
 
-// Right before a header, which has the alignment of 8 at least, and either ends in an `Extension`.
+/// An extension of an entry with tags.
+//
+//  -48      -16          -8           0
+//  |  tags  |  written   |  deadline  | header, key, value
+#[repr(C)]
+pub(super) struct TaggedExtension {
+    pub(super) tags: TagSet,
+    pub(super) extension: Extension,
+}
+
+/// The same where hits move the deadline.
+#[repr(C)]
+pub(super) struct TaggedLimitedExtension {
+    pub(super) tags: TagSet,
+    pub(super) limited: LimitedExtension,
+}
+
+// Right before a header, which has the alignment of 8 at least, and each ends in an `Extension`.
 const _: () = assert!(size_of::<Extension>().is_multiple_of(8) && align_of::<Extension>() <= 8);
 const _: () = assert!(
     size_of::<LimitedExtension>() == size_of::<AtomicU64>() + size_of::<Extension>()
         && align_of::<LimitedExtension>() <= 8
 );
-// Nothing is to be done before their memory is freed.
+const _: () = assert!(
+    size_of::<TaggedExtension>() == size_of::<TagSet>() + size_of::<Extension>()
+        && align_of::<TaggedExtension>() <= 8
+);
+const _: () = assert!(
+    size_of::<TaggedLimitedExtension>() == size_of::<TagSet>() + size_of::<LimitedExtension>()
+        && align_of::<TaggedLimitedExtension>() <= 8
+);
+// Nothing but tags is to be dropped before their memory is freed.
 const _: () = assert!(!std::mem::needs_drop::<LimitedExtension>());
 
 /// How long a new entry may live: what its extension is made of.
@@ -63,8 +93,13 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    pub(super) fn extent(&self) -> Extent {
-        if self.limit_ns.is_some() { Extent::Limited } else { Extent::Timed }
+    pub(super) fn extent(&self, has_tags: bool) -> Extent {
+        match (self.limit_ns, has_tags) {
+            (None, false) => Extent::Timed,
+            (Some(_), false) => Extent::Limited,
+            (None, true) => Extent::Tagged,
+            (Some(_), true) => Extent::TaggedLimited,
+        }
     }
 
     pub(super) fn extension(&self) -> Extension {
@@ -73,6 +108,16 @@ impl Terms {
 }
 
 impl Extent {
+    #[inline]
+    pub(super) fn is_limited(self) -> bool {
+        matches!(self, Self::Limited | Self::TaggedLimited)
+    }
+
+    #[inline]
+    pub(super) fn is_tagged(self) -> bool {
+        self >= Self::Tagged
+    }
+
     /// The memory of an entry whose header, key and value are of `plain`, and where the header is
     /// in it.
     pub(super) const fn around(self, plain: Layout) -> (Layout, usize) {
@@ -80,6 +125,8 @@ impl Extent {
             Self::Nothing => return (plain, 0),
             Self::Timed => Layout::new::<Extension>(),
             Self::Limited => Layout::new::<LimitedExtension>(),
+            Self::Tagged => Layout::new::<TaggedExtension>(),
+            Self::TaggedLimited => Layout::new::<TaggedLimitedExtension>(),
         };
         match front.extend(plain) {
             Ok((layout, offset)) => (layout.pad_to_align(), offset),

@@ -169,9 +169,17 @@ impl Timing {
     pub(crate) fn terms(&self, lifetime: Lifetime, hash: u64) -> Option<Terms> {
         match lifetime {
             Lifetime::Usual if !self.is_for_all => None,
-            Lifetime::Usual => Some(self.terms_of(self.ttl_ns, hash)),
-            Lifetime::For(ttl) => Some(self.terms_of(nanoseconds(ttl), hash)),
+            _ => Some(self.sure_terms(lifetime, hash)),
         }
+    }
+
+    /// The same of an entry that gets an extension anyhow.
+    pub(crate) fn sure_terms(&self, lifetime: Lifetime, hash: u64) -> Terms {
+        let ttl_ns = match lifetime {
+            Lifetime::Usual => self.ttl_ns,
+            Lifetime::For(ttl) => nanoseconds(ttl),
+        };
+        self.terms_of(ttl_ns, hash)
     }
 
     fn terms_of(&self, ttl_ns: u64, hash: u64) -> Terms {

@@ -17,7 +17,7 @@ pub enum RemovalCause {
     Explicit,
     /// Another value took its place.
     Replaced,
-    /// The user invalidated one of its tags.
+    /// The user invalidated one of its tags ([`invalidate_tag`](crate::Cache::invalidate_tag)).
     Invalidated,
 }
 

@@ -87,6 +87,7 @@ struct Tally {
     evicted_weight: AtomicU64,
     expirations: AtomicU64,
     expired_weight: AtomicU64,
+    invalidations: AtomicU64,
     retired: AtomicU64,
     freed: AtomicU64,
     /// Batches taken to be freed that are not freed yet, by phase.
@@ -226,6 +227,7 @@ impl<K, V> Partition<K, V> {
             evicted_weight: 0,
             expirations: 0,
             expired_weight: 0,
+            invalidations: 0,
         };
         run.take_back_done();
         // First, so that nothing valid has to leave for what is not.
@@ -246,7 +248,7 @@ impl<K, V> Partition<K, V> {
         }
         run.tell_late();
         let Run { retirements, retired_weight, evictions, evicted_weight, .. } = run;
-        let Run { expirations, expired_weight, .. } = run;
+        let Run { expirations, expired_weight, invalidations, .. } = run;
 
         let tally = &self.tally;
         add(&tally.runs, 1);
@@ -254,6 +256,7 @@ impl<K, V> Partition<K, V> {
         add(&tally.evicted_weight, evicted_weight);
         add(&tally.expirations, expirations);
         add(&tally.expired_weight, expired_weight);
+        add(&tally.invalidations, invalidations);
         add(&tally.retired, retirements);
         tally.faults.store(core.order.faults(), Ordering::Relaxed);
         tally.weight.store(core.order.weight(), Ordering::Relaxed);
@@ -265,7 +268,7 @@ impl<K, V> Partition<K, V> {
         // Pushes and claims have counted insertions and removals.
         let is_counted = engine.mode == Maintenance::Background || self.channel.is_some();
         let live = match is_counted {
-            true => -i64::try_from(evictions + expirations).unwrap_or(i64::MAX),
+            true => -i64::try_from(evictions + expirations + invalidations).unwrap_or(i64::MAX),
             false => linked as i64,
         };
         self.writes.adjust_live(i32::try_from(live).expect("a run applies a buffer's worth"));
@@ -465,6 +468,7 @@ impl<K, V> Partition<K, V> {
         stats.evicted_weight += evicted_weight.load(Ordering::Relaxed);
         stats.expirations += self.tally.expirations.load(Ordering::Relaxed);
         stats.expired_weight += self.tally.expired_weight.load(Ordering::Relaxed);
+        stats.invalidations += self.tally.invalidations.load(Ordering::Relaxed);
         stats.maintenance_runs += runs.load(Ordering::Relaxed);
         stats.maintenance_panics += faults.load(Ordering::Relaxed) + panics.load(Ordering::Relaxed);
     }

@@ -34,6 +34,7 @@ pub(super) struct Run<'a, K, V> {
     pub(super) evicted_weight: u64,
     pub(super) expirations: u64,
     pub(super) expired_weight: u64,
+    pub(super) invalidations: u64,
 }
 
 /// When a removal is told.
@@ -251,7 +252,9 @@ impl<K, V> Run<'_, K, V> {
         };
         // If it was removed or replaced a moment ago, the event of that is still to come and
         // will find it unlinked.
-        if self.take_out(victim, RemovalCause::Evicted) {
+        if victim.is_invalidated() {
+            self.invalidations += u64::from(self.take_out(victim, RemovalCause::Invalidated));
+        } else if self.take_out(victim, RemovalCause::Evicted) {
             self.evictions += 1;
             self.evicted_weight += u64::from(victim.weight());
         }

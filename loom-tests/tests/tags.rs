@@ -1,0 +1,126 @@
+//! Tags: invalidation against insertion, lookup, and the end of a tag's last holder.
+//!
+//! Tried one by one: all models fail if `Tags::invalidate` marks nothing dead; three of them,
+//! `what_was_given_its_tag_before_is_never_seen_again` among them, if it leaves the generation in the
+//! map; `what_lives_beside_an_older_generation_dies_with_it` if it marks the generation only after it
+//! has let go of the lock; `a_generation_that_ends_takes_no_other_along` if the drop of a `Tag` takes
+//! out whatever stands under its name.
+#![cfg(larder_loom)]
+
+use larder::model::Tagged;
+use loom::sync::Arc;
+use loom::thread;
+
+/// Runs `first` and `second` on two threads over a map that `prepare` has filled; then `check`.
+fn two<A: Send + 'static, B: Send + 'static>(
+    prepare: fn(&Tagged),
+    first: fn(&Tagged) -> A,
+    second: fn(&Tagged) -> B,
+    check: fn(&Tagged, A, B),
+) {
+    loom::model(move || {
+        let map = Arc::new(Tagged::default());
+        prepare(&map);
+        let (one, other) = (Arc::clone(&map), Arc::clone(&map));
+        let one = thread::spawn(move || first(&one));
+        let other = thread::spawn(move || second(&other));
+        let a = one.join().expect("the model's thread panicked");
+        let b = other.join().expect("the model's thread panicked");
+        check(&map, a, b);
+    });
+}
+
+#[test]
+fn what_was_given_its_tag_before_is_never_seen_again() {
+    two(
+        |_| (),
+        |map| map.insert(1, 10, "t"),
+        |map| {
+            let was_held = map.invalidate("t");
+            (was_held, map.get(1))
+        },
+        |map, (), (was_held, seen)| {
+            // Held before: the insertion came first. Else it came after, and lives.
+            let after = map.get(1);
+            assert_eq!(after, (!was_held).then_some(10));
+            assert!(seen.is_none() || after.is_some(), "valid, and then not");
+            assert_eq!(map.tag_count(), usize::from(!was_held));
+        },
+    );
+}
+
+#[test]
+fn a_lookup_after_invalidation_sees_nothing() {
+    two(
+        |map| map.insert(1, 10, "t"),
+        |map| (map.get(1), map.get(1)),
+        |map| {
+            assert!(map.invalidate("t"));
+            map.get(1)
+        },
+        |map, (first, second), own| {
+            assert_eq!(own, None);
+            assert!(first.is_some() || second.is_none(), "absent, and then there again");
+            assert_eq!(map.get(1), None);
+        },
+    );
+}
+
+#[test]
+fn an_insertion_after_invalidation_is_valid() {
+    two(
+        |map| map.insert(1, 10, "t"),
+        |map| {
+            map.invalidate("t");
+            map.insert(2, 20, "t");
+        },
+        |map| map.get(1).is_some() && map.get(2).is_some(),
+        |map, (), both| {
+            assert!(!both || map.get(2).is_some());
+            assert_eq!((map.get(1), map.get(2)), (None, Some(20)));
+        },
+    );
+}
+
+#[test]
+fn what_lives_beside_an_older_generation_dies_with_it() {
+    two(
+        |map| map.insert(1, 10, "t"),
+        |map| {
+            map.insert(2, 20, "t");
+            map.get(1)
+        },
+        |map| map.invalidate("t"),
+        |map, older, _| {
+            // Valid after the insertion, so the invalidation came after both.
+            assert!(older.is_none() || map.get(2).is_none());
+        },
+    );
+}
+
+#[test]
+fn two_invalidations_agree_on_who_was_first() {
+    two(
+        |map| map.insert(1, 10, "t"),
+        |map| map.invalidate("t"),
+        |map| map.invalidate("t"),
+        |map, one, other| {
+            assert!(one ^ other);
+            assert_eq!(map.get(1), None);
+        },
+    );
+}
+
+#[test]
+fn a_generation_that_ends_takes_no_other_along() {
+    two(
+        |_| (),
+        |map| map.hold_in_vain("t"),
+        |map| map.insert(1, 10, "t"),
+        |map, (), ()| {
+            assert_eq!(map.tag_count(), 1);
+            assert!(map.invalidate("t"), "the map has lost a tag that an entry holds");
+            assert_eq!(map.get(1), None);
+        },
+    );
+}

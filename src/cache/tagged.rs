@@ -1,0 +1,136 @@
+//! The verbs that have to do with tags.
+#![forbid(unsafe_code)]
+
+use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash};
+use std::time::Duration;
+
+use super::Cache;
+use crate::entry::Owned;
+use crate::error::{Inserted, Rejection};
+use crate::expiry::Lifetime;
+use crate::reclaim;
+use crate::tags::{MAX_TAGS, TagSet};
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// As [`insert`](Self::insert), and the entry carries `tags`: names by which
+    /// [`invalidate_tag`](Self::invalidate_tag) makes all entries invalid that carry one.
+    ///
+    /// Up to four; one that comes twice counts once. With more the value is rejected
+    /// ([`Rejection::TooManyTags`]), and what the key had stays. An entry keeps its tags for life:
+    /// an insertion or replacement without tags has none. If a tag is invalidated while the call
+    /// runs, the entry may count as inserted before or after that.
+    ///
+    /// An entry with tags takes 48 bytes more than one without, but for those that the cache's
+    /// lifetimes need anyhow, and a lookup of it reads a word for each tag. A name takes memory once,
+    /// as long as a valid entry carries it. Snapshots leave entries with tags out, for what
+    /// invalidates them may come while they are on disk.
+    ///
+    /// # Panics
+    /// As [`insert`](Self::insert), and if the iterator or a name's `as_ref` does; nothing has
+    /// changed then.
+    ///
+    /// # Complexity
+    /// As `insert`, and O(1) for each tag, under a lock of a 32nd of all names.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(100);
+    /// cache.insert_with_tags("/orders/1", "one", ["orders", "customer:7"]);
+    /// cache.insert_with_tags("/orders/2", "two", ["orders", "customer:8"]);
+    /// assert!(cache.invalidate_tag("customer:7"));
+    /// assert_eq!(cache.get("/orders/1"), None);
+    /// assert_eq!(cache.get("/orders/2"), Some("two"));
+    /// cache.insert_with_tags("/orders/1", "new", ["orders", "customer:7"]);
+    /// assert_eq!(cache.get("/orders/1"), Some("new"));
+    /// ```
+    pub fn insert_with_tags<T: AsRef<str>>(
+        &self,
+        key: K,
+        value: V,
+        tags: impl IntoIterator<Item = T>,
+    ) -> Inserted {
+        self.store_tagged(key, value, tags, Lifetime::Usual)
+    }
+
+    /// As [`insert_with_tags`](Self::insert_with_tags), with a lifetime as in
+    /// [`insert_with_ttl`](Self::insert_with_ttl).
+    pub fn insert_with_tags_and_ttl<T: AsRef<str>>(
+        &self,
+        key: K,
+        value: V,
+        tags: impl IntoIterator<Item = T>,
+        ttl: Duration,
+    ) -> Inserted {
+        self.store_tagged(key, value, tags, Lifetime::For(ttl))
+    }
+
+    fn store_tagged<T: AsRef<str>>(
+        &self,
+        key: K,
+        value: V,
+        tags: impl IntoIterator<Item = T>,
+        lifetime: Lifetime,
+    ) -> Inserted {
+        let Some(tags) = self.shared.parts.tags.hold(tags) else {
+            return self.reject(Rejection::TooManyTags { limit: MAX_TAGS });
+        };
+        if tags.is_empty() {
+            return self.store(key, value, lifetime);
+        }
+        let hash = self.hash(&key);
+        let weight = match self.weigh(&key, &value, hash) {
+            Ok(weight) => weight,
+            Err(rejection) => {
+                self.remove_with(&key, hash, |_| ());
+                return self.reject(rejection);
+            }
+        };
+        let terms = self.shared.engine.timing.sure_terms(lifetime, hash);
+        let new = Owned::extended(hash, weight, key, value, terms, Some(tags));
+        self.store_entry(new, hash, Some(lifetime))
+    }
+
+    /// The tags of the entry of `key`, empty if it has none; `None` if the key is not there. Without
+    /// a trace, like [`peek`](Self::peek).
+    pub fn tags_of<Q>(&self, key: &Q) -> Option<Vec<String>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hash(key);
+        let guard = reclaim::pin();
+        let (pointer, _) = self.find(key, hash, &guard)?;
+        let names = |tags: &TagSet| tags.names().map(str::to_owned).collect();
+        Some(pointer.tags().map(names).unwrap_or_default())
+    }
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    /// Makes every entry invalid that carries `tag`. False if there was none.
+    ///
+    /// From the moment it takes effect, which is before it returns, no call of any thread returns
+    /// such an entry, and none ever will; what is inserted with the tag afterwards is valid. The
+    /// entries themselves leave later: when their key is inserted anew, when they are evicted, or
+    /// when [`retain`](Self::retain) or [`clear`](Self::clear) comes by. Until then they count in
+    /// [`len`](Self::len) and [`weight`](Self::weight) and take room of the bounds;
+    /// `retain(|_, _| true)` frees it at once. Listeners are told of each when it leaves, with the
+    /// cause [`Invalidated`](crate::RemovalCause::Invalidated).
+    ///
+    /// # Complexity
+    /// O(1), whatever number of entries carries the tag.
+    pub fn invalidate_tag<T: AsRef<str> + ?Sized>(&self, tag: &T) -> bool {
+        self.shared.parts.tags.invalidate(tag.as_ref())
+    }
+
+    /// How many different tags valid entries carry.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn tag_count(&self) -> usize {
+        self.shared.parts.tags.len()
+    }
+}
