@@ -3,7 +3,6 @@
 
 use std::borrow::Borrow;
 use std::cell::Cell;
-use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::ptr;
 use std::sync::{Arc, Weak};
@@ -27,7 +26,9 @@ use crate::tags::Tags;
 use crate::write_buffer::Event;
 
 mod delivery;
+mod collect;
 mod expiring;
+mod explain;
 mod inspect;
 mod invalidate;
 mod order;
@@ -45,6 +46,7 @@ pub(crate) use restore::{Restored, Saving};
 #[cfg(feature = "quick")]
 pub(crate) use states::State;
 
+pub use explain::{Explanation, Presence};
 pub use inspect::{EntryInfo, EntryView};
 pub use iter::{Entries, Iter, Keys, Values};
 pub use pinned::Pinned;
@@ -312,7 +314,7 @@ where
             Ok(weight) => weight,
             Err(rejection) => {
                 self.remove_with(&key, hash, |_| ());
-                return self.reject(rejection);
+                return self.reject_stored(rejection, hash);
             }
         };
         let new = self.entry(hash, weight, key, value, lifetime);
@@ -381,7 +383,7 @@ where
         }
         let weight = match self.weigh(&key, &value, hash) {
             Ok(weight) => weight,
-            Err(rejection) => return self.reject(rejection),
+            Err(rejection) => return self.reject_stored(rejection, hash),
         };
         let mut new = self.entry(hash, weight, key, value, lifetime);
         self.prepare(&new, None, lifetime);
@@ -445,7 +447,7 @@ where
             Ok(weight) => weight,
             Err(rejection) => {
                 self.remove_with(&key, hash, |_| ());
-                return self.reject(rejection);
+                return self.reject_stored(rejection, hash);
             }
         };
         let mut new = self.entry(hash, weight, key, value, lifetime);
@@ -674,6 +676,14 @@ where
         Ok(weight)
     }
 
+    /// Rejects a value whose key is not there now.
+    fn reject_stored(&self, rejection: Rejection, hash: u64) -> Inserted {
+        if let Some(recent) = &self.shared.engine.recent {
+            recent.rejected(hash);
+        }
+        self.reject(rejection)
+    }
+
     fn reject(&self, rejection: Rejection) -> Inserted {
         self.count(Counter::Rejections, &reclaim::pin());
         Inserted::Rejected(rejection)
@@ -843,53 +853,6 @@ impl<K, V, S> Drop for Cache<K, V, S> {
         // AcqRel: all that other handles did happens before the last one closes.
         if self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.shared.close();
-        }
-    }
-}
-
-impl<K, V, S> fmt::Debug for Cache<K, V, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache")
-            .field("len", &self.len())
-            .field("weight", &self.weight())
-            .field("capacity", &self.capacity())
-            .field("max_weight", &self.max_weight())
-            .field("policy", &self.policy_name())
-            .field("partitions", &self.partitions())
-            .finish_non_exhaustive()
-    }
-}
-
-impl<K, V> FromIterator<(K, V)> for Cache<K, V>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
-{
-    /// A cache just large enough for all pairs (of pairs with equal keys, the last one counts),
-    /// with everything else at its default but a single partition, so that none is evicted.
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        let pairs: Vec<_> = pairs.into_iter().collect();
-        let builder = Self::builder().capacity(pairs.len().max(1)).partitions(1);
-        let cache = match builder.build() {
-            Ok(cache) => cache,
-            Err(error) => unreachable!("a capacity of at least 1 in one partition: {error}"),
-        };
-        let mut cache = cache;
-        cache.extend(pairs);
-        cache
-    }
-}
-
-impl<K, V, S> Extend<(K, V)> for Cache<K, V, S>
-where
-    K: Hash + Eq,
-    S: BuildHasher,
-{
-    /// Inserts every pair. Values that are too heavy are left out; `Stats::rejections` counts
-    /// them.
-    fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, pairs: I) {
-        for (key, value) in pairs {
-            let _ = self.insert(key, value);
         }
     }
 }

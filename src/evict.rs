@@ -253,6 +253,12 @@ impl Order {
         named
     }
 
+    /// The part of the policy that `id` is in, if it is still the entry of `hash`.
+    pub(crate) fn segment_of(&mut self, id: NodeId, hash: u64) -> Option<&'static str> {
+        self.members.get(id).filter(|entry| entry.hash() == hash)?;
+        self.tell(|policy, nodes| policy.segment_of(id, nodes)).flatten()
+    }
+
     /// How the policy divides what it holds.
     pub(crate) fn segments(&mut self) -> Vec<Segment> {
         self.tell(|policy, _| policy.segments()).unwrap_or_default()

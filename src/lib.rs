@@ -89,6 +89,8 @@ mod evict;
 #[cfg(not(larder_loom))]
 mod shadow;
 #[cfg(not(larder_loom))]
+mod recent;
+#[cfg(not(larder_loom))]
 mod stats;
 
 #[cfg(all(any(feature = "memory_pressure", feature = "quick"), not(larder_loom)))]
@@ -112,7 +114,9 @@ pub mod model;
 struct Readme;
 
 #[cfg(not(larder_loom))]
-pub use crate::cache::{Cache, Entries, EntryInfo, EntryView, Iter, Keys, Pinned, Values};
+pub use crate::cache::{
+    Cache, Entries, EntryInfo, EntryView, Explanation, Iter, Keys, Pinned, Presence, Values,
+};
 #[cfg(not(larder_loom))]
 pub use crate::config::Builder;
 pub use crate::error::{BuildError, FlushError, Inserted, RegisterError, Rejection, ResizeError};
@@ -124,6 +128,8 @@ pub use crate::listener::{Listener, Overflow, Removal};
 #[cfg(not(larder_loom))]
 pub use crate::maintenance::Maintenance;
 pub use crate::policy::{Policy, register_policy};
+#[cfg(not(larder_loom))]
+pub use crate::recent::Absence;
 #[cfg(not(larder_loom))]
 pub use crate::shadow::{ShadowConfig, ShadowPoint, ShadowReport};
 #[cfg(not(larder_loom))]

@@ -50,13 +50,15 @@ use crate::listener::{Channel, Listening};
 use crate::maintainer;
 use crate::policy::{Accesses, NodeId};
 use crate::read_buffer::{Offer, ReadBuffer};
+use crate::recent::Recent;
 use crate::reclaim::{self, Freeable, Guard, Ticket};
 use crate::shadow::{Shadow, ShadowKind};
-use crate::stats::{Counter, Stats, Stripes};
+use crate::stats::{Counter, Stripes};
 use crate::sync::{self, AtomicU64, AtomicUsize, Ordering};
-use crate::table::{Cursor, Table};
+use crate::table::Table;
 use crate::write_buffer::{self, Event};
 
+mod accounts;
 mod change;
 mod delivery;
 mod look;
@@ -139,6 +141,8 @@ pub(crate) struct Engine<K, V> {
     opened: CachePadded<AtomicUsize>,
     unpaced: CachePadded<Unpaced>,
     pub(crate) timing: Timing,
+    /// For explanations, if they were asked for.
+    pub(crate) recent: Option<Box<Recent>>,
     pub(crate) shadow: Option<Box<Shadow>>,
     /// For the listener, if there is one.
     pub(crate) deliveries: Option<Deliveries<K, V>>,
@@ -179,13 +183,15 @@ pub(crate) struct EngineConfig<K, V> {
     /// Threads that the machine runs at once.
     pub(crate) cores: usize,
     pub(crate) timing: Timing,
+    pub(crate) recent: Option<Box<Recent>>,
     pub(crate) shadow: Option<Box<Shadow>>,
     pub(crate) listening: Option<Arc<Listening<K, V>>>,
 }
 
 impl<K, V> Engine<K, V> {
     pub(crate) fn new(config: EngineConfig<K, V>) -> Self {
-        let EngineConfig { mode, accesses, orders, cores, timing, shadow, listening } = config;
+        let EngineConfig { mode, accesses, orders, cores, timing, recent, shadow, listening } =
+            config;
         let limits = || orders.iter().map(Order::limits);
         let smallest = limits().map(|limits| limits.entries).min().unwrap_or(0);
         let capacity = limits().fold(0_usize, |sum, limits| sum.saturating_add(limits.entries));
@@ -230,6 +236,7 @@ impl<K, V> Engine<K, V> {
             opened: CachePadded::new(AtomicUsize::new(1)),
             unpaced: CachePadded::default(),
             timing,
+            recent,
             shadow,
             deliveries: listening.map(Deliveries::new),
             entries: PhantomData,
@@ -545,55 +552,5 @@ impl<K, V> Engine<K, V> {
 
     pub(crate) fn weight(&self) -> u64 {
         self.partitions.iter().map(Partition::weight).sum()
-    }
-
-    pub(crate) fn stats(&self) -> Stats {
-        let mut stats = Stats {
-            hits: self.counters.sum(Counter::Hits),
-            misses: self.counters.sum(Counter::Misses),
-            inserts: self.counters.sum(Counter::Inserts),
-            replacements: self.counters.sum(Counter::Replacements),
-            removals: self.counters.sum(Counter::Removals),
-            rejections: self.counters.sum(Counter::Rejections),
-            expirations: self.counters.sum(Counter::Expirations),
-            expired_weight: self.counters.sum(Counter::ExpiredWeight),
-            invalidations: self.counters.sum(Counter::Invalidations),
-            maintenance_panics: self.timing.time.panics(),
-            dropped_accesses: self.counters.sum(Counter::DroppedAccesses),
-            ..Stats::default()
-        };
-        if let Some(Deliveries { listening, .. }) = &self.deliveries {
-            stats.notifications = listening.delivered.load(Ordering::Relaxed);
-            stats.notifications_dropped = listening.dropped.load(Ordering::Relaxed);
-            stats.notifications_waiting = self.notifications_waiting();
-            stats.listener_panics = listening.panics.load(Ordering::Relaxed);
-        }
-        for partition in &self.partitions {
-            partition.add_to(&mut stats, size_of::<Entry<K, V>>() as u64);
-        }
-        if stats.waiting_bytes() > 0 {
-            stats.reclamation_lag = reclaim::lag();
-        }
-        stats
-    }
-
-    /// Panics unless table, policies and accounts agree. For tests, while nobody else is at it.
-    pub(crate) fn validate(&self) {
-        self.run_pending();
-        let mut seen = vec![0; self.partitions.len()];
-        let mut cursor = Cursor::Start;
-        while cursor != Cursor::End {
-            cursor = self.table.step(cursor, &reclaim::pin(), |pointer, _| {
-                assert!(pointer.node().is_some(), "an entry of the table is in no policy");
-                assert!(!pointer.is_gone(), "an entry of the table counts as gone");
-                seen[partition_of(pointer.hash(), self.partition_bits)] += 1;
-            });
-        }
-        for (partition, seen) in self.partitions.iter().zip(seen) {
-            let core = sync::lock(&partition.core);
-            core.order.validate();
-            assert_eq!(core.order.len(), seen, "the policy holds what the table does not");
-            assert_eq!(partition.writes.live(), seen, "`len` is not the number of entries");
-        }
     }
 }

@@ -307,6 +307,12 @@ pub trait EvictionPolicy: Send + 'static {
         self.on_insert(id, nodes);
     }
 
+    /// The name of the [segment](Self::segments) that `id` is in. Default: none.
+    fn segment_of(&self, id: NodeId, nodes: &dyn Nodes) -> Option<&'static str> {
+        let _ = (id, nodes);
+        None
+    }
+
     /// How it divides what it holds at the moment. Default: not at all.
     fn segments(&self) -> Vec<Segment> {
         Vec::new()

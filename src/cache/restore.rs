@@ -68,7 +68,7 @@ where
         let hash = self.hash(&key);
         let weight = match self.weigh(&key, &value, hash) {
             Ok(weight) => weight,
-            Err(rejection) => return self.reject(rejection),
+            Err(rejection) => return self.reject_stored(rejection, hash),
         };
         let lifetime = restored.ttl.map_or(Lifetime::Usual, Lifetime::For);
         let new = self.entry(hash, weight, key, value, lifetime);

@@ -87,7 +87,7 @@ where
             Ok(weight) => weight,
             Err(rejection) => {
                 self.remove_with(&key, hash, |_| ());
-                return self.reject(rejection);
+                return self.reject_stored(rejection, hash);
             }
         };
         let terms = self.shared.engine.timing.sure_terms(lifetime, hash);

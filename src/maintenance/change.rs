@@ -84,6 +84,9 @@ impl<K, V> Change<'_, K, V> {
     pub(crate) fn made(&mut self, event: Event, cause: RemovalCause) {
         if let Event::Removed(old) | Event::Replaced { old, .. } = event {
             old.set_cause(cause);
+            if let Some(recent) = &self.engine.recent {
+                recent.removed(self.hash, cause);
+            }
         }
         self.state = match self.claim.take() {
             Some(claim) => State::Told(claim.fill(event)),

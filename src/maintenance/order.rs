@@ -43,6 +43,11 @@ impl<K, V> Engine<K, V> {
         self.with_order(self.partition(hash), |order| order.frequency(node, hash))
     }
 
+    /// The part of the policy that an entry is in, if it is the one of `hash`.
+    pub(crate) fn segment_of(&self, node: NodeId, hash: u64) -> Option<&'static str> {
+        self.with_order(self.partition(hash), |order| order.segment_of(node, hash))
+    }
+
     /// The hashes of up to `count` entries, the hottest or the coldest first.
     pub(crate) fn ranked(&self, rank: Rank, count: usize) -> Vec<u64> {
         let mut all = Vec::new();

@@ -214,6 +214,7 @@ impl<K, V> Partition<K, V> {
             retired: &mut core.retired,
             table,
             writes: &self.writes,
+            recent: engine.recent.as_deref(),
             listening: self.channel.as_ref().map(|channel| Listened {
                 channel,
                 late: &mut core.late,

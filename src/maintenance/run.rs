@@ -7,6 +7,7 @@ use crate::entry::EntryPtr;
 use crate::evict::Order;
 use crate::expiry::Timing;
 use crate::listener::{Channel, Notice, RemovalCause};
+use crate::recent::Recent;
 use crate::reclaim::{Guard, Retired};
 use crate::table::Table;
 use crate::write_buffer::{self, Event, Popped, WriteBuffer};
@@ -26,6 +27,7 @@ pub(super) struct Run<'a, K, V> {
     pub(super) retired: &'a mut Retired<K, V>,
     pub(super) table: &'a Table<K, V>,
     pub(super) writes: &'a WriteBuffer,
+    pub(super) recent: Option<&'a Recent>,
     pub(super) listening: Option<Listened<'a, K, V>>,
     pub(super) guard: Guard,
     pub(super) retirements: u64,
@@ -154,6 +156,9 @@ impl<K, V> Run<'_, K, V> {
         let is_first = self.table.remove_entry(entry, &self.guard);
         if is_first {
             entry.set_cause(cause);
+            if let Some(recent) = self.recent {
+                recent.removed(entry.hash(), cause);
+            }
             self.gone(entry, None, Told::At(position));
         }
         is_first

@@ -144,6 +144,10 @@ impl EvictionPolicy for WindowTinyLfu {
         self.mirrors.adapt(self.segments.entries(), self.segments.budget());
     }
 
+    fn segment_of(&self, id: NodeId, nodes: &dyn Nodes) -> Option<&'static str> {
+        Some(self.segments.name_of(id, nodes))
+    }
+
     fn segments(&self) -> Vec<Segment> {
         self.segments.report()
     }

@@ -42,6 +42,17 @@ pub(super) enum Place {
     Protected = 2,
 }
 
+impl Place {
+    /// As users know it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Window => "window",
+            Self::Probation => "probation",
+            Self::Protected => "protected",
+        }
+    }
+}
+
 const PLACES: usize = 3;
 
 /// What a node's word says.
@@ -488,16 +499,21 @@ impl Segments {
         ids.take(count).for_each(name);
     }
 
+    /// The name of the part that a node is in.
+    pub(super) fn name_of<N: Nodes + ?Sized>(&self, id: NodeId, nodes: &N) -> &'static str {
+        Word::of(id, nodes).place.name()
+    }
+
     pub(super) fn report(&self) -> Vec<Segment> {
-        let segment = |name, place: Place| {
+        let segment = |place: Place| {
             let Queue { entries, cost, .. } = self.queues[place as usize];
-            Segment::new(name, entries, cost)
+            Segment::new(place.name(), entries, cost)
         };
         let main_target = self.budget.total.saturating_sub(self.window_target);
         vec![
-            segment("window", Place::Window).with_target(self.window_target),
-            segment("probation", Place::Probation).with_target(main_target - self.protected_target),
-            segment("protected", Place::Protected).with_target(self.protected_target),
+            segment(Place::Window).with_target(self.window_target),
+            segment(Place::Probation).with_target(main_target - self.protected_target),
+            segment(Place::Protected).with_target(self.protected_target),
         ]
     }
 }

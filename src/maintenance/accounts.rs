@@ -1,0 +1,63 @@
+//! What the engine has counted, and whether its parts agree.
+#![forbid(unsafe_code)]
+
+use super::Engine;
+use super::delivery::Deliveries;
+use crate::entry::Entry;
+use crate::hash::partition_of;
+use crate::reclaim;
+use crate::stats::{Counter, Stats};
+use crate::sync::{self, Ordering};
+use crate::table::Cursor;
+
+impl<K, V> Engine<K, V> {
+    pub(crate) fn stats(&self) -> Stats {
+        let mut stats = Stats {
+            hits: self.counters.sum(Counter::Hits),
+            misses: self.counters.sum(Counter::Misses),
+            inserts: self.counters.sum(Counter::Inserts),
+            replacements: self.counters.sum(Counter::Replacements),
+            removals: self.counters.sum(Counter::Removals),
+            rejections: self.counters.sum(Counter::Rejections),
+            expirations: self.counters.sum(Counter::Expirations),
+            expired_weight: self.counters.sum(Counter::ExpiredWeight),
+            invalidations: self.counters.sum(Counter::Invalidations),
+            maintenance_panics: self.timing.time.panics(),
+            dropped_accesses: self.counters.sum(Counter::DroppedAccesses),
+            ..Stats::default()
+        };
+        if let Some(Deliveries { listening, .. }) = &self.deliveries {
+            stats.notifications = listening.delivered.load(Ordering::Relaxed);
+            stats.notifications_dropped = listening.dropped.load(Ordering::Relaxed);
+            stats.notifications_waiting = self.notifications_waiting();
+            stats.listener_panics = listening.panics.load(Ordering::Relaxed);
+        }
+        for partition in &self.partitions {
+            partition.add_to(&mut stats, size_of::<Entry<K, V>>() as u64);
+        }
+        if stats.waiting_bytes() > 0 {
+            stats.reclamation_lag = reclaim::lag();
+        }
+        stats
+    }
+
+    /// Panics unless table, policies and accounts agree. For tests, while nobody else is at it.
+    pub(crate) fn validate(&self) {
+        self.run_pending();
+        let mut seen = vec![0; self.partitions.len()];
+        let mut cursor = Cursor::Start;
+        while cursor != Cursor::End {
+            cursor = self.table.step(cursor, &reclaim::pin(), |pointer, _| {
+                assert!(pointer.node().is_some(), "an entry of the table is in no policy");
+                assert!(!pointer.is_gone(), "an entry of the table counts as gone");
+                seen[partition_of(pointer.hash(), self.partition_bits)] += 1;
+            });
+        }
+        for (partition, seen) in self.partitions.iter().zip(seen) {
+            let core = sync::lock(&partition.core);
+            core.order.validate();
+            assert_eq!(core.order.len(), seen, "the policy holds what the table does not");
+            assert_eq!(partition.writes.live(), seen, "`len` is not the number of entries");
+        }
+    }
+}

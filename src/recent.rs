@@ -1,0 +1,168 @@
+//! Why keys have left lately: a bounded memory for [`Cache::explain`](crate::Cache::explain).
+//!
+//! Rings of words, chosen by hash, so that what is remembered of a key stands in one of them and
+//! threads seldom meet at the same one. A word is a key's hash, of which an entry keeps 48 bits, and
+//! the reason. Who removes writes his word after the removal; the newest of a hash counts.
+//!
+//! # Orderings
+//! All relaxed: a word is complete in itself, and who looks while others write may find the memory a
+//! moment old.
+#![forbid(unsafe_code)]
+
+use crossbeam_utils::CachePadded;
+
+use crate::listener::RemovalCause;
+use crate::sync::{AtomicU64, Ordering};
+
+const RINGS: usize = 16;
+
+/// Why a key is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Absence {
+    /// It was never there, nor was its insertion rejected.
+    NeverSeen,
+    /// Its entry was evicted, because a bound was reached.
+    Evicted,
+    /// Its entry's deadline has passed.
+    Expired,
+    /// It was removed: by `remove`, `remove_if`, `retain`, `invalidate_if` or `clear`.
+    Removed,
+    /// One of its entry's tags was [invalidated](crate::Cache::invalidate_tag).
+    Invalidated,
+    /// Its last insertion was rejected; the old value, if there was one, is gone.
+    Rejected,
+    /// Nothing is remembered of it: it was never there, or so long ago that it is forgotten, or the
+    /// cache was built without [`explain_misses`](crate::Builder::explain_misses).
+    Unknown,
+}
+
+impl Absence {
+    /// By number; 0 is what an empty place holds.
+    const ALL: [Option<Self>; 6] = [
+        None,
+        Some(Self::Evicted),
+        Some(Self::Expired),
+        Some(Self::Removed),
+        Some(Self::Invalidated),
+        Some(Self::Rejected),
+    ];
+}
+
+impl std::fmt::Display for Absence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NeverSeen => "never seen",
+            Self::Evicted => "evicted",
+            Self::Expired => "expired",
+            Self::Removed => "removed",
+            Self::Invalidated => "invalidated by a tag",
+            Self::Rejected => "rejected",
+            Self::Unknown => "never seen, or forgotten",
+        })
+    }
+}
+
+pub(crate) struct Recent {
+    rings: [CachePadded<Ring>; RINGS],
+}
+
+struct Ring {
+    /// How many words were ever written.
+    written: AtomicU64,
+    words: Box<[AtomicU64]>,
+}
+
+impl Recent {
+    /// Remembers at least `removals` of evenly spread keys.
+    pub(crate) fn new(removals: usize) -> Self {
+        let words = removals.div_ceil(RINGS).max(1);
+        let ring = |_| {
+            let words = std::iter::repeat_with(AtomicU64::default).take(words).collect();
+            CachePadded::new(Ring { written: AtomicU64::new(0), words })
+        };
+        Self { rings: std::array::from_fn(ring) }
+    }
+
+    fn ring(&self, hash: u64) -> &Ring {
+        // Neither the lowest bits, which choose a bucket, nor the highest, which choose a partition.
+        &self.rings[(hash >> 16) as usize % RINGS]
+    }
+
+    pub(crate) fn removed(&self, hash: u64, cause: RemovalCause) {
+        let number = match cause {
+            RemovalCause::Evicted => 1,
+            RemovalCause::Expired => 2,
+            RemovalCause::Explicit => 3,
+            RemovalCause::Invalidated => 4,
+            // The key is there.
+            RemovalCause::Replaced => return,
+        };
+        self.note(hash, number);
+    }
+
+    pub(crate) fn rejected(&self, hash: u64) {
+        self.note(hash, 5);
+    }
+
+    fn note(&self, hash: u64, number: u64) {
+        let ring = self.ring(hash);
+        let position = ring.written.fetch_add(1, Ordering::Relaxed);
+        ring.words[place(position, ring.words.len())].store(hash << 8 | number, Ordering::Relaxed);
+    }
+
+    /// The last that is remembered of a key which is not there.
+    pub(crate) fn of(&self, hash: u64) -> Absence {
+        let ring = self.ring(hash);
+        let len = ring.words.len();
+        let written = ring.written.load(Ordering::Relaxed);
+        let oldest = written.saturating_sub(len as u64);
+        let newest_first = (oldest..written).rev();
+        let words = newest_first.map(|at| ring.words[place(at, len)].load(Ordering::Relaxed));
+        let found = words.filter(|word| word >> 8 == hash & (u64::MAX >> 8));
+        let reason = found.map(|word| Absence::ALL[usize::from(word.to_le_bytes()[0])]).next();
+        // Of one that somebody is writing, nothing is known yet.
+        let nothing = if oldest == 0 { Absence::NeverSeen } else { Absence::Unknown };
+        reason.flatten().unwrap_or(nothing)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "below the length")]
+fn place(position: u64, len: usize) -> usize {
+    (position % len as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_counts_until_it_is_forgotten() {
+        let recent = Recent::new(RINGS * 3);
+        assert_eq!(recent.of(7), Absence::NeverSeen);
+        recent.removed(7, RemovalCause::Evicted);
+        recent.removed(7, RemovalCause::Replaced);
+        assert_eq!(recent.of(7), Absence::Evicted);
+        recent.rejected(7);
+        assert_eq!(recent.of(7), Absence::Rejected);
+        // Hashes of the same ring.
+        recent.removed(8, RemovalCause::Expired);
+        assert_eq!((recent.of(7), recent.of(9)), (Absence::Rejected, Absence::NeverSeen));
+        recent.removed(9, RemovalCause::Explicit);
+        recent.removed(10, RemovalCause::Invalidated);
+        assert_eq!((recent.of(7), recent.of(6)), (Absence::Unknown, Absence::Unknown));
+        assert_eq!(recent.of(8), Absence::Expired);
+        assert_eq!((recent.of(9), recent.of(10)), (Absence::Removed, Absence::Invalidated));
+    }
+
+    #[test]
+    fn hash_of_48_bits_is_told_apart_by_each() {
+        let recent = Recent::new(1000);
+        let hash = 0xffff_0123_4567;
+        recent.removed(hash, RemovalCause::Evicted);
+        assert_eq!(recent.of(hash), Absence::Evicted);
+        for bit in 0..48 {
+            assert_eq!(recent.of(hash ^ 1 << bit), Absence::NeverSeen, "bit {bit}");
+        }
+    }
+}
