@@ -186,7 +186,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// zero. Default: entries do not expire by disuse.
     ///
     /// The lookups that count as a [use](Cache::get) do. To spare hot entries a write on each, a
-    /// lookup counts from up to a 64th of `time`, and 17 milliseconds at most, before it.
+    /// lookup counts from up to a 64th of `time`, and 268 milliseconds at most, before it.
     pub fn time_to_idle(mut self, time: Duration) -> Self {
         self.time.time_to_idle = Some(time);
         self

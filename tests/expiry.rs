@@ -139,6 +139,23 @@ fn time_to_idle_counts_from_the_last_use_and_not_from_a_look() {
 }
 
 #[test]
+fn use_counts_from_a_little_before_it_and_never_from_further() {
+    let step = Duration::from_nanos(1 << 28);
+    for (idle, step) in [(64 * SECOND, step), (3600 * SECOND, step), (SECOND, SECOND / 64)] {
+        // Where a use comes that soon after the last one that counted, that one counts still.
+        for (after, counts) in [(step, false), (step + NANOSECOND, true)] {
+            let (builder, clock) = timed();
+            let cache = builder.time_to_idle(idle).build().unwrap();
+            cache.insert(1, 10);
+            clock.advance(after);
+            assert_eq!(cache.get(&1), Some(10));
+            let left = cache.inspect(&1).unwrap().expires_in.unwrap();
+            assert_eq!(left, if counts { idle } else { idle - step });
+        }
+    }
+}
+
+#[test]
 fn uses_do_not_prolong_a_life_beyond_the_time_to_live() {
     let (builder, clock) = timed();
     let cache = builder.time_to_idle(4 * SECOND).time_to_live(10 * SECOND).build().unwrap();

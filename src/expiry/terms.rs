@@ -146,7 +146,7 @@ impl<K, V> Setting<K, V> {
 /// An idle entry's deadline is moved only by a hit that moves it that far: that many times at most
 /// within one time to idle, and at most once in so long.
 const IDLE_STEPS: u64 = 64;
-const MAX_IDLE_STEP_NS: u64 = 1 << 24;
+const MAX_IDLE_STEP_NS: u64 = 1 << 28;
 
 /// A cache's time and the lifetimes that hold for all its entries.
 pub(crate) struct Timing {
