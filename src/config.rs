@@ -175,8 +175,9 @@ impl<K, V, S> Builder<K, V, S> {
     /// iteration returns it, and an insertion of its key adds a new entry. It is removed soon after
     /// ([`crate::expiry`] says how soon), also if nobody uses the cache.
     ///
-    /// A cache whose entries can expire needs 16 bytes more for each that has a deadline, 24 with a
-    /// [time to idle](Self::time_to_idle), and 16 bytes for its timer.
+    /// An entry that can expire needs 24 bytes more: 8 for its deadline and 16 for its timer. 8 more
+    /// where there is a [time to idle](Self::time_to_idle), and 8 more if it has a lifetime of its
+    /// own, of an [`Expiry`] or with [jitter](Self::jitter).
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.time.time_to_live = Some(time);
         self
@@ -224,6 +225,23 @@ impl<K, V, S> Builder<K, V, S> {
     #[cfg(feature = "quick")]
     pub(crate) fn let_expired_linger(mut self) -> Self {
         self.time.is_lingering = true;
+        self
+    }
+
+    /// Keeps the time at which each value was inserted, so that the [age](crate::EntryInfo::age) of
+    /// every entry is known. Default: only of entries that can expire, and not of all of them. Costs
+    /// 16 bytes for each entry, 8 for one that can expire; a [listener](Self::listener) brings it
+    /// about.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().capacity(100).keep_ages().build()?;
+    /// cache.insert("key", 1);
+    /// assert!(cache.inspect("key").and_then(|info| info.age).is_some());
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    pub fn keep_ages(mut self) -> Self {
+        self.time.wants_ages = true;
         self
     }
 

@@ -30,14 +30,15 @@ use crate::contain::contain;
 use crate::listener::RemovalCause;
 use crate::policy::NodeId;
 use crate::reclaim;
-use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU8, AtomicU32, Ordering};
 use crate::table::Link;
 use crate::tags::TagSet;
 
 mod extension;
 
-pub(crate) use extension::{Extension, Extent, Terms};
-use extension::{LimitedExtension, TaggedExtension, TaggedLimitedExtension};
+#[cfg_attr(larder_loom, allow(unused_imports))]
+pub(crate) use extension::Extension;
+pub(crate) use extension::{Extent, Terms};
 
 // The header, 32 bytes. A hit reads the second half of it, key and value: what it needs of a small
 // entry fits a cache line wherever the allocator puts it, but for one place out of four.
@@ -84,6 +85,8 @@ const MOVED: u8 = 1;
 /// In `flags`: the entry comes from a snapshot, and `stamp` is the word that its policy restores
 /// it by. Set before the entry is shared, and looked at once, when it is linked in the policy.
 const RESTORED: u8 = 2;
+/// In `flags`: the entry was given a lifetime of its own, for which it had no room.
+const CHANGED: u8 = 4;
 /// Who still needs an entry that has left: a notification that it has, or that it has taken
 /// another's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,8 +197,9 @@ pub(crate) struct Owned<K, V>(NonNull<Entry<K, V>>);
 impl<K, V> Owned<K, V> {
     const PLAIN: Layout = Layout::new::<Entry<K, V>>();
     /// The memory of an entry, and where its header is in it, by extent.
-    const AROUND: [(Layout, usize); 5] = [
+    const AROUND: [(Layout, usize); 6] = [
         Extent::Nothing.around(Self::PLAIN),
+        Extent::Dated.around(Self::PLAIN),
         Extent::Timed.around(Self::PLAIN),
         Extent::Limited.around(Self::PLAIN),
         Extent::Tagged.around(Self::PLAIN),
@@ -229,21 +233,8 @@ impl<K, V> Owned<K, V> {
         // SAFETY: as above, and nobody else has the memory.
         unsafe { pointer.write(entry) };
         let owned = Self::assert_aligned(pointer);
-        if let Some(tags) = tags {
-            // SAFETY: the layout of this extent has them in front, aligned, as `tags_of` says.
-            unsafe { tags_of(pointer.cast(), extent).write(tags) };
-        }
-        let extension = terms.extension();
-        match terms.limit_ns {
-            // SAFETY: the layout of this extent has the size of an extension before the entry, which
-            // is aligned enough.
-            None => unsafe { extension_of(pointer.cast()).write(extension) },
-            Some(limit_ns) => {
-                let limited = LimitedExtension { limit_ns: AtomicU64::new(limit_ns), extension };
-                // SAFETY: as above, of a limited one.
-                unsafe { limited_extension_of(pointer.cast()).write(limited) };
-            }
-        }
+        // SAFETY: the layout of this extent has it in front of the entry, and nobody else has the memory.
+        unsafe { extension::write(pointer.cast(), terms, tags) };
         owned
     }
 
@@ -314,7 +305,7 @@ impl<K, V> Drop for Owned<K, V> {
         let (layout, memory) = unsafe { Self::allocation(self.0.cast(), extent) };
         let _free = Free(layout, memory);
         // SAFETY: owned by `self` alone, and dropped nowhere else.
-        unsafe { drop_tags(self.0.cast(), extent) };
+        unsafe { extension::drop_tags(self.0.cast(), extent) };
         // SAFETY: initialized, owned by `self` alone, and not used after this drop.
         unsafe { ptr::drop_in_place(self.0.as_ptr()) };
     }
@@ -366,47 +357,6 @@ impl EntryPtr {
     #[inline]
     pub(crate) fn is_extended(self) -> bool {
         self.extent() != Extent::Nothing
-    }
-
-    /// What stands in front of the header, if anything.
-    #[inline]
-    pub(crate) fn extension(&self) -> Option<&Extension> {
-        self.is_extended().then(|| {
-            // SAFETY: initialized by `Owned::extended`, which alone sets another extent than
-            // nothing, and alive as the header is.
-            unsafe { &*extension_of(self.0) }
-        })
-    }
-
-    /// What hits cannot move the deadline beyond, where they move it.
-    #[inline]
-    pub(crate) fn limit_ns(&self) -> Option<&AtomicU64> {
-        self.extent().is_limited().then(|| {
-            // SAFETY: as above, for this extent.
-            unsafe { &(*limited_extension_of(self.0)).limit_ns }
-        })
-    }
-
-    /// Whether the entry has tags.
-    #[inline]
-    pub(crate) fn is_tagged(self) -> bool {
-        self.extent().is_tagged()
-    }
-
-    /// The entry's tags, if it has any.
-    #[inline]
-    pub(crate) fn tags(&self) -> Option<&TagSet> {
-        let extent = self.extent();
-        extent.is_tagged().then(|| {
-            // SAFETY: as above, for the extents that have them.
-            unsafe { &*tags_of(self.0, extent) }
-        })
-    }
-
-    /// Whether one of its tags was invalidated. If so, that stays.
-    #[inline]
-    pub(crate) fn is_invalidated(self) -> bool {
-        self.tags().is_some_and(TagSet::is_dead)
     }
 
     /// Notes that the deadline was moved to an earlier time. False if that is noted already, and
@@ -540,39 +490,6 @@ impl EntryPtr {
     }
 }
 
-/// Where the extension of the entry of `header` stands, if it has one.
-#[inline]
-fn extension_of(header: NonNull<Header>) -> *mut Extension {
-    header.as_ptr().cast::<Extension>().wrapping_sub(1)
-}
-
-/// The same, if it is a limited one.
-#[inline]
-fn limited_extension_of(header: NonNull<Header>) -> *mut LimitedExtension {
-    header.as_ptr().cast::<LimitedExtension>().wrapping_sub(1)
-}
-
-/// Where the tags of the entry of `header` stand, if it has this extent, which has some.
-#[inline]
-fn tags_of(header: NonNull<Header>, extent: Extent) -> *mut TagSet {
-    let size = match extent {
-        Extent::TaggedLimited => size_of::<TaggedLimitedExtension>(),
-        _ => size_of::<TaggedExtension>(),
-    };
-    header.as_ptr().wrapping_byte_sub(size).cast()
-}
-
-/// Drops the tags of the entry of `header`, if it has this extent and so any.
-///
-/// # Safety
-/// The entry was made with this extent, nobody else has it, and its tags are not used again.
-unsafe fn drop_tags(header: NonNull<Header>, extent: Extent) {
-    if extent.is_tagged() {
-        // SAFETY: `Owned::extended` has put them there, and by the caller's promise they are ours.
-        unsafe { ptr::drop_in_place(tags_of(header, extent)) };
-    }
-}
-
 /// Drops the key and the value of every entry in `entries` and frees their memory. Returns how
 /// many of those drops panicked; none keeps another from being dropped.
 ///
@@ -594,7 +511,7 @@ pub(crate) unsafe fn dispose<K, V>(mut entries: Vec<EntryPtr>) -> u64 {
         let is_value_dropped = contain(|| unsafe { ptr::drop_in_place(value) }).is_some();
         panics += u64::from(!is_key_dropped) + u64::from(!is_value_dropped);
         // SAFETY: as above; they are not the user's, and do not panic.
-        unsafe { drop_tags(entry.as_raw(), entry.extent()) };
+        unsafe { extension::drop_tags(entry.as_raw(), entry.extent()) };
     }
     // Each layout has a free list of its own.
     if !entries.is_sorted_by_key(|entry| entry.extent()) {

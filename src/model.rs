@@ -186,7 +186,7 @@ impl Timed {
 
     /// Returns the replaced value, and whether it had expired.
     pub fn upsert(&self, key: u64, value: u64, deadline: u64, now: u64) -> Option<(u64, bool)> {
-        let terms = Terms { written_ns: now, deadline_ns: deadline, limit_ns: None };
+        let terms = Terms { written_ns: Some(now), deadline_ns: deadline, limit_ns: None };
         let new = Owned::extended(key, 1, key, Watched::new(value), terms, None);
         let done = self.table.upsert(new, |_, _| true, &pin());
         let (new, old) = done.ok().expect("nothing declines");
@@ -265,7 +265,7 @@ impl Tagged {
 
     pub fn insert(&self, key: u64, value: u64, tag: &str) {
         let tags = self.tags.hold([tag]).expect("one is not too many");
-        let terms = Terms { written_ns: 0, deadline_ns: Deadline::NEVER, limit_ns: None };
+        let terms = Terms { written_ns: Some(0), deadline_ns: Deadline::NEVER, limit_ns: None };
         let new = Owned::extended(key, 1, key, Watched::new(value), terms, Some(tags));
         let done = self.table.upsert(new, |_, _| true, &pin());
         let (new, _) = done.ok().expect("nothing declines");

@@ -373,6 +373,87 @@ fn panicking_clock_is_contained_counted_and_taken_to_stand() {
     cache.validate();
 }
 
+#[test]
+fn age_is_known_of_what_can_expire_until_its_lifetime_is_changed() {
+    let (_, clock) = timed();
+    let builder = || timed().0.clock(clock.clone()).keep_ages();
+    let plain = || timed().0.clock(clock.clone());
+    type Make = fn(Builder<u32, u32>) -> Builder<u32, u32>;
+    let kinds: [(&str, Make); 5] = [
+        ("to live", |it| it.time_to_live(100 * SECOND)),
+        ("for ever", |it| it.time_to_live(Duration::MAX)),
+        ("to idle", |it| it.time_to_idle(50 * SECOND)),
+        ("both", |it| it.time_to_live(100 * SECOND).time_to_idle(50 * SECOND)),
+        ("jitter", |it| it.time_to_live(100 * SECOND).jitter(0.5)),
+    ];
+    for (name, make) in kinds {
+        for keeps in [false, true] {
+            clock.set(777 * SECOND);
+            let cache = make(if keeps { builder() } else { plain() }).build().unwrap();
+            let age = |key: u32| cache.inspect(&key).unwrap().age;
+            clock.advance(5 * SECOND);
+            cache.insert(1, 10);
+            cache.insert_with_ttl(2, 20, 80 * SECOND);
+            cache.insert(3, 30);
+            clock.advance(20 * SECOND);
+            for key in 1..=3 {
+                assert_eq!(cache.get(&key), Some(10 * key));
+                assert_eq!(age(key), Some(20 * SECOND), "{name} {keeps} {key}");
+            }
+            assert!(cache.expire_after(&1, Some(40 * SECOND)));
+            assert!(cache.expire_after(&2, Some(40 * SECOND)));
+            clock.advance(SECOND);
+            let after = Some(21 * SECOND);
+            // With jitter, and without an end to tell it from, the time of writing is kept anyhow.
+            let is_known = keeps || matches!(name, "jitter" | "for ever");
+            assert_eq!(age(1), if is_known { after } else { None }, "{name} {keeps}");
+            assert_eq!((age(2), age(3)), (after, after), "{name} {keeps}");
+            cache.insert(1, 11);
+            assert_eq!(age(1), Some(Duration::ZERO));
+            cache.validate();
+        }
+    }
+    let cache = plain().build().unwrap();
+    cache.insert(1, 10);
+    assert_eq!(cache.inspect(&1).unwrap().age, None);
+    let cache = builder().build().unwrap();
+    cache.insert(1, 10);
+    clock.advance(SECOND);
+    assert_eq!(cache.inspect(&1).unwrap().age, Some(SECOND));
+    assert_eq!(cache.inspect(&1).unwrap().expires_in, None);
+}
+
+#[test]
+fn lifetime_given_later_bounds_what_uses_prolong_in_every_cache() {
+    let live = |it: Builder<u32, u32>| it.time_to_live(30 * SECOND);
+    for (keeps, has_ttl) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (builder, clock) = timed();
+        let builder = builder.time_to_idle(10 * SECOND);
+        let builder = if keeps { builder.keep_ages() } else { builder };
+        let cache = if has_ttl { live(builder) } else { builder }.build().unwrap();
+        let end_of = |key: u32, clock: &FakeClock| {
+            for second in 1.. {
+                clock.advance(SECOND);
+                if second == 100 || cache.get(&key).is_none() {
+                    return second;
+                }
+            }
+            unreachable!("it returns after so many seconds");
+        };
+        cache.insert(1, 10);
+        assert_eq!(end_of(1, &clock), if has_ttl { 31 } else { 100 });
+        for (ttl, end) in [(Some(15), 16), (Some(5), 6), (Some(45), 46), (None, 100)] {
+            cache.insert(1, 10);
+            clock.advance(SECOND);
+            assert!(cache.expire_after(&1, ttl.map(Duration::from_secs)));
+            assert_eq!(end_of(1, &clock), end, "{ttl:?}, {keeps}, {has_ttl}");
+        }
+        cache.insert_with_ttl(1, 10, 20 * SECOND);
+        assert_eq!(end_of(1, &clock), 21);
+        cache.validate();
+    }
+}
+
 /// Counts how often it is asked.
 #[derive(Clone, Default)]
 struct Counting(Arc<AtomicU64>);

@@ -13,8 +13,9 @@ use crate::reclaim;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EntryInfo {
-    /// How long ago the value was inserted. `None` where that is not noted: in a cache that has
-    /// no use for it, of an entry that has no deadline.
+    /// How long ago the value was inserted. `None` where nobody knows: unless the cache is told to
+    /// [keep ages](crate::Builder::keep_ages), of an entry that cannot expire, and of one that was
+    /// inserted with the cache's own lifetime and then [given another](crate::Cache::expire_after).
     pub age: Option<Duration>,
     /// How long the entry may yet live; `None` for ever.
     pub expires_in: Option<Duration>,
@@ -86,7 +87,7 @@ impl<K, V, S> Cache<K, V, S> {
     pub(super) fn info(&self, pointer: EntryPtr) -> EntryInfo {
         let timing = &self.shared.engine.timing;
         EntryInfo {
-            age: pointer.extension().map(|extension| timing.age(extension)),
+            age: timing.age(pointer),
             expires_in: pointer.extension().and_then(|extension| timing.remaining(extension)),
             weight: pointer.weight(),
             frequency: pointer.frequency(),

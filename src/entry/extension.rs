@@ -1,14 +1,15 @@
 //! What stands in front of the headers of some entries, and where.
 //!
-//! A cache line holds header and extension of an entry of two words, key and value, whose time to
-//! idle nobody limits: 64 bytes, and slabs begin at a line. What a hit looks at, the deadline, is
-//! next to the header whatever else there is.
-#![forbid(unsafe_code)]
+//! What a hit looks at, the deadline, is next to the header whatever else there is. The smaller an
+//! entry is, the more of those that are in use fit the processor's caches: so only the entries whose
+//! time of writing does not follow from their deadline have both.
 
 use std::alloc::Layout;
+use std::ptr::{self, NonNull};
 
+use super::{CHANGED, EntryPtr, Header};
 use crate::expiry::Deadline;
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Ordering};
 use crate::tags::TagSet;
 
 /// What stands in front of a header.
@@ -17,27 +18,39 @@ use crate::tags::TagSet;
 pub(crate) enum Extent {
     Nothing = 0,
     /// An [`Extension`].
-    Timed = 1,
+    Dated = 1,
+    /// A [`TimedExtension`].
+    Timed = 2,
     /// A [`LimitedExtension`].
-    Limited = 2,
+    Limited = 3,
     /// A [`TaggedExtension`].
-    Tagged = 3,
+    Tagged = 4,
     /// A [`TaggedLimitedExtension`].
-    TaggedLimited = 4,
+    TaggedLimited = 5,
 }
 
-/// When an entry was made and until when it is valid.
+/// Until when an entry is valid.
+//
+//  -8           0
+//  |  deadline  | header, key, value
+#[repr(C)]
+pub(crate) struct Extension {
+    pub(crate) deadline: Deadline,
+}
+
+/// The same, and when the entry was made.
 //
 //  -16          -8           0
 //  |  written   |  deadline  | header, key, value
 #[repr(C)]
-pub(crate) struct Extension {
-    /// The cache's time when the entry was made.
-    pub(crate) written_ns: u64,
-    pub(crate) deadline: Deadline,
+pub(super) struct TimedExtension {
+    /// The cache's time when the entry was made. Once `CHANGED` is set, where there is a time to
+    /// idle: the limit, as below.
+    pub(super) written_ns: AtomicU64,
+    pub(super) extension: Extension,
 }
 
-/// The same where hits move the deadline.
+/// The same where hits move the deadline, and no further than to a limit of the entry's own.
 //
 //  -24         -16          -8           0
 //  |  limit    |  written   |  deadline  | header, key, value
@@ -46,7 +59,7 @@ pub(super) struct LimitedExtension {
     /// What the time to idle cannot move the deadline beyond. Set with the deadline; two that set
     /// both at once may leave those of different calls.
     pub(super) limit_ns: AtomicU64,
-    pub(super) extension: Extension,
+    pub(super) timed: TimedExtension,
 }
 
 /// An extension of an entry with tags.
@@ -56,7 +69,7 @@ pub(super) struct LimitedExtension {
 #[repr(C)]
 pub(super) struct TaggedExtension {
     pub(super) tags: TagSet,
-    pub(super) extension: Extension,
+    pub(super) timed: TimedExtension,
 }
 
 /// The same where hits move the deadline.
@@ -69,11 +82,15 @@ pub(super) struct TaggedLimitedExtension {
 // Right before a header, which has the alignment of 8 at least, and each ends in an `Extension`.
 const _: () = assert!(size_of::<Extension>().is_multiple_of(8) && align_of::<Extension>() <= 8);
 const _: () = assert!(
-    size_of::<LimitedExtension>() == size_of::<AtomicU64>() + size_of::<Extension>()
+    size_of::<TimedExtension>() == size_of::<u64>() + size_of::<Extension>()
+        && align_of::<TimedExtension>() <= 8
+);
+const _: () = assert!(
+    size_of::<LimitedExtension>() == size_of::<AtomicU64>() + size_of::<TimedExtension>()
         && align_of::<LimitedExtension>() <= 8
 );
 const _: () = assert!(
-    size_of::<TaggedExtension>() == size_of::<TagSet>() + size_of::<Extension>()
+    size_of::<TaggedExtension>() == size_of::<TagSet>() + size_of::<TimedExtension>()
         && align_of::<TaggedExtension>() <= 8
 );
 const _: () = assert!(
@@ -86,15 +103,18 @@ const _: () = assert!(!std::mem::needs_drop::<LimitedExtension>());
 /// How long a new entry may live: what its extension is made of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    pub(crate) written_ns: u64,
+    /// When the entry was made, if that is to be kept; it always is beside a limit and tags.
+    pub(crate) written_ns: Option<u64>,
     pub(crate) deadline_ns: u64,
-    /// What hits cannot move the deadline beyond, where they move it.
+    /// What hits cannot move the deadline beyond, where they move it and that does not follow from
+    /// the time at which the entry was made.
     pub(crate) limit_ns: Option<u64>,
 }
 
 impl Terms {
     pub(super) fn extent(&self, has_tags: bool) -> Extent {
         match (self.limit_ns, has_tags) {
+            (None, false) if self.written_ns.is_none() => Extent::Dated,
             (None, false) => Extent::Timed,
             (Some(_), false) => Extent::Limited,
             (None, true) => Extent::Tagged,
@@ -103,11 +123,16 @@ impl Terms {
     }
 
     pub(super) fn extension(&self) -> Extension {
-        Extension { written_ns: self.written_ns, deadline: Deadline::new(self.deadline_ns) }
+        Extension { deadline: Deadline::new(self.deadline_ns) }
     }
 }
 
 impl Extent {
+    #[inline]
+    pub(super) fn is_timed(self) -> bool {
+        self >= Self::Timed
+    }
+
     #[inline]
     pub(super) fn is_limited(self) -> bool {
         matches!(self, Self::Limited | Self::TaggedLimited)
@@ -123,7 +148,8 @@ impl Extent {
     pub(super) const fn around(self, plain: Layout) -> (Layout, usize) {
         let front = match self {
             Self::Nothing => return (plain, 0),
-            Self::Timed => Layout::new::<Extension>(),
+            Self::Dated => Layout::new::<Extension>(),
+            Self::Timed => Layout::new::<TimedExtension>(),
             Self::Limited => Layout::new::<LimitedExtension>(),
             Self::Tagged => Layout::new::<TaggedExtension>(),
             Self::TaggedLimited => Layout::new::<TaggedLimitedExtension>(),
@@ -135,14 +161,148 @@ impl Extent {
     }
 }
 
+impl EntryPtr {
+    /// What stands in front of the header, if anything.
+    #[inline]
+    pub(crate) fn extension(&self) -> Option<&Extension> {
+        self.is_extended().then(|| {
+            // SAFETY: initialized by `Owned::extended`, which alone sets another extent than
+            // nothing, and alive as the header is.
+            unsafe { &*extension_of(self.0) }
+        })
+    }
+
+    /// The cache's time when the entry was made, if that is kept, or what was stored in its place.
+    #[inline]
+    pub(crate) fn written_ns(&self) -> Option<&AtomicU64> {
+        self.extent().is_timed().then(|| {
+            // SAFETY: as above, for the extents that have it.
+            unsafe { &(*timed_extension_of(self.0)).written_ns }
+        })
+    }
+
+    /// Notes that the entry is about to be given a lifetime of its own, for which it has no room.
+    pub(crate) fn set_changed(self) {
+        // AcqRel: published by the change of the deadline that follows; pairs with the load of the
+        // deadline before `is_changed`.
+        self.header().flags.fetch_or(CHANGED, Ordering::AcqRel);
+    }
+
+    /// Whether that was noted before the deadline was set that the caller has loaded, or soon after.
+    #[inline]
+    pub(crate) fn is_changed(self) -> bool {
+        // Relaxed: behind the acquiring load of the deadline.
+        self.header().flags.load(Ordering::Relaxed) & CHANGED != 0
+    }
+
+    /// What hits cannot move the deadline beyond, if that stands by itself.
+    #[inline]
+    pub(crate) fn limit_ns(&self) -> Option<&AtomicU64> {
+        self.extent().is_limited().then(|| {
+            // SAFETY: as above, for this extent.
+            unsafe { &(*limited_extension_of(self.0)).limit_ns }
+        })
+    }
+
+    /// Whether the entry has tags.
+    #[inline]
+    pub(crate) fn is_tagged(self) -> bool {
+        self.extent().is_tagged()
+    }
+
+    /// The entry's tags, if it has any.
+    #[inline]
+    pub(crate) fn tags(&self) -> Option<&TagSet> {
+        let extent = self.extent();
+        extent.is_tagged().then(|| {
+            // SAFETY: as above, for the extents that have them.
+            unsafe { &*tags_of(self.0, extent) }
+        })
+    }
+
+    /// Whether one of its tags was invalidated. If so, that stays.
+    #[inline]
+    pub(crate) fn is_invalidated(self) -> bool {
+        self.tags().is_some_and(TagSet::is_dead)
+    }
+}
+
+/// Makes what stands in front of a header by these terms and tags.
+///
+/// # Safety
+/// That many bytes precede the header as `Extent::around` says of their extent, and nobody else has
+/// them.
+pub(super) unsafe fn write(header: NonNull<Header>, terms: Terms, tags: Option<TagSet>) {
+    let extent = terms.extent(tags.is_some());
+    // SAFETY: every extent that terms have ends in an extension right before the header, aligned.
+    unsafe { extension_of(header).write(terms.extension()) };
+    if let Some(written_ns) = terms.written_ns {
+        // SAFETY: as above, of a timed one, which this extent ends in.
+        let written = unsafe { &raw mut (*timed_extension_of(header)).written_ns };
+        // SAFETY: as above.
+        unsafe { written.write(AtomicU64::new(written_ns)) };
+    }
+    if let Some(limit_ns) = terms.limit_ns {
+        // SAFETY: as above, of a limited one.
+        let limit = unsafe { &raw mut (*limited_extension_of(header)).limit_ns };
+        // SAFETY: as above.
+        unsafe { limit.write(AtomicU64::new(limit_ns)) };
+    }
+    if let Some(tags) = tags {
+        // SAFETY: this extent has them in front, aligned, as `tags_of` says.
+        unsafe { tags_of(header, extent).write(tags) };
+    }
+}
+
+/// Where the extension of the entry of `header` stands, if it has one.
+#[inline]
+fn extension_of(header: NonNull<Header>) -> *mut Extension {
+    header.as_ptr().cast::<Extension>().wrapping_sub(1)
+}
+
+/// The same, if it is a timed one.
+#[inline]
+fn timed_extension_of(header: NonNull<Header>) -> *mut TimedExtension {
+    header.as_ptr().cast::<TimedExtension>().wrapping_sub(1)
+}
+
+/// The same, if it is a limited one.
+#[inline]
+fn limited_extension_of(header: NonNull<Header>) -> *mut LimitedExtension {
+    header.as_ptr().cast::<LimitedExtension>().wrapping_sub(1)
+}
+
+/// Where the tags of the entry of `header` stand, if it has this extent, which has some.
+#[inline]
+fn tags_of(header: NonNull<Header>, extent: Extent) -> *mut TagSet {
+    let size = match extent {
+        Extent::TaggedLimited => size_of::<TaggedLimitedExtension>(),
+        _ => size_of::<TaggedExtension>(),
+    };
+    header.as_ptr().wrapping_byte_sub(size).cast()
+}
+
+/// Drops the tags of the entry of `header`, if it has this extent and so any.
+///
+/// # Safety
+/// The entry was made with this extent, nobody else has it, and its tags are not used again.
+pub(super) unsafe fn drop_tags(header: NonNull<Header>, extent: Extent) {
+    if extent.is_tagged() {
+        // SAFETY: `Owned::extended` has put them there, and by the caller's promise they are ours.
+        unsafe { ptr::drop_in_place(tags_of(header, extent)) };
+    }
+}
+
 #[cfg(all(test, target_pointer_width = "64", not(larder_loom)))]
 mod tests {
     use super::*;
     use crate::entry::Entry;
 
     #[test]
-    fn timed_entry_of_two_words_fills_a_cache_line() {
+    fn extensions_take_no_more_than_their_words() {
         let plain = Layout::new::<Entry<u64, u64>>();
+        assert_eq!(plain.size(), 48);
+        assert_eq!(Extent::Dated.around(plain).0.size(), 56);
         assert_eq!(Extent::Timed.around(plain).0.size(), 64);
         assert_eq!(Extent::Limited.around(plain).0.size(), 72);
     }

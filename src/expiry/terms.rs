@@ -10,7 +10,7 @@ use super::deadline::Deadline;
 use super::timers::Timers;
 use crate::entry::{EntryPtr, Extension, Terms};
 use crate::error::BuildError;
-use crate::sync::Ordering;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Computes how long each entry may live.
 ///
@@ -130,6 +130,7 @@ impl<K, V> Setting<K, V> {
         Timing {
             settled: self.expiry.is_none().then(|| time.bound_ahead(settled_ahead_ns)),
             time,
+            is_regular: self.expiry.is_none() && self.jitter == 0.0 && !self.wants_ages,
             ttl_ns: in_ns(self.time_to_live),
             idle_ns,
             idle_step_ns,
@@ -148,6 +149,9 @@ impl<K, V> Setting<K, V> {
 const IDLE_STEPS: u64 = 64;
 const MAX_IDLE_STEP_NS: u64 = 1 << 28;
 
+/// A deadline that is so far from the time of writing never saturates, and so tells it.
+const MAX_TOLD_NS: u64 = 1 << 62;
+
 /// A cache's time and the lifetimes that hold for all its entries.
 pub(crate) struct Timing {
     pub(crate) time: CacheTime,
@@ -159,6 +163,10 @@ pub(crate) struct Timing {
     pub(crate) is_lingering: bool,
     /// Whether every entry gets an extension.
     is_for_all: bool,
+    /// Whether entries without a lifetime of their own have that of the cache, and nobody wants more
+    /// to be known of them: with an idle time the limit follows from the time of writing then, and
+    /// without one the time of writing from the deadline.
+    is_regular: bool,
     /// From which deadlines on a hit has nothing to ask and nothing to do; `None` if all hits have.
     settled: Option<Bound>,
 }
@@ -167,10 +175,16 @@ impl Timing {
     /// What a new entry of `hash` needs in front of its header, if anything.
     #[inline]
     pub(crate) fn terms(&self, lifetime: Lifetime, hash: u64) -> Option<Terms> {
-        match lifetime {
-            Lifetime::Usual if !self.is_for_all => None,
-            _ => Some(self.sure_terms(lifetime, hash)),
+        let is_usual = matches!(lifetime, Lifetime::Usual);
+        if is_usual && !self.is_for_all {
+            return None;
         }
+        let terms = self.sure_terms(lifetime, hash);
+        Some(match is_usual && self.is_regular {
+            true if self.has_idle_time() => Terms { limit_ns: None, ..terms },
+            true if self.ttl_ns < MAX_TOLD_NS => Terms { written_ns: None, ..terms },
+            _ => terms,
+        })
     }
 
     /// The same of an entry that gets an extension anyhow.
@@ -187,7 +201,7 @@ impl Timing {
         let written_ns = self.now_for(ttl_ns.min(self.idle_ns));
         let limit_ns = after(written_ns, ttl_ns);
         Terms {
-            written_ns,
+            written_ns: Some(written_ns),
             deadline_ns: limit_ns.min(after(written_ns, self.idle_ns)),
             limit_ns: self.has_idle_time().then_some(limit_ns),
         }
@@ -203,7 +217,9 @@ impl Timing {
             // Relaxed: published with the entry.
             limit.store(limit_ns, Ordering::Relaxed);
         }
-        let idle_ns = after(extension.written_ns, self.idle_ns);
+        // Relaxed: as above.
+        let written_ns = entry.written_ns().map_or(0, |written| written.load(Ordering::Relaxed));
+        let idle_ns = after(written_ns, self.idle_ns);
         extension.deadline.set(limit_ns.min(idle_ns));
     }
 
@@ -247,7 +263,9 @@ impl Timing {
     #[inline]
     pub(crate) fn is_valid_for_use(&self, entry: EntryPtr) -> bool {
         let Some(extension) = entry.extension() else { return true };
-        let Some(limit) = entry.limit_ns() else { return self.is_valid(extension) };
+        if !self.has_idle_time() {
+            return self.is_valid(extension);
+        }
         let deadline = extension.deadline.get();
         let (early, late) = self.time.around_ns();
         let is_surely_valid = deadline >= late;
@@ -255,13 +273,28 @@ impl Timing {
             return false;
         }
         let now = if self.idle_ns > late - early { early } else { self.time.now_ns() };
-        // Relaxed: written before the deadline that it belongs to, or as good as any (see there).
-        let moved = after(now, self.idle_ns).min(limit.load(Ordering::Relaxed));
+        let moved = after(now, self.idle_ns).min(self.limit_ns(entry));
         if moved.saturating_sub(deadline) > self.idle_step_ns {
             // Another hit may be first, which is as good, or the entry may have expired.
             let _ = extension.deadline.move_from(deadline, moved);
         }
         true
+    }
+
+    /// What a hit cannot move the deadline beyond that the caller has loaded. Whatever this tells while
+    /// that deadline is being changed: it cannot be moved any more then.
+    #[inline]
+    fn limit_ns(&self, entry: EntryPtr) -> u64 {
+        // Acquire: who sees a limit in the place of the time of writing sees that it is one; pairs
+        // with the store in `set_remaining`. As to the limit itself, it was stored before the
+        // deadline that it belongs to, or is as good as any (see there).
+        let load = |word: Option<&AtomicU64>| word.map(|word| word.load(Ordering::Acquire));
+        match (load(entry.limit_ns()), load(entry.written_ns())) {
+            (Some(limit_ns), _) => limit_ns,
+            (None, Some(limit_ns)) if entry.is_changed() => limit_ns,
+            (None, Some(written_ns)) => after(written_ns, self.ttl_ns),
+            (None, None) => Deadline::NEVER,
+        }
     }
 
     /// Gives a valid entry `ttl` to live from now on, `None` for ever. Says whether the deadline is
@@ -272,13 +305,20 @@ impl Timing {
         let now = self.now_for(ttl_ns.min(self.idle_ns));
         let limit_ns = after(now, ttl_ns);
         let moved = limit_ns.min(after(now, self.idle_ns));
+        let mut limit = entry.limit_ns();
+        if limit.is_none() && (self.has_idle_time() || entry.written_ns().is_none()) {
+            // From now on nobody knows its age.
+            entry.set_changed();
+            limit = entry.written_ns();
+        }
         loop {
             let deadline = extension.deadline.get();
             if deadline == Deadline::EXPIRED {
                 return None;
             }
-            if let Some(limit) = entry.limit_ns() {
-                limit.store(limit_ns, Ordering::Relaxed);
+            if let Some(limit) = limit {
+                // Release: pairs with the loads in `limit_ns` and `age`.
+                limit.store(limit_ns, Ordering::Release);
             }
             if extension.deadline.move_from(deadline, moved) {
                 return Some(if moved < deadline { Moved::Earlier } else { Moved::Later });
@@ -293,9 +333,20 @@ impl Timing {
             .then(|| Duration::from_nanos(deadline.saturating_sub(self.time.now_ns())))
     }
 
-    /// How long ago the entry was made.
-    pub(crate) fn age(&self, extension: &Extension) -> Duration {
-        Duration::from_nanos(self.time.now_ns().saturating_sub(extension.written_ns))
+    /// How long ago the entry was made; `None` if that is not known.
+    pub(crate) fn age(&self, entry: EntryPtr) -> Option<Duration> {
+        let deadline = entry.extension()?.deadline.get();
+        let written_ns = match entry.written_ns() {
+            // Acquire: as in `limit_ns`.
+            Some(written) => written.load(Ordering::Acquire),
+            None if deadline == Deadline::EXPIRED => return None,
+            None => deadline.saturating_sub(self.ttl_ns),
+        };
+        // Behind both loads: who has changed either has noted that before.
+        if entry.is_changed() {
+            return None;
+        }
+        Some(Duration::from_nanos(self.time.now_ns().saturating_sub(written_ns)))
     }
 
     /// A time from which a lifetime of `ttl_ns` may count: at most a hundredth of it early.

@@ -178,7 +178,7 @@ impl<K, V> Run<'_, K, V> {
     /// Makes the notification that `entry` has left.
     fn note(&mut self, entry: EntryPtr, new: Option<EntryPtr>, told: Told) {
         let Some(listened) = &mut self.listening else { return };
-        let age = entry.extension().map(|extension| listened.timing.age(extension));
+        let age = listened.timing.age(entry);
         let notice = Notice::new(entry, new, age.unwrap_or_default());
         match told {
             Told::Now => self.tell(notice),
