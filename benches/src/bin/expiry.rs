@@ -12,14 +12,15 @@ use std::cell::Cell;
 use std::error::Error;
 use std::hint::black_box;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ahash::RandomState;
 use clap::{Parser, ValueEnum};
 use larder::expiry::CoarseClock;
-use larder::{Builder, Cache, Maintenance};
+use larder::{Builder, Cache, Inserted, Listener, Maintenance, Removal, RemovalCause};
 use larder_benches::keys::{SplitMix64, scramble, zipf};
 use larder_benches::measure::{BATCH, measure};
 use larder_benches::report::{Table, median, range};
@@ -52,6 +53,9 @@ struct Options {
     /// Threads
     #[arg(long, default_value_t = 1)]
     threads: usize,
+    /// Threads that read and write meanwhile, for promptness
+    #[arg(long, default_value_t = 0)]
+    load: usize,
     /// Entries with a timer, for inserts and the crowd
     #[arg(long, default_value_t = 1_000_000)]
     entries: u64,
@@ -71,7 +75,7 @@ enum What {
     Inserts,
     /// Inserts while all other entries expire at one moment
     Crowd,
-    /// Single entries that expire while nobody uses the cache
+    /// Single entries that expire while nobody uses the cache, or threads do
     Prompt,
 }
 
@@ -313,20 +317,21 @@ fn crowd(options: &Options) -> Result<(), Box<dyn Error>> {
                 number += 1;
             }
         }
-        waits.sort_unstable();
         waits
     };
     thread::sleep(due.saturating_duration_since(Instant::now()).saturating_sub(quiet));
-    let before = writer(0, &|| Instant::now() >= due);
+    let mut before = writer(0, &|| Instant::now() >= due);
     let gone = || cache.stats().expirations as usize;
     let first = Cell::new(None);
-    let during = writer(0, &|| {
+    let mut during = writer(0, &|| {
         if first.get().is_none() && gone() > 0 {
             first.set(Some(due.elapsed()));
         }
         gone() >= crowd
     });
     let all = due.elapsed();
+    before.sort_unstable();
+    during.sort_unstable();
     let mut table = Table::new(["inserts", "count", "p50 µs", "p99 µs", "p99.9 µs", "most µs"]);
     for (name, waits) in [("before the moment", &before), ("while the crowd goes", &during)] {
         let at = |part: f64| {
@@ -351,27 +356,72 @@ fn crowd(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// How long after its deadline an entry is gone if nobody calls.
+/// How long after its deadline an entry is gone: if nobody calls, or while threads read and write.
 fn prompt(options: &Options) -> Result<(), Box<dyn Error>> {
     /// The default, 2^24 nanoseconds.
     const TICK: Duration = Duration::from_nanos(1 << 24);
-    let cache = Variant::None.cache(options, 1000, 1)?;
-    let mut random = SplitMix64::new(1);
-    let mut delays = Vec::new();
-    for number in 0..options.rounds as u64 {
-        let before = cache.stats().expirations;
-        let ttl = Duration::from_micros(20_000 + random.next_u64() % 100_000);
-        let deadline = Instant::now() + ttl;
-        let _ = cache.insert_with_ttl(number, number, ttl);
-        // Looks at a counter only.
-        while cache.stats().expirations == before {
-            thread::sleep(Duration::from_micros(100));
+    /// Keys that the load goes to. None of them is ever evicted.
+    const LOADED: u64 = 1 << 14;
+    let start = Instant::now();
+    let now_ns = move || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let (sender, removed) = mpsc::channel();
+    let listener = Listener::new(move |removal: &Removal<'_, u64, u64>| {
+        if removal.cause == RemovalCause::Expired {
+            // Their values are their deadlines.
+            let _ = sender.send(now_ns().saturating_sub(*removal.value));
         }
-        delays.push(deadline.elapsed().as_secs_f64() / TICK.as_secs_f64());
-    }
-    let (least, most) = range(&delays);
-    let late = delays.iter().filter(|delay| **delay > 1.1).count();
-    println!("{} entries, removed so many ticks after their deadlines:\n", delays.len());
-    println!("median {:.2}, least {least:.2}, most {most:.2}; above 1.1: {late}", median(&delays));
+    });
+    let mode = if options.inline { Maintenance::Inline } else { Maintenance::Background };
+    let cache: Cache<u64, u64> =
+        Cache::builder().capacity(1 << 18).maintenance(mode).listener(listener).build()?;
+    let is_over = AtomicBool::new(false);
+    let mut delays = thread::scope(|scope| {
+        for thread in 0..options.load {
+            let (cache, is_over) = (&cache, &is_over);
+            scope.spawn(move || {
+                let mut random = SplitMix64::new(thread as u64);
+                while !is_over.load(Ordering::Relaxed) {
+                    let key = random.next_u64() % LOADED;
+                    let _ = match random.next_u64() % 4 {
+                        0 => black_box(cache.insert(key, key)) == Inserted::Added,
+                        _ => black_box(cache.get(&key)).is_some(),
+                    };
+                }
+            });
+        }
+        let mut random = SplitMix64::new(u64::MAX);
+        let (mut inserted, mut key) = (0, LOADED);
+        while inserted < options.rounds {
+            let ttl = Duration::from_micros(20_000 + random.next_u64() % 100_000);
+            let now = now_ns();
+            let _ = cache.insert_with_ttl(key, now + ttl.as_nanos() as u64, ttl);
+            // Else this thread was off its core, and the deadline is later than it thinks.
+            if now_ns() - now < 100_000 {
+                inserted += 1;
+            } else {
+                cache.remove_if(&key, |_, _| true);
+            }
+            key += 1;
+            thread::sleep(Duration::from_micros(random.next_u64() % 10_000));
+        }
+        let ticks = |_| removed.recv().map(|ns| ns as f64 / TICK.as_nanos() as f64);
+        let delays: Result<Vec<_>, _> = (0..options.rounds).map(ticks).collect();
+        is_over.store(true, Ordering::Relaxed);
+        delays
+    })?;
+    delays.sort_unstable_by(f64::total_cmp);
+    let at = |part: f64| delays[((delays.len() - 1) as f64 * part) as usize];
+    println!(
+        "{} entries, {} thread(s) of load; removed so many ticks after their deadlines:\n",
+        delays.len(),
+        options.load
+    );
+    println!(
+        "median {:.2}, p99 {:.2}, most {:.2}; above 1.1: {}",
+        at(0.5),
+        at(0.99),
+        at(1.0),
+        delays.iter().filter(|delay| **delay > 1.1).count()
+    );
     Ok(())
 }
