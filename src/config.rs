@@ -214,7 +214,7 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// Rounded down to a power of two nanoseconds. Nobody sees an expired entry anyway: this is
     /// for how long it may still use memory and count in [`Cache::len`]. In background mode the
-    /// maintenance thread wakes at most once in a tick, while something expires; with inline
+    /// maintenance thread wakes at most twice in a tick, while something expires; with inline
     /// maintenance calls that write, and [`run_pending`](Cache::run_pending), remove what is due.
     pub fn timer_tick(mut self, tick: Duration) -> Self {
         self.time.timer_tick = Some(tick);

@@ -12,25 +12,31 @@ use crate::sync::{self, Ordering};
 
 /// 2^24 nanoseconds, 17 milliseconds, are a tick unless the builder says otherwise.
 const DEFAULT_TICK_BITS: u32 = 24;
+/// The wheel turns on 2^this times in a tick. A timer fires when the turn of its deadline is over:
+/// what is left of the tick is for whoever has to notice, which is a thread that may have to wait
+/// for a core, or a writer whose coarse clock is late.
+const TURN_BITS: u32 = 1;
 
 /// The timers of one partition. A timer is set for a deadline that the entry had once; whether it
 /// has come is for the entry to say when the timer fires, so a hit that moves the deadline ahead
 /// does not come by here.
 pub(crate) struct Timers {
-    tick_bits: u32,
+    /// Two to this many nanoseconds are a turn of the wheel.
+    turn_bits: u32,
     wheel: Option<Box<TimerWheel>>,
 }
 
 impl Default for Timers {
     fn default() -> Self {
-        Self { tick_bits: DEFAULT_TICK_BITS, wheel: None }
+        Self { turn_bits: DEFAULT_TICK_BITS - TURN_BITS, wheel: None }
     }
 }
 
 impl Timers {
     /// With ticks of the power of two nanoseconds at or below `tick`.
     pub(crate) fn new(tick: Duration) -> Self {
-        Self { tick_bits: nanoseconds(tick).max(1).ilog2(), wheel: None }
+        let tick_bits = nanoseconds(tick).max(1).ilog2();
+        Self { turn_bits: tick_bits.saturating_sub(TURN_BITS), wheel: None }
     }
 
     /// Sets the timer of `entry`, whose node is `id`, if it has a deadline.
@@ -50,8 +56,8 @@ impl Timers {
         match entry.extension().map(|extension| extension.deadline.get()) {
             None | Some(Deadline::NEVER) => self.forget(id),
             Some(deadline) => {
-                let tick_bits = self.tick_bits;
-                let wheel = self.wheel.get_or_insert_with(|| Box::new(TimerWheel::new(tick_bits)));
+                let turn_bits = self.turn_bits;
+                let wheel = self.wheel.get_or_insert_with(|| Box::new(TimerWheel::new(turn_bits)));
                 wheel.set(id.index(), deadline);
             }
         }
