@@ -95,6 +95,8 @@ pub mod orderings {
     //! | `Deadline::settle`, acquire-release | relaxed, or a load | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` |
     //! | `Deadline::expire_if_past`, acquire-release | relaxed | the same |
     //! | `EntryPtr::set_moved`, `take_moved`, acquire-release | either relaxed | `report_that_is_left_out_is_not_needed` |
+    //! | `EntryPtr::set_limit_ns`, store of the limit, release | relaxed | `limit_is_not_taken_for_the_time_of_writing` |
+    //! | `EntryPtr::told_ns`, load of the time of writing, acquire | relaxed | the same |
     //! | `WriteBuffer::push`, the CAS of `state`, before the look at the thread's state | not ordered | `an_event_that_comes_as_the_thread_lies_down_wakes_it` |
     //! | `Maintainer::sleep`, the announcement, before the look at the caches | not ordered | the same |
     //!
@@ -113,6 +115,7 @@ pub mod orderings {
     //! | a grace period takes two steps while somebody is inside | the same |
     //! | a miss of an expired entry stands only while that is linked | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` |
     //! | a hit moves only the deadline that it saw | `hit_and_expiry_agree` |
+    //! | a hit asks whether the time of writing has become a limit | `hit_keeps_to_the_limit_that_belongs_to_the_deadline` |
     //! | who takes an entry out knows whether he was first | `timer_and_replacement_take_an_entry_out_once` |
     //! | a tag's generation is marked dead before the next one can be given | `what_lives_beside_an_older_generation_dies_with_it` |
     //! | a generation that ends takes out of the map only itself | `a_generation_that_ends_takes_no_other_along` |

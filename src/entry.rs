@@ -18,7 +18,8 @@
 //! it was retired; a `&Entry` never outlives the guard it was found under.
 //!
 //! # Orderings
-//! - The deadline's are in `expiry::deadline`. `MOVED` pairs with itself.
+//! - The deadline's are in `expiry::deadline`. `MOVED` pairs with itself. `CHANGED` comes before the
+//!   limit that it announces (`extension`), and that before the deadline that belongs to it.
 //! - The header's node id, frequency and stamp are hints for recording: each is one relaxed word
 //!   that no other memory hangs on. The life bits are touched by maintenance of one partition
 //!   only, which hands them on with its lock.

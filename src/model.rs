@@ -214,6 +214,42 @@ impl Timed {
         })
     }
 
+    /// What a hit at `now` does where there is a time to idle: moves the deadline that far ahead, as
+    /// far as the limit. Entries live for `ttl` by default.
+    pub fn idle(&self, key: u64, now: u64, idle: u64, ttl: u64) {
+        let guard = pin();
+        let found = self.table.get(key, |held| *held == key, &guard);
+        let (entry, _) = found.expect("nobody takes it out");
+        Self::with_deadline(entry, |held| {
+            let seen = held.get();
+            held.move_from(seen, Deadline::after(now, idle).min(entry.limit_ns(ttl)))
+        });
+    }
+
+    /// Gives the entry a lifetime of its own.
+    pub fn set_remaining(&self, key: u64, limit: u64, deadline: u64) {
+        let guard = pin();
+        let found = self.table.get(key, |held| *held == key, &guard);
+        let (entry, _) = found.expect("nobody takes it out");
+        let is_moved = || {
+            Self::with_deadline(entry, |held| {
+                let seen = held.get();
+                entry.set_limit_ns(limit, true);
+                held.move_from(seen, deadline)
+            })
+        };
+        while !is_moved() {}
+    }
+
+    /// The deadline, and when the entry was made as far as it tells.
+    pub fn inspect(&self, key: u64, ttl: u64) -> (u64, Option<u64>) {
+        let guard = pin();
+        let found = self.table.get(key, |held| *held == key, &guard);
+        let (entry, _) = found.expect("nobody takes it out");
+        let deadline = Self::with_deadline(entry, Deadline::get);
+        (deadline, entry.told_ns(deadline, ttl))
+    }
+
     /// Moves the deadline to an earlier time; true if that has to be reported to the partition.
     pub fn bring_forward(&self, key: u64, deadline: u64) -> bool {
         let guard = pin();

@@ -6,7 +6,10 @@
 //! without the look at the link in `Table::get_again`; `hit_and_expiry_agree` fails with an exchange
 //! that does not compare in `Deadline::move_from`; `timer_and_replacement_take_an_entry_out_once`
 //! and `timers_of_one_entry_take_it_out_once` fail if `Table::remove_entry` takes no notice of who
-//! was first; `report_that_is_left_out_is_not_needed` fails with `set_moved` or `take_moved` relaxed.
+//! was first; `report_that_is_left_out_is_not_needed` fails with `set_moved` or `take_moved` relaxed;
+//! `limit_is_not_taken_for_the_time_of_writing` fails with the store of the limit or its load in
+//! `EntryPtr::told_ns` relaxed, and `hit_keeps_to_the_limit_that_belongs_to_the_deadline` if a hit
+//! does not ask whether the time of writing has become a limit.
 #![cfg(larder_loom)]
 
 use larder::model::Timed;
@@ -63,6 +66,36 @@ fn timer_and_replacement_take_an_entry_out_once() {
         |map, was_fired, replaced| {
             assert!(was_fired != replaced.is_some(), "taken out twice, or by nobody");
             assert_eq!(map.get(1, AFTER), Some(20), "the timer took out the new entry");
+        },
+    );
+}
+
+/// By default entries live that long; those of `two` are made at 1.
+const TTL: u64 = 119;
+
+#[test]
+fn hit_keeps_to_the_limit_that_belongs_to_the_deadline() {
+    two(
+        |map| map.idle(1, BEFORE, 1000, TTL),
+        |map| map.set_remaining(1, 105, 102),
+        |map, (), ()| {
+            let (deadline, _) = map.inspect(1, TTL);
+            // Set last, or moved by the hit after that.
+            assert!([102, 105].contains(&deadline), "moved to {deadline}");
+            map.idle(1, BEFORE, 1000, TTL);
+            assert_eq!(map.inspect(1, TTL), (105, None));
+        },
+    );
+}
+
+#[test]
+fn limit_is_not_taken_for_the_time_of_writing() {
+    two(
+        |map| map.inspect(1, TTL).1,
+        |map| map.set_remaining(1, 105, 102),
+        |map, told, ()| {
+            assert!([None, Some(1)].contains(&told), "made at {told:?}");
+            assert_eq!(map.inspect(1, TTL), (102, None));
         },
     );
 }

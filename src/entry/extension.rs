@@ -181,23 +181,62 @@ impl EntryPtr {
         })
     }
 
-    /// Notes that the entry is about to be given a lifetime of its own, for which it has no room.
-    pub(crate) fn set_changed(self) {
-        // AcqRel: published by the change of the deadline that follows; pairs with the load of the
-        // deadline before `is_changed`.
-        self.header().flags.fetch_or(CHANGED, Ordering::AcqRel);
+    /// Notes what hits cannot move the deadline beyond from now on, which is about to be changed;
+    /// `has_idle_time` says whether they move it at all. Where there is no room for that, it takes the
+    /// place of the time of writing, or of what tells it.
+    pub(crate) fn set_limit_ns(&self, limit_ns: u64, has_idle_time: bool) {
+        let mut limit = self.own_limit_ns();
+        if limit.is_none() && (has_idle_time || self.written_ns().is_none()) {
+            // AcqRel: before the limit below and the change of the deadline, which publish it.
+            self.header().flags.fetch_or(CHANGED, Ordering::AcqRel);
+            limit = self.written_ns();
+        }
+        if let Some(limit) = limit {
+            // Release: who sees it in the place of the time of writing sees `CHANGED`; pairs with the
+            // loads in `limit_ns` and `told_ns`.
+            limit.store(limit_ns, Ordering::Release);
+        }
     }
 
-    /// Whether that was noted before the deadline was set that the caller has loaded, or soon after.
+    /// What a hit cannot move the deadline beyond that it has loaded, where `ttl_ns` is how long
+    /// entries live by default. Whatever this tells while that deadline is being changed, it cannot be
+    /// moved any more then.
     #[inline]
-    pub(crate) fn is_changed(self) -> bool {
-        // Relaxed: behind the acquiring load of the deadline.
+    pub(crate) fn limit_ns(&self, ttl_ns: u64) -> u64 {
+        // Acquire: as `set_limit_ns` says. The limit itself was stored before the deadline that it
+        // belongs to, or is as good as any (see there).
+        let load = |word: Option<&AtomicU64>| word.map(|word| word.load(Ordering::Acquire));
+        match (load(self.own_limit_ns()), load(self.written_ns())) {
+            (Some(limit_ns), _) => limit_ns,
+            (None, Some(limit_ns)) if self.is_changed() => limit_ns,
+            (None, Some(written_ns)) => Deadline::after(written_ns, ttl_ns),
+            (None, None) => Deadline::NEVER,
+        }
+    }
+
+    /// The cache's time when the entry was made, if it tells that or `deadline_ns`, which the caller
+    /// has loaded from it, does.
+    pub(crate) fn told_ns(&self, deadline_ns: u64, ttl_ns: u64) -> Option<u64> {
+        let written_ns = match self.written_ns() {
+            // Acquire: as in `limit_ns`.
+            Some(written) => written.load(Ordering::Acquire),
+            None if deadline_ns == Deadline::EXPIRED => return None,
+            None => deadline_ns.saturating_sub(ttl_ns),
+        };
+        (!self.is_changed()).then_some(written_ns)
+    }
+
+    /// Whether the entry was given a lifetime for which it had no room, before the deadline or the
+    /// limit that the caller has loaded.
+    #[inline]
+    fn is_changed(self) -> bool {
+        // Relaxed: behind acquiring loads of those.
         self.header().flags.load(Ordering::Relaxed) & CHANGED != 0
     }
 
     /// What hits cannot move the deadline beyond, if that stands by itself.
     #[inline]
-    pub(crate) fn limit_ns(&self) -> Option<&AtomicU64> {
+    pub(crate) fn own_limit_ns(&self) -> Option<&AtomicU64> {
         self.extent().is_limited().then(|| {
             // SAFETY: as above, for this extent.
             unsafe { &(*limited_extension_of(self.0)).limit_ns }

@@ -38,6 +38,15 @@ impl Deadline {
     /// Past, whatever the time.
     pub(crate) const EXPIRED: u64 = 0;
 
+    /// The deadline that is `ttl_ns` after `now_ns`: never if that is `NEVER` or past the end of
+    /// time, and past at once if it is zero.
+    pub(crate) fn after(now_ns: u64, ttl_ns: u64) -> u64 {
+        match ttl_ns {
+            0 => Self::EXPIRED,
+            _ => now_ns.saturating_add(ttl_ns),
+        }
+    }
+
     pub(crate) fn new(deadline_ns: u64) -> Self {
         Self(AtomicU64::new(deadline_ns))
     }

@@ -10,7 +10,7 @@ use super::deadline::Deadline;
 use super::timers::Timers;
 use crate::entry::{EntryPtr, Extension, Terms};
 use crate::error::BuildError;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::Ordering;
 
 /// Computes how long each entry may live.
 ///
@@ -199,10 +199,10 @@ impl Timing {
     fn terms_of(&self, ttl_ns: u64, hash: u64) -> Terms {
         let ttl_ns = self.jittered(ttl_ns, hash);
         let written_ns = self.now_for(ttl_ns.min(self.idle_ns));
-        let limit_ns = after(written_ns, ttl_ns);
+        let limit_ns = Deadline::after(written_ns, ttl_ns);
         Terms {
             written_ns: Some(written_ns),
-            deadline_ns: limit_ns.min(after(written_ns, self.idle_ns)),
+            deadline_ns: limit_ns.min(Deadline::after(written_ns, self.idle_ns)),
             limit_ns: self.has_idle_time().then_some(limit_ns),
         }
     }
@@ -212,14 +212,14 @@ impl Timing {
         let Some(extension) = entry.extension() else { return };
         let computed_ns = ttl.map_or(Deadline::NEVER, nanoseconds);
         let ttl_ns = self.jittered(computed_ns.min(self.ttl_ns), entry.hash());
-        let limit_ns = after(self.now_for(ttl_ns.min(self.idle_ns)), ttl_ns);
-        if let Some(limit) = entry.limit_ns() {
+        let limit_ns = Deadline::after(self.now_for(ttl_ns.min(self.idle_ns)), ttl_ns);
+        if let Some(limit) = entry.own_limit_ns() {
             // Relaxed: published with the entry.
             limit.store(limit_ns, Ordering::Relaxed);
         }
         // Relaxed: as above.
         let written_ns = entry.written_ns().map_or(0, |written| written.load(Ordering::Relaxed));
-        let idle_ns = after(written_ns, self.idle_ns);
+        let idle_ns = Deadline::after(written_ns, self.idle_ns);
         extension.deadline.set(limit_ns.min(idle_ns));
     }
 
@@ -273,28 +273,12 @@ impl Timing {
             return false;
         }
         let now = if self.idle_ns > late - early { early } else { self.time.now_ns() };
-        let moved = after(now, self.idle_ns).min(self.limit_ns(entry));
+        let moved = Deadline::after(now, self.idle_ns).min(entry.limit_ns(self.ttl_ns));
         if moved.saturating_sub(deadline) > self.idle_step_ns {
             // Another hit may be first, which is as good, or the entry may have expired.
             let _ = extension.deadline.move_from(deadline, moved);
         }
         true
-    }
-
-    /// What a hit cannot move the deadline beyond that the caller has loaded. Whatever this tells while
-    /// that deadline is being changed: it cannot be moved any more then.
-    #[inline]
-    fn limit_ns(&self, entry: EntryPtr) -> u64 {
-        // Acquire: who sees a limit in the place of the time of writing sees that it is one; pairs
-        // with the store in `set_remaining`. As to the limit itself, it was stored before the
-        // deadline that it belongs to, or is as good as any (see there).
-        let load = |word: Option<&AtomicU64>| word.map(|word| word.load(Ordering::Acquire));
-        match (load(entry.limit_ns()), load(entry.written_ns())) {
-            (Some(limit_ns), _) => limit_ns,
-            (None, Some(limit_ns)) if entry.is_changed() => limit_ns,
-            (None, Some(written_ns)) => after(written_ns, self.ttl_ns),
-            (None, None) => Deadline::NEVER,
-        }
     }
 
     /// Gives a valid entry `ttl` to live from now on, `None` for ever. Says whether the deadline is
@@ -303,23 +287,14 @@ impl Timing {
         let extension = entry.extension()?;
         let ttl_ns = ttl.map_or(Deadline::NEVER, nanoseconds);
         let now = self.now_for(ttl_ns.min(self.idle_ns));
-        let limit_ns = after(now, ttl_ns);
-        let moved = limit_ns.min(after(now, self.idle_ns));
-        let mut limit = entry.limit_ns();
-        if limit.is_none() && (self.has_idle_time() || entry.written_ns().is_none()) {
-            // From now on nobody knows its age.
-            entry.set_changed();
-            limit = entry.written_ns();
-        }
+        let limit_ns = Deadline::after(now, ttl_ns);
+        let moved = limit_ns.min(Deadline::after(now, self.idle_ns));
         loop {
             let deadline = extension.deadline.get();
             if deadline == Deadline::EXPIRED {
                 return None;
             }
-            if let Some(limit) = limit {
-                // Release: pairs with the loads in `limit_ns` and `age`.
-                limit.store(limit_ns, Ordering::Release);
-            }
+            entry.set_limit_ns(limit_ns, self.has_idle_time());
             if extension.deadline.move_from(deadline, moved) {
                 return Some(if moved < deadline { Moved::Earlier } else { Moved::Later });
             }
@@ -336,16 +311,7 @@ impl Timing {
     /// How long ago the entry was made; `None` if that is not known.
     pub(crate) fn age(&self, entry: EntryPtr) -> Option<Duration> {
         let deadline = entry.extension()?.deadline.get();
-        let written_ns = match entry.written_ns() {
-            // Acquire: as in `limit_ns`.
-            Some(written) => written.load(Ordering::Acquire),
-            None if deadline == Deadline::EXPIRED => return None,
-            None => deadline.saturating_sub(self.ttl_ns),
-        };
-        // Behind both loads: who has changed either has noted that before.
-        if entry.is_changed() {
-            return None;
-        }
+        let written_ns = entry.told_ns(deadline, self.ttl_ns)?;
         Some(Duration::from_nanos(self.time.now_ns().saturating_sub(written_ns)))
     }
 
@@ -384,15 +350,6 @@ pub(crate) enum Moved {
     Later,
 }
 
-/// The deadline that is `ttl_ns` after `now_ns`: never if that is `NEVER` or past the end of time,
-/// and past at once if it is zero.
-fn after(now_ns: u64, ttl_ns: u64) -> u64 {
-    match ttl_ns {
-        0 => Deadline::EXPIRED,
-        _ => now_ns.saturating_add(ttl_ns),
-    }
-}
-
 /// The finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
 /// Generators", OOPSLA 2014): every bit of the input reaches every bit of the output.
 fn mix(value: u64) -> u64 {
@@ -400,4 +357,51 @@ fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expiry::{CoarseClock, MonotonicClock};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    struct Forever;
+
+    impl Expiry<u64, u64> for Forever {
+        fn after_create(&self, _: &u64, _: &u64) -> Option<Duration> {
+            None
+        }
+    }
+
+    fn setting(source: Source) -> Setting<u64, u64> {
+        Setting { clock: source, ..Setting::default() }
+    }
+
+    #[test]
+    fn hit_by_a_system_clock_settles_what_is_far_ahead_and_would_not_be_moved() {
+        for source in [Source::of(MonotonicClock), Source::of(CoarseClock)] {
+            let seconds = |seconds| Some(Duration::from_secs(seconds));
+            let live = Setting { time_to_live: seconds(100), ..setting(source.clone()) }.timing();
+            let idle = Setting { time_to_idle: seconds(100), ..setting(source.clone()) }.timing();
+            let short = Setting { time_to_idle: seconds(1), ..setting(source.clone()) }.timing();
+            let asked = Setting { expiry: Some(Arc::new(Forever)), ..setting(source) }.timing();
+            let is_settled = |timing: &Timing, deadline_ns| {
+                timing.is_settled(&Extension { deadline: Deadline::new(deadline_ns) })
+            };
+            // Elsewhere every hit asks further.
+            let is_told = crate::system_time::coarse_ns().is_some();
+            let now = |timing: &Timing| timing.time.now_ns();
+            assert_eq!(is_settled(&live, now(&live) + 60 * SECOND), is_told);
+            assert!(!is_settled(&live, now(&live) - 1));
+            assert_eq!(is_settled(&idle, now(&idle) + 160 * SECOND), is_told);
+            assert!(!is_settled(&idle, now(&idle) + 100 * SECOND - MAX_IDLE_STEP_NS - SECOND / 10));
+            assert!(!is_settled(&short, now(&short) + SECOND / 2));
+            for timing in [&live, &idle, &short] {
+                assert!(is_settled(timing, Deadline::NEVER));
+                assert!(!is_settled(timing, Deadline::EXPIRED));
+            }
+            assert!(!is_settled(&asked, Deadline::NEVER), "nobody would ask the user's");
+        }
+    }
 }
