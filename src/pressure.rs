@@ -66,22 +66,22 @@ pub enum Bound {
 ///
 /// # Examples
 /// ```
-/// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-/// use std::{io, sync::Arc};
+/// use std::io;
+/// use std::sync::{Arc, Mutex};
 /// use larder::Cache;
 /// use larder::pressure::{MemoryFollower, Usage};
 ///
 /// let cache: Cache<u32, u32> = Cache::builder().capacity(1_000).partitions(1).build()?;
-/// let used = Arc::new(AtomicU64::new(0));
-/// let read = Arc::clone(&used);
+/// let in_use = Arc::new(Mutex::new(0));
+/// let read = Arc::clone(&in_use);
 /// let follower = MemoryFollower::builder(&cache)
-///     .source(move || Ok::<_, io::Error>(Usage { used: read.load(Relaxed), limit: None }))
+///     .source(move || Ok::<_, io::Error>(Usage { used: *read.lock().unwrap(), limit: None }))
 ///     .target(1_000_000)
 ///     .by_hand()
 ///     .start()?;
-/// used.store(2_000_000, Relaxed);
+/// *in_use.lock().unwrap() = 2_000_000;
 /// assert!(follower.adjust()? < 1_000);
-/// used.store(100_000, Relaxed);
+/// *in_use.lock().unwrap() = 100_000;
 /// (0..1_000).for_each(|key| drop(cache.insert(key, key)));
 /// for _ in 0..40 {
 ///     follower.adjust()?;
