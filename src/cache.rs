@@ -308,6 +308,9 @@ where
     }
 
     fn store(&self, key: K, value: V, lifetime: Lifetime) -> Inserted {
+        if self.is_within_removal() {
+            return self.reject(Rejection::WithinListener);
+        }
         let hash = self.hash(&key);
         self.shared.engine.table.prefetch_bucket(hash);
         let weight = match self.weigh(&key, &value, hash) {
@@ -325,15 +328,22 @@ where
     /// Puts `new` into the table. Its lifetime is computed anew if `lifetime` says so.
     fn store_entry(&self, mut new: Owned<K, V>, hash: u64, lifetime: Option<Lifetime>) -> Inserted {
         let engine = &self.shared.engine;
+        let mut prepared = None;
         loop {
-            let mut change = engine.change(hash);
+            let mut change = engine.change(hash, prepared.take());
             let guard = reclaim::pin();
             let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| match step {
                 Step::Found(old) => {
                     if let Some(lifetime) = lifetime {
                         self.prepare(new, old, lifetime);
                     }
-                    change.announce(if old.is_some() { 0 } else { 1 })
+                    match old {
+                        None => change.announce(1),
+                        Some((old, _)) => {
+                            let cause = || self.cause_now(old, RemovalCause::Replaced);
+                            change.announce_leaving(0, old, cause)
+                        }
+                    }
                 }
                 Step::Failed => {
                     change.withdraw();
@@ -344,7 +354,7 @@ where
                 Ok(done) => done,
                 Err(unused) => {
                     drop(guard);
-                    change.make_room();
+                    prepared = change.prepare(Some(unused.value()));
                     new = unused;
                     continue;
                 }
@@ -377,6 +387,9 @@ where
     }
 
     fn store_if_absent(&self, key: K, value: V, lifetime: Lifetime) -> Inserted {
+        if self.is_within_removal() {
+            return self.reject(Rejection::WithinListener);
+        }
         let hash = self.hash(&key);
         if self.find(&key, hash, &reclaim::pin()).is_some() {
             return self.reject(Rejection::Present);
@@ -388,8 +401,10 @@ where
         let mut new = self.entry(hash, weight, key, value, lifetime);
         self.prepare(&new, None, lifetime);
         let engine = &self.shared.engine;
+        let mut prepared = None;
         loop {
-            let (mut removal, mut change) = (engine.change(hash), engine.change(hash));
+            let mut removal = engine.change(hash, prepared.take());
+            let mut change = engine.change_within(hash);
             let guard = reclaim::pin();
             let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| match step {
                 Step::Found(_) => change.announce(1),
@@ -401,12 +416,15 @@ where
             match engine.table.insert_if_absent(new, steps, &guard) {
                 Ok(new) => {
                     change.made(Event::Inserted(new), RemovalCause::Explicit);
+                    // Leaves the gate.
+                    drop(removal);
                     self.count(Counter::Inserts, &guard);
                     return Inserted::Added;
                 }
                 Err((unused, None)) => {
                     drop(guard);
-                    change.make_room();
+                    drop(removal);
+                    change.prepare(None);
                     new = unused;
                 }
                 Err((unused, Some(present))) if self.is_valid(present) => {
@@ -416,9 +434,10 @@ where
                 }
                 Err((unused, Some(fallen))) => {
                     new = unused;
-                    if !removal.announce(-1) {
+                    let cause = || self.cause_now(fallen, RemovalCause::Explicit);
+                    if !removal.announce_leaving(-1, fallen, cause) {
                         drop(guard);
-                        removal.make_room();
+                        prepared = removal.prepare(None);
                     } else if engine.table.remove_entry(fallen, &guard) {
                         let cause = self.cause_of(fallen, RemovalCause::Explicit);
                         removal.removed(fallen, cause);
@@ -439,6 +458,9 @@ where
     }
 
     fn store_if_present(&self, key: K, value: V, lifetime: Lifetime) -> Inserted {
+        if self.is_within_removal() {
+            return self.reject(Rejection::WithinListener);
+        }
         let hash = self.hash(&key);
         if self.find(&key, hash, &reclaim::pin()).is_none() {
             return self.reject(Rejection::Absent);
@@ -452,14 +474,22 @@ where
         };
         let mut new = self.entry(hash, weight, key, value, lifetime);
         let engine = &self.shared.engine;
+        let mut prepared = None;
         loop {
-            let mut change = engine.change(hash);
+            let mut change = engine.change(hash, prepared.take());
             let guard = reclaim::pin();
-            let is_valid = |present| self.is_valid(present);
+            // What was told leaves, even if it has expired since.
+            let told = change.told();
+            let is_valid = |present| told == Some(present) || self.is_valid(present);
             let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| match step {
                 Step::Found(old) => {
                     self.prepare(new, old, lifetime);
-                    change.announce(0)
+                    match old {
+                        None => change.announce(0),
+                        Some((old, _)) => {
+                            change.announce_leaving(0, old, || RemovalCause::Replaced)
+                        }
+                    }
                 }
                 Step::Failed => {
                     change.withdraw();
@@ -472,9 +502,9 @@ where
                     self.count(Counter::Replacements, &guard);
                     return Inserted::Replaced;
                 }
-                Err(unused) if change.lacks_room() => {
+                Err(unused) if change.is_unprepared() => {
                     drop(guard);
-                    change.make_room();
+                    prepared = change.prepare(Some(unused.value()));
                     new = unused;
                 }
                 Err(unused) => {
@@ -511,18 +541,24 @@ where
     {
         let hash = self.hash(key);
         let engine = &self.shared.engine;
+        let (mut prepared, mut found) = (None, None);
         loop {
-            let mut change = engine.change(hash);
+            let mut change = engine.change(hash, prepared.take());
             let guard = reclaim::pin();
-            let Some((pointer, entry)) = self.find(key, hash, &guard) else {
-                return false;
-            };
-            if !condition(&entry.key, &entry.value) {
-                return false;
+            // Judged once, and within the gate nobody else can have taken it out.
+            if change.told().is_none() {
+                let Some((pointer, entry)) = self.find(key, hash, &guard) else {
+                    return false;
+                };
+                if !condition(&entry.key, &entry.value) {
+                    return false;
+                }
+                found = Some(pointer);
             }
-            if !change.announce(-1) {
+            let Some(pointer) = found else { return false };
+            if !change.announce_leaving(-1, pointer, || RemovalCause::Explicit) {
                 drop(guard);
-                change.make_room();
+                prepared = change.prepare(None);
             } else if engine.table.remove_entry(pointer, &guard) {
                 let cause = self.cause_of(pointer, RemovalCause::Explicit);
                 change.removed(pointer, cause);
@@ -640,12 +676,17 @@ where
         Q: Eq + ?Sized,
     {
         let engine = &self.shared.engine;
+        let mut prepared = None;
         loop {
             // Reported also if `take`, which may be the value's `clone`, panics.
-            let mut change = engine.change(hash);
+            let mut change = engine.change(hash, prepared.take());
             let guard = reclaim::pin();
             let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| match step {
-                Step::Found(_) => change.announce(-1),
+                Step::Found(None) => change.announce(-1),
+                Step::Found(Some((old, _))) => {
+                    let cause = || self.cause_now(old, RemovalCause::Explicit);
+                    change.announce_leaving(-1, old, cause)
+                }
                 Step::Failed => {
                     change.withdraw();
                     true
@@ -653,11 +694,11 @@ where
             };
             let is_match = move |held: &K| held.borrow() == key;
             let Some((pointer, entry)) = engine.table.remove(hash, is_match, steps, &guard) else {
-                if !change.lacks_room() {
+                if !change.is_unprepared() {
                     return None;
                 }
                 drop(guard);
-                change.make_room();
+                prepared = change.prepare(None);
                 continue;
             };
             let cause = self.cause_of(pointer, RemovalCause::Explicit);

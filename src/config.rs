@@ -11,7 +11,7 @@ use crate::cache::Cache;
 use crate::error::BuildError;
 use crate::evict::{Bounds, Order};
 use crate::expiry::{self, Clock, Expiry};
-use crate::listener::Listener;
+use crate::listener::{AtomicListening, Listener, Removal};
 use crate::maintenance::{Engine, EngineConfig, Maintenance};
 use crate::policy::{Accesses, Policy};
 use crate::recent::Recent;
@@ -56,6 +56,7 @@ pub struct Builder<K, V, S = RandomState> {
     shadow: Option<ShadowConfig>,
     time: expiry::Setting<K, V>,
     listener: Option<Listener<K, V>>,
+    atomic_listener: Option<Box<AtomicListening<K, V>>>,
     entries: PhantomData<fn(K, V)>,
 }
 
@@ -74,6 +75,7 @@ impl<K, V> Default for Builder<K, V> {
             shadow: None,
             time: expiry::Setting::default(),
             listener: None,
+            atomic_listener: None,
             entries: PhantomData,
         }
     }
@@ -127,6 +129,7 @@ impl<K, V, S> Builder<K, V, S> {
             shadow: self.shadow,
             time: self.time,
             listener: self.listener,
+            atomic_listener: self.atomic_listener,
             entries: PhantomData,
         }
     }
@@ -164,6 +167,67 @@ impl<K, V, S> Builder<K, V, S> {
     /// Tells `listener` of every entry that leaves. Default: nobody is told.
     pub fn listener(mut self, listener: Listener<K, V>) -> Self {
         self.listener = Some(listener);
+        self.time.wants_ages = true;
+        self
+    }
+
+    /// Calls `listen` within every removal: after it was decided and before it takes effect, so before
+    /// the next insertion of the key is visible. Default: nobody is called.
+    ///
+    /// For what must never be behind the cache: a value that is written to a slower store when it
+    /// leaves, say, so that whoever misses it then finds it there. Lookups see the old value until
+    /// the listener has returned (unless it has expired), and the new value, where one takes its
+    /// place, only afterwards. Each removal is told once, and those of a key in their order, with
+    /// what a [`Listener`] is told too, which may be set besides. It is called by the thread that
+    /// removes, or runs maintenance, under no lock and no pin; meanwhile other threads that change
+    /// the same key wait, and those of some other keys (one in 64), but no lookup.
+    ///
+    /// The listener may look into the cache. Insertions from within it are rejected
+    /// ([`WithinListener`](crate::Rejection::WithinListener)), and removals panic; likewise from the
+    /// conditions of `remove_if` and `retain` and from an [`Expiry`](crate::Expiry), which run within
+    /// the change that asks them. It must not wait for another thread that changes the cache. If it panics, that is counted in
+    /// [`Stats::listener_panics`](crate::Stats::listener_panics), and the removal goes on. If a key's
+    /// `Eq` or an [`Expiry`](crate::Expiry) panics after the listener was called, the entry may stay,
+    /// and be told again.
+    ///
+    /// Maintenance does not wait: a victim whose key is being changed stays, and the next one goes;
+    /// and while the calling thread holds a [`pin`](crate::Cache::pin) of any cache, or is within the
+    /// `Drop` of a key or value, nothing is evicted. So bounds may be exceeded until later calls. What
+    /// is in the cache when its last handle is dropped is not told.
+    ///
+    /// # Cost
+    /// Updates are tried twice, and take two more atomic operations; each entry takes 16 bytes
+    /// more, for its age. Lookups pay nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::collections::HashMap;
+    /// use std::sync::{Arc, Mutex};
+    /// use larder::{Cache, Maintenance, Removal};
+    ///
+    /// let store = Arc::new(Mutex::new(HashMap::new()));
+    /// let written = Arc::clone(&store);
+    /// let cache: Cache<u32, u32> = Cache::builder()
+    ///     .capacity(2)
+    ///     .maintenance(Maintenance::Inline)
+    ///     .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
+    ///         written.lock().unwrap().insert(*removal.key, *removal.value);
+    ///     })
+    ///     .build()?;
+    /// for key in 0..10 {
+    ///     cache.insert(key, key * key);
+    /// }
+    /// for key in 0..10 {
+    ///     let value = cache.get(&key).or_else(|| store.lock().unwrap().get(&key).copied());
+    ///     assert_eq!(value, Some(key * key));
+    /// }
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    pub fn atomic_listener(
+        mut self,
+        listen: impl Fn(&Removal<'_, K, V>) + Send + Sync + 'static,
+    ) -> Self {
+        self.atomic_listener = Some(Box::new(AtomicListening::new(Arc::new(listen))));
         self.time.wants_ages = true;
         self
     }
@@ -309,6 +373,7 @@ where
         let engine = Engine::new(EngineConfig {
             recent: (self.explained > 0).then(|| Box::new(Recent::new(self.explained))),
             shadow: shadow.transpose()?,
+            atomic: self.atomic_listener,
             mode: self.maintenance,
             accesses: accesses.unwrap_or(Accesses::None),
             orders,

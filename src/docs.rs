@@ -97,6 +97,8 @@ pub mod orderings {
     //! | `EntryPtr::set_moved`, `take_moved`, acquire-release | either relaxed | `report_that_is_left_out_is_not_needed` |
     //! | `EntryPtr::set_limit_ns`, store of the limit, release | relaxed | `limit_is_not_taken_for_the_time_of_writing` |
     //! | `EntryPtr::told_ns`, load of the time of writing, acquire | relaxed | the same |
+    //! | `Gates::try_enter`, acquire | relaxed | `replacements_are_told_in_order` and three more |
+    //! | `Entered::drop`, release | relaxed | the same |
     //! | `WriteBuffer::push`, the CAS of `state`, before the look at the thread's state | not ordered | `an_event_that_comes_as_the_thread_lies_down_wakes_it` |
     //! | `Maintainer::sleep`, the announcement, before the look at the caches | not ordered | the same |
     //!
@@ -117,6 +119,8 @@ pub mod orderings {
     //! | a hit moves only the deadline that it saw | `hit_and_expiry_agree` |
     //! | a hit asks whether the time of writing has become a limit | `hit_keeps_to_the_limit_that_belongs_to_the_deadline` |
     //! | who takes an entry out knows whether he was first | `timer_and_replacement_take_an_entry_out_once` |
+    //! | a gate lets one in | `replacements_are_told_in_order` and three more |
+    //! | maintenance looks within the gate whether its victim is still linked | `victim_that_left_before_is_not_told_again` |
     //! | a tag's generation is marked dead before the next one can be given | `what_lives_beside_an_older_generation_dies_with_it` |
     //! | a generation that ends takes out of the map only itself | `a_generation_that_ends_takes_no_other_along` |
     //! | the thread looks also at caches that came during its last look before it sleeps | `a_cache_that_comes_during_a_look_is_not_slept_over` |
@@ -137,7 +141,7 @@ pub mod correctness {
     //!
     //! | claim | checked by | run it |
     //! |---|---|---|
-    //! | table, buffers, marks of readers, deadlines and the maintenance thread's sleep are right in every interleaving of small programs | models under loom, `loom-tests`; each ordering was weakened once ([orderings](super::orderings)) | `.ci/run loom`, more with `.ci/loom-long` |
+    //! | table, buffers, marks of readers, deadlines, tags, the gates of atomic listeners and the maintenance thread's sleep are right in every interleaving of small programs | models under loom, `loom-tests`; each ordering was weakened once ([orderings](super::orderings)) | `.ci/run loom`, more with `.ci/loom-long` |
     //! | calls that race have an order that explains their results, in which entries vanish only by eviction or expiry | `tests/linearizability.rs`: histories of 2 to 4 threads on 3 keys, in every configuration, searched by Wing and Gong's algorithm with Lowe's memory; six planted bugs are found, among them a lost update, a double insert and a stale read | `cargo test --test linearizability`, more with `LARDER_HISTORIES=1000000` |
     //! | any sequence of calls does what a plain model does, and leaves a valid cache | targets in `fuzz`, each with seeds | `.ci/run fuzz`, an hour each with `.ci/fuzz-long` |
     //! | no memory is read after it was freed, leaked, or raced for | the stress test under AddressSanitizer, LeakSanitizer and ThreadSanitizer | `.ci/run sanitize`, more with `.ci/sanitize-long` |

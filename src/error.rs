@@ -209,6 +209,10 @@ pub enum Rejection {
         /// How many it may carry.
         limit: usize,
     },
+    /// Called from this cache's own [atomic listener](crate::Builder::atomic_listener), or, where there
+    /// is one, from a closure or an [`Expiry`](crate::Expiry) that another change asks. Nothing has
+    /// changed.
+    WithinListener,
     /// The key is there ([`Cache::insert_if_absent`](crate::Cache::insert_if_absent)).
     Present,
     /// The key is not there ([`Cache::replace`](crate::Cache::replace)).
@@ -222,6 +226,9 @@ impl fmt::Display for Rejection {
                 write!(f, "weight {weight} is above the {limit} that a partition may hold")
             }
             Self::TooManyTags { limit } => write!(f, "more than the {limit} tags of an entry"),
+            Self::WithinListener => {
+                f.write_str("called from within a change of a cache with an atomic listener")
+            }
             Self::Present => f.write_str("the key is there already"),
             Self::Absent => f.write_str("the key is not there"),
         }

@@ -46,7 +46,7 @@ use crate::error::FlushError;
 use crate::evict::Order;
 use crate::expiry::Timing;
 use crate::hash::partition_of;
-use crate::listener::{Channel, Listening};
+use crate::listener::{AtomicListening, Channel, Listening, RemovalCause};
 use crate::maintainer;
 use crate::policy::{Accesses, NodeId};
 use crate::read_buffer::{Offer, ReadBuffer};
@@ -68,6 +68,7 @@ mod run;
 #[cfg(feature = "snapshot")]
 mod standings;
 
+pub(crate) use change::Change;
 pub(crate) use delivery::Deliveries;
 use partition::{Freeing, Leftover, Partition, Shape};
 #[cfg(feature = "snapshot")]
@@ -144,6 +145,7 @@ pub(crate) struct Engine<K, V> {
     /// For explanations, if they were asked for.
     pub(crate) recent: Option<Box<Recent>>,
     pub(crate) shadow: Option<Box<Shadow>>,
+    pub(crate) atomic: Option<Box<AtomicListening<K, V>>>,
     /// For the listener, if there is one.
     pub(crate) deliveries: Option<Deliveries<K, V>>,
     entries: PhantomData<Entry<K, V>>,
@@ -185,13 +187,23 @@ pub(crate) struct EngineConfig<K, V> {
     pub(crate) timing: Timing,
     pub(crate) recent: Option<Box<Recent>>,
     pub(crate) shadow: Option<Box<Shadow>>,
+    pub(crate) atomic: Option<Box<AtomicListening<K, V>>>,
     pub(crate) listening: Option<Arc<Listening<K, V>>>,
 }
 
 impl<K, V> Engine<K, V> {
     pub(crate) fn new(config: EngineConfig<K, V>) -> Self {
-        let EngineConfig { mode, accesses, orders, cores, timing, recent, shadow, listening } =
-            config;
+        let EngineConfig {
+            mode,
+            accesses,
+            orders,
+            cores,
+            timing,
+            recent,
+            shadow,
+            atomic,
+            listening,
+        } = config;
         let limits = || orders.iter().map(Order::limits);
         let smallest = limits().map(|limits| limits.entries).min().unwrap_or(0);
         let capacity = limits().fold(0_usize, |sum, limits| sum.saturating_add(limits.entries));
@@ -238,6 +250,7 @@ impl<K, V> Engine<K, V> {
             timing,
             recent,
             shadow,
+            atomic,
             deliveries: listening.map(Deliveries::new),
             entries: PhantomData,
         }
@@ -324,6 +337,8 @@ impl<K, V> Engine<K, V> {
         let (kind, weight) = match event {
             Event::Inserted(new) => (ShadowKind::Added, new.weight()),
             Event::Replaced { new, .. } => (ShadowKind::Replaced, new.weight()),
+            // They evict by their own lights.
+            Event::Removed(old) if old.cause() == RemovalCause::Evicted => return,
             Event::Removed(_) => (ShadowKind::Removed, 0),
         };
         shadow.note_write(hash, kind, weight, || reclaim::pin().thread());
@@ -375,10 +390,14 @@ impl<K, V> Engine<K, V> {
     }
 
     /// Does what a run of maintenance leaves to be done without the lock.
-    fn finish(&self, partition: &Partition<K, V>, leftover: Leftover<K, V>) {
-        let Leftover { free, phase, retired, retired_weight, linked, is_due_earlier, payloads } =
+    fn finish(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) {
+        let Leftover { free, phase, retired, retired_weight, linked, is_due_earlier, .. } =
             leftover;
-        contain::discard(payloads);
+        contain::discard(leftover.payloads);
+        let has_told = !leftover.leaving.is_empty();
+        if has_told {
+            self.take_all_out_told(partition, leftover.leaving);
+        }
         let linked = self.note_linked(linked);
         if linked > 0 {
             self.table.grow_for(linked);
@@ -397,6 +416,10 @@ impl<K, V> Engine<K, V> {
         }
         self.free(partition, free, phase);
         self.deliver(partition);
+        if has_told {
+            // What was reported of that, and meanwhile.
+            self.try_run(partition, Freeing::AsRetired);
+        }
         let wants_thread = partition.wants_look() || self.has_closed_buckets() || is_due_earlier;
         if wants_thread && self.mode == Maintenance::Background {
             // SeqCst: between the counts just read and the thread's state; see the module head.

@@ -11,8 +11,7 @@ use std::time::Duration;
 use loom::cell::UnsafeCell;
 use loom::thread::Thread;
 
-use crate::entry::{Entry, EntryPtr, Owned, Terms, dispose};
-use crate::expiry::Deadline;
+use crate::entry::{Entry, EntryPtr, Owned, dispose};
 use crate::maintainer::{Maintained, Maintainer};
 use crate::policy::NodeId;
 use crate::read_buffer::{Offer, ReadBuffer};
@@ -20,8 +19,15 @@ use crate::reclaim::pin;
 use crate::reclaim::readers::{Phases, Reader};
 use crate::sync::{self, AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use crate::table::{Cursor, Step, Table};
-use crate::tags::Tags;
 use crate::write_buffer::{Event, Popped, WriteBuffer};
+
+mod gated;
+mod tagged;
+mod timed;
+
+pub use gated::{Gated, Victim};
+pub use tagged::Tagged;
+pub use timed::Timed;
 
 /// A value whose every access loom checks.
 struct Watched(UnsafeCell<u64>);
@@ -135,6 +141,21 @@ impl Map {
         self.table.remove_entry(entry, &guard).then(|| self.taken(entry))
     }
 
+    /// Takes out all that a walk sees; returns the values.
+    pub fn clear(&self) -> Vec<u64> {
+        let mut values = Vec::new();
+        let mut cursor = Cursor::Start;
+        while cursor != Cursor::End {
+            let guard = pin();
+            cursor = self.table.step(cursor, &guard, |pointer, _| {
+                if self.table.remove_entry(pointer, &guard) {
+                    values.push(self.taken(pointer));
+                }
+            });
+        }
+        values
+    }
+
     /// All keys that an iteration sees.
     pub fn keys(&self) -> Vec<u64> {
         let mut keys = Vec::new();
@@ -155,171 +176,6 @@ impl Map {
         assert!(!self.table.reaches(entry), "an entry that was taken out is still in the list");
         // SAFETY: entries live until the model ends.
         unsafe { entry.as_entry::<u64, Watched>() }.value.read()
-    }
-}
-
-/// The table with entries that have deadlines. Every call says what time its thread has read from
-/// the clock: not the same for all, and not in the order of the calls, as of a clock that jumps.
-pub struct Timed {
-    table: Table<u64, Watched>,
-    keep: Keep,
-}
-
-impl Default for Timed {
-    fn default() -> Self {
-        Self { table: Table::new(0), keep: Keep::default() }
-    }
-}
-
-impl Timed {
-    /// The value, if there is one that is valid.
-    pub fn get(&self, key: u64, now: u64) -> Option<u64> {
-        let guard = pin();
-        let is_valid = |entry| !Self::with_deadline(entry, |held| held.expire_if_past(now));
-        let is_match = |held: &u64| *held == key;
-        let mut found = self.table.get(key, is_match, &guard)?;
-        if !is_valid(found.0) {
-            found = self.table.get_again(found.0, key, is_match, is_valid, &guard)?;
-        }
-        Some(found.1.value.read())
-    }
-
-    /// Returns the replaced value, and whether it had expired.
-    pub fn upsert(&self, key: u64, value: u64, deadline: u64, now: u64) -> Option<(u64, bool)> {
-        let terms = Terms { written_ns: Some(now), deadline_ns: deadline, limit_ns: None };
-        let new = Owned::extended(key, 1, key, Watched::new(value), terms, None);
-        let done = self.table.upsert(new, |_, _| true, &pin());
-        let (new, old) = done.ok().expect("nothing declines");
-        self.keep.keep(new);
-        old.map(|old| (Self::value(old), Self::with_deadline(old, |held| held.settle() < now)))
-    }
-
-    /// What a timer does: takes the entry out if it has expired.
-    pub fn fire(&self, key: u64, now: u64) -> bool {
-        let guard = pin();
-        let Some((entry, _)) = self.table.get(key, |held| *held == key, &guard) else {
-            return false;
-        };
-        Self::with_deadline(entry, |held| held.expire_if_past(now))
-            && self.table.remove_entry(entry, &guard)
-    }
-
-    /// What a hit may do that found the entry valid at `now`: `None` if it did not.
-    pub fn touch(&self, key: u64, now: u64, deadline: u64) -> Option<bool> {
-        let guard = pin();
-        let (entry, _) = self.table.get(key, |held| *held == key, &guard)?;
-        Self::with_deadline(entry, |held| {
-            let seen = held.get();
-            (now <= seen).then(|| held.move_from(seen, deadline))
-        })
-    }
-
-    /// What a hit at `now` does where there is a time to idle: moves the deadline that far ahead, as
-    /// far as the limit. Entries live for `ttl` by default.
-    pub fn idle(&self, key: u64, now: u64, idle: u64, ttl: u64) {
-        let guard = pin();
-        let found = self.table.get(key, |held| *held == key, &guard);
-        let (entry, _) = found.expect("nobody takes it out");
-        Self::with_deadline(entry, |held| {
-            let seen = held.get();
-            held.move_from(seen, Deadline::after(now, idle).min(entry.limit_ns(ttl)))
-        });
-    }
-
-    /// Gives the entry a lifetime of its own.
-    pub fn set_remaining(&self, key: u64, limit: u64, deadline: u64) {
-        let guard = pin();
-        let found = self.table.get(key, |held| *held == key, &guard);
-        let (entry, _) = found.expect("nobody takes it out");
-        let is_moved = || {
-            Self::with_deadline(entry, |held| {
-                let seen = held.get();
-                entry.set_limit_ns(limit, true);
-                held.move_from(seen, deadline)
-            })
-        };
-        while !is_moved() {}
-    }
-
-    /// The deadline, and when the entry was made as far as it tells.
-    pub fn inspect(&self, key: u64, ttl: u64) -> (u64, Option<u64>) {
-        let guard = pin();
-        let found = self.table.get(key, |held| *held == key, &guard);
-        let (entry, _) = found.expect("nobody takes it out");
-        let deadline = Self::with_deadline(entry, Deadline::get);
-        (deadline, entry.told_ns(deadline, ttl))
-    }
-
-    /// Moves the deadline to an earlier time; true if that has to be reported to the partition.
-    pub fn bring_forward(&self, key: u64, deadline: u64) -> bool {
-        let guard = pin();
-        let Some((entry, _)) = self.table.get(key, |held| *held == key, &guard) else {
-            return false;
-        };
-        Self::with_deadline(entry, |held| held.move_from(held.get(), deadline));
-        entry.set_moved()
-    }
-
-    /// The deadline, as the partition sees it that works off a report.
-    pub fn take_moved(&self, key: u64) -> Option<u64> {
-        let guard = pin();
-        let (entry, _) = self.table.get(key, |held| *held == key, &guard)?;
-        entry.take_moved();
-        Some(Self::with_deadline(entry, Deadline::get))
-    }
-
-    fn with_deadline<R>(entry: EntryPtr, ask: impl FnOnce(&Deadline) -> R) -> R {
-        ask(&entry.extension().expect("made with one").deadline)
-    }
-
-    fn value(entry: EntryPtr) -> u64 {
-        // SAFETY: entries live until the model ends.
-        unsafe { entry.as_entry::<u64, Watched>() }.value.read()
-    }
-}
-
-/// The table with entries that carry a tag.
-pub struct Tagged {
-    table: Table<u64, Watched>,
-    tags: Arc<Tags>,
-    keep: Keep,
-}
-
-impl Default for Tagged {
-    fn default() -> Self {
-        Self { table: Table::new(0), tags: Tags::new(), keep: Keep::default() }
-    }
-}
-
-impl Tagged {
-    /// The value, if there is one that is valid.
-    pub fn get(&self, key: u64) -> Option<u64> {
-        let guard = pin();
-        let (entry, found) = self.table.get(key, |held| *held == key, &guard)?;
-        (!entry.is_invalidated()).then(|| found.value.read())
-    }
-
-    pub fn insert(&self, key: u64, value: u64, tag: &str) {
-        let tags = self.tags.hold([tag]).expect("one is not too many");
-        let terms = Terms { written_ns: Some(0), deadline_ns: Deadline::NEVER, limit_ns: None };
-        let new = Owned::extended(key, 1, key, Watched::new(value), terms, Some(tags));
-        let done = self.table.upsert(new, |_, _| true, &pin());
-        let (new, _) = done.ok().expect("nothing declines");
-        self.keep.keep(new);
-    }
-
-    /// Gives a tag to an entry that never comes to be.
-    pub fn hold_in_vain(&self, tag: &str) {
-        drop(self.tags.hold([tag]));
-    }
-
-    /// Whether there was an entry that held it.
-    pub fn invalidate(&self, tag: &str) -> bool {
-        self.tags.invalidate(tag)
-    }
-
-    pub fn tag_count(&self) -> usize {
-        self.tags.len()
     }
 }
 

@@ -292,3 +292,32 @@ fn three_threads_on_one_key_agree() {
         }
     });
 }
+
+#[test]
+fn clear_takes_what_was_there_once_and_nothing_that_comes_after_it() {
+    // Fails if `Map::clear` counts what `Table::remove_entry` says another thread took.
+    two(
+        |map| {
+            map.upsert(1, 10);
+            map.upsert(3, 30);
+        },
+        |map| {
+            let cleared = map.clear();
+            map.upsert(5, 50);
+            (cleared, map.get(1), map.get(3))
+        },
+        |map| map.upsert(1, 20),
+        |map, (cleared, one, three), replaced| {
+            assert_eq!(three, None, "there when the call began");
+            assert_eq!(map.get(3), None);
+            assert_eq!(map.get(5), Some(50), "inserted after it has returned");
+            assert!(one.is_none_or(|value| value == 20), "resurrected");
+            assert_eq!(map.get(1).or(Some(20)), Some(20));
+            // Each value has left once: by the one or by the other.
+            let by_clear = cleared.iter().filter(|value| **value == 10).count();
+            assert_eq!(by_clear + usize::from(replaced == Some(10)), 1);
+            let stays = map.get(1).is_some();
+            assert_eq!(cleared.contains(&20), !stays);
+        },
+    );
+}

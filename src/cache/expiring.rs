@@ -166,6 +166,22 @@ impl<K, V, S> Cache<K, V, S> {
         }
     }
 
+    /// The same of an entry that is about to be taken out.
+    pub(super) fn cause_now(&self, pointer: EntryPtr, cause: RemovalCause) -> RemovalCause {
+        match () {
+            () if self.is_valid(pointer) => cause,
+            () if pointer.is_invalidated() => RemovalCause::Invalidated,
+            () => RemovalCause::Expired,
+        }
+    }
+
+    /// Whether this thread is within a change, in a cache with an atomic listener, so that it may change
+    /// nothing else.
+    #[inline]
+    pub(super) fn is_within_removal(&self) -> bool {
+        self.shared.engine.atomic.as_ref().is_some_and(|atomic| atomic.refuses_changes())
+    }
+
     /// Counts an entry that was taken out.
     #[inline]
     pub(super) fn count_gone(&self, pointer: EntryPtr, cause: RemovalCause, guard: &Guard) {

@@ -3,8 +3,12 @@
 
 use std::hash::{BuildHasher, Hash};
 
+use crossbeam_utils::Backoff;
+
 use super::Cache;
+use crate::entry::EntryPtr;
 use crate::listener::RemovalCause;
+use crate::maintenance::Change;
 use crate::reclaim;
 use crate::table::Cursor;
 
@@ -56,6 +60,9 @@ where
     /// Removes every entry for which `condition` holds, and returns how many those were.
     fn remove_where(&self, mut condition: impl FnMut(&K, &V) -> bool) -> u64 {
         let engine = &self.shared.engine;
+        if engine.atomic.is_some() {
+            return self.remove_told_where(condition);
+        }
         let mut removed = 0;
         let mut cursor = Cursor::Start;
         while cursor != Cursor::End {
@@ -67,7 +74,7 @@ where
                 if self.is_valid(pointer) && !condition(&entry.key, &entry.value) {
                     return;
                 }
-                let mut change = engine.change(pointer.hash());
+                let mut change = engine.change(pointer.hash(), None);
                 change.announce_pinned(-1);
                 if engine.table.remove_entry(pointer, &guard) {
                     let cause = self.cause_of(pointer, RemovalCause::Explicit);
@@ -79,5 +86,72 @@ where
             });
         }
         removed
+    }
+
+    /// As [`remove_where`](Self::remove_where), in a cache with an atomic listener: a step's worth of
+    /// entries is judged, as far as their gates can be entered, then told and removed without a pin;
+    /// and again, until all that the step has seen at first were judged.
+    fn remove_told_where(&self, mut condition: impl FnMut(&K, &V) -> bool) -> u64 {
+        let engine = &self.shared.engine;
+        engine.assert_changeable();
+        let mut removed = 0;
+        let mut cursor = Cursor::Start;
+        while cursor != Cursor::End {
+            let from = cursor;
+            // What was seen and not judged; compared, not followed.
+            let mut missed: Option<Vec<EntryPtr>> = None;
+            let backoff = Backoff::new();
+            loop {
+                let (mut leaving, mut missed_again) = (Vec::new(), Vec::new());
+                let guard = reclaim::pin();
+                cursor = engine.table.step(from, &guard, |pointer, entry| {
+                    if missed.as_ref().is_some_and(|missed| !missed.contains(&pointer)) {
+                        return;
+                    }
+                    let Some(change) = engine.try_change(pointer, &guard) else {
+                        missed_again.push(pointer);
+                        return;
+                    };
+                    if !self.is_valid(pointer) || condition(&entry.key, &entry.value) {
+                        leaving.push((pointer, change));
+                    }
+                });
+                drop(guard);
+                let has_judged = !leaving.is_empty();
+                for (pointer, change) in leaving {
+                    removed += u64::from(self.remove_told(pointer, change));
+                }
+                if missed_again.is_empty() {
+                    break;
+                }
+                missed = Some(missed_again);
+                if !has_judged {
+                    backoff.snooze();
+                }
+            }
+        }
+        removed
+    }
+
+    /// Takes out an entry that was found linked within the gate; says whether anybody saw it until
+    /// then.
+    fn remove_told<'e>(&'e self, pointer: EntryPtr, mut change: Change<'e, K, V>) -> bool {
+        let engine = &self.shared.engine;
+        loop {
+            let guard = reclaim::pin();
+            let cause = || self.cause_now(pointer, RemovalCause::Explicit);
+            if !change.announce_leaving(-1, pointer, cause) {
+                drop(guard);
+                let prepared = change.prepare(None);
+                change = engine.change(pointer.hash(), prepared);
+            } else if engine.table.remove_entry(pointer, &guard) {
+                let cause = self.cause_of(pointer, RemovalCause::Explicit);
+                change.removed(pointer, cause);
+                self.count_gone(pointer, cause, &guard);
+                return cause == RemovalCause::Explicit;
+            } else {
+                return false;
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::{Cache, EntryInfo};
-use crate::error::Inserted;
+use crate::error::{Inserted, Rejection};
 use crate::expiry::Lifetime;
 use crate::maintenance::Standings;
 use crate::reclaim;
@@ -65,6 +65,9 @@ where
 {
     /// As [`insert`](Self::insert), of an entry that comes from a snapshot.
     pub(crate) fn restore(&self, key: K, value: V, restored: Restored) -> Inserted {
+        if self.is_within_removal() {
+            return self.reject(Rejection::WithinListener);
+        }
         let hash = self.hash(&key);
         let weight = match self.weigh(&key, &value, hash) {
             Ok(weight) => weight,

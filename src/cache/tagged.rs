@@ -76,6 +76,9 @@ where
         tags: impl IntoIterator<Item = T>,
         lifetime: Lifetime,
     ) -> Inserted {
+        if self.is_within_removal() {
+            return self.reject(Rejection::WithinListener);
+        }
         let Some(tags) = self.shared.parts.tags.hold(tags) else {
             return self.reject(Rejection::TooManyTags { limit: MAX_TAGS });
         };

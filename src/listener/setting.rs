@@ -53,7 +53,7 @@ pub enum Overflow {
     Drop,
 }
 
-type Listen<K, V> = dyn Fn(&Removal<'_, K, V>) + Send + Sync;
+pub(super) type Listen<K, V> = dyn Fn(&Removal<'_, K, V>) + Send + Sync;
 type Executor = dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync;
 
 /// A closure that is told of every entry that leaves a cache, and how it is told; for

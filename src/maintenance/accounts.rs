@@ -32,6 +32,9 @@ impl<K, V> Engine<K, V> {
             stats.notifications_waiting = self.notifications_waiting();
             stats.listener_panics = listening.panics.load(Ordering::Relaxed);
         }
+        if let Some(atomic) = &self.atomic {
+            stats.listener_panics += atomic.panics.load(Ordering::Relaxed);
+        }
         for partition in &self.partitions {
             partition.add_to(&mut stats, size_of::<Entry<K, V>>() as u64);
         }

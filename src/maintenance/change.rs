@@ -1,12 +1,15 @@
 //! What every change of the table goes through: its place in the order of removals, its report.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use crossbeam_utils::Backoff;
 
 use super::{Engine, Freeing, Maintenance, Partition};
 use crate::entry::EntryPtr;
-use crate::listener::RemovalCause;
+use crate::listener::{AtomicListening, Entered, Leaving, RemovalCause};
 use crate::maintainer;
+use crate::reclaim::{self, Guard};
 use crate::sync;
 use crate::write_buffer::{Claim, Event};
 
@@ -14,12 +17,25 @@ use crate::write_buffer::{Claim, Event};
 ///
 /// Make it before the guard under which the change is tried, so that it is dropped, and
 /// maintenance runs, after it. In a cache without a listener, events are reported when they have
-/// happened. In one with a listener their slots are claimed ahead (`write_buffer`).
+/// happened. In one with a listener their slots are claimed ahead (`write_buffer`). In one with an
+/// atomic listener, a change is within the gate of its key (`listener::gates`), and what leaves is
+/// told before it does: the first attempt finds the entry and is given up, `prepare` tells the
+/// listener, the second one changes the table.
 pub(crate) struct Change<'e, K, V> {
     engine: &'e Engine<K, V>,
     hash: u64,
     claim: Option<Claim<'e>>,
+    /// Where there is an atomic listener.
+    gate: Option<Entered<'e>>,
+    /// What it was told of already, or is to be told of.
+    leaving: Option<(EntryPtr, RemovalCause)>,
     state: State,
+}
+
+/// What one attempt hands on to the next.
+pub(crate) struct Prepared<'e> {
+    gate: Option<Entered<'e>>,
+    leaving: Option<(EntryPtr, RemovalCause)>,
 }
 
 enum State {
@@ -27,17 +43,100 @@ enum State {
     Open,
     /// There was no slot to claim.
     NoRoom,
+    /// The atomic listener must be told first.
+    Untold,
     /// It has happened and is to be pushed.
     Made(Event),
     /// It has happened, and stands in the buffer before this position.
     Told(u32),
 }
 
+/// What a removal from within says.
+const WITHIN_CHANGE: &str = "a cache with an atomic listener was changed from within a change";
+
 impl<K, V> Engine<K, V> {
-    /// A change of an entry of `hash`.
+    /// Panics if this thread must not change anything now, because of the atomic listener.
+    pub(crate) fn assert_changeable(&self) {
+        let refuses = self.atomic.as_ref().is_some_and(|atomic| atomic.refuses_changes());
+        assert!(!refuses, "{WITHIN_CHANGE}");
+    }
+
+    /// A change of an entry of `hash`, after what another attempt has prepared.
+    ///
+    /// # Panics
+    /// If the thread is within this cache's atomic listener, or within a gate.
     #[inline]
-    pub(crate) fn change(&self, hash: u64) -> Change<'_, K, V> {
-        Change { engine: self, hash, claim: None, state: State::Open }
+    pub(crate) fn change<'e>(
+        &'e self,
+        hash: u64,
+        prepared: Option<Prepared<'e>>,
+    ) -> Change<'e, K, V> {
+        let Prepared { gate, leaving } = match &self.atomic {
+            None => Prepared { gate: None, leaving: None },
+            Some(atomic) => prepared.unwrap_or_else(|| {
+                assert!(!atomic.refuses_changes(), "{WITHIN_CHANGE}");
+                Prepared { gate: Some(atomic.gates.enter(hash)), leaving: None }
+            }),
+        };
+        Change { engine: self, hash, claim: None, gate, leaving, state: State::Open }
+    }
+
+    /// One more change, for a thread that has one of the same key.
+    #[inline]
+    pub(crate) fn change_within(&self, hash: u64) -> Change<'_, K, V> {
+        let state = State::Open;
+        Change { engine: self, hash, claim: None, gate: None, leaving: None, state }
+    }
+
+    /// A change of an entry that was found under `guard`, for a thread that is pinned; `None` if
+    /// another thread is within the gate, or has just taken the entry out.
+    pub(crate) fn try_change(&self, entry: EntryPtr, guard: &Guard) -> Option<Change<'_, K, V>> {
+        let atomic = self.atomic.as_ref()?;
+        let gate = atomic.gates.try_enter(entry.hash())?;
+        let is_linked = self.table.is_linked(entry, guard);
+        let prepared = Prepared { gate: Some(gate), leaving: None };
+        is_linked.then(|| self.change(entry.hash(), Some(prepared)))
+    }
+
+    /// Takes out what maintenance has unlinked from its policy within the gates, and tells of it. No
+    /// lock may be held, and the thread must not be pinned.
+    #[cold]
+    pub(super) fn take_all_out_told(&self, partition: &Partition<K, V>, all: Vec<Leaving<'_>>) {
+        let Some(atomic) = &self.atomic else { return };
+        let _taking_out = atomic.take_out();
+        // The last first: an earlier one is within the gate for all that share it.
+        for leaving in all.into_iter().rev() {
+            self.take_out_told(atomic, partition, leaving);
+        }
+    }
+
+    fn take_out_told(
+        &self,
+        atomic: &AtomicListening<K, V>,
+        partition: &Partition<K, V>,
+        leaving: Leaving<'_>,
+    ) {
+        let Leaving { entry, cause, .. } = leaving;
+        atomic.tell(&leaving, None, self.age(entry));
+        let mut prepared = Some(Prepared { gate: leaving.gate, leaving: Some((entry, cause)) });
+        loop {
+            let mut change = self.change(entry.hash(), prepared.take());
+            let guard = reclaim::pin();
+            if !change.announce_leaving(-1, entry, || cause) {
+                drop(guard);
+                prepared = change.prepare(None);
+            } else if self.table.remove_entry(entry, &guard) {
+                change.removed(entry, cause);
+                return partition.count_taken_out(cause, entry.weight());
+            } else {
+                debug_assert!(false, "an entry within the gate was taken out by somebody else");
+                return;
+            }
+        }
+    }
+
+    fn age(&self, entry: EntryPtr) -> Duration {
+        self.timing.age(entry).unwrap_or_default()
     }
 
     /// Runs or waits for maintenance until a slot of the partition's buffer may be free.
@@ -48,9 +147,37 @@ impl<K, V> Engine<K, V> {
     }
 }
 
-impl<K, V> Change<'_, K, V> {
+impl<'e, K, V> Change<'e, K, V> {
+    /// As [`announce`](Self::announce), of a change by which `old` leaves, because of `cause`.
+    #[inline]
+    pub(crate) fn announce_leaving(
+        &mut self,
+        change: i32,
+        old: EntryPtr,
+        cause: impl FnOnce() -> RemovalCause,
+    ) -> bool {
+        if self.gate.is_some() && !self.was_told(old) {
+            self.leaving = Some((old, cause()));
+            self.state = State::Untold;
+            return false;
+        }
+        self.announce(change)
+    }
+
+    /// What the atomic listener was told of already.
+    pub(crate) fn told(&self) -> Option<EntryPtr> {
+        self.leaving.map(|(entry, _)| entry)
+    }
+
+    /// Whether the atomic listener was told that `entry` leaves.
+    #[inline]
+    pub(crate) fn was_told(&self, entry: EntryPtr) -> bool {
+        self.leaving.is_some_and(|(told, _)| told == entry)
+    }
+
     /// The entry in question was found; what changes the table is tried next. False if there is no
-    /// room for the report: then nothing may be changed, and [`make_room`](Self::make_room) helps.
+    /// room for the report, or somebody must be told first: then nothing may be changed, and
+    /// [`prepare`](Self::prepare) helps.
     #[inline]
     pub(crate) fn announce(&mut self, change: i32) -> bool {
         if self.engine.deliveries.is_none() {
@@ -100,24 +227,47 @@ impl<K, V> Change<'_, K, V> {
         self.made(Event::Removed(old), cause);
     }
 
-    /// Whether nothing was tried for want of room.
-    pub(crate) fn lacks_room(&self) -> bool {
-        matches!(self.state, State::NoRoom)
+    /// Whether nothing was tried, because something is to be prepared.
+    pub(crate) fn is_unprepared(&self) -> bool {
+        matches!(self.state, State::NoRoom | State::Untold)
     }
 
-    /// Lets maintenance make room. No guard may be held by the cache itself.
+    /// Lets maintenance make room, or tells the atomic listener of what leaves, and of the value
+    /// that takes its place; returns what the next attempt needs. No guard may be held by the cache
+    /// itself.
     #[cold]
-    pub(crate) fn make_room(mut self) {
-        self.state = State::Open;
-        self.engine.make_room(self.engine.partition(self.hash), Freeing::AsRetired);
+    pub(crate) fn prepare(mut self, new_value: Option<&V>) -> Option<Prepared<'e>> {
+        let state = std::mem::replace(&mut self.state, State::Open);
+        let told = match (&self.engine.atomic, self.gate.take(), self.leaving.take()) {
+            (Some(atomic), gate, Some((entry, cause))) => {
+                let leaving = Leaving { gate, entry, cause };
+                if matches!(state, State::Untold) {
+                    atomic.tell(&leaving, new_value, self.engine.age(entry));
+                }
+                // What was told must leave: nobody else may come in between.
+                Some(Prepared { gate: leaving.gate, leaving: Some((entry, cause)) })
+            }
+            _ => None,
+        };
+        if matches!(state, State::NoRoom) {
+            // Within the gate no user code may run, nor anything be waited for that runs some: what
+            // a pinned thread leaves to others too.
+            let guard = told.is_some().then(reclaim::pin);
+            let freeing = if told.is_some() { Freeing::Later } else { Freeing::AsRetired };
+            self.engine.make_room(self.engine.partition(self.hash), freeing);
+            drop(guard);
+        }
+        told
     }
 }
 
 impl<K, V> Drop for Change<'_, K, V> {
     #[inline]
     fn drop(&mut self) {
+        // Before maintenance runs, which may want to enter it, or has to wait.
+        self.gate = None;
         match self.state {
-            State::Open | State::NoRoom => {}
+            State::Open | State::NoRoom | State::Untold => {}
             State::Made(event) => self.engine.submit(event, self.hash),
             State::Told(end) => self.engine.follow_up(end, self.hash),
         }

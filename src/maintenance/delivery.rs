@@ -65,7 +65,19 @@ impl<K, V> Engine<K, V> {
     }
 
     fn may_deliver(&self) -> bool {
-        !reclaim::is_pinned_here() && !is_freeing() && !self.is_within_listener()
+        // Within a gate the listener, which may change the cache, could want to enter it.
+        let is_within_gate = self.atomic.as_ref().is_some_and(|atomic| atomic.refuses_changes());
+        !reclaim::is_pinned_here() && !is_freeing() && !self.is_within_listener() && !is_within_gate
+    }
+
+    /// Whether there is an atomic listener that this thread must not tell now of what maintenance
+    /// takes out: so it must take nothing out.
+    #[inline]
+    pub(super) fn must_not_tell(&self) -> bool {
+        self.atomic.as_ref().is_some_and(|atomic| {
+            let is_busy = atomic.refuses_changes() || atomic.is_taking_out();
+            is_busy || reclaim::is_pinned_here() || is_freeing()
+        })
     }
 
     /// Delivers what waits in `partition`, if this thread may. No lock may be held.

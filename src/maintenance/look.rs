@@ -75,7 +75,7 @@ impl<K, V> Engine<K, V> {
     #[inline]
     pub(super) fn due_about_now(&self, partition: &Partition<K, V>) -> Option<u64> {
         let next = partition.next_timer_ns();
-        if next == Deadline::NEVER || self.timing.is_lingering {
+        if next == Deadline::NEVER || self.timing.is_lingering || self.must_not_tell() {
             return None;
         }
         let (early, _) = self.timing.time.around_ns();
@@ -90,6 +90,9 @@ impl<K, V> Engine<K, V> {
     /// The same, though what has expired may linger.
     pub(super) fn due_at_last(&self, partition: &Partition<K, V>) -> Option<u64> {
         let next = partition.next_timer_ns();
+        if self.must_not_tell() {
+            return None;
+        }
         (next != Deadline::NEVER).then(|| self.timing.time.note_now_ns()).filter(|now| next <= *now)
     }
 

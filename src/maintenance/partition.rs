@@ -17,7 +17,7 @@ use crate::contain::Payload;
 use crate::entry::EntryPtr;
 use crate::evict::{Limits, Order};
 use crate::expiry::Deadline;
-use crate::listener::{Channel, Notice};
+use crate::listener::{Channel, Leaving, Notice, RemovalCause};
 use crate::maintenance::run::{Listened, Run};
 use crate::maintenance::{Engine, Maintenance, is_freeing};
 use crate::policy::{NodeId, PolicyConfig, Sample};
@@ -110,7 +110,7 @@ pub(super) struct Shape {
 }
 
 /// What a run of maintenance leaves to be done without the lock.
-pub(super) struct Leftover<K, V> {
+pub(super) struct Leftover<'e, K, V> {
     /// Entries that can be freed, taken in `phase`.
     pub(super) free: Vec<Freeable<K, V>>,
     pub(super) phase: usize,
@@ -122,6 +122,8 @@ pub(super) struct Leftover<K, V> {
     pub(super) is_due_earlier: bool,
     /// What the policy has panicked with.
     pub(super) payloads: Vec<Payload>,
+    /// What is to be told to the atomic listener, and then to be taken out.
+    pub(super) leaving: Vec<Leaving<'e>>,
 }
 
 /// Which entries a run of maintenance takes out to be freed.
@@ -193,14 +195,17 @@ impl<K, V> Partition<K, V> {
     }
 
     /// Applies what waits, and `event` after it; evicts what is too much. Under the lock.
-    pub(super) fn run(
+    pub(super) fn run<'e>(
         &self,
         core: &mut Core<K, V>,
-        engine: &Engine<K, V>,
+        engine: &'e Engine<K, V>,
         event: Option<Event>,
         freeing: Freeing,
         due_ns: Option<u64>,
-    ) -> Leftover<K, V> {
+    ) -> Leftover<'e, K, V> {
+        let must_not_tell = engine.must_not_tell();
+        // No drop of the user's may run within a gate.
+        let freeing = if must_not_tell { Freeing::Later } else { freeing };
         let table = &engine.table;
         let len_before = core.order.len();
         self.drain_reads(&mut core.order);
@@ -215,6 +220,9 @@ impl<K, V> Partition<K, V> {
             table,
             writes: &self.writes,
             recent: engine.recent.as_deref(),
+            atomic: engine.atomic.as_deref().filter(|_| !must_not_tell),
+            has_atomic: engine.atomic.is_some(),
+            leaving: Vec::new(),
             listening: self.channel.as_ref().map(|channel| Listened {
                 channel,
                 late: &mut core.late,
@@ -249,7 +257,7 @@ impl<K, V> Partition<K, V> {
         }
         run.tell_late();
         let Run { retirements, retired_weight, evictions, evicted_weight, .. } = run;
-        let Run { expirations, expired_weight, invalidations, .. } = run;
+        let Run { expirations, expired_weight, invalidations, leaving, .. } = run;
 
         let tally = &self.tally;
         add(&tally.runs, 1);
@@ -281,6 +289,7 @@ impl<K, V> Partition<K, V> {
             linked,
             is_due_earlier: self.note_next_timer(&core.order),
             payloads: core.order.take_payloads(),
+            leaving,
         }
     }
 
@@ -457,6 +466,22 @@ impl<K, V> Partition<K, V> {
 
     pub(super) fn weight(&self) -> u64 {
         self.tally.weight.load(Ordering::Relaxed)
+    }
+
+    /// Counts what was taken out after a run.
+    #[cold]
+    pub(super) fn count_taken_out(&self, cause: RemovalCause, weight: u32) {
+        let tally = &self.tally;
+        let (count, weights) = match cause {
+            RemovalCause::Expired => (&tally.expirations, Some(&tally.expired_weight)),
+            RemovalCause::Invalidated => (&tally.invalidations, None),
+            _ => (&tally.evictions, Some(&tally.evicted_weight)),
+        };
+        // Not under the partition's lock, unlike the other counting.
+        count.fetch_add(1, Ordering::Relaxed);
+        if let Some(weights) = weights {
+            weights.fetch_add(u64::from(weight), Ordering::Relaxed);
+        }
     }
 
     pub(super) fn add_to(&self, stats: &mut Stats, entry_bytes: u64) {

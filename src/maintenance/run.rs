@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use crate::entry::EntryPtr;
 use crate::evict::Order;
 use crate::expiry::Timing;
-use crate::listener::{Channel, Notice, RemovalCause};
+use crate::listener::{AtomicListening, Channel, Entered, Leaving, Notice, RemovalCause};
+use crate::policy::NodeId;
 use crate::recent::Recent;
 use crate::reclaim::{Guard, Retired};
 use crate::table::Table;
@@ -20,14 +21,23 @@ const TIMERS_A_RUN: u32 = 64;
 const MAX_LOWERED: usize = 256;
 /// Events of which the policy is told in advance.
 const AHEAD: usize = 16;
+/// Victims that are tried one after the other while others are within their gates.
+const GATES_TRIED: usize = 8;
+/// For how long an expired entry stays that could not leave at once.
+const POSTPONED_NS: u64 = 1 << 20;
 
 /// A run of maintenance over the events of one partition.
-pub(super) struct Run<'a, K, V> {
+pub(super) struct Run<'a, 'e, K, V> {
     pub(super) order: &'a mut Order,
     pub(super) retired: &'a mut Retired<K, V>,
     pub(super) table: &'a Table<K, V>,
     pub(super) writes: &'a WriteBuffer,
     pub(super) recent: Option<&'a Recent>,
+    /// The atomic listener, if it can be told of what this run takes out.
+    pub(super) atomic: Option<&'e AtomicListening<K, V>>,
+    /// Whether there is one.
+    pub(super) has_atomic: bool,
+    pub(super) leaving: Vec<Leaving<'e>>,
     pub(super) listening: Option<Listened<'a, K, V>>,
     pub(super) guard: Guard,
     pub(super) retirements: u64,
@@ -57,7 +67,7 @@ pub(super) struct Listened<'a, K, V> {
     pub(super) timing: &'a Timing,
 }
 
-impl<K, V> Run<'_, K, V> {
+impl<'e, K, V> Run<'_, 'e, K, V> {
     /// Applies what waits, and tells the policy of some insertions in advance.
     pub(super) fn apply_ahead(&mut self) {
         for _ in 0..write_buffer::SLOTS / AHEAD as u32 + 1 {
@@ -241,6 +251,12 @@ impl<K, V> Run<'_, K, V> {
                 self.order.rewatch(id, entry);
                 continue;
             }
+            if self.has_atomic {
+                if !self.expire_told(id, entry) {
+                    self.order.postpone(id, now_ns.saturating_add(POSTPONED_NS));
+                }
+                continue;
+            }
             self.order.remove(id);
             // As in `evict`: another thread may have been first.
             if self.take_out(entry, RemovalCause::Expired) {
@@ -250,8 +266,58 @@ impl<K, V> Run<'_, K, V> {
         }
     }
 
+    /// Being within the gate of `hash`, unless this run is already; `None` if another thread is.
+    fn enter(&self, atomic: &'e AtomicListening<K, V>, hash: u64) -> Option<Option<Entered<'e>>> {
+        let gates = &atomic.gates;
+        let has_entered = |leaving: &Leaving<'_>| {
+            leaving.gate.as_ref().is_some_and(|gate| gates.is_of(gate, hash))
+        };
+        match self.leaving.iter().any(has_entered) {
+            true => Some(None),
+            false => gates.try_enter(hash).map(Some),
+        }
+    }
+
+    /// Chooses a victim that is to be taken out once it was told of; false if there is none now.
+    #[cold]
+    fn evict_told(&mut self) -> bool {
+        let Some(atomic) = self.atomic else { return false };
+        for _ in 0..GATES_TRIED {
+            let Some(victim) = self.order.evict() else { return false };
+            let Some(gate) = self.enter(atomic, victim.hash()) else {
+                self.order.insert(victim);
+                continue;
+            };
+            // Else it was removed or replaced a moment ago, and the event of that is still to come.
+            if self.table.is_linked(victim, &self.guard) {
+                let is_dead = victim.is_invalidated();
+                let cause = if is_dead { RemovalCause::Invalidated } else { RemovalCause::Evicted };
+                self.leaving.push(Leaving { gate, entry: victim, cause });
+            }
+            return true;
+        }
+        false
+    }
+
+    /// As [`evict_told`](Self::evict_told), of a node whose entry has expired: false if it has to
+    /// wait.
+    #[cold]
+    fn expire_told(&mut self, id: NodeId, entry: EntryPtr) -> bool {
+        let Some(gate) = self.atomic.and_then(|atomic| self.enter(atomic, entry.hash())) else {
+            return false;
+        };
+        self.order.remove(id);
+        if self.table.is_linked(entry, &self.guard) {
+            self.leaving.push(Leaving { gate, entry, cause: RemovalCause::Expired });
+        }
+        true
+    }
+
     /// Takes a victim out; false if there is none.
     fn evict(&mut self) -> bool {
+        if self.has_atomic {
+            return self.evict_told();
+        }
         let Some(victim) = self.order.evict() else {
             return false;
         };

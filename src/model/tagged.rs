@@ -1,0 +1,56 @@
+//! Entries with tags.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::{Keep, Watched};
+use crate::entry::{Owned, Terms};
+use crate::expiry::Deadline;
+use crate::reclaim::pin;
+use crate::table::Table;
+use crate::tags::Tags;
+
+/// The table with entries that carry a tag.
+pub struct Tagged {
+    table: Table<u64, Watched>,
+    tags: Arc<Tags>,
+    keep: Keep,
+}
+
+impl Default for Tagged {
+    fn default() -> Self {
+        Self { table: Table::new(0), tags: Tags::new(), keep: Keep::default() }
+    }
+}
+
+impl Tagged {
+    /// The value, if there is one that is valid.
+    pub fn get(&self, key: u64) -> Option<u64> {
+        let guard = pin();
+        let (entry, found) = self.table.get(key, |held| *held == key, &guard)?;
+        (!entry.is_invalidated()).then(|| found.value.read())
+    }
+
+    pub fn insert(&self, key: u64, value: u64, tag: &str) {
+        let tags = self.tags.hold([tag]).expect("one is not too many");
+        let terms = Terms { written_ns: Some(0), deadline_ns: Deadline::NEVER, limit_ns: None };
+        let new = Owned::extended(key, 1, key, Watched::new(value), terms, Some(tags));
+        let done = self.table.upsert(new, |_, _| true, &pin());
+        let (new, _) = done.ok().expect("nothing declines");
+        self.keep.keep(new);
+    }
+
+    /// Gives a tag to an entry that never comes to be.
+    pub fn hold_in_vain(&self, tag: &str) {
+        drop(self.tags.hold([tag]));
+    }
+
+    /// Whether there was an entry that held it.
+    pub fn invalidate(&self, tag: &str) -> bool {
+        self.tags.invalidate(tag)
+    }
+
+    pub fn tag_count(&self) -> usize {
+        self.tags.len()
+    }
+}
