@@ -9,6 +9,7 @@
 use crate::contain::{Payload, catch};
 use crate::entry::EntryPtr;
 use crate::expiry::Timers;
+use crate::policy::held::Held;
 use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig, Room, Sample, Segment};
 use crate::read_buffer;
 use crate::table::Table;
@@ -66,7 +67,7 @@ pub(crate) enum Rank {
 
 /// The policy of a partition and the entries it orders.
 pub(crate) struct Order {
-    policy: Box<dyn EvictionPolicy>,
+    policy: Held,
     members: Members,
     limits: Limits,
     /// What is kept at the moment: `limits`, or more while a lowered bound is approached.
@@ -123,7 +124,7 @@ impl Order {
         let members = Members::default();
         let room = policy.room();
         Self {
-            policy,
+            policy: Held::new(policy),
             members,
             limits,
             kept: limits,
@@ -271,7 +272,7 @@ impl Order {
         entry.set_node(Some(id));
         self.members.timers.watch(id, entry);
         match entry.restored() {
-            None => self.tell(|policy, nodes| policy.on_insert(id, nodes)),
+            None => self.tell_held(|policy, nodes| policy.on_insert(id, nodes)),
             Some(word) => {
                 entry.set_frequency(entry.frequency().min(self.counter_max));
                 entry.set_scratch(0);
@@ -294,7 +295,7 @@ impl Order {
             let warmth = (named * u64::from(u32::MAX) / len).clamp(1, u64::from(u32::MAX));
             *standing = Standing { warmth: warmth as u32, word };
         };
-        let (policy, members) = (&mut *self.policy, &self.members);
+        let (policy, members) = (self.policy.as_dyn(), &self.members);
         let told = catch(|| {
             policy.to_restore(members, &mut |id, word| {
                 if members.get(id).is_some() {
@@ -340,7 +341,7 @@ impl Order {
     /// Unlinks an entry that has left the table.
     #[inline]
     pub(crate) fn remove(&mut self, id: NodeId) {
-        self.tell(|policy, nodes| policy.on_remove(id, nodes));
+        self.tell_held(|policy, nodes| policy.on_remove(id, nodes));
         self.members.take(id);
     }
 
@@ -389,7 +390,7 @@ impl Order {
     /// Unlinks the entry that is to leave; `None` if there is none.
     #[inline]
     pub(crate) fn evict(&mut self) -> Option<EntryPtr> {
-        let named = self.tell(|policy, nodes| policy.evict(nodes)).flatten();
+        let named = self.tell_held(|policy, nodes| policy.evict(nodes)).flatten();
         if let Some(entry) = named.and_then(|id| self.members.take(id)) {
             return Some(entry);
         }
@@ -434,17 +435,17 @@ impl Order {
         }
         for entry in victims.iter().flatten() {
             table.prefetch_bucket(entry.hash());
-            self.announce(entry.hash());
         }
+        self.announce(victims.iter().flatten().map(|entry| entry.hash()));
         for entry in victims.iter().flatten() {
             table.prefetch_entry(entry.hash());
         }
     }
 
-    /// Lets the policy fetch what it will look up for a key that comes or goes.
+    /// Lets the policy fetch what it will look up for keys that come or go.
     #[inline]
-    pub(crate) fn announce(&mut self, hash: u64) {
-        self.tell(|policy, _| policy.announce(hash));
+    pub(crate) fn announce(&mut self, hashes: impl Iterator<Item = u64>) {
+        self.tell_held(|policy, _| policy.announce(hashes));
     }
 
     /// Calls the policy, which may panic.
@@ -453,7 +454,13 @@ impl Order {
         &mut self,
         call: impl FnOnce(&mut dyn EvictionPolicy, &dyn Nodes) -> R,
     ) -> Option<R> {
-        let (policy, members) = (&mut *self.policy, &self.members);
+        self.tell_held(|policy, members| call(policy.as_dyn(), members))
+    }
+
+    /// The same, of nodes whose type is known.
+    #[inline]
+    fn tell_held<R>(&mut self, call: impl FnOnce(&mut Held, &Members) -> R) -> Option<R> {
+        let (policy, members) = (&mut self.policy, &self.members);
         match catch(|| call(policy, members)) {
             Ok(answer) => Some(answer),
             Err(payload) => {

@@ -20,6 +20,7 @@
 //! after their insertion ([`Room`]): one that it does not admit it names as the victim.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ mod lfu;
 mod sieve;
 mod s3_fifo;
 mod window_tiny_lfu;
+pub(crate) mod held;
 mod registry;
 #[cfg(not(larder_loom))]
 mod simulator;
@@ -229,7 +231,7 @@ impl PolicyConfig {
 ///
 /// Each method should take amortized constant time: it runs under the partition's lock. None may
 /// call the cache that it works for.
-pub trait EvictionPolicy: Send + 'static {
+pub trait EvictionPolicy: Any + Send {
     /// Which accesses the policy wants to hear of. Asked after construction; what an instance
     /// answers later counts only for the sample of [`Accesses::Mark`], which it may change.
     fn accesses(&self) -> Accesses;

@@ -72,11 +72,10 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     pub(super) fn apply_ahead(&mut self) {
         for _ in 0..write_buffer::SLOTS / AHEAD as u32 + 1 {
             let events: [Option<Event>; AHEAD] = std::array::from_fn(|_| self.writes.pop());
-            for event in events.iter().flatten() {
-                if let Event::Inserted(new) = event {
-                    self.order.announce(new.hash());
-                }
-            }
+            self.order.announce(events.iter().flatten().filter_map(|event| match event {
+                Event::Inserted(new) => Some(new.hash()),
+                _ => None,
+            }));
             for event in events.iter().flatten() {
                 self.apply(*event);
             }

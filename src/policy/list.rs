@@ -83,7 +83,7 @@ impl Links {
         &self,
         from: Option<NodeId>,
         count: usize,
-        name: &mut dyn FnMut(NodeId),
+        name: &mut (impl FnMut(NodeId) + ?Sized),
     ) {
         let mut next = from;
         for _ in 0..count {

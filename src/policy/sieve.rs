@@ -34,6 +34,25 @@ impl Sieve {
         }
         self.links.remove(&mut self.queue, id);
     }
+
+    /// `evict`, of nodes whose type is known.
+    #[inline]
+    pub(super) fn choose<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
+        // Each look clears a mark, but hits may set them again at once: after a full round, what is
+        // under the hand has to go.
+        let mut looks = 0;
+        loop {
+            let id = self.hand.or(self.queue.back())?;
+            if nodes.frequency(id) == 0 || looks > self.len {
+                self.remove(id);
+                self.len -= 1;
+                return Some(id);
+            }
+            looks += 1;
+            nodes.set_frequency(id, 0);
+            self.hand = self.links.newer(id);
+        }
+    }
 }
 
 impl EvictionPolicy for Sieve {
@@ -56,20 +75,7 @@ impl EvictionPolicy for Sieve {
     }
 
     fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
-        // Each look clears a mark, but hits may set them again at once: after a full round, what is
-        // under the hand has to go.
-        let mut looks = 0;
-        loop {
-            let id = self.hand.or(self.queue.back())?;
-            if nodes.frequency(id) == 0 || looks > self.len {
-                self.remove(id);
-                self.len -= 1;
-                return Some(id);
-            }
-            looks += 1;
-            nodes.set_frequency(id, 0);
-            self.hand = self.links.newer(id);
-        }
+        self.choose(nodes)
     }
 
     fn to_restore(&self, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {

@@ -140,17 +140,18 @@ impl Sketch {
     pub(super) fn count(&mut self, hash: u64) {
         let Some((at, bits)) = self.place(hash) else { return };
         let line = &mut self.lines[at];
-        let positions: [_; ROWS] = std::array::from_fn(|row| position(bits, row));
-        let counts = positions.map(|position| count_at(line, position));
-        let least = counts.into_iter().min().expect("there are rows");
+        let (mut counts, mut least) = ([0; ROWS], MAX_COUNT);
+        for (row, count) in counts.iter_mut().enumerate() {
+            *count = count_at(line, position(bits, row));
+            least = least.min(*count);
+        }
         if least == MAX_COUNT {
             return;
         }
-        for ((word, shift), count) in positions.into_iter().zip(counts) {
+        for (row, count) in counts.into_iter().enumerate() {
+            let (word, shift) = position(bits, row);
             // Conservative: what is above the new minimum owes it to others.
-            if count == least {
-                line.0[word] += 1 << shift;
-            }
+            line.0[word] += u64::from(count == least) << shift;
         }
         self.increments += 1;
         if self.increments >= self.sample {
@@ -173,7 +174,8 @@ impl Sketch {
     pub(super) fn estimate(&self, hash: u64) -> u8 {
         let Some((at, bits)) = self.place(hash) else { return 0 };
         let line = &self.lines[at];
-        (0..ROWS).map(|row| count_at(line, position(bits, row))).min().expect("there are rows")
+        let counts = (0..ROWS).map(|row| count_at(line, position(bits, row)));
+        counts.fold(MAX_COUNT, u8::min)
     }
 
     /// Halves every counter.

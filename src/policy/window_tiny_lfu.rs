@@ -50,18 +50,45 @@ impl WindowTinyLfu {
 
     /// Plays the access in the mirrors if it is one to a key of their sample.
     #[inline]
-    fn mirror(&mut self, id: NodeId, nodes: &dyn Nodes) {
+    fn mirror<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
         let hash = nodes.hash(id);
         if self.mirrors.sample().contains(hash) {
             self.mirror_sampled(id, hash, nodes);
         }
     }
 
-    fn mirror_sampled(&mut self, id: NodeId, hash: u64, nodes: &dyn Nodes) {
+    fn mirror_sampled<N: Nodes + ?Sized>(&mut self, id: NodeId, hash: u64, nodes: &N) {
         let current = self.segments.window_percent();
         if let Some(window) = self.mirrors.access(hash, nodes.weight(id), current) {
             self.segments.set_window(window);
         }
+    }
+
+    /// `on_insert`, of nodes whose type is known; so are the next three.
+    #[inline]
+    pub(super) fn insert<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
+        self.mirror(id, nodes);
+        self.segments.insert(id, nodes);
+        self.mirrors.adapt(self.segments.entries(), self.segments.budget());
+    }
+
+    #[inline]
+    pub(super) fn remove<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
+        let hash = nodes.hash(id);
+        if self.mirrors.sample().contains(hash) {
+            self.mirrors.remove(hash);
+        }
+        self.segments.remove(id, nodes);
+    }
+
+    #[inline]
+    pub(super) fn choose<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
+        self.segments.evict(nodes)
+    }
+
+    #[inline]
+    pub(super) fn name_upcoming(&self, count: usize, name: &mut (impl FnMut(NodeId) + ?Sized)) {
+        self.segments.upcoming(count, name);
     }
 
     /// The keys whose first marks it wants to hear of.
@@ -81,9 +108,7 @@ impl EvictionPolicy for WindowTinyLfu {
     }
 
     fn on_insert(&mut self, id: NodeId, nodes: &dyn Nodes) {
-        self.mirror(id, nodes);
-        self.segments.insert(id, nodes);
-        self.mirrors.adapt(self.segments.entries(), self.segments.budget());
+        self.insert(id, nodes);
     }
 
     fn on_access(&mut self, id: NodeId, nodes: &dyn Nodes) {
@@ -96,19 +121,15 @@ impl EvictionPolicy for WindowTinyLfu {
     }
 
     fn on_remove(&mut self, id: NodeId, nodes: &dyn Nodes) {
-        let hash = nodes.hash(id);
-        if self.mirrors.sample().contains(hash) {
-            self.mirrors.remove(hash);
-        }
-        self.segments.remove(id, nodes);
+        self.remove(id, nodes);
     }
 
     fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
-        self.segments.evict(nodes)
+        self.choose(nodes)
     }
 
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
-        self.segments.upcoming(count, name);
+        self.name_upcoming(count, name);
     }
 
     fn announce(&self, hash: u64) {

@@ -466,6 +466,7 @@ impl Segments {
         u64::from(self.sketch.estimate(nodes.hash(id))) + u64::from(nodes.frequency(id))
     }
 
+    #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
         self.sketch.prefetch(hash);
         self.ghost.prefetch(hash);
@@ -473,7 +474,8 @@ impl Segments {
 
     /// Names what the next insertions will look at: so many at the tail of the window, which then
     /// are candidates, and of probation.
-    pub(super) fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
+    #[inline]
+    pub(super) fn upcoming(&self, count: usize, name: &mut (impl FnMut(NodeId) + ?Sized)) {
         // Most candidates lose, and leave victims for others to duel with.
         for (place, count) in [(Place::Window, count), (Place::Probation, count.div_ceil(4))] {
             self.links.name_from(self.queues[place as usize].list.back(), count, name);

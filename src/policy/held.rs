@@ -1,0 +1,85 @@
+//! A policy as a partition holds it: those of the library by their types.
+//!
+//! An insertion asks some twenty questions about nodes. Through [`Nodes`] as a trait object each
+//! is a call; of a policy whose type is known, the compiler sees both sides.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+
+use super::{EvictionPolicy, NodeId, Nodes, Sieve, WindowTinyLfu};
+
+/// One instance of a policy.
+pub(crate) enum Held {
+    WindowTinyLfu(Box<WindowTinyLfu>),
+    Sieve(Box<Sieve>),
+    Other(Box<dyn EvictionPolicy>),
+}
+
+impl Held {
+    pub(crate) fn new(policy: Box<dyn EvictionPolicy>) -> Self {
+        let any: &dyn Any = &*policy;
+        let (is_default, is_sieve) = (any.is::<WindowTinyLfu>(), any.is::<Sieve>());
+        if !is_default && !is_sieve {
+            return Self::Other(policy);
+        }
+        let any: Box<dyn Any> = policy;
+        match any.downcast::<WindowTinyLfu>() {
+            Ok(policy) => Self::WindowTinyLfu(policy),
+            Err(any) => Self::Sieve(any.downcast().expect("asked above")),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn as_dyn(&mut self) -> &mut dyn EvictionPolicy {
+        match self {
+            Self::WindowTinyLfu(policy) => &mut **policy,
+            Self::Sieve(policy) => &mut **policy,
+            Self::Other(policy) => &mut **policy,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn on_insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        match self {
+            Self::WindowTinyLfu(policy) => policy.insert(id, nodes),
+            Self::Sieve(policy) => policy.on_insert(id, nodes),
+            Self::Other(policy) => policy.on_insert(id, nodes),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn on_remove<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        match self {
+            Self::WindowTinyLfu(policy) => policy.remove(id, nodes),
+            Self::Sieve(policy) => policy.on_remove(id, nodes),
+            Self::Other(policy) => policy.on_remove(id, nodes),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn evict<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId> {
+        match self {
+            Self::WindowTinyLfu(policy) => policy.choose(nodes),
+            Self::Sieve(policy) => policy.choose(nodes),
+            Self::Other(policy) => policy.evict(nodes),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn upcoming(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+        match self {
+            Self::WindowTinyLfu(policy) => policy.name_upcoming(count, name),
+            Self::Sieve(policy) => policy.upcoming(count, name),
+            Self::Other(policy) => policy.upcoming(count, name),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn announce(&self, hashes: impl Iterator<Item = u64>) {
+        match self {
+            Self::WindowTinyLfu(policy) => hashes.for_each(|hash| policy.announce(hash)),
+            Self::Sieve(_) => {}
+            Self::Other(policy) => hashes.for_each(|hash| policy.announce(hash)),
+        }
+    }
+}
