@@ -25,6 +25,7 @@
 //!   only, which hands them on with its lock.
 
 use std::alloc::Layout;
+use std::mem::needs_drop;
 use std::ptr::{self, NonNull};
 
 use crate::contain::contain;
@@ -498,20 +499,10 @@ impl EntryPtr {
 /// Each entry is an `Owned::<K, V>` that was shared, no reader can still hold it, and nobody uses
 /// it after this call.
 pub(crate) unsafe fn dispose<K, V>(mut entries: Vec<EntryPtr>) -> u64 {
-    let mut panics = 0;
+    // SAFETY: passed on to the caller.
+    let panics = unsafe { drop_pairs::<K, V>(&entries) };
     for entry in &entries {
-        let pointer = entry.as_raw().cast::<Entry<K, V>>().as_ptr();
-        // One at a time: a panic in the key's drop must not leak the value.
-        // SAFETY: initialized, and by the caller's promise ours alone.
-        let key = unsafe { &raw mut (*pointer).key };
-        // SAFETY: as above.
-        let value = unsafe { &raw mut (*pointer).value };
-        // SAFETY: as above, and dropped nowhere else.
-        let is_key_dropped = contain(|| unsafe { ptr::drop_in_place(key) }).is_some();
-        // SAFETY: as above.
-        let is_value_dropped = contain(|| unsafe { ptr::drop_in_place(value) }).is_some();
-        panics += u64::from(!is_key_dropped) + u64::from(!is_value_dropped);
-        // SAFETY: as above; they are not the user's, and do not panic.
+        // SAFETY: as in `drop_pairs`; they are not the user's, and do not panic.
         unsafe { extension::drop_tags(entry.as_raw(), entry.extent()) };
     }
     // Each layout has a free list of its own.
@@ -525,6 +516,42 @@ pub(crate) unsafe fn dispose<K, V>(mut entries: Vec<EntryPtr>) -> u64 {
             unsafe { entry.as_raw().cast::<u8>().sub(offset) }
         });
         reclaim::recycle_all(layout, memory);
+    }
+    panics
+}
+
+/// As [`dispose`], for entries with nothing in front of their headers. Those whose key and value
+/// need no drop it does not even look at: they have long left the cache of the processor.
+///
+/// # Safety
+/// As for [`dispose`].
+pub(crate) unsafe fn dispose_plain<K, V>(entries: &[EntryPtr]) -> u64 {
+    // SAFETY: passed on to the caller.
+    let panics = unsafe { drop_pairs::<K, V>(entries) };
+    let memory = entries.iter().map(|entry| entry.as_raw().cast());
+    reclaim::recycle_all(Owned::<K, V>::PLAIN, memory);
+    panics
+}
+
+/// # Safety
+/// As for [`dispose`], and each entry once.
+unsafe fn drop_pairs<K, V>(entries: &[EntryPtr]) -> u64 {
+    let mut panics = 0;
+    if !needs_drop::<K>() && !needs_drop::<V>() {
+        return panics;
+    }
+    for entry in entries {
+        let pointer = entry.as_raw().cast::<Entry<K, V>>().as_ptr();
+        // One at a time: a panic in the key's drop must not leak the value.
+        // SAFETY: initialized, and by the caller's promise ours alone.
+        let key = unsafe { &raw mut (*pointer).key };
+        // SAFETY: as above.
+        let value = unsafe { &raw mut (*pointer).value };
+        // SAFETY: as above, and dropped nowhere else.
+        let is_key_dropped = contain(|| unsafe { ptr::drop_in_place(key) }).is_some();
+        // SAFETY: as above.
+        let is_value_dropped = contain(|| unsafe { ptr::drop_in_place(value) }).is_some();
+        panics += u64::from(!is_key_dropped) + u64::from(!is_value_dropped);
     }
     panics
 }

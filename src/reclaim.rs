@@ -91,29 +91,45 @@ pub(crate) struct Retired<K, V> {
 struct Batch {
     entries: Vec<EntryPtr>,
     weight: u64,
+    /// Whether something stands in front of the header of any of them.
+    has_extended: bool,
 }
 
 /// Entries that nobody can see any more.
-pub(crate) struct Freeable<K, V>(Vec<EntryPtr>, PhantomData<Entry<K, V>>);
+pub(crate) struct Freeable<K, V> {
+    batch: Batch,
+    entries: PhantomData<Entry<K, V>>,
+}
 
 impl<K, V> Freeable<K, V> {
     /// For the end of a cache: entries that were just taken out of the table, of which nobody is
     /// left who could hold a guard for it. Anything else comes by way of [`Retired`].
     pub(crate) fn last(entries: Vec<EntryPtr>) -> Self {
-        Self(entries, PhantomData)
+        // They may have anything.
+        Self::of(Batch { entries, weight: 0, has_extended: true })
+    }
+
+    fn of(batch: Batch) -> Self {
+        Self { batch, entries: PhantomData }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.batch.entries.len()
     }
 
     /// Drops keys and values and frees the memory; returns how many drops panicked. Runs user
     /// code: no lock and no guard may be held.
     pub(crate) fn dispose(self) -> u64 {
-        // SAFETY: entries of a `Table<K, V>` that were unlinked before they came to `Retired`,
-        // each once, which has let them go after the last guard from before was dropped; or
-        // those that `last` describes.
-        unsafe { entry::dispose::<K, V>(self.0) }
+        let Batch { entries, has_extended, .. } = self.batch;
+        if has_extended {
+            // SAFETY: entries of a `Table<K, V>` that were unlinked before they came to `Retired`,
+            // each once, which has let them go after the last guard from before was dropped; or
+            // those that `last` describes.
+            unsafe { entry::dispose::<K, V>(entries) }
+        } else {
+            // SAFETY: as above, and `Retired` has looked at each.
+            unsafe { entry::dispose_plain::<K, V>(&entries) }
+        }
     }
 }
 
@@ -134,11 +150,12 @@ impl<K, V> Retired<K, V> {
     /// for each entry: it is freed through this.
     #[inline]
     pub(crate) fn retire(&mut self, entry: EntryPtr) {
-        let Batch { entries, weight } = &mut self.open;
+        let Batch { entries, weight, has_extended } = &mut self.open;
         if entries.capacity() == 0 {
             entries.reserve_exact(self.batch_entries);
         }
         entries.push(entry);
+        *has_extended |= entry.is_extended();
         *weight += u64::from(entry.weight());
         self.weight += u64::from(entry.weight());
         if entries.len() >= self.batch_entries || *weight >= self.batch_weight {
@@ -166,18 +183,19 @@ impl<K, V> Retired<K, V> {
         }
         let (_, batch) = self.sealed.pop_front()?;
         self.weight -= batch.weight;
-        Some(Freeable(batch.entries, PhantomData))
+        Some(Freeable::of(batch))
     }
 
     /// Everything, whoever may see it: for the end of a cache, when nobody is left who could hold
     /// a guard for it.
     pub(crate) fn take_all(&mut self) -> Freeable<K, V> {
-        let mut all = std::mem::take(&mut self.open).entries;
+        let mut all = std::mem::take(&mut self.open);
         for (_, mut batch) in self.sealed.drain(..) {
-            all.append(&mut batch.entries);
+            all.entries.append(&mut batch.entries);
+            all.has_extended |= batch.has_extended;
         }
         self.weight = 0;
-        Freeable(all, PhantomData)
+        Freeable::of(all)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

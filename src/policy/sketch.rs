@@ -59,8 +59,8 @@ pub(super) fn spread(hash: u64) -> u64 {
 /// Where in its line a row counts: word and shift.
 #[inline]
 fn position(bits: u64, row: usize) -> (usize, u32) {
-    let counter = (bits >> (ROW_BITS * row)) & 31;
-    (2 * row + (counter >> 4) as usize, ((counter & 15) * 4) as u32)
+    let counter = bits >> (ROW_BITS * row);
+    (2 * row + (counter >> 4) as usize % 2, (counter % 16 * 4) as u32)
 }
 
 #[inline]
