@@ -36,6 +36,7 @@ mod iter;
 mod pinned;
 mod shadowing;
 mod tagged;
+mod unevictable;
 #[cfg(feature = "snapshot")]
 mod restore;
 #[cfg(feature = "quick")]

@@ -89,6 +89,8 @@ const MOVED: u8 = 1;
 const RESTORED: u8 = 2;
 /// In `flags`: the entry was given a lifetime of its own, for which it had no room.
 const CHANGED: u8 = 4;
+/// In `flags`: the entry is never evicted. Set before it is shared, and for life.
+const UNEVICTABLE: u8 = 8;
 /// Who still needs an entry that has left: a notification that it has, or that it has taken
 /// another's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -284,6 +286,12 @@ impl<K, V> Owned<K, V> {
         entry.header().flags.fetch_or(RESTORED, Ordering::Relaxed);
     }
 
+    /// Keeps the entry from being evicted, for as long as it is in the table.
+    pub(crate) fn set_unevictable(&self) {
+        // Relaxed: published with the entry.
+        self.as_ptr().header().flags.fetch_or(UNEVICTABLE, Ordering::Relaxed);
+    }
+
     /// Gives the entry to the table, which has just linked it.
     #[inline]
     pub(crate) fn into_shared(self) -> EntryPtr {
@@ -376,6 +384,13 @@ impl EntryPtr {
         // Relaxed: set before the entry was shared.
         let is_restored = || self.header().flags.load(Ordering::Relaxed) & RESTORED != 0;
         (cfg!(feature = "snapshot") && is_restored()).then(|| self.scratch())
+    }
+
+    /// Whether it is never evicted, and so in no policy.
+    #[inline]
+    pub(crate) fn is_unevictable(self) -> bool {
+        // Relaxed: set before the entry was shared.
+        self.header().flags.load(Ordering::Relaxed) & UNEVICTABLE != 0
     }
 
     /// The partition is about to look at the deadline.

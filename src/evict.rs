@@ -4,6 +4,10 @@
 //! it belongs to the partition's maintenance, under its lock. A policy may be a user's: each call
 //! is contained, so that one that panics or names a wrong victim costs the cache its order, not
 //! its bounds nor its memory.
+//!
+//! An entry that is never evicted has a node like any other, by which it is removed, replaced and
+//! watched by its timer, but the policy never hears of it and the bounds leave it out. Whether an
+//! entry is one does not change; a replacement may be of the other kind.
 #![forbid(unsafe_code)]
 
 use crate::contain::{Payload, catch};
@@ -13,6 +17,10 @@ use crate::policy::held::Held;
 use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig, Room, Sample, Segment};
 use crate::read_buffer;
 use crate::table::Table;
+
+mod members;
+
+use members::Members;
 
 /// Entries that one run of maintenance fetches in advance: policies may name two for each
 /// eviction, the candidate and the victim.
@@ -104,15 +112,6 @@ impl Standing {
     }
 }
 
-/// What the policy may ask about its nodes.
-#[derive(Default)]
-struct Members {
-    entries: Vec<Option<EntryPtr>>,
-    free: Vec<NodeId>,
-    weight: u64,
-    timers: Timers,
-}
-
 impl Order {
     /// `accesses` is what the policy asked for.
     pub(crate) fn new(policy: Box<dyn EvictionPolicy>, accesses: Accesses, limits: Limits) -> Self {
@@ -154,6 +153,18 @@ impl Order {
         self.members.weight
     }
 
+    /// Entries that the bounds are about.
+    #[inline]
+    fn bounded_len(&self) -> usize {
+        self.len() - self.members.kept
+    }
+
+    /// Their weight.
+    #[inline]
+    fn bounded_weight(&self) -> u64 {
+        self.members.weight - self.members.kept_weight
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         self.limits
     }
@@ -183,14 +194,15 @@ impl Order {
     #[inline]
     pub(crate) fn lacks_room_for(&self, new: EntryPtr) -> bool {
         self.room == Room::BeforeInsert
-            && self.len() > 0
-            && (self.len() >= self.kept.entries
-                || self.weight().saturating_add(u64::from(new.weight())) > self.kept.weight)
+            && !new.is_unevictable()
+            && self.bounded_len() > 0
+            && (self.bounded_len() >= self.kept.entries
+                || self.bounded_weight().saturating_add(u64::from(new.weight())) > self.kept.weight)
     }
 
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
-        self.len() > self.kept.entries || self.weight() > self.kept.weight
+        self.bounded_len() > self.kept.entries || self.bounded_weight() > self.kept.weight
     }
 
     /// Changes the bounds. Lower ones are approached by `lower_bounds`.
@@ -203,20 +215,23 @@ impl Order {
     /// Whether more is kept than the bounds allow.
     #[inline]
     pub(crate) fn is_above_limits(&self) -> bool {
-        self.len() > self.limits.entries || self.weight() > self.limits.weight
+        self.bounded_len() > self.limits.entries || self.bounded_weight() > self.limits.weight
     }
 
     /// Keeps from now on no more than is there, down to the bounds.
     pub(crate) fn settle(&mut self) {
         self.kept = Limits {
-            entries: self.limits.entries.max(self.len()),
-            weight: self.limits.weight.max(self.weight()),
+            entries: self.limits.entries.max(self.bounded_len()),
+            weight: self.limits.weight.max(self.bounded_weight()),
         };
     }
 
     /// How often the entry of that node was used lately, as its policy tells, unless it has left.
     pub(crate) fn frequency(&mut self, id: NodeId, hash: u64) -> Option<u64> {
-        self.members.get(id).filter(|entry| entry.hash() == hash)?;
+        let entry = self.members.get(id).filter(|entry| entry.hash() == hash)?;
+        if entry.is_unevictable() {
+            return Some(u64::from(entry.frequency()));
+        }
         self.tell(|policy, nodes| policy.frequency(id, nodes))
     }
 
@@ -232,11 +247,12 @@ impl Order {
             }
         });
         // A policy may name whom it will.
-        ids.retain(|id| self.members.get(*id).is_some());
+        ids.retain(|id| self.members.ordered(*id).is_some());
         let is_ranked = !ids.is_empty();
         if !is_ranked {
             let held = self.members.entries.iter().flatten();
-            ids.extend(held.filter_map(|entry| entry.node()));
+            let ordered = held.filter(|entry| !entry.is_unevictable());
+            ids.extend(ordered.filter_map(|entry| entry.node()));
         }
         let mut named: Vec<(u64, u64)> = Vec::with_capacity(ids.len());
         for id in ids {
@@ -256,7 +272,7 @@ impl Order {
 
     /// The part of the policy that `id` is in, if it is still the entry of `hash`.
     pub(crate) fn segment_of(&mut self, id: NodeId, hash: u64) -> Option<&'static str> {
-        self.members.get(id).filter(|entry| entry.hash() == hash)?;
+        self.members.ordered(id).filter(|entry| entry.hash() == hash)?;
         self.tell(|policy, nodes| policy.segment_of(id, nodes)).flatten()
     }
 
@@ -271,6 +287,9 @@ impl Order {
         let id = self.members.add(entry, self.limits.entries);
         entry.set_node(Some(id));
         self.members.timers.watch(id, entry);
+        if entry.is_unevictable() {
+            return;
+        }
         match entry.restored() {
             None => self.tell_held(|policy, nodes| policy.on_insert(id, nodes)),
             Some(word) => {
@@ -298,7 +317,7 @@ impl Order {
         let (policy, members) = (self.policy.as_dyn(), &self.members);
         let told = catch(|| {
             policy.to_restore(members, &mut |id, word| {
-                if members.get(id).is_some() {
+                if members.ordered(id).is_some() {
                     rank(&mut standings, id, word);
                 }
             });
@@ -309,7 +328,11 @@ impl Order {
             let mut rest: Vec<_> = (0..standings.len())
                 .filter_map(|at| u32::try_from(at).ok().map(NodeId::from_raw))
                 .filter(is_unnamed)
-                .map(|id| (policy.frequency(id, members), id))
+                .map(|id| match members.ordered(id) {
+                    Some(_) => (policy.frequency(id, members), id),
+                    // Never evicted: warmer than all others.
+                    None => (u64::MAX, id),
+                })
                 .collect();
             rest.sort_unstable();
             for (_, id) in rest {
@@ -331,17 +354,38 @@ impl Order {
         if self.owns_scratch {
             new.set_scratch(old.scratch());
         }
+        let kinds = (old.is_unevictable(), new.is_unevictable());
+        match kinds {
+            // To the policy it is a new one.
+            (true, false) => {
+                new.set_frequency(0);
+                if self.owns_scratch {
+                    new.set_scratch(0);
+                }
+            }
+            // While the node is still that of `old`, whose weight the policy has counted.
+            (false, true) => {
+                self.tell(|policy, nodes| policy.on_remove(id, nodes));
+            }
+            _ => {}
+        }
         self.members.entries[id.index()] = Some(new);
         self.members.timers.watch(id, new);
-        self.members.weight -= u64::from(old.weight());
-        self.members.weight += u64::from(new.weight());
-        self.tell(|policy, nodes| policy.on_update(id, old.weight(), nodes));
+        self.members.discount(old);
+        self.members.count(new);
+        match kinds {
+            (false, false) => self.tell(|policy, nodes| policy.on_update(id, old.weight(), nodes)),
+            (true, false) => self.tell(|policy, nodes| policy.on_insert(id, nodes)),
+            (_, true) => None,
+        };
     }
 
     /// Unlinks an entry that has left the table.
     #[inline]
     pub(crate) fn remove(&mut self, id: NodeId) {
-        self.tell_held(|policy, nodes| policy.on_remove(id, nodes));
+        if self.members.ordered(id).is_some() {
+            self.tell_held(|policy, nodes| policy.on_remove(id, nodes));
+        }
         self.members.take(id);
     }
 
@@ -349,7 +393,7 @@ impl Order {
     #[inline]
     pub(crate) fn access(&mut self, id: NodeId, tag: u32) {
         let is_same = |entry: &EntryPtr| read_buffer::tag(entry.hash()) == tag;
-        if self.members.get(id).as_ref().is_some_and(is_same) {
+        if self.members.ordered(id).as_ref().is_some_and(is_same) {
             self.tell(|policy, nodes| policy.on_access(id, nodes));
         }
     }
@@ -391,7 +435,10 @@ impl Order {
     #[inline]
     pub(crate) fn evict(&mut self) -> Option<EntryPtr> {
         let named = self.tell_held(|policy, nodes| policy.evict(nodes)).flatten();
-        if let Some(entry) = named.and_then(|id| self.members.take(id)) {
+        if let Some(entry) = named
+            .filter(|id| self.members.ordered(*id).is_some())
+            .and_then(|id| self.members.take(id))
+        {
             return Some(entry);
         }
         self.evict_any()
@@ -403,7 +450,7 @@ impl Order {
         let slots = self.members.entries.len();
         let at = (0..slots)
             .map(|step| (self.fallback + step) % slots)
-            .find(|at| self.members.entries[*at].is_some())?;
+            .find(|at| self.members.entries[*at].is_some_and(|entry| !entry.is_unevictable()))?;
         self.faults += 1;
         self.fallback = at + 1;
         let id = NodeId::from_raw(u32::try_from(at).expect("ids are 32 bits"));
@@ -414,7 +461,8 @@ impl Order {
     /// Asks the processor for what the eviction of the next `count` entries will touch. One after
     /// the other, each would wait for its entry, and then for its bucket.
     pub(crate) fn prefetch_victims<K, V>(&mut self, count: usize, table: &Table<K, V>) {
-        if self.len().saturating_add(count) <= self.kept.entries && self.weight() < self.kept.weight
+        if self.bounded_len().saturating_add(count) <= self.kept.entries
+            && self.bounded_weight() < self.kept.weight
         {
             return;
         }
@@ -423,7 +471,7 @@ impl Order {
         let Self { policy, members, .. } = self;
         let named = catch(|| {
             policy.upcoming(count.min(MAX_PREFETCH / 2), &mut |id| {
-                if let (Some(entry), Some(slot)) = (members.get(id), victims.get_mut(found)) {
+                if let (Some(entry), Some(slot)) = (members.ordered(id), victims.get_mut(found)) {
                     entry.prefetch();
                     *slot = Some(entry);
                     found += 1;
@@ -484,14 +532,23 @@ impl Order {
     /// Panics unless ids, entries and weight agree with each other and with the bounds.
     pub(crate) fn validate(&self) {
         let members = &self.members;
-        let mut weight = 0;
+        let (mut weight, mut kept, mut kept_weight) = (0, 0, 0);
         for (at, entry) in members.entries.iter().enumerate() {
             if let Some(entry) = entry {
                 assert_eq!(entry.node().map(NodeId::index), Some(at), "a node id is not its own");
                 assert!(!entry.is_gone(), "an entry that has left is still linked");
                 weight += u64::from(entry.weight());
+                if entry.is_unevictable() {
+                    kept += 1;
+                    kept_weight += u64::from(entry.weight());
+                }
             }
         }
+        assert_eq!(
+            (kept, kept_weight),
+            (members.kept, members.kept_weight),
+            "what is never evicted is miscounted"
+        );
         assert_eq!(weight, members.weight, "the weight is not that of the entries");
         members.timers.validate(
             members.entries.iter().flatten().filter_map(|entry| Some((entry.node()?, *entry))),
@@ -499,76 +556,5 @@ impl Order {
         let free = members.entries.iter().filter(|entry| entry.is_none()).count();
         assert_eq!(free, members.free.len(), "free ids are lost or doubled");
         assert!(!self.is_above_limits(), "over a bound after maintenance");
-    }
-}
-
-impl Members {
-    #[inline]
-    fn add(&mut self, entry: EntryPtr, limit: usize) -> NodeId {
-        self.weight += u64::from(entry.weight());
-        if let Some(id) = self.free.pop() {
-            self.entries[id.index()] = Some(entry);
-            return id;
-        }
-        if self.entries.len() == self.entries.capacity() {
-            // Doubling, but not past the bound: at capacity nothing is wasted.
-            let room = limit.saturating_add(1).saturating_sub(self.entries.len());
-            self.entries.reserve_exact(self.entries.len().max(16).min(room).max(1));
-        }
-        let id = u32::try_from(self.entries.len()).expect("a partition's bound is below 2^32");
-        self.entries.push(Some(entry));
-        NodeId::from_raw(id)
-    }
-
-    #[inline]
-    fn get(&self, id: NodeId) -> Option<EntryPtr> {
-        self.entries.get(id.index()).copied().flatten()
-    }
-
-    #[inline]
-    fn take(&mut self, id: NodeId) -> Option<EntryPtr> {
-        let entry = self.entries.get_mut(id.index())?.take()?;
-        entry.set_node(None);
-        self.timers.forget(id);
-        self.weight -= u64::from(entry.weight());
-        self.free.push(id);
-        Some(entry)
-    }
-
-    #[inline]
-    fn expect(&self, id: NodeId) -> EntryPtr {
-        self.get(id).expect("the policy asks about a node that it holds")
-    }
-}
-
-impl Nodes for Members {
-    #[inline]
-    fn hash(&self, id: NodeId) -> u64 {
-        self.expect(id).hash()
-    }
-
-    #[inline]
-    fn weight(&self, id: NodeId) -> u32 {
-        self.expect(id).weight()
-    }
-
-    #[inline]
-    fn frequency(&self, id: NodeId) -> u8 {
-        self.expect(id).frequency()
-    }
-
-    #[inline]
-    fn set_frequency(&self, id: NodeId, frequency: u8) {
-        self.expect(id).set_frequency(frequency);
-    }
-
-    #[inline]
-    fn scratch(&self, id: NodeId) -> u32 {
-        self.expect(id).scratch()
-    }
-
-    #[inline]
-    fn set_scratch(&self, id: NodeId, scratch: u32) {
-        self.expect(id).set_scratch(scratch);
     }
 }

@@ -1,0 +1,118 @@
+//! The entries that have a node, by node id.
+#![forbid(unsafe_code)]
+
+use crate::entry::EntryPtr;
+use crate::expiry::Timers;
+use crate::policy::{NodeId, Nodes};
+
+/// What the policy may ask about its nodes.
+#[derive(Default)]
+pub(super) struct Members {
+    pub(super) entries: Vec<Option<EntryPtr>>,
+    pub(super) free: Vec<NodeId>,
+    pub(super) weight: u64,
+    /// Of all these, those that are never evicted, and their weight.
+    pub(super) kept: usize,
+    pub(super) kept_weight: u64,
+    pub(super) timers: Timers,
+}
+
+impl Members {
+    #[inline]
+    pub(super) fn add(&mut self, entry: EntryPtr, limit: usize) -> NodeId {
+        self.count(entry);
+        if let Some(id) = self.free.pop() {
+            self.entries[id.index()] = Some(entry);
+            return id;
+        }
+        if self.entries.len() == self.entries.capacity() {
+            // Doubling, but not past the bound: at capacity nothing is wasted.
+            let limit = match self.kept {
+                0 => limit.saturating_add(1),
+                // Nobody knows how many more will be kept beside the bound.
+                _ => usize::MAX,
+            };
+            let room = limit.saturating_sub(self.entries.len());
+            self.entries.reserve_exact(self.entries.len().max(16).min(room).max(1));
+        }
+        let id = u32::try_from(self.entries.len()).expect("a partition's bound is below 2^32");
+        self.entries.push(Some(entry));
+        NodeId::from_raw(id)
+    }
+
+    #[inline]
+    pub(super) fn get(&self, id: NodeId) -> Option<EntryPtr> {
+        self.entries.get(id.index()).copied().flatten()
+    }
+
+    #[inline]
+    pub(super) fn take(&mut self, id: NodeId) -> Option<EntryPtr> {
+        let entry = self.entries.get_mut(id.index())?.take()?;
+        entry.set_node(None);
+        self.timers.forget(id);
+        self.discount(entry);
+        self.free.push(id);
+        Some(entry)
+    }
+
+    /// The entry, if the policy knows of it.
+    #[inline]
+    pub(super) fn ordered(&self, id: NodeId) -> Option<EntryPtr> {
+        self.get(id).filter(|entry| !entry.is_unevictable())
+    }
+
+    #[inline]
+    pub(super) fn count(&mut self, entry: EntryPtr) {
+        self.weight += u64::from(entry.weight());
+        if entry.is_unevictable() {
+            self.kept += 1;
+            self.kept_weight += u64::from(entry.weight());
+        }
+    }
+
+    #[inline]
+    pub(super) fn discount(&mut self, entry: EntryPtr) {
+        self.weight -= u64::from(entry.weight());
+        if entry.is_unevictable() {
+            self.kept -= 1;
+            self.kept_weight -= u64::from(entry.weight());
+        }
+    }
+
+    #[inline]
+    pub(super) fn expect(&self, id: NodeId) -> EntryPtr {
+        self.get(id).expect("the policy asks about a node that it holds")
+    }
+}
+
+impl Nodes for Members {
+    #[inline]
+    fn hash(&self, id: NodeId) -> u64 {
+        self.expect(id).hash()
+    }
+
+    #[inline]
+    fn weight(&self, id: NodeId) -> u32 {
+        self.expect(id).weight()
+    }
+
+    #[inline]
+    fn frequency(&self, id: NodeId) -> u8 {
+        self.expect(id).frequency()
+    }
+
+    #[inline]
+    fn set_frequency(&self, id: NodeId, frequency: u8) {
+        self.expect(id).set_frequency(frequency);
+    }
+
+    #[inline]
+    fn scratch(&self, id: NodeId) -> u32 {
+        self.expect(id).scratch()
+    }
+
+    #[inline]
+    fn set_scratch(&self, id: NodeId, scratch: u32) {
+        self.expect(id).set_scratch(scratch);
+    }
+}
