@@ -733,11 +733,6 @@ where
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    #[inline]
-    fn count(&self, counter: Counter, guard: &Guard) {
-        self.shared.engine.counters.add(guard.thread(), counter, 1);
-    }
-
     /// Number of entries. Exact while nobody writes and, in background mode, after
     /// [`run_pending`](Self::run_pending): entries that maintenance is evicting are counted until
     /// it is through.

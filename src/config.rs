@@ -184,10 +184,10 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// The listener may look into the cache. Insertions from within it are rejected
     /// ([`WithinListener`](crate::Rejection::WithinListener)), and removals panic; likewise from the
-    /// conditions of `remove_if` and `retain` and from an [`Expiry`](crate::Expiry), which run within
+    /// conditions of `remove_if` and `retain` and from an [`Expiry`], which run within
     /// the change that asks them. It must not wait for another thread that changes the cache. If it panics, that is counted in
     /// [`Stats::listener_panics`](crate::Stats::listener_panics), and the removal goes on. If a key's
-    /// `Eq` or an [`Expiry`](crate::Expiry) panics after the listener was called, the entry may stay,
+    /// `Eq` or an [`Expiry`] panics after the listener was called, the entry may stay,
     /// and be told again.
     ///
     /// Maintenance does not wait: a victim whose key is being changed stays, and the next one goes;

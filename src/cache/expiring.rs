@@ -182,6 +182,11 @@ impl<K, V, S> Cache<K, V, S> {
         self.shared.engine.atomic.as_ref().is_some_and(|atomic| atomic.refuses_changes())
     }
 
+    #[inline]
+    pub(super) fn count(&self, counter: Counter, guard: &Guard) {
+        self.shared.engine.counters.add(guard.thread(), counter, 1);
+    }
+
     /// Counts an entry that was taken out.
     #[inline]
     pub(super) fn count_gone(&self, pointer: EntryPtr, cause: RemovalCause, guard: &Guard) {
