@@ -26,11 +26,16 @@ pub enum Absence {
     Evicted,
     /// Its entry's deadline has passed.
     Expired,
-    /// It was removed: by `remove`, `remove_if`, `retain`, `invalidate_if` or `clear`.
+    /// It was removed by itself: by `remove` or `remove_if`.
     Removed,
+    /// It was removed because of what a predicate said: by `retain` or `invalidate_if`.
+    RemovedByPredicate,
+    /// It was removed with all others, by `clear`.
+    Cleared,
     /// One of its entry's tags was [invalidated](crate::Cache::invalidate_tag).
     Invalidated,
-    /// Its last insertion was rejected; the old value, if there was one, is gone.
+    /// Its last insertion was rejected, and it is not there: a value that is too heavy takes the old
+    /// one along, and with too many [tags](crate::Cache::insert_with_tags) there was none.
     Rejected,
     /// Nothing is remembered of it: it was never there, or so long ago that it is forgotten, or the
     /// cache was built without [`explain_misses`](crate::Builder::explain_misses).
@@ -38,15 +43,25 @@ pub enum Absence {
 }
 
 impl Absence {
-    /// By number; 0 is what an empty place holds.
-    const ALL: [Option<Self>; 6] = [
-        None,
-        Some(Self::Evicted),
-        Some(Self::Expired),
-        Some(Self::Removed),
-        Some(Self::Invalidated),
-        Some(Self::Rejected),
+    /// What is remembered, by number less one; 0 is what an empty place holds.
+    const ALL: [Self; 7] = [
+        Self::Evicted,
+        Self::Expired,
+        Self::Removed,
+        Self::RemovedByPredicate,
+        Self::Cleared,
+        Self::Invalidated,
+        Self::Rejected,
     ];
+
+    /// 0 for what is not remembered.
+    fn number(self) -> u64 {
+        Self::ALL.iter().position(|absence| *absence == self).map_or(0, |index| index as u64 + 1)
+    }
+
+    fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
 }
 
 impl std::fmt::Display for Absence {
@@ -56,6 +71,8 @@ impl std::fmt::Display for Absence {
             Self::Evicted => "evicted",
             Self::Expired => "expired",
             Self::Removed => "removed",
+            Self::RemovedByPredicate => "removed by a predicate",
+            Self::Cleared => "cleared",
             Self::Invalidated => "invalidated by a tag",
             Self::Rejected => "rejected",
             Self::Unknown => "never seen, or forgotten",
@@ -89,23 +106,25 @@ impl Recent {
         &self.rings[(hash >> 16) as usize % RINGS]
     }
 
-    pub(crate) fn removed(&self, hash: u64, cause: RemovalCause) {
-        let number = match cause {
-            RemovalCause::Evicted => 1,
-            RemovalCause::Expired => 2,
-            RemovalCause::Explicit => 3,
-            RemovalCause::Invalidated => 4,
+    /// `explicit` is what to remember of a removal by the user.
+    pub(crate) fn removed(&self, hash: u64, cause: RemovalCause, explicit: Absence) {
+        let absence = match cause {
+            RemovalCause::Evicted => Absence::Evicted,
+            RemovalCause::Expired => Absence::Expired,
+            RemovalCause::Explicit => explicit,
+            RemovalCause::Invalidated => Absence::Invalidated,
             // The key is there.
             RemovalCause::Replaced => return,
         };
-        self.note(hash, number);
+        self.note(hash, absence);
     }
 
     pub(crate) fn rejected(&self, hash: u64) {
-        self.note(hash, 5);
+        self.note(hash, Absence::Rejected);
     }
 
-    fn note(&self, hash: u64, number: u64) {
+    fn note(&self, hash: u64, absence: Absence) {
+        let number = absence.number();
         let ring = self.ring(hash);
         let position = ring.written.fetch_add(1, Ordering::Relaxed);
         ring.words[place(position, ring.words.len())].store(hash << 8 | number, Ordering::Relaxed);
@@ -120,7 +139,7 @@ impl Recent {
         let newest_first = (oldest..written).rev();
         let words = newest_first.map(|at| ring.words[place(at, len)].load(Ordering::Relaxed));
         let found = words.filter(|word| word >> 8 == hash & (u64::MAX >> 8));
-        let reason = found.map(|word| Absence::ALL[usize::from(word.to_le_bytes()[0])]).next();
+        let reason = found.map(|word| Absence::from_number(word.to_le_bytes()[0])).next();
         // Of one that somebody is writing, nothing is known yet.
         let nothing = if oldest == 0 { Absence::NeverSeen } else { Absence::Unknown };
         reason.flatten().unwrap_or(nothing)
@@ -140,16 +159,16 @@ mod tests {
     fn the_newest_counts_until_it_is_forgotten() {
         let recent = Recent::new(RINGS * 3);
         assert_eq!(recent.of(7), Absence::NeverSeen);
-        recent.removed(7, RemovalCause::Evicted);
-        recent.removed(7, RemovalCause::Replaced);
+        recent.removed(7, RemovalCause::Evicted, Absence::Removed);
+        recent.removed(7, RemovalCause::Replaced, Absence::Removed);
         assert_eq!(recent.of(7), Absence::Evicted);
         recent.rejected(7);
         assert_eq!(recent.of(7), Absence::Rejected);
         // Hashes of the same ring.
-        recent.removed(8, RemovalCause::Expired);
+        recent.removed(8, RemovalCause::Expired, Absence::Removed);
         assert_eq!((recent.of(7), recent.of(9)), (Absence::Rejected, Absence::NeverSeen));
-        recent.removed(9, RemovalCause::Explicit);
-        recent.removed(10, RemovalCause::Invalidated);
+        recent.removed(9, RemovalCause::Explicit, Absence::Removed);
+        recent.removed(10, RemovalCause::Invalidated, Absence::Removed);
         assert_eq!((recent.of(7), recent.of(6)), (Absence::Unknown, Absence::Unknown));
         assert_eq!(recent.of(8), Absence::Expired);
         assert_eq!((recent.of(9), recent.of(10)), (Absence::Removed, Absence::Invalidated));
@@ -159,10 +178,20 @@ mod tests {
     fn hash_of_48_bits_is_told_apart_by_each() {
         let recent = Recent::new(1000);
         let hash = 0xffff_0123_4567;
-        recent.removed(hash, RemovalCause::Evicted);
+        recent.removed(hash, RemovalCause::Evicted, Absence::Removed);
         assert_eq!(recent.of(hash), Absence::Evicted);
         for bit in 0..48 {
             assert_eq!(recent.of(hash ^ 1 << bit), Absence::NeverSeen, "bit {bit}");
         }
+    }
+
+    #[test]
+    fn what_is_remembered_comes_back_from_its_number() {
+        for absence in Absence::ALL {
+            let number = u8::try_from(absence.number()).unwrap();
+            assert_eq!(Absence::from_number(number), Some(absence));
+        }
+        assert_eq!((Absence::NeverSeen.number(), Absence::Unknown.number()), (0, 0));
+        assert_eq!(Absence::from_number(0), None);
     }
 }

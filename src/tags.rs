@@ -20,9 +20,18 @@
 //!
 //! Lookups touch neither map nor lock: they read the flag of each tag that the entry holds.
 //!
+//! # Invalidation, replacement and removal
+//! The table alone decides who takes an entry out. Whether what was taken out had been invalidated is
+//! asked afterwards ([`TagSet::settle`]), and a reader that found an entry invalidated reports a miss
+//! only if it is still linked after that, as with deadlines (`expiry::deadline`). So of a reader that
+//! misses because of a tag and a writer that replaces the entry, either the reader sees the new value
+//! or the writer learns that the old one was not valid any more.
+//!
 //! # Orderings
-//! `is_dead` is relaxed: no other memory hangs on it. Who has been told, by whatever way, that
-//! `invalidate` has returned comes after its mark, and so does who has been given the next
+//! `is_dead` is acquire-release. The writer changes the link and then settles, by a step that writes
+//! the flag back; if `invalidate` comes later in the flag's order, its swap acquires the change of the
+//! link and hands it on to the reader, whose load acquires the mark. Who has been told, by whatever
+//! way, that `invalidate` has returned comes after its mark, and so does who has been given the next
 //! generation, by the lock. Models: `loom-tests/tests/tags.rs`.
 #![forbid(unsafe_code)]
 
@@ -109,7 +118,9 @@ impl Tags {
         let mut shard = sync::lock(self.shard(name));
         let Some(tag) = shard.remove(name).and_then(|tag| tag.upgrade()) else { return false };
         // Under the lock, so that nobody is given a new generation while the old one still lives.
-        tag.is_dead.store(true, Ordering::Relaxed);
+        // AcqRel: acquires what writers did before they settled, and hands it on to the readers who
+        // see the mark; pairs with `settle` and `is_dead`.
+        tag.is_dead.swap(true, Ordering::AcqRel);
         drop(shard);
         true
     }
@@ -139,7 +150,15 @@ impl TagSet {
     /// Whether one of them was invalidated.
     #[inline]
     pub(crate) fn is_dead(&self) -> bool {
-        self.iter().any(|tag| tag.is_dead.load(Ordering::Relaxed))
+        // Acquire: before the look at the link; pairs with the swap in `invalidate`.
+        self.iter().any(|tag| tag.is_dead.load(Ordering::Acquire))
+    }
+
+    /// Whether one of them was invalidated before the caller took the entry out of the table.
+    pub(crate) fn settle(&self) -> bool {
+        // AcqRel: an RMW rather than a load, so that it stands in one order with the swap in
+        // `invalidate`, which acquires the caller's change of the link if it comes later.
+        self.iter().any(|tag| tag.is_dead.fetch_or(false, Ordering::AcqRel))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -41,9 +41,12 @@ fn every_way_to_leave_is_told_apart() {
     assert_eq!(absence(&cache, 1), Absence::Removed);
     cache.insert(2, 1);
     cache.remove_if(&2, |_, _| true);
+    assert_eq!(absence(&cache, 2), Absence::Removed);
+    cache.insert(2, 1);
     cache.insert(3, 1);
-    cache.retain(|_, _| false);
-    assert_eq!([2, 3].map(|key| absence(&cache, key)), [Absence::Removed; 2]);
+    cache.retain(|key, _| *key != 2);
+    assert_eq!(cache.invalidate_if(|key, _| *key == 3), 1);
+    assert_eq!([2, 3].map(|key| absence(&cache, key)), [Absence::RemovedByPredicate; 2]);
 
     cache.insert_with_ttl(4, 1, second);
     clock.advance(2 * second);
@@ -63,13 +66,19 @@ fn every_way_to_leave_is_told_apart() {
     cache.insert(7, 101);
     assert_eq!(absence(&cache, 7), Absence::Rejected, "though it was removed for that");
 
+    cache.insert_with_tags(8, 1, ["a", "b", "c", "d", "e"]);
+    assert_eq!(absence(&cache, 8), Absence::Rejected);
+    cache.insert(8, 1);
+    cache.insert_with_tags(8, 1, ["a", "b", "c", "d", "e"]);
+    presence(&cache, 8);
+
     for key in 10..15 {
         cache.insert(key, 1);
     }
     assert_eq!(absence(&cache, 10), Absence::Evicted);
     cache.insert(10, 1);
     cache.clear();
-    assert_eq!(absence(&cache, 10), Absence::Removed, "the latest counts");
+    assert_eq!(absence(&cache, 10), Absence::Cleared, "the latest counts");
     assert_eq!(absence(&cache, 99), Absence::NeverSeen);
 }
 

@@ -33,6 +33,7 @@ fn an_invalidated_entry_is_absent_to_every_verb() {
     assert!(!cache.contains_key(&1));
     assert_eq!(cache.inspect(&1), None);
     assert_eq!(cache.tags_of(&1), None);
+    assert!(!cache.has_expired(&1), "time has nothing to do with it");
     let pinned = cache.pin();
     assert_eq!((pinned.get(&1), pinned.peek(&1)), (None, None));
     drop(pinned);

@@ -4,7 +4,10 @@
 //! `what_was_given_its_tag_before_is_never_seen_again` among them, if it leaves the generation in the
 //! map; `what_lives_beside_an_older_generation_dies_with_it` if it marks the generation only after it
 //! has let go of the lock; `a_generation_that_ends_takes_no_other_along` if the drop of a `Tag` takes
-//! out whatever stands under its name.
+//! out whatever stands under its name; `no_miss_is_reported_of_a_key_that_was_replaced_while_valid`
+//! with a load, or a relaxed step, in `TagSet::settle`, and with a relaxed swap in `Tags::invalidate`;
+//! `a_reader_who_is_told_of_the_mark_sees_what_came_before_it` with those too, and with a relaxed load
+//! in `TagSet::is_dead`; both without the look at the link in `Table::get_again`.
 #![cfg(larder_loom)]
 
 use larder::model::Tagged;
@@ -123,4 +126,42 @@ fn a_generation_that_ends_takes_no_other_along() {
             assert_eq!(map.get(1), None);
         },
     );
+}
+
+#[test]
+fn no_miss_is_reported_of_a_key_that_was_replaced_while_valid() {
+    two(
+        |map| map.insert(1, 10, "t"),
+        |map| {
+            assert!(map.invalidate("t"));
+            map.get(1)
+        },
+        |map| map.upsert(1, 20, "u"),
+        |map, seen, was_invalidated| {
+            match seen {
+                None => assert_eq!(was_invalidated, Some(true), "absent between two valid values"),
+                Some(value) => assert_eq!(value, 20),
+            }
+            assert_eq!(map.get(1), Some(20));
+        },
+    );
+}
+
+#[test]
+fn a_reader_who_is_told_of_the_mark_sees_what_came_before_it() {
+    loom::model(|| {
+        let map = Arc::new(Tagged::default());
+        map.insert(1, 10, "t");
+        let (one, two, three) = (Arc::clone(&map), Arc::clone(&map), Arc::clone(&map));
+        let reader = thread::spawn(move || one.get(1));
+        let writer = thread::spawn(move || two.upsert(1, 20, "u"));
+        let killer = thread::spawn(move || three.invalidate("t"));
+        let seen = reader.join().expect("the model's thread panicked");
+        let was_invalidated = writer.join().expect("the model's thread panicked");
+        killer.join().expect("the model's thread panicked");
+        if seen.is_none() {
+            assert_eq!(was_invalidated, Some(true), "absent between two valid values");
+        }
+        assert_eq!(map.get(1), Some(20));
+    });
 }

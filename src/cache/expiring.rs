@@ -12,6 +12,7 @@ use crate::expiry::Lifetime;
 use crate::listener::RemovalCause;
 use crate::reclaim::{self, Guard};
 use crate::stats::Counter;
+use crate::tags::TagSet;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -161,7 +162,7 @@ impl<K, V, S> Cache<K, V, S> {
         let timing = &self.shared.engine.timing;
         match pointer.extension() {
             Some(extension) if timing.had_expired(extension) => RemovalCause::Expired,
-            Some(_) if pointer.is_invalidated() => RemovalCause::Invalidated,
+            Some(_) if pointer.tags().is_some_and(TagSet::settle) => RemovalCause::Invalidated,
             _ => cause,
         }
     }

@@ -79,7 +79,11 @@ where
         let hash = self.hash(key);
         let guard = reclaim::pin();
         let found = self.shared.engine.table.get(hash, move |held| held.borrow() == key, &guard);
-        found.is_some_and(|(pointer, _)| !self.is_valid(pointer))
+        let timing = &self.shared.engine.timing;
+        let is_past = |(pointer, _): (EntryPtr, _)| {
+            pointer.extension().is_some_and(|extension| !timing.is_valid(extension))
+        };
+        found.is_some_and(is_past)
     }
 }
 

@@ -9,8 +9,10 @@ use super::Cache;
 use crate::entry::EntryPtr;
 use crate::listener::RemovalCause;
 use crate::maintenance::Change;
+use crate::recent::Absence;
 use crate::reclaim;
 use crate::table::Cursor;
+use crate::write_buffer::Event;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -23,7 +25,7 @@ where
     /// meanwhile may or may not be. `condition` runs pinned, like the closure of
     /// [`read`](Self::read). If it panics, what was removed before stays removed.
     pub fn retain(&self, mut condition: impl FnMut(&K, &V) -> bool) {
-        self.remove_where(|key, value| !condition(key, value));
+        self.remove_where(|key, value| !condition(key, value), Absence::RemovedByPredicate);
     }
 
     /// Removes every entry for which `predicate` holds, and returns how many it removed.
@@ -45,7 +47,7 @@ where
     /// assert_eq!(cache.get(&8), None);
     /// ```
     pub fn invalidate_if(&self, predicate: impl FnMut(&K, &V) -> bool) -> u64 {
-        self.remove_where(predicate)
+        self.remove_where(predicate, Absence::RemovedByPredicate)
     }
 
     /// Removes every entry that is there when the call begins, and none that is inserted after
@@ -54,14 +56,15 @@ where
     /// # Complexity
     /// O(n).
     pub fn clear(&self) {
-        self.retain(|_, _| false);
+        self.remove_where(|_, _| true, Absence::Cleared);
     }
 
-    /// Removes every entry for which `condition` holds, and returns how many those were.
-    fn remove_where(&self, mut condition: impl FnMut(&K, &V) -> bool) -> u64 {
+    /// Removes every entry for which `condition` holds, and returns how many those were; `absence` is
+    /// what is remembered of them.
+    fn remove_where(&self, mut condition: impl FnMut(&K, &V) -> bool, absence: Absence) -> u64 {
         let engine = &self.shared.engine;
         if engine.atomic.is_some() {
-            return self.remove_told_where(condition);
+            return self.remove_told_where(condition, absence);
         }
         let mut removed = 0;
         let mut cursor = Cursor::Start;
@@ -78,7 +81,7 @@ where
                 change.announce_pinned(-1);
                 if engine.table.remove_entry(pointer, &guard) {
                     let cause = self.cause_of(pointer, RemovalCause::Explicit);
-                    change.removed(pointer, cause);
+                    change.made_by(Event::Removed(pointer), cause, absence);
                     self.count_gone(pointer, cause, &guard);
                     removed += u64::from(cause == RemovalCause::Explicit);
                     changes.push(change);
@@ -91,7 +94,11 @@ where
     /// As [`remove_where`](Self::remove_where), in a cache with an atomic listener: a step's worth of
     /// entries is judged, as far as their gates can be entered, then told and removed without a pin;
     /// and again, until all that the step has seen at first were judged.
-    fn remove_told_where(&self, mut condition: impl FnMut(&K, &V) -> bool) -> u64 {
+    fn remove_told_where(
+        &self,
+        mut condition: impl FnMut(&K, &V) -> bool,
+        absence: Absence,
+    ) -> u64 {
         let engine = &self.shared.engine;
         engine.assert_changeable();
         let mut removed = 0;
@@ -119,7 +126,7 @@ where
                 drop(guard);
                 let has_judged = !leaving.is_empty();
                 for (pointer, change) in leaving {
-                    removed += u64::from(self.remove_told(pointer, change));
+                    removed += u64::from(self.remove_told(pointer, change, absence));
                 }
                 if missed_again.is_empty() {
                     break;
@@ -135,7 +142,12 @@ where
 
     /// Takes out an entry that was found linked within the gate; says whether anybody saw it until
     /// then.
-    fn remove_told<'e>(&'e self, pointer: EntryPtr, mut change: Change<'e, K, V>) -> bool {
+    fn remove_told<'e>(
+        &'e self,
+        pointer: EntryPtr,
+        mut change: Change<'e, K, V>,
+        absence: Absence,
+    ) -> bool {
         let engine = &self.shared.engine;
         loop {
             let guard = reclaim::pin();
@@ -146,7 +158,7 @@ where
                 change = engine.change(pointer.hash(), prepared);
             } else if engine.table.remove_entry(pointer, &guard) {
                 let cause = self.cause_of(pointer, RemovalCause::Explicit);
-                change.removed(pointer, cause);
+                change.made_by(Event::Removed(pointer), cause, absence);
                 self.count_gone(pointer, cause, &guard);
                 return cause == RemovalCause::Explicit;
             } else {

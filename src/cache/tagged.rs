@@ -80,7 +80,7 @@ where
             return self.reject(Rejection::WithinListener);
         }
         let Some(tags) = self.shared.parts.tags.hold(tags) else {
-            return self.reject(Rejection::TooManyTags { limit: MAX_TAGS });
+            return self.reject_stored(Rejection::TooManyTags { limit: MAX_TAGS }, self.hash(&key));
         };
         if tags.is_empty() {
             return self.store(key, value, lifetime);

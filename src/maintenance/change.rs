@@ -9,6 +9,7 @@ use super::{Engine, Freeing, Maintenance, Partition};
 use crate::entry::EntryPtr;
 use crate::listener::{AtomicListening, Entered, Leaving, RemovalCause};
 use crate::maintainer;
+use crate::recent::Absence;
 use crate::reclaim::{self, Guard};
 use crate::sync;
 use crate::write_buffer::{Claim, Event};
@@ -209,10 +210,16 @@ impl<'e, K, V> Change<'e, K, V> {
     /// The table was changed. `cause` is why the old entry has left, if one has.
     #[inline]
     pub(crate) fn made(&mut self, event: Event, cause: RemovalCause) {
+        self.made_by(event, cause, Absence::Removed);
+    }
+
+    /// As [`made`](Self::made); `explicit` is what is remembered of a removal by the user.
+    #[inline]
+    pub(crate) fn made_by(&mut self, event: Event, cause: RemovalCause, explicit: Absence) {
         if let Event::Removed(old) | Event::Replaced { old, .. } = event {
             old.set_cause(cause);
             if let Some(recent) = &self.engine.recent {
-                recent.removed(self.hash, cause);
+                recent.removed(self.hash, cause, explicit);
             }
         }
         self.state = match self.claim.take() {

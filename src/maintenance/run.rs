@@ -8,7 +8,7 @@ use crate::evict::Order;
 use crate::expiry::Timing;
 use crate::listener::{AtomicListening, Channel, Entered, Leaving, Notice, RemovalCause};
 use crate::policy::NodeId;
-use crate::recent::Recent;
+use crate::recent::{Absence, Recent};
 use crate::reclaim::{Guard, Retired};
 use crate::table::Table;
 use crate::write_buffer::{self, Event, Popped, WriteBuffer};
@@ -166,7 +166,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         if is_first {
             entry.set_cause(cause);
             if let Some(recent) = self.recent {
-                recent.removed(entry.hash(), cause);
+                recent.removed(entry.hash(), cause, Absence::Removed);
             }
             self.gone(entry, None, Told::At(position));
         }

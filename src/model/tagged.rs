@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use super::{Keep, Watched};
-use crate::entry::{Owned, Terms};
+use crate::entry::{EntryPtr, Owned, Terms};
 use crate::expiry::Deadline;
 use crate::reclaim::pin;
 use crate::table::Table;
-use crate::tags::Tags;
+use crate::tags::{TagSet, Tags};
 
 /// The table with entries that carry a tag.
 pub struct Tagged {
@@ -27,17 +27,28 @@ impl Tagged {
     /// The value, if there is one that is valid.
     pub fn get(&self, key: u64) -> Option<u64> {
         let guard = pin();
-        let (entry, found) = self.table.get(key, |held| *held == key, &guard)?;
-        (!entry.is_invalidated()).then(|| found.value.read())
+        let is_valid = |entry: EntryPtr| !entry.is_invalidated();
+        let is_match = |held: &u64| *held == key;
+        let mut found = self.table.get(key, is_match, &guard)?;
+        if !is_valid(found.0) {
+            found = self.table.get_again(found.0, key, is_match, is_valid, &guard)?;
+        }
+        Some(found.1.value.read())
     }
 
     pub fn insert(&self, key: u64, value: u64, tag: &str) {
+        self.upsert(key, value, tag);
+    }
+
+    /// Whether the entry that was replaced, if one was, had been invalidated.
+    pub fn upsert(&self, key: u64, value: u64, tag: &str) -> Option<bool> {
         let tags = self.tags.hold([tag]).expect("one is not too many");
         let terms = Terms { written_ns: Some(0), deadline_ns: Deadline::NEVER, limit_ns: None };
         let new = Owned::extended(key, 1, key, Watched::new(value), terms, Some(tags));
         let done = self.table.upsert(new, |_, _| true, &pin());
-        let (new, _) = done.ok().expect("nothing declines");
+        let (new, old) = done.ok().expect("nothing declines");
         self.keep.keep(new);
+        old.map(|old| old.tags().is_some_and(TagSet::settle))
     }
 
     /// Gives a tag to an entry that never comes to be.
