@@ -43,7 +43,7 @@ mod restore;
 mod states;
 
 #[cfg(feature = "snapshot")]
-pub(crate) use restore::{Restored, Saving};
+pub(crate) use restore::{Arrival, Restored, Saving};
 #[cfg(feature = "quick")]
 pub(crate) use states::State;
 

@@ -394,7 +394,7 @@ where
         reader: impl Read,
         options: &LoadOptions,
     ) -> Result<Loaded, SnapshotError> {
-        Ok(contents::Contents::read(reader, options)?.put_into(self))
+        Ok(contents::Contents::read(self, reader, options)?.put_in())
     }
 
     /// As [`load_from`](Self::load_from), from the file `path`.

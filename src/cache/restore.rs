@@ -5,7 +5,8 @@ use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::{Cache, EntryInfo};
-use crate::error::{Inserted, Rejection};
+use crate::entry::Owned;
+use crate::error::Rejection;
 use crate::expiry::Lifetime;
 use crate::maintenance::Standings;
 use crate::reclaim;
@@ -58,26 +59,72 @@ impl<'c, K, V, S> Saving<'c, K, V, S> {
     }
 }
 
+/// An entry from a snapshot that no cache has yet.
+pub(crate) struct Arrival<K, V> {
+    entry: Owned<K, V>,
+    /// What to put in first, and in which order of those that are alike.
+    place: (u32, u32),
+}
+
+/// How many arrivals ahead memory is asked for: the entry itself, then the head of its bucket,
+/// then what that leads to.
+const ENTRIES_AHEAD: usize = 24;
+const BUCKETS_AHEAD: usize = 16;
+const NEIGHBOURS_AHEAD: usize = 8;
+
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// As [`insert`](Self::insert), of an entry that comes from a snapshot.
-    pub(crate) fn restore(&self, key: K, value: V, restored: Restored) -> Inserted {
-        if self.is_within_removal() {
-            return self.reject(Rejection::WithinListener);
-        }
+    /// Makes the entry of an [`insert`](Self::insert) from what a snapshot knows of it, while its
+    /// key is at hand. Nothing of the cache changes. What is too heavy is refused, with its hash.
+    pub(crate) fn arrival(
+        &self,
+        key: K,
+        value: V,
+        restored: Restored,
+        place: (u32, u32),
+    ) -> Result<Arrival<K, V>, (Rejection, u64)> {
         let hash = self.hash(&key);
-        let weight = match self.weigh(&key, &value, hash) {
-            Ok(weight) => weight,
-            Err(rejection) => return self.reject_stored(rejection, hash),
-        };
-        let lifetime = restored.ttl.map_or(Lifetime::Usual, Lifetime::For);
-        let new = self.entry(hash, weight, key, value, lifetime);
-        if let Some(word) = restored.word {
-            new.set_restored(restored.frequency, word);
+        if self.is_within_removal() {
+            return Err((Rejection::WithinListener, hash));
         }
-        self.store_entry(new, hash, None)
+        let weight = self.weigh(&key, &value, hash).map_err(|rejection| (rejection, hash))?;
+        let lifetime = restored.ttl.map_or(Lifetime::Usual, Lifetime::For);
+        let entry = self.entry(hash, weight, key, value, lifetime);
+        if let Some(word) = restored.word {
+            entry.set_restored(restored.frequency, word);
+        }
+        Ok(Arrival { entry, place })
+    }
+
+    /// Puts all arrivals in, by their places. Returns how many that are.
+    pub(crate) fn restore(&self, mut arrivals: Vec<Arrival<K, V>>) -> u64 {
+        let count = arrivals.len() as u64;
+        arrivals.sort_unstable_by_key(|arrival| arrival.place);
+        let table = &self.shared.engine.table;
+        let mut arrivals = arrivals.into_iter();
+        while let Some(arrival) = arrivals.next() {
+            let behind = arrivals.as_slice();
+            let ahead = |count: usize| behind.get(count).map(|arrival| arrival.entry.as_ptr());
+            if let Some(entry) = ahead(ENTRIES_AHEAD) {
+                entry.prefetch();
+            }
+            if let Some(entry) = ahead(BUCKETS_AHEAD) {
+                table.prefetch_bucket(entry.hash());
+            }
+            if let Some(entry) = ahead(NEIGHBOURS_AHEAD) {
+                table.prefetch_entry(entry.hash());
+            }
+            let hash = arrival.entry.as_ptr().hash();
+            self.store_entry(arrival.entry, hash, None);
+        }
+        count
+    }
+
+    /// Counts an entry of a snapshot that was refused.
+    pub(crate) fn refuse_arrival(&self, (rejection, hash): (Rejection, u64)) {
+        self.reject_stored(rejection, hash);
     }
 }

@@ -73,15 +73,15 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         V: DeserializeOwned,
     {
         let path = self.place().resolve(&target.into());
+        let core = self.core();
         let load = || {
             let options = LoadOptions::new().serializers(self.inner.registry.serializers().clone());
-            Contents::<K, V>::read(open(&path)?, &options)
+            Contents::read(&core.cache, open(&path)?, &options)
         };
         let contents =
             load().map_err(|source| CacheError::CacheLoad { filepath: path.clone(), source })?;
-        let core = self.core();
         core.cache.clear_counting();
-        let loaded = contents.put_into(&core.cache);
+        let loaded = contents.put_in();
         self.reset_metrics();
         Ok(loaded)
     }

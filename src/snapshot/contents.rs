@@ -8,45 +8,44 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::error::{Part, SnapshotError};
-use super::frame::{Decoder, Form, Header, Item, Meta, Source};
+use super::frame::{Decoder, Form, Header, Item, Source};
 use super::serializer::Serializer;
 use super::{LoadOptions, Loaded, deserialize, duration, nanoseconds_since_1970};
-use crate::cache::{Cache, Restored};
-use crate::error::Inserted;
+use crate::cache::{Arrival, Cache, Restored};
+use crate::error::Rejection;
 
 /// Bytes that are read at once.
 const BUFFER: usize = 64 * 1024;
 
-/// Entries with all that is known of them, the coldest first.
-pub(crate) struct Contents<K, V> {
+/// Entries that are ready to be put into the cache that they were read for.
+pub(crate) struct Contents<'c, K, V, S> {
+    cache: &'c Cache<K, V, S>,
     /// In pieces that never move: a list that grows as a whole is in memory twice for a moment.
-    chunks: Vec<Vec<Option<Decoded<K, V>>>>,
-    policy: String,
+    chunks: Vec<Vec<Arrival<K, V>>>,
+    /// What was too heavy.
+    rejected: Vec<(Rejection, u64)>,
     loaded: Loaded,
 }
 
 /// Entries of a chunk.
-const CHUNK: usize = 256;
+const CHUNK: usize = 1024;
 
-struct Decoded<K, V> {
-    key: K,
-    value: V,
-    expires_in_ns: u64,
-    warmth: u32,
-    word: u32,
-    frequency: u8,
-}
-
-/// No deadline.
-const NEVER: u64 = u64::MAX;
-
-impl<K: DeserializeOwned, V: DeserializeOwned> Contents<K, V> {
-    /// Reads all of a snapshot.
-    pub(crate) fn read(reader: impl Read, options: &LoadOptions) -> Result<Self, SnapshotError> {
+impl<'c, K, V, S> Contents<'c, K, V, S>
+where
+    K: Hash + Eq + DeserializeOwned,
+    V: DeserializeOwned,
+    S: BuildHasher,
+{
+    /// Reads all of a snapshot for `cache`, which stays as it is.
+    pub(crate) fn read(
+        cache: &'c Cache<K, V, S>,
+        reader: impl Read,
+        options: &LoadOptions,
+    ) -> Result<Self, SnapshotError> {
         let (mut decoder, header) = open(reader, options)?;
         let serializer = serializer_of(&header, options)?;
-        let mut contents =
-            Self { chunks: Vec::new(), policy: header.policy.clone(), loaded: Loaded::default() };
+        let (chunks, rejected) = (Vec::new(), Vec::new());
+        let mut contents = Self { cache, chunks, rejected, loaded: Loaded::default() };
         contents.read_records(&mut decoder, &header, &*serializer, options)?;
         Ok(contents)
     }
@@ -60,6 +59,7 @@ impl<K: DeserializeOwned, V: DeserializeOwned> Contents<K, V> {
     ) -> Result<(), SnapshotError> {
         let now_ns = nanoseconds_since_1970(options.at);
         let passed_ns = now_ns.saturating_sub(header.saved_at_ns);
+        let is_same_policy = header.policy == self.cache.policy_name();
         let mut payload = Vec::new();
         let mut records = 0_u64;
         loop {
@@ -99,9 +99,17 @@ impl<K: DeserializeOwned, V: DeserializeOwned> Contents<K, V> {
                         self.loaded.expired += 1;
                         continue;
                     }
-                    let Meta { warmth, word, frequency, .. } = meta;
-                    let expires_in_ns = left_ns.unwrap_or(NEVER);
-                    self.push(Decoded { key, value, expires_in_ns, warmth, word, frequency });
+                    let restored = Restored {
+                        ttl: left_ns.map(duration),
+                        frequency: meta.frequency,
+                        word: is_same_policy.then_some(meta.word),
+                    };
+                    // Partitions take turns, and equals stay in the order of the file.
+                    let place = (meta.warmth, u32::try_from(records).unwrap_or(u32::MAX));
+                    match self.cache.arrival(key, value, restored, place) {
+                        Ok(arrival) => self.push(arrival),
+                        Err(rejected) => self.rejected.push(rejected),
+                    }
                 }
                 Err(_) if options.is_salvage => self.loaded.damaged += 1,
                 Err(source) => {
@@ -115,49 +123,25 @@ impl<K: DeserializeOwned, V: DeserializeOwned> Contents<K, V> {
         Ok(())
     }
 
-    fn push(&mut self, entry: Decoded<K, V>) {
+    fn push(&mut self, arrival: Arrival<K, V>) {
         match self.chunks.last_mut() {
-            Some(chunk) if chunk.len() < CHUNK => chunk.push(Some(entry)),
+            Some(chunk) if chunk.len() < CHUNK => chunk.push(arrival),
             _ => {
                 let mut chunk = Vec::with_capacity(CHUNK);
-                chunk.push(Some(entry));
+                chunk.push(arrival);
                 self.chunks.push(chunk);
             }
         }
     }
-}
 
-impl<K, V> Contents<K, V> {
-    /// Puts all entries into `cache`.
-    pub(crate) fn put_into<S>(self, cache: &Cache<K, V, S>) -> Loaded
-    where
-        K: Hash + Eq,
-        S: BuildHasher,
-    {
-        let mut loaded = self.loaded;
-        let is_same_policy = self.policy == cache.policy_name();
-        let mut chunks = self.chunks;
-        let mut order: Vec<(u32, usize)> = chunks
-            .iter()
-            .flatten()
-            .enumerate()
-            .filter_map(|(at, entry)| Some((entry.as_ref()?.warmth, at)))
-            .collect();
-        // Partitions take turns, and equals stay in the order of the file.
-        order.sort_unstable();
-        for (_, at) in order {
-            let Some(entry) = chunks[at / CHUNK][at % CHUNK].take() else { continue };
-            let Decoded { key, value, expires_in_ns, word, frequency, .. } = entry;
-            let restored = Restored {
-                ttl: (expires_in_ns != NEVER).then(|| duration(expires_in_ns)),
-                frequency,
-                word: is_same_policy.then_some(word),
-            };
-            match cache.restore(key, value, restored) {
-                Inserted::Rejected(_) => loaded.rejected += 1,
-                Inserted::Added | Inserted::Replaced => loaded.entries += 1,
-            }
-        }
+    /// Puts all entries into the cache.
+    pub(crate) fn put_in(self) -> Loaded {
+        let Self { cache, chunks, rejected, mut loaded } = self;
+        let mut arrivals = Vec::with_capacity(chunks.iter().map(Vec::len).sum());
+        chunks.into_iter().for_each(|chunk| arrivals.extend(chunk));
+        loaded.entries = cache.restore(arrivals);
+        loaded.rejected = rejected.len() as u64;
+        rejected.into_iter().for_each(|rejected| cache.refuse_arrival(rejected));
         loaded
     }
 }

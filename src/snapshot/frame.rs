@@ -391,21 +391,34 @@ impl<R: Read> Decoder<R> {
 
     /// The next part; the payload of a record replaces what `payload` holds.
     pub(crate) fn next(&mut self, payload: &mut Vec<u8>) -> Result<Item, SnapshotError> {
-        let length = self.source.number::<4>(Part::Record)?;
-        if u32::from_le_bytes(length) == END {
-            return self.end();
-        }
         let mut bytes = [0; 28];
-        bytes[..4].copy_from_slice(&length);
+        let (length, crc);
         if self.source.form == Form::Bytes {
-            self.source.exact(&mut bytes[4..])?;
+            // Few reads for a record: the end is as long as its half.
+            let head = self.source.number::<16>(Part::Record)?;
+            length = first(&head);
+            if u32::from_le_bytes(length) == END {
+                let (count, crc) = head[4..].split_at(8);
+                return self.end(first(count), first(crc));
+            }
+            let tail = self.source.number::<16>(Part::Record)?;
+            bytes[..16].copy_from_slice(&head);
+            bytes[16..].copy_from_slice(&tail[..12]);
+            crc = first(&tail[12..]);
         } else {
+            length = self.source.number::<4>(Part::Record)?;
+            if u32::from_le_bytes(length) == END {
+                let count = self.source.number::<8>(Part::End)?;
+                let crc = self.source.number::<4>(Part::End)?;
+                return self.end(count, crc);
+            }
+            bytes[..4].copy_from_slice(&length);
             bytes[4..12].copy_from_slice(&self.source.number::<8>(Part::Record)?);
             for start in [12, 16, 20, 24] {
                 bytes[start..start + 4].copy_from_slice(&self.source.number::<4>(Part::Record)?);
             }
+            crc = self.source.number::<4>(Part::Record)?;
         }
-        let crc = self.source.number::<4>(Part::Record)?;
         let length = u64::from(u32::from_le_bytes(length));
         if length > self.max_record_bytes {
             let limit = self.max_record_bytes;
@@ -435,13 +448,12 @@ impl<R: Read> Decoder<R> {
         }))
     }
 
-    fn end(&mut self) -> Result<Item, SnapshotError> {
-        let count = self.source.number::<8>(Part::End)?;
+    fn end(&mut self, count: [u8; 8], given: [u8; 4]) -> Result<Item, SnapshotError> {
         let mut crc = self.records.clone();
         crc.update(&END.to_le_bytes());
         crc.update(&count);
-        let is_whole = self.source.number::<4>(Part::End)? == crc.finalize().to_le_bytes()
-            && u64::from_le_bytes(count) == self.count;
+        let is_whole =
+            given == crc.finalize().to_le_bytes() && u64::from_le_bytes(count) == self.count;
         self.source.expect(b'\n', Part::End)?;
         // Through whatever unpacks, so that its own checksum is looked at as well.
         // Not `exact`: a packing that is cut off is no end.
@@ -460,6 +472,13 @@ impl<R: Read> Decoder<R> {
     pub(crate) fn at(&self) -> u64 {
         self.source.at()
     }
+}
+
+/// The first bytes, of which there are enough.
+fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut taken = [0; N];
+    taken.copy_from_slice(&bytes[..N]);
+    taken
 }
 
 /// Unpacked bytes are too many.

@@ -19,13 +19,22 @@ struct Args {
     /// Rounds, of which the median counts
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Serializers to save and load with
+    #[arg(long, value_delimiter = ',', default_value = "bincode,json,postcard")]
+    serializers: Vec<String>,
+    /// Saves and loads only
+    #[arg(long)]
+    throughput: bool,
 }
 
 fn main() {
     let args = Args::parse();
     println!("{} entries, String to String of 100 bytes, median of {}", args.entries, args.rounds);
-    for serializer in ["bincode", "json", "postcard"] {
+    for serializer in &args.serializers {
         throughput(&args, serializer);
+    }
+    if args.throughput {
+        return;
     }
     lookups_while_saving(&args);
     insertions_at_capacity(&args);
