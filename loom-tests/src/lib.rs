@@ -10,3 +10,29 @@
 //!
 //! Without that flag the tests are empty. Loom takes `SeqCst` accesses for acquire-release ones;
 //! where two of them have to be ordered, the library puts a fence between them under loom.
+
+/// Runs `first` and `second` on two threads over a `T` that `prepare` has filled, then `check`.
+///
+/// Both are spawned: loom does not go back to before the first spawn, so what the model's own
+/// thread did ahead of it would not be interleaved.
+#[cfg(larder_loom)]
+pub fn two<T, A, B>(prepare: fn(&T), first: fn(&T) -> A, second: fn(&T) -> B, check: fn(&T, A, B))
+where
+    T: Default + Send + Sync + 'static,
+    A: Send + 'static,
+    B: Send + 'static,
+{
+    use loom::sync::Arc;
+    use loom::thread;
+
+    loom::model(move || {
+        let shared = Arc::new(T::default());
+        prepare(&shared);
+        let (one, other) = (Arc::clone(&shared), Arc::clone(&shared));
+        let one = thread::spawn(move || first(&one));
+        let other = thread::spawn(move || second(&other));
+        let a = one.join().expect("the model's thread panicked");
+        let b = other.join().expect("the model's thread panicked");
+        check(&shared, a, b);
+    });
+}

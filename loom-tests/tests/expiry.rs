@@ -22,23 +22,16 @@ const BEFORE: u64 = 90;
 const AFTER: u64 = 110;
 const LATER_DEADLINE: u64 = 120;
 
-/// Runs `first` and `second` on two threads over a map with one entry of key 1, value 10 and
-/// `DEADLINE`; then `check`.
+/// Two threads over a map with one entry of key 1, value 10 and `DEADLINE`; then `check`.
 fn two<A: Send + 'static, B: Send + 'static>(
     first: fn(&Timed) -> A,
     second: fn(&Timed) -> B,
     check: fn(&Timed, A, B),
 ) {
-    loom::model(move || {
-        let map = Arc::new(Timed::default());
+    let prepare = |map: &Timed| {
         map.upsert(1, 10, DEADLINE, 1);
-        let (one, other) = (Arc::clone(&map), Arc::clone(&map));
-        let one = thread::spawn(move || first(&one));
-        let other = thread::spawn(move || second(&other));
-        let a = one.join().expect("the model's thread panicked");
-        let b = other.join().expect("the model's thread panicked");
-        check(&map, a, b);
-    });
+    };
+    loom_tests::two(prepare, first, second, check);
 }
 
 #[test]

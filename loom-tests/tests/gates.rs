@@ -7,26 +7,14 @@
 #![cfg(larder_loom)]
 
 use larder::model::Gated;
-use loom::sync::Arc;
-use loom::thread;
 
-/// Runs `first` and `second` on two threads over a map with one entry of key 1 and value 10; then
-/// `check`.
+/// Two threads over a map with one entry of key 1 and value 10; then `check`.
 fn two<A: Send + 'static, B: Send + 'static>(
     first: fn(&Gated) -> A,
     second: fn(&Gated) -> B,
     check: fn(&Gated, A, B),
 ) {
-    loom::model(move || {
-        let map = Arc::new(Gated::default());
-        map.upsert(1, 10);
-        let (one, other) = (Arc::clone(&map), Arc::clone(&map));
-        let one = thread::spawn(move || first(&one));
-        let other = thread::spawn(move || second(&other));
-        let a = one.join().expect("the model's thread panicked");
-        let b = other.join().expect("the model's thread panicked");
-        check(&map, a, b);
-    });
+    loom_tests::two(|map: &Gated| map.upsert(1, 10), first, second, check);
 }
 
 #[test]

@@ -8,32 +8,11 @@
 use larder::model::Map;
 use loom::sync::Arc;
 use loom::thread;
-
-/// Runs `first` and `second` on two threads over a map that `prepare` has filled, then `check`.
-///
-/// Both are spawned: loom does not go back to before the first spawn, so what the model's own
-/// thread did ahead of it would not be interleaved.
-fn two<A: Send + 'static, B: Send + 'static>(
-    prepare: fn(&Map),
-    first: fn(&Map) -> A,
-    second: fn(&Map) -> B,
-    check: fn(&Map, A, B),
-) {
-    loom::model(move || {
-        let map = Arc::new(Map::default());
-        prepare(&map);
-        let (one, other) = (Arc::clone(&map), Arc::clone(&map));
-        let one = thread::spawn(move || first(&one));
-        let other = thread::spawn(move || second(&other));
-        let a = one.join().expect("the model's thread panicked");
-        let b = other.join().expect("the model's thread panicked");
-        check(&map, a, b);
-    });
-}
+use loom_tests::two;
 
 #[test]
 fn insert_publishes_its_value() {
-    two(
+    two::<Map, _, _>(
         |_| {},
         |map| map.insert_if_absent(1, 10),
         |map| map.get(1),
@@ -47,7 +26,7 @@ fn insert_publishes_its_value() {
 
 #[test]
 fn one_of_two_inserts_of_a_key_adds_it() {
-    two(
+    two::<Map, _, _>(
         |_| {},
         |map| map.insert_if_absent(1, 10),
         |map| map.insert_if_absent(1, 20),
@@ -61,7 +40,7 @@ fn one_of_two_inserts_of_a_key_adds_it() {
 
 #[test]
 fn two_upserts_of_a_key_replace_one_another() {
-    two(
+    two::<Map, _, _>(
         |_| {},
         |map| map.upsert(1, 10),
         |map| map.upsert(1, 20),
@@ -78,7 +57,7 @@ fn two_upserts_of_a_key_replace_one_another() {
 
 #[test]
 fn insert_and_remove_agree_on_who_was_first() {
-    two(
+    two::<Map, _, _>(
         |_| {},
         |map| map.insert_if_absent(1, 10),
         |map| map.remove(1),
@@ -91,7 +70,7 @@ fn insert_and_remove_agree_on_who_was_first() {
 
 #[test]
 fn insert_behind_a_removed_neighbour_is_not_lost() {
-    two(
+    two::<Map, _, _>(
         |map| {
             map.insert_if_absent(1, 10);
         },
@@ -106,7 +85,7 @@ fn insert_behind_a_removed_neighbour_is_not_lost() {
 
 #[test]
 fn a_key_removed_and_inserted_at_once_stands_once() {
-    two(
+    two::<Map, _, _>(
         |map| {
             map.insert_if_absent(1, 10);
         },
@@ -122,7 +101,7 @@ fn a_key_removed_and_inserted_at_once_stands_once() {
 
 #[test]
 fn replace_and_remove_take_each_value_once() {
-    two(
+    two::<Map, _, _>(
         |map| {
             map.insert_if_absent(1, 10);
         },
@@ -137,7 +116,7 @@ fn replace_and_remove_take_each_value_once() {
 
 #[test]
 fn a_key_being_replaced_is_never_absent() {
-    two(
+    two::<Map, _, _>(
         |map| {
             map.insert_if_absent(1, 10);
         },
@@ -153,7 +132,7 @@ fn a_key_being_replaced_is_never_absent() {
 
 #[test]
 fn one_of_two_removals_takes_the_value() {
-    two(
+    two::<Map, _, _>(
         |map| {
             map.insert_if_absent(1, 10);
         },
@@ -168,7 +147,7 @@ fn one_of_two_removals_takes_the_value() {
 
 #[test]
 fn removals_of_neighbours_leave_neither_linked() {
-    two(
+    two::<Map, _, _>(
         |map| {
             map.insert_if_absent(1, 10);
             map.insert_if_absent(3, 30);
@@ -184,7 +163,7 @@ fn removals_of_neighbours_leave_neither_linked() {
 
 #[test]
 fn eviction_takes_what_it_chose_or_nothing() {
-    two(
+    two::<Map, _, _>(
         |map| {
             map.insert_if_absent(1, 10);
         },
@@ -201,7 +180,7 @@ fn eviction_takes_what_it_chose_or_nothing() {
 #[test]
 fn a_head_being_linked_hides_no_entry() {
     // Bucket 1 is opened by both threads at once, each inserting into it.
-    two(
+    two::<Map, _, _>(
         |_| {},
         |map| map.insert_if_absent(1, 10) && map.get(1) == Some(10),
         |map| map.insert_if_absent(3, 30) && map.get(3) == Some(30),
@@ -214,7 +193,7 @@ fn a_head_being_linked_hides_no_entry() {
 
 #[test]
 fn growth_hides_no_entry() {
-    two(
+    two::<Map, _, _>(
         |map| {
             map.insert_if_absent(1, 10);
             map.insert_if_absent(3, 30);
@@ -233,7 +212,7 @@ fn growth_hides_no_entry() {
 
 #[test]
 fn insert_during_growth_is_found_by_all() {
-    two(
+    two::<Map, _, _>(
         |map| {
             map.insert_if_absent(1, 10);
         },
@@ -253,7 +232,7 @@ fn insert_during_growth_is_found_by_all() {
 
 #[test]
 fn iteration_sees_what_stays_exactly_once() {
-    two(
+    two::<Map, _, _>(
         |map| {
             for key in [1, 3, 2] {
                 map.insert_if_absent(key, key * 10);
@@ -296,7 +275,7 @@ fn three_threads_on_one_key_agree() {
 #[test]
 fn clear_takes_what_was_there_once_and_nothing_that_comes_after_it() {
     // Fails if `Map::clear` counts what `Table::remove_entry` says another thread took.
-    two(
+    two::<Map, _, _>(
         |map| {
             map.upsert(1, 10);
             map.upsert(3, 30);

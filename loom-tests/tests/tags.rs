@@ -13,29 +13,11 @@
 use larder::model::Tagged;
 use loom::sync::Arc;
 use loom::thread;
-
-/// Runs `first` and `second` on two threads over a map that `prepare` has filled; then `check`.
-fn two<A: Send + 'static, B: Send + 'static>(
-    prepare: fn(&Tagged),
-    first: fn(&Tagged) -> A,
-    second: fn(&Tagged) -> B,
-    check: fn(&Tagged, A, B),
-) {
-    loom::model(move || {
-        let map = Arc::new(Tagged::default());
-        prepare(&map);
-        let (one, other) = (Arc::clone(&map), Arc::clone(&map));
-        let one = thread::spawn(move || first(&one));
-        let other = thread::spawn(move || second(&other));
-        let a = one.join().expect("the model's thread panicked");
-        let b = other.join().expect("the model's thread panicked");
-        check(&map, a, b);
-    });
-}
+use loom_tests::two;
 
 #[test]
 fn what_was_given_its_tag_before_is_never_seen_again() {
-    two(
+    two::<Tagged, _, _>(
         |_| (),
         |map| map.insert(1, 10, "t"),
         |map| {
@@ -54,7 +36,7 @@ fn what_was_given_its_tag_before_is_never_seen_again() {
 
 #[test]
 fn a_lookup_after_invalidation_sees_nothing() {
-    two(
+    two::<Tagged, _, _>(
         |map| map.insert(1, 10, "t"),
         |map| (map.get(1), map.get(1)),
         |map| {
@@ -71,7 +53,7 @@ fn a_lookup_after_invalidation_sees_nothing() {
 
 #[test]
 fn an_insertion_after_invalidation_is_valid() {
-    two(
+    two::<Tagged, _, _>(
         |map| map.insert(1, 10, "t"),
         |map| {
             map.invalidate("t");
@@ -87,7 +69,7 @@ fn an_insertion_after_invalidation_is_valid() {
 
 #[test]
 fn what_lives_beside_an_older_generation_dies_with_it() {
-    two(
+    two::<Tagged, _, _>(
         |map| map.insert(1, 10, "t"),
         |map| {
             map.insert(2, 20, "t");
@@ -103,7 +85,7 @@ fn what_lives_beside_an_older_generation_dies_with_it() {
 
 #[test]
 fn two_invalidations_agree_on_who_was_first() {
-    two(
+    two::<Tagged, _, _>(
         |map| map.insert(1, 10, "t"),
         |map| map.invalidate("t"),
         |map| map.invalidate("t"),
@@ -116,7 +98,7 @@ fn two_invalidations_agree_on_who_was_first() {
 
 #[test]
 fn a_generation_that_ends_takes_no_other_along() {
-    two(
+    two::<Tagged, _, _>(
         |_| (),
         |map| map.hold_in_vain("t"),
         |map| map.insert(1, 10, "t"),
@@ -130,7 +112,7 @@ fn a_generation_that_ends_takes_no_other_along() {
 
 #[test]
 fn no_miss_is_reported_of_a_key_that_was_replaced_while_valid() {
-    two(
+    two::<Tagged, _, _>(
         |map| map.insert(1, 10, "t"),
         |map| {
             assert!(map.invalidate("t"));
