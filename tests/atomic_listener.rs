@@ -268,6 +268,7 @@ fn changes_from_within_are_refused_and_lookups_are_not() {
             assert_eq!(cache.insert_if_absent(99, 7), refused);
             assert_eq!(cache.replace(*removal.key, 7), refused);
             assert_eq!(cache.insert_with_tags(99, 7, ["t"]), refused);
+            assert_eq!(cache.insert_unevictable(99, 7), refused);
             let panics = |change: &dyn Fn()| {
                 assert!(catch_unwind(AssertUnwindSafe(change)).is_err(), "not refused");
             };

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::Cache;
-use crate::error::Inserted;
+use crate::error::{Inserted, Rejection};
 use crate::expiry::Lifetime;
 use crate::reclaim;
 
@@ -58,6 +58,9 @@ where
     }
 
     fn store_unevictable(&self, key: K, value: V, lifetime: Lifetime) -> Inserted {
+        if self.is_within_removal() {
+            return self.reject(Rejection::WithinListener);
+        }
         let hash = self.hash(&key);
         let weight = match self.weigh(&key, &value, hash) {
             Ok(weight) => weight,
