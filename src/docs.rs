@@ -97,7 +97,7 @@ pub mod orderings {
     //! | `EntryPtr::set_moved`, `take_moved`, acquire-release | either relaxed | `report_that_is_left_out_is_not_needed` |
     //! | `EntryPtr::set_limit_ns`, store of the limit, release | relaxed | `limit_is_not_taken_for_the_time_of_writing` |
     //! | `EntryPtr::told_ns`, load of the time of writing, acquire | relaxed | the same |
-    //! | `Tags::invalidate`, the swap, acquire-release | relaxed | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` (tags) |
+    //! | `Tags::invalidate`, the swap | a store | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` (tags) |
     //! | `TagSet::settle`, acquire-release | relaxed, or a load | the same |
     //! | `TagSet::is_dead`, acquire | relaxed | `a_reader_who_is_told_of_the_mark_sees_what_came_before_it` |
     //! | `Gates::try_enter`, acquire | relaxed | `replacements_are_told_in_order` and three more |

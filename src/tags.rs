@@ -28,9 +28,10 @@
 //! or the writer learns that the old one was not valid any more.
 //!
 //! # Orderings
-//! `is_dead` is acquire-release. The writer changes the link and then settles, by a step that writes
-//! the flag back; if `invalidate` comes later in the flag's order, its swap acquires the change of the
-//! link and hands it on to the reader, whose load acquires the mark. Who has been told, by whatever
+//! `is_dead` is acquire-release. The writer changes the link and then settles, by a releasing step that
+//! writes the flag back; if `invalidate` comes later in the flag's order, its swap continues the release
+//! sequence of that step, so the reader, whose load acquires the mark, sees the change of the link. A
+//! store in the place of the swap would end the sequence. Who has been told, by whatever
 //! way, that `invalidate` has returned comes after its mark, and so does who has been given the next
 //! generation, by the lock. Models: `loom-tests/tests/tags.rs`.
 #![forbid(unsafe_code)]
@@ -118,8 +119,8 @@ impl Tags {
         let mut shard = sync::lock(self.shard(name));
         let Some(tag) = shard.remove(name).and_then(|tag| tag.upgrade()) else { return false };
         // Under the lock, so that nobody is given a new generation while the old one still lives.
-        // AcqRel: acquires what writers did before they settled, and hands it on to the readers who
-        // see the mark; pairs with `settle` and `is_dead`.
+        // AcqRel: hands on to the readers who see the mark what writers did before they settled; pairs
+        // with `settle` and `is_dead`. That it is an RMW is what counts, Relaxed would do.
         tag.is_dead.swap(true, Ordering::AcqRel);
         drop(shard);
         true
@@ -157,7 +158,7 @@ impl TagSet {
     /// Whether one of them was invalidated before the caller took the entry out of the table.
     pub(crate) fn settle(&self) -> bool {
         // AcqRel: an RMW rather than a load, so that it stands in one order with the swap in
-        // `invalidate`, which acquires the caller's change of the link if it comes later.
+        // `invalidate`, which hands on the caller's change of the link if it comes later.
         self.iter().any(|tag| tag.is_dead.fetch_or(false, Ordering::AcqRel))
     }
 

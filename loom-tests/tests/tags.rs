@@ -5,9 +5,10 @@
 //! map; `what_lives_beside_an_older_generation_dies_with_it` if it marks the generation only after it
 //! has let go of the lock; `a_generation_that_ends_takes_no_other_along` if the drop of a `Tag` takes
 //! out whatever stands under its name; `no_miss_is_reported_of_a_key_that_was_replaced_while_valid`
-//! with a load, or a relaxed step, in `TagSet::settle`, and with a relaxed swap in `Tags::invalidate`;
-//! `a_reader_who_is_told_of_the_mark_sees_what_came_before_it` with those too, and with a relaxed load
-//! in `TagSet::is_dead`; both without the look at the link in `Table::get_again`.
+//! with a load, or a relaxed step, in `TagSet::settle`, and with a store, relaxed or releasing, for the
+//! swap in `Tags::invalidate`; `a_reader_who_is_told_of_the_mark_sees_what_came_before_it` with those
+//! too, with a relaxed load in `TagSet::is_dead`, and without the look at the link in
+//! `Table::get_again`. No model fails with a relaxed swap: it is an RMW still.
 #![cfg(larder_loom)]
 
 use larder::model::Tagged;
