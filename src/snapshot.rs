@@ -422,14 +422,26 @@ impl std::fmt::Display for LineFeed {
 
 impl std::error::Error for LineFeed {}
 
+/// Whether values need not be handed over part by part, as to a serializer that anybody may have
+/// written: that takes as long as all else.
+#[cfg(feature = "bincode")]
+fn is_bincode(serializer: &dyn Serializer) -> bool {
+    (serializer as &dyn std::any::Any).is::<Bincode>()
+}
+
 /// Replaces what `payload` holds by `value`.
 fn serialize(
     serializer: &dyn Serializer,
-    value: &dyn erased_serde::Serialize,
+    value: &impl Serialize,
     payload: &mut Vec<u8>,
 ) -> Result<(), SnapshotError> {
     payload.clear();
-    serializer.serialize(value, payload).map_err(SnapshotError::Serialize)?;
+    let written = match () {
+        #[cfg(feature = "bincode")]
+        () if is_bincode(serializer) => Bincode::write(value, payload),
+        () => serializer.serialize(value, payload),
+    };
+    written.map_err(SnapshotError::Serialize)?;
     if !serializer.is_binary() && payload.contains(&b'\n') {
         return Err(SnapshotError::Serialize(SerializerError::new(LineFeed)));
     }
@@ -446,6 +458,10 @@ fn deserialize<T: for<'de> Deserialize<'de>>(
     payload: &[u8],
 ) -> Result<T, SerializerError> {
     let budget = limits::Budget::for_payload(payload.len());
+    #[cfg(feature = "bincode")]
+    if is_bincode(serializer) {
+        return Bincode::read(payload, |it| T::deserialize(limits::Limited::new(it, &budget)));
+    }
     let mut value = None;
     serializer.deserialize(payload, &mut |deserializer| {
         value = Some(T::deserialize(limits::Limited::new(deserializer, &budget))?);

@@ -1,6 +1,7 @@
 //! Serializers: how a key and its value become the payload of a record, chosen by name.
 #![forbid(unsafe_code)]
 
+use std::any::Any;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ pub use erased_serde;
 /// assert_eq!(loaded.get("seven"), Some(7));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub trait Serializer: Send + Sync + 'static {
+pub trait Serializer: Any + Send + Sync {
     /// The name, which stands in every snapshot: 1 to 64 ASCII characters.
     fn name(&self) -> &str;
 
@@ -291,11 +292,7 @@ impl Serializer for Bincode {
         value: &dyn erased_serde::Serialize,
         out: &mut Vec<u8>,
     ) -> Result<(), SerializerError> {
-        use bincode::Options;
-        let options = bincode::DefaultOptions::new().with_fixint_encoding();
-        // Not `serialize_into`, which counts the bytes first and so serializes twice.
-        let mut serializer = bincode::Serializer::new(out, options);
-        serde::Serialize::serialize(value, &mut serializer).map_err(SerializerError::new)
+        Self::write(value, out)
     }
 
     fn deserialize(
@@ -305,6 +302,32 @@ impl Serializer for Bincode {
             &mut dyn erased_serde::Deserializer<'_>,
         ) -> Result<(), erased_serde::Error>,
     ) -> Result<(), SerializerError> {
+        Self::read(bytes, |deserializer| {
+            take(&mut <dyn erased_serde::Deserializer<'_>>::erase(deserializer))
+        })
+    }
+}
+
+/// The same for those who know the type of the value: no call by name for each of its parts.
+#[cfg(feature = "bincode")]
+impl Bincode {
+    #[inline]
+    pub(super) fn write<T: serde::Serialize + ?Sized>(
+        value: &T,
+        out: &mut Vec<u8>,
+    ) -> Result<(), SerializerError> {
+        use bincode::Options;
+        let options = bincode::DefaultOptions::new().with_fixint_encoding();
+        // Not `serialize_into`, which counts the bytes first and so serializes twice.
+        let mut serializer = bincode::Serializer::new(out, options);
+        value.serialize(&mut serializer).map_err(SerializerError::new)
+    }
+
+    #[inline]
+    pub(super) fn read<T, E: Error + Send + Sync + 'static>(
+        bytes: &[u8],
+        take: impl FnOnce(&mut BincodeDeserializer<'_, '_>) -> Result<T, E>,
+    ) -> Result<T, SerializerError> {
         use bincode::Options;
         let options = bincode::DefaultOptions::new()
             .with_fixint_encoding()
@@ -314,18 +337,34 @@ impl Serializer for Bincode {
         let mut rest = bytes;
         let reader = SliceReader { rest: &mut rest };
         let mut deserializer = bincode::Deserializer::with_bincode_read(reader, options);
-        take(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut deserializer))
-            .map_err(SerializerError::new)?;
+        let taken = take(&mut deserializer).map_err(SerializerError::new)?;
         match rest.len() {
-            0 => Ok(()),
+            0 => Ok(taken),
             left => Err(SerializerError::new(TrailingBytes(left))),
         }
     }
 }
 
+/// Integers of fixed width, no more bytes than there are, and a look at those that are left.
+#[cfg(feature = "bincode")]
+type BincodeOptions = bincode::config::WithOtherTrailing<
+    bincode::config::WithOtherLimit<
+        bincode::config::WithOtherIntEncoding<
+            bincode::DefaultOptions,
+            bincode::config::FixintEncoding,
+        >,
+        bincode::config::Bounded,
+    >,
+    bincode::config::AllowTrailing,
+>;
+
+#[cfg(feature = "bincode")]
+pub(super) type BincodeDeserializer<'r, 'b> =
+    bincode::Deserializer<SliceReader<'r, 'b>, BincodeOptions>;
+
 /// Reads a slice and leaves what was not read where its owner sees it.
 #[cfg(feature = "bincode")]
-struct SliceReader<'r, 'b> {
+pub(super) struct SliceReader<'r, 'b> {
     rest: &'r mut &'b [u8],
 }
 
