@@ -47,6 +47,8 @@
 #![forbid(unsafe_code)]
 
 use std::any::type_name;
+#[cfg(feature = "bincode")]
+use std::borrow::Cow;
 use std::hash::{BuildHasher, Hash};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -452,15 +454,19 @@ fn serialize(
     Ok(())
 }
 
-/// The value in `payload`, read within bounds.
+/// The value in `payload`, read within bounds. What `payload` holds then is of no use.
 fn deserialize<T: for<'de> Deserialize<'de>>(
     serializer: &dyn Serializer,
-    payload: &[u8],
+    payload: &mut Vec<u8>,
 ) -> Result<T, SerializerError> {
     let budget = limits::Budget::for_payload(payload.len());
     #[cfg(feature = "bincode")]
     if is_bincode(serializer) {
-        return Bincode::read(payload, |it| T::deserialize(limits::Limited::new(it, &budget)));
+        let mut bytes = Cow::Owned(std::mem::take(payload));
+        let value =
+            Bincode::read(&mut bytes, |it| T::deserialize(limits::Limited::new(it, &budget)));
+        *payload = bytes.into_owned();
+        return value;
     }
     let mut value = None;
     serializer.deserialize(payload, &mut |deserializer| {

@@ -23,6 +23,8 @@ pub(crate) use link::Link;
 use list::List;
 pub(crate) use list::Step;
 pub(crate) use prefetch::prefetch_for_write;
+#[cfg(not(larder_loom))]
+pub(crate) use prefetch::{prefetch_for_read, prefetch_pointees};
 
 /// Entries or buckets that are passed under one guard.
 #[cfg(not(larder_loom))]
@@ -235,6 +237,18 @@ impl<K, V> Table<K, V> {
         &self,
         cursor: Cursor,
         guard: &Guard,
+        visit: impl FnMut(EntryPtr, &Entry<K, V>),
+    ) -> Cursor {
+        self.step_looking_ahead(cursor, guard, |_| (), visit)
+    }
+
+    /// The same; also calls `look` for most entries some time before they are visited, and for some
+    /// that are not.
+    pub(crate) fn step_looking_ahead(
+        &self,
+        cursor: Cursor,
+        guard: &Guard,
+        mut look: impl FnMut(EntryPtr),
         mut visit: impl FnMut(EntryPtr, &Entry<K, V>),
     ) -> Cursor {
         let after = match cursor {
@@ -243,8 +257,12 @@ impl<K, V> Table<K, V> {
             Cursor::End => return Cursor::End,
         };
         let visit = |header| visit(self.pointer(header), self.entry(header, guard));
+        let look = |header| {
+            self.entry(header, guard).prefetch_pointees();
+            look(self.pointer(header));
+        };
         // SAFETY: as in `get`.
-        let last = unsafe { self.list.walk(after, STEP, visit) };
+        let last = unsafe { self.list.walk(after, STEP, look, visit) };
         last.map_or(Cursor::End, Cursor::After)
     }
 

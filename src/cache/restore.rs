@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::{Cache, EntryInfo};
-use crate::entry::Owned;
+use crate::entry::{Entry, EntryPtr, Owned};
 use crate::error::Rejection;
 use crate::expiry::Lifetime;
 use crate::maintenance::Standings;
@@ -45,7 +45,8 @@ impl<'c, K, V, S> Saving<'c, K, V, S> {
         }
         let guard = reclaim::pin();
         let cache = self.cache;
-        self.cursor = cache.shared.engine.table.step(self.cursor, &guard, |pointer, entry| {
+        let look = |pointer| self.standings.prefetch(pointer);
+        let visit = |pointer: EntryPtr, entry: &Entry<K, V>| {
             // What invalidates tags may come while they are away.
             if cache.is_valid(pointer) && !pointer.is_tagged() {
                 // One that came since stands where newcomers do.
@@ -54,7 +55,9 @@ impl<'c, K, V, S> Saving<'c, K, V, S> {
                 let warmth = if warmth == 0 { u32::MAX } else { warmth };
                 show(&entry.key, &entry.value, &cache.info(pointer), warmth, word);
             }
-        });
+        };
+        let table = &cache.shared.engine.table;
+        self.cursor = table.step_looking_ahead(self.cursor, &guard, look, visit);
         true
     }
 }

@@ -7,6 +7,7 @@ use crate::entry::EntryPtr;
 use crate::evict::Standing;
 use crate::hash::partition_of;
 use crate::sync;
+use crate::table::prefetch_for_read;
 
 /// Where every node stood a moment ago.
 pub(crate) struct Standings {
@@ -17,8 +18,19 @@ pub(crate) struct Standings {
 impl Standings {
     /// Where that entry stood, if its node is still the same.
     pub(crate) fn of(&self, entry: EntryPtr) -> Option<Standing> {
+        self.at(entry).copied()
+    }
+
+    /// Asks the processor for that.
+    pub(crate) fn prefetch(&self, entry: EntryPtr) {
+        if let Some(standing) = self.at(entry) {
+            prefetch_for_read(standing);
+        }
+    }
+
+    fn at(&self, entry: EntryPtr) -> Option<&Standing> {
         let partition = &self.of_partitions[partition_of(entry.hash(), self.partition_bits)];
-        partition.get(entry.node()?.index()).copied()
+        partition.get(entry.node()?.index())
     }
 }
 

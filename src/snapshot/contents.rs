@@ -92,7 +92,7 @@ where
                 }
             };
             records += 1;
-            match deserialize::<(K, V)>(serializer, &payload) {
+            match deserialize::<(K, V)>(serializer, &mut payload) {
                 Ok((key, value)) => {
                     let left_ns = meta.expires_in_ns.map(|left| left.saturating_sub(passed_ns));
                     if left_ns == Some(0) {

@@ -156,7 +156,7 @@ where
             let at = decoder.at();
             match decoder.next(&mut payload)? {
                 Item::Record(meta) => {
-                    let entry = deserialize::<(K, V)>(&*serializer, &payload)
+                    let entry = deserialize::<(K, V)>(&*serializer, &mut payload)
                         .map_err(|source| SnapshotError::Deserialize { record: records, source })?;
                     records += 1;
                     super::serialize(&*to.serializer, &entry, &mut converted)?;

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 use std::any::Any;
+#[cfg(feature = "bincode")]
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -302,7 +304,7 @@ impl Serializer for Bincode {
             &mut dyn erased_serde::Deserializer<'_>,
         ) -> Result<(), erased_serde::Error>,
     ) -> Result<(), SerializerError> {
-        Self::read(bytes, |deserializer| {
+        Self::read(&mut Cow::Borrowed(bytes), |deserializer| {
             take(&mut <dyn erased_serde::Deserializer<'_>>::erase(deserializer))
         })
     }
@@ -323,9 +325,10 @@ impl Bincode {
         value.serialize(&mut serializer).map_err(SerializerError::new)
     }
 
+    /// If the value ends in a large buffer, that may be `bytes` itself, which is empty afterwards.
     #[inline]
     pub(super) fn read<T, E: Error + Send + Sync + 'static>(
-        bytes: &[u8],
+        bytes: &mut Cow<'_, [u8]>,
         take: impl FnOnce(&mut BincodeDeserializer<'_, '_>) -> Result<T, E>,
     ) -> Result<T, SerializerError> {
         use bincode::Options;
@@ -333,12 +336,12 @@ impl Bincode {
             .with_fixint_encoding()
             .with_limit(bytes.len() as u64)
             .allow_trailing_bytes();
-        // A reader whose rest is seen afterwards.
-        let mut rest = bytes;
-        let reader = SliceReader { rest: &mut rest };
+        // Seen afterwards.
+        let mut at = 0;
+        let reader = PayloadReader { bytes, at: &mut at };
         let mut deserializer = bincode::Deserializer::with_bincode_read(reader, options);
         let taken = take(&mut deserializer).map_err(SerializerError::new)?;
-        match rest.len() {
+        match bytes.len() - at {
             0 => Ok(taken),
             left => Err(SerializerError::new(TrailingBytes(left))),
         }
@@ -360,58 +363,78 @@ type BincodeOptions = bincode::config::WithOtherTrailing<
 
 #[cfg(feature = "bincode")]
 pub(super) type BincodeDeserializer<'r, 'b> =
-    bincode::Deserializer<SliceReader<'r, 'b>, BincodeOptions>;
+    bincode::Deserializer<PayloadReader<'r, 'b>, BincodeOptions>;
 
-/// Reads a slice and leaves what was not read where its owner sees it.
+/// Reads a payload and leaves how far it came where its owner sees it.
 #[cfg(feature = "bincode")]
-pub(super) struct SliceReader<'r, 'b> {
-    rest: &'r mut &'b [u8],
+pub(super) struct PayloadReader<'r, 'b> {
+    bytes: &'r mut Cow<'b, [u8]>,
+    /// At most the length of `bytes`.
+    at: &'r mut usize,
 }
 
 #[cfg(feature = "bincode")]
-impl<'b> SliceReader<'_, 'b> {
-    fn take(&mut self, len: usize) -> bincode::Result<&'b [u8]> {
-        let Some((taken, rest)) = self.rest.split_at_checked(len) else {
+impl PayloadReader<'_, '_> {
+    /// From how many bytes on a buffer is worth more than the next payload's memory.
+    const LARGE: usize = 64 * 1024;
+
+    fn take(&mut self, len: usize) -> bincode::Result<&[u8]> {
+        let Some(taken) = self.bytes[*self.at..].get(..len) else {
             return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
         };
-        *self.rest = rest;
+        *self.at += len;
         Ok(taken)
     }
 }
 
 #[cfg(feature = "bincode")]
-impl std::io::Read for SliceReader<'_, '_> {
+impl std::io::Read for PayloadReader<'_, '_> {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
-        self.rest.read(into)
+        let read = (&self.bytes[*self.at..]).read(into)?;
+        *self.at += read;
+        Ok(read)
     }
 
     fn read_exact(&mut self, into: &mut [u8]) -> std::io::Result<()> {
-        self.rest.read_exact(into)
+        (&self.bytes[*self.at..]).read_exact(into)?;
+        *self.at += into.len();
+        Ok(())
     }
 }
 
 #[cfg(feature = "bincode")]
-impl<'b> bincode::BincodeRead<'b> for SliceReader<'_, 'b> {
+impl<'de> bincode::BincodeRead<'de> for PayloadReader<'_, '_> {
     fn forward_read_str<V>(&mut self, length: usize, visitor: V) -> bincode::Result<V::Value>
     where
-        V: serde::de::Visitor<'b>,
+        V: serde::de::Visitor<'de>,
     {
         let bytes = self.take(length)?;
         let text = std::str::from_utf8(bytes).map_err(|error| {
             bincode::Error::from(bincode::ErrorKind::InvalidUtf8Encoding(error))
         })?;
-        visitor.visit_borrowed_str(text)
+        visitor.visit_str(text)
     }
 
     fn get_byte_buffer(&mut self, length: usize) -> bincode::Result<Vec<u8>> {
+        let is_rest = self.bytes.len() - *self.at == length;
+        // What stands before it stays behind it as room that nobody uses.
+        if let Cow::Owned(bytes) = &mut *self.bytes
+            && is_rest
+            && length >= Self::LARGE
+            && *self.at <= length / 64
+        {
+            let mut bytes = std::mem::take(bytes);
+            bytes.drain(..std::mem::take(self.at));
+            return Ok(bytes);
+        }
         self.take(length).map(<[u8]>::to_vec)
     }
 
     fn forward_read_bytes<V>(&mut self, length: usize, visitor: V) -> bincode::Result<V::Value>
     where
-        V: serde::de::Visitor<'b>,
+        V: serde::de::Visitor<'de>,
     {
-        visitor.visit_borrowed_bytes(self.take(length)?)
+        visitor.visit_bytes(self.take(length)?)
     }
 }
 

@@ -4,16 +4,20 @@ use std::ptr::NonNull;
 
 #[cfg(not(larder_loom))]
 use super::super::prefetch::prefetch_for_read;
+#[cfg(not(larder_loom))]
+use super::Word;
 use super::{Link, List, bucket, entry_of, precedes};
 use crate::entry::Header;
 
-/// How many buckets ahead of a walk their heads are asked for, and how many ahead they are followed
-/// to their first entries. Most buckets hold one entry or none, and in split order both heads and
-/// entries lie all over memory.
+/// How many buckets ahead of a walk their heads are asked for, how many ahead they are followed to
+/// their first entries, and how many ahead those are looked at. Most buckets hold one entry or none,
+/// and in split order both heads and entries lie all over memory.
 #[cfg(not(larder_loom))]
 const HEADS_AHEAD: u64 = 64;
 #[cfg(not(larder_loom))]
 const ENTRIES_AHEAD: u64 = 32;
+#[cfg(not(larder_loom))]
+const LOOKS_AHEAD: u64 = 16;
 
 /// Asks the processor for what a walk is about to meet. Without it, each head and each entry is
 /// waited for in turn.
@@ -21,15 +25,17 @@ const ENTRIES_AHEAD: u64 = 32;
 struct Ahead<'l> {
     list: &'l List,
     mask: usize,
-    /// The first buckets in split order whose head was not asked for, or not followed.
+    /// The first buckets in split order whose head was not asked for, or not followed, or whose
+    /// first entry was not looked at.
     heads: u64,
     entries: u64,
+    looks: u64,
 }
 
 #[cfg(not(larder_loom))]
 impl<'l> Ahead<'l> {
     fn new(list: &'l List) -> Self {
-        Self { list, mask: list.buckets.mask(), heads: 0, entries: 0 }
+        Self { list, mask: list.buckets.mask(), heads: 0, entries: 0, looks: 0 }
     }
 
     /// The place of a bucket in split order, and the bucket of a place. There are always more
@@ -38,9 +44,20 @@ impl<'l> Ahead<'l> {
         index.reverse_bits() >> (self.mask as u64).leading_zeros()
     }
 
-    /// The walk is at an entry of this hash.
+    /// The first entry of the bucket that has that place, if there is one.
     #[inline]
-    fn at(&mut self, hash: u64) {
+    fn first(&self, place: u64) -> Option<Word> {
+        let word = self.list.buckets.head(bucket(self.reversed(place), self.mask)).load();
+        (word.is_usable() && !word.is_head()).then_some(word)
+    }
+
+    /// The walk is at an entry of this hash. Calls `look` for entries that it comes to soon, gone
+    /// or not.
+    ///
+    /// # Safety
+    /// As for the walk.
+    #[inline]
+    unsafe fn at(&mut self, hash: u64, look: &mut impl FnMut(NonNull<Header>)) {
         let place = self.reversed(bucket(hash, self.mask) as u64);
         let end = self.mask as u64 + 1;
         self.heads = self.heads.max(place);
@@ -51,15 +68,21 @@ impl<'l> Ahead<'l> {
         }
         self.entries = self.entries.max(place);
         while self.entries < end.min(place + ENTRIES_AHEAD) {
-            let index = bucket(self.reversed(self.entries), self.mask);
-            let word = self.list.buckets.head(index).load();
-            if word.is_usable() && !word.is_head() {
-                // An entry is longer than a line. Neither is accessed, so it may be gone.
+            if let Some(word) = self.first(self.entries) {
+                // An entry is longer than a line.
                 let entry = word.pointer().cast::<u8>().cast_const();
                 prefetch_for_read(entry);
                 prefetch_for_read(entry.wrapping_add(64));
             }
             self.entries += 1;
+        }
+        self.looks = self.looks.max(place + 1);
+        while self.looks < end.min(place + LOOKS_AHEAD) {
+            if let Some(word) = self.first(self.looks) {
+                // SAFETY: an entry, and allocated by the caller's promise.
+                look(unsafe { entry_of(word) });
+            }
+            self.looks += 1;
         }
     }
 }
@@ -67,11 +90,13 @@ impl<'l> Ahead<'l> {
 impl List {
     /// Calls `visit` for live entries in split order, from the first one behind the hash `after`
     /// on. Stops once `budget` entries were passed and the run of equal hashes is over; returns
-    /// the hash to go on after, or `None` at the end of the list.
+    /// the hash to go on after, or `None` at the end of the list. Calls `look` for most entries
+    /// some time before, so that what they need can be asked for.
     pub(in crate::table) unsafe fn walk(
         &self,
         after: Option<u64>,
         budget: usize,
+        #[cfg_attr(larder_loom, expect(unused))] mut look: impl FnMut(NonNull<Header>),
         mut visit: impl FnMut(NonNull<Header>),
     ) -> Option<u64> {
         let start = after.map_or(0, |hash| bucket(hash, self.buckets.mask()));
@@ -99,7 +124,10 @@ impl List {
             // entry and its replacement are never both visited, and never neither.
             let next = header.next.load();
             #[cfg(not(larder_loom))]
-            ahead.at(header.hash());
+            // SAFETY: passed on.
+            unsafe {
+                ahead.at(header.hash(), &mut look);
+            }
             let is_behind = after.is_none_or(|after| precedes(after, header.hash()));
             if is_behind {
                 passed += 1;
