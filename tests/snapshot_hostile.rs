@@ -460,20 +460,56 @@ fn a_folder_and_a_missing_file_are_typed_errors() {
 }
 
 #[cfg(unix)]
+fn assert_unreadable(path: &Path) {
+    let cache: Small = inline(10);
+    cache.insert("there".to_owned(), 1);
+    let error = cache.load_from_path(path, &LoadOptions::new()).unwrap_err();
+    assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
+    let error = cache.save_to_path(path, &options("json")).unwrap_err();
+    assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
+    assert_eq!(contents(&cache), [("there".to_owned(), 1)]);
+}
+
+#[cfg(unix)]
+#[test]
+fn child_meets_what_it_may_not_read() {
+    let Some(path) = std::env::var_os("LARDER_CHILD") else { return };
+    assert_unreadable(Path::new(&path));
+    println!("refused");
+}
+
+#[cfg(unix)]
 #[test]
 fn a_file_without_permission_is_a_typed_error() {
     use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    /// A user who owns nothing.
+    const NOBODY: u32 = 65534;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
     let cache: Small = inline(10);
     cache.save_to_path(&path, &options("json")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
-    if fs::File::open(&path).is_ok() {
-        println!("SKIPPED: this user may read everything");
+    let set_mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(&path, 0);
+    if fs::File::open(&path).is_err() {
+        set_mode(folder.path(), 0o500);
+        assert_unreadable(&path);
+        set_mode(folder.path(), 0o700);
         return;
     }
-    let error = cache.load_from_path(&path, &LoadOptions::new()).unwrap_err();
-    assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
+    // This user may read everything, and so becomes another, who must be able to read the program.
+    let program = folder.path().join("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    set_mode(&program, 0o555);
+    set_mode(folder.path(), 0o555);
+    let mut child = Command::new(&program);
+    child.args(["--exact", "child_meets_what_it_may_not_read", "--nocapture"]);
+    child.env("LARDER_CHILD", &path).current_dir(folder.path()).uid(NOBODY).gid(NOBODY);
+    let output = child.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("refused"), "{output:?}");
 }
 
 #[cfg(unix)]
