@@ -21,11 +21,15 @@ use crate::sync::{self, AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use crate::table::{Cursor, Step, Table};
 use crate::write_buffer::{Event, Popped, WriteBuffer};
 
+#[cfg(crossbeam_loom)]
+mod governed;
 mod gated;
 mod tagged;
 mod timed;
 
 pub use gated::{Gated, Victim};
+#[cfg(crossbeam_loom)]
+pub use governed::{Governed, Member};
 pub use tagged::Tagged;
 pub use timed::Timed;
 

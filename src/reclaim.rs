@@ -28,14 +28,18 @@
 //! a ticket for what was unlinked before.
 //!
 //! # Orderings
-//! - `NEXT`: a ticket is taken with an acquire-release RMW. The governor's own RMW, which closes
-//!   the ticket, comes later in its modification order, so it synchronizes with it: all that was
-//!   unlinked before the ticket was taken is unlinked before the function is deferred, and before
-//!   the readers' phase is looked at.
-//! - `EPOCH_COMPLETED`: the deferred function's release pairs with the acquire in `advance`.
-//! - `COMPLETED`: the release in `advance`, after that acquire and those of `readers`, pairs with
-//!   the acquire in [`completed`]: all that guards read before they were unpinned happens before
-//!   what was retired is freed.
+//! - `Tickets::next`: a ticket is taken with an acquire-release RMW. The governor's own RMW, which
+//!   closes the ticket, comes later in its modification order, so it synchronizes with it: all that
+//!   was unlinked before the ticket was taken is unlinked before the function is deferred, and
+//!   before the readers' phase is looked at.
+//! - `Tickets::epoch_completed`: the deferred function's release pairs with the acquire in
+//!   `note_completed`.
+//! - `Tickets::completed`: the release in `note_completed`, after that acquire and those of
+//!   `readers`, pairs with the acquire in [`completed`]: all that guards read before they were
+//!   unpinned happens before what was retired is freed.
+//!
+//! Model tests: `loom-tests/tests/reclaim.rs` of the marks, `loom-tests/tests/epoch.rs` of tickets
+//! and governor on the real crossbeam-epoch.
 
 use std::alloc::{self, Layout};
 use std::collections::VecDeque;
@@ -49,6 +53,8 @@ pub(crate) mod readers;
 mod huge_pages;
 #[cfg(not(larder_loom))]
 mod kept;
+#[cfg(any(not(larder_loom), crossbeam_loom))]
+pub(crate) mod governor;
 #[cfg(not(larder_loom))]
 mod epoch;
 #[cfg(not(larder_loom))]

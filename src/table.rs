@@ -24,7 +24,7 @@ use list::List;
 pub(crate) use list::Step;
 pub(crate) use prefetch::prefetch_for_write;
 #[cfg(not(larder_loom))]
-pub(crate) use prefetch::{prefetch_for_read, prefetch_pointees};
+pub(crate) use prefetch::prefetch_pointees;
 
 /// Entries or buckets that are passed under one guard.
 #[cfg(not(larder_loom))]

@@ -1,63 +1,39 @@
-//! Guards, tickets and the governor.
+//! Guards, and all that the threads of the process share for them.
 
 use std::cell::{Cell, OnceCell};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crossbeam_epoch::{self as epoch, Collector, LocalHandle};
+use crossbeam_epoch::{self as epoch, LocalHandle};
 
 use super::barrier;
+pub(crate) use super::governor::Ticket;
+use super::governor::{Governor, Participants, Tickets};
 use super::magazine::Magazines;
 use super::readers::{Phases, Reader};
 #[cfg(unix)]
 use super::slab;
 #[cfg(unix)]
 use crate::sync::MutexGuard;
-use crate::sync::{self, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sync::{self, AtomicU64, Mutex, Ordering};
 
-/// Counts grace periods; `u64` moves a million times a second for 500,000 years.
-pub(crate) type Ticket = u64;
-
-/// The ticket that is given out now: completed once a grace period that starts later is over.
-static NEXT: AtomicU64 = AtomicU64::new(1);
-/// The last ticket that something waits for.
-static TAKEN: AtomicU64 = AtomicU64::new(0);
-/// The last ticket whose grace period is over. Written under the governor's lock.
-static COMPLETED: AtomicU64 = AtomicU64::new(0);
-/// The last ticket for which no guard of the collector has to be waited for any more.
-static EPOCH_COMPLETED: AtomicU64 = AtomicU64::new(0);
+static TICKETS: Tickets = Tickets::new();
+static PARTICIPANTS: Participants = Participants::new();
 /// Those of the guards that are marks. Stepped under the governor's lock.
 static PHASES: Phases = Phases::new();
-/// Participants registered so far, so that the governor knows whether it is still the newest.
-static REGISTERED: AtomicUsize = AtomicUsize::new(0);
 static GOVERNOR: Mutex<Option<Governor>> = Mutex::new(None);
 /// When the oldest ticket that is closed but not completed was closed, in nanoseconds since
 /// [`start`], plus one; 0 if there is none.
 static OLDEST_OPEN_NS: AtomicU64 = AtomicU64::new(0);
 
-/// Grace periods under way at once. More would not end sooner, and while a long guard holds the
-/// epoch each would cost memory.
-const MAX_OPEN: usize = 3;
-
 /// Threads that come between two moves of the epoch, if nothing else moves it.
 const THREADS_PER_ADVANCE: usize = 32;
 
-fn collector() -> &'static Collector {
-    static COLLECTOR: OnceLock<Collector> = OnceLock::new();
-    COLLECTOR.get_or_init(Collector::new)
-}
-
-/// A new participant, and how many were registered with it.
-fn register() -> (LocalHandle, usize) {
-    let handle = collector().register();
-    (handle, REGISTERED.fetch_add(1, Ordering::Relaxed) + 1)
-}
-
 /// A participant of a thread.
 fn join() -> LocalHandle {
-    let (handle, registered) = register();
+    let (handle, registered) = PARTICIPANTS.register();
     // Each participant that ends leaves a little garbage in the epoch machinery, which goes when
     // the epoch moves: it must do so also where threads come and go but nothing is retired.
     if registered % THREADS_PER_ADVANCE == 0 {
@@ -161,19 +137,12 @@ pub(crate) fn is_pinned_here() -> bool {
 
 /// The ticket for all that this thread (or one that it synchronized with) unlinked before.
 pub(crate) fn ticket() -> Ticket {
-    // AcqRel: an RMW rather than a load, so that the governor's later RMW in `advance`
-    // synchronizes with it (module head).
-    let ticket = NEXT.fetch_add(0, Ordering::AcqRel);
-    // Relaxed: only says whether a ticket has to be closed, and `advance` is called again for as
-    // long as something waits.
-    TAKEN.fetch_max(ticket, Ordering::Relaxed);
-    ticket
+    TICKETS.take()
 }
 
 /// The last ticket whose batch may be freed.
 pub(crate) fn completed() -> Ticket {
-    // Acquire: pairs with the release in `Governor::note_completed`.
-    COMPLETED.load(Ordering::Acquire)
+    TICKETS.completed()
 }
 
 /// For how long the oldest closed ticket has waited: some guard has been held that long, or
@@ -199,13 +168,23 @@ pub(crate) fn advance() {
     let Some(mut governor) = sync::try_lock(&GOVERNOR) else {
         return;
     };
-    let governor = governor.get_or_insert_with(Governor::new);
-    if !governor.is_newest() {
-        // The new one is pinned before the old one unpins: the epoch cannot move in between.
-        let open = std::mem::take(&mut governor.open);
-        *governor = Governor { open, ..Governor::new() };
+    let governor = governor.get_or_insert_with(|| Governor::new(&PARTICIPANTS));
+    governor.renew(&PARTICIPANTS);
+    let phases = barrier::is_asymmetric().then_some(&PHASES);
+    governor.advance(&TICKETS, phases);
+    if let Some(phases) = phases
+        && governor.has_open()
+    {
+        // Unless a thread is coming or going at the moment.
+        if let Some(numbers) = sync::try_lock(&NUMBERS) {
+            phases.step(numbers.readers.iter().copied());
+        }
     }
-    governor.advance();
+    let oldest = governor.note_completed(&TICKETS, phases).map_or(0, |closed| {
+        let since_start = closed.duration_since(*start()).as_nanos();
+        u64::try_from(since_start).unwrap_or(u64::MAX - 1) + 1
+    });
+    OLDEST_OPEN_NS.store(oldest, Ordering::Relaxed);
 }
 
 /// The locks of this module, for the time of a fork.
@@ -249,88 +228,6 @@ impl Held {
                 free.push(Reverse(number));
             }
         }
-    }
-}
-
-/// The participant that holds the epoch.
-struct Governor {
-    // Before `_handle`, so that it is dropped first.
-    guard: epoch::Guard,
-    _handle: LocalHandle,
-    /// `REGISTERED` when it was the newest.
-    registered: usize,
-    /// Tickets closed but not completed, oldest first.
-    open: VecDeque<Open>,
-}
-
-struct Open {
-    ticket: Ticket,
-    /// The readers' phase that has to come, where guards are marks.
-    end_phase: Option<u64>,
-    closed: Instant,
-}
-
-// SAFETY: a participant of crossbeam-epoch is not tied to a thread, only to being used by one at
-// a time; handle and guard are used and dropped under the lock of `GOVERNOR` alone, together.
-unsafe impl Send for Governor {}
-
-impl Governor {
-    fn new() -> Self {
-        let (handle, registered) = register();
-        Self { guard: handle.pin(), _handle: handle, registered, open: VecDeque::new() }
-    }
-
-    fn is_newest(&self) -> bool {
-        self.registered == REGISTERED.load(Ordering::Relaxed)
-    }
-
-    fn advance(&mut self) {
-        // Relaxed: see `ticket`.
-        let is_wanted = TAKEN.load(Ordering::Relaxed) >= NEXT.load(Ordering::Relaxed);
-        if is_wanted && self.open.len() < MAX_OPEN {
-            // AcqRel: pairs with the RMW in `ticket`; see the module head.
-            let closed = NEXT.fetch_add(1, Ordering::AcqRel);
-            self.guard.defer(move || {
-                // Release: pairs with the acquire in `note_completed`. A maximum, because two
-                // threads may run the functions of two tickets at once; not `fetch_max`, which
-                // ThreadSanitizer does not see.
-                let raise = |last| (last < closed).then_some(closed);
-                let _ = EPOCH_COMPLETED.fetch_update(Ordering::Release, Ordering::Relaxed, raise);
-            });
-            self.open.push_back(Open {
-                ticket: closed,
-                end_phase: barrier::is_asymmetric().then(|| PHASES.end_of_now()),
-                closed: Instant::now(),
-            });
-        }
-        self.guard.repin();
-        self.guard.flush();
-        if barrier::is_asymmetric() && !self.open.is_empty() {
-            // Unless a thread is coming or going at the moment.
-            if let Some(numbers) = sync::try_lock(&NUMBERS) {
-                PHASES.step(numbers.readers.iter().copied());
-            }
-        }
-        self.note_completed();
-    }
-
-    fn note_completed(&mut self) {
-        // Acquire: pairs with the release in the deferred function.
-        let by_epoch = EPOCH_COMPLETED.load(Ordering::Acquire);
-        while let Some(Open { ticket, end_phase, .. }) = self.open.front() {
-            let is_phase_over = end_phase.is_none_or(|end| PHASES.has_come(end));
-            if *ticket > by_epoch || !is_phase_over {
-                break;
-            }
-            // Release: pairs with the acquire in `completed`.
-            COMPLETED.store(*ticket, Ordering::Release);
-            self.open.pop_front();
-        }
-        let oldest = self.open.front().map_or(0, |open| {
-            let since_start = open.closed.duration_since(*start()).as_nanos();
-            u64::try_from(since_start).unwrap_or(u64::MAX - 1) + 1
-        });
-        OLDEST_OPEN_NS.store(oldest, Ordering::Relaxed);
     }
 }
 
