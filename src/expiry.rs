@@ -8,26 +8,16 @@
 //! Reading a clock is what makes expiry dear. So an entry without a deadline asks none, and one
 //! whose deadline is far away asks a cheap one ([`Clock::around_ns`]).
 #![forbid(unsafe_code)]
-#![cfg_attr(larder_loom, allow(unused_imports))]
 
-#[cfg(not(larder_loom))]
 pub(crate) mod clock;
 mod deadline;
-#[cfg(not(larder_loom))]
 mod terms;
-#[cfg(not(larder_loom))]
 mod timer_wheel;
-#[cfg(not(larder_loom))]
 mod timers;
 
-#[cfg(not(larder_loom))]
 pub(crate) use clock::Source;
-#[cfg(not(larder_loom))]
 pub use clock::{Clock, CoarseClock, MonotonicClock};
 pub(crate) use deadline::Deadline;
-#[cfg(not(larder_loom))]
 pub use terms::Expiry;
-#[cfg(not(larder_loom))]
 pub(crate) use terms::{Lifetime, Moved, Setting, Timing};
-#[cfg(not(larder_loom))]
 pub(crate) use timers::Timers;

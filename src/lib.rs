@@ -55,51 +55,42 @@
 //! | `memory_pressure` | `pressure`: a bound that follows how much memory there is | procfs, on Linux |
 //! | `quick` | `quick::QuickCache`: configuration, times to live in seconds, metrics, files | `bincode`, `json`, chrono |
 
-// Under loom only the structures that are modelled are built, so parts of some modules idle.
+// Models under loom use the parts that they are about, so others idle.
 #![cfg_attr(larder_loom, allow(dead_code))]
 
 mod sync;
 mod contain;
 
 mod error;
-#[cfg(not(larder_loom))]
 mod config;
-#[cfg(not(larder_loom))]
 mod cache;
-#[cfg(not(larder_loom))]
 mod hash;
 mod table;
 mod tags;
 mod entry;
-#[cfg(not(larder_loom))]
 mod system_time;
 pub mod expiry;
 mod listener;
 mod reclaim;
 mod read_buffer;
 mod write_buffer;
-#[cfg(not(larder_loom))]
 mod maintenance;
 mod maintainer;
 #[cfg(all(unix, not(larder_loom)))]
 mod fork;
 pub mod policy;
-#[cfg(not(larder_loom))]
 mod evict;
-#[cfg(not(larder_loom))]
 mod shadow;
-#[cfg(not(larder_loom))]
 mod recent;
-#[cfg(not(larder_loom))]
 mod stats;
 
-#[cfg(all(any(feature = "memory_pressure", feature = "quick"), not(larder_loom)))]
+#[cfg(any(feature = "memory_pressure", feature = "quick"))]
 mod periodic;
-#[cfg(all(feature = "memory_pressure", not(larder_loom)))]
+#[cfg(feature = "memory_pressure")]
 pub mod pressure;
-#[cfg(all(feature = "snapshot", not(larder_loom)))]
+#[cfg(feature = "snapshot")]
 pub mod snapshot;
-#[cfg(all(feature = "quick", not(larder_loom)))]
+#[cfg(feature = "quick")]
 pub mod quick;
 
 pub mod docs;
@@ -113,34 +104,24 @@ pub mod model;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-#[cfg(not(larder_loom))]
 pub use crate::cache::{
     Cache, Entries, EntryInfo, EntryView, Explanation, Iter, Keys, Pinned, Presence, Values,
 };
-#[cfg(not(larder_loom))]
 pub use crate::config::Builder;
 pub use crate::error::{BuildError, FlushError, Inserted, RegisterError, Rejection, ResizeError};
-#[cfg(not(larder_loom))]
 pub use crate::expiry::{Clock, Expiry};
 pub use crate::listener::RemovalCause;
-#[cfg(not(larder_loom))]
 pub use crate::listener::{Listener, Overflow, Removal};
-#[cfg(not(larder_loom))]
 pub use crate::maintenance::Maintenance;
 pub use crate::policy::{Policy, register_policy};
-#[cfg(not(larder_loom))]
 pub use crate::recent::Absence;
-#[cfg(not(larder_loom))]
 pub use crate::shadow::{ShadowConfig, ShadowPoint, ShadowReport};
-#[cfg(not(larder_loom))]
 pub use crate::stats::Stats;
 
 /// Help for tests of what uses a cache.
-#[cfg(not(larder_loom))]
 pub mod test {
     pub use crate::expiry::clock::FakeClock;
 }
 
 /// The default hasher of keys: ahash with a seed of its own for each cache.
-#[cfg(not(larder_loom))]
 pub type RandomState = ahash::RandomState;

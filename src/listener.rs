@@ -25,29 +25,19 @@
 //! notification back, delivered. So nothing is cloned, and readers and listener may look at one
 //! value at the same time.
 #![forbid(unsafe_code)]
-#![cfg_attr(larder_loom, allow(unused_imports))]
 
-#[cfg(not(larder_loom))]
 mod atomic;
 mod cause;
-#[cfg(not(larder_loom))]
 mod channel;
 mod gates;
-#[cfg(not(larder_loom))]
 mod nest;
-#[cfg(not(larder_loom))]
 mod setting;
 
-#[cfg(not(larder_loom))]
 pub(crate) use atomic::{AtomicListening, Leaving};
 pub use cause::RemovalCause;
-#[cfg(not(larder_loom))]
 pub(crate) use channel::{Channel, Notice, Room};
-#[cfg(not(larder_loom))]
 pub(crate) use gates::Entered;
 #[cfg(larder_loom)]
 pub(crate) use gates::Gates;
-#[cfg(not(larder_loom))]
 pub(crate) use setting::Listening;
-#[cfg(not(larder_loom))]
 pub use setting::{Listener, Overflow, Removal};

@@ -80,7 +80,10 @@ pub(crate) fn notify() {
     MAINTAINER.notify();
 }
 
-/// Models of a cache run its maintenance themselves; that of the thread has its own.
+/// Models of a cache have no thread that comes by itself; that of the thread has its own.
+#[cfg(larder_loom)]
+pub(crate) fn register(_: Weak<dyn Maintained>) {}
+
 #[cfg(larder_loom)]
 pub(crate) fn notify() {}
 

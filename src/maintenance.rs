@@ -411,7 +411,7 @@ impl<K, V> Engine<K, V> {
                 // Some thread is pinned and does not get on: most likely it is off its processor,
                 // and gets back on it sooner this way. A pin that a user holds is not waited for.
                 reclaim::advance();
-                std::thread::yield_now();
+                sync::thread::yield_now();
             }
         }
         self.free(partition, free, phase);
@@ -530,7 +530,7 @@ impl<K, V> Engine<K, V> {
             } else if since.elapsed() > FLUSH_PATIENCE {
                 return Err(FlushError::PinnedElsewhere { waited: reclaim::lag() });
             }
-            std::thread::yield_now();
+            sync::thread::yield_now();
         }
     }
 

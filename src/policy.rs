@@ -37,7 +37,6 @@ mod s3_fifo;
 mod window_tiny_lfu;
 pub(crate) mod held;
 mod registry;
-#[cfg(not(larder_loom))]
 mod simulator;
 
 pub use fifo::Fifo;
@@ -46,7 +45,6 @@ pub use lru::Lru;
 pub use registry::register_policy;
 pub use s3_fifo::S3Fifo;
 pub use sieve::Sieve;
-#[cfg(not(larder_loom))]
 pub use simulator::Simulator;
 pub use window_tiny_lfu::WindowTinyLfu;
 

@@ -51,7 +51,6 @@ use crate::entry::{self, Entry, EntryPtr};
 pub(crate) mod barrier;
 pub(crate) mod readers;
 mod huge_pages;
-#[cfg(not(larder_loom))]
 mod kept;
 #[cfg(any(not(larder_loom), crossbeam_loom))]
 pub(crate) mod governor;
@@ -70,7 +69,6 @@ pub(crate) use huge_pages::advise as advise_huge_pages;
 pub(crate) use epoch::{Guard, Ticket, advance, completed, is_pinned_here, lag, pin, ticket};
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) use epoch::{Held, hold};
-#[cfg(not(larder_loom))]
 pub(crate) use kept::Kept;
 #[cfg(not(larder_loom))]
 pub(crate) use magazine::{allocate, recycle, recycle_all, trim};

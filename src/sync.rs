@@ -21,11 +21,11 @@ pub(crate) use std::thread::park_timeout;
 pub(crate) use crossbeam_utils::Backoff;
 
 #[cfg(larder_loom)]
-pub(crate) use loom::sync::Mutex;
-#[cfg(larder_loom)]
 pub(crate) use loom::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
+#[cfg(larder_loom)]
+pub(crate) use loom::sync::{Mutex, MutexGuard};
 #[cfg(larder_loom)]
 pub(crate) use loom::thread;
 #[cfg(larder_loom)]
@@ -55,7 +55,7 @@ pub(crate) fn try_lock<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 mod modelled {
     use std::time::Duration;
 
-    use loom::sync::{Mutex, MutexGuard};
+    use super::{Mutex, MutexGuard};
 
     /// See its twin without loom.
     pub(crate) fn model_seq_cst() {
@@ -64,6 +64,10 @@ mod modelled {
 
     /// Under loom time passes at once.
     pub(crate) fn park_timeout(_: Duration) {
+        loom::thread::yield_now();
+    }
+
+    pub(crate) fn nap() {
         loom::thread::yield_now();
     }
 

@@ -6,7 +6,7 @@
 //! the kernel puts into each process and that the C library would ask, which saves each hit one
 //! call of two. Both kinds of time come from the same function: they have to fit each other.
 
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(larder_loom)))]
 mod linux {
     use std::ptr;
 
@@ -130,7 +130,7 @@ mod linux {
     }
 }
 
-#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64", not(larder_loom))))]
 mod portable {
     use std::sync::OnceLock;
     use std::time::Instant;
@@ -146,9 +146,9 @@ mod portable {
     }
 }
 
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(larder_loom)))]
 pub(crate) use linux::{coarse_ns, now_ns};
-#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64", not(larder_loom))))]
 pub(crate) use portable::{coarse_ns, now_ns};
 
 #[cfg(test)]

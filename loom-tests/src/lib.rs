@@ -11,6 +11,28 @@
 //! Without that flag the tests are empty. Loom takes `SeqCst` accesses for acquire-release ones;
 //! where two of them have to be ordered, the library puts a fence between them under loom.
 
+/// Runs `program` in every order, and says how many there were.
+#[cfg(larder_loom)]
+pub fn model(program: impl Fn() + Send + Sync + 'static) {
+    check(&loom::model::Builder::new(), program);
+}
+
+/// The same within other limits.
+#[cfg(larder_loom)]
+pub fn check(limits: &loom::model::Builder, program: impl Fn() + Send + Sync + 'static) {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    let executions = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&executions);
+    limits.check(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        program();
+    });
+    let thread = std::thread::current();
+    println!("{}: {} executions", thread.name().unwrap_or("?"), executions.load(Ordering::Relaxed));
+}
+
 /// Runs `first` and `second` on two threads over a `T` that `prepare` has filled, then `check`.
 ///
 /// Both are spawned: loom does not go back to before the first spawn, so what the model's own
@@ -25,7 +47,7 @@ where
     use loom::sync::Arc;
     use loom::thread;
 
-    loom::model(move || {
+    model(move || {
         let shared = Arc::new(T::default());
         prepare(&shared);
         let (one, other) = (Arc::clone(&shared), Arc::clone(&shared));

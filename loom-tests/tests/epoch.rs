@@ -69,7 +69,7 @@ fn a_ticket_that_another_thread_closes_covers_what_was_taken_out_before() {
 
 #[test]
 fn a_ticket_is_completed_by_three_calls_where_nobody_holds_it_back() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let governed = Governed::default();
         let member = governed.join();
         assert_eq!(governed.read(&member), 0);

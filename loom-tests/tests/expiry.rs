@@ -151,7 +151,7 @@ fn what_was_found_expired_stays_so_for_clocks_that_are_behind() {
 
 #[test]
 fn report_that_is_left_out_is_not_needed() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let map = Arc::new(Timed::default());
         map.upsert(1, 10, DEADLINE, 1);
         // A report is under way.

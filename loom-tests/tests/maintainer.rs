@@ -10,7 +10,7 @@ use loom::thread;
 
 #[test]
 fn an_event_is_never_slept_over() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let cache = Carer::default().register();
         cache.write(1);
         cache.await_applied(1);
@@ -20,7 +20,7 @@ fn an_event_is_never_slept_over() {
 
 #[test]
 fn an_event_that_comes_as_the_thread_lies_down_wakes_it() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let cache = Carer::default().register();
         cache.write(1);
         cache.await_applied(1);
@@ -32,7 +32,7 @@ fn an_event_that_comes_as_the_thread_lies_down_wakes_it() {
 
 #[test]
 fn events_of_two_writers_are_never_slept_over() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let cache = Carer::default().register();
         let other = cache.clone();
         let writer = thread::spawn(move || other.write(2));
@@ -45,7 +45,7 @@ fn events_of_two_writers_are_never_slept_over() {
 
 #[test]
 fn a_cache_that_comes_during_a_look_is_not_slept_over() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let carer = Carer::default();
         let first = carer.register();
         let second = carer.register();
@@ -58,7 +58,7 @@ fn a_cache_that_comes_during_a_look_is_not_slept_over() {
 
 #[test]
 fn the_thread_ends_with_the_last_cache_and_comes_with_the_next() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let carer = Carer::default();
         carer.register().close();
         let cache = carer.register();

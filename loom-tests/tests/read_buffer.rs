@@ -8,7 +8,7 @@ use loom::thread;
 
 #[test]
 fn a_stripe_of_ones_own_loses_nothing_that_was_taken() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let reads = Arc::new(Reads::new(2));
         let other = Arc::clone(&reads);
         let reader =
@@ -24,7 +24,7 @@ fn a_stripe_of_ones_own_loses_nothing_that_was_taken() {
 
 #[test]
 fn a_shared_stripe_may_lose_records_but_makes_none_up() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let reads = Arc::new(Reads::new(1));
         let (a, b) = (Arc::clone(&reads), Arc::clone(&reads));
         let first = thread::spawn(move || a.offer(0, 1));

@@ -11,7 +11,7 @@ use loom::thread;
 
 /// `reads` reads by one thread against a replacement, and `steps` steps until it may be freed.
 fn read_against_replacement(reads: usize, steps: usize) {
-    loom::model(move || {
+    loom_tests::model(move || {
         let guarded = Arc::new(Guarded::new(1));
         let (reader, writer) = (Arc::clone(&guarded), Arc::clone(&guarded));
         let reader = thread::spawn(move || (0..reads).for_each(|_| assert!(reader.read(0) <= 1)));
@@ -40,7 +40,7 @@ fn a_reader_that_comes_back_is_told_from_one_that_stayed() {
 
 #[test]
 fn two_readers_and_two_replacements() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let guarded = Arc::new(Guarded::new(2));
         let readers = [0, 1].map(|number| {
             let guarded = Arc::clone(&guarded);
@@ -60,7 +60,7 @@ fn two_readers_and_two_replacements() {
 
 #[test]
 fn quiet_readers_end_a_grace_period_in_one_step() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let guarded = Arc::new(Guarded::new(2));
         let reader = Arc::clone(&guarded);
         let reader = thread::spawn(move || reader.read(0));

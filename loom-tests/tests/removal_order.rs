@@ -16,7 +16,7 @@ fn told(removed: &[(u32, u64)]) -> Vec<u64> {
 
 #[test]
 fn what_leaves_first_is_told_first() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let map = Arc::new(Ordered::default());
         let mut removed = Vec::new();
         assert!(map.upsert(1, 1));
@@ -40,7 +40,7 @@ fn what_leaves_first_is_told_first() {
 
 #[test]
 fn an_attempt_that_fails_takes_its_claim_back() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let map = Arc::new(Ordered::default());
         let mut removed = Vec::new();
         assert!(map.upsert(1, 1));
@@ -59,7 +59,7 @@ fn an_attempt_that_fails_takes_its_claim_back() {
 
 #[test]
 fn an_eviction_is_told_in_its_place() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let map = Arc::new(Ordered::default());
         let mut removed = Vec::new();
         assert!(map.upsert(1, 1));

@@ -253,7 +253,7 @@ fn iteration_sees_what_stays_exactly_once() {
 
 #[test]
 fn three_threads_on_one_key_agree() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let map = Arc::new(Map::default());
         map.insert_if_absent(1, 10);
         let (a, b, c) = (Arc::clone(&map), Arc::clone(&map), Arc::clone(&map));

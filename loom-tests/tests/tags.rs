@@ -132,7 +132,7 @@ fn no_miss_is_reported_of_a_key_that_was_replaced_while_valid() {
 
 #[test]
 fn a_reader_who_is_told_of_the_mark_sees_what_came_before_it() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let map = Arc::new(Tagged::default());
         map.insert(1, 10, "t");
         let (one, two, three) = (Arc::clone(&map), Arc::clone(&map), Arc::clone(&map));

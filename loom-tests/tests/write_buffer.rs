@@ -14,7 +14,7 @@ fn drain(writes: &Writes) -> Vec<Told> {
 
 #[test]
 fn what_comes_out_was_published() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let writes = Arc::new(Writes::default());
         let other = Arc::clone(&writes);
         let writer = thread::spawn(move || other.push(Told::Replaced { new: 2, old: 1 }));
@@ -28,7 +28,7 @@ fn what_comes_out_was_published() {
 
 #[test]
 fn two_writers_and_a_drainer_lose_nothing() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let writes = Arc::new(Writes::default());
         let (a, b) = (Arc::clone(&writes), Arc::clone(&writes));
         let first = thread::spawn(move || a.push(Told::Inserted(1)));
@@ -45,7 +45,7 @@ fn two_writers_and_a_drainer_lose_nothing() {
 
 #[test]
 fn a_full_buffer_refuses_and_loses_nothing() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let writes = Arc::new(Writes::default());
         assert!(writes.push(Told::Inserted(1)));
         let (a, b) = (Arc::clone(&writes), Arc::clone(&writes));
@@ -66,7 +66,7 @@ fn a_full_buffer_refuses_and_loses_nothing() {
 
 #[test]
 fn slots_are_used_again_only_once_empty() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let writes = Arc::new(Writes::default());
         assert!(writes.push(Told::Inserted(1)) && writes.push(Told::Inserted(2)));
         let other = Arc::clone(&writes);
@@ -83,7 +83,7 @@ fn slots_are_used_again_only_once_empty() {
 
 #[test]
 fn evictions_and_pushes_both_count() {
-    loom::model(|| {
+    loom_tests::model(|| {
         let writes = Arc::new(Writes::default());
         assert!(writes.push(Told::Inserted(1)));
         let other = Arc::clone(&writes);

@@ -3,14 +3,13 @@
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
-use std::sync::MutexGuard;
 
 use super::Cache;
 use crate::error::ResizeError;
 use crate::evict::{Bounds, Rank};
 use crate::policy::Segment;
 use crate::reclaim;
-use crate::sync;
+use crate::sync::{self, MutexGuard};
 
 impl<K, V, S> Cache<K, V, S>
 where

@@ -321,7 +321,7 @@ impl<K, V> Engine<K, V> {
                 break;
             }
             // A writer has claimed a slot that it has not filled in yet.
-            std::thread::yield_now();
+            sync::thread::yield_now();
         }
     }
 }
