@@ -100,6 +100,8 @@ pub mod orderings {
     //! | `Tags::invalidate`, the swap | a store | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` (tags) |
     //! | `TagSet::settle`, acquire-release | relaxed, or a load | the same |
     //! | `TagSet::is_dead`, acquire | relaxed | `a_reader_who_is_told_of_the_mark_sees_what_came_before_it` |
+    //! | `Tickets::take`, acquire-release read-modify-write | a load | `a_ticket_that_another_thread_closes_covers_what_was_taken_out_before` |
+    //! | `Tickets::completed`, acquire | relaxed | `a_value_is_freed_by_a_ticket_that_its_reader_completes` |
     //! | `Gates::try_enter`, acquire | relaxed | `replacements_are_told_in_order` and three more |
     //! | `Entered::drop`, release | relaxed | the same |
     //! | `WriteBuffer::push`, the CAS of `state`, before the look at the thread's state | not ordered | `an_event_that_comes_as_the_thread_lies_down_wakes_it` |
@@ -126,17 +128,22 @@ pub mod orderings {
     //! | maintenance looks within the gate whether its victim is still linked | `victim_that_left_before_is_not_told_again` |
     //! | a tag's generation is marked dead before the next one can be given | `what_lives_beside_an_older_generation_dies_with_it` |
     //! | a generation that ends takes out of the map only itself | `a_generation_that_ends_takes_no_other_along` |
+    //! | a guard is held while a value is read | `a_value_is_freed_only_when_its_guard_is_dropped` |
+    //! | an entry that is gone when maintenance hears of it gets no node | `a_replacement_that_is_removed_at_once_leaves_no_node` |
+    //! | a node is not handed to an entry that is gone | the same |
+    //! | a removal takes the node out | the same |
+    //! | maintenance counts as evicted only what it was first to take out | most of `loom-tests/tests/cache.rs` |
     //! | the thread looks also at caches that came during its last look before it sleeps | `a_cache_that_comes_during_a_look_is_not_slept_over` |
     //!
     //! Loom takes `SeqCst` accesses for less than they are; where two of them have to be ordered,
     //! a `SeqCst` fence stands between them under loom alone (`sync::model_seq_cst`), and that fence
     //! is what was dropped.
     //!
-    //! Not modelled: the tickets of `reclaim`, which rest on crossbeam-epoch; the acquire and the
-    //! release of `Phases::current`, which the full fences that stand for an asymmetric pair under
-    //! loom make superfluous there; the runs of maintenance over a partition's events, in whatever
-    //! order they come; and a `flush` or the end of a cache against a running reader. All are argued
-    //! for in their modules.
+    //! Not told apart by any model: the acquire and the release of `Phases::current`, which the full
+    //! fences that stand for an asymmetric pair under loom make superfluous there; and the governor's
+    //! own read-modify-write, the release of `Tickets::epoch_completed` and the release of
+    //! `Tickets::completed`, which have fences of crossbeam-epoch between them and what they publish.
+    //! All are argued for in their modules.
 }
 
 pub mod correctness {
