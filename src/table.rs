@@ -22,6 +22,8 @@ use crate::reclaim::Guard;
 pub(crate) use link::Link;
 use list::List;
 pub(crate) use list::Step;
+#[cfg(feature = "snapshot")]
+pub(crate) use prefetch::prefetch_for_read;
 pub(crate) use prefetch::prefetch_for_write;
 #[cfg(not(larder_loom))]
 pub(crate) use prefetch::prefetch_pointees;
