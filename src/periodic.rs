@@ -18,9 +18,10 @@ use std::time::Duration;
 
 use crossbeam_utils::Backoff;
 
+use crate::contain::contain;
 use crate::expiry::clock::{Clock, nanoseconds};
 use crate::maintainer::{self, Maintained};
-use crate::sync::{self, Mutex};
+use crate::sync::{self, AtomicU64, Mutex, Ordering};
 
 /// The longest that is slept by a clock that need not go as the system's does.
 const STRANGE_CLOCK_PAUSE: Duration = Duration::from_millis(50);
@@ -35,6 +36,8 @@ pub(crate) struct Periodic {
     clock: Arc<dyn Clock>,
     /// Whether the clock goes as the system's does.
     is_real: bool,
+    /// The last reading: where a clock stands that panics.
+    last_ns: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -52,9 +55,10 @@ impl Periodic {
         task: Weak<dyn Task>,
     ) -> Arc<Self> {
         let interval_ns = nanoseconds(interval);
-        let next_ns = clock.now_ns().saturating_add(interval_ns);
-        let state = State { task: Some(task), next_ns, running: None };
-        let periodic = Arc::new(Self { interval_ns, clock, is_real, state: Mutex::new(state) });
+        let state = State { task: Some(task), next_ns: 0, running: None };
+        let (last_ns, state) = (AtomicU64::new(0), Mutex::new(state));
+        let periodic = Arc::new(Self { interval_ns, clock, is_real, last_ns, state });
+        sync::lock(&periodic.state).next_ns = periodic.now_ns().saturating_add(interval_ns);
         let weak: Weak<Self> = Arc::downgrade(&periodic);
         maintainer::register(weak);
         periodic
@@ -74,10 +78,20 @@ impl Periodic {
         }
     }
 
+    /// Never under the lock: a clock may be the user's.
+    fn now_ns(&self) -> u64 {
+        match contain(|| self.clock.now_ns()) {
+            None => self.last_ns.load(Ordering::Relaxed),
+            Some(now_ns) => {
+                self.last_ns.store(now_ns, Ordering::Relaxed);
+                now_ns
+            }
+        }
+    }
+
     /// The task, if its time has come.
     fn take_due(&self) -> Option<Arc<dyn Task>> {
-        // Not under the lock: a clock may be the user's.
-        let now_ns = self.clock.now_ns();
+        let now_ns = self.now_ns();
         let mut state = sync::lock(&self.state);
         if state.running.is_some() || now_ns < state.next_ns {
             return None;
@@ -112,10 +126,59 @@ impl Maintained for Periodic {
     }
 
     fn next_timer(&self) -> Option<Duration> {
-        let now_ns = self.clock.now_ns();
+        let now_ns = self.now_ns();
         let state = sync::lock(&self.state);
         state.task.as_ref()?;
         let left = Duration::from_nanos(state.next_ns.saturating_sub(now_ns));
         Some(if self.is_real { left } else { left.min(STRANGE_CLOCK_PAUSE) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Panics from the moment on that it is told to.
+    struct Fragile(AtomicU64);
+
+    impl Clock for Fragile {
+        fn now_ns(&self) -> u64 {
+            let now_ns = self.0.load(Ordering::Relaxed);
+            assert_ne!(now_ns, u64::MAX, "the clock is broken");
+            now_ns
+        }
+    }
+
+    struct Counting(AtomicU64);
+
+    impl Task for Counting {
+        fn run(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_panics_stands_and_stops_nobody() {
+        let clock = Arc::new(Fragile(AtomicU64::new(5)));
+        let task = Arc::new(Counting(AtomicU64::new(0)));
+        let weak: Weak<Counting> = Arc::downgrade(&task);
+        // Not registered: the thread would tick as well.
+        let periodic = Periodic {
+            interval_ns: 10,
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            is_real: false,
+            last_ns: AtomicU64::new(0),
+            state: Mutex::new(State { task: Some(weak), next_ns: 10, running: None }),
+        };
+        let left = |periodic: &Periodic| periodic.next_timer().map(|left| left.as_nanos());
+        assert_eq!(left(&periodic), Some(5));
+        clock.0.store(u64::MAX, Ordering::Relaxed);
+        assert_eq!(left(&periodic), Some(5));
+        periodic.tick();
+        assert_eq!(task.0.load(Ordering::Relaxed), 0);
+        clock.0.store(10, Ordering::Relaxed);
+        assert!(periodic.has_work());
+        periodic.tick();
+        assert_eq!((task.0.load(Ordering::Relaxed), left(&periodic)), (1, Some(10)));
     }
 }
