@@ -190,6 +190,25 @@ mod tests {
     }
 
     #[test]
+    fn half_a_stripe_is_told_once_each_time_it_fills() {
+        let words: Words<8> = Words::new(1);
+        for _ in 0..3 {
+            let offers: Vec<_> = (1..=9).map(|word| words.offer(0, word)).collect();
+            for (at, offer) in offers.iter().enumerate() {
+                let expected = match at {
+                    3 => Offer::HalfFull,
+                    8 => Offer::Full,
+                    _ => Offer::Stored,
+                };
+                assert_eq!(*offer, expected, "word {at}");
+            }
+            let mut drained = Vec::new();
+            words.drain(|word| drained.push(word));
+            assert_eq!(drained, [1, 2, 3, 4, 5, 6, 7, 8]);
+        }
+    }
+
+    #[test]
     fn highest_node_id_fits_a_record() {
         let highest = NodeId::from_raw(u32::MAX - 1);
         assert_eq!(parts(record(highest, u64::MAX)), (highest, u32::MAX));

@@ -5,6 +5,7 @@
 //! takes less than 120 bytes a request, and [`ReadOptions::max_requests`] bounds their number: a
 //! file that expands without end (a decompression bomb, an ARC count of 2^40) is refused there.
 
+pub(crate) mod error;
 mod text;
 mod csv;
 mod arc;

@@ -1,0 +1,112 @@
+//! Trace files. Whatever the bytes, each parser reads a trace that is whole in itself, or says where
+//! they are wrong; none panics, takes more memory than it may, or takes a packed file for another
+//! than the same one unpacked.
+//!
+//! The first byte of an input chooses the format, the second the columns, the third how the rest is
+//! packed.
+//!
+//! Planted, one at a time, and found: a key that gets a new number each time it comes (by the
+//! seeds), a number's first digit looked at without asking whether there is one (after 2,675
+//! executions), a bound on requests that is 300 too high (after 171,517).
+
+#![no_main]
+
+use std::io::{Cursor, Write};
+
+use libfuzzer_sys::fuzz_target;
+
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the program's own modules, of which the parsers are driven here"
+)]
+#[path = "../../crates/larder-cli/src"]
+mod cli {
+    pub(crate) mod input;
+    pub(crate) mod trace;
+}
+
+use cli::trace::error;
+use cli::{input, trace};
+
+use error::TraceError;
+use input::Input;
+use trace::{CsvOptions, Format, ReadOptions, Trace};
+
+const FORMATS: [Option<Format>; 8] = [
+    Some(Format::Text),
+    Some(Format::Csv),
+    Some(Format::Arc),
+    Some(Format::Lirs),
+    Some(Format::U32),
+    Some(Format::U64),
+    Some(Format::OracleGeneral),
+    None,
+];
+const NAMES: [&str; 4] = ["t.csv", "t.tsv.zst", "t.oracleGeneral", "t"];
+const MAX_REQUESTS: u32 = 1000;
+
+fn packed(how: u8, bytes: &[u8]) -> Vec<u8> {
+    match how % 4 {
+        1 => {
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(bytes).expect("memory takes all");
+            encoder.finish().expect("memory takes all")
+        }
+        2 => zstd::encode_all(bytes, 1).expect("memory takes all"),
+        _ => bytes.to_vec(),
+    }
+}
+
+fn read(name: &str, bytes: Vec<u8>, options: &ReadOptions) -> Result<Trace, TraceError> {
+    Trace::read(Input::new(name, Cursor::new(bytes))?, options)
+}
+
+/// A trace fits itself.
+fn check(trace: &Trace) {
+    let mut known = 0;
+    for &id in &trace.requests {
+        assert!(id <= known, "ids are numbered by first appearance");
+        known = known.max(id + 1);
+    }
+    assert_eq!(known, trace.distinct_keys);
+    assert!(!trace.requests.is_empty() && trace.requests.len() <= MAX_REQUESTS as usize);
+    assert!(trace.one_hit_wonders() <= trace.distinct_keys);
+    if let Some(sizes) = &trace.sizes_bytes {
+        assert_eq!(sizes.len(), trace.requests.len());
+        assert!(trace.footprint_bytes() <= Some(sizes.iter().map(|&size| u64::from(size)).sum()));
+    }
+    if let Some(ttl) = &trace.ttl {
+        assert!(ttl.requests <= trace.requests.len() as u64);
+        assert!(ttl.shortest_seconds <= ttl.longest_seconds);
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    let [format, columns, how, rest @ ..] = data else { return };
+    let column = |number: u8| trace::Column::Number(usize::from(number % 4) + 1);
+    let csv = CsvOptions {
+        key: column(*columns),
+        size: (columns & 4 != 0).then(|| column(columns >> 3)),
+        ttl: (columns & 32 != 0).then(|| column(columns >> 6)),
+        ..CsvOptions::default()
+    };
+    let format_of = FORMATS[usize::from(format % 8)];
+    let options = ReadOptions { format: format_of, csv, max_requests: MAX_REQUESTS };
+    let name = NAMES[usize::from(format >> 3) % NAMES.len()];
+    let plain = read(name, rest.to_vec(), &options);
+    match &plain {
+        Ok(trace) => check(trace),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+    // What looks packed is unpacked once, not twice.
+    if how % 4 != 3 && !rest.is_empty() && plain.is_ok() {
+        let looks_packed = [&[0x1f, 0x8b][..], &[0x28, 0xb5]].iter().any(|it| rest.starts_with(it))
+            || rest.get(1..4) == Some(&[0x2a, 0x4d, 0x18]);
+        if !looks_packed {
+            let unpacked = read(name, packed(*how, rest), &options);
+            assert_eq!(unpacked.ok().as_ref(), plain.as_ref().ok());
+        }
+    }
+});
