@@ -192,6 +192,7 @@ mod tests {
     #[test]
     fn half_a_stripe_is_told_once_each_time_it_fills() {
         let words: Words<8> = Words::new(1);
+        assert!((64..1024).contains(&words.bytes()), "{} bytes for 8 words", words.bytes());
         for _ in 0..3 {
             let offers: Vec<_> = (1..=9).map(|word| words.offer(0, word)).collect();
             for (at, offer) in offers.iter().enumerate() {

@@ -6,6 +6,8 @@
 //! - 1: an input of `arbitrary`, for payloads within a frame that holds, which gets past the checksums
 //!   to the serializers.
 //! - 2: an input of `arbitrary`, for a cache that is saved and loaded, and then damaged in one place.
+//!
+//! Planted once, and found by the seeds: a record whose checksum is not compared.
 
 #![no_main]
 

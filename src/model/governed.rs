@@ -2,10 +2,8 @@
 
 use std::sync::Mutex as StdMutex;
 
-use crossbeam_epoch::LocalHandle;
-
 use super::Watched;
-use crate::reclaim::governor::{Governor, Participants, Ticket, Tickets};
+use crate::reclaim::governor::{Governor, Participant, Participants, Ticket, Tickets};
 use crate::sync::{self, AtomicPtr, Mutex, Ordering};
 
 /// The value, with a collector, tickets and a governor of its own.
@@ -24,7 +22,7 @@ unsafe impl Send for Governed {}
 unsafe impl Sync for Governed {}
 
 /// A thread's participant.
-pub struct Member(LocalHandle);
+pub struct Member(Participant);
 
 /// A value that was taken out.
 pub struct Retired {

@@ -1,4 +1,5 @@
 //! Guards, and all that the threads of the process share for them.
+#![forbid(unsafe_code)]
 
 use std::cell::{Cell, OnceCell};
 use std::cmp::Reverse;

@@ -9,6 +9,9 @@ use crossbeam_epoch::{self as epoch, Collector, LocalHandle};
 use super::readers::Phases;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
+/// Who may pin guards of a collector; tied to no thread, but for one at a time.
+pub(crate) type Participant = LocalHandle;
+
 /// Counts grace periods; `u64` moves a million times a second for 500,000 years.
 pub(crate) type Ticket = u64;
 
@@ -86,7 +89,7 @@ impl Participants {
     }
 
     /// A new participant, and how many were registered with it.
-    pub(crate) fn register(&self) -> (LocalHandle, usize) {
+    pub(crate) fn register(&self) -> (Participant, usize) {
         let handle = self.collector.get_or_init(Collector::new).register();
         (handle, self.registered.fetch_add(1, Ordering::Relaxed) + 1)
     }
@@ -96,7 +99,7 @@ impl Participants {
 pub(crate) struct Governor {
     // Before `_handle`, so that it is dropped first.
     guard: epoch::Guard,
-    _handle: LocalHandle,
+    _handle: Participant,
     /// How many participants there were when it was the newest.
     registered: usize,
     /// Tickets closed but not completed, oldest first.

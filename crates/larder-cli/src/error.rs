@@ -128,19 +128,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn excerpt_is_short_and_free_of_control_characters() {
-        assert_eq!(Excerpt::new(b"a\x1b[2Jb").to_string(), r"`a\u{1b}[2Jb`");
-        let long = Excerpt::new(&[b'x'; 1000]).to_string();
-        assert_eq!(long, format!("`{}...`", "x".repeat(Excerpt::MAX_CHARS)));
-    }
-
-    #[test]
-    fn excerpt_of_broken_utf8_does_not_panic() {
-        assert_eq!(Excerpt::new(&[0xff, b'a']).to_string(), "`\u{fffd}a`");
-        let _ = Excerpt::new("€".repeat(100).as_bytes());
-    }
-
-    #[test]
     fn malformed_input_and_failed_machine_have_their_own_exit_codes() {
         let empty = CommandError::from(TraceError::Empty { file: "t".into() });
         assert_eq!(format!("{:?}", empty.exit_code()), format!("{:?}", ExitCode::from(2)));

@@ -102,3 +102,21 @@ pub(crate) enum TraceError {
     #[error("cannot tell the format of {file} by its name ({known}); pass --format {formats}")]
     UnknownFormat { file: String, known: &'static str, formats: &'static str },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excerpt_is_short_and_free_of_control_characters() {
+        assert_eq!(Excerpt::new(b"a\x1b[2Jb").to_string(), r"`a\u{1b}[2Jb`");
+        let long = Excerpt::new(&[b'x'; 1000]).to_string();
+        assert_eq!(long, format!("`{}...`", "x".repeat(Excerpt::MAX_CHARS)));
+    }
+
+    #[test]
+    fn excerpt_of_broken_utf8_does_not_panic() {
+        assert_eq!(Excerpt::new(&[0xff, b'a']).to_string(), "`\u{fffd}a`");
+        let _ = Excerpt::new("€".repeat(100).as_bytes());
+    }
+}
