@@ -394,6 +394,11 @@ impl<K, V> Engine<K, V> {
         let Leftover { free, phase, retired, retired_weight, linked, is_due_earlier, .. } =
             leftover;
         contain::discard(leftover.payloads);
+        if let Some(shadow) = &self.shadow {
+            for hash in leftover.ended {
+                shadow.note_write(hash, ShadowKind::Removed, 0, || reclaim::pin().thread());
+            }
+        }
         let has_told = !leftover.leaving.is_empty();
         if has_told {
             self.take_all_out_told(partition, leftover.leaving);

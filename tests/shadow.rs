@@ -5,7 +5,9 @@
 mod support;
 
 use std::sync::Barrier;
+use std::time::Duration;
 
+use larder::test::FakeClock;
 use larder::{BuildError, Cache, Maintenance, Policy, ShadowConfig, ShadowReport};
 
 use support::rng::{Rng, seeds};
@@ -147,6 +149,35 @@ fn removals_reach_the_shadows_and_misses_without_insertion_hold_nothing() {
     assert_eq!(report.points[0].entries, 0);
     assert_eq!(report.hit_ratio("lru", 3.0), None);
     assert_eq!(report.hit_ratio("fifo", 1.0), None);
+}
+
+#[test]
+fn what_expires_leaves_the_shadows_as_well() {
+    let clock = FakeClock::new();
+    let shadow = ShadowConfig::new().policy(Policy::lru()).multiples([0.5, 1.0, 2.0]);
+    let cache: Cache<u64, u64> = Cache::builder()
+        .capacity(40)
+        .policy(Policy::lru())
+        .maintenance(Maintenance::Inline)
+        .clock(clock.clone())
+        .time_to_live(Duration::from_secs(60))
+        .shadow(shadow)
+        .build()
+        .unwrap();
+    (0..10).for_each(|key| read_through(&cache, key));
+    clock.advance(Duration::from_secs(70));
+    // By the timers alone, without a lookup.
+    cache.run_pending();
+    assert_eq!(cache.stats().expirations, 10);
+    (0..10).for_each(|key| assert_eq!(cache.get(&key), None));
+    for point in report_of(&cache).points {
+        assert_eq!(point.hit_ratio, 0.0, "{point:?}");
+    }
+    // And what comes anew is held again.
+    (0..10).for_each(|key| read_through(&cache, key));
+    (0..10).for_each(|key| read_through(&cache, key));
+    assert!(report_of(&cache).points.iter().all(|point| point.hit_ratio > 0.0));
+    cache.validate();
 }
 
 #[test]

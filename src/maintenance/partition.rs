@@ -124,6 +124,8 @@ pub(super) struct Leftover<'e, K, V> {
     pub(super) payloads: Vec<Payload>,
     /// What is to be told to the atomic listener, and then to be taken out.
     pub(super) leaving: Vec<Leaving<'e>>,
+    /// Hashes of what the run took out that no cache should hold, for the shadows.
+    pub(super) ended: Vec<u64>,
 }
 
 /// Which entries a run of maintenance takes out to be freed.
@@ -223,6 +225,7 @@ impl<K, V> Partition<K, V> {
             atomic: engine.atomic.as_deref().filter(|_| !must_not_tell),
             has_atomic: engine.atomic.is_some(),
             leaving: Vec::new(),
+            ended: engine.shadow.is_some().then(Vec::new),
             listening: self.channel.as_ref().map(|channel| Listened {
                 channel,
                 late: &mut core.late,
@@ -257,7 +260,7 @@ impl<K, V> Partition<K, V> {
         }
         run.tell_late();
         let Run { retirements, retired_weight, evictions, evicted_weight, .. } = run;
-        let Run { expirations, expired_weight, invalidations, leaving, .. } = run;
+        let Run { expirations, expired_weight, invalidations, leaving, ended, .. } = run;
 
         let tally = &self.tally;
         add(&tally.runs, 1);
@@ -290,6 +293,7 @@ impl<K, V> Partition<K, V> {
             is_due_earlier: self.note_next_timer(&core.order),
             payloads: core.order.take_payloads(),
             leaving,
+            ended: ended.unwrap_or_default(),
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) struct Run<'a, 'e, K, V> {
     /// Whether there is one.
     pub(super) has_atomic: bool,
     pub(super) leaving: Vec<Leaving<'e>>,
+    /// See `Leftover`; `None` where there are no shadows.
+    pub(super) ended: Option<Vec<u64>>,
     pub(super) listening: Option<Listened<'a, K, V>>,
     pub(super) guard: Guard,
     pub(super) retirements: u64,
@@ -167,6 +169,9 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             entry.set_cause(cause);
             if let Some(recent) = self.recent {
                 recent.removed(entry.hash(), cause, Absence::Removed);
+            }
+            if let Some(ended) = self.ended.as_mut().filter(|_| cause != RemovalCause::Evicted) {
+                ended.push(entry.hash());
             }
             self.gone(entry, None, Told::At(position));
         }
