@@ -36,6 +36,7 @@ enum Choice {
     Fifo,
     Sieve,
     S3Fifo,
+    WindowTinyLfu,
 }
 
 impl Choice {
@@ -46,6 +47,7 @@ impl Choice {
             Self::Fifo => Policy::fifo(),
             Self::Sieve => Policy::sieve(),
             Self::S3Fifo => Policy::s3_fifo(),
+            Self::WindowTinyLfu => Policy::window_tiny_lfu(),
         }
     }
 
@@ -54,7 +56,7 @@ impl Choice {
             Self::Lru => Some(Order::Lru),
             Self::Lfu => Some(Order::Lfu),
             Self::Fifo => Some(Order::Fifo),
-            Self::Sieve | Self::S3Fifo => None,
+            Self::Sieve | Self::S3Fifo | Self::WindowTinyLfu => None,
         }
     }
 }
