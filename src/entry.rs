@@ -131,6 +131,12 @@ impl Header {
     }
 
     #[inline]
+    pub(crate) fn is_unevictable(&self) -> bool {
+        // Relaxed: set before the entry was shared.
+        self.flags.load(Ordering::Relaxed) & UNEVICTABLE != 0
+    }
+
+    #[inline]
     fn new(hash: u64, weight: u32, extent: Extent) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "48 bits, in two parts")]
         let (hash_low, hash_high) = (hash as u32, (hash >> 32) as u16);
@@ -399,8 +405,7 @@ impl EntryPtr {
     /// Whether it is never evicted, and so in no policy.
     #[inline]
     pub(crate) fn is_unevictable(self) -> bool {
-        // Relaxed: set before the entry was shared.
-        self.header().flags.load(Ordering::Relaxed) & UNEVICTABLE != 0
+        self.header().is_unevictable()
     }
 
     /// The partition is about to look at the deadline.

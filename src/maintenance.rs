@@ -335,6 +335,12 @@ impl<K, V> Engine<K, V> {
     #[inline(never)]
     fn shadow_write(&self, shadow: &Shadow, event: Event, hash: u64) {
         let (kind, weight) = match event {
+            // They hold what may be evicted.
+            Event::Inserted(new) if new.is_unevictable() => return,
+            Event::Replaced { new, .. } if new.is_unevictable() => (ShadowKind::Removed, 0),
+            Event::Replaced { new, old } if old.is_unevictable() => {
+                (ShadowKind::Added, new.weight())
+            }
             Event::Inserted(new) => (ShadowKind::Added, new.weight()),
             Event::Replaced { new, .. } => (ShadowKind::Replaced, new.weight()),
             // They evict by their own lights.

@@ -150,6 +150,9 @@ impl Shadow {
 
     #[inline(never)]
     fn note_sampled(&self, hash: u64, hit: Option<&Header>, guard: &Guard) {
+        if hit.is_some_and(Header::is_unevictable) {
+            return; // a hit whatever the bounds and the policy
+        }
         let kind = if hit.is_some() { Kind::Hit } else { Kind::Miss };
         let weight = hit.map_or(0, Header::weight);
         self.note(Record::new(sample_of(hash), kind, weight), guard.thread());

@@ -181,6 +181,26 @@ fn what_expires_leaves_the_shadows_as_well() {
 }
 
 #[test]
+fn unevictable_entries_are_in_no_shadow() {
+    let shadow = ShadowConfig::new().policy(Policy::lru()).multiples([1.0]);
+    let cache = inline_cache(&Policy::lru(), 10, shadow);
+    let point = || report_of(&cache).points.remove(0);
+    (0..10).for_each(|key| read_through(&cache, key));
+    for key in 100..150 {
+        cache.insert_unevictable(key, key);
+    }
+    (0..10).chain(100..150).for_each(|key| assert!(cache.get(&key).is_some()));
+    assert_eq!((point().entries, point().samples), (10, 20));
+    assert!((point().hit_ratio - cache.stats().hit_ratio()).abs() < 1e-9, "a hit for all");
+    // What becomes unevictable leaves, and comes back when it is one like any other.
+    cache.insert_unevictable(0, 0);
+    assert_eq!(point().entries, 9);
+    cache.insert(0, 0);
+    assert_eq!(point().entries, 10);
+    cache.validate();
+}
+
+#[test]
 fn counts_begin_anew_while_contents_stay() {
     let cache = inline_cache(&Policy::lru(), 10, ShadowConfig::new());
     (0..10).for_each(|key| read_through(&cache, key));

@@ -34,6 +34,11 @@ const MAX_SHADOWS: usize = 256;
 ///
 /// A shadow takes about 100 bytes for each of its entries, and what its policy takes.
 ///
+/// # What it holds
+/// Entries that may be evicted: [unevictable](crate::Cache::insert_unevictable) ones are in no
+/// shadow, and lookups that find them are hits for all. What is removed, or expires in the cache, leaves the
+/// shadows too; of what was evicted there before, a larger shadow does not know when it expires.
+///
 /// # Examples
 /// ```
 /// use larder::{Cache, Maintenance, Policy, ShadowConfig};
