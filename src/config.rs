@@ -157,8 +157,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// Remembers why the last `removals` entries have left, and which insertions were rejected, for
     /// [`Cache::explain`](crate::Cache::explain). Default: 0, nothing.
     ///
-    /// Takes 8 bytes for each, and one atomic addition and a store for each removal: about a
-    /// fifteenth of the rate of insertions into a full cache, by two threads. Hits pay nothing.
+    /// Takes 8 bytes for each, and one atomic addition and a store for each removal: about a twelfth
+    /// of the rate of insertions into a full cache, by two threads. Hits pay nothing.
     pub fn explain_misses(mut self, removals: usize) -> Self {
         self.explained = removals;
         self
