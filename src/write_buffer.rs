@@ -383,4 +383,25 @@ mod tests {
         assert_eq!(buffer.waiting(), SLOTS);
         free(a);
     }
+
+    #[test]
+    fn a_claim_holds_back_what_comes_behind_until_it_is_filled_or_dropped() {
+        let buffer = WriteBuffer::new();
+        let a = entry(1);
+        for round in 0..3 * SLOTS {
+            let dropped = buffer.claim(1).ok().unwrap();
+            let filled = buffer.claim(1).ok().unwrap();
+            buffer.push(Event::Removed(a)).unwrap();
+            assert_eq!((buffer.live(), buffer.waiting()), (1, 3));
+            assert!(buffer.pop().is_none(), "nothing is known of the first");
+            drop(dropped);
+            assert_eq!(buffer.live(), 0, "the second is still counted, the first is not");
+            assert!(buffer.pop().is_none(), "nothing is known of the second");
+            assert_eq!(filled.fill(Event::Inserted(a)), 3 * round + 2);
+            assert!(buffer.pop() == Some(Event::Inserted(a)));
+            assert!(buffer.pop() == Some(Event::Removed(a)));
+            assert_eq!((buffer.live(), buffer.waiting()), (0, 0));
+        }
+        free(a);
+    }
 }
