@@ -547,4 +547,19 @@ mod tests {
         assert_eq!(parent(0b1101), 0b101);
         assert_eq!(parent(1 << 31), 0);
     }
+
+    #[test]
+    fn buckets_double_until_they_are_enough_and_no_further() {
+        let list = List::new(0);
+        let first = list.buckets();
+        assert!(first.is_power_of_two() && first > 1);
+        for (wanted, expected) in
+            [(1, 1), (first, 1), (first + 1, 2), (2 * first, 2), (9 * first, 16)]
+        {
+            list.grow_to(wanted);
+            assert_eq!(list.buckets(), expected * first, "for {wanted}");
+        }
+        list.grow_to(first);
+        assert_eq!(list.buckets(), 16 * first, "they never become fewer");
+    }
 }
