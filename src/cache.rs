@@ -2,11 +2,8 @@
 #![forbid(unsafe_code)]
 
 use std::borrow::Borrow;
-use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
-use std::ptr;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use crate::RandomState;
 use crate::config::{Builder, Parts};
@@ -16,11 +13,11 @@ use crate::evict::Bounds;
 use crate::expiry::{Expiry, Lifetime};
 use crate::hash::Hashing;
 use crate::listener::RemovalCause;
-use crate::maintainer::{self, Maintained};
+use crate::maintainer;
 use crate::maintenance::{Engine, Maintenance};
 use crate::reclaim::{self, Guard};
 use crate::stats::{Counter, Stats};
-use crate::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::sync::{self, AtomicBool, AtomicUsize, Mutex};
 use crate::table::Step;
 use crate::tags::Tags;
 use crate::write_buffer::Event;
@@ -33,7 +30,9 @@ mod inspect;
 mod invalidate;
 mod order;
 mod iter;
+mod life;
 mod pinned;
+mod removing;
 mod shadowing;
 mod tagged;
 mod unevictable;
@@ -129,12 +128,6 @@ struct Settings<K, V, S> {
 enum Gate {
     Open,
     TornDown,
-}
-
-thread_local! {
-    /// The cache that this thread, as the maintenance thread or in a job of the listener's executor,
-    /// is looking after at the moment.
-    static LOOKING_AFTER: Cell<*const ()> = const { Cell::new(ptr::null()) };
 }
 
 impl<K, V> Cache<K, V>
@@ -517,58 +510,6 @@ where
         }
     }
 
-    /// Removes `key` and returns its value, cloned: another thread may still be reading it.
-    ///
-    /// [`remove_if`](Self::remove_if) removes without cloning.
-    pub fn remove<Q>(&self, key: &Q) -> Option<V>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-        V: Clone,
-    {
-        let hash = self.hash(key);
-        self.remove_with(key, hash, V::clone)
-    }
-
-    /// Removes `key` if `condition` holds for its entry, and says whether it did.
-    ///
-    /// What was judged is what is removed: should another thread replace the value in between,
-    /// `condition` is asked again about the new one. It runs pinned, like the closure of
-    /// [`read`](Self::read).
-    pub fn remove_if<Q>(&self, key: &Q, mut condition: impl FnMut(&K, &V) -> bool) -> bool
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let hash = self.hash(key);
-        let engine = &self.shared.engine;
-        let (mut prepared, mut found) = (None, None);
-        loop {
-            let mut change = engine.change(hash, prepared.take());
-            let guard = reclaim::pin();
-            // Judged once, and within the gate nobody else can have taken it out.
-            if change.told().is_none() {
-                let Some((pointer, entry)) = self.find(key, hash, &guard) else {
-                    return false;
-                };
-                if !condition(&entry.key, &entry.value) {
-                    return false;
-                }
-                found = Some(pointer);
-            }
-            let Some(pointer) = found else { return false };
-            if !change.announce_leaving(-1, pointer, || RemovalCause::Explicit) {
-                drop(guard);
-                prepared = change.prepare(None);
-            } else if engine.table.remove_entry(pointer, &guard) {
-                let cause = self.cause_of(pointer, RemovalCause::Explicit);
-                change.removed(pointer, cause);
-                self.count_gone(pointer, cause, &guard);
-                return cause == RemovalCause::Explicit;
-            }
-        }
-    }
-
     fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
         self.shared.parts.hashing.hash(key)
     }
@@ -668,44 +609,6 @@ where
         }
         if let Some(shadow) = &self.shared.engine.shadow {
             shadow.note_lookup(hash, hit.map(Entry::header), guard);
-        }
-    }
-
-    fn remove_with<Q, R>(&self, key: &Q, hash: u64, take: impl FnOnce(&V) -> R) -> Option<R>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let engine = &self.shared.engine;
-        let mut prepared = None;
-        loop {
-            // Reported also if `take`, which may be the value's `clone`, panics.
-            let mut change = engine.change(hash, prepared.take());
-            let guard = reclaim::pin();
-            let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| match step {
-                Step::Found(None) => change.announce(-1),
-                Step::Found(Some((old, _))) => {
-                    let cause = || self.cause_now(old, RemovalCause::Explicit);
-                    change.announce_leaving(-1, old, cause)
-                }
-                Step::Failed => {
-                    change.withdraw();
-                    true
-                }
-            };
-            let is_match = move |held: &K| held.borrow() == key;
-            let Some((pointer, entry)) = engine.table.remove(hash, is_match, steps, &guard) else {
-                if !change.is_unprepared() {
-                    return None;
-                }
-                drop(guard);
-                prepared = change.prepare(None);
-                continue;
-            };
-            let cause = self.cause_of(pointer, RemovalCause::Explicit);
-            change.removed(pointer, cause);
-            self.count_gone(pointer, cause, &guard);
-            return (cause == RemovalCause::Explicit).then(|| take(&entry.value));
         }
     }
 
@@ -813,83 +716,5 @@ impl<K, V, S> Cache<K, V, S> {
     #[doc(hidden)]
     pub fn validate(&self) {
         self.shared.engine.validate();
-    }
-}
-
-impl<K, V, S> Shared<K, V, S> {
-    /// The last handle is gone.
-    fn close(&self) {
-        // SeqCst: before the look at the gate below; pairs with the load in `tick`, after it has
-        // taken the gate.
-        self.is_closed.store(true, Ordering::SeqCst);
-        // Dropped by a value that the maintenance thread is freeing for this very cache, or by the
-        // listener in a job of the executor: they tear the cache down when they are through.
-        if !self.is_looked_after_here() {
-            self.tear_down(&mut sync::lock(&self.gate));
-        }
-        if self.parts.maintenance == Maintenance::Background {
-            maintainer::notify();
-        }
-    }
-
-    fn is_looked_after_here(&self) -> bool {
-        LOOKING_AFTER
-            .try_with(|cache| ptr::eq(cache.get(), ptr::from_ref(self).cast()))
-            .unwrap_or(false)
-    }
-
-    fn tear_down(&self, gate: &mut Gate) {
-        if *gate == Gate::Open {
-            *gate = Gate::TornDown;
-            self.engine.tear_down();
-        }
-    }
-}
-
-impl<K, V, S> Maintained for Shared<K, V, S>
-where
-    K: Send + Sync,
-    V: Send + Sync,
-    S: Send + Sync,
-{
-    fn tick(&self) -> bool {
-        let Some(mut gate) = sync::try_lock(&self.gate) else { return true };
-        if *gate == Gate::TornDown {
-            return true;
-        }
-        let _ = LOOKING_AFTER.try_with(|cache| cache.set(ptr::from_ref(self).cast()));
-        let may_have_more = self.engine.tick();
-        // SeqCst: see `close`. Set by another thread, which waits for the gate and tears down
-        // itself, or from within this look.
-        let is_closed = self.is_closed.load(Ordering::SeqCst);
-        if is_closed {
-            self.tear_down(&mut gate);
-        }
-        let _ = LOOKING_AFTER.try_with(|cache| cache.set(ptr::null()));
-        may_have_more || is_closed
-    }
-
-    fn next_timer(&self) -> Option<Duration> {
-        self.engine.next_timer()
-    }
-
-    fn has_work(&self) -> bool {
-        self.is_closed.load(Ordering::SeqCst) || self.engine.has_work()
-    }
-}
-
-impl<K, V, S> Clone for Cache<K, V, S> {
-    fn clone(&self) -> Self {
-        self.shared.handles.fetch_add(1, Ordering::Relaxed);
-        Self { shared: Arc::clone(&self.shared) }
-    }
-}
-
-impl<K, V, S> Drop for Cache<K, V, S> {
-    fn drop(&mut self) {
-        // AcqRel: all that other handles did happens before the last one closes.
-        if self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.close();
-        }
     }
 }

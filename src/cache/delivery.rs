@@ -4,7 +4,8 @@
 use std::ptr;
 use std::sync::{Arc, Weak};
 
-use super::{LOOKING_AFTER, Shared};
+use super::Shared;
+use super::life::LOOKING_AFTER;
 use crate::sync::{self, Ordering};
 
 /// Lets deliveries go to the executor of the cache's listener, if it has one.

@@ -1,0 +1,112 @@
+//! The verbs that remove one key.
+#![forbid(unsafe_code)]
+
+use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash};
+
+use super::Cache;
+use crate::entry::{Entry, EntryPtr};
+use crate::listener::RemovalCause;
+use crate::reclaim;
+use crate::table::Step;
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// Removes `key` and returns its value, cloned: another thread may still be reading it.
+    ///
+    /// [`remove_if`](Self::remove_if) removes without cloning.
+    pub fn remove<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        let hash = self.hash(key);
+        self.remove_with(key, hash, V::clone)
+    }
+
+    /// Removes `key` if `condition` holds for its entry, and says whether it did.
+    ///
+    /// What was judged is what is removed: should another thread replace the value in between,
+    /// `condition` is asked again about the new one. It runs pinned, like the closure of
+    /// [`read`](Self::read).
+    pub fn remove_if<Q>(&self, key: &Q, mut condition: impl FnMut(&K, &V) -> bool) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hash(key);
+        let engine = &self.shared.engine;
+        let (mut prepared, mut found) = (None, None);
+        loop {
+            let mut change = engine.change(hash, prepared.take());
+            let guard = reclaim::pin();
+            // Judged once, and within the gate nobody else can have taken it out.
+            if change.told().is_none() {
+                let Some((pointer, entry)) = self.find(key, hash, &guard) else {
+                    return false;
+                };
+                if !condition(&entry.key, &entry.value) {
+                    return false;
+                }
+                found = Some(pointer);
+            }
+            let Some(pointer) = found else { return false };
+            if !change.announce_leaving(-1, pointer, || RemovalCause::Explicit) {
+                drop(guard);
+                prepared = change.prepare(None);
+            } else if engine.table.remove_entry(pointer, &guard) {
+                let cause = self.cause_of(pointer, RemovalCause::Explicit);
+                change.removed(pointer, cause);
+                self.count_gone(pointer, cause, &guard);
+                return cause == RemovalCause::Explicit;
+            }
+        }
+    }
+
+    pub(super) fn remove_with<Q, R>(
+        &self,
+        key: &Q,
+        hash: u64,
+        take: impl FnOnce(&V) -> R,
+    ) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let engine = &self.shared.engine;
+        let mut prepared = None;
+        loop {
+            // Reported also if `take`, which may be the value's `clone`, panics.
+            let mut change = engine.change(hash, prepared.take());
+            let guard = reclaim::pin();
+            let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| match step {
+                Step::Found(None) => change.announce(-1),
+                Step::Found(Some((old, _))) => {
+                    let cause = || self.cause_now(old, RemovalCause::Explicit);
+                    change.announce_leaving(-1, old, cause)
+                }
+                Step::Failed => {
+                    change.withdraw();
+                    true
+                }
+            };
+            let is_match = move |held: &K| held.borrow() == key;
+            let Some((pointer, entry)) = engine.table.remove(hash, is_match, steps, &guard) else {
+                if !change.is_unprepared() {
+                    return None;
+                }
+                drop(guard);
+                prepared = change.prepare(None);
+                continue;
+            };
+            let cause = self.cause_of(pointer, RemovalCause::Explicit);
+            change.removed(pointer, cause);
+            self.count_gone(pointer, cause, &guard);
+            return (cause == RemovalCause::Explicit).then(|| take(&entry.value));
+        }
+    }
+}
