@@ -112,16 +112,6 @@ impl<K, V> Entry<K, V> {
     pub(crate) fn header(&self) -> &Header {
         &self.header
     }
-
-    /// Asks the processor for what key and value point to.
-    #[inline]
-    pub(crate) fn prefetch_pointees(&self) {
-        #[cfg(not(larder_loom))]
-        {
-            crate::table::prefetch_pointees(&self.key);
-            crate::table::prefetch_pointees(&self.value);
-        }
-    }
 }
 
 impl Header {

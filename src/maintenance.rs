@@ -401,6 +401,9 @@ impl<K, V> Engine<K, V> {
             leftover;
         contain::discard(leftover.payloads);
         if let Some(shadow) = &self.shadow {
+            // Not within the run: an inline cache's shadows play at once, and what their policies
+            // panic with is dropped. Another thread may have stored the key anew meanwhile; then a
+            // shadow lacks one entry.
             for hash in leftover.ended {
                 shadow.note_write(hash, ShadowKind::Removed, 0, || reclaim::pin().thread());
             }

@@ -22,11 +22,9 @@ use crate::reclaim::Guard;
 pub(crate) use link::Link;
 use list::List;
 pub(crate) use list::Step;
-#[cfg(feature = "snapshot")]
-pub(crate) use prefetch::prefetch_for_read;
 pub(crate) use prefetch::prefetch_for_write;
-#[cfg(not(larder_loom))]
-pub(crate) use prefetch::prefetch_pointees;
+#[cfg(feature = "snapshot")]
+pub(crate) use prefetch::{prefetch_for_read, prefetch_pointees};
 
 /// Entries or buckets that are passed under one guard.
 #[cfg(not(larder_loom))]
@@ -241,16 +239,27 @@ impl<K, V> Table<K, V> {
         guard: &Guard,
         visit: impl FnMut(EntryPtr, &Entry<K, V>),
     ) -> Cursor {
-        self.step_looking_ahead(cursor, guard, |_| (), visit)
+        self.walk(cursor, guard, None::<fn(EntryPtr, &Entry<K, V>)>, visit)
     }
 
     /// The same; also calls `look` for most entries some time before they are visited, and for some
     /// that are not.
+    #[cfg(feature = "snapshot")]
     pub(crate) fn step_looking_ahead(
         &self,
         cursor: Cursor,
         guard: &Guard,
-        mut look: impl FnMut(EntryPtr),
+        look: impl FnMut(EntryPtr, &Entry<K, V>),
+        visit: impl FnMut(EntryPtr, &Entry<K, V>),
+    ) -> Cursor {
+        self.walk(cursor, guard, Some(look), visit)
+    }
+
+    fn walk(
+        &self,
+        cursor: Cursor,
+        guard: &Guard,
+        look: Option<impl FnMut(EntryPtr, &Entry<K, V>)>,
         mut visit: impl FnMut(EntryPtr, &Entry<K, V>),
     ) -> Cursor {
         let after = match cursor {
@@ -259,10 +268,8 @@ impl<K, V> Table<K, V> {
             Cursor::End => return Cursor::End,
         };
         let visit = |header| visit(self.pointer(header), self.entry(header, guard));
-        let look = |header| {
-            self.entry(header, guard).prefetch_pointees();
-            look(self.pointer(header));
-        };
+        let look = look
+            .map(|mut look| move |header| look(self.pointer(header), self.entry(header, guard)));
         // SAFETY: as in `get`.
         let last = unsafe { self.list.walk(after, STEP, look, visit) };
         last.map_or(Cursor::End, Cursor::After)

@@ -10,7 +10,7 @@ use crate::error::Rejection;
 use crate::expiry::Lifetime;
 use crate::maintenance::Standings;
 use crate::reclaim;
-use crate::table::Cursor;
+use crate::table::{Cursor, prefetch_pointees};
 
 /// What is known of an entry from a snapshot, besides key and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,11 @@ impl<'c, K, V, S> Saving<'c, K, V, S> {
         }
         let guard = reclaim::pin();
         let cache = self.cache;
-        let look = |pointer| self.standings.prefetch(pointer);
+        let look = |pointer: EntryPtr, entry: &Entry<K, V>| {
+            self.standings.prefetch(pointer);
+            prefetch_pointees(&entry.key);
+            prefetch_pointees(&entry.value);
+        };
         let visit = |pointer: EntryPtr, entry: &Entry<K, V>| {
             // What invalidates tags may come while they are away.
             if cache.is_valid(pointer) && !pointer.is_tagged() {

@@ -1,6 +1,6 @@
 //! Asking the processor for memory in advance.
 
-#[cfg(not(larder_loom))]
+#[cfg(feature = "snapshot")]
 use std::ptr;
 
 /// Asks the processor for a cache line that is about to be written. A hint: nothing is accessed.
@@ -28,8 +28,9 @@ pub(crate) fn prefetch_for_read<T>(pointer: *const T) {
 }
 
 /// Asks for what `value` points to, where it owns something: takes each of its words for an address,
-/// as many of them are, and the others do no harm.
-#[cfg(not(larder_loom))]
+/// as many of them are, and the others do no harm. Two lines of each, for what is serialized is read
+/// to its end.
+#[cfg(feature = "snapshot")]
 #[inline]
 pub(crate) fn prefetch_pointees<T>(value: &T) {
     /// Words of larger values are left out: what points to much else is in few of them.

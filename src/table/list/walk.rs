@@ -51,13 +51,13 @@ impl<'l> Ahead<'l> {
         (word.is_usable() && !word.is_head()).then_some(word)
     }
 
-    /// The walk is at an entry of this hash. Calls `look` for entries that it comes to soon, gone
-    /// or not.
+    /// The walk is at an entry of this hash. Calls `look`, if there is one, for entries that it comes
+    /// to soon, gone or not.
     ///
     /// # Safety
     /// As for the walk.
     #[inline]
-    unsafe fn at(&mut self, hash: u64, look: &mut impl FnMut(NonNull<Header>)) {
+    unsafe fn at(&mut self, hash: u64, look: Option<&mut impl FnMut(NonNull<Header>)>) {
         let place = self.reversed(bucket(hash, self.mask) as u64);
         let end = self.mask as u64 + 1;
         self.heads = self.heads.max(place);
@@ -76,6 +76,7 @@ impl<'l> Ahead<'l> {
             }
             self.entries += 1;
         }
+        let Some(look) = look else { return };
         self.looks = self.looks.max(place + 1);
         while self.looks < end.min(place + LOOKS_AHEAD) {
             if let Some(word) = self.first(self.looks) {
@@ -90,13 +91,13 @@ impl<'l> Ahead<'l> {
 impl List {
     /// Calls `visit` for live entries in split order, from the first one behind the hash `after`
     /// on. Stops once `budget` entries were passed and the run of equal hashes is over; returns
-    /// the hash to go on after, or `None` at the end of the list. Calls `look` for most entries
-    /// some time before, so that what they need can be asked for.
+    /// the hash to go on after, or `None` at the end of the list. Calls `look`, if there is one, for
+    /// most entries some time before, so that what they need can be asked for.
     pub(in crate::table) unsafe fn walk(
         &self,
         after: Option<u64>,
         budget: usize,
-        #[cfg_attr(larder_loom, expect(unused))] mut look: impl FnMut(NonNull<Header>),
+        #[cfg_attr(larder_loom, expect(unused))] mut look: Option<impl FnMut(NonNull<Header>)>,
         mut visit: impl FnMut(NonNull<Header>),
     ) -> Option<u64> {
         let start = after.map_or(0, |hash| bucket(hash, self.buckets.mask()));
@@ -126,7 +127,7 @@ impl List {
             #[cfg(not(larder_loom))]
             // SAFETY: passed on.
             unsafe {
-                ahead.at(header.hash(), &mut look);
+                ahead.at(header.hash(), look.as_mut());
             }
             let is_behind = after.is_none_or(|after| precedes(after, header.hash()));
             if is_behind {
