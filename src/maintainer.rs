@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crate::contain::contain;
 use crate::reclaim;
 use crate::sync::thread::{self, Thread};
-use crate::sync::{self, AtomicU8, Mutex, Ordering};
+use crate::sync::{self, AtomicU8, Mutex, Ordering, const_unless_loom};
 
 /// What the thread looks after.
 pub(crate) trait Maintained: Send + Sync {
@@ -113,23 +113,15 @@ impl Held {
 }
 
 impl Maintainer {
-    #[cfg(not(larder_loom))]
-    const fn new() -> Self {
-        Self {
-            state: AtomicU8::new(ABSENT),
-            roster: Mutex::new(Roster { caches: Vec::new(), thread: None }),
-            looking: Mutex::new(()),
-            #[cfg(test)]
-            refuses_threads: sync::AtomicBool::new(false),
-        }
-    }
-
-    #[cfg(larder_loom)]
-    pub(crate) fn new() -> Self {
-        Self {
-            state: AtomicU8::new(ABSENT),
-            roster: Mutex::new(Roster { caches: Vec::new(), thread: None }),
-            looking: Mutex::new(()),
+    const_unless_loom! {
+        pub(crate) fn new() -> Self {
+            Self {
+                state: AtomicU8::new(ABSENT),
+                roster: Mutex::new(Roster { caches: Vec::new(), thread: None }),
+                looking: Mutex::new(()),
+                #[cfg(all(test, not(larder_loom)))]
+                refuses_threads: sync::AtomicBool::new(false),
+            }
         }
     }
 

@@ -31,6 +31,21 @@ pub(crate) use loom::thread;
 #[cfg(larder_loom)]
 pub(crate) use modelled::*;
 
+/// A function that is `const`, so that a static can have what it makes; but not under loom, whose
+/// atomics belong to a run of a model.
+macro_rules! const_unless_loom {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident() -> $made:ty $body:block) => {
+        $(#[$attribute])*
+        #[cfg(not(larder_loom))]
+        $visibility const fn $name() -> $made $body
+
+        $(#[$attribute])*
+        #[cfg(larder_loom)]
+        $visibility fn $name() -> $made $body
+    };
+}
+pub(crate) use const_unless_loom;
+
 /// Between a `SeqCst` access and a later one, to another variable, that must not be reordered with
 /// it. Nothing: the accesses say so. But loom takes them for less, and needs a fence in between.
 #[cfg(not(larder_loom))]

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crossbeam_epoch::{self as epoch, Collector, LocalHandle};
 
 use super::readers::Phases;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, const_unless_loom};
 
 /// Who may pin guards of a collector; tied to no thread, but for one at a time.
 pub(crate) type Participant = LocalHandle;
@@ -32,23 +32,14 @@ pub(crate) struct Tickets {
 }
 
 impl Tickets {
-    #[cfg(not(larder_loom))]
-    pub(crate) const fn new() -> Self {
-        Self {
-            next: AtomicU64::new(1),
-            taken: AtomicU64::new(0),
-            completed: AtomicU64::new(0),
-            epoch_completed: AtomicU64::new(0),
-        }
-    }
-
-    #[cfg(larder_loom)]
-    pub(crate) fn new() -> Self {
-        Self {
-            next: AtomicU64::new(1),
-            taken: AtomicU64::new(0),
-            completed: AtomicU64::new(0),
-            epoch_completed: AtomicU64::new(0),
+    const_unless_loom! {
+        pub(crate) fn new() -> Self {
+            Self {
+                next: AtomicU64::new(1),
+                taken: AtomicU64::new(0),
+                completed: AtomicU64::new(0),
+                epoch_completed: AtomicU64::new(0),
+            }
         }
     }
 
@@ -78,14 +69,10 @@ pub(crate) struct Participants {
 }
 
 impl Participants {
-    #[cfg(not(larder_loom))]
-    pub(crate) const fn new() -> Self {
-        Self { collector: OnceLock::new(), registered: AtomicUsize::new(0) }
-    }
-
-    #[cfg(larder_loom)]
-    pub(crate) fn new() -> Self {
-        Self { collector: OnceLock::new(), registered: AtomicUsize::new(0) }
+    const_unless_loom! {
+        pub(crate) fn new() -> Self {
+            Self { collector: OnceLock::new(), registered: AtomicUsize::new(0) }
+        }
     }
 
     /// A new participant, and how many were registered with it.

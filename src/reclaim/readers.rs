@@ -33,7 +33,7 @@
 use crossbeam_utils::CachePadded;
 
 use super::barrier;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, const_unless_loom};
 
 const IDLE: u64 = 0;
 
@@ -119,14 +119,10 @@ pub(crate) struct Phases {
 }
 
 impl Phases {
-    #[cfg(not(larder_loom))]
-    pub(crate) const fn new() -> Self {
-        Self { current: CachePadded::new(AtomicU64::new(0)) }
-    }
-
-    #[cfg(larder_loom)]
-    pub(crate) fn new() -> Self {
-        Self { current: CachePadded::new(AtomicU64::new(0)) }
+    const_unless_loom! {
+        pub(crate) fn new() -> Self {
+            Self { current: CachePadded::new(AtomicU64::new(0)) }
+        }
     }
 
     /// The phase from which on nobody can see what was unlinked before. For who steps.
