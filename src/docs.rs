@@ -102,6 +102,7 @@ pub mod orderings {
     //! | `TagSet::is_dead`, acquire | relaxed | `a_reader_who_is_told_of_the_mark_sees_what_came_before_it` |
     //! | `Tickets::take`, acquire-release read-modify-write | a load | `a_ticket_that_another_thread_closes_covers_what_was_taken_out_before` |
     //! | `Tickets::completed`, acquire | relaxed | `a_value_is_freed_by_a_ticket_that_its_reader_completes` |
+    //! | `Cache::drop`, the count of handles, acquire-release | relaxed | `the_last_handle_frees_what_no_other_reads_any_more` |
     //! | `Gates::try_enter`, acquire | relaxed | `replacements_are_told_in_order` and three more |
     //! | `Entered::drop`, release | relaxed | the same |
     //! | `WriteBuffer::push`, the CAS of `state`, before the look at the thread's state | not ordered | `an_event_that_comes_as_the_thread_lies_down_wakes_it` |
@@ -151,7 +152,7 @@ pub mod correctness {
     //!
     //! | claim | checked by | run it |
     //! |---|---|---|
-    //! | table, buffers, marks of readers, tickets, deadlines, tags, the gates of atomic listeners and the maintenance thread's sleep are right in every interleaving of small programs; and whole caches, of which two threads insert, replace, remove and evict one entry, come to accounts that agree with the table | models under loom, `loom-tests`: 69 of them, 380,000 executions with three preemptions (whole caches one, tickets on the real crossbeam-epoch two); each says how many it had; each ordering was weakened once ([orderings](super::orderings)) | `.ci/run loom`, more with `.ci/loom-long` |
+    //! | table, buffers, marks of readers, tickets, deadlines, tags, the gates of atomic listeners and the maintenance thread's sleep are right in every interleaving of small programs; and whole caches, of which two threads insert, replace, remove and evict one entry, come to accounts that agree with the table, and are freed after their last reader | models under loom, `loom-tests`: 70 of them, 380,000 executions with three preemptions (whole caches one, tickets on the real crossbeam-epoch two); each says how many it had; each ordering was weakened once ([orderings](super::orderings)) | `.ci/run loom`, more with `.ci/loom-long` |
     //! | calls that race have an order that explains their results, in which entries vanish only by eviction or expiry | `tests/linearizability.rs`: histories of 2 to 4 threads on 3 keys, in every configuration, searched by Wing and Gong's algorithm with Lowe's memory; six planted bugs are found, among them a lost update, a double insert and a stale read; 8,000 histories for each of three kinds of cache | `cargo test --test linearizability`, more with `LARDER_HISTORIES=1000000` |
     //! | any sequence of calls does what a plain model does, and leaves a valid cache; any bytes are a snapshot, a trace or a configuration, or a typed error | targets in `fuzz`, each with seeds; what was planted to see that they can fail stands in their heads | `.ci/run fuzz`, an hour each with `.ci/fuzz-long` |
     //! | no memory is read after it was freed, leaked, or raced for | the stress test under AddressSanitizer, LeakSanitizer and ThreadSanitizer | `.ci/run sanitize`, more with `.ci/sanitize-long` |

@@ -16,20 +16,21 @@ use crate::maintainer::{Maintained, Maintainer};
 use crate::policy::NodeId;
 use crate::read_buffer::{Offer, ReadBuffer};
 use crate::reclaim::pin;
-use crate::reclaim::readers::{Phases, Reader};
-use crate::sync::{self, AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use crate::sync::{self, AtomicBool, AtomicUsize, Ordering};
 use crate::table::{Cursor, Step, Table};
 use crate::write_buffer::{Event, Popped, WriteBuffer};
 
 #[cfg(crossbeam_loom)]
 mod governed;
 mod gated;
+mod guarded;
 mod tagged;
 mod timed;
 
 pub use gated::{Gated, Victim};
 #[cfg(crossbeam_loom)]
 pub use governed::{Governed, Member};
+pub use guarded::{Guarded, Unlinked};
 pub use tagged::Tagged;
 pub use timed::Timed;
 
@@ -352,82 +353,6 @@ impl Reads {
             nodes.push(node.to_raw());
         });
         nodes
-    }
-}
-
-/// One value that is replaced and freed behind readers that mark themselves.
-pub struct Guarded {
-    phases: Phases,
-    readers: Vec<Reader>,
-    current: AtomicPtr<Watched>,
-    /// All values there were, for the end of the model.
-    values: Mutex<Vec<*mut Watched>>,
-}
-
-// SAFETY: the pointers are to values that live until the model ends.
-unsafe impl Send for Guarded {}
-// SAFETY: as above.
-unsafe impl Sync for Guarded {}
-
-/// A value that was taken out.
-pub struct Unlinked {
-    value: *mut Watched,
-    end_phase: u64,
-}
-
-impl Guarded {
-    pub fn new(readers: usize) -> Self {
-        let first = Box::into_raw(Box::new(Watched::new(0)));
-        Self {
-            phases: Phases::new(),
-            readers: (0..readers).map(Reader::new).collect(),
-            current: AtomicPtr::new(first),
-            values: Mutex::new(vec![first]),
-        }
-    }
-
-    /// Reads the value as the thread of that number.
-    pub fn read(&self, reader: usize) -> u64 {
-        let reader = &self.readers[reader];
-        reader.enter(&self.phases);
-        // Acquire: pairs with the release in `replace`.
-        let value = self.current.load(Ordering::Acquire);
-        // SAFETY: values live until the model ends.
-        let value = unsafe { &*value }.read();
-        reader.leave();
-        value
-    }
-
-    /// Puts another value in the place of the one that is there. By the thread that steps.
-    pub fn replace(&self, value: u64) -> Unlinked {
-        let new = Box::into_raw(Box::new(Watched::new(value)));
-        self.values.lock().expect("no panic while locked").push(new);
-        // Release: publishes the value; pairs with the acquire in `read`.
-        let value = self.current.swap(new, Ordering::Release);
-        Unlinked { value, end_phase: self.phases.end_of_now() }
-    }
-
-    pub fn step(&self) {
-        self.phases.step(&self.readers);
-    }
-
-    /// Frees the value if no reader can see it any more.
-    pub fn free(&self, unlinked: &Unlinked) -> bool {
-        let is_over = self.phases.has_come(unlinked.end_phase);
-        if is_over {
-            // SAFETY: values live until the model ends.
-            unsafe { &*unlinked.value }.free();
-        }
-        is_over
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        for value in self.values.lock().expect("no panic while locked").drain(..) {
-            // SAFETY: from `Box::into_raw`, once each, and every thread of the model has ended.
-            drop(unsafe { Box::from_raw(value) });
-        }
     }
 }
 

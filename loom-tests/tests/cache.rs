@@ -9,6 +9,7 @@
 use std::hash::{BuildHasherDefault, Hasher};
 
 use larder::{Inserted, Maintenance, Policy};
+use loom::cell::UnsafeCell;
 use loom::model::Builder;
 use loom::sync::Arc;
 use loom::thread;
@@ -31,30 +32,62 @@ impl Hasher for Itself {
     }
 }
 
-type Cache = larder::Cache<u64, u64, BuildHasherDefault<Itself>>;
+type Of<V> = larder::Cache<u64, V, BuildHasherDefault<Itself>>;
+type Cache = Of<u64>;
 
-fn cache(capacity: usize) -> Cache {
+fn cache<V: Send + Sync + 'static>(capacity: usize) -> Of<V> {
     let builder = larder::Cache::builder().capacity(capacity).partitions(1);
     let builder = builder.policy(Policy::lru()).maintenance(Maintenance::Background);
     builder.hasher(BuildHasherDefault::default()).build().expect("a valid configuration")
 }
 
+/// A value whose drop loom takes for a write, so that a read that may come after it is a race.
+struct Watched(UnsafeCell<u64>);
+
+// SAFETY: loom reports any access that is not ordered; that is the point.
+unsafe impl Send for Watched {}
+// SAFETY: as above.
+unsafe impl Sync for Watched {}
+
+impl Watched {
+    fn read(&self) -> u64 {
+        // SAFETY: the pointer is valid; that nobody writes is what loom checks.
+        self.0.with(|pointer| unsafe { *pointer })
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // SAFETY: the pointer is valid; that nobody else is at it is what loom checks.
+        self.0.with_mut(|pointer| unsafe { *pointer = u64::MAX });
+    }
+}
+
 /// What each thread of a model does.
 type Deed = fn(&Cache);
 
-/// How often a thread is stopped for another, at most: a run of maintenance is long.
-fn preemptions() -> usize {
+fn one_linked(cache: &Cache) {
+    cache.insert(1, 10);
+    cache.run_pending();
+}
+
+fn insert_two(cache: &Cache) {
+    cache.insert(2, 20);
+}
+
+/// A run of maintenance is long: so a thread is stopped for another only once, unless somebody has
+/// more time; and it looks at everything that there is once a cache.
+fn limits() -> Builder {
     let wanted = std::env::var("LARDER_LOOM_CACHE_PREEMPTIONS").ok();
-    wanted.map_or(1, |wanted| wanted.parse().expect("a number"))
+    let mut limits = Builder::new();
+    limits.preemption_bound = Some(wanted.map_or(1, |it| it.parse().expect("a number")));
+    limits.max_branches = 100_000;
+    limits
 }
 
 /// Runs `deeds` at once on what `prepare` has left, then maintenance, and looks at the accounts.
 fn at_once(capacity: usize, prepare: Deed, deeds: [Deed; 2], check: Deed) {
-    let mut limits = Builder::new();
-    limits.preemption_bound = Some(preemptions());
-    // A run of maintenance looks at everything that there is once a cache.
-    limits.max_branches = 100_000;
-    loom_tests::check(&limits, move || {
+    loom_tests::check(&limits(), move || {
         let cache = Arc::new(cache(capacity));
         prepare(&cache);
         let threads = deeds.map(|deed| {
@@ -114,10 +147,7 @@ fn a_node_changes_hands_once_for_each_replacement() {
 fn a_replacement_that_is_removed_at_once_leaves_no_node() {
     at_once(
         2,
-        |cache| {
-            cache.insert(1, 10);
-            cache.run_pending();
-        },
+        one_linked,
         [
             |cache| {
                 cache.insert(1, 11);
@@ -139,9 +169,7 @@ fn two_insertions_into_one_place_evict_one_entry() {
             |cache| {
                 cache.insert(1, 10);
             },
-            |cache| {
-                cache.insert(2, 20);
-            },
+            insert_two,
         ],
         |cache| assert_eq!(cache.stats().evictions, 1),
     );
@@ -154,9 +182,7 @@ fn an_event_that_comes_while_another_thread_runs_maintenance_is_applied() {
         |cache| {
             cache.insert(1, 10);
         },
-        [Cache::run_pending, |cache| {
-            cache.insert(2, 20);
-        }],
+        [Cache::run_pending, insert_two],
         |cache| assert_eq!(cache.len(), 2),
     );
 }
@@ -165,18 +191,10 @@ fn an_event_that_comes_while_another_thread_runs_maintenance_is_applied() {
 fn eviction_and_replacement_of_one_entry_leave_one_node() {
     at_once(
         1,
-        |cache| {
-            cache.insert(1, 10);
-            cache.run_pending();
-        },
-        [
-            |cache| {
-                cache.insert(2, 20);
-            },
-            |cache| {
-                cache.insert(1, 11);
-            },
-        ],
+        one_linked,
+        [insert_two, |cache| {
+            cache.insert(1, 11);
+        }],
         |cache| assert_eq!(cache.len(), 1),
     );
 }
@@ -185,10 +203,7 @@ fn eviction_and_replacement_of_one_entry_leave_one_node() {
 fn eviction_and_removal_of_one_entry_take_it_out_once() {
     at_once(
         1,
-        |cache| {
-            cache.insert(1, 10);
-            cache.run_pending();
-        },
+        one_linked,
         [
             |cache| {
                 cache.insert(2, 20);
@@ -200,4 +215,22 @@ fn eviction_and_removal_of_one_entry_take_it_out_once() {
         ],
         |cache| assert_eq!(cache.get(&2), Some(20)),
     );
+}
+
+/// Weakened once: the count of handles by a relaxed subtraction is reported as a race.
+#[test]
+fn the_last_handle_frees_what_no_other_reads_any_more() {
+    loom_tests::check(&limits(), || {
+        let cache = cache(2);
+        cache.insert(1, Watched(UnsafeCell::new(10)));
+        let readers = [0, 1].map(|_| {
+            let cache = cache.clone();
+            thread::spawn(move || cache.read(&1, Watched::read))
+        });
+        drop(cache);
+        for reader in readers {
+            let read = reader.join().expect("the model's thread panicked");
+            assert_eq!(read, Some(10));
+        }
+    });
 }
