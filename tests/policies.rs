@@ -12,6 +12,7 @@ use support::driver::{Bounds, Op, Pair};
 use support::hashers::Identity;
 use support::model::{Model, Order, Outcome};
 use support::rng::{Rng, seeds};
+use support::s3_fifo::S3Fifo;
 use support::sieve::Sieve;
 
 const STEPS: u64 = 100_000;
@@ -341,34 +342,47 @@ fn sieve_and_s3_fifo_keep_the_used_through_a_scan() {
     }
 }
 
+/// Checks that a cache with `policy` holds what a model of it holds, step by step. `model` is told of
+/// lookups, insertions and removals.
+macro_rules! agrees_with_its_paper {
+    ($policy:expr, $model:ty, $seed:expr) => {
+        for seed in seeds($seed, 2) {
+            for capacity in [1, 2, 3, 10, 25, 100] {
+                let cache = inline_cache($policy, capacity);
+                let mut model = <$model>::new(capacity);
+                let mut rng = Rng::new(seed);
+                for step in 0..20_000_u64 {
+                    let key = rng.skewed_below(capacity as u64 * 3);
+                    let at = || format!("seed {seed}, capacity {capacity}, step {step}, key {key}");
+                    match rng.below(20) {
+                        0..10 => assert_eq!(cache.get(&key).is_some(), model.get(key), "{}", at()),
+                        10..19 => {
+                            cache.insert(key, step);
+                            model.insert(key);
+                        }
+                        _ => {
+                            cache.remove(&key);
+                            model.remove(key);
+                        }
+                    }
+                    if step % 50 == 0 {
+                        assert_eq!(sorted_keys(&cache), model.keys(), "{}", at());
+                    }
+                }
+                cache.validate();
+            }
+        }
+    };
+}
+
 #[test]
 fn sieve_agrees_with_its_paper() {
-    for seed in seeds(0x51e, 2) {
-        for capacity in [1, 2, 3, 10, 100] {
-            let cache = inline_cache(Policy::sieve(), capacity);
-            let mut sieve = Sieve::new(capacity);
-            let mut rng = Rng::new(seed);
-            for step in 0..20_000_u64 {
-                let key = rng.skewed_below(capacity as u64 * 3);
-                let at = || format!("seed {seed}, capacity {capacity}, step {step}, key {key}");
-                match rng.below(20) {
-                    0..10 => assert_eq!(cache.get(&key).is_some(), sieve.get(key), "{}", at()),
-                    10..19 => {
-                        cache.insert(key, step);
-                        sieve.insert(key);
-                    }
-                    _ => {
-                        cache.remove(&key);
-                        sieve.remove(key);
-                    }
-                }
-                if step % 50 == 0 {
-                    assert_eq!(sorted_keys(&cache), sieve.keys(), "{}", at());
-                }
-            }
-            cache.validate();
-        }
-    }
+    agrees_with_its_paper!(Policy::sieve(), Sieve, 0x51e);
+}
+
+#[test]
+fn s3_fifo_agrees_with_its_paper() {
+    agrees_with_its_paper!(Policy::s3_fifo(), S3Fifo, 0x53f);
 }
 
 /// The same as [`Model`], still duller: one list, searched from end to end.

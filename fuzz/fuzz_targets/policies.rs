@@ -17,11 +17,14 @@ mod model;
 #[allow(dead_code)]
 #[path = "../../tests/support/driver.rs"]
 mod driver;
+#[path = "../../tests/support/s3_fifo.rs"]
+mod s3_fifo;
 #[path = "../../tests/support/sieve.rs"]
 mod sieve;
 
 use driver::{Bounds, Op, Pair};
 use model::Order;
+use s3_fifo::S3Fifo;
 use sieve::Sieve;
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -69,31 +72,30 @@ fn inline_cache(policy: Policy, capacity: usize) -> Cache<u64, u64> {
         .expect("a valid configuration")
 }
 
-fn sieve(capacity: usize, steps: &[u8]) {
-    let cache = inline_cache(Policy::sieve(), capacity);
-    let mut reference = Sieve::new(capacity);
-    for step in steps {
-        let key = u64::from(step & 63);
-        match step >> 6 {
-            0 => assert_eq!(cache.get(&key).is_some(), reference.get(key), "key {key}"),
-            1 | 2 => {
-                let _ = cache.insert(key, key);
-                reference.insert(key);
+/// Compares a cache with a model of its policy after each step.
+macro_rules! agrees {
+    ($policy:expr, $model:ty, $capacity:expr, $steps:expr) => {
+        let cache = inline_cache($policy, $capacity);
+        let mut reference = <$model>::new($capacity);
+        for step in $steps {
+            let key = u64::from(step & 63);
+            match step >> 6 {
+                0 => assert_eq!(cache.get(&key).is_some(), reference.get(key), "key {key}"),
+                1 | 2 => {
+                    let _ = cache.insert(key, key);
+                    reference.insert(key);
+                }
+                _ => {
+                    cache.remove(&key);
+                    reference.remove(key);
+                }
             }
-            _ => {
-                cache.remove(&key);
-                reference.remove(key);
-            }
+            let mut keys: Vec<u64> = cache.keys().collect();
+            keys.sort_unstable();
+            assert_eq!(keys, reference.keys());
         }
-        let mut keys: Vec<u64> = cache.keys().collect();
-        keys.sort_unstable();
-        assert_eq!(keys, reference.keys());
-    }
-    cache.validate();
-}
-
-fn s3_fifo(capacity: usize, steps: &[u8]) {
-    holds_its_newest(&inline_cache(Policy::s3_fifo(), capacity), capacity, steps);
+        cache.validate();
+    };
 }
 
 /// With the accounts of its segments, and a capacity that changes at times.
@@ -132,8 +134,12 @@ fuzz_target!(|input: Input| {
         Choice::Lru => exact(Order::Lru, capacity, &input.steps),
         Choice::Lfu => exact(Order::Lfu, capacity, &input.steps),
         Choice::Fifo => exact(Order::Fifo, capacity, &input.steps),
-        Choice::Sieve => sieve(capacity, &input.steps),
-        Choice::S3Fifo => s3_fifo(capacity, &input.steps),
+        Choice::Sieve => {
+            agrees!(Policy::sieve(), Sieve, capacity, &input.steps);
+        }
+        Choice::S3Fifo => {
+            agrees!(Policy::s3_fifo(), S3Fifo, capacity, &input.steps);
+        }
         Choice::WindowTinyLfu => window_tiny_lfu(capacity, &input.steps),
     }
 });

@@ -60,8 +60,10 @@ impl S3Fifo {
         self.budget = budget;
         self.small_target = (budget.total / SMALL_PART).max(1);
         if budget.counts_entries() {
+            // As many as the main queue holds; and what makes room for a new entry leaves before the
+            // ghost is asked for that one, but is not to drive it out.
             let main = budget.total - self.small_target;
-            self.max_remembered = usize::try_from(main).unwrap_or(usize::MAX);
+            self.max_remembered = usize::try_from(main).unwrap_or(usize::MAX).saturating_add(1);
         }
     }
 
@@ -79,9 +81,11 @@ impl S3Fifo {
         }
     }
 
-    /// Moves what was used on to the main queue until something unused leaves the small one.
+    /// Moves what was used on to the main queue until something unused leaves the small one, or
+    /// that is over its share no more.
     fn evict_small(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
-        while let Some(id) = self.small.back() {
+        while self.is_small_over() {
+            let id = self.small.back()?;
             self.remove(id, nodes);
             if nodes.frequency(id) < USES_TO_MOVE {
                 self.remember(nodes.hash(id));
@@ -152,11 +156,7 @@ impl EvictionPolicy for S3Fifo {
     }
 
     fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
-        let victim = if self.is_small_over() {
-            self.evict_small(nodes).or_else(|| self.evict_main(nodes))
-        } else {
-            self.evict_main(nodes).or_else(|| self.evict_small(nodes))
-        };
+        let victim = self.evict_small(nodes).or_else(|| self.evict_main(nodes));
         if victim.is_some() {
             self.held -= 1;
         }

@@ -8,6 +8,7 @@
 
 pub(crate) mod rng;
 pub(crate) mod model;
+pub(crate) mod s3_fifo;
 pub(crate) mod sieve;
 pub(crate) mod driver;
 pub(crate) mod loose;
