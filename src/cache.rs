@@ -75,9 +75,10 @@ pub use pinned::Pinned;
 /// # Bounds
 /// Order and bounds are split by hash into [partitions](Builder::partitions), each with an equal
 /// share. With inline maintenance the bounds hold whenever a call returns. In background mode a
-/// partition may hold up to 64 entries, and one for each thread that is within an insertion, more
-/// than its share; writers that would exceed that make room first. What is too much is gone
-/// within a few milliseconds, and after [`run_pending`](Self::run_pending).
+/// partition may hold a sixteenth of its share more, but at least one entry and at most 64, and one
+/// for each thread that is within an insertion; writers that would exceed that make room first, or
+/// wait for who is at it. What is too much is gone within a few milliseconds, and after
+/// [`run_pending`](Self::run_pending).
 ///
 /// # Memory
 /// An entry that was removed, replaced or evicted is freed once no thread can be reading it, by

@@ -186,8 +186,9 @@ pub mod limitations {
     //! - A bound is kept by each partition for its share; keys are spread by hash, so a small
     //!   partition may be full while another has room.
     //! - An entry heavier than a partition's share is rejected.
-    //! - In background mode a partition is over its share by up to 64 entries, and one for each
-    //!   thread within an insertion, until maintenance has run.
+    //! - In background mode a partition is over its share by up to a sixteenth of it, at least one
+    //!   entry and at most 64, and one for each thread within an insertion, until maintenance has
+    //!   run.
     //! - A writer that finds its partition's write buffer full runs maintenance itself, or waits
     //!   for the thread that is at it.
     //! - A thread that is suspended within a call is pinned: what is removed meanwhile, by all

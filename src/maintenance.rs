@@ -95,8 +95,14 @@ pub enum Maintenance {
     Inline,
 }
 
-/// Events of one partition that a writer lets gather before it runs maintenance.
+/// Events of one partition that a writer lets gather before it runs maintenance; and in parts of
+/// the entries that the smallest one may hold, which would otherwise be over its bound by a large
+/// part of it.
 const MAX_BATCH: u32 = write_buffer::SLOTS / 2;
+const BATCH_PART: usize = 32;
+/// The same of events that wait while another thread is at it, or was taken off its processor
+/// meanwhile. Writers wait for it then.
+const ROOM_PART: usize = 16;
 /// With inline maintenance: buckets that an insertion opens after the table has grown. Each
 /// insertion into a growing table brings four new buckets in the mean.
 const BUCKETS_OPENED_INLINE: usize = 8;
@@ -164,6 +170,11 @@ thread_local! {
     static IS_FREEING: Cell<bool> = const { Cell::new(false) };
 }
 
+/// A part of so many entries in events: at least one, and at most `limit`.
+fn events_in(entries: usize, part: usize, limit: u32) -> u32 {
+    u32::try_from(entries / part).unwrap_or(limit).clamp(1, limit)
+}
+
 fn is_freeing() -> bool {
     IS_FREEING.try_with(Cell::get).unwrap_or(false)
 }
@@ -218,6 +229,7 @@ impl<K, V> Engine<K, V> {
                 Accesses::Order => Some(cores.next_power_of_two().min(ORDER_STRIPES)),
             },
             batch_entries: pace_entries.min(reclaim::MAX_BATCH),
+            room: events_in(smallest, ROOM_PART, write_buffer::SLOTS),
             backlog: (BACKLOG_PACES * pace_entries / orders.len().max(1)).max(MIN_BACKLOG) as u64,
         };
         let channel = || listening.as_ref().map(|listening| Channel::new(Arc::clone(listening)));
@@ -238,8 +250,7 @@ impl<K, V> Engine<K, V> {
                 // Their counters stay at 0.
                 Accesses::Order => u8::MAX,
             },
-            // A small partition would be over its bound by a large part of it.
-            batch: u32::try_from(smallest / 32).unwrap_or(u32::MAX).clamp(1, MAX_BATCH),
+            batch: events_in(smallest, BATCH_PART, MAX_BATCH),
             pace_entries,
             pace_weight: (max_weight / PACE_PART as u64).max(1),
             backlog: shape.backlog,

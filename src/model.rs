@@ -18,7 +18,7 @@ use crate::read_buffer::{Offer, ReadBuffer};
 use crate::reclaim::pin;
 use crate::sync::{self, AtomicBool, AtomicUsize, Ordering};
 use crate::table::{Cursor, Step, Table};
-use crate::write_buffer::{Event, Popped, WriteBuffer};
+use crate::write_buffer::{Event, Popped, SLOTS, WriteBuffer};
 
 #[cfg(crossbeam_loom)]
 mod governed;
@@ -195,7 +195,7 @@ pub struct Ordered {
 
 impl Default for Ordered {
     fn default() -> Self {
-        Self { table: Table::new(0), buffer: WriteBuffer::new(), keep: Keep::default() }
+        Self { table: Table::new(0), buffer: WriteBuffer::new(SLOTS), keep: Keep::default() }
     }
 }
 
@@ -288,7 +288,7 @@ pub struct Writes {
 
 impl Default for Writes {
     fn default() -> Self {
-        Self { buffer: WriteBuffer::new(), keep: Keep::default() }
+        Self { buffer: WriteBuffer::new(SLOTS), keep: Keep::default() }
     }
 }
 

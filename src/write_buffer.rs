@@ -121,6 +121,8 @@ pub(crate) struct WriteBuffer {
     /// Slots popped so far, wraps around. Written by the drainer alone.
     head: CachePadded<AtomicU32>,
     slots: Box<[Slot]>,
+    /// How many events may wait, of the slots that there are.
+    room: u32,
 }
 
 struct Slot {
@@ -129,7 +131,9 @@ struct Slot {
 }
 
 impl WriteBuffer {
-    pub(crate) fn new() -> Self {
+    /// A buffer in which up to `room` events wait, at least 1 and at most `SLOTS`.
+    pub(crate) fn new(room: u32) -> Self {
+        debug_assert!((1..=SLOTS).contains(&room));
         let slot = || Slot {
             first: AtomicPtr::new(ptr::null_mut()),
             second: AtomicPtr::new(ptr::null_mut()),
@@ -138,6 +142,7 @@ impl WriteBuffer {
             state: CachePadded::new(AtomicU64::new(0)),
             head: CachePadded::new(AtomicU32::new(0)),
             slots: std::iter::repeat_with(slot).take(SLOTS as usize).collect(),
+            room,
         }
     }
 
@@ -166,7 +171,7 @@ impl WriteBuffer {
         loop {
             let (position, live) = unpack(state);
             // Acquire: pairs with the release in `pop`.
-            if position.wrapping_sub(self.head.load(Ordering::Acquire)) >= SLOTS {
+            if position.wrapping_sub(self.head.load(Ordering::Acquire)) >= self.room {
                 // Only a fresh state tells: an old position against a new head looks full too.
                 let now = self.state.load(Ordering::Relaxed);
                 if now == state {
@@ -275,7 +280,7 @@ impl WriteBuffer {
         let (position, _) = unpack(self.state.load(Ordering::SeqCst));
         // Acquire: a head read after the position never makes an event vanish from the count,
         // since it counts only what was popped.
-        position.wrapping_sub(self.head.load(Ordering::Acquire)).min(SLOTS)
+        position.wrapping_sub(self.head.load(Ordering::Acquire)).min(self.room)
     }
 
     /// The position up to which slots were claimed so far.
@@ -348,7 +353,7 @@ mod tests {
 
     #[test]
     fn events_come_out_whole_and_in_order() {
-        let buffer = WriteBuffer::new();
+        let buffer = WriteBuffer::new(SLOTS);
         let (a, b) = (entry(1), entry(2));
         for _ in 0..SLOTS {
             let events =
@@ -368,7 +373,7 @@ mod tests {
 
     #[test]
     fn full_buffer_refuses_and_counts_no_refused_event() {
-        let buffer = WriteBuffer::new();
+        let buffer = WriteBuffer::new(SLOTS);
         let a = entry(1);
         for waiting in 1..=SLOTS {
             assert_eq!(buffer.push(Event::Inserted(a)).unwrap(), waiting);
@@ -385,8 +390,22 @@ mod tests {
     }
 
     #[test]
+    fn a_small_buffer_is_full_before_its_slots_are() {
+        let buffer = WriteBuffer::new(1);
+        let a = entry(1);
+        for round in 1..=2 * SLOTS as usize {
+            assert_eq!(buffer.push(Event::Inserted(a)).unwrap(), 1);
+            assert!(buffer.push(Event::Inserted(a)).is_err());
+            assert!(buffer.claim(1).is_err());
+            assert_eq!((buffer.waiting(), buffer.live()), (1, round));
+            assert!(buffer.pop() == Some(Event::Inserted(a)));
+        }
+        free(a);
+    }
+
+    #[test]
     fn a_claim_holds_back_what_comes_behind_until_it_is_filled_or_dropped() {
-        let buffer = WriteBuffer::new();
+        let buffer = WriteBuffer::new(SLOTS);
         let a = entry(1);
         for round in 0..3 * SLOTS {
             let dropped = buffer.claim(1).ok().unwrap();

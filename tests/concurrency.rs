@@ -573,9 +573,9 @@ fn background_overshoot_is_bounded() {
     }
 }
 
-/// More than a partition's buffer holds, and what is evicted but not counted yet; far less than
-/// was inserted.
-const OVERSHOOT: usize = 256;
+/// More than a partition's buffer has room for, and what is evicted but not counted yet; far less
+/// than was inserted.
+const OVERSHOOT: usize = 128;
 
 #[test]
 fn maintenance_calls_from_many_threads_do_not_get_in_each_others_way() {

@@ -103,6 +103,8 @@ struct Tally {
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
     pub(super) read_stripes: Option<usize>,
+    /// Events that may wait.
+    pub(super) room: u32,
     /// Entries of a batch of retired ones.
     pub(super) batch_entries: usize,
     /// Entries that wait to be freed from which on more is freed at once.
@@ -150,7 +152,7 @@ impl<K, V> Partition<K, V> {
         let batch_weight = (limits.weight / SEAL_PART).max(1);
         Self {
             index,
-            writes: WriteBuffer::new(),
+            writes: WriteBuffer::new(shape.room),
             reads: shape.read_stripes.map(ReadBuffer::new),
             sample: AtomicU32::new(order.sample().to_raw()),
             // 0 is what a new entry holds: it must not look recorded already.
