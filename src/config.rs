@@ -309,7 +309,9 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Tells the time by `clock`. Default: [`MonotonicClock`](crate::expiry::MonotonicClock).
+    /// Tells the time by `clock`. Default: [`MonotonicClock`](crate::expiry::MonotonicClock). Where
+    /// most hits are on entries with deadlines, [`TickingClock`](crate::expiry::TickingClock) makes them
+    /// cheapest.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.time.clock = expiry::Source::of(clock);
         self

@@ -12,6 +12,8 @@
 pub(crate) mod clock;
 mod deadline;
 mod terms;
+#[cfg_attr(larder_loom, path = "expiry/ticking_stand_in.rs")]
+pub(crate) mod ticking;
 mod timer_wheel;
 mod timers;
 
@@ -20,4 +22,5 @@ pub use clock::{Clock, CoarseClock, MonotonicClock};
 pub(crate) use deadline::Deadline;
 pub use terms::Expiry;
 pub(crate) use terms::{Lifetime, Moved, Setting, Timing};
+pub use ticking::TickingClock;
 pub(crate) use timers::Timers;

@@ -2,7 +2,8 @@
 //!
 //! A fork copies memory as it is, and of the threads only the caller. Were the maintenance thread
 //! inside a cache at that moment, the child would find locks held for ever. So before a fork the
-//! caller waits until that thread is between two looks and takes the process-wide locks; both
+//! caller waits until that thread is between two looks, and that of ticking clocks between two
+//! ticks, and takes the process-wide locks; both
 //! sides give them back afterwards, and the child starts a maintenance thread of its own when it
 //! needs one. What other threads of the user hold inside a cache, nobody can give back: see
 //! `docs::limitations`.
@@ -12,12 +13,14 @@
 use std::cell::RefCell;
 use std::sync::Once;
 
+use crate::expiry::ticking;
 use crate::maintainer;
 use crate::reclaim;
 
 /// The locks that a forking thread holds meanwhile.
 struct Held {
     // In the order of their taking, reversed: fields are dropped from the first on.
+    ticking: ticking::Stopped,
     reclaim: reclaim::Held,
     maintainer: maintainer::Held,
 }
@@ -50,7 +53,8 @@ pub(crate) fn prepare() {
 extern "C" fn before() {
     let _ = HELD.try_with(|held| {
         let maintainer = maintainer::hold();
-        *held.borrow_mut() = Some(Held { reclaim: reclaim::hold(), maintainer });
+        let reclaim = reclaim::hold();
+        *held.borrow_mut() = Some(Held { ticking: ticking::stop(), reclaim, maintainer });
     });
 }
 
@@ -63,6 +67,7 @@ extern "C" fn after_in_child() {
         if let Some(mut held) = held.borrow_mut().take() {
             held.maintainer.forget_thread();
             held.reclaim.forget_other_threads();
+            held.ticking.forget_thread();
         }
     });
 }

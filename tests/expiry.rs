@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use larder::expiry::{CoarseClock, MonotonicClock, TickingClock};
 use larder::test::FakeClock;
 use larder::{BuildError, Builder, Cache, Clock, Expiry, Inserted, Maintenance, Rejection};
 
@@ -586,6 +587,32 @@ fn maintenance_thread_removes_what_is_due_while_nobody_calls() {
     wait_until("all ended", || cache.is_empty());
     assert_eq!(cache.stats().expirations, 5001);
     cache.validate();
+}
+
+#[test]
+fn what_has_expired_by_a_real_clock_is_never_seen() {
+    #[track_caller]
+    fn holds(clock: impl Clock + Clone) {
+        const TTL: Duration = Duration::from_millis(3);
+        let cache: Cache<u32, u32> =
+            Cache::builder().capacity(10).clock(clock.clone()).build().unwrap();
+        for round in 0..5 {
+            cache.insert_with_ttl(round, round, TTL);
+            let latest = clock.now_ns() + 3_000_000;
+            loop {
+                let is_past = clock.now_ns() > latest;
+                let found = cache.get(&round);
+                assert!(!(is_past && found.is_some()), "round {round}");
+                if found.is_none() {
+                    break;
+                }
+                std::thread::yield_now();
+            }
+        }
+    }
+    holds(MonotonicClock::default());
+    holds(CoarseClock::default());
+    holds(TickingClock::new());
 }
 
 #[test]

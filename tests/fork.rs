@@ -14,6 +14,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use larder::expiry::TickingClock;
 use larder::{Cache, Inserted, Maintenance};
 
 use support::configs::for_each_config;
@@ -103,6 +104,7 @@ fn both_sides_of_a_fork_go_on_using_the_cache() {
     fork_of_a_quiet_process();
     fork_by_a_thread_that_never_used_a_cache();
     fork_amid_maintenance();
+    fork_with_a_ticking_clock();
 }
 
 fn fork_of_a_quiet_process() {
@@ -197,6 +199,28 @@ fn fork_amid_maintenance() {
     cache.run_pending();
     assert!(cache.len() <= CAPACITY);
     cache.validate();
+}
+
+/// The thread that moves the clock on is gone in the child, where another one is started.
+fn fork_with_a_ticking_clock() {
+    let cache = Cache::<u64, u64>::builder()
+        .capacity(CAPACITY)
+        .clock(TickingClock::new())
+        .maintenance(Maintenance::Inline)
+        .build()
+        .unwrap();
+    let expire = || {
+        for round in 0..3 {
+            cache.insert_with_ttl(round, round, Duration::from_millis(2));
+            while cache.get(&round).is_some() {
+                std::thread::yield_now();
+            }
+        }
+    };
+    for fork in 0..20 {
+        expire();
+        in_child(&format!("fork {fork} with a ticking clock"), expire);
+    }
 }
 
 /// Enough that some of them catch the thread at work.

@@ -1,11 +1,12 @@
 //! Clocks: what time it is, and how cheaply that can be told.
 #![forbid(unsafe_code)]
 
-use std::any::TypeId;
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ticking::{self, TickingClock};
 use crate::contain::contain;
 use crate::sync::{AtomicU64, Ordering};
 use crate::system_time;
@@ -174,35 +175,49 @@ pub(crate) enum Source {
     Monotonic,
     /// [`CoarseClock`].
     Coarse,
+    Ticking(TickingClock),
     Custom(Arc<dyn Clock>),
 }
 
 impl Source {
     pub(crate) fn of<C: Clock>(clock: C) -> Self {
-        let is = |other: TypeId| TypeId::of::<C>() == other;
-        if is(TypeId::of::<MonotonicClock>()) {
+        let any: &dyn Any = &clock;
+        if any.is::<MonotonicClock>() {
             Self::Monotonic
-        } else if is(TypeId::of::<CoarseClock>()) {
+        } else if any.is::<CoarseClock>() {
             Self::Coarse
+        } else if let Some(clock) = any.downcast_ref::<TickingClock>() {
+            Self::Ticking(clock.clone())
         } else {
             Self::Custom(Arc::new(clock))
         }
     }
 }
 
-/// A time ahead of the cache's time, as the system's coarse time tells it: surely not before now
-/// plus so much. `None` where that does not tell.
-pub(crate) struct Bound {
-    /// What to add to the system's time. May wrap, as the sum then does.
-    offset_ns: Option<u64>,
+/// A time ahead of the cache's time: surely not before now plus so much. What is to be added to a
+/// time that is cheap to tell; it may wrap, as the sum then does.
+pub(crate) enum Bound {
+    /// Nothing tells.
+    Unknown,
+    /// To the system's coarse time.
+    AheadOfCoarse(u64),
+    /// To what the ticking clock tells.
+    AheadOfTick(u64),
 }
 
 impl Bound {
     /// Whether the bound is at most `deadline_ns`, as far as a cheap look tells.
     #[inline(always)]
     pub(crate) fn is_surely_at_most(&self, deadline_ns: u64) -> bool {
-        let Some(offset) = self.offset_ns else { return false };
-        system_time::coarse_ns().is_some_and(|coarse| coarse.wrapping_add(offset) <= deadline_ns)
+        match self {
+            Self::Unknown => false,
+            Self::AheadOfCoarse(offset) => system_time::coarse_ns()
+                .is_some_and(|coarse| coarse.wrapping_add(*offset) <= deadline_ns),
+            Self::AheadOfTick(offset) => {
+                let told = ticking::told_ns();
+                told != 0 && told.wrapping_add(*offset) <= deadline_ns
+            }
+        }
     }
 }
 
@@ -217,15 +232,18 @@ impl CacheTime {
 
     /// The time that is `ahead_ns` from now, at least: what is not below it is valid.
     pub(crate) fn bound_ahead(&self, ahead_ns: u64) -> Bound {
-        let slack_ns = match self.source {
-            Source::Monotonic => Some(SLACK_NS),
-            Source::Coarse => Some(0),
-            Source::Custom(_) => None,
-        };
         // Beyond, a sum might wrap more than once.
-        let ahead_ns = slack_ns.map(|slack| slack.max(ahead_ns)).filter(|ahead| *ahead < 1 << 62);
+        if ahead_ns >= 1 << 62 {
+            return Bound::Unknown;
+        }
         // The cache's time is one more than the clock's since the start.
-        Bound { offset_ns: ahead_ns.map(|ahead| (ahead + 1).wrapping_sub(self.start_ns)) }
+        let offset = |ahead_ns: u64| (ahead_ns + 1).wrapping_sub(self.start_ns);
+        match self.source {
+            Source::Monotonic => Bound::AheadOfCoarse(offset(ahead_ns.max(SLACK_NS))),
+            Source::Coarse => Bound::AheadOfCoarse(offset(ahead_ns)),
+            Source::Ticking(_) => Bound::AheadOfTick(offset(ahead_ns)),
+            Source::Custom(_) => Bound::Unknown,
+        }
     }
 
     /// Now.
@@ -234,6 +252,7 @@ impl CacheTime {
         let now = match &self.source {
             Source::Monotonic => Some(MonotonicClock.now_ns()),
             Source::Coarse => Some(CoarseClock.now_ns()),
+            Source::Ticking(clock) => Some(clock.now_ns()),
             Source::Custom(_) => self.read(Clock::now_ns),
         };
         now.map_or_else(|| self.last_ns.load(Ordering::Relaxed), |now| self.since_start(now))
@@ -245,6 +264,7 @@ impl CacheTime {
         let around = match &self.source {
             Source::Monotonic => Some(MonotonicClock.around_ns()),
             Source::Coarse => Some(CoarseClock.around_ns()),
+            Source::Ticking(clock) => Some(clock.around_ns()),
             Source::Custom(_) => self.read(Clock::around_ns),
         };
         match around {
@@ -264,7 +284,7 @@ impl CacheTime {
                 let (early, late) = MonotonicClock.around_ns();
                 (early, late.saturating_sub(self.start_ns))
             }
-            Source::Coarse | Source::Custom(_) => self.around_ns(),
+            Source::Coarse | Source::Ticking(_) | Source::Custom(_) => self.around_ns(),
         };
         // Not yet the cache's time, which is one more: so not equal, either.
         late < deadline_ns
@@ -296,6 +316,7 @@ impl CacheTime {
         let read = match &self.source {
             Source::Monotonic => Some(reading(&MonotonicClock)),
             Source::Coarse => Some(reading(&CoarseClock)),
+            Source::Ticking(clock) => Some(reading(clock)),
             Source::Custom(clock) => contain(|| reading(&**clock)),
         };
         if read.is_none() {
@@ -315,7 +336,10 @@ mod tests {
     #[test]
     fn bound_lies_at_least_so_far_ahead_and_not_much_further() {
         let has_coarse = system_time::coarse_ns().is_some();
-        for source in [Source::Monotonic, Source::Coarse] {
+        let ticking = Source::of(TickingClock::new());
+        for (source, tells) in
+            [(Source::Monotonic, has_coarse), (Source::Coarse, has_coarse), (ticking, true)]
+        {
             let time = CacheTime::new(source);
             // The first coarse time may be before the start, where no time is.
             while time.around_ns().0 == 1 {
@@ -330,7 +354,7 @@ mod tests {
                 }
                 assert!(!bound.is_surely_at_most(Deadline::EXPIRED));
                 let further = time.now_ns() + ahead + 2 * SECOND;
-                assert_eq!(bound.is_surely_at_most(further), has_coarse);
+                assert_eq!(bound.is_surely_at_most(further), tells);
             }
             assert!(!time.bound_ahead(u64::MAX).is_surely_at_most(Deadline::NEVER));
         }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use ahash::RandomState;
 use clap::{Parser, ValueEnum};
-use larder::expiry::CoarseClock;
+use larder::expiry::{CoarseClock, TickingClock};
 use larder::{Builder, Cache, Inserted, Listener, Maintenance, Removal, RemovalCause};
 use larder_benches::keys::{SplitMix64, scramble, zipf};
 use larder_benches::measure::{BATCH, measure};
@@ -88,14 +88,20 @@ enum Variant {
     Live,
     /// The same with the coarse clock.
     LiveCoarse,
+    /// The same with the ticking clock.
+    LiveTicking,
     /// By a time to idle.
     Idle,
     /// The same with the coarse clock.
     IdleCoarse,
+    /// The same with the ticking clock.
+    IdleTicking,
     /// By both.
     Both,
     /// The same with the coarse clock.
     BothCoarse,
+    /// The same with the ticking clock.
+    BothTicking,
     /// Each with a lifetime of its own, within an hour.
     Own,
     /// Within a second: lookups have to read the full clock.
@@ -108,10 +114,13 @@ impl Variant {
             Self::None => "no expiry",
             Self::Live => "time to live",
             Self::LiveCoarse => "time to live, coarse clock",
+            Self::LiveTicking => "time to live, ticking clock",
             Self::Idle => "time to idle",
             Self::IdleCoarse => "time to idle, coarse clock",
+            Self::IdleTicking => "time to idle, ticking clock",
             Self::Both => "time to live and to idle",
             Self::BothCoarse => "both, coarse clock",
+            Self::BothTicking => "both, ticking clock",
             Self::Own => "a ttl for each",
             Self::Soon => "less than a second left",
         }
@@ -124,13 +133,18 @@ impl Variant {
         let builder = builder.capacity(usize::try_from(capacity)?).maintenance(mode);
         let builder = match self {
             Self::None | Self::Own | Self::Soon => builder,
-            Self::Live | Self::LiveCoarse => builder.time_to_live(HOUR),
-            Self::Idle | Self::IdleCoarse => builder.time_to_idle(HOUR),
-            Self::Both | Self::BothCoarse => builder.time_to_live(2 * HOUR).time_to_idle(HOUR),
+            Self::Live | Self::LiveCoarse | Self::LiveTicking => builder.time_to_live(HOUR),
+            Self::Idle | Self::IdleCoarse | Self::IdleTicking => builder.time_to_idle(HOUR),
+            Self::Both | Self::BothCoarse | Self::BothTicking => {
+                builder.time_to_live(2 * HOUR).time_to_idle(HOUR)
+            }
         };
         let builder = match self {
             Self::LiveCoarse | Self::IdleCoarse | Self::BothCoarse => {
                 builder.clock(CoarseClock::default())
+            }
+            Self::LiveTicking | Self::IdleTicking | Self::BothTicking => {
+                builder.clock(TickingClock::new())
             }
             _ => builder,
         };
@@ -168,7 +182,10 @@ fn main() -> ExitCode {
 }
 
 fn hits(options: &Options) -> Result<(), Box<dyn Error>> {
-    use Variant::{Both, BothCoarse, Idle, IdleCoarse, Live, LiveCoarse, None, Own, Soon};
+    use Variant::{
+        Both, BothCoarse, BothTicking, Idle, IdleCoarse, IdleTicking, Live, LiveCoarse,
+        LiveTicking, None, Own, Soon,
+    };
     let keys = zipf(options.resident, SEQUENCE, 1);
     let fill = |variant: Variant, cache: &Timed| {
         let mut random = SplitMix64::new(1);
@@ -179,7 +196,20 @@ fn hits(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     compare(
         options,
-        &[None, Live, LiveCoarse, Idle, IdleCoarse, Both, BothCoarse, Own, Soon],
+        &[
+            None,
+            Live,
+            LiveCoarse,
+            LiveTicking,
+            Idle,
+            IdleCoarse,
+            IdleTicking,
+            Both,
+            BothCoarse,
+            BothTicking,
+            Own,
+            Soon,
+        ],
         options.resident,
         1,
         |variant, cache| {

@@ -1,0 +1,217 @@
+//! A clock that a thread of its own moves on, so that reading it is one load.
+//!
+//! | `NOW` | meaning | next, by whom |
+//! |---|---|---|
+//! | 0 | no thread: whoever reads asks the system, and starts one if there is a clock | a time: who starts the thread |
+//! | a time | the thread wakes each millisecond | a later time, or 0 when no clock is left: the thread; 0: a forked child |
+//!
+//! # Orderings
+//! `NOW` is relaxed: a number that nothing hangs on. Who starts and ends the thread is settled
+//! under `CLOCKS`.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+
+use super::clock::Clock;
+use crate::sync::thread::{self, Thread};
+use crate::sync::{self, AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::system_time;
+
+/// How often the thread wakes.
+const TICK: Duration = Duration::from_millis(1);
+
+/// What the thread has last read, in nanoseconds of the system's monotonic clock.
+static NOW: CachePadded<AtomicU64> = CachePadded::new(AtomicU64::new(0));
+static CLOCKS: Mutex<Clocks> = Mutex::new(Clocks { count: 0, thread: None, is_refused: false });
+
+struct Clocks {
+    /// Living clocks, of which clones are one.
+    count: usize,
+    thread: Option<Thread>,
+    /// The system had no thread to give when it was last asked.
+    is_refused: bool,
+}
+
+/// The system's monotonic clock as a thread of the process reads it each millisecond: the cheapest
+/// one to ask.
+///
+/// There is one such thread for all these clocks; it is started with the first and ends with the
+/// last. A reading is a load of what it has last read, at most some 1.1 milliseconds old while the
+/// thread gets on. Where it does not, since the machine is too busy, or the process was stopped, the
+/// clock stands until it does, and entries live that much longer by other clocks. If the system has
+/// no thread to give, and in a forked child until the thread is started anew, the system's clock is
+/// read each time.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use larder::{Cache, expiry::TickingClock};
+///
+/// let cache: Cache<&str, u32> = Cache::builder()
+///     .capacity(100)
+///     .time_to_live(Duration::from_secs(60))
+///     .clock(TickingClock::new())
+///     .build()?;
+/// cache.insert("key", 1);
+/// assert_eq!(cache.get("key"), Some(1));
+/// # Ok::<(), larder::BuildError>(())
+/// ```
+#[derive(Clone)]
+pub struct TickingClock {
+    /// Counts as one of `CLOCKS`.
+    _held: Arc<Held>,
+}
+
+struct Held;
+
+impl TickingClock {
+    /// A clock that ticks, in a process whose caches all may have one.
+    #[must_use]
+    pub fn new() -> Self {
+        #[cfg(unix)]
+        crate::fork::prepare();
+        let mut clocks = sync::lock(&CLOCKS);
+        clocks.count += 1;
+        clocks.is_refused = false;
+        clocks.start();
+        Self { _held: Arc::new(Held) }
+    }
+}
+
+impl Default for TickingClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for TickingClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TickingClock").finish_non_exhaustive()
+    }
+}
+
+impl Clock for TickingClock {
+    #[inline]
+    fn now_ns(&self) -> u64 {
+        match told_ns() {
+            0 => read_system(),
+            now => now,
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut clocks = sync::lock(&CLOCKS);
+        clocks.count -= 1;
+        if clocks.count == 0
+            && let Some(thread) = &clocks.thread
+        {
+            thread.unpark();
+        }
+    }
+}
+
+/// What the clock says, or 0 where nobody moves it on.
+#[inline(always)]
+pub(super) fn told_ns() -> u64 {
+    NOW.load(Ordering::Relaxed)
+}
+
+/// The time where the thread does not tell it.
+#[cold]
+fn read_system() -> u64 {
+    // A clock may be asked under any lock, and must not wait for another.
+    if let Some(mut clocks) = sync::try_lock(&CLOCKS) {
+        clocks.start();
+    }
+    system_time::now_ns()
+}
+
+impl Clocks {
+    /// Makes sure that there is a thread, if that is possible and somebody wants it.
+    fn start(&mut self) {
+        if self.count == 0 || self.thread.is_some() || self.is_refused {
+            return;
+        }
+        match thread::Builder::new().name("larder-clock".to_owned()).spawn(tick) {
+            Ok(handle) => {
+                self.thread = Some(handle.thread().clone());
+                NOW.store(system_time::now_ns(), Ordering::Relaxed);
+            }
+            Err(_) => self.is_refused = true,
+        }
+    }
+}
+
+fn tick() {
+    loop {
+        {
+            let mut clocks = sync::lock(&CLOCKS);
+            if clocks.count == 0 {
+                clocks.thread = None;
+                NOW.store(0, Ordering::Relaxed);
+                return;
+            }
+            // Under the lock, and so not after what a forking thread has seen.
+            NOW.store(system_time::now_ns(), Ordering::Relaxed);
+        }
+        sync::park_timeout(TICK);
+    }
+}
+
+/// Keeps the thread from being within a tick, for the time of a fork.
+#[cfg(unix)]
+pub(crate) struct Stopped(MutexGuard<'static, Clocks>);
+
+#[cfg(unix)]
+pub(crate) fn stop() -> Stopped {
+    Stopped(sync::lock(&CLOCKS))
+}
+
+#[cfg(unix)]
+impl Stopped {
+    /// In a forked child: the thread is gone.
+    pub(crate) fn forget_thread(&mut self) {
+        self.0.thread = None;
+        NOW.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One test, for there is one thread.
+    #[test]
+    fn the_thread_lives_as_long_as_some_clock_and_moves_it_on() {
+        let clock = TickingClock::new();
+        let is_ticking = || sync::lock(&CLOCKS).thread.is_some() && told_ns() != 0;
+        assert!(is_ticking());
+        let began = system_time::now_ns();
+        assert!(clock.now_ns() <= began);
+        let mut last = 0;
+        while last <= began {
+            let now = clock.now_ns();
+            assert!(last <= now && now <= system_time::now_ns());
+            last = now;
+            thread::yield_now();
+        }
+        let other = clock.clone();
+        drop(clock);
+        assert!(is_ticking(), "a clone is the same clock");
+        // A child of a fork finds things so.
+        stop().forget_thread();
+        let now = other.now_ns();
+        assert!(last <= now && now <= system_time::now_ns());
+        assert!(is_ticking(), "started anew");
+        drop(other);
+        while is_ticking() {
+            thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What stands for `ticking` in models, where no thread comes by itself: the system's clock.
+#![forbid(unsafe_code)]
+
+use super::clock::Clock;
+use crate::system_time;
+
+/// The system's monotonic clock.
+#[derive(Clone, Debug, Default)]
+pub struct TickingClock(());
+
+impl TickingClock {
+    /// A clock.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(())
+    }
+}
+
+impl Clock for TickingClock {
+    fn now_ns(&self) -> u64 {
+        system_time::now_ns()
+    }
+}
+
+pub(super) fn told_ns() -> u64 {
+    0
+}
