@@ -527,7 +527,7 @@ where
         Q: Eq + ?Sized,
     {
         let found = self.shared.engine.table.get(hash, move |held| held.borrow() == key, guard)?;
-        if found.0.is_extended() && !self.is_valid(found.0) {
+        if found.0.is_special() && !self.is_valid(found.0) {
             return self.find_again(found.0, key, hash, guard);
         }
         Some(found)
@@ -562,10 +562,10 @@ where
         {
             None => None,
             Some((pointer, entry)) if self.is_settled(pointer) => Some(entry),
-            Some(found) => self.use_extended(found, key, hash, guard),
+            Some(found) => self.use_special(found, key, hash, guard),
         };
         if self.shared.parts.is_watching_lookups {
-            self.watch_lookup(hash, hit, guard);
+            self.watch_lookup(hash, hit.is_some(), guard);
         }
         let entry = hit?;
         self.shared.engine.record_hit(entry.header(), guard);
@@ -573,9 +573,9 @@ where
     }
 
     /// The rest of a lookup that found an entry about whose deadline or tags there is more to ask, or
-    /// to do.
+    /// to do, or of which shadows are to hear.
     #[inline(never)]
-    fn use_extended<'g, Q>(
+    fn use_special<'g, Q>(
         &self,
         found: (EntryPtr, &'g Entry<K, V>),
         key: &Q,
@@ -588,8 +588,16 @@ where
     {
         let is_valid =
             !found.0.is_invalidated() && self.shared.engine.timing.is_valid_for_use(found.0);
-        let (pointer, entry) =
-            if is_valid { found } else { self.find_again(found.0, key, hash, guard)? };
+        let valid = if is_valid { Some(found) } else { self.find_again(found.0, key, hash, guard) };
+        if found.0.is_sampled()
+            && let Some(shadow) = &self.shared.engine.shadow
+        {
+            match valid {
+                Some((_, entry)) => shadow.note_hit(hash, entry.header(), guard),
+                None => shadow.note_expired(hash, guard),
+            }
+        }
+        let (pointer, entry) = valid?;
         if self.shared.parts.expiry.is_some() {
             self.note_use(pointer, entry);
         }
@@ -602,14 +610,14 @@ where
         self.count(if is_hit { Counter::Hits } else { Counter::Misses }, guard);
     }
 
-    /// In line, for the shadows want little of most lookups.
+    /// In line, for the shadows want little of most lookups: of sampled hits they have heard.
     #[inline(always)]
-    fn watch_lookup(&self, hash: u64, hit: Option<&Entry<K, V>>, guard: &Guard) {
+    fn watch_lookup(&self, hash: u64, is_hit: bool, guard: &Guard) {
         if self.shared.parts.is_counting_lookups {
-            self.count_lookup(hit.is_some(), guard);
+            self.count_lookup(is_hit, guard);
         }
         if let Some(shadow) = &self.shared.engine.shadow {
-            shadow.note_lookup(hash, hit.map(Entry::header), guard);
+            shadow.note_lookup(hash, is_hit, guard);
         }
     }
 

@@ -40,13 +40,13 @@ mod extension;
 
 #[cfg_attr(larder_loom, allow(unused_imports))]
 pub(crate) use extension::Extension;
-pub(crate) use extension::{Extent, Terms};
+pub(crate) use extension::{Extent, Look, Terms};
 
 // The header, 32 bytes. A hit reads the second half of it, key and value: what it needs of a small
 // entry fits a cache line wherever the allocator puts it, but for one place out of four.
 //
 //  0      4        8       12     13      14      16   24      28       30          31         32
-//  | node | weight | stamp | life | flags | cause | next | hash           | frequency | extent   |
+//  | node | weight | stamp | life | flags | cause | next | hash           | frequency | form     |
 #[repr(C)]
 pub(crate) struct Header {
     /// The policy's node id plus one; 0 while the entry is not linked in the policy.
@@ -68,8 +68,8 @@ pub(crate) struct Header {
     hash_high: u16,
     /// Saturating count of accesses, for policies that ask for counters or marks.
     frequency: AtomicU8,
-    /// What stands in front. Never changes.
-    extent: Extent,
+    /// The [`Extent`], which never changes, and `SAMPLED`.
+    form: AtomicU8,
 }
 
 #[cfg(all(target_pointer_width = "64", not(larder_loom)))]
@@ -91,6 +91,9 @@ const RESTORED: u8 = 2;
 const CHANGED: u8 = 4;
 /// In `flags`: the entry is never evicted. Set before it is shared, and for life.
 const UNEVICTABLE: u8 = 8;
+/// In `form`: shadow caches are to hear of hits on the entry. Above all extents, so that a hit which
+/// has nothing to do learns so by the look that tells it that it has nothing to do anyway.
+const SAMPLED: u8 = 0x80;
 /// Who still needs an entry that has left: a notification that it has, or that it has taken
 /// another's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +144,7 @@ impl Header {
             hash_low,
             hash_high,
             frequency: AtomicU8::new(0),
-            extent,
+            form: AtomicU8::new(extent as u8),
         }
     }
 
@@ -365,14 +368,39 @@ impl EntryPtr {
     }
 
     #[inline]
+    fn form(self) -> u8 {
+        // Relaxed: the extent was set before the entry was shared, `SAMPLED` announces nothing.
+        self.header().form.load(Ordering::Relaxed)
+    }
+
+    #[inline]
     fn extent(self) -> Extent {
-        self.header().extent
+        Extent::from_raw(self.form() & !SAMPLED)
     }
 
     /// Whether anything stands in front of the header.
     #[inline]
     pub(crate) fn is_extended(self) -> bool {
         self.extent() != Extent::Nothing
+    }
+
+    /// Whether a hit has to look at more than the header says: at what stands in front, or for
+    /// shadow caches.
+    #[inline]
+    pub(crate) fn is_special(self) -> bool {
+        self.form() != Extent::Nothing as u8
+    }
+
+    /// Whether shadow caches are to hear of hits.
+    #[inline]
+    pub(crate) fn is_sampled(self) -> bool {
+        self.form() & SAMPLED != 0
+    }
+
+    /// Lets shadow caches hear of hits from now on.
+    pub(crate) fn set_sampled(self) {
+        // Relaxed: as in `form`.
+        self.header().form.fetch_or(SAMPLED, Ordering::Relaxed);
     }
 
     /// Notes that the deadline was moved to an earlier time. False if that is noted already, and

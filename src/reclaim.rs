@@ -60,6 +60,8 @@ mod epoch;
 mod magazine;
 #[cfg(not(larder_loom))]
 mod slab;
+#[cfg(not(larder_loom))]
+mod tally;
 #[cfg(larder_loom)]
 mod stand_in;
 
@@ -74,6 +76,8 @@ pub(crate) use kept::Kept;
 pub(crate) use magazine::{allocate, recycle, recycle_all, trim};
 #[cfg(larder_loom)]
 pub(crate) use stand_in::*;
+#[cfg(not(larder_loom))]
+pub(crate) use tally::Tally;
 
 /// The most entries that share a ticket, and so one read-modify-write of a shared word.
 pub(crate) const MAX_BATCH: usize = 64;

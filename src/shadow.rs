@@ -13,9 +13,11 @@
 //! own code, and each shadow has a rate of its own, by which small ones are no less exact.
 //!
 //! # What a lookup costs
-//! A multiplication and a comparison, and for one key in so many a record in a striped lossy
-//! buffer like the one of `read_buffer`, which maintenance plays to the shadows later. With inline
-//! maintenance it is played at once, and counted exactly.
+//! An addition that counts it (`reclaim::tally`; a few more instructions where a process has more
+//! than four caches with shadows at a time, or guards are not marks), and for one key in so many a
+//! record in a striped lossy buffer like the one of `read_buffer`, which maintenance plays to the
+//! shadows later; with inline maintenance it is played at once. That a key is in the sample its
+//! entry says, by what a hit looks at anyhow (`entry::SAMPLED`), so other hits do not ask.
 //!
 //! # What is modelled
 //! Read-through. A lookup that hits in the cache but not in a shadow inserts there what the cache
@@ -23,7 +25,7 @@
 //! comes, the shadow holds nothing either. An insertion of a key that the cache lacked but a
 //! shadow holds is taken for such a load, which the shadow would have spared its caller, and
 //! changes nothing there; a replacement is a use. A shadow has one partition, whatever the cache has.
-//! It hears of removals, but not of expiry by time.
+//! It hears of removals, and of expiry when the cache comes across it.
 //!
 //! # Orderings
 //! - `is_due`: stored `SeqCst` before the maintenance thread's state is looked at, and read
@@ -31,7 +33,7 @@
 //! - Everything else is relaxed: records as in `read_buffer`, and counts.
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
+use std::mem;
 
 use crossbeam_utils::CachePadded;
 
@@ -43,7 +45,7 @@ use crate::maintainer;
 use crate::maintenance::Maintenance;
 use crate::policy::Policy;
 use crate::read_buffer::{Offer, Words};
-use crate::reclaim::Guard;
+use crate::reclaim::{Guard, Tally};
 use crate::stats::{Counter, Stripes};
 use crate::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 
@@ -62,39 +64,29 @@ use crate::Cache;
 /// maintenance thread's pauses.
 const SLOTS: usize = 1024;
 const MAX_STRIPES: usize = 16;
-/// In background mode a thread counts so many lookups at a time.
-const COUNTED_LOOKUPS: u32 = 64;
-const _: () = assert!(COUNTED_LOOKUPS.is_power_of_two());
-
-thread_local! {
-    /// Lookups of this thread in caches that have shadows. One in so many of them counts for all,
-    /// in whichever cache it falls: each gets its part in the long run.
-    static LOOKUPS: Cell<u32> = const { Cell::new(0) };
-}
 
 /// The shadows of one cache.
 pub(crate) struct Shadow {
-    filter: CachePadded<Filter>,
+    /// Keys with sample values below it are recorded. Every lookup reads it, on a cache line that
+    /// is seldom written.
+    threshold: CachePadded<AtomicU64>,
     mode: Maintenance,
     records: Words<SLOTS>,
     /// Some stripe is half full.
     is_due: AtomicBool,
-    /// Lookups, as hits, and records that found no room, as dropped accesses.
+    /// Counts lookups, if one was to be had; and its number, or one that there is not.
+    tally: Option<Tally>,
+    tally_at: usize,
+    /// Lookups that no tally has counted, as hits, and records that found no room, as dropped
+    /// accesses.
     counters: Stripes,
     ghosts: Mutex<Ghosts>,
 }
 
-/// What every lookup reads, on a cache line that is seldom written.
-struct Filter {
-    /// Keys with sample values below it are recorded.
-    threshold: AtomicU64,
-    /// A thread counts its lookups when their number has none of these bits: each, or one in
-    /// `COUNTED_LOOKUPS`.
-    uncounted: u32,
-}
-
 struct Ghosts {
     ghosts: Vec<Ghost>,
+    /// Where records are gathered; empty between two calls.
+    batch: Vec<Record>,
     /// Records played, and their number, lookups, and records dropped when counts began.
     played: u64,
     lookups_before: u64,
@@ -115,47 +107,72 @@ impl Shadow {
             Maintenance::Background => cores.next_power_of_two().min(MAX_STRIPES),
             Maintenance::Inline => 1,
         };
+        let tally = Tally::take();
         Ok(Self {
-            filter: CachePadded::new(Filter {
-                threshold: AtomicU64::new(ghosts.iter().map(Ghost::threshold).max().unwrap_or(0)),
-                uncounted: match mode {
-                    Maintenance::Background => COUNTED_LOOKUPS - 1,
-                    Maintenance::Inline => 0,
-                },
-            }),
+            tally_at: tally.as_ref().map_or(usize::MAX, Tally::at),
+            tally,
+            threshold: CachePadded::new(AtomicU64::new(highest_threshold(&ghosts))),
             mode,
             records: Words::new(stripes),
             is_due: AtomicBool::new(false),
             counters: Stripes::new((cores * 4).max(8)),
-            ghosts: Mutex::new(Ghosts { ghosts, played: 0, lookups_before: 0, dropped_before: 0 }),
+            ghosts: Mutex::new(Ghosts {
+                ghosts,
+                batch: Vec::new(),
+                played: 0,
+                lookups_before: 0,
+                dropped_before: 0,
+            }),
         })
     }
 
-    /// A lookup, and the entry that it found.
+    /// Whether some shadow wants to hear of the key of this hash.
+    #[inline]
+    pub(crate) fn samples(&self, hash: u64) -> bool {
+        sample_of(hash) < self.threshold.load(Ordering::Relaxed)
+    }
+
+    /// A lookup. If it was a hit on a sampled entry, that was [noted](Self::note_hit) apart.
     #[inline(always)]
-    pub(crate) fn note_lookup(&self, hash: u64, hit: Option<&Header>, guard: &Guard) {
-        if LOOKUPS.get() & self.filter.uncounted == 0 {
-            self.count_lookups(guard);
+    pub(crate) fn note_lookup(&self, hash: u64, is_hit: bool, guard: &Guard) {
+        if !guard.tally(self.tally_at) {
+            self.count_lookup(guard);
         }
-        LOOKUPS.set(LOOKUPS.get().wrapping_add(1));
-        if sample_of(hash) < self.filter.threshold.load(Ordering::Relaxed) {
-            self.note_sampled(hash, hit, guard);
+        if !is_hit {
+            self.note_miss(hash, guard);
         }
     }
 
-    #[inline(never)]
-    fn count_lookups(&self, guard: &Guard) {
-        self.counters.add(guard.thread(), Counter::Hits, u64::from(self.filter.uncounted) + 1);
+    #[cold]
+    fn count_lookup(&self, guard: &Guard) {
+        self.counters.add(guard.thread(), Counter::Hits, 1);
+    }
+
+    /// Since the cache was built.
+    fn lookups(&self) -> u64 {
+        self.counters.sum(Counter::Hits) + self.tally.as_ref().map_or(0, Tally::sum)
     }
 
     #[inline(never)]
-    fn note_sampled(&self, hash: u64, hit: Option<&Header>, guard: &Guard) {
-        if hit.is_some_and(Header::is_unevictable) {
-            return; // a hit whatever the bounds and the policy
+    fn note_miss(&self, hash: u64, guard: &Guard) {
+        if self.samples(hash) {
+            self.note(Record::new(sample_of(hash), Kind::Miss, 0), guard.thread());
         }
-        let kind = if hit.is_some() { Kind::Hit } else { Kind::Miss };
-        let weight = hit.map_or(0, Header::weight);
-        self.note(Record::new(sample_of(hash), kind, weight), guard.thread());
+    }
+
+    /// A hit on a sampled entry.
+    pub(crate) fn note_hit(&self, hash: u64, hit: &Header, guard: &Guard) {
+        // A hit whatever the bounds and the policy, if it is unevictable.
+        if self.samples(hash) && !hit.is_unevictable() {
+            let record = Record::new(sample_of(hash), Kind::Hit, hit.weight());
+            self.note(record, guard.thread());
+        }
+    }
+
+    /// A lookup found that a sampled entry is not valid any more; it is a miss besides.
+    #[cold]
+    pub(crate) fn note_expired(&self, hash: u64, guard: &Guard) {
+        self.note(Record::new(sample_of(hash), Kind::Removed, 0), guard.thread());
     }
 
     /// Something was stored or removed.
@@ -168,7 +185,7 @@ impl Shadow {
         thread: impl FnOnce() -> usize,
     ) {
         let sample = sample_of(hash);
-        if sample < self.filter.threshold.load(Ordering::Relaxed) {
+        if sample < self.threshold.load(Ordering::Relaxed) {
             self.note(Record::new(sample, kind, weight), thread());
             if self.is_due() {
                 self.try_play();
@@ -179,7 +196,7 @@ impl Shadow {
     fn note(&self, record: Record, thread: usize) {
         if self.mode == Maintenance::Inline {
             let mut ghosts = sync::lock(&self.ghosts);
-            let panics = ghosts.play(record);
+            let panics = ghosts.play(&[record]);
             self.follow(&ghosts);
             drop(ghosts);
             return contain::discard(panics);
@@ -222,17 +239,20 @@ impl Shadow {
     fn play_all(&self, ghosts: &mut Ghosts) -> Vec<contain::Payload> {
         // Before the records: one that comes meanwhile raises it again.
         self.is_due.store(false, Ordering::SeqCst);
-        let mut panics = Vec::new();
-        self.records.drain(|word| panics.extend(ghosts.play(Record::from_word(word))));
+        let mut batch = mem::take(&mut ghosts.batch);
+        self.records.drain(|word| batch.push(Record::from_word(word)));
+        let panics = ghosts.play(&batch);
+        batch.clear();
+        ghosts.batch = batch;
         self.follow(ghosts);
         panics
     }
 
     /// Records no more than the ghosts want.
     fn follow(&self, ghosts: &Ghosts) {
-        let threshold = ghosts.ghosts.iter().map(Ghost::threshold).max().unwrap_or(0);
-        if threshold != self.filter.threshold.load(Ordering::Relaxed) {
-            self.filter.threshold.store(threshold, Ordering::Relaxed);
+        let threshold = highest_threshold(&ghosts.ghosts);
+        if threshold != self.threshold.load(Ordering::Relaxed) {
+            self.threshold.store(threshold, Ordering::Relaxed);
         }
     }
 
@@ -240,7 +260,7 @@ impl Shadow {
     pub(crate) fn report(&self) -> ShadowReport {
         let mut ghosts = sync::lock(&self.ghosts);
         let panics = self.play_all(&mut ghosts);
-        let lookups = self.counters.sum(Counter::Hits).saturating_sub(ghosts.lookups_before);
+        let lookups = self.lookups().saturating_sub(ghosts.lookups_before);
         let dropped =
             self.counters.sum(Counter::DroppedAccesses).saturating_sub(ghosts.dropped_before);
         let played = ghosts.played;
@@ -258,14 +278,18 @@ impl Shadow {
         report
     }
 
-    /// The cache has other bounds from now on, and each shadow its multiple of them.
-    pub(crate) fn set_bounds(&self, bounds: Bounds) {
+    /// The cache has other bounds from now on, and each shadow its multiple of them. Says whether
+    /// keys are in the sample now that were not before.
+    pub(crate) fn set_bounds(&self, bounds: Bounds) -> bool {
         let mut ghosts = sync::lock(&self.ghosts);
+        let before = highest_threshold(&ghosts.ghosts);
         let mut panics = self.play_all(&mut ghosts);
         panics.extend(ghosts.ghosts.iter_mut().filter_map(|ghost| ghost.set_bounds(bounds)));
         self.follow(&ghosts);
+        let has_grown = highest_threshold(&ghosts.ghosts) > before;
         drop(ghosts);
         contain::discard(panics);
+        has_grown
     }
 
     /// Begins counts anew, and keeps what the shadows hold.
@@ -274,7 +298,7 @@ impl Shadow {
         let panics = self.play_all(&mut ghosts);
         ghosts.ghosts.iter_mut().for_each(Ghost::reset_counts);
         ghosts.played = 0;
-        ghosts.lookups_before = self.counters.sum(Counter::Hits);
+        ghosts.lookups_before = self.lookups();
         ghosts.dropped_before = self.counters.sum(Counter::DroppedAccesses);
         drop(ghosts);
         contain::discard(panics);
@@ -282,12 +306,16 @@ impl Shadow {
 }
 
 impl Ghosts {
-    /// Plays one record in every ghost that wants it; returns what their policies panicked with.
-    fn play(&mut self, record: Record) -> Vec<contain::Payload> {
-        self.played += 1;
-        let wanting = self.ghosts.iter_mut().filter(|ghost| record.sample() < ghost.threshold());
-        wanting.filter_map(|ghost| ghost.play(record)).collect()
+    /// Plays the records in every ghost that wants them; returns what their policies panicked with.
+    fn play(&mut self, records: &[Record]) -> Vec<contain::Payload> {
+        self.played += records.len() as u64;
+        self.ghosts.iter_mut().filter_map(|ghost| ghost.play(records)).collect()
     }
+}
+
+/// Below it are the sample values of all keys that some ghost wants.
+fn highest_threshold(ghosts: &[Ghost]) -> u64 {
+    ghosts.iter().map(Ghost::threshold).max().unwrap_or(0)
 }
 
 pub(crate) use record::Kind as ShadowKind;

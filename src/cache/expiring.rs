@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::Cache;
-use crate::entry::{Entry, EntryPtr, Owned};
+use crate::entry::{Entry, EntryPtr, Look, Owned};
 use crate::error::Inserted;
 use crate::expiry::Lifetime;
 use crate::listener::RemovalCause;
@@ -95,9 +95,19 @@ where
         value: V,
         lifetime: Lifetime,
     ) -> Owned<K, V> {
-        match self.shared.engine.timing.terms(lifetime, hash) {
+        let new = match self.shared.engine.timing.terms(lifetime, hash) {
             None => Owned::new(hash, weight, key, value),
             Some(terms) => Owned::extended(hash, weight, key, value, terms, None),
+        };
+        self.sample(&new, hash);
+        new
+    }
+
+    /// Notes in a new entry whether shadows are to hear of hits on it.
+    #[inline]
+    pub(super) fn sample(&self, new: &Owned<K, V>, hash: u64) {
+        if self.shared.engine.shadow.as_ref().is_some_and(|shadow| shadow.samples(hash)) {
+            new.as_ptr().set_sampled();
         }
     }
 
@@ -148,11 +158,15 @@ impl<K, V, S> Cache<K, V, S> {
             && !pointer.is_invalidated()
     }
 
-    /// Whether a hit on the entry has nothing to do with its deadline, and it has no tags.
+    /// Whether a hit on the entry has nothing to do with its deadline, and it has no tags and is in no
+    /// shadow's sample.
     #[inline(always)]
     pub(super) fn is_settled(&self, pointer: EntryPtr) -> bool {
-        let timing = &self.shared.engine.timing;
-        pointer.extension().is_none_or(|it| !pointer.is_tagged() && timing.is_settled(it))
+        match pointer.look() {
+            Look::Nothing => true,
+            Look::Deadline(extension) => self.shared.engine.timing.is_settled(extension),
+            Look::More => false,
+        }
     }
 
     /// Why an entry has left that was just taken out of the table: `cause`, unless nobody saw it

@@ -95,6 +95,7 @@ where
         };
         let terms = self.shared.engine.timing.sure_terms(lifetime, hash);
         let new = Owned::extended(hash, weight, key, value, terms, Some(tags));
+        self.sample(&new, hash);
         self.store_entry(new, hash, Some(lifetime))
     }
 

@@ -29,6 +29,14 @@ pub(crate) enum Extent {
     TaggedLimited = 5,
 }
 
+/// What a hit has to look at.
+pub(crate) enum Look<'e> {
+    Nothing,
+    Deadline(&'e Extension),
+    /// At tags, or it is to be told to shadow caches.
+    More,
+}
+
 /// Until when an entry is valid.
 //
 //  -8           0
@@ -129,6 +137,18 @@ impl Terms {
 
 impl Extent {
     #[inline]
+    pub(super) fn from_raw(raw: u8) -> Self {
+        match raw {
+            0 => Self::Nothing,
+            1 => Self::Dated,
+            2 => Self::Timed,
+            3 => Self::Limited,
+            4 => Self::Tagged,
+            _ => Self::TaggedLimited,
+        }
+    }
+
+    #[inline]
     pub(super) fn is_timed(self) -> bool {
         self >= Self::Timed
     }
@@ -170,6 +190,20 @@ impl EntryPtr {
             // nothing, and alive as the header is.
             unsafe { &*extension_of(self.0) }
         })
+    }
+
+    /// What a hit has to look at.
+    #[inline(always)]
+    pub(crate) fn look(&self) -> Look<'_> {
+        const TAGGED: u8 = Extent::Tagged as u8;
+        match self.form() {
+            0 => Look::Nothing,
+            1..TAGGED => {
+                // SAFETY: as above, for these extents.
+                Look::Deadline(unsafe { &*extension_of(self.0) })
+            }
+            _ => Look::More,
+        }
     }
 
     /// The cache's time when the entry was made, if that is kept, or what was stored in its place.

@@ -5,6 +5,9 @@ use super::partition::{Freeing, Partition};
 use super::{Engine, contain, sync};
 use crate::evict::{Bounds, Order, Rank};
 use crate::policy::{NodeId, Segment};
+use crate::reclaim;
+use crate::shadow::Shadow;
+use crate::table::Cursor;
 
 impl<K, V> Engine<K, V> {
     /// Changes the bounds of the whole cache. For one caller at a time; what is too much is left
@@ -15,8 +18,23 @@ impl<K, V> Engine<K, V> {
             let config = bounds.policy_config(limits);
             partition.set_limits(&mut sync::lock(&partition.core), limits, &config);
         }
-        if let Some(shadow) = &self.shadow {
-            shadow.set_bounds(bounds);
+        if let Some(shadow) = &self.shadow
+            && shadow.set_bounds(bounds)
+        {
+            self.sample_anew(shadow);
+        }
+    }
+
+    /// Notes in the entries that there are whether `shadow` wants to hear of hits on them, whose
+    /// sample has grown.
+    fn sample_anew(&self, shadow: &Shadow) {
+        let mut cursor = Cursor::Start;
+        while cursor != Cursor::End {
+            cursor = self.table.step(cursor, &reclaim::pin(), |pointer, _| {
+                if shadow.samples(pointer.hash()) {
+                    pointer.set_sampled();
+                }
+            });
         }
     }
 

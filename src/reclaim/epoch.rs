@@ -103,6 +103,20 @@ impl Guard {
             Self::Epoch(_) => with_local(|local| local.number.0.number()).unwrap_or(usize::MAX),
         }
     }
+
+    /// Adds one to a tally (`tally`). False if there is none of that number, or this thread cannot.
+    #[inline(always)]
+    pub(crate) fn tally(&self, at: usize) -> bool {
+        match self {
+            Self::Mark(mark) => mark.0.tally(at),
+            Self::Epoch(_) => false,
+        }
+    }
+}
+
+/// What all threads have counted in a tally.
+pub(super) fn tallied(at: usize) -> u64 {
+    sync::lock(&NUMBERS).readers.iter().map(|reader| reader.tallied(at)).sum()
 }
 
 /// Pins the calling thread. Wait-free but for a thread's first time; nests.

@@ -54,17 +54,44 @@ struct Line {
     nested: AtomicUsize,
     /// The number of its thread.
     number: usize,
+    /// What its thread has counted, by tally (`reclaim::tally`). Here, where every lookup writes
+    /// anyway.
+    tallies: [AtomicU64; TALLIES],
 }
+
+/// Tallies that there are.
+pub(crate) const TALLIES: usize = 4;
 
 impl Reader {
     pub(crate) fn new(number: usize) -> Self {
-        let line = Line { word: AtomicU64::new(IDLE), nested: AtomicUsize::new(0), number };
+        let line = Line {
+            word: AtomicU64::new(IDLE),
+            nested: AtomicUsize::new(0),
+            number,
+            tallies: std::array::from_fn(|_| AtomicU64::new(0)),
+        };
         Self { line: CachePadded::new(line) }
     }
 
     #[inline]
     pub(crate) fn number(&self) -> usize {
         self.line.number
+    }
+
+    /// Adds one to a tally. By its own thread. False if there is no such tally.
+    #[inline(always)]
+    pub(crate) fn tally(&self, at: usize) -> bool {
+        let tally = self.line.tallies.get(at);
+        // Not one atomic step: only its thread writes it.
+        tally
+            .map(|tally| tally.store(tally.load(Ordering::Relaxed) + 1, Ordering::Relaxed))
+            .is_some()
+    }
+
+    /// What its thread, and those before it, have counted.
+    #[cfg(not(larder_loom))]
+    pub(crate) fn tallied(&self, at: usize) -> u64 {
+        self.line.tallies.get(at).map_or(0, |tally| tally.load(Ordering::Relaxed))
     }
 
     /// Goes in. By its own thread. Wait-free; nests.

@@ -27,10 +27,12 @@ const MAX_SHADOWS: usize = 256;
 /// more than 2 in 4. Where a loop over the keys just fits the cache or just does not, a sample of
 /// it may do the other: with 512 entries such points were off by up to 100.
 ///
-/// Every lookup compares a product of its hash, and one of a sampled key is played to each shadow
-/// by maintenance. The smaller the cache, the larger the sampled part: a cache of a few hundred
-/// entries plays every lookup to every shadow. `shadow_cost` measures it, for 131,072 entries
-/// unless told otherwise.
+/// Every lookup is counted, by one addition, and one of a sampled key is played to each shadow by
+/// maintenance. The larger the cache, the smaller the sampled part: of 1,048,576 entries and default
+/// settings one key in 512, which costs hits too little to be measured; of 131,072 one in 64, which
+/// costs hits a tenth of their throughput, a little more where all
+/// cores are busy; a cache of a few hundred entries plays
+/// every lookup to every shadow. `shadow_cost` among the benches measures it.
 ///
 /// A shadow takes about 100 bytes for each of its entries, and what its policy takes.
 ///

@@ -117,16 +117,7 @@ impl Ghost {
             self.resize(&mut shadow, before);
             shadow
         });
-        match resized {
-            Ok(shadow) => {
-                self.cache = Some(shadow);
-                None
-            }
-            Err(payload) => {
-                self.threshold = 0;
-                Some(payload)
-            }
-        }
+        self.keep(resized)
     }
 
     /// Fits `cache` to the threshold and the bounds there are now. A sample that has grown is
@@ -139,28 +130,41 @@ impl Ghost {
         let _ = cache.resize(self.config());
     }
 
-    /// Plays one record; returns what the policy panicked with, and has no part in anything then.
-    pub(super) fn play(&mut self, record: Record) -> Option<Payload> {
+    /// Plays those of the records that it wants, in order; returns what the policy panicked with,
+    /// and has no part in anything then.
+    pub(super) fn play(&mut self, records: &[Record]) -> Option<Payload> {
+        // Out of reach while the policy's code runs: what has panicked is not used again.
         let mut cache = mem::take(&mut self.cache)?;
         let played = catch(|| {
-            let seen = step(&mut cache, record);
-            let limit = self.sample_entries.saturating_mul(2);
-            if cache.len() > limit && self.threshold > 1 {
-                let before = self.threshold;
-                self.threshold /= 2;
-                self.resize(&mut cache, before);
-            }
-            (cache, seen)
-        });
-        match played {
-            Ok((cache, seen)) => {
-                self.cache = Some(cache);
-                if let Some(is_hit) = seen {
-                    self.samples += 1;
-                    if !is_hit {
-                        self.misses += 1.0 / self.rate();
-                    }
+            for &record in records {
+                if record.sample() < self.threshold {
+                    self.step(&mut cache, record);
                 }
+            }
+            cache
+        });
+        self.keep(played)
+    }
+
+    fn step(&mut self, cache: &mut Simulator, record: Record) {
+        let seen = step(cache, record);
+        if let Some(is_hit) = seen {
+            self.samples += 1;
+            if !is_hit {
+                self.misses += 1.0 / self.rate();
+            }
+        }
+        if cache.len() > self.sample_entries.saturating_mul(2) && self.threshold > 1 {
+            let before = self.threshold;
+            self.threshold /= 2;
+            self.resize(cache, before);
+        }
+    }
+
+    fn keep(&mut self, cache: Result<Simulator, Payload>) -> Option<Payload> {
+        match cache {
+            Ok(cache) => {
+                self.cache = Some(cache);
                 None
             }
             Err(payload) => {
@@ -270,7 +274,7 @@ mod tests {
             // 20,000 keys of weight 10, half of which fit.
             let sample = random(&mut state) % 20_000 * (SAMPLES / 20_000);
             if sample < ghost.threshold() {
-                assert!(ghost.play(Record::new(sample, Kind::Hit, 10)).is_none());
+                assert!(ghost.play(&[Record::new(sample, Kind::Hit, 10)]).is_none());
             }
             let cache = ghost.cache.as_ref().unwrap();
             assert!(cache.len() <= 128 && cache.weight() as f64 <= 100_000.0 * ghost.rate() + 1.0);
@@ -283,7 +287,7 @@ mod tests {
             let sample = random(&mut state) % 20_000 * (SAMPLES / 20_000);
             lookups += 1.0;
             if sample < ghost.threshold() {
-                ghost.play(Record::new(sample, Kind::Hit, 10));
+                ghost.play(&[Record::new(sample, Kind::Hit, 10)]);
             }
         }
         let ratio = ghost.point(lookups).hit_ratio;
@@ -296,9 +300,9 @@ mod tests {
         let bounds = Bounds { capacity: Some(10), max_weight: None };
         assert!(catch(|| Ghost::new(&panicking, 1.0, bounds, 64).map(drop)).is_err());
         let mut ghost = Ghost::new(&fragile(), 1.0, bounds, 64).unwrap();
-        assert!(ghost.play(Record::new(1, Kind::Miss, 0)).is_none());
-        assert!(ghost.play(Record::new(1, Kind::Added, 1)).is_some());
-        assert!(ghost.play(Record::new(1, Kind::Hit, 1)).is_none());
+        assert!(ghost.play(&[Record::new(1, Kind::Miss, 0)]).is_none());
+        assert!(ghost.play(&[Record::new(1, Kind::Added, 1)]).is_some());
+        assert!(ghost.play(&[Record::new(1, Kind::Hit, 1)]).is_none());
         assert!(ghost.point(2.0).has_failed);
         assert_eq!(ghost.threshold(), 0);
     }
