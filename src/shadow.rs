@@ -54,7 +54,7 @@ mod ghost;
 mod record;
 
 pub use config::{ShadowConfig, ShadowPoint, ShadowReport};
-use ghost::Ghost;
+use ghost::{Ghost, Lookups};
 use record::{Kind, Record, SAMPLE_BITS, sample_of};
 
 #[cfg(doc)]
@@ -77,8 +77,8 @@ pub(crate) struct Shadow {
     /// Counts lookups, if one was to be had; and its number, or one that there is not.
     tally: Option<Tally>,
     tally_at: usize,
-    /// Lookups that no tally has counted, as hits, and records that found no room, as dropped
-    /// accesses.
+    /// Lookups that no tally has counted, as hits; misses, which are lookups as well; and records that
+    /// found no room, as dropped accesses.
     counters: Stripes,
     ghosts: Mutex<Ghosts>,
 }
@@ -87,9 +87,10 @@ struct Ghosts {
     ghosts: Vec<Ghost>,
     /// Where records are gathered; empty between two calls.
     batch: Vec<Record>,
-    /// Records played, and their number, lookups, and records dropped when counts began.
+    /// Records played; and how many lookups, misses and dropped records there were when counts began.
     played: u64,
     lookups_before: u64,
+    misses_before: u64,
     dropped_before: u64,
 }
 
@@ -121,6 +122,7 @@ impl Shadow {
                 batch: Vec::new(),
                 played: 0,
                 lookups_before: 0,
+                misses_before: 0,
                 dropped_before: 0,
             }),
         })
@@ -155,6 +157,7 @@ impl Shadow {
 
     #[inline(never)]
     fn note_miss(&self, hash: u64, guard: &Guard) {
+        self.counters.add(guard.thread(), Counter::Misses, 1);
         if self.samples(hash) {
             self.note(Record::new(sample_of(hash), Kind::Miss, 0), guard.thread());
         }
@@ -261,13 +264,15 @@ impl Shadow {
         let mut ghosts = sync::lock(&self.ghosts);
         let panics = self.play_all(&mut ghosts);
         let lookups = self.lookups().saturating_sub(ghosts.lookups_before);
+        let misses = self.counters.sum(Counter::Misses).saturating_sub(ghosts.misses_before);
         let dropped =
             self.counters.sum(Counter::DroppedAccesses).saturating_sub(ghosts.dropped_before);
         let played = ghosts.played;
-        // Lookups that the shadows know of: what was dropped, was dropped whatever it was.
-        let known = lookups as f64 * played as f64 / (played + dropped).max(1) as f64;
+        // What was dropped, was dropped whatever it was.
+        let known = played.max(1) as f64 / (played + dropped).max(1) as f64;
+        let all = Lookups { lookups: lookups as f64, misses: misses as f64 };
         let report = ShadowReport {
-            points: ghosts.ghosts.iter().map(|ghost| ghost.point(known)).collect(),
+            points: ghosts.ghosts.iter().map(|ghost| ghost.point(all, known)).collect(),
             lookups,
             records: played,
             dropped,
@@ -299,6 +304,7 @@ impl Shadow {
         ghosts.ghosts.iter_mut().for_each(Ghost::reset_counts);
         ghosts.played = 0;
         ghosts.lookups_before = self.lookups();
+        ghosts.misses_before = self.counters.sum(Counter::Misses);
         ghosts.dropped_before = self.counters.sum(Counter::DroppedAccesses);
         drop(ghosts);
         contain::discard(panics);

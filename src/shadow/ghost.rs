@@ -30,9 +30,18 @@ pub(super) struct Ghost {
     sample_entries: usize,
     /// `None` once the policy has panicked.
     cache: Option<Simulator>,
-    /// Lookups seen that missed, each for as many as the rate was then.
+    /// Lookups seen that missed here, each for as many as the rate was then.
     misses: f64,
+    /// The same of those that missed in the cache.
+    own_misses: f64,
     samples: u64,
+}
+
+/// What a cache was asked for, and how much of it was not there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lookups {
+    pub(super) lookups: f64,
+    pub(super) misses: f64,
 }
 
 /// So many times as much, at least 1.
@@ -83,6 +92,7 @@ impl Ghost {
             sample_entries,
             cache: None,
             misses: 0.0,
+            own_misses: 0.0,
             samples: 0,
         };
         ghost.cache = Some(Simulator::new(policy, ghost.config())?);
@@ -153,6 +163,9 @@ impl Ghost {
             if !is_hit {
                 self.misses += 1.0 / self.rate();
             }
+            if record.kind() == Kind::Miss {
+                self.own_misses += 1.0 / self.rate();
+            }
         }
         if cache.len() > self.sample_entries.saturating_mul(2) && self.threshold > 1 {
             let before = self.threshold;
@@ -174,9 +187,17 @@ impl Ghost {
         }
     }
 
-    /// `lookups` are all of the cache, sampled or not.
-    pub(super) fn point(&self, lookups: f64) -> ShadowPoint {
-        let ratio = if lookups > 0.0 { 1.0 - self.misses / lookups } else { 0.0 };
+    /// What it has shown, where `all` is what the cache did with all keys, sampled or not, and
+    /// `known` the part of its records that was not dropped.
+    pub(super) fn point(&self, all: Lookups, known: f64) -> ShadowPoint {
+        let (misses, own_misses) = (self.misses / known, self.own_misses / known);
+        // The sample has too many misses, or too few, of the cache's own, and so of these.
+        let misses = if misses <= own_misses && own_misses > 0.0 {
+            all.misses * misses / own_misses
+        } else {
+            all.misses + misses - own_misses
+        };
+        let ratio = if all.lookups > 0.0 { 1.0 - misses / all.lookups } else { 0.0 };
         ShadowPoint {
             policy: self.policy.name().to_owned(),
             multiple: self.multiple,
@@ -192,6 +213,7 @@ impl Ghost {
 
     pub(super) fn reset_counts(&mut self) {
         self.misses = 0.0;
+        self.own_misses = 0.0;
         self.samples = 0;
     }
 
