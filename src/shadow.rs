@@ -10,7 +10,10 @@
 //! miniature simulations", ATC 2017. As there, misses of the sample stand for misses of the whole,
 //! but hits do not: whether the hottest key is in the sample decides about too many of them. All
 //! lookups are counted instead, and what is no miss is a hit. Here any policy takes part by its
-//! own code, and each shadow has a rate of its own, by which small ones are no less exact.
+//! own code, and each shadow has a rate of its own, by which small ones are no less exact. And what the
+//! cache itself misses is known, of all keys and of the sample: it says by how much the sample errs
+//! (a ratio estimate, as in W. G. Cochran, "Sampling Techniques"), in the misses of a shadow and in the
+//! room that it needs (`ghost`).
 //!
 //! # What a lookup costs
 //! An addition that counts it (`reclaim::tally`; a few more instructions where a process has more
@@ -54,7 +57,7 @@ mod ghost;
 mod record;
 
 pub use config::{ShadowConfig, ShadowPoint, ShadowReport};
-use ghost::{Ghost, Lookups};
+use ghost::{Ghost, Lookups, Seen};
 use record::{Kind, Record, SAMPLE_BITS, sample_of};
 
 #[cfg(doc)]
@@ -199,7 +202,7 @@ impl Shadow {
     fn note(&self, record: Record, thread: usize) {
         if self.mode == Maintenance::Inline {
             let mut ghosts = sync::lock(&self.ghosts);
-            let panics = ghosts.play(&[record]);
+            let panics = ghosts.play(&[record], &self.counters);
             self.follow(&ghosts);
             drop(ghosts);
             return contain::discard(panics);
@@ -244,7 +247,7 @@ impl Shadow {
         self.is_due.store(false, Ordering::SeqCst);
         let mut batch = mem::take(&mut ghosts.batch);
         self.records.drain(|word| batch.push(Record::from_word(word)));
-        let panics = ghosts.play(&batch);
+        let panics = ghosts.play(&batch, &self.counters);
         batch.clear();
         ghosts.batch = batch;
         self.follow(ghosts);
@@ -268,8 +271,7 @@ impl Shadow {
         let dropped =
             self.counters.sum(Counter::DroppedAccesses).saturating_sub(ghosts.dropped_before);
         let played = ghosts.played;
-        // What was dropped, was dropped whatever it was.
-        let known = played.max(1) as f64 / (played + dropped).max(1) as f64;
+        let known = ghosts.known(&self.counters);
         let all = Lookups { lookups: lookups as f64, misses: misses as f64 };
         let report = ShadowReport {
             points: ghosts.ghosts.iter().map(|ghost| ghost.point(all, known)).collect(),
@@ -313,9 +315,17 @@ impl Shadow {
 
 impl Ghosts {
     /// Plays the records in every ghost that wants them; returns what their policies panicked with.
-    fn play(&mut self, records: &[Record]) -> Vec<contain::Payload> {
+    fn play(&mut self, records: &[Record], counters: &Stripes) -> Vec<contain::Payload> {
         self.played += records.len() as u64;
-        self.ghosts.iter_mut().filter_map(|ghost| ghost.play(records)).collect()
+        let known = self.known(counters);
+        let seen = || Seen { misses: counters.sum(Counter::Misses), known };
+        self.ghosts.iter_mut().filter_map(|ghost| ghost.play(records, &seen)).collect()
+    }
+
+    /// The part of the records that was not dropped. What was, was so whatever it told of.
+    fn known(&self, counters: &Stripes) -> f64 {
+        let dropped = counters.sum(Counter::DroppedAccesses).saturating_sub(self.dropped_before);
+        self.played.max(1) as f64 / (self.played + dropped).max(1) as f64
     }
 }
 

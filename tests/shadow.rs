@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Barrier;
 use std::time::Duration;
 
@@ -222,7 +223,9 @@ fn shadows_follow_a_change_of_capacity() {
         for point in report_of(&cache).points {
             let whole = (capacity as f64 * point.multiple) as usize;
             assert_eq!(point.capacity, Some(whole), "{point:?}");
-            assert!(point.entries <= whole.min(64) && !point.has_failed, "{point:?}");
+            // And what the sample has more of the keys than its rate says.
+            let room = if whole > 64 { 64 * 13 / 10 } else { whole };
+            assert!(point.entries <= room && !point.has_failed, "{point:?}");
             assert!((point.sample_rate - (64.0 / whole as f64).min(1.0)).abs() < 1e-9);
         }
     }
@@ -252,6 +255,37 @@ fn a_sample_that_grows_takes_in_what_the_cache_holds() {
     cache.reset_shadow_counts();
     (0..16).for_each(|key| assert_eq!(cache.get(&key), Some(key)));
     assert_eq!(report_of(&cache).hit_ratio("lru", 1.0), Some(1.0));
+}
+
+/// A sample has by chance more of a loop's keys than its share, or fewer.
+#[test]
+fn a_loop_fits_a_sampled_shadow_if_it_would_fit_a_cache() {
+    for loops in 0..8_u64 {
+        let cache = Cache::builder()
+            .hasher(BuildHasherDefault::<DefaultHasher>::default())
+            .policy(Policy::lru())
+            .capacity(5_000)
+            .maintenance(Maintenance::Inline)
+            .shadow(ShadowConfig::new().multiples([2.0]).sample_entries(256))
+            .build()
+            .unwrap();
+        let rounds = |keys: u64, rounds: u32| {
+            for _ in 0..rounds {
+                for key in loops * 1_000_000..loops * 1_000_000 + keys {
+                    if cache.get(&key).is_none() {
+                        cache.insert(key, ());
+                    }
+                }
+            }
+        };
+        for (keys, ratio) in [(9_700, 1.0), (10_300, 0.0)] {
+            rounds(keys, 12);
+            cache.reset_shadow_counts();
+            rounds(keys, 2);
+            let report = cache.shadow_report().unwrap();
+            assert_eq!(report.hit_ratio("lru", 2.0), Some(ratio), "{keys} keys, loop {loops}");
+        }
+    }
 }
 
 #[test]
@@ -289,9 +323,9 @@ fn every_lookup_counts_however_many_caches_have_shadows() {
         (0..9).map(|_| inline_cache(&Policy::lru(), 10, ShadowConfig::new())).collect();
     for (number, cache) in (1..).zip(&caches) {
         std::thread::scope(|scope| {
-            scope.spawn(|| (0..number).for_each(|key| drop(cache.get(&key))));
+            scope.spawn(|| (0..number).for_each(|key| assert_eq!(cache.get(&key), None)));
         });
-        (0..number).for_each(|key| drop(cache.get(&key)));
+        (0..number).for_each(|key| assert_eq!(cache.get(&key), None));
     }
     for (number, cache) in (1..).zip(&caches) {
         assert_eq!(report_of(cache).lookups, 2 * number);
@@ -377,7 +411,8 @@ fn threads_feed_the_shadows_in_background_mode() {
     assert!(report.records > 0);
     for point in &report.points {
         assert!((0.0..=1.0).contains(&point.hit_ratio) && !point.has_failed, "{point:?}");
-        let limit = 2_000.0 * point.multiple * point.sample_rate + 1.0;
+        // And what the sample has more of the keys than its rate says.
+        let limit = 1.3 * 2_000.0 * point.multiple * point.sample_rate + 1.0;
         assert!(point.entries as f64 <= limit, "{point:?}");
     }
     cache.validate();

@@ -278,7 +278,7 @@ impl EntryPtr {
     }
 
     /// Whether the entry has tags.
-    #[inline]
+    #[cfg(feature = "snapshot")]
     pub(crate) fn is_tagged(self) -> bool {
         self.extent().is_tagged()
     }

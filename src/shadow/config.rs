@@ -21,18 +21,18 @@ const MAX_SHADOWS: usize = 256;
 /// [`sample_entries`](Self::sample_entries) entries, all keys where the capacity is no larger than
 /// that. The more entries, the more lookups are sampled, and the more exact the hit ratio.
 ///
-/// Over 116 combinations of trace and capacity, `shadow_error` among the benches found hit ratios
-/// off from full simulation by 0.3 points in the mean and 3.0 at worst, and by more than 2 in 7 of
-/// 232, for lru and the default policy with default settings; with 2048 entries by 0.2, 2.9, and
-/// more than 2 in 4. Where a loop over the keys just fits the cache or just does not, a sample of
-/// it may do the other: with 512 entries such points were off by up to 100.
+/// Over 116 combinations of trace and capacity at four multiples of it, `shadow_error` among the benches
+/// found hit ratios off from full simulation by 0.3 points in the mean, and by more than 2 in 7 of 928,
+/// for lru and the default policy with default settings: by up to 4.2, and in one by 96, where a loop
+/// over the keys is as long as the cache is large, so that one key more or less decides. With 2048
+/// entries it is 0.2 points, at most 2.8, and more than 2 in 9. With 512 entries several loops fail.
 ///
 /// Every lookup is counted, by one addition, and one of a sampled key is played to each shadow by
 /// maintenance. The larger the cache, the smaller the sampled part: of 1,048,576 entries and default
 /// settings one key in 512, which costs hits too little to be measured; of 131,072 one in 64, which
-/// costs hits a tenth of their throughput, a little more where all
-/// cores are busy; a cache of a few hundred entries plays
-/// every lookup to every shadow. `shadow_cost` among the benches measures it.
+/// costs 9 % of the hits of one thread and 14 % of those of as many threads as there are cores; a cache
+/// of a few hundred entries plays every lookup to every shadow. `shadow_cost` among the benches measures
+/// it.
 ///
 /// A shadow takes about 100 bytes for each of its entries, and what its policy takes.
 ///

@@ -35,6 +35,63 @@ pub(super) struct Ghost {
     /// The same of those that missed in the cache.
     own_misses: f64,
     samples: u64,
+    density: Density,
+}
+
+/// How many misses a cache had since it was built, and which part of the records was not dropped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    pub(super) misses: u64,
+    pub(super) known: f64,
+}
+
+/// How much of what is asked for is in the sample: it has more or fewer of the keys than its rate
+/// says, and needs as much more or less room, or a loop over the keys that just fits the cache would
+/// not fit the shadow.
+///
+/// What the cache misses tells, for that is known of all keys and of the sample.
+#[derive(Debug)]
+struct Density {
+    /// In proportion to the rate.
+    factor: f64,
+    /// Misses of the cache in the sample since there were `from` in all; that is `None` at first.
+    own_misses: u64,
+    from: Option<u64>,
+    /// How many it takes for the next estimate.
+    enough: u64,
+}
+
+impl Default for Density {
+    fn default() -> Self {
+        Self { factor: 1.0, own_misses: 0, from: None, enough: 0 }
+    }
+}
+
+impl Density {
+    /// Misses in the sample before the first estimate. Each time they have doubled comes the next,
+    /// for a change of bounds disturbs a policy.
+    const FIRST: u64 = 512;
+    /// For how many misses of which nothing is known the rate itself counts.
+    const TRUST: f64 = 64.0;
+
+    fn is_due(&self) -> bool {
+        self.own_misses >= self.enough
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than 52 bits")]
+    fn estimate(&mut self, seen: Seen, rate: f64) {
+        match self.from {
+            None => {
+                self.own_misses = 0;
+                self.from = Some(seen.misses);
+            }
+            Some(from) => {
+                let expected = seen.misses.saturating_sub(from) as f64 * rate * seen.known;
+                self.factor = (self.own_misses as f64 + Self::TRUST) / (expected + Self::TRUST);
+            }
+        }
+        self.enough = (self.enough * 2).max(Self::FIRST);
+    }
 }
 
 /// What a cache was asked for, and how much of it was not there.
@@ -94,6 +151,7 @@ impl Ghost {
             misses: 0.0,
             own_misses: 0.0,
             samples: 0,
+            density: Density::default(),
         };
         ghost.cache = Some(Simulator::new(policy, ghost.config())?);
         Ok(ghost)
@@ -111,7 +169,8 @@ impl Ghost {
     }
 
     fn config(&self) -> PolicyConfig {
-        let Bounds { capacity, max_weight } = times(self.bounds, self.rate());
+        let part = self.rate() * self.density.factor;
+        let Bounds { capacity, max_weight } = times(self.bounds, part);
         PolicyConfig::new(capacity, max_weight)
     }
 
@@ -122,6 +181,9 @@ impl Ghost {
         let before = self.threshold;
         if let Some(entries) = self.bounds.capacity {
             self.threshold = threshold_for(entries, self.sample_entries);
+        }
+        if self.threshold != before {
+            self.density = Density::default();
         }
         let resized = catch(|| {
             self.resize(&mut shadow, before);
@@ -142,7 +204,7 @@ impl Ghost {
 
     /// Plays those of the records that it wants, in order; returns what the policy panicked with,
     /// and has no part in anything then.
-    pub(super) fn play(&mut self, records: &[Record]) -> Option<Payload> {
+    pub(super) fn play(&mut self, records: &[Record], seen: &dyn Fn() -> Seen) -> Option<Payload> {
         // Out of reach while the policy's code runs: what has panicked is not used again.
         let mut cache = mem::take(&mut self.cache)?;
         let played = catch(|| {
@@ -150,6 +212,11 @@ impl Ghost {
                 if record.sample() < self.threshold {
                     self.step(&mut cache, record);
                 }
+            }
+            if self.density.is_due() && self.threshold < SAMPLES {
+                let rate = self.rate();
+                self.density.estimate(seen(), rate);
+                self.resize(&mut cache, self.threshold);
             }
             cache
         });
@@ -165,11 +232,13 @@ impl Ghost {
             }
             if record.kind() == Kind::Miss {
                 self.own_misses += 1.0 / self.rate();
+                self.density.own_misses += 1;
             }
         }
         if cache.len() > self.sample_entries.saturating_mul(2) && self.threshold > 1 {
             let before = self.threshold;
             self.threshold /= 2;
+            self.density = Density::default();
             self.resize(cache, before);
         }
     }
@@ -272,6 +341,10 @@ const fn inverse(odd: u64) -> u64 {
 mod tests {
     use super::*;
 
+    fn unseen() -> Seen {
+        Seen { misses: 0, known: 1.0 }
+    }
+
     fn random(state: &mut u64) -> u64 {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (*state ^ *state >> 29).wrapping_mul(0x94d0_49bb_1331_11eb) >> 16
@@ -296,7 +369,7 @@ mod tests {
             // 20,000 keys of weight 10, half of which fit.
             let sample = random(&mut state) % 20_000 * (SAMPLES / 20_000);
             if sample < ghost.threshold() {
-                assert!(ghost.play(&[Record::new(sample, Kind::Hit, 10)]).is_none());
+                assert!(ghost.play(&[Record::new(sample, Kind::Hit, 10)], &unseen).is_none());
             }
             let cache = ghost.cache.as_ref().unwrap();
             assert!(cache.len() <= 128 && cache.weight() as f64 <= 100_000.0 * ghost.rate() + 1.0);
@@ -309,10 +382,10 @@ mod tests {
             let sample = random(&mut state) % 20_000 * (SAMPLES / 20_000);
             lookups += 1.0;
             if sample < ghost.threshold() {
-                ghost.play(&[Record::new(sample, Kind::Hit, 10)]);
+                ghost.play(&[Record::new(sample, Kind::Hit, 10)], &unseen);
             }
         }
-        let ratio = ghost.point(lookups).hit_ratio;
+        let ratio = ghost.point(Lookups { lookups, misses: 0.0 }, 1.0).hit_ratio;
         assert!((ratio - 0.5).abs() < 0.06, "{ratio}");
     }
 
@@ -322,10 +395,10 @@ mod tests {
         let bounds = Bounds { capacity: Some(10), max_weight: None };
         assert!(catch(|| Ghost::new(&panicking, 1.0, bounds, 64).map(drop)).is_err());
         let mut ghost = Ghost::new(&fragile(), 1.0, bounds, 64).unwrap();
-        assert!(ghost.play(&[Record::new(1, Kind::Miss, 0)]).is_none());
-        assert!(ghost.play(&[Record::new(1, Kind::Added, 1)]).is_some());
-        assert!(ghost.play(&[Record::new(1, Kind::Hit, 1)]).is_none());
-        assert!(ghost.point(2.0).has_failed);
+        assert!(ghost.play(&[Record::new(1, Kind::Miss, 0)], &unseen).is_none());
+        assert!(ghost.play(&[Record::new(1, Kind::Added, 1)], &unseen).is_some());
+        assert!(ghost.play(&[Record::new(1, Kind::Hit, 1)], &unseen).is_none());
+        assert!(ghost.point(Lookups { lookups: 2.0, misses: 0.0 }, 1.0).has_failed);
         assert_eq!(ghost.threshold(), 0);
     }
 
