@@ -310,3 +310,95 @@ impl<K, V> Table<K, V> {
         unsafe { self.list.reaches(entry.as_raw()) }
     }
 }
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use super::*;
+    use crate::entry::dispose;
+    use crate::reclaim;
+
+    /// A table of pairs that are freed with it, those too that were replaced.
+    struct Pairs {
+        table: Table<u64, u64>,
+        replaced: Vec<EntryPtr>,
+    }
+
+    /// The same for all: tables tell their keys apart.
+    const HASH: u64 = 7;
+
+    impl Pairs {
+        fn new() -> Self {
+            Self { table: Table::new(0), replaced: Vec::new() }
+        }
+
+        fn insert(&self, key: u64, value: u64) -> EntryPtr {
+            let new = Owned::new(HASH, 1, key, value);
+            self.table.insert_if_absent(new, |_| true, &reclaim::pin()).ok().expect("absent")
+        }
+
+        /// Whether the key was there, and valid.
+        fn replace(&mut self, key: u64, value: u64, is_valid: bool) -> bool {
+            let new = Owned::new(HASH, 1, key, value);
+            let guard = reclaim::pin();
+            let replaced = self.table.replace(new, |_| is_valid, |_, _| true, &guard);
+            let old = replaced.map(|(_, old)| self.replaced.push(old));
+            old.is_ok()
+        }
+
+        fn get(&self, key: u64) -> Option<u64> {
+            let guard = reclaim::pin();
+            self.table.get(HASH, |held| *held == key, &guard).map(|(_, entry)| entry.value)
+        }
+
+        fn get_again(&self, refused: EntryPtr, key: u64, limit: u64) -> Option<u64> {
+            let guard = reclaim::pin();
+            // SAFETY: an entry of this table, and nothing of it is freed before the table is.
+            let is_valid = |it: EntryPtr| unsafe { it.as_entry::<u64, u64>() }.value >= limit;
+            let found = self.table.get_again(refused, HASH, |held| *held == key, is_valid, &guard);
+            found.map(|(_, entry)| entry.value)
+        }
+    }
+
+    impl Drop for Pairs {
+        fn drop(&mut self) {
+            let mut all = std::mem::take(&mut self.replaced);
+            self.table.drain(|entry| all.push(entry));
+            // SAFETY: made by `insert` and `replace`, and nobody else has the table.
+            assert_eq!(unsafe { dispose::<u64, u64>(all) }, 0);
+        }
+    }
+
+    #[test]
+    fn a_key_is_replaced_if_it_is_there_and_valid_whatever_shares_its_hash() {
+        let mut pairs = Pairs::new();
+        pairs.insert(1, 10);
+        pairs.insert(2, 20);
+        assert!(!pairs.replace(3, 30, true), "absent");
+        assert!(!pairs.replace(2, 21, false), "not valid");
+        assert!(pairs.replace(2, 22, true));
+        assert_eq!([1, 2, 3].map(|key| pairs.get(key)), [Some(10), Some(22), None]);
+    }
+
+    #[test]
+    fn a_second_look_finds_what_took_the_place_of_what_was_refused() {
+        let mut pairs = Pairs::new();
+        let first = pairs.insert(1, 10);
+        assert_eq!(pairs.get_again(first, 1, 0), None, "still there");
+        assert!(pairs.replace(1, 20, true));
+        assert_eq!(pairs.get_again(first, 1, 20), Some(20));
+        assert_eq!(pairs.get_again(first, 1, 21), None, "refused as well, and still there");
+        let second = pairs.table.get(HASH, |held| *held == 1, &reclaim::pin()).expect("there").0;
+        assert!(pairs.table.remove_entry(second, &reclaim::pin()));
+        pairs.replaced.push(second);
+        assert_eq!(pairs.get_again(first, 1, 0), None, "gone");
+    }
+
+    #[test]
+    fn buckets_are_twice_the_entries_or_more() {
+        let table = Table::<u64, u64>::new(0);
+        for (entries, buckets) in [(0, 16), (8, 16), (9, 32), (5, 32), (16, 32), (100, 256)] {
+            table.grow_for(entries);
+            assert_eq!(table.buckets(), buckets, "for {entries} entries");
+        }
+    }
+}

@@ -28,6 +28,9 @@ const MAX_BITS: u32 = 32;
 const MAX_BITS: u32 = 26;
 const SEGMENTS: usize = (MAX_BITS - INITIAL_BITS) as usize + 1;
 
+// The last one ends with the last bucket.
+const _: () = assert!((1_u64 << INITIAL_BITS) << (SEGMENTS - 1) == 1 << MAX_BITS);
+
 pub(super) struct Buckets {
     /// Number of buckets in use minus one; a power of two minus one.
     mask: AtomicUsize,
@@ -228,7 +231,7 @@ mod tests {
             while buckets.mask() < 4095 {
                 buckets.double(buckets.mask());
                 let mask = buckets.mask();
-                for index in (0..=mask).step_by(7).chain([mask]) {
+                for index in 0..=mask {
                     assert_eq!(buckets.index_of(buckets.head(index)), index);
                 }
             }
