@@ -68,7 +68,7 @@ pub(crate) struct Header {
     hash_high: u16,
     /// Saturating count of accesses, for policies that ask for counters or marks.
     frequency: AtomicU8,
-    /// The [`Extent`], which never changes, and `SAMPLED`.
+    /// The [`Extent`], which never changes, and whether shadows want to hear of hits (`extension`).
     form: AtomicU8,
 }
 
@@ -91,9 +91,6 @@ const RESTORED: u8 = 2;
 const CHANGED: u8 = 4;
 /// In `flags`: the entry is never evicted. Set before it is shared, and for life.
 const UNEVICTABLE: u8 = 8;
-/// In `form`: shadow caches are to hear of hits on the entry. Above all extents, so that a hit which
-/// has nothing to do learns so by the look that tells it that it has nothing to do anyway.
-const SAMPLED: u8 = 0x80;
 /// Who still needs an entry that has left: a notification that it has, or that it has taken
 /// another's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -365,42 +362,6 @@ impl EntryPtr {
     pub(crate) unsafe fn as_entry<'g, K, V>(self) -> &'g Entry<K, V> {
         // SAFETY: passed on to the caller.
         unsafe { self.0.cast::<Entry<K, V>>().as_ref() }
-    }
-
-    #[inline]
-    fn form(self) -> u8 {
-        // Relaxed: the extent was set before the entry was shared, `SAMPLED` announces nothing.
-        self.header().form.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    fn extent(self) -> Extent {
-        Extent::from_raw(self.form() & !SAMPLED)
-    }
-
-    /// Whether anything stands in front of the header.
-    #[inline]
-    pub(crate) fn is_extended(self) -> bool {
-        self.extent() != Extent::Nothing
-    }
-
-    /// Whether a hit has to look at more than the header says: at what stands in front, or for
-    /// shadow caches.
-    #[inline]
-    pub(crate) fn is_special(self) -> bool {
-        self.form() != Extent::Nothing as u8
-    }
-
-    /// Whether shadow caches are to hear of hits.
-    #[inline]
-    pub(crate) fn is_sampled(self) -> bool {
-        self.form() & SAMPLED != 0
-    }
-
-    /// Lets shadow caches hear of hits from now on.
-    pub(crate) fn set_sampled(self) {
-        // Relaxed: as in `form`.
-        self.header().form.fetch_or(SAMPLED, Ordering::Relaxed);
     }
 
     /// Notes that the deadline was moved to an earlier time. False if that is noted already, and

@@ -46,13 +46,13 @@ use crate::error::FlushError;
 use crate::evict::Order;
 use crate::expiry::Timing;
 use crate::hash::partition_of;
-use crate::listener::{AtomicListening, Channel, Listening, RemovalCause};
+use crate::listener::{AtomicListening, Channel, Listening};
 use crate::maintainer;
 use crate::policy::{Accesses, NodeId};
 use crate::read_buffer::{Offer, ReadBuffer};
 use crate::recent::Recent;
 use crate::reclaim::{self, Freeable, Guard, Ticket};
-use crate::shadow::{Shadow, ShadowKind};
+use crate::shadow::Shadow;
 use crate::stats::{Counter, Stripes};
 use crate::sync::{self, AtomicU64, AtomicUsize, Ordering};
 use crate::table::Table;
@@ -65,6 +65,7 @@ mod look;
 mod order;
 mod partition;
 mod run;
+mod shadowing;
 #[cfg(feature = "snapshot")]
 mod standings;
 
@@ -342,25 +343,6 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Tells the shadows of a write. Before its event, after which the entries may be freed.
-    #[inline(never)]
-    fn shadow_write(&self, shadow: &Shadow, event: Event, hash: u64) {
-        let (kind, weight) = match event {
-            // They hold what may be evicted.
-            Event::Inserted(new) if new.is_unevictable() => return,
-            Event::Replaced { new, .. } if new.is_unevictable() => (ShadowKind::Removed, 0),
-            Event::Replaced { new, old } if old.is_unevictable() => {
-                (ShadowKind::Added, new.weight())
-            }
-            Event::Inserted(new) => (ShadowKind::Added, new.weight()),
-            Event::Replaced { new, .. } => (ShadowKind::Replaced, new.weight()),
-            // They evict by their own lights.
-            Event::Removed(old) if old.cause() == RemovalCause::Evicted => return,
-            Event::Removed(_) => (ShadowKind::Removed, 0),
-        };
-        shadow.note_write(hash, kind, weight, || reclaim::pin().thread());
-    }
-
     /// Reports what the table has done for `hash`. No guard may be held by the cache itself.
     pub(crate) fn submit(&self, event: Event, hash: u64) {
         if let Some(shadow) = &self.shadow {
@@ -411,14 +393,7 @@ impl<K, V> Engine<K, V> {
         let Leftover { free, phase, retired, retired_weight, linked, is_due_earlier, .. } =
             leftover;
         contain::discard(leftover.payloads);
-        if let Some(shadow) = &self.shadow {
-            // Not within the run: an inline cache's shadows play at once, and what their policies
-            // panic with is dropped. Another thread may have stored the key anew meanwhile; then a
-            // shadow lacks one entry.
-            for hash in leftover.ended {
-                shadow.note_write(hash, ShadowKind::Removed, 0, || reclaim::pin().thread());
-            }
-        }
+        self.shadow_ended(leftover.ended);
         let has_told = !leftover.leaving.is_empty();
         if has_told {
             self.take_all_out_told(partition, leftover.leaving);

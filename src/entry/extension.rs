@@ -29,6 +29,9 @@ pub(crate) enum Extent {
     TaggedLimited = 5,
 }
 
+/// In `form`: shadow caches are to hear of hits on the entry. Above all extents, so that a hit which
+/// has nothing to do learns so by the look that tells it that it has nothing to do anyway.
+const SAMPLED: u8 = 0x80;
 /// What a hit has to look at.
 pub(crate) enum Look<'e> {
     Nothing,
@@ -182,6 +185,42 @@ impl Extent {
 }
 
 impl EntryPtr {
+    #[inline]
+    fn form(self) -> u8 {
+        // Relaxed: the extent was set before the entry was shared, `SAMPLED` announces nothing.
+        self.header().form.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn extent(self) -> Extent {
+        Extent::from_raw(self.form() & !SAMPLED)
+    }
+
+    /// Whether anything stands in front of the header.
+    #[inline]
+    pub(crate) fn is_extended(self) -> bool {
+        self.extent() != Extent::Nothing
+    }
+
+    /// Whether a hit has to look at more than the header says: at what stands in front, or for
+    /// shadow caches.
+    #[inline]
+    pub(crate) fn is_special(self) -> bool {
+        self.form() != Extent::Nothing as u8
+    }
+
+    /// Whether shadow caches are to hear of hits.
+    #[inline]
+    pub(crate) fn is_sampled(self) -> bool {
+        self.form() & SAMPLED != 0
+    }
+
+    /// Lets shadow caches hear of hits from now on.
+    pub(crate) fn set_sampled(self) {
+        // Relaxed: as in `form`.
+        self.header().form.fetch_or(SAMPLED, Ordering::Relaxed);
+    }
+
     /// What stands in front of the header, if anything.
     #[inline]
     pub(crate) fn extension(&self) -> Option<&Extension> {

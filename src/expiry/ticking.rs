@@ -17,8 +17,10 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 
 use super::clock::Clock;
+#[cfg(unix)]
+use crate::sync::MutexGuard;
 use crate::sync::thread::{self, Thread};
-use crate::sync::{self, AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::sync::{self, AtomicU64, Mutex, Ordering};
 use crate::system_time;
 
 /// How often the thread wakes.

@@ -5,9 +5,6 @@ use super::partition::{Freeing, Partition};
 use super::{Engine, contain, sync};
 use crate::evict::{Bounds, Order, Rank};
 use crate::policy::{NodeId, Segment};
-use crate::reclaim;
-use crate::shadow::Shadow;
-use crate::table::Cursor;
 
 impl<K, V> Engine<K, V> {
     /// Changes the bounds of the whole cache. For one caller at a time; what is too much is left
@@ -22,19 +19,6 @@ impl<K, V> Engine<K, V> {
             && shadow.set_bounds(bounds)
         {
             self.sample_anew(shadow);
-        }
-    }
-
-    /// Notes in the entries that there are whether `shadow` wants to hear of hits on them, whose
-    /// sample has grown.
-    fn sample_anew(&self, shadow: &Shadow) {
-        let mut cursor = Cursor::Start;
-        while cursor != Cursor::End {
-            cursor = self.table.step(cursor, &reclaim::pin(), |pointer, _| {
-                if shadow.samples(pointer.hash()) {
-                    pointer.set_sampled();
-                }
-            });
         }
     }
 

@@ -1,0 +1,53 @@
+//! What maintenance tells the shadows.
+#![forbid(unsafe_code)]
+
+use super::Engine;
+use crate::listener::RemovalCause;
+use crate::reclaim;
+use crate::shadow::{Shadow, ShadowKind};
+use crate::table::Cursor;
+use crate::write_buffer::Event;
+
+impl<K, V> Engine<K, V> {
+    /// Tells the shadows of a write. Before its event, after which the entries may be freed.
+    #[inline(never)]
+    pub(super) fn shadow_write(&self, shadow: &Shadow, event: Event, hash: u64) {
+        let (kind, weight) = match event {
+            // They hold what may be evicted.
+            Event::Inserted(new) if new.is_unevictable() => return,
+            Event::Replaced { new, .. } if new.is_unevictable() => (ShadowKind::Removed, 0),
+            Event::Replaced { new, old } if old.is_unevictable() => {
+                (ShadowKind::Added, new.weight())
+            }
+            Event::Inserted(new) => (ShadowKind::Added, new.weight()),
+            Event::Replaced { new, .. } => (ShadowKind::Replaced, new.weight()),
+            // They evict by their own lights.
+            Event::Removed(old) if old.cause() == RemovalCause::Evicted => return,
+            Event::Removed(_) => (ShadowKind::Removed, 0),
+        };
+        shadow.note_write(hash, kind, weight, || reclaim::pin().thread());
+    }
+
+    /// Tells the shadows of what a run took out for another reason than that a bound was reached. Not
+    /// within the run: an inline cache's shadows play at once, and what their policies panic with is
+    /// dropped. Another thread may have stored the key anew meanwhile; then a shadow lacks one entry.
+    pub(super) fn shadow_ended(&self, ended: Vec<u64>) {
+        let Some(shadow) = &self.shadow else { return };
+        for hash in ended {
+            shadow.note_write(hash, ShadowKind::Removed, 0, || reclaim::pin().thread());
+        }
+    }
+
+    /// Notes in the entries that there are whether `shadow` wants to hear of hits on them, whose
+    /// sample has grown.
+    pub(super) fn sample_anew(&self, shadow: &Shadow) {
+        let mut cursor = Cursor::Start;
+        while cursor != Cursor::End {
+            cursor = self.table.step(cursor, &reclaim::pin(), |pointer, _| {
+                if shadow.samples(pointer.hash()) {
+                    pointer.set_sampled();
+                }
+            });
+        }
+    }
+}
