@@ -87,7 +87,7 @@ pub mod orderings {
     //! | `WriteBuffer::push`, store of `first`, release | relaxed | `what_comes_out_was_published` |
     //! | `WriteBuffer::pop`, load of `first`, acquire | relaxed | the same |
     //! | `WriteBuffer::pop`, store of `head`, release | relaxed | `slots_are_used_again_only_once_empty` |
-    //! | `WriteBuffer::push`, load of `head`, acquire | relaxed | the same |
+    //! | `WriteBuffer::push`, load of `head`, acquire | relaxed | `two_writers_and_a_drainer_lose_nothing` |
     //! | `Reader::enter`, store of the mark, release | relaxed | `a_reader_that_comes_back_is_told_from_one_that_stayed` |
     //! | `Reader::leave`, store of `word`, release | relaxed | `a_value_is_freed_only_when_its_reader_has_left` |
     //! | `Phases::step`, load of `word`, acquire | relaxed | the same |
