@@ -230,7 +230,11 @@ impl<K, V> Engine<K, V> {
                 Accesses::Order => Some(cores.next_power_of_two().min(ORDER_STRIPES)),
             },
             batch_entries: pace_entries.min(reclaim::MAX_BATCH),
-            room: events_in(smallest, ROOM_PART, write_buffer::SLOTS),
+            room: match cfg!(larder_loom) {
+                false => events_in(smallest, ROOM_PART, write_buffer::SLOTS),
+                // A model in which writers wait for room goes on for ever.
+                true => write_buffer::SLOTS,
+            },
             backlog: (BACKLOG_PACES * pace_entries / orders.len().max(1)).max(MIN_BACKLOG) as u64,
         };
         let channel = || listening.as_ref().map(|listening| Channel::new(Arc::clone(listening)));
