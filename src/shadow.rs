@@ -20,7 +20,7 @@
 //! than four caches with shadows at a time, or guards are not marks), and for one key in so many a
 //! record in a striped lossy buffer like the one of `read_buffer`, which maintenance plays to the
 //! shadows later; with inline maintenance it is played at once. That a key is in the sample its
-//! entry says, by what a hit looks at anyhow (`entry::SAMPLED`), so other hits do not ask.
+//! entry says, by what a hit looks at anyhow (`entry::extension`), so other hits do not ask.
 //!
 //! # What is modelled
 //! Read-through. A lookup that hits in the cache but not in a shadow inserts there what the cache
@@ -70,8 +70,8 @@ const MAX_STRIPES: usize = 16;
 
 /// The shadows of one cache.
 pub(crate) struct Shadow {
-    /// Keys with sample values below it are recorded. Every lookup reads it, on a cache line that
-    /// is seldom written.
+    /// Keys with sample values below it are recorded. Every miss and every write reads it, on a cache
+    /// line that is seldom written.
     threshold: CachePadded<AtomicU64>,
     mode: Maintenance,
     records: Words<SLOTS>,
@@ -271,7 +271,7 @@ impl Shadow {
         let dropped =
             self.counters.sum(Counter::DroppedAccesses).saturating_sub(ghosts.dropped_before);
         let played = ghosts.played;
-        let known = ghosts.known(&self.counters);
+        let known = known(played, &self.counters, ghosts.dropped_before);
         let all = Lookups { lookups: lookups as f64, misses: misses as f64 };
         let report = ShadowReport {
             points: ghosts.ghosts.iter().map(|ghost| ghost.point(all, known)).collect(),
@@ -317,16 +317,19 @@ impl Ghosts {
     /// Plays the records in every ghost that wants them; returns what their policies panicked with.
     fn play(&mut self, records: &[Record], counters: &Stripes) -> Vec<contain::Payload> {
         self.played += records.len() as u64;
-        let known = self.known(counters);
-        let seen = || Seen { misses: counters.sum(Counter::Misses), known };
+        let (played, dropped_before) = (self.played, self.dropped_before);
+        let seen = || Seen {
+            misses: counters.sum(Counter::Misses),
+            known: known(played, counters, dropped_before),
+        };
         self.ghosts.iter_mut().filter_map(|ghost| ghost.play(records, &seen)).collect()
     }
+}
 
-    /// The part of the records that was not dropped. What was, was so whatever it told of.
-    fn known(&self, counters: &Stripes) -> f64 {
-        let dropped = counters.sum(Counter::DroppedAccesses).saturating_sub(self.dropped_before);
-        self.played.max(1) as f64 / (self.played + dropped).max(1) as f64
-    }
+/// The part of the records that was not dropped. What was, was so whatever it told of.
+fn known(played: u64, counters: &Stripes, dropped_before: u64) -> f64 {
+    let dropped = counters.sum(Counter::DroppedAccesses).saturating_sub(dropped_before);
+    played.max(1) as f64 / (played + dropped).max(1) as f64
 }
 
 /// Below it are the sample values of all keys that some ghost wants.
