@@ -4,7 +4,8 @@
 //! such that this is the number of entries that the configuration asks for. Where weights alone
 //! bound the cache, nobody knows how many entries that is: the rate begins at 1 and is halved
 //! whenever the shadow has grown to twice that number. A smaller sample is a part of a larger one,
-//! so what remains stays as it was.
+//! so what remains stays as it was. By chance a sample has more or fewer of the keys than its rate
+//! says, and gets as much more or less room (`Density`).
 
 use std::mem;
 
@@ -78,8 +79,11 @@ impl Density {
         self.own_misses >= self.enough
     }
 
+    /// Chance takes a sample of `entries` keys no further from its rate than five standard deviations.
+    /// What is further off tells of something else: of a key that is asked for all the time and never
+    /// stored.
     #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than 52 bits")]
-    fn estimate(&mut self, seen: Seen, rate: f64) {
+    fn estimate(&mut self, seen: Seen, rate: f64, entries: usize) {
         match self.from {
             None => {
                 self.own_misses = 0;
@@ -87,7 +91,9 @@ impl Density {
             }
             Some(from) => {
                 let expected = seen.misses.saturating_sub(from) as f64 * rate * seen.known;
-                self.factor = (self.own_misses as f64 + Self::TRUST) / (expected + Self::TRUST);
+                let factor = (self.own_misses as f64 + Self::TRUST) / (expected + Self::TRUST);
+                let most = 5.0 / (entries as f64).sqrt();
+                self.factor = factor.clamp((1.0 - most).max(0.5), 1.0 + most);
             }
         }
         self.enough = (self.enough * 2).max(Self::FIRST);
@@ -215,7 +221,7 @@ impl Ghost {
             }
             if self.density.is_due() && self.threshold < SAMPLES {
                 let rate = self.rate();
-                self.density.estimate(seen(), rate);
+                self.density.estimate(seen(), rate, self.sample_entries);
                 self.resize(&mut cache, self.threshold);
             }
             cache
@@ -340,6 +346,23 @@ const fn inverse(odd: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn density_is_what_chance_may_make_of_it_whatever_is_missed_how_often() {
+        let estimate = |own_misses: u64, misses: u64| {
+            let mut density = Density::default();
+            assert!(density.is_due());
+            density.estimate(Seen { misses: 1_000, known: 1.0 }, 0.01, 1024);
+            density.own_misses = own_misses;
+            density.estimate(Seen { misses: 1_000 + misses, known: 1.0 }, 0.01, 1024);
+            density.factor
+        };
+        assert!((estimate(10_500, 1_000_000) - 1.05).abs() < 0.001);
+        assert!((estimate(9_500, 1_000_000) - 0.95).abs() < 0.001);
+        // One key of the sample, and one that is not in it.
+        assert_eq!(estimate(1_000_000, 1_000_000), 1.0 + 5.0 / 32.0);
+        assert_eq!(estimate(600, 1_000_000), 1.0 - 5.0 / 32.0);
+    }
 
     fn unseen() -> Seen {
         Seen { misses: 0, known: 1.0 }
