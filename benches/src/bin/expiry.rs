@@ -81,49 +81,51 @@ enum What {
 
 /// How the entries of a contender expire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Variant {
+enum Life {
     /// Not at all: what the others are compared with.
-    None,
-    /// By a time to live, with the default clock.
-    Live,
-    /// The same with the coarse clock.
-    LiveCoarse,
-    /// The same with the ticking clock.
-    LiveTicking,
+    Endless,
+    /// By a time to live.
+    ToLive,
     /// By a time to idle.
-    Idle,
-    /// The same with the coarse clock.
-    IdleCoarse,
-    /// The same with the ticking clock.
-    IdleTicking,
+    ToIdle,
     /// By both.
     Both,
-    /// The same with the coarse clock.
-    BothCoarse,
-    /// The same with the ticking clock.
-    BothTicking,
     /// Each with a lifetime of its own, within an hour.
     Own,
     /// Within a second: lookups have to read the full clock.
     Soon,
 }
 
+/// Which clock tells that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ByClock {
+    Default,
+    Coarse,
+    Ticking,
+}
+
+/// A contender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Variant(Life, ByClock);
+
 impl Variant {
-    fn name(self) -> &'static str {
-        match self {
-            Self::None => "no expiry",
-            Self::Live => "time to live",
-            Self::LiveCoarse => "time to live, coarse clock",
-            Self::LiveTicking => "time to live, ticking clock",
-            Self::Idle => "time to idle",
-            Self::IdleCoarse => "time to idle, coarse clock",
-            Self::IdleTicking => "time to idle, ticking clock",
-            Self::Both => "time to live and to idle",
-            Self::BothCoarse => "both, coarse clock",
-            Self::BothTicking => "both, ticking clock",
-            Self::Own => "a ttl for each",
-            Self::Soon => "less than a second left",
-        }
+    const ENDLESS: Self = Self(Life::Endless, ByClock::Default);
+
+    fn name(self) -> String {
+        let life = match self.0 {
+            Life::Endless => "no expiry",
+            Life::ToLive => "time to live",
+            Life::ToIdle => "time to idle",
+            Life::Both => "to live and to idle",
+            Life::Own => "a ttl for each",
+            Life::Soon => "less than a second left",
+        };
+        let clock = match self.1 {
+            ByClock::Default => "",
+            ByClock::Coarse => ", coarse clock",
+            ByClock::Ticking => ", ticking clock",
+        };
+        format!("{life}{clock}")
     }
 
     fn cache(self, options: &Options, capacity: u64, seed: u64) -> Result<Timed, Box<dyn Error>> {
@@ -131,33 +133,27 @@ impl Variant {
         let builder: Builder<u64, u64, RandomState> =
             Cache::builder().hasher(RandomState::with_seeds(seed, 1, 2, 3));
         let builder = builder.capacity(usize::try_from(capacity)?).maintenance(mode);
-        let builder = match self {
-            Self::None | Self::Own | Self::Soon => builder,
-            Self::Live | Self::LiveCoarse | Self::LiveTicking => builder.time_to_live(HOUR),
-            Self::Idle | Self::IdleCoarse | Self::IdleTicking => builder.time_to_idle(HOUR),
-            Self::Both | Self::BothCoarse | Self::BothTicking => {
-                builder.time_to_live(2 * HOUR).time_to_idle(HOUR)
-            }
+        let builder = match self.0 {
+            Life::Endless | Life::Own | Life::Soon => builder,
+            Life::ToLive => builder.time_to_live(HOUR),
+            Life::ToIdle => builder.time_to_idle(HOUR),
+            Life::Both => builder.time_to_live(2 * HOUR).time_to_idle(HOUR),
         };
-        let builder = match self {
-            Self::LiveCoarse | Self::IdleCoarse | Self::BothCoarse => {
-                builder.clock(CoarseClock::default())
-            }
-            Self::LiveTicking | Self::IdleTicking | Self::BothTicking => {
-                builder.clock(TickingClock::new())
-            }
-            _ => builder,
+        let builder = match self.1 {
+            ByClock::Default => builder,
+            ByClock::Coarse => builder.clock(CoarseClock::default()),
+            ByClock::Ticking => builder.clock(TickingClock::new()),
         };
         Ok(builder.build()?)
     }
 
     fn insert(self, cache: &Timed, key: u64, random: &mut SplitMix64) {
-        let result = match self {
-            Self::Own => {
+        let result = match self.0 {
+            Life::Own => {
                 let ttl = Duration::from_millis(60_000 + random.next_u64() % 3_540_000);
                 cache.insert_with_ttl(key, key, ttl)
             }
-            Self::Soon => cache.insert_with_ttl(key, key, Duration::from_millis(990)),
+            Life::Soon => cache.insert_with_ttl(key, key, Duration::from_millis(990)),
             _ => cache.insert(key, key),
         };
         let _ = black_box(result);
@@ -182,10 +178,12 @@ fn main() -> ExitCode {
 }
 
 fn hits(options: &Options) -> Result<(), Box<dyn Error>> {
-    use Variant::{
-        Both, BothCoarse, BothTicking, Idle, IdleCoarse, IdleTicking, Live, LiveCoarse,
-        LiveTicking, None, Own, Soon,
-    };
+    let timed = [Life::ToLive, Life::ToIdle, Life::Both].into_iter().flat_map(|life| {
+        [ByClock::Default, ByClock::Coarse, ByClock::Ticking].map(|clock| Variant(life, clock))
+    });
+    let mut variants = vec![Variant::ENDLESS];
+    variants.extend(timed);
+    variants.extend([Life::Own, Life::Soon].map(|life| Variant(life, ByClock::Default)));
     let keys = zipf(options.resident, SEQUENCE, 1);
     let fill = |variant: Variant, cache: &Timed| {
         let mut random = SplitMix64::new(1);
@@ -194,55 +192,45 @@ fn hits(options: &Options) -> Result<(), Box<dyn Error>> {
         }
         cache.run_pending();
     };
-    compare(
-        options,
-        &[
-            None,
-            Live,
-            LiveCoarse,
-            LiveTicking,
-            Idle,
-            IdleCoarse,
-            IdleTicking,
-            Both,
-            BothCoarse,
-            BothTicking,
-            Own,
-            Soon,
-        ],
-        options.resident,
-        1,
-        |variant, cache| {
-            // Those that live for less than a turn are put back before each.
-            if variant == Soon || cache.is_empty() {
-                fill(variant, cache);
-            }
-            let millis =
-                if variant == Soon { options.milliseconds.min(300) } else { options.milliseconds };
-            let turn = Duration::from_millis(millis);
-            measure(options.threads, turn, turn, |thread| {
-                let mut at = thread * SEQUENCE / options.threads;
-                let keys = &keys;
-                move || {
-                    let mut hits = 0;
-                    for _ in 0..BATCH {
-                        at = (at + 1) % SEQUENCE;
-                        hits += u64::from(black_box(cache.get(&keys[at])).is_some());
-                    }
-                    hits
+    compare(options, &variants, options.resident, 1, |variant, cache| {
+        // Those that live for less than a turn are put back before each.
+        if variant.0 == Life::Soon || cache.is_empty() {
+            fill(variant, cache);
+        }
+        let millis = match variant.0 {
+            Life::Soon => options.milliseconds.min(300),
+            _ => options.milliseconds,
+        };
+        let turn = Duration::from_millis(millis);
+        measure(options.threads, turn, turn, |thread| {
+            let mut at = thread * SEQUENCE / options.threads;
+            let keys = &keys;
+            move || {
+                let mut hits = 0;
+                for _ in 0..BATCH {
+                    at = (at + 1) % SEQUENCE;
+                    hits += u64::from(black_box(cache.get(&keys[at])).is_some());
                 }
-            })
-            .operations_per_second
-        },
-    )
+                hits
+            }
+        })
+        .operations_per_second
+    })
 }
 
 fn inserts(options: &Options) -> Result<(), Box<dyn Error>> {
-    use Variant::{Both, Idle, Live, LiveCoarse, None, Own};
+    let by_default = |life: Life| Variant(life, ByClock::Default);
     let next = AtomicU64::new(0);
     compare(
         options,
-        &[None, Live, LiveCoarse, Idle, Both, Own],
+        &[
+            Variant::ENDLESS,
+            by_default(Life::ToLive),
+            Variant(Life::ToLive, ByClock::Coarse),
+            by_default(Life::ToIdle),
+            by_default(Life::Both),
+            by_default(Life::Own),
+        ],
         options.entries,
         usize::MAX,
         |variant, cache| {
@@ -304,7 +292,7 @@ fn compare(
         let times: Vec<f64> = rates[0].iter().zip(own).map(|(none, own)| none / own).collect();
         let (least, most) = range(&times);
         table.row(vec![
-            variant.name().to_owned(),
+            variant.name(),
             format!("{:.1}", options.threads as f64 * 1e9 / median(own)),
             format!("{:.1}", options.threads as f64 * 1e9 / range(own).1),
             format!("{:.3}", median(&times)),
@@ -323,7 +311,7 @@ fn compare(
 /// One writer, and a crowd of entries whose deadlines are one moment.
 fn crowd(options: &Options) -> Result<(), Box<dyn Error>> {
     let crowd = usize::try_from(options.entries)?;
-    let cache = Variant::None.cache(options, options.entries * 2, 1)?;
+    let cache = Variant::ENDLESS.cache(options, options.entries * 2, 1)?;
     let quiet = Duration::from_secs(1);
     let due = Instant::now() + Duration::from_secs(4);
     for number in 0..options.entries {
