@@ -23,7 +23,7 @@ const MAX_SHADOWS: usize = 256;
 ///
 /// Over 116 combinations of trace and capacity at four multiples of it, `shadow_error` among the benches
 /// found hit ratios off from full simulation by 0.3 points in the mean, and by more than 2 in 7 of 928,
-/// for lru and the default policy with default settings: by up to 4.2, and in one by 96, where a loop
+/// for lru and the default policy with default settings: by up to 6.5, and in one by 96, where a loop
 /// over the keys is as long as the cache is large, so that one key more or less decides. With 2048
 /// entries it is 0.2 points, at most 2.8, and more than 2 in 9. With 512 entries several loops fail.
 ///
