@@ -13,7 +13,7 @@
 //! ```
 
 /// Counters saturate here.
-pub(super) const MAX_COUNT: u8 = 15;
+pub(super) const MAX_COUNT: u64 = 15;
 const ROWS: usize = 4;
 /// Bits of a hash that choose a row's counter.
 const ROW_BITS: usize = 5;
@@ -56,16 +56,18 @@ pub(super) fn spread(hash: u64) -> u64 {
     hash ^ (hash >> 32)
 }
 
-/// Where in its line a row counts: word and shift.
+/// Where in its line each row counts: word and shift.
 #[inline]
-fn position(bits: u64, row: usize) -> (usize, u32) {
-    let counter = bits >> (ROW_BITS * row);
-    (2 * row + (counter >> 4) as usize % 2, (counter % 16 * 4) as u32)
+fn positions(bits: u64) -> [(usize, u32); ROWS] {
+    std::array::from_fn(|row| {
+        let counter = bits >> (ROW_BITS * row);
+        (2 * row + (counter >> 4) as usize % 2, (counter % 16 * 4) as u32)
+    })
 }
 
 #[inline]
-fn count_at(line: &Line, (word, shift): (usize, u32)) -> u8 {
-    (line.0[word] >> shift) as u8 & MAX_COUNT
+fn count_at(line: &Line, (word, shift): (usize, u32)) -> u64 {
+    (line.0[word] >> shift) & MAX_COUNT
 }
 
 impl Sketch {
@@ -98,7 +100,7 @@ impl Sketch {
     /// heir: where all keys are known, only what they had is taken over.
     #[cold]
     pub(super) fn grow(&mut self, held: usize, counted: impl Iterator<Item = u64>) {
-        let counts: Vec<(u64, u8)> = counted.map(|hash| (hash, self.estimate(hash))).collect();
+        let counts: Vec<(u64, u64)> = counted.map(|hash| (hash, self.estimate(hash))).collect();
         let lines = lines_for(held).min(self.max_lines);
         self.enough_for = if lines >= self.max_lines { usize::MAX } else { lines * LINE_ENTRIES };
         if self.lines.is_empty() {
@@ -140,16 +142,13 @@ impl Sketch {
     pub(super) fn count(&mut self, hash: u64) {
         let Some((at, bits)) = self.place(hash) else { return };
         let line = &mut self.lines[at];
-        let (mut counts, mut least) = ([0; ROWS], MAX_COUNT);
-        for (row, count) in counts.iter_mut().enumerate() {
-            *count = count_at(line, position(bits, row));
-            least = least.min(*count);
-        }
+        let positions = positions(bits);
+        let counts = positions.map(|position| count_at(line, position));
+        let least = counts.into_iter().fold(MAX_COUNT, u64::min);
         if least == MAX_COUNT {
             return;
         }
-        for (row, count) in counts.into_iter().enumerate() {
-            let (word, shift) = position(bits, row);
+        for ((word, shift), count) in positions.into_iter().zip(counts) {
             // Conservative: what is above the new minimum owes it to others.
             line.0[word] += u64::from(count == least) << shift;
         }
@@ -160,22 +159,22 @@ impl Sketch {
     }
 
     /// Makes the estimate of `hash` at least `count`.
-    fn raise(&mut self, hash: u64, count: u8) {
+    fn raise(&mut self, hash: u64, count: u64) {
         let Some((at, bits)) = self.place(hash) else { return };
-        for (word, shift) in (0..ROWS).map(|row| position(bits, row)) {
-            let line = &mut self.lines[at];
+        let line = &mut self.lines[at];
+        for (word, shift) in positions(bits) {
             let lacking = count.saturating_sub(count_at(line, (word, shift)));
-            line.0[word] += u64::from(lacking) << shift;
+            line.0[word] += lacking << shift;
         }
     }
 
     /// How often `hash` was counted, about.
     #[inline]
-    pub(super) fn estimate(&self, hash: u64) -> u8 {
+    pub(super) fn estimate(&self, hash: u64) -> u64 {
         let Some((at, bits)) = self.place(hash) else { return 0 };
         let line = &self.lines[at];
-        let counts = (0..ROWS).map(|row| count_at(line, position(bits, row)));
-        counts.fold(MAX_COUNT, u8::min)
+        let counts = positions(bits).map(|position| count_at(line, position));
+        counts.into_iter().fold(MAX_COUNT, u64::min)
     }
 
     /// Halves every counter.
@@ -219,7 +218,7 @@ mod tests {
         }
         let mut too_high = 0;
         for key in 0..500 {
-            let estimate = u64::from(sketch.estimate(hash(key)));
+            let estimate = sketch.estimate(hash(key));
             assert!(estimate >= key % 12, "key {key}: {estimate}");
             too_high += u32::from(estimate > key % 12);
         }
@@ -235,10 +234,10 @@ mod tests {
         }
         assert_eq!(sketch.estimate(hash(1)), MAX_COUNT);
         // Saturated counters are no increments: 160 of them halve.
-        assert_eq!(sketch.increments, u64::from(MAX_COUNT));
+        assert_eq!(sketch.increments, MAX_COUNT);
         sketch.age();
         assert_eq!(sketch.estimate(hash(1)), MAX_COUNT / 2);
-        assert_eq!(sketch.increments, u64::from(MAX_COUNT / 2));
+        assert_eq!(sketch.increments, MAX_COUNT / 2);
     }
 
     #[test]

@@ -463,7 +463,7 @@ impl Segments {
 
     /// How often `id` was seen lately, as far as counted, and its mark.
     pub(super) fn frequency<N: Nodes + ?Sized>(&self, id: NodeId, nodes: &N) -> u64 {
-        u64::from(self.sketch.estimate(nodes.hash(id))) + u64::from(nodes.frequency(id))
+        self.sketch.estimate(nodes.hash(id)) + u64::from(nodes.frequency(id))
     }
 
     #[inline]
