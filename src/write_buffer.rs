@@ -404,6 +404,26 @@ mod tests {
     }
 
     #[test]
+    fn positions_tell_what_was_popped_also_where_they_wrap_around() {
+        let buffer = WriteBuffer::new(SLOTS);
+        let (a, from) = (entry(1), u32::MAX - 1);
+        buffer.head.store(from, Ordering::Relaxed);
+        buffer.state.store(pack(from, -3), Ordering::Relaxed);
+        for step in 0..4 {
+            let position = from.wrapping_add(step);
+            let next = position.wrapping_add(1);
+            assert_eq!((buffer.position(), buffer.popped()), (position, position));
+            assert_eq!(buffer.push(Event::Inserted(a)).unwrap(), 1);
+            assert_eq!((buffer.position(), buffer.popped()), (next, position));
+            assert!(buffer.has_popped(position) && !buffer.has_popped(next));
+            assert!(buffer.pop() == Some(Event::Inserted(a)));
+            assert!(buffer.has_popped(next) && !buffer.has_popped(next.wrapping_add(1)));
+            assert_eq!(buffer.live(), (step as usize).saturating_sub(2), "-3 at first");
+        }
+        free(a);
+    }
+
+    #[test]
     fn a_claim_holds_back_what_comes_behind_until_it_is_filled_or_dropped() {
         let buffer = WriteBuffer::new(SLOTS);
         let a = entry(1);

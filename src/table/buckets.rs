@@ -216,6 +216,7 @@ mod tests {
             for segment in 0..=(MAX_BITS - first_bits) as usize {
                 assert_eq!(first_index(first_bits, segment), next);
                 assert_eq!(segment_of(first_bits, next), segment);
+                assert_eq!(next + len(first_bits, segment), first_index(first_bits, segment + 1));
                 next = first_index(first_bits, segment + 1);
                 assert_eq!(segment_of(first_bits, next - 1), segment);
             }

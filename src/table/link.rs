@@ -150,3 +150,47 @@ impl Link {
         word
     }
 }
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use super::*;
+
+    /// What a word says of itself: deleted, head, pending, usable.
+    fn told(word: Word) -> [bool; 4] {
+        [word.is_deleted(), word.is_head(), word.is_pending(), word.is_usable()]
+    }
+
+    #[test]
+    fn a_word_says_what_it_points_to_and_what_state_that_is_in() {
+        let (head, header) = (Link::end(), NonNull::<Header>::dangling());
+        let (end, to_head, to_entry) = (Word::end(), Word::head(&head), Word::entry(header));
+        assert_eq!(told(Word::UNCLAIMED), [false, false, false, false]);
+        assert_eq!(told(end), [false, true, false, true]);
+        assert_eq!(told(to_head), [false, true, false, true]);
+        assert_eq!(told(to_entry), [false, false, false, true]);
+        assert_eq!(told(to_entry.deleted()), [true, false, false, true]);
+        assert_eq!(told(to_entry.pending()), [false, false, true, false]);
+        assert_eq!(told(end.pending()), [false, true, true, false]);
+        assert!(Word::UNCLAIMED.pointer().is_null() && end.pointer().is_null());
+        assert_eq!(to_head.pointer(), ptr::from_ref(&head).cast_mut().cast());
+        assert_eq!(to_entry.deleted().pending().pointer(), header.as_ptr().cast());
+    }
+
+    #[test]
+    fn a_tag_that_is_set_twice_is_set_and_cleared_at_once() {
+        let word = Word::entry(NonNull::<Header>::dangling());
+        assert!(word.deleted().deleted() == word.deleted());
+        assert!(word.deleted().not_deleted().not_deleted() == word);
+        assert!(word.pending().pending() == word.pending());
+        assert!(word.pending().not_pending().not_pending() == word);
+    }
+
+    #[test]
+    fn a_pending_head_is_opened_with_what_it_holds() {
+        let head = Link::end();
+        head.set(Word::end().pending());
+        assert!(head.clear_pending() == Word::end());
+        assert!(head.load() == Word::end());
+        assert!(head.clear_pending() == Word::end(), "open already");
+    }
+}

@@ -542,6 +542,28 @@ mod tests {
     }
 
     #[test]
+    fn a_search_ends_where_what_it_is_for_would_stand() {
+        let deleted = Word::UNCLAIMED;
+        for (target, other) in [(4, 2), (2, 4), (5, 5), (1 << 40, 1)] {
+            let is_before = precedes(target, other);
+            for search in [Target::Hash(target), Target::Deleted(target, deleted)] {
+                assert_eq!(search.comes_before_entry(other), is_before, "{target:x} {other:x}");
+                assert_eq!(search.comes_before_head(other), is_before, "{target:x} {other:x}");
+            }
+            // A head comes before the entries of its own hash.
+            let is_first = is_before || target == other;
+            assert_eq!(Target::Head(target).comes_before_entry(other), is_first);
+            assert_eq!(Target::Head(target).comes_before_head(other), is_before);
+        }
+    }
+
+    #[test]
+    fn the_low_bits_of_a_hash_choose_the_bucket() {
+        assert_eq!(bucket(0xdead_beef_0000_1234, 0xff), 0x34);
+        assert_eq!(bucket(u64::MAX, 0), 0);
+    }
+
+    #[test]
     fn a_bucket_splits_from_the_one_without_its_highest_bit() {
         assert_eq!(parent(1), 0);
         assert_eq!(parent(0b1101), 0b101);
