@@ -433,6 +433,9 @@ impl Hasher for Spread {
 }
 
 #[cfg(test)]
+mod golden;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::hash::Hashing;

@@ -1,0 +1,251 @@
+//! Golden runs: what every policy of the library decides and reports, step by step, in one number
+//! for each run.
+//!
+//! Models of the policies that have one are in `tests/policies.rs`. Of the default policy, nothing
+//! but itself tells what is right; here, a change of any decision is noticed, wanted or not. Who
+//! wants it measures hit ratios anew, and takes over the rows that the failed test prints.
+#![forbid(unsafe_code)]
+
+use super::*;
+
+/// Steps between two bounds.
+const STEPS: u64 = 3_000;
+
+/// What one run is bounded by, one after the other.
+struct Run {
+    name: &'static str,
+    bounds: &'static [(Option<usize>, Option<u64>)],
+    /// Different keys, in multiples of a hundred.
+    spread: u64,
+}
+
+const RUNS: [Run; 8] = [
+    Run { name: "one entry", bounds: &[(Some(1), None)], spread: 1 },
+    Run { name: "ten", bounds: &[(Some(10), None)], spread: 1 },
+    Run { name: "a hundred", bounds: &[(Some(100), None), (Some(100), None)], spread: 4 },
+    Run {
+        name: "up and down",
+        bounds: &[(Some(40), None), (Some(100), None), (Some(20), None)],
+        spread: 3,
+    },
+    Run { name: "more than mirrors hold", bounds: &[(Some(700), None); 3], spread: 20 },
+    Run { name: "weight", bounds: &[(None, Some(300)), (None, Some(150))], spread: 3 },
+    Run { name: "much weight", bounds: &[(None, Some(6_000)), (None, Some(9_000))], spread: 30 },
+    Run {
+        name: "both",
+        bounds: &[(Some(60), Some(250)), (Some(90), Some(200)), (Some(40), Some(400))],
+        spread: 3,
+    },
+];
+
+/// FNV-1a, by words.
+struct Digest(u64);
+
+impl Digest {
+    fn add(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0x0100_0000_01b3);
+    }
+
+    fn add_all(&mut self, words: impl IntoIterator<Item = u64>) {
+        words.into_iter().for_each(|word| self.add(word));
+    }
+}
+
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+    *state >> 33
+}
+
+/// 48 bits, as the cache's hashes have.
+fn hash_of(key: u64) -> u64 {
+    (key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
+}
+
+/// Popular keys, a loop, a scan among popular keys, and keys of a moment ago.
+fn key_at(step: u64, keys: u64, state: &mut u64) -> u64 {
+    let popular = random(state) % keys * (random(state) % keys) / keys;
+    match step / (STEPS / 8) % 4 {
+        0 => popular,
+        1 => step % (keys / 3),
+        2 if step.is_multiple_of(3) => popular,
+        2 => keys + step,
+        _ => keys + step - random(state) % (keys / 5),
+    }
+}
+
+/// All that the policy says of itself and of its nodes.
+fn add_reports(digest: &mut Digest, simulator: &Simulator) {
+    let Simulator { policy, held, .. } = simulator;
+    let mut named = Vec::new();
+    policy.upcoming(7, &mut |id| named.push(id));
+    named.push(node(77_777));
+    policy.coldest(20, held, &mut |id| named.push(id));
+    named.push(node(77_777));
+    policy.hottest(20, held, &mut |id| named.push(id));
+    digest.add_all(named.into_iter().map(|id| u64::from(id.to_raw())));
+    for Segment { name, entries, cost, target } in policy.segments() {
+        digest.add_all([name.len() as u64, entries as u64, cost, target.unwrap_or(7)]);
+    }
+    policy.to_restore(held, &mut |id, word| {
+        let segment = policy.segment_of(id, held).map_or(0, |name| name.len() as u64);
+        digest.add_all([held.hash(id), word.into(), segment, policy.frequency(id, held)]);
+    });
+}
+
+/// Another simulator, whose policy was told what that of `old` has named for it.
+fn restored(policy: &Policy, config: PolicyConfig, old: &Simulator) -> Simulator {
+    let mut new = Simulator::new(policy, config).unwrap();
+    let mut named = Vec::new();
+    old.policy.to_restore(&old.held, &mut |id, word| named.push((id, word)));
+    assert!(named.len() == old.len() || named.is_empty(), "named once or not at all");
+    for (old_id, word) in named {
+        let (hash, weight) = (old.held.hash(old_id), old.held.weight(old_id));
+        let id = new.held.add(hash, weight);
+        new.held.set_frequency(id, old.held.frequency(old_id));
+        new.ids.insert(hash, id);
+        new.policy.on_restore(id, word, &new.held);
+    }
+    new
+}
+
+fn play(policy: &Policy, run: &Run) -> (u64, u64) {
+    let (mut digest, mut state, mut hits) = (Digest(0xcbf2_9ce4_8422_2325), 1, 0);
+    let configs = run.bounds.iter().map(|(entries, weight)| PolicyConfig::new(*entries, *weight));
+    let mut simulator = None;
+    for (at, config) in (0..).zip(configs) {
+        let simulator = simulator.get_or_insert_with(|| Simulator::new(policy, config).unwrap());
+        simulator.resize(config).unwrap();
+        for step in at * STEPS..(at + 1) * STEPS {
+            let key = key_at(step, run.spread * 100, &mut state);
+            let hash = hash_of(key);
+            let weight = (key % 7 + if key.is_multiple_of(41) { 60 } else { 0 }) as u32;
+            match random(&mut state) % 64 {
+                0 => digest.add(u64::from(simulator.remove(hash))),
+                1 | 2 => {
+                    let _ = simulator.insert(hash, weight + (step % 5) as u32);
+                }
+                _ => {
+                    let is_hit = simulator.request(hash, weight);
+                    hits += u64::from(is_hit);
+                    digest.add(u64::from(is_hit));
+                }
+            }
+            digest.add(simulator.evictions());
+            digest.add(simulator.weight());
+            if step.is_multiple_of(250) {
+                add_reports(&mut digest, simulator);
+            }
+            if step % STEPS == STEPS / 2 {
+                *simulator = restored(policy, config, simulator);
+                add_reports(&mut digest, simulator);
+            }
+        }
+        let held = simulator.held.slots.iter().filter(|slot| slot.is_held);
+        digest.add_all(held.map(|slot| slot.hash));
+        assert_eq!(simulator.faults(), 0, "{policy:?}, {}", run.name);
+    }
+    (hits, digest.0)
+}
+
+/// `golden`: hits and digest of each of the runs.
+#[track_caller]
+fn decides_as_ever(policy: &Policy, golden: [(u64, u64); RUNS.len()]) {
+    for (run, expected) in RUNS.iter().zip(golden) {
+        if play(policy, run) != expected {
+            for run in &RUNS {
+                let (hits, digest) = play(policy, run);
+                println!("            ({hits}, 0x{digest:016x}),");
+            }
+            panic!("{policy:?}, {}: decisions have changed; those of now are above", run.name);
+        }
+    }
+}
+
+#[rustfmt::skip]
+mod goldens {
+    use super::*;
+
+    #[test]
+    fn lru() {
+        decides_as_ever(&Policy::lru(), [
+            (60, 0x21dab9d14ae8f811),
+            (375, 0x8227d901ed1396b8),
+            (1254, 0x58cdeebecab52056),
+            (1975, 0xa7fed4c6b64f9a3a),
+            (2699, 0xf9ec529e7278260c),
+            (915, 0xd35648fd5ebb6916),
+            (2097, 0xea1da6228e21d05c),
+            (1389, 0xb65211bc19e5af1b),
+        ]);
+    }
+
+    #[test]
+    fn lfu() {
+        decides_as_ever(&Policy::lfu(), [
+            (60, 0x6c322f983824fe01),
+            (469, 0xbbd24ef544c49bfa),
+            (1450, 0xb4d063539508ce13),
+            (1622, 0x74fde6bbea084154),
+            (2486, 0x0d2be3e5bde759f8),
+            (1110, 0x592ce372bdcc3b72),
+            (2179, 0x4ac5163b0b5768d3),
+            (1434, 0x96af09aa154b2608),
+        ]);
+    }
+
+    #[test]
+    fn fifo() {
+        decides_as_ever(&Policy::fifo(), [
+            (60, 0x994ebf1d189c77c9),
+            (368, 0x144b353cf0d62ff5),
+            (1728, 0x4acdc34e4c5fdf41),
+            (1865, 0xcd1c9d204532061a),
+            (2535, 0xdb0fdefcbcf28985),
+            (914, 0x9c60b84e3b9c3d9f),
+            (2031, 0x43ffca2e5d358a59),
+            (1372, 0x405f461dbd89d0c7),
+        ]);
+    }
+
+    #[test]
+    fn sieve() {
+        decides_as_ever(&Policy::sieve(), [
+            (60, 0x994ebf1d189c77c9),
+            (475, 0xd0609943fe834948),
+            (1629, 0xc855c34836ca82b8),
+            (1586, 0x5bed2603643617d3),
+            (2486, 0x068d17120879f729),
+            (1080, 0x37f091df125861fd),
+            (2179, 0xab3dbfc0a87fc9c9),
+            (1557, 0x3880f33afd98e84f),
+        ]);
+    }
+
+    #[test]
+    fn s3_fifo() {
+        decides_as_ever(&Policy::s3_fifo(), [
+            (60, 0x994ebf1d189c77c9),
+            (477, 0xfc1db4bb419d4823),
+            (1623, 0x4fac3bbed2a1fed8),
+            (1999, 0xa0c4d33241f983cc),
+            (2974, 0x368f53230f1bcece),
+            (954, 0x78d9c707ea9d5729),
+            (1999, 0xa8bc99f2a9007ba9),
+            (1611, 0xe67866f1190b77a6),
+        ]);
+    }
+
+    #[test]
+    fn window_tiny_lfu() {
+        decides_as_ever(&Policy::window_tiny_lfu(), [
+            (60, 0xa68c6117349a1863),
+            (587, 0xb4ee03c03c778586),
+            (1923, 0x1cae23c2627ee790),
+            (2169, 0x89610ee6ce47a094),
+            (2782, 0xedb16349d2e53230),
+            (1154, 0x164874979e34f090),
+            (2046, 0x667ab326dff50006),
+            (1648, 0x1a4c86db27d1b774),
+        ]);
+    }
+}
