@@ -115,7 +115,8 @@ where
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    /// Makes every entry invalid that carries `tag`. False if there was none.
+    /// Makes every entry invalid that carries `tag`. False if there was none, nor any that has left
+    /// but is not freed yet.
     ///
     /// From the moment it takes effect, which is before it returns, no call of any thread returns
     /// such an entry, and none ever will; what is inserted with the tag afterwards is valid. The
