@@ -454,3 +454,93 @@ impl fmt::Debug for Policy {
         f.debug_tuple("Policy").field(&self.name).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_the_part_of_all_keys_that_was_asked_for() {
+        for rate in [0.0, 0.001, 0.25, 0.5, 1.0] {
+            let sample = Sample::with_rate(rate);
+            assert!((sample.rate() - rate).abs() < 1e-9, "{rate}: {}", sample.rate());
+            assert_eq!(Sample::from_raw(sample.to_raw()), sample);
+            let hashes = (0..20_000_u64).map(|key| sketch::spread(key + 1) >> 16);
+            let part = hashes.filter(|hash| sample.contains(*hash)).count() as f64 / 20_000.0;
+            assert!((part - rate).abs() < 0.02, "{part} of all instead of {rate}");
+        }
+    }
+
+    #[test]
+    fn the_largest_sample_lacks_one_key_in_billions_and_the_least_has_none() {
+        let sample = Sample { below: 1 };
+        assert!(sample.contains(0) && !sample.contains(1 << 47));
+        assert!(!Sample::NONE.contains(0));
+        assert!(!Sample::with_rate(1.0).contains(u64::MAX));
+        assert_eq!(Sample::with_rate(-1.0), Sample::NONE);
+    }
+
+    #[test]
+    fn segments_of_partitions_are_added_up() {
+        let mut all = Segment::new("main", 2, 20).with_target(100);
+        all.add(&Segment::new("main", 3, 40).with_target(7));
+        assert_eq!(all, Segment::new("main", 5, 60).with_target(107));
+        all.add(&Segment::new("main", 1, u64::MAX).with_target(u64::MAX));
+        assert_eq!(all, Segment::new("main", 6, u64::MAX).with_target(u64::MAX));
+        all.add(&Segment::new("main", 1, 1));
+        assert_eq!(all.target, None, "nobody knows that of one part");
+    }
+
+    /// What a policy is told or asked where it says nothing of its own.
+    #[test]
+    fn a_policy_that_says_little_is_asked_for_what_it_says() {
+        #[derive(Default)]
+        struct Terse(Vec<NodeId>);
+        impl EvictionPolicy for Terse {
+            fn accesses(&self) -> Accesses {
+                Accesses::None
+            }
+            fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) {
+                self.0.push(id);
+            }
+            fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
+            fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
+            fn on_remove(&mut self, _: NodeId, _: &dyn Nodes) {}
+            fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
+                self.0.pop()
+            }
+            fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
+                self.0.iter().rev().take(count).for_each(|id| name(*id));
+            }
+        }
+        struct Seven;
+        impl Nodes for Seven {
+            fn hash(&self, _: NodeId) -> u64 {
+                7
+            }
+            fn weight(&self, _: NodeId) -> u32 {
+                7
+            }
+            fn frequency(&self, _: NodeId) -> u8 {
+                7
+            }
+            fn set_frequency(&self, _: NodeId, _: u8) {}
+            fn scratch(&self, _: NodeId) -> u32 {
+                7
+            }
+            fn set_scratch(&self, _: NodeId, _: u32) {}
+        }
+        let mut policy = Terse::default();
+        policy.on_restore(NodeId(3), 9, &Seven);
+        policy.on_insert(NodeId(1), &Seven);
+        let mut named = Vec::new();
+        policy.coldest(1, &Seven, &mut |id| named.push((id, 5)));
+        policy.to_restore(&Seven, &mut |id, word| named.push((id, word)));
+        policy.hottest(1, &Seven, &mut |id| named.push((id, 6)));
+        assert_eq!(named, [(NodeId(1), 5), (NodeId(1), 0), (NodeId(3), 0)]);
+        assert_eq!(policy.frequency(NodeId(1), &Seven), 7);
+        assert_eq!(policy.segment_of(NodeId(1), &Seven), None);
+        assert_eq!(policy.segments(), []);
+        assert_eq!(policy.room(), Room::BeforeInsert);
+    }
+}
