@@ -558,3 +558,6 @@ impl Order {
         assert!(!self.is_above_limits(), "over a bound after maintenance");
     }
 }
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests;

@@ -1,0 +1,412 @@
+//! The order of one partition, with a policy that does what it is told.
+
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::entry::Owned;
+use crate::reclaim::{self, Freeable};
+use crate::sync;
+
+/// What the policy has heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Insert(u32),
+    Access(u32),
+    /// And the old weight.
+    Update(u32, u32),
+    Remove(u32),
+    Restore(u32, u32),
+    Resize(Option<usize>, Option<u64>),
+}
+
+/// What the policy is to say, and what it has heard.
+#[derive(Default)]
+struct Script {
+    heard: Vec<Heard>,
+    victims: Vec<u32>,
+    named: Vec<u32>,
+    sample: Option<Sample>,
+    panics: bool,
+}
+
+struct Scripted {
+    script: Arc<Mutex<Script>>,
+    accesses: Accesses,
+    room: Room,
+}
+
+impl Scripted {
+    fn hear(&self, heard: Heard) {
+        let mut script = sync::lock(&self.script);
+        script.heard.push(heard);
+        let panics = script.panics;
+        drop(script);
+        assert!(!panics, "as scripted");
+    }
+}
+
+impl EvictionPolicy for Scripted {
+    fn accesses(&self) -> Accesses {
+        match (self.accesses, sync::lock(&self.script).sample) {
+            (Accesses::Mark { .. }, Some(sample)) => Accesses::Mark { sample },
+            (accesses, _) => accesses,
+        }
+    }
+    fn room(&self) -> Room {
+        self.room
+    }
+    fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) {
+        self.hear(Heard::Insert(id.to_raw()));
+    }
+    fn on_access(&mut self, id: NodeId, _: &dyn Nodes) {
+        self.hear(Heard::Access(id.to_raw()));
+    }
+    fn on_update(&mut self, id: NodeId, old_weight: u32, _: &dyn Nodes) {
+        self.hear(Heard::Update(id.to_raw(), old_weight));
+    }
+    fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
+        self.hear(Heard::Remove(id.to_raw()));
+    }
+    fn on_restore(&mut self, id: NodeId, word: u32, _: &dyn Nodes) {
+        self.hear(Heard::Restore(id.to_raw(), word));
+    }
+    fn on_resize(&mut self, config: &PolicyConfig, _: &dyn Nodes) {
+        self.hear(Heard::Resize(config.capacity_entries, config.max_weight));
+    }
+    fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
+        sync::lock(&self.script).victims.pop().map(NodeId::from_raw)
+    }
+    fn coldest(&self, _: usize, _: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
+        sync::lock(&self.script).named.iter().for_each(|id| name(NodeId::from_raw(*id)));
+    }
+    fn hottest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
+        self.coldest(count, nodes, name);
+    }
+    fn to_restore(&self, _: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
+        for id in &sync::lock(&self.script).named {
+            name(NodeId::from_raw(*id), 100 + id);
+        }
+    }
+}
+
+/// An order, and the entries that it may hold.
+struct Partition {
+    order: Order,
+    script: Arc<Mutex<Script>>,
+    table: Table<u64, u64>,
+}
+
+const LIMITS: Limits = Limits { entries: 3, weight: 100 };
+
+impl Partition {
+    fn new(accesses: Accesses, room: Room) -> Self {
+        let script = Arc::<Mutex<Script>>::default();
+        let policy = Scripted { script: Arc::clone(&script), accesses, room };
+        let order = Order::new(Box::new(policy), accesses, LIMITS);
+        Self { order, script, table: Table::new(0) }
+    }
+
+    fn plain() -> Self {
+        Self::new(Accesses::Counter { max: 3 }, Room::BeforeInsert)
+    }
+
+    /// An entry that is not in the order yet.
+    fn entry(&self, hash: u64, weight: u32, shape: impl FnOnce(&Owned<u64, u64>)) -> EntryPtr {
+        let owned = Owned::new(hash, weight, hash << 32 | u64::from(weight), 0);
+        shape(&owned);
+        let inserted = self.table.insert_if_absent(owned, |_| true, &reclaim::pin());
+        inserted.ok().expect("there is none of that hash and weight")
+    }
+
+    fn insert(&mut self, hash: u64, weight: u32) -> EntryPtr {
+        let entry = self.entry(hash, weight, |_| {});
+        self.order.insert(entry);
+        entry
+    }
+
+    /// Inserts as many entries as the bound allows.
+    fn fill(&mut self, weight: u32) {
+        for hash in 1..=LIMITS.entries as u64 {
+            self.insert(hash, weight);
+        }
+    }
+
+    fn insert_unevictable(&mut self, hash: u64, weight: u32) -> EntryPtr {
+        let entry = self.entry(hash, weight, Owned::set_unevictable);
+        self.order.insert(entry);
+        entry
+    }
+
+    fn heard(&self) -> Vec<Heard> {
+        std::mem::take(&mut sync::lock(&self.script).heard)
+    }
+
+    fn evict(&mut self) -> Option<u64> {
+        self.order.evict().map(|entry| entry.hash())
+    }
+}
+
+impl Drop for Partition {
+    fn drop(&mut self) {
+        let mut all = Vec::new();
+        self.table.drain(|entry| all.push(entry));
+        assert_eq!(Freeable::<u64, u64>::last(all).dispose(), 0);
+    }
+}
+
+fn id(raw: u32) -> NodeId {
+    NodeId::from_raw(raw)
+}
+
+#[test]
+fn shares_add_up_to_the_bounds_and_differ_by_one_at_most() {
+    let bounds = Bounds { capacity: Some(10), max_weight: Some(7) };
+    let shares: Vec<_> = (0..4).map(|at| bounds.share(at, 4)).collect();
+    assert_eq!(shares.iter().map(|share| share.entries).collect::<Vec<_>>(), [3, 3, 2, 2]);
+    assert_eq!(shares.iter().map(|share| share.weight).collect::<Vec<_>>(), [2, 2, 2, 1]);
+    let config = bounds.policy_config(shares[3]);
+    assert_eq!((config.capacity_entries, config.max_weight), (Some(2), Some(1)));
+}
+
+#[test]
+fn a_partition_holds_what_its_counts_have_room_for() {
+    let most = i32::MAX as usize - 1024;
+    for capacity in [None, Some(usize::MAX)] {
+        let share = Bounds { capacity, max_weight: None }.share(0, 1);
+        assert_eq!((share.entries, share.weight), (most, u64::MAX));
+    }
+    let none = Bounds { capacity: None, max_weight: None };
+    let config = none.policy_config(none.share(0, 1));
+    assert_eq!((config.capacity_entries, config.max_weight), (None, None));
+}
+
+#[test]
+fn room_is_lacking_when_one_more_would_be_too_much() {
+    let mut full = Partition::plain();
+    let light = full.entry(90, 1, |_| {});
+    let heavy = full.entry(91, 200, |_| {});
+    let kept = full.entry(92, 200, Owned::set_unevictable);
+    assert!(!full.order.lacks_room_for(heavy), "there is nothing that could leave");
+    full.insert(1, 40);
+    full.insert(2, 40);
+    let fits = full.entry(93, 20, |_| {});
+    let too_much = full.entry(94, 21, |_| {});
+    assert!(!full.order.lacks_room_for(fits) && full.order.lacks_room_for(too_much));
+    full.insert(3, 0);
+    assert!(full.order.lacks_room_for(light), "three entries are the bound");
+    assert!(!full.order.lacks_room_for(kept), "the bounds are not about it");
+
+    let mut late = Partition::new(Accesses::None, Room::AfterInsert);
+    late.fill(1);
+    let new = late.entry(9, 1, |_| {});
+    assert!(!late.order.lacks_room_for(new), "its policy wants to see it first");
+}
+
+#[test]
+fn bounds_are_exceeded_by_entries_or_by_weight_alone() {
+    let mut by_entries = Partition::plain();
+    by_entries.fill(1);
+    assert!(!by_entries.order.is_over() && !by_entries.order.is_above_limits());
+    by_entries.insert(4, 1);
+    assert!(by_entries.order.is_over() && by_entries.order.is_above_limits());
+
+    let mut by_weight = Partition::plain();
+    by_weight.insert(1, 100);
+    assert!(!by_weight.order.is_over() && !by_weight.order.is_above_limits());
+    by_weight.insert(2, 1);
+    assert!(by_weight.order.is_over() && by_weight.order.is_above_limits());
+}
+
+#[test]
+fn lowered_bounds_are_approached_from_what_is_there() {
+    let mut partition = Partition::plain();
+    partition.fill(30);
+    partition.heard();
+    let limits = Limits { entries: 2, weight: 80 };
+    partition.order.set_limits(limits, &PolicyConfig::new(Some(2), Some(80)));
+    assert_eq!(partition.heard(), [Heard::Resize(Some(2), Some(80))]);
+    assert_eq!(partition.order.limits().entries, 2);
+    assert!(partition.order.is_above_limits() && !partition.order.is_over());
+    partition.insert(4, 0);
+    assert!(partition.order.is_over(), "it does not grow meanwhile");
+    assert!(partition.evict().is_some() && partition.evict().is_some());
+    partition.order.settle();
+    assert!(!partition.order.is_above_limits() && !partition.order.is_over());
+    partition.insert(5, 0);
+    assert!(partition.order.is_over(), "what has left does not come back");
+}
+
+#[test]
+fn a_replacement_takes_over_what_is_known_of_the_key() {
+    let mut partition = Partition::plain();
+    let old = partition.insert(1, 10);
+    old.set_frequency(2);
+    old.set_scratch(77);
+    let new = partition.entry(1, 20, |_| {});
+    partition.order.update(id(0), old, new);
+    assert_eq!(partition.heard(), [Heard::Insert(0), Heard::Update(0, 10)]);
+    assert_eq!((new.frequency(), new.scratch(), new.node()), (3, 77, Some(id(0))));
+    assert_eq!((old.node(), partition.order.weight()), (None, 20));
+    let newest = partition.entry(1, 5, |_| {});
+    partition.order.update(id(0), new, newest);
+    assert_eq!(newest.frequency(), 3, "no more than the policy asked for");
+    partition.order.validate();
+}
+
+#[test]
+fn the_cache_keeps_the_scratch_word_where_the_policy_asks_for_order() {
+    let mut partition = Partition::new(Accesses::Order, Room::BeforeInsert);
+    assert!(partition.order.needs_ticks());
+    assert!(!Partition::plain().order.needs_ticks());
+    let old = partition.insert(1, 10);
+    old.set_scratch(77);
+    old.set_frequency(9);
+    let new = partition.entry(1, 20, |_| {});
+    partition.order.update(id(0), old, new);
+    assert_eq!((new.scratch(), new.frequency()), (0, 0));
+}
+
+#[test]
+fn the_policy_hears_nothing_of_what_is_never_evicted() {
+    let mut partition = Partition::plain();
+    let (plain, kept) = (partition.insert(1, 10), partition.insert_unevictable(2, 20));
+    assert_eq!(partition.heard(), [Heard::Insert(0)]);
+    assert_eq!((partition.order.len(), partition.order.weight()), (2, 30));
+    partition.order.access(id(1), read_buffer::tag(2));
+    let still_kept = partition.entry(2, 21, Owned::set_unevictable);
+    partition.order.update(id(1), kept, still_kept);
+    assert_eq!(partition.heard(), []);
+
+    // From one kind to the other, and back.
+    let now_kept = partition.entry(1, 11, Owned::set_unevictable);
+    partition.order.update(id(0), plain, now_kept);
+    assert_eq!(partition.heard(), [Heard::Remove(0)]);
+    let now_plain = partition.entry(2, 22, |_| {});
+    still_kept.set_frequency(2);
+    still_kept.set_scratch(5);
+    partition.order.update(id(1), still_kept, now_plain);
+    assert_eq!(partition.heard(), [Heard::Insert(1)]);
+    assert_eq!((now_plain.frequency(), now_plain.scratch()), (0, 0), "new to the policy");
+    assert_eq!(partition.order.weight(), 33);
+    partition.order.validate();
+
+    partition.order.remove(id(0));
+    assert_eq!((partition.heard(), partition.order.weight()), (vec![], 22));
+    partition.order.remove(id(1));
+    assert_eq!((partition.heard(), partition.order.weight()), (vec![Heard::Remove(1)], 0));
+    assert_eq!(partition.order.len(), 0);
+}
+
+#[test]
+fn an_access_counts_if_its_node_is_still_that_of_its_key() {
+    let mut partition = Partition::plain();
+    let entry = partition.insert(7 << 32 | 7, 1);
+    let tag = read_buffer::tag(entry.hash());
+    partition.heard();
+    partition.order.access(id(0), tag);
+    partition.order.access(id(0), !tag);
+    partition.order.access(id(5), tag);
+    assert_eq!(partition.heard(), [Heard::Access(0)]);
+}
+
+#[test]
+fn a_policy_that_names_no_victim_or_a_wrong_one_is_helped_in_turn() {
+    let mut partition = Partition::plain();
+    partition.fill(1);
+    partition.insert_unevictable(4, 1);
+    sync::lock(&partition.script).victims = vec![1];
+    partition.heard();
+    assert_eq!((partition.evict(), partition.order.faults()), (Some(2), 0));
+    assert_eq!(partition.heard(), [], "who names a victim has forgotten it");
+    sync::lock(&partition.script).victims = vec![3, 1, 99];
+    assert_eq!((partition.evict(), partition.order.faults()), (Some(1), 1), "there is no 99");
+    assert_eq!((partition.evict(), partition.order.faults()), (Some(3), 2), "1 has left");
+    assert_eq!(partition.heard(), [Heard::Remove(0), Heard::Remove(2)]);
+    partition.insert(5, 1);
+    assert_eq!((partition.evict(), partition.order.faults()), (Some(5), 3), "3 is not its to name");
+    assert_eq!((partition.evict(), partition.order.faults()), (None, 3), "nothing may leave");
+}
+
+#[test]
+fn a_policy_that_panics_costs_a_fault_and_hands_its_payload_on() {
+    let mut partition = Partition::plain();
+    sync::lock(&partition.script).panics = true;
+    partition.insert(1, 1);
+    assert_eq!((partition.order.faults(), partition.order.len()), (1, 1));
+    assert_eq!(partition.order.take_payloads().len(), 1);
+    assert_eq!(partition.order.take_payloads().len(), 0);
+    partition.order.validate();
+}
+
+#[test]
+fn what_the_policy_ranks_is_told_as_far_as_it_is_there() {
+    let mut partition = Partition::plain();
+    for (hash, frequency) in [(1, 1), (2, 3), (3, 2)] {
+        partition.insert(hash, 1).set_frequency(frequency);
+    }
+    partition.insert_unevictable(4, 1);
+    sync::lock(&partition.script).named = vec![2, 3, 99, 1];
+    assert_eq!(partition.order.ranked(Rank::Coldest, 9), [(3, 2), (2, 3)]);
+    assert_eq!(partition.order.ranked(Rank::Hottest, 1), [(3, 2)]);
+    // One that ranks none is helped by frequency.
+    sync::lock(&partition.script).named = vec![3, 99];
+    assert_eq!(partition.order.ranked(Rank::Coldest, 9), [(1, 1), (3, 2), (2, 3)]);
+    assert_eq!(partition.order.ranked(Rank::Hottest, 2), [(2, 3), (3, 2)]);
+}
+
+#[test]
+fn frequency_and_segment_are_those_of_the_entry_that_was_meant() {
+    let mut partition = Partition::plain();
+    partition.insert(1, 1).set_frequency(2);
+    partition.insert_unevictable(2, 1).set_frequency(1);
+    assert_eq!(partition.order.frequency(id(0), 1), Some(2));
+    assert_eq!(partition.order.frequency(id(0), 9), None);
+    assert_eq!(partition.order.frequency(id(1), 2), Some(1));
+    assert_eq!(partition.order.segment_of(id(0), 1), None, "the policy names no segment");
+    assert_eq!(partition.order.segments(), []);
+}
+
+#[test]
+fn a_policy_may_change_its_sample_if_it_has_one() {
+    let (some, more) = (Sample::with_rate(0.25), Sample::with_rate(0.5));
+    let mut marks = Partition::new(Accesses::Mark { sample: some }, Room::BeforeInsert);
+    assert_eq!(marks.order.sample(), some);
+    sync::lock(&marks.script).sample = Some(more);
+    assert_eq!(marks.order.sample(), more);
+
+    let mut none = Partition::new(Accesses::Mark { sample: Sample::NONE }, Room::BeforeInsert);
+    sync::lock(&none.script).sample = Some(more);
+    assert_eq!(none.order.sample(), Sample::NONE, "it is not asked again");
+}
+
+#[test]
+fn ids_are_used_again_before_new_ones() {
+    let mut partition = Partition::plain();
+    partition.fill(1);
+    partition.order.remove(id(1));
+    assert_eq!(partition.insert(4, 1).node(), Some(id(1)));
+    assert_eq!(partition.insert(5, 1).node(), Some(id(3)));
+    // At the bound nothing is wasted: one more than that fits, for the one being inserted.
+    assert_eq!(partition.order.members.entries.capacity(), 4);
+    partition.insert_unevictable(6, 1);
+    partition.insert_unevictable(7, 1);
+    assert!(partition.order.members.entries.capacity() > 6, "beside the bound");
+}
+
+#[cfg(feature = "snapshot")]
+#[test]
+fn every_node_has_a_standing_and_what_is_never_evicted_the_warmest() {
+    let mut partition = Partition::plain();
+    for (hash, frequency) in [(1, 2), (2, 0), (3, 1)] {
+        partition.insert(hash, 1).set_frequency(frequency);
+    }
+    partition.insert_unevictable(4, 1);
+    // Twice named, strangers: a policy may do as it likes.
+    sync::lock(&partition.script).named = vec![1, 99, 1, 3];
+    let standings = partition.order.standings();
+    let quarter = u64::from(u32::MAX) / 4;
+    let places: Vec<u64> = standings.iter().map(|it| u64::from(it.warmth) / quarter).collect();
+    assert_eq!(places, [3, 1, 2, 4], "the one named, then by frequency");
+    let words: Vec<u32> = standings.iter().map(|it| it.word).collect();
+    assert_eq!(words, [0, 101, 0, 0]);
+}
