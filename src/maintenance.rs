@@ -581,3 +581,6 @@ impl<K, V> Engine<K, V> {
         self.partitions.iter().map(Partition::weight).sum()
     }
 }
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests;

@@ -1,0 +1,309 @@
+//! The upkeep of engines that no maintenance thread knows of, so that what one thread does is all
+//! that happens.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::entry::{EntryPtr, Owned};
+use crate::evict::{Bounds, Limits};
+use crate::expiry::Setting;
+use crate::policy::{Accesses, EvictionPolicy, Nodes, Policy};
+
+/// Counts the accesses that it is told of, and evicts what it was told of last.
+struct Counting {
+    told: Arc<AtomicUsize>,
+    ids: Vec<NodeId>,
+}
+
+impl EvictionPolicy for Counting {
+    fn accesses(&self) -> Accesses {
+        Accesses::Order
+    }
+    fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) {
+        self.ids.push(id);
+    }
+    fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {
+        self.told.fetch_add(1, Ordering::Relaxed);
+    }
+    fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
+    fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
+        self.ids.retain(|held| *held != id);
+    }
+    fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
+        self.ids.pop()
+    }
+}
+
+fn engine_of<V>(mode: Maintenance, bounds: Bounds, orders: Vec<Order>) -> Engine<u64, V> {
+    assert!(bounds.capacity.is_some() || bounds.max_weight.is_some());
+    Engine::new(EngineConfig {
+        mode,
+        accesses: Accesses::Order,
+        orders,
+        cores: 1,
+        timing: Setting::<u64, V>::default().timing(),
+        recent: None,
+        shadow: None,
+        atomic: None,
+        listening: None,
+    })
+}
+
+/// In equal partitions, with least recently used order.
+fn lru_engine<V>(mode: Maintenance, bounds: Bounds, partitions: usize) -> Engine<u64, V> {
+    let order = |index| {
+        let limits = bounds.share(index, partitions);
+        let policy = Policy::lru().instantiate(&bounds.policy_config(limits)).expect("known");
+        Order::new(policy, Accesses::Order, limits)
+    };
+    engine_of(mode, bounds, (0..partitions).map(order).collect())
+}
+
+fn entries(capacity: usize) -> Bounds {
+    Bounds { capacity: Some(capacity), max_weight: None }
+}
+
+/// An engine of one partition, with the entries that it is given.
+struct Bench {
+    engine: Engine<u64, u64>,
+    told: Arc<AtomicUsize>,
+}
+
+impl Bench {
+    fn new(mode: Maintenance, capacity: usize) -> Self {
+        let told = Arc::<AtomicUsize>::default();
+        let policy = Counting { told: Arc::clone(&told), ids: Vec::new() };
+        let limits = Limits { entries: capacity, weight: u64::MAX };
+        let order = Order::new(Box::new(policy), Accesses::Order, limits);
+        Self { engine: engine_of(mode, entries(capacity), vec![order]), told }
+    }
+
+    fn insert(&self, key: u64) -> EntryPtr {
+        let hash = (key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
+        let new = Owned::new(hash, 1, key, key);
+        let entry = self.engine.table.insert_if_absent(new, |_| true, &reclaim::pin());
+        let entry = entry.ok().expect("absent");
+        self.engine.submit(Event::Inserted(entry), hash);
+        entry
+    }
+
+    fn remove(&self, entry: EntryPtr) {
+        let hash = entry.hash();
+        assert!(self.engine.table.remove_entry(entry, &reclaim::pin()));
+        self.engine.submit(Event::Removed(entry), hash);
+    }
+
+    fn hit(&self, entry: EntryPtr) {
+        let guard = reclaim::pin();
+        let (_, found) = self.engine.table.get(entry.hash(), |_| true, &guard).expect("there");
+        self.engine.record_hit(found.header(), &guard);
+    }
+
+    fn waiting(&self) -> u32 {
+        self.engine.partitions[0].writes.waiting()
+    }
+
+    fn told(&self) -> usize {
+        self.told.swap(0, Ordering::Relaxed)
+    }
+
+    fn opened(&self) -> usize {
+        self.engine.opened.load(Ordering::Relaxed)
+    }
+
+    fn linked(&self) -> usize {
+        self.engine.linked.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.engine.tear_down();
+    }
+}
+
+#[test]
+fn insertions_bring_two_buckets_each_and_open_them_in_small_steps() {
+    let bench = Bench::new(Maintenance::Inline, 10_000);
+    let mut growths = 0;
+    for count in 1..=6_000 {
+        let (buckets, opened) = (bench.engine.table.buckets(), bench.opened());
+        bench.insert(count as u64);
+        assert_eq!(bench.linked(), count);
+        assert!(bench.engine.table.buckets() >= 2 * count, "too few for {count}");
+        let step = bench.opened() - opened;
+        assert!(step <= BUCKETS_OPENED_INLINE, "{step} at once");
+        assert_eq!(step > 0, opened < bench.engine.table.buckets(), "at {count}");
+        growths += usize::from(bench.engine.table.buckets() > buckets);
+    }
+    assert!(growths >= 9, "{growths}");
+    assert!(!bench.engine.has_closed_buckets(), "long after the last growth");
+}
+
+#[test]
+fn all_buckets_are_open_once_nothing_is_pending() {
+    let bench = Bench::new(Maintenance::Background, 10_000);
+    for key in 0..1_000 {
+        bench.insert(key);
+    }
+    assert!(bench.engine.has_closed_buckets(), "writers leave them to the thread");
+    assert!(bench.engine.has_work());
+    bench.engine.open_buckets(100);
+    assert!((100..=400).contains(&bench.opened()), "{}", bench.opened());
+    bench.engine.run_pending();
+    assert_eq!(bench.opened(), bench.engine.table.buckets());
+    assert!(!bench.engine.has_closed_buckets());
+}
+
+#[test]
+fn what_is_removed_is_not_counted_as_linked() {
+    let bench = Bench::new(Maintenance::Inline, 100);
+    let all: Vec<_> = (0..40).map(|key| bench.insert(key)).collect();
+    assert_eq!((bench.linked(), bench.engine.len(), bench.engine.weight()), (40, 40, 40));
+    all.into_iter().for_each(|entry| bench.remove(entry));
+    assert_eq!((bench.linked(), bench.engine.len(), bench.engine.weight()), (0, 0, 0));
+    assert_eq!(bench.engine.note_linked(-3), 0, "its insertion is counted later");
+    assert_eq!(bench.engine.note_linked(3), 0);
+    assert_eq!(bench.engine.note_linked(5), 5);
+    assert_eq!(bench.engine.note_linked(0), 0, "it has not grown");
+    bench.engine.note_linked(-5);
+}
+
+#[test]
+fn writers_apply_what_they_did_in_batches() {
+    let bench = Bench::new(Maintenance::Background, 320);
+    assert_eq!(bench.engine.batch, 10);
+    for count in 1..=100 {
+        bench.insert(count);
+        assert_eq!(u64::from(bench.waiting()), count % 10);
+        assert_eq!(bench.linked() as u64, count / 10 * 10);
+    }
+    bench.insert(101);
+    assert!(bench.engine.has_work());
+    bench.engine.run_pending();
+    assert_eq!((bench.waiting(), bench.linked()), (0, 101));
+    assert!(!bench.engine.has_work(), "nothing waits");
+}
+
+#[test]
+fn garbage_is_work_for_the_thread() {
+    let bench = Bench::new(Maintenance::Background, 320);
+    let entry = bench.insert(1);
+    bench.engine.run_pending();
+    assert!(!bench.engine.has_work());
+    let guard = reclaim::pin();
+    bench.remove(entry);
+    bench.engine.apply_pending();
+    assert_eq!(bench.waiting(), 0);
+    assert!(bench.engine.has_work(), "somebody has to free it");
+    drop(guard);
+}
+
+#[test]
+fn an_entry_is_recorded_once_between_two_runs_in_the_background() {
+    let bench = Bench::new(Maintenance::Background, 320);
+    let (one, other) = (bench.insert(1), bench.insert(2));
+    bench.hit(one);
+    bench.engine.run_pending();
+    assert_eq!(bench.told(), 0, "it was not linked yet");
+    for _ in 0..3 {
+        [one, one, other, one].into_iter().for_each(|entry| bench.hit(entry));
+        bench.engine.run_pending();
+        assert_eq!(bench.told(), 2);
+    }
+}
+
+#[test]
+fn every_access_is_recorded_inline_and_none_lost_where_one_thread_reads() {
+    let bench = Bench::new(Maintenance::Inline, 320);
+    let entry = bench.insert(1);
+    for _ in 0..1_000 {
+        bench.hit(entry);
+    }
+    bench.engine.run_pending();
+    assert_eq!(bench.told(), 1_000);
+    assert_eq!(bench.engine.stats().dropped_accesses, 0);
+}
+
+#[test]
+fn readers_drain_a_full_buffer_unless_somebody_else_is_at_it() {
+    let bench = Bench::new(Maintenance::Inline, 320);
+    let entry = bench.insert(1);
+    let core = sync::lock(&bench.engine.partitions[0].core);
+    for _ in 0..1_000 {
+        bench.hit(entry);
+    }
+    drop(core);
+    let dropped = bench.engine.stats().dropped_accesses;
+    assert!((1..1_000).contains(&dropped), "{dropped}");
+    bench.engine.run_pending();
+    assert_eq!(bench.told() as u64 + dropped, 1_000);
+}
+
+#[test]
+fn batches_and_room_are_parts_of_the_smallest_partition() {
+    for (entries, part, limit, events) in
+        [(0, 32, 64, 1), (31, 32, 64, 1), (64, 32, 64, 2), (1 << 40, 32, 64, 64), (63, 16, 3, 3)]
+    {
+        assert_eq!(events_in(entries, part, limit), events);
+    }
+    let engine = lru_engine::<u64>(Maintenance::Background, entries(650), 4);
+    assert_eq!((engine.partitions(), engine.batch), (4, 162 / 32));
+    let huge = lru_engine::<u64>(Maintenance::Background, entries(1 << 24), 1);
+    assert_eq!(huge.batch, write_buffer::SLOTS / 2);
+}
+
+#[test]
+fn the_epoch_is_paced_by_entries_by_bytes_and_by_weight() {
+    let paces = |capacity| {
+        let engine = lru_engine::<u64>(Maintenance::Inline, entries(capacity), 1);
+        (engine.pace_entries, engine.backlog)
+    };
+    assert_eq!(paces(1), (1, 256), "half of it is none");
+    assert_eq!(paces(100), (50, 400));
+    assert_eq!(paces(1_000), (256, 2_048));
+    assert_eq!(paces(10_000), (625, 5_000));
+    assert_eq!(paces(1_000_000), (1_024, 8_192));
+    let of_large = lru_engine::<[u64; 512]>(Maintenance::Inline, entries(1_000_000), 4);
+    let bytes = size_of::<Entry<u64, [u64; 512]>>();
+    assert_eq!(of_large.pace_entries, 256 * 1024 / bytes);
+    assert_eq!(of_large.backlog, (8 * of_large.pace_entries / 4).max(256) as u64);
+
+    let bounds = Bounds { capacity: Some(1_000), max_weight: Some(1_600) };
+    let engine = lru_engine::<u64>(Maintenance::Inline, bounds, 2);
+    assert_eq!(engine.pace_weight, 100);
+    let unpaced = || {
+        let Unpaced { entries, weight } = &*engine.unpaced;
+        (entries.load(Ordering::Relaxed), weight.load(Ordering::Relaxed))
+    };
+    engine.pace(200, 40);
+    engine.pace(55, 59);
+    assert_eq!(unpaced(), (255, 99));
+    engine.pace(1, 0);
+    assert_eq!(unpaced(), (0, 0), "enough entries");
+    engine.pace(1, 99);
+    engine.pace(1, 1);
+    assert_eq!(unpaced(), (0, 0), "enough weight");
+}
+
+#[test]
+fn an_engine_that_is_torn_down_has_dropped_everything_once() {
+    let value = Arc::new(());
+    let limits = Limits { entries: 1_000, weight: u64::MAX };
+    let policy = Counting { told: Arc::default(), ids: Vec::new() };
+    let order = Order::new(Box::new(policy), Accesses::Order, limits);
+    let engine = engine_of::<Arc<()>>(Maintenance::Background, entries(1_000), vec![order]);
+    let guard = reclaim::pin();
+    for key in 0..600 {
+        let new = Owned::new(key << 8, 1, key, Arc::clone(&value));
+        let entry = engine.table.insert_if_absent(new, |_| true, &guard).ok().expect("absent");
+        engine.submit(Event::Inserted(entry), key << 8);
+        if key % 3 == 0 {
+            assert!(engine.table.remove_entry(entry, &guard));
+            engine.submit(Event::Removed(entry), key << 8);
+        }
+    }
+    drop(guard);
+    engine.tear_down();
+    assert_eq!(Arc::strong_count(&value), 1);
+}
