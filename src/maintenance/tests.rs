@@ -200,6 +200,43 @@ fn garbage_is_work_for_the_thread() {
 }
 
 #[test]
+fn a_look_applies_what_waits_and_opens_buckets() {
+    let bench = Bench::new(Maintenance::Background, 320);
+    for key in 0..9 {
+        bench.insert(key);
+    }
+    assert!(!bench.engine.tick(), "nothing is left to do");
+    assert_eq!((bench.waiting(), bench.linked()), (0, 9));
+    assert!(!bench.engine.has_closed_buckets());
+}
+
+#[test]
+fn a_look_leaves_a_partition_to_writers_that_are_at_it() {
+    let bench = Bench::new(Maintenance::Background, 320);
+    for key in 0..13 {
+        bench.insert(key);
+    }
+    assert_eq!(bench.waiting(), 3);
+    assert!(bench.engine.tick(), "it has to come again");
+    assert_eq!(bench.waiting(), 3, "a writer has run it since the thread was last here");
+    assert!(!bench.engine.tick());
+    assert_eq!(bench.waiting(), 0, "but none since");
+}
+
+#[test]
+fn looks_free_what_was_removed() {
+    let bench = Bench::new(Maintenance::Background, 320);
+    let all: Vec<_> = (0..40).map(|key| bench.insert(key)).collect();
+    all.into_iter().for_each(|entry| bench.remove(entry));
+    // As often as it takes until no other thread may see it.
+    while bench.engine.tick() {}
+    let stats = bench.engine.stats();
+    let entry_bytes = size_of::<Entry<u64, u64>>() as u64;
+    assert_eq!((stats.retired_bytes, stats.freed_bytes), (40 * entry_bytes, 40 * entry_bytes));
+    assert_eq!(bench.engine.len(), 0);
+}
+
+#[test]
 fn an_entry_is_recorded_once_between_two_runs_in_the_background() {
     let bench = Bench::new(Maintenance::Background, 320);
     let (one, other) = (bench.insert(1), bench.insert(2));
