@@ -7,6 +7,7 @@ use super::*;
 use crate::entry::{EntryPtr, Owned};
 use crate::evict::{Bounds, Limits};
 use crate::expiry::Setting;
+use crate::listener::RemovalCause;
 use crate::policy::{Accesses, EvictionPolicy, Nodes, Policy};
 
 /// Counts the accesses that it is told of, and evicts what it was told of last.
@@ -99,6 +100,10 @@ impl Bench {
         self.engine.record_hit(found.header(), &guard);
     }
 
+    fn order_len(&self) -> usize {
+        sync::lock(&self.engine.partitions[0].core).order.len()
+    }
+
     fn waiting(&self) -> u32 {
         self.engine.partitions[0].writes.waiting()
     }
@@ -167,6 +172,34 @@ fn what_is_removed_is_not_counted_as_linked() {
     assert_eq!(bench.engine.note_linked(5), 5);
     assert_eq!(bench.engine.note_linked(0), 0, "it has not grown");
     bench.engine.note_linked(-5);
+}
+
+#[test]
+fn a_replacement_that_was_removed_before_anybody_heard_of_it_leaves_no_node() {
+    let bench = Bench::new(Maintenance::Inline, 100);
+    let old = bench.insert(1);
+    let guard = reclaim::pin();
+    let new = Owned::new(old.hash(), 1, 1, 7);
+    let replaced = bench.engine.table.upsert(new, |_, _| true, &guard);
+    let (new, replaced) = replaced.ok().expect("nothing declines");
+    assert!(replaced == Some(old));
+    assert!(bench.engine.table.remove_entry(new, &guard));
+    drop(guard);
+    // Its remover reports first.
+    old.set_cause(RemovalCause::Replaced);
+    bench.engine.submit(Event::Removed(new), old.hash());
+    assert_eq!(bench.order_len(), 1, "the old one is still linked");
+    bench.engine.submit(Event::Replaced { new, old }, old.hash());
+    assert_eq!((bench.order_len(), bench.linked()), (0, 0));
+}
+
+#[test]
+fn what_is_retired_counts_towards_the_next_pace_with_its_weight() {
+    let bench = Bench::new(Maintenance::Inline, 1_000);
+    let all: Vec<_> = (0..3).map(|key| bench.insert(key)).collect();
+    all.into_iter().for_each(|entry| bench.remove(entry));
+    let Unpaced { entries, weight } = &*bench.engine.unpaced;
+    assert_eq!((entries.load(Ordering::Relaxed), weight.load(Ordering::Relaxed)), (3, 3));
 }
 
 #[test]
