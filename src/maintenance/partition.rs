@@ -372,11 +372,8 @@ impl<K, V> Partition<K, V> {
             return Vec::new();
         }
         add(&self.tally.freeing_runs, 1);
-        let catch_up = match self.garbage() > self.backlog {
-            true => retirements * BACKLOG_FACTOR,
-            false => retirements / CATCH_UP_PART + 1,
-        };
-        core.credit = core.credit.saturating_add(retirements + catch_up);
+        let is_behind = self.garbage() > self.backlog;
+        core.credit = core.credit.saturating_add(credit_for(retirements, is_behind));
         let is_heavy = core.retired.weight() > self.max_weight() / HEAVY_PART;
         let mut credit = core.credit;
         if freeing == Freeing::All || is_heavy {
@@ -504,6 +501,15 @@ impl<K, V> Partition<K, V> {
         stats.maintenance_runs += runs.load(Ordering::Relaxed);
         stats.maintenance_panics += faults.load(Ordering::Relaxed) + panics.load(Ordering::Relaxed);
     }
+}
+
+/// Entries that a run may free because it has retired so many.
+pub(super) fn credit_for(retirements: u64, is_behind: bool) -> u64 {
+    let catch_up = match is_behind {
+        true => retirements * BACKLOG_FACTOR,
+        false => retirements / CATCH_UP_PART + 1,
+    };
+    retirements + catch_up
 }
 
 /// Adds to a count that only the holder of the lock writes.

@@ -357,6 +357,50 @@ fn the_epoch_is_paced_by_entries_by_bytes_and_by_weight() {
 }
 
 #[test]
+fn a_run_may_free_a_little_more_than_it_retires_and_much_more_when_behind() {
+    for (retired, may_free) in [(0, 1), (3, 4), (4, 6), (100, 126)] {
+        assert_eq!(partition::credit_for(retired, false), may_free);
+    }
+    assert_eq!(partition::credit_for(0, true), 0);
+    assert_eq!(partition::credit_for(100, true), 500);
+}
+
+/// What `flush` relies on.
+#[test]
+fn nobody_has_seen_a_batch_freed_that_is_only_taken() {
+    let bench = Bench::new(Maintenance::Inline, 320);
+    let partition = &bench.engine.partitions[0];
+    partition.await_freed();
+    bench.remove(bench.insert(1));
+    partition.seal();
+    // Until no other thread may see it.
+    let (free, phase) = loop {
+        reclaim::advance();
+        let (free, phase) = partition.take_ready();
+        if !free.is_empty() {
+            break (free, phase);
+        }
+        sync::thread::yield_now();
+    };
+    let has_seen = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            partition.await_freed();
+            has_seen.store(1, Ordering::Relaxed);
+        });
+        for _ in 0..1_000 {
+            assert_eq!(has_seen.load(Ordering::Relaxed), 0, "the batch is still here");
+            sync::thread::yield_now();
+        }
+        bench.engine.free(partition, free, phase);
+    });
+    assert_eq!(has_seen.load(Ordering::Relaxed), 1);
+    assert_eq!(partition.garbage(), 0);
+    // In both phases, and again.
+    (0..4).for_each(|_| partition.await_freed());
+}
+
+#[test]
 fn an_engine_that_is_torn_down_has_dropped_everything_once() {
     let value = Arc::new(());
     let limits = Limits { entries: 1_000, weight: u64::MAX };
