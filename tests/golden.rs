@@ -34,6 +34,7 @@ enum Ears {
     Behind,
     /// An atomic listener.
     Within,
+    Both,
 }
 
 /// FNV-1a, by words: the same on every machine.
@@ -58,11 +59,13 @@ fn run(ears: Ears, shape: impl FnOnce(Shaped) -> Shaped) -> (u64, u64, u64) {
         let Removal { key, value, new_value, cause, age, .. } = *removal;
         note.lock().unwrap().push((*key, *value, new_value.copied(), cause, age));
     };
+    let hear_within = hear.clone();
     let builder = Cache::builder().hasher(Identity).clock(clock.clone()).count_lookups();
     let builder = match ears {
         Ears::Nobody => builder,
         Ears::Behind => builder.listener(Listener::new(hear)),
         Ears::Within => builder.atomic_listener(hear),
+        Ears::Both => builder.listener(Listener::new(hear)).atomic_listener(hear_within),
     };
     let cache = shape(builder.maintenance(Maintenance::Inline)).build().unwrap();
     let (mut digest, mut rng) = (Digest(0xcbf2_9ce4_8422_2325), Rng::new(5));
@@ -229,6 +232,15 @@ fn the_default_policy_in_two_parts_with_an_atomic_listener() {
     let seen =
         run(Ears::Within, |builder| aging(builder.max_weight(400).weigher(weigh).partitions(2)));
     is_golden(seen, 599, 450, 0xdd7b_1a02_0ac9_8689);
+}
+
+#[test]
+fn lru_with_both_listeners() {
+    let seen = run(Ears::Both, |builder| {
+        let builder = builder.capacity(50).max_weight(250).weigher(weigh).policy(Policy::lru());
+        aging(builder).explain_misses(64)
+    });
+    is_golden(seen, 533, 676, 0xe96c_b279_4971_69f5);
 }
 
 #[test]

@@ -328,6 +328,39 @@ fn a_policy_that_names_no_victim_or_a_wrong_one_is_helped_in_turn() {
 }
 
 #[test]
+fn a_newcomer_is_not_the_next_to_leave_where_the_policy_names_nobody() {
+    let mut partition = Partition::plain();
+    partition.fill(1);
+    for (new, leaves) in [(4, 1), (5, 2), (6, 3), (7, 4), (8, 5), (9, 6)] {
+        assert_eq!(partition.evict(), Some(leaves));
+        partition.insert(new, 1);
+    }
+    // Round and round, past what is empty.
+    assert_eq!([(); 4].map(|()| partition.evict()), [Some(7), Some(8), Some(9), None]);
+}
+
+#[test]
+fn what_does_not_agree_is_not_valid() {
+    let is_valid = |spoil: fn(&mut Order, EntryPtr)| {
+        let mut partition = Partition::plain();
+        let entry = partition.insert(1, 10);
+        partition.insert_unevictable(2, 20);
+        partition.order.validate();
+        spoil(&mut partition.order, entry);
+        catch(|| partition.order.validate()).is_ok()
+    };
+    assert!(is_valid(|_, _| {}));
+    assert!(!is_valid(|_, entry| entry.set_node(None)));
+    assert!(!is_valid(|_, entry| entry.set_gone()));
+    assert!(!is_valid(|order, _| order.members.weight += 1));
+    assert!(!is_valid(|order, _| order.members.kept += 1));
+    assert!(!is_valid(|order, _| order.members.kept_weight -= 1));
+    assert!(!is_valid(|order, _| order.members.free.push(id(7))));
+    assert!(!is_valid(|order, _| order.members.entries.push(None)));
+    assert!(!is_valid(|order, _| order.limits.weight = 9));
+}
+
+#[test]
 fn a_policy_that_panics_costs_a_fault_and_hands_its_payload_on() {
     let mut partition = Partition::plain();
     sync::lock(&partition.script).panics = true;

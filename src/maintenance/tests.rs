@@ -277,7 +277,7 @@ fn an_entry_is_recorded_once_between_two_runs_in_the_background() {
     bench.engine.run_pending();
     assert_eq!(bench.told(), 0, "it was not linked yet");
     for _ in 0..3 {
-        [one, one, other, one].into_iter().for_each(|entry| bench.hit(entry));
+        [one, one, other, other, one, one].into_iter().for_each(|entry| bench.hit(entry));
         bench.engine.run_pending();
         assert_eq!(bench.told(), 2);
     }
