@@ -166,6 +166,25 @@ impl Input {
         Ok(Some(text.unwrap_or(line).trim_ascii()))
     }
 
+    /// Skips the mark that some editors put before the first line. To be called first, for a parser
+    /// that cuts lines itself.
+    pub(crate) fn skip_byte_order_mark(&mut self) -> Result<(), TraceError> {
+        let mut head = Vec::with_capacity(BYTE_ORDER_MARK.len());
+        let read = self.reader.by_ref().take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut head);
+        if let Err(failure) = read {
+            return Err(self.read_failure(failure));
+        }
+        if head == BYTE_ORDER_MARK {
+            self.offset_bytes += head.len() as u64;
+            return Ok(());
+        }
+        let nothing: Box<dyn Read> = Box::new(io::empty());
+        let rest = std::mem::replace(&mut self.reader, BufReader::with_capacity(0, nothing));
+        let again: Box<dyn Read> = Box::new(Cursor::new(head).chain(rest));
+        self.reader = BufReader::with_capacity(BUFFER_BYTES, again);
+        Ok(())
+    }
+
     /// Bytes that are there to be read, none only at the end; for a parser that cuts them itself.
     pub(crate) fn fill(&mut self) -> Result<&[u8], TraceError> {
         // Filled first and borrowed after, or the borrow would outlive the error's.
@@ -269,6 +288,18 @@ pub(crate) mod tests {
 
     pub(crate) fn zstd(bytes: &[u8]) -> Vec<u8> {
         zstd::encode_all(bytes, 1).unwrap()
+    }
+
+    /// An input whose bytes come one at a time.
+    pub(crate) fn trickle(bytes: &[u8]) -> Input {
+        struct Trickle(Cursor<Vec<u8>>);
+        impl Read for Trickle {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let one = buffer.len().min(1);
+                self.0.read(&mut buffer[..one])
+            }
+        }
+        Input::new("t", Trickle(Cursor::new(bytes.to_vec()))).unwrap()
     }
 
     fn lines(mut input: Input) -> Result<Vec<String>, TraceError> {

@@ -88,6 +88,7 @@ pub(super) fn read(
 ) -> Result<Columns, TraceError> {
     let mut requests =
         Requests { collector: Collector::new(max_requests), digests: Digests::default() };
+    input.skip_byte_order_mark()?;
     let mut records = Records::new(input, options);
     let mut indices = None;
     while records.advance()? {
@@ -119,6 +120,7 @@ struct Records<'a> {
     /// Of the first byte of the record.
     line: u64,
     line_ends: u64,
+    is_fresh: bool,
 }
 
 impl<'a> Records<'a> {
@@ -133,6 +135,7 @@ impl<'a> Records<'a> {
             columns: 0,
             line: 0,
             line_ends: 0,
+            is_fresh: true,
         }
     }
 
@@ -146,8 +149,12 @@ impl<'a> Records<'a> {
         self.columns = 0;
         let mut text_bytes = 0;
         loop {
+            // The parser would skip a byte order mark behind line ends too, if it saw all of it at
+            // once, and so take a file for another that comes in other pieces.
+            let most = if std::mem::take(&mut self.is_fresh) { 1 } else { usize::MAX };
+            let bytes = self.input.fill()?;
             let (result, read, written, ended) = self.parser.read_record(
-                self.input.fill()?,
+                &bytes[..bytes.len().min(most)],
                 &mut self.text[text_bytes..],
                 &mut self.ends[self.columns..],
             );
@@ -264,7 +271,7 @@ fn parse_ttl_seconds(field: &[u8]) -> Result<f64, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::tests::{gzip, input};
+    use crate::input::tests::{gzip, input, trickle, zstd};
     use crate::trace::TtlSummary;
 
     fn by_name(key: &str, size: &str, ttl: &str) -> CsvOptions {
@@ -356,6 +363,28 @@ mod tests {
         let options = CsvOptions { key: Column::Name("k".into()), ..CsvOptions::default() };
         let columns = read(&mut input(b"\xef\xbb\xbfk\n1\n"), &options, 3).unwrap();
         assert_eq!(columns.requests, [0]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_one_at_the_start_alone_however_the_bytes_come() {
+        let mark = b"\xef\xbb\xbf";
+        let at_start = [&mark[..], b"k\nk\n"].concat();
+        let behind_lines = [&b"\n\r"[..], mark, b"k\nk\n"].concat();
+        let twice = [&mark[..], mark, b"k\nk\n"].concat();
+        let cut = b"\xef\xbb\n\xef\xbb".to_vec();
+        for (bytes, requests) in [
+            (at_start, &[0, 0][..]),
+            (behind_lines, &[0, 1]),
+            (twice, &[0, 1]),
+            (cut, &[0, 0]),
+            (mark.to_vec(), &[]),
+        ] {
+            let packed = [bytes.clone(), gzip(&bytes), zstd(&bytes)];
+            for mut input in packed.iter().flat_map(|bytes| [input(bytes), trickle(bytes)]) {
+                let columns = read(&mut input, &CsvOptions::default(), 3).unwrap();
+                assert_eq!(columns.requests, requests, "{bytes:?}");
+            }
+        }
     }
 
     #[test]
