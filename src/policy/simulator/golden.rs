@@ -17,25 +17,55 @@ struct Run {
     bounds: &'static [(Option<usize>, Option<u64>)],
     /// Different keys, in multiples of a hundred.
     spread: u64,
+    /// Steps after which other keys are asked for.
+    phase: u64,
 }
 
-const RUNS: [Run; 8] = [
-    Run { name: "one entry", bounds: &[(Some(1), None)], spread: 1 },
-    Run { name: "ten", bounds: &[(Some(10), None)], spread: 1 },
-    Run { name: "a hundred", bounds: &[(Some(100), None), (Some(100), None)], spread: 4 },
+/// Steps of a phase where they are short.
+const SHORT: u64 = STEPS / 8;
+
+const RUNS: [Run; 10] = [
+    Run { name: "one entry", bounds: &[(Some(1), None)], spread: 1, phase: SHORT },
+    Run { name: "ten", bounds: &[(Some(10), None)], spread: 1, phase: SHORT },
+    Run {
+        name: "a hundred",
+        bounds: &[(Some(100), None), (Some(100), None)],
+        spread: 4,
+        phase: SHORT,
+    },
     Run {
         name: "up and down",
         bounds: &[(Some(40), None), (Some(100), None), (Some(20), None)],
         spread: 3,
+        phase: SHORT,
     },
-    Run { name: "more than mirrors hold", bounds: &[(Some(700), None); 3], spread: 20 },
-    Run { name: "weight", bounds: &[(None, Some(300)), (None, Some(150))], spread: 3 },
-    Run { name: "much weight", bounds: &[(None, Some(6_000)), (None, Some(9_000))], spread: 30 },
+    Run {
+        name: "more than mirrors hold",
+        bounds: &[(Some(700), None); 3],
+        spread: 20,
+        phase: SHORT,
+    },
+    Run {
+        name: "weight",
+        bounds: &[(None, Some(300)), (None, Some(150))],
+        spread: 3,
+        phase: SHORT,
+    },
+    Run {
+        name: "much weight",
+        bounds: &[(None, Some(6_000)), (None, Some(9_000))],
+        spread: 30,
+        phase: SHORT,
+    },
     Run {
         name: "both",
         bounds: &[(Some(60), Some(250)), (Some(90), Some(200)), (Some(40), Some(400))],
         spread: 3,
+        phase: SHORT,
     },
+    // So long that the default policy changes its window.
+    Run { name: "long phases", bounds: &[(Some(120), None); 4], spread: 4, phase: STEPS },
+    Run { name: "long phases of many", bounds: &[(Some(400), None); 5], spread: 16, phase: 3_750 },
 ];
 
 /// FNV-1a, by words.
@@ -62,9 +92,10 @@ fn hash_of(key: u64) -> u64 {
 }
 
 /// Popular keys, a loop, a scan among popular keys, and keys of a moment ago.
-fn key_at(step: u64, keys: u64, state: &mut u64) -> u64 {
+fn key_at(step: u64, run: &Run, state: &mut u64) -> u64 {
+    let keys = run.spread * 100;
     let popular = random(state) % keys * (random(state) % keys) / keys;
-    match step / (STEPS / 8) % 4 {
+    match step / run.phase % 4 {
         0 => popular,
         1 => step % (keys / 3),
         2 if step.is_multiple_of(3) => popular,
@@ -116,7 +147,7 @@ fn play(policy: &Policy, run: &Run) -> (u64, u64) {
         let simulator = simulator.get_or_insert_with(|| Simulator::new(policy, config).unwrap());
         simulator.resize(config).unwrap();
         for step in at * STEPS..(at + 1) * STEPS {
-            let key = key_at(step, run.spread * 100, &mut state);
+            let key = key_at(step, run, &mut state);
             let hash = hash_of(key);
             let weight = (key % 7 + if key.is_multiple_of(41) { 60 } else { 0 }) as u32;
             match random(&mut state) % 64 {
@@ -132,10 +163,12 @@ fn play(policy: &Policy, run: &Run) -> (u64, u64) {
             }
             digest.add(simulator.evictions());
             digest.add(simulator.weight());
-            if step.is_multiple_of(250) {
+            if step.is_multiple_of(if run.phase == SHORT { 250 } else { 1_000 }) {
                 add_reports(&mut digest, simulator);
             }
-            if step % STEPS == STEPS / 2 {
+            // Its mirrors begin anew then.
+            let is_last = (at + 1) as usize == run.bounds.len();
+            if step % STEPS == STEPS / 2 && (is_last || run.phase == SHORT) {
                 *simulator = restored(policy, config, simulator);
                 add_reports(&mut digest, simulator);
             }
@@ -176,6 +209,8 @@ mod goldens {
             (915, 0xd35648fd5ebb6916),
             (2097, 0xea1da6228e21d05c),
             (1389, 0xb65211bc19e5af1b),
+            (2630, 0x9bdb6498f279fc02),
+            (3163, 0x20486de68de65534),
         ]);
     }
 
@@ -190,6 +225,8 @@ mod goldens {
             (1110, 0x592ce372bdcc3b72),
             (2179, 0x4ac5163b0b5768d3),
             (1434, 0x96af09aa154b2608),
+            (3777, 0x0243e2f565ba3faa),
+            (4050, 0x2719cc986a12c982),
         ]);
     }
 
@@ -204,6 +241,8 @@ mod goldens {
             (914, 0x9c60b84e3b9c3d9f),
             (2031, 0x43ffca2e5d358a59),
             (1372, 0x405f461dbd89d0c7),
+            (3874, 0xba4f1be6ed9a44a6),
+            (3102, 0xf3b0d9755339e97c),
         ]);
     }
 
@@ -218,6 +257,8 @@ mod goldens {
             (1080, 0x37f091df125861fd),
             (2179, 0xab3dbfc0a87fc9c9),
             (1557, 0x3880f33afd98e84f),
+            (4342, 0x60e7a5c1d7ca63a8),
+            (4427, 0xe3b5ba977ed29ed3),
         ]);
     }
 
@@ -232,6 +273,8 @@ mod goldens {
             (954, 0x78d9c707ea9d5729),
             (1999, 0xa8bc99f2a9007ba9),
             (1611, 0xe67866f1190b77a6),
+            (4472, 0x226e0dc41b65ea7e),
+            (4365, 0xe3ead01052d61712),
         ]);
     }
 
@@ -246,6 +289,8 @@ mod goldens {
             (1154, 0x164874979e34f090),
             (2046, 0x667ab326dff50006),
             (1648, 0x1a4c86db27d1b774),
+            (5646, 0xcb090e801b673ccb),
+            (5644, 0x155778d9454904c3),
         ]);
     }
 }
