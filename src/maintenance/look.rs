@@ -18,7 +18,8 @@ const BUCKETS_OPENED_A_TICK: usize = 16 * 1024;
 const RUNS_A_TICK: usize = 64;
 /// The longest that the maintenance thread sleeps while timers are set by a clock that need not go
 /// as the system's does.
-const STRANGE_CLOCK_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const STRANGE_CLOCK_PAUSE: Duration = Duration::from_millis(50);
+
 impl<K, V> Engine<K, V> {
     /// One look of the maintenance thread. True if there may be more to do soon.
     pub(crate) fn tick(&self) -> bool {

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::entry::{EntryPtr, Owned};
+use crate::entry::{EntryPtr, Owned, Terms};
 use crate::evict::{Bounds, Limits};
-use crate::expiry::Setting;
+use crate::expiry::{Setting, Source};
 use crate::listener::RemovalCause;
 use crate::policy::{Accesses, EvictionPolicy, Nodes, Policy};
+use crate::test::FakeClock;
 
 /// Counts the accesses that it is told of, and evicts what it was told of last.
 struct Counting {
@@ -35,14 +36,17 @@ impl EvictionPolicy for Counting {
     }
 }
 
-fn engine_of<V>(mode: Maintenance, bounds: Bounds, orders: Vec<Order>) -> Engine<u64, V> {
-    assert!(bounds.capacity.is_some() || bounds.max_weight.is_some());
+fn engine_of<V>(
+    mode: Maintenance,
+    orders: Vec<Order>,
+    setting: &Setting<u64, V>,
+) -> Engine<u64, V> {
     Engine::new(EngineConfig {
         mode,
         accesses: Accesses::Order,
         orders,
         cores: 1,
-        timing: Setting::<u64, V>::default().timing(),
+        timing: setting.timing(),
         recent: None,
         shadow: None,
         atomic: None,
@@ -57,11 +61,15 @@ fn lru_engine<V>(mode: Maintenance, bounds: Bounds, partitions: usize) -> Engine
         let policy = Policy::lru().instantiate(&bounds.policy_config(limits)).expect("known");
         Order::new(policy, Accesses::Order, limits)
     };
-    engine_of(mode, bounds, (0..partitions).map(order).collect())
+    engine_of(mode, (0..partitions).map(order).collect(), &Setting::default())
 }
 
 fn entries(capacity: usize) -> Bounds {
     Bounds { capacity: Some(capacity), max_weight: None }
+}
+
+fn hash_of(key: u64) -> u64 {
+    (key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
 }
 
 /// An engine of one partition, with the entries that it is given.
@@ -72,20 +80,45 @@ struct Bench {
 
 impl Bench {
     fn new(mode: Maintenance, capacity: usize) -> Self {
+        Self::with_setting(mode, capacity, &Setting::default())
+    }
+
+    /// With a clock that somebody moves.
+    fn timed(mode: Maintenance, clock: &FakeClock, is_lingering: bool) -> Self {
+        let clock = Source::of(clock.clone());
+        Self::with_setting(mode, 320, &Setting { clock, is_lingering, ..Setting::default() })
+    }
+
+    fn with_setting(mode: Maintenance, capacity: usize, setting: &Setting<u64, u64>) -> Self {
         let told = Arc::<AtomicUsize>::default();
         let policy = Counting { told: Arc::clone(&told), ids: Vec::new() };
         let limits = Limits { entries: capacity, weight: u64::MAX };
         let order = Order::new(Box::new(policy), Accesses::Order, limits);
-        Self { engine: engine_of(mode, entries(capacity), vec![order]), told }
+        Self { engine: engine_of(mode, vec![order], setting), told }
+    }
+
+    /// Puts an entry into the table of which maintenance has not heard.
+    fn link(&self, new: Owned<u64, u64>) -> EntryPtr {
+        let linked = self.engine.table.insert_if_absent(new, |_| true, &reclaim::pin());
+        linked.ok().expect("absent")
     }
 
     fn insert(&self, key: u64) -> EntryPtr {
-        let hash = (key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
-        let new = Owned::new(hash, 1, key, key);
-        let entry = self.engine.table.insert_if_absent(new, |_| true, &reclaim::pin());
-        let entry = entry.ok().expect("absent");
-        self.engine.submit(Event::Inserted(entry), hash);
+        let entry = self.link(Owned::new(hash_of(key), 1, key, key));
+        self.engine.submit(Event::Inserted(entry), hash_of(key));
         entry
+    }
+
+    /// An entry that expires `seconds` from now, likewise unheard of.
+    fn link_for(&self, key: u64, seconds: u64) -> EntryPtr {
+        let deadline_ns = self.engine.timing.time.now_ns() + seconds * 1_000_000_000;
+        let terms = Terms { written_ns: None, deadline_ns, limit_ns: None };
+        self.link(Owned::extended(hash_of(key), 1, key, key, terms, None))
+    }
+
+    fn insert_for(&self, key: u64, seconds: u64) {
+        let entry = self.link_for(key, seconds);
+        self.engine.submit(Event::Inserted(entry), hash_of(key));
     }
 
     fn remove(&self, entry: EntryPtr) {
@@ -270,6 +303,54 @@ fn looks_free_what_was_removed() {
 }
 
 #[test]
+fn a_look_takes_out_what_has_expired_though_nothing_waits() {
+    let clock = FakeClock::new();
+    let bench = Bench::timed(Maintenance::Background, &clock, false);
+    (0..300).for_each(|key| bench.insert_for(key, 10));
+    bench.insert_for(300, 100);
+    while bench.engine.tick() {}
+    assert_eq!(bench.engine.len(), 301);
+    clock.advance(Duration::from_secs(20));
+    bench.engine.tick();
+    assert_eq!(bench.engine.len(), 1, "more than one run fires");
+    assert_eq!(bench.engine.stats().expirations, 300);
+}
+
+#[test]
+fn a_run_says_whether_the_thread_has_to_come_earlier_than_it_knows() {
+    let bench = Bench::timed(Maintenance::Inline, &FakeClock::new(), false);
+    let partition = &bench.engine.partitions[0];
+    for (key, (seconds, is_earlier)) in
+        (0..).zip([(200, true), (300, false), (200, false), (100, true), (150, false)])
+    {
+        let event = Event::Inserted(bench.link_for(key, seconds));
+        let leftover = {
+            let mut core = sync::lock(&partition.core);
+            partition.run(&mut core, &bench.engine, Some(event), Freeing::Later, None)
+        };
+        assert_eq!(leftover.is_due_earlier, is_earlier, "{seconds} s");
+    }
+}
+
+#[test]
+fn the_thread_comes_for_the_next_timer_unless_what_expires_may_linger() {
+    let clock = FakeClock::new();
+    for (is_lingering, pause) in [(false, Some(look::STRANGE_CLOCK_PAUSE)), (true, None)] {
+        let bench = Bench::timed(Maintenance::Inline, &clock, is_lingering);
+        let partition = &bench.engine.partitions[0];
+        assert_eq!(bench.engine.next_timer(), None, "nothing expires");
+        bench.insert_for(1, 100);
+        assert_eq!(bench.engine.next_timer(), pause);
+        assert_eq!(bench.engine.due_at_last(partition), None);
+        clock.advance(Duration::from_secs(200));
+        assert_eq!(bench.engine.next_timer(), pause.map(|_| Duration::ZERO));
+        assert!(bench.engine.due_at_last(partition).is_some());
+        assert_eq!(bench.engine.due_now(partition).is_some(), !is_lingering);
+        assert_eq!(bench.engine.due_about_now(partition).is_some(), !is_lingering);
+    }
+}
+
+#[test]
 fn an_entry_is_recorded_once_between_two_runs_in_the_background() {
     let bench = Bench::new(Maintenance::Background, 320);
     let (one, other) = (bench.insert(1), bench.insert(2));
@@ -406,7 +487,7 @@ fn an_engine_that_is_torn_down_has_dropped_everything_once() {
     let limits = Limits { entries: 1_000, weight: u64::MAX };
     let policy = Counting { told: Arc::default(), ids: Vec::new() };
     let order = Order::new(Box::new(policy), Accesses::Order, limits);
-    let engine = engine_of::<Arc<()>>(Maintenance::Background, entries(1_000), vec![order]);
+    let engine = engine_of::<Arc<()>>(Maintenance::Background, vec![order], &Setting::default());
     let guard = reclaim::pin();
     for key in 0..600 {
         let new = Owned::new(key << 8, 1, key, Arc::clone(&value));
