@@ -457,7 +457,64 @@ impl fmt::Debug for Policy {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    /// Nodes that are hit so often that no counter stays cleared.
+    struct Busy {
+        frequency: u8,
+        cleared: Cell<usize>,
+    }
+
+    impl Nodes for Busy {
+        fn hash(&self, id: NodeId) -> u64 {
+            u64::from(id.0)
+        }
+        fn weight(&self, _: NodeId) -> u32 {
+            7
+        }
+        fn frequency(&self, _: NodeId) -> u8 {
+            self.frequency
+        }
+        fn set_frequency(&self, _: NodeId, _: u8) {
+            self.cleared.set(self.cleared.get() + 1);
+        }
+        fn scratch(&self, _: NodeId) -> u32 {
+            7
+        }
+        fn set_scratch(&self, _: NodeId, _: u32) {}
+    }
+
+    /// Of six nodes, one of which is removed: how many counters it takes to find each victim.
+    fn cleared_until_evicted(policy: &mut dyn EvictionPolicy, frequency: u8) -> Vec<usize> {
+        let nodes = Busy { frequency, cleared: Cell::new(0) };
+        (0..6).for_each(|id| policy.on_insert(NodeId(id), &nodes));
+        policy.on_remove(NodeId(2), &nodes);
+        let evict = |_| policy.evict(&nodes).map(|_| nodes.cleared.take());
+        (0..6).map_while(evict).collect()
+    }
+
+    #[test]
+    fn a_search_ends_though_all_nodes_are_hit_all_the_while() {
+        let config = PolicyConfig::new(Some(60), None);
+        // A round of all that are held, and one more.
+        assert_eq!(cleared_until_evicted(&mut Sieve::new(&config), 1), [6, 5, 4, 3, 2]);
+        // On the way into the main queue once, then as many rounds as a counter has steps.
+        assert_eq!(cleared_until_evicted(&mut S3Fifo::new(&config), 3), [17, 14, 11, 8, 5]);
+    }
+
+    #[test]
+    fn lfu_finds_the_place_of_what_is_restored_in_any_order() {
+        let nodes = Busy { frequency: 0, cleared: Cell::new(0) };
+        let mut policy = Lfu::new(&PolicyConfig::new(Some(60), None));
+        for (id, count) in [(0, 5), (1, 3), (2, 9), (3, 3), (4, 1), (5, 4), (6, 0)] {
+            policy.on_restore(NodeId(id), count, &nodes);
+        }
+        let order: Vec<u32> =
+            (0..7).map_while(|_| policy.evict(&nodes)).map(NodeId::to_raw).collect();
+        assert_eq!(order, [4, 6, 1, 3, 5, 0, 2]);
+    }
 
     #[test]
     fn a_sample_is_the_part_of_all_keys_that_was_asked_for() {
@@ -513,33 +570,17 @@ mod tests {
                 self.0.iter().rev().take(count).for_each(|id| name(*id));
             }
         }
-        struct Seven;
-        impl Nodes for Seven {
-            fn hash(&self, _: NodeId) -> u64 {
-                7
-            }
-            fn weight(&self, _: NodeId) -> u32 {
-                7
-            }
-            fn frequency(&self, _: NodeId) -> u8 {
-                7
-            }
-            fn set_frequency(&self, _: NodeId, _: u8) {}
-            fn scratch(&self, _: NodeId) -> u32 {
-                7
-            }
-            fn set_scratch(&self, _: NodeId, _: u32) {}
-        }
+        let nodes = Busy { frequency: 7, cleared: Cell::new(0) };
         let mut policy = Terse::default();
-        policy.on_restore(NodeId(3), 9, &Seven);
-        policy.on_insert(NodeId(1), &Seven);
+        policy.on_restore(NodeId(3), 9, &nodes);
+        policy.on_insert(NodeId(1), &nodes);
         let mut named = Vec::new();
-        policy.coldest(1, &Seven, &mut |id| named.push((id, 5)));
-        policy.to_restore(&Seven, &mut |id, word| named.push((id, word)));
-        policy.hottest(1, &Seven, &mut |id| named.push((id, 6)));
+        policy.coldest(1, &nodes, &mut |id| named.push((id, 5)));
+        policy.to_restore(&nodes, &mut |id, word| named.push((id, word)));
+        policy.hottest(1, &nodes, &mut |id| named.push((id, 6)));
         assert_eq!(named, [(NodeId(1), 5), (NodeId(1), 0), (NodeId(3), 0)]);
-        assert_eq!(policy.frequency(NodeId(1), &Seven), 7);
-        assert_eq!(policy.segment_of(NodeId(1), &Seven), None);
+        assert_eq!(policy.frequency(NodeId(1), &nodes), 7);
+        assert_eq!(policy.segment_of(NodeId(1), &nodes), None);
         assert_eq!(policy.segments(), []);
         assert_eq!(policy.room(), Room::BeforeInsert);
     }

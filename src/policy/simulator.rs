@@ -602,6 +602,22 @@ mod tests {
     }
 
     #[test]
+    fn what_there_is_and_takes_room_is_told() {
+        let config = PolicyConfig::new(Some(1_000), None);
+        let mut cache = Simulator::new(&Policy::window_tiny_lfu(), config).unwrap();
+        assert_eq!((cache.bytes(), cache.contains(1)), (0, false));
+        (0..1_500).for_each(|key| assert!(!cache.request(key << 8, 1)));
+        assert!(!cache.contains(1) && cache.contains(1_499 << 8));
+        let entries: usize = cache.segments().iter().map(|segment| segment.entries).sum();
+        assert_eq!(entries, 1_000);
+        // A thousand slots of 24 bytes, as many places in the map, and one free id.
+        let all = cache.bytes();
+        assert!((1_000 * 40..1_000 * 100).contains(&all), "{all}");
+        cache.retain(|_| false);
+        assert!((4 * 1_000..5 * 1_024).contains(&(cache.bytes() - all)), "ids that are free");
+    }
+
+    #[test]
     fn a_policy_that_names_no_victim_costs_a_fault_and_no_bound() {
         struct Mute;
         impl EvictionPolicy for Mute {

@@ -256,8 +256,10 @@ mod tests {
     fn growing_loses_no_count() {
         let mut sketch = Sketch::new(None);
         sketch.grow(1, std::iter::empty());
-        for held in [1, 9, 100, 5_000] {
+        for (held, lines) in [(1, 1), (9, 2), (100, 16), (5_000, 1_024)] {
             sketch.grow(held, std::iter::empty());
+            assert_eq!(sketch.lines.len(), lines, "eight entries a line");
+            assert!(!sketch.is_too_small_for(8 * lines) && sketch.is_too_small_for(8 * lines + 1));
             sketch.count(hash(7));
         }
         assert!(sketch.estimate(hash(7)) >= 4);
