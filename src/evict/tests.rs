@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::entry::Owned;
+use crate::entry::{Owned, Terms};
+use crate::expiry::Deadline;
 use crate::reclaim::{self, Freeable};
 use crate::sync;
 
@@ -410,6 +411,34 @@ fn a_policy_may_change_its_sample_if_it_has_one() {
     let mut none = Partition::new(Accesses::Mark { sample: Sample::NONE }, Room::BeforeInsert);
     sync::lock(&none.script).sample = Some(more);
     assert_eq!(none.order.sample(), Sample::NONE, "it is not asked again");
+}
+
+#[test]
+fn a_timer_fires_once_and_again_if_it_is_postponed() {
+    const SECOND: u64 = 1_000_000_000;
+    let mut partition = Partition::plain();
+    let terms = Terms { written_ns: None, deadline_ns: 100 * SECOND, limit_ns: None };
+    let owned = Owned::extended(1, 1, 1, 0, terms, None);
+    let entry = partition.table.insert_if_absent(owned, |_| true, &reclaim::pin());
+    let entry = entry.ok().expect("absent");
+    partition.order.insert(entry);
+    let mut fires = |order: &mut Order, seconds: u64| {
+        order.fire(seconds * SECOND, &mut 100).map(|(id, fired)| {
+            assert!(fired == entry);
+            id.to_raw()
+        })
+    };
+    let order = &mut partition.order;
+    assert!((50 * SECOND..=101 * SECOND).contains(&order.next_timer_ns()));
+    assert_eq!(fires(order, 50), None);
+    assert_eq!(fires(order, 200), Some(0));
+    assert_eq!(order.next_timer_ns(), Deadline::NEVER);
+    order.postpone(id(0), 300 * SECOND);
+    assert!((200 * SECOND..=301 * SECOND).contains(&order.next_timer_ns()));
+    assert_eq!(fires(order, 250), None);
+    assert_eq!(fires(order, 400), Some(0));
+    order.rewatch(id(0), entry);
+    assert_eq!(fires(order, 500), Some(0), "its deadline has not moved");
 }
 
 #[test]

@@ -41,9 +41,18 @@ fn engine_of<V>(
     orders: Vec<Order>,
     setting: &Setting<u64, V>,
 ) -> Engine<u64, V> {
+    engine_for(Accesses::Order, mode, orders, setting)
+}
+
+fn engine_for<V>(
+    accesses: Accesses,
+    mode: Maintenance,
+    orders: Vec<Order>,
+    setting: &Setting<u64, V>,
+) -> Engine<u64, V> {
     Engine::new(EngineConfig {
         mode,
-        accesses: Accesses::Order,
+        accesses,
         orders,
         cores: 1,
         timing: setting.timing(),
@@ -351,6 +360,46 @@ fn the_thread_comes_for_the_next_timer_unless_what_expires_may_linger() {
 }
 
 #[test]
+fn a_deadline_that_comes_earlier_is_work_for_the_thread() {
+    let clock = FakeClock::new();
+    let bench = Bench::timed(Maintenance::Background, &clock, false);
+    let entry = bench.link_for(1, 1_000);
+    bench.engine.submit(Event::Inserted(entry), entry.hash());
+    bench.engine.run_pending();
+    let partition = &bench.engine.partitions[0];
+    assert!(!partition.wants_look() && !bench.engine.has_work());
+    assert!(bench.engine.set_remaining(entry, Some(Duration::from_secs(2_000))));
+    assert!(!partition.wants_look(), "its timer will find that out");
+    assert!(bench.engine.set_remaining(entry, Some(Duration::from_secs(10))));
+    assert!(partition.wants_look() && bench.engine.has_work());
+    while bench.engine.tick() {}
+    assert!(!partition.wants_look());
+    clock.advance(Duration::from_secs(20));
+    bench.engine.tick();
+    assert_eq!(bench.engine.len(), 0);
+}
+
+#[test]
+fn hits_are_told_of_the_sample_that_the_policy_has_now() {
+    let bounds = Bounds { capacity: None, max_weight: Some(1_000_000) };
+    let limits = bounds.share(0, 1);
+    let policy = Policy::default().instantiate(&bounds.policy_config(limits)).expect("known");
+    let accesses = policy.accesses();
+    let order = Order::new(policy, accesses, limits);
+    let setting = Setting::<u64, u64>::default();
+    let bench = Bench {
+        engine: engine_for(accesses, Maintenance::Inline, vec![order], &setting),
+        told: Arc::default(),
+    };
+    let rate = || bench.engine.partitions[0].sample().rate();
+    assert!(rate() > 0.99);
+    for key in 0..600 {
+        bench.insert(key);
+    }
+    assert!((rate() - 0.5).abs() < 0.01, "{}: it has more entries than it mirrors", rate());
+}
+
+#[test]
 fn an_entry_is_recorded_once_between_two_runs_in_the_background() {
     let bench = Bench::new(Maintenance::Background, 320);
     let (one, other) = (bench.insert(1), bench.insert(2));
@@ -453,6 +502,7 @@ fn nobody_has_seen_a_batch_freed_that_is_only_taken() {
     let partition = &bench.engine.partitions[0];
     partition.await_freed();
     bench.remove(bench.insert(1));
+    assert_eq!(partition.garbage(), 1);
     partition.seal();
     // Until no other thread may see it.
     let (free, phase) = loop {
@@ -479,6 +529,21 @@ fn nobody_has_seen_a_batch_freed_that_is_only_taken() {
     assert_eq!(partition.garbage(), 0);
     // In both phases, and again.
     (0..4).for_each(|_| partition.await_freed());
+}
+
+#[test]
+fn the_lag_of_reclamation_is_told_where_something_waits() {
+    let [waits, idle] = [(); 2].map(|()| Bench::new(Maintenance::Inline, 320));
+    let entry = waits.insert(1);
+    let guard = reclaim::pin();
+    waits.remove(entry);
+    waits.engine.partitions[0].seal();
+    while waits.engine.stats().reclamation_lag.is_zero() {
+        reclaim::advance();
+        sync::thread::yield_now();
+    }
+    assert_eq!(idle.engine.stats().reclamation_lag, Duration::ZERO);
+    drop(guard);
 }
 
 #[test]
