@@ -422,7 +422,7 @@ fn a_timer_fires_once_and_again_if_it_is_postponed() {
     let entry = partition.table.insert_if_absent(owned, |_| true, &reclaim::pin());
     let entry = entry.ok().expect("absent");
     partition.order.insert(entry);
-    let mut fires = |order: &mut Order, seconds: u64| {
+    let fires = |order: &mut Order, seconds: u64| {
         order.fire(seconds * SECOND, &mut 100).map(|(id, fired)| {
             assert!(fired == entry);
             id.to_raw()
