@@ -23,10 +23,9 @@ pub(super) const WINDOWS: [u64; 4] = [1, 10, 35, 100];
 const ENTRIES: u64 = 256;
 /// The fewest accesses after which windows are compared.
 const MIN_ROUND: u64 = 8;
-/// By how many hits another window has to be better, and by how many standard deviations: where
-/// two mirrors did equally well, each access in which they differ is a toss of a coin (the test of
-/// McNemar 1947).
-const MARGIN_HITS: f64 = 1.0;
+/// By how many standard deviations another window has to be better: where two mirrors did equally
+/// well, each access in which they differ is a toss of a coin (the test of McNemar 1947). So it has
+/// to be better by more than the square of that in hits.
 const DEVIATIONS: f64 = 2.0;
 /// What an access counts for in the next comparison.
 const DECAY: f64 = 0.8;
@@ -156,7 +155,7 @@ impl Mirrors {
 
     fn compare(&mut self, current: u64) -> Option<u64> {
         let mut best = None;
-        let mut best_gain = MARGIN_HITS;
+        let mut best_gain = 0.0;
         let ours = WINDOWS.iter().position(|window| *window == current).unwrap_or(0);
         for (theirs, window) in WINDOWS.into_iter().enumerate() {
             let (mut gain, mut differing) = (0.0, 0.0);
@@ -356,5 +355,69 @@ impl Nodes for MirrorNodes {
     #[inline]
     fn set_scratch(&self, id: NodeId, scratch: u32) {
         self.nodes[id.index()].scratch.set(scratch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::PolicyConfig;
+
+    fn mirrors(entries: Option<usize>, weight: Option<u64>) -> (Mirrors, Budget) {
+        let budget = Budget::new(&PolicyConfig::new(entries, weight));
+        (Mirrors::new(budget), budget)
+    }
+
+    #[test]
+    fn mirrors_hold_all_of_a_small_cache_and_a_part_of_a_large_one() {
+        for (entries, part, of) in
+            [(1, 1, 1), (256, 1, 1), (257, 256, 257), (1 << 20, 256, 1 << 20)]
+        {
+            let (mirrors, _) = mirrors(Some(entries), None);
+            assert_eq!(mirrors.rate, Rate { part, of }, "{entries} entries");
+        }
+    }
+
+    #[test]
+    fn a_cache_bounded_by_weight_is_sampled_less_the_more_it_holds() {
+        let (mut by_weight, budget) = mirrors(None, Some(1 << 40));
+        for (held, of) in [(512, 1), (513, 2), (1_025, 2), (1_026, 4), (4_000, 8), (4_000, 8)] {
+            by_weight.adapt(held, budget);
+            assert_eq!(by_weight.rate, Rate { part: 1, of }, "{held} entries");
+            assert!((by_weight.sample().rate() * of as f64 - 1.0).abs() < 1e-6);
+        }
+        let (mut by_entries, budget) = mirrors(Some(100), None);
+        by_entries.adapt(10_000, budget);
+        assert_eq!(by_entries.rate, Rate { part: 1, of: 1 }, "known from the start");
+    }
+
+    #[test]
+    fn keys_that_are_sampled_no_more_leave_the_mirrors() {
+        let (mut mirrors, budget) = mirrors(None, Some(1 << 40));
+        let hashes: Vec<u64> = (0..100).map(|key| spread(key + 1) >> 16).collect();
+        for hash in &hashes {
+            mirrors.access(*hash, 1, 1);
+        }
+        mirrors.adapt(513, budget);
+        let sample = mirrors.sample();
+        for Mirror { nodes, .. } in &mirrors.mirrors {
+            assert!(
+                hashes.iter().all(|hash| nodes.find(*hash).is_some() == sample.contains(*hash))
+            );
+        }
+        assert!((30..70).contains(&hashes.iter().filter(|hash| sample.contains(**hash)).count()));
+    }
+
+    #[test]
+    fn a_window_is_taken_over_if_it_is_better_than_chance_explains() {
+        // Nine accesses in which the first two windows differ.
+        for (hits_of_second, better) in [(9, Some(WINDOWS[1])), (7, None), (0, None)] {
+            let (mut mirrors, _) = mirrors(Some(100), None);
+            mirrors.outcomes[0b0010] = f64::from(hits_of_second);
+            mirrors.outcomes[0b0001] = f64::from(9 - hits_of_second);
+            mirrors.outcomes[0b1111] = 1_000.0;
+            assert_eq!(mirrors.compare(WINDOWS[0]), better, "{hits_of_second} of nine");
+            assert_eq!(mirrors.outcomes[0b1111], 1_000.0 * DECAY);
+        }
     }
 }

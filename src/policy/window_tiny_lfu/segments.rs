@@ -519,3 +519,24 @@ impl Segments {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distance_however_long_is_not_taken_for_an_unknown_one() {
+        let clock = Clock { now: 5, progress: 0, tick_cost: 1 };
+        assert_eq!((clock.age(5), clock.age(4), clock.age(6)), (0, 1, TICK_MASK));
+        assert_eq!((clock.distance(4), clock.distance(6)), (1, UNKNOWN - 1));
+    }
+
+    #[test]
+    fn the_clock_ticks_with_costs_and_wraps_around() {
+        let mut clock = Clock { now: TICK_MASK, progress: 0, tick_cost: 10 };
+        clock.advance(9);
+        assert_eq!((clock.now, clock.progress), (TICK_MASK, 9));
+        clock.advance(26);
+        assert_eq!((clock.now, clock.progress), (2, 5));
+    }
+}
