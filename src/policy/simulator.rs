@@ -636,5 +636,6 @@ mod tests {
         let mut cache = Simulator::with_instance(Box::new(Mute), config).unwrap();
         (0..10).for_each(|key| assert!(!cache.request(key, 1)));
         assert_eq!((cache.len(), cache.faults(), cache.evictions()), (3, 7, 7));
+        assert!((7..10).all(|key| cache.contains(key)), "one after the other has left");
     }
 }
