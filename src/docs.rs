@@ -162,7 +162,8 @@ pub mod correctness {
     //! | a maintenance thread that dies or cannot be started is started anew | unit tests of `maintainer` | `cargo test --lib maintainer` |
     //! | a forked child can go on | `tests/fork.rs` | `cargo test --test fork` |
     //! | tests run the code | 96.0 % of the 12,267 lines of `src/`, those of the documentation's examples not counted | `.ci/run coverage` |
-    //! | tests notice a change of the code | all those of the table and of the buffers, see below; not yet of maintenance and policies | `LARDER_MUTANTS="FILES" .ci/run mutants` |
+    //! | no decision of a policy, and nothing else that an inline cache shows, changes unnoticed | golden runs: `policy::simulator`, `tests/golden.rs` | `cargo test --lib golden`, `cargo test --test golden` |
+    //! | tests notice a change of the code | all mutants of table, buffers, maintenance and policies were tried, see below | `LARDER_MUTANTS="FILES" .ci/run mutants` |
     //!
     //! Lines that no test runs are, by kind: what other systems do (where there is no `membarrier`,
     //! and under loom), what only dying threads and forks of many threads come to, paths that are
