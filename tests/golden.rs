@@ -235,12 +235,13 @@ fn the_default_policy_in_two_parts_with_an_atomic_listener() {
 }
 
 #[test]
-fn lru_with_both_listeners() {
+fn lru_with_both_listeners_and_shadows() {
+    let shadow = ShadowConfig::new().multiples([0.5, 2.0]);
     let seen = run(Ears::Both, |builder| {
         let builder = builder.capacity(50).max_weight(250).weigher(weigh).policy(Policy::lru());
-        aging(builder).explain_misses(64)
+        aging(builder).explain_misses(64).shadow(shadow)
     });
-    is_golden(seen, 533, 676, 0xe96c_b279_4971_69f5);
+    is_golden(seen, 533, 676, 0x58e3_2b33_6581_3f56);
 }
 
 #[test]

@@ -336,6 +336,25 @@ fn a_listener_may_use_the_cache() {
 }
 
 #[test]
+fn what_a_listener_removes_is_told_before_the_call_returns_in_whichever_partition() {
+    let cache: Arc<OnceLock<Cache<u64, u64>>> = Arc::default();
+    let told: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let (inner, listened) = (Arc::clone(&cache), Arc::clone(&told));
+    let listener = Listener::new(move |removal: &Removal<'_, u64, u64>| {
+        listened.lock().unwrap().push(*removal.key);
+        inner.get().unwrap().remove(&(removal.key + 1));
+    });
+    let builder = Cache::<u64, u64>::builder().maintenance(Maintenance::Inline).partitions(8);
+    cache.set(builder.capacity(1_000).listener(listener).build().unwrap()).unwrap();
+    let cache = cache.get().unwrap();
+    for key in 0..50 {
+        cache.insert(key, key);
+    }
+    cache.remove(&0);
+    assert_eq!(*told.lock().unwrap(), (0..50).collect::<Vec<u64>>());
+}
+
+#[test]
 fn a_listener_of_one_cache_may_fill_another_with_a_listener() {
     let (listener, receiver) = recorder();
     let second = inline(1, listener);
