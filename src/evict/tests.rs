@@ -463,12 +463,15 @@ fn every_node_has_a_standing_and_what_is_never_evicted_the_warmest() {
         partition.insert(hash, 1).set_frequency(frequency);
     }
     partition.insert_unevictable(4, 1);
+    partition.insert(5, 1);
+    partition.order.remove(id(4));
     // Twice named, strangers: a policy may do as it likes.
     sync::lock(&partition.script).named = vec![1, 99, 1, 3];
     let standings = partition.order.standings();
     let quarter = u64::from(u32::MAX) / 4;
     let places: Vec<u64> = standings.iter().map(|it| u64::from(it.warmth) / quarter).collect();
-    assert_eq!(places, [3, 1, 2, 4], "the one named, then by frequency");
+    assert_eq!(places, [3, 1, 2, 4, 0], "the one named, then by frequency");
     let words: Vec<u32> = standings.iter().map(|it| it.word).collect();
-    assert_eq!(words, [0, 101, 0, 0]);
+    assert_eq!(words, [0, 101, 0, 0, 0]);
+    assert_eq!(partition.order.faults(), 0);
 }
