@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::entry::{EntryPtr, Owned, Terms};
 use crate::evict::{Bounds, Limits};
-use crate::expiry::{Setting, Source};
+use crate::expiry::{Clock, Setting, Source};
 use crate::listener::RemovalCause;
 use crate::policy::{Accesses, EvictionPolicy, Nodes, Policy};
 use crate::test::FakeClock;
@@ -339,6 +339,20 @@ fn a_run_says_whether_the_thread_has_to_come_earlier_than_it_knows() {
         };
         assert_eq!(leftover.is_due_earlier, is_earlier, "{seconds} s");
     }
+}
+
+#[test]
+fn panics_of_the_clock_are_counted() {
+    struct Broken;
+    impl Clock for Broken {
+        fn now_ns(&self) -> u64 {
+            panic!("as planned")
+        }
+    }
+    let setting = Setting { clock: Source::of(Broken), ..Setting::default() };
+    let bench = Bench::with_setting(Maintenance::Inline, 320, &setting);
+    bench.engine.timing.time.now_ns();
+    assert_eq!(bench.engine.stats().maintenance_panics, 2, "the other one as it was built");
 }
 
 #[test]
