@@ -179,8 +179,39 @@ pub mod correctness {
     //! | `table/buckets.rs` | 58 of 58 | 45 | 6 | 7: five of the advice to use huge pages; two leak the array, which LeakSanitizer notices in the stress test |
     //! | `table/link.rs` | 57 of 57 | 43 | 10 | 4: three such ors; one that only models use |
     //! | `table/prefetch.rs` | 5 of 5 | 0 | 0 | 5: hints, which only cost time |
+    //! | `evict.rs` | 161 of 161 | 138 | 13 | 10: which victims are fetched in advance, which only costs time |
+    //! | `evict/members.rs` | 35 of 35 | 29 | 5 | 1: how memory for ids grows |
+    //! | `maintenance.rs` | 108 of 108 | 84 | 3 | 21: seven where there is nothing to do on either side of a comparison, or the thread is told to come for nothing; three of who tells it that there is work; three of when a writer yields; six of how long `flush` waits for guards; in what pieces a cache is torn down; whether a thread that drops values frees more meanwhile |
+    //! | `maintenance/change.rs` | 41 of 41 | 32 | 5 | 4: whether a writer whose event is due runs maintenance itself, and whether one that found no room pauses |
+    //! | `maintenance/run.rs` | 63 of 63 | 51 | 6 | 6: of which insertions the policy is told in advance; for how long an expired entry stays that another thread is at |
+    //! | `maintenance/partition.rs` | 129 of 129 | 103 | 6 | 20: twelve of how many retired entries a run frees, three of fetching victims, one of how soon an entry is recorded again; four of adding up the panics of drops |
+    //! | `maintenance/delivery.rs` | 43 of 43 | 37 | 3 | 3: that the thread is told of what a job has removed; whether more may be taken out while an atomic listener is being told; patience that ends on the nanosecond |
+    //! | `maintenance/look.rs` | 35 of 35 | 30 | 0 | 5: how many buckets a look opens, whether it moves the epoch, whether a deadline that was moved wakes the thread; one that only `QuickCache` uses |
+    //! | `maintenance/order.rs` | 19 of 19 | 16 | 3 | 0 |
+    //! | `maintenance/accounts.rs` | 21 of 21 | 21 | 0 | 0 |
+    //! | `maintenance/shadowing.rs` | 13 of 13 | 10 | 0 | 3: which of two records a shadow gets of what takes the place of an unevictable entry, and of an eviction that an atomic listener was told of |
+    //! | `maintenance/standings.rs` | 6 of 6 | 4 | 1 | 1: a hint |
+    //! | `policy.rs` | 58 of 58 | 43 | 8 | 7: methods of the trait that do nothing unless a policy says so; `Debug` |
+    //! | `policy/simulator.rs` | 134 of 134 | 117 | 7 | 10: how evenly its map spreads, the bytes of that map, `Debug`, three ways around a policy that breaks its promise or changes its sample |
+    //! | `policy/window_tiny_lfu/segments.rs` | 170 of 170 | 155 | 7 | 8: two ors of bits that do not overlap, a hint, a comparison after an equality, three of a search among nodes that are hit all the while, one of who leaves for a newcomer that outweighs several |
+    //! | `policy/window_tiny_lfu/mirrors.rs` | 114 of 114 | 100 | 9 | 5: three of how long its chains are, a tie, a factor of one |
+    //! | `policy/window_tiny_lfu/restored.rs` | 36 of 36 | 31 | 1 | 4: such ors |
+    //! | `policy/window_tiny_lfu.rs` | 30 of 30 | 23 | 6 | 1: a hint |
+    //! | `policy/sketch.rs` | 88 of 88 | 86 | 1 | 1: a hint |
+    //! | `policy/ghost.rs` | 34 of 34 | 28 | 0 | 6: a hint, and looks too many at whether it must grow |
+    //! | `policy/ghost_queue.rs` | 31 of 31 | 19 | 0 | 12: how evenly its map spreads, when gaps are closed |
+    //! | `policy/s3_fifo.rs` | 61 of 61 | 57 | 4 | 0 |
+    //! | `policy/sieve.rs` | 27 of 27 | 24 | 3 | 0 |
+    //! | `policy/lfu.rs` | 49 of 49 | 47 | 2 | 0 |
+    //! | `policy/lru.rs`, `fifo.rs`, `list.rs` | 42 of 42 | 31 | 11 | 0 |
+    //! | `policy/budget.rs` | 20 of 20 | 18 | 1 | 1: costs are added up anew that cannot have changed |
+    //! | `policy/held.rs` | 7 of 7 | 3 | 2 | 2: hints |
+    //! | `policy/registry.rs` | 7 of 7 | 7 | 0 | 0 |
     //!
-    //! Some thirty of these are noticed by unit tests that were written for them.
+    //! 1,902 in all: 1,588 are noticed, 148 do not compile, 166 are left. Some hundred and fifty are
+    //! noticed by unit tests that were written for them, and most of those of policies by golden
+    //! runs. They were tried with the unit tests, golden runs, and tests of behaviour that bear upon
+    //! the file; others, models among them, may notice more.
     //!
     //! Not checked: maintenance of a partition by three threads at once under loom, where a model of
     //! one preemption was not done in five minutes; and mutants of other files.
