@@ -160,9 +160,10 @@ pub mod correctness {
     //! | user code that panics breaks nothing | keys, values, closures, weighers: `tests/drops.rs`; policies: `custom_policies`; listeners and executors: `listeners`, `atomic_listener`; clocks and expiries: `expiry` and unit tests of `periodic`; predicates: `invalidation`; serializers, readers and writers: `faults`; sources of memory in use: `memory_pressure` | `cargo test` |
     //! | memory that is short ends the process with the allocator's message, or is done without | `tests/faults.rs`: the n-th allocation fails, in a process of its own | `cargo test --test faults` |
     //! | a maintenance thread that dies or cannot be started is started anew | unit tests of `maintainer` | `cargo test --lib maintainer` |
+    //! | what a call leaves to the maintenance thread is done though nobody calls again | `tests/background.rs`, models of its sleep | `cargo test --test background` |
     //! | a forked child can go on | `tests/fork.rs` | `cargo test --test fork` |
     //! | tests run the code | 96.0 % of the 12,267 lines of `src/`, those of the documentation's examples not counted | `.ci/run coverage` |
-    //! | no decision of a policy, and nothing else that an inline cache shows, changes unnoticed | golden runs: `policy::simulator`, `tests/golden.rs` | `cargo test --lib golden`, `cargo test --test golden` |
+    //! | what policies decide and inline caches show does not change unnoticed, as far as long mixed runs call for it | golden runs: `policy::simulator`, `tests/golden.rs` | `cargo test --lib golden`, `cargo test --test golden` |
     //! | tests notice a change of the code | all mutants of table, buffers, maintenance and policies were tried, see below | `LARDER_MUTANTS="FILES" .ci/run mutants` |
     //!
     //! Lines that no test runs are, by kind: what other systems do (where there is no `membarrier`,

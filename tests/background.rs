@@ -1,0 +1,93 @@
+//! What a call leaves to the maintenance thread is done though nobody calls again.
+//!
+//! The only test of its binary: another cache's calls would wake the thread. Each wait is for
+//! something that comes unless the thread was not told, and then never ends.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use larder::{Builder, Cache, Listener, Removal};
+
+/// So often that the thread is asleep at some of the times.
+const ROUNDS: u64 = 30;
+
+fn builder() -> Builder<u64, u64> {
+    Cache::builder().capacity(10_000)
+}
+
+fn wait_until(is_done: impl Fn() -> bool) {
+    while !is_done() {
+        thread::yield_now();
+    }
+}
+
+fn an_insertion_is_applied() {
+    let cache = builder().build().unwrap();
+    for key in 0..ROUNDS {
+        let runs = cache.stats().maintenance_runs;
+        let _ = cache.insert(key, key);
+        wait_until(|| cache.stats().maintenance_runs > runs);
+    }
+}
+
+fn a_removal_is_told() {
+    let told = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&told);
+    let listener = Listener::new(move |_: &Removal<'_, u64, u64>| {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let cache = builder().listener(listener).build().unwrap();
+    let _ = cache.insert(1, 0);
+    for value in 1..=ROUNDS {
+        let _ = cache.insert(1, value);
+        wait_until(|| told.load(Ordering::Relaxed) == value);
+    }
+}
+
+/// Of so many that the writer runs maintenance itself, and leaves garbage.
+fn what_was_replaced_is_freed() {
+    let cache = builder().build().unwrap();
+    for round in 0..ROUNDS {
+        for key in 0..500 {
+            let _ = cache.insert(key, round);
+        }
+        wait_until(|| {
+            let stats = cache.stats();
+            stats.replacements == 500 * round && stats.retired_bytes == stats.freed_bytes
+        });
+    }
+}
+
+fn an_entry_that_expires_is_taken_out() {
+    let cache = builder().build().unwrap();
+    for round in 1..=ROUNDS {
+        // Many that a writer applies itself, and one that the thread does.
+        for key in 0..if round.is_multiple_of(2) { 1 } else { 400 } {
+            let _ = cache.insert_with_ttl(key, round, Duration::from_millis(1));
+        }
+        wait_until(|| cache.is_empty());
+    }
+}
+
+fn a_deadline_that_is_moved_forward_is_kept() {
+    let cache = builder().build().unwrap();
+    for round in 1..=ROUNDS {
+        let _ = cache.insert_with_ttl(1, round, Duration::from_secs(3_600));
+        cache.run_pending();
+        assert!(cache.expire_after(&1, Some(Duration::from_millis(1))));
+        wait_until(|| cache.is_empty());
+    }
+}
+
+#[test]
+fn what_calls_leave_to_the_thread_is_done() {
+    an_insertion_is_applied();
+    a_removal_is_told();
+    what_was_replaced_is_freed();
+    an_entry_that_expires_is_taken_out();
+    a_deadline_that_is_moved_forward_is_kept();
+}
