@@ -79,7 +79,8 @@ fn run(ears: Ears, shape: impl FnOnce(Shaped) -> Shaped) -> (u64, u64, u64) {
             cache.validate();
         }
     }
-    cache.flush().expect("no pin is held in this test binary");
+    // Other tests' threads may be held up while they are pinned.
+    while cache.flush().is_err() {}
     let stats = cache.stats();
     let gone = stats.inserts + stats.replacements - cache.len() as u64;
     assert_eq!(stats.freed_bytes, stats.retired_bytes);

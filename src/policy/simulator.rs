@@ -470,7 +470,7 @@ mod tests {
         }
     }
 
-    fn random(state: &mut u64) -> u64 {
+    pub(super) fn random(state: &mut u64) -> u64 {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         *state >> 33
     }

@@ -6,6 +6,7 @@
 //! wants it measures hit ratios anew, and takes over the rows that the failed test prints.
 #![forbid(unsafe_code)]
 
+use super::tests::random;
 use super::*;
 
 /// Steps between two bounds.
@@ -79,11 +80,6 @@ impl Digest {
     fn add_all(&mut self, words: impl IntoIterator<Item = u64>) {
         words.into_iter().for_each(|word| self.add(word));
     }
-}
-
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-    *state >> 33
 }
 
 /// 48 bits, as the cache's hashes have.

@@ -120,6 +120,7 @@ struct Records<'a> {
     /// Of the first byte of the record.
     line: u64,
     line_ends: u64,
+    /// Whether the parser has seen nothing yet.
     is_fresh: bool,
 }
 
