@@ -509,6 +509,19 @@ fn a_run_may_free_a_little_more_than_it_retires_and_much_more_when_behind() {
     assert_eq!(partition::credit_for(100, true), 500);
 }
 
+#[test]
+fn flush_is_refused_at_once_while_the_caller_is_pinned_and_something_waits() {
+    let bench = Bench::new(Maintenance::Inline, 320);
+    let entry = bench.insert(1);
+    let guard = reclaim::pin();
+    assert_eq!(bench.engine.flush(), Ok(()), "nothing waits");
+    bench.remove(entry);
+    assert_eq!(bench.engine.flush(), Err(FlushError::PinnedHere));
+    drop(guard);
+    while bench.engine.flush().is_err() {}
+    assert_eq!(bench.engine.partitions[0].garbage(), 0);
+}
+
 /// What `flush` relies on.
 #[test]
 fn nobody_has_seen_a_batch_freed_that_is_only_taken() {
