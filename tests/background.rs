@@ -25,9 +25,22 @@ fn wait_until(is_done: impl Fn() -> bool) {
     }
 }
 
+/// Waits until the thread has nothing to do, and gives it time to lie down: nobody can tell whether
+/// it has.
+fn let_sleep(cache: &Cache<u64, u64>) {
+    wait_until(|| {
+        let stats = cache.stats();
+        stats.retired_bytes == stats.freed_bytes && stats.notifications_waiting == 0
+    });
+    for _ in 0..2_000 {
+        thread::yield_now();
+    }
+}
+
 fn an_insertion_is_applied() {
     let cache = builder().build().unwrap();
     for key in 0..ROUNDS {
+        let_sleep(&cache);
         let runs = cache.stats().maintenance_runs;
         let _ = cache.insert(key, key);
         wait_until(|| cache.stats().maintenance_runs > runs);
@@ -43,6 +56,7 @@ fn a_removal_is_told() {
     let cache = builder().listener(listener).build().unwrap();
     let _ = cache.insert(1, 0);
     for value in 1..=ROUNDS {
+        let_sleep(&cache);
         let _ = cache.insert(1, value);
         wait_until(|| told.load(Ordering::Relaxed) == value);
     }
@@ -52,6 +66,7 @@ fn a_removal_is_told() {
 fn what_was_replaced_is_freed() {
     let cache = builder().build().unwrap();
     for round in 0..ROUNDS {
+        let_sleep(&cache);
         for key in 0..500 {
             let _ = cache.insert(key, round);
         }
@@ -65,6 +80,7 @@ fn what_was_replaced_is_freed() {
 fn an_entry_that_expires_is_taken_out() {
     let cache = builder().build().unwrap();
     for round in 1..=ROUNDS {
+        let_sleep(&cache);
         // Many that a writer applies itself, and one that the thread does.
         for key in 0..if round.is_multiple_of(2) { 1 } else { 400 } {
             let _ = cache.insert_with_ttl(key, round, Duration::from_millis(1));
@@ -78,6 +94,7 @@ fn a_deadline_that_is_moved_forward_is_kept() {
     for round in 1..=ROUNDS {
         let _ = cache.insert_with_ttl(1, round, Duration::from_secs(3_600));
         cache.run_pending();
+        let_sleep(&cache);
         assert!(cache.expire_after(&1, Some(Duration::from_millis(1))));
         wait_until(|| cache.is_empty());
     }
