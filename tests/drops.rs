@@ -5,9 +5,10 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use larder::{Cache, Inserted, Maintenance};
 
@@ -600,4 +601,49 @@ fn keys_that_break_the_contract_of_hash_and_eq_break_nothing_else() {
         drop(cache);
         ledger.assert_living(0, "dropped");
     });
+}
+
+/// Each time it is dropped, stores another one, for so many times.
+struct Restless {
+    cache: Weak<OnceLock<Cache<u64, Restless>>>,
+    left: Arc<AtomicU64>,
+    deepest: Arc<AtomicU64>,
+}
+
+thread_local! {
+    /// Drops that are under way, one within the other.
+    static DEPTH: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Drop for Restless {
+    fn drop(&mut self) {
+        let Some(cache) = self.cache.upgrade() else { return };
+        DEPTH.set(DEPTH.get() + 1);
+        self.deepest.fetch_max(DEPTH.get(), Ordering::Relaxed);
+        let left = self.left.load(Ordering::Relaxed);
+        if left > 0 {
+            self.left.store(left - 1, Ordering::Relaxed);
+            let next = Self {
+                cache: Weak::clone(&self.cache),
+                left: Arc::clone(&self.left),
+                deepest: Arc::clone(&self.deepest),
+            };
+            cache.get().unwrap().insert(left, next);
+        }
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
+#[test]
+fn drops_that_write_do_not_pile_up_on_the_stack() {
+    let shared = Arc::new(OnceLock::new());
+    let builder = Cache::<u64, Restless>::builder().capacity(4).partitions(1);
+    let _ = shared.set(builder.maintenance(Maintenance::Inline).build().unwrap());
+    let cache = shared.get().unwrap();
+    let (left, deepest) = (Arc::new(AtomicU64::new(5_000)), Arc::new(AtomicU64::new(0)));
+    while left.load(Ordering::Relaxed) > 0 {
+        let (left, deepest) = (Arc::clone(&left), Arc::clone(&deepest));
+        cache.insert(u64::MAX, Restless { cache: Arc::downgrade(&shared), left, deepest });
+    }
+    assert_eq!(deepest.load(Ordering::Relaxed), 1);
 }
