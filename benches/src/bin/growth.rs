@@ -1,10 +1,12 @@
 //! What a get costs as the number of entries grows, in larder and in papaya.
 //!
-//! Both are filled with the same keys, stay alive side by side and are measured in turns. Keys are
-//! drawn uniformly from those present, anew for every batch, so no get finds its entry in the
-//! processor's cache for having been drawn before. What counts is the rise: how many times the
-//! price of the smallest size. A price is compared within a round, so the rise of one side over that
-//! of the other does not depend on what else the machine did between two sizes.
+//! Both are filled with the same keys, stay alive side by side and are measured in turns. Each key is
+//! read once before, so that at every size entries are as they are in use: the first hit on an entry
+//! marks it and may tell the policy, and of many entries most gets would be first hits, of few next to
+//! none (`--first-hits`). Keys are drawn uniformly from those present, anew for every batch, so no get
+//! finds its entry in the processor's cache for having been drawn before. What counts is the rise: how
+//! many times the price of the smallest size. A price is compared within a round, so the rise of one
+//! side over that of the other does not depend on what else the machine did between two sizes.
 
 #![forbid(unsafe_code)]
 
@@ -45,6 +47,9 @@ struct Options {
     /// One pin or guard for 1,024 gets instead of one for each
     #[arg(long)]
     pinned: bool,
+    /// No key is read before, so among many entries most gets are the first hit on theirs
+    #[arg(long)]
+    first_hits: bool,
     /// Each side its own hasher: papaya's is slower, which makes its rise look smaller
     #[arg(long)]
     own_hashers: bool,
@@ -88,8 +93,8 @@ where
     L: Contender<Value = u64>,
     P: Contender<Value = u64>,
 {
-    fill(larder, entries);
-    fill(papaya, entries);
+    fill(options, larder, entries);
+    fill(options, papaya, entries);
     let mut prices = Prices { entries, larder: Vec::new(), papaya: Vec::new() };
     for round in 0..options.rounds {
         // Who goes first changes: the first finds the caches as the other left them.
@@ -104,12 +109,18 @@ where
     prices
 }
 
-fn fill<C: Contender<Value = u64>>(contender: &C, entries: u64) {
+fn fill<C: Contender<Value = u64>>(options: &Options, contender: &C, entries: u64) {
     for number in 0..entries {
         contender.insert(scramble(number), number);
     }
     contender.settle();
     assert_eq!(contender.entries(), Some(entries as usize), "nothing may be evicted here");
+    if !options.first_hits {
+        let hits =
+            (0..entries).filter(|number| contender.get(&scramble(*number)).is_some()).count();
+        assert_eq!(hits as u64, entries, "every key is present");
+        contender.settle();
+    }
 }
 
 /// Nanoseconds a get, as one thread sees it.
@@ -169,10 +180,11 @@ fn render(options: &Options, prices: &[Prices]) -> String {
         ]);
     }
     format!(
-        "{} thread(s), {}, hasher: {}, {} rounds of {} ms\n\
+        "{} thread(s), {}, {}, hasher: {}, {} rounds of {} ms\n\
          goal: rise / rise at most 1 in the last row\n\n{}",
         options.threads,
         if options.pinned { "one pin for 1,024 gets" } else { "one pin for each get" },
+        if options.first_hits { "entries not read before" } else { "entries read before" },
         if options.own_hashers { "each its own" } else { "ahash for both" },
         options.rounds,
         options.millis,
