@@ -561,14 +561,14 @@ where
         let hit = match self.shared.engine.table.get(hash, move |held| held.borrow() == key, guard)
         {
             None => None,
-            Some((pointer, entry)) if self.is_settled(pointer) => Some(entry),
+            Some(found) if self.is_settled(found.0) => Some(found),
             Some(found) => self.use_special(found, key, hash, guard),
         };
         if self.shared.parts.is_watching_lookups {
             self.watch_lookup(hash, hit.is_some(), guard);
         }
-        let entry = hit?;
-        self.shared.engine.record_hit(entry.header(), guard);
+        let (pointer, entry) = hit?;
+        self.shared.engine.record_hit(pointer, guard);
         Some(entry)
     }
 
@@ -581,7 +581,7 @@ where
         key: &Q,
         hash: u64,
         guard: &'g Guard,
-    ) -> Option<&'g Entry<K, V>>
+    ) -> Option<(EntryPtr, &'g Entry<K, V>)>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -593,7 +593,7 @@ where
             && let Some(shadow) = &self.shared.engine.shadow
         {
             match valid {
-                Some((_, entry)) => shadow.note_hit(hash, entry.header(), guard),
+                Some((pointer, _)) => shadow.note_hit(hash, pointer, guard),
                 None => shadow.note_expired(hash, guard),
             }
         }
@@ -601,7 +601,7 @@ where
         if self.shared.parts.expiry.is_some() {
             self.note_use(pointer, entry);
         }
-        Some(entry)
+        Some((pointer, entry))
     }
 
     /// Out of line, for few caches count.

@@ -35,8 +35,11 @@ pub mod design {
     //!
     //! **Entries side by side.** Small entries come from slabs rather than one by one from the
     //! allocator: a get of a random one of many is a wait for two cache lines, so what counts is how
-    //! many of them fit the processor's caches. What a hit reads of an entry stands together in
-    //! its middle: the link, the hash, the mark, the key, the value.
+    //! many of them fit the processor's caches. What a hit reads of an entry stands together: the
+    //! link, the hash, the mark, the key, the value. Where that is 32 bytes, as with keys and values
+    //! of a word each, it has a slot of its own, so that two share a cache line and none lies across
+    //! two; what hits seldom read is beside it, at the end of the same page of memory. Gets
+    //! took 10 to 16 % less time for it where entries do not all fit a cache, insertions up to 5 %.
     //!
     //! **The default policy** is mirrored window-TinyLFU
     //! ([`WindowTinyLfu`](crate::policy::WindowTinyLfu)). A new key enters a small *window*. What
@@ -95,7 +98,7 @@ pub mod orderings {
     //! | `barrier::heavy` | nothing | the same |
     //! | `Deadline::settle`, acquire-release | relaxed, or a load | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` |
     //! | `Deadline::expire_if_past`, acquire-release | relaxed | the same |
-    //! | `EntryPtr::set_moved`, `take_moved`, acquire-release | either relaxed | `report_that_is_left_out_is_not_needed` |
+    //! | `Upkeep::set_moved`, `take_moved`, acquire-release | either relaxed | `report_that_is_left_out_is_not_needed` |
     //! | `EntryPtr::set_limit_ns`, store of the limit, release | relaxed | `limit_is_not_taken_for_the_time_of_writing` |
     //! | `EntryPtr::told_ns`, load of the time of writing, acquire | relaxed | the same |
     //! | `Tags::invalidate`, the swap | a store | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` (tags) |

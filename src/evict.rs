@@ -193,11 +193,14 @@ impl Order {
     /// Whether something has to leave before `new` can be inserted.
     #[inline]
     pub(crate) fn lacks_room_for(&self, new: EntryPtr) -> bool {
-        self.room == Room::BeforeInsert
-            && !new.is_unevictable()
-            && self.bounded_len() > 0
+        if self.room != Room::BeforeInsert || self.bounded_len() == 0 {
+            return false;
+        }
+        let upkeep = new.upkeep();
+        let weight = u64::from(upkeep.weight());
+        !upkeep.is_unevictable()
             && (self.bounded_len() >= self.kept.entries
-                || self.bounded_weight().saturating_add(u64::from(new.weight())) > self.kept.weight)
+                || self.bounded_weight().saturating_add(weight) > self.kept.weight)
     }
 
     #[inline]
@@ -229,7 +232,7 @@ impl Order {
     /// How often the entry of that node was used lately, as its policy tells, unless it has left.
     pub(crate) fn frequency(&mut self, id: NodeId, hash: u64) -> Option<u64> {
         let entry = self.members.get(id).filter(|entry| entry.hash() == hash)?;
-        if entry.is_unevictable() {
+        if entry.upkeep().is_unevictable() {
             return Some(u64::from(entry.frequency()));
         }
         self.tell(|policy, nodes| policy.frequency(id, nodes))
@@ -251,8 +254,8 @@ impl Order {
         let is_ranked = !ids.is_empty();
         if !is_ranked {
             let held = self.members.entries.iter().flatten();
-            let ordered = held.filter(|entry| !entry.is_unevictable());
-            ids.extend(ordered.filter_map(|entry| entry.node()));
+            let ordered = held.filter(|entry| !entry.upkeep().is_unevictable());
+            ids.extend(ordered.filter_map(|entry| entry.upkeep().node()));
         }
         let mut named: Vec<(u64, u64)> = Vec::with_capacity(ids.len());
         for id in ids {
@@ -285,16 +288,16 @@ impl Order {
     #[inline]
     pub(crate) fn insert(&mut self, entry: EntryPtr) {
         let id = self.members.add(entry, self.limits.entries);
-        entry.set_node(Some(id));
         self.members.timers.watch(id, entry);
-        if entry.is_unevictable() {
+        let upkeep = entry.upkeep();
+        if upkeep.is_unevictable() {
             return;
         }
-        match entry.restored() {
+        match upkeep.restored() {
             None => self.tell_held(|policy, nodes| policy.on_insert(id, nodes)),
             Some(word) => {
                 entry.set_frequency(entry.frequency().min(self.counter_max));
-                entry.set_scratch(0);
+                upkeep.set_scratch(0);
                 self.tell(|policy, nodes| policy.on_restore(id, word, nodes))
             }
         };
@@ -348,19 +351,20 @@ impl Order {
     /// Hands the node of `old` on to `new`, which has taken its place in the table.
     #[inline]
     pub(crate) fn update(&mut self, id: NodeId, old: EntryPtr, new: EntryPtr) {
-        old.set_node(None);
-        new.set_node(Some(id));
+        let (old_upkeep, new_upkeep) = (old.upkeep(), new.upkeep());
+        old_upkeep.set_node(None);
+        new_upkeep.set_node(Some(id));
         new.set_frequency(old.frequency().saturating_add(1).min(self.counter_max));
         if self.owns_scratch {
-            new.set_scratch(old.scratch());
+            new_upkeep.set_scratch(old_upkeep.scratch());
         }
-        let kinds = (old.is_unevictable(), new.is_unevictable());
+        let kinds = (old_upkeep.is_unevictable(), new_upkeep.is_unevictable());
         match kinds {
             // To the policy it is a new one.
             (true, false) => {
                 new.set_frequency(0);
                 if self.owns_scratch {
-                    new.set_scratch(0);
+                    new_upkeep.set_scratch(0);
                 }
             }
             // While the node is still that of `old`, whose weight the policy has counted.
@@ -371,10 +375,12 @@ impl Order {
         }
         self.members.entries[id.index()] = Some(new);
         self.members.timers.watch(id, new);
-        self.members.discount(old);
-        self.members.count(new);
+        self.members.discount(old_upkeep);
+        self.members.count(new_upkeep);
         match kinds {
-            (false, false) => self.tell(|policy, nodes| policy.on_update(id, old.weight(), nodes)),
+            (false, false) => {
+                self.tell(|policy, nodes| policy.on_update(id, old_upkeep.weight(), nodes))
+            }
             (true, false) => self.tell(|policy, nodes| policy.on_insert(id, nodes)),
             (_, true) => None,
         };
@@ -420,7 +426,7 @@ impl Order {
     pub(crate) fn watch(&mut self, id: NodeId, tag: u32) {
         let is_same = |entry: &EntryPtr| read_buffer::tag(entry.hash()) == tag;
         if let Some(entry) = self.members.get(id).filter(is_same) {
-            entry.take_moved();
+            entry.upkeep().take_moved();
             self.members.timers.watch(id, entry);
         }
     }
@@ -448,9 +454,9 @@ impl Order {
     #[cold]
     fn evict_any(&mut self) -> Option<EntryPtr> {
         let slots = self.members.entries.len();
-        let at = (0..slots)
-            .map(|step| (self.fallback + step) % slots)
-            .find(|at| self.members.entries[*at].is_some_and(|entry| !entry.is_unevictable()))?;
+        let at = (0..slots).map(|step| (self.fallback + step) % slots).find(|at| {
+            self.members.entries[*at].is_some_and(|entry| !entry.upkeep().is_unevictable())
+        })?;
         self.faults += 1;
         self.fallback = at + 1;
         let id = NodeId::from_raw(u32::try_from(at).expect("ids are 32 bits"));
@@ -471,7 +477,7 @@ impl Order {
         let Self { policy, members, .. } = self;
         let named = catch(|| {
             policy.upcoming(count.min(MAX_PREFETCH / 2), &mut |id| {
-                if let (Some(entry), Some(slot)) = (members.ordered(id), victims.get_mut(found)) {
+                if let (Some(entry), Some(slot)) = (members.get(id), victims.get_mut(found)) {
                     entry.prefetch();
                     *slot = Some(entry);
                     found += 1;
@@ -535,12 +541,16 @@ impl Order {
         let (mut weight, mut kept, mut kept_weight) = (0, 0, 0);
         for (at, entry) in members.entries.iter().enumerate() {
             if let Some(entry) = entry {
-                assert_eq!(entry.node().map(NodeId::index), Some(at), "a node id is not its own");
-                assert!(!entry.is_gone(), "an entry that has left is still linked");
-                weight += u64::from(entry.weight());
-                if entry.is_unevictable() {
+                assert_eq!(
+                    entry.upkeep().node().map(NodeId::index),
+                    Some(at),
+                    "a node id is not its own"
+                );
+                assert!(!entry.upkeep().is_gone(), "an entry that has left is still linked");
+                weight += u64::from(entry.upkeep().weight());
+                if entry.upkeep().is_unevictable() {
                     kept += 1;
-                    kept_weight += u64::from(entry.weight());
+                    kept_weight += u64::from(entry.upkeep().weight());
                 }
             }
         }
@@ -551,7 +561,11 @@ impl Order {
         );
         assert_eq!(weight, members.weight, "the weight is not that of the entries");
         members.timers.validate(
-            members.entries.iter().flatten().filter_map(|entry| Some((entry.node()?, *entry))),
+            members
+                .entries
+                .iter()
+                .flatten()
+                .filter_map(|entry| Some((entry.upkeep().node()?, *entry))),
         );
         let free = members.entries.iter().filter(|entry| entry.is_none()).count();
         assert_eq!(free, members.free.len(), "free ids are lost or doubled");

@@ -41,7 +41,7 @@ use std::time::Duration;
 use crossbeam_utils::{Backoff, CachePadded};
 
 use crate::contain;
-use crate::entry::{Entry, Header};
+use crate::entry::{Entry, EntryPtr};
 use crate::error::FlushError;
 use crate::evict::Order;
 use crate::expiry::Timing;
@@ -107,7 +107,7 @@ const ROOM_PART: usize = 16;
 /// With inline maintenance: buckets that an insertion opens after the table has grown. Each
 /// insertion into a growing table brings four new buckets in the mean.
 const BUCKETS_OPENED_INLINE: usize = 8;
-/// Retired bytes (of headers, keys and values themselves) after which the governor is paced.
+/// Retired bytes (of entries themselves, not of what they own) after which the governor is paced.
 const PACE_BYTES: usize = 256 * 1024;
 /// The same in entries, and in parts of the cache's bounds.
 const MAX_PACE: usize = 1024;
@@ -287,47 +287,48 @@ impl<K, V> Engine<K, V> {
 
     /// Records a hit for the policy.
     #[inline]
-    pub(crate) fn record_hit(&self, header: &Header, guard: &Guard) {
-        if header.frequency() < self.recorded_below {
-            self.record(header, guard);
+    pub(crate) fn record_hit(&self, entry: EntryPtr, guard: &Guard) {
+        if entry.frequency() < self.recorded_below {
+            self.record(entry, guard);
         }
     }
 
     #[inline(never)]
-    fn record(&self, header: &Header, guard: &Guard) {
+    fn record(&self, entry: EntryPtr, guard: &Guard) {
         match self.accesses {
             Accesses::None => {}
-            Accesses::Counter { max } => header.raise_frequency(max),
+            Accesses::Counter { max } => entry.raise_frequency(max),
             Accesses::Mark { .. } => {
-                if header.mark() {
-                    self.record_mark(header, guard);
+                if entry.mark() {
+                    self.record_mark(entry, guard);
                 }
             }
-            Accesses::Order => self.record_order(header, guard),
+            Accesses::Order => self.record_order(entry, guard),
         }
     }
 
     /// Tells the policy of a first mark, if the key is one of its sample.
-    fn record_mark(&self, header: &Header, guard: &Guard) {
-        let partition = self.partition(header.hash());
-        if partition.sample().contains(header.hash())
-            && let (Some(reads), Some(node)) = (&partition.reads, header.node())
+    fn record_mark(&self, entry: EntryPtr, guard: &Guard) {
+        let partition = self.partition(entry.hash());
+        if partition.sample().contains(entry.hash())
+            && let (Some(reads), Some(node)) = (&partition.reads, entry.upkeep().node())
         {
-            self.offer(partition, reads, node, header.hash(), guard);
+            self.offer(partition, reads, node, entry.hash(), guard);
         }
     }
 
-    fn record_order(&self, header: &Header, guard: &Guard) {
+    fn record_order(&self, entry: EntryPtr, guard: &Guard) {
         // Not linked yet: its insert event is still to come, which is younger than this hit.
-        let Some(node) = header.node() else { return };
-        let partition = self.partition(header.hash());
+        let upkeep = entry.upkeep();
+        let Some(node) = upkeep.node() else { return };
+        let partition = self.partition(entry.hash());
         let Some(reads) = &partition.reads else { return };
         // One record between two runs says as much as many, and keeps hits to a hot entry from
         // writing to anything shared. With inline maintenance every access counts.
-        if self.mode == Maintenance::Background && !header.touch(partition.tick()) {
+        if self.mode == Maintenance::Background && !upkeep.touch(partition.tick()) {
             return;
         }
-        self.offer(partition, reads, node, header.hash(), guard);
+        self.offer(partition, reads, node, entry.hash(), guard);
     }
 
     #[inline]

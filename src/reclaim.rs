@@ -52,6 +52,7 @@ pub(crate) mod barrier;
 pub(crate) mod readers;
 mod huge_pages;
 mod kept;
+mod paired;
 #[cfg(any(not(larder_loom), crossbeam_loom))]
 pub(crate) mod governor;
 #[cfg(not(larder_loom))]
@@ -73,7 +74,8 @@ pub(crate) use epoch::{Guard, Ticket, advance, completed, is_pinned_here, lag, p
 pub(crate) use epoch::{Held, hold};
 pub(crate) use kept::Kept;
 #[cfg(not(larder_loom))]
-pub(crate) use magazine::{allocate, recycle, recycle_all, trim};
+pub(crate) use magazine::{allocate, allocate_paired, recycle, recycle_all, trim};
+pub(crate) use paired::{BESIDE_BYTES, PAIRED, UNPAIRED, beside, is_paired};
 #[cfg(larder_loom)]
 pub(crate) use stand_in::*;
 #[cfg(not(larder_loom))]
@@ -99,7 +101,7 @@ pub(crate) struct Retired<K, V> {
 struct Batch {
     entries: Vec<EntryPtr>,
     weight: u64,
-    /// Whether something stands in front of the header of any of them.
+    /// Whether any of them has an extension.
     has_extended: bool,
 }
 
@@ -155,20 +157,22 @@ impl<K, V> Retired<K, V> {
     }
 
     /// Takes an entry that the table no longer reaches and that no event will name again. Once
-    /// for each entry: it is freed through this.
+    /// for each entry: it is freed through this. Returns its weight.
     #[inline]
-    pub(crate) fn retire(&mut self, entry: EntryPtr) {
+    pub(crate) fn retire(&mut self, entry: EntryPtr) -> u64 {
+        let added = u64::from(entry.upkeep().weight());
         let Batch { entries, weight, has_extended } = &mut self.open;
         if entries.capacity() == 0 {
             entries.reserve_exact(self.batch_entries);
         }
         entries.push(entry);
         *has_extended |= entry.is_extended();
-        *weight += u64::from(entry.weight());
-        self.weight += u64::from(entry.weight());
+        *weight += added;
+        self.weight += added;
         if entries.len() >= self.batch_entries || *weight >= self.batch_weight {
             self.seal();
         }
+        added
     }
 
     /// Stamps what was retired so far.

@@ -41,7 +41,7 @@ use std::mem;
 use crossbeam_utils::CachePadded;
 
 use crate::contain;
-use crate::entry::Header;
+use crate::entry::EntryPtr;
 use crate::error::BuildError;
 use crate::evict::Bounds;
 use crate::maintainer;
@@ -167,10 +167,10 @@ impl Shadow {
     }
 
     /// A hit on a sampled entry.
-    pub(crate) fn note_hit(&self, hash: u64, hit: &Header, guard: &Guard) {
+    pub(crate) fn note_hit(&self, hash: u64, hit: EntryPtr, guard: &Guard) {
         // A hit whatever the bounds and the policy, if it is unevictable.
-        if self.samples(hash) && !hit.is_unevictable() {
-            let record = Record::new(sample_of(hash), Kind::Hit, hit.weight());
+        if self.samples(hash) && !hit.upkeep().is_unevictable() {
+            let record = Record::new(sample_of(hash), Kind::Hit, hit.upkeep().weight());
             self.note(record, guard.thread());
         }
     }

@@ -93,7 +93,7 @@ pub struct Stats {
     pub rejections: u64,
     /// Accesses that the policy was not told of, since their buffer was full.
     pub dropped_accesses: u64,
-    /// Bytes of entries (header, key and value, not what they own) that left the table.
+    /// Bytes of entries (key, value and what is kept of each, not what they own) that left the table.
     pub retired_bytes: u64,
     /// Bytes of those that were freed since, key and value dropped.
     pub freed_bytes: u64,

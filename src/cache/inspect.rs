@@ -93,7 +93,7 @@ impl<K, V, S> Cache<K, V, S> {
         EntryInfo {
             age: timing.age(pointer),
             expires_in: pointer.extension().and_then(|extension| timing.remaining(extension)),
-            weight: pointer.weight(),
+            weight: pointer.upkeep().weight(),
             frequency: pointer.frequency(),
         }
     }

@@ -84,6 +84,6 @@ where
         let hash = self.hash(key);
         let guard = reclaim::pin();
         let (pointer, _) = self.find(key, hash, &guard)?;
-        Some(pointer.is_unevictable())
+        Some(pointer.upkeep().is_unevictable())
     }
 }

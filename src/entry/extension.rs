@@ -1,13 +1,13 @@
-//! What stands in front of the headers of some entries, and where.
+//! What stands in front of the headers of entries, and where.
 //!
-//! What a hit looks at, the deadline, is next to the header whatever else there is. The smaller an
+//! What a hit looks at, the deadline, is as close to the header whatever else there is. The smaller an
 //! entry is, the more of those that are in use fit the processor's caches: so only the entries whose
 //! time of writing does not follow from their deadline have both.
 
 use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
-use super::{CHANGED, EntryPtr, Header};
+use super::{EntryPtr, Header, Upkeep};
 use crate::expiry::Deadline;
 use crate::sync::{AtomicU64, Ordering};
 use crate::tags::TagSet;
@@ -16,17 +16,20 @@ use crate::tags::TagSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Extent {
+    /// Not even its upkeep.
     Nothing = 0,
+    /// The upkeep alone. With all others it stands between what they name and the header.
+    Upkeep = 1,
     /// An [`Extension`].
-    Dated = 1,
+    Dated = 2,
     /// A [`TimedExtension`].
-    Timed = 2,
+    Timed = 3,
     /// A [`LimitedExtension`].
-    Limited = 3,
+    Limited = 4,
     /// A [`TaggedExtension`].
-    Tagged = 4,
+    Tagged = 5,
     /// A [`TaggedLimitedExtension`].
-    TaggedLimited = 5,
+    TaggedLimited = 6,
 }
 
 /// In `form`: shadow caches are to hear of hits on the entry. Above all extents, so that a hit which
@@ -43,7 +46,7 @@ pub(crate) enum Look<'e> {
 /// Until when an entry is valid.
 //
 //  -8           0
-//  |  deadline  | header, key, value
+//  |  deadline  | upkeep, header, key, value
 #[repr(C)]
 pub(crate) struct Extension {
     pub(crate) deadline: Deadline,
@@ -52,7 +55,7 @@ pub(crate) struct Extension {
 /// The same, and when the entry was made.
 //
 //  -16          -8           0
-//  |  written   |  deadline  | header, key, value
+//  |  written   |  deadline  | upkeep, header, key, value
 #[repr(C)]
 pub(super) struct TimedExtension {
     /// The cache's time when the entry was made. Once `CHANGED` is set, where there is a time to
@@ -64,7 +67,7 @@ pub(super) struct TimedExtension {
 /// The same where hits move the deadline, and no further than to a limit of the entry's own.
 //
 //  -24         -16          -8           0
-//  |  limit    |  written   |  deadline  | header, key, value
+//  |  limit    |  written   |  deadline  | upkeep, header, key, value
 #[repr(C)]
 pub(super) struct LimitedExtension {
     /// What the time to idle cannot move the deadline beyond. Set with the deadline; two that set
@@ -76,7 +79,7 @@ pub(super) struct LimitedExtension {
 /// An extension of an entry with tags.
 //
 //  -48      -16          -8           0
-//  |  tags  |  written   |  deadline  | header, key, value
+//  |  tags  |  written   |  deadline  | upkeep, header, key, value
 #[repr(C)]
 pub(super) struct TaggedExtension {
     pub(super) tags: TagSet,
@@ -90,7 +93,9 @@ pub(super) struct TaggedLimitedExtension {
     pub(super) limited: LimitedExtension,
 }
 
-// Right before a header, which has the alignment of 8 at least, and each ends in an `Extension`.
+// The upkeep right before a header, which has the alignment of 8 at least, and they right before that;
+// each ends in an `Extension`.
+const _: () = assert!(size_of::<Upkeep>().is_multiple_of(8) && align_of::<Upkeep>() <= 8);
 const _: () = assert!(size_of::<Extension>().is_multiple_of(8) && align_of::<Extension>() <= 8);
 const _: () = assert!(
     size_of::<TimedExtension>() == size_of::<u64>() + size_of::<Extension>()
@@ -143,10 +148,11 @@ impl Extent {
     pub(super) fn from_raw(raw: u8) -> Self {
         match raw {
             0 => Self::Nothing,
-            1 => Self::Dated,
-            2 => Self::Timed,
-            3 => Self::Limited,
-            4 => Self::Tagged,
+            1 => Self::Upkeep,
+            2 => Self::Dated,
+            3 => Self::Timed,
+            4 => Self::Limited,
+            5 => Self::Tagged,
             _ => Self::TaggedLimited,
         }
     }
@@ -166,21 +172,37 @@ impl Extent {
         self >= Self::Tagged
     }
 
+    /// What its extension takes.
+    const fn extension_bytes(self) -> usize {
+        match self {
+            Self::Nothing | Self::Upkeep => 0,
+            Self::Dated => size_of::<Extension>(),
+            Self::Timed => size_of::<TimedExtension>(),
+            Self::Limited => size_of::<LimitedExtension>(),
+            Self::Tagged => size_of::<TaggedExtension>(),
+            Self::TaggedLimited => size_of::<TaggedLimitedExtension>(),
+        }
+    }
+
+    /// How far before the header that begins which stands in front of it.
+    #[inline]
+    pub(super) const fn bytes_in_front(self) -> usize {
+        match self {
+            Self::Nothing => 0,
+            _ => size_of::<Upkeep>() + self.extension_bytes(),
+        }
+    }
+
     /// The memory of an entry whose header, key and value are of `plain`, and where the header is
     /// in it.
     pub(super) const fn around(self, plain: Layout) -> (Layout, usize) {
-        let front = match self {
-            Self::Nothing => return (plain, 0),
-            Self::Dated => Layout::new::<Extension>(),
-            Self::Timed => Layout::new::<TimedExtension>(),
-            Self::Limited => Layout::new::<LimitedExtension>(),
-            Self::Tagged => Layout::new::<TaggedExtension>(),
-            Self::TaggedLimited => Layout::new::<TaggedLimitedExtension>(),
-        };
-        match front.extend(plain) {
-            Ok((layout, offset)) => (layout.pad_to_align(), offset),
-            Err(_) => panic!("an entry that large fits no memory"),
+        let front = Layout::from_size_align(self.bytes_in_front(), align_of::<Upkeep>());
+        if let Ok(front) = front
+            && let Ok((layout, offset)) = front.extend(plain)
+        {
+            return (layout.pad_to_align(), offset);
         }
+        panic!("an entry that large fits no memory")
     }
 }
 
@@ -192,21 +214,21 @@ impl EntryPtr {
     }
 
     #[inline]
-    pub(super) fn extent(self) -> Extent {
+    pub(crate) fn extent(self) -> Extent {
         Extent::from_raw(self.form() & !SAMPLED)
     }
 
-    /// Whether anything stands in front of the header.
+    /// Whether there is an extension.
     #[inline]
     pub(crate) fn is_extended(self) -> bool {
-        self.extent() != Extent::Nothing
+        self.extent() > Extent::Upkeep
     }
 
-    /// Whether a hit has to look at more than the header says: at what stands in front, or for
-    /// shadow caches.
+    /// Whether a hit has to look at more than the header says: at the extension, or for shadow
+    /// caches.
     #[inline]
     pub(crate) fn is_special(self) -> bool {
-        self.form() != Extent::Nothing as u8
+        self.form() > Extent::Upkeep as u8
     }
 
     /// Whether shadow caches are to hear of hits.
@@ -221,12 +243,12 @@ impl EntryPtr {
         self.header().form.fetch_or(SAMPLED, Ordering::Relaxed);
     }
 
-    /// What stands in front of the header, if anything.
+    /// The extension, if there is one.
     #[inline]
     pub(crate) fn extension(&self) -> Option<&Extension> {
         self.is_extended().then(|| {
-            // SAFETY: initialized by `Owned::extended`, which alone sets another extent than
-            // nothing, and alive as the header is.
+            // SAFETY: initialized by `Owned::extended`, which alone sets an extent that has one, and
+            // alive as the header is.
             unsafe { &*extension_of(self.0) }
         })
     }
@@ -234,10 +256,11 @@ impl EntryPtr {
     /// What a hit has to look at.
     #[inline(always)]
     pub(crate) fn look(&self) -> Look<'_> {
+        const DATED: u8 = Extent::Dated as u8;
         const TAGGED: u8 = Extent::Tagged as u8;
         match self.form() {
-            0 => Look::Nothing,
-            1..TAGGED => {
+            ..DATED => Look::Nothing,
+            DATED..TAGGED => {
                 // SAFETY: as above, for these extents.
                 Look::Deadline(unsafe { &*extension_of(self.0) })
             }
@@ -260,8 +283,7 @@ impl EntryPtr {
     pub(crate) fn set_limit_ns(&self, limit_ns: u64, has_idle_time: bool) {
         let mut limit = self.own_limit_ns();
         if limit.is_none() && (has_idle_time || self.written_ns().is_none()) {
-            // AcqRel: before the limit below and the change of the deadline, which publish it.
-            self.header().flags.fetch_or(CHANGED, Ordering::AcqRel);
+            self.upkeep().set_changed();
             limit = self.written_ns();
         }
         if let Some(limit) = limit {
@@ -281,7 +303,7 @@ impl EntryPtr {
         let load = |word: Option<&AtomicU64>| word.map(|word| word.load(Ordering::Acquire));
         match (load(self.own_limit_ns()), load(self.written_ns())) {
             (Some(limit_ns), _) => limit_ns,
-            (None, Some(limit_ns)) if self.is_changed() => limit_ns,
+            (None, Some(limit_ns)) if self.upkeep().is_changed() => limit_ns,
             (None, Some(written_ns)) => Deadline::after(written_ns, ttl_ns),
             (None, None) => Deadline::NEVER,
         }
@@ -296,15 +318,7 @@ impl EntryPtr {
             None if deadline_ns == Deadline::EXPIRED => return None,
             None => deadline_ns.saturating_sub(ttl_ns),
         };
-        (!self.is_changed()).then_some(written_ns)
-    }
-
-    /// Whether the entry was given a lifetime for which it had no room, before the deadline or the
-    /// limit that the caller has loaded.
-    #[inline]
-    fn is_changed(self) -> bool {
-        // Relaxed: behind acquiring loads of those.
-        self.header().flags.load(Ordering::Relaxed) & CHANGED != 0
+        (!self.upkeep().is_changed()).then_some(written_ns)
     }
 
     /// What hits cannot move the deadline beyond, if that stands by itself.
@@ -342,11 +356,10 @@ impl EntryPtr {
 /// Makes what stands in front of a header by these terms and tags.
 ///
 /// # Safety
-/// That many bytes precede the header as `Extent::around` says of their extent, and nobody else has
-/// them.
+/// As many bytes precede the header as their extent has in front, and nobody else has them.
 pub(super) unsafe fn write(header: NonNull<Header>, terms: Terms, tags: Option<TagSet>) {
     let extent = terms.extent(tags.is_some());
-    // SAFETY: every extent that terms have ends in an extension right before the header, aligned.
+    // SAFETY: every extent that terms have ends in an extension right before the upkeep, aligned.
     unsafe { extension_of(header).write(terms.extension()) };
     if let Some(written_ns) = terms.written_ns {
         // SAFETY: as above, of a timed one, which this extent ends in.
@@ -366,22 +379,28 @@ pub(super) unsafe fn write(header: NonNull<Header>, terms: Terms, tags: Option<T
     }
 }
 
-/// Where the extension of the entry of `header` stands, if it has one.
+/// Where the extension of the entry of `header` ends, if it has one.
+#[inline]
+fn end_of(header: NonNull<Header>) -> *mut u8 {
+    header.as_ptr().cast::<Upkeep>().wrapping_sub(1).cast()
+}
+
+/// Where it stands.
 #[inline]
 fn extension_of(header: NonNull<Header>) -> *mut Extension {
-    header.as_ptr().cast::<Extension>().wrapping_sub(1)
+    end_of(header).cast::<Extension>().wrapping_sub(1)
 }
 
 /// The same, if it is a timed one.
 #[inline]
 fn timed_extension_of(header: NonNull<Header>) -> *mut TimedExtension {
-    header.as_ptr().cast::<TimedExtension>().wrapping_sub(1)
+    end_of(header).cast::<TimedExtension>().wrapping_sub(1)
 }
 
 /// The same, if it is a limited one.
 #[inline]
 fn limited_extension_of(header: NonNull<Header>) -> *mut LimitedExtension {
-    header.as_ptr().cast::<LimitedExtension>().wrapping_sub(1)
+    end_of(header).cast::<LimitedExtension>().wrapping_sub(1)
 }
 
 /// Where the tags of the entry of `header` stand, if it has this extent, which has some.
@@ -391,7 +410,7 @@ fn tags_of(header: NonNull<Header>, extent: Extent) -> *mut TagSet {
         Extent::TaggedLimited => size_of::<TaggedLimitedExtension>(),
         _ => size_of::<TaggedExtension>(),
     };
-    header.as_ptr().wrapping_byte_sub(size).cast()
+    end_of(header).wrapping_byte_sub(size).cast()
 }
 
 /// Drops the tags of the entry of `header`, if it has this extent and so any.
@@ -413,7 +432,8 @@ mod tests {
     #[test]
     fn extensions_take_no_more_than_their_words() {
         let plain = Layout::new::<Entry<u64, u64>>();
-        assert_eq!(plain.size(), 48);
+        assert_eq!(plain.size(), 32);
+        assert_eq!(Extent::Upkeep.around(plain).0.size(), 48);
         assert_eq!(Extent::Dated.around(plain).0.size(), 56);
         assert_eq!(Extent::Timed.around(plain).0.size(), 64);
         assert_eq!(Extent::Limited.around(plain).0.size(), 72);

@@ -1,7 +1,7 @@
 //! The entries that have a node, by node id.
 #![forbid(unsafe_code)]
 
-use crate::entry::EntryPtr;
+use crate::entry::{EntryPtr, Upkeep};
 use crate::expiry::Timers;
 use crate::policy::{NodeId, Nodes};
 
@@ -20,9 +20,11 @@ pub(super) struct Members {
 impl Members {
     #[inline]
     pub(super) fn add(&mut self, entry: EntryPtr, limit: usize) -> NodeId {
-        self.count(entry);
+        let upkeep = entry.upkeep();
+        self.count(upkeep);
         if let Some(id) = self.free.pop() {
             self.entries[id.index()] = Some(entry);
+            upkeep.set_node(Some(id));
             return id;
         }
         if self.entries.len() == self.entries.capacity() {
@@ -37,6 +39,7 @@ impl Members {
         }
         let id = u32::try_from(self.entries.len()).expect("a partition's bound is below 2^32");
         self.entries.push(Some(entry));
+        upkeep.set_node(Some(NodeId::from_raw(id)));
         NodeId::from_raw(id)
     }
 
@@ -48,9 +51,10 @@ impl Members {
     #[inline]
     pub(super) fn take(&mut self, id: NodeId) -> Option<EntryPtr> {
         let entry = self.entries.get_mut(id.index())?.take()?;
-        entry.set_node(None);
+        let upkeep = entry.upkeep();
+        upkeep.set_node(None);
         self.timers.forget(id);
-        self.discount(entry);
+        self.discount(upkeep);
         self.free.push(id);
         Some(entry)
     }
@@ -58,11 +62,11 @@ impl Members {
     /// The entry, if the policy knows of it.
     #[inline]
     pub(super) fn ordered(&self, id: NodeId) -> Option<EntryPtr> {
-        self.get(id).filter(|entry| !entry.is_unevictable())
+        self.get(id).filter(|entry| !entry.upkeep().is_unevictable())
     }
 
     #[inline]
-    pub(super) fn count(&mut self, entry: EntryPtr) {
+    pub(super) fn count(&mut self, entry: &Upkeep) {
         self.weight += u64::from(entry.weight());
         if entry.is_unevictable() {
             self.kept += 1;
@@ -71,7 +75,7 @@ impl Members {
     }
 
     #[inline]
-    pub(super) fn discount(&mut self, entry: EntryPtr) {
+    pub(super) fn discount(&mut self, entry: &Upkeep) {
         self.weight -= u64::from(entry.weight());
         if entry.is_unevictable() {
             self.kept -= 1;
@@ -93,7 +97,7 @@ impl Nodes for Members {
 
     #[inline]
     fn weight(&self, id: NodeId) -> u32 {
-        self.expect(id).weight()
+        self.expect(id).upkeep().weight()
     }
 
     #[inline]
@@ -108,11 +112,11 @@ impl Nodes for Members {
 
     #[inline]
     fn scratch(&self, id: NodeId) -> u32 {
-        self.expect(id).scratch()
+        self.expect(id).upkeep().scratch()
     }
 
     #[inline]
     fn set_scratch(&self, id: NodeId, scratch: u32) {
-        self.expect(id).set_scratch(scratch);
+        self.expect(id).upkeep().set_scratch(scratch);
     }
 }

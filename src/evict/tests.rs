@@ -242,12 +242,15 @@ fn a_replacement_takes_over_what_is_known_of_the_key() {
     let mut partition = Partition::plain();
     let old = partition.insert(1, 10);
     old.set_frequency(2);
-    old.set_scratch(77);
+    old.upkeep().set_scratch(77);
     let new = partition.entry(1, 20, |_| {});
     partition.order.update(id(0), old, new);
     assert_eq!(partition.heard(), [Heard::Insert(0), Heard::Update(0, 10)]);
-    assert_eq!((new.frequency(), new.scratch(), new.node()), (3, 77, Some(id(0))));
-    assert_eq!((old.node(), partition.order.weight()), (None, 20));
+    assert_eq!(
+        (new.frequency(), new.upkeep().scratch(), new.upkeep().node()),
+        (3, 77, Some(id(0)))
+    );
+    assert_eq!((old.upkeep().node(), partition.order.weight()), (None, 20));
     let newest = partition.entry(1, 5, |_| {});
     partition.order.update(id(0), new, newest);
     assert_eq!(newest.frequency(), 3, "no more than the policy asked for");
@@ -260,11 +263,11 @@ fn the_cache_keeps_the_scratch_word_where_the_policy_asks_for_order() {
     assert!(partition.order.needs_ticks());
     assert!(!Partition::plain().order.needs_ticks());
     let old = partition.insert(1, 10);
-    old.set_scratch(77);
+    old.upkeep().set_scratch(77);
     old.set_frequency(9);
     let new = partition.entry(1, 20, |_| {});
     partition.order.update(id(0), old, new);
-    assert_eq!((new.scratch(), new.frequency()), (0, 0));
+    assert_eq!((new.upkeep().scratch(), new.frequency()), (0, 0));
 }
 
 #[test]
@@ -284,10 +287,10 @@ fn the_policy_hears_nothing_of_what_is_never_evicted() {
     assert_eq!(partition.heard(), [Heard::Remove(0)]);
     let now_plain = partition.entry(2, 22, |_| {});
     still_kept.set_frequency(2);
-    still_kept.set_scratch(5);
+    still_kept.upkeep().set_scratch(5);
     partition.order.update(id(1), still_kept, now_plain);
     assert_eq!(partition.heard(), [Heard::Insert(1)]);
-    assert_eq!((now_plain.frequency(), now_plain.scratch()), (0, 0), "new to the policy");
+    assert_eq!((now_plain.frequency(), now_plain.upkeep().scratch()), (0, 0), "new to the policy");
     assert_eq!(partition.order.weight(), 33);
     partition.order.validate();
 
@@ -351,8 +354,8 @@ fn what_does_not_agree_is_not_valid() {
         catch(|| partition.order.validate()).is_ok()
     };
     assert!(is_valid(|_, _| {}));
-    assert!(!is_valid(|_, entry| entry.set_node(None)));
-    assert!(!is_valid(|_, entry| entry.set_gone()));
+    assert!(!is_valid(|_, entry| entry.upkeep().set_node(None)));
+    assert!(!is_valid(|_, entry| entry.upkeep().set_gone()));
     assert!(!is_valid(|order, _| order.members.weight += 1));
     assert!(!is_valid(|order, _| order.members.kept += 1));
     assert!(!is_valid(|order, _| order.members.kept_weight -= 1));
@@ -446,8 +449,8 @@ fn ids_are_used_again_before_new_ones() {
     let mut partition = Partition::plain();
     partition.fill(1);
     partition.order.remove(id(1));
-    assert_eq!(partition.insert(4, 1).node(), Some(id(1)));
-    assert_eq!(partition.insert(5, 1).node(), Some(id(3)));
+    assert_eq!(partition.insert(4, 1).upkeep().node(), Some(id(1)));
+    assert_eq!(partition.insert(5, 1).upkeep().node(), Some(id(3)));
     // At the bound nothing is wasted: one more than that fits, for the one being inserted.
     assert_eq!(partition.order.members.entries.capacity(), 4);
     partition.insert_unevictable(6, 1);

@@ -48,7 +48,7 @@ impl<K, V> AtomicListening<K, V> {
             key: &old.entry().key,
             value: &old.entry().value,
             new_value: new_value.filter(|_| leaving.cause == RemovalCause::Replaced),
-            weight: leaving.entry.weight(),
+            weight: leaving.entry.upkeep().weight(),
             age,
             cause: leaving.cause,
         };

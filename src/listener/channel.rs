@@ -34,9 +34,9 @@ impl<K, V> Notice<K, V> {
     /// For maintenance, of an entry that has just left, and the one in its place. Neither is held
     /// yet on that side.
     pub(crate) fn new(old: EntryPtr, new: Option<EntryPtr>, age: Duration) -> Self {
-        old.hold(Hold::Old);
+        old.upkeep().hold(Hold::Old);
         if let Some(new) = new {
-            new.hold(Hold::New);
+            new.upkeep().hold(Hold::New);
         }
         Self { old: Kept::new(old), new: new.map(Kept::new), age }
     }
@@ -44,22 +44,22 @@ impl<K, V> Notice<K, V> {
     /// Lets the entries go and returns them: those that are finished now are to be retired.
     pub(crate) fn let_go(self) -> (EntryPtr, Option<EntryPtr>) {
         let (old, new) = (self.old.pointer(), self.new.map(|new| new.pointer()));
-        old.let_go(Hold::Old);
+        old.upkeep().let_go(Hold::Old);
         if let Some(new) = new {
-            new.let_go(Hold::New);
+            new.upkeep().let_go(Hold::New);
         }
         (old, new)
     }
 
     fn removal(&self) -> Removal<'_, K, V> {
         let old = self.old.entry();
-        let cause = self.old.pointer().cause();
+        let cause = self.old.pointer().upkeep().cause();
         let new_value = self.new.as_ref().map(|new| &new.entry().value);
         Removal {
             key: &old.key,
             value: &old.value,
             new_value: new_value.filter(|_| cause == RemovalCause::Replaced),
-            weight: self.old.pointer().weight(),
+            weight: self.old.pointer().upkeep().weight(),
             age: self.age,
             cause,
         }

@@ -36,7 +36,7 @@ impl<K, V> Engine<K, V> {
             stats.listener_panics += atomic.panics.load(Ordering::Relaxed);
         }
         for partition in &self.partitions {
-            partition.add_to(&mut stats, size_of::<Entry<K, V>>() as u64);
+            partition.add_to(&mut stats, Entry::<K, V>::BYTES as u64);
         }
         if stats.waiting_bytes() > 0 {
             stats.reclamation_lag = reclaim::lag();
@@ -51,8 +51,8 @@ impl<K, V> Engine<K, V> {
         let mut cursor = Cursor::Start;
         while cursor != Cursor::End {
             cursor = self.table.step(cursor, &reclaim::pin(), |pointer, _| {
-                assert!(pointer.node().is_some(), "an entry of the table is in no policy");
-                assert!(!pointer.is_gone(), "an entry of the table counts as gone");
+                assert!(pointer.upkeep().node().is_some(), "an entry of the table is in no policy");
+                assert!(!pointer.upkeep().is_gone(), "an entry of the table counts as gone");
                 seen[partition_of(pointer.hash(), self.partition_bits)] += 1;
             });
         }

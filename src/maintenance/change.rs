@@ -128,7 +128,7 @@ impl<K, V> Engine<K, V> {
                 prepared = change.prepare(None);
             } else if self.table.remove_entry(entry, &guard) {
                 change.removed(entry, cause);
-                return partition.count_taken_out(cause, entry.weight());
+                return partition.count_taken_out(cause, entry.upkeep().weight());
             } else {
                 debug_assert!(false, "an entry within the gate was taken out by somebody else");
                 return;
@@ -217,7 +217,7 @@ impl<'e, K, V> Change<'e, K, V> {
     #[inline]
     pub(crate) fn made_by(&mut self, event: Event, cause: RemovalCause, explicit: Absence) {
         if let Event::Removed(old) | Event::Replaced { old, .. } = event {
-            old.set_cause(cause);
+            old.upkeep().set_cause(cause);
             if let Some(recent) = &self.engine.recent {
                 recent.removed(self.hash, cause, explicit);
             }

@@ -103,24 +103,24 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         match event {
             Event::Inserted(new) => self.born(new),
             Event::Removed(old) => {
-                if let Some(id) = old.node() {
+                if let Some(id) = old.upkeep().node() {
                     self.order.remove(id);
                 }
                 self.gone(old, None, Told::Now);
             }
-            Event::Replaced { new, old } if old.cause() != RemovalCause::Replaced => {
+            Event::Replaced { new, old } if old.upkeep().cause() != RemovalCause::Replaced => {
                 // Nobody saw it any more: `new` is a new entry like any other.
-                if let Some(id) = old.node() {
+                if let Some(id) = old.upkeep().node() {
                     self.order.remove(id);
                 }
                 self.gone(old, None, Told::Now);
                 self.born(new);
             }
             Event::Replaced { new, old } => {
-                match old.node() {
+                match old.upkeep().node() {
                     // Its node changes hands: the key keeps its place in the policy.
-                    Some(id) if !new.is_gone() => {
-                        new.set_born();
+                    Some(id) if !new.upkeep().is_gone() => {
+                        new.upkeep().set_born();
                         self.order.update(id, old, new);
                     }
                     Some(id) => {
@@ -148,9 +148,10 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     }
 
     fn born(&mut self, entry: EntryPtr) {
-        entry.set_born();
-        if entry.is_gone() {
-            if entry.is_finished() {
+        let upkeep = entry.upkeep();
+        upkeep.set_born();
+        if upkeep.is_gone() {
+            if upkeep.is_finished() {
                 self.retire(entry);
             }
             return;
@@ -166,7 +167,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         let position = if self.listening.is_some() { self.writes.position() } else { 0 };
         let is_first = self.table.remove_entry(entry, &self.guard);
         if is_first {
-            entry.set_cause(cause);
+            entry.upkeep().set_cause(cause);
             if let Some(recent) = self.recent {
                 recent.removed(entry.hash(), cause, Absence::Removed);
             }
@@ -180,11 +181,12 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
 
     /// `entry` has left the table, and `new` is in its place.
     fn gone(&mut self, entry: EntryPtr, new: Option<EntryPtr>, told: Told) {
-        entry.set_gone();
+        let upkeep = entry.upkeep();
+        upkeep.set_gone();
         if self.listening.is_some() {
             // Which holds it, or else retires it.
             self.note(entry, new, told);
-        } else if entry.is_finished() {
+        } else if upkeep.is_finished() {
             self.retire(entry);
         }
     }
@@ -231,16 +233,15 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     fn let_go(&mut self, notice: Notice<K, V>) {
         let (old, new) = notice.let_go();
         for entry in [Some(old), new].into_iter().flatten() {
-            if entry.is_finished() {
+            if entry.upkeep().is_finished() {
                 self.retire(entry);
             }
         }
     }
 
     fn retire(&mut self, entry: EntryPtr) {
-        self.retired.retire(entry);
         self.retirements += 1;
-        self.retired_weight += u64::from(entry.weight());
+        self.retired_weight += self.retired.retire(entry);
     }
 
     /// Takes out what is due, as much as one run may.
@@ -265,7 +266,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             // As in `evict`: another thread may have been first.
             if self.take_out(entry, RemovalCause::Expired) {
                 self.expirations += 1;
-                self.expired_weight += u64::from(entry.weight());
+                self.expired_weight += u64::from(entry.upkeep().weight());
             }
         }
     }
@@ -331,7 +332,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             self.invalidations += u64::from(self.take_out(victim, RemovalCause::Invalidated));
         } else if self.take_out(victim, RemovalCause::Evicted) {
             self.evictions += 1;
-            self.evicted_weight += u64::from(victim.weight());
+            self.evicted_weight += u64::from(victim.upkeep().weight());
         }
         true
     }

@@ -14,15 +14,17 @@ impl<K, V> Engine<K, V> {
     pub(super) fn shadow_write(&self, shadow: &Shadow, event: Event, hash: u64) {
         let (kind, weight) = match event {
             // They hold what may be evicted.
-            Event::Inserted(new) if new.is_unevictable() => return,
-            Event::Replaced { new, .. } if new.is_unevictable() => (ShadowKind::Removed, 0),
-            Event::Replaced { new, old } if old.is_unevictable() => {
-                (ShadowKind::Added, new.weight())
+            Event::Inserted(new) if new.upkeep().is_unevictable() => return,
+            Event::Replaced { new, .. } if new.upkeep().is_unevictable() => {
+                (ShadowKind::Removed, 0)
             }
-            Event::Inserted(new) => (ShadowKind::Added, new.weight()),
-            Event::Replaced { new, .. } => (ShadowKind::Replaced, new.weight()),
+            Event::Replaced { new, old } if old.upkeep().is_unevictable() => {
+                (ShadowKind::Added, new.upkeep().weight())
+            }
+            Event::Inserted(new) => (ShadowKind::Added, new.upkeep().weight()),
+            Event::Replaced { new, .. } => (ShadowKind::Replaced, new.upkeep().weight()),
             // They evict by their own lights.
-            Event::Removed(old) if old.cause() == RemovalCause::Evicted => return,
+            Event::Removed(old) if old.upkeep().cause() == RemovalCause::Evicted => return,
             Event::Removed(_) => (ShadowKind::Removed, 0),
         };
         shadow.note_write(hash, kind, weight, || reclaim::pin().thread());

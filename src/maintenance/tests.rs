@@ -138,8 +138,8 @@ impl Bench {
 
     fn hit(&self, entry: EntryPtr) {
         let guard = reclaim::pin();
-        let (_, found) = self.engine.table.get(entry.hash(), |_| true, &guard).expect("there");
-        self.engine.record_hit(found.header(), &guard);
+        let (found, _) = self.engine.table.get(entry.hash(), |_| true, &guard).expect("there");
+        self.engine.record_hit(found, &guard);
     }
 
     fn order_len(&self) -> usize {
@@ -228,7 +228,7 @@ fn a_replacement_that_was_removed_before_anybody_heard_of_it_leaves_no_node() {
     assert!(bench.engine.table.remove_entry(new, &guard));
     drop(guard);
     // Its remover reports first.
-    old.set_cause(RemovalCause::Replaced);
+    old.upkeep().set_cause(RemovalCause::Replaced);
     bench.engine.submit(Event::Removed(new), old.hash());
     assert_eq!(bench.order_len(), 1, "the old one is still linked");
     bench.engine.submit(Event::Replaced { new, old }, old.hash());
@@ -306,7 +306,7 @@ fn looks_free_what_was_removed() {
     // As often as it takes until no other thread may see it.
     while bench.engine.tick() {}
     let stats = bench.engine.stats();
-    let entry_bytes = size_of::<Entry<u64, u64>>() as u64;
+    let entry_bytes = Entry::<u64, u64>::BYTES as u64;
     assert_eq!((stats.retired_bytes, stats.freed_bytes), (40 * entry_bytes, 40 * entry_bytes));
     assert_eq!(bench.engine.len(), 0);
 }
@@ -479,7 +479,7 @@ fn the_epoch_is_paced_by_entries_by_bytes_and_by_weight() {
     assert_eq!(paces(10_000), (625, 5_000));
     assert_eq!(paces(1_000_000), (1_024, 8_192));
     let of_large = lru_engine::<[u64; 512]>(Maintenance::Inline, entries(1_000_000), 4);
-    let bytes = size_of::<Entry<u64, [u64; 512]>>();
+    let bytes = Entry::<u64, [u64; 512]>::BYTES;
     assert_eq!(of_large.pace_entries, 256 * 1024 / bytes);
     assert_eq!(of_large.backlog, (8 * of_large.pace_entries / 4).max(256) as u64);
 

@@ -105,14 +105,14 @@ impl Timed {
             return false;
         };
         Self::with_deadline(entry, |held| held.move_from(held.get(), deadline));
-        entry.set_moved()
+        entry.upkeep().set_moved()
     }
 
     /// The deadline, as the partition sees it that works off a report.
     pub fn take_moved(&self, key: u64) -> Option<u64> {
         let guard = pin();
         let (entry, _) = self.table.get(key, |held| *held == key, &guard)?;
-        entry.take_moved();
+        entry.upkeep().take_moved();
         Some(Self::with_deadline(entry, Deadline::get))
     }
 

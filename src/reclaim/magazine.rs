@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::ptr::NonNull;
 
 use super::epoch::with_local;
+use super::paired::{PAIRED, beside};
 use super::slab::Pool;
 use super::{allocate_fresh, free};
 use crate::table::prefetch_for_write;
@@ -49,6 +50,9 @@ impl Magazine {
         if let Some(next) = self.free.last() {
             // For the entry after this one.
             prefetch_for_write(next.as_ptr());
+            if self.layout == PAIRED {
+                prefetch_for_write(beside(next.as_ptr()));
+            }
         }
         memory
     }
@@ -121,8 +125,19 @@ pub(crate) fn trim() {
 /// Memory for one entry.
 #[inline]
 pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
-    let recycled = with_local(|local| local.magazines.with(layout, Magazine::pop)).flatten();
-    recycled.flatten().unwrap_or_else(|| allocate_fresh(layout))
+    allocate_slot(layout).unwrap_or_else(|| allocate_fresh(layout))
+}
+
+/// A slot with memory [`beside`] it, of the layout [`PAIRED`]; none if another thread is at the pool, or
+/// memory is short.
+#[inline]
+pub(crate) fn allocate_paired() -> Option<NonNull<u8>> {
+    allocate_slot(PAIRED)
+}
+
+#[inline]
+fn allocate_slot(layout: Layout) -> Option<NonNull<u8>> {
+    with_local(|local| local.magazines.with(layout, Magazine::pop)).flatten().flatten()
 }
 
 /// Takes back the memory of one entry, which the caller uses no more.
@@ -130,7 +145,7 @@ pub(crate) fn recycle(layout: Layout, memory: NonNull<u8>) {
     recycle_all(layout, std::iter::once(memory));
 }
 
-/// Takes back the memory of entries, all from [`allocate`], which the caller uses no more.
+/// Takes back the memory of entries, all of one layout, which the caller uses no more.
 pub(crate) fn recycle_all(layout: Layout, memory: impl Iterator<Item = NonNull<u8>>) {
     let mut memory = Some(memory);
     with_local(|local| {

@@ -1,7 +1,8 @@
 //! Where the memory of small entries comes from: slabs of slots of one size, side by side.
 //!
 //! An allocator puts some bytes of its own beside each block and rounds its size up; a slab has
-//! neither, so more entries share a processor's cache, and large slabs lie in huge pages. One
+//! neither, so more entries share a processor's cache, and large slabs lie in huge pages. (Small
+//! entries are arranged in pages: see `paired`.) One
 //! [`Pool`] for each layout serves all threads and caches of the process. Threads come to it
 //! through their magazines, tens of slots at a time, and never wait for it while they have an
 //! alternative: memory that no slab has is the allocator's own, and a magazine that cannot give
@@ -15,11 +16,12 @@ use std::ptr::{self, NonNull};
 
 use super::free;
 use super::huge_pages::{HUGE_PAGE, advise};
+use super::paired::{self, PAGE_BYTES, PAGE_SLOTS, PAIRED};
 use crate::sync::{self, Mutex, MutexGuard};
 
 /// Larger entries come from the allocator one by one: what it adds hardly counts there.
 const MAX_SLOT_BYTES: usize = 512;
-/// The alignment of slabs. Slots have that of their layout.
+/// The greatest alignment of slots.
 const LINE: usize = 64;
 const MIN_SLAB_BYTES: usize = 32 * 1024;
 const MAX_SLAB_BYTES: usize = 4 * 1024 * 1024;
@@ -50,8 +52,8 @@ struct Slab {
     layout: Layout,
     /// The first of the free slots that were in use; each holds the address of the next.
     free: *mut u8,
-    /// Slots that were never in use begin here.
-    fresh: usize,
+    /// How many slots were ever in use: the first ones.
+    used: usize,
     in_use: usize,
 }
 
@@ -163,16 +165,16 @@ impl Slabs {
 
 impl Slab {
     fn new(bytes: usize) -> Option<Self> {
-        let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { LINE };
+        let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { PAGE_BYTES };
         let layout = Layout::from_size_align(bytes, align).ok()?;
         // SAFETY: the layout is not empty.
         let start = NonNull::new(unsafe { alloc::alloc(layout) })?;
         advise(start.as_ptr(), bytes);
-        Some(Self { start, layout, free: ptr::null_mut(), fresh: 0, in_use: 0 })
+        Some(Self { start, layout, free: ptr::null_mut(), used: 0, in_use: 0 })
     }
 
     fn has_free(&self, slot: Layout) -> bool {
-        !self.free.is_null() || self.fresh + slot.size() <= self.layout.size()
+        !self.free.is_null() || self.used < slots_in(self.layout.size(), slot)
     }
 
     fn take(&mut self, slot: Layout) -> Option<NonNull<u8>> {
@@ -182,8 +184,8 @@ impl Slab {
             taken
         } else if self.has_free(slot) {
             // SAFETY: within the slab.
-            let taken = unsafe { self.start.add(self.fresh) };
-            self.fresh += slot.size();
+            let taken = unsafe { self.start.add(offset_of(self.used, slot)) };
+            self.used += 1;
             taken
         } else {
             return None;
@@ -199,6 +201,15 @@ impl Slab {
         self.free = slot.as_ptr();
         self.in_use -= 1;
     }
+}
+
+/// How many slots a slab has, and where each is.
+fn slots_in(bytes: usize, slot: Layout) -> usize {
+    if slot == PAIRED { bytes / PAGE_BYTES * PAGE_SLOTS } else { bytes / slot.size() }
+}
+
+fn offset_of(index: usize, slot: Layout) -> usize {
+    if slot == PAIRED { paired::offset_of(index) } else { index * slot.size() }
 }
 
 impl Drop for Slab {
@@ -229,9 +240,11 @@ mod tests {
     use super::*;
 
     fn pool(bytes: usize) -> Pool {
-        let layout = Layout::from_size_align(bytes, 8).expect("a valid layout");
-        let slabs = Slabs::default();
-        Pool { layout, slabs: Mutex::new(slabs) }
+        pool_of(Layout::from_size_align(bytes, 8).expect("a valid layout"))
+    }
+
+    fn pool_of(layout: Layout) -> Pool {
+        Pool { layout, slabs: Mutex::new(Slabs::default()) }
     }
 
     fn take(pool: &Pool, count: usize) -> Vec<NonNull<u8>> {
@@ -284,6 +297,37 @@ mod tests {
         pool.give(slots.into_iter());
     }
 
+    #[test]
+    fn memory_beside_slots_is_that_of_no_other() {
+        let pool = pool_of(PAIRED);
+        let slots = take(&pool, 60_000);
+        let mut parts: Vec<(usize, usize)> = Vec::new();
+        for slot in &slots {
+            let beside = NonNull::new(paired::beside(slot.as_ptr())).expect("not null");
+            // SAFETY: a slot of this pool that nobody else has.
+            unsafe { slot.write_bytes(0xaa, PAIRED.size()) };
+            // SAFETY: what is beside it.
+            unsafe { beside.write_bytes(0x55, paired::BESIDE_BYTES) };
+            parts.extend([(slot.addr().get(), PAIRED.size())]);
+            parts.extend([(beside.addr().get(), paired::BESIDE_BYTES)]);
+        }
+        parts.sort_unstable();
+        assert!(parts.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "they overlap");
+        {
+            let slabs = sync::lock(&pool.slabs);
+            assert!(slabs.all.iter().any(|slab| slab.layout.size() >= 2 * MIN_SLAB_BYTES));
+            let is_within = |at: usize, bytes: usize| {
+                slabs.all.iter().any(|slab| {
+                    let start = slab.start.addr().get();
+                    start <= at && at + bytes <= start + slab.layout.size()
+                })
+            };
+            assert!(parts.iter().all(|(at, bytes)| is_within(*at, *bytes)), "outside of all slabs");
+        }
+        pool.give(slots.into_iter());
+        validate(&pool, 0);
+    }
+
     /// Panics unless the pool's accounts agree with its slabs, of which `used` slots are out.
     fn validate(pool: &Pool, used: usize) {
         let slabs = sync::lock(&pool.slabs);
@@ -298,19 +342,19 @@ mod tests {
             let (mut free, mut count) = (slab.free, 0);
             while !free.is_null() {
                 assert!((slab.start.addr().get()..).contains(&free.addr()));
-                assert!(free.addr() < slab.start.addr().get() + slab.fresh);
+                assert!(free.addr() < slab.start.addr().get() + offset_of(slab.used, pool.layout));
                 count += 1;
                 // SAFETY: a free slot, in which `give` has stored this.
                 free = unsafe { free.cast::<*mut u8>().read() };
             }
-            assert_eq!(slab.in_use + count, slab.fresh / pool.layout.size());
+            assert_eq!(slab.in_use + count, slab.used);
         }
     }
 
     #[test]
     fn accounts_agree_with_slabs_that_come_and_go() {
-        for bytes in [32, 40, 504] {
-            let (pool, mut slots, mut fresh) = (pool(bytes), Vec::new(), 0);
+        for pool in [pool(32), pool(40), pool(504), pool_of(PAIRED)] {
+            let (mut slots, mut fresh) = (Vec::new(), 0);
             let mut random = 0x5eed_u64;
             let mut below = |end: usize| {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

@@ -79,6 +79,10 @@ pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
     allocate_fresh(layout)
 }
 
+pub(crate) fn allocate_paired() -> Option<NonNull<u8>> {
+    None
+}
+
 pub(crate) fn recycle(layout: Layout, memory: NonNull<u8>) {
     // SAFETY: from `allocate` with this layout, and the caller was its last owner.
     unsafe { free(layout, memory) };

@@ -69,7 +69,7 @@ impl<'l> Ahead<'l> {
         self.entries = self.entries.max(place);
         while self.entries < end.min(place + ENTRIES_AHEAD) {
             if let Some(word) = self.first(self.entries) {
-                // An entry is longer than a line.
+                // Most entries are longer than a line, or lie across two.
                 let entry = word.pointer().cast::<u8>().cast_const();
                 prefetch_for_read(entry);
                 prefetch_for_read(entry.wrapping_add(64));

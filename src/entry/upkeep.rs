@@ -1,0 +1,430 @@
+//! What maintenance keeps of an entry, of which a plain hit needs nothing.
+//!
+//! Mostly it is maintenance of the entry's partition alone that reads and writes it. Hits read the node
+//! id and write the stamp where the policy asks for the order of accesses; those that tell a policy or
+//! shadows of a sampled key, or move a deadline, look here, too. It stands right before the header, or
+//! beside an entry that has nothing in front (`reclaim::beside`).
+
+use std::ptr::NonNull;
+
+use super::{EntryPtr, Extent, Header};
+use crate::listener::RemovalCause;
+use crate::policy::NodeId;
+use crate::reclaim;
+use crate::sync::{AtomicU8, AtomicU32, Ordering};
+use crate::table::prefetch_for_write;
+
+//  0      4        8       12     13      14      15   16
+//  | node | weight | stamp | life | flags | cause |    |
+#[repr(C, align(8))]
+pub(crate) struct Upkeep {
+    /// The policy's node id plus one; 0 while the entry is not linked in the policy.
+    node: AtomicU32,
+    weight: u32,
+    /// The recording tick of the last recorded access, for policies that ask for the order of
+    /// accesses; a word of the policy's own for the others.
+    stamp: AtomicU32,
+    /// `BORN` and `GONE`: which of the entry's two events maintenance has seen; and who holds it.
+    life: AtomicU8,
+    /// `MOVED` and what follows it below.
+    flags: AtomicU8,
+    /// Why the entry has left the table; set by who took it out, and published with the event.
+    cause: AtomicU8,
+}
+
+// Or it would not fit beside an entry. Loom's atomics are larger, and there it never is.
+const _: () = assert!(size_of::<Upkeep>() == reclaim::BESIDE_BYTES || cfg!(larder_loom));
+
+/// Maintenance has applied the event that put the entry into the table.
+const BORN: u8 = 1;
+/// Maintenance has applied the event that took the entry out, or evicted it itself.
+const GONE: u8 = 2;
+/// Both, and no more: nothing will speak of the entry again, so it may be retired.
+const FINISHED: u8 = BORN | GONE;
+
+/// In `flags`: the partition was told to look at the deadline, and has not yet.
+const MOVED: u8 = 1;
+/// In `flags`: the entry comes from a snapshot, and `stamp` is the word that its policy restores
+/// it by. Set before the entry is shared, and looked at once, when it is linked in the policy.
+pub(super) const RESTORED: u8 = 2;
+/// In `flags`: the entry was given a lifetime of its own, for which it had no room.
+const CHANGED: u8 = 4;
+/// In `flags`: the entry is never evicted. Set before it is shared, and for life.
+pub(super) const UNEVICTABLE: u8 = 8;
+
+/// Who still needs an entry that has left: a notification that it has, or that it has taken
+/// another's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    Old = 4,
+    New = 8,
+}
+
+/// Makes the upkeep of the entry of `header`.
+///
+/// # Safety
+/// There is memory for it where this extent has it, and nobody else has that.
+#[inline]
+pub(super) unsafe fn write(header: NonNull<Header>, extent: Extent, weight: u32) {
+    let upkeep = Upkeep {
+        node: AtomicU32::new(0),
+        weight,
+        stamp: AtomicU32::new(0),
+        life: AtomicU8::new(0),
+        flags: AtomicU8::new(0),
+        cause: AtomicU8::new(RemovalCause::Explicit as u8),
+    };
+    // SAFETY: by the caller's promise; aligned, as headers and what stands in front of them are, and
+    // what is beside them.
+    unsafe { upkeep_of(header, extent).write(upkeep) };
+}
+
+/// Where the upkeep of the entry of `header` is, if it has this extent.
+#[inline]
+fn upkeep_of(header: NonNull<Header>, extent: Extent) -> *mut Upkeep {
+    if extent == Extent::Nothing {
+        return reclaim::beside(header.as_ptr().cast()).cast();
+    }
+    stay_a_branch();
+    header.as_ptr().cast::<Upkeep>().wrapping_sub(1)
+}
+
+/// Keeps the compiler from choosing between two results without a branch. What follows a branch is
+/// tried before it is known to be right, so the upkeep is fetched along with the header, not after.
+#[inline(always)]
+fn stay_a_branch() {
+    #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
+    // SAFETY: no instruction at all.
+    unsafe {
+        std::arch::asm!("", options(nomem, nostack, preserves_flags));
+    }
+}
+
+impl EntryPtr {
+    /// What maintenance keeps of it. Finding it takes a look at the header: do that once for several uses.
+    #[inline]
+    pub(crate) fn upkeep(&self) -> &Upkeep {
+        // SAFETY: `Owned` has written it there for this extent, and it lives as long as the header, for
+        // as long as whoever asks may use that (the contract of this type). The pointer has come from
+        // the allocation, or the slab, that both are in.
+        unsafe { &*upkeep_of(self.0, self.extent()) }
+    }
+
+    /// Announces that header and upkeep are about to be used. Only the header says where the upkeep is:
+    /// it is taken to be beside what may have it there, and else in the line of the header.
+    #[inline]
+    pub(crate) fn prefetch(self) {
+        prefetch_for_write(self.0.as_ptr());
+        let header = self.0.as_ptr().cast();
+        if reclaim::is_paired(header) {
+            prefetch_for_write(reclaim::beside(header));
+        }
+    }
+}
+
+impl Upkeep {
+    #[inline]
+    fn has_flag(&self, flag: u8) -> bool {
+        // Relaxed: for flags that were set before the entry was shared, or before what the caller has
+        // acquired.
+        self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+
+    /// Sets a flag of an entry that is not shared yet.
+    pub(super) fn set_flag(&self, flag: u8) {
+        // Relaxed: published with the entry.
+        self.flags.fetch_or(flag, Ordering::Relaxed);
+    }
+
+    /// Notes that the entry was given a lifetime for which it has no room, before that is stored.
+    pub(super) fn set_changed(&self) {
+        // AcqRel: before the limit and the change of the deadline that are stored next and publish it;
+        // pairs with the loads of those, behind which `is_changed` looks.
+        self.flags.fetch_or(CHANGED, Ordering::AcqRel);
+    }
+
+    /// Whether that was noted, before the deadline or the limit that the caller has loaded.
+    #[inline]
+    pub(super) fn is_changed(&self) -> bool {
+        // Relaxed there: behind acquiring loads of those.
+        self.has_flag(CHANGED)
+    }
+
+    /// Notes that the deadline was moved to an earlier time. False if that is noted already, and
+    /// the partition has not looked yet.
+    #[inline]
+    pub(crate) fn set_moved(&self) -> bool {
+        // AcqRel: pairs with the one in `take_moved`, which comes later and so sees the deadline
+        // that was stored before this.
+        self.flags.fetch_or(MOVED, Ordering::AcqRel) & MOVED == 0
+    }
+
+    /// The word that the policy restores the entry by, if it comes from a snapshot.
+    #[inline]
+    pub(crate) fn restored(&self) -> Option<u32> {
+        (cfg!(feature = "snapshot") && self.has_flag(RESTORED)).then(|| self.scratch())
+    }
+
+    /// Whether it is never evicted, and so in no policy.
+    #[inline]
+    pub(crate) fn is_unevictable(&self) -> bool {
+        self.has_flag(UNEVICTABLE)
+    }
+
+    /// The partition is about to look at the deadline.
+    #[inline]
+    pub(crate) fn take_moved(&self) {
+        // AcqRel: pairs with `set_moved`.
+        self.flags.fetch_and(!MOVED, Ordering::AcqRel);
+    }
+
+    #[inline]
+    pub(crate) fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    #[inline]
+    pub(crate) fn scratch(&self) -> u32 {
+        self.stamp.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set_scratch(&self, scratch: u32) {
+        self.stamp.store(scratch, Ordering::Relaxed);
+    }
+
+    /// The node id, if maintenance has linked the entry in the policy.
+    #[inline]
+    pub(crate) fn node(&self) -> Option<NodeId> {
+        self.node.load(Ordering::Relaxed).checked_sub(1).map(NodeId::from_raw)
+    }
+
+    /// Whether this is the first access that `tick` sees; remembers it if so.
+    #[inline]
+    pub(crate) fn touch(&self, tick: u32) -> bool {
+        let is_first = self.stamp.load(Ordering::Relaxed) != tick;
+        if is_first {
+            self.stamp.store(tick, Ordering::Relaxed);
+        }
+        is_first
+    }
+
+    #[inline]
+    pub(crate) fn set_node(&self, node: Option<NodeId>) {
+        let raw = node.map_or(0, |id| id.to_raw() + 1);
+        self.node.store(raw, Ordering::Relaxed);
+    }
+
+    /// Notes that the event that published the entry was applied.
+    #[inline]
+    pub(crate) fn set_born(&self) {
+        self.set_life(BORN);
+    }
+
+    /// Notes that the entry has left the table.
+    #[inline]
+    pub(crate) fn set_gone(&self) {
+        self.set_life(GONE);
+    }
+
+    #[inline]
+    fn set_life(&self, bit: u8) {
+        let life = self.life.load(Ordering::Relaxed);
+        debug_assert_eq!(life & bit, 0, "an entry is born once, goes once, is held once");
+        self.life.store(life | bit, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn is_gone(&self) -> bool {
+        self.life.load(Ordering::Relaxed) & GONE != 0
+    }
+
+    /// Keeps the entry from being retired. For the partition's maintenance, like what follows.
+    pub(crate) fn hold(&self, hold: Hold) {
+        self.set_life(hold as u8);
+    }
+
+    pub(crate) fn let_go(&self, hold: Hold) {
+        let life = self.life.load(Ordering::Relaxed);
+        debug_assert_ne!(life & hold as u8, 0, "let go of what was not held");
+        self.life.store(life & !(hold as u8), Ordering::Relaxed);
+    }
+
+    /// Says why the entry has left the table. For who took it out, before that is reported.
+    #[inline]
+    pub(crate) fn set_cause(&self, cause: RemovalCause) {
+        self.cause.store(cause as u8, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn cause(&self) -> RemovalCause {
+        RemovalCause::from_raw(self.cause.load(Ordering::Relaxed))
+    }
+
+    /// Whether both events were seen and nobody holds it, so that nothing will name it again.
+    #[inline]
+    pub(crate) fn is_finished(&self) -> bool {
+        self.life.load(Ordering::Relaxed) == FINISHED
+    }
+}
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+    use crate::entry::{Owned, Terms, dispose, dispose_plain};
+    use crate::tags::Tags;
+
+    #[derive(Clone, Debug, PartialEq)]
+    #[repr(align(64))]
+    struct Aligned(u8);
+
+    /// Makes an entry of each extent, changes all that may change, and looks whether all that stands
+    /// beside or in front of it is what was written.
+    fn each_part_has_room<K, V>(key: K, value: V, is_paired: bool)
+    where
+        K: Clone + PartialEq + std::fmt::Debug,
+        V: Clone + PartialEq + std::fmt::Debug,
+    {
+        const HASH: u64 = 0x1234_5678_9abc;
+        let tags = Tags::new();
+        let mut made = vec![(None, Owned::new(HASH, 7, key.clone(), value.clone()))];
+        for (written_ns, limit_ns, is_tagged) in [
+            (None, None, false),
+            (Some(11), None, false),
+            (Some(11), Some(13), false),
+            (Some(11), None, true),
+            (Some(11), Some(13), true),
+        ] {
+            let terms = Terms { written_ns, deadline_ns: 17, limit_ns };
+            let held = is_tagged.then(|| tags.hold(["a", "b"]).expect("two are not too many"));
+            let owned = Owned::extended(HASH, 7, key.clone(), value.clone(), terms, held);
+            made.push((Some((terms, is_tagged)), owned));
+        }
+        for (terms, owned) in &made {
+            let entry = owned.as_ptr();
+            let upkeep = entry.upkeep();
+            upkeep.set_node(Some(NodeId::from_raw(u32::MAX - 2)));
+            upkeep.set_scratch(u32::MAX);
+            upkeep.set_born();
+            upkeep.hold(Hold::New);
+            upkeep.set_flag(UNEVICTABLE);
+            assert!(upkeep.set_moved() && !upkeep.set_moved());
+            upkeep.set_cause(RemovalCause::Expired);
+            entry.set_frequency(u8::MAX);
+            entry.set_sampled();
+
+            let told = (upkeep.node(), upkeep.scratch(), upkeep.weight(), upkeep.cause());
+            let node = Some(NodeId::from_raw(u32::MAX - 2));
+            assert_eq!(told, (node, u32::MAX, 7, RemovalCause::Expired), "{terms:?}");
+            assert_eq!(upkeep.life.load(Ordering::Relaxed), BORN | Hold::New as u8);
+            assert!(upkeep.is_unevictable() && !upkeep.is_changed());
+            assert_eq!(
+                (entry.hash(), entry.frequency(), entry.is_sampled()),
+                (HASH, u8::MAX, true)
+            );
+            assert_eq!((owned.key(), owned.value()), (&key, &value));
+
+            let extent = entry.extent();
+            assert_eq!(entry.extension().is_some(), terms.is_some());
+            let Some((terms, is_tagged)) = terms else {
+                // Or, if another thread is at the pool, in front.
+                assert!(is_paired && extent == Extent::Nothing || extent == Extent::Upkeep);
+                continue;
+            };
+            assert_eq!(extent, terms.extent(*is_tagged));
+            assert_eq!(entry.extension().map(|it| it.deadline.get()), Some(17));
+            let read = |word: &crate::sync::AtomicU64| word.load(Ordering::Relaxed);
+            assert_eq!(entry.written_ns().map(read), terms.written_ns);
+            assert_eq!(entry.own_limit_ns().map(read), terms.limit_ns);
+            let names: Vec<&str> = entry.tags().into_iter().flat_map(|tags| tags.names()).collect();
+            assert_eq!(names, if *is_tagged { vec!["a", "b"] } else { vec![] });
+        }
+        drop(made);
+        assert_eq!(tags.len(), 0, "tags of an entry that is freed");
+    }
+
+    #[test]
+    fn header_upkeep_and_extension_do_not_overlap() {
+        each_part_has_room(1_u64, 2_u64, !cfg!(larder_malloc));
+        each_part_has_room(1_u128, (), !cfg!(larder_malloc));
+        each_part_has_room((), (), false);
+        each_part_has_room(1_u8, 2_u8, false);
+        each_part_has_room("key".to_owned(), vec![1, 2, 3], false);
+        each_part_has_room(1_u128, 2_u128, false);
+        each_part_has_room(Aligned(1), Aligned(2), false);
+        each_part_has_room(1_u64, [3_u8; 5000], false);
+    }
+
+    /// Makes entries until so many have their upkeep beside them: while another thread is at the pool,
+    /// they have not.
+    fn until_beside<V>(count: usize, make: impl Fn(u64) -> Owned<u64, V>) -> Vec<Owned<u64, V>> {
+        let (mut made, mut beside) = (Vec::new(), 0);
+        for key in 0.. {
+            if beside == count || cfg!(larder_malloc) && made.len() == count {
+                break;
+            }
+            made.push(make(key));
+            beside += usize::from(made[made.len() - 1].as_ptr().extent() == Extent::Nothing);
+        }
+        made
+    }
+
+    #[test]
+    fn upkeep_is_beside_small_entries() {
+        let many = until_beside(1000, |key| Owned::new(key, 1, key, key));
+        for (key, owned) in (0_u64..).zip(&many) {
+            let entry = owned.as_ptr();
+            entry.upkeep().set_scratch(key as u32);
+            entry.prefetch();
+        }
+        for (key, owned) in (0_u64..).zip(&many) {
+            let entry = owned.as_ptr();
+            assert_eq!((*owned.key(), entry.upkeep().scratch()), (key, key as u32));
+        }
+    }
+
+    /// Threads keep magazines for eight layouts; of a ninth they get no slot.
+    #[test]
+    fn entries_without_a_slot_are_freed_beside_those_with_one() {
+        fn take_a_layout<const N: usize>() {
+            drop(Owned::new(0, 1, 0_u64, [0_u8; N]));
+        }
+        let held = Arc::new(());
+        let with = until_beside(300, |key| Owned::new(key, 1, key, held.clone()));
+        let with = with.into_iter().map(Owned::into_shared);
+        let without: Vec<EntryPtr> = thread::scope(|scope| {
+            let without = scope.spawn(|| {
+                take_a_layout::<24>();
+                take_a_layout::<32>();
+                take_a_layout::<40>();
+                take_a_layout::<48>();
+                take_a_layout::<56>();
+                take_a_layout::<64>();
+                take_a_layout::<72>();
+                take_a_layout::<80>();
+                (0..300).map(|key| Owned::new(key, 1, key, held.clone()).into_shared()).collect()
+            });
+            without.join().expect("it does not panic")
+        });
+        assert!(without.iter().all(|entry| entry.extent() == Extent::Upkeep), "a ninth layout");
+
+        // In turns, so that each half has both.
+        let entries: Vec<_> =
+            without.into_iter().zip(with).flat_map(|(without, with)| [with, without]).collect();
+        for (at, entry) in (0..).zip(&entries) {
+            entry.upkeep().set_scratch(at);
+        }
+        assert!((0..).zip(&entries).all(|(at, entry)| entry.upkeep().scratch() == at));
+        let held_before = Arc::strong_count(&held);
+        let (plain, any) = entries.split_at(300);
+        // SAFETY: shared above, with nobody.
+        let panics = unsafe { dispose_plain::<u64, Arc<()>>(plain) };
+        assert_eq!((panics, Arc::strong_count(&held)), (0, held_before - 300));
+        // SAFETY: as above, the other half.
+        let panics = unsafe { dispose::<u64, Arc<()>>(any.to_vec()) };
+        assert_eq!((panics, Arc::strong_count(&held)), (0, held_before - 600));
+    }
+}
