@@ -43,9 +43,6 @@ mod upkeep;
 #[cfg_attr(larder_loom, allow(unused_imports))]
 pub(crate) use extension::Extension;
 pub(crate) use extension::{Extent, Look, Terms};
-#[cfg(feature = "snapshot")]
-use upkeep::RESTORED;
-use upkeep::UNEVICTABLE;
 pub(crate) use upkeep::{Hold, Upkeep};
 
 //  0      8           14          15     16
@@ -236,13 +233,12 @@ impl<K, V> Owned<K, V> {
     pub(crate) fn set_restored(&self, frequency: u8, word: u32) {
         let entry = self.as_ptr();
         entry.set_frequency(frequency);
-        entry.upkeep().set_scratch(word);
-        entry.upkeep().set_flag(RESTORED);
+        entry.upkeep().set_restored(word);
     }
 
     /// Keeps the entry from being evicted, for as long as it is in the table.
     pub(crate) fn set_unevictable(&self) {
-        self.as_ptr().upkeep().set_flag(UNEVICTABLE);
+        self.as_ptr().upkeep().set_unevictable();
     }
 
     /// Gives the entry to the table, which has just linked it.

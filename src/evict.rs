@@ -477,6 +477,7 @@ impl Order {
         let Self { policy, members, .. } = self;
         let named = catch(|| {
             policy.upcoming(count.min(MAX_PREFETCH / 2), &mut |id| {
+                // Whether the policy may name it is not asked: that would be to look at it now.
                 if let (Some(entry), Some(slot)) = (members.get(id), victims.get_mut(found)) {
                     entry.prefetch();
                     *slot = Some(entry);

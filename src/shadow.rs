@@ -169,8 +169,9 @@ impl Shadow {
     /// A hit on a sampled entry.
     pub(crate) fn note_hit(&self, hash: u64, hit: EntryPtr, guard: &Guard) {
         // A hit whatever the bounds and the policy, if it is unevictable.
-        if self.samples(hash) && !hit.upkeep().is_unevictable() {
-            let record = Record::new(sample_of(hash), Kind::Hit, hit.upkeep().weight());
+        let upkeep = hit.upkeep();
+        if self.samples(hash) && !upkeep.is_unevictable() {
+            let record = Record::new(sample_of(hash), Kind::Hit, upkeep.weight());
             self.note(record, guard.thread());
         }
     }

@@ -46,11 +46,11 @@ const FINISHED: u8 = BORN | GONE;
 const MOVED: u8 = 1;
 /// In `flags`: the entry comes from a snapshot, and `stamp` is the word that its policy restores
 /// it by. Set before the entry is shared, and looked at once, when it is linked in the policy.
-pub(super) const RESTORED: u8 = 2;
+const RESTORED: u8 = 2;
 /// In `flags`: the entry was given a lifetime of its own, for which it had no room.
 const CHANGED: u8 = 4;
 /// In `flags`: the entry is never evicted. Set before it is shared, and for life.
-pub(super) const UNEVICTABLE: u8 = 8;
+const UNEVICTABLE: u8 = 8;
 
 /// Who still needs an entry that has left: a notification that it has, or that it has taken
 /// another's place.
@@ -131,9 +131,22 @@ impl Upkeep {
     }
 
     /// Sets a flag of an entry that is not shared yet.
-    pub(super) fn set_flag(&self, flag: u8) {
+    fn set_flag(&self, flag: u8) {
         // Relaxed: published with the entry.
         self.flags.fetch_or(flag, Ordering::Relaxed);
+    }
+
+    /// Notes that the entry comes from a snapshot, with the word that its policy restores it by. Before
+    /// it is shared.
+    #[cfg(feature = "snapshot")]
+    pub(super) fn set_restored(&self, word: u32) {
+        self.set_scratch(word);
+        self.set_flag(RESTORED);
+    }
+
+    /// Keeps the entry from being evicted. Before it is shared.
+    pub(super) fn set_unevictable(&self) {
+        self.set_flag(UNEVICTABLE);
     }
 
     /// Notes that the entry was given a lifetime for which it has no room, before that is stored.
@@ -310,7 +323,7 @@ mod tests {
             upkeep.set_scratch(u32::MAX);
             upkeep.set_born();
             upkeep.hold(Hold::New);
-            upkeep.set_flag(UNEVICTABLE);
+            upkeep.set_unevictable();
             assert!(upkeep.set_moved() && !upkeep.set_moved());
             upkeep.set_cause(RemovalCause::Expired);
             entry.set_frequency(u8::MAX);

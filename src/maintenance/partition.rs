@@ -319,8 +319,9 @@ impl<K, V> Partition<K, V> {
         // SeqCst: between the deadline and the node (`Timers::watch_deadline`).
         sync::fence(Ordering::SeqCst);
         // Without a node its insertion is still to be applied, and will find the new deadline.
-        let Some(node) = entry.upkeep().node() else { return };
-        if entry.upkeep().set_moved() {
+        let upkeep = entry.upkeep();
+        let Some(node) = upkeep.node() else { return };
+        if upkeep.set_moved() {
             let tag = read_buffer::tag(entry.hash());
             let mut moved = sync::lock(&self.moved);
             moved.push((node, tag));

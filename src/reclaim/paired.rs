@@ -43,8 +43,7 @@ pub(super) fn offset_of(slot: usize) -> usize {
 #[inline]
 pub(crate) fn beside(slot: *mut u8) -> *mut u8 {
     let in_page = slot.addr() % PAGE_BYTES;
-    // Wrapping: by adding what may be negative, no pointer leaves the page of a slot; of anything else
-    // this may be asked, too, for a hint.
+    // Wrapping, for it is asked of what is no slot, too, where the answer is but a hint.
     slot.wrapping_add(FIRST_BESIDE).wrapping_sub(in_page - in_page / (SLOT_BYTES / BESIDE_BYTES))
 }
 

@@ -1,15 +1,14 @@
 //! Where the memory of small entries comes from: slabs of slots of one size, side by side.
 //!
 //! An allocator puts some bytes of its own beside each block and rounds its size up; a slab has
-//! neither, so more entries share a processor's cache, and large slabs lie in huge pages. (Small
-//! entries are arranged in pages: see `paired`.) One
-//! [`Pool`] for each layout serves all threads and caches of the process. Threads come to it
-//! through their magazines, tens of slots at a time, and never wait for it while they have an
-//! alternative: memory that no slab has is the allocator's own, and a magazine that cannot give
-//! slots back at the moment keeps them. Slots are taken from the lowest slab that has some free, so
-//! that others run empty, and a slab that is empty goes back to the allocator. After Bonwick, "The
-//! Slab Allocator" (USENIX 1994), with one list of slabs in the order of their addresses in the
-//! place of a pointer in each slot.
+//! neither, so more entries share a processor's cache, and large slabs lie in huge pages. How the slots
+//! of the smallest entries lie in a slab is `paired`'s. One [`Pool`] for each layout serves all threads
+//! and caches of the process. Threads come to it through their magazines, tens of slots at a time, and
+//! never wait for it while they have an alternative: memory that no slab has is the allocator's own,
+//! and a magazine that cannot give slots back at the moment keeps them. Slots are taken from the lowest
+//! slab that has some free, so that others run empty, and a slab that is empty goes back to the
+//! allocator. After Bonwick, "The Slab Allocator" (USENIX 1994), with one list of slabs in the order of
+//! their addresses in the place of a pointer in each slot.
 
 use std::alloc::{self, Layout};
 use std::ptr::{self, NonNull};
