@@ -224,4 +224,4 @@ fn fork_with_a_ticking_clock() {
 }
 
 /// Enough that some of them catch the thread at work.
-const FORKS: u64 = 200;
+const FORKS: u64 = 120;

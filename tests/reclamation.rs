@@ -236,14 +236,14 @@ fn garbage_without_any_pin_stays_bounded() {
     for_each_config(|config| {
         let cache = config.cache::<u64, Block>(16);
         let mut most = 0;
-        for key in 0..20_000 {
+        for key in 0..8_000 {
             cache.insert(key, block(key));
             if key % 64 == 0 {
                 most = most.max(cache.stats().waiting_bytes());
             }
         }
         // A quarter of all that was ever retired would mean that nothing is freed on the way.
-        let all = 20_000 * size_of::<Block>() as u64;
+        let all = 8_000 * size_of::<Block>() as u64;
         assert!(most < all / 4, "{most} bytes waited of {all}");
     });
 }

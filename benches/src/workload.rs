@@ -25,9 +25,10 @@ const _: () = assert!(RESIDENT.is_power_of_two() && HOT_RESIDENT.is_power_of_two
 /// Draws for the workloads without misses: they may repeat, there is nothing to learn from them.
 const GET_DRAWS: usize = 1 << 18;
 /// Draws for `ReadThrough`: so many that a repetition comes long after the cache forgot.
-const READ_THROUGH_DRAWS: usize = 1 << 23;
+/// Unoptimized, nobody measures.
+const READ_THROUGH_DRAWS: usize = if cfg!(debug_assertions) { 1 << 18 } else { 1 << 23 };
 /// Requests before `ReadThrough` is measured: ten times the capacity.
-const READ_THROUGH_FILL: usize = UNIVERSE;
+const READ_THROUGH_FILL: usize = if cfg!(debug_assertions) { UNIVERSE / 10 } else { UNIVERSE };
 
 /// The workloads, all with keys and values of `u64` but for `HotArc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
