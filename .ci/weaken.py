@@ -46,12 +46,9 @@ def check():
 def fails(copy, target, path):
     """Whether the model fails; None if it could not be built."""
     test, model = path.split("::")
-    flags, preemptions = "--cfg larder_loom -A warnings", "3"
-    if test == "epoch":
-        flags, preemptions, target = f"{flags} --cfg crossbeam_loom", "2", f"{target}-epoch"
     environment = os.environ | {
-        "RUSTFLAGS": flags,
-        "LOOM_MAX_PREEMPTIONS": preemptions,
+        "RUSTFLAGS": "--cfg larder_loom --cfg crossbeam_loom -A warnings",
+        "LOOM_MAX_PREEMPTIONS": "3",
         "CARGO_TARGET_DIR": target,
         "RUST_BACKTRACE": "0",
     }

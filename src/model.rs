@@ -20,7 +20,6 @@ use crate::sync::{self, AtomicBool, AtomicUsize, Ordering};
 use crate::table::{Cursor, Step, Table};
 use crate::write_buffer::{Event, Popped, SLOTS, WriteBuffer};
 
-#[cfg(crossbeam_loom)]
 mod governed;
 mod gated;
 mod guarded;
@@ -28,7 +27,6 @@ mod tagged;
 mod timed;
 
 pub use gated::{Gated, Victim};
-#[cfg(crossbeam_loom)]
 pub use governed::{Governed, Member};
 pub use guarded::{Guarded, Unlinked};
 pub use tagged::Tagged;

@@ -53,7 +53,6 @@ pub(crate) mod readers;
 mod huge_pages;
 mod kept;
 mod paired;
-#[cfg(any(not(larder_loom), crossbeam_loom))]
 pub(crate) mod governor;
 #[cfg(not(larder_loom))]
 mod epoch;

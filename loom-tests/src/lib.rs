@@ -4,12 +4,15 @@
 //! allows, up to a number of preemptions:
 //!
 //! ```text
-//! LOOM_MAX_PREEMPTIONS=3 RUSTFLAGS="--cfg larder_loom" \
+//! LOOM_MAX_PREEMPTIONS=3 RUSTFLAGS="--cfg larder_loom --cfg crossbeam_loom" \
 //!     cargo test --release -p loom-tests --target-dir target/loom
 //! ```
 //!
-//! Without that flag the tests are empty. Loom takes `SeqCst` accesses for acquire-release ones;
+//! Without those flags the tests are empty. Loom takes `SeqCst` accesses for acquire-release ones;
 //! where two of them have to be ordered, the library puts a fence between them under loom.
+
+#[cfg(all(larder_loom, not(crossbeam_loom)))]
+compile_error!("the models of epochs need crossbeam's own build for loom: --cfg crossbeam_loom");
 
 /// Runs `program` in every order, and says how many there were.
 #[cfg(larder_loom)]
@@ -44,10 +47,26 @@ where
     A: Send + 'static,
     B: Send + 'static,
 {
+    two_within(&loom::model::Builder::new(), prepare, first, second, check);
+}
+
+/// The same within other limits.
+#[cfg(larder_loom)]
+pub fn two_within<T, A, B>(
+    limits: &loom::model::Builder,
+    prepare: fn(&T),
+    first: fn(&T) -> A,
+    second: fn(&T) -> B,
+    check: fn(&T, A, B),
+) where
+    T: Default + Send + Sync + 'static,
+    A: Send + 'static,
+    B: Send + 'static,
+{
     use loom::sync::Arc;
     use loom::thread;
 
-    model(move || {
+    self::check(limits, move || {
         let shared = Arc::new(T::default());
         prepare(&shared);
         let (one, other) = (Arc::clone(&shared), Arc::clone(&shared));

@@ -1,21 +1,25 @@
 //! Grace periods of guards of crossbeam-epoch, under the governor: the real crate, which has a
-//! build for loom. Two threads, for a third takes hours.
-//!
-//! ```text
-//! LOOM_MAX_PREEMPTIONS=2 RUSTFLAGS="--cfg larder_loom --cfg crossbeam_loom" \
-//!     cargo test --release -p loom-tests --test epoch --target-dir target/loom-epoch
-//! ```
-#![cfg(all(larder_loom, crossbeam_loom))]
+//! build for loom. Two threads, for a third takes hours, and two preemptions.
+#![cfg(larder_loom)]
 
 use larder::model::Governed;
-use loom_tests::two;
+use loom::model::Builder;
+use loom_tests::two_within;
 
 /// Calls of `advance` that complete a ticket if no guard holds it back.
 const ENOUGH: usize = 3;
 
+/// With a preemption more, they take all the time there is.
+fn limits() -> Builder {
+    let mut limits = Builder::new();
+    limits.preemption_bound = Some(2);
+    limits
+}
+
 #[test]
 fn a_value_is_freed_only_when_its_guard_is_dropped() {
-    two(
+    two_within(
+        &limits(),
         |_: &Governed| (),
         |governed| governed.read(&governed.join()),
         |governed| {
@@ -33,7 +37,8 @@ fn a_value_is_freed_only_when_its_guard_is_dropped() {
 /// deferred function.
 #[test]
 fn a_value_is_freed_by_a_ticket_that_its_reader_completes() {
-    two(
+    two_within(
+        &limits(),
         |_: &Governed| (),
         |governed| {
             let read = governed.read(&governed.join());
@@ -52,7 +57,8 @@ fn a_value_is_freed_by_a_ticket_that_its_reader_completes() {
 /// A reader that comes when the ticket is completed sees that the value was taken out.
 #[test]
 fn a_ticket_that_another_thread_closes_covers_what_was_taken_out_before() {
-    two(
+    two_within(
+        &limits(),
         |_: &Governed| (),
         |governed| {
             let member = governed.join();
@@ -69,7 +75,7 @@ fn a_ticket_that_another_thread_closes_covers_what_was_taken_out_before() {
 
 #[test]
 fn a_ticket_is_completed_by_three_calls_where_nobody_holds_it_back() {
-    loom_tests::model(|| {
+    loom_tests::check(&limits(), || {
         let governed = Governed::default();
         let member = governed.join();
         assert_eq!(governed.read(&member), 0);
