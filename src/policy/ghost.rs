@@ -80,18 +80,18 @@ impl Ghost {
     pub(super) fn insert(&mut self, hash: u64, stamp: u16, age: impl Fn(u16) -> u16) {
         let Some((at, fingerprint)) = self.place(hash) else { return };
         let set = &mut self.sets[at];
-        let mut oldest = (0, 0);
+        let (mut worst, mut chosen) = (0, 0);
         for (way, slot) in set.iter().enumerate() {
-            if slot.fingerprint == fingerprint {
-                oldest.1 = way;
-                break;
-            }
-            let age = if slot.fingerprint == 0 { u16::MAX } else { age(slot.stamp) };
-            if age >= oldest.0 {
-                oldest = (age, way);
+            let rank = match slot.fingerprint {
+                own if own == fingerprint => u32::MAX,
+                0 => u32::from(u16::MAX),
+                _ => u32::from(age(slot.stamp)),
+            };
+            if rank >= worst {
+                (worst, chosen) = (rank, way);
             }
         }
-        set[oldest.1] = Slot { fingerprint, stamp };
+        set[chosen] = Slot { fingerprint, stamp };
     }
 
     /// The stamp with which `hash` was last remembered.

@@ -56,18 +56,24 @@ pub(super) fn spread(hash: u64) -> u64 {
     hash ^ (hash >> 32)
 }
 
-/// Where in its line each row counts: word and shift.
+/// Where in its line a row counts: word and shift.
 #[inline]
-fn positions(bits: u64) -> [(usize, u32); ROWS] {
-    std::array::from_fn(|row| {
-        let counter = bits >> (ROW_BITS * row);
-        (2 * row + (counter >> 4) as usize % 2, (counter % 16 * 4) as u32)
-    })
+fn position(bits: u64, row: usize) -> (usize, u32) {
+    let counter = bits >> (ROW_BITS * row);
+    (2 * row + (counter >> 4) as usize % 2, (counter % 16 * 4) as u32)
 }
 
-#[inline]
-fn count_at(line: &Line, (word, shift): (usize, u32)) -> u64 {
-    (line.0[word] >> shift) & MAX_COUNT
+impl Line {
+    #[inline]
+    fn count(&self, (word, shift): (usize, u32)) -> u64 {
+        (self.0[word] >> shift) & MAX_COUNT
+    }
+
+    /// The least of all rows.
+    #[inline]
+    fn least(&self, bits: u64) -> u64 {
+        (0..ROWS).fold(MAX_COUNT, |least, row| least.min(self.count(position(bits, row))))
+    }
 }
 
 impl Sketch {
@@ -142,15 +148,14 @@ impl Sketch {
     pub(super) fn count(&mut self, hash: u64) {
         let Some((at, bits)) = self.place(hash) else { return };
         let line = &mut self.lines[at];
-        let positions = positions(bits);
-        let counts = positions.map(|position| count_at(line, position));
-        let least = counts.into_iter().fold(MAX_COUNT, u64::min);
+        let least = line.least(bits);
         if least == MAX_COUNT {
             return;
         }
-        for ((word, shift), count) in positions.into_iter().zip(counts) {
+        for row in 0..ROWS {
+            let (word, shift) = position(bits, row);
             // Conservative: what is above the new minimum owes it to others.
-            line.0[word] += u64::from(count == least) << shift;
+            line.0[word] += u64::from(line.count((word, shift)) == least) << shift;
         }
         self.increments += 1;
         if self.increments >= self.sample {
@@ -162,8 +167,9 @@ impl Sketch {
     fn raise(&mut self, hash: u64, count: u64) {
         let Some((at, bits)) = self.place(hash) else { return };
         let line = &mut self.lines[at];
-        for (word, shift) in positions(bits) {
-            let lacking = count.saturating_sub(count_at(line, (word, shift)));
+        for row in 0..ROWS {
+            let (word, shift) = position(bits, row);
+            let lacking = count.saturating_sub(line.count((word, shift)));
             line.0[word] += lacking << shift;
         }
     }
@@ -172,9 +178,7 @@ impl Sketch {
     #[inline]
     pub(super) fn estimate(&self, hash: u64) -> u64 {
         let Some((at, bits)) = self.place(hash) else { return 0 };
-        let line = &self.lines[at];
-        let counts = positions(bits).map(|position| count_at(line, position));
-        counts.into_iter().fold(MAX_COUNT, u64::min)
+        self.lines[at].least(bits)
     }
 
     /// Halves every counter.

@@ -135,6 +135,9 @@ pub(super) struct Segments {
     sketch: Sketch,
     ghost: Ghost,
     clock: Clock,
+    /// The one node that the last insertion pushes out of the window. It stays there until the
+    /// eviction that follows, for most lose their duel.
+    leaving: Option<NodeId>,
     /// The next of `candidates` that moved from the window to the head of probation in the last
     /// insertion: the newest, behind which the others stand.
     candidate: Option<NodeId>,
@@ -156,6 +159,7 @@ impl Segments {
             sketch: Sketch::new(entries),
             ghost: Ghost::new(entries.unwrap_or(u64::MAX)),
             clock: Clock { now: 0, progress: 0, tick_cost: 1 },
+            leaving: None,
             candidate: None,
             candidates: 0,
             newest: None,
@@ -218,6 +222,10 @@ impl Segments {
 
     /// Takes a new key into the window and moves what that pushes out of it to probation.
     pub(super) fn insert<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
+        if let Some(left) = self.leaving.take() {
+            // Nothing was evicted for it.
+            self.change_place(left, Place::Probation, nodes);
+        }
         let held = self.entries() + 1;
         self.ghost.reserve_for(held);
         if self.sketch.is_too_small_for(held) {
@@ -281,7 +289,8 @@ impl Segments {
         let (mut looks, mut moved_cost) = (0, 0);
         loop {
             let window = &self.queues[Place::Window as usize];
-            if window.cost <= self.window_target {
+            let excess = window.cost.saturating_sub(self.window_target);
+            if excess == 0 {
                 return;
             }
             // The newest stays, whatever it costs: a heavy key, too, gets a chance to be used.
@@ -294,6 +303,12 @@ impl Segments {
                 continue;
             }
             if self.candidates >= DRAIN as usize && moved_cost >= DRAIN * cost {
+                return;
+            }
+            let is_only = self.candidates == 0 && self.budget.cost_of(tail, nodes) >= excess;
+            // Where both bounds count, one may be over its part of the budget while the cache is not.
+            if is_only && self.budget.is_fixed_unit() && self.is_over() {
+                self.leaving = Some(tail);
                 return;
             }
             moved_cost += self.change_place(tail, Place::Probation, nodes);
@@ -353,6 +368,9 @@ impl Segments {
 
     /// Forgets `id` without remembering it.
     pub(super) fn remove<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
+        if self.leaving == Some(id) {
+            self.leaving = None;
+        }
         if self.candidate == Some(id) {
             (self.candidate, self.candidates) = (None, 0);
         }
@@ -363,8 +381,21 @@ impl Segments {
         self.unlink(Word::of(id, nodes).place, id, cost);
     }
 
-    /// Forgets the node that is least worth keeping, but remembers when its key was used last.
+    /// Forgets the node that is least worth keeping.
     pub(super) fn evict<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
+        if let Some(candidate) = self.leaving.take() {
+            let tail = self.queues[Place::Probation as usize].list.back();
+            if let Some(victim) = tail.filter(|tail| nodes.frequency(*tail) == 0) {
+                if !self.admits(candidate, victim, nodes) {
+                    return Some(self.forget(candidate, nodes));
+                }
+                self.change_place(candidate, Place::Probation, nodes);
+                return Some(self.forget(victim, nodes));
+            }
+            // The search for a victim moves nodes to where the candidate stands first.
+            self.change_place(candidate, Place::Probation, nodes);
+            (self.candidate, self.candidates) = (Some(candidate), 1);
+        }
         let candidate = self.candidate;
         let loser = match (self.find_victim(nodes), candidate) {
             (Some(victim), Some(candidate)) => {
@@ -374,11 +405,17 @@ impl Segments {
             (Some(only), None) | (None, Some(only)) => only,
             (None, None) => self.find_unused_in_window(nodes)?,
         };
-        let last = Word::of(loser, nodes).last;
-        self.remove(loser, nodes);
+        Some(self.forget(loser, nodes))
+    }
+
+    /// As [`remove`](Self::remove), but remembers when the key was used last.
+    #[inline]
+    fn forget<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) -> NodeId {
+        let last = Word::of(id, nodes).last;
+        self.remove(id, nodes);
         let clock = self.clock;
-        self.ghost.insert(nodes.hash(loser), last, |then| clock.age(then));
-        Some(loser)
+        self.ghost.insert(nodes.hash(id), last, |then| clock.age(then));
+        id
     }
 
     /// One duel a candidate. There are several where a heavy key pushed many light ones out of
@@ -479,6 +516,11 @@ impl Segments {
         // Most candidates lose, and leave victims for others to duel with.
         for (place, count) in [(Place::Window, count), (Place::Probation, count.div_ceil(4))] {
             self.links.name_from(self.queues[place as usize].list.back(), count, name);
+        }
+        // What moves there pushes others out, which are looked at first.
+        let protected = &self.queues[Place::Protected as usize];
+        if protected.cost >= self.protected_target {
+            self.links.name_from(protected.list.back(), count.div_ceil(2), name);
         }
     }
 
