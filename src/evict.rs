@@ -16,15 +16,11 @@ use crate::expiry::Timers;
 use crate::policy::held::Held;
 use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig, Room, Sample, Segment};
 use crate::read_buffer;
-use crate::table::Table;
 
+mod ahead;
 mod members;
 
 use members::Members;
-
-/// Entries that one run of maintenance fetches in advance: policies may name two for each
-/// eviction, the candidate and the victim.
-const MAX_PREFETCH: usize = 64;
 
 /// The most that a partition may hold.
 #[derive(Clone, Copy, Debug)]
@@ -462,45 +458,6 @@ impl Order {
         let id = NodeId::from_raw(u32::try_from(at).expect("ids are 32 bits"));
         self.tell(|policy, nodes| policy.on_remove(id, nodes));
         self.members.take(id)
-    }
-
-    /// Asks the processor for what the eviction of the next `count` entries will touch. One after
-    /// the other, each would wait for its entry, and then for its bucket.
-    pub(crate) fn prefetch_victims<K, V>(&mut self, count: usize, table: &Table<K, V>) {
-        if self.bounded_len().saturating_add(count) <= self.kept.entries
-            && self.bounded_weight() < self.kept.weight
-        {
-            return;
-        }
-        let mut victims = [None; MAX_PREFETCH];
-        let mut found = 0;
-        let Self { policy, members, .. } = self;
-        let named = catch(|| {
-            policy.upcoming(count.min(MAX_PREFETCH / 2), &mut |id| {
-                // Whether the policy may name it is not asked: that would be to look at it now.
-                if let (Some(entry), Some(slot)) = (members.get(id), victims.get_mut(found)) {
-                    entry.prefetch();
-                    *slot = Some(entry);
-                    found += 1;
-                }
-            });
-        });
-        if let Err(payload) = named {
-            self.note_panic(payload);
-        }
-        for entry in victims.iter().flatten() {
-            table.prefetch_bucket(entry.hash());
-        }
-        self.announce(victims.iter().flatten().map(|entry| entry.hash()));
-        for entry in victims.iter().flatten() {
-            table.prefetch_entry(entry.hash());
-        }
-    }
-
-    /// Lets the policy fetch what it will look up for keys that come or go.
-    #[inline]
-    pub(crate) fn announce(&mut self, hashes: impl Iterator<Item = u64>) {
-        self.tell_held(|policy, _| policy.announce(hashes));
     }
 
     /// Calls the policy, which may panic.

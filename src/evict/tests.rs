@@ -7,6 +7,7 @@ use crate::entry::{Owned, Terms};
 use crate::expiry::Deadline;
 use crate::reclaim::{self, Freeable};
 use crate::sync;
+use crate::table::Table;
 
 /// What the policy has heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -74,6 +74,14 @@ impl Held {
         }
     }
 
+    /// Names nodes that the same evictions may look at, but would not choose.
+    #[inline]
+    pub(crate) fn looked_at(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+        if let Self::WindowTinyLfu(policy) = self {
+            policy.name_looked_at(count, name);
+        }
+    }
+
     #[inline]
     pub(crate) fn announce(&self, hashes: impl Iterator<Item = u64>) {
         match self {

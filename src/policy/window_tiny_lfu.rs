@@ -64,7 +64,7 @@ impl WindowTinyLfu {
         }
     }
 
-    /// `on_insert`, of nodes whose type is known; so are the next three.
+    /// `on_insert`, of nodes whose type is known; so are the next four.
     #[inline]
     pub(super) fn insert<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
         self.mirror(id, nodes);
@@ -89,6 +89,11 @@ impl WindowTinyLfu {
     #[inline]
     pub(super) fn name_upcoming(&self, count: usize, name: &mut (impl FnMut(NodeId) + ?Sized)) {
         self.segments.upcoming(count, name);
+    }
+
+    #[inline]
+    pub(super) fn name_looked_at(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+        self.segments.looked_at(count, name);
     }
 
     /// The keys whose first marks it wants to hear of.

@@ -517,7 +517,12 @@ impl Segments {
         for (place, count) in [(Place::Window, count), (Place::Probation, count.div_ceil(4))] {
             self.links.name_from(self.queues[place as usize].list.back(), count, name);
         }
-        // What moves there pushes others out, which are looked at first.
+    }
+
+    /// Names what those insertions may look at besides: what moves to the protected list pushes
+    /// others out of it, unless they were used.
+    #[inline]
+    pub(super) fn looked_at(&self, count: usize, name: &mut impl FnMut(NodeId)) {
         let protected = &self.queues[Place::Protected as usize];
         if protected.cost >= self.protected_target {
             self.links.name_from(protected.list.back(), count.div_ceil(2), name);

@@ -1,0 +1,66 @@
+//! Fetching ahead what evictions will touch.
+#![forbid(unsafe_code)]
+
+use super::Order;
+use crate::contain::catch;
+use crate::entry::EntryPtr;
+use crate::table::Table;
+
+/// Entries that one run of maintenance fetches in advance: policies may name two for each
+/// eviction, the candidate and the victim.
+const MAX_PREFETCH: usize = 64;
+
+/// The entries of nodes that a policy has named.
+struct Named {
+    entries: [Option<EntryPtr>; MAX_PREFETCH],
+    len: usize,
+}
+
+impl Named {
+    /// Whether the policy may name it is not asked: that would be to look at it now.
+    #[inline]
+    fn add(&mut self, entry: Option<EntryPtr>) {
+        if let (Some(entry), Some(slot)) = (entry, self.entries.get_mut(self.len)) {
+            entry.prefetch();
+            *slot = Some(entry);
+            self.len += 1;
+        }
+    }
+}
+
+impl Order {
+    /// Asks the processor for what the eviction of the next `count` entries will touch. One after
+    /// the other, each would wait for its entry, and then for its bucket.
+    pub(crate) fn prefetch_victims<K, V>(&mut self, count: usize, table: &Table<K, V>) {
+        if self.bounded_len().saturating_add(count) <= self.kept.entries
+            && self.bounded_weight() < self.kept.weight
+        {
+            return;
+        }
+        let count = count.min(MAX_PREFETCH / 2);
+        let mut named = Named { entries: [None; MAX_PREFETCH], len: 0 };
+        let mut victims = 0;
+        let Self { policy, members, .. } = self;
+        let outcome = catch(|| {
+            policy.upcoming(count, &mut |id| named.add(members.get(id)));
+            victims = named.len;
+            policy.looked_at(count, &mut |id| named.add(members.get(id)));
+        });
+        if let Err(payload) = outcome {
+            self.note_panic(payload);
+        }
+        for entry in named.entries[..victims].iter().flatten() {
+            table.prefetch_bucket(entry.hash());
+        }
+        self.announce(named.entries.iter().flatten().map(|entry| entry.hash()));
+        for entry in named.entries[..victims].iter().flatten() {
+            table.prefetch_entry(entry.hash());
+        }
+    }
+
+    /// Lets the policy fetch what it will look up for keys that come or go.
+    #[inline]
+    pub(crate) fn announce(&mut self, hashes: impl Iterator<Item = u64>) {
+        self.tell_held(|policy, _| policy.announce(hashes));
+    }
+}
