@@ -3,13 +3,20 @@
 #[cfg(feature = "snapshot")]
 use std::ptr;
 
-/// Asks the processor for a cache line that is about to be written. A hint: nothing is accessed.
+/// Asks the processor for a cache line that is about to be written, so that no other core has it. A
+/// hint: nothing is accessed.
 #[inline]
 pub(crate) fn prefetch_for_write<T>(pointer: *const T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch accesses no memory, whatever the address; SSE is in every x86-64.
+    // SAFETY: a prefetch accesses no memory, whatever the address. Each x86-64 processor executes the
+    // instruction; those without it, which are old, take it for one that does nothing.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(pointer.cast());
+        // The compiler's own hint for it is one for reading where it does not know the processor.
+        std::arch::asm!(
+            "prefetchw [{pointer}]",
+            pointer = in(reg) pointer,
+            options(nostack, preserves_flags, readonly),
+        );
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = pointer;
