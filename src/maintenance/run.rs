@@ -73,7 +73,14 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     /// Applies what waits, and tells the policy of some insertions in advance.
     pub(super) fn apply_ahead(&mut self) {
         for _ in 0..write_buffer::SLOTS / AHEAD as u32 + 1 {
-            let events: [Option<Event>; AHEAD] = std::array::from_fn(|_| self.writes.pop());
+            let events: [Option<Event>; AHEAD] = std::array::from_fn(|_| {
+                let event = self.writes.pop();
+                if let Some(Event::Inserted(new)) = event {
+                    // Another core may have written it.
+                    new.prefetch();
+                }
+                event
+            });
             self.order.announce(events.iter().flatten().filter_map(|event| match event {
                 Event::Inserted(new) => Some(new.hash()),
                 _ => None,
