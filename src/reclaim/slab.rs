@@ -26,6 +26,9 @@ const MIN_SLAB_BYTES: usize = 32 * 1024;
 const MAX_SLAB_BYTES: usize = 4 * 1024 * 1024;
 /// A new slab has that part of all slabs of its pool, so that little of it is in vain.
 const GROWTH_PART: usize = 32;
+/// But it fills a huge page once they are so many bytes: what is in vain is a part of a few then, and
+/// lookups at random would miss the processor's cache of page addresses.
+const HUGE_FROM_BYTES: usize = 4 * HUGE_PAGE;
 
 static POOLS: Mutex<Vec<&'static Pool>> = Mutex::new(Vec::new());
 
@@ -128,8 +131,9 @@ impl Slabs {
             self.first_free += 1;
         }
         if self.first_free == self.all.len() {
+            let least = if self.bytes < HUGE_FROM_BYTES { MIN_SLAB_BYTES } else { HUGE_PAGE };
             let wanted = (self.bytes / GROWTH_PART).next_power_of_two();
-            let slab = Slab::new(wanted.clamp(MIN_SLAB_BYTES, MAX_SLAB_BYTES))?;
+            let slab = Slab::new(wanted.clamp(least, MAX_SLAB_BYTES))?;
             self.bytes += slab.layout.size();
             self.first_free = self.all.partition_point(|other| other.start < slab.start);
             self.all.insert(self.first_free, slab);
