@@ -260,7 +260,7 @@ fn a_sample_that_grows_takes_in_what_the_cache_holds() {
 /// A sample has by chance more of a loop's keys than its share, or fewer.
 #[test]
 fn a_loop_fits_a_sampled_shadow_if_it_would_fit_a_cache() {
-    for loops in 0..5_u64 {
+    for loops in 0..3_u64 {
         let cache = Cache::builder()
             .hasher(BuildHasherDefault::<DefaultHasher>::default())
             .policy(Policy::lru())

@@ -588,7 +588,7 @@ fn child_saves_without_end() {
 #[cfg(unix)]
 #[test]
 fn a_process_killed_at_any_moment_of_a_save_leaves_the_old_or_the_new_file() {
-    const KILLS: u32 = 100;
+    const KILLS: u32 = 60;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("snapshot");
     version(0).save_to_path(&path, &options("bincode")).unwrap();
@@ -603,7 +603,7 @@ fn a_process_killed_at_any_moment_of_a_save_leaves_the_old_or_the_new_file() {
             assert!(lines.read_line(&mut line).unwrap() > 0, "the child has ended by itself");
         }
         // A save later, and a bit more each time.
-        for _ in 0..kill * 100 {
+        for _ in 0..kill * 160 {
             std::hint::spin_loop();
         }
         saving.kill().unwrap();
