@@ -24,8 +24,8 @@ const HOT_RESIDENT: usize = 1_024;
 const _: () = assert!(RESIDENT.is_power_of_two() && HOT_RESIDENT.is_power_of_two());
 /// Draws for the workloads without misses: they may repeat, there is nothing to learn from them.
 const GET_DRAWS: usize = 1 << 18;
-/// Draws for `ReadThrough`: so many that a repetition comes long after the cache forgot.
-/// Unoptimized, nobody measures.
+/// Draws for `ReadThrough`: so many that a repetition comes long after the cache forgot. Here and
+/// below, builds without optimization take less: they show that it works, and measure nothing.
 const READ_THROUGH_DRAWS: usize = if cfg!(debug_assertions) { 1 << 18 } else { 1 << 23 };
 /// Requests before `ReadThrough` is measured: ten times the capacity.
 const READ_THROUGH_FILL: usize = if cfg!(debug_assertions) { UNIVERSE / 10 } else { UNIVERSE };

@@ -6,8 +6,8 @@ use crate::contain::catch;
 use crate::entry::EntryPtr;
 use crate::table::Table;
 
-/// Entries that one run of maintenance fetches in advance: policies may name two for each
-/// eviction, the candidate and the victim.
+/// Entries that one run of maintenance fetches in advance: policies may name more than one for each
+/// eviction, as the candidate and the victim, and what is looked at on the way to them.
 const MAX_PREFETCH: usize = 64;
 
 /// The entries of nodes that a policy has named.
