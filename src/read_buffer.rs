@@ -88,11 +88,16 @@ impl<const SLOTS: usize> Words<SLOTS> {
         size_of_val(&*self.stripes)
     }
 
-    /// Takes every word out, each stripe's oldest first. For one caller at a time.
+    /// Takes every word out, each stripe's oldest first. For one caller at a time. What racing offers
+    /// have left in a stripe that looks empty comes out with that stripe's next word.
     pub(crate) fn drain(&self, mut accept: impl FnMut(u64)) {
         for stripe in &self.stripes {
             let tail = stripe.tail.load(Ordering::Relaxed);
             let head = stripe.head.load(Ordering::Relaxed);
+            // A word where the next one goes would have it refused for ever.
+            if tail == head && stripe.slots[tail % SLOTS].load(Ordering::Relaxed) == 0 {
+                continue;
+            }
             // All slots rather than `head..tail`: racing offers may leave the tail behind a
             // record, which would then never come out.
             for at in 0..SLOTS {
