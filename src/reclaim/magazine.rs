@@ -17,17 +17,23 @@ use crate::table::prefetch_for_write;
 
 /// Bytes and entries that one magazine keeps at most, unless the pool is taken.
 const MAX_BYTES: usize = 32 * 1024;
-const MAX_ENTRIES: usize = 256;
+const MAX_ENTRIES: usize = 512;
 /// Entries that come from the pool at once.
 const REFILL: usize = 64;
-/// Entry layouts that a thread keeps magazines for.
+/// Other layouts than [`PAIRED`] that a thread keeps magazines for.
 const MAX_LAYOUTS: usize = 8;
 
 #[derive(Default)]
-pub(super) struct Magazines(RefCell<Vec<Magazine>>);
+pub(super) struct Magazines {
+    /// That of the smallest entries, which are most.
+    paired: RefCell<Option<Magazine>>,
+    others: RefCell<Vec<Magazine>>,
+}
 
 struct Magazine {
     layout: Layout,
+    /// Whether that is [`PAIRED`].
+    is_paired: bool,
     /// `None` for entries that come from the allocator one by one.
     pool: Option<&'static Pool>,
     free: Vec<NonNull<u8>>,
@@ -38,7 +44,8 @@ impl Magazine {
     fn new(layout: Layout) -> Self {
         let max_entries =
             if cfg!(larder_malloc) { 0 } else { (MAX_BYTES / layout.size()).min(MAX_ENTRIES) };
-        Self { layout, pool: Pool::of(layout), free: Vec::new(), max_entries }
+        let is_paired = layout == PAIRED;
+        Self { layout, is_paired, pool: Pool::of(layout), free: Vec::new(), max_entries }
     }
 
     #[inline]
@@ -50,7 +57,7 @@ impl Magazine {
         if let Some(next) = self.free.last() {
             // For the entry after this one.
             prefetch_for_write(next.as_ptr());
-            if self.layout == PAIRED {
+            if self.is_paired {
                 prefetch_for_write(beside(next.as_ptr()));
             }
         }
@@ -98,8 +105,16 @@ impl Drop for Magazine {
 
 impl Magazines {
     #[inline]
+    fn with_paired<R>(&self, with: impl FnOnce(&mut Magazine) -> R) -> R {
+        with(self.paired.borrow_mut().get_or_insert_with(|| Magazine::new(PAIRED)))
+    }
+
+    #[inline]
     fn with<R>(&self, layout: Layout, with: impl FnOnce(&mut Magazine) -> R) -> Option<R> {
-        let mut magazines = self.0.borrow_mut();
+        if layout == PAIRED {
+            return Some(self.with_paired(with));
+        }
+        let mut magazines = self.others.borrow_mut();
         let at = match magazines.iter().position(|magazine| magazine.layout == layout) {
             Some(at) => at,
             None if magazines.len() < MAX_LAYOUTS => {
@@ -116,7 +131,8 @@ impl Magazines {
 /// for a thread that will be idle: a slot that is kept keeps a slab.
 pub(crate) fn trim() {
     with_local(|local| {
-        for magazine in local.magazines.0.borrow_mut().iter_mut() {
+        let Magazines { paired, others } = &local.magazines;
+        for magazine in paired.borrow_mut().iter_mut().chain(others.borrow_mut().iter_mut()) {
             magazine.shrink_to(0);
         }
     });
@@ -125,19 +141,15 @@ pub(crate) fn trim() {
 /// Memory for one entry.
 #[inline]
 pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
-    allocate_slot(layout).unwrap_or_else(|| allocate_fresh(layout))
+    let slot = with_local(|local| local.magazines.with(layout, Magazine::pop));
+    slot.flatten().flatten().unwrap_or_else(|| allocate_fresh(layout))
 }
 
 /// A slot with memory [`beside`] it, of the layout [`PAIRED`]; none if another thread is at the pool, or
 /// memory is short.
 #[inline]
 pub(crate) fn allocate_paired() -> Option<NonNull<u8>> {
-    allocate_slot(PAIRED)
-}
-
-#[inline]
-fn allocate_slot(layout: Layout) -> Option<NonNull<u8>> {
-    with_local(|local| local.magazines.with(layout, Magazine::pop)).flatten().flatten()
+    with_local(|local| local.magazines.with_paired(Magazine::pop)).flatten()
 }
 
 /// Takes back the memory of one entry, which the caller uses no more.
