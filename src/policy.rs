@@ -149,7 +149,9 @@ impl Sample {
     pub const fn contains(self, hash: u64) -> bool {
         // Not the lowest bits, which choose the bucket. The highest choose the partition and are
         // alike in each, so they are made the lowest here, which hardly count.
-        ((hash >> 16) as u32).reverse_bits() < self.below
+        let bits = (hash >> 16) as u32;
+        // Most are not for their highest bits alone, which is cheaper to see.
+        bits.trailing_zeros() >= self.below.leading_zeros() && bits.reverse_bits() < self.below
     }
 
     pub(crate) const fn to_raw(self) -> u32 {

@@ -7,7 +7,7 @@
 //!
 //! What a stamp means, and how old one is, is the owner's affair.
 
-use super::sketch::spread;
+use super::sketch::Spread;
 
 /// Slots of a set.
 const WAYS: usize = 4;
@@ -45,16 +45,17 @@ impl Ghost {
         self.enough_for = self.enough_for.min(self.sets.len() * WAYS);
     }
 
-    /// Grows to serve `held` entries: at least as many slots, up to the next power of two.
-    #[inline]
-    pub(super) fn reserve_for(&mut self, held: usize) {
-        if held > self.enough_for {
-            self.grow(held);
-        }
+    /// The entries that it serves: [`reserve_for`](Self::reserve_for) is due before more are there.
+    pub(super) fn enough_for(&self) -> usize {
+        self.enough_for
     }
 
+    /// Grows to serve `held` entries: at least as many slots, up to the next power of two.
     #[cold]
-    fn grow(&mut self, held: usize) {
+    pub(super) fn reserve_for(&mut self, held: usize) {
+        if held <= self.enough_for {
+            return;
+        }
         let slots = held.clamp(WAYS, self.max_slots).next_power_of_two();
         self.enough_for = if slots >= self.max_slots { usize::MAX } else { slots };
         if self.sets.is_empty() {
@@ -67,18 +68,17 @@ impl Ghost {
         }
     }
 
-    /// The set of `hash` and its fingerprint, which share no bit.
+    /// The set of a key and its fingerprint, which share no bit.
     #[inline]
-    fn place(&self, hash: u64) -> Option<(usize, u16)> {
-        let bits = spread(hash);
+    fn place(&self, Spread(bits): Spread) -> Option<(usize, u16)> {
         let mask = self.sets.len().checked_sub(1)?;
         Some(((bits >> 16) as usize & mask, (bits as u16).max(1)))
     }
 
-    /// Remembers `hash`, in the place of the one of its set with the greatest age, or of itself.
+    /// Remembers a key, in the place of the one of its set with the greatest age, or of itself.
     #[inline]
-    pub(super) fn insert(&mut self, hash: u64, stamp: u16, age: impl Fn(u16) -> u16) {
-        let Some((at, fingerprint)) = self.place(hash) else { return };
+    pub(super) fn insert(&mut self, key: Spread, stamp: u16, age: impl Fn(u16) -> u16) {
+        let Some((at, fingerprint)) = self.place(key) else { return };
         let set = &mut self.sets[at];
         let (mut worst, mut chosen) = (0, 0);
         for (way, slot) in set.iter().enumerate() {
@@ -94,17 +94,17 @@ impl Ghost {
         set[chosen] = Slot { fingerprint, stamp };
     }
 
-    /// The stamp with which `hash` was last remembered.
+    /// The stamp with which a key was last remembered.
     #[inline]
-    pub(super) fn stamp(&self, hash: u64) -> Option<u16> {
-        let (at, fingerprint) = self.place(hash)?;
+    pub(super) fn stamp(&self, key: Spread) -> Option<u16> {
+        let (at, fingerprint) = self.place(key)?;
         self.sets[at].iter().find(|slot| slot.fingerprint == fingerprint).map(|slot| slot.stamp)
     }
 
-    /// Asks the processor for the set of `hash`.
+    /// Asks the processor for the set of a key.
     #[inline]
-    pub(super) fn prefetch(&self, hash: u64) {
-        if let Some((at, _)) = self.place(hash) {
+    pub(super) fn prefetch(&self, key: Spread) {
+        if let Some((at, _)) = self.place(key) {
             crate::table::prefetch_for_write(&raw const self.sets[at]);
         }
     }
@@ -114,8 +114,8 @@ impl Ghost {
 mod tests {
     use super::*;
 
-    fn hash(key: u64) -> u64 {
-        (key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    fn hash(key: u64) -> Spread {
+        Spread::of((key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
     }
 
     fn filled(count: u16) -> Ghost {

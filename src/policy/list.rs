@@ -41,8 +41,13 @@ impl Links {
     #[inline]
     pub(super) fn reserve_for(&mut self, id: NodeId) {
         if id.index() >= self.links.len() {
-            self.links.resize(id.index() + 1, Link { newer: NONE, older: NONE });
+            self.grow_for(id);
         }
+    }
+
+    #[cold]
+    fn grow_for(&mut self, id: NodeId) {
+        self.links.resize(id.index() + 1, Link { newer: NONE, older: NONE });
     }
 
     #[inline]

@@ -28,6 +28,7 @@ impl Sieve {
         Self::default()
     }
 
+    #[inline]
     fn remove(&mut self, id: NodeId) {
         if self.hand == Some(id) {
             self.hand = self.links.newer(id);
@@ -60,6 +61,7 @@ impl EvictionPolicy for Sieve {
         Accesses::Counter { max: 1 }
     }
 
+    #[inline]
     fn on_insert(&mut self, id: NodeId, _nodes: &dyn Nodes) {
         self.links.push_front(&mut self.queue, id);
         self.len += 1;

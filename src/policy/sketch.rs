@@ -56,6 +56,17 @@ pub(super) fn spread(hash: u64) -> u64 {
     hash ^ (hash >> 32)
 }
 
+/// What chooses the counters of a hash, and its place among ghosts: for several of them at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spread(pub(super) u64);
+
+impl Spread {
+    #[inline]
+    pub(super) fn of(hash: u64) -> Self {
+        Self(spread(hash))
+    }
+}
+
 /// Where in its line a row counts: word and shift.
 #[inline]
 fn position(bits: u64, row: usize) -> (usize, u32) {
@@ -92,10 +103,9 @@ impl Sketch {
         }
     }
 
-    /// Whether [`grow`](Self::grow) is due before `held` entries are there.
-    #[inline]
-    pub(super) fn is_too_small_for(&self, held: usize) -> bool {
-        held > self.enough_for
+    /// The entries that it serves: [`grow`](Self::grow) is due before more are there.
+    pub(super) fn enough_for(&self) -> usize {
+        self.enough_for
     }
 
     /// Grows to serve `held` entries. `counted` has the hashes that matter, or is empty if there
@@ -106,7 +116,8 @@ impl Sketch {
     /// heir: where all keys are known, only what they had is taken over.
     #[cold]
     pub(super) fn grow(&mut self, held: usize, counted: impl Iterator<Item = u64>) {
-        let counts: Vec<(u64, u64)> = counted.map(|hash| (hash, self.estimate(hash))).collect();
+        let counts: Vec<(Spread, u64)> =
+            counted.map(Spread::of).map(|key| (key, self.estimate(key))).collect();
         let lines = lines_for(held).min(self.max_lines);
         self.enough_for = if lines >= self.max_lines { usize::MAX } else { lines * LINE_ENTRIES };
         if self.lines.is_empty() {
@@ -118,8 +129,8 @@ impl Sketch {
             }
         } else {
             self.lines = vec![Line::default(); lines];
-            for (hash, count) in counts {
-                self.raise(hash, count);
+            for (key, count) in counts {
+                self.raise(key, count);
             }
         }
         if !self.is_bounded {
@@ -137,16 +148,15 @@ impl Sketch {
     }
 
     #[inline]
-    fn place(&self, hash: u64) -> Option<(usize, u64)> {
-        let bits = spread(hash);
+    fn place(&self, Spread(bits): Spread) -> Option<(usize, u64)> {
         let mask = self.lines.len().checked_sub(1)?;
         Some(((bits >> (ROW_BITS * ROWS)) as usize & mask, bits))
     }
 
-    /// Counts `hash` once more.
+    /// Counts a key once more.
     #[inline]
-    pub(super) fn count(&mut self, hash: u64) {
-        let Some((at, bits)) = self.place(hash) else { return };
+    pub(super) fn count(&mut self, key: Spread) {
+        let Some((at, bits)) = self.place(key) else { return };
         let line = &mut self.lines[at];
         let least = line.least(bits);
         if least == MAX_COUNT {
@@ -163,9 +173,9 @@ impl Sketch {
         }
     }
 
-    /// Makes the estimate of `hash` at least `count`.
-    fn raise(&mut self, hash: u64, count: u64) {
-        let Some((at, bits)) = self.place(hash) else { return };
+    /// Makes the estimate of a key at least `count`.
+    fn raise(&mut self, key: Spread, count: u64) {
+        let Some((at, bits)) = self.place(key) else { return };
         let line = &mut self.lines[at];
         for row in 0..ROWS {
             let (word, shift) = position(bits, row);
@@ -174,10 +184,10 @@ impl Sketch {
         }
     }
 
-    /// How often `hash` was counted, about.
+    /// How often a key was counted, about.
     #[inline]
-    pub(super) fn estimate(&self, hash: u64) -> u64 {
-        let Some((at, bits)) = self.place(hash) else { return 0 };
+    pub(super) fn estimate(&self, key: Spread) -> u64 {
+        let Some((at, bits)) = self.place(key) else { return 0 };
         self.lines[at].least(bits)
     }
 
@@ -190,10 +200,10 @@ impl Sketch {
         self.increments /= 2;
     }
 
-    /// Asks the processor for the line of `hash`.
+    /// Asks the processor for the line of a key.
     #[inline]
-    pub(super) fn prefetch(&self, hash: u64) {
-        if let Some((at, _)) = self.place(hash) {
+    pub(super) fn prefetch(&self, key: Spread) {
+        if let Some((at, _)) = self.place(key) {
             crate::table::prefetch_for_write(&raw const self.lines[at]);
         }
     }
@@ -207,8 +217,8 @@ fn lines_for(entries: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn hash(key: u64) -> u64 {
-        (key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    fn hash(key: u64) -> Spread {
+        Spread::of((key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
     }
 
     #[test]
@@ -263,7 +273,7 @@ mod tests {
         for (held, lines) in [(1, 1), (9, 2), (100, 16), (5_000, 1_024)] {
             sketch.grow(held, std::iter::empty());
             assert_eq!(sketch.lines.len(), lines, "eight entries a line");
-            assert!(!sketch.is_too_small_for(8 * lines) && sketch.is_too_small_for(8 * lines + 1));
+            assert_eq!(sketch.enough_for(), 8 * lines);
             sketch.count(hash(7));
         }
         assert!(sketch.estimate(hash(7)) >= 4);

@@ -28,6 +28,7 @@ use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig, Room, Sample,
 mod mirrors;
 mod restored;
 mod segments;
+mod word;
 
 use mirrors::{Mirrors, WINDOWS};
 use segments::Segments;

@@ -10,7 +10,8 @@
 
 use super::WINDOWS;
 
-use super::segments::{Place, Segments, UNKNOWN, Word};
+use super::segments::Segments;
+use super::word::{Place, UNKNOWN, Word};
 use crate::policy::{NodeId, Nodes};
 
 /// Distances and ages from here on, thousands of ticks, are all alike.

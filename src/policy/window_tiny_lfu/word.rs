@@ -1,0 +1,125 @@
+//! What the segments keep of a node, and the clock that they date it by.
+//!
+//! Each node has a word ([`Nodes::scratch`]):
+//!
+//! ```text
+//!   31     30 29        15 14            0     last: the tick of its last known use
+//!   | list   | distance   | last         |     distance: between its last two known uses
+//! ```
+//!
+//! A tick is a 32nd of the budget, in costs of new keys: the policy's only clock counts misses.
+#![forbid(unsafe_code)]
+
+use crate::policy::{NodeId, Nodes};
+
+/// Ticks are counted modulo 2^15.
+pub(super) const TICK_MASK: u16 = 0x7fff;
+/// The distance of a key that is not known to have been used twice.
+pub(super) const UNKNOWN: u16 = TICK_MASK;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Window = 0,
+    Probation = 1,
+    Protected = 2,
+}
+
+impl Place {
+    /// As users know it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Window => "window",
+            Self::Probation => "probation",
+            Self::Protected => "protected",
+        }
+    }
+}
+
+pub(super) const PLACES: usize = 3;
+
+/// What a node's word says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Word {
+    pub(super) place: Place,
+    pub(super) distance: u16,
+    pub(super) last: u16,
+}
+
+impl Word {
+    #[inline]
+    pub(super) fn of<N: Nodes + ?Sized>(id: NodeId, nodes: &N) -> Self {
+        let raw = nodes.scratch(id);
+        let place = match raw >> 30 {
+            0 => Place::Window,
+            1 => Place::Probation,
+            _ => Place::Protected,
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "fifteen bits each")]
+        let (distance, last) = ((raw >> 15) as u16 & TICK_MASK, raw as u16 & TICK_MASK);
+        Self { place, distance, last }
+    }
+
+    #[inline]
+    pub(super) fn store<N: Nodes + ?Sized>(self, id: NodeId, nodes: &N) {
+        let place = (self.place as u32) << 30;
+        nodes.set_scratch(id, place | u32::from(self.distance) << 15 | u32::from(self.last));
+    }
+}
+
+/// Counts the costs of new keys.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) now: u16,
+    pub(super) progress: u64,
+    pub(super) tick_cost: u64,
+}
+
+impl Clock {
+    #[inline]
+    pub(super) fn advance(&mut self, cost: u64) {
+        self.progress += cost;
+        if self.progress >= self.tick_cost {
+            self.tick();
+        }
+    }
+
+    #[cold]
+    fn tick(&mut self) {
+        #[expect(clippy::cast_possible_truncation, reason = "modulo 2^15")]
+        let ticks = (self.progress / self.tick_cost) as u16;
+        self.progress %= self.tick_cost;
+        self.now = self.now.wrapping_add(ticks) & TICK_MASK;
+    }
+
+    #[inline]
+    pub(super) fn age(self, then: u16) -> u16 {
+        self.now.wrapping_sub(then) & TICK_MASK
+    }
+
+    /// The same, as the distance of two uses.
+    #[inline]
+    pub(super) fn distance(self, then: u16) -> u16 {
+        self.age(then).min(UNKNOWN - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distance_however_long_is_not_taken_for_an_unknown_one() {
+        let clock = Clock { now: 5, progress: 0, tick_cost: 1 };
+        assert_eq!((clock.age(5), clock.age(4), clock.age(6)), (0, 1, TICK_MASK));
+        assert_eq!((clock.distance(4), clock.distance(6)), (1, UNKNOWN - 1));
+    }
+
+    #[test]
+    fn the_clock_ticks_with_costs_and_wraps_around() {
+        let mut clock = Clock { now: TICK_MASK, progress: 0, tick_cost: 10 };
+        clock.advance(9);
+        assert_eq!((clock.now, clock.progress), (TICK_MASK, 9));
+        clock.advance(26);
+        assert_eq!((clock.now, clock.progress), (2, 5));
+    }
+}
