@@ -308,12 +308,10 @@ where
         }
         let hash = self.hash(&key);
         self.shared.engine.table.prefetch_bucket(hash);
+        self.shared.engine.prefetch_report(hash);
         let weight = match self.weigh(&key, &value, hash) {
             Ok(weight) => weight,
-            Err(rejection) => {
-                self.remove_with(&key, hash, |_| ());
-                return self.reject_stored(rejection, hash);
-            }
+            Err(rejection) => return self.reject_too_heavy(&key, rejection, hash),
         };
         let new = self.entry(hash, weight, key, value, lifetime);
         self.shared.engine.table.prefetch_entry(hash);
@@ -462,10 +460,7 @@ where
         }
         let weight = match self.weigh(&key, &value, hash) {
             Ok(weight) => weight,
-            Err(rejection) => {
-                self.remove_with(&key, hash, |_| ());
-                return self.reject_stored(rejection, hash);
-            }
+            Err(rejection) => return self.reject_too_heavy(&key, rejection, hash),
         };
         let mut new = self.entry(hash, weight, key, value, lifetime);
         let engine = &self.shared.engine;
@@ -628,6 +623,13 @@ where
             return Err(Rejection::TooHeavy { weight: u64::from(weight), limit });
         }
         Ok(weight)
+    }
+
+    /// Rejects a value that was to take the place of what is there under its key, which leaves.
+    #[cold]
+    fn reject_too_heavy(&self, key: &K, rejection: Rejection, hash: u64) -> Inserted {
+        self.remove_with(key, hash, |_| ());
+        self.reject_stored(rejection, hash)
     }
 
     /// Rejects a value whose key is not there now.

@@ -11,7 +11,7 @@
 #![forbid(unsafe_code)]
 
 use crate::contain::{Payload, catch};
-use crate::entry::EntryPtr;
+use crate::entry::{EntryPtr, Upkeep};
 use crate::expiry::Timers;
 use crate::policy::held::Held;
 use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig, Room, Sample, Segment};
@@ -188,13 +188,12 @@ impl Order {
 
     /// Whether something has to leave before `new` can be inserted.
     #[inline]
-    pub(crate) fn lacks_room_for(&self, new: EntryPtr) -> bool {
+    pub(crate) fn lacks_room_for(&self, new: &Upkeep) -> bool {
         if self.room != Room::BeforeInsert || self.bounded_len() == 0 {
             return false;
         }
-        let upkeep = new.upkeep();
-        let weight = u64::from(upkeep.weight());
-        !upkeep.is_unevictable()
+        let weight = u64::from(new.weight());
+        !new.is_unevictable()
             && (self.bounded_len() >= self.kept.entries
                 || self.bounded_weight().saturating_add(weight) > self.kept.weight)
     }
@@ -280,12 +279,11 @@ impl Order {
         self.tell(|policy, _| policy.segments()).unwrap_or_default()
     }
 
-    /// Links a new entry.
+    /// Links a new entry, which has that upkeep.
     #[inline]
-    pub(crate) fn insert(&mut self, entry: EntryPtr) {
-        let id = self.members.add(entry, self.limits.entries);
+    pub(crate) fn insert(&mut self, entry: EntryPtr, upkeep: &Upkeep) {
+        let id = self.members.add(entry, upkeep, self.limits.entries);
         self.members.timers.watch(id, entry);
-        let upkeep = entry.upkeep();
         if upkeep.is_unevictable() {
             return;
         }
@@ -437,13 +435,10 @@ impl Order {
     #[inline]
     pub(crate) fn evict(&mut self) -> Option<EntryPtr> {
         let named = self.tell_held(|policy, nodes| policy.evict(nodes)).flatten();
-        if let Some(entry) = named
-            .filter(|id| self.members.ordered(*id).is_some())
-            .and_then(|id| self.members.take(id))
-        {
-            return Some(entry);
+        match named.and_then(|id| self.members.take_ordered(id)) {
+            Some(entry) => Some(entry),
+            None => self.evict_any(),
         }
-        self.evict_any()
     }
 
     /// The policy failed to name a victim: takes any, so that the bound is kept all the same.

@@ -135,8 +135,13 @@ impl Maintainer {
     pub(crate) fn notify(&'static self) {
         // SeqCst: after the caller's change to its buffer (module head).
         if self.state.load(Ordering::SeqCst) != AWAKE {
-            self.wake(&mut sync::lock(&self.roster));
+            self.wake_up();
         }
+    }
+
+    #[cold]
+    fn wake_up(&'static self) {
+        self.wake(&mut sync::lock(&self.roster));
     }
 
     /// Makes sure that a thread is awake, unless there is no cache for it. Without one (the

@@ -38,7 +38,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_utils::{Backoff, CachePadded};
+use crossbeam_utils::CachePadded;
 
 use crate::contain;
 use crate::entry::{Entry, EntryPtr};
@@ -56,7 +56,7 @@ use crate::shadow::Shadow;
 use crate::stats::{Counter, Stripes};
 use crate::sync::{self, AtomicU64, AtomicUsize, Ordering};
 use crate::table::Table;
-use crate::write_buffer::{self, Event};
+use crate::write_buffer;
 
 mod accounts;
 mod change;
@@ -348,38 +348,10 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Reports what the table has done for `hash`. No guard may be held by the cache itself.
-    pub(crate) fn submit(&self, event: Event, hash: u64) {
-        if let Some(shadow) = &self.shadow {
-            self.shadow_write(shadow, event, hash);
-        }
-        let partition = self.partition(hash);
-        if self.mode == Maintenance::Inline {
-            let due_ns = self.due_about_now(partition);
-            let leftover = {
-                let mut core = sync::lock(&partition.core);
-                partition.run(&mut core, self, Some(event), Freeing::AsRetired, due_ns)
-            };
-            return self.finish(partition, leftover);
-        }
-        let backoff = Backoff::new();
-        loop {
-            match partition.writes.push(event) {
-                Ok(waiting) => {
-                    let is_due = waiting >= self.batch;
-                    if !(is_due && self.try_run(partition, Freeing::AsRetired)) {
-                        maintainer::notify();
-                    }
-                    return;
-                }
-                Err(write_buffer::Full) => {
-                    // Bounded memory: whoever is at it makes room, or this thread does, unless
-                    // the oldest event is still being filled in by its writer.
-                    self.try_run(partition, Freeing::AsRetired);
-                    backoff.snooze();
-                }
-            }
-        }
+    /// Announces that something of `hash` will be reported.
+    #[inline]
+    pub(crate) fn prefetch_report(&self, hash: u64) {
+        self.partition(hash).writes.prefetch();
     }
 
     /// Runs maintenance of a partition unless another thread is at it.

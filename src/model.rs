@@ -304,7 +304,7 @@ impl Writes {
                 Event::Replaced { new: self.entry(new), old: self.entry(old) }
             }
         };
-        self.buffer.push(event).is_ok()
+        self.buffer.push(&event).is_ok()
     }
 
     pub fn pop(&self) -> Option<Told> {

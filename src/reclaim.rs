@@ -156,22 +156,20 @@ impl<K, V> Retired<K, V> {
     }
 
     /// Takes an entry that the table no longer reaches and that no event will name again. Once
-    /// for each entry: it is freed through this. Returns its weight.
+    /// for each entry: it is freed through this.
     #[inline]
-    pub(crate) fn retire(&mut self, entry: EntryPtr) -> u64 {
-        let added = u64::from(entry.upkeep().weight());
+    pub(crate) fn retire(&mut self, entry: EntryPtr, added_weight: u64) {
         let Batch { entries, weight, has_extended } = &mut self.open;
         if entries.capacity() == 0 {
             entries.reserve_exact(self.batch_entries);
         }
         entries.push(entry);
         *has_extended |= entry.is_extended();
-        *weight += added;
-        self.weight += added;
+        *weight += added_weight;
+        self.weight += added_weight;
         if entries.len() >= self.batch_entries || *weight >= self.batch_weight {
             self.seal();
         }
-        added
     }
 
     /// Stamps what was retired so far.

@@ -222,6 +222,7 @@ impl<K, V> Table<K, V> {
     }
 
     /// Takes this very entry out. False if another thread removed or replaced it before.
+    #[inline]
     pub(crate) fn remove_entry(&self, entry: EntryPtr, _guard: &Guard) -> bool {
         // SAFETY: as in `get`; `entry` is not retired yet (contract of `EntryPtr`).
         unsafe { self.list.remove_entry(entry.as_raw()) }

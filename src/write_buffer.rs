@@ -42,6 +42,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::entry::{EntryPtr, Header};
 use crate::sync::{self, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::table::prefetch_for_write;
 
 #[cfg(not(larder_loom))]
 pub(crate) const SLOTS: u32 = 64;
@@ -50,6 +51,8 @@ pub(crate) const SLOTS: u32 = 2;
 
 /// What happened to the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
+// A word, so that copies are by words too: they can be read as soon as they are written.
+#[repr(usize)]
 pub(crate) enum Event {
     /// A new key's entry was linked.
     Inserted(EntryPtr),
@@ -90,7 +93,7 @@ impl Claim<'_> {
     /// it to be applied. `event` must have the `change` that the slot was claimed for.
     pub(crate) fn fill(self, event: Event) -> u32 {
         debug_assert_eq!(event.change(), self.change);
-        self.buffer.fill(self.position, event);
+        self.buffer.fill(self.position, &event);
         let end = self.position.wrapping_add(1);
         std::mem::forget(self);
         end
@@ -151,7 +154,7 @@ impl WriteBuffer {
     /// Lock-free. A writer that is suspended between claiming a slot and filling it holds back
     /// the events behind it, not the writers.
     #[inline]
-    pub(crate) fn push(&self, event: Event) -> Result<u32, Full> {
+    pub(crate) fn push(&self, event: &Event) -> Result<u32, Full> {
         let position = self.claim_position(event.change())?;
         self.fill(position, event);
         Ok(position.wrapping_add(1).wrapping_sub(self.head.load(Ordering::Relaxed)))
@@ -163,6 +166,12 @@ impl WriteBuffer {
     pub(crate) fn claim(&self, change: i32) -> Result<Claim<'_>, Full> {
         let position = self.claim_position(change)?;
         Ok(Claim { buffer: self, position, change })
+    }
+
+    /// Announces a claim, or a push, by another thread than the last one, maybe.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch_for_write(&raw const self.state);
     }
 
     #[inline]
@@ -195,8 +204,8 @@ impl WriteBuffer {
     }
 
     #[inline]
-    fn fill(&self, position: u32, event: Event) {
-        let (first, second) = match event {
+    fn fill(&self, position: u32, event: &Event) {
+        let (first, second) = match *event {
             Event::Inserted(entry) => (tagged(entry, INSERTED), None),
             Event::Removed(entry) => (tagged(entry, REMOVED), None),
             Event::Replaced { new, old } => (tagged(new, REPLACED), Some(old)),
@@ -359,7 +368,7 @@ mod tests {
             let events =
                 [Event::Inserted(a), Event::Replaced { new: b, old: a }, Event::Removed(b)];
             for (waiting, event) in events.into_iter().enumerate() {
-                assert_eq!(buffer.push(event).unwrap() as usize, waiting + 1);
+                assert_eq!(buffer.push(&event).unwrap() as usize, waiting + 1);
             }
             for event in events {
                 assert!(buffer.pop() == Some(event));
@@ -376,12 +385,12 @@ mod tests {
         let buffer = WriteBuffer::new(SLOTS);
         let a = entry(1);
         for waiting in 1..=SLOTS {
-            assert_eq!(buffer.push(Event::Inserted(a)).unwrap(), waiting);
+            assert_eq!(buffer.push(&Event::Inserted(a)).unwrap(), waiting);
         }
-        assert!(buffer.push(Event::Inserted(a)).is_err());
+        assert!(buffer.push(&Event::Inserted(a)).is_err());
         assert_eq!(buffer.live(), SLOTS as usize);
         assert!(buffer.pop().is_some());
-        assert_eq!(buffer.push(Event::Removed(a)).unwrap(), SLOTS);
+        assert_eq!(buffer.push(&Event::Removed(a)).unwrap(), SLOTS);
         assert_eq!(buffer.live(), SLOTS as usize - 1);
         buffer.adjust_live(-3);
         assert_eq!(buffer.live(), SLOTS as usize - 4);
@@ -394,8 +403,8 @@ mod tests {
         let buffer = WriteBuffer::new(1);
         let a = entry(1);
         for round in 1..=2 * SLOTS as usize {
-            assert_eq!(buffer.push(Event::Inserted(a)).unwrap(), 1);
-            assert!(buffer.push(Event::Inserted(a)).is_err());
+            assert_eq!(buffer.push(&Event::Inserted(a)).unwrap(), 1);
+            assert!(buffer.push(&Event::Inserted(a)).is_err());
             assert!(buffer.claim(1).is_err());
             assert_eq!((buffer.waiting(), buffer.live()), (1, round));
             assert!(buffer.pop() == Some(Event::Inserted(a)));
@@ -413,7 +422,7 @@ mod tests {
             let position = from.wrapping_add(step);
             let next = position.wrapping_add(1);
             assert_eq!((buffer.position(), buffer.popped()), (position, position));
-            assert_eq!(buffer.push(Event::Inserted(a)).unwrap(), 1);
+            assert_eq!(buffer.push(&Event::Inserted(a)).unwrap(), 1);
             assert_eq!((buffer.position(), buffer.popped()), (next, position));
             assert!(buffer.has_popped(position) && !buffer.has_popped(next));
             assert!(buffer.pop() == Some(Event::Inserted(a)));
@@ -430,7 +439,7 @@ mod tests {
         for round in 0..3 * SLOTS {
             let dropped = buffer.claim(1).ok().unwrap();
             let filled = buffer.claim(1).ok().unwrap();
-            buffer.push(Event::Removed(a)).unwrap();
+            buffer.push(&Event::Removed(a)).unwrap();
             assert_eq!((buffer.live(), buffer.waiting()), (1, 3));
             assert!(buffer.pop().is_none(), "nothing is known of the first");
             drop(dropped);

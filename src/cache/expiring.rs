@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Cache;
 use crate::entry::{Entry, EntryPtr, Look, Owned};
 use crate::error::Inserted;
-use crate::expiry::Lifetime;
+use crate::expiry::{Expiry, Lifetime};
 use crate::listener::RemovalCause;
 use crate::reclaim::{self, Guard};
 use crate::stats::Counter;
@@ -20,7 +20,7 @@ where
     S: BuildHasher,
 {
     /// As [`insert`](Self::insert), but the entry lives for `ttl`, whatever the cache's
-    /// [time to live](crate::Builder::time_to_live) or [`Expiry`](crate::Expiry) says of new ones.
+    /// [time to live](crate::Builder::time_to_live) or [`Expiry`] says of new ones.
     ///
     /// The entry is valid as long as no more than `ttl` has passed, by the cache's clock; a
     /// [time to idle](crate::Builder::time_to_idle) may end it before, and
@@ -55,7 +55,7 @@ where
     /// Gives the entry of `key` a new lifetime, which counts from now; `None` for ever. False if the
     /// key is not there, or if its entry has no room for a deadline: it was inserted without one
     /// into a cache that has neither a [time to live](crate::Builder::time_to_live) nor
-    /// [to idle](crate::Builder::time_to_idle) nor an [`Expiry`](crate::Expiry).
+    /// [to idle](crate::Builder::time_to_idle) nor an [`Expiry`].
     ///
     /// No use of the entry, though its time to idle begins anew. The value stays what it is.
     ///
@@ -111,7 +111,7 @@ where
         }
     }
 
-    /// Lets the user's [`Expiry`](crate::Expiry) say how long `new` may live, which is about to
+    /// Lets the user's [`Expiry`] say how long `new` may live, which is about to
     /// take the place of `old`.
     #[inline]
     pub(super) fn prepare(
@@ -120,11 +120,19 @@ where
         old: Option<(EntryPtr, &Entry<K, V>)>,
         lifetime: Lifetime,
     ) {
-        let (Some(expiry), Lifetime::Usual) = (&self.shared.parts.expiry, lifetime) else {
-            return;
-        };
+        if let (Some(expiry), Lifetime::Usual) = (&self.shared.parts.expiry, lifetime) {
+            self.ask_for_lifetime(&**expiry, new, old);
+        }
+    }
+
+    #[inline(never)]
+    fn ask_for_lifetime(
+        &self,
+        expiry: &dyn Expiry<K, V>,
+        new: &Owned<K, V>,
+        old: Option<(EntryPtr, &Entry<K, V>)>,
+    ) {
         let timing = &self.shared.engine.timing;
-        let pointer = new.as_ptr();
         let ttl = match old.filter(|(old, _)| self.is_valid(*old)) {
             None => expiry.after_create(new.key(), new.value()),
             Some((old, _)) => {
@@ -132,10 +140,10 @@ where
                 expiry.after_update(new.key(), new.value(), remaining)
             }
         };
-        timing.set_lifetime(pointer, ttl);
+        timing.set_lifetime(new.as_ptr(), ttl);
     }
 
-    /// Lets the user's [`Expiry`](crate::Expiry) say how long an entry may live that was hit.
+    /// Lets the user's [`Expiry`] say how long an entry may live that was hit.
     pub(super) fn note_use(&self, pointer: EntryPtr, entry: &Entry<K, V>) {
         let (Some(expiry), Some(extension)) = (&self.shared.parts.expiry, pointer.extension())
         else {

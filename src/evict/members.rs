@@ -19,8 +19,7 @@ pub(super) struct Members {
 
 impl Members {
     #[inline]
-    pub(super) fn add(&mut self, entry: EntryPtr, limit: usize) -> NodeId {
-        let upkeep = entry.upkeep();
+    pub(super) fn add(&mut self, entry: EntryPtr, upkeep: &Upkeep, limit: usize) -> NodeId {
         self.count(upkeep);
         if let Some(id) = self.free.pop() {
             self.entries[id.index()] = Some(entry);
@@ -50,13 +49,30 @@ impl Members {
 
     #[inline]
     pub(super) fn take(&mut self, id: NodeId) -> Option<EntryPtr> {
-        let entry = self.entries.get_mut(id.index())?.take()?;
+        let entry = self.get(id)?;
+        self.let_go(id, entry.upkeep());
+        Some(entry)
+    }
+
+    /// The same of an entry that the policy knows of.
+    #[inline]
+    pub(super) fn take_ordered(&mut self, id: NodeId) -> Option<EntryPtr> {
+        let entry = self.get(id)?;
         let upkeep = entry.upkeep();
+        if upkeep.is_unevictable() {
+            return None;
+        }
+        self.let_go(id, upkeep);
+        Some(entry)
+    }
+
+    #[inline]
+    fn let_go(&mut self, id: NodeId, upkeep: &Upkeep) {
+        self.entries[id.index()] = None;
         upkeep.set_node(None);
         self.timers.forget(id);
         self.discount(upkeep);
         self.free.push(id);
-        Some(entry)
     }
 
     /// The entry, if the policy knows of it.

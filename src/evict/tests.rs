@@ -122,7 +122,7 @@ impl Partition {
 
     fn insert(&mut self, hash: u64, weight: u32) -> EntryPtr {
         let entry = self.entry(hash, weight, |_| {});
-        self.order.insert(entry);
+        self.order.insert(entry, entry.upkeep());
         entry
     }
 
@@ -135,7 +135,7 @@ impl Partition {
 
     fn insert_unevictable(&mut self, hash: u64, weight: u32) -> EntryPtr {
         let entry = self.entry(hash, weight, Owned::set_unevictable);
-        self.order.insert(entry);
+        self.order.insert(entry, entry.upkeep());
         entry
     }
 
@@ -188,20 +188,22 @@ fn room_is_lacking_when_one_more_would_be_too_much() {
     let light = full.entry(90, 1, |_| {});
     let heavy = full.entry(91, 200, |_| {});
     let kept = full.entry(92, 200, Owned::set_unevictable);
-    assert!(!full.order.lacks_room_for(heavy), "there is nothing that could leave");
+    assert!(!full.order.lacks_room_for(heavy.upkeep()), "there is nothing that could leave");
     full.insert(1, 40);
     full.insert(2, 40);
     let fits = full.entry(93, 20, |_| {});
     let too_much = full.entry(94, 21, |_| {});
-    assert!(!full.order.lacks_room_for(fits) && full.order.lacks_room_for(too_much));
+    assert!(
+        !full.order.lacks_room_for(fits.upkeep()) && full.order.lacks_room_for(too_much.upkeep())
+    );
     full.insert(3, 0);
-    assert!(full.order.lacks_room_for(light), "three entries are the bound");
-    assert!(!full.order.lacks_room_for(kept), "the bounds are not about it");
+    assert!(full.order.lacks_room_for(light.upkeep()), "three entries are the bound");
+    assert!(!full.order.lacks_room_for(kept.upkeep()), "the bounds are not about it");
 
     let mut late = Partition::new(Accesses::None, Room::AfterInsert);
     late.fill(1);
     let new = late.entry(9, 1, |_| {});
-    assert!(!late.order.lacks_room_for(new), "its policy wants to see it first");
+    assert!(!late.order.lacks_room_for(new.upkeep()), "its policy wants to see it first");
 }
 
 #[test]
@@ -425,7 +427,7 @@ fn a_timer_fires_once_and_again_if_it_is_postponed() {
     let owned = Owned::extended(1, 1, 1, 0, terms, None);
     let entry = partition.table.insert_if_absent(owned, |_| true, &reclaim::pin());
     let entry = entry.ok().expect("absent");
-    partition.order.insert(entry);
+    partition.order.insert(entry, entry.upkeep());
     let fires = |order: &mut Order, seconds: u64| {
         order.fire(seconds * SECOND, &mut 100).map(|(id, fired)| {
             assert!(fired == entry);

@@ -60,6 +60,7 @@ impl<K, V> AtomicListening<K, V> {
 
     /// Whether this thread must not change the cache: it is within the listener, or within a gate,
     /// in a closure of the user's that a change asks.
+    #[inline(never)]
     pub(crate) fn refuses_changes(&self) -> bool {
         is_in(&WITHIN, self) || self.gates.is_within_any()
     }

@@ -12,7 +12,7 @@ use crate::maintainer;
 use crate::recent::Absence;
 use crate::reclaim::{self, Guard};
 use crate::sync;
-use crate::write_buffer::{Claim, Event};
+use crate::write_buffer::{self, Claim, Event};
 
 /// A change of the table, from before it is tried until it is reported, which dropping it does.
 ///
@@ -25,19 +25,23 @@ use crate::write_buffer::{Claim, Event};
 pub(crate) struct Change<'e, K, V> {
     engine: &'e Engine<K, V>,
     hash: u64,
+    state: State,
+    /// Where there is a listener of either kind.
+    listened: Option<Listened<'e>>,
+}
+
+/// What a change needs for the sake of listeners.
+#[derive(Default)]
+struct Listened<'e> {
     claim: Option<Claim<'e>>,
     /// Where there is an atomic listener.
     gate: Option<Entered<'e>>,
     /// What it was told of already, or is to be told of.
     leaving: Option<(EntryPtr, RemovalCause)>,
-    state: State,
 }
 
-/// What one attempt hands on to the next.
-pub(crate) struct Prepared<'e> {
-    gate: Option<Entered<'e>>,
-    leaving: Option<(EntryPtr, RemovalCause)>,
-}
+/// What one attempt hands on to the next. Seldom there, so in a box: moving it would cost every change.
+pub(crate) struct Prepared<'e>(Box<Listened<'e>>);
 
 enum State {
     /// Nothing has happened yet.
@@ -72,21 +76,31 @@ impl<K, V> Engine<K, V> {
         hash: u64,
         prepared: Option<Prepared<'e>>,
     ) -> Change<'e, K, V> {
-        let Prepared { gate, leaving } = match &self.atomic {
-            None => Prepared { gate: None, leaving: None },
-            Some(atomic) => prepared.unwrap_or_else(|| {
-                assert!(!atomic.refuses_changes(), "{WITHIN_CHANGE}");
-                Prepared { gate: Some(atomic.gates.enter(hash)), leaving: None }
-            }),
+        let listened = match &self.atomic {
+            None => self.deliveries.is_some().then(Listened::default),
+            Some(atomic) => Some(Self::within_gate(atomic, hash, prepared)),
         };
-        Change { engine: self, hash, claim: None, gate, leaving, state: State::Open }
+        Change { engine: self, hash, state: State::Open, listened }
+    }
+
+    #[inline(never)]
+    fn within_gate<'e>(
+        atomic: &'e AtomicListening<K, V>,
+        hash: u64,
+        prepared: Option<Prepared<'e>>,
+    ) -> Listened<'e> {
+        if let Some(Prepared(listened)) = prepared {
+            return *listened;
+        }
+        assert!(!atomic.refuses_changes(), "{WITHIN_CHANGE}");
+        Listened { gate: Some(atomic.gates.enter(hash)), ..Listened::default() }
     }
 
     /// One more change, for a thread that has one of the same key.
     #[inline]
     pub(crate) fn change_within(&self, hash: u64) -> Change<'_, K, V> {
-        let state = State::Open;
-        Change { engine: self, hash, claim: None, gate: None, leaving: None, state }
+        let listened = self.deliveries.is_some().then(Listened::default);
+        Change { engine: self, hash, state: State::Open, listened }
     }
 
     /// A change of an entry that was found under `guard`, for a thread that is pinned; `None` if
@@ -95,7 +109,7 @@ impl<K, V> Engine<K, V> {
         let atomic = self.atomic.as_ref()?;
         let gate = atomic.gates.try_enter(entry.hash())?;
         let is_linked = self.table.is_linked(entry, guard);
-        let prepared = Prepared { gate: Some(gate), leaving: None };
+        let prepared = Prepared::of(Some(gate), None);
         is_linked.then(|| self.change(entry.hash(), Some(prepared)))
     }
 
@@ -119,7 +133,7 @@ impl<K, V> Engine<K, V> {
     ) {
         let Leaving { entry, cause, .. } = leaving;
         atomic.tell(&leaving, None, self.age(entry));
-        let mut prepared = Some(Prepared { gate: leaving.gate, leaving: Some((entry, cause)) });
+        let mut prepared = Some(Prepared::of(leaving.gate, Some((entry, cause))));
         loop {
             let mut change = self.change(entry.hash(), prepared.take());
             let guard = reclaim::pin();
@@ -148,6 +162,19 @@ impl<K, V> Engine<K, V> {
     }
 }
 
+impl<'e> Prepared<'e> {
+    fn of(gate: Option<Entered<'e>>, leaving: Option<(EntryPtr, RemovalCause)>) -> Self {
+        Self(Box::new(Listened { claim: None, gate, leaving }))
+    }
+}
+
+impl Listened<'_> {
+    /// Whether the atomic listener was told that `entry` leaves.
+    fn was_told(&self, entry: EntryPtr) -> bool {
+        self.leaving.is_some_and(|(told, _)| told == entry)
+    }
+}
+
 impl<'e, K, V> Change<'e, K, V> {
     /// As [`announce`](Self::announce), of a change by which `old` leaves, because of `cause`.
     #[inline]
@@ -157,8 +184,11 @@ impl<'e, K, V> Change<'e, K, V> {
         old: EntryPtr,
         cause: impl FnOnce() -> RemovalCause,
     ) -> bool {
-        if self.gate.is_some() && !self.was_told(old) {
-            self.leaving = Some((old, cause()));
+        if let Some(listened) = &mut self.listened
+            && listened.gate.is_some()
+            && !listened.was_told(old)
+        {
+            listened.leaving = Some((old, cause()));
             self.state = State::Untold;
             return false;
         }
@@ -167,13 +197,7 @@ impl<'e, K, V> Change<'e, K, V> {
 
     /// What the atomic listener was told of already.
     pub(crate) fn told(&self) -> Option<EntryPtr> {
-        self.leaving.map(|(entry, _)| entry)
-    }
-
-    /// Whether the atomic listener was told that `entry` leaves.
-    #[inline]
-    pub(crate) fn was_told(&self, entry: EntryPtr) -> bool {
-        self.leaving.is_some_and(|(told, _)| told == entry)
+        self.listened.as_ref().and_then(|listened| listened.leaving).map(|(entry, _)| entry)
     }
 
     /// The entry in question was found; what changes the table is tried next. False if there is no
@@ -181,15 +205,17 @@ impl<'e, K, V> Change<'e, K, V> {
     /// [`prepare`](Self::prepare) helps.
     #[inline]
     pub(crate) fn announce(&mut self, change: i32) -> bool {
-        if self.engine.deliveries.is_none() {
-            return true;
+        match &mut self.listened {
+            Some(listened) if self.engine.deliveries.is_some() => {
+                debug_assert!(listened.claim.is_none(), "withdrawn before the next attempt");
+                match self.engine.partition(self.hash).writes.claim(change) {
+                    Ok(claim) => listened.claim = Some(claim),
+                    Err(_) => self.state = State::NoRoom,
+                }
+                listened.claim.is_some()
+            }
+            _ => true,
         }
-        debug_assert!(self.claim.is_none(), "withdrawn before the next attempt");
-        match self.engine.partition(self.hash).writes.claim(change) {
-            Ok(claim) => self.claim = Some(claim),
-            Err(_) => self.state = State::NoRoom,
-        }
-        self.claim.is_some()
     }
 
     /// As [`announce`](Self::announce), but makes room itself. For a thread that is pinned and must
@@ -204,7 +230,9 @@ impl<'e, K, V> Change<'e, K, V> {
     /// The attempt has failed, and the table was not changed.
     #[inline]
     pub(crate) fn withdraw(&mut self) {
-        self.claim = None;
+        if let Some(listened) = &mut self.listened {
+            listened.claim = None;
+        }
     }
 
     /// The table was changed. `cause` is why the old entry has left, if one has.
@@ -222,10 +250,17 @@ impl<'e, K, V> Change<'e, K, V> {
                 recent.removed(self.hash, cause, explicit);
             }
         }
-        self.state = match self.claim.take() {
-            Some(claim) => State::Told(claim.fill(event)),
-            None => State::Made(event),
-        };
+        self.state = State::Made(event);
+        if self.listened.is_some() {
+            self.fill_claim(event);
+        }
+    }
+
+    #[inline(never)]
+    fn fill_claim(&mut self, event: Event) {
+        if let Some(claim) = self.listened.as_mut().and_then(|listened| listened.claim.take()) {
+            self.state = State::Told(claim.fill(event));
+        }
     }
 
     /// An entry was taken out.
@@ -245,14 +280,15 @@ impl<'e, K, V> Change<'e, K, V> {
     #[cold]
     pub(crate) fn prepare(mut self, new_value: Option<&V>) -> Option<Prepared<'e>> {
         let state = std::mem::replace(&mut self.state, State::Open);
-        let told = match (&self.engine.atomic, self.gate.take(), self.leaving.take()) {
+        let Listened { gate, leaving, .. } = self.listened.take().unwrap_or_default();
+        let told = match (&self.engine.atomic, gate, leaving) {
             (Some(atomic), gate, Some((entry, cause))) => {
                 let leaving = Leaving { gate, entry, cause };
                 if matches!(state, State::Untold) {
                     atomic.tell(&leaving, new_value, self.engine.age(entry));
                 }
                 // What was told must leave: nobody else may come in between.
-                Some(Prepared { gate: leaving.gate, leaving: Some((entry, cause)) })
+                Some(Prepared::of(leaving.gate, Some((entry, cause))))
             }
             _ => None,
         };
@@ -272,17 +308,71 @@ impl<K, V> Drop for Change<'_, K, V> {
     #[inline]
     fn drop(&mut self) {
         // Before maintenance runs, which may want to enter it, or has to wait.
-        self.gate = None;
-        match self.state {
+        if let Some(listened) = &mut self.listened {
+            listened.gate = None;
+        }
+        match &self.state {
             State::Open | State::NoRoom | State::Untold => {}
             State::Made(event) => self.engine.submit(event, self.hash),
-            State::Told(end) => self.engine.follow_up(end, self.hash),
+            State::Told(end) => self.engine.follow_up(*end, self.hash),
         }
     }
 }
 
 impl<K, V> Engine<K, V> {
+    /// Reports what the table has done for `hash`. No guard may be held by the cache itself.
+    ///
+    /// The event comes by reference: it was just written word by word, and a copy of it, in wider
+    /// words, would wait until the processor's caches have them.
+    pub(crate) fn submit(&self, event: &Event, hash: u64) {
+        if let Some(shadow) = &self.shadow {
+            self.shadow_write(shadow, event, hash);
+        }
+        let partition = self.partition(hash);
+        if self.mode == Maintenance::Inline {
+            return self.apply_now(partition, event);
+        }
+        match partition.writes.push(event) {
+            Ok(waiting) => self.note_waiting(partition, waiting),
+            Err(write_buffer::Full) => self.await_push(partition, event),
+        }
+    }
+
+    #[inline(never)]
+    fn apply_now(&self, partition: &Partition<K, V>, event: &Event) {
+        let due_ns = self.due_about_now(partition);
+        let leftover = {
+            let mut core = sync::lock(&partition.core);
+            partition.run(&mut core, self, Some(*event), Freeing::AsRetired, due_ns)
+        };
+        self.finish(partition, leftover);
+    }
+
+    /// Sees to the events that wait, so many now.
+    #[inline]
+    fn note_waiting(&self, partition: &Partition<K, V>, waiting: u32) {
+        let is_due = waiting >= self.batch;
+        if !(is_due && self.try_run(partition, Freeing::AsRetired)) {
+            maintainer::notify();
+        }
+    }
+
+    /// Bounded memory: whoever is at it makes room, or this thread does, unless the oldest event is
+    /// still being filled in by its writer.
+    #[cold]
+    fn await_push(&self, partition: &Partition<K, V>, event: &Event) {
+        let backoff = Backoff::new();
+        loop {
+            self.try_run(partition, Freeing::AsRetired);
+            backoff.snooze();
+            if let Ok(waiting) = partition.writes.push(event) {
+                return self.note_waiting(partition, waiting);
+            }
+        }
+    }
+
     /// Sees to what a change needs whose event stands in the buffer before `end`.
+    #[inline(never)]
     fn follow_up(&self, end: u32, hash: u64) {
         let partition = self.partition(hash);
         match self.mode {

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::entry::EntryPtr;
+use crate::entry::{EntryPtr, Upkeep};
 use crate::evict::Order;
 use crate::expiry::Timing;
 use crate::listener::{AtomicListening, Channel, Entered, Leaving, Notice, RemovalCause};
@@ -73,14 +73,19 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     /// Applies what waits, and tells the policy of some insertions in advance.
     pub(super) fn apply_ahead(&mut self) {
         for _ in 0..write_buffer::SLOTS / AHEAD as u32 + 1 {
-            let events: [Option<Event>; AHEAD] = std::array::from_fn(|_| {
-                let event = self.writes.pop();
-                if let Some(Event::Inserted(new)) = event {
+            let mut events = [None; AHEAD];
+            let mut count = 0;
+            while count < AHEAD
+                && let Some(event) = self.writes.pop()
+            {
+                if let Event::Inserted(new) = event {
                     // Another core may have written it.
                     new.prefetch();
                 }
-                event
-            });
+                events[count] = Some(event);
+                count += 1;
+            }
+            let events = &events[..count];
             self.order.announce(events.iter().flatten().filter_map(|event| match event {
                 Event::Inserted(new) => Some(new.hash()),
                 _ => None,
@@ -88,7 +93,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             for event in events.iter().flatten() {
                 self.apply(*event);
             }
-            if events[AHEAD - 1].is_none() {
+            if count < AHEAD {
                 break;
             }
         }
@@ -108,39 +113,42 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     /// Applies one event and evicts what is too much.
     pub(super) fn apply(&mut self, event: Event) {
         match event {
-            Event::Inserted(new) => self.born(new),
-            Event::Removed(old) => {
-                if let Some(id) = old.upkeep().node() {
-                    self.order.remove(id);
-                }
-                self.gone(old, None, Told::Now);
-            }
+            Event::Inserted(new) => self.link(new),
+            Event::Removed(old) => self.removed(old),
+            // Nobody saw it any more: `new` is a new entry like any other.
             Event::Replaced { new, old } if old.upkeep().cause() != RemovalCause::Replaced => {
-                // Nobody saw it any more: `new` is a new entry like any other.
-                if let Some(id) = old.upkeep().node() {
-                    self.order.remove(id);
-                }
-                self.gone(old, None, Told::Now);
+                self.removed(old);
                 self.born(new);
             }
-            Event::Replaced { new, old } => {
-                match old.upkeep().node() {
-                    // Its node changes hands: the key keeps its place in the policy.
-                    Some(id) if !new.upkeep().is_gone() => {
-                        new.upkeep().set_born();
-                        self.order.update(id, old, new);
-                    }
-                    Some(id) => {
-                        self.order.remove(id);
-                        self.born(new);
-                    }
-                    // Not linked yet, or unlinked as a victim that this replacement saved.
-                    None => self.born(new),
-                }
-                self.gone(old, Some(new), Told::Now);
-            }
+            Event::Replaced { new, old } => self.replaced(new, old),
         }
         while self.order.is_over() && self.evict() {}
+    }
+
+    fn removed(&mut self, old: EntryPtr) {
+        let upkeep = old.upkeep();
+        if let Some(id) = upkeep.node() {
+            self.order.remove(id);
+        }
+        self.gone(old, upkeep, None, Told::Now);
+    }
+
+    fn replaced(&mut self, new: EntryPtr, old: EntryPtr) {
+        let upkeep = old.upkeep();
+        match upkeep.node() {
+            // Its node changes hands: the key keeps its place in the policy.
+            Some(id) if !new.upkeep().is_gone() => {
+                new.upkeep().set_born();
+                self.order.update(id, old, new);
+            }
+            Some(id) => {
+                self.order.remove(id);
+                self.born(new);
+            }
+            // Not linked yet, or unlinked as a victim that this replacement saved.
+            None => self.born(new),
+        }
+        self.gone(old, upkeep, Some(new), Told::Now);
     }
 
     /// Approaches bounds that were lowered, by so many entries a run.
@@ -154,51 +162,70 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         self.order.settle();
     }
 
+    /// As [`link`](Self::link), for the rarer events.
+    #[inline(never)]
     fn born(&mut self, entry: EntryPtr) {
+        self.link(entry);
+    }
+
+    /// Notes that `entry` was born, and links it in the policy unless it has gone already.
+    #[inline(always)]
+    fn link(&mut self, entry: EntryPtr) {
         let upkeep = entry.upkeep();
         upkeep.set_born();
         if upkeep.is_gone() {
             if upkeep.is_finished() {
-                self.retire(entry);
+                self.retire(entry, upkeep);
             }
             return;
         }
-        while self.order.lacks_room_for(entry) && self.evict() {}
-        self.order.insert(entry);
+        while self.order.lacks_room_for(upkeep) && self.evict() {}
+        self.order.insert(entry, upkeep);
     }
 
     /// Takes an entry out of the table that is not linked in the policy any more, unless another
     /// thread was first.
+    #[inline]
     fn take_out(&mut self, entry: EntryPtr, cause: RemovalCause) -> bool {
         // Read before the removal (`listener`, "The order of removals").
         let position = if self.listening.is_some() { self.writes.position() } else { 0 };
-        let is_first = self.table.remove_entry(entry, &self.guard);
-        if is_first {
-            entry.upkeep().set_cause(cause);
-            if let Some(recent) = self.recent {
-                recent.removed(entry.hash(), cause, Absence::Removed);
-            }
-            if let Some(ended) = self.ended.as_mut().filter(|_| cause != RemovalCause::Evicted) {
-                ended.push(entry.hash());
-            }
-            self.gone(entry, None, Told::At(position));
+        if !self.table.remove_entry(entry, &self.guard) {
+            return false;
         }
-        is_first
+        let upkeep = entry.upkeep();
+        upkeep.set_cause(cause);
+        if self.recent.is_some() || self.ended.is_some() {
+            self.remember(entry.hash(), cause);
+        }
+        self.gone(entry, upkeep, None, Told::At(position));
+        true
+    }
+
+    /// For those who ask about the key, and for the shadows.
+    #[cold]
+    fn remember(&mut self, hash: u64, cause: RemovalCause) {
+        if let Some(recent) = self.recent {
+            recent.removed(hash, cause, Absence::Removed);
+        }
+        if let Some(ended) = self.ended.as_mut().filter(|_| cause != RemovalCause::Evicted) {
+            ended.push(hash);
+        }
     }
 
     /// `entry` has left the table, and `new` is in its place.
-    fn gone(&mut self, entry: EntryPtr, new: Option<EntryPtr>, told: Told) {
-        let upkeep = entry.upkeep();
+    #[inline(always)]
+    fn gone(&mut self, entry: EntryPtr, upkeep: &Upkeep, new: Option<EntryPtr>, told: Told) {
         upkeep.set_gone();
         if self.listening.is_some() {
             // Which holds it, or else retires it.
             self.note(entry, new, told);
         } else if upkeep.is_finished() {
-            self.retire(entry);
+            self.retire(entry, upkeep);
         }
     }
 
     /// Makes the notification that `entry` has left.
+    #[cold]
     fn note(&mut self, entry: EntryPtr, new: Option<EntryPtr>, told: Told) {
         let Some(listened) = &mut self.listening else { return };
         let age = listened.timing.age(entry);
@@ -240,15 +267,19 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     fn let_go(&mut self, notice: Notice<K, V>) {
         let (old, new) = notice.let_go();
         for entry in [Some(old), new].into_iter().flatten() {
-            if entry.upkeep().is_finished() {
-                self.retire(entry);
+            let upkeep = entry.upkeep();
+            if upkeep.is_finished() {
+                self.retire(entry, upkeep);
             }
         }
     }
 
-    fn retire(&mut self, entry: EntryPtr) {
+    #[inline]
+    fn retire(&mut self, entry: EntryPtr, upkeep: &Upkeep) {
+        let weight = u64::from(upkeep.weight());
         self.retirements += 1;
-        self.retired_weight += self.retired.retire(entry);
+        self.retired_weight += weight;
+        self.retired.retire(entry, weight);
     }
 
     /// Takes out what is due, as much as one run may.
@@ -297,7 +328,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         for _ in 0..GATES_TRIED {
             let Some(victim) = self.order.evict() else { return false };
             let Some(gate) = self.enter(atomic, victim.hash()) else {
-                self.order.insert(victim);
+                self.order.insert(victim, victim.upkeep());
                 continue;
             };
             // Else it was removed or replaced a moment ago, and the event of that is still to come.
@@ -326,6 +357,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     }
 
     /// Takes a victim out; false if there is none.
+    #[inline(never)]
     fn evict(&mut self) -> bool {
         if self.has_atomic {
             return self.evict_told();
@@ -333,13 +365,16 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         let Some(victim) = self.order.evict() else {
             return false;
         };
+        let is_dead = victim.is_invalidated();
+        let cause = if is_dead { RemovalCause::Invalidated } else { RemovalCause::Evicted };
         // If it was removed or replaced a moment ago, the event of that is still to come and
         // will find it unlinked.
-        if victim.is_invalidated() {
-            self.invalidations += u64::from(self.take_out(victim, RemovalCause::Invalidated));
-        } else if self.take_out(victim, RemovalCause::Evicted) {
-            self.evictions += 1;
-            self.evicted_weight += u64::from(victim.upkeep().weight());
+        if self.take_out(victim, cause) {
+            self.invalidations += u64::from(is_dead);
+            if !is_dead {
+                self.evictions += 1;
+                self.evicted_weight += u64::from(victim.upkeep().weight());
+            }
         }
         true
     }

@@ -11,8 +11,8 @@ use crate::write_buffer::Event;
 impl<K, V> Engine<K, V> {
     /// Tells the shadows of a write. Before its event, after which the entries may be freed.
     #[inline(never)]
-    pub(super) fn shadow_write(&self, shadow: &Shadow, event: Event, hash: u64) {
-        let (kind, weight) = match event {
+    pub(super) fn shadow_write(&self, shadow: &Shadow, event: &Event, hash: u64) {
+        let (kind, weight) = match *event {
             // They hold what may be evicted.
             Event::Inserted(new) if new.upkeep().is_unevictable() => return,
             Event::Replaced { new, .. } if new.upkeep().is_unevictable() => {

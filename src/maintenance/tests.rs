@@ -10,6 +10,7 @@ use crate::expiry::{Clock, Setting, Source};
 use crate::listener::RemovalCause;
 use crate::policy::{Accesses, EvictionPolicy, Nodes, Policy};
 use crate::test::FakeClock;
+use crate::write_buffer::Event;
 
 /// Counts the accesses that it is told of, and evicts what it was told of last.
 struct Counting {
@@ -114,7 +115,7 @@ impl Bench {
 
     fn insert(&self, key: u64) -> EntryPtr {
         let entry = self.link(Owned::new(hash_of(key), 1, key, key));
-        self.engine.submit(Event::Inserted(entry), hash_of(key));
+        self.engine.submit(&Event::Inserted(entry), hash_of(key));
         entry
     }
 
@@ -127,13 +128,13 @@ impl Bench {
 
     fn insert_for(&self, key: u64, seconds: u64) {
         let entry = self.link_for(key, seconds);
-        self.engine.submit(Event::Inserted(entry), hash_of(key));
+        self.engine.submit(&Event::Inserted(entry), hash_of(key));
     }
 
     fn remove(&self, entry: EntryPtr) {
         let hash = entry.hash();
         assert!(self.engine.table.remove_entry(entry, &reclaim::pin()));
-        self.engine.submit(Event::Removed(entry), hash);
+        self.engine.submit(&Event::Removed(entry), hash);
     }
 
     fn hit(&self, entry: EntryPtr) {
@@ -229,9 +230,9 @@ fn a_replacement_that_was_removed_before_anybody_heard_of_it_leaves_no_node() {
     drop(guard);
     // Its remover reports first.
     old.upkeep().set_cause(RemovalCause::Replaced);
-    bench.engine.submit(Event::Removed(new), old.hash());
+    bench.engine.submit(&Event::Removed(new), old.hash());
     assert_eq!(bench.order_len(), 1, "the old one is still linked");
-    bench.engine.submit(Event::Replaced { new, old }, old.hash());
+    bench.engine.submit(&Event::Replaced { new, old }, old.hash());
     assert_eq!((bench.order_len(), bench.linked()), (0, 0));
 }
 
@@ -378,7 +379,7 @@ fn a_deadline_that_comes_earlier_is_work_for_the_thread() {
     let clock = FakeClock::new();
     let bench = Bench::timed(Maintenance::Background, &clock, false);
     let entry = bench.link_for(1, 1_000);
-    bench.engine.submit(Event::Inserted(entry), entry.hash());
+    bench.engine.submit(&Event::Inserted(entry), entry.hash());
     bench.engine.run_pending();
     let partition = &bench.engine.partitions[0];
     assert!(!partition.wants_look() && !bench.engine.has_work());
@@ -584,10 +585,10 @@ fn an_engine_that_is_torn_down_has_dropped_everything_once() {
     for key in 0..600 {
         let new = Owned::new(key << 8, 1, key, Arc::clone(&value));
         let entry = engine.table.insert_if_absent(new, |_| true, &guard).ok().expect("absent");
-        engine.submit(Event::Inserted(entry), key << 8);
+        engine.submit(&Event::Inserted(entry), key << 8);
         if key % 3 == 0 {
             assert!(engine.table.remove_entry(entry, &guard));
-            engine.submit(Event::Removed(entry), key << 8);
+            engine.submit(&Event::Removed(entry), key << 8);
         }
     }
     drop(guard);

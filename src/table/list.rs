@@ -183,17 +183,16 @@ impl List {
             if !steps(Step::Found(place.found.map(|(old, _)| old))) {
                 return Err(Declined);
             }
-            let Some((old, next)) = place.found else {
-                header.next.set(place.word);
-                if place.previous.replace(place.word, Word::entry(new)).is_ok() {
-                    return Ok(None);
+            let is_done = match place.found {
+                None => {
+                    header.next.set(place.word);
+                    place.previous.replace(place.word, Word::entry(new)).is_ok()
                 }
-                steps(Step::Failed);
-                continue;
+                // SAFETY: passed on; `old` was found in this call.
+                Some((old, next)) => unsafe { self.swap(&place, old, next, new) },
             };
-            // SAFETY: passed on; `old` was found in this call.
-            if unsafe { self.swap(&place, old, next, new) } {
-                return Ok(Some(old));
+            if is_done {
+                return Ok(place.found.map(|(old, _)| old));
             }
             steps(Step::Failed);
         }
@@ -278,6 +277,7 @@ impl List {
     }
 
     /// Deletes and unlinks this very entry, unless another thread removed or replaced it before.
+    #[inline]
     pub(super) unsafe fn remove_entry(&self, entry: NonNull<Header>) -> bool {
         // SAFETY: passed on; the caller names an entry of this list that is not retired.
         let header = unsafe { entry.as_ref() };
