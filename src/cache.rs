@@ -15,10 +15,10 @@ use crate::hash::Hashing;
 use crate::listener::RemovalCause;
 use crate::maintainer;
 use crate::maintenance::{Engine, Maintenance};
-use crate::reclaim::{self, Guard};
+use crate::reclaim;
 use crate::stats::{Counter, Stats};
 use crate::sync::{self, AtomicBool, AtomicUsize, Mutex};
-use crate::table::Step;
+use crate::table::{Glance, Step};
 use crate::tags::Tags;
 use crate::write_buffer::Event;
 
@@ -31,6 +31,7 @@ mod invalidate;
 mod order;
 mod iter;
 mod life;
+mod looking;
 mod pinned;
 mod removing;
 mod shadowing;
@@ -123,6 +124,8 @@ struct Settings<K, V, S> {
     /// Whether lookups are counted, or told to shadows.
     is_watching_lookups: bool,
     is_counting_lookups: bool,
+    /// A hit on an entry whose counter stands at this or above leaves no trace, and nobody watches it.
+    quiet_from: u16,
 }
 
 #[derive(PartialEq, Eq)]
@@ -174,6 +177,10 @@ where
             is_counting_lookups,
         } = parts;
         let is_watching_lookups = is_counting_lookups || engine.shadow.is_some();
+        let quiet_from = match is_watching_lookups {
+            true => u16::MAX,
+            false => u16::from(engine.recorded_below()),
+        };
         let shared = Arc::new(Shared {
             engine,
             parts: Settings {
@@ -186,6 +193,7 @@ where
                 maintenance,
                 is_watching_lookups,
                 is_counting_lookups,
+                quiet_from,
             },
             handles: AtomicUsize::new(1),
             gate: Mutex::new(Gate::Open),
@@ -241,8 +249,13 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hash(key);
-        let guard = reclaim::pin();
-        self.lookup(key, hash, &guard).map(|entry| reader(&entry.value))
+        let Some(mark) = reclaim::pin_marked() else {
+            return self.read_on(reclaim::pin(), Glance::Unsure, key, hash, reader);
+        };
+        match self.look(key, hash, &mark) {
+            Ok(entry) => Some(reader(&entry.value)),
+            Err(seen) => self.read_on(mark.into(), seen, key, hash, reader),
+        }
     }
 
     /// The value of `key`, cloned, without a trace: neither a use, nor a hit or a miss.
@@ -508,112 +521,6 @@ where
 
     fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
         self.shared.parts.hashing.hash(key)
-    }
-
-    #[inline(always)]
-    fn find<'g, Q>(
-        &self,
-        key: &Q,
-        hash: u64,
-        guard: &'g Guard,
-    ) -> Option<(EntryPtr, &'g Entry<K, V>)>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let found = self.shared.engine.table.get(hash, move |held| held.borrow() == key, guard)?;
-        if found.0.is_special() && !self.is_valid(found.0) {
-            return self.find_again(found.0, key, hash, guard);
-        }
-        Some(found)
-    }
-
-    /// As [`find`](Self::find), when it found `expired`.
-    #[cold]
-    fn find_again<'g, Q>(
-        &self,
-        expired: EntryPtr,
-        key: &Q,
-        hash: u64,
-        guard: &'g Guard,
-    ) -> Option<(EntryPtr, &'g Entry<K, V>)>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let is_valid = |entry| self.is_valid(entry);
-        let table = &self.shared.engine.table;
-        table.get_again(expired, hash, |held| held.borrow() == key, is_valid, guard)
-    }
-
-    /// A lookup that counts.
-    #[inline(always)]
-    fn lookup<'g, Q>(&self, key: &Q, hash: u64, guard: &'g Guard) -> Option<&'g Entry<K, V>>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let hit = match self.shared.engine.table.get(hash, move |held| held.borrow() == key, guard)
-        {
-            None => None,
-            Some(found) if self.is_settled(found.0) => Some(found),
-            Some(found) => self.use_special(found, key, hash, guard),
-        };
-        if self.shared.parts.is_watching_lookups {
-            self.watch_lookup(hash, hit.is_some(), guard);
-        }
-        let (pointer, entry) = hit?;
-        self.shared.engine.record_hit(pointer, guard);
-        Some(entry)
-    }
-
-    /// The rest of a lookup that found an entry about whose deadline or tags there is more to ask, or
-    /// to do, or of which shadows are to hear.
-    #[inline(never)]
-    fn use_special<'g, Q>(
-        &self,
-        found: (EntryPtr, &'g Entry<K, V>),
-        key: &Q,
-        hash: u64,
-        guard: &'g Guard,
-    ) -> Option<(EntryPtr, &'g Entry<K, V>)>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let is_valid =
-            !found.0.is_invalidated() && self.shared.engine.timing.is_valid_for_use(found.0);
-        let valid = if is_valid { Some(found) } else { self.find_again(found.0, key, hash, guard) };
-        if found.0.is_sampled()
-            && let Some(shadow) = &self.shared.engine.shadow
-        {
-            match valid {
-                Some((pointer, _)) => shadow.note_hit(hash, pointer, guard),
-                None => shadow.note_expired(hash, guard),
-            }
-        }
-        let (pointer, entry) = valid?;
-        if self.shared.parts.expiry.is_some() {
-            self.note_use(pointer, entry);
-        }
-        Some((pointer, entry))
-    }
-
-    /// Out of line, for few caches count.
-    #[inline(never)]
-    fn count_lookup(&self, is_hit: bool, guard: &Guard) {
-        self.count(if is_hit { Counter::Hits } else { Counter::Misses }, guard);
-    }
-
-    /// In line, for the shadows want little of most lookups: of sampled hits they have heard.
-    #[inline(always)]
-    fn watch_lookup(&self, hash: u64, is_hit: bool, guard: &Guard) {
-        if self.shared.parts.is_counting_lookups {
-            self.count_lookup(is_hit, guard);
-        }
-        if let Some(shadow) = &self.shared.engine.shadow {
-            shadow.note_lookup(hash, is_hit, guard);
-        }
     }
 
     fn weigh(&self, key: &K, value: &V, hash: u64) -> Result<u32, Rejection> {

@@ -117,6 +117,7 @@ pub mod orderings {
     //! | check | model that failed |
     //! |---|---|
     //! | `get` looks at the mask again before it reports a miss | `growth_hides_no_entry` |
+    //! | `get` searches in order if it meets an entry of its key that is being replaced | `a_key_being_replaced_is_never_absent` |
     //! | `find` does so before it ends at a head | `insert_during_growth_is_found_by_all` |
     //! | a removal searches again when its unlinking failed | `removals_of_neighbours_leave_neither_linked` |
     //! | a claimed head is pending until it is linked | `a_head_being_linked_hides_no_entry` |

@@ -51,7 +51,7 @@ use crate::maintainer;
 use crate::policy::{Accesses, NodeId};
 use crate::read_buffer::{Offer, ReadBuffer};
 use crate::recent::Recent;
-use crate::reclaim::{self, Freeable, Guard, Ticket};
+use crate::reclaim::{self, Freeable, Ticket};
 use crate::shadow::Shadow;
 use crate::stats::{Counter, Stripes};
 use crate::sync::{self, AtomicU64, AtomicUsize, Ordering};
@@ -285,39 +285,45 @@ impl<K, V> Engine<K, V> {
         self.partitions.len()
     }
 
-    /// Records a hit for the policy.
+    /// Hits leave a trace only on entries whose counter stands below this.
+    pub(crate) fn recorded_below(&self) -> u8 {
+        self.recorded_below
+    }
+
+    /// Records a hit for the policy, for the pinned thread of that number.
     #[inline]
-    pub(crate) fn record_hit(&self, entry: EntryPtr, guard: &Guard) {
+    pub(crate) fn record_hit(&self, entry: EntryPtr, thread: usize) {
         if entry.frequency() < self.recorded_below {
-            self.record(entry, guard);
+            self.record(entry, thread);
         }
     }
 
+    /// The same if the entry's counter is known to stand below `recorded_below`.
     #[inline(never)]
-    fn record(&self, entry: EntryPtr, guard: &Guard) {
+    pub(crate) fn record(&self, entry: EntryPtr, thread: usize) {
         match self.accesses {
             Accesses::None => {}
             Accesses::Counter { max } => entry.raise_frequency(max),
             Accesses::Mark { .. } => {
                 if entry.mark() {
-                    self.record_mark(entry, guard);
+                    self.record_mark(entry, thread);
                 }
             }
-            Accesses::Order => self.record_order(entry, guard),
+            Accesses::Order => self.record_order(entry, thread),
         }
     }
 
     /// Tells the policy of a first mark, if the key is one of its sample.
-    fn record_mark(&self, entry: EntryPtr, guard: &Guard) {
+    fn record_mark(&self, entry: EntryPtr, thread: usize) {
         let partition = self.partition(entry.hash());
         if partition.sample().contains(entry.hash())
             && let (Some(reads), Some(node)) = (&partition.reads, entry.upkeep().node())
         {
-            self.offer(partition, reads, node, entry.hash(), guard);
+            self.offer(partition, reads, node, entry.hash(), thread);
         }
     }
 
-    fn record_order(&self, entry: EntryPtr, guard: &Guard) {
+    fn record_order(&self, entry: EntryPtr, thread: usize) {
         // Not linked yet: its insert event is still to come, which is younger than this hit.
         let upkeep = entry.upkeep();
         let Some(node) = upkeep.node() else { return };
@@ -328,7 +334,7 @@ impl<K, V> Engine<K, V> {
         if self.mode == Maintenance::Background && !upkeep.touch(partition.tick()) {
             return;
         }
-        self.offer(partition, reads, node, entry.hash(), guard);
+        self.offer(partition, reads, node, entry.hash(), thread);
     }
 
     #[inline]
@@ -338,12 +344,12 @@ impl<K, V> Engine<K, V> {
         reads: &ReadBuffer,
         node: NodeId,
         hash: u64,
-        guard: &Guard,
+        thread: usize,
     ) {
-        if reads.offer(guard.thread(), node, hash) == Offer::Full {
+        if reads.offer(thread, node, hash) == Offer::Full {
             self.try_run(partition, Freeing::Later);
-            if reads.offer(guard.thread(), node, hash) == Offer::Full {
-                self.counters.add(guard.thread(), Counter::DroppedAccesses, 1);
+            if reads.offer(thread, node, hash) == Offer::Full {
+                self.counters.add(thread, Counter::DroppedAccesses, 1);
             }
         }
     }

@@ -68,7 +68,9 @@ mod stand_in;
 pub(crate) use huge_pages::advise as advise_huge_pages;
 
 #[cfg(not(larder_loom))]
-pub(crate) use epoch::{Guard, Ticket, advance, completed, is_pinned_here, lag, pin, ticket};
+pub(crate) use epoch::{
+    Guard, Pins, Ticket, advance, completed, is_pinned_here, lag, pin, pin_marked, ticket,
+};
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) use epoch::{Held, hold};
 pub(crate) use kept::Kept;

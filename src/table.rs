@@ -17,11 +17,11 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use crate::entry::{Entry, EntryPtr, Header, Owned};
-use crate::reclaim::Guard;
+use crate::reclaim::{Guard, Pins};
 
 pub(crate) use link::Link;
 use list::List;
-pub(crate) use list::Step;
+pub(crate) use list::{Glance, Step};
 pub(crate) use prefetch::prefetch_for_write;
 #[cfg(feature = "snapshot")]
 pub(crate) use prefetch::{prefetch_for_read, prefetch_pointees};
@@ -67,7 +67,7 @@ impl<K, V> Table<K, V> {
     }
 
     /// The entry behind a pointer that `list` reached under `_guard`.
-    fn entry<'g>(&self, header: NonNull<Header>, _guard: &'g Guard) -> &'g Entry<K, V> {
+    fn entry<'g>(&self, header: NonNull<Header>, _guard: &'g impl Pins) -> &'g Entry<K, V> {
         // SAFETY:
         // 1. Only `Owned<K, V>`s are linked, so the types are right.
         // 2. Alive: `list` reached it while `_guard` was pinned, and maintenance retires an entry
@@ -80,19 +80,50 @@ impl<K, V> Table<K, V> {
         unsafe { EntryPtr::from_raw(header) }
     }
 
+    /// The entry that `pointer` is of, which was found in this table under `guard`.
+    pub(crate) fn at<'g>(&self, pointer: EntryPtr, guard: &'g Guard) -> &'g Entry<K, V> {
+        self.entry(pointer.as_raw(), guard)
+    }
+
+    /// The live entry of `hash` whose key `is_match` accepts, as far as a look at its bucket tells.
+    /// Wait-free; O(1) expected.
+    #[inline(always)]
+    pub(crate) fn glance<'g>(
+        &self,
+        hash: u64,
+        is_match: impl Fn(&K) -> bool,
+        guard: &'g impl Pins,
+    ) -> Glance<(EntryPtr, &'g Entry<K, V>)> {
+        let is_match = |header| is_match(&self.entry(header, guard).key);
+        // SAFETY: here and below, `list` asks that what it can reach stays allocated: entries are
+        // retired only once unlinked, and `guard` holds back what was retired since it was pinned.
+        match unsafe { self.list.glance(hash, is_match) } {
+            Glance::Found(header) => {
+                Glance::Found((self.pointer(header), self.entry(header, guard)))
+            }
+            Glance::Absent => Glance::Absent,
+            Glance::Unsure => Glance::Unsure,
+        }
+    }
+
     /// The live entry of `hash` whose key `is_match` accepts. Lock-free; O(1) expected.
     #[inline(always)]
     pub(crate) fn get<'g>(
         &self,
         hash: u64,
-        mut is_match: impl FnMut(&K) -> bool,
+        is_match: impl Fn(&K) -> bool,
         guard: &'g Guard,
     ) -> Option<(EntryPtr, &'g Entry<K, V>)> {
-        // SAFETY: here and below, `list` asks that what it can reach stays allocated: entries are
-        // retired only once unlinked, and `guard` holds back what was retired since it was pinned.
-        let found =
-            unsafe { self.list.get(hash, |header| is_match(&self.entry(header, guard).key)) };
-        found.map(|header| (self.pointer(header), self.entry(header, guard)))
+        match self.glance(hash, &is_match, guard) {
+            Glance::Found(found) => Some(found),
+            Glance::Absent => None,
+            Glance::Unsure => {
+                let is_match = |header| is_match(&self.entry(header, guard).key);
+                // SAFETY: as in `glance`.
+                let found = unsafe { self.list.get_in_order(hash, is_match) };
+                found.map(|header| (self.pointer(header), self.entry(header, guard)))
+            }
+        }
     }
 
     /// Looks again after [`get`](Self::get) found `refused`, which is not valid: for an entry that
@@ -104,7 +135,7 @@ impl<K, V> Table<K, V> {
         &self,
         mut refused: EntryPtr,
         hash: u64,
-        mut is_match: impl FnMut(&K) -> bool,
+        is_match: impl Fn(&K) -> bool,
         is_valid: impl Fn(EntryPtr) -> bool,
         guard: &'g Guard,
     ) -> Option<(EntryPtr, &'g Entry<K, V>)> {
@@ -112,7 +143,7 @@ impl<K, V> Table<K, V> {
             if self.is_linked(refused, guard) {
                 return None;
             }
-            let found = self.get(hash, &mut is_match, guard)?;
+            let found = self.get(hash, &is_match, guard)?;
             if is_valid(found.0) {
                 return Some(found);
             }
@@ -133,7 +164,7 @@ impl<K, V> Table<K, V> {
     {
         let is_match = |header| self.entry(header, guard).key == *new.key();
         let steps = |step| steps(self.step_of(step, guard));
-        // SAFETY: as in `get`.
+        // SAFETY: as in `glance`.
         match unsafe { self.list.insert_if_absent(new.as_ptr().as_raw(), is_match, steps) } {
             Ok(None) => Ok(new.into_shared()),
             Ok(Some(present)) => Err((new, Some(self.pointer(present)))),
@@ -170,7 +201,7 @@ impl<K, V> Table<K, V> {
     {
         let is_match = |header| self.entry(header, guard).key == *new.key();
         let steps = |step| steps(&new, self.step_of(step, guard));
-        // SAFETY: as in `get`.
+        // SAFETY: as in `glance`.
         match unsafe { self.list.upsert(new.as_ptr().as_raw(), is_match, steps) } {
             Ok(old) => Ok((new.into_shared(), old.map(|header| self.pointer(header)))),
             Err(_) => Err(new),
@@ -192,7 +223,7 @@ impl<K, V> Table<K, V> {
         let is_match =
             |header| self.entry(header, guard).key == *new.key() && is_valid(self.pointer(header));
         let steps = |step| steps(&new, self.step_of(step, guard));
-        // SAFETY: as in `get`.
+        // SAFETY: as in `glance`.
         match unsafe { self.list.replace(new.as_ptr().as_raw(), is_match, steps) } {
             Some(old) => Ok((new.into_shared(), self.pointer(old))),
             None => Err(new),
@@ -210,21 +241,21 @@ impl<K, V> Table<K, V> {
     ) -> Option<(EntryPtr, &'g Entry<K, V>)> {
         let is_match = |header| is_match(&self.entry(header, guard).key);
         let steps = |step| steps(self.step_of(step, guard));
-        // SAFETY: as in `get`.
+        // SAFETY: as in `glance`.
         let removed = unsafe { self.list.remove(hash, is_match, steps) };
         removed.map(|header| (self.pointer(header), self.entry(header, guard)))
     }
 
     /// Whether nobody has removed or replaced this very entry yet.
     pub(crate) fn is_linked(&self, entry: EntryPtr, _guard: &Guard) -> bool {
-        // SAFETY: as in `get`; the caller found `entry` under its guard.
+        // SAFETY: as in `glance`; the caller found `entry` under its guard.
         unsafe { self.list.is_linked(entry.as_raw()) }
     }
 
     /// Takes this very entry out. False if another thread removed or replaced it before.
     #[inline]
     pub(crate) fn remove_entry(&self, entry: EntryPtr, _guard: &Guard) -> bool {
-        // SAFETY: as in `get`; `entry` is not retired yet (contract of `EntryPtr`).
+        // SAFETY: as in `glance`; `entry` is not retired yet (contract of `EntryPtr`).
         unsafe { self.list.remove_entry(entry.as_raw()) }
     }
 
@@ -271,7 +302,7 @@ impl<K, V> Table<K, V> {
         let visit = |header| visit(self.pointer(header), self.entry(header, guard));
         let look = look
             .map(|mut look| move |header| look(self.pointer(header), self.entry(header, guard)));
-        // SAFETY: as in `get`.
+        // SAFETY: as in `glance`.
         let last = unsafe { self.list.walk(after, STEP, look, visit) };
         last.map_or(Cursor::End, Cursor::After)
     }
@@ -286,7 +317,7 @@ impl<K, V> Table<K, V> {
     /// where to go on; `from` must be at least 1. A bucket is also opened by its first use, which
     /// is then slow; this spares lookups that.
     pub(crate) fn open_buckets(&self, from: usize, count: usize, _guard: &Guard) -> usize {
-        // SAFETY: as in `get`.
+        // SAFETY: as in `glance`.
         unsafe { self.list.open_from(from, count.min(STEP)) }
     }
 

@@ -170,8 +170,10 @@ impl<K, V, S> Cache<K, V, S> {
     /// shadow's sample.
     #[inline(always)]
     pub(super) fn is_settled(&self, pointer: EntryPtr) -> bool {
+        if !pointer.is_special() {
+            return true;
+        }
         match pointer.look() {
-            Look::Nothing => true,
             Look::Deadline(extension) => self.shared.engine.timing.is_settled(extension),
             Look::More => false,
         }

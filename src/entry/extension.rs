@@ -35,9 +35,8 @@ pub(crate) enum Extent {
 /// In `form`: shadow caches are to hear of hits on the entry. Above all extents, so that a hit which
 /// has nothing to do learns so by the look that tells it that it has nothing to do anyway.
 const SAMPLED: u8 = 0x80;
-/// What a hit has to look at.
+/// What a hit on a special entry has to look at.
 pub(crate) enum Look<'e> {
-    Nothing,
     Deadline(&'e Extension),
     /// At tags, or it is to be told to shadow caches.
     More,
@@ -253,13 +252,12 @@ impl EntryPtr {
         })
     }
 
-    /// What a hit has to look at.
+    /// What a hit has to look at, of an entry that [is special](Self::is_special).
     #[inline(always)]
     pub(crate) fn look(&self) -> Look<'_> {
         const DATED: u8 = Extent::Dated as u8;
         const TAGGED: u8 = Extent::Tagged as u8;
         match self.form() {
-            ..DATED => Look::Nothing,
             DATED..TAGGED => {
                 // SAFETY: as above, for these extents.
                 Look::Deadline(unsafe { &*extension_of(self.0) })

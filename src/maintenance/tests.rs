@@ -140,7 +140,7 @@ impl Bench {
     fn hit(&self, entry: EntryPtr) {
         let guard = reclaim::pin();
         let (found, _) = self.engine.table.get(entry.hash(), |_| true, &guard).expect("there");
-        self.engine.record_hit(found, &guard);
+        self.engine.record_hit(found, guard.thread());
     }
 
     fn order_len(&self) -> usize {

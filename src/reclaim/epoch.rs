@@ -84,8 +84,34 @@ pub(crate) enum Guard {
     Epoch(#[expect(dead_code, reason = "held for its drop")] epoch::Guard),
 }
 
-/// A reader inside.
+/// A reader inside: a guard of which the compiler knows what it is.
 pub(crate) struct Mark(&'static Reader);
+
+impl From<Mark> for Guard {
+    #[inline(always)]
+    fn from(mark: Mark) -> Self {
+        Self::Mark(mark)
+    }
+}
+
+/// What holds back freeing, of either kind.
+pub(crate) trait Pins {
+    /// See [`Guard::thread`].
+    fn thread(&self) -> usize;
+}
+
+impl Pins for Guard {
+    fn thread(&self) -> usize {
+        self.thread()
+    }
+}
+
+impl Pins for Mark {
+    #[inline]
+    fn thread(&self) -> usize {
+        self.0.number()
+    }
+}
 
 impl Drop for Mark {
     #[inline(always)]
@@ -122,24 +148,26 @@ pub(super) fn tallied(at: usize) -> u64 {
 /// Pins the calling thread. Wait-free but for a thread's first time; nests.
 #[inline(always)]
 pub(crate) fn pin() -> Guard {
-    match READER.get() {
-        Some(reader) => {
-            reader.enter(&PHASES);
-            Guard::Mark(Mark(reader))
-        }
+    match pin_marked() {
+        Some(mark) => Guard::Mark(mark),
         None => pin_unmarked(),
     }
+}
+
+/// The same where guards are marks, but for a thread's first time.
+#[inline(always)]
+pub(crate) fn pin_marked() -> Option<Mark> {
+    let reader = READER.get()?;
+    reader.enter(&PHASES);
+    Some(Mark(reader))
 }
 
 /// The first guard of a thread, all of them where guards are not marks, and those of a thread
 /// whose destructors have run: it registers for each.
 #[cold]
 fn pin_unmarked() -> Guard {
-    let pin = |local: &Local| match READER.get() {
-        Some(reader) => {
-            reader.enter(&PHASES);
-            Guard::Mark(Mark(reader))
-        }
+    let pin = |local: &Local| match pin_marked() {
+        Some(mark) => Guard::Mark(mark),
         None => Guard::Epoch(local.handle.get_or_init(join).pin()),
     };
     with_local(pin).unwrap_or_else(|| Guard::Epoch(join().pin()))

@@ -56,6 +56,35 @@ pub(crate) fn pin() -> Guard {
     Guard
 }
 
+/// There is none.
+pub(crate) enum Mark {}
+
+impl From<Mark> for Guard {
+    fn from(mark: Mark) -> Self {
+        match mark {}
+    }
+}
+
+pub(crate) fn pin_marked() -> Option<Mark> {
+    None
+}
+
+pub(crate) trait Pins {
+    fn thread(&self) -> usize;
+}
+
+impl Pins for Guard {
+    fn thread(&self) -> usize {
+        self.thread()
+    }
+}
+
+impl Pins for Mark {
+    fn thread(&self) -> usize {
+        match *self {}
+    }
+}
+
 pub(crate) fn is_pinned_here() -> bool {
     false
 }

@@ -3,13 +3,14 @@
 //! Segment 0 holds the first `n` buckets, segment `s` the buckets `n << (s - 1) .. n << s`, so
 //! that adding a segment doubles the array. A segment is zeroed memory that the operating system
 //! commits page by page: it costs memory as buckets are opened, not as it is added. So segment 0
-//! is made for all that the cache may need, up to 32 MiB, and most lookups are spared the way
-//! over the directory of segments; the buckets in use still grow from 16.
+//! is made for all that the cache may need, and lookups are spared the way over the directory of
+//! segments; the buckets in use still grow from 16. Where nobody knows what it may need, or it is
+//! very much, segment 0 has 32 MiB.
 
 use std::alloc::{self, Layout};
 use std::ptr;
 
-use super::link::Link;
+use super::link::{Link, Word};
 use crate::reclaim;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -18,8 +19,14 @@ use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 const INITIAL_BITS: u32 = 4;
 #[cfg(larder_loom)]
 const INITIAL_BITS: u32 = 1;
-/// Buckets of the largest first segment.
-const MAX_FIRST_BITS: u32 = 22;
+/// Buckets of the first segment where it is not known how many will do, or more than
+/// `MAX_FIRST_BITS`.
+const USUAL_FIRST_BITS: u32 = 22;
+/// Buckets of the largest first segment: two gigabytes of addresses, for some ten of entries.
+#[cfg(target_pointer_width = "64")]
+const MAX_FIRST_BITS: u32 = 28;
+#[cfg(not(target_pointer_width = "64"))]
+const MAX_FIRST_BITS: u32 = USUAL_FIRST_BITS;
 
 /// At most 2^32 buckets: the low half of a hash.
 #[cfg(target_pointer_width = "64")]
@@ -52,12 +59,20 @@ unsafe impl Sync for Buckets {}
 impl Buckets {
     /// Room for `expected` buckets, or more, is at hand without a directory.
     pub(super) fn new(expected: usize) -> Self {
-        let first_bits = expected
+        let mut first_bits = expected
             .checked_next_power_of_two()
-            .map_or(MAX_FIRST_BITS, usize::trailing_zeros)
-            .clamp(INITIAL_BITS, MAX_FIRST_BITS);
-        let layout = layout(first_bits, 0);
-        let first = allocate(first_bits, 0).unwrap_or_else(|| alloc::handle_alloc_error(layout));
+            .map(usize::trailing_zeros)
+            .filter(|bits| *bits <= MAX_FIRST_BITS)
+            .unwrap_or(USUAL_FIRST_BITS)
+            .max(INITIAL_BITS);
+        let first = loop {
+            match allocate(first_bits, 0) {
+                Some(first) => break first,
+                // Less will do, by way of the directory.
+                None if first_bits > INITIAL_BITS => first_bits -= 1,
+                None => alloc::handle_alloc_error(layout(first_bits, 0)),
+            }
+        };
         let segments: [_; SEGMENTS] = std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
         // Relaxed: nothing is shared yet.
         segments[0].store(first, Ordering::Relaxed);
@@ -84,6 +99,22 @@ impl Buckets {
             // SAFETY: segment 0 has a bucket of this index, and lives as long as `self`.
             return unsafe { &*self.first.wrapping_add(index) };
         }
+        self.later_head(index)
+    }
+
+    /// What that head holds.
+    #[inline(always)]
+    pub(super) fn word(&self, index: usize) -> Word {
+        if index < self.first_len {
+            // SAFETY: as in `head`.
+            return unsafe { &*self.first.wrapping_add(index) }.load();
+        }
+        self.later_head(index).load()
+    }
+
+    /// The same as `head`, of a later segment than the first.
+    #[cold]
+    fn later_head(&self, index: usize) -> &Link {
         let segment = segment_of(self.first_bits, index);
         // Relaxed: the caller's `mask` acquired the store that came before the mask was raised.
         let start = self.segments[segment].load(Ordering::Relaxed);

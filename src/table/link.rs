@@ -84,6 +84,11 @@ impl Word {
         Self(self.0.map_addr(|address| address & !PENDING))
     }
 
+    #[inline]
+    pub(super) fn has_tags(self) -> bool {
+        self.0.addr() & TAGS != 0
+    }
+
     /// The pointee without tags; null at the end of the list.
     #[inline]
     pub(super) fn pointer(self) -> *mut u8 {

@@ -53,6 +53,14 @@ struct Place<'a> {
     found: Option<(NonNull<Header>, Word)>,
 }
 
+/// What a look at a bucket tells.
+pub(crate) enum Glance<E> {
+    Found(E),
+    Absent,
+    /// Nothing: the list has to be searched.
+    Unsure,
+}
+
 /// What a change of the table is about to do, or has failed to do.
 pub(crate) enum Step<E> {
     /// This live entry of the key was found, or none; the change is tried next if the answer is
@@ -83,53 +91,61 @@ impl List {
         Self { buckets }
     }
 
-    /// The live entry of `hash` that `is_match` accepts.
+    /// The live entry of `hash` that `is_match` accepts, as far as a look at its bucket tells.
     ///
-    /// Wait-free apart from opening a bucket that was never used and from `is_match`.
+    /// Wait-free apart from `is_match`.
     ///
     /// # Safety
     /// Every entry that was ever inserted and could still be reached when the caller's guard was
     /// pinned must be allocated. All other functions of this type ask the same.
     #[inline(always)]
-    pub(super) unsafe fn get(
+    pub(super) unsafe fn glance(
         &self,
         hash: u64,
-        mut is_match: impl FnMut(NonNull<Header>) -> bool,
-    ) -> Option<NonNull<Header>> {
+        is_match: impl Fn(NonNull<Header>) -> bool,
+    ) -> Glance<NonNull<Header>> {
         let mask = self.buckets.mask();
-        let mut word = self.buckets.head(bucket(hash, mask)).load();
-        if word.is_usable() {
+        let word = self.buckets.word(bucket(hash, mask));
+        let end = 'walk: {
+            // A bucket's own word has no tags if it is open and leads to an entry.
+            if word.has_tags() {
+                break 'walk word;
+            }
+            let Some(first) = NonNull::new(word.pointer()) else { break 'walk Word::UNCLAIMED };
+            let mut entry: NonNull<Header> = first.cast();
             loop {
-                if word.is_head() {
-                    // The next head ends this bucket, unless the array was doubled since `mask`
-                    // was read: then the head may stand in the middle of it. Whoever linked that
-                    // head had seen the larger mask, and we acquired the link.
-                    if self.buckets.mask() == mask {
-                        return None;
-                    }
-                    break;
-                }
-                // SAFETY: not a head, so an entry, and allocated by the caller's promise.
-                let entry = unsafe { entry_of(word) };
-                // SAFETY: as above.
+                // SAFETY: an entry, since it is no head, and allocated by the caller's promise.
                 let header = unsafe { entry.as_ref() };
-                let next = header.next.load();
                 // Half of the hash will do to tell most others: the key decides.
-                let is_alike = header.is_alike(hash) & !next.is_deleted();
-                if is_alike && is_match(entry) {
-                    return Some(entry);
+                if header.is_alike(hash) && is_match(entry) {
+                    if header.next.load().is_deleted() {
+                        // There may be another in its place, which is for the search in order.
+                        break 'walk Word::UNCLAIMED;
+                    }
+                    return Glance::Found(entry);
                 }
                 // A deleted entry's link still leads on: to its successor, or to the entry that
                 // replaced it.
-                word = next;
+                let next = header.next.load();
+                if next.is_head() {
+                    break 'walk next;
+                }
+                // SAFETY: as above.
+                entry = unsafe { entry_of(next) };
             }
+        };
+        // The next head ends this bucket, unless the array was doubled since `mask` was read: then
+        // the head may stand in the middle of it. Whoever linked that head had seen the larger mask,
+        // and we acquired the link.
+        match end.is_usable() && self.buckets.mask() == mask {
+            true => Glance::Absent,
+            false => Glance::Unsure,
         }
-        // SAFETY: passed on.
-        unsafe { self.get_in_order(hash, is_match) }
     }
 
-    #[cold]
-    unsafe fn get_in_order(
+    /// The live entry of `hash` that `is_match` accepts, for when a look at its bucket does not tell:
+    /// it was never used, or is being changed at the moment. Lock-free.
+    pub(super) unsafe fn get_in_order(
         &self,
         hash: u64,
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
