@@ -116,8 +116,8 @@ pub mod orderings {
     //!
     //! | check | model that failed |
     //! |---|---|
-    //! | `get` looks at the mask again before it reports a miss | `growth_hides_no_entry` |
-    //! | `get` searches in order if it meets an entry of its key that is being replaced | `a_key_being_replaced_is_never_absent` |
+    //! | a lookup looks at the mask again before it reports a miss | `growth_hides_no_entry` |
+    //! | a lookup goes on behind an entry of its key that is being replaced | `a_key_being_replaced_is_never_absent` |
     //! | `find` does so before it ends at a head | `insert_during_growth_is_found_by_all` |
     //! | a removal searches again when its unlinking failed | `removals_of_neighbours_leave_neither_linked` |
     //! | a claimed head is pending until it is linked | `a_head_being_linked_hides_no_entry` |
@@ -244,7 +244,7 @@ pub mod limitations {
     //!   without end.
     //! - Where pins are marks (Linux), a process that takes the system call `membarrier` from itself
     //!   (by seccomp, say) after its first use of a cache frees nothing more that was removed.
-    //! - A slot that a thread keeps at hand for its next entries (256 at most) keeps the slab that it
+    //! - A slot that a thread keeps at hand for its next entries (512 at most) keeps the slab that it
     //!   lies in, up to 4 MiB, from going back to the allocator. `Cache::flush` gives back what the
     //!   calling thread keeps, as does the drop of a cache.
     //! - At most 2^32 buckets, and 2^32 entries a partition.

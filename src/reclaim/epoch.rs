@@ -4,6 +4,7 @@
 use std::cell::{Cell, OnceCell};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -85,7 +86,8 @@ pub(crate) enum Guard {
 }
 
 /// A reader inside: a guard of which the compiler knows what it is.
-pub(crate) struct Mark(&'static Reader);
+/// Neither `Send` nor `Sync`, as guards are.
+pub(crate) struct Mark(&'static Reader, PhantomData<*const ()>);
 
 impl From<Mark> for Guard {
     #[inline(always)]
@@ -159,7 +161,7 @@ pub(crate) fn pin() -> Guard {
 pub(crate) fn pin_marked() -> Option<Mark> {
     let reader = READER.get()?;
     reader.enter(&PHASES);
-    Some(Mark(reader))
+    Some(Mark(reader, PhantomData))
 }
 
 /// The first guard of a thread, all of them where guards are not marks, and those of a thread

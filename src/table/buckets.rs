@@ -22,9 +22,9 @@ const INITIAL_BITS: u32 = 1;
 /// Buckets of the first segment where it is not known how many will do, or more than
 /// `MAX_FIRST_BITS`.
 const USUAL_FIRST_BITS: u32 = 22;
-/// Buckets of the largest first segment: two gigabytes of addresses, for some ten of entries.
+/// Buckets of the largest first segment: half a gigabyte of addresses, for two or more of entries.
 #[cfg(target_pointer_width = "64")]
-const MAX_FIRST_BITS: u32 = 28;
+const MAX_FIRST_BITS: u32 = 26;
 #[cfg(not(target_pointer_width = "64"))]
 const MAX_FIRST_BITS: u32 = USUAL_FIRST_BITS;
 

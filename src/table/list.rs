@@ -117,16 +117,15 @@ impl List {
                 // SAFETY: an entry, since it is no head, and allocated by the caller's promise.
                 let header = unsafe { entry.as_ref() };
                 // Half of the hash will do to tell most others: the key decides.
-                if header.is_alike(hash) && is_match(entry) {
-                    if header.next.load().is_deleted() {
-                        // There may be another in its place, which is for the search in order.
-                        break 'walk Word::UNCLAIMED;
+                let next = if header.is_alike(hash) && is_match(entry) {
+                    let next = header.next.load();
+                    if !next.is_deleted() {
+                        return Glance::Found(entry);
                     }
-                    return Glance::Found(entry);
-                }
-                // A deleted entry's link still leads on: to its successor, or to the entry that
-                // replaced it.
-                let next = header.next.load();
+                    step_over_deleted(next)
+                } else {
+                    header.next.load()
+                };
                 if next.is_head() {
                     break 'walk next;
                 }
@@ -144,7 +143,7 @@ impl List {
     }
 
     /// The live entry of `hash` that `is_match` accepts, for when a look at its bucket does not tell:
-    /// it was never used, or is being changed at the moment. Lock-free.
+    /// it was never used, or has just been split. Lock-free.
     pub(super) unsafe fn get_in_order(
         &self,
         hash: u64,
@@ -349,7 +348,7 @@ impl List {
             // SAFETY: passed on.
             let mut previous = unsafe { self.start(index) };
             // The next head ends the bucket of this hash, and nothing has to be compared, unless
-            // the walk starts further up or the array is doubled meanwhile (see `get`).
+            // the walk starts further up or the array is doubled meanwhile (see `glance`).
             let is_own = !matches!(target, Target::Head(_)) && ptr::eq(previous, own);
             let mut word = previous.load();
             loop {
@@ -516,6 +515,15 @@ impl Target {
 unsafe fn entry_of(word: Word) -> NonNull<Header> {
     // SAFETY: only the end of the list has no pointee, and it is tagged as a head.
     unsafe { NonNull::new_unchecked(word.pointer().cast()) }
+}
+
+/// The way on from a deleted entry of the key that is looked for: its link still leads on, to its
+/// successor or to the entry that replaced it. Apart, or the compiler would have all hits compute what
+/// this rare case and others of the bucket have in common.
+#[cold]
+#[inline(never)]
+fn step_over_deleted(next: Word) -> Word {
+    next
 }
 
 /// Whether `a` stands before `b` in split order: at the lowest bit in which they differ, it has 0.
