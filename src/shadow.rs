@@ -48,7 +48,7 @@ use crate::maintainer;
 use crate::maintenance::Maintenance;
 use crate::policy::Policy;
 use crate::read_buffer::{Offer, Words};
-use crate::reclaim::{Guard, Tally};
+use crate::reclaim::{Guard, Pins, Tally};
 use crate::stats::{Counter, Stripes};
 use crate::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 
@@ -139,18 +139,18 @@ impl Shadow {
 
     /// A lookup. If it was a hit on a sampled entry, that was [noted](Self::note_hit) apart.
     #[inline(always)]
-    pub(crate) fn note_lookup(&self, hash: u64, is_hit: bool, guard: &Guard) {
+    pub(crate) fn note_lookup(&self, hash: u64, is_hit: bool, guard: &impl Pins) {
         if !guard.tally(self.tally_at) {
-            self.count_lookup(guard);
+            self.count_lookup(guard.thread());
         }
         if !is_hit {
-            self.note_miss(hash, guard);
+            self.note_miss(hash, guard.thread());
         }
     }
 
     #[cold]
-    fn count_lookup(&self, guard: &Guard) {
-        self.counters.add(guard.thread(), Counter::Hits, 1);
+    fn count_lookup(&self, thread: usize) {
+        self.counters.add(thread, Counter::Hits, 1);
     }
 
     /// Since the cache was built.
@@ -159,10 +159,10 @@ impl Shadow {
     }
 
     #[inline(never)]
-    fn note_miss(&self, hash: u64, guard: &Guard) {
-        self.counters.add(guard.thread(), Counter::Misses, 1);
+    fn note_miss(&self, hash: u64, thread: usize) {
+        self.counters.add(thread, Counter::Misses, 1);
         if self.samples(hash) {
-            self.note(Record::new(sample_of(hash), Kind::Miss, 0), guard.thread());
+            self.note(Record::new(sample_of(hash), Kind::Miss, 0), thread);
         }
     }
 

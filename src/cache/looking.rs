@@ -69,9 +69,8 @@ where
         }
     }
 
-    /// The entry of a hit of which nobody wants to hear but the policy, and of most hits it does not;
-    /// else what was seen, for [`look_on`](Self::look_on). It is short, so that the processor can
-    /// have many of them under way where each waits for memory.
+    /// The entry of a plain hit, or else what was seen, for [`look_on`](Self::look_on). It is short,
+    /// so that the processor can have many of them under way where each waits for memory.
     #[inline(always)]
     pub(super) fn look<'g, Q>(
         &self,
@@ -92,11 +91,12 @@ where
         if !self.is_settled(pointer) {
             return Err(Glance::Found(pointer));
         }
+        // Of most hits nobody wants to hear.
         if u16::from(pointer.frequency()) < self.shared.parts.quiet_from {
             if self.shared.parts.is_watching_lookups {
-                return Err(Glance::Found(pointer));
+                self.watch_lookup(hash, true, guard);
             }
-            self.shared.engine.record(pointer, guard.thread());
+            self.shared.engine.record_hit(pointer, guard.thread());
         }
         Ok(entry)
     }
@@ -182,11 +182,18 @@ where
         Some((pointer, entry))
     }
 
-    /// For the counts, and for the shadows, which have heard of sampled hits already.
-    #[inline]
-    fn watch_lookup(&self, hash: u64, is_hit: bool, guard: &Guard) {
+    /// Out of line, for few caches count.
+    #[inline(never)]
+    fn count_lookup(&self, is_hit: bool, thread: usize) {
+        let counter = if is_hit { Counter::Hits } else { Counter::Misses };
+        self.shared.engine.counters.add(thread, counter, 1);
+    }
+
+    /// In line, for the shadows want little of most lookups: of sampled hits they have heard.
+    #[inline(always)]
+    fn watch_lookup(&self, hash: u64, is_hit: bool, guard: &impl Pins) {
         if self.shared.parts.is_counting_lookups {
-            self.count(if is_hit { Counter::Hits } else { Counter::Misses }, guard);
+            self.count_lookup(is_hit, guard.thread());
         }
         if let Some(shadow) = &self.shared.engine.shadow {
             shadow.note_lookup(hash, is_hit, guard);

@@ -100,11 +100,19 @@ impl From<Mark> for Guard {
 pub(crate) trait Pins {
     /// See [`Guard::thread`].
     fn thread(&self) -> usize;
+    /// See [`Guard::tally`].
+    fn tally(&self, at: usize) -> bool;
 }
 
 impl Pins for Guard {
+    #[inline]
     fn thread(&self) -> usize {
         self.thread()
+    }
+
+    #[inline(always)]
+    fn tally(&self, at: usize) -> bool {
+        self.tally(at)
     }
 }
 
@@ -112,6 +120,11 @@ impl Pins for Mark {
     #[inline]
     fn thread(&self) -> usize {
         self.0.number()
+    }
+
+    #[inline(always)]
+    fn tally(&self, at: usize) -> bool {
+        self.0.tally(at)
     }
 }
 

@@ -71,16 +71,25 @@ pub(crate) fn pin_marked() -> Option<Mark> {
 
 pub(crate) trait Pins {
     fn thread(&self) -> usize;
+    fn tally(&self, at: usize) -> bool;
 }
 
 impl Pins for Guard {
     fn thread(&self) -> usize {
         self.thread()
     }
+
+    fn tally(&self, at: usize) -> bool {
+        self.tally(at)
+    }
 }
 
 impl Pins for Mark {
     fn thread(&self) -> usize {
+        match *self {}
+    }
+
+    fn tally(&self, _: usize) -> bool {
         match *self {}
     }
 }
