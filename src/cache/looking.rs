@@ -65,7 +65,7 @@ where
     {
         match self.look(key, hash, guard) {
             Ok(entry) => Some(entry),
-            Err(seen) => self.look_on_apart(seen, key, hash, guard),
+            Err(seen) => self.look_on(seen, key, hash, guard),
         }
     }
 
@@ -101,24 +101,9 @@ where
         Ok(entry)
     }
 
-    /// As [`look_on`](Self::look_on), out of line.
+    /// The rest of a lookup, about which there is more to ask, to do or to tell. Out of line, so that
+    /// what it needs in registers costs plain hits nothing.
     #[inline(never)]
-    fn look_on_apart<'g, Q>(
-        &self,
-        seen: Glance<EntryPtr>,
-        key: &Q,
-        hash: u64,
-        guard: &'g Guard,
-    ) -> Option<&'g Entry<K, V>>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        self.look_on(seen, key, hash, guard)
-    }
-
-    /// The rest of a lookup, about which there is more to ask, to do or to tell.
-    #[inline(always)]
     fn look_on<'g, Q>(
         &self,
         seen: Glance<EntryPtr>,

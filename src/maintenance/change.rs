@@ -83,6 +83,7 @@ impl<K, V> Engine<K, V> {
         Change { engine: self, hash, state: State::Open, listened }
     }
 
+    /// Out of line, as all that few caches need.
     #[inline(never)]
     fn within_gate<'e>(
         atomic: &'e AtomicListening<K, V>,
@@ -256,6 +257,7 @@ impl<'e, K, V> Change<'e, K, V> {
         }
     }
 
+    /// Tells what happened in the slot that was claimed for it, if one was.
     #[inline(never)]
     fn fill_claim(&mut self, event: Event) {
         if let Some(claim) = self.listened.as_mut().and_then(|listened| listened.claim.take()) {
@@ -338,6 +340,7 @@ impl<K, V> Engine<K, V> {
         }
     }
 
+    /// With inline maintenance: what a call reports has taken full effect when it returns.
     #[inline(never)]
     fn apply_now(&self, partition: &Partition<K, V>, event: &Event) {
         let due_ns = self.due_about_now(partition);
