@@ -37,6 +37,7 @@ mod removing;
 mod shadowing;
 mod tagged;
 mod unevictable;
+mod weighing;
 #[cfg(feature = "snapshot")]
 mod restore;
 #[cfg(feature = "quick")]
@@ -75,7 +76,7 @@ pub use pinned::Pinned;
 ///
 /// # Bounds
 /// Order and bounds are split by hash into [partitions](Builder::partitions), each with an equal
-/// share. With inline maintenance the bounds hold whenever a call returns. In background mode a
+/// share; for entries heavier than that, they lend each other weight. With inline maintenance the bounds hold whenever a call returns. In background mode a
 /// partition may hold a sixteenth of its share more, but at least one entry and at most 64, and one
 /// for each thread that is within an insertion; writers that would exceed that make room first, or
 /// wait for who is at it. What is too much is gone within a few milliseconds, and after
@@ -310,6 +311,8 @@ where
     ///
     /// # Complexity
     /// O(1) expected; in background mode one call in up to 32 applies that many to the policy.
+    /// O([partitions](Self::partitions)), and what it evicts, for a value heavier than a partition's
+    /// share of the bound on weight.
     #[inline]
     pub fn insert(&self, key: K, value: V) -> Inserted {
         self.store(key, value, Lifetime::Usual)
@@ -326,7 +329,8 @@ where
             Ok(weight) => weight,
             Err(rejection) => return self.reject_too_heavy(&key, rejection, hash),
         };
-        let new = self.entry(hash, weight, key, value, lifetime);
+        let new = self.entry(hash, weight.units, key, value, lifetime);
+        let _loan = self.borrow_for(&new, weight, hash);
         self.shared.engine.table.prefetch_entry(hash);
         self.store_entry(new, hash, Some(lifetime))
     }
@@ -404,7 +408,8 @@ where
             Ok(weight) => weight,
             Err(rejection) => return self.reject_stored(rejection, hash),
         };
-        let mut new = self.entry(hash, weight, key, value, lifetime);
+        let mut new = self.entry(hash, weight.units, key, value, lifetime);
+        let _loan = self.borrow_for(&new, weight, hash);
         self.prepare(&new, None, lifetime);
         let engine = &self.shared.engine;
         let mut prepared = None;
@@ -475,7 +480,8 @@ where
             Ok(weight) => weight,
             Err(rejection) => return self.reject_too_heavy(&key, rejection, hash),
         };
-        let mut new = self.entry(hash, weight, key, value, lifetime);
+        let mut new = self.entry(hash, weight.units, key, value, lifetime);
+        let _loan = self.borrow_for(&new, weight, hash);
         let engine = &self.shared.engine;
         let mut prepared = None;
         loop {
@@ -521,15 +527,6 @@ where
 
     fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
         self.shared.parts.hashing.hash(key)
-    }
-
-    fn weigh(&self, key: &K, value: &V, hash: u64) -> Result<u32, Rejection> {
-        let weight = self.shared.parts.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
-        let limit = self.shared.engine.max_weight(hash);
-        if u64::from(weight) > limit {
-            return Err(Rejection::TooHeavy { weight: u64::from(weight), limit });
-        }
-        Ok(weight)
     }
 
     /// Rejects a value that was to take the place of what is there under its key, which leaves.

@@ -138,7 +138,9 @@ impl<K, V, S> Builder<K, V, S> {
     /// and at most as many as a bound has units.
     ///
     /// Writers of different partitions do not meet. But each partition keeps its own share of
-    /// the bounds: it evicts when its share is full, and rejects what is heavier than its share.
+    /// the bounds, and evicts when its share is full. For an entry that is heavier than its share
+    /// it borrows weight from all others, up to the whole bound, until the entry leaves: such an
+    /// insertion visits every partition, and makes the others evict.
     /// Default: one with inline maintenance; else four for each core, but none smaller than 1,024
     /// entries or, with a weigher, 2^24 units of weight.
     pub fn partitions(mut self, partitions: usize) -> Self {

@@ -18,8 +18,10 @@ use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig, Room,
 use crate::read_buffer;
 
 mod ahead;
+mod loans;
 mod members;
 
+pub(crate) use loans::Loans;
 use members::Members;
 
 /// The most that a partition may hold.
@@ -39,10 +41,7 @@ pub(crate) struct Bounds {
 impl Bounds {
     /// What the partition of that number may hold.
     pub(crate) fn share(self, index: usize, partitions: usize) -> Limits {
-        let share = |bound: u64| {
-            let (all, rest) = (bound / partitions as u64, bound % partitions as u64);
-            all + u64::from((index as u64) < rest)
-        };
+        let share = |bound| share_of(bound, index, partitions);
         Limits {
             // `len` has 31 bits a partition, node ids 32; more than the bound may be held for a
             // moment.
@@ -62,6 +61,12 @@ impl Bounds {
     }
 }
 
+/// One of `partitions` equal parts of `bound`; what does not divide goes to the first ones.
+fn share_of(bound: u64, index: usize, partitions: usize) -> u64 {
+    let (all, rest) = (bound / partitions as u64, bound % partitions as u64);
+    all + u64::from((index as u64) < rest)
+}
+
 /// From which end of the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rank {
@@ -76,6 +81,10 @@ pub(crate) struct Order {
     limits: Limits,
     /// What is kept at the moment: `limits`, or more while a lowered bound is approached.
     kept: Limits,
+    /// What the other partitions have lent it for its heavy entries; a part of `limits` (`loans`).
+    loan: u64,
+    /// Of that, what is meant for heavy entries that are still being inserted.
+    reserved: u64,
     /// Where hits let the entries' counters saturate; 0 if the policy asks for none.
     counter_max: u8,
     /// Whether the policy has the entries' scratch words.
@@ -123,6 +132,8 @@ impl Order {
             members,
             limits,
             kept: limits,
+            loan: 0,
+            reserved: 0,
             counter_max,
             owns_scratch: accesses != Accesses::Order,
             sample,
@@ -208,6 +219,35 @@ impl Order {
         self.limits = limits;
         self.settle();
         self.tell(|policy, nodes| policy.on_resize(config, nodes));
+    }
+
+    /// Changes what it may weigh: its share, and what it was lent beside. The policy goes on with
+    /// the share that it would have without loans: they come and go with single entries.
+    pub(crate) fn set_weight(&mut self, limit: u64, loan: u64) {
+        self.limits.weight = limit;
+        self.loan = loan;
+        self.settle();
+    }
+
+    /// Counts so much of the loan as meant for an entry that is being inserted.
+    pub(crate) fn reserve(&mut self, weight: u64) {
+        self.reserved += weight;
+    }
+
+    /// The entry is there now, or was not stored.
+    pub(crate) fn release(&mut self, weight: u64) {
+        self.reserved -= weight;
+    }
+
+    /// What it has to be lent at the moment.
+    pub(crate) fn needed_loan(&self) -> u64 {
+        self.reserved.saturating_add(self.members.heavy_weight)
+    }
+
+    /// Whether it was lent more than it needs.
+    #[inline]
+    pub(crate) fn has_unneeded_loan(&self) -> bool {
+        self.loan > 0 && self.loan > self.needed_loan()
     }
 
     /// Whether more is kept than the bounds allow.
@@ -369,8 +409,8 @@ impl Order {
         }
         self.members.entries[id.index()] = Some(new);
         self.members.timers.watch(id, new);
-        self.members.discount(old_upkeep);
-        self.members.count(new_upkeep);
+        self.members.discount(id, old_upkeep);
+        self.members.count(id, new_upkeep);
         match kinds {
             (false, false) => {
                 self.tell(|policy, nodes| policy.on_update(id, old_upkeep.weight(), nodes))
@@ -434,11 +474,25 @@ impl Order {
     /// Unlinks the entry that is to leave; `None` if there is none.
     #[inline]
     pub(crate) fn evict(&mut self) -> Option<EntryPtr> {
+        if self.members.heavy_weight > self.loan
+            && let Some(entry) = self.evict_heavy()
+        {
+            return Some(entry);
+        }
         let named = self.tell_held(|policy, nodes| policy.evict(nodes)).flatten();
         match named.and_then(|id| self.members.take_ordered(id)) {
             Some(entry) => Some(entry),
             None => self.evict_any(),
         }
+    }
+
+    /// Unlinks the heavy entry that came first: its loan was called back. What lies beside it would
+    /// leave for nothing.
+    #[cold]
+    fn evict_heavy(&mut self) -> Option<EntryPtr> {
+        let id = *self.members.heavy.first()?;
+        self.tell_held(|policy, nodes| policy.on_remove(id, nodes));
+        self.members.take(id)
     }
 
     /// The policy failed to name a victim: takes any, so that the bound is kept all the same.
@@ -488,10 +542,17 @@ impl Order {
         std::mem::take(&mut self.payloads)
     }
 
+    /// Panics unless it was lent just so much, and all of that for what is there.
+    pub(crate) fn validate_loan(&self, lent: u64) {
+        assert_eq!(self.loan, lent, "a partition does not know its loan");
+        assert_eq!(self.reserved, 0, "an insertion that is over has left a reservation");
+    }
+
     /// Panics unless ids, entries and weight agree with each other and with the bounds.
     pub(crate) fn validate(&self) {
         let members = &self.members;
         let (mut weight, mut kept, mut kept_weight) = (0, 0, 0);
+        let (mut heavy, mut heavy_weight) = (Vec::new(), 0);
         for (at, entry) in members.entries.iter().enumerate() {
             if let Some(entry) = entry {
                 assert_eq!(
@@ -505,8 +566,19 @@ impl Order {
                     kept += 1;
                     kept_weight += u64::from(entry.upkeep().weight());
                 }
+                if entry.upkeep().is_heavy() {
+                    heavy.extend(entry.upkeep().node());
+                    heavy_weight += u64::from(entry.upkeep().weight());
+                }
             }
         }
+        let mut known_heavy = members.heavy.clone();
+        known_heavy.sort_unstable();
+        assert_eq!(
+            (heavy, heavy_weight),
+            (known_heavy, members.heavy_weight),
+            "what is heavy is miscounted"
+        );
         assert_eq!(
             (kept, kept_weight),
             (members.kept, members.kept_weight),

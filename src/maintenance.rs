@@ -43,7 +43,7 @@ use crossbeam_utils::CachePadded;
 use crate::contain;
 use crate::entry::{Entry, EntryPtr};
 use crate::error::FlushError;
-use crate::evict::Order;
+use crate::evict::{Loans, Order};
 use crate::expiry::Timing;
 use crate::hash::partition_of;
 use crate::listener::{AtomicListening, Channel, Listening};
@@ -54,13 +54,14 @@ use crate::recent::Recent;
 use crate::reclaim::{self, Freeable, Ticket};
 use crate::shadow::Shadow;
 use crate::stats::{Counter, Stripes};
-use crate::sync::{self, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{self, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::table::Table;
 use crate::write_buffer;
 
 mod accounts;
 mod change;
 mod delivery;
+mod lending;
 mod look;
 mod order;
 mod partition;
@@ -71,6 +72,7 @@ mod standings;
 
 pub(crate) use change::Change;
 pub(crate) use delivery::Deliveries;
+pub(crate) use lending::Loan;
 use partition::{Freeing, Leftover, Partition, Shape};
 #[cfg(feature = "snapshot")]
 pub(crate) use standings::Standings;
@@ -131,6 +133,8 @@ pub(crate) struct Engine<K, V> {
     pub(crate) table: Table<K, V>,
     partitions: Box<[Partition<K, V>]>,
     partition_bits: u32,
+    /// What the partitions have lent each other of the bound on weight.
+    loans: Mutex<Loans>,
     mode: Maintenance,
     accesses: Accesses,
     /// Hits leave a trace only on entries whose counter stands below this.
@@ -220,6 +224,7 @@ impl<K, V> Engine<K, V> {
         let smallest = limits().map(|limits| limits.entries).min().unwrap_or(0);
         let capacity = limits().fold(0_usize, |sum, limits| sum.saturating_add(limits.entries));
         let max_weight = limits().fold(0_u64, |sum, limits| sum.saturating_add(limits.weight));
+        let loans = Loans::new(orders.iter().map(|order| order.limits().weight));
         let by_entries = (capacity / PACE_PART).max(SMALL_PACE.min(capacity / 2));
         let pace_entries =
             (PACE_BYTES / size_of::<Entry<K, V>>()).min(by_entries).clamp(1, MAX_PACE);
@@ -246,6 +251,7 @@ impl<K, V> Engine<K, V> {
             table: Table::new(capacity),
             partition_bits: partitions.len().trailing_zeros(),
             partitions,
+            loans: Mutex::new(loans),
             mode,
             accesses,
             recorded_below: match accesses {
@@ -274,11 +280,6 @@ impl<K, V> Engine<K, V> {
 
     fn partition(&self, hash: u64) -> &Partition<K, V> {
         &self.partitions[partition_of(hash, self.partition_bits)]
-    }
-
-    /// The most weight that the partition of `hash` may hold.
-    pub(crate) fn max_weight(&self, hash: u64) -> u64 {
-        self.partition(hash).max_weight()
     }
 
     pub(crate) fn partitions(&self) -> usize {
@@ -372,7 +373,16 @@ impl<K, V> Engine<K, V> {
     }
 
     /// Does what a run of maintenance leaves to be done without the lock.
+    #[inline]
     fn finish(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) {
+        if self.finish_run(partition, leftover) {
+            self.settle_loans();
+        }
+    }
+
+    /// All of that but loans that have to be given back: returns whether there are some.
+    fn finish_run(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) -> bool {
+        let mut has_unneeded_loan = leftover.has_unneeded_loan;
         let Leftover { free, phase, retired, retired_weight, linked, is_due_earlier, .. } =
             leftover;
         contain::discard(leftover.payloads);
@@ -401,7 +411,12 @@ impl<K, V> Engine<K, V> {
         self.deliver(partition);
         if has_told {
             // What was reported of that, and meanwhile.
-            self.try_run(partition, Freeing::AsRetired);
+            let due_ns = self.due_about_now(partition);
+            let leftover = sync::try_lock(&partition.core)
+                .map(|mut core| partition.run(&mut core, self, None, Freeing::AsRetired, due_ns));
+            if let Some(leftover) = leftover {
+                has_unneeded_loan |= self.finish_run(partition, leftover);
+            }
         }
         let wants_thread = partition.wants_look() || self.has_closed_buckets() || is_due_earlier;
         if wants_thread && self.mode == Maintenance::Background {
@@ -409,6 +424,7 @@ impl<K, V> Engine<K, V> {
             sync::fence(Ordering::SeqCst);
             maintainer::notify();
         }
+        has_unneeded_loan
     }
 
     /// Lets the epoch move once enough waits for it.

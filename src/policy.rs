@@ -215,7 +215,8 @@ pub enum Room {
 pub struct PolicyConfig {
     /// The most entries that the instance will hold, apart from the one being inserted.
     pub capacity_entries: Option<usize>,
-    /// The most weight, likewise.
+    /// The most weight, likewise. Where a cache has several instances, it may be more, or less, for
+    /// as long as one of them holds an entry that is heavier than this.
     pub max_weight: Option<u64>,
 }
 

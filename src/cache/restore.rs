@@ -99,7 +99,7 @@ where
         }
         let weight = self.weigh(&key, &value, hash).map_err(|rejection| (rejection, hash))?;
         let lifetime = restored.ttl.map_or(Lifetime::Usual, Lifetime::For);
-        let entry = self.entry(hash, weight, key, value, lifetime);
+        let entry = self.entry(hash, weight.units, key, value, lifetime);
         if let Some(word) = restored.word {
             entry.set_restored(restored.frequency, word);
         }
@@ -125,6 +125,7 @@ where
                 table.prefetch_entry(entry.hash());
             }
             let hash = arrival.entry.as_ptr().hash();
+            let _loan = self.borrow_for_arrival(&arrival.entry, hash);
             self.store_entry(arrival.entry, hash, None);
         }
         count

@@ -94,8 +94,9 @@ where
             }
         };
         let terms = self.shared.engine.timing.sure_terms(lifetime, hash);
-        let new = Owned::extended(hash, weight, key, value, terms, Some(tags));
+        let new = Owned::extended(hash, weight.units, key, value, terms, Some(tags));
         self.sample(&new, hash);
+        let _loan = self.borrow_for(&new, weight, hash);
         self.store_entry(new, hash, Some(lifetime))
     }
 

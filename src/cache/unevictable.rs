@@ -69,7 +69,8 @@ where
                 return self.reject_stored(rejection, hash);
             }
         };
-        let new = self.entry(hash, weight, key, value, lifetime);
+        // The bounds leave it out, so nothing has to be lent for it.
+        let new = self.entry(hash, weight.units, key, value, lifetime);
         new.set_unevictable();
         self.store_entry(new, hash, Some(lifetime))
     }
