@@ -85,6 +85,8 @@ pub(crate) struct Order {
     loan: u64,
     /// Of that, what is meant for heavy entries that are still being inserted.
     reserved: u64,
+    /// What leaves only if nothing else can: the node whose update makes others leave.
+    spared: Option<NodeId>,
     /// Where hits let the entries' counters saturate; 0 if the policy asks for none.
     counter_max: u8,
     /// Whether the policy has the entries' scratch words.
@@ -134,6 +136,7 @@ impl Order {
             kept: limits,
             loan: 0,
             reserved: 0,
+            spared: None,
             counter_max,
             owns_scratch: accesses != Accesses::Order,
             sample,
@@ -471,6 +474,11 @@ impl Order {
         self.members.timers.next_ns()
     }
 
+    /// Lets that node leave last, until another one is named.
+    pub(crate) fn spare(&mut self, id: Option<NodeId>) {
+        self.spared = id;
+    }
+
     /// Unlinks the entry that is to leave; `None` if there is none.
     #[inline]
     pub(crate) fn evict(&mut self) -> Option<EntryPtr> {
@@ -479,7 +487,12 @@ impl Order {
         {
             return Some(entry);
         }
-        let named = self.tell_held(|policy, nodes| policy.evict(nodes)).flatten();
+        let named = match self.spared {
+            None => self.tell_held(|policy, nodes| policy.evict(nodes)).flatten(),
+            Some(spared) => {
+                self.tell(|policy, nodes| policy.evict_sparing(spared, nodes)).flatten()
+            }
+        };
         match named.and_then(|id| self.members.take_ordered(id)) {
             Some(entry) => Some(entry),
             None => self.evict_any(),
@@ -490,7 +503,8 @@ impl Order {
     /// leave for nothing.
     #[cold]
     fn evict_heavy(&mut self) -> Option<EntryPtr> {
-        let id = *self.members.heavy.first()?;
+        let spared = self.spared;
+        let id = *self.members.heavy.iter().find(|id| Some(**id) != spared)?;
         self.tell_held(|policy, nodes| policy.on_remove(id, nodes));
         self.members.take(id)
     }
@@ -499,9 +513,15 @@ impl Order {
     #[cold]
     fn evict_any(&mut self) -> Option<EntryPtr> {
         let slots = self.members.entries.len();
-        let at = (0..slots).map(|step| (self.fallback + step) % slots).find(|at| {
+        let evictable = |at: &usize| {
             self.members.entries[*at].is_some_and(|entry| !entry.upkeep().is_unevictable())
-        })?;
+        };
+        let spared = self.spared.map(NodeId::index);
+        let at = (0..slots)
+            .map(|step| (self.fallback + step) % slots)
+            .filter(|at| Some(*at) != spared)
+            .chain(spared)
+            .find(evictable)?;
         self.faults += 1;
         self.fallback = at + 1;
         let id = NodeId::from_raw(u32::try_from(at).expect("ids are 32 bits"));

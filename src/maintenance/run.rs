@@ -120,7 +120,12 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
                 self.removed(old);
                 self.born(new);
             }
-            Event::Replaced { new, old } => self.replaced(new, old),
+            Event::Replaced { new, old } => {
+                self.replaced(new, old);
+                if self.order.is_over() {
+                    self.evict_others(new);
+                }
+            }
         }
         while self.order.is_over() && self.evict() {}
     }
@@ -149,6 +154,15 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             None => self.born(new),
         }
         self.gone(old, upkeep, Some(new), Told::Now);
+    }
+
+    /// Evicts what is too much because `new` is heavier than what it has replaced: `new` itself last.
+    #[cold]
+    fn evict_others(&mut self, new: EntryPtr) {
+        let upkeep = new.upkeep();
+        self.order.spare(upkeep.node().filter(|_| !upkeep.is_unevictable()));
+        while self.order.is_over() && self.evict() {}
+        self.order.spare(None);
     }
 
     /// Approaches bounds that were lowered, by so many entries a run.

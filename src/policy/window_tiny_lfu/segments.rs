@@ -54,6 +54,8 @@ pub(super) struct Segments {
     candidates: usize,
     /// The last key inserted: it is not the victim of its own insertion.
     newest: Option<NodeId>,
+    /// While others leave for its update: the node that is to stay.
+    spared: Option<NodeId>,
 }
 
 impl Segments {
@@ -74,6 +76,7 @@ impl Segments {
             candidate: None,
             candidates: 0,
             newest: None,
+            spared: None,
         };
         segments.set_targets();
         segments
@@ -353,6 +356,28 @@ impl Segments {
         Some(loser)
     }
 
+    /// The same, but `spared` leaves only if nothing else is there.
+    pub(super) fn evict_sparing<N: Nodes + ?Sized>(
+        &mut self,
+        spared: NodeId,
+        nodes: &N,
+    ) -> Option<NodeId> {
+        if self.entries() <= 1 {
+            return self.evict(nodes);
+        }
+        if self.candidate == Some(spared) {
+            (self.candidate, self.candidates) = (None, 0);
+        }
+        if let Some(candidate) = self.leaving.take().filter(|leaving| *leaving != spared) {
+            self.change_place(candidate, Place::Probation, nodes);
+            (self.candidate, self.candidates) = (Some(candidate), 1);
+        }
+        self.spared = Some(spared);
+        let victim = self.evict_searching(nodes);
+        self.spared = None;
+        victim
+    }
+
     #[inline(never)]
     fn evict_searching<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
         let candidate = self.candidate;
@@ -401,7 +426,7 @@ impl Segments {
         let mut looks = 0;
         loop {
             let mut tail = self.queues[Place::Probation as usize].list.back();
-            if tail.is_some() && tail == self.candidate {
+            while tail.is_some() && (tail == self.candidate || tail == self.spared) {
                 tail = tail.and_then(|tail| self.links.newer(tail));
             }
             let Some(tail) = tail else {
@@ -438,16 +463,23 @@ impl Segments {
     fn find_unused_in_window<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
         let mut looks = 0;
         loop {
-            let mut tail = self.queues[Place::Window as usize].list.back()?;
-            if Some(tail) == self.newest {
-                tail = self.links.newer(tail).unwrap_or(tail);
-            }
+            let tail = self.window_tail()?;
             looks += 1;
             if looks > MAX_LOOKS || !self.look(tail, nodes) {
                 return Some(tail);
             }
             self.links.move_to_front(&mut self.queues[Place::Window as usize].list, tail);
         }
+    }
+
+    /// The oldest of the window that may leave: the newest, and what is spared, only if there is
+    /// nothing else.
+    fn window_tail(&self) -> Option<NodeId> {
+        let window = &self.queues[Place::Window as usize].list;
+        let mut others = self.links.oldest_first(window).filter(|id| Some(*id) != self.spared);
+        let oldest = others.next().or(window.back())?;
+        let next = if Some(oldest) == self.newest { others.next() } else { None };
+        next.or(Some(oldest))
     }
 
     /// The duel: whether `candidate` is worth more than `victim`.
