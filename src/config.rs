@@ -100,8 +100,16 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Tells what an entry weighs; asked once, when the entry is inserted. Default: 1 for each.
     ///
-    /// 0 is allowed: such an entry counts against the capacity only. A panic of `weigher` comes
-    /// through the insertion, which then has changed nothing.
+    /// - 0 does not pin the entry: it takes nothing of [`max_weight`](Self::max_weight), but counts
+    ///   in [`capacity`](Self::capacity) and is evicted like any other. If entries may weigh 0, set
+    ///   a capacity, too: weight alone does not bound their number. What must never be evicted goes
+    ///   in by [`insert_unevictable`](crate::Cache::insert_unevictable).
+    /// - What is heavier than the whole `max_weight` is
+    ///   [rejected](crate::Rejection::TooHeavy); everything else is stored.
+    /// - An entry keeps the weight that it was inserted with, whatever `weigher` would say later.
+    ///
+    /// Called by the thread that inserts, under no lock. A panic of `weigher` comes through the
+    /// insertion, which then has changed nothing.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Arc::new(weigher));
         self
