@@ -7,7 +7,7 @@
 use crate::policy::budget::{Budget, share};
 use crate::policy::ghost::Ghost;
 use crate::policy::list::{Links, List};
-use crate::policy::sketch::{Sketch, Spread};
+use crate::policy::sketch::{Sketch, Spread, spread};
 use crate::policy::{NodeId, Nodes, Segment};
 
 use super::word::{Clock, PLACES, Place, TICK_MASK, UNKNOWN, Word};
@@ -21,6 +21,14 @@ const PROTECTED_PERCENT: u64 = 80;
 const DRAIN: u64 = 4;
 /// Looks at marked nodes in one insertion or eviction: then the next one is taken for unmarked.
 const MAX_LOOKS: usize = 64;
+/// A candidate that was seen so often is warm, and a victim that has lain unused for so many ticks is
+/// stale. Where a warm candidate loses against a stale victim, the victim's count is likely another
+/// key's, one of the same hash or the same counters, and it would keep all others out for as long as
+/// that key is hot. So one in so many is let in all the same. (As in Caffeine, which does so against
+/// keys that were chosen to collide.) A loop of up to eight times the cache makes nothing stale.
+const WARM: u64 = 6;
+const STALE: u16 = 8 * TICKS as u16;
+const LET_IN: u64 = 128;
 /// Nodes that are gone through when the sketch grows.
 const MAX_RECOUNT: usize = 1 << 16;
 
@@ -54,6 +62,9 @@ pub(super) struct Segments {
     candidates: usize,
     /// The last key inserted: it is not the victim of its own insertion.
     newest: Option<NodeId>,
+    /// Where chance comes from: the hashes of warm candidates, which nobody can choose who does not
+    /// know the hasher's seed. The same requests have the same chances.
+    chance: u64,
     /// While others leave for its update: the node that is to stay.
     spared: Option<NodeId>,
 }
@@ -76,6 +87,7 @@ impl Segments {
             candidate: None,
             candidates: 0,
             newest: None,
+            chance: 0,
             spared: None,
         };
         segments.set_targets();
@@ -489,20 +501,36 @@ impl Segments {
     /// LIRS). With a lead of one alone, the keys of a loop would push each other out.
     #[inline]
     fn admits<N: Nodes + ?Sized>(
-        &self,
+        &mut self,
         candidate: NodeId,
         ours: Spread,
         victim: NodeId,
         theirs: Spread,
         nodes: &N,
     ) -> bool {
-        let lead = self.sketch.estimate(ours).saturating_sub(self.sketch.estimate(theirs));
+        let seen = self.sketch.estimate(ours);
+        let lead = seen.saturating_sub(self.sketch.estimate(theirs));
         if lead != 1 {
-            return lead > 1;
+            return lead > 1 || (seen >= WARM && self.is_let_in(ours, victim, nodes));
         }
         let word = Word::of(candidate, nodes);
         let distance = word.distance.max(self.clock.age(word.last));
         distance < self.clock.age(Word::of(victim, nodes).last)
+    }
+
+    /// Whether chance lets a warm candidate in that has lost against `victim`.
+    #[cold]
+    fn is_let_in<N: Nodes + ?Sized>(
+        &mut self,
+        candidate: Spread,
+        victim: NodeId,
+        nodes: &N,
+    ) -> bool {
+        if self.clock.age(Word::of(victim, nodes).last) < STALE {
+            return false;
+        }
+        self.chance = spread(self.chance.wrapping_add(candidate.0));
+        self.chance % LET_IN == 0
     }
 
     /// How often `id` was seen lately, as far as counted, and its mark.
@@ -572,5 +600,110 @@ impl Segments {
             segment(Place::Probation).with_target(main_target - self.protected_target),
             segment(Place::Protected).with_target(self.protected_target),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::policy::PolicyConfig;
+
+    /// Entries by id, of which several may have one hash.
+    #[derive(Default)]
+    struct Table(Vec<(u64, Cell<u8>, Cell<u32>)>);
+
+    impl Nodes for Table {
+        fn hash(&self, id: NodeId) -> u64 {
+            self.0[id.index()].0
+        }
+        fn weight(&self, _: NodeId) -> u32 {
+            1
+        }
+        fn frequency(&self, id: NodeId) -> u8 {
+            self.0[id.index()].1.get()
+        }
+        fn set_frequency(&self, id: NodeId, frequency: u8) {
+            self.0[id.index()].1.set(frequency);
+        }
+        fn scratch(&self, id: NodeId) -> u32 {
+            self.0[id.index()].2.get()
+        }
+        fn set_scratch(&self, id: NodeId, scratch: u32) {
+            self.0[id.index()].2.set(scratch);
+        }
+    }
+
+    /// A cache of 100 entries, read through, whose keys choose their hashes.
+    struct Cache {
+        segments: Segments,
+        table: Table,
+        held: Vec<u64>,
+    }
+
+    impl Cache {
+        fn new() -> Self {
+            let budget = Budget::new(&PolicyConfig::new(Some(100), None));
+            Self { segments: Segments::new(budget, 10), table: Table::default(), held: Vec::new() }
+        }
+
+        fn request(&mut self, key: u64, hash: u64) -> bool {
+            if let Some(at) = self.held.iter().position(|held| *held == key) {
+                self.table.0[at].1.set(1);
+                return true;
+            }
+            let at = self.held.iter().position(|held| *held == u64::MAX).unwrap_or(self.held.len());
+            let entry = (hash, Cell::new(0), Cell::new(0));
+            if at == self.held.len() {
+                self.held.push(key);
+                self.table.0.push(entry);
+            } else {
+                self.held[at] = key;
+                self.table.0[at] = entry;
+            }
+            self.segments.insert(NodeId::from_raw(u32::try_from(at).unwrap()), &self.table);
+            if self.segments.entries() > 100 {
+                let victim = self.segments.evict(&self.table).expect("something is held");
+                self.held[victim.index()] = u64::MAX;
+            }
+            false
+        }
+    }
+
+    /// Hits of keys of which some are popular, beside one that is hot, and one that comes once;
+    /// and whether that is still there.
+    fn hits_beside(cold_hash: u64, salt: u64) -> (u64, bool) {
+        let mut cache = Cache::new();
+        let hash = |key: u64| spread(key + (salt << 32) + 1) >> 16;
+        let hot = 0;
+        // Marked whenever it is looked at, it stays in the window.
+        for key in 1_000..1_200 {
+            cache.request(hot, hash(hot));
+            cache.request(hot, hash(hot));
+            cache.request(key, hash(key));
+        }
+        cache.request(1, if cold_hash == 0 { hash(hot) } else { cold_hash });
+        let (mut hits, mut state) = (0, salt);
+        for step in 0..60_000 {
+            cache.request(hot, hash(hot));
+            state = spread(state + step);
+            let key = 2 + ((state >> 8) % 400) * ((state >> 40) % 400) / 400;
+            hits += u64::from(cache.request(key, hash(key)) && step >= 30_000);
+        }
+        (hits, cache.held.contains(&1))
+    }
+
+    #[test]
+    fn a_cold_key_that_collides_with_a_hot_one_keeps_others_out_for_a_while_only() {
+        for salt in 0..5 {
+            let (collides, is_held) = hits_beside(0, salt);
+            assert!(!is_held, "nobody has asked for it since, salt {salt}");
+            let (does_not, _) = hits_beside(77, salt);
+            assert!(
+                collides * 100 > does_not * 97,
+                "{collides} instead of {does_not}, salt {salt}"
+            );
+        }
     }
 }
