@@ -586,3 +586,29 @@ fn an_updated_entry_outlives_others_though_the_policy_knows_nothing_of_that() {
     assert!(cache.is_empty());
     assert_eq!(cache.stats().maintenance_panics, 0);
 }
+
+#[test]
+fn a_faulty_policy_borrows_no_more_than_it_gives_back() {
+    for fault in FAULTS {
+        for maintenance in [Maintenance::Inline, Maintenance::Background] {
+            let cache = Cache::<u64, u64>::builder()
+                .max_weight(200)
+                .weigher(|_, weight| *weight as u32)
+                .policy(faulty(fault, 7))
+                .maintenance(maintenance)
+                .partitions(4)
+                .build()
+                .unwrap();
+            let mut rng = Rng::new(7);
+            for _ in 0..1_000 {
+                let most = [5, 60, 201][rng.below(3) as usize];
+                cache.insert(rng.below(40), rng.below(most));
+                let is_within = maintenance == Maintenance::Background || cache.weight() <= 200;
+                assert!(is_within, "{fault:?}: {}", cache.weight());
+            }
+            // Checks loans, limits and weights.
+            cache.validate();
+            assert!(cache.weight() <= 200, "{fault:?}");
+        }
+    }
+}
