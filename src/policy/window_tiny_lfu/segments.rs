@@ -8,9 +8,11 @@ use crate::policy::budget::{Budget, share};
 use crate::policy::ghost::Ghost;
 use crate::policy::list::{Links, List};
 use crate::policy::sketch::{Sketch, Spread, spread};
-use crate::policy::{NodeId, Nodes, Segment};
+use crate::policy::{NodeId, Nodes};
 
 use super::word::{Clock, PLACES, Place, TICK_MASK, UNKNOWN, Word};
+
+mod reports;
 
 /// Ticks in the time in which the whole budget could be replaced.
 const TICKS: u64 = 32;
@@ -530,7 +532,7 @@ impl Segments {
             return false;
         }
         self.chance = spread(self.chance.wrapping_add(candidate.0));
-        self.chance % LET_IN == 0
+        self.chance.is_multiple_of(LET_IN)
     }
 
     /// How often `id` was seen lately, as far as counted, and its mark.
@@ -543,63 +545,6 @@ impl Segments {
         let key = Spread::of(hash);
         self.sketch.prefetch(key);
         self.ghost.prefetch(key);
-    }
-
-    /// Names what the next insertions will look at: so many at the tail of the window, which then
-    /// are candidates, and of probation.
-    #[inline]
-    pub(super) fn upcoming(&self, count: usize, name: &mut (impl FnMut(NodeId) + ?Sized)) {
-        // Most candidates lose, and leave victims for others to duel with.
-        for (place, count) in [(Place::Window, count), (Place::Probation, count.div_ceil(4))] {
-            self.links.name_from(self.queues[place as usize].list.back(), count, name);
-        }
-    }
-
-    /// Names what those insertions may look at besides: what moves to the protected list pushes
-    /// others out of it, unless they were used.
-    #[inline]
-    pub(super) fn looked_at(&self, count: usize, name: &mut impl FnMut(NodeId)) {
-        let protected = &self.queues[Place::Protected as usize];
-        if protected.cost >= self.protected_target {
-            self.links.name_from(protected.list.back(), count.div_ceil(2), name);
-        }
-    }
-
-    /// Names nodes from the one that leaves first on.
-    pub(super) fn coldest(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
-        let mut left = count;
-        for place in [Place::Probation, Place::Window, Place::Protected] {
-            let queue = &self.queues[place as usize];
-            self.links.name_from(queue.list.back(), left, name);
-            left = left.saturating_sub(queue.entries);
-        }
-    }
-
-    /// Names nodes from the one that would leave last on, as far as their place tells.
-    pub(super) fn hottest(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
-        let places = [Place::Protected, Place::Window, Place::Probation];
-        let ids = places
-            .iter()
-            .flat_map(|place| self.links.newest_first(&self.queues[*place as usize].list));
-        ids.take(count).for_each(name);
-    }
-
-    /// The name of the part that a node is in.
-    pub(super) fn name_of<N: Nodes + ?Sized>(&self, id: NodeId, nodes: &N) -> &'static str {
-        Word::of(id, nodes).place.name()
-    }
-
-    pub(super) fn report(&self) -> Vec<Segment> {
-        let segment = |place: Place| {
-            let Queue { entries, cost, .. } = self.queues[place as usize];
-            Segment::new(place.name(), entries, cost)
-        };
-        let main_target = self.budget.total.saturating_sub(self.window_target);
-        vec![
-            segment(Place::Window).with_target(self.window_target),
-            segment(Place::Probation).with_target(main_target - self.protected_target),
-            segment(Place::Protected).with_target(self.protected_target),
-        ]
     }
 }
 
