@@ -9,6 +9,7 @@ mod support;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use larder::{Cache, Inserted, Maintenance, Policy, Rejection};
 
@@ -527,29 +528,31 @@ fn an_entry_heavier_than_a_share_is_stored_up_to_the_whole_bound() {
     }
 }
 
+/// Stores 60 under 1.
+type Way = fn(&Cache<u64, u64>) -> Inserted;
+
 #[test]
 fn every_way_to_store_takes_what_is_heavier_than_a_share() {
     for maintenance in BOTH_MODES {
         let build = || weighed(Policy::lru(), 80, 8, maintenance);
-        let long = std::time::Duration::from_secs(3600);
-        let ways: [fn(&Cache<u64, u64>, std::time::Duration) -> Inserted; 7] = [
-            |cache, _| cache.insert(1, 60),
-            |cache, ttl| cache.insert_with_ttl(1, 60, ttl),
-            |cache, _| cache.insert_if_absent(1, 60),
-            |cache, _| cache.insert_with_tags(1, 60, ["tag"]),
-            |cache, _| cache.insert_unevictable(1, 60),
-            |cache, _| {
+        let ways: [Way; 7] = [
+            |cache| cache.insert(1, 60),
+            |cache| cache.insert_with_ttl(1, 60, Duration::from_secs(3600)),
+            |cache| cache.insert_if_absent(1, 60),
+            |cache| cache.insert_with_tags(1, 60, ["tag"]),
+            |cache| cache.insert_unevictable(1, 60),
+            |cache| {
                 cache.insert(1, 2);
                 cache.insert(1, 60)
             },
-            |cache, _| {
+            |cache| {
                 cache.insert(1, 2);
                 cache.replace(1, 60)
             },
         ];
         for (at, way) in ways.iter().enumerate() {
             let cache = build();
-            assert!(way(&cache, long).is_stored(), "way {at}, {maintenance:?}");
+            assert!(way(&cache).is_stored(), "way {at}, {maintenance:?}");
             cache.run_pending();
             assert_eq!(cache.get(&1), Some(60), "way {at}, {maintenance:?}");
             cache.validate();
@@ -753,8 +756,12 @@ fn a_heavy_entry_that_is_never_evicted_borrows_nothing() {
 fn a_key_that_panics_while_its_heavy_value_is_stored_leaves_no_loan() {
     use std::sync::atomic::{AtomicBool, Ordering};
     static PANICS: AtomicBool = AtomicBool::new(false);
-    #[derive(Clone, Hash)]
     struct Key(u64);
+    impl Hash for Key {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            self.0.hash(state);
+        }
+    }
     impl PartialEq for Key {
         fn eq(&self, other: &Self) -> bool {
             assert!(!PANICS.load(Ordering::Relaxed), "as planned");
