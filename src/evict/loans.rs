@@ -30,7 +30,7 @@ use super::share_of;
 const UNLENT_PART: u64 = 8;
 
 /// The accounts of one cache. They change under its lock, and with each change the version does.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Loans {
     /// `None` where weight is not bounded: then nothing is heavy.
     max_weight: Option<u64>,
@@ -186,7 +186,7 @@ mod tests {
                 return;
             }
             let step = |change: &dyn Fn(&mut Loans)| {
-                let mut next = Loans { lent: loans.lent.clone(), ..*loans };
+                let mut next = loans.clone();
                 change(&mut next);
                 go(&next, depth - 1);
             };

@@ -208,3 +208,150 @@ impl<K, V> Drop for Loan<'_, K, V> {
         }
     }
 }
+
+/// Every interleaving of the three steps, by which threads borrow, give back, and fill what they
+/// find room in.
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use std::collections::HashSet;
+
+    use crate::evict::Loans;
+
+    const PARTITIONS: usize = 3;
+    const BOUND: u64 = 12;
+
+    /// What a thread does next. Each is one section under the locks that it needs, but that the
+    /// lock of the accounts is held from `Change` to the last `Lower`, and from `Check` to the last
+    /// `Raise`.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Step {
+        Change,
+        Lower(usize),
+        Evict(usize),
+        Check,
+        Raise(usize),
+        Done,
+    }
+
+    #[derive(Clone, Debug)]
+    struct Thread {
+        step: Step,
+        home: usize,
+        weight: u64,
+        has_borrowed: bool,
+        is_giving_back: bool,
+        version: u64,
+    }
+
+    #[derive(Clone, Debug)]
+    struct World {
+        loans: Loans,
+        holder: Option<usize>,
+        limits: [u64; PARTITIONS],
+        /// What each holds, or may grow to before it must evict: others fill all room at once.
+        kept: [u64; PARTITIONS],
+        threads: Vec<Thread>,
+    }
+
+    impl World {
+        /// Lets a thread go one step on; false if it has to wait or is through.
+        fn advance(&mut self, at: usize) -> bool {
+            let Self { loans, holder, limits, kept, threads } = self;
+            let thread = &mut threads[at];
+            let target = |loans: &Loans, index| loans.share(index) + loans.lent(index);
+            let next = |index: usize| index + 1 < PARTITIONS;
+            let needs_lock = matches!(thread.step, Step::Change | Step::Check);
+            if thread.step == Step::Done || (needs_lock && holder.is_some()) {
+                return false;
+            }
+            thread.step = match thread.step {
+                Step::Change => {
+                    *holder = Some(at);
+                    if thread.is_giving_back {
+                        loans.take_back(thread.home, 0);
+                    } else if !thread.has_borrowed {
+                        assert!(loans.lend(thread.home, thread.weight, thread.weight));
+                        thread.has_borrowed = true;
+                    }
+                    thread.version = loans.version();
+                    Step::Lower(0)
+                }
+                Step::Lower(index) => {
+                    limits[index] = limits[index].min(target(loans, index));
+                    if next(index) {
+                        Step::Lower(index + 1)
+                    } else {
+                        *holder = None;
+                        Step::Evict(0)
+                    }
+                }
+                Step::Evict(index) => {
+                    kept[index] = limits[index];
+                    if next(index) { Step::Evict(index + 1) } else { Step::Check }
+                }
+                Step::Check if loans.version() != thread.version => Step::Change,
+                Step::Check => {
+                    *holder = Some(at);
+                    Step::Raise(0)
+                }
+                Step::Raise(index) => {
+                    limits[index] = target(loans, index);
+                    kept[index] = kept[index].max(limits[index]);
+                    if next(index) {
+                        Step::Raise(index + 1)
+                    } else {
+                        *holder = None;
+                        let is_through = thread.is_giving_back;
+                        thread.is_giving_back = true;
+                        if is_through { Step::Done } else { Step::Change }
+                    }
+                }
+                Step::Done => Step::Done,
+            };
+            true
+        }
+    }
+
+    #[test]
+    fn partitions_never_keep_more_than_the_bound_whoever_goes_first() {
+        let thread = |(home, weight)| Thread {
+            step: Step::Change,
+            home,
+            weight,
+            has_borrowed: false,
+            is_giving_back: false,
+            version: 0,
+        };
+        let begin = |threads: [(usize, u64); 2]| World {
+            loans: Loans::new([BOUND / 3; PARTITIONS].into_iter()),
+            holder: None,
+            limits: [BOUND / 3; PARTITIONS],
+            kept: [BOUND / 3; PARTITIONS],
+            threads: threads.into_iter().map(thread).collect(),
+        };
+        let mut left = vec![begin([(0, 9), (1, 7)]), begin([(0, 9), (0, 12)])];
+        let (mut seen, mut ends) = (HashSet::new(), 0);
+        while let Some(world) = left.pop() {
+            if !seen.insert(format!("{world:?}")) {
+                continue;
+            }
+            assert!(world.kept.iter().sum::<u64>() <= BOUND, "{world:?}");
+            assert!(world.limits.iter().sum::<u64>() <= BOUND, "{world:?}");
+            let mut has_moved = false;
+            for at in 0..world.threads.len() {
+                let mut next = world.clone();
+                if next.advance(at) {
+                    has_moved = true;
+                    left.push(next);
+                }
+            }
+            if !has_moved {
+                ends += 1;
+                let is_through = world.threads.iter().all(|thread| thread.step == Step::Done);
+                assert!(is_through, "all wait for each other: {world:?}");
+                assert_eq!(world.limits, [BOUND / 3; PARTITIONS], "all was given back");
+            }
+        }
+        assert!(ends > 0 && seen.len() > 1_000, "{} worlds", seen.len());
+    }
+}
