@@ -17,7 +17,7 @@ use crate::maintainer;
 use crate::maintenance::{Engine, Maintenance};
 use crate::reclaim;
 use crate::stats::{Counter, Stats};
-use crate::sync::{self, AtomicBool, AtomicUsize, Mutex};
+use crate::sync::{self, AtomicUsize, Mutex};
 use crate::table::{Glance, Step};
 use crate::tags::Tags;
 use crate::write_buffer::Event;
@@ -46,6 +46,8 @@ mod states;
 pub(crate) use restore::{Arrival, Restored, Saving};
 #[cfg(feature = "quick")]
 pub(crate) use states::State;
+
+use life::Life;
 
 pub use explain::{Explanation, Presence};
 pub use inspect::{EntryInfo, EntryView};
@@ -106,10 +108,9 @@ struct Shared<K, V, S> {
     parts: Settings<K, V, S>,
     /// Handles that there are. The `Arc` cannot tell: the maintenance thread holds some too.
     handles: AtomicUsize,
-    /// Held by the maintenance thread while it looks, and by the end of the cache.
-    gate: Mutex<Gate>,
-    /// No handle is left.
-    is_closed: AtomicBool,
+    life: Life,
+    #[cfg(all(unix, not(larder_loom)))]
+    forks: crate::fork::Registration,
 }
 
 struct Settings<K, V, S> {
@@ -120,18 +121,11 @@ struct Settings<K, V, S> {
     expiry: Option<Arc<dyn Expiry<K, V>>>,
     tags: Arc<Tags>,
     policy_name: Box<str>,
-    maintenance: Maintenance,
     /// Whether lookups are counted, or told to shadows.
     is_watching_lookups: bool,
     is_counting_lookups: bool,
     /// A hit on an entry whose counter stands at this or above leaves no trace, and nobody watches it.
     quiet_from: u16,
-}
-
-#[derive(PartialEq, Eq)]
-enum Gate {
-    Open,
-    TornDown,
 }
 
 impl<K, V> Cache<K, V>
@@ -190,21 +184,21 @@ where
                 expiry,
                 tags: Tags::new(),
                 policy_name: policy.name().into(),
-                maintenance,
                 is_watching_lookups,
                 is_counting_lookups,
                 quiet_from,
             },
             handles: AtomicUsize::new(1),
-            gate: Mutex::new(Gate::Open),
-            is_closed: AtomicBool::new(false),
+            life: Life::new(),
+            #[cfg(all(unix, not(larder_loom)))]
+            forks: crate::fork::Registration::default(),
         });
         #[cfg(all(unix, not(larder_loom)))]
-        crate::fork::prepare();
+        life::outlive_forks(&shared);
         delivery::connect_executor(&shared);
         if maintenance == Maintenance::Background {
             let weak: Weak<Shared<K, V, S>> = Arc::downgrade(&shared);
-            maintainer::register(weak);
+            maintainer::register(weak, &shared.engine.attendance);
         }
         Self { shared }
     }
@@ -334,22 +328,23 @@ where
     /// Puts `new` into the table. Its lifetime is computed anew if `lifetime` says so.
     fn store_entry(&self, mut new: Owned<K, V>, hash: u64, lifetime: Option<Lifetime>) -> Inserted {
         let engine = &self.shared.engine;
-        let mut prepared = None;
+        let (mut prepared, mut answer) = (None, None);
         loop {
-            let mut change = engine.change(hash, prepared.take());
+            let Ok(mut change) = engine.change(hash, prepared.take()) else {
+                return self.reject(Rejection::WithinListener);
+            };
             let guard = reclaim::pin();
             let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| match step {
                 Step::Found(old) => {
+                    if let Some((old, _)) = old
+                        && change.must_notify(old, || self.cause_now(old, RemovalCause::Replaced))
+                    {
+                        return false;
+                    }
                     if let Some(lifetime) = lifetime {
-                        self.prepare(new, old, lifetime);
+                        self.prepare(new, old, lifetime, &mut answer);
                     }
-                    match old {
-                        None => change.announce(1),
-                        Some((old, _)) => {
-                            let cause = || self.cause_now(old, RemovalCause::Replaced);
-                            change.announce_leaving(0, old, cause)
-                        }
-                    }
+                    change.announce(if old.is_none() { 1 } else { 0 })
                 }
                 Step::Failed => {
                     change.withdraw();
@@ -361,6 +356,7 @@ where
                 Err(unused) => {
                     drop(guard);
                     prepared = change.prepare(Some(unused.value()));
+                    self.restart_lifetime(&unused, lifetime);
                     new = unused;
                     continue;
                 }
@@ -371,7 +367,7 @@ where
                 drop(guard);
                 return Inserted::Added;
             };
-            let cause = self.cause_of(old, RemovalCause::Replaced);
+            let cause = change.cause_of(old, || self.cause_of(old, RemovalCause::Replaced));
             change.made(Event::Replaced { new, old }, cause);
             self.count_gone(old, cause, &guard);
             if cause == RemovalCause::Replaced {
@@ -405,11 +401,14 @@ where
             Err(rejection) => return self.reject_stored(rejection, hash),
         };
         let mut new = self.entry(hash, weight, key, value, lifetime);
-        self.prepare(&new, None, lifetime);
+        let mut answer = None;
+        self.prepare(&new, None, lifetime, &mut answer);
         let engine = &self.shared.engine;
         let mut prepared = None;
         loop {
-            let mut removal = engine.change(hash, prepared.take());
+            let Ok(mut removal) = engine.change(hash, prepared.take()) else {
+                return self.reject(Rejection::WithinListener);
+            };
             let mut change = engine.change_within(hash);
             let guard = reclaim::pin();
             let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| match step {
@@ -431,6 +430,7 @@ where
                     drop(guard);
                     drop(removal);
                     change.prepare(None);
+                    self.restart_lifetime(&unused, Some(lifetime));
                     new = unused;
                 }
                 Err((unused, Some(present))) if self.is_valid(present) => {
@@ -441,11 +441,14 @@ where
                 Err((unused, Some(fallen))) => {
                     new = unused;
                     let cause = || self.cause_now(fallen, RemovalCause::Explicit);
-                    if !removal.announce_leaving(-1, fallen, cause) {
+                    if removal.must_notify(fallen, cause) || !removal.announce(-1) {
                         drop(guard);
                         prepared = removal.prepare(None);
+                        self.restart_lifetime(&new, Some(lifetime));
+                        self.prepare(&new, None, lifetime, &mut answer);
                     } else if engine.table.remove_entry(fallen, &guard) {
-                        let cause = self.cause_of(fallen, RemovalCause::Explicit);
+                        let cause = || self.cause_of(fallen, RemovalCause::Explicit);
+                        let cause = removal.cause_of(fallen, cause);
                         removal.removed(fallen, cause);
                         self.count_gone(fallen, cause, &guard);
                     }
@@ -477,22 +480,24 @@ where
         };
         let mut new = self.entry(hash, weight, key, value, lifetime);
         let engine = &self.shared.engine;
-        let mut prepared = None;
+        let (mut prepared, mut answer) = (None, None);
         loop {
-            let mut change = engine.change(hash, prepared.take());
+            let Ok(mut change) = engine.change(hash, prepared.take()) else {
+                return self.reject(Rejection::WithinListener);
+            };
             let guard = reclaim::pin();
-            // What was told leaves, even if it has expired since.
-            let told = change.told();
-            let is_valid = |present| told == Some(present) || self.is_valid(present);
+            // What the listener was notified of leaves, even if it has expired since.
+            let notified = change.notified().map(|(entry, _)| entry);
+            let is_valid = |present| notified == Some(present) || self.is_valid(present);
             let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| match step {
                 Step::Found(old) => {
-                    self.prepare(new, old, lifetime);
-                    match old {
-                        None => change.announce(0),
-                        Some((old, _)) => {
-                            change.announce_leaving(0, old, || RemovalCause::Replaced)
-                        }
+                    if let Some((old, _)) = old
+                        && change.must_notify(old, || RemovalCause::Replaced)
+                    {
+                        return false;
                     }
+                    self.prepare(new, old, lifetime, &mut answer);
+                    change.announce(0)
                 }
                 Step::Failed => {
                     change.withdraw();
@@ -508,6 +513,7 @@ where
                 Err(unused) if change.is_unprepared() => {
                     drop(guard);
                     prepared = change.prepare(Some(unused.value()));
+                    self.restart_lifetime(&unused, Some(lifetime));
                     new = unused;
                 }
                 Err(unused) => {

@@ -12,6 +12,7 @@ use crate::error::BuildError;
 use crate::evict::{Bounds, Order};
 use crate::expiry::{self, Clock, Expiry};
 use crate::listener::{AtomicListening, Listener, Removal};
+use crate::maintainer::Attendance;
 use crate::maintenance::{Engine, EngineConfig, Maintenance};
 use crate::policy::{Accesses, Policy};
 use crate::recent::Recent;
@@ -369,8 +370,10 @@ where
             let accesses = *accesses.get_or_insert_with(|| policy.accesses());
             orders.push(Order::new(policy, accesses, limits).with_timers(self.time.timers()));
         }
+        let attendance = Attendance::new();
         let shadow = self.shadow.as_ref().map(|config| {
-            Shadow::new(config, &self.policy, bounds, self.maintenance, cores).map(Box::new)
+            let mark = attendance.mark();
+            Shadow::new(config, &self.policy, bounds, self.maintenance, cores, mark).map(Box::new)
         });
         let engine = Engine::new(EngineConfig {
             recent: (self.explained > 0).then(|| Box::new(Recent::new(self.explained))),
@@ -382,6 +385,7 @@ where
             cores,
             timing: self.time.timing(),
             listening: self.listener.map(|listener| Arc::new(listener.listening())),
+            attendance,
         });
         Ok(Cache::assemble(Parts {
             engine,

@@ -411,11 +411,6 @@ impl Order {
         self.members.timers.watch(id, entry);
     }
 
-    /// Lets the timer of a node fire again, at that time.
-    pub(crate) fn postpone(&mut self, id: NodeId, until_ns: u64) {
-        self.members.timers.postpone(id, until_ns);
-    }
-
     /// Sets the timer of an entry whose deadline was moved, unless it has left since.
     pub(crate) fn watch(&mut self, id: NodeId, tag: u32) {
         let is_same = |entry: &EntryPtr| read_buffer::tag(entry.hash()) == tag;

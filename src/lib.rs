@@ -60,6 +60,7 @@
 
 mod sync;
 mod contain;
+mod reentrancy;
 
 mod error;
 mod config;

@@ -111,17 +111,18 @@ where
         }
     }
 
-    /// Lets the user's [`Expiry`] say how long `new` may live, which is about to
-    /// take the place of `old`.
+    /// Lets the user's [`Expiry`] say how long `new` may live, which is about to take the place of
+    /// `old`. It is asked once about each old entry; `answer` has what it said last.
     #[inline]
     pub(super) fn prepare(
         &self,
         new: &Owned<K, V>,
         old: Option<(EntryPtr, &Entry<K, V>)>,
         lifetime: Lifetime,
+        answer: &mut Option<Answer>,
     ) {
         if let (Some(expiry), Lifetime::Usual) = (&self.shared.parts.expiry, lifetime) {
-            self.ask_for_lifetime(&**expiry, new, old);
+            self.ask_for_lifetime(&**expiry, new, old, answer);
         }
     }
 
@@ -131,16 +132,31 @@ where
         expiry: &dyn Expiry<K, V>,
         new: &Owned<K, V>,
         old: Option<(EntryPtr, &Entry<K, V>)>,
+        answer: &mut Option<Answer>,
     ) {
         let timing = &self.shared.engine.timing;
-        let ttl = match old.filter(|(old, _)| self.is_valid(*old)) {
-            None => expiry.after_create(new.key(), new.value()),
-            Some((old, _)) => {
-                let remaining = old.extension().and_then(|old| timing.remaining(old));
-                expiry.after_update(new.key(), new.value(), remaining)
-            }
+        let old = old.map(|(old, _)| old).filter(|old| self.is_valid(*old));
+        let ttl = match answer {
+            Some(answer) if answer.old == old => answer.ttl,
+            _ => match old {
+                None => expiry.after_create(new.key(), new.value()),
+                Some(old) => {
+                    let remaining = old.extension().and_then(|old| timing.remaining(old));
+                    expiry.after_update(new.key(), new.value(), remaining)
+                }
+            },
         };
+        *answer = Some(Answer { old, ttl });
         timing.set_lifetime(new.as_ptr(), ttl);
+    }
+
+    /// Lets the lifetime of a new entry begin now: the thread has waited, or a listener has run, since
+    /// the entry was made.
+    #[cold]
+    pub(super) fn restart_lifetime(&self, new: &Owned<K, V>, lifetime: Option<Lifetime>) {
+        if let Some(lifetime) = lifetime {
+            self.shared.engine.timing.restart(new.as_ptr(), lifetime);
+        }
     }
 
     /// Lets the user's [`Expiry`] say how long an entry may live that was hit.
@@ -155,6 +171,12 @@ where
             self.shared.engine.set_remaining(pointer, wanted);
         }
     }
+}
+
+/// What an [`Expiry`] has said about an entry that takes the place of `old`, or of none that is valid.
+pub(super) struct Answer {
+    old: Option<EntryPtr>,
+    ttl: Option<Duration>,
 }
 
 impl<K, V, S> Cache<K, V, S> {

@@ -42,10 +42,11 @@ where
         let engine = &self.shared.engine;
         let (mut prepared, mut found) = (None, None);
         loop {
-            let mut change = engine.change(hash, prepared.take());
+            let change = engine.change(hash, prepared.take());
+            let mut change = change.unwrap_or_else(|refused| refused.panic());
             let guard = reclaim::pin();
-            // Judged once, and within the gate nobody else can have taken it out.
-            if change.told().is_none() {
+            // Judged once, and within the gate no other thread can have taken it out.
+            if change.notified().is_none() {
                 let Some((pointer, entry)) = self.find(key, hash, &guard) else {
                     return false;
                 };
@@ -55,11 +56,13 @@ where
                 found = Some(pointer);
             }
             let Some(pointer) = found else { return false };
-            if !change.announce_leaving(-1, pointer, || RemovalCause::Explicit) {
+            let cause = || RemovalCause::Explicit;
+            if change.must_notify(pointer, cause) || !change.announce(-1) {
                 drop(guard);
                 prepared = change.prepare(None);
             } else if engine.table.remove_entry(pointer, &guard) {
-                let cause = self.cause_of(pointer, RemovalCause::Explicit);
+                let cause = || self.cause_of(pointer, RemovalCause::Explicit);
+                let cause = change.cause_of(pointer, cause);
                 change.removed(pointer, cause);
                 self.count_gone(pointer, cause, &guard);
                 return cause == RemovalCause::Explicit;
@@ -81,13 +84,14 @@ where
         let mut prepared = None;
         loop {
             // Reported also if `take`, which may be the value's `clone`, panics.
-            let mut change = engine.change(hash, prepared.take());
+            let change = engine.change(hash, prepared.take());
+            let mut change = change.unwrap_or_else(|refused| refused.panic());
             let guard = reclaim::pin();
             let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| match step {
                 Step::Found(None) => change.announce(-1),
                 Step::Found(Some((old, _))) => {
                     let cause = || self.cause_now(old, RemovalCause::Explicit);
-                    change.announce_leaving(-1, old, cause)
+                    !change.must_notify(old, cause) && change.announce(-1)
                 }
                 Step::Failed => {
                     change.withdraw();
@@ -103,7 +107,7 @@ where
                 prepared = change.prepare(None);
                 continue;
             };
-            let cause = self.cause_of(pointer, RemovalCause::Explicit);
+            let cause = change.cause_of(pointer, || self.cause_of(pointer, RemovalCause::Explicit));
             change.removed(pointer, cause);
             self.count_gone(pointer, cause, &guard);
             return (cause == RemovalCause::Explicit).then(|| take(&entry.value));

@@ -64,7 +64,7 @@ where
         let hash = self.hash(key);
         let engine = &self.shared.engine;
         loop {
-            let mut change = engine.change(hash, None);
+            let mut change = engine.change_within(hash);
             let guard = reclaim::pin();
             let found = engine.table.get(hash, move |held| held.borrow() == key, &guard);
             let Some((pointer, _)) = found else { return State::Missing };
@@ -97,7 +97,7 @@ where
             let mut changes = Vec::new();
             let guard = reclaim::pin();
             cursor = engine.table.step(cursor, &guard, |pointer, _| {
-                let mut change = engine.change(pointer.hash(), None);
+                let mut change = engine.change_within(pointer.hash());
                 change.announce_pinned(-1);
                 if engine.table.remove_entry(pointer, &guard) {
                     let cause = self.cause_of(pointer, RemovalCause::Explicit);

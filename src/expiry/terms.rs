@@ -223,6 +223,20 @@ impl Timing {
         extension.deadline.set(limit_ns.min(idle_ns));
     }
 
+    /// Lets the lifetime of an entry, which nobody else has yet, begin now.
+    pub(crate) fn restart(&self, entry: EntryPtr, lifetime: Lifetime) {
+        let Some(extension) = entry.extension() else { return };
+        let terms = self.sure_terms(lifetime, entry.hash());
+        // Relaxed, all of them: published with the entry.
+        if let (Some(limit), Some(limit_ns)) = (entry.own_limit_ns(), terms.limit_ns) {
+            limit.store(limit_ns, Ordering::Relaxed);
+        }
+        if let (Some(written), Some(written_ns)) = (entry.written_ns(), terms.written_ns) {
+            written.store(written_ns, Ordering::Relaxed);
+        }
+        extension.deadline.set(terms.deadline_ns);
+    }
+
     /// Whether the entry is surely valid, and a hit on it leaves its deadline as it is.
     #[inline(always)]
     pub(crate) fn is_settled(&self, extension: &Extension) -> bool {

@@ -8,6 +8,7 @@ use crate::entry::{EntryPtr, Owned, Terms};
 use crate::evict::{Bounds, Limits};
 use crate::expiry::{Clock, Setting, Source};
 use crate::listener::RemovalCause;
+use crate::maintainer::Attendance;
 use crate::policy::{Accesses, EvictionPolicy, Nodes, Policy};
 use crate::test::FakeClock;
 use crate::write_buffer::Event;
@@ -61,6 +62,7 @@ fn engine_for<V>(
         shadow: None,
         atomic: None,
         listening: None,
+        attendance: Attendance::new(),
     })
 }
 
