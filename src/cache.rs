@@ -30,7 +30,7 @@ mod inspect;
 mod invalidate;
 mod order;
 mod iter;
-mod life;
+pub(crate) mod life;
 mod looking;
 mod pinned;
 mod removing;

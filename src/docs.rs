@@ -107,10 +107,12 @@ pub mod orderings {
     //! | `Tickets::take`, acquire-release read-modify-write | a load | `a_ticket_that_another_thread_closes_covers_what_was_taken_out_before` |
     //! | `Tickets::completed`, acquire | relaxed | `a_value_is_freed_by_a_ticket_that_its_reader_completes` |
     //! | `Cache::drop`, the count of handles, acquire-release | relaxed | `the_last_handle_frees_what_no_other_reads_any_more` |
-    //! | `Gates::try_enter`, acquire | relaxed | `replacements_are_told_in_order` and three more |
-    //! | `Entered::drop`, release | relaxed | the same |
+    //! | `Visit::leave`, acquire-release | relaxed | `a_job_of_an_executor_and_the_maintenance_thread_leave_one_end` |
+    //! | `Life::close`, acquire-release | relaxed | `the_last_drop_waits_for_visitors_and_all_was_dropped_then` |
+    //! | `Life::close`, the load that waits, acquire | relaxed | the same |
+    //! | `Life::note_ended`, release | relaxed | the same |
     //! | `WriteBuffer::push`, the CAS of `state`, before the look at the thread's state | not ordered | `an_event_that_comes_as_the_thread_lies_down_wakes_it` |
-    //! | `Maintainer::sleep`, the announcement, before the look at the caches | not ordered | the same |
+    //! | `Mark::is_awaited_again`, what it says, before the look at the cache | not ordered | the same |
     //!
     //! Checks that were dropped, likewise:
     //!
@@ -139,7 +141,12 @@ pub mod orderings {
     //! | a node is not handed to an entry that is gone | the same |
     //! | a removal takes the node out | the same |
     //! | maintenance counts as evicted only what it was first to take out | most of `loom-tests/tests/cache.rs` |
-    //! | the thread looks also at caches that came during its last look before it sleeps | `a_cache_that_comes_during_a_look_is_not_slept_over` |
+    //! | the thread looks once more at a cache that it has called idle | `an_event_that_comes_as_the_thread_lies_down_wakes_it` |
+    //! | a cache that comes is on the thread's list | `a_cache_that_comes_during_a_look_is_not_slept_over` |
+    //! | the thread says that it sleeps | `events_of_two_writers_are_never_slept_over` |
+    //! | a closed cache is visited no more | `a_job_of_an_executor_and_the_maintenance_thread_leave_one_end` |
+    //! | the drop of a last handle waits for visitors | `the_last_drop_waits_for_visitors_and_all_was_dropped_then` |
+    //! | a thread that is inside of a listener does not | `a_listener_that_drops_the_last_handle_does_not_wait_for_itself` |
     //!
     //! Loom takes `SeqCst` accesses for less than they are; where two of them have to be ordered,
     //! a `SeqCst` fence stands between them under loom alone (`sync::model_seq_cst`), and that fence
@@ -157,7 +164,7 @@ pub mod correctness {
     //!
     //! | claim | checked by | run it |
     //! |---|---|---|
-    //! | table, buffers, marks of readers, tickets, deadlines, tags, the gates of atomic listeners and the maintenance thread's sleep are right in every interleaving of small programs; and whole caches, of which two threads insert, replace, remove and evict one entry, come to accounts that agree with the table, and are freed after their last reader | models under loom, `loom-tests`: 70 of them, 380,000 executions with three preemptions (whole caches one, tickets on the real crossbeam-epoch two); each says how many it had; orderings and checks are weakened one at a time, and a model fails ([orderings](super::orderings)) | `.ci/run loom`, more with `.ci/loom-long`; `.ci/run weakenings` |
+    //! | table, buffers, marks of readers, tickets, deadlines, tags, the gates of atomic listeners, the end of a cache and the maintenance thread's sleep are right in every interleaving of small programs; and whole caches, of which two threads insert, replace, remove and evict one entry, come to accounts that agree with the table, and are freed after their last reader | models under loom, `loom-tests`: 70 of them, 380,000 executions with three preemptions (whole caches one, tickets on the real crossbeam-epoch two); each says how many it had; orderings and checks are weakened one at a time, and a model fails ([orderings](super::orderings)) | `.ci/run loom`, more with `.ci/loom-long`; `.ci/run weakenings` |
     //! | calls that race have an order that explains their results, in which entries vanish only by eviction or expiry | `tests/linearizability.rs`: histories of 2 to 4 threads on 3 keys, in every configuration, searched by Wing and Gong's algorithm with Lowe's memory; six planted bugs are found, among them a lost update, a double insert and a stale read; 8,000 histories for each of three kinds of cache | `cargo test --test linearizability`, more with `LARDER_HISTORIES=1000000` |
     //! | any sequence of calls does what a plain model does, and leaves a valid cache; any bytes are a snapshot, a trace or a configuration, or a typed error | targets in `fuzz`, each with seeds; what was planted to see that they can fail stands in their heads | `.ci/run fuzz`, an hour each with `.ci/fuzz-long` |
     //! | no memory is read after it was freed, leaked, or raced for | the stress test under AddressSanitizer, LeakSanitizer and ThreadSanitizer | `.ci/run sanitize`, more with `.ci/sanitize-long` |
@@ -239,9 +246,10 @@ pub mod limitations {
     //!   background mode the maintenance thread opens buckets ahead of use.
     //! - A `fork` copies a process with only the calling thread. The maintenance thread is waited
     //!   for before, and started anew in the child when needed; pins of other threads end in the
-    //!   child where they are marks (Linux). But if another thread of yours is inside a call to a
-    //!   cache at that moment, a partition may stay locked for ever in the child: it may then wait
-    //!   without end.
+    //!   child where they are marks (Linux); threads that only read are held off meanwhile. But if
+    //!   another thread of yours is inside a call at that moment that writes to a cache, the child
+    //!   may wait without end for what it was about to report. A fork from within a listener, or the
+    //!   drop of a value, waits for others for a second at most.
     //! - Where pins are marks (Linux), a process that takes the system call `membarrier` from itself
     //!   (by seccomp, say) after its first use of a cache frees nothing more that was removed.
     //! - A slot that a thread keeps at hand for its next entries (512 at most) keeps the slab that it

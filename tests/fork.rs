@@ -12,10 +12,11 @@ mod support;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use larder::expiry::TickingClock;
-use larder::{Cache, Inserted, Maintenance};
+use larder::{Cache, Inserted, Maintenance, Policy, ShadowConfig};
 
 use support::configs::for_each_config;
 use support::counted::{Counted, Ledger};
@@ -105,6 +106,7 @@ fn both_sides_of_a_fork_go_on_using_the_cache() {
     fork_by_a_thread_that_never_used_a_cache();
     fork_amid_maintenance();
     fork_with_a_ticking_clock();
+    fork_amid_readers();
 }
 
 fn fork_of_a_quiet_process() {
@@ -199,6 +201,57 @@ fn fork_amid_maintenance() {
     cache.run_pending();
     assert!(cache.len() <= CAPACITY);
     cache.validate();
+}
+
+/// Other threads only read, which now and then makes one of them run maintenance: of the cache itself, or
+/// of its shadows.
+fn fork_amid_readers() {
+    for mode in [Maintenance::Background, Maintenance::Inline] {
+        let caches: Vec<Cache<u64, u64>> = (0..3)
+            .map(|kind| {
+                let builder = Cache::builder().capacity(CAPACITY).partitions(1).maintenance(mode);
+                match kind {
+                    0 => builder.policy(Policy::lru()),
+                    1 => builder.policy(Policy::lfu()).time_to_idle(Duration::from_secs(3600)),
+                    _ => builder.shadow(ShadowConfig::default()),
+                }
+                .build()
+                .unwrap()
+            })
+            .collect();
+        for cache in &caches {
+            (0..CAPACITY as u64).for_each(|key| assert!(cache.insert(key, key).is_stored()));
+        }
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let (caches, is_over) = (&caches, &is_over);
+                scope.spawn(move || {
+                    let mut key = thread;
+                    while !is_over.load(Ordering::Relaxed) {
+                        for cache in caches {
+                            key = (key + 7) % CAPACITY as u64;
+                            let _ = (cache.get(&key), cache.capacity(), cache.hottest(1));
+                        }
+                    }
+                });
+            }
+            for fork in 0..40 {
+                in_child(&format!("fork {fork} amid readers, {mode:?}"), || {
+                    for cache in &caches {
+                        for key in 0..300 {
+                            cache.insert(key, key);
+                            cache.get(&key);
+                        }
+                        cache.run_pending();
+                        assert!(cache.len() <= CAPACITY);
+                        cache.set_capacity(CAPACITY / 2).unwrap();
+                    }
+                });
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+    }
 }
 
 /// The thread that moves the clock on is gone in the child, where another one is started.

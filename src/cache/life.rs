@@ -27,7 +27,9 @@ use std::time::Duration;
 use super::{Cache, Shared};
 use crate::maintainer::Maintained;
 use crate::reentrancy::{self, Inside, Kind};
-use crate::sync::{self, AtomicUsize, Backoff, Ordering};
+#[cfg(not(larder_loom))]
+use crate::sync;
+use crate::sync::{AtomicUsize, Backoff, Ordering};
 
 const CLOSED: usize = 1;
 const ENDED: usize = 2;
@@ -61,14 +63,15 @@ impl Life {
     pub(crate) fn visit(&self) -> Option<Visit<'_>> {
         let inside = reentrancy::enter(Kind::Visit, self);
         let visited = |state: usize| (state & CLOSED == 0).then_some(state + VISIT);
-        // Acquire: what other visitors have done. Relaxed when it fails: nothing is touched then.
-        self.state.fetch_update(Ordering::Acquire, Ordering::Relaxed, visited).ok()?;
+        // Relaxed: what others have done inside, a visitor sees by the cache's own locks and atomics.
+        self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, visited).ok()?;
         Some(Visit { life: self, inside })
     }
 
     /// The last handle is gone. If that is to be waited for, returns once the cache was taken apart.
     pub(crate) fn close(&self) -> End {
-        // AcqRel: all that visitors have done who have left; pairs with `leave`.
+        // AcqRel: all that visitors have done that have left, and for the one that takes the cache apart
+        // all that handles have done; pairs with `leave`.
         if self.state.fetch_or(CLOSED, Ordering::AcqRel) < VISIT {
             return End::Here;
         }
