@@ -1,13 +1,13 @@
 //! The cache itself: every verb that users call.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Weak};
 
 use crate::RandomState;
 use crate::config::{Builder, Parts};
 use crate::entry::{Entry, EntryPtr, Owned};
+use crate::equivalent::Equivalent;
 use crate::error::{FlushError, Inserted, Rejection};
 use crate::evict::Bounds;
 use crate::expiry::{Expiry, Lifetime};
@@ -224,8 +224,7 @@ where
     #[inline]
     pub fn get<Q>(&self, key: &Q) -> Option<V>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
     {
         self.read(key, V::clone)
@@ -245,8 +244,7 @@ where
     #[inline(always)]
     pub fn read<Q, R>(&self, key: &Q, reader: impl FnOnce(&V) -> R) -> Option<R>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let Some(mark) = reclaim::pin_marked() else {
@@ -261,8 +259,7 @@ where
     /// The value of `key`, cloned, without a trace: neither a use, nor a hit or a miss.
     pub fn peek<Q>(&self, key: &Q) -> Option<V>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
     {
         let hash = self.hash(key);
@@ -273,8 +270,7 @@ where
     /// Whether `key` is there; without a trace, like [`peek`](Self::peek).
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         self.find(key, hash, &reclaim::pin()).is_some()

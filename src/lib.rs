@@ -64,6 +64,7 @@ mod contain;
 mod error;
 mod config;
 mod cache;
+mod equivalent;
 mod hash;
 mod table;
 mod tags;
@@ -108,6 +109,7 @@ pub use crate::cache::{
     Cache, Entries, EntryInfo, EntryView, Explanation, Iter, Keys, Pinned, Presence, Values,
 };
 pub use crate::config::Builder;
+pub use crate::equivalent::Equivalent;
 pub use crate::error::{BuildError, FlushError, Inserted, RegisterError, Rejection, ResizeError};
 pub use crate::expiry::{Clock, Expiry};
 pub use crate::listener::RemovalCause;

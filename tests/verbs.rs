@@ -5,6 +5,9 @@
 
 mod support;
 
+#[path = "verbs/queries.rs"]
+mod queries;
+
 use std::borrow::Borrow;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};

@@ -1,10 +1,10 @@
 //! The order that the policy keeps: looking into it, and changing the bounds it works within.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
+use crate::equivalent::Equivalent;
 use crate::error::ResizeError;
 use crate::evict::{Bounds, Rank};
 use crate::policy::Segment;
@@ -85,8 +85,7 @@ where
     /// trace.
     pub fn frequency<Q>(&self, key: &Q) -> Option<u64>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let node = {

@@ -1,11 +1,11 @@
 //! The verbs that remove one key.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
 use crate::entry::{Entry, EntryPtr};
+use crate::equivalent::Equivalent;
 use crate::listener::RemovalCause;
 use crate::reclaim;
 use crate::table::Step;
@@ -20,8 +20,7 @@ where
     /// [`remove_if`](Self::remove_if) removes without cloning.
     pub fn remove<Q>(&self, key: &Q) -> Option<V>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
     {
         let hash = self.hash(key);
@@ -35,8 +34,7 @@ where
     /// [`read`](Self::read).
     pub fn remove_if<Q>(&self, key: &Q, mut condition: impl FnMut(&K, &V) -> bool) -> bool
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let engine = &self.shared.engine;
@@ -74,8 +72,7 @@ where
         take: impl FnOnce(&V) -> R,
     ) -> Option<R>
     where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
+        Q: Equivalent<K> + ?Sized,
     {
         let engine = &self.shared.engine;
         let mut prepared = None;
@@ -94,7 +91,7 @@ where
                     true
                 }
             };
-            let is_match = move |held: &K| held.borrow() == key;
+            let is_match = move |held: &K| key.equivalent(held);
             let Some((pointer, entry)) = engine.table.remove(hash, is_match, steps, &guard) else {
                 if !change.is_unprepared() {
                     return None;
