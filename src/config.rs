@@ -113,8 +113,8 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Hashes keys with `hasher`. Default: ahash, seeded anew for each cache, so that nobody
-    /// outside can choose keys that collide.
+    /// Hashes keys with `hasher`. Default: a [`RandomState`] of its own for each builder, so that
+    /// nobody outside can choose keys that collide.
     pub fn hasher<T>(self, hasher: T) -> Builder<K, V, T> {
         Builder {
             capacity: self.capacity,

@@ -112,6 +112,7 @@ pub use crate::config::Builder;
 pub use crate::equivalent::Equivalent;
 pub use crate::error::{BuildError, FlushError, Inserted, RegisterError, Rejection, ResizeError};
 pub use crate::expiry::{Clock, Expiry};
+pub use crate::hash::{KeyHasher, RandomState};
 pub use crate::listener::RemovalCause;
 pub use crate::listener::{Listener, Overflow, Removal};
 pub use crate::maintenance::Maintenance;
@@ -124,6 +125,3 @@ pub use crate::stats::Stats;
 pub mod test {
     pub use crate::expiry::clock::FakeClock;
 }
-
-/// The default hasher of keys: ahash with a seed of its own for each cache.
-pub type RandomState = ahash::RandomState;

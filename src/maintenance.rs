@@ -91,8 +91,8 @@ pub enum Maintenance {
     /// ([`FakeClock`](crate::test::FakeClock)) and a hasher without a random seed, the same calls
     /// give the same answers, evictions and expirations on every run. For the same on every machine
     /// the hasher has to be portable: `BuildHasherDefault<DefaultHasher>` of the standard library is
-    /// between builds by one compiler; `ahash::RandomState::with_seeds` is not, since it takes the
-    /// processor's instructions where there are such.
+    /// between builds by one compiler; [`RandomState::with_seeds`](crate::RandomState::with_seeds) is not,
+    /// since it takes the processor's instructions where there are such.
     Inline,
 }
 
