@@ -301,6 +301,8 @@ where
     /// evicted. A key that was there keeps its place in the order as far as the policy says so;
     /// the key object is replaced together with the value.
     ///
+    /// The result may be ignored; rejections are counted in [`Stats::rejections`].
+    ///
     /// # Panics
     /// If the weigher or the key's `Hash` or `Eq` does; nothing has changed then.
     ///

@@ -173,6 +173,11 @@ impl fmt::Display for ResizeError {
 impl Error for ResizeError {}
 
 /// What became of an insertion.
+///
+/// It may be ignored, and so it is not `#[must_use]`: whoever reads a cache has to expect that a key
+/// is not there. A value that was rejected is counted in
+/// [`Stats::rejections`](crate::Stats::rejections) all the same. There is no fourth case; the
+/// reasons of a [`Rejection`] may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
     /// The key was not there; now it is.

@@ -77,6 +77,7 @@ pub(crate) use standings::Standings;
 
 /// Who applies what callers did to a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Maintenance {
     /// Writers, in batches, and one thread for the whole process, which sees to what they leave:
     /// it is started with the first cache that wants it, sleeps while there is nothing to do and

@@ -202,6 +202,7 @@ impl Segment {
 
 /// When entries leave to make room for a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Room {
     /// Before `on_insert`: a new entry is never the victim of its own insertion.
     BeforeInsert,

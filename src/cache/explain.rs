@@ -8,7 +8,7 @@ use crate::equivalent::Equivalent;
 use crate::recent::Absence;
 use crate::reclaim;
 
-/// What [`Cache::explain`] says of a key.
+/// What [`Cache::explain`] says of a key. There is no third case; what is said of either may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Explanation {
     /// It is there.

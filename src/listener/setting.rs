@@ -38,6 +38,7 @@ impl<K, V> Copy for Removal<'_, K, V> {}
 
 /// What happens when notifications come faster than the listener takes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Overflow {
     /// Writers wait until there is room. Default.
     ///

@@ -5,11 +5,20 @@ use std::io;
 
 /// One reading, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Usage {
     /// How much is in use.
     pub used: u64,
     /// How much may be in use at most, if that is known.
     pub limit: Option<u64>,
+}
+
+impl Usage {
+    /// A reading of `used` bytes, of at most `limit` where that is known.
+    #[must_use]
+    pub const fn new(used: u64, limit: Option<u64>) -> Self {
+        Self { used, limit }
+    }
 }
 
 /// Tells how much memory is in use. Closures that return a [`Usage`] are sources.
