@@ -36,6 +36,7 @@ mod pinned;
 mod removing;
 mod shadowing;
 mod tagged;
+mod taking;
 mod unevictable;
 #[cfg(feature = "snapshot")]
 mod restore;
@@ -254,6 +255,28 @@ where
             Ok(entry) => Some(reader(&entry.value)),
             Err(seen) => self.read_on(mark.into(), seen, key, hash, reader),
         }
+    }
+
+    /// The key that is stored and its value, both cloned; otherwise as [`get`](Self::get).
+    ///
+    /// For keys that are equal and yet differ: the one that is stored came with the value.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(100);
+    /// cache.insert("key".to_owned(), 1);
+    /// assert_eq!(cache.get_key_value("key"), Some(("key".to_owned(), 1)));
+    /// ```
+    pub fn get_key_value<Q>(&self, key: &Q) -> Option<(K, V)>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        K: Clone,
+        V: Clone,
+    {
+        let hash = self.hash(key);
+        let guard = reclaim::pin();
+        let entry = self.lookup(key, hash, &guard)?;
+        Some((entry.key.clone(), entry.value.clone()))
     }
 
     /// The value of `key`, cloned, without a trace: neither a use, nor a hit or a miss.

@@ -17,7 +17,8 @@ where
 {
     /// Removes `key` and returns its value, cloned: another thread may still be reading it.
     ///
-    /// [`remove_if`](Self::remove_if) removes without cloning.
+    /// [`remove_if`](Self::remove_if) and [`remove_and_read`](Self::remove_and_read) remove without
+    /// cloning, [`remove_entry`](Self::remove_entry) returns the key too.
     pub fn remove<Q>(&self, key: &Q) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -74,6 +75,19 @@ where
     where
         Q: Equivalent<K> + ?Sized,
     {
+        self.remove_reading(key, hash, |_, value| take(value))
+    }
+
+    /// The same with the key that was stored.
+    pub(super) fn remove_reading<Q, R>(
+        &self,
+        key: &Q,
+        hash: u64,
+        take: impl FnOnce(&K, &V) -> R,
+    ) -> Option<R>
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
         let engine = &self.shared.engine;
         let mut prepared = None;
         loop {
@@ -103,7 +117,7 @@ where
             let cause = self.cause_of(pointer, RemovalCause::Explicit);
             change.removed(pointer, cause);
             self.count_gone(pointer, cause, &guard);
-            return (cause == RemovalCause::Explicit).then(|| take(&entry.value));
+            return (cause == RemovalCause::Explicit).then(|| take(&entry.key, &entry.value));
         }
     }
 }
