@@ -33,6 +33,7 @@ mod iter;
 mod life;
 mod looking;
 mod pinned;
+mod ranking;
 mod removing;
 mod shadowing;
 mod tagged;
@@ -52,6 +53,7 @@ pub use explain::{Explanation, Presence};
 pub use inspect::{EntryInfo, EntryView};
 pub use iter::{Entries, Iter, Keys, Values};
 pub use pinned::Pinned;
+pub use ranking::Ranked;
 
 /// A cache that many threads share.
 ///

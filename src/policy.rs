@@ -282,14 +282,15 @@ pub trait EvictionPolicy: Any + Send {
     }
 
     /// Names up to `count` nodes, the one least worth keeping first. Default: as
-    /// [`upcoming`](Self::upcoming) does.
+    /// [`upcoming`](Self::upcoming) does. What it does not name follows, ranked by
+    /// [`frequency`](Self::frequency).
     fn coldest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         let _ = nodes;
         self.upcoming(count, name);
     }
 
     /// Names up to `count` nodes, the one most worth keeping first. Default: none; the cache then
-    /// ranks all entries by [`frequency`](Self::frequency).
+    /// takes those that [`coldest`](Self::coldest) names last.
     fn hottest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         let _ = (count, nodes, name);
     }

@@ -7,6 +7,10 @@ mod support;
 
 #[path = "verbs/queries.rs"]
 mod queries;
+#[path = "verbs/ranking.rs"]
+mod ranking;
+#[path = "verbs/taking.rs"]
+mod taking;
 
 use std::borrow::Borrow;
 use std::collections::hash_map::Entry;
