@@ -49,6 +49,7 @@ pub(crate) use restore::{Arrival, Restored, Saving};
 #[cfg(feature = "quick")]
 pub(crate) use states::State;
 
+pub use collect::InsertCounts;
 pub use explain::{Explanation, Presence};
 pub use inspect::{EntryInfo, EntryView};
 pub use iter::{Entries, Iter, Keys, Values};
@@ -116,6 +117,7 @@ struct Shared<K, V, S> {
 }
 
 struct Settings<K, V, S> {
+    name: Option<Arc<str>>,
     hashing: Hashing<S>,
     weigher: Option<crate::config::Weigher<K, V>>,
     /// Held while they are changed.
@@ -170,6 +172,7 @@ where
 {
     pub(crate) fn assemble(parts: Parts<K, V, S>) -> Self {
         let Parts {
+            name,
             engine,
             hasher,
             weigher,
@@ -187,6 +190,7 @@ where
         let shared = Arc::new(Shared {
             engine,
             parts: Settings {
+                name,
                 hashing: Hashing::new(hasher),
                 weigher,
                 bounds: Mutex::new(bounds),
@@ -599,6 +603,20 @@ impl<K, V, S> Cache<K, V, S> {
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.shared.engine.weight()
+    }
+
+    /// The name of the cache, if it was [given](Builder::name) one.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::<u32, u32>::builder().name("pages").capacity(100).build()?;
+    /// assert_eq!(cache.name(), Some("pages"));
+    /// assert!(format!("{cache:?}").contains("pages"));
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.shared.parts.name.as_deref()
     }
 
     /// The bound on the number of entries, if there is one.

@@ -27,6 +27,13 @@ pub enum BuildError {
         /// The smaller of the bounds.
         bound: u64,
     },
+    /// The initial capacity is more than a bound allows, or than there can be buckets for.
+    BadInitialCapacity {
+        /// What was given.
+        given: usize,
+        /// The most that there may be.
+        limit: u64,
+    },
     /// The listener's queue was to hold nothing.
     ZeroListenerQueue,
     /// The time to live was zero.
@@ -81,6 +88,9 @@ impl fmt::Display for BuildError {
                 f,
                 "{given} partitions cannot share a bound of {bound}; use at most one for each unit"
             ),
+            Self::BadInitialCapacity { given, limit } => {
+                write!(f, "initial_capacity {given}; use at most {limit}")
+            }
             Self::ZeroListenerQueue => {
                 f.write_str("a listener's queue of 0 holds no notification; use at least 1")
             }

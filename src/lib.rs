@@ -106,7 +106,8 @@ pub mod model;
 struct Readme;
 
 pub use crate::cache::{
-    Cache, Entries, EntryInfo, EntryView, Explanation, Iter, Keys, Pinned, Presence, Ranked, Values,
+    Cache, Entries, EntryInfo, EntryView, Explanation, InsertCounts, Iter, Keys, Pinned, Presence,
+    Ranked, Values,
 };
 pub use crate::config::Builder;
 pub use crate::equivalent::Equivalent;

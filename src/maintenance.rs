@@ -436,7 +436,7 @@ impl<K, V> Engine<K, V> {
         if change > 0 { usize::try_from(linked.cast_signed()).unwrap_or(0) } else { 0 }
     }
 
-    fn has_closed_buckets(&self) -> bool {
+    pub(crate) fn has_closed_buckets(&self) -> bool {
         self.opened.load(Ordering::Relaxed) < self.table.buckets()
     }
 
@@ -468,6 +468,14 @@ impl<K, V> Engine<K, V> {
     pub(crate) fn run_pending(&self) {
         self.apply_pending();
         self.open_buckets(usize::MAX);
+    }
+
+    /// Opens buckets for that many entries.
+    pub(crate) fn reserve(&self, entries: usize) {
+        if entries > 0 {
+            self.table.grow_for(entries);
+            self.open_buckets(usize::MAX);
+        }
     }
 
     /// Frees everything that was retired before the call.

@@ -35,6 +35,10 @@ fn build_errors_name_the_setting_what_was_given_and_what_is_allowed() {
         (&E::ZeroWeight, &["max_weight 0", "at least 1"]),
         (&E::BadPartitions { given: 3 }, &["3 partitions", "power of two", "4096"]),
         (&E::TooManyPartitions { given: 64, bound: 10 }, &["64", "10"]),
+        (
+            &E::BadInitialCapacity { given: 200, limit: 100 },
+            &["initial_capacity 200", "at most 100"],
+        ),
         (&E::ZeroListenerQueue, &["queue", "at least 1"]),
         (&E::ZeroTimeToLive, &["time_to_live 0"]),
         (&E::ZeroTimeToIdle, &["time_to_idle 0"]),

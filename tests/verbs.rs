@@ -5,6 +5,8 @@
 
 mod support;
 
+#[path = "verbs/collecting.rs"]
+mod collecting;
 #[path = "verbs/queries.rs"]
 mod queries;
 #[path = "verbs/ranking.rs"]
