@@ -149,6 +149,31 @@ impl fmt::Display for RegisterError {
 
 impl Error for RegisterError {}
 
+/// Why a name stands for no [`Policy`](crate::Policy).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParsePolicyError {
+    /// No policy has that name.
+    Unknown {
+        /// What was given.
+        given: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+}
+
+impl fmt::Display for ParsePolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { given, known } => {
+                write!(f, "unknown policy `{given}`; known are {}", known.join(", "))
+            }
+        }
+    }
+}
+
+impl Error for ParsePolicyError {}
+
 /// Why [`Cache::set_capacity`](crate::Cache::set_capacity) or
 /// [`Cache::set_max_weight`](crate::Cache::set_max_weight) changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

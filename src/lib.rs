@@ -46,7 +46,8 @@
 //!
 //! | feature | brings | costs |
 //! |---|---|---|
-//! | `snapshot` | `snapshot`: saving caches and loading them, by serializers of one's own | serde, erased-serde, crc32fast, tempfile |
+//! | `serde` | reading and writing a `Policy` by name | serde |
+//! | `snapshot` | `snapshot`: saving caches and loading them, by serializers of one's own | `serde`, erased-serde, crc32fast, tempfile |
 //! | `bincode` | the serializer of that name, binary | `snapshot`, bincode 1.3 |
 //! | `json` | the serializer of that name, readable | `snapshot`, serde_json |
 //! | `postcard` | the serializer of that name, binary and small | `snapshot`, postcard |
@@ -111,7 +112,9 @@ pub use crate::cache::{
 };
 pub use crate::config::Builder;
 pub use crate::equivalent::Equivalent;
-pub use crate::error::{BuildError, FlushError, Inserted, RegisterError, Rejection, ResizeError};
+pub use crate::error::{
+    BuildError, FlushError, Inserted, ParsePolicyError, RegisterError, Rejection, ResizeError,
+};
 pub use crate::expiry::{Clock, Expiry};
 pub use crate::hash::{KeyHasher, RandomState};
 pub use crate::listener::RemovalCause;

@@ -37,6 +37,7 @@ mod s3_fifo;
 mod window_tiny_lfu;
 pub(crate) mod held;
 mod registry;
+mod naming;
 mod simulator;
 
 pub use fifo::Fifo;
@@ -331,44 +332,46 @@ pub struct Policy {
     name: Arc<str>,
     /// `None` if no policy of that name is known.
     factory: Option<Factory>,
+    /// Whether it is one of the library's.
+    is_built_in: bool,
 }
 
 impl Policy {
     /// Least recently used: an ordered list; a hit moves its entry to the front.
     #[must_use]
     pub fn lru() -> Self {
-        Self::custom("lru", |config| Box::new(Lru::new(config)))
+        Self::of_library("lru", |config| Box::new(Lru::new(config)))
     }
 
     /// Least frequently used, the least recently used among equals.
     #[must_use]
     pub fn lfu() -> Self {
-        Self::custom("lfu", |config| Box::new(Lfu::new(config)))
+        Self::of_library("lfu", |config| Box::new(Lfu::new(config)))
     }
 
     /// First in, first out: hits change nothing.
     #[must_use]
     pub fn fifo() -> Self {
-        Self::custom("fifo", |config| Box::new(Fifo::new(config)))
+        Self::of_library("fifo", |config| Box::new(Fifo::new(config)))
     }
 
     /// SIEVE: a queue whose hand spares what was used since it last came by.
     #[must_use]
     pub fn sieve() -> Self {
-        Self::custom("sieve", |config| Box::new(Sieve::new(config)))
+        Self::of_library("sieve", |config| Box::new(Sieve::new(config)))
     }
 
     /// S3-FIFO: a small queue tries newcomers before they reach the main one.
     #[must_use]
     pub fn s3_fifo() -> Self {
-        Self::custom("s3_fifo", |config| Box::new(S3Fifo::new(config)))
+        Self::of_library("s3_fifo", |config| Box::new(S3Fifo::new(config)))
     }
 
     /// Mirrored window-TinyLFU: newcomers pass a window and then have to be more useful than what
     /// would leave for them; miniatures of itself choose the window's size. The default.
     #[must_use]
     pub fn window_tiny_lfu() -> Self {
-        Self::custom("window_tiny_lfu", |config| Box::new(WindowTinyLfu::new(config)))
+        Self::of_library("window_tiny_lfu", |config| Box::new(WindowTinyLfu::new(config)))
     }
 
     /// The policy of that name, whatever its case: one of the library's, or one that was
@@ -378,7 +381,11 @@ impl Policy {
     /// the names that are known.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        registry::find(name).unwrap_or_else(|| Self { name: name.into(), factory: None })
+        registry::find(name).unwrap_or_else(|| Self {
+            name: name.into(),
+            factory: None,
+            is_built_in: false,
+        })
     }
 
     /// A policy of your own: `factory` makes an instance for each partition.
@@ -416,7 +423,15 @@ impl Policy {
         name: &str,
         factory: impl Fn(&PolicyConfig) -> Box<dyn EvictionPolicy> + Send + Sync + 'static,
     ) -> Self {
-        Self { name: name.into(), factory: Some(Arc::new(factory)) }
+        Self { name: name.into(), factory: Some(Arc::new(factory)), is_built_in: false }
+    }
+
+    fn of_library<P: EvictionPolicy>(
+        name: &str,
+        make: impl Fn(&PolicyConfig) -> Box<P> + Send + Sync + 'static,
+    ) -> Self {
+        let policy = Self::custom(name, move |config| make(config));
+        Self { is_built_in: true, ..policy }
     }
 
     /// The name: of the one chosen, or as it was given to [`Policy::named`].
