@@ -11,11 +11,17 @@ use crate::cache::Cache;
 use crate::error::BuildError;
 use crate::evict::{Bounds, Order};
 use crate::expiry::{self, Clock, Expiry};
-use crate::listener::{AtomicListening, Listener, Removal};
+use crate::listener::{AtomicListening, Listen, Listener, Removal};
 use crate::maintenance::{Engine, EngineConfig, Maintenance};
 use crate::policy::{Accesses, Policy};
 use crate::recent::Recent;
 use crate::shadow::{Shadow, ShadowConfig};
+
+#[cfg(feature = "serde")]
+mod duration_text;
+mod settings;
+
+pub use settings::CacheConfig;
 
 /// Tells what an entry weighs.
 pub(crate) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
@@ -60,7 +66,7 @@ pub struct Builder<K, V, S = RandomState> {
     shadow: Option<ShadowConfig>,
     time: expiry::Setting<K, V>,
     listener: Option<Listener<K, V>>,
-    atomic_listener: Option<Box<AtomicListening<K, V>>>,
+    atomic_listener: Option<Arc<Listen<K, V>>>,
     entries: PhantomData<fn(K, V)>,
 }
 
@@ -257,7 +263,7 @@ impl<K, V, S> Builder<K, V, S> {
         mut self,
         listen: impl Fn(&Removal<'_, K, V>) + Send + Sync + 'static,
     ) -> Self {
-        self.atomic_listener = Some(Box::new(AtomicListening::new(Arc::new(listen))));
+        self.atomic_listener = Some(Arc::new(listen));
         self.time.wants_ages = true;
         self
     }
@@ -405,7 +411,7 @@ where
         let engine = Engine::new(EngineConfig {
             recent: (self.explained > 0).then(|| Box::new(Recent::new(self.explained))),
             shadow: shadow.transpose()?,
-            atomic: self.atomic_listener,
+            atomic: self.atomic_listener.map(|listen| Box::new(AtomicListening::new(listen))),
             mode: self.maintenance,
             accesses: accesses.unwrap_or(Accesses::None),
             orders,
@@ -481,6 +487,25 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) is_counting_lookups: bool,
 }
 
+impl<K, V, S: Clone> Clone for Builder<K, V, S> {
+    /// Another builder of the same settings, for one more cache. Both caches call the same closures
+    /// (weigher, expiry, listeners), tell the time by the same clock, and hash with a clone of the
+    /// hasher, which has the same seeds.
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            weigher: self.weigher.clone(),
+            policy: self.policy.clone(),
+            hasher: self.hasher.clone(),
+            shadow: self.shadow.clone(),
+            time: self.time.clone(),
+            listener: self.listener.clone(),
+            atomic_listener: self.atomic_listener.clone(),
+            ..*self
+        }
+    }
+}
+
 impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
@@ -496,7 +521,11 @@ impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
             .field("has_expiry", &self.time.expiry.is_some())
             .field("jitter", &self.time.jitter)
             .field("listener", &self.listener)
+            .field("has_atomic_listener", &self.atomic_listener.is_some())
             .field("maintenance", &self.maintenance)
+            .field("counts_lookups", &self.is_counting_lookups)
+            .field("explain_misses", &self.explained)
+            .field("shadow", &self.shadow)
             .finish_non_exhaustive()
     }
 }

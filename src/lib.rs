@@ -46,7 +46,7 @@
 //!
 //! | feature | brings | costs |
 //! |---|---|---|
-//! | `serde` | reading and writing a `Policy` by name | serde |
+//! | `serde` | reading and writing a `CacheConfig`, and a `Policy` by name | serde |
 //! | `snapshot` | `snapshot`: saving caches and loading them, by serializers of one's own | `serde`, erased-serde, crc32fast, tempfile |
 //! | `bincode` | the serializer of that name, binary | `snapshot`, bincode 1.3 |
 //! | `json` | the serializer of that name, readable | `snapshot`, serde_json |
@@ -110,7 +110,7 @@ pub use crate::cache::{
     Cache, Entries, EntryInfo, EntryView, Explanation, InsertCounts, Iter, Keys, Pinned, Presence,
     Ranked, Values,
 };
-pub use crate::config::Builder;
+pub use crate::config::{Builder, CacheConfig};
 pub use crate::equivalent::Equivalent;
 pub use crate::error::{
     BuildError, FlushError, Inserted, ParsePolicyError, RegisterError, Rejection, ResizeError,

@@ -39,5 +39,5 @@ pub(crate) use channel::{Channel, Notice, Room};
 pub(crate) use gates::Entered;
 #[cfg(larder_loom)]
 pub(crate) use gates::Gates;
-pub(crate) use setting::Listening;
+pub(crate) use setting::{Listen, Listening};
 pub use setting::{Listener, Overflow, Removal};

@@ -77,6 +77,11 @@ pub(crate) use standings::Standings;
 
 /// Who applies what callers did to a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
 #[non_exhaustive]
 pub enum Maintenance {
     /// Writers, in batches, and one thread for the whole process, which sees to what they leave:

@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "builder/config.rs"]
+mod config;
+
 use std::error::Error;
 
 use larder::{BuildError, Builder, Cache, Maintenance, Policy, Rejection};
