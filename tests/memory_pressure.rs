@@ -3,6 +3,7 @@
 // Most insertions here are made for what comes after them.
 #![allow(clippy::unwrap_used, unused_must_use)]
 
+use std::error::Error;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -154,7 +155,8 @@ fn a_source_that_fails_or_panics_leaves_the_bound_and_is_counted() {
         .start()
         .unwrap();
     let failed = follower.adjust().unwrap_err();
-    assert_eq!(failed.to_string(), "memory in use cannot be read: gone");
+    assert_eq!(failed.to_string(), "memory in use cannot be read");
+    assert_eq!(failed.source().map(ToString::to_string).as_deref(), Some("gone"));
     assert!(matches!(follower.adjust(), Err(FollowError::Panicked)));
     assert_eq!(follower.status().failures, 2);
     assert_eq!(cache.capacity(), Some(100));
