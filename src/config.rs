@@ -112,7 +112,8 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Bounds the sum of the entries' weights, in the unit of the [`weigher`](Self::weigher). At
-    /// least 1. Default: no such bound.
+    /// least 1. Default: no such bound; a weigher is asked then all the same, for
+    /// [`Cache::weight`] and listeners, and bounds nothing.
     pub fn max_weight(mut self, weight: u64) -> Self {
         self.max_weight = Some(weight);
         self
@@ -302,7 +303,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// Changes each lifetime by a random part of itself, up to `fraction` more or less, so that
     /// entries that were inserted together do not expire together. From 0 to 1. Default: 0.
     ///
-    /// Holds for lifetimes that count from an insertion. The part depends on the key's hash and
+    /// Holds for lifetimes that count from an insertion; where nothing has one, it changes nothing. The part depends on the key's hash and
     /// the time alone, so with a hasher and a clock that repeat themselves it does too.
     pub fn jitter(mut self, fraction: f64) -> Self {
         self.time.jitter = fraction;

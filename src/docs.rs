@@ -264,7 +264,8 @@ pub mod limitations {
     //! - A thread that is suspended within a call is pinned: what is removed meanwhile, by all
     //!   caches of the process, is freed only when it goes on.
     //! - A first lookup in a bucket that growth has just added opens it, which writes. In
-    //!   background mode the maintenance thread opens buckets ahead of use.
+    //!   background mode the maintenance thread opens buckets ahead of use, and `Cache::reserve` does
+    //!   at once.
     //! - A `fork` copies a process with only the calling thread. The maintenance thread is waited
     //!   for before, and started anew in the child when needed; pins of other threads end in the
     //!   child where they are marks (Linux). But if another thread of yours is inside a call to a

@@ -480,6 +480,11 @@ impl Order {
                 );
                 assert!(!entry.upkeep().is_gone(), "an entry that has left is still linked");
                 weight += u64::from(entry.upkeep().weight());
+                assert!(
+                    !entry.upkeep().is_demoted()
+                        || self.demoted.iter().any(|demoted| demoted.index() == at),
+                    "a demoted entry would never leave"
+                );
                 if entry.upkeep().is_unevictable() {
                     kept += 1;
                     kept_weight += u64::from(entry.upkeep().weight());

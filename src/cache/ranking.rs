@@ -165,8 +165,8 @@ where
     }
 
     /// Makes the entry of `key` the next that its [partition](crate::Builder::partitions) evicts,
-    /// after those that were demoted before. False if the key is not there or its entry is
-    /// unevictable.
+    /// after those that were demoted before; demoted again, it keeps its place. False if the key is
+    /// not there or its entry is unevictable.
     ///
     /// The entry stays until room is needed, and is found as before. A use that the policy hears of
     /// takes the demotion back, and so does a new value; to `fifo`, which hears of no use, it stands.

@@ -96,9 +96,12 @@ impl Order {
     /// the others by their frequency.
     fn coldest(&mut self, count: usize) -> Vec<NodeId> {
         let mut ranking = Ranking::default();
-        for id in &self.demoted {
-            if self.is_demoted(*id) {
-                ranking.add(*id);
+        let demoted = self.demoted.iter().filter(|id| self.is_demoted(**id));
+        for id in demoted {
+            // A node that was demoted, used and demoted again stands there twice.
+            ranking.add(*id);
+            if ranking.ids.len() >= count {
+                break;
             }
         }
         if ranking.ids.len() < count {
