@@ -1,12 +1,11 @@
 //! The cache itself: every verb that users call.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Weak};
 
 use crate::RandomState;
-use crate::config::{Builder, Parts};
+use crate::config::Parts;
 use crate::entry::{Entry, EntryPtr, Owned};
 use crate::error::{FlushError, Inserted, Rejection};
 use crate::evict::Bounds;
@@ -18,25 +17,29 @@ use crate::maintenance::{Engine, Maintenance};
 use crate::reclaim;
 use crate::stats::{Counter, Stats};
 use crate::sync::{self, AtomicUsize, Mutex};
-use crate::table::{Glance, Step};
+use crate::table::Step;
 use crate::tags::Tags;
 use crate::write_buffer::Event;
 
-mod delivery;
-mod collect;
-mod expiring;
-mod explain;
-mod inspect;
-mod invalidate;
-mod order;
-mod iter;
-pub(crate) mod life;
-mod looking;
-mod pinned;
+// In the order of use: rustdoc lists `impl` blocks by these modules.
+mod front;
 mod removing;
-mod shadowing;
+mod taking;
+mod invalidate;
+mod expiring;
 mod tagged;
 mod unevictable;
+mod collect;
+mod iter;
+mod pinned;
+mod inspect;
+mod order;
+mod ranking;
+mod explain;
+mod shadowing;
+mod looking;
+mod delivery;
+pub(crate) mod life;
 #[cfg(feature = "snapshot")]
 mod restore;
 #[cfg(feature = "quick")]
@@ -49,10 +52,12 @@ pub(crate) use states::State;
 
 use life::Life;
 
+pub use collect::InsertCounts;
 pub use explain::{Explanation, Presence};
 pub use inspect::{EntryInfo, EntryView};
 pub use iter::{Entries, Iter, Keys, Values};
 pub use pinned::Pinned;
+pub use ranking::Ranked;
 
 /// A cache that many threads share.
 ///
@@ -76,7 +81,7 @@ pub use pinned::Pinned;
 /// the cache's own.
 ///
 /// # Bounds
-/// Order and bounds are split by hash into [partitions](Builder::partitions), each with an equal
+/// Order and bounds are split by hash into [partitions](crate::Builder::partitions), each with an equal
 /// share. With inline maintenance the bounds hold whenever a call returns. In background mode a
 /// partition may hold a sixteenth of its share more, but at least one entry and at most 64, and one
 /// for each thread that is within an insertion; writers that would exceed that make room first, or
@@ -114,6 +119,7 @@ struct Shared<K, V, S> {
 }
 
 struct Settings<K, V, S> {
+    name: Option<Arc<str>>,
     hashing: Hashing<S>,
     weigher: Option<crate::config::Weigher<K, V>>,
     /// Held while they are changed.
@@ -128,31 +134,6 @@ struct Settings<K, V, S> {
     quiet_from: u16,
 }
 
-impl<K, V> Cache<K, V>
-where
-    K: Hash + Eq + Send + Sync + 'static,
-    V: Send + Sync + 'static,
-{
-    /// A cache of at most `capacity` entries with everything else at its default.
-    ///
-    /// # Panics
-    /// If `capacity` is 0. [`builder`](Self::builder) reports that as an error instead.
-    #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        match Self::builder().capacity(capacity).build() {
-            Ok(cache) => cache,
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
-impl<K, V> Cache<K, V> {
-    /// Configures a cache.
-    pub fn builder() -> Builder<K, V> {
-        Builder::default()
-    }
-}
-
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq + Send + Sync + 'static,
@@ -161,6 +142,7 @@ where
 {
     pub(crate) fn assemble(parts: Parts<K, V, S>) -> Self {
         let Parts {
+            name,
             engine,
             hasher,
             weigher,
@@ -178,6 +160,7 @@ where
         let shared = Arc::new(Shared {
             engine,
             parts: Settings {
+                name,
                 hashing: Hashing::new(hasher),
                 weigher,
                 bounds: Mutex::new(bounds),
@@ -209,106 +192,6 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// The value of `key`, cloned.
-    ///
-    /// Lock-free. Counts as a use of the entry, and as a hit or a miss.
-    ///
-    /// # Complexity
-    /// O(1) expected.
-    #[inline]
-    pub fn get<Q>(&self, key: &Q) -> Option<V>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-        V: Clone,
-    {
-        self.read(key, V::clone)
-    }
-
-    /// What `reader` makes of the value of `key`, without cloning it.
-    ///
-    /// `reader` runs pinned: see [`pin`](Self::pin) for what that holds back, and keep it short.
-    /// It may use the cache. Otherwise as [`get`](Self::get).
-    ///
-    /// # Examples
-    /// ```
-    /// let cache = larder::Cache::new(100);
-    /// cache.insert("a", vec![1, 2, 3]);
-    /// assert_eq!(cache.read("a", |numbers| numbers.len()), Some(3));
-    /// ```
-    #[inline(always)]
-    pub fn read<Q, R>(&self, key: &Q, reader: impl FnOnce(&V) -> R) -> Option<R>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let hash = self.hash(key);
-        let Some(mark) = reclaim::pin_marked() else {
-            return self.read_on(reclaim::pin(), Glance::Unsure, key, hash, reader);
-        };
-        match self.look(key, hash, &mark) {
-            Ok(entry) => Some(reader(&entry.value)),
-            Err(seen) => self.read_on(mark.into(), seen, key, hash, reader),
-        }
-    }
-
-    /// The value of `key`, cloned, without a trace: neither a use, nor a hit or a miss.
-    pub fn peek<Q>(&self, key: &Q) -> Option<V>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-        V: Clone,
-    {
-        let hash = self.hash(key);
-        let guard = reclaim::pin();
-        self.find(key, hash, &guard).map(|(_, entry)| entry.value.clone())
-    }
-
-    /// Whether `key` is there; without a trace, like [`peek`](Self::peek).
-    pub fn contains_key<Q>(&self, key: &Q) -> bool
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let hash = self.hash(key);
-        self.find(key, hash, &reclaim::pin()).is_some()
-    }
-
-    /// Pins the calling thread for several lookups, which then cost no pin of their own and
-    /// return references.
-    ///
-    /// A pin costs as much as a lookup, so this pays from a few lookups on. While it lives,
-    /// nothing that any larder cache of the process removes, replaces or evicts from now on is
-    /// freed: memory grows with the writes of all threads. Hold it for microseconds, not across
-    /// anything that waits. [`Stats::reclamation_lag`] shows a pin that is held for long.
-    ///
-    /// # Examples
-    /// ```
-    /// let cache: larder::Cache<u32, String> = (0..10).map(|n| (n, n.to_string())).collect();
-    /// let pinned = cache.pin();
-    /// let total: usize = (0..10).filter_map(|n| pinned.get(&n)).map(|text| text.len()).sum();
-    /// assert_eq!(total, 10);
-    /// ```
-    pub fn pin(&self) -> Pinned<'_, K, V, S> {
-        Pinned::new(self, reclaim::pin())
-    }
-
-    /// Stores `value` under `key`, in the place of the value that is there, if any.
-    ///
-    /// Once it has returned, every thread sees the value until it is replaced, removed or
-    /// evicted. A key that was there keeps its place in the order as far as the policy says so;
-    /// the key object is replaced together with the value.
-    ///
-    /// # Panics
-    /// If the weigher or the key's `Hash` or `Eq` does; nothing has changed then.
-    ///
-    /// # Complexity
-    /// O(1) expected; in background mode one call in up to 32 applies that many to the policy.
-    #[inline]
-    pub fn insert(&self, key: K, value: V) -> Inserted {
-        self.store(key, value, Lifetime::Usual)
-    }
-
     fn store(&self, key: K, value: V, lifetime: Lifetime) -> Inserted {
         if self.is_within_removal() {
             return self.reject(Rejection::WithinListener);
@@ -379,15 +262,6 @@ where
         }
     }
 
-    /// Stores `value` under `key` unless the key is there: then
-    /// [`Present`](Rejection::Present). Of several threads that try at once, one adds its value.
-    ///
-    /// # Panics
-    /// As [`insert`](Self::insert).
-    pub fn insert_if_absent(&self, key: K, value: V) -> Inserted {
-        self.store_if_absent(key, value, Lifetime::Usual)
-    }
-
     fn store_if_absent(&self, key: K, value: V, lifetime: Lifetime) -> Inserted {
         if self.is_within_removal() {
             return self.reject(Rejection::WithinListener);
@@ -455,15 +329,6 @@ where
                 }
             }
         }
-    }
-
-    /// Stores `value` under `key` if the key is there; else [`Absent`](Rejection::Absent). A key
-    /// that expires while the call runs may still count as there.
-    ///
-    /// # Panics
-    /// As [`insert`](Self::insert).
-    pub fn replace(&self, key: K, value: V) -> Inserted {
-        self.store_if_present(key, value, Lifetime::Usual)
     }
 
     fn store_if_present(&self, key: K, value: V, lifetime: Lifetime) -> Inserted {
@@ -582,6 +447,20 @@ impl<K, V, S> Cache<K, V, S> {
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.shared.engine.weight()
+    }
+
+    /// The name of the cache, if it was [given](crate::Builder::name) one.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::<u32, u32>::builder().name("pages").capacity(100).build()?;
+    /// assert_eq!(cache.name(), Some("pages"));
+    /// assert!(format!("{cache:?}").contains("pages"));
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.shared.parts.name.as_deref()
     }
 
     /// The bound on the number of entries, if there is one.

@@ -11,12 +11,18 @@ use crate::cache::Cache;
 use crate::error::BuildError;
 use crate::evict::{Bounds, Order};
 use crate::expiry::{self, Clock, Expiry};
-use crate::listener::{AtomicListening, Listener, Removal};
+use crate::listener::{AtomicListening, Listen, Listener, Removal};
 use crate::maintainer::Attendance;
 use crate::maintenance::{Engine, EngineConfig, Maintenance};
 use crate::policy::{Accesses, Policy};
 use crate::recent::Recent;
 use crate::shadow::{Shadow, ShadowConfig};
+
+#[cfg(feature = "serde")]
+mod duration_text;
+mod settings;
+
+pub use settings::CacheConfig;
 
 /// Tells what an entry weighs.
 pub(crate) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
@@ -26,6 +32,8 @@ const MIN_ENTRIES: u64 = 1024;
 /// The least weight, likewise, when a weigher is set: heavy entries must fit a partition.
 const MIN_WEIGHT: u64 = 1 << 24;
 const MAX_PARTITIONS: usize = 4096;
+/// The most entries that room is made for in advance: 4 GiB of buckets.
+pub(crate) const MAX_RESERVED: usize = 1 << 28;
 /// Partitions for each core: enough that two writers seldom meet.
 const PARTITIONS_PER_CORE: usize = 4;
 
@@ -45,8 +53,10 @@ const PARTITIONS_PER_CORE: usize = 4;
 /// ```
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder<K, V, S = RandomState> {
+    name: Option<Arc<str>>,
     capacity: Option<usize>,
     max_weight: Option<u64>,
+    initial_capacity: usize,
     weigher: Option<Weigher<K, V>>,
     policy: Policy,
     hasher: S,
@@ -57,15 +67,17 @@ pub struct Builder<K, V, S = RandomState> {
     shadow: Option<ShadowConfig>,
     time: expiry::Setting<K, V>,
     listener: Option<Listener<K, V>>,
-    atomic_listener: Option<Box<AtomicListening<K, V>>>,
+    atomic_listener: Option<Arc<Listen<K, V>>>,
     entries: PhantomData<fn(K, V)>,
 }
 
 impl<K, V> Default for Builder<K, V> {
     fn default() -> Self {
         Self {
+            name: None,
             capacity: None,
             max_weight: None,
+            initial_capacity: 0,
             weigher: None,
             policy: Policy::default(),
             hasher: RandomState::new(),
@@ -83,6 +95,14 @@ impl<K, V> Default for Builder<K, V> {
 }
 
 impl<K, V, S> Builder<K, V, S> {
+    /// Names the cache, for those who read of it: [`Cache::name`] and its `Debug`. Default: no name.
+    ///
+    /// Several caches may have the same name.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().into());
+        self
+    }
+
     /// Bounds the number of entries. At least 1. Default: no such bound; then `max_weight` must
     /// be set. With both, each is kept.
     ///
@@ -93,9 +113,24 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Bounds the sum of the entries' weights, in the unit of the [`weigher`](Self::weigher). At
-    /// least 1. Default: no such bound.
+    /// least 1. Default: no such bound; a weigher is asked then all the same, for
+    /// [`Cache::weight`] and listeners, and bounds nothing.
     pub fn max_weight(mut self, weight: u64) -> Self {
         self.max_weight = Some(weight);
+        self
+    }
+
+    /// Opens the table for that many entries in advance, as [`Cache::reserve`] does at any time.
+    /// Default: 0. At most the capacity, or without one the maximal weight, and 2^28.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().capacity(10_000).initial_capacity(10_000).build()?;
+    /// cache.insert(1, "found as fast as in a cache that has long been full");
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    pub fn initial_capacity(mut self, entries: usize) -> Self {
+        self.initial_capacity = entries;
         self
     }
 
@@ -114,12 +149,14 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Hashes keys with `hasher`. Default: ahash, seeded anew for each cache, so that nobody
-    /// outside can choose keys that collide.
+    /// Hashes keys with `hasher`. Default: a [`RandomState`] of its own for each builder, so that
+    /// nobody outside can choose keys that collide.
     pub fn hasher<T>(self, hasher: T) -> Builder<K, V, T> {
         Builder {
+            name: self.name,
             capacity: self.capacity,
             max_weight: self.max_weight,
+            initial_capacity: self.initial_capacity,
             weigher: self.weigher,
             policy: self.policy,
             hasher,
@@ -228,7 +265,7 @@ impl<K, V, S> Builder<K, V, S> {
         mut self,
         listen: impl Fn(&Removal<'_, K, V>) + Send + Sync + 'static,
     ) -> Self {
-        self.atomic_listener = Some(Box::new(AtomicListening::new(Arc::new(listen))));
+        self.atomic_listener = Some(Arc::new(listen));
         self.time.wants_ages = true;
         self
     }
@@ -267,7 +304,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// Changes each lifetime by a random part of itself, up to `fraction` more or less, so that
     /// entries that were inserted together do not expire together. From 0 to 1. Default: 0.
     ///
-    /// Holds for lifetimes that count from an insertion. The part depends on the key's hash and
+    /// Holds for lifetimes that count from an insertion; where nothing has one, it changes nothing. The part depends on the key's hash and
     /// the time alone, so with a hasher and a clock that repeat themselves it does too.
     pub fn jitter(mut self, fraction: f64) -> Self {
         self.time.jitter = fraction;
@@ -378,7 +415,7 @@ where
         let engine = Engine::new(EngineConfig {
             recent: (self.explained > 0).then(|| Box::new(Recent::new(self.explained))),
             shadow: shadow.transpose()?,
-            atomic: self.atomic_listener,
+            atomic: self.atomic_listener.map(|listen| Box::new(AtomicListening::new(listen))),
             mode: self.maintenance,
             accesses: accesses.unwrap_or(Accesses::None),
             orders,
@@ -387,7 +424,9 @@ where
             listening: self.listener.map(|listener| Arc::new(listener.listening())),
             attendance,
         });
+        engine.reserve(self.initial_capacity);
         Ok(Cache::assemble(Parts {
+            name: self.name,
             engine,
             hasher: self.hasher,
             weigher: self.weigher,
@@ -409,6 +448,10 @@ where
                 capacity.map_or(u64::MAX, |entries| entries as u64).min(weight.unwrap_or(u64::MAX))
             }
         };
+        let limit = bound.min(MAX_RESERVED as u64);
+        if self.initial_capacity as u64 > limit {
+            return Err(BuildError::BadInitialCapacity { given: self.initial_capacity, limit });
+        }
         match self.partitions {
             None => Ok(self.default_partitions(cores)),
             Some(given) if !given.is_power_of_two() || given > MAX_PARTITIONS => {
@@ -438,6 +481,7 @@ where
 
 /// What a cache is put together from.
 pub(crate) struct Parts<K, V, S> {
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) engine: Engine<K, V>,
     pub(crate) hasher: S,
     pub(crate) weigher: Option<Weigher<K, V>>,
@@ -448,11 +492,32 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) is_counting_lookups: bool,
 }
 
+impl<K, V, S: Clone> Clone for Builder<K, V, S> {
+    /// Another builder of the same settings, for one more cache. Both caches call the same closures
+    /// (weigher, expiry, listeners), tell the time by the same clock, and hash with a clone of the
+    /// hasher, which has the same seeds.
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            weigher: self.weigher.clone(),
+            policy: self.policy.clone(),
+            hasher: self.hasher.clone(),
+            shadow: self.shadow.clone(),
+            time: self.time.clone(),
+            listener: self.listener.clone(),
+            atomic_listener: self.atomic_listener.clone(),
+            ..*self
+        }
+    }
+}
+
 impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
+            .field("name", &self.name)
             .field("capacity", &self.capacity)
             .field("max_weight", &self.max_weight)
+            .field("initial_capacity", &self.initial_capacity)
             .field("has_weigher", &self.weigher.is_some())
             .field("policy", &self.policy.name())
             .field("partitions", &self.partitions)
@@ -461,7 +526,11 @@ impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
             .field("has_expiry", &self.time.expiry.is_some())
             .field("jitter", &self.time.jitter)
             .field("listener", &self.listener)
+            .field("has_atomic_listener", &self.atomic_listener.is_some())
             .field("maintenance", &self.maintenance)
+            .field("counts_lookups", &self.is_counting_lookups)
+            .field("explain_misses", &self.explained)
+            .field("shadow", &self.shadow)
             .finish_non_exhaustive()
     }
 }

@@ -4,6 +4,34 @@
 pub mod design {
     //! Why it is built the way it is.
     //!
+    //! ```text
+    //!            get(key)                                   insert(key, value)
+    //!               │                                            │
+    //!             hash ───────────────┐              ┌───────── hash, weight
+    //!               │ pin (reclaim)   ▼              ▼           │
+    //!               │            ┌───────── table ─────────┐     │
+    //!               └──────────▶ │ one lock-free list in   │ ◀───┘  one CAS: visible before
+    //!                            │ split order, bucket     │        insert returns
+    //!                            │ heads inline            │
+    //!                            └───────────┬─────────────┘
+    //!                              entry { hash, frequency, stamp, weight, key, value }
+    //!               ┌────────────────────────┴──────────────────────────┐
+    //!     hit: frequency +1 until saturated,                    write event (never lost)
+    //!     or, for policies that need order,                             │
+    //!     a node id in a striped lossy read buffer                      │
+    //!               └───────────────┬───────────────────────────────────┘
+    //!                               ▼
+    //!                    maintenance of one partition (a caller or the maintenance thread)
+    //!                               │  applies events to the policy, asks it for victims
+    //!                               ▼
+    //!                  policy: safe single-threaded code over dense node ids
+    //!                               │ victim
+    //!                               ▼
+    //!                 unlink from the table → retire (reclaim) → freed once no reader is left
+    //! ```
+    //!
+    //! The list of modules in the source follows this drawing from the top.
+    //!
     //! **One table, many partitions.** Keys live in one lock-free hash table, so a lookup has one
     //! way to go and iteration one list to walk. What has to be done one step after the other,
     //! the order of entries and the keeping of bounds, is split by hash into partitions, each
@@ -243,7 +271,8 @@ pub mod limitations {
     //! - A thread that is suspended within a call is pinned: what is removed meanwhile, by all
     //!   caches of the process, is freed only when it goes on.
     //! - A first lookup in a bucket that growth has just added opens it, which writes. In
-    //!   background mode the maintenance thread opens buckets ahead of use.
+    //!   background mode the maintenance thread opens buckets ahead of use, and `Cache::reserve` does
+    //!   at once.
     //! - A `fork` copies a process with only the calling thread. The maintenance thread is waited
     //!   for before, and started anew in the child when needed; pins of other threads end in the
     //!   child where they are marks (Linux); threads that only read are held off meanwhile. But if

@@ -27,6 +27,13 @@ pub enum BuildError {
         /// The smaller of the bounds.
         bound: u64,
     },
+    /// The initial capacity is more than a bound allows, or than there can be buckets for.
+    BadInitialCapacity {
+        /// What was given.
+        given: usize,
+        /// The most that there may be.
+        limit: u64,
+    },
     /// The listener's queue was to hold nothing.
     ZeroListenerQueue,
     /// The time to live was zero.
@@ -81,6 +88,9 @@ impl fmt::Display for BuildError {
                 f,
                 "{given} partitions cannot share a bound of {bound}; use at most one for each unit"
             ),
+            Self::BadInitialCapacity { given, limit } => {
+                write!(f, "initial_capacity {given}; use at most {limit}")
+            }
             Self::ZeroListenerQueue => {
                 f.write_str("a listener's queue of 0 holds no notification; use at least 1")
             }
@@ -139,6 +149,31 @@ impl fmt::Display for RegisterError {
 
 impl Error for RegisterError {}
 
+/// Why a name stands for no [`Policy`](crate::Policy).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParsePolicyError {
+    /// No policy has that name.
+    Unknown {
+        /// What was given.
+        given: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+}
+
+impl fmt::Display for ParsePolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { given, known } => {
+                write!(f, "unknown policy `{given}`; known are {}", known.join(", "))
+            }
+        }
+    }
+}
+
+impl Error for ParsePolicyError {}
+
 /// Why [`Cache::set_capacity`](crate::Cache::set_capacity) or
 /// [`Cache::set_max_weight`](crate::Cache::set_max_weight) changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +208,11 @@ impl fmt::Display for ResizeError {
 impl Error for ResizeError {}
 
 /// What became of an insertion.
+///
+/// It may be ignored, and so it is not `#[must_use]`: whoever reads a cache has to expect that a key
+/// is not there. A value that was rejected is counted in
+/// [`Stats::rejections`](crate::Stats::rejections) all the same. There is no fourth case; the
+/// reasons of a [`Rejection`] may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
     /// The key was not there; now it is.

@@ -10,6 +10,8 @@
 //! entry is one does not change; a replacement may be of the other kind.
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
+
 use crate::contain::{Payload, catch};
 use crate::entry::{EntryPtr, Upkeep};
 use crate::expiry::Timers;
@@ -19,6 +21,7 @@ use crate::read_buffer;
 
 mod ahead;
 mod members;
+mod ranking;
 
 use members::Members;
 
@@ -88,6 +91,8 @@ pub(crate) struct Order {
     payloads: Vec<Payload>,
     /// Where the search for a victim goes on when the policy names none.
     fallback: usize,
+    /// What is to leave before the policy is asked, and what was but has left or was used since.
+    demoted: VecDeque<NodeId>,
 }
 
 /// Where a node stands in its policy's eyes.
@@ -130,6 +135,7 @@ impl Order {
             faults: 0,
             payloads: Vec::new(),
             fallback: 0,
+            demoted: VecDeque::new(),
         }
     }
 
@@ -231,41 +237,6 @@ impl Order {
             return Some(u64::from(entry.frequency()));
         }
         self.tell(|policy, nodes| policy.frequency(id, nodes))
-    }
-
-    /// The hashes of up to `count` entries, and how often each was used lately: the hottest, or
-    /// the coldest, first.
-    pub(crate) fn ranked(&mut self, rank: Rank, count: usize) -> Vec<(u64, u64)> {
-        let mut ids = Vec::new();
-        self.tell(|policy, nodes| {
-            let mut name = |id| ids.push(id);
-            match rank {
-                Rank::Hottest => policy.hottest(count, nodes, &mut name),
-                Rank::Coldest => policy.coldest(count, nodes, &mut name),
-            }
-        });
-        // A policy may name whom it will.
-        ids.retain(|id| self.members.ordered(*id).is_some());
-        let is_ranked = !ids.is_empty();
-        if !is_ranked {
-            let held = self.members.entries.iter().flatten();
-            let ordered = held.filter(|entry| !entry.upkeep().is_unevictable());
-            ids.extend(ordered.filter_map(|entry| entry.upkeep().node()));
-        }
-        let mut named: Vec<(u64, u64)> = Vec::with_capacity(ids.len());
-        for id in ids {
-            let Some(entry) = self.members.get(id) else { continue };
-            let frequency = self.tell(|policy, nodes| policy.frequency(id, nodes)).unwrap_or(0);
-            named.push((entry.hash(), frequency));
-        }
-        if !is_ranked {
-            named.sort_by_key(|(_, frequency)| *frequency);
-            if rank == Rank::Hottest {
-                named.reverse();
-            }
-        }
-        named.truncate(count);
-        named
     }
 
     /// The part of the policy that `id` is in, if it is still the entry of `hash`.
@@ -394,6 +365,9 @@ impl Order {
     pub(crate) fn access(&mut self, id: NodeId, tag: u32) {
         let is_same = |entry: &EntryPtr| read_buffer::tag(entry.hash()) == tag;
         if self.members.ordered(id).as_ref().is_some_and(is_same) {
+            if !self.demoted.is_empty() {
+                self.restore_rank(id);
+            }
             self.tell(|policy, nodes| policy.on_access(id, nodes));
         }
     }
@@ -429,6 +403,11 @@ impl Order {
     /// Unlinks the entry that is to leave; `None` if there is none.
     #[inline]
     pub(crate) fn evict(&mut self) -> Option<EntryPtr> {
+        if !self.demoted.is_empty()
+            && let Some(entry) = self.evict_demoted()
+        {
+            return Some(entry);
+        }
         let named = self.tell_held(|policy, nodes| policy.evict(nodes)).flatten();
         match named.and_then(|id| self.members.take_ordered(id)) {
             Some(entry) => Some(entry),
@@ -496,6 +475,11 @@ impl Order {
                 );
                 assert!(!entry.upkeep().is_gone(), "an entry that has left is still linked");
                 weight += u64::from(entry.upkeep().weight());
+                assert!(
+                    !entry.upkeep().is_demoted()
+                        || self.demoted.iter().any(|demoted| demoted.index() == at),
+                    "a demoted entry would never leave"
+                );
                 if entry.upkeep().is_unevictable() {
                     kept += 1;
                     kept_weight += u64::from(entry.upkeep().weight());

@@ -38,5 +38,5 @@ pub(crate) use channel::{Channel, Notice, Room};
 #[cfg(larder_loom)]
 pub(crate) use gates::Gates;
 pub(crate) use gates::{Entered, MustNotWait};
-pub(crate) use setting::Listening;
+pub(crate) use setting::{Listen, Listening};
 pub use setting::{Listener, Overflow, Removal};

@@ -76,6 +76,12 @@ pub(crate) use standings::Standings;
 
 /// Who applies what callers did to a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
+#[non_exhaustive]
 pub enum Maintenance {
     /// Writers, in batches, and one thread for the whole process, which sees to what they leave:
     /// it is started with the first cache that wants it, sleeps while there is nothing to do and
@@ -90,8 +96,8 @@ pub enum Maintenance {
     /// ([`FakeClock`](crate::test::FakeClock)) and a hasher without a random seed, the same calls
     /// give the same answers, evictions and expirations on every run. For the same on every machine
     /// the hasher has to be portable: `BuildHasherDefault<DefaultHasher>` of the standard library is
-    /// between builds by one compiler; `ahash::RandomState::with_seeds` is not, since it takes the
-    /// processor's instructions where there are such.
+    /// between builds by one compiler; [`RandomState::with_seeds`](crate::RandomState::with_seeds) is not,
+    /// since it takes the processor's instructions where there are such.
     Inline,
 }
 
@@ -448,7 +454,7 @@ impl<K, V> Engine<K, V> {
         if change > 0 { usize::try_from(linked.cast_signed()).unwrap_or(0) } else { 0 }
     }
 
-    fn has_closed_buckets(&self) -> bool {
+    pub(crate) fn has_closed_buckets(&self) -> bool {
         self.opened.load(Ordering::Relaxed) < self.table.buckets()
     }
 
@@ -501,6 +507,14 @@ impl<K, V> Engine<K, V> {
             }
         }
         has_waited
+    }
+
+    /// Opens buckets for that many entries.
+    pub(crate) fn reserve(&self, entries: usize) {
+        if entries > 0 {
+            self.table.grow_for(entries);
+            self.open_buckets(usize::MAX);
+        }
     }
 
     /// Frees everything that was retired before the call.

@@ -37,6 +37,7 @@ mod s3_fifo;
 mod window_tiny_lfu;
 pub(crate) mod held;
 mod registry;
+mod naming;
 mod simulator;
 
 pub use fifo::Fifo;
@@ -202,6 +203,7 @@ impl Segment {
 
 /// When entries leave to make room for a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Room {
     /// Before `on_insert`: a new entry is never the victim of its own insertion.
     BeforeInsert,
@@ -281,14 +283,15 @@ pub trait EvictionPolicy: Any + Send {
     }
 
     /// Names up to `count` nodes, the one least worth keeping first. Default: as
-    /// [`upcoming`](Self::upcoming) does.
+    /// [`upcoming`](Self::upcoming) does. What it does not name follows, ranked by
+    /// [`frequency`](Self::frequency).
     fn coldest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         let _ = nodes;
         self.upcoming(count, name);
     }
 
     /// Names up to `count` nodes, the one most worth keeping first. Default: none; the cache then
-    /// ranks all entries by [`frequency`](Self::frequency).
+    /// takes those that [`coldest`](Self::coldest) names last.
     fn hottest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         let _ = (count, nodes, name);
     }
@@ -329,44 +332,46 @@ pub struct Policy {
     name: Arc<str>,
     /// `None` if no policy of that name is known.
     factory: Option<Factory>,
+    /// Whether it is one of the library's.
+    is_built_in: bool,
 }
 
 impl Policy {
     /// Least recently used: an ordered list; a hit moves its entry to the front.
     #[must_use]
     pub fn lru() -> Self {
-        Self::custom("lru", |config| Box::new(Lru::new(config)))
+        Self::of_library("lru", |config| Box::new(Lru::new(config)))
     }
 
     /// Least frequently used, the least recently used among equals.
     #[must_use]
     pub fn lfu() -> Self {
-        Self::custom("lfu", |config| Box::new(Lfu::new(config)))
+        Self::of_library("lfu", |config| Box::new(Lfu::new(config)))
     }
 
     /// First in, first out: hits change nothing.
     #[must_use]
     pub fn fifo() -> Self {
-        Self::custom("fifo", |config| Box::new(Fifo::new(config)))
+        Self::of_library("fifo", |config| Box::new(Fifo::new(config)))
     }
 
     /// SIEVE: a queue whose hand spares what was used since it last came by.
     #[must_use]
     pub fn sieve() -> Self {
-        Self::custom("sieve", |config| Box::new(Sieve::new(config)))
+        Self::of_library("sieve", |config| Box::new(Sieve::new(config)))
     }
 
     /// S3-FIFO: a small queue tries newcomers before they reach the main one.
     #[must_use]
     pub fn s3_fifo() -> Self {
-        Self::custom("s3_fifo", |config| Box::new(S3Fifo::new(config)))
+        Self::of_library("s3_fifo", |config| Box::new(S3Fifo::new(config)))
     }
 
     /// Mirrored window-TinyLFU: newcomers pass a window and then have to be more useful than what
     /// would leave for them; miniatures of itself choose the window's size. The default.
     #[must_use]
     pub fn window_tiny_lfu() -> Self {
-        Self::custom("window_tiny_lfu", |config| Box::new(WindowTinyLfu::new(config)))
+        Self::of_library("window_tiny_lfu", |config| Box::new(WindowTinyLfu::new(config)))
     }
 
     /// The policy of that name, whatever its case: one of the library's, or one that was
@@ -376,7 +381,11 @@ impl Policy {
     /// the names that are known.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        registry::find(name).unwrap_or_else(|| Self { name: name.into(), factory: None })
+        registry::find(name).unwrap_or_else(|| Self {
+            name: name.into(),
+            factory: None,
+            is_built_in: false,
+        })
     }
 
     /// A policy of your own: `factory` makes an instance for each partition.
@@ -414,7 +423,15 @@ impl Policy {
         name: &str,
         factory: impl Fn(&PolicyConfig) -> Box<dyn EvictionPolicy> + Send + Sync + 'static,
     ) -> Self {
-        Self { name: name.into(), factory: Some(Arc::new(factory)) }
+        Self { name: name.into(), factory: Some(Arc::new(factory)), is_built_in: false }
+    }
+
+    fn of_library<P: EvictionPolicy>(
+        name: &str,
+        make: impl Fn(&PolicyConfig) -> Box<P> + Send + Sync + 'static,
+    ) -> Self {
+        let policy = Self::custom(name, move |config| make(config));
+        Self { is_built_in: true, ..policy }
     }
 
     /// The name: of the one chosen, or as it was given to [`Policy::named`].

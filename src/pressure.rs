@@ -75,7 +75,7 @@ pub enum Bound {
 /// let in_use = Arc::new(Mutex::new(0));
 /// let read = Arc::clone(&in_use);
 /// let follower = MemoryFollower::builder(&cache)
-///     .source(move || Ok::<_, io::Error>(Usage { used: *read.lock().unwrap(), limit: None }))
+///     .source(move || Ok::<_, io::Error>(Usage::new(*read.lock().unwrap(), None)))
 ///     .target(1_000_000)
 ///     .by_hand()
 ///     .start()?;

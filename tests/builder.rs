@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "builder/config.rs"]
+mod config;
+
 use std::error::Error;
 
 use larder::{BuildError, Builder, Cache, Maintenance, Policy, Rejection};
@@ -41,6 +44,31 @@ fn bounds_of_zero_are_refused() {
     assert_refused(builder().capacity(0).max_weight(10), &BuildError::ZeroCapacity, &parts);
     assert_refused(builder().max_weight(0), &BuildError::ZeroWeight, &parts);
     assert_refused(builder().max_weight(0).capacity(10), &BuildError::ZeroWeight, &parts);
+}
+
+#[test]
+fn more_room_in_advance_than_the_bound_allows_is_refused() {
+    let refused = |builder: Builder<u64, u64>, given: usize, limit: u64| {
+        let expected = BuildError::BadInitialCapacity { given, limit };
+        let parts = [given.to_string(), limit.to_string()];
+        assert_refused(builder.initial_capacity(given), &expected, &[&parts[0], &parts[1]]);
+    };
+    refused(builder().capacity(100), 101, 100);
+    refused(builder().max_weight(50), 51, 50);
+    refused(builder().capacity(100).max_weight(50), 100, 50);
+    refused(builder().capacity(usize::MAX), usize::MAX, 1 << 28);
+    assert!(builder().capacity(100).initial_capacity(100).build().is_ok());
+}
+
+#[test]
+fn a_cache_says_its_name() {
+    let cache = builder().capacity(10).name("pages").build().unwrap();
+    assert_eq!(cache.name(), Some("pages"));
+    assert_eq!(cache.clone().name(), Some("pages"));
+    assert!(format!("{cache:?}").starts_with("Cache { name: \"pages\", len: 0"));
+    let unnamed = builder().capacity(10).build().unwrap();
+    assert_eq!(unnamed.name(), None);
+    assert!(format!("{unnamed:?}").starts_with("Cache { len: 0"));
 }
 
 #[test]

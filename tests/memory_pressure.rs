@@ -3,6 +3,7 @@
 // Most insertions here are made for what comes after them.
 #![allow(clippy::unwrap_used, unused_must_use)]
 
+use std::error::Error;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -31,7 +32,7 @@ fn fill(cache: &Cache<u32, u32>) {
 /// A source that says what it was last told, and of what limit.
 fn source(used: &Arc<AtomicU64>, limit: Option<u64>) -> impl Fn() -> io::Result<Usage> + use<> {
     let used = Arc::clone(used);
-    move || Ok(Usage { used: used.load(Ordering::SeqCst), limit })
+    move || Ok(Usage::new(used.load(Ordering::SeqCst), limit))
 }
 
 #[test]
@@ -43,7 +44,7 @@ fn a_cache_that_is_all_of_memory_comes_to_the_target_and_back() {
     let follower = MemoryFollower::builder(&cache)
         .source(move || {
             let used = read.load(Ordering::SeqCst) + counted.len() as u64 * 1_000;
-            Ok::<_, io::Error>(Usage { used, limit: None })
+            Ok::<_, io::Error>(Usage::new(used, None))
         })
         .target(1_200_000)
         .by_hand()
@@ -142,11 +143,8 @@ fn settings_out_of_range_are_refused_and_change_nothing() {
 #[test]
 fn a_source_that_fails_or_panics_leaves_the_bound_and_is_counted() {
     let cache = cache(100);
-    let answers = Mutex::new(vec![
-        None,
-        Some(Err(io::Error::other("gone"))),
-        Some(Ok(Usage { used: 0, limit: None })),
-    ]);
+    let answers =
+        Mutex::new(vec![None, Some(Err(io::Error::other("gone"))), Some(Ok(Usage::new(0, None)))]);
     let follower = MemoryFollower::builder(&cache)
         .source(move || match answers.lock().unwrap().pop().expect("one for each reading") {
             Some(answer) => answer,
@@ -157,7 +155,8 @@ fn a_source_that_fails_or_panics_leaves_the_bound_and_is_counted() {
         .start()
         .unwrap();
     let failed = follower.adjust().unwrap_err();
-    assert_eq!(failed.to_string(), "memory in use cannot be read: gone");
+    assert_eq!(failed.to_string(), "memory in use cannot be read");
+    assert_eq!(failed.source().map(ToString::to_string).as_deref(), Some("gone"));
     assert!(matches!(follower.adjust(), Err(FollowError::Panicked)));
     assert_eq!(follower.status().failures, 2);
     assert_eq!(cache.capacity(), Some(100));
@@ -179,7 +178,7 @@ fn the_maintenance_thread_looks_once_an_interval_until_it_is_stopped() {
     let follower = MemoryFollower::builder(&cache)
         .source(move || {
             told.lock().unwrap().send(()).unwrap();
-            Ok::<_, io::Error>(Usage { used: 2_000, limit: None })
+            Ok::<_, io::Error>(Usage::new(2_000, None))
         })
         .target(1_000)
         .interval(Duration::from_secs(1))
@@ -219,7 +218,7 @@ fn a_value_may_drop_the_follower_that_evicts_it() {
     let follower = MemoryFollower::builder(&cache)
         .source(move || {
             let _told = &told;
-            Ok::<_, io::Error>(Usage { used: 2_000, limit: None })
+            Ok::<_, io::Error>(Usage::new(2_000, None))
         })
         .target(1_000)
         .clock(clock.clone())
@@ -238,7 +237,7 @@ fn many_threads_may_adjust_while_others_insert() {
     let cache: Cache<u32, u32> = Cache::builder().capacity(10_000).partitions(4).build().unwrap();
     let counted = cache.clone();
     let follower = MemoryFollower::builder(&cache)
-        .source(move || Ok::<_, io::Error>(Usage { used: counted.len() as u64 * 100, limit: None }))
+        .source(move || Ok::<_, io::Error>(Usage::new(counted.len() as u64 * 100, None)))
         .target(500_000)
         .by_hand()
         .start()

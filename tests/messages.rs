@@ -35,6 +35,10 @@ fn build_errors_name_the_setting_what_was_given_and_what_is_allowed() {
         (&E::ZeroWeight, &["max_weight 0", "at least 1"]),
         (&E::BadPartitions { given: 3 }, &["3 partitions", "power of two", "4096"]),
         (&E::TooManyPartitions { given: 64, bound: 10 }, &["64", "10"]),
+        (
+            &E::BadInitialCapacity { given: 200, limit: 100 },
+            &["initial_capacity 200", "at most 100"],
+        ),
         (&E::ZeroListenerQueue, &["queue", "at least 1"]),
         (&E::ZeroTimeToLive, &["time_to_live 0"]),
         (&E::ZeroTimeToIdle, &["time_to_idle 0"]),
@@ -115,7 +119,7 @@ fn errors_of_following_memory_name_what_was_given() {
         (&E::BadBand { given: 1.5 }, &["1.5", "below 1"]),
         (&E::BadRange { least: 9, most: 3, partitions: 4 }, &["9", "3", "4"]),
         (&E::ZeroInterval, &["0"]),
-        (&E::Unreadable(unreadable), &["no such file"]),
+        (&E::Unreadable(unreadable), &["memory in use", "cannot be read"]),
         (&E::Panicked, &["panicked"]),
         (&E::Resize(ResizeError::Unbounded), &["cannot be set"]),
     ]);
@@ -162,4 +166,51 @@ fn snapshot_errors_say_where_and_how_much() {
         assert!(error.source().is_some(), "{error} has no source");
     }
     assert!(E::NotASnapshot.source().is_none());
+}
+
+/// Whoever prints an error with its causes reads nothing twice.
+#[track_caller]
+#[cfg(any(feature = "memory_pressure", feature = "quick"))]
+fn assert_no_cause_is_repeated(error: &dyn std::error::Error) {
+    let mut outer = error;
+    while let Some(cause) = outer.source() {
+        assert!(!outer.to_string().contains(&cause.to_string()), "`{outer}` repeats `{cause}`");
+        outer = cause;
+    }
+}
+
+#[cfg(feature = "memory_pressure")]
+#[test]
+fn a_follower_leaves_the_cause_to_its_source() {
+    use std::error::Error;
+
+    use larder::pressure::FollowError as E;
+    for error in [E::Unreadable(std::io::Error::other("gone")), E::Resize(ResizeError::Unbounded)] {
+        assert!(error.source().is_some(), "{error}");
+        assert_no_cause_is_repeated(&error);
+    }
+}
+
+#[cfg(feature = "quick")]
+#[test]
+fn a_quick_cache_that_tells_the_cause_goes_on_behind_it() {
+    use larder::quick::{CacheError as E, ConfigError};
+    use larder::snapshot::{RegistryError, SnapshotError};
+
+    let filepath = || std::path::PathBuf::from("some/file");
+    let io = || SnapshotError::NotASnapshot;
+    for error in [
+        E::CacheSave { filepath: filepath(), source: io() },
+        E::CacheLoad { filepath: filepath(), source: io() },
+        E::CacheMetricsSave { filepath: filepath(), source: io() },
+    ] {
+        assert!(error.to_string().contains("some/file"), "{error}");
+        assert_no_cause_is_repeated(&error);
+    }
+    let source = RegistryError::Unknown { what: "policy", given: "x".into(), known: Vec::new() };
+    for error in
+        [ConfigError::Name { field: "policy", source }, ConfigError::Build(BuildError::Unbounded)]
+    {
+        assert_no_cause_is_repeated(&error);
+    }
 }

@@ -5,6 +5,15 @@
 
 mod support;
 
+#[path = "verbs/collecting.rs"]
+mod collecting;
+#[path = "verbs/queries.rs"]
+mod queries;
+#[path = "verbs/ranking.rs"]
+mod ranking;
+#[path = "verbs/taking.rs"]
+mod taking;
+
 use std::borrow::Borrow;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};

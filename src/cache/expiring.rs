@@ -1,12 +1,12 @@
 //! The verbs that have to do with time, and what the others ask about it.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::Cache;
 use crate::entry::{Entry, EntryPtr, Look, Owned};
+use crate::equivalent::Equivalent;
 use crate::error::Inserted;
 use crate::expiry::{Expiry, Lifetime};
 use crate::listener::RemovalCause;
@@ -70,8 +70,7 @@ where
     /// ```
     pub fn expire_after<Q>(&self, key: &Q, ttl: Option<Duration>) -> bool
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let guard = reclaim::pin();

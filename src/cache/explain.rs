@@ -1,14 +1,14 @@
 //! Why a key is there, or is not.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
 use super::{Cache, EntryInfo};
+use crate::equivalent::Equivalent;
 use crate::recent::Absence;
 use crate::reclaim;
 
-/// What [`Cache::explain`] says of a key.
+/// What [`Cache::explain`] says of a key. There is no third case; what is said of either may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Explanation {
     /// It is there.
@@ -64,14 +64,13 @@ where
     /// ```
     pub fn explain<Q>(&self, key: &Q) -> Explanation
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let engine = &self.shared.engine;
         let (presence, node) = {
             let guard = reclaim::pin();
-            let found = engine.table.get(hash, move |held| held.borrow() == key, &guard);
+            let found = engine.table.get(hash, move |held| key.equivalent(held), &guard);
             let Some((pointer, _)) = found else {
                 let recent = engine.recent.as_ref();
                 return Explanation::Missing(recent.map_or(Absence::Unknown, |it| it.of(hash)));

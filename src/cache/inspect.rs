@@ -1,12 +1,12 @@
 //! Looking at entries without using them.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::Cache;
 use crate::entry::EntryPtr;
+use crate::equivalent::Equivalent;
 use crate::reclaim;
 
 /// What a cache knows of an entry besides its key and value.
@@ -58,8 +58,7 @@ where
     /// ```
     pub fn inspect<Q>(&self, key: &Q) -> Option<EntryInfo>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let guard = reclaim::pin();
@@ -73,12 +72,11 @@ where
     /// so long.
     pub fn has_expired<Q>(&self, key: &Q) -> bool
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let guard = reclaim::pin();
-        let found = self.shared.engine.table.get(hash, move |held| held.borrow() == key, &guard);
+        let found = self.shared.engine.table.get(hash, move |held| key.equivalent(held), &guard);
         let timing = &self.shared.engine.timing;
         let is_past = |(pointer, _): (EntryPtr, _)| {
             pointer.extension().is_some_and(|extension| !timing.is_valid(extension))

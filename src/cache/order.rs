@@ -1,10 +1,11 @@
 //! The order that the policy keeps: looking into it, and changing the bounds it works within.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
+use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
+use crate::equivalent::Equivalent;
 use crate::error::ResizeError;
 use crate::evict::{Bounds, Rank};
 use crate::policy::Segment;
@@ -26,7 +27,8 @@ where
     /// under way.
     ///
     /// # Complexity
-    /// O(count × partitions) with the default policy; O(n log n) where the policy names none.
+    /// O(count × partitions) where the policy [names them](crate::policy::EvictionPolicy::hottest), as
+    /// the default does; else O(n log n).
     ///
     /// # Examples
     /// ```
@@ -68,15 +70,29 @@ where
     where
         K: Clone,
     {
+        self.ranked_keys(rank, count).0
+    }
+
+    /// The same, and how many entries the policies have named: keys that are not valid are left out.
+    pub(super) fn ranked_keys(&self, rank: Rank, count: usize) -> (Vec<K>, usize)
+    where
+        K: Clone,
+    {
         let engine = &self.shared.engine;
         // Hashes first: keys are cloned, which is user code, under no lock.
         let hashes = engine.ranked(rank, count);
+        let named = hashes.len();
         let guard = reclaim::pin();
+        // Keys whose hashes are equal are told apart by where they are, for as long as the pin holds.
+        let place = |key: &K| std::ptr::from_ref(key).cast::<()>();
+        let mut seen = HashSet::with_capacity(named);
         let key_of = |hash| {
-            let (pointer, entry) = engine.table.get(hash, |_| true, &guard)?;
+            let is_next = |key: &K| !seen.contains(&place(key));
+            let (pointer, entry) = engine.table.get(hash, is_next, &guard)?;
+            seen.insert(place(&entry.key));
             self.is_valid(pointer).then(|| entry.key.clone())
         };
-        hashes.into_iter().filter_map(key_of).collect()
+        (hashes.into_iter().filter_map(key_of).collect(), named)
     }
 
     /// How often `key` was used lately, in the policy's own measure: what the frequency sketch
@@ -85,8 +101,7 @@ where
     /// trace.
     pub fn frequency<Q>(&self, key: &Q) -> Option<u64>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let node = {

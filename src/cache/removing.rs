@@ -1,11 +1,11 @@
 //! The verbs that remove one key.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
 use crate::entry::{Entry, EntryPtr};
+use crate::equivalent::Equivalent;
 use crate::listener::RemovalCause;
 use crate::reclaim;
 use crate::table::Step;
@@ -17,11 +17,11 @@ where
 {
     /// Removes `key` and returns its value, cloned: another thread may still be reading it.
     ///
-    /// [`remove_if`](Self::remove_if) removes without cloning.
+    /// [`remove_if`](Self::remove_if) and [`remove_and_read`](Self::remove_and_read) remove without
+    /// cloning, [`remove_entry`](Self::remove_entry) returns the key too.
     pub fn remove<Q>(&self, key: &Q) -> Option<V>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
     {
         let hash = self.hash(key);
@@ -35,8 +35,7 @@ where
     /// [`read`](Self::read).
     pub fn remove_if<Q>(&self, key: &Q, mut condition: impl FnMut(&K, &V) -> bool) -> bool
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let engine = &self.shared.engine;
@@ -77,8 +76,20 @@ where
         take: impl FnOnce(&V) -> R,
     ) -> Option<R>
     where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
+        Q: Equivalent<K> + ?Sized,
+    {
+        self.remove_reading(key, hash, |_, value| take(value))
+    }
+
+    /// The same with the key that was stored.
+    pub(super) fn remove_reading<Q, R>(
+        &self,
+        key: &Q,
+        hash: u64,
+        take: impl FnOnce(&K, &V) -> R,
+    ) -> Option<R>
+    where
+        Q: Equivalent<K> + ?Sized,
     {
         let engine = &self.shared.engine;
         let mut prepared = None;
@@ -98,7 +109,7 @@ where
                     true
                 }
             };
-            let is_match = move |held: &K| held.borrow() == key;
+            let is_match = move |held: &K| key.equivalent(held);
             let Some((pointer, entry)) = engine.table.remove(hash, is_match, steps, &guard) else {
                 if !change.is_unprepared() {
                     return None;
@@ -110,7 +121,7 @@ where
             let cause = change.cause_of(pointer, || self.cause_of(pointer, RemovalCause::Explicit));
             change.removed(pointer, cause);
             self.count_gone(pointer, cause, &guard);
-            return (cause == RemovalCause::Explicit).then(|| take(&entry.value));
+            return (cause == RemovalCause::Explicit).then(|| take(&entry.key, &entry.value));
         }
     }
 }

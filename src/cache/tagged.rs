@@ -1,12 +1,12 @@
 //! The verbs that have to do with tags.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::Cache;
 use crate::entry::Owned;
+use crate::equivalent::Equivalent;
 use crate::error::{Inserted, Rejection};
 use crate::expiry::Lifetime;
 use crate::reclaim;
@@ -103,8 +103,7 @@ where
     /// a trace, like [`peek`](Self::peek).
     pub fn tags_of<Q>(&self, key: &Q) -> Option<Vec<String>>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let guard = reclaim::pin();

@@ -1,11 +1,11 @@
 //! Entries that are never evicted.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::Cache;
+use crate::equivalent::Equivalent;
 use crate::error::{Inserted, Rejection};
 use crate::expiry::Lifetime;
 use crate::reclaim;
@@ -78,8 +78,7 @@ where
     /// trace, like [`peek`](Self::peek).
     pub fn is_unevictable<Q>(&self, key: &Q) -> Option<bool>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let guard = reclaim::pin();

@@ -51,6 +51,8 @@ const RESTORED: u8 = 2;
 const CHANGED: u8 = 4;
 /// In `flags`: the entry is never evicted. Set before it is shared, and for life.
 const UNEVICTABLE: u8 = 8;
+/// In `flags`: the user has made the entry the next to leave. For maintenance of the partition alone.
+const DEMOTED: u8 = 16;
 
 /// Who still needs an entry that has left: a notification that it has, or that it has taken
 /// another's place.
@@ -176,6 +178,22 @@ impl Upkeep {
     #[inline]
     pub(crate) fn restored(&self) -> Option<u32> {
         (cfg!(feature = "snapshot") && self.has_flag(RESTORED)).then(|| self.scratch())
+    }
+
+    /// Notes that the entry is to leave next. False if that is noted already.
+    pub(crate) fn set_demoted(&self) -> bool {
+        // Relaxed: here and below, under the partition's lock.
+        self.flags.fetch_or(DEMOTED, Ordering::Relaxed) & DEMOTED == 0
+    }
+
+    /// Whether the entry is to leave next.
+    pub(crate) fn is_demoted(&self) -> bool {
+        self.has_flag(DEMOTED)
+    }
+
+    /// The entry was used since.
+    pub(crate) fn clear_demoted(&self) {
+        self.flags.fetch_and(!DEMOTED, Ordering::Relaxed);
     }
 
     /// Whether it is never evicted, and so in no policy.

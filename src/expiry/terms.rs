@@ -86,6 +86,12 @@ pub(crate) struct Setting<K, V> {
     pub(crate) wants_ages: bool,
 }
 
+impl<K, V> Clone for Setting<K, V> {
+    fn clone(&self) -> Self {
+        Self { expiry: self.expiry.clone(), clock: self.clock.clone(), ..*self }
+    }
+}
+
 impl<K, V> Default for Setting<K, V> {
     fn default() -> Self {
         Self {

@@ -45,6 +45,11 @@ impl<K, V> Engine<K, V> {
         self.with_order(self.partition(hash), |order| order.frequency(node, hash))
     }
 
+    /// Makes an entry the next that its partition evicts, if it is the one of `hash`.
+    pub(crate) fn demote(&self, node: NodeId, hash: u64) -> bool {
+        self.with_order(self.partition(hash), |order| order.demote(node, hash))
+    }
+
     /// The part of the policy that an entry is in, if it is the one of `hash`.
     pub(crate) fn segment_of(&self, node: NodeId, hash: u64) -> Option<&'static str> {
         self.with_order(self.partition(hash), |order| order.segment_of(node, hash))

@@ -5,11 +5,20 @@ use std::io;
 
 /// One reading, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Usage {
     /// How much is in use.
     pub used: u64,
     /// How much may be in use at most, if that is known.
     pub limit: Option<u64>,
+}
+
+impl Usage {
+    /// A reading of `used` bytes, of at most `limit` where that is known.
+    #[must_use]
+    pub const fn new(used: u64, limit: Option<u64>) -> Self {
+        Self { used, limit }
+    }
 }
 
 /// Tells how much memory is in use. Closures that return a [`Usage`] are sources.
@@ -75,8 +84,9 @@ impl MemorySource for CgroupMemory {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::fs;
+    use std::error::Error;
     use std::path::{Path, PathBuf};
+    use std::{fmt, fs};
 
     use procfs::process::Process;
     use procfs::{ProcError, process::MountInfo};
@@ -92,13 +102,38 @@ mod linux {
 
     pub(super) fn io_error(error: ProcError) -> io::Error {
         match error {
-            ProcError::Io(error, _) => error,
+            ProcError::Io(error, Some(path)) => at(&path, error),
+            ProcError::Io(error, None) => error,
             ProcError::NotFound(_) => io::Error::new(io::ErrorKind::NotFound, error),
             ProcError::PermissionDenied(_) => {
                 io::Error::new(io::ErrorKind::PermissionDenied, error)
             }
             error => io::Error::other(error),
         }
+    }
+
+    /// What could not be read; why, says its source.
+    #[derive(Debug)]
+    struct Unread {
+        path: PathBuf,
+        source: io::Error,
+    }
+
+    impl fmt::Display for Unread {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "cannot read {}", self.path.display())
+        }
+    }
+
+    impl Error for Unread {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.source)
+        }
+    }
+
+    /// The same error, of that file.
+    fn at(path: &Path, source: io::Error) -> io::Error {
+        io::Error::new(source.kind(), Unread { path: path.to_owned(), source })
     }
 
     /// The names of a version's files.
@@ -186,11 +221,11 @@ mod linux {
 
     /// The number in a file; `None` for `max`.
     fn number(file: &Path) -> io::Result<Option<u64>> {
-        let text = fs::read_to_string(file)?;
+        let text = fs::read_to_string(file).map_err(|error| at(file, error))?;
         match text.trim() {
             "max" => Ok(None),
             text => text.parse().map(Some).map_err(|error| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("`{text}`: {error}"))
+                at(file, io::Error::new(io::ErrorKind::InvalidData, format!("`{text}`: {error}")))
             }),
         }
     }
@@ -242,7 +277,11 @@ mod linux {
         fn nonsense_in_its_files_is_an_error() {
             let mount = tempfile::tempdir().unwrap();
             let group = Cgroup::new(mount.path(), Path::new("/"), Path::new("/"), &V2);
-            assert_eq!(group.usage().unwrap_err().kind(), io::ErrorKind::NotFound);
+            let missing = group.usage().unwrap_err();
+            assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+            assert!(missing.to_string().ends_with("/memory.current"), "{missing}");
+            let cause = missing.source().expect("why it could not be read").to_string();
+            assert!(!missing.to_string().contains(&cause), "{missing}: {cause}");
             for text in ["", "-1", "max", "12 bytes", "99999999999999999999999"] {
                 write(mount.path(), "memory.current", text);
                 assert_eq!(group.usage().unwrap_err().kind(), io::ErrorKind::InvalidData, "{text}");

@@ -116,9 +116,10 @@ impl fmt::Display for CacheError {
 impl Error for CacheError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::CacheSave { source, .. }
-            | Self::CacheLoad { source, .. }
-            | Self::CacheMetricsSave { source, .. } => Some(source),
+            // Their messages are part of the interface and tell what the snapshot's error tells, so
+            // the chain goes on behind that one.
+            Self::CacheSave { source, .. } | Self::CacheLoad { source, .. } => source.source(),
+            Self::CacheMetricsSave { source, .. } => Some(source),
             _ => None,
         }
     }
@@ -164,8 +165,9 @@ impl Error for ConfigError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::BadValue { .. } => None,
-            Self::Name { source, .. } => Some(source),
-            Self::Build(source) => Some(source),
+            // The message tells all that theirs tell.
+            Self::Name { source, .. } => source.source(),
+            Self::Build(source) => source.source(),
         }
     }
 }
