@@ -149,6 +149,8 @@ where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
+        // Before the use renews the time to idle.
+        let mut remaining = self.remaining_if_asked(found.0);
         let is_valid =
             !found.0.is_invalidated() && self.shared.engine.timing.is_valid_for_use(found.0);
         let valid = if is_valid { Some(found) } else { self.find_again(found.0, key, hash, guard) };
@@ -162,7 +164,10 @@ where
         }
         let (pointer, entry) = valid?;
         if self.shared.parts.expiry.is_some() {
-            self.note_use(pointer, entry);
+            if pointer != found.0 {
+                remaining = self.remaining_if_asked(pointer);
+            }
+            self.note_use(pointer, entry, remaining);
         }
         Some((pointer, entry))
     }

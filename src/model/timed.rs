@@ -34,7 +34,12 @@ impl Timed {
 
     /// Returns the replaced value, and whether it had expired.
     pub fn upsert(&self, key: u64, value: u64, deadline: u64, now: u64) -> Option<(u64, bool)> {
-        let terms = Terms { written_ns: Some(now), deadline_ns: deadline, limit_ns: None };
+        let terms = Terms {
+            written_ns: Some(now),
+            deadline_ns: deadline,
+            limit_ns: None,
+            has_computed: false,
+        };
         let new = Owned::extended(key, 1, key, Watched::new(value), terms, None);
         let done = self.table.upsert(new, |_, _| true, &pin());
         let (new, old) = done.ok().expect("nothing declines");
