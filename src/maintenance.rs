@@ -148,6 +148,8 @@ pub(crate) struct Engine<K, V> {
     /// The first bucket that may not be open yet.
     opened: CachePadded<AtomicUsize>,
     unpaced: CachePadded<Unpaced>,
+    /// How often a deadline was moved to an earlier time.
+    brought_forward: AtomicU64,
     pub(crate) timing: Timing,
     /// For explanations, if they were asked for.
     pub(crate) recent: Option<Box<Recent>>,
@@ -263,6 +265,7 @@ impl<K, V> Engine<K, V> {
             linked: CachePadded::new(AtomicUsize::new(0)),
             opened: CachePadded::new(AtomicUsize::new(1)),
             unpaced: CachePadded::default(),
+            brought_forward: AtomicU64::new(0),
             timing,
             recent,
             shadow,

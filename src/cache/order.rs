@@ -74,9 +74,12 @@ where
         let guard = reclaim::pin();
         let key_of = |hash| {
             let (pointer, entry) = engine.table.get(hash, |_| true, &guard)?;
-            self.is_valid(pointer).then(|| entry.key.clone())
+            self.is_valid(pointer).then(|| (pointer, entry.key.clone()))
         };
-        hashes.into_iter().filter_map(key_of).collect()
+        let keys: Vec<_> = hashes.into_iter().filter_map(key_of).collect();
+        // Once more: what was cloned first may have expired meanwhile.
+        let is_valid = |(pointer, key)| self.is_valid(pointer).then_some(key);
+        keys.into_iter().filter_map(is_valid).collect()
     }
 
     /// How often `key` was used lately, in the policy's own measure: what the frequency sketch
