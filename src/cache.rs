@@ -626,7 +626,13 @@ impl<K, V, S> Cache<K, V, S> {
     /// O(partitions + cores).
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.engine.stats()
+        let counted = |counter| self.shared.engine.counters.sum(counter);
+        let is_counting = self.shared.parts.is_counting_lookups;
+        Stats {
+            hits: is_counting.then(|| counted(Counter::Hits)),
+            misses: is_counting.then(|| counted(Counter::Misses)),
+            ..self.shared.engine.stats()
+        }
     }
 
     /// Panics if an invariant of table, policies or accounts is broken. For tests: only while no

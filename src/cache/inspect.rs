@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::borrow::Borrow;
+use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::reclaim;
 
 /// What a cache knows of an entry besides its key and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct EntryInfo {
     /// How long ago the value was inserted. `None` where nobody knows: unless the cache is told to
@@ -25,6 +27,19 @@ pub struct EntryInfo {
     ///
     /// [`Accesses::Counter`]: crate::policy::Accesses::Counter
     pub frequency: u8,
+}
+
+impl fmt::Display for EntryInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(age) = self.age {
+            write!(f, "age {age:?}, ")?;
+        }
+        match self.expires_in {
+            Some(left) => write!(f, "expires in {left:?}")?,
+            None => f.write_str("never expires")?,
+        }
+        write!(f, ", weight {}, counter {}", self.weight, self.frequency)
+    }
 }
 
 /// An entry as an iteration has seen it.
