@@ -48,7 +48,7 @@ pub(crate) use restore::{Arrival, Restored, Saving};
 pub(crate) use states::State;
 
 pub use explain::{Explanation, Presence};
-pub use inspect::{EntryInfo, EntryView};
+pub use inspect::{Census, EntryInfo, EntryView};
 pub use iter::{Entries, Iter, Keys, Values};
 pub use pinned::Pinned;
 
@@ -556,7 +556,9 @@ where
 impl<K, V, S> Cache<K, V, S> {
     /// Number of entries. Exact while nobody writes and, in background mode, after
     /// [`run_pending`](Self::run_pending): entries that maintenance is evicting are counted until
-    /// it is through.
+    /// it is through. Entries that nobody can see any more are among them as long as they take room:
+    /// those that have expired, for up to a [tick](crate::Builder::timer_tick), and those of which a
+    /// tag was [invalidated](Self::invalidate_tag). [`census`](Self::census) counts them apart.
     ///
     /// # Complexity
     /// O(partitions).
@@ -572,7 +574,8 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// Sum of the weights of all entries that maintenance has seen: all of them with inline
-    /// maintenance, and after [`run_pending`](Self::run_pending).
+    /// maintenance, and after [`run_pending`](Self::run_pending). Of entries that nobody can see any
+    /// more, the same holds as for [`len`](Self::len).
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.shared.engine.weight()

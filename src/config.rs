@@ -100,6 +100,10 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Tells what an entry weighs; asked once, when the entry is inserted. Default: 1 for each.
     ///
+    /// Without a bound on the weight ([`max_weight`](Self::max_weight)) it keeps nothing out: it is
+    /// then for what [`Cache::weight`], [`Cache::census`], [`EntryInfo`](crate::EntryInfo) and
+    /// [`Stats`](crate::Stats) say.
+    ///
     /// 0 is allowed: such an entry counts against the capacity only. A panic of `weigher` comes
     /// through the insertion, which then has changed nothing.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
@@ -269,7 +273,9 @@ impl<K, V, S> Builder<K, V, S> {
     /// Changes each lifetime by a random part of itself, up to `fraction` more or less, so that
     /// entries that were inserted together do not expire together. From 0 to 1. Default: 0.
     ///
-    /// Holds for lifetimes that count from an insertion. The part depends on the key's hash and
+    /// Holds for lifetimes that count from an insertion or replacement: the
+    /// [time to live](Self::time_to_live), what an [`Expiry`] says then, and lifetimes given with an
+    /// insertion, which are all there is to jitter where the builder sets none. The part depends on the key's hash and
     /// the time alone, so with a hasher and a clock that repeat themselves it does too.
     pub fn jitter(mut self, fraction: f64) -> Self {
         self.time.jitter = fraction;

@@ -46,7 +46,8 @@
 //!
 //! | feature | brings | costs |
 //! |---|---|---|
-//! | `snapshot` | `snapshot`: saving caches and loading them, by serializers of one's own | serde, erased-serde, crc32fast, tempfile |
+//! | `serde` | `Serialize` for statistics, reports of shadows and explanations | serde |
+//! | `snapshot` | `snapshot`: saving caches and loading them, by serializers of one's own | `serde`, erased-serde, crc32fast, tempfile |
 //! | `bincode` | the serializer of that name, binary | `snapshot`, bincode 1.3 |
 //! | `json` | the serializer of that name, readable | `snapshot`, serde_json |
 //! | `postcard` | the serializer of that name, binary and small | `snapshot`, postcard |
@@ -105,7 +106,7 @@ pub mod model;
 struct Readme;
 
 pub use crate::cache::{
-    Cache, Entries, EntryInfo, EntryView, Explanation, Iter, Keys, Pinned, Presence, Values,
+    Cache, Census, Entries, EntryInfo, EntryView, Explanation, Iter, Keys, Pinned, Presence, Values,
 };
 pub use crate::config::Builder;
 pub use crate::error::{BuildError, FlushError, Inserted, RegisterError, Rejection, ResizeError};

@@ -1105,6 +1105,97 @@ fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
 }
 
 #[test]
+fn run_pending_leaves_nothing_that_has_expired_by_a_clock_that_stands() {
+    type Make = fn(Builder<u32, u32>) -> Builder<u32, u32>;
+    let kinds: [(&str, Make); 3] = [
+        ("nobody hears of it", |it| it),
+        ("a listener", |it| it.listener(larder::Listener::new(|_| ()))),
+        ("an atomic listener", |it| it.atomic_listener(|_| ())),
+    ];
+    for (name, make) in kinds {
+        for maintenance in [Maintenance::Inline, Maintenance::Background] {
+            let (builder, clock) = timed();
+            let cache = make(builder).maintenance(maintenance).partitions(4).build().unwrap();
+            for round in 0..500 {
+                for key in 0..8 {
+                    cache.insert_with_ttl(key, key, SECOND);
+                }
+                // Wakes the maintenance thread, which is at it at the same time.
+                clock.advance(SECOND + TICK);
+                cache.run_pending();
+                assert_eq!(cache.len(), 0, "{name}, {maintenance:?}, round {round}");
+            }
+            cache.validate();
+        }
+    }
+}
+
+#[test]
+fn jitter_holds_for_lifetimes_given_with_an_insertion_where_there_are_no_others() {
+    let (builder, _clock) = timed();
+    let cache = builder.jitter(0.5).build().unwrap();
+    for key in 0..50 {
+        cache.insert_with_ttl(key, key, 1000 * SECOND);
+    }
+    let left = |entry: larder::EntryView<u32, u32>| entry.info.expires_in.unwrap().as_secs();
+    let lives: Vec<u64> = cache.entries().map(left).collect();
+    assert!(lives.iter().all(|life| (500..=1500).contains(life)), "{lives:?}");
+    assert!(lives.iter().any(|life| *life < 900) && lives.iter().any(|life| *life > 1100));
+    cache.insert(1, 1);
+    assert_eq!(cache.inspect(&1).unwrap().expires_in, None);
+}
+
+#[test]
+fn a_cache_says_what_lifetimes_it_was_built_with() {
+    let none = timed().0.build().unwrap();
+    assert_eq!((none.time_to_live(), none.time_to_idle()), (None, None));
+    let both = timed().0.time_to_live(9 * SECOND).time_to_idle(NANOSECOND).build().unwrap();
+    assert_eq!((both.time_to_live(), both.time_to_idle()), (Some(9 * SECOND), Some(NANOSECOND)));
+    let endless = timed().0.time_to_live(Duration::MAX).build().unwrap();
+    assert_eq!(endless.time_to_live(), None, "as good as none");
+}
+
+#[test]
+fn census_counts_apart_what_nobody_can_see_any_more() {
+    for maintenance in [Maintenance::Inline, Maintenance::Background] {
+        let (builder, clock) = timed();
+        // There is no bound on the weight: the weigher is for those who ask.
+        let builder = builder.weigher(|_, value| *value).timer_tick(1000 * SECOND);
+        let cache = builder.maintenance(maintenance).build().unwrap();
+        for key in 0..10 {
+            let (value, ttl) = (1 << key, SECOND * if key < 3 { 1 } else { 100 });
+            // 0 to 5 carry `a`, 4 to 7 `b`: two of them both.
+            let tags: &[&str] = match key {
+                0..4 => &["a"],
+                4..6 => &["a", "b"],
+                6..8 => &["b"],
+                _ => &[],
+            };
+            cache.insert_with_tags_and_ttl(key, value, tags, ttl);
+        }
+        cache.run_pending();
+        let all = cache.census();
+        assert_eq!((all.valid_len, all.valid_weight), (10, (1 << 10) - 1));
+        clock.advance(2 * SECOND);
+        assert!(cache.invalidate_tag("b"));
+        cache.run_pending();
+        assert_eq!((cache.len(), cache.weight()), (10, (1 << 10) - 1), "all of them take room");
+        let census = cache.census();
+        assert_eq!((census.expired_len, census.expired_weight), (3, 0b111));
+        assert_eq!((census.invalidated_len, census.invalidated_weight), (4, 0b1111_0000));
+        assert_eq!((census.valid_len, census.valid_weight), (3, 0b11_0000_1000));
+        assert!(cache.invalidate_tag("a"));
+        let census = cache.census();
+        assert_eq!((census.valid_len, census.invalidated_len), (2, 8), "none is counted twice");
+        let valid: Vec<u32> = cache.keys().collect();
+        assert_eq!(valid.len(), census.valid_len);
+        cache.retain(|_, _| true);
+        assert_eq!(cache.len(), cache.census().valid_len);
+        cache.validate();
+    }
+}
+
+#[test]
 fn racing_threads_never_see_a_value_whose_deadline_was_past_before_they_looked() {
     const KEYS: u64 = 16;
     const LIFE: Duration = Duration::from_millis(40);

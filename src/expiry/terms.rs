@@ -181,6 +181,14 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
+    pub(crate) fn time_to_live(&self) -> Option<Duration> {
+        (self.ttl_ns != Deadline::NEVER).then(|| Duration::from_nanos(self.ttl_ns))
+    }
+
+    pub(crate) fn time_to_idle(&self) -> Option<Duration> {
+        (self.idle_ns != Deadline::NEVER).then(|| Duration::from_nanos(self.idle_ns))
+    }
+
     /// What a new entry of `hash` needs in front of its header, if anything.
     #[inline]
     pub(crate) fn terms(&self, lifetime: Lifetime, hash: u64) -> Option<Terms> {
