@@ -416,6 +416,11 @@ impl Order {
         self.members.timers.postpone(id, until_ns);
     }
 
+    /// Lets all timers fire at once that were postponed; says whether there are any.
+    pub(crate) fn retry_postponed(&mut self) -> bool {
+        self.members.timers.retry_postponed()
+    }
+
     /// Sets the timer of an entry whose deadline was moved, unless it has left since.
     pub(crate) fn watch(&mut self, id: NodeId, tag: u32) {
         let is_same = |entry: &EntryPtr| read_buffer::tag(entry.hash()) == tag;

@@ -297,6 +297,11 @@ impl CacheTime {
         now
     }
 
+    /// What maintenance has read last.
+    pub(crate) fn noted_ns(&self) -> u64 {
+        self.last_ns.load(Ordering::Relaxed)
+    }
+
     /// Whether the clock goes as the system's does, so that one can sleep until a time.
     pub(crate) fn is_real(&self) -> bool {
         !matches!(self.source, Source::Custom(_))

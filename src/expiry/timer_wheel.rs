@@ -85,6 +85,11 @@ impl TimerWheel {
         self.link(node, due);
     }
 
+    /// Whether the timer of `node` is set.
+    pub(crate) fn is_set(&self, node: usize) -> bool {
+        self.timers.get(node).is_some_and(|timer| timer.previous != UNSET)
+    }
+
     /// Stops the timer of `node`, if it is set.
     #[inline]
     pub(crate) fn stop(&mut self, node: usize) {

@@ -1,6 +1,7 @@
 //! The timers of a partition's entries: made when the first entry with a deadline comes.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::clock::nanoseconds;
@@ -24,11 +25,13 @@ pub(crate) struct Timers {
     /// Two to this many nanoseconds are a turn of the wheel.
     turn_bits: u32,
     wheel: Option<Box<TimerWheel>>,
+    /// The nodes whose entries have expired and could not leave, since their timers were postponed.
+    postponed: BTreeSet<usize>,
 }
 
 impl Default for Timers {
     fn default() -> Self {
-        Self { turn_bits: DEFAULT_TICK_BITS - TURN_BITS, wheel: None }
+        Self::with_turns(DEFAULT_TICK_BITS - TURN_BITS)
     }
 }
 
@@ -36,7 +39,11 @@ impl Timers {
     /// With ticks of the power of two nanoseconds at or below `tick`.
     pub(crate) fn new(tick: Duration) -> Self {
         let tick_bits = nanoseconds(tick).max(1).ilog2();
-        Self { turn_bits: tick_bits.saturating_sub(TURN_BITS), wheel: None }
+        Self::with_turns(tick_bits.saturating_sub(TURN_BITS))
+    }
+
+    fn with_turns(turn_bits: u32) -> Self {
+        Self { turn_bits, wheel: None, postponed: BTreeSet::new() }
     }
 
     /// Sets the timer of `entry`, whose node is `id`, if it has a deadline.
@@ -67,7 +74,23 @@ impl Timers {
     pub(crate) fn postpone(&mut self, id: NodeId, until_ns: u64) {
         if let Some(wheel) = &mut self.wheel {
             wheel.set(id.index(), until_ns);
+            self.postponed.insert(id.index());
         }
+    }
+
+    /// Lets all timers fire at once that were postponed, for the clock may stand still until then.
+    /// Says whether there are any.
+    pub(crate) fn retry_postponed(&mut self) -> bool {
+        let Some(wheel) = &mut self.wheel else { return false };
+        let mut has_any = false;
+        for node in std::mem::take(&mut self.postponed) {
+            // Else the node has left, and may have come back: then it is looked at in vain.
+            if wheel.is_set(node) {
+                wheel.set(node, 0);
+                has_any = true;
+            }
+        }
+        has_any
     }
 
     /// Stops the timer of a node that leaves.
@@ -82,6 +105,7 @@ impl Timers {
     #[inline]
     pub(crate) fn fire(&mut self, now_ns: u64, budget: &mut u32) -> Option<NodeId> {
         let node = self.wheel.as_mut()?.fire(now_ns, budget)?;
+        self.postponed.remove(&node);
         Some(NodeId::from_raw(u32::try_from(node).expect("it was a node id when it was set")))
     }
 

@@ -400,10 +400,16 @@ impl<K, V> Engine<K, V> {
 
     /// Applies the events before the position `end`, and what is due.
     fn run_until(&self, partition: &Partition<K, V>, end: u32) {
+        let mut is_first = true;
         loop {
-            let due_ns = self.due_now(partition);
+            let mut due_ns = self.due_now(partition);
             let leftover = {
                 let mut core = sync::lock(&partition.core);
+                // By a clock that stands, what had to be postponed would never be due again.
+                if std::mem::take(&mut is_first) {
+                    let again_ns = self.due_again(&mut core);
+                    due_ns = due_ns.or(again_ns);
+                }
                 partition.run(&mut core, self, None, Freeing::AsRetired, due_ns)
             };
             self.finish(partition, leftover);

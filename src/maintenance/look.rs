@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::partition::{Freeing, Partition};
+use super::partition::{Core, Freeing, Partition};
 use super::{Engine, Maintenance};
 use crate::entry::EntryPtr;
 use crate::expiry::{Deadline, Moved};
@@ -115,6 +115,13 @@ impl<K, V> Engine<K, V> {
             return None;
         }
         (next != Deadline::NEVER).then(|| self.timing.time.note_now_ns()).filter(|now| next <= *now)
+    }
+
+    /// The time that [`due_now`](Self::due_now) has just read, if timers were postponed, which this
+    /// lets fire once more. Under the partition's lock, where no clock may be asked.
+    pub(super) fn due_again(&self, core: &mut Core<K, V>) -> Option<u64> {
+        let may_fire = !self.timing.is_lingering && !self.must_not_tell();
+        (may_fire && core.order.retry_postponed()).then(|| self.timing.time.noted_ns())
     }
 
     /// How long it is until a timer is due; `None` if none is set.
