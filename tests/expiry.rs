@@ -1225,9 +1225,11 @@ fn what_was_kept_from_leaving_in_time_leaves_by_run_pending_though_the_clock_sta
         cache.run_pending();
         leave.wait();
         replacing.join().unwrap();
-        cache.run_pending();
         // The maintenance thread may be telling of some.
-        wait_until("all others have left", || cache.len() == 1);
+        wait_until("all others have left", || {
+            cache.run_pending();
+            cache.len() == 1
+        });
     });
 }
 
