@@ -245,9 +245,9 @@ impl<K, V, S> Builder<K, V, S> {
     /// ([`crate::expiry`] says how soon), also if nobody uses the cache.
     ///
     /// An entry that can expire needs 24 bytes more: 8 for its deadline and 16 for its timer. 8 more
-    /// where there is a [time to idle](Self::time_to_idle) or an [`Expiry`], or 24 where there are
-    /// both, and at most 8 more if it has a lifetime of its own or with [jitter](Self::jitter). Where
-    /// it meets other lifetimes, [`crate::expiry`] says which counts.
+    /// where there is a [time to idle](Self::time_to_idle), 16 with an [`Expiry`], 24 with both, and
+    /// at most 8 more if it has a lifetime of its own or with [jitter](Self::jitter). Where it meets
+    /// other lifetimes, [`crate::expiry`] says which counts.
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.time.time_to_live = Some(time);
         self

@@ -34,7 +34,7 @@ mod timers;
 
 pub(crate) use clock::Source;
 pub use clock::{Clock, CoarseClock, MonotonicClock};
-pub(crate) use deadline::Deadline;
+pub(crate) use deadline::{BroughtForward, Deadline};
 pub use terms::Expiry;
 pub(crate) use terms::{Lifetime, Moved, Setting, Timing};
 pub use ticking::TickingClock;

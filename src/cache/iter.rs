@@ -166,7 +166,7 @@ impl<'c, K, V, S, T> Steps<'c, K, V, S, T> {
             let mut ready = Vec::new();
             let engine = &self.cache.shared.engine;
             // Before the deadlines are read.
-            self.brought_forward = engine.brought_forward();
+            self.brought_forward = engine.brought_forward.times();
             let guard = reclaim::pin();
             self.cursor = engine.table.step(self.cursor, &guard, |pointer, entry| {
                 if self.cache.is_valid(pointer) {
@@ -184,7 +184,7 @@ impl<'c, K, V, S, T> Steps<'c, K, V, S, T> {
             return None;
         }
         let engine = &self.cache.shared.engine;
-        let is_as_seen = engine.brought_forward() == self.brought_forward;
+        let is_as_seen = engine.brought_forward.times() == self.brought_forward;
         let is_ahead = validity.deadline_ns == Deadline::NEVER
             || engine.timing.time.is_surely_not_past(validity.deadline_ns)
             || engine.timing.time.now_ns() <= validity.deadline_ns;

@@ -331,7 +331,7 @@ impl EntryPtr {
         }
         if let Some(limit) = limit {
             // Release: who sees it in the place of the time of writing sees `CHANGED`; pairs with the
-            // loads in `limit_ns` and `told_ns`.
+            // loads in `limit_ns`, `move_within_limit` and `told_ns`.
             limit.store(limit_ns, Ordering::Release);
         }
     }
@@ -349,6 +349,46 @@ impl EntryPtr {
             (None, Some(limit_ns)) if self.upkeep().is_changed() => limit_ns,
             (None, Some(written_ns)) => Deadline::after(written_ns, ttl_ns),
             (None, None) => Deadline::NEVER,
+        }
+    }
+
+    /// Moves the deadline to `wanted_ns`, which an [`Expiry`](crate::Expiry) has computed and the idle
+    /// deadline allows, or to the limit if that is earlier; `computed_ns` is what it has computed.
+    /// Returns the deadline before and after; `None` if the entry has expired, or has no limit that
+    /// stands by itself: one in the place of the time of writing could be mistaken for that.
+    pub(crate) fn move_within_limit(&self, wanted_ns: u64, computed_ns: u64) -> Option<(u64, u64)> {
+        let limit = self.own_limit_ns()?;
+        // Acquire: as `set_limit_ns` says.
+        let limit_ns = || limit.load(Ordering::Acquire);
+        let deadline = &self.extension()?.deadline;
+        loop {
+            let before = deadline.get();
+            if before == Deadline::EXPIRED {
+                return None;
+            }
+            self.set_computed_ns(computed_ns);
+            let after = wanted_ns.min(limit_ns());
+            // Whoever sets another limit stores it first and then moves the deadline, and begins again
+            // if that has changed meanwhile. Moved to what it was before, it would seem not to have:
+            // so this looks at the limit once more.
+            if deadline.move_from(before, after) && after <= limit_ns() {
+                return Some((before, after));
+            }
+        }
+    }
+
+    /// What an [`Expiry`](crate::Expiry) has computed last, where that is kept; else no deadline.
+    #[inline]
+    pub(crate) fn computed_ns(&self) -> u64 {
+        // Acquire: stored before the deadline that it belongs to; pairs with `set_computed_ns`.
+        self.own_computed_ns().map_or(Deadline::NEVER, |word| word.load(Ordering::Acquire))
+    }
+
+    /// Notes what was computed, before the deadline is changed.
+    pub(crate) fn set_computed_ns(&self, computed_ns: u64) {
+        if let Some(computed) = self.own_computed_ns() {
+            // Release: before the change of the deadline; pairs with the load in `computed_ns`.
+            computed.store(computed_ns, Ordering::Release);
         }
     }
 

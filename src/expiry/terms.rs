@@ -134,7 +134,6 @@ impl<K, V> Setting<K, V> {
             time,
             is_regular: self.expiry.is_none() && self.jitter == 0.0 && !self.wants_ages,
             is_computed: self.expiry.is_some(),
-            keeps_limits: self.jitter != 0.0 || self.wants_ages,
             ttl_ns: in_ns(self.time_to_live),
             idle_ns,
             idle_step_ns,
@@ -173,9 +172,6 @@ pub(crate) struct Timing {
     is_regular: bool,
     /// Whether an [`Expiry`] is asked, of lookups too.
     is_computed: bool,
-    /// Whether the limit of a usual entry does not follow from its time of writing, or must not take
-    /// that one's place.
-    keeps_limits: bool,
     /// From which deadlines on a hit has nothing to ask and nothing to do; `None` if all hits have.
     settled: Option<Bound>,
 }
@@ -201,9 +197,6 @@ impl Timing {
             true if self.is_regular && self.has_idle_time() => Terms { limit_ns: None, ..terms },
             true if self.is_regular && self.ttl_ns < MAX_TOLD_NS => {
                 Terms { written_ns: None, ..terms }
-            }
-            true if !self.has_idle_time() && !self.keeps_limits => {
-                Terms { limit_ns: None, ..terms }
             }
             _ => terms,
         })
@@ -302,7 +295,7 @@ impl Timing {
             return false;
         }
         let now = if self.idle_ns > late - early { early } else { self.time.now_ns() };
-        let limit_ns = entry.limit_ns(self.ttl_ns).min(Self::computed_ns(entry));
+        let limit_ns = entry.limit_ns(self.ttl_ns).min(entry.computed_ns());
         let moved = Deadline::after(now, self.idle_ns).min(limit_ns);
         if moved.saturating_sub(deadline) > self.idle_step_ns {
             // Another hit may be first, which is as good, or the entry may have expired.
@@ -325,7 +318,7 @@ impl Timing {
                 return None;
             }
             entry.set_limit_ns(limit_ns, self.hits_move());
-            Self::set_computed_ns(entry, Deadline::NEVER);
+            entry.set_computed_ns(Deadline::NEVER);
             if extension.deadline.move_from(deadline, moved) {
                 return Some(Moved::between(deadline, moved));
             }
@@ -336,39 +329,12 @@ impl Timing {
     /// now on; never more than its other lifetimes allow. Returns as
     /// [`set_remaining`](Self::set_remaining) does.
     pub(crate) fn set_computed(&self, entry: EntryPtr, ttl: Option<Duration>) -> Option<Moved> {
-        let extension = entry.extension()?;
         let ttl_ns = ttl.map_or(Deadline::NEVER, nanoseconds);
         let now = self.now_for(ttl_ns.min(self.idle_ns));
         let computed_ns = Deadline::after(now, ttl_ns);
-        let wanted = computed_ns.min(Deadline::after(now, self.idle_ns));
-        loop {
-            let deadline = extension.deadline.get();
-            if deadline == Deadline::EXPIRED {
-                return None;
-            }
-            Self::set_computed_ns(entry, computed_ns);
-            let moved = wanted.min(entry.limit_ns(self.ttl_ns));
-            // Whoever sets another limit stores it before the deadline, and again if that has changed
-            // meanwhile. So it is this call that has to look again if the deadline was the same
-            // before and after.
-            if extension.deadline.move_from(deadline, moved) && moved <= entry.limit_ns(self.ttl_ns)
-            {
-                return Some(Moved::between(deadline, moved));
-            }
-        }
-    }
-
-    /// What an [`Expiry`] has computed last, where that is kept; else no deadline.
-    fn computed_ns(entry: EntryPtr) -> u64 {
-        // Acquire: stored before the deadline that it belongs to, or as good as any, as the limit.
-        entry.own_computed_ns().map_or(Deadline::NEVER, |word| word.load(Ordering::Acquire))
-    }
-
-    fn set_computed_ns(entry: EntryPtr, computed_ns: u64) {
-        if let Some(computed) = entry.own_computed_ns() {
-            // Release: before the change of the deadline; pairs with the load in `computed_ns`.
-            computed.store(computed_ns, Ordering::Release);
-        }
+        let wanted_ns = computed_ns.min(Deadline::after(now, self.idle_ns));
+        let (before, after) = entry.move_within_limit(wanted_ns, computed_ns)?;
+        Some(Moved::between(before, after))
     }
 
     /// How long a valid entry has left; `None` if it has no deadline.

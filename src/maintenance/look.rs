@@ -72,17 +72,9 @@ impl<K, V> Engine<K, V> {
         self.note_moved(entry, moved);
     }
 
-    /// How often a deadline was moved to an earlier time. As long as that stays the same, deadlines
-    /// that were read after it are none too late.
-    pub(crate) fn brought_forward(&self) -> u64 {
-        // Acquire: whoever counts a deadline as moved reads the new one; pairs with `note_moved`.
-        self.brought_forward.load(Ordering::Acquire)
-    }
-
     fn note_moved(&self, entry: EntryPtr, moved: Option<Moved>) {
         if moved == Some(Moved::Earlier) {
-            // Release: after the change of the deadline; pairs with `brought_forward`.
-            self.brought_forward.fetch_add(1, Ordering::Release);
+            self.brought_forward.note();
             self.partition(entry.hash()).note_moved(entry);
             if self.mode == Maintenance::Background {
                 // SeqCst: between the report and the thread's state; see the module head.
