@@ -298,8 +298,8 @@ fn rest_of_each_iteration(
     meanwhile: impl Fn(&Cache<u32, u32>, &FakeClock),
     configure: impl Fn(Builder<u32, u32>) -> Builder<u32, u32>,
 ) -> Vec<usize> {
-    type Rest<'c> = Box<dyn Iterator<Item = ()> + 'c>;
-    let kinds: [for<'c> fn(&'c Cache<u32, u32>) -> Rest<'c>; 4] = [
+    type Kind = fn(&Cache<u32, u32>) -> Box<dyn Iterator<Item = ()> + '_>;
+    let kinds: [Kind; 4] = [
         |cache| Box::new(cache.iter().map(drop)),
         |cache| Box::new(cache.keys().map(drop)),
         |cache| Box::new(cache.values().map(drop)),
