@@ -54,7 +54,7 @@ use life::Life;
 
 pub use collect::InsertCounts;
 pub use explain::{Explanation, Presence};
-pub use inspect::{EntryInfo, EntryView};
+pub use inspect::{Census, EntryInfo, EntryView};
 pub use iter::{Entries, Iter, Keys, Values};
 pub use pinned::Pinned;
 pub use ranking::Ranked;
@@ -427,7 +427,9 @@ where
 impl<K, V, S> Cache<K, V, S> {
     /// Number of entries. Exact while nobody writes and, in background mode, after
     /// [`run_pending`](Self::run_pending): entries that maintenance is evicting are counted until
-    /// it is through.
+    /// it is through. Entries that nobody can see any more are among them as long as they take room:
+    /// those that have expired, for up to a [tick](crate::Builder::timer_tick), and those of which a
+    /// tag was [invalidated](Self::invalidate_tag). [`census`](Self::census) counts them apart.
     ///
     /// # Complexity
     /// O(partitions).
@@ -443,7 +445,8 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// Sum of the weights of all entries that maintenance has seen: all of them with inline
-    /// maintenance, and after [`run_pending`](Self::run_pending).
+    /// maintenance, and after [`run_pending`](Self::run_pending). Of entries that nobody can see any
+    /// more, the same holds as for [`len`](Self::len).
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.shared.engine.weight()
@@ -511,7 +514,13 @@ impl<K, V, S> Cache<K, V, S> {
     /// O(partitions + cores).
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.engine.stats()
+        let counted = |counter| self.shared.engine.counters.sum(counter);
+        let is_counting = self.shared.parts.is_counting_lookups;
+        Stats {
+            hits: is_counting.then(|| counted(Counter::Hits)),
+            misses: is_counting.then(|| counted(Counter::Misses)),
+            ..self.shared.engine.stats()
+        }
     }
 
     /// Panics if an invariant of table, policies or accounts is broken. For tests: only while no

@@ -136,6 +136,10 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Tells what an entry weighs; asked once, when the entry is inserted. Default: 1 for each.
     ///
+    /// Without a bound on the weight ([`max_weight`](Self::max_weight)) it keeps nothing out: it is
+    /// then for what [`Cache::weight`], [`Cache::census`], [`EntryInfo`](crate::EntryInfo) and
+    /// [`Stats`](crate::Stats) say.
+    ///
     /// 0 is allowed: such an entry counts against the capacity only. A panic of `weigher` comes
     /// through the insertion, which then has changed nothing.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
@@ -184,9 +188,10 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Counts hits and misses, for [`Stats::hits`](crate::Stats::hits) and its kin. Default: they
-    /// are not counted and stay 0, because counting costs a fifth of the rate of hits. Everything
-    /// else in [`Stats`](crate::Stats) is always counted.
+    /// Counts hits and misses, for [`Stats::hits`](crate::Stats::hits),
+    /// [`misses`](crate::Stats::misses) and [`hit_ratio`](crate::Stats::hit_ratio). Default: they are
+    /// not counted, and those say `None`, because counting costs a fifth of the rate of hits.
+    /// Everything else in [`Stats`](crate::Stats) is always counted.
     pub fn count_lookups(mut self) -> Self {
         self.is_counting_lookups = true;
         self
@@ -278,8 +283,9 @@ impl<K, V, S> Builder<K, V, S> {
     /// ([`crate::expiry`] says how soon), also if nobody uses the cache.
     ///
     /// An entry that can expire needs 24 bytes more: 8 for its deadline and 16 for its timer. 8 more
-    /// where there is a [time to idle](Self::time_to_idle), and 8 more if it has a lifetime of its
-    /// own, of an [`Expiry`] or with [jitter](Self::jitter).
+    /// where there is a [time to idle](Self::time_to_idle), 16 with an [`Expiry`], 24 with both, and
+    /// at most 8 more if it has a lifetime of its own or with [jitter](Self::jitter). Where it meets
+    /// other lifetimes, [`crate::expiry`] says which counts.
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.time.time_to_live = Some(time);
         self
@@ -295,7 +301,8 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Computes how long each entry may live. Default: nobody does.
+    /// Computes how long each entry may live, within what its other lifetimes allow
+    /// ([`crate::expiry`] has the rule). Default: nobody does.
     pub fn expiry(mut self, expiry: impl Expiry<K, V> + 'static) -> Self {
         self.time.expiry = Some(Arc::new(expiry));
         self
@@ -304,7 +311,9 @@ impl<K, V, S> Builder<K, V, S> {
     /// Changes each lifetime by a random part of itself, up to `fraction` more or less, so that
     /// entries that were inserted together do not expire together. From 0 to 1. Default: 0.
     ///
-    /// Holds for lifetimes that count from an insertion; where nothing has one, it changes nothing. The part depends on the key's hash and
+    /// Holds for lifetimes that count from an insertion or replacement: the
+    /// [time to live](Self::time_to_live), what an [`Expiry`] says then, and lifetimes given with an
+    /// insertion, which are all there is to jitter where the builder sets none. The part depends on the key's hash and
     /// the time alone, so with a hasher and a clock that repeat themselves it does too.
     pub fn jitter(mut self, fraction: f64) -> Self {
         self.time.jitter = fraction;

@@ -129,6 +129,8 @@ pub mod orderings {
     //! | `Upkeep::set_moved`, `take_moved`, acquire-release | either relaxed | `report_that_is_left_out_is_not_needed` |
     //! | `EntryPtr::set_limit_ns`, store of the limit, release | relaxed | `limit_is_not_taken_for_the_time_of_writing` |
     //! | `EntryPtr::told_ns`, load of the time of writing, acquire | relaxed | the same |
+    //! | `BroughtForward::note`, release | relaxed | `deadline_that_was_kept_is_none_too_late_while_none_was_brought_forward` |
+    //! | `BroughtForward::times`, acquire | relaxed | the same |
     //! | `Tags::invalidate`, the swap | a store | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` (tags) |
     //! | `TagSet::settle`, acquire-release | relaxed, or a load | the same |
     //! | `TagSet::is_dead`, acquire | relaxed | `a_reader_who_is_told_of_the_mark_sees_what_came_before_it` |
@@ -159,6 +161,7 @@ pub mod orderings {
     //! | a miss of an expired entry stands only while that is linked | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` |
     //! | a hit moves only the deadline that it saw | `hit_and_expiry_agree` |
     //! | a hit asks whether the time of writing has become a limit | `hit_keeps_to_the_limit_that_belongs_to_the_deadline` |
+    //! | a computed deadline looks at the limit once more when it is set | `computed_deadline_keeps_to_a_limit_whose_deadline_is_the_one_before` |
     //! | who takes an entry out knows whether he was first | `timer_and_replacement_take_an_entry_out_once` |
     //! | a gate lets one in | `replacements_are_told_in_order` and three more |
     //! | maintenance looks within the gate whether its victim is still linked | `victim_that_left_before_is_not_told_again` |

@@ -117,7 +117,7 @@ impl<K, V> Owned<K, V> {
     /// Whether entries without extension have their upkeep beside them, where there is room.
     const IS_PAIRED: bool = cfg!(not(larder_loom)) && Self::PLAIN.size() == reclaim::PAIRED.size();
     /// The memory of an entry, and where its header is in it, by extent.
-    const AROUND: [(Layout, usize); 7] = [
+    const AROUND: [(Layout, usize); 9] = [
         (reclaim::PAIRED, 0),
         match Self::IS_PAIRED {
             true => (reclaim::UNPAIRED, reclaim::BESIDE_BYTES),
@@ -126,8 +126,10 @@ impl<K, V> Owned<K, V> {
         Extent::Dated.around(Self::PLAIN),
         Extent::Timed.around(Self::PLAIN),
         Extent::Limited.around(Self::PLAIN),
+        Extent::Computed.around(Self::PLAIN),
         Extent::Tagged.around(Self::PLAIN),
         Extent::TaggedLimited.around(Self::PLAIN),
+        Extent::TaggedComputed.around(Self::PLAIN),
     ];
 
     #[inline]

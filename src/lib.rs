@@ -49,7 +49,7 @@
 //!
 //! | feature | brings | costs |
 //! |---|---|---|
-//! | `serde` | reading and writing a `CacheConfig`, and a `Policy` by name | serde |
+//! | `serde` | reading and writing a `CacheConfig` and a `Policy` by name; writing statistics, reports and explanations | serde |
 //! | `snapshot` | `snapshot`: saving caches and loading them, by serializers of one's own | `serde`, erased-serde, crc32fast, tempfile |
 //! | `bincode` | the serializer of that name, binary | `snapshot`, bincode 1.3 |
 //! | `json` | the serializer of that name, readable | `snapshot`, serde_json |
@@ -112,8 +112,8 @@ pub mod model;
 struct Readme;
 
 pub use crate::cache::{
-    Cache, Entries, EntryInfo, EntryView, Explanation, InsertCounts, Iter, Keys, Pinned, Presence,
-    Ranked, Values,
+    Cache, Census, Entries, EntryInfo, EntryView, Explanation, InsertCounts, Iter, Keys, Pinned,
+    Presence, Ranked, Values,
 };
 pub use crate::config::{Builder, CacheConfig};
 pub use crate::equivalent::Equivalent;

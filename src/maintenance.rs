@@ -43,7 +43,7 @@ use crate::contain;
 use crate::entry::{Entry, EntryPtr};
 use crate::error::FlushError;
 use crate::evict::Order;
-use crate::expiry::Timing;
+use crate::expiry::{BroughtForward, Timing};
 use crate::hash::partition_of;
 use crate::listener::{AtomicListening, Channel, Listening};
 use crate::maintainer::Attendance;
@@ -153,6 +153,7 @@ pub(crate) struct Engine<K, V> {
     /// The first bucket that may not be open yet.
     opened: CachePadded<AtomicUsize>,
     unpaced: CachePadded<Unpaced>,
+    pub(crate) brought_forward: BroughtForward,
     pub(crate) timing: Timing,
     /// For explanations, if they were asked for.
     pub(crate) recent: Option<Box<Recent>>,
@@ -263,6 +264,7 @@ impl<K, V> Engine<K, V> {
             linked: CachePadded::new(AtomicUsize::new(0)),
             opened: CachePadded::new(AtomicUsize::new(1)),
             unpaced: CachePadded::default(),
+            brought_forward: BroughtForward::new(),
             timing,
             recent,
             shadow,

@@ -18,6 +18,7 @@ const RINGS: usize = 16;
 
 /// Why a key is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Absence {
     /// It was never there, nor was its insertion rejected.

@@ -90,7 +90,7 @@ fn run(ears: Ears, shape: impl FnOnce(Shaped) -> Shaped) -> (u64, u64, u64) {
         "{} bytes each",
         stats.freed_bytes / gone
     );
-    (stats.hits, stats.evictions, digest.0)
+    (stats.hits.unwrap(), stats.evictions, digest.0)
 }
 
 fn call(cache: &Golden, clock: &FakeClock, step: u64, rng: &mut Rng, digest: &mut Digest) {

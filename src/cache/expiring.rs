@@ -52,7 +52,9 @@ where
         self.store_if_present(key, value, Lifetime::For(ttl))
     }
 
-    /// Gives the entry of `key` a new lifetime, which counts from now; `None` for ever. False if the
+    /// Gives the entry of `key` a new lifetime, which counts from now; `None` for ever. It takes the
+    /// place of the cache's [time to live](crate::Builder::time_to_live), of a lifetime given with the
+    /// insertion and of what an [`Expiry`] has said, and may be longer than these. False if the
     /// key is not there, or if its entry has no room for a deadline: it was inserted without one
     /// into a cache that has neither a [time to live](crate::Builder::time_to_live) nor
     /// [to idle](crate::Builder::time_to_idle) nor an [`Expiry`].
@@ -158,17 +160,25 @@ where
         }
     }
 
-    /// Lets the user's [`Expiry`] say how long an entry may live that was hit.
-    pub(super) fn note_use(&self, pointer: EntryPtr, entry: &Entry<K, V>) {
-        let (Some(expiry), Some(extension)) = (&self.shared.parts.expiry, pointer.extension())
-        else {
-            return;
-        };
-        let remaining = self.shared.engine.timing.remaining(extension);
+    /// Lets the user's [`Expiry`] say how long an entry may live that was hit, and had `remaining` to
+    /// live before that.
+    pub(super) fn note_use(
+        &self,
+        pointer: EntryPtr,
+        entry: &Entry<K, V>,
+        remaining: Option<Duration>,
+    ) {
+        let Some(expiry) = &self.shared.parts.expiry else { return };
         let wanted = expiry.after_read(&entry.key, &entry.value, remaining);
         if wanted != remaining {
-            self.shared.engine.set_remaining(pointer, wanted);
+            self.shared.engine.set_computed(pointer, wanted);
         }
+    }
+
+    /// How long the entry has left, if an [`Expiry`] is to be told.
+    pub(super) fn remaining_if_asked(&self, pointer: EntryPtr) -> Option<Duration> {
+        self.shared.parts.expiry.as_ref()?;
+        pointer.extension().and_then(|extension| self.shared.engine.timing.remaining(extension))
     }
 }
 

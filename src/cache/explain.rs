@@ -1,6 +1,7 @@
 //! Why a key is there, or is not.
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
 use super::{Cache, EntryInfo};
@@ -10,6 +11,7 @@ use crate::reclaim;
 
 /// What [`Cache::explain`] says of a key. There is no third case; what is said of either may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Explanation {
     /// It is there.
     Present(Presence),
@@ -19,6 +21,7 @@ pub enum Explanation {
 
 /// What is known of an entry that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Presence {
     /// Its age, the rest of its life, its weight, its counter.
@@ -30,6 +33,28 @@ pub struct Presence {
     pub segment: Option<&'static str>,
     /// How many tags it carries.
     pub tags: usize,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Present(presence) => write!(f, "present: {presence}"),
+            Self::Missing(absence) => write!(f, "missing: {absence}"),
+        }
+    }
+}
+
+impl fmt::Display for Presence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.info)?;
+        if let Some(uses) = self.uses {
+            write!(f, ", recent uses {uses}")?;
+        }
+        if let Some(segment) = self.segment {
+            write!(f, ", segment {segment}")?;
+        }
+        if self.tags > 0 { write!(f, ", tags {}", self.tags) } else { Ok(()) }
+    }
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -59,6 +84,7 @@ where
     /// cache.remove("gone");
     /// assert!(matches!(cache.explain("here"), Explanation::Present(_)));
     /// assert_eq!(cache.explain("gone"), Explanation::Missing(Absence::Removed));
+    /// assert_eq!(cache.explain("gone").to_string(), "missing: removed");
     /// assert_eq!(cache.explain("never"), Explanation::Missing(Absence::NeverSeen));
     /// # Ok::<(), larder::BuildError>(())
     /// ```

@@ -143,6 +143,8 @@ where
     where
         Q: Equivalent<K> + ?Sized,
     {
+        // Before the use renews the time to idle.
+        let mut remaining = self.remaining_if_asked(found.0);
         let is_valid =
             !found.0.is_invalidated() && self.shared.engine.timing.is_valid_for_use(found.0);
         let valid = if is_valid { Some(found) } else { self.find_again(found.0, key, hash, guard) };
@@ -156,7 +158,10 @@ where
         }
         let (pointer, entry) = valid?;
         if self.shared.parts.expiry.is_some() {
-            self.note_use(pointer, entry);
+            if pointer != found.0 {
+                remaining = self.remaining_if_asked(pointer);
+            }
+            self.note_use(pointer, entry, remaining);
         }
         Some((pointer, entry))
     }

@@ -90,9 +90,12 @@ where
             let is_next = |key: &K| !seen.contains(&place(key));
             let (pointer, entry) = engine.table.get(hash, is_next, &guard)?;
             seen.insert(place(&entry.key));
-            self.is_valid(pointer).then(|| entry.key.clone())
+            self.is_valid(pointer).then(|| (pointer, entry.key.clone()))
         };
-        (hashes.into_iter().filter_map(key_of).collect(), named)
+        let keys: Vec<_> = hashes.into_iter().filter_map(key_of).collect();
+        // Once more: what was cloned first may have expired meanwhile.
+        let is_valid = |(pointer, key)| self.is_valid(pointer).then_some(key);
+        (keys.into_iter().filter_map(is_valid).collect(), named)
     }
 
     /// How often `key` was used lately, in the policy's own measure: what the frequency sketch

@@ -111,14 +111,7 @@ where
 
     /// How many entries have not expired. As weakly consistent as an iteration.
     pub(crate) fn count_valid(&self) -> usize {
-        let (mut valid, mut cursor) = (0, Cursor::Start);
-        while cursor != Cursor::End {
-            let guard = reclaim::pin();
-            cursor = self.shared.engine.table.step(cursor, &guard, |pointer, _| {
-                valid += usize::from(self.is_valid(pointer));
-            });
-        }
-        valid
+        self.census().valid_len
     }
 
     /// Removes all that has expired.

@@ -26,10 +26,14 @@ pub(crate) enum Extent {
     Timed = 3,
     /// A [`LimitedExtension`].
     Limited = 4,
+    /// A [`ComputedExtension`].
+    Computed = 5,
     /// A [`TaggedExtension`].
-    Tagged = 5,
+    Tagged = 6,
     /// A [`TaggedLimitedExtension`].
-    TaggedLimited = 6,
+    TaggedLimited = 7,
+    /// A [`TaggedComputedExtension`].
+    TaggedComputed = 8,
 }
 
 /// In `form`: shadow caches are to hear of hits on the entry. Above all extents, so that a hit which
@@ -63,16 +67,28 @@ pub(super) struct TimedExtension {
     pub(super) extension: Extension,
 }
 
-/// The same where hits move the deadline, and no further than to a limit of the entry's own.
+/// The same where hits may move the deadline, and no further than to a limit of the entry's own.
 //
 //  -24         -16          -8           0
 //  |  limit    |  written   |  deadline  | upkeep, header, key, value
 #[repr(C)]
 pub(super) struct LimitedExtension {
-    /// What the time to idle cannot move the deadline beyond. Set with the deadline; two that set
-    /// both at once may leave those of different calls.
+    /// What neither the time to idle nor an [`Expiry`](crate::Expiry) can move the deadline beyond.
+    /// Set with the deadline; two that set both at once may leave those of different calls.
     pub(super) limit_ns: AtomicU64,
     pub(super) timed: TimedExtension,
+}
+
+/// The same where a time to idle and an [`Expiry`](crate::Expiry) both move the deadline.
+//
+//  -32         -24         -16          -8           0
+//  |  computed |  limit    |  written   |  deadline  | upkeep, header, key, value
+#[repr(C)]
+pub(super) struct ComputedExtension {
+    /// The deadline that the `Expiry` has computed last, which a use that renews the time to idle
+    /// must not forget. Set with the deadline, as the limit is.
+    pub(super) computed_ns: AtomicU64,
+    pub(super) limited: LimitedExtension,
 }
 
 /// An extension of an entry with tags.
@@ -90,6 +106,13 @@ pub(super) struct TaggedExtension {
 pub(super) struct TaggedLimitedExtension {
     pub(super) tags: TagSet,
     pub(super) limited: LimitedExtension,
+}
+
+/// The same where an [`Expiry`](crate::Expiry) moves it too.
+#[repr(C)]
+pub(super) struct TaggedComputedExtension {
+    pub(super) tags: TagSet,
+    pub(super) computed: ComputedExtension,
 }
 
 // The upkeep right before a header, which has the alignment of 8 at least, and they right before that;
@@ -112,8 +135,16 @@ const _: () = assert!(
     size_of::<TaggedLimitedExtension>() == size_of::<TagSet>() + size_of::<LimitedExtension>()
         && align_of::<TaggedLimitedExtension>() <= 8
 );
+const _: () = assert!(
+    size_of::<ComputedExtension>() == size_of::<AtomicU64>() + size_of::<LimitedExtension>()
+        && align_of::<ComputedExtension>() <= 8
+);
+const _: () = assert!(
+    size_of::<TaggedComputedExtension>() == size_of::<TagSet>() + size_of::<ComputedExtension>()
+        && align_of::<TaggedComputedExtension>() <= 8
+);
 // Nothing but tags is to be dropped before their memory is freed.
-const _: () = assert!(!std::mem::needs_drop::<LimitedExtension>());
+const _: () = assert!(!std::mem::needs_drop::<ComputedExtension>());
 
 /// How long a new entry may live: what its extension is made of.
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +155,9 @@ pub(crate) struct Terms {
     /// What hits cannot move the deadline beyond, where they move it and that does not follow from
     /// the time at which the entry was made.
     pub(crate) limit_ns: Option<u64>,
+    /// Whether what an [`Expiry`](crate::Expiry) computes is to be kept beside the deadline and the
+    /// limit, which there has to be.
+    pub(crate) has_computed: bool,
 }
 
 impl Terms {
@@ -131,8 +165,10 @@ impl Terms {
         match (self.limit_ns, has_tags) {
             (None, false) if self.written_ns.is_none() => Extent::Dated,
             (None, false) => Extent::Timed,
+            (Some(_), false) if self.has_computed => Extent::Computed,
             (Some(_), false) => Extent::Limited,
             (None, true) => Extent::Tagged,
+            (Some(_), true) if self.has_computed => Extent::TaggedComputed,
             (Some(_), true) => Extent::TaggedLimited,
         }
     }
@@ -151,8 +187,10 @@ impl Extent {
             2 => Self::Dated,
             3 => Self::Timed,
             4 => Self::Limited,
-            5 => Self::Tagged,
-            _ => Self::TaggedLimited,
+            5 => Self::Computed,
+            6 => Self::Tagged,
+            7 => Self::TaggedLimited,
+            _ => Self::TaggedComputed,
         }
     }
 
@@ -163,7 +201,12 @@ impl Extent {
 
     #[inline]
     pub(super) fn is_limited(self) -> bool {
-        matches!(self, Self::Limited | Self::TaggedLimited)
+        matches!(self, Self::Limited | Self::TaggedLimited) || self.is_computed()
+    }
+
+    #[inline]
+    pub(super) fn is_computed(self) -> bool {
+        matches!(self, Self::Computed | Self::TaggedComputed)
     }
 
     #[inline]
@@ -178,8 +221,10 @@ impl Extent {
             Self::Dated => size_of::<Extension>(),
             Self::Timed => size_of::<TimedExtension>(),
             Self::Limited => size_of::<LimitedExtension>(),
+            Self::Computed => size_of::<ComputedExtension>(),
             Self::Tagged => size_of::<TaggedExtension>(),
             Self::TaggedLimited => size_of::<TaggedLimitedExtension>(),
+            Self::TaggedComputed => size_of::<TaggedComputedExtension>(),
         }
     }
 
@@ -276,17 +321,17 @@ impl EntryPtr {
     }
 
     /// Notes what hits cannot move the deadline beyond from now on, which is about to be changed;
-    /// `has_idle_time` says whether they move it at all. Where there is no room for that, it takes the
+    /// `hits_move` says whether they move it at all. Where there is no room for that, it takes the
     /// place of the time of writing, or of what tells it.
-    pub(crate) fn set_limit_ns(&self, limit_ns: u64, has_idle_time: bool) {
+    pub(crate) fn set_limit_ns(&self, limit_ns: u64, hits_move: bool) {
         let mut limit = self.own_limit_ns();
-        if limit.is_none() && (has_idle_time || self.written_ns().is_none()) {
+        if limit.is_none() && (hits_move || self.written_ns().is_none()) {
             self.upkeep().set_changed();
             limit = self.written_ns();
         }
         if let Some(limit) = limit {
             // Release: who sees it in the place of the time of writing sees `CHANGED`; pairs with the
-            // loads in `limit_ns` and `told_ns`.
+            // loads in `limit_ns`, `move_within_limit` and `told_ns`.
             limit.store(limit_ns, Ordering::Release);
         }
     }
@@ -304,6 +349,46 @@ impl EntryPtr {
             (None, Some(limit_ns)) if self.upkeep().is_changed() => limit_ns,
             (None, Some(written_ns)) => Deadline::after(written_ns, ttl_ns),
             (None, None) => Deadline::NEVER,
+        }
+    }
+
+    /// Moves the deadline to `wanted_ns`, which an [`Expiry`](crate::Expiry) has computed and the idle
+    /// deadline allows, or to the limit if that is earlier; `computed_ns` is what it has computed.
+    /// Returns the deadline before and after; `None` if the entry has expired, or has no limit that
+    /// stands by itself: one in the place of the time of writing could be mistaken for that.
+    pub(crate) fn move_within_limit(&self, wanted_ns: u64, computed_ns: u64) -> Option<(u64, u64)> {
+        let limit = self.own_limit_ns()?;
+        // Acquire: as `set_limit_ns` says.
+        let limit_ns = || limit.load(Ordering::Acquire);
+        let deadline = &self.extension()?.deadline;
+        loop {
+            let before = deadline.get();
+            if before == Deadline::EXPIRED {
+                return None;
+            }
+            self.set_computed_ns(computed_ns);
+            let after = wanted_ns.min(limit_ns());
+            // Whoever sets another limit stores it first and then moves the deadline, and begins again
+            // if that has changed meanwhile. Moved to what it was before, it would seem not to have:
+            // so this looks at the limit once more.
+            if deadline.move_from(before, after) && after <= limit_ns() {
+                return Some((before, after));
+            }
+        }
+    }
+
+    /// What an [`Expiry`](crate::Expiry) has computed last, where that is kept; else no deadline.
+    #[inline]
+    pub(crate) fn computed_ns(&self) -> u64 {
+        // Acquire: stored before the deadline that it belongs to; pairs with `set_computed_ns`.
+        self.own_computed_ns().map_or(Deadline::NEVER, |word| word.load(Ordering::Acquire))
+    }
+
+    /// Notes what was computed, before the deadline is changed.
+    pub(crate) fn set_computed_ns(&self, computed_ns: u64) {
+        if let Some(computed) = self.own_computed_ns() {
+            // Release: before the change of the deadline; pairs with the load in `computed_ns`.
+            computed.store(computed_ns, Ordering::Release);
         }
     }
 
@@ -325,6 +410,15 @@ impl EntryPtr {
         self.extent().is_limited().then(|| {
             // SAFETY: as above, for this extent.
             unsafe { &(*limited_extension_of(self.0)).limit_ns }
+        })
+    }
+
+    /// The deadline that an [`Expiry`](crate::Expiry) has computed last, if that is kept.
+    #[inline]
+    pub(crate) fn own_computed_ns(&self) -> Option<&AtomicU64> {
+        self.extent().is_computed().then(|| {
+            // SAFETY: as above, for the extents that have it.
+            unsafe { &(*computed_extension_of(self.0)).computed_ns }
         })
     }
 
@@ -371,6 +465,12 @@ pub(super) unsafe fn write(header: NonNull<Header>, terms: Terms, tags: Option<T
         // SAFETY: as above.
         unsafe { limit.write(AtomicU64::new(limit_ns)) };
     }
+    if extent.is_computed() {
+        // SAFETY: as above, of a computed one.
+        let computed = unsafe { &raw mut (*computed_extension_of(header)).computed_ns };
+        // SAFETY: as above.
+        unsafe { computed.write(AtomicU64::new(Deadline::NEVER)) };
+    }
     if let Some(tags) = tags {
         // SAFETY: this extent has them in front, aligned, as `tags_of` says.
         unsafe { tags_of(header, extent).write(tags) };
@@ -401,10 +501,17 @@ fn limited_extension_of(header: NonNull<Header>) -> *mut LimitedExtension {
     end_of(header).cast::<LimitedExtension>().wrapping_sub(1)
 }
 
+/// The same, if it is a computed one.
+#[inline]
+fn computed_extension_of(header: NonNull<Header>) -> *mut ComputedExtension {
+    end_of(header).cast::<ComputedExtension>().wrapping_sub(1)
+}
+
 /// Where the tags of the entry of `header` stand, if it has this extent, which has some.
 #[inline]
 fn tags_of(header: NonNull<Header>, extent: Extent) -> *mut TagSet {
     let size = match extent {
+        Extent::TaggedComputed => size_of::<TaggedComputedExtension>(),
         Extent::TaggedLimited => size_of::<TaggedLimitedExtension>(),
         _ => size_of::<TaggedExtension>(),
     };

@@ -305,6 +305,7 @@ mod tests {
 
     use super::*;
     use crate::entry::{Owned, Terms, dispose, dispose_plain};
+    use crate::expiry::Deadline;
     use crate::tags::Tags;
 
     #[derive(Clone, Debug, PartialEq)]
@@ -321,14 +322,16 @@ mod tests {
         const HASH: u64 = 0x1234_5678_9abc;
         let tags = Tags::new();
         let mut made = vec![(None, Owned::new(HASH, 7, key.clone(), value.clone()))];
-        for (written_ns, limit_ns, is_tagged) in [
-            (None, None, false),
-            (Some(11), None, false),
-            (Some(11), Some(13), false),
-            (Some(11), None, true),
-            (Some(11), Some(13), true),
+        for (written_ns, limit_ns, has_computed, is_tagged) in [
+            (None, None, false, false),
+            (Some(11), None, false, false),
+            (Some(11), Some(13), false, false),
+            (Some(11), Some(13), true, false),
+            (Some(11), None, false, true),
+            (Some(11), Some(13), false, true),
+            (Some(11), Some(13), true, true),
         ] {
-            let terms = Terms { written_ns, deadline_ns: 17, limit_ns };
+            let terms = Terms { written_ns, deadline_ns: 17, limit_ns, has_computed };
             let held = is_tagged.then(|| tags.hold(["a", "b"]).expect("two are not too many"));
             let owned = Owned::extended(HASH, 7, key.clone(), value.clone(), terms, held);
             made.push((Some((terms, is_tagged)), owned));
@@ -369,6 +372,8 @@ mod tests {
             let read = |word: &crate::sync::AtomicU64| word.load(Ordering::Relaxed);
             assert_eq!(entry.written_ns().map(read), terms.written_ns);
             assert_eq!(entry.own_limit_ns().map(read), terms.limit_ns);
+            let computed = terms.has_computed.then_some(Deadline::NEVER);
+            assert_eq!(entry.own_computed_ns().map(read), computed);
             let names: Vec<&str> = entry.tags().into_iter().flat_map(|tags| tags.names()).collect();
             assert_eq!(names, if *is_tagged { vec!["a", "b"] } else { vec![] });
         }

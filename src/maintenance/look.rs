@@ -60,7 +60,20 @@ impl<K, V> Engine<K, V> {
     /// Gives a valid entry `ttl` to live from now on, `None` for ever; false if it has expired.
     pub(crate) fn set_remaining(&self, entry: EntryPtr, ttl: Option<Duration>) -> bool {
         let moved = self.timing.set_remaining(entry, ttl);
+        self.note_moved(entry, moved);
+        moved.is_some()
+    }
+
+    /// The same within the entry's other lifetimes, because an [`Expiry`](crate::Expiry) says so of
+    /// an entry that is being used.
+    pub(crate) fn set_computed(&self, entry: EntryPtr, ttl: Option<Duration>) {
+        let moved = self.timing.set_computed(entry, ttl);
+        self.note_moved(entry, moved);
+    }
+
+    fn note_moved(&self, entry: EntryPtr, moved: Option<Moved>) {
         if moved == Some(Moved::Earlier) {
+            self.brought_forward.note();
             self.partition(entry.hash()).note_moved(entry);
             if self.mode == Maintenance::Background {
                 // SeqCst: between the report and the thread's state; see the module head.
@@ -68,7 +81,6 @@ impl<K, V> Engine<K, V> {
                 self.attendance.notify();
             }
         }
-        moved.is_some()
     }
 
     /// The time, if a timer of the partition may be due: cheap, and so a little early.

@@ -124,7 +124,7 @@ impl Bench {
     /// An entry that expires `seconds` from now, likewise unheard of.
     fn link_for(&self, key: u64, seconds: u64) -> EntryPtr {
         let deadline_ns = self.engine.timing.time.now_ns() + seconds * 1_000_000_000;
-        let terms = Terms { written_ns: None, deadline_ns, limit_ns: None };
+        let terms = Terms { written_ns: None, deadline_ns, limit_ns: None, has_computed: false };
         self.link(Owned::extended(hash_of(key), 1, key, key, terms, None))
     }
 
