@@ -6,23 +6,21 @@ use std::sync::{Arc, Weak};
 
 use crate::RandomState;
 use crate::config::Parts;
-use crate::entry::{Entry, EntryPtr, Owned};
 use crate::error::{FlushError, Inserted, Rejection};
 use crate::evict::Bounds;
-use crate::expiry::{Expiry, Lifetime};
+use crate::expiry::Expiry;
 use crate::hash::Hashing;
-use crate::listener::RemovalCause;
 use crate::maintainer;
 use crate::maintenance::{Engine, Maintenance};
 use crate::reclaim;
 use crate::stats::{Counter, Stats};
 use crate::sync::{self, AtomicUsize, Mutex};
-use crate::table::Step;
 use crate::tags::Tags;
-use crate::write_buffer::Event;
 
 // In the order of use: rustdoc lists `impl` blocks by these modules.
 mod front;
+mod storing;
+mod filling;
 mod removing;
 mod taking;
 mod invalidate;
@@ -54,10 +52,12 @@ use life::Life;
 
 pub use collect::InsertCounts;
 pub use explain::{Explanation, Presence};
+pub use filling::Fill;
 pub use inspect::{Census, EntryInfo, EntryView};
 pub use iter::{Entries, Iter, Keys, Values};
 pub use pinned::Pinned;
 pub use ranking::Ranked;
+pub use storing::InsertOptions;
 
 /// A cache that many threads share.
 ///
@@ -192,204 +192,6 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    fn store(&self, key: K, value: V, lifetime: Lifetime) -> Inserted {
-        if self.is_within_removal() {
-            return self.reject(Rejection::WithinListener);
-        }
-        let hash = self.hash(&key);
-        self.shared.engine.table.prefetch_bucket(hash);
-        self.shared.engine.prefetch_report(hash);
-        let weight = match self.weigh(&key, &value, hash) {
-            Ok(weight) => weight,
-            Err(rejection) => return self.reject_too_heavy(&key, rejection, hash),
-        };
-        let new = self.entry(hash, weight, key, value, lifetime);
-        self.shared.engine.table.prefetch_entry(hash);
-        self.store_entry(new, hash, Some(lifetime))
-    }
-
-    /// Puts `new` into the table. Its lifetime is computed anew if `lifetime` says so.
-    fn store_entry(&self, mut new: Owned<K, V>, hash: u64, lifetime: Option<Lifetime>) -> Inserted {
-        let engine = &self.shared.engine;
-        let (mut prepared, mut answer) = (None, None);
-        loop {
-            let Ok(mut change) = engine.change(hash, prepared.take()) else {
-                return self.reject(Rejection::WithinListener);
-            };
-            let guard = reclaim::pin();
-            let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| match step {
-                Step::Found(old) => {
-                    if let Some((old, _)) = old
-                        && change.must_notify(old, || self.cause_now(old, RemovalCause::Replaced))
-                    {
-                        return false;
-                    }
-                    if let Some(lifetime) = lifetime {
-                        self.prepare(new, old, lifetime, &mut answer);
-                    }
-                    change.announce(if old.is_none() { 1 } else { 0 })
-                }
-                Step::Failed => {
-                    change.withdraw();
-                    true
-                }
-            };
-            let (new, old) = match engine.table.upsert(new, steps, &guard) {
-                Ok(done) => done,
-                Err(unused) => {
-                    drop(guard);
-                    prepared = change.prepare(Some(unused.value()));
-                    self.restart_lifetime(&unused, lifetime);
-                    new = unused;
-                    continue;
-                }
-            };
-            let Some(old) = old else {
-                change.made(Event::Inserted(new), RemovalCause::Explicit);
-                self.count(Counter::Inserts, &guard);
-                drop(guard);
-                return Inserted::Added;
-            };
-            let cause = change.cause_of(old, || self.cause_of(old, RemovalCause::Replaced));
-            change.made(Event::Replaced { new, old }, cause);
-            self.count_gone(old, cause, &guard);
-            if cause == RemovalCause::Replaced {
-                return Inserted::Replaced;
-            }
-            // A new entry like any other, not a change of the one that nobody saw any more.
-            self.count(Counter::Inserts, &guard);
-            return Inserted::Added;
-        }
-    }
-
-    fn store_if_absent(&self, key: K, value: V, lifetime: Lifetime) -> Inserted {
-        if self.is_within_removal() {
-            return self.reject(Rejection::WithinListener);
-        }
-        let hash = self.hash(&key);
-        if self.find(&key, hash, &reclaim::pin()).is_some() {
-            return self.reject(Rejection::Present);
-        }
-        let weight = match self.weigh(&key, &value, hash) {
-            Ok(weight) => weight,
-            Err(rejection) => return self.reject_stored(rejection, hash),
-        };
-        let mut new = self.entry(hash, weight, key, value, lifetime);
-        let mut answer = None;
-        self.prepare(&new, None, lifetime, &mut answer);
-        let engine = &self.shared.engine;
-        let mut prepared = None;
-        loop {
-            let Ok(mut removal) = engine.change(hash, prepared.take()) else {
-                return self.reject(Rejection::WithinListener);
-            };
-            let mut change = engine.change_within(hash);
-            let guard = reclaim::pin();
-            let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| match step {
-                Step::Found(_) => change.announce(1),
-                Step::Failed => {
-                    change.withdraw();
-                    true
-                }
-            };
-            match engine.table.insert_if_absent(new, steps, &guard) {
-                Ok(new) => {
-                    change.made(Event::Inserted(new), RemovalCause::Explicit);
-                    // Leaves the gate.
-                    drop(removal);
-                    self.count(Counter::Inserts, &guard);
-                    return Inserted::Added;
-                }
-                Err((unused, None)) => {
-                    drop(guard);
-                    drop(removal);
-                    change.prepare(None);
-                    self.restart_lifetime(&unused, Some(lifetime));
-                    new = unused;
-                }
-                Err((unused, Some(present))) if self.is_valid(present) => {
-                    drop(guard);
-                    drop(unused);
-                    return self.reject(Rejection::Present);
-                }
-                Err((unused, Some(fallen))) => {
-                    new = unused;
-                    let cause = || self.cause_now(fallen, RemovalCause::Explicit);
-                    if removal.must_notify(fallen, cause) || !removal.announce(-1) {
-                        drop(guard);
-                        prepared = removal.prepare(None);
-                        self.restart_lifetime(&new, Some(lifetime));
-                        self.prepare(&new, None, lifetime, &mut answer);
-                    } else if engine.table.remove_entry(fallen, &guard) {
-                        let cause = || self.cause_of(fallen, RemovalCause::Explicit);
-                        let cause = removal.cause_of(fallen, cause);
-                        removal.removed(fallen, cause);
-                        self.count_gone(fallen, cause, &guard);
-                    }
-                }
-            }
-        }
-    }
-
-    fn store_if_present(&self, key: K, value: V, lifetime: Lifetime) -> Inserted {
-        if self.is_within_removal() {
-            return self.reject(Rejection::WithinListener);
-        }
-        let hash = self.hash(&key);
-        if self.find(&key, hash, &reclaim::pin()).is_none() {
-            return self.reject(Rejection::Absent);
-        }
-        let weight = match self.weigh(&key, &value, hash) {
-            Ok(weight) => weight,
-            Err(rejection) => return self.reject_too_heavy(&key, rejection, hash),
-        };
-        let mut new = self.entry(hash, weight, key, value, lifetime);
-        let engine = &self.shared.engine;
-        let (mut prepared, mut answer) = (None, None);
-        loop {
-            let Ok(mut change) = engine.change(hash, prepared.take()) else {
-                return self.reject(Rejection::WithinListener);
-            };
-            let guard = reclaim::pin();
-            // What the listener was notified of leaves, even if it has expired since.
-            let notified = change.notified().map(|(entry, _)| entry);
-            let is_valid = |present| notified == Some(present) || self.is_valid(present);
-            let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| match step {
-                Step::Found(old) => {
-                    if let Some((old, _)) = old
-                        && change.must_notify(old, || RemovalCause::Replaced)
-                    {
-                        return false;
-                    }
-                    self.prepare(new, old, lifetime, &mut answer);
-                    change.announce(0)
-                }
-                Step::Failed => {
-                    change.withdraw();
-                    true
-                }
-            };
-            match engine.table.replace(new, is_valid, steps, &guard) {
-                Ok((new, old)) => {
-                    change.made(Event::Replaced { new, old }, RemovalCause::Replaced);
-                    self.count(Counter::Replacements, &guard);
-                    return Inserted::Replaced;
-                }
-                Err(unused) if change.is_unprepared() => {
-                    drop(guard);
-                    prepared = change.prepare(Some(unused.value()));
-                    self.restart_lifetime(&unused, Some(lifetime));
-                    new = unused;
-                }
-                Err(unused) => {
-                    drop(guard);
-                    drop(unused);
-                    return self.reject(Rejection::Absent);
-                }
-            }
-        }
-    }
-
     fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
         self.shared.parts.hashing.hash(key)
     }

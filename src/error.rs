@@ -250,9 +250,15 @@ pub enum Rejection {
         limit: usize,
     },
     /// Called from this cache's own [atomic listener](crate::Builder::atomic_listener), or, where there
-    /// is one, from a closure or an [`Expiry`](crate::Expiry) that another change asks. Nothing has
+    /// is one, from a closure or an [`Expiry`](crate::Expiry) that another change asks; or from a
+    /// listener, an executor or the drop of a value of whatever cache, while another thread is changing
+    /// the same key of a cache with an atomic listener, which would have to be waited for. Nothing has
     /// changed.
     WithinListener,
+    /// The key was stored, removed or invalidated since the fill began
+    /// ([`Cache::complete_fill`](crate::Cache::complete_fill)), so the value may be out of date. Nothing
+    /// has changed.
+    Stale,
     /// The key is there ([`Cache::insert_if_absent`](crate::Cache::insert_if_absent)).
     Present,
     /// The key is not there ([`Cache::replace`](crate::Cache::replace)).
@@ -269,6 +275,7 @@ impl fmt::Display for Rejection {
             Self::WithinListener => {
                 f.write_str("called from within a change of a cache with an atomic listener")
             }
+            Self::Stale => f.write_str("the key was changed since the fill began"),
             Self::Present => f.write_str("the key is there already"),
             Self::Absent => f.write_str("the key is not there"),
         }

@@ -74,6 +74,7 @@ mod equivalent;
 mod hash;
 mod table;
 mod tags;
+mod fills;
 mod entry;
 mod system_time;
 pub mod expiry;
@@ -112,8 +113,8 @@ pub mod model;
 struct Readme;
 
 pub use crate::cache::{
-    Cache, Census, Entries, EntryInfo, EntryView, Explanation, InsertCounts, Iter, Keys, Pinned,
-    Presence, Ranked, Values,
+    Cache, Census, Entries, EntryInfo, EntryView, Explanation, Fill, InsertCounts, InsertOptions,
+    Iter, Keys, Pinned, Presence, Ranked, Values,
 };
 pub use crate::config::{Builder, CacheConfig};
 pub use crate::equivalent::Equivalent;

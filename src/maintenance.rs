@@ -44,6 +44,7 @@ use crate::entry::{Entry, EntryPtr};
 use crate::error::FlushError;
 use crate::evict::Order;
 use crate::expiry::{BroughtForward, Timing};
+use crate::fills::Fills;
 use crate::hash::partition_of;
 use crate::listener::{AtomicListening, Channel, Listening};
 use crate::maintainer::Attendance;
@@ -161,6 +162,7 @@ pub(crate) struct Engine<K, V> {
     pub(crate) atomic: Option<Box<AtomicListening<K, V>>>,
     /// For the listener, if there is one.
     pub(crate) deliveries: Option<Deliveries<K, V>>,
+    pub(crate) fills: Arc<Fills>,
     pub(crate) attendance: Attendance,
     /// The cache is being taken apart: time stands still, and executors are handed no more jobs.
     is_ending: AtomicBool,
@@ -270,6 +272,7 @@ impl<K, V> Engine<K, V> {
             shadow,
             atomic,
             deliveries: listening.map(Deliveries::new),
+            fills: Fills::new(),
             attendance,
             is_ending: AtomicBool::new(false),
             entries: PhantomData,

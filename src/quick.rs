@@ -27,7 +27,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::cache::{Cache, State};
+use crate::cache::{Cache, InsertOptions, State};
 use crate::equivalent::Equivalent;
 use crate::error::{Inserted, Rejection};
 use crate::expiry::clock::nanoseconds;
@@ -178,7 +178,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         core.make_room_for(&key);
         // The message wants it after the cache has taken the key.
         let kept = key.clone();
-        match core.cache.insert_if_absent_with_ttl(key, value, ttl) {
+        match core.cache.insert_if_absent_with(key, value, InsertOptions::new().ttl(ttl)) {
             Inserted::Rejected(Rejection::Present) => {
                 core.count(Metric::FailedOp);
                 Err(CacheError::KeyAlreadyExists { key: kept.to_string() })
@@ -205,7 +205,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         let state = core.cache.take_expired(&key);
         if state == State::Valid {
             let kept = key.clone();
-            if core.cache.replace_with_ttl(key, value, ttl).is_stored() {
+            if core.cache.replace_with(key, value, InsertOptions::new().ttl(ttl)).is_stored() {
                 core.count_set();
                 return Ok(());
             }

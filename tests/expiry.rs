@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use larder::expiry::{CoarseClock, MonotonicClock, TickingClock};
 use larder::test::FakeClock;
-use larder::{BuildError, Builder, Cache, Clock, Expiry, Inserted, Maintenance, Rejection};
+use larder::{
+    BuildError, Builder, Cache, Clock, Expiry, InsertOptions, Inserted, Maintenance, Rejection,
+};
 
 mod support;
 
@@ -810,7 +812,8 @@ fn cache_agrees_with_a_plain_map_that_knows_the_time() {
                         assert_eq!(got, map.insert(key, step, now, Some(ttl)), "{}", context());
                     }
                     7 => {
-                        let got = cache.insert_if_absent_with_ttl(key, step, ttl);
+                        let got =
+                            cache.insert_if_absent_with(key, step, InsertOptions::new().ttl(ttl));
                         let wanted = match map.get(key, now) {
                             Some(_) => Inserted::Rejected(Rejection::Present),
                             None => map.insert(key, step, now, Some(ttl)),
@@ -818,7 +821,7 @@ fn cache_agrees_with_a_plain_map_that_knows_the_time() {
                         assert_eq!(got, wanted, "{}", context());
                     }
                     8 => {
-                        let got = cache.replace_with_ttl(key, step, ttl);
+                        let got = cache.replace_with(key, step, InsertOptions::new().ttl(ttl));
                         let wanted = match map.get(key, now) {
                             Some(_) => map.insert(key, step, now, Some(ttl)),
                             None => Inserted::Rejected(Rejection::Absent),
@@ -1057,7 +1060,11 @@ fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
                     match own {
                         None => _ = cache.insert_with_tags(key, step, ["a"]),
                         Some(own) => {
-                            _ = cache.insert_with_tags_and_ttl(key, step, ["a"], seconds(own));
+                            _ = cache.insert_with(
+                                key,
+                                step,
+                                InsertOptions::new().tags(&["a"]).ttl(seconds(own)),
+                            );
                         }
                     }
                     model.store(key, step, own, true, answers);
@@ -1065,7 +1072,13 @@ fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
                 8 => {
                     match own {
                         None => _ = cache.insert_if_absent(key, step),
-                        Some(own) => _ = cache.insert_if_absent_with_ttl(key, step, seconds(own)),
+                        Some(own) => {
+                            _ = cache.insert_if_absent_with(
+                                key,
+                                step,
+                                InsertOptions::new().ttl(seconds(own)),
+                            )
+                        }
                     }
                     if left.is_none() {
                         model.store(key, step, own, has_room, answers);
@@ -1074,7 +1087,13 @@ fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
                 9 => {
                     match own {
                         None => _ = cache.replace(key, step),
-                        Some(own) => _ = cache.replace_with_ttl(key, step, seconds(own)),
+                        Some(own) => {
+                            _ = cache.replace_with(
+                                key,
+                                step,
+                                InsertOptions::new().ttl(seconds(own)),
+                            )
+                        }
                     }
                     if left.is_some() {
                         model.store(key, step, own, has_room, answers);
@@ -1170,7 +1189,7 @@ fn census_counts_apart_what_nobody_can_see_any_more() {
                 6..8 => &["b"],
                 _ => &[],
             };
-            cache.insert_with_tags_and_ttl(key, value, tags, ttl);
+            cache.insert_with(key, value, InsertOptions::new().tags(tags).ttl(ttl));
         }
         cache.run_pending();
         let all = cache.census();
@@ -1278,7 +1297,11 @@ fn racing_threads_never_see_a_value_whose_deadline_was_past_before_they_looked()
                             8 => {
                                 let _standing = standing.read();
                                 let now = clock.time();
-                                let inserted = cache.insert_if_absent_with_ttl(key, now, LIFE);
+                                let inserted = cache.insert_if_absent_with(
+                                    key,
+                                    now,
+                                    InsertOptions::new().ttl(LIFE),
+                                );
                                 assert_ne!(inserted, Inserted::Replaced);
                             }
                             _ => {
@@ -1340,7 +1363,7 @@ fn entries_with_and_without_deadlines_share_a_cache_and_all_are_dropped_once() {
             match rng.below(4) {
                 0 => _ = cache.insert(key, value),
                 1 => _ = cache.insert_with_ttl(key, value, Duration::from_millis(rng.below(50))),
-                2 => _ = cache.replace_with_ttl(key, value, SECOND),
+                2 => _ = cache.replace_with(key, value, InsertOptions::new().ttl(SECOND)),
                 _ => _ = cache.insert_if_absent(key, value),
             }
             if number % 8 == 0 {

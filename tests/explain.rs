@@ -7,7 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use larder::test::FakeClock;
-use larder::{Absence, Cache, Explanation, Maintenance, Policy, Presence, ShadowConfig};
+use larder::{
+    Absence, Cache, Explanation, InsertOptions, Maintenance, Policy, Presence, ShadowConfig,
+};
 
 fn inline(capacity: usize) -> larder::Builder<u32, u32> {
     let builder = Cache::builder().capacity(capacity).partitions(1);
@@ -167,7 +169,8 @@ fn what_a_cache_says_of_itself_is_readable_by_people() {
     let report = cache.shadow_report().unwrap();
     assert_eq!((report.points[0].hit_ratio, report.curve("lru").count()), (None, 0));
     assert!(report.to_string().starts_with("lru at 2 times the bounds: no lookup yet"), "{report}");
-    let _ = cache.insert_with_tags_and_ttl(1, 1, ["tag"], Duration::from_secs(60));
+    let _ =
+        cache.insert_with(1, 1, InsertOptions::new().tags(&["tag"]).ttl(Duration::from_secs(60)));
     clock.advance(Duration::from_secs(20));
     let explanation = cache.explain(&1).to_string();
     let wanted = "present: age 20s, expires in 40s, weight 1, counter 0, recent uses 0, tags 1";

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use larder::test::FakeClock;
-use larder::{Builder, Cache, Listener, Maintenance, Policy, Removal, ShadowConfig};
+use larder::{Builder, Cache, InsertOptions, Listener, Maintenance, Policy, Removal, ShadowConfig};
 
 use support::hashers::Identity;
 use support::rng::Rng;
@@ -122,7 +122,11 @@ fn call(cache: &Golden, clock: &FakeClock, step: u64, rng: &mut Rng, digest: &mu
             let _ = cache.invalidate_tag(TAGS[key as usize % TAGS.len()]);
         }
         212..216 => digest.add_debug(&cache.insert_unevictable(key, step)),
-        216..218 => digest.add_debug(&cache.insert_unevictable_with_ttl(key, step, time / 4)),
+        216..218 => digest.add_debug(&cache.insert_with(
+            key,
+            step,
+            InsertOptions::new().unevictable().ttl(time / 4),
+        )),
         218 => cache.retain(|key, _| key % 5 != step % 5),
         219 => digest.add_debug(&cache.invalidate_if(|_, value| value % 7 == step % 7)),
         220 if step.is_multiple_of(4) => cache.clear(),

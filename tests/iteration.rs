@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use larder::test::FakeClock;
-use larder::{Builder, Cache, Expiry, Inserted, Maintenance};
+use larder::{Builder, Cache, Expiry, InsertOptions, Inserted, Maintenance};
 
 use support::configs::for_each_config;
 use support::hashers::Constant;
@@ -328,7 +328,9 @@ fn an_item_that_expired_since_it_was_cloned_never_comes_back() {
         for key in 0..10 {
             let _ = match key {
                 0..5 => cache.insert_with_ttl(key, key, SECOND),
-                5..8 => cache.insert_with_tags_and_ttl(key, key, ["tag"], SECOND),
+                5..8 => {
+                    cache.insert_with(key, key, InsertOptions::new().tags(&["tag"]).ttl(SECOND))
+                }
                 _ => cache.insert_with_ttl(key, key, SECOND * 9),
             };
         }

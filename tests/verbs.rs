@@ -11,6 +11,8 @@ mod collecting;
 mod queries;
 #[path = "verbs/ranking.rs"]
 mod ranking;
+#[path = "verbs/storing.rs"]
+mod storing;
 #[path = "verbs/taking.rs"]
 mod taking;
 

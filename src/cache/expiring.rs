@@ -37,19 +37,7 @@ where
     /// assert_eq!(cache.get("session"), Some(17));
     /// ```
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) -> Inserted {
-        self.store(key, value, Lifetime::For(ttl))
-    }
-
-    /// As [`insert_if_absent`](Self::insert_if_absent), with a lifetime as in
-    /// [`insert_with_ttl`](Self::insert_with_ttl).
-    pub fn insert_if_absent_with_ttl(&self, key: K, value: V, ttl: Duration) -> Inserted {
-        self.store_if_absent(key, value, Lifetime::For(ttl))
-    }
-
-    /// As [`replace`](Self::replace), with a lifetime as in
-    /// [`insert_with_ttl`](Self::insert_with_ttl).
-    pub fn replace_with_ttl(&self, key: K, value: V, ttl: Duration) -> Inserted {
-        self.store_if_present(key, value, Lifetime::For(ttl))
+        self.store(key, value, Lifetime::For(ttl).into())
     }
 
     /// Gives the entry of `key` a new lifetime, which counts from now; `None` for ever. It takes the
@@ -218,6 +206,7 @@ impl<K, V, S> Cache<K, V, S> {
         match pointer.extension() {
             Some(extension) if timing.had_expired(extension) => RemovalCause::Expired,
             Some(_) if pointer.tags().is_some_and(TagSet::settle) => RemovalCause::Invalidated,
+            _ if pointer.is_unconfirmed() => RemovalCause::Invalidated,
             _ => cause,
         }
     }

@@ -6,11 +6,11 @@
 
 use std::hash::{BuildHasher, Hash};
 
+use super::storing::Traits;
 use super::{Cache, Pinned};
 use crate::config::Builder;
 use crate::equivalent::Equivalent;
 use crate::error::Inserted;
-use crate::expiry::Lifetime;
 use crate::reclaim;
 use crate::table::Glance;
 
@@ -72,7 +72,7 @@ where
     /// O(1) expected; in background mode one call in up to 32 applies that many to the policy.
     #[inline]
     pub fn insert(&self, key: K, value: V) -> Inserted {
-        self.store(key, value, Lifetime::Usual)
+        self.store(key, value, Traits::default())
     }
 
     /// Stores `value` under `key` unless the key is there: then
@@ -81,7 +81,7 @@ where
     /// # Panics
     /// As [`insert`](Self::insert).
     pub fn insert_if_absent(&self, key: K, value: V) -> Inserted {
-        self.store_if_absent(key, value, Lifetime::Usual)
+        self.store_if_absent(key, value, Traits::default(), None)
     }
 
     /// Stores `value` under `key` if the key is there; else [`Absent`](crate::Rejection::Absent). A key
@@ -90,7 +90,7 @@ where
     /// # Panics
     /// As [`insert`](Self::insert).
     pub fn replace(&self, key: K, value: V) -> Inserted {
-        self.store_if_present(key, value, Lifetime::Usual)
+        self.store_if_present(key, value, Traits::default())
     }
 
     /// What `reader` makes of the value of `key`, without cloning it.

@@ -60,6 +60,7 @@ where
     /// what is remembered of them.
     fn remove_where(&self, mut condition: impl FnMut(&K, &V) -> bool, absence: Absence) -> u64 {
         let engine = &self.shared.engine;
+        engine.fills.mark_all();
         if engine.atomic.is_some() {
             return self.remove_notifying_where(condition, absence);
         }
@@ -118,7 +119,7 @@ where
 
     /// Judges and takes out an entry that a walk has seen, if it is still there; says whether it removed
     /// one that somebody could still see.
-    fn remove_notifying(
+    pub(super) fn remove_notifying(
         &self,
         pointer: EntryPtr,
         hash: u64,
@@ -128,7 +129,8 @@ where
         let engine = &self.shared.engine;
         let mut prepared = None;
         loop {
-            let change = engine.change(hash, prepared.take());
+            // Fills were marked before the walk.
+            let change = engine.change_of_fill(hash, prepared.take());
             let mut change = change.unwrap_or_else(|refused| refused.panic());
             let guard = reclaim::pin();
             // Judged once, and within the gate no other thread can have taken it out.

@@ -125,7 +125,7 @@ where
                 table.prefetch_entry(entry.hash());
             }
             let hash = arrival.entry.as_ptr().hash();
-            self.store_entry(arrival.entry, hash, None);
+            self.store_entry(arrival.entry, hash, None, |_| ());
         }
         count
     }

@@ -2,15 +2,13 @@
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
-use std::time::Duration;
 
 use super::Cache;
-use crate::entry::Owned;
+use super::storing::Traits;
 use crate::equivalent::Equivalent;
-use crate::error::{Inserted, Rejection};
-use crate::expiry::Lifetime;
+use crate::error::Inserted;
 use crate::reclaim;
-use crate::tags::{MAX_TAGS, TagSet};
+use crate::tags::TagSet;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -54,49 +52,10 @@ where
         value: V,
         tags: impl IntoIterator<Item = T>,
     ) -> Inserted {
-        self.store_tagged(key, value, tags, Lifetime::Usual)
-    }
-
-    /// As [`insert_with_tags`](Self::insert_with_tags), with a lifetime as in
-    /// [`insert_with_ttl`](Self::insert_with_ttl).
-    pub fn insert_with_tags_and_ttl<T: AsRef<str>>(
-        &self,
-        key: K,
-        value: V,
-        tags: impl IntoIterator<Item = T>,
-        ttl: Duration,
-    ) -> Inserted {
-        self.store_tagged(key, value, tags, Lifetime::For(ttl))
-    }
-
-    fn store_tagged<T: AsRef<str>>(
-        &self,
-        key: K,
-        value: V,
-        tags: impl IntoIterator<Item = T>,
-        lifetime: Lifetime,
-    ) -> Inserted {
-        if self.is_within_removal() {
-            return self.reject(Rejection::WithinListener);
+        match self.hold_tags(tags) {
+            Ok(tags) => self.store(key, value, Traits { tags, ..Traits::default() }),
+            Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
         }
-        let Some(tags) = self.shared.parts.tags.hold(tags) else {
-            return self.reject_stored(Rejection::TooManyTags { limit: MAX_TAGS }, self.hash(&key));
-        };
-        if tags.is_empty() {
-            return self.store(key, value, lifetime);
-        }
-        let hash = self.hash(&key);
-        let weight = match self.weigh(&key, &value, hash) {
-            Ok(weight) => weight,
-            Err(rejection) => {
-                self.remove_with(&key, hash, |_| ());
-                return self.reject_stored(rejection, hash);
-            }
-        };
-        let terms = self.shared.engine.timing.sure_terms(lifetime, hash);
-        let new = Owned::extended(hash, weight, key, value, terms, Some(tags));
-        self.sample(&new, hash);
-        self.store_entry(new, hash, Some(lifetime))
     }
 
     /// The tags of the entry of `key`, empty if it has none; `None` if the key is not there. Without
@@ -128,6 +87,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// # Complexity
     /// O(1), whatever number of entries carries the tag.
     pub fn invalidate_tag<T: AsRef<str> + ?Sized>(&self, tag: &T) -> bool {
+        self.shared.engine.fills.mark_all();
         self.shared.parts.tags.invalidate(tag.as_ref())
     }
 

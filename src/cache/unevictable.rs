@@ -2,12 +2,11 @@
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
-use std::time::Duration;
 
 use super::Cache;
+use super::storing::Traits;
 use crate::equivalent::Equivalent;
-use crate::error::{Inserted, Rejection};
-use crate::expiry::Lifetime;
+use crate::error::Inserted;
 use crate::reclaim;
 
 impl<K, V, S> Cache<K, V, S>
@@ -48,30 +47,7 @@ where
     /// assert_eq!(cache.get(&0), Some("configuration"));
     /// ```
     pub fn insert_unevictable(&self, key: K, value: V) -> Inserted {
-        self.store_unevictable(key, value, Lifetime::Usual)
-    }
-
-    /// As [`insert_unevictable`](Self::insert_unevictable), with a lifetime as in
-    /// [`insert_with_ttl`](Self::insert_with_ttl).
-    pub fn insert_unevictable_with_ttl(&self, key: K, value: V, ttl: Duration) -> Inserted {
-        self.store_unevictable(key, value, Lifetime::For(ttl))
-    }
-
-    fn store_unevictable(&self, key: K, value: V, lifetime: Lifetime) -> Inserted {
-        if self.is_within_removal() {
-            return self.reject(Rejection::WithinListener);
-        }
-        let hash = self.hash(&key);
-        let weight = match self.weigh(&key, &value, hash) {
-            Ok(weight) => weight,
-            Err(rejection) => {
-                self.remove_with(&key, hash, |_| ());
-                return self.reject_stored(rejection, hash);
-            }
-        };
-        let new = self.entry(hash, weight, key, value, lifetime);
-        new.set_unevictable();
-        self.store_entry(new, hash, Some(lifetime))
+        self.store(key, value, Traits { is_unevictable: true, ..Traits::default() })
     }
 
     /// Whether the entry of `key` is never evicted; `None` if the key is not there. Without a

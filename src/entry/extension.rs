@@ -39,6 +39,10 @@ pub(crate) enum Extent {
 /// In `form`: shadow caches are to hear of hits on the entry. Above all extents, so that a hit which
 /// has nothing to do learns so by the look that tells it that it has nothing to do anyway.
 const SAMPLED: u8 = 0x80;
+/// In `form`: nobody may see the entry yet, which a fill has put into the table. Above all extents too.
+const UNCONFIRMED: u8 = 0x40;
+/// What is not the extent.
+const FLAGS: u8 = SAMPLED | UNCONFIRMED;
 /// What a hit on a special entry has to look at.
 pub(crate) enum Look<'e> {
     Deadline(&'e Extension),
@@ -259,7 +263,7 @@ impl EntryPtr {
 
     #[inline]
     pub(crate) fn extent(self) -> Extent {
-        Extent::from_raw(self.form() & !SAMPLED)
+        Extent::from_raw(self.form() & !FLAGS)
     }
 
     /// Whether there is an extension.
@@ -285,6 +289,25 @@ impl EntryPtr {
     pub(crate) fn set_sampled(self) {
         // Relaxed: as in `form`.
         self.header().form.fetch_or(SAMPLED, Ordering::Relaxed);
+    }
+
+    /// Whether nobody may see the entry yet.
+    #[inline]
+    pub(crate) fn is_unconfirmed(self) -> bool {
+        self.form() & UNCONFIRMED != 0
+    }
+
+    /// Lets nobody see an entry that is not shared yet, until it is confirmed.
+    pub(crate) fn set_unconfirmed(self) {
+        // Relaxed: published with the entry.
+        self.header().form.fetch_or(UNCONFIRMED, Ordering::Relaxed);
+    }
+
+    /// Lets everybody see the entry.
+    pub(crate) fn confirm(self) {
+        // Relaxed: key and value were published with the entry, and whoever waits for a change of the
+        // key to be visible takes the lock under which this is called (`fills`).
+        self.header().form.fetch_and(!UNCONFIRMED, Ordering::Relaxed);
     }
 
     /// The extension, if there is one.
@@ -438,10 +461,10 @@ impl EntryPtr {
         })
     }
 
-    /// Whether one of its tags was invalidated. If so, that stays.
+    /// Whether one of its tags was invalidated, which stays so; or nobody may see it yet.
     #[inline]
     pub(crate) fn is_invalidated(self) -> bool {
-        self.tags().is_some_and(TagSet::is_dead)
+        self.is_unconfirmed() || self.tags().is_some_and(TagSet::is_dead)
     }
 }
 

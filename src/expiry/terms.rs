@@ -66,9 +66,10 @@ pub trait Expiry<K, V>: Send + Sync {
 }
 
 /// How long a new entry is to live.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Lifetime {
     /// As the cache is set up.
+    #[default]
     Usual,
     /// This long, give or take the jitter.
     For(Duration),

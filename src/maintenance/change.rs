@@ -78,6 +78,17 @@ impl<K, V> Engine<K, V> {
         hash: u64,
         prepared: Option<Prepared<'e>>,
     ) -> Result<Change<'e, K, V>, MustNotWait> {
+        self.fills.mark(hash);
+        self.change_of_fill(hash, prepared)
+    }
+
+    /// The same of a change that makes no fill stale, being one.
+    #[inline]
+    pub(crate) fn change_of_fill<'e>(
+        &'e self,
+        hash: u64,
+        prepared: Option<Prepared<'e>>,
+    ) -> Result<Change<'e, K, V>, MustNotWait> {
         let listened = match &self.atomic {
             None => self.deliveries.is_some().then(Listened::default),
             Some(atomic) => Some(Self::within_gate(atomic, hash, prepared)?),
