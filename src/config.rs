@@ -95,7 +95,7 @@ impl<K, V> Default for Builder<K, V> {
 }
 
 impl<K, V, S> Builder<K, V, S> {
-    /// Names the cache, for those who read of it: [`Cache::name`] and its `Debug`. Default: no name.
+    /// Names the cache; the name is shown by [`Cache::name`] and by its `Debug`. Default: no name.
     ///
     /// Several caches may have the same name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -313,8 +313,9 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// Holds for lifetimes that count from an insertion or replacement: the
     /// [time to live](Self::time_to_live), what an [`Expiry`] says then, and lifetimes given with an
-    /// insertion, which are all there is to jitter where the builder sets none. The part depends on the key's hash and
-    /// the time alone, so with a hasher and a clock that repeat themselves it does too.
+    /// insertion, which are all there is to jitter where the builder sets none. The part depends on
+    /// the key's hash and the time alone, so with a hasher and a clock that repeat themselves it does
+    /// too.
     pub fn jitter(mut self, fraction: f64) -> Self {
         self.time.jitter = fraction;
         self

@@ -18,7 +18,7 @@ const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 pub(crate) const HASH_BITS: u32 = 48;
 
 /// The default hasher of keys: fast on short keys, and seeded anew by each call of
-/// [`new`](Self::new), so that nobody outside can choose keys that collide.
+/// [`new`](Self::new), so that an attacker cannot choose keys that collide.
 ///
 /// The same key has another hash in another process, on another machine and in another version of
 /// the library.
@@ -44,7 +44,7 @@ impl RandomState {
         Self(ahash::RandomState::new())
     }
 
-    /// A hasher with these seeds. Who knows them can choose keys that collide.
+    /// A hasher with these seeds. Anyone who knows them can choose keys that collide.
     ///
     /// It takes the processor's instructions where there are such, so hashes differ between
     /// machines all the same.
@@ -63,7 +63,7 @@ impl Default for RandomState {
 }
 
 impl fmt::Debug for RandomState {
-    /// Without the seeds, which are nobody's business.
+    /// Without the seeds, which are to stay secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RandomState").finish_non_exhaustive()
     }

@@ -41,8 +41,8 @@
 //! | settings from a file | [`CacheConfig`] with the feature `serde` |
 //! | a warm start | `snapshot`, with the feature of that name |
 //!
-//! All calls are on [`Cache`], all settings on [`Builder`]. How it works inside is told in
-//! [`docs::design`].
+//! All calls are on [`Cache`], all settings on [`Builder`]. [`docs::design`] explains
+//! how it works inside.
 //!
 //! # Features
 //! None is on by default, and without them the library has three dependencies.

@@ -22,7 +22,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 mod budget;
 mod list;
@@ -332,46 +332,44 @@ pub struct Policy {
     name: Arc<str>,
     /// `None` if no policy of that name is known.
     factory: Option<Factory>,
-    /// Whether it is one of the library's.
-    is_built_in: bool,
 }
 
 impl Policy {
     /// Least recently used: an ordered list; a hit moves its entry to the front.
     #[must_use]
     pub fn lru() -> Self {
-        Self::of_library("lru", |config| Box::new(Lru::new(config)))
+        Self::built_in()[0].clone()
     }
 
     /// Least frequently used, the least recently used among equals.
     #[must_use]
     pub fn lfu() -> Self {
-        Self::of_library("lfu", |config| Box::new(Lfu::new(config)))
+        Self::built_in()[1].clone()
     }
 
     /// First in, first out: hits change nothing.
     #[must_use]
     pub fn fifo() -> Self {
-        Self::of_library("fifo", |config| Box::new(Fifo::new(config)))
+        Self::built_in()[2].clone()
     }
 
     /// SIEVE: a queue whose hand spares what was used since it last came by.
     #[must_use]
     pub fn sieve() -> Self {
-        Self::of_library("sieve", |config| Box::new(Sieve::new(config)))
+        Self::built_in()[3].clone()
     }
 
     /// S3-FIFO: a small queue tries newcomers before they reach the main one.
     #[must_use]
     pub fn s3_fifo() -> Self {
-        Self::of_library("s3_fifo", |config| Box::new(S3Fifo::new(config)))
+        Self::built_in()[4].clone()
     }
 
     /// Mirrored window-TinyLFU: newcomers pass a window and then have to be more useful than what
     /// would leave for them; miniatures of itself choose the window's size. The default.
     #[must_use]
     pub fn window_tiny_lfu() -> Self {
-        Self::of_library("window_tiny_lfu", |config| Box::new(WindowTinyLfu::new(config)))
+        Self::built_in()[5].clone()
     }
 
     /// The policy of that name, whatever its case: one of the library's, or one that was
@@ -381,11 +379,7 @@ impl Policy {
     /// the names that are known.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        registry::find(name).unwrap_or_else(|| Self {
-            name: name.into(),
-            factory: None,
-            is_built_in: false,
-        })
+        registry::find(name).unwrap_or_else(|| Self { name: name.into(), factory: None })
     }
 
     /// A policy of your own: `factory` makes an instance for each partition.
@@ -423,15 +417,7 @@ impl Policy {
         name: &str,
         factory: impl Fn(&PolicyConfig) -> Box<dyn EvictionPolicy> + Send + Sync + 'static,
     ) -> Self {
-        Self { name: name.into(), factory: Some(Arc::new(factory)), is_built_in: false }
-    }
-
-    fn of_library<P: EvictionPolicy>(
-        name: &str,
-        make: impl Fn(&PolicyConfig) -> Box<P> + Send + Sync + 'static,
-    ) -> Self {
-        let policy = Self::custom(name, move |config| make(config));
-        Self { is_built_in: true, ..policy }
+        Self { name: name.into(), factory: Some(Arc::new(factory)) }
     }
 
     /// The name: of the one chosen, or as it was given to [`Policy::named`].
@@ -445,15 +431,20 @@ impl Policy {
         registry::known().into_iter().map(|policy| policy.name.as_ref().to_owned())
     }
 
-    fn built_in() -> [Self; 6] {
-        [
-            Self::lru(),
-            Self::lfu(),
-            Self::fifo(),
-            Self::sieve(),
-            Self::s3_fifo(),
-            Self::window_tiny_lfu(),
-        ]
+    /// Those of the library, in the order of the constructors above. Made once, so that two choices of
+    /// one have the same factory.
+    fn built_in() -> &'static [Self; 6] {
+        static BUILT_IN: LazyLock<[Policy; 6]> = LazyLock::new(|| {
+            [
+                Policy::custom("lru", |config| Box::new(Lru::new(config))),
+                Policy::custom("lfu", |config| Box::new(Lfu::new(config))),
+                Policy::custom("fifo", |config| Box::new(Fifo::new(config))),
+                Policy::custom("sieve", |config| Box::new(Sieve::new(config))),
+                Policy::custom("s3_fifo", |config| Box::new(S3Fifo::new(config))),
+                Policy::custom("window_tiny_lfu", |config| Box::new(WindowTinyLfu::new(config))),
+            ]
+        });
+        &BUILT_IN
     }
 
     /// An instance; `None` if the name is unknown.

@@ -128,9 +128,9 @@ where
     /// A cache with room for all pairs and no more: its capacity is their number, or 1 for none. Of
     /// pairs with equal keys, the last one counts.
     ///
-    /// Everything else is at its default, but for a single partition, so that none of the pairs is
-    /// evicted; and without a weigher none can be rejected. Later insertions of other keys evict,
-    /// until the bound is [changed](Cache::set_capacity).
+    /// Everything else is at its default, except that there is a single partition, so that none of the
+    /// pairs is evicted; and without a weigher none can be rejected. Later insertions of other keys
+    /// evict, until the bound is [changed](Cache::set_capacity).
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         let pairs: Vec<_> = pairs.into_iter().collect();
         let builder = Cache::builder().capacity(pairs.len().max(1)).partitions(1);

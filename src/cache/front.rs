@@ -63,7 +63,8 @@ where
     /// evicted. A key that was there keeps its place in the order as far as the policy says so;
     /// the key object is replaced together with the value.
     ///
-    /// The result may be ignored; rejections are counted in [`Stats::rejections`](crate::Stats::rejections).
+    /// The result may be ignored; rejections are counted in
+    /// [`Stats::rejections`](crate::Stats::rejections).
     ///
     /// # Panics
     /// If the weigher or the key's `Hash` or `Eq` does; nothing has changed then.
@@ -167,7 +168,8 @@ where
     /// A pin costs as much as a lookup, so this pays from a few lookups on. While it lives,
     /// nothing that any larder cache of the process removes, replaces or evicts from now on is
     /// freed: memory grows with the writes of all threads. Hold it for microseconds, not across
-    /// anything that waits. [`Stats::reclamation_lag`](crate::Stats::reclamation_lag) shows a pin that is held for long.
+    /// anything that waits. [`Stats::reclamation_lag`](crate::Stats::reclamation_lag) shows a pin that
+    /// is held for long.
     ///
     /// # Examples
     /// ```

@@ -83,7 +83,7 @@ where
         let hashes = engine.ranked(rank, count);
         let named = hashes.len();
         let guard = reclaim::pin();
-        // Keys whose hashes are equal are told apart by where they are, for as long as the pin holds.
+        // Keys whose hashes are equal are distinguished by their addresses, as long as the pin holds.
         let place = |key: &K| std::ptr::from_ref(key).cast::<()>();
         let mut seen = HashSet::with_capacity(named);
         let key_of = |hash| {

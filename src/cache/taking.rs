@@ -160,7 +160,7 @@ where
         V: Clone,
     {
         let all = self.extract_if(|_, _| true);
-        // Takes along what nobody sees any more.
+        // Also removes entries that have expired or are invalid.
         self.retain(|_, _| true);
         all
     }

@@ -55,7 +55,6 @@ fn parse(text: &str) -> Option<Duration> {
     let nanoseconds =
         number.parse::<u64>().ok().and_then(|number| unit.checked_mul(number.into()))?;
     let seconds = u64::try_from(nanoseconds / 1_000_000_000).ok()?;
-    #[expect(clippy::cast_possible_truncation, reason = "a remainder of less than 2^30")]
     Some(Duration::new(seconds, (nanoseconds % 1_000_000_000) as u32))
 }
 

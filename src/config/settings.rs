@@ -10,8 +10,8 @@ use crate::policy::Policy;
 /// hasher, its clock and its shadows.
 ///
 /// With the feature `serde` it can be read from a file. Every field may be left out, and then is at
-/// the builder's default; one that nobody knows is an error. Durations are texts: a whole number and
-/// a unit, `ns`, `us`, `ms`, `s`, `m`, `h` or `d`. Nothing is checked before
+/// the builder's default; an unknown field is an error. Durations are texts: a whole number and a
+/// unit, `ns`, `us`, `ms`, `s`, `m`, `h` or `d`. Nothing is checked before
 /// [`build`](Builder::build), which says what is wrong.
 ///
 /// # Examples

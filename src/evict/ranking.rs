@@ -139,7 +139,7 @@ impl Order {
         ranking.ids
     }
 
-    /// Adds what the policy names; it may name whom it will, and as often.
+    /// Adds what the policy names. A policy may name unknown nodes, or one twice.
     fn add_named(&mut self, ranking: &mut Ranking, rank: Rank, count: usize) {
         let mut named = Vec::new();
         self.tell(|policy, nodes| {

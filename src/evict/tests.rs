@@ -386,7 +386,7 @@ fn what_the_policy_ranks_is_told_as_far_as_it_is_there() {
     }
     partition.insert_unevictable(4, 1);
     sync::lock(&partition.script).named = vec![2, 3, 99, 1];
-    // One whom it does not name follows.
+    // A node that the policy does not name follows.
     assert_eq!(partition.order.ranked(Rank::Coldest, 9), [(3, 2), (2, 3), (1, 1)]);
     assert_eq!(partition.order.ranked(Rank::Hottest, 1), [(3, 2)]);
     // One that ranks none is helped by frequency.

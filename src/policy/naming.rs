@@ -28,16 +28,14 @@ impl FromStr for Policy {
     }
 }
 
-/// Policies of the library are equal if their names are, whatever the case. One of a user's own
-/// equals its clones, what was [registered](super::register_policy) is one and the same each time
-/// it is named, and two calls of [`Policy::custom`] make two.
+/// A policy of the library, or one that was [registered](super::register_policy), is the same each
+/// time it is chosen. One of a user's own equals its clones; two calls of [`Policy::custom`] make two
+/// that differ, even by one name.
 impl PartialEq for Policy {
     fn eq(&self, other: &Self) -> bool {
         let is_same = match (&self.factory, &other.factory) {
             (None, None) => true,
-            (Some(own), Some(others)) => {
-                (self.is_built_in && other.is_built_in) || Arc::ptr_eq(own, others)
-            }
+            (Some(own), Some(others)) => Arc::ptr_eq(own, others),
             _ => false,
         };
         is_same && self.name.eq_ignore_ascii_case(&other.name)
@@ -48,14 +46,14 @@ impl Eq for Policy {}
 
 impl Hash for Policy {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Equal policies have equal names, but for the case.
+        // Equal policies have equal names, whatever the case.
         self.name.bytes().for_each(|byte| state.write_u8(byte.to_ascii_lowercase()));
         state.write_u8(0xff);
     }
 }
 
-/// Writes the name. A policy that cannot be named, because it was not registered, is refused: nobody
-/// could read it back.
+/// Writes the name. A policy that is not registered under its name is refused, since it could not be
+/// read back.
 #[cfg(feature = "serde")]
 impl serde::Serialize for Policy {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
