@@ -10,7 +10,7 @@ use crate::generate::{KeyFormat, Pattern};
 use crate::replay::{LATENCY_SAMPLE_EVERY, ReplayOptions, Weights};
 use crate::simulate::SimulateOptions;
 use crate::snapshot::{ConvertArgs, InspectArgs};
-use crate::trace::{Column, CsvOptions, Format, Header, ReadOptions};
+use crate::trace::{Column, CsvOptions, Format, Header, ReadOptions, TimeUnit};
 
 const POLICIES: [&str; 6] = ["lru", "lfu", "fifo", "sieve", "s3_fifo", "window_tiny_lfu"];
 const CAPACITIES: [&str; 4] = ["1%", "5%", "10%", "25%"];
@@ -47,7 +47,9 @@ pub(crate) enum Command {
     /// Replay traces from several threads through one shared cache
     ///
     /// Each request is a get, and an insert on a miss. Every policy meets every capacity with a
-    /// fresh cache. A TTL column is read and checked; the replay does not expire entries yet.
+    /// fresh cache. With TTLs (--ttl-column) and times (--time-column or --rate), entries expire by
+    /// the trace's own time: the cache's clock shows the time of the request, so an hour of a trace
+    /// passes as fast as it is replayed.
     Replay {
         #[command(flatten)]
         files: Files,
@@ -57,7 +59,10 @@ pub(crate) enum Command {
     /// Simulate policies without threads: exact hit ratios, beside the optimum
     ///
     /// The library's policies run as in a cache with inline maintenance and one partition, each
-    /// request a lookup, and an insertion on a miss.
+    /// request a lookup, and an insertion on a miss. With TTLs (--ttl-column) and times
+    /// (--time-column or --rate), entries expire by the trace's own time: the library's leave at their
+    /// deadline, those of ref- policies are renewed in place at the next request, which is a miss, and
+    /// opt, which knows no TTLs, stays a bound.
     Simulate {
         #[command(flatten)]
         files: Files,
@@ -100,15 +105,29 @@ pub(crate) struct Files {
     /// CSV: the column of the size in bytes
     #[arg(long, value_name = "COLUMN")]
     size_column: Option<Column>,
-    /// CSV: the column of the time to live in seconds; read and checked, not replayed
+    /// CSV: the column of the time to live in seconds; empty is for ever, 0 expires at once. Takes
+    /// --time-column or --rate, or no entry expires
     #[arg(long, value_name = "COLUMN")]
     ttl_column: Option<Column>,
+    /// CSV: the column of the time of the request: a number, or a date such as 2024-05-31T12:00:00Z
+    #[arg(long, value_name = "COLUMN")]
+    time_column: Option<Column>,
+    /// CSV: what numbers in the column of times count
+    #[arg(long, value_enum, value_name = "UNIT", default_value_t = TimeUnit::Seconds)]
+    time_unit: TimeUnit,
+    /// Requests a second, for a trace with TTLs and without times
+    #[arg(long, value_name = "N", value_parser = parse_rate, conflicts_with = "time_column")]
+    rate: Option<f64>,
     /// CSV: what separates columns, one ASCII character [default: a tab for .tsv, else a comma]
     #[arg(long, value_name = "CHAR", value_parser = parse_delimiter)]
     delimiter: Option<u8>,
-    /// CSV: the first line names the columns, also where all are given by number
-    #[arg(long)]
+    /// CSV: the first line names the columns, also where all are given by number [default: if it
+    /// looks like it, with a warning]
+    #[arg(long, conflicts_with = "no_header")]
     header: bool,
+    /// CSV: the first line is a request, whatever it looks like
+    #[arg(long)]
+    no_header: bool,
     /// Refuse traces with more requests; reading one takes less than 120 bytes a request
     #[arg(
         long, value_name = "N", default_value_t = 100_000_000,
@@ -158,10 +177,17 @@ impl Files {
                 key: self.key_column.clone(),
                 size: self.size_column.clone(),
                 ttl: self.ttl_column.clone(),
+                time: self.time_column.clone(),
+                time_unit: self.time_unit,
                 delimiter: self.delimiter,
-                header: if self.header { Header::Names } else { Header::Request },
+                header: match (self.header, self.no_header) {
+                    (true, _) => Header::Names,
+                    (_, true) => Header::Request,
+                    _ => Header::Auto,
+                },
             },
             max_requests: self.max_requests,
+            rate: self.rate,
         }
     }
 }
@@ -177,6 +203,16 @@ fn parse_delimiter(given: &str) -> Result<u8, DelimiterError> {
         b"\\t" => Ok(b'\t'),
         _ => Err(DelimiterError),
     }
+}
+
+/// Why an argument is no rate.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("use a number of requests a second above 0, at most 1e9")]
+struct RateError;
+
+fn parse_rate(given: &str) -> Result<f64, RateError> {
+    let rate = given.parse().ok();
+    rate.filter(|rate: &f64| *rate > 0.0 && *rate <= 1e9).ok_or(RateError)
 }
 
 /// How to replay and what to show.

@@ -46,7 +46,11 @@ fn for_each_trace(
         Some(files) if !files.paths.is_empty() => {
             let options = files.read_options();
             for path in &files.paths {
-                show(Trace::read(Input::open(path)?, &options)?)?;
+                let trace = Trace::read(Input::open(path)?, &options)?;
+                for warning in &trace.warnings {
+                    warn(&format!("{}: {warning}", trace.name));
+                }
+                show(trace)?;
             }
             Ok(())
         }
@@ -55,6 +59,7 @@ fn for_each_trace(
                 format: Some(Format::U32),
                 csv: CsvOptions::default(),
                 max_requests: u32::MAX,
+                rate: None,
             };
             show(Trace::read(Input::new(BUNDLED_NAME, BUNDLED)?, &options)?)
         }

@@ -275,6 +275,7 @@ mod tests {
             one_hit_wonders: 0,
             footprint_bytes: None,
             ttl: None,
+            times: None,
         };
         TraceReplay { trace, replays }
     }

@@ -15,7 +15,7 @@ use larder::Maintenance;
 use serde::Serialize;
 
 use crate::replay::{LATENCY_SAMPLE_EVERY, Measurement, ReplayOptions, Weights};
-use crate::trace::{Format, Trace, TtlSummary};
+use crate::trace::{Format, TimeSpan, Trace, TtlSummary};
 
 /// The document of `larder replay --json`.
 #[derive(Debug, Serialize)]
@@ -49,8 +49,10 @@ pub(crate) struct TraceInfo {
     pub(crate) one_hit_wonders: u32,
     /// All keys together, each at the size of its last request; `null` without sizes.
     pub(crate) footprint_bytes: Option<u64>,
-    /// `null` without TTLs. They are read and checked; a replay does not expire entries.
+    /// `null` without TTLs.
     pub(crate) ttl: Option<TtlSummary>,
+    /// `null` without times.
+    pub(crate) times: Option<TimeSpan>,
 }
 
 /// One policy at one capacity.
@@ -119,6 +121,7 @@ impl TraceInfo {
             one_hit_wonders: trace.one_hit_wonders(),
             footprint_bytes: trace.footprint_bytes(),
             ttl: trace.ttl,
+            times: trace.span,
         }
     }
 
