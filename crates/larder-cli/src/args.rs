@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 use std::thread;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 
-use crate::capacity::CapacityArg;
+use crate::capacity::{self, CapacityArg};
 use crate::generate::{KeyFormat, Pattern};
-use crate::replay::{LATENCY_SAMPLE_EVERY, ReplayOptions, Weights};
+use crate::replay::{ReplayOptions, Weights};
 use crate::simulate::SimulateOptions;
 use crate::snapshot::{ConvertArgs, InspectArgs};
 use crate::trace::{Column, CsvOptions, Format, Header, ReadOptions, TimeUnit};
 
 const POLICIES: [&str; 6] = ["lru", "lfu", "fifo", "sieve", "s3_fifo", "window_tiny_lfu"];
-const CAPACITIES: [&str; 4] = ["1%", "5%", "10%", "25%"];
 const MAX_THREADS: u16 = 1024;
 
 const EXAMPLES: &str = "\
@@ -24,6 +24,7 @@ Examples:
   larder replay log.csv.zst --key-column url --size-column bytes --weights size --capacities 64M
   larder simulate trace.lis --capacities 1000,10% --policies lru,s3_fifo,ref-arc,opt
   larder simulate --generate zipf,loop --keys 10000 --plot curves.svg
+  larder simulate log.csv --key-column url --ttl-column ttl --time-column when --csv
   larder generate zipf --keys 100000 --exponent 0.9 --output zipf.u32.zst
 
 Exit code: 0 done, 1 a file could not be read or written, 2 wrong arguments or a malformed trace.";
@@ -84,9 +85,19 @@ pub(crate) enum Command {
     Info {
         #[command(flatten)]
         files: Files,
-        /// Print one JSON document
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// Print a script that completes commands and options in a shell
+    ///
+    /// For bash: larder completions bash > ~/.local/share/bash-completion/completions/larder
+    Completions { shell: clap_complete::Shell },
+    /// Print a manual page
+    ///
+    /// To read one at once: larder man simulate | man -l -
+    Man {
+        /// Of a command [default: of larder itself]
+        command: Option<String>,
     },
 }
 
@@ -105,7 +116,7 @@ pub(crate) struct Files {
     /// CSV: the column of the size in bytes
     #[arg(long, value_name = "COLUMN")]
     size_column: Option<Column>,
-    /// CSV: the column of the time to live in seconds; empty is for ever, 0 expires at once. Takes
+    /// CSV: the column of the time to live in seconds; empty is for ever. Takes
     /// --time-column or --rate, or no entry expires
     #[arg(long, value_name = "COLUMN")]
     ttl_column: Option<Column>,
@@ -221,10 +232,8 @@ pub(crate) struct ReplayArgs {
     /// Policies, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values = POLICIES)]
     pub(crate) policies: Vec<String>,
-    /// Capacities, separated by commas: entries, or bytes with --weights size (K, M, G are powers
-    /// of 1024), or a share of the distinct keys or of their bytes, such as 5%
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values = CAPACITIES)]
-    pub(crate) capacities: Vec<CapacityArg>,
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help = capacities_help())]
+    capacities: Vec<CapacityArg>,
     /// Threads that share the cache [default: the cores, from 2 to 8]; 1 keeps the exact order
     #[arg(
         long, value_name = "N",
@@ -246,21 +255,88 @@ pub(crate) struct ReplayArgs {
         value_parser = value_parser!(u32).range(1..)
     )]
     repeat: u32,
-    #[arg(long, help = json_help())]
-    pub(crate) json: bool,
-    /// Draw the miss-ratio curve
-    #[arg(long, value_name = "FILE.svg")]
-    pub(crate) plot: Option<PathBuf>,
+    #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
+    pub(crate) drawn: Drawn,
     /// Show no progress bar
     #[arg(long)]
     pub(crate) quiet: bool,
 }
 
-fn json_help() -> String {
+fn capacities_help() -> String {
     format!(
-        "Print one JSON document instead of tables. Latencies, here and there, are of one request \
-         in {LATENCY_SAMPLE_EVERY}, as reading the clock costs as much as a hit"
+        "Capacities, separated by commas: entries, or bytes with --weights size (K, M, G and T are \
+         powers of 1024: 1M is 1,048,576), or a share of the distinct keys or of their bytes, such as \
+         5% [default: {}; with --plot {}]",
+        capacity::USUAL.join(","),
+        capacity::OF_A_CURVE.join(","),
     )
+}
+
+/// How results are shown.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Shown {
+    /// Print one JSON document instead of tables
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print CSV instead of tables: a header, whose names are those of --json, and a row for each
+    /// result
+    #[arg(long)]
+    csv: bool,
+}
+
+/// The form of results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Table,
+    Json,
+    Csv,
+}
+
+impl Shown {
+    pub(crate) fn output(self) -> Output {
+        match (self.json, self.csv) {
+            (true, _) => Output::Json,
+            (_, true) => Output::Csv,
+            _ => Output::Table,
+        }
+    }
+}
+
+/// Whether and where a picture is drawn.
+#[derive(Debug, Args)]
+pub(crate) struct Drawn {
+    /// Draw miss ratio by capacity, a curve for each policy, as SVG
+    #[arg(
+        long, value_name = "FILE.svg",
+        value_parser = PathBufValueParser::new().try_map(parse_svg_path)
+    )]
+    pub(crate) plot: Option<PathBuf>,
+    /// Overwrite the picture if it exists
+    #[arg(long, requires = "plot")]
+    pub(crate) force: bool,
+}
+
+/// Why an argument names no picture.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("pictures are SVG; use a name that ends in .svg")]
+struct NotSvgError;
+
+fn parse_svg_path(given: PathBuf) -> Result<PathBuf, NotSvgError> {
+    match given.extension() {
+        Some(suffix) if suffix.eq_ignore_ascii_case("svg") => Ok(given),
+        _ => Err(NotSvgError),
+    }
+}
+
+/// What was asked for, or what is usual for what is shown.
+fn capacities_or_default(given: &[CapacityArg], drawn: &Drawn) -> Vec<CapacityArg> {
+    let default = if drawn.plot.is_some() { &capacity::OF_A_CURVE[..] } else { &capacity::USUAL };
+    match given {
+        [] => default.iter().map(|text| text.parse().expect("a constant that parses")).collect(),
+        given => given.to_vec(),
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -287,6 +363,14 @@ impl From<WeightsArg> for Weights {
 }
 
 impl ReplayArgs {
+    pub(crate) fn output(&self) -> Output {
+        self.shown.output()
+    }
+
+    pub(crate) fn capacities(&self) -> Vec<CapacityArg> {
+        capacities_or_default(&self.capacities, &self.drawn)
+    }
+
     pub(crate) fn options(&self) -> ReplayOptions {
         let cores = thread::available_parallelism().map_or(2, usize::from);
         ReplayOptions {
@@ -310,10 +394,8 @@ pub(crate) struct SimulateArgs {
     /// ref-lirs without --weights size, and opt]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) policies: Vec<String>,
-    /// Capacities, separated by commas: entries, or bytes with --weights size (K, M, G are powers
-    /// of 1024), or a share of the distinct keys or of their bytes, such as 5%
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values = CAPACITIES)]
-    pub(crate) capacities: Vec<CapacityArg>,
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help = capacities_help())]
+    capacities: Vec<CapacityArg>,
     /// Threads, each of which simulates one policy at one capacity at a time [default: the cores]
     #[arg(
         long, value_name = "N",
@@ -328,18 +410,24 @@ pub(crate) struct SimulateArgs {
     generate: Vec<PatternArg>,
     #[command(flatten)]
     pub(crate) generated: Generated,
-    /// Print one JSON document instead of tables
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Draw the miss-ratio curves
-    #[arg(long, value_name = "FILE.svg")]
-    pub(crate) plot: Option<PathBuf>,
+    #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
+    pub(crate) drawn: Drawn,
     /// Show no progress bar
     #[arg(long)]
     pub(crate) quiet: bool,
 }
 
 impl SimulateArgs {
+    pub(crate) fn output(&self) -> Output {
+        self.shown.output()
+    }
+
+    pub(crate) fn capacities(&self) -> Vec<CapacityArg> {
+        capacities_or_default(&self.capacities, &self.drawn)
+    }
+
     pub(crate) fn options(&self) -> SimulateOptions {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         SimulateOptions {
@@ -461,7 +549,7 @@ mod tests {
         let short = short.unwrap();
         assert!(short.command.is_none());
         assert_eq!(short.replay.policies, ["lru", "fifo"]);
-        assert_eq!(short.replay.capacities, [CapacityArg::Percent(5.0)]);
+        assert_eq!(short.replay.capacities(), [CapacityArg::Percent(5.0)]);
         let long = Cli::try_parse_from(["larder", "replay", "a.txt", "b.txt", "--threads", "3"]);
         let Some(Command::Replay { files, replay }) = long.unwrap().command else {
             panic!("not a replay");
@@ -483,10 +571,31 @@ mod tests {
             &["generate", "zipf", "--output", "-", "--keys", "0"],
             &["generate", "shift", "--output", "-", "--every", "0"],
             &["--quiet", "replay", "a"],
+            &["replay", "a", "--json", "--csv"],
+            &["replay", "a", "--plot", "curve.png"],
+            &["replay", "a", "--plot", "svg"],
+            &["replay", "a", "--force"],
+            &["replay", "a", "--header", "--no-header"],
+            &["replay", "a", "--rate", "0"],
+            &["replay", "a", "--rate", "1", "--time-column", "2"],
         ] {
             let all = ["larder"].iter().chain(args);
             assert!(Cli::try_parse_from(all).is_err(), "{args:?}");
         }
+    }
+
+    #[test]
+    fn a_curve_has_capacities_that_are_spread_over_decades() {
+        let capacities = |args: &[&str]| {
+            let cli = Cli::try_parse_from(["larder"].iter().chain(args)).unwrap();
+            cli.replay.capacities()
+        };
+        assert_eq!(capacities(&[]).len(), 4);
+        let curve = capacities(&["--plot", "a.SVG"]);
+        assert_eq!(curve.first(), Some(&CapacityArg::Percent(0.1)));
+        assert_eq!(curve.last(), Some(&CapacityArg::Percent(100.0)));
+        assert!(curve.len() >= 10, "{curve:?}");
+        assert_eq!(capacities(&["--plot", "a.svg", "--capacities", "7"]).len(), 1);
     }
 
     #[test]

@@ -397,8 +397,8 @@ mod tests {
     fn entries_expire_by_the_time_of_the_trace() {
         let mut timed = trace(&[0, 0, 0, 1, 0, 1, 0], None);
         let ttls = [10, 10, 10, u64::MAX, 5, 1, 5];
-        timed.lifetimes = Some(Lifetimes::of_seconds(&[100, 109, 110, 111, 119, 500, 501], &ttls));
-        // Hits at 109, at 119 (inserted again at 110 for 10 s) and at 500 (without a TTL).
+        timed.lifetimes = Some(Lifetimes::of_seconds(&[100, 110, 111, 112, 121, 500, 501], &ttls));
+        // Hits at 110, at 121 (inserted again at 111 for 10 s) and at 500 (without a TTL).
         assert_eq!(hits(&timed, "lru", 10, &EXACT), 3);
         let timeless = Trace { lifetimes: None, ..timed };
         assert_eq!(hits(&timeless, "lru", 10, &EXACT), 5);

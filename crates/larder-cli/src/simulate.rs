@@ -289,14 +289,14 @@ impl<'a> Deadlines<'a> {
         Deadlines { lifetimes, of: vec![0; keys as usize], next: BinaryHeap::new() }
     }
 
-    /// Takes out the keys whose deadline has come when that request is made.
+    /// Takes out the keys that have expired when that request is made.
     fn due(&mut self, at: usize, mut remove: impl FnMut(u32)) {
         let now_ns = self.lifetimes.time_ns(at, 0);
-        while let Some(&Reverse((deadline_ns, key))) = self.next.peek()
-            && deadline_ns <= now_ns
+        while let Some(&Reverse((expires_ns, key))) = self.next.peek()
+            && expires_ns <= now_ns
         {
             self.next.pop();
-            if self.of[key as usize] == deadline_ns {
+            if self.of[key as usize] == expires_ns {
                 remove(key);
             }
         }
@@ -304,17 +304,17 @@ impl<'a> Deadlines<'a> {
 
     /// Notes that request `at` has inserted `key`.
     fn set(&mut self, at: usize, key: u32) {
-        let deadline_ns = self.set_alone(at, key);
-        if deadline_ns < u64::MAX {
-            self.next.push(Reverse((deadline_ns, key)));
+        let expires_ns = self.set_alone(at, key);
+        if expires_ns < u64::MAX {
+            self.next.push(Reverse((expires_ns, key)));
         }
     }
 
     /// As [`set`](Self::set), for a cache from which nothing is taken out.
     fn set_alone(&mut self, at: usize, key: u32) -> u64 {
-        let deadline_ns = self.lifetimes.deadline_ns(at);
-        self.of[key as usize] = deadline_ns;
-        deadline_ns
+        let expires_ns = self.lifetimes.expires_ns(at);
+        self.of[key as usize] = expires_ns;
+        expires_ns
     }
 
     /// Whether the entry that `key` has, if it has one, is expired when that request is made.
@@ -442,8 +442,8 @@ mod tests {
     fn entries_expire_by_the_time_of_the_trace() {
         let mut timed = trace(vec![0, 0, 0, 1, 0, 1, 0], None);
         let ttls = [10, 10, 10, u64::MAX, 5, 1, 5];
-        timed.lifetimes = Some(Lifetimes::of_seconds(&[100, 109, 110, 111, 119, 500, 501], &ttls));
-        // Hits at 109, at 119 (inserted again at 110 for 10 s) and at 500 (without a TTL).
+        timed.lifetimes = Some(Lifetimes::of_seconds(&[100, 110, 111, 112, 121, 500, 501], &ttls));
+        // Hits at 110, at 121 (inserted again at 111 for 10 s) and at 500 (without a TTL).
         for subject in all(Weights::Entries) {
             if matches!(subject, Subject::Optimum) {
                 continue;

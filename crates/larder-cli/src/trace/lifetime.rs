@@ -1,7 +1,7 @@
 //! Times and times to live: how they are written, and when an entry of a trace expires.
 //!
 //! A trace's own time runs, not that of the machine: a request is made at its time, and an entry that
-//! was inserted at a time expires once a request comes its TTL later.
+//! was inserted at a time is expired for requests that come more than its TTL later.
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -171,11 +171,13 @@ impl Lifetimes {
         Some(self.ttls_ns[at]).filter(|&ttl_ns| ttl_ns != NO_TTL)
     }
 
-    /// When an entry expires that this request inserts, in the first pass.
+    /// From when on an entry is expired that this request inserts, in the first pass. At the end of its
+    /// TTL it is still valid, but one of TTL 0 never was: both as in a cache.
     #[inline]
-    pub(crate) fn deadline_ns(&self, at: usize) -> u64 {
+    pub(crate) fn expires_ns(&self, at: usize) -> u64 {
         // Never, where there is no TTL.
-        self.times_ns[at].saturating_add(self.ttls_ns[at])
+        let ttl_ns = self.ttls_ns[at];
+        self.times_ns[at].saturating_add(ttl_ns).saturating_add(u64::from(ttl_ns > 0))
     }
 }
 
@@ -223,9 +225,10 @@ mod tests {
     #[test]
     fn an_entry_without_a_ttl_never_expires() {
         let lifetimes = Lifetimes::of_seconds(&[7, 8], &[u64::MAX, 3]);
-        assert_eq!((lifetimes.deadline_ns(0), lifetimes.ttl_ns(0)), (u64::MAX, None));
-        assert_eq!(lifetimes.deadline_ns(1), 4_000_000_000);
-        let at_rate = Lifetimes::at_rate(2.0, vec![0, NO_TTL, 1]);
-        assert_eq!(at_rate.deadline_ns(2), 1_000_000_001);
+        assert_eq!((lifetimes.expires_ns(0), lifetimes.ttl_ns(0)), (u64::MAX, None));
+        assert_eq!(lifetimes.expires_ns(1), 4_000_000_001);
+        let at_rate = Lifetimes::at_rate(2.0, vec![0, NO_TTL, 1, 0]);
+        assert_eq!(at_rate.expires_ns(2), 1_000_000_002);
+        assert_eq!(at_rate.expires_ns(3), at_rate.time_ns(3, 0));
     }
 }
