@@ -27,6 +27,9 @@ const LEGEND_LINE_PIXELS: i32 = 34;
 /// Of the legend's first row, which is beside the upper end of the curves.
 const LEGEND_TOP_PIXELS: i32 = 56;
 
+/// A longer title would run out of the picture.
+const MAX_TITLE_CHARS: usize = 60;
+
 const LINE_PIXELS: u32 = 1;
 
 /// Below so many, each point of a curve gets a dot.
@@ -35,15 +38,17 @@ const MAX_DOTTED: usize = 25;
 /// More numbers than that below the axis would overlap.
 const MAX_TICKS: usize = 10;
 
-/// Okabe and Ito's colours, which people with any colour vision tell apart; without the yellow,
-/// which is hard to see on white, and the black, which is the bound's.
-const COLOURS: [RGBColor; 6] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
+/// Paul Tol's muted colours, which people with any colour vision tell apart; without the yellow,
+/// which is hard to see on white. Black is the bound's.
+const COLOURS: [RGBColor; 8] = [
+    RGBColor(51, 34, 136),
+    RGBColor(204, 102, 119),
+    RGBColor(17, 119, 51),
+    RGBColor(170, 68, 153),
+    RGBColor(153, 153, 51),
+    RGBColor(136, 204, 238),
+    RGBColor(68, 170, 153),
+    RGBColor(136, 34, 85),
 ];
 
 /// Pixels of a dash and of the gap behind it; a line that lies on another shows it in the gaps. As
@@ -154,7 +159,7 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Result<(), 
     // The axis starts at 0, so that heights compare, and ends at the next tenth.
     let top = ((ratios.fold(0.0, f64::max) * 10.0).ceil() / 10.0).max(0.1);
     let mut chart = ChartBuilder::on(&curves)
-        .caption(format!("Miss ratio of {}", panel.title), ("sans-serif", 20))
+        .caption(format!("Miss ratio of {}", tail(&panel.title)), ("sans-serif", 20))
         .margin(16)
         .x_label_area_size(48)
         .y_label_area_size(64)
@@ -193,11 +198,22 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Result<(), 
     draw_legend(&legend, panel)
 }
 
-/// A row a line, in the order in which the curves end at the right.
+/// The end of a name that is too long for its place: of a path, what tells it from others.
+fn tail(title: &str) -> String {
+    let chars = title.chars().count();
+    match chars.checked_sub(MAX_TITLE_CHARS) {
+        None | Some(0) => title.to_owned(),
+        Some(more) => format!("…{}", title.chars().skip(more + 1).collect::<String>()),
+    }
+}
+
+/// A row a line, the one with the most misses first, as the curves lie.
 fn draw_legend(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Result<(), PlotError> {
-    let end = |line: &Line| line.points.last().map_or(0.0, |point| point.1);
+    let height = |line: &Line| {
+        line.points.iter().map(|point| point.1).sum::<f64>() / line.points.len().max(1) as f64
+    };
     let mut lines: Vec<(usize, &Line)> = panel.lines.iter().enumerate().collect();
-    lines.sort_by(|(_, one), (_, other)| end(other).total_cmp(&end(one)));
+    lines.sort_by(|(_, one), (_, other)| height(other).total_cmp(&height(one)));
     for ((index, line), row) in lines.into_iter().zip(0..) {
         let stroke = Stroke::of(index, line.is_bound);
         let y = LEGEND_TOP_PIXELS + row * LEGEND_ROW_PIXELS;
@@ -386,6 +402,15 @@ mod tests {
             assert!(!strokes[..index].contains(stroke), "{index}: {stroke:?}");
             assert_ne!(*stroke, Stroke::of(index, true));
         }
+    }
+
+    #[test]
+    fn a_long_title_is_cut_in_front() {
+        assert_eq!(tail("a"), "a");
+        let (fits, long) = ("é".repeat(MAX_TITLE_CHARS), "é".repeat(500) + "/t.csv");
+        assert_eq!(tail(&fits), fits);
+        assert_eq!(tail(&long).chars().count(), MAX_TITLE_CHARS);
+        assert!(tail(&long).starts_with("…é") && tail(&long).ends_with("/t.csv"));
     }
 
     #[test]
