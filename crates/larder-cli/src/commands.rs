@@ -48,6 +48,8 @@ fn for_each_trace(
     match files {
         Some(files) if !files.paths.is_empty() => {
             let options = files.read_options();
+            // What can be told at once is not told after the first trace's run, which may be long.
+            files.paths.iter().try_for_each(|path| Trace::check(path, &options))?;
             for path in &files.paths {
                 let trace = Trace::read(Input::open(path)?, &options)?;
                 for warning in &trace.warnings {

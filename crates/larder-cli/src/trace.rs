@@ -21,6 +21,8 @@ pub(crate) use self::warning::Warning;
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::io;
+use std::path::Path;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -104,12 +106,26 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
+    /// Refuses what cannot be a trace, without opening it: a pipe can be opened only once.
+    pub(crate) fn check(path: &Path, options: &ReadOptions) -> Result<(), TraceError> {
+        if path != Path::new("-") {
+            let file = path.display().to_string();
+            let is_folder = path.metadata().map(|metadata| metadata.is_dir());
+            match is_folder.map_err(|source| TraceError::Open { file: file.clone(), source })? {
+                true => {
+                    let source = io::ErrorKind::IsADirectory.into();
+                    Err(TraceError::Read { file, source })
+                }
+                false => format_of(&file, options).map(drop),
+            }
+        } else {
+            Ok(())
+        }
+    }
+
     /// Reads a whole trace.
     pub(crate) fn read(mut input: Input, options: &ReadOptions) -> Result<Self, TraceError> {
-        let Some(format) = options.format.or_else(|| Format::of_name(input.name())) else {
-            let file = input.name().to_owned();
-            return Err(TraceError::UnknownFormat { file, known: KNOWN_NAMES, formats: FORMATS });
-        };
+        let format = format_of(input.name(), options)?;
         let max = options.max_requests;
         let mut columns = match format {
             Format::Text => text::read(&mut input, max),
@@ -196,6 +212,14 @@ impl Trace {
         // No more than `distinct_keys`, which is a `u32`.
         counts.into_iter().filter(|&count| count == 1).count() as u32
     }
+}
+
+/// The format that was asked for, or that the name tells.
+fn format_of(name: &str, options: &ReadOptions) -> Result<Format, TraceError> {
+    options.format.or_else(|| Format::of_name(name)).ok_or_else(|| {
+        let file = name.to_owned();
+        TraceError::UnknownFormat { file, known: KNOWN_NAMES, formats: FORMATS }
+    })
 }
 
 /// What a parser has read.

@@ -377,6 +377,32 @@ fn what_is_no_file_of_requests_is_refused_by_name() {
     }
 }
 
+#[test]
+fn what_is_wrong_with_a_later_file_is_said_before_the_first_is_replayed() {
+    let (folder, trace) = file("a.txt", "x\n");
+    let odd = folder.path().join("b.odd");
+    std::fs::write(&odd, "x\n").unwrap();
+    for (other, code) in [("no-such-file.txt", 1), (odd.to_str().unwrap(), 2)] {
+        let output = larder(&["replay", &trace, other]);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(output.stdout.is_empty() && stderr(&output).contains(other), "{output:?}");
+    }
+}
+
+#[test]
+fn a_trace_in_the_place_of_a_command_is_answered_with_the_command() {
+    let (folder, trace) = file("a.txt", "x\n");
+    let output = larder(&[&trace]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains(&format!("larder replay {trace}")), "{output:?}");
+    let folder = folder.path().to_str().unwrap();
+    assert!(!stderr(&larder(&[folder])).contains("larder replay"));
+    // Nor is it said of a folder that it can be overwritten.
+    let output = larder(&["generate", "loop", "--output", folder]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(!stderr(&output).contains("--force"), "{output:?}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_name_that_is_not_utf_8_is_a_file_like_any_other() {
