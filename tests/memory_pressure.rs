@@ -9,9 +9,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use larder::pressure::{
-    Bound, CgroupMemory, FollowError, MemoryFollower, MemorySource, ProcessMemory, Usage,
-};
+use larder::pressure::{Bound, FollowError, MemoryFollower, MemorySource, Usage};
 use larder::test::FakeClock;
 use larder::{Cache, Maintenance};
 
@@ -324,6 +322,8 @@ fn many_threads_may_adjust_while_others_insert() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_systems_own_figures_can_be_followed() {
+    use larder::pressure::{CgroupMemory, ProcessMemory};
+
     let cache = cache(100);
     let follower = MemoryFollower::builder(&cache).source(ProcessMemory).target(1 << 40);
     let follower = follower.by_hand().start().unwrap();

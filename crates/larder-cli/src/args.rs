@@ -103,9 +103,10 @@ pub(crate) enum Command {
 
 /// Traces and how to read them.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Reading traces")]
 pub(crate) struct Files {
     /// Traces, plain or packed with gzip or zstd; `-` is standard input; none is the bundled trace
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", help_heading = None)]
     pub(crate) paths: Vec<PathBuf>,
     /// The format of all of them [default: by the name, with or without .gz or .zst]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
@@ -228,6 +229,7 @@ fn parse_rate(given: &str) -> Result<f64, RateError> {
 
 /// How to replay and what to show.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Replay")]
 pub(crate) struct ReplayArgs {
     /// Policies, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values = POLICIES)]
@@ -260,7 +262,7 @@ pub(crate) struct ReplayArgs {
     #[command(flatten)]
     pub(crate) drawn: Drawn,
     /// Show no progress bar
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub(crate) quiet: bool,
 }
 
@@ -276,6 +278,7 @@ fn capacities_help() -> String {
 
 /// How results are shown.
 #[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Output")]
 pub(crate) struct Shown {
     /// Print one JSON document instead of tables
     #[arg(long, conflicts_with = "csv")]
@@ -306,6 +309,7 @@ impl Shown {
 
 /// Whether and where a picture is drawn.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
 pub(crate) struct Drawn {
     /// Draw miss ratio by capacity, a curve for each policy, as SVG
     #[arg(
@@ -388,6 +392,7 @@ impl ReplayArgs {
 
 /// What to simulate and what to show.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Simulation")]
 pub(crate) struct SimulateArgs {
     /// Policies, separated by commas: the library's, published ones (ref-lru, ref-fifo, ref-lfu,
     /// ref-arc, ref-lirs, ref-2q) and opt, the bound of all [default: the library's, ref-arc and
@@ -415,7 +420,7 @@ pub(crate) struct SimulateArgs {
     #[command(flatten)]
     pub(crate) drawn: Drawn,
     /// Show no progress bar
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub(crate) quiet: bool,
 }
 
