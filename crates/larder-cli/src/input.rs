@@ -33,7 +33,7 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
-    const MAGIC_BYTES: usize = 4;
+    const MAGIC_BYTES: usize = 10;
 
     fn of(head: &[u8]) -> Self {
         match head {
@@ -43,6 +43,17 @@ impl Compression {
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
             _ => Compression::None,
         }
+    }
+}
+
+/// What packs files too and is not read here, by the first bytes; those of fewer than six bytes may
+/// begin a sound file of raw keys.
+fn other_packing(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("xz"),
+        [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', b'S', b'Y'] => Some("bzip2"),
+        [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..] => Some("7-Zip"),
+        _ => None,
     }
 }
 
@@ -117,6 +128,10 @@ impl Input {
             source.by_ref().take(Compression::MAGIC_BYTES as u64).read_to_end(&mut head)
         {
             return Err(TraceError::Read { file: name, source });
+        }
+        if let Some(packing) = other_packing(&head) {
+            let (position, problem) = (Position::Byte(0), Problem::OtherPacking { packing });
+            return Err(TraceError::Malformed { file: name, position, problem });
         }
         let compression = Compression::of(&head);
         let bytes = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(head).chain(source));
@@ -194,6 +209,10 @@ impl Input {
         }
         let nothing: Box<dyn Read> = Box::new(io::empty());
         let rest = std::mem::replace(&mut self.reader, BufReader::with_capacity(0, nothing));
+        if head == b"PK\x03" {
+            let problem = Problem::OtherPacking { packing: "zip, as a spreadsheet's own file is" };
+            return Err(self.malformed(Position::Line(1), problem));
+        }
         let mut head = Cursor::new(head);
         let found = encoding::of(head.get_ref());
         if let Some((_, mark_bytes)) = found {
@@ -389,6 +408,21 @@ pub(crate) mod tests {
             let failure = lines(input([magic, &[0xaa; 100]].concat())).unwrap_err();
             assert!(matches!(failure, TraceError::Malformed { .. }), "{failure}");
         }
+    }
+
+    #[test]
+    fn files_of_other_packers_are_refused_by_name() {
+        for (bytes, name) in [
+            (&b"\xfd7zXZ\0\0\x04"[..], "xz"),
+            (b"BZh91AY&SY\xe3\x12", "bzip2"),
+            (b"PK\x03\x04\x14\0", "zip"),
+        ] {
+            let failure = Input::new("t", bytes).and_then(lines).unwrap_err().to_string();
+            assert!(failure.contains(&format!("packed with {name}")), "{failure}");
+        }
+        // A key of text, and raw keys, may begin so.
+        assert_eq!(lines(input("BZh9 is a key")).unwrap(), ["BZh9 is a key"]);
+        assert_eq!(input(b"PK\x03\x04").next_record().unwrap(), Some(*b"PK\x03\x04"));
     }
 
     #[test]

@@ -137,8 +137,13 @@ impl TraceInfo {
             Some(bytes) => format!(" of {} together", HumanBytes(bytes)),
             None => String::new(),
         };
+        let ttl = match self.ttl {
+            Some(ttl) if ttl.is_replayed => "; entries expire by the trace's own time",
+            _ => "",
+        };
         format!(
-            "{}: {} requests for {} distinct keys{footprint}, {:.1} % of them asked for only once",
+            "{}: {} requests for {} distinct keys{footprint}, {:.1} % of them asked for only \
+             once{ttl}",
             self.name,
             HumanCount(self.requests),
             HumanCount(self.distinct_keys.into()),

@@ -424,6 +424,16 @@ fn a_name_that_is_not_utf_8_is_a_file_like_any_other() {
 }
 
 #[test]
+fn the_package_has_the_licences_of_the_repository() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        let own = std::fs::read_to_string(package.join(name)).unwrap();
+        let above = std::fs::read_to_string(package.join("../..").join(name)).unwrap();
+        assert_eq!(own, above, "{name}");
+    }
+}
+
+#[test]
 fn the_bundled_trace_is_described_beside_it() {
     let info = json(&["info", "--json"]);
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/README.md");

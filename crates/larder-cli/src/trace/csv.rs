@@ -141,8 +141,44 @@ pub(super) fn read(
     Ok(requests.collector.finish())
 }
 
-/// Whether the first line names columns: where a number has to be there is none, or it has a name
-/// for every column, and the line behind it a number where a name was.
+/// Names that columns of traces and of logs have; a line of nothing else is no request.
+const COLUMN_NAMES: [&str; 32] = [
+    "block",
+    "bytes",
+    "client",
+    "date",
+    "datetime",
+    "file",
+    "filename",
+    "host",
+    "id",
+    "item",
+    "key",
+    "key_size",
+    "length",
+    "method",
+    "name",
+    "obj_id",
+    "obj_size",
+    "object",
+    "object_id",
+    "op",
+    "operation",
+    "path",
+    "request",
+    "size",
+    "status",
+    "time",
+    "timestamp",
+    "ts",
+    "ttl",
+    "uri",
+    "url",
+    "value_size",
+];
+
+/// Whether the first line names columns: where a number has to be there is none; or it has a name
+/// for every column, and the line behind it a number where a name was; or all its names are usual.
 fn is_header(first: &Record<'_>, second: Option<&Record<'_>>, indices: &Indices) -> bool {
     let is_number = |field: &[u8]| {
         std::str::from_utf8(field).is_ok_and(|text| text.parse::<f64>().is_ok_and(f64::is_finite))
@@ -161,8 +197,13 @@ fn is_header(first: &Record<'_>, second: Option<&Record<'_>>, indices: &Indices)
                 .any(|index| is_name(first.field(index)) && !is_name(second.field_or_empty(index)))
         });
     }
-    let Some(second) = second else { return false };
     let fields = 0..first.columns();
+    let is_usual =
+        |field: &[u8]| COLUMN_NAMES.iter().any(|name| field.eq_ignore_ascii_case(name.as_bytes()));
+    if fields.clone().all(|index| is_usual(first.field(index))) {
+        return true;
+    }
+    let Some(second) = second else { return false };
     fields.clone().all(|index| is_name(first.field(index)))
         && fields.clone().any(|index| is_number(second.field_or_empty(index)))
 }
@@ -621,6 +662,8 @@ mod tests {
             ("1\n2\n", &key_alone, false),
             ("a,1\nb,2\n", &key_alone, false),
             ("a\n", &key_alone, false),
+            ("URL,method\n/a,GET\n", &key_alone, true),
+            ("/a,method\n/a,GET\n", &key_alone, false),
         ] {
             let columns = read(&mut input(text), options, 9).unwrap();
             let found = columns.warnings.iter().any(|warning| {

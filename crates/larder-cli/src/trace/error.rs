@@ -92,6 +92,8 @@ pub(crate) enum Problem {
         "{given} bytes are left of a record of {record}; the file is cut off or another format"
     )]
     TruncatedRecord { given: usize, record: usize },
+    #[error("packed with {packing}, which is not read; unpack it, or pack it with gzip or zstd")]
+    OtherPacking { packing: &'static str },
     #[error("{compression} data is corrupt or cut off: {reason}")]
     Corrupt { compression: Compression, reason: io::Error },
     #[error("no column is named `{name}`; the first line has {has}")]
