@@ -236,9 +236,7 @@ pub(crate) fn info_table(traces: &[TraceInfo]) -> Table {
     for trace in traces {
         let mut row = vec![
             trace.name.clone(),
-            // The name that `--format` takes.
-            clap::ValueEnum::to_possible_value(&trace.format)
-                .map_or_else(String::new, |value| value.get_name().to_owned()),
+            trace.format.name(),
             HumanCount(trace.requests).to_string(),
             HumanCount(trace.distinct_keys.into()).to_string(),
             format!("{:.1} %", 100.0 * trace.one_hit_share()),

@@ -56,6 +56,11 @@ const KNOWN_NAMES: &str = "known are .txt, .keys, .csv, .tsv, .arc, .lis, .lirs,
 const FORMATS: &str = "text, csv, arc, lirs, u32, u64 or oracle-general";
 
 impl Format {
+    /// The name that `--format` takes.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     fn of_name(file: &str) -> Option<Self> {
         let bare = split_compression(file).0.to_ascii_lowercase();
         let name = bare.rsplit(['/', '\\']).next().unwrap_or(&bare);
@@ -139,6 +144,9 @@ impl Trace {
         let name = input.name().to_owned();
         if columns.requests.is_empty() {
             return Err(TraceError::Empty { file: name });
+        }
+        if format != Format::Csv && options.csv != CsvOptions::default() {
+            columns.warnings.push(Warning::NoColumns { format });
         }
         let has_times = !columns.times_ns.is_empty() || options.rate.is_some();
         let ttl = TtlSummary::of(&columns.ttls_ns, has_times);

@@ -344,6 +344,30 @@ fn entries_expire_by_the_time_of_the_trace() {
 }
 
 #[test]
+fn a_simulation_with_times_to_live_equals_an_exact_replay_where_all_fits() {
+    let mut state = 7_u64;
+    let mut next = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) % below
+    };
+    let mut time_ms = 0;
+    let lines: String = (0..5000)
+        .map(|_| {
+            time_ms += next(200);
+            let ttl = ["1", "2.5", "10", ""][next(4) as usize];
+            format!("{},{ttl},{time_ms}\n", next(60).min(next(60)))
+        })
+        .collect();
+    let (_folder, trace) = file("t.csv", lines);
+    let columns = ["--no-header", "--ttl-column", "2", "--time-column", "3", "--time-unit", "ms"];
+    let asked = ["--policies", "lru,fifo,s3_fifo", "--capacities", "60", "--json"];
+    let args = [&[&*trace], &columns[..], &asked].concat();
+    let document = simulated(&json(&[&["simulate"], &args[..]].concat()));
+    assert_eq!(document, hits(&json(&[&["replay"], &args[..], &EXACT].concat())));
+    assert!(document.iter().all(|(_, _, hits)| (1000..4900).contains(hits)), "{document:?}");
+}
+
+#[test]
 fn odd_traces_are_warned_of_by_name_and_line() {
     let (_folder, trace) = file("log.csv", "url,bytes\n/a,1\n/b,2\n");
     let output = larder(&["info", &trace, "--size-column", "2", "--json"]);
@@ -352,6 +376,9 @@ fn odd_traces_are_warned_of_by_name_and_line() {
     assert!(stdout(&output).contains("\"requests\": 2"));
     let output = larder(&["info", &trace, "--size-column", "2", "--no-header"]);
     assert_eq!(output.status.code(), Some(2));
+    let (_folder, trace) = file("keys.txt", "a,1\nb,2\n");
+    let output = larder(&["info", &trace, "--size-column", "2"]);
+    assert!(stderr(&output).contains("no effect on a trace of the format text"), "{output:?}");
 }
 
 #[test]

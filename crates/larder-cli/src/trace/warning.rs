@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Format;
 use super::error::Excerpt;
 
 /// Something that may make figures other than they are meant to be.
@@ -17,6 +18,8 @@ pub(crate) enum Warning {
     KeyOverLines { line: u64 },
     /// A key that is written as a number with an exponent.
     RoundedKey { line: u64, key: Excerpt },
+    /// Columns were asked for in a trace that has none.
+    NoColumns { format: Format },
     /// There are TTLs and no times to hold them against.
     NoTimes,
     /// Requests that are earlier than one before them.
@@ -52,6 +55,12 @@ impl fmt::Display for Warning {
                 f,
                 "the key {key} in line {line} is a number that may have been rounded; keys that were \
                  rounded alike count as one"
+            ),
+            Self::NoColumns { format } => write!(
+                f,
+                "options for CSV have no effect on a trace of the format {}; pass --format csv if it \
+                 has columns",
+                format.name()
             ),
             Self::NoTimes => f.write_str(
                 "no entry expires, as the trace has TTLs but no times; pass --time-column, or \
