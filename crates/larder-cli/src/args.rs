@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
 
 use crate::capacity::{self, CapacityArg};
 use crate::generate::{KeyFormat, Pattern};
@@ -106,7 +106,7 @@ pub(crate) enum Command {
 #[command(next_help_heading = "Reading traces")]
 pub(crate) struct Files {
     /// Traces, plain or packed with gzip or zstd; `-` is standard input; none is the bundled trace
-    #[arg(value_name = "FILE", help_heading = None)]
+    #[arg(value_name = "FILE", help_heading = None, value_hint = ValueHint::FilePath)]
     pub(crate) paths: Vec<PathBuf>,
     /// The format of all of them [default: by the name, with or without .gz or .zst]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
@@ -313,7 +313,7 @@ impl Shown {
 pub(crate) struct Drawn {
     /// Draw miss ratio by capacity, a curve for each policy, as SVG
     #[arg(
-        long, value_name = "FILE.svg",
+        long, value_name = "FILE.svg", value_hint = ValueHint::FilePath,
         value_parser = PathBufValueParser::new().try_map(parse_svg_path)
     )]
     pub(crate) plot: Option<PathBuf>,
@@ -461,7 +461,7 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) generated: Generated,
     /// Where to write; packed if the name ends in .gz or .zst; `-` is standard output
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) output: PathBuf,
     /// How to write keys [default: u32 for names with .u32, else text]
     #[arg(long, value_enum)]

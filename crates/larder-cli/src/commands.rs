@@ -12,7 +12,7 @@ use crate::error::{CommandError, PlotError, ReplayError};
 use crate::generate::{Existing, Keys, write_keys};
 use crate::input::Input;
 use crate::plot::{self, miss_ratio_curves};
-use crate::replay::{ReplayOptions, Weights, check_policies, replay};
+use crate::replay::{ReplayOptions, Weights, check, replay};
 use crate::report::{
     Replay, ReplayReport, SimulateReport, Simulation, TraceInfo, TraceReplay, TraceSimulation, csv,
     info_table, replay_table, simulation_table,
@@ -72,9 +72,9 @@ fn for_each_trace(
 }
 
 fn replay_all(files: Option<&Files>, args: &ReplayArgs) -> Result<(), CommandError> {
-    check_policies(&args.policies)?;
-    args.drawn.check()?;
     let (options, output) = (args.options(), args.output());
+    check(&args.policies, &options)?;
+    args.drawn.check()?;
     let mut report = ReplayReport::new(&options);
     for_each_trace(files, |trace| {
         let replayed = replay_trace(&trace, args, &options)?;
@@ -147,6 +147,7 @@ fn simulate_all(files: &Files, args: &SimulateArgs) -> Result<(), CommandError> 
         subjects = Subject::usual();
         subjects.retain(|subject| subject.check(options.weights).is_ok());
     }
+    subjects.iter().try_for_each(|subject| subject.check(options.weights))?;
     let mut report = SimulateReport::new(&options);
     let mut show = |trace: Trace| {
         let simulated = simulate_trace(&trace, &subjects, args, &options)?;

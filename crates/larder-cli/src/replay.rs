@@ -85,11 +85,17 @@ impl Measurement {
     }
 }
 
-/// Refuses names that the library does not know, before a trace is read.
-pub(crate) fn check_policies(names: &[String]) -> Result<(), ReplayError> {
-    names.iter().try_for_each(|name| {
-        build(Cache::<u32, u32>::builder().capacity(1).maintenance(Maintenance::Inline), name)
-            .map(drop)
+/// Refuses names that the library does not know and partitions that it does not have, before a trace
+/// is read.
+pub(crate) fn check(policies: &[String], options: &ReplayOptions) -> Result<(), ReplayError> {
+    let partitions = options.partitions.unwrap_or(1);
+    policies.iter().try_for_each(|name| {
+        let builder = Cache::<u32, u32>::builder()
+            // A capacity too small for its partitions is another error, and not one of arguments alone.
+            .capacity(partitions.max(1))
+            .partitions(partitions)
+            .maintenance(Maintenance::Inline);
+        build(builder, name).map(drop)
     })
 }
 
@@ -414,8 +420,18 @@ mod tests {
     }
 
     #[test]
+    fn partitions_that_no_cache_has_are_refused_before_a_trace_is_read() {
+        for (partitions, is_fine) in
+            [(1, true), (4096, true), (0, false), (3, false), (1 << 62, false)]
+        {
+            let options = ReplayOptions { partitions: Some(partitions), ..EXACT };
+            assert_eq!(check(&["lru".into()], &options).is_ok(), is_fine, "{partitions}");
+        }
+    }
+
+    #[test]
     fn an_unknown_policy_is_refused_by_name() {
-        let failure = check_policies(&["lru".into(), "belady".into()]).unwrap_err();
+        let failure = check(&["lru".into(), "belady".into()], &EXACT).unwrap_err();
         assert!(failure.to_string().contains("policy belady"), "{failure}");
     }
 }
