@@ -56,8 +56,11 @@ pub struct ProcessMemory;
 /// Each group with a limit counts what it uses itself, so siblings that fill a group above are
 /// noticed; the one with the fewest bytes between use and limit is reported. Without any limit it is
 /// the use of this process's own group. Use is that of all processes in the group, without file
-/// pages that can be dropped at any time. A follower's own target bounds the use of this process's
-/// group; a group above that has less room left counts nevertheless, at nine tenths of its limit.
+/// pages that can be dropped at any time. In version 2 the limit is the lower one of `memory.max` and
+/// `memory.high`, above which the kernel slows a group down.
+///
+/// A follower's own target bounds the use of this process's group; a group above that has less room
+/// left counts nevertheless, at nine tenths of its limit.
 ///
 /// For version 2 and version 1, as containers and services have them. On Linux only, as
 /// [`ProcessMemory`]; without a memory controller an error of the kind
@@ -138,6 +141,8 @@ mod linux {
     struct Files {
         used: &'static str,
         limit: &'static str,
+        /// A limit above which the kernel slows the group down rather than killing it.
+        throttle: Option<&'static str>,
         /// The line of `memory.stat` for file pages that nobody has used lately.
         inactive: &'static str,
     }
@@ -145,11 +150,16 @@ mod linux {
     const V1: Files = Files {
         used: "memory.usage_in_bytes",
         limit: "memory.limit_in_bytes",
+        throttle: None,
         inactive: "total_inactive_file",
     };
 
-    const V2: Files =
-        Files { used: "memory.current", limit: "memory.max", inactive: "inactive_file" };
+    const V2: Files = Files {
+        used: "memory.current",
+        limit: "memory.max",
+        throttle: Some("memory.high"),
+        inactive: "inactive_file",
+    };
 
     /// A folder of the memory controller, below the one where its hierarchy is mounted.
     pub(super) struct Cgroup {
@@ -247,9 +257,11 @@ mod linux {
         }
 
         fn limit_of(&self, folder: &Path) -> Option<u64> {
-            // The root has no limit, nor perhaps the file.
-            let limit = number(&folder.join(self.files.limit)).ok().flatten();
-            limit.filter(|limit| *limit < NO_LIMIT)
+            // The root has no limit, nor perhaps the files.
+            let of = |file: &str| number(&folder.join(file)).ok().flatten();
+            let throttle = self.files.throttle.and_then(of);
+            let least = of(self.files.limit).into_iter().chain(throttle).min();
+            least.filter(|limit| *limit < NO_LIMIT)
         }
 
         fn used_bytes(&self, folder: &Path) -> io::Result<u64> {
@@ -345,6 +357,18 @@ mod linux {
             group(&outer, &V2, "100000", 99_000, 0);
             let outer_use = Usage { used: 99_000, limit: Some(100_000) };
             assert_eq!(own.tightest_with_target(1100).unwrap(), (outer_use, 90_000));
+        }
+
+        #[test]
+        fn version_2_is_bound_by_what_it_is_slowed_down_at() {
+            let mount = tempfile::tempdir().unwrap();
+            let inner = mount.path().join("a");
+            group(&inner, &V2, "5000", 1000, 0);
+            let own = Cgroup::new(mount.path(), Path::new("/"), Path::new("/a"), &V2);
+            for (high, limit) in [("max", 5000), ("3000", 3000), ("9000", 5000)] {
+                write(&inner, "memory.high", high);
+                assert_eq!(own.tightest().unwrap(), Usage { used: 1000, limit: Some(limit) });
+            }
         }
 
         #[test]
