@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use larder::pressure::{Bound, CgroupMemory, FollowError, MemoryFollower, ProcessMemory, Usage};
+use larder::pressure::{Bound, FollowError, MemoryFollower, MemorySource, Usage};
 use larder::test::FakeClock;
 use larder::{Cache, Maintenance};
 
@@ -113,6 +113,59 @@ fn the_target_is_nine_tenths_of_the_sources_limit_if_none_is_given() {
     assert_eq!(follower.status().target, 50);
     let none = builder().source(source(&used, None)).start();
     assert!(matches!(none, Err(FollowError::NoTarget)));
+}
+
+#[test]
+fn the_target_follows_a_limit_that_changes() {
+    let cache = cache(1_000);
+    fill(&cache);
+    let limit = Arc::new(AtomicU64::new(1_000));
+    let read = Arc::clone(&limit);
+    let follower = MemoryFollower::builder(&cache)
+        .source(move || {
+            Ok::<_, io::Error>(Usage::new(850, Some(read.load(Ordering::SeqCst))))
+        })
+        .by_hand()
+        .start()
+        .unwrap();
+    assert_eq!(follower.adjust().unwrap(), 1_000, "850 of 900");
+    limit.store(500, Ordering::SeqCst);
+    let bound = follower.adjust().unwrap();
+    assert!(bound < 1_000, "850 of 450 and still {bound}");
+    assert_eq!(follower.status().target, 450);
+    // A limit of nothing gives nothing to aim at.
+    limit.store(0, Ordering::SeqCst);
+    follower.adjust().unwrap();
+    assert_eq!(follower.status().target, 450);
+}
+
+#[test]
+fn a_source_may_hold_a_reading_against_another_target_than_the_one_that_was_set() {
+    struct TwoGroups(Arc<AtomicU64>);
+    impl MemorySource for TwoGroups {
+        fn read(&self) -> io::Result<Usage> {
+            Ok(Usage::new(100, None))
+        }
+        fn read_with_target(&self, target: u64) -> io::Result<(Usage, u64)> {
+            let above = self.0.load(Ordering::SeqCst);
+            let is_full = above > 9_000;
+            let full = Usage::new(above, Some(10_000));
+            Ok(if is_full { (full, 9_000) } else { (self.read()?, target) })
+        }
+    }
+    let cache = cache(1_000);
+    fill(&cache);
+    let above = Arc::new(AtomicU64::new(5_000));
+    let follower = MemoryFollower::builder(&cache)
+        .source(TwoGroups(Arc::clone(&above)))
+        .target(105)
+        .by_hand()
+        .start()
+        .unwrap();
+    assert_eq!((follower.adjust().unwrap(), follower.status().target), (1_000, 105));
+    above.store(9_900, Ordering::SeqCst);
+    assert!(follower.adjust().unwrap() < 1_000);
+    assert_eq!(follower.status().target, 9_000);
 }
 
 #[test]
@@ -268,6 +321,8 @@ fn many_threads_may_adjust_while_others_insert() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_systems_own_figures_can_be_followed() {
+    use larder::pressure::{CgroupMemory, ProcessMemory};
+
     let cache = cache(100);
     let follower = MemoryFollower::builder(&cache).source(ProcessMemory).target(1 << 40);
     let follower = follower.by_hand().start().unwrap();

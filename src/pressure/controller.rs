@@ -15,6 +15,8 @@ pub(super) struct Range {
 
 pub(super) struct Controller {
     target: u64,
+    /// How far below the target there is room, as a fraction of it.
+    band: f64,
     /// Below it there is room.
     low: u64,
     range: Range,
@@ -25,7 +27,14 @@ pub(super) struct Controller {
 impl Controller {
     pub(super) fn new(target: u64, band: f64, range: Range) -> Self {
         let low = target - share(target, band);
-        Self { target, low, range, settling: None }
+        Self { target, band, low, range, settling: None }
+    }
+
+    /// Aims at `target` from now on: the limit has changed, or another group is the tightest. What a
+    /// step down still waits for stays, so that two groups that take turns do not shrink at each look.
+    pub(super) fn set_target(&mut self, target: u64) {
+        self.target = target;
+        self.low = target - share(target, self.band);
     }
 
     /// What `bound` should become while `used` bytes are in use and the cache holds `held` of

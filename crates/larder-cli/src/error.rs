@@ -58,10 +58,14 @@ pub(crate) enum SnapshotFailure {
 
 /// Why a picture could not be drawn.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot draw the miss-ratio curve")]
-pub(crate) struct PlotError {
-    #[from]
-    source: plotters::drawing::DrawingAreaErrorKind<io::Error>,
+#[non_exhaustive]
+pub(crate) enum PlotError {
+    #[error("cannot draw the miss-ratio curve")]
+    Draw(#[from] plotters::drawing::DrawingAreaErrorKind<io::Error>),
+    #[error("{} exists already; pass --force to overwrite it", file.display())]
+    Exists { file: PathBuf },
+    #[error("{} is no regular file; name another picture", file.display())]
+    NotAFile { file: PathBuf },
 }
 
 /// Why the command failed.
@@ -78,6 +82,8 @@ pub(crate) enum CommandError {
     Plot(#[from] PlotError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotFailure),
+    #[error("there is no command `{given}`; there are {known}")]
+    UnknownCommand { given: String, known: String },
     #[error("cannot write {to}")]
     Write { to: String, source: io::Error },
 }
@@ -98,7 +104,7 @@ impl CommandError {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             CommandError::Trace(TraceError::Open { .. } | TraceError::Read { .. })
-            | CommandError::Plot(_)
+            | CommandError::Plot(PlotError::Draw(_))
             | CommandError::Snapshot(SnapshotFailure::File {
                 source: SnapshotError::Io(_), ..
             })
@@ -106,6 +112,8 @@ impl CommandError {
             CommandError::Trace(_)
             | CommandError::Replay(_)
             | CommandError::Generate(_)
+            | CommandError::Plot(_)
+            | CommandError::UnknownCommand { .. }
             | CommandError::Snapshot(_) => ExitCode::from(2),
         }
     }
