@@ -12,7 +12,7 @@ use crate::expiry::Expiry;
 use crate::hash::Hashing;
 use crate::maintainer;
 use crate::maintenance::{Engine, Maintenance};
-use crate::reclaim;
+use crate::reclaim::{self, Tally};
 use crate::stats::{Counter, Stats};
 use crate::sync::{self, AtomicUsize, Mutex};
 use crate::tags::Tags;
@@ -130,6 +130,10 @@ struct Settings<K, V, S> {
     /// Whether lookups are counted, or told to shadows.
     is_watching_lookups: bool,
     is_counting_lookups: bool,
+    /// Where hits are counted, if lookups are and a tally was left.
+    hits: Option<Tally>,
+    /// Its number, or none that there is.
+    hits_at: usize,
     /// A hit on an entry whose counter stands at this or above leaves no trace, and nobody watches it.
     quiet_from: u16,
 }
@@ -157,6 +161,7 @@ where
             true => u16::MAX,
             false => u16::from(engine.recorded_below()),
         };
+        let hits = is_counting_lookups.then(Tally::take).flatten();
         let shared = Arc::new(Shared {
             engine,
             parts: Settings {
@@ -169,6 +174,8 @@ where
                 policy_name: policy.name().into(),
                 is_watching_lookups,
                 is_counting_lookups,
+                hits_at: hits.as_ref().map_or(usize::MAX, Tally::at),
+                hits,
                 quiet_from,
             },
             handles: AtomicUsize::new(1),
@@ -317,9 +324,10 @@ impl<K, V, S> Cache<K, V, S> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let counted = |counter| self.shared.engine.counters.sum(counter);
-        let is_counting = self.shared.parts.is_counting_lookups;
+        let Settings { is_counting_lookups: is_counting, hits, .. } = &self.shared.parts;
+        let tallied = || hits.as_ref().map_or(0, Tally::sum);
         Stats {
-            hits: is_counting.then(|| counted(Counter::Hits)),
+            hits: is_counting.then(|| counted(Counter::Hits) + tallied()),
             misses: is_counting.then(|| counted(Counter::Misses)),
             ..self.shared.engine.stats()
         }

@@ -188,3 +188,35 @@ fn lookups_that_are_not_counted_are_not_said_to_be_none() {
         (Some(1), Some(1), Some(0.5))
     );
 }
+
+#[test]
+fn hits_and_misses_are_counted_exactly_by_each_of_many_caches_and_threads() {
+    // More than have the cheap way of counting that a process has a few of.
+    let caches: Vec<Cache<u32, u32>> =
+        (0..7).map(|_| Cache::builder().capacity(100).count_lookups().build().unwrap()).collect();
+    for round in 1..=3 {
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let caches = &caches;
+                scope.spawn(move || {
+                    for cache in caches {
+                        let _ = cache.insert(thread, thread);
+                        for _ in 0..100 {
+                            assert_eq!(cache.get(&thread), Some(thread));
+                            assert_eq!(cache.pin().get(&thread), Some(&thread));
+                            assert_eq!(cache.get(&50), None);
+                        }
+                    }
+                });
+            }
+        });
+        for cache in &caches {
+            let stats = cache.stats();
+            assert_eq!((stats.hits, stats.misses), (Some(800 * round), Some(400 * round)));
+        }
+    }
+    // Whoever is counted for next begins at 0.
+    drop(caches);
+    let cache = Cache::<u32, u32>::builder().capacity(100).count_lookups().build().unwrap();
+    assert_eq!((cache.stats().hits, cache.stats().misses), (Some(0), Some(0)));
+}

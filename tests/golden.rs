@@ -46,7 +46,11 @@ impl Digest {
     }
 
     fn add_debug(&mut self, what: &impl Debug) {
-        format!("{what:?}").bytes().for_each(|byte| self.add(byte.into()));
+        self.add_text(&format!("{what:?}"));
+    }
+
+    fn add_text(&mut self, text: &str) {
+        text.bytes().for_each(|byte| self.add(byte.into()));
     }
 }
 
@@ -156,11 +160,24 @@ fn report(cache: &Golden, digest: &mut Digest) {
         ));
     }
     digest.add_debug(&(cache.hottest(10), cache.coldest(10), cache.segments()));
-    digest.add_debug(&cache.shadow_report());
+    digest.add_text(&plain(format!("{:?}", cache.shadow_report()), "hit_ratio", "0.0"));
     let mut stats = cache.stats();
     // Memory is freed when the process's other threads let it; its unit is the machine's.
     (stats.retired_bytes, stats.freed_bytes, stats.reclamation_lag) = (0, 0, Duration::ZERO);
-    digest.add_debug(&stats);
+    digest.add_text(&plain(plain(format!("{stats:?}"), " hits", "0"), " misses", "0"));
+}
+
+/// The text with the number of a field that may be unknown as a number: `Some(1)` as 1, and `None` as
+/// `none`.
+fn plain(text: String, field: &str, none: &str) -> String {
+    let text = text.replace(&format!("{field}: None"), &format!("{field}: {none}"));
+    let known = format!("{field}: Some(");
+    let mut parts = text.split(&known);
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain += &format!("{field}: {}", part.replacen(')', "", 1));
+    }
+    plain
 }
 
 /// With times to live, short ones for what is not used.

@@ -166,7 +166,7 @@ where
         Some((pointer, entry))
     }
 
-    /// Out of line, for few caches count.
+    /// Out of line, for few caches count; and those that have a tally for it do so for misses alone.
     #[inline(never)]
     fn count_lookup(&self, is_hit: bool, thread: usize) {
         let counter = if is_hit { Counter::Hits } else { Counter::Misses };
@@ -176,7 +176,9 @@ where
     /// In line, for the shadows want little of most lookups: of sampled hits they have heard.
     #[inline(always)]
     fn watch_lookup(&self, hash: u64, is_hit: bool, guard: &impl Pins) {
-        if self.shared.parts.is_counting_lookups {
+        if self.shared.parts.is_counting_lookups
+            && !(is_hit && guard.tally(self.shared.parts.hits_at))
+        {
             self.count_lookup(is_hit, guard.thread());
         }
         if let Some(shadow) = &self.shared.engine.shadow {
