@@ -76,7 +76,7 @@ pub(crate) use epoch::{Held, hold};
 pub(crate) use kept::Kept;
 #[cfg(not(larder_loom))]
 pub(crate) use magazine::{allocate, allocate_paired, recycle, recycle_all, trim};
-pub(crate) use paired::{BESIDE_BYTES, PAIRED, UNPAIRED, beside, is_paired};
+pub(crate) use paired::{BESIDE_BYTES, PAIRED, UNPAIRED, beside, has_slots, is_paired};
 #[cfg(larder_loom)]
 pub(crate) use stand_in::*;
 #[cfg(not(larder_loom))]

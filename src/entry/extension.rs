@@ -143,6 +143,17 @@ impl Terms {
 }
 
 impl Extent {
+    /// Each, by number.
+    pub(super) const ALL: [Self; 7] = [
+        Self::Nothing,
+        Self::Upkeep,
+        Self::Dated,
+        Self::Timed,
+        Self::Limited,
+        Self::Tagged,
+        Self::TaggedLimited,
+    ];
+
     #[inline]
     pub(super) fn from_raw(raw: u8) -> Self {
         match raw {
