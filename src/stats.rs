@@ -113,6 +113,12 @@ pub struct Stats {
     /// grace period has waited. It grows while some thread keeps a pin, and retired entries of
     /// all caches wait with it.
     pub reclamation_lag: Duration,
+    /// The same for all caches of the process: the operating system has allowed the call that
+    /// reclamation rests on (`membarrier`, on Linux) and refuses it now, as in a sandbox that the
+    /// process has entered since. While that is so, nothing that leaves a cache is freed, and memory
+    /// grows without bound; it is said once on standard error, too. Allow the call, or build with
+    /// `--cfg larder_epochs`.
+    pub is_reclamation_refused: bool,
 }
 
 impl Stats {
