@@ -62,10 +62,11 @@ mod magazine;
 mod slab;
 #[cfg(not(larder_loom))]
 mod tally;
+pub(crate) mod zeroed;
 #[cfg(larder_loom)]
 mod stand_in;
 
-pub(crate) use huge_pages::advise as advise_huge_pages;
+pub(crate) use huge_pages::{advise as advise_huge_pages, refuse as refuse_huge_pages};
 
 #[cfg(not(larder_loom))]
 pub(crate) use epoch::{
