@@ -25,6 +25,8 @@ const MIN_ENTRIES: u64 = 1024;
 /// The least weight, likewise, when a weigher is set: heavy entries must fit a partition.
 const MIN_WEIGHT: u64 = 1 << 24;
 const MAX_PARTITIONS: usize = 4096;
+/// The most removals that are remembered: as many as a cache has buckets.
+const MAX_EXPLAINED: u64 = 1 << 32;
 /// Partitions for each core: enough that two writers seldom meet.
 const PARTITIONS_PER_CORE: usize = 4;
 
@@ -373,7 +375,7 @@ where
             Shadow::new(config, &self.policy, bounds, self.maintenance, cores).map(Box::new)
         });
         let engine = Engine::new(EngineConfig {
-            recent: (self.explained > 0).then(|| Box::new(Recent::new(self.explained))),
+            recent: self.recent()?,
             shadow: shadow.transpose()?,
             atomic: self.atomic_listener,
             mode: self.maintenance,
@@ -395,12 +397,24 @@ where
         }))
     }
 
+    fn recent(&self) -> Result<Option<Box<Recent>>, BuildError> {
+        let given = self.explained as u64;
+        if given == 0 {
+            return Ok(None);
+        }
+        let setting = "explain_misses";
+        if given > MAX_EXPLAINED {
+            return Err(BuildError::TooLarge { setting, given, limit: MAX_EXPLAINED });
+        }
+        let recent = Recent::try_new(self.explained);
+        let recent = recent.ok_or(BuildError::OutOfMemory { setting, bytes: given * 8 })?;
+        Ok(Some(Box::new(recent)))
+    }
+
     /// Checks all but the policy; returns the number of partitions.
     fn check(&self, cores: usize) -> Result<usize, BuildError> {
         let bound = match (self.capacity, self.max_weight) {
             (None, None) => return Err(BuildError::Unbounded),
-            (Some(0), _) => return Err(BuildError::ZeroCapacity),
-            (_, Some(0)) => return Err(BuildError::ZeroWeight),
             (capacity, weight) => {
                 capacity.map_or(u64::MAX, |entries| entries as u64).min(weight.unwrap_or(u64::MAX))
             }
@@ -410,7 +424,7 @@ where
             Some(given) if !given.is_power_of_two() || given > MAX_PARTITIONS => {
                 Err(BuildError::BadPartitions { given })
             }
-            Some(given) if given as u64 > bound => {
+            Some(given) if given as u64 > bound && bound > 0 => {
                 Err(BuildError::TooManyPartitions { given, bound })
             }
             Some(given) => Ok(given),

@@ -57,6 +57,22 @@ pub enum BuildError {
         /// The fewest that there may be.
         least: usize,
     },
+    /// A number is larger than there is any use for.
+    TooLarge {
+        /// The builder's method that was given it.
+        setting: &'static str,
+        /// What was given.
+        given: u64,
+        /// The most that is allowed.
+        limit: u64,
+    },
+    /// There is no memory for what was asked for.
+    OutOfMemory {
+        /// The builder's method that asks for it.
+        setting: &'static str,
+        /// How much it takes.
+        bytes: u64,
+    },
     /// No policy has that name.
     UnknownPolicy {
         /// What was given.
@@ -99,6 +115,12 @@ impl fmt::Display for BuildError {
             }
             Self::FewSampleEntries { given, least } => {
                 write!(f, "shadow caches of {given} entries show nothing; use at least {least}")
+            }
+            Self::TooLarge { setting, given, limit } => {
+                write!(f, "{setting} {given} is too large; use at most {limit}")
+            }
+            Self::OutOfMemory { setting, bytes } => {
+                write!(f, "no memory for the {bytes} bytes of {setting}; use a smaller number")
             }
             Self::UnknownPolicy { given, known } => {
                 write!(f, "unknown policy `{given}`; known are {}", known.join(", "))

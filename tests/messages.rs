@@ -42,6 +42,14 @@ fn build_errors_name_the_setting_what_was_given_and_what_is_allowed() {
         (&E::BadMultiple { given: -1.0 }, &["-1", "above 0"]),
         (&E::BadShadows { given: 99, limit: 16 }, &["99", "1 to 16"]),
         (&E::FewSampleEntries { given: 1, least: 8 }, &["1 entries", "at least 8"]),
+        (
+            &E::TooLarge { setting: "explain_misses", given: 99, limit: 10 },
+            &["explain_misses 99", "at most 10"],
+        ),
+        (
+            &E::OutOfMemory { setting: "explain_misses", bytes: 800 },
+            &["explain_misses", "800 bytes"],
+        ),
         (&E::UnknownPolicy { given: "lifo".to_owned(), known }, &["`lifo`", "lru, lfu"]),
     ]);
 }
