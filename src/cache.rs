@@ -141,8 +141,7 @@ where
 {
     /// A cache of at most `capacity` entries with everything else at its default.
     ///
-    /// # Panics
-    /// If `capacity` is 0. [`builder`](Self::builder) reports that as an error instead.
+    /// With a capacity of 0 it stores nothing; see [`Builder::capacity`].
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         match Self::builder().capacity(capacity).build() {
@@ -525,6 +524,9 @@ where
 
     fn weigh(&self, key: &K, value: &V, hash: u64) -> Result<u32, Rejection> {
         let weight = self.shared.parts.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
+        if self.shared.engine.stores_nothing() {
+            return Err(Rejection::StoresNothing);
+        }
         let limit = self.shared.engine.max_weight(hash);
         if u64::from(weight) > limit {
             return Err(Rejection::TooHeavy { weight: u64::from(weight), limit });
@@ -532,7 +534,8 @@ where
         Ok(weight)
     }
 
-    /// Rejects a value that was to take the place of what is there under its key, which leaves.
+    /// Rejects a value that the cache cannot hold and that was to take the place of what is there under
+    /// its key, which leaves.
     #[cold]
     fn reject_too_heavy(&self, key: &K, rejection: Rejection, hash: u64) -> Inserted {
         self.remove_with(key, hash, |_| ());

@@ -11,9 +11,10 @@ use std::time::Duration;
 pub enum BuildError {
     /// Neither a capacity nor a maximal weight was given.
     Unbounded,
-    /// The capacity was 0.
+    /// The capacity of a [simulator](crate::policy::Simulator) was 0. A cache of that capacity stores
+    /// nothing.
     ZeroCapacity,
-    /// The maximal weight was 0.
+    /// The maximal weight of a simulator was 0.
     ZeroWeight,
     /// The number of partitions is no power of two from 1 to 4096.
     BadPartitions {
@@ -168,7 +169,7 @@ impl Error for RegisterError {}
 pub enum ResizeError {
     /// The cache was built without that bound.
     Unbounded,
-    /// Fewer than one unit for each partition.
+    /// Fewer than one unit for each partition, and not 0.
     TooFew {
         /// What was given.
         given: u64,
@@ -186,7 +187,7 @@ impl fmt::Display for ResizeError {
             Self::TooFew { given, partitions } => write!(
                 f,
                 "a bound of {given} cannot be shared by {partitions} partitions; use at least one \
-                 for each"
+                 for each, or 0 to store nothing"
             ),
         }
     }
@@ -226,6 +227,8 @@ pub enum Rejection {
         /// The most that the partition may hold.
         limit: u64,
     },
+    /// The cache's capacity or its maximal weight is 0. If the key was there, its old value is gone.
+    StoresNothing,
     /// An entry cannot carry that many tags. Nothing has changed.
     TooManyTags {
         /// How many it may carry.
@@ -246,6 +249,9 @@ impl fmt::Display for Rejection {
         match self {
             Self::TooHeavy { weight, limit } => {
                 write!(f, "weight {weight} is above the {limit} that a partition may hold")
+            }
+            Self::StoresNothing => {
+                f.write_str("a bound of the cache is 0, so it stores nothing; use a higher one")
             }
             Self::TooManyTags { limit } => write!(f, "more than the {limit} tags of an entry"),
             Self::WithinListener => {

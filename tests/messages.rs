@@ -80,6 +80,7 @@ fn errors_of_registering_and_resizing_name_what_is_there() {
 fn rejections_say_why() {
     assert_tell(&[
         (&Rejection::TooHeavy { weight: 9, limit: 5 }, &["9", "5"]),
+        (&Rejection::StoresNothing, &["0", "higher"]),
         (&Rejection::TooManyTags { limit: 4 }, &["4"]),
         (&Rejection::WithinListener, &["listener"]),
         (&Rejection::Present, &["there already"]),

@@ -61,8 +61,8 @@ impl Controller {
     }
 
     fn grown(&self, used: u64, bound: u64, held: u64) -> Option<u64> {
-        // One that is not full has no use for more.
-        if held < bound - bound / 8 {
+        // One that is not full has no use for more; one that was switched off stays so.
+        if bound == 0 || held < bound - bound / 8 {
             return None;
         }
         let room = (self.low - used) as f64 / self.low as f64;
