@@ -29,8 +29,12 @@ impl Controller {
     }
 
     /// What `bound` should become while `used` bytes are in use and the cache holds `held` of
-    /// `bound`; `None` if it should stay.
+    /// `bound`; `None` if it should stay. A bound of 0 does: it switches the cache off, which is the
+    /// user's to undo.
     pub(super) fn next_bound(&mut self, used: u64, bound: u64, held: u64) -> Option<u64> {
+        if bound == 0 {
+            return None;
+        }
         let next = if used > self.target {
             self.shrunk(used, bound, held)?
         } else if used < self.low {
@@ -61,8 +65,8 @@ impl Controller {
     }
 
     fn grown(&self, used: u64, bound: u64, held: u64) -> Option<u64> {
-        // One that is not full has no use for more; one that was switched off stays so.
-        if bound == 0 || held < bound - bound / 8 {
+        // One that is not full has no use for more.
+        if held < bound - bound / 8 {
             return None;
         }
         let room = (self.low - used) as f64 / self.low as f64;
@@ -125,6 +129,14 @@ mod tests {
         let mut controller = controller(1000);
         assert_eq!(controller.next_bound(u64::MAX, 800, 800), Some(400));
         assert_eq!(controller.next_bound(0, 800, 800), Some(900));
+    }
+
+    #[test]
+    fn a_cache_that_was_switched_off_is_not_switched_on() {
+        let mut controller = controller(1000);
+        for used in [0, 950, 2000] {
+            assert_eq!(controller.next_bound(used, 0, 0), None);
+        }
     }
 
     #[test]
