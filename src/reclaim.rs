@@ -1,5 +1,5 @@
 //! When may memory that readers could still see be freed? Guards, grace periods, the governor,
-//! and the threads' free lists.
+//! and the threads' free lists; and where large memory comes from that is made ahead (`zeroed`).
 //!
 //! Readers pin a [`Guard`]. Maintenance unlinks entries, collects them in batches ([`Retired`])
 //! and stamps each batch with a [`Ticket`]; once that ticket is [`completed`], no guard from
@@ -66,7 +66,7 @@ pub(crate) mod zeroed;
 #[cfg(larder_loom)]
 mod stand_in;
 
-pub(crate) use huge_pages::{advise as advise_huge_pages, refuse as refuse_huge_pages};
+pub(crate) use huge_pages::advise as advise_huge_pages;
 
 #[cfg(not(larder_loom))]
 pub(crate) use epoch::{
