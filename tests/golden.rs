@@ -156,7 +156,9 @@ fn report(cache: &Golden, digest: &mut Digest) {
     let mut stats = cache.stats();
     // Memory is freed when the process's other threads let it; its unit is the machine's.
     (stats.retired_bytes, stats.freed_bytes, stats.reclamation_lag) = (0, 0, Duration::ZERO);
-    digest.add_debug(&stats);
+    // Of the process, not of this cache, and younger than the digests.
+    let shown = format!("{stats:?}").replace(", is_reclamation_refused: false", "");
+    digest.add_debug(&format_args!("{shown}"));
 }
 
 /// With times to live, short ones for what is not used.
