@@ -205,6 +205,9 @@ where
 
     fn weigh(&self, key: &K, value: &V, hash: u64) -> Result<u32, Rejection> {
         let weight = self.shared.parts.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
+        if self.shared.engine.stores_nothing() {
+            return Err(Rejection::StoresNothing);
+        }
         let limit = self.shared.engine.max_weight(hash);
         if u64::from(weight) > limit {
             return Err(Rejection::TooHeavy { weight: u64::from(weight), limit });
@@ -212,7 +215,8 @@ where
         Ok(weight)
     }
 
-    /// Rejects a value that was to take the place of what is there under its key, which leaves.
+    /// Rejects a value that the cache cannot hold and that was to take the place of what is there under
+    /// its key, which leaves.
     #[cold]
     fn reject_too_heavy(&self, key: &K, rejection: Rejection, hash: u64) -> Inserted {
         self.remove_with(key, hash, |_| ());

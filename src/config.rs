@@ -34,6 +34,8 @@ const MIN_WEIGHT: u64 = 1 << 24;
 const MAX_PARTITIONS: usize = 4096;
 /// The most entries that room is made for in advance: 4 GiB of buckets.
 pub(crate) const MAX_RESERVED: usize = 1 << 28;
+/// The most removals that are remembered: as many as a cache has buckets.
+const MAX_EXPLAINED: u64 = 1 << 32;
 /// Partitions for each core: enough that two writers seldom meet.
 const PARTITIONS_PER_CORE: usize = 4;
 
@@ -103,18 +105,27 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Bounds the number of entries. At least 1. Default: no such bound; then `max_weight` must
-    /// be set. With both, each is kept.
+    /// Bounds the number of entries. Default: no such bound; then `max_weight` must be set. With
+    /// both, each is kept.
     ///
-    /// Nothing is allocated in advance, so a capacity that is never reached costs nothing.
+    /// 0 switches the cache off: it stores nothing, and each insertion is
+    /// [rejected](crate::Rejection::StoresNothing), also of what is unevictable or weighs nothing, and
+    /// counted in [`Stats::rejections`](crate::Stats::rejections). It has one partition unless
+    /// [`partitions`](Self::partitions) says otherwise, and can be switched on by
+    /// [`set_capacity`](Cache::set_capacity).
+    ///
+    /// What is set aside for a capacity that is never reached costs next to nothing: on 64-bit Linux,
+    /// macOS and FreeBSD addresses alone; elsewhere what the allocator makes of zeroed memory, 16 bytes
+    /// for each entry at most.
     pub fn capacity(mut self, entries: usize) -> Self {
         self.capacity = Some(entries);
         self
     }
 
-    /// Bounds the sum of the entries' weights, in the unit of the [`weigher`](Self::weigher). At
-    /// least 1. Default: no such bound; a weigher is asked then all the same, for
-    /// [`Cache::weight`] and listeners, and bounds nothing.
+    /// Bounds the sum of the entries' weights, in the unit of the [`weigher`](Self::weigher).
+    /// Default: no such bound; a weigher is asked then all the same, for [`Cache::weight`] and
+    /// listeners, and bounds nothing. With 0 the cache stores nothing, as with a
+    /// [`capacity`](Self::capacity) of 0: not even entries that weigh nothing.
     pub fn max_weight(mut self, weight: u64) -> Self {
         self.max_weight = Some(weight);
         self
@@ -136,12 +147,15 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Tells what an entry weighs; asked once, when the entry is inserted. Default: 1 for each.
     ///
+    /// An entry that weighs 0 is not kept from being evicted (for that, see
+    /// [`insert_unevictable`](Cache::insert_unevictable)): it takes nothing of `max_weight` but counts
+    /// against `capacity` as any other, and without a capacity nothing bounds how many there are. The
+    /// policy may evict it to make room for others although that frees no weight.
+    ///
     /// Without a bound on the weight ([`max_weight`](Self::max_weight)) it keeps nothing out: it is
     /// then for what [`Cache::weight`], [`Cache::census`], [`EntryInfo`](crate::EntryInfo) and
-    /// [`Stats`](crate::Stats) say.
-    ///
-    /// 0 is allowed: such an entry counts against the capacity only. A panic of `weigher` comes
-    /// through the insertion, which then has changed nothing.
+    /// [`Stats`](crate::Stats) say. A panic of `weigher` comes through the insertion, which then has
+    /// changed nothing.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Arc::new(weigher));
         self
@@ -177,7 +191,7 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Splits order and bounds into `partitions` parts by hash: a power of two from 1 to 4096,
-    /// and at most as many as a bound has units.
+    /// and at most as many as a bound has units, unless that is 0.
     ///
     /// Writers of different partitions do not meet. But each partition keeps its own share of
     /// the bounds: it evicts when its share is full, and rejects what is heavier than its share.
@@ -198,9 +212,9 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Remembers why the last `removals` entries have left, and which insertions were rejected, for
-    /// [`Cache::explain`](crate::Cache::explain). Default: 0, nothing.
+    /// [`Cache::explain`](crate::Cache::explain). Default: 0, nothing. At most 2^32.
     ///
-    /// Takes 8 bytes for each, and one atomic addition and a store for each removal: about a twelfth
+    /// Takes 8 bytes for each, on most systems only as removals come, and one atomic addition and a store for each removal: about a twelfth
     /// of the rate of insertions into a full cache, by two threads. Hits pay nothing.
     pub fn explain_misses(mut self, removals: usize) -> Self {
         self.explained = removals;
@@ -423,7 +437,7 @@ where
             Shadow::new(config, &self.policy, bounds, self.maintenance, cores, mark).map(Box::new)
         });
         let engine = Engine::new(EngineConfig {
-            recent: (self.explained > 0).then(|| Box::new(Recent::new(self.explained))),
+            recent: self.recent()?,
             shadow: shadow.transpose()?,
             atomic: self.atomic_listener.map(|listen| Box::new(AtomicListening::new(listen))),
             mode: self.maintenance,
@@ -448,12 +462,24 @@ where
         }))
     }
 
+    fn recent(&self) -> Result<Option<Box<Recent>>, BuildError> {
+        let given = self.explained as u64;
+        if given == 0 {
+            return Ok(None);
+        }
+        let setting = "explain_misses";
+        if given > MAX_EXPLAINED {
+            return Err(BuildError::TooLarge { setting, given, limit: MAX_EXPLAINED });
+        }
+        let recent = Recent::try_new(self.explained);
+        let recent = recent.ok_or(BuildError::OutOfMemory { setting, bytes: given * 8 })?;
+        Ok(Some(Box::new(recent)))
+    }
+
     /// Checks all but the policy; returns the number of partitions.
     fn check(&self, cores: usize) -> Result<usize, BuildError> {
         let bound = match (self.capacity, self.max_weight) {
             (None, None) => return Err(BuildError::Unbounded),
-            (Some(0), _) => return Err(BuildError::ZeroCapacity),
-            (_, Some(0)) => return Err(BuildError::ZeroWeight),
             (capacity, weight) => {
                 capacity.map_or(u64::MAX, |entries| entries as u64).min(weight.unwrap_or(u64::MAX))
             }
@@ -467,7 +493,7 @@ where
             Some(given) if !given.is_power_of_two() || given > MAX_PARTITIONS => {
                 Err(BuildError::BadPartitions { given })
             }
-            Some(given) if given as u64 > bound => {
+            Some(given) if given as u64 > bound && bound > 0 => {
                 Err(BuildError::TooManyPartitions { given, bound })
             }
             Some(given) => Ok(given),

@@ -11,9 +11,10 @@ use std::time::Duration;
 pub enum BuildError {
     /// Neither a capacity nor a maximal weight was given.
     Unbounded,
-    /// The capacity was 0.
+    /// The capacity of a [simulator](crate::policy::Simulator) was 0. A cache of that capacity stores
+    /// nothing.
     ZeroCapacity,
-    /// The maximal weight was 0.
+    /// The maximal weight of a simulator was 0.
     ZeroWeight,
     /// The number of partitions is no power of two from 1 to 4096.
     BadPartitions {
@@ -64,6 +65,22 @@ pub enum BuildError {
         /// The fewest that there may be.
         least: usize,
     },
+    /// A number is larger than there is any use for.
+    TooLarge {
+        /// The builder's method that was given it.
+        setting: &'static str,
+        /// What was given.
+        given: u64,
+        /// The most that is allowed.
+        limit: u64,
+    },
+    /// There is no memory for what was asked for.
+    OutOfMemory {
+        /// The builder's method that asks for it.
+        setting: &'static str,
+        /// How much it takes.
+        bytes: u64,
+    },
     /// No policy has that name.
     UnknownPolicy {
         /// What was given.
@@ -109,6 +126,12 @@ impl fmt::Display for BuildError {
             }
             Self::FewSampleEntries { given, least } => {
                 write!(f, "shadow caches of {given} entries show nothing; use at least {least}")
+            }
+            Self::TooLarge { setting, given, limit } => {
+                write!(f, "{setting} {given} is too large; use at most {limit}")
+            }
+            Self::OutOfMemory { setting, bytes } => {
+                write!(f, "no memory for the {bytes} bytes of {setting}; use a smaller number")
             }
             Self::UnknownPolicy { given, known } => {
                 write!(f, "unknown policy `{given}`; known are {}", known.join(", "))
@@ -181,7 +204,7 @@ impl Error for ParsePolicyError {}
 pub enum ResizeError {
     /// The cache was built without that bound.
     Unbounded,
-    /// Fewer than one unit for each partition.
+    /// Fewer than one unit for each partition, and not 0.
     TooFew {
         /// What was given.
         given: u64,
@@ -199,7 +222,7 @@ impl fmt::Display for ResizeError {
             Self::TooFew { given, partitions } => write!(
                 f,
                 "a bound of {given} cannot be shared by {partitions} partitions; use at least one \
-                 for each"
+                 for each, or 0 to store nothing"
             ),
         }
     }
@@ -244,6 +267,8 @@ pub enum Rejection {
         /// The most that the partition may hold.
         limit: u64,
     },
+    /// The cache's capacity or its maximal weight is 0. If the key was there, its old value is gone.
+    StoresNothing,
     /// An entry cannot carry that many tags. Nothing has changed.
     TooManyTags {
         /// How many it may carry.
@@ -270,6 +295,9 @@ impl fmt::Display for Rejection {
         match self {
             Self::TooHeavy { weight, limit } => {
                 write!(f, "weight {weight} is above the {limit} that a partition may hold")
+            }
+            Self::StoresNothing => {
+                f.write_str("a bound of the cache is 0, so it stores nothing; use a higher one")
             }
             Self::TooManyTags { limit } => write!(f, "more than the {limit} tags of an entry"),
             Self::WithinListener => {

@@ -40,8 +40,16 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
+    /// Whether a bound is 0, so that nothing is stored, not even what weighs nothing.
+    pub(crate) fn is_zero(self) -> bool {
+        self.capacity == Some(0) || self.max_weight == Some(0)
+    }
+
     /// What the partition of that number may hold.
     pub(crate) fn share(self, index: usize, partitions: usize) -> Limits {
+        if self.is_zero() {
+            return Limits { entries: 0, weight: 0 };
+        }
         let share = |bound: u64| {
             let (all, rest) = (bound / partitions as u64, bound % partitions as u64);
             all + u64::from((index as u64) < rest)
@@ -56,11 +64,12 @@ impl Bounds {
         }
     }
 
-    /// What the policy of a partition with those limits is told.
+    /// What the policy of a partition with those limits is told: bounds of 1 at least, for policies
+    /// divide by them, and of a cache that stores nothing they never see an entry.
     pub(crate) fn policy_config(self, limits: Limits) -> PolicyConfig {
         PolicyConfig::new(
-            self.capacity.map(|_| limits.entries),
-            self.max_weight.map(|_| limits.weight),
+            self.capacity.map(|_| limits.entries.max(1)),
+            self.max_weight.map(|_| limits.weight.max(1)),
         )
     }
 }

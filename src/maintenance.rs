@@ -151,6 +151,8 @@ pub(crate) struct Engine<K, V> {
     pub(crate) counters: Stripes,
     /// Entries linked in the policies of all partitions: what the table must have buckets for.
     linked: CachePadded<AtomicUsize>,
+    /// Whether a bound is 0.
+    stores_nothing: AtomicBool,
     /// The first bucket that may not be open yet.
     opened: CachePadded<AtomicUsize>,
     unpaced: CachePadded<Unpaced>,
@@ -264,6 +266,7 @@ impl<K, V> Engine<K, V> {
             backlog: shape.backlog,
             counters: Stripes::new((cores * 4).max(8)),
             linked: CachePadded::new(AtomicUsize::new(0)),
+            stores_nothing: AtomicBool::new(capacity == 0),
             opened: CachePadded::new(AtomicUsize::new(1)),
             unpaced: CachePadded::default(),
             brought_forward: BroughtForward::new(),
@@ -286,6 +289,13 @@ impl<K, V> Engine<K, V> {
     /// The most weight that the partition of `hash` may hold.
     pub(crate) fn max_weight(&self, hash: u64) -> u64 {
         self.partition(hash).max_weight()
+    }
+
+    /// Whether a bound is 0, so that every insertion is to be rejected. One that has asked before may
+    /// come after the bound was lowered: its entry is then evicted by the run that hears of it.
+    #[inline]
+    pub(crate) fn stores_nothing(&self) -> bool {
+        self.stores_nothing.load(Ordering::Relaxed)
     }
 
     pub(crate) fn partitions(&self) -> usize {

@@ -339,7 +339,8 @@ impl<K, V, S> FollowerBuilder<K, V, S> {
     }
 
     /// The least and the most that the bound may be. Default: from a sixteenth of what it is at
-    /// [`start`](Self::start), but no less than one for each partition, to all of it.
+    /// [`start`](Self::start), but no less than one for each partition, to all of it. A bound of 0, of
+    /// a cache that is switched off, stays.
     pub fn range(mut self, least: u64, most: u64) -> Self {
         self.range = Some((least, most));
         self
@@ -381,7 +382,8 @@ where
         let kind = bound.unwrap_or(if has_weight { Bound::Weight } else { Bound::Entries });
         let bound = bound_of(&cache, kind).ok_or(FollowError::Unbounded { bound: kind })?;
         let partitions = cache.partitions() as u64;
-        let (least, most) = range.unwrap_or(((bound / 16).max(partitions), bound));
+        let default_range = ((bound / 16).max(partitions), bound.max(partitions));
+        let (least, most) = range.unwrap_or(default_range);
         if least < partitions || most < least {
             return Err(FollowError::BadRange { least, most, partitions });
         }

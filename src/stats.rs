@@ -135,6 +135,12 @@ pub struct Stats {
     /// grace period has waited. It grows while some thread keeps a pin, and retired entries of
     /// all caches wait with it.
     pub reclamation_lag: Duration,
+    /// The same for all caches of the process: the operating system has allowed the call that
+    /// reclamation rests on (`membarrier`, on Linux) and refuses it now, as in a sandbox that the
+    /// process has entered since. While that is so, nothing that leaves a cache is freed, and memory
+    /// grows without bound; it is said once on standard error, too. Allow the call, or build with
+    /// `--cfg larder_epochs`.
+    pub is_reclamation_refused: bool,
 }
 
 impl Stats {
@@ -185,6 +191,7 @@ impl Stats {
             notifications_waiting: self.notifications_waiting,
             listener_panics: difference(|stats| stats.listener_panics),
             reclamation_lag: self.reclamation_lag,
+            is_reclamation_refused: self.is_reclamation_refused,
         }
     }
 }
@@ -223,6 +230,7 @@ impl fmt::Display for Stats {
             notifications_waiting,
             listener_panics,
             reclamation_lag,
+            is_reclamation_refused,
         } = self;
         if let (Some(hits), Some(misses)) = (hits, misses) {
             write!(f, "hits={hits} misses={misses} ")?;
@@ -240,7 +248,7 @@ impl fmt::Display for Stats {
              maintenance_runs={maintenance_runs} maintenance_panics={maintenance_panics} \
              notifications={notifications} notifications_dropped={notifications_dropped} \
              notifications_waiting={notifications_waiting} listener_panics={listener_panics} \
-             reclamation_lag={reclamation_lag:?}"
+             reclamation_lag={reclamation_lag:?} is_reclamation_refused={is_reclamation_refused}"
         )
     }
 }
@@ -295,6 +303,7 @@ mod tests {
             notifications_waiting: 5,
             listener_panics: count,
             reclamation_lag: Duration::from_secs(5),
+            is_reclamation_refused: false,
         };
         assert_eq!(all(7) - all(3), all(4));
         assert_eq!(all(3) - all(7), all(0), "of another cache");

@@ -72,6 +72,22 @@ fn a_cache_that_is_all_of_memory_comes_to_the_target_and_back() {
 }
 
 #[test]
+fn a_cache_that_is_switched_off_is_followed_and_stays_off() {
+    let cache = cache(0);
+    let used = Arc::new(AtomicU64::new(0));
+    let follower = MemoryFollower::builder(&cache)
+        .source(source(&used, None))
+        .target(1_000)
+        .by_hand()
+        .start()
+        .unwrap();
+    for use_now in [0, 950, 5_000, 0] {
+        used.store(use_now, Ordering::SeqCst);
+        assert_eq!((follower.adjust().unwrap(), cache.capacity()), (0, Some(0)));
+    }
+}
+
+#[test]
 fn the_bound_on_weight_follows_where_there_is_one() {
     let cache: Cache<u32, u32> = Cache::builder()
         .capacity(1_000)
@@ -122,9 +138,7 @@ fn the_target_follows_a_limit_that_changes() {
     let limit = Arc::new(AtomicU64::new(1_000));
     let read = Arc::clone(&limit);
     let follower = MemoryFollower::builder(&cache)
-        .source(move || {
-            Ok::<_, io::Error>(Usage::new(850, Some(read.load(Ordering::SeqCst))))
-        })
+        .source(move || Ok::<_, io::Error>(Usage::new(850, Some(read.load(Ordering::SeqCst)))))
         .by_hand()
         .start()
         .unwrap();

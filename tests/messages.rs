@@ -46,6 +46,14 @@ fn build_errors_name_the_setting_what_was_given_and_what_is_allowed() {
         (&E::BadMultiple { given: -1.0 }, &["-1", "above 0"]),
         (&E::BadShadows { given: 99, limit: 16 }, &["99", "1 to 16"]),
         (&E::FewSampleEntries { given: 1, least: 8 }, &["1 entries", "at least 8"]),
+        (
+            &E::TooLarge { setting: "explain_misses", given: 99, limit: 10 },
+            &["explain_misses 99", "at most 10"],
+        ),
+        (
+            &E::OutOfMemory { setting: "explain_misses", bytes: 800 },
+            &["explain_misses", "800 bytes"],
+        ),
         (&E::UnknownPolicy { given: "lifo".to_owned(), known }, &["`lifo`", "lru, lfu"]),
     ]);
 }
@@ -76,6 +84,7 @@ fn errors_of_registering_and_resizing_name_what_is_there() {
 fn rejections_say_why() {
     assert_tell(&[
         (&Rejection::TooHeavy { weight: 9, limit: 5 }, &["9", "5"]),
+        (&Rejection::StoresNothing, &["0", "higher"]),
         (&Rejection::TooManyTags { limit: 4 }, &["4"]),
         (&Rejection::WithinListener, &["listener"]),
         (&Rejection::Present, &["there already"]),

@@ -55,6 +55,26 @@ fn each_serializer_brings_everything_back_packed_or_not() {
 }
 
 #[test]
+fn a_cache_that_is_switched_off_takes_nothing_from_a_snapshot_and_counts_it() {
+    let bytes = save(&filled(10_000), &options("bincode"));
+    for mode in [Maintenance::Inline, Maintenance::Background] {
+        let builder = || Cache::<String, Vec<u32>>::builder().maintenance(mode);
+        for off in [builder().capacity(0), builder().max_weight(0), builder().capacity(4096)] {
+            let cache = off.build().unwrap();
+            let _ = cache.set_capacity(0);
+            let loaded = cache.load_from(&*bytes, &LoadOptions::new()).unwrap();
+            assert_eq!((loaded.entries, loaded.rejected), (0, 1000));
+            assert_eq!((cache.len(), cache.stats().rejections), (0, 1000));
+            // What it holds, nothing, can be saved and loaded too.
+            let empty = save(&cache, &options("json"));
+            let loaded = cache.load_from(&*empty, &LoadOptions::new()).unwrap();
+            assert_eq!((loaded.entries, loaded.is_whole()), (0, true));
+            cache.validate();
+        }
+    }
+}
+
+#[test]
 fn a_conversion_keeps_everything() {
     let bytes = save(&filled(10_000), &options("bincode"));
     let (mut there, mut back) = (Vec::new(), Vec::new());

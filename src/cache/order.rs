@@ -141,11 +141,13 @@ impl<K, V, S> Cache<K, V, S> {
     /// Of calls by several threads, the last one counts.
     ///
     /// The number of partitions stays, and so does memory that the policy has taken for what it
-    /// remembers.
+    /// remembers. With 0 the cache stores nothing until the capacity is raised again; see
+    /// [`Builder::capacity`](crate::Builder::capacity). [Unevictable](Self::insert_unevictable) entries
+    /// that are there stay.
     ///
     /// # Errors
     /// [`ResizeError`] if the cache was built without a capacity, or if `entries` is less than one
-    /// for each partition. Nothing has changed then.
+    /// for each partition and not 0. Nothing has changed then.
     ///
     /// # Examples
     /// ```
@@ -192,7 +194,7 @@ impl<K, V, S> Cache<K, V, S> {
 
     fn check_shared(&self, bound: u64) -> Result<(), ResizeError> {
         let partitions = self.partitions();
-        if bound < partitions as u64 {
+        if bound != 0 && bound < partitions as u64 {
             return Err(ResizeError::TooFew { given: bound, partitions });
         }
         Ok(())

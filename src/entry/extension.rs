@@ -183,6 +183,19 @@ impl Terms {
 }
 
 impl Extent {
+    /// Each, by number.
+    pub(super) const ALL: [Self; 9] = [
+        Self::Nothing,
+        Self::Upkeep,
+        Self::Dated,
+        Self::Timed,
+        Self::Limited,
+        Self::Computed,
+        Self::Tagged,
+        Self::TaggedLimited,
+        Self::TaggedComputed,
+    ];
+
     #[inline]
     pub(super) fn from_raw(raw: u8) -> Self {
         match raw {

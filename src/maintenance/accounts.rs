@@ -40,6 +40,7 @@ impl<K, V> Engine<K, V> {
         if stats.waiting_bytes() > 0 {
             stats.reclamation_lag = reclaim::lag();
         }
+        stats.is_reclamation_refused = reclaim::barrier::is_refused();
         stats
     }
 

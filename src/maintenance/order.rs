@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::partition::{Freeing, Partition};
-use super::{Engine, contain, sync};
+use super::{Engine, Ordering, contain, sync};
 use crate::evict::{Bounds, Order, Rank};
 use crate::policy::{NodeId, Segment};
 
@@ -10,6 +10,8 @@ impl<K, V> Engine<K, V> {
     /// Changes the bounds of the whole cache. For one caller at a time; what is too much is left
     /// to `lower_bounds`.
     pub(crate) fn set_bounds(&self, bounds: Bounds) {
+        // Before the limits: an entry that comes after they were lowered is evicted when it is applied.
+        self.stores_nothing.store(bounds.is_zero(), Ordering::Relaxed);
         for (index, partition) in self.partitions.iter().enumerate() {
             let limits = bounds.share(index, self.partitions.len());
             let config = bounds.policy_config(limits);

@@ -38,8 +38,12 @@ impl Controller {
     }
 
     /// What `bound` should become while `used` bytes are in use and the cache holds `held` of
-    /// `bound`; `None` if it should stay.
+    /// `bound`; `None` if it should stay. A bound of 0 does: it switches the cache off, which is the
+    /// user's to undo.
     pub(super) fn next_bound(&mut self, used: u64, bound: u64, held: u64) -> Option<u64> {
+        if bound == 0 {
+            return None;
+        }
         let next = if used > self.target {
             self.shrunk(used, bound, held)?
         } else if used < self.low {
@@ -134,6 +138,14 @@ mod tests {
         let mut controller = controller(1000);
         assert_eq!(controller.next_bound(u64::MAX, 800, 800), Some(400));
         assert_eq!(controller.next_bound(0, 800, 800), Some(900));
+    }
+
+    #[test]
+    fn a_cache_that_was_switched_off_is_not_switched_on() {
+        let mut controller = controller(1000);
+        for used in [0, 950, 2000] {
+            assert_eq!(controller.next_bound(used, 0, 0), None);
+        }
     }
 
     #[test]

@@ -89,7 +89,8 @@ impl ShadowConfig {
     /// By what to multiply the cache's bounds, each finite and more than 0. Default: 0.5, 1, 2
     /// and 4.
     pub fn multiples(mut self, multiples: impl IntoIterator<Item = f64>) -> Self {
-        self.multiples = multiples.into_iter().collect();
+        // One more than there may be is enough to be refused.
+        self.multiples = multiples.into_iter().take(MAX_SHADOWS + 1).collect();
         self
     }
 
