@@ -14,6 +14,11 @@ use super::serializer::{RegistryError, SerializerError};
 pub enum SnapshotError {
     /// Reading or writing failed.
     Io(io::Error),
+    /// The name stands for something else than a regular file. Nothing was written or read.
+    NotAFile {
+        /// What it stands for: `FIFO`, `socket`, `character device`, …
+        kind: &'static str,
+    },
     /// The bytes do not begin as a snapshot does.
     NotASnapshot,
     /// It is of a newer version of the format.
@@ -98,6 +103,11 @@ impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(source) => write!(f, "reading or writing failed: {source}"),
+            Self::NotAFile { kind } => write!(
+                f,
+                "{kind} in the place of a file; use the name of a regular file, or `save_to` and \
+                 `load_from` with a stream"
+            ),
             Self::NotASnapshot => f.write_str("not a snapshot of larder"),
             Self::NewerVersion { given, newest } => {
                 write!(f, "snapshot of format {given}; this build understands up to {newest}")
