@@ -11,7 +11,10 @@ use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use larder::snapshot::{Info, LoadOptions, Part, SaveOptions, Serializers, SnapshotError, convert};
+use larder::snapshot::{
+    Info, LoadOptions, Part, Records, SaveOptions, Serializers, SnapshotError, convert,
+    convert_path,
+};
 use larder::{Cache, Maintenance};
 use serde::{Deserialize, Serialize};
 
@@ -285,7 +288,8 @@ fn a_list_of_billions_of_empty_elements_is_refused_soon() {
     let bytes = Forge::new("bincode", 1, 0).payload(&payload).end(1);
     let cache: Cache<String, Vec<()>> = inline(10);
     let error = cache.load_from(&*bytes, &LoadOptions::new()).unwrap_err();
-    assert!(error.to_string().contains("more elements than its bytes can hold"), "{error}");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("more elements than its bytes can hold"), "{cause}");
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -303,7 +307,8 @@ fn values_nested_a_million_deep_are_refused_before_the_stack_ends() {
     let bytes = Forge::new("bincode", 1, 0).payload(&payload).end(1);
     let cache: Cache<String, Nested> = inline(10);
     let error = cache.load_from(&*bytes, &LoadOptions::new()).unwrap_err();
-    assert!(error.to_string().contains("values within each other"), "{error}");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("values within each other"), "{cause}");
     let mut json = br#"["a","#.to_vec();
     json.extend("[".repeat(2_000_000).as_bytes());
     let bytes = Forge::new("bincode", 1, 0).payload(&json).end(1);
@@ -360,20 +365,84 @@ fn what_is_no_snapshot_is_refused() {
     }
 }
 
-#[test]
-fn a_packed_bomb_is_refused_in_little_memory() {
-    let cache: Cache<String, String> = Cache::new(10_000);
-    for n in 0..8 {
-        cache.insert(n.to_string(), "x".repeat(1 << 20));
+/// One byte over and over, packed by hand as no packer of ours would: `blocks` of 128 KiB, after
+/// `bytes` as they are.
+fn packed_bomb(bytes: &[u8], blocks: u32) -> Vec<u8> {
+    // The frame's magic number, no options, a window of 1 MiB.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 10 << 3];
+    frame.extend_from_slice(&(u32::try_from(bytes.len()).unwrap() << 3).to_le_bytes()[..3]);
+    frame.extend_from_slice(bytes);
+    for block in 1..=blocks {
+        const REPEATED: u32 = 1 << 1;
+        let header = (128 << 10) << 3 | REPEATED | u32::from(block == blocks);
+        frame.extend_from_slice(&header.to_le_bytes()[..3]);
+        frame.push(b'x');
     }
-    let mut bytes = Vec::new();
-    cache.save_to(&mut bytes, &options("bincode").zstd(3)).unwrap();
-    assert!(bytes.len() < 16 << 10);
+    frame
+}
+
+#[test]
+fn a_packed_bomb_is_refused_in_little_memory_as_beyond_a_limit() {
+    const LENGTH: u32 = 512 << 20;
+    let head = Forge::new("bincode", 1, 1);
+    let header = head.bytes.clone();
+    let all = head.record(LENGTH, &[]).bytes;
+    let bytes = [&header[..], &packed_bomb(&all[header.len()..], LENGTH >> 17)].concat();
+    assert!(bytes.len() < 17 << 10);
     let target: Cache<String, String> = inline(10_000);
     let (peak, error) = peak_of(|| target.load_from(&*bytes, &LoadOptions::new()).unwrap_err());
     assert!(matches!(error, SnapshotError::TooPacked { limit: 256 }), "{error:?}");
-    assert!(peak < 6 << 20, "{peak} bytes");
-    assert!(target.load_from(&*bytes, &LoadOptions::new().max_expansion(u32::MAX)).is_ok());
+    assert!(error.is_limit() && error.to_string().contains("no damage"), "{error}");
+    assert!(peak < 12 << 20, "{peak} bytes");
+    // Without the limit it is found to be damaged.
+    let lifted = LoadOptions::new().max_expansion(u32::MAX).max_record_bytes(1 << 20);
+    let error = target.load_from(&*bytes, &lifted).unwrap_err();
+    assert!(matches!(error, SnapshotError::RecordTooLong { .. }) && error.is_limit(), "{error:?}");
+}
+
+#[test]
+fn what_is_saved_by_default_is_loaded_by_default_however_well_it_packs() {
+    for name in ["bincode", "json"] {
+        for (pages, bytes) in [(20, 100_000), (1, 3 << 20), (400, 5_000), (5, 10)] {
+            let cache: Cache<u32, String> = Cache::new(10_000);
+            for n in 0..pages {
+                cache.insert(n, " ".repeat(bytes));
+            }
+            for level in [1, 19] {
+                let mut file = Vec::new();
+                let saved = cache.save_to(&mut file, &options(name).zstd(level)).unwrap();
+                assert!(file.len() as u64 <= saved.bytes / 64 + 8192, "{} bytes", file.len());
+                let target: Cache<u32, String> = Cache::new(10_000);
+                let loaded = target.load_from(&*file, &LoadOptions::new()).unwrap();
+                assert_eq!((loaded.entries, loaded.left_out()), (u64::from(pages), 0));
+                assert_eq!(target.get(&0).map(|page| page.len()), Some(bytes));
+                let info = Info::read(&*file, &LoadOptions::new()).unwrap();
+                assert_eq!((info.entries, info.bytes), (u64::from(pages), saved.bytes));
+                let error = target.load_from(&*file, &LoadOptions::new().max_expansion(1));
+                assert!(error.is_ok() == (bytes == 10), "a limit of one's own holds");
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_of_filler_is_found_and_salvage_passes_over_it() {
+    let cache: Cache<u32, String> = Cache::new(100);
+    for n in 0..4 {
+        cache.insert(n, " ".repeat(300_000));
+    }
+    let mut bytes = Vec::new();
+    cache.save_to(&mut bytes, &options("bincode").zstd(1)).unwrap();
+    let target: Cache<u32, String> = inline(100);
+    let mut found = 0;
+    for at in (200..bytes.len()).step_by(397) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x10;
+        found += u32::from(target.load_from(&*damaged, &LoadOptions::new()).is_err());
+        let salvaged = target.load_from(&*damaged, &LoadOptions::new().salvage());
+        assert!(salvaged.is_ok_and(|loaded| loaded.entries <= 4));
+    }
+    assert_eq!(found as usize, (200..bytes.len()).step_by(397).len());
 }
 
 #[test]
@@ -457,6 +526,136 @@ fn a_folder_and_a_missing_file_are_typed_errors() {
     let error = cache.save_to_path(folder.path(), &options("json")).unwrap_err();
     assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was left");
+}
+
+/// What lies below the file that an error names.
+fn below(error: SnapshotError) -> SnapshotError {
+    match error {
+        SnapshotError::File { source, .. } => *source,
+        other => other,
+    }
+}
+
+#[test]
+fn errors_name_the_file_and_say_each_thing_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (none, other) = (folder.path().join("none"), folder.path().join("other"));
+    fs::write(&other, "hello").unwrap();
+    for path in [&none, &other] {
+        let error =
+            inline::<String, u32>(10).load_from_path(path, &LoadOptions::new()).unwrap_err();
+        assert_eq!(error.path(), Some(path.as_path()));
+        let mut line = vec![error.to_string()];
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            line.push(error.to_string());
+            cause = error.source();
+        }
+        let name = path.display().to_string();
+        let all = line.join(": ");
+        assert_eq!(all.matches(&name).count(), 1, "{all}");
+        assert!(line.windows(2).all(|pair| !pair[0].contains(&pair[1])), "{all}");
+        assert_eq!(error.is_io(), path == &none);
+    }
+}
+
+/// A name for each kind of what is no file, as far as this user can make it; the socket lives as long
+/// as what is returned with them.
+#[cfg(unix)]
+fn special_files(folder: &Path) -> (Vec<(&'static str, std::path::PathBuf)>, impl Drop) {
+    let (fifo, socket) = (folder.join("fifo"), folder.join("socket"));
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let mut all = vec![("FIFO", fifo), ("socket", socket)];
+    let null = folder.join("null");
+    let made =
+        Command::new("mknod").arg(&null).args(["c", "1", "3"]).stderr(Stdio::null()).status();
+    if made.is_ok_and(|status| status.success()) {
+        all.push(("character device", null));
+    }
+    for (kind, path) in all.clone() {
+        let (link, far) = (path.with_extension("link"), path.with_extension("far"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        std::os::unix::fs::symlink("fifo.link", &far).unwrap();
+        all.push((kind, link));
+    }
+    struct Bound(std::os::unix::net::UnixListener);
+    impl Drop for Bound {
+        fn drop(&mut self) {
+            let _ = self.0.set_nonblocking(true);
+        }
+    }
+    (all, Bound(listener))
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_at_once_and_stays_what_it_is() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (specials, _bound) = special_files(folder.path());
+    let cache: Small = inline(10);
+    cache.insert("a".to_owned(), 1);
+    let good = folder.path().join("good");
+    cache.save_to_path(&good, &options("json")).unwrap();
+    let (load, save) = (LoadOptions::new(), options("json"));
+    for (expected, path) in &specials {
+        let identity = |path: &Path| {
+            let (own, through) = (fs::symlink_metadata(path).unwrap(), fs::metadata(path).unwrap());
+            (own.ino(), own.mode(), through.ino(), through.mode())
+        };
+        let before = identity(path);
+        let errors = [
+            cache.save_to_path(path, &save).unwrap_err(),
+            cache.load_from_path(path, &load).unwrap_err(),
+            Info::read_path(path, &load).unwrap_err(),
+            Records::<String, u32>::read_path(path, &load).unwrap_err(),
+            convert_path::<String, u32>(&good, path, &load, &save).unwrap_err(),
+            convert_path::<String, u32>(path, folder.path().join("to"), &load, &save).unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.path(), Some(path.as_path()));
+            let error = below(error);
+            let SnapshotError::NotAFile { kind } = error else { panic!("{path:?}: {error:?}") };
+            assert_eq!(kind, *expected);
+        }
+        assert_eq!(identity(path), before, "{expected}");
+    }
+    assert!(!folder.path().join("to").exists());
+    let left = fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().starts_with(".larder-")));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_save_through_links_makes_or_replaces_what_they_name_and_leaves_them_links() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("below")).unwrap();
+    // The second is relative to its own folder.
+    symlink("below/second", at("first")).unwrap();
+    symlink("third", at("below/second")).unwrap();
+    let cache: Small = inline(10);
+    cache.insert("a".to_owned(), 1);
+    for round in 0..2 {
+        cache.save_to_path(at("first"), &options("json")).unwrap();
+        assert!(fs::symlink_metadata(at("first")).unwrap().is_symlink(), "round {round}");
+        assert!(fs::symlink_metadata(at("below/second")).unwrap().is_symlink());
+        assert!(fs::symlink_metadata(at("below/third")).unwrap().is_file());
+        let other: Small = inline(10);
+        other.load_from_path(at("first"), &LoadOptions::new()).unwrap();
+        assert_eq!(contents(&other), contents(&cache));
+    }
+    assert_eq!(fs::read_dir(at("below")).unwrap().count(), 2, "a file was left");
+    symlink("nowhere/at/all", at("lost")).unwrap();
+    symlink("circle", at("circle")).unwrap();
+    symlink("below", at("folder")).unwrap();
+    for name in ["lost", "circle", "folder"] {
+        let error = cache.save_to_path(at(name), &options("json")).unwrap_err();
+        assert!(matches!(error, SnapshotError::Io(_)), "{name}: {error:?}");
+        assert!(fs::symlink_metadata(at(name)).unwrap().is_symlink());
+    }
 }
 
 #[cfg(unix)]
