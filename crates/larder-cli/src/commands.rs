@@ -30,8 +30,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Some(Command::Replay { files, replay }) => replay_all(Some(&files), &replay),
         Some(Command::Simulate { files, simulate }) => simulate_all(&files, &simulate),
         Some(Command::Inspect(args)) => print(&snapshot::inspect(&args)?),
-        Some(Command::Verify { file }) => Ok(snapshot::verify(&file)?),
+        Some(Command::Verify(args)) => Ok(snapshot::verify(&args)?),
         Some(Command::Convert(args)) => print(&snapshot::convert(&args)?),
+        Some(Command::Dump(args)) => snapshot::dump(&args, &mut io::stdout().lock()),
         Some(Command::Generate(args)) => generate(&args),
         Some(Command::Info { files, json }) => info(&files, json),
     }
