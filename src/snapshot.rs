@@ -113,6 +113,8 @@ pub use watch::Loss;
 #[cfg(feature = "quick")]
 pub(crate) use contents::Contents;
 #[cfg(feature = "quick")]
+pub(crate) use error::with_causes;
+#[cfg(feature = "quick")]
 pub(crate) use file::{Existing, open, write_atomically};
 #[cfg(all(feature = "async", feature = "quick"))]
 pub(crate) use future::on_a_thread;
