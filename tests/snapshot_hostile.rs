@@ -87,7 +87,10 @@ fn small_snapshots() -> Vec<(&'static str, Vec<u8>)> {
 fn snapshot_of(entries: u32, options: &SaveOptions) -> Vec<u8> {
     let cache = Small::new(100_000);
     for n in 0..entries {
-        cache.insert(format!("key {n}"), n);
+        match n {
+            1 if entries < 10 => cache.insert_with_tags(format!("key {n}"), n, ["odd", "\u{e4}"]),
+            _ => cache.insert(format!("key {n}"), n),
+        };
     }
     let mut bytes = Vec::new();
     cache.save_to(&mut bytes, options).unwrap();
@@ -217,6 +220,20 @@ impl Forge {
         self
     }
 
+    /// A record with tags as `coded` has them, which say that they are so many bytes.
+    fn tagged(mut self, tags_bytes: u32, coded: &[u8], payload: &[u8]) -> Self {
+        let mut fields = u32::try_from(payload.len()).unwrap().to_le_bytes().to_vec();
+        fields.extend(u64::MAX.to_le_bytes());
+        fields.extend([1_u32, 0, 1, 0, tags_bytes].iter().flat_map(|field| field.to_le_bytes()));
+        let crc = crc32fast::hash(&[&fields[..], coded, payload].concat()).to_le_bytes();
+        for part in [&fields[..], &crc, coded, payload] {
+            self.bytes.extend(part);
+        }
+        self.records.update(&crc);
+        self.count += 1;
+        self
+    }
+
     fn payload(self, payload: &[u8]) -> Self {
         self.record(u32::try_from(payload.len()).unwrap(), payload)
     }
@@ -243,6 +260,69 @@ fn entry(key: &str, value: u32) -> Vec<u8> {
 fn a_well_made_forgery_is_loaded_so_the_others_fail_for_what_they_forge() {
     let bytes = Forge::new("bincode", 1, 0).payload(&entry("a", 1)).end(1);
     assert_eq!(load(&bytes).unwrap(), [("a".to_owned(), 1), ("own".to_owned(), 7)]);
+}
+
+/// Tags as a record has them.
+fn coded(tags: &[&[u8]]) -> Vec<u8> {
+    let coded = tags.iter().map(|tag| [&(tag.len() as u32).to_le_bytes()[..], tag].concat());
+    coded.collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn forged_tags_are_damage_and_allocate_nothing() {
+    const TAGS: u32 = 2;
+    let forge = |bytes: u32, coded: &[u8]| {
+        Forge::new("bincode", 1, TAGS).tagged(bytes, coded, &entry("a", 1)).end(1)
+    };
+    let good = coded(&[b"a", b"", b"a", "\u{e4}".as_bytes()]);
+    let loaded = load(&forge(good.len() as u32, &good)).unwrap();
+    assert_eq!(loaded, [("a".to_owned(), 1), ("own".to_owned(), 7)]);
+    let bad = [
+        coded(&[b"a", b"b", b"c", b"d", b"e"]),
+        coded(&vec![&b""[..]; 300_000]),
+        coded(&[b"\xff"]),
+        coded(&[b"a"])[..4].to_vec(),
+        [coded(&[b"a"]), vec![0; 3]].concat(),
+        [&u32::MAX.to_le_bytes()[..], b"a"].concat(),
+        [&(1_u32 << 31).to_le_bytes()[..], b"a"].concat(),
+    ];
+    for coded in bad {
+        let bytes = forge(coded.len() as u32, &coded);
+        let (peak, error) = peak_of(|| load(&bytes).unwrap_err());
+        assert!(matches!(error, SnapshotError::Damaged { part: Part::Record, .. }), "{error:?}");
+        assert!(peak < bytes.len() * 2 + 512 * 1024, "{peak} bytes");
+        // The others are none the worse for it.
+        let cache: Small = inline(10);
+        let salvaged = cache.load_from(&*bytes, &LoadOptions::new().salvage()).unwrap();
+        assert_eq!((salvaged.entries, salvaged.damaged), (0, 1));
+    }
+    for length in [u32::MAX, u32::MAX - 7, 1 << 30, 1 << 29, 60 << 20] {
+        let bytes = forge(length, &good);
+        let (peak, error) = peak_of(|| load(&bytes).unwrap_err());
+        assert!(peak < 512 * 1024, "{peak} bytes for a length of {length}");
+        let is_right =
+            matches!(error, SnapshotError::CutOff { .. } | SnapshotError::RecordTooLong { .. });
+        assert!(is_right, "{error:?}");
+    }
+}
+
+#[test]
+fn filler_of_any_length_allocates_nothing() {
+    const FILLER: u32 = u32::MAX - 1;
+    for (length, has_letters) in [(5_u32, true), (5, false), (u32::MAX, false), (1 << 30, false)] {
+        let mut forge = Forge::new("bincode", 1, 8);
+        let fields = [FILLER, length, 0].map(u32::to_le_bytes).concat();
+        let letters = if has_letters { vec![b'x'; length as usize] } else { Vec::new() };
+        let crc = crc32fast::hash(&[&fields[..], &letters].concat()).to_le_bytes();
+        for part in [&fields[..], &crc, &letters] {
+            forge.bytes.extend(part);
+        }
+        forge.records.update(&crc);
+        let bytes = forge.payload(&entry("a", 1)).end(1);
+        let (peak, loaded) = peak_of(|| load(&bytes));
+        assert!(peak < 512 * 1024, "{peak} bytes for a length of {length}");
+        assert_eq!(loaded.is_ok(), has_letters, "{loaded:?}");
+    }
 }
 
 #[test]
