@@ -38,7 +38,7 @@
 //! | `Some(None)`, `Some(())` | exact | refused |
 //! | maps with keys that are no strings, numbers or plain variants | exact | refused |
 //! | values that say what they are: `serde_json::Value`, untagged enums | refused | exact |
-//! | flattened structures | refused | exact |
+//! | flattened structures, fields with `skip_serializing_if` | refused | exact |
 //! | values more than 126 deep | refused | refused |
 //!
 //! # Features

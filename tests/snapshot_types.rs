@@ -300,6 +300,26 @@ fn what_is_not_readable_is_found_wherever_it_comes_first() {
     save((0..50).map(plain).chain([(50, Mixed::Any(serde_json::json!(1)))]), "json").unwrap();
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Skipping {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first: Option<u32>,
+    second: Option<u32>,
+}
+
+#[test]
+fn a_field_that_is_left_out_is_found_where_fields_have_no_names() {
+    let some = |n| (n, Skipping { first: Some(n), second: Some(n) });
+    let none = (50, Skipping { first: None, second: Some(1) });
+    for name in BINARY {
+        assert!(save((0..50).map(some), name).is_ok());
+        let error = save((0..50).map(some).chain([none.clone()]), name).unwrap_err();
+        let is_field = matches!(error, SnapshotError::Inexact { loss: Loss::SkippedField, .. });
+        assert!(is_field && error.to_string().contains("use `json`"), "{error:?}");
+    }
+    through(none.1, "json").unwrap();
+}
+
 #[test]
 fn floats_come_back_bit_by_bit_or_are_refused() {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;

@@ -210,6 +210,9 @@ where
 
     /// Puts all arrivals in, by their places.
     pub(crate) fn restore(&self, mut arrivals: Vec<Arrival<K, V>>) -> Arrived {
+        if arrivals.is_empty() {
+            return Arrived::default();
+        }
         arrivals.sort_unstable_by_key(|arrival| arrival.place);
         let mut arrived = Arrived { entries: arrivals.len() as u64, ..Arrived::default() };
         let hashes: Vec<u64> = arrivals.iter().map(|it| it.entry.as_ptr().hash()).collect();

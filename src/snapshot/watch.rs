@@ -29,6 +29,9 @@ pub enum Loss {
     /// A list or map whose length is known only at its end, such as that of a flattened structure,
     /// which binary serializers cannot write.
     UnknownLength,
+    /// A field that is left out, as by `skip_serializing_if`: binary serializers write no names, and
+    /// would read what comes next in its place.
+    SkippedField,
 }
 
 impl Display for Loss {
@@ -37,6 +40,7 @@ impl Display for Loss {
             Self::NotFinite => "a number that is infinite or not a number",
             Self::SomeOfNothing => "`Some` of nothing, which would come back as `None`",
             Self::UnknownLength => "a list or map of unknown length, such as a flattened structure",
+            Self::SkippedField => "a field that is left out where fields have no names",
         })
     }
 }
@@ -201,6 +205,7 @@ enum Kind {
     Map,
     Struct,
     Variant,
+    Skipped,
 }
 
 /// Steps from a list or map to what is in it.
@@ -576,7 +581,11 @@ macro_rules! named_fields {
             }
 
             fn skip_field(&mut self, name: &'static str) -> Result<(), C::Error> {
-                self.field += 1;
+                if self.watch.format == Format::Binary {
+                    return Err(self.watch.refuse(Loss::SkippedField));
+                }
+                self.field = (self.field + 1).min(MAX_FIELDS);
+                self.watch.note(child(self.place, self.field), Kind::Skipped);
                 self.inner.skip_field(name)
             }
 
