@@ -506,21 +506,6 @@ impl<C: SerializeSeq> SerializeSeq for Within<'_, C> {
     }
 }
 
-impl<C: SerializeTuple> SerializeTuple for Within<'_, C> {
-    type Ok = C::Ok;
-    type Error = C::Error;
-
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
-        let value = self.next(value);
-        self.inner.serialize_element(&value)
-    }
-
-    fn end(self) -> Result<C::Ok, C::Error> {
-        self.watch.leave();
-        self.inner.end()
-    }
-}
-
 impl<C: SerializeMap> SerializeMap for Within<'_, C> {
     type Ok = C::Ok;
     type Error = C::Error;
@@ -561,6 +546,7 @@ macro_rules! fields {
 }
 
 fields! {
+    SerializeTuple: serialize_element;
     SerializeTupleStruct: serialize_field;
     SerializeTupleVariant: serialize_field;
 }
