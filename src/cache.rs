@@ -44,7 +44,7 @@ mod restore;
 mod states;
 
 #[cfg(feature = "snapshot")]
-pub(crate) use restore::{Arrival, Restored, Saving};
+pub(crate) use restore::{Arrival, LeftOut, Restored, Saving, Seen};
 #[cfg(feature = "quick")]
 pub(crate) use states::State;
 

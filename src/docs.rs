@@ -287,5 +287,12 @@ pub mod limitations {
     //! - A slot that a thread keeps at hand for its next entries (512 at most) keeps the slab that it
     //!   lies in, up to 4 MiB, from going back to the allocator. `Cache::flush` gives back what the
     //!   calling thread keeps, as does the drop of a cache.
+    //! - A snapshot is of the moment at which each entry was written. An invalidation, a removal or a
+    //!   replacement that comes later does not reach the file, and what it was about comes back when
+    //!   the snapshot is loaded.
+    //! - A snapshot keeps unevictable entries as ordinary ones, and says how many they are.
+    //! - Of records of one shape only the first is read back while it is saved: values whose
+    //!   `Deserialize` refuses some of what their `Serialize` writes are found only when they are
+    //!   loaded.
     //! - At most 2^32 buckets, and 2^32 entries a partition.
 }

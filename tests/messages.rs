@@ -139,7 +139,7 @@ fn errors_of_following_memory_name_what_was_given() {
 fn snapshot_errors_say_where_and_how_much() {
     use std::error::Error;
 
-    use larder::snapshot::{Part, RegistryError, SerializerError, SnapshotError as E};
+    use larder::snapshot::{Loss, Part, RegistryError, SerializerError, SnapshotError as E};
     let known = vec!["json".to_owned()];
     let unknown = RegistryError::Unknown { what: "serializer", given: "xml".to_owned(), known };
     let taken = RegistryError::AlreadyRegistered {
@@ -152,8 +152,18 @@ fn snapshot_errors_say_where_and_how_much() {
     let damaged = |part| E::Damaged { part, at: 17 };
     let io = E::from(std::io::Error::other("gone"));
     let by_name = E::from(unknown.clone());
+    let serializer = |name: &str| name.to_owned();
+    let inexact = E::Inexact {
+        record: 3,
+        key: Some("\"a\"".to_owned()),
+        serializer: serializer("json"),
+        loss: Loss::NotFinite,
+    };
+    let unreadable =
+        E::Unreadable { record: 4, key: None, serializer: serializer("bincode"), source: cause() };
+    let in_file = E::File { path: "a/b".into(), source: Box::new(damaged(Part::Rest)) };
     assert_tell(&[
-        (&io, &["gone"]),
+        (&io, &["reading or writing"]),
         (&E::NotASnapshot, &["snapshot"]),
         (&E::NewerVersion { given: 9, newest: 1 }, &["9", "1"]),
         (&E::CutOff { at: 12 }, &["12 bytes"]),
@@ -166,15 +176,25 @@ fn snapshot_errors_say_where_and_how_much() {
         (&by_name, &["`xml`", "json"]),
         (&taken, &["`json`", "already"]),
         (&bad, &["`a b`", "64 ASCII"]),
-        (&E::RecordTooLong { given: 99, limit: 64 }, &["99", "64", "max_record_bytes"]),
-        (&E::TooPacked { limit: 256 }, &["256", "max_expansion"]),
-        (&E::Serialize(cause()), &["odd"]),
-        (&E::Deserialize { record: 7, source: cause() }, &["record 7", "odd"]),
+        (
+            &E::RecordTooLong { given: 99, limit: 64 },
+            &["limit", "no damage", "99", "64", "max_record_bytes"],
+        ),
+        (&E::TooPacked { limit: 256 }, &["limit", "no damage", "256", "max_expansion"]),
+        (&E::NotAFile { kind: "FIFO" }, &["FIFO", "regular file"]),
+        (&E::Serialize(cause()), &["cannot be serialized"]),
+        (&inexact, &["entry 3 (key \"a\")", "not a number", "`json`", "use `bincode`"]),
+        (&unreadable, &["entry 4", "cannot be read back", "`bincode`", "use `json`"]),
+        (&E::Deserialize { record: 7, source: cause() }, &["record 7"]),
+        (&in_file, &["a/b"]),
     ]);
-    for error in [io, by_name, E::Serialize(cause())] {
-        assert!(error.source().is_some(), "{error} has no source");
+    for error in [io, E::Serialize(cause()), unreadable, in_file] {
+        let source = error.source().expect("all of them have one").to_string();
+        assert!(!error.to_string().contains(&source), "`{error}` repeats `{source}`");
     }
-    assert!(E::NotASnapshot.source().is_none());
+    for error in [by_name, E::NotASnapshot] {
+        assert!(error.source().is_none(), "`{error}` says all there is");
+    }
 }
 
 /// Whoever prints an error with its causes reads nothing twice.

@@ -25,8 +25,7 @@ where
     ///
     /// An entry with tags takes 48 bytes more than one without, but for those that the cache's
     /// lifetimes need anyhow, and a lookup of it reads a word for each tag. A name takes memory once,
-    /// as long as a valid entry carries it. Snapshots leave entries with tags out, for what
-    /// invalidates them may come while they are on disk.
+    /// as long as a valid entry carries it. Snapshots keep tags, and leave out what was invalidated.
     ///
     /// # Panics
     /// As [`insert`](Self::insert), and if the iterator or a name's `as_ref` does; nothing has

@@ -458,12 +458,6 @@ impl EntryPtr {
         })
     }
 
-    /// Whether the entry has tags.
-    #[cfg(feature = "snapshot")]
-    pub(crate) fn is_tagged(self) -> bool {
-        self.extent().is_tagged()
-    }
-
     /// The entry's tags, if it has any.
     #[inline]
     pub(crate) fn tags(&self) -> Option<&TagSet> {

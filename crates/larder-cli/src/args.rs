@@ -10,7 +10,7 @@ use crate::capacity::{self, CapacityArg};
 use crate::generate::{KeyFormat, Pattern};
 use crate::replay::{ReplayOptions, Weights};
 use crate::simulate::SimulateOptions;
-use crate::snapshot::{ConvertArgs, InspectArgs};
+use crate::snapshot::{ConvertArgs, DumpArgs, InspectArgs, VerifyArgs};
 use crate::trace::{Column, CsvOptions, Format, Header, ReadOptions, TimeUnit};
 
 const POLICIES: [&str; 6] = ["lru", "lfu", "fifo", "sieve", "s3_fifo", "window_tiny_lfu"];
@@ -73,12 +73,15 @@ pub(crate) enum Command {
     /// Say what a snapshot of a cache holds, without knowing its types
     Inspect(InspectArgs),
     /// Look at every checksum of a snapshot; nothing is said of one that is whole
-    Verify {
-        /// The snapshot
-        file: PathBuf,
-    },
+    Verify(VerifyArgs),
     /// Copy a snapshot by another serializer, or packed otherwise
     Convert(ConvertArgs),
+    /// Write a snapshot's entries as JSON, one to a line
+    ///
+    /// Each has `key`, `value`, `expires_at` and `expires_in_s` as of the saving (null: never),
+    /// `has_expired`, `tags`, `weight` and `frequency`. Numbers that JSON has no way to write are
+    /// strings: "NaN", "inf", "-inf".
+    Dump(DumpArgs),
     /// Write a synthetic trace, the same for the same seed everywhere
     Generate(GenerateArgs),
     /// Say what is in traces, without a replay

@@ -44,8 +44,17 @@ pub(crate) enum GenerateError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum SnapshotFailure {
+    /// One that names its file.
+    #[error(transparent)]
+    Snapshot(SnapshotError),
     #[error("{}", file.display())]
     File { file: PathBuf, source: SnapshotError },
+    #[error("the file may be sound; raise the limit by --max-record-bytes or --max-expansion")]
+    Limit(#[source] SnapshotError),
+    #[error(
+        "the snapshot has {what} of type `{says}`, which {serializer} reads as no other; leave --{what} out"
+    )]
+    OtherType { what: &'static str, says: String, serializer: String },
     #[error(transparent)]
     Serializer(#[from] RegistryError),
     #[error("cannot tell the types of `{types}`; pass --key and --value")]
@@ -54,6 +63,12 @@ pub(crate) enum SnapshotFailure {
     Exists { file: PathBuf },
     #[error("cannot write JSON")]
     Json(#[from] serde_json::Error),
+}
+
+impl From<SnapshotError> for SnapshotFailure {
+    fn from(source: SnapshotError) -> Self {
+        if source.is_limit() { Self::Limit(source) } else { Self::Snapshot(source) }
+    }
 }
 
 /// Why a picture could not be drawn.
@@ -105,10 +120,10 @@ impl CommandError {
         match self {
             CommandError::Trace(TraceError::Open { .. } | TraceError::Read { .. })
             | CommandError::Plot(PlotError::Draw(_))
-            | CommandError::Snapshot(SnapshotFailure::File {
-                source: SnapshotError::Io(_), ..
-            })
             | CommandError::Write { .. } => ExitCode::from(1),
+            CommandError::Snapshot(
+                SnapshotFailure::File { source, .. } | SnapshotFailure::Snapshot(source),
+            ) if source.is_io() => ExitCode::from(1),
             CommandError::Trace(_)
             | CommandError::Replay(_)
             | CommandError::Generate(_)
