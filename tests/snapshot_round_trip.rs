@@ -126,8 +126,8 @@ fn tags_come_back_and_invalidate_what_was_restored() {
     for (n, tags) in (0..).zip(tags) {
         cache.insert_with_tags(format!("key {n}"), n, tags);
     }
-    let options = InsertOptions::new().tags(&["all"]).ttl(Duration::from_secs(99));
-    cache.insert_with("timed".to_owned(), 9, options);
+    let timed = InsertOptions::new().tags(&["all"]).ttl(Duration::from_secs(99));
+    cache.insert_with("timed".to_owned(), 9, timed);
     cache.insert_with_tags("gone".to_owned(), 8, ["dead"]);
     cache.invalidate_tag("dead");
     // A new generation of the name, which is valid.
