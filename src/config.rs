@@ -11,11 +11,18 @@ use crate::cache::Cache;
 use crate::error::BuildError;
 use crate::evict::{Bounds, Order};
 use crate::expiry::{self, Clock, Expiry};
-use crate::listener::{AtomicListening, Listener, Removal};
+use crate::listener::{AtomicListening, Listen, Listener, Removal};
+use crate::maintainer::Attendance;
 use crate::maintenance::{Engine, EngineConfig, Maintenance};
 use crate::policy::{Accesses, Policy};
 use crate::recent::Recent;
 use crate::shadow::{Shadow, ShadowConfig};
+
+#[cfg(feature = "serde")]
+mod duration_text;
+mod settings;
+
+pub use settings::CacheConfig;
 
 /// Tells what an entry weighs.
 pub(crate) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
@@ -25,6 +32,10 @@ const MIN_ENTRIES: u64 = 1024;
 /// The least weight, likewise, when a weigher is set: heavy entries must fit a partition.
 const MIN_WEIGHT: u64 = 1 << 24;
 const MAX_PARTITIONS: usize = 4096;
+/// The most entries that room is made for in advance: 4 GiB of buckets.
+pub(crate) const MAX_RESERVED: usize = 1 << 28;
+/// The most removals that are remembered: as many as a cache has buckets.
+const MAX_EXPLAINED: u64 = 1 << 32;
 /// Partitions for each core: enough that two writers seldom meet.
 const PARTITIONS_PER_CORE: usize = 4;
 
@@ -44,8 +55,10 @@ const PARTITIONS_PER_CORE: usize = 4;
 /// ```
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder<K, V, S = RandomState> {
+    name: Option<Arc<str>>,
     capacity: Option<usize>,
     max_weight: Option<u64>,
+    initial_capacity: usize,
     weigher: Option<Weigher<K, V>>,
     policy: Policy,
     hasher: S,
@@ -56,15 +69,17 @@ pub struct Builder<K, V, S = RandomState> {
     shadow: Option<ShadowConfig>,
     time: expiry::Setting<K, V>,
     listener: Option<Listener<K, V>>,
-    atomic_listener: Option<Box<AtomicListening<K, V>>>,
+    atomic_listener: Option<Arc<Listen<K, V>>>,
     entries: PhantomData<fn(K, V)>,
 }
 
 impl<K, V> Default for Builder<K, V> {
     fn default() -> Self {
         Self {
+            name: None,
             capacity: None,
             max_weight: None,
+            initial_capacity: 0,
             weigher: None,
             policy: Policy::default(),
             hasher: RandomState::new(),
@@ -82,31 +97,65 @@ impl<K, V> Default for Builder<K, V> {
 }
 
 impl<K, V, S> Builder<K, V, S> {
-    /// Bounds the number of entries. At least 1. Default: no such bound; then `max_weight` must
-    /// be set. With both, each is kept.
+    /// Names the cache; the name is shown by [`Cache::name`] and by its `Debug`. Default: no name.
     ///
-    /// Nothing is allocated in advance, so a capacity that is never reached costs nothing.
+    /// Several caches may have the same name.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().into());
+        self
+    }
+
+    /// Bounds the number of entries. Default: no such bound; then `max_weight` must be set. With
+    /// both, each is kept.
+    ///
+    /// 0 switches the cache off: it stores nothing, and each insertion is
+    /// [rejected](crate::Rejection::StoresNothing), also of what is unevictable or weighs nothing, and
+    /// counted in [`Stats::rejections`](crate::Stats::rejections). It has one partition unless
+    /// [`partitions`](Self::partitions) says otherwise, and can be switched on by
+    /// [`set_capacity`](Cache::set_capacity).
+    ///
+    /// What is set aside for a capacity that is never reached costs next to nothing: on 64-bit Linux,
+    /// macOS and FreeBSD addresses alone; elsewhere what the allocator makes of zeroed memory, 16 bytes
+    /// for each entry at most.
     pub fn capacity(mut self, entries: usize) -> Self {
         self.capacity = Some(entries);
         self
     }
 
-    /// Bounds the sum of the entries' weights, in the unit of the [`weigher`](Self::weigher). At
-    /// least 1. Default: no such bound.
+    /// Bounds the sum of the entries' weights, in the unit of the [`weigher`](Self::weigher).
+    /// Default: no such bound; a weigher is asked then all the same, for [`Cache::weight`] and
+    /// listeners, and bounds nothing. With 0 the cache stores nothing, as with a
+    /// [`capacity`](Self::capacity) of 0: not even entries that weigh nothing.
     pub fn max_weight(mut self, weight: u64) -> Self {
         self.max_weight = Some(weight);
+        self
+    }
+
+    /// Opens the table for that many entries in advance, as [`Cache::reserve`] does at any time.
+    /// Default: 0. At most the capacity, or without one the maximal weight, and 2^28.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().capacity(10_000).initial_capacity(10_000).build()?;
+    /// cache.insert(1, "found as fast as in a cache that has long been full");
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    pub fn initial_capacity(mut self, entries: usize) -> Self {
+        self.initial_capacity = entries;
         self
     }
 
     /// Tells what an entry weighs; asked once, when the entry is inserted. Default: 1 for each.
     ///
     /// - 0 does not pin the entry: it takes nothing of [`max_weight`](Self::max_weight), but counts
-    ///   in [`capacity`](Self::capacity) and is evicted like any other. If entries may weigh 0, set
-    ///   a capacity, too: weight alone does not bound their number. What must never be evicted goes
-    ///   in by [`insert_unevictable`](crate::Cache::insert_unevictable).
+    ///   in [`capacity`](Self::capacity) and is evicted like any other, although that frees no weight.
+    ///   If entries may weigh 0, set a capacity, too: weight alone does not bound their number. What
+    ///   must never be evicted goes in by [`insert_unevictable`](Cache::insert_unevictable).
     /// - What is heavier than the whole `max_weight` is
     ///   [rejected](crate::Rejection::TooHeavy); everything else is stored.
     /// - An entry keeps the weight that it was inserted with, whatever `weigher` would say later.
+    /// - Without a bound on the weight it keeps nothing out: it is then for what [`Cache::weight`],
+    ///   [`Cache::census`], [`EntryInfo`](crate::EntryInfo) and [`Stats`](crate::Stats) say.
     ///
     /// Called by the thread that inserts, under no lock. A panic of `weigher` comes through the
     /// insertion, which then has changed nothing.
@@ -121,12 +170,14 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Hashes keys with `hasher`. Default: ahash, seeded anew for each cache, so that nobody
-    /// outside can choose keys that collide.
+    /// Hashes keys with `hasher`. Default: a [`RandomState`] of its own for each builder, so that
+    /// nobody outside can choose keys that collide.
     pub fn hasher<T>(self, hasher: T) -> Builder<K, V, T> {
         Builder {
+            name: self.name,
             capacity: self.capacity,
             max_weight: self.max_weight,
+            initial_capacity: self.initial_capacity,
             weigher: self.weigher,
             policy: self.policy,
             hasher,
@@ -143,7 +194,7 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Splits order and bounds into `partitions` parts by hash: a power of two from 1 to 4096,
-    /// and at most as many as a bound has units.
+    /// and at most as many as a bound has units, unless that is 0.
     ///
     /// Writers of different partitions do not meet. But each partition keeps its own share of
     /// the bounds, and evicts when its share is full. For an entry that is heavier than its share
@@ -156,18 +207,19 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Counts hits and misses, for [`Stats::hits`](crate::Stats::hits) and its kin. Default: they
-    /// are not counted and stay 0, because counting costs a fifth of the rate of hits. Everything
-    /// else in [`Stats`](crate::Stats) is always counted.
+    /// Counts hits and misses, for [`Stats::hits`](crate::Stats::hits),
+    /// [`misses`](crate::Stats::misses) and [`hit_ratio`](crate::Stats::hit_ratio). Default: they are
+    /// not counted, and those say `None`, because counting costs a fifth of the rate of hits.
+    /// Everything else in [`Stats`](crate::Stats) is always counted.
     pub fn count_lookups(mut self) -> Self {
         self.is_counting_lookups = true;
         self
     }
 
     /// Remembers why the last `removals` entries have left, and which insertions were rejected, for
-    /// [`Cache::explain`](crate::Cache::explain). Default: 0, nothing.
+    /// [`Cache::explain`](crate::Cache::explain). Default: 0, nothing. At most 2^32.
     ///
-    /// Takes 8 bytes for each, and one atomic addition and a store for each removal: about a twelfth
+    /// Takes 8 bytes for each, on most systems only as removals come, and one atomic addition and a store for each removal: about a twelfth
     /// of the rate of insertions into a full cache, by two threads. Hits pay nothing.
     pub fn explain_misses(mut self, removals: usize) -> Self {
         self.explained = removals;
@@ -237,7 +289,7 @@ impl<K, V, S> Builder<K, V, S> {
         mut self,
         listen: impl Fn(&Removal<'_, K, V>) + Send + Sync + 'static,
     ) -> Self {
-        self.atomic_listener = Some(Box::new(AtomicListening::new(Arc::new(listen))));
+        self.atomic_listener = Some(Arc::new(listen));
         self.time.wants_ages = true;
         self
     }
@@ -250,8 +302,9 @@ impl<K, V, S> Builder<K, V, S> {
     /// ([`crate::expiry`] says how soon), also if nobody uses the cache.
     ///
     /// An entry that can expire needs 24 bytes more: 8 for its deadline and 16 for its timer. 8 more
-    /// where there is a [time to idle](Self::time_to_idle), and 8 more if it has a lifetime of its
-    /// own, of an [`Expiry`] or with [jitter](Self::jitter).
+    /// where there is a [time to idle](Self::time_to_idle), 16 with an [`Expiry`], 24 with both, and
+    /// at most 8 more if it has a lifetime of its own or with [jitter](Self::jitter). Where it meets
+    /// other lifetimes, [`crate::expiry`] says which counts.
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.time.time_to_live = Some(time);
         self
@@ -267,7 +320,8 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Computes how long each entry may live. Default: nobody does.
+    /// Computes how long each entry may live, within what its other lifetimes allow
+    /// ([`crate::expiry`] has the rule). Default: nobody does.
     pub fn expiry(mut self, expiry: impl Expiry<K, V> + 'static) -> Self {
         self.time.expiry = Some(Arc::new(expiry));
         self
@@ -276,8 +330,11 @@ impl<K, V, S> Builder<K, V, S> {
     /// Changes each lifetime by a random part of itself, up to `fraction` more or less, so that
     /// entries that were inserted together do not expire together. From 0 to 1. Default: 0.
     ///
-    /// Holds for lifetimes that count from an insertion. The part depends on the key's hash and
-    /// the time alone, so with a hasher and a clock that repeat themselves it does too.
+    /// Holds for lifetimes that count from an insertion or replacement: the
+    /// [time to live](Self::time_to_live), what an [`Expiry`] says then, and lifetimes given with an
+    /// insertion, which are all there is to jitter where the builder sets none. The part depends on
+    /// the key's hash and the time alone, so with a hasher and a clock that repeat themselves it does
+    /// too.
     pub fn jitter(mut self, fraction: f64) -> Self {
         self.time.jitter = fraction;
         self
@@ -379,21 +436,26 @@ where
             let accesses = *accesses.get_or_insert_with(|| policy.accesses());
             orders.push(Order::new(policy, accesses, limits).with_timers(self.time.timers()));
         }
+        let attendance = Attendance::new();
         let shadow = self.shadow.as_ref().map(|config| {
-            Shadow::new(config, &self.policy, bounds, self.maintenance, cores).map(Box::new)
+            let mark = attendance.mark();
+            Shadow::new(config, &self.policy, bounds, self.maintenance, cores, mark).map(Box::new)
         });
         let engine = Engine::new(EngineConfig {
-            recent: (self.explained > 0).then(|| Box::new(Recent::new(self.explained))),
+            recent: self.recent()?,
             shadow: shadow.transpose()?,
-            atomic: self.atomic_listener,
+            atomic: self.atomic_listener.map(|listen| Box::new(AtomicListening::new(listen))),
             mode: self.maintenance,
             accesses: accesses.unwrap_or(Accesses::None),
             orders,
             cores,
             timing: self.time.timing(),
             listening: self.listener.map(|listener| Arc::new(listener.listening())),
+            attendance,
         });
+        engine.reserve(self.initial_capacity);
         Ok(Cache::assemble(Parts {
+            name: self.name,
             engine,
             hasher: self.hasher,
             weigher: self.weigher,
@@ -405,22 +467,38 @@ where
         }))
     }
 
+    fn recent(&self) -> Result<Option<Box<Recent>>, BuildError> {
+        let given = self.explained as u64;
+        if given == 0 {
+            return Ok(None);
+        }
+        let setting = "explain_misses";
+        if given > MAX_EXPLAINED {
+            return Err(BuildError::TooLarge { setting, given, limit: MAX_EXPLAINED });
+        }
+        let recent = Recent::try_new(self.explained);
+        let recent = recent.ok_or(BuildError::OutOfMemory { setting, bytes: given * 8 })?;
+        Ok(Some(Box::new(recent)))
+    }
+
     /// Checks all but the policy; returns the number of partitions.
     fn check(&self, cores: usize) -> Result<usize, BuildError> {
         let bound = match (self.capacity, self.max_weight) {
             (None, None) => return Err(BuildError::Unbounded),
-            (Some(0), _) => return Err(BuildError::ZeroCapacity),
-            (_, Some(0)) => return Err(BuildError::ZeroWeight),
             (capacity, weight) => {
                 capacity.map_or(u64::MAX, |entries| entries as u64).min(weight.unwrap_or(u64::MAX))
             }
         };
+        let limit = bound.min(MAX_RESERVED as u64);
+        if self.initial_capacity as u64 > limit {
+            return Err(BuildError::BadInitialCapacity { given: self.initial_capacity, limit });
+        }
         match self.partitions {
             None => Ok(self.default_partitions(cores)),
             Some(given) if !given.is_power_of_two() || given > MAX_PARTITIONS => {
                 Err(BuildError::BadPartitions { given })
             }
-            Some(given) if given as u64 > bound => {
+            Some(given) if given as u64 > bound && bound > 0 => {
                 Err(BuildError::TooManyPartitions { given, bound })
             }
             Some(given) => Ok(given),
@@ -444,6 +522,7 @@ where
 
 /// What a cache is put together from.
 pub(crate) struct Parts<K, V, S> {
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) engine: Engine<K, V>,
     pub(crate) hasher: S,
     pub(crate) weigher: Option<Weigher<K, V>>,
@@ -454,11 +533,32 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) is_counting_lookups: bool,
 }
 
+impl<K, V, S: Clone> Clone for Builder<K, V, S> {
+    /// Another builder of the same settings, for one more cache. Both caches call the same closures
+    /// (weigher, expiry, listeners), tell the time by the same clock, and hash with a clone of the
+    /// hasher, which has the same seeds.
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            weigher: self.weigher.clone(),
+            policy: self.policy.clone(),
+            hasher: self.hasher.clone(),
+            shadow: self.shadow.clone(),
+            time: self.time.clone(),
+            listener: self.listener.clone(),
+            atomic_listener: self.atomic_listener.clone(),
+            ..*self
+        }
+    }
+}
+
 impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
+            .field("name", &self.name)
             .field("capacity", &self.capacity)
             .field("max_weight", &self.max_weight)
+            .field("initial_capacity", &self.initial_capacity)
             .field("has_weigher", &self.weigher.is_some())
             .field("policy", &self.policy.name())
             .field("partitions", &self.partitions)
@@ -467,7 +567,11 @@ impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
             .field("has_expiry", &self.time.expiry.is_some())
             .field("jitter", &self.time.jitter)
             .field("listener", &self.listener)
+            .field("has_atomic_listener", &self.atomic_listener.is_some())
             .field("maintenance", &self.maintenance)
+            .field("counts_lookups", &self.is_counting_lookups)
+            .field("explain_misses", &self.explained)
+            .field("shadow", &self.shadow)
             .finish_non_exhaustive()
     }
 }

@@ -4,6 +4,34 @@
 pub mod design {
     //! Why it is built the way it is.
     //!
+    //! ```text
+    //!            get(key)                                   insert(key, value)
+    //!               │                                            │
+    //!             hash ───────────────┐              ┌───────── hash, weight
+    //!               │ pin (reclaim)   ▼              ▼           │
+    //!               │            ┌───────── table ─────────┐     │
+    //!               └──────────▶ │ one lock-free list in   │ ◀───┘  one CAS: visible before
+    //!                            │ split order, bucket     │        insert returns
+    //!                            │ heads inline            │
+    //!                            └───────────┬─────────────┘
+    //!                              entry { hash, frequency, stamp, weight, key, value }
+    //!               ┌────────────────────────┴──────────────────────────┐
+    //!     hit: frequency +1 until saturated,                    write event (never lost)
+    //!     or, for policies that need order,                             │
+    //!     a node id in a striped lossy read buffer                      │
+    //!               └───────────────┬───────────────────────────────────┘
+    //!                               ▼
+    //!                    maintenance of one partition (a caller or the maintenance thread)
+    //!                               │  applies events to the policy, asks it for victims
+    //!                               ▼
+    //!                  policy: safe single-threaded code over dense node ids
+    //!                               │ victim
+    //!                               ▼
+    //!                 unlink from the table → retire (reclaim) → freed once no reader is left
+    //! ```
+    //!
+    //! The list of modules in the source follows this drawing from the top.
+    //!
     //! **One table, many partitions.** Keys live in one lock-free hash table, so a lookup has one
     //! way to go and iteration one list to walk. What has to be done one step after the other,
     //! the order of entries and the keeping of bounds, is split by hash into partitions, each
@@ -101,16 +129,20 @@ pub mod orderings {
     //! | `Upkeep::set_moved`, `take_moved`, acquire-release | either relaxed | `report_that_is_left_out_is_not_needed` |
     //! | `EntryPtr::set_limit_ns`, store of the limit, release | relaxed | `limit_is_not_taken_for_the_time_of_writing` |
     //! | `EntryPtr::told_ns`, load of the time of writing, acquire | relaxed | the same |
+    //! | `BroughtForward::note`, release | relaxed | `deadline_that_was_kept_is_none_too_late_while_none_was_brought_forward` |
+    //! | `BroughtForward::times`, acquire | relaxed | the same |
     //! | `Tags::invalidate`, the swap | a store | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` (tags) |
     //! | `TagSet::settle`, acquire-release | relaxed, or a load | the same |
     //! | `TagSet::is_dead`, acquire | relaxed | `a_reader_who_is_told_of_the_mark_sees_what_came_before_it` |
     //! | `Tickets::take`, acquire-release read-modify-write | a load | `a_ticket_that_another_thread_closes_covers_what_was_taken_out_before` |
     //! | `Tickets::completed`, acquire | relaxed | `a_value_is_freed_by_a_ticket_that_its_reader_completes` |
     //! | `Cache::drop`, the count of handles, acquire-release | relaxed | `the_last_handle_frees_what_no_other_reads_any_more` |
-    //! | `Gates::try_enter`, acquire | relaxed | `replacements_are_told_in_order` and three more |
-    //! | `Entered::drop`, release | relaxed | the same |
+    //! | `Visit::leave`, acquire-release | relaxed | `a_job_of_an_executor_and_the_maintenance_thread_leave_one_end` |
+    //! | `Life::close`, acquire-release | relaxed | `the_last_drop_waits_for_visitors_and_all_was_dropped_then` |
+    //! | `Life::close`, the load that waits, acquire | relaxed | the same |
+    //! | `Life::note_ended`, release | relaxed | the same |
     //! | `WriteBuffer::push`, the CAS of `state`, before the look at the thread's state | not ordered | `an_event_that_comes_as_the_thread_lies_down_wakes_it` |
-    //! | `Maintainer::sleep`, the announcement, before the look at the caches | not ordered | the same |
+    //! | `Mark::is_awaited_again`, what it says, before the look at the cache | not ordered | the same |
     //!
     //! Checks that were dropped, likewise:
     //!
@@ -129,6 +161,7 @@ pub mod orderings {
     //! | a miss of an expired entry stands only while that is linked | `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` |
     //! | a hit moves only the deadline that it saw | `hit_and_expiry_agree` |
     //! | a hit asks whether the time of writing has become a limit | `hit_keeps_to_the_limit_that_belongs_to_the_deadline` |
+    //! | a computed deadline looks at the limit once more when it is set | `computed_deadline_keeps_to_a_limit_whose_deadline_is_the_one_before` |
     //! | who takes an entry out knows whether he was first | `timer_and_replacement_take_an_entry_out_once` |
     //! | a gate lets one in | `replacements_are_told_in_order` and three more |
     //! | maintenance looks within the gate whether its victim is still linked | `victim_that_left_before_is_not_told_again` |
@@ -139,7 +172,12 @@ pub mod orderings {
     //! | a node is not handed to an entry that is gone | the same |
     //! | a removal takes the node out | the same |
     //! | maintenance counts as evicted only what it was first to take out | most of `loom-tests/tests/cache.rs` |
-    //! | the thread looks also at caches that came during its last look before it sleeps | `a_cache_that_comes_during_a_look_is_not_slept_over` |
+    //! | the thread looks once more at a cache that it has called idle | `an_event_that_comes_as_the_thread_lies_down_wakes_it` |
+    //! | a cache that comes is on the thread's list | `a_cache_that_comes_during_a_look_is_not_slept_over` |
+    //! | the thread says that it sleeps | `events_of_two_writers_are_never_slept_over` |
+    //! | a closed cache is visited no more | `a_job_of_an_executor_and_the_maintenance_thread_leave_one_end` |
+    //! | the drop of a last handle waits for visitors | `the_last_drop_waits_for_visitors_and_all_was_dropped_then` |
+    //! | a thread that is inside of a listener does not | `a_listener_that_drops_the_last_handle_does_not_wait_for_itself` |
     //!
     //! Loom takes `SeqCst` accesses for less than they are; where two of them have to be ordered,
     //! a `SeqCst` fence stands between them under loom alone (`sync::model_seq_cst`), and that fence
@@ -157,7 +195,7 @@ pub mod correctness {
     //!
     //! | claim | checked by | run it |
     //! |---|---|---|
-    //! | table, buffers, marks of readers, tickets, deadlines, tags, the gates of atomic listeners and the maintenance thread's sleep are right in every interleaving of small programs; and whole caches, of which two threads insert, replace, remove and evict one entry, come to accounts that agree with the table, and are freed after their last reader | models under loom, `loom-tests`: 70 of them, 380,000 executions with three preemptions (whole caches one, tickets on the real crossbeam-epoch two); each says how many it had; orderings and checks are weakened one at a time, and a model fails ([orderings](super::orderings)) | `.ci/run loom`, more with `.ci/loom-long`; `.ci/run weakenings` |
+    //! | table, buffers, marks of readers, tickets, deadlines, tags, the gates of atomic listeners, the end of a cache and the maintenance thread's sleep are right in every interleaving of small programs; and whole caches, of which two threads insert, replace, remove and evict one entry, come to accounts that agree with the table, and are freed after their last reader | models under loom, `loom-tests`: 70 of them, 380,000 executions with three preemptions (whole caches one, tickets on the real crossbeam-epoch two); each says how many it had; orderings and checks are weakened one at a time, and a model fails ([orderings](super::orderings)) | `.ci/run loom`, more with `.ci/loom-long`; `.ci/run weakenings` |
     //! | calls that race have an order that explains their results, in which entries vanish only by eviction or expiry | `tests/linearizability.rs`: histories of 2 to 4 threads on 3 keys, in every configuration, searched by Wing and Gong's algorithm with Lowe's memory; six planted bugs are found, among them a lost update, a double insert and a stale read; 8,000 histories for each of three kinds of cache | `cargo test --test linearizability`, more with `LARDER_HISTORIES=1000000` |
     //! | any sequence of calls does what a plain model does, and leaves a valid cache; any bytes are a snapshot, a trace or a configuration, or a typed error | targets in `fuzz`, each with seeds; what was planted to see that they can fail stands in their heads | `.ci/run fuzz`, an hour each with `.ci/fuzz-long` |
     //! | no memory is read after it was freed, leaked, or raced for | the stress test under AddressSanitizer, LeakSanitizer and ThreadSanitizer | `.ci/run sanitize`, more with `.ci/sanitize-long` |
@@ -239,16 +277,25 @@ pub mod limitations {
     //! - A thread that is suspended within a call is pinned: what is removed meanwhile, by all
     //!   caches of the process, is freed only when it goes on.
     //! - A first lookup in a bucket that growth has just added opens it, which writes. In
-    //!   background mode the maintenance thread opens buckets ahead of use.
+    //!   background mode the maintenance thread opens buckets ahead of use, and `Cache::reserve` does
+    //!   at once.
     //! - A `fork` copies a process with only the calling thread. The maintenance thread is waited
     //!   for before, and started anew in the child when needed; pins of other threads end in the
-    //!   child where they are marks (Linux). But if another thread of yours is inside a call to a
-    //!   cache at that moment, a partition may stay locked for ever in the child: it may then wait
-    //!   without end.
+    //!   child where they are marks (Linux); threads that only read are held off meanwhile. But if
+    //!   another thread of yours is inside a call at that moment that writes to a cache, the child
+    //!   may wait without end for what it was about to report. A fork from within a listener, or the
+    //!   drop of a value, waits for others for a second at most.
     //! - Where pins are marks (Linux), a process that takes the system call `membarrier` from itself
     //!   (by seccomp, say) after its first use of a cache frees nothing more that was removed.
     //! - A slot that a thread keeps at hand for its next entries (512 at most) keeps the slab that it
     //!   lies in, up to 4 MiB, from going back to the allocator. `Cache::flush` gives back what the
     //!   calling thread keeps, as does the drop of a cache.
+    //! - A snapshot is of the moment at which each entry was written. An invalidation, a removal or a
+    //!   replacement that comes later does not reach the file, and what it was about comes back when
+    //!   the snapshot is loaded.
+    //! - A snapshot keeps unevictable entries as ordinary ones, and says how many they are.
+    //! - Of records of one shape only the first is read back while it is saved: values whose
+    //!   `Deserialize` refuses some of what their `Serialize` writes are found only when they are
+    //!   loaded.
     //! - At most 2^32 buckets, and 2^32 entries a partition.
 }

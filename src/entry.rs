@@ -38,6 +38,8 @@ use crate::table::Link;
 use crate::tags::TagSet;
 
 mod extension;
+#[cfg(all(test, not(larder_loom)))]
+mod layouts;
 mod upkeep;
 
 #[cfg_attr(larder_loom, allow(unused_imports))]
@@ -115,9 +117,10 @@ pub(crate) struct Owned<K, V>(NonNull<Entry<K, V>>);
 impl<K, V> Owned<K, V> {
     const PLAIN: Layout = Layout::new::<Entry<K, V>>();
     /// Whether entries without extension have their upkeep beside them, where there is room.
-    const IS_PAIRED: bool = cfg!(not(larder_loom)) && Self::PLAIN.size() == reclaim::PAIRED.size();
-    /// The memory of an entry, and where its header is in it, by extent.
-    const AROUND: [(Layout, usize); 7] = [
+    const IS_PAIRED: bool = cfg!(not(larder_loom)) && reclaim::has_slots(Self::PLAIN);
+    /// The memory of an entry, and where its header is in it, by extent. Without slots there are no
+    /// entries of the first.
+    const AROUND: [(Layout, usize); 9] = [
         (reclaim::PAIRED, 0),
         match Self::IS_PAIRED {
             true => (reclaim::UNPAIRED, reclaim::BESIDE_BYTES),
@@ -126,17 +129,47 @@ impl<K, V> Owned<K, V> {
         Extent::Dated.around(Self::PLAIN),
         Extent::Timed.around(Self::PLAIN),
         Extent::Limited.around(Self::PLAIN),
+        Extent::Computed.around(Self::PLAIN),
         Extent::Tagged.around(Self::PLAIN),
         Extent::TaggedLimited.around(Self::PLAIN),
+        Extent::TaggedComputed.around(Self::PLAIN),
     ];
+    /// What `AROUND` must say for every type: named by each function that allocates.
+    const IS_AROUND_RIGHT: () = {
+        // Tags take the low three bits of a link.
+        assert!(Self::PLAIN.align() >= 8);
+        // `recycle` and the slabs tell what memory is by its layout, of which slots are one.
+        let mut extent = 0;
+        while extent < Extent::ALL.len() {
+            let (layout, offset) = Self::AROUND[extent];
+            let is_slot = extent == Extent::Nothing as usize;
+            if !is_slot || Self::IS_PAIRED {
+                assert!(Extent::ALL[extent] as usize == extent);
+                assert!(layout.align() >= Self::PLAIN.align(), "less aligned than the entry");
+                assert!(offset.is_multiple_of(Self::PLAIN.align()), "the header is misaligned");
+                assert!(offset.is_multiple_of(align_of::<Upkeep>()), "its front is misaligned");
+                assert!(offset >= Extent::ALL[extent].bytes_in_front(), "no room in front");
+                assert!(layout.size() - offset >= Self::PLAIN.size(), "no room for the entry");
+                assert!(
+                    layout.size().is_multiple_of(layout.align()),
+                    "two would not lie side by side"
+                );
+                let has_layout_of_slots = layout.size() == reclaim::PAIRED.size()
+                    && layout.align() == reclaim::PAIRED.align();
+                assert!(is_slot == has_layout_of_slots, "taken for a slot");
+            }
+            extent += 1;
+        }
+    };
 
     #[inline]
     pub(crate) fn new(hash: u64, weight: u32, key: K, value: V) -> Self {
+        const { Self::IS_AROUND_RIGHT }
         if Self::IS_PAIRED
             && let Some(slot) = reclaim::allocate_paired()
         {
-            // SAFETY: the slot has the size of an entry, and its alignment at least: it is one of its
-            // size.
+            // SAFETY: the slot has the size of an entry, and its alignment at least
+            // (`IS_AROUND_RIGHT`).
             return unsafe { Self::write(slot.cast(), Extent::Nothing, hash, weight, key, value) };
         }
         // SAFETY: nothing stands in front but the upkeep.
@@ -166,11 +199,13 @@ impl<K, V> Owned<K, V> {
     /// The caller writes the extension, if there is one.
     #[inline]
     unsafe fn in_front(extent: Extent, hash: u64, weight: u32, key: K, value: V) -> Self {
+        const { Self::IS_AROUND_RIGHT }
         let (layout, offset) = Self::AROUND[extent as usize];
         let memory = reclaim::allocate(layout);
         // SAFETY: within the allocation, which is of this layout.
         let pointer = unsafe { memory.add(offset) }.cast();
-        // SAFETY: the layout has room for the entry there, and for what stands in front of it.
+        // SAFETY: the layout has room for the entry there, and for what stands in front of it, each
+        // with its alignment (`IS_AROUND_RIGHT`).
         unsafe { Self::write(pointer, extent, hash, weight, key, value) }
     }
 
@@ -191,12 +226,7 @@ impl<K, V> Owned<K, V> {
         unsafe { pointer.write(entry) };
         // SAFETY: as above.
         unsafe { upkeep::write(pointer.cast(), extent, weight) };
-        Self::assert_aligned(pointer)
-    }
-
-    fn assert_aligned(pointer: NonNull<Entry<K, V>>) -> Self {
-        // Tags take the low three bits of a link.
-        const { assert!(align_of::<Entry<K, V>>() >= 8) };
+        debug_assert!(pointer.is_aligned());
         Self(pointer)
     }
 

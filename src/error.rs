@@ -11,9 +11,10 @@ use std::time::Duration;
 pub enum BuildError {
     /// Neither a capacity nor a maximal weight was given.
     Unbounded,
-    /// The capacity was 0.
+    /// The capacity of a [simulator](crate::policy::Simulator) was 0. A cache of that capacity stores
+    /// nothing.
     ZeroCapacity,
-    /// The maximal weight was 0.
+    /// The maximal weight of a simulator was 0.
     ZeroWeight,
     /// The number of partitions is no power of two from 1 to 4096.
     BadPartitions {
@@ -26,6 +27,13 @@ pub enum BuildError {
         given: usize,
         /// The smaller of the bounds.
         bound: u64,
+    },
+    /// The initial capacity is more than a bound allows, or than there can be buckets for.
+    BadInitialCapacity {
+        /// What was given.
+        given: usize,
+        /// The most that there may be.
+        limit: u64,
     },
     /// The listener's queue was to hold nothing.
     ZeroListenerQueue,
@@ -57,6 +65,22 @@ pub enum BuildError {
         /// The fewest that there may be.
         least: usize,
     },
+    /// A number is larger than there is any use for.
+    TooLarge {
+        /// The builder's method that was given it.
+        setting: &'static str,
+        /// What was given.
+        given: u64,
+        /// The most that is allowed.
+        limit: u64,
+    },
+    /// There is no memory for what was asked for.
+    OutOfMemory {
+        /// The builder's method that asks for it.
+        setting: &'static str,
+        /// How much it takes.
+        bytes: u64,
+    },
     /// No policy has that name.
     UnknownPolicy {
         /// What was given.
@@ -81,6 +105,9 @@ impl fmt::Display for BuildError {
                 f,
                 "{given} partitions cannot share a bound of {bound}; use at most one for each unit"
             ),
+            Self::BadInitialCapacity { given, limit } => {
+                write!(f, "initial_capacity {given}; use at most {limit}")
+            }
             Self::ZeroListenerQueue => {
                 f.write_str("a listener's queue of 0 holds no notification; use at least 1")
             }
@@ -99,6 +126,12 @@ impl fmt::Display for BuildError {
             }
             Self::FewSampleEntries { given, least } => {
                 write!(f, "shadow caches of {given} entries show nothing; use at least {least}")
+            }
+            Self::TooLarge { setting, given, limit } => {
+                write!(f, "{setting} {given} is too large; use at most {limit}")
+            }
+            Self::OutOfMemory { setting, bytes } => {
+                write!(f, "no memory for the {bytes} bytes of {setting}; use a smaller number")
             }
             Self::UnknownPolicy { given, known } => {
                 write!(f, "unknown policy `{given}`; known are {}", known.join(", "))
@@ -139,6 +172,31 @@ impl fmt::Display for RegisterError {
 
 impl Error for RegisterError {}
 
+/// Why a name stands for no [`Policy`](crate::Policy).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParsePolicyError {
+    /// No policy has that name.
+    Unknown {
+        /// What was given.
+        given: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+}
+
+impl fmt::Display for ParsePolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { given, known } => {
+                write!(f, "unknown policy `{given}`; known are {}", known.join(", "))
+            }
+        }
+    }
+}
+
+impl Error for ParsePolicyError {}
+
 /// Why [`Cache::set_capacity`](crate::Cache::set_capacity) or
 /// [`Cache::set_max_weight`](crate::Cache::set_max_weight) changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +204,7 @@ impl Error for RegisterError {}
 pub enum ResizeError {
     /// The cache was built without that bound.
     Unbounded,
-    /// Fewer than one unit for each partition.
+    /// Fewer than one unit for each partition, and not 0.
     TooFew {
         /// What was given.
         given: u64,
@@ -164,7 +222,7 @@ impl fmt::Display for ResizeError {
             Self::TooFew { given, partitions } => write!(
                 f,
                 "a bound of {given} cannot be shared by {partitions} partitions; use at least one \
-                 for each"
+                 for each, or 0 to store nothing"
             ),
         }
     }
@@ -173,6 +231,11 @@ impl fmt::Display for ResizeError {
 impl Error for ResizeError {}
 
 /// What became of an insertion.
+///
+/// It may be ignored, and so it is not `#[must_use]`: whoever reads a cache has to expect that a key
+/// is not there. A value that was rejected is counted in
+/// [`Stats::rejections`](crate::Stats::rejections) all the same. There is no fourth case; the
+/// reasons of a [`Rejection`] may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
     /// The key was not there; now it is.
@@ -203,15 +266,23 @@ pub enum Rejection {
         /// The bound on the sum of weights ([`Cache::max_weight`](crate::Cache::max_weight)).
         limit: u64,
     },
+    /// The cache's capacity or its maximal weight is 0. If the key was there, its old value is gone.
+    StoresNothing,
     /// An entry cannot carry that many tags. Nothing has changed.
     TooManyTags {
         /// How many it may carry.
         limit: usize,
     },
     /// Called from this cache's own [atomic listener](crate::Builder::atomic_listener), or, where there
-    /// is one, from a closure or an [`Expiry`](crate::Expiry) that another change asks. Nothing has
+    /// is one, from a closure or an [`Expiry`](crate::Expiry) that another change asks; or from a
+    /// listener, an executor or the drop of a value of whatever cache, while another thread is changing
+    /// the same key of a cache with an atomic listener, which would have to be waited for. Nothing has
     /// changed.
     WithinListener,
+    /// The key was stored, removed or invalidated since the fill began
+    /// ([`Cache::complete_fill`](crate::Cache::complete_fill)), so the value may be out of date. Nothing
+    /// has changed.
+    Stale,
     /// The key is there ([`Cache::insert_if_absent`](crate::Cache::insert_if_absent)).
     Present,
     /// The key is not there ([`Cache::replace`](crate::Cache::replace)).
@@ -228,10 +299,14 @@ impl fmt::Display for Rejection {
                      raise `max_weight` or store less"
                 )
             }
+            Self::StoresNothing => {
+                f.write_str("a bound of the cache is 0, so it stores nothing; use a higher one")
+            }
             Self::TooManyTags { limit } => write!(f, "more than the {limit} tags of an entry"),
             Self::WithinListener => {
                 f.write_str("called from within a change of a cache with an atomic listener")
             }
+            Self::Stale => f.write_str("the key was changed since the fill began"),
             Self::Present => f.write_str("the key is there already"),
             Self::Absent => f.write_str("the key is not there"),
         }

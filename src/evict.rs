@@ -10,6 +10,8 @@
 //! entry is one does not change; a replacement may be of the other kind.
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
+
 use crate::contain::{Payload, catch};
 use crate::entry::{EntryPtr, Upkeep};
 use crate::expiry::Timers;
@@ -43,8 +45,21 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
+    /// Whether a bound is 0, so that nothing is stored, not even what weighs nothing.
+    pub(crate) fn is_zero(self) -> bool {
+        self.capacity == Some(0) || self.max_weight == Some(0)
+    }
+
+    /// What all partitions together may weigh, if that is bounded.
+    pub(crate) fn sum_of_weights(self) -> Option<u64> {
+        if self.is_zero() { Some(0) } else { self.max_weight }
+    }
+
     /// What the partition of that number may hold.
     pub(crate) fn share(self, index: usize, partitions: usize) -> Limits {
+        if self.is_zero() {
+            return Limits { entries: 0, weight: 0 };
+        }
         let share = |bound| share_of(bound, index, partitions);
         Limits {
             // `len` has 31 bits a partition, node ids 32; more than the bound may be held for a
@@ -56,11 +71,12 @@ impl Bounds {
         }
     }
 
-    /// What the policy of a partition with those limits is told.
+    /// What the policy of a partition with those limits is told: bounds of 1 at least, for policies
+    /// divide by them, and of a cache that stores nothing they never see an entry.
     pub(crate) fn policy_config(self, limits: Limits) -> PolicyConfig {
         PolicyConfig::new(
-            self.capacity.map(|_| limits.entries),
-            self.max_weight.map(|_| limits.weight),
+            self.capacity.map(|_| limits.entries.max(1)),
+            self.max_weight.map(|_| limits.weight.max(1)),
         )
     }
 }
@@ -82,8 +98,9 @@ pub(crate) struct Order {
     loan: u64,
     /// Of that, what is meant for heavy entries that are still being inserted.
     reserved: u64,
-    /// What leaves only if nothing else can: the node whose update makes others leave.
-    spared: Option<NodeId>,
+    /// What leaves only if nothing else can: the node whose update makes others leave, and the hash of
+    /// its entry, which may have left since.
+    spared: Option<(NodeId, u64)>,
     /// Where hits let the entries' counters saturate; 0 if the policy asks for none.
     counter_max: u8,
     /// Whether the policy has the entries' scratch words.
@@ -96,6 +113,8 @@ pub(crate) struct Order {
     payloads: Vec<Payload>,
     /// Where the search for a victim goes on when the policy names none.
     fallback: usize,
+    /// What is to leave before the policy is asked, and what was but has left or was used since.
+    demoted: VecDeque<NodeId>,
 }
 
 impl Order {
@@ -123,6 +142,7 @@ impl Order {
             faults: 0,
             payloads: Vec::new(),
             fallback: 0,
+            demoted: VecDeque::new(),
         }
     }
 
@@ -316,6 +336,9 @@ impl Order {
     pub(crate) fn access(&mut self, id: NodeId, tag: u32) {
         let is_same = |entry: &EntryPtr| read_buffer::tag(entry.hash()) == tag;
         if self.members.ordered(id).as_ref().is_some_and(is_same) {
+            if !self.demoted.is_empty() {
+                self.restore_rank(id);
+            }
             self.tell(|policy, nodes| policy.on_access(id, nodes));
         }
     }
@@ -333,11 +356,6 @@ impl Order {
         self.members.timers.watch(id, entry);
     }
 
-    /// Lets the timer of a node fire again, at that time.
-    pub(crate) fn postpone(&mut self, id: NodeId, until_ns: u64) {
-        self.members.timers.postpone(id, until_ns);
-    }
-
     /// Sets the timer of an entry whose deadline was moved, unless it has left since.
     pub(crate) fn watch(&mut self, id: NodeId, tag: u32) {
         let is_same = |entry: &EntryPtr| read_buffer::tag(entry.hash()) == tag;
@@ -353,14 +371,45 @@ impl Order {
         self.members.timers.next_ns()
     }
 
-    /// Lets that node leave last, until another one is named.
-    pub(crate) fn spare(&mut self, id: Option<NodeId>) {
-        self.spared = id;
+    /// Lets the node of `entry` leave last, until another one is named.
+    pub(crate) fn spare(&mut self, entry: Option<EntryPtr>) {
+        self.spared = entry.and_then(|entry| Some((entry.upkeep().node()?, entry.hash())));
+    }
+
+    /// Spares nothing more once the bounds hold.
+    #[inline]
+    pub(crate) fn stop_sparing(&mut self) {
+        if self.spared.is_some() && !self.is_above_limits() {
+            self.spared = None;
+        }
+    }
+
+    /// The node that is spared. One that is never evicted needs that from nobody.
+    fn spared_node(&self) -> Option<NodeId> {
+        let (id, hash) = self.spared?;
+        let entry = self.members.ordered(id)?;
+        (entry.hash() == hash).then_some(id)
+    }
+
+    /// The policy's victim beside the node that is spared.
+    #[cold]
+    fn name_sparing(&mut self) -> Option<NodeId> {
+        let spared = self.spared_node();
+        let name = |policy: &mut dyn EvictionPolicy, nodes: &dyn Nodes| match spared {
+            Some(spared) => policy.evict_sparing(spared, nodes),
+            None => policy.evict(nodes),
+        };
+        self.tell(name).flatten()
     }
 
     /// Unlinks the entry that is to leave; `None` if there is none.
     #[inline]
     pub(crate) fn evict(&mut self) -> Option<EntryPtr> {
+        if !self.demoted.is_empty()
+            && let Some(entry) = self.evict_demoted()
+        {
+            return Some(entry);
+        }
         if self.members.heavy_weight > self.loan
             && let Some(entry) = self.evict_heavy()
         {
@@ -368,9 +417,7 @@ impl Order {
         }
         let named = match self.spared {
             None => self.tell_held(|policy, nodes| policy.evict(nodes)).flatten(),
-            Some(spared) => {
-                self.tell(|policy, nodes| policy.evict_sparing(spared, nodes)).flatten()
-            }
+            Some(_) => self.name_sparing(),
         };
         match named.and_then(|id| self.members.take_ordered(id)) {
             Some(entry) => Some(entry),
@@ -382,7 +429,7 @@ impl Order {
     /// leave for nothing.
     #[cold]
     fn evict_heavy(&mut self) -> Option<EntryPtr> {
-        let spared = self.spared;
+        let spared = self.spared_node();
         let id = *self.members.heavy.iter().find(|id| Some(**id) != spared)?;
         self.tell_held(|policy, nodes| policy.on_remove(id, nodes));
         self.members.take(id)
@@ -395,7 +442,7 @@ impl Order {
         let evictable = |at: &usize| {
             self.members.entries[*at].is_some_and(|entry| !entry.upkeep().is_unevictable())
         };
-        let spared = self.spared.map(NodeId::index);
+        let spared = self.spared_node().map(NodeId::index);
         let at = (0..slots)
             .map(|step| (self.fallback + step) % slots)
             .filter(|at| Some(*at) != spared)
@@ -461,6 +508,11 @@ impl Order {
                 );
                 assert!(!entry.upkeep().is_gone(), "an entry that has left is still linked");
                 weight += u64::from(entry.upkeep().weight());
+                assert!(
+                    !entry.upkeep().is_demoted()
+                        || self.demoted.iter().any(|demoted| demoted.index() == at),
+                    "a demoted entry would never leave"
+                );
                 if entry.upkeep().is_unevictable() {
                     kept += 1;
                     kept_weight += u64::from(entry.upkeep().weight());

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 use std::any::TypeId;
+use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 /// An odd constant without pattern: the fractional part of the golden ratio.
@@ -15,6 +16,120 @@ const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Bits of a hash; those above are zero.
 pub(crate) const HASH_BITS: u32 = 48;
+
+/// The default hasher of keys: fast on short keys, and seeded anew by each call of
+/// [`new`](Self::new), so that an attacker cannot choose keys that collide.
+///
+/// The same key has another hash in another process, on another machine and in another version of
+/// the library.
+///
+/// # Examples
+/// ```
+/// use larder::{Cache, RandomState};
+///
+/// // The same hashes in every run on this machine, for a test.
+/// let hasher = RandomState::with_seeds(1, 2, 3, 4);
+/// let cache = Cache::builder().capacity(100).hasher(hasher).build()?;
+/// cache.insert("key", 1);
+/// # Ok::<(), larder::BuildError>(())
+/// ```
+#[derive(Clone)]
+pub struct RandomState(ahash::RandomState);
+
+impl RandomState {
+    /// A hasher with random seeds of its own.
+    #[inline]
+    #[must_use]
+    pub fn new() -> Self {
+        Self(ahash::RandomState::new())
+    }
+
+    /// A hasher with these seeds. Anyone who knows them can choose keys that collide.
+    ///
+    /// It takes the processor's instructions where there are such, so hashes differ between
+    /// machines all the same.
+    #[inline]
+    #[must_use]
+    pub const fn with_seeds(first: u64, second: u64, third: u64, fourth: u64) -> Self {
+        Self(ahash::RandomState::with_seeds(first, second, third, fourth))
+    }
+}
+
+impl Default for RandomState {
+    #[inline]
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for RandomState {
+    /// Without the seeds, which are to stay secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RandomState").finish_non_exhaustive()
+    }
+}
+
+impl BuildHasher for RandomState {
+    type Hasher = KeyHasher;
+
+    #[inline]
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher(self.0.build_hasher())
+    }
+}
+
+/// The [`Hasher`] of [`RandomState`].
+#[derive(Clone)]
+pub struct KeyHasher(ahash::AHasher);
+
+impl fmt::Debug for KeyHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyHasher").finish_non_exhaustive()
+    }
+}
+
+/// Every method that ahash has its own way for; the others come to one of these.
+impl Hasher for KeyHasher {
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    #[inline]
+    fn write_u8(&mut self, number: u8) {
+        self.0.write_u8(number);
+    }
+
+    #[inline]
+    fn write_u16(&mut self, number: u16) {
+        self.0.write_u16(number);
+    }
+
+    #[inline]
+    fn write_u32(&mut self, number: u32) {
+        self.0.write_u32(number);
+    }
+
+    #[inline]
+    fn write_u64(&mut self, number: u64) {
+        self.0.write_u64(number);
+    }
+
+    #[inline]
+    fn write_u128(&mut self, number: u128) {
+        self.0.write_u128(number);
+    }
+
+    #[inline]
+    fn write_usize(&mut self, number: usize) {
+        self.0.write_usize(number);
+    }
+}
 
 /// A cache's hasher.
 pub(crate) struct Hashing<S> {
@@ -24,7 +139,8 @@ pub(crate) struct Hashing<S> {
 
 impl<S: BuildHasher + 'static> Hashing<S> {
     pub(crate) fn new(hasher: S) -> Self {
-        Self { hasher, is_mixed: TypeId::of::<S>() == TypeId::of::<crate::RandomState>() }
+        let hashers = [TypeId::of::<RandomState>(), TypeId::of::<ahash::RandomState>()];
+        Self { hasher, is_mixed: hashers.contains(&TypeId::of::<S>()) }
     }
 }
 
@@ -33,7 +149,7 @@ impl<S: BuildHasher> Hashing<S> {
     #[inline]
     #[expect(clippy::manual_hash_one, reason = "see the comment in it")]
     pub(crate) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
-        // Not `hash_one`, which ahash specializes by type where the compiler lets it: a key and
+        // Not `hash_one`, which a hasher (ahash, say) may specialize by type: a key and
         // its borrowed form, equal in `Hash`, would then get different hashes.
         let mut state = self.hasher.build_hasher();
         key.hash(&mut state);
@@ -72,6 +188,18 @@ mod tests {
         for count in partitions.iter().chain(&buckets) {
             assert!((800..1200).contains(count), "uneven: {partitions:?} {buckets:?}");
         }
+    }
+
+    #[test]
+    fn default_hasher_hashes_as_the_one_within_and_shows_no_seed() {
+        let (own, within) =
+            (RandomState::with_seeds(1, 2, 3, 4), ahash::RandomState::with_seeds(1, 2, 3, 4));
+        let keys = (1_u8, -2_i16, 3_u32, 4_u64, -5_i128, 6_usize, "seven", [8_u8; 40], 'n');
+        let (own_hashing, within_hashing) = (Hashing::new(own.clone()), Hashing::new(within));
+        assert!(own_hashing.is_mixed && within_hashing.is_mixed);
+        assert_eq!(own_hashing.hash(&keys), within_hashing.hash(&keys));
+        assert_ne!(Hashing::new(RandomState::new()).hash(&keys), own_hashing.hash(&keys));
+        assert_eq!(format!("{own:?}"), "RandomState { .. }");
     }
 
     #[test]

@@ -1,52 +1,56 @@
 //! A concurrent cache: many threads share it, a hit takes no lock.
 //!
-//! ```text
-//!            get(key)                                   insert(key, value)
-//!               │                                            │
-//!             hash ───────────────┐              ┌───────── hash, weight
-//!               │ pin (reclaim)   ▼              ▼           │
-//!               │            ┌───────── table ─────────┐     │
-//!               └──────────▶ │ one lock-free list in   │ ◀───┘  one CAS: visible before
-//!                            │ split order, bucket     │        insert returns
-//!                            │ heads inline            │
-//!                            └───────────┬─────────────┘
-//!                              entry { hash, frequency, stamp, weight, key, value }
-//!               ┌────────────────────────┴──────────────────────────┐
-//!     hit: frequency +1 until saturated,                    write event (never lost)
-//!     or, for policies that need order,                             │
-//!     a node id in a striped lossy read buffer                      │
-//!               └───────────────┬───────────────────────────────────┘
-//!                               ▼
-//!                    maintenance of one partition (a caller or the maintenance thread)
-//!                               │  applies events to the policy, asks it for victims
-//!                               ▼
-//!                  policy: safe single-threaded code over dense node ids
-//!                               │ victim
-//!                               ▼
-//!                 unlink from the table → retire (reclaim) → freed once no reader is left
-//! ```
-//!
-//! Modules use what stands below them in this drawing and never look back up; the list of modules
-//! in the source follows it.
+//! Keys and values stay in memory up to a bound, by number or by weight; a policy chooses which
+//! entries are evicted. Entries may expire, carry tags by which all of a kind are invalidated at once,
+//! and be saved to a file and loaded after a restart. Evictions, expirations and rejections are
+//! counted and, on request, explained key by key.
 //!
 //! # Example
 //! ```
-//! use larder::{Cache, Policy};
+//! use std::time::Duration;
+//! use larder::Cache;
 //!
-//! let cache: Cache<u64, String> =
-//!     Cache::builder().capacity(10_000).policy(Policy::lru()).build()?;
-//! cache.insert(1, "one".to_owned());
+//! let cache: Cache<u64, String> = Cache::builder()
+//!     .capacity(10_000)
+//!     .time_to_live(Duration::from_secs(600))
+//!     .build()?;
+//!
+//! // A handle: its clones are the same cache.
+//! let shared = cache.clone();
+//! std::thread::spawn(move || shared.insert(1, "one".to_owned())).join().unwrap();
+//!
 //! assert_eq!(cache.get(&1).as_deref(), Some("one"));
 //! assert_eq!(cache.read(&1, |text| text.len()), Some(3));
+//! assert_eq!(cache.remove(&1).as_deref(), Some("one"));
 //! # Ok::<(), larder::BuildError>(())
 //! ```
+//!
+//! # How to choose
+//! | you want | take |
+//! |---|---|
+//! | at most so many entries | [`Cache::new`], [`Builder::capacity`] |
+//! | at most so many bytes, or another unit | [`Builder::max_weight`] with a [`weigher`](Builder::weigher) |
+//! | a value without cloning it | [`Cache::read`]; for several lookups [`Cache::pin`]; else keep `Arc`s as values |
+//! | entries that expire | [`Builder::time_to_live`], [`Builder::time_to_idle`], [`Cache::insert_with_ttl`], [`Expiry`] |
+//! | all entries of a kind to go at once | tags: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`]; by a condition [`Cache::invalidate_if`] |
+//! | to hear of what leaves | [`Builder::listener`]; before the removal takes effect [`Builder::atomic_listener`] |
+//! | another policy | [`Builder::policy`]: the default suits most loads; [`Policy::lru`] where only recency counts, [`Policy::sieve`] for the cheapest insertions |
+//! | to know what another size or policy would bring | [`Builder::shadow`], [`Cache::shadow_report`] |
+//! | to know why a key is missing | [`Builder::explain_misses`], [`Cache::explain`] |
+//! | no thread in the background, and runs that repeat themselves | [`Maintenance::Inline`], with a [`FakeClock`](test::FakeClock) in tests |
+//! | settings from a file | [`CacheConfig`] with the feature `serde` |
+//! | a warm start | `snapshot`, with the feature of that name |
+//!
+//! All calls are on [`Cache`], all settings on [`Builder`]. [`docs::design`] explains
+//! how it works inside.
 //!
 //! # Features
 //! None is on by default, and without them the library has three dependencies.
 //!
 //! | feature | brings | costs |
 //! |---|---|---|
-//! | `snapshot` | `snapshot`: saving caches and loading them, by serializers of one's own | serde, erased-serde, crc32fast, tempfile |
+//! | `serde` | reading and writing a `CacheConfig` and a `Policy` by name; writing statistics, reports and explanations | serde |
+//! | `snapshot` | `snapshot`: saving caches and loading them, by serializers of one's own | `serde`, erased-serde, crc32fast, tempfile |
 //! | `bincode` | the serializer of that name, binary | `snapshot`, bincode 1.3 |
 //! | `json` | the serializer of that name, readable | `snapshot`, serde_json |
 //! | `postcard` | the serializer of that name, binary and small | `snapshot`, postcard |
@@ -55,18 +59,22 @@
 //! | `memory_pressure` | `pressure`: a bound that follows how much memory there is | procfs, on Linux |
 //! | `quick` | `quick::QuickCache`: configuration, times to live in seconds, metrics, files | `bincode`, `json`, chrono |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // Models under loom use the parts that they are about, so others idle.
 #![cfg_attr(larder_loom, allow(dead_code))]
 
 mod sync;
 mod contain;
+mod reentrancy;
 
 mod error;
 mod config;
 mod cache;
+mod equivalent;
 mod hash;
 mod table;
 mod tags;
+mod fills;
 mod entry;
 mod system_time;
 pub mod expiry;
@@ -105,11 +113,16 @@ pub mod model;
 struct Readme;
 
 pub use crate::cache::{
-    Cache, Entries, EntryInfo, EntryView, Explanation, Iter, Keys, Pinned, Presence, Values,
+    Cache, Census, Entries, EntryInfo, EntryView, Explanation, Fill, InsertCounts, InsertOptions,
+    Iter, Keys, Pinned, Presence, Ranked, Values,
 };
-pub use crate::config::Builder;
-pub use crate::error::{BuildError, FlushError, Inserted, RegisterError, Rejection, ResizeError};
+pub use crate::config::{Builder, CacheConfig};
+pub use crate::equivalent::Equivalent;
+pub use crate::error::{
+    BuildError, FlushError, Inserted, ParsePolicyError, RegisterError, Rejection, ResizeError,
+};
 pub use crate::expiry::{Clock, Expiry};
+pub use crate::hash::{KeyHasher, RandomState};
 pub use crate::listener::RemovalCause;
 pub use crate::listener::{Listener, Overflow, Removal};
 pub use crate::maintenance::Maintenance;
@@ -122,6 +135,3 @@ pub use crate::stats::Stats;
 pub mod test {
     pub use crate::expiry::clock::FakeClock;
 }
-
-/// The default hasher of keys: ahash with a seed of its own for each cache.
-pub type RandomState = ahash::RandomState;

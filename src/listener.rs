@@ -30,14 +30,13 @@ mod atomic;
 mod cause;
 mod channel;
 mod gates;
-mod nest;
 mod setting;
 
 pub(crate) use atomic::{AtomicListening, Leaving};
 pub use cause::RemovalCause;
 pub(crate) use channel::{Channel, Notice, Room};
-pub(crate) use gates::Entered;
 #[cfg(larder_loom)]
 pub(crate) use gates::Gates;
-pub(crate) use setting::Listening;
+pub(crate) use gates::{Entered, MustNotWait};
+pub(crate) use setting::{Listen, Listening};
 pub use setting::{Listener, Overflow, Removal};

@@ -1,60 +1,127 @@
 //! The maintenance thread: one for the process, for all caches in background mode.
 //!
 //! It looks after events and garbage that no writer comes by to deal with, and lets the epoch
-//! move while garbage waits. States of `STATE`:
+//! move while garbage waits. It knows which caches have something to do: an idle cache costs nothing,
+//! however many there are. The state of a cache's [`Attendance`]:
 //!
 //! | state | meaning | left by |
 //! |---|---|---|
-//! | `ABSENT` | no thread | `register`, which starts one |
-//! | `AWAKE` | it is looking, or will within a millisecond | the thread, when it found nothing to do |
-//! | `ASLEEP` | parked until it is notified, or the next timer of a cache is due | `notify`, which unparks it; the thread itself |
+//! | `AWAITED` | the thread looks after the cache now, or will within a millisecond; also before the cache is registered, when nobody is to come | the thread, when it found nothing more to do; a thread that dies, or that cannot be started |
+//! | `IDLE` | nothing is to be done until somebody says so, or the cache's next timer is due | `notify`, which puts the cache on the thread's list; the thread, when the timer is due |
+//!
+//! The thread sleeps when its list is empty. Under the roster's lock it sees that and says that it is
+//! asleep, and under the same lock others put a cache on the list and wake it.
 //!
 //! # Orderings
-//! `STATE` is `SeqCst`: the thread announces `ASLEEP` and then looks once more at every buffer's
-//! state; a writer changes its buffer's state and then looks at `STATE`. With both `SeqCst`, the
-//! thread sees the event or the writer sees it asleep. Model tests:
-//! `loom-tests/tests/maintainer.rs`.
+//! The state is `SeqCst`: the thread stores `IDLE` and then looks once more at the cache's buffers; a
+//! writer changes its buffer's state and then looks at the cache's. With both `SeqCst`, the thread
+//! sees the event or the writer sees `IDLE`. Model tests: `loom-tests/tests/maintainer.rs`.
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::contain::contain;
 use crate::reclaim;
+use crate::reentrancy::{self, Kind};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{self, AtomicU8, Mutex, Ordering, const_unless_loom};
 
 /// What the thread looks after.
 pub(crate) trait Maintained: Send + Sync {
-    /// One look; true if there may be more to do soon, and if the cache is closed: then it is
-    /// soon to be forgotten, perhaps as the last one.
+    /// One visit; true if there may be more to do soon.
     fn tick(&self) -> bool;
-    /// Whether another look is wanted.
+    /// Whether another visit is wanted.
     fn has_work(&self) -> bool;
-    /// How long it is until another look is wanted though nobody asks for it.
+    /// How long it is until another visit is wanted though nobody asks for it.
     fn next_timer(&self) -> Option<Duration>;
 }
 
-const ABSENT: u8 = 0;
-const AWAKE: u8 = 1;
-const ASLEEP: u8 = 2;
+const AWAITED: u8 = 0;
+const IDLE: u8 = 1;
 
-/// Between two looks while there is something to do.
+/// Between two visits of a cache while there is something to do.
 const PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(not(larder_loom))]
 static MAINTAINER: Maintainer = Maintainer::new();
 
-thread_local! {
-    static IS_MAINTAINER: Cell<bool> = const { Cell::new(false) };
+/// How a cache stands with the maintenance thread. Dropping it takes the cache off the roster.
+pub(crate) struct Attendance(Arc<Mark>);
+
+/// What the thread, and parts of the cache that have something to do for themselves, know of that.
+pub(crate) struct Mark {
+    state: AtomicU8,
+    registration: OnceLock<Registration>,
 }
 
-/// The thread's state and whom it looks after. One for the process, but for tests and models.
+/// On which roster, and under which number.
+struct Registration {
+    maintainer: &'static Maintainer,
+    id: u64,
+}
+
+impl Attendance {
+    pub(crate) fn new() -> Self {
+        let (state, registration) = (AtomicU8::new(AWAITED), OnceLock::new());
+        Self(Arc::new(Mark { state, registration }))
+    }
+
+    /// For a part of the cache.
+    pub(crate) fn mark(&self) -> Arc<Mark> {
+        Arc::clone(&self.0)
+    }
+
+    /// Tells the thread that there is something to do; does nothing for a cache that it does not look
+    /// after.
+    #[inline]
+    pub(crate) fn notify(&self) {
+        self.0.notify();
+    }
+}
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        if let Some(Registration { maintainer, id }) = self.0.registration.get() {
+            maintainer.forget(*id);
+        }
+    }
+}
+
+impl Mark {
+    /// As [`Attendance::notify`].
+    #[inline]
+    pub(crate) fn notify(&self) {
+        // SeqCst: after the caller's change to its buffer (module head).
+        if self.state.load(Ordering::SeqCst) == IDLE {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        if let Some(Registration { maintainer, id }) = self.registration.get() {
+            let mut roster = sync::lock(&maintainer.roster);
+            roster.note_awaited(*id);
+            roster.wake_thread(maintainer);
+        }
+    }
+
+    /// The cache was looked after, and is idle unless there is something to do all the same, which
+    /// came before that was said and of which nobody notified the thread. True if the thread is to put
+    /// it on its list; false also if another thread has done that.
+    fn is_awaited_again(&self, has_work: impl FnOnce() -> bool) -> bool {
+        // SeqCst: before the look at the buffers (module head).
+        self.state.store(IDLE, Ordering::SeqCst);
+        sync::model_seq_cst();
+        has_work() && self.state.swap(AWAITED, Ordering::SeqCst) == IDLE
+    }
+}
+
+/// The thread's list and its timers. One for the process, and more for tests and models.
 pub(crate) struct Maintainer {
-    /// `STATE` of the module head.
-    state: AtomicU8,
     roster: Mutex<Roster>,
     /// Held by the thread while it looks after caches.
     looking: Mutex<()>,
@@ -63,52 +130,67 @@ pub(crate) struct Maintainer {
 }
 
 struct Roster {
-    caches: Vec<Weak<dyn Maintained>>,
+    members: BTreeMap<u64, Member>,
+    last_id: u64,
+    /// Those to look after, of which some may have gone.
+    awaited: Vec<u64>,
+    /// When which is to be looked after though nobody asks for it.
+    timers: BTreeSet<(Instant, u64)>,
     thread: Option<Thread>,
+    /// The thread waits to be woken.
+    is_asleep: bool,
+}
+
+struct Member {
+    cache: Weak<dyn Maintained>,
+    mark: Arc<Mark>,
+    timer: Option<Instant>,
 }
 
 /// Puts a cache under the thread's care, and starts the thread if there is none.
 #[cfg(not(larder_loom))]
-pub(crate) fn register(cache: Weak<dyn Maintained>) {
-    MAINTAINER.register(cache);
+pub(crate) fn register(cache: Weak<dyn Maintained>, attendance: &Attendance) {
+    MAINTAINER.register(cache, attendance);
 }
 
-/// Tells the thread that a cache has something to do, or is gone.
+/// Lets the thread look after all caches once: a clock that they share was moved.
 #[cfg(not(larder_loom))]
-#[inline]
-pub(crate) fn notify() {
-    MAINTAINER.notify();
+pub(crate) fn notify_all() {
+    let mut roster = sync::lock(&MAINTAINER.roster);
+    roster.await_all();
+    roster.wake_thread(&MAINTAINER);
 }
 
 /// Models of a cache have no thread that comes by itself; that of the thread has its own.
 #[cfg(larder_loom)]
-pub(crate) fn register(_: Weak<dyn Maintained>) {}
+pub(crate) fn register(_: Weak<dyn Maintained>, _: &Attendance) {}
 
 #[cfg(larder_loom)]
-pub(crate) fn notify() {}
+pub(crate) fn notify_all() {}
 
-/// The locks that keep the thread out of every cache, for the time of a fork.
+/// Waits until the thread is between two visits, and keeps it there, for the time of a fork. `None` in the
+/// maintenance thread itself, where a key or value forks as it is dropped; and where the thread did not
+/// come to an end of its visits in time.
 #[cfg(all(unix, not(larder_loom)))]
-pub(crate) struct Held {
-    roster: sync::MutexGuard<'static, Roster>,
-    /// `None` in the maintenance thread itself: a key or value forks as it is dropped.
-    _looking: Option<sync::MutexGuard<'static, ()>>,
+pub(crate) fn hold_visits() -> Option<sync::MutexGuard<'static, ()>> {
+    let is_own = reentrancy::is_inside_any(Kind::Maintainer);
+    if is_own { None } else { sync::lock_for_fork(&MAINTAINER.looking) }
 }
 
-/// Waits until the thread is between two looks, and keeps it there.
+/// The roster's lock, for the time of a fork.
 #[cfg(all(unix, not(larder_loom)))]
-pub(crate) fn hold() -> Held {
-    let is_own = IS_MAINTAINER.try_with(Cell::get).unwrap_or(false);
-    let looking = (!is_own).then(|| sync::lock(&MAINTAINER.looking));
-    Held { roster: sync::lock(&MAINTAINER.roster), _looking: looking }
+pub(crate) struct HeldRoster(sync::MutexGuard<'static, Roster>);
+
+#[cfg(all(unix, not(larder_loom)))]
+pub(crate) fn hold_roster() -> HeldRoster {
+    HeldRoster(sync::lock(&MAINTAINER.roster))
 }
 
 #[cfg(all(unix, not(larder_loom)))]
-impl Held {
+impl HeldRoster {
     /// In a forked child: the thread is gone, whatever was noted of it.
     pub(crate) fn forget_thread(&mut self) {
-        self.roster.thread = None;
-        MAINTAINER.state.store(ABSENT, Ordering::SeqCst);
+        self.0.forget_thread();
     }
 }
 
@@ -116,8 +198,14 @@ impl Maintainer {
     const_unless_loom! {
         pub(crate) fn new() -> Self {
             Self {
-                state: AtomicU8::new(ABSENT),
-                roster: Mutex::new(Roster { caches: Vec::new(), thread: None }),
+                roster: Mutex::new(Roster {
+                    members: BTreeMap::new(),
+                    last_id: 0,
+                    awaited: Vec::new(),
+                    timers: BTreeSet::new(),
+                    thread: None,
+                    is_asleep: false,
+                }),
                 looking: Mutex::new(()),
                 #[cfg(all(test, not(larder_loom)))]
                 refuses_threads: sync::AtomicBool::new(false),
@@ -125,38 +213,31 @@ impl Maintainer {
         }
     }
 
-    pub(crate) fn register(&'static self, cache: Weak<dyn Maintained>) {
+    pub(crate) fn register(&'static self, cache: Weak<dyn Maintained>, attendance: &Attendance) {
         let mut roster = sync::lock(&self.roster);
-        roster.caches.push(cache);
-        self.wake(&mut roster);
+        roster.last_id += 1;
+        let id = roster.last_id;
+        roster.members.insert(id, Member { cache, mark: attendance.mark(), timer: None });
+        // Set once, here, before the cache can be found idle.
+        let _ = attendance.0.registration.set(Registration { maintainer: self, id });
+        roster.awaited.push(id);
+        roster.wake_thread(self);
     }
 
-    #[inline]
-    pub(crate) fn notify(&'static self) {
-        // SeqCst: after the caller's change to its buffer (module head).
-        if self.state.load(Ordering::SeqCst) != AWAKE {
-            self.wake_up();
-        }
-    }
-
-    #[cold]
-    fn wake_up(&'static self) {
-        self.wake(&mut sync::lock(&self.roster));
-    }
-
-    /// Makes sure that a thread is awake, unless there is no cache for it. Without one (the
-    /// system has no more threads) writers still do all the work that bounds depend on.
-    fn wake(&'static self, roster: &mut Roster) {
-        if let Some(thread) = &roster.thread {
-            self.state.store(AWAKE, Ordering::SeqCst);
-            thread.unpark();
-        } else if !roster.caches.is_empty() {
-            self.state.store(AWAKE, Ordering::SeqCst);
-            match self.spawn() {
-                Ok(thread) => roster.thread = Some(thread),
-                Err(_) => self.state.store(ABSENT, Ordering::SeqCst),
+    fn forget(&'static self, id: u64) {
+        let gone = {
+            let mut roster = sync::lock(&self.roster);
+            let gone = roster.members.remove(&id);
+            if let Some(Member { timer: Some(timer), .. }) = &gone {
+                roster.timers.remove(&(*timer, id));
             }
-        }
+            if roster.members.is_empty() {
+                roster.wake_thread(self);
+            }
+            gone
+        };
+        // Not under the lock, though it is only the memory of the cache that may be freed.
+        drop(gone);
     }
 
     fn spawn(&'static self) -> io::Result<Thread> {
@@ -170,65 +251,166 @@ impl Maintainer {
 
     fn run(&'static self) {
         let _recovery = Recovery(self);
-        IS_MAINTAINER.set(true);
+        let _inside = reentrancy::enter(Kind::Maintainer, self);
         loop {
-            let caches = {
-                let mut roster = sync::lock(&self.roster);
-                let caches = roster.caches();
-                if roster.caches.is_empty() {
-                    roster.thread = None;
-                    // Under the lock, so that a cache registered from now on starts another thread.
-                    self.state.store(ABSENT, Ordering::SeqCst);
-                    return;
+            let next = sync::lock(&self.roster).next();
+            match next {
+                Next::Visits(ids) => {
+                    let is_busy = self.visit(ids);
+                    if is_busy {
+                        sync::park_timeout(PAUSE);
+                    }
                 }
-                caches
-            };
-            let mut is_busy = false;
-            let looking = sync::lock(&self.looking);
-            for cache in &caches {
-                // User code is contained further down; should anything else panic, the other
-                // caches still want their thread.
-                is_busy |= contain(|| cache.tick()).unwrap_or(true);
+                Next::Sleep(wake_at) => {
+                    reclaim::trim();
+                    self.sleep(wake_at);
+                }
+                Next::End => return,
             }
-            drop(looking);
-            release(caches);
-            if is_busy {
-                sync::park_timeout(PAUSE);
-                continue;
-            }
-            reclaim::trim();
-            self.sleep();
         }
     }
 
-    fn sleep(&self) {
-        self.state.store(ASLEEP, Ordering::SeqCst);
-        sync::model_seq_cst();
-        // Once more, for what came before the announcement and was not notified. And at all caches
-        // that there are by now: one that came during the look just made has found the thread
-        // awake, so nobody has notified it of what that cache has to do.
-        let caches = sync::lock(&self.roster).caches();
-        let has_work = caches.is_empty() || caches.iter().any(|cache| cache.has_work());
-        let timer = caches.iter().filter_map(|cache| cache.next_timer()).min();
-        release(caches);
-        // Beyond what the clock can tell: not in this thread's life.
-        let wake_at = timer.and_then(|timer| Instant::now().checked_add(timer));
-        while !has_work && self.state.load(Ordering::SeqCst) == ASLEEP {
+    /// Looks after those caches once; says whether some want to be looked after again soon.
+    fn visit(&'static self, ids: Vec<u64>) -> bool {
+        let mut is_busy = false;
+        let looking = sync::lock(&self.looking);
+        let mut visited = Vec::new();
+        for id in ids {
+            let Some((cache, mark)) = sync::lock(&self.roster).member(id) else { continue };
+            // User code is contained further down; should anything else panic, the other
+            // caches still want their thread.
+            let mut wants_more = contain(|| cache.tick()).unwrap_or(true);
+            if !wants_more {
+                wants_more = mark.is_awaited_again(|| cache.has_work());
+            }
+            let timer = cache.next_timer();
+            // Beyond what the clock can tell: not in this thread's life.
+            let timer = timer.and_then(|timer| Instant::now().checked_add(timer));
+            let mut roster = sync::lock(&self.roster);
+            roster.set_timer(id, timer);
+            if wants_more {
+                roster.awaited.push(id);
+                is_busy = true;
+            }
+            drop(roster);
+            visited.push(cache);
+        }
+        drop(looking);
+        release(visited);
+        is_busy
+    }
+
+    fn sleep(&'static self, wake_at: Option<Instant>) {
+        loop {
             match wake_at.map(|at| at.saturating_duration_since(Instant::now())) {
                 None => thread::park(),
-                Some(Duration::ZERO) => break,
+                Some(Duration::ZERO) => {
+                    sync::lock(&self.roster).is_asleep = false;
+                    return;
+                }
                 Some(left) => sync::park_timeout(left),
             }
+            if !sync::lock(&self.roster).is_asleep {
+                return;
+            }
         }
-        self.state.store(AWAKE, Ordering::SeqCst);
     }
 }
 
+/// What the thread does next.
+enum Next {
+    Visits(Vec<u64>),
+    /// Until it is woken, or that time has come.
+    Sleep(Option<Instant>),
+    End,
+}
+
 impl Roster {
-    /// The living caches; forgets the others.
-    fn caches(&mut self) -> Vec<Arc<dyn Maintained>> {
-        self.caches.retain(|cache| cache.strong_count() > 0);
-        self.caches.iter().filter_map(Weak::upgrade).collect()
+    fn member(&self, id: u64) -> Option<(Arc<dyn Maintained>, Arc<Mark>)> {
+        let member = self.members.get(&id)?;
+        Some((member.cache.upgrade()?, Arc::clone(&member.mark)))
+    }
+
+    fn next(&mut self) -> Next {
+        if self.members.is_empty() {
+            // Under the lock, so that a cache registered from now on starts another thread.
+            self.forget_thread();
+            return Next::End;
+        }
+        if !self.timers.is_empty() {
+            self.await_due();
+        }
+        if self.awaited.is_empty() {
+            self.is_asleep = true;
+            return Next::Sleep(self.timers.first().map(|(timer, _)| *timer));
+        }
+        Next::Visits(std::mem::take(&mut self.awaited))
+    }
+
+    /// Puts those on the list whose timers are due.
+    fn await_due(&mut self) {
+        let now = Instant::now();
+        while let Some((timer, id)) = self.timers.first().copied()
+            && timer <= now
+        {
+            self.set_timer(id, None);
+            self.note_awaited(id);
+        }
+    }
+
+    fn set_timer(&mut self, id: u64, timer: Option<Instant>) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let before = std::mem::replace(&mut member.timer, timer);
+        if before == timer {
+            return;
+        }
+        if let Some(before) = before {
+            self.timers.remove(&(before, id));
+        }
+        if let Some(timer) = timer {
+            self.timers.insert((timer, id));
+        }
+    }
+
+    /// Puts a cache on the list, unless it is there or another thread has just done so.
+    fn note_awaited(&mut self, id: u64) {
+        if let Some(member) = self.members.get(&id)
+            && member.mark.state.swap(AWAITED, Ordering::SeqCst) == IDLE
+        {
+            self.awaited.push(id);
+        }
+    }
+
+    fn await_all(&mut self) {
+        let ids: Vec<u64> = self.members.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.note_awaited(id));
+    }
+
+    /// Makes sure that a thread is awake, unless there is no cache for it. Without one (the
+    /// system has no more threads) writers still do all the work that bounds depend on.
+    fn wake_thread(&mut self, maintainer: &'static Maintainer) {
+        if let Some(thread) = &self.thread {
+            if std::mem::take(&mut self.is_asleep) {
+                thread.unpark();
+            }
+        } else if !self.members.is_empty() {
+            // What another thread has left that died, or was not in a forked child.
+            self.await_all();
+            match maintainer.spawn() {
+                Ok(thread) => self.thread = Some(thread),
+                Err(_) => self.forget_thread(),
+            }
+        }
+    }
+
+    /// There is no thread: the next notification of any cache starts one.
+    fn forget_thread(&mut self) {
+        self.thread = None;
+        self.is_asleep = false;
+        self.awaited.clear();
+        for member in self.members.values() {
+            member.mark.state.store(IDLE, Ordering::SeqCst);
+        }
     }
 }
 
@@ -239,8 +421,7 @@ struct Recovery(&'static Maintainer);
 impl Drop for Recovery {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            sync::lock(&self.0.roster).thread = None;
-            self.0.state.store(ABSENT, Ordering::SeqCst);
+            sync::lock(&self.0.roster).forget_thread();
         }
     }
 }
@@ -262,6 +443,7 @@ mod tests {
 
     /// Has so much to do; tells of each look, and does as it is told.
     struct Probe {
+        attendance: Attendance,
         work: AtomicUsize,
         looks: Mutex<Sender<()>>,
         orders: Mutex<Receiver<Order>>,
@@ -278,6 +460,7 @@ mod tests {
             let (looks, looked) = channel();
             let (order, orders) = channel();
             let probe = Self {
+                attendance: Attendance::new(),
                 work: AtomicUsize::new(0),
                 looks: Mutex::new(looks),
                 orders: Mutex::new(orders),
@@ -285,18 +468,18 @@ mod tests {
             (Arc::new(probe), looked, order)
         }
 
-        fn as_weak(self: &Arc<Self>) -> Weak<dyn Maintained> {
+        fn register(self: &Arc<Self>, maintainer: &'static Maintainer) {
             let weak: Weak<Self> = Arc::downgrade(self);
-            weak
+            maintainer.register(weak, &self.attendance);
         }
     }
 
     impl Maintained for Probe {
         fn tick(&self) -> bool {
+            self.work.store(0, Ordering::SeqCst);
             // The receiver has gone at a test's end; then there is nothing more to tell.
             let _ = sync::lock(&self.looks).send(());
             let order = sync::lock(&self.orders).recv();
-            self.work.store(0, Ordering::SeqCst);
             // Dies in `has_work`, where nothing contains it.
             if order == Ok(Order::Die) {
                 self.work.store(usize::MAX, Ordering::SeqCst);
@@ -325,7 +508,7 @@ mod tests {
 
     /// Waits until there is no thread.
     fn await_end(maintainer: &Maintainer) {
-        while maintainer.state.load(Ordering::SeqCst) != ABSENT {
+        while sync::lock(&maintainer.roster).thread.is_some() {
             thread::yield_now();
         }
     }
@@ -334,13 +517,13 @@ mod tests {
     fn a_cache_that_comes_during_a_look_is_not_slept_over() {
         let maintainer = maintainer();
         let (first, first_looked, first_order) = Probe::new();
-        maintainer.register(first.as_weak());
+        first.register(maintainer);
         first_looked.recv().unwrap();
         // The thread is within its look at the first cache, and so awake: neither call wakes it.
         let (second, second_looked, second_order) = Probe::new();
-        maintainer.register(second.as_weak());
+        second.register(maintainer);
         second.work.store(1, Ordering::SeqCst);
-        maintainer.notify();
+        second.attendance.notify();
         drop(second_order); // it is told nothing, and goes on
         first_order.send(Order::GoOn).unwrap();
         drop(first_order);
@@ -348,7 +531,6 @@ mod tests {
             .recv_timeout(Duration::from_secs(60))
             .expect("the thread never looks at the second cache");
         drop((first, second));
-        maintainer.notify();
         await_end(maintainer);
     }
 
@@ -356,16 +538,15 @@ mod tests {
     fn a_thread_that_died_is_started_anew_by_the_next_notification() {
         let maintainer = maintainer();
         let (probe, looked, order) = Probe::new();
-        maintainer.register(probe.as_weak());
+        probe.register(maintainer);
         looked.recv().unwrap();
         order.send(Order::Die).unwrap();
         await_end(maintainer);
         probe.work.store(1, Ordering::SeqCst);
-        maintainer.notify();
+        probe.attendance.notify();
         looked.recv().expect("no other thread was started");
         drop(order);
         drop(probe);
-        maintainer.notify();
         await_end(maintainer);
     }
 
@@ -375,14 +556,33 @@ mod tests {
         let (probe, looked, order) = Probe::new();
         drop(order);
         maintainer.refuses_threads.store(true, Ordering::SeqCst);
-        maintainer.register(probe.as_weak());
-        maintainer.notify();
-        assert_eq!(maintainer.state.load(Ordering::SeqCst), ABSENT);
+        probe.register(maintainer);
+        probe.attendance.notify();
+        assert!(sync::lock(&maintainer.roster).thread.is_none());
         maintainer.refuses_threads.store(false, Ordering::SeqCst);
-        maintainer.notify();
+        probe.attendance.notify();
         looked.recv().expect("no thread was started");
         drop(probe);
-        maintainer.notify();
+        await_end(maintainer);
+    }
+
+    #[test]
+    fn idle_caches_are_not_visited() {
+        let maintainer = maintainer();
+        let (busy, busy_looked, busy_order) = Probe::new();
+        let (idle, idle_looked, idle_order) = Probe::new();
+        drop((busy_order, idle_order)); // they are told nothing, and go on
+        busy.register(maintainer);
+        idle.register(maintainer);
+        busy_looked.recv().unwrap();
+        idle_looked.recv().unwrap();
+        for _ in 0..20 {
+            busy.work.store(1, Ordering::SeqCst);
+            busy.attendance.notify();
+            busy_looked.recv().unwrap();
+        }
+        assert!(idle_looked.try_recv().is_err());
+        drop((busy, idle));
         await_end(maintainer);
     }
 }

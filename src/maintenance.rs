@@ -27,34 +27,35 @@
 //! and does what is left to be done without the lock.
 //!
 //! # Orderings
-//! - A run that leaves garbage or closed buckets tells the maintenance thread: a `SeqCst` fence
-//!   stands between its counts and its look at whether that thread sleeps, and another between the
-//!   thread's announcement to sleep and its last look at the counts. One sees the other.
+//! - A run that leaves garbage or closed buckets notifies the maintenance thread: a `SeqCst` fence
+//!   stands between its counts and its look at whether the cache is idle, and another between the
+//!   thread's saying so and its last look at the counts. One sees the other.
 //! - `freeing`: see `partition`.
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_utils::CachePadded;
+use crossbeam_utils::{Backoff, CachePadded};
 
 use crate::contain;
 use crate::entry::{Entry, EntryPtr};
 use crate::error::FlushError;
 use crate::evict::{Loans, Order};
-use crate::expiry::Timing;
+use crate::expiry::{BroughtForward, Timing};
+use crate::fills::Fills;
 use crate::hash::partition_of;
 use crate::listener::{AtomicListening, Channel, Listening};
-use crate::maintainer;
+use crate::maintainer::Attendance;
 use crate::policy::{Accesses, NodeId};
 use crate::read_buffer::{Offer, ReadBuffer};
 use crate::recent::Recent;
 use crate::reclaim::{self, Freeable, Ticket};
+use crate::reentrancy::{self, Kind};
 use crate::shadow::Shadow;
 use crate::stats::{Counter, Stripes};
-use crate::sync::{self, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::table::Table;
 use crate::write_buffer;
 
@@ -70,7 +71,6 @@ mod shadowing;
 #[cfg(feature = "snapshot")]
 mod standings;
 
-pub(crate) use change::Change;
 pub(crate) use delivery::Deliveries;
 pub(crate) use lending::Loan;
 use partition::{Freeing, Leftover, Partition, Shape};
@@ -79,6 +79,12 @@ pub(crate) use standings::Standings;
 
 /// Who applies what callers did to a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "snake_case")
+)]
+#[non_exhaustive]
 pub enum Maintenance {
     /// Writers, in batches, and one thread for the whole process, which sees to what they leave:
     /// it is started with the first cache that wants it, sleeps while there is nothing to do and
@@ -93,8 +99,8 @@ pub enum Maintenance {
     /// ([`FakeClock`](crate::test::FakeClock)) and a hasher without a random seed, the same calls
     /// give the same answers, evictions and expirations on every run. For the same on every machine
     /// the hasher has to be portable: `BuildHasherDefault<DefaultHasher>` of the standard library is
-    /// between builds by one compiler; `ahash::RandomState::with_seeds` is not, since it takes the
-    /// processor's instructions where there are such.
+    /// between builds by one compiler; [`RandomState::with_seeds`](crate::RandomState::with_seeds) is not,
+    /// since it takes the processor's instructions where there are such.
     Inline,
 }
 
@@ -149,9 +155,12 @@ pub(crate) struct Engine<K, V> {
     pub(crate) counters: Stripes,
     /// Entries linked in the policies of all partitions: what the table must have buckets for.
     linked: CachePadded<AtomicUsize>,
+    /// Whether a bound is 0.
+    stores_nothing: AtomicBool,
     /// The first bucket that may not be open yet.
     opened: CachePadded<AtomicUsize>,
     unpaced: CachePadded<Unpaced>,
+    pub(crate) brought_forward: BroughtForward,
     pub(crate) timing: Timing,
     /// For explanations, if they were asked for.
     pub(crate) recent: Option<Box<Recent>>,
@@ -159,6 +168,10 @@ pub(crate) struct Engine<K, V> {
     pub(crate) atomic: Option<Box<AtomicListening<K, V>>>,
     /// For the listener, if there is one.
     pub(crate) deliveries: Option<Deliveries<K, V>>,
+    pub(crate) fills: Arc<Fills>,
+    pub(crate) attendance: Attendance,
+    /// The cache is being taken apart: time stands still, and executors are handed no more jobs.
+    is_ending: AtomicBool,
     entries: PhantomData<Entry<K, V>>,
 }
 
@@ -169,27 +182,17 @@ struct Unpaced {
     weight: AtomicU64,
 }
 
-thread_local! {
-    /// Whether this thread is dropping keys and values. Maintenance that such a drop causes frees
-    /// nothing itself, so the drops do not pile up on the stack.
-    static IS_FREEING: Cell<bool> = const { Cell::new(false) };
-}
-
 /// A part of so many entries in events: at least one, and at most `limit`.
 fn events_in(entries: usize, part: usize, limit: u32) -> u32 {
     u32::try_from(entries / part).unwrap_or(limit).clamp(1, limit)
 }
 
-fn is_freeing() -> bool {
-    IS_FREEING.try_with(Cell::get).unwrap_or(false)
-}
-
 /// Runs `free`, which drops keys and values but does not panic.
-fn while_freeing<R>(free: impl FnOnce() -> R) -> R {
-    let before = IS_FREEING.try_with(|freeing| freeing.replace(true)).unwrap_or(false);
-    let result = free();
-    let _ = IS_FREEING.try_with(|freeing| freeing.set(before));
-    result
+fn while_dropping<R>(free: impl FnOnce() -> R) -> R {
+    // Of nobody in particular: maintenance that a drop causes, in whatever cache, frees nothing
+    // itself, so that drops do not pile up on the stack.
+    let _inside = reentrancy::enter(Kind::Dropping, &());
+    free()
 }
 
 /// How an engine is to be built.
@@ -205,6 +208,7 @@ pub(crate) struct EngineConfig<K, V> {
     pub(crate) shadow: Option<Box<Shadow>>,
     pub(crate) atomic: Option<Box<AtomicListening<K, V>>>,
     pub(crate) listening: Option<Arc<Listening<K, V>>>,
+    pub(crate) attendance: Attendance,
 }
 
 impl<K, V> Engine<K, V> {
@@ -219,6 +223,7 @@ impl<K, V> Engine<K, V> {
             shadow,
             atomic,
             listening,
+            attendance,
         } = config;
         let limits = || orders.iter().map(Order::limits);
         let smallest = limits().map(|limits| limits.entries).min().unwrap_or(0);
@@ -267,19 +272,31 @@ impl<K, V> Engine<K, V> {
             backlog: shape.backlog,
             counters: Stripes::new((cores * 4).max(8)),
             linked: CachePadded::new(AtomicUsize::new(0)),
+            stores_nothing: AtomicBool::new(capacity == 0),
             opened: CachePadded::new(AtomicUsize::new(1)),
             unpaced: CachePadded::default(),
+            brought_forward: BroughtForward::new(),
             timing,
             recent,
             shadow,
             atomic,
             deliveries: listening.map(Deliveries::new),
+            fills: Fills::new(),
+            attendance,
+            is_ending: AtomicBool::new(false),
             entries: PhantomData,
         }
     }
 
     fn partition(&self, hash: u64) -> &Partition<K, V> {
         &self.partitions[partition_of(hash, self.partition_bits)]
+    }
+
+    /// Whether a bound is 0, so that every insertion is to be rejected. One that has asked before may
+    /// come after the bound was lowered: its entry is then evicted by the run that hears of it.
+    #[inline]
+    pub(crate) fn stores_nothing(&self) -> bool {
+        self.stores_nothing.load(Ordering::Relaxed)
     }
 
     pub(crate) fn partitions(&self) -> usize {
@@ -375,21 +392,44 @@ impl<K, V> Engine<K, V> {
     /// Does what a run of maintenance leaves to be done without the lock.
     #[inline]
     fn finish(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) {
-        if self.finish_run(partition, leftover) {
+        if self.finish_runs(partition, leftover) {
             self.settle_loans();
         }
     }
 
-    /// All of that but loans that have to be given back: returns whether there are some.
-    fn finish_run(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) -> bool {
-        let mut has_unneeded_loan = leftover.has_unneeded_loan;
+    /// All of that but loans that have to be given back: says whether there are some. In a cache with
+    /// an atomic listener a run takes out one entry, so there may be more to take out then.
+    fn finish_runs(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) -> bool {
+        let mut next = Some(leftover);
+        let mut has_unneeded_loan = false;
+        while let Some(leftover) = next {
+            has_unneeded_loan |= leftover.has_unneeded_loan;
+            let has_evicted = leftover.leaving.is_some();
+            self.finish_run(partition, leftover);
+            next = if has_evicted { self.run_again(partition) } else { None };
+        }
+        has_unneeded_loan
+    }
+
+    /// One more run, after an eviction of which the atomic listener was notified.
+    #[cold]
+    fn run_again<'e>(&'e self, partition: &Partition<K, V>) -> Option<Leftover<'e, K, V>> {
+        let due_ns = self.due_about_now(partition);
+        let mut core = match self.mode {
+            Maintenance::Inline => sync::lock(&partition.core),
+            // Else the thread that has the lock goes on with it.
+            Maintenance::Background => sync::try_lock(&partition.core)?,
+        };
+        Some(partition.run(&mut core, self, None, Freeing::AsRetired, due_ns))
+    }
+
+    fn finish_run(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) {
         let Leftover { free, phase, retired, retired_weight, linked, is_due_earlier, .. } =
             leftover;
         contain::discard(leftover.payloads);
         self.shadow_ended(leftover.ended);
-        let has_told = !leftover.leaving.is_empty();
-        if has_told {
-            self.take_all_out_told(partition, leftover.leaving);
+        if let Some(leaving) = leftover.leaving {
+            self.evict_notifying(partition, leaving);
         }
         let linked = self.note_linked(linked);
         if linked > 0 {
@@ -409,22 +449,12 @@ impl<K, V> Engine<K, V> {
         }
         self.free(partition, free, phase);
         self.deliver(partition);
-        if has_told {
-            // What was reported of that, and meanwhile.
-            let due_ns = self.due_about_now(partition);
-            let leftover = sync::try_lock(&partition.core)
-                .map(|mut core| partition.run(&mut core, self, None, Freeing::AsRetired, due_ns));
-            if let Some(leftover) = leftover {
-                has_unneeded_loan |= self.finish_run(partition, leftover);
-            }
-        }
         let wants_thread = partition.wants_look() || self.has_closed_buckets() || is_due_earlier;
         if wants_thread && self.mode == Maintenance::Background {
             // SeqCst: between the counts just read and the thread's state; see the module head.
             sync::fence(Ordering::SeqCst);
-            maintainer::notify();
+            self.attendance.notify();
         }
-        has_unneeded_loan
     }
 
     /// Lets the epoch move once enough waits for it.
@@ -451,7 +481,7 @@ impl<K, V> Engine<K, V> {
         if change > 0 { usize::try_from(linked.cast_signed()).unwrap_or(0) } else { 0 }
     }
 
-    fn has_closed_buckets(&self) -> bool {
+    pub(crate) fn has_closed_buckets(&self) -> bool {
         self.opened.load(Ordering::Relaxed) < self.table.buckets()
     }
 
@@ -470,7 +500,7 @@ impl<K, V> Engine<K, V> {
         if batches.is_empty() {
             return;
         }
-        while_freeing(|| {
+        while_dropping(|| {
             for batch in batches {
                 let count = batch.len() as u64;
                 let panics = batch.dispose();
@@ -479,20 +509,49 @@ impl<K, V> Engine<K, V> {
         });
     }
 
-    /// Applies everything that was submitted before the call. Waits for whoever is at it.
+    /// Applies everything that was submitted before the call. Waits for the thread that does so.
     pub(crate) fn run_pending(&self) {
         self.apply_pending();
+        if self.atomic.is_some() && self.await_leaving() {
+            self.apply_pending();
+        }
         self.open_buckets(usize::MAX);
+    }
+
+    /// Waits for evictions of which other threads are notifying the atomic listener, if this one may.
+    /// Says whether there were some.
+    #[cold]
+    fn await_leaving(&self) -> bool {
+        let mut has_waited = false;
+        for partition in &self.partitions {
+            let backoff = Backoff::new();
+            while partition.is_anything_leaving()
+                && reentrancy::may_wait()
+                && !reclaim::is_pinned_here()
+            {
+                has_waited = true;
+                if backoff.is_completed() { sync::nap() } else { backoff.snooze() }
+            }
+        }
+        has_waited
+    }
+
+    /// Opens buckets for that many entries.
+    pub(crate) fn reserve(&self, entries: usize) {
+        if entries > 0 {
+            self.table.grow_for(entries);
+            self.open_buckets(usize::MAX);
+        }
     }
 
     /// Frees everything that was retired before the call.
     pub(crate) fn flush(&self) -> Result<(), FlushError> {
-        if is_freeing() {
+        if reentrancy::is_inside_any(Kind::Dropping) {
             return Err(FlushError::WithinDrop);
         }
         self.apply_pending();
         if self.deliveries.is_some() {
-            self.deliver_all(Some(FLUSH_PATIENCE))?;
+            self.deliver_all(FLUSH_PATIENCE)?;
             // Takes back what was delivered.
             self.apply_pending();
         }
@@ -506,6 +565,9 @@ impl<K, V> Engine<K, V> {
         for partition in &self.partitions {
             let (free, phase) = partition.take_ready();
             self.free(partition, free, phase);
+            if !reentrancy::may_wait() && partition.is_freeing() {
+                return Err(FlushError::WithinListener);
+            }
             partition.await_freed();
         }
         reclaim::trim();
@@ -544,20 +606,29 @@ impl<K, V> Engine<K, V> {
             || self.shadow.as_ref().is_some_and(|shadow| shadow.is_due())
     }
 
-    /// Drops every key and value. For the last user of the engine.
+    /// Drops every key and value. For the last user of the engine, which no other thread is inside of
+    /// any more.
     pub(crate) fn tear_down(&self) {
-        // What waits is applied first, so that each entry is either in the table or retired.
-        self.apply_pending();
-        if self.deliveries.is_some() {
-            let _ = self.deliver_all(None);
+        // Relaxed: this thread's own. Nothing expires any more, so that there is an end, whatever the
+        // user's clock does.
+        self.is_ending.store(true, Ordering::Relaxed);
+        // What waits is applied, so that each entry is either in the table or retired; what that takes
+        // out is delivered, and then retired as well; what user code is told or drops meanwhile may
+        // leave more of it.
+        loop {
             self.apply_pending();
-        }
-        for partition in &self.partitions {
-            let all = sync::lock(&partition.core).retired.take_all();
-            while_freeing(|| all.dispose());
+            self.deliver_last();
+            self.apply_pending();
+            for partition in &self.partitions {
+                let all = sync::lock(&partition.core).retired.take_all();
+                while_dropping(|| all.dispose());
+            }
+            if !self.partitions.iter().any(Partition::has_anything_left) {
+                break;
+            }
         }
         let mut batch = Vec::new();
-        let free = |batch| while_freeing(|| Freeable::<K, V>::last(batch).dispose());
+        let free = |batch| while_dropping(|| Freeable::<K, V>::last(batch).dispose());
         self.table.drain(|entry| {
             batch.push(entry);
             if batch.len() == reclaim::MAX_BATCH {
@@ -566,6 +637,18 @@ impl<K, V> Engine<K, V> {
         });
         free(batch);
         reclaim::trim();
+    }
+
+    /// Takes the locks that a thread may hold that only reads, for the time of a fork.
+    #[cfg(all(unix, not(larder_loom)))]
+    pub(crate) fn hold_for_fork(&self) -> impl Sized + '_ {
+        let held = self.partitions.iter().map(Partition::hold_for_fork).collect::<Vec<_>>();
+        (held, self.shadow.as_ref().map(|shadow| shadow.hold_for_fork()))
+    }
+
+    /// Whether the cache is being taken apart.
+    fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Relaxed)
     }
 
     pub(crate) fn len(&self) -> usize {

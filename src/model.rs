@@ -12,23 +12,25 @@ use loom::cell::UnsafeCell;
 use loom::thread::Thread;
 
 use crate::entry::{Entry, EntryPtr, Owned, dispose};
-use crate::maintainer::{Maintained, Maintainer};
+use crate::maintainer::{Attendance, Maintained, Maintainer};
 use crate::policy::NodeId;
 use crate::read_buffer::{Offer, ReadBuffer};
 use crate::reclaim::pin;
-use crate::sync::{self, AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{AtomicUsize, Ordering};
 use crate::table::{Cursor, Step, Table};
 use crate::write_buffer::{Event, Popped, SLOTS, WriteBuffer};
 
 mod governed;
 mod gated;
 mod guarded;
+mod living;
 mod tagged;
 mod timed;
 
 pub use gated::{Gated, Victim};
 pub use governed::{Governed, Member};
 pub use guarded::{Guarded, Unlinked};
+pub use living::Living;
 pub use tagged::Tagged;
 pub use timed::Timed;
 
@@ -370,16 +372,15 @@ impl Carer {
     /// this is who may await what is applied.
     pub fn register(self) -> Looked {
         let looked = Looked {
-            maintainer: self.0,
             cache: Arc::new(LookedAt {
                 writes: Writes::default(),
                 applied: AtomicUsize::new(0),
-                is_closed: AtomicBool::new(false),
+                attendance: Attendance::new(),
                 waiter: loom::thread::current(),
             }),
         };
         let weak: Weak<LookedAt> = Arc::downgrade(&looked.cache);
-        self.0.register(weak);
+        self.0.register(weak, &looked.cache.attendance);
         looked
     }
 }
@@ -387,14 +388,13 @@ impl Carer {
 /// A cache under the care of a maintenance thread.
 #[derive(Clone)]
 pub struct Looked {
-    maintainer: &'static Maintainer,
     cache: Arc<LookedAt>,
 }
 
 struct LookedAt {
     writes: Writes,
     applied: AtomicUsize,
-    is_closed: AtomicBool,
+    attendance: Attendance,
     waiter: Thread,
 }
 
@@ -402,7 +402,7 @@ impl Looked {
     /// As the engine's `submit`, where no run of maintenance is due.
     pub fn write(&self, value: u64) {
         assert!(self.cache.writes.push(Told::Inserted(value)), "more events than the model has");
-        self.maintainer.notify();
+        self.cache.attendance.notify();
     }
 
     /// Returns once so many events were applied; never, if the thread sleeps over one.
@@ -414,9 +414,7 @@ impl Looked {
 
     /// As the end of a cache: the thread forgets it, and ends if it was the last.
     pub fn close(self) {
-        self.cache.is_closed.store(true, Ordering::SeqCst);
-        sync::model_seq_cst();
-        self.maintainer.notify();
+        drop(self);
     }
 }
 
@@ -430,7 +428,7 @@ impl Maintained for LookedAt {
     }
 
     fn has_work(&self) -> bool {
-        self.writes.waiting() > 0 || self.is_closed.load(Ordering::SeqCst)
+        self.writes.waiting() > 0
     }
 
     fn next_timer(&self) -> Option<Duration> {

@@ -13,14 +13,14 @@
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, Weak};
-use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crossbeam_utils::Backoff;
 
 use crate::contain::contain;
 use crate::expiry::clock::{Clock, nanoseconds};
-use crate::maintainer::{self, Maintained};
+use crate::maintainer::{self, Attendance, Maintained};
+use crate::reentrancy::{self, Kind};
 use crate::sync::{self, AtomicU64, Mutex, Ordering};
 
 /// The longest that is slept by a clock that need not go as the system's does.
@@ -39,12 +39,13 @@ pub(crate) struct Periodic {
     /// The last reading: where a clock stands that panics.
     last_ns: AtomicU64,
     state: Mutex<State>,
+    attendance: Attendance,
 }
 
 struct State {
     task: Option<Weak<dyn Task>>,
     next_ns: u64,
-    running: Option<ThreadId>,
+    is_running: bool,
 }
 
 impl Periodic {
@@ -55,22 +56,24 @@ impl Periodic {
         task: Weak<dyn Task>,
     ) -> Arc<Self> {
         let interval_ns = nanoseconds(interval);
-        let state = State { task: Some(task), next_ns: 0, running: None };
+        let state = State { task: Some(task), next_ns: 0, is_running: false };
         let (last_ns, state) = (AtomicU64::new(0), Mutex::new(state));
-        let periodic = Arc::new(Self { interval_ns, clock, is_real, last_ns, state });
+        let attendance = Attendance::new();
+        let periodic = Arc::new(Self { interval_ns, clock, is_real, last_ns, state, attendance });
         sync::lock(&periodic.state).next_ns = periodic.now_ns().saturating_add(interval_ns);
         let weak: Weak<Self> = Arc::downgrade(&periodic);
-        maintainer::register(weak);
+        maintainer::register(weak, &periodic.attendance);
         periodic
     }
 
-    /// Returns once the task does not run, unless it is called from within it, and never will.
+    /// Returns once the task does not run and never will; at once, if the thread must not wait, as from
+    /// within the task itself.
     pub(crate) fn stop(&self) {
         let backoff = Backoff::new();
         loop {
             let mut state = sync::lock(&self.state);
             state.task = None;
-            if state.running.is_none_or(|thread| thread == thread::current().id()) {
+            if !state.is_running || !reentrancy::may_wait() {
                 return;
             }
             drop(state);
@@ -93,12 +96,12 @@ impl Periodic {
     fn take_due(&self) -> Option<Arc<dyn Task>> {
         let now_ns = self.now_ns();
         let mut state = sync::lock(&self.state);
-        if state.running.is_some() || now_ns < state.next_ns {
+        if state.is_running || now_ns < state.next_ns {
             return None;
         }
         let task = state.task.as_ref()?.upgrade()?;
         state.next_ns = now_ns.saturating_add(self.interval_ns);
-        state.running = Some(thread::current().id());
+        state.is_running = true;
         Some(task)
     }
 }
@@ -109,10 +112,11 @@ impl Maintained for Periodic {
         struct Running<'s>(&'s Periodic);
         impl Drop for Running<'_> {
             fn drop(&mut self) {
-                sync::lock(&self.0.state).running = None;
+                sync::lock(&self.0.state).is_running = false;
             }
         }
         if let Some(task) = self.take_due() {
+            let _inside = reentrancy::enter(Kind::Task, self);
             let _running = Running(self);
             // Let go of before that ends, also by a panic.
             let task = task;
@@ -168,7 +172,8 @@ mod tests {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             is_real: false,
             last_ns: AtomicU64::new(0),
-            state: Mutex::new(State { task: Some(weak), next_ns: 10, running: None }),
+            state: Mutex::new(State { task: Some(weak), next_ns: 10, is_running: false }),
+            attendance: Attendance::new(),
         };
         let left = |periodic: &Periodic| periodic.next_timer().map(|left| left.as_nanos());
         assert_eq!(left(&periodic), Some(5));

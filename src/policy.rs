@@ -22,7 +22,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 mod budget;
 mod list;
@@ -37,6 +37,7 @@ mod s3_fifo;
 mod window_tiny_lfu;
 pub(crate) mod held;
 mod registry;
+mod naming;
 mod simulator;
 
 pub use fifo::Fifo;
@@ -202,6 +203,7 @@ impl Segment {
 
 /// When entries leave to make room for a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Room {
     /// Before `on_insert`: a new entry is never the victim of its own insertion.
     BeforeInsert,
@@ -300,14 +302,15 @@ pub trait EvictionPolicy: Any + Send {
     }
 
     /// Names up to `count` nodes, the one least worth keeping first. Default: as
-    /// [`upcoming`](Self::upcoming) does.
+    /// [`upcoming`](Self::upcoming) does. What it does not name follows, ranked by
+    /// [`frequency`](Self::frequency).
     fn coldest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         let _ = nodes;
         self.upcoming(count, name);
     }
 
     /// Names up to `count` nodes, the one most worth keeping first. Default: none; the cache then
-    /// ranks all entries by [`frequency`](Self::frequency).
+    /// takes those that [`coldest`](Self::coldest) names last.
     fn hottest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         let _ = (count, nodes, name);
     }
@@ -354,38 +357,38 @@ impl Policy {
     /// Least recently used: an ordered list; a hit moves its entry to the front.
     #[must_use]
     pub fn lru() -> Self {
-        Self::custom("lru", |config| Box::new(Lru::new(config)))
+        Self::built_in()[0].clone()
     }
 
     /// Least frequently used, the least recently used among equals.
     #[must_use]
     pub fn lfu() -> Self {
-        Self::custom("lfu", |config| Box::new(Lfu::new(config)))
+        Self::built_in()[1].clone()
     }
 
     /// First in, first out: hits change nothing.
     #[must_use]
     pub fn fifo() -> Self {
-        Self::custom("fifo", |config| Box::new(Fifo::new(config)))
+        Self::built_in()[2].clone()
     }
 
     /// SIEVE: a queue whose hand spares what was used since it last came by.
     #[must_use]
     pub fn sieve() -> Self {
-        Self::custom("sieve", |config| Box::new(Sieve::new(config)))
+        Self::built_in()[3].clone()
     }
 
     /// S3-FIFO: a small queue tries newcomers before they reach the main one.
     #[must_use]
     pub fn s3_fifo() -> Self {
-        Self::custom("s3_fifo", |config| Box::new(S3Fifo::new(config)))
+        Self::built_in()[4].clone()
     }
 
     /// Mirrored window-TinyLFU: newcomers pass a window and then have to be more useful than what
     /// would leave for them; miniatures of itself choose the window's size. The default.
     #[must_use]
     pub fn window_tiny_lfu() -> Self {
-        Self::custom("window_tiny_lfu", |config| Box::new(WindowTinyLfu::new(config)))
+        Self::built_in()[5].clone()
     }
 
     /// The policy of that name, whatever its case: one of the library's, or one that was
@@ -447,15 +450,20 @@ impl Policy {
         registry::known().into_iter().map(|policy| policy.name.as_ref().to_owned())
     }
 
-    fn built_in() -> [Self; 6] {
-        [
-            Self::lru(),
-            Self::lfu(),
-            Self::fifo(),
-            Self::sieve(),
-            Self::s3_fifo(),
-            Self::window_tiny_lfu(),
-        ]
+    /// Those of the library, in the order of the constructors above. Made once, so that two choices of
+    /// one have the same factory.
+    fn built_in() -> &'static [Self; 6] {
+        static BUILT_IN: LazyLock<[Policy; 6]> = LazyLock::new(|| {
+            [
+                Policy::custom("lru", |config| Box::new(Lru::new(config))),
+                Policy::custom("lfu", |config| Box::new(Lfu::new(config))),
+                Policy::custom("fifo", |config| Box::new(Fifo::new(config))),
+                Policy::custom("sieve", |config| Box::new(Sieve::new(config))),
+                Policy::custom("s3_fifo", |config| Box::new(S3Fifo::new(config))),
+                Policy::custom("window_tiny_lfu", |config| Box::new(WindowTinyLfu::new(config))),
+            ]
+        });
+        &BUILT_IN
     }
 
     /// An instance; `None` if the name is unknown.

@@ -75,7 +75,7 @@ pub enum Bound {
 /// let in_use = Arc::new(Mutex::new(0));
 /// let read = Arc::clone(&in_use);
 /// let follower = MemoryFollower::builder(&cache)
-///     .source(move || Ok::<_, io::Error>(Usage { used: *read.lock().unwrap(), limit: None }))
+///     .source(move || Ok::<_, io::Error>(Usage::new(*read.lock().unwrap(), None)))
 ///     .target(1_000_000)
 ///     .by_hand()
 ///     .start()?;
@@ -99,6 +99,8 @@ pub struct MemoryFollower {
 struct Inner {
     followed: Box<dyn Followed>,
     source: Box<dyn MemorySource>,
+    /// `None` follows the limit that the source tells.
+    target: Option<u64>,
     state: Mutex<State>,
 }
 
@@ -115,7 +117,7 @@ struct State {
 pub struct Status {
     /// The last reading.
     pub usage: Option<Usage>,
-    /// How many bytes it aims at.
+    /// How many bytes it aims at: what was set, or nine tenths of the last reading's limit.
     pub target: u64,
     /// How often it has lowered the bound.
     pub shrinks: u64,
@@ -245,8 +247,8 @@ impl Inner {
             state.is_looking = true;
         }
         let _looking = Looking(self);
-        let usage = match contain(|| self.source.read()) {
-            Some(Ok(usage)) => usage,
+        let (usage, target) = match contain(|| reading(&*self.source, self.target)) {
+            Some(Ok(reading)) => reading,
             failed => {
                 sync::lock(&self.state).status.failures += 1;
                 return Err(match failed {
@@ -259,6 +261,10 @@ impl Inner {
         let next = {
             let state = &mut *sync::lock(&self.state);
             state.status.usage = Some(usage);
+            if let Some(target) = target.filter(|target| *target != state.status.target) {
+                state.status.target = target;
+                state.controller.set_target(target);
+            }
             state.controller.next_bound(usage.used, bound, held)
         };
         let Some(next) = next else { return Ok(bound) };
@@ -270,6 +276,22 @@ impl Inner {
             status.grows += 1;
         }
         Ok(next)
+    }
+}
+
+/// What is in use, and what may be; no target if none was given and the source knows no limit.
+fn reading(
+    source: &dyn MemorySource,
+    target: Option<u64>,
+) -> std::io::Result<(Usage, Option<u64>)> {
+    match target {
+        Some(target) => {
+            source.read_with_target(target).map(|(usage, target)| (usage, Some(target)))
+        }
+        None => source.read().map(|usage| {
+            // A limit of 0 would leave nothing to aim at; the target is then as before.
+            (usage, usage.limit.map(source::target_below).filter(|target| *target > 0))
+        }),
     }
 }
 
@@ -300,7 +322,10 @@ impl<K, V, S> FollowerBuilder<K, V, S> {
         self
     }
 
-    /// How many bytes may be in use. Default: nine tenths of the source's limit.
+    /// How many bytes may be in use. Default: nine tenths of the limit that the source tells, at each
+    /// look anew, so that the target follows a limit that changes.
+    ///
+    /// With [`CgroupMemory`] it bounds the use of this process's own group.
     pub fn target(mut self, bytes: u64) -> Self {
         self.target = Some(bytes);
         self
@@ -314,7 +339,8 @@ impl<K, V, S> FollowerBuilder<K, V, S> {
     }
 
     /// The least and the most that the bound may be. Default: from a sixteenth of what it is at
-    /// [`start`](Self::start), but no less than one for each partition, to all of it.
+    /// [`start`](Self::start), but no less than one for each partition, to all of it. A bound of 0, of
+    /// a cache that is switched off, stays.
     pub fn range(mut self, least: u64, most: u64) -> Self {
         self.range = Some((least, most));
         self
@@ -356,7 +382,8 @@ where
         let kind = bound.unwrap_or(if has_weight { Bound::Weight } else { Bound::Entries });
         let bound = bound_of(&cache, kind).ok_or(FollowError::Unbounded { bound: kind })?;
         let partitions = cache.partitions() as u64;
-        let (least, most) = range.unwrap_or(((bound / 16).max(partitions), bound));
+        let default_range = ((bound / 16).max(partitions), bound.max(partitions));
+        let (least, most) = range.unwrap_or(default_range);
         if least < partitions || most < least {
             return Err(FollowError::BadRange { least, most, partitions });
         }
@@ -367,21 +394,23 @@ where
             return Err(FollowError::ZeroInterval);
         }
         let source = source.unwrap_or_else(source::standard);
-        let usage = contain(|| source.read())
-            .ok_or(FollowError::Panicked)?
-            .map_err(FollowError::Unreadable)?;
-        let nine_tenths = |limit: u64| limit - limit / 10;
-        let target = target.or(usage.limit.map(nine_tenths)).ok_or(FollowError::NoTarget)?;
-        if target == 0 {
+        if target == Some(0) {
             return Err(FollowError::ZeroTarget);
         }
+        let (usage, aim) = contain(|| reading(&*source, target))
+            .ok_or(FollowError::Panicked)?
+            .map_err(FollowError::Unreadable)?;
+        let aim = aim.ok_or(match usage.limit {
+            Some(_) => FollowError::ZeroTarget,
+            None => FollowError::NoTarget,
+        })?;
         let state = State {
-            controller: Controller::new(target, band, Range { least, most }),
-            status: Status { usage: Some(usage), target, ..Status::default() },
+            controller: Controller::new(aim, band, Range { least, most }),
+            status: Status { usage: Some(usage), target: aim, ..Status::default() },
             is_looking: false,
         };
         let followed = Box::new(Following { cache, bound: kind });
-        let inner = Arc::new(Inner { followed, source, state: Mutex::new(state) });
+        let inner = Arc::new(Inner { followed, source, target, state: Mutex::new(state) });
         let periodic = interval.map(|interval| {
             let is_real = clock.is_none();
             let clock = clock.unwrap_or_else(|| Arc::new(MonotonicClock));

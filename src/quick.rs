@@ -27,7 +27,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::cache::{Cache, State};
+use crate::cache::{Cache, InsertOptions, State};
+use crate::equivalent::Equivalent;
 use crate::error::{Inserted, Rejection};
 use crate::expiry::clock::nanoseconds;
 use crate::periodic::{Periodic, Task};
@@ -177,7 +178,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         core.make_room_for(&key);
         // The message wants it after the cache has taken the key.
         let kept = key.clone();
-        match core.cache.insert_if_absent_with_ttl(key, value, ttl) {
+        match core.cache.insert_if_absent_with(key, value, InsertOptions::new().ttl(ttl)) {
             Inserted::Rejected(Rejection::Present) => {
                 core.count(Metric::FailedOp);
                 Err(CacheError::KeyAlreadyExists { key: kept.to_string() })
@@ -204,7 +205,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         let state = core.cache.take_expired(&key);
         if state == State::Valid {
             let kept = key.clone();
-            if core.cache.replace_with_ttl(key, value, ttl).is_stored() {
+            if core.cache.replace_with(key, value, InsertOptions::new().ttl(ttl)).is_stored() {
                 core.count_set();
                 return Ok(());
             }
@@ -220,8 +221,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     /// [`CacheError::KeyNotFound`], [`CacheError::KeyExpired`].
     pub fn get<Q>(&self, key: &Q) -> Result<V, CacheError>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + Display + ?Sized,
+        Q: Hash + Equivalent<K> + Display + ?Sized,
         V: Clone,
     {
         self.read(key, V::clone)
@@ -234,8 +234,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     /// As [`get`](Self::get).
     pub fn read<Q, R>(&self, key: &Q, reader: impl FnMut(&V) -> R) -> Result<R, CacheError>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + Display + ?Sized,
+        Q: Hash + Equivalent<K> + Display + ?Sized,
     {
         let core = self.core();
         core.count(Metric::Get);
@@ -251,8 +250,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     /// [`CacheError::KeyNotFound`], [`CacheError::KeyExpired`].
     pub fn delete<Q>(&self, key: &Q) -> Result<(), CacheError>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + Display + ?Sized,
+        Q: Hash + Equivalent<K> + Display + ?Sized,
     {
         match self.core().delete(key) {
             State::Valid => Ok(()),
@@ -306,8 +304,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     /// the request.
     pub fn delete_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<&'q Q>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized + 'q,
+        Q: Hash + Equivalent<K> + ?Sized + 'q,
     {
         let is_skipped = |key: &&Q| self.core().delete(*key) != State::Valid;
         keys.into_iter().filter(is_skipped).collect()
@@ -444,8 +441,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> Core<K, V> {
     /// A lookup that counts, but for the call itself; or what the key is instead of valid.
     fn look_up<Q, R>(&self, key: &Q, mut reader: impl FnMut(&V) -> R) -> Result<R, State>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         loop {
             if let Some(read) = self.cache.read(key, &mut reader) {
@@ -466,8 +462,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> Core<K, V> {
 
     fn delete<Q>(&self, key: &Q) -> State
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let state = self.cache.remove_stating(key);
         let is_valid = state == State::Valid;

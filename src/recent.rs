@@ -12,12 +12,14 @@
 use crossbeam_utils::CachePadded;
 
 use crate::listener::RemovalCause;
+use crate::reclaim::zeroed::ZeroedWords;
 use crate::sync::{AtomicU64, Ordering};
 
 const RINGS: usize = 16;
 
 /// Why a key is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Absence {
     /// It was never there, nor was its insertion rejected.
@@ -87,18 +89,20 @@ pub(crate) struct Recent {
 struct Ring {
     /// How many words were ever written.
     written: AtomicU64,
-    words: Box<[AtomicU64]>,
+    words: ZeroedWords,
 }
 
 impl Recent {
-    /// Remembers at least `removals` of evenly spread keys.
-    pub(crate) fn new(removals: usize) -> Self {
-        let words = removals.div_ceil(RINGS).max(1);
-        let ring = |_| {
-            let words = std::iter::repeat_with(AtomicU64::default).take(words).collect();
-            CachePadded::new(Ring { written: AtomicU64::new(0), words })
-        };
-        Self { rings: std::array::from_fn(ring) }
+    /// Remembers at least `removals` of evenly spread keys. `None` if there is no memory for that;
+    /// what there is takes room as words are written.
+    pub(crate) fn try_new(removals: usize) -> Option<Self> {
+        let len = removals.div_ceil(RINGS).max(1);
+        let mut rings = Vec::with_capacity(RINGS);
+        for _ in 0..RINGS {
+            let words = ZeroedWords::try_new(len)?;
+            rings.push(CachePadded::new(Ring { written: AtomicU64::new(0), words }));
+        }
+        rings.try_into().ok().map(|rings| Self { rings })
     }
 
     fn ring(&self, hash: u64) -> &Ring {
@@ -157,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_newest_counts_until_it_is_forgotten() {
-        let recent = Recent::new(RINGS * 3);
+        let recent = Recent::try_new(RINGS * 3).expect("there is that much memory");
         assert_eq!(recent.of(7), Absence::NeverSeen);
         recent.removed(7, RemovalCause::Evicted, Absence::Removed);
         recent.removed(7, RemovalCause::Replaced, Absence::Removed);
@@ -176,7 +180,7 @@ mod tests {
 
     #[test]
     fn hash_of_48_bits_is_told_apart_by_each() {
-        let recent = Recent::new(1000);
+        let recent = Recent::try_new(1000).expect("there is that much memory");
         let hash = 0xffff_0123_4567;
         recent.removed(hash, RemovalCause::Evicted, Absence::Removed);
         assert_eq!(recent.of(hash), Absence::Evicted);

@@ -1,5 +1,5 @@
 //! When may memory that readers could still see be freed? Guards, grace periods, the governor,
-//! and the threads' free lists.
+//! and the threads' free lists; and where large memory comes from that is made ahead (`zeroed`).
 //!
 //! Readers pin a [`Guard`]. Maintenance unlinks entries, collects them in batches ([`Retired`])
 //! and stamps each batch with a [`Ticket`]; once that ticket is [`completed`], no guard from
@@ -62,6 +62,7 @@ mod magazine;
 mod slab;
 #[cfg(not(larder_loom))]
 mod tally;
+pub(crate) mod zeroed;
 #[cfg(larder_loom)]
 mod stand_in;
 
@@ -76,7 +77,7 @@ pub(crate) use epoch::{Held, hold};
 pub(crate) use kept::Kept;
 #[cfg(not(larder_loom))]
 pub(crate) use magazine::{allocate, allocate_paired, recycle, recycle_all, trim};
-pub(crate) use paired::{BESIDE_BYTES, PAIRED, UNPAIRED, beside, is_paired};
+pub(crate) use paired::{BESIDE_BYTES, PAIRED, UNPAIRED, beside, has_slots, is_paired};
 #[cfg(larder_loom)]
 pub(crate) use stand_in::*;
 #[cfg(not(larder_loom))]

@@ -40,11 +40,13 @@ use std::mem;
 
 use crossbeam_utils::CachePadded;
 
+use std::sync::Arc;
+
 use crate::contain;
 use crate::entry::EntryPtr;
 use crate::error::BuildError;
 use crate::evict::Bounds;
-use crate::maintainer;
+use crate::maintainer::Mark;
 use crate::maintenance::Maintenance;
 use crate::policy::Policy;
 use crate::read_buffer::{Offer, Words};
@@ -84,6 +86,8 @@ pub(crate) struct Shadow {
     /// found no room, as dropped accesses.
     counters: Stripes,
     ghosts: Mutex<Ghosts>,
+    /// The cache's, so that the maintenance thread comes to play.
+    mark: Arc<Mark>,
 }
 
 struct Ghosts {
@@ -105,6 +109,7 @@ impl Shadow {
         bounds: Bounds,
         mode: Maintenance,
         cores: usize,
+        mark: Arc<Mark>,
     ) -> Result<Self, BuildError> {
         let ghosts = config.ghosts(policy, bounds)?;
         let stripes = match mode {
@@ -118,6 +123,7 @@ impl Shadow {
             threshold: CachePadded::new(AtomicU64::new(highest_threshold(&ghosts))),
             mode,
             records: Words::new(stripes),
+            mark,
             is_due: AtomicBool::new(false),
             counters: Stripes::new((cores * 4).max(8)),
             ghosts: Mutex::new(Ghosts {
@@ -222,10 +228,16 @@ impl Shadow {
     fn call_for_play(&self) {
         // Relaxed: whoever has set it has notified the thread, too.
         if !self.is_due.load(Ordering::Relaxed) {
-            // SeqCst: before the look at the thread's state; see the module head.
+            // SeqCst: before the look at the cache's state; see the module head.
             self.is_due.store(true, Ordering::SeqCst);
-            maintainer::notify();
+            self.mark.notify();
         }
+    }
+
+    /// Takes the lock of what was played, for the time of a fork.
+    #[cfg(all(unix, not(larder_loom)))]
+    pub(crate) fn hold_for_fork(&self) -> impl Sized + '_ {
+        sync::lock_for_fork(&self.ghosts)
     }
 
     /// Whether records wait in numbers.

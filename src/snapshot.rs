@@ -1,7 +1,7 @@
 //! Snapshots: a cache's entries as bytes, and back.
 //!
-//! A snapshot keeps of each entry its key, its value, how long it may yet live, its weight, its
-//! counter of accesses, and where its policy has it, so that a cache that is restored goes on where
+//! A snapshot keeps of each entry its key, its value, how long it may yet live, its tags, its weight,
+//! its counter of accesses, and where its policy has it, so that a cache that is restored goes on where
 //! the one that was saved stopped. It is made while the cache serves: the entries are walked a few
 //! hundred at a time, so that saving takes little memory and stops nobody. It is read with distrust:
 //! every byte is covered by a checksum, lengths are believed only as far as there are bytes, and
@@ -16,11 +16,30 @@
 //! around them is always the same (`snapshot/frame.rs` draws it), so what a file is, and whether it is
 //! whole, can be told without knowing any types: [`Info::read`].
 //!
-//! # Time
-//! A snapshot notes for how long each entry may yet live and the time of day at which it was begun.
-//! Time goes on while it lies there: what would have expired until it is loaded is left out. Should
-//! the time of day have been set back since, no time has passed. Entries with
-//! [tags](crate::Cache::insert_with_tags) are not saved, for an invalidation does not reach a file.
+//! # Time and tags
+//! A snapshot notes when each entry expires and the time of day at which it was begun. Time goes on
+//! while it lies there: what would have expired until it is loaded is left out. Should the time of
+//! day have been set back since, no time has passed.
+//!
+//! An entry whose [tag](crate::Cache::insert_with_tags) was invalidated before it was written is left
+//! out; the others have their tags again once they are loaded, so that
+//! [`invalidate_tag`](crate::Cache::invalidate_tag) reaches them. An invalidation that comes after an
+//! entry was written does not reach the file, as no other change does: what must not come back after a
+//! restart has to be invalidated again after loading.
+//!
+//! # What a serializer cannot carry
+//! A save fails rather than write what nobody can read, or what comes back as something else: see
+//! [`SnapshotError::Unreadable`] and [`SnapshotError::Inexact`]. Of what is saved a few records are read
+//! back for that, the first one and whichever has something in a place where none before it had.
+//!
+//! | | `bincode`, `postcard` | `json` |
+//! |---|---|---|
+//! | numbers that are infinite or not a number | exact | refused |
+//! | `Some(None)`, `Some(())` | exact | refused |
+//! | maps with keys that are no strings, numbers or plain variants | exact | refused |
+//! | values that say what they are: `serde_json::Value`, untagged enums | refused | exact |
+//! | flattened structures, fields with `skip_serializing_if` | refused | exact |
+//! | values more than 126 deep | refused | refused |
 //!
 //! # Features
 //! `snapshot` brings this module; `bincode`, `json` and `postcard` bring the serializers of these
@@ -49,6 +68,7 @@
 use std::any::type_name;
 #[cfg(feature = "bincode")]
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::hash::{BuildHasher, Hash};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -58,13 +78,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Cache, Saving};
+use crate::cache::{Cache, LeftOut, Saving, Seen};
+use crate::tags::TagSet;
 
 mod error;
 mod serializer;
 mod limits;
+mod watch;
+mod report;
 mod frame;
+#[cfg(feature = "zstd")]
+mod packing;
+mod writer;
 mod contents;
+mod records;
 mod info;
 mod file;
 #[cfg(feature = "async")]
@@ -72,6 +99,8 @@ mod future;
 
 pub use error::{Part, SnapshotError};
 pub use info::{Info, convert, convert_path};
+pub use records::{Record, Records};
+pub use report::{Loaded, Saved};
 #[cfg(feature = "bincode")]
 pub use serializer::Bincode;
 #[cfg(feature = "json")]
@@ -79,9 +108,12 @@ pub use serializer::Json;
 #[cfg(feature = "postcard")]
 pub use serializer::Postcard;
 pub use serializer::{RegistryError, Serializer, SerializerError, Serializers, erased_serde};
+pub use watch::Loss;
 
 #[cfg(feature = "quick")]
 pub(crate) use contents::Contents;
+#[cfg(feature = "quick")]
+pub(crate) use error::with_causes;
 #[cfg(feature = "quick")]
 pub(crate) use file::{Existing, open, write_atomically};
 #[cfg(all(feature = "async", feature = "quick"))]
@@ -89,16 +121,22 @@ pub(crate) use future::on_a_thread;
 #[cfg(feature = "quick")]
 pub(crate) use serializer::check_name;
 
-use frame::{Encoder, FLAG_ZSTD, Form, Header, Meta};
+use frame::{Form, Header, MAX_PAYLOAD, Meta};
+use writer::{ReadBack, Writer};
 
-/// The largest payload that a record can have.
-const MAX_PAYLOAD: u64 = u32::MAX as u64 - 1;
+/// How large a record may be unless options say otherwise, on both sides.
+const MAX_RECORD_BYTES: u64 = 1 << 30;
+/// To how many times its size a packed snapshot may unpack unless options say otherwise. Writers keep
+/// to it, whatever they are given to pack.
+const MAX_EXPANSION: u32 = 256;
 
 /// How a snapshot is to be written.
 #[derive(Clone)]
 pub struct SaveOptions {
     serializer: Arc<dyn Serializer>,
     zstd_level: Option<i32>,
+    max_record_bytes: u64,
+    is_checked: bool,
     at: Option<SystemTime>,
 }
 
@@ -106,11 +144,32 @@ impl SaveOptions {
     /// By `serializer`, not packed.
     #[must_use]
     pub fn new(serializer: Arc<dyn Serializer>) -> Self {
-        Self { serializer, zstd_level: None, at: None }
+        let max_record_bytes = MAX_RECORD_BYTES;
+        Self { serializer, zstd_level: None, max_record_bytes, is_checked: true, at: None }
+    }
+
+    /// Refuses entries that take more bytes, which would not be [loaded](LoadOptions::max_record_bytes)
+    /// either unless the same is said there. Default: 1 GiB.
+    #[must_use]
+    pub fn max_record_bytes(mut self, bytes: u64) -> Self {
+        self.max_record_bytes = bytes.min(MAX_PAYLOAD);
+        self
+    }
+
+    /// Reads nothing back while it is written. For serializers that can only write; default: what is
+    /// written is [known to be readable](crate::snapshot#what-a-serializer-cannot-carry).
+    #[must_use]
+    pub fn unchecked(mut self) -> Self {
+        self.is_checked = false;
+        self
     }
 
     /// Packs the records with Zstandard, at a level from 1 (fast) to 19 (small). Default: they are
     /// not packed.
+    ///
+    /// Where they pack very well, letters that mean nothing are put between them, so that the snapshot
+    /// is at least a 128th of what it unpacks to: readers believe [no
+    /// more](LoadOptions::max_expansion) of one that they do not trust.
     #[cfg(feature = "zstd")]
     #[must_use]
     pub fn zstd(mut self, level: i32) -> Self {
@@ -157,8 +216,8 @@ impl LoadOptions {
     pub fn new() -> Self {
         Self {
             serializers: Serializers::standard(),
-            max_record_bytes: 64 << 20,
-            max_expansion: 256,
+            max_record_bytes: MAX_RECORD_BYTES,
+            max_expansion: MAX_EXPANSION,
             is_salvage: false,
             at: None,
         }
@@ -171,7 +230,8 @@ impl LoadOptions {
         self
     }
 
-    /// Refuses records whose key and value take more bytes. Default: 64 MiB.
+    /// Refuses records whose key, value and tags take more bytes. Default: 1 GiB. Memory grows only
+    /// with the bytes that are really there.
     #[must_use]
     pub fn max_record_bytes(mut self, bytes: u64) -> Self {
         self.max_record_bytes = bytes.min(MAX_PAYLOAD);
@@ -179,7 +239,8 @@ impl LoadOptions {
     }
 
     /// Refuses packed snapshots of more than a MiB that unpack to more than so many times their
-    /// size. Default: 256.
+    /// size. Default: 256, below which [saving](SaveOptions) keeps them, except for snapshots that
+    /// earlier builds packed: raise it for those.
     #[must_use]
     pub fn max_expansion(mut self, times: u32) -> Self {
         self.max_expansion = times;
@@ -205,45 +266,6 @@ impl LoadOptions {
     }
 }
 
-/// What was saved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Saved {
-    /// Entries.
-    pub entries: u64,
-    /// Bytes, before they were packed.
-    pub bytes: u64,
-}
-
-/// What became of a snapshot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Loaded {
-    /// Entries that were put into the cache. If they are more than it may hold, the coldest have
-    /// made room for the others.
-    pub entries: u64,
-    /// Entries that have expired since they were saved.
-    pub expired: u64,
-    /// Entries that were too heavy for the cache.
-    pub rejected: u64,
-    /// Records that were damaged or no entries of the types asked for. 0 unless
-    /// [salvaging](LoadOptions::salvage).
-    pub damaged: u64,
-    /// How many more entries there were when the snapshot was begun than records were found.
-    /// Likewise.
-    pub missing: u64,
-    /// Where the frame is broken, and everything was given up from there on. Likewise.
-    pub broken_at: Option<u64>,
-}
-
-impl Loaded {
-    /// Whether nothing was lost.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.damaged == 0 && self.missing == 0 && self.broken_at.is_none()
-    }
-}
-
 fn nanoseconds_since_1970(time: Option<SystemTime>) -> u64 {
     let time = time.unwrap_or_else(SystemTime::now);
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -259,111 +281,171 @@ where
     ///
     /// Other threads may use the cache meanwhile. An entry that is there all the time is saved
     /// exactly once; one that comes, goes or is replaced meanwhile is saved as it is at some moment,
-    /// or not, and never twice. Entries are serialized a few hundred at a time, for which the
+    /// or not, and never twice. None is written that has expired, or of which a tag was invalidated,
+    /// before its batch is. Entries are serialized a few hundred at a time, for which the
     /// calling thread is [pinned](Self::pin); it writes while it is not. Each partition's policy is
     /// asked once for its order, during which writers of that partition may wait for it.
     ///
+    /// [`Saved`] counts what was left out, by reason.
+    ///
     /// # Errors
-    /// If `writer` fails, or a key or value cannot be serialized. Something may have been written.
+    /// If `writer` fails, or a key or value cannot be serialized, or not such that it [can be
+    /// read](crate::snapshot#what-a-serializer-cannot-carry) and is the same then. Something may have
+    /// been written.
     ///
     /// # Panics
-    /// If a key's or value's `Serialize` does.
+    /// If a key's or value's `Serialize` or `Deserialize` does.
     ///
     /// # Complexity
     /// O(n), and 8 bytes for each entry besides what a few hundred serialized ones take.
-    pub fn save_to(
+    pub fn save_to(&self, writer: impl Write, options: &SaveOptions) -> Result<Saved, SnapshotError>
+    where
+        K: DeserializeOwned,
+        V: DeserializeOwned,
+    {
+        self.save_to_as::<K, V>(writer, options)
+    }
+
+    /// As [`save_to`](Self::save_to), for a cache whose keys or values are not what they will be read
+    /// as: `K2` and `V2`, such as `String` for `&str`.
+    ///
+    /// # Errors
+    /// As `save_to`.
+    ///
+    /// # Examples
+    #[cfg_attr(feature = "bincode", doc = "```")]
+    #[cfg_attr(not(feature = "bincode"), doc = "```ignore")]
+    /// use larder::Cache;
+    /// use larder::snapshot::{LoadOptions, SaveOptions, Serializers};
+    ///
+    /// let names: Cache<&str, u64> = Cache::new(100);
+    /// names.insert("a", 1);
+    /// let mut file = Vec::new();
+    /// let bincode = SaveOptions::new(Serializers::standard().get("bincode")?);
+    /// names.save_to_as::<String, u64>(&mut file, &bincode)?;
+    /// let loaded: Cache<String, u64> = Cache::new(100);
+    /// loaded.load_from(&*file, &LoadOptions::new())?;
+    /// assert_eq!(loaded.get("a"), Some(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn save_to_as<K2, V2>(
         &self,
         mut writer: impl Write,
         options: &SaveOptions,
+    ) -> Result<Saved, SnapshotError>
+    where
+        K2: DeserializeOwned,
+        V2: DeserializeOwned,
+    {
+        self.save(&mut writer, options, (type_name::<K2>(), type_name::<V2>()), read_back::<K2, V2>)
+    }
+
+    fn save(
+        &self,
+        writer: &mut dyn Write,
+        options: &SaveOptions,
+        (key, value): (&str, &str),
+        read_back: ReadBack,
     ) -> Result<Saved, SnapshotError> {
-        let form = if options.serializer.is_binary() { Form::Bytes } else { Form::Text };
         let header = Header {
-            form,
-            flags: if options.zstd_level.is_some() { FLAG_ZSTD } else { 0 },
-            serializer: options.serializer.name().to_ascii_lowercase(),
+            // Form, flags and serializer are the writer's.
+            form: Form::Bytes,
+            flags: 0,
+            serializer: String::new(),
             policy: self.policy_name().to_owned(),
-            types: format!("{}, {}", type_name::<K>(), type_name::<V>()),
+            types: format!("{key}, {value}"),
             saved_at_ns: nanoseconds_since_1970(options.at),
             expected: self.len() as u64,
         };
-        let mut out = Vec::new();
-        let encoder = Encoder::begin(&header, &mut out);
-        writer.write_all(&out)?;
-        let bytes = out.len() as u64;
-        out.clear();
-        let mut saved = match options.zstd_level {
-            None => self.save_records(encoder, &mut writer, out, options)?,
-            #[cfg(feature = "zstd")]
-            Some(level) => {
-                let mut packer = zstd::stream::write::Encoder::new(&mut writer, level)?;
-                packer.include_checksum(true)?;
-                let saved = self.save_records(encoder, &mut packer, out, options)?;
-                packer.finish()?;
-                saved
-            }
-            #[cfg(not(feature = "zstd"))]
-            Some(_) => unreachable!("nobody can set a level"),
-        };
-        writer.flush()?;
-        saved.bytes += bytes;
-        Ok(saved)
-    }
-
-    fn save_records(
-        &self,
-        mut encoder: Encoder,
-        writer: &mut impl Write,
-        mut out: Vec<u8>,
-        options: &SaveOptions,
-    ) -> Result<Saved, SnapshotError> {
-        let serializer = &*options.serializer;
         let mut saving = Saving::new(self);
-        let (mut payload, mut failure, mut bytes) = (Vec::new(), None, 0);
-        while saving.step(|key, value, info, warmth, word| {
-            if failure.is_none() {
-                let meta = Meta {
-                    expires_in_ns: info.expires_in.map(crate::expiry::clock::nanoseconds),
-                    weight: info.weight,
-                    frequency: info.frequency,
-                    warmth,
-                    word,
-                };
-                match serialize(serializer, &(key, value), &mut payload) {
-                    Ok(()) => encoder.record(meta, &payload, &mut out),
-                    Err(error) => failure = Some(error),
-                }
+        let writer = RefCell::new(Writer::begin(writer, header, options, read_back)?);
+        let failure = RefCell::new(None);
+        // Of the present batch, whether each is tagged and unevictable.
+        let batch = RefCell::new(Vec::new());
+        let mut saved = Saved::default();
+        let mut show = |key: &K, value: &V, seen: Seen<'_>| {
+            if failure.borrow().is_some() {
+                return;
             }
-        }) {
-            if let Some(failure) = failure {
+            let meta = Meta {
+                expires_in_ns: seen.expires_in.map(crate::expiry::clock::nanoseconds),
+                weight: seen.weight,
+                frequency: seen.frequency,
+                warmth: seen.warmth,
+                word: seen.word,
+            };
+            let mut tags = Vec::new();
+            let mut names = seen.tags.into_iter().flat_map(TagSet::names);
+            let put = names.try_for_each(|name| frame::put_tag(name, &mut tags));
+            let is_tagged = !tags.is_empty();
+            let serialized =
+                put.and_then(|()| writer.borrow_mut().serialize(key, value, meta, tags));
+            batch.borrow_mut().push(Some((is_tagged, seen.is_unevictable)));
+            *failure.borrow_mut() = serialized.err();
+        };
+        let withdraw = |number: usize| {
+            writer.borrow_mut().leave_out(number);
+            if let Some(shown) = batch.borrow_mut().get_mut(number) {
+                *shown = None;
+            }
+        };
+        while saving.step(&mut show, withdraw) {
+            if let Some(failure) = failure.take() {
                 return Err(failure);
             }
-            bytes += out.len() as u64;
-            frame::write_if_long(&mut out, writer)?;
-            bytes -= out.len() as u64;
+            writer.borrow_mut().write_pending()?;
+            for (is_tagged, is_unevictable) in batch.borrow_mut().drain(..).flatten() {
+                saved.tagged += u64::from(is_tagged);
+                saved.unevictable += u64::from(is_unevictable);
+            }
         }
-        let entries = encoder.end(&mut out);
-        bytes += out.len() as u64;
-        writer.write_all(&out)?;
-        Ok(Saved { entries, bytes })
+        let (entries, bytes) = writer.into_inner().finish()?;
+        let LeftOut { expired, invalidated } = saving.left_out;
+        Ok(Saved { entries, bytes, expired, invalidated, ..saved })
     }
 
     /// Saves all entries to the file `path`, which appears whole or not at all.
     ///
     /// The snapshot is written beside `path` under another name, flushed to the disk and then
     /// renamed: whatever happens, there is the old file or the new one. The new one has the
-    /// permissions of the old one, or is its owner's alone. After a crash, a file whose name begins
+    /// permissions of the old one, or is its owner's alone. Where `path` is a symbolic link, what it
+    /// names is replaced or made, and the link stays. After a crash, a file whose name begins
     /// with `.larder-` may be left. Otherwise as [`save_to`](Self::save_to).
     ///
     /// # Errors
-    /// As `save_to`, and whatever the file system says. The old file is then as before.
+    /// As `save_to`; [`NotAFile`](SnapshotError::NotAFile) where `path` is a FIFO, a socket or a device;
+    /// and whatever the file system says. What was there is then as before.
     pub fn save_to_path(
         &self,
         path: impl AsRef<Path>,
         options: &SaveOptions,
-    ) -> Result<Saved, SnapshotError> {
-        file::write_atomically(path.as_ref(), file::Existing::Replace, |writer| {
-            self.save_to(writer, options)
+    ) -> Result<Saved, SnapshotError>
+    where
+        K: DeserializeOwned,
+        V: DeserializeOwned,
+    {
+        self.save_to_path_as::<K, V>(path, options)
+    }
+
+    /// As [`save_to_path`](Self::save_to_path), for a cache whose keys or values are not what they will
+    /// be read as; see [`save_to_as`](Self::save_to_as).
+    ///
+    /// # Errors
+    /// As `save_to_path`.
+    pub fn save_to_path_as<K2, V2>(
+        &self,
+        path: impl AsRef<Path>,
+        options: &SaveOptions,
+    ) -> Result<Saved, SnapshotError>
+    where
+        K2: DeserializeOwned,
+        V2: DeserializeOwned,
+    {
+        let path = path.as_ref();
+        file::write_atomically(path, file::Existing::Replace, |writer| {
+            self.save_to_as::<K2, V2>(writer, options)
         })
+        .map_err(|error| error.at(path))
     }
 }
 
@@ -378,19 +460,22 @@ where
     /// Entries of the snapshot replace those of the same keys; others stay, as far as there is room.
     /// They are inserted the coldest first, so that the hottest remain if they are too many, and if
     /// the cache has the policy that the saved one had, its order and counts are restored as well.
-    /// An entry without a deadline gets what the cache gives to new ones.
+    /// An entry without a deadline gets what the cache gives to new ones. Entries have the tags again
+    /// that they had.
     ///
     /// Other threads may use the cache meanwhile; they see entries come one by one.
     ///
     /// # Errors
-    /// If anything is wrong with the snapshot. The cache is then as before.
+    /// If anything is wrong with the snapshot. The cache is then as before. [`Loaded`] counts what was
+    /// left out otherwise, by reason.
     ///
     /// # Panics
     /// If `Deserialize`, `Hash`, `Eq` or the weigher does; only the last three can leave the cache
     /// with a part of the entries.
     ///
     /// # Complexity
-    /// O(n log n). Holds the entries in memory before they are inserted, and one record's bytes.
+    /// O(n log n). Holds the entries in memory before they are inserted, though no more than about
+    /// twice as many, or twice as heavy ones, as the cache can hold; and one record's bytes.
     pub fn load_from(
         &self,
         reader: impl Read,
@@ -402,56 +487,17 @@ where
     /// As [`load_from`](Self::load_from), from the file `path`.
     ///
     /// # Errors
-    /// As `load_from`, and whatever the file system says.
+    /// As `load_from`; [`NotAFile`](SnapshotError::NotAFile) where `path` is a FIFO, a socket or a device,
+    /// none of which is waited for; and whatever the file system says.
     pub fn load_from_path(
         &self,
         path: impl AsRef<Path>,
         options: &LoadOptions,
     ) -> Result<Loaded, SnapshotError> {
-        self.load_from(file::open(path.as_ref())?, options)
+        let path = path.as_ref();
+        let load = || self.load_from(file::open(path)?, options);
+        load().map_err(|error| error.at(path))
     }
-}
-
-/// A payload that is to be a line of text has a line feed in it.
-#[derive(Debug)]
-struct LineFeed;
-
-impl std::fmt::Display for LineFeed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a serializer that says it writes lines of text wrote a line feed")
-    }
-}
-
-impl std::error::Error for LineFeed {}
-
-/// Whether values need not be handed over part by part, as to a serializer that anybody may have
-/// written: that takes as long as all else.
-#[cfg(feature = "bincode")]
-fn is_bincode(serializer: &dyn Serializer) -> bool {
-    (serializer as &dyn std::any::Any).is::<Bincode>()
-}
-
-/// Replaces what `payload` holds by `value`.
-fn serialize(
-    serializer: &dyn Serializer,
-    value: &impl Serialize,
-    payload: &mut Vec<u8>,
-) -> Result<(), SnapshotError> {
-    payload.clear();
-    let written = match () {
-        #[cfg(feature = "bincode")]
-        () if is_bincode(serializer) => Bincode::write(value, payload),
-        () => serializer.serialize(value, payload),
-    };
-    written.map_err(SnapshotError::Serialize)?;
-    if !serializer.is_binary() && payload.contains(&b'\n') {
-        return Err(SnapshotError::Serialize(SerializerError::new(LineFeed)));
-    }
-    let given = payload.len() as u64;
-    if given > MAX_PAYLOAD {
-        return Err(SnapshotError::RecordTooLong { given, limit: MAX_PAYLOAD });
-    }
-    Ok(())
 }
 
 /// The value in `payload`, read within bounds. What `payload` holds then is of no use.
@@ -459,21 +505,33 @@ fn deserialize<T: for<'de> Deserialize<'de>>(
     serializer: &dyn Serializer,
     payload: &mut Vec<u8>,
 ) -> Result<T, SerializerError> {
-    let budget = limits::Budget::for_payload(payload.len());
     #[cfg(feature = "bincode")]
-    if is_bincode(serializer) {
+    if writer::is_bincode(serializer) {
+        let budget = limits::Budget::for_payload(payload.len());
         let mut bytes = Cow::Owned(std::mem::take(payload));
         let value =
             Bincode::read(&mut bytes, |it| T::deserialize(limits::Limited::new(it, &budget)));
         *payload = bytes.into_owned();
         return value;
     }
+    let budget = match writer::is_json(serializer) {
+        true => limits::Budget::for_json(payload),
+        false => limits::Budget::for_payload(payload.len()),
+    };
     let mut value = None;
     serializer.deserialize(payload, &mut |deserializer| {
         value = Some(T::deserialize(limits::Limited::new(deserializer, &budget))?);
         Ok(())
     })?;
     value.ok_or_else(|| SerializerError::new(NothingTaken))
+}
+
+/// Whether a payload is an entry of keys `K` and values `V`.
+fn read_back<K: DeserializeOwned, V: DeserializeOwned>(
+    serializer: &dyn Serializer,
+    payload: &mut Vec<u8>,
+) -> Result<(), SerializerError> {
+    deserialize::<(K, V)>(serializer, payload).map(drop)
 }
 
 /// A serializer never offered its deserializer.

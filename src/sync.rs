@@ -122,6 +122,24 @@ pub(crate) fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     }
 }
 
+/// Takes `lock` for the time of a fork. A thread that must not wait for user code, which the holder may
+/// be running, gives up after a second.
+#[cfg(all(unix, not(larder_loom)))]
+pub(crate) fn lock_for_fork<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    let may_wait = crate::reentrancy::may_wait();
+    let since = std::time::Instant::now();
+    let backoff = Backoff::new();
+    loop {
+        if let Some(guard) = try_lock(lock) {
+            return Some(guard);
+        }
+        if !may_wait && since.elapsed() > std::time::Duration::from_secs(1) {
+            return None;
+        }
+        if backoff.is_completed() { nap() } else { backoff.snooze() }
+    }
+}
+
 /// Waits for a moment where yielding did not help: for a listener of the user's that is slow.
 /// Not by parking, which could take a token that the user's code left for this thread.
 #[cfg(not(larder_loom))]

@@ -126,6 +126,20 @@ impl<K, V> Table<K, V> {
         }
     }
 
+    /// The entry that a walk has met at that address, if one of that hash is still linked there. It may
+    /// be another one that was inserted since.
+    pub(crate) fn find_entry<'g>(
+        &self,
+        hash: u64,
+        pointer: EntryPtr,
+        guard: &'g Guard,
+    ) -> Option<&'g Entry<K, V>> {
+        let is_match = |header| header == pointer.as_raw();
+        // SAFETY: as in `glance`.
+        let found = unsafe { self.list.get_in_order(hash, is_match) };
+        found.map(|header| self.entry(header, guard))
+    }
+
     /// Looks again after [`get`](Self::get) found `refused`, which is not valid: for an entry that
     /// is. What is once refused must stay so.
     ///

@@ -59,6 +59,7 @@ pub(crate) struct Tag {
 }
 
 /// The tags of an entry, from the first place on.
+#[derive(Clone)]
 pub(crate) struct TagSet([Option<Arc<Tag>>; MAX_TAGS]);
 
 /// All generations of a cache's tags that live and are held by an entry.

@@ -1,12 +1,23 @@
 //! What the builder refuses, and in which words.
 
-#![allow(clippy::unwrap_used)]
+// Most insertions here are made for what comes after them.
+#![allow(clippy::unwrap_used, unused_must_use)]
 
 mod support;
 
+#[path = "builder/config.rs"]
+mod config;
+
 use std::error::Error;
 
-use larder::{BuildError, Builder, Cache, Maintenance, Policy, Rejection};
+use std::time::Duration;
+
+use larder::{
+    Absence, BuildError, Builder, Cache, Explanation, Inserted, Listener, Maintenance, Policy,
+    Rejection, Removal, ResizeError, ShadowConfig,
+};
+
+use support::rng::Rng;
 
 fn builder() -> Builder<u64, u64> {
     Cache::<u64, u64>::builder()
@@ -34,13 +45,257 @@ fn a_cache_without_bounds_is_refused() {
     assert_refused(builder().maintenance(Maintenance::Inline), &BuildError::Unbounded, &parts);
 }
 
+/// Every way to insert is rejected and counted, whatever the entry.
+fn assert_stores_nothing(cache: &Cache<u64, u64>, what: &str) {
+    let nothing = Inserted::Rejected(Rejection::StoresNothing);
+    let before = cache.stats().rejections;
+    let outcomes = [
+        cache.insert(1, 0),
+        cache.insert(2, 20),
+        cache.insert_if_absent(3, 30),
+        cache.replace(4, 40),
+        cache.insert_unevictable(5, 50),
+        cache.insert_with_tags(6, 60, ["tag"]),
+        cache.insert_with_ttl(7, 70, Duration::from_secs(9)),
+    ];
+    let mut expected = [nothing; 7];
+    // There is nothing in whose place it might come.
+    expected[3] = Inserted::Rejected(Rejection::Absent);
+    assert_eq!(outcomes, expected, "{what}");
+    cache.run_pending();
+    assert_eq!((cache.len(), cache.weight(), cache.iter().count()), (0, 0, 0), "{what}");
+    assert!((1..8).all(|key| cache.get(&key).is_none() && cache.remove(&key).is_none()), "{what}");
+    assert_eq!(cache.stats().rejections - before, 7, "{what}");
+    cache.validate();
+}
+
 #[test]
-fn bounds_of_zero_are_refused() {
-    let parts = ["0", "at least 1"];
-    assert_refused(builder().capacity(0), &BuildError::ZeroCapacity, &parts);
-    assert_refused(builder().capacity(0).max_weight(10), &BuildError::ZeroCapacity, &parts);
-    assert_refused(builder().max_weight(0), &BuildError::ZeroWeight, &parts);
-    assert_refused(builder().max_weight(0).capacity(10), &BuildError::ZeroWeight, &parts);
+fn a_cache_whose_bound_is_zero_stores_nothing_and_says_so() {
+    for policy in support::configs::POLICIES {
+        for mode in [Maintenance::Inline, Maintenance::Background] {
+            let zero = || builder().maintenance(mode).policy(Policy::named(policy.name));
+            let weighed = |builder: Builder<u64, u64>| builder.weigher(|_, value| *value as u32);
+            let shadows = || ShadowConfig::new().policy(Policy::lru()).policy(Policy::default());
+            for (what, builder) in [
+                ("capacity", zero().capacity(0)),
+                ("capacity below a weight", weighed(zero().capacity(0).max_weight(1_000))),
+                ("weight", weighed(zero().max_weight(0))),
+                ("weight below a capacity", weighed(zero().max_weight(0).capacity(1_000))),
+                ("both", weighed(zero().max_weight(0).capacity(0))),
+                ("partitions", zero().capacity(0).partitions(8)),
+                ("shadows", zero().capacity(0).shadow(shadows()).explain_misses(100)),
+            ] {
+                let what = format!("{what}, {}, {mode:?}", policy.name);
+                let cache = builder.build().unwrap();
+                assert_stores_nothing(&cache, &what);
+                let is_explained = cache.explain(&1) == Explanation::Missing(Absence::Rejected);
+                assert_eq!(is_explained, what.starts_with("shadows"), "{what}");
+                assert_eq!(cache.stats().maintenance_panics, 0, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cache_is_switched_off_and_on_again() {
+    for policy in support::configs::POLICIES {
+        for mode in [Maintenance::Inline, Maintenance::Background] {
+            let cache = builder()
+                .capacity(100)
+                .max_weight(1_000)
+                .weigher(|key, _| (key % 3) as u32)
+                .partitions(4)
+                .policy(Policy::named(policy.name))
+                .maintenance(mode)
+                .shadow(ShadowConfig::new())
+                .build()
+                .unwrap();
+            for round in 0..4 {
+                for key in 0..50 {
+                    assert!(cache.insert(key, key).is_stored(), "{}", policy.name);
+                }
+                // By either bound, also of what weighs nothing.
+                if round % 2 == 0 {
+                    cache.set_capacity(0).unwrap();
+                } else {
+                    cache.set_max_weight(0).unwrap();
+                }
+                assert_eq!((cache.len(), cache.weight()), (0, 0), "{}", policy.name);
+                assert_stores_nothing(&cache, policy.name);
+                assert_eq!(
+                    cache.set_capacity(3),
+                    Err(ResizeError::TooFew { given: 3, partitions: 4 })
+                );
+                cache.set_capacity(100).unwrap();
+                cache.set_max_weight(1_000).unwrap();
+            }
+            assert_eq!(cache.stats().maintenance_panics, 0, "{}", policy.name);
+        }
+    }
+}
+
+#[test]
+fn what_is_unevictable_stays_when_a_cache_is_switched_off() {
+    let cache = builder().capacity(10).maintenance(Maintenance::Inline).build().unwrap();
+    cache.insert_unevictable(1, 1);
+    cache.set_capacity(0).unwrap();
+    assert_eq!((cache.len(), cache.get(&1)), (1, Some(1)));
+    // What the cache cannot hold takes the place of nothing, and is not there to be taken for current.
+    assert_eq!(cache.insert(1, 2), Inserted::Rejected(Rejection::StoresNothing));
+    assert_eq!((cache.len(), cache.get(&1)), (0, None));
+}
+
+/// Megabytes of this process that are in memory.
+#[cfg(target_os = "linux")]
+fn resident_mib() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    // Pages are of 4 KiB or more.
+    pages / 256
+}
+
+#[cfg(not(target_os = "linux"))]
+fn resident_mib() -> u64 {
+    0
+}
+
+#[test]
+fn nearly_empty_caches_of_a_large_capacity_take_little_memory() {
+    // Several times: an allocator that was given large blocks back keeps the next ones.
+    for round in 0..3 {
+        let before = resident_mib();
+        let caches: Vec<Cache<u64, u64>> = (0..100)
+            .map(|_| {
+                let inline = builder().capacity(1_000_000).maintenance(Maintenance::Inline);
+                let cache = inline.explain_misses(1_000_000).build().unwrap();
+                cache.insert(1, 1);
+                cache
+            })
+            .collect();
+        let taken = resident_mib().saturating_sub(before);
+        assert!(taken < 120, "{taken} MiB for 100 caches of one entry, in round {round}");
+        assert!(caches.iter().all(|cache| cache.get(&1) == Some(1)));
+    }
+}
+
+#[test]
+fn extreme_settings_make_a_cache_or_an_error_and_take_little_memory() {
+    let counts = [0, 1, 2, 1 << 10, 1 << 31, 1 << 32, 1 << 44, usize::MAX / 2, usize::MAX];
+    let weights = [0, 1, 1 << 20, 1 << 44, i64::MAX as u64, u64::MAX];
+    let times = [Duration::ZERO, Duration::from_nanos(1), Duration::MAX];
+    let mut rng = Rng::new(0x5eed);
+    let before = resident_mib();
+    let (mut built, mut refused) = (0, 0);
+    for _ in 0..1_500 {
+        let mut pick = |end: usize| rng.below(end as u64) as usize;
+        let mut builder = builder().policy(Policy::named(
+            support::configs::POLICIES[pick(support::configs::POLICIES.len())].name,
+        ));
+        if pick(2) == 0 {
+            builder = builder.maintenance(Maintenance::Inline);
+        }
+        if pick(4) > 0 {
+            builder = builder.capacity(counts[pick(counts.len())]);
+        }
+        if pick(2) == 0 {
+            builder = builder.max_weight(weights[pick(weights.len())]);
+        }
+        if pick(4) == 0 {
+            builder = builder.partitions(counts[pick(counts.len())]);
+        }
+        if pick(4) == 0 {
+            builder = builder.explain_misses(counts[pick(counts.len())]);
+        }
+        if pick(4) == 0 {
+            builder = builder.time_to_live(times[pick(times.len())]);
+        }
+        if pick(4) == 0 {
+            builder = builder.time_to_idle(times[pick(times.len())]);
+        }
+        if pick(4) == 0 {
+            builder = builder.timer_tick(times[pick(times.len())]);
+        }
+        if pick(4) == 0 {
+            let jitters = [0.0, 1.0, f64::NAN, f64::INFINITY, f64::MIN_POSITIVE];
+            builder = builder.jitter(jitters[pick(jitters.len())]);
+        }
+        if pick(4) == 0 {
+            let queue = counts[pick(counts.len())];
+            builder = builder.listener(Listener::new(|_: &Removal<'_, u64, u64>| {}).queue(queue));
+        }
+        if pick(4) == 0 {
+            let multiples = [0.0, f64::MIN_POSITIVE, 1.0, f64::MAX, f64::NAN, f64::INFINITY];
+            let multiples = [multiples[pick(multiples.len())]; 3];
+            let entries = counts[pick(counts.len())];
+            let shadow = ShadowConfig::new().multiples(multiples).sample_entries(entries);
+            builder = builder.shadow(shadow);
+        }
+        let shown = format!("{builder:?}");
+        match builder.build() {
+            Ok(cache) => {
+                built += 1;
+                for key in 0..20 {
+                    cache.insert(key, key);
+                    cache.get(&key);
+                }
+                for bound in [usize::MAX, 1 << 44, 0, 1] {
+                    let _ = cache.set_capacity(bound);
+                    let _ = cache.set_max_weight(bound as u64);
+                    cache.insert(1, 1);
+                }
+                cache.run_pending();
+                assert_eq!(cache.stats().maintenance_panics, 0, "{shown}");
+            }
+            Err(error) => {
+                refused += 1;
+                assert!(!error.to_string().is_empty());
+            }
+        }
+        let taken = resident_mib().saturating_sub(before);
+        // Other tests run meanwhile.
+        assert!(taken < 400, "{taken} MiB after {shown}");
+    }
+    assert!(built > 200 && refused > 200, "{built} built, {refused} refused");
+}
+
+#[test]
+fn more_explanations_than_there_is_memory_for_are_refused() {
+    let limit = 1 << 32;
+    for given in [limit + 1, 1 << 44, u64::MAX] {
+        assert_refused(
+            builder().capacity(10).explain_misses(usize::try_from(given).unwrap_or(usize::MAX)),
+            &BuildError::TooLarge { setting: "explain_misses", given, limit },
+            &["explain_misses", &given.to_string(), "4294967296"],
+        );
+    }
+    let endless = std::iter::repeat(1.0);
+    let shadows = builder().capacity(10).shadow(ShadowConfig::new().multiples(endless));
+    assert!(matches!(shadows.build(), Err(BuildError::BadShadows { .. })));
+}
+
+#[test]
+fn more_room_in_advance_than_the_bound_allows_is_refused() {
+    let refused = |builder: Builder<u64, u64>, given: usize, limit: u64| {
+        let expected = BuildError::BadInitialCapacity { given, limit };
+        let parts = [given.to_string(), limit.to_string()];
+        assert_refused(builder.initial_capacity(given), &expected, &[&parts[0], &parts[1]]);
+    };
+    refused(builder().capacity(100), 101, 100);
+    refused(builder().max_weight(50), 51, 50);
+    refused(builder().capacity(100).max_weight(50), 100, 50);
+    refused(builder().capacity(usize::MAX), usize::MAX, 1 << 28);
+    assert!(builder().capacity(100).initial_capacity(100).build().is_ok());
+}
+
+#[test]
+fn a_cache_says_its_name() {
+    let cache = builder().capacity(10).name("pages").build().unwrap();
+    assert_eq!(cache.name(), Some("pages"));
+    assert_eq!(cache.clone().name(), Some("pages"));
+    assert!(format!("{cache:?}").starts_with("Cache { name: \"pages\", len: 0"));
+    let unnamed = builder().capacity(10).build().unwrap();
+    assert_eq!(unnamed.name(), None);
+    assert!(format!("{unnamed:?}").starts_with("Cache { len: 0"));
 }
 
 #[test]
@@ -131,9 +386,8 @@ fn a_weight_without_a_weigher_counts_entries() {
 }
 
 #[test]
-#[should_panic(expected = "at least 1")]
-fn new_with_capacity_zero_panics_and_says_why() {
-    drop(Cache::<u64, u64>::new(0));
+fn new_with_capacity_zero_stores_nothing() {
+    assert_stores_nothing(&Cache::new(0), "new");
 }
 
 #[test]
@@ -146,14 +400,49 @@ fn rejections_say_what_was_given_and_allowed() {
 }
 
 #[test]
-fn lookups_are_counted_only_if_asked_for() {
+fn lookups_that_are_not_counted_are_not_said_to_be_none() {
     let quiet = Cache::<u32, u32>::builder().capacity(10).build().unwrap();
     let counting = Cache::<u32, u32>::builder().capacity(10).count_lookups().build().unwrap();
     for cache in [&quiet, &counting] {
         let _ = cache.insert(1, 1);
         assert_eq!((cache.get(&1), cache.get(&2)), (Some(1), None));
     }
-    assert_eq!((quiet.stats().hits, quiet.stats().misses), (0, 0));
-    assert_eq!((counting.stats().hits, counting.stats().misses), (1, 1));
-    assert!((counting.stats().hit_ratio() - 0.5).abs() < f64::EPSILON);
+    let (quiet, counting) = (quiet.stats(), counting.stats());
+    assert_eq!((quiet.hits, quiet.misses, quiet.hit_ratio()), (None, None, None));
+    assert_eq!(
+        (counting.hits, counting.misses, counting.hit_ratio()),
+        (Some(1), Some(1), Some(0.5))
+    );
+}
+
+#[test]
+fn hits_and_misses_are_counted_exactly_by_each_of_many_caches_and_threads() {
+    // More than have the cheap way of counting that a process has a few of.
+    let caches: Vec<Cache<u32, u32>> =
+        (0..7).map(|_| Cache::builder().capacity(100).count_lookups().build().unwrap()).collect();
+    for round in 1..=3 {
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let caches = &caches;
+                scope.spawn(move || {
+                    for cache in caches {
+                        let _ = cache.insert(thread, thread);
+                        for _ in 0..100 {
+                            assert_eq!(cache.get(&thread), Some(thread));
+                            assert_eq!(cache.pin().get(&thread), Some(&thread));
+                            assert_eq!(cache.get(&50), None);
+                        }
+                    }
+                });
+            }
+        });
+        for cache in &caches {
+            let stats = cache.stats();
+            assert_eq!((stats.hits, stats.misses), (Some(800 * round), Some(400 * round)));
+        }
+    }
+    // Whoever is counted for next begins at 0.
+    drop(caches);
+    let cache = Cache::<u32, u32>::builder().capacity(100).count_lookups().build().unwrap();
+    assert_eq!((cache.stats().hits, cache.stats().misses), (Some(0), Some(0)));
 }

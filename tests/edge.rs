@@ -33,6 +33,75 @@ fn a_cache_is_send_sync_and_clone_and_its_parts_cross_threads() {
     shared::<Cache<u64, Solid>>();
 }
 
+#[derive(Clone, PartialEq, Eq, Hash)]
+#[repr(align(32))]
+struct Aligned32;
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+#[repr(align(4096))]
+struct Aligned4096<const N: usize>([u8; N]);
+
+/// Inserts `count` keys, and looks whether each key and value that is there is aligned.
+fn assert_aligned<K, V>(count: u8, make: impl Fn(u8) -> (K, V))
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    for lifetime in [None, Some(Duration::from_secs(60))] {
+        let cache: Cache<K, V> = Cache::new(1_000);
+        for at in 0..count {
+            let (key, value) = make(at);
+            match lifetime {
+                None => cache.insert(key, value),
+                Some(lifetime) => cache.insert_with_ttl(key, value, lifetime),
+            };
+        }
+        let pin = cache.pin();
+        for at in 0..count {
+            let value: *const V = pin.get(&make(at).0).unwrap();
+            assert!(value.is_aligned(), "{} at {value:?}", std::any::type_name::<V>());
+        }
+        drop(pin);
+        cache.validate();
+        cache.clear();
+        let _is_all_freed = cache.flush();
+    }
+}
+
+#[test]
+fn keys_and_values_are_aligned_in_every_thread_and_at_its_end() {
+    fn assert_all_aligned() {
+        assert_aligned(1, |_| ((), Aligned32));
+        assert_aligned(1, |_| (Aligned32, ()));
+        assert_aligned(200, |key| (key, Aligned32));
+        assert_aligned(200, |key| (u128::from(key), Aligned4096([])));
+        assert_aligned(20, |key| (key, Aligned4096([key; 5_000])));
+        assert_aligned(20, |key| (Aligned4096([key; 1]), [key; 300_000]));
+        assert_aligned(200, |key| (u64::from(key), u64::from(key)));
+    }
+    struct AtExit;
+    impl Drop for AtExit {
+        fn drop(&mut self) {
+            assert_all_aligned();
+        }
+    }
+    thread_local! {
+        static AT_EXIT: AtExit = const { AtExit };
+    }
+    // Several at once, so that they contend for memory.
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let work = || {
+                // Before the first use of a cache, and so dropped after what that keeps.
+                AT_EXIT.with(|_| ());
+                assert_all_aligned();
+            };
+            std::thread::Builder::new().stack_size(16 << 20).spawn(work).unwrap()
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
 #[test]
 fn a_cache_of_one_holds_the_last_inserted() {
     for named in POLICIES {

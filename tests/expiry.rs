@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use larder::expiry::{CoarseClock, MonotonicClock, TickingClock};
 use larder::test::FakeClock;
-use larder::{BuildError, Builder, Cache, Clock, Expiry, Inserted, Maintenance, Rejection};
+use larder::{
+    BuildError, Builder, Cache, Clock, Expiry, InsertOptions, Inserted, Maintenance, Rejection,
+};
 
 mod support;
 
@@ -810,7 +812,8 @@ fn cache_agrees_with_a_plain_map_that_knows_the_time() {
                         assert_eq!(got, map.insert(key, step, now, Some(ttl)), "{}", context());
                     }
                     7 => {
-                        let got = cache.insert_if_absent_with_ttl(key, step, ttl);
+                        let got =
+                            cache.insert_if_absent_with(key, step, InsertOptions::new().ttl(ttl));
                         let wanted = match map.get(key, now) {
                             Some(_) => Inserted::Rejected(Rejection::Present),
                             None => map.insert(key, step, now, Some(ttl)),
@@ -818,7 +821,7 @@ fn cache_agrees_with_a_plain_map_that_knows_the_time() {
                         assert_eq!(got, wanted, "{}", context());
                     }
                     8 => {
-                        let got = cache.replace_with_ttl(key, step, ttl);
+                        let got = cache.replace_with(key, step, InsertOptions::new().ttl(ttl));
                         let wanted = match map.get(key, now) {
                             Some(_) => map.insert(key, step, now, Some(ttl)),
                             None => Inserted::Rejected(Rejection::Absent),
@@ -855,6 +858,398 @@ fn cache_agrees_with_a_plain_map_that_knows_the_time() {
             assert_eq!(stats.inserts, left, "seed {seed}: an entry was lost or counted twice");
         }
     }
+}
+
+/// What a cache must know of an entry: until which second each of its lifetimes lasts, `u64::MAX` for
+/// ever.
+#[derive(Clone, Copy, Debug)]
+struct Lives {
+    value: u32,
+    /// By the time to live, an own one or `expire_after`.
+    fixed: u64,
+    /// By the last answer of the `Expiry`.
+    computed: u64,
+    /// By the last use.
+    idle: u64,
+    has_room: bool,
+}
+
+/// A dull model of every lifetime that an entry can have: the earliest counts.
+struct LivesModel {
+    ttl: Option<u64>,
+    idle: Option<u64>,
+    has_expiry: bool,
+    entries: std::collections::HashMap<u32, Lives>,
+    now: u64,
+}
+
+impl LivesModel {
+    fn after(&self, seconds: Option<u64>) -> u64 {
+        seconds.map_or(u64::MAX, |seconds| self.now + seconds)
+    }
+
+    fn valid(&mut self, key: u32) -> Option<Lives> {
+        let now = self.now;
+        self.entries.retain(|_, it| now <= it.fixed.min(it.computed).min(it.idle));
+        self.entries.get(&key).copied()
+    }
+
+    /// How long it has left; the outer one is `None` if it is not there.
+    fn left(&mut self, key: u32) -> Option<Option<u64>> {
+        let it = self.valid(key)?;
+        let end = it.fixed.min(it.computed).min(it.idle);
+        Some((end != u64::MAX).then(|| end - self.now))
+    }
+
+    /// Stores an entry whose own lifetime is `own`, or else as long as `answers` say.
+    fn store(&mut self, key: u32, value: u32, own: Option<u64>, is_tagged: bool, answers: Answers) {
+        let old = self.left(key);
+        let computed = match old {
+            _ if own.is_some() || !self.has_expiry => None,
+            None => Some(answers.create.of(None)),
+            Some(left) => Some(answers.update.of(left)),
+        };
+        let lives = Lives {
+            value,
+            fixed: self.after(own.or(self.ttl)),
+            computed: self.after(computed.flatten()),
+            idle: self.after(self.idle),
+            has_room: is_tagged
+                || own.is_some()
+                || self.ttl.is_some()
+                || self.idle.is_some()
+                || self.has_expiry,
+        };
+        self.entries.insert(key, lives);
+        // Nothing lives for zero time.
+        if own == Some(0) || computed == Some(Some(0)) {
+            self.entries.remove(&key);
+        }
+    }
+
+    fn use_of(&mut self, key: u32, answers: Answers) -> Option<u32> {
+        let left = self.left(key)?;
+        let now_idle = self.after(self.idle);
+        // An answer that is what was left changes nothing.
+        let answer =
+            Some(answers.read.of(left)).filter(|answer| self.has_expiry && *answer != left);
+        let computed = answer.map(|answer| self.after(answer));
+        let it = self.entries.get_mut(&key).expect("it is valid");
+        it.idle = now_idle;
+        it.computed = computed.unwrap_or(it.computed);
+        let value = it.value;
+        if answer == Some(Some(0)) {
+            self.entries.remove(&key);
+        }
+        Some(value)
+    }
+
+    fn expire_after(&mut self, key: u32, ttl: Option<u64>) -> bool {
+        let (fixed, idle) = (self.after(ttl), self.after(self.idle));
+        if !self.valid(key).is_some_and(|it| it.has_room) {
+            return false;
+        }
+        let it = self.entries.get_mut(&key).expect("it is valid");
+        (it.fixed, it.computed, it.idle) = (fixed, u64::MAX, idle);
+        if ttl == Some(0) {
+            self.entries.remove(&key);
+        }
+        true
+    }
+}
+
+/// What an `Expiry` answers: seconds, or `KEEP`, or `FOR_EVER`.
+#[derive(Clone, Copy, Debug)]
+struct Answer(u64);
+
+impl Answer {
+    fn of(self, left: Option<u64>) -> Option<u64> {
+        match self.0 {
+            KEEP => left,
+            FOR_EVER => None,
+            seconds => Some(seconds),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Answers {
+    create: Answer,
+    update: Answer,
+    read: Answer,
+}
+
+#[test]
+fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
+    let modes = [(Maintenance::Inline, 1), (Maintenance::Background, 4)];
+    let seconds = |seconds: u64| Duration::from_secs(seconds);
+    for seed in support::rng::seeds(0xf11, 144) {
+        let mut rng = support::rng::Rng::new(seed);
+        let ttl = [None, Some(7), Some(16)][rng.below(3) as usize];
+        let idle = [None, Some(4), Some(9)][rng.below(3) as usize];
+        let has_expiry = rng.below(4) != 0;
+        let keeps_ages = rng.below(2) == 0;
+        let (maintenance, partitions) = modes[rng.below(2) as usize];
+        let what = format!(
+            "seed {seed}: ttl {ttl:?}, idle {idle:?}, expiry {has_expiry}, ages {keeps_ages}, \
+             {maintenance:?}"
+        );
+        let (mut builder, clock) = timed();
+        builder = builder.capacity(1000).maintenance(maintenance).partitions(partitions);
+        let computed = Shared::default();
+        if let Some(ttl) = ttl {
+            builder = builder.time_to_live(seconds(ttl));
+        }
+        if let Some(idle) = idle {
+            builder = builder.time_to_idle(seconds(idle));
+        }
+        if has_expiry {
+            builder = builder.expiry(computed.clone());
+        }
+        if keeps_ages {
+            builder = builder.keep_ages();
+        }
+        let cache = builder.build().unwrap();
+        let entries = std::collections::HashMap::new();
+        let mut model = LivesModel { ttl, idle, has_expiry, entries, now: 0 };
+        // One that keeps ages has room for a deadline in every entry.
+        let has_room = keeps_ages;
+        for step in 0..600 {
+            let key = rng.below(6) as u32;
+            let own = Some(rng.below(24)).filter(|_| rng.below(2) == 0);
+            let mut answer = || match rng.below(5) {
+                0 => KEEP,
+                1 => FOR_EVER,
+                _ => rng.below(20),
+            };
+            let (create, update, read) = (answer(), answer(), answer());
+            computed.0.create.store(create, Ordering::Relaxed);
+            computed.0.update.store(update, Ordering::Relaxed);
+            computed.0.read.store(read, Ordering::Relaxed);
+            let [create, update, read] = [create, update, read].map(Answer);
+            let answers = Answers { create, update, read };
+            let left = model.left(key);
+            let told = || {
+                let told = computed.0.remaining.load(Ordering::Relaxed);
+                (told != FOR_EVER).then_some(told)
+            };
+            let verb = rng.below(14);
+            let context = format!("{what}, step {step}, verb {verb}, key {key}, at {}", model.now);
+            match verb {
+                0..4 => {
+                    let wanted = model.use_of(key, answers);
+                    let got =
+                        if verb == 0 { cache.pin().get(&key).copied() } else { cache.get(&key) };
+                    assert_eq!(got, wanted, "{context}");
+                    if has_expiry && wanted.is_some() {
+                        assert_eq!(Some(told()), left, "{context}: `after_read` was told this");
+                    }
+                }
+                4 => assert_eq!(cache.peek(&key), model.valid(key).map(|it| it.value), "{context}"),
+                5 | 6 => {
+                    match own {
+                        None => _ = cache.insert(key, step),
+                        Some(own) => _ = cache.insert_with_ttl(key, step, seconds(own)),
+                    }
+                    model.store(key, step, own, has_room, answers);
+                    if has_expiry && own.is_none() && left.is_some() {
+                        assert_eq!(Some(told()), left, "{context}: `after_update` was told this");
+                    }
+                }
+                7 => {
+                    match own {
+                        None => _ = cache.insert_with_tags(key, step, ["a"]),
+                        Some(own) => {
+                            _ = cache.insert_with(
+                                key,
+                                step,
+                                InsertOptions::new().tags(&["a"]).ttl(seconds(own)),
+                            );
+                        }
+                    }
+                    model.store(key, step, own, true, answers);
+                }
+                8 => {
+                    match own {
+                        None => _ = cache.insert_if_absent(key, step),
+                        Some(own) => {
+                            _ = cache.insert_if_absent_with(
+                                key,
+                                step,
+                                InsertOptions::new().ttl(seconds(own)),
+                            )
+                        }
+                    }
+                    if left.is_none() {
+                        model.store(key, step, own, has_room, answers);
+                    }
+                }
+                9 => {
+                    match own {
+                        None => _ = cache.replace(key, step),
+                        Some(own) => {
+                            _ = cache.replace_with(
+                                key,
+                                step,
+                                InsertOptions::new().ttl(seconds(own)),
+                            )
+                        }
+                    }
+                    if left.is_some() {
+                        model.store(key, step, own, has_room, answers);
+                    }
+                }
+                10 => {
+                    let got = cache.expire_after(&key, own.map(seconds));
+                    assert_eq!(got, model.expire_after(key, own), "{context}");
+                }
+                11 if rng.below(4) == 0 => cache.run_pending(),
+                _ => {
+                    let by = rng.below(6);
+                    clock.advance(seconds(by));
+                    model.now += by;
+                }
+            }
+            let left = cache.inspect(&key).map(|info| info.expires_in);
+            assert_eq!(left, model.left(key).map(|left| left.map(seconds)), "{context}");
+        }
+        cache.validate();
+        clock.advance(seconds(1 << 20));
+        model.now += 1 << 20;
+        cache.run_pending();
+        cache.validate();
+        model.valid(0);
+        assert_eq!(cache.len(), model.entries.len(), "{what}");
+    }
+}
+
+#[test]
+fn run_pending_leaves_nothing_that_has_expired_by_a_clock_that_stands() {
+    type Make = fn(Builder<u32, u32>) -> Builder<u32, u32>;
+    let kinds: [(&str, Make); 2] = [
+        ("nobody hears of it", |it| it),
+        ("a listener", |it| it.listener(larder::Listener::new(|_| ()))),
+    ];
+    for (name, make) in kinds {
+        for maintenance in [Maintenance::Inline, Maintenance::Background] {
+            let (builder, clock) = timed();
+            let cache = make(builder).maintenance(maintenance).partitions(4).build().unwrap();
+            for round in 0..500 {
+                for key in 0..8 {
+                    cache.insert_with_ttl(key, key, SECOND);
+                }
+                // Wakes the maintenance thread, which is at it at the same time.
+                clock.advance(SECOND + TICK);
+                cache.run_pending();
+                assert_eq!(cache.len(), 0, "{name}, {maintenance:?}, round {round}");
+            }
+            cache.validate();
+        }
+    }
+}
+
+#[test]
+fn jitter_holds_for_lifetimes_given_with_an_insertion_where_there_are_no_others() {
+    let (builder, _clock) = timed();
+    let cache = builder.jitter(0.5).build().unwrap();
+    for key in 0..50 {
+        cache.insert_with_ttl(key, key, 1000 * SECOND);
+    }
+    let left = |entry: larder::EntryView<u32, u32>| entry.info.expires_in.unwrap().as_secs();
+    let lives: Vec<u64> = cache.entries().map(left).collect();
+    assert!(lives.iter().all(|life| (500..=1500).contains(life)), "{lives:?}");
+    assert!(lives.iter().any(|life| *life < 900) && lives.iter().any(|life| *life > 1100));
+    cache.insert(1, 1);
+    assert_eq!(cache.inspect(&1).unwrap().expires_in, None);
+}
+
+#[test]
+fn a_cache_says_what_lifetimes_it_was_built_with() {
+    let none = timed().0.build().unwrap();
+    assert_eq!((none.time_to_live(), none.time_to_idle()), (None, None));
+    let both = timed().0.time_to_live(9 * SECOND).time_to_idle(NANOSECOND).build().unwrap();
+    assert_eq!((both.time_to_live(), both.time_to_idle()), (Some(9 * SECOND), Some(NANOSECOND)));
+    let endless = timed().0.time_to_live(Duration::MAX).build().unwrap();
+    assert_eq!(endless.time_to_live(), None, "as good as none");
+}
+
+#[test]
+fn census_counts_apart_what_nobody_can_see_any_more() {
+    for maintenance in [Maintenance::Inline, Maintenance::Background] {
+        let (builder, clock) = timed();
+        // There is no bound on the weight: the weigher is for those who ask.
+        let builder = builder.weigher(|_, value| *value).timer_tick(1000 * SECOND);
+        let cache = builder.maintenance(maintenance).build().unwrap();
+        for key in 0..10 {
+            let (value, ttl) = (1 << key, SECOND * if key < 3 { 1 } else { 100 });
+            // 0 to 5 carry `a`, 4 to 7 `b`: two of them both.
+            let tags: &[&str] = match key {
+                0..4 => &["a"],
+                4..6 => &["a", "b"],
+                6..8 => &["b"],
+                _ => &[],
+            };
+            cache.insert_with(key, value, InsertOptions::new().tags(tags).ttl(ttl));
+        }
+        cache.run_pending();
+        let all = cache.census();
+        assert_eq!((all.valid_len, all.valid_weight), (10, (1 << 10) - 1));
+        clock.advance(2 * SECOND);
+        assert!(cache.invalidate_tag("b"));
+        cache.run_pending();
+        assert_eq!((cache.len(), cache.weight()), (10, (1 << 10) - 1), "all of them take room");
+        let census = cache.census();
+        assert_eq!((census.expired_len, census.expired_weight), (3, 0b111));
+        assert_eq!((census.invalidated_len, census.invalidated_weight), (4, 0b1111_0000));
+        assert_eq!((census.valid_len, census.valid_weight), (3, 0b11_0000_1000));
+        assert!(cache.invalidate_tag("a"));
+        let census = cache.census();
+        assert_eq!((census.valid_len, census.invalidated_len), (2, 8), "none is counted twice");
+        let valid: Vec<u32> = cache.keys().collect();
+        assert_eq!(valid.len(), census.valid_len);
+        cache.retain(|_, _| true);
+        assert_eq!(cache.len(), cache.census().valid_len);
+        cache.validate();
+    }
+}
+
+#[test]
+fn what_was_kept_from_leaving_in_time_leaves_by_run_pending_though_the_clock_stands() {
+    let (builder, clock) = timed();
+    let (entered, leave) =
+        (Arc::new(std::sync::Barrier::new(2)), Arc::new(std::sync::Barrier::new(2)));
+    let (enters, leaves) = (Arc::clone(&entered), Arc::clone(&leave));
+    let cache = builder
+        .capacity(1000)
+        .maintenance(Maintenance::Background)
+        .atomic_listener(move |removal: &larder::Removal<'_, u32, u32>| {
+            if *removal.key == 0 && *removal.value == 0 {
+                enters.wait();
+                leaves.wait();
+            }
+        })
+        .build()
+        .unwrap();
+    cache.insert(0, 0);
+    for key in 1..300 {
+        cache.insert_with_ttl(key, key, SECOND);
+    }
+    cache.run_pending();
+    std::thread::scope(|scope| {
+        let replacing = scope.spawn(|| cache.insert(0, 1));
+        entered.wait();
+        // Some of them share what the other thread is within.
+        clock.advance(SECOND + TICK);
+        wait_until("most have left", || cache.len() < 100);
+        cache.run_pending();
+        leave.wait();
+        replacing.join().unwrap();
+        // The maintenance thread may be telling of some.
+        wait_until("all others have left", || {
+            cache.run_pending();
+            cache.len() == 1
+        });
+    });
 }
 
 #[test]
@@ -902,7 +1297,11 @@ fn racing_threads_never_see_a_value_whose_deadline_was_past_before_they_looked()
                             8 => {
                                 let _standing = standing.read();
                                 let now = clock.time();
-                                let inserted = cache.insert_if_absent_with_ttl(key, now, LIFE);
+                                let inserted = cache.insert_if_absent_with(
+                                    key,
+                                    now,
+                                    InsertOptions::new().ttl(LIFE),
+                                );
                                 assert_ne!(inserted, Inserted::Replaced);
                             }
                             _ => {
@@ -964,7 +1363,7 @@ fn entries_with_and_without_deadlines_share_a_cache_and_all_are_dropped_once() {
             match rng.below(4) {
                 0 => _ = cache.insert(key, value),
                 1 => _ = cache.insert_with_ttl(key, value, Duration::from_millis(rng.below(50))),
-                2 => _ = cache.replace_with_ttl(key, value, SECOND),
+                2 => _ = cache.replace_with(key, value, InsertOptions::new().ttl(SECOND)),
                 _ => _ = cache.insert_if_absent(key, value),
             }
             if number % 8 == 0 {

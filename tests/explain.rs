@@ -7,7 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use larder::test::FakeClock;
-use larder::{Absence, Cache, Explanation, Maintenance, Policy, Presence};
+use larder::{
+    Absence, Cache, Explanation, InsertOptions, Maintenance, Policy, Presence, ShadowConfig,
+};
 
 fn inline(capacity: usize) -> larder::Builder<u32, u32> {
     let builder = Cache::builder().capacity(capacity).partitions(1);
@@ -149,4 +151,54 @@ fn threads_that_remove_are_all_remembered() {
     });
     assert!((0..8_000).all(|key| absence(&cache, key) == Absence::Removed));
     assert_eq!(absence(&cache, 8_000), Absence::NeverSeen);
+}
+
+#[test]
+fn what_a_cache_says_of_itself_is_readable_by_people() {
+    let clock = FakeClock::new();
+    let cache: Cache<u32, u32> = Cache::builder()
+        .capacity(100)
+        .policy(Policy::lru())
+        .maintenance(Maintenance::Inline)
+        .clock(clock.clone())
+        .explain_misses(10)
+        .count_lookups()
+        .shadow(ShadowConfig::new().multiples([2.0]))
+        .build()
+        .unwrap();
+    let report = cache.shadow_report().unwrap();
+    assert_eq!((report.points[0].hit_ratio, report.curve("lru").count()), (None, 0));
+    assert!(report.to_string().starts_with("lru at 2 times the bounds: no lookup yet"), "{report}");
+    let _ =
+        cache.insert_with(1, 1, InsertOptions::new().tags(&["tag"]).ttl(Duration::from_secs(60)));
+    clock.advance(Duration::from_secs(20));
+    let explanation = cache.explain(&1).to_string();
+    let wanted = "present: age 20s, expires in 40s, weight 1, counter 0, recent uses 0, tags 1";
+    assert_eq!(explanation, wanted);
+    assert_eq!(cache.explain(&2).to_string(), "missing: never seen");
+    assert_eq!(cache.get(&1), Some(1));
+    let report = cache.shadow_report().unwrap().to_string();
+    let wanted = "lru at 2 times the bounds: hit ratio 100.00 %, capacity 200, ";
+    assert!(report.starts_with(wanted), "{report}");
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn what_a_cache_says_of_itself_can_be_serialized() {
+    let cache: Cache<u32, u32> = Cache::builder()
+        .capacity(100)
+        .explain_misses(10)
+        .shadow(ShadowConfig::new().multiples([2.0]))
+        .build()
+        .unwrap();
+    let _ = cache.insert(1, 1);
+    let stats = serde_json::to_value(cache.stats()).unwrap();
+    assert_eq!((&stats["hits"], &stats["inserts"]), (&serde_json::Value::Null, &1.into()));
+    let report = serde_json::to_value(cache.shadow_report().unwrap()).unwrap();
+    assert_eq!(report["points"][0]["multiple"], 2.0);
+    let here = serde_json::to_value(cache.explain(&1)).unwrap();
+    assert_eq!(here["present"]["info"]["weight"], 1);
+    let gone = serde_json::to_value(cache.explain(&2)).unwrap();
+    assert_eq!(gone, serde_json::json!({ "missing": "never_seen" }));
+    assert_eq!(serde_json::to_value(larder::RemovalCause::Evicted).unwrap(), "evicted");
 }

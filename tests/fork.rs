@@ -12,10 +12,11 @@ mod support;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use larder::expiry::TickingClock;
-use larder::{Cache, Inserted, Maintenance};
+use larder::{Cache, Inserted, Maintenance, Policy, ShadowConfig};
 
 use support::configs::for_each_config;
 use support::counted::{Counted, Ledger};
@@ -105,6 +106,108 @@ fn both_sides_of_a_fork_go_on_using_the_cache() {
     fork_by_a_thread_that_never_used_a_cache();
     fork_amid_maintenance();
     fork_with_a_ticking_clock();
+    fork_amid_readers();
+    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    barriers_that_a_sandbox_refuses_are_reported_and_one_thread_needs_none();
+}
+
+/// What a sandbox does that allows but what its author has thought of.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod sandbox {
+    const MEMBARRIER: u32 = if cfg!(target_arch = "x86_64") { 324 } else { 283 };
+    const SET_NO_NEW_PRIVILEGES: i32 = 38;
+    const SET_SECCOMP: i32 = 22;
+    const FILTER: usize = 2;
+
+    #[repr(C)]
+    struct Instruction {
+        code: u16,
+        if_true: u8,
+        if_false: u8,
+        operand: u32,
+    }
+
+    #[repr(C)]
+    struct Program {
+        len: u16,
+        instructions: *const Instruction,
+    }
+
+    unsafe extern "C" {
+        fn prctl(option: i32, ...) -> i32;
+    }
+
+    /// Has the system refuse `membarrier` to this thread from now on. False if it cannot.
+    pub(super) fn enter() -> bool {
+        let instruction =
+            |code, if_false, operand| Instruction { code, if_true: 0, if_false, operand };
+        let instructions = [
+            // Load the number of the call; go on if it is that, else skip one; refuse; allow.
+            instruction(0x20, 0, 0),
+            instruction(0x15, 1, MEMBARRIER),
+            instruction(0x06, 0, 0x0005_0001),
+            instruction(0x06, 0, 0x7fff_0000),
+        ];
+        let len = u16::try_from(instructions.len()).unwrap();
+        let program = Program { len, instructions: instructions.as_ptr() };
+        let (one, zero) = (1_usize, 0_usize);
+        // SAFETY: takes integers, and forbids the process to gain privileges.
+        let is_bound = unsafe { prctl(SET_NO_NEW_PRIVILEGES, one, zero, zero, zero) } == 0;
+        // SAFETY: the program and its instructions are of the kernel's layout, and are read within
+        // the call.
+        is_bound && unsafe { prctl(SET_SECCOMP, FILTER, &raw const program) } == 0
+    }
+}
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn barriers_that_a_sandbox_refuses_are_reported_and_one_thread_needs_none() {
+    use std::sync::mpsc::channel;
+
+    let overwrite = |cache: &Cache<u64, u64>| {
+        for round in 0..20_000 {
+            cache.insert(round % 100, round);
+        }
+    };
+    in_child("a sandbox", || {
+        let inline = Cache::builder().capacity(1_000).maintenance(Maintenance::Inline);
+        let cache: Cache<u64, u64> = inline.build().unwrap();
+        overwrite(&cache);
+        if !sandbox::enter() {
+            return;
+        }
+        // The only thread of the process: nothing has to wait for others.
+        overwrite(&cache);
+        cache.flush().unwrap();
+        let stats = cache.stats();
+        assert_eq!((stats.waiting_bytes(), stats.is_reclamation_refused), (0, false));
+
+        // Another thread that reads, and then sleeps.
+        let (ready, is_ready) = channel();
+        let (stop, is_stopped) = channel::<()>();
+        let reader = std::thread::spawn({
+            let cache = cache.clone();
+            move || {
+                ready.send(cache.get(&1)).unwrap();
+                let _ = is_stopped.recv();
+            }
+        });
+        is_ready.recv().unwrap();
+        overwrite(&cache);
+        let stats = cache.stats();
+        assert!(
+            stats.is_reclamation_refused || stats.waiting_bytes() < 10_000 * 48,
+            "{} bytes wait, and nobody says why",
+            stats.waiting_bytes()
+        );
+        assert_eq!(cache.get(&1), Some(19_901));
+
+        // What waits is freed once it can be.
+        drop(stop);
+        reader.join().unwrap();
+        cache.flush().unwrap();
+        let stats = cache.stats();
+        assert_eq!((stats.waiting_bytes(), stats.is_reclamation_refused), (0, false));
+    });
 }
 
 fn fork_of_a_quiet_process() {
@@ -199,6 +302,57 @@ fn fork_amid_maintenance() {
     cache.run_pending();
     assert!(cache.len() <= CAPACITY);
     cache.validate();
+}
+
+/// Other threads only read, which now and then makes one of them run maintenance: of the cache itself, or
+/// of its shadows.
+fn fork_amid_readers() {
+    for mode in [Maintenance::Background, Maintenance::Inline] {
+        let caches: Vec<Cache<u64, u64>> = (0..3)
+            .map(|kind| {
+                let builder = Cache::builder().capacity(CAPACITY).partitions(1).maintenance(mode);
+                match kind {
+                    0 => builder.policy(Policy::lru()),
+                    1 => builder.policy(Policy::lfu()).time_to_idle(Duration::from_secs(3600)),
+                    _ => builder.shadow(ShadowConfig::default()),
+                }
+                .build()
+                .unwrap()
+            })
+            .collect();
+        for cache in &caches {
+            (0..CAPACITY as u64).for_each(|key| assert!(cache.insert(key, key).is_stored()));
+        }
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let (caches, is_over) = (&caches, &is_over);
+                scope.spawn(move || {
+                    let mut key = thread;
+                    while !is_over.load(Ordering::Relaxed) {
+                        for cache in caches {
+                            key = (key + 7) % CAPACITY as u64;
+                            let _ = (cache.get(&key), cache.capacity(), cache.hottest(1));
+                        }
+                    }
+                });
+            }
+            for fork in 0..40 {
+                in_child(&format!("fork {fork} amid readers, {mode:?}"), || {
+                    for cache in &caches {
+                        for key in 0..300 {
+                            cache.insert(key, key);
+                            cache.get(&key);
+                        }
+                        cache.run_pending();
+                        assert!(cache.len() <= CAPACITY);
+                        cache.set_capacity(CAPACITY / 2).unwrap();
+                    }
+                });
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+    }
 }
 
 /// The thread that moves the clock on is gone in the child, where another one is started.

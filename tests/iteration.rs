@@ -8,8 +8,10 @@ mod support;
 use std::collections::HashMap;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use larder::{Cache, Inserted, Maintenance};
+use larder::test::FakeClock;
+use larder::{Builder, Cache, Expiry, InsertOptions, Inserted, Maintenance};
 
 use support::configs::for_each_config;
 use support::hashers::Constant;
@@ -285,4 +287,172 @@ fn an_iterator_given_up_half_way_holds_nothing_back() {
         cache.insert(1, "one".to_owned());
         assert_eq!(cache.iter().collect::<Vec<_>>(), [(1, "one".to_owned())]);
     });
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How many items each kind of iteration returns after its first, if `meanwhile` happens then to a
+/// cache that `fill` has filled. The first two are those of `iter` and `keys`.
+fn rest_of_each_iteration(
+    fill: impl Fn(&Cache<u32, u32>),
+    meanwhile: impl Fn(&Cache<u32, u32>, &FakeClock),
+    configure: impl Fn(Builder<u32, u32>) -> Builder<u32, u32>,
+) -> Vec<usize> {
+    type Kind = fn(&Cache<u32, u32>) -> Box<dyn Iterator<Item = ()> + '_>;
+    let kinds: [Kind; 4] = [
+        |cache| Box::new(cache.iter().map(drop)),
+        |cache| Box::new(cache.keys().map(drop)),
+        |cache| Box::new(cache.values().map(drop)),
+        |cache| Box::new(cache.entries().map(drop)),
+    ];
+    let mut counts = Vec::new();
+    for maintenance in [Maintenance::Inline, Maintenance::Background] {
+        for kind in kinds {
+            let clock = FakeClock::new();
+            let builder = Cache::builder().capacity(100).clock(clock.clone());
+            let cache = configure(builder.maintenance(maintenance)).build().unwrap();
+            fill(&cache);
+            let mut items = kind(&cache);
+            assert_eq!(items.next(), Some(()));
+            meanwhile(&cache, &clock);
+            counts.push(items.count());
+            cache.validate();
+        }
+    }
+    counts
+}
+
+#[test]
+fn an_item_that_expired_since_it_was_cloned_never_comes_back() {
+    let fill = |cache: &Cache<u32, u32>| {
+        for key in 0..10 {
+            let _ = match key {
+                0..5 => cache.insert_with_ttl(key, key, SECOND),
+                5..8 => {
+                    cache.insert_with(key, key, InsertOptions::new().tags(&["tag"]).ttl(SECOND))
+                }
+                _ => cache.insert_with_ttl(key, key, SECOND * 9),
+            };
+        }
+    };
+    // The first to come may be one of the two that live longer.
+    for count in rest_of_each_iteration(fill, |_, clock| clock.advance(SECOND * 2), |it| it) {
+        assert!((1..=2).contains(&count), "{count}");
+    }
+    let all = |cache: &Cache<u32, u32>, clock: &FakeClock| {
+        clock.advance(SECOND * 10);
+        cache.run_pending();
+    };
+    assert_eq!(rest_of_each_iteration(fill, all, |it| it), [0; 8]);
+    // Brought forward since, by the user or an `Expiry`, and gone when it is asked for.
+    let forward = |cache: &Cache<u32, u32>, clock: &FakeClock| {
+        for key in 0..10 {
+            assert!(cache.expire_after(&key, Some(SECOND / 2)));
+        }
+        clock.advance(SECOND);
+        cache.run_pending();
+    };
+    assert_eq!(rest_of_each_iteration(fill, forward, |it| it), [0; 8]);
+    let reads = |cache: &Cache<u32, u32>, clock: &FakeClock| {
+        (0..10).for_each(|key| _ = cache.get(&key));
+        clock.advance(SECOND / 2);
+    };
+    struct Short;
+    impl Expiry<u32, u32> for Short {
+        fn after_create(&self, _: &u32, _: &u32) -> Option<Duration> {
+            None
+        }
+        fn after_read(&self, _: &u32, _: &u32, _: Option<Duration>) -> Option<Duration> {
+            Some(SECOND / 4)
+        }
+    }
+    assert_eq!(rest_of_each_iteration(fill, reads, |it| it.expiry(Short)), [0; 8]);
+}
+
+#[test]
+fn an_item_whose_tag_was_invalidated_since_it_was_cloned_never_comes_back() {
+    let fill = |cache: &Cache<u32, u32>| {
+        for key in 0..10 {
+            let _ = cache.insert_with_tags(key, key, ["tag", "other"]);
+        }
+    };
+    let invalidate = |cache: &Cache<u32, u32>, _: &FakeClock| {
+        assert!(cache.invalidate_tag("other"));
+        // Which is another entry, though of the same key.
+        cache.insert(3, 4);
+    };
+    for count in rest_of_each_iteration(fill, invalidate, |it| it) {
+        assert!(count <= 1, "{count}");
+    }
+    let all = |cache: &Cache<u32, u32>, _: &FakeClock| {
+        assert!(cache.invalidate_tag("tag"));
+        cache.retain(|_, _| true);
+    };
+    assert_eq!(rest_of_each_iteration(fill, all, |it| it), [0; 8]);
+}
+
+#[test]
+fn an_item_that_was_given_longer_to_live_since_it_was_cloned_is_seen() {
+    let fill = |cache: &Cache<u32, u32>| (0..10).for_each(|key| _ = cache.insert(key, key));
+    let uses = |cache: &Cache<u32, u32>, clock: &FakeClock| {
+        for second in 0..10 {
+            clock.advance(SECOND);
+            for key in 0..10 {
+                assert_eq!(cache.get(&key), Some(key), "after {second} s");
+            }
+        }
+        // One deadline among others is brought forward.
+        let _ = cache.insert_with_ttl(99, 99, SECOND);
+        assert!(cache.expire_after(&99, Some(SECOND / 2)));
+    };
+    let counts = rest_of_each_iteration(fill, uses, |it| it.time_to_idle(SECOND * 2));
+    assert!(counts.iter().all(|count| (9..=10).contains(count)), "{counts:?}");
+}
+
+/// A key that moves the clock ahead when it is cloned, once it stands in a cache.
+struct Late(u32, FakeClock);
+
+impl Clone for Late {
+    fn clone(&self) -> Self {
+        self.1.advance(SECOND);
+        Self(self.0, self.1.clone())
+    }
+}
+
+impl PartialEq for Late {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Late {}
+
+impl std::hash::Hash for Late {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+#[test]
+fn a_key_that_expires_while_others_are_cloned_is_not_among_the_hottest() {
+    let clock = FakeClock::new();
+    let cache = Cache::builder()
+        .capacity(100)
+        .clock(clock.clone())
+        .maintenance(Maintenance::Inline)
+        .build()
+        .unwrap();
+    let fill = || {
+        for key in 0..4 {
+            let ttl = SECOND * if key == 3 { 100 } else { 2 };
+            let _ = cache.insert_with_ttl(Late(key, clock.clone()), key, ttl);
+        }
+    };
+    fill();
+    let keys = |keys: Vec<Late>| keys.iter().map(|key| key.0).collect::<Vec<_>>();
+    assert_eq!(keys(cache.hottest(4)), [3]);
+    fill();
+    assert_eq!(keys(cache.coldest(4)), [3]);
+    fill();
+    assert_eq!(cache.keys().map(|key| key.0).collect::<Vec<_>>(), [3]);
 }

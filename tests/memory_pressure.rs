@@ -3,13 +3,14 @@
 // Most insertions here are made for what comes after them.
 #![allow(clippy::unwrap_used, unused_must_use)]
 
+use std::error::Error;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use larder::pressure::{Bound, CgroupMemory, FollowError, MemoryFollower, ProcessMemory, Usage};
+use larder::pressure::{Bound, FollowError, MemoryFollower, MemorySource, Usage};
 use larder::test::FakeClock;
 use larder::{Cache, Maintenance};
 
@@ -31,7 +32,7 @@ fn fill(cache: &Cache<u32, u32>) {
 /// A source that says what it was last told, and of what limit.
 fn source(used: &Arc<AtomicU64>, limit: Option<u64>) -> impl Fn() -> io::Result<Usage> + use<> {
     let used = Arc::clone(used);
-    move || Ok(Usage { used: used.load(Ordering::SeqCst), limit })
+    move || Ok(Usage::new(used.load(Ordering::SeqCst), limit))
 }
 
 #[test]
@@ -43,7 +44,7 @@ fn a_cache_that_is_all_of_memory_comes_to_the_target_and_back() {
     let follower = MemoryFollower::builder(&cache)
         .source(move || {
             let used = read.load(Ordering::SeqCst) + counted.len() as u64 * 1_000;
-            Ok::<_, io::Error>(Usage { used, limit: None })
+            Ok::<_, io::Error>(Usage::new(used, None))
         })
         .target(1_200_000)
         .by_hand()
@@ -68,6 +69,22 @@ fn a_cache_that_is_all_of_memory_comes_to_the_target_and_back() {
     assert_eq!(cache.capacity(), Some(1_000));
     let status = follower.status();
     assert!(status.shrinks > 0 && status.grows > 0 && status.failures == 0, "{status:?}");
+}
+
+#[test]
+fn a_cache_that_is_switched_off_is_followed_and_stays_off() {
+    let cache = cache(0);
+    let used = Arc::new(AtomicU64::new(0));
+    let follower = MemoryFollower::builder(&cache)
+        .source(source(&used, None))
+        .target(1_000)
+        .by_hand()
+        .start()
+        .unwrap();
+    for use_now in [0, 950, 5_000, 0] {
+        used.store(use_now, Ordering::SeqCst);
+        assert_eq!((follower.adjust().unwrap(), cache.capacity()), (0, Some(0)));
+    }
 }
 
 #[test]
@@ -115,6 +132,57 @@ fn the_target_is_nine_tenths_of_the_sources_limit_if_none_is_given() {
 }
 
 #[test]
+fn the_target_follows_a_limit_that_changes() {
+    let cache = cache(1_000);
+    fill(&cache);
+    let limit = Arc::new(AtomicU64::new(1_000));
+    let read = Arc::clone(&limit);
+    let follower = MemoryFollower::builder(&cache)
+        .source(move || Ok::<_, io::Error>(Usage::new(850, Some(read.load(Ordering::SeqCst)))))
+        .by_hand()
+        .start()
+        .unwrap();
+    assert_eq!(follower.adjust().unwrap(), 1_000, "850 of 900");
+    limit.store(500, Ordering::SeqCst);
+    let bound = follower.adjust().unwrap();
+    assert!(bound < 1_000, "850 of 450 and still {bound}");
+    assert_eq!(follower.status().target, 450);
+    // A limit of nothing gives nothing to aim at.
+    limit.store(0, Ordering::SeqCst);
+    follower.adjust().unwrap();
+    assert_eq!(follower.status().target, 450);
+}
+
+#[test]
+fn a_source_may_hold_a_reading_against_another_target_than_the_one_that_was_set() {
+    struct TwoGroups(Arc<AtomicU64>);
+    impl MemorySource for TwoGroups {
+        fn read(&self) -> io::Result<Usage> {
+            Ok(Usage::new(100, None))
+        }
+        fn read_with_target(&self, target: u64) -> io::Result<(Usage, u64)> {
+            let above = self.0.load(Ordering::SeqCst);
+            let is_full = above > 9_000;
+            let full = Usage::new(above, Some(10_000));
+            Ok(if is_full { (full, 9_000) } else { (self.read()?, target) })
+        }
+    }
+    let cache = cache(1_000);
+    fill(&cache);
+    let above = Arc::new(AtomicU64::new(5_000));
+    let follower = MemoryFollower::builder(&cache)
+        .source(TwoGroups(Arc::clone(&above)))
+        .target(105)
+        .by_hand()
+        .start()
+        .unwrap();
+    assert_eq!((follower.adjust().unwrap(), follower.status().target), (1_000, 105));
+    above.store(9_900, Ordering::SeqCst);
+    assert!(follower.adjust().unwrap() < 1_000);
+    assert_eq!(follower.status().target, 9_000);
+}
+
+#[test]
 fn settings_out_of_range_are_refused_and_change_nothing() {
     let cache: Cache<u32, u32> = Cache::builder().capacity(100).partitions(4).build().unwrap();
     let used = Arc::new(AtomicU64::new(u64::MAX));
@@ -142,11 +210,8 @@ fn settings_out_of_range_are_refused_and_change_nothing() {
 #[test]
 fn a_source_that_fails_or_panics_leaves_the_bound_and_is_counted() {
     let cache = cache(100);
-    let answers = Mutex::new(vec![
-        None,
-        Some(Err(io::Error::other("gone"))),
-        Some(Ok(Usage { used: 0, limit: None })),
-    ]);
+    let answers =
+        Mutex::new(vec![None, Some(Err(io::Error::other("gone"))), Some(Ok(Usage::new(0, None)))]);
     let follower = MemoryFollower::builder(&cache)
         .source(move || match answers.lock().unwrap().pop().expect("one for each reading") {
             Some(answer) => answer,
@@ -157,7 +222,8 @@ fn a_source_that_fails_or_panics_leaves_the_bound_and_is_counted() {
         .start()
         .unwrap();
     let failed = follower.adjust().unwrap_err();
-    assert_eq!(failed.to_string(), "memory in use cannot be read: gone");
+    assert_eq!(failed.to_string(), "memory in use cannot be read");
+    assert_eq!(failed.source().map(ToString::to_string).as_deref(), Some("gone"));
     assert!(matches!(follower.adjust(), Err(FollowError::Panicked)));
     assert_eq!(follower.status().failures, 2);
     assert_eq!(cache.capacity(), Some(100));
@@ -179,7 +245,7 @@ fn the_maintenance_thread_looks_once_an_interval_until_it_is_stopped() {
     let follower = MemoryFollower::builder(&cache)
         .source(move || {
             told.lock().unwrap().send(()).unwrap();
-            Ok::<_, io::Error>(Usage { used: 2_000, limit: None })
+            Ok::<_, io::Error>(Usage::new(2_000, None))
         })
         .target(1_000)
         .interval(Duration::from_secs(1))
@@ -219,7 +285,7 @@ fn a_value_may_drop_the_follower_that_evicts_it() {
     let follower = MemoryFollower::builder(&cache)
         .source(move || {
             let _told = &told;
-            Ok::<_, io::Error>(Usage { used: 2_000, limit: None })
+            Ok::<_, io::Error>(Usage::new(2_000, None))
         })
         .target(1_000)
         .clock(clock.clone())
@@ -238,7 +304,7 @@ fn many_threads_may_adjust_while_others_insert() {
     let cache: Cache<u32, u32> = Cache::builder().capacity(10_000).partitions(4).build().unwrap();
     let counted = cache.clone();
     let follower = MemoryFollower::builder(&cache)
-        .source(move || Ok::<_, io::Error>(Usage { used: counted.len() as u64 * 100, limit: None }))
+        .source(move || Ok::<_, io::Error>(Usage::new(counted.len() as u64 * 100, None)))
         .target(500_000)
         .by_hand()
         .start()
@@ -269,6 +335,8 @@ fn many_threads_may_adjust_while_others_insert() {
 #[cfg(target_os = "linux")]
 #[test]
 fn the_systems_own_figures_can_be_followed() {
+    use larder::pressure::{CgroupMemory, ProcessMemory};
+
     let cache = cache(100);
     let follower = MemoryFollower::builder(&cache).source(ProcessMemory).target(1 << 40);
     let follower = follower.by_hand().start().unwrap();

@@ -365,3 +365,24 @@ fn defect_20_of_those_that_miss_at_once_one_adds() {
     assert!(cache.set_many([("x", 1), ("y", 2)], -1).is_err());
     assert_eq!(cache.size(), 1);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_fifo_in_the_place_of_a_file_is_neither_replaced_nor_waited_for() {
+    use std::os::unix::fs::FileTypeExt;
+    let (cache, ..) = with::<u32>(|_| ());
+    cache.set("a", 1, None).unwrap();
+    let files = [cache.save_to_disk(None).unwrap(), cache.save_metrics_to_disk(None).unwrap()];
+    for path in &files {
+        fs::remove_file(path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    }
+    assert_eq!(cache.save_to_disk(None).unwrap_err().code(), "CACHE_SAVE_ERROR");
+    assert_eq!(cache.save_metrics_to_disk(None).unwrap_err().code(), "CACHE_METRICS_SAVE_ERROR");
+    let error = cache.load_from_disk(None).unwrap_err();
+    assert!(error.to_string().contains("FIFO"), "{error}");
+    assert_eq!(cache.get("a").unwrap(), 1);
+    for path in &files {
+        assert!(fs::symlink_metadata(path).unwrap().file_type().is_fifo());
+    }
+}

@@ -11,7 +11,10 @@ use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use larder::snapshot::{Info, LoadOptions, Part, SaveOptions, Serializers, SnapshotError, convert};
+use larder::snapshot::{
+    Info, LoadOptions, Part, Records, SaveOptions, Serializers, SnapshotError, convert,
+    convert_path,
+};
 use larder::{Cache, Maintenance};
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +87,10 @@ fn small_snapshots() -> Vec<(&'static str, Vec<u8>)> {
 fn snapshot_of(entries: u32, options: &SaveOptions) -> Vec<u8> {
     let cache = Small::new(100_000);
     for n in 0..entries {
-        cache.insert(format!("key {n}"), n);
+        match n {
+            1 if entries < 10 => cache.insert_with_tags(format!("key {n}"), n, ["odd", "\u{e4}"]),
+            _ => cache.insert(format!("key {n}"), n),
+        };
     }
     let mut bytes = Vec::new();
     cache.save_to(&mut bytes, options).unwrap();
@@ -214,6 +220,20 @@ impl Forge {
         self
     }
 
+    /// A record with tags as `coded` has them, which say that they are so many bytes.
+    fn tagged(mut self, tags_bytes: u32, coded: &[u8], payload: &[u8]) -> Self {
+        let mut fields = u32::try_from(payload.len()).unwrap().to_le_bytes().to_vec();
+        fields.extend(u64::MAX.to_le_bytes());
+        fields.extend([1_u32, 0, 1, 0, tags_bytes].iter().flat_map(|field| field.to_le_bytes()));
+        let crc = crc32fast::hash(&[&fields[..], coded, payload].concat()).to_le_bytes();
+        for part in [&fields[..], &crc, coded, payload] {
+            self.bytes.extend(part);
+        }
+        self.records.update(&crc);
+        self.count += 1;
+        self
+    }
+
     fn payload(self, payload: &[u8]) -> Self {
         self.record(u32::try_from(payload.len()).unwrap(), payload)
     }
@@ -240,6 +260,69 @@ fn entry(key: &str, value: u32) -> Vec<u8> {
 fn a_well_made_forgery_is_loaded_so_the_others_fail_for_what_they_forge() {
     let bytes = Forge::new("bincode", 1, 0).payload(&entry("a", 1)).end(1);
     assert_eq!(load(&bytes).unwrap(), [("a".to_owned(), 1), ("own".to_owned(), 7)]);
+}
+
+/// Tags as a record has them.
+fn coded(tags: &[&[u8]]) -> Vec<u8> {
+    let coded = tags.iter().map(|tag| [&(tag.len() as u32).to_le_bytes()[..], tag].concat());
+    coded.collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn forged_tags_are_damage_and_allocate_nothing() {
+    const TAGS: u32 = 2;
+    let forge = |bytes: u32, coded: &[u8]| {
+        Forge::new("bincode", 1, TAGS).tagged(bytes, coded, &entry("a", 1)).end(1)
+    };
+    let good = coded(&[b"a", b"", b"a", "\u{e4}".as_bytes()]);
+    let loaded = load(&forge(good.len() as u32, &good)).unwrap();
+    assert_eq!(loaded, [("a".to_owned(), 1), ("own".to_owned(), 7)]);
+    let bad = [
+        coded(&[b"a", b"b", b"c", b"d", b"e"]),
+        coded(&vec![&b""[..]; 300_000]),
+        coded(&[b"\xff"]),
+        coded(&[b"a"])[..4].to_vec(),
+        [coded(&[b"a"]), vec![0; 3]].concat(),
+        [&u32::MAX.to_le_bytes()[..], b"a"].concat(),
+        [&(1_u32 << 31).to_le_bytes()[..], b"a"].concat(),
+    ];
+    for coded in bad {
+        let bytes = forge(coded.len() as u32, &coded);
+        let (peak, error) = peak_of(|| load(&bytes).unwrap_err());
+        assert!(matches!(error, SnapshotError::Damaged { part: Part::Record, .. }), "{error:?}");
+        assert!(peak < bytes.len() * 2 + 512 * 1024, "{peak} bytes");
+        // The others are none the worse for it.
+        let cache: Small = inline(10);
+        let salvaged = cache.load_from(&*bytes, &LoadOptions::new().salvage()).unwrap();
+        assert_eq!((salvaged.entries, salvaged.damaged), (0, 1));
+    }
+    for length in [u32::MAX, u32::MAX - 7, 1 << 30, 1 << 29, 60 << 20] {
+        let bytes = forge(length, &good);
+        let (peak, error) = peak_of(|| load(&bytes).unwrap_err());
+        assert!(peak < 512 * 1024, "{peak} bytes for a length of {length}");
+        let is_right =
+            matches!(error, SnapshotError::CutOff { .. } | SnapshotError::RecordTooLong { .. });
+        assert!(is_right, "{error:?}");
+    }
+}
+
+#[test]
+fn filler_of_any_length_allocates_nothing() {
+    const FILLER: u32 = u32::MAX - 1;
+    for (length, has_letters) in [(5_u32, true), (5, false), (u32::MAX, false), (1 << 30, false)] {
+        let mut forge = Forge::new("bincode", 1, 8);
+        let fields = [FILLER, length, 0].map(u32::to_le_bytes).concat();
+        let letters = if has_letters { vec![b'x'; length as usize] } else { Vec::new() };
+        let crc = crc32fast::hash(&[&fields[..], &letters].concat()).to_le_bytes();
+        for part in [&fields[..], &crc, &letters] {
+            forge.bytes.extend(part);
+        }
+        forge.records.update(&crc);
+        let bytes = forge.payload(&entry("a", 1)).end(1);
+        let (peak, loaded) = peak_of(|| load(&bytes));
+        assert!(peak < 512 * 1024, "{peak} bytes for a length of {length}");
+        assert_eq!(loaded.is_ok(), has_letters, "{loaded:?}");
+    }
 }
 
 #[test]
@@ -285,7 +368,8 @@ fn a_list_of_billions_of_empty_elements_is_refused_soon() {
     let bytes = Forge::new("bincode", 1, 0).payload(&payload).end(1);
     let cache: Cache<String, Vec<()>> = inline(10);
     let error = cache.load_from(&*bytes, &LoadOptions::new()).unwrap_err();
-    assert!(error.to_string().contains("more elements than its bytes can hold"), "{error}");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("more elements than its bytes can hold"), "{cause}");
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -303,7 +387,8 @@ fn values_nested_a_million_deep_are_refused_before_the_stack_ends() {
     let bytes = Forge::new("bincode", 1, 0).payload(&payload).end(1);
     let cache: Cache<String, Nested> = inline(10);
     let error = cache.load_from(&*bytes, &LoadOptions::new()).unwrap_err();
-    assert!(error.to_string().contains("values within each other"), "{error}");
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("values within each other"), "{cause}");
     let mut json = br#"["a","#.to_vec();
     json.extend("[".repeat(2_000_000).as_bytes());
     let bytes = Forge::new("bincode", 1, 0).payload(&json).end(1);
@@ -360,20 +445,84 @@ fn what_is_no_snapshot_is_refused() {
     }
 }
 
-#[test]
-fn a_packed_bomb_is_refused_in_little_memory() {
-    let cache: Cache<String, String> = Cache::new(10_000);
-    for n in 0..8 {
-        cache.insert(n.to_string(), "x".repeat(1 << 20));
+/// One byte over and over, packed by hand as no packer of ours would: `blocks` of 128 KiB, after
+/// `bytes` as they are.
+fn packed_bomb(bytes: &[u8], blocks: u32) -> Vec<u8> {
+    // The frame's magic number, no options, a window of 1 MiB.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 10 << 3];
+    frame.extend_from_slice(&(u32::try_from(bytes.len()).unwrap() << 3).to_le_bytes()[..3]);
+    frame.extend_from_slice(bytes);
+    for block in 1..=blocks {
+        const REPEATED: u32 = 1 << 1;
+        let header = (128 << 10) << 3 | REPEATED | u32::from(block == blocks);
+        frame.extend_from_slice(&header.to_le_bytes()[..3]);
+        frame.push(b'x');
     }
-    let mut bytes = Vec::new();
-    cache.save_to(&mut bytes, &options("bincode").zstd(3)).unwrap();
-    assert!(bytes.len() < 16 << 10);
+    frame
+}
+
+#[test]
+fn a_packed_bomb_is_refused_in_little_memory_as_beyond_a_limit() {
+    const LENGTH: u32 = 512 << 20;
+    let head = Forge::new("bincode", 1, 1);
+    let header = head.bytes.clone();
+    let all = head.record(LENGTH, &[]).bytes;
+    let bytes = [&header[..], &packed_bomb(&all[header.len()..], LENGTH >> 17)].concat();
+    assert!(bytes.len() < 17 << 10);
     let target: Cache<String, String> = inline(10_000);
     let (peak, error) = peak_of(|| target.load_from(&*bytes, &LoadOptions::new()).unwrap_err());
     assert!(matches!(error, SnapshotError::TooPacked { limit: 256 }), "{error:?}");
-    assert!(peak < 6 << 20, "{peak} bytes");
-    assert!(target.load_from(&*bytes, &LoadOptions::new().max_expansion(u32::MAX)).is_ok());
+    assert!(error.is_limit() && error.to_string().contains("no damage"), "{error}");
+    assert!(peak < 12 << 20, "{peak} bytes");
+    // Without the limit it is found to be damaged.
+    let lifted = LoadOptions::new().max_expansion(u32::MAX).max_record_bytes(1 << 20);
+    let error = target.load_from(&*bytes, &lifted).unwrap_err();
+    assert!(matches!(error, SnapshotError::RecordTooLong { .. }) && error.is_limit(), "{error:?}");
+}
+
+#[test]
+fn what_is_saved_by_default_is_loaded_by_default_however_well_it_packs() {
+    for name in ["bincode", "json"] {
+        for (pages, bytes) in [(20, 100_000), (1, 3 << 20), (400, 5_000), (5, 10)] {
+            let cache: Cache<u32, String> = Cache::new(10_000);
+            for n in 0..pages {
+                cache.insert(n, " ".repeat(bytes));
+            }
+            for level in [1, 19] {
+                let mut file = Vec::new();
+                let saved = cache.save_to(&mut file, &options(name).zstd(level)).unwrap();
+                assert!(file.len() as u64 <= saved.bytes / 64 + 8192, "{} bytes", file.len());
+                let target: Cache<u32, String> = Cache::new(10_000);
+                let loaded = target.load_from(&*file, &LoadOptions::new()).unwrap();
+                assert_eq!((loaded.entries, loaded.left_out()), (u64::from(pages), 0));
+                assert_eq!(target.get(&0).map(|page| page.len()), Some(bytes));
+                let info = Info::read(&*file, &LoadOptions::new()).unwrap();
+                assert_eq!((info.entries, info.bytes), (u64::from(pages), saved.bytes));
+                let error = target.load_from(&*file, &LoadOptions::new().max_expansion(1));
+                assert!(error.is_ok() == (bytes == 10), "a limit of one's own holds");
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_of_filler_is_found_and_salvage_passes_over_it() {
+    let cache: Cache<u32, String> = Cache::new(100);
+    for n in 0..4 {
+        cache.insert(n, " ".repeat(300_000));
+    }
+    let mut bytes = Vec::new();
+    cache.save_to(&mut bytes, &options("bincode").zstd(1)).unwrap();
+    let target: Cache<u32, String> = inline(100);
+    let mut found = 0;
+    for at in (200..bytes.len()).step_by(397) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x10;
+        found += u32::from(target.load_from(&*damaged, &LoadOptions::new()).is_err());
+        let salvaged = target.load_from(&*damaged, &LoadOptions::new().salvage());
+        assert!(salvaged.is_ok_and(|loaded| loaded.entries <= 4));
+    }
+    assert_eq!(found as usize, (200..bytes.len()).step_by(397).len());
 }
 
 #[test]
@@ -457,6 +606,136 @@ fn a_folder_and_a_missing_file_are_typed_errors() {
     let error = cache.save_to_path(folder.path(), &options("json")).unwrap_err();
     assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was left");
+}
+
+/// What lies below the file that an error names.
+fn below(error: SnapshotError) -> SnapshotError {
+    match error {
+        SnapshotError::File { source, .. } => *source,
+        other => other,
+    }
+}
+
+#[test]
+fn errors_name_the_file_and_say_each_thing_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (none, other) = (folder.path().join("none"), folder.path().join("other"));
+    fs::write(&other, "hello").unwrap();
+    for path in [&none, &other] {
+        let error =
+            inline::<String, u32>(10).load_from_path(path, &LoadOptions::new()).unwrap_err();
+        assert_eq!(error.path(), Some(path.as_path()));
+        let mut line = vec![error.to_string()];
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            line.push(error.to_string());
+            cause = error.source();
+        }
+        let name = path.display().to_string();
+        let all = line.join(": ");
+        assert_eq!(all.matches(&name).count(), 1, "{all}");
+        assert!(line.windows(2).all(|pair| !pair[0].contains(&pair[1])), "{all}");
+        assert_eq!(error.is_io(), path == &none);
+    }
+}
+
+/// A name for each kind of what is no file, as far as this user can make it; the socket lives as long
+/// as what is returned with them.
+#[cfg(unix)]
+fn special_files(folder: &Path) -> (Vec<(&'static str, std::path::PathBuf)>, impl Drop) {
+    let (fifo, socket) = (folder.join("fifo"), folder.join("socket"));
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let mut all = vec![("FIFO", fifo), ("socket", socket)];
+    let null = folder.join("null");
+    let made =
+        Command::new("mknod").arg(&null).args(["c", "1", "3"]).stderr(Stdio::null()).status();
+    if made.is_ok_and(|status| status.success()) {
+        all.push(("character device", null));
+    }
+    for (kind, path) in all.clone() {
+        let (link, far) = (path.with_extension("link"), path.with_extension("far"));
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        std::os::unix::fs::symlink("fifo.link", &far).unwrap();
+        all.push((kind, link));
+    }
+    struct Bound(std::os::unix::net::UnixListener);
+    impl Drop for Bound {
+        fn drop(&mut self) {
+            let _ = self.0.set_nonblocking(true);
+        }
+    }
+    (all, Bound(listener))
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_at_once_and_stays_what_it_is() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (specials, _bound) = special_files(folder.path());
+    let cache: Small = inline(10);
+    cache.insert("a".to_owned(), 1);
+    let good = folder.path().join("good");
+    cache.save_to_path(&good, &options("json")).unwrap();
+    let (load, save) = (LoadOptions::new(), options("json"));
+    for (expected, path) in &specials {
+        let identity = |path: &Path| {
+            let (own, through) = (fs::symlink_metadata(path).unwrap(), fs::metadata(path).unwrap());
+            (own.ino(), own.mode(), through.ino(), through.mode())
+        };
+        let before = identity(path);
+        let errors = [
+            cache.save_to_path(path, &save).unwrap_err(),
+            cache.load_from_path(path, &load).unwrap_err(),
+            Info::read_path(path, &load).unwrap_err(),
+            Records::<String, u32>::read_path(path, &load).unwrap_err(),
+            convert_path::<String, u32>(&good, path, &load, &save).unwrap_err(),
+            convert_path::<String, u32>(path, folder.path().join("to"), &load, &save).unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.path(), Some(path.as_path()));
+            let error = below(error);
+            let SnapshotError::NotAFile { kind } = error else { panic!("{path:?}: {error:?}") };
+            assert_eq!(kind, *expected);
+        }
+        assert_eq!(identity(path), before, "{expected}");
+    }
+    assert!(!folder.path().join("to").exists());
+    let left = fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().starts_with(".larder-")));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_save_through_links_makes_or_replaces_what_they_name_and_leaves_them_links() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("below")).unwrap();
+    // The second is relative to its own folder.
+    symlink("below/second", at("first")).unwrap();
+    symlink("third", at("below/second")).unwrap();
+    let cache: Small = inline(10);
+    cache.insert("a".to_owned(), 1);
+    for round in 0..2 {
+        cache.save_to_path(at("first"), &options("json")).unwrap();
+        assert!(fs::symlink_metadata(at("first")).unwrap().is_symlink(), "round {round}");
+        assert!(fs::symlink_metadata(at("below/second")).unwrap().is_symlink());
+        assert!(fs::symlink_metadata(at("below/third")).unwrap().is_file());
+        let other: Small = inline(10);
+        other.load_from_path(at("first"), &LoadOptions::new()).unwrap();
+        assert_eq!(contents(&other), contents(&cache));
+    }
+    assert_eq!(fs::read_dir(at("below")).unwrap().count(), 2, "a file was left");
+    symlink("nowhere/at/all", at("lost")).unwrap();
+    symlink("circle", at("circle")).unwrap();
+    symlink("below", at("folder")).unwrap();
+    for name in ["lost", "circle", "folder"] {
+        let error = cache.save_to_path(at(name), &options("json")).unwrap_err();
+        assert!(matches!(error, SnapshotError::Io(_)), "{name}: {error:?}");
+        assert!(fs::symlink_metadata(at(name)).unwrap().is_symlink());
+    }
 }
 
 #[cfg(unix)]

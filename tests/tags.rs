@@ -11,7 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use larder::test::FakeClock;
-use larder::{Cache, Inserted, Listener, Maintenance, Policy, Rejection, Removal, RemovalCause};
+use larder::{
+    Cache, InsertOptions, Inserted, Listener, Maintenance, Policy, Rejection, Removal, RemovalCause,
+};
 use support::counted::{Counted, Ledger};
 
 fn inline(capacity: usize) -> larder::Builder<u32, u32> {
@@ -182,8 +184,8 @@ fn tags_go_with_every_kind_of_lifetime() {
     ];
     for builder in builders {
         let cache = builder.clock(clock.clone()).build().unwrap();
-        cache.insert_with_tags_and_ttl(1, 1, ["t"], 5 * second);
-        cache.insert_with_tags_and_ttl(2, 2, ["u"], 5 * second);
+        cache.insert_with(1, 1, InsertOptions::new().tags(&["t"]).ttl(5 * second));
+        cache.insert_with(2, 2, InsertOptions::new().tags(&["u"]).ttl(5 * second));
         cache.insert_with_tags(3, 3, ["t", "u"]);
         clock.advance(4 * second);
         assert_eq!((cache.get(&1), cache.get(&2), cache.get(&3)), (Some(1), Some(2), Some(3)));

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use larder::test::FakeClock;
-use larder::{Builder, Cache, Inserted, Maintenance, Policy};
+use larder::{Builder, Cache, InsertOptions, Inserted, Maintenance, Policy};
 
 use support::configs::POLICIES;
 use support::rng::{Rng, seeds};
@@ -118,7 +118,7 @@ fn expire_like_all_others() {
     for policy in POLICIES {
         let clock = FakeClock::new();
         let cache = inline((policy.make)()).capacity(4).clock(clock.clone()).build().unwrap();
-        cache.insert_unevictable_with_ttl(1, 1, Duration::from_secs(10));
+        cache.insert_with(1, 1, InsertOptions::new().unevictable().ttl(Duration::from_secs(10)));
         cache.insert_unevictable(2, 2);
         (10..100).for_each(|key| {
             cache.insert(key, key);

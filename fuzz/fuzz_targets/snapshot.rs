@@ -172,7 +172,7 @@ fn load_forged(forged: Forged) {
         source.insert(key, payload);
     }
     let mut bytes = Vec::new();
-    let options = save_options(Arc::new(Forger { name }), forged.is_packed);
+    let options = save_options(Arc::new(Forger { name }), forged.is_packed).unchecked();
     let saved = source.save_to(&mut bytes, &options).expect("a forger writes anything");
     let info = Info::read(&*bytes, &load_options(false)).expect("the frame holds");
     assert_eq!(info.entries, saved.entries);

@@ -9,7 +9,11 @@
 //! was first; `report_that_is_left_out_is_not_needed` fails with `set_moved` or `take_moved` relaxed;
 //! `limit_is_not_taken_for_the_time_of_writing` fails with the store of the limit or its load in
 //! `EntryPtr::told_ns` relaxed, and `hit_keeps_to_the_limit_that_belongs_to_the_deadline` if a hit
-//! does not ask whether the time of writing has become a limit.
+//! does not ask whether the time of writing has become a limit;
+//! `computed_deadline_keeps_to_a_limit_whose_deadline_is_the_one_before` if `move_within_limit` does
+//! not look at the limit once more; and
+//! `deadline_that_was_kept_is_none_too_late_while_none_was_brought_forward` with either side of
+//! `BroughtForward` relaxed.
 #![cfg(larder_loom)]
 
 use larder::model::Timed;
@@ -89,6 +93,28 @@ fn limit_is_not_taken_for_the_time_of_writing() {
         |map, told, ()| {
             assert!([None, Some(1)].contains(&told), "made at {told:?}");
             assert_eq!(map.inspect(1, TTL), (102, None));
+        },
+    );
+}
+
+#[test]
+fn computed_deadline_keeps_to_a_limit_whose_deadline_is_the_one_before() {
+    loom_tests::two(
+        |map: &Timed| map.insert_limited(1, 10, DEADLINE, LATER_DEADLINE),
+        |map| map.compute(1, 1000),
+        |map| map.set_remaining(1, DEADLINE, DEADLINE),
+        |map, (), ()| assert_eq!(map.inspect(1, TTL).0, DEADLINE),
+    );
+}
+
+#[test]
+fn deadline_that_was_kept_is_none_too_late_while_none_was_brought_forward() {
+    two(
+        |map| map.keep(1),
+        |map| map.bring_forward(1, BEFORE),
+        |map, (times, deadline), _| {
+            let (times_now, deadline_now) = map.keep(1);
+            assert!(times != times_now || deadline <= deadline_now);
         },
     );
 }

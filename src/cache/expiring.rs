@@ -1,12 +1,12 @@
 //! The verbs that have to do with time, and what the others ask about it.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::Cache;
 use crate::entry::{Entry, EntryPtr, Look, Owned};
+use crate::equivalent::Equivalent;
 use crate::error::Inserted;
 use crate::expiry::{Expiry, Lifetime};
 use crate::listener::RemovalCause;
@@ -37,22 +37,12 @@ where
     /// assert_eq!(cache.get("session"), Some(17));
     /// ```
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) -> Inserted {
-        self.store(key, value, Lifetime::For(ttl))
+        self.store(key, value, Lifetime::For(ttl).into())
     }
 
-    /// As [`insert_if_absent`](Self::insert_if_absent), with a lifetime as in
-    /// [`insert_with_ttl`](Self::insert_with_ttl).
-    pub fn insert_if_absent_with_ttl(&self, key: K, value: V, ttl: Duration) -> Inserted {
-        self.store_if_absent(key, value, Lifetime::For(ttl))
-    }
-
-    /// As [`replace`](Self::replace), with a lifetime as in
-    /// [`insert_with_ttl`](Self::insert_with_ttl).
-    pub fn replace_with_ttl(&self, key: K, value: V, ttl: Duration) -> Inserted {
-        self.store_if_present(key, value, Lifetime::For(ttl))
-    }
-
-    /// Gives the entry of `key` a new lifetime, which counts from now; `None` for ever. False if the
+    /// Gives the entry of `key` a new lifetime, which counts from now; `None` for ever. It takes the
+    /// place of the cache's [time to live](crate::Builder::time_to_live), of a lifetime given with the
+    /// insertion and of what an [`Expiry`] has said, and may be longer than these. False if the
     /// key is not there, or if its entry has no room for a deadline: it was inserted without one
     /// into a cache that has neither a [time to live](crate::Builder::time_to_live) nor
     /// [to idle](crate::Builder::time_to_idle) nor an [`Expiry`].
@@ -70,8 +60,7 @@ where
     /// ```
     pub fn expire_after<Q>(&self, key: &Q, ttl: Option<Duration>) -> bool
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let guard = reclaim::pin();
@@ -111,17 +100,18 @@ where
         }
     }
 
-    /// Lets the user's [`Expiry`] say how long `new` may live, which is about to
-    /// take the place of `old`.
+    /// Lets the user's [`Expiry`] say how long `new` may live, which is about to take the place of
+    /// `old`. It is asked once about each old entry; `answer` has what it said last.
     #[inline]
     pub(super) fn prepare(
         &self,
         new: &Owned<K, V>,
         old: Option<(EntryPtr, &Entry<K, V>)>,
         lifetime: Lifetime,
+        answer: &mut Option<Answer>,
     ) {
         if let (Some(expiry), Lifetime::Usual) = (&self.shared.parts.expiry, lifetime) {
-            self.ask_for_lifetime(&**expiry, new, old);
+            self.ask_for_lifetime(&**expiry, new, old, answer);
         }
     }
 
@@ -131,30 +121,59 @@ where
         expiry: &dyn Expiry<K, V>,
         new: &Owned<K, V>,
         old: Option<(EntryPtr, &Entry<K, V>)>,
+        answer: &mut Option<Answer>,
     ) {
         let timing = &self.shared.engine.timing;
-        let ttl = match old.filter(|(old, _)| self.is_valid(*old)) {
-            None => expiry.after_create(new.key(), new.value()),
-            Some((old, _)) => {
-                let remaining = old.extension().and_then(|old| timing.remaining(old));
-                expiry.after_update(new.key(), new.value(), remaining)
-            }
+        let old = old.map(|(old, _)| old).filter(|old| self.is_valid(*old));
+        let ttl = match answer {
+            Some(answer) if answer.old == old => answer.ttl,
+            _ => match old {
+                None => expiry.after_create(new.key(), new.value()),
+                Some(old) => {
+                    let remaining = old.extension().and_then(|old| timing.remaining(old));
+                    expiry.after_update(new.key(), new.value(), remaining)
+                }
+            },
         };
+        *answer = Some(Answer { old, ttl });
         timing.set_lifetime(new.as_ptr(), ttl);
     }
 
-    /// Lets the user's [`Expiry`] say how long an entry may live that was hit.
-    pub(super) fn note_use(&self, pointer: EntryPtr, entry: &Entry<K, V>) {
-        let (Some(expiry), Some(extension)) = (&self.shared.parts.expiry, pointer.extension())
-        else {
-            return;
-        };
-        let remaining = self.shared.engine.timing.remaining(extension);
-        let wanted = expiry.after_read(&entry.key, &entry.value, remaining);
-        if wanted != remaining {
-            self.shared.engine.set_remaining(pointer, wanted);
+    /// Lets the lifetime of a new entry begin now: the thread has waited, or a listener has run, since
+    /// the entry was made.
+    #[cold]
+    pub(super) fn restart_lifetime(&self, new: &Owned<K, V>, lifetime: Option<Lifetime>) {
+        if let Some(lifetime) = lifetime {
+            self.shared.engine.timing.restart(new.as_ptr(), lifetime);
         }
     }
+
+    /// Lets the user's [`Expiry`] say how long an entry may live that was hit, and had `remaining` to
+    /// live before that.
+    pub(super) fn note_use(
+        &self,
+        pointer: EntryPtr,
+        entry: &Entry<K, V>,
+        remaining: Option<Duration>,
+    ) {
+        let Some(expiry) = &self.shared.parts.expiry else { return };
+        let wanted = expiry.after_read(&entry.key, &entry.value, remaining);
+        if wanted != remaining {
+            self.shared.engine.set_computed(pointer, wanted);
+        }
+    }
+
+    /// How long the entry has left, if an [`Expiry`] is to be told.
+    pub(super) fn remaining_if_asked(&self, pointer: EntryPtr) -> Option<Duration> {
+        self.shared.parts.expiry.as_ref()?;
+        pointer.extension().and_then(|extension| self.shared.engine.timing.remaining(extension))
+    }
+}
+
+/// What an [`Expiry`] has said about an entry that takes the place of `old`, or of none that is valid.
+pub(super) struct Answer {
+    old: Option<EntryPtr>,
+    ttl: Option<Duration>,
 }
 
 impl<K, V, S> Cache<K, V, S> {
@@ -187,6 +206,7 @@ impl<K, V, S> Cache<K, V, S> {
         match pointer.extension() {
             Some(extension) if timing.had_expired(extension) => RemovalCause::Expired,
             Some(_) if pointer.tags().is_some_and(TagSet::settle) => RemovalCause::Invalidated,
+            _ if pointer.is_unconfirmed() => RemovalCause::Invalidated,
             _ => cause,
         }
     }

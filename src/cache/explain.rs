@@ -1,15 +1,17 @@
 //! Why a key is there, or is not.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
+use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
 use super::{Cache, EntryInfo};
+use crate::equivalent::Equivalent;
 use crate::recent::Absence;
 use crate::reclaim;
 
-/// What [`Cache::explain`] says of a key.
+/// What [`Cache::explain`] says of a key. There is no third case; what is said of either may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Explanation {
     /// It is there.
     Present(Presence),
@@ -19,6 +21,7 @@ pub enum Explanation {
 
 /// What is known of an entry that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Presence {
     /// Its age, the rest of its life, its weight, its counter.
@@ -30,6 +33,28 @@ pub struct Presence {
     pub segment: Option<&'static str>,
     /// How many tags it carries.
     pub tags: usize,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Present(presence) => write!(f, "present: {presence}"),
+            Self::Missing(absence) => write!(f, "missing: {absence}"),
+        }
+    }
+}
+
+impl fmt::Display for Presence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.info)?;
+        if let Some(uses) = self.uses {
+            write!(f, ", recent uses {uses}")?;
+        }
+        if let Some(segment) = self.segment {
+            write!(f, ", segment {segment}")?;
+        }
+        if self.tags > 0 { write!(f, ", tags {}", self.tags) } else { Ok(()) }
+    }
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -59,19 +84,19 @@ where
     /// cache.remove("gone");
     /// assert!(matches!(cache.explain("here"), Explanation::Present(_)));
     /// assert_eq!(cache.explain("gone"), Explanation::Missing(Absence::Removed));
+    /// assert_eq!(cache.explain("gone").to_string(), "missing: removed");
     /// assert_eq!(cache.explain("never"), Explanation::Missing(Absence::NeverSeen));
     /// # Ok::<(), larder::BuildError>(())
     /// ```
     pub fn explain<Q>(&self, key: &Q) -> Explanation
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let engine = &self.shared.engine;
         let (presence, node) = {
             let guard = reclaim::pin();
-            let found = engine.table.get(hash, move |held| held.borrow() == key, &guard);
+            let found = engine.table.get(hash, move |held| key.equivalent(held), &guard);
             let Some((pointer, _)) = found else {
                 let recent = engine.recent.as_ref();
                 return Explanation::Missing(recent.map_or(Absence::Unknown, |it| it.of(hash)));

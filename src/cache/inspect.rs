@@ -1,16 +1,19 @@
 //! Looking at entries without using them.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
+use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::Cache;
 use crate::entry::EntryPtr;
+use crate::equivalent::Equivalent;
 use crate::reclaim;
+use crate::table::Cursor;
 
 /// What a cache knows of an entry besides its key and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct EntryInfo {
     /// How long ago the value was inserted. `None` where nobody knows: unless the cache is told to
@@ -27,6 +30,19 @@ pub struct EntryInfo {
     pub frequency: u8,
 }
 
+impl fmt::Display for EntryInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(age) = self.age {
+            write!(f, "age {age:?}, ")?;
+        }
+        match self.expires_in {
+            Some(left) => write!(f, "expires in {left:?}")?,
+            None => f.write_str("never expires")?,
+        }
+        write!(f, ", weight {}, counter {}", self.weight, self.frequency)
+    }
+}
+
 /// An entry as an iteration has seen it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -37,6 +53,38 @@ pub struct EntryView<K, V> {
     pub value: V,
     /// The rest.
     pub info: EntryInfo,
+}
+
+/// How many of a cache's entries are valid, as [`Cache::census`] has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Census {
+    /// Entries that a lookup finds.
+    pub valid_len: usize,
+    /// The sum of their weights.
+    pub valid_weight: u64,
+    /// Entries whose deadline has passed, and that were not removed yet.
+    pub expired_len: usize,
+    /// The sum of their weights.
+    pub expired_weight: u64,
+    /// Entries of which a tag was invalidated, and that were not removed yet.
+    pub invalidated_len: usize,
+    /// The sum of their weights.
+    pub invalidated_weight: u64,
+}
+
+impl fmt::Display for Census {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { valid_len, valid_weight, expired_len, expired_weight, .. } = self;
+        let Self { invalidated_len, invalidated_weight, .. } = self;
+        write!(
+            f,
+            "valid_len={valid_len} valid_weight={valid_weight} expired_len={expired_len} \
+             expired_weight={expired_weight} invalidated_len={invalidated_len} \
+             invalidated_weight={invalidated_weight}"
+        )
+    }
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -58,8 +106,7 @@ where
     /// ```
     pub fn inspect<Q>(&self, key: &Q) -> Option<EntryInfo>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let guard = reclaim::pin();
@@ -73,12 +120,11 @@ where
     /// so long.
     pub fn has_expired<Q>(&self, key: &Q) -> bool
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let guard = reclaim::pin();
-        let found = self.shared.engine.table.get(hash, move |held| held.borrow() == key, &guard);
+        let found = self.shared.engine.table.get(hash, move |held| key.equivalent(held), &guard);
         let timing = &self.shared.engine.timing;
         let is_past = |(pointer, _): (EntryPtr, _)| {
             pointer.extension().is_some_and(|extension| !timing.is_valid(extension))
@@ -88,6 +134,67 @@ where
 }
 
 impl<K, V, S> Cache<K, V, S> {
+    /// Counts and weighs what is in the cache, apart by whether anybody can still see it.
+    ///
+    /// [`len`](Self::len) and [`weight`](Self::weight) cost nothing to ask but count all that takes
+    /// room, also what has expired for less than a [tick](crate::Builder::timer_tick), and entries of
+    /// which a tag was [invalidated](Self::invalidate_tag), which may stay for long. How many of
+    /// these there are nobody can know without a look at each: an entry may carry several tags, so
+    /// numbers kept for each tag would not add up. This takes that look. For gauges that are asked
+    /// for every few seconds, not for every call.
+    ///
+    /// An entry that is there during the whole call is counted exactly once, by what it was when it
+    /// was looked at; one that comes or goes meanwhile may be counted or not. Without a trace, and
+    /// without waiting for anybody; pinned only for some hundred entries at a time.
+    ///
+    /// # Complexity
+    /// O(n).
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(100);
+    /// cache.insert_with_tags("a", 1, ["tag"]);
+    /// cache.insert("b", 2);
+    /// cache.invalidate_tag("tag");
+    /// let census = cache.census();
+    /// assert_eq!((cache.len(), census.valid_len, census.invalidated_len), (2, 1, 1));
+    /// ```
+    #[must_use]
+    pub fn census(&self) -> Census {
+        let engine = &self.shared.engine;
+        let (mut census, mut cursor) = (Census::default(), Cursor::Start);
+        while cursor != Cursor::End {
+            let guard = reclaim::pin();
+            cursor = engine.table.step(cursor, &guard, |pointer, _| {
+                let (len, weight) = match () {
+                    () if self.is_valid(pointer) => {
+                        (&mut census.valid_len, &mut census.valid_weight)
+                    }
+                    () if pointer.is_invalidated() => {
+                        (&mut census.invalidated_len, &mut census.invalidated_weight)
+                    }
+                    () => (&mut census.expired_len, &mut census.expired_weight),
+                };
+                *len += 1;
+                *weight += u64::from(pointer.upkeep().weight());
+            });
+        }
+        census
+    }
+
+    /// The [time to live](crate::Builder::time_to_live) of entries without a lifetime of their own;
+    /// `None` for ever.
+    #[must_use]
+    pub fn time_to_live(&self) -> Option<Duration> {
+        self.shared.engine.timing.time_to_live()
+    }
+
+    /// The [time to idle](crate::Builder::time_to_idle); `None` for ever.
+    #[must_use]
+    pub fn time_to_idle(&self) -> Option<Duration> {
+        self.shared.engine.timing.time_to_idle()
+    }
+
     pub(super) fn info(&self, pointer: EntryPtr) -> EntryInfo {
         let timing = &self.shared.engine.timing;
         EntryInfo {

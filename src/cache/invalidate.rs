@@ -3,12 +3,9 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use crossbeam_utils::Backoff;
-
 use super::Cache;
 use crate::entry::EntryPtr;
 use crate::listener::RemovalCause;
-use crate::maintenance::Change;
 use crate::recent::Absence;
 use crate::reclaim;
 use crate::table::Cursor;
@@ -63,8 +60,9 @@ where
     /// what is remembered of them.
     fn remove_where(&self, mut condition: impl FnMut(&K, &V) -> bool, absence: Absence) -> u64 {
         let engine = &self.shared.engine;
+        engine.fills.mark_all();
         if engine.atomic.is_some() {
-            return self.remove_told_where(condition, absence);
+            return self.remove_notifying_where(condition, absence);
         }
         let mut removed = 0;
         let mut cursor = Cursor::Start;
@@ -77,7 +75,7 @@ where
                 if self.is_valid(pointer) && !condition(&entry.key, &entry.value) {
                     return;
                 }
-                let mut change = engine.change(pointer.hash(), None);
+                let mut change = engine.change_within(pointer.hash());
                 change.announce_pinned(-1);
                 if engine.table.remove_entry(pointer, &guard) {
                     let cause = self.cause_of(pointer, RemovalCause::Explicit);
@@ -91,73 +89,67 @@ where
         removed
     }
 
-    /// As [`remove_where`](Self::remove_where), in a cache with an atomic listener: a step's worth of
-    /// entries is judged, as far as their gates can be entered, then told and removed without a pin;
-    /// and again, until all that the step has seen at first were judged.
-    fn remove_told_where(
+    /// As [`remove_where`](Self::remove_where), in a cache with an atomic listener: what a step sees is
+    /// judged, notified and removed one entry after another, each within its gate, which is held for no
+    /// longer than that takes.
+    fn remove_notifying_where(
         &self,
         mut condition: impl FnMut(&K, &V) -> bool,
         absence: Absence,
     ) -> u64 {
         let engine = &self.shared.engine;
-        engine.assert_changeable();
         let mut removed = 0;
         let mut cursor = Cursor::Start;
         while cursor != Cursor::End {
-            let from = cursor;
-            // What was seen and not judged; compared, not followed.
-            let mut missed: Option<Vec<EntryPtr>> = None;
-            let backoff = Backoff::new();
-            loop {
-                let (mut leaving, mut missed_again) = (Vec::new(), Vec::new());
-                let guard = reclaim::pin();
-                cursor = engine.table.step(from, &guard, |pointer, entry| {
-                    if missed.as_ref().is_some_and(|missed| !missed.contains(&pointer)) {
-                        return;
-                    }
-                    let Some(change) = engine.try_change(pointer, &guard) else {
-                        missed_again.push(pointer);
-                        return;
-                    };
-                    if !self.is_valid(pointer) || condition(&entry.key, &entry.value) {
-                        leaving.push((pointer, change));
-                    }
-                });
-                drop(guard);
-                let has_judged = !leaving.is_empty();
-                for (pointer, change) in leaving {
-                    removed += u64::from(self.remove_told(pointer, change, absence));
-                }
-                if missed_again.is_empty() {
-                    break;
-                }
-                missed = Some(missed_again);
-                if !has_judged {
-                    backoff.snooze();
-                }
+            // Compared, not followed, until they were found linked once more.
+            let mut seen: Vec<EntryPtr> = Vec::new();
+            let mut hashes = Vec::new();
+            let guard = reclaim::pin();
+            cursor = engine.table.step(cursor, &guard, |pointer, _| {
+                seen.push(pointer);
+                hashes.push(pointer.hash());
+            });
+            drop(guard);
+            for (pointer, hash) in seen.into_iter().zip(hashes) {
+                removed += u64::from(self.remove_notifying(pointer, hash, &mut condition, absence));
             }
         }
         removed
     }
 
-    /// Takes out an entry that was found linked within the gate; says whether anybody saw it until
-    /// then.
-    fn remove_told<'e>(
-        &'e self,
+    /// Judges and takes out an entry that a walk has seen, if it is still there; says whether it removed
+    /// one that somebody could still see.
+    pub(super) fn remove_notifying(
+        &self,
         pointer: EntryPtr,
-        mut change: Change<'e, K, V>,
+        hash: u64,
+        condition: &mut impl FnMut(&K, &V) -> bool,
         absence: Absence,
     ) -> bool {
         let engine = &self.shared.engine;
+        let mut prepared = None;
         loop {
+            // Fills were marked before the walk.
+            let change = engine.change_of_fill(hash, prepared.take());
+            let mut change = change.unwrap_or_else(|refused| refused.panic());
             let guard = reclaim::pin();
+            // Judged once, and within the gate no other thread can have taken it out.
+            if change.notified().is_none() {
+                let Some(entry) = engine.table.find_entry(hash, pointer, &guard) else {
+                    return false;
+                };
+                // What nobody sees any more is nobody's to judge, but taken along.
+                if self.is_valid(pointer) && !condition(&entry.key, &entry.value) {
+                    return false;
+                }
+            }
             let cause = || self.cause_now(pointer, RemovalCause::Explicit);
-            if !change.announce_leaving(-1, pointer, cause) {
+            if change.must_notify(pointer, cause) || !change.announce(-1) {
                 drop(guard);
-                let prepared = change.prepare(None);
-                change = engine.change(pointer.hash(), prepared);
+                prepared = change.prepare(None);
             } else if engine.table.remove_entry(pointer, &guard) {
-                let cause = self.cause_of(pointer, RemovalCause::Explicit);
+                let cause = || self.cause_of(pointer, RemovalCause::Explicit);
+                let cause = change.cause_of(pointer, cause);
                 change.made_by(Event::Removed(pointer), cause, absence);
                 self.count_gone(pointer, cause, &guard);
                 return cause == RemovalCause::Explicit;

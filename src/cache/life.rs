@@ -1,49 +1,141 @@
-//! How long a cache lives: its handles, the maintenance thread's looks at it, and its end.
+//! How long a cache lives: its handles, the visits of threads that have none, and its end.
+//!
+//! A thread without a handle is inside the cache on a visit: the maintenance thread, or a job of the
+//! listener's executor. The state is a count of visits and whether the cache is closed:
+//!
+//! | state | left by | to |
+//! |---|---|---|
+//! | open, n visits | a visit that begins or ends | open, n ± 1 |
+//! | open, n visits | the drop of the last handle | closed, n visits |
+//! | closed, n > 0 visits | a visit that ends; none begins any more | closed, n - 1 |
+//! | closed, no visits | the thread that has come there, which takes the cache apart | ended |
+//! | ended | nobody | |
+//!
+//! So exactly one thread takes the cache apart, and no other one is inside of it then. The drop of the
+//! last handle waits for that, unless its thread is inside of something itself
+//! ([`reentrancy`](crate::reentrancy)): then the last visitor does it by itself.
+//!
+//! # Orderings
+//! `state`: acquire-release, so that what visitors have done happens before the cache is taken apart.
+//! `Ended` is stored with release and awaited with acquire: the drops happen before the drop of the
+//! last handle returns. Models: `loom-tests/tests/life.rs`.
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
-use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Cache, Gate, Shared};
-use crate::maintainer::{self, Maintained};
-use crate::maintenance::Maintenance;
-use crate::sync::{self, Ordering};
+use super::{Cache, Shared};
+use crate::maintainer::Maintained;
+use crate::reentrancy::{self, Inside, Kind};
+#[cfg(not(larder_loom))]
+use crate::sync;
+use crate::sync::{AtomicUsize, Backoff, Ordering};
 
-thread_local! {
-    /// The cache that this thread, as the maintenance thread or in a job of the listener's executor,
-    /// is looking after at the moment.
-    pub(super) static LOOKING_AFTER: Cell<*const ()> = const { Cell::new(ptr::null()) };
+const CLOSED: usize = 1;
+const ENDED: usize = 2;
+const VISIT: usize = 4;
+
+pub(crate) struct Life {
+    state: AtomicUsize,
+}
+
+/// Being inside the cache without a handle, until [`leave`](Self::leave).
+pub(crate) struct Visit<'l> {
+    life: &'l Life,
+    inside: Inside,
+}
+
+/// Whose it is to take the cache apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// This thread's, now; then [`Life::note_ended`].
+    Here,
+    /// Nobody's yet, or another thread's.
+    Elsewhere,
+}
+
+impl Life {
+    pub(crate) fn new() -> Self {
+        Self { state: AtomicUsize::new(0) }
+    }
+
+    /// Begins a visit; `None` once the cache is closed.
+    pub(crate) fn visit(&self) -> Option<Visit<'_>> {
+        let inside = reentrancy::enter(Kind::Visit, self);
+        let visited = |state: usize| (state & CLOSED == 0).then_some(state + VISIT);
+        // Relaxed: what others have done inside, a visitor sees by the cache's own locks and atomics.
+        self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, visited).ok()?;
+        Some(Visit { life: self, inside })
+    }
+
+    /// The last handle is gone. If that is to be waited for, returns once the cache was taken apart.
+    pub(crate) fn close(&self) -> End {
+        // AcqRel: all that visitors have done that have left, and for the one that takes the cache apart
+        // all that handles have done; pairs with `leave`.
+        if self.state.fetch_or(CLOSED, Ordering::AcqRel) < VISIT {
+            return End::Here;
+        }
+        let backoff = Backoff::new();
+        // Acquire: pairs with `note_ended`.
+        while reentrancy::may_wait() && self.state.load(Ordering::Acquire) & ENDED == 0 {
+            // What a visitor is inside of may take long.
+            #[cfg(not(larder_loom))]
+            if backoff.is_completed() {
+                sync::nap();
+                continue;
+            }
+            backoff.snooze();
+        }
+        End::Elsewhere
+    }
+
+    /// Whether the last handle is gone.
+    fn is_closed(&self) -> bool {
+        // Relaxed: a hint for what is not worth doing any more.
+        self.state.load(Ordering::Relaxed) & CLOSED != 0
+    }
+
+    /// The cache was taken apart.
+    pub(crate) fn note_ended(&self) {
+        // Release: pairs with the acquire in `close`.
+        self.state.fetch_or(ENDED, Ordering::Release);
+    }
+}
+
+impl Visit<'_> {
+    pub(crate) fn leave(self) -> End {
+        let Self { life, inside } = self;
+        // AcqRel: what this visitor has done, for the one that takes the cache apart, and what the
+        // others have done.
+        let left = life.state.fetch_sub(VISIT, Ordering::AcqRel) - VISIT;
+        drop(inside);
+        if left == CLOSED { End::Here } else { End::Elsewhere }
+    }
 }
 
 impl<K, V, S> Shared<K, V, S> {
-    /// The last handle is gone.
-    fn close(&self) {
-        // SeqCst: before the look at the gate below; pairs with the load in `tick`, after it has
-        // taken the gate.
-        self.is_closed.store(true, Ordering::SeqCst);
-        // Dropped by a value that the maintenance thread is freeing for this very cache, or by the
-        // listener in a job of the executor: they tear the cache down when they are through.
-        if !self.is_looked_after_here() {
-            self.tear_down(&mut sync::lock(&self.gate));
-        }
-        if self.parts.maintenance == Maintenance::Background {
-            maintainer::notify();
-        }
-    }
-
-    pub(super) fn is_looked_after_here(&self) -> bool {
-        LOOKING_AFTER
-            .try_with(|cache| ptr::eq(cache.get(), ptr::from_ref(self).cast()))
-            .unwrap_or(false)
-    }
-
-    pub(super) fn tear_down(&self, gate: &mut Gate) {
-        if *gate == Gate::Open {
-            *gate = Gate::TornDown;
+    /// Takes the cache apart, if that is for this thread to do.
+    fn end(&self, end: End) {
+        if end == End::Here {
+            let _inside = reentrancy::enter(Kind::End, self);
             self.engine.tear_down();
+            self.life.note_ended();
         }
+    }
+
+    /// Does `work` on a visit, unless the cache is closed; then everything is done or will be.
+    pub(super) fn visit<R>(&self, work: impl FnOnce() -> R) -> Option<R> {
+        /// Ends the visit also if something panics.
+        struct Leaving<'s, K, V, S>(&'s Shared<K, V, S>, Option<Visit<'s>>);
+        impl<K, V, S> Drop for Leaving<'_, K, V, S> {
+            fn drop(&mut self) {
+                if let Some(visit) = self.1.take() {
+                    self.0.end(visit.leave());
+                }
+            }
+        }
+        let _leaving = Leaving(self, Some(self.life.visit()?));
+        Some(work())
     }
 }
 
@@ -54,28 +146,41 @@ where
     S: Send + Sync,
 {
     fn tick(&self) -> bool {
-        let Some(mut gate) = sync::try_lock(&self.gate) else { return true };
-        if *gate == Gate::TornDown {
-            return true;
-        }
-        let _ = LOOKING_AFTER.try_with(|cache| cache.set(ptr::from_ref(self).cast()));
-        let may_have_more = self.engine.tick();
-        // SeqCst: see `close`. Set by another thread, which waits for the gate and tears down
-        // itself, or from within this look.
-        let is_closed = self.is_closed.load(Ordering::SeqCst);
-        if is_closed {
-            self.tear_down(&mut gate);
-        }
-        let _ = LOOKING_AFTER.try_with(|cache| cache.set(ptr::null()));
-        may_have_more || is_closed
+        self.visit(|| self.engine.tick()).unwrap_or(false)
     }
 
     fn next_timer(&self) -> Option<Duration> {
-        self.engine.next_timer()
+        if self.life.is_closed() { None } else { self.engine.next_timer() }
     }
 
     fn has_work(&self) -> bool {
-        self.is_closed.load(Ordering::SeqCst) || self.engine.has_work()
+        !self.life.is_closed() && self.engine.has_work()
+    }
+}
+
+/// Lets forks leave the cache usable on both sides.
+#[cfg(all(unix, not(larder_loom)))]
+pub(super) fn outlive_forks<K, V, S>(shared: &Arc<Shared<K, V, S>>)
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: Send + Sync + 'static,
+{
+    crate::fork::prepare();
+    let weak: std::sync::Weak<Shared<K, V, S>> = Arc::downgrade(shared);
+    shared.forks.register(weak);
+}
+
+#[cfg(all(unix, not(larder_loom)))]
+impl<K, V, S> crate::fork::Forked for Shared<K, V, S>
+where
+    K: Send + Sync,
+    V: Send + Sync,
+    S: Send + Sync,
+{
+    fn hold(&self) -> Box<dyn crate::fork::Locks + '_> {
+        let bounds = sync::lock_for_fork(&self.parts.bounds);
+        Box::new((self.engine.hold_for_fork(), bounds))
     }
 }
 
@@ -90,7 +195,8 @@ impl<K, V, S> Drop for Cache<K, V, S> {
     fn drop(&mut self) {
         // AcqRel: all that other handles did happens before the last one closes.
         if self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.shared.close();
+            let end = self.shared.life.close();
+            self.shared.end(end);
         }
     }
 }

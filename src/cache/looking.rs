@@ -1,11 +1,11 @@
 //! Lookups: what most do, and the rest.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
 use crate::entry::{Entry, EntryPtr};
+use crate::equivalent::Equivalent;
 use crate::reclaim::{Guard, Pins};
 use crate::stats::Counter;
 use crate::table::Glance;
@@ -23,10 +23,9 @@ where
         guard: &'g Guard,
     ) -> Option<(EntryPtr, &'g Entry<K, V>)>
     where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
+        Q: Equivalent<K> + ?Sized,
     {
-        let found = self.shared.engine.table.get(hash, move |held| held.borrow() == key, guard)?;
+        let found = self.shared.engine.table.get(hash, move |held| key.equivalent(held), guard)?;
         if found.0.is_special() && !self.is_valid(found.0) {
             return self.find_again(found.0, key, hash, guard);
         }
@@ -43,12 +42,11 @@ where
         guard: &'g Guard,
     ) -> Option<(EntryPtr, &'g Entry<K, V>)>
     where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
+        Q: Equivalent<K> + ?Sized,
     {
         let is_valid = |entry| self.is_valid(entry);
         let table = &self.shared.engine.table;
-        table.get_again(expired, hash, |held| held.borrow() == key, is_valid, guard)
+        table.get_again(expired, hash, |held| key.equivalent(held), is_valid, guard)
     }
 
     /// A lookup that counts.
@@ -60,8 +58,7 @@ where
         guard: &'g Guard,
     ) -> Option<&'g Entry<K, V>>
     where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
+        Q: Equivalent<K> + ?Sized,
     {
         match self.look(key, hash, guard) {
             Ok(entry) => Some(entry),
@@ -79,11 +76,10 @@ where
         guard: &'g impl Pins,
     ) -> Result<&'g Entry<K, V>, Glance<EntryPtr>>
     where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
+        Q: Equivalent<K> + ?Sized,
     {
         let (pointer, entry) =
-            match self.shared.engine.table.glance(hash, |held| held.borrow() == key, guard) {
+            match self.shared.engine.table.glance(hash, |held| key.equivalent(held), guard) {
                 Glance::Found(found) => found,
                 Glance::Absent => return Err(Glance::Absent),
                 Glance::Unsure => return Err(Glance::Unsure),
@@ -112,14 +108,13 @@ where
         guard: &'g Guard,
     ) -> Option<&'g Entry<K, V>>
     where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
+        Q: Equivalent<K> + ?Sized,
     {
         let table = &self.shared.engine.table;
         let found = match seen {
             Glance::Found(pointer) => Some((pointer, table.at(pointer, guard))),
             Glance::Absent => None,
-            Glance::Unsure => table.get(hash, |held| held.borrow() == key, guard),
+            Glance::Unsure => table.get(hash, |held| key.equivalent(held), guard),
         };
         let hit = match found {
             Some(found) if found.0.is_special() && !self.is_settled(found.0) => {
@@ -146,9 +141,10 @@ where
         guard: &'g Guard,
     ) -> Option<(EntryPtr, &'g Entry<K, V>)>
     where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
+        Q: Equivalent<K> + ?Sized,
     {
+        // Before the use renews the time to idle.
+        let mut remaining = self.remaining_if_asked(found.0);
         let is_valid =
             !found.0.is_invalidated() && self.shared.engine.timing.is_valid_for_use(found.0);
         let valid = if is_valid { Some(found) } else { self.find_again(found.0, key, hash, guard) };
@@ -162,12 +158,15 @@ where
         }
         let (pointer, entry) = valid?;
         if self.shared.parts.expiry.is_some() {
-            self.note_use(pointer, entry);
+            if pointer != found.0 {
+                remaining = self.remaining_if_asked(pointer);
+            }
+            self.note_use(pointer, entry, remaining);
         }
         Some((pointer, entry))
     }
 
-    /// Out of line, for few caches count.
+    /// Out of line, for few caches count; and those that have a tally for it do so for misses alone.
     #[inline(never)]
     fn count_lookup(&self, is_hit: bool, thread: usize) {
         let counter = if is_hit { Counter::Hits } else { Counter::Misses };
@@ -177,7 +176,9 @@ where
     /// In line, for the shadows want little of most lookups: of sampled hits they have heard.
     #[inline(always)]
     fn watch_lookup(&self, hash: u64, is_hit: bool, guard: &impl Pins) {
-        if self.shared.parts.is_counting_lookups {
+        if self.shared.parts.is_counting_lookups
+            && !(is_hit && guard.tally(self.shared.parts.hits_at))
+        {
             self.count_lookup(is_hit, guard.thread());
         }
         if let Some(shadow) = &self.shared.engine.shadow {
@@ -196,8 +197,7 @@ where
         reader: impl FnOnce(&V) -> R,
     ) -> Option<R>
     where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
+        Q: Equivalent<K> + ?Sized,
     {
         self.look_on(seen, key, hash, &guard).map(|entry| reader(&entry.value))
     }

@@ -1,10 +1,11 @@
 //! The order that the policy keeps: looking into it, and changing the bounds it works within.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
+use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
+use crate::equivalent::Equivalent;
 use crate::error::ResizeError;
 use crate::evict::{Bounds, Rank};
 use crate::policy::Segment;
@@ -26,7 +27,8 @@ where
     /// under way.
     ///
     /// # Complexity
-    /// O(count × partitions) with the default policy; O(n log n) where the policy names none.
+    /// O(count × partitions) where the policy [names them](crate::policy::EvictionPolicy::hottest), as
+    /// the default does; else O(n log n).
     ///
     /// # Examples
     /// ```
@@ -68,15 +70,32 @@ where
     where
         K: Clone,
     {
+        self.ranked_keys(rank, count).0
+    }
+
+    /// The same, and how many entries the policies have named: keys that are not valid are left out.
+    pub(super) fn ranked_keys(&self, rank: Rank, count: usize) -> (Vec<K>, usize)
+    where
+        K: Clone,
+    {
         let engine = &self.shared.engine;
         // Hashes first: keys are cloned, which is user code, under no lock.
         let hashes = engine.ranked(rank, count);
+        let named = hashes.len();
         let guard = reclaim::pin();
+        // Keys whose hashes are equal are distinguished by their addresses, as long as the pin holds.
+        let place = |key: &K| std::ptr::from_ref(key).cast::<()>();
+        let mut seen = HashSet::with_capacity(named);
         let key_of = |hash| {
-            let (pointer, entry) = engine.table.get(hash, |_| true, &guard)?;
-            self.is_valid(pointer).then(|| entry.key.clone())
+            let is_next = |key: &K| !seen.contains(&place(key));
+            let (pointer, entry) = engine.table.get(hash, is_next, &guard)?;
+            seen.insert(place(&entry.key));
+            self.is_valid(pointer).then(|| (pointer, entry.key.clone()))
         };
-        hashes.into_iter().filter_map(key_of).collect()
+        let keys: Vec<_> = hashes.into_iter().filter_map(key_of).collect();
+        // Once more: what was cloned first may have expired meanwhile.
+        let is_valid = |(pointer, key)| self.is_valid(pointer).then_some(key);
+        (keys.into_iter().filter_map(is_valid).collect(), named)
     }
 
     /// How often `key` was used lately, in the policy's own measure: what the frequency sketch
@@ -85,8 +104,7 @@ where
     /// trace.
     pub fn frequency<Q>(&self, key: &Q) -> Option<u64>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let node = {
@@ -123,11 +141,13 @@ impl<K, V, S> Cache<K, V, S> {
     /// Of calls by several threads, the last one counts.
     ///
     /// The number of partitions stays, and so does memory that the policy has taken for what it
-    /// remembers.
+    /// remembers. With 0 the cache stores nothing until the capacity is raised again; see
+    /// [`Builder::capacity`](crate::Builder::capacity). [Unevictable](Self::insert_unevictable) entries
+    /// that are there stay.
     ///
     /// # Errors
     /// [`ResizeError`] if the cache was built without a capacity, or if `entries` is less than one
-    /// for each partition. Nothing has changed then.
+    /// for each partition and not 0. Nothing has changed then.
     ///
     /// # Examples
     /// ```
@@ -174,7 +194,7 @@ impl<K, V, S> Cache<K, V, S> {
 
     fn check_shared(&self, bound: u64) -> Result<(), ResizeError> {
         let partitions = self.partitions();
-        if bound < partitions as u64 {
+        if bound != 0 && bound < partitions as u64 {
             return Err(ResizeError::TooFew { given: bound, partitions });
         }
         Ok(())

@@ -1,10 +1,10 @@
 //! Many lookups under one pin.
 
-use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
+use crate::equivalent::Equivalent;
 use crate::reclaim::Guard;
 
 /// A pinned thread's view of a cache, made by [`Cache::pin`]. Read there what it costs others.
@@ -32,8 +32,7 @@ where
     #[inline]
     pub fn get<Q>(&self, key: &Q) -> Option<&V>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.cache.hash(key);
         self.cache.lookup(key, hash, &self.guard).map(|entry| &entry.value)
@@ -43,8 +42,7 @@ where
     #[inline]
     pub fn peek<Q>(&self, key: &Q) -> Option<&V>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.cache.hash(key);
         self.cache.find(key, hash, &self.guard).map(|(_, entry)| &entry.value)
@@ -53,8 +51,7 @@ where
     /// Whether `key` is there; without a trace.
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         self.peek(key).is_some()
     }

@@ -1,11 +1,11 @@
 //! The verbs that remove one key.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
 use crate::entry::{Entry, EntryPtr};
+use crate::equivalent::Equivalent;
 use crate::listener::RemovalCause;
 use crate::reclaim;
 use crate::table::Step;
@@ -17,11 +17,11 @@ where
 {
     /// Removes `key` and returns its value, cloned: another thread may still be reading it.
     ///
-    /// [`remove_if`](Self::remove_if) removes without cloning.
+    /// [`remove_if`](Self::remove_if) and [`remove_and_read`](Self::remove_and_read) remove without
+    /// cloning, [`remove_entry`](Self::remove_entry) returns the key too.
     pub fn remove<Q>(&self, key: &Q) -> Option<V>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
     {
         let hash = self.hash(key);
@@ -35,17 +35,17 @@ where
     /// [`read`](Self::read).
     pub fn remove_if<Q>(&self, key: &Q, mut condition: impl FnMut(&K, &V) -> bool) -> bool
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let engine = &self.shared.engine;
         let (mut prepared, mut found) = (None, None);
         loop {
-            let mut change = engine.change(hash, prepared.take());
+            let change = engine.change(hash, prepared.take());
+            let mut change = change.unwrap_or_else(|refused| refused.panic());
             let guard = reclaim::pin();
-            // Judged once, and within the gate nobody else can have taken it out.
-            if change.told().is_none() {
+            // Judged once, and within the gate no other thread can have taken it out.
+            if change.notified().is_none() {
                 let Some((pointer, entry)) = self.find(key, hash, &guard) else {
                     return false;
                 };
@@ -55,11 +55,13 @@ where
                 found = Some(pointer);
             }
             let Some(pointer) = found else { return false };
-            if !change.announce_leaving(-1, pointer, || RemovalCause::Explicit) {
+            let cause = || RemovalCause::Explicit;
+            if change.must_notify(pointer, cause) || !change.announce(-1) {
                 drop(guard);
                 prepared = change.prepare(None);
             } else if engine.table.remove_entry(pointer, &guard) {
-                let cause = self.cause_of(pointer, RemovalCause::Explicit);
+                let cause = || self.cause_of(pointer, RemovalCause::Explicit);
+                let cause = change.cause_of(pointer, cause);
                 change.removed(pointer, cause);
                 self.count_gone(pointer, cause, &guard);
                 return cause == RemovalCause::Explicit;
@@ -74,27 +76,40 @@ where
         take: impl FnOnce(&V) -> R,
     ) -> Option<R>
     where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
+        Q: Equivalent<K> + ?Sized,
+    {
+        self.remove_reading(key, hash, |_, value| take(value))
+    }
+
+    /// The same with the key that was stored.
+    pub(super) fn remove_reading<Q, R>(
+        &self,
+        key: &Q,
+        hash: u64,
+        take: impl FnOnce(&K, &V) -> R,
+    ) -> Option<R>
+    where
+        Q: Equivalent<K> + ?Sized,
     {
         let engine = &self.shared.engine;
         let mut prepared = None;
         loop {
             // Reported also if `take`, which may be the value's `clone`, panics.
-            let mut change = engine.change(hash, prepared.take());
+            let change = engine.change(hash, prepared.take());
+            let mut change = change.unwrap_or_else(|refused| refused.panic());
             let guard = reclaim::pin();
             let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| match step {
                 Step::Found(None) => change.announce(-1),
                 Step::Found(Some((old, _))) => {
                     let cause = || self.cause_now(old, RemovalCause::Explicit);
-                    change.announce_leaving(-1, old, cause)
+                    !change.must_notify(old, cause) && change.announce(-1)
                 }
                 Step::Failed => {
                     change.withdraw();
                     true
                 }
             };
-            let is_match = move |held: &K| held.borrow() == key;
+            let is_match = move |held: &K| key.equivalent(held);
             let Some((pointer, entry)) = engine.table.remove(hash, is_match, steps, &guard) else {
                 if !change.is_unprepared() {
                     return None;
@@ -103,10 +118,10 @@ where
                 prepared = change.prepare(None);
                 continue;
             };
-            let cause = self.cause_of(pointer, RemovalCause::Explicit);
+            let cause = change.cause_of(pointer, || self.cause_of(pointer, RemovalCause::Explicit));
             change.removed(pointer, cause);
             self.count_gone(pointer, cause, &guard);
-            return (cause == RemovalCause::Explicit).then(|| take(&entry.value));
+            return (cause == RemovalCause::Explicit).then(|| take(&entry.key, &entry.value));
         }
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::{Cache, EntryInfo};
 use crate::entry::{Entry, EntryPtr, Owned};
-use crate::error::Rejection;
+use crate::error::{Inserted, Rejection};
 use crate::expiry::Lifetime;
 use crate::maintenance::Standings;
 use crate::reclaim;
 use crate::table::{Cursor, prefetch_pointees};
+use crate::tags::{MAX_TAGS, TagSet};
 
 /// What is known of an entry from a snapshot, besides key and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,46 +24,112 @@ pub(crate) struct Restored {
     pub(crate) word: Option<u32>,
 }
 
+/// What a snapshot is told of an entry, besides key and value.
+pub(crate) struct Seen<'e> {
+    /// How long after the beginning of the saving it expires; `None` if never.
+    pub(crate) expires_in: Option<Duration>,
+    pub(crate) weight: u32,
+    pub(crate) frequency: u8,
+    /// How warm it is, and the policy's word for it.
+    pub(crate) warmth: u32,
+    pub(crate) word: u32,
+    pub(crate) tags: Option<&'e TagSet>,
+    pub(crate) is_unevictable: bool,
+}
+
+/// What became of entries that a snapshot leaves out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LeftOut {
+    pub(crate) expired: u64,
+    pub(crate) invalidated: u64,
+}
+
 /// A walk over the entries of a cache, a bounded part of them at a time.
 pub(crate) struct Saving<'c, K, V, S> {
     cache: &'c Cache<K, V, S>,
     standings: Standings,
     cursor: Cursor,
+    begun_ns: u64,
+    pub(crate) left_out: LeftOut,
 }
 
 impl<'c, K, V, S> Saving<'c, K, V, S> {
     /// Asks the policies how the entries stand, which takes 8 bytes for each, and begins.
     pub(crate) fn new(cache: &'c Cache<K, V, S>) -> Self {
         cache.run_pending();
-        Self { cache, standings: cache.shared.engine.standings(), cursor: Cursor::Start }
+        let engine = &cache.shared.engine;
+        let (standings, begun_ns) = (engine.standings(), engine.timing.time.now_ns());
+        let left_out = LeftOut::default();
+        Self { cache, standings, cursor: Cursor::Start, begun_ns, left_out }
     }
 
-    /// Shows the next some hundred entries with their warmth and the policy's word, pinned. False
+    /// Shows the next some hundred entries to `show`, pinned; then the number of each among them to
+    /// `withdraw` that has lost its validity since, of which `show` may have been the cause. False
     /// once all were shown. An entry that is there all the time is shown once.
-    pub(crate) fn step(&mut self, mut show: impl FnMut(&K, &V, &EntryInfo, u32, u32)) -> bool {
+    pub(crate) fn step(
+        &mut self,
+        mut show: impl FnMut(&K, &V, Seen<'_>),
+        mut withdraw: impl FnMut(usize),
+    ) -> bool {
         if self.cursor == Cursor::End {
             return false;
         }
         let guard = reclaim::pin();
-        let cache = self.cache;
+        let Self { cache, standings, left_out, .. } = self;
+        let (cache, begun_ns) = (*cache, self.begun_ns);
         let look = |pointer: EntryPtr, entry: &Entry<K, V>| {
-            self.standings.prefetch(pointer);
+            standings.prefetch(pointer);
             prefetch_pointees(&entry.key);
             prefetch_pointees(&entry.value);
         };
+        let mut shown = Vec::new();
         let visit = |pointer: EntryPtr, entry: &Entry<K, V>| {
-            // What invalidates tags may come while they are away.
-            if cache.is_valid(pointer) && !pointer.is_tagged() {
-                // One that came since stands where newcomers do.
-                let standing = self.standings.of(pointer);
-                let (warmth, word) = standing.map_or((0, 0), |it| (it.warmth, it.word));
-                let warmth = if warmth == 0 { u32::MAX } else { warmth };
-                show(&entry.key, &entry.value, &cache.info(pointer), warmth, word);
+            if !left_out.takes(cache, pointer) {
+                shown.push(pointer);
+                show(&entry.key, &entry.value, cache.seen(&pointer, standings, begun_ns));
             }
         };
         let table = &cache.shared.engine.table;
         self.cursor = table.step_looking_ahead(self.cursor, &guard, look, visit);
+        for (number, pointer) in shown.into_iter().enumerate() {
+            if left_out.takes(cache, pointer) {
+                withdraw(number);
+            }
+        }
         true
+    }
+}
+
+impl LeftOut {
+    /// Counts an entry that is not valid.
+    fn takes<K, V, S>(&mut self, cache: &Cache<K, V, S>, pointer: EntryPtr) -> bool {
+        if cache.is_valid(pointer) {
+            return false;
+        }
+        match pointer.is_invalidated() {
+            true => self.invalidated += 1,
+            false => self.expired += 1,
+        }
+        true
+    }
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    fn seen<'e>(&self, pointer: &'e EntryPtr, standings: &Standings, begun_ns: u64) -> Seen<'e> {
+        // One that came since stands where newcomers do.
+        let standing = standings.of(*pointer);
+        let (warmth, word) = standing.map_or((0, 0), |it| (it.warmth, it.word));
+        let EntryInfo { expires_in, weight, frequency, .. } = self.info(*pointer);
+        let passed_ns = self.shared.engine.timing.time.now_ns().saturating_sub(begun_ns);
+        Seen {
+            expires_in: expires_in.map(|left| left + Duration::from_nanos(passed_ns)),
+            weight,
+            frequency,
+            warmth: if warmth == 0 { u32::MAX } else { warmth },
+            word,
+            tags: pointer.tags(),
+            is_unevictable: pointer.upkeep().is_unevictable(),
+        }
     }
 }
 
@@ -71,6 +138,28 @@ pub(crate) struct Arrival<K, V> {
     entry: Owned<K, V>,
     /// What to put in first, and in which order of those that are alike.
     place: (u32, u32),
+    weight: u32,
+}
+
+impl<K, V> Arrival<K, V> {
+    /// What to put in first, and in which order of those that are alike.
+    pub(crate) fn place(&self) -> (u32, u32) {
+        self.place
+    }
+
+    pub(crate) fn weight(&self) -> u32 {
+        self.weight
+    }
+}
+
+/// What became of arrivals.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Arrived {
+    pub(crate) entries: u64,
+    /// Those that took the place of an entry of the same key.
+    pub(crate) replaced: u64,
+    /// Those that have made room for others since.
+    pub(crate) evicted: u64,
 }
 
 /// How many arrivals ahead memory is asked for: the entry itself, then the head of its bucket,
@@ -86,11 +175,14 @@ where
 {
     /// Makes the entry of an [`insert`](Self::insert) from what a snapshot knows of it, while its
     /// key is at hand. Nothing of the cache changes. What is too heavy is refused, with its hash.
-    pub(crate) fn arrival(
+    ///
+    /// An invalidation of one of its tags from now on is one of the entry.
+    pub(crate) fn arrival<'t>(
         &self,
         key: K,
         value: V,
         restored: Restored,
+        tags: impl IntoIterator<Item = &'t str>,
         place: (u32, u32),
     ) -> Result<Arrival<K, V>, (Rejection, u64)> {
         let hash = self.hash(&key);
@@ -99,17 +191,33 @@ where
         }
         let weight = self.weigh(&key, &value, hash).map_err(|rejection| (rejection, hash))?;
         let lifetime = restored.ttl.map_or(Lifetime::Usual, Lifetime::For);
-        let entry = self.entry(hash, weight.units, key, value, lifetime);
+        let mut tags = tags.into_iter().peekable();
+        let entry = if tags.peek().is_none() {
+            self.entry(hash, weight.units, key, value, lifetime)
+        } else {
+            let too_many = || (Rejection::TooManyTags { limit: MAX_TAGS }, hash);
+            let tags = self.shared.parts.tags.hold(tags).ok_or_else(too_many)?;
+            let terms = self.shared.engine.timing.sure_terms(lifetime, hash);
+            let entry = Owned::extended(hash, weight.units, key, value, terms, Some(tags));
+            self.sample(&entry, hash);
+            entry
+        };
         if let Some(word) = restored.word {
             entry.set_restored(restored.frequency, word);
         }
-        Ok(Arrival { entry, place })
+        Ok(Arrival { entry, place, weight: weight.units })
     }
 
-    /// Puts all arrivals in, by their places. Returns how many that are.
-    pub(crate) fn restore(&self, mut arrivals: Vec<Arrival<K, V>>) -> u64 {
-        let count = arrivals.len() as u64;
+    /// Puts all arrivals in, by their places.
+    pub(crate) fn restore(&self, mut arrivals: Vec<Arrival<K, V>>) -> Arrived {
+        if arrivals.is_empty() {
+            return Arrived::default();
+        }
         arrivals.sort_unstable_by_key(|arrival| arrival.place);
+        let mut arrived = Arrived { entries: arrivals.len() as u64, ..Arrived::default() };
+        let hashes: Vec<u64> = arrivals.iter().map(|it| it.entry.as_ptr().hash()).collect();
+        let evictions = || self.stats().evictions;
+        let evictions_before = evictions();
         let table = &self.shared.engine.table;
         let mut arrivals = arrivals.into_iter();
         while let Some(arrival) = arrivals.next() {
@@ -126,9 +234,18 @@ where
             }
             let hash = arrival.entry.as_ptr().hash();
             let _loan = self.borrow_for_arrival(&arrival.entry, hash);
-            self.store_entry(arrival.entry, hash, None);
+            let stored = self.store_entry(arrival.entry, hash, None, |_| ());
+            arrived.replaced += u64::from(stored == Inserted::Replaced);
         }
-        count
+        self.run_pending();
+        let evicted = evictions() - evictions_before;
+        if evicted > 0 {
+            // Others may have been evicted in the place of arrivals, and by other threads.
+            let is_gone = |hash: &&u64| table.get(**hash, |_| true, &reclaim::pin()).is_none();
+            let gone = hashes.iter().filter(is_gone).count() as u64;
+            arrived.evicted = gone.min(evicted);
+        }
+        arrived
     }
 
     /// Counts an entry of a snapshot that was refused.

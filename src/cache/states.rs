@@ -14,10 +14,10 @@
 //! | expired | valid | an insertion |
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
+use crate::equivalent::Equivalent;
 use crate::listener::RemovalCause;
 use crate::reclaim;
 use crate::table::Cursor;
@@ -41,8 +41,7 @@ where
     /// Removes `key` if it has expired. Says what it was; only one caller learns of an expiry.
     pub(crate) fn take_expired<Q>(&self, key: &Q) -> State
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         self.take(key, |state| state == State::Expired)
     }
@@ -50,23 +49,21 @@ where
     /// Removes `key`. Says what it was.
     pub(crate) fn remove_stating<Q>(&self, key: &Q) -> State
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         self.take(key, |_| true)
     }
 
     fn take<Q>(&self, key: &Q, is_taken: impl Fn(State) -> bool) -> State
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let engine = &self.shared.engine;
         loop {
-            let mut change = engine.change(hash, None);
+            let mut change = engine.change_within(hash);
             let guard = reclaim::pin();
-            let found = engine.table.get(hash, move |held| held.borrow() == key, &guard);
+            let found = engine.table.get(hash, move |held| key.equivalent(held), &guard);
             let Some((pointer, _)) = found else { return State::Missing };
             let state = if self.is_valid(pointer) { State::Valid } else { State::Expired };
             if !is_taken(state) {
@@ -97,7 +94,7 @@ where
             let mut changes = Vec::new();
             let guard = reclaim::pin();
             cursor = engine.table.step(cursor, &guard, |pointer, _| {
-                let mut change = engine.change(pointer.hash(), None);
+                let mut change = engine.change_within(pointer.hash());
                 change.announce_pinned(-1);
                 if engine.table.remove_entry(pointer, &guard) {
                     let cause = self.cause_of(pointer, RemovalCause::Explicit);
@@ -114,14 +111,7 @@ where
 
     /// How many entries have not expired. As weakly consistent as an iteration.
     pub(crate) fn count_valid(&self) -> usize {
-        let (mut valid, mut cursor) = (0, Cursor::Start);
-        while cursor != Cursor::End {
-            let guard = reclaim::pin();
-            cursor = self.shared.engine.table.step(cursor, &guard, |pointer, _| {
-                valid += usize::from(self.is_valid(pointer));
-            });
-        }
-        valid
+        self.census().valid_len
     }
 
     /// Removes all that has expired.

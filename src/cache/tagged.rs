@@ -1,16 +1,14 @@
 //! The verbs that have to do with tags.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
-use std::time::Duration;
 
 use super::Cache;
-use crate::entry::Owned;
-use crate::error::{Inserted, Rejection};
-use crate::expiry::Lifetime;
+use super::storing::Traits;
+use crate::equivalent::Equivalent;
+use crate::error::Inserted;
 use crate::reclaim;
-use crate::tags::{MAX_TAGS, TagSet};
+use crate::tags::TagSet;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -27,8 +25,7 @@ where
     ///
     /// An entry with tags takes 48 bytes more than one without, but for those that the cache's
     /// lifetimes need anyhow, and a lookup of it reads a word for each tag. A name takes memory once,
-    /// as long as a valid entry carries it. Snapshots leave entries with tags out, for what
-    /// invalidates them may come while they are on disk.
+    /// as long as a valid entry carries it. Snapshots keep tags, and leave out what was invalidated.
     ///
     /// # Panics
     /// As [`insert`](Self::insert), and if the iterator or a name's `as_ref` does; nothing has
@@ -54,58 +51,17 @@ where
         value: V,
         tags: impl IntoIterator<Item = T>,
     ) -> Inserted {
-        self.store_tagged(key, value, tags, Lifetime::Usual)
-    }
-
-    /// As [`insert_with_tags`](Self::insert_with_tags), with a lifetime as in
-    /// [`insert_with_ttl`](Self::insert_with_ttl).
-    pub fn insert_with_tags_and_ttl<T: AsRef<str>>(
-        &self,
-        key: K,
-        value: V,
-        tags: impl IntoIterator<Item = T>,
-        ttl: Duration,
-    ) -> Inserted {
-        self.store_tagged(key, value, tags, Lifetime::For(ttl))
-    }
-
-    fn store_tagged<T: AsRef<str>>(
-        &self,
-        key: K,
-        value: V,
-        tags: impl IntoIterator<Item = T>,
-        lifetime: Lifetime,
-    ) -> Inserted {
-        if self.is_within_removal() {
-            return self.reject(Rejection::WithinListener);
+        match self.hold_tags(tags) {
+            Ok(tags) => self.store(key, value, Traits { tags, ..Traits::default() }),
+            Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
         }
-        let Some(tags) = self.shared.parts.tags.hold(tags) else {
-            return self.reject_stored(Rejection::TooManyTags { limit: MAX_TAGS }, self.hash(&key));
-        };
-        if tags.is_empty() {
-            return self.store(key, value, lifetime);
-        }
-        let hash = self.hash(&key);
-        let weight = match self.weigh(&key, &value, hash) {
-            Ok(weight) => weight,
-            Err(rejection) => {
-                self.remove_with(&key, hash, |_| ());
-                return self.reject_stored(rejection, hash);
-            }
-        };
-        let terms = self.shared.engine.timing.sure_terms(lifetime, hash);
-        let new = Owned::extended(hash, weight.units, key, value, terms, Some(tags));
-        self.sample(&new, hash);
-        let _loan = self.borrow_for(&new, weight, hash);
-        self.store_entry(new, hash, Some(lifetime))
     }
 
     /// The tags of the entry of `key`, empty if it has none; `None` if the key is not there. Without
     /// a trace, like [`peek`](Self::peek).
     pub fn tags_of<Q>(&self, key: &Q) -> Option<Vec<String>>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let guard = reclaim::pin();
@@ -123,13 +79,14 @@ impl<K, V, S> Cache<K, V, S> {
     /// such an entry, and none ever will; what is inserted with the tag afterwards is valid. The
     /// entries themselves leave later: when their key is inserted anew, when they are evicted, or
     /// when [`retain`](Self::retain) or [`clear`](Self::clear) comes by. Until then they count in
-    /// [`len`](Self::len) and [`weight`](Self::weight) and take room of the bounds;
-    /// `retain(|_, _| true)` frees it at once. Listeners are told of each when it leaves, with the
+    /// [`len`](Self::len) and [`weight`](Self::weight) and take room of the bounds
+    /// ([`census`](Self::census) counts them apart); `retain(|_, _| true)` frees it at once. Listeners are told of each when it leaves, with the
     /// cause [`Invalidated`](crate::RemovalCause::Invalidated).
     ///
     /// # Complexity
     /// O(1), whatever number of entries carries the tag.
     pub fn invalidate_tag<T: AsRef<str> + ?Sized>(&self, tag: &T) -> bool {
+        self.shared.engine.fills.mark_all();
         self.shared.parts.tags.invalidate(tag.as_ref())
     }
 

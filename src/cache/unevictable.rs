@@ -1,13 +1,12 @@
 //! Entries that are never evicted.
 #![forbid(unsafe_code)]
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
-use std::time::Duration;
 
 use super::Cache;
-use crate::error::{Inserted, Rejection};
-use crate::expiry::Lifetime;
+use super::storing::Traits;
+use crate::equivalent::Equivalent;
+use crate::error::Inserted;
 use crate::reclaim;
 
 impl<K, V, S> Cache<K, V, S>
@@ -48,39 +47,14 @@ where
     /// assert_eq!(cache.get(&0), Some("configuration"));
     /// ```
     pub fn insert_unevictable(&self, key: K, value: V) -> Inserted {
-        self.store_unevictable(key, value, Lifetime::Usual)
-    }
-
-    /// As [`insert_unevictable`](Self::insert_unevictable), with a lifetime as in
-    /// [`insert_with_ttl`](Self::insert_with_ttl).
-    pub fn insert_unevictable_with_ttl(&self, key: K, value: V, ttl: Duration) -> Inserted {
-        self.store_unevictable(key, value, Lifetime::For(ttl))
-    }
-
-    fn store_unevictable(&self, key: K, value: V, lifetime: Lifetime) -> Inserted {
-        if self.is_within_removal() {
-            return self.reject(Rejection::WithinListener);
-        }
-        let hash = self.hash(&key);
-        let weight = match self.weigh(&key, &value, hash) {
-            Ok(weight) => weight,
-            Err(rejection) => {
-                self.remove_with(&key, hash, |_| ());
-                return self.reject_stored(rejection, hash);
-            }
-        };
-        // The bounds leave it out, so nothing has to be lent for it.
-        let new = self.entry(hash, weight.units, key, value, lifetime);
-        new.set_unevictable();
-        self.store_entry(new, hash, Some(lifetime))
+        self.store(key, value, Traits { is_unevictable: true, ..Traits::default() })
     }
 
     /// Whether the entry of `key` is never evicted; `None` if the key is not there. Without a
     /// trace, like [`peek`](Self::peek).
     pub fn is_unevictable<Q>(&self, key: &Q) -> Option<bool>
     where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let guard = reclaim::pin();

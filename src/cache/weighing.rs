@@ -22,9 +22,13 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Weighs an entry. What is heavier than the whole cache may be is refused.
+    /// Weighs an entry. What is heavier than the whole cache may be is refused, and everything where a
+    /// bound is 0.
     pub(super) fn weigh(&self, key: &K, value: &V, hash: u64) -> Result<Weight, Rejection> {
         let units = self.shared.parts.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
+        if self.shared.engine.stores_nothing() {
+            return Err(Rejection::StoresNothing);
+        }
         let is_heavy = u64::from(units) > self.shared.engine.weight_share(hash);
         if is_heavy {
             self.check_heavy(units)?;
@@ -38,7 +42,8 @@ where
         if weight > limit { Err(Rejection::TooHeavy { weight, limit }) } else { Ok(()) }
     }
 
-    /// Borrows for `new` if it is heavy. Hold that until `new` was stored, or was not.
+    /// Borrows for `new` if it is heavy and bounds are about it. Hold that until `new` was stored, or was
+    /// not: through all attempts, and until the change is reported.
     ///
     /// # Panics
     /// If the key's `Eq` does; nothing has changed then.
@@ -49,18 +54,26 @@ where
         weight: Weight,
         hash: u64,
     ) -> Option<Loan<'_, K, V>> {
-        weight.is_heavy.then(|| self.borrow_for_heavy(new, weight, hash))
+        if weight.is_heavy { self.borrow_for_heavy(new, weight, hash) } else { None }
     }
 
     #[cold]
-    fn borrow_for_heavy(&self, new: &Owned<K, V>, weight: Weight, hash: u64) -> Loan<'_, K, V> {
+    fn borrow_for_heavy(
+        &self,
+        new: &Owned<K, V>,
+        weight: Weight,
+        hash: u64,
+    ) -> Option<Loan<'_, K, V>> {
+        if new.as_ptr().upkeep().is_unevictable() {
+            return None;
+        }
         new.set_heavy();
         let replaced = {
             let guard = reclaim::pin();
             let held = self.find(new.key(), hash, &guard).map(|(pointer, _)| pointer);
             held.filter(|held| held.upkeep().is_heavy()).map_or(0, |held| held.upkeep().weight())
         };
-        self.shared.engine.borrow_weight(hash, weight.units, replaced)
+        Some(self.shared.engine.borrow_weight(hash, weight.units, replaced))
     }
 
     /// The same of an entry that was weighed earlier.

@@ -26,15 +26,23 @@ pub(crate) enum Extent {
     Timed = 3,
     /// A [`LimitedExtension`].
     Limited = 4,
+    /// A [`ComputedExtension`].
+    Computed = 5,
     /// A [`TaggedExtension`].
-    Tagged = 5,
+    Tagged = 6,
     /// A [`TaggedLimitedExtension`].
-    TaggedLimited = 6,
+    TaggedLimited = 7,
+    /// A [`TaggedComputedExtension`].
+    TaggedComputed = 8,
 }
 
 /// In `form`: shadow caches are to hear of hits on the entry. Above all extents, so that a hit which
 /// has nothing to do learns so by the look that tells it that it has nothing to do anyway.
 const SAMPLED: u8 = 0x80;
+/// In `form`: nobody may see the entry yet, which a fill has put into the table. Above all extents too.
+const UNCONFIRMED: u8 = 0x40;
+/// What is not the extent.
+const FLAGS: u8 = SAMPLED | UNCONFIRMED;
 /// What a hit on a special entry has to look at.
 pub(crate) enum Look<'e> {
     Deadline(&'e Extension),
@@ -63,16 +71,28 @@ pub(super) struct TimedExtension {
     pub(super) extension: Extension,
 }
 
-/// The same where hits move the deadline, and no further than to a limit of the entry's own.
+/// The same where hits may move the deadline, and no further than to a limit of the entry's own.
 //
 //  -24         -16          -8           0
 //  |  limit    |  written   |  deadline  | upkeep, header, key, value
 #[repr(C)]
 pub(super) struct LimitedExtension {
-    /// What the time to idle cannot move the deadline beyond. Set with the deadline; two that set
-    /// both at once may leave those of different calls.
+    /// What neither the time to idle nor an [`Expiry`](crate::Expiry) can move the deadline beyond.
+    /// Set with the deadline; two that set both at once may leave those of different calls.
     pub(super) limit_ns: AtomicU64,
     pub(super) timed: TimedExtension,
+}
+
+/// The same where a time to idle and an [`Expiry`](crate::Expiry) both move the deadline.
+//
+//  -32         -24         -16          -8           0
+//  |  computed |  limit    |  written   |  deadline  | upkeep, header, key, value
+#[repr(C)]
+pub(super) struct ComputedExtension {
+    /// The deadline that the `Expiry` has computed last, which a use that renews the time to idle
+    /// must not forget. Set with the deadline, as the limit is.
+    pub(super) computed_ns: AtomicU64,
+    pub(super) limited: LimitedExtension,
 }
 
 /// An extension of an entry with tags.
@@ -90,6 +110,13 @@ pub(super) struct TaggedExtension {
 pub(super) struct TaggedLimitedExtension {
     pub(super) tags: TagSet,
     pub(super) limited: LimitedExtension,
+}
+
+/// The same where an [`Expiry`](crate::Expiry) moves it too.
+#[repr(C)]
+pub(super) struct TaggedComputedExtension {
+    pub(super) tags: TagSet,
+    pub(super) computed: ComputedExtension,
 }
 
 // The upkeep right before a header, which has the alignment of 8 at least, and they right before that;
@@ -112,8 +139,16 @@ const _: () = assert!(
     size_of::<TaggedLimitedExtension>() == size_of::<TagSet>() + size_of::<LimitedExtension>()
         && align_of::<TaggedLimitedExtension>() <= 8
 );
+const _: () = assert!(
+    size_of::<ComputedExtension>() == size_of::<AtomicU64>() + size_of::<LimitedExtension>()
+        && align_of::<ComputedExtension>() <= 8
+);
+const _: () = assert!(
+    size_of::<TaggedComputedExtension>() == size_of::<TagSet>() + size_of::<ComputedExtension>()
+        && align_of::<TaggedComputedExtension>() <= 8
+);
 // Nothing but tags is to be dropped before their memory is freed.
-const _: () = assert!(!std::mem::needs_drop::<LimitedExtension>());
+const _: () = assert!(!std::mem::needs_drop::<ComputedExtension>());
 
 /// How long a new entry may live: what its extension is made of.
 #[derive(Clone, Copy, Debug)]
@@ -124,6 +159,9 @@ pub(crate) struct Terms {
     /// What hits cannot move the deadline beyond, where they move it and that does not follow from
     /// the time at which the entry was made.
     pub(crate) limit_ns: Option<u64>,
+    /// Whether what an [`Expiry`](crate::Expiry) computes is to be kept beside the deadline and the
+    /// limit, which there has to be.
+    pub(crate) has_computed: bool,
 }
 
 impl Terms {
@@ -131,8 +169,10 @@ impl Terms {
         match (self.limit_ns, has_tags) {
             (None, false) if self.written_ns.is_none() => Extent::Dated,
             (None, false) => Extent::Timed,
+            (Some(_), false) if self.has_computed => Extent::Computed,
             (Some(_), false) => Extent::Limited,
             (None, true) => Extent::Tagged,
+            (Some(_), true) if self.has_computed => Extent::TaggedComputed,
             (Some(_), true) => Extent::TaggedLimited,
         }
     }
@@ -143,6 +183,19 @@ impl Terms {
 }
 
 impl Extent {
+    /// Each, by number.
+    pub(super) const ALL: [Self; 9] = [
+        Self::Nothing,
+        Self::Upkeep,
+        Self::Dated,
+        Self::Timed,
+        Self::Limited,
+        Self::Computed,
+        Self::Tagged,
+        Self::TaggedLimited,
+        Self::TaggedComputed,
+    ];
+
     #[inline]
     pub(super) fn from_raw(raw: u8) -> Self {
         match raw {
@@ -151,8 +204,10 @@ impl Extent {
             2 => Self::Dated,
             3 => Self::Timed,
             4 => Self::Limited,
-            5 => Self::Tagged,
-            _ => Self::TaggedLimited,
+            5 => Self::Computed,
+            6 => Self::Tagged,
+            7 => Self::TaggedLimited,
+            _ => Self::TaggedComputed,
         }
     }
 
@@ -163,7 +218,12 @@ impl Extent {
 
     #[inline]
     pub(super) fn is_limited(self) -> bool {
-        matches!(self, Self::Limited | Self::TaggedLimited)
+        matches!(self, Self::Limited | Self::TaggedLimited) || self.is_computed()
+    }
+
+    #[inline]
+    pub(super) fn is_computed(self) -> bool {
+        matches!(self, Self::Computed | Self::TaggedComputed)
     }
 
     #[inline]
@@ -178,8 +238,10 @@ impl Extent {
             Self::Dated => size_of::<Extension>(),
             Self::Timed => size_of::<TimedExtension>(),
             Self::Limited => size_of::<LimitedExtension>(),
+            Self::Computed => size_of::<ComputedExtension>(),
             Self::Tagged => size_of::<TaggedExtension>(),
             Self::TaggedLimited => size_of::<TaggedLimitedExtension>(),
+            Self::TaggedComputed => size_of::<TaggedComputedExtension>(),
         }
     }
 
@@ -214,7 +276,7 @@ impl EntryPtr {
 
     #[inline]
     pub(crate) fn extent(self) -> Extent {
-        Extent::from_raw(self.form() & !SAMPLED)
+        Extent::from_raw(self.form() & !FLAGS)
     }
 
     /// Whether there is an extension.
@@ -240,6 +302,25 @@ impl EntryPtr {
     pub(crate) fn set_sampled(self) {
         // Relaxed: as in `form`.
         self.header().form.fetch_or(SAMPLED, Ordering::Relaxed);
+    }
+
+    /// Whether nobody may see the entry yet.
+    #[inline]
+    pub(crate) fn is_unconfirmed(self) -> bool {
+        self.form() & UNCONFIRMED != 0
+    }
+
+    /// Lets nobody see an entry that is not shared yet, until it is confirmed.
+    pub(crate) fn set_unconfirmed(self) {
+        // Relaxed: published with the entry.
+        self.header().form.fetch_or(UNCONFIRMED, Ordering::Relaxed);
+    }
+
+    /// Lets everybody see the entry.
+    pub(crate) fn confirm(self) {
+        // Relaxed: key and value were published with the entry, and whoever waits for a change of the
+        // key to be visible takes the lock under which this is called (`fills`).
+        self.header().form.fetch_and(!UNCONFIRMED, Ordering::Relaxed);
     }
 
     /// The extension, if there is one.
@@ -276,17 +357,17 @@ impl EntryPtr {
     }
 
     /// Notes what hits cannot move the deadline beyond from now on, which is about to be changed;
-    /// `has_idle_time` says whether they move it at all. Where there is no room for that, it takes the
+    /// `hits_move` says whether they move it at all. Where there is no room for that, it takes the
     /// place of the time of writing, or of what tells it.
-    pub(crate) fn set_limit_ns(&self, limit_ns: u64, has_idle_time: bool) {
+    pub(crate) fn set_limit_ns(&self, limit_ns: u64, hits_move: bool) {
         let mut limit = self.own_limit_ns();
-        if limit.is_none() && (has_idle_time || self.written_ns().is_none()) {
+        if limit.is_none() && (hits_move || self.written_ns().is_none()) {
             self.upkeep().set_changed();
             limit = self.written_ns();
         }
         if let Some(limit) = limit {
             // Release: who sees it in the place of the time of writing sees `CHANGED`; pairs with the
-            // loads in `limit_ns` and `told_ns`.
+            // loads in `limit_ns`, `move_within_limit` and `told_ns`.
             limit.store(limit_ns, Ordering::Release);
         }
     }
@@ -304,6 +385,46 @@ impl EntryPtr {
             (None, Some(limit_ns)) if self.upkeep().is_changed() => limit_ns,
             (None, Some(written_ns)) => Deadline::after(written_ns, ttl_ns),
             (None, None) => Deadline::NEVER,
+        }
+    }
+
+    /// Moves the deadline to `wanted_ns`, which an [`Expiry`](crate::Expiry) has computed and the idle
+    /// deadline allows, or to the limit if that is earlier; `computed_ns` is what it has computed.
+    /// Returns the deadline before and after; `None` if the entry has expired, or has no limit that
+    /// stands by itself: one in the place of the time of writing could be mistaken for that.
+    pub(crate) fn move_within_limit(&self, wanted_ns: u64, computed_ns: u64) -> Option<(u64, u64)> {
+        let limit = self.own_limit_ns()?;
+        // Acquire: as `set_limit_ns` says.
+        let limit_ns = || limit.load(Ordering::Acquire);
+        let deadline = &self.extension()?.deadline;
+        loop {
+            let before = deadline.get();
+            if before == Deadline::EXPIRED {
+                return None;
+            }
+            self.set_computed_ns(computed_ns);
+            let after = wanted_ns.min(limit_ns());
+            // Whoever sets another limit stores it first and then moves the deadline, and begins again
+            // if that has changed meanwhile. Moved to what it was before, it would seem not to have:
+            // so this looks at the limit once more.
+            if deadline.move_from(before, after) && after <= limit_ns() {
+                return Some((before, after));
+            }
+        }
+    }
+
+    /// What an [`Expiry`](crate::Expiry) has computed last, where that is kept; else no deadline.
+    #[inline]
+    pub(crate) fn computed_ns(&self) -> u64 {
+        // Acquire: stored before the deadline that it belongs to; pairs with `set_computed_ns`.
+        self.own_computed_ns().map_or(Deadline::NEVER, |word| word.load(Ordering::Acquire))
+    }
+
+    /// Notes what was computed, before the deadline is changed.
+    pub(crate) fn set_computed_ns(&self, computed_ns: u64) {
+        if let Some(computed) = self.own_computed_ns() {
+            // Release: before the change of the deadline; pairs with the load in `computed_ns`.
+            computed.store(computed_ns, Ordering::Release);
         }
     }
 
@@ -328,10 +449,13 @@ impl EntryPtr {
         })
     }
 
-    /// Whether the entry has tags.
-    #[cfg(feature = "snapshot")]
-    pub(crate) fn is_tagged(self) -> bool {
-        self.extent().is_tagged()
+    /// The deadline that an [`Expiry`](crate::Expiry) has computed last, if that is kept.
+    #[inline]
+    pub(crate) fn own_computed_ns(&self) -> Option<&AtomicU64> {
+        self.extent().is_computed().then(|| {
+            // SAFETY: as above, for the extents that have it.
+            unsafe { &(*computed_extension_of(self.0)).computed_ns }
+        })
     }
 
     /// The entry's tags, if it has any.
@@ -344,10 +468,10 @@ impl EntryPtr {
         })
     }
 
-    /// Whether one of its tags was invalidated. If so, that stays.
+    /// Whether one of its tags was invalidated, which stays so; or nobody may see it yet.
     #[inline]
     pub(crate) fn is_invalidated(self) -> bool {
-        self.tags().is_some_and(TagSet::is_dead)
+        self.is_unconfirmed() || self.tags().is_some_and(TagSet::is_dead)
     }
 }
 
@@ -370,6 +494,12 @@ pub(super) unsafe fn write(header: NonNull<Header>, terms: Terms, tags: Option<T
         let limit = unsafe { &raw mut (*limited_extension_of(header)).limit_ns };
         // SAFETY: as above.
         unsafe { limit.write(AtomicU64::new(limit_ns)) };
+    }
+    if extent.is_computed() {
+        // SAFETY: as above, of a computed one.
+        let computed = unsafe { &raw mut (*computed_extension_of(header)).computed_ns };
+        // SAFETY: as above.
+        unsafe { computed.write(AtomicU64::new(Deadline::NEVER)) };
     }
     if let Some(tags) = tags {
         // SAFETY: this extent has them in front, aligned, as `tags_of` says.
@@ -401,10 +531,17 @@ fn limited_extension_of(header: NonNull<Header>) -> *mut LimitedExtension {
     end_of(header).cast::<LimitedExtension>().wrapping_sub(1)
 }
 
+/// The same, if it is a computed one.
+#[inline]
+fn computed_extension_of(header: NonNull<Header>) -> *mut ComputedExtension {
+    end_of(header).cast::<ComputedExtension>().wrapping_sub(1)
+}
+
 /// Where the tags of the entry of `header` stand, if it has this extent, which has some.
 #[inline]
 fn tags_of(header: NonNull<Header>, extent: Extent) -> *mut TagSet {
     let size = match extent {
+        Extent::TaggedComputed => size_of::<TaggedComputedExtension>(),
         Extent::TaggedLimited => size_of::<TaggedLimitedExtension>(),
         _ => size_of::<TaggedExtension>(),
     };

@@ -51,9 +51,11 @@ const RESTORED: u8 = 2;
 const CHANGED: u8 = 4;
 /// In `flags`: the entry is never evicted. Set before it is shared, and for life.
 const UNEVICTABLE: u8 = 8;
+/// In `flags`: the user has made the entry the next to leave. For maintenance of the partition alone.
+const DEMOTED: u8 = 16;
 /// In `flags`: the entry is heavier than its partition's share, which borrows for it. Set before it
 /// is shared, and for life; not together with `UNEVICTABLE`.
-const HEAVY: u8 = 16;
+const HEAVY: u8 = 32;
 
 /// Who still needs an entry that has left: a notification that it has, or that it has taken
 /// another's place.
@@ -186,6 +188,22 @@ impl Upkeep {
         (cfg!(feature = "snapshot") && self.has_flag(RESTORED)).then(|| self.scratch())
     }
 
+    /// Notes that the entry is to leave next. False if that is noted already.
+    pub(crate) fn set_demoted(&self) -> bool {
+        // Relaxed: here and below, under the partition's lock.
+        self.flags.fetch_or(DEMOTED, Ordering::Relaxed) & DEMOTED == 0
+    }
+
+    /// Whether the entry is to leave next.
+    pub(crate) fn is_demoted(&self) -> bool {
+        self.has_flag(DEMOTED)
+    }
+
+    /// The entry was used since.
+    pub(crate) fn clear_demoted(&self) {
+        self.flags.fetch_and(!DEMOTED, Ordering::Relaxed);
+    }
+
     /// Whether it is never evicted, and so in no policy.
     #[inline]
     pub(crate) fn is_unevictable(&self) -> bool {
@@ -307,6 +325,7 @@ mod tests {
 
     use super::*;
     use crate::entry::{Owned, Terms, dispose, dispose_plain};
+    use crate::expiry::Deadline;
     use crate::tags::Tags;
 
     #[derive(Clone, Debug, PartialEq)]
@@ -323,14 +342,16 @@ mod tests {
         const HASH: u64 = 0x1234_5678_9abc;
         let tags = Tags::new();
         let mut made = vec![(None, Owned::new(HASH, 7, key.clone(), value.clone()))];
-        for (written_ns, limit_ns, is_tagged) in [
-            (None, None, false),
-            (Some(11), None, false),
-            (Some(11), Some(13), false),
-            (Some(11), None, true),
-            (Some(11), Some(13), true),
+        for (written_ns, limit_ns, has_computed, is_tagged) in [
+            (None, None, false, false),
+            (Some(11), None, false, false),
+            (Some(11), Some(13), false, false),
+            (Some(11), Some(13), true, false),
+            (Some(11), None, false, true),
+            (Some(11), Some(13), false, true),
+            (Some(11), Some(13), true, true),
         ] {
-            let terms = Terms { written_ns, deadline_ns: 17, limit_ns };
+            let terms = Terms { written_ns, deadline_ns: 17, limit_ns, has_computed };
             let held = is_tagged.then(|| tags.hold(["a", "b"]).expect("two are not too many"));
             let owned = Owned::extended(HASH, 7, key.clone(), value.clone(), terms, held);
             made.push((Some((terms, is_tagged)), owned));
@@ -371,6 +392,8 @@ mod tests {
             let read = |word: &crate::sync::AtomicU64| word.load(Ordering::Relaxed);
             assert_eq!(entry.written_ns().map(read), terms.written_ns);
             assert_eq!(entry.own_limit_ns().map(read), terms.limit_ns);
+            let computed = terms.has_computed.then_some(Deadline::NEVER);
+            assert_eq!(entry.own_computed_ns().map(read), computed);
             let names: Vec<&str> = entry.tags().into_iter().flat_map(|tags| tags.names()).collect();
             assert_eq!(names, if *is_tagged { vec!["a", "b"] } else { vec![] });
         }

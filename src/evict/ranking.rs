@@ -1,10 +1,32 @@
-//! What is asked of the order: how often entries were used, and how they rank.
+//! Entries in the order of their policy, and those that the user has sent to its end.
+//!
+//! A demoted entry is the next to leave, whatever the policy, which hears of it only when the entry
+//! leaves, as of a removal. So demotion works alike with every policy, a user's own included, and
+//! none has to know of it. A use takes it back, as far as the cache notes uses for the policy:
+//!
+//! | the policy wants | a demotion ends by |
+//! |---|---|
+//! | [`Accesses::Order`] | a recorded access |
+//! | [`Accesses::Counter`], [`Accesses::Mark`] | a hit, by the counter, which a demotion clears |
+//! | [`Accesses::None`] | none: hits leave no trace |
+//! | any of them | a replacement of the value: the flag is the entry's |
+//!
+//! [`Accesses::Order`]: crate::policy::Accesses::Order
+//! [`Accesses::Counter`]: crate::policy::Accesses::Counter
+//! [`Accesses::Mark`]: crate::policy::Accesses::Mark
+//! [`Accesses::None`]: crate::policy::Accesses::None
 #![forbid(unsafe_code)]
+
+use std::collections::HashSet;
 
 use super::Order;
 #[cfg(feature = "snapshot")]
 use crate::contain::catch;
+use crate::entry::EntryPtr;
 use crate::policy::{NodeId, Segment};
+
+/// Nodes of entries that have left or were used since may be so many more than entries.
+const STALE: usize = 64;
 
 /// From which end of the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +54,132 @@ impl Standing {
 }
 
 impl Order {
+    /// Makes the entry of that node the next to leave, after those that were demoted before. False
+    /// if it has left, or is never evicted.
+    pub(crate) fn demote(&mut self, id: NodeId, hash: u64) -> bool {
+        let Some(entry) = self.members.ordered(id).filter(|entry| entry.hash() == hash) else {
+            return false;
+        };
+        entry.set_frequency(0);
+        if !entry.upkeep().set_demoted() {
+            return true;
+        }
+        self.demoted.push_back(id);
+        if self.demoted.len() > self.len() + STALE {
+            let members = &self.members;
+            let mut seen = HashSet::new();
+            self.demoted.retain(|id| {
+                let entry = members.ordered(*id);
+                entry.is_some_and(|entry| entry.upkeep().is_demoted()) && seen.insert(*id)
+            });
+        }
+        true
+    }
+
+    /// Takes a demotion back: the entry was used.
+    #[cold]
+    pub(super) fn restore_rank(&self, id: NodeId) {
+        if let Some(entry) = self.members.get(id) {
+            entry.upkeep().clear_demoted();
+        }
+    }
+
+    /// Unlinks the entry that was demoted first and not used since, if there is one.
+    #[cold]
+    pub(super) fn evict_demoted(&mut self) -> Option<EntryPtr> {
+        while let Some(id) = self.demoted.pop_front() {
+            if self.is_demoted(id) {
+                self.tell_held(|policy, nodes| policy.on_remove(id, nodes));
+                return self.members.take(id);
+            }
+            // Used since: to be demoted anew if it is to leave.
+            self.restore_rank(id);
+        }
+        None
+    }
+
+    fn is_demoted(&self, id: NodeId) -> bool {
+        let entry = self.members.ordered(id);
+        entry.is_some_and(|entry| entry.upkeep().is_demoted() && entry.frequency() == 0)
+    }
+
+    /// The hashes of up to `count` entries, and how often each was used lately: the hottest, or
+    /// the coldest, first.
+    pub(crate) fn ranked(&mut self, rank: Rank, count: usize) -> Vec<(u64, u64)> {
+        let count = count.min(self.bounded_len());
+        let ids = match rank {
+            Rank::Coldest => self.coldest(count),
+            Rank::Hottest => self.hottest(count),
+        };
+        let with_frequency = |id| {
+            let entry = self.members.get(id)?;
+            let frequency = self.tell(|policy, nodes| policy.frequency(id, nodes)).unwrap_or(0);
+            Some((entry.hash(), frequency))
+        };
+        ids.into_iter().filter_map(with_frequency).collect()
+    }
+
+    /// Up to `count` nodes, the next to leave first: what was demoted, what the policy names, then
+    /// the others by their frequency.
+    fn coldest(&mut self, count: usize) -> Vec<NodeId> {
+        let mut ranking = Ranking::default();
+        let demoted = self.demoted.iter().filter(|id| self.is_demoted(**id));
+        for id in demoted {
+            // A node that was demoted, used and demoted again stands there twice.
+            ranking.add(*id);
+            if ranking.ids.len() >= count {
+                break;
+            }
+        }
+        if ranking.ids.len() < count {
+            self.add_named(&mut ranking, Rank::Coldest, count);
+        }
+        if ranking.ids.len() < count {
+            let held = self.members.entries.iter().flatten();
+            let ids: Vec<_> = held.filter_map(|entry| entry.upkeep().node()).collect();
+            let is_left = |id: &NodeId| self.members.ordered(*id).is_some() && ranking.lacks(*id);
+            let left: Vec<_> = ids.into_iter().filter(is_left).collect();
+            let mut by_frequency = Vec::with_capacity(left.len());
+            for id in left {
+                let frequency = self.tell(|policy, nodes| policy.frequency(id, nodes));
+                by_frequency.push((frequency.unwrap_or(0), id));
+            }
+            by_frequency.sort_by_key(|(frequency, _)| *frequency);
+            by_frequency.into_iter().for_each(|(_, id)| ranking.add(id));
+        }
+        ranking.ids.truncate(count);
+        ranking.ids
+    }
+
+    /// Up to `count` nodes, the last to leave first: what the policy names, then the others, from the
+    /// far end of [`coldest`](Self::coldest).
+    fn hottest(&mut self, count: usize) -> Vec<NodeId> {
+        let mut ranking = Ranking::default();
+        self.add_named(&mut ranking, Rank::Hottest, count + self.demoted.len());
+        ranking.ids.retain(|id| !self.is_demoted(*id));
+        if ranking.ids.len() < count {
+            let rest = self.coldest(self.bounded_len());
+            let mut named: HashSet<_> = ranking.ids.iter().copied().collect();
+            ranking.ids.extend(rest.into_iter().rev().filter(|id| named.insert(*id)));
+        }
+        ranking.ids.truncate(count);
+        ranking.ids
+    }
+
+    /// Adds what the policy names. A policy may name unknown nodes, or one twice.
+    fn add_named(&mut self, ranking: &mut Ranking, rank: Rank, count: usize) {
+        let mut named = Vec::new();
+        self.tell(|policy, nodes| {
+            let mut name = |id| named.push(id);
+            match rank {
+                Rank::Hottest => policy.hottest(count, nodes, &mut name),
+                Rank::Coldest => policy.coldest(count, nodes, &mut name),
+            }
+        });
+        named.retain(|id| self.members.ordered(*id).is_some());
+        named.into_iter().for_each(|id| ranking.add(id));
+    }
+
     /// How often the entry of that node was used lately, as its policy tells, unless it has left.
     pub(crate) fn frequency(&mut self, id: NodeId, hash: u64) -> Option<u64> {
         let entry = self.members.get(id).filter(|entry| entry.hash() == hash)?;
@@ -39,41 +187,6 @@ impl Order {
             return Some(u64::from(entry.frequency()));
         }
         self.tell(|policy, nodes| policy.frequency(id, nodes))
-    }
-
-    /// The hashes of up to `count` entries, and how often each was used lately: the hottest, or
-    /// the coldest, first.
-    pub(crate) fn ranked(&mut self, rank: Rank, count: usize) -> Vec<(u64, u64)> {
-        let mut ids = Vec::new();
-        self.tell(|policy, nodes| {
-            let mut name = |id| ids.push(id);
-            match rank {
-                Rank::Hottest => policy.hottest(count, nodes, &mut name),
-                Rank::Coldest => policy.coldest(count, nodes, &mut name),
-            }
-        });
-        // A policy may name whom it will.
-        ids.retain(|id| self.members.ordered(*id).is_some());
-        let is_ranked = !ids.is_empty();
-        if !is_ranked {
-            let held = self.members.entries.iter().flatten();
-            let ordered = held.filter(|entry| !entry.upkeep().is_unevictable());
-            ids.extend(ordered.filter_map(|entry| entry.upkeep().node()));
-        }
-        let mut named: Vec<(u64, u64)> = Vec::with_capacity(ids.len());
-        for id in ids {
-            let Some(entry) = self.members.get(id) else { continue };
-            let frequency = self.tell(|policy, nodes| policy.frequency(id, nodes)).unwrap_or(0);
-            named.push((entry.hash(), frequency));
-        }
-        if !is_ranked {
-            named.sort_by_key(|(_, frequency)| *frequency);
-            if rank == Rank::Hottest {
-                named.reverse();
-            }
-        }
-        named.truncate(count);
-        named
     }
 
     /// The part of the policy that `id` is in, if it is still the entry of `hash`.
@@ -130,5 +243,24 @@ impl Order {
             self.note_panic(payload);
         }
         standings
+    }
+}
+
+/// Nodes in order, each once.
+#[derive(Default)]
+struct Ranking {
+    ids: Vec<NodeId>,
+    named: HashSet<NodeId>,
+}
+
+impl Ranking {
+    fn add(&mut self, id: NodeId) {
+        if self.named.insert(id) {
+            self.ids.push(id);
+        }
+    }
+
+    fn lacks(&self, id: NodeId) -> bool {
+        !self.named.contains(&id)
     }
 }

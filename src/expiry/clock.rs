@@ -126,10 +126,10 @@ impl FakeClock {
 
     /// Moves the clock to `time` since its zero, ahead or back.
     pub fn set(&self, time: Duration) {
-        // SeqCst: before the maintenance thread is told; it reads the clock after it has said
-        // that it sleeps (`maintainer`).
+        // SeqCst: before the maintenance thread is notified, which reads the clock after it has said
+        // that a cache is idle (`maintainer`).
         self.now_ns.store(nanoseconds(time), Ordering::SeqCst);
-        crate::maintainer::notify();
+        crate::maintainer::notify_all();
     }
 
     /// Where the clock stands.

@@ -25,6 +25,9 @@
 //! the link and then the deadline (`settle` writes it back unchanged). The two changes of the
 //! deadline stand in one order, and the later one has acquired all that came before the earlier
 //! one. Model tests: `loom-tests/tests/expiry.rs`.
+//!
+//! Whoever keeps a copy of deadlines, as iterations do, learns from [`BroughtForward`] whether one of
+//! them may have become earlier since.
 #![forbid(unsafe_code)]
 
 use crate::sync::{AtomicU64, Ordering};
@@ -98,5 +101,26 @@ impl Deadline {
         // AcqRel: an RMW rather than a load, so that it stands in one order with that of a reader
         // who has found the entry expired (module head).
         self.0.fetch_add(0, Ordering::AcqRel)
+    }
+}
+
+/// How often deadlines of a cache were moved to an earlier time. As long as that stays the same,
+/// deadlines that were read after it are none too late.
+pub(crate) struct BroughtForward(AtomicU64);
+
+impl BroughtForward {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    pub(crate) fn times(&self) -> u64 {
+        // Acquire: a deadline that was counted here is read as it is now; pairs with `note`.
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Counts a deadline that the caller has moved.
+    pub(crate) fn note(&self) {
+        // Release: after the change of the deadline; pairs with `times`.
+        self.0.fetch_add(1, Ordering::Release);
     }
 }

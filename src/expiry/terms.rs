@@ -17,9 +17,10 @@ use crate::sync::Ordering;
 /// Every answer counts from the call: `Some(duration)` sets the deadline that far ahead, `None`
 /// takes it away, and `Some(Duration::ZERO)` makes the entry expire at once. Where the cache has a
 /// [time to live](crate::Builder::time_to_live) or [to idle](crate::Builder::time_to_idle) too, the
-/// earliest deadline counts. A lifetime given with
+/// earliest deadline counts, so no answer prolongs what these allow. A lifetime given with
 /// [`insert_with_ttl`](crate::Cache::insert_with_ttl) takes the place of what the first two methods
-/// would say.
+/// would say, and the third cannot prolong it. The module [`expiry`](crate::expiry) has all of this
+/// in one table.
 ///
 /// The methods run in the calls that they are named after, while the calling thread is pinned, and
 /// may run more than once for one call if threads compete for a key: they must be quick and must
@@ -55,8 +56,9 @@ pub trait Expiry<K, V>: Send + Sync {
         self.after_create(key, value)
     }
 
-    /// How long an entry may live that a lookup has just found; `remaining` is what it had left.
-    /// Default: `remaining`, which changes nothing.
+    /// How long an entry may live that a lookup has just found; `remaining` is what it had left
+    /// before this use, by the earliest of its deadlines. An answer that equals `remaining` leaves
+    /// the deadline computed last as it is. Default: `remaining`.
     fn after_read(&self, key: &K, value: &V, remaining: Option<Duration>) -> Option<Duration> {
         let _ = (key, value);
         remaining
@@ -64,9 +66,10 @@ pub trait Expiry<K, V>: Send + Sync {
 }
 
 /// How long a new entry is to live.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Lifetime {
     /// As the cache is set up.
+    #[default]
     Usual,
     /// This long, give or take the jitter.
     For(Duration),
@@ -84,6 +87,12 @@ pub(crate) struct Setting<K, V> {
     pub(crate) is_lingering: bool,
     /// Whether someone asks for the ages of entries that cannot expire.
     pub(crate) wants_ages: bool,
+}
+
+impl<K, V> Clone for Setting<K, V> {
+    fn clone(&self) -> Self {
+        Self { expiry: self.expiry.clone(), clock: self.clock.clone(), ..*self }
+    }
 }
 
 impl<K, V> Default for Setting<K, V> {
@@ -131,6 +140,7 @@ impl<K, V> Setting<K, V> {
             settled: self.expiry.is_none().then(|| time.bound_ahead(settled_ahead_ns)),
             time,
             is_regular: self.expiry.is_none() && self.jitter == 0.0 && !self.wants_ages,
+            is_computed: self.expiry.is_some(),
             ttl_ns: in_ns(self.time_to_live),
             idle_ns,
             idle_step_ns,
@@ -167,11 +177,21 @@ pub(crate) struct Timing {
     /// to be known of them: with an idle time the limit follows from the time of writing then, and
     /// without one the time of writing from the deadline.
     is_regular: bool,
+    /// Whether an [`Expiry`] is asked, of lookups too.
+    is_computed: bool,
     /// From which deadlines on a hit has nothing to ask and nothing to do; `None` if all hits have.
     settled: Option<Bound>,
 }
 
 impl Timing {
+    pub(crate) fn time_to_live(&self) -> Option<Duration> {
+        (self.ttl_ns != Deadline::NEVER).then(|| Duration::from_nanos(self.ttl_ns))
+    }
+
+    pub(crate) fn time_to_idle(&self) -> Option<Duration> {
+        (self.idle_ns != Deadline::NEVER).then(|| Duration::from_nanos(self.idle_ns))
+    }
+
     /// What a new entry of `hash` needs in front of its header, if anything.
     #[inline]
     pub(crate) fn terms(&self, lifetime: Lifetime, hash: u64) -> Option<Terms> {
@@ -180,9 +200,11 @@ impl Timing {
             return None;
         }
         let terms = self.sure_terms(lifetime, hash);
-        Some(match is_usual && self.is_regular {
-            true if self.has_idle_time() => Terms { limit_ns: None, ..terms },
-            true if self.ttl_ns < MAX_TOLD_NS => Terms { written_ns: None, ..terms },
+        Some(match is_usual {
+            true if self.is_regular && self.has_idle_time() => Terms { limit_ns: None, ..terms },
+            true if self.is_regular && self.ttl_ns < MAX_TOLD_NS => {
+                Terms { written_ns: None, ..terms }
+            }
             _ => terms,
         })
     }
@@ -203,24 +225,40 @@ impl Timing {
         Terms {
             written_ns: Some(written_ns),
             deadline_ns: limit_ns.min(Deadline::after(written_ns, self.idle_ns)),
-            limit_ns: self.has_idle_time().then_some(limit_ns),
+            limit_ns: self.hits_move().then_some(limit_ns),
+            has_computed: self.is_computed && self.has_idle_time(),
         }
     }
 
-    /// Gives an entry, which nobody else has yet, the lifetime that an [`Expiry`] has computed.
+    /// Gives an entry, which nobody else has yet, the lifetime that an [`Expiry`] has computed,
+    /// within that which it has already.
     pub(crate) fn set_lifetime(&self, entry: EntryPtr, ttl: Option<Duration>) {
         let Some(extension) = entry.extension() else { return };
-        let computed_ns = ttl.map_or(Deadline::NEVER, nanoseconds);
-        let ttl_ns = self.jittered(computed_ns.min(self.ttl_ns), entry.hash());
-        let limit_ns = Deadline::after(self.now_for(ttl_ns.min(self.idle_ns)), ttl_ns);
-        if let Some(limit) = entry.own_limit_ns() {
+        let ttl_ns = self.jittered(ttl.map_or(Deadline::NEVER, nanoseconds), entry.hash());
+        let computed_ns = Deadline::after(self.now_for(ttl_ns.min(self.idle_ns)), ttl_ns);
+        if let Some(computed) = entry.own_computed_ns() {
             // Relaxed: published with the entry.
-            limit.store(limit_ns, Ordering::Relaxed);
+            computed.store(computed_ns, Ordering::Relaxed);
         }
         // Relaxed: as above.
         let written_ns = entry.written_ns().map_or(0, |written| written.load(Ordering::Relaxed));
         let idle_ns = Deadline::after(written_ns, self.idle_ns);
-        extension.deadline.set(limit_ns.min(idle_ns));
+        let limit_ns = entry.limit_ns(self.ttl_ns).min(idle_ns);
+        extension.deadline.set(computed_ns.min(limit_ns));
+    }
+
+    /// Lets the lifetime of an entry, which nobody else has yet, begin now.
+    pub(crate) fn restart(&self, entry: EntryPtr, lifetime: Lifetime) {
+        let Some(extension) = entry.extension() else { return };
+        let terms = self.sure_terms(lifetime, entry.hash());
+        // Relaxed, all of them: published with the entry.
+        if let (Some(limit), Some(limit_ns)) = (entry.own_limit_ns(), terms.limit_ns) {
+            limit.store(limit_ns, Ordering::Relaxed);
+        }
+        if let (Some(written), Some(written_ns)) = (entry.written_ns(), terms.written_ns) {
+            written.store(written_ns, Ordering::Relaxed);
+        }
+        extension.deadline.set(terms.deadline_ns);
     }
 
     /// Whether the entry is surely valid, and a hit on it leaves its deadline as it is.
@@ -258,6 +296,11 @@ impl Timing {
         self.idle_ns != Deadline::NEVER
     }
 
+    /// Whether hits move deadlines at all.
+    fn hits_move(&self) -> bool {
+        self.has_idle_time() || self.is_computed
+    }
+
     /// As [`is_valid`](Self::is_valid), of an entry that is used if it is: moves the deadline where
     /// there is a time to idle, unless that would not move it far.
     #[inline]
@@ -273,7 +316,8 @@ impl Timing {
             return false;
         }
         let now = if self.idle_ns > late - early { early } else { self.time.now_ns() };
-        let moved = Deadline::after(now, self.idle_ns).min(entry.limit_ns(self.ttl_ns));
+        let limit_ns = entry.limit_ns(self.ttl_ns).min(entry.computed_ns());
+        let moved = Deadline::after(now, self.idle_ns).min(limit_ns);
         if moved.saturating_sub(deadline) > self.idle_step_ns {
             // Another hit may be first, which is as good, or the entry may have expired.
             let _ = extension.deadline.move_from(deadline, moved);
@@ -294,11 +338,24 @@ impl Timing {
             if deadline == Deadline::EXPIRED {
                 return None;
             }
-            entry.set_limit_ns(limit_ns, self.has_idle_time());
+            entry.set_limit_ns(limit_ns, self.hits_move());
+            entry.set_computed_ns(Deadline::NEVER);
             if extension.deadline.move_from(deadline, moved) {
-                return Some(if moved < deadline { Moved::Earlier } else { Moved::Later });
+                return Some(Moved::between(deadline, moved));
             }
         }
+    }
+
+    /// Gives a valid entry, which is being used, the lifetime that an [`Expiry`] has computed, from
+    /// now on; never more than its other lifetimes allow. Returns as
+    /// [`set_remaining`](Self::set_remaining) does.
+    pub(crate) fn set_computed(&self, entry: EntryPtr, ttl: Option<Duration>) -> Option<Moved> {
+        let ttl_ns = ttl.map_or(Deadline::NEVER, nanoseconds);
+        let now = self.now_for(ttl_ns.min(self.idle_ns));
+        let computed_ns = Deadline::after(now, ttl_ns);
+        let wanted_ns = computed_ns.min(Deadline::after(now, self.idle_ns));
+        let (before, after) = entry.move_within_limit(wanted_ns, computed_ns)?;
+        Some(Moved::between(before, after))
     }
 
     /// How long a valid entry has left; `None` if it has no deadline.
@@ -348,6 +405,12 @@ impl Timing {
 pub(crate) enum Moved {
     Earlier,
     Later,
+}
+
+impl Moved {
+    fn between(before_ns: u64, after_ns: u64) -> Self {
+        if after_ns < before_ns { Self::Earlier } else { Self::Later }
+    }
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number

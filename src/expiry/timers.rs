@@ -63,13 +63,6 @@ impl Timers {
         }
     }
 
-    /// Sets the timer of a node whose entry has expired and has to stay a little longer.
-    pub(crate) fn postpone(&mut self, id: NodeId, until_ns: u64) {
-        if let Some(wheel) = &mut self.wheel {
-            wheel.set(id.index(), until_ns);
-        }
-    }
-
     /// Stops the timer of a node that leaves.
     #[inline]
     pub(crate) fn forget(&mut self, id: NodeId) {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::gates::{Entered, Gates};
-use super::nest::{Nest, Nested, is_in};
 use super::setting::Listen;
 use super::{Removal, RemovalCause};
 use crate::contain::contain;
 use crate::entry::EntryPtr;
 use crate::reclaim::Kept;
+use crate::reentrancy::{self, Inside, Kind};
 use crate::sync::{AtomicU64, Ordering};
 
 /// An atomic listener at work.
@@ -20,19 +20,11 @@ pub(crate) struct AtomicListening<K, V> {
     pub(crate) panics: AtomicU64,
 }
 
-/// An entry that the listener was told of, and that leaves next: nobody else can change its key.
+/// An entry that maintenance is about to take out: no other thread can change its key.
 pub(crate) struct Leaving<'g> {
-    /// `None` if another one that was found before, and leaves after it, has it.
-    pub(crate) gate: Option<Entered<'g>>,
+    pub(crate) gate: Entered<'g>,
     pub(crate) entry: EntryPtr,
     pub(crate) cause: RemovalCause,
-}
-
-thread_local! {
-    /// The atomic listeners that this thread is within, the innermost last.
-    static WITHIN: Nest = const { Nest::new(Vec::new()) };
-    /// Those for whose caches it is taking out what maintenance has found.
-    static TAKING_OUT: Nest = const { Nest::new(Vec::new()) };
 }
 
 impl<K, V> AtomicListening<K, V> {
@@ -40,39 +32,45 @@ impl<K, V> AtomicListening<K, V> {
         Self { listen, gates: Gates::new(), panics: AtomicU64::new(0) }
     }
 
-    /// Calls the listener. The entry must have been found linked within the gate; the thread must
-    /// not be pinned and must hold no lock.
-    pub(crate) fn tell(&self, leaving: &Leaving<'_>, new_value: Option<&V>, age: Duration) {
-        let old = Kept::<K, V>::new(leaving.entry);
+    /// Calls the listener. The entry must have been found linked within its gate, which the thread is
+    /// still within; the thread must not be pinned and must hold no lock.
+    pub(crate) fn notify(
+        &self,
+        entry: EntryPtr,
+        cause: RemovalCause,
+        new_value: Option<&V>,
+        age: Duration,
+    ) {
+        let old = Kept::<K, V>::new(entry);
         let removal = Removal {
             key: &old.entry().key,
             value: &old.entry().value,
-            new_value: new_value.filter(|_| leaving.cause == RemovalCause::Replaced),
-            weight: leaving.entry.upkeep().weight(),
+            new_value: new_value.filter(|_| cause == RemovalCause::Replaced),
+            weight: entry.upkeep().weight(),
             age,
-            cause: leaving.cause,
+            cause,
         };
-        let _within = Nested::enter(&WITHIN, self);
+        let _inside = reentrancy::enter(Kind::AtomicListener, self);
         if contain(|| (self.listen)(&removal)).is_none() {
             self.panics.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Whether this thread must not change the cache: it is within the listener, or within a gate,
+    /// Whether this thread must not change the cache: it is inside the listener, or within a gate,
     /// in a closure of the user's that a change asks.
     #[inline(never)]
     pub(crate) fn refuses_changes(&self) -> bool {
-        is_in(&WITHIN, self) || self.gates.is_within_any()
+        reentrancy::is_inside(Kind::AtomicListener, self) || self.gates.is_within_any()
     }
 
-    /// Whether this thread is taking out what a run of maintenance has found: it is within gates,
-    /// and another run must find nothing more.
-    pub(crate) fn is_taking_out(&self) -> bool {
-        is_in(&TAKING_OUT, self)
+    /// Whether this thread is taking out what a run of maintenance has found: another run must find
+    /// nothing more.
+    pub(crate) fn is_evicting(&self) -> bool {
+        reentrancy::is_inside(Kind::Evicting, self)
     }
 
     /// Notes that it is, until the result is dropped.
-    pub(crate) fn take_out(&self) -> Nested {
-        Nested::enter(&TAKING_OUT, self)
+    pub(crate) fn evict(&self) -> Inside {
+        reentrancy::enter(Kind::Evicting, self)
     }
 }

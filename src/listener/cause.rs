@@ -5,6 +5,7 @@ use std::fmt;
 
 /// Why an entry has left a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum RemovalCause {

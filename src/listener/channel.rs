@@ -192,6 +192,12 @@ impl<K, V> Channel<K, V> {
         sync::lock(&self.queue).is_scheduled = false;
     }
 
+    /// Takes the queue's lock, for the time of a fork.
+    #[cfg(all(unix, not(larder_loom)))]
+    pub(crate) fn hold_for_fork(&self) -> impl Sized + '_ {
+        sync::lock_for_fork(&self.queue)
+    }
+
     /// Whether nothing waits and nothing is being delivered.
     pub(crate) fn is_idle(&self) -> bool {
         let queue = sync::lock(&self.queue);

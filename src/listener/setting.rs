@@ -38,6 +38,7 @@ impl<K, V> Copy for Removal<'_, K, V> {}
 
 /// What happens when notifications come faster than the listener takes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Overflow {
     /// Writers wait until there is room. Default.
     ///
@@ -53,7 +54,7 @@ pub enum Overflow {
     Drop,
 }
 
-pub(super) type Listen<K, V> = dyn Fn(&Removal<'_, K, V>) + Send + Sync;
+pub(crate) type Listen<K, V> = dyn Fn(&Removal<'_, K, V>) + Send + Sync;
 type Executor = dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync;
 
 /// A closure that is told of every entry that leaves a cache, and how it is told; for
@@ -170,6 +171,18 @@ impl<K, V> Listener<K, V> {
             panics: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+        }
+    }
+}
+
+impl<K, V> Clone for Listener<K, V> {
+    /// Another listener that calls the same closures.
+    fn clone(&self) -> Self {
+        Self {
+            listen: Arc::clone(&self.listen),
+            queue: self.queue,
+            overflow: self.overflow,
+            executor: self.executor.clone(),
         }
     }
 }

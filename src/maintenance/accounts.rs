@@ -11,10 +11,9 @@ use crate::sync::{self, Ordering};
 use crate::table::Cursor;
 
 impl<K, V> Engine<K, V> {
+    /// Without lookups, which the cache itself counts, if at all.
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = Stats {
-            hits: self.counters.sum(Counter::Hits),
-            misses: self.counters.sum(Counter::Misses),
             inserts: self.counters.sum(Counter::Inserts),
             replacements: self.counters.sum(Counter::Replacements),
             removals: self.counters.sum(Counter::Removals),
@@ -41,6 +40,7 @@ impl<K, V> Engine<K, V> {
         if stats.waiting_bytes() > 0 {
             stats.reclamation_lag = reclaim::lag();
         }
+        stats.is_reclamation_refused = reclaim::barrier::is_refused();
         stats
     }
 

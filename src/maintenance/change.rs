@@ -7,10 +7,9 @@ use crossbeam_utils::Backoff;
 
 use super::{Engine, Freeing, Maintenance, Partition};
 use crate::entry::EntryPtr;
-use crate::listener::{AtomicListening, Entered, Leaving, RemovalCause};
-use crate::maintainer;
+use crate::listener::{AtomicListening, Entered, Leaving, MustNotWait, RemovalCause};
 use crate::recent::Absence;
-use crate::reclaim::{self, Guard};
+use crate::reclaim;
 use crate::sync;
 use crate::write_buffer::{self, Claim, Event};
 
@@ -19,9 +18,9 @@ use crate::write_buffer::{self, Claim, Event};
 /// Make it before the guard under which the change is tried, so that it is dropped, and
 /// maintenance runs, after it. In a cache without a listener, events are reported when they have
 /// happened. In one with a listener their slots are claimed ahead (`write_buffer`). In one with an
-/// atomic listener, a change is within the gate of its key (`listener::gates`), and what leaves is
-/// told before it does: the first attempt finds the entry and is given up, `prepare` tells the
-/// listener, the second one changes the table.
+/// atomic listener, a change is within the gate of its key (`listener::gates`), and the listener is
+/// notified of what leaves before it does: the first attempt finds the entry and is given up,
+/// `prepare` notifies the listener, the second one changes the table.
 pub(crate) struct Change<'e, K, V> {
     engine: &'e Engine<K, V>,
     hash: u64,
@@ -36,7 +35,7 @@ struct Listened<'e> {
     claim: Option<Claim<'e>>,
     /// Where there is an atomic listener.
     gate: Option<Entered<'e>>,
-    /// What it was told of already, or is to be told of.
+    /// What it was notified of already, or is to be notified of, and why that leaves.
     leaving: Option<(EntryPtr, RemovalCause)>,
 }
 
@@ -48,39 +47,53 @@ enum State {
     Open,
     /// There was no slot to claim.
     NoRoom,
-    /// The atomic listener must be told first.
-    Untold,
+    /// The atomic listener must be notified first.
+    NotifyFirst,
     /// It has happened and is to be pushed.
     Made(Event),
     /// It has happened, and stands in the buffer before this position.
     Told(u32),
 }
 
-/// What a removal from within says.
-const WITHIN_CHANGE: &str = "a cache with an atomic listener was changed from within a change";
+impl MustNotWait {
+    /// What a removal does that has no result to say it in.
+    #[cold]
+    pub(crate) fn panic(self) -> ! {
+        panic!(
+            "a cache with an atomic listener was changed from within a change of its own, or, from \
+             within a listener or a drop, for a key that another thread is changing"
+        );
+    }
+}
 
 impl<K, V> Engine<K, V> {
-    /// Panics if this thread must not change anything now, because of the atomic listener.
-    pub(crate) fn assert_changeable(&self) {
-        let refuses = self.atomic.as_ref().is_some_and(|atomic| atomic.refuses_changes());
-        assert!(!refuses, "{WITHIN_CHANGE}");
-    }
-
     /// A change of an entry of `hash`, after what another attempt has prepared.
     ///
-    /// # Panics
-    /// If the thread is within this cache's atomic listener, or within a gate.
+    /// # Errors
+    /// If the thread is inside this cache's atomic listener or within a gate of it; or if another
+    /// thread is within the gate of `hash`, and this one must not wait.
     #[inline]
     pub(crate) fn change<'e>(
         &'e self,
         hash: u64,
         prepared: Option<Prepared<'e>>,
-    ) -> Change<'e, K, V> {
+    ) -> Result<Change<'e, K, V>, MustNotWait> {
+        self.fills.mark(hash);
+        self.change_of_fill(hash, prepared)
+    }
+
+    /// The same of a change that makes no fill stale, being one.
+    #[inline]
+    pub(crate) fn change_of_fill<'e>(
+        &'e self,
+        hash: u64,
+        prepared: Option<Prepared<'e>>,
+    ) -> Result<Change<'e, K, V>, MustNotWait> {
         let listened = match &self.atomic {
             None => self.deliveries.is_some().then(Listened::default),
-            Some(atomic) => Some(Self::within_gate(atomic, hash, prepared)),
+            Some(atomic) => Some(Self::within_gate(atomic, hash, prepared)?),
         };
-        Change { engine: self, hash, state: State::Open, listened }
+        Ok(Change { engine: self, hash, state: State::Open, listened })
     }
 
     /// Out of line, as all that few caches need.
@@ -89,64 +102,48 @@ impl<K, V> Engine<K, V> {
         atomic: &'e AtomicListening<K, V>,
         hash: u64,
         prepared: Option<Prepared<'e>>,
-    ) -> Listened<'e> {
+    ) -> Result<Listened<'e>, MustNotWait> {
         if let Some(Prepared(listened)) = prepared {
-            return *listened;
+            return Ok(*listened);
         }
-        assert!(!atomic.refuses_changes(), "{WITHIN_CHANGE}");
-        Listened { gate: Some(atomic.gates.enter(hash)), ..Listened::default() }
+        if atomic.refuses_changes() {
+            return Err(MustNotWait);
+        }
+        Ok(Listened { gate: Some(atomic.gates.enter(hash)?), ..Listened::default() })
     }
 
-    /// One more change, for a thread that has one of the same key.
+    /// One more change, for a thread that is within the gate of the key already; or one in a cache that
+    /// has no gates.
     #[inline]
     pub(crate) fn change_within(&self, hash: u64) -> Change<'_, K, V> {
         let listened = self.deliveries.is_some().then(Listened::default);
         Change { engine: self, hash, state: State::Open, listened }
     }
 
-    /// A change of an entry that was found under `guard`, for a thread that is pinned; `None` if
-    /// another thread is within the gate, or has just taken the entry out.
-    pub(crate) fn try_change(&self, entry: EntryPtr, guard: &Guard) -> Option<Change<'_, K, V>> {
-        let atomic = self.atomic.as_ref()?;
-        let gate = atomic.gates.try_enter(entry.hash())?;
-        let is_linked = self.table.is_linked(entry, guard);
-        let prepared = Prepared::of(Some(gate), None);
-        is_linked.then(|| self.change(entry.hash(), Some(prepared)))
-    }
-
-    /// Takes out what maintenance has unlinked from its policy within the gates, and tells of it. No
-    /// lock may be held, and the thread must not be pinned.
+    /// Takes out what maintenance has unlinked from its policy within the gate, and notifies the atomic
+    /// listener before. No lock may be held, and the thread must not be pinned.
     #[cold]
-    pub(super) fn take_all_out_told(&self, partition: &Partition<K, V>, all: Vec<Leaving<'_>>) {
+    pub(super) fn evict_notifying(&self, partition: &Partition<K, V>, leaving: Leaving<'_>) {
         let Some(atomic) = &self.atomic else { return };
-        let _taking_out = atomic.take_out();
-        // The last first: an earlier one is within the gate for all that share it.
-        for leaving in all.into_iter().rev() {
-            self.take_out_told(atomic, partition, leaving);
-        }
-    }
-
-    fn take_out_told(
-        &self,
-        atomic: &AtomicListening<K, V>,
-        partition: &Partition<K, V>,
-        leaving: Leaving<'_>,
-    ) {
-        let Leaving { entry, cause, .. } = leaving;
-        atomic.tell(&leaving, None, self.age(entry));
-        let mut prepared = Some(Prepared::of(leaving.gate, Some((entry, cause))));
-        loop {
-            let mut change = self.change(entry.hash(), prepared.take());
+        let _in_flight = partition.leaving_ends();
+        let _evicting = atomic.evict();
+        let Leaving { gate, entry, cause } = leaving;
+        atomic.notify(entry, cause, None, self.age(entry));
+        let mut prepared = Some(Prepared::of(gate, Some((entry, cause))));
+        while prepared.is_some() {
+            // Never refused: the gate is handed on.
+            let Ok(mut change) = self.change(entry.hash(), prepared.take()) else { return };
             let guard = reclaim::pin();
-            if !change.announce_leaving(-1, entry, || cause) {
+            if !change.announce(-1) {
                 drop(guard);
                 prepared = change.prepare(None);
-            } else if self.table.remove_entry(entry, &guard) {
+                continue;
+            }
+            let is_out = self.table.remove_entry(entry, &guard);
+            debug_assert!(is_out, "an entry within the gate was taken out by another thread");
+            if is_out {
                 change.removed(entry, cause);
-                return partition.count_taken_out(cause, entry.upkeep().weight());
-            } else {
-                debug_assert!(false, "an entry within the gate was taken out by somebody else");
-                return;
+                partition.count_notified(cause, entry.upkeep().weight());
             }
         }
     }
@@ -164,41 +161,50 @@ impl<K, V> Engine<K, V> {
 }
 
 impl<'e> Prepared<'e> {
-    fn of(gate: Option<Entered<'e>>, leaving: Option<(EntryPtr, RemovalCause)>) -> Self {
-        Self(Box::new(Listened { claim: None, gate, leaving }))
-    }
-}
-
-impl Listened<'_> {
-    /// Whether the atomic listener was told that `entry` leaves.
-    fn was_told(&self, entry: EntryPtr) -> bool {
-        self.leaving.is_some_and(|(told, _)| told == entry)
+    fn of(gate: Entered<'e>, leaving: Option<(EntryPtr, RemovalCause)>) -> Self {
+        Self(Box::new(Listened { claim: None, gate: Some(gate), leaving }))
     }
 }
 
 impl<'e, K, V> Change<'e, K, V> {
-    /// As [`announce`](Self::announce), of a change by which `old` leaves, because of `cause`.
+    /// Whether the atomic listener must be notified before `old` may leave, because of `cause`. Then
+    /// nothing may be changed in this attempt, and [`prepare`](Self::prepare) notifies it.
     #[inline]
-    pub(crate) fn announce_leaving(
+    pub(crate) fn must_notify(
         &mut self,
-        change: i32,
         old: EntryPtr,
         cause: impl FnOnce() -> RemovalCause,
     ) -> bool {
-        if let Some(listened) = &mut self.listened
-            && listened.gate.is_some()
-            && !listened.was_told(old)
-        {
-            listened.leaving = Some((old, cause()));
-            self.state = State::Untold;
-            return false;
+        match &mut self.listened {
+            Some(listened) if listened.gate.is_some() => {
+                let was_notified = listened.leaving.is_some_and(|(entry, _)| entry == old);
+                if !was_notified {
+                    listened.leaving = Some((old, cause()));
+                    self.state = State::NotifyFirst;
+                }
+                !was_notified
+            }
+            _ => false,
         }
-        self.announce(change)
     }
 
-    /// What the atomic listener was told of already.
-    pub(crate) fn told(&self) -> Option<EntryPtr> {
-        self.listened.as_ref().and_then(|listened| listened.leaving).map(|(entry, _)| entry)
+    /// What the atomic listener was notified of, and why that leaves.
+    #[inline]
+    pub(crate) fn notified(&self) -> Option<(EntryPtr, RemovalCause)> {
+        self.listened.as_ref().and_then(|listened| listened.leaving)
+    }
+
+    /// Why `old` has left that was just taken out: what the atomic listener heard, or else `cause`.
+    #[inline]
+    pub(crate) fn cause_of(
+        &self,
+        old: EntryPtr,
+        cause: impl FnOnce() -> RemovalCause,
+    ) -> RemovalCause {
+        match self.notified() {
+            Some((entry, cause)) if entry == old => cause,
+            _ => cause(),
+        }
     }
 
     /// The entry in question was found; what changes the table is tried next. False if there is no
@@ -273,36 +279,35 @@ impl<'e, K, V> Change<'e, K, V> {
 
     /// Whether nothing was tried, because something is to be prepared.
     pub(crate) fn is_unprepared(&self) -> bool {
-        matches!(self.state, State::NoRoom | State::Untold)
+        matches!(self.state, State::NoRoom | State::NotifyFirst)
     }
 
-    /// Lets maintenance make room, or tells the atomic listener of what leaves, and of the value
+    /// Lets maintenance make room, or notifies the atomic listener of what leaves, and of the value
     /// that takes its place; returns what the next attempt needs. No guard may be held by the cache
     /// itself.
     #[cold]
     pub(crate) fn prepare(mut self, new_value: Option<&V>) -> Option<Prepared<'e>> {
         let state = std::mem::replace(&mut self.state, State::Open);
         let Listened { gate, leaving, .. } = self.listened.take().unwrap_or_default();
-        let told = match (&self.engine.atomic, gate, leaving) {
-            (Some(atomic), gate, Some((entry, cause))) => {
-                let leaving = Leaving { gate, entry, cause };
-                if matches!(state, State::Untold) {
-                    atomic.tell(&leaving, new_value, self.engine.age(entry));
+        let notified = match (&self.engine.atomic, gate, leaving) {
+            (Some(atomic), Some(gate), Some((entry, cause))) => {
+                if matches!(state, State::NotifyFirst) {
+                    atomic.notify(entry, cause, new_value, self.engine.age(entry));
                 }
-                // What was told must leave: nobody else may come in between.
-                Some(Prepared::of(leaving.gate, Some((entry, cause))))
+                // What the listener was notified of must leave: no other thread may come in between.
+                Some(Prepared::of(gate, Some((entry, cause))))
             }
             _ => None,
         };
         if matches!(state, State::NoRoom) {
             // Within the gate no user code may run, nor anything be waited for that runs some: what
             // a pinned thread leaves to others too.
-            let guard = told.is_some().then(reclaim::pin);
-            let freeing = if told.is_some() { Freeing::Later } else { Freeing::AsRetired };
+            let guard = notified.is_some().then(reclaim::pin);
+            let freeing = if notified.is_some() { Freeing::Later } else { Freeing::AsRetired };
             self.engine.make_room(self.engine.partition(self.hash), freeing);
             drop(guard);
         }
-        told
+        notified
     }
 }
 
@@ -314,7 +319,7 @@ impl<K, V> Drop for Change<'_, K, V> {
             listened.gate = None;
         }
         match &self.state {
-            State::Open | State::NoRoom | State::Untold => {}
+            State::Open | State::NoRoom | State::NotifyFirst => {}
             State::Made(event) => self.engine.submit(event, self.hash),
             State::Told(end) => self.engine.follow_up(*end, self.hash),
         }
@@ -356,7 +361,7 @@ impl<K, V> Engine<K, V> {
     fn note_waiting(&self, partition: &Partition<K, V>, waiting: u32) {
         let is_due = waiting >= self.batch;
         if !(is_due && self.try_run(partition, Freeing::AsRetired)) {
-            maintainer::notify();
+            self.attendance.notify();
         }
     }
 
@@ -382,7 +387,7 @@ impl<K, V> Engine<K, V> {
             Maintenance::Background => {
                 let is_due = partition.writes.waiting() >= self.batch;
                 if !(is_due && self.try_run(partition, Freeing::AsRetired)) {
-                    maintainer::notify();
+                    self.attendance.notify();
                 }
             }
             Maintenance::Inline => self.run_until(partition, end),

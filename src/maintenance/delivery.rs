@@ -1,22 +1,21 @@
-//! Who tells the listener, and when.
+//! Which thread notifies the listener, and when.
 //!
-//! Whoever has run maintenance delivers what waits, after it has let go of the lock: but not while
-//! the thread is pinned, is dropping keys and values, or is within this cache's listener. Then the
-//! maintenance thread does it, or, with inline maintenance, the outer delivery or the next call.
+//! A thread that has run maintenance delivers what waits, after it has let go of the lock; but not while
+//! it is pinned, is dropping keys and values, or is inside this cache's listener or one of its gates. Then
+//! the maintenance thread does it, or, with inline maintenance, the outer delivery or the next call. A
+//! thread waits for deliveries of others only where [`reentrancy`](crate::reentrancy) allows it.
 #![forbid(unsafe_code)]
 
-use std::cell::RefCell;
-use std::ptr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
 
-use super::{Engine, Maintenance, Partition, is_freeing};
+use super::{Engine, Maintenance, Partition};
 use crate::error::FlushError;
 use crate::listener::{Channel, Listening, Room};
-use crate::maintainer;
 use crate::reclaim;
+use crate::reentrancy::{self, Kind};
 use crate::sync::{self, AtomicBool, Ordering};
 
 /// Notifications that one call delivers in background mode: others are at it, too.
@@ -37,46 +36,27 @@ impl<K, V> Deliveries<K, V> {
     }
 }
 
-thread_local! {
-    /// The engines whose listeners this thread is within, the innermost last.
-    static WITHIN: RefCell<Vec<*const ()>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Marks the thread as within the listener of an engine.
-struct Within;
-
-impl Within {
-    fn enter(engine: *const ()) -> Self {
-        let _ = WITHIN.try_with(|within| within.borrow_mut().push(engine));
-        Self
-    }
-}
-
-impl Drop for Within {
-    fn drop(&mut self) {
-        let _ = WITHIN.try_with(|within| within.borrow_mut().pop());
-    }
-}
-
 impl<K, V> Engine<K, V> {
-    fn is_within_listener(&self) -> bool {
-        let is_own = |engine: &*const ()| ptr::eq(*engine, ptr::from_ref(self).cast());
-        WITHIN.try_with(|within| within.borrow().iter().any(is_own)).unwrap_or(false)
+    fn is_inside_listener(&self) -> bool {
+        reentrancy::is_inside(Kind::Listener, self)
     }
 
     fn may_deliver(&self) -> bool {
         // Within a gate the listener, which may change the cache, could want to enter it.
         let is_within_gate = self.atomic.as_ref().is_some_and(|atomic| atomic.refuses_changes());
-        !reclaim::is_pinned_here() && !is_freeing() && !self.is_within_listener() && !is_within_gate
+        !reclaim::is_pinned_here()
+            && !reentrancy::is_inside_any(Kind::Dropping)
+            && !self.is_inside_listener()
+            && !is_within_gate
     }
 
-    /// Whether there is an atomic listener that this thread must not tell now of what maintenance
+    /// Whether there is an atomic listener that this thread must not notify now of what maintenance
     /// takes out: so it must take nothing out.
     #[inline]
-    pub(super) fn must_not_tell(&self) -> bool {
+    pub(super) fn cannot_notify(&self) -> bool {
         self.atomic.as_ref().is_some_and(|atomic| {
-            let is_busy = atomic.refuses_changes() || atomic.is_taking_out();
-            is_busy || reclaim::is_pinned_here() || is_freeing()
+            let is_busy = atomic.refuses_changes() || atomic.is_evicting();
+            is_busy || reclaim::is_pinned_here() || reentrancy::is_inside_any(Kind::Dropping)
         })
     }
 
@@ -102,7 +82,11 @@ impl<K, V> Engine<K, V> {
             deliveries.is_left.store(true, Ordering::Relaxed);
             return;
         }
-        if let Some(schedule) = deliveries.schedule.get() {
+        // At the end of the cache jobs find it closed, and `deliver_all` delivers everything.
+        if !self.is_ending()
+            && let Some(schedule) = deliveries.schedule.get()
+        {
+            let _inside = reentrancy::enter(Kind::Executor, self);
             channel.schedule(|| schedule(partition.index));
             return;
         }
@@ -110,7 +94,7 @@ impl<K, V> Engine<K, V> {
             Maintenance::Background => MOST_AT_ONCE,
             Maintenance::Inline => usize::MAX,
         };
-        let _within = Within::enter(ptr::from_ref(self).cast());
+        let _inside = reentrancy::enter(Kind::Listener, self);
         channel.deliver(most);
         if self.mode == Maintenance::Inline {
             self.deliver_left(deliveries);
@@ -130,19 +114,19 @@ impl<K, V> Engine<K, V> {
             (&self.deliveries, &self.partitions[partition].channel)
         {
             channel.begin_job();
-            let _within = Within::enter(ptr::from_ref(self).cast());
+            let _inside = reentrancy::enter(Kind::Listener, self);
             channel.deliver(usize::MAX);
             self.deliver_left(deliveries);
         }
         if self.mode == Maintenance::Background {
-            maintainer::notify();
+            self.attendance.notify();
         }
     }
 
     /// Holds a writer back while the listener does not keep up, if it is to be.
     pub(super) fn await_room(&self, partition: &Partition<K, V>) {
         let Some(channel) = &partition.channel else { return };
-        if channel.room() == Room::Some || !self.may_deliver() {
+        if channel.room() == Room::Some || !reentrancy::may_wait() || !self.may_deliver() {
             return;
         }
         let backoff = Backoff::new();
@@ -156,27 +140,37 @@ impl<K, V> Engine<K, V> {
         }
     }
 
+    /// Delivers everything that waits, at the end of the cache, where no other thread is inside of it.
+    pub(super) fn deliver_last(&self) {
+        let _inside = reentrancy::enter(Kind::Listener, self);
+        self.channels().for_each(|channel| channel.deliver(usize::MAX));
+    }
+
     /// Delivers everything that waits, and waits for what others are delivering, for as long as
     /// `patience` without progress.
-    pub(super) fn deliver_all(&self, patience: Option<Duration>) -> Result<(), FlushError> {
+    pub(super) fn deliver_all(&self, patience: Duration) -> Result<(), FlushError> {
         let Some(deliveries) = &self.deliveries else { return Ok(()) };
         let delivered = || deliveries.listening.delivered.load(Ordering::Relaxed);
         let (mut last, mut since) = (delivered(), Instant::now());
         for channel in self.channels() {
             let backoff = Backoff::new();
             while !channel.is_idle() {
-                if patience.is_some() && self.is_within_listener() {
+                if self.is_inside_listener() {
                     return Err(FlushError::WithinListener);
                 }
-                if patience.is_some() && reclaim::is_pinned_here() {
+                if reclaim::is_pinned_here() {
                     return Err(FlushError::PinnedHere);
                 }
-                let _within = Within::enter(ptr::from_ref(self).cast());
-                channel.deliver(usize::MAX);
+                {
+                    let _inside = reentrancy::enter(Kind::Listener, self);
+                    channel.deliver(usize::MAX);
+                }
                 let now = delivered();
                 if now != last {
                     (last, since) = (now, Instant::now());
-                } else if patience.is_some_and(|patience| since.elapsed() > patience) {
+                } else if !reentrancy::may_wait() && !channel.is_idle() {
+                    return Err(FlushError::WithinListener);
+                } else if since.elapsed() > patience {
                     return Err(FlushError::ListenerBusy { waited: since.elapsed() });
                 }
                 if backoff.is_completed() {

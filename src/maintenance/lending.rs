@@ -136,7 +136,7 @@ impl<K, V> Engine<K, V> {
                 // cannot always be called.
                 (leftover, !core.order.is_above_limits() || before == after)
             };
-            self.finish_run(partition, leftover);
+            self.finish_runs(partition, leftover);
             if is_done {
                 break;
             }
@@ -167,7 +167,7 @@ impl<K, V> Engine<K, V> {
                 let mut core = sync::lock(&partition.core);
                 partition.run(&mut core, self, None, Freeing::AsRetired, None)
             };
-            self.finish_run(partition, leftover);
+            self.finish_runs(partition, leftover);
             if !partition.writes.has_popped(end) {
                 // A writer has claimed a slot that it has not filled in yet.
                 sync::thread::yield_now();

@@ -8,7 +8,6 @@ use super::partition::{Freeing, Partition};
 use super::{Engine, Maintenance};
 use crate::entry::EntryPtr;
 use crate::expiry::{Deadline, Moved};
-use crate::maintainer;
 use crate::reclaim;
 use crate::sync::{self, Ordering};
 
@@ -61,26 +60,44 @@ impl<K, V> Engine<K, V> {
     /// Gives a valid entry `ttl` to live from now on, `None` for ever; false if it has expired.
     pub(crate) fn set_remaining(&self, entry: EntryPtr, ttl: Option<Duration>) -> bool {
         let moved = self.timing.set_remaining(entry, ttl);
+        self.note_moved(entry, moved);
+        moved.is_some()
+    }
+
+    /// The same within the entry's other lifetimes, because an [`Expiry`](crate::Expiry) says so of
+    /// an entry that is being used.
+    pub(crate) fn set_computed(&self, entry: EntryPtr, ttl: Option<Duration>) {
+        let moved = self.timing.set_computed(entry, ttl);
+        self.note_moved(entry, moved);
+    }
+
+    fn note_moved(&self, entry: EntryPtr, moved: Option<Moved>) {
         if moved == Some(Moved::Earlier) {
+            self.brought_forward.note();
             self.partition(entry.hash()).note_moved(entry);
             if self.mode == Maintenance::Background {
                 // SeqCst: between the report and the thread's state; see the module head.
                 sync::fence(Ordering::SeqCst);
-                maintainer::notify();
+                self.attendance.notify();
             }
         }
-        moved.is_some()
     }
 
     /// The time, if a timer of the partition may be due: cheap, and so a little early.
     #[inline]
     pub(super) fn due_about_now(&self, partition: &Partition<K, V>) -> Option<u64> {
         let next = partition.next_timer_ns();
-        if next == Deadline::NEVER || self.timing.is_lingering || self.must_not_tell() {
+        if next == Deadline::NEVER || self.timing.is_lingering || self.must_not_expire() {
             return None;
         }
         let (early, _) = self.timing.time.around_ns();
         (next <= early).then_some(early)
+    }
+
+    /// Whether nothing may be taken out now that has expired.
+    #[inline]
+    fn must_not_expire(&self) -> bool {
+        self.is_ending() || self.cannot_notify()
     }
 
     /// The time, if a timer of the partition may be due.
@@ -91,7 +108,7 @@ impl<K, V> Engine<K, V> {
     /// The same, though what has expired may linger.
     pub(super) fn due_at_last(&self, partition: &Partition<K, V>) -> Option<u64> {
         let next = partition.next_timer_ns();
-        if self.must_not_tell() {
+        if self.must_not_expire() {
             return None;
         }
         (next != Deadline::NEVER).then(|| self.timing.time.note_now_ns()).filter(|now| next <= *now)

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::partition::Partition;
-use super::{Engine, contain, sync};
+use super::{Engine, Ordering, contain, sync};
 use crate::evict::{Bounds, Limits, Order, Rank};
 use crate::policy::{NodeId, Segment};
 
@@ -10,9 +10,11 @@ impl<K, V> Engine<K, V> {
     /// Changes the bounds of the whole cache. For one caller at a time; what is too much is left
     /// to `lower_bounds`, and so is raising the limits of weight.
     pub(crate) fn set_bounds(&self, bounds: Bounds) {
+        // Before the limits: an entry that comes after they were lowered is evicted when it is applied.
+        self.stores_nothing.store(bounds.is_zero(), Ordering::Relaxed);
         {
             let mut loans = sync::lock(&self.loans);
-            loans.set_max_weight(bounds.max_weight);
+            loans.set_max_weight(bounds.sum_of_weights());
             for (index, partition) in self.partitions.iter().enumerate() {
                 let share = bounds.share(index, self.partitions.len());
                 let config = bounds.policy_config(share);
@@ -32,6 +34,11 @@ impl<K, V> Engine<K, V> {
     /// How often the entry that has, or had, that node was used lately, as its policy tells.
     pub(crate) fn frequency(&self, node: NodeId, hash: u64) -> Option<u64> {
         self.with_order(self.partition(hash), |order| order.frequency(node, hash))
+    }
+
+    /// Makes an entry the next that its partition evicts, if it is the one of `hash`.
+    pub(crate) fn demote(&self, node: NodeId, hash: u64) -> bool {
+        self.with_order(self.partition(hash), |order| order.demote(node, hash))
     }
 
     /// The part of the policy that an entry is in, if it is the one of `hash`.

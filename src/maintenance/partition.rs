@@ -19,10 +19,11 @@ use crate::evict::Order;
 use crate::expiry::Deadline;
 use crate::listener::{Channel, Leaving, Notice, RemovalCause};
 use crate::maintenance::run::{Listened, Run};
-use crate::maintenance::{Engine, Maintenance, is_freeing};
+use crate::maintenance::{Engine, Maintenance};
 use crate::policy::{NodeId, Sample};
 use crate::read_buffer::{self, ReadBuffer};
 use crate::reclaim::{self, Freeable, Retired, Ticket};
+use crate::reentrancy::{self, Kind};
 use crate::stats::Stats;
 use crate::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::write_buffer::{Event, WriteBuffer};
@@ -64,7 +65,20 @@ pub(super) struct Partition<K, V> {
     /// To the listener, if there is one. Then slots of `writes` are claimed ahead of all changes.
     pub(super) channel: Option<Channel<K, V>>,
     pub(super) core: CachePadded<Mutex<Core<K, V>>>,
+    /// Entries that runs have unlinked from the policy and that are still to leave the table, once the
+    /// atomic listener was notified.
+    leaving: AtomicUsize,
     tally: CachePadded<Tally>,
+}
+
+/// An entry that leaves the table, counted until this is dropped.
+pub(super) struct InFlight<'p>(&'p AtomicUsize);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        // Release: what became of the entry; pairs with the acquire in `is_anything_leaving`.
+        self.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 pub(super) struct Core<K, V> {
@@ -84,11 +98,10 @@ pub(super) struct Core<K, V> {
 #[derive(Default)]
 struct Tally {
     weight: AtomicU64,
-    evictions: AtomicU64,
-    evicted_weight: AtomicU64,
-    expirations: AtomicU64,
-    expired_weight: AtomicU64,
-    invalidations: AtomicU64,
+    removals: Removals,
+    /// Those that the atomic listener was notified of. They are counted by whichever thread did that,
+    /// without the lock.
+    notified: Removals,
     retired: AtomicU64,
     freed: AtomicU64,
     /// Batches taken to be freed that are not freed yet, by phase.
@@ -98,6 +111,16 @@ struct Tally {
     freeing_runs: AtomicU64,
     faults: AtomicU64,
     panics: AtomicU64,
+}
+
+/// What maintenance has taken out of the table.
+#[derive(Default)]
+struct Removals {
+    evictions: AtomicU64,
+    evicted_weight: AtomicU64,
+    expirations: AtomicU64,
+    expired_weight: AtomicU64,
+    invalidations: AtomicU64,
 }
 
 /// How partitions are to be built.
@@ -127,8 +150,8 @@ pub(super) struct Leftover<'e, K, V> {
     pub(super) has_unneeded_loan: bool,
     /// What the policy has panicked with.
     pub(super) payloads: Vec<Payload>,
-    /// What is to be told to the atomic listener, and then to be taken out.
-    pub(super) leaving: Vec<Leaving<'e>>,
+    /// What the atomic listener is to be notified of, and what is then to be taken out.
+    pub(super) leaving: Option<Leaving<'e>>,
     /// Hashes of what the run took out that no cache should hold, for the shadows.
     pub(super) ended: Vec<u64>,
 }
@@ -167,6 +190,7 @@ impl<K, V> Partition<K, V> {
             moved: Mutex::new(Vec::new()),
             has_moved: AtomicBool::new(false),
             channel,
+            leaving: AtomicUsize::new(0),
             core: CachePadded::new(Mutex::new(Core {
                 order,
                 retired: Retired::new(shape.batch_entries, batch_weight),
@@ -219,9 +243,9 @@ impl<K, V> Partition<K, V> {
         freeing: Freeing,
         due_ns: Option<u64>,
     ) -> Leftover<'e, K, V> {
-        let must_not_tell = engine.must_not_tell();
+        let cannot_notify = engine.cannot_notify();
         // No drop of the user's may run within a gate.
-        let freeing = if must_not_tell { Freeing::Later } else { freeing };
+        let freeing = if cannot_notify { Freeing::Later } else { freeing };
         let table = &engine.table;
         let len_before = core.order.len();
         self.drain_reads(&mut core.order);
@@ -236,9 +260,10 @@ impl<K, V> Partition<K, V> {
             table,
             writes: &self.writes,
             recent: engine.recent.as_deref(),
-            atomic: engine.atomic.as_deref().filter(|_| !must_not_tell),
+            atomic: engine.atomic.as_deref().filter(|_| !cannot_notify),
             has_atomic: engine.atomic.is_some(),
-            leaving: Vec::new(),
+            leaving: None,
+            deferred: Vec::new(),
             ended: engine.shadow.is_some().then(Vec::new),
             listening: self.channel.as_ref().map(|channel| Listened {
                 channel,
@@ -272,17 +297,24 @@ impl<K, V> Partition<K, V> {
         if run.order.is_above_limits() {
             run.lower_bounds();
         }
+        run.order.stop_sparing();
         run.tell_late();
-        let Run { retirements, retired_weight, evictions, evicted_weight, .. } = run;
+        if !run.deferred.is_empty() {
+            self.defer(&run.deferred);
+        }
+        let Run { evictions, evicted_weight, retirements, retired_weight, .. } = run;
         let Run { expirations, expired_weight, invalidations, leaving, ended, .. } = run;
+        if leaving.is_some() {
+            self.leaving.fetch_add(1, Ordering::Relaxed);
+        }
 
         let tally = &self.tally;
         add(&tally.runs, 1);
-        add(&tally.evictions, evictions);
-        add(&tally.evicted_weight, evicted_weight);
-        add(&tally.expirations, expirations);
-        add(&tally.expired_weight, expired_weight);
-        add(&tally.invalidations, invalidations);
+        add(&tally.removals.evictions, evictions);
+        add(&tally.removals.evicted_weight, evicted_weight);
+        add(&tally.removals.expirations, expirations);
+        add(&tally.removals.expired_weight, expired_weight);
+        add(&tally.removals.invalidations, invalidations);
         add(&tally.retired, retirements);
         tally.faults.store(core.order.faults(), Ordering::Relaxed);
         tally.weight.store(core.order.weight(), Ordering::Relaxed);
@@ -402,7 +434,8 @@ impl<K, V> Partition<K, V> {
     /// Takes batches that nobody can see any more out, at most `credit` entries.
     fn take(&self, core: &mut Core<K, V>, credit: &mut u64) -> Vec<Freeable<K, V>> {
         let mut free = Vec::new();
-        if core.retired.is_empty() || is_freeing() {
+        // Inside a drop nothing is freed, so that drops do not pile up on the stack.
+        if core.retired.is_empty() || reentrancy::is_inside_any(Kind::Dropping) {
             return free;
         }
         let completed = reclaim::completed();
@@ -459,6 +492,28 @@ impl<K, V> Partition<K, V> {
         }
     }
 
+    /// Takes the locks that a thread may hold that only reads: maintenance's, that of moved deadlines,
+    /// and the listener's queue.
+    #[cfg(all(unix, not(larder_loom)))]
+    pub(super) fn hold_for_fork(&self) -> impl Sized + '_ {
+        let core = sync::lock_for_fork(&self.core);
+        let moved = sync::lock_for_fork(&self.moved);
+        let queue = self.channel.as_ref().map(Channel::hold_for_fork);
+        (queue, moved, core)
+    }
+
+    /// Whether a thread is freeing what this partition has retired.
+    pub(super) fn is_freeing(&self) -> bool {
+        self.tally.freeing.iter().any(|batches| batches.load(Ordering::Relaxed) > 0)
+    }
+
+    /// Whether something waits to be applied, delivered or freed, at the end of the cache.
+    pub(super) fn has_anything_left(&self) -> bool {
+        let is_waiting = self.channel.as_ref().is_some_and(Channel::has_work);
+        let core = sync::lock(&self.core);
+        is_waiting || self.writes.waiting() > 0 || !core.late.is_empty() || !core.retired.is_empty()
+    }
+
     /// Entries that are retired and not freed yet.
     pub(super) fn garbage(&self) -> u64 {
         let freed = self.tally.freed.load(Ordering::Relaxed);
@@ -486,33 +541,61 @@ impl<K, V> Partition<K, V> {
         self.tally.weight.load(Ordering::Relaxed)
     }
 
-    /// Counts what was taken out after a run.
+    /// Counts what was taken out once the atomic listener was notified of it.
     #[cold]
-    pub(super) fn count_taken_out(&self, cause: RemovalCause, weight: u32) {
-        let tally = &self.tally;
+    pub(super) fn count_notified(&self, cause: RemovalCause, weight: u32) {
+        let Removals { evictions, evicted_weight, expirations, expired_weight, invalidations } =
+            &self.tally.notified;
         let (count, weights) = match cause {
-            RemovalCause::Expired => (&tally.expirations, Some(&tally.expired_weight)),
-            RemovalCause::Invalidated => (&tally.invalidations, None),
-            _ => (&tally.evictions, Some(&tally.evicted_weight)),
+            RemovalCause::Expired => (expirations, Some(expired_weight)),
+            RemovalCause::Invalidated => (invalidations, None),
+            _ => (evictions, Some(evicted_weight)),
         };
-        // Not under the partition's lock, unlike the other counting.
         count.fetch_add(1, Ordering::Relaxed);
         if let Some(weights) = weights {
             weights.fetch_add(u64::from(weight), Ordering::Relaxed);
         }
     }
 
+    /// Counts an entry as leaving, which a run has counted, until the result is dropped.
+    pub(super) fn leaving_ends(&self) -> InFlight<'_> {
+        InFlight(&self.leaving)
+    }
+
+    /// Whether some thread is notifying the atomic listener of what maintenance has chosen.
+    pub(super) fn is_anything_leaving(&self) -> bool {
+        // Acquire: pairs with the release in `InFlight::drop`.
+        self.leaving.load(Ordering::Acquire) > 0
+    }
+
+    /// Lets the timers of entries that have expired fire again in the next run: other threads are
+    /// changing their keys at the moment.
+    #[cold]
+    fn defer(&self, deferred: &[EntryPtr]) {
+        let mut moved = sync::lock(&self.moved);
+        for entry in deferred {
+            let upkeep = entry.upkeep();
+            if let Some(node) = upkeep.node()
+                && upkeep.set_moved()
+            {
+                moved.push((node, read_buffer::tag(entry.hash())));
+            }
+        }
+        self.has_moved.store(!moved.is_empty(), Ordering::Relaxed);
+    }
+
     pub(super) fn add_to(&self, stats: &mut Stats, entry_bytes: u64) {
-        let Tally { evictions, evicted_weight, retired, freed, runs, faults, panics, .. } =
-            &*self.tally;
+        let Tally { removals, notified, retired, freed, runs, faults, panics, .. } = &*self.tally;
         // Freed before retired: nothing then looks freed that was never retired.
         stats.freed_bytes += freed.load(Ordering::Relaxed) * entry_bytes;
         stats.retired_bytes += retired.load(Ordering::Relaxed) * entry_bytes;
-        stats.evictions += evictions.load(Ordering::Relaxed);
-        stats.evicted_weight += evicted_weight.load(Ordering::Relaxed);
-        stats.expirations += self.tally.expirations.load(Ordering::Relaxed);
-        stats.expired_weight += self.tally.expired_weight.load(Ordering::Relaxed);
-        stats.invalidations += self.tally.invalidations.load(Ordering::Relaxed);
+        for removals in [removals, notified] {
+            stats.evictions += removals.evictions.load(Ordering::Relaxed);
+            stats.evicted_weight += removals.evicted_weight.load(Ordering::Relaxed);
+            stats.expirations += removals.expirations.load(Ordering::Relaxed);
+            stats.expired_weight += removals.expired_weight.load(Ordering::Relaxed);
+            stats.invalidations += removals.invalidations.load(Ordering::Relaxed);
+        }
         stats.maintenance_runs += runs.load(Ordering::Relaxed);
         stats.maintenance_panics += faults.load(Ordering::Relaxed) + panics.load(Ordering::Relaxed);
     }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use crate::entry::{EntryPtr, Upkeep};
 use crate::evict::Order;
 use crate::expiry::Timing;
-use crate::listener::{AtomicListening, Channel, Entered, Leaving, Notice, RemovalCause};
+use crate::listener::{AtomicListening, Channel, Leaving, Notice, RemovalCause};
 use crate::policy::NodeId;
 use crate::recent::{Absence, Recent};
 use crate::reclaim::{Guard, Retired};
@@ -21,10 +21,8 @@ const TIMERS_A_RUN: u32 = 64;
 const MAX_LOWERED: usize = 256;
 /// Events of which the policy is told in advance.
 const AHEAD: usize = 16;
-/// Victims that are tried one after the other while others are within their gates.
+/// Victims that are tried one after the other while other threads are within their gates.
 const GATES_TRIED: usize = 8;
-/// For how long an expired entry stays that could not leave at once.
-const POSTPONED_NS: u64 = 1 << 20;
 
 /// A run of maintenance over the events of one partition.
 pub(super) struct Run<'a, 'e, K, V> {
@@ -33,11 +31,15 @@ pub(super) struct Run<'a, 'e, K, V> {
     pub(super) table: &'a Table<K, V>,
     pub(super) writes: &'a WriteBuffer,
     pub(super) recent: Option<&'a Recent>,
-    /// The atomic listener, if it can be told of what this run takes out.
+    /// The atomic listener, if it can be notified of what this run takes out.
     pub(super) atomic: Option<&'e AtomicListening<K, V>>,
     /// Whether there is one.
     pub(super) has_atomic: bool,
-    pub(super) leaving: Vec<Leaving<'e>>,
+    /// The one entry that this run takes out of a cache with an atomic listener: within its gate, which
+    /// is not held for longer than one call of the listener takes.
+    pub(super) leaving: Option<Leaving<'e>>,
+    /// Expired entries whose gates other threads are within.
+    pub(super) deferred: Vec<EntryPtr>,
     /// See `Leftover`; `None` where there are no shadows.
     pub(super) ended: Option<Vec<u64>>,
     pub(super) listening: Option<Listened<'a, K, V>>,
@@ -157,12 +159,14 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     }
 
     /// Evicts what is too much because `new` is heavier than what it has replaced: `new` itself last.
+    /// Where one entry leaves with each run, the coming runs spare it, too.
     #[cold]
     fn evict_others(&mut self, new: EntryPtr) {
-        let upkeep = new.upkeep();
-        self.order.spare(upkeep.node().filter(|_| !upkeep.is_unevictable()));
+        self.order.spare(Some(new));
         while self.order.is_over() && self.evict() {}
-        self.order.spare(None);
+        if !self.has_atomic {
+            self.order.spare(None);
+        }
     }
 
     /// Approaches bounds that were lowered, by so many entries a run.
@@ -299,7 +303,9 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     /// Takes out what is due, as much as one run may.
     pub(super) fn expire(&mut self, now_ns: u64) {
         let mut budget = TIMERS_A_RUN;
-        while let Some((id, entry)) = self.order.fire(now_ns, &mut budget) {
+        while self.leaving.is_none()
+            && let Some((id, entry)) = self.order.fire(now_ns, &mut budget)
+        {
             let has_expired = entry
                 .extension()
                 .is_some_and(|extension| extension.deadline.expire_if_past(now_ns));
@@ -309,8 +315,8 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
                 continue;
             }
             if self.has_atomic {
-                if !self.expire_told(id, entry) {
-                    self.order.postpone(id, now_ns.saturating_add(POSTPONED_NS));
+                if !self.expire_notifying(id, entry) {
+                    self.deferred.push(entry);
                 }
                 continue;
             }
@@ -323,25 +329,14 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         }
     }
 
-    /// Being within the gate of `hash`, unless this run is already; `None` if another thread is.
-    fn enter(&self, atomic: &'e AtomicListening<K, V>, hash: u64) -> Option<Option<Entered<'e>>> {
-        let gates = &atomic.gates;
-        let has_entered = |leaving: &Leaving<'_>| {
-            leaving.gate.as_ref().is_some_and(|gate| gates.is_of(gate, hash))
-        };
-        match self.leaving.iter().any(has_entered) {
-            true => Some(None),
-            false => gates.try_enter(hash).map(Some),
-        }
-    }
-
-    /// Chooses a victim that is to be taken out once it was told of; false if there is none now.
+    /// Chooses a victim that is to be taken out once the listener was notified; false if there is none
+    /// now.
     #[cold]
-    fn evict_told(&mut self) -> bool {
-        let Some(atomic) = self.atomic else { return false };
+    fn evict_notifying(&mut self) -> bool {
+        let Some(atomic) = self.atomic.filter(|_| self.leaving.is_none()) else { return false };
         for _ in 0..GATES_TRIED {
             let Some(victim) = self.order.evict() else { return false };
-            let Some(gate) = self.enter(atomic, victim.hash()) else {
+            let Some(gate) = atomic.gates.try_enter(victim.hash()) else {
                 self.order.insert(victim, victim.upkeep());
                 continue;
             };
@@ -349,23 +344,22 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             if self.table.is_linked(victim, &self.guard) {
                 let is_dead = victim.is_invalidated();
                 let cause = if is_dead { RemovalCause::Invalidated } else { RemovalCause::Evicted };
-                self.leaving.push(Leaving { gate, entry: victim, cause });
+                self.leaving = Some(Leaving { gate, entry: victim, cause });
             }
             return true;
         }
         false
     }
 
-    /// As [`evict_told`](Self::evict_told), of a node whose entry has expired: false if it has to
-    /// wait.
+    /// As [`evict_notifying`](Self::evict_notifying), of a node whose entry has expired: false if it
+    /// has to wait.
     #[cold]
-    fn expire_told(&mut self, id: NodeId, entry: EntryPtr) -> bool {
-        let Some(gate) = self.atomic.and_then(|atomic| self.enter(atomic, entry.hash())) else {
-            return false;
-        };
+    fn expire_notifying(&mut self, id: NodeId, entry: EntryPtr) -> bool {
+        let gate = self.atomic.and_then(|atomic| atomic.gates.try_enter(entry.hash()));
+        let Some(gate) = gate else { return false };
         self.order.remove(id);
         if self.table.is_linked(entry, &self.guard) {
-            self.leaving.push(Leaving { gate, entry, cause: RemovalCause::Expired });
+            self.leaving = Some(Leaving { gate, entry, cause: RemovalCause::Expired });
         }
         true
     }
@@ -374,7 +368,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     #[inline(never)]
     fn evict(&mut self) -> bool {
         if self.has_atomic {
-            return self.evict_told();
+            return self.evict_notifying();
         }
         let Some(victim) = self.order.evict() else {
             return false;

@@ -8,6 +8,7 @@ use crate::entry::{EntryPtr, Owned, Terms};
 use crate::evict::{Bounds, Limits};
 use crate::expiry::{Clock, Setting, Source};
 use crate::listener::RemovalCause;
+use crate::maintainer::Attendance;
 use crate::policy::{Accesses, EvictionPolicy, Nodes, Policy};
 use crate::test::FakeClock;
 use crate::write_buffer::Event;
@@ -61,6 +62,7 @@ fn engine_for<V>(
         shadow: None,
         atomic: None,
         listening: None,
+        attendance: Attendance::new(),
     })
 }
 
@@ -122,7 +124,7 @@ impl Bench {
     /// An entry that expires `seconds` from now, likewise unheard of.
     fn link_for(&self, key: u64, seconds: u64) -> EntryPtr {
         let deadline_ns = self.engine.timing.time.now_ns() + seconds * 1_000_000_000;
-        let terms = Terms { written_ns: None, deadline_ns, limit_ns: None };
+        let terms = Terms { written_ns: None, deadline_ns, limit_ns: None, has_computed: false };
         self.link(Owned::extended(hash_of(key), 1, key, key, terms, None))
     }
 

@@ -40,7 +40,7 @@ impl Gated {
     }
 
     pub fn upsert(&self, key: u64, value: u64) {
-        let _entered = self.gates.enter(key);
+        let _entered = self.gates.enter(key).expect("a thread that is inside of nothing waits");
         let told = self.find(key).map(|old| self.tell(old, Some(value)));
         let done = self.table.upsert(self.keep.entry(key, value), |_, _| true, &pin());
         let (new, old) = done.ok().expect("nothing declines");
@@ -49,7 +49,7 @@ impl Gated {
     }
 
     pub fn remove(&self, key: u64) -> bool {
-        let _entered = self.gates.enter(key);
+        let _entered = self.gates.enter(key).expect("a thread that is inside of nothing waits");
         let Some(old) = self.find(key) else { return false };
         self.tell(old, None);
         assert!(self.table.remove_entry(old, &pin()), "told, and taken out by another thread");

@@ -43,7 +43,12 @@ impl Tagged {
     /// Whether the entry that was replaced, if one was, had been invalidated.
     pub fn upsert(&self, key: u64, value: u64, tag: &str) -> Option<bool> {
         let tags = self.tags.hold([tag]).expect("one is not too many");
-        let terms = Terms { written_ns: Some(0), deadline_ns: Deadline::NEVER, limit_ns: None };
+        let terms = Terms {
+            written_ns: Some(0),
+            deadline_ns: Deadline::NEVER,
+            limit_ns: None,
+            has_computed: false,
+        };
         let new = Owned::extended(key, 1, key, Watched::new(value), terms, Some(tags));
         let done = self.table.upsert(new, |_, _| true, &pin());
         let (new, old) = done.ok().expect("nothing declines");

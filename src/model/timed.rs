@@ -2,7 +2,7 @@
 
 use super::{Keep, Watched};
 use crate::entry::{EntryPtr, Owned, Terms};
-use crate::expiry::Deadline;
+use crate::expiry::{BroughtForward, Deadline};
 use crate::reclaim::pin;
 use crate::table::Table;
 
@@ -11,11 +11,13 @@ use crate::table::Table;
 pub struct Timed {
     table: Table<u64, Watched>,
     keep: Keep,
+    brought_forward: BroughtForward,
 }
 
 impl Default for Timed {
     fn default() -> Self {
-        Self { table: Table::new(0), keep: Keep::default() }
+        let brought_forward = BroughtForward::new();
+        Self { table: Table::new(0), keep: Keep::default(), brought_forward }
     }
 }
 
@@ -34,7 +36,24 @@ impl Timed {
 
     /// Returns the replaced value, and whether it had expired.
     pub fn upsert(&self, key: u64, value: u64, deadline: u64, now: u64) -> Option<(u64, bool)> {
-        let terms = Terms { written_ns: Some(now), deadline_ns: deadline, limit_ns: None };
+        self.store(key, value, deadline, now, None)
+    }
+
+    /// As [`upsert`](Self::upsert), an entry whose deadline nothing moves beyond `limit`.
+    pub fn insert_limited(&self, key: u64, value: u64, deadline: u64, limit: u64) {
+        self.store(key, value, deadline, 1, Some(limit));
+    }
+
+    fn store(
+        &self,
+        key: u64,
+        value: u64,
+        deadline: u64,
+        now: u64,
+        limit_ns: Option<u64>,
+    ) -> Option<(u64, bool)> {
+        let terms =
+            Terms { written_ns: Some(now), deadline_ns: deadline, limit_ns, has_computed: false };
         let new = Owned::extended(key, 1, key, Watched::new(value), terms, None);
         let done = self.table.upsert(new, |_, _| true, &pin());
         let (new, old) = done.ok().expect("nothing declines");
@@ -105,7 +124,21 @@ impl Timed {
             return false;
         };
         Self::with_deadline(entry, |held| held.move_from(held.get(), deadline));
+        self.brought_forward.note();
         entry.upkeep().set_moved()
+    }
+
+    /// What an iteration keeps: how often deadlines were brought forward, and then this one.
+    pub fn keep(&self, key: u64) -> (u64, u64) {
+        (self.brought_forward.times(), self.inspect(key, Deadline::NEVER).0)
+    }
+
+    /// What a hit does for which the user's `Expiry` has computed a deadline.
+    pub fn compute(&self, key: u64, deadline: u64) {
+        let guard = pin();
+        let found = self.table.get(key, |held| *held == key, &guard);
+        let (entry, _) = found.expect("nobody takes it out");
+        entry.move_within_limit(deadline, deadline);
     }
 
     /// The deadline, as the partition sees it that works off a report.

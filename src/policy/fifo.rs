@@ -49,6 +49,10 @@ impl EvictionPolicy for Fifo {
         Some(victim)
     }
 
+    fn hottest(&self, count: usize, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
+        self.links.newest_first(&self.queue).take(count).for_each(name);
+    }
+
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
         self.links.name_from(self.queue.back(), count, name);
     }

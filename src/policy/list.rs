@@ -105,12 +105,12 @@ impl Links {
     }
 
     /// The nodes of `list`, the oldest first.
-    pub(super) fn oldest_first(&self, list: &List) -> impl Iterator<Item = NodeId> {
+    pub(super) fn oldest_first(&self, list: &List) -> impl Iterator<Item = NodeId> + Clone {
         std::iter::successors(list.back(), |id| self.newer(*id))
     }
 
     /// The nodes of `list`, the newest first.
-    pub(super) fn newest_first(&self, list: &List) -> impl Iterator<Item = NodeId> {
+    pub(super) fn newest_first(&self, list: &List) -> impl Iterator<Item = NodeId> + Clone {
         std::iter::successors(list.front(), |id| self.older(*id))
     }
 

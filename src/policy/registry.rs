@@ -95,7 +95,7 @@ pub fn register_policy(
         return Err(RegisterError::EmptyName);
     }
     let mut registered = REGISTERED.write().unwrap_or_else(PoisonError::into_inner);
-    let known = || Policy::built_in().into_iter().chain(registered.iter().cloned());
+    let known = || Policy::built_in().iter().cloned().chain(registered.iter().cloned());
     if known().any(|policy| has_name(&policy, name)) {
         let known = known().map(|policy| policy.name().to_owned()).collect();
         return Err(RegisterError::Taken { given: name.to_owned(), known });
@@ -107,7 +107,7 @@ pub fn register_policy(
 /// Every policy that has a name.
 pub(super) fn known() -> Vec<Policy> {
     let registered = REGISTERED.read().unwrap_or_else(PoisonError::into_inner);
-    Policy::built_in().into_iter().chain(registered.iter().cloned()).collect()
+    Policy::built_in().iter().cloned().chain(registered.iter().cloned()).collect()
 }
 
 /// The policy of that name, whatever its case.

@@ -213,6 +213,36 @@ impl EvictionPolicy for S3Fifo {
         }
     }
 
+    /// About in the order in which they would leave if nothing came or were used any more: what the
+    /// small queue is over its share by, unless it has earned a place in the main one; the main
+    /// queue, a round for each use, behind its first round what was moved there; then the rest.
+    fn coldest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
+        let has_moved_on = |id: &NodeId| nodes.frequency(*id) >= USES_TO_MOVE;
+        let (mut over, mut small_cost, mut is_main_empty) =
+            (0, self.small_cost, self.main.is_empty());
+        for id in self.links.oldest_first(&self.small) {
+            if small_cost < self.small_target && !is_main_empty {
+                break;
+            }
+            over += 1;
+            small_cost -= self.budget.cost(nodes.weight(id));
+            is_main_empty &= !has_moved_on(&id);
+        }
+        let leaving = || self.links.oldest_first(&self.small).take(over);
+        let round = |uses| {
+            let main = self.links.oldest_first(&self.main);
+            main.filter(move |id| nodes.frequency(*id).min(MAX_FREQUENCY) == uses)
+        };
+        leaving()
+            .filter(|id| !has_moved_on(id))
+            .chain(round(0))
+            .chain(leaving().filter(has_moved_on))
+            .chain((1..=MAX_FREQUENCY).flat_map(round))
+            .chain(self.links.oldest_first(&self.small).skip(over))
+            .take(count)
+            .for_each(name);
+    }
+
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
         let queue = if self.is_small_over() { &self.small } else { &self.main };
         self.links.name_from(queue.back(), count, name);

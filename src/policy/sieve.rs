@@ -106,6 +106,17 @@ impl EvictionPolicy for Sieve {
         }
     }
 
+    /// In the order in which they would leave if nothing were used any more: what is not marked as
+    /// the hand comes by, then what was spared.
+    fn coldest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
+        let from_hand = std::iter::successors(self.hand, |id| self.links.newer(*id));
+        let to_hand = self.links.oldest_first(&self.queue).take_while(|id| Some(*id) != self.hand);
+        let round = from_hand.chain(to_hand);
+        let is_marked = |id: &NodeId| nodes.frequency(*id) != 0;
+        let unmarked = round.clone().filter(|id| !is_marked(id));
+        unmarked.chain(round.filter(is_marked)).take(count).for_each(name);
+    }
+
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
         self.links.name_from(self.hand.or(self.queue.back()), count, name);
     }

@@ -15,6 +15,8 @@ pub(super) struct Range {
 
 pub(super) struct Controller {
     target: u64,
+    /// How far below the target there is room, as a fraction of it.
+    band: f64,
     /// Below it there is room.
     low: u64,
     range: Range,
@@ -25,12 +27,23 @@ pub(super) struct Controller {
 impl Controller {
     pub(super) fn new(target: u64, band: f64, range: Range) -> Self {
         let low = target - share(target, band);
-        Self { target, low, range, settling: None }
+        Self { target, band, low, range, settling: None }
+    }
+
+    /// Aims at `target` from now on: the limit has changed, or another group is the tightest. What a
+    /// step down still waits for stays, so that two groups that take turns do not shrink at each look.
+    pub(super) fn set_target(&mut self, target: u64) {
+        self.target = target;
+        self.low = target - share(target, self.band);
     }
 
     /// What `bound` should become while `used` bytes are in use and the cache holds `held` of
-    /// `bound`; `None` if it should stay.
+    /// `bound`; `None` if it should stay. A bound of 0 does: it switches the cache off, which is the
+    /// user's to undo.
     pub(super) fn next_bound(&mut self, used: u64, bound: u64, held: u64) -> Option<u64> {
+        if bound == 0 {
+            return None;
+        }
         let next = if used > self.target {
             self.shrunk(used, bound, held)?
         } else if used < self.low {
@@ -125,6 +138,14 @@ mod tests {
         let mut controller = controller(1000);
         assert_eq!(controller.next_bound(u64::MAX, 800, 800), Some(400));
         assert_eq!(controller.next_bound(0, 800, 800), Some(900));
+    }
+
+    #[test]
+    fn a_cache_that_was_switched_off_is_not_switched_on() {
+        let mut controller = controller(1000);
+        for used in [0, 950, 2000] {
+            assert_eq!(controller.next_bound(used, 0, 0), None);
+        }
     }
 
     #[test]

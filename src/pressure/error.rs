@@ -8,6 +8,9 @@ use super::Bound;
 use crate::error::ResizeError;
 
 /// Why a [`MemoryFollower`](super::MemoryFollower) was not started, or a look came to nothing.
+///
+/// Why memory could not be read, or the bound not be set, is said by the
+/// [`source`](std::error::Error::source), not by the message.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FollowError {
@@ -69,9 +72,9 @@ impl fmt::Display for FollowError {
             Self::ZeroInterval => {
                 f.write_str("an interval of 0; use more, or `by_hand` for none at all")
             }
-            Self::Unreadable(error) => write!(f, "memory in use cannot be read: {error}"),
+            Self::Unreadable(_) => f.write_str("memory in use cannot be read"),
             Self::Panicked => f.write_str("the source of memory in use panicked"),
-            Self::Resize(error) => write!(f, "the bound cannot be set: {error}"),
+            Self::Resize(_) => f.write_str("the bound cannot be set"),
         }
     }
 }

@@ -5,11 +5,20 @@ use std::io;
 
 /// One reading, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Usage {
     /// How much is in use.
     pub used: u64,
     /// How much may be in use at most, if that is known.
     pub limit: Option<u64>,
+}
+
+impl Usage {
+    /// A reading of `used` bytes, of at most `limit` where that is known.
+    #[must_use]
+    pub const fn new(used: u64, limit: Option<u64>) -> Self {
+        Self { used, limit }
+    }
 }
 
 /// Tells how much memory is in use. Closures that return a [`Usage`] are sources.
@@ -20,6 +29,24 @@ pub trait MemorySource: Send + Sync + 'static {
     /// # Errors
     /// If it cannot be told now.
     fn read(&self) -> io::Result<Usage>;
+
+    /// A reading for a follower with a [`target`](super::FollowerBuilder::target) of its own, and the
+    /// target that this reading is to be held against. Called as [`read`](Self::read) is, and instead
+    /// of it. Default: what `read` returns, and `target`.
+    ///
+    /// A source that watches several limits overrides it: `target` bounds the use of the process or
+    /// of its own group, and a group above may still be the first that is full.
+    ///
+    /// # Errors
+    /// If it cannot be told now.
+    fn read_with_target(&self, target: u64) -> io::Result<(Usage, u64)> {
+        Ok((self.read()?, target))
+    }
+}
+
+/// What may be in use of `limit` bytes where nobody set a target: nine tenths.
+pub(super) fn target_below(limit: u64) -> u64 {
+    limit - limit / 10
 }
 
 impl<F: Fn() -> io::Result<Usage> + Send + Sync + 'static> MemorySource for F {
@@ -33,10 +60,20 @@ impl<F: Fn() -> io::Result<Usage> + Send + Sync + 'static> MemorySource for F {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessMemory;
 
-/// What all processes in this one's cgroup use, without file pages that can be dropped at any time,
-/// and the least limit on the way to the root. For version 2 and version 1, as containers and
-/// services have them. On Linux only, as [`ProcessMemory`]; without a memory controller an error of
-/// the kind [`NotFound`](io::ErrorKind::NotFound).
+/// The cgroup that has the least room left: that of this process, or one above it.
+///
+/// Each group with a limit counts what it uses itself, so siblings that fill a group above are
+/// noticed; the one with the fewest bytes between use and limit is reported. Without any limit it is
+/// the use of this process's own group. Use is that of all processes in the group, without file
+/// pages that can be dropped at any time. In version 2 the limit is the lower one of `memory.max` and
+/// `memory.high`, above which the kernel slows a group down.
+///
+/// A follower's own target bounds the use of this process's group; a group above that has less room
+/// left counts nevertheless, at nine tenths of its limit.
+///
+/// For version 2 and version 1, as containers and services have them. On Linux only, as
+/// [`ProcessMemory`]; without a memory controller an error of the kind
+/// [`NotFound`](io::ErrorKind::NotFound).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CgroupMemory;
 
@@ -64,24 +101,30 @@ impl MemorySource for ProcessMemory {
 impl MemorySource for CgroupMemory {
     #[cfg(target_os = "linux")]
     fn read(&self) -> io::Result<Usage> {
-        linux::Cgroup::of_process()?.usage()
+        linux::Cgroup::of_process()?.tightest()
     }
 
     #[cfg(not(target_os = "linux"))]
     fn read(&self) -> io::Result<Usage> {
         Err(io::ErrorKind::Unsupported.into())
     }
+
+    #[cfg(target_os = "linux")]
+    fn read_with_target(&self, target: u64) -> io::Result<(Usage, u64)> {
+        linux::Cgroup::of_process()?.tightest_with_target(target)
+    }
 }
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::fs;
+    use std::error::Error;
     use std::path::{Path, PathBuf};
+    use std::{fmt, fs};
 
     use procfs::process::Process;
     use procfs::{ProcError, process::MountInfo};
 
-    use super::{Usage, io};
+    use super::{Usage, io, target_below};
 
     /// Version 1 says so where there is no limit: the most pages that a counter holds.
     const NO_LIMIT: u64 = 1 << 62;
@@ -92,7 +135,8 @@ mod linux {
 
     pub(super) fn io_error(error: ProcError) -> io::Error {
         match error {
-            ProcError::Io(error, _) => error,
+            ProcError::Io(error, Some(path)) => at(&path, error),
+            ProcError::Io(error, None) => error,
             ProcError::NotFound(_) => io::Error::new(io::ErrorKind::NotFound, error),
             ProcError::PermissionDenied(_) => {
                 io::Error::new(io::ErrorKind::PermissionDenied, error)
@@ -101,10 +145,38 @@ mod linux {
         }
     }
 
+    /// What could not be read; why, says its source.
+    #[derive(Debug)]
+    struct Unread {
+        path: PathBuf,
+        source: io::Error,
+    }
+
+    impl fmt::Display for Unread {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "cannot read {}", self.path.display())
+        }
+    }
+
+    impl Error for Unread {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.source)
+        }
+    }
+
+    /// The same error, of that file.
+    fn at(path: &Path, source: io::Error) -> io::Error {
+        io::Error::new(source.kind(), Unread { path: path.to_owned(), source })
+    }
+    /// Version 1: whether what is in groups below counts for this one too.
+    const HIERARCHY: &str = "memory.use_hierarchy";
+
     /// The names of a version's files.
     struct Files {
         used: &'static str,
         limit: &'static str,
+        /// A limit above which the kernel slows the group down rather than killing it.
+        throttle: Option<&'static str>,
         /// The line of `memory.stat` for file pages that nobody has used lately.
         inactive: &'static str,
     }
@@ -112,11 +184,16 @@ mod linux {
     const V1: Files = Files {
         used: "memory.usage_in_bytes",
         limit: "memory.limit_in_bytes",
+        throttle: None,
         inactive: "total_inactive_file",
     };
 
-    const V2: Files =
-        Files { used: "memory.current", limit: "memory.max", inactive: "inactive_file" };
+    const V2: Files = Files {
+        used: "memory.current",
+        limit: "memory.max",
+        throttle: Some("memory.high"),
+        inactive: "inactive_file",
+    };
 
     /// A folder of the memory controller, below the one where its hierarchy is mounted.
     pub(super) struct Cgroup {
@@ -163,20 +240,73 @@ mod linux {
             Self { mount: mount.to_owned(), folder, files }
         }
 
-        pub(super) fn usage(&self) -> io::Result<Usage> {
-            let used = number(&self.folder.join(self.files.used))?.ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidData, "the cgroup's use is no number")
-            })?;
-            let inactive = self.inactive_bytes().unwrap_or(0);
-            let above = self.folder.ancestors().take_while(|f| f.starts_with(&self.mount));
-            // The root has no limit, nor perhaps the file.
-            let limits = above.filter_map(|f| number(&f.join(self.files.limit)).ok().flatten());
-            let limit = limits.min().filter(|limit| *limit < NO_LIMIT);
-            Ok(Usage { used: used.saturating_sub(inactive), limit })
+        /// The group with the least room left, out of this one and those above it that have a
+        /// limit; this one if none has.
+        pub(super) fn tightest(&self) -> io::Result<Usage> {
+            let own = self.own()?;
+            let limited = own.limit.map(|limit| (limit, own));
+            let above = self.above()?.into_iter();
+            let least = limited.into_iter().chain(above).min_by_key(|(limit, usage)| {
+                // Below zero if the kernel is about to reclaim or to kill.
+                i128::from(*limit) - i128::from(usage.used)
+            });
+            Ok(least.map_or(own, |(_, usage)| usage))
         }
 
-        fn inactive_bytes(&self) -> Option<u64> {
-            let stat = fs::read_to_string(self.folder.join("memory.stat")).ok()?;
+        /// The same where this group's own use is to stay below `target`: the reading with the least
+        /// room below its target, and that target.
+        pub(super) fn tightest_with_target(&self, target: u64) -> io::Result<(Usage, u64)> {
+            let above = self.above()?.into_iter();
+            let above = above.map(|(limit, usage)| (usage, target_below(limit)));
+            let all = std::iter::once((self.own()?, target)).chain(above);
+            let room =
+                |&(usage, target): &(Usage, u64)| i128::from(target) - i128::from(usage.used);
+            all.min_by_key(room).ok_or_else(|| io::ErrorKind::NotFound.into())
+        }
+
+        /// The use and the limit of this group itself.
+        fn own(&self) -> io::Result<Usage> {
+            let used = self.used_bytes(&self.folder)?;
+            Ok(Usage { used, limit: self.limit_of(&self.folder) })
+        }
+
+        /// The limit and the use of each group above this one that has a limit.
+        fn above(&self) -> io::Result<Vec<(u64, Usage)>> {
+            let mut found = Vec::new();
+            let within = |folder: &&Path| folder.starts_with(&self.mount);
+            for folder in self.folder.ancestors().skip(1).take_while(within) {
+                if matches!(number(&folder.join(HIERARCHY)), Ok(Some(0))) {
+                    // Version 1 without a hierarchy: limits from here up bind no group below.
+                    break;
+                }
+                let Some(limit) = self.limit_of(folder) else { continue };
+                match self.used_bytes(folder) {
+                    Ok(used) => found.push((limit, Usage { used, limit: Some(limit) })),
+                    // The root of version 2 counts nothing.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(found)
+        }
+
+        fn limit_of(&self, folder: &Path) -> Option<u64> {
+            // The root has no limit, nor perhaps the files.
+            let of = |file: &str| number(&folder.join(file)).ok().flatten();
+            let throttle = self.files.throttle.and_then(of);
+            let least = of(self.files.limit).into_iter().chain(throttle).min();
+            least.filter(|limit| *limit < NO_LIMIT)
+        }
+
+        fn used_bytes(&self, folder: &Path) -> io::Result<u64> {
+            let used = number(&folder.join(self.files.used))?.ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidData, "the cgroup's use is no number")
+            })?;
+            Ok(used.saturating_sub(self.inactive_bytes(folder).unwrap_or(0)))
+        }
+
+        fn inactive_bytes(&self, folder: &Path) -> Option<u64> {
+            let stat = fs::read_to_string(folder.join("memory.stat")).ok()?;
             stat.lines().find_map(|line| {
                 let (name, value) = line.split_once(' ')?;
                 (name == self.files.inactive).then(|| value.trim().parse().ok())?
@@ -186,11 +316,11 @@ mod linux {
 
     /// The number in a file; `None` for `max`.
     fn number(file: &Path) -> io::Result<Option<u64>> {
-        let text = fs::read_to_string(file)?;
+        let text = fs::read_to_string(file).map_err(|error| at(file, error))?;
         match text.trim() {
             "max" => Ok(None),
             text => text.parse().map(Some).map_err(|error| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("`{text}`: {error}"))
+                at(file, io::Error::new(io::ErrorKind::InvalidData, format!("`{text}`: {error}")))
             }),
         }
     }
@@ -204,16 +334,98 @@ mod linux {
             fs::write(folder.join(file), text).unwrap();
         }
 
+        /// A group as the kernel shows it; `limit` and `used` in bytes.
+        fn group(folder: &Path, files: &Files, limit: &str, used: u64, inactive: u64) {
+            write(folder, files.limit, &format!("{limit}\n"));
+            write(folder, files.used, &format!("{used}\n"));
+            write(folder, "memory.stat", &format!("anon 1\n{} {inactive}\n", files.inactive));
+        }
+
         #[test]
-        fn version_2_has_the_least_limit_on_the_way_up_and_no_inactive_file_pages() {
+        fn siblings_that_fill_a_group_above_are_noticed_in_both_versions() {
+            for (files, none) in [(&V2, "max"), (&V1, "9223372036854771712")] {
+                let mount = tempfile::tempdir().unwrap();
+                let (outer, inner) = (mount.path().join("a"), mount.path().join("a/b"));
+                group(&outer, files, "5000", 5400, 500);
+                group(&inner, files, none, 1000, 100);
+                let own = Cgroup::new(mount.path(), Path::new("/"), Path::new("/a/b"), files);
+                let expected = Usage { used: 4900, limit: Some(5000) };
+                assert_eq!(own.tightest().unwrap(), expected);
+                // A limit of its own does not hide the group above, which has less room.
+                group(&inner, files, "1200", 1000, 100);
+                assert_eq!(own.tightest().unwrap(), expected);
+                // Nor does more room above hide its own limit, and use may be above a limit.
+                group(&outer, files, "9000", 5400, 500);
+                assert_eq!(own.tightest().unwrap(), Usage { used: 900, limit: Some(1200) });
+                group(&outer, files, "4000", 5400, 500);
+                assert_eq!(own.tightest().unwrap(), Usage { used: 4900, limit: Some(4000) });
+            }
+        }
+
+        #[test]
+        fn the_tightest_of_many_groups_is_found_wherever_it_is() {
+            let mount = tempfile::tempdir().unwrap();
+            let folders = ["", "a", "a/b", "a/b/c"].map(|name| mount.path().join(name));
+            for tightest in 0..folders.len() {
+                for (level, folder) in folders.iter().enumerate() {
+                    let room = if level == tightest { 10 } else { 20 };
+                    let limit = 1000 * (4 - level as u64);
+                    group(folder, &V2, &limit.to_string(), limit - room, 0);
+                }
+                let own = Cgroup::new(mount.path(), Path::new("/"), Path::new("/a/b/c"), &V2);
+                let limit = 1000 * (4 - tightest as u64);
+                assert_eq!(own.tightest().unwrap(), Usage { used: limit - 10, limit: Some(limit) });
+            }
+        }
+
+        #[test]
+        fn a_target_bounds_the_own_group_and_a_full_one_above_counts_as_well() {
             let mount = tempfile::tempdir().unwrap();
             let (outer, inner) = (mount.path().join("a"), mount.path().join("a/b"));
-            write(&outer, "memory.max", "5000\n");
-            write(&inner, "memory.max", "max\n");
-            write(&inner, "memory.current", "3000\n");
-            write(&inner, "memory.stat", "anon 1000\ninactive_file 500\nactive_file 7\n");
-            let group = Cgroup::new(mount.path(), Path::new("/"), Path::new("/a/b"), &V2);
-            assert_eq!(group.usage().unwrap(), Usage { used: 2500, limit: Some(5000) });
+            group(&inner, &V2, "2000", 1000, 0);
+            let own = Cgroup::new(mount.path(), Path::new("/"), Path::new("/a/b"), &V2);
+            // Much is in use above, and there is much room: that does not count for the target.
+            group(&outer, &V2, "100000", 80_000, 0);
+            let inner_use = Usage { used: 1000, limit: Some(2000) };
+            assert_eq!(own.tightest_with_target(1100).unwrap(), (inner_use, 1100));
+            group(&outer, &V2, "100000", 99_000, 0);
+            let outer_use = Usage { used: 99_000, limit: Some(100_000) };
+            assert_eq!(own.tightest_with_target(1100).unwrap(), (outer_use, 90_000));
+        }
+
+        #[test]
+        fn version_2_is_bound_by_what_it_is_slowed_down_at() {
+            let mount = tempfile::tempdir().unwrap();
+            let inner = mount.path().join("a");
+            group(&inner, &V2, "5000", 1000, 0);
+            let own = Cgroup::new(mount.path(), Path::new("/"), Path::new("/a"), &V2);
+            for (high, limit) in [("max", 5000), ("3000", 3000), ("9000", 5000)] {
+                write(&inner, "memory.high", high);
+                assert_eq!(own.tightest().unwrap(), Usage { used: 1000, limit: Some(limit) });
+            }
+        }
+
+        #[test]
+        fn a_group_above_without_hierarchy_binds_nobody_below() {
+            let mount = tempfile::tempdir().unwrap();
+            let (outer, inner) = (mount.path().join("a"), mount.path().join("a/b"));
+            group(&outer, &V1, "5000", 4999, 0);
+            group(&inner, &V1, "3000", 1000, 0);
+            write(&outer, HIERARCHY, "0\n");
+            let own = Cgroup::new(mount.path(), Path::new("/"), Path::new("/a/b"), &V1);
+            assert_eq!(own.tightest().unwrap(), Usage { used: 1000, limit: Some(3000) });
+            write(&outer, HIERARCHY, "1\n");
+            assert_eq!(own.tightest().unwrap(), Usage { used: 4999, limit: Some(5000) });
+        }
+
+        #[test]
+        fn a_group_above_that_counts_nothing_is_passed_over() {
+            let mount = tempfile::tempdir().unwrap();
+            let inner = mount.path().join("b");
+            write(mount.path(), "memory.max", "10\n");
+            group(&inner, &V2, "max", 1000, 100);
+            let own = Cgroup::new(mount.path(), Path::new("/"), Path::new("/b"), &V2);
+            assert_eq!(own.tightest().unwrap(), Usage { used: 900, limit: None });
         }
 
         #[test]
@@ -223,7 +435,7 @@ mod linux {
             write(mount.path(), "memory.usage_in_bytes", "3000\n");
             write(mount.path(), "memory.stat", "inactive_file 1\ntotal_inactive_file 4000\n");
             let group = Cgroup::new(mount.path(), Path::new("/"), Path::new("/"), &V1);
-            assert_eq!(group.usage().unwrap(), Usage { used: 0, limit: None });
+            assert_eq!(group.tightest().unwrap(), Usage { used: 0, limit: None });
         }
 
         #[test]
@@ -242,10 +454,18 @@ mod linux {
         fn nonsense_in_its_files_is_an_error() {
             let mount = tempfile::tempdir().unwrap();
             let group = Cgroup::new(mount.path(), Path::new("/"), Path::new("/"), &V2);
-            assert_eq!(group.usage().unwrap_err().kind(), io::ErrorKind::NotFound);
+            let missing = group.tightest().unwrap_err();
+            assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+            assert!(missing.to_string().contains("/memory."), "{missing}");
+            let cause = missing.source().expect("why it could not be read").to_string();
+            assert!(!missing.to_string().contains(&cause), "{missing}: {cause}");
             for text in ["", "-1", "max", "12 bytes", "99999999999999999999999"] {
                 write(mount.path(), "memory.current", text);
-                assert_eq!(group.usage().unwrap_err().kind(), io::ErrorKind::InvalidData, "{text}");
+                assert_eq!(
+                    group.tightest().unwrap_err().kind(),
+                    io::ErrorKind::InvalidData,
+                    "{text}"
+                );
             }
         }
     }

@@ -44,7 +44,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     /// ```
     pub fn save_to_disk(&self, target: impl Into<Target>) -> Result<PathBuf, CacheError>
     where
-        V: Serialize,
+        V: Serialize + DeserializeOwned,
     {
         let target = target.into();
         let place = self.place();
@@ -123,7 +123,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         target: impl Into<Target>,
     ) -> impl Future<Output = Result<PathBuf, CacheError>> + Send + 'static
     where
-        V: Serialize,
+        V: Serialize + DeserializeOwned,
     {
         let (cache, target) = (self.clone(), target.into());
         let filepath = self.place().resolve(&target);

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::BuildError;
-use crate::snapshot::{RegistryError, SnapshotError};
+use crate::snapshot::{RegistryError, SnapshotError, with_causes};
 
 /// What a [`QuickCache`](super::QuickCache) can refuse, or fail at.
 #[derive(Debug)]
@@ -101,10 +101,12 @@ impl fmt::Display for CacheError {
             Self::KeyAlreadyExists { key } => write!(f, "Key '{key}' already exists"),
             Self::InvalidTtl { ttl } => write!(f, "Invalid TTL value: {ttl}"),
             Self::CacheSave { filepath, source } => {
-                write!(f, "Failed to save cache to disk: {} | {source}", filepath.display())
+                let why = with_causes(source);
+                write!(f, "Failed to save cache to disk: {} | {why}", filepath.display())
             }
             Self::CacheLoad { filepath, source } => {
-                write!(f, "Failed to load cache from disk: {} | {source}", filepath.display())
+                let why = with_causes(source);
+                write!(f, "Failed to load cache from disk: {} | {why}", filepath.display())
             }
             Self::CacheMetricsSave { filepath, .. } => {
                 write!(f, "Failed to save cache metrics to disk: {}", filepath.display())
@@ -116,9 +118,10 @@ impl fmt::Display for CacheError {
 impl Error for CacheError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::CacheSave { source, .. }
-            | Self::CacheLoad { source, .. }
-            | Self::CacheMetricsSave { source, .. } => Some(source),
+            // Their messages are part of the interface and tell what the snapshot's error tells, so
+            // the chain goes on behind that one.
+            Self::CacheSave { source, .. } | Self::CacheLoad { source, .. } => source.source(),
+            Self::CacheMetricsSave { source, .. } => Some(source),
             _ => None,
         }
     }
@@ -164,8 +167,9 @@ impl Error for ConfigError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::BadValue { .. } => None,
-            Self::Name { source, .. } => Some(source),
-            Self::Build(source) => Some(source),
+            // The message tells all that theirs tell.
+            Self::Name { source, .. } => source.source(),
+            Self::Build(source) => source.source(),
         }
     }
 }

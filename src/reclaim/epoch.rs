@@ -235,7 +235,15 @@ pub(crate) fn advance() {
     {
         // Unless a thread is coming or going at the moment.
         if let Some(numbers) = sync::try_lock(&NUMBERS) {
-            phases.step(numbers.readers.iter().copied());
+            let readers = numbers.readers.iter().copied();
+            if READER.get().is_some() && numbers.has_one_thread() {
+                // The only thread that has a reader is this one. Those that are free or held were given
+                // up under this lock, and who takes one comes after what is unlinked now.
+                barrier::note_unneeded();
+                phases.step_behind_fence(readers);
+            } else {
+                phases.step(readers);
+            }
         }
     }
     let oldest = governor.note_completed(&TICKETS, phases).map_or(0, |closed| {
@@ -297,6 +305,13 @@ pub(crate) struct Numbers {
     readers: Vec<&'static Reader>,
     /// Those whose threads ended with a guard: free once that is dropped, if ever.
     held: Vec<&'static Reader>,
+}
+
+impl Numbers {
+    /// Whether one living thread has a reader.
+    fn has_one_thread(&self) -> bool {
+        self.readers.len() == self.free.len() + self.held.len() + 1
+    }
 }
 
 static NUMBERS: Mutex<Numbers> =

@@ -1,4 +1,4 @@
-//! Asking for huge pages.
+//! Asking for huge pages, or for none.
 
 pub(crate) const HUGE_PAGE: usize = 2 * 1024 * 1024;
 
@@ -6,24 +6,45 @@ pub(crate) const HUGE_PAGE: usize = 2 * 1024 * 1024;
 ///
 /// Each lookup in a large table goes to a random place in its buckets and to a random entry, and
 /// would mostly miss the processor's cache of page addresses, twice. A hint.
-#[cfg(all(target_os = "linux", not(larder_loom)))]
+#[cfg(all(target_os = "linux", not(any(larder_loom, miri))))]
 pub(crate) fn advise(start: *mut u8, bytes: usize) {
+    const MADV_HUGEPAGE: std::ffi::c_int = 14;
+    let end = (start.addr() + bytes) / HUGE_PAGE * HUGE_PAGE;
+    let from = start.addr().next_multiple_of(HUGE_PAGE);
+    if let Some(length) = end.checked_sub(from).filter(|length| *length > 0) {
+        give_advice(start.with_addr(from), length, MADV_HUGEPAGE);
+    }
+}
+
+/// Asks for pages of the usual size, for memory of which perhaps little is ever used. `start` must be
+/// that of a page. A hint.
+#[cfg(all(target_os = "linux", not(any(larder_loom, miri))))]
+#[allow(dead_code, reason = "only where memory can be mapped")]
+pub(crate) fn refuse(start: *mut u8, bytes: usize) {
+    const MADV_NOHUGEPAGE: std::ffi::c_int = 15;
+    // Else no huge page fits, and the call would be in vain.
+    if bytes >= HUGE_PAGE {
+        give_advice(start, bytes, MADV_NOHUGEPAGE);
+    }
+}
+
+#[cfg(all(target_os = "linux", not(any(larder_loom, miri))))]
+fn give_advice(start: *mut u8, length: usize, advice: std::ffi::c_int) {
     use std::ffi::{c_int, c_void};
 
-    const MADV_HUGEPAGE: c_int = 14;
     // The standard library links the C library anyway.
     unsafe extern "C" {
         fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
     }
 
-    let end = (start.addr() + bytes) / HUGE_PAGE * HUGE_PAGE;
-    let from = start.addr().next_multiple_of(HUGE_PAGE);
-    if let Some(length) = end.checked_sub(from).filter(|length| *length > 0) {
-        // SAFETY: the range lies within the caller's allocation, and the advice changes no content.
-        // An error leaves the pages as they are.
-        let _ = unsafe { madvise(start.with_addr(from).cast(), length, MADV_HUGEPAGE) };
-    }
+    // SAFETY: the range lies within an allocation of the callers', and the advice changes no content.
+    // An error leaves the pages as they are.
+    let _ = unsafe { madvise(start.cast(), length, advice) };
 }
 
-#[cfg(not(all(target_os = "linux", not(larder_loom))))]
+#[cfg(not(all(target_os = "linux", not(any(larder_loom, miri)))))]
 pub(crate) fn advise(_start: *mut u8, _bytes: usize) {}
+
+#[cfg(not(all(target_os = "linux", not(any(larder_loom, miri)))))]
+#[allow(dead_code, reason = "only where memory can be mapped")]
+pub(crate) fn refuse(_start: *mut u8, _bytes: usize) {}

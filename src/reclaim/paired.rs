@@ -14,8 +14,8 @@
 
 use std::alloc::Layout;
 
-/// The layout of a slot. No layout of other entries is the same: what has that alignment and a header
-/// is larger, with something in front of it.
+/// The layout of a slot. No layout of other entries is the same: an entry of that alignment which has
+/// something in front of its header takes at least twice as much.
 pub(crate) const PAIRED: Layout = match Layout::from_size_align(SLOT_BYTES, SLOT_BYTES) {
     Ok(layout) => layout,
     Err(_) => panic!("it is a valid layout"),
@@ -28,6 +28,24 @@ pub(crate) const UNPAIRED: Layout = match Layout::from_size_align(2 * SLOT_BYTES
 };
 /// What is beside each slot.
 pub(crate) const BESIDE_BYTES: usize = SLOT_BYTES / 2;
+
+/// Whether entries of that layout have slots. Their size alone does not say so: where no slot can be
+/// had, an entry lies [`BESIDE_BYTES`] into memory of the layout [`UNPAIRED`], which is too little
+/// for one that has to lie at a multiple of [`SLOT_BYTES`]; and its address would be one that a slot
+/// may have.
+pub(crate) const fn has_slots(entry: Layout) -> bool {
+    entry.size() == SLOT_BYTES && entry.align() <= BESIDE_BYTES
+}
+
+// A slot has the alignment of all entries that have slots, and so has the place of the others.
+const _: () = assert!(PAIRED.size() == SLOT_BYTES && PAIRED.align() == SLOT_BYTES);
+const _: () =
+    assert!(UNPAIRED.align() == SLOT_BYTES && UNPAIRED.size() >= SLOT_BYTES + BESIDE_BYTES);
+const _: () = assert!(!BESIDE_BYTES.is_multiple_of(SLOT_BYTES), "or `is_paired` could not tell");
+// Each page begins with a slot, and what is beside the last one ends within it.
+const _: () =
+    assert!(PAGE_BYTES.is_multiple_of(SLOT_BYTES) && FIRST_BESIDE.is_multiple_of(BESIDE_BYTES));
+const _: () = assert!(FIRST_BESIDE + PAGE_SLOTS * BESIDE_BYTES <= PAGE_BYTES);
 
 pub(super) const PAGE_BYTES: usize = 4096;
 pub(super) const PAGE_SLOTS: usize = PAGE_BYTES / (SLOT_BYTES + BESIDE_BYTES);

@@ -166,9 +166,14 @@ impl Phases {
     /// Moves the phase on unless a reader of an earlier one is inside. `readers` must be all that
     /// there are, but for those that were made since with a happens-before edge to here.
     pub(crate) fn step<'r>(&self, readers: impl IntoIterator<Item = &'r Reader>) {
-        if !barrier::heavy() {
-            return;
+        if barrier::heavy() {
+            self.step_behind_fence(readers);
         }
+    }
+
+    /// The same without a fence in the other threads: for where each reader's last store happens
+    /// before this call, as it does of the calling thread's own, and of those that no thread has.
+    pub(crate) fn step_behind_fence<'r>(&self, readers: impl IntoIterator<Item = &'r Reader>) {
         // Relaxed: written by who steps alone.
         let current = self.current.load(Ordering::Relaxed);
         let mut is_anybody_inside = false;

@@ -30,6 +30,16 @@ const GROWTH_PART: usize = 32;
 /// lookups at random would miss the processor's cache of page addresses.
 const HUGE_FROM_BYTES: usize = 4 * HUGE_PAGE;
 
+// Slabs are aligned to pages at least and slots lie side by side from their start, so each slot has the
+// alignment of its layout if that divides a page and the size (`Pool::of`).
+const _: () = assert!(LINE.is_power_of_two() && LINE <= PAGE_BYTES && PAIRED.align() <= LINE);
+const _: () =
+    assert!(MIN_SLAB_BYTES.is_multiple_of(PAGE_BYTES) && MAX_SLOT_BYTES <= MIN_SLAB_BYTES);
+const _: () = assert!(MIN_SLAB_BYTES.is_power_of_two() && HUGE_PAGE.is_multiple_of(PAGE_BYTES));
+// A free slot holds the address of the next.
+const _: () =
+    assert!(PAIRED.size() >= size_of::<*mut u8>() && PAIRED.align() >= align_of::<*mut u8>());
+
 static POOLS: Mutex<Vec<&'static Pool>> = Mutex::new(Vec::new());
 
 /// The slots of one layout.
@@ -65,7 +75,7 @@ unsafe impl Send for Slab {}
 impl Pool {
     /// The pool for entries of `layout`, if they come from one.
     pub(super) fn of(layout: Layout) -> Option<&'static Self> {
-        if cfg!(larder_malloc) || layout.size() > MAX_SLOT_BYTES || layout.align() > LINE {
+        if cfg!(larder_malloc) || !has_slots(layout) {
             return None;
         }
         let mut pools = sync::lock(&POOLS);
@@ -198,12 +208,21 @@ impl Slab {
     }
 
     fn give(&mut self, slot: NonNull<u8>) {
-        // SAFETY: a slot of this slab that nobody uses any more; entries have the size of a
-        // pointer and its alignment at least.
+        // SAFETY: a slot of this slab that nobody uses any more; slots have the size of a
+        // pointer and its alignment at least (`has_slots`).
         unsafe { slot.cast::<*mut u8>().write(self.free) };
         self.free = slot.as_ptr();
         self.in_use -= 1;
     }
+}
+
+/// Whether memory of that layout can lie side by side in slabs, each with the alignment that it needs.
+const fn has_slots(layout: Layout) -> bool {
+    layout.size() <= MAX_SLOT_BYTES
+        && layout.align() <= LINE
+        && layout.size().is_multiple_of(layout.align())
+        && layout.size() >= size_of::<*mut u8>()
+        && layout.align() >= align_of::<*mut u8>()
 }
 
 /// How many slots a slab has, and where each is.

@@ -1,5 +1,7 @@
 //! What shadows there are to be, and what they show.
 
+use std::fmt;
+
 use super::ghost::Ghost;
 use crate::error::BuildError;
 use crate::evict::Bounds;
@@ -87,7 +89,8 @@ impl ShadowConfig {
     /// By what to multiply the cache's bounds, each finite and more than 0. Default: 0.5, 1, 2
     /// and 4.
     pub fn multiples(mut self, multiples: impl IntoIterator<Item = f64>) -> Self {
-        self.multiples = multiples.into_iter().collect();
+        // One more than there may be is enough to be refused.
+        self.multiples = multiples.into_iter().take(MAX_SHADOWS + 1).collect();
         self
     }
 
@@ -132,11 +135,12 @@ impl ShadowConfig {
 /// What the shadows of a cache have shown, since it was built or counts were
 /// [reset](crate::Cache::reset_shadow_counts).
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ShadowReport {
     /// By policy, then by multiple, each in the order of the configuration.
     pub points: Vec<ShadowPoint>,
-    /// Lookups of the cache. In background mode each thread counts 64 at a time.
+    /// Lookups of the cache.
     pub lookups: u64,
     /// Lookups, insertions and removals that were sampled.
     pub records: u64,
@@ -149,6 +153,7 @@ pub struct ShadowReport {
 
 /// One policy at one capacity.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ShadowPoint {
     /// The name of the policy.
@@ -160,8 +165,8 @@ pub struct ShadowPoint {
     /// The bound on weight that came out.
     pub max_weight: Option<u64>,
     /// Hits by lookups, from 0 to 1, that a cache with this policy and these bounds would have.
-    /// 0 without a lookup.
-    pub hit_ratio: f64,
+    /// `None` before there was a lookup.
+    pub hit_ratio: Option<f64>,
     /// Lookups that it rests on.
     pub samples: u64,
     /// The part of all keys that is simulated now.
@@ -173,20 +178,50 @@ pub struct ShadowPoint {
 }
 
 impl ShadowReport {
-    /// The hit ratio of the policy of that name at that multiple, if it was asked for.
+    /// The hit ratio of the policy of that name at that multiple, if it was asked for and there were
+    /// lookups.
     #[must_use]
     pub fn hit_ratio(&self, policy: &str, multiple: f64) -> Option<f64> {
         let is_asked = |point: &&ShadowPoint| {
             point.policy.eq_ignore_ascii_case(policy)
                 && (point.multiple - multiple).abs() <= f64::EPSILON * multiple
         };
-        self.points.iter().find(is_asked).map(|point| point.hit_ratio)
+        self.points.iter().find(is_asked).and_then(|point| point.hit_ratio)
     }
 
     /// Hits in proportion to lookups by multiple, for the policy of that name: its miss-ratio
-    /// curve, the other way up.
+    /// curve, the other way up. Empty before there was a lookup.
     pub fn curve<'r>(&'r self, policy: &'r str) -> impl Iterator<Item = (f64, f64)> + 'r {
         let own = self.points.iter().filter(|point| point.policy.eq_ignore_ascii_case(policy));
-        own.map(|point| (point.multiple, point.hit_ratio))
+        own.filter_map(|point| Some((point.multiple, point.hit_ratio?)))
+    }
+}
+
+/// One line for each point, and one for the whole.
+impl fmt::Display for ShadowReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for point in &self.points {
+            writeln!(f, "{point}")?;
+        }
+        let Self { lookups, records, dropped, bytes, .. } = self;
+        write!(f, "lookups {lookups}, records {records}, dropped {dropped}, bytes {bytes}")
+    }
+}
+
+impl fmt::Display for ShadowPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {} times the bounds: ", self.policy, self.multiple)?;
+        match self.hit_ratio {
+            Some(ratio) => write!(f, "hit ratio {:.2} %", 100.0 * ratio)?,
+            None => f.write_str("no lookup yet")?,
+        }
+        if let Some(entries) = self.capacity {
+            write!(f, ", capacity {entries}")?;
+        }
+        if let Some(weight) = self.max_weight {
+            write!(f, ", weight {weight}")?;
+        }
+        write!(f, ", {} samples", self.samples)?;
+        if self.has_failed { f.write_str(", policy has failed") } else { Ok(()) }
     }
 }

@@ -272,13 +272,13 @@ impl Ghost {
         } else {
             all.misses + misses - own_misses
         };
-        let ratio = if all.lookups > 0.0 { 1.0 - misses / all.lookups } else { 0.0 };
+        let ratio = (all.lookups > 0.0).then(|| 1.0 - misses / all.lookups);
         ShadowPoint {
             policy: self.policy.name().to_owned(),
             multiple: self.multiple,
             capacity: self.bounds.capacity,
             max_weight: self.bounds.max_weight,
-            hit_ratio: ratio.clamp(0.0, 1.0),
+            hit_ratio: ratio.map(|ratio| ratio.clamp(0.0, 1.0)),
             samples: self.samples,
             sample_rate: self.rate(),
             entries: self.cache.as_ref().map_or(0, Simulator::len),
@@ -408,7 +408,7 @@ mod tests {
                 ghost.play(&[Record::new(sample, Kind::Hit, 10)], &unseen);
             }
         }
-        let ratio = ghost.point(Lookups { lookups, misses: 0.0 }, 1.0).hit_ratio;
+        let ratio = ghost.point(Lookups { lookups, misses: 0.0 }, 1.0).hit_ratio.unwrap();
         assert!((ratio - 0.5).abs() < 0.06, "{ratio}");
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::error::{Part, SnapshotError};
-use super::frame::{Decoder, Form, Header, Item, Source};
+use super::frame::{Decoder, FLAG_FILLER, FLAG_TAGS, FLAG_ZSTD, Form, Header, Item, Source};
 use super::serializer::Serializer;
 use super::{LoadOptions, Loaded, deserialize, duration, nanoseconds_since_1970};
 use crate::cache::{Arrival, Cache, Restored};
@@ -24,11 +24,43 @@ pub(crate) struct Contents<'c, K, V, S> {
     chunks: Vec<Vec<Arrival<K, V>>>,
     /// What was too heavy.
     rejected: Vec<(Rejection, u64)>,
+    room: Room,
+    /// Entries in all pieces, and their weight.
+    held: u64,
+    held_weight: u64,
     loaded: Loaded,
 }
 
 /// Entries of a chunk.
 const CHUNK: usize = 1024;
+
+/// What a cache can hold.
+#[derive(Clone, Copy)]
+struct Room {
+    entries: u64,
+    weight: u64,
+}
+
+impl Room {
+    fn of<K, V, S>(cache: &Cache<K, V, S>) -> Self {
+        Self {
+            entries: cache.capacity().map_or(u64::MAX, |entries| entries as u64),
+            weight: cache.max_weight().unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Whether so much is held that some of it should be dropped.
+    fn is_exceeded(self, entries: u64, weight: u64) -> bool {
+        entries > self.entries.saturating_mul(2).saturating_add(CHUNK as u64)
+            || weight > self.weight.saturating_mul(2) && entries > 1
+    }
+
+    /// Whether so much may be kept. That is more than there is room for: partitions fill unevenly.
+    fn is_enough(self, entries: u64, weight: u64) -> bool {
+        entries <= self.entries.saturating_add(self.entries / 2).saturating_add(CHUNK as u64 / 2)
+            && weight <= self.weight.saturating_add(self.weight / 2)
+    }
+}
 
 impl<'c, K, V, S> Contents<'c, K, V, S>
 where
@@ -45,7 +77,8 @@ where
         let (mut decoder, header) = open(reader, options)?;
         let serializer = serializer_of(&header, options)?;
         let (chunks, rejected) = (Vec::new(), Vec::new());
-        let mut contents = Self { cache, chunks, rejected, loaded: Loaded::default() };
+        let (room, loaded) = (Room::of(cache), Loaded::default());
+        let mut contents = Self { cache, chunks, rejected, room, held: 0, held_weight: 0, loaded };
         contents.read_records(&mut decoder, &header, &*serializer, options)?;
         Ok(contents)
     }
@@ -106,7 +139,8 @@ where
                     };
                     // Partitions take turns, and equals stay in the order of the file.
                     let place = (meta.warmth, u32::try_from(records).unwrap_or(u32::MAX));
-                    match self.cache.arrival(key, value, restored, place) {
+                    let tags = decoder.tags();
+                    match self.cache.arrival(key, value, restored, tags, place) {
                         Ok(arrival) => self.push(arrival),
                         Err(rejected) => self.rejected.push(rejected),
                     }
@@ -124,6 +158,38 @@ where
     }
 
     fn push(&mut self, arrival: Arrival<K, V>) {
+        self.held += 1;
+        self.held_weight += u64::from(arrival.weight());
+        if self.room.is_exceeded(self.held, self.held_weight) {
+            self.push_one(arrival);
+            self.drop_coldest();
+        } else {
+            self.push_one(arrival);
+        }
+    }
+
+    /// Drops what the cache has no room for anyhow: a snapshot may have far more than that.
+    fn drop_coldest(&mut self) {
+        let mut all: Vec<_> = std::mem::take(&mut self.chunks).into_iter().flatten().collect();
+        all.sort_unstable_by_key(|arrival| std::cmp::Reverse(arrival.place()));
+        let (mut entries, mut weight) = (0, 0);
+        let has_room = |arrival: &&Arrival<K, V>| {
+            entries += 1;
+            weight += u64::from(arrival.weight());
+            self.room.is_enough(entries, weight)
+        };
+        let kept = all.iter().take_while(has_room).count();
+        self.loaded.no_room += (all.len() - kept) as u64;
+        all.truncate(kept);
+        (self.held, self.held_weight) = (0, 0);
+        for arrival in all {
+            self.held += 1;
+            self.held_weight += u64::from(arrival.weight());
+            self.push_one(arrival);
+        }
+    }
+
+    fn push_one(&mut self, arrival: Arrival<K, V>) {
         match self.chunks.last_mut() {
             Some(chunk) if chunk.len() < CHUNK => chunk.push(arrival),
             _ => {
@@ -136,11 +202,19 @@ where
 
     /// Puts all entries into the cache.
     pub(crate) fn put_in(self) -> Loaded {
-        let Self { cache, chunks, rejected, mut loaded } = self;
+        let Self { cache, chunks, rejected, mut loaded, .. } = self;
         let mut arrivals = Vec::with_capacity(chunks.iter().map(Vec::len).sum());
         chunks.into_iter().for_each(|chunk| arrivals.extend(chunk));
-        loaded.entries = cache.restore(arrivals);
-        loaded.rejected = rejected.len() as u64;
+        let arrived = cache.restore(arrivals);
+        loaded.entries = arrived.entries;
+        loaded.replaced = arrived.replaced;
+        loaded.no_room += arrived.evicted;
+        for (rejection, _) in &rejected {
+            match rejection {
+                Rejection::WithinListener => loaded.within_listener += 1,
+                _ => loaded.rejected += 1,
+            }
+        }
         rejected.into_iter().for_each(|rejected| cache.refuse_arrival(rejected));
         loaded
     }
@@ -152,16 +226,23 @@ pub(super) fn open<'r>(
     options: &LoadOptions,
 ) -> Result<(Decoder<Box<dyn Read + 'r>>, Header), SnapshotError> {
     let (source, header) = Source::begin(BufReader::with_capacity(BUFFER, reader))?;
-    let source: Source<Box<dyn Read + 'r>> = match header.flags {
+    let known = FLAG_ZSTD | FLAG_TAGS | FLAG_FILLER;
+    let source: Source<Box<dyn Read + 'r>> = match header.flags & FLAG_ZSTD {
+        _ if header.flags & !known != 0 => {
+            return Err(SnapshotError::Unsupported { flags: header.flags });
+        }
         0 => source.try_map(|inner| Ok(Box::new(inner) as Box<dyn Read + 'r>))?,
         #[cfg(feature = "zstd")]
-        super::frame::FLAG_ZSTD => source.try_map(|inner| {
-            super::frame::packed::Unpacking::new(inner, options.max_expansion)
+        FLAG_ZSTD => source.try_map(|inner| {
+            super::packing::Unpacking::new(inner, options.max_expansion)
                 .map(|unpacking| Box::new(BufReader::with_capacity(BUFFER, unpacking)) as _)
         })?,
-        flags => return Err(SnapshotError::Unsupported { flags }),
+        #[cfg(not(feature = "zstd"))]
+        _ => return Err(SnapshotError::Unsupported { flags: header.flags }),
+        #[cfg(feature = "zstd")]
+        _ => unreachable!("one flag is asked for"),
     };
-    Ok((Decoder::new(source, options.max_record_bytes), header))
+    Ok((Decoder::new(source, header.flags, options.max_record_bytes), header))
 }
 
 /// The serializer that a snapshot was written with.

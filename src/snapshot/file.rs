@@ -1,7 +1,11 @@
 //! Files that are there whole, or not at all.
+//!
+//! Only regular files are read and replaced. A rename over a FIFO, a socket or a device destroys it,
+//! and opening a FIFO waits for another process; so what a name stands for is asked before anything
+//! is opened, a file is opened such that nothing can make it wait, and asked again once it is open.
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File};
+use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -18,24 +22,27 @@ pub(crate) enum Existing {
     Keep,
 }
 
+/// Symbolic links that are followed from one name, as Linux has it.
+const MAX_LINKS: u32 = 40;
+
 /// Lets `write` fill a new file, which then takes the name `path` at once.
 ///
 /// The file is written beside `path` under another name, flushed to the disk, renamed, and the
 /// folder flushed too: after a crash at any moment there is the old file or the new one. It gets the
-/// permissions of the old one, if there was one, else such that only its owner can use it.
+/// permissions of the old one, if there was one, else such that only its owner can use it. Where
+/// `path` is a link, the link stays, and what it names is replaced or made.
 pub(crate) fn write_atomically<R>(
     path: &Path,
     existing: Existing,
     write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<R, SnapshotError>,
 ) -> Result<R, SnapshotError> {
-    // Through links, so that the link stays one.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = behind_links(path)?;
     let folder = folder_of(&path);
     let old = match fs::metadata(&path) {
-        Ok(old) if old.is_dir() => {
-            return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
+        Ok(old) => {
+            check_regular(old.file_type())?;
+            Some(old.permissions())
         }
-        Ok(old) => Some(old.permissions()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error.into()),
     };
@@ -48,6 +55,10 @@ pub(crate) fn write_atomically<R>(
         file.as_file().set_permissions(permissions)?;
     }
     file.as_file().sync_all()?;
+    // Writing takes a while, in which another process may have put something else there.
+    if let Ok(old) = fs::symlink_metadata(&path) {
+        check_regular(old.file_type())?;
+    }
     match existing {
         Existing::Replace => file.persist(&path).map_err(|error| error.error)?,
         Existing::Keep => file.persist_noclobber(&path).map_err(|error| error.error)?,
@@ -75,11 +86,87 @@ fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a file to be read; a folder is an error already here.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
+/// The name that `path` leads to through all links, also where the last of them names nothing yet.
+fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
     }
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_symlink() => {
+                path = folder_of(&path).join(fs::read_link(&path)?);
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many symbolic links"))
+}
+
+/// Opens a regular file to be read, without ever waiting for another process.
+pub(crate) fn open(path: &Path) -> Result<File, SnapshotError> {
+    // Before it is opened: that alone can have effects where it is a device.
+    check_regular(fs::metadata(path)?.file_type())?;
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, NONBLOCK);
+    let file = options.open(path)?;
+    // What was asked for above may have been replaced since.
+    check_regular(file.metadata()?.file_type())?;
     Ok(file)
+}
+
+/// `O_NONBLOCK`, which makes the opening of a FIFO return at once and means nothing to a regular file;
+/// 0 where its number is not known here.
+#[cfg(unix)]
+const NONBLOCK: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+    if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+        0x80
+    } else if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) {
+        0x4000
+    } else {
+        0x800
+    }
+} else if cfg!(any(
+    target_vendor = "apple",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly"
+)) {
+    0x4
+} else {
+    0
+};
+
+/// Refuses everything but a regular file.
+fn check_regular(kind: FileType) -> Result<(), SnapshotError> {
+    if kind.is_file() {
+        return Ok(());
+    }
+    if kind.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
+    }
+    Err(SnapshotError::NotAFile { kind: special(kind) })
+}
+
+#[cfg(unix)]
+fn special(kind: FileType) -> &'static str {
+    use std::os::unix::fs::FileTypeExt;
+    match () {
+        () if kind.is_fifo() => "FIFO",
+        () if kind.is_socket() => "socket",
+        () if kind.is_char_device() => "character device",
+        () if kind.is_block_device() => "block device",
+        () if kind.is_symlink() => "symbolic link",
+        () => "special file",
+    }
+}
+
+#[cfg(not(unix))]
+fn special(_kind: FileType) -> &'static str {
+    "special file"
 }

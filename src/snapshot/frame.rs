@@ -9,32 +9,54 @@
 //! header   magic:8 version:4 flags:4 serializer policy types saved_at_ns:8 expected:8 crc:4
 //!          (three strings, each length:4 and its bytes)
 //! record   length:4 expires_in_ns:8 weight:4 frequency:4 warmth:4 word:4 crc:4 payload:length
-//! ...      flag 1: all from the first record on is packed by zstd
+//!          flag 2: tags:4 stands before crc, and behind it so many bytes of tags (each length:4
+//!          and its bytes)
+//! filler   2^32-2:4 length:4 0:4 crc:4 and length letters; flag 8 only
 //! end      2^32-1:4 count:8 crc:4
 //! ```
 //!
-//! The checksum of the header covers all before it, that of a record its fields and its payload,
-//! that of the end its fields and the checksums of all records in order: a record that is missing,
-//! doubled or moved is noticed. Nothing may follow the end.
+//! With flag 1, all from the first record on is packed by zstd. Frames without flags 2 and 8 are
+//! those of earlier builds, which know no others and say so.
+//!
+//! The checksum of the header covers all before it, that of a record its fields, tags and payload,
+//! that of filler its fields and letters, that of the end its fields and the checksums of all records
+//! and fillers in order: a record that is missing, doubled or moved is noticed. Nothing may follow
+//! the end.
+//!
+//! Filler stands in a packed frame where records pack so well that a reader who believes no more
+//! than a certain [expansion](super::LoadOptions::max_expansion) would refuse them. Its letters do
+//! not pack, so the file has the bytes that the reader asks for.
 //!
 //! A reader believes nothing: a length is compared with its bound before anything is allocated, and
 //! memory grows with the bytes that are really there.
 #![forbid(unsafe_code)]
 
-use std::io::{self, Read, Write};
+use super::error::SnapshotError;
+use crate::tags::MAX_TAGS;
 
-use super::error::{Part, SnapshotError};
+mod decoder;
+
+#[cfg(feature = "zstd")]
+pub(crate) use decoder::TooPacked;
+pub(crate) use decoder::{Decoder, Item, Source};
 
 pub(crate) const VERSION: u32 = 1;
 pub(crate) const FLAG_ZSTD: u32 = 1;
+/// Records have tags.
+pub(crate) const FLAG_TAGS: u32 = 2;
+/// There may be filler. (Flag 4 is kept free: nothing was ever written with it.)
+pub(crate) const FLAG_FILLER: u32 = 8;
 const MAGIC_BYTES: [u8; 8] = *b"\x89LARDER\n";
 const MAGIC_TEXT: [u8; 8] = *b"%larder\n";
 /// In the place of a record's length.
 const END: u32 = u32::MAX;
+const FILLER: u32 = u32::MAX - 1;
+/// The largest payload that a record can have.
+pub(crate) const MAX_PAYLOAD: u64 = FILLER as u64 - 1;
 /// No string of the header is longer.
 const MAX_NAME: u32 = 1024;
 /// Memory for a record grows by this, or by an eighth, as its bytes arrive.
-const STEP: usize = 64 * 1024;
+pub(crate) const STEP: usize = 64 * 1024;
 /// No deadline.
 const NEVER: u64 = u64::MAX;
 
@@ -81,6 +103,7 @@ pub(crate) struct Meta {
 /// Puts the parts of a frame together.
 pub(crate) struct Encoder {
     form: Form,
+    has_tags: bool,
     count: u64,
     records: crc32fast::Hasher,
 }
@@ -151,34 +174,78 @@ impl Encoder {
         let crc = fields.crc.finalize();
         put(form, &crc.to_le_bytes(), out);
         end_line(form, out);
-        Self { form, count: 0, records: crc32fast::Hasher::new() }
+        let has_tags = header.flags & FLAG_TAGS != 0;
+        Self { form, has_tags, count: 0, records: crc32fast::Hasher::new() }
     }
 
-    /// Appends a record to `out`. `payload` is shorter than 2^32 - 1.
-    pub(crate) fn record(&mut self, meta: Meta, payload: &[u8], out: &mut Vec<u8>) {
-        let length = u32::try_from(payload.len()).expect("the caller has looked at its length");
-        let mut bytes = [0; 28];
+    /// Appends a record to `out`. `payload` is no longer than [`MAX_PAYLOAD`], and so are `tags` as
+    /// [`put_tag`] made them.
+    pub(crate) fn record(&mut self, meta: Meta, tags: &[u8], payload: &[u8], out: &mut Vec<u8>) {
+        let checked = "the caller has looked at its length";
+        let length = u32::try_from(payload.len()).expect(checked);
+        let mut bytes = [0; 32];
         bytes[..4].copy_from_slice(&length.to_le_bytes());
         bytes[4..12].copy_from_slice(&meta.expires_in_ns.unwrap_or(NEVER).to_le_bytes());
         bytes[12..16].copy_from_slice(&meta.weight.to_le_bytes());
         bytes[16..20].copy_from_slice(&u32::from(meta.frequency).to_le_bytes());
         bytes[20..24].copy_from_slice(&meta.warmth.to_le_bytes());
         bytes[24..28].copy_from_slice(&meta.word.to_le_bytes());
+        bytes[28..].copy_from_slice(&u32::try_from(tags.len()).expect(checked).to_le_bytes());
+        let bytes = if self.has_tags { &bytes[..] } else { &bytes[..28] };
         let mut crc = crc32fast::Hasher::new();
-        crc.update(&bytes);
+        crc.update(bytes);
+        if self.has_tags {
+            crc.update(tags);
+        }
         crc.update(payload);
         let crc = crc.finalize().to_le_bytes();
         self.records.update(&crc);
         self.count += 1;
         if self.form == Form::Bytes {
-            out.extend_from_slice(&bytes);
+            out.extend_from_slice(bytes);
         } else {
-            for range in [0..4, 4..12, 12..16, 16..20, 20..24, 24..28] {
-                put(self.form, &bytes[range], out);
+            for range in [0..4, 4..12, 12..16, 16..20, 20..24, 24..28, 28..32] {
+                if let Some(field) = bytes.get(range) {
+                    put(self.form, field, out);
+                }
             }
         }
         put(self.form, &crc, out);
+        if self.has_tags && !tags.is_empty() {
+            put(self.form, tags, out);
+        }
         out.extend_from_slice(payload);
+        end_line(self.form, out);
+    }
+
+    /// Appends filler of so many letters to `out`.
+    #[cfg(feature = "zstd")]
+    pub(crate) fn filler(&mut self, length: u32, out: &mut Vec<u8>) {
+        const LETTERS: [u8; 64] =
+            *b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let mut fields = [0; 12];
+        fields[..4].copy_from_slice(&FILLER.to_le_bytes());
+        fields[4..8].copy_from_slice(&length.to_le_bytes());
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&fields);
+        // Xorshift, from another seed for each: letters that were there before would pack.
+        let mut state = self.count.wrapping_add(out.len() as u64) << 32 | u64::from(length) | 1;
+        let letters: Vec<u8> = (0..length)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                LETTERS[(state >> 58) as usize]
+            })
+            .collect();
+        crc.update(&letters);
+        let crc = crc.finalize().to_le_bytes();
+        self.records.update(&crc);
+        for field in fields.chunks_exact(4) {
+            put(self.form, field, out);
+        }
+        put(self.form, &crc, out);
+        out.extend_from_slice(&letters);
         end_line(self.form, out);
     }
 
@@ -195,375 +262,38 @@ impl Encoder {
     }
 }
 
-/// Reads numbers of a form and counts the bytes.
-pub(crate) struct Source<R> {
-    form: Form,
-    reader: R,
-    at: u64,
-}
-
-impl<R: Read> Source<R> {
-    /// Fills `bytes` or says that the snapshot is cut off.
-    fn exact(&mut self, bytes: &mut [u8]) -> Result<(), SnapshotError> {
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match self.reader.read(&mut bytes[filled..]) {
-                Ok(0) => return Err(SnapshotError::CutOff { at: self.at }),
-                Ok(read) => {
-                    filled += read;
-                    self.at += read as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.io(error)),
-            }
-        }
-        Ok(())
-    }
-
-    fn io(&self, error: io::Error) -> SnapshotError {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => SnapshotError::CutOff { at: self.at },
-            // What the unpacking says of bytes that it did not write.
-            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
-                match error.get_ref().and_then(|it| it.downcast_ref::<TooPacked>()) {
-                    Some(TooPacked(limit)) => SnapshotError::TooPacked { limit: *limit },
-                    None if error.raw_os_error().is_some() => SnapshotError::Io(error),
-                    None => SnapshotError::Damaged { part: Part::Packing, at: self.at },
-                }
-            }
-            _ => SnapshotError::Io(error),
-        }
-    }
-
-    fn number<const N: usize>(&mut self, part: Part) -> Result<[u8; N], SnapshotError> {
-        let mut bytes = [0; N];
-        if self.form == Form::Bytes {
-            self.exact(&mut bytes)?;
-            return Ok(bytes);
-        }
-        let at = self.at;
-        for byte in &mut bytes {
-            let mut digits = [0; 2];
-            self.exact(&mut digits)?;
-            let digit = |digit: u8| match digit {
-                b'0'..=b'9' => Some(digit - b'0'),
-                b'a'..=b'f' => Some(digit - b'a' + 10),
-                _ => None,
-            };
-            let (Some(high), Some(low)) = (digit(digits[0]), digit(digits[1])) else {
-                return Err(SnapshotError::Damaged { part, at });
-            };
-            *byte = high << 4 | low;
-        }
-        self.expect(b' ', part)?;
-        Ok(bytes)
-    }
-
-    fn expect(&mut self, expected: u8, part: Part) -> Result<(), SnapshotError> {
-        if self.form == Form::Bytes {
-            return Ok(());
-        }
-        let at = self.at;
-        let mut byte = [0];
-        self.exact(&mut byte)?;
-        if byte[0] == expected { Ok(()) } else { Err(SnapshotError::Damaged { part, at }) }
-    }
-
-    /// Replaces what `into` holds by the next `len` bytes.
-    fn bytes(&mut self, len: usize, into: &mut Vec<u8>) -> Result<(), SnapshotError> {
-        into.clear();
-        while into.len() < len {
-            let filled = into.len();
-            let step = (len - filled).min(STEP.max(filled / 8));
-            into.reserve_exact(step);
-            into.resize(filled + step, 0);
-            self.exact(&mut into[filled..])?;
-        }
-        Ok(())
-    }
-
-    fn text(
-        &mut self,
-        crc: &mut crc32fast::Hasher,
-        scratch: &mut Vec<u8>,
-    ) -> Result<String, SnapshotError> {
-        let at = self.at;
-        let length = self.number::<4>(Part::Header)?;
-        crc.update(&length);
-        let length = u32::from_le_bytes(length);
-        let damaged = SnapshotError::Damaged { part: Part::Header, at };
-        if length > MAX_NAME {
-            return Err(damaged);
-        }
-        self.bytes(length as usize, scratch)?;
-        crc.update(scratch);
-        self.expect(b' ', Part::Header)?;
-        std::str::from_utf8(scratch).map(str::to_owned).map_err(|_| damaged)
-    }
-
-    /// Reads the header.
-    pub(crate) fn begin(reader: R) -> Result<(Self, Header), SnapshotError> {
-        let mut source = Self { form: Form::Bytes, reader, at: 0 };
-        let mut magic = [0; 8];
-        match source.exact(&mut magic) {
-            // Too short even for that, and so nothing of ours.
-            Err(SnapshotError::CutOff { .. }) => return Err(SnapshotError::NotASnapshot),
-            other => other?,
-        }
-        source.form = match magic {
-            MAGIC_BYTES => Form::Bytes,
-            MAGIC_TEXT => Form::Text,
-            _ => return Err(SnapshotError::NotASnapshot),
-        };
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&magic);
-        let version = source.number::<4>(Part::Header)?;
-        crc.update(&version);
-        match u32::from_le_bytes(version) {
-            VERSION => {}
-            0 => return Err(SnapshotError::Damaged { part: Part::Header, at: 8 }),
-            given => return Err(SnapshotError::NewerVersion { given, newest: VERSION }),
-        }
-        let mut scratch = Vec::new();
-        let flags = source.number::<4>(Part::Header)?;
-        crc.update(&flags);
-        let serializer = source.text(&mut crc, &mut scratch)?;
-        let policy = source.text(&mut crc, &mut scratch)?;
-        let types = source.text(&mut crc, &mut scratch)?;
-        let saved_at = source.number::<8>(Part::Header)?;
-        crc.update(&saved_at);
-        let expected = source.number::<8>(Part::Header)?;
-        crc.update(&expected);
-        let at = source.at;
-        if source.number::<4>(Part::Header)? != crc.finalize().to_le_bytes() {
-            return Err(SnapshotError::Damaged { part: Part::Header, at });
-        }
-        source.expect(b'\n', Part::Header)?;
-        let header = Header {
-            form: source.form,
-            flags: u32::from_le_bytes(flags),
-            serializer,
-            policy,
-            types,
-            saved_at_ns: u64::from_le_bytes(saved_at),
-            expected: u64::from_le_bytes(expected),
-        };
-        Ok((source, header))
-    }
-
-    /// The same place, read by what `wrap` makes of the reader.
-    pub(crate) fn try_map<T>(
-        self,
-        wrap: impl FnOnce(R) -> io::Result<T>,
-    ) -> Result<Source<T>, SnapshotError> {
-        let (form, at) = (self.form, self.at);
-        Ok(Source { form, reader: wrap(self.reader)?, at })
-    }
-
-    pub(crate) fn at(&self) -> u64 {
-        self.at
-    }
-}
-
-/// What a reader met.
-pub(crate) enum Item {
-    /// A record whose payload is in the buffer.
-    Record(Meta),
-    /// A record of that many payload bytes whose checksum does not hold.
-    Damaged,
-    /// The end, and whether count and checksum of all records hold.
-    End { is_whole: bool },
-}
-
-/// Takes a frame apart.
-pub(crate) struct Decoder<R> {
-    source: Source<R>,
-    max_record_bytes: u64,
-    count: u64,
-    records: crc32fast::Hasher,
-}
-
-impl<R: Read> Decoder<R> {
-    /// Goes on after the header.
-    pub(crate) fn new(source: Source<R>, max_record_bytes: u64) -> Self {
-        Self { source, max_record_bytes, count: 0, records: crc32fast::Hasher::new() }
-    }
-
-    /// The next part; the payload of a record replaces what `payload` holds.
-    pub(crate) fn next(&mut self, payload: &mut Vec<u8>) -> Result<Item, SnapshotError> {
-        let mut bytes = [0; 28];
-        let (length, crc);
-        if self.source.form == Form::Bytes {
-            // Few reads for a record: the end is as long as its half.
-            let head = self.source.number::<16>(Part::Record)?;
-            length = first(&head);
-            if u32::from_le_bytes(length) == END {
-                let (count, crc) = head[4..].split_at(8);
-                return self.end(first(count), first(crc));
-            }
-            let tail = self.source.number::<16>(Part::Record)?;
-            bytes[..16].copy_from_slice(&head);
-            bytes[16..].copy_from_slice(&tail[..12]);
-            crc = first(&tail[12..]);
-        } else {
-            length = self.source.number::<4>(Part::Record)?;
-            if u32::from_le_bytes(length) == END {
-                let count = self.source.number::<8>(Part::End)?;
-                let crc = self.source.number::<4>(Part::End)?;
-                return self.end(count, crc);
-            }
-            bytes[..4].copy_from_slice(&length);
-            bytes[4..12].copy_from_slice(&self.source.number::<8>(Part::Record)?);
-            for start in [12, 16, 20, 24] {
-                bytes[start..start + 4].copy_from_slice(&self.source.number::<4>(Part::Record)?);
-            }
-            crc = self.source.number::<4>(Part::Record)?;
-        }
-        let length = u64::from(u32::from_le_bytes(length));
-        if length > self.max_record_bytes {
-            let limit = self.max_record_bytes;
-            return Err(SnapshotError::RecordTooLong { given: length, limit });
-        }
-        self.source.bytes(usize::try_from(length).unwrap_or(usize::MAX), payload)?;
-        self.source.expect(b'\n', Part::Record)?;
-        let mut actual = crc32fast::Hasher::new();
-        actual.update(&bytes);
-        actual.update(payload);
-        self.records.update(&crc);
-        self.count += 1;
-        let word = |at: usize| {
-            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
-        let expires_in_ns = u64::from(word(4)) | u64::from(word(8)) << 32;
-        let frequency = u8::try_from(word(16));
-        let (true, Ok(frequency)) = (actual.finalize().to_le_bytes() == crc, frequency) else {
-            return Ok(Item::Damaged);
-        };
-        Ok(Item::Record(Meta {
-            expires_in_ns: (expires_in_ns != NEVER).then_some(expires_in_ns),
-            weight: word(12),
-            frequency,
-            warmth: word(20),
-            word: word(24),
-        }))
-    }
-
-    fn end(&mut self, count: [u8; 8], given: [u8; 4]) -> Result<Item, SnapshotError> {
-        let mut crc = self.records.clone();
-        crc.update(&END.to_le_bytes());
-        crc.update(&count);
-        let is_whole =
-            given == crc.finalize().to_le_bytes() && u64::from_le_bytes(count) == self.count;
-        self.source.expect(b'\n', Part::End)?;
-        // Through whatever unpacks, so that its own checksum is looked at as well.
-        // Not `exact`: a packing that is cut off is no end.
-        loop {
-            match self.source.reader.read(&mut [0]) {
-                Ok(0) => return Ok(Item::End { is_whole }),
-                Ok(_) => {
-                    return Err(SnapshotError::Damaged { part: Part::Rest, at: self.source.at });
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.source.io(error)),
-            }
-        }
-    }
-
-    pub(crate) fn at(&self) -> u64 {
-        self.source.at()
-    }
-}
-
-/// The first bytes, of which there are enough.
-fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let mut taken = [0; N];
-    taken.copy_from_slice(&bytes[..N]);
-    taken
-}
-
-/// Unpacked bytes are too many.
-#[derive(Debug)]
-struct TooPacked(u32);
-
-impl std::fmt::Display for TooPacked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "unpacks to more than {} times its size", self.0)
-    }
-}
-
-impl std::error::Error for TooPacked {}
-
-/// Packed bytes, which are counted, and what they unpack to.
-#[cfg(feature = "zstd")]
-pub(crate) mod packed {
-    use std::cell::Cell;
-    use std::io::{self, BufReader, Read};
-    use std::rc::Rc;
-
-    use super::TooPacked;
-
-    /// That much a snapshot may always unpack to.
-    const FREE: u64 = 1 << 20;
-    /// 8 MiB: what the writer's level needs at most, and all that a hostile file gets.
-    const MAX_WINDOW_LOG: u32 = 23;
-
-    pub(crate) struct Counting<R> {
-        inner: R,
-        read: Rc<Cell<u64>>,
-    }
-
-    impl<R: Read> Read for Counting<R> {
-        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            let read = self.inner.read(into)?;
-            self.read.set(self.read.get() + read as u64);
-            Ok(read)
-        }
-    }
-
-    pub(crate) struct Unpacking<R: Read> {
-        decoder: zstd::stream::read::Decoder<'static, BufReader<Counting<R>>>,
-        read: Rc<Cell<u64>>,
-        unpacked: u64,
-        max_expansion: u32,
-        is_over: bool,
-    }
-
-    impl<R: Read> Unpacking<R> {
-        pub(crate) fn new(inner: R, max_expansion: u32) -> io::Result<Self> {
-            let read = Rc::new(Cell::new(0));
-            let counting = Counting { inner, read: Rc::clone(&read) };
-            let mut decoder = zstd::stream::read::Decoder::new(counting)?.single_frame();
-            decoder.window_log_max(MAX_WINDOW_LOG)?;
-            Ok(Self { decoder, read, unpacked: 0, max_expansion, is_over: false })
-        }
-    }
-
-    impl<R: Read> Read for Unpacking<R> {
-        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            if self.is_over {
-                return Ok(0);
-            }
-            let read = self.decoder.read(into)?;
-            if read == 0 && !into.is_empty() {
-                self.is_over = true;
-                // What follows the packed part shows as a byte too many.
-                return self.decoder.get_mut().read(&mut into[..1]);
-            }
-            self.unpacked += read as u64;
-            let allowed = self.read.get().saturating_mul(u64::from(self.max_expansion));
-            if self.unpacked > allowed.saturating_add(FREE) {
-                return Err(io::Error::other(TooPacked(self.max_expansion)));
-            }
-            Ok(read)
-        }
-    }
-}
-
-/// Hands on what it is given, in larger pieces.
-pub(crate) fn write_if_long(out: &mut Vec<u8>, to: &mut impl Write) -> io::Result<()> {
-    if out.len() >= STEP {
-        to.write_all(out)?;
-        out.clear();
-    }
+/// Appends a tag to those of a record.
+pub(crate) fn put_tag(name: &str, tags: &mut Vec<u8>) -> Result<(), SnapshotError> {
+    let given = name.len() as u64;
+    let Some(length) = u32::try_from(given).ok().filter(|_| given <= MAX_PAYLOAD) else {
+        return Err(SnapshotError::RecordTooLong { given, limit: MAX_PAYLOAD });
+    };
+    tags.extend_from_slice(&length.to_le_bytes());
+    tags.extend_from_slice(name.as_bytes());
     Ok(())
+}
+
+/// Tags as they are written, and a `None` where they are not.
+fn tags(bytes: &[u8]) -> impl Iterator<Item = Option<&str>> {
+    let mut rest = Some(bytes);
+    std::iter::from_fn(move || {
+        let bytes = rest.take().filter(|rest| !rest.is_empty())?;
+        let name = bytes.split_first_chunk().and_then(|(length, behind)| {
+            behind.split_at_checked(u32::from_le_bytes(*length) as usize)
+        });
+        Some(name.and_then(|(name, behind)| {
+            rest = Some(behind);
+            std::str::from_utf8(name).ok()
+        }))
+    })
+}
+
+/// Whether these are tags that an entry can have.
+fn are_tags(bytes: &[u8]) -> bool {
+    let mut count = 0;
+    // No further than there may be: names can be empty.
+    tags(bytes).take(MAX_TAGS + 1).all(|tag| {
+        count += 1;
+        tag.is_some()
+    }) && count <= MAX_TAGS
 }

@@ -51,8 +51,8 @@ where
         options: &SaveOptions,
     ) -> impl Future<Output = Result<Saved, SnapshotError>> + Send + 'static
     where
-        K: Serialize,
-        V: Serialize,
+        K: Serialize + DeserializeOwned,
+        V: Serialize + DeserializeOwned,
     {
         let (cache, path, options) = (self.clone(), path.into(), options.clone());
         let done = on_a_thread(move || cache.save_to_path(path, &options));

@@ -11,11 +11,12 @@ use serde::de::DeserializeOwned;
 use super::contents::{open, serializer_of};
 use super::error::{Part, SnapshotError};
 use super::file;
-use super::frame::{self, Encoder, FLAG_ZSTD, Form, Header, Item, Meta, VERSION};
-use super::{LoadOptions, SaveOptions, Saved, deserialize, nanoseconds_since_1970};
+use super::frame::{FLAG_ZSTD, Form, Item, Meta, VERSION};
+use super::writer::Writer;
+use super::{LoadOptions, SaveOptions, Saved, deserialize, nanoseconds_since_1970, read_back};
 
 /// What a snapshot is and holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Info {
     /// The version of the format.
@@ -38,6 +39,8 @@ pub struct Info {
     pub expiring: u64,
     /// Those whose deadline has passed.
     pub expired: u64,
+    /// Those that have tags.
+    pub tagged: u64,
     /// The weight of all.
     pub weight: u64,
     /// The bytes of keys and values, as they are serialized.
@@ -56,7 +59,8 @@ impl Info {
     /// serializer need not be known, and payloads are not looked into.
     ///
     /// # Errors
-    /// If the snapshot is damaged, unless [salvaging](LoadOptions::salvage) and the header is whole.
+    /// If the snapshot is damaged, unless [salvaging](LoadOptions::salvage) and the header is whole; or
+    /// beyond a limit of `options`.
     pub fn read(reader: impl Read, options: &LoadOptions) -> Result<Self, SnapshotError> {
         let (mut decoder, header) = open(reader, options)?;
         let mut info = Self {
@@ -70,6 +74,7 @@ impl Info {
             entries: 0,
             expiring: 0,
             expired: 0,
+            tagged: 0,
             weight: 0,
             payload_bytes: 0,
             longest_bytes: 0,
@@ -83,6 +88,7 @@ impl Info {
             let damage = match decoder.next(&mut payload) {
                 Ok(Item::Record(meta)) => {
                     info.count(meta, payload.len() as u64, passed_ns);
+                    info.tagged += u64::from(!decoder.coded_tags().is_empty());
                     continue;
                 }
                 Ok(Item::End { is_whole: true }) => break,
@@ -90,7 +96,7 @@ impl Info {
                 Ok(Item::Damaged) => SnapshotError::Damaged { part: Part::Record, at },
                 Err(error) => error,
             };
-            if !options.is_salvage || matches!(damage, SnapshotError::Io(_)) {
+            if !options.is_salvage || damage.is_io() || damage.is_limit() {
                 return Err(damage);
             }
             info.damaged_at = Some(at);
@@ -98,6 +104,16 @@ impl Info {
         }
         info.bytes = decoder.at();
         Ok(info)
+    }
+
+    /// As [`read`](Self::read), from the file `path`.
+    ///
+    /// # Errors
+    /// As `read`; if `path` is no regular file; and whatever the file system says.
+    pub fn read_path(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, SnapshotError> {
+        let path = path.as_ref();
+        let read = || Self::read(file::open(path)?, options);
+        read().map_err(|error| error.at(path))
     }
 
     fn count(&mut self, meta: Meta, payload_bytes: u64, passed_ns: u64) {
@@ -113,10 +129,11 @@ impl Info {
 }
 
 /// Copies a snapshot of keys `K` and values `V` by another serializer, or packed otherwise. All else
-/// stays as it is, the time of saving too. In memory for a single record.
+/// stays as it is, the time of saving and tags too. In memory for a few records.
 ///
 /// # Errors
-/// If anything is wrong with the snapshot, or `writer` fails. What was written then is no snapshot.
+/// If anything is wrong with the snapshot, `writer` fails, or the other serializer cannot carry an
+/// entry exactly. What was written then is no snapshot.
 ///
 /// # Examples
 #[cfg_attr(all(feature = "bincode", feature = "json"), doc = "```")]
@@ -144,59 +161,33 @@ where
     K: Serialize + DeserializeOwned,
     V: Serialize + DeserializeOwned,
 {
-    let (mut decoder, mut header) = open(reader, from)?;
+    let (mut decoder, header) = open(reader, from)?;
     let serializer = serializer_of(&header, from)?;
-    header.form = if to.serializer.is_binary() { Form::Bytes } else { Form::Text };
-    header.serializer = to.serializer.name().to_ascii_lowercase();
-    header.flags = if to.zstd_level.is_some() { FLAG_ZSTD } else { 0 };
-    let mut copy = |writer: &mut dyn Write, mut encoder: Encoder| {
-        let (mut payload, mut converted, mut out) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut records, mut bytes) = (0, 0);
-        loop {
-            let at = decoder.at();
-            match decoder.next(&mut payload)? {
-                Item::Record(meta) => {
-                    let entry = deserialize::<(K, V)>(&*serializer, &mut payload)
-                        .map_err(|source| SnapshotError::Deserialize { record: records, source })?;
-                    records += 1;
-                    super::serialize(&*to.serializer, &entry, &mut converted)?;
-                    let before = out.len();
-                    encoder.record(meta, &converted, &mut out);
-                    bytes += (out.len() - before) as u64;
-                    frame::write_if_long(&mut out, &mut &mut *writer)?;
+    let mut copy = Writer::begin(&mut writer, header, to, read_back::<K, V>)?;
+    let (mut payload, mut records, mut tagged) = (Vec::new(), 0, 0);
+    loop {
+        let at = decoder.at();
+        match decoder.next(&mut payload)? {
+            Item::Record(meta) => {
+                let (key, value) = deserialize::<(K, V)>(&*serializer, &mut payload)
+                    .map_err(|source| SnapshotError::Deserialize { record: records, source })?;
+                records += 1;
+                let tags = decoder.coded_tags().to_vec();
+                tagged += u64::from(!tags.is_empty());
+                copy.serialize(&key, &value, meta, tags)?;
+                if copy.is_full() {
+                    copy.write_pending()?;
                 }
-                Item::Damaged => return Err(SnapshotError::Damaged { part: Part::Record, at }),
-                Item::End { is_whole: false } => {
-                    return Err(SnapshotError::Damaged { part: Part::End, at });
-                }
-                Item::End { is_whole: true } => break,
             }
+            Item::Damaged => return Err(SnapshotError::Damaged { part: Part::Record, at }),
+            Item::End { is_whole: false } => {
+                return Err(SnapshotError::Damaged { part: Part::End, at });
+            }
+            Item::End { is_whole: true } => break,
         }
-        let before = out.len();
-        let entries = encoder.end(&mut out);
-        bytes += (out.len() - before) as u64;
-        writer.write_all(&out)?;
-        Ok(Saved { entries, bytes })
-    };
-    let mut out = Vec::new();
-    let encoder = Encoder::begin(&header as &Header, &mut out);
-    writer.write_all(&out)?;
-    let mut saved = match to.zstd_level {
-        None => copy(&mut writer, encoder)?,
-        #[cfg(feature = "zstd")]
-        Some(level) => {
-            let mut packer = zstd::stream::write::Encoder::new(&mut writer, level)?;
-            packer.include_checksum(true)?;
-            let saved = copy(&mut packer, encoder)?;
-            packer.finish()?;
-            saved
-        }
-        #[cfg(not(feature = "zstd"))]
-        Some(_) => unreachable!("nobody can set a level"),
-    };
-    writer.flush()?;
-    saved.bytes += out.len() as u64;
-    Ok(saved)
+    }
+    let (entries, bytes) = copy.finish()?;
+    Ok(Saved { entries, bytes, tagged, ..Saved::default() })
 }
 
 /// As [`convert`], from the file `from` to the file `to`, which appears whole or not at all; it may
@@ -214,8 +205,14 @@ where
     K: Serialize + DeserializeOwned,
     V: Serialize + DeserializeOwned,
 {
-    let reader = file::open(from.as_ref())?;
-    file::write_atomically(to.as_ref(), file::Existing::Replace, |writer| {
-        convert::<K, V>(reader, writer, load, save)
+    let (from, to) = (from.as_ref(), to.as_ref());
+    let reader = file::open(from).map_err(|error| error.at(from))?;
+    file::write_atomically(to, file::Existing::Replace, |writer| {
+        convert::<K, V>(reader, writer, load, save).map_err(|error| match error {
+            // Of which of both there is no telling.
+            SnapshotError::Io(_) => error,
+            error => error.at(from),
+        })
     })
+    .map_err(|error| error.at(to))
 }

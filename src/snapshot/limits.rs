@@ -16,20 +16,46 @@ use serde::de::{
 /// Values within values, at most. The JSON serializer has the same bound.
 pub(super) const MAX_DEPTH: u32 = 128;
 
+/// How many elements a payload of so many bytes may have: each takes a byte or two, or is empty.
+pub(super) fn max_elements(bytes: usize) -> u64 {
+    1024 + 4 * bytes as u64
+}
+
 /// What may yet be deserialized.
-pub(super) struct Budget {
+pub(super) struct Budget<'p> {
     depth: Cell<u32>,
     elements: Cell<u64>,
     bytes: usize,
+    /// The payload, if it is JSON.
+    json: Option<&'p [u8]>,
 }
 
-impl Budget {
-    /// For a payload of `bytes`: each element takes a byte or two, or is empty.
+impl<'p> Budget<'p> {
+    /// For a payload of `bytes`.
     pub(super) fn for_payload(bytes: usize) -> Self {
-        Self { depth: Cell::new(MAX_DEPTH), elements: Cell::new(1024 + 4 * bytes as u64), bytes }
+        let elements = Cell::new(max_elements(bytes));
+        Self { depth: Cell::new(MAX_DEPTH), elements, bytes, json: None }
     }
 
-    fn enter<E: Error>(&self) -> Result<Level<'_>, E> {
+    /// For a payload of JSON, whose numbers have no types.
+    pub(super) fn for_json(payload: &'p [u8]) -> Self {
+        Self { json: Some(payload), ..Self::for_payload(payload.len()) }
+    }
+
+    /// Refuses a float that stands for an integer which it is not: JSON's integers of more than 64
+    /// bits are read as floats where any number will do, and all integers where a float is asked for.
+    fn check_float<E: Error>(&self, value: f64) -> Result<(), E> {
+        /// Integers below are read as integers.
+        const LEAST: f64 = 9_223_372_036_854_775_808.0;
+        match self.json {
+            Some(payload) if value.abs() >= LEAST && has_integer(payload, value) => {
+                Err(E::custom("an integer of more than 64 bits would become a float"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn enter<E: Error>(&self) -> Result<Level<'_, 'p>, E> {
         let depth = self.depth.get();
         if depth == 0 {
             return Err(E::custom(format_args!("more than {MAX_DEPTH} values within each other")));
@@ -50,23 +76,71 @@ impl Budget {
 }
 
 /// One value within another, while it is being read.
-struct Level<'b>(&'b Budget);
+struct Level<'b, 'p>(&'b Budget<'p>);
 
-impl Drop for Level<'_> {
+impl Drop for Level<'_, '_> {
     fn drop(&mut self) {
         self.0.depth.set(self.0.depth.get() + 1);
     }
 }
 
+/// Whether JSON has an integer, written as such, that is `value` as a float and has no other number
+/// for a value. Looks through all of it, which only numbers beyond 64 bits lead to.
+fn has_integer(json: &[u8], value: f64) -> bool {
+    let mut rest = json;
+    while let Some((first, behind)) = rest.split_first() {
+        rest = behind;
+        match first {
+            b'"' => {
+                let mut is_escaped = false;
+                let end = behind.iter().position(|byte| {
+                    let is_end = *byte == b'"' && !is_escaped;
+                    is_escaped = *byte == b'\\' && !is_escaped;
+                    is_end
+                });
+                rest = behind.get(end.map_or(behind.len(), |end| end + 1)..).unwrap_or_default();
+            }
+            b'-' | b'0'..=b'9' => {
+                let is_part =
+                    |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+                let length = behind.iter().position(|byte| !is_part(byte)).unwrap_or(behind.len());
+                let text = &json[json.len() - behind.len() - 1..json.len() - behind.len() + length];
+                rest = &behind[length..];
+                let is_integer = !text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+                let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+                if is_integer && parsed == Some(value) {
+                    return true;
+                }
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
 /// Whatever it wraps, within a budget.
 pub(super) struct Limited<'b, T> {
     inner: T,
-    budget: &'b Budget,
+    budget: &'b Budget<'b>,
+    /// Whether a float was asked for.
+    is_float: bool,
 }
 
 impl<'b, T> Limited<'b, T> {
-    pub(super) fn new(inner: T, budget: &'b Budget) -> Self {
-        Self { inner, budget }
+    pub(super) fn new(inner: T, budget: &'b Budget<'_>) -> Self {
+        Self { inner, budget, is_float: false }
+    }
+
+    fn float(inner: T, budget: &'b Budget<'_>) -> Self {
+        Self { inner, budget, is_float: true }
+    }
+
+    /// Refuses an integer that is to become a float and has more digits than one.
+    fn check_integer<E: Error>(&self, is_exact: bool) -> Result<(), E> {
+        if self.is_float && self.budget.json.is_some() && !is_exact {
+            return Err(E::custom("an integer of more than 53 bits would become a float"));
+        }
+        Ok(())
     }
 }
 
@@ -84,10 +158,18 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Limited<'_, D> {
     forward! {
         deserialize_any deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32
         deserialize_i64 deserialize_i128 deserialize_u8 deserialize_u16 deserialize_u32
-        deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64 deserialize_char
+        deserialize_u64 deserialize_u128 deserialize_char
         deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf
         deserialize_option deserialize_unit deserialize_seq deserialize_map
         deserialize_identifier deserialize_ignored_any
+    }
+
+    fn deserialize_f32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        self.inner.deserialize_f32(Limited::float(visitor, self.budget))
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+        self.inner.deserialize_f64(Limited::float(visitor, self.budget))
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(
@@ -162,11 +244,26 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Limited<'_, V> {
     }
 
     visit! {
-        visit_bool: bool visit_i8: i8 visit_i16: i16 visit_i32: i32 visit_i64: i64
-        visit_i128: i128 visit_u8: u8 visit_u16: u16 visit_u32: u32 visit_u64: u64
-        visit_u128: u128 visit_f32: f32 visit_f64: f64 visit_char: char visit_str: &str
+        visit_bool: bool visit_i8: i8 visit_i16: i16 visit_i32: i32
+        visit_i128: i128 visit_u8: u8 visit_u16: u16 visit_u32: u32
+        visit_u128: u128 visit_f32: f32 visit_char: char visit_str: &str
         visit_borrowed_str: &'de str visit_string: String visit_bytes: &[u8]
         visit_borrowed_bytes: &'de [u8] visit_byte_buf: Vec<u8>
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+        self.check_integer(u128::from(value) == value as f64 as u128)?;
+        self.inner.visit_u64(value)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+        self.check_integer(i128::from(value) == value as f64 as i128)?;
+        self.inner.visit_i64(value)
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+        self.budget.check_float(value)?;
+        self.inner.visit_f64(value)
     }
 
     fn visit_none<E: Error>(self) -> Result<Self::Value, E> {

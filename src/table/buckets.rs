@@ -1,17 +1,17 @@
 //! The array of bucket heads: grows by doubling, never moves.
 //!
 //! Segment 0 holds the first `n` buckets, segment `s` the buckets `n << (s - 1) .. n << s`, so
-//! that adding a segment doubles the array. A segment is zeroed memory that the operating system
-//! commits page by page: it costs memory as buckets are opened, not as it is added. So segment 0
-//! is made for all that the cache may need, and lookups are spared the way over the directory of
+//! that adding a segment doubles the array. A segment of some size is memory that the operating
+//! system commits page by page (`reclaim::zeroed`): it costs memory as buckets are opened, not as it
+//! is added. So segment 0 is made for all that the cache may need, and lookups are spared the way over the directory of
 //! segments; the buckets in use still grow from 16. Where nobody knows what it may need, or it is
 //! very much, segment 0 has 32 MiB.
 
 use std::alloc::{self, Layout};
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use super::link::{Link, Word};
-use crate::reclaim;
+use crate::reclaim::{self, zeroed};
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 
 /// Buckets in use at first.
@@ -167,9 +167,11 @@ impl Buckets {
                 free(self.first_bits, segment, start);
             }
         }
-        // What is in use already stays as it is.
-        let new = self.head_pointer(segment, mask + 1);
-        reclaim::advise_huge_pages(new.cast_mut().cast(), (mask + 1) * size_of::<Link>());
+        // Also for what is in use already, which may become huge pages later.
+        let from = self.first_index(segment);
+        let start = self.head_pointer(segment, from);
+        let bytes = (mask * 2 + 2 - from) * size_of::<Link>();
+        reclaim::advise_huge_pages(start.cast_mut().cast(), bytes);
         // AcqRel: publishes the segment to `mask`. Failure means that another thread raised it.
         let _ = self.mask.compare_exchange(mask, mask * 2 + 1, Ordering::AcqRel, Ordering::Relaxed);
     }
@@ -216,11 +218,7 @@ fn layout(first_bits: u32, segment: usize) -> Layout {
 
 /// A new segment's biased start, with every head unclaimed; `None` when memory is short.
 fn allocate(first_bits: u32, segment: usize) -> Option<*mut Link> {
-    // SAFETY: every segment has buckets, so the layout is not empty.
-    let start = unsafe { alloc::alloc_zeroed(layout(first_bits, segment)) }.cast::<Link>();
-    if start.is_null() {
-        return None;
-    }
+    let start = zeroed::allocate(layout(first_bits, segment))?.cast::<Link>().as_ptr();
     #[cfg(larder_loom)]
     for index in 0..len(first_bits, segment) {
         // SAFETY: within the allocation above. Loom's atomics are more than their bytes, so
@@ -232,8 +230,9 @@ fn allocate(first_bits: u32, segment: usize) -> Option<*mut Link> {
 
 fn free(first_bits: u32, segment: usize, biased: *mut Link) {
     let start = biased.wrapping_add(first_index(first_bits, segment));
+    let start = NonNull::new(start.cast()).expect("it was allocated");
     // SAFETY: `allocate` gave it out for this segment, and the caller drops the only pointer.
-    unsafe { alloc::dealloc(start.cast(), layout(first_bits, segment)) };
+    unsafe { zeroed::free(layout(first_bits, segment), start) };
 }
 
 #[cfg(all(test, not(larder_loom)))]

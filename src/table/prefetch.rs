@@ -1,6 +1,6 @@
 //! Asking the processor for memory in advance.
 
-#[cfg(feature = "snapshot")]
+#[cfg(all(feature = "snapshot", target_arch = "x86_64"))]
 use std::ptr;
 
 /// Asks the processor for a cache line that is about to be written, so that no other core has it. A

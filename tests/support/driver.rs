@@ -219,7 +219,8 @@ impl Pair {
         }
         let stats = self.cache.stats();
         let tally = self.model.tally();
-        assert_eq!((stats.hits, stats.misses), (tally.hits, tally.misses), "{label}, step {step}");
+        let wanted = (Some(tally.hits), Some(tally.misses));
+        assert_eq!((stats.hits, stats.misses), wanted, "{label}, step {step}");
         assert_eq!(stats.inserts, tally.inserts, "{label}, step {step}");
         assert_eq!(stats.replacements, tally.replacements, "{label}, step {step}");
         assert_eq!(stats.evictions, tally.evictions, "{label}, step {step}");

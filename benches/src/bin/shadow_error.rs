@@ -124,7 +124,7 @@ fn compare(
                 capacity_entries,
                 policy: point.policy,
                 multiple: point.multiple,
-                shadow: 100.0 * point.hit_ratio,
+                shadow: 100.0 * point.hit_ratio.unwrap_or(0.0),
                 full: 100.0 * hits as f64 / trace.keys.len() as f64,
                 sample_rate: point.sample_rate,
             });

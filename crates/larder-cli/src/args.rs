@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 use std::thread;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
 
-use crate::capacity::CapacityArg;
+use crate::capacity::{self, CapacityArg};
 use crate::generate::{KeyFormat, Pattern};
-use crate::replay::{LATENCY_SAMPLE_EVERY, ReplayOptions, Weights};
+use crate::replay::{ReplayOptions, Weights};
 use crate::simulate::SimulateOptions;
-use crate::snapshot::{ConvertArgs, InspectArgs};
-use crate::trace::{Column, CsvOptions, Format, Header, ReadOptions};
+use crate::snapshot::{ConvertArgs, DumpArgs, InspectArgs, VerifyArgs};
+use crate::trace::{Column, CsvOptions, Format, Header, ReadOptions, TimeUnit};
 
 const POLICIES: [&str; 6] = ["lru", "lfu", "fifo", "sieve", "s3_fifo", "window_tiny_lfu"];
-const CAPACITIES: [&str; 4] = ["1%", "5%", "10%", "25%"];
 const MAX_THREADS: u16 = 1024;
 
 const EXAMPLES: &str = "\
@@ -24,6 +24,7 @@ Examples:
   larder replay log.csv.zst --key-column url --size-column bytes --weights size --capacities 64M
   larder simulate trace.lis --capacities 1000,10% --policies lru,s3_fifo,ref-arc,opt
   larder simulate --generate zipf,loop --keys 10000 --plot curves.svg
+  larder simulate log.csv --key-column url --ttl-column ttl --time-column when --csv
   larder generate zipf --keys 100000 --exponent 0.9 --output zipf.u32.zst
 
 Exit code: 0 done, 1 a file could not be read or written, 2 wrong arguments or a malformed trace.";
@@ -47,7 +48,9 @@ pub(crate) enum Command {
     /// Replay traces from several threads through one shared cache
     ///
     /// Each request is a get, and an insert on a miss. Every policy meets every capacity with a
-    /// fresh cache. A TTL column is read and checked; the replay does not expire entries yet.
+    /// fresh cache. With TTLs (--ttl-column) and times (--time-column or --rate), entries expire by
+    /// the trace's own time: the cache's clock shows the time of the request, so an hour of a trace
+    /// passes as fast as it is replayed.
     Replay {
         #[command(flatten)]
         files: Files,
@@ -57,7 +60,10 @@ pub(crate) enum Command {
     /// Simulate policies without threads: exact hit ratios, beside the optimum
     ///
     /// The library's policies run as in a cache with inline maintenance and one partition, each
-    /// request a lookup, and an insertion on a miss.
+    /// request a lookup, and an insertion on a miss. With TTLs (--ttl-column) and times
+    /// (--time-column or --rate), entries expire by the trace's own time: the library's leave at their
+    /// deadline, those of ref- policies are renewed in place at the next request, which is a miss, and
+    /// opt, which knows no TTLs, stays a bound.
     Simulate {
         #[command(flatten)]
         files: Files,
@@ -67,29 +73,43 @@ pub(crate) enum Command {
     /// Say what a snapshot of a cache holds, without knowing its types
     Inspect(InspectArgs),
     /// Look at every checksum of a snapshot; nothing is said of one that is whole
-    Verify {
-        /// The snapshot
-        file: PathBuf,
-    },
+    Verify(VerifyArgs),
     /// Copy a snapshot by another serializer, or packed otherwise
     Convert(ConvertArgs),
+    /// Write a snapshot's entries as JSON, one to a line
+    ///
+    /// Each has `key`, `value`, `expires_at` and `expires_in_s` as of the saving (null: never),
+    /// `has_expired`, `tags`, `weight` and `frequency`. Numbers that JSON has no way to write are
+    /// strings: "NaN", "inf", "-inf".
+    Dump(DumpArgs),
     /// Write a synthetic trace, the same for the same seed everywhere
     Generate(GenerateArgs),
     /// Say what is in traces, without a replay
     Info {
         #[command(flatten)]
         files: Files,
-        /// Print one JSON document
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        shown: Shown,
+    },
+    /// Print a script that completes commands and options in a shell
+    ///
+    /// For bash: larder completions bash > ~/.local/share/bash-completion/completions/larder
+    Completions { shell: clap_complete::Shell },
+    /// Print a manual page
+    ///
+    /// To read one at once: larder man simulate | man -l -
+    Man {
+        /// Of a command [default: of larder itself]
+        command: Option<String>,
     },
 }
 
 /// Traces and how to read them.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Reading traces")]
 pub(crate) struct Files {
     /// Traces, plain or packed with gzip or zstd; `-` is standard input; none is the bundled trace
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", help_heading = None, value_hint = ValueHint::FilePath)]
     pub(crate) paths: Vec<PathBuf>,
     /// The format of all of them [default: by the name, with or without .gz or .zst]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
@@ -100,15 +120,29 @@ pub(crate) struct Files {
     /// CSV: the column of the size in bytes
     #[arg(long, value_name = "COLUMN")]
     size_column: Option<Column>,
-    /// CSV: the column of the time to live in seconds; read and checked, not replayed
+    /// CSV: the column of the time to live in seconds; empty is for ever. Takes
+    /// --time-column or --rate, or no entry expires
     #[arg(long, value_name = "COLUMN")]
     ttl_column: Option<Column>,
+    /// CSV: the column of the time of the request: a number, or a date such as 2024-05-31T12:00:00Z
+    #[arg(long, value_name = "COLUMN")]
+    time_column: Option<Column>,
+    /// CSV: what numbers in the column of times count
+    #[arg(long, value_enum, value_name = "UNIT", default_value_t = TimeUnit::Seconds)]
+    time_unit: TimeUnit,
+    /// Requests a second, for a trace with TTLs and without times
+    #[arg(long, value_name = "N", value_parser = parse_rate, conflicts_with = "time_column")]
+    rate: Option<f64>,
     /// CSV: what separates columns, one ASCII character [default: a tab for .tsv, else a comma]
     #[arg(long, value_name = "CHAR", value_parser = parse_delimiter)]
     delimiter: Option<u8>,
-    /// CSV: the first line names the columns, also where all are given by number
-    #[arg(long)]
+    /// CSV: the first line names the columns, also where all are given by number [default: if it
+    /// looks like it, with a warning]
+    #[arg(long, conflicts_with = "no_header")]
     header: bool,
+    /// CSV: the first line is a request, whatever it looks like
+    #[arg(long)]
+    no_header: bool,
     /// Refuse traces with more requests; reading one takes less than 120 bytes a request
     #[arg(
         long, value_name = "N", default_value_t = 100_000_000,
@@ -158,10 +192,17 @@ impl Files {
                 key: self.key_column.clone(),
                 size: self.size_column.clone(),
                 ttl: self.ttl_column.clone(),
+                time: self.time_column.clone(),
+                time_unit: self.time_unit,
                 delimiter: self.delimiter,
-                header: if self.header { Header::Names } else { Header::Request },
+                header: match (self.header, self.no_header) {
+                    (true, _) => Header::Names,
+                    (_, true) => Header::Request,
+                    _ => Header::Auto,
+                },
             },
             max_requests: self.max_requests,
+            rate: self.rate,
         }
     }
 }
@@ -179,16 +220,25 @@ fn parse_delimiter(given: &str) -> Result<u8, DelimiterError> {
     }
 }
 
+/// Why an argument is no rate.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("use a number of requests a second above 0, at most 1e9")]
+struct RateError;
+
+fn parse_rate(given: &str) -> Result<f64, RateError> {
+    let rate = given.parse().ok();
+    rate.filter(|rate: &f64| *rate > 0.0 && *rate <= 1e9).ok_or(RateError)
+}
+
 /// How to replay and what to show.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Replay")]
 pub(crate) struct ReplayArgs {
     /// Policies, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values = POLICIES)]
     pub(crate) policies: Vec<String>,
-    /// Capacities, separated by commas: entries, or bytes with --weights size (K, M, G are powers
-    /// of 1024), or a share of the distinct keys or of their bytes, such as 5%
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values = CAPACITIES)]
-    pub(crate) capacities: Vec<CapacityArg>,
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help = capacities_help())]
+    capacities: Vec<CapacityArg>,
     /// Threads that share the cache [default: the cores, from 2 to 8]; 1 keeps the exact order
     #[arg(
         long, value_name = "N",
@@ -210,21 +260,90 @@ pub(crate) struct ReplayArgs {
         value_parser = value_parser!(u32).range(1..)
     )]
     repeat: u32,
-    #[arg(long, help = json_help())]
-    pub(crate) json: bool,
-    /// Draw the miss-ratio curve
-    #[arg(long, value_name = "FILE.svg")]
-    pub(crate) plot: Option<PathBuf>,
+    #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
+    pub(crate) drawn: Drawn,
     /// Show no progress bar
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub(crate) quiet: bool,
 }
 
-fn json_help() -> String {
+fn capacities_help() -> String {
     format!(
-        "Print one JSON document instead of tables. Latencies, here and there, are of one request \
-         in {LATENCY_SAMPLE_EVERY}, as reading the clock costs as much as a hit"
+        "Capacities, separated by commas: entries, or bytes with --weights size (K, M, G and T are \
+         powers of 1024: 1M is 1,048,576), or a share of the distinct keys or of their bytes, such as \
+         5% [default: {}; with --plot {}]",
+        capacity::USUAL.join(","),
+        capacity::OF_A_CURVE.join(","),
     )
+}
+
+/// How results are shown.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Shown {
+    /// Print one JSON document instead of tables
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print CSV instead of tables: a header, whose names are those of --json, and a row for each
+    /// result
+    #[arg(long)]
+    csv: bool,
+}
+
+/// The form of results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Table,
+    Json,
+    Csv,
+}
+
+impl Shown {
+    pub(crate) fn output(self) -> Output {
+        match (self.json, self.csv) {
+            (true, _) => Output::Json,
+            (_, true) => Output::Csv,
+            _ => Output::Table,
+        }
+    }
+}
+
+/// Whether and where a picture is drawn.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Drawn {
+    /// Draw miss ratio by capacity, a curve for each policy, as SVG
+    #[arg(
+        long, value_name = "FILE.svg", value_hint = ValueHint::FilePath,
+        value_parser = PathBufValueParser::new().try_map(parse_svg_path)
+    )]
+    pub(crate) plot: Option<PathBuf>,
+    /// Overwrite the picture if it exists
+    #[arg(long, requires = "plot")]
+    pub(crate) force: bool,
+}
+
+/// Why an argument names no picture.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("pictures are SVG; use a name that ends in .svg")]
+struct NotSvgError;
+
+fn parse_svg_path(given: PathBuf) -> Result<PathBuf, NotSvgError> {
+    match given.extension() {
+        Some(suffix) if suffix.eq_ignore_ascii_case("svg") => Ok(given),
+        _ => Err(NotSvgError),
+    }
+}
+
+/// What was asked for, or what is usual for what is shown.
+fn capacities_or_default(given: &[CapacityArg], drawn: &Drawn) -> Vec<CapacityArg> {
+    let default = if drawn.plot.is_some() { &capacity::OF_A_CURVE[..] } else { &capacity::USUAL };
+    match given {
+        [] => default.iter().map(|text| text.parse().expect("a constant that parses")).collect(),
+        given => given.to_vec(),
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -251,6 +370,14 @@ impl From<WeightsArg> for Weights {
 }
 
 impl ReplayArgs {
+    pub(crate) fn output(&self) -> Output {
+        self.shown.output()
+    }
+
+    pub(crate) fn capacities(&self) -> Vec<CapacityArg> {
+        capacities_or_default(&self.capacities, &self.drawn)
+    }
+
     pub(crate) fn options(&self) -> ReplayOptions {
         let cores = thread::available_parallelism().map_or(2, usize::from);
         ReplayOptions {
@@ -268,16 +395,15 @@ impl ReplayArgs {
 
 /// What to simulate and what to show.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Simulation")]
 pub(crate) struct SimulateArgs {
     /// Policies, separated by commas: the library's, published ones (ref-lru, ref-fifo, ref-lfu,
     /// ref-arc, ref-lirs, ref-2q) and opt, the bound of all [default: the library's, ref-arc and
     /// ref-lirs without --weights size, and opt]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) policies: Vec<String>,
-    /// Capacities, separated by commas: entries, or bytes with --weights size (K, M, G are powers
-    /// of 1024), or a share of the distinct keys or of their bytes, such as 5%
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values = CAPACITIES)]
-    pub(crate) capacities: Vec<CapacityArg>,
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help = capacities_help())]
+    capacities: Vec<CapacityArg>,
     /// Threads, each of which simulates one policy at one capacity at a time [default: the cores]
     #[arg(
         long, value_name = "N",
@@ -292,18 +418,24 @@ pub(crate) struct SimulateArgs {
     generate: Vec<PatternArg>,
     #[command(flatten)]
     pub(crate) generated: Generated,
-    /// Print one JSON document instead of tables
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Draw the miss-ratio curves
-    #[arg(long, value_name = "FILE.svg")]
-    pub(crate) plot: Option<PathBuf>,
+    #[command(flatten)]
+    shown: Shown,
+    #[command(flatten)]
+    pub(crate) drawn: Drawn,
     /// Show no progress bar
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub(crate) quiet: bool,
 }
 
 impl SimulateArgs {
+    pub(crate) fn output(&self) -> Output {
+        self.shown.output()
+    }
+
+    pub(crate) fn capacities(&self) -> Vec<CapacityArg> {
+        capacities_or_default(&self.capacities, &self.drawn)
+    }
+
     pub(crate) fn options(&self) -> SimulateOptions {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         SimulateOptions {
@@ -332,7 +464,7 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) generated: Generated,
     /// Where to write; packed if the name ends in .gz or .zst; `-` is standard output
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) output: PathBuf,
     /// How to write keys [default: u32 for names with .u32, else text]
     #[arg(long, value_enum)]
@@ -425,7 +557,7 @@ mod tests {
         let short = short.unwrap();
         assert!(short.command.is_none());
         assert_eq!(short.replay.policies, ["lru", "fifo"]);
-        assert_eq!(short.replay.capacities, [CapacityArg::Percent(5.0)]);
+        assert_eq!(short.replay.capacities(), [CapacityArg::Percent(5.0)]);
         let long = Cli::try_parse_from(["larder", "replay", "a.txt", "b.txt", "--threads", "3"]);
         let Some(Command::Replay { files, replay }) = long.unwrap().command else {
             panic!("not a replay");
@@ -447,10 +579,31 @@ mod tests {
             &["generate", "zipf", "--output", "-", "--keys", "0"],
             &["generate", "shift", "--output", "-", "--every", "0"],
             &["--quiet", "replay", "a"],
+            &["replay", "a", "--json", "--csv"],
+            &["replay", "a", "--plot", "curve.png"],
+            &["replay", "a", "--plot", "svg"],
+            &["replay", "a", "--force"],
+            &["replay", "a", "--header", "--no-header"],
+            &["replay", "a", "--rate", "0"],
+            &["replay", "a", "--rate", "1", "--time-column", "2"],
         ] {
             let all = ["larder"].iter().chain(args);
             assert!(Cli::try_parse_from(all).is_err(), "{args:?}");
         }
+    }
+
+    #[test]
+    fn a_curve_has_capacities_that_are_spread_over_decades() {
+        let capacities = |args: &[&str]| {
+            let cli = Cli::try_parse_from(["larder"].iter().chain(args)).unwrap();
+            cli.replay.capacities()
+        };
+        assert_eq!(capacities(&[]).len(), 4);
+        let curve = capacities(&["--plot", "a.SVG"]);
+        assert_eq!(curve.first(), Some(&CapacityArg::Percent(0.1)));
+        assert_eq!(curve.last(), Some(&CapacityArg::Percent(100.0)));
+        assert!(curve.len() >= 10, "{curve:?}");
+        assert_eq!(capacities(&["--plot", "a.svg", "--capacities", "7"]).len(), 1);
     }
 
     #[test]

@@ -3,6 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// The capacities of a table.
+pub(crate) const USUAL: [&str; 4] = ["1%", "5%", "10%", "25%"];
+
+/// Those of a curve, at about equal steps of its logarithmic axis.
+pub(crate) const OF_A_CURVE: [&str; 10] =
+    ["0.1%", "0.2%", "0.5%", "1%", "2%", "5%", "10%", "20%", "50%", "100%"];
+
 /// A capacity as the user wrote it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum CapacityArg {
@@ -14,7 +21,10 @@ pub(crate) enum CapacityArg {
 
 /// Why an argument is no capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("use a whole number from 1 up, with K, M or G for powers of 1024, or a share such as 5%")]
+#[error(
+    "use a whole number from 1 up, perhaps with K, M, G or T, which are powers of 1024 (1M or 1MiB is \
+     1,048,576, a million is 1000000), or a share such as 5%"
+)]
 pub(crate) struct CapacityError;
 
 impl FromStr for CapacityArg {
@@ -29,13 +39,15 @@ impl FromStr for CapacityArg {
                 .map(CapacityArg::Percent)
                 .ok_or(CapacityError);
         }
-        let (digits, unit) = match given.strip_suffix(['K', 'M', 'G', 'k', 'm', 'g']) {
-            Some(digits) => match given.as_bytes()[digits.len()].to_ascii_uppercase() {
-                b'K' => (digits, 1 << 10),
-                b'M' => (digits, 1 << 20),
-                _ => (digits, 1 << 30),
-            },
-            None => (given, 1_u64),
+        let digits = given.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+        let unit: u64 = match given[digits.len()..].to_ascii_uppercase().as_str() {
+            "" => 1,
+            "K" | "KIB" => 1 << 10,
+            "M" | "MIB" => 1 << 20,
+            "G" | "GIB" => 1 << 30,
+            "T" | "TIB" => 1 << 40,
+            // Above all KB and MB, which are powers of 1000 to some.
+            _ => return Err(CapacityError),
         };
         digits
             .parse::<u64>()
@@ -87,6 +99,8 @@ mod tests {
         assert_eq!("64K".parse(), Ok(CapacityArg::Absolute(65_536)));
         assert_eq!("2m".parse(), Ok(CapacityArg::Absolute(2 << 20)));
         assert_eq!("3G".parse(), Ok(CapacityArg::Absolute(3 << 30)));
+        assert_eq!("5T".parse(), Ok(CapacityArg::Absolute(5 << 40)));
+        assert_eq!("5MiB".parse(), Ok(CapacityArg::Absolute(5 << 20)));
         assert_eq!("0.5%".parse(), Ok(CapacityArg::Percent(0.5)));
     }
 
@@ -104,7 +118,9 @@ mod tests {
             "inf%",
             "NaN%",
             "1.5",
-            "5T",
+            "5P",
+            "5MB",
+            "5Mi",
             "17179869184G",
         ] {
             assert_eq!(given.parse::<CapacityArg>(), Err(CapacityError), "{given}");

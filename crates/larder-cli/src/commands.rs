@@ -2,18 +2,19 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use clap::CommandFactory;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::args::{Cli, Command, Files, GenerateArgs, ReplayArgs, SimulateArgs};
+use crate::args::{Cli, Command, Drawn, Files, GenerateArgs, Output, ReplayArgs, SimulateArgs};
 use crate::capacity::resolve_all;
-use crate::error::{CommandError, ReplayError};
+use crate::error::{CommandError, PlotError, ReplayError};
 use crate::generate::{Existing, Keys, write_keys};
 use crate::input::Input;
-use crate::plot::miss_ratio_curves;
-use crate::replay::{ReplayOptions, Weights, check_policies, replay};
+use crate::plot::{self, miss_ratio_curves};
+use crate::replay::{ReplayOptions, Weights, check, replay};
 use crate::report::{
-    Replay, ReplayReport, SimulateReport, Simulation, TraceInfo, TraceReplay, TraceSimulation,
+    Replay, ReplayReport, SimulateReport, Simulation, TraceInfo, TraceReplay, TraceSimulation, csv,
     info_table, replay_table, simulation_table,
 };
 use crate::simulate::{SimulateOptions, Subject, simulate};
@@ -30,10 +31,13 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Some(Command::Replay { files, replay }) => replay_all(Some(&files), &replay),
         Some(Command::Simulate { files, simulate }) => simulate_all(&files, &simulate),
         Some(Command::Inspect(args)) => print(&snapshot::inspect(&args)?),
-        Some(Command::Verify { file }) => Ok(snapshot::verify(&file)?),
+        Some(Command::Verify(args)) => Ok(snapshot::verify(&args)?),
         Some(Command::Convert(args)) => print(&snapshot::convert(&args)?),
+        Some(Command::Dump(args)) => snapshot::dump(&args, &mut io::stdout().lock()),
         Some(Command::Generate(args)) => generate(&args),
-        Some(Command::Info { files, json }) => info(&files, json),
+        Some(Command::Info { files, shown }) => info(&files, shown.output()),
+        Some(Command::Completions { shell }) => completions(shell),
+        Some(Command::Man { command }) => man(command.as_deref()),
     }
 }
 
@@ -45,8 +49,14 @@ fn for_each_trace(
     match files {
         Some(files) if !files.paths.is_empty() => {
             let options = files.read_options();
+            // What can be told at once is not told after the first trace's run, which may be long.
+            files.paths.iter().try_for_each(|path| Trace::check(path, &options))?;
             for path in &files.paths {
-                show(Trace::read(Input::open(path)?, &options)?)?;
+                let trace = Trace::read(Input::open(path)?, &options)?;
+                for warning in &trace.warnings {
+                    warn(&format!("{}: {warning}", trace.name));
+                }
+                show(trace)?;
             }
             Ok(())
         }
@@ -55,6 +65,7 @@ fn for_each_trace(
                 format: Some(Format::U32),
                 csv: CsvOptions::default(),
                 max_requests: u32::MAX,
+                rate: None,
             };
             show(Trace::read(Input::new(BUNDLED_NAME, BUNDLED)?, &options)?)
         }
@@ -62,28 +73,25 @@ fn for_each_trace(
 }
 
 fn replay_all(files: Option<&Files>, args: &ReplayArgs) -> Result<(), CommandError> {
-    check_policies(&args.policies)?;
-    let options = args.options();
+    let (options, output) = (args.options(), args.output());
+    check(&args.policies, &options)?;
+    args.drawn.check()?;
     let mut report = ReplayReport::new(&options);
     for_each_trace(files, |trace| {
         let replayed = replay_trace(&trace, args, &options)?;
-        if !args.json {
+        if output == Output::Table {
             let table = replay_table(&replayed.replays);
             print(&format!("{}\n{table}\n", replayed.trace.headline()))?;
         }
         report.traces.push(replayed);
         Ok(())
     })?;
-    if args.json {
-        print_json(&report)?;
-    } else {
-        print(&format!("{}\n", report.footer()))?;
+    match output {
+        Output::Json => print_json(&report)?,
+        Output::Csv => print(&csv(&report))?,
+        Output::Table => print(&format!("{}\n", report.footer()))?,
     }
-    match &args.plot {
-        Some(path) => std::fs::write(path, miss_ratio_curves(&report.traces)?)
-            .map_err(CommandError::write(path.display().to_string())),
-        None => Ok(()),
-    }
+    args.drawn.draw(|| miss_ratio_curves(&report.traces))
 }
 
 /// Every policy at every capacity, each with a fresh cache.
@@ -94,9 +102,9 @@ fn replay_trace(
 ) -> Result<TraceReplay, CommandError> {
     let info = TraceInfo::of(trace);
     let whole = whole(&info, options.weights)?;
-    let capacities = resolve_all(&args.capacities, whole);
+    let capacities = resolve_all(&args.capacities(), whole);
     let runs = capacities.len() * args.policies.len();
-    let is_shown = !args.quiet && !args.json;
+    let is_shown = !args.quiet && args.output() == Output::Table;
     let steps = runs as u64 * info.requests * u64::from(options.passes);
     let progress = progress_bar(is_shown, steps);
     let mut replays = Vec::with_capacity(runs);
@@ -132,17 +140,19 @@ fn whole(info: &TraceInfo, weights: Weights) -> Result<u64, ReplayError> {
 }
 
 fn simulate_all(files: &Files, args: &SimulateArgs) -> Result<(), CommandError> {
-    let options = args.options();
+    args.drawn.check()?;
+    let (options, output) = (args.options(), args.output());
     let mut subjects =
         args.policies.iter().map(|name| Subject::named(name)).collect::<Result<Vec<_>, _>>()?;
     if subjects.is_empty() {
         subjects = Subject::usual();
         subjects.retain(|subject| subject.check(options.weights).is_ok());
     }
+    subjects.iter().try_for_each(|subject| subject.check(options.weights))?;
     let mut report = SimulateReport::new(&options);
     let mut show = |trace: Trace| {
         let simulated = simulate_trace(&trace, &subjects, args, &options)?;
-        if !args.json {
+        if output == Output::Table {
             let table = simulation_table(&simulated.simulations);
             print(&format!("{}\n{table}\n", simulated.trace.headline()))?;
         }
@@ -157,16 +167,12 @@ fn simulate_all(files: &Files, args: &SimulateArgs) -> Result<(), CommandError> 
         let keys = Keys::new(pattern, args.generated.requests, args.generated.seed)?;
         show(Trace::of_keys(name, keys, files.read_options().max_requests)?)?;
     }
-    if args.json {
-        print_json(&report)?;
-    } else {
-        print(&format!("{}\n", report.footer()))?;
+    match output {
+        Output::Json => print_json(&report)?,
+        Output::Csv => print(&csv(&report))?,
+        Output::Table => print(&format!("{}\n", report.footer()))?,
     }
-    match &args.plot {
-        Some(path) => std::fs::write(path, miss_ratio_curves(&report.traces)?)
-            .map_err(CommandError::write(path.display().to_string())),
-        None => Ok(()),
-    }
+    args.drawn.draw(|| miss_ratio_curves(&report.traces))
 }
 
 fn simulate_trace(
@@ -177,9 +183,10 @@ fn simulate_trace(
 ) -> Result<TraceSimulation, CommandError> {
     let info = TraceInfo::of(trace);
     let whole = whole(&info, options.weights)?;
-    let capacities = resolve_all(&args.capacities, whole);
+    let capacities = resolve_all(&args.capacities(), whole);
     let cells = capacities.len() * subjects.len();
-    let progress = progress_bar(!args.quiet && !args.json, cells as u64 * info.requests);
+    let is_shown = !args.quiet && args.output() == Output::Table;
+    let progress = progress_bar(is_shown, cells as u64 * info.requests);
     let cells = simulate(trace, subjects, &capacities, options, &progress)?;
     progress.finish_and_clear();
     let sizes = trace.sizes_bytes.iter().flatten();
@@ -208,13 +215,56 @@ fn generate(args: &GenerateArgs) -> Result<(), CommandError> {
     write_keys(keys, &args.output, args.format, existing)
 }
 
-fn info(files: &Files, is_json: bool) -> Result<(), CommandError> {
+fn info(files: &Files, output: Output) -> Result<(), CommandError> {
     let mut infos = Vec::new();
     for_each_trace(Some(files), |trace| {
         infos.push(TraceInfo::of(&trace));
         Ok(())
     })?;
-    if is_json { print_json(&infos) } else { print(&format!("{}\n", info_table(&infos))) }
+    match output {
+        Output::Json => print_json(&infos),
+        Output::Csv => print(&csv(&infos)),
+        Output::Table => print(&format!("{}\n", info_table(&infos))),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<(), CommandError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "larder", &mut script);
+    print_bytes(&script)
+}
+
+fn man(command: Option<&str>) -> Result<(), CommandError> {
+    let mut larder = Cli::command();
+    // So that a command's page has the whole name, `larder-simulate`.
+    larder.build();
+    let of = match command {
+        None => larder,
+        Some(name) => larder.find_subcommand(name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = larder.get_subcommands().map(clap::Command::get_name).collect();
+            CommandError::UnknownCommand { given: name.to_owned(), known: known.join(", ") }
+        })?,
+    };
+    let mut page = Vec::new();
+    clap_mangen::Man::new(of).render(&mut page).map_err(CommandError::write("the manual page"))?;
+    print_bytes(&page)
+}
+
+impl Drawn {
+    /// Refuses a picture that could not be written at the end.
+    fn check(&self) -> Result<(), CommandError> {
+        match &self.plot {
+            Some(path) => plot::check_target(path, self.force),
+            None => Ok(()),
+        }
+    }
+
+    fn draw(&self, svg: impl FnOnce() -> Result<String, PlotError>) -> Result<(), CommandError> {
+        match &self.plot {
+            Some(path) => plot::write(path, &svg()?, self.force),
+            None => Ok(()),
+        }
+    }
 }
 
 fn print_json(document: &impl Serialize) -> Result<(), CommandError> {
@@ -224,10 +274,12 @@ fn print_json(document: &impl Serialize) -> Result<(), CommandError> {
 }
 
 fn print(text: &str) -> Result<(), CommandError> {
+    print_bytes(text.as_bytes())
+}
+
+fn print_bytes(bytes: &[u8]) -> Result<(), CommandError> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(CommandError::write("standard output"))
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(CommandError::write("standard output"))
 }
 
 fn warn(text: &str) {

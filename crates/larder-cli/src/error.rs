@@ -44,8 +44,17 @@ pub(crate) enum GenerateError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum SnapshotFailure {
+    /// One that names its file.
+    #[error(transparent)]
+    Snapshot(SnapshotError),
     #[error("{}", file.display())]
     File { file: PathBuf, source: SnapshotError },
+    #[error("the file may be sound; raise the limit by --max-record-bytes or --max-expansion")]
+    Limit(#[source] SnapshotError),
+    #[error(
+        "the snapshot has {what} of type `{says}`, which {serializer} reads as no other; leave --{what} out"
+    )]
+    OtherType { what: &'static str, says: String, serializer: String },
     #[error(transparent)]
     Serializer(#[from] RegistryError),
     #[error("cannot tell the types of `{types}`; pass --key and --value")]
@@ -56,12 +65,22 @@ pub(crate) enum SnapshotFailure {
     Json(#[from] serde_json::Error),
 }
 
+impl From<SnapshotError> for SnapshotFailure {
+    fn from(source: SnapshotError) -> Self {
+        if source.is_limit() { Self::Limit(source) } else { Self::Snapshot(source) }
+    }
+}
+
 /// Why a picture could not be drawn.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot draw the miss-ratio curve")]
-pub(crate) struct PlotError {
-    #[from]
-    source: plotters::drawing::DrawingAreaErrorKind<io::Error>,
+#[non_exhaustive]
+pub(crate) enum PlotError {
+    #[error("cannot draw the miss-ratio curve")]
+    Draw(#[from] plotters::drawing::DrawingAreaErrorKind<io::Error>),
+    #[error("{} exists already; pass --force to overwrite it", file.display())]
+    Exists { file: PathBuf },
+    #[error("{} is no regular file; name another picture", file.display())]
+    NotAFile { file: PathBuf },
 }
 
 /// Why the command failed.
@@ -78,6 +97,8 @@ pub(crate) enum CommandError {
     Plot(#[from] PlotError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotFailure),
+    #[error("there is no command `{given}`; there are {known}")]
+    UnknownCommand { given: String, known: String },
     #[error("cannot write {to}")]
     Write { to: String, source: io::Error },
 }
@@ -98,14 +119,16 @@ impl CommandError {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             CommandError::Trace(TraceError::Open { .. } | TraceError::Read { .. })
-            | CommandError::Plot(_)
-            | CommandError::Snapshot(SnapshotFailure::File {
-                source: SnapshotError::Io(_), ..
-            })
+            | CommandError::Plot(PlotError::Draw(_))
             | CommandError::Write { .. } => ExitCode::from(1),
+            CommandError::Snapshot(
+                SnapshotFailure::File { source, .. } | SnapshotFailure::Snapshot(source),
+            ) if source.is_io() => ExitCode::from(1),
             CommandError::Trace(_)
             | CommandError::Replay(_)
             | CommandError::Generate(_)
+            | CommandError::Plot(_)
+            | CommandError::UnknownCommand { .. }
             | CommandError::Snapshot(_) => ExitCode::from(2),
         }
     }

@@ -1,9 +1,12 @@
 //! The bytes of a trace: opened, decompressed, counted, and cut into lines or records.
 //!
-//! Owns compression and every limit on what a single line may hold; what a line or a record means
+//! Owns compression, encodings of text and every limit on what a single line may hold; what a line or a record means
 //! is left to `trace`. Whatever the bytes are, memory stays bounded: a line by
 //! [`MAX_LINE_BYTES`], zstd by the 128 MiB window that its decoder allows. How much a file expands
 //! to is bounded by the number of requests, which `trace` counts.
+
+mod gzip;
+mod encoding;
 
 use std::cell::Cell;
 use std::fmt;
@@ -12,15 +15,12 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 use std::rc::Rc;
 
-use flate2::read::MultiGzDecoder;
-
+use self::encoding::Recoded;
+use self::gzip::GzipMembers;
 use crate::error::{Position, Problem, TraceError};
 
 /// The longest line that a text trace may have; a longer one is no key.
 pub(crate) const MAX_LINE_BYTES: u64 = 64 * 1024;
-
-/// What some editors put before the first line.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -33,7 +33,7 @@ pub(crate) enum Compression {
 }
 
 impl Compression {
-    const MAGIC_BYTES: usize = 4;
+    const MAGIC_BYTES: usize = 10;
 
     fn of(head: &[u8]) -> Self {
         match head {
@@ -43,6 +43,17 @@ impl Compression {
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
             _ => Compression::None,
         }
+    }
+}
+
+/// What packs files too and is not read here, by the first bytes; those of fewer than six bytes may
+/// begin a sound file of raw keys.
+fn other_packing(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("xz"),
+        [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', b'S', b'Y'] => Some("bzip2"),
+        [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..] => Some("7-Zip"),
+        _ => None,
     }
 }
 
@@ -85,6 +96,10 @@ pub(crate) struct Input {
     /// Where the record read last starts.
     record_start_bytes: u64,
     line: u64,
+    /// The first bytes were looked at for an encoding.
+    is_text: bool,
+    /// Set when text of another encoding turned out to be malformed.
+    has_encoding_failed: Rc<Cell<bool>>,
 }
 
 impl Input {
@@ -114,11 +129,15 @@ impl Input {
         {
             return Err(TraceError::Read { file: name, source });
         }
+        if let Some(packing) = other_packing(&head) {
+            let (position, problem) = (Position::Byte(0), Problem::OtherPacking { packing });
+            return Err(TraceError::Malformed { file: name, position, problem });
+        }
         let compression = Compression::of(&head);
         let bytes = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(head).chain(source));
         let reader: Box<dyn Read> = match compression {
             Compression::None => Box::new(bytes),
-            Compression::Gzip => Box::new(MultiGzDecoder::new(bytes)),
+            Compression::Gzip => Box::new(GzipMembers::new(bytes)),
             Compression::Zstd => match zstd::Decoder::with_buffer(bytes) {
                 Ok(decoder) => Box::new(decoder),
                 Err(source) => return Err(TraceError::Read { file: name, source }),
@@ -132,6 +151,8 @@ impl Input {
             offset_bytes: 0,
             record_start_bytes: 0,
             line: 0,
+            is_text: false,
+            has_encoding_failed: Rc::default(),
         })
     }
 
@@ -144,6 +165,7 @@ impl Input {
         &mut self,
         line: &'a mut Vec<u8>,
     ) -> Result<Option<&'a [u8]>, TraceError> {
+        self.begin_text()?;
         line.clear();
         // One byte more than allowed tells a line that is too long from one that just fits.
         let read = self.reader.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', line);
@@ -162,26 +184,50 @@ impl Input {
         if line.contains(&0) {
             return Err(self.bad_line(Problem::NulByte));
         }
-        let text = if self.line == 1 { line.strip_prefix(BYTE_ORDER_MARK) } else { None };
-        Ok(Some(text.unwrap_or(line).trim_ascii()))
+        let text = line.trim_ascii();
+        if text.contains(&b'\r') {
+            return Err(self.bad_line(Problem::LoneCarriageReturn));
+        }
+        Ok(Some(text))
     }
 
-    /// Skips the mark that some editors put before the first line. To be called first, for a parser
-    /// that cuts lines itself.
-    pub(crate) fn skip_byte_order_mark(&mut self) -> Result<(), TraceError> {
-        let mut head = Vec::with_capacity(BYTE_ORDER_MARK.len());
-        let read = self.reader.by_ref().take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut head);
+    /// Says which line is read, for a parser that cuts lines itself: errors of reading name it.
+    pub(crate) fn set_line(&mut self, line: u64) {
+        self.line = line - 1;
+    }
+
+    /// Skips a byte order mark, and has UTF-16 read as UTF-8 where the mark says so, as
+    /// spreadsheets write it. To be called first, for a parser that cuts lines itself.
+    pub(crate) fn begin_text(&mut self) -> Result<(), TraceError> {
+        if std::mem::replace(&mut self.is_text, true) {
+            return Ok(());
+        }
+        let mut head = Vec::with_capacity(encoding::MARK_BYTES);
+        let read = self.reader.by_ref().take(encoding::MARK_BYTES as u64).read_to_end(&mut head);
         if let Err(failure) = read {
             return Err(self.read_failure(failure));
         }
-        if head == BYTE_ORDER_MARK {
-            self.offset_bytes += head.len() as u64;
-            return Ok(());
-        }
         let nothing: Box<dyn Read> = Box::new(io::empty());
         let rest = std::mem::replace(&mut self.reader, BufReader::with_capacity(0, nothing));
-        let again: Box<dyn Read> = Box::new(Cursor::new(head).chain(rest));
-        self.reader = BufReader::with_capacity(BUFFER_BYTES, again);
+        if head == b"PK\x03" {
+            let problem = Problem::OtherPacking { packing: "zip, as a spreadsheet's own file is" };
+            return Err(self.malformed(Position::Line(1), problem));
+        }
+        let mut head = Cursor::new(head);
+        let found = encoding::of(head.get_ref());
+        if let Some((_, mark_bytes)) = found {
+            self.offset_bytes += mark_bytes as u64;
+            head.set_position(mark_bytes as u64);
+        }
+        let bytes = head.chain(rest);
+        let text: Box<dyn Read> = match found {
+            Some((encoding, _)) if !encoding::is_utf8(encoding) => {
+                let has_failed = Rc::clone(&self.has_encoding_failed);
+                Box::new(Recoded::new(bytes, encoding, has_failed))
+            }
+            _ => Box::new(bytes),
+        };
+        self.reader = BufReader::with_capacity(BUFFER_BYTES, text);
         Ok(())
     }
 
@@ -235,8 +281,12 @@ impl Input {
         TraceError::Malformed { file: self.name.clone(), position, problem }
     }
 
-    /// What a failed read means: a broken machine, or data that does not decompress.
+    /// What a failed read means: a broken machine, or data that does not decompress or is no text.
     fn read_failure(&self, reason: io::Error) -> TraceError {
+        if self.has_encoding_failed.get() {
+            // The line that was being read, not the one before it.
+            return self.malformed(Position::Line(self.line + 1), Problem::BadUtf16);
+        }
         if self.has_source_failed.get() || self.compression == Compression::None {
             return TraceError::Read { file: self.name.clone(), source: reason };
         }
@@ -361,6 +411,21 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn files_of_other_packers_are_refused_by_name() {
+        for (bytes, name) in [
+            (&b"\xfd7zXZ\0\0\x04"[..], "xz"),
+            (b"BZh91AY&SY\xe3\x12", "bzip2"),
+            (b"PK\x03\x04\x14\0", "zip"),
+        ] {
+            let failure = Input::new("t", bytes).and_then(lines).unwrap_err().to_string();
+            assert!(failure.contains(&format!("packed with {name}")), "{failure}");
+        }
+        // A key of text, and raw keys, may begin so.
+        assert_eq!(lines(input("BZh9 is a key")).unwrap(), ["BZh9 is a key"]);
+        assert_eq!(input(b"PK\x03\x04").next_record().unwrap(), Some(*b"PK\x03\x04"));
+    }
+
+    #[test]
     fn a_failing_disk_is_no_malformed_file() {
         struct Failing;
         impl Read for Failing {
@@ -395,6 +460,56 @@ pub(crate) mod tests {
     #[test]
     fn a_byte_order_mark_is_no_part_of_the_first_line() {
         assert_eq!(lines(input(b"\xef\xbb\xbfa\n\xef\xbb\xbfb")).unwrap(), ["a", "\u{feff}b"]);
+    }
+
+    fn utf_16(text: &str, is_little: bool) -> Vec<u8> {
+        let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+        units
+            .flat_map(|unit| if is_little { unit.to_le_bytes() } else { unit.to_be_bytes() })
+            .collect()
+    }
+
+    #[test]
+    fn utf_16_with_a_mark_reads_as_the_same_text() {
+        let text = "a\r\nb\u{e9}\u{1f980}\n\n\u{feff}last";
+        for is_little in [true, false] {
+            let bytes = utf_16(text, is_little);
+            for input in [input(&bytes), trickle(&bytes), input(gzip(&bytes)), input(zstd(&bytes))]
+            {
+                let expected = ["a", "b\u{e9}\u{1f980}", "", "\u{feff}last"];
+                assert_eq!(lines(input).unwrap(), expected, "{is_little}");
+            }
+        }
+    }
+
+    #[test]
+    fn malformed_utf_16_names_its_line() {
+        // Half of a pair, a pair in the wrong order, and half of a unit at the end.
+        for (tail, line) in [
+            (&[0x3d, 0xd8, b'x', 0][..], 2),
+            (&[0x80, 0xde, 0x3d, 0xd8, b'\n', 0], 2),
+            (&[b'\n', 0, b'c', 0, b'd'], 3),
+        ] {
+            let bytes = [&utf_16("a\nb", true)[..], tail].concat();
+            for input in [input(&bytes), trickle(&bytes), input(gzip(&bytes))] {
+                let failure = lines(input).unwrap_err().to_string();
+                assert!(failure.starts_with(&format!("t:{line}: malformed UTF-16")), "{failure}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_what_it_seems_is_refused_with_its_line() {
+        for (bytes, start) in [
+            // UTF-32 and UTF-16 without a mark.
+            (&b"\xff\xfe\0\0a\0\0\0\n\0\0\0"[..], "t:1: a NUL byte"),
+            (b"a\0\n\0", "t:1: a NUL byte"),
+            // Lines that end in a carriage return alone would be one line.
+            (b"a\n\rb\rc\r", "t:2: a carriage return within a line"),
+        ] {
+            let failure = lines(input(bytes)).unwrap_err().to_string();
+            assert!(failure.starts_with(start), "{failure}");
+        }
     }
 
     #[test]

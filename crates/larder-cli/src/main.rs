@@ -22,14 +22,17 @@ mod snapshot;
 mod commands;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::args::Cli;
 
 fn main() -> ExitCode {
-    match commands::run(Cli::parse()) {
+    let cli = Cli::try_parse().unwrap_or_else(|error| with_tip(error).exit());
+    match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of a pipe has seen enough: that is its right, not our failure.
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
@@ -39,4 +42,17 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Who names a trace where a command is due is told the command.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let given = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(given)) if error.kind() == ErrorKind::InvalidSubcommand => given,
+        _ => return error,
+    };
+    if Path::new(given).is_file() {
+        let tip = format!("to replay this trace, run `larder replay {given}`");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
 }

@@ -1,6 +1,9 @@
 //! The miss-ratio curve: a panel a trace, a line a policy, as SVG.
 
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::ops::Range;
+use std::path::Path;
 
 use indicatif::HumanBytes;
 use plotters::coord::Shift;
@@ -8,28 +11,50 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
-use crate::error::PlotError;
+use crate::error::{CommandError, PlotError};
 use crate::report::{TraceReplay, TraceSimulation};
 use crate::simulate::Kind;
 
-const PANEL_PIXELS: (u32, u32) = (860, 540);
+const PANEL_PIXELS: (u32, u32) = (980, 540);
 
-/// Pixels of a dash and of the gap behind it.
-const DASH: (u32, u32) = (8, 5);
+/// Of the panel, beside the curves: there the legend covers none of them.
+const LEGEND_PIXELS: u32 = 190;
+
+/// A row of the legend, and what a line in it takes before its name.
+const LEGEND_ROW_PIXELS: i32 = 22;
+const LEGEND_LINE_PIXELS: i32 = 34;
+
+/// Of the legend's first row, which is beside the upper end of the curves.
+const LEGEND_TOP_PIXELS: i32 = 56;
+
+/// A longer title would run out of the picture.
+const MAX_TITLE_CHARS: usize = 60;
+
+const LINE_PIXELS: u32 = 1;
+
+/// Below so many, each point of a curve gets a dot.
+const MAX_DOTTED: usize = 25;
 
 /// More numbers than that below the axis would overlap.
-const MAX_TICKS: usize = 9;
+const MAX_TICKS: usize = 10;
 
-/// Okabe and Ito's colours, which people with any colour vision tell apart.
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(0, 0, 0),
+/// Paul Tol's muted colours, which people with any colour vision tell apart; without the yellow,
+/// which is hard to see on white. Black is the bound's.
+const COLOURS: [RGBColor; 8] = [
+    RGBColor(51, 34, 136),
+    RGBColor(204, 102, 119),
+    RGBColor(17, 119, 51),
+    RGBColor(170, 68, 153),
+    RGBColor(153, 153, 51),
+    RGBColor(136, 204, 238),
+    RGBColor(68, 170, 153),
+    RGBColor(136, 34, 85),
 ];
+
+/// Pixels of a dash and of the gap behind it; a line that lies on another shows it in the gaps. As
+/// many as have no factor in common with the colours, so that pairs repeat as late as can be.
+const DASHES: [Option<(u32, u32)>; 5] =
+    [None, Some((10, 4)), Some((3, 3)), Some((18, 4)), Some((6, 9))];
 
 /// The curves of one trace.
 #[derive(Debug)]
@@ -43,16 +68,30 @@ pub(crate) struct Panel {
 #[derive(Debug)]
 struct Line {
     policy: String,
-    stroke: Stroke,
+    is_bound: bool,
     /// Capacity and miss ratio, by capacity.
     points: Vec<(f64, f64)>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stroke {
-    Solid,
-    /// For what is there to compare with.
-    Dashed,
+/// How a line is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Stroke {
+    colour: RGBColor,
+    dash: Option<(u32, u32)>,
+}
+
+impl Stroke {
+    /// Of the line with that number; no two of thirty are alike.
+    fn of(index: usize, is_bound: bool) -> Self {
+        if is_bound {
+            return Stroke { colour: BLACK, dash: None };
+        }
+        Stroke { colour: COLOURS[index % COLOURS.len()], dash: DASHES[index % DASHES.len()] }
+    }
+
+    fn style(self) -> ShapeStyle {
+        self.colour.stroke_width(LINE_PIXELS)
+    }
 }
 
 impl Panel {
@@ -60,13 +99,13 @@ impl Panel {
         Panel { title: title.to_owned(), is_in_bytes, lines: Vec::new() }
     }
 
-    fn add(&mut self, policy: &str, stroke: Stroke, capacity: u64, hit_ratio: f64) {
+    fn add(&mut self, policy: &str, is_bound: bool, capacity: u64, hit_ratio: f64) {
         let point = (capacity as f64, 1.0 - hit_ratio);
         match self.lines.iter_mut().find(|line| line.policy == policy) {
             Some(line) => line.points.push(point),
             None => {
                 let policy = policy.to_owned();
-                self.lines.push(Line { policy, stroke, points: vec![point] });
+                self.lines.push(Line { policy, is_bound, points: vec![point] });
             }
         }
     }
@@ -77,7 +116,7 @@ impl From<&TraceReplay> for Panel {
         let is_in_bytes = of.replays.iter().any(|replay| replay.capacity_bytes.is_some());
         let mut panel = Panel::new(&of.trace.name, is_in_bytes);
         for replay in &of.replays {
-            panel.add(&replay.policy, Stroke::Solid, replay.capacity(), replay.hit_ratio);
+            panel.add(&replay.policy, false, replay.capacity(), replay.hit_ratio);
         }
         panel
     }
@@ -88,8 +127,7 @@ impl From<&TraceSimulation> for Panel {
         let is_in_bytes = of.simulations.iter().any(|cell| cell.capacity_bytes.is_some());
         let mut panel = Panel::new(&of.trace.name, is_in_bytes);
         for cell in &of.simulations {
-            let stroke = if cell.kind == Kind::Larder { Stroke::Solid } else { Stroke::Dashed };
-            panel.add(&cell.policy, stroke, cell.capacity(), cell.hit_ratio);
+            panel.add(&cell.policy, cell.kind == Kind::Bound, cell.capacity(), cell.hit_ratio);
         }
         panel
     }
@@ -115,14 +153,14 @@ where
 }
 
 fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Result<(), PlotError> {
+    let (curves, legend) = area.split_horizontally(PANEL_PIXELS.0 - LEGEND_PIXELS);
     let axis = CapacityAxis::of(panel);
     let ratios = panel.lines.iter().flat_map(|line| &line.points).map(|point| point.1);
     // The axis starts at 0, so that heights compare, and ends at the next tenth.
     let top = ((ratios.fold(0.0, f64::max) * 10.0).ceil() / 10.0).max(0.1);
-    let mut chart = ChartBuilder::on(area)
-        .caption(format!("Miss ratio of {}", panel.title), ("sans-serif", 20))
+    let mut chart = ChartBuilder::on(&curves)
+        .caption(format!("Miss ratio of {}", tail(&panel.title)), ("sans-serif", 20))
         .margin(16)
-        .margin_right(28)
         .x_label_area_size(48)
         .y_label_area_size(64)
         .build_cartesian_2d(axis, 0.0..top)?;
@@ -140,33 +178,84 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Result<(), 
         .light_line_style(TRANSPARENT)
         .draw()?;
     for (index, line) in panel.lines.iter().enumerate() {
-        let colour = COLOURS[index % COLOURS.len()];
-        // Good policies lie on top of each other: each is drawn thinner than the one before it,
-        // which shows on both sides. More than a few would make the first too fat.
-        let width = 2 + (panel.lines.len() - index - 1).min(4) as u32;
-        let points = line.points.iter().copied();
-        let dots = points.clone().map(|point| Circle::new(point, width + 2, colour.filled()));
-        chart.draw_series(dots)?;
-        let style = colour.stroke_width(width);
-        let drawn = match line.stroke {
-            Stroke::Solid => chart.draw_series(LineSeries::new(points, style))?,
-            Stroke::Dashed => {
-                chart.draw_series(DashedLineSeries::new(points, DASH.0, DASH.1, style))?
+        let stroke = Stroke::of(index, line.is_bound);
+        if line.points.len() < MAX_DOTTED {
+            let points = line.points.iter().copied();
+            chart.draw_series(
+                points.map(|point| Circle::new(point, 2 * LINE_PIXELS, stroke.colour.filled())),
+            )?;
+        }
+        let (points, style) = (line.points.iter().copied(), stroke.style());
+        match stroke.dash {
+            None => {
+                chart.draw_series(LineSeries::new(points, style))?;
             }
-        };
-        drawn
-            .label(&line.policy)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+            Some((dash, gap)) => {
+                chart.draw_series(DashedLineSeries::new(points, dash, gap, style))?;
+            }
+        }
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .margin(12)
-        .label_font(("sans-serif", 15))
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.3))
-        .draw()?;
+    draw_legend(&legend, panel)
+}
+
+/// The end of a name that is too long for its place: of a path, what tells it from others.
+fn tail(title: &str) -> String {
+    let chars = title.chars().count();
+    match chars.checked_sub(MAX_TITLE_CHARS) {
+        None | Some(0) => title.to_owned(),
+        Some(more) => format!("…{}", title.chars().skip(more + 1).collect::<String>()),
+    }
+}
+
+/// A row a line, the one with the most misses first, as the curves lie.
+fn draw_legend(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Result<(), PlotError> {
+    let height = |line: &Line| {
+        line.points.iter().map(|point| point.1).sum::<f64>() / line.points.len().max(1) as f64
+    };
+    let mut lines: Vec<(usize, &Line)> = panel.lines.iter().enumerate().collect();
+    lines.sort_by(|(_, one), (_, other)| height(other).total_cmp(&height(one)));
+    for ((index, line), row) in lines.into_iter().zip(0..) {
+        let stroke = Stroke::of(index, line.is_bound);
+        let y = LEGEND_TOP_PIXELS + row * LEGEND_ROW_PIXELS;
+        let mut from = 0;
+        let (dash, gap) = stroke.dash.unwrap_or((LEGEND_LINE_PIXELS as u32, 1));
+        while from < LEGEND_LINE_PIXELS {
+            let to = (from + dash as i32).min(LEGEND_LINE_PIXELS);
+            area.draw(&PathElement::new([(from, y), (to, y)], stroke.style()))?;
+            from = to + gap as i32;
+        }
+        let at = (LEGEND_LINE_PIXELS + 8, y - 7);
+        area.draw(&Text::new(line.policy.clone(), at, ("sans-serif", 15)))?;
+    }
     Ok(())
+}
+
+/// Refuses a picture that is there already, unless `force`, and one that cannot be written: before
+/// the run, which may be long, so that its end is not in vain.
+pub(crate) fn check_target(path: &Path, force: bool) -> Result<(), CommandError> {
+    let failed = || CommandError::write(path.display().to_string());
+    match path.symlink_metadata() {
+        Ok(_) if !force => Err(PlotError::Exists { file: path.to_owned() }.into()),
+        // A pipe would wait for its reader, and a device take the picture for its own.
+        Ok(_) if !path.is_file() => Err(PlotError::NotAFile { file: path.to_owned() }.into()),
+        Ok(_) => OpenOptions::new().write(true).open(path).map(drop).map_err(failed()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Made and taken away again: there is no other way to tell whether it can be made.
+            let made = OpenOptions::new().write(true).create_new(true).open(path);
+            made.and_then(|_| std::fs::remove_file(path)).map_err(failed())
+        }
+        Err(error) => Err(failed()(error)),
+    }
+}
+
+/// Writes a picture; one that has come to be there meanwhile is kept unless `force`.
+pub(crate) fn write(path: &Path, svg: &str, force: bool) -> Result<(), CommandError> {
+    let mut options = OpenOptions::new();
+    options.write(true).truncate(force).create(force).create_new(!force);
+    options
+        .open(path)
+        .and_then(|mut file| file.write_all(svg.as_bytes()))
+        .map_err(CommandError::write(path.display().to_string()))
 }
 
 /// The horizontal axis: its ticks are the capacities that were measured, and it is logarithmic
@@ -275,6 +364,7 @@ mod tests {
             one_hit_wonders: 0,
             footprint_bytes: None,
             ttl: None,
+            times: None,
         };
         TraceReplay { trace, replays }
     }
@@ -303,6 +393,53 @@ mod tests {
         let wide = axis(1000);
         assert_eq!(wide.map(&100.0, (0, 1000)), 500);
         assert_eq!((wide.format_ext(&1000.0), wide.ticks), ("1,000".into(), vec![10.0, 1000.0]));
+    }
+
+    #[test]
+    fn no_two_lines_of_thirty_are_drawn_alike() {
+        let strokes: Vec<Stroke> = (0..30).map(|index| Stroke::of(index, false)).collect();
+        for (index, stroke) in strokes.iter().enumerate() {
+            assert!(!strokes[..index].contains(stroke), "{index}: {stroke:?}");
+            assert_ne!(*stroke, Stroke::of(index, true));
+        }
+    }
+
+    #[test]
+    fn a_long_title_is_cut_in_front() {
+        assert_eq!(tail("a"), "a");
+        let (fits, long) = ("é".repeat(MAX_TITLE_CHARS), "é".repeat(500) + "/t.csv");
+        assert_eq!(tail(&fits), fits);
+        assert_eq!(tail(&long).chars().count(), MAX_TITLE_CHARS);
+        assert!(tail(&long).starts_with("…é") && tail(&long).ends_with("/t.csv"));
+    }
+
+    #[test]
+    fn the_legend_is_beside_the_curves() {
+        let replays = vec![replay("lru", 10, 0.1), replay("lru", 1000, 0.9)];
+        let svg = miss_ratio_curves(&[trace("t", replays)]).unwrap();
+        let number = |text: &str| text.split('"').next().unwrap().parse::<u32>().unwrap();
+        // The caption is in the middle, axes and their numbers at the left; dots end the curve.
+        let dots = svg.split("<circle cx=\"").skip(1).map(number).max().unwrap();
+        let name = svg.split("<text x=\"").find(|text| text.contains("\nlru\n")).map(number);
+        assert!(name.unwrap() > dots && dots < PANEL_PIXELS.0 - LEGEND_PIXELS, "{svg}");
+    }
+
+    #[test]
+    fn a_picture_that_is_there_is_kept_unless_forced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.svg");
+        check_target(&path, false).unwrap();
+        assert!(!path.exists());
+        write(&path, "new", false).unwrap();
+        let failure = check_target(&path, false).unwrap_err();
+        assert!(failure.to_string().contains("exists already; pass --force"), "{failure}");
+        assert!(write(&path, "late", false).is_err());
+        check_target(&path, true).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        write(&path, "x", true).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"x");
+        assert!(check_target(folder.path(), true).is_err(), "a folder");
+        assert!(check_target(&folder.path().join("no/such/a.svg"), false).is_err());
     }
 
     #[test]

@@ -103,6 +103,9 @@ mod tests {
             distinct_keys: requests.iter().max().map_or(0, |last| last + 1),
             sizes_bytes: None,
             ttl: None,
+            span: None,
+            lifetimes: None,
+            warnings: Vec::new(),
         }
     }
 

@@ -3,18 +3,21 @@
 //! A request is a `get`, and an `insert` on a miss. The threads pull runs of [`CHUNK_REQUESTS`]
 //! from a shared cursor, so the global order of the trace is kept but for a few hundred requests;
 //! one thread keeps it exactly.
+//!
+//! Where a trace has TTLs and times, an entry is inserted with the TTL of the request, and the cache's
+//! clock shows the latest time of all requests that were begun.
 
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
-use larder::{Builder, Cache, Inserted, Maintenance, Policy};
+use larder::{Builder, Cache, Clock, Inserted, Maintenance, Policy};
 
 use crate::error::ReplayError;
-use crate::trace::Trace;
+use crate::trace::{Lifetimes, Trace};
 
 /// What a thread takes at once: enough that the shared cursor costs nothing, few enough that the
 /// order of the trace survives.
@@ -82,11 +85,17 @@ impl Measurement {
     }
 }
 
-/// Refuses names that the library does not know, before a trace is read.
-pub(crate) fn check_policies(names: &[String]) -> Result<(), ReplayError> {
-    names.iter().try_for_each(|name| {
-        build(Cache::<u32, u32>::builder().capacity(1).maintenance(Maintenance::Inline), name)
-            .map(drop)
+/// Refuses names that the library does not know and partitions that it does not have, before a trace
+/// is read.
+pub(crate) fn check(policies: &[String], options: &ReplayOptions) -> Result<(), ReplayError> {
+    let partitions = options.partitions.unwrap_or(1);
+    policies.iter().try_for_each(|name| {
+        let builder = Cache::<u32, u32>::builder()
+            // A capacity too small for its partitions is another error, and not one of arguments alone.
+            .capacity(partitions.max(1))
+            .partitions(partitions)
+            .maintenance(Maintenance::Inline);
+        build(builder, name).map(drop)
     })
 }
 
@@ -114,9 +123,14 @@ pub(crate) fn replay(
     if let Some(partitions) = options.partitions {
         builder = builder.partitions(partitions);
     }
+    let clock = TraceClock::default();
+    if trace.lifetimes.is_some() {
+        builder = builder.clock(clock.clone());
+    }
     let cache = build(builder, policy)?;
 
     let run = Run {
+        lifetimes: trace.lifetimes.as_ref().map(|lifetimes| (lifetimes, clock)),
         requests: &trace.requests,
         sizes_bytes: trace.sizes_bytes.as_deref().filter(|_| options.weights == Weights::Bytes),
         total_requests: trace.requests.len() as u64 * u64::from(options.passes),
@@ -151,6 +165,27 @@ fn empty_histogram() -> Histogram<u64> {
         .expect("the bounds and the digits are constants that it takes")
 }
 
+/// The time of a trace: that of the latest request that was begun.
+#[derive(Clone, Debug, Default)]
+struct TraceClock {
+    now_ns: Arc<AtomicU64>,
+}
+
+impl TraceClock {
+    fn advance_to(&self, time_ns: u64) {
+        // Relaxed: a clock alone; nothing is read because of it.
+        if self.now_ns.load(Ordering::Relaxed) < time_ns {
+            self.now_ns.fetch_max(time_ns, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Clock for TraceClock {
+    fn now_ns(&self) -> u64 {
+        self.now_ns.load(Ordering::Relaxed)
+    }
+}
+
 /// What one thread has seen.
 struct Tally {
     hits: u64,
@@ -173,6 +208,8 @@ fn elapsed(tallies: &[Tally]) -> Duration {
 struct Run<'a> {
     requests: &'a [u32],
     sizes_bytes: Option<&'a [u32]>,
+    /// When entries expire, if they do, and the clock that says so.
+    lifetimes: Option<(&'a Lifetimes, TraceClock)>,
     /// Of all passes together.
     total_requests: u64,
     cursor: AtomicU64,
@@ -229,33 +266,43 @@ impl Run<'_> {
             if first >= self.total_requests {
                 return;
             }
+            let mut pass = first / self.requests.len() as u64;
             let mut index = (first % self.requests.len() as u64) as usize;
             for number in first..self.total_requests.min(first + CHUNK_REQUESTS) {
                 if number % LATENCY_SAMPLE_EVERY == 0 {
                     let asked = Instant::now();
-                    self.request(index, cache, tally);
+                    self.request(index, pass, cache, tally);
                     let took_ns = u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
                     tally.latency_ns.saturating_record(took_ns);
                 } else {
-                    self.request(index, cache, tally);
+                    self.request(index, pass, cache, tally);
                 }
                 index += 1;
                 if index == self.requests.len() {
                     index = 0;
+                    pass += 1;
                 }
             }
         }
     }
 
     #[inline]
-    fn request(&self, index: usize, cache: &Cache<u32, u32>, tally: &mut Tally) {
+    fn request(&self, index: usize, pass: u64, cache: &Cache<u32, u32>, tally: &mut Tally) {
         let id = self.requests[index];
+        if let Some((lifetimes, clock)) = &self.lifetimes {
+            clock.advance_to(lifetimes.time_ns(index, pass));
+        }
         if cache.get(&id).is_some() {
             tally.hits += 1;
             return;
         }
         let size_bytes = self.sizes_bytes.map_or(0, |sizes| sizes[index]);
-        if let Inserted::Rejected(_) = cache.insert(id, size_bytes) {
+        let ttl_ns = self.lifetimes.as_ref().and_then(|(lifetimes, _)| lifetimes.ttl_ns(index));
+        let inserted = match ttl_ns {
+            Some(ttl_ns) => cache.insert_with_ttl(id, size_bytes, Duration::from_nanos(ttl_ns)),
+            None => cache.insert(id, size_bytes),
+        };
+        if let Inserted::Rejected(_) = inserted {
             tally.rejections += 1;
         }
     }
@@ -282,6 +329,9 @@ mod tests {
             distinct_keys: requests.iter().max().map_or(0, |last| last + 1),
             sizes_bytes,
             ttl: None,
+            span: None,
+            lifetimes: None,
+            warnings: Vec::new(),
         }
     }
 
@@ -350,8 +400,38 @@ mod tests {
     }
 
     #[test]
+    fn entries_expire_by_the_time_of_the_trace() {
+        let mut timed = trace(&[0, 0, 0, 1, 0, 1, 0], None);
+        let ttls = [10, 10, 10, u64::MAX, 5, 1, 5];
+        timed.lifetimes = Some(Lifetimes::of_seconds(&[100, 110, 111, 112, 121, 500, 501], &ttls));
+        // Hits at 110, at 121 (inserted again at 111 for 10 s) and at 500 (without a TTL).
+        assert_eq!(hits(&timed, "lru", 10, &EXACT), 3);
+        let timeless = Trace { lifetimes: None, ..timed };
+        assert_eq!(hits(&timeless, "lru", 10, &EXACT), 5);
+    }
+
+    #[test]
+    fn time_goes_on_from_pass_to_pass() {
+        let mut timed = trace(&[0, 1], None);
+        timed.lifetimes = Some(Lifetimes::of_seconds(&[0, 10], &[15, 5]));
+        let options = ReplayOptions { passes: 3, ..EXACT };
+        // Key 0 at 0, 10 and 20: the entry of 0 s lives until 15. Key 1 at 10, 20 and 30: never.
+        assert_eq!(hits(&timed, "lru", 10, &options), 1);
+    }
+
+    #[test]
+    fn partitions_that_no_cache_has_are_refused_before_a_trace_is_read() {
+        for (partitions, is_fine) in
+            [(1, true), (4096, true), (0, false), (3, false), (1 << 62, false)]
+        {
+            let options = ReplayOptions { partitions: Some(partitions), ..EXACT };
+            assert_eq!(check(&["lru".into()], &options).is_ok(), is_fine, "{partitions}");
+        }
+    }
+
+    #[test]
     fn an_unknown_policy_is_refused_by_name() {
-        let failure = check_policies(&["lru".into(), "belady".into()]).unwrap_err();
+        let failure = check(&["lru".into(), "belady".into()], &EXACT).unwrap_err();
         assert!(failure.to_string().contains("policy belady"), "{failure}");
     }
 }

@@ -4,7 +4,9 @@
 //! only ever added.
 
 mod simulation;
+mod csv;
 
+pub(crate) use self::csv::csv;
 pub(crate) use self::simulation::{SimulateReport, Simulation, TraceSimulation, simulation_table};
 
 use std::time::Duration;
@@ -15,7 +17,7 @@ use larder::Maintenance;
 use serde::Serialize;
 
 use crate::replay::{LATENCY_SAMPLE_EVERY, Measurement, ReplayOptions, Weights};
-use crate::trace::{Format, Trace, TtlSummary};
+use crate::trace::{Format, TimeSpan, Trace, TtlSummary};
 
 /// The document of `larder replay --json`.
 #[derive(Debug, Serialize)]
@@ -49,8 +51,10 @@ pub(crate) struct TraceInfo {
     pub(crate) one_hit_wonders: u32,
     /// All keys together, each at the size of its last request; `null` without sizes.
     pub(crate) footprint_bytes: Option<u64>,
-    /// `null` without TTLs. They are read and checked; a replay does not expire entries.
+    /// `null` without TTLs.
     pub(crate) ttl: Option<TtlSummary>,
+    /// `null` without times.
+    pub(crate) times: Option<TimeSpan>,
 }
 
 /// One policy at one capacity.
@@ -119,6 +123,7 @@ impl TraceInfo {
             one_hit_wonders: trace.one_hit_wonders(),
             footprint_bytes: trace.footprint_bytes(),
             ttl: trace.ttl,
+            times: trace.span,
         }
     }
 
@@ -132,8 +137,13 @@ impl TraceInfo {
             Some(bytes) => format!(" of {} together", HumanBytes(bytes)),
             None => String::new(),
         };
+        let ttl = match self.ttl {
+            Some(ttl) if ttl.is_replayed => "; entries expire by the trace's own time",
+            _ => "",
+        };
         format!(
-            "{}: {} requests for {} distinct keys{footprint}, {:.1} % of them asked for only once",
+            "{}: {} requests for {} distinct keys{footprint}, {:.1} % of them asked for only \
+             once{ttl}",
             self.name,
             HumanCount(self.requests),
             HumanCount(self.distinct_keys.into()),
@@ -215,32 +225,51 @@ pub(crate) fn replay_table(replays: &[Replay]) -> Table {
 
 /// What `larder info` prints.
 pub(crate) fn info_table(traces: &[TraceInfo]) -> Table {
-    let mut table = table(&[
-        "trace",
-        "format",
-        "requests",
-        "distinct keys",
-        "asked for once",
-        "footprint",
-        "TTL",
-    ]);
+    let mut header =
+        vec!["trace", "format", "requests", "distinct keys", "asked for once", "footprint"];
+    // Most traces have neither.
+    let has_ttls = traces.iter().any(|trace| trace.ttl.is_some());
+    let has_times = traces.iter().any(|trace| trace.times.is_some());
+    header.extend(has_ttls.then_some("TTL"));
+    header.extend(if has_times { &["from", "to"][..] } else { &[] });
+    let mut table = table(&header);
     for trace in traces {
-        table.add_row([
+        let mut row = vec![
             trace.name.clone(),
-            // The name that `--format` takes.
-            clap::ValueEnum::to_possible_value(&trace.format)
-                .map_or_else(String::new, |value| value.get_name().to_owned()),
+            trace.format.name(),
             HumanCount(trace.requests).to_string(),
             HumanCount(trace.distinct_keys.into()).to_string(),
             format!("{:.1} %", 100.0 * trace.one_hit_share()),
             trace.footprint_bytes.map_or_else(|| "-".into(), |bytes| HumanBytes(bytes).to_string()),
-            trace.ttl.map_or_else(
+        ];
+        if has_ttls {
+            row.push(trace.ttl.map_or_else(
                 || "-".into(),
                 |ttl| format!("{} s to {} s", ttl.shortest_seconds, ttl.longest_seconds),
-            ),
-        ]);
+            ));
+        }
+        if has_times {
+            let of = |seconds: fn(&TimeSpan) -> f64| {
+                trace.times.map_or_else(|| "-".into(), |times| time(seconds(&times)))
+            };
+            row.extend([of(|times| times.first_seconds), of(|times| times.last_seconds)]);
+        }
+        table.add_row(row);
     }
     align_numbers(table)
+}
+
+/// A date if the time counts from 1970, else seconds from whatever it counts from.
+fn time(seconds: f64) -> String {
+    // Traces that count from their own start do not last for twenty years.
+    const LEAST_DATE_SECONDS: f64 = 631_152_000.0;
+    let date = (seconds >= LEAST_DATE_SECONDS)
+        .then(|| chrono::DateTime::from_timestamp_millis((seconds * 1e3) as i64))
+        .flatten();
+    match date {
+        Some(date) => date.format("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        None => format!("{seconds} s"),
+    }
 }
 
 fn table(header: &[&str]) -> Table {
@@ -317,6 +346,13 @@ mod tests {
             assert!(json.get(field).is_some(), "{field}");
         }
         assert!(json["capacity_bytes"].is_null());
+    }
+
+    #[test]
+    fn times_are_dates_where_they_count_from_1970() {
+        assert_eq!(time(1_717_156_800.0), "2024-05-31 12:00:00 UTC");
+        assert_eq!((time(0.0), time(86_400.5)), ("0 s".into(), "86400.5 s".into()));
+        assert_eq!(time(1e18), "1000000000000000000 s");
     }
 
     #[test]

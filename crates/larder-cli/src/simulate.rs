@@ -3,7 +3,14 @@
 //! The library's policies run in [`Simulator`], which is their code and no other; the references
 //! beside them in their own. A request is a lookup, and an insertion on a miss. Nothing is
 //! concurrent within a cell, so the figures are exact and repeat; cells spread over threads.
+//!
+//! Where a trace has TTLs and times, entries expire by the trace's own time: those of the library's
+//! policies leave the cache at their deadline; those of references, which know no removal, keep their
+//! room, and a request after the deadline is a miss that renews them in place. The optimum knows no
+//! TTLs, so it is still a bound.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,7 +22,7 @@ use larder::policy::{PolicyConfig, Simulator};
 use crate::error::ReplayError;
 use crate::reference::{OPTIMUM, Optimum, Published, Reference, hits_at_most};
 use crate::replay::Weights;
-use crate::trace::Trace;
+use crate::trace::{Lifetimes, Trace};
 
 /// Requests between two moves of the progress bar.
 const PROGRESS_REQUESTS: usize = 1 << 16;
@@ -185,11 +192,38 @@ impl Sheet<'_> {
                     ReplayError::Build { policy: policy.name().to_owned(), source }
                 })?;
                 let seed = self.options.seed;
-                self.run(|key, weight| cache.request(hash(key, seed), weight))
+                match &self.trace.lifetimes {
+                    None => self.run(|_, key, weight| cache.request(hash(key, seed), weight)),
+                    Some(lifetimes) => {
+                        let mut deadlines = Deadlines::new(lifetimes, self.trace.distinct_keys);
+                        self.run(|at, key, weight| {
+                            deadlines.due(at, |key| {
+                                cache.remove(hash(key, seed));
+                            });
+                            let is_hit = cache.request(hash(key, seed), weight);
+                            if !is_hit {
+                                deadlines.set(at, key);
+                            }
+                            is_hit
+                        })
+                    }
+                }
             }
             Subject::Published(published) => {
                 let mut cache: Box<dyn Reference> = published.build(self.trace, capacity);
-                self.run(|key, weight| cache.request(key, weight))
+                match &self.trace.lifetimes {
+                    None => self.run(|_, key, weight| cache.request(key, weight)),
+                    Some(lifetimes) => {
+                        let mut deadlines = Deadlines::new(lifetimes, self.trace.distinct_keys);
+                        self.run(|at, key, weight| {
+                            let is_hit = cache.request(key, weight) && !deadlines.is_past(at, key);
+                            if !is_hit {
+                                deadlines.set_alone(at, key);
+                            }
+                            is_hit
+                        })
+                    }
+                }
             }
             Subject::Optimum => {
                 let optimum = self.optimum.as_ref().expect("built where it is asked for");
@@ -214,13 +248,13 @@ impl Sheet<'_> {
     }
 
     /// Asks for all requests in turn; returns the hits and, if there are sizes, their bytes.
-    fn run(&self, mut request: impl FnMut(u32, u32) -> bool) -> (u64, Option<u64>) {
+    fn run(&self, mut request: impl FnMut(usize, u32, u32) -> bool) -> (u64, Option<u64>) {
         let Trace { requests, sizes_bytes, .. } = self.trace;
         let (mut hits, mut hit_bytes) = (0, 0);
         for (part, keys) in requests.chunks(PROGRESS_REQUESTS).enumerate() {
             let from = part * PROGRESS_REQUESTS;
             for (at, &key) in keys.iter().enumerate() {
-                if request(key, self.weight(from + at)) {
+                if request(from + at, key, self.weight(from + at)) {
                     hits += 1;
                     hit_bytes +=
                         sizes_bytes.as_ref().map_or(0, |sizes| u64::from(sizes[from + at]));
@@ -238,6 +272,54 @@ impl Sheet<'_> {
             (Weights::Bytes, Some(sizes)) => sizes[at].max(1),
             _ => 1,
         }
+    }
+}
+
+/// When the entries of a simulated cache expire, by the time of the trace.
+struct Deadlines<'a> {
+    lifetimes: &'a Lifetimes,
+    /// Of each key, as of its last insertion; 0 before the first.
+    of: Vec<u64>,
+    /// The soonest first. One that its key does not have any more was made good by an insertion.
+    next: BinaryHeap<Reverse<(u64, u32)>>,
+}
+
+impl<'a> Deadlines<'a> {
+    fn new(lifetimes: &'a Lifetimes, keys: u32) -> Self {
+        Deadlines { lifetimes, of: vec![0; keys as usize], next: BinaryHeap::new() }
+    }
+
+    /// Takes out the keys that have expired when that request is made.
+    fn due(&mut self, at: usize, mut remove: impl FnMut(u32)) {
+        let now_ns = self.lifetimes.time_ns(at, 0);
+        while let Some(&Reverse((expires_ns, key))) = self.next.peek()
+            && expires_ns <= now_ns
+        {
+            self.next.pop();
+            if self.of[key as usize] == expires_ns {
+                remove(key);
+            }
+        }
+    }
+
+    /// Notes that request `at` has inserted `key`.
+    fn set(&mut self, at: usize, key: u32) {
+        let expires_ns = self.set_alone(at, key);
+        if expires_ns < u64::MAX {
+            self.next.push(Reverse((expires_ns, key)));
+        }
+    }
+
+    /// As [`set`](Self::set), for a cache from which nothing is taken out.
+    fn set_alone(&mut self, at: usize, key: u32) -> u64 {
+        let expires_ns = self.lifetimes.expires_ns(at);
+        self.of[key as usize] = expires_ns;
+        expires_ns
+    }
+
+    /// Whether the entry that `key` has, if it has one, is expired when that request is made.
+    fn is_past(&self, at: usize, key: u32) -> bool {
+        self.of[key as usize] <= self.lifetimes.time_ns(at, 0)
     }
 }
 
@@ -267,6 +349,9 @@ mod tests {
             requests,
             sizes_bytes,
             ttl: None,
+            span: None,
+            lifetimes: None,
+            warnings: Vec::new(),
         }
     }
 
@@ -351,6 +436,32 @@ mod tests {
         for threads in [2, 3, 100] {
             assert_eq!(figures(threads), alone);
         }
+    }
+
+    #[test]
+    fn entries_expire_by_the_time_of_the_trace() {
+        let mut timed = trace(vec![0, 0, 0, 1, 0, 1, 0], None);
+        let ttls = [10, 10, 10, u64::MAX, 5, 1, 5];
+        timed.lifetimes = Some(Lifetimes::of_seconds(&[100, 110, 111, 112, 121, 500, 501], &ttls));
+        // Hits at 110, at 121 (inserted again at 111 for 10 s) and at 500 (without a TTL).
+        for subject in all(Weights::Entries) {
+            if matches!(subject, Subject::Optimum) {
+                continue;
+            }
+            let cell = &cells(&timed, &[subject], &[10], &OPTIONS)[0];
+            assert_eq!(cell.hits, 3, "{}", cell.policy);
+        }
+    }
+
+    #[test]
+    fn an_expired_entry_of_the_library_makes_room() {
+        // Keys 0 and 1 fill the cache; 0 has expired when 2 comes, so 1 stays.
+        let mut timed = trace(vec![1, 0, 2, 1], None);
+        timed.lifetimes = Some(Lifetimes::of_seconds(&[0, 1, 10, 11], &[100, 2, 100, 100]));
+        let lru = [Subject::named("lru").unwrap()];
+        assert_eq!(cells(&timed, &lru, &[2], &OPTIONS)[0].hits, 1);
+        timed.lifetimes = None;
+        assert_eq!(cells(&timed, &lru, &[2], &OPTIONS)[0].hits, 0);
     }
 
     #[test]

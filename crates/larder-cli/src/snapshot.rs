@@ -1,15 +1,79 @@
-//! Snapshots of caches: what is in one, whether it is whole, and its change of serializer.
+//! Snapshots of caches: what is in one, whether it is whole, its change of serializer, and its entries.
 
-use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, ValueEnum, value_parser};
 use comfy_table::Table;
-use larder::snapshot::{Info, LoadOptions, SaveOptions, Serializers, convert_path};
+use larder::snapshot::{Info, LoadOptions, Records, SaveOptions, Serializers, convert_path};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::json;
+use serde_json::value::RawValue;
 
-use crate::error::SnapshotFailure;
+use crate::error::{CommandError, SnapshotFailure};
+
+/// What to believe of a snapshot. None of it says anything of whether it is damaged.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Refuse records that take more bytes [default: 1073741824]
+    #[arg(long, value_name = "BYTES")]
+    max_record_bytes: Option<u64>,
+    /// Refuse packed snapshots of more than a MiB that unpack to more than N times their size
+    /// [default: 256]
+    #[arg(long, value_name = "N")]
+    max_expansion: Option<u32>,
+}
+
+impl LimitArgs {
+    fn options(&self) -> LoadOptions {
+        let mut options = LoadOptions::new();
+        if let Some(bytes) = self.max_record_bytes {
+            options = options.max_record_bytes(bytes);
+        }
+        if let Some(times) = self.max_expansion {
+            options = options.max_expansion(times);
+        }
+        options
+    }
+}
+
+/// What the entries of a snapshot are.
+#[derive(Debug, Args)]
+struct TypeArgs {
+    /// The type of keys [default: as the snapshot says]
+    #[arg(long, value_enum, value_name = "TYPE")]
+    key: Option<KeyType>,
+    /// The type of values [default: as the snapshot says]
+    #[arg(long, value_enum, value_name = "TYPE")]
+    value: Option<ValueType>,
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The snapshot
+    file: PathBuf,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// Which entries to write.
+#[derive(Debug, Args)]
+pub(crate) struct DumpArgs {
+    /// The snapshot
+    file: PathBuf,
+    #[command(flatten)]
+    types: TypeArgs,
+    /// Write what is left of a damaged snapshot, and fail for the rest afterwards
+    #[arg(long)]
+    salvage: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
 
 /// What to say of which snapshot.
 #[derive(Debug, Args)]
@@ -22,6 +86,8 @@ pub(crate) struct InspectArgs {
     /// Say what can be said of a damaged snapshot, up to the damage
     #[arg(long)]
     salvage: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 /// What to copy how.
@@ -37,15 +103,13 @@ pub(crate) struct ConvertArgs {
     /// Pack it with Zstandard, at a level from 1 to 19
     #[arg(long, value_name = "LEVEL", value_parser = value_parser!(i32).range(1..=19))]
     zstd: Option<i32>,
-    /// The type of keys [default: as the snapshot says]
-    #[arg(long, value_enum, value_name = "TYPE")]
-    key: Option<KeyType>,
-    /// The type of values [default: as the snapshot says]
-    #[arg(long, value_enum, value_name = "TYPE")]
-    value: Option<ValueType>,
+    #[command(flatten)]
+    types: TypeArgs,
     /// Overwrite the file if it exists
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -71,12 +135,12 @@ enum ValueType {
 }
 
 pub(crate) fn inspect(args: &InspectArgs) -> Result<String, SnapshotFailure> {
-    let mut options = LoadOptions::new();
+    let mut options = args.limits.options();
     if args.salvage {
         options = options.salvage();
     }
-    let info = read(&args.file, &options)?;
-    let saved_at = seconds_since_1970(info.saved_at);
+    let info = Info::read_path(&args.file, &options)?;
+    let saved_at = date(info.saved_at);
     if args.json {
         let document = json!({
             "version": info.version,
@@ -85,10 +149,12 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<String, SnapshotFailure> {
             "types": info.types,
             "is_text": info.is_text,
             "is_packed": info.is_packed,
-            "saved_at": saved_at,
+            "saved_at": seconds_since_1970(info.saved_at),
+            "saved_at_date": saved_at,
             "entries": info.entries,
             "expiring": info.expiring,
             "expired": info.expired,
+            "tagged": info.tagged,
             "weight": info.weight,
             "payload_bytes": info.payload_bytes,
             "longest_bytes": info.longest_bytes,
@@ -109,9 +175,10 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<String, SnapshotFailure> {
         ("serializer", info.serializer.clone()),
         ("policy", info.policy.clone()),
         ("types", info.types.clone()),
-        ("saved at", format!("{saved_at:.3} s since 1970")),
+        ("saved at", saved_at),
         ("entries", info.entries.to_string()),
         ("with a deadline", format!("{}, {} of them past", info.expiring, info.expired)),
+        ("with tags", info.tagged.to_string()),
         ("weight", info.weight.to_string()),
         ("bytes, unpacked", info.bytes.to_string()),
         ("keys and values", format!("{} bytes", info.payload_bytes)),
@@ -126,8 +193,9 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<String, SnapshotFailure> {
     Ok(format!("{table}\n"))
 }
 
-pub(crate) fn verify(file: &Path) -> Result<(), SnapshotFailure> {
-    read(file, &LoadOptions::new()).map(|_| ())
+pub(crate) fn verify(args: &VerifyArgs) -> Result<(), SnapshotFailure> {
+    Info::read_path(&args.file, &args.limits.options())?;
+    Ok(())
 }
 
 pub(crate) fn convert(args: &ConvertArgs) -> Result<String, SnapshotFailure> {
@@ -139,13 +207,9 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<String, SnapshotFailure> {
     if let Some(level) = args.zstd {
         save = save.zstd(level);
     }
-    let info = read(&args.from, &LoadOptions::new())?;
-    let (key_name, value_name) = info.types.split_once(", ").unwrap_or(("", ""));
-    let key = args.key.or_else(|| key_type(key_name));
-    let value = args.value.or_else(|| value_type(value_name));
-    let (Some(key), Some(value)) = (key, value) else {
-        return Err(SnapshotFailure::UnknownTypes { types: info.types.escape_debug().to_string() });
-    };
+    let load = args.limits.options();
+    let info = Info::read_path(&args.from, &load)?;
+    let (key, value) = types(&info, &args.types)?;
     macro_rules! by_value {
         ($key:ty) => {
             match value {
@@ -166,15 +230,150 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<String, SnapshotFailure> {
         KeyType::U64 => by_value!(u64),
         KeyType::I64 => by_value!(i64),
     };
-    let saved = convert(&args.from, &args.to, &LoadOptions::new(), &save)
-        .map_err(|source| SnapshotFailure::File { file: args.from.clone(), source })?;
+    let saved = convert(&args.from, &args.to, &load, &save)?;
     Ok(format!("{} entries, {} bytes unpacked\n", saved.entries, saved.bytes))
 }
 
-fn read(file: &Path, options: &LoadOptions) -> Result<Info, SnapshotFailure> {
-    let failure = |source| SnapshotFailure::File { file: file.to_owned(), source };
-    let opened = File::open(file).map_err(|error| failure(error.into()))?;
-    Info::read(opened, options).map_err(failure)
+/// The types that were asked for, or that the snapshot says it has.
+fn types(info: &Info, given: &TypeArgs) -> Result<(KeyType, ValueType), SnapshotFailure> {
+    let (key_name, value_name) = info.types.split_once(", ").unwrap_or(("", ""));
+    let said = (key_type(key_name), value_type(value_name));
+    // Those that know no kinds take the bytes of a number for those of any other.
+    let is_json = info.serializer == "json";
+    let other = |what, name: &str| SnapshotFailure::OtherType {
+        what,
+        says: name.escape_debug().to_string(),
+        serializer: info.serializer.escape_debug().to_string(),
+    };
+    match (given.key, said.0) {
+        (Some(given), Some(said)) if given != said && !is_json => {
+            return Err(other("key", key_name));
+        }
+        _ => {}
+    }
+    match (given.value, said.1) {
+        (Some(given), Some(said)) if given != said && !is_json => {
+            return Err(other("value", value_name));
+        }
+        _ => {}
+    }
+    match (given.key.or(said.0), given.value.or(said.1)) {
+        (Some(key), Some(value)) => Ok((key, value)),
+        _ => Err(SnapshotFailure::UnknownTypes { types: info.types.escape_debug().to_string() }),
+    }
+}
+
+/// Writes the entries of a snapshot to `out`, one to a line.
+pub(crate) fn dump(args: &DumpArgs, out: &mut dyn Write) -> Result<(), CommandError> {
+    let mut options = args.limits.options();
+    if args.salvage {
+        options = options.salvage();
+    }
+    // First as a whole, so that nothing is written of what is damaged.
+    let info = Info::read_path(&args.file, &options).map_err(SnapshotFailure::from)?;
+    let is_text =
+        info.serializer == "json" && args.types.key.is_none() && args.types.value.is_none();
+    if is_text {
+        // As it stands there, whatever the types.
+        return dump_as::<Box<RawValue>, Box<RawValue>>(&args.file, &options, out);
+    }
+    let (key, value) = types(&info, &args.types)?;
+    macro_rules! by_value {
+        ($key:ty) => {
+            match value {
+                ValueType::String => dump_as::<$key, String>,
+                ValueType::Bytes => dump_as::<$key, Vec<u8>>,
+                ValueType::U32 => dump_as::<$key, u32>,
+                ValueType::U64 => dump_as::<$key, u64>,
+                ValueType::I64 => dump_as::<$key, i64>,
+                ValueType::F64 => dump_as::<$key, Float>,
+                ValueType::Bool => dump_as::<$key, bool>,
+                ValueType::Json => dump_as::<$key, serde_json::Value>,
+            }
+        };
+    }
+    let dump = match key {
+        KeyType::String => by_value!(String),
+        KeyType::U32 => by_value!(u32),
+        KeyType::U64 => by_value!(u64),
+        KeyType::I64 => by_value!(i64),
+    };
+    dump(&args.file, &options, out)
+}
+
+/// A number that may be none.
+#[derive(Deserialize)]
+struct Float(f64);
+
+impl Serialize for Float {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_finite() {
+            serializer.serialize_f64(self.0)
+        } else {
+            serializer.collect_str(&self.0)
+        }
+    }
+}
+
+/// A line of a dump.
+#[derive(Serialize)]
+struct Line<K, V> {
+    key: K,
+    value: V,
+    expires_at: Option<String>,
+    expires_in_s: Option<f64>,
+    has_expired: bool,
+    tags: Vec<String>,
+    weight: u32,
+    frequency: u8,
+}
+
+fn dump_as<K, V>(
+    file: &Path,
+    options: &LoadOptions,
+    out: &mut dyn Write,
+) -> Result<(), CommandError>
+where
+    K: Serialize + DeserializeOwned,
+    V: Serialize + DeserializeOwned,
+{
+    let records = Records::<K, V>::read_path(file, options).map_err(SnapshotFailure::from)?;
+    let (saved_at, now) = (records.saved_at(), SystemTime::now());
+    let mut out = BufWriter::new(out);
+    let mut failure = None;
+    for record in records {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                // Only with salvaging is there anything behind it.
+                failure.get_or_insert(error);
+                continue;
+            }
+        };
+        let expires_at = record.expires_in.map(|left| saved_at + left);
+        let line = Line {
+            key: record.key,
+            value: record.value,
+            expires_at: expires_at.map(date),
+            expires_in_s: record.expires_in.map(|left| left.as_secs_f64()),
+            has_expired: expires_at.is_some_and(|at| at <= now),
+            tags: record.tags,
+            weight: record.weight,
+            frequency: record.frequency,
+        };
+        let line = serde_json::to_string(&line).map_err(SnapshotFailure::from)?;
+        writeln!(out, "{line}").map_err(CommandError::write("standard output"))?;
+    }
+    out.flush().map_err(CommandError::write("standard output"))?;
+    match failure {
+        None => Ok(()),
+        Some(source) => Err(SnapshotFailure::File { file: file.to_owned(), source }.into()),
+    }
+}
+
+/// A date and a time of day, as RFC 3339 has it.
+fn date(time: SystemTime) -> String {
+    DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 fn key_type(name: &str) -> Option<KeyType> {

@@ -6,6 +6,8 @@
 //! file that expands without end (a decompression bomb, an ARC count of 2^40) is refused there.
 
 pub(crate) mod error;
+mod warning;
+mod lifetime;
 mod text;
 mod csv;
 mod arc;
@@ -14,9 +16,13 @@ mod raw;
 mod oracle_general;
 
 pub(crate) use self::csv::{Column, CsvOptions, Header};
+pub(crate) use self::lifetime::{Lifetimes, TimeSpan, TimeUnit, TtlSummary};
+pub(crate) use self::warning::Warning;
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::io;
+use std::path::Path;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -30,7 +36,7 @@ use crate::input::{Input, split_compression};
 pub(crate) enum Format {
     /// A key a line: any bytes, without the white space around them
     Text,
-    /// Separated columns: a key, optionally a size in bytes and a TTL in seconds
+    /// Separated columns: a key, optionally a size in bytes, a TTL in seconds and a time
     Csv,
     /// Lines `start count ...`, each standing for `count` blocks from `start` on
     Arc,
@@ -50,6 +56,11 @@ const KNOWN_NAMES: &str = "known are .txt, .keys, .csv, .tsv, .arc, .lis, .lirs,
 const FORMATS: &str = "text, csv, arc, lirs, u32, u64 or oracle-general";
 
 impl Format {
+    /// The name that `--format` takes.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     fn of_name(file: &str) -> Option<Self> {
         let bare = split_compression(file).0.to_ascii_lowercase();
         let name = bare.rsplit(['/', '\\']).next().unwrap_or(&bare);
@@ -76,25 +87,8 @@ pub(crate) struct ReadOptions {
     pub(crate) format: Option<Format>,
     pub(crate) csv: CsvOptions,
     pub(crate) max_requests: u32,
-}
-
-/// The times to live that a trace asks for. They are reported; a replay does not expire entries.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct TtlSummary {
-    pub(crate) requests: u64,
-    pub(crate) shortest_seconds: f64,
-    pub(crate) longest_seconds: f64,
-}
-
-impl TtlSummary {
-    const NONE: TtlSummary =
-        TtlSummary { requests: 0, shortest_seconds: f64::INFINITY, longest_seconds: 0.0 };
-
-    fn add(&mut self, seconds: f64) {
-        self.requests += 1;
-        self.shortest_seconds = self.shortest_seconds.min(seconds);
-        self.longest_seconds = self.longest_seconds.max(seconds);
-    }
+    /// Requests a second, of a trace with TTLs and without times.
+    pub(crate) rate: Option<f64>,
 }
 
 /// A whole trace.
@@ -109,17 +103,36 @@ pub(crate) struct Trace {
     pub(crate) sizes_bytes: Option<Vec<u32>>,
     /// `Some` if the trace has a TTL at all.
     pub(crate) ttl: Option<TtlSummary>,
+    /// `Some` if the trace has times.
+    pub(crate) span: Option<TimeSpan>,
+    /// `Some` if entries expire: there are TTLs, and times to hold them against.
+    pub(crate) lifetimes: Option<Lifetimes>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 impl Trace {
+    /// Refuses what cannot be a trace, without opening it: a pipe can be opened only once.
+    pub(crate) fn check(path: &Path, options: &ReadOptions) -> Result<(), TraceError> {
+        if path != Path::new("-") {
+            let file = path.display().to_string();
+            let is_folder = path.metadata().map(|metadata| metadata.is_dir());
+            match is_folder.map_err(|source| TraceError::Open { file: file.clone(), source })? {
+                true => {
+                    let source = io::ErrorKind::IsADirectory.into();
+                    Err(TraceError::Read { file, source })
+                }
+                false => format_of(&file, options).map(drop),
+            }
+        } else {
+            Ok(())
+        }
+    }
+
     /// Reads a whole trace.
     pub(crate) fn read(mut input: Input, options: &ReadOptions) -> Result<Self, TraceError> {
-        let Some(format) = options.format.or_else(|| Format::of_name(input.name())) else {
-            let file = input.name().to_owned();
-            return Err(TraceError::UnknownFormat { file, known: KNOWN_NAMES, formats: FORMATS });
-        };
+        let format = format_of(input.name(), options)?;
         let max = options.max_requests;
-        let columns = match format {
+        let mut columns = match format {
             Format::Text => text::read(&mut input, max),
             Format::Csv => csv::read(&mut input, &options.csv, max),
             Format::Arc => arc::read(&mut input, max),
@@ -132,13 +145,28 @@ impl Trace {
         if columns.requests.is_empty() {
             return Err(TraceError::Empty { file: name });
         }
+        if format != Format::Csv && options.csv != CsvOptions::default() {
+            columns.warnings.push(Warning::NoColumns { format });
+        }
+        let has_times = !columns.times_ns.is_empty() || options.rate.is_some();
+        let ttl = TtlSummary::of(&columns.ttls_ns, has_times);
+        if ttl.is_some() && !has_times {
+            columns.warnings.push(Warning::NoTimes);
+        }
+        let lifetimes = ttl.filter(|ttl| ttl.is_replayed).map(|_| match options.rate {
+            Some(rate) if columns.times_ns.is_empty() => Lifetimes::at_rate(rate, columns.ttls_ns),
+            _ => Lifetimes::new(columns.times_ns, columns.ttls_ns),
+        });
         Ok(Trace {
             name,
             format,
             requests: columns.requests,
             distinct_keys: columns.distinct_keys,
             sizes_bytes: columns.sizes_bytes,
-            ttl: (columns.ttl.requests > 0).then_some(columns.ttl),
+            ttl,
+            span: columns.span.found(),
+            lifetimes,
+            warnings: columns.warnings,
         })
     }
 
@@ -160,7 +188,17 @@ impl Trace {
         }
         let Columns { requests, distinct_keys, .. } = all.finish();
         let format = Format::U32;
-        Ok(Trace { name, format, requests, distinct_keys, sizes_bytes: None, ttl: None })
+        Ok(Trace {
+            name,
+            format,
+            requests,
+            distinct_keys,
+            sizes_bytes: None,
+            ttl: None,
+            span: None,
+            lifetimes: None,
+            warnings: Vec::new(),
+        })
     }
 
     /// The bytes of all keys together, each at the size of its last request.
@@ -184,13 +222,25 @@ impl Trace {
     }
 }
 
+/// The format that was asked for, or that the name tells.
+fn format_of(name: &str, options: &ReadOptions) -> Result<Format, TraceError> {
+    options.format.or_else(|| Format::of_name(name)).ok_or_else(|| {
+        let file = name.to_owned();
+        TraceError::UnknownFormat { file, known: KNOWN_NAMES, formats: FORMATS }
+    })
+}
+
 /// What a parser has read.
 #[derive(Debug)]
 struct Columns {
     requests: Vec<u32>,
     distinct_keys: u32,
     sizes_bytes: Option<Vec<u32>>,
-    ttl: TtlSummary,
+    /// As long as `requests` if there is a column of them, else empty; so are the TTLs.
+    times_ns: Vec<u64>,
+    ttls_ns: Vec<u64>,
+    span: TimeSpan,
+    warnings: Vec<Warning>,
 }
 
 /// Numbers keys and collects requests, up to a limit.
@@ -198,7 +248,13 @@ struct Collector<K> {
     ids: HashMap<K, u32>,
     requests: Vec<u32>,
     sizes_bytes: Vec<u32>,
-    ttl: TtlSummary,
+    times_ns: Vec<u64>,
+    ttls_ns: Vec<u64>,
+    span: TimeSpan,
+    latest_ns: u64,
+    /// The first line whose time goes back, and how many do.
+    back: Option<(u64, u64)>,
+    warnings: Vec<Warning>,
     max_requests: u32,
 }
 
@@ -208,9 +264,18 @@ impl<K: Hash + Eq> Collector<K> {
             ids: HashMap::new(),
             requests: Vec::new(),
             sizes_bytes: Vec::new(),
-            ttl: TtlSummary::NONE,
+            times_ns: Vec::new(),
+            ttls_ns: Vec::new(),
+            span: TimeSpan::NONE,
+            latest_ns: 0,
+            back: None,
+            warnings: Vec::new(),
             max_requests,
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.requests.is_empty()
     }
 
     /// Refuses before anything is stored, so that a hostile count costs nothing.
@@ -235,26 +300,96 @@ impl<K: Hash + Eq> Collector<K> {
         Ok(())
     }
 
-    fn finish(self) -> Columns {
+    /// The time of the next request, in that line; `is_kept` if entries may expire.
+    fn add_time(&mut self, time_ns: u64, line: u64, is_kept: bool) {
+        if time_ns < self.latest_ns {
+            self.back.get_or_insert((line, 0)).1 += 1;
+        }
+        self.latest_ns = self.latest_ns.max(time_ns);
+        self.span.add(time_ns);
+        if is_kept {
+            self.times_ns.push(time_ns);
+        }
+    }
+
+    fn add_ttl(&mut self, ttl_ns: u64) {
+        self.ttls_ns.push(ttl_ns);
+    }
+
+    /// Notes a warning, once for each kind.
+    fn warn(&mut self, warning: Warning) {
+        let kind = std::mem::discriminant(&warning);
+        if self.warnings.iter().all(|other| std::mem::discriminant(other) != kind) {
+            self.warnings.push(warning);
+        }
+    }
+
+    fn finish(mut self) -> Columns {
+        if let Some((line, requests)) = self.back.filter(|_| !self.times_ns.is_empty()) {
+            self.warn(Warning::TimesGoBack { line, requests });
+        }
+        if self.span.is_far() {
+            self.warn(Warning::FarTimes);
+        }
         Columns {
             distinct_keys: self.ids.len() as u32,
             sizes_bytes: (!self.sizes_bytes.is_empty()).then_some(self.sizes_bytes),
             requests: self.requests,
-            ttl: self.ttl,
+            times_ns: self.times_ns,
+            ttls_ns: self.ttls_ns,
+            span: self.span,
+            warnings: self.warnings,
         }
     }
 }
 
-/// A whole decimal number of at most `max`.
+/// A whole number of at most `max` that stands for something, as a key does: every digit counts, so
+/// it may end in `.0`, but not have an exponent, which means that it was rounded.
 fn parse_number(field: &'static str, given: &[u8], max: u64) -> Result<u64, Problem> {
-    // Digits only: `parse` would let a plus sign pass, which no trace has.
-    let is_number = !given.is_empty() && given.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(given)
-        .ok()
-        .filter(|_| is_number)
-        .and_then(|digits| digits.parse().ok())
-        .filter(|&number| number <= max)
-        .ok_or_else(|| Problem::NotANumber { field, given: Excerpt::new(given), max })
+    let number = parse_amount(field, given, max)?;
+    if given.iter().any(|byte| matches!(byte, b'e' | b'E')) {
+        return Err(Problem::Rounded { field, given: Excerpt::new(given) });
+    }
+    Ok(number)
+}
+
+/// A whole number of at most `max` that counts something. Tools that know nothing but floats write it
+/// as `123.0` or as `1e+06`.
+fn parse_amount(field: &'static str, given: &[u8], max: u64) -> Result<u64, Problem> {
+    if given.is_empty() {
+        return Err(Problem::EmptyNumber { field, max });
+    }
+    whole_number(given).filter(|&number| number <= max).ok_or_else(|| Problem::NotANumber {
+        field,
+        given: Excerpt::new(given),
+        max,
+    })
+}
+
+/// Digits, perhaps with a fraction and an exponent, if they are a whole number; without the detour
+/// over a float, which knows 53 bits only. No sign, which no trace has.
+fn whole_number(given: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(given).ok()?;
+    let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if is_digits(text) {
+        return text.parse().ok();
+    }
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) {
+        return None;
+    }
+    let fraction = fraction.trim_end_matches('0');
+    let digits = format!("{whole}{fraction}").parse::<u64>().ok()?;
+    let shift = exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?;
+    let power = 10_u64.checked_pow(shift.unsigned_abs());
+    match shift {
+        0.. => digits.checked_mul(power?),
+        _ => power.filter(|power| digits % power == 0).map(|power| digits / power),
+    }
 }
 
 #[cfg(test)]
@@ -266,7 +401,7 @@ mod tests {
     pub(super) const MAX: u32 = 1000;
 
     fn options(format: Option<Format>, max_requests: u32) -> ReadOptions {
-        ReadOptions { format, csv: CsvOptions::default(), max_requests }
+        ReadOptions { format, csv: CsvOptions::default(), max_requests, rate: None }
     }
 
     #[test]
@@ -354,6 +489,9 @@ mod tests {
             distinct_keys: 3,
             sizes_bytes: Some(vec![10, 20, 5, u32::MAX]),
             ttl: None,
+            span: None,
+            lifetimes: None,
+            warnings: Vec::new(),
         };
         assert_eq!(trace.footprint_bytes(), Some(25 + u64::from(u32::MAX)));
         assert_eq!(trace.one_hit_wonders(), 2);
@@ -363,12 +501,35 @@ mod tests {
     fn numbers_are_digits_within_range_and_nothing_else() {
         assert_eq!(parse_number("n", b"18446744073709551615", u64::MAX).unwrap(), u64::MAX);
         assert_eq!(parse_number("n", b"007", 7).unwrap(), 7);
-        for given in
-            ["", "+1", "-1", " 1", "1 ", "8", "18446744073709551616", "x", "1.0", "\u{661}"]
-        {
+        assert_eq!(parse_number("n", b"7.00", 7).unwrap(), 7);
+        for given in ["+1", "-1", " 1", "1 ", "8", "18446744073709551616", "x", "1.5", "\u{661}"] {
             let problem = parse_number("size", given.as_bytes(), 7).unwrap_err().to_string();
             assert!(problem.starts_with("size `"), "{problem}");
             assert!(problem.ends_with("use a whole number from 0 to 7"), "{problem}");
+        }
+        let problem = parse_number("size", b"", 7).unwrap_err().to_string();
+        assert_eq!(problem, "the size is empty; use a whole number from 0 to 7");
+        let problem = parse_number("block", b"1.2e+03", u64::MAX).unwrap_err().to_string();
+        assert!(problem.starts_with("block `1.2e+03` was rounded"), "{problem}");
+    }
+
+    #[test]
+    fn amounts_are_read_as_tools_write_floats() {
+        for (given, number) in [
+            ("123.0", 123),
+            ("1e+06", 1_000_000),
+            ("1.5E3", 1_500),
+            ("2500e-2", 25),
+            ("0.0", 0),
+            ("18446744073709551615.0", u64::MAX),
+            ("9007199254740993.0", 9_007_199_254_740_993),
+        ] {
+            assert_eq!(parse_amount("n", given.as_bytes(), u64::MAX).unwrap(), number, "{given}");
+        }
+        for given in
+            ["1.5", "1e-1", "1e20", ".5", "e5", "1e", "1.e", "1_000", "0x10", "1e+99999999999"]
+        {
+            assert!(parse_amount("n", given.as_bytes(), u64::MAX).is_err(), "{given}");
         }
     }
 

@@ -166,6 +166,9 @@ fn wrong_arguments_exit_with_2_before_a_trace_is_read() {
         &["--capacities", "5%", "--partitions", "3"],
         &["--no-such-option"],
         &["replay", "no-such-file", "--policies", "nothing"],
+        &["replay", "no-such-file", "--plot", "curve.png"],
+        &["man", "no-such-command"],
+        &["completions", "no-such-shell"],
         &["generate", "zipf", "--exponent", "-1", "--output", "-"],
         &["generate", "zipf", "--exponent", "nan", "--output", "-"],
     ] {
@@ -191,7 +194,7 @@ fn the_plot_is_an_svg_with_the_policies_of_each_trace() {
     let svg_arg = svg.to_str().unwrap();
     for capacities in ["1,2,3", "2"] {
         let policies = ["--policies", "lru,sieve", "--capacities", capacities];
-        let mut args = vec!["replay", &trace, &trace, "--plot", svg_arg];
+        let mut args = vec!["replay", &trace, &trace, "--plot", svg_arg, "--force"];
         args.extend(policies);
         stdout(&larder(&args));
         let drawn = std::fs::read_to_string(&svg).unwrap();
@@ -258,6 +261,203 @@ fn a_closed_pipe_ends_the_output_quietly() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_picture_that_cannot_be_written_is_refused_before_the_run() {
+    let (folder, trace) = file("a.txt", "x\ny\nx\n");
+    let picture = folder.path().join("a.svg");
+    std::fs::write(&picture, "precious").unwrap();
+    let picture = picture.to_str().unwrap().to_owned();
+    for command in ["replay", "simulate"] {
+        let output = larder(&[command, &trace, "--plot", &picture]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(stderr(&output).contains("exists already; pass --force"), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+        assert_eq!(std::fs::read(&picture).unwrap(), b"precious");
+        let nowhere = format!("{picture}/no/b.svg");
+        let output = larder(&[command, &trace, "--plot", &nowhere]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+    stdout(&larder(&["simulate", &trace, "--plot", &picture, "--force"]));
+    assert!(std::fs::read_to_string(&picture).unwrap().starts_with("<svg"));
+}
+
+/// A document of `--csv` as rows of cells; none of the tests' cells has a comma.
+fn rows(args: &[&str]) -> Vec<Vec<String>> {
+    let text = stdout(&larder(args));
+    text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn csv_has_the_figures_of_json_in_a_row_each() {
+    let (_folder, trace) = file("t.lirs", "1\n2\n3\n4\n1\n2\n5\n1\n2\n3\n4\n5\n");
+    let asked = ["--policies", "lru,fifo", "--capacities", "3,4"];
+    for (command, list, options) in
+        [("replay", "replays", &EXACT[..]), ("simulate", "simulations", &[])]
+    {
+        let args = [&[command, &trace], &asked[..], options].concat();
+        let document = json(&[&args[..], &["--json"]].concat());
+        let rows = rows(&[&args[..], &["--csv"]].concat());
+        let results = document["traces"][0][list].as_array().unwrap();
+        assert_eq!(rows.len(), 1 + results.len());
+        for (row, result) in rows[1..].iter().zip(results) {
+            assert_eq!(row.len(), rows[0].len());
+            assert_eq!(row[0], trace);
+            let column = |name: &str| rows[0].iter().position(|column| column == name).unwrap();
+            for name in ["hits", "hit_ratio", "capacity_entries", "requests"] {
+                assert_eq!(row[column(name)], result[name].to_string(), "{name}");
+            }
+            // Each field has its column, and only a trace's name is added.
+            assert_eq!(rows[0].len(), 1 + result.as_object().unwrap().len());
+            for name in result.as_object().unwrap().keys() {
+                assert!(rows[0].contains(name), "{name}");
+            }
+        }
+    }
+    let info = rows(&["info", &trace, "--csv"]);
+    assert_eq!((info.len(), &info[1][0], &info[1][1]), (2, &trace, &"lirs".to_owned()));
+}
+
+#[test]
+fn entries_expire_by_the_time_of_the_trace() {
+    let csv = "url,ttl,when\na,10,2024-05-31T12:00:00Z\na,10,2024-05-31T12:00:10Z\n\
+               a,10,2024-05-31T12:00:11Z\nb,,2024-05-31T12:00:12Z\nb,,2034-05-31T12:00:00Z\n";
+    let (_folder, trace) = file("log.csv", csv);
+    let columns = ["--key-column", "url", "--ttl-column", "ttl", "--time-column", "when"];
+    let asked = ["--policies", "lru", "--capacities", "2", "--json"];
+    let timed = [&[&*trace], &columns[..], &asked].concat();
+    let document = json(&[&["simulate"], &timed[..]].concat());
+    assert_eq!(document["traces"][0]["simulations"][0]["hits"], 2);
+    assert_eq!(document["traces"][0]["ttl"]["is_replayed"], true);
+    let document = json(&[&["replay"], &timed[..], &EXACT].concat());
+    assert_eq!(document["traces"][0]["replays"][0]["hits"], 2);
+    // The time of a trace without times is that of its requests; without either there is none.
+    let rated = [&["simulate", &trace], &columns[..4], &["--rate", "0.05"], &asked].concat();
+    assert_eq!(json(&rated)["traces"][0]["simulations"][0]["hits"], 1);
+    let output = larder(&[&["simulate", &trace], &columns[..4], &asked].concat());
+    assert!(stderr(&output).contains("no entry expires"), "{output:?}");
+    assert!(stdout(&output).contains("\"is_replayed\": false"));
+    let info = stdout(&larder(&[&["info", &trace], &columns[..]].concat()));
+    assert!(info.contains("2024-05-31 12:00:00 UTC"), "{info}");
+}
+
+#[test]
+fn a_simulation_with_times_to_live_equals_an_exact_replay_where_all_fits() {
+    let mut state = 7_u64;
+    let mut next = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) % below
+    };
+    let mut time_ms = 0;
+    let lines: String = (0..5000)
+        .map(|_| {
+            time_ms += next(200);
+            let ttl = ["1", "2.5", "10", ""][next(4) as usize];
+            format!("{},{ttl},{time_ms}\n", next(60).min(next(60)))
+        })
+        .collect();
+    let (_folder, trace) = file("t.csv", lines);
+    let columns = ["--no-header", "--ttl-column", "2", "--time-column", "3", "--time-unit", "ms"];
+    let asked = ["--policies", "lru,fifo,s3_fifo", "--capacities", "60", "--json"];
+    let args = [&[&*trace], &columns[..], &asked].concat();
+    let document = simulated(&json(&[&["simulate"], &args[..]].concat()));
+    assert_eq!(document, hits(&json(&[&["replay"], &args[..], &EXACT].concat())));
+    assert!(document.iter().all(|(_, _, hits)| (1000..4900).contains(hits)), "{document:?}");
+}
+
+#[test]
+fn odd_traces_are_warned_of_by_name_and_line() {
+    let (_folder, trace) = file("log.csv", "url,bytes\n/a,1\n/b,2\n");
+    let output = larder(&["info", &trace, "--size-column", "2", "--json"]);
+    let warning = format!("warning: {trace}: line 1, `url, bytes`, is taken for the names");
+    assert!(stderr(&output).starts_with(&warning), "{output:?}");
+    assert!(stdout(&output).contains("\"requests\": 2"));
+    let output = larder(&["info", &trace, "--size-column", "2", "--no-header"]);
+    assert_eq!(output.status.code(), Some(2));
+    let (_folder, trace) = file("keys.txt", "a,1\nb,2\n");
+    let output = larder(&["info", &trace, "--size-column", "2"]);
+    assert!(stderr(&output).contains("no effect on a trace of the format text"), "{output:?}");
+}
+
+#[test]
+fn shells_and_manuals_are_served() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = stdout(&larder(&["completions", shell]));
+        assert!(script.contains("simulate") && script.contains("capacities"), "{shell}");
+    }
+    let page = stdout(&larder(&["man"]));
+    assert!(page.contains(".TH larder 1") && page.contains("larder\\-simulate"), "{page}");
+    let page = stdout(&larder(&["man", "simulate"]));
+    assert!(page.contains("\\-\\-capacities") && page.contains("1,048,576"), "{page}");
+}
+
+#[test]
+fn what_is_no_file_of_requests_is_refused_by_name() {
+    let (folder, _) = file("a.txt", "x\n");
+    let folder_path = folder.path().to_str().unwrap();
+    for format in ["text", "csv", "u32", "arc"] {
+        let output = larder(&["info", folder_path, "--format", format]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(stderr(&output).contains("s a directory"), "{output:?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_later_file_is_said_before_the_first_is_replayed() {
+    let (folder, trace) = file("a.txt", "x\n");
+    let odd = folder.path().join("b.odd");
+    std::fs::write(&odd, "x\n").unwrap();
+    for (other, code) in [("no-such-file.txt", 1), (odd.to_str().unwrap(), 2)] {
+        let output = larder(&["replay", &trace, other]);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert!(output.stdout.is_empty() && stderr(&output).contains(other), "{output:?}");
+    }
+}
+
+#[test]
+fn a_trace_in_the_place_of_a_command_is_answered_with_the_command() {
+    let (folder, trace) = file("a.txt", "x\n");
+    let output = larder(&[&trace]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains(&format!("larder replay {trace}")), "{output:?}");
+    let folder = folder.path().to_str().unwrap();
+    assert!(!stderr(&larder(&[folder])).contains("larder replay"));
+    // Nor is it said of a folder that it can be overwritten.
+    let output = larder(&["generate", "loop", "--output", folder]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(!stderr(&output).contains("--force"), "{output:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_name_that_is_not_utf_8_is_a_file_like_any_other() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempdir().unwrap();
+    let path = folder.path().join(OsStr::from_bytes(b"tr\xffce.txt"));
+    std::fs::write(&path, "x\ny\nx\n").unwrap();
+    let picture = folder.path().join(OsStr::from_bytes(b"pict\xffre.svg"));
+    let output = Command::new(env!("CARGO_BIN_EXE_larder"))
+        .arg("simulate")
+        .arg(&path)
+        .arg("--plot")
+        .arg(&picture)
+        .output()
+        .unwrap();
+    assert!(stdout(&output).contains("3 requests"));
+    assert!(picture.exists());
+}
+
+#[test]
+fn the_package_has_the_licences_of_the_repository() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        let own = std::fs::read_to_string(package.join(name)).unwrap();
+        let above = std::fs::read_to_string(package.join("../..").join(name)).unwrap();
+        assert_eq!(own, above, "{name}");
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! `inspect`, `verify` and `convert` as a user meets them.
+//! `inspect`, `verify`, `convert` and `dump` as a user meets them.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
 
 use larder::Cache;
 use larder::snapshot::{LoadOptions, SaveOptions, Serializers};
@@ -103,4 +104,143 @@ fn convert_says_which_serializers_there_are() {
     let output = larder(&["convert", "--serializer", "pickle"], &[&path, &copy]);
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(error.contains("available: bincode, json, postcard"), "{error}");
+}
+
+/// Saves by that serializer, packed if wanted.
+fn saved<V>(folder: &Path, cache: &Cache<String, V>, serializer: &str, is_packed: bool) -> PathBuf
+where
+    V: serde::Serialize + serde::de::DeserializeOwned,
+{
+    let path = folder.join(serializer);
+    let options = SaveOptions::new(Serializers::standard().get(serializer).unwrap())
+        .at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+    let options = if is_packed { options.zstd(3) } else { options };
+    cache.save_to_path(&path, &options).unwrap();
+    path
+}
+
+#[test]
+fn dump_writes_an_entry_to_a_line_with_dates_and_tags() {
+    let cache: Cache<String, u64> =
+        Cache::builder().capacity(10).clock(larder::test::FakeClock::new()).build().unwrap();
+    cache.insert("plain".to_owned(), 1);
+    cache.insert_with_tags("tagged".to_owned(), u64::MAX, ["a\"b", "c"]);
+    cache.insert_with_ttl("timed".to_owned(), 3, Duration::from_millis(1500));
+    let folder = tempfile::tempdir().unwrap();
+    for serializer in ["bincode", "json", "postcard"] {
+        let path = saved(folder.path(), &cache, serializer, serializer == "json");
+        let text = stdout(&larder(&["dump"], &[&path]));
+        let mut lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines.sort_by_key(|line| line["key"].as_str().unwrap().to_owned());
+        assert_eq!(lines.len(), 3, "{serializer}");
+        assert_eq!((&lines[0]["key"], &lines[0]["value"]), (&"plain".into(), &1.into()));
+        assert!(lines[0]["expires_at"].is_null() && lines[0]["has_expired"] == false);
+        assert_eq!(lines[1]["value"], u64::MAX);
+        assert_eq!(lines[1]["tags"], serde_json::json!(["a\"b", "c"]));
+        assert_eq!(lines[2]["expires_at"], "2001-09-09T01:46:41.500Z");
+        assert_eq!(
+            (&lines[2]["expires_in_s"], &lines[2]["has_expired"]),
+            (&1.5.into(), &true.into())
+        );
+        assert_eq!(lines[2]["weight"], 1);
+        assert!(stdout(&larder(&["inspect"], &[&path])).contains("2001-09-09T01:46:40.000Z"));
+    }
+}
+
+#[test]
+fn dump_changes_no_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let wide: Cache<String, u128> = Cache::new(10);
+    wide.insert("wide".to_owned(), u128::MAX);
+    let path = saved(folder.path(), &wide, "json", false);
+    assert!(stdout(&larder(&["dump"], &[&path])).contains(&format!("\"value\":{},", u128::MAX)));
+    let floats: Cache<String, f64> = Cache::new(10);
+    floats.insert("nan".to_owned(), f64::NAN);
+    let path = saved(folder.path(), &floats, "bincode", false);
+    assert!(stdout(&larder(&["dump"], &[&path])).contains(r#""value":"NaN","#));
+    // Bytes of one type are none of another.
+    for command in [&["dump", "--value", "u64"][..], &["dump", "--key", "u32"]] {
+        let output = larder(command, &[&path]);
+        assert_eq!(output.status.code(), Some(2));
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains("which bincode reads as no other"), "{error}");
+    }
+}
+
+#[test]
+fn convert_refuses_what_it_cannot_carry_and_leaves_the_other_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let values: Cache<String, serde_json::Value> = Cache::new(10);
+    values.insert("a".to_owned(), serde_json::json!({"x": 1}));
+    let wide: Cache<String, u128> = Cache::new(10);
+    wide.insert("a".to_owned(), u128::from(u64::MAX) + 1);
+    let nan: Cache<String, f64> = Cache::new(10);
+    nan.insert("a".to_owned(), f64::NAN);
+    let copy = folder.path().join("copy");
+    std::fs::write(&copy, "precious").unwrap();
+    let check = |path: &Path, args: &[&str], said: &str| {
+        let output = larder(&[&["convert", "--force"], args].concat(), &[path, &copy]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(said), "{error}");
+        assert_eq!(std::fs::read(&copy).unwrap(), b"precious");
+    };
+    for to in ["bincode", "postcard"] {
+        let path = saved(folder.path(), &values, "json", false);
+        check(&path, &["--serializer", to], "use `json`");
+    }
+    let path = saved(folder.path(), &wide, "json", false);
+    check(&path, &["--serializer", "json", "--value", "json"], "would become a float");
+    let path = saved(folder.path(), &nan, "bincode", false);
+    check(&path, &["--serializer", "json"], "key \"a\"");
+}
+
+#[test]
+fn limits_are_no_damage_and_can_be_lifted() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages: Cache<String, String> = Cache::new(100);
+    for n in 0..20 {
+        pages.insert(n.to_string(), " ".repeat(200_000));
+    }
+    let path = saved(folder.path(), &pages, "json", true);
+    let copy = folder.path().join("copy");
+    for command in [&["verify"][..], &["inspect"], &["inspect", "--salvage"], &["dump"]] {
+        stdout(&larder(command, &[&path]));
+        for limit in [["--max-expansion", "2"], ["--max-record-bytes", "1000"]] {
+            let output = larder(&[command, &limit].concat(), &[&path]);
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2));
+            assert!(error.contains("no damage") && !error.contains("damaged"), "{error}");
+            assert!(error.contains(limit[0]), "{error}");
+            assert!(output.stdout.is_empty());
+        }
+    }
+    let convert = ["convert", "--serializer", "bincode", "--max-expansion", "4000000000"];
+    stdout(&larder(&convert, &[&path, &copy]));
+    stdout(&larder(&["verify", "--max-record-bytes", "200100"], &[&copy]));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_at_once_by_every_command() {
+    use std::os::unix::fs::FileTypeExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (path, fifo) = (snapshot(folder.path(), "json"), folder.path().join("fifo"));
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let convert = ["convert", "--force", "--serializer", "json"];
+    let outputs = [
+        larder(&["verify"], &[&fifo]),
+        larder(&["inspect", "--salvage"], &[&fifo]),
+        larder(&["dump"], &[&fifo]),
+        larder(&convert, &[&fifo, &folder.path().join("copy")]),
+        larder(&convert, &[&path, &fifo]),
+    ];
+    for output in outputs {
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("FIFO in the place of a file"), "{error}");
+        assert_eq!(error.matches("fifo").count(), 1, "{error}");
+    }
+    assert!(std::fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
 }

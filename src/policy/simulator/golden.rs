@@ -229,16 +229,16 @@ mod goldens {
     #[test]
     fn fifo() {
         decides_as_ever(&Policy::fifo(), [
-            (60, 0x994ebf1d189c77c9),
-            (368, 0x144b353cf0d62ff5),
-            (1728, 0x4acdc34e4c5fdf41),
-            (1865, 0xcd1c9d204532061a),
-            (2535, 0xdb0fdefcbcf28985),
-            (914, 0x9c60b84e3b9c3d9f),
-            (2031, 0x43ffca2e5d358a59),
-            (1372, 0x405f461dbd89d0c7),
-            (3874, 0xba4f1be6ed9a44a6),
-            (3102, 0xf3b0d9755339e97c),
+            (60, 0x21dab9d14ae8f811),
+            (368, 0xad3db704d6959593),
+            (1728, 0x4e2e3bac6f782833),
+            (1865, 0xd40be2db5ba3305b),
+            (2535, 0x09ec1fdeb9bcb86d),
+            (914, 0xe242db1306674c42),
+            (2031, 0xcaa1d1dad0e3f77e),
+            (1372, 0xde5a64fd0cfa2bf5),
+            (3874, 0x76d7513448bbd149),
+            (3102, 0xcdb12054889c912d),
         ]);
     }
 
@@ -246,15 +246,15 @@ mod goldens {
     fn sieve() {
         decides_as_ever(&Policy::sieve(), [
             (60, 0x994ebf1d189c77c9),
-            (475, 0xd0609943fe834948),
-            (1629, 0xc855c34836ca82b8),
-            (1586, 0x5bed2603643617d3),
-            (2486, 0x068d17120879f729),
-            (1080, 0x37f091df125861fd),
-            (2179, 0xab3dbfc0a87fc9c9),
-            (1557, 0x3880f33afd98e84f),
-            (4342, 0x60e7a5c1d7ca63a8),
-            (4427, 0xe3b5ba977ed29ed3),
+            (475, 0x10806c63f52a41a6),
+            (1629, 0xf8390abea3ebbfd4),
+            (1586, 0xe5a0e03958fcb74a),
+            (2486, 0xc42c38066510be97),
+            (1080, 0xa73920e9d8f3ac27),
+            (2179, 0x12db8635269a91ba),
+            (1557, 0x176529b83fa0b3fe),
+            (4342, 0xdf869e39754ca76d),
+            (4427, 0x36c5a06a37e383cc),
         ]);
     }
 
@@ -262,15 +262,15 @@ mod goldens {
     fn s3_fifo() {
         decides_as_ever(&Policy::s3_fifo(), [
             (60, 0x994ebf1d189c77c9),
-            (477, 0xfc1db4bb419d4823),
-            (1623, 0x4fac3bbed2a1fed8),
-            (1999, 0xa0c4d33241f983cc),
-            (2974, 0x368f53230f1bcece),
-            (954, 0x483c4a5e5a649002),
-            (1999, 0xa8bc99f2a9007ba9),
-            (1611, 0xe67866f1190b77a6),
-            (4472, 0x226e0dc41b65ea7e),
-            (4365, 0xe3ead01052d61712),
+            (477, 0xf1b48a3a16d7638f),
+            (1623, 0x31291fbd47bd9222),
+            (1999, 0xb06641a2772e8462),
+            (2974, 0x883a83c0d97a9925),
+            (954, 0xf8eeb46ae510b7a8),
+            (1999, 0xd6680d4308f091fb),
+            (1611, 0xc68f970f9919ba0f),
+            (4472, 0xc58e49c16aef1aa4),
+            (4365, 0x6fc55f8d0ac42824),
         ]);
     }
 

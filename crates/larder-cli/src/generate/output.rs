@@ -55,7 +55,8 @@ pub(crate) fn write_keys(
     };
     match options.open(path) {
         Ok(file) => write(keys, file, format, compression).map_err(CommandError::write(name)),
-        Err(failure) if failure.kind() == io::ErrorKind::AlreadyExists => {
+        // That of a folder would promise that it can be overwritten.
+        Err(failure) if failure.kind() == io::ErrorKind::AlreadyExists && !path.is_dir() => {
             Err(GenerateError::Exists { file: path.to_owned() }.into())
         }
         Err(source) => Err(CommandError::Write { to: name, source }),

@@ -1,16 +1,21 @@
-//! CSV: a column of keys, optionally one of sizes in bytes and one of TTLs in seconds.
+//! CSV: a column of keys, optionally ones of sizes in bytes, TTLs in seconds and times.
 
 use std::str::FromStr;
 
 use csv_core::{ReadRecordResult, ReaderBuilder};
 
+use super::lifetime::{NO_TTL, TimeUnit, parse_time_ns, parse_ttl_ns};
 use super::text::Digests;
-use super::{Collector, Columns, parse_number};
+use super::warning::Warning;
+use super::{Collector, Columns, parse_amount};
 use crate::error::{Excerpt, Position, Problem, TraceError};
 use crate::input::{Input, MAX_LINE_BYTES};
 
 /// More columns than that are no trace.
 const MAX_COLUMNS: usize = 4096;
+
+/// What separates columns in files of other tools than the one that was named.
+const OTHER_DELIMITERS: [u8; 4] = [b';', b'\t', b'|', b','];
 
 /// A column, by the name in the first line or by number from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub(crate) enum ColumnError {
 /// What the first line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Header {
+    /// Names if it looks like it, with a warning.
+    Auto,
     Names,
     Request,
 }
@@ -54,6 +61,8 @@ pub(crate) struct CsvOptions {
     pub(crate) key: Column,
     pub(crate) size: Option<Column>,
     pub(crate) ttl: Option<Column>,
+    pub(crate) time: Option<Column>,
+    pub(crate) time_unit: TimeUnit,
     /// `None` takes a tab for names with `.tsv`, else a comma.
     pub(crate) delimiter: Option<u8>,
     pub(crate) header: Header,
@@ -65,19 +74,23 @@ impl Default for CsvOptions {
             key: Column::Number(1),
             size: None,
             ttl: None,
+            time: None,
+            time_unit: TimeUnit::Seconds,
             delimiter: None,
-            header: Header::Request,
+            header: Header::Auto,
         }
     }
 }
 
 impl CsvOptions {
-    fn has_header(&self) -> bool {
-        let is_name = |column: &Column| matches!(column, Column::Name(_));
-        self.header == Header::Names
-            || is_name(&self.key)
-            || self.size.as_ref().is_some_and(is_name)
-            || self.ttl.as_ref().is_some_and(is_name)
+    fn columns(&self) -> impl Iterator<Item = &Column> {
+        std::iter::once(&self.key).chain(self.size.iter()).chain(&self.ttl).chain(&self.time)
+    }
+
+    /// As it was asked for; a column that is given by its name needs one.
+    fn header(&self) -> Header {
+        let has_name = self.columns().any(|column| matches!(column, Column::Name(_)));
+        if has_name { Header::Names } else { self.header }
     }
 }
 
@@ -86,24 +99,113 @@ pub(super) fn read(
     options: &CsvOptions,
     max_requests: u32,
 ) -> Result<Columns, TraceError> {
-    let mut requests =
-        Requests { collector: Collector::new(max_requests), digests: Digests::default() };
-    input.skip_byte_order_mark()?;
+    let mut requests = Requests::new(options, max_requests);
+    input.begin_text()?;
     let mut records = Records::new(input, options);
-    let mut indices = None;
-    while records.advance()? {
-        let done = match &indices {
-            Some((indices, columns)) => {
-                records.expect_columns(*columns).and_then(|()| requests.add(&records, indices))
+    if !records.advance()? {
+        return Ok(requests.collector.finish());
+    }
+    let first = records.record();
+    requests.warn_of_delimiter(&first);
+    let columns = first.columns();
+    let indices = Indices::find(options, &first).map_err(|problem| first.bad(&records, problem))?;
+    // Whether the first line is a request may depend on the second.
+    let (first, has_second) = (first.to_owned(), records.advance()?);
+    let second = has_second.then(|| records.record());
+    let is_header = match options.header() {
+        Header::Names => true,
+        Header::Request => false,
+        Header::Auto => {
+            let is_header = is_header(&first.record(), second.as_ref(), &indices);
+            if is_header {
+                let names = first.record().names();
+                requests.collector.warn(Warning::HeaderFound { line: first.line, names });
             }
-            None => Indices::find(options, &records).and_then(|found| {
-                let (found, _) = indices.insert((found, records.columns));
-                if options.has_header() { Ok(()) } else { requests.add(&records, found) }
-            }),
+            is_header
+        }
+    };
+    if !is_header {
+        let first = first.record();
+        requests.add(&first, &indices).map_err(|problem| first.bad(&records, problem))?;
+    }
+    let mut is_there = has_second;
+    while is_there {
+        let record = records.record();
+        let done = match record.columns() {
+            given if given == columns => requests.add(&record, &indices),
+            given => Err(Problem::UnevenColumns { given, expected: columns }),
         };
-        done.map_err(|problem| records.bad_record(problem))?;
+        done.map_err(|problem| record.bad(&records, problem))?;
+        is_there = records.advance()?;
     }
     Ok(requests.collector.finish())
+}
+
+/// Names that columns of traces and of logs have; a line of nothing else is no request.
+const COLUMN_NAMES: [&str; 32] = [
+    "block",
+    "bytes",
+    "client",
+    "date",
+    "datetime",
+    "file",
+    "filename",
+    "host",
+    "id",
+    "item",
+    "key",
+    "key_size",
+    "length",
+    "method",
+    "name",
+    "obj_id",
+    "obj_size",
+    "object",
+    "object_id",
+    "op",
+    "operation",
+    "path",
+    "request",
+    "size",
+    "status",
+    "time",
+    "timestamp",
+    "ts",
+    "ttl",
+    "uri",
+    "url",
+    "value_size",
+];
+
+/// Whether the first line names columns: where a number has to be there is none; or it has a name
+/// for every column, and the line behind it a number where a name was; or all its names are usual.
+fn is_header(first: &Record<'_>, second: Option<&Record<'_>>, indices: &Indices) -> bool {
+    let is_number = |field: &[u8]| {
+        std::str::from_utf8(field).is_ok_and(|text| text.parse::<f64>().is_ok_and(f64::is_finite))
+    };
+    // A date starts with a digit.
+    let is_name = |field: &[u8]| {
+        !is_number(field)
+            && !field.first().is_some_and(u8::is_ascii_digit)
+            && field.iter().any(u8::is_ascii_alphabetic)
+    };
+    let numbers = || [indices.size, indices.time, indices.ttl].into_iter().flatten();
+    if numbers().any(|index| is_name(first.field(index))) {
+        // A second line that is as wrong makes it a file of another kind, which is an error.
+        return second.is_none_or(|second| {
+            numbers()
+                .any(|index| is_name(first.field(index)) && !is_name(second.field_or_empty(index)))
+        });
+    }
+    let fields = 0..first.columns();
+    let is_usual =
+        |field: &[u8]| COLUMN_NAMES.iter().any(|name| field.eq_ignore_ascii_case(name.as_bytes()));
+    if fields.clone().all(|index| is_usual(first.field(index))) {
+        return true;
+    }
+    let Some(second) = second else { return false };
+    fields.clone().all(|index| is_name(first.field(index)))
+        && fields.clone().any(|index| is_number(second.field_or_empty(index)))
 }
 
 /// The records of a file, one at a time.
@@ -120,14 +222,16 @@ struct Records<'a> {
     /// Of the first byte of the record.
     line: u64,
     line_ends: u64,
+    /// Whether the byte read last was a carriage return, which ends a line with or without a line
+    /// feed behind it.
+    is_behind_return: bool,
     /// Whether the parser has seen nothing yet.
     is_fresh: bool,
 }
 
 impl<'a> Records<'a> {
     fn new(input: &'a mut Input, options: &CsvOptions) -> Self {
-        let is_tsv = input.name().to_ascii_lowercase().contains(".tsv");
-        let delimiter = options.delimiter.unwrap_or(if is_tsv { b'\t' } else { b',' });
+        let delimiter = delimiter(input.name(), options);
         Records {
             input,
             parser: ReaderBuilder::new().delimiter(delimiter).build(),
@@ -136,6 +240,7 @@ impl<'a> Records<'a> {
             columns: 0,
             line: 0,
             line_ends: 0,
+            is_behind_return: false,
             is_fresh: true,
         }
     }
@@ -143,28 +248,39 @@ impl<'a> Records<'a> {
     /// Goes to the next record; false after the last.
     fn advance(&mut self) -> Result<bool, TraceError> {
         // The parser takes line ends for the start of the next record; its line would be wrong.
-        while let [b'\r' | b'\n', ..] = self.input.fill()? {
+        while let [b'\r' | b'\n', ..] = self.fill()? {
             self.consume(1)?;
         }
         self.line = self.line_ends + 1;
         self.columns = 0;
         let mut text_bytes = 0;
+        let mut is_begun = false;
         loop {
             // The parser would skip a byte order mark behind line ends too, if it saw all of it at
             // once, and so take a file for another that comes in other pieces.
             let most = if std::mem::take(&mut self.is_fresh) { 1 } else { usize::MAX };
             let bytes = self.input.fill()?;
+            let is_end = bytes.is_empty();
+            // At the end of the file the parser takes an open quote for closed. A line end does
+            // not close it, so one more tells.
+            let bytes = if is_end && is_begun { b"\n" } else { &bytes[..bytes.len().min(most)] };
             let (result, read, written, ended) = self.parser.read_record(
-                &bytes[..bytes.len().min(most)],
+                bytes,
                 &mut self.text[text_bytes..],
                 &mut self.ends[self.columns..],
             );
-            self.consume(read)?;
+            if !is_end {
+                self.consume(read)?;
+                is_begun |= read > 0;
+            }
             text_bytes += written;
             self.columns += ended;
             match result {
+                ReadRecordResult::InputEmpty if is_end && is_begun => {
+                    return Err(self.bad_record(Problem::OpenQuote));
+                }
                 ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::Record => return Ok(true),
+                ReadRecordResult::Record => break,
                 ReadRecordResult::End => return Ok(false),
                 ReadRecordResult::OutputFull => {
                     let limit_bytes = MAX_LINE_BYTES;
@@ -175,30 +291,92 @@ impl<'a> Records<'a> {
                 }
             }
         }
+        if self.text[..text_bytes].contains(&0) {
+            return Err(self.bad_record(Problem::NulByte));
+        }
+        Ok(true)
+    }
+
+    fn fill(&mut self) -> Result<&[u8], TraceError> {
+        self.input.set_line(self.line_ends + 1);
+        self.input.fill()
     }
 
     fn consume(&mut self, bytes: usize) -> Result<(), TraceError> {
-        let given = &self.input.fill()?[..bytes];
-        self.line_ends += given.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        let mut is_behind_return = self.is_behind_return;
+        let mut line_ends = 0;
+        for &byte in &self.fill()?[..bytes] {
+            // A line feed behind a carriage return is the same line's end.
+            line_ends += u64::from(byte == b'\r' || (byte == b'\n' && !is_behind_return));
+            is_behind_return = byte == b'\r';
+        }
+        self.is_behind_return = is_behind_return;
+        self.line_ends += line_ends;
         self.input.consume(bytes);
         Ok(())
     }
 
-    fn expect_columns(&self, expected: usize) -> Result<(), Problem> {
-        match self.columns {
-            given if given == expected => Ok(()),
-            given => Err(Problem::UnevenColumns { given, expected }),
-        }
-    }
-
-    /// A field without the white space around it; `index` is below `columns`.
-    fn field(&self, index: usize) -> &[u8] {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        self.text[start..self.ends[index]].trim_ascii()
+    fn record(&self) -> Record<'_> {
+        Record { text: &self.text, ends: &self.ends[..self.columns], line: self.line }
     }
 
     fn bad_record(&self, problem: Problem) -> TraceError {
         self.input.malformed(Position::Line(self.line), problem)
+    }
+}
+
+fn delimiter(name: &str, options: &CsvOptions) -> u8 {
+    let is_tsv = name.to_ascii_lowercase().contains(".tsv");
+    options.delimiter.unwrap_or(if is_tsv { b'\t' } else { b',' })
+}
+
+/// One record.
+#[derive(Clone, Copy)]
+struct Record<'a> {
+    text: &'a [u8],
+    ends: &'a [usize],
+    line: u64,
+}
+
+impl<'a> Record<'a> {
+    fn columns(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// A field without the white space around it; `index` is below `columns`.
+    fn field(&self, index: usize) -> &'a [u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.text[start..self.ends[index]].trim_ascii()
+    }
+
+    fn field_or_empty(&self, index: usize) -> &'a [u8] {
+        if index < self.columns() { self.field(index) } else { b"" }
+    }
+
+    fn names(&self) -> Excerpt {
+        let names: Vec<&[u8]> = (0..self.columns()).map(|index| self.field(index)).collect();
+        Excerpt::new(&names.join(&b", "[..]))
+    }
+
+    fn to_owned(self) -> FirstRecord {
+        FirstRecord { text: self.text.to_vec(), ends: self.ends.to_vec(), line: self.line }
+    }
+
+    fn bad(&self, records: &Records<'_>, problem: Problem) -> TraceError {
+        records.input.malformed(Position::Line(self.line), problem)
+    }
+}
+
+/// The first record, while the second is read.
+struct FirstRecord {
+    text: Vec<u8>,
+    ends: Vec<usize>,
+    line: u64,
+}
+
+impl FirstRecord {
+    fn record(&self) -> Record<'_> {
+        Record { text: &self.text, ends: &self.ends, line: self.line }
     }
 }
 
@@ -207,20 +385,20 @@ struct Indices {
     key: usize,
     size: Option<usize>,
     ttl: Option<usize>,
+    time: Option<usize>,
 }
 
 impl Indices {
-    fn find(options: &CsvOptions, first: &Records<'_>) -> Result<Self, Problem> {
-        let given = first.columns;
+    fn find(options: &CsvOptions, first: &Record<'_>) -> Result<Self, Problem> {
+        let given = first.columns();
         let find = |column: &Column| match column {
             Column::Number(number) if *number <= given => Ok(number - 1),
             Column::Number(number) => Err(Problem::TooFewColumns { number: *number, given }),
             Column::Name(name) => {
                 let found = (0..given).find(|&index| first.field(index) == name.as_bytes());
-                found.ok_or_else(|| {
-                    let names: Vec<&[u8]> = (0..given).map(|index| first.field(index)).collect();
-                    let has = Excerpt::new(&names.join(&b", "[..]));
-                    Problem::UnknownColumn { name: name.clone(), has }
+                found.ok_or_else(|| Problem::UnknownColumn {
+                    name: name.clone(),
+                    has: first.names(),
                 })
             }
         };
@@ -228,6 +406,7 @@ impl Indices {
             key: find(&options.key)?,
             size: options.size.as_ref().map(find).transpose()?,
             ttl: options.ttl.as_ref().map(find).transpose()?,
+            time: options.time.as_ref().map(find).transpose()?,
         })
     }
 }
@@ -235,45 +414,87 @@ impl Indices {
 struct Requests {
     collector: Collector<(u64, u64)>,
     digests: Digests,
+    time_unit: TimeUnit,
+    delimiter: Option<u8>,
 }
 
 impl Requests {
-    fn add(&mut self, record: &Records<'_>, columns: &Indices) -> Result<(), Problem> {
+    fn new(options: &CsvOptions, max_requests: u32) -> Self {
+        Requests {
+            collector: Collector::new(max_requests),
+            digests: Digests::default(),
+            time_unit: options.time_unit,
+            delimiter: options.delimiter,
+        }
+    }
+
+    fn warn_of_delimiter(&mut self, first: &Record<'_>) {
+        if first.columns() > 1 || self.delimiter.is_some() {
+            return;
+        }
+        let text = first.field(0);
+        let seen = OTHER_DELIMITERS.into_iter().find(|delimiter| text.contains(delimiter));
+        if let Some(seen) = seen.map(char::from) {
+            self.collector.warn(Warning::OtherDelimiter { line: first.line, seen });
+        }
+    }
+
+    fn add(&mut self, record: &Record<'_>, columns: &Indices) -> Result<(), Problem> {
         let key = record.field(columns.key);
         if key.is_empty() {
             return Err(Problem::EmptyKey);
         }
-        let key = self.digests.of(key);
-        if let Some(ttl) = columns.ttl {
-            let field = record.field(ttl);
-            if !field.is_empty() {
-                self.collector.ttl.add(parse_ttl_seconds(field)?);
-            }
+        if key.contains(&b'\n') {
+            self.collector.warn(Warning::KeyOverLines { line: record.line });
         }
-        match columns.size {
+        if has_exponent(key) {
+            let key = Excerpt::new(key);
+            self.collector.warn(Warning::RoundedKey { line: record.line, key });
+        }
+        let size_bytes = columns.size.map(|size| parse_size(record.field(size))).transpose()?;
+        if let Some(time) = columns.time {
+            let time_ns = parse_time_ns(record.field(time), self.time_unit)?;
+            self.collector.add_time(time_ns, record.line, columns.ttl.is_some());
+        }
+        if let Some(ttl) = columns.ttl {
+            let ttl_ns = match record.field(ttl) {
+                b"" => NO_TTL,
+                field => parse_ttl_ns(field)?,
+            };
+            self.collector.add_ttl(ttl_ns);
+        }
+        let key = self.digests.of(key);
+        match size_bytes {
             None => self.collector.push(key),
-            Some(size) => {
-                let size_bytes = parse_number("size", record.field(size), u32::MAX.into())?;
-                // Within range by the line above.
-                self.collector.push_sized(key, size_bytes as u32)
-            }
+            Some(size_bytes) => self.collector.push_sized(key, size_bytes),
         }
     }
 }
 
-fn parse_ttl_seconds(field: &[u8]) -> Result<f64, Problem> {
-    std::str::from_utf8(field)
-        .ok()
-        .and_then(|text| text.parse::<f64>().ok())
-        .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
-        .ok_or_else(|| Problem::NotATtl { given: Excerpt::new(field) })
+/// A size, which at most is what an entry can weigh.
+fn parse_size(field: &[u8]) -> Result<u32, Problem> {
+    let max = u64::from(u32::MAX);
+    let size_bytes = parse_amount("size", field, u64::MAX).map_err(|problem| match problem {
+        Problem::NotANumber { field, given, .. } => Problem::NotANumber { field, given, max },
+        Problem::EmptyNumber { field, .. } => Problem::EmptyNumber { field, max },
+        other => other,
+    })?;
+    u32::try_from(size_bytes).map_err(|_| Problem::SizeTooLarge { given: Excerpt::new(field), max })
+}
+
+/// Whether it is a number such as `1.2e+06`.
+fn has_exponent(key: &[u8]) -> bool {
+    // Most keys are told by their first byte and the lack of an `e`.
+    key.first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-')
+        && key.iter().any(|byte| matches!(byte, b'e' | b'E'))
+        && key.iter().any(|byte| matches!(byte, b'.' | b'+'))
+        && std::str::from_utf8(key).is_ok_and(|text| text.parse::<f64>().is_ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::input::tests::{gzip, input, trickle, zstd};
-    use crate::trace::TtlSummary;
 
     fn by_name(key: &str, size: &str, ttl: &str) -> CsvOptions {
         CsvOptions {
@@ -295,8 +516,7 @@ mod tests {
             let columns = read(&mut input(bytes), &by_name("url", "size", "ttl"), 3).unwrap();
             assert_eq!(columns.requests, [0, 1, 0]);
             assert_eq!(columns.sizes_bytes, Some(vec![100, 200, 300]));
-            let ttl = TtlSummary { requests: 2, shortest_seconds: 0.5, longest_seconds: 60.0 };
-            assert_eq!(columns.ttl, ttl);
+            assert_eq!(columns.ttls_ns, [60_000_000_000, NO_TTL, 500_000_000]);
         }
     }
 
@@ -323,7 +543,7 @@ mod tests {
         for (text, start) in [
             ("k,s\n", "t:1: no column is named `t`; the first line has `k, s`"),
             ("k,s,t\na,x,1\nb,1,1\n", "t:2: size `x` is not allowed; use a whole number"),
-            ("k,s,t\na,4294967296,1\n", "t:2: size `4294967296` is not allowed"),
+            ("k,s,t\na,4294967296,1\n", "t:2: size `4294967296` is more than an entry"),
             ("k,s,t\na,1,1\n\nb,1\nc,1,1\n", "t:4: 2 columns, the lines before have 3"),
             ("k,s,t\na,1,1\nb,1,1\n ,1,1", "t:4: the key is empty"),
             ("k,s,t\r\na,1,1\r\n\r\nb,x,1\r\n", "t:4: size `x` is not allowed"),
@@ -344,6 +564,174 @@ mod tests {
         assert!(
             failure("a,b\n", &options).starts_with("t:1: column 3 is asked for, but there are 2")
         );
+    }
+
+    fn warnings(text: impl AsRef<[u8]>, options: &CsvOptions) -> Vec<String> {
+        let columns = read(&mut input(text), options, 9).unwrap();
+        columns.warnings.iter().map(ToString::to_string).collect()
+    }
+
+    fn with_size() -> CsvOptions {
+        CsvOptions { size: Some(Column::Number(2)), ..CsvOptions::default() }
+    }
+
+    #[test]
+    fn utf_16_of_a_spreadsheet_is_read_and_its_faults_have_lines() {
+        let bytes = |text: &str| -> Vec<u8> {
+            let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+            units.flat_map(u16::to_le_bytes).collect()
+        };
+        let options = CsvOptions { delimiter: Some(b'\t'), ..by_name("schl\u{fc}ssel", "s", "t") };
+        let text = "schl\u{fc}ssel\ts\tt\r\n\u{e4}\t5\t\r\n\u{f6}\t6\t\r\n\u{e4}\t5\t\r\n";
+        for mut input in [input(bytes(text)), trickle(&bytes(text)), input(gzip(&bytes(text)))] {
+            let columns = read(&mut input, &options, 3).unwrap();
+            assert_eq!(columns.requests, [0, 1, 0]);
+            assert_eq!(columns.sizes_bytes, Some(vec![5, 6, 5]));
+        }
+        let broken = [&bytes("k\n1\n2\n")[..], &[0, 0xdc, b'\n', 0]].concat();
+        let failure = read(&mut input(broken), &CsvOptions::default(), 3).unwrap_err().to_string();
+        assert!(failure.starts_with("t:4: malformed UTF-16"), "{failure}");
+        let failure = read(&mut input(b"k\n1\0\n"), &CsvOptions::default(), 3).unwrap_err();
+        assert!(failure.to_string().starts_with("t:2: a NUL byte"), "{failure}");
+    }
+
+    #[test]
+    fn sizes_are_read_as_tools_write_floats() {
+        let text = "a,123.0\nb,1e+06\nc,\"7\"\nd,\"8.0\"\ne,4294967295.0\n";
+        let columns = read(&mut input(text), &with_size(), 9).unwrap();
+        assert_eq!(columns.sizes_bytes, Some(vec![123, 1_000_000, 7, 8, u32::MAX]));
+        for (text, start) in [
+            ("a,1\nb,\n", "t:2: the size is empty; use a whole number from 0 to 4294967295"),
+            ("a,1\nb,1.5\n", "t:2: size `1.5` is not allowed"),
+            ("a,1\nb,-1\n", "t:2: size `-1` is not allowed"),
+            ("a,1\nb,nan\n", "t:2: size `nan` is not allowed"),
+            ("a,1\nb,4294967296\n", "t:2: size `4294967296` is more than an entry can weigh"),
+            ("a,1\nb,5e+09\n", "t:2: size `5e+09` is more than an entry can weigh"),
+        ] {
+            let failure = failure(text, &with_size());
+            assert!(failure.starts_with(start), "{failure}");
+        }
+    }
+
+    #[test]
+    fn an_open_quote_names_the_line_where_it_is_opened() {
+        for (text, line) in [
+            ("a\nb\n\"c\nd\n", 3),
+            ("\"a", 1),
+            ("a\n\"", 2),
+            ("a,1\nb,\"1\n", 2),
+            ("a\n\"b\"\"\n", 2),
+        ] {
+            for mut input in [input(text), trickle(text.as_bytes())] {
+                let options = CsvOptions { header: Header::Request, ..CsvOptions::default() };
+                let failure = read(&mut input, &options, 9).unwrap_err().to_string();
+                let start = format!("t:{line}: a quote is opened here and never closed");
+                assert!(failure.starts_with(&start), "{text}: {failure}");
+            }
+        }
+        for text in ["a\n\"b\"", "a\n\"b\"\n", "a\n\"b\nc\"", "\"a\"\"\"\n\n\nb", "a\n\"b\"\"\""] {
+            for mut input in [input(text), trickle(text.as_bytes())] {
+                let requests = read(&mut input, &CsvOptions::default(), 9).unwrap().requests;
+                assert_eq!(requests, [0, 1], "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_goes_on_in_the_next_line_is_warned_of() {
+        // The two open quotes close each other, and the columns come out right.
+        let warned = warnings("a,1\n\"b,1\nc,1\n\"d,1\n", &CsvOptions::default());
+        assert_eq!(warned.len(), 1, "{warned:?}");
+        assert!(warned[0].starts_with("the key in line 2 goes on"), "{warned:?}");
+    }
+
+    #[test]
+    fn a_header_is_recognized_or_it_is_said_that_the_line_is_a_request() {
+        let sized = with_size();
+        let key_alone = CsvOptions::default();
+        let timed = CsvOptions { time: Some(Column::Number(2)), ..CsvOptions::default() };
+        for (text, options, is_header) in [
+            ("url,bytes\n/a,1\n/a,2\n", &sized, true),
+            ("url,bytes\n", &sized, true),
+            ("key\n1\n1\n", &key_alone, true),
+            ("id,op,time\n1,get,7\n1,get,8\n", &key_alone, true),
+            ("url,when\n/a,2024-05-31T12:00:00Z\n/a,2024-05-31T12:00:00Z\n", &timed, true),
+            ("/a,2024-05-31T12:00:00Z\n/a,2024-05-31T12:00:00Z\n", &timed, false),
+            ("/a,1\n/a,2\n", &sized, false),
+            ("a\nb\na\n", &key_alone, false),
+            ("1\n2\n", &key_alone, false),
+            ("a,1\nb,2\n", &key_alone, false),
+            ("a\n", &key_alone, false),
+            ("URL,method\n/a,GET\n", &key_alone, true),
+            ("/a,method\n/a,GET\n", &key_alone, false),
+        ] {
+            let columns = read(&mut input(text), options, 9).unwrap();
+            let found = columns.warnings.iter().any(|warning| {
+                warning.to_string().contains("is taken for the names of the columns")
+            });
+            assert_eq!(found, is_header, "{text}");
+            let lines = text.lines().count();
+            assert_eq!(columns.requests.len(), lines - usize::from(is_header), "{text}");
+            // Nothing is recognized where it was said.
+            let names = CsvOptions { header: Header::Names, ..options.clone() };
+            let columns = read(&mut input(text), &names, 9).unwrap();
+            assert_eq!(columns.requests.len(), lines - 1, "{text}");
+            assert_eq!(columns.warnings, [], "{text}");
+        }
+        let options = CsvOptions { header: Header::Request, ..sized };
+        assert!(failure("url,bytes\n/a,1\n", &options).starts_with("t:1: size `bytes`"));
+        let failure = failure("url,bytes\n/a,x\n", &with_size());
+        assert!(failure.starts_with("t:1: size `bytes` is not allowed"), "{failure}");
+    }
+
+    #[test]
+    fn another_delimiter_is_warned_of_where_none_was_named() {
+        let key_alone = CsvOptions::default();
+        let warned = warnings("/a;1\n/b;2\n", &key_alone);
+        assert!(warned[0].contains("--delimiter ';'"), "{warned:?}");
+        let warned = warnings("/a\t1\n/b\t2\n", &key_alone);
+        assert!(warned[0].contains("--delimiter '\\t'"), "{warned:?}");
+        let named = CsvOptions { delimiter: Some(b','), ..key_alone };
+        assert_eq!(warnings("/a;1\n/b;2\n", &named).len(), 0);
+    }
+
+    #[test]
+    fn keys_that_were_rounded_are_warned_of_and_others_are_not() {
+        let key_alone = CsvOptions { header: Header::Request, ..CsvOptions::default() };
+        let warned = warnings("1\n1.23457e+08\n2e+10\n", &key_alone);
+        assert_eq!(warned.len(), 1, "{warned:?}");
+        assert!(warned[0].starts_with("the key `1.23457e+08` in line 2"), "{warned:?}");
+        assert_eq!(warnings("12e4f\n5e3\nabe+7\n1.0\n-1\n", &key_alone).len(), 0);
+    }
+
+    #[test]
+    fn lines_are_counted_however_they_end() {
+        for end in ["\n", "\r\n", "\r"] {
+            let text = ["k,s,t", "a,1,1", "", "b,x,1", ""].join(end);
+            let failure = failure(&text, &by_name("k", "s", "t"));
+            assert!(failure.starts_with("t:4: size `x`"), "{end:?}: {failure}");
+        }
+    }
+
+    #[test]
+    fn times_that_go_back_or_are_far_off_are_warned_of() {
+        let options = CsvOptions {
+            time: Some(Column::Number(2)),
+            ttl: Some(Column::Number(3)),
+            header: Header::Request,
+            ..CsvOptions::default()
+        };
+        let warned = warnings("a,5,1\nb,3,1\nc,4,1\nd,6,1\n", &options);
+        assert_eq!(warned.len(), 1, "{warned:?}");
+        assert!(
+            warned[0].starts_with("2 requests, the first in line 2, are earlier"),
+            "{warned:?}"
+        );
+        let warned = warnings("a,1700000000000,1\n", &options);
+        assert!(warned[0].contains("pass --time-unit"), "{warned:?}");
+        let in_ms = CsvOptions { time_unit: TimeUnit::Milliseconds, ..options };
+        assert_eq!(warnings("a,1700000000000,1\n", &in_ms).len(), 0);
+        assert!(failure("a,5,1\nb,,1\n", &in_ms).starts_with("t:2: time `` is not allowed"));
     }
 
     #[test]

@@ -55,6 +55,18 @@ impl fmt::Display for Excerpt {
 pub(crate) enum Problem {
     #[error("{field} {given} is not allowed; use a whole number from 0 to {max}")]
     NotANumber { field: &'static str, given: Excerpt, max: u64 },
+    #[error("the {field} is empty; use a whole number from 0 to {max}")]
+    EmptyNumber { field: &'static str, max: u64 },
+    #[error(
+        "{field} {given} was rounded by the tool that wrote it, and others with it; write all \
+         digits, as `%d` does"
+    )]
+    Rounded { field: &'static str, given: Excerpt },
+    #[error(
+        "size {given} is more than an entry can weigh ({max} bytes); give sizes and capacities in \
+         another unit, or leave --size-column out"
+    )]
+    SizeTooLarge { given: Excerpt, max: u64 },
     #[error("{given} of the fields are there; a line is `start count`, more is ignored")]
     TooFewFields { given: usize },
     #[error("count 0 asks for no block; use at least 1")]
@@ -63,14 +75,25 @@ pub(crate) enum Problem {
     PastLastBlock { start: u64, count: u64 },
     #[error("more than {limit} requests; raise --max-requests if the trace is that long")]
     TooManyRequests { limit: u32 },
-    #[error("a line of more than {limit_bytes} bytes; this is no text trace")]
+    #[error("a line of more than {limit_bytes} bytes; this is no text trace, or a quote is open")]
     LineTooLong { limit_bytes: u64 },
-    #[error("a NUL byte in a line of text; if the trace is binary, name its --format")]
+    #[error(
+        "a NUL byte in a line of text; if the trace is binary, name its --format; if it is UTF-16 \
+         or UTF-32, write it as UTF-8"
+    )]
     NulByte,
+    #[error("malformed UTF-16; write the file anew, or as UTF-8")]
+    BadUtf16,
+    #[error("a carriage return within a line; end lines with a line feed")]
+    LoneCarriageReturn,
+    #[error("a quote is opened here and never closed")]
+    OpenQuote,
     #[error(
         "{given} bytes are left of a record of {record}; the file is cut off or another format"
     )]
     TruncatedRecord { given: usize, record: usize },
+    #[error("packed with {packing}, which is not read; unpack it, or pack it with gzip or zstd")]
+    OtherPacking { packing: &'static str },
     #[error("{compression} data is corrupt or cut off: {reason}")]
     Corrupt { compression: Compression, reason: io::Error },
     #[error("no column is named `{name}`; the first line has {has}")]
@@ -85,6 +108,11 @@ pub(crate) enum Problem {
     EmptyKey,
     #[error("TTL {given} is not allowed; use seconds from 0 up, or leave the field empty")]
     NotATtl { given: Excerpt },
+    #[error(
+        "time {given} is not allowed; use a number from 0 up, in the unit of --time-unit, or a date \
+         such as 2024-05-31T12:00:00Z"
+    )]
+    NotATime { given: Excerpt },
 }
 
 /// Why a trace could not be read.

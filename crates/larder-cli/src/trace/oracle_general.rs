@@ -5,7 +5,8 @@
 //! |  time:u32  |      key:u64       |  size:u32   |  next access:i64       |
 //! ```
 //!
-//! The time and the next access (an oracle for optimal policies) are not needed here.
+//! There are no TTLs, so of the times only the first and the last are kept. The next access, an oracle
+//! for optimal policies, is not needed here.
 
 use super::{Collector, Columns};
 use crate::error::TraceError;
@@ -16,9 +17,11 @@ const RECORD_BYTES: usize = 24;
 pub(super) fn read(input: &mut Input, max_requests: u32) -> Result<Columns, TraceError> {
     let mut requests = Collector::new(max_requests);
     while let Some(record) = input.next_record::<RECORD_BYTES>()? {
-        let [_, _, _, _, k0, k1, k2, k3, k4, k5, k6, k7, s0, s1, s2, s3, ..] = record;
+        let [t0, t1, t2, t3, k0, k1, k2, k3, k4, k5, k6, k7, s0, s1, s2, s3, ..] = record;
         let key = u64::from_le_bytes([k0, k1, k2, k3, k4, k5, k6, k7]);
         let size_bytes = u32::from_le_bytes([s0, s1, s2, s3]);
+        let time_seconds = u32::from_le_bytes([t0, t1, t2, t3]);
+        requests.add_time(u64::from(time_seconds) * 1_000_000_000, 0, false);
         requests.push_sized(key, size_bytes).map_err(|problem| input.bad_record(problem))?;
     }
     Ok(requests.finish())

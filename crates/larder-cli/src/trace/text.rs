@@ -2,18 +2,32 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use super::warning::Warning;
 use super::{Collector, Columns};
-use crate::error::TraceError;
+use crate::error::{Excerpt, TraceError};
 use crate::input::Input;
 
 pub(super) fn read(input: &mut Input, max_requests: u32) -> Result<Columns, TraceError> {
     let mut requests = Collector::new(max_requests);
     let digests = Digests::default();
-    let mut line = Vec::new();
+    // A first line that is no number, for as long as all behind it are.
+    let mut header = None;
+    let (mut line, mut lines) = (Vec::new(), 0);
     while let Some(key) = input.next_line(&mut line)? {
-        if !key.is_empty() {
-            requests.push(digests.of(key)).map_err(|problem| input.bad_line(problem))?;
+        lines += 1;
+        if key.is_empty() {
+            continue;
         }
+        let is_number = key.iter().all(u8::is_ascii_digit);
+        if requests.is_empty() && !is_number {
+            header = Some(Warning::HeaderLikely { line: lines, text: Excerpt::new(key) });
+        } else if !is_number {
+            header = None;
+        }
+        requests.push(digests.of(key)).map_err(|problem| input.bad_line(problem))?;
+    }
+    if let Some(header) = header.filter(|_| requests.requests.len() > 1) {
+        requests.warn(header);
     }
     Ok(requests.finish())
 }
@@ -45,6 +59,22 @@ mod tests {
         assert_eq!(columns.requests, [0, 1, 0, 2, 1]);
         assert_eq!(columns.distinct_keys, 3);
         assert_eq!(columns.sizes_bytes, None);
+    }
+
+    #[test]
+    fn a_first_line_that_is_no_number_before_numbers_is_warned_of() {
+        for (text, is_warned) in [
+            ("\nkey\n1\n2\n", true),
+            ("key\n1\nx\n", false),
+            ("1\n2\n", false),
+            ("1\nkey\n", false),
+            ("key\n", false),
+        ] {
+            let warnings = read(&mut input(text), 10).unwrap().warnings;
+            assert_eq!(warnings.len(), usize::from(is_warned), "{text}");
+            let start = "line 2, `key`, counts as a request";
+            assert!(warnings.iter().all(|warning| warning.to_string().starts_with(start)));
+        }
     }
 
     #[test]

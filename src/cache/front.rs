@@ -1,0 +1,186 @@
+//! What most users call, and nothing else: `new`, `builder`, lookups, insertions.
+//!
+//! Rustdoc lists `impl` blocks by modules, children first: this one is the first child, so that the
+//! page of [`Cache`] begins with it.
+#![forbid(unsafe_code)]
+
+use std::hash::{BuildHasher, Hash};
+
+use super::storing::Traits;
+use super::{Cache, Pinned};
+use crate::config::Builder;
+use crate::equivalent::Equivalent;
+use crate::error::Inserted;
+use crate::reclaim;
+use crate::table::Glance;
+
+impl<K, V> Cache<K, V> {
+    /// A cache of at most `capacity` entries with everything else at its default.
+    ///
+    /// # Panics
+    /// If `capacity` is 0. [`builder`](Self::builder) reports that as an error instead.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self
+    where
+        K: Hash + Eq + Send + Sync + 'static,
+        V: Send + Sync + 'static,
+    {
+        match Self::builder().capacity(capacity).build() {
+            Ok(cache) => cache,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Configures a cache.
+    pub fn builder() -> Builder<K, V> {
+        Builder::default()
+    }
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// The value of `key`, cloned.
+    ///
+    /// Lock-free. Counts as a use of the entry, and as a hit or a miss.
+    ///
+    /// # Complexity
+    /// O(1) expected.
+    #[inline]
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        V: Clone,
+    {
+        self.read(key, V::clone)
+    }
+
+    /// Stores `value` under `key`, in the place of the value that is there, if any.
+    ///
+    /// Once it has returned, every thread sees the value until it is replaced, removed or
+    /// evicted. A key that was there keeps its place in the order as far as the policy says so;
+    /// the key object is replaced together with the value.
+    ///
+    /// The result may be ignored; rejections are counted in
+    /// [`Stats::rejections`](crate::Stats::rejections).
+    ///
+    /// # Panics
+    /// If the weigher or the key's `Hash` or `Eq` does; nothing has changed then.
+    ///
+    /// # Complexity
+    /// O(1) expected; in background mode one call in up to 32 applies that many to the policy.
+    /// O([partitions](Self::partitions)), and what it evicts, for a value heavier than a partition's
+    /// share of the bound on weight.
+    #[inline]
+    pub fn insert(&self, key: K, value: V) -> Inserted {
+        self.store(key, value, Traits::default())
+    }
+
+    /// Stores `value` under `key` unless the key is there: then
+    /// [`Present`](crate::Rejection::Present). Of several threads that try at once, one adds its value.
+    ///
+    /// # Panics
+    /// As [`insert`](Self::insert).
+    pub fn insert_if_absent(&self, key: K, value: V) -> Inserted {
+        self.store_if_absent(key, value, Traits::default(), None)
+    }
+
+    /// Stores `value` under `key` if the key is there; else [`Absent`](crate::Rejection::Absent). A key
+    /// that expires while the call runs may still count as there.
+    ///
+    /// # Panics
+    /// As [`insert`](Self::insert).
+    pub fn replace(&self, key: K, value: V) -> Inserted {
+        self.store_if_present(key, value, Traits::default())
+    }
+
+    /// What `reader` makes of the value of `key`, without cloning it.
+    ///
+    /// `reader` runs pinned: see [`pin`](Self::pin) for what that holds back, and keep it short.
+    /// It may use the cache. Otherwise as [`get`](Self::get).
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(100);
+    /// cache.insert("a", vec![1, 2, 3]);
+    /// assert_eq!(cache.read("a", |numbers| numbers.len()), Some(3));
+    /// ```
+    #[inline(always)]
+    pub fn read<Q, R>(&self, key: &Q, reader: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        let Some(mark) = reclaim::pin_marked() else {
+            return self.read_on(reclaim::pin(), Glance::Unsure, key, hash, reader);
+        };
+        match self.look(key, hash, &mark) {
+            Ok(entry) => Some(reader(&entry.value)),
+            Err(seen) => self.read_on(mark.into(), seen, key, hash, reader),
+        }
+    }
+
+    /// The key that is stored and its value, both cloned; otherwise as [`get`](Self::get).
+    ///
+    /// For keys that are equal and yet differ: the one that is stored came with the value.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(100);
+    /// cache.insert("key".to_owned(), 1);
+    /// assert_eq!(cache.get_key_value("key"), Some(("key".to_owned(), 1)));
+    /// ```
+    pub fn get_key_value<Q>(&self, key: &Q) -> Option<(K, V)>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        K: Clone,
+        V: Clone,
+    {
+        let hash = self.hash(key);
+        let guard = reclaim::pin();
+        let entry = self.lookup(key, hash, &guard)?;
+        Some((entry.key.clone(), entry.value.clone()))
+    }
+
+    /// The value of `key`, cloned, without a trace: neither a use, nor a hit or a miss.
+    pub fn peek<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+        V: Clone,
+    {
+        let hash = self.hash(key);
+        let guard = reclaim::pin();
+        self.find(key, hash, &guard).map(|(_, entry)| entry.value.clone())
+    }
+
+    /// Whether `key` is there; without a trace, like [`peek`](Self::peek).
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        self.find(key, hash, &reclaim::pin()).is_some()
+    }
+
+    /// Pins the calling thread for several lookups, which then cost no pin of their own and
+    /// return references.
+    ///
+    /// A pin costs as much as a lookup, so this pays from a few lookups on. While it lives,
+    /// nothing that any larder cache of the process removes, replaces or evicts from now on is
+    /// freed: memory grows with the writes of all threads. Hold it for microseconds, not across
+    /// anything that waits. [`Stats::reclamation_lag`](crate::Stats::reclamation_lag) shows a pin that
+    /// is held for long.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache: larder::Cache<u32, String> = (0..10).map(|n| (n, n.to_string())).collect();
+    /// let pinned = cache.pin();
+    /// let total: usize = (0..10).filter_map(|n| pinned.get(&n)).map(|text| text.len()).sum();
+    /// assert_eq!(total, 10);
+    /// ```
+    pub fn pin(&self) -> Pinned<'_, K, V, S> {
+        Pinned::new(self, reclaim::pin())
+    }
+}

@@ -1,0 +1,135 @@
+//! The part of a cache's configuration that can stand in a file.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::{Builder, Maintenance};
+use crate::policy::Policy;
+
+/// What can be said of a cache without code: everything of a [`Builder`] but its closures, its
+/// hasher, its clock and its shadows.
+///
+/// With the feature `serde` it can be read from a file. Every field may be left out, and then is at
+/// the builder's default; an unknown field is an error. Durations are texts: a whole number and a
+/// unit, `ns`, `us`, `ms`, `s`, `m`, `h` or `d`. Nothing is checked before
+/// [`build`](Builder::build), which says what is wrong.
+///
+/// # Examples
+#[cfg_attr(feature = "serde", doc = "```")]
+#[cfg_attr(not(feature = "serde"), doc = "```ignore")]
+/// use larder::{Cache, CacheConfig};
+///
+/// let config: CacheConfig = toml::from_str(
+///     r#"
+///     name = "pages"
+///     capacity = 10_000
+///     policy = "s3_fifo"
+///     time_to_live = "10m"
+///     maintenance = "inline"
+///     "#,
+/// )?;
+/// let cache: Cache<String, u32> = config.into_builder().build()?;
+/// assert_eq!((cache.name(), cache.policy_name()), (Some("pages"), "s3_fifo"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
+#[non_exhaustive]
+pub struct CacheConfig {
+    /// As [`Builder::name`]. Default: none.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub name: Option<String>,
+    /// As [`Builder::capacity`]. Default: no such bound.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub capacity: Option<usize>,
+    /// As [`Builder::max_weight`]. Default: no such bound.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub max_weight: Option<u64>,
+    /// As [`Builder::initial_capacity`]. Default: 0.
+    pub initial_capacity: usize,
+    /// As [`Builder::policy`], by name. Default: `window_tiny_lfu`.
+    pub policy: Policy,
+    /// As [`Builder::partitions`]. Default: as many as suit the machine and the bounds.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub partitions: Option<usize>,
+    /// As [`Builder::maintenance`]: `background` or `inline`. Default: `background`.
+    pub maintenance: Maintenance,
+    /// As [`Builder::time_to_live`]. Default: entries do not expire by age.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "super::duration_text", skip_serializing_if = "Option::is_none")
+    )]
+    pub time_to_live: Option<Duration>,
+    /// As [`Builder::time_to_idle`]. Default: entries do not expire by disuse.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "super::duration_text", skip_serializing_if = "Option::is_none")
+    )]
+    pub time_to_idle: Option<Duration>,
+    /// As [`Builder::jitter`]. Default: 0.
+    pub jitter: f64,
+    /// As [`Builder::timer_tick`]. Default: 2^24 nanoseconds.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "super::duration_text", skip_serializing_if = "Option::is_none")
+    )]
+    pub timer_tick: Option<Duration>,
+    /// Whether [`Builder::count_lookups`]. Default: no.
+    pub count_lookups: bool,
+    /// As [`Builder::explain_misses`]. Default: 0.
+    pub explain_misses: usize,
+    /// Whether [`Builder::keep_ages`]. Default: no.
+    pub keep_ages: bool,
+}
+
+impl CacheConfig {
+    /// A builder with these settings, to which code can add its own.
+    pub fn into_builder<K, V>(self) -> Builder<K, V> {
+        let Self {
+            name,
+            capacity,
+            max_weight,
+            initial_capacity,
+            policy,
+            partitions,
+            maintenance,
+            time_to_live,
+            time_to_idle,
+            jitter,
+            timer_tick,
+            count_lookups,
+            explain_misses,
+            keep_ages,
+        } = self;
+        let mut builder = Builder::default()
+            .initial_capacity(initial_capacity)
+            .policy(policy)
+            .maintenance(maintenance)
+            .jitter(jitter)
+            .explain_misses(explain_misses);
+        builder.name = name.map(Into::into);
+        builder.capacity = capacity;
+        builder.max_weight = max_weight;
+        builder.partitions = partitions;
+        builder.time.time_to_live = time_to_live;
+        builder.time.time_to_idle = time_to_idle;
+        builder.time.timer_tick = timer_tick;
+        if count_lookups {
+            builder = builder.count_lookups();
+        }
+        if keep_ages {
+            builder = builder.keep_ages();
+        }
+        builder
+    }
+}
+
+impl<K, V> From<CacheConfig> for Builder<K, V> {
+    fn from(config: CacheConfig) -> Self {
+        config.into_builder()
+    }
+}

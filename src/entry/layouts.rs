@@ -1,0 +1,142 @@
+//! Tests: entries of every alignment and size, allocated in every way that there is.
+
+use std::cell::RefCell;
+
+use super::*;
+use crate::reclaim;
+
+/// More than a magazine may hold of slots, so that the last ones come from elsewhere.
+const MANY: usize = 80;
+/// From which size on entries come from the allocator one by one, in whatever way.
+const LARGE: usize = 512;
+
+fn terms(way: usize) -> Option<Terms> {
+    let (written_ns, limit_ns, has_computed) = match way {
+        0 => return None,
+        1 => (None, None, false),
+        2 => (Some(11), None, false),
+        3 => (Some(11), Some(13), false),
+        _ => (Some(11), Some(13), true),
+    };
+    Some(Terms { written_ns, deadline_ns: 17, limit_ns, has_computed })
+}
+
+/// Makes entries of each extent, and looks whether each part of them is aligned and keeps what it is
+/// given. Then frees them in each way.
+fn check<K, V>(make: fn() -> (K, V), way: &str) {
+    let make = |terms: Option<Terms>| {
+        let (key, value) = make();
+        match terms {
+            None => Owned::new(7, 3, key, value),
+            Some(terms) => Owned::extended(7, 3, key, value, terms, None),
+        }
+    };
+    let many = if size_of::<Entry<K, V>>() < LARGE { MANY } else { 2 };
+    let types = std::any::type_name::<(K, V)>();
+    for terms in (0..5).map(terms) {
+        let made: Vec<_> = (0..many).map(|_| make(terms)).collect();
+        for owned in &made {
+            let entry = owned.as_ptr();
+            let pointers = (&raw const *owned.key(), &raw const *owned.value());
+            let is_aligned = pointers.0.is_aligned()
+                && pointers.1.is_aligned()
+                && owned.0.is_aligned()
+                && (&raw const *entry.upkeep()).is_aligned();
+            assert!(is_aligned, "{types}, {way}: {pointers:?} of {:?}", entry.extent());
+            entry.upkeep().set_scratch(5);
+            entry.set_frequency(9);
+            assert_eq!((entry.upkeep().weight(), entry.upkeep().scratch()), (3, 5), "{types}");
+            assert_eq!((entry.hash(), entry.frequency()), (7, 9), "{types}");
+            let deadline = entry.extension().map(|extension| extension.deadline.get());
+            assert_eq!(deadline, terms.map(|_| 17), "{types}");
+        }
+        // A third by the drop of its owner, a third in each of the other ways.
+        let mut shared: Vec<_> = made.into_iter().skip(many / 3).map(Owned::into_shared).collect();
+        let any = shared.split_off(shared.len() / 2);
+        // SAFETY: shared above, with nobody; each once.
+        let mut panics = unsafe { dispose::<K, V>(any) };
+        panics += match terms {
+            // SAFETY: as above.
+            None => unsafe { dispose_plain::<K, V>(&shared) },
+            // SAFETY: as above.
+            Some(_) => unsafe { dispose::<K, V>(shared) },
+        };
+        assert_eq!(panics, 0);
+    }
+}
+
+type Checks = Box<dyn FnOnce()>;
+
+/// Runs what it holds when the thread ends.
+struct AtExit(RefCell<Option<Checks>>);
+
+impl Drop for AtExit {
+    fn drop(&mut self) {
+        if let Some(checks) = self.0.take() {
+            checks();
+        }
+    }
+}
+
+thread_local! {
+    static AT_EXIT: AtExit = const { AtExit(RefCell::new(None)) };
+}
+
+/// Checks entries of a type in a thread of its own: with its magazines, while other threads have all
+/// pools, and after the thread's state has ended.
+fn in_every_way<K: 'static, V: 'static>(make: fn() -> (K, V)) {
+    let checks = move || {
+        // First, so that it is dropped after the state of this module.
+        AT_EXIT
+            .with(|at_exit| *at_exit.0.borrow_mut() = Some(Box::new(move || check(make, "exit"))));
+        check(make, "magazine");
+        #[cfg(unix)]
+        {
+            let _pools = reclaim::hold();
+            check(make, "contended");
+        }
+    };
+    // Room for some copies of a key or value of a mebibyte.
+    let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(checks);
+    thread.expect("a thread").join().expect("every check passes, also that at the thread's end");
+}
+
+macro_rules! aligned {
+    ($($name:ident $align:literal)*) => {
+        $(
+            #[repr(align($align))]
+            struct $name<const N: usize>([u8; N]);
+        )*
+
+        fn with_each_alignment<const N: usize>() {
+            $(
+                assert_eq!(align_of::<$name<N>>(), $align);
+                in_every_way(|| ((), $name([1; N])));
+                in_every_way(|| ($name([1; N]), ()));
+            )*
+        }
+    };
+}
+
+aligned! {
+    A1 1 A2 2 A4 4 A8 8 A16 16 A32 32 A64 64 A128 128 A256 256 A512 512 A1024 1024 A2048 2048
+    A4096 4096
+}
+
+#[test]
+fn entries_are_aligned_whatever_their_size_and_however_they_are_allocated() {
+    with_each_alignment::<0>();
+    with_each_alignment::<8>();
+    with_each_alignment::<16>();
+    with_each_alignment::<40>();
+    with_each_alignment::<500>();
+    with_each_alignment::<{ 1 << 20 }>();
+}
+
+#[test]
+fn keys_and_values_of_different_alignment_are_both_aligned() {
+    in_every_way(|| (A32([1; 0]), A16([1; 16])));
+    in_every_way(|| (A16([1; 16]), A1([1; 3])));
+    in_every_way(|| (A32([1; 1]), A64([1; 0])));
+    in_every_way(|| (A4096([1; 0]), A32([1; 32])));
+}

@@ -1,0 +1,154 @@
+//! Fills under way: keys that somebody is fetching a value for, to store it unless it has become stale.
+//!
+//! A fill is open from [`Fills::open`] until it is dropped. A change of the cache marks the open fills of
+//! its key as stale before it changes the table; a change of all keys marks all. A fill that completes
+//! puts its entry into the table unconfirmed, so that nobody sees it, and then, under the lock under
+//! which fills are marked, confirms the entry if it is not stale.
+//!
+//! | of a fill and a change of its key | what became of the fill |
+//! |---|---|
+//! | the change marks first | it is refused, and its entry was never visible |
+//! | the entry is confirmed first | it is stored; the change comes to the table afterwards and finds it there |
+//!
+//! So a fill takes effect when its entry is confirmed. While no fill is open, a change costs one load.
+//!
+//! # Orderings
+//! `open` is `SeqCst` on both sides: a fill counts itself before its user reads what the value is made
+//! of, and a change looks at the count after its user has changed that. Marks and confirmations are
+//! ordered by the locks.
+#![forbid(unsafe_code)]
+
+use std::sync::{Arc, OnceLock};
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::{self, AtomicUsize, Mutex, Ordering};
+
+/// Locks among which open fills are spread.
+const SHARDS: usize = if cfg!(larder_loom) { 1 } else { 32 };
+
+type Shard = CachePadded<Mutex<Vec<Open>>>;
+
+/// The open fills of one cache.
+pub(crate) struct Fills {
+    open: AtomicUsize,
+    last: AtomicUsize,
+    /// Made with the first fill.
+    shards: OnceLock<Box<[Shard]>>,
+}
+
+struct Open {
+    hash: u64,
+    number: usize,
+    is_stale: bool,
+}
+
+/// One fill, open until it is dropped.
+pub(crate) struct OpenFill {
+    fills: Arc<Fills>,
+    pub(crate) hash: u64,
+    number: usize,
+}
+
+impl Fills {
+    pub(crate) fn new() -> Arc<Self> {
+        let (open, last) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { open, last, shards: OnceLock::new() })
+    }
+
+    fn shards(&self) -> &[Shard] {
+        self.shards.get_or_init(|| std::iter::repeat_with(Shard::default).take(SHARDS).collect())
+    }
+
+    fn shard(&self, hash: u64) -> &Mutex<Vec<Open>> {
+        let shards = self.shards();
+        // Neither the lowest bits, which choose a bucket, nor the highest, which choose a partition.
+        &shards[(hash >> 12) as usize % shards.len()]
+    }
+
+    pub(crate) fn open(self: &Arc<Self>, hash: u64) -> OpenFill {
+        let number = self.last.fetch_add(1, Ordering::Relaxed);
+        sync::lock(self.shard(hash)).push(Open { hash, number, is_stale: false });
+        // SeqCst: before the user reads what the value is made of; pairs with the load in `mark`.
+        self.open.fetch_add(1, Ordering::SeqCst);
+        OpenFill { fills: Arc::clone(self), hash, number }
+    }
+
+    /// What belongs to that hash is about to be changed.
+    #[inline]
+    pub(crate) fn mark(&self, hash: u64) {
+        // SeqCst: after the user has changed what values are made of; pairs with `open`.
+        if self.open.load(Ordering::SeqCst) > 0 {
+            self.mark_stale(hash);
+        }
+    }
+
+    #[cold]
+    fn mark_stale(&self, hash: u64) {
+        let mut open = sync::lock(self.shard(hash));
+        open.iter_mut().filter(|open| open.hash == hash).for_each(|open| open.is_stale = true);
+    }
+
+    /// The same of all hashes.
+    pub(crate) fn mark_all(&self) {
+        // SeqCst: as in `mark`.
+        if self.open.load(Ordering::SeqCst) > 0 {
+            for shard in self.shards() {
+                sync::lock(shard).iter_mut().for_each(|open| open.is_stale = true);
+            }
+        }
+    }
+}
+
+impl OpenFill {
+    /// Whether it is a fill of that cache.
+    pub(crate) fn is_of(&self, fills: &Arc<Fills>) -> bool {
+        Arc::ptr_eq(&self.fills, fills)
+    }
+
+    /// Calls `confirm` unless the fill is stale, at a moment at which it does not become so. Says whether
+    /// it did.
+    pub(crate) fn confirm(&self, confirm: impl FnOnce()) -> bool {
+        let open = sync::lock(self.fills.shard(self.hash));
+        let is_fresh = open.iter().any(|open| open.number == self.number && !open.is_stale);
+        if is_fresh {
+            confirm();
+        }
+        is_fresh
+    }
+}
+
+impl Drop for OpenFill {
+    fn drop(&mut self) {
+        let mut open = sync::lock(self.fills.shard(self.hash));
+        if let Some(own) = open.iter().position(|open| open.number == self.number) {
+            open.swap_remove(own);
+        }
+        drop(open);
+        // Relaxed: a change that still sees it finds nothing to mark.
+        self.fills.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fill_is_stale_once_its_hash_was_marked_and_nothing_is_left_of_it() {
+        let fills = Fills::new();
+        fills.mark(1);
+        fills.mark_all();
+        let (first, second, other) = (fills.open(1), fills.open(1), fills.open(2));
+        assert!(first.confirm(|| ()));
+        fills.mark(1);
+        assert!(!first.confirm(|| unreachable!()) && !second.confirm(|| unreachable!()));
+        assert!(other.confirm(|| ()) && fills.open(1).confirm(|| ()));
+        fills.mark_all();
+        assert!(!other.confirm(|| unreachable!()));
+        assert!(other.is_of(&fills) && !other.is_of(&Fills::new()));
+        drop((first, second, other));
+        assert_eq!(fills.open.load(Ordering::Relaxed), 0);
+        assert!(fills.shards().iter().all(|shard| sync::lock(shard).is_empty()));
+    }
+}

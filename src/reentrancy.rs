@@ -1,0 +1,212 @@
+//! What the calling thread is inside of. This is the one place that knows, and every wait asks it.
+//!
+//! # The rule
+//! A thread that is inside user code of any cache, or inside a step of a cache that waits for user
+//! code, never waits for user code. Threads that wait are therefore inside of nothing, nobody waits
+//! for them, and no circle of waiting threads can close, however caches, listeners, executors and
+//! values are nested in one another.
+//!
+//! | frame | entered where | others wait for its end in |
+//! |---|---|---|
+//! | [`Kind::Listener`] | notifications of a queue are delivered | a write whose queue is full, `flush`, the end of the cache |
+//! | [`Kind::AtomicListener`] | the atomic listener runs | a change of the same key |
+//! | [`Kind::Gate`] | a key of a cache with an atomic listener is changed, closures of the user's that the change asks included | a change of the same key |
+//! | [`Kind::Evicting`] | maintenance takes out what the atomic listener was notified of | `run_pending` |
+//! | [`Kind::Executor`] | the user's executor is handed a job | `flush`, the end of the cache |
+//! | [`Kind::Dropping`] | keys and values are dropped | `flush` |
+//! | [`Kind::Visit`] | the maintenance thread looks after a cache, or an executor's job runs | the end of the cache |
+//! | [`Kind::End`] | a cache is taken apart | the drop of its last handle |
+//! | [`Kind::Maintainer`] | the maintenance thread lives | all of the above |
+//! | [`Kind::Task`] | a periodic task runs | the stop of that task |
+//!
+//! What a wait does instead of waiting, when the thread is inside any of them:
+//!
+//! | wait | instead |
+//! |---|---|
+//! | a change of a key that another thread changes | the change is refused: [`Rejection::WithinListener`](crate::Rejection::WithinListener), or a panic where there is no result to say it in |
+//! | a write whose listener's queue is full | the queue grows beyond its bound, up to twice of it; then the notification is dropped and counted |
+//! | the drop of a last handle while another thread visits the cache | the last visitor takes the cache apart |
+//! | `flush` | an error |
+//! | `run_pending`, for a removal that another thread is in the middle of | it returns |
+//! | the stop of a task | the task ends by itself |
+//! | `fork` | waits for no longer than a second |
+//!
+//! # Life of the memory
+//! The stack has a fixed size and no destructor, so it works in the destructors of thread-locals, when
+//! those that have one are gone. A thread that is nested more deeply than it can note is taken to be
+//! inside of everything: it waits for nothing, and leaves to others what they can do.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ptr;
+
+/// What a thread can be inside of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Listener,
+    AtomicListener,
+    Gate,
+    Evicting,
+    Executor,
+    Dropping,
+    Visit,
+    End,
+    Maintainer,
+    #[cfg(any(feature = "memory_pressure", feature = "quick"))]
+    Task,
+}
+
+/// How many frames a thread can note.
+const FRAMES: usize = 24;
+
+/// What, and of which object: its address.
+type Frame = (Kind, usize);
+
+struct Stack {
+    depth: Cell<usize>,
+    frames: [Cell<Frame>; FRAMES],
+}
+
+impl Stack {
+    const fn new() -> Self {
+        Self { depth: Cell::new(0), frames: [const { Cell::new((Kind::Dropping, 0)) }; FRAMES] }
+    }
+
+    /// The frames that are noted, the innermost last.
+    fn noted(&self) -> &[Cell<Frame>] {
+        &self.frames[..self.depth.get().min(FRAMES)]
+    }
+
+    fn has(&self, is_wanted: impl Fn(Frame) -> bool) -> bool {
+        self.depth.get() > FRAMES || self.noted().iter().any(|frame| is_wanted(frame.get()))
+    }
+}
+
+// Or the stack would be gone in the destructors of other thread-locals.
+const _: () = assert!(!std::mem::needs_drop::<Stack>());
+
+#[cfg(not(larder_loom))]
+thread_local! {
+    static STACK: Stack = const { Stack::new() };
+}
+#[cfg(larder_loom)]
+loom::thread_local! {
+    static STACK: Stack = Stack::new();
+}
+
+/// Being inside of something, until it is dropped.
+#[must_use]
+pub(crate) struct Inside {
+    frame: Frame,
+    /// It belongs to the thread that made it.
+    not_send: PhantomData<*const ()>,
+}
+
+/// Notes that the thread is inside of `kind` of `owner`.
+pub(crate) fn enter<T: ?Sized>(kind: Kind, owner: &T) -> Inside {
+    let frame = (kind, address(owner));
+    STACK.with(|stack| {
+        let depth = stack.depth.get();
+        if let Some(place) = stack.frames.get(depth) {
+            place.set(frame);
+        }
+        stack.depth.set(depth + 1);
+    });
+    Inside { frame, not_send: PhantomData }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        STACK.with(|stack| {
+            // Frames end in the reverse order of their beginnings, except gates, which a change
+            // hands on. Those that are too many to be noted end first.
+            if stack.depth.get() <= FRAMES {
+                let noted = stack.noted();
+                if let Some(own) = noted.iter().rposition(|frame| frame.get() == self.frame) {
+                    noted[own..].windows(2).for_each(|pair| pair[0].set(pair[1].get()));
+                }
+            }
+            stack.depth.set(stack.depth.get() - 1);
+        });
+    }
+}
+
+/// Whether the thread is inside of `kind` of `owner`.
+pub(crate) fn is_inside<T: ?Sized>(kind: Kind, owner: &T) -> bool {
+    let wanted = (kind, address(owner));
+    STACK.with(|stack| stack.has(|frame| frame == wanted))
+}
+
+/// Whether the thread is inside of `kind` of anything.
+pub(crate) fn is_inside_any(kind: Kind) -> bool {
+    STACK.with(|stack| stack.has(|(inside, _)| inside == kind))
+}
+
+/// Whether the thread may wait for user code that another one runs: only if it is inside of nothing.
+#[inline]
+pub(crate) fn may_wait() -> bool {
+    STACK.with(|stack| stack.depth.get() == 0)
+}
+
+fn address<T: ?Sized>(owner: &T) -> usize {
+    ptr::from_ref(owner).cast::<()>().addr()
+}
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_inside_of_what_it_has_entered_and_not_left() {
+        let (first, second) = (1_u64, 2_u64);
+        assert!(may_wait());
+        let outer = enter(Kind::Listener, &first);
+        let gate = enter(Kind::Gate, &first);
+        let inner = enter(Kind::Listener, &second);
+        assert!(is_inside(Kind::Listener, &first) && is_inside(Kind::Listener, &second));
+        assert!(is_inside(Kind::Gate, &first) && !is_inside(Kind::Gate, &second));
+        assert!(!is_inside_any(Kind::Dropping) && !may_wait());
+        drop(gate);
+        assert!(!is_inside_any(Kind::Gate));
+        assert!(is_inside(Kind::Listener, &first) && is_inside(Kind::Listener, &second));
+        drop(inner);
+        assert!(is_inside(Kind::Listener, &first) && !is_inside(Kind::Listener, &second));
+        std::thread::scope(|scope| scope.spawn(|| assert!(may_wait())).join().unwrap());
+        drop(outer);
+        assert!(may_wait());
+    }
+
+    #[test]
+    fn a_thread_that_is_nested_too_deeply_waits_for_nothing_and_recovers() {
+        let owners: Vec<u64> = (0..FRAMES as u64 + 5).collect();
+        let mut frames: Vec<_> = owners.iter().map(|owner| enter(Kind::Visit, owner)).collect();
+        assert!(is_inside(Kind::Gate, &0_u64), "it is taken to be inside of everything");
+        frames.truncate(FRAMES);
+        assert!(!is_inside(Kind::Gate, &0_u64));
+        assert!(is_inside(Kind::Visit, &owners[FRAMES - 1]));
+        frames.clear();
+        assert!(may_wait());
+    }
+
+    #[test]
+    fn the_stack_outlives_every_thread_local() {
+        struct AtExit(std::sync::mpsc::Sender<bool>);
+        impl Drop for AtExit {
+            fn drop(&mut self) {
+                let owner = 7_u64;
+                let _inside = enter(Kind::Gate, &owner);
+                let _ = self.0.send(is_inside(Kind::Gate, &owner) && !may_wait());
+            }
+        }
+        thread_local! {
+            static AT_EXIT: Cell<Option<AtExit>> = const { Cell::new(None) };
+        }
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            AT_EXIT.set(Some(AtExit(sender)));
+            assert!(may_wait());
+        });
+        assert_eq!(receiver.recv(), Ok(true));
+    }
+}

@@ -1,0 +1,150 @@
+//! A snapshot's records one by one, without a cache.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io::Read;
+use std::marker::PhantomData;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::de::DeserializeOwned;
+
+use super::contents::{open, serializer_of};
+use super::error::{Part, SnapshotError};
+use super::frame::{Decoder, Header, Item};
+use super::serializer::Serializer;
+use super::{LoadOptions, deserialize, duration, file};
+
+/// An entry of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Record<K, V> {
+    /// The key.
+    pub key: K,
+    /// The value.
+    pub value: V,
+    /// How long the entry had yet to live when the snapshot was begun; `None` for ever.
+    pub expires_in: Option<Duration>,
+    /// What the weigher said.
+    pub weight: u32,
+    /// The counter of accesses, where the policy kept one.
+    pub frequency: u8,
+    /// Its tags.
+    pub tags: Vec<String>,
+}
+
+/// Reads a snapshot's entries in the order of writing, in memory for a single one.
+///
+/// Those that have expired meanwhile are among them. Ends after the first error: what came before is
+/// undamaged, but whether entries are missing only the end tells. With
+/// [salvaging](LoadOptions::salvage), damaged records are errors that do not end it.
+///
+/// # Examples
+#[cfg_attr(feature = "json", doc = "```")]
+#[cfg_attr(not(feature = "json"), doc = "```ignore")]
+/// use larder::Cache;
+/// use larder::snapshot::{LoadOptions, Records, SaveOptions, Serializers};
+///
+/// let cache: Cache<String, u64> = Cache::new(100);
+/// cache.insert_with_tags("a".to_owned(), 1, ["t"]);
+/// let mut file = Vec::new();
+/// cache.save_to(&mut file, &SaveOptions::new(Serializers::standard().get("json")?))?;
+/// for record in Records::<String, u64>::read(&*file, &LoadOptions::new())? {
+///     let record = record?;
+///     assert_eq!((record.key.as_str(), record.value), ("a", 1));
+///     assert_eq!(record.tags, ["t"]);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Records<'r, K, V> {
+    decoder: Decoder<Box<dyn Read + 'r>>,
+    header: Header,
+    serializer: Arc<dyn Serializer>,
+    payload: Vec<u8>,
+    number: u64,
+    is_salvage: bool,
+    is_over: bool,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<'r, K: DeserializeOwned, V: DeserializeOwned> Records<'r, K, V> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// If the header is damaged or none, or the serializer is unknown.
+    pub fn read(reader: impl Read + 'r, options: &LoadOptions) -> Result<Self, SnapshotError> {
+        let (decoder, header) = open(reader, options)?;
+        let serializer = serializer_of(&header, options)?;
+        Ok(Self {
+            decoder,
+            header,
+            serializer,
+            payload: Vec::new(),
+            number: 0,
+            is_salvage: options.is_salvage,
+            is_over: false,
+            types: PhantomData,
+        })
+    }
+
+    /// As [`read`](Self::read), from the file `path`.
+    ///
+    /// # Errors
+    /// As `read`; if `path` is no regular file; and whatever the file system says.
+    pub fn read_path(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, SnapshotError> {
+        let path = path.as_ref();
+        let read = || Self::read(file::open(path)?, options);
+        read().map_err(|error| error.at(path))
+    }
+
+    /// When the saving began.
+    #[must_use]
+    pub fn saved_at(&self) -> SystemTime {
+        UNIX_EPOCH + duration(self.header.saved_at_ns)
+    }
+
+    fn take(&mut self) -> Result<Option<Record<K, V>>, SnapshotError> {
+        let at = self.decoder.at();
+        // Until it is found to be of no consequence.
+        self.is_over = true;
+        let meta = match self.decoder.next(&mut self.payload)? {
+            Item::End { is_whole: true } => return Ok(None),
+            Item::End { .. } => return Err(SnapshotError::Damaged { part: Part::End, at }),
+            Item::Damaged => {
+                self.number += 1;
+                self.is_over = !self.is_salvage;
+                return Err(SnapshotError::Damaged { part: Part::Record, at });
+            }
+            Item::Record(meta) => meta,
+        };
+        self.is_over = !self.is_salvage;
+        let record = self.number;
+        self.number += 1;
+        let (key, value) = deserialize::<(K, V)>(&*self.serializer, &mut self.payload)
+            .map_err(|source| SnapshotError::Deserialize { record, source })?;
+        self.is_over = false;
+        Ok(Some(Record {
+            key,
+            value,
+            expires_in: meta.expires_in_ns.map(duration),
+            weight: meta.weight,
+            frequency: meta.frequency,
+            tags: self.decoder.tags().map(str::to_owned).collect(),
+        }))
+    }
+}
+
+impl<K: DeserializeOwned, V: DeserializeOwned> Iterator for Records<'_, K, V> {
+    type Item = Result<Record<K, V>, SnapshotError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over { None } else { self.take().transpose() }
+    }
+}
+
+impl<K, V> fmt::Debug for Records<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records").field("header", &self.header).finish_non_exhaustive()
+    }
+}

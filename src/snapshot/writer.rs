@@ -1,0 +1,282 @@
+//! Writing records: each is looked at on its way, framed, and packed if wanted.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::error::SnapshotError;
+use super::frame::{self, Encoder, FLAG_FILLER, FLAG_TAGS, FLAG_ZSTD, Form, Header, Meta};
+#[cfg(feature = "zstd")]
+use super::packing::Packing;
+#[cfg(feature = "bincode")]
+use super::serializer::Bincode;
+use super::serializer::{Serializer, SerializerError};
+use super::watch::{Format, Watch};
+use super::{SaveOptions, limits};
+
+/// Reads a payload back and drops what it holds.
+pub(super) type ReadBack = fn(&dyn Serializer, &mut Vec<u8>) -> Result<(), SerializerError>;
+
+/// A snapshot that is being written.
+pub(super) struct Writer<'w> {
+    options: &'w SaveOptions,
+    read_back: ReadBack,
+    watch: Watch,
+    encoder: Encoder,
+    /// Where records are serialized that are written later, and those records.
+    payloads: Vec<u8>,
+    pending: Vec<Pending>,
+    /// Entries that were serialized, and those of them that were written.
+    serialized: u64,
+    out: Vec<u8>,
+    /// Bytes before they were packed.
+    bytes: u64,
+    sink: Sink<'w>,
+}
+
+/// A record that was serialized and not yet written.
+struct Pending {
+    meta: Meta,
+    tags: Vec<u8>,
+    /// The end of its payload, which begins where that of the one before ends.
+    end: usize,
+    /// Its number, and its key as JSON has it, where it is to be read back.
+    suspect: Option<(u64, Option<String>)>,
+    is_left_out: bool,
+}
+
+enum Sink<'w> {
+    Plain(&'w mut dyn Write),
+    #[cfg(feature = "zstd")]
+    Packed(Packing<'w>),
+}
+
+impl Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::Plain(writer) => writer.write_all(bytes),
+            #[cfg(feature = "zstd")]
+            Self::Packed(packing) => packing.write_all(bytes),
+        }
+    }
+}
+
+impl<'w> Writer<'w> {
+    /// Writes the header, whose form, flags and serializer are those of `options`.
+    pub(super) fn begin(
+        writer: &'w mut dyn Write,
+        mut header: Header,
+        options: &'w SaveOptions,
+        read_back: ReadBack,
+    ) -> Result<Self, SnapshotError> {
+        header.form = if options.serializer.is_binary() { Form::Bytes } else { Form::Text };
+        header.serializer = options.serializer.name().to_ascii_lowercase();
+        header.flags = FLAG_TAGS;
+        if options.zstd_level.is_some() {
+            header.flags |= FLAG_ZSTD | FLAG_FILLER;
+        }
+        let mut out = Vec::new();
+        let encoder = Encoder::begin(&header, &mut out);
+        writer.write_all(&out)?;
+        let bytes = out.len() as u64;
+        out.clear();
+        let sink = match options.zstd_level {
+            None => Sink::Plain(writer),
+            #[cfg(feature = "zstd")]
+            Some(level) => Sink::Packed(Packing::new(writer, level)?),
+            #[cfg(not(feature = "zstd"))]
+            Some(_) => unreachable!("nobody can set a level"),
+        };
+        let watch = Watch::new(format_of(&*options.serializer));
+        let (payloads, pending) = (Vec::new(), Vec::new());
+        Ok(Self {
+            options,
+            read_back,
+            watch,
+            encoder,
+            payloads,
+            pending,
+            serialized: 0,
+            out,
+            bytes,
+            sink,
+        })
+    }
+
+    /// Serializes an entry, to be written by [`write_pending`](Self::write_pending). `tags` are as
+    /// [`frame::put_tag`] made them.
+    pub(super) fn serialize<K: Serialize + ?Sized, V: Serialize + ?Sized>(
+        &mut self,
+        key: &K,
+        value: &V,
+        meta: Meta,
+        tags: Vec<u8>,
+    ) -> Result<(), SnapshotError> {
+        let serializer = &*self.options.serializer;
+        let start = self.payloads.len();
+        let pair = (key, value);
+        let watched = self.watch.over(&pair);
+        let written = match () {
+            #[cfg(feature = "bincode")]
+            () if is_bincode(serializer) => Bincode::write(&watched, &mut self.payloads),
+            () => serializer.serialize(&watched, &mut self.payloads),
+        };
+        let record = self.serialized;
+        if let Err(source) = written {
+            let Some(loss) = self.watch.loss() else {
+                return Err(SnapshotError::Serialize(source));
+            };
+            let serializer = serializer.name().to_ascii_lowercase();
+            return Err(SnapshotError::Inexact { record, key: shown(key), serializer, loss });
+        }
+        let payload = self.payloads.get(start..).unwrap_or_default();
+        if !serializer.is_binary() && payload.contains(&b'\n') {
+            return Err(SnapshotError::Serialize(SerializerError::new(LineFeed)));
+        }
+        let (given, limit) = ((payload.len() + tags.len()) as u64, self.options.max_record_bytes);
+        if given > limit {
+            return Err(SnapshotError::RecordTooLong { given, limit });
+        }
+        let noted = self.watch.noted();
+        // With so many elements that a reader may doubt them.
+        let is_doubtful = noted.elements > limits::max_elements(payload.len()) / 2;
+        let is_suspect = self.options.is_checked && (noted.is_new || is_doubtful);
+        let suspect = is_suspect.then(|| (record, shown(key)));
+        let end = self.payloads.len();
+        self.pending.push(Pending { meta, tags, end, suspect, is_left_out: false });
+        self.serialized += 1;
+        Ok(())
+    }
+
+    /// Leaves an entry out after all, by its number among those that were serialized since the last
+    /// ones were written.
+    pub(super) fn leave_out(&mut self, which: usize) {
+        if let Some(pending) = self.pending.get_mut(which) {
+            pending.is_left_out = true;
+        }
+    }
+
+    /// Whether there is so much to be written that it is worth it.
+    pub(super) fn is_full(&self) -> bool {
+        self.payloads.len() >= frame::STEP
+    }
+
+    /// Writes what was serialized, once what is suspect of it was read back.
+    pub(super) fn write_pending(&mut self) -> Result<(), SnapshotError> {
+        let mut start = 0;
+        for pending in std::mem::take(&mut self.pending) {
+            let payload = &self.payloads[start..pending.end];
+            start = pending.end;
+            if pending.is_left_out {
+                continue;
+            }
+            if let Some((record, key)) = pending.suspect {
+                let serializer = &*self.options.serializer;
+                if let Err(source) = (self.read_back)(serializer, &mut payload.to_vec()) {
+                    let serializer = serializer.name().to_ascii_lowercase();
+                    return Err(SnapshotError::Unreadable { record, key, serializer, source });
+                }
+            }
+            #[cfg(feature = "zstd")]
+            if let Sink::Packed(packing) = &mut self.sink {
+                // What is not written yet, and a record's fields.
+                let ahead = self.out.len() + payload.len() + 2 * pending.tags.len() + 128;
+                let letters = packing.missing(ahead as u64);
+                if letters > 0 {
+                    packing.count_letters(letters);
+                    self.encoder.filler(letters, &mut self.out);
+                }
+            }
+            self.encoder.record(pending.meta, &pending.tags, payload, &mut self.out);
+            if self.out.len() >= frame::STEP {
+                self.sink.write(&self.out)?;
+                self.bytes += self.out.len() as u64;
+                self.out.clear();
+            }
+        }
+        self.payloads.clear();
+        self.sink.write(&self.out)?;
+        self.bytes += self.out.len() as u64;
+        self.out.clear();
+        Ok(())
+    }
+
+    /// Writes the end. Returns how many records there are, and how many bytes before packing.
+    pub(super) fn finish(mut self) -> Result<(u64, u64), SnapshotError> {
+        self.write_pending()?;
+        let entries = self.encoder.end(&mut self.out);
+        self.sink.write(&self.out)?;
+        self.bytes += self.out.len() as u64;
+        match self.sink {
+            Sink::Plain(writer) => writer.flush()?,
+            #[cfg(feature = "zstd")]
+            Sink::Packed(packing) => packing.finish()?.flush()?,
+        }
+        Ok((entries, self.bytes))
+    }
+}
+
+/// Whether values need not be handed over part by part, as to a serializer that anybody may have
+/// written: that takes as long as all else.
+#[cfg(feature = "bincode")]
+pub(super) fn is_bincode(serializer: &dyn Serializer) -> bool {
+    (serializer as &dyn Any).is::<Bincode>()
+}
+
+pub(super) fn is_json(serializer: &dyn Serializer) -> bool {
+    #[cfg(feature = "json")]
+    return (serializer as &dyn Any).is::<super::serializer::Json>();
+    #[cfg(not(feature = "json"))]
+    {
+        let _ = serializer as &dyn Any;
+        false
+    }
+}
+
+fn format_of(serializer: &dyn Serializer) -> Format {
+    match () {
+        () if is_json(serializer) => Format::Json,
+        #[cfg(feature = "bincode")]
+        () if is_bincode(serializer) => Format::Binary,
+        #[cfg(feature = "postcard")]
+        () if (serializer as &dyn Any).is::<super::serializer::Postcard>() => Format::Binary,
+        () => Format::Other,
+    }
+}
+
+/// A key as an error names it.
+#[cfg(feature = "json")]
+fn shown(key: &(impl Serialize + ?Sized)) -> Option<String> {
+    /// Longer ones are cut off.
+    const MAX_BYTES: usize = 100;
+    let mut text = serde_json::to_string(key).ok()?;
+    if text.len() > MAX_BYTES {
+        let mut end = MAX_BYTES;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    Some(text)
+}
+
+/// Without JSON there is no way to show any key.
+#[cfg(not(feature = "json"))]
+fn shown(_key: &(impl Serialize + ?Sized)) -> Option<String> {
+    None
+}
+
+/// A payload that is to be a line of text has a line feed in it.
+#[derive(Debug)]
+struct LineFeed;
+
+impl std::fmt::Display for LineFeed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a serializer that says it writes lines of text wrote a line feed")
+    }
+}
+
+impl std::error::Error for LineFeed {}
