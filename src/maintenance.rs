@@ -390,7 +390,16 @@ impl<K, V> Engine<K, V> {
 
     /// Does what a run of maintenance leaves to be done without the lock. In a cache with an atomic
     /// listener a run takes out one entry, so there may be more to take out then.
+    #[inline]
     fn finish(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) {
+        match leftover.leaving {
+            None => self.finish_run(partition, leftover),
+            Some(_) => self.finish_runs(partition, leftover),
+        }
+    }
+
+    #[cold]
+    fn finish_runs(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) {
         let mut next = Some(leftover);
         while let Some(leftover) = next {
             let has_evicted = leftover.leaving.is_some();

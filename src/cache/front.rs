@@ -73,7 +73,7 @@ where
     /// O(1) expected; in background mode one call in up to 32 applies that many to the policy.
     #[inline]
     pub fn insert(&self, key: K, value: V) -> Inserted {
-        self.store(key, value, Traits::default())
+        self.store_plain(key, value)
     }
 
     /// Stores `value` under `key` unless the key is there: then
