@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use super::*;
+use std::time::Duration;
+
 use crate::entry::{EntryPtr, Owned, Terms};
+use crate::error::FlushError;
 use crate::evict::{Bounds, Limits};
 use crate::expiry::{Clock, Setting, Source};
 use crate::listener::RemovalCause;
