@@ -2,10 +2,9 @@
 //! that happens.
 
 use std::sync::Arc;
-
-use super::*;
 use std::time::Duration;
 
+use super::*;
 use crate::entry::{EntryPtr, Owned, Terms};
 use crate::error::FlushError;
 use crate::evict::{Bounds, Limits};
