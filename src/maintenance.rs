@@ -35,13 +35,11 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_utils::{Backoff, CachePadded};
 
 use crate::contain;
 use crate::entry::{Entry, EntryPtr};
-use crate::error::FlushError;
 use crate::evict::{Loans, Order};
 use crate::expiry::{BroughtForward, Timing};
 use crate::fills::Fills;
@@ -51,8 +49,8 @@ use crate::maintainer::Attendance;
 use crate::policy::{Accesses, NodeId};
 use crate::read_buffer::{Offer, ReadBuffer};
 use crate::recent::Recent;
-use crate::reclaim::{self, Freeable, Ticket};
-use crate::reentrancy::{self, Kind};
+use crate::reclaim::{self, Freeable};
+use crate::reentrancy;
 use crate::shadow::Shadow;
 use crate::stats::{Counter, Stripes};
 use crate::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
@@ -61,7 +59,9 @@ use crate::write_buffer;
 
 mod accounts;
 mod change;
+mod counts;
 mod delivery;
+mod ending;
 mod lending;
 mod look;
 mod order;
@@ -127,8 +127,6 @@ const SMALL_PACE: usize = 256;
 /// the epoch, of which three times is usual, shared out over the partitions.
 const BACKLOG_PACES: usize = 8;
 const MIN_BACKLOG: usize = 256;
-/// For how long `flush` looks for progress while a guard holds it back, yielding in between.
-const FLUSH_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Stripes of a read buffer, at most: for every access, and for first marks of sampled keys.
 const ORDER_STRIPES: usize = 16;
@@ -185,14 +183,6 @@ struct Unpaced {
 /// A part of so many entries in events: at least one, and at most `limit`.
 fn events_in(entries: usize, part: usize, limit: u32) -> u32 {
     u32::try_from(entries / part).unwrap_or(limit).clamp(1, limit)
-}
-
-/// Runs `free`, which drops keys and values but does not panic.
-fn while_dropping<R>(free: impl FnOnce() -> R) -> R {
-    // Of nobody in particular: maintenance that a drop causes, in whatever cache, frees nothing
-    // itself, so that drops do not pile up on the stack.
-    let _inside = reentrancy::enter(Kind::Dropping, &());
-    free()
 }
 
 /// How an engine is to be built.
@@ -392,20 +382,24 @@ impl<K, V> Engine<K, V> {
     /// Does what a run of maintenance leaves to be done without the lock.
     #[inline]
     fn finish(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) {
-        if self.finish_runs(partition, leftover) {
+        let has_unneeded_loan = match leftover.leaving {
+            None => self.finish_run(partition, leftover),
+            Some(_) => self.finish_runs(partition, leftover),
+        };
+        if has_unneeded_loan {
             self.settle_loans();
         }
     }
 
     /// All of that but loans that have to be given back: says whether there are some. In a cache with
     /// an atomic listener a run takes out one entry, so there may be more to take out then.
+    #[cold]
     fn finish_runs(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) -> bool {
         let mut next = Some(leftover);
         let mut has_unneeded_loan = false;
         while let Some(leftover) = next {
-            has_unneeded_loan |= leftover.has_unneeded_loan;
             let has_evicted = leftover.leaving.is_some();
-            self.finish_run(partition, leftover);
+            has_unneeded_loan |= self.finish_run(partition, leftover);
             next = if has_evicted { self.run_again(partition) } else { None };
         }
         has_unneeded_loan
@@ -423,9 +417,10 @@ impl<K, V> Engine<K, V> {
         Some(partition.run(&mut core, self, None, Freeing::AsRetired, due_ns))
     }
 
-    fn finish_run(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) {
+    fn finish_run(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) -> bool {
         let Leftover { free, phase, retired, retired_weight, linked, is_due_earlier, .. } =
             leftover;
+        let has_unneeded_loan = leftover.has_unneeded_loan;
         contain::discard(leftover.payloads);
         self.shadow_ended(leftover.ended);
         if let Some(leaving) = leftover.leaving {
@@ -455,6 +450,7 @@ impl<K, V> Engine<K, V> {
             sync::fence(Ordering::SeqCst);
             self.attendance.notify();
         }
+        has_unneeded_loan
     }
 
     /// Lets the epoch move once enough waits for it.
@@ -500,7 +496,7 @@ impl<K, V> Engine<K, V> {
         if batches.is_empty() {
             return;
         }
-        while_dropping(|| {
+        ending::while_dropping(|| {
             for batch in batches {
                 let count = batch.len() as u64;
                 let panics = batch.dispose();
@@ -544,57 +540,6 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Frees everything that was retired before the call.
-    pub(crate) fn flush(&self) -> Result<(), FlushError> {
-        if reentrancy::is_inside_any(Kind::Dropping) {
-            return Err(FlushError::WithinDrop);
-        }
-        self.apply_pending();
-        if self.deliveries.is_some() {
-            self.deliver_all(FLUSH_PATIENCE)?;
-            // Takes back what was delivered.
-            self.apply_pending();
-        }
-        let mut target: Option<Ticket> = None;
-        for partition in &self.partitions {
-            target = target.max(partition.seal());
-        }
-        if let Some(target) = target {
-            Self::await_grace_period(target)?;
-        }
-        for partition in &self.partitions {
-            let (free, phase) = partition.take_ready();
-            self.free(partition, free, phase);
-            if !reentrancy::may_wait() && partition.is_freeing() {
-                return Err(FlushError::WithinListener);
-            }
-            partition.await_freed();
-        }
-        reclaim::trim();
-        Ok(())
-    }
-
-    fn await_grace_period(target: Ticket) -> Result<(), FlushError> {
-        if reclaim::completed() < target && reclaim::is_pinned_here() {
-            return Err(FlushError::PinnedHere);
-        }
-        let mut last = reclaim::completed();
-        let mut since = std::time::Instant::now();
-        loop {
-            reclaim::advance();
-            let completed = reclaim::completed();
-            if completed >= target {
-                return Ok(());
-            }
-            if completed != last {
-                (last, since) = (completed, std::time::Instant::now());
-            } else if since.elapsed() > FLUSH_PATIENCE {
-                return Err(FlushError::PinnedElsewhere { waited: reclaim::lag() });
-            }
-            sync::thread::yield_now();
-        }
-    }
-
     /// Whether something waits to be applied, freed or opened.
     pub(crate) fn has_work(&self) -> bool {
         // SeqCst: between the thread's announcement to sleep and the counts; see the module head.
@@ -604,51 +549,6 @@ impl<K, V> Engine<K, V> {
         self.has_closed_buckets()
             || self.partitions.iter().any(is_waiting)
             || self.shadow.as_ref().is_some_and(|shadow| shadow.is_due())
-    }
-
-    /// Drops every key and value. For the last user of the engine, which no other thread is inside of
-    /// any more.
-    pub(crate) fn tear_down(&self) {
-        // Relaxed: this thread's own. Nothing expires any more, so that there is an end, whatever the
-        // user's clock does.
-        self.is_ending.store(true, Ordering::Relaxed);
-        // What waits is applied, so that each entry is either in the table or retired; what that takes
-        // out is delivered, and then retired as well; what user code is told or drops meanwhile may
-        // leave more of it.
-        loop {
-            self.apply_pending();
-            self.deliver_last();
-            self.apply_pending();
-            for partition in &self.partitions {
-                let all = sync::lock(&partition.core).retired.take_all();
-                while_dropping(|| all.dispose());
-            }
-            if !self.partitions.iter().any(Partition::has_anything_left) {
-                break;
-            }
-        }
-        let mut batch = Vec::new();
-        let free = |batch| while_dropping(|| Freeable::<K, V>::last(batch).dispose());
-        self.table.drain(|entry| {
-            batch.push(entry);
-            if batch.len() == reclaim::MAX_BATCH {
-                free(std::mem::take(&mut batch));
-            }
-        });
-        free(batch);
-        reclaim::trim();
-    }
-
-    /// Takes the locks that a thread may hold that only reads, for the time of a fork.
-    #[cfg(all(unix, not(larder_loom)))]
-    pub(crate) fn hold_for_fork(&self) -> impl Sized + '_ {
-        let held = self.partitions.iter().map(Partition::hold_for_fork).collect::<Vec<_>>();
-        (held, self.shadow.as_ref().map(|shadow| shadow.hold_for_fork()))
-    }
-
-    /// Whether the cache is being taken apart.
-    fn is_ending(&self) -> bool {
-        self.is_ending.load(Ordering::Relaxed)
     }
 
     pub(crate) fn len(&self) -> usize {

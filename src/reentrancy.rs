@@ -78,7 +78,14 @@ impl Stack {
         &self.frames[..self.depth.get().min(FRAMES)]
     }
 
+    /// Mostly a thread is inside of nothing.
+    #[inline]
     fn has(&self, is_wanted: impl Fn(Frame) -> bool) -> bool {
+        self.depth.get() > 0 && self.has_noted(is_wanted)
+    }
+
+    #[inline(never)]
+    fn has_noted(&self, is_wanted: impl Fn(Frame) -> bool) -> bool {
         self.depth.get() > FRAMES || self.noted().iter().any(|frame| is_wanted(frame.get()))
     }
 }
@@ -133,12 +140,14 @@ impl Drop for Inside {
 }
 
 /// Whether the thread is inside of `kind` of `owner`.
+#[inline]
 pub(crate) fn is_inside<T: ?Sized>(kind: Kind, owner: &T) -> bool {
     let wanted = (kind, address(owner));
     STACK.with(|stack| stack.has(|frame| frame == wanted))
 }
 
 /// Whether the thread is inside of `kind` of anything.
+#[inline]
 pub(crate) fn is_inside_any(kind: Kind) -> bool {
     STACK.with(|stack| stack.has(|(inside, _)| inside == kind))
 }

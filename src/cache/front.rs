@@ -75,7 +75,7 @@ where
     /// share of the bound on weight.
     #[inline]
     pub fn insert(&self, key: K, value: V) -> Inserted {
-        self.store(key, value, Traits::default())
+        self.store_plain(key, value)
     }
 
     /// Stores `value` under `key` unless the key is there: then

@@ -130,8 +130,9 @@ where
         let mut prepared = None;
         loop {
             // Fills were marked before the walk.
-            let change = engine.change_of_fill(hash, prepared.take());
-            let mut change = change.unwrap_or_else(|refused| refused.panic());
+            let admitted = engine.admit_fill(hash, prepared.take());
+            let admitted = admitted.unwrap_or_else(|refused| refused.panic());
+            let mut change = engine.change(hash, admitted);
             let guard = reclaim::pin();
             // Judged once, and within the gate no other thread can have taken it out.
             if change.notified().is_none() {

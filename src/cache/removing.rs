@@ -41,8 +41,9 @@ where
         let engine = &self.shared.engine;
         let (mut prepared, mut found) = (None, None);
         loop {
-            let change = engine.change(hash, prepared.take());
-            let mut change = change.unwrap_or_else(|refused| refused.panic());
+            let admitted = engine.admit(hash, prepared.take());
+            let admitted = admitted.unwrap_or_else(|refused| refused.panic());
+            let mut change = engine.change(hash, admitted);
             let guard = reclaim::pin();
             // Judged once, and within the gate no other thread can have taken it out.
             if change.notified().is_none() {
@@ -95,8 +96,9 @@ where
         let mut prepared = None;
         loop {
             // Reported also if `take`, which may be the value's `clone`, panics.
-            let change = engine.change(hash, prepared.take());
-            let mut change = change.unwrap_or_else(|refused| refused.panic());
+            let admitted = engine.admit(hash, prepared.take());
+            let admitted = admitted.unwrap_or_else(|refused| refused.panic());
+            let mut change = engine.change(hash, admitted);
             let guard = reclaim::pin();
             let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| match step {
                 Step::Found(None) => change.announce(-1),

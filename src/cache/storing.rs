@@ -207,13 +207,17 @@ where
         new
     }
 
-    #[inline]
+    /// Most entries have no traits of their own: for these the code has none.
+    pub(super) fn store_plain(&self, key: K, value: V) -> Inserted {
+        self.store_reading(key, value, Traits::default(), |_| ())
+    }
+
     pub(super) fn store(&self, key: K, value: V, traits: Traits) -> Inserted {
         self.store_reading(key, value, traits, |_| ())
     }
 
     /// Stores, and calls `read` for the entry that was replaced.
-    #[inline]
+    #[inline(always)]
     fn store_reading(
         &self,
         key: K,
@@ -240,6 +244,7 @@ where
 
     /// Puts `new` into the table, and calls `read` for the entry that it replaces. Its lifetime is
     /// computed anew if `lifetime` says so.
+    #[inline]
     pub(super) fn store_entry(
         &self,
         mut new: Owned<K, V>,
@@ -250,9 +255,10 @@ where
         let engine = &self.shared.engine;
         let (mut prepared, mut answer) = (None, None);
         loop {
-            let Ok(mut change) = engine.change(hash, prepared.take()) else {
+            let Ok(admitted) = engine.admit(hash, prepared.take()) else {
                 return self.reject(Rejection::WithinListener);
             };
+            let mut change = engine.change(hash, admitted);
             let guard = reclaim::pin();
             let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| match step {
                 Step::Found(old) => {
@@ -335,13 +341,14 @@ where
         let engine = &self.shared.engine;
         let mut prepared = None;
         loop {
-            let removal = match fill {
-                None => engine.change(hash, prepared.take()),
-                Some(_) => engine.change_of_fill(hash, prepared.take()),
+            let admitted = match fill {
+                None => engine.admit(hash, prepared.take()),
+                Some(_) => engine.admit_fill(hash, prepared.take()),
             };
-            let Ok(mut removal) = removal else {
+            let Ok(admitted) = admitted else {
                 return self.reject(Rejection::WithinListener);
             };
+            let mut removal = engine.change(hash, admitted);
             let mut change = engine.change_within(hash);
             let guard = reclaim::pin();
             let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| match step {
@@ -416,9 +423,10 @@ where
         let engine = &self.shared.engine;
         let (mut prepared, mut answer) = (None, None);
         loop {
-            let Ok(mut change) = engine.change(hash, prepared.take()) else {
+            let Ok(admitted) = engine.admit(hash, prepared.take()) else {
                 return self.reject(Rejection::WithinListener);
             };
+            let mut change = engine.change(hash, admitted);
             let guard = reclaim::pin();
             // What the listener was notified of leaves, even if it has expired since.
             let notified = change.notified().map(|(entry, _)| entry);

@@ -67,57 +67,66 @@ impl MustNotWait {
 }
 
 impl<K, V> Engine<K, V> {
-    /// A change of an entry of `hash`, after what another attempt has prepared.
+    /// Lets the thread change an entry of `hash`: where there is an atomic listener, within its gate,
+    /// unless another attempt has prepared that.
     ///
     /// # Errors
     /// If the thread is inside this cache's atomic listener or within a gate of it; or if another
     /// thread is within the gate of `hash`, and this one must not wait.
     #[inline]
-    pub(crate) fn change<'e>(
+    pub(crate) fn admit<'e>(
         &'e self,
         hash: u64,
         prepared: Option<Prepared<'e>>,
-    ) -> Result<Change<'e, K, V>, MustNotWait> {
+    ) -> Result<Option<Prepared<'e>>, MustNotWait> {
         self.fills.mark(hash);
-        self.change_of_fill(hash, prepared)
+        self.admit_fill(hash, prepared)
     }
 
-    /// The same of a change that makes no fill stale, being one.
+    /// The same for a change that makes no fill stale, being one.
     #[inline]
-    pub(crate) fn change_of_fill<'e>(
+    pub(crate) fn admit_fill<'e>(
         &'e self,
         hash: u64,
         prepared: Option<Prepared<'e>>,
-    ) -> Result<Change<'e, K, V>, MustNotWait> {
-        let listened = match &self.atomic {
-            None => self.deliveries.is_some().then(Listened::default),
-            Some(atomic) => Some(Self::within_gate(atomic, hash, prepared)?),
-        };
-        Ok(Change { engine: self, hash, state: State::Open, listened })
+    ) -> Result<Option<Prepared<'e>>, MustNotWait> {
+        match &self.atomic {
+            Some(atomic) if prepared.is_none() => Self::enter_gate(atomic, hash),
+            _ => Ok(prepared),
+        }
     }
 
     /// Out of line, as all that few caches need.
     #[inline(never)]
-    fn within_gate<'e>(
+    fn enter_gate<'e>(
         atomic: &'e AtomicListening<K, V>,
         hash: u64,
-        prepared: Option<Prepared<'e>>,
-    ) -> Result<Listened<'e>, MustNotWait> {
-        if let Some(Prepared(listened)) = prepared {
-            return Ok(*listened);
-        }
+    ) -> Result<Option<Prepared<'e>>, MustNotWait> {
         if atomic.refuses_changes() {
             return Err(MustNotWait);
         }
-        Ok(Listened { gate: Some(atomic.gates.enter(hash)?), ..Listened::default() })
+        Ok(Some(Prepared::of(atomic.gates.enter(hash)?, None)))
+    }
+
+    /// A change of an entry of `hash`, by a thread that was [admitted](Self::admit).
+    #[inline]
+    pub(crate) fn change<'e>(
+        &'e self,
+        hash: u64,
+        admitted: Option<Prepared<'e>>,
+    ) -> Change<'e, K, V> {
+        let listened = match admitted {
+            Some(Prepared(listened)) => Some(*listened),
+            None => self.deliveries.is_some().then(Listened::default),
+        };
+        Change { engine: self, hash, state: State::Open, listened }
     }
 
     /// One more change, for a thread that is within the gate of the key already; or one in a cache that
     /// has no gates.
     #[inline]
     pub(crate) fn change_within(&self, hash: u64) -> Change<'_, K, V> {
-        let listened = self.deliveries.is_some().then(Listened::default);
-        Change { engine: self, hash, state: State::Open, listened }
+        self.change(hash, None)
     }
 
     /// Takes out what maintenance has unlinked from its policy within the gate, and notifies the atomic
@@ -131,8 +140,7 @@ impl<K, V> Engine<K, V> {
         atomic.notify(entry, cause, None, self.age(entry));
         let mut prepared = Some(Prepared::of(gate, Some((entry, cause))));
         while prepared.is_some() {
-            // Never refused: the gate is handed on.
-            let Ok(mut change) = self.change(entry.hash(), prepared.take()) else { return };
+            let mut change = self.change(entry.hash(), prepared.take());
             let guard = reclaim::pin();
             if !change.announce(-1) {
                 drop(guard);

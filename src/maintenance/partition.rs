@@ -18,6 +18,7 @@ use crate::entry::EntryPtr;
 use crate::evict::Order;
 use crate::expiry::Deadline;
 use crate::listener::{Channel, Leaving, Notice, RemovalCause};
+use crate::maintenance::counts::{Counts, add};
 use crate::maintenance::run::{Listened, Run};
 use crate::maintenance::{Engine, Maintenance};
 use crate::policy::{NodeId, Sample};
@@ -53,7 +54,7 @@ pub(super) struct Partition<K, V> {
     /// The most that an entry may weigh without a loan: the share of the bound. Written under the
     /// lock.
     weight_share: AtomicU64,
-    /// `Tally::freeing_runs` when the maintenance thread last looked.
+    /// `Counts::freeing_runs` when the maintenance thread last looked.
     runs_seen: AtomicU64,
     backlog: u64,
     /// From when on a timer may be due, by the cache's time; `NEVER` if none is set.
@@ -68,7 +69,7 @@ pub(super) struct Partition<K, V> {
     /// Entries that runs have unlinked from the policy and that are still to leave the table, once the
     /// atomic listener was notified.
     leaving: AtomicUsize,
-    tally: CachePadded<Tally>,
+    counts: CachePadded<Counts>,
 }
 
 /// An entry that leaves the table, counted until this is dropped.
@@ -91,36 +92,6 @@ pub(super) struct Core<K, V> {
     credit: u64,
     /// In which count of `freeing` batches are taken now.
     phase: usize,
-}
-
-/// What maintenance counts. Written under the partition's lock, but for `freed`, `freeing` and
-/// `panics`.
-#[derive(Default)]
-struct Tally {
-    weight: AtomicU64,
-    removals: Removals,
-    /// Those that the atomic listener was notified of. They are counted by whichever thread did that,
-    /// without the lock.
-    notified: Removals,
-    retired: AtomicU64,
-    freed: AtomicU64,
-    /// Batches taken to be freed that are not freed yet, by phase.
-    freeing: [AtomicUsize; 2],
-    runs: AtomicU64,
-    /// Runs that could free something.
-    freeing_runs: AtomicU64,
-    faults: AtomicU64,
-    panics: AtomicU64,
-}
-
-/// What maintenance has taken out of the table.
-#[derive(Default)]
-struct Removals {
-    evictions: AtomicU64,
-    evicted_weight: AtomicU64,
-    expirations: AtomicU64,
-    expired_weight: AtomicU64,
-    invalidations: AtomicU64,
 }
 
 /// How partitions are to be built.
@@ -198,7 +169,7 @@ impl<K, V> Partition<K, V> {
                 credit: 0,
                 phase: 0,
             })),
-            tally: CachePadded::default(),
+            counts: CachePadded::default(),
         }
     }
 
@@ -308,16 +279,16 @@ impl<K, V> Partition<K, V> {
             self.leaving.fetch_add(1, Ordering::Relaxed);
         }
 
-        let tally = &self.tally;
-        add(&tally.runs, 1);
-        add(&tally.removals.evictions, evictions);
-        add(&tally.removals.evicted_weight, evicted_weight);
-        add(&tally.removals.expirations, expirations);
-        add(&tally.removals.expired_weight, expired_weight);
-        add(&tally.removals.invalidations, invalidations);
-        add(&tally.retired, retirements);
-        tally.faults.store(core.order.faults(), Ordering::Relaxed);
-        tally.weight.store(core.order.weight(), Ordering::Relaxed);
+        let counts = &self.counts;
+        add(&counts.runs, 1);
+        add(&counts.removals.evictions, evictions);
+        add(&counts.removals.evicted_weight, evicted_weight);
+        add(&counts.removals.expirations, expirations);
+        add(&counts.removals.expired_weight, expired_weight);
+        add(&counts.removals.invalidations, invalidations);
+        add(&counts.retired, retirements);
+        counts.faults.store(core.order.faults(), Ordering::Relaxed);
+        counts.weight.store(core.order.weight(), Ordering::Relaxed);
         let sample = core.order.sample().to_raw();
         if sample != self.sample.load(Ordering::Relaxed) {
             self.sample.store(sample, Ordering::Relaxed);
@@ -418,7 +389,7 @@ impl<K, V> Partition<K, V> {
         if freeing == Freeing::Later {
             return Vec::new();
         }
-        add(&self.tally.freeing_runs, 1);
+        add(&self.counts.freeing_runs, 1);
         let is_behind = self.garbage() > self.backlog;
         core.credit = core.credit.saturating_add(credit_for(retirements, is_behind));
         let is_heavy = core.retired.weight() > self.weight_share() / HEAVY_PART;
@@ -441,7 +412,7 @@ impl<K, V> Partition<K, V> {
         let completed = reclaim::completed();
         while let Some(batch) = core.retired.pop_ready(completed, *credit) {
             *credit -= batch.len() as u64;
-            self.tally.freeing[core.phase].fetch_add(1, Ordering::Relaxed);
+            self.counts.freeing[core.phase].fetch_add(1, Ordering::Relaxed);
             free.push(batch);
         }
         if !core.retired.has_ready(completed) {
@@ -467,16 +438,16 @@ impl<K, V> Partition<K, V> {
 
     /// Counts a batch of `count` entries that was taken in `phase` as freed.
     pub(super) fn note_freed(&self, count: u64, panics: u64, phase: usize) {
-        self.tally.panics.fetch_add(panics, Ordering::Relaxed);
-        self.tally.freed.fetch_add(count, Ordering::Relaxed);
+        self.counts.panics.fetch_add(panics, Ordering::Relaxed);
+        self.counts.freed.fetch_add(count, Ordering::Relaxed);
         // Release: pairs with the acquire in `await_freed`.
-        self.tally.freeing[phase].fetch_sub(1, Ordering::Release);
+        self.counts.freeing[phase].fetch_sub(1, Ordering::Release);
     }
 
     /// Returns once every batch that was taken before has been freed.
     pub(super) fn await_freed(&self) {
         let backoff = Backoff::new();
-        let is_zero = |phase: usize| self.tally.freeing[phase].load(Ordering::Acquire) == 0;
+        let is_zero = |phase: usize| self.counts.freeing[phase].load(Ordering::Acquire) == 0;
         let old = loop {
             let mut core = sync::lock(&self.core);
             // The other phase must be over before it can be current again.
@@ -504,7 +475,7 @@ impl<K, V> Partition<K, V> {
 
     /// Whether a thread is freeing what this partition has retired.
     pub(super) fn is_freeing(&self) -> bool {
-        self.tally.freeing.iter().any(|batches| batches.load(Ordering::Relaxed) > 0)
+        self.counts.freeing.iter().any(|batches| batches.load(Ordering::Relaxed) > 0)
     }
 
     /// Whether something waits to be applied, delivered or freed, at the end of the cache.
@@ -516,8 +487,8 @@ impl<K, V> Partition<K, V> {
 
     /// Entries that are retired and not freed yet.
     pub(super) fn garbage(&self) -> u64 {
-        let freed = self.tally.freed.load(Ordering::Relaxed);
-        self.tally.retired.load(Ordering::Relaxed).saturating_sub(freed)
+        let freed = self.counts.freed.load(Ordering::Relaxed);
+        self.counts.retired.load(Ordering::Relaxed).saturating_sub(freed)
     }
 
     /// Whether there is something for the maintenance thread besides events.
@@ -528,33 +499,23 @@ impl<K, V> Partition<K, V> {
     }
 
     pub(super) fn has_garbage(&self) -> bool {
-        self.tally.retired.load(Ordering::Relaxed) != self.tally.freed.load(Ordering::Relaxed)
+        self.counts.retired.load(Ordering::Relaxed) != self.counts.freed.load(Ordering::Relaxed)
     }
 
     /// Whether other threads ran maintenance, and could free, since this was last asked.
     pub(super) fn is_looked_after(&self) -> bool {
-        let runs = self.tally.freeing_runs.load(Ordering::Relaxed);
+        let runs = self.counts.freeing_runs.load(Ordering::Relaxed);
         self.runs_seen.swap(runs, Ordering::Relaxed) != runs
     }
 
     pub(super) fn weight(&self) -> u64 {
-        self.tally.weight.load(Ordering::Relaxed)
+        self.counts.weight.load(Ordering::Relaxed)
     }
 
     /// Counts what was taken out once the atomic listener was notified of it.
     #[cold]
     pub(super) fn count_notified(&self, cause: RemovalCause, weight: u32) {
-        let Removals { evictions, evicted_weight, expirations, expired_weight, invalidations } =
-            &self.tally.notified;
-        let (count, weights) = match cause {
-            RemovalCause::Expired => (expirations, Some(expired_weight)),
-            RemovalCause::Invalidated => (invalidations, None),
-            _ => (evictions, Some(evicted_weight)),
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-        if let Some(weights) = weights {
-            weights.fetch_add(u64::from(weight), Ordering::Relaxed);
-        }
+        self.counts.notified.add(cause, weight);
     }
 
     /// Counts an entry as leaving, which a run has counted, until the result is dropped.
@@ -585,19 +546,7 @@ impl<K, V> Partition<K, V> {
     }
 
     pub(super) fn add_to(&self, stats: &mut Stats, entry_bytes: u64) {
-        let Tally { removals, notified, retired, freed, runs, faults, panics, .. } = &*self.tally;
-        // Freed before retired: nothing then looks freed that was never retired.
-        stats.freed_bytes += freed.load(Ordering::Relaxed) * entry_bytes;
-        stats.retired_bytes += retired.load(Ordering::Relaxed) * entry_bytes;
-        for removals in [removals, notified] {
-            stats.evictions += removals.evictions.load(Ordering::Relaxed);
-            stats.evicted_weight += removals.evicted_weight.load(Ordering::Relaxed);
-            stats.expirations += removals.expirations.load(Ordering::Relaxed);
-            stats.expired_weight += removals.expired_weight.load(Ordering::Relaxed);
-            stats.invalidations += removals.invalidations.load(Ordering::Relaxed);
-        }
-        stats.maintenance_runs += runs.load(Ordering::Relaxed);
-        stats.maintenance_panics += faults.load(Ordering::Relaxed) + panics.load(Ordering::Relaxed);
+        self.counts.add_to(stats, entry_bytes);
     }
 }
 
@@ -608,11 +557,6 @@ pub(super) fn credit_for(retirements: u64, is_behind: bool) -> u64 {
         false => retirements / CATCH_UP_PART + 1,
     };
     retirements + catch_up
-}
-
-/// Adds to a count that only the holder of the lock writes.
-fn add(count: &AtomicU64, amount: u64) {
-    count.store(count.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
 }
 
 fn signed(count: usize) -> isize {

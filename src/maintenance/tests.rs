@@ -2,9 +2,11 @@
 //! that happens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::entry::{EntryPtr, Owned, Terms};
+use crate::error::FlushError;
 use crate::evict::{Bounds, Limits};
 use crate::expiry::{Clock, Setting, Source};
 use crate::listener::RemovalCause;

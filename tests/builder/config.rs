@@ -180,7 +180,7 @@ keep_ages = true
             ("time_to_live = \"5 minutes\"", "`5 minutes` is no duration"),
             ("maintenance = \"sometimes\"", "sometimes"),
             ("capacity = -1", "-1"),
-            ("capcity = 10", "capcity"),
+            ("room = 10", "room"),
         ] {
             let error = toml::from_str::<CacheConfig>(text).unwrap_err().to_string();
             assert!(error.contains(wanted), "no `{wanted}` in `{error}`");

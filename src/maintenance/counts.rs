@@ -1,0 +1,76 @@
+//! What maintenance of a partition counts.
+//!
+//! Most counts are written under the partition's lock alone, and so are no atomic steps: `freed`,
+//! `freeing`, `panics` and `notified` are.
+#![forbid(unsafe_code)]
+
+use crate::listener::RemovalCause;
+use crate::stats::Stats;
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) weight: AtomicU64,
+    pub(super) removals: Removals,
+    /// Those that the atomic listener was notified of. They are counted by whichever thread did that,
+    /// without the lock.
+    pub(super) notified: Removals,
+    pub(super) retired: AtomicU64,
+    pub(super) freed: AtomicU64,
+    /// Batches taken to be freed that are not freed yet, by phase.
+    pub(super) freeing: [AtomicUsize; 2],
+    pub(super) runs: AtomicU64,
+    /// Runs that could free something.
+    pub(super) freeing_runs: AtomicU64,
+    pub(super) faults: AtomicU64,
+    pub(super) panics: AtomicU64,
+}
+
+/// What maintenance has taken out of the table.
+#[derive(Default)]
+pub(super) struct Removals {
+    pub(super) evictions: AtomicU64,
+    pub(super) evicted_weight: AtomicU64,
+    pub(super) expirations: AtomicU64,
+    pub(super) expired_weight: AtomicU64,
+    pub(super) invalidations: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn add_to(&self, stats: &mut Stats, entry_bytes: u64) {
+        let Self { removals, notified, retired, freed, runs, faults, panics, .. } = self;
+        // Freed before retired: nothing then looks freed that was never retired.
+        stats.freed_bytes += freed.load(Ordering::Relaxed) * entry_bytes;
+        stats.retired_bytes += retired.load(Ordering::Relaxed) * entry_bytes;
+        for removals in [removals, notified] {
+            stats.evictions += removals.evictions.load(Ordering::Relaxed);
+            stats.evicted_weight += removals.evicted_weight.load(Ordering::Relaxed);
+            stats.expirations += removals.expirations.load(Ordering::Relaxed);
+            stats.expired_weight += removals.expired_weight.load(Ordering::Relaxed);
+            stats.invalidations += removals.invalidations.load(Ordering::Relaxed);
+        }
+        stats.maintenance_runs += runs.load(Ordering::Relaxed);
+        stats.maintenance_panics += faults.load(Ordering::Relaxed) + panics.load(Ordering::Relaxed);
+    }
+}
+
+impl Removals {
+    /// Adds one, by whichever thread.
+    pub(super) fn add(&self, cause: RemovalCause, weight: u32) {
+        let Self { evictions, evicted_weight, expirations, expired_weight, invalidations } = self;
+        let (count, weights) = match cause {
+            RemovalCause::Expired => (expirations, Some(expired_weight)),
+            RemovalCause::Invalidated => (invalidations, None),
+            _ => (evictions, Some(evicted_weight)),
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        if let Some(weights) = weights {
+            weights.fetch_add(u64::from(weight), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Adds to a count that only the holder of the lock writes.
+pub(super) fn add(count: &AtomicU64, amount: u64) {
+    count.store(count.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+}

@@ -1,0 +1,120 @@
+//! Waiting until everything is freed, and the end of it all.
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use super::partition::Partition;
+use crate::error::FlushError;
+use crate::reclaim::{self, Freeable, Ticket};
+use crate::reentrancy::{self, Kind};
+use crate::sync::{self, Ordering};
+
+/// For how long `flush` looks for progress while a guard holds it back, yielding in between.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Runs `free`, which drops keys and values but does not panic.
+pub(super) fn while_dropping<R>(free: impl FnOnce() -> R) -> R {
+    // Of nobody in particular: maintenance that a drop causes, in whatever cache, frees nothing
+    // itself, so that drops do not pile up on the stack.
+    let _inside = reentrancy::enter(Kind::Dropping, &());
+    free()
+}
+
+impl<K, V> Engine<K, V> {
+    /// Frees everything that was retired before the call.
+    pub(crate) fn flush(&self) -> Result<(), FlushError> {
+        if reentrancy::is_inside_any(Kind::Dropping) {
+            return Err(FlushError::WithinDrop);
+        }
+        self.apply_pending();
+        if self.deliveries.is_some() {
+            self.deliver_all(FLUSH_PATIENCE)?;
+            // Takes back what was delivered.
+            self.apply_pending();
+        }
+        let mut target: Option<Ticket> = None;
+        for partition in &self.partitions {
+            target = target.max(partition.seal());
+        }
+        if let Some(target) = target {
+            Self::await_grace_period(target)?;
+        }
+        for partition in &self.partitions {
+            let (free, phase) = partition.take_ready();
+            self.free(partition, free, phase);
+            if !reentrancy::may_wait() && partition.is_freeing() {
+                return Err(FlushError::WithinListener);
+            }
+            partition.await_freed();
+        }
+        reclaim::trim();
+        Ok(())
+    }
+
+    fn await_grace_period(target: Ticket) -> Result<(), FlushError> {
+        if reclaim::completed() < target && reclaim::is_pinned_here() {
+            return Err(FlushError::PinnedHere);
+        }
+        let mut last = reclaim::completed();
+        let mut since = Instant::now();
+        loop {
+            reclaim::advance();
+            let completed = reclaim::completed();
+            if completed >= target {
+                return Ok(());
+            }
+            if completed != last {
+                (last, since) = (completed, Instant::now());
+            } else if since.elapsed() > FLUSH_PATIENCE {
+                return Err(FlushError::PinnedElsewhere { waited: reclaim::lag() });
+            }
+            sync::thread::yield_now();
+        }
+    }
+
+    /// Drops every key and value. For the last user of the engine, which no other thread is inside of
+    /// any more.
+    pub(crate) fn tear_down(&self) {
+        // Relaxed: this thread's own. Nothing expires any more, so that there is an end, whatever the
+        // user's clock does.
+        self.is_ending.store(true, Ordering::Relaxed);
+        // What waits is applied, so that each entry is either in the table or retired; what that takes
+        // out is delivered, and then retired as well; what user code is told or drops meanwhile may
+        // leave more of it.
+        loop {
+            self.apply_pending();
+            self.deliver_last();
+            self.apply_pending();
+            for partition in &self.partitions {
+                let all = sync::lock(&partition.core).retired.take_all();
+                while_dropping(|| all.dispose());
+            }
+            if !self.partitions.iter().any(Partition::has_anything_left) {
+                break;
+            }
+        }
+        let mut batch = Vec::new();
+        let free = |batch| while_dropping(|| Freeable::<K, V>::last(batch).dispose());
+        self.table.drain(|entry| {
+            batch.push(entry);
+            if batch.len() == reclaim::MAX_BATCH {
+                free(std::mem::take(&mut batch));
+            }
+        });
+        free(batch);
+        reclaim::trim();
+    }
+
+    /// Takes the locks that a thread may hold that only reads, for the time of a fork.
+    #[cfg(all(unix, not(larder_loom)))]
+    pub(crate) fn hold_for_fork(&self) -> impl Sized + '_ {
+        let held = self.partitions.iter().map(Partition::hold_for_fork).collect::<Vec<_>>();
+        (held, self.shadow.as_ref().map(|shadow| shadow.hold_for_fork()))
+    }
+
+    /// Whether the cache is being taken apart.
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Relaxed)
+    }
+}
