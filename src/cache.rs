@@ -27,6 +27,7 @@ mod invalidate;
 mod expiring;
 mod tagged;
 mod unevictable;
+mod weighing;
 mod collect;
 mod iter;
 mod pinned;
@@ -82,7 +83,8 @@ pub use storing::InsertOptions;
 ///
 /// # Bounds
 /// Order and bounds are split by hash into [partitions](crate::Builder::partitions), each with an equal
-/// share. With inline maintenance the bounds hold whenever a call returns. In background mode a
+/// share; for entries heavier than that, they lend each other weight. With inline maintenance the bounds
+/// hold whenever a call returns. In background mode a
 /// partition may hold a sixteenth of its share more, but at least one entry and at most 64, and one
 /// for each thread that is within an insertion; writers that would exceed that make room first, or
 /// wait for who is at it. What is too much is gone within a few milliseconds, and after
@@ -201,18 +203,6 @@ where
 {
     fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
         self.shared.parts.hashing.hash(key)
-    }
-
-    fn weigh(&self, key: &K, value: &V, hash: u64) -> Result<u32, Rejection> {
-        let weight = self.shared.parts.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
-        if self.shared.engine.stores_nothing() {
-            return Err(Rejection::StoresNothing);
-        }
-        let limit = self.shared.engine.max_weight(hash);
-        if u64::from(weight) > limit {
-            return Err(Rejection::TooHeavy { weight: u64::from(weight), limit });
-        }
-        Ok(weight)
     }
 
     /// Rejects a value that the cache cannot hold and that was to take the place of what is there under

@@ -147,15 +147,18 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Tells what an entry weighs; asked once, when the entry is inserted. Default: 1 for each.
     ///
-    /// An entry that weighs 0 is not kept from being evicted (for that, see
-    /// [`insert_unevictable`](Cache::insert_unevictable)): it takes nothing of `max_weight` but counts
-    /// against `capacity` as any other, and without a capacity nothing bounds how many there are. The
-    /// policy may evict it to make room for others although that frees no weight.
+    /// - 0 does not pin the entry: it takes nothing of [`max_weight`](Self::max_weight), but counts
+    ///   in [`capacity`](Self::capacity) and is evicted like any other, although that frees no weight.
+    ///   If entries may weigh 0, set a capacity, too: weight alone does not bound their number. What
+    ///   must never be evicted goes in by [`insert_unevictable`](Cache::insert_unevictable).
+    /// - What is heavier than the whole `max_weight` is
+    ///   [rejected](crate::Rejection::TooHeavy); everything else is stored.
+    /// - An entry keeps the weight that it was inserted with, whatever `weigher` would say later.
+    /// - Without a bound on the weight it keeps nothing out: it is then for what [`Cache::weight`],
+    ///   [`Cache::census`], [`EntryInfo`](crate::EntryInfo) and [`Stats`](crate::Stats) say.
     ///
-    /// Without a bound on the weight ([`max_weight`](Self::max_weight)) it keeps nothing out: it is
-    /// then for what [`Cache::weight`], [`Cache::census`], [`EntryInfo`](crate::EntryInfo) and
-    /// [`Stats`](crate::Stats) say. A panic of `weigher` comes through the insertion, which then has
-    /// changed nothing.
+    /// Called by the thread that inserts, under no lock. A panic of `weigher` comes through the
+    /// insertion, which then has changed nothing.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Arc::new(weigher));
         self
@@ -194,7 +197,9 @@ impl<K, V, S> Builder<K, V, S> {
     /// and at most as many as a bound has units, unless that is 0.
     ///
     /// Writers of different partitions do not meet. But each partition keeps its own share of
-    /// the bounds: it evicts when its share is full, and rejects what is heavier than its share.
+    /// the bounds, and evicts when its share is full. For an entry that is heavier than its share
+    /// it borrows weight from all others, up to the whole bound, until the entry leaves: such an
+    /// insertion visits every partition, and makes the others evict.
     /// Default: one with inline maintenance; else four for each core, but none smaller than 1,024
     /// entries or, with a weigher, 2^24 units of weight.
     pub fn partitions(mut self, partitions: usize) -> Self {

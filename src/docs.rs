@@ -265,7 +265,10 @@ pub mod limitations {
     //!
     //! - A bound is kept by each partition for its share; keys are spread by hash, so a small
     //!   partition may be full while another has room.
-    //! - An entry heavier than a partition's share is rejected.
+    //! - An entry heavier than a partition's share is stored with weight that the other partitions
+    //!   lend, which takes a visit to each of them; while it stays, they hold less. Where the loans of
+    //!   several such entries would pass seven eighths of the bound, those of one partition after the
+    //!   other are called back, and their entries leave, however often they are used.
     //! - In background mode a partition is over its share by up to a sixteenth of it, at least one
     //!   entry and at most 64, and one for each thread within an insertion, until maintenance has
     //!   run.

@@ -271,6 +271,12 @@ impl<K, V> Owned<K, V> {
         self.as_ptr().upkeep().set_unevictable();
     }
 
+    /// Notes that the entry is heavier than its partition's share.
+    #[cold]
+    pub(crate) fn set_heavy(&self) {
+        self.as_ptr().upkeep().set_heavy();
+    }
+
     /// Gives the entry to the table, which has just linked it.
     #[inline]
     pub(crate) fn into_shared(self) -> EntryPtr {

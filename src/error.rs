@@ -258,13 +258,12 @@ impl Inserted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// It is heavier than all that the key's partition may hold; with a single partition, than
-    /// the whole cache. If the key was there, its old value is gone: it was to be overwritten,
+    /// It is heavier than the whole cache may be. If the key was there, its old value is gone: it was to be overwritten,
     /// and must not be read as if it were current.
     TooHeavy {
         /// The weight, as the weigher told it.
         weight: u64,
-        /// The most that the partition may hold.
+        /// The bound on the sum of weights ([`Cache::max_weight`](crate::Cache::max_weight)).
         limit: u64,
     },
     /// The cache's capacity or its maximal weight is 0. If the key was there, its old value is gone.
@@ -294,7 +293,11 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooHeavy { weight, limit } => {
-                write!(f, "weight {weight} is above the {limit} that a partition may hold")
+                write!(
+                    f,
+                    "weight {weight} is above the {limit} that the whole cache may hold; \
+                     raise `max_weight` or store less"
+                )
             }
             Self::StoresNothing => {
                 f.write_str("a bound of the cache is 0, so it stores nothing; use a higher one")

@@ -16,14 +16,19 @@ use crate::contain::{Payload, catch};
 use crate::entry::{EntryPtr, Upkeep};
 use crate::expiry::Timers;
 use crate::policy::held::Held;
-use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig, Room, Sample, Segment};
+use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig, Room, Sample};
 use crate::read_buffer;
 
 mod ahead;
+mod loans;
 mod members;
 mod ranking;
 
+pub(crate) use loans::Loans;
 use members::Members;
+pub(crate) use ranking::Rank;
+#[cfg(feature = "snapshot")]
+pub(crate) use ranking::Standing;
 
 /// The most that a partition may hold.
 #[derive(Clone, Copy, Debug)]
@@ -45,15 +50,17 @@ impl Bounds {
         self.capacity == Some(0) || self.max_weight == Some(0)
     }
 
+    /// What all partitions together may weigh, if that is bounded.
+    pub(crate) fn sum_of_weights(self) -> Option<u64> {
+        if self.is_zero() { Some(0) } else { self.max_weight }
+    }
+
     /// What the partition of that number may hold.
     pub(crate) fn share(self, index: usize, partitions: usize) -> Limits {
         if self.is_zero() {
             return Limits { entries: 0, weight: 0 };
         }
-        let share = |bound: u64| {
-            let (all, rest) = (bound / partitions as u64, bound % partitions as u64);
-            all + u64::from((index as u64) < rest)
-        };
+        let share = |bound| share_of(bound, index, partitions);
         Limits {
             // `len` has 31 bits a partition, node ids 32; more than the bound may be held for a
             // moment.
@@ -74,11 +81,10 @@ impl Bounds {
     }
 }
 
-/// From which end of the order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rank {
-    Hottest,
-    Coldest,
+/// One of `partitions` equal parts of `bound`; what does not divide goes to the first ones.
+fn share_of(bound: u64, index: usize, partitions: usize) -> u64 {
+    let (all, rest) = (bound / partitions as u64, bound % partitions as u64);
+    all + u64::from((index as u64) < rest)
 }
 
 /// The policy of a partition and the entries it orders.
@@ -88,6 +94,13 @@ pub(crate) struct Order {
     limits: Limits,
     /// What is kept at the moment: `limits`, or more while a lowered bound is approached.
     kept: Limits,
+    /// What the other partitions have lent it for its heavy entries; a part of `limits` (`loans`).
+    loan: u64,
+    /// Of that, what is meant for heavy entries that are still being inserted.
+    reserved: u64,
+    /// What leaves only if nothing else can: the node whose update makes others leave, and the hash of
+    /// its entry, which may have left since.
+    spared: Option<(NodeId, u64)>,
     /// Where hits let the entries' counters saturate; 0 if the policy asks for none.
     counter_max: u8,
     /// Whether the policy has the entries' scratch words.
@@ -102,24 +115,6 @@ pub(crate) struct Order {
     fallback: usize,
     /// What is to leave before the policy is asked, and what was but has left or was used since.
     demoted: VecDeque<NodeId>,
-}
-
-/// Where a node stands in its policy's eyes.
-#[cfg(feature = "snapshot")]
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Standing {
-    /// Its rank among those of its partition, from the coldest up, as a part of `u32::MAX`; 0 if
-    /// nobody knows.
-    pub(crate) warmth: u32,
-    /// What the policy restores it by.
-    pub(crate) word: u32,
-}
-
-#[cfg(feature = "snapshot")]
-impl Standing {
-    fn is_known(self) -> bool {
-        self.warmth != 0
-    }
 }
 
 impl Order {
@@ -137,6 +132,9 @@ impl Order {
             members,
             limits,
             kept: limits,
+            loan: 0,
+            reserved: 0,
+            spared: None,
             counter_max,
             owns_scratch: accesses != Accesses::Order,
             sample,
@@ -225,6 +223,35 @@ impl Order {
         self.tell(|policy, nodes| policy.on_resize(config, nodes));
     }
 
+    /// Changes what it may weigh: its share, and what it was lent beside. The policy goes on with
+    /// the share that it would have without loans: they come and go with single entries.
+    pub(crate) fn set_weight(&mut self, limit: u64, loan: u64) {
+        self.limits.weight = limit;
+        self.loan = loan;
+        self.settle();
+    }
+
+    /// Counts so much of the loan as meant for an entry that is being inserted.
+    pub(crate) fn reserve(&mut self, weight: u64) {
+        self.reserved += weight;
+    }
+
+    /// The entry is there now, or was not stored.
+    pub(crate) fn release(&mut self, weight: u64) {
+        self.reserved -= weight;
+    }
+
+    /// What it has to be lent at the moment.
+    pub(crate) fn needed_loan(&self) -> u64 {
+        self.reserved.saturating_add(self.members.heavy_weight)
+    }
+
+    /// Whether it was lent more than it needs.
+    #[inline]
+    pub(crate) fn has_unneeded_loan(&self) -> bool {
+        self.loan > 0 && self.loan > self.needed_loan()
+    }
+
     /// Whether more is kept than the bounds allow.
     #[inline]
     pub(crate) fn is_above_limits(&self) -> bool {
@@ -237,26 +264,6 @@ impl Order {
             entries: self.limits.entries.max(self.bounded_len()),
             weight: self.limits.weight.max(self.bounded_weight()),
         };
-    }
-
-    /// How often the entry of that node was used lately, as its policy tells, unless it has left.
-    pub(crate) fn frequency(&mut self, id: NodeId, hash: u64) -> Option<u64> {
-        let entry = self.members.get(id).filter(|entry| entry.hash() == hash)?;
-        if entry.upkeep().is_unevictable() {
-            return Some(u64::from(entry.frequency()));
-        }
-        self.tell(|policy, nodes| policy.frequency(id, nodes))
-    }
-
-    /// The part of the policy that `id` is in, if it is still the entry of `hash`.
-    pub(crate) fn segment_of(&mut self, id: NodeId, hash: u64) -> Option<&'static str> {
-        self.members.ordered(id).filter(|entry| entry.hash() == hash)?;
-        self.tell(|policy, nodes| policy.segment_of(id, nodes)).flatten()
-    }
-
-    /// How the policy divides what it holds.
-    pub(crate) fn segments(&mut self) -> Vec<Segment> {
-        self.tell(|policy, _| policy.segments()).unwrap_or_default()
     }
 
     /// Links a new entry, which has that upkeep.
@@ -275,51 +282,6 @@ impl Order {
                 self.tell(|policy, nodes| policy.on_restore(id, word, nodes))
             }
         };
-    }
-
-    /// Where each node stands, by id, for a snapshot.
-    #[cfg(feature = "snapshot")]
-    pub(crate) fn standings(&mut self) -> Vec<Standing> {
-        let mut standings = vec![Standing::default(); self.members.entries.len()];
-        let (mut named, len) = (0_u64, self.len().max(1) as u64);
-        let mut rank = |standings: &mut Vec<Standing>, id: NodeId, word| {
-            let Some(standing) = standings.get_mut(id.index()).filter(|it| !it.is_known()) else {
-                return;
-            };
-            named += 1;
-            // The rank as a part of all, so that partitions can be merged; 0 is nobody's.
-            let warmth = (named * u64::from(u32::MAX) / len).clamp(1, u64::from(u32::MAX));
-            *standing = Standing { warmth: warmth as u32, word };
-        };
-        let (policy, members) = (self.policy.as_dyn(), &self.members);
-        let told = catch(|| {
-            policy.to_restore(members, &mut |id, word| {
-                if members.ordered(id).is_some() {
-                    rank(&mut standings, id, word);
-                }
-            });
-            let is_unnamed = |id: &NodeId| {
-                members.get(*id).is_some()
-                    && standings.get(id.index()).is_some_and(|it| !it.is_known())
-            };
-            let mut rest: Vec<_> = (0..standings.len())
-                .filter_map(|at| u32::try_from(at).ok().map(NodeId::from_raw))
-                .filter(is_unnamed)
-                .map(|id| match members.ordered(id) {
-                    Some(_) => (policy.frequency(id, members), id),
-                    // Never evicted: warmer than all others.
-                    None => (u64::MAX, id),
-                })
-                .collect();
-            rest.sort_unstable();
-            for (_, id) in rest {
-                rank(&mut standings, id, 0);
-            }
-        });
-        if let Err(payload) = told {
-            self.note_panic(payload);
-        }
-        standings
     }
 
     /// Hands the node of `old` on to `new`, which has taken its place in the table.
@@ -349,8 +311,8 @@ impl Order {
         }
         self.members.entries[id.index()] = Some(new);
         self.members.timers.watch(id, new);
-        self.members.discount(old_upkeep);
-        self.members.count(new_upkeep);
+        self.members.discount(id, old_upkeep);
+        self.members.count(id, new_upkeep);
         match kinds {
             (false, false) => {
                 self.tell(|policy, nodes| policy.on_update(id, old_upkeep.weight(), nodes))
@@ -409,6 +371,37 @@ impl Order {
         self.members.timers.next_ns()
     }
 
+    /// Lets the node of `entry` leave last, until another one is named.
+    pub(crate) fn spare(&mut self, entry: Option<EntryPtr>) {
+        self.spared = entry.and_then(|entry| Some((entry.upkeep().node()?, entry.hash())));
+    }
+
+    /// Spares nothing more once the bounds hold.
+    #[inline]
+    pub(crate) fn stop_sparing(&mut self) {
+        if self.spared.is_some() && !self.is_above_limits() {
+            self.spared = None;
+        }
+    }
+
+    /// The node that is spared. One that is never evicted needs that from nobody.
+    fn spared_node(&self) -> Option<NodeId> {
+        let (id, hash) = self.spared?;
+        let entry = self.members.ordered(id)?;
+        (entry.hash() == hash).then_some(id)
+    }
+
+    /// The policy's victim beside the node that is spared.
+    #[cold]
+    fn name_sparing(&mut self) -> Option<NodeId> {
+        let spared = self.spared_node();
+        let name = |policy: &mut dyn EvictionPolicy, nodes: &dyn Nodes| match spared {
+            Some(spared) => policy.evict_sparing(spared, nodes),
+            None => policy.evict(nodes),
+        };
+        self.tell(name).flatten()
+    }
+
     /// Unlinks the entry that is to leave; `None` if there is none.
     #[inline]
     pub(crate) fn evict(&mut self) -> Option<EntryPtr> {
@@ -417,20 +410,44 @@ impl Order {
         {
             return Some(entry);
         }
-        let named = self.tell_held(|policy, nodes| policy.evict(nodes)).flatten();
+        if self.members.heavy_weight > self.loan
+            && let Some(entry) = self.evict_heavy()
+        {
+            return Some(entry);
+        }
+        let named = match self.spared {
+            None => self.tell_held(|policy, nodes| policy.evict(nodes)).flatten(),
+            Some(_) => self.name_sparing(),
+        };
         match named.and_then(|id| self.members.take_ordered(id)) {
             Some(entry) => Some(entry),
             None => self.evict_any(),
         }
     }
 
+    /// Unlinks the heavy entry that came first: its loan was called back. What lies beside it would
+    /// leave for nothing.
+    #[cold]
+    fn evict_heavy(&mut self) -> Option<EntryPtr> {
+        let spared = self.spared_node();
+        let id = *self.members.heavy.iter().find(|id| Some(**id) != spared)?;
+        self.tell_held(|policy, nodes| policy.on_remove(id, nodes));
+        self.members.take(id)
+    }
+
     /// The policy failed to name a victim: takes any, so that the bound is kept all the same.
     #[cold]
     fn evict_any(&mut self) -> Option<EntryPtr> {
         let slots = self.members.entries.len();
-        let at = (0..slots).map(|step| (self.fallback + step) % slots).find(|at| {
+        let evictable = |at: &usize| {
             self.members.entries[*at].is_some_and(|entry| !entry.upkeep().is_unevictable())
-        })?;
+        };
+        let spared = self.spared_node().map(NodeId::index);
+        let at = (0..slots)
+            .map(|step| (self.fallback + step) % slots)
+            .filter(|at| Some(*at) != spared)
+            .chain(spared)
+            .find(evictable)?;
         self.faults += 1;
         self.fallback = at + 1;
         let id = NodeId::from_raw(u32::try_from(at).expect("ids are 32 bits"));
@@ -471,10 +488,17 @@ impl Order {
         std::mem::take(&mut self.payloads)
     }
 
+    /// Panics unless it was lent just so much, and all of that for what is there.
+    pub(crate) fn validate_loan(&self, lent: u64) {
+        assert_eq!(self.loan, lent, "a partition does not know its loan");
+        assert_eq!(self.reserved, 0, "an insertion that is over has left a reservation");
+    }
+
     /// Panics unless ids, entries and weight agree with each other and with the bounds.
     pub(crate) fn validate(&self) {
         let members = &self.members;
         let (mut weight, mut kept, mut kept_weight) = (0, 0, 0);
+        let (mut heavy, mut heavy_weight) = (Vec::new(), 0);
         for (at, entry) in members.entries.iter().enumerate() {
             if let Some(entry) = entry {
                 assert_eq!(
@@ -493,8 +517,19 @@ impl Order {
                     kept += 1;
                     kept_weight += u64::from(entry.upkeep().weight());
                 }
+                if entry.upkeep().is_heavy() {
+                    heavy.extend(entry.upkeep().node());
+                    heavy_weight += u64::from(entry.upkeep().weight());
+                }
             }
         }
+        let mut known_heavy = members.heavy.clone();
+        known_heavy.sort_unstable();
+        assert_eq!(
+            (heavy, heavy_weight),
+            (known_heavy, members.heavy_weight),
+            "what is heavy is miscounted"
+        );
         assert_eq!(
             (kept, kept_weight),
             (members.kept, members.kept_weight),

@@ -40,7 +40,7 @@ use crossbeam_utils::{Backoff, CachePadded};
 
 use crate::contain;
 use crate::entry::{Entry, EntryPtr};
-use crate::evict::Order;
+use crate::evict::{Loans, Order};
 use crate::expiry::{BroughtForward, Timing};
 use crate::fills::Fills;
 use crate::hash::partition_of;
@@ -53,7 +53,7 @@ use crate::reclaim::{self, Freeable};
 use crate::reentrancy;
 use crate::shadow::Shadow;
 use crate::stats::{Counter, Stripes};
-use crate::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::table::Table;
 use crate::write_buffer;
 
@@ -62,6 +62,7 @@ mod change;
 mod counts;
 mod delivery;
 mod ending;
+mod lending;
 mod look;
 mod order;
 mod partition;
@@ -71,6 +72,7 @@ mod shadowing;
 mod standings;
 
 pub(crate) use delivery::Deliveries;
+pub(crate) use lending::Loan;
 use partition::{Freeing, Leftover, Partition, Shape};
 #[cfg(feature = "snapshot")]
 pub(crate) use standings::Standings;
@@ -135,6 +137,8 @@ pub(crate) struct Engine<K, V> {
     pub(crate) table: Table<K, V>,
     partitions: Box<[Partition<K, V>]>,
     partition_bits: u32,
+    /// What the partitions have lent each other of the bound on weight.
+    loans: Mutex<Loans>,
     mode: Maintenance,
     accesses: Accesses,
     /// Hits leave a trace only on entries whose counter stands below this.
@@ -215,6 +219,7 @@ impl<K, V> Engine<K, V> {
         let smallest = limits().map(|limits| limits.entries).min().unwrap_or(0);
         let capacity = limits().fold(0_usize, |sum, limits| sum.saturating_add(limits.entries));
         let max_weight = limits().fold(0_u64, |sum, limits| sum.saturating_add(limits.weight));
+        let loans = Loans::new(orders.iter().map(|order| order.limits().weight));
         let by_entries = (capacity / PACE_PART).max(SMALL_PACE.min(capacity / 2));
         let pace_entries =
             (PACE_BYTES / size_of::<Entry<K, V>>()).min(by_entries).clamp(1, MAX_PACE);
@@ -241,6 +246,7 @@ impl<K, V> Engine<K, V> {
             table: Table::new(capacity),
             partition_bits: partitions.len().trailing_zeros(),
             partitions,
+            loans: Mutex::new(loans),
             mode,
             accesses,
             recorded_below: match accesses {
@@ -274,11 +280,6 @@ impl<K, V> Engine<K, V> {
 
     fn partition(&self, hash: u64) -> &Partition<K, V> {
         &self.partitions[partition_of(hash, self.partition_bits)]
-    }
-
-    /// The most weight that the partition of `hash` may hold.
-    pub(crate) fn max_weight(&self, hash: u64) -> u64 {
-        self.partition(hash).max_weight()
     }
 
     /// Whether a bound is 0, so that every insertion is to be rejected. One that has asked before may
@@ -378,24 +379,30 @@ impl<K, V> Engine<K, V> {
         true
     }
 
-    /// Does what a run of maintenance leaves to be done without the lock. In a cache with an atomic
-    /// listener a run takes out one entry, so there may be more to take out then.
+    /// Does what a run of maintenance leaves to be done without the lock.
     #[inline]
     fn finish(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) {
-        match leftover.leaving {
+        let has_unneeded_loan = match leftover.leaving {
             None => self.finish_run(partition, leftover),
             Some(_) => self.finish_runs(partition, leftover),
+        };
+        if has_unneeded_loan {
+            self.settle_loans();
         }
     }
 
+    /// All of that but loans that have to be given back: says whether there are some. In a cache with
+    /// an atomic listener a run takes out one entry, so there may be more to take out then.
     #[cold]
-    fn finish_runs(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) {
+    fn finish_runs(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) -> bool {
         let mut next = Some(leftover);
+        let mut has_unneeded_loan = false;
         while let Some(leftover) = next {
             let has_evicted = leftover.leaving.is_some();
-            self.finish_run(partition, leftover);
+            has_unneeded_loan |= self.finish_run(partition, leftover);
             next = if has_evicted { self.run_again(partition) } else { None };
         }
+        has_unneeded_loan
     }
 
     /// One more run, after an eviction of which the atomic listener was notified.
@@ -410,9 +417,10 @@ impl<K, V> Engine<K, V> {
         Some(partition.run(&mut core, self, None, Freeing::AsRetired, due_ns))
     }
 
-    fn finish_run(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) {
+    fn finish_run(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) -> bool {
         let Leftover { free, phase, retired, retired_weight, linked, is_due_earlier, .. } =
             leftover;
+        let has_unneeded_loan = leftover.has_unneeded_loan;
         contain::discard(leftover.payloads);
         self.shadow_ended(leftover.ended);
         if let Some(leaving) = leftover.leaving {
@@ -442,6 +450,7 @@ impl<K, V> Engine<K, V> {
             sync::fence(Ordering::SeqCst);
             self.attendance.notify();
         }
+        has_unneeded_loan
     }
 
     /// Lets the epoch move once enough waits for it.

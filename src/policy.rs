@@ -8,7 +8,7 @@
 //! ```text
 //!   a new key's entry was linked    → on_insert(id)    before or after it (Room): evict()
 //!   it was read (as Accesses says)  → on_access(id)
-//!   its value was replaced          → on_update(id)    then, while over a bound: evict()
+//!   its value was replaced          → on_update(id)    while over a bound: evict_sparing(id)
 //!   it was removed by the user      → on_remove(id)
 //!   it must leave                   ← evict() = id     no on_remove follows
 //! ```
@@ -217,7 +217,8 @@ pub enum Room {
 pub struct PolicyConfig {
     /// The most entries that the instance will hold, apart from the one being inserted.
     pub capacity_entries: Option<usize>,
-    /// The most weight, likewise.
+    /// The most weight, likewise. Where a cache has several instances, it may be more, or less, for
+    /// as long as one of them holds an entry that is heavier than this.
     pub max_weight: Option<u64>,
 }
 
@@ -258,6 +259,24 @@ pub trait EvictionPolicy: Any + Send {
 
     /// Forgets one node, whose entry is to leave, and names it. `None` only if there is no node.
     fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId>;
+
+    /// As [`evict`](Self::evict), but names `spared` only if it holds no other node. Asked while the
+    /// update of `spared` to a heavier value makes others leave, which it would not be worth if the
+    /// value that was just stored left first.
+    ///
+    /// Default: what `evict` says; if that names `spared`, what it says next, and `spared` is new
+    /// again.
+    fn evict_sparing(&mut self, spared: NodeId, nodes: &dyn Nodes) -> Option<NodeId> {
+        let first = self.evict(nodes)?;
+        if first != spared {
+            return Some(first);
+        }
+        let second = self.evict(nodes);
+        if second.is_some() {
+            self.on_insert(spared, nodes);
+        }
+        second.or(Some(spared))
+    }
 
     /// Names up to `count` nodes that the next calls of `evict` will look at: a hint, by which
     /// the cache has them at hand when they come up. Naming none costs speed alone.

@@ -537,3 +537,78 @@ fn each_first_mark_of_a_sampled_key_is_told_once_and_no_other_hit() {
         }
     }
 }
+
+#[test]
+fn an_updated_entry_outlives_others_though_the_policy_knows_nothing_of_that() {
+    /// Evicts what came first, and says no more than it must.
+    #[derive(Default)]
+    struct Plain(VecDeque<NodeId>);
+
+    impl EvictionPolicy for Plain {
+        fn accesses(&self) -> Accesses {
+            Accesses::None
+        }
+        fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) {
+            assert!(!self.0.contains(&id), "new twice");
+            self.0.push_back(id);
+        }
+        fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
+        fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
+        fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
+            self.0.retain(|held| *held != id);
+        }
+        fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
+            self.0.pop_front()
+        }
+    }
+
+    let cache = Cache::<u64, u64>::builder()
+        .max_weight(10)
+        .weigher(|_, weight| *weight as u32)
+        .policy(Policy::custom("plain", |_| Box::new(Plain::default())))
+        .maintenance(Maintenance::Inline)
+        .build()
+        .unwrap();
+    for seed in seeds(0xb71, 2) {
+        let mut rng = Rng::new(seed);
+        for _ in 0..5_000 {
+            let (key, weight) = (rng.below(8), 1 + rng.below(10));
+            cache.insert(key, weight);
+            assert_eq!(cache.get(&key), Some(weight), "seed {seed}");
+            assert!(cache.weight() <= 10);
+        }
+        cache.validate();
+    }
+    // Alone, and above a bound that is lowered, it has to leave after all.
+    cache.clear();
+    cache.insert(1, 9);
+    cache.set_max_weight(5).unwrap();
+    assert!(cache.is_empty());
+    assert_eq!(cache.stats().maintenance_panics, 0);
+}
+
+#[test]
+fn a_faulty_policy_borrows_no_more_than_it_gives_back() {
+    for fault in FAULTS {
+        for maintenance in [Maintenance::Inline, Maintenance::Background] {
+            let cache = Cache::<u64, u64>::builder()
+                .max_weight(200)
+                .weigher(|_, weight| *weight as u32)
+                .policy(faulty(fault, 7))
+                .maintenance(maintenance)
+                .partitions(4)
+                .build()
+                .unwrap();
+            let mut rng = Rng::new(7);
+            for _ in 0..1_000 {
+                let most = [5, 60, 201][rng.below(3) as usize];
+                cache.insert(rng.below(40), rng.below(most));
+                let is_within = maintenance == Maintenance::Background || cache.weight() <= 200;
+                assert!(is_within, "{fault:?}: {}", cache.weight());
+            }
+            // Checks loans, limits and weights.
+            cache.validate();
+            assert!(cache.weight() <= 200, "{fault:?}");
+        }
+    }
+}

@@ -257,7 +257,7 @@ fn a_long_series_of_hits_is_not_lost() {
 }
 
 #[test]
-fn a_heavier_value_pushes_out_others_and_if_need_be_itself() {
+fn a_heavier_value_pushes_out_others_before_itself() {
     let build = |order| {
         Cache::<u64, u64>::builder()
             .policy(policy_of(order))
@@ -274,13 +274,15 @@ fn a_heavier_value_pushes_out_others_and_if_need_be_itself() {
     }
     assert_eq!(lru.insert(1, 6), Inserted::Replaced);
     assert_eq!((sorted_keys(&lru), lru.weight()), (vec![1, 3], 9));
-    // First in, first out does not move the overwritten one, so it leaves first.
+    // First in, first out does not move the overwritten one, which would be the next to leave.
     let fifo = build(Order::Fifo);
     for key in 1..=3 {
         fifo.insert(key, 3);
     }
     assert_eq!(fifo.insert(1, 6), Inserted::Replaced);
-    assert_eq!((sorted_keys(&fifo), fifo.weight()), (vec![2, 3], 6));
+    assert_eq!((sorted_keys(&fifo), fifo.weight()), (vec![1, 3], 9));
+    fifo.insert(4, 3);
+    assert_eq!(sorted_keys(&fifo), [3, 4], "it has kept its place");
 }
 
 #[test]
@@ -422,16 +424,16 @@ impl DullModel {
         if self.use_key(key) {
             let entry = self.entries.iter_mut().find(|entry| entry.key == key).unwrap();
             entry.weight = weight;
-            self.evict_until_fits(0, 0);
+            self.evict_until_fits(0, 0, Some(key));
             return Outcome::Replaced;
         }
-        self.evict_until_fits(1, weight);
+        self.evict_until_fits(1, weight, None);
         let now = self.now;
         self.entries.push(DullEntry { key, weight, inserted: now, used: now, uses: 1 });
         Outcome::Added
     }
 
-    fn evict_until_fits(&mut self, entries: usize, weight: u64) {
+    fn evict_until_fits(&mut self, entries: usize, weight: u64, updated: Option<u64>) {
         loop {
             let total: u64 = self.entries.iter().map(|entry| entry.weight).sum();
             let fits = self.capacity.is_none_or(|limit| self.entries.len() + entries <= limit)
@@ -443,11 +445,12 @@ impl DullModel {
             let victim = (0..self.entries.len())
                 .min_by_key(|&at| {
                     let entry = &self.entries[at];
-                    match order {
+                    let rank = match order {
                         Order::Lru => (0, entry.used),
                         Order::Lfu => (entry.uses, entry.used),
                         Order::Fifo => (0, entry.inserted),
-                    }
+                    };
+                    (Some(entry.key) == updated, rank)
                 })
                 .unwrap();
             self.entries.remove(victim);
@@ -485,6 +488,50 @@ fn the_model_agrees_with_a_duller_one() {
                     assert_eq!(model.keys(), keys, "seed {seed}, {order:?}, step {step}");
                     assert_eq!(model.keys_in_order().len(), keys.len());
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_updated_entry_stays_whatever_it_weighs_now() {
+    for named in POLICIES {
+        for max_weight in [10, 30, 300] {
+            let cache = Cache::<u64, u64>::builder()
+                .policy((named.make)())
+                .max_weight(max_weight)
+                .weigher(|_, value| *value as u32)
+                .maintenance(Maintenance::Inline)
+                .partitions(1)
+                .build()
+                .unwrap();
+            for seed in seeds(0xb7, 3) {
+                let mut rng = Rng::new(seed);
+                for step in 0..3_000 {
+                    let key = rng.skewed_below(20);
+                    match rng.below(8) {
+                        0..4 => drop(cache.get(&key)),
+                        4 => drop(cache.remove(&key)),
+                        5 if rng.below(10) == 0 => {
+                            cache.insert_unevictable(key, rng.below(max_weight));
+                        }
+                        _ => {
+                            let weight = 1 + rng.below(max_weight);
+                            let outcome = cache.insert(key, weight);
+                            if outcome == Inserted::Replaced {
+                                let seen = cache.peek(&key);
+                                let place = || format!("{}, {max_weight}", named.name);
+                                assert_eq!(seen, Some(weight), "{}, step {step}", place());
+                            }
+                        }
+                    }
+                    let bounded = cache.entries().map(|entry| entry.key);
+                    let bounded = bounded.filter(|key| cache.is_unevictable(key) == Some(false));
+                    let weight: u64 = bounded.filter_map(|key| cache.peek(&key)).sum();
+                    assert!(weight <= max_weight, "{}", named.name);
+                }
+                cache.validate();
+                assert_eq!(cache.stats().maintenance_panics, 0, "{}", named.name);
             }
         }
     }

@@ -383,6 +383,12 @@ fn weights_are_told_and_what_is_too_heavy_is_counted() {
     let light: Cache<u32, u32> = weigh(150);
     let loaded = light.load_from(&*bytes, &LoadOptions::new()).unwrap();
     assert_eq!((loaded.entries, loaded.rejected, light.weight()), (2, 1, 105));
+    // Heavier than the share of a partition, but not than the cache.
+    let builder = Cache::builder().max_weight(400).weigher(|_: &u32, value: &u32| *value);
+    let split = builder.maintenance(Maintenance::Inline).partitions(8).build().unwrap();
+    let loaded = split.load_from(&*bytes, &LoadOptions::new()).unwrap();
+    assert_eq!((loaded.entries, loaded.rejected, split.weight()), (3, 0, 305));
+    split.validate();
 }
 
 #[test]

@@ -71,6 +71,8 @@ where
     ///
     /// # Complexity
     /// O(1) expected; in background mode one call in up to 32 applies that many to the policy.
+    /// O([partitions](Self::partitions)), and what it evicts, for a value heavier than a partition's
+    /// share of the bound on weight.
     #[inline]
     pub fn insert(&self, key: K, value: V) -> Inserted {
         self.store_plain(key, value)

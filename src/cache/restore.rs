@@ -193,19 +193,19 @@ where
         let lifetime = restored.ttl.map_or(Lifetime::Usual, Lifetime::For);
         let mut tags = tags.into_iter().peekable();
         let entry = if tags.peek().is_none() {
-            self.entry(hash, weight, key, value, lifetime)
+            self.entry(hash, weight.units, key, value, lifetime)
         } else {
             let too_many = || (Rejection::TooManyTags { limit: MAX_TAGS }, hash);
             let tags = self.shared.parts.tags.hold(tags).ok_or_else(too_many)?;
             let terms = self.shared.engine.timing.sure_terms(lifetime, hash);
-            let entry = Owned::extended(hash, weight, key, value, terms, Some(tags));
+            let entry = Owned::extended(hash, weight.units, key, value, terms, Some(tags));
             self.sample(&entry, hash);
             entry
         };
         if let Some(word) = restored.word {
             entry.set_restored(restored.frequency, word);
         }
-        Ok(Arrival { entry, place, weight })
+        Ok(Arrival { entry, place, weight: weight.units })
     }
 
     /// Puts all arrivals in, by their places.
@@ -233,6 +233,7 @@ where
                 table.prefetch_entry(entry.hash());
             }
             let hash = arrival.entry.as_ptr().hash();
+            let _loan = self.borrow_for_arrival(&arrival.entry, hash);
             let stored = self.store_entry(arrival.entry, hash, None, |_| ());
             arrived.replaced += u64::from(stored == Inserted::Replaced);
         }

@@ -236,7 +236,8 @@ where
             Err(rejection) => return self.reject_too_heavy(&key, rejection, hash),
         };
         let lifetime = traits.lifetime;
-        let new = self.make(hash, weight, key, value, traits);
+        let new = self.make(hash, weight.units, key, value, traits);
+        let _loan = self.borrow_for(&new, weight, hash);
         self.shared.engine.table.prefetch_entry(hash);
         self.store_entry(new, hash, Some(lifetime), read)
     }
@@ -330,7 +331,8 @@ where
             Err(rejection) => return self.reject_stored(rejection, hash),
         };
         let lifetime = traits.lifetime;
-        let mut new = self.make(hash, weight, key, value, traits);
+        let mut new = self.make(hash, weight.units, key, value, traits);
+        let _loan = self.borrow_for(&new, weight, hash);
         if fill.is_some() {
             new.as_ptr().set_unconfirmed();
         }
@@ -416,7 +418,8 @@ where
             Err(rejection) => return self.reject_too_heavy(&key, rejection, hash),
         };
         let lifetime = traits.lifetime;
-        let mut new = self.make(hash, weight, key, value, traits);
+        let mut new = self.make(hash, weight.units, key, value, traits);
+        let _loan = self.borrow_for(&new, weight, hash);
         let engine = &self.shared.engine;
         let (mut prepared, mut answer) = (None, None);
         loop {

@@ -53,6 +53,9 @@ const CHANGED: u8 = 4;
 const UNEVICTABLE: u8 = 8;
 /// In `flags`: the user has made the entry the next to leave. For maintenance of the partition alone.
 const DEMOTED: u8 = 16;
+/// In `flags`: the entry is heavier than its partition's share, which borrows for it. Set before it
+/// is shared, and for life; not together with `UNEVICTABLE`.
+const HEAVY: u8 = 32;
 
 /// Who still needs an entry that has left: a notification that it has, or that it has taken
 /// another's place.
@@ -151,6 +154,11 @@ impl Upkeep {
         self.set_flag(UNEVICTABLE);
     }
 
+    /// Notes that the entry needs a loan of weight. Before it is shared.
+    pub(super) fn set_heavy(&self) {
+        self.set_flag(HEAVY);
+    }
+
     /// Notes that the entry was given a lifetime for which it has no room, before that is stored.
     pub(super) fn set_changed(&self) {
         // AcqRel: before the limit and the change of the deadline that are stored next and publish it;
@@ -200,6 +208,18 @@ impl Upkeep {
     #[inline]
     pub(crate) fn is_unevictable(&self) -> bool {
         self.has_flag(UNEVICTABLE)
+    }
+
+    /// Whether its partition borrows for it (`evict::loans`).
+    #[inline]
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.has_flag(HEAVY)
+    }
+
+    /// Whether the bounds have to treat it unlike most: either of the two.
+    #[inline]
+    pub(crate) fn is_special(&self) -> bool {
+        self.has_flag(UNEVICTABLE | HEAVY)
     }
 
     /// The partition is about to look at the deadline.

@@ -14,14 +14,17 @@ pub(super) struct Members {
     /// Of all these, those that are never evicted, and their weight.
     pub(super) kept: usize,
     pub(super) kept_weight: u64,
+    /// Those that need a loan of weight, in the order in which they came, and their weight.
+    pub(super) heavy: Vec<NodeId>,
+    pub(super) heavy_weight: u64,
     pub(super) timers: Timers,
 }
 
 impl Members {
     #[inline]
     pub(super) fn add(&mut self, entry: EntryPtr, upkeep: &Upkeep, limit: usize) -> NodeId {
-        self.count(upkeep);
         if let Some(id) = self.free.pop() {
+            self.count(id, upkeep);
             self.entries[id.index()] = Some(entry);
             upkeep.set_node(Some(id));
             return id;
@@ -37,9 +40,11 @@ impl Members {
             self.entries.reserve_exact(self.entries.len().max(16).min(room).max(1));
         }
         let id = u32::try_from(self.entries.len()).expect("a partition's bound is below 2^32");
+        let id = NodeId::from_raw(id);
+        self.count(id, upkeep);
         self.entries.push(Some(entry));
-        upkeep.set_node(Some(NodeId::from_raw(id)));
-        NodeId::from_raw(id)
+        upkeep.set_node(Some(id));
+        id
     }
 
     #[inline]
@@ -71,7 +76,7 @@ impl Members {
         self.entries[id.index()] = None;
         upkeep.set_node(None);
         self.timers.forget(id);
-        self.discount(upkeep);
+        self.discount(id, upkeep);
         self.free.push(id);
     }
 
@@ -82,20 +87,42 @@ impl Members {
     }
 
     #[inline]
-    pub(super) fn count(&mut self, entry: &Upkeep) {
+    pub(super) fn count(&mut self, id: NodeId, entry: &Upkeep) {
         self.weight += u64::from(entry.weight());
+        if entry.is_special() {
+            self.count_special(id, entry);
+        }
+    }
+
+    #[cold]
+    fn count_special(&mut self, id: NodeId, entry: &Upkeep) {
         if entry.is_unevictable() {
             self.kept += 1;
             self.kept_weight += u64::from(entry.weight());
         }
+        if entry.is_heavy() {
+            self.heavy.push(id);
+            self.heavy_weight += u64::from(entry.weight());
+        }
     }
 
     #[inline]
-    pub(super) fn discount(&mut self, entry: &Upkeep) {
+    pub(super) fn discount(&mut self, id: NodeId, entry: &Upkeep) {
         self.weight -= u64::from(entry.weight());
+        if entry.is_special() {
+            self.discount_special(id, entry);
+        }
+    }
+
+    #[cold]
+    fn discount_special(&mut self, id: NodeId, entry: &Upkeep) {
         if entry.is_unevictable() {
             self.kept -= 1;
             self.kept_weight -= u64::from(entry.weight());
+        }
+        if entry.is_heavy() {
+            self.heavy.retain(|held| *held != id);
+            self.heavy_weight -= u64::from(entry.weight());
         }
     }
 

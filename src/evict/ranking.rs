@@ -19,12 +19,39 @@
 
 use std::collections::HashSet;
 
-use super::{Order, Rank};
+use super::Order;
+#[cfg(feature = "snapshot")]
+use crate::contain::catch;
 use crate::entry::EntryPtr;
-use crate::policy::NodeId;
+use crate::policy::{NodeId, Segment};
 
 /// Nodes of entries that have left or were used since may be so many more than entries.
 const STALE: usize = 64;
+
+/// From which end of the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rank {
+    Hottest,
+    Coldest,
+}
+
+/// Where a node stands in its policy's eyes.
+#[cfg(feature = "snapshot")]
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Standing {
+    /// Its rank among those of its partition, from the coldest up, as a part of `u32::MAX`; 0 if
+    /// nobody knows.
+    pub(crate) warmth: u32,
+    /// What the policy restores it by.
+    pub(crate) word: u32,
+}
+
+#[cfg(feature = "snapshot")]
+impl Standing {
+    fn is_known(self) -> bool {
+        self.warmth != 0
+    }
+}
 
 impl Order {
     /// Makes the entry of that node the next to leave, after those that were demoted before. False
@@ -151,6 +178,71 @@ impl Order {
         });
         named.retain(|id| self.members.ordered(*id).is_some());
         named.into_iter().for_each(|id| ranking.add(id));
+    }
+
+    /// How often the entry of that node was used lately, as its policy tells, unless it has left.
+    pub(crate) fn frequency(&mut self, id: NodeId, hash: u64) -> Option<u64> {
+        let entry = self.members.get(id).filter(|entry| entry.hash() == hash)?;
+        if entry.upkeep().is_unevictable() {
+            return Some(u64::from(entry.frequency()));
+        }
+        self.tell(|policy, nodes| policy.frequency(id, nodes))
+    }
+
+    /// The part of the policy that `id` is in, if it is still the entry of `hash`.
+    pub(crate) fn segment_of(&mut self, id: NodeId, hash: u64) -> Option<&'static str> {
+        self.members.ordered(id).filter(|entry| entry.hash() == hash)?;
+        self.tell(|policy, nodes| policy.segment_of(id, nodes)).flatten()
+    }
+
+    /// How the policy divides what it holds.
+    pub(crate) fn segments(&mut self) -> Vec<Segment> {
+        self.tell(|policy, _| policy.segments()).unwrap_or_default()
+    }
+
+    /// Where each node stands, by id, for a snapshot.
+    #[cfg(feature = "snapshot")]
+    pub(crate) fn standings(&mut self) -> Vec<Standing> {
+        let mut standings = vec![Standing::default(); self.members.entries.len()];
+        let (mut named, len) = (0_u64, self.len().max(1) as u64);
+        let mut rank = |standings: &mut Vec<Standing>, id: NodeId, word| {
+            let Some(standing) = standings.get_mut(id.index()).filter(|it| !it.is_known()) else {
+                return;
+            };
+            named += 1;
+            // The rank as a part of all, so that partitions can be merged; 0 is nobody's.
+            let warmth = (named * u64::from(u32::MAX) / len).clamp(1, u64::from(u32::MAX));
+            *standing = Standing { warmth: warmth as u32, word };
+        };
+        let (policy, members) = (self.policy.as_dyn(), &self.members);
+        let told = catch(|| {
+            policy.to_restore(members, &mut |id, word| {
+                if members.ordered(id).is_some() {
+                    rank(&mut standings, id, word);
+                }
+            });
+            let is_unnamed = |id: &NodeId| {
+                members.get(*id).is_some()
+                    && standings.get(id.index()).is_some_and(|it| !it.is_known())
+            };
+            let mut rest: Vec<_> = (0..standings.len())
+                .filter_map(|at| u32::try_from(at).ok().map(NodeId::from_raw))
+                .filter(is_unnamed)
+                .map(|id| match members.ordered(id) {
+                    Some(_) => (policy.frequency(id, members), id),
+                    // Never evicted: warmer than all others.
+                    None => (u64::MAX, id),
+                })
+                .collect();
+            rest.sort_unstable();
+            for (_, id) in rest {
+                rank(&mut standings, id, 0);
+            }
+        });
+        if let Err(payload) = told {
+            self.note_panic(payload);
+        }
+        standings
     }
 }
 

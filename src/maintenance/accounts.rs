@@ -47,6 +47,7 @@ impl<K, V> Engine<K, V> {
     /// Panics unless table, policies and accounts agree. For tests, while nobody else is at it.
     pub(crate) fn validate(&self) {
         self.run_pending();
+        self.validate_loans();
         let mut seen = vec![0; self.partitions.len()];
         let mut cursor = Cursor::Start;
         while cursor != Cursor::End {

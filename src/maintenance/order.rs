@@ -1,44 +1,33 @@
 //! What is asked of the order of all partitions together, and the change of their bounds.
 #![forbid(unsafe_code)]
 
-use super::partition::{Freeing, Partition};
+use super::partition::Partition;
 use super::{Engine, Ordering, contain, sync};
-use crate::evict::{Bounds, Order, Rank};
+use crate::evict::{Bounds, Limits, Order, Rank};
 use crate::policy::{NodeId, Segment};
 
 impl<K, V> Engine<K, V> {
     /// Changes the bounds of the whole cache. For one caller at a time; what is too much is left
-    /// to `lower_bounds`.
+    /// to `lower_bounds`, and so is raising the limits of weight.
     pub(crate) fn set_bounds(&self, bounds: Bounds) {
         // Before the limits: an entry that comes after they were lowered is evicted when it is applied.
         self.stores_nothing.store(bounds.is_zero(), Ordering::Relaxed);
-        for (index, partition) in self.partitions.iter().enumerate() {
-            let limits = bounds.share(index, self.partitions.len());
-            let config = bounds.policy_config(limits);
-            partition.set_limits(&mut sync::lock(&partition.core), limits, &config);
+        {
+            let mut loans = sync::lock(&self.loans);
+            loans.set_max_weight(bounds.sum_of_weights());
+            for (index, partition) in self.partitions.iter().enumerate() {
+                let share = bounds.share(index, self.partitions.len());
+                let config = bounds.policy_config(share);
+                let mut core = sync::lock(&partition.core);
+                let weight = core.order.limits().weight;
+                core.order.set_limits(Limits { weight, ..share }, &config);
+                partition.lower_weight(&mut core, loans.share(index), loans.lent(index));
+            }
         }
         if let Some(shadow) = &self.shadow
             && shadow.set_bounds(bounds)
         {
             self.sample_anew(shadow);
-        }
-    }
-
-    /// Returns once no partition holds more than it may, evicting what is too much little by
-    /// little.
-    pub(crate) fn lower_bounds(&self) {
-        for partition in &self.partitions {
-            loop {
-                let (leftover, is_above) = {
-                    let mut core = sync::lock(&partition.core);
-                    let leftover = partition.run(&mut core, self, None, Freeing::AsRetired, None);
-                    (leftover, core.order.is_above_limits())
-                };
-                self.finish(partition, leftover);
-                if !is_above {
-                    break;
-                }
-            }
         }
     }
 

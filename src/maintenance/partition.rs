@@ -15,13 +15,13 @@ use crossbeam_utils::{Backoff, CachePadded};
 
 use crate::contain::Payload;
 use crate::entry::EntryPtr;
-use crate::evict::{Limits, Order};
+use crate::evict::Order;
 use crate::expiry::Deadline;
 use crate::listener::{Channel, Leaving, Notice, RemovalCause};
 use crate::maintenance::counts::{Counts, add};
 use crate::maintenance::run::{Listened, Run};
 use crate::maintenance::{Engine, Maintenance};
-use crate::policy::{NodeId, PolicyConfig, Sample};
+use crate::policy::{NodeId, Sample};
 use crate::read_buffer::{self, ReadBuffer};
 use crate::reclaim::{self, Freeable, Retired, Ticket};
 use crate::reentrancy::{self, Kind};
@@ -51,8 +51,9 @@ pub(super) struct Partition<K, V> {
     /// Moves with every run of maintenance that took records out of `reads`: an entry needs no
     /// second record before that.
     tick: CachePadded<AtomicU32>,
-    /// Written under the lock.
-    max_weight: AtomicU64,
+    /// The most that an entry may weigh without a loan: the share of the bound. Written under the
+    /// lock.
+    weight_share: AtomicU64,
     /// `Counts::freeing_runs` when the maintenance thread last looked.
     runs_seen: AtomicU64,
     backlog: u64,
@@ -116,6 +117,8 @@ pub(super) struct Leftover<'e, K, V> {
     pub(super) linked: isize,
     /// Whether a timer is due before all that were set until now.
     pub(super) is_due_earlier: bool,
+    /// Whether there is weight to give back to other partitions, and the caller can do that now.
+    pub(super) has_unneeded_loan: bool,
     /// What the policy has panicked with.
     pub(super) payloads: Vec<Payload>,
     /// What the atomic listener is to be notified of, and what is then to be taken out.
@@ -151,7 +154,7 @@ impl<K, V> Partition<K, V> {
             sample: AtomicU32::new(order.sample().to_raw()),
             // 0 is what a new entry holds: it must not look recorded already.
             tick: CachePadded::new(AtomicU32::new(1)),
-            max_weight: AtomicU64::new(limits.weight),
+            weight_share: AtomicU64::new(limits.weight),
             runs_seen: AtomicU64::new(0),
             backlog: shape.backlog,
             next_timer_ns: AtomicU64::new(Deadline::NEVER),
@@ -175,16 +178,25 @@ impl<K, V> Partition<K, V> {
         self.tick.load(Ordering::Relaxed)
     }
 
-    /// The most weight that it may hold.
+    /// The most that an entry may weigh without a loan.
     #[inline]
-    pub(super) fn max_weight(&self) -> u64 {
-        self.max_weight.load(Ordering::Relaxed)
+    pub(super) fn weight_share(&self) -> u64 {
+        // Relaxed: an entry that was weighed against an older share is evicted if it does not fit.
+        self.weight_share.load(Ordering::Relaxed)
     }
 
-    /// Changes the bounds. What is too much leaves over the next runs.
-    pub(super) fn set_limits(&self, core: &mut Core<K, V>, limits: Limits, config: &PolicyConfig) {
-        core.order.set_limits(limits, config);
-        self.max_weight.store(limits.weight, Ordering::Relaxed);
+    /// Limits its weight to its own share and what others have lent. What is too much leaves over the
+    /// next runs.
+    pub(super) fn set_weight(&self, core: &mut Core<K, V>, share: u64, loan: u64) {
+        core.order.set_weight(share.saturating_add(loan), loan);
+        self.weight_share.store(share, Ordering::Relaxed);
+    }
+
+    /// The same, but raises nothing yet.
+    pub(super) fn lower_weight(&self, core: &mut Core<K, V>, share: u64, loan: u64) {
+        let limit = core.order.limits().weight.min(share.saturating_add(loan));
+        core.order.set_weight(limit, loan);
+        self.weight_share.fetch_min(share, Ordering::Relaxed);
     }
 
     /// The keys whose first marks are told.
@@ -256,6 +268,7 @@ impl<K, V> Partition<K, V> {
         if run.order.is_above_limits() {
             run.lower_bounds();
         }
+        run.order.stop_sparing();
         run.tell_late();
         if !run.deferred.is_empty() {
             self.defer(&run.deferred);
@@ -295,6 +308,8 @@ impl<K, V> Partition<K, V> {
             retired_weight,
             linked,
             is_due_earlier: self.note_next_timer(&core.order),
+            // Who holds a guard leaves it to the next run.
+            has_unneeded_loan: core.order.has_unneeded_loan() && freeing != Freeing::Later,
             payloads: core.order.take_payloads(),
             leaving,
             ended: ended.unwrap_or_default(),
@@ -377,7 +392,7 @@ impl<K, V> Partition<K, V> {
         add(&self.counts.freeing_runs, 1);
         let is_behind = self.garbage() > self.backlog;
         core.credit = core.credit.saturating_add(credit_for(retirements, is_behind));
-        let is_heavy = core.retired.weight() > self.max_weight() / HEAVY_PART;
+        let is_heavy = core.retired.weight() > self.weight_share() / HEAVY_PART;
         let mut credit = core.credit;
         if freeing == Freeing::All || is_heavy {
             credit = u64::MAX;

@@ -122,7 +122,12 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
                 self.removed(old);
                 self.born(new);
             }
-            Event::Replaced { new, old } => self.replaced(new, old),
+            Event::Replaced { new, old } => {
+                self.replaced(new, old);
+                if self.order.is_over() {
+                    self.evict_others(new);
+                }
+            }
         }
         while self.order.is_over() && self.evict() {}
     }
@@ -151,6 +156,17 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             None => self.born(new),
         }
         self.gone(old, upkeep, Some(new), Told::Now);
+    }
+
+    /// Evicts what is too much because `new` is heavier than what it has replaced: `new` itself last.
+    /// Where one entry leaves with each run, the coming runs spare it, too.
+    #[cold]
+    fn evict_others(&mut self, new: EntryPtr) {
+        self.order.spare(Some(new));
+        while self.order.is_over() && self.evict() {}
+        if !self.has_atomic {
+            self.order.spare(None);
+        }
     }
 
     /// Approaches bounds that were lowered, by so many entries a run.

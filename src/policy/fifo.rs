@@ -1,4 +1,5 @@
-//! First in, first out: evicts what was inserted first; accesses and overwrites change nothing.
+//! First in, first out: evicts what was inserted first; accesses and overwrites change nothing, but
+//! that an overwritten entry does not leave for its own new weight while there is another.
 #![forbid(unsafe_code)]
 
 use super::list::{Links, List};
@@ -38,6 +39,12 @@ impl EvictionPolicy for Fifo {
 
     fn evict(&mut self, _nodes: &dyn Nodes) -> Option<NodeId> {
         let victim = self.queue.back()?;
+        self.links.remove(&mut self.queue, victim);
+        Some(victim)
+    }
+
+    fn evict_sparing(&mut self, spared: NodeId, _nodes: &dyn Nodes) -> Option<NodeId> {
+        let victim = self.links.oldest_sparing(&self.queue, spared)?;
         self.links.remove(&mut self.queue, victim);
         Some(victim)
     }

@@ -108,6 +108,13 @@ impl Lfu {
         self.drop_if_empty(at);
     }
 
+    /// All nodes, the next to leave first.
+    fn coldest_first(&self) -> impl Iterator<Item = NodeId> {
+        let next = |at: u32| self.buckets.get(at as usize);
+        let buckets = std::iter::successors(next(self.lowest), move |bucket| next(bucket.higher));
+        buckets.flat_map(|bucket| self.links.oldest_first(&bucket.nodes))
+    }
+
     fn forget(&mut self, id: NodeId) {
         let at = self.take(id);
         self.drop_if_empty(at);
@@ -145,6 +152,14 @@ impl EvictionPolicy for Lfu {
             return None;
         }
         let victim = self.buckets[self.lowest as usize].nodes.back()?;
+        self.forget(victim);
+        Some(victim)
+    }
+
+    fn evict_sparing(&mut self, spared: NodeId, nodes: &dyn Nodes) -> Option<NodeId> {
+        let Some(victim) = self.coldest_first().find(|id| *id != spared) else {
+            return self.evict(nodes);
+        };
         self.forget(victim);
         Some(victim)
     }
@@ -193,10 +208,7 @@ impl EvictionPolicy for Lfu {
     }
 
     fn coldest(&self, count: usize, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
-        let next = |at: u32| self.buckets.get(at as usize);
-        let buckets = std::iter::successors(next(self.lowest), |bucket| next(bucket.higher));
-        let ids = buckets.flat_map(|bucket| self.links.oldest_first(&bucket.nodes));
-        ids.take(count).for_each(name);
+        self.coldest_first().take(count).for_each(name);
     }
 
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {

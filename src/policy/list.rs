@@ -98,6 +98,12 @@ impl Links {
         }
     }
 
+    /// The oldest node of `list` but for `spared`, which is named only if it is alone.
+    pub(super) fn oldest_sparing(&self, list: &List, spared: NodeId) -> Option<NodeId> {
+        let oldest = list.back()?;
+        if oldest == spared { self.newer(oldest).or(Some(oldest)) } else { Some(oldest) }
+    }
+
     /// The nodes of `list`, the oldest first.
     pub(super) fn oldest_first(&self, list: &List) -> impl Iterator<Item = NodeId> + Clone {
         std::iter::successors(list.back(), |id| self.newer(*id))

@@ -46,6 +46,12 @@ impl EvictionPolicy for Lru {
         Some(victim)
     }
 
+    fn evict_sparing(&mut self, spared: NodeId, _nodes: &dyn Nodes) -> Option<NodeId> {
+        let victim = self.links.oldest_sparing(&self.recent, spared)?;
+        self.links.remove(&mut self.recent, victim);
+        Some(victim)
+    }
+
     fn hottest(&self, count: usize, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         self.links.newest_first(&self.recent).take(count).for_each(name);
     }

@@ -83,9 +83,15 @@ impl S3Fifo {
 
     /// Moves what was used on to the main queue until something unused leaves the small one, or
     /// that is over its share no more.
-    fn evict_small(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
+    fn evict_small(&mut self, spared: Option<NodeId>, nodes: &dyn Nodes) -> Option<NodeId> {
         while self.is_small_over() {
-            let id = self.small.back()?;
+            let id = match spared {
+                None => self.small.back()?,
+                Some(spared) => self.links.oldest_sparing(&self.small, spared)?,
+            };
+            if Some(id) == spared {
+                return None;
+            }
             self.remove(id, nodes);
             if nodes.frequency(id) < USES_TO_MOVE {
                 self.remember(nodes.hash(id));
@@ -103,11 +109,16 @@ impl S3Fifo {
     }
 
     /// Gives what was used another round until something unused leaves the main queue.
-    fn evict_main(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
+    fn evict_main(&mut self, spared: Option<NodeId>, nodes: &dyn Nodes) -> Option<NodeId> {
         // Each look lowers a counter, but hits may raise them again at once: after as many rounds
         // as a counter has steps, what is at the back has to go.
         let mut looks = 0;
         while let Some(id) = self.main.back() {
+            if Some(id) == spared {
+                self.links.newer(id)?;
+                self.links.move_to_front(&mut self.main, id);
+                continue;
+            }
             self.links.remove(&mut self.main, id);
             let frequency = nodes.frequency(id);
             if frequency == 0 || looks > self.held * usize::from(MAX_FREQUENCY) {
@@ -156,11 +167,28 @@ impl EvictionPolicy for S3Fifo {
     }
 
     fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
-        let victim = self.evict_small(nodes).or_else(|| self.evict_main(nodes));
+        let victim = self.evict_small(None, nodes).or_else(|| self.evict_main(None, nodes));
         if victim.is_some() {
             self.held -= 1;
         }
         victim
+    }
+
+    fn evict_sparing(&mut self, spared: NodeId, nodes: &dyn Nodes) -> Option<NodeId> {
+        let found =
+            self.evict_small(Some(spared), nodes).or_else(|| self.evict_main(Some(spared), nodes));
+        let victim = match found {
+            Some(victim) => victim,
+            // What is left is in the small queue, under its share; or nothing but `spared` is.
+            None => {
+                let left = self.links.oldest_sparing(&self.small, spared);
+                let victim = left.or(self.main.back())?;
+                self.remove(victim, nodes);
+                victim
+            }
+        };
+        self.held -= 1;
+        Some(victim)
     }
 
     fn to_restore(&self, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {

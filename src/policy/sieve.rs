@@ -39,12 +39,22 @@ impl Sieve {
     /// `evict`, of nodes whose type is known.
     #[inline]
     pub(super) fn choose<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
+        self.choose_sparing(None, nodes)
+    }
+
+    #[inline]
+    fn choose_sparing<N: Nodes + ?Sized>(
+        &mut self,
+        spared: Option<NodeId>,
+        nodes: &N,
+    ) -> Option<NodeId> {
         // Each look clears a mark, but hits may set them again at once: after a full round, what is
         // under the hand has to go.
         let mut looks = 0;
         loop {
             let id = self.hand.or(self.queue.back())?;
-            if nodes.frequency(id) == 0 || looks > self.len {
+            let is_unused = nodes.frequency(id) == 0 || looks > self.len;
+            if is_unused && (Some(id) != spared || self.len == 1) {
                 self.remove(id);
                 self.len -= 1;
                 return Some(id);
@@ -78,6 +88,10 @@ impl EvictionPolicy for Sieve {
 
     fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
         self.choose(nodes)
+    }
+
+    fn evict_sparing(&mut self, spared: NodeId, nodes: &dyn Nodes) -> Option<NodeId> {
+        self.choose_sparing(Some(spared), nodes)
     }
 
     fn to_restore(&self, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {

@@ -135,17 +135,17 @@ impl Simulator {
             let (weight, limit) = (u64::from(weight), self.max_weight);
             return Inserted::Rejected(Rejection::TooHeavy { weight, limit });
         }
-        let outcome = match self.ids.get(&hash) {
+        let (outcome, spared) = match self.ids.get(&hash) {
             Some(&id) => {
                 self.update(id, weight);
-                Inserted::Replaced
+                (Inserted::Replaced, Some(id))
             }
             None => {
                 self.add(hash, weight);
-                Inserted::Added
+                (Inserted::Added, None)
             }
         };
-        while self.is_over() && self.evict() {}
+        while self.is_over() && self.evict_sparing(spared) {}
         self.ask_for_sample();
         outcome
     }
@@ -258,7 +258,14 @@ impl Simulator {
 
     /// Lets one node leave; false if there is none.
     fn evict(&mut self) -> bool {
-        let named = self.policy.evict(&self.held);
+        self.evict_sparing(None)
+    }
+
+    fn evict_sparing(&mut self, spared: Option<NodeId>) -> bool {
+        let named = match spared {
+            None => self.policy.evict(&self.held),
+            Some(spared) => self.policy.evict_sparing(spared, &self.held),
+        };
         let left = match named.and_then(|id| self.held.take(id)) {
             Some(hash) => Some(hash),
             None => self.evict_any(),

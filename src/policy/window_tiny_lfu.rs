@@ -134,6 +134,10 @@ impl EvictionPolicy for WindowTinyLfu {
         self.choose(nodes)
     }
 
+    fn evict_sparing(&mut self, spared: NodeId, nodes: &dyn Nodes) -> Option<NodeId> {
+        self.segments.evict_sparing(spared, nodes)
+    }
+
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
         self.name_upcoming(count, name);
     }

@@ -110,7 +110,7 @@ impl Model {
             self.overwrite(key, value, weight);
             return Outcome::Replaced;
         }
-        self.make_room(1, weight);
+        self.make_room(1, weight, None);
         self.clock += 1;
         let count = 1;
         let rank = self.rank(count, self.clock);
@@ -193,7 +193,7 @@ impl Model {
         slot.weight = weight;
         self.tally.replacements += 1;
         self.touch(key);
-        self.make_room(0, 0);
+        self.make_room(0, 0, Some(key));
     }
 
     /// Counts one use. First come, first out does not care.
@@ -218,12 +218,13 @@ impl Model {
         }
     }
 
-    /// Evicts until `entries` more entries of `weight` together fit.
-    fn make_room(&mut self, entries: usize, weight: u64) {
+    /// Evicts until `entries` more entries of `weight` together fit; `spared` last.
+    fn make_room(&mut self, entries: usize, weight: u64, spared: Option<u64>) {
         while self.capacity.is_some_and(|limit| self.slots.len() + entries > limit)
             || self.max_weight.is_some_and(|limit| self.weight + weight > limit)
         {
-            let (_, &key) = self.queue.first_key_value().expect("over a bound, so not empty");
+            let others = self.queue.values().copied().find(|key| Some(*key) != spared);
+            let key = others.or(spared).expect("over a bound, so not empty");
             let victim = self.forget(key).expect("queued, so present");
             self.last_evicted.push(key);
             self.tally.evictions += 1;

@@ -116,9 +116,9 @@ fn replay_trace(
                 // Above the bar, which stays whole.
                 progress.suspend(|| {
                     warn(&format!(
-                        "{policy} at {capacity} rejected {} entries as heavier than a partition \
-                         may hold ({} partitions); raise the capacity or pass --partitions 1",
-                        measured.rejections, measured.partitions
+                        "{policy} at {capacity} rejected {} entries as heavier than the whole \
+                         cache may be; raise the capacity",
+                        measured.rejections
                     ));
                 });
             }

@@ -72,7 +72,7 @@ pub(crate) struct Replay {
     pub(crate) hits: u64,
     pub(crate) hit_ratio: f64,
     pub(crate) evictions: u64,
-    /// Inserts of entries that were heavier than a partition's share.
+    /// Inserts of entries that were heavier than the whole cache may be.
     pub(crate) rejections: u64,
     pub(crate) elapsed_seconds: f64,
     /// An operation is a request: a get, and an insert on a miss.

@@ -7,10 +7,12 @@
 use crate::policy::budget::{Budget, share};
 use crate::policy::ghost::Ghost;
 use crate::policy::list::{Links, List};
-use crate::policy::sketch::{Sketch, Spread};
-use crate::policy::{NodeId, Nodes, Segment};
+use crate::policy::sketch::{Sketch, Spread, spread};
+use crate::policy::{NodeId, Nodes};
 
 use super::word::{Clock, PLACES, Place, TICK_MASK, UNKNOWN, Word};
+
+mod reports;
 
 /// Ticks in the time in which the whole budget could be replaced.
 const TICKS: u64 = 32;
@@ -21,6 +23,14 @@ const PROTECTED_PERCENT: u64 = 80;
 const DRAIN: u64 = 4;
 /// Looks at marked nodes in one insertion or eviction: then the next one is taken for unmarked.
 const MAX_LOOKS: usize = 64;
+/// A candidate that was seen so often is warm, and a victim that has lain unused for so many ticks is
+/// stale. Where a warm candidate loses against a stale victim, the victim's count is likely another
+/// key's, one of the same hash or the same counters, and it would keep all others out for as long as
+/// that key is hot. So one in so many is let in all the same. (As in Caffeine, which does so against
+/// keys that were chosen to collide.) A loop of up to eight times the cache makes nothing stale.
+const WARM: u64 = 6;
+const STALE: u16 = 8 * TICKS as u16;
+const LET_IN: u64 = 128;
 /// Nodes that are gone through when the sketch grows.
 const MAX_RECOUNT: usize = 1 << 16;
 
@@ -54,6 +64,11 @@ pub(super) struct Segments {
     candidates: usize,
     /// The last key inserted: it is not the victim of its own insertion.
     newest: Option<NodeId>,
+    /// Where chance comes from: the hashes of warm candidates, which nobody can choose who does not
+    /// know the hasher's seed. The same requests have the same chances.
+    chance: u64,
+    /// While others leave for its update: the node that is to stay.
+    spared: Option<NodeId>,
 }
 
 impl Segments {
@@ -74,6 +89,8 @@ impl Segments {
             candidate: None,
             candidates: 0,
             newest: None,
+            chance: 0,
+            spared: None,
         };
         segments.set_targets();
         segments
@@ -353,6 +370,28 @@ impl Segments {
         Some(loser)
     }
 
+    /// The same, but `spared` leaves only if nothing else is there.
+    pub(super) fn evict_sparing<N: Nodes + ?Sized>(
+        &mut self,
+        spared: NodeId,
+        nodes: &N,
+    ) -> Option<NodeId> {
+        if self.entries() <= 1 {
+            return self.evict(nodes);
+        }
+        if self.candidate == Some(spared) {
+            (self.candidate, self.candidates) = (None, 0);
+        }
+        if let Some(candidate) = self.leaving.take().filter(|leaving| *leaving != spared) {
+            self.change_place(candidate, Place::Probation, nodes);
+            (self.candidate, self.candidates) = (Some(candidate), 1);
+        }
+        self.spared = Some(spared);
+        let victim = self.evict_searching(nodes);
+        self.spared = None;
+        victim
+    }
+
     #[inline(never)]
     fn evict_searching<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
         let candidate = self.candidate;
@@ -401,7 +440,7 @@ impl Segments {
         let mut looks = 0;
         loop {
             let mut tail = self.queues[Place::Probation as usize].list.back();
-            if tail.is_some() && tail == self.candidate {
+            while tail.is_some() && (tail == self.candidate || tail == self.spared) {
                 tail = tail.and_then(|tail| self.links.newer(tail));
             }
             let Some(tail) = tail else {
@@ -438,16 +477,23 @@ impl Segments {
     fn find_unused_in_window<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
         let mut looks = 0;
         loop {
-            let mut tail = self.queues[Place::Window as usize].list.back()?;
-            if Some(tail) == self.newest {
-                tail = self.links.newer(tail).unwrap_or(tail);
-            }
+            let tail = self.window_tail()?;
             looks += 1;
             if looks > MAX_LOOKS || !self.look(tail, nodes) {
                 return Some(tail);
             }
             self.links.move_to_front(&mut self.queues[Place::Window as usize].list, tail);
         }
+    }
+
+    /// The oldest of the window that may leave: the newest, and what is spared, only if there is
+    /// nothing else.
+    fn window_tail(&self) -> Option<NodeId> {
+        let window = &self.queues[Place::Window as usize].list;
+        let mut others = self.links.oldest_first(window).filter(|id| Some(*id) != self.spared);
+        let oldest = others.next().or(window.back())?;
+        let next = if Some(oldest) == self.newest { others.next() } else { None };
+        next.or(Some(oldest))
     }
 
     /// The duel: whether `candidate` is worth more than `victim`.
@@ -457,20 +503,36 @@ impl Segments {
     /// LIRS). With a lead of one alone, the keys of a loop would push each other out.
     #[inline]
     fn admits<N: Nodes + ?Sized>(
-        &self,
+        &mut self,
         candidate: NodeId,
         ours: Spread,
         victim: NodeId,
         theirs: Spread,
         nodes: &N,
     ) -> bool {
-        let lead = self.sketch.estimate(ours).saturating_sub(self.sketch.estimate(theirs));
+        let seen = self.sketch.estimate(ours);
+        let lead = seen.saturating_sub(self.sketch.estimate(theirs));
         if lead != 1 {
-            return lead > 1;
+            return lead > 1 || (seen >= WARM && self.is_let_in(ours, victim, nodes));
         }
         let word = Word::of(candidate, nodes);
         let distance = word.distance.max(self.clock.age(word.last));
         distance < self.clock.age(Word::of(victim, nodes).last)
+    }
+
+    /// Whether chance lets a warm candidate in that has lost against `victim`.
+    #[cold]
+    fn is_let_in<N: Nodes + ?Sized>(
+        &mut self,
+        candidate: Spread,
+        victim: NodeId,
+        nodes: &N,
+    ) -> bool {
+        if self.clock.age(Word::of(victim, nodes).last) < STALE {
+            return false;
+        }
+        self.chance = spread(self.chance.wrapping_add(candidate.0));
+        self.chance.is_multiple_of(LET_IN)
     }
 
     /// How often `id` was seen lately, as far as counted, and its mark.
@@ -484,61 +546,109 @@ impl Segments {
         self.sketch.prefetch(key);
         self.ghost.prefetch(key);
     }
+}
 
-    /// Names what the next insertions will look at: so many at the tail of the window, which then
-    /// are candidates, and of probation.
-    #[inline]
-    pub(super) fn upcoming(&self, count: usize, name: &mut (impl FnMut(NodeId) + ?Sized)) {
-        // Most candidates lose, and leave victims for others to duel with.
-        for (place, count) in [(Place::Window, count), (Place::Probation, count.div_ceil(4))] {
-            self.links.name_from(self.queues[place as usize].list.back(), count, name);
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::policy::PolicyConfig;
+
+    /// Entries by id, of which several may have one hash.
+    #[derive(Default)]
+    struct Table(Vec<(u64, Cell<u8>, Cell<u32>)>);
+
+    impl Nodes for Table {
+        fn hash(&self, id: NodeId) -> u64 {
+            self.0[id.index()].0
+        }
+        fn weight(&self, _: NodeId) -> u32 {
+            1
+        }
+        fn frequency(&self, id: NodeId) -> u8 {
+            self.0[id.index()].1.get()
+        }
+        fn set_frequency(&self, id: NodeId, frequency: u8) {
+            self.0[id.index()].1.set(frequency);
+        }
+        fn scratch(&self, id: NodeId) -> u32 {
+            self.0[id.index()].2.get()
+        }
+        fn set_scratch(&self, id: NodeId, scratch: u32) {
+            self.0[id.index()].2.set(scratch);
         }
     }
 
-    /// Names what those insertions may look at besides: what moves to the protected list pushes
-    /// others out of it, unless they were used.
-    #[inline]
-    pub(super) fn looked_at(&self, count: usize, name: &mut impl FnMut(NodeId)) {
-        let protected = &self.queues[Place::Protected as usize];
-        if protected.cost >= self.protected_target {
-            self.links.name_from(protected.list.back(), count.div_ceil(2), name);
+    /// A cache of 100 entries, read through, whose keys choose their hashes.
+    struct Cache {
+        segments: Segments,
+        table: Table,
+        held: Vec<u64>,
+    }
+
+    impl Cache {
+        fn new() -> Self {
+            let budget = Budget::new(&PolicyConfig::new(Some(100), None));
+            Self { segments: Segments::new(budget, 10), table: Table::default(), held: Vec::new() }
+        }
+
+        fn request(&mut self, key: u64, hash: u64) -> bool {
+            if let Some(at) = self.held.iter().position(|held| *held == key) {
+                self.table.0[at].1.set(1);
+                return true;
+            }
+            let at = self.held.iter().position(|held| *held == u64::MAX).unwrap_or(self.held.len());
+            let entry = (hash, Cell::new(0), Cell::new(0));
+            if at == self.held.len() {
+                self.held.push(key);
+                self.table.0.push(entry);
+            } else {
+                self.held[at] = key;
+                self.table.0[at] = entry;
+            }
+            self.segments.insert(NodeId::from_raw(u32::try_from(at).unwrap()), &self.table);
+            if self.segments.entries() > 100 {
+                let victim = self.segments.evict(&self.table).expect("something is held");
+                self.held[victim.index()] = u64::MAX;
+            }
+            false
         }
     }
 
-    /// Names nodes from the one that leaves first on.
-    pub(super) fn coldest(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
-        let mut left = count;
-        for place in [Place::Probation, Place::Window, Place::Protected] {
-            let queue = &self.queues[place as usize];
-            self.links.name_from(queue.list.back(), left, name);
-            left = left.saturating_sub(queue.entries);
+    /// Hits of keys of which some are popular, beside one that is hot, and one that comes once;
+    /// and whether that is still there.
+    fn hits_beside(cold_hash: u64, salt: u64) -> (u64, bool) {
+        let mut cache = Cache::new();
+        let hash = |key: u64| spread(key + (salt << 32) + 1) >> 16;
+        let hot = 0;
+        // Marked whenever it is looked at, it stays in the window.
+        for key in 1_000..1_200 {
+            cache.request(hot, hash(hot));
+            cache.request(hot, hash(hot));
+            cache.request(key, hash(key));
         }
+        cache.request(1, if cold_hash == 0 { hash(hot) } else { cold_hash });
+        let (mut hits, mut state) = (0, salt);
+        for step in 0..60_000 {
+            cache.request(hot, hash(hot));
+            state = spread(state + step);
+            let key = 2 + ((state >> 8) % 400) * ((state >> 40) % 400) / 400;
+            hits += u64::from(cache.request(key, hash(key)) && step >= 30_000);
+        }
+        (hits, cache.held.contains(&1))
     }
 
-    /// Names nodes from the one that would leave last on, as far as their place tells.
-    pub(super) fn hottest(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
-        let places = [Place::Protected, Place::Window, Place::Probation];
-        let ids = places
-            .iter()
-            .flat_map(|place| self.links.newest_first(&self.queues[*place as usize].list));
-        ids.take(count).for_each(name);
-    }
-
-    /// The name of the part that a node is in.
-    pub(super) fn name_of<N: Nodes + ?Sized>(&self, id: NodeId, nodes: &N) -> &'static str {
-        Word::of(id, nodes).place.name()
-    }
-
-    pub(super) fn report(&self) -> Vec<Segment> {
-        let segment = |place: Place| {
-            let Queue { entries, cost, .. } = self.queues[place as usize];
-            Segment::new(place.name(), entries, cost)
-        };
-        let main_target = self.budget.total.saturating_sub(self.window_target);
-        vec![
-            segment(Place::Window).with_target(self.window_target),
-            segment(Place::Probation).with_target(main_target - self.protected_target),
-            segment(Place::Protected).with_target(self.protected_target),
-        ]
+    #[test]
+    fn a_cold_key_that_collides_with_a_hot_one_keeps_others_out_for_a_while_only() {
+        for salt in 0..5 {
+            let (collides, is_held) = hits_beside(0, salt);
+            assert!(!is_held, "nobody has asked for it since, salt {salt}");
+            let (does_not, _) = hits_beside(77, salt);
+            assert!(
+                collides * 100 > does_not * 97,
+                "{collides} instead of {does_not}, salt {salt}"
+            );
+        }
     }
 }

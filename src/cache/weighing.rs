@@ -1,0 +1,90 @@
+//! What an entry weighs, and whether the cache has room for that at all.
+#![forbid(unsafe_code)]
+
+use std::hash::{BuildHasher, Hash};
+
+use super::Cache;
+use crate::entry::Owned;
+use crate::error::Rejection;
+use crate::maintenance::Loan;
+use crate::reclaim;
+
+/// The weight of an entry that is to be inserted.
+#[derive(Clone, Copy)]
+pub(super) struct Weight {
+    pub(super) units: u32,
+    /// Whether it is above the share of the key's partition, which then has to borrow.
+    is_heavy: bool,
+}
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// Weighs an entry. What is heavier than the whole cache may be is refused, and everything where a
+    /// bound is 0.
+    pub(super) fn weigh(&self, key: &K, value: &V, hash: u64) -> Result<Weight, Rejection> {
+        let units = self.shared.parts.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
+        if self.shared.engine.stores_nothing() {
+            return Err(Rejection::StoresNothing);
+        }
+        let is_heavy = u64::from(units) > self.shared.engine.weight_share(hash);
+        if is_heavy {
+            self.check_heavy(units)?;
+        }
+        Ok(Weight { units, is_heavy })
+    }
+
+    #[cold]
+    fn check_heavy(&self, units: u32) -> Result<(), Rejection> {
+        let (weight, limit) = (u64::from(units), self.shared.engine.max_weight());
+        if weight > limit { Err(Rejection::TooHeavy { weight, limit }) } else { Ok(()) }
+    }
+
+    /// Borrows for `new` if it is heavy and bounds are about it. Hold that until `new` was stored, or was
+    /// not: through all attempts, and until the change is reported.
+    ///
+    /// # Panics
+    /// If the key's `Eq` does; nothing has changed then.
+    #[inline]
+    pub(super) fn borrow_for(
+        &self,
+        new: &Owned<K, V>,
+        weight: Weight,
+        hash: u64,
+    ) -> Option<Loan<'_, K, V>> {
+        if weight.is_heavy { self.borrow_for_heavy(new, weight, hash) } else { None }
+    }
+
+    #[cold]
+    fn borrow_for_heavy(
+        &self,
+        new: &Owned<K, V>,
+        weight: Weight,
+        hash: u64,
+    ) -> Option<Loan<'_, K, V>> {
+        if new.as_ptr().upkeep().is_unevictable() {
+            return None;
+        }
+        new.set_heavy();
+        let replaced = {
+            let guard = reclaim::pin();
+            let held = self.find(new.key(), hash, &guard).map(|(pointer, _)| pointer);
+            held.filter(|held| held.upkeep().is_heavy()).map_or(0, |held| held.upkeep().weight())
+        };
+        Some(self.shared.engine.borrow_weight(hash, weight.units, replaced))
+    }
+
+    /// The same of an entry that was weighed earlier.
+    #[cfg(feature = "snapshot")]
+    pub(super) fn borrow_for_arrival(
+        &self,
+        new: &Owned<K, V>,
+        hash: u64,
+    ) -> Option<Loan<'_, K, V>> {
+        let units = new.as_ptr().upkeep().weight();
+        let is_heavy = u64::from(units) > self.shared.engine.weight_share(hash);
+        self.borrow_for(new, Weight { units, is_heavy }, hash)
+    }
+}

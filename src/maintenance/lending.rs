@@ -1,0 +1,357 @@
+//! Moving weight between partitions, for entries heavier than a partition's share.
+//!
+//! `evict::loans` says what each partition should be limited to; this module makes it so. There is
+//! one step for everything that changes the accounts (a loan, its end, another bound):
+//!
+//! | | holding | what |
+//! |---|---|---|
+//! | 1 | the lock of the accounts, and each partition's in turn | change the accounts, which makes them a new version; lower the limits that have to be lower |
+//! | 2 | each partition's lock in turn, none in between | evict until no partition is above its limit |
+//! | 3 | as in 1 | if the version is still the same: raise the other limits. Else go back to 1 |
+//!
+//! # What always holds
+//! - The limits never add up to more than the bound, and to the bound itself after each third step
+//!   that was completed. For what a partition holds, or may keep while it approaches a lower limit,
+//!   the same is true: a limit is raised only by a thread that has seen every partition at or below
+//!   its limit since the accounts were changed last. So with inline maintenance, and one thread or
+//!   many, the weights of all partitions never pass the bound.
+//! - No deadlock: the lock of the accounts comes before a partition's, of which a thread has one at
+//!   a time. User code (listeners, drops) runs in the second step, under neither.
+//! - Nobody waits for a thread that runs user code. Who finds another version repeats the second
+//!   step himself, for all. A version is new only because some thread began a call or an entry left,
+//!   so of several threads one always comes to its end.
+//!
+//! # The insertion of a heavy entry
+//! Its writer borrows before it changes the table ([`Loan`]), and reserves the loan until
+//! maintenance has linked the entry. Nothing of this is visible but room: the call still takes
+//! effect with the one step of the table. If the loan is called back meanwhile, by another thread's
+//! entry or another bound, then the entry is evicted right after its insertion.
+//!
+//! An entry that takes the place of a heavy one of the same key borrows the difference alone.
+//!
+//! The loan ends when the entry leaves, for whatever reason: a run of maintenance that finds its
+//! partition with more than it needs gives that back, once it has unlocked the partition.
+#![forbid(unsafe_code)]
+
+use super::partition::{Freeing, Partition};
+use super::{Engine, sync};
+use crate::hash::partition_of;
+
+/// A loan to the partition of one entry, from before the entry is inserted until its insertion has
+/// taken effect or failed.
+///
+/// Make it, and drop it, without a guard and outside of any change of the table.
+#[must_use = "dropping it ends the reservation"]
+pub(crate) struct Loan<'e, K, V> {
+    engine: &'e Engine<K, V>,
+    home: usize,
+    weight: u64,
+}
+
+impl<K, V> Engine<K, V> {
+    /// The most that an entry of `hash` may weigh without a loan.
+    #[inline]
+    pub(crate) fn weight_share(&self, hash: u64) -> u64 {
+        self.partition(hash).weight_share()
+    }
+
+    /// The most that any entry may weigh.
+    pub(crate) fn max_weight(&self) -> u64 {
+        sync::lock(&self.loans).max_weight()
+    }
+
+    /// Borrows for an entry of that weight. `replaced` is the weight of the heavy entry whose place
+    /// it takes, or 0.
+    #[cold]
+    pub(crate) fn borrow_weight(&self, hash: u64, weight: u32, replaced: u32) -> Loan<'_, K, V> {
+        let home = partition_of(hash, self.partition_bits);
+        let mut loan = Loan { engine: self, home, weight: 0 };
+        let more = u64::from(weight.saturating_sub(replaced));
+        if more > 0 {
+            let mut loans = sync::lock(&self.loans);
+            // Else the bound was just lowered: there is no room for it, and it will be evicted.
+            if loans.lend(home, u64::from(weight), more) {
+                sync::lock(&self.partitions[home].core).order.reserve(more);
+                loan.weight = more;
+            }
+        }
+        if loan.weight > 0 {
+            self.settle_loans();
+        }
+        loan
+    }
+
+    /// Brings the limits of all partitions to what the accounts say, and takes back what is not
+    /// needed: the three steps of the module head.
+    #[cold]
+    pub(super) fn settle_loans(&self) {
+        loop {
+            let version = self.lower_limits();
+            for partition in &self.partitions {
+                let is_above = {
+                    let mut core = sync::lock(&partition.core);
+                    core.order.settle();
+                    core.order.is_above_limits()
+                };
+                if is_above {
+                    self.evict_excess(partition);
+                }
+            }
+            if self.raise_limits(version) {
+                break;
+            }
+        }
+    }
+
+    /// After `set_bounds`: applies what waits, and returns once no partition holds more than it
+    /// may, evicting what is too much little by little.
+    pub(crate) fn lower_bounds(&self) {
+        for partition in &self.partitions {
+            self.evict_excess(partition);
+        }
+        self.settle_loans();
+    }
+
+    fn lower_limits(&self) -> u64 {
+        let mut loans = sync::lock(&self.loans);
+        for (index, partition) in self.partitions.iter().enumerate() {
+            loans.take_back(index, sync::lock(&partition.core).order.needed_loan());
+        }
+        for (index, partition) in self.partitions.iter().enumerate() {
+            let mut core = sync::lock(&partition.core);
+            partition.lower_weight(&mut core, loans.share(index), loans.lent(index));
+        }
+        loans.version()
+    }
+
+    /// Runs maintenance of a partition until it is not above its limits any more.
+    fn evict_excess(&self, partition: &Partition<K, V>) {
+        loop {
+            let (leftover, is_done) = {
+                let mut core = sync::lock(&partition.core);
+                let before = (core.order.len(), core.order.weight());
+                let leftover = partition.run(&mut core, self, None, Freeing::AsRetired, None);
+                let after = (core.order.len(), core.order.weight());
+                // Where nothing can leave at the moment, it does with later runs: an atomic listener
+                // cannot always be called.
+                (leftover, !core.order.is_above_limits() || before == after)
+            };
+            self.finish_runs(partition, leftover);
+            if is_done {
+                break;
+            }
+        }
+    }
+
+    /// False if the accounts have changed since `version`, or there is something to take back: then
+    /// all has to be done again.
+    fn raise_limits(&self, version: u64) -> bool {
+        let loans = sync::lock(&self.loans);
+        if loans.version() != version {
+            return false;
+        }
+        let mut is_done = true;
+        for (index, partition) in self.partitions.iter().enumerate() {
+            let mut core = sync::lock(&partition.core);
+            partition.set_weight(&mut core, loans.share(index), loans.lent(index));
+            is_done &= !core.order.has_unneeded_loan();
+        }
+        is_done
+    }
+
+    /// Applies what waits in a partition's buffer.
+    fn apply_waiting(&self, partition: &Partition<K, V>) {
+        let end = partition.writes.position();
+        while !partition.writes.has_popped(end) {
+            let leftover = {
+                let mut core = sync::lock(&partition.core);
+                partition.run(&mut core, self, None, Freeing::AsRetired, None)
+            };
+            self.finish_runs(partition, leftover);
+            if !partition.writes.has_popped(end) {
+                // A writer has claimed a slot that it has not filled in yet.
+                sync::thread::yield_now();
+            }
+        }
+    }
+
+    /// Panics unless limits and accounts agree. For tests, while nobody else uses the cache.
+    pub(super) fn validate_loans(&self) {
+        let loans = sync::lock(&self.loans);
+        loans.validate();
+        for (index, partition) in self.partitions.iter().enumerate() {
+            let core = sync::lock(&partition.core);
+            let (share, lent) = (loans.share(index), loans.lent(index));
+            assert_eq!(core.order.limits().weight, share.saturating_add(lent), "a limit is off");
+            assert_eq!(partition.weight_share(), share, "a share is off");
+            assert!(lent <= core.order.needed_loan(), "a loan was not given back");
+            core.order.validate_loan(lent);
+        }
+    }
+}
+
+impl<K, V> Drop for Loan<'_, K, V> {
+    fn drop(&mut self) {
+        if self.weight == 0 {
+            return;
+        }
+        let partition = &self.engine.partitions[self.home];
+        // The entry has a node from now on, if it was stored.
+        self.engine.apply_waiting(partition);
+        let is_unneeded = {
+            let mut core = sync::lock(&partition.core);
+            core.order.release(self.weight);
+            core.order.has_unneeded_loan()
+        };
+        if is_unneeded {
+            self.engine.settle_loans();
+        }
+    }
+}
+
+/// Every interleaving of the three steps, by which threads borrow, give back, and fill what they
+/// find room in.
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use std::collections::HashSet;
+
+    use crate::evict::Loans;
+
+    const PARTITIONS: usize = 3;
+    const BOUND: u64 = 12;
+
+    /// What a thread does next. Each is one section under the locks that it needs, but that the
+    /// lock of the accounts is held from `Change` to the last `Lower`, and from `Check` to the last
+    /// `Raise`.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Step {
+        Change,
+        Lower(usize),
+        Evict(usize),
+        Check,
+        Raise(usize),
+        Done,
+    }
+
+    #[derive(Clone, Debug)]
+    struct Thread {
+        step: Step,
+        home: usize,
+        weight: u64,
+        has_borrowed: bool,
+        is_giving_back: bool,
+        version: u64,
+    }
+
+    #[derive(Clone, Debug)]
+    struct World {
+        loans: Loans,
+        holder: Option<usize>,
+        limits: [u64; PARTITIONS],
+        /// What each holds, or may grow to before it must evict: others fill all room at once.
+        kept: [u64; PARTITIONS],
+        threads: Vec<Thread>,
+    }
+
+    impl World {
+        /// Lets a thread go one step on; false if it has to wait or is through.
+        fn advance(&mut self, at: usize) -> bool {
+            let Self { loans, holder, limits, kept, threads } = self;
+            let thread = &mut threads[at];
+            let target = |loans: &Loans, index| loans.share(index) + loans.lent(index);
+            let next = |index: usize| index + 1 < PARTITIONS;
+            let needs_lock = matches!(thread.step, Step::Change | Step::Check);
+            if thread.step == Step::Done || (needs_lock && holder.is_some()) {
+                return false;
+            }
+            thread.step = match thread.step {
+                Step::Change => {
+                    *holder = Some(at);
+                    if thread.is_giving_back {
+                        loans.take_back(thread.home, 0);
+                    } else if !thread.has_borrowed {
+                        assert!(loans.lend(thread.home, thread.weight, thread.weight));
+                        thread.has_borrowed = true;
+                    }
+                    thread.version = loans.version();
+                    Step::Lower(0)
+                }
+                Step::Lower(index) => {
+                    limits[index] = limits[index].min(target(loans, index));
+                    if next(index) {
+                        Step::Lower(index + 1)
+                    } else {
+                        *holder = None;
+                        Step::Evict(0)
+                    }
+                }
+                Step::Evict(index) => {
+                    kept[index] = limits[index];
+                    if next(index) { Step::Evict(index + 1) } else { Step::Check }
+                }
+                Step::Check if loans.version() != thread.version => Step::Change,
+                Step::Check => {
+                    *holder = Some(at);
+                    Step::Raise(0)
+                }
+                Step::Raise(index) => {
+                    limits[index] = target(loans, index);
+                    kept[index] = kept[index].max(limits[index]);
+                    if next(index) {
+                        Step::Raise(index + 1)
+                    } else {
+                        *holder = None;
+                        let is_through = thread.is_giving_back;
+                        thread.is_giving_back = true;
+                        if is_through { Step::Done } else { Step::Change }
+                    }
+                }
+                Step::Done => Step::Done,
+            };
+            true
+        }
+    }
+
+    #[test]
+    fn partitions_never_keep_more_than_the_bound_whoever_goes_first() {
+        let thread = |(home, weight)| Thread {
+            step: Step::Change,
+            home,
+            weight,
+            has_borrowed: false,
+            is_giving_back: false,
+            version: 0,
+        };
+        let begin = |threads: [(usize, u64); 2]| World {
+            loans: Loans::new([BOUND / 3; PARTITIONS].into_iter()),
+            holder: None,
+            limits: [BOUND / 3; PARTITIONS],
+            kept: [BOUND / 3; PARTITIONS],
+            threads: threads.into_iter().map(thread).collect(),
+        };
+        let mut left = vec![begin([(0, 9), (1, 7)]), begin([(0, 9), (0, 12)])];
+        let (mut seen, mut ends) = (HashSet::new(), 0);
+        while let Some(world) = left.pop() {
+            if !seen.insert(format!("{world:?}")) {
+                continue;
+            }
+            assert!(world.kept.iter().sum::<u64>() <= BOUND, "{world:?}");
+            assert!(world.limits.iter().sum::<u64>() <= BOUND, "{world:?}");
+            let mut has_moved = false;
+            for at in 0..world.threads.len() {
+                let mut next = world.clone();
+                if next.advance(at) {
+                    has_moved = true;
+                    left.push(next);
+                }
+            }
+            if !has_moved {
+                ends += 1;
+                let is_through = world.threads.iter().all(|thread| thread.step == Step::Done);
+                assert!(is_through, "all wait for each other: {world:?}");
+                assert_eq!(world.limits, [BOUND / 3; PARTITIONS], "all was given back");
+            }
+        }
+        assert!(ends > 0 && seen.len() > 1_000, "{} worlds", seen.len());
+    }
+}
