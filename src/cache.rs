@@ -129,6 +129,8 @@ struct Settings<K, V, S> {
     expiry: Option<Arc<dyn Expiry<K, V>>>,
     tags: Arc<Tags>,
     policy_name: Box<str>,
+    /// Whether there is neither a listener nor an [`Expiry`].
+    is_unwatched: bool,
     /// Whether lookups are counted, or told to shadows.
     is_watching_lookups: bool,
     is_counting_lookups: bool,
@@ -164,6 +166,8 @@ where
             false => u16::from(engine.recorded_below()),
         };
         let hits = is_counting_lookups.then(Tally::take).flatten();
+        let is_unwatched =
+            engine.atomic.is_none() && engine.deliveries.is_none() && expiry.is_none();
         let shared = Arc::new(Shared {
             engine,
             parts: Settings {
@@ -174,6 +178,7 @@ where
                 expiry,
                 tags: Tags::new(),
                 policy_name: policy.name().into(),
+                is_unwatched,
                 is_watching_lookups,
                 is_counting_lookups,
                 hits_at: hits.as_ref().map_or(usize::MAX, Tally::at),

@@ -10,6 +10,7 @@ use crate::error::{Inserted, Rejection};
 use crate::expiry::Lifetime;
 use crate::fills::OpenFill;
 use crate::listener::RemovalCause;
+use crate::recent::Absence;
 use crate::reclaim;
 use crate::stats::Counter;
 use crate::table::Step;
@@ -207,9 +208,48 @@ where
         new
     }
 
-    /// Most entries have no traits of their own: for these the code has none.
+    /// Most entries have no traits of their own, and most caches neither listeners nor an
+    /// [`Expiry`](crate::Expiry): then nothing is asked or announced between the steps.
     pub(super) fn store_plain(&self, key: K, value: V) -> Inserted {
-        self.store_reading(key, value, Traits::default(), |_| ())
+        if !self.shared.parts.is_unwatched {
+            return self.store(key, value, Traits::default());
+        }
+        let hash = self.hash(&key);
+        let engine = &self.shared.engine;
+        engine.table.prefetch_bucket(hash);
+        engine.prefetch_report(hash);
+        let weight = match self.weigh(&key, &value, hash) {
+            Ok(weight) => weight,
+            Err(rejection) => return self.reject_too_heavy(&key, rejection, hash),
+        };
+        let new = self.make(hash, weight.units, key, value, Traits::default());
+        engine.table.prefetch_entry(hash);
+        if weight.is_heavy() {
+            let _loan = self.borrow_for(&new, weight, hash);
+            return self.store_entry(new, hash, Some(Lifetime::Usual), |_| ());
+        }
+        engine.fills.mark(hash);
+        let guard = reclaim::pin();
+        let Ok((new, old)) = engine.table.upsert(new, |_, _| true, &guard) else {
+            unreachable!("nothing declines the attempt")
+        };
+        // From here on nothing panics until the change was reported.
+        let Some(old) = old else {
+            self.count(Counter::Inserts, &guard);
+            drop(guard);
+            engine.submit(&Event::Inserted(new), hash);
+            return Inserted::Added;
+        };
+        let cause = self.cause_of(old, RemovalCause::Replaced);
+        engine.note_removal(old, hash, cause, Absence::Removed);
+        self.count_gone(old, cause, &guard);
+        let is_replacement = cause == RemovalCause::Replaced;
+        if !is_replacement {
+            self.count(Counter::Inserts, &guard);
+        }
+        drop(guard);
+        engine.submit(&Event::Replaced { new, old }, hash);
+        if is_replacement { Inserted::Replaced } else { Inserted::Added }
     }
 
     pub(super) fn store(&self, key: K, value: V, traits: Traits) -> Inserted {

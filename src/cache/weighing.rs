@@ -17,6 +17,12 @@ pub(super) struct Weight {
     is_heavy: bool,
 }
 
+impl Weight {
+    pub(super) fn is_heavy(self) -> bool {
+        self.is_heavy
+    }
+}
+
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq,

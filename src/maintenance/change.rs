@@ -260,10 +260,7 @@ impl<'e, K, V> Change<'e, K, V> {
     #[inline]
     pub(crate) fn made_by(&mut self, event: Event, cause: RemovalCause, explicit: Absence) {
         if let Event::Removed(old) | Event::Replaced { old, .. } = event {
-            old.upkeep().set_cause(cause);
-            if let Some(recent) = &self.engine.recent {
-                recent.removed(self.hash, cause, explicit);
-            }
+            self.engine.note_removal(old, self.hash, cause, explicit);
         }
         self.state = State::Made(event);
         if self.listened.is_some() {
@@ -335,6 +332,22 @@ impl<K, V> Drop for Change<'_, K, V> {
 }
 
 impl<K, V> Engine<K, V> {
+    /// Notes why an entry has left that was just taken out, before that is reported; `explicit` is what
+    /// is remembered of a removal by the user.
+    #[inline]
+    pub(crate) fn note_removal(
+        &self,
+        old: EntryPtr,
+        hash: u64,
+        cause: RemovalCause,
+        explicit: Absence,
+    ) {
+        old.upkeep().set_cause(cause);
+        if let Some(recent) = &self.recent {
+            recent.removed(hash, cause, explicit);
+        }
+    }
+
     /// Reports what the table has done for `hash`. No guard may be held by the cache itself.
     ///
     /// The event comes by reference: it was just written word by word, and a copy of it, in wider
