@@ -258,8 +258,8 @@ impl Inserted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// It is heavier than the whole cache may be. If the key was there, its old value is gone: it was to be overwritten,
-    /// and must not be read as if it were current.
+    /// It is heavier than the whole cache may be. If the key was there, its old value is gone: it was
+    /// to be overwritten, and must not be read as if it were current.
     TooHeavy {
         /// The weight, as the weigher told it.
         weight: u64,

@@ -11,7 +11,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use larder::{Cache, Inserted, Maintenance, Policy, Rejection};
+use larder::{Cache, InsertOptions, Inserted, Maintenance, Policy, Rejection};
 
 use support::configs::{POLICIES, for_each_config};
 use support::hashers::{Constant, Identity};
@@ -604,7 +604,7 @@ type Way = fn(&Cache<u64, u64>) -> Inserted;
 fn every_way_to_store_takes_what_is_heavier_than_a_share() {
     for maintenance in BOTH_MODES {
         let build = || weighed(Policy::lru(), 80, 8, maintenance);
-        let ways: [Way; 7] = [
+        let ways: [Way; 13] = [
             |cache| cache.insert(1, 60),
             |cache| cache.insert_with_ttl(1, 60, Duration::from_secs(3600)),
             |cache| cache.insert_if_absent(1, 60),
@@ -618,6 +618,21 @@ fn every_way_to_store_takes_what_is_heavier_than_a_share() {
                 cache.insert(1, 2);
                 cache.replace(1, 60)
             },
+            |cache| cache.insert_with(1, 60, InsertOptions::new().tags(&["tag"])),
+            |cache| cache.insert_if_absent_with(1, 60, InsertOptions::new().tags(&["tag"])),
+            |cache| {
+                cache.insert(1, 2);
+                cache.replace_with(1, 60, InsertOptions::new().unevictable())
+            },
+            |cache| cache.swap(1, 60).map_or_else(Inserted::Rejected, |_| Inserted::Added),
+            |cache| {
+                cache.insert(1, 2);
+                let options = InsertOptions::new().tags(&["tag"]);
+                let old = cache.insert_and_read(1, 60, options, |_, old| *old);
+                assert_eq!(old, Ok(Some(2)));
+                Inserted::Replaced
+            },
+            |cache| cache.complete_fill(cache.begin_fill(&1), 60),
         ];
         for (at, way) in ways.iter().enumerate() {
             let cache = build();
@@ -859,6 +874,107 @@ fn a_key_that_panics_while_its_heavy_value_is_stored_leaves_no_loan() {
             cache.insert(Key(1), 99);
         });
         assert_eq!(cache.get(&Key(1)), Some(first));
+        cache.validate();
+    }
+}
+
+#[test]
+fn a_heavy_fill_that_becomes_stale_while_it_is_stored_leaves_no_loan() {
+    for maintenance in BOTH_MODES {
+        for is_atomic in [false, true] {
+            let own: Arc<OnceLock<Cache<u64, u64>>> = Arc::default();
+            let inner = Arc::clone(&own);
+            let weigh = move |key: &u64, value: &u64| {
+                if *value == 60
+                    && let Some(cache) = inner.get()
+                {
+                    // News of the key, after the fill was found to be fresh.
+                    cache.remove(key);
+                }
+                *value as u32
+            };
+            let builder = Cache::<u64, u64>::builder().max_weight(80).weigher(weigh);
+            let builder = builder.partitions(8).maintenance(maintenance);
+            let builder = if is_atomic { builder.atomic_listener(|_| {}) } else { builder };
+            let cache = own.get_or_init(|| builder.build().unwrap());
+            let fill = cache.begin_fill(&1);
+            assert_eq!(cache.complete_fill(fill, 60), Inserted::Rejected(Rejection::Stale));
+            assert_eq!(cache.get(&1), None);
+            cache.validate();
+            assert_eq!(cache.weight(), 0);
+            assert_eq!(cache.insert(2, 80), Inserted::Added);
+            assert_eq!(cache.get(&2), Some(80));
+            cache.validate();
+        }
+    }
+}
+
+#[test]
+fn weight_is_lent_and_given_back_with_an_atomic_listener() {
+    for named in POLICIES {
+        for partitions in [1, 8] {
+            let cache = Cache::<u64, u64>::builder()
+                .max_weight(80)
+                .weigher(|_, value| *value as u32)
+                .policy((named.make)())
+                .partitions(partitions)
+                .maintenance(Maintenance::Inline)
+                .atomic_listener(|_| {})
+                .build()
+                .unwrap();
+            let mut rng = Rng::new(0xa7);
+            for step in 0..4_000 {
+                let place = || format!("{}, {partitions}, step {step}", named.name);
+                let key = rng.below(60);
+                let most = [3, 12, 81][rng.below(3) as usize];
+                let weight = rng.below(most);
+                match rng.below(16) {
+                    0 => drop(cache.remove(&key)),
+                    1 => drop(cache.insert_if_absent(key, weight)),
+                    _ => {
+                        let inserted = cache.insert(key, weight);
+                        assert!(inserted.is_stored(), "{}", place());
+                        // Others leave for an update, each by a run of its own.
+                        let is_spared = inserted == Inserted::Replaced && partitions == 1;
+                        assert!(!is_spared || cache.contains_key(&key), "{}", place());
+                    }
+                }
+                assert!(cache.weight() <= 80, "{}: {}", place(), cache.weight());
+                if step % 500 == 0 {
+                    cache.validate();
+                }
+            }
+            cache.validate();
+            cache.clear();
+            cache.insert(1, 80);
+            assert_eq!(cache.get(&1), Some(80), "{}", named.name);
+            cache.validate();
+        }
+    }
+}
+
+#[test]
+fn what_is_demoted_leaves_first_for_an_update_and_the_updated_entry_stays() {
+    for is_atomic in [false, true] {
+        let builder = Cache::<u64, u64>::builder()
+            .max_weight(10)
+            .weigher(|_, value| *value as u32)
+            .policy(Policy::fifo())
+            .maintenance(Maintenance::Inline);
+        let builder = if is_atomic { builder.atomic_listener(|_| {}) } else { builder };
+        let cache = builder.build().unwrap();
+        for key in 1..=5 {
+            cache.insert(key, 2);
+        }
+        assert!(cache.demote(&1) && cache.demote(&4));
+        // Demoted before, and the oldest: but it is what was just stored.
+        assert_eq!(cache.insert(1, 6), Inserted::Replaced);
+        let held = |cache: &Cache<u64, u64>| {
+            (1..=5).filter(|key| cache.contains_key(key)).collect::<Vec<_>>()
+        };
+        assert_eq!(held(&cache), [1, 3, 5], "{is_atomic}");
+        assert_eq!(cache.insert(1, 10), Inserted::Replaced);
+        assert_eq!(held(&cache), [1], "{is_atomic}");
         cache.validate();
     }
 }
