@@ -225,6 +225,38 @@ fn maintenance_passes_by_a_victim_whose_gate_is_taken() {
 }
 
 #[test]
+fn a_demoted_victim_whose_gate_is_taken_stays_the_next_to_leave() {
+    let (entered, has_entered) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    let cache = inline(10)
+        .policy(Policy::lru())
+        .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
+            if removal.new_value == Some(&77) {
+                entered.send(()).unwrap();
+                may_go_on.lock().unwrap().recv().unwrap();
+            }
+        })
+        .build()
+        .unwrap();
+    for key in 0..10 {
+        cache.insert(key, key);
+    }
+    thread::scope(|scope| {
+        let blocked = scope.spawn(|| cache.insert(7, 77));
+        has_entered.recv().unwrap();
+        assert!(cache.demote(&7));
+        // The next victim is 7, which is being replaced.
+        cache.insert(100, 100);
+        assert_eq!((cache.get(&0), cache.peek(&7)), (None, Some(7)));
+        assert_eq!(cache.coldest(1), [7]);
+        go_on.send(()).unwrap();
+        assert_eq!(blocked.join().unwrap(), Inserted::Replaced);
+    });
+    cache.validate();
+}
+
+#[test]
 fn a_listener_that_panics_is_counted_and_the_removal_goes_on() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);

@@ -334,10 +334,33 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     #[cold]
     fn evict_notifying(&mut self) -> bool {
         let Some(atomic) = self.atomic.filter(|_| self.leaving.is_none()) else { return false };
+        let mut demoted = Vec::new();
+        let is_chosen = self.choose_within_gate(atomic, &mut demoted);
+        // What was put back is the next to leave again, if it was before.
+        for victim in demoted {
+            if let Some(node) = victim.upkeep().node() {
+                self.order.demote(node, victim.hash());
+            }
+        }
+        is_chosen
+    }
+
+    /// Chooses a victim whose gate it can enter, and puts the others back; adds to `demoted` which of
+    /// these were demoted.
+    fn choose_within_gate(
+        &mut self,
+        atomic: &'e AtomicListening<K, V>,
+        demoted: &mut Vec<EntryPtr>,
+    ) -> bool {
         for _ in 0..GATES_TRIED {
             let Some(victim) = self.order.evict() else { return false };
             let Some(gate) = atomic.gates.try_enter(victim.hash()) else {
-                self.order.insert(victim, victim.upkeep());
+                let upkeep = victim.upkeep();
+                if upkeep.is_demoted() {
+                    upkeep.clear_demoted();
+                    demoted.push(victim);
+                }
+                self.order.insert(victim, upkeep);
                 continue;
             };
             // Else it was removed or replaced a moment ago, and the event of that is still to come.
