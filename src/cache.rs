@@ -58,7 +58,7 @@ pub use inspect::{Census, EntryInfo, EntryView};
 pub use iter::{Entries, Iter, Keys, Values};
 pub use pinned::Pinned;
 pub use ranking::Ranked;
-pub use storing::InsertOptions;
+pub use storing::{Displaced, InsertOptions};
 
 /// A cache that many threads share.
 ///

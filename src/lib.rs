@@ -113,8 +113,8 @@ pub mod model;
 struct Readme;
 
 pub use crate::cache::{
-    Cache, Census, Entries, EntryInfo, EntryView, Explanation, Fill, InsertCounts, InsertOptions,
-    Iter, Keys, Pinned, Presence, Ranked, Values,
+    Cache, Census, Displaced, Entries, EntryInfo, EntryView, Explanation, Fill, InsertCounts,
+    InsertOptions, Iter, Keys, Pinned, Presence, Ranked, Values,
 };
 pub use crate::config::{Builder, CacheConfig};
 pub use crate::equivalent::Equivalent;

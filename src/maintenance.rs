@@ -71,6 +71,7 @@ mod shadowing;
 #[cfg(feature = "snapshot")]
 mod standings;
 
+pub(crate) use change::Show;
 pub(crate) use delivery::Deliveries;
 pub(crate) use lending::Loan;
 use partition::{Freeing, Leftover, Partition, Shape};

@@ -1,6 +1,7 @@
 //! The verbs that store, with all that an entry can be given, and the steps that they share.
 #![forbid(unsafe_code)]
 
+use std::cell::RefCell;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::error::{Inserted, Rejection};
 use crate::expiry::Lifetime;
 use crate::fills::OpenFill;
 use crate::listener::RemovalCause;
+use crate::maintenance::Show;
 use crate::recent::Absence;
 use crate::reclaim;
 use crate::stats::Counter;
@@ -67,7 +69,17 @@ impl<'t> InsertOptions<'t> {
     }
 }
 
-/// The same, as an entry is made by it.
+/// What had to leave for a value, of [`Cache::insert_displacing`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Displaced<K, V> {
+    /// The value that was stored under the key before, if it was valid.
+    pub replaced: Option<V>,
+    /// Keys and values of the entries that were evicted, in the order of their eviction.
+    pub evicted: Vec<(K, V)>,
+}
+
+/// What [`InsertOptions`] say, as an entry is made by it.
 #[derive(Default)]
 pub(super) struct Traits {
     pub(super) lifetime: Lifetime,
@@ -162,14 +174,81 @@ where
     ) -> Result<Option<R>, Rejection> {
         let mut read = None;
         let inserted = match self.traits(options) {
-            Ok(traits) => self.store_reading(key, value, traits, |old| {
-                read = Some(reader(&old.key, &old.value));
-            }),
+            Ok(traits) => {
+                let read = |old: &Entry<K, V>| read = Some(reader(&old.key, &old.value));
+                self.store_reading(key, value, traits, read, None)
+            }
             Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
         };
         match inserted {
             Inserted::Rejected(rejection) => Err(rejection),
             Inserted::Added | Inserted::Replaced => Ok(read),
+        }
+    }
+
+    /// As [`insert_with`](Self::insert_with), and returns what had to leave: the value that was replaced,
+    /// and the entries that were evicted, all cloned.
+    ///
+    /// With inline maintenance, what is evicted is what was evicted because of this insertion; in
+    /// background mode it is what the call evicts itself in the partition of its key, for which it
+    /// applies what other insertions have left to do, while others may do that at the same time. So every
+    /// evicted entry is given back at most once. What expires, or makes room in other partitions for a
+    /// value heavier than a partition's share, is not given back; a
+    /// [listener](crate::Builder::listener) hears of everything.
+    ///
+    /// # Errors
+    /// If the value was not stored: why.
+    ///
+    /// # Panics
+    /// As `insert_with`. If the `Clone` of what was replaced panics, the value was stored; if that of an
+    /// evicted entry does, that one is left out.
+    ///
+    /// # Complexity
+    /// As `insert_with`; also in background mode the call runs maintenance itself.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, InsertOptions, Maintenance, Policy};
+    ///
+    /// let cache = Cache::builder()
+    ///     .capacity(2)
+    ///     .policy(Policy::lru())
+    ///     .maintenance(Maintenance::Inline)
+    ///     .build()?;
+    /// cache.insert("a", 1);
+    /// cache.insert("b", 2);
+    /// let displaced = cache.insert_displacing("c", 3, InsertOptions::new()).unwrap();
+    /// assert_eq!((displaced.replaced, displaced.evicted), (None, vec![("a", 1)]));
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    pub fn insert_displacing(
+        &self,
+        key: K,
+        value: V,
+        options: InsertOptions<'_>,
+    ) -> Result<Displaced<K, V>, Rejection>
+    where
+        K: Clone,
+        V: Clone,
+    {
+        let mut replaced = None;
+        let evicted = RefCell::new(Vec::new());
+        let inserted = match self.traits(options) {
+            Ok(traits) => {
+                let read = |old: &Entry<K, V>| replaced = Some(old.value.clone());
+                let show = |victim: &Entry<K, V>| {
+                    let pair = (victim.key.clone(), victim.value.clone());
+                    evicted.borrow_mut().push(pair);
+                };
+                self.store_reading(key, value, traits, read, Some(&show))
+            }
+            Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
+        };
+        match inserted {
+            Inserted::Rejected(rejection) => Err(rejection),
+            Inserted::Added | Inserted::Replaced => {
+                Ok(Displaced { replaced, evicted: evicted.into_inner() })
+            }
         }
     }
 
@@ -253,10 +332,10 @@ where
     }
 
     pub(super) fn store(&self, key: K, value: V, traits: Traits) -> Inserted {
-        self.store_reading(key, value, traits, |_| ())
+        self.store_reading(key, value, traits, |_| (), None)
     }
 
-    /// Stores, and calls `read` for the entry that was replaced.
+    /// Stores, and calls `read` for the entry that was replaced and `show` for what is evicted.
     #[inline(always)]
     fn store_reading(
         &self,
@@ -264,6 +343,7 @@ where
         value: V,
         traits: Traits,
         read: impl FnOnce(&Entry<K, V>),
+        show: Option<Show<'_, K, V>>,
     ) -> Inserted {
         if self.is_within_removal() {
             return self.reject(Rejection::WithinListener);
@@ -279,7 +359,7 @@ where
         let new = self.make(hash, weight.units, key, value, traits);
         let _loan = self.borrow_for(&new, weight, hash);
         self.shared.engine.table.prefetch_entry(hash);
-        self.store_entry(new, hash, Some(lifetime), read)
+        self.store_showing(new, hash, Some(lifetime), read, show)
     }
 
     /// Puts `new` into the table, and calls `read` for the entry that it replaces. Its lifetime is
@@ -287,10 +367,22 @@ where
     #[inline]
     pub(super) fn store_entry(
         &self,
+        new: Owned<K, V>,
+        hash: u64,
+        lifetime: Option<Lifetime>,
+        read: impl FnOnce(&Entry<K, V>),
+    ) -> Inserted {
+        self.store_showing(new, hash, lifetime, read, None)
+    }
+
+    /// The same; also calls `show` for what is evicted because of that.
+    fn store_showing(
+        &self,
         mut new: Owned<K, V>,
         hash: u64,
         lifetime: Option<Lifetime>,
         read: impl FnOnce(&Entry<K, V>),
+        show: Option<Show<'_, K, V>>,
     ) -> Inserted {
         let engine = &self.shared.engine;
         let (mut prepared, mut answer) = (None, None);
@@ -299,6 +391,7 @@ where
                 return self.reject(Rejection::WithinListener);
             };
             let mut change = engine.change(hash, admitted);
+            change.show_evicted(show);
             let guard = reclaim::pin();
             let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| match step {
                 Step::Found(old) => {

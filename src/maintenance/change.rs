@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use crossbeam_utils::Backoff;
 
-use super::{Engine, Freeing, Maintenance, Partition};
-use crate::entry::EntryPtr;
+use super::partition::Leftover;
+use super::{Engine, Freeing, Maintenance, Partition, contain};
+use crate::entry::{Entry, EntryPtr};
 use crate::listener::{AtomicListening, Entered, Leaving, MustNotWait, RemovalCause};
 use crate::recent::Absence;
-use crate::reclaim;
+use crate::reclaim::{self, Kept};
 use crate::sync;
 use crate::write_buffer::{self, Claim, Event};
 
@@ -27,7 +28,12 @@ pub(crate) struct Change<'e, K, V> {
     state: State,
     /// Where there is a listener of either kind.
     listened: Option<Listened<'e>>,
+    /// Shown what the maintenance evicts that this change makes due.
+    show_evicted: Option<Show<'e, K, V>>,
 }
+
+/// Is shown entries that are evicted, while it may read them. User code may run in it: no lock is held.
+pub(crate) type Show<'e, K, V> = &'e dyn Fn(&Entry<K, V>);
 
 /// What a change needs for the sake of listeners.
 #[derive(Default)]
@@ -119,7 +125,7 @@ impl<K, V> Engine<K, V> {
             Some(Prepared(listened)) => Some(*listened),
             None => self.deliveries.is_some().then(Listened::default),
         };
-        Change { engine: self, hash, state: State::Open, listened }
+        Change { engine: self, hash, state: State::Open, listened, show_evicted: None }
     }
 
     /// One more change, for a thread that is within the gate of the key already; or one in a cache that
@@ -175,6 +181,11 @@ impl<'e> Prepared<'e> {
 }
 
 impl<'e, K, V> Change<'e, K, V> {
+    /// Lets `show` be shown what is evicted because of the change, as this thread does that.
+    pub(crate) fn show_evicted(&mut self, show: Option<Show<'e, K, V>>) {
+        self.show_evicted = show;
+    }
+
     /// Whether the atomic listener must be notified before `old` may leave, because of `cause`. Then
     /// nothing may be changed in this attempt, and [`prepare`](Self::prepare) notifies it.
     #[inline]
@@ -325,6 +336,9 @@ impl<K, V> Drop for Change<'_, K, V> {
         }
         match &self.state {
             State::Open | State::NoRoom | State::NotifyFirst => {}
+            state @ (State::Made(_) | State::Told(_)) if self.show_evicted.is_some() => {
+                self.engine.submit_showing(state, self.hash, self.show_evicted);
+            }
             State::Made(event) => self.engine.submit(event, self.hash),
             State::Told(end) => self.engine.follow_up(*end, self.hash),
         }
@@ -375,6 +389,88 @@ impl<K, V> Engine<K, V> {
             partition.run(&mut core, self, Some(*event), Freeing::AsRetired, due_ns)
         };
         self.finish(partition, leftover);
+    }
+
+    /// As [`submit`](Self::submit) or [`follow_up`](Self::follow_up): applies what waits up to the
+    /// change, in background mode too, and shows what that evicts in the key's partition.
+    #[cold]
+    fn submit_showing(&self, state: &State, hash: u64, show: Option<Show<'_, K, V>>) {
+        let Some(show) = show else { return };
+        let partition = self.partition(hash);
+        let (mut event, end) = match state {
+            State::Made(event) => {
+                if let Some(shadow) = &self.shadow {
+                    self.shadow_write(shadow, event, hash);
+                }
+                match self.mode {
+                    Maintenance::Inline => (Some(*event), partition.writes.position()),
+                    Maintenance::Background => {
+                        while partition.writes.push(event).is_err() {
+                            self.run_showing(partition, None, show);
+                        }
+                        (None, partition.writes.position())
+                    }
+                }
+            }
+            State::Told(end) => (None, *end),
+            State::Open | State::NoRoom | State::NotifyFirst => return,
+        };
+        loop {
+            self.run_showing(partition, event.take(), show);
+            if partition.writes.has_popped(end) {
+                break;
+            }
+            // A writer has claimed a slot that it has not filled in yet.
+            sync::thread::yield_now();
+        }
+        self.await_room(partition);
+    }
+
+    /// Runs maintenance once, waiting for the thread that does so, and shows what that evicts.
+    fn run_showing(&self, partition: &Partition<K, V>, event: Option<Event>, show: Show<'_, K, V>) {
+        let due_ns = self.due_now(partition);
+        // What is evicted is retired, and cannot be freed before this. Where there is an atomic
+        // listener, victims are not retired yet, and a pin would keep it from being notified.
+        let guard = self.atomic.is_none().then(reclaim::pin);
+        let (leftover, victims) = {
+            let mut core = sync::lock(&partition.core);
+            core.victims = Some(Vec::new());
+            let leftover = partition.run(&mut core, self, event, Freeing::AsRetired, due_ns);
+            (leftover, core.victims.take().unwrap_or_default())
+        };
+        if let Some(guard) = guard {
+            for victim in victims {
+                // A panic leaves out the one that it is about.
+                contain::contain(|| show(self.table.at(victim, &guard)));
+            }
+        }
+        self.finish_showing(partition, leftover, show);
+    }
+
+    /// As [`finish`](Self::finish), and shows what the atomic listener is notified of.
+    fn finish_showing(
+        &self,
+        partition: &Partition<K, V>,
+        leftover: Leftover<'_, K, V>,
+        show: Show<'_, K, V>,
+    ) {
+        let mut next = Some(leftover);
+        let mut has_unneeded_loan = false;
+        while let Some(leftover) = next {
+            let has_evicted = leftover.leaving.is_some();
+            if let Some(leaving) = &leftover.leaving
+                && leaving.cause == RemovalCause::Evicted
+            {
+                // Within its gate it stays linked, and is not retired.
+                let kept = Kept::<K, V>::new(leaving.entry);
+                contain::contain(|| show(kept.entry()));
+            }
+            has_unneeded_loan |= self.finish_run(partition, leftover);
+            next = if has_evicted { self.run_again(partition) } else { None };
+        }
+        if has_unneeded_loan {
+            self.settle_loans();
+        }
     }
 
     /// Sees to the events that wait, so many now.

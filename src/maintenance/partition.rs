@@ -92,6 +92,8 @@ pub(super) struct Core<K, V> {
     credit: u64,
     /// In which count of `freeing` batches are taken now.
     phase: usize,
+    /// What the run at hand evicts, if somebody asks for that.
+    pub(super) victims: Option<Vec<EntryPtr>>,
 }
 
 /// How partitions are to be built.
@@ -168,6 +170,7 @@ impl<K, V> Partition<K, V> {
                 late: VecDeque::new(),
                 credit: 0,
                 phase: 0,
+                victims: None,
             })),
             counts: CachePadded::default(),
         }
@@ -236,6 +239,7 @@ impl<K, V> Partition<K, V> {
             leaving: None,
             deferred: Vec::new(),
             ended: engine.shadow.is_some().then(Vec::new),
+            victims: core.victims.as_mut(),
             listening: self.channel.as_ref().map(|channel| Listened {
                 channel,
                 late: &mut core.late,

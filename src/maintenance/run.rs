@@ -42,6 +42,8 @@ pub(super) struct Run<'a, 'e, K, V> {
     pub(super) deferred: Vec<EntryPtr>,
     /// See `Leftover`; `None` where there are no shadows.
     pub(super) ended: Option<Vec<u64>>,
+    /// What is evicted, if somebody asks for that.
+    pub(super) victims: Option<&'a mut Vec<EntryPtr>>,
     pub(super) listening: Option<Listened<'a, K, V>>,
     pub(super) guard: Guard,
     pub(super) retirements: u64,
@@ -405,6 +407,9 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             if !is_dead {
                 self.evictions += 1;
                 self.evicted_weight += u64::from(victim.upkeep().weight());
+                if let Some(victims) = &mut self.victims {
+                    victims.push(victim);
+                }
             }
         }
         true

@@ -194,3 +194,81 @@ fn no_read_after_an_update_returns_what_was_fetched_before_it() {
         }
     }
 }
+
+#[test]
+fn an_insertion_gives_back_what_had_to_leave_for_it() {
+    // 0: no listener, 1: one, 2: an atomic one.
+    for kind in 0..3 {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let note = Arc::clone(&heard);
+        let listen = move |removal: &Removal<'_, u64, u64>| {
+            if removal.cause == RemovalCause::Evicted {
+                note.lock().unwrap().push((*removal.key, *removal.value));
+            }
+        };
+        let builder = Cache::builder()
+            .max_weight(100)
+            .weigher(|_, value: &u64| u32::try_from(*value).unwrap())
+            .policy(larder::Policy::fifo())
+            .partitions(1)
+            .maintenance(Maintenance::Inline);
+        let cache = match kind {
+            0 => builder,
+            1 => builder.listener(Listener::new(listen)),
+            _ => builder.atomic_listener(listen),
+        }
+        .build()
+        .unwrap();
+        let displace = |key, value| {
+            let displaced = cache.insert_displacing(key, value, InsertOptions::new()).unwrap();
+            (displaced.replaced, displaced.evicted)
+        };
+        for key in 0..4 {
+            assert_eq!(displace(key, 25), (None, vec![]));
+        }
+        assert_eq!(displace(3, 20), (Some(25), vec![]));
+        assert_eq!(displace(4, 60), (None, vec![(0, 25), (1, 25), (2, 25)]));
+        assert_eq!(displace(4, 90), (Some(60), vec![(3, 20)]));
+        let heavy = cache.insert_displacing(5, 101, InsertOptions::new());
+        assert!(matches!(heavy, Err(Rejection::TooHeavy { .. })));
+        let all = [(0, 25), (1, 25), (2, 25), (3, 20)];
+        if kind > 0 {
+            assert_eq!(*heard.lock().unwrap(), all);
+        }
+        cache.validate();
+    }
+}
+
+#[test]
+fn every_evicted_entry_is_given_back_at_most_once() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, u64>(64);
+        let given = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for thread in 0..3_u64 {
+                let (cache, given) = (&cache, &given);
+                scope.spawn(move || {
+                    for round in 0..500 {
+                        let key = (thread << 32) | round;
+                        let options = InsertOptions::new();
+                        let displaced = cache.insert_displacing(key, key, options).unwrap();
+                        assert_eq!(displaced.replaced, None);
+                        given.lock().unwrap().extend(displaced.evicted);
+                    }
+                });
+            }
+        });
+        cache.run_pending();
+        let mut given = given.into_inner().unwrap();
+        let count = given.len() as u64;
+        given.sort_unstable();
+        given.dedup();
+        assert_eq!(given.len() as u64, count, "each once");
+        assert!(given.iter().all(|(key, value)| key == value && cache.peek(key).is_none()));
+        assert!(count <= cache.stats().evictions);
+        if config.maintenance == Maintenance::Inline {
+            assert_eq!(count, cache.stats().evictions);
+        }
+        cache.validate();
+    });
+}
