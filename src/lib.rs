@@ -57,7 +57,7 @@
 //! | `zstd` | packed snapshots | `snapshot`, a C compiler |
 //! | `async` | saving and loading as futures, under any runtime | `snapshot`, futures-channel |
 //! | `memory_pressure` | `pressure`: a bound that follows how much memory there is | procfs, on Linux |
-//! | `quick` | `quick::QuickCache`: configuration, times to live in seconds, metrics, files | `bincode`, `json`, chrono |
+//! | `quick` | `quick::QuickCache`: configuration, times to live in seconds, metrics, files | `postcard`, `json`, chrono |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Models under loom use the parts that they are about, so others idle.

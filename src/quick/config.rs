@@ -45,7 +45,8 @@ pub struct QuickCacheConfig {
     /// Who leaves when the cache is full: a name from the [registry](Registry), whatever its case.
     /// Default: `lru`.
     pub eviction_policy: String,
-    /// How entries are written to files: a name from the registry. Default: `bincode`.
+    /// How entries are written to files: a name from the registry. Default: `bincode`; where the
+    /// feature of that name is off, `postcard`.
     pub serializer: String,
     /// The folder of files whose names say no other; below the current one unless it is absolute.
     /// Default: `cache_storage`.
@@ -66,6 +67,9 @@ pub struct QuickCacheConfig {
     pub cache_metrics_timestamps: bool,
 }
 
+/// The binary serializer that there is.
+const BINARY: &str = if cfg!(feature = "bincode") { "bincode" } else { "postcard" };
+
 impl Default for QuickCacheConfig {
     fn default() -> Self {
         Self {
@@ -73,7 +77,7 @@ impl Default for QuickCacheConfig {
             default_ttl: 500.0,
             cleanup_interval: Some(50.0),
             eviction_policy: "lru".to_owned(),
-            serializer: "bincode".to_owned(),
+            serializer: BINARY.to_owned(),
             storage_dir: PathBuf::from("cache_storage"),
             filename: "cache_data".to_owned(),
             cache_timestamps: false,
