@@ -14,8 +14,9 @@
 //!
 //! # Orderings
 //! `open` is `SeqCst` on both sides: a fill counts itself before its user reads what the value is made
-//! of, and a change looks at the count after its user has changed that. Marks and confirmations are
-//! ordered by the locks.
+//! of, and a change looks at the count after its user has changed that. A fill that ends is counted off
+//! with release, for a change that finds none and goes on to the table without a lock. Marks and
+//! confirmations are ordered by the locks. Models: `loom-tests/tests/fills.rs`.
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, OnceLock};
@@ -125,8 +126,9 @@ impl Drop for OpenFill {
             open.swap_remove(own);
         }
         drop(open);
-        // Relaxed: a change that still sees it finds nothing to mark.
-        self.fills.open.fetch_sub(1, Ordering::Relaxed);
+        // Release: a change that does not see the fill any more sees what it has stored; pairs with the
+        // load in `mark`.
+        self.fills.open.fetch_sub(1, Ordering::Release);
     }
 }
 

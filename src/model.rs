@@ -20,6 +20,7 @@ use crate::sync::{AtomicUsize, Ordering};
 use crate::table::{Cursor, Step, Table};
 use crate::write_buffer::{Event, Popped, SLOTS, WriteBuffer};
 
+mod filled;
 mod governed;
 mod gated;
 mod guarded;
@@ -27,6 +28,7 @@ mod living;
 mod tagged;
 mod timed;
 
+pub use filled::{Begun, Filled};
 pub use gated::{Gated, Victim};
 pub use governed::{Governed, Member};
 pub use guarded::{Guarded, Unlinked};

@@ -1,0 +1,57 @@
+//! Fills of a key that is changed meanwhile.
+
+use std::sync::Arc;
+
+use super::{Keep, Watched};
+use crate::fills::{Fills, OpenFill};
+use crate::reclaim::pin;
+use crate::table::Table;
+
+/// The table with fills.
+pub struct Filled {
+    table: Table<u64, Watched>,
+    fills: Arc<Fills>,
+    keep: Keep,
+}
+
+/// A fill that has begun.
+pub struct Begun(OpenFill);
+
+impl Default for Filled {
+    fn default() -> Self {
+        Self { table: Table::new(0), fills: Fills::new(), keep: Keep::default() }
+    }
+}
+
+impl Filled {
+    pub fn begin(&self, key: u64) -> Begun {
+        Begun(self.fills.open(key))
+    }
+
+    /// As `complete_fill`, where the key is absent. Says whether the value was stored.
+    pub fn complete(&self, fill: &Begun, value: u64) -> bool {
+        let new = self.keep.entry(fill.0.hash, value);
+        new.as_ptr().set_unconfirmed();
+        let Ok(new) = self.table.insert_if_absent(new, |_| true, &pin()) else { return false };
+        self.keep.keep(new);
+        let is_stored = fill.0.confirm(|| new.confirm());
+        if !is_stored {
+            self.table.remove_entry(new, &pin());
+        }
+        is_stored
+    }
+
+    /// Says whether somebody could see what was removed.
+    pub fn remove(&self, key: u64) -> bool {
+        self.fills.mark(key);
+        let guard = pin();
+        let found = self.table.remove(key, |held| *held == key, |_| true, &guard);
+        found.is_some_and(|(entry, _)| !entry.is_unconfirmed())
+    }
+
+    pub fn get(&self, key: u64) -> Option<u64> {
+        let guard = pin();
+        let (entry, found) = self.table.get(key, |held| *held == key, &guard)?;
+        (!entry.is_unconfirmed()).then(|| found.value.read())
+    }
+}
