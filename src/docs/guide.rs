@@ -34,7 +34,7 @@
 //! - The result of [`insert`](crate::Cache::insert) may be ignored. It says whether the value was
 //!   added, replaced another, or was rejected, and why.
 //! - The cache has to have a bound, on [entries](crate::Builder::capacity), on
-//!   [weight](crate::Builder::max_weight), or on both.
+//!   [weight](crate::Builder::max_weight), or on both. A bound of 0 switches it off: it stores nothing.
 //! - One maintenance thread serves all caches of the process. It sleeps while there is nothing to do.
 //!   [`Maintenance::Inline`](crate::Maintenance::Inline) does without it: then every call does its
 //!   own work, and the bounds hold whenever a call returns.

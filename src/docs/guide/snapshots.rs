@@ -30,7 +30,9 @@
 //! - The rest of each entry's life, its tags and, under the same policy, its place in the order come
 //!   back. Time goes on while the file lies there: what has expired since is left out, and counted.
 //! - If the new cache is smaller, the hottest entries stay.
-//! - Values that a serializer cannot carry exactly are refused with an error when they are saved.
+//! - `postcard` is small and fast, `json` can be read and carries values that say what they are;
+//!   `bincode` is version 1.3 of that crate, which is no longer maintained. Values that a serializer
+//!   cannot carry exactly are refused with an error when they are saved.
 //! - A change that comes after an entry was written does not reach the file. Invalidate again after
 //!   loading what must not come back.
 //! - With the feature `async` the same calls exist as futures, under any runtime; `zstd` packs.
