@@ -9,7 +9,7 @@ use larder::snapshot::{LoadOptions, SaveOptions, Serializers, SnapshotError};
 use larder::{Cache, Maintenance, Policy};
 
 fn build(capacity: usize) -> Result<Cache<String, u64>, larder::BuildError> {
-    // Inline and `lru`, so that the example can say exactly who stays.
+    // Inline and `lru`, so that the example can say exactly which entries stay.
     Cache::builder()
         .capacity(capacity)
         .policy(Policy::lru())

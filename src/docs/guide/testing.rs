@@ -45,7 +45,7 @@
 //! clock on by one, 17 milliseconds unless set otherwise, before a test asks for that.
 //!
 //! # Exact evictions
-//! Inline caches have one partition unless told otherwise, and one partition keeps one exact order. To
+//! Inline caches have one partition unless the builder says otherwise, and one partition keeps one exact order. To
 //! test *which* entry is evicted, choose a policy with a simple rule:
 //!
 //! ```
