@@ -38,8 +38,9 @@
 //! - One maintenance thread serves all caches of the process. It sleeps while there is nothing to do.
 //!   [`Maintenance::Inline`](crate::Maintenance::Inline) does without it: then every call does its
 //!   own work, and the bounds hold whenever a call returns.
-//! - Calls do no I/O and may be made from async code. None is a future; under an async runtime use the
-//!   same `Cache`.
+//! - Calls do no I/O of their own, wait for other threads only for the length of a short piece of work,
+//!   and may be made from async code. What your listeners do is up to you: give slow ones an
+//!   [executor](crate::Listener::executor).
 
 pub mod read_through;
 pub mod expiry;

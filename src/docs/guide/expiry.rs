@@ -16,7 +16,7 @@
 //! |---|---|---|
 //! | fixed | `time_to_live`; a lifetime given with the insertion takes its place | an insertion or replacement, `expire_after` |
 //! | computed | the answers of an [`Expiry`](crate::Expiry); none is asked for at the insertion if that gives a lifetime | every answer; `expire_after` takes it away |
-//! | idle | `time_to_idle` | every use, `expire_after` |
+//! | idle | `time_to_idle` | an insertion or replacement, every use, `expire_after` |
 //!
 //! So an `Expiry` can shorten what the others allow, and cannot prolong it. A lifetime that is given
 //! with an insertion may be longer than the cache's `time_to_live`.

@@ -45,8 +45,8 @@
 //! clock on by one, 17 milliseconds unless set otherwise, before a test asks for that.
 //!
 //! # Exact evictions
-//! Inline caches have one partition unless the builder says otherwise, and one partition keeps one exact order. To
-//! test *which* entry is evicted, choose a policy with a simple rule:
+//! Inline caches have one partition unless the builder says otherwise, and one partition keeps one exact
+//! order. To test *which* entry is evicted, choose a policy with a simple rule:
 //!
 //! ```
 //! use larder::{Cache, Maintenance, Policy};
