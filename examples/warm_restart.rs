@@ -1,12 +1,12 @@
-//! Saves a cache to a file, and starts another one from it: lifetimes and the order of eviction come
-//! along.
+//! Saves a cache to a file, and starts another one from it: lifetimes, tags and the order of eviction
+//! come along.
 //!
 //! `cargo run --features postcard --example warm_restart`
 
 use std::time::Duration;
 
 use larder::snapshot::{LoadOptions, SaveOptions, Serializers, SnapshotError};
-use larder::{Cache, Maintenance, Policy};
+use larder::{Cache, InsertOptions, Maintenance, Policy};
 
 fn build(capacity: usize) -> Result<Cache<String, u64>, larder::BuildError> {
     // Inline and `lru`, so that the example can say exactly which entries stay.
@@ -29,7 +29,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for number in 0..1_000 {
         cache.insert(format!("key {number}"), number);
     }
-    cache.insert_with_ttl("session".to_owned(), 17, Duration::from_secs(3_600));
+    let hour = InsertOptions::new().ttl(Duration::from_secs(3_600));
+    cache.insert_with("session".to_owned(), 17, hour.tags(&["sessions"]));
     cache.get("key 500");
     let postcard = SaveOptions::new(Serializers::standard().get("postcard")?);
     let saved = cache.save_to_path(&file, &postcard)?;
@@ -44,6 +45,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(warm.hottest(2), ["key 500", "session"]);
     let left = warm.inspect("session").and_then(|info| info.expires_in);
     assert!(left > Some(Duration::from_secs(3_000)));
+    assert_eq!(warm.tags_of("session"), Some(vec!["sessions".to_owned()]));
+    assert!(warm.invalidate_tag("sessions"));
+    assert_eq!(warm.get("session"), None);
 
     // A smaller cache keeps the hottest.
     let small = build(2)?;

@@ -28,7 +28,8 @@
 //! - Loading checks everything before it changes the cache. A damaged file is an error, and the cache
 //!   stays as it was; `LoadOptions::salvage` takes what is left.
 //! - The rest of each entry's life, its tags and, under the same policy, its place in the order come
-//!   back. Time goes on while the file lies there: what has expired since is left out, and counted.
+//!   back. Time goes on while the file lies there: what has expired since is left out. What saving and
+//!   loading return counts what was left out, by reason.
 //! - If the new cache is smaller, the hottest entries stay.
 //! - `postcard` is small and fast, `json` can be read and carries values that say what they are;
 //!   `bincode` is version 1.3 of that crate, which is no longer maintained. Values that a serializer
