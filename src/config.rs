@@ -164,7 +164,7 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Chooses who leaves when a bound is reached. Default: [`Policy::window_tiny_lfu`].
+    /// Chooses which entry is evicted when a bound is reached. Default: [`Policy::window_tiny_lfu`].
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self

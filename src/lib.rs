@@ -38,11 +38,13 @@
 //! | to know what another size or policy would bring | [`Builder::shadow`], [`Cache::shadow_report`] |
 //! | to know why a key is missing | [`Builder::explain_misses`], [`Cache::explain`] |
 //! | no thread in the background, and runs that repeat themselves | [`Maintenance::Inline`], with a [`FakeClock`](test::FakeClock) in tests |
+//! | to fill the cache without keeping what has become stale | [`Cache::begin_fill`], [`Cache::complete_fill`] |
 //! | settings from a file | [`CacheConfig`] with the feature `serde` |
 //! | a warm start | `snapshot`, with the feature of that name |
 //!
-//! All calls are on [`Cache`], all settings on [`Builder`]. [`docs::design`] explains
-//! how it works inside.
+//! All calls are on [`Cache`], all settings on [`Builder`]. [`docs::guide`] has a page for each task,
+//! and tables for those who [come from](docs::guide::coming_from) moka, quick_cache, Caffeine, lru or
+//! cached. [`docs::limitations`] says what the cache does not do, [`docs::design`] how it works inside.
 //!
 //! # Features
 //! None is on by default, and without them the library has three dependencies.

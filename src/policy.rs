@@ -1,4 +1,4 @@
-//! Eviction policies: who leaves when the cache is full.
+//! Eviction policies: which entry is evicted when the cache is full.
 //!
 //! A policy is a plain, safe, single-threaded state machine over [`NodeId`]s. It holds no key, no
 //! lock and no atomic, reads no clock and does no I/O, so the same code runs in the cache, in a
@@ -230,7 +230,7 @@ impl PolicyConfig {
     }
 }
 
-/// Decides who leaves. See the [module documentation](self) for who calls what and when.
+/// Decides which entry is evicted. See the [module documentation](self) for who calls what and when.
 ///
 /// Each method should take amortized constant time: it runs under the partition's lock. None may
 /// call the cache that it works for.

@@ -17,7 +17,7 @@
 //! | [`Kind::Visit`] | the maintenance thread looks after a cache, or an executor's job runs | the end of the cache |
 //! | [`Kind::End`] | a cache is taken apart | the drop of its last handle |
 //! | [`Kind::Maintainer`] | the maintenance thread lives | all of the above |
-//! | [`Kind::Task`] | a periodic task runs | the stop of that task |
+//! | `Kind::Task`, with the features that have such tasks, | a periodic task runs | the stop of that task |
 //!
 //! What a wait does instead of waiting, when the thread is inside any of them:
 //!

@@ -86,7 +86,8 @@ impl<K, V> Table<K, V> {
     }
 
     /// The live entry of `hash` whose key `is_match` accepts, as far as a look at its bucket tells.
-    /// Wait-free; O(1) expected.
+    /// Lock-free: it neither waits nor starts over, though entries that are inserted ahead of it make its
+    /// way longer. O(1) expected.
     #[inline(always)]
     pub(crate) fn glance<'g>(
         &self,

@@ -13,7 +13,7 @@
 //!
 //! So exactly one thread takes the cache apart, and no other one is inside of it then. The drop of the
 //! last handle waits for that, unless its thread is inside of something itself
-//! ([`reentrancy`](crate::reentrancy)): then the last visitor does it by itself.
+//! ([`crate::reentrancy`]): then the last visitor does it by itself.
 //!
 //! # Orderings
 //! `state`: acquire-release, so that what visitors have done happens before the cache is taken apart.

@@ -19,7 +19,7 @@ where
     /// [`invalidate_tag`](Self::invalidate_tag) makes all entries invalid that carry one.
     ///
     /// Up to four; one that comes twice counts once. With more the value is rejected
-    /// ([`Rejection::TooManyTags`]), and what the key had stays. An entry keeps its tags for life:
+    /// ([`TooManyTags`](crate::Rejection::TooManyTags)), and what the key had stays. An entry keeps its tags for life:
     /// an insertion or replacement without tags has none. If a tag is invalidated while the call
     /// runs, the entry may count as inserted before or after that.
     ///

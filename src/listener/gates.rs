@@ -16,7 +16,7 @@
 //!
 //! The listener is called by the thread that is within the gate, which holds no lock and no pin
 //! then, and refuses changes of this cache. A thread that is inside user code of whatever cache does
-//! not wait for a gate ([`reentrancy`](crate::reentrancy)): so no thread within a gate waits for
+//! not wait for a gate ([`crate::reentrancy`]): so no thread within a gate waits for
 //! another gate, and a listener that ends lets all others go on.
 //!
 //! # Linearization

@@ -3,7 +3,7 @@
 //! A thread that has run maintenance delivers what waits, after it has let go of the lock; but not while
 //! it is pinned, is dropping keys and values, or is inside this cache's listener or one of its gates. Then
 //! the maintenance thread does it, or, with inline maintenance, the outer delivery or the next call. A
-//! thread waits for deliveries of others only where [`reentrancy`](crate::reentrancy) allows it.
+//! thread waits for deliveries of others only where [`crate::reentrancy`] allows it.
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, OnceLock};

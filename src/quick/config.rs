@@ -42,7 +42,7 @@ pub struct QuickCacheConfig {
     /// Seconds between two removals of what has expired, in the background; `None` for never. More
     /// than 0. Default: 50.
     pub cleanup_interval: Option<f64>,
-    /// Who leaves when the cache is full: a name from the [registry](Registry), whatever its case.
+    /// Which entry is evicted when the cache is full: a name from the [registry](Registry), whatever its case.
     /// Default: `lru`.
     pub eviction_policy: String,
     /// How entries are written to files: a name from the registry. Default: `bincode`; where the

@@ -93,7 +93,8 @@ impl List {
 
     /// The live entry of `hash` that `is_match` accepts, as far as a look at its bucket tells.
     ///
-    /// Wait-free apart from `is_match`.
+    /// Lock-free apart from `is_match`: it neither waits nor starts over, though entries that are inserted
+    /// ahead of it make its way longer.
     ///
     /// # Safety
     /// Every entry that was ever inserted and could still be reached when the caller's guard was

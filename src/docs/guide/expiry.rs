@@ -1,0 +1,61 @@
+//! Entries that live for a limited time.
+//!
+//! | you want | take |
+//! |---|---|
+//! | one lifetime for all, from the insertion | [`Builder::time_to_live`](crate::Builder::time_to_live) |
+//! | entries that nobody uses to go | [`Builder::time_to_idle`](crate::Builder::time_to_idle) |
+//! | a lifetime for one entry | [`insert_with_ttl`](crate::Cache::insert_with_ttl), [`InsertOptions::ttl`](crate::InsertOptions::ttl) |
+//! | a lifetime computed from key and value | [`Builder::expiry`](crate::Builder::expiry) |
+//! | to change the lifetime of what is there | [`expire_after`](crate::Cache::expire_after) |
+//! | entries that do not all expire at once | [`Builder::jitter`](crate::Builder::jitter) |
+//!
+//! # Which deadline counts
+//! An entry has up to three deadlines, and the earliest one counts.
+//!
+//! | deadline | set by | begins anew with |
+//! |---|---|---|
+//! | fixed | `time_to_live`; a lifetime given with the insertion takes its place | an insertion or replacement, `expire_after` |
+//! | computed | the answers of an [`Expiry`](crate::Expiry); none is asked for at the insertion if that gives a lifetime | every answer; `expire_after` takes it away |
+//! | idle | `time_to_idle` | an insertion or replacement, every use, `expire_after` |
+//!
+//! So an `Expiry` can shorten what the others allow, and cannot prolong it. A lifetime that is given
+//! with an insertion may be longer than the cache's `time_to_live`.
+//! [`crate::expiry`] has the rule in full.
+//!
+//! ```
+//! use std::time::Duration;
+//! use larder::{Cache, Maintenance, test::FakeClock};
+//!
+//! let clock = FakeClock::new();
+//! let cache = Cache::builder()
+//!     .capacity(1_000)
+//!     .time_to_live(Duration::from_secs(60))
+//!     .time_to_idle(Duration::from_secs(20))
+//!     .clock(clock.clone())
+//!     .maintenance(Maintenance::Inline)
+//!     .build()?;
+//! cache.insert("page", 1);
+//! cache.insert_with_ttl("banner", 2, Duration::from_secs(5));
+//!
+//! clock.advance(Duration::from_secs(6));
+//! assert_eq!(cache.get("banner"), None); // its own five seconds
+//! assert_eq!(cache.get("page"), Some(1)); // a use: it may be idle for 20 seconds more
+//!
+//! clock.advance(Duration::from_secs(21));
+//! assert_eq!(cache.get("page"), None); // idle for too long, though its 60 seconds are not over
+//! # Ok::<(), larder::BuildError>(())
+//! ```
+//!
+//! # When it is gone
+//! No lookup and no iteration returns an entry after its deadline, to the nanosecond of the cache's
+//! clock. Its memory is freed soon after, within about a [tick](crate::Builder::timer_tick) of
+//! 17 milliseconds, also if nobody uses the cache. Until then [`len`](crate::Cache::len) counts it;
+//! [`census`](crate::Cache::census) counts it apart. With inline maintenance it is freed by the next
+//! call that writes, or by [`run_pending`](crate::Cache::run_pending).
+//!
+//! # What it costs
+//! An entry without a deadline pays nothing. One with a deadline takes 24 bytes more, and a hit on it
+//! may have to read a clock. Where most hits are on such entries, [`TickingClock`] is the cheapest
+//! one: a thread moves it on every millisecond, and reading it is a load.
+//!
+//! [`TickingClock`]: crate::expiry::TickingClock

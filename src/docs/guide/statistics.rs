@@ -1,0 +1,47 @@
+//! Counters, gauges, and questions about single keys.
+//!
+//! ```
+//! use larder::{Absence, Cache, Explanation};
+//!
+//! let cache = Cache::builder().capacity(1_000).count_lookups().explain_misses(10_000).build()?;
+//! cache.insert("here", 1);
+//! let before = cache.stats();
+//! cache.get("here");
+//! cache.get("gone");
+//!
+//! let lately = cache.stats() - before;
+//! assert_eq!((lately.hits, lately.misses, lately.hit_ratio()), (Some(1), Some(1), Some(0.5)));
+//! println!("{lately}"); // name=value pairs, on one line
+//!
+//! cache.remove("here");
+//! assert_eq!(cache.explain("here"), Explanation::Missing(Absence::Removed));
+//! # Ok::<(), larder::BuildError>(())
+//! ```
+//!
+//! # Counters
+//! [`stats`](crate::Cache::stats) counts insertions, replacements, evictions, expirations, removals,
+//! invalidations, rejections and more since the cache was built. All of them only grow, so the
+//! difference of two readings is what happened between them. Hits and misses are `None` unless
+//! [`count_lookups`](crate::Builder::count_lookups) asks for them, because counting costs a fifth of
+//! the rate of hits.
+//!
+//! # Gauges
+//! | gauge | says |
+//! |---|---|
+//! | [`len`](crate::Cache::len), [`weight`](crate::Cache::weight) | what takes room now, in constant time |
+//! | [`census`](crate::Cache::census) | the same by a walk: what is valid, what has expired, what was invalidated |
+//! | [`Stats::waiting_bytes`](crate::Stats::waiting_bytes) | what has left and is not freed yet |
+//! | [`Stats::reclamation_lag`](crate::Stats::reclamation_lag) | for how long a thread has held a pin; the same for all caches of the process |
+//! | [`Stats::notifications_waiting`](crate::Stats::notifications_waiting) | what the listener has still to hear of |
+//!
+//! With the feature `serde`, `Stats`, `Census`, reports and explanations can be serialized.
+//!
+//! # Single keys
+//! - [`explain`](crate::Cache::explain) says how an entry stands, or why there is none: evicted,
+//!   expired, removed, invalidated, rejected or never seen. It remembers as many removals as
+//!   [`explain_misses`](crate::Builder::explain_misses) says, at 8 bytes each.
+//! - [`inspect`](crate::Cache::inspect) gives weight, age and the rest of the entry's life.
+//! - [`hottest`](crate::Cache::hottest) and [`coldest`](crate::Cache::coldest) list keys in the
+//!   policy's order.
+//!
+//! None of these calls counts as a use of the entry.

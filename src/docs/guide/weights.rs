@@ -1,0 +1,36 @@
+//! Bounding bytes, or another unit, instead of entries.
+//!
+//! A *weigher* says what an entry weighs when it is inserted, and
+//! [`max_weight`](crate::Builder::max_weight) bounds the sum.
+//!
+//! ```
+//! use larder::{Cache, Inserted, Maintenance, Rejection};
+//!
+//! let cache = Cache::builder()
+//!     .max_weight(1_000)
+//!     .weigher(|key: &String, value: &Vec<u8>| (key.len() + value.len()) as u32)
+//!     .maintenance(Maintenance::Inline)
+//!     .build()?;
+//! for number in 0..100 {
+//!     cache.insert(format!("{number:02}"), vec![0; 98]);
+//! }
+//! assert_eq!((cache.len(), cache.weight()), (10, 1_000));
+//!
+//! // Nothing is dropped silently: what is heavier than the whole bound is rejected.
+//! let heavy = cache.insert("heavy".to_owned(), vec![0; 2_000]);
+//! assert!(matches!(heavy, Inserted::Rejected(Rejection::TooHeavy { weight: 2_005, .. })));
+//! # Ok::<(), larder::BuildError>(())
+//! ```
+//!
+//! - The weigher is called once for each insertion, by the thread that inserts and under no lock. The
+//!   entry keeps that weight, whatever happens to the value afterwards.
+//! - Count what matters: the cache adds nothing for its own bookkeeping, which is about 80 bytes an
+//!   entry. The weigher can add them.
+//! - A value that is too heavy takes the old value of its key along, because that was to be
+//!   overwritten and must not be read as current.
+//! - Weight 0 does not pin an entry. It takes nothing of `max_weight`, and the policy evicts it like
+//!   any other. If entries may weigh 0, set a [`capacity`](crate::Builder::capacity) too.
+//! - [`insert_unevictable`](crate::Cache::insert_unevictable) keeps an entry outside of the bounds
+//!   until it expires, is removed or is stored anew.
+//! - [`set_max_weight`](crate::Cache::set_max_weight) changes the bound while the cache runs. With the
+//!   feature `memory_pressure`, `pressure::MemoryFollower` does so by how much memory is left.
