@@ -19,6 +19,7 @@ use crate::tags::Tags;
 
 // In the order of use: rustdoc lists `impl` blocks by these modules.
 mod front;
+mod options;
 mod storing;
 mod filling;
 mod removing;
@@ -56,9 +57,9 @@ pub use explain::{Explanation, Presence};
 pub use filling::Fill;
 pub use inspect::{Census, EntryInfo, EntryView};
 pub use iter::{Entries, Iter, Keys, Values};
+pub use options::{Displaced, InsertOptions};
 pub use pinned::Pinned;
 pub use ranking::Ranked;
-pub use storing::{Displaced, InsertOptions};
 
 /// A cache that many threads share.
 ///

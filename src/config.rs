@@ -209,7 +209,7 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Counts hits and misses, for [`Stats::hits`](crate::Stats::hits),
     /// [`misses`](crate::Stats::misses) and [`hit_ratio`](crate::Stats::hit_ratio). Default: they are
-    /// not counted, and those say `None`, because counting costs a fifth of the rate of hits.
+    /// not counted, and those say `None`, because counting costs up to a fifth of the rate of hits.
     /// Everything else in [`Stats`](crate::Stats) is always counted.
     pub fn count_lookups(mut self) -> Self {
         self.is_counting_lookups = true;

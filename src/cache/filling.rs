@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
-use super::storing::InsertOptions;
+use super::options::InsertOptions;
 use crate::entry::EntryPtr;
 use crate::error::{Inserted, Rejection};
 use crate::fills::OpenFill;

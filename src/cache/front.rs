@@ -6,7 +6,7 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use super::storing::Traits;
+use super::options::Traits;
 use super::{Cache, Pinned};
 use crate::config::Builder;
 use crate::equivalent::Equivalent;

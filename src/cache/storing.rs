@@ -3,9 +3,9 @@
 
 use std::cell::RefCell;
 use std::hash::{BuildHasher, Hash};
-use std::time::Duration;
 
 use super::Cache;
+use super::options::{Displaced, InsertOptions, Traits};
 use crate::entry::{Entry, EntryPtr, Owned};
 use crate::error::{Inserted, Rejection};
 use crate::expiry::Lifetime;
@@ -18,81 +18,6 @@ use crate::stats::Counter;
 use crate::table::Step;
 use crate::tags::{MAX_TAGS, TagSet};
 use crate::write_buffer::Event;
-
-/// What an entry is given besides key and value; for [`Cache::insert_with`] and its kin.
-///
-/// # Examples
-/// ```
-/// use std::time::Duration;
-/// use larder::{Cache, InsertOptions};
-///
-/// let cache = Cache::new(100);
-/// let hour = InsertOptions::new().ttl(Duration::from_secs(3600));
-/// cache.insert_with("/orders/1", "one", hour.tags(&["orders", "customer:7"]));
-/// cache.insert_if_absent_with("/index", "page", hour.unevictable());
-/// assert!(cache.invalidate_tag("orders"));
-/// assert_eq!((cache.get("/orders/1"), cache.get("/index")), (None, Some("page")));
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-#[must_use = "options do nothing until an entry is stored with them"]
-pub struct InsertOptions<'t> {
-    ttl: Option<Duration>,
-    tags: &'t [&'t str],
-    is_unevictable: bool,
-}
-
-impl<'t> InsertOptions<'t> {
-    /// An entry like that of [`Cache::insert`].
-    pub const fn new() -> Self {
-        Self { ttl: None, tags: &[], is_unevictable: false }
-    }
-
-    /// The entry lives for `ttl`, whatever the cache's [time to live](crate::Builder::time_to_live) or
-    /// [`Expiry`](crate::Expiry) says of new ones; see [`Cache::insert_with_ttl`].
-    pub const fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
-        self
-    }
-
-    /// The entry carries `tags`, by which [`Cache::invalidate_tag`] finds it; see
-    /// [`Cache::insert_with_tags`].
-    pub const fn tags(mut self, tags: &'t [&'t str]) -> Self {
-        self.tags = tags;
-        self
-    }
-
-    /// The entry is never evicted; see [`Cache::insert_unevictable`].
-    pub const fn unevictable(mut self) -> Self {
-        self.is_unevictable = true;
-        self
-    }
-}
-
-/// What had to leave for a value, of [`Cache::insert_displacing`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Displaced<K, V> {
-    /// The value that was stored under the key before, if it was valid.
-    pub replaced: Option<V>,
-    /// Keys and values of the entries that were evicted, in the order of their eviction.
-    pub evicted: Vec<(K, V)>,
-}
-
-/// What [`InsertOptions`] say, as an entry is made by it.
-#[derive(Default)]
-pub(super) struct Traits {
-    pub(super) lifetime: Lifetime,
-    pub(super) tags: Option<TagSet>,
-    pub(super) is_unevictable: bool,
-}
-
-impl From<Lifetime> for Traits {
-    #[inline]
-    fn from(lifetime: Lifetime) -> Self {
-        Self { lifetime, tags: None, is_unevictable: false }
-    }
-}
 
 impl<K, V, S> Cache<K, V, S>
 where

@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
-use super::storing::Traits;
+use super::options::Traits;
 use crate::equivalent::Equivalent;
 use crate::error::Inserted;
 use crate::reclaim;

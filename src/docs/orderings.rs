@@ -36,6 +36,7 @@
 //! | `Life::close`, acquire-release | relaxed | `the_last_drop_waits_for_visitors_and_all_was_dropped_then` |
 //! | `Life::close`, the load that waits, acquire | relaxed | the same |
 //! | `Life::note_ended`, release | relaxed | the same |
+//! | `OpenFill::drop`, release | relaxed | `a_fill_that_began_before_a_change_is_never_seen_after_it` |
 //! | `WriteBuffer::push`, the CAS of `state`, before the look at the thread's state | not ordered | `an_event_that_comes_as_the_thread_lies_down_wakes_it` |
 //! | `Mark::is_awaited_again`, what it says, before the look at the cache | not ordered | the same |
 //!
@@ -73,6 +74,7 @@
 //! | a closed cache is visited no more | `a_job_of_an_executor_and_the_maintenance_thread_leave_one_end` |
 //! | the drop of a last handle waits for visitors | `the_last_drop_waits_for_visitors_and_all_was_dropped_then` |
 //! | a thread that is inside of a listener does not | `a_listener_that_drops_the_last_handle_does_not_wait_for_itself` |
+//! | a stale fill is refused, marks come before the change, and an entry is visible once it is confirmed | `a_fill_that_began_before_a_change_is_never_seen_after_it` |
 //!
 //! Loom takes `SeqCst` accesses for less than they are; where two of them have to be ordered,
 //! a `SeqCst` fence stands between them under loom alone (`sync::model_seq_cst`), and that fence

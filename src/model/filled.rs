@@ -1,4 +1,5 @@
 //! Fills of a key that is changed meanwhile.
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 

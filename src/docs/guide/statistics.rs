@@ -22,7 +22,7 @@
 //! [`stats`](crate::Cache::stats) counts insertions, replacements, evictions, expirations, removals,
 //! invalidations, rejections and more since the cache was built. All of them only grow, so the
 //! difference of two readings is what happened between them. Hits and misses are `None` unless
-//! [`count_lookups`](crate::Builder::count_lookups) asks for them, because counting costs a fifth of
+//! [`count_lookups`](crate::Builder::count_lookups) asks for them, because counting costs up to a fifth of
 //! the rate of hits.
 //!
 //! # Gauges
