@@ -93,7 +93,9 @@ fuzz_target!(|data: &[u8]| {
         ..CsvOptions::default()
     };
     let format_of = FORMATS[usize::from(format % 8)];
-    let options = ReadOptions { format: format_of, csv, max_requests: MAX_REQUESTS };
+    // Without a rate, TTLs are counted and not used.
+    let rate = (how & 64 != 0).then_some(1_000.0);
+    let options = ReadOptions { format: format_of, csv, max_requests: MAX_REQUESTS, rate };
     let name = NAMES[usize::from(format >> 3) % NAMES.len()];
     let plain = read(name, rest.to_vec(), &options);
     match &plain {
