@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::partition::{Freeing, Partition};
-use super::{Engine, Ordering, contain, sync};
+use super::{Engine, Ordering, contain, reentrancy, sync};
 use crate::evict::{Bounds, Order, Rank};
 use crate::policy::{NodeId, Segment};
 
@@ -25,7 +25,8 @@ impl<K, V> Engine<K, V> {
     }
 
     /// Returns once no partition holds more than it may, evicting what is too much little by
-    /// little.
+    /// little; or, with an atomic listener that this thread cannot notify now, or must not wait to
+    /// notify, as soon as it gets no further. Then later runs do the rest.
     pub(crate) fn lower_bounds(&self) {
         for partition in &self.partitions {
             loop {
@@ -34,9 +35,17 @@ impl<K, V> Engine<K, V> {
                     let leftover = partition.run(&mut core, self, None, Freeing::AsRetired, None);
                     (leftover, core.order.is_above_limits())
                 };
+                let is_stuck = self.atomic.is_some() && leftover.leaving.is_none();
                 self.finish(partition, leftover);
                 if !is_above {
                     break;
+                }
+                if is_stuck {
+                    if self.cannot_notify() || !reentrancy::may_wait() {
+                        break;
+                    }
+                    // Other threads are changing the keys of all victims that were tried.
+                    sync::nap();
                 }
             }
         }

@@ -67,6 +67,9 @@ pub(super) struct Partition<K, V> {
     /// Entries that runs have unlinked from the policy and that are still to leave the table, once the
     /// atomic listener was notified.
     leaving: AtomicUsize,
+    /// More is held than the bounds allow, since no run since could notify the atomic listener. Written
+    /// under the lock.
+    is_above: AtomicBool,
     tally: CachePadded<Tally>,
 }
 
@@ -188,6 +191,7 @@ impl<K, V> Partition<K, V> {
             has_moved: AtomicBool::new(false),
             channel,
             leaving: AtomicUsize::new(0),
+            is_above: AtomicBool::new(false),
             core: CachePadded::new(Mutex::new(Core {
                 order,
                 retired: Retired::new(shape.batch_entries, batch_weight),
@@ -293,6 +297,11 @@ impl<K, V> Partition<K, V> {
         let Run { expirations, expired_weight, invalidations, leaving, ended, .. } = run;
         if leaving.is_some() {
             self.leaving.fetch_add(1, Ordering::Relaxed);
+        }
+
+        if engine.atomic.is_some() {
+            // Relaxed: as the other counts that `wants_look` asks for.
+            self.is_above.store(core.order.is_above_limits(), Ordering::Relaxed);
         }
 
         let tally = &self.tally;
@@ -509,6 +518,7 @@ impl<K, V> Partition<K, V> {
     pub(super) fn wants_look(&self) -> bool {
         self.has_garbage()
             || self.has_moved()
+            || self.is_above.load(Ordering::Relaxed)
             || self.channel.as_ref().is_some_and(Channel::has_work)
     }
 
