@@ -427,6 +427,99 @@ fn under_a_pin_nothing_is_evicted_until_later() {
 }
 
 #[test]
+fn lowering_a_bound_where_the_listener_cannot_be_notified_returns_and_later_runs_evict() {
+    type Lower<'c> = Box<dyn Fn() + 'c>;
+    type Within = fn(&Cache<u32, u32>, Lower<'_>);
+    const WITHIN: [(&str, Within); 4] = [
+        ("a pin", |cache, lower| {
+            let _pinned = cache.pin();
+            lower();
+        }),
+        ("a reader", |cache, lower| {
+            cache.read(&1, |_| lower());
+        }),
+        ("a gate", |cache, lower| {
+            cache.remove_if(&1, |_, _| {
+                lower();
+                false
+            });
+        }),
+        ("the listener", |cache, _| {
+            cache.remove(&0);
+        }),
+    ];
+    for (what, within) in WITHIN {
+        for mode in [Maintenance::Inline, Maintenance::Background] {
+            let slot: Arc<OnceLock<Cache<u32, u32>>> = Arc::default();
+            let own = Arc::clone(&slot);
+            let cache = inline(100)
+                .maintenance(mode)
+                .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
+                    if removal.cause == RemovalCause::Explicit {
+                        own.get().unwrap().set_capacity(10).unwrap();
+                    }
+                })
+                .build()
+                .unwrap();
+            // Ends with the process: the listener owns the cache that owns it.
+            slot.set(cache.clone()).unwrap();
+            for key in 0..100 {
+                cache.insert(key, key);
+            }
+            cache.run_pending();
+            within(&cache, Box::new(|| cache.set_capacity(10).unwrap()));
+            assert_eq!(cache.capacity(), Some(10), "{what}");
+            // In background mode the maintenance thread comes by itself.
+            while cache.len() > 10 {
+                if mode == Maintenance::Inline {
+                    cache.run_pending();
+                }
+                thread::yield_now();
+            }
+            cache.validate();
+        }
+    }
+}
+
+#[test]
+fn values_that_were_not_stored_are_dropped_outside_of_gates() {
+    static CACHE: OnceLock<Cache<u32, Rejected>> = OnceLock::new();
+    struct Rejected(bool);
+    impl Drop for Rejected {
+        fn drop(&mut self) {
+            if self.0 {
+                let cache = CACHE.get().unwrap();
+                assert!(cache.remove_if(&2, |_, _| true), "refused within the gate of 1");
+                assert_eq!(cache.insert(2, Rejected(false)), Inserted::Added);
+            }
+        }
+    }
+    let cache = Cache::builder()
+        .max_weight(100)
+        .maintenance(Maintenance::Inline)
+        // Changes the key between the first look at it and the change.
+        .weigher(|key: &u32, value: &Rejected| {
+            if *key == 1 && value.0 {
+                let cache = CACHE.get().unwrap();
+                if !cache.remove_if(&1, |_, _| true) {
+                    cache.insert(1, Rejected(false));
+                }
+            }
+            1
+        })
+        .atomic_listener(|_: &Removal<'_, u32, Rejected>| ())
+        .build()
+        .unwrap();
+    let cache = CACHE.get_or_init(|| cache);
+    cache.insert(2, Rejected(false));
+    let inserted = cache.insert_if_absent(1, Rejected(true));
+    assert_eq!(inserted, Inserted::Rejected(Rejection::Present));
+    let replaced = cache.replace(1, Rejected(true));
+    assert_eq!(replaced, Inserted::Rejected(Rejection::Absent));
+    cache.validate();
+}
+
+#[test]
 fn keys_and_values_are_dropped_once() {
     let ledger = Ledger::new();
     let told = Arc::new(AtomicUsize::new(0));

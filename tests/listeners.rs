@@ -609,6 +609,49 @@ fn an_executor_gets_the_deliveries() {
 }
 
 #[test]
+fn an_executor_that_drops_a_job_is_asked_again() {
+    let (listener, receiver) = recorder();
+    let is_broken = Arc::new(AtomicBool::new(true));
+    let broken = Arc::clone(&is_broken);
+    let cache = inline(
+        10,
+        listener.executor(move |job| {
+            if !broken.load(Ordering::SeqCst) {
+                job();
+            }
+        }),
+    );
+    cache.insert(1, 1);
+    cache.remove(&1);
+    assert_eq!(receiver.try_iter().count(), 0);
+    is_broken.store(false, Ordering::SeqCst);
+    cache.insert(2, 2);
+    assert_eq!(receiver.try_iter().count(), 1);
+}
+
+#[test]
+fn no_writer_waits_for_ever_for_an_executor_that_runs_nothing() {
+    for panics in [false, true] {
+        for mode in [Maintenance::Inline, Maintenance::Background] {
+            let (listener, receiver) = recorder();
+            let listener = listener.queue(4).executor(move |_job| {
+                if panics {
+                    std::panic::panic_any(support::counted::REQUESTED);
+                }
+            });
+            let builder = Cache::builder().capacity(100).partitions(1).maintenance(mode);
+            let cache = builder.listener(listener).build().unwrap();
+            for key in 0..200 {
+                cache.insert(key, key);
+                cache.remove(&key);
+            }
+            cache.flush().unwrap();
+            assert_eq!(receiver.try_iter().count(), 200, "{mode:?}");
+        }
+    }
+}
+
+#[test]
 fn an_executor_that_panics_is_counted_and_asked_again() {
     let (listener, receiver) = recorder();
     let is_broken = Arc::new(AtomicBool::new(true));

@@ -5,6 +5,34 @@ use std::sync::{Arc, Weak};
 
 use super::Shared;
 
+/// A job, from when the executor is handed it. It may also be dropped without having run, or kept until
+/// the cache is gone.
+struct Job<K, V, S> {
+    shared: Weak<Shared<K, V, S>>,
+    partition: usize,
+    has_run: bool,
+}
+
+impl<K, V, S> Job<K, V, S> {
+    fn run(mut self) {
+        self.has_run = true;
+        // Of a cache that is gone, or closed, everything was delivered or will be.
+        if let Some(shared) = self.shared.upgrade() {
+            let _ = shared.visit(|| shared.engine.deliver_as_job(self.partition));
+        }
+    }
+}
+
+impl<K, V, S> Drop for Job<K, V, S> {
+    fn drop(&mut self) {
+        if !self.has_run
+            && let Some(shared) = self.shared.upgrade()
+        {
+            shared.engine.forget_job(self.partition);
+        }
+    }
+}
+
 /// Lets deliveries go to the executor of the cache's listener, if it has one.
 pub(super) fn connect_executor<K, V, S>(shared: &Arc<Shared<K, V, S>>)
 where
@@ -16,13 +44,8 @@ where
     let Some(executor) = deliveries.listening.executor.clone() else { return };
     let weak = Arc::downgrade(shared);
     let schedule = move |partition| {
-        let weak: Weak<Shared<K, V, S>> = Weak::clone(&weak);
-        executor(Box::new(move || {
-            // Of a cache that is gone, or closed, everything was delivered or will be.
-            if let Some(shared) = weak.upgrade() {
-                let _ = shared.visit(|| shared.engine.deliver_as_job(partition));
-            }
-        }));
+        let job = Job { shared: Weak::clone(&weak), partition, has_run: false };
+        executor(Box::new(move || job.run()));
     };
     // Set once, here.
     let _ = deliveries.schedule.set(Box::new(schedule));

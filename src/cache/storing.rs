@@ -439,6 +439,8 @@ where
                 }
                 Err((unused, Some(present))) if self.is_valid(present) => {
                     drop(guard);
+                    // Leaves the gate: the drop of the user's may change the cache.
+                    drop((change, removal));
                     drop(unused);
                     return self.reject(Rejection::Present);
                 }
@@ -518,6 +520,8 @@ where
                 }
                 Err(unused) => {
                     drop(guard);
+                    // Leaves the gate: the drop of the user's may change the cache.
+                    drop(change);
                     drop(unused);
                     return self.reject(Rejection::Absent);
                 }

@@ -187,7 +187,7 @@ impl<K, V> Channel<K, V> {
         }
     }
 
-    /// The job has come to run: from now on another one may be asked for.
+    /// The job has come to run, or never will: from now on another one may be asked for.
     pub(crate) fn begin_job(&self) {
         sync::lock(&self.queue).is_scheduled = false;
     }
@@ -202,6 +202,12 @@ impl<K, V> Channel<K, V> {
     pub(crate) fn is_idle(&self) -> bool {
         let queue = sync::lock(&self.queue);
         queue.waiting.is_empty() && !queue.is_delivering
+    }
+
+    /// Whether something waits, and neither a thread delivers nor a job is on its way.
+    pub(crate) fn is_left_alone(&self) -> bool {
+        let queue = sync::lock(&self.queue);
+        !queue.waiting.is_empty() && !queue.is_delivering && !queue.is_scheduled
     }
 
     pub(crate) fn room(&self) -> Room {

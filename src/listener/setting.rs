@@ -147,9 +147,10 @@ impl<K, V> Listener<K, V> {
     ///
     /// A job delivers what waits in one partition when it runs; at most one for each partition is
     /// on its way. `executor` is called where the listener would be, so it may run the job itself.
-    /// If it panics, that is counted like a listener's panic, and the cache asks it again later. A
-    /// job that it drops may be lost until the next removal. `flush` and the drop of the last
-    /// handle wait for jobs that have begun, and deliver the rest themselves.
+    /// If it panics, that is counted like a listener's panic, and the cache asks it again later, as
+    /// also when it has dropped a job. `flush`, the drop of the last handle, and a writer that finds the
+    /// queue full while no job is on its way deliver what waits themselves; the first two wait for jobs
+    /// that have begun.
     pub fn executor(
         mut self,
         executor: impl Fn(Box<dyn FnOnce() + Send>) + Send + Sync + 'static,

@@ -123,6 +123,13 @@ impl<K, V> Engine<K, V> {
         }
     }
 
+    /// A job was dropped without having run: the next delivery asks for another one.
+    pub(crate) fn forget_job(&self, partition: usize) {
+        if let Some(channel) = &self.partitions[partition].channel {
+            channel.begin_job();
+        }
+    }
+
     /// Holds a writer back while the listener does not keep up, if it is to be.
     pub(super) fn await_room(&self, partition: &Partition<K, V>) {
         let Some(channel) = &partition.channel else { return };
@@ -132,6 +139,11 @@ impl<K, V> Engine<K, V> {
         let backoff = Backoff::new();
         while channel.room() == Room::None {
             self.deliver(partition);
+            if channel.is_left_alone() {
+                // The executor has panicked, or dropped the job: nobody else may ever come.
+                let _inside = reentrancy::enter(Kind::Listener, self);
+                channel.deliver(MOST_AT_ONCE);
+            }
             if backoff.is_completed() {
                 sync::nap();
             } else {

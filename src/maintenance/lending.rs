@@ -36,6 +36,7 @@
 use super::partition::{Freeing, Partition};
 use super::{Engine, sync};
 use crate::hash::partition_of;
+use crate::reentrancy;
 
 /// A loan to the partition of one entry, from before the entry is inserted until its insertion has
 /// taken effect or failed.
@@ -127,20 +128,29 @@ impl<K, V> Engine<K, V> {
     /// Runs maintenance of a partition until it is not above its limits any more.
     fn evict_excess(&self, partition: &Partition<K, V>) {
         loop {
-            let (leftover, is_done) = {
+            let (leftover, is_stuck) = {
                 let mut core = sync::lock(&partition.core);
                 let before = (core.order.len(), core.order.weight());
                 let leftover = partition.run(&mut core, self, None, Freeing::AsRetired, None);
-                let after = (core.order.len(), core.order.weight());
-                // Where nothing can leave at the moment, it does with later runs: an atomic listener
-                // cannot always be called.
-                (leftover, !core.order.is_above_limits() || before == after)
+                let is_stuck = before == (core.order.len(), core.order.weight());
+                (leftover, core.order.is_above_limits().then_some(is_stuck))
             };
             self.finish_runs(partition, leftover);
-            if is_done {
-                break;
+            match is_stuck {
+                None => break,
+                Some(false) => {}
+                // Where nothing can leave at the moment, it does with later runs: an atomic listener
+                // cannot always be called.
+                Some(true) if !self.may_notify_soon() => break,
+                // Other threads are changing the keys of all victims that were tried.
+                Some(true) => sync::nap(),
             }
         }
+    }
+
+    /// Whether this thread can notify the atomic listener once other threads have left their gates.
+    fn may_notify_soon(&self) -> bool {
+        self.atomic.is_some() && !self.cannot_notify() && reentrancy::may_wait()
     }
 
     /// False if the accounts have changed since `version`, or there is something to take back: then

@@ -70,6 +70,9 @@ pub(super) struct Partition<K, V> {
     /// atomic listener was notified.
     leaving: AtomicUsize,
     counts: CachePadded<Counts>,
+    /// More is held than the bounds allow, since no run since could notify the atomic listener. Written
+    /// under the lock.
+    is_above: AtomicBool,
 }
 
 /// An entry that leaves the table, counted until this is dropped.
@@ -164,6 +167,7 @@ impl<K, V> Partition<K, V> {
             has_moved: AtomicBool::new(false),
             channel,
             leaving: AtomicUsize::new(0),
+            is_above: AtomicBool::new(false),
             core: CachePadded::new(Mutex::new(Core {
                 order,
                 retired: Retired::new(shape.batch_entries, batch_weight),
@@ -281,6 +285,11 @@ impl<K, V> Partition<K, V> {
         let Run { expirations, expired_weight, invalidations, leaving, ended, .. } = run;
         if leaving.is_some() {
             self.leaving.fetch_add(1, Ordering::Relaxed);
+        }
+
+        if engine.atomic.is_some() {
+            // Relaxed: as the other counts that `wants_look` asks for.
+            self.is_above.store(core.order.is_above_limits(), Ordering::Relaxed);
         }
 
         let counts = &self.counts;
@@ -499,6 +508,7 @@ impl<K, V> Partition<K, V> {
     pub(super) fn wants_look(&self) -> bool {
         self.has_garbage()
             || self.has_moved()
+            || self.is_above.load(Ordering::Relaxed)
             || self.channel.as_ref().is_some_and(Channel::has_work)
     }
 
