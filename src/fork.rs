@@ -18,6 +18,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
 use std::sync::{Arc, Once, OnceLock, Weak};
 
 use crate::expiry::ticking;
@@ -96,7 +97,7 @@ struct Held {
     // dropped meanwhile, and then this drops what is left of it.
     caches: Vec<HeldCache>,
     _list: MutexGuard<'static, Caches>,
-    _visits: Option<MutexGuard<'static, ()>>,
+    _visits: Option<maintainer::HeldVisits>,
 }
 
 impl Held {
@@ -122,8 +123,14 @@ impl Held {
     }
 }
 
+/// No destructor, so that threads can fork in those of their other thread-locals. It holds something
+/// during a fork alone.
+type Slot = RefCell<ManuallyDrop<Option<Held>>>;
+
+const _: () = assert!(!std::mem::needs_drop::<Slot>());
+
 thread_local! {
-    static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
+    static HELD: Slot = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 // The standard library links the C library anyway.
@@ -148,7 +155,7 @@ pub(crate) fn prepare() {
 }
 
 extern "C" fn before() {
-    let _ = HELD.try_with(|held| *held.borrow_mut() = Some(Held::take()));
+    let _ = HELD.try_with(|held| **held.borrow_mut() = Some(Held::take()));
 }
 
 fn take_held() -> Option<Held> {

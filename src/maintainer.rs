@@ -123,8 +123,6 @@ impl Mark {
 /// The thread's list and its timers. One for the process, and more for tests and models.
 pub(crate) struct Maintainer {
     roster: Mutex<Roster>,
-    /// Held by the thread while it looks after caches.
-    looking: Mutex<()>,
     #[cfg(all(test, not(larder_loom)))]
     refuses_threads: sync::AtomicBool,
 }
@@ -139,6 +137,12 @@ struct Roster {
     thread: Option<Thread>,
     /// The thread waits to be woken.
     is_asleep: bool,
+    /// The thread looks after caches.
+    #[cfg(all(unix, not(larder_loom)))]
+    is_visiting: bool,
+    /// Threads that are about to fork and keep it from doing so.
+    #[cfg(all(unix, not(larder_loom)))]
+    forks: usize,
 }
 
 struct Member {
@@ -168,13 +172,38 @@ pub(crate) fn register(_: Weak<dyn Maintained>, _: &Attendance) {}
 #[cfg(larder_loom)]
 pub(crate) fn notify_all() {}
 
-/// Waits until the thread is between two visits, and keeps it there, for the time of a fork. `None` in the
-/// maintenance thread itself, where a key or value forks as it is dropped; and where the thread did not
-/// come to an end of its visits in time.
+/// Keeps the thread between two visits, for the time of a fork.
 #[cfg(all(unix, not(larder_loom)))]
-pub(crate) fn hold_visits() -> Option<sync::MutexGuard<'static, ()>> {
-    let is_own = reentrancy::is_inside_any(Kind::Maintainer);
-    if is_own { None } else { sync::lock_for_fork(&MAINTAINER.looking) }
+pub(crate) struct HeldVisits(());
+
+/// Waits until the thread is between two visits, and keeps it there. `None` in the maintenance thread
+/// itself, where a key or value forks as it is dropped. A thread that must not wait for user code, which
+/// the visit may be running, gives up after a second: then the child has no visit that could end, and
+/// forgets it.
+#[cfg(all(unix, not(larder_loom)))]
+pub(crate) fn hold_visits() -> Option<HeldVisits> {
+    if reentrancy::is_inside_any(Kind::Maintainer) {
+        return None;
+    }
+    sync::lock(&MAINTAINER.roster).forks += 1;
+    let held = HeldVisits(());
+    let since = Instant::now();
+    while sync::lock(&MAINTAINER.roster).is_visiting {
+        if !reentrancy::may_wait() && since.elapsed() > Duration::from_secs(1) {
+            break;
+        }
+        sync::nap();
+    }
+    Some(held)
+}
+
+#[cfg(all(unix, not(larder_loom)))]
+impl Drop for HeldVisits {
+    fn drop(&mut self) {
+        let mut roster = sync::lock(&MAINTAINER.roster);
+        // None any more in a forked child.
+        roster.forks = roster.forks.saturating_sub(1);
+    }
 }
 
 /// The roster's lock, for the time of a fork.
@@ -188,9 +217,11 @@ pub(crate) fn hold_roster() -> HeldRoster {
 
 #[cfg(all(unix, not(larder_loom)))]
 impl HeldRoster {
-    /// In a forked child: the thread is gone, whatever was noted of it.
+    /// In a forked child: the thread is gone, whatever was noted of it, and so are others that fork.
     pub(crate) fn forget_thread(&mut self) {
         self.0.forget_thread();
+        self.0.is_visiting = false;
+        self.0.forks = 0;
     }
 }
 
@@ -205,8 +236,11 @@ impl Maintainer {
                     timers: BTreeSet::new(),
                     thread: None,
                     is_asleep: false,
+                    #[cfg(all(unix, not(larder_loom)))]
+                    is_visiting: false,
+                    #[cfg(all(unix, not(larder_loom)))]
+                    forks: 0,
                 }),
-                looking: Mutex::new(()),
                 #[cfg(all(test, not(larder_loom)))]
                 refuses_threads: sync::AtomicBool::new(false),
             }
@@ -273,7 +307,8 @@ impl Maintainer {
     /// Looks after those caches once; says whether some want to be looked after again soon.
     fn visit(&'static self, ids: Vec<u64>) -> bool {
         let mut is_busy = false;
-        let looking = sync::lock(&self.looking);
+        #[cfg(all(unix, not(larder_loom)))]
+        let visiting = Visiting::begin(self);
         let mut visited = Vec::new();
         for id in ids {
             let Some((cache, mark)) = sync::lock(&self.roster).member(id) else { continue };
@@ -295,7 +330,8 @@ impl Maintainer {
             drop(roster);
             visited.push(cache);
         }
-        drop(looking);
+        #[cfg(all(unix, not(larder_loom)))]
+        drop(visiting);
         release(visited);
         is_busy
     }
@@ -314,6 +350,33 @@ impl Maintainer {
                 return;
             }
         }
+    }
+}
+
+/// The thread looks after caches, until this is dropped.
+#[cfg(all(unix, not(larder_loom)))]
+struct Visiting(&'static Maintainer);
+
+#[cfg(all(unix, not(larder_loom)))]
+impl Visiting {
+    /// Waits until no thread is about to fork.
+    fn begin(maintainer: &'static Maintainer) -> Self {
+        loop {
+            let mut roster = sync::lock(&maintainer.roster);
+            if roster.forks == 0 {
+                roster.is_visiting = true;
+                return Self(maintainer);
+            }
+            drop(roster);
+            sync::nap();
+        }
+    }
+}
+
+#[cfg(all(unix, not(larder_loom)))]
+impl Drop for Visiting {
+    fn drop(&mut self) {
+        sync::lock(&self.0.roster).is_visiting = false;
     }
 }
 

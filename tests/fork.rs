@@ -13,10 +13,11 @@ mod support;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use larder::expiry::TickingClock;
-use larder::{Cache, Inserted, Maintenance, Policy, ShadowConfig};
+use larder::{Cache, Inserted, Listener, Maintenance, Policy, Removal, ShadowConfig};
 
 use support::configs::for_each_config;
 use support::counted::{Counted, Ledger};
@@ -107,6 +108,7 @@ fn both_sides_of_a_fork_go_on_using_the_cache() {
     fork_amid_maintenance();
     fork_with_a_ticking_clock();
     fork_amid_readers();
+    fork_during_a_visit_that_does_not_end();
     #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
     barriers_that_a_sandbox_refuses_are_reported_and_one_thread_needs_none();
 }
@@ -353,6 +355,47 @@ fn fork_amid_readers() {
             is_over.store(true, Ordering::Relaxed);
         });
     }
+}
+
+/// A listener forks while the maintenance thread is inside another one, for which it must not wait: the
+/// child has a maintenance thread all the same.
+fn fork_during_a_visit_that_does_not_end() {
+    let (entered, has_entered) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    let blocked = Cache::<u64, u64>::builder()
+        .capacity(10)
+        .listener(Listener::new(move |_: &Removal<'_, u64, u64>| {
+            entered.send(()).unwrap();
+            // An error at the end of the test.
+            let _ = may_go_on.lock().unwrap().recv();
+        }))
+        .build()
+        .unwrap();
+    // Nobody but the maintenance thread comes by when it has expired.
+    blocked.insert_with_ttl(1, 1, Duration::from_millis(20));
+    has_entered.recv().unwrap();
+    let is_well = Arc::new(AtomicBool::new(false));
+    let well = Arc::clone(&is_well);
+    let forking = Cache::<u64, u64>::builder()
+        .capacity(10)
+        .maintenance(Maintenance::Inline)
+        .listener(Listener::new(move |_: &Removal<'_, u64, u64>| {
+            in_child("a visit that does not end", || {
+                let cache = Cache::<u64, u64>::new(10);
+                cache.insert_with_ttl(1, 1, Duration::from_millis(1));
+                while !cache.is_empty() {
+                    std::thread::yield_now();
+                }
+            });
+            well.store(true, Ordering::SeqCst);
+        }))
+        .build()
+        .unwrap();
+    forking.insert(1, 1);
+    forking.remove(&1);
+    assert!(is_well.load(Ordering::SeqCst));
+    drop(go_on);
 }
 
 /// The thread that moves the clock on is gone in the child, where another one is started.

@@ -609,6 +609,25 @@ fn an_executor_gets_the_deliveries() {
 }
 
 #[test]
+fn a_condition_is_asked_once_of_a_value_even_if_the_write_buffer_is_full() {
+    let (listener, receiver) = recorder();
+    let cache = inline(2, listener);
+    cache.insert(1, 1);
+    cache.insert(2, 2);
+    let mut asked = 0;
+    // What is reported of 1 fills the buffer of so small a cache until the reader has returned.
+    let is_removed = cache.remove_and_read(&1, |_, _| {
+        cache.remove_if(&2, |_, _| {
+            asked += 1;
+            true
+        })
+    });
+    assert_eq!((is_removed, asked), (Some(true), 1));
+    cache.flush().unwrap();
+    assert_eq!(receiver.try_iter().count(), 2);
+}
+
+#[test]
 fn an_executor_that_drops_a_job_is_asked_again() {
     let (listener, receiver) = recorder();
     let is_broken = Arc::new(AtomicBool::new(true));

@@ -108,11 +108,12 @@ where
         }
     }
 
-    /// Takes out an entry that nobody was to see.
+    /// Takes out an entry that nobody was to see, unless it has left.
     #[cold]
     pub(super) fn reject_stale(&self, unconfirmed: EntryPtr, hash: u64) -> Inserted {
-        let _was_visible =
-            self.remove_notifying(unconfirmed, hash, &mut |_, _| true, Absence::Removed);
+        // What is valid is another entry, which has come to stand in the same memory. Where another thread
+        // changes the key and this one must not wait, the entry stays until it is replaced or evicted.
+        let _ = self.remove_notifying(unconfirmed, hash, &mut |_, _| false, Absence::Removed);
         self.reject(Rejection::Stale)
     }
 }

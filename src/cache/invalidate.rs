@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
 use crate::entry::EntryPtr;
-use crate::listener::RemovalCause;
+use crate::listener::{MustNotWait, RemovalCause};
 use crate::recent::Absence;
 use crate::reclaim;
 use crate::table::Cursor;
@@ -111,7 +111,8 @@ where
             });
             drop(guard);
             for (pointer, hash) in seen.into_iter().zip(hashes) {
-                removed += u64::from(self.remove_notifying(pointer, hash, &mut condition, absence));
+                let is_removed = self.remove_notifying(pointer, hash, &mut condition, absence);
+                removed += u64::from(is_removed.unwrap_or_else(|refused| refused.panic()));
             }
         }
         removed
@@ -119,29 +120,31 @@ where
 
     /// Judges and takes out an entry that a walk has seen, if it is still there; says whether it removed
     /// one that somebody could still see.
+    ///
+    /// # Errors
+    /// If another thread is within the entry's gate, and this one must not wait.
     pub(super) fn remove_notifying(
         &self,
         pointer: EntryPtr,
         hash: u64,
         condition: &mut impl FnMut(&K, &V) -> bool,
         absence: Absence,
-    ) -> bool {
+    ) -> Result<bool, MustNotWait> {
         let engine = &self.shared.engine;
         let mut prepared = None;
         loop {
             // Fills were marked before the walk.
-            let admitted = engine.admit_fill(hash, prepared.take());
-            let admitted = admitted.unwrap_or_else(|refused| refused.panic());
+            let admitted = engine.admit_fill(hash, prepared.take())?;
             let mut change = engine.change(hash, admitted);
             let guard = reclaim::pin();
             // Judged once, and within the gate no other thread can have taken it out.
             if change.notified().is_none() {
                 let Some(entry) = engine.table.find_entry(hash, pointer, &guard) else {
-                    return false;
+                    return Ok(false);
                 };
                 // What nobody sees any more is nobody's to judge, but taken along.
                 if self.is_valid(pointer) && !condition(&entry.key, &entry.value) {
-                    return false;
+                    return Ok(false);
                 }
             }
             let cause = || self.cause_now(pointer, RemovalCause::Explicit);
@@ -153,9 +156,9 @@ where
                 let cause = change.cause_of(pointer, cause);
                 change.made_by(Event::Removed(pointer), cause, absence);
                 self.count_gone(pointer, cause, &guard);
-                return cause == RemovalCause::Explicit;
+                return Ok(cause == RemovalCause::Explicit);
             } else {
-                return false;
+                return Ok(false);
             }
         }
     }

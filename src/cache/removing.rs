@@ -56,11 +56,14 @@ where
                 found = Some(pointer);
             }
             let Some(pointer) = found else { return false };
-            let cause = || RemovalCause::Explicit;
-            if change.must_notify(pointer, cause) || !change.announce(-1) {
+            if change.must_notify(pointer, || RemovalCause::Explicit) {
                 drop(guard);
                 prepared = change.prepare(None);
-            } else if engine.table.remove_entry(pointer, &guard) {
+                continue;
+            }
+            // Still under the guard, or the condition would have to be asked once more.
+            change.announce_pinned(-1);
+            if engine.table.remove_entry(pointer, &guard) {
                 let cause = || self.cause_of(pointer, RemovalCause::Explicit);
                 let cause = change.cause_of(pointer, cause);
                 change.removed(pointer, cause);
