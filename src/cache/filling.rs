@@ -74,8 +74,9 @@ where
     /// Every call that may change the key counts as a change, whether the key was there or not:
     /// insertions, replacements and removals of it, [`clear`](Self::clear), [`retain`](Self::retain),
     /// [`invalidate_if`](Self::invalidate_if), [`invalidate_tag`](Self::invalidate_tag). Eviction and
-    /// expiry do not, nor do other fills: of several, the first one stores its value, and the others are
-    /// rejected as [`Present`](Rejection::Present). A value whose fill is refused was visible to nobody;
+    /// expiry do not, nor do other fills: one that comes when another has stored its value is rejected as
+    /// [`Present`](Rejection::Present); of several that complete at the same moment, each may be
+    /// `Added`, and one value stays. A value whose fill is refused was visible to nobody;
     /// a listener hears of it as of one that was
     /// [invalidated](crate::RemovalCause::Invalidated).
     ///

@@ -87,7 +87,7 @@
 //! | `LruCache::new(n)` | `Cache::builder().capacity(n).policy(Policy::lru()).maintenance(Maintenance::Inline).build()?` |
 //! | `LruCache::unbounded()` | no counterpart: every cache has a bound |
 //! | `put(k, v)` | [`insert(k, v)`](crate::Cache::insert); [`swap(k, v)`](crate::Cache::swap) for the old value |
-//! | `push(k, v)` for what is evicted | a [`listener`](crate::Builder::listener) |
+//! | `push(k, v)` for what is evicted | [`insert_displacing`](crate::Cache::insert_displacing) |
 //! | `get(&k)`, a reference | [`get(&k)`](crate::Cache::get), a clone; [`read`](crate::Cache::read) or [`pin()`](crate::Cache::pin) for references |
 //! | `get_mut(&k)`, `iter_mut()` | no counterpart, as other threads may be reading: store a new value, or keep a mutex or an atomic as the value |
 //! | `peek`, `contains` | [`peek`](crate::Cache::peek), [`contains_key`](crate::Cache::contains_key) |
