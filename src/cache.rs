@@ -65,8 +65,10 @@ pub use ranking::Ranked;
 ///
 /// A `Cache` is a handle: cloning it is cheap, and all clones are one cache. When the last one is
 /// dropped, every key and value is dropped before that drop returns; it waits for the maintenance
-/// thread if that is dropping some at the moment. (So a key or value must not, in its own `Drop`,
-/// wait for another thread that drops the last handle.)
+/// thread, or a job of a listener's executor, that is inside the cache at the moment. (So a key or value
+/// must not, in its own `Drop`, wait for another thread that drops the last handle.) Within a listener,
+/// or the `Drop` of a key or value, it waits for a quarter of a second at most; then the other thread
+/// drops them.
 ///
 /// # Concurrency
 /// Lookups are lock-free and, on an entry that is hot, write no memory that threads share.

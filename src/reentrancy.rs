@@ -25,7 +25,7 @@
 //! |---|---|
 //! | a change of a key that another thread changes | the change is refused: [`Rejection::WithinListener`](crate::Rejection::WithinListener), or a panic where there is no result to say it in |
 //! | a write whose listener's queue is full | the queue grows beyond its bound, up to twice of it; then the notification is dropped and counted |
-//! | the drop of a last handle while another thread visits the cache | the last visitor takes the cache apart |
+//! | the drop of a last handle while another thread visits the cache | it waits for a quarter of a second, or on a visit not at all; then the last visitor takes the cache apart |
 //! | `flush` | an error |
 //! | `run_pending`, for a removal that another thread is in the middle of | it returns |
 //! | the stop of a task | the task ends by itself |
@@ -150,6 +150,12 @@ pub(crate) fn is_inside<T: ?Sized>(kind: Kind, owner: &T) -> bool {
 #[inline]
 pub(crate) fn is_inside_any(kind: Kind) -> bool {
     STACK.with(|stack| stack.has(|(inside, _)| inside == kind))
+}
+
+/// Whether the thread is one that others wait for without end: on a visit, or the maintenance thread.
+#[cfg(not(larder_loom))]
+pub(crate) fn is_visiting() -> bool {
+    STACK.with(|stack| stack.has(|(kind, _)| matches!(kind, Kind::Visit | Kind::Maintainer)))
 }
 
 /// Whether the thread may wait for user code that another one runs: only if it is inside of nothing.

@@ -13,7 +13,8 @@
 //!
 //! So exactly one thread takes the cache apart, and no other one is inside of it then. The drop of the
 //! last handle waits for that, unless its thread is inside of something itself
-//! ([`crate::reentrancy`]): then the last visitor does it by itself.
+//! ([`crate::reentrancy`]): then it waits for a quarter of a second at most, and not at all on a visit,
+//! and the last visitor does it by itself.
 //!
 //! # Orderings
 //! `state`: acquire-release, so that what visitors have done happens before the cache is taken apart.
@@ -23,6 +24,8 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+#[cfg(not(larder_loom))]
+use std::time::Instant;
 
 use super::{Cache, Shared};
 use crate::maintainer::Maintained;
@@ -34,6 +37,10 @@ use crate::sync::{AtomicUsize, Backoff, Ordering};
 const CLOSED: usize = 1;
 const ENDED: usize = 2;
 const VISIT: usize = 4;
+
+/// How long a thread that is inside of user code, and on no visit itself, waits for visitors.
+#[cfg(not(larder_loom))]
+const PATIENCE: Duration = Duration::from_millis(250);
 
 pub(crate) struct Life {
     state: AtomicUsize,
@@ -76,8 +83,9 @@ impl Life {
             return End::Here;
         }
         let backoff = Backoff::new();
+        let patience = Patience::new();
         // Acquire: pairs with `note_ended`.
-        while reentrancy::may_wait() && self.state.load(Ordering::Acquire) & ENDED == 0 {
+        while patience.lasts() && self.state.load(Ordering::Acquire) & ENDED == 0 {
             // What a visitor is inside of may take long.
             #[cfg(not(larder_loom))]
             if backoff.is_completed() {
@@ -99,6 +107,37 @@ impl Life {
     pub(crate) fn note_ended(&self) {
         // Release: pairs with the acquire in `close`.
         self.state.fetch_or(ENDED, Ordering::Release);
+    }
+}
+
+/// For how long a thread may wait for visitors.
+struct Patience {
+    may_wait: bool,
+    #[cfg(not(larder_loom))]
+    until: Option<Instant>,
+}
+
+impl Patience {
+    fn new() -> Self {
+        let may_wait = reentrancy::may_wait();
+        Self {
+            may_wait,
+            // Mostly a visit is over soon, and then a cache within the value of another one is gone
+            // with that value.
+            #[cfg(not(larder_loom))]
+            until: (!may_wait && !reentrancy::is_visiting()).then(|| Instant::now() + PATIENCE),
+        }
+    }
+
+    #[cfg(not(larder_loom))]
+    fn lasts(&self) -> bool {
+        self.may_wait || self.until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Under loom no time passes.
+    #[cfg(larder_loom)]
+    fn lasts(&self) -> bool {
+        self.may_wait
     }
 }
 
