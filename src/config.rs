@@ -242,15 +242,20 @@ impl<K, V, S> Builder<K, V, S> {
     /// place, only afterwards. Each removal is told once, and those of a key in their order, with
     /// what a [`Listener`] is told too, which may be set besides. It is called by the thread that
     /// removes, or runs maintenance, under no lock and no pin; meanwhile other threads that change
-    /// the same key wait, and those of some other keys (one in 64), but no lookup.
+    /// the same key wait, and nobody else.
     ///
     /// The listener may look into the cache. Insertions from within it are rejected
     /// ([`WithinListener`](crate::Rejection::WithinListener)), and removals panic; likewise from the
     /// conditions of `remove_if` and `retain` and from an [`Expiry`], which run within
-    /// the change that asks them. It must not wait for another thread that changes the cache. If it panics, that is counted in
-    /// [`Stats::listener_panics`](crate::Stats::listener_panics), and the removal goes on. If a key's
-    /// `Eq` or an [`Expiry`] panics after the listener was called, the entry may stay,
-    /// and be told again.
+    /// the change that asks them. The same holds where a listener, an executor or the drop of a value of
+    /// another cache changes a key that another thread is changing: it would have to wait for that
+    /// one's listener. The listener must not wait for another thread that changes the cache. If it
+    /// panics, that is counted in [`Stats::listener_panics`](crate::Stats::listener_panics), and the
+    /// removal goes on. If a key's `Eq` or an [`Expiry`] panics after the listener was called, the entry
+    /// may stay, and the listener may be called for it again.
+    ///
+    /// Why an entry leaves is decided when the listener is called: what expires while it runs counts as
+    /// having left before. The lifetime of a new entry begins when it becomes visible.
     ///
     /// Maintenance does not wait: a victim whose key is being changed stays, and the next one goes;
     /// and while the calling thread holds a [`pin`](crate::Cache::pin) of any cache, or is within the
@@ -258,8 +263,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// is in the cache when its last handle is dropped is not told.
     ///
     /// # Cost
-    /// Updates are tried twice, and take two more atomic operations; each entry takes 16 bytes
-    /// more, for its age. Lookups pay nothing.
+    /// Updates are tried twice, and take a lock for a moment before and after; maintenance evicts one
+    /// entry a run. Each entry takes 16 bytes more, for its age. Lookups pay nothing.
     ///
     /// # Examples
     /// ```

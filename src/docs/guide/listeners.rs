@@ -8,7 +8,7 @@
 //! | by | maintenance, or an [executor](crate::Listener::executor) of yours | the thread that removes |
 //! | is for | logging, metrics, releasing resources, writing behind | values that must reach a slower store before anybody can miss them |
 //! | may use the cache | as it likes | for lookups only |
-//! | holds up | writers, while its queue is full | changes of the same key, and of one other key in 64 |
+//! | holds up | writers, while its queue is full | changes of the same key |
 //!
 //! Both are called once for every removal, in order for each key, under no lock and no pin, with a
 //! [`Removal`](crate::Removal): key, value, weight, age, and the
@@ -80,5 +80,7 @@
 //! - [`flush`](crate::Cache::flush) from inside a listener is an error, and a full queue does not make
 //!   a listener wait: the queue grows to about twice its bound, and what comes then is dropped and
 //!   counted.
+//! - The last handle of another cache may be dropped. If a thread is inside that cache at the moment, the
+//!   drop waits for it for a quarter of a second at most; then that thread drops what is in the cache.
 //! - Neither kind may wait for another thread that changes the cache.
 //! - A panic of a listener is caught and counted ([`Stats::listener_panics`](crate::Stats)).
