@@ -90,7 +90,7 @@ pub use ranking::Ranked;
 /// hold whenever a call returns. In background mode a
 /// partition may hold a sixteenth of its share more, but at least one entry and at most 64, and one
 /// for each thread that is within an insertion; writers that would exceed that make room first, or
-/// wait for who is at it. What is too much is gone within a few milliseconds, and after
+/// wait for the thread that does so. The excess is gone within a few milliseconds, and after
 /// [`run_pending`](Self::run_pending).
 ///
 /// # Memory

@@ -15,7 +15,7 @@
 //! - The default policy pays for its hit ratios on insertion, which takes 1.5 to 1.8 times as long as
 //!   with `lru` or `sieve` (`compare --workload insert` among the benches).
 //! - A writer that finds its partition's write buffer full runs maintenance itself, or waits
-//!   for the thread that is at it.
+//!   for the thread that runs it.
 //! - A thread that is suspended within a call is pinned: what is removed meanwhile, by all
 //!   caches of the process, is freed only when it goes on.
 //! - A first lookup in a bucket that growth has just added opens it, which writes. In

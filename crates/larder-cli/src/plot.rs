@@ -231,7 +231,7 @@ fn draw_legend(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Resu
 }
 
 /// Refuses a picture that is there already, unless `force`, and one that cannot be written: before
-/// the run, which may be long, so that its end is not in vain.
+/// the run, which may be long, so that a run is not wasted.
 pub(crate) fn check_target(path: &Path, force: bool) -> Result<(), CommandError> {
     let failed = || CommandError::write(path.display().to_string());
     match path.symlink_metadata() {
