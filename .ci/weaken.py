@@ -14,7 +14,7 @@ import sys
 import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-COPIED = ["Cargo.toml", "Cargo.lock", "src", "tests", "loom-tests", "crates", "benches"]
+COPIED = ["Cargo.toml", "Cargo.lock", "src", "tests", "examples", "loom-tests", "crates", "benches"]
 SECONDS = 300
 
 
