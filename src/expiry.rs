@@ -11,7 +11,7 @@
 //! | deadline | is set by | counts from | is set anew by |
 //! |---|---|---|---|
 //! | fixed | [`time_to_live`](crate::Builder::time_to_live), or in its place the lifetime given with the insertion ([`insert_with_ttl`](crate::Cache::insert_with_ttl) and its like) | the insertion or replacement | [`expire_after`](crate::Cache::expire_after), from the call, for longer too: `None` for ever |
-//! | computed | [`Expiry::after_create`] and [`Expiry::after_update`], which are not asked about an entry with a lifetime of its own; [`Expiry::after_read`], which is asked about all | each answer | the next answer, but for one of `after_read` that is what it was given as `remaining`; `expire_after` takes it away |
+//! | computed | [`Expiry::after_create`] and [`Expiry::after_update`], which are not asked about an entry with a lifetime of its own; [`Expiry::after_read`], which is asked about all | each answer | the next answer, except an answer of `after_read` that equals the `remaining` that it was given; `expire_after` takes it away |
 //! | idle | [`time_to_idle`](crate::Builder::time_to_idle) | the insertion or replacement | every use, and `expire_after` |
 //!
 //! So an `Expiry` can shorten what the others allow and never prolong it, and a lifetime given by

@@ -43,7 +43,7 @@
 //! | `maintenance/standings.rs` | 6 of 6 | 4 | 1 | 1: a hint |
 //! | `policy.rs` | 58 of 58 | 43 | 8 | 7: methods of the trait that do nothing unless a policy says so; `Debug` |
 //! | `policy/simulator.rs` | 134 of 134 | 117 | 7 | 10: how evenly its map spreads, the bytes of that map, `Debug`, three ways around a policy that breaks its promise or changes its sample |
-//! | `policy/window_tiny_lfu/segments.rs` | 170 of 170 | 155 | 7 | 8: two ors of bits that do not overlap, a hint, a comparison after an equality, three of a search among nodes that are hit all the while, one of who leaves for a newcomer that outweighs several |
+//! | `policy/window_tiny_lfu/segments.rs` | 170 of 170 | 155 | 7 | 8: two ors of bits that do not overlap, a hint, a comparison after an equality, three of a search among nodes that are hit all the while, one of which entries are evicted for a newcomer that outweighs several |
 //! | `policy/window_tiny_lfu/mirrors.rs` | 114 of 114 | 100 | 9 | 5: three of how long its chains are, a tie, a factor of one |
 //! | `policy/window_tiny_lfu/restored.rs` | 36 of 36 | 31 | 1 | 4: such ors |
 //! | `policy/window_tiny_lfu.rs` | 30 of 30 | 23 | 6 | 1: a hint |

@@ -24,7 +24,7 @@ pub(crate) struct Upkeep {
     /// The recording tick of the last recorded access, for policies that ask for the order of
     /// accesses; a word of the policy's own for the others.
     stamp: AtomicU32,
-    /// `BORN` and `GONE`: which of the entry's two events maintenance has seen; and who holds it.
+    /// `BORN` and `GONE`: which of the entry's two events maintenance has seen; and what holds it.
     life: AtomicU8,
     /// `MOVED` and what follows it below.
     flags: AtomicU8,

@@ -141,7 +141,7 @@ impl<K, V> Channel<K, V> {
         done
     }
 
-    /// Calls the listener for up to `most` notifications, unless another thread is at it. Runs user
+    /// Calls the listener for up to `most` notifications, unless another thread delivers. Runs user
     /// code: no lock and no guard may be held.
     pub(crate) fn deliver(&self, most: usize) {
         let mut notice = {
