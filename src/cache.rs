@@ -5,16 +5,16 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Weak};
 
 use crate::RandomState;
+use crate::base::error::{FlushError, Inserted, Rejection};
+use crate::base::hash::Hashing;
+use crate::base::stats::{Counter, Stats};
+use crate::base::sync::{self, AtomicUsize, Mutex};
 use crate::config::Parts;
-use crate::error::{FlushError, Inserted, Rejection};
 use crate::evict::Bounds;
 use crate::expiry::Expiry;
-use crate::hash::Hashing;
 use crate::maintainer;
 use crate::maintenance::{Engine, Maintenance};
 use crate::reclaim::{self, Tally};
-use crate::stats::{Counter, Stats};
-use crate::sync::{self, AtomicUsize, Mutex};
 use crate::tags::Tags;
 
 // In the order of use: rustdoc lists `impl` blocks by these modules.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::RandomState;
+use crate::base::error::BuildError;
 use crate::cache::Cache;
-use crate::error::BuildError;
 use crate::evict::{Bounds, Order};
 use crate::expiry::{self, Clock, Expiry};
 use crate::listener::{AtomicListening, Listen, Listener, Removal};

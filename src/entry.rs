@@ -31,10 +31,10 @@ use std::alloc::Layout;
 use std::mem::needs_drop;
 use std::ptr::{self, NonNull};
 
-use crate::contain::contain;
+use crate::base::contain::contain;
+use crate::base::link::Link;
+use crate::base::sync::{AtomicU8, Ordering};
 use crate::reclaim;
-use crate::sync::{AtomicU8, Ordering};
-use crate::table::Link;
 use crate::tags::TagSet;
 
 mod extension;

@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 
-use crate::contain::{Payload, catch};
+use crate::base::contain::{Payload, catch};
 use crate::entry::{EntryPtr, Upkeep};
 use crate::expiry::Timers;
 use crate::policy::held::Held;

@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{self, AtomicUsize, Mutex, Ordering};
+use crate::base::sync::{self, AtomicUsize, Mutex, Ordering};
 
 /// Locks among which open fills are spread.
 const SHARDS: usize = if cfg!(larder_loom) { 1 } else { 32 };

@@ -21,10 +21,10 @@ use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Once, OnceLock, Weak};
 
+use crate::base::sync::{self, Mutex, MutexGuard};
 use crate::expiry::ticking;
 use crate::maintainer;
 use crate::reclaim;
-use crate::sync::{self, Mutex, MutexGuard};
 
 /// What has locks that a thread may hold that only reads.
 pub(crate) trait Forked: Send + Sync {

@@ -65,20 +65,12 @@
 // Models under loom use the parts that they are about, so others idle.
 #![cfg_attr(larder_loom, allow(dead_code))]
 
-mod sync;
-mod contain;
-mod reentrancy;
-
-mod error;
 mod config;
 mod cache;
-mod equivalent;
-mod hash;
 mod table;
 mod tags;
 mod fills;
 mod entry;
-mod system_time;
 pub mod expiry;
 mod listener;
 mod reclaim;
@@ -92,7 +84,6 @@ pub mod policy;
 mod evict;
 mod shadow;
 mod recent;
-mod stats;
 
 #[cfg(any(feature = "memory_pressure", feature = "quick"))]
 mod periodic;
@@ -102,6 +93,8 @@ pub mod pressure;
 pub mod snapshot;
 #[cfg(feature = "quick")]
 pub mod quick;
+
+mod base;
 
 pub mod docs;
 
@@ -114,24 +107,24 @@ pub mod model;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+pub use crate::base::cause::RemovalCause;
+pub use crate::base::equivalent::Equivalent;
+pub use crate::base::error::{
+    BuildError, FlushError, Inserted, ParsePolicyError, RegisterError, Rejection, ResizeError,
+};
+pub use crate::base::hash::{KeyHasher, RandomState};
+pub use crate::base::stats::Stats;
 pub use crate::cache::{
     Cache, Census, Displaced, Entries, EntryInfo, EntryView, Explanation, Fill, InsertCounts,
     InsertOptions, Iter, Keys, Pinned, Presence, Ranked, Values,
 };
 pub use crate::config::{Builder, CacheConfig};
-pub use crate::equivalent::Equivalent;
-pub use crate::error::{
-    BuildError, FlushError, Inserted, ParsePolicyError, RegisterError, Rejection, ResizeError,
-};
 pub use crate::expiry::{Clock, Expiry};
-pub use crate::hash::{KeyHasher, RandomState};
-pub use crate::listener::RemovalCause;
 pub use crate::listener::{Listener, Overflow, Removal};
 pub use crate::maintenance::Maintenance;
 pub use crate::policy::{Policy, register_policy};
 pub use crate::recent::Absence;
 pub use crate::shadow::{ShadowConfig, ShadowPoint, ShadowReport};
-pub use crate::stats::Stats;
 
 /// Help for tests of what uses a cache.
 pub mod test {

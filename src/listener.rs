@@ -27,13 +27,11 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
-mod cause;
 mod channel;
 mod gates;
 mod setting;
 
 pub(crate) use atomic::{AtomicListening, Leaving};
-pub use cause::RemovalCause;
 pub(crate) use channel::{Channel, Notice, Room};
 #[cfg(larder_loom)]
 pub(crate) use gates::Gates;

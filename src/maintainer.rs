@@ -23,11 +23,11 @@ use std::io;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use crate::contain::contain;
+use crate::base::contain::contain;
+use crate::base::reentrancy::{self, Kind};
+use crate::base::sync::thread::{self, Thread};
+use crate::base::sync::{self, AtomicU8, Mutex, Ordering, const_unless_loom};
 use crate::reclaim;
-use crate::reentrancy::{self, Kind};
-use crate::sync::thread::{self, Thread};
-use crate::sync::{self, AtomicU8, Mutex, Ordering, const_unless_loom};
 
 /// What the thread looks after.
 pub(crate) trait Maintained: Send + Sync {
@@ -502,7 +502,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
-    use crate::sync::AtomicUsize;
+    use crate::base::sync::AtomicUsize;
 
     /// Has so much to do; tells of each look, and does as it is told.
     struct Probe {

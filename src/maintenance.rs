@@ -38,22 +38,22 @@ use std::sync::Arc;
 
 use crossbeam_utils::{Backoff, CachePadded};
 
-use crate::contain;
+use crate::base::contain;
+use crate::base::hash::partition_of;
+use crate::base::reentrancy;
+use crate::base::stats::{Counter, Stripes};
+use crate::base::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::entry::{Entry, EntryPtr};
 use crate::evict::{Loans, Order};
 use crate::expiry::{BroughtForward, Timing};
 use crate::fills::Fills;
-use crate::hash::partition_of;
 use crate::listener::{AtomicListening, Channel, Listening};
 use crate::maintainer::Attendance;
 use crate::policy::{Accesses, NodeId};
 use crate::read_buffer::{Offer, ReadBuffer};
 use crate::recent::Recent;
 use crate::reclaim::{self, Freeable};
-use crate::reentrancy;
 use crate::shadow::Shadow;
-use crate::stats::{Counter, Stripes};
-use crate::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::table::Table;
 use crate::write_buffer;
 

@@ -11,12 +11,12 @@ use std::time::Duration;
 use loom::cell::UnsafeCell;
 use loom::thread::Thread;
 
+use crate::base::sync::{AtomicUsize, Ordering};
 use crate::entry::{Entry, EntryPtr, Owned, dispose};
 use crate::maintainer::{Attendance, Maintained, Maintainer};
 use crate::policy::NodeId;
 use crate::read_buffer::{Offer, ReadBuffer};
 use crate::reclaim::pin;
-use crate::sync::{AtomicUsize, Ordering};
 use crate::table::{Cursor, Step, Table};
 use crate::write_buffer::{Event, Popped, SLOTS, WriteBuffer};
 

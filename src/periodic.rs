@@ -17,11 +17,11 @@ use std::time::Duration;
 
 use crossbeam_utils::Backoff;
 
-use crate::contain::contain;
+use crate::base::contain::contain;
+use crate::base::reentrancy::{self, Kind};
+use crate::base::sync::{self, AtomicU64, Mutex, Ordering};
 use crate::expiry::clock::{Clock, nanoseconds};
 use crate::maintainer::{self, Attendance, Maintained};
-use crate::reentrancy::{self, Kind};
-use crate::sync::{self, AtomicU64, Mutex, Ordering};
 
 /// The longest that is slept by a clock that need not go as the system's does.
 const STRANGE_CLOCK_PAUSE: Duration = Duration::from_millis(50);

@@ -20,11 +20,11 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::base::contain::contain;
+use crate::base::sync::{self, Mutex};
 use crate::cache::Cache;
-use crate::contain::contain;
 use crate::expiry::clock::{Clock, MonotonicClock};
 use crate::periodic::{Periodic, Task};
-use crate::sync::{self, Mutex};
 
 mod controller;
 mod error;

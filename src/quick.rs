@@ -27,12 +27,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::base::equivalent::Equivalent;
+use crate::base::error::{Inserted, Rejection};
+use crate::base::sync::{AtomicU64, Ordering};
 use crate::cache::{Cache, InsertOptions, State};
-use crate::equivalent::Equivalent;
-use crate::error::{Inserted, Rejection};
 use crate::expiry::clock::nanoseconds;
 use crate::periodic::{Periodic, Task};
-use crate::sync::{AtomicU64, Ordering};
 
 mod error;
 mod builder;

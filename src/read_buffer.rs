@@ -20,8 +20,8 @@
 
 use crossbeam_utils::CachePadded;
 
+use crate::base::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::policy::NodeId;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
 #[cfg(not(larder_loom))]
 const SLOTS: usize = 64;

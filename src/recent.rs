@@ -11,9 +11,9 @@
 
 use crossbeam_utils::CachePadded;
 
-use crate::listener::RemovalCause;
+use crate::base::cause::RemovalCause;
+use crate::base::sync::{AtomicU64, Ordering};
 use crate::reclaim::zeroed::ZeroedWords;
-use crate::sync::{AtomicU64, Ordering};
 
 const RINGS: usize = 16;
 

@@ -42,17 +42,17 @@ use crossbeam_utils::CachePadded;
 
 use std::sync::Arc;
 
-use crate::contain;
+use crate::base::contain;
+use crate::base::error::BuildError;
+use crate::base::stats::{Counter, Stripes};
+use crate::base::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::entry::EntryPtr;
-use crate::error::BuildError;
 use crate::evict::Bounds;
 use crate::maintainer::Mark;
 use crate::maintenance::Maintenance;
 use crate::policy::Policy;
 use crate::read_buffer::{Offer, Words};
 use crate::reclaim::{Guard, Pins, Tally};
-use crate::stats::{Counter, Stripes};
-use crate::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 
 mod config;
 mod ghost;

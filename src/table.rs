@@ -9,9 +9,7 @@
 //! (or reported) is unlinked, so only guards pinned before still reach it.
 
 mod buckets;
-mod link;
 mod list;
-mod prefetch;
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -19,12 +17,9 @@ use std::ptr::NonNull;
 use crate::entry::{Entry, EntryPtr, Header, Owned};
 use crate::reclaim::{Guard, Pins};
 
-pub(crate) use link::Link;
 use list::List;
 pub(crate) use list::{Glance, Step};
-pub(crate) use prefetch::prefetch_for_write;
 #[cfg(feature = "snapshot")]
-pub(crate) use prefetch::{prefetch_for_read, prefetch_pointees};
 
 /// Entries or buckets that are passed under one guard.
 #[cfg(not(larder_loom))]

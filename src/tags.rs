@@ -39,7 +39,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use crate::sync::{self, AtomicBool, Mutex, Ordering};
+use crate::base::sync::{self, AtomicBool, Mutex, Ordering};
 
 /// How many tags an entry may carry.
 pub(crate) const MAX_TAGS: usize = 4;

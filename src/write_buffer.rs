@@ -40,9 +40,9 @@ use std::ptr::{self, NonNull};
 
 use crossbeam_utils::CachePadded;
 
+use crate::base::prefetch::prefetch_for_write;
+use crate::base::sync::{self, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::entry::{EntryPtr, Header};
-use crate::sync::{self, AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use crate::table::prefetch_for_write;
 
 #[cfg(not(larder_loom))]
 pub(crate) const SLOTS: u32 = 64;

@@ -5,8 +5,8 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
+use crate::base::error::Inserted;
 use crate::config::MAX_RESERVED;
-use crate::error::Inserted;
 
 /// What became of pairs that were inserted together, by [`Cache::insert_all`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

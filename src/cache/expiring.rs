@@ -5,13 +5,13 @@ use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::Cache;
+use crate::base::cause::RemovalCause;
+use crate::base::equivalent::Equivalent;
+use crate::base::error::Inserted;
+use crate::base::stats::Counter;
 use crate::entry::{Entry, EntryPtr, Look, Owned};
-use crate::equivalent::Equivalent;
-use crate::error::Inserted;
 use crate::expiry::{Expiry, Lifetime};
-use crate::listener::RemovalCause;
 use crate::reclaim::{self, Guard};
-use crate::stats::Counter;
 use crate::tags::TagSet;
 
 impl<K, V, S> Cache<K, V, S>

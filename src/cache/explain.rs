@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
 use super::{Cache, EntryInfo};
-use crate::equivalent::Equivalent;
+use crate::base::equivalent::Equivalent;
 use crate::recent::Absence;
 use crate::reclaim;
 

@@ -6,8 +6,8 @@ use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
 use super::options::InsertOptions;
+use crate::base::error::{Inserted, Rejection};
 use crate::entry::EntryPtr;
-use crate::error::{Inserted, Rejection};
 use crate::fills::OpenFill;
 use crate::recent::Absence;
 

@@ -8,9 +8,9 @@ use std::hash::{BuildHasher, Hash};
 
 use super::options::Traits;
 use super::{Cache, Pinned};
+use crate::base::equivalent::Equivalent;
+use crate::base::error::Inserted;
 use crate::config::Builder;
-use crate::equivalent::Equivalent;
-use crate::error::Inserted;
 use crate::reclaim;
 use crate::table::Glance;
 

@@ -6,8 +6,8 @@ use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::Cache;
+use crate::base::equivalent::Equivalent;
 use crate::entry::EntryPtr;
-use crate::equivalent::Equivalent;
 use crate::reclaim;
 use crate::table::Cursor;
 

@@ -4,8 +4,9 @@
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
+use crate::base::cause::RemovalCause;
 use crate::entry::EntryPtr;
-use crate::listener::{MustNotWait, RemovalCause};
+use crate::listener::MustNotWait;
 use crate::recent::Absence;
 use crate::reclaim;
 use crate::table::Cursor;

@@ -13,7 +13,7 @@
 //!
 //! So exactly one thread takes the cache apart, and no other one is inside of it then. The drop of the
 //! last handle waits for that, unless its thread is inside of something itself
-//! ([`crate::reentrancy`]): then it waits for a quarter of a second at most, and not at all on a visit,
+//! ([`crate::base::reentrancy`]): then it waits for a quarter of a second at most, and not at all on a visit,
 //! and the last visitor does it by itself.
 //!
 //! # Orderings
@@ -28,11 +28,11 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::{Cache, Shared};
-use crate::maintainer::Maintained;
-use crate::reentrancy::{self, Inside, Kind};
+use crate::base::reentrancy::{self, Inside, Kind};
 #[cfg(not(larder_loom))]
-use crate::sync;
-use crate::sync::{AtomicUsize, Backoff, Ordering};
+use crate::base::sync;
+use crate::base::sync::{AtomicUsize, Backoff, Ordering};
+use crate::maintainer::Maintained;
 
 const CLOSED: usize = 1;
 const ENDED: usize = 2;

@@ -4,10 +4,10 @@
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
+use crate::base::equivalent::Equivalent;
+use crate::base::stats::Counter;
 use crate::entry::{Entry, EntryPtr};
-use crate::equivalent::Equivalent;
 use crate::reclaim::{Guard, Pins};
-use crate::stats::Counter;
 use crate::table::Glance;
 
 impl<K, V, S> Cache<K, V, S>

@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
-use crate::equivalent::Equivalent;
-use crate::error::ResizeError;
+use crate::base::equivalent::Equivalent;
+use crate::base::error::ResizeError;
+use crate::base::sync::{self, MutexGuard};
 use crate::evict::{Bounds, Rank};
 use crate::policy::Segment;
 use crate::reclaim;
-use crate::sync::{self, MutexGuard};
 
 impl<K, V, S> Cache<K, V, S>
 where

@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
-use crate::equivalent::Equivalent;
+use crate::base::equivalent::Equivalent;
 use crate::reclaim::Guard;
 
 /// A pinned thread's view of a cache, made by [`Cache::pin`]. Read there what it costs others.

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hash};
 use std::vec;
 
 use super::Cache;
-use crate::equivalent::Equivalent;
+use crate::base::equivalent::Equivalent;
 use crate::evict::Rank;
 use crate::reclaim;
 

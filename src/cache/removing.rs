@@ -4,9 +4,9 @@
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
+use crate::base::cause::RemovalCause;
+use crate::base::equivalent::Equivalent;
 use crate::entry::{Entry, EntryPtr};
-use crate::equivalent::Equivalent;
-use crate::listener::RemovalCause;
 use crate::reclaim;
 use crate::table::Step;
 

@@ -5,12 +5,13 @@ use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::{Cache, EntryInfo};
+use crate::base::error::{Inserted, Rejection};
+use crate::base::prefetch::prefetch_pointees;
 use crate::entry::{Entry, EntryPtr, Owned};
-use crate::error::{Inserted, Rejection};
 use crate::expiry::Lifetime;
 use crate::maintenance::Standings;
 use crate::reclaim;
-use crate::table::{Cursor, prefetch_pointees};
+use crate::table::Cursor;
 use crate::tags::{MAX_TAGS, TagSet};
 
 /// What is known of an entry from a snapshot, besides key and value.

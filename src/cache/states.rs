@@ -17,8 +17,8 @@
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
-use crate::equivalent::Equivalent;
-use crate::listener::RemovalCause;
+use crate::base::cause::RemovalCause;
+use crate::base::equivalent::Equivalent;
 use crate::reclaim;
 use crate::table::Cursor;
 

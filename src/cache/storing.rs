@@ -6,15 +6,15 @@ use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
 use super::options::{Displaced, InsertOptions, Traits};
+use crate::base::cause::RemovalCause;
+use crate::base::error::{Inserted, Rejection};
+use crate::base::stats::Counter;
 use crate::entry::{Entry, EntryPtr, Owned};
-use crate::error::{Inserted, Rejection};
 use crate::expiry::Lifetime;
 use crate::fills::OpenFill;
-use crate::listener::RemovalCause;
 use crate::maintenance::Show;
 use crate::recent::Absence;
 use crate::reclaim;
-use crate::stats::Counter;
 use crate::table::Step;
 use crate::tags::{MAX_TAGS, TagSet};
 use crate::write_buffer::Event;

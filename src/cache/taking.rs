@@ -8,7 +8,7 @@
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
-use crate::equivalent::Equivalent;
+use crate::base::equivalent::Equivalent;
 
 impl<K, V, S> Cache<K, V, S>
 where

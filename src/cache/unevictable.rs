@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
 use super::options::Traits;
-use crate::equivalent::Equivalent;
-use crate::error::Inserted;
+use crate::base::equivalent::Equivalent;
+use crate::base::error::Inserted;
 use crate::reclaim;
 
 impl<K, V, S> Cache<K, V, S>

@@ -4,8 +4,8 @@
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
+use crate::base::error::Rejection;
 use crate::entry::Owned;
-use crate::error::Rejection;
 use crate::maintenance::Loan;
 use crate::reclaim;
 

@@ -8,8 +8,8 @@ use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
 use super::{EntryPtr, Header, Upkeep};
+use crate::base::sync::{AtomicU64, Ordering};
 use crate::expiry::Deadline;
-use crate::sync::{AtomicU64, Ordering};
 use crate::tags::TagSet;
 
 /// What stands in front of a header.

@@ -8,11 +8,11 @@
 use std::ptr::NonNull;
 
 use super::{EntryPtr, Extent, Header};
-use crate::listener::RemovalCause;
+use crate::base::cause::RemovalCause;
+use crate::base::prefetch::prefetch_for_write;
+use crate::base::sync::{AtomicU8, AtomicU32, Ordering};
 use crate::policy::NodeId;
 use crate::reclaim;
-use crate::sync::{AtomicU8, AtomicU32, Ordering};
-use crate::table::prefetch_for_write;
 
 //  0      4        8       12     13      14      15   16
 //  | node | weight | stamp | life | flags | cause |    |
@@ -389,7 +389,7 @@ mod tests {
             };
             assert_eq!(extent, terms.extent(*is_tagged));
             assert_eq!(entry.extension().map(|it| it.deadline.get()), Some(17));
-            let read = |word: &crate::sync::AtomicU64| word.load(Ordering::Relaxed);
+            let read = |word: &crate::base::sync::AtomicU64| word.load(Ordering::Relaxed);
             assert_eq!(entry.written_ns().map(read), terms.written_ns);
             assert_eq!(entry.own_limit_ns().map(read), terms.limit_ns);
             let computed = terms.has_computed.then_some(Deadline::NEVER);

@@ -21,7 +21,7 @@ use std::collections::HashSet;
 
 use super::Order;
 #[cfg(feature = "snapshot")]
-use crate::contain::catch;
+use crate::base::contain::catch;
 use crate::entry::EntryPtr;
 use crate::policy::{NodeId, Segment};
 

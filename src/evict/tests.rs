@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::base::sync;
 use crate::entry::{Owned, Terms};
 use crate::expiry::Deadline;
 use crate::reclaim::{self, Freeable};
-use crate::sync;
 use crate::table::Table;
 
 /// What the policy has heard.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ticking::{self, TickingClock};
-use crate::contain::contain;
-use crate::sync::{AtomicU64, Ordering};
-use crate::system_time;
+use crate::base::contain::contain;
+use crate::base::sync::{AtomicU64, Ordering};
+use crate::base::system_time;
 
 /// Tells the time by which a cache's entries expire.
 ///

@@ -30,7 +30,7 @@
 //! them may have become earlier since.
 #![forbid(unsafe_code)]
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::base::sync::{AtomicU64, Ordering};
 
 /// Until when an entry is valid.
 pub(crate) struct Deadline(AtomicU64);

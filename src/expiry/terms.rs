@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::clock::{Bound, CacheTime, Source, nanoseconds};
 use super::deadline::Deadline;
 use super::timers::Timers;
+use crate::base::error::BuildError;
+use crate::base::sync::Ordering;
 use crate::entry::{EntryPtr, Extension, Terms};
-use crate::error::BuildError;
-use crate::sync::Ordering;
 
 /// Computes how long each entry may live.
 ///
@@ -453,7 +453,7 @@ mod tests {
                 timing.is_settled(&Extension { deadline: Deadline::new(deadline_ns) })
             };
             // Elsewhere every hit asks further.
-            let is_told = crate::system_time::coarse_ns().is_some();
+            let is_told = crate::base::system_time::coarse_ns().is_some();
             let now = |timing: &Timing| timing.time.now_ns();
             assert_eq!(is_settled(&live, now(&live) + 60 * SECOND), is_told);
             assert!(!is_settled(&live, now(&live) - 1));

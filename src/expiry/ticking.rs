@@ -18,10 +18,10 @@ use crossbeam_utils::CachePadded;
 
 use super::clock::Clock;
 #[cfg(unix)]
-use crate::sync::MutexGuard;
-use crate::sync::thread::{self, Thread};
-use crate::sync::{self, AtomicU64, Mutex, Ordering};
-use crate::system_time;
+use crate::base::sync::MutexGuard;
+use crate::base::sync::thread::{self, Thread};
+use crate::base::sync::{self, AtomicU64, Mutex, Ordering};
+use crate::base::system_time;
 
 /// How often the thread wakes.
 const TICK: Duration = Duration::from_millis(1);

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::clock::Clock;
-use crate::system_time;
+use crate::base::system_time;
 
 /// The system's monotonic clock.
 #[derive(Clone, Debug, Default)]

@@ -4,14 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Removal;
 use super::gates::{Entered, Gates};
 use super::setting::Listen;
-use super::{Removal, RemovalCause};
-use crate::contain::contain;
+use crate::base::cause::RemovalCause;
+use crate::base::contain::contain;
+use crate::base::reentrancy::{self, Inside, Kind};
+use crate::base::sync::{AtomicU64, Ordering};
 use crate::entry::EntryPtr;
 use crate::reclaim::Kept;
-use crate::reentrancy::{self, Inside, Kind};
-use crate::sync::{AtomicU64, Ordering};
 
 /// An atomic listener at work.
 pub(crate) struct AtomicListening<K, V> {

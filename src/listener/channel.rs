@@ -16,11 +16,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Listening, Overflow, Removal, RemovalCause};
-use crate::contain::contain;
+use super::{Listening, Overflow, Removal};
+use crate::base::cause::RemovalCause;
+use crate::base::contain::contain;
+use crate::base::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::entry::{EntryPtr, Hold};
 use crate::reclaim::Kept;
-use crate::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::write_buffer;
 
 /// What a listener is to be told. Holds its entries from its making until it is let go.

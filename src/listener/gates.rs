@@ -16,7 +16,7 @@
 //!
 //! The listener is called by the thread that is within the gate, which holds no lock and no pin
 //! then, and refuses changes of this cache. A thread that is inside user code of whatever cache does
-//! not wait for a gate ([`crate::reentrancy`]): so no thread within a gate waits for
+//! not wait for a gate ([`crate::base::reentrancy`]): so no thread within a gate waits for
 //! another gate, and a listener that ends lets all others go on.
 //!
 //! # Linearization
@@ -34,8 +34,8 @@
 
 use crossbeam_utils::CachePadded;
 
-use crate::reentrancy::{self, Inside, Kind};
-use crate::sync::{self, Backoff, Mutex};
+use crate::base::reentrancy::{self, Inside, Kind};
+use crate::base::sync::{self, Backoff, Mutex};
 
 /// Locks among which the gates are spread, which are held for a few moves of words alone.
 const SHARDS: usize = if cfg!(larder_loom) { 1 } else { 32 };

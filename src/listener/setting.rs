@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::RemovalCause;
-use crate::error::BuildError;
-use crate::sync::AtomicU64;
+use crate::base::cause::RemovalCause;
+use crate::base::error::BuildError;
+use crate::base::sync::AtomicU64;
 
 /// What a [`Listener`] is told of an entry that has left.
 #[derive(Debug)]

@@ -3,11 +3,11 @@
 
 use super::Engine;
 use super::delivery::Deliveries;
+use crate::base::hash::partition_of;
+use crate::base::stats::{Counter, Stats};
+use crate::base::sync::{self, Ordering};
 use crate::entry::Entry;
-use crate::hash::partition_of;
 use crate::reclaim;
-use crate::stats::{Counter, Stats};
-use crate::sync::{self, Ordering};
 use crate::table::Cursor;
 
 impl<K, V> Engine<K, V> {

@@ -7,11 +7,12 @@ use crossbeam_utils::Backoff;
 
 use super::partition::Leftover;
 use super::{Engine, Freeing, Maintenance, Partition, contain};
+use crate::base::cause::RemovalCause;
+use crate::base::sync;
 use crate::entry::{Entry, EntryPtr};
-use crate::listener::{AtomicListening, Entered, Leaving, MustNotWait, RemovalCause};
+use crate::listener::{AtomicListening, Entered, Leaving, MustNotWait};
 use crate::recent::Absence;
 use crate::reclaim::{self, Kept};
-use crate::sync;
 use crate::write_buffer::{self, Claim, Event};
 
 /// A change of the table, from before it is tried until it is reported, which dropping it does.

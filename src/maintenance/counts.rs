@@ -4,9 +4,9 @@
 //! `freeing`, `panics` and `notified` are.
 #![forbid(unsafe_code)]
 
-use crate::listener::RemovalCause;
-use crate::stats::Stats;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering};
+use crate::base::cause::RemovalCause;
+use crate::base::stats::Stats;
+use crate::base::sync::{AtomicU64, AtomicUsize, Ordering};
 
 #[derive(Default)]
 pub(super) struct Counts {

@@ -3,7 +3,7 @@
 //! A thread that has run maintenance delivers what waits, after it has let go of the lock; but not while
 //! it is pinned, is dropping keys and values, or is inside this cache's listener or one of its gates. Then
 //! the maintenance thread does it, or, with inline maintenance, the outer delivery or the next call. A
-//! thread waits for deliveries of others only where [`crate::reentrancy`] allows it.
+//! thread waits for deliveries of others only where [`crate::base::reentrancy`] allows it.
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, OnceLock};
@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::Backoff;
 
 use super::{Engine, Maintenance, Partition};
-use crate::error::FlushError;
+use crate::base::error::FlushError;
+use crate::base::reentrancy::{self, Kind};
+use crate::base::sync::{self, AtomicBool, Ordering};
 use crate::listener::{Channel, Listening, Room};
 use crate::reclaim;
-use crate::reentrancy::{self, Kind};
-use crate::sync::{self, AtomicBool, Ordering};
 
 /// Notifications that one call delivers in background mode: others are at it, too.
 const MOST_AT_ONCE: usize = 64;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::partition::Partition;
-use crate::error::FlushError;
+use crate::base::error::FlushError;
+use crate::base::reentrancy::{self, Kind};
+use crate::base::sync::{self, Ordering};
 use crate::reclaim::{self, Freeable, Ticket};
-use crate::reentrancy::{self, Kind};
-use crate::sync::{self, Ordering};
 
 /// For how long `flush` looks for progress while a guard holds it back, yielding in between.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(250);

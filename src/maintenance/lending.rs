@@ -35,8 +35,8 @@
 
 use super::partition::{Freeing, Partition};
 use super::{Engine, sync};
-use crate::hash::partition_of;
-use crate::reentrancy;
+use crate::base::hash::partition_of;
+use crate::base::reentrancy;
 
 /// A loan to the partition of one entry, from before the entry is inserted until its insertion has
 /// taken effect or failed.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::partition::{Freeing, Partition};
 use super::{Engine, Maintenance};
+use crate::base::sync::{self, Ordering};
 use crate::entry::EntryPtr;
 use crate::expiry::{Deadline, Moved};
 use crate::reclaim;
-use crate::sync::{self, Ordering};
 
 /// Buckets that one look of the maintenance thread opens after the table has grown.
 const BUCKETS_OPENED_A_TICK: usize = 16 * 1024;

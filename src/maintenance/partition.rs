@@ -13,20 +13,21 @@ use std::collections::VecDeque;
 
 use crossbeam_utils::{Backoff, CachePadded};
 
-use crate::contain::Payload;
+use crate::base::cause::RemovalCause;
+use crate::base::contain::Payload;
+use crate::base::reentrancy::{self, Kind};
+use crate::base::stats::Stats;
+use crate::base::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::entry::EntryPtr;
 use crate::evict::Order;
 use crate::expiry::Deadline;
-use crate::listener::{Channel, Leaving, Notice, RemovalCause};
+use crate::listener::{Channel, Leaving, Notice};
 use crate::maintenance::counts::{Counts, add};
 use crate::maintenance::run::{Listened, Run};
 use crate::maintenance::{Engine, Maintenance};
 use crate::policy::{NodeId, Sample};
 use crate::read_buffer::{self, ReadBuffer};
 use crate::reclaim::{self, Freeable, Retired, Ticket};
-use crate::reentrancy::{self, Kind};
-use crate::stats::Stats;
-use crate::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::write_buffer::{Event, WriteBuffer};
 
 /// For each entry that it retires, a run of maintenance may free one and a part of this: freeing

@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 
+use crate::base::cause::RemovalCause;
 use crate::entry::{EntryPtr, Upkeep};
 use crate::evict::Order;
 use crate::expiry::Timing;
-use crate::listener::{AtomicListening, Channel, Leaving, Notice, RemovalCause};
+use crate::listener::{AtomicListening, Channel, Leaving, Notice};
 use crate::policy::NodeId;
 use crate::recent::{Absence, Recent};
 use crate::reclaim::{Guard, Retired};

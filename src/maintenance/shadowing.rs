@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::Engine;
-use crate::listener::RemovalCause;
+use crate::base::cause::RemovalCause;
 use crate::reclaim;
 use crate::shadow::{Shadow, ShadowKind};
 use crate::table::Cursor;

@@ -3,11 +3,11 @@
 
 use super::Engine;
 use super::partition::Partition;
+use crate::base::hash::partition_of;
+use crate::base::prefetch::prefetch_for_read;
+use crate::base::sync;
 use crate::entry::EntryPtr;
 use crate::evict::Standing;
-use crate::hash::partition_of;
-use crate::sync;
-use crate::table::prefetch_for_read;
 
 /// Where every node stood a moment ago.
 pub(crate) struct Standings {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::base::cause::RemovalCause;
+use crate::base::error::FlushError;
 use crate::entry::{EntryPtr, Owned, Terms};
-use crate::error::FlushError;
 use crate::evict::{Bounds, Limits};
 use crate::expiry::{Clock, Setting, Source};
-use crate::listener::RemovalCause;
 use crate::maintainer::Attendance;
 use crate::policy::{Accesses, EvictionPolicy, Nodes, Policy};
 use crate::test::FakeClock;

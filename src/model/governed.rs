@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use super::guarded::{Place, Taken};
+use crate::base::sync::{self, Mutex};
 use crate::reclaim::governor::{Governor, Participant, Participants, Ticket, Tickets};
-use crate::sync::{self, Mutex};
 
 /// The value, with a collector, tickets and a governor of its own.
 pub struct Governed {

@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use super::Watched;
+use crate::base::sync::{AtomicPtr, Ordering};
 use crate::reclaim::readers::{Phases, Reader};
-use crate::sync::{AtomicPtr, Ordering};
 
 /// Where a value stands that readers may see. What was taken out is there until the model ends.
 pub(super) struct Place {

@@ -2,9 +2,9 @@
 
 use loom::cell::UnsafeCell;
 
+use crate::base::reentrancy::{self, Kind};
+use crate::base::sync::{self, AtomicUsize, Mutex, Ordering};
 use crate::cache::life::{End, Life, Visit};
-use crate::reentrancy::{self, Kind};
-use crate::sync::{self, AtomicUsize, Mutex, Ordering};
 
 /// A cache that visitors change, and that the last one to be inside takes apart. Its listener is run by
 /// one thread at a time.

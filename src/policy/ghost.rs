@@ -105,7 +105,7 @@ impl Ghost {
     #[inline]
     pub(super) fn prefetch(&self, key: Spread) {
         if let Some((at, _)) = self.place(key) {
-            crate::table::prefetch_for_write(&raw const self.sets[at]);
+            crate::base::prefetch::prefetch_for_write(&raw const self.sets[at]);
         }
     }
 }

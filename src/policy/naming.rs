@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use super::{Policy, registry};
-use crate::error::ParsePolicyError;
+use crate::base::error::ParsePolicyError;
 
 /// Shows the name.
 impl fmt::Display for Policy {

@@ -4,7 +4,7 @@
 use std::sync::{PoisonError, RwLock};
 
 use super::{EvictionPolicy, Policy, PolicyConfig};
-use crate::error::RegisterError;
+use crate::base::error::RegisterError;
 
 /// What users have registered, in that order; for the whole process. Entries are never removed.
 static REGISTERED: RwLock<Vec<Policy>> = RwLock::new(Vec::new());

@@ -11,7 +11,7 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::{Accesses, EvictionPolicy, NodeId, Nodes, Policy, PolicyConfig, Room, Sample, Segment};
-use crate::error::{BuildError, Inserted, Rejection};
+use crate::base::error::{BuildError, Inserted, Rejection};
 
 /// A cache of keys, each known by its hash, in the order of one policy.
 ///
@@ -445,7 +445,7 @@ mod golden;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hash::Hashing;
+    use crate::base::hash::Hashing;
     use crate::{Cache, Maintenance};
 
     /// Numbers as their own hashes, before the cache mixes them.

@@ -204,7 +204,7 @@ impl Sketch {
     #[inline]
     pub(super) fn prefetch(&self, key: Spread) {
         if let Some((at, _)) = self.place(key) {
-            crate::table::prefetch_for_write(&raw const self.lines[at]);
+            crate::base::prefetch::prefetch_for_write(&raw const self.lines[at]);
         }
     }
 }

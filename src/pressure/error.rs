@@ -5,7 +5,7 @@ use std::error::Error;
 use std::{fmt, io};
 
 use super::Bound;
-use crate::error::ResizeError;
+use crate::base::error::ResizeError;
 
 /// Why a [`MemoryFollower`](super::MemoryFollower) was not started, or a look came to nothing.
 ///

@@ -10,12 +10,12 @@ use super::error::ConfigError;
 use super::metrics::{Metrics, MetricsSink};
 use super::registry::Registry;
 use super::{Core, Inner, QuickCache, QuickKey};
+use crate::base::sync::AtomicU64;
 use crate::cache::Cache;
 use crate::expiry::clock::nanoseconds;
 use crate::expiry::{Clock, MonotonicClock};
 use crate::maintenance::Maintenance;
 use crate::periodic::Periodic;
-use crate::sync::AtomicU64;
 
 /// Builds a [`QuickCache`] from more than a configuration.
 #[must_use = "a builder does nothing until `build`"]

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::error::BuildError;
+use crate::base::error::BuildError;
 use crate::snapshot::{RegistryError, SnapshotError, with_causes};
 
 /// What a [`QuickCache`](super::QuickCache) can refuse, or fail at.

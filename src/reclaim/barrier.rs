@@ -35,12 +35,12 @@ pub(crate) use system::{heavy, is_asymmetric, is_refused, light, note_unneeded};
 /// Loom knows no asymmetric fence; a full one on either side allows what the pair allows.
 #[cfg(larder_loom)]
 pub(crate) fn light() {
-    crate::sync::fence(crate::sync::Ordering::SeqCst);
+    crate::base::sync::fence(crate::base::sync::Ordering::SeqCst);
 }
 
 #[cfg(larder_loom)]
 pub(crate) fn heavy() -> bool {
-    crate::sync::fence(crate::sync::Ordering::SeqCst);
+    crate::base::sync::fence(crate::base::sync::Ordering::SeqCst);
     true
 }
 
@@ -59,7 +59,7 @@ mod system {
     use std::io::Write;
     use std::sync::{Once, OnceLock};
 
-    use crate::sync::{AtomicBool, Ordering, compiler_fence};
+    use crate::base::sync::{AtomicBool, Ordering, compiler_fence};
 
     #[cfg(target_arch = "x86_64")]
     const MEMBARRIER: c_long = 324;
@@ -172,7 +172,7 @@ mod system {
 
     #[inline(always)]
     pub(crate) fn light() {
-        crate::sync::compiler_fence(crate::sync::Ordering::SeqCst);
+        crate::base::sync::compiler_fence(crate::base::sync::Ordering::SeqCst);
     }
 
     pub(crate) fn heavy() -> bool {

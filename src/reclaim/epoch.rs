@@ -18,8 +18,8 @@ use super::readers::{Phases, Reader};
 #[cfg(unix)]
 use super::slab;
 #[cfg(unix)]
-use crate::sync::MutexGuard;
-use crate::sync::{self, AtomicU64, Mutex, Ordering};
+use crate::base::sync::MutexGuard;
+use crate::base::sync::{self, AtomicU64, Mutex, Ordering};
 
 static TICKETS: Tickets = Tickets::new();
 static PARTICIPANTS: Participants = Participants::new();

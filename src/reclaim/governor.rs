@@ -7,7 +7,7 @@ use std::time::Instant;
 use crossbeam_epoch::{self as epoch, Collector, LocalHandle};
 
 use super::readers::Phases;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering, const_unless_loom};
+use crate::base::sync::{AtomicU64, AtomicUsize, Ordering, const_unless_loom};
 
 /// Who may pin guards of a collector; tied to no thread, but for one at a time.
 pub(crate) type Participant = LocalHandle;

@@ -13,7 +13,7 @@ use super::epoch::with_local;
 use super::paired::{PAIRED, beside};
 use super::slab::Pool;
 use super::{allocate_fresh, free};
-use crate::table::prefetch_for_write;
+use crate::base::prefetch::prefetch_for_write;
 
 /// Bytes and entries that one magazine keeps at most, unless the pool is taken.
 const MAX_BYTES: usize = 32 * 1024;

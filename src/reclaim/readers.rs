@@ -33,7 +33,7 @@
 use crossbeam_utils::CachePadded;
 
 use super::barrier;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering, const_unless_loom};
+use crate::base::sync::{AtomicU64, AtomicUsize, Ordering, const_unless_loom};
 
 const IDLE: u64 = 0;
 

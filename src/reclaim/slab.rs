@@ -16,7 +16,7 @@ use std::ptr::{self, NonNull};
 use super::free;
 use super::huge_pages::{HUGE_PAGE, advise};
 use super::paired::{self, PAGE_BYTES, PAGE_SLOTS, PAIRED};
-use crate::sync::{self, Mutex, MutexGuard};
+use crate::base::sync::{self, Mutex, MutexGuard};
 
 /// Larger entries come from the allocator one by one: what it adds hardly counts there.
 const MAX_SLOT_BYTES: usize = 512;

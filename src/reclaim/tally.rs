@@ -7,7 +7,7 @@
 
 use super::readers::TALLIES;
 use super::{barrier, epoch};
-use crate::sync::{self, Mutex};
+use crate::base::sync::{self, Mutex};
 
 /// Which tallies are taken.
 static TAKEN: Mutex<[bool; TALLIES]> = Mutex::new([false; TALLIES]);

@@ -143,14 +143,14 @@ mod system {
 /// Atomic words, all 0 at first, of which only those that were written take memory.
 #[cfg(not(larder_loom))]
 pub(crate) struct ZeroedWords {
-    start: NonNull<crate::sync::AtomicU64>,
+    start: NonNull<crate::base::sync::AtomicU64>,
     len: usize,
 }
 
 #[cfg(not(larder_loom))]
 const _: () = assert!(
-    size_of::<crate::sync::AtomicU64>() == size_of::<u64>()
-        && align_of::<crate::sync::AtomicU64>() <= PAGE_BYTES
+    size_of::<crate::base::sync::AtomicU64>() == size_of::<u64>()
+        && align_of::<crate::base::sync::AtomicU64>() <= PAGE_BYTES
 );
 
 // SAFETY: `start` points to atomics that `self` owns.
@@ -167,14 +167,14 @@ impl ZeroedWords {
         if len == 0 {
             return Some(Self { start: NonNull::dangling(), len });
         }
-        let layout = Layout::array::<crate::sync::AtomicU64>(len).ok()?;
+        let layout = Layout::array::<crate::base::sync::AtomicU64>(len).ok()?;
         Some(Self { start: allocate(layout)?.cast(), len })
     }
 }
 
 #[cfg(not(larder_loom))]
 impl std::ops::Deref for ZeroedWords {
-    type Target = [crate::sync::AtomicU64];
+    type Target = [crate::base::sync::AtomicU64];
 
     #[inline]
     fn deref(&self) -> &Self::Target {
@@ -188,7 +188,7 @@ impl std::ops::Deref for ZeroedWords {
 impl Drop for ZeroedWords {
     fn drop(&mut self) {
         if self.len > 0 {
-            let layout = Layout::array::<crate::sync::AtomicU64>(self.len);
+            let layout = Layout::array::<crate::base::sync::AtomicU64>(self.len);
             let layout = layout.expect("it was valid when the words were allocated");
             // SAFETY: from `allocate` with this layout, and `self` is its only owner.
             unsafe { free(layout, self.start.cast()) };
@@ -198,18 +198,18 @@ impl Drop for ZeroedWords {
 
 /// The same of loom's atomics, which are more than their bytes.
 #[cfg(larder_loom)]
-pub(crate) struct ZeroedWords(Box<[crate::sync::AtomicU64]>);
+pub(crate) struct ZeroedWords(Box<[crate::base::sync::AtomicU64]>);
 
 #[cfg(larder_loom)]
 impl ZeroedWords {
     pub(crate) fn try_new(len: usize) -> Option<Self> {
-        Some(Self((0..len).map(|_| crate::sync::AtomicU64::new(0)).collect()))
+        Some(Self((0..len).map(|_| crate::base::sync::AtomicU64::new(0)).collect()))
     }
 }
 
 #[cfg(larder_loom)]
 impl std::ops::Deref for ZeroedWords {
-    type Target = [crate::sync::AtomicU64];
+    type Target = [crate::base::sync::AtomicU64];
 
     fn deref(&self) -> &Self::Target {
         &self.0
@@ -219,7 +219,7 @@ impl std::ops::Deref for ZeroedWords {
 #[cfg(all(test, not(larder_loom)))]
 mod tests {
     use super::*;
-    use crate::sync::Ordering;
+    use crate::base::sync::Ordering;
 
     #[test]
     fn memory_is_zeroed_aligned_and_whole_whatever_its_size() {

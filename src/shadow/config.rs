@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::ghost::Ghost;
-use crate::error::BuildError;
+use crate::base::error::BuildError;
 use crate::evict::Bounds;
 use crate::policy::Policy;
 

@@ -12,8 +12,8 @@ use std::mem;
 use super::SAMPLES;
 use super::config::ShadowPoint;
 use super::record::{Kind, Record};
-use crate::contain::{Payload, catch};
-use crate::error::BuildError;
+use crate::base::contain::{Payload, catch};
+use crate::base::error::BuildError;
 use crate::evict::Bounds;
 use crate::policy::{Policy, PolicyConfig, Simulator};
 

@@ -11,8 +11,8 @@ use super::error::{Part, SnapshotError};
 use super::frame::{Decoder, FLAG_FILLER, FLAG_TAGS, FLAG_ZSTD, Form, Header, Item, Source};
 use super::serializer::Serializer;
 use super::{LoadOptions, Loaded, deserialize, duration, nanoseconds_since_1970};
+use crate::base::error::Rejection;
 use crate::cache::{Arrival, Cache, Restored};
-use crate::error::Rejection;
 
 /// Bytes that are read at once.
 const BUFFER: usize = 64 * 1024;

@@ -10,9 +10,9 @@
 use std::alloc::{self, Layout};
 use std::ptr::{self, NonNull};
 
-use super::link::{Link, Word};
+use crate::base::link::{Link, Word};
+use crate::base::sync::{AtomicPtr, AtomicUsize, Ordering};
 use crate::reclaim::{self, zeroed};
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering};
 
 /// Buckets in use at first.
 #[cfg(not(larder_loom))]

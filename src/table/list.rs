@@ -34,8 +34,8 @@ use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 
 use super::buckets::Buckets;
-use super::link::{Link, Word};
-use super::prefetch::{prefetch_for_read, prefetch_for_write};
+use crate::base::link::{Link, Word};
+use crate::base::prefetch::{prefetch_for_read, prefetch_for_write};
 use crate::entry::Header;
 
 mod walk;
@@ -175,7 +175,7 @@ impl List {
                 return Err(Declined);
             }
             header.next.set(place.word);
-            if place.previous.replace(place.word, Word::entry(new)).is_ok() {
+            if place.previous.replace(place.word, Word::entry(new.cast())).is_ok() {
                 return Ok(None);
             }
             steps(Step::Failed);
@@ -202,7 +202,7 @@ impl List {
             let is_done = match place.found {
                 None => {
                     header.next.set(place.word);
-                    place.previous.replace(place.word, Word::entry(new)).is_ok()
+                    place.previous.replace(place.word, Word::entry(new.cast())).is_ok()
                 }
                 // SAFETY: passed on; `old` was found in this call.
                 Some((old, next)) => unsafe { self.swap(&place, old, next, new) },
@@ -252,11 +252,11 @@ impl List {
         // SAFETY: found by the caller under its guard.
         let old_header = unsafe { old.as_ref() };
         new_header.next.set(next);
-        if old_header.next.replace(next, Word::entry(new).deleted()).is_err() {
+        if old_header.next.replace(next, Word::entry(new.cast()).deleted()).is_err() {
             return false;
         }
         // SAFETY: passed on.
-        unsafe { self.unlink(place, Word::entry(new), old) };
+        unsafe { self.unlink(place, Word::entry(new.cast()), old) };
         true
     }
 
@@ -330,7 +330,7 @@ impl List {
         // SAFETY: passed on.
         let hash = unsafe { entry.as_ref() }.hash();
         // SAFETY: passed on.
-        unsafe { self.find(Target::Deleted(hash, Word::entry(entry)), &mut |_| false) };
+        unsafe { self.find(Target::Deleted(hash, Word::entry(entry.cast())), &mut |_| false) };
     }
 
     /// Walks in split order to the place of `target`, unlinking deleted entries on the way.

@@ -3,10 +3,10 @@
 use std::ptr::NonNull;
 
 #[cfg(not(larder_loom))]
-use super::super::prefetch::prefetch_for_read;
-#[cfg(not(larder_loom))]
 use super::Word;
 use super::{Link, List, bucket, entry_of, precedes};
+#[cfg(not(larder_loom))]
+use crate::base::prefetch::prefetch_for_read;
 use crate::entry::Header;
 
 /// How many buckets ahead of a walk their heads are asked for, how many ahead they are followed to

@@ -126,7 +126,7 @@ pub(crate) fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 /// be running, gives up after a second.
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) fn lock_for_fork<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    let may_wait = crate::reentrancy::may_wait();
+    let may_wait = crate::base::reentrancy::may_wait();
     let since = std::time::Instant::now();
     let backoff = Backoff::new();
     loop {

@@ -10,7 +10,7 @@
 mod linux {
     use std::ptr;
 
-    use crate::sync::{AtomicPtr, Ordering};
+    use crate::base::sync::{AtomicPtr, Ordering};
 
     #[repr(C)]
     struct Timespec {

@@ -8,8 +8,7 @@
 
 use std::ptr::{self, NonNull};
 
-use crate::entry::Header;
-use crate::sync::{AtomicPtr, Ordering};
+use crate::base::sync::{AtomicPtr, Ordering};
 
 /// In the `next` of an entry: the entry itself is logically gone; the word never changes again.
 const DELETED: usize = 0b001;
@@ -25,73 +24,73 @@ pub(crate) struct Word(*mut u8);
 
 impl Word {
     /// A bucket head that nobody has claimed: what zeroed memory holds.
-    pub(super) const UNCLAIMED: Self = Self(ptr::null_mut());
+    pub(crate) const UNCLAIMED: Self = Self(ptr::null_mut());
 
     /// The end of the list. It reads as a bucket head, so that one test ends every walk.
     #[inline]
-    pub(super) fn end() -> Self {
+    pub(crate) fn end() -> Self {
         Self(ptr::without_provenance_mut(HEAD))
     }
 
     #[inline]
-    pub(super) fn entry(header: NonNull<Header>) -> Self {
-        Self(header.as_ptr().cast())
+    pub(crate) fn entry(header: NonNull<u8>) -> Self {
+        Self(header.as_ptr())
     }
 
     #[inline]
-    pub(super) fn head(head: &Link) -> Self {
+    pub(crate) fn head(head: &Link) -> Self {
         Self(ptr::from_ref(head).cast_mut().cast::<u8>().map_addr(|address| address | HEAD))
     }
 
     #[inline]
-    pub(super) fn is_deleted(self) -> bool {
+    pub(crate) fn is_deleted(self) -> bool {
         self.0.addr() & DELETED != 0
     }
 
     #[inline]
-    pub(super) fn is_head(self) -> bool {
+    pub(crate) fn is_head(self) -> bool {
         self.0.addr() & HEAD != 0
     }
 
     /// Whether a walk may start at the bucket head that held this word.
     #[inline]
-    pub(super) fn is_usable(self) -> bool {
+    pub(crate) fn is_usable(self) -> bool {
         self != Self::UNCLAIMED && self.0.addr() & PENDING == 0
     }
 
     #[inline]
-    pub(super) fn is_pending(self) -> bool {
+    pub(crate) fn is_pending(self) -> bool {
         self.0.addr() & PENDING != 0
     }
 
     #[inline]
-    pub(super) fn deleted(self) -> Self {
+    pub(crate) fn deleted(self) -> Self {
         Self(self.0.map_addr(|address| address | DELETED))
     }
 
     #[inline]
-    pub(super) fn not_deleted(self) -> Self {
+    pub(crate) fn not_deleted(self) -> Self {
         Self(self.0.map_addr(|address| address & !DELETED))
     }
 
     #[inline]
-    pub(super) fn pending(self) -> Self {
+    pub(crate) fn pending(self) -> Self {
         Self(self.0.map_addr(|address| address | PENDING))
     }
 
     #[inline]
-    pub(super) fn not_pending(self) -> Self {
+    pub(crate) fn not_pending(self) -> Self {
         Self(self.0.map_addr(|address| address & !PENDING))
     }
 
     #[inline]
-    pub(super) fn has_tags(self) -> bool {
+    pub(crate) fn has_tags(self) -> bool {
         self.0.addr() & TAGS != 0
     }
 
     /// The pointee without tags; null at the end of the list.
     #[inline]
-    pub(super) fn pointer(self) -> *mut u8 {
+    pub(crate) fn pointer(self) -> *mut u8 {
         self.0.map_addr(|address| address & !TAGS)
     }
 }
@@ -105,7 +104,7 @@ const _: () = assert!(align_of::<Link>() > TAGS);
 
 impl Link {
     #[cfg(larder_loom)]
-    pub(super) fn unclaimed() -> Self {
+    pub(crate) fn unclaimed() -> Self {
         Self(AtomicPtr::new(Word::UNCLAIMED.0))
     }
 
@@ -118,20 +117,20 @@ impl Link {
     /// Acquire: makes visible what was written to the pointee before it was published; pairs with
     /// the release in [`replace`](Self::replace) and [`clear_pending`](Self::clear_pending).
     #[inline]
-    pub(super) fn load(&self) -> Word {
+    pub(crate) fn load(&self) -> Word {
         Word(self.0.load(Ordering::Acquire))
     }
 
     /// Sets a link that no other thread follows yet.
     #[inline]
-    pub(super) fn set(&self, word: Word) {
+    pub(crate) fn set(&self, word: Word) {
         // Relaxed: published by the `replace` that links the owner of this link.
         self.0.store(word.0, Ordering::Relaxed);
     }
 
     /// Changes the link from `current` to `new`, or reports what it held instead.
     #[inline]
-    pub(super) fn replace(&self, current: Word, new: Word) -> Result<(), Word> {
+    pub(crate) fn replace(&self, current: Word, new: Word) -> Result<(), Word> {
         // AcqRel: the release publishes the pointee of `new` and pairs with the acquire in `load`;
         // the acquire pairs with the release of whoever wrote `current`, whose pointee is handed
         // on by `new.next`.
@@ -142,7 +141,7 @@ impl Link {
     }
 
     /// Declares a linked bucket head open to all. Returns what it now holds.
-    pub(super) fn clear_pending(&self) -> Word {
+    pub(crate) fn clear_pending(&self) -> Word {
         // A compare-exchange loop, since there is no `fetch_and` on pointers that keeps them
         // pointers. At most one more round for each insert that lands behind this head meanwhile.
         let mut word = self.load();
@@ -167,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_word_says_what_it_points_to_and_what_state_that_is_in() {
-        let (head, header) = (Link::end(), NonNull::<Header>::dangling());
+        let (head, header) = (Link::end(), NonNull::<u8>::dangling());
         let (end, to_head, to_entry) = (Word::end(), Word::head(&head), Word::entry(header));
         assert_eq!(told(Word::UNCLAIMED), [false, false, false, false]);
         assert_eq!(told(end), [false, true, false, true]);
@@ -183,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_tag_that_is_set_twice_is_set_and_cleared_at_once() {
-        let word = Word::entry(NonNull::<Header>::dangling());
+        let word = Word::entry(NonNull::<u8>::dangling());
         assert!(word.deleted().deleted() == word.deleted());
         assert!(word.deleted().not_deleted().not_deleted() == word);
         assert!(word.pending().pending() == word.pending());

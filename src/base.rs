@@ -1,0 +1,15 @@
+//! What every layer above stands on, and what depends on none of them: the types that a caller meets
+//! everywhere (errors, causes, statistics), the hash of a key, and the seams to the machine (atomics,
+//! locks, time, prefetching).
+
+pub(crate) mod error;
+pub(crate) mod equivalent;
+pub(crate) mod hash;
+pub(crate) mod cause;
+pub(crate) mod stats;
+pub(crate) mod link;
+pub(crate) mod prefetch;
+pub(crate) mod contain;
+pub(crate) mod system_time;
+pub(crate) mod sync;
+pub(crate) mod reentrancy;
