@@ -7,9 +7,13 @@ pub(crate) mod equivalent;
 pub(crate) mod hash;
 pub(crate) mod cause;
 pub(crate) mod stats;
+pub(crate) mod mode;
+pub(crate) mod node_id;
 pub(crate) mod link;
 pub(crate) mod prefetch;
 pub(crate) mod contain;
 pub(crate) mod system_time;
+#[cfg(all(unix, not(larder_loom)))]
+pub(crate) mod at_fork;
 pub(crate) mod sync;
 pub(crate) mod reentrancy;

@@ -7,19 +7,19 @@ use std::sync::{Arc, Weak};
 use crate::RandomState;
 use crate::base::error::{FlushError, Inserted, Rejection};
 use crate::base::hash::Hashing;
+use crate::base::mode::Maintenance;
 use crate::base::stats::{Counter, Stats};
 use crate::base::sync::{self, AtomicUsize, Mutex};
-use crate::config::Parts;
-use crate::evict::Bounds;
+use crate::engine::Engine;
 use crate::expiry::Expiry;
 use crate::maintainer;
-use crate::maintenance::{Engine, Maintenance};
+use crate::policy::Policy;
+use crate::policy::bounds::Bounds;
 use crate::reclaim::{self, Tally};
 use crate::tags::Tags;
 
 // In the order of use: rustdoc lists `impl` blocks by these modules.
 mod front;
-mod options;
 mod storing;
 mod filling;
 mod removing;
@@ -28,20 +28,21 @@ mod invalidate;
 mod expiring;
 mod tagged;
 mod unevictable;
+mod options;
 mod weighing;
 mod collect;
 mod iter;
 mod pinned;
+#[cfg(feature = "snapshot")]
+mod restore;
+mod explain;
 mod inspect;
 mod order;
 mod ranking;
-mod explain;
 mod shadowing;
 mod looking;
 mod delivery;
 pub(crate) mod life;
-#[cfg(feature = "snapshot")]
-mod restore;
 #[cfg(feature = "quick")]
 mod states;
 
@@ -123,10 +124,29 @@ struct Shared<K, V, S> {
     forks: crate::fork::Registration,
 }
 
+/// Says what an entry weighs.
+pub(crate) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
+
+/// The most entries that room is made for in advance: 4 GiB of buckets.
+pub(crate) const MAX_RESERVED: usize = 1 << 28;
+
+/// What a cache is put together from.
+pub(crate) struct Parts<K, V, S> {
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) engine: Engine<K, V>,
+    pub(crate) hasher: S,
+    pub(crate) weigher: Option<Weigher<K, V>>,
+    pub(crate) bounds: Bounds,
+    pub(crate) expiry: Option<Arc<dyn Expiry<K, V>>>,
+    pub(crate) policy: Policy,
+    pub(crate) maintenance: Maintenance,
+    pub(crate) is_counting_lookups: bool,
+}
+
 struct Settings<K, V, S> {
     name: Option<Arc<str>>,
     hashing: Hashing<S>,
-    weigher: Option<crate::config::Weigher<K, V>>,
+    weigher: Option<Weigher<K, V>>,
     /// Held while they are changed.
     bounds: Mutex<Bounds>,
     expiry: Option<Arc<dyn Expiry<K, V>>>,

@@ -8,32 +8,29 @@ use std::time::Duration;
 
 use crate::RandomState;
 use crate::base::error::BuildError;
-use crate::cache::Cache;
-use crate::evict::{Bounds, Order};
+use crate::base::mode::Maintenance;
+use crate::cache::{Cache, MAX_RESERVED, Parts, Weigher};
+use crate::engine::evict::Order;
+use crate::engine::recent::Recent;
+use crate::engine::{Engine, EngineConfig};
 use crate::expiry::{self, Clock, Expiry};
 use crate::listener::{AtomicListening, Listen, Listener, Removal};
 use crate::maintainer::Attendance;
-use crate::maintenance::{Engine, EngineConfig, Maintenance};
+use crate::policy::bounds::Bounds;
 use crate::policy::{Accesses, Policy};
-use crate::recent::Recent;
 use crate::shadow::{Shadow, ShadowConfig};
 
+mod settings;
 #[cfg(feature = "serde")]
 mod duration_text;
-mod settings;
 
 pub use settings::CacheConfig;
-
-/// Tells what an entry weighs.
-pub(crate) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 
 /// The fewest entries that a partition gets when the number of partitions is left to the cache.
 const MIN_ENTRIES: u64 = 1024;
 /// The least weight, likewise, when a weigher is set: heavy entries must fit a partition.
 const MIN_WEIGHT: u64 = 1 << 24;
 const MAX_PARTITIONS: usize = 4096;
-/// The most entries that room is made for in advance: 4 GiB of buckets.
-pub(crate) const MAX_RESERVED: usize = 1 << 28;
 /// The most removals that are remembered: as many as a cache has buckets.
 const MAX_EXPLAINED: u64 = 1 << 32;
 /// Partitions for each core: enough that two writers seldom meet.
@@ -525,17 +522,27 @@ where
     }
 }
 
-/// What a cache is put together from.
-pub(crate) struct Parts<K, V, S> {
-    pub(crate) name: Option<Arc<str>>,
-    pub(crate) engine: Engine<K, V>,
-    pub(crate) hasher: S,
-    pub(crate) weigher: Option<Weigher<K, V>>,
-    pub(crate) bounds: Bounds,
-    pub(crate) expiry: Option<Arc<dyn Expiry<K, V>>>,
-    pub(crate) policy: Policy,
-    pub(crate) maintenance: Maintenance,
-    pub(crate) is_counting_lookups: bool,
+impl<K, V> Cache<K, V> {
+    /// A cache of at most `capacity` entries with everything else at its default.
+    ///
+    /// # Panics
+    /// If `capacity` is 0. [`builder`](Self::builder) reports that as an error instead.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self
+    where
+        K: Hash + Eq + Send + Sync + 'static,
+        V: Send + Sync + 'static,
+    {
+        match Self::builder().capacity(capacity).build() {
+            Ok(cache) => cache,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Configures a cache.
+    pub fn builder() -> Builder<K, V> {
+        Builder::default()
+    }
 }
 
 impl<K, V, S: Clone> Clone for Builder<K, V, S> {

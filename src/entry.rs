@@ -34,17 +34,20 @@ use std::ptr::{self, NonNull};
 use crate::base::contain::contain;
 use crate::base::link::Link;
 use crate::base::sync::{AtomicU8, Ordering};
-use crate::reclaim;
+use crate::memory;
 use crate::tags::TagSet;
 
+mod extent;
 mod extension;
+mod deadline;
+mod upkeep;
 #[cfg(all(test, not(larder_loom)))]
 mod layouts;
-mod upkeep;
 
+pub(crate) use deadline::{BroughtForward, Deadline};
 #[cfg_attr(larder_loom, allow(unused_imports))]
 pub(crate) use extension::Extension;
-pub(crate) use extension::{Extent, Look, Terms};
+pub(crate) use extent::{Extent, Look, Terms};
 pub(crate) use upkeep::{Hold, Upkeep};
 
 //  0      8           14          15     16
@@ -117,13 +120,13 @@ pub(crate) struct Owned<K, V>(NonNull<Entry<K, V>>);
 impl<K, V> Owned<K, V> {
     const PLAIN: Layout = Layout::new::<Entry<K, V>>();
     /// Whether entries without extension have their upkeep beside them, where there is room.
-    const IS_PAIRED: bool = cfg!(not(larder_loom)) && reclaim::has_slots(Self::PLAIN);
+    const IS_PAIRED: bool = cfg!(not(larder_loom)) && memory::has_slots(Self::PLAIN);
     /// The memory of an entry, and where its header is in it, by extent. Without slots there are no
     /// entries of the first.
     const AROUND: [(Layout, usize); 9] = [
-        (reclaim::PAIRED, 0),
+        (memory::PAIRED, 0),
         match Self::IS_PAIRED {
-            true => (reclaim::UNPAIRED, reclaim::BESIDE_BYTES),
+            true => (memory::UNPAIRED, memory::BESIDE_BYTES),
             false => Extent::Upkeep.around(Self::PLAIN),
         },
         Extent::Dated.around(Self::PLAIN),
@@ -154,8 +157,8 @@ impl<K, V> Owned<K, V> {
                     layout.size().is_multiple_of(layout.align()),
                     "two would not lie side by side"
                 );
-                let has_layout_of_slots = layout.size() == reclaim::PAIRED.size()
-                    && layout.align() == reclaim::PAIRED.align();
+                let has_layout_of_slots = layout.size() == memory::PAIRED.size()
+                    && layout.align() == memory::PAIRED.align();
                 assert!(is_slot == has_layout_of_slots, "taken for a slot");
             }
             extent += 1;
@@ -166,7 +169,7 @@ impl<K, V> Owned<K, V> {
     pub(crate) fn new(hash: u64, weight: u32, key: K, value: V) -> Self {
         const { Self::IS_AROUND_RIGHT }
         if Self::IS_PAIRED
-            && let Some(slot) = reclaim::allocate_paired()
+            && let Some(slot) = memory::allocate_paired()
         {
             // SAFETY: the slot has the size of an entry, and its alignment at least
             // (`IS_AROUND_RIGHT`).
@@ -189,7 +192,7 @@ impl<K, V> Owned<K, V> {
         // SAFETY: the extension is written before anybody sees the entry.
         let owned = unsafe { Self::in_front(extent, hash, weight, key, value) };
         // SAFETY: the layout of this extent has it in front of the entry, and nobody else has the memory.
-        unsafe { extension::write(owned.0.cast(), terms, tags) };
+        unsafe { extent::write_extension(owned.0.cast(), terms, tags) };
         owned
     }
 
@@ -201,7 +204,7 @@ impl<K, V> Owned<K, V> {
     unsafe fn in_front(extent: Extent, hash: u64, weight: u32, key: K, value: V) -> Self {
         const { Self::IS_AROUND_RIGHT }
         let (layout, offset) = Self::AROUND[extent as usize];
-        let memory = reclaim::allocate(layout);
+        let memory = memory::allocate(layout);
         // SAFETY: within the allocation, which is of this layout.
         let pointer = unsafe { memory.add(offset) }.cast();
         // SAFETY: the layout has room for the entry there, and for what stands in front of it, each
@@ -225,7 +228,7 @@ impl<K, V> Owned<K, V> {
         // SAFETY: by the caller's promise.
         unsafe { pointer.write(entry) };
         // SAFETY: as above.
-        unsafe { upkeep::write(pointer.cast(), extent, weight) };
+        unsafe { extent::write_upkeep(pointer.cast(), extent, weight) };
         debug_assert!(pointer.is_aligned());
         Self(pointer)
     }
@@ -292,7 +295,7 @@ impl<K, V> Drop for Owned<K, V> {
         struct Free(Layout, NonNull<u8>);
         impl Drop for Free {
             fn drop(&mut self) {
-                reclaim::recycle(self.0, self.1);
+                memory::recycle(self.0, self.1);
             }
         }
         let extent = self.as_ptr().extent();
@@ -300,7 +303,7 @@ impl<K, V> Drop for Owned<K, V> {
         let (layout, memory) = unsafe { Self::allocation(self.0.cast(), extent) };
         let _free = Free(layout, memory);
         // SAFETY: owned by `self` alone, and dropped nowhere else.
-        unsafe { extension::drop_tags(self.0.cast(), extent) };
+        unsafe { extent::drop_tags(self.0.cast(), extent) };
         // SAFETY: initialized, owned by `self` alone, and not used after this drop.
         unsafe { ptr::drop_in_place(self.0.as_ptr()) };
     }
@@ -399,7 +402,7 @@ pub(crate) unsafe fn dispose<K, V>(mut entries: Vec<EntryPtr>) -> u64 {
     let panics = unsafe { drop_pairs::<K, V>(&entries) };
     for entry in &entries {
         // SAFETY: as in `drop_pairs`; they are not the user's, and do not panic.
-        unsafe { extension::drop_tags(entry.as_raw(), entry.extent()) };
+        unsafe { extent::drop_tags(entry.as_raw(), entry.extent()) };
     }
     // Each layout has a free list of its own.
     if !entries.is_sorted_by_key(|entry| entry.extent()) {
@@ -411,7 +414,7 @@ pub(crate) unsafe fn dispose<K, V>(mut entries: Vec<EntryPtr>) -> u64 {
             // SAFETY: `Owned` put the entry that far into its allocation.
             unsafe { entry.as_raw().cast::<u8>().sub(offset) }
         });
-        reclaim::recycle_all(layout, memory);
+        memory::recycle_all(layout, memory);
     }
     panics
 }
@@ -425,18 +428,18 @@ pub(crate) unsafe fn dispose_plain<K, V>(entries: &[EntryPtr]) -> u64 {
     // SAFETY: passed on to the caller.
     let panics = unsafe { drop_pairs::<K, V>(entries) };
     let is_paired = |entry: &&EntryPtr| {
-        Owned::<K, V>::IS_PAIRED && reclaim::is_paired(entry.as_raw().as_ptr().cast())
+        Owned::<K, V>::IS_PAIRED && memory::is_paired(entry.as_raw().as_ptr().cast())
     };
     if Owned::<K, V>::IS_PAIRED {
         let slots = entries.iter().filter(is_paired).map(|entry| entry.as_raw().cast());
-        reclaim::recycle_all(reclaim::PAIRED, slots);
+        memory::recycle_all(memory::PAIRED, slots);
     }
     if !entries.iter().all(|entry| is_paired(&entry)) {
         let (layout, offset) = Owned::<K, V>::AROUND[Extent::Upkeep as usize];
         let others = entries.iter().filter(|entry| !is_paired(entry));
         // SAFETY: `Owned` put them that far into their allocations.
         let memory = others.map(|entry| unsafe { entry.as_raw().cast::<u8>().sub(offset) });
-        reclaim::recycle_all(layout, memory);
+        memory::recycle_all(layout, memory);
     }
     panics
 }

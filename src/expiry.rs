@@ -24,17 +24,16 @@
 //! whose deadline is far away asks a cheap one ([`Clock::around_ns`]).
 #![forbid(unsafe_code)]
 
-pub(crate) mod clock;
-mod deadline;
 mod terms;
+mod timers;
+mod timer_wheel;
+mod cache_time;
 #[cfg_attr(larder_loom, path = "expiry/ticking_stand_in.rs")]
 pub(crate) mod ticking;
-mod timer_wheel;
-mod timers;
+pub(crate) mod clock;
 
-pub(crate) use clock::Source;
+pub(crate) use cache_time::Source;
 pub use clock::{Clock, CoarseClock, MonotonicClock};
-pub(crate) use deadline::{BroughtForward, Deadline};
 pub use terms::Expiry;
 pub(crate) use terms::{Lifetime, Moved, Setting, Timing};
 pub use ticking::TickingClock;

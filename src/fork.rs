@@ -2,7 +2,7 @@
 //!
 //! A fork copies memory as it is, and of the threads only the caller. Were another thread inside a cache
 //! at that moment, the child could find locks held for ever. So before a fork the caller waits until the
-//! maintenance thread is between two visits, and that of ticking clocks between two ticks; it takes the
+//! maintenance thread is between two visits (that of ticking clocks sees to itself); it takes the
 //! process-wide locks, and of every cache those that a thread may hold that only reads: a lookup that
 //! finds its read buffer full runs maintenance. Both sides give them back afterwards, and the child
 //! starts a maintenance thread of its own when it needs one. What another thread is in the middle of
@@ -10,20 +10,18 @@
 //!
 //! # Order of locks
 //! The maintenance thread's visits; the list of caches; of each cache its bounds, the partitions one
-//! after another, and the shadows; memory and epochs; the maintenance thread's roster; ticking clocks.
-//! No thread takes one of these while it holds a later one.
+//! after another, and the shadows; epochs; memory; the maintenance thread's roster; then what lies below,
+//! by hooks of its own: ticking clocks. No thread takes one of these while it holds a later one.
 //!
-//! Has `unsafe` outside of table, entry, reclamation and buffers: the C library calls back, and locks are
-//! kept beside what they are in.
+//! Has `unsafe` outside of table, entry, reclamation and buffers: locks are kept beside what they are in.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::mem::ManuallyDrop;
-use std::sync::{Arc, Once, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
+use crate::base::at_fork::{self, HeldAcrossFork, Hook};
 use crate::base::sync::{self, Mutex, MutexGuard};
-use crate::expiry::ticking;
 use crate::maintainer;
+use crate::memory;
 use crate::reclaim;
 
 /// What has locks that a thread may hold that only reads.
@@ -87,17 +85,15 @@ impl HeldCache {
     }
 }
 
-/// The locks that a forking thread holds meanwhile.
+/// The locks of this module's hook.
 struct Held {
     // In the order of their taking, reversed: fields are dropped from the first on.
-    ticking: ticking::Stopped,
     roster: maintainer::HeldRoster,
+    memory: memory::Held,
     reclaim: reclaim::Held,
-    // Let go of by `Held::release`, when nothing else is held: the last handle of a cache may have been
-    // dropped meanwhile, and then this drops what is left of it.
     caches: Vec<HeldCache>,
-    _list: MutexGuard<'static, Caches>,
-    _visits: Option<maintainer::HeldVisits>,
+    list: MutexGuard<'static, Caches>,
+    visits: Option<maintainer::HeldVisits>,
 }
 
 impl Held {
@@ -106,73 +102,49 @@ impl Held {
         let list = sync::lock(&CACHES);
         let caches = list.all.values().filter_map(Weak::upgrade).map(HeldCache::hold).collect();
         let reclaim = reclaim::hold();
+        let memory = memory::hold();
         let roster = maintainer::hold_roster();
-        let ticking = ticking::stop();
-        Self { ticking, roster, reclaim, caches, _list: list, _visits: visits }
+        Self { roster, memory, reclaim, caches, list, visits }
     }
 
-    fn release(mut self) {
-        let caches = std::mem::take(&mut self.caches);
-        let mut kept = Vec::with_capacity(caches.len());
+    /// Gives everything back. The caches themselves go when nothing is held any more: the last handle of
+    /// one may have been dropped meanwhile, and then this drops what is left of it.
+    fn release(self) {
+        let Self { roster, memory, reclaim, caches, list, visits } = self;
+        let mut unlocked = Vec::with_capacity(caches.len());
         for HeldCache { _locks: locks, _cache: cache } in caches {
             drop(locks);
-            kept.push(cache);
+            unlocked.push(cache);
         }
-        drop(self);
-        drop(kept);
+        drop((roster, memory, reclaim, list, visits));
+        drop(unlocked);
     }
 }
 
-/// No destructor, so that threads can fork in those of their other thread-locals. It holds something
-/// during a fork alone.
-type Slot = RefCell<ManuallyDrop<Option<Held>>>;
+/// What [`at_fork`] keeps; nothing only while it is dropped.
+struct Hold(Option<Held>);
 
-const _: () = assert!(!std::mem::needs_drop::<Slot>());
-
-thread_local! {
-    static HELD: Slot = const { RefCell::new(ManuallyDrop::new(None)) };
+impl HeldAcrossFork for Hold {
+    fn forget_other_threads(&mut self) {
+        if let Some(held) = &mut self.0 {
+            held.roster.forget_thread();
+            held.reclaim.forget_other_threads();
+        }
+    }
 }
 
-// The standard library links the C library anyway.
-unsafe extern "C" {
-    fn pthread_atfork(
-        prepare: Option<extern "C" fn()>,
-        parent: Option<extern "C" fn()>,
-        child: Option<extern "C" fn()>,
-    ) -> i32;
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(held) = self.0.take() {
+            held.release();
+        }
+    }
 }
 
-/// Registers the handlers, once for the process.
+/// Caches come before all that they use.
+static HOOK: Hook = Hook { rank: 0, hold: || Box::new(Hold(Some(Held::take()))) };
+
+/// Registers the hook, once for the process.
 pub(crate) fn prepare() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // SAFETY: the handlers are functions of this program, which is never unloaded from under
-        // them, and do not unwind: they take and give back locks. An error (no memory) leaves
-        // forks as they are without handlers.
-        let _ =
-            unsafe { pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
-    });
-}
-
-extern "C" fn before() {
-    let _ = HELD.try_with(|held| **held.borrow_mut() = Some(Held::take()));
-}
-
-fn take_held() -> Option<Held> {
-    HELD.try_with(|held| held.borrow_mut().take()).ok().flatten()
-}
-
-extern "C" fn after_in_parent() {
-    if let Some(held) = take_held() {
-        held.release();
-    }
-}
-
-extern "C" fn after_in_child() {
-    if let Some(mut held) = take_held() {
-        held.roster.forget_thread();
-        held.reclaim.forget_other_threads();
-        held.ticking.forget_thread();
-        held.release();
-    }
+    at_fork::register(&HOOK);
 }

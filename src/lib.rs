@@ -65,42 +65,50 @@
 // Models under loom use the parts that they are about, so others idle.
 #![cfg_attr(larder_loom, allow(dead_code))]
 
-mod config;
-mod cache;
-mod table;
-mod tags;
-mod fills;
-mod entry;
-pub mod expiry;
-mod listener;
-mod reclaim;
-mod read_buffer;
-mod write_buffer;
-mod maintenance;
-mod maintainer;
-#[cfg(all(unix, not(larder_loom)))]
-mod fork;
-pub mod policy;
-mod evict;
-mod shadow;
-mod recent;
-
-#[cfg(any(feature = "memory_pressure", feature = "quick"))]
-mod periodic;
-#[cfg(feature = "memory_pressure")]
-pub mod pressure;
-#[cfg(feature = "snapshot")]
-pub mod snapshot;
-#[cfg(feature = "quick")]
-pub mod quick;
-
-mod base;
+// The modules from the top to the ground. Each uses those below it and none above, which CI checks
+// (`.ci/rules`), so that from the cache on, the list is the way of a key: to the table by its hash, into
+// the buffers, and by maintenance to the policy.
 
 pub mod docs;
-
 #[cfg(larder_loom)]
 #[doc(hidden)]
 pub mod model;
+
+// What is built on the cache.
+#[cfg(feature = "quick")]
+pub mod quick;
+#[cfg(feature = "snapshot")]
+pub mod snapshot;
+#[cfg(feature = "memory_pressure")]
+pub mod pressure;
+#[cfg(any(feature = "memory_pressure", feature = "quick"))]
+mod periodic;
+
+// The cache: what a caller calls.
+mod config;
+mod cache;
+
+// Maintenance: who applies what callers did, evicts and frees.
+mod engine;
+#[cfg(all(unix, not(larder_loom)))]
+mod fork;
+mod shadow;
+mod listener;
+pub mod test;
+mod maintainer;
+pub mod expiry;
+pub mod policy;
+
+// What callers and maintenance share: entries by key, and what happened to them.
+mod table;
+mod buffer;
+mod reclaim;
+mod entry;
+mod tags;
+mod memory;
+
+// What all of them stand on.
+mod base;
 
 /// The README's code runs with the documentation tests.
 #[cfg(doctest)]
@@ -113,20 +121,15 @@ pub use crate::base::error::{
     BuildError, FlushError, Inserted, ParsePolicyError, RegisterError, Rejection, ResizeError,
 };
 pub use crate::base::hash::{KeyHasher, RandomState};
+pub use crate::base::mode::Maintenance;
 pub use crate::base::stats::Stats;
 pub use crate::cache::{
     Cache, Census, Displaced, Entries, EntryInfo, EntryView, Explanation, Fill, InsertCounts,
     InsertOptions, Iter, Keys, Pinned, Presence, Ranked, Values,
 };
 pub use crate::config::{Builder, CacheConfig};
+pub use crate::engine::recent::Absence;
 pub use crate::expiry::{Clock, Expiry};
 pub use crate::listener::{Listener, Overflow, Removal};
-pub use crate::maintenance::Maintenance;
 pub use crate::policy::{Policy, register_policy};
-pub use crate::recent::Absence;
 pub use crate::shadow::{ShadowConfig, ShadowPoint, ShadowReport};
-
-/// Help for tests of what uses a cache.
-pub mod test {
-    pub use crate::expiry::clock::FakeClock;
-}

@@ -27,7 +27,7 @@ use crate::base::contain::contain;
 use crate::base::reentrancy::{self, Kind};
 use crate::base::sync::thread::{self, Thread};
 use crate::base::sync::{self, AtomicU8, Mutex, Ordering, const_unless_loom};
-use crate::reclaim;
+use crate::memory;
 
 /// What the thread looks after.
 pub(crate) trait Maintained: Send + Sync {
@@ -296,7 +296,7 @@ impl Maintainer {
                     }
                 }
                 Next::Sleep(wake_at) => {
-                    reclaim::trim();
+                    memory::trim();
                     self.sleep(wake_at);
                 }
                 Next::End => return,

@@ -11,14 +11,14 @@ use std::time::Duration;
 use loom::cell::UnsafeCell;
 use loom::thread::Thread;
 
+use crate::base::node_id::NodeId;
 use crate::base::sync::{AtomicUsize, Ordering};
+use crate::buffer::read_buffer::{Offer, ReadBuffer};
+use crate::buffer::write_buffer::{Event, Popped, SLOTS, WriteBuffer};
 use crate::entry::{Entry, EntryPtr, Owned, dispose};
 use crate::maintainer::{Attendance, Maintained, Maintainer};
-use crate::policy::NodeId;
-use crate::read_buffer::{Offer, ReadBuffer};
 use crate::reclaim::pin;
 use crate::table::{Cursor, Step, Table};
-use crate::write_buffer::{Event, Popped, SLOTS, WriteBuffer};
 
 mod filled;
 mod governed;

@@ -24,22 +24,24 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-mod budget;
-mod list;
-mod sketch;
-mod ghost;
-mod ghost_queue;
-mod fifo;
-mod lru;
-mod lfu;
-mod sieve;
-mod s3_fifo;
-mod window_tiny_lfu;
-pub(crate) mod held;
-mod registry;
-mod naming;
 mod simulator;
+mod naming;
+mod registry;
+pub(crate) mod held;
+mod window_tiny_lfu;
+mod s3_fifo;
+mod sieve;
+mod lfu;
+mod lru;
+mod fifo;
+mod ghost_queue;
+mod ghost;
+mod sketch;
+mod list;
+mod budget;
+pub(crate) mod bounds;
 
+pub use crate::base::node_id::NodeId;
 pub use fifo::Fifo;
 pub use lfu::Lfu;
 pub use lru::Lru;
@@ -48,30 +50,6 @@ pub use s3_fifo::S3Fifo;
 pub use sieve::Sieve;
 pub use simulator::Simulator;
 pub use window_tiny_lfu::WindowTinyLfu;
-
-/// A node of a policy: stands for one entry from its `on_insert` until it leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(u32);
-
-impl NodeId {
-    /// The id of that number. The cache gives out ids; this is for simulators and tests.
-    #[must_use]
-    pub const fn from_raw(raw: u32) -> Self {
-        Self(raw)
-    }
-
-    /// The number of the id.
-    #[must_use]
-    pub const fn to_raw(self) -> u32 {
-        self.0
-    }
-
-    /// The id as an index: below the largest number of nodes there ever were at once.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
 
 /// What a policy can ask about the nodes that it holds.
 pub trait Nodes {
@@ -498,7 +476,7 @@ mod tests {
 
     impl Nodes for Busy {
         fn hash(&self, id: NodeId) -> u64 {
-            u64::from(id.0)
+            u64::from(id.to_raw())
         }
         fn weight(&self, _: NodeId) -> u32 {
             7
@@ -518,8 +496,8 @@ mod tests {
     /// Of six nodes, one of which is removed: how many counters it takes to find each victim.
     fn cleared_until_evicted(policy: &mut dyn EvictionPolicy, frequency: u8) -> Vec<usize> {
         let nodes = Busy { frequency, cleared: Cell::new(0) };
-        (0..6).for_each(|id| policy.on_insert(NodeId(id), &nodes));
-        policy.on_remove(NodeId(2), &nodes);
+        (0..6).for_each(|id| policy.on_insert(NodeId::from_raw(id), &nodes));
+        policy.on_remove(NodeId::from_raw(2), &nodes);
         let evict = |_| policy.evict(&nodes).map(|_| nodes.cleared.take());
         (0..6).map_while(evict).collect()
     }
@@ -538,7 +516,7 @@ mod tests {
         let nodes = Busy { frequency: 0, cleared: Cell::new(0) };
         let mut policy = Lfu::new(&PolicyConfig::new(Some(60), None));
         for (id, count) in [(0, 5), (1, 3), (2, 9), (3, 3), (4, 1), (5, 4), (6, 0)] {
-            policy.on_restore(NodeId(id), count, &nodes);
+            policy.on_restore(NodeId::from_raw(id), count, &nodes);
         }
         let order: Vec<u32> =
             (0..7).map_while(|_| policy.evict(&nodes)).map(NodeId::to_raw).collect();
@@ -601,15 +579,18 @@ mod tests {
         }
         let nodes = Busy { frequency: 7, cleared: Cell::new(0) };
         let mut policy = Terse::default();
-        policy.on_restore(NodeId(3), 9, &nodes);
-        policy.on_insert(NodeId(1), &nodes);
+        policy.on_restore(NodeId::from_raw(3), 9, &nodes);
+        policy.on_insert(NodeId::from_raw(1), &nodes);
         let mut named = Vec::new();
         policy.coldest(1, &nodes, &mut |id| named.push((id, 5)));
         policy.to_restore(&nodes, &mut |id, word| named.push((id, word)));
         policy.hottest(1, &nodes, &mut |id| named.push((id, 6)));
-        assert_eq!(named, [(NodeId(1), 5), (NodeId(1), 0), (NodeId(3), 0)]);
-        assert_eq!(policy.frequency(NodeId(1), &nodes), 7);
-        assert_eq!(policy.segment_of(NodeId(1), &nodes), None);
+        assert_eq!(
+            named,
+            [(NodeId::from_raw(1), 5), (NodeId::from_raw(1), 0), (NodeId::from_raw(3), 0)]
+        );
+        assert_eq!(policy.frequency(NodeId::from_raw(1), &nodes), 7);
+        assert_eq!(policy.segment_of(NodeId::from_raw(1), &nodes), None);
         assert_eq!(policy.segments(), []);
         assert_eq!(policy.room(), Room::BeforeInsert);
     }

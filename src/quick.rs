@@ -34,14 +34,14 @@ use crate::cache::{Cache, InsertOptions, State};
 use crate::expiry::clock::nanoseconds;
 use crate::periodic::{Periodic, Task};
 
-mod error;
 mod builder;
+mod disk;
+mod path;
+mod metrics;
+mod ttl;
 mod config;
 mod registry;
-mod ttl;
-mod metrics;
-mod path;
-mod disk;
+mod error;
 
 pub use builder::QuickCacheBuilder;
 pub use config::{QuickCacheConfig, QuickCacheConfigBuilder};

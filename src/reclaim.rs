@@ -1,5 +1,4 @@
-//! When may memory that readers could still see be freed? Guards, grace periods, the governor,
-//! and the threads' free lists; and where large memory comes from that is made ahead (`zeroed`).
+//! When may memory that readers could still see be freed? Guards, grace periods and the governor.
 //!
 //! Readers pin a [`Guard`]. Maintenance unlinks entries, collects them in batches ([`Retired`])
 //! and stamps each batch with a [`Ticket`]; once that ticket is [`completed`], no guard from
@@ -41,32 +40,21 @@
 //! Model tests: `loom-tests/tests/reclaim.rs` of the marks, `loom-tests/tests/epoch.rs` of tickets
 //! and governor on the real crossbeam-epoch.
 
-use std::alloc::{self, Layout};
 use std::collections::VecDeque;
 use std::marker::PhantomData;
-use std::ptr::NonNull;
 
 use crate::entry::{self, Entry, EntryPtr};
 
-pub(crate) mod barrier;
-pub(crate) mod readers;
-mod huge_pages;
 mod kept;
-mod paired;
-pub(crate) mod governor;
-#[cfg(not(larder_loom))]
-mod epoch;
-#[cfg(not(larder_loom))]
-mod magazine;
-#[cfg(not(larder_loom))]
-mod slab;
 #[cfg(not(larder_loom))]
 mod tally;
-pub(crate) mod zeroed;
+#[cfg(not(larder_loom))]
+mod epoch;
+pub(crate) mod governor;
+pub(crate) mod readers;
+pub(crate) mod barrier;
 #[cfg(larder_loom)]
 mod stand_in;
-
-pub(crate) use huge_pages::advise as advise_huge_pages;
 
 #[cfg(not(larder_loom))]
 pub(crate) use epoch::{
@@ -75,9 +63,6 @@ pub(crate) use epoch::{
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) use epoch::{Held, hold};
 pub(crate) use kept::Kept;
-#[cfg(not(larder_loom))]
-pub(crate) use magazine::{allocate, allocate_paired, recycle, recycle_all, trim};
-pub(crate) use paired::{BESIDE_BYTES, PAIRED, UNPAIRED, beside, has_slots, is_paired};
 #[cfg(larder_loom)]
 pub(crate) use stand_in::*;
 #[cfg(not(larder_loom))]
@@ -223,18 +208,4 @@ impl<K, V> Retired<K, V> {
     pub(crate) fn last_ticket(&self) -> Option<Ticket> {
         self.sealed.back().map(|(ticket, _)| *ticket)
     }
-}
-
-/// Memory from the allocator itself.
-fn allocate_fresh(layout: Layout) -> NonNull<u8> {
-    // SAFETY: an entry has at least its header, so the layout is not empty.
-    let pointer = unsafe { alloc::alloc(layout) };
-    NonNull::new(pointer).unwrap_or_else(|| alloc::handle_alloc_error(layout))
-}
-
-/// # Safety
-/// `memory` is from [`allocate_fresh`] with this layout and used no more.
-unsafe fn free(layout: Layout, memory: NonNull<u8>) {
-    // SAFETY: passed on to the caller.
-    unsafe { alloc::dealloc(memory.as_ptr(), layout) };
 }

@@ -2,7 +2,7 @@
 //!
 //! Beside a cache run caches of keys alone, one for each policy and multiple of the capacity that
 //! was asked for ([`ShadowConfig`]), each fed with the lookups, insertions and removals of a part
-//! of all keys and as small as that part (`ghost`). [`Cache::shadow_report`] reads their hit
+//! of all keys and as small as that part (`ghost`). [`Cache::shadow_report`](crate::Cache::shadow_report) reads their hit
 //! ratios: points of the miss-ratio curve, at any time and while the cache works.
 //!
 //! Sampling keys by hash and simulating a cache in miniature are from C. A. Waldspurger et al.,
@@ -44,26 +44,25 @@ use std::sync::Arc;
 
 use crate::base::contain;
 use crate::base::error::BuildError;
+use crate::base::mode::Maintenance;
 use crate::base::stats::{Counter, Stripes};
 use crate::base::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::buffer::read_buffer::{Offer, Words};
 use crate::entry::EntryPtr;
-use crate::evict::Bounds;
 use crate::maintainer::Mark;
-use crate::maintenance::Maintenance;
 use crate::policy::Policy;
-use crate::read_buffer::{Offer, Words};
+use crate::policy::bounds::Bounds;
 use crate::reclaim::{Guard, Pins, Tally};
 
 mod config;
 mod ghost;
 mod record;
+mod report;
 
-pub use config::{ShadowConfig, ShadowPoint, ShadowReport};
+pub use config::ShadowConfig;
 use ghost::{Ghost, Lookups, Seen};
 use record::{Kind, Record, SAMPLE_BITS, sample_of};
-
-#[cfg(doc)]
-use crate::Cache;
+pub use report::{ShadowPoint, ShadowReport};
 
 /// Records of one stripe: what a thread that does nothing but hit records in a few of the
 /// maintenance thread's pauses.

@@ -81,21 +81,21 @@ use serde::{Deserialize, Serialize};
 use crate::cache::{Cache, LeftOut, Saving, Seen};
 use crate::tags::TagSet;
 
-mod error;
-mod serializer;
-mod limits;
-mod watch;
-mod report;
-mod frame;
-#[cfg(feature = "zstd")]
-mod packing;
-mod writer;
-mod contents;
-mod records;
 mod info;
-mod file;
+mod records;
 #[cfg(feature = "async")]
 mod future;
+mod file;
+mod writer;
+mod contents;
+#[cfg(feature = "zstd")]
+mod packing;
+mod limits;
+mod frame;
+mod report;
+mod error;
+mod watch;
+mod serializer;
 
 pub use error::{Part, SnapshotError};
 pub use info::{Info, convert, convert_path};

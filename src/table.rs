@@ -8,8 +8,8 @@
 //! What must always hold: an entry that `remove`, `upsert`, `replace` or `remove_entry` returned
 //! (or reported) is unlinked, so only guards pinned before still reach it.
 
-mod buckets;
 mod list;
+mod buckets;
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -19,7 +19,6 @@ use crate::reclaim::{Guard, Pins};
 
 use list::List;
 pub(crate) use list::{Glance, Step};
-#[cfg(feature = "snapshot")]
 
 /// Entries or buckets that are passed under one guard.
 #[cfg(not(larder_loom))]

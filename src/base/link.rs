@@ -32,8 +32,10 @@ impl Word {
         Self(ptr::without_provenance_mut(HEAD))
     }
 
+    /// Of a header, which is aligned to 8 bytes.
     #[inline]
     pub(crate) fn entry(header: NonNull<u8>) -> Self {
+        debug_assert_eq!(header.addr().get() & TAGS, 0, "a header is aligned");
         Self(header.as_ptr())
     }
 
@@ -166,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_word_says_what_it_points_to_and_what_state_that_is_in() {
-        let (head, header) = (Link::end(), NonNull::<u8>::dangling());
+        let (head, header) = (Link::end(), NonNull::<u64>::dangling().cast::<u8>());
         let (end, to_head, to_entry) = (Word::end(), Word::head(&head), Word::entry(header));
         assert_eq!(told(Word::UNCLAIMED), [false, false, false, false]);
         assert_eq!(told(end), [false, true, false, true]);
@@ -177,12 +179,12 @@ mod tests {
         assert_eq!(told(end.pending()), [false, true, true, false]);
         assert!(Word::UNCLAIMED.pointer().is_null() && end.pointer().is_null());
         assert_eq!(to_head.pointer(), ptr::from_ref(&head).cast_mut().cast());
-        assert_eq!(to_entry.deleted().pending().pointer(), header.as_ptr().cast());
+        assert_eq!(to_entry.deleted().pending().pointer(), header.as_ptr());
     }
 
     #[test]
     fn a_tag_that_is_set_twice_is_set_and_cleared_at_once() {
-        let word = Word::entry(NonNull::<u8>::dangling());
+        let word = Word::entry(NonNull::<u64>::dangling().cast());
         assert!(word.deleted().deleted() == word.deleted());
         assert!(word.deleted().not_deleted().not_deleted() == word);
         assert!(word.pending().pending() == word.pending());

@@ -4,9 +4,8 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
-use super::Cache;
+use super::{Cache, MAX_RESERVED};
 use crate::base::error::Inserted;
-use crate::config::MAX_RESERVED;
 
 /// What became of pairs that were inserted together, by [`Cache::insert_all`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hash};
 
 use super::{Cache, EntryInfo};
 use crate::base::equivalent::Equivalent;
-use crate::recent::Absence;
+use crate::engine::recent::Absence;
 use crate::reclaim;
 
 /// What [`Cache::explain`] says of a key. There is no third case; what is said of either may grow.

@@ -7,9 +7,9 @@ use std::hash::{BuildHasher, Hash};
 use super::Cache;
 use super::options::InsertOptions;
 use crate::base::error::{Inserted, Rejection};
+use crate::engine::fills::OpenFill;
+use crate::engine::recent::Absence;
 use crate::entry::EntryPtr;
-use crate::fills::OpenFill;
-use crate::recent::Absence;
 
 /// A fill that [`Cache::begin_fill`] has begun. Dropping it gives it up.
 #[must_use = "a fill that is dropped is given up"]

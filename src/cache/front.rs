@@ -1,4 +1,4 @@
-//! What most users call, and nothing else: `new`, `builder`, lookups, insertions.
+//! What most users call, and nothing else: lookups and insertions. (`new` and `builder` are in `config`.)
 //!
 //! Rustdoc lists `impl` blocks by modules, children first: this one is the first child, so that the
 //! page of [`Cache`] begins with it.
@@ -10,32 +10,8 @@ use super::options::Traits;
 use super::{Cache, Pinned};
 use crate::base::equivalent::Equivalent;
 use crate::base::error::Inserted;
-use crate::config::Builder;
 use crate::reclaim;
 use crate::table::Glance;
-
-impl<K, V> Cache<K, V> {
-    /// A cache of at most `capacity` entries with everything else at its default.
-    ///
-    /// # Panics
-    /// If `capacity` is 0. [`builder`](Self::builder) reports that as an error instead.
-    #[must_use]
-    pub fn new(capacity: usize) -> Self
-    where
-        K: Hash + Eq + Send + Sync + 'static,
-        V: Send + Sync + 'static,
-    {
-        match Self::builder().capacity(capacity).build() {
-            Ok(cache) => cache,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// Configures a cache.
-    pub fn builder() -> Builder<K, V> {
-        Builder::default()
-    }
-}
 
 impl<K, V, S> Cache<K, V, S>
 where

@@ -5,12 +5,12 @@ use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
 use crate::base::cause::RemovalCause;
+use crate::buffer::write_buffer::Event;
+use crate::engine::recent::Absence;
 use crate::entry::EntryPtr;
 use crate::listener::MustNotWait;
-use crate::recent::Absence;
 use crate::reclaim;
 use crate::table::Cursor;
-use crate::write_buffer::Event;
 
 impl<K, V, S> Cache<K, V, S>
 where

@@ -11,8 +11,8 @@ use std::fmt;
 use std::vec;
 
 use super::{Cache, EntryView};
+use crate::entry::Deadline;
 use crate::entry::{Entry, EntryPtr};
-use crate::expiry::Deadline;
 use crate::reclaim;
 use crate::table::Cursor;
 use crate::tags::TagSet;

@@ -8,8 +8,9 @@ use super::Cache;
 use crate::base::equivalent::Equivalent;
 use crate::base::error::ResizeError;
 use crate::base::sync::{self, MutexGuard};
-use crate::evict::{Bounds, Rank};
+use crate::engine::evict::Rank;
 use crate::policy::Segment;
+use crate::policy::bounds::Bounds;
 use crate::reclaim;
 
 impl<K, V, S> Cache<K, V, S>

@@ -8,7 +8,7 @@ use std::vec;
 
 use super::Cache;
 use crate::base::equivalent::Equivalent;
-use crate::evict::Rank;
+use crate::engine::evict::Rank;
 use crate::reclaim;
 
 /// Pairs of a cache in the order of its policy; made by [`Cache::hottest_first`] and

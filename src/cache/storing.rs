@@ -9,15 +9,15 @@ use super::options::{Displaced, InsertOptions, Traits};
 use crate::base::cause::RemovalCause;
 use crate::base::error::{Inserted, Rejection};
 use crate::base::stats::Counter;
+use crate::buffer::write_buffer::Event;
+use crate::engine::Show;
+use crate::engine::fills::OpenFill;
+use crate::engine::recent::Absence;
 use crate::entry::{Entry, EntryPtr, Owned};
 use crate::expiry::Lifetime;
-use crate::fills::OpenFill;
-use crate::maintenance::Show;
-use crate::recent::Absence;
 use crate::reclaim;
 use crate::table::Step;
 use crate::tags::{MAX_TAGS, TagSet};
-use crate::write_buffer::Event;
 
 impl<K, V, S> Cache<K, V, S>
 where

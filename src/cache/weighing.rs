@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
 use crate::base::error::Rejection;
+use crate::engine::Loan;
 use crate::entry::Owned;
-use crate::maintenance::Loan;
 use crate::reclaim;
 
 /// The weight of an entry that is to be inserted.

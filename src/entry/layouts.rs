@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::*;
-use crate::reclaim;
+use crate::memory;
 
 /// More than a magazine may hold of slots, so that the last ones come from elsewhere.
 const MANY: usize = 80;
@@ -92,7 +92,7 @@ fn in_every_way<K: 'static, V: 'static>(make: fn() -> (K, V)) {
         check(make, "magazine");
         #[cfg(unix)]
         {
-            let _pools = reclaim::hold();
+            let _pools = memory::hold();
             check(make, "contended");
         }
     };

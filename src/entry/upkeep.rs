@@ -3,16 +3,12 @@
 //! Mostly it is maintenance of the entry's partition alone that reads and writes it. Hits read the node
 //! id and write the stamp where the policy asks for the order of accesses; those that tell a policy or
 //! shadows of a sampled key, or move a deadline, look here, too. It stands right before the header, or
-//! beside an entry that has nothing in front (`reclaim::beside`).
+//! beside an entry that has nothing in front (`memory::beside`).
 
-use std::ptr::NonNull;
-
-use super::{EntryPtr, Extent, Header};
 use crate::base::cause::RemovalCause;
-use crate::base::prefetch::prefetch_for_write;
+use crate::base::node_id::NodeId;
 use crate::base::sync::{AtomicU8, AtomicU32, Ordering};
-use crate::policy::NodeId;
-use crate::reclaim;
+use crate::memory;
 
 //  0      4        8       12     13      14      15   16
 //  | node | weight | stamp | life | flags | cause |    |
@@ -33,7 +29,7 @@ pub(crate) struct Upkeep {
 }
 
 // Or it would not fit beside an entry. Loom's atomics are larger, and there it never is.
-const _: () = assert!(size_of::<Upkeep>() == reclaim::BESIDE_BYTES || cfg!(larder_loom));
+const _: () = assert!(size_of::<Upkeep>() == memory::BESIDE_BYTES || cfg!(larder_loom));
 
 /// Maintenance has applied the event that put the entry into the table.
 const BORN: u8 = 1;
@@ -65,69 +61,18 @@ pub(crate) enum Hold {
     New = 8,
 }
 
-/// Makes the upkeep of the entry of `header`.
-///
-/// # Safety
-/// There is memory for it where this extent has it, and nobody else has that.
-#[inline]
-pub(super) unsafe fn write(header: NonNull<Header>, extent: Extent, weight: u32) {
-    let upkeep = Upkeep {
-        node: AtomicU32::new(0),
-        weight,
-        stamp: AtomicU32::new(0),
-        life: AtomicU8::new(0),
-        flags: AtomicU8::new(0),
-        cause: AtomicU8::new(RemovalCause::Explicit as u8),
-    };
-    // SAFETY: by the caller's promise; aligned, as headers and what stands in front of them are, and
-    // what is beside them.
-    unsafe { upkeep_of(header, extent).write(upkeep) };
-}
-
-/// Where the upkeep of the entry of `header` is, if it has this extent.
-#[inline]
-fn upkeep_of(header: NonNull<Header>, extent: Extent) -> *mut Upkeep {
-    if extent == Extent::Nothing {
-        return reclaim::beside(header.as_ptr().cast()).cast();
-    }
-    stay_a_branch();
-    header.as_ptr().cast::<Upkeep>().wrapping_sub(1)
-}
-
-/// Keeps the compiler from choosing between two results without a branch. What follows a branch is
-/// tried before it is known to be right, so the upkeep is fetched along with the header, not after.
-#[inline(always)]
-fn stay_a_branch() {
-    #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
-    // SAFETY: no instruction at all.
-    unsafe {
-        std::arch::asm!("", options(nomem, nostack, preserves_flags));
-    }
-}
-
-impl EntryPtr {
-    /// What maintenance keeps of it. Finding it takes a look at the header: do that once for several uses.
-    #[inline]
-    pub(crate) fn upkeep(&self) -> &Upkeep {
-        // SAFETY: `Owned` has written it there for this extent, and it lives as long as the header, for
-        // as long as whoever asks may use that (the contract of this type). The pointer has come from
-        // the allocation, or the slab, that both are in.
-        unsafe { &*upkeep_of(self.0, self.extent()) }
-    }
-
-    /// Announces that header and upkeep are about to be used. Only the header says where the upkeep is:
-    /// it is taken to be beside what may have it there, and else in the line of the header.
-    #[inline]
-    pub(crate) fn prefetch(self) {
-        prefetch_for_write(self.0.as_ptr());
-        let header = self.0.as_ptr().cast();
-        if reclaim::is_paired(header) {
-            prefetch_for_write(reclaim::beside(header));
+impl Upkeep {
+    pub(super) fn new(weight: u32) -> Self {
+        Self {
+            node: AtomicU32::new(0),
+            weight,
+            stamp: AtomicU32::new(0),
+            life: AtomicU8::new(0),
+            flags: AtomicU8::new(0),
+            cause: AtomicU8::new(RemovalCause::Explicit as u8),
         }
     }
-}
 
-impl Upkeep {
     #[inline]
     fn has_flag(&self, flag: u8) -> bool {
         // Relaxed: for flags that were set before the entry was shared, or before what the caller has
@@ -324,8 +269,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::entry::Deadline;
+    use crate::entry::{EntryPtr, Extent};
     use crate::entry::{Owned, Terms, dispose, dispose_plain};
-    use crate::expiry::Deadline;
     use crate::tags::Tags;
 
     #[derive(Clone, Debug, PartialEq)]

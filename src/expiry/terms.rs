@@ -5,11 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clock::{Bound, CacheTime, Source, nanoseconds};
-use super::deadline::Deadline;
+use super::cache_time::{Bound, CacheTime, Source};
+use super::clock::nanoseconds;
 use super::timers::Timers;
 use crate::base::error::BuildError;
 use crate::base::sync::Ordering;
+use crate::entry::Deadline;
 use crate::entry::{EntryPtr, Extension, Terms};
 
 /// Computes how long each entry may live.

@@ -18,6 +18,8 @@ use crossbeam_utils::CachePadded;
 
 use super::clock::Clock;
 #[cfg(unix)]
+use crate::base::at_fork::{self, HeldAcrossFork, Hook};
+#[cfg(unix)]
 use crate::base::sync::MutexGuard;
 use crate::base::sync::thread::{self, Thread};
 use crate::base::sync::{self, AtomicU64, Mutex, Ordering};
@@ -75,7 +77,7 @@ impl TickingClock {
     #[must_use]
     pub fn new() -> Self {
         #[cfg(unix)]
-        crate::fork::prepare();
+        at_fork::register(&HOOK);
         let mut clocks = sync::lock(&CLOCKS);
         clocks.count += 1;
         clocks.is_refused = false;
@@ -168,17 +170,16 @@ fn tick() {
 
 /// Keeps the thread from being within a tick, for the time of a fork.
 #[cfg(unix)]
-pub(crate) struct Stopped(MutexGuard<'static, Clocks>);
+struct Stopped(MutexGuard<'static, Clocks>);
+
+/// After those of the caches, which may ask the clock under their locks.
+#[cfg(unix)]
+static HOOK: Hook = Hook { rank: 1, hold: || Box::new(Stopped(sync::lock(&CLOCKS))) };
 
 #[cfg(unix)]
-pub(crate) fn stop() -> Stopped {
-    Stopped(sync::lock(&CLOCKS))
-}
-
-#[cfg(unix)]
-impl Stopped {
-    /// In a forked child: the thread is gone.
-    pub(crate) fn forget_thread(&mut self) {
+impl HeldAcrossFork for Stopped {
+    /// The thread is gone.
+    fn forget_other_threads(&mut self) {
         self.0.thread = None;
         NOW.store(0, Ordering::Relaxed);
     }
@@ -208,7 +209,7 @@ mod tests {
         assert!(is_ticking(), "a clone is the same clock");
         // A child of a fork finds things so.
         #[cfg(unix)]
-        stop().forget_thread();
+        Stopped(sync::lock(&CLOCKS)).forget_other_threads();
         let now = other.now_ns();
         assert!(last <= now && now <= system_time::now_ns());
         assert!(is_ticking(), "started anew");

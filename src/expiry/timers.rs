@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use super::clock::nanoseconds;
-use super::deadline::Deadline;
 use super::timer_wheel::TimerWheel;
+use crate::base::node_id::NodeId;
 use crate::base::sync::{self, Ordering};
+use crate::entry::Deadline;
 use crate::entry::EntryPtr;
-use crate::policy::NodeId;
 
 /// 2^24 nanoseconds, 17 milliseconds, are a tick unless the builder says otherwise.
 const DEFAULT_TICK_BITS: u32 = 24;

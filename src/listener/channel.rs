@@ -20,9 +20,9 @@ use super::{Listening, Overflow, Removal};
 use crate::base::cause::RemovalCause;
 use crate::base::contain::contain;
 use crate::base::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::buffer::write_buffer;
 use crate::entry::{EntryPtr, Hold};
 use crate::reclaim::Kept;
-use crate::write_buffer;
 
 /// What a listener is to be told. Holds its entries from its making until it is let go.
 pub(crate) struct Notice<K, V> {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{Keep, Watched};
-use crate::fills::{Fills, OpenFill};
+use crate::engine::fills::{Fills, OpenFill};
 use crate::reclaim::pin;
 use crate::table::Table;
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::{Keep, Watched};
+use crate::entry::Deadline;
 use crate::entry::{EntryPtr, Owned, Terms};
-use crate::expiry::Deadline;
 use crate::reclaim::pin;
 use crate::table::Table;
 use crate::tags::{TagSet, Tags};

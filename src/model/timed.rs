@@ -1,8 +1,8 @@
 //! Entries with deadlines.
 
 use super::{Keep, Watched};
+use crate::entry::{BroughtForward, Deadline};
 use crate::entry::{EntryPtr, Owned, Terms};
-use crate::expiry::{BroughtForward, Deadline};
 use crate::reclaim::pin;
 use crate::table::Table;
 

@@ -33,7 +33,7 @@ impl Default for List {
 }
 
 fn node(raw: u32) -> Option<NodeId> {
-    (raw != NONE).then_some(NodeId(raw))
+    (raw != NONE).then_some(NodeId::from_raw(raw))
 }
 
 impl Links {
@@ -55,10 +55,10 @@ impl Links {
         self.reserve_for(id);
         self.links[id.index()] = Link { newer: NONE, older: list.front };
         match node(list.front) {
-            Some(front) => self.links[front.index()].newer = id.0,
-            None => list.back = id.0,
+            Some(front) => self.links[front.index()].newer = id.to_raw(),
+            None => list.back = id.to_raw(),
         }
-        list.front = id.0;
+        list.front = id.to_raw();
     }
 
     /// Takes `id`, which must be in `list`, out of it.
@@ -77,7 +77,7 @@ impl Links {
 
     #[inline]
     pub(super) fn move_to_front(&mut self, list: &mut List, id: NodeId) {
-        if list.front != id.0 {
+        if list.front != id.to_raw() {
             self.remove(list, id);
             self.push_front(list, id);
         }

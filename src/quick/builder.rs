@@ -10,11 +10,11 @@ use super::error::ConfigError;
 use super::metrics::{Metrics, MetricsSink};
 use super::registry::Registry;
 use super::{Core, Inner, QuickCache, QuickKey};
+use crate::base::mode::Maintenance;
 use crate::base::sync::AtomicU64;
 use crate::cache::Cache;
 use crate::expiry::clock::nanoseconds;
 use crate::expiry::{Clock, MonotonicClock};
-use crate::maintenance::Maintenance;
 use crate::periodic::Periodic;
 
 /// Builds a [`QuickCache`] from more than a configuration.

@@ -13,10 +13,7 @@ use crossbeam_epoch::{self as epoch, LocalHandle};
 use super::barrier;
 pub(crate) use super::governor::Ticket;
 use super::governor::{Governor, Participants, Tickets};
-use super::magazine::Magazines;
 use super::readers::{Phases, Reader};
-#[cfg(unix)]
-use super::slab;
 #[cfg(unix)]
 use crate::base::sync::MutexGuard;
 use crate::base::sync::{self, AtomicU64, Mutex, Ordering};
@@ -44,10 +41,9 @@ fn join() -> LocalHandle {
     handle
 }
 
-/// What a thread keeps: its number, memory for its next entries, and how it pins.
-pub(super) struct Local {
+/// What a thread keeps: its number, and how it pins.
+struct Local {
     number: ThreadNumber,
-    pub(super) magazines: Magazines,
     /// Its participant, where guards are not marks.
     handle: OnceCell<LocalHandle>,
 }
@@ -58,7 +54,7 @@ impl Local {
         if barrier::is_asymmetric() {
             READER.set(Some(number.0));
         }
-        Self { number, magazines: Magazines::default(), handle: OnceCell::new() }
+        Self { number, handle: OnceCell::new() }
     }
 
     fn is_pinned(&self) -> bool {
@@ -75,7 +71,7 @@ thread_local! {
 }
 
 /// Calls `with` on this thread's state; `None` once the thread's destructors have taken it.
-pub(super) fn with_local<R>(with: impl FnOnce(&Local) -> R) -> Option<R> {
+fn with_local<R>(with: impl FnOnce(&Local) -> R) -> Option<R> {
     LOCAL.try_with(with).ok()
 }
 
@@ -258,7 +254,6 @@ pub(crate) fn advance() {
 pub(crate) struct Held {
     /// The number of the forking thread, if its state lives.
     own: Option<usize>,
-    _pools: slab::Held,
     numbers: MutexGuard<'static, Numbers>,
     _governor: MutexGuard<'static, Option<Governor>>,
 }
@@ -268,12 +263,7 @@ pub(crate) struct Held {
 pub(crate) fn hold() -> Held {
     // Before the locks: a thread that has used no cache yet takes its number here.
     let own = with_local(|local| local.number.0.number());
-    Held {
-        own,
-        _pools: slab::hold(),
-        numbers: sync::lock(&NUMBERS),
-        _governor: sync::lock(&GOVERNOR),
-    }
+    Held { own, numbers: sync::lock(&NUMBERS), _governor: sync::lock(&GOVERNOR) }
 }
 
 #[cfg(unix)]

@@ -1,11 +1,8 @@
 //! Under loom: guards that protect by never freeing. Models free by hand, or by dropping their cache,
 //! after all threads.
 
-use std::alloc::Layout;
-use std::ptr::NonNull;
 use std::time::Duration;
 
-use super::{allocate_fresh, free};
 use crate::base::sync::{AtomicUsize, Ordering};
 
 pub(crate) type Ticket = u64;
@@ -112,22 +109,3 @@ pub(crate) fn advance() {}
 pub(crate) fn lag() -> Duration {
     Duration::ZERO
 }
-
-pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
-    allocate_fresh(layout)
-}
-
-pub(crate) fn allocate_paired() -> Option<NonNull<u8>> {
-    None
-}
-
-pub(crate) fn recycle(layout: Layout, memory: NonNull<u8>) {
-    // SAFETY: from `allocate` with this layout, and the caller was its last owner.
-    unsafe { free(layout, memory) };
-}
-
-pub(crate) fn recycle_all(layout: Layout, memory: impl Iterator<Item = NonNull<u8>>) {
-    memory.for_each(|memory| recycle(layout, memory));
-}
-
-pub(crate) fn trim() {}

@@ -10,11 +10,11 @@
 use std::mem;
 
 use super::SAMPLES;
-use super::config::ShadowPoint;
 use super::record::{Kind, Record};
+use super::report::ShadowPoint;
 use crate::base::contain::{Payload, catch};
 use crate::base::error::BuildError;
-use crate::evict::Bounds;
+use crate::policy::bounds::Bounds;
 use crate::policy::{Policy, PolicyConfig, Simulator};
 
 /// Odd, and its inverse modulo 2^64: numbers become hashes, and hashes the numbers again.
@@ -426,7 +426,8 @@ mod tests {
     }
 
     fn fragile() -> Policy {
-        use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes};
+        use crate::base::node_id::NodeId;
+        use crate::policy::{Accesses, EvictionPolicy, Nodes};
         struct Fragile;
         impl EvictionPolicy for Fragile {
             fn accesses(&self) -> Accesses {

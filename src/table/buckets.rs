@@ -2,7 +2,7 @@
 //!
 //! Segment 0 holds the first `n` buckets, segment `s` the buckets `n << (s - 1) .. n << s`, so
 //! that adding a segment doubles the array. A segment of some size is memory that the operating
-//! system commits page by page (`reclaim::zeroed`): it costs memory as buckets are opened, not as it
+//! system commits page by page (`memory::zeroed`): it costs memory as buckets are opened, not as it
 //! is added. So segment 0 is made for all that the cache may need, and lookups are spared the way over the directory of
 //! segments; the buckets in use still grow from 16. Where nobody knows what it may need, or it is
 //! very much, segment 0 has 32 MiB.
@@ -12,7 +12,7 @@ use std::ptr::{self, NonNull};
 
 use crate::base::link::{Link, Word};
 use crate::base::sync::{AtomicPtr, AtomicUsize, Ordering};
-use crate::reclaim::{self, zeroed};
+use crate::memory::{self, zeroed};
 
 /// Buckets in use at first.
 #[cfg(not(larder_loom))]
@@ -171,7 +171,7 @@ impl Buckets {
         let from = self.first_index(segment);
         let start = self.head_pointer(segment, from);
         let bytes = (mask * 2 + 2 - from) * size_of::<Link>();
-        reclaim::advise_huge_pages(start.cast_mut().cast(), bytes);
+        memory::advise_huge_pages(start.cast_mut().cast(), bytes);
         // AcqRel: publishes the segment to `mask`. Failure means that another thread raised it.
         let _ = self.mask.compare_exchange(mask, mask * 2 + 1, Ordering::AcqRel, Ordering::Relaxed);
     }

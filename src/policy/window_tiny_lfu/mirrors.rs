@@ -13,9 +13,10 @@
 use std::cell::Cell;
 
 use super::segments::Segments;
+use crate::base::node_id::NodeId;
 use crate::policy::budget::Budget;
 use crate::policy::sketch::spread;
-use crate::policy::{NodeId, Nodes, Sample};
+use crate::policy::{Nodes, Sample};
 
 /// The windows that are tried, in percent of the budget.
 pub(super) const WINDOWS: [u64; 4] = [1, 10, 35, 100];

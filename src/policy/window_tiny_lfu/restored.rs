@@ -12,7 +12,8 @@ use super::WINDOWS;
 
 use super::segments::Segments;
 use super::word::{Place, UNKNOWN, Word};
-use crate::policy::{NodeId, Nodes};
+use crate::base::node_id::NodeId;
+use crate::policy::Nodes;
 
 /// Distances and ages from here on, thousands of ticks, are all alike.
 const MAX_TICKS: u16 = (1 << 12) - 1;

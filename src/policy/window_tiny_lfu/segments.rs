@@ -4,11 +4,12 @@
 //! nothing to do but to set the mark. A *look* at the tail of a list is where a mark is seen,
 //! cleared, and counted in the sketch.
 
+use crate::base::node_id::NodeId;
+use crate::policy::Nodes;
 use crate::policy::budget::{Budget, share};
 use crate::policy::ghost::Ghost;
 use crate::policy::list::{Links, List};
 use crate::policy::sketch::{Sketch, Spread, spread};
-use crate::policy::{NodeId, Nodes};
 
 use super::word::{Clock, PLACES, Place, TICK_MASK, UNKNOWN, Word};
 

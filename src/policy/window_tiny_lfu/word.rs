@@ -10,7 +10,8 @@
 //! A tick is a 32nd of the budget, in costs of new keys: the policy's only clock counts misses.
 #![forbid(unsafe_code)]
 
-use crate::policy::{NodeId, Nodes};
+use crate::base::node_id::NodeId;
+use crate::policy::Nodes;
 
 /// Ticks are counted modulo 2^15.
 pub(super) const TICK_MASK: u16 = 0x7fff;

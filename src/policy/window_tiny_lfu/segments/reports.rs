@@ -2,8 +2,9 @@
 //! holds.
 
 use super::{Place, Queue, Segments};
+use crate::base::node_id::NodeId;
 use crate::policy::window_tiny_lfu::word::Word;
-use crate::policy::{NodeId, Nodes, Segment};
+use crate::policy::{Nodes, Segment};
 
 impl Segments {
     /// Names what the next insertions will look at: so many at the tail of the window, which then

@@ -6,8 +6,8 @@ use super::partition::Partition;
 use crate::base::hash::partition_of;
 use crate::base::prefetch::prefetch_for_read;
 use crate::base::sync;
+use crate::engine::evict::Standing;
 use crate::entry::EntryPtr;
-use crate::evict::Standing;
 
 /// Where every node stood a moment ago.
 pub(crate) struct Standings {

@@ -9,7 +9,6 @@ use std::alloc::Layout;
 use std::cell::RefCell;
 use std::ptr::NonNull;
 
-use super::epoch::with_local;
 use super::paired::{PAIRED, beside};
 use super::slab::Pool;
 use super::{allocate_fresh, free};
@@ -24,10 +23,20 @@ const REFILL: usize = 64;
 const MAX_LAYOUTS: usize = 8;
 
 #[derive(Default)]
-pub(super) struct Magazines {
+struct Magazines {
     /// That of the smallest entries, which are most.
     paired: RefCell<Option<Magazine>>,
     others: RefCell<Vec<Magazine>>,
+}
+
+thread_local! {
+    static MAGAZINES: Magazines = Magazines::default();
+}
+
+/// Calls `with` on this thread's magazines; `None` once the thread's destructors have taken them.
+#[inline]
+fn with_local<R>(with: impl FnOnce(&Magazines) -> R) -> Option<R> {
+    MAGAZINES.try_with(with).ok()
 }
 
 struct Magazine {
@@ -130,8 +139,8 @@ impl Magazines {
 /// Gives back what the calling thread keeps at hand. For when a cache is gone or has shrunk, and
 /// for a thread that will be idle: a slot that is kept keeps a slab.
 pub(crate) fn trim() {
-    with_local(|local| {
-        let Magazines { paired, others } = &local.magazines;
+    with_local(|magazines| {
+        let Magazines { paired, others } = magazines;
         for magazine in paired.borrow_mut().iter_mut().chain(others.borrow_mut().iter_mut()) {
             magazine.shrink_to(0);
         }
@@ -141,7 +150,7 @@ pub(crate) fn trim() {
 /// Memory for one entry.
 #[inline]
 pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
-    let slot = with_local(|local| local.magazines.with(layout, Magazine::pop));
+    let slot = with_local(|magazines| magazines.with(layout, Magazine::pop));
     slot.flatten().flatten().unwrap_or_else(|| allocate_fresh(layout))
 }
 
@@ -149,7 +158,7 @@ pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
 /// memory is short.
 #[inline]
 pub(crate) fn allocate_paired() -> Option<NonNull<u8>> {
-    with_local(|local| local.magazines.with_paired(Magazine::pop)).flatten()
+    with_local(|magazines| magazines.with_paired(Magazine::pop)).flatten()
 }
 
 /// Takes back the memory of one entry, which the caller uses no more.
@@ -160,8 +169,8 @@ pub(crate) fn recycle(layout: Layout, memory: NonNull<u8>) {
 /// Takes back the memory of entries, all of one layout, which the caller uses no more.
 pub(crate) fn recycle_all(layout: Layout, memory: impl Iterator<Item = NonNull<u8>>) {
     let mut memory = Some(memory);
-    with_local(|local| {
-        local.magazines.with(layout, |magazine| {
+    with_local(|magazines| {
+        magazines.with(layout, |magazine| {
             memory.take().into_iter().flatten().for_each(|memory| magazine.push(memory));
         })
     });

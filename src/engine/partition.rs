@@ -15,20 +15,22 @@ use crossbeam_utils::{Backoff, CachePadded};
 
 use crate::base::cause::RemovalCause;
 use crate::base::contain::Payload;
+use crate::base::mode::Maintenance;
+use crate::base::node_id::NodeId;
 use crate::base::reentrancy::{self, Kind};
 use crate::base::stats::Stats;
 use crate::base::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::buffer::read_buffer::{self, ReadBuffer};
+use crate::buffer::write_buffer::{Event, WriteBuffer};
+use crate::engine::Engine;
+use crate::engine::counts::{Counts, add};
+use crate::engine::evict::Order;
+use crate::engine::run::{Listened, Run};
+use crate::entry::Deadline;
 use crate::entry::EntryPtr;
-use crate::evict::Order;
-use crate::expiry::Deadline;
 use crate::listener::{Channel, Leaving, Notice};
-use crate::maintenance::counts::{Counts, add};
-use crate::maintenance::run::{Listened, Run};
-use crate::maintenance::{Engine, Maintenance};
-use crate::policy::{NodeId, Sample};
-use crate::read_buffer::{self, ReadBuffer};
+use crate::policy::Sample;
 use crate::reclaim::{self, Freeable, Retired, Ticket};
-use crate::write_buffer::{Event, WriteBuffer};
 
 /// For each entry that it retires, a run of maintenance may free one and a part of this: freeing
 /// keeps up with retiring and catches up after a long guard, but no single call pays for it all,

@@ -8,6 +8,7 @@ use super::partition::Partition;
 use crate::base::error::FlushError;
 use crate::base::reentrancy::{self, Kind};
 use crate::base::sync::{self, Ordering};
+use crate::memory;
 use crate::reclaim::{self, Freeable, Ticket};
 
 /// For how long `flush` looks for progress while a guard holds it back, yielding in between.
@@ -48,7 +49,7 @@ impl<K, V> Engine<K, V> {
             }
             partition.await_freed();
         }
-        reclaim::trim();
+        memory::trim();
         Ok(())
     }
 
@@ -103,7 +104,7 @@ impl<K, V> Engine<K, V> {
             }
         });
         free(batch);
-        reclaim::trim();
+        memory::trim();
     }
 
     /// Takes the locks that a thread may hold that only reads, for the time of a fork.

@@ -243,13 +243,13 @@ impl Drop for Slab {
 
 /// Every pool, for the time of a fork.
 #[cfg(unix)]
-pub(super) struct Held {
+pub(crate) struct Held {
     _pools: MutexGuard<'static, Vec<&'static Pool>>,
     _slabs: Vec<MutexGuard<'static, Slabs>>,
 }
 
 #[cfg(unix)]
-pub(super) fn hold() -> Held {
+pub(crate) fn hold() -> Held {
     let pools = sync::lock(&POOLS);
     let slabs = pools.iter().map(|pool| sync::lock(&pool.slabs)).collect();
     Held { _pools: pools, _slabs: slabs }
@@ -314,7 +314,7 @@ mod tests {
     fn what_no_slab_has_goes_back_to_the_allocator() {
         let pool = pool(64);
         let slots = take(&pool, 100);
-        pool.give([crate::reclaim::allocate_fresh(pool.layout)].into_iter());
+        pool.give([crate::memory::allocate_fresh(pool.layout)].into_iter());
         assert_eq!(sync::lock(&pool.slabs).all.iter().map(|slab| slab.in_use).sum::<usize>(), 100);
         pool.give(slots.into_iter());
     }
@@ -385,7 +385,7 @@ mod tests {
             for round in 0..400 {
                 if below(2) == 0 || round < 50 {
                     slots.append(&mut take(&pool, 1 + below(2_000)));
-                    slots.push(crate::reclaim::allocate_fresh(pool.layout));
+                    slots.push(crate::memory::allocate_fresh(pool.layout));
                     fresh += 1;
                 } else {
                     // A run of neighbours, or some here and there, or everything.

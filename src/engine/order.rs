@@ -3,8 +3,10 @@
 
 use super::partition::Partition;
 use super::{Engine, Ordering, contain, sync};
-use crate::evict::{Bounds, Limits, Order, Rank};
-use crate::policy::{NodeId, Segment};
+use crate::base::node_id::NodeId;
+use crate::engine::evict::{Order, Rank};
+use crate::policy::Segment;
+use crate::policy::bounds::{Bounds, Limits};
 
 impl<K, V> Engine<K, V> {
     /// Changes the bounds of the whole cache. For one caller at a time; what is too much is left

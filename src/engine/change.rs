@@ -6,14 +6,15 @@ use std::time::Duration;
 use crossbeam_utils::Backoff;
 
 use super::partition::Leftover;
-use super::{Engine, Freeing, Maintenance, Partition, contain};
+use super::{Engine, Freeing, Partition, contain};
 use crate::base::cause::RemovalCause;
+use crate::base::mode::Maintenance;
 use crate::base::sync;
+use crate::buffer::write_buffer::{self, Claim, Event};
+use crate::engine::recent::Absence;
 use crate::entry::{Entry, EntryPtr};
 use crate::listener::{AtomicListening, Entered, Leaving, MustNotWait};
-use crate::recent::Absence;
 use crate::reclaim::{self, Kept};
-use crate::write_buffer::{self, Claim, Event};
 
 /// A change of the table, from before it is tried until it is reported, which dropping it does.
 ///

@@ -20,8 +20,8 @@
 
 use crossbeam_utils::CachePadded;
 
+use crate::base::node_id::NodeId;
 use crate::base::sync::{AtomicU64, AtomicUsize, Ordering};
-use crate::policy::NodeId;
 
 #[cfg(not(larder_loom))]
 const SLOTS: usize = 64;

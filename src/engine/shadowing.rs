@@ -3,10 +3,10 @@
 
 use super::Engine;
 use crate::base::cause::RemovalCause;
+use crate::buffer::write_buffer::Event;
 use crate::reclaim;
 use crate::shadow::{Shadow, ShadowKind};
 use crate::table::Cursor;
-use crate::write_buffer::Event;
 
 impl<K, V> Engine<K, V> {
     /// Tells the shadows of a write. Before its event, after which the entries may be freed.

@@ -1,9 +1,10 @@
 //! The entries that have a node, by node id.
 #![forbid(unsafe_code)]
 
+use crate::base::node_id::NodeId;
 use crate::entry::{EntryPtr, Upkeep};
 use crate::expiry::Timers;
-use crate::policy::{NodeId, Nodes};
+use crate::policy::Nodes;
 
 /// What the policy may ask about its nodes.
 #[derive(Default)]

@@ -4,15 +4,15 @@
 use std::collections::VecDeque;
 
 use crate::base::cause::RemovalCause;
+use crate::base::node_id::NodeId;
+use crate::buffer::write_buffer::{self, Event, Popped, WriteBuffer};
+use crate::engine::evict::Order;
+use crate::engine::recent::{Absence, Recent};
 use crate::entry::{EntryPtr, Upkeep};
-use crate::evict::Order;
 use crate::expiry::Timing;
 use crate::listener::{AtomicListening, Channel, Leaving, Notice};
-use crate::policy::NodeId;
-use crate::recent::{Absence, Recent};
 use crate::reclaim::{Guard, Retired};
 use crate::table::Table;
-use crate::write_buffer::{self, Event, Popped, WriteBuffer};
 
 /// Timers that a run fires, or moves down the wheel, at most: so that no writer waits longer for a
 /// run that has a million due before it than for another.

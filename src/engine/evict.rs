@@ -13,11 +13,13 @@
 use std::collections::VecDeque;
 
 use crate::base::contain::{Payload, catch};
+use crate::base::node_id::NodeId;
+use crate::buffer::read_buffer;
 use crate::entry::{EntryPtr, Upkeep};
 use crate::expiry::Timers;
+use crate::policy::bounds::Limits;
 use crate::policy::held::Held;
-use crate::policy::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig, Room, Sample};
-use crate::read_buffer;
+use crate::policy::{Accesses, EvictionPolicy, Nodes, PolicyConfig, Room, Sample};
 
 mod ahead;
 mod loans;
@@ -29,63 +31,6 @@ use members::Members;
 pub(crate) use ranking::Rank;
 #[cfg(feature = "snapshot")]
 pub(crate) use ranking::Standing;
-
-/// The most that a partition may hold.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) entries: usize,
-    pub(crate) weight: u64,
-}
-
-/// The bounds of a whole cache, where there are any.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) capacity: Option<usize>,
-    pub(crate) max_weight: Option<u64>,
-}
-
-impl Bounds {
-    /// Whether a bound is 0, so that nothing is stored, not even what weighs nothing.
-    pub(crate) fn is_zero(self) -> bool {
-        self.capacity == Some(0) || self.max_weight == Some(0)
-    }
-
-    /// What all partitions together may weigh, if that is bounded.
-    pub(crate) fn sum_of_weights(self) -> Option<u64> {
-        if self.is_zero() { Some(0) } else { self.max_weight }
-    }
-
-    /// What the partition of that number may hold.
-    pub(crate) fn share(self, index: usize, partitions: usize) -> Limits {
-        if self.is_zero() {
-            return Limits { entries: 0, weight: 0 };
-        }
-        let share = |bound| share_of(bound, index, partitions);
-        Limits {
-            // `len` has 31 bits a partition, node ids 32; more than the bound may be held for a
-            // moment.
-            entries: usize::try_from(self.capacity.map_or(u64::MAX, |all| share(all as u64)))
-                .unwrap_or(usize::MAX)
-                .min(i32::MAX as usize - 1024),
-            weight: self.max_weight.map_or(u64::MAX, share),
-        }
-    }
-
-    /// What the policy of a partition with those limits is told: bounds of 1 at least, for policies
-    /// divide by them, and of a cache that stores nothing they never see an entry.
-    pub(crate) fn policy_config(self, limits: Limits) -> PolicyConfig {
-        PolicyConfig::new(
-            self.capacity.map(|_| limits.entries.max(1)),
-            self.max_weight.map(|_| limits.weight.max(1)),
-        )
-    }
-}
-
-/// One of `partitions` equal parts of `bound`; what does not divide goes to the first ones.
-fn share_of(bound: u64, index: usize, partitions: usize) -> u64 {
-    let (all, rest) = (bound / partitions as u64, bound % partitions as u64);
-    all + u64::from((index as u64) < rest)
-}
 
 /// The policy of a partition and the entries it orders.
 pub(crate) struct Order {

@@ -22,8 +22,9 @@ use std::collections::HashSet;
 use super::Order;
 #[cfg(feature = "snapshot")]
 use crate::base::contain::catch;
+use crate::base::node_id::NodeId;
 use crate::entry::EntryPtr;
-use crate::policy::{NodeId, Segment};
+use crate::policy::Segment;
 
 /// Nodes of entries that have left or were used since may be so many more than entries.
 const STALE: usize = 64;

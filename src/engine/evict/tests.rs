@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::base::sync;
+use crate::entry::Deadline;
 use crate::entry::{Owned, Terms};
-use crate::expiry::Deadline;
+use crate::policy::bounds::Bounds;
 use crate::reclaim::{self, Freeable};
 use crate::table::Table;
 

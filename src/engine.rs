@@ -40,36 +40,42 @@ use crossbeam_utils::{Backoff, CachePadded};
 
 use crate::base::contain;
 use crate::base::hash::partition_of;
+use crate::base::mode::Maintenance;
+use crate::base::node_id::NodeId;
 use crate::base::reentrancy;
 use crate::base::stats::{Counter, Stripes};
 use crate::base::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::buffer::read_buffer::{Offer, ReadBuffer};
+use crate::buffer::write_buffer;
+use crate::engine::evict::{Loans, Order};
+use crate::engine::fills::Fills;
+use crate::engine::recent::Recent;
+use crate::entry::BroughtForward;
 use crate::entry::{Entry, EntryPtr};
-use crate::evict::{Loans, Order};
-use crate::expiry::{BroughtForward, Timing};
-use crate::fills::Fills;
+use crate::expiry::Timing;
 use crate::listener::{AtomicListening, Channel, Listening};
 use crate::maintainer::Attendance;
-use crate::policy::{Accesses, NodeId};
-use crate::read_buffer::{Offer, ReadBuffer};
-use crate::recent::Recent;
+use crate::policy::Accesses;
 use crate::reclaim::{self, Freeable};
 use crate::shadow::Shadow;
 use crate::table::Table;
-use crate::write_buffer;
 
-mod accounts;
 mod change;
-mod counts;
+mod accounts;
 mod delivery;
-mod ending;
-mod lending;
 mod look;
+mod lending;
+mod ending;
 mod order;
-mod partition;
-mod run;
-mod shadowing;
 #[cfg(feature = "snapshot")]
 mod standings;
+mod shadowing;
+mod partition;
+mod run;
+mod counts;
+pub(crate) mod evict;
+pub(crate) mod fills;
+pub(crate) mod recent;
 
 pub(crate) use change::Show;
 pub(crate) use delivery::Deliveries;
@@ -77,33 +83,6 @@ pub(crate) use lending::Loan;
 use partition::{Freeing, Leftover, Partition, Shape};
 #[cfg(feature = "snapshot")]
 pub(crate) use standings::Standings;
-
-/// Who applies what callers did to a cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(rename_all = "snake_case")
-)]
-#[non_exhaustive]
-pub enum Maintenance {
-    /// Writers, in batches, and one thread for the whole process, which sees to what they leave:
-    /// it is started with the first cache that wants it, sleeps while there is nothing to do and
-    /// ends with the last one. A cache may exceed its bounds for a moment; see
-    /// [`Cache`](crate::Cache#bounds).
-    #[default]
-    Background,
-    /// The calling thread, within each call. No thread is started, and bounds hold whenever a call
-    /// returns.
-    ///
-    /// With one partition, one calling thread, a clock that repeats itself
-    /// ([`FakeClock`](crate::test::FakeClock)) and a hasher without a random seed, the same calls
-    /// give the same answers, evictions and expirations on every run. For the same on every machine
-    /// the hasher has to be portable: `BuildHasherDefault<DefaultHasher>` of the standard library is
-    /// between builds by one compiler; [`RandomState::with_seeds`](crate::RandomState::with_seeds) is not,
-    /// since it takes the processor's instructions where there are such.
-    Inline,
-}
 
 /// Events of one partition that a writer lets gather before it runs maintenance; and in parts of
 /// the entries that the smallest one may hold, which would otherwise be over its bound by a large

@@ -102,7 +102,7 @@ mod system {
         let start = NonNull::new(start.cast::<u8>())?;
         // Or the first word that is written would bring two megabytes with it, where the system has
         // huge pages for all that do not object. Whoever comes to use much of it asks for them.
-        crate::reclaim::huge_pages::refuse(start.as_ptr(), bytes);
+        crate::memory::huge_pages::refuse(start.as_ptr(), bytes);
         Some(start)
     }
 

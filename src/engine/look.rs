@@ -4,11 +4,13 @@
 
 use std::time::Duration;
 
+use super::Engine;
 use super::partition::{Freeing, Partition};
-use super::{Engine, Maintenance};
+use crate::base::mode::Maintenance;
 use crate::base::sync::{self, Ordering};
+use crate::entry::Deadline;
 use crate::entry::EntryPtr;
-use crate::expiry::{Deadline, Moved};
+use crate::expiry::Moved;
 use crate::reclaim;
 
 /// Buckets that one look of the maintenance thread opens after the table has grown.

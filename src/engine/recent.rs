@@ -13,7 +13,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::base::cause::RemovalCause;
 use crate::base::sync::{AtomicU64, Ordering};
-use crate::reclaim::zeroed::ZeroedWords;
+use crate::memory::zeroed::ZeroedWords;
 
 const RINGS: usize = 16;
 

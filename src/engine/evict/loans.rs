@@ -24,7 +24,7 @@
 //! single entry needs it: what is light always fits somewhere without a loan.
 #![forbid(unsafe_code)]
 
-use super::share_of;
+use crate::policy::bounds::share_of;
 
 /// One of so many parts of the bound is lent to nothing but one entry that needs it.
 const UNLENT_PART: u64 = 8;

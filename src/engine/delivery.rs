@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::Backoff;
 
-use super::{Engine, Maintenance, Partition};
+use super::{Engine, Partition};
 use crate::base::error::FlushError;
+use crate::base::mode::Maintenance;
 use crate::base::reentrancy::{self, Kind};
 use crate::base::sync::{self, AtomicBool, Ordering};
 use crate::listener::{Channel, Listening, Room};

@@ -225,7 +225,7 @@ impl<K, V> Drop for Loan<'_, K, V> {
 mod tests {
     use std::collections::HashSet;
 
-    use crate::evict::Loans;
+    use crate::engine::evict::Loans;
 
     const PARTITIONS: usize = 3;
     const BOUND: u64 = 12;

@@ -7,13 +7,13 @@ use std::time::Duration;
 use super::*;
 use crate::base::cause::RemovalCause;
 use crate::base::error::FlushError;
+use crate::buffer::write_buffer::Event;
 use crate::entry::{EntryPtr, Owned, Terms};
-use crate::evict::{Bounds, Limits};
 use crate::expiry::{Clock, Setting, Source};
 use crate::maintainer::Attendance;
+use crate::policy::bounds::{Bounds, Limits};
 use crate::policy::{Accesses, EvictionPolicy, Nodes, Policy};
 use crate::test::FakeClock;
-use crate::write_buffer::Event;
 
 /// Counts the accesses that it is told of, and evicts what it was told of last.
 struct Counting {

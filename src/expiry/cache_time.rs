@@ -1,0 +1,232 @@
+//! The time of a cache: its clock, read since it was built.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::sync::Arc;
+
+use super::clock::{Clock, CoarseClock, MonotonicClock, SLACK_NS};
+use super::ticking::{self, TickingClock};
+use crate::base::contain::contain;
+use crate::base::sync::{AtomicU64, Ordering};
+use crate::base::system_time;
+
+/// A cache's clock, and what its time is.
+///
+/// The cache's time is nanoseconds since it was built, plus one: 0 is no time but a deadline that
+/// is past for ever. It never reaches `u64::MAX`, which is no deadline at all.
+pub(crate) struct CacheTime {
+    source: Source,
+    start_ns: u64,
+    /// The last reading by maintenance.
+    last_ns: AtomicU64,
+    panics: AtomicU64,
+}
+
+/// Which clock. The compiler sees through those that every hit may ask.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// [`MonotonicClock`], the default.
+    Monotonic,
+    /// [`CoarseClock`].
+    Coarse,
+    Ticking(TickingClock),
+    Custom(Arc<dyn Clock>),
+}
+
+impl Source {
+    pub(crate) fn of<C: Clock>(clock: C) -> Self {
+        let any: &dyn Any = &clock;
+        if any.is::<MonotonicClock>() {
+            Self::Monotonic
+        } else if any.is::<CoarseClock>() {
+            Self::Coarse
+        } else if let Some(clock) = any.downcast_ref::<TickingClock>() {
+            Self::Ticking(clock.clone())
+        } else {
+            Self::Custom(Arc::new(clock))
+        }
+    }
+}
+
+/// A time ahead of the cache's time: surely not before now plus so much. What is to be added to a
+/// time that is cheap to tell; it may wrap, as the sum then does.
+pub(crate) enum Bound {
+    /// Nothing tells.
+    Unknown,
+    /// To the system's coarse time.
+    AheadOfCoarse(u64),
+    /// To what the ticking clock tells.
+    AheadOfTick(u64),
+}
+
+impl Bound {
+    /// Whether the bound is at most `deadline_ns`, as far as a cheap look tells.
+    #[inline(always)]
+    pub(crate) fn is_surely_at_most(&self, deadline_ns: u64) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::AheadOfCoarse(offset) => system_time::coarse_ns()
+                .is_some_and(|coarse| coarse.wrapping_add(*offset) <= deadline_ns),
+            Self::AheadOfTick(offset) => {
+                let told = ticking::told_ns();
+                told != 0 && told.wrapping_add(*offset) <= deadline_ns
+            }
+        }
+    }
+}
+
+impl CacheTime {
+    pub(crate) fn new(source: Source) -> Self {
+        let mut time =
+            Self { source, start_ns: 0, last_ns: AtomicU64::new(0), panics: AtomicU64::new(0) };
+        time.start_ns = time.read(Clock::now_ns).unwrap_or(0);
+        time.last_ns = AtomicU64::new(1);
+        time
+    }
+
+    /// The time that is `ahead_ns` from now, at least: what is not below it is valid.
+    pub(crate) fn bound_ahead(&self, ahead_ns: u64) -> Bound {
+        // Beyond, a sum might wrap more than once.
+        if ahead_ns >= 1 << 62 {
+            return Bound::Unknown;
+        }
+        // The cache's time is one more than the clock's since the start.
+        let offset = |ahead_ns: u64| (ahead_ns + 1).wrapping_sub(self.start_ns);
+        match self.source {
+            Source::Monotonic => Bound::AheadOfCoarse(offset(ahead_ns.max(SLACK_NS))),
+            Source::Coarse => Bound::AheadOfCoarse(offset(ahead_ns)),
+            Source::Ticking(_) => Bound::AheadOfTick(offset(ahead_ns)),
+            Source::Custom(_) => Bound::Unknown,
+        }
+    }
+
+    /// Now.
+    #[inline]
+    pub(crate) fn now_ns(&self) -> u64 {
+        let now = match &self.source {
+            Source::Monotonic => Some(MonotonicClock.now_ns()),
+            Source::Coarse => Some(CoarseClock.now_ns()),
+            Source::Ticking(clock) => Some(clock.now_ns()),
+            Source::Custom(_) => self.read(Clock::now_ns),
+        };
+        now.map_or_else(|| self.last_ns.load(Ordering::Relaxed), |now| self.since_start(now))
+    }
+
+    /// Two times between which it is now.
+    #[inline]
+    pub(crate) fn around_ns(&self) -> (u64, u64) {
+        let around = match &self.source {
+            Source::Monotonic => Some(MonotonicClock.around_ns()),
+            Source::Coarse => Some(CoarseClock.around_ns()),
+            Source::Ticking(clock) => Some(clock.around_ns()),
+            Source::Custom(_) => self.read(Clock::around_ns),
+        };
+        match around {
+            Some((early, late)) => (self.since_start(early), self.since_start(late)),
+            None => {
+                let last = self.last_ns.load(Ordering::Relaxed);
+                (last, last)
+            }
+        }
+    }
+
+    /// Whether `deadline_ns`, a time, is surely not past, as far as a cheap look tells.
+    #[inline]
+    pub(crate) fn is_surely_not_past(&self, deadline_ns: u64) -> bool {
+        let (_, late) = match &self.source {
+            Source::Monotonic => {
+                let (early, late) = MonotonicClock.around_ns();
+                (early, late.saturating_sub(self.start_ns))
+            }
+            Source::Coarse | Source::Ticking(_) | Source::Custom(_) => self.around_ns(),
+        };
+        // Not yet the cache's time, which is one more: so not equal, either.
+        late < deadline_ns
+    }
+
+    /// Now, as maintenance reads it: later readings that fail stand there.
+    pub(crate) fn note_now_ns(&self) -> u64 {
+        let now = self.now_ns();
+        self.last_ns.store(now, Ordering::Relaxed);
+        now
+    }
+
+    /// Whether the clock goes as the system's does, so that one can sleep until a time.
+    pub(crate) fn is_real(&self) -> bool {
+        !matches!(self.source, Source::Custom(_))
+    }
+
+    /// Panics of the clock so far.
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn since_start(&self, clock_ns: u64) -> u64 {
+        clock_ns.saturating_sub(self.start_ns).min(u64::MAX - 2) + 1
+    }
+
+    fn read<R>(&self, reading: impl FnOnce(&dyn Clock) -> R) -> Option<R> {
+        let read = match &self.source {
+            Source::Monotonic => Some(reading(&MonotonicClock)),
+            Source::Coarse => Some(reading(&CoarseClock)),
+            Source::Ticking(clock) => Some(reading(clock)),
+            Source::Custom(clock) => contain(|| reading(&**clock)),
+        };
+        if read.is_none() {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Deadline;
+    use crate::test::FakeClock;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn bound_lies_at_least_so_far_ahead_and_not_much_further() {
+        let has_coarse = system_time::coarse_ns().is_some();
+        let ticking = Source::of(TickingClock::new());
+        for (source, tells) in
+            [(Source::Monotonic, has_coarse), (Source::Coarse, has_coarse), (ticking, true)]
+        {
+            let time = CacheTime::new(source);
+            // The first coarse time may be before the start, where no time is.
+            while time.around_ns().0 == 1 {
+                std::hint::spin_loop();
+            }
+            for ahead in [0, 1, SECOND, 10 * SECOND, 1 << 60] {
+                let bound = time.bound_ahead(ahead);
+                for _ in 0..10_000 {
+                    let (early, _) = time.around_ns();
+                    assert!(!bound.is_surely_at_most(early + ahead - 1), "less than {ahead} ahead");
+                    assert!(!bound.is_surely_at_most(time.now_ns() - 1), "what is past is valid");
+                }
+                assert!(!bound.is_surely_at_most(Deadline::EXPIRED));
+                let further = time.now_ns() + ahead + 2 * SECOND;
+                assert_eq!(bound.is_surely_at_most(further), tells);
+            }
+            assert!(!time.bound_ahead(u64::MAX).is_surely_at_most(Deadline::NEVER));
+        }
+    }
+
+    #[test]
+    fn bound_of_a_time_that_begins_later_than_now_says_no() {
+        let mut time = CacheTime::new(Source::Coarse);
+        time.start_ns += 3600 * SECOND;
+        assert!(!time.bound_ahead(SECOND).is_surely_at_most(2 * SECOND));
+    }
+
+    #[test]
+    fn bound_of_a_clock_of_the_users_says_nothing() {
+        let time = CacheTime::new(Source::of(FakeClock::new()));
+        assert!(!time.bound_ahead(0).is_surely_at_most(u64::MAX - 1));
+        assert!(matches!(Source::of(CoarseClock), Source::Coarse));
+        assert!(matches!(Source::of(MonotonicClock), Source::Monotonic));
+    }
+}

@@ -1,0 +1,43 @@
+//! Where the memory of entries, buckets and rings comes from, and where it goes when nobody uses it
+//! any more.
+//!
+//! Entries come from a thread's own free lists (`magazine`), which take slots from the process's slabs
+//! (`slab`) or memory from the allocator. Large arrays come zeroed from the system (`zeroed`), in
+//! `huge_pages` where that helps. What memory holds, and when nobody can see it any more, is for the
+//! layers above.
+
+use std::alloc::{self, Layout};
+use std::ptr::NonNull;
+
+#[cfg(larder_loom)]
+mod stand_in;
+#[cfg(not(larder_loom))]
+mod magazine;
+#[cfg(not(larder_loom))]
+mod slab;
+mod paired;
+pub(crate) mod zeroed;
+mod huge_pages;
+
+pub(crate) use huge_pages::advise as advise_huge_pages;
+#[cfg(not(larder_loom))]
+pub(crate) use magazine::{allocate, allocate_paired, recycle, recycle_all, trim};
+pub(crate) use paired::{BESIDE_BYTES, PAIRED, UNPAIRED, beside, has_slots, is_paired};
+#[cfg(all(unix, not(larder_loom)))]
+pub(crate) use slab::{Held, hold};
+#[cfg(larder_loom)]
+pub(crate) use stand_in::{allocate, allocate_paired, recycle, recycle_all, trim};
+
+/// Memory from the allocator itself.
+fn allocate_fresh(layout: Layout) -> NonNull<u8> {
+    // SAFETY: an entry has at least its header, so the layout is not empty.
+    let pointer = unsafe { alloc::alloc(layout) };
+    NonNull::new(pointer).unwrap_or_else(|| alloc::handle_alloc_error(layout))
+}
+
+/// # Safety
+/// `memory` is from [`allocate_fresh`] with this layout and used no more.
+unsafe fn free(layout: Layout, memory: NonNull<u8>) {
+    // SAFETY: passed on to the caller.
+    unsafe { alloc::dealloc(memory.as_ptr(), layout) };
+}

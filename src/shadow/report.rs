@@ -1,0 +1,98 @@
+//! What the shadows have shown.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+/// What the shadows of a cache have shown, since it was built or counts were
+/// [reset](crate::Cache::reset_shadow_counts).
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct ShadowReport {
+    /// By policy, then by multiple, each in the order of the configuration.
+    pub points: Vec<ShadowPoint>,
+    /// Lookups of the cache.
+    pub lookups: u64,
+    /// Lookups, insertions and removals that were sampled.
+    pub records: u64,
+    /// Those that found no room in their buffer: the shadows know nothing of them. They make
+    /// hit ratios less exact.
+    pub dropped: u64,
+    /// Bytes that the shadows take, without what their policies take.
+    pub bytes: usize,
+}
+
+/// One policy at one capacity.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct ShadowPoint {
+    /// The name of the policy.
+    pub policy: String,
+    /// By what the cache's bounds were multiplied.
+    pub multiple: f64,
+    /// The bound on entries that came out.
+    pub capacity: Option<usize>,
+    /// The bound on weight that came out.
+    pub max_weight: Option<u64>,
+    /// Hits by lookups, from 0 to 1, that a cache with this policy and these bounds would have.
+    /// `None` before there was a lookup.
+    pub hit_ratio: Option<f64>,
+    /// Lookups that it rests on.
+    pub samples: u64,
+    /// The part of all keys that is simulated now.
+    pub sample_rate: f64,
+    /// Entries that the shadow holds now.
+    pub entries: usize,
+    /// The policy has panicked: the point stays as it was.
+    pub has_failed: bool,
+}
+
+impl ShadowReport {
+    /// The hit ratio of the policy of that name at that multiple, if it was asked for and there were
+    /// lookups.
+    #[must_use]
+    pub fn hit_ratio(&self, policy: &str, multiple: f64) -> Option<f64> {
+        let is_asked = |point: &&ShadowPoint| {
+            point.policy.eq_ignore_ascii_case(policy)
+                && (point.multiple - multiple).abs() <= f64::EPSILON * multiple
+        };
+        self.points.iter().find(is_asked).and_then(|point| point.hit_ratio)
+    }
+
+    /// Hits in proportion to lookups by multiple, for the policy of that name: its miss-ratio
+    /// curve, the other way up. Empty before there was a lookup.
+    pub fn curve<'r>(&'r self, policy: &'r str) -> impl Iterator<Item = (f64, f64)> + 'r {
+        let own = self.points.iter().filter(|point| point.policy.eq_ignore_ascii_case(policy));
+        own.filter_map(|point| Some((point.multiple, point.hit_ratio?)))
+    }
+}
+
+/// One line for each point, and one for the whole.
+impl fmt::Display for ShadowReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for point in &self.points {
+            writeln!(f, "{point}")?;
+        }
+        let Self { lookups, records, dropped, bytes, .. } = self;
+        write!(f, "lookups {lookups}, records {records}, dropped {dropped}, bytes {bytes}")
+    }
+}
+
+impl fmt::Display for ShadowPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {} times the bounds: ", self.policy, self.multiple)?;
+        match self.hit_ratio {
+            Some(ratio) => write!(f, "hit ratio {:.2} %", 100.0 * ratio)?,
+            None => f.write_str("no lookup yet")?,
+        }
+        if let Some(entries) = self.capacity {
+            write!(f, ", capacity {entries}")?;
+        }
+        if let Some(weight) = self.max_weight {
+            write!(f, ", weight {weight}")?;
+        }
+        write!(f, ", {} samples", self.samples)?;
+        if self.has_failed { f.write_str(", policy has failed") } else { Ok(()) }
+    }
+}
