@@ -61,6 +61,7 @@ use crate::shadow::Shadow;
 use crate::table::Table;
 
 mod change;
+mod report;
 mod accounts;
 mod delivery;
 mod look;
@@ -77,10 +78,11 @@ pub(crate) mod evict;
 pub(crate) mod fills;
 pub(crate) mod recent;
 
-pub(crate) use change::Show;
+pub(crate) use change::{Attempt, Change, Incoming};
 pub(crate) use delivery::Deliveries;
 pub(crate) use lending::Loan;
 use partition::{Freeing, Leftover, Partition, Shape};
+pub(crate) use report::Show;
 #[cfg(feature = "snapshot")]
 pub(crate) use standings::Standings;
 

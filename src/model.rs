@@ -14,7 +14,7 @@ use loom::thread::Thread;
 use crate::base::node_id::NodeId;
 use crate::base::sync::{AtomicUsize, Ordering};
 use crate::buffer::read_buffer::{Offer, ReadBuffer};
-use crate::buffer::write_buffer::{Event, Popped, SLOTS, WriteBuffer};
+use crate::buffer::write_buffer::{ChangeKind, Event, Popped, SLOTS, WriteBuffer};
 use crate::entry::{Entry, EntryPtr, Owned, dispose};
 use crate::maintainer::{Attendance, Maintained, Maintainer};
 use crate::reclaim::pin;
@@ -207,7 +207,10 @@ impl Ordered {
         let mut claim = None;
         let steps = |_: &Owned<u64, Watched>, step: Step<(EntryPtr, &Found)>| match step {
             Step::Found(old) => {
-                claim = self.buffer.claim(if old.is_some() { 0 } else { 1 }).ok();
+                claim = self
+                    .buffer
+                    .claim(if old.is_some() { ChangeKind::Replace } else { ChangeKind::Insert })
+                    .ok();
                 claim.is_some()
             }
             Step::Failed => {
@@ -229,7 +232,7 @@ impl Ordered {
         let mut claim = None;
         let steps = |step: Step<(EntryPtr, &Found)>| match step {
             Step::Found(_) => {
-                claim = self.buffer.claim(-1).ok();
+                claim = self.buffer.claim(ChangeKind::Remove).ok();
                 claim.is_some()
             }
             Step::Failed => {

@@ -62,6 +62,26 @@ pub(crate) enum Event {
     Replaced { new: EntryPtr, old: EntryPtr },
 }
 
+/// What a change does to the table: how its event will count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChangeKind {
+    Insert,
+    Replace,
+    Remove,
+}
+
+impl ChangeKind {
+    /// By how much the change moves the number of entries in the table.
+    #[inline]
+    fn len_delta(self) -> i32 {
+        match self {
+            Self::Insert => 1,
+            Self::Replace => 0,
+            Self::Remove => -1,
+        }
+    }
+}
+
 impl Event {
     /// By how much the event changes the number of entries in the table.
     #[inline]
@@ -90,7 +110,7 @@ pub(crate) struct Claim<'b> {
 
 impl Claim<'_> {
     /// Tells what happened, and returns the position up to which the buffer has to be popped for
-    /// it to be applied. `event` must have the `change` that the slot was claimed for.
+    /// it to be applied. `event` must be of the kind that the slot was claimed for.
     pub(crate) fn fill(self, event: Event) -> u32 {
         debug_assert_eq!(event.change(), self.change);
         self.buffer.fill(self.position, &event);
@@ -163,7 +183,8 @@ impl WriteBuffer {
     /// Claims the slot for an event that is about to happen and will change the number of live
     /// entries by `change` (module head). Until it is filled in or dropped, which must be soon, it
     /// holds back the events behind it: no user code, and no waiting for the buffer, in between.
-    pub(crate) fn claim(&self, change: i32) -> Result<Claim<'_>, Full> {
+    pub(crate) fn claim(&self, kind: ChangeKind) -> Result<Claim<'_>, Full> {
+        let change = kind.len_delta();
         let position = self.claim_position(change)?;
         Ok(Claim { buffer: self, position, change })
     }
@@ -405,7 +426,7 @@ mod tests {
         for round in 1..=2 * SLOTS as usize {
             assert_eq!(buffer.push(&Event::Inserted(a)).unwrap(), 1);
             assert!(buffer.push(&Event::Inserted(a)).is_err());
-            assert!(buffer.claim(1).is_err());
+            assert!(buffer.claim(ChangeKind::Insert).is_err());
             assert_eq!((buffer.waiting(), buffer.live()), (1, round));
             assert!(buffer.pop() == Some(Event::Inserted(a)));
         }
@@ -437,8 +458,8 @@ mod tests {
         let buffer = WriteBuffer::new(SLOTS);
         let a = entry(1);
         for round in 0..3 * SLOTS {
-            let dropped = buffer.claim(1).ok().unwrap();
-            let filled = buffer.claim(1).ok().unwrap();
+            let dropped = buffer.claim(ChangeKind::Insert).ok().unwrap();
+            let filled = buffer.claim(ChangeKind::Insert).ok().unwrap();
             buffer.push(&Event::Removed(a)).unwrap();
             assert_eq!((buffer.live(), buffer.waiting()), (1, 3));
             assert!(buffer.pop().is_none(), "nothing is known of the first");

@@ -139,15 +139,6 @@ where
         timing.set_lifetime(new.as_ptr(), ttl);
     }
 
-    /// Lets the lifetime of a new entry begin now: the thread has waited, or a listener has run, since
-    /// the entry was made.
-    #[cold]
-    pub(super) fn restart_lifetime(&self, new: &Owned<K, V>, lifetime: Option<Lifetime>) {
-        if let Some(lifetime) = lifetime {
-            self.shared.engine.timing.restart(new.as_ptr(), lifetime);
-        }
-    }
-
     /// Lets the user's [`Expiry`] say how long an entry may live that was hit, and had `remaining` to
     /// live before that.
     pub(super) fn note_use(

@@ -5,8 +5,9 @@ use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
 use crate::base::cause::RemovalCause;
-use crate::buffer::write_buffer::Event;
+use crate::buffer::write_buffer::ChangeKind;
 use crate::engine::recent::Absence;
+use crate::engine::{Attempt, Incoming};
 use crate::entry::EntryPtr;
 use crate::listener::MustNotWait;
 use crate::reclaim;
@@ -77,11 +78,9 @@ where
                     return;
                 }
                 let mut change = engine.change_within(pointer.hash());
-                change.announce_pinned(-1);
+                change.announce_pinned(ChangeKind::Remove);
                 if engine.table.remove_entry(pointer, &guard) {
-                    let cause = self.cause_of(pointer, RemovalCause::Explicit);
-                    change.made_by(Event::Removed(pointer), cause, absence);
-                    self.count_gone(pointer, cause, &guard);
+                    let cause = self.note_removed(&mut change, pointer, absence, &guard);
                     removed += u64::from(cause == RemovalCause::Explicit);
                     changes.push(change);
                 }
@@ -132,35 +131,27 @@ where
         absence: Absence,
     ) -> Result<bool, MustNotWait> {
         let engine = &self.shared.engine;
-        let mut prepared = None;
-        loop {
-            // Fills were marked before the walk.
-            let admitted = engine.admit_fill(hash, prepared.take())?;
-            let mut change = engine.change(hash, admitted);
-            let guard = reclaim::pin();
+        // Fills were marked before the walk.
+        engine.attempt_unmarked(hash, &mut Incoming::none(), |change, _, guard| {
             // Judged once, and within the gate no other thread can have taken it out.
             if change.notified().is_none() {
-                let Some(entry) = engine.table.find_entry(hash, pointer, &guard) else {
-                    return Ok(false);
+                let Some(entry) = engine.table.find_entry(hash, pointer, guard) else {
+                    return Attempt::Done(false);
                 };
                 // What nobody sees any more is nobody's to judge, but taken along.
                 if self.is_valid(pointer) && !condition(&entry.key, &entry.value) {
-                    return Ok(false);
+                    return Attempt::Done(false);
                 }
             }
             let cause = || self.cause_now(pointer, RemovalCause::Explicit);
-            if change.must_notify(pointer, cause) || !change.announce(-1) {
-                drop(guard);
-                prepared = change.prepare(None);
-            } else if engine.table.remove_entry(pointer, &guard) {
-                let cause = || self.cause_of(pointer, RemovalCause::Explicit);
-                let cause = change.cause_of(pointer, cause);
-                change.made_by(Event::Removed(pointer), cause, absence);
-                self.count_gone(pointer, cause, &guard);
-                return Ok(cause == RemovalCause::Explicit);
-            } else {
-                return Ok(false);
+            if change.must_notify(pointer, cause) || !change.announce(ChangeKind::Remove) {
+                return Attempt::Retry;
             }
-        }
+            if !engine.table.remove_entry(pointer, guard) {
+                return Attempt::Done(false);
+            }
+            let cause = self.note_removed(change, pointer, absence, guard);
+            Attempt::Done(cause == RemovalCause::Explicit)
+        })
     }
 }

@@ -6,8 +6,11 @@ use std::hash::{BuildHasher, Hash};
 use super::Cache;
 use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
+use crate::buffer::write_buffer::{ChangeKind, Event};
+use crate::engine::recent::Absence;
+use crate::engine::{Attempt, Change, Incoming};
 use crate::entry::{Entry, EntryPtr};
-use crate::reclaim;
+use crate::reclaim::Guard;
 use crate::table::Step;
 
 impl<K, V, S> Cache<K, V, S>
@@ -39,38 +42,31 @@ where
     {
         let hash = self.hash(key);
         let engine = &self.shared.engine;
-        let (mut prepared, mut found) = (None, None);
-        loop {
-            let admitted = engine.admit(hash, prepared.take());
-            let admitted = admitted.unwrap_or_else(|refused| refused.panic());
-            let mut change = engine.change(hash, admitted);
-            let guard = reclaim::pin();
+        let mut found = None;
+        let removed = engine.attempt(hash, &mut Incoming::none(), |change, _, guard| {
             // Judged once, and within the gate no other thread can have taken it out.
             if change.notified().is_none() {
-                let Some((pointer, entry)) = self.find(key, hash, &guard) else {
-                    return false;
+                let Some((pointer, entry)) = self.find(key, hash, guard) else {
+                    return Attempt::Done(false);
                 };
                 if !condition(&entry.key, &entry.value) {
-                    return false;
+                    return Attempt::Done(false);
                 }
                 found = Some(pointer);
             }
-            let Some(pointer) = found else { return false };
+            let Some(pointer) = found else { return Attempt::Done(false) };
             if change.must_notify(pointer, || RemovalCause::Explicit) {
-                drop(guard);
-                prepared = change.prepare(None);
-                continue;
+                return Attempt::Retry;
             }
             // Still under the guard, or the condition would have to be asked once more.
-            change.announce_pinned(-1);
-            if engine.table.remove_entry(pointer, &guard) {
-                let cause = || self.cause_of(pointer, RemovalCause::Explicit);
-                let cause = change.cause_of(pointer, cause);
-                change.removed(pointer, cause);
-                self.count_gone(pointer, cause, &guard);
-                return cause == RemovalCause::Explicit;
+            change.announce_pinned(ChangeKind::Remove);
+            if !engine.table.remove_entry(pointer, guard) {
+                return Attempt::Retry;
             }
-        }
+            let cause = self.note_removed(change, pointer, Absence::Removed, guard);
+            Attempt::Done(cause == RemovalCause::Explicit)
+        });
+        removed.unwrap_or_else(|refused| refused.panic())
     }
 
     pub(super) fn remove_with<Q, R>(
@@ -96,37 +92,44 @@ where
         Q: Equivalent<K> + ?Sized,
     {
         let engine = &self.shared.engine;
-        let mut prepared = None;
-        loop {
-            // Reported also if `take`, which may be the value's `clone`, panics.
-            let admitted = engine.admit(hash, prepared.take());
-            let admitted = admitted.unwrap_or_else(|refused| refused.panic());
-            let mut change = engine.change(hash, admitted);
-            let guard = reclaim::pin();
-            let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| match step {
-                Step::Found(None) => change.announce(-1),
-                Step::Found(Some((old, _))) => {
-                    let cause = || self.cause_now(old, RemovalCause::Explicit);
-                    !change.must_notify(old, cause) && change.announce(-1)
-                }
-                Step::Failed => {
-                    change.withdraw();
-                    true
-                }
+        let mut take = Some(take);
+        let removed = engine.attempt(hash, &mut Incoming::none(), |change, _, guard| {
+            let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| {
+                change.on_attempt(step, |change, old| match old {
+                    Some((old, _))
+                        if change
+                            .must_notify(old, || self.cause_now(old, RemovalCause::Explicit)) =>
+                    {
+                        None
+                    }
+                    _ => Some(ChangeKind::Remove),
+                })
             };
             let is_match = move |held: &K| key.equivalent(held);
-            let Some((pointer, entry)) = engine.table.remove(hash, is_match, steps, &guard) else {
-                if !change.is_unprepared() {
-                    return None;
-                }
-                drop(guard);
-                prepared = change.prepare(None);
-                continue;
+            let Some((pointer, entry)) = engine.table.remove(hash, is_match, steps, guard) else {
+                return if change.is_unprepared() { Attempt::Retry } else { Attempt::Done(None) };
             };
-            let cause = change.cause_of(pointer, || self.cause_of(pointer, RemovalCause::Explicit));
-            change.removed(pointer, cause);
-            self.count_gone(pointer, cause, &guard);
-            return (cause == RemovalCause::Explicit).then(|| take(&entry.key, &entry.value));
-        }
+            let cause = self.note_removed(change, pointer, Absence::Removed, guard);
+            let take = take.take().filter(|_| cause == RemovalCause::Explicit);
+            // User code, perhaps the value's `clone`. If it panics, the change is reported all the same.
+            Attempt::Done(take.map(|take| take(&entry.key, &entry.value)))
+        });
+        removed.unwrap_or_else(|refused| refused.panic())
+    }
+
+    /// Reports an entry that `change` has taken out, and counts it; returns why it has left. `explicit` is
+    /// what is remembered of a removal by the user.
+    #[inline]
+    pub(super) fn note_removed(
+        &self,
+        change: &mut Change<'_, K, V>,
+        pointer: EntryPtr,
+        explicit: Absence,
+        guard: &Guard,
+    ) -> RemovalCause {
+        let cause = change.cause_of(pointer, || self.cause_of(pointer, RemovalCause::Explicit));
+        change.made_by(Event::Removed(pointer), cause, explicit);
+        self.count_gone(pointer, cause, guard);
+        cause
     }
 }

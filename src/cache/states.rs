@@ -19,6 +19,9 @@ use std::hash::{BuildHasher, Hash};
 use super::Cache;
 use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
+use crate::buffer::write_buffer::ChangeKind;
+use crate::engine::recent::Absence;
+use crate::engine::{Attempt, Incoming};
 use crate::reclaim;
 use crate::table::Cursor;
 
@@ -60,27 +63,26 @@ where
     {
         let hash = self.hash(key);
         let engine = &self.shared.engine;
-        loop {
-            let mut change = engine.change_within(hash);
-            let guard = reclaim::pin();
-            let found = engine.table.get(hash, move |held| key.equivalent(held), &guard);
-            let Some((pointer, _)) = found else { return State::Missing };
+        let found = engine.attempt(hash, &mut Incoming::none(), |change, _, guard| {
+            let found = engine.table.get(hash, move |held| key.equivalent(held), guard);
+            let Some((pointer, _)) = found else { return Attempt::Done(State::Missing) };
             let state = if self.is_valid(pointer) { State::Valid } else { State::Expired };
             if !is_taken(state) {
-                return state;
+                return Attempt::Done(state);
             }
-            if !change.announce(-1) {
-                drop(guard);
-                change.prepare(None);
-            } else if engine.table.remove_entry(pointer, &guard) {
-                // It may have expired since.
-                let cause = self.cause_of(pointer, RemovalCause::Explicit);
-                change.removed(pointer, cause);
-                self.count_gone(pointer, cause, &guard);
-                let had_expired = cause == RemovalCause::Expired;
-                return if had_expired { State::Expired } else { State::Valid };
+            let cause = || self.cause_now(pointer, RemovalCause::Explicit);
+            if change.must_notify(pointer, cause)
+                || !change.announce(ChangeKind::Remove)
+                || !engine.table.remove_entry(pointer, guard)
+            {
+                return Attempt::Retry;
             }
-        }
+            // It may have expired since.
+            let cause = self.note_removed(change, pointer, Absence::Removed, guard);
+            let had_expired = cause == RemovalCause::Expired;
+            Attempt::Done(if had_expired { State::Expired } else { State::Valid })
+        });
+        found.unwrap_or_else(|refused| refused.panic())
     }
 
     /// Removes everything that is there when the call begins; returns how many entries that were,
@@ -95,11 +97,9 @@ where
             let guard = reclaim::pin();
             cursor = engine.table.step(cursor, &guard, |pointer, _| {
                 let mut change = engine.change_within(pointer.hash());
-                change.announce_pinned(-1);
+                change.announce_pinned(ChangeKind::Remove);
                 if engine.table.remove_entry(pointer, &guard) {
-                    let cause = self.cause_of(pointer, RemovalCause::Explicit);
-                    change.removed(pointer, cause);
-                    self.count_gone(pointer, cause, &guard);
+                    let cause = self.note_removed(&mut change, pointer, Absence::Removed, &guard);
                     all += 1;
                     expired += u64::from(cause == RemovalCause::Expired);
                     changes.push(change);

@@ -9,12 +9,13 @@ use super::options::{Displaced, InsertOptions, Traits};
 use crate::base::cause::RemovalCause;
 use crate::base::error::{Inserted, Rejection};
 use crate::base::stats::Counter;
-use crate::buffer::write_buffer::Event;
-use crate::engine::Show;
+use crate::buffer::write_buffer::{ChangeKind, Event};
 use crate::engine::fills::OpenFill;
 use crate::engine::recent::Absence;
+use crate::engine::{Attempt, Incoming, Show};
 use crate::entry::{Entry, EntryPtr, Owned};
 use crate::expiry::Lifetime;
+use crate::listener::MustNotWait;
 use crate::reclaim;
 use crate::table::Step;
 use crate::tags::{MAX_TAGS, TagSet};
@@ -303,66 +304,57 @@ where
     /// The same; also calls `show` for what is evicted because of that.
     fn store_showing(
         &self,
-        mut new: Owned<K, V>,
+        new: Owned<K, V>,
         hash: u64,
         lifetime: Option<Lifetime>,
         read: impl FnOnce(&Entry<K, V>),
         show: Option<Show<'_, K, V>>,
     ) -> Inserted {
         let engine = &self.shared.engine;
-        let (mut prepared, mut answer) = (None, None);
-        loop {
-            let Ok(admitted) = engine.admit(hash, prepared.take()) else {
-                return self.reject(Rejection::WithinListener);
-            };
-            let mut change = engine.change(hash, admitted);
+        let (mut read, mut answer) = (Some(read), None);
+        let mut incoming = Incoming::new(new, lifetime);
+        let stored = engine.attempt(hash, &mut incoming, |change, incoming, guard| {
             change.show_evicted(show);
-            let guard = reclaim::pin();
-            let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| match step {
-                Step::Found(old) => {
+            let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| {
+                change.on_attempt(step, |change, old| {
                     if let Some((old, _)) = old
                         && change.must_notify(old, || self.cause_now(old, RemovalCause::Replaced))
                     {
-                        return false;
+                        return None;
                     }
                     if let Some(lifetime) = lifetime {
                         self.prepare(new, old, lifetime, &mut answer);
                     }
-                    change.announce(if old.is_none() { 1 } else { 0 })
-                }
-                Step::Failed => {
-                    change.withdraw();
-                    true
-                }
+                    Some(if old.is_none() { ChangeKind::Insert } else { ChangeKind::Replace })
+                })
             };
-            let (new, old) = match engine.table.upsert(new, steps, &guard) {
+            let (new, old) = match engine.table.upsert(incoming.take(), steps, guard) {
                 Ok(done) => done,
                 Err(unused) => {
-                    drop(guard);
-                    prepared = change.prepare(Some(unused.value()));
-                    self.restart_lifetime(&unused, lifetime);
-                    new = unused;
-                    continue;
+                    incoming.put_back(unused);
+                    return Attempt::Retry;
                 }
             };
             let Some(old) = old else {
                 change.made(Event::Inserted(new), RemovalCause::Explicit);
-                self.count(Counter::Inserts, &guard);
-                drop(guard);
-                return Inserted::Added;
+                self.count(Counter::Inserts, guard);
+                return Attempt::Done(Inserted::Added);
             };
             let cause = change.cause_of(old, || self.cause_of(old, RemovalCause::Replaced));
             change.made(Event::Replaced { new, old }, cause);
-            self.count_gone(old, cause, &guard);
+            self.count_gone(old, cause, guard);
             if cause == RemovalCause::Replaced {
-                // User code. Whatever it does, the change is reported as `change` is dropped.
-                read(engine.table.at(old, &guard));
-                return Inserted::Replaced;
+                if let Some(read) = read.take() {
+                    // User code. Whatever it does, the change is reported as `change` is dropped.
+                    read(engine.table.at(old, guard));
+                }
+                return Attempt::Done(Inserted::Replaced);
             }
             // A new entry like any other, not a change of the one that nobody saw any more.
-            self.count(Counter::Inserts, &guard);
-            return Inserted::Added;
-        }
+            self.count(Counter::Inserts, guard);
+            Attempt::Done(Inserted::Added)
+        });
+        stored.unwrap_or_else(|MustNotWait| self.reject(Rejection::WithinListener))
     }
 
     /// Stores unless the key is there; if `fill` says so, unless that has become stale.
@@ -377,11 +369,12 @@ where
             return self.reject(Rejection::WithinListener);
         }
         let hash = self.hash(&key);
+        let engine = &self.shared.engine;
+        if fill.is_none() {
+            // Also of a key that is there the caller has news.
+            engine.fills.mark(hash);
+        }
         if self.find(&key, hash, &reclaim::pin()).is_some() {
-            if fill.is_none() {
-                // The caller has news of the key all the same.
-                self.shared.engine.fills.mark(hash);
-            }
             return self.reject(Rejection::Present);
         }
         let weight = match self.weigh(&key, &value, hash) {
@@ -389,76 +382,59 @@ where
             Err(rejection) => return self.reject_stored(rejection, hash),
         };
         let lifetime = traits.lifetime;
-        let mut new = self.make(hash, weight.units, key, value, traits);
+        let new = self.make(hash, weight.units, key, value, traits);
         let _loan = self.borrow_for(&new, weight, hash);
         if fill.is_some() {
             new.as_ptr().set_unconfirmed();
         }
         let mut answer = None;
-        self.prepare(&new, None, lifetime, &mut answer);
-        let engine = &self.shared.engine;
-        let mut prepared = None;
+        let mut incoming = Incoming::new(new, Some(lifetime));
         loop {
-            let admitted = match fill {
-                None => engine.admit(hash, prepared.take()),
-                Some(_) => engine.admit_fill(hash, prepared.take()),
-            };
-            let Ok(admitted) = admitted else {
-                return self.reject(Rejection::WithinListener);
-            };
-            let mut removal = engine.change(hash, admitted);
-            let mut change = engine.change_within(hash);
-            let guard = reclaim::pin();
-            let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| match step {
-                Step::Found(_) => change.announce(1),
-                Step::Failed => {
-                    change.withdraw();
-                    true
-                }
-            };
-            match engine.table.insert_if_absent(new, steps, &guard) {
-                Ok(new) => {
-                    change.made(Event::Inserted(new), RemovalCause::Explicit);
-                    let is_stale = fill.is_some_and(|fill| !fill.confirm(|| new.confirm()));
-                    // Leaves the gate.
-                    drop(removal);
-                    if is_stale {
-                        drop(guard);
-                        drop(change);
-                        return self.reject_stale(new, hash);
+            let attempt =
+                engine.attempt_unmarked(hash, &mut incoming, |change, incoming, guard| {
+                    let new = incoming.take();
+                    self.prepare(&new, None, lifetime, &mut answer);
+                    let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| {
+                        change.on_attempt(step, |_, _| Some(ChangeKind::Insert))
+                    };
+                    match engine.table.insert_if_absent(new, steps, guard) {
+                        Ok(new) => {
+                            change.made(Event::Inserted(new), RemovalCause::Explicit);
+                            if fill.is_some_and(|fill| !fill.confirm(|| new.confirm())) {
+                                return Attempt::Done(Absent::Stale(new));
+                            }
+                            self.count(Counter::Inserts, guard);
+                            Attempt::Done(Absent::Added)
+                        }
+                        Err((unused, None)) => {
+                            incoming.put_back(unused);
+                            Attempt::Retry
+                        }
+                        Err((unused, Some(present))) => {
+                            incoming.put_back(unused);
+                            let is_present = self.is_valid(present);
+                            Attempt::Done(if is_present {
+                                Absent::Present
+                            } else {
+                                Absent::Fallen(present)
+                            })
+                        }
                     }
-                    self.count(Counter::Inserts, &guard);
-                    return Inserted::Added;
-                }
-                Err((unused, None)) => {
-                    drop(guard);
-                    drop(removal);
-                    change.prepare(None);
-                    self.restart_lifetime(&unused, Some(lifetime));
-                    new = unused;
-                }
-                Err((unused, Some(present))) if self.is_valid(present) => {
-                    drop(guard);
-                    // Leaves the gate: the drop of the user's may change the cache.
-                    drop((change, removal));
-                    drop(unused);
-                    return self.reject(Rejection::Present);
-                }
-                Err((unused, Some(fallen))) => {
-                    new = unused;
-                    let cause = || self.cause_now(fallen, RemovalCause::Explicit);
-                    if removal.must_notify(fallen, cause) || !removal.announce(-1) {
-                        drop(guard);
-                        prepared = removal.prepare(None);
-                        self.restart_lifetime(&new, Some(lifetime));
-                        self.prepare(&new, None, lifetime, &mut answer);
-                    } else if engine.table.remove_entry(fallen, &guard) {
-                        let cause = || self.cause_of(fallen, RemovalCause::Explicit);
-                        let cause = removal.cause_of(fallen, cause);
-                        removal.removed(fallen, cause);
-                        self.count_gone(fallen, cause, &guard);
+                });
+            match attempt {
+                Ok(Absent::Added) => return Inserted::Added,
+                Ok(Absent::Stale(unconfirmed)) => return self.reject_stale(unconfirmed, hash),
+                Ok(Absent::Present) => return self.reject(Rejection::Present),
+                Ok(Absent::Fallen(fallen)) => {
+                    // What is valid is another entry, which has come to stand in the same memory.
+                    let is_kept = &mut |_: &K, _: &V| false;
+                    let removed = self.remove_notifying(fallen, hash, is_kept, Absence::Removed);
+                    if removed.is_err() {
+                        return self.reject(Rejection::WithinListener);
                     }
+                    incoming.restart(&engine.timing);
                 }
+                Err(MustNotWait) => return self.reject(Rejection::WithinListener),
             }
         }
     }
@@ -478,54 +454,55 @@ where
             Err(rejection) => return self.reject_too_heavy(&key, rejection, hash),
         };
         let lifetime = traits.lifetime;
-        let mut new = self.make(hash, weight.units, key, value, traits);
+        let new = self.make(hash, weight.units, key, value, traits);
         let _loan = self.borrow_for(&new, weight, hash);
         let engine = &self.shared.engine;
-        let (mut prepared, mut answer) = (None, None);
-        loop {
-            let Ok(admitted) = engine.admit(hash, prepared.take()) else {
-                return self.reject(Rejection::WithinListener);
-            };
-            let mut change = engine.change(hash, admitted);
-            let guard = reclaim::pin();
+        let mut answer = None;
+        let mut incoming = Incoming::new(new, Some(lifetime));
+        let replaced = engine.attempt(hash, &mut incoming, |change, incoming, guard| {
             // What the listener was notified of leaves, even if it has expired since.
             let notified = change.notified().map(|(entry, _)| entry);
             let is_valid = |present| notified == Some(present) || self.is_valid(present);
-            let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| match step {
-                Step::Found(old) => {
+            let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| {
+                change.on_attempt(step, |change, old| {
                     if let Some((old, _)) = old
                         && change.must_notify(old, || RemovalCause::Replaced)
                     {
-                        return false;
+                        return None;
                     }
                     self.prepare(new, old, lifetime, &mut answer);
-                    change.announce(0)
-                }
-                Step::Failed => {
-                    change.withdraw();
-                    true
-                }
+                    Some(ChangeKind::Replace)
+                })
             };
-            match engine.table.replace(new, is_valid, steps, &guard) {
+            match engine.table.replace(incoming.take(), is_valid, steps, guard) {
                 Ok((new, old)) => {
                     change.made(Event::Replaced { new, old }, RemovalCause::Replaced);
-                    self.count(Counter::Replacements, &guard);
-                    return Inserted::Replaced;
-                }
-                Err(unused) if change.is_unprepared() => {
-                    drop(guard);
-                    prepared = change.prepare(Some(unused.value()));
-                    self.restart_lifetime(&unused, Some(lifetime));
-                    new = unused;
+                    self.count(Counter::Replacements, guard);
+                    Attempt::Done(Inserted::Replaced)
                 }
                 Err(unused) => {
-                    drop(guard);
-                    // Leaves the gate: the drop of the user's may change the cache.
-                    drop(change);
-                    drop(unused);
-                    return self.reject(Rejection::Absent);
+                    incoming.put_back(unused);
+                    if change.is_unprepared() {
+                        return Attempt::Retry;
+                    }
+                    Attempt::Done(Inserted::Rejected(Rejection::Absent))
                 }
             }
+        });
+        match replaced {
+            Ok(Inserted::Rejected(rejection)) => self.reject(rejection),
+            Ok(done) => done,
+            Err(MustNotWait) => self.reject(Rejection::WithinListener),
         }
     }
+}
+
+/// What an attempt to insert a new key has found.
+enum Absent {
+    Added,
+    /// A fill has become stale: its entry is in the table, where nobody may see it.
+    Stale(EntryPtr),
+    Present,
+    /// An entry that nobody sees any more stands in the way.
+    Fallen(EntryPtr),
 }

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use crossbeam_utils::Backoff;
 
-use super::partition::Leftover;
-use super::{Engine, Freeing, Partition, contain};
+use super::report::Show;
+use super::{Engine, Freeing, Partition};
 use crate::base::cause::RemovalCause;
-use crate::base::mode::Maintenance;
-use crate::base::sync;
-use crate::buffer::write_buffer::{self, Claim, Event};
+use crate::buffer::write_buffer::{ChangeKind, Claim, Event};
 use crate::engine::recent::Absence;
-use crate::entry::{Entry, EntryPtr};
+use crate::entry::{EntryPtr, Owned};
+use crate::expiry::{Lifetime, Timing};
 use crate::listener::{AtomicListening, Entered, Leaving, MustNotWait};
-use crate::reclaim::{self, Kept};
+use crate::reclaim::{self, Guard};
+use crate::table::Step;
 
 /// A change of the table, from before it is tried until it is reported, which dropping it does.
 ///
@@ -34,8 +34,58 @@ pub(crate) struct Change<'e, K, V> {
     show_evicted: Option<Show<'e, K, V>>,
 }
 
-/// Is shown entries that are evicted, while it may read them. User code may run in it: no lock is held.
-pub(crate) type Show<'e, K, V> = &'e dyn Fn(&Entry<K, V>);
+/// What one attempt at a change has come to.
+pub(crate) enum Attempt<R> {
+    /// The change was made, or is not to be made: what the call returns.
+    Done(R),
+    /// Nothing was changed. Once what the attempt lacks is there (room for the report, or a listener that
+    /// was notified), the next one is made.
+    Retry,
+}
+
+/// A new entry that is on its way into the table; or none, for a removal.
+pub(crate) struct Incoming<K, V> {
+    entry: Option<Owned<K, V>>,
+    /// By which its lifetime is computed anew where an attempt had to wait.
+    lifetime: Option<Lifetime>,
+}
+
+impl<K, V> Incoming<K, V> {
+    #[inline]
+    pub(crate) fn new(entry: Owned<K, V>, lifetime: Option<Lifetime>) -> Self {
+        Self { entry: Some(entry), lifetime }
+    }
+
+    #[inline]
+    pub(crate) fn none() -> Self {
+        Self { entry: None, lifetime: None }
+    }
+
+    /// Takes the entry, for one attempt to put it into the table.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Owned<K, V> {
+        self.entry.take().expect("the attempt before has put it back")
+    }
+
+    /// Takes back an entry that is not in the table, for the next attempt or to be dropped.
+    #[inline]
+    pub(crate) fn put_back(&mut self, unused: Owned<K, V>) {
+        self.entry = Some(unused);
+    }
+
+    fn value(&self) -> Option<&V> {
+        self.entry.as_ref().map(Owned::value)
+    }
+
+    /// Lets the entry's lifetime begin now: the thread has waited, or a listener has run, since the entry
+    /// was made.
+    #[cold]
+    pub(crate) fn restart(&self, timing: &Timing) {
+        if let (Some(entry), Some(lifetime)) = (&self.entry, self.lifetime) {
+            timing.restart(entry.as_ptr(), lifetime);
+        }
+    }
+}
 
 /// What a change needs for the sake of listeners.
 #[derive(Default)]
@@ -48,7 +98,7 @@ struct Listened<'e> {
 }
 
 /// What one attempt hands on to the next. Seldom there, so in a box: moving it would cost every change.
-pub(crate) struct Prepared<'e>(Box<Listened<'e>>);
+struct Prepared<'e>(Box<Listened<'e>>);
 
 enum State {
     /// Nothing has happened yet.
@@ -75,32 +125,63 @@ impl MustNotWait {
 }
 
 impl<K, V> Engine<K, V> {
-    /// Lets the thread change an entry of `hash`: where there is an atomic listener, within its gate,
-    /// unless another attempt has prepared that.
+    /// Changes an entry of `hash`, or finds that it is not to be changed: calls `once` until it is done.
+    ///
+    /// Each attempt has a change, and a guard that is dropped before the change is reported. What is
+    /// found in one attempt is not in the next: it has to be searched anew.
     ///
     /// # Errors
     /// If the thread is inside this cache's atomic listener or within a gate of it; or if another
     /// thread is within the gate of `hash`, and this one must not wait.
-    #[inline]
-    pub(crate) fn admit<'e>(
+    #[inline(always)]
+    pub(crate) fn attempt<'e, R>(
         &'e self,
         hash: u64,
-        prepared: Option<Prepared<'e>>,
-    ) -> Result<Option<Prepared<'e>>, MustNotWait> {
+        incoming: &mut Incoming<K, V>,
+        once: impl FnMut(&mut Change<'e, K, V>, &mut Incoming<K, V>, &Guard) -> Attempt<R>,
+    ) -> Result<R, MustNotWait> {
         self.fills.mark(hash);
-        self.admit_fill(hash, prepared)
+        self.attempt_from(None, hash, incoming, once)
     }
 
-    /// The same for a change that makes no fill stale, being one.
-    #[inline]
-    pub(crate) fn admit_fill<'e>(
+    /// The same for a change that makes no fill stale: one that is a fill, or whose caller has seen to that.
+    #[inline(always)]
+    pub(crate) fn attempt_unmarked<'e, R>(
         &'e self,
         hash: u64,
-        prepared: Option<Prepared<'e>>,
-    ) -> Result<Option<Prepared<'e>>, MustNotWait> {
-        match &self.atomic {
-            Some(atomic) if prepared.is_none() => Self::enter_gate(atomic, hash),
-            _ => Ok(prepared),
+        incoming: &mut Incoming<K, V>,
+        once: impl FnMut(&mut Change<'e, K, V>, &mut Incoming<K, V>, &Guard) -> Attempt<R>,
+    ) -> Result<R, MustNotWait> {
+        self.attempt_from(None, hash, incoming, once)
+    }
+
+    #[inline(always)]
+    fn attempt_from<'e, R>(
+        &'e self,
+        mut prepared: Option<Prepared<'e>>,
+        hash: u64,
+        incoming: &mut Incoming<K, V>,
+        mut once: impl FnMut(&mut Change<'e, K, V>, &mut Incoming<K, V>, &Guard) -> Attempt<R>,
+    ) -> Result<R, MustNotWait> {
+        loop {
+            let admitted = match (prepared.take(), &self.atomic) {
+                (None, Some(atomic)) => Self::enter_gate(atomic, hash)?,
+                (prepared, _) => prepared,
+            };
+            // Before the guard, so that it is dropped, and maintenance runs, after it; also if user code
+            // panics in the attempt.
+            let mut change = self.change(hash, admitted);
+            let guard = reclaim::pin();
+            let attempt = once(&mut change, incoming, &guard);
+            drop(guard);
+            match attempt {
+                Attempt::Done(result) => return Ok(result),
+                Attempt::Retry if change.is_unprepared() => {
+                    prepared = change.prepare(incoming.value());
+                    incoming.restart(&self.timing);
+                }
+                Attempt::Retry => {}
+            }
         }
     }
 
@@ -116,13 +197,9 @@ impl<K, V> Engine<K, V> {
         Ok(Some(Prepared::of(atomic.gates.enter(hash)?, None)))
     }
 
-    /// A change of an entry of `hash`, by a thread that was [admitted](Self::admit).
+    /// A change of an entry of `hash`, by a thread that was admitted.
     #[inline]
-    pub(crate) fn change<'e>(
-        &'e self,
-        hash: u64,
-        admitted: Option<Prepared<'e>>,
-    ) -> Change<'e, K, V> {
+    fn change<'e>(&'e self, hash: u64, admitted: Option<Prepared<'e>>) -> Change<'e, K, V> {
         let listened = match admitted {
             Some(Prepared(listened)) => Some(*listened),
             None => self.deliveries.is_some().then(Listened::default),
@@ -146,22 +223,23 @@ impl<K, V> Engine<K, V> {
         let _evicting = atomic.evict();
         let Leaving { gate, entry, cause } = leaving;
         atomic.notify(entry, cause, None, self.age(entry));
-        let mut prepared = Some(Prepared::of(gate, Some((entry, cause))));
-        while prepared.is_some() {
-            let mut change = self.change(entry.hash(), prepared.take());
-            let guard = reclaim::pin();
-            if !change.announce(-1) {
-                drop(guard);
-                prepared = change.prepare(None);
-                continue;
+        let prepared = Some(Prepared::of(gate, Some((entry, cause))));
+        let none = &mut Incoming::none();
+        let is_out = self.attempt_from(prepared, entry.hash(), none, |change, _, guard| {
+            if !change.announce(ChangeKind::Remove) {
+                return Attempt::Retry;
             }
-            let is_out = self.table.remove_entry(entry, &guard);
-            debug_assert!(is_out, "an entry within the gate was taken out by another thread");
+            let is_out = self.table.remove_entry(entry, guard);
             if is_out {
                 change.removed(entry, cause);
                 partition.count_notified(cause, entry.upkeep().weight());
             }
-        }
+            Attempt::Done(is_out)
+        });
+        debug_assert!(
+            matches!(is_out, Ok(true)),
+            "an entry within the gate was taken out by another thread"
+        );
     }
 
     fn age(&self, entry: EntryPtr) -> Duration {
@@ -232,11 +310,11 @@ impl<'e, K, V> Change<'e, K, V> {
     /// room for the report, or somebody must be told first: then nothing may be changed, and
     /// [`prepare`](Self::prepare) helps.
     #[inline]
-    pub(crate) fn announce(&mut self, change: i32) -> bool {
+    pub(crate) fn announce(&mut self, kind: ChangeKind) -> bool {
         match &mut self.listened {
             Some(listened) if self.engine.deliveries.is_some() => {
                 debug_assert!(listened.claim.is_none(), "withdrawn before the next attempt");
-                match self.engine.partition(self.hash).writes.claim(change) {
+                match self.engine.partition(self.hash).writes.claim(kind) {
                     Ok(claim) => listened.claim = Some(claim),
                     Err(_) => self.state = State::NoRoom,
                 }
@@ -249,15 +327,36 @@ impl<'e, K, V> Change<'e, K, V> {
     /// As [`announce`](Self::announce), but makes room itself. For a thread that is pinned and must
     /// go on with what it has found: it may wait for the thread that runs maintenance, which runs
     /// no user code but the policy.
-    pub(crate) fn announce_pinned(&mut self, change: i32) {
-        while !self.announce(change) {
+    pub(crate) fn announce_pinned(&mut self, kind: ChangeKind) {
+        while !self.announce(kind) {
             self.engine.make_room(self.engine.partition(self.hash), Freeing::Later);
+        }
+    }
+
+    /// Sees to what the table says of its own attempt: `ready` is asked about the entry that was found,
+    /// or that none was, and says what the change will be; `None` if it may not be tried yet, because
+    /// the atomic listener [must be notified](Self::must_notify) first.
+    #[inline(always)]
+    pub(crate) fn on_attempt<E>(
+        &mut self,
+        step: Step<E>,
+        ready: impl FnOnce(&mut Self, Option<E>) -> Option<ChangeKind>,
+    ) -> bool {
+        match step {
+            Step::Found(old) => match ready(self, old) {
+                Some(kind) => self.announce(kind),
+                None => false,
+            },
+            Step::Failed => {
+                self.withdraw();
+                true
+            }
         }
     }
 
     /// The attempt has failed, and the table was not changed.
     #[inline]
-    pub(crate) fn withdraw(&mut self) {
+    fn withdraw(&mut self) {
         if let Some(listened) = &mut self.listened {
             listened.claim = None;
         }
@@ -304,7 +403,7 @@ impl<'e, K, V> Change<'e, K, V> {
     /// that takes its place; returns what the next attempt needs. No guard may be held by the cache
     /// itself.
     #[cold]
-    pub(crate) fn prepare(mut self, new_value: Option<&V>) -> Option<Prepared<'e>> {
+    fn prepare(mut self, new_value: Option<&V>) -> Option<Prepared<'e>> {
         let state = std::mem::replace(&mut self.state, State::Open);
         let Listened { gate, leaving, .. } = self.listened.take().unwrap_or_default();
         let notified = match (&self.engine.atomic, gate, leaving) {
@@ -336,209 +435,14 @@ impl<K, V> Drop for Change<'_, K, V> {
         if let Some(listened) = &mut self.listened {
             listened.gate = None;
         }
-        match &self.state {
-            State::Open | State::NoRoom | State::NotifyFirst => {}
-            state @ (State::Made(_) | State::Told(_)) if self.show_evicted.is_some() => {
-                self.engine.submit_showing(state, self.hash, self.show_evicted);
+        match (&self.state, self.show_evicted) {
+            (State::Open | State::NoRoom | State::NotifyFirst, _) => {}
+            (State::Made(event), None) => self.engine.submit(event, self.hash),
+            (State::Told(end), None) => self.engine.follow_up(*end, self.hash),
+            (State::Made(event), Some(show)) => self.engine.submit_showing(event, self.hash, show),
+            (State::Told(end), Some(show)) => {
+                self.engine.apply_showing(self.engine.partition(self.hash), None, *end, show);
             }
-            State::Made(event) => self.engine.submit(event, self.hash),
-            State::Told(end) => self.engine.follow_up(*end, self.hash),
-        }
-    }
-}
-
-impl<K, V> Engine<K, V> {
-    /// Notes why an entry has left that was just taken out, before that is reported; `explicit` is what
-    /// is remembered of a removal by the user.
-    #[inline]
-    pub(crate) fn note_removal(
-        &self,
-        old: EntryPtr,
-        hash: u64,
-        cause: RemovalCause,
-        explicit: Absence,
-    ) {
-        old.upkeep().set_cause(cause);
-        if let Some(recent) = &self.recent {
-            recent.removed(hash, cause, explicit);
-        }
-    }
-
-    /// Reports what the table has done for `hash`. No guard may be held by the cache itself.
-    ///
-    /// The event comes by reference: it was just written word by word, and a copy of it, in wider
-    /// words, would wait until the processor's caches have them.
-    pub(crate) fn submit(&self, event: &Event, hash: u64) {
-        if let Some(shadow) = &self.shadow {
-            self.shadow_write(shadow, event, hash);
-        }
-        let partition = self.partition(hash);
-        if self.mode == Maintenance::Inline {
-            return self.apply_now(partition, event);
-        }
-        match partition.writes.push(event) {
-            Ok(waiting) => self.note_waiting(partition, waiting),
-            Err(write_buffer::Full) => self.await_push(partition, event),
-        }
-    }
-
-    /// With inline maintenance: what a call reports has taken full effect when it returns.
-    #[inline(never)]
-    fn apply_now(&self, partition: &Partition<K, V>, event: &Event) {
-        let due_ns = self.due_about_now(partition);
-        let leftover = {
-            let mut core = sync::lock(&partition.core);
-            partition.run(&mut core, self, Some(*event), Freeing::AsRetired, due_ns)
-        };
-        self.finish(partition, leftover);
-    }
-
-    /// As [`submit`](Self::submit) or [`follow_up`](Self::follow_up): applies what waits up to the
-    /// change, in background mode too, and shows what that evicts in the key's partition.
-    #[cold]
-    fn submit_showing(&self, state: &State, hash: u64, show: Option<Show<'_, K, V>>) {
-        let Some(show) = show else { return };
-        let partition = self.partition(hash);
-        let (mut event, end) = match state {
-            State::Made(event) => {
-                if let Some(shadow) = &self.shadow {
-                    self.shadow_write(shadow, event, hash);
-                }
-                match self.mode {
-                    Maintenance::Inline => (Some(*event), partition.writes.position()),
-                    Maintenance::Background => {
-                        while partition.writes.push(event).is_err() {
-                            self.run_showing(partition, None, show);
-                        }
-                        (None, partition.writes.position())
-                    }
-                }
-            }
-            State::Told(end) => (None, *end),
-            State::Open | State::NoRoom | State::NotifyFirst => return,
-        };
-        loop {
-            self.run_showing(partition, event.take(), show);
-            if partition.writes.has_popped(end) {
-                break;
-            }
-            // A writer has claimed a slot that it has not filled in yet.
-            sync::thread::yield_now();
-        }
-        self.await_room(partition);
-    }
-
-    /// Runs maintenance once, waiting for the thread that does so, and shows what that evicts.
-    fn run_showing(&self, partition: &Partition<K, V>, event: Option<Event>, show: Show<'_, K, V>) {
-        let due_ns = self.due_now(partition);
-        // What is evicted is retired, and cannot be freed before this. Where there is an atomic
-        // listener, victims are not retired yet, and a pin would keep it from being notified.
-        let guard = self.atomic.is_none().then(reclaim::pin);
-        let (leftover, victims) = {
-            let mut core = sync::lock(&partition.core);
-            core.victims = Some(Vec::new());
-            let leftover = partition.run(&mut core, self, event, Freeing::AsRetired, due_ns);
-            (leftover, core.victims.take().unwrap_or_default())
-        };
-        if let Some(guard) = guard {
-            for victim in victims {
-                // A panic leaves out the one that it is about.
-                contain::contain(|| show(self.table.at(victim, &guard)));
-            }
-        }
-        self.finish_showing(partition, leftover, show);
-    }
-
-    /// As [`finish`](Self::finish), and shows what the atomic listener is notified of.
-    fn finish_showing(
-        &self,
-        partition: &Partition<K, V>,
-        leftover: Leftover<'_, K, V>,
-        show: Show<'_, K, V>,
-    ) {
-        let mut next = Some(leftover);
-        let mut has_unneeded_loan = false;
-        while let Some(leftover) = next {
-            let has_evicted = leftover.leaving.is_some();
-            if let Some(leaving) = &leftover.leaving
-                && leaving.cause == RemovalCause::Evicted
-            {
-                // Within its gate it stays linked, and is not retired.
-                let kept = Kept::<K, V>::new(leaving.entry);
-                contain::contain(|| show(kept.entry()));
-            }
-            has_unneeded_loan |= self.finish_run(partition, leftover);
-            next = if has_evicted { self.run_again(partition) } else { None };
-        }
-        if has_unneeded_loan {
-            self.settle_loans();
-        }
-    }
-
-    /// Sees to the events that wait, so many now.
-    #[inline]
-    fn note_waiting(&self, partition: &Partition<K, V>, waiting: u32) {
-        let is_due = waiting >= self.batch;
-        if !(is_due && self.try_run(partition, Freeing::AsRetired)) {
-            self.attendance.notify();
-        }
-    }
-
-    /// Bounded memory: whoever is at it makes room, or this thread does, unless the oldest event is
-    /// still being filled in by its writer.
-    #[cold]
-    fn await_push(&self, partition: &Partition<K, V>, event: &Event) {
-        let backoff = Backoff::new();
-        loop {
-            self.try_run(partition, Freeing::AsRetired);
-            backoff.snooze();
-            if let Ok(waiting) = partition.writes.push(event) {
-                return self.note_waiting(partition, waiting);
-            }
-        }
-    }
-
-    /// Sees to what a change needs whose event stands in the buffer before `end`.
-    #[inline(never)]
-    fn follow_up(&self, end: u32, hash: u64) {
-        let partition = self.partition(hash);
-        match self.mode {
-            Maintenance::Background => {
-                let is_due = partition.writes.waiting() >= self.batch;
-                if !(is_due && self.try_run(partition, Freeing::AsRetired)) {
-                    self.attendance.notify();
-                }
-            }
-            Maintenance::Inline => self.run_until(partition, end),
-        }
-        self.await_room(partition);
-    }
-
-    /// Applies what was submitted before the call.
-    pub(super) fn apply_pending(&self) {
-        for partition in &self.partitions {
-            // What others write meanwhile is not waited for, or this might never end.
-            self.run_until(partition, partition.writes.position());
-        }
-    }
-
-    /// Applies the events before the position `end`, and what is due.
-    fn run_until(&self, partition: &Partition<K, V>, end: u32) {
-        loop {
-            let due_ns = self.due_now(partition);
-            let leftover = {
-                let mut core = sync::lock(&partition.core);
-                partition.run(&mut core, self, None, Freeing::AsRetired, due_ns)
-            };
-            self.finish(partition, leftover);
-            if self.due_now(partition).is_some() {
-                continue;
-            }
-            if partition.writes.has_popped(end) {
-                break;
-            }
-            // A writer has claimed a slot that it has not filled in yet.
-            sync::thread::yield_now();
         }
     }
 }
