@@ -10,8 +10,9 @@ import sys
 import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "loom-tests/weakenings.toml"
-LIST = ROOT / "loom-tests/ORDERINGS.md"
+SOURCE = "loom-tests/weakenings.toml"
+LIST = "loom-tests/ORDERINGS.md"
+STALE = f"{LIST} is stale: run python3 .ci/checks/orderings.py"
 
 HEAD = """\
 <!-- Made by `python3 .ci/checks/orderings.py` from weakenings.toml. Edit that file, not this one. -->
@@ -28,8 +29,8 @@ def cell(text):
     return text.replace("|", "\\|")
 
 
-def rendered():
-    with open(SOURCE, "rb") as file:
+def rendered(root):
+    with open(root / SOURCE, "rb") as file:
         weakenings = tomllib.load(file)["weakening"]
     by_test = {}
     for weakening in weakenings:
@@ -44,14 +45,19 @@ def rendered():
     return "\n".join(lines).rstrip() + "\n"
 
 
+def is_fresh(root):
+    path = root / LIST
+    return path.is_file() and path.read_text(encoding="utf-8") == rendered(root)
+
+
 def main(arguments):
-    if arguments not in ([], ["--check"]):
+    if arguments == []:
+        (ROOT / LIST).write_text(rendered(ROOT), encoding="utf-8")
+    elif arguments != ["--check"]:
         sys.exit(__doc__)
-    text = rendered()
-    if not arguments:
-        LIST.write_text(text, encoding="utf-8")
-    elif not LIST.exists() or LIST.read_text(encoding="utf-8") != text:
-        sys.exit(f"{LIST.relative_to(ROOT)} is stale: run python3 .ci/checks/orderings.py")
+    elif not is_fresh(ROOT):
+        sys.exit(STALE)
 
 
-main(sys.argv[1:])
+if __name__ == "__main__":
+    main(sys.argv[1:])
