@@ -3,7 +3,7 @@
 //! Whatever two threads do, nothing that they reported is left behind once maintenance has run: the
 //! accounts of the partition are those of the table.
 //!
-//! Dropped, one at a time, and the models that failed: the list is in `docs::orderings`.
+//! ORDERINGS.md lists the changes that make a model fail.
 #![cfg(larder_loom)]
 
 use std::hash::{BuildHasherDefault, Hasher};

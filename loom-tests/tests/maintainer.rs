@@ -1,8 +1,8 @@
 //! The maintenance thread: no event waits behind a thread that sleeps.
 //!
 //! Who waits for an event that the thread never applies is parked for good, which loom reports as a
-//! deadlock. A cache is a write buffer of 2 slots here. What was weakened or dropped to see a model
-//! fail is listed in the library's documentation, `docs::orderings`.
+//! deadlock. A cache is a write buffer of 2 slots here. ORDERINGS.md lists the changes that make a
+//! model fail.
 #![cfg(larder_loom)]
 
 use larder::model::Carer;

@@ -1,8 +1,8 @@
 //! Grace periods of readers that mark themselves: nothing is freed that one of them still reads.
 //!
 //! A value is "freed" by writing to a cell that loom watches, so a reader that is still at it is a
-//! reported race. Loom has no asymmetric fence; a full one on both sides stands for it. Weakened
-//! or dropped, one at a time, and the model that failed: the list is in `docs::orderings`.
+//! reported race. Loom has no asymmetric fence; a full one on both sides stands for it. ORDERINGS.md
+//! lists the changes that make a model fail.
 #![cfg(larder_loom)]
 
 use larder::model::Guarded;

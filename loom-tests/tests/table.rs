@@ -1,8 +1,7 @@
 //! The split-ordered list: each verb against each other on one key, growth, bucket heads.
 //!
-//! Under loom the table starts with 2 buckets, and keys are their own hashes. Which model fails
-//! when which ordering is weakened or which check is dropped was tried one by one; the list is in
-//! the library's documentation, `docs::orderings`.
+//! Under loom the table starts with 2 buckets, and keys are their own hashes. ORDERINGS.md lists the
+//! changes that make a model fail.
 #![cfg(larder_loom)]
 
 use larder::model::Map;

@@ -1,7 +1,6 @@
 //! The write buffer: no event lost, torn or doubled; the count of live entries kept.
 //!
-//! Under loom it has 2 slots. What was weakened to see a model fail is listed in the library's
-//! documentation, `docs::orderings`.
+//! Under loom it has 2 slots. ORDERINGS.md lists the changes that make a model fail.
 #![cfg(larder_loom)]
 
 use larder::model::{Told, Writes};

@@ -1,18 +1,20 @@
-//! How to use the cache, one task a page.
+//! How to use the cache: a page for each task.
 //!
 //! | page | for |
 //! |---|---|
-//! | [read_through] | filling the cache from a database without keeping values that are out of date |
+//! | [read_through] | filling the cache from a database without keeping stale values |
 //! | [expiry] | entries that live for a limited time |
-//! | [tags] | making all entries of a kind invalid at once |
+//! | [tags] | invalidating all entries of a kind at once |
 //! | [weights] | bounding bytes instead of entries |
-//! | [listeners] | being notified of what leaves |
+//! | [listeners] | being notified of removals |
 //! | [statistics] | counters, gauges, and questions about single keys |
 //! | [tuning] | finding the right size and policy while the cache runs |
 //! | [configuration] | settings from a file |
 //! | [snapshots] | a warm start |
-//! | [testing] | tests that wait for nothing and give the same result every time |
-//! | [coming_from] | moka, quick_cache, Caffeine, lru or cached, translated |
+//! | [testing] | tests that do not sleep and give the same result every time |
+//! | [coming_from] | the same calls in moka, quick_cache, Caffeine, lru and cached |
+//!
+//! The folder `examples` of the repository has a program for most of these, and a small web service.
 //!
 //! # The first five minutes
 //! A [`Cache`](crate::Cache) is a handle. Clone it, or share a reference, and every thread uses the
@@ -30,17 +32,52 @@
 //! ```
 //!
 //! - A value must be `Clone` for [`get`](crate::Cache::get), which returns a copy. Put large values
-//!   into an `Arc`, or look at them in place with [`read`](crate::Cache::read).
+//!   into an `Arc`, or borrow them with [`read`](crate::Cache::read).
 //! - The result of [`insert`](crate::Cache::insert) may be ignored. It says whether the value was
 //!   added, replaced another, or was rejected, and why.
-//! - The cache has to have a bound, on [entries](crate::Builder::capacity), on
-//!   [weight](crate::Builder::max_weight), or on both. A bound of 0 switches it off: it stores nothing.
+//! - Every cache has a bound, on [entries](crate::Builder::capacity), on
+//!   [weight](crate::Builder::max_weight), or on both. A bound of 0 switches the cache off: it stores
+//!   nothing.
 //! - One maintenance thread serves all caches of the process. It sleeps while there is nothing to do.
-//!   [`Maintenance::Inline`](crate::Maintenance::Inline) does without it: then every call does its
-//!   own work, and the bounds hold whenever a call returns.
-//! - Calls do no I/O of their own, wait for other threads only for the length of a short piece of work,
-//!   and may be made from async code. What your listeners do is up to you: give slow ones an
+//!   With [`Maintenance::Inline`](crate::Maintenance::Inline) there is none: every call does its own
+//!   work, and the bounds hold whenever a call returns.
+//! - Calls do no I/O of their own and wait for other threads only briefly, so you can make them from
+//!   async code. Only your listeners can make them slow: give those that take long an
 //!   [executor](crate::Listener::executor).
+//!
+//! # A whole program
+//! ```
+//! use std::time::Duration;
+//! use larder::{BuildError, Cache, Policy, ShadowConfig};
+//!
+//! fn main() -> Result<(), BuildError> {
+//!     let pages: Cache<String, String> = Cache::builder()
+//!         .max_weight(64 << 20)
+//!         .weigher(|path: &String, page: &String| (path.len() + page.len()) as u32)
+//!         .time_to_live(Duration::from_secs(600))
+//!         .policy(Policy::s3_fifo())
+//!         .explain_misses(10_000)
+//!         .shadow(ShadowConfig::new())
+//!         .build()?;
+//!
+//!     let load = |path: &str| {
+//!         let fill = pages.begin_fill(&path.to_owned());
+//!         let page = format!("<h1>{path}</h1>"); // from the database
+//!         pages.complete_fill(fill, page.clone());
+//!         page
+//!     };
+//!     let page = |path: &str| pages.get(path).unwrap_or_else(|| load(path));
+//!     assert_eq!(page("/index"), page("/index"));
+//!
+//!     pages.remove("/index");
+//!     println!("{}", pages.explain("/index")); // missing: removed
+//!     println!("{}", pages.stats()); // inserts=1 replacements=0 evictions=0 …
+//!     if let Some(report) = pages.shadow_report() {
+//!         println!("{report}"); // hit ratios at 0.5, 1, 2 and 4 times the size
+//!     }
+//!     Ok(())
+//! }
+//! ```
 
 pub mod read_through;
 pub mod expiry;

@@ -1,13 +1,13 @@
-//! moka, quick_cache, Caffeine, lru or cached, translated.
+//! The calls of moka, quick_cache, Caffeine, lru and cached, and their counterparts here.
 //!
 //! Three things are different from all of them:
 //!
 //! - [`build`](crate::Builder::build) returns a `Result`, because a setting that cannot be kept is an
 //!   error and not silently adjusted.
 //! - The cache does not call a loader. See [read_through](super::read_through) for what takes its place,
-//!   and for fills, which keep out values that are out of date.
-//! - Values have to be `Clone` only for calls that return them. [`read`](crate::Cache::read) looks at a
-//!   value in place; large values go into an `Arc`.
+//!   and for fills, which keep stale values out.
+//! - Values have to be `Clone` only for calls that return them. [`read`](crate::Cache::read) borrows a
+//!   value instead; large values go into an `Arc`.
 //!
 //! # moka
 //! Of moka 0.12, `moka::sync::Cache`. The calls of `moka::future::Cache` have the same names here and
@@ -25,11 +25,11 @@
 //! | `build_with_hasher(s)` | [`hasher(s).build()?`](crate::Builder::hasher) |
 //! | `support_invalidation_closures()` | not needed |
 //! | `get`, `insert`, `remove`, `contains_key`, `iter` | the same names; `iter` yields cloned keys, not `Arc`s of them |
-//! | `get_with`, `try_get_with`, `entry(k).or_insert_with(f)` | [`begin_fill`](crate::Cache::begin_fill), load, [`complete_fill`](crate::Cache::complete_fill); threads that miss together load together |
+//! | `get_with`, `try_get_with`, `entry(k).or_insert_with(f)` | [`begin_fill`](crate::Cache::begin_fill), load, [`complete_fill`](crate::Cache::complete_fill); threads that miss at the same time all load |
 //! | `entry(k).or_insert(v)` | [`insert_if_absent(k, v)`](crate::Cache::insert_if_absent) |
 //! | `invalidate(&k)` | [`remove(&k)`](crate::Cache::remove) |
 //! | `invalidate_all()` | [`clear()`](crate::Cache::clear) |
-//! | `invalidate_entries_if(p)?` | [`invalidate_if(p)`](crate::Cache::invalidate_if): it is done when the call returns, and says how many there were |
+//! | `invalidate_entries_if(p)?` | [`invalidate_if(p)`](crate::Cache::invalidate_if): it has removed them when it returns, and returns how many there were |
 //! | `entry_count()`, `weighted_size()` | [`len()`](crate::Cache::len), [`weight()`](crate::Cache::weight) |
 //! | `policy().max_capacity()` | [`capacity()`](crate::Cache::capacity), [`max_weight()`](crate::Cache::max_weight) |
 //! | `run_pending_tasks()` | [`run_pending()`](crate::Cache::run_pending) |
@@ -41,12 +41,12 @@
 //! |---|---|
 //! | `Cache::new(n)` | [`Cache::new(n)`](crate::Cache::new) |
 //! | `Cache::with_weighter(n, w, weighter)` | `Cache::builder()` with [`max_weight(w)`](crate::Builder::max_weight) and [`weigher(closure)`](crate::Builder::weigher); `n` is [`initial_capacity`](crate::Builder::initial_capacity) |
-//! | weight 0, `Lifecycle::is_pinned` | [`insert_unevictable`](crate::Cache::insert_unevictable); weight 0 is evicted here |
-//! | `Lifecycle::on_evict` | [`listener`](crate::Builder::listener), with every removal and not evictions alone |
+//! | weight 0, `Lifecycle::is_pinned` | [`insert_unevictable`](crate::Cache::insert_unevictable); here an entry of weight 0 can be evicted |
+//! | `Lifecycle::on_evict` | [`listener`](crate::Builder::listener), which is notified of every removal, not only of evictions |
 //! | `get`, `peek`, `insert`, `contains_key`, `retain`, `clear`, `iter`, `drain`, `len`, `weight`, `reserve` | the same names |
 //! | `remove(&k)`, `remove_if(&k, f)` | [`remove_entry`](crate::Cache::remove_entry), [`remove_entry_if`](crate::Cache::remove_entry_if), where the condition takes key and value |
 //! | `replace(k, v, soft)` | [`replace(k, v)`](crate::Cache::replace) |
-//! | `get_value_or_guard`, `get_or_insert_with` | [`begin_fill`](crate::Cache::begin_fill), [`complete_fill`](crate::Cache::complete_fill); threads that miss together load together |
+//! | `get_value_or_guard`, `get_or_insert_with` | [`begin_fill`](crate::Cache::begin_fill), [`complete_fill`](crate::Cache::complete_fill); threads that miss at the same time all load |
 //! | `capacity()`, `set_capacity(w)` | [`max_weight()`](crate::Cache::max_weight), [`set_max_weight(w)`](crate::Cache::set_max_weight); without a weigher [`capacity()`](crate::Cache::capacity), [`set_capacity(n)`](crate::Cache::set_capacity) |
 //! | `hits()`, `misses()` | [`stats()`](crate::Cache::stats), after [`count_lookups()`](crate::Builder::count_lookups) |
 //! | `unsync::Cache` | no counterpart |
@@ -59,7 +59,7 @@
 //! | `expireAfter(expiry)` | [`expiry(expiry)`](crate::Builder::expiry) |
 //! | `refreshAfterWrite`, `build(loader)`, `get(k, f)`, `asMap().compute` | no counterpart; see [read_through](super::read_through) |
 //! | `removalListener(f)` | [`listener`](crate::Builder::listener) |
-//! | `evictionListener(f)` | [`atomic_listener`](crate::Builder::atomic_listener), with every removal and not evictions alone |
+//! | `evictionListener(f)` | [`atomic_listener`](crate::Builder::atomic_listener), which is notified of every removal, not only of evictions |
 //! | `executor(Runnable::run)` in tests | [`Maintenance::Inline`](crate::Maintenance::Inline) |
 //! | `ticker(ticker)` | [`clock(clock)`](crate::Builder::clock), in tests [`FakeClock`](crate::test::FakeClock) |
 //! | `scheduler(scheduler)` | not needed: the maintenance thread removes what has expired |
@@ -99,7 +99,7 @@
 //! | `cap()`, `resize(n)` | [`capacity()`](crate::Cache::capacity), [`set_capacity(n)?`](crate::Cache::set_capacity) |
 //!
 //! # cached
-//! Of cached 0.5x. There is no macro: keep the cache in a static and write the three lines.
+//! Of cached 0.5x. There is no macro: keep the cache in a static, and write the lookup as below.
 //!
 //! | there | here |
 //! |---|---|

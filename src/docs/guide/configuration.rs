@@ -1,7 +1,7 @@
 //! Settings from a file.
 //!
-//! [`CacheConfig`](crate::CacheConfig) holds everything of a [`Builder`](crate::Builder) that can be
-//! said without code. With the feature `serde` it can be read from TOML, JSON or any other format that
+//! [`CacheConfig`](crate::CacheConfig) holds every setting of a [`Builder`](crate::Builder) that is not
+//! code. With the feature `serde` it can be read from TOML, JSON or any other format that
 //! serde knows.
 //!
 #![cfg_attr(feature = "serde", doc = "```")]
@@ -18,7 +18,7 @@
 //! "#;
 //! let config: CacheConfig = toml::from_str(text)?;
 //!
-//! // Code adds what a file cannot say.
+//! // Code adds what a file cannot express.
 //! let cache: Cache<String, Vec<u8>> = config
 //!     .into_builder()
 //!     .weigher(|key: &String, page: &Vec<u8>| (key.len() + page.len()) as u32)
@@ -33,4 +33,4 @@
 //! - A policy is chosen by name; [`register_policy`](crate::register_policy) adds names of your own.
 //! - [`build`](crate::Builder::build) checks the values. A [`BuildError`](crate::BuildError) says what
 //!   was given, what is allowed and what to do.
-//! - A configuration can be serialized, too, for a file to begin with.
+//! - A configuration can be serialized, too, to write a first file.

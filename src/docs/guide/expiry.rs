@@ -1,21 +1,21 @@
 //! Entries that live for a limited time.
 //!
-//! | you want | take |
+//! | you want | use |
 //! |---|---|
 //! | one lifetime for all, from the insertion | [`Builder::time_to_live`](crate::Builder::time_to_live) |
-//! | entries that nobody uses to go | [`Builder::time_to_idle`](crate::Builder::time_to_idle) |
+//! | to remove entries that are not used | [`Builder::time_to_idle`](crate::Builder::time_to_idle) |
 //! | a lifetime for one entry | [`insert_with_ttl`](crate::Cache::insert_with_ttl), [`InsertOptions::ttl`](crate::InsertOptions::ttl) |
 //! | a lifetime computed from key and value | [`Builder::expiry`](crate::Builder::expiry) |
-//! | to change the lifetime of what is there | [`expire_after`](crate::Cache::expire_after) |
+//! | to change the lifetime of an entry in the cache | [`expire_after`](crate::Cache::expire_after) |
 //! | entries that do not all expire at once | [`Builder::jitter`](crate::Builder::jitter) |
 //!
 //! # Which deadline counts
 //! An entry has up to three deadlines, and the earliest one counts.
 //!
-//! | deadline | set by | begins anew with |
+//! | deadline | set by | starts anew with |
 //! |---|---|---|
 //! | fixed | `time_to_live`; a lifetime given with the insertion takes its place | an insertion or replacement, `expire_after` |
-//! | computed | the answers of an [`Expiry`](crate::Expiry); none is asked for at the insertion if that gives a lifetime | every answer; `expire_after` takes it away |
+//! | computed | the answers of an [`Expiry`](crate::Expiry), which is not asked at an insertion that gives a lifetime | every answer; `expire_after` removes it |
 //! | idle | `time_to_idle` | an insertion or replacement, every use, `expire_after` |
 //!
 //! So an `Expiry` can shorten what the others allow, and cannot prolong it. A lifetime that is given
@@ -38,24 +38,24 @@
 //! cache.insert_with_ttl("banner", 2, Duration::from_secs(5));
 //!
 //! clock.advance(Duration::from_secs(6));
-//! assert_eq!(cache.get("banner"), None); // its own five seconds
-//! assert_eq!(cache.get("page"), Some(1)); // a use: it may be idle for 20 seconds more
+//! assert_eq!(cache.get("banner"), None); // its own five seconds have passed
+//! assert_eq!(cache.get("page"), Some(1)); // a use, so it may be idle for another 20 seconds
 //!
 //! clock.advance(Duration::from_secs(21));
-//! assert_eq!(cache.get("page"), None); // idle for too long, though its 60 seconds are not over
+//! assert_eq!(cache.get("page"), None); // idle for too long, though its 60 seconds have not passed
 //! # Ok::<(), larder::BuildError>(())
 //! ```
 //!
-//! # When it is gone
+//! # When an expired entry is removed
 //! No lookup and no iteration returns an entry after its deadline, to the nanosecond of the cache's
 //! clock. Its memory is freed soon after, within about a [tick](crate::Builder::timer_tick) of
-//! 17 milliseconds, also if nobody uses the cache. Until then [`len`](crate::Cache::len) counts it;
-//! [`census`](crate::Cache::census) counts it apart. With inline maintenance it is freed by the next
+//! 17 milliseconds, even if nobody uses the cache. Until then [`len`](crate::Cache::len) includes it, and
+//! [`census`](crate::Cache::census) counts it separately. With inline maintenance it is freed by the next
 //! call that writes, or by [`run_pending`](crate::Cache::run_pending).
 //!
 //! # What it costs
 //! An entry without a deadline pays nothing. One with a deadline takes 24 bytes more, and a hit on it
 //! may have to read a clock. Where most hits are on such entries, [`TickingClock`] is the cheapest
-//! one: a thread moves it on every millisecond, and reading it is a load.
+//! one: a thread advances it every millisecond, and reading it is a load.
 //!
 //! [`TickingClock`]: crate::expiry::TickingClock

@@ -1,4 +1,4 @@
-//! Being notified of what leaves.
+//! Being notified of removals.
 //!
 //! There are two kinds, and a cache may have both.
 //!
@@ -7,16 +7,16 @@
 //! | is called | after the removal, from a bounded queue | within the removal, before the next value of the key is visible |
 //! | by | maintenance, or an [executor](crate::Listener::executor) of yours | the thread that removes |
 //! | is for | logging, metrics, releasing resources, writing behind | values that must reach a slower store before anybody can miss them |
-//! | may use the cache | as it likes | for lookups only |
-//! | holds up | writers, while its queue is full | changes of the same key |
+//! | may use the cache | without restriction | for lookups only |
+//! | delays | writers, while its queue is full | changes of the same key |
 //!
 //! Both are called once for every removal, in order for each key, under no lock and no pin, with a
 //! [`Removal`](crate::Removal): key, value, weight, age, and the
 //! [cause](crate::RemovalCause) (evicted, expired, explicit, replaced, invalidated). Neither is called
-//! for what is in the cache when its last handle is dropped; call
-//! [`clear`](crate::Cache::clear) before if you need that.
+//! for the entries that are in the cache when its last handle is dropped. Call
+//! [`clear`](crate::Cache::clear) before that if you need it.
 //!
-//! # Behind the removal
+//! # After the removal
 //! ```
 //! use std::sync::mpsc;
 //! use larder::{Cache, Listener, Removal};
@@ -36,8 +36,8 @@
 //!
 //! When notifications come faster than the listener takes them, writers wait. With
 //! [`Overflow::Drop`](crate::Overflow::Drop) notifications are dropped and counted instead. A listener
-//! that does I/O belongs on a thread of its own: give its jobs away with
-//! [`executor`](crate::Listener::executor).
+//! that does I/O belongs on a thread of its own: let an [`executor`](crate::Listener::executor) run it
+//! there.
 //!
 //! # Within the removal
 //! ```
@@ -65,22 +65,23 @@
 //!
 //! # What a listener may do
 //! The rule is that code which a cache calls never waits for other code that a cache calls. So no
-//! circle of waiting threads can arise, however caches and listeners are nested. In practice:
+//! deadlock can arise, however caches and listeners are nested. In practice:
 //!
-//! - A listener may use any cache, also its own. What it removes there is delivered after it has
-//!   returned. It must not expect the key to be absent: another thread may have stored it anew.
-//! - An *atomic* listener may look into its own cache, but not change it. An insertion there is refused
-//!   with [`Rejection::WithinListener`](crate::Rejection::WithinListener), and a removal, which has no
-//!   result to say so in, panics. The same holds for the closures that a change asks in a cache with an
-//!   atomic listener: the conditions of `remove_if` and `retain`, and an [`Expiry`](crate::Expiry).
+//! - A listener may use any cache, including its own. It is notified of what it removes there after it
+//!   has returned. It must not expect the key to be absent: another thread may have stored it again.
+//! - An *atomic* listener may look up entries of its own cache, but not change it. An insertion there is
+//!   rejected with [`Rejection::WithinListener`](crate::Rejection::WithinListener), and a removal, whose
+//!   result cannot say so, panics. In a cache with an atomic listener the same holds for the closures
+//!   that a change calls: the conditions of `remove_if` and `retain`, and an [`Expiry`](crate::Expiry).
 //! - `WithinListener` can also come from a listener, an executor or the `Drop` of a value that changes
 //!   *another* cache with an atomic listener, if another thread is changing the same key there. The
-//!   call would have to wait for that thread's listener, so it is refused. Try again later, from
-//!   outside.
-//! - [`flush`](crate::Cache::flush) from inside a listener is an error, and a full queue does not make
-//!   a listener wait: the queue grows to about twice its bound, and what comes then is dropped and
+//!   call would have to wait for that thread's listener, so it is rejected. Try again later, outside of
+//!   the listener.
+//! - [`flush`](crate::Cache::flush) from inside a listener is an error. A full queue does not make a
+//!   listener wait: the queue grows to about twice its bound, and further notifications are dropped and
 //!   counted.
-//! - The last handle of another cache may be dropped. If a thread is inside that cache at the moment, the
-//!   drop waits for it for a quarter of a second at most; then that thread drops what is in the cache.
-//! - Neither kind may wait for another thread that changes the cache.
-//! - A panic of a listener is caught and counted ([`Stats::listener_panics`](crate::Stats)).
+//! - A listener may drop the last handle of another cache. If a thread is inside that cache at the
+//!   moment, the drop waits for it for at most a quarter of a second; then that thread drops the entries.
+//! - A listener of either kind must not wait for another thread that changes the cache.
+//! - A panic of a listener is caught and counted
+//!   ([`Stats::listener_panics`](crate::Stats::listener_panics)).

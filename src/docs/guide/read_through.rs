@@ -1,7 +1,7 @@
 //! Filling the cache from a database, a file or a service.
 //!
 //! # The short form
-//! Where the source never changes, a look, a load and an insertion are enough:
+//! If the source never changes, a lookup, a load and an insertion are enough:
 //!
 //! ```
 //! use larder::Cache;
@@ -25,20 +25,20 @@
 //! Several threads that miss the same key at the same time all load it: the cache does not make one
 //! thread wait for another.
 //!
-//! # Where the source changes
-//! The short form can store a value that is already out of date, and keep it until it expires:
+//! # If the source changes
+//! The short form can store a value that is already stale, and keep it until it expires:
 //!
 //! | time | a reader | a writer |
 //! |---|---|---|
 //! | 1 | misses | |
 //! | 2 | reads the old row | |
 //! | 3 | | updates the row |
-//! | 4 | | removes the key from the cache, where it is not yet |
+//! | 4 | | removes the key from the cache, which does not have it yet |
 //! | 5 | inserts the old row | |
 //!
 //! A *fill* closes this gap. The reader begins it before it reads the source, and the cache refuses
-//! the value if the key was stored, removed or invalidated in between. The writer changes the source
-//! first and the cache afterwards.
+//! the value if the key was stored, removed or invalidated in the meantime. The writer changes the
+//! source first and the cache afterwards.
 //!
 //! ```
 //! use larder::{Cache, Inserted, Rejection};
@@ -51,29 +51,29 @@
 //! let fill = cache.begin_fill(&7);
 //! let row = *source.lock().unwrap();
 //!
-//! // The writer, in between.
+//! // The writer, in the meantime.
 //! *source.lock().unwrap() = "new";
 //! cache.remove(&7);
 //!
-//! // The reader goes on. It may use what it has read, but the cache does not keep it.
+//! // The reader goes on. It may use the row, but the cache does not store it.
 //! let stored = cache.complete_fill(fill, row);
 //! assert_eq!(stored, Inserted::Rejected(Rejection::Stale));
 //! assert_eq!(cache.get(&7), None);
 //! ```
 //!
-//! - A fill may be completed by another thread and may be held across an `await`. Dropping it gives it
-//!   up, so a load that fails needs no cleaning up.
+//! - A fill may be completed by another thread and may be held across an `await`. Dropping it abandons
+//!   it, so a load that fails needs no cleanup.
 //! - Fills of one key do not exclude each other. The first stores its value; the others are rejected
 //!   as [`Present`](crate::Rejection::Present).
 //! - An [invalidated tag](crate::Cache::invalidate_tag) makes every open fill stale, because the cache
 //!   cannot know which tags the value will carry. [`clear`](crate::Cache::clear) and
-//!   [`retain`](crate::Cache::retain) do as well. Eviction and expiry do not: they say nothing about
-//!   the source.
+//!   [`retain`](crate::Cache::retain) do so as well. Eviction and expiry do not, because they say
+//!   nothing about the source.
 //! - [`complete_fill_with`](crate::Cache::complete_fill_with) takes a lifetime and tags.
 //!
 //! # Missing rows
-//! Let the value be an `Option`, so that the answer "there is no such row" is remembered too, and
-//! give it a short life:
+//! Let the value be an `Option`, so that the answer "there is no such row" is cached too, and give it a
+//! short lifetime:
 //!
 //! ```
 //! use std::time::Duration;

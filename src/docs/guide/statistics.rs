@@ -1,4 +1,4 @@
-//! Counters, gauges, and questions about single keys.
+//! Counters, gauges, and answers about single keys.
 //!
 //! ```
 //! use larder::{Absence, Cache, Explanation};
@@ -28,20 +28,20 @@
 //! # Gauges
 //! | gauge | says |
 //! |---|---|
-//! | [`len`](crate::Cache::len), [`weight`](crate::Cache::weight) | what takes room now, in constant time |
-//! | [`census`](crate::Cache::census) | the same by a walk: what is valid, what has expired, what was invalidated |
-//! | [`Stats::waiting_bytes`](crate::Stats::waiting_bytes) | what has left and is not freed yet |
-//! | [`Stats::reclamation_lag`](crate::Stats::reclamation_lag) | for how long a thread has held a pin; the same for all caches of the process |
-//! | [`Stats::notifications_waiting`](crate::Stats::notifications_waiting) | what the listener has still to hear of |
+//! | [`len`](crate::Cache::len), [`weight`](crate::Cache::weight) | the entries and the weight that take room now, in constant time |
+//! | [`census`](crate::Cache::census) | the same by a walk over all entries, divided into valid, expired and invalidated ones |
+//! | [`Stats::waiting_bytes`](crate::Stats::waiting_bytes) | the bytes of removed entries that are not freed yet |
+//! | [`Stats::reclamation_lag`](crate::Stats::reclamation_lag) | how long freeing has waited for a thread that holds a pin; the same for all caches of the process |
+//! | [`Stats::notifications_waiting`](crate::Stats::notifications_waiting) | the notifications that the listener has not received yet |
 //!
 //! With the feature `serde`, `Stats`, `Census`, reports and explanations can be serialized.
 //!
 //! # Single keys
-//! - [`explain`](crate::Cache::explain) says how an entry stands, or why there is none: evicted,
-//!   expired, removed, invalidated, rejected or never seen. It remembers as many removals as
-//!   [`explain_misses`](crate::Builder::explain_misses) says, at 8 bytes each.
-//! - [`inspect`](crate::Cache::inspect) gives weight, age and the rest of the entry's life.
+//! - [`explain`](crate::Cache::explain) describes the state of an entry, or says why there is none:
+//!   evicted, expired, removed, invalidated, rejected or never seen. The cache remembers as many removals
+//!   as [`explain_misses`](crate::Builder::explain_misses) says, at 8 bytes each.
+//! - [`inspect`](crate::Cache::inspect) gives weight, age and the rest of the entry's lifetime.
 //! - [`hottest`](crate::Cache::hottest) and [`coldest`](crate::Cache::coldest) list keys in the
 //!   policy's order.
 //!
-//! None of these calls counts as a use of the entry.
+//! None of these calls counts as a use of an entry.

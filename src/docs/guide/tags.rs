@@ -1,8 +1,8 @@
-//! Making all entries of a kind invalid at once.
+//! Invalidating all entries of a kind at once.
 //!
 //! An entry can carry up to four names, its *tags*.
 //! [`invalidate_tag`](crate::Cache::invalidate_tag) makes every entry that carries a name absent to
-//! all threads before it returns, and takes the same time for one entry as for a million.
+//! all threads before it returns. It takes the same time for one entry as for a million.
 //!
 //! ```
 //! use larder::Cache;
@@ -20,23 +20,23 @@
 //! assert_eq!(pages.get("/orders/2"), None);
 //! assert_eq!(pages.get("/about"), Some("about"));
 //!
-//! // What is inserted afterwards is valid.
+//! // An entry that is inserted afterwards is valid.
 //! pages.insert_with_tags("/orders/2", "new", ["orders", "customer:8"]);
 //! assert_eq!(pages.get("/orders/2"), Some("new"));
 //! ```
 //!
 //! - Tag an entry with everything that its value was made from: the table, the customer, the version
 //!   of a template. The code that changes one of these need not know the keys.
-//! - An entry keeps its tags for life. An insertion without tags replaces the value, and the new entry
-//!   has none.
+//! - An entry keeps its tags as long as it is in the cache. An insertion without tags replaces it by an
+//!   entry that has none.
 //! - [`InsertOptions`](crate::InsertOptions) combines tags with a lifetime.
 //! - A fifth tag is refused ([`TooManyTags`](crate::Rejection::TooManyTags)), and the value is not
 //!   stored.
-//! - Entries that were invalidated keep their room until their key is stored anew, the policy evicts
-//!   them, or `retain(|_, _| true)` sweeps them out.
-//! - Snapshots keep tags. An invalidation does not reach a file that was written before it: invalidate
-//!   again after loading what must not come back.
+//! - Invalidated entries take room until their key is stored again, the policy evicts them, or
+//!   `retain(|_, _| true)` sweeps them out.
+//! - Snapshots keep tags. An invalidation does not reach a file that was written before it. Repeat it
+//!   after loading, if the entries must not come back.
 //!
 //! # Without tags
-//! [`invalidate_if`](crate::Cache::invalidate_if) removes what a predicate names. It looks at every
-//! entry, so it takes time in proportion to the size of the cache.
+//! [`invalidate_if`](crate::Cache::invalidate_if) removes the entries that a predicate selects. It visits
+//! every entry, so it takes time in proportion to the size of the cache.

@@ -1,9 +1,9 @@
-//! Tests that wait for nothing and give the same result every time.
+//! Tests that do not sleep and give the same result every time.
 //!
 //! Two settings take time and threads out of a test:
 //!
-//! - [`FakeClock`](crate::test::FakeClock) stands still until the test moves it on. An hour passes in a
-//!   nanosecond.
+//! - [`FakeClock`](crate::test::FakeClock) stands still until the test advances it, by an hour if it
+//!   likes.
 //! - [`Maintenance::Inline`](crate::Maintenance::Inline) starts no thread. Each call does its own work,
 //!   so evictions, expirations and notifications have happened when the call returns.
 //!
@@ -34,15 +34,15 @@
 //! assert!(!sessions.users.contains_key(&1));
 //!
 //! clock.advance(Duration::from_secs(1));
-//! sessions.users.run_pending(); // now it is taken out
+//! sessions.users.run_pending(); // now it is removed
 //! assert_eq!(sessions.users.len(), 0);
 //! assert_eq!(sessions.users.stats().expirations, 1);
 //! # Ok::<(), larder::BuildError>(())
 //! ```
 //!
-//! Nobody sees an expired entry from its deadline on. Timers, which free its memory, count it in the
-//! statistics and notify listeners, are as exact as the [tick](crate::Builder::timer_tick): move the
-//! clock on by one, 17 milliseconds unless set otherwise, before a test asks for that.
+//! No call returns an entry after its deadline. Timers, which free its memory, count it in the statistics
+//! and notify listeners, are only as exact as the [tick](crate::Builder::timer_tick). If a test checks
+//! those, advance the clock by one more tick, which is 17 milliseconds by default.
 //!
 //! # Exact evictions
 //! Inline caches have one partition unless the builder says otherwise, and one partition keeps one exact
@@ -64,13 +64,13 @@
 //! # Ok::<(), larder::BuildError>(())
 //! ```
 //!
-//! The default policy and `s3_fifo` also go by the keys' hashes, and every cache seeds its hasher at
-//! random. Where a run with them is to repeat itself, set a hasher without a seed:
+//! The decisions of the default policy and of `s3_fifo` also depend on the keys' hashes, and every cache
+//! seeds its hasher at random. To make a run with them repeatable, set a hasher without a seed:
 //! `BuildHasherDefault<DefaultHasher>`.
 //!
 //! # In background mode
-//! A test may also keep the default. [`run_pending`](crate::Cache::run_pending) applies what the calls
-//! before it have left to maintenance, after which the bounds hold and `len` is exact.
-//! [`flush`](crate::Cache::flush) returns when everything that was removed before has been
-//! delivered to listeners, dropped and freed. A `FakeClock` notifies the maintenance thread when it is
-//! moved. So no test has to sleep.
+//! A test may also keep the default. [`run_pending`](crate::Cache::run_pending) does the maintenance that
+//! earlier calls have left, after which the bounds hold and `len` is exact.
+//! [`flush`](crate::Cache::flush) returns when everything that was removed before has been delivered to
+//! listeners, dropped and freed. A `FakeClock` wakes the maintenance thread when it is advanced. So no
+//! test has to sleep.

@@ -1,6 +1,6 @@
 //! Bounding bytes, or another unit, instead of entries.
 //!
-//! A *weigher* says what an entry weighs when it is inserted, and
+//! A *weigher* computes the weight of an entry when it is inserted, and
 //! [`max_weight`](crate::Builder::max_weight) bounds the sum.
 //!
 //! ```
@@ -16,7 +16,7 @@
 //! }
 //! assert_eq!((cache.len(), cache.weight()), (10, 1_000));
 //!
-//! // Nothing is dropped silently: what is heavier than the whole bound is rejected.
+//! // Nothing is dropped silently: an entry that is heavier than the whole bound is rejected.
 //! let heavy = cache.insert("heavy".to_owned(), vec![0; 2_000]);
 //! assert!(matches!(heavy, Inserted::Rejected(Rejection::TooHeavy { weight: 2_005, .. })));
 //! # Ok::<(), larder::BuildError>(())
@@ -24,13 +24,12 @@
 //!
 //! - The weigher is called once for each insertion, by the thread that inserts and under no lock. The
 //!   entry keeps that weight, whatever happens to the value afterwards.
-//! - Count what matters: the cache adds nothing for its own bookkeeping, which is about 80 bytes an
-//!   entry. The weigher can add them.
-//! - A value that is too heavy takes the old value of its key along, because that was to be
+//! - The cache adds nothing for its own bookkeeping, which takes about 80 bytes for each entry. The
+//!   weigher can add them.
+//! - If a value is rejected as too heavy, the old value of its key is removed too, because it was to be
 //!   overwritten and must not be read as current.
-//! - Weight 0 does not pin an entry. It takes nothing of `max_weight`, and the policy evicts it like
-//!   any other. If entries may weigh 0, set a [`capacity`](crate::Builder::capacity) too.
+//! - An entry of weight 0 takes nothing of `max_weight`, and the policy can evict it like any other. If entries may weigh 0, set a [`capacity`](crate::Builder::capacity) too.
 //! - [`insert_unevictable`](crate::Cache::insert_unevictable) keeps an entry outside of the bounds
-//!   until it expires, is removed or is stored anew.
+//!   until it expires, is removed or is replaced.
 //! - [`set_max_weight`](crate::Cache::set_max_weight) changes the bound while the cache runs. With the
-//!   feature `memory_pressure`, `pressure::MemoryFollower` does so by how much memory is left.
+//!   feature `memory_pressure`, `pressure::MemoryFollower` does so according to the memory in use.
