@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Makes changes that models must notice, and sees whether they do.
 
-usage: weaken.py check              each change can be made, and names a model that there is
-       weaken.py run COPY TARGET    makes each in COPY, with builds in TARGET, and runs its model
-       weaken.py run COPY TARGET WORD...    those alone whose description has one of the words
+usage: weaken.py COPY TARGET [WORD...]    makes each change in COPY, with builds in TARGET, and runs its
+                                          model; with words, only those whose description has one
+
+The changes stand in loom-tests/weakenings.toml. That each can be made is a rule (.ci/rules/weakenings.py).
 """
 
 import os
@@ -18,29 +19,20 @@ COPIED = ["Cargo.toml", "Cargo.lock", "src", "tests", "examples", "loom-tests", 
 SECONDS = 300
 
 
-def weakenings():
-    with open(ROOT / "loom-tests/weakenings.toml", "rb") as file:
+def weakenings(root=ROOT):
+    with open(root / "loom-tests/weakenings.toml", "rb") as file:
         return tomllib.load(file)["weakening"]
 
 
-def weakened(weakening):
-    """The text of the file after the change."""
-    text = (ROOT / weakening["file"]).read_text()
+def weakened(weakening, root=ROOT):
+    """The text of the file after the change. Raises ValueError if the change cannot be made."""
+    text = (root / weakening["file"]).read_text()
     for edit in [weakening, *weakening.get("also", [])]:
         times = text.count(edit["from"])
         if times != 1:
-            sys.exit(f"{weakening['what']}: {weakening['file']} has {times} times: {edit['from']}")
+            raise ValueError(f"{weakening['what']}: {weakening['file']} has {times} times: {edit['from']}")
         text = text.replace(edit["from"], edit["to"])
     return text
-
-
-def check():
-    for weakening in weakenings():
-        weakened(weakening)
-        test, model = weakening["model"].split("::")
-        if f"fn {model}()" not in (ROOT / f"loom-tests/tests/{test}.rs").read_text():
-            sys.exit(f"{weakening['what']}: no model {weakening['model']}")
-    print(f"{len(weakenings())} weakenings can be made")
 
 
 def fails(copy, target, path):
@@ -76,7 +68,7 @@ def run(copy, target, words):
             copy.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, copy / name)
     chosen = [it for it in weakenings() if not words or any(word in it["what"] for word in words)]
-    # A model that fails anyhow notices nothing.
+    # A model that fails without the change notices nothing.
     for model in sorted({it["model"] for it in chosen}):
         if fails(copy, target, model) is not False:
             sys.exit(f"{model} fails without any change")
@@ -93,10 +85,7 @@ def run(copy, target, words):
     return 1 if unnoticed else 0
 
 
-match sys.argv[1:]:
-    case ["check"]:
-        check()
-    case ["run", copy, target, *words]:
-        sys.exit(run(copy, target, words))
-    case _:
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
         sys.exit(__doc__)
+    sys.exit(run(sys.argv[1], sys.argv[2], sys.argv[3:]))

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Tests of the checks beside this file: what is right passes, and what is wrong does not."""
+
+import contextlib
+import io
+import json
+import pathlib
+import sys
+import tempfile
+import unittest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import coverage
+import reference
+import replays
+import rust_versions
+
+
+def fails(check, text, *arguments):
+    """Whether the check, given a file with the text as its last argument, fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "file"
+        path.write_text(text, encoding="utf-8")
+        with contextlib.redirect_stdout(io.StringIO()):
+            return bool(check(path, *arguments))
+
+
+class RustVersions(unittest.TestCase):
+    def metadata(self, needed, kind=None):
+        def package(name, rust):
+            return {"id": name, "name": name, "version": "1.0.0", "rust_version": rust}
+
+        def node(name, *below):
+            kinds = [{"kind": kind}]
+            return {"id": name, "deps": [{"pkg": below_it, "dep_kinds": kinds} for below_it in below]}
+
+        return json.dumps({
+            "packages": [package("ours", "1.88"), package("near", None), package("far", needed)],
+            "workspace_members": ["ours"],
+            "resolve": {"nodes": [node("ours", "near"), node("near", "far"), node("far")]},
+        })
+
+    def test_an_older_dependency_passes_and_a_newer_one_fails(self):
+        self.assertFalse(fails(rust_versions.main, self.metadata("1.9"), ["ours"]))
+        self.assertTrue(fails(rust_versions.main, self.metadata("1.88.1"), ["ours"]))
+        self.assertTrue(fails(rust_versions.main, self.metadata("1.90", "build"), ["ours"]))
+
+    def test_dependencies_of_tests_do_not_count(self):
+        self.assertFalse(fails(rust_versions.main, self.metadata("1.90", "dev"), ["ours"]))
+
+
+class Replays(unittest.TestCase):
+    def output(self, *ratios, hits=1):
+        one = [{"hit_ratio": ratio, "hits": hits, "requests": 2} for ratio in ratios]
+        return json.dumps({"traces": [{"replays": one}]})
+
+    def test_sane_replays_pass(self):
+        self.assertFalse(fails(replays.main, self.output(0.5, 0.1), 2))
+
+    def test_a_missing_replay_and_one_that_is_not_sane_fail(self):
+        self.assertTrue(fails(replays.main, self.output(0.5), 2))
+        self.assertTrue(fails(replays.main, self.output(0.5, 0.0), 2))
+        self.assertTrue(fails(replays.main, self.output(0.5, 1.0), 2))
+        self.assertTrue(fails(replays.main, self.output(0.5, hits=3), 1))
+
+
+class Reference(unittest.TestCase):
+    def test_rows_of_other_traces_and_capacities_are_left_out(self):
+        lines = ["trace\tcapacity\tlru", "loop\t100\t1.00", "loop\t101\t2.00", "cpp\t100\t3.00"]
+        self.assertEqual(list(reference.reference(lines)), [("loop", "100")])
+
+    def test_the_ratio_is_rounded_as_in_the_reference(self):
+        output = json.dumps({"traces": [{"replays": [{"hit_ratio": 0.123456}]}]})
+        self.assertEqual(reference.percent(output), "12.35")
+
+    def test_only_exact_policies_must_agree(self):
+        self.assertTrue(reference.differs("lru", "1.00", "1.01"))
+        self.assertFalse(reference.differs("lru", "1.00", "1.00"))
+        self.assertFalse(reference.differs("lfu", "1.00", "1.01"))
+
+
+class Coverage(unittest.TestCase):
+    def summary(self, missed):
+        return (
+            "Filename Regions Missed Cover Functions Missed Executed Lines Missed Cover\n"
+            f"cache.rs 1 0 100% 1 0 100% 100 {missed} 0%\n"
+            "tests/it.rs 1 0 100% 1 0 100% 100 100 0%\n"
+            f"TOTAL 1 0 100% 1 0 100% 200 100 0%\n"
+        )
+
+    def run_it(self, text):
+        return fails(lambda path: coverage.main(95, path), text)
+
+    def test_too_little_fails(self):
+        self.assertFalse(self.run_it(self.summary(5)))
+        self.assertTrue(self.run_it(self.summary(6)))
+
+    def test_nothing_at_all_fails(self):
+        self.assertTrue(self.run_it("Filename\n"))
+
+
+if __name__ == "__main__":
+    unittest.main()

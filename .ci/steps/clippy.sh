@@ -1,0 +1,10 @@
+# Clippy has nothing to say: of the workspace with all its targets, of the models, of the fuzz targets.
+# Time limit: 900
+
+run cargo clippy --workspace --all-targets --features larder-benches/mimalloc -- -D warnings
+# The models leave out the upper layers, and with them the users of many a function.
+RUSTFLAGS="--cfg larder_loom --cfg crossbeam_loom -A dead_code" run cargo clippy --package loom-tests --all-targets \
+    --target-dir "$target/loom-clippy" -- -D warnings
+# Nothing is linked, so libFuzzer need not be compiled.
+CUSTOM_LIBFUZZER_PATH=/nowhere/libfuzzer.a run cargo clippy --manifest-path fuzz/Cargo.toml \
+    --all-targets -- -D warnings
