@@ -258,9 +258,9 @@ where
 impl<K, V, S> Cache<K, V, S> {
     /// Number of entries. Exact while nobody writes and, in background mode, after
     /// [`run_pending`](Self::run_pending): entries that maintenance is evicting are counted until
-    /// it is through. Entries that nobody can see any more are among them as long as they take room:
-    /// those that have expired, for up to a [tick](crate::Builder::timer_tick), and those of which a
-    /// tag was [invalidated](Self::invalidate_tag). [`census`](Self::census) counts them apart.
+    /// it is done. Entries that no call returns any more are counted as long as they take room: those that
+    /// have expired, for up to a [tick](crate::Builder::timer_tick), and those of which a tag was
+    /// [invalidated](Self::invalidate_tag). [`census`](Self::census) counts them separately.
     ///
     /// # Complexity
     /// O(partitions).
@@ -276,8 +276,8 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// Sum of the weights of all entries that maintenance has seen: all of them with inline
-    /// maintenance, and after [`run_pending`](Self::run_pending). Of entries that nobody can see any
-    /// more, the same holds as for [`len`](Self::len).
+    /// maintenance, and after [`run_pending`](Self::run_pending). It includes the same entries as
+    /// [`len`](Self::len).
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.shared.engine.weight()
@@ -321,9 +321,9 @@ impl<K, V, S> Cache<K, V, S> {
         self.shared.engine.partitions()
     }
 
-    /// Applies everything that calls which returned before have left to maintenance. Afterwards
-    /// the [bounds](Self#bounds) hold, unless other threads go on inserting. May wait for
-    /// maintenance that is under way.
+    /// Does the maintenance that calls which have returned have left. Afterwards the [bounds](Self#bounds)
+    /// hold, unless other threads go on inserting. May wait for maintenance that another thread is
+    /// running.
     pub fn run_pending(&self) {
         self.shared.engine.run_pending();
     }

@@ -106,29 +106,27 @@ impl<K, V, S> Builder<K, V, S> {
     /// both, each is kept.
     ///
     /// 0 switches the cache off: it stores nothing, and each insertion is
-    /// [rejected](crate::Rejection::StoresNothing), also of what is unevictable or weighs nothing, and
+    /// [rejected](crate::Rejection::StoresNothing), even if it is unevictable or weighs nothing, and
     /// counted in [`Stats::rejections`](crate::Stats::rejections). It has one partition unless
     /// [`partitions`](Self::partitions) says otherwise, and can be switched on by
     /// [`set_capacity`](Cache::set_capacity).
     ///
-    /// What is set aside for a capacity that is never reached costs next to nothing: on 64-bit Linux,
-    /// macOS and FreeBSD addresses alone; elsewhere what the allocator makes of zeroed memory, 16 bytes
-    /// for each entry at most.
+    /// A capacity that is never reached costs almost nothing: on 64-bit Linux, macOS and FreeBSD only
+    /// addresses; elsewhere the zeroed memory of the allocator, at most 16 bytes for each entry.
     pub fn capacity(mut self, entries: usize) -> Self {
         self.capacity = Some(entries);
         self
     }
 
     /// Bounds the sum of the entries' weights, in the unit of the [`weigher`](Self::weigher).
-    /// Default: no such bound; a weigher is asked then all the same, for [`Cache::weight`] and
-    /// listeners, and bounds nothing. With 0 the cache stores nothing, as with a
+    /// Default: no such bound; then a weigher only serves [`Cache::weight`] and listeners. With 0 the cache stores nothing, as with a
     /// [`capacity`](Self::capacity) of 0: not even entries that weigh nothing.
     pub fn max_weight(mut self, weight: u64) -> Self {
         self.max_weight = Some(weight);
         self
     }
 
-    /// Opens the table for that many entries in advance, as [`Cache::reserve`] does at any time.
+    /// Prepares the table for that many entries in advance, as [`Cache::reserve`] does at any time.
     /// Default: 0. At most the capacity, or without one the maximal weight, and 2^28.
     ///
     /// # Examples
@@ -142,20 +140,21 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Tells what an entry weighs; asked once, when the entry is inserted. Default: 1 for each.
+    /// Computes the weight of an entry, once, when it is inserted. Default: 1 for each.
     ///
     /// - 0 does not pin the entry: it takes nothing of [`max_weight`](Self::max_weight), but counts
     ///   in [`capacity`](Self::capacity) and is evicted like any other, although that frees no weight.
-    ///   If entries may weigh 0, set a capacity, too: weight alone does not bound their number. What
-    ///   must never be evicted goes in by [`insert_unevictable`](Cache::insert_unevictable).
-    /// - What is heavier than the whole `max_weight` is
-    ///   [rejected](crate::Rejection::TooHeavy); everything else is stored.
-    /// - An entry keeps the weight that it was inserted with, whatever `weigher` would say later.
-    /// - Without a bound on the weight it keeps nothing out: it is then for what [`Cache::weight`],
-    ///   [`Cache::census`], [`EntryInfo`](crate::EntryInfo) and [`Stats`](crate::Stats) say.
+    ///   If entries may weigh 0, set a capacity, too: weight alone does not bound their number. An entry
+    ///   that must never be evicted is stored by [`insert_unevictable`](Cache::insert_unevictable).
+    /// - An entry that is heavier than the whole `max_weight` is
+    ///   [rejected](crate::Rejection::TooHeavy); every other one is stored.
+    /// - An entry keeps the weight that it was inserted with, even if `weigher` would return another
+    ///   one later.
+    /// - Without a bound on the weight, weights are only reported: by [`Cache::weight`],
+    ///   [`Cache::census`], [`EntryInfo`](crate::EntryInfo) and [`Stats`](crate::Stats).
     ///
-    /// Called by the thread that inserts, under no lock. A panic of `weigher` comes through the
-    /// insertion, which then has changed nothing.
+    /// The thread that inserts calls it, under no lock. If `weigher` panics, so does the insertion, which
+    /// then has changed nothing.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Arc::new(weigher));
         self
@@ -168,7 +167,7 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Hashes keys with `hasher`. Default: a [`RandomState`] of its own for each builder, so that
-    /// nobody outside can choose keys that collide.
+    /// an attacker cannot choose keys that collide.
     pub fn hasher<T>(self, hasher: T) -> Builder<K, V, T> {
         Builder {
             name: self.name,
@@ -193,7 +192,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// Splits order and bounds into `partitions` parts by hash: a power of two from 1 to 4096,
     /// and at most as many as a bound has units, unless that is 0.
     ///
-    /// Writers of different partitions do not meet. But each partition keeps its own share of
+    /// Writers of different partitions do not contend. But each partition keeps its own share of
     /// the bounds, and evicts when its share is full. For an entry that is heavier than its share
     /// it borrows weight from all others, up to the whole bound, until the entry leaves: such an
     /// insertion visits every partition, and makes the others evict.
@@ -216,14 +215,15 @@ impl<K, V, S> Builder<K, V, S> {
     /// Remembers why the last `removals` entries have left, and which insertions were rejected, for
     /// [`Cache::explain`](crate::Cache::explain). Default: 0, nothing. At most 2^32.
     ///
-    /// Takes 8 bytes for each, on most systems only as removals come, and one atomic addition and a store for each removal: about a twelfth
-    /// of the rate of insertions into a full cache, by two threads. Hits pay nothing.
+    /// Takes 8 bytes for each, on most systems only once removals fill them, and one atomic addition and
+    /// a store for each removal. That is about a twelfth of the rate of insertions into a full cache by
+    /// two threads (the benchmark `insert_cost explain` measures it). Hits pay nothing.
     pub fn explain_misses(mut self, removals: usize) -> Self {
         self.explained = removals;
         self
     }
 
-    /// Tells `listener` of every entry that leaves. Default: nobody is told.
+    /// Notifies `listener` of every removal. Default: there is no listener.
     pub fn listener(mut self, listener: Listener<K, V>) -> Self {
         self.listener = Some(listener);
         self.time.wants_ages = true;
@@ -231,37 +231,37 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Calls `listen` within every removal: after it was decided and before it takes effect, so before
-    /// the next insertion of the key is visible. Default: nobody is called.
+    /// the next insertion of the key is visible. Default: there is no such listener.
     ///
-    /// For what must never be behind the cache: a value that is written to a slower store when it
-    /// leaves, say, so that whoever misses it then finds it there. Lookups see the old value until
-    /// the listener has returned (unless it has expired), and the new value, where one takes its
-    /// place, only afterwards. Each removal is told once, and those of a key in their order, with
-    /// what a [`Listener`] is told too, which may be set besides. It is called by the thread that
-    /// removes, or runs maintenance, under no lock and no pin; meanwhile other threads that change
-    /// the same key wait, and nobody else.
+    /// It serves a store that must never be behind the cache: if the listener writes each value to a
+    /// slower store when it leaves, every thread that misses the value finds it there. Lookups see the old
+    /// value until the listener has returned (unless the value has expired), and a new value only
+    /// afterwards. The listener is called once for each removal, in order for each key, with a
+    /// [`Removal`]. A cache may have a [`Listener`] too. The thread that removes, or runs maintenance,
+    /// calls it under no lock and no pin; meanwhile only threads that change the same key wait.
     ///
-    /// The listener may look into the cache. Insertions from within it are rejected
-    /// ([`WithinListener`](crate::Rejection::WithinListener)), and removals panic; likewise from the
-    /// conditions of `remove_if` and `retain` and from an [`Expiry`], which run within
-    /// the change that asks them. The same holds where a listener, an executor or the drop of a value of
-    /// another cache changes a key that another thread is changing: it would have to wait for that
-    /// one's listener. The listener must not wait for another thread that changes the cache. If it
+    /// The listener may look up entries of the cache. Insertions from within it are rejected
+    /// ([`WithinListener`](crate::Rejection::WithinListener)), and removals panic. So do those from the
+    /// conditions of `remove_if` and `retain` and from an [`Expiry`], which run within the change that
+    /// calls them. The same holds if a listener, an executor or the drop of a value of another cache
+    /// changes a key that another thread is changing, because it would have to wait for that thread's
+    /// listener. The listener must not wait for another thread that changes the cache. If it
     /// panics, that is counted in [`Stats::listener_panics`](crate::Stats::listener_panics), and the
     /// removal goes on. If a key's `Eq` or an [`Expiry`] panics after the listener was called, the entry
     /// may stay, and the listener may be called for it again.
     ///
-    /// Why an entry leaves is decided when the listener is called: what expires while it runs counts as
-    /// having left before. The lifetime of a new entry begins when it becomes visible.
+    /// The cause of a removal is decided when the listener is called: an entry that expires while it runs
+    /// counts as removed before. The lifetime of a new entry begins when it becomes visible.
     ///
-    /// Maintenance does not wait: a victim whose key is being changed stays, and the next one goes;
-    /// and while the calling thread holds a [`pin`](crate::Cache::pin) of any cache, or is within the
-    /// `Drop` of a key or value, nothing is evicted. So bounds may be exceeded until later calls. What
-    /// is in the cache when its last handle is dropped is not told.
+    /// Maintenance does not wait: if another thread is changing the key of a victim, the next victim is
+    /// evicted instead. While the calling thread holds a [`pin`](crate::Cache::pin) of any cache, or is
+    /// within the `Drop` of a key or value, nothing is evicted. So bounds may be exceeded until later
+    /// calls. The listener is not called for the entries that are in the cache when its last handle is
+    /// dropped.
     ///
     /// # Cost
-    /// Updates are tried twice, and take a lock for a moment before and after; maintenance evicts one
-    /// entry a run. Each entry takes 16 bytes more, for its age. Lookups pay nothing.
+    /// Updates are tried twice, and take a lock for a moment before and after. Maintenance evicts one entry
+    /// in each run. Each entry takes 16 bytes more, for its age. Lookups pay nothing.
     ///
     /// # Examples
     /// ```
@@ -301,12 +301,12 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// An entry is valid as long as no more time than that has passed; afterwards no lookup and no
     /// iteration returns it, and an insertion of its key adds a new entry. It is removed soon after
-    /// ([`crate::expiry`] says how soon), also if nobody uses the cache.
+    /// ([`crate::expiry`] says how soon), even if the cache is not used.
     ///
-    /// An entry that can expire needs 24 bytes more: 8 for its deadline and 16 for its timer. 8 more
-    /// where there is a [time to idle](Self::time_to_idle), 16 with an [`Expiry`], 24 with both, and
-    /// at most 8 more if it has a lifetime of its own or with [jitter](Self::jitter). Where it meets
-    /// other lifetimes, [`crate::expiry`] says which counts.
+    /// An entry that can expire needs 24 bytes more: 8 for its deadline and 16 for its timer. It needs 8
+    /// more with a [time to idle](Self::time_to_idle), 16 with an [`Expiry`], 24 with both, and at most 8
+    /// more if it has a lifetime of its own or with [jitter](Self::jitter). If an entry has several
+    /// lifetimes, [`crate::expiry`] says which one counts.
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.time.time_to_live = Some(time);
         self
@@ -315,15 +315,15 @@ impl<K, V, S> Builder<K, V, S> {
     /// Lets every entry expire that was neither looked up nor replaced for that long. More than
     /// zero. Default: entries do not expire by disuse.
     ///
-    /// The lookups that count as a [use](Cache::get) do. To spare hot entries a write on each, a
-    /// lookup counts from up to a 64th of `time`, and 268 milliseconds at most, before it.
+    /// Every lookup that counts as a [use](Cache::get) starts the time anew. To spare hot entries a write
+    /// on each, the time may start up to a 64th of `time` before the lookup, at most 268 milliseconds.
     pub fn time_to_idle(mut self, time: Duration) -> Self {
         self.time.time_to_idle = Some(time);
         self
     }
 
     /// Computes how long each entry may live, within what its other lifetimes allow
-    /// ([`crate::expiry`] has the rule). Default: nobody does.
+    /// ([`crate::expiry`] has the rule). Default: there is no `Expiry`.
     pub fn expiry(mut self, expiry: impl Expiry<K, V> + 'static) -> Self {
         self.time.expiry = Some(Arc::new(expiry));
         self
@@ -342,11 +342,11 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Removes what has expired at most that long after its deadline. Default: 17 milliseconds
+    /// Removes an expired entry at most that long after its deadline. Default: 17 milliseconds
     /// (2^24 nanoseconds).
     ///
-    /// Rounded down to a power of two nanoseconds. Nobody sees an expired entry anyway: this is
-    /// for how long it may still use memory and count in [`Cache::len`]. In background mode the
+    /// Rounded down to a power of two nanoseconds. No call returns an expired entry in any case: the tick
+    /// says how long it may still use memory and count in [`Cache::len`]. In background mode the
     /// maintenance thread wakes at most twice in a tick, while something expires; with inline
     /// maintenance calls that write, and [`run_pending`](Cache::run_pending), remove what is due.
     pub fn timer_tick(mut self, tick: Duration) -> Self {
@@ -362,9 +362,8 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Keeps the time at which each value was inserted, so that the [age](crate::EntryInfo::age) of
-    /// every entry is known. Default: only of entries that can expire, and not of all of them. Costs
-    /// 16 bytes for each entry, 8 for one that can expire; a [listener](Self::listener) brings it
-    /// about.
+    /// every entry is known. Default: only of some entries that can expire. Costs 16 bytes for each entry,
+    /// or 8 for one that can expire. A [listener](Self::listener) implies it.
     ///
     /// # Examples
     /// ```
@@ -378,16 +377,16 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Tells the time by `clock`. Default: [`MonotonicClock`](crate::expiry::MonotonicClock). Where
-    /// most hits are on entries with deadlines, [`TickingClock`](crate::expiry::TickingClock) makes them
+    /// Takes the time from `clock`. Default: [`MonotonicClock`](crate::expiry::MonotonicClock). If most
+    /// hits are on entries with deadlines, [`TickingClock`](crate::expiry::TickingClock) makes them
     /// cheapest.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.time.clock = expiry::Source::of(clock);
         self
     }
 
-    /// Runs shadow caches of sampled keys beside the cache, which tell what the hit ratio would be
-    /// at other capacities and with other policies; see
+    /// Runs shadow caches of sampled keys beside the cache, which show what the hit ratio would be at
+    /// other capacities and with other policies; see
     /// [`Cache::shadow_report`](crate::Cache::shadow_report). Default: none. [`ShadowConfig`] says
     /// what they cost.
     pub fn shadow(mut self, shadow: ShadowConfig) -> Self {
@@ -395,7 +394,7 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Chooses who does the work behind the calls. Default: [`Maintenance::Background`].
+    /// Chooses which threads do the maintenance. Default: [`Maintenance::Background`].
     pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
         self.maintenance = maintenance;
         self
@@ -414,8 +413,8 @@ where
     /// [`BuildError`] says which setting was wrong, what was given and what is allowed.
     ///
     /// # Panics
-    /// If the factory of a [custom policy](Policy::custom) does, or the policy itself when it is
-    /// asked what it [wants](crate::policy::EvictionPolicy::accesses).
+    /// If the factory of a [custom policy](Policy::custom) panics, or the policy's method
+    /// [`accesses`](crate::policy::EvictionPolicy::accesses).
     pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let partitions = self.check(cores)?;

@@ -1,4 +1,4 @@
-//! A concurrent cache: many threads share it, a hit takes no lock.
+//! A concurrent cache: many threads share it, and a hit takes no lock.
 //!
 //! Keys and values stay in memory up to a bound, by number or by weight; a policy chooses which
 //! entries are evicted. Entries may expire, carry tags by which all of a kind are invalidated at once,
@@ -26,39 +26,39 @@
 //! ```
 //!
 //! # How to choose
-//! | you want | take |
+//! | you want | use |
 //! |---|---|
 //! | at most so many entries | [`Cache::new`], [`Builder::capacity`] |
 //! | at most so many bytes, or another unit | [`Builder::max_weight`] with a [`weigher`](Builder::weigher) |
 //! | a value without cloning it | [`Cache::read`]; for several lookups [`Cache::pin`]; else keep `Arc`s as values |
 //! | entries that expire | [`Builder::time_to_live`], [`Builder::time_to_idle`], [`Cache::insert_with_ttl`], [`Expiry`] |
-//! | all entries of a kind to go at once | tags: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`]; by a condition [`Cache::invalidate_if`] |
-//! | to hear of what leaves | [`Builder::listener`]; before the removal takes effect [`Builder::atomic_listener`] |
+//! | to invalidate all entries of a kind at once | tags: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`]; by a condition [`Cache::invalidate_if`] |
+//! | to be notified of removals | [`Builder::listener`]; before they take effect [`Builder::atomic_listener`] |
 //! | another policy | [`Builder::policy`]: the default suits most loads; [`Policy::lru`] where only recency counts, [`Policy::sieve`] for the cheapest insertions |
 //! | to know what another size or policy would bring | [`Builder::shadow`], [`Cache::shadow_report`] |
 //! | to know why a key is missing | [`Builder::explain_misses`], [`Cache::explain`] |
-//! | no thread in the background, and runs that repeat themselves | [`Maintenance::Inline`], with a [`FakeClock`](test::FakeClock) in tests |
-//! | to fill the cache without keeping what has become stale | [`Cache::begin_fill`], [`Cache::complete_fill`] |
+//! | no thread in the background, and runs that give the same results | [`Maintenance::Inline`], with a [`FakeClock`](test::FakeClock) in tests |
+//! | to fill the cache without storing stale values | [`Cache::begin_fill`], [`Cache::complete_fill`] |
 //! | settings from a file | [`CacheConfig`] with the feature `serde` |
 //! | a warm start | `snapshot`, with the feature of that name |
 //!
 //! All calls are on [`Cache`], all settings on [`Builder`]. [`docs::guide`] has a page for each task,
 //! and tables for those who [come from](docs::guide::coming_from) moka, quick_cache, Caffeine, lru or
-//! cached. [`docs::limitations`] says what the cache does not do, [`docs::design`] how it works inside.
+//! cached. [`docs::limitations`] says what the cache does not do, and [`docs::design`] how it works inside.
 //!
 //! # Features
 //! None is on by default, and without them the library has three dependencies.
 //!
-//! | feature | brings | costs |
+//! | feature | adds | needs |
 //! |---|---|---|
 //! | `serde` | reading and writing a `CacheConfig` and a `Policy` by name; writing statistics, reports and explanations | serde |
-//! | `snapshot` | `snapshot`: saving caches and loading them, by serializers of one's own | `serde`, erased-serde, crc32fast, tempfile |
+//! | `snapshot` | `snapshot`: saving caches and loading them, with your own serializers | `serde`, erased-serde, crc32fast, tempfile |
 //! | `bincode` | the serializer of that name, binary | `snapshot`, bincode 1.3 |
 //! | `json` | the serializer of that name, readable | `snapshot`, serde_json |
 //! | `postcard` | the serializer of that name, binary and small | `snapshot`, postcard |
-//! | `zstd` | packed snapshots | `snapshot`, a C compiler |
+//! | `zstd` | compressed snapshots | `snapshot`, a C compiler |
 //! | `async` | saving and loading as futures, under any runtime | `snapshot`, futures-channel |
-//! | `memory_pressure` | `pressure`: a bound that follows how much memory there is | procfs, on Linux |
+//! | `memory_pressure` | `pressure`: a bound that follows how much memory is in use | procfs, on Linux |
 //! | `quick` | `quick::QuickCache`: configuration, times to live in seconds, metrics, files | `postcard`, `json`, chrono |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -13,11 +13,11 @@
 //!   it must leave                   ← evict() = id     no on_remove follows
 //! ```
 //!
-//! Ids are dense and are used again after their node has left, so tables indexed by
-//! [`NodeId::index`] are the natural store. What else a policy may want to know of a node (hash,
-//! weight, the counter of its accesses) it asks of [`Nodes`]. Ghosts, which remember keys that
-//! have left, are kept by hash. A policy that wants to judge newcomers asks for room to be made
-//! after their insertion ([`Room`]): one that it does not admit it names as the victim.
+//! Ids are dense and are used again after their node was removed, so tables indexed by
+//! [`NodeId::index`] are the natural store. [`Nodes`] gives whatever else a policy needs of a node: its
+//! hash, its weight, the counter of its accesses. Ghosts, which remember evicted keys, are kept by hash.
+//! A policy that decides about the admission of new entries asks for room to be made after their
+//! insertion ([`Room`]). If it does not admit one, it names that entry as the victim.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -69,7 +69,7 @@ pub trait Nodes {
     fn set_scratch(&self, id: NodeId, scratch: u32);
 }
 
-/// Which accesses a policy wants to hear of.
+/// Which accesses a policy is notified of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Accesses {
@@ -82,19 +82,19 @@ pub enum Accesses {
         max: u8,
     },
     /// A mark in each entry: [`Nodes::frequency`] is 0, or 1 once the entry was accessed. A hit to
-    /// a marked entry writes nothing at all. The hit that sets the mark of a key in `sample` is
-    /// told too, by [`EvictionPolicy::on_access`] and about in order; few of those get lost.
+    /// a marked entry writes nothing at all. If the key is in `sample`, the hit that sets the mark is
+    /// reported by [`EvictionPolicy::on_access`] too, nearly in order; few of these reports get lost.
     Mark {
-        /// The keys whose first marks are told.
+        /// The keys whose first marks are reported.
         sample: Sample,
     },
     /// [`EvictionPolicy::on_access`] in the order of accesses. With inline maintenance and one
-    /// thread that is every access. Else an entry is told at most once between two runs of
+    /// thread that is every access. Otherwise an entry is reported at most once between two runs of
     /// maintenance, and accesses are dropped when their buffer is full.
     Order,
 }
 
-/// A part of all keys, chosen by hash: a key is in it for good or not at all, and a smaller sample
+/// A part of all keys, chosen by hash: a key is in it always or never, and a smaller sample
 /// is a part of every larger one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -213,8 +213,8 @@ impl PolicyConfig {
 /// Each method should take amortized constant time: it runs under the partition's lock. None may
 /// call the cache that it works for.
 pub trait EvictionPolicy: Any + Send {
-    /// Which accesses the policy wants to hear of. Asked after construction; what an instance
-    /// answers later counts only for the sample of [`Accesses::Mark`], which it may change.
+    /// Which accesses the policy is notified of. Called after construction; later answers of an instance
+    /// count only for the sample of [`Accesses::Mark`], which it may change.
     fn accesses(&self) -> Accesses;
 
     /// When entries leave to make room for a new one. Asked once, after construction.
@@ -235,14 +235,14 @@ pub trait EvictionPolicy: Any + Send {
     /// `id` has left and will be used for another node.
     fn on_remove(&mut self, id: NodeId, nodes: &dyn Nodes);
 
-    /// Forgets one node, whose entry is to leave, and names it. `None` only if there is no node.
+    /// Forgets one node, whose entry is to be evicted, and returns it. `None` only if there is no node.
     fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId>;
 
-    /// As [`evict`](Self::evict), but names `spared` only if it holds no other node. Asked while the
-    /// update of `spared` to a heavier value makes others leave, which it would not be worth if the
-    /// value that was just stored left first.
+    /// As [`evict`](Self::evict), but returns `spared` only if there is no other node. Called while the
+    /// replacement of the value of `spared` by a heavier one makes others leave: it would be useless to
+    /// evict the value that was just stored.
     ///
-    /// Default: what `evict` says; if that names `spared`, what it says next, and `spared` is new
+    /// Default: the answer of `evict`; if that is `spared`, its next answer, and `spared` is inserted
     /// again.
     fn evict_sparing(&mut self, spared: NodeId, nodes: &dyn Nodes) -> Option<NodeId> {
         let first = self.evict(nodes)?;
@@ -256,20 +256,20 @@ pub trait EvictionPolicy: Any + Send {
         second.or(Some(spared))
     }
 
-    /// Names up to `count` nodes that the next calls of `evict` will look at: a hint, by which
-    /// the cache has them at hand when they come up. Naming none costs speed alone.
+    /// Names up to `count` nodes that the next calls of `evict` will examine. It is a hint, which lets the
+    /// cache prefetch them. To name none costs only speed.
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
         let _ = (count, name);
     }
 
-    /// A key of this hash is about to be inserted, or may soon be evicted: a hint, upon which the
-    /// policy may fetch what it will look up by hash.
+    /// A key of this hash is about to be inserted, or may soon be evicted. It is a hint: the policy may
+    /// prefetch what it will look up by hash.
     fn announce(&self, hash: u64) {
         let _ = hash;
     }
 
-    /// The bounds have changed to those of `config`. The policy may go on as before; what is too
-    /// much is asked for with `evict`.
+    /// The bounds have changed to those of `config`. The policy may go on as before; the
+    /// cache calls `evict` for the excess.
     fn on_resize(&mut self, config: &PolicyConfig, nodes: &dyn Nodes) {
         let _ = (config, nodes);
     }
@@ -280,7 +280,7 @@ pub trait EvictionPolicy: Any + Send {
     }
 
     /// Names up to `count` nodes, the one least worth keeping first. Default: as
-    /// [`upcoming`](Self::upcoming) does. What it does not name follows, ranked by
+    /// [`upcoming`](Self::upcoming) does. Nodes that it does not name follow, ranked by
     /// [`frequency`](Self::frequency).
     fn coldest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         let _ = nodes;
@@ -293,11 +293,12 @@ pub trait EvictionPolicy: Any + Send {
         let _ = (count, nodes, name);
     }
 
-    /// Names every node, in the order in which [`on_restore`](Self::on_restore) should be told of
-    /// them so that another instance comes to stand about where this one does, each with a word of
-    /// the policy's own. What it does not name follows, ranked by [`frequency`](Self::frequency).
+    /// Names every node, each with a word of the policy's own, in the order in which
+    /// [`on_restore`](Self::on_restore) of another instance should be called to bring that instance into
+    /// about the same state. Nodes that it does not name follow, ranked by
+    /// [`frequency`](Self::frequency).
     ///
-    /// Default: what [`coldest`](Self::coldest) names, with 0.
+    /// Default: the nodes that [`coldest`](Self::coldest) names, with 0.
     fn to_restore(&self, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
         self.coldest(usize::MAX, nodes, &mut |id| name(id, 0));
     }

@@ -16,15 +16,15 @@ use crate::table::Cursor;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct EntryInfo {
-    /// How long ago the value was inserted. `None` where nobody knows: unless the cache is told to
-    /// [keep ages](crate::Builder::keep_ages), of an entry that cannot expire, and of one that was
+    /// How long ago the value was inserted. `None` if that is unknown: unless the cache
+    /// [keeps ages](crate::Builder::keep_ages), for an entry that cannot expire, and for one that was
     /// inserted with the cache's own lifetime and then [given another](crate::Cache::expire_after).
     pub age: Option<Duration>,
-    /// How long the entry may yet live; `None` for ever.
+    /// How long the entry may still live; `None` if it does not expire.
     pub expires_in: Option<Duration>,
-    /// What the weigher said.
+    /// The weight of the entry.
     pub weight: u32,
-    /// The counter of accesses, where the policy keeps one ([`Accesses::Counter`]); else 0.
+    /// The counter of accesses, if the policy keeps one ([`Accesses::Counter`]); otherwise 0.
     ///
     /// [`Accesses::Counter`]: crate::policy::Accesses::Counter
     pub frequency: u8,
@@ -116,8 +116,8 @@ where
     /// Whether the entry of `key` has expired and was not removed yet.
     ///
     /// To every other call such a key is absent. It is removed within a
-    /// [tick](crate::Builder::timer_tick), so this tells an expired key from an unknown one only for
-    /// so long.
+    /// [tick](crate::Builder::timer_tick), so only until then does this tell an expired key from an
+    /// unknown one.
     pub fn has_expired<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -134,18 +134,17 @@ where
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    /// Counts and weighs what is in the cache, apart by whether anybody can still see it.
+    /// Counts and weighs the entries in the cache: the valid, the expired and the invalidated ones.
     ///
-    /// [`len`](Self::len) and [`weight`](Self::weight) cost nothing to ask but count all that takes
-    /// room, also what has expired for less than a [tick](crate::Builder::timer_tick), and entries of
-    /// which a tag was [invalidated](Self::invalidate_tag), which may stay for long. How many of
-    /// these there are nobody can know without a look at each: an entry may carry several tags, so
-    /// numbers kept for each tag would not add up. This takes that look. For gauges that are asked
-    /// for every few seconds, not for every call.
+    /// [`len`](Self::len) and [`weight`](Self::weight) are cheaper, but include all entries that take room:
+    /// those that have expired less than a [tick](crate::Builder::timer_tick) ago, and those of which a tag
+    /// was [invalidated](Self::invalidate_tag), which may stay for long. Their number cannot be known
+    /// without a visit to each: an entry may carry several tags, so counts for each tag would not add up.
+    /// This call visits every entry. Use it for gauges that are read every few seconds.
     ///
-    /// An entry that is there during the whole call is counted exactly once, by what it was when it
-    /// was looked at; one that comes or goes meanwhile may be counted or not. Without a trace, and
-    /// without waiting for anybody; pinned only for some hundred entries at a time.
+    /// An entry that is in the cache during the whole call is counted exactly once, in the state in which
+    /// it was visited; one that is inserted or removed meanwhile may be counted or not. The call leaves no
+    /// trace and does not wait for other threads. It is pinned only for some hundred entries at a time.
     ///
     /// # Complexity
     /// O(n).

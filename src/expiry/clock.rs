@@ -5,27 +5,26 @@ use std::time::Duration;
 
 use crate::base::system_time;
 
-/// Tells the time by which a cache's entries expire.
+/// The clock by which a cache's entries expire.
 ///
-/// A cache takes the moment at which it is built for the beginning of its time, and asks its
-/// clock from several threads, on each lookup of an entry that has a deadline, and under its own
-/// locks: a clock must be quick, and must not use the cache.
+/// The time of a cache begins when it is built. It reads its clock from several threads, on each lookup
+/// of an entry that has a deadline, and under its own locks. So a clock must be fast, and must not use
+/// the cache.
 ///
 /// # Strange clocks
-/// A clock may stand still: then nothing expires. It may jump ahead: then what is due by the new
-/// time is expired. It may jump back: what a lookup has found expired stays so, and everything
-/// else gets the time that the jump took longer to live. A clock that panics stands, for that one
-/// reading, where maintenance has last read it; the panic is counted in
-/// [`Stats::maintenance_panics`](crate::Stats::maintenance_panics) and goes no further.
+/// A clock may stand still: then nothing expires. It may jump ahead: then the entries that are due by the
+/// new time are expired. It may jump back: an entry that a lookup has found expired stays expired, and
+/// every other one lives longer by as much as the clock has jumped. If a clock panics, the cache uses the
+/// last reading of maintenance instead; the panic is counted in
+/// [`Stats::maintenance_panics`](crate::Stats::maintenance_panics) and not propagated.
 pub trait Clock: Send + Sync + 'static {
     /// Nanoseconds since some moment that stays the same.
     fn now_ns(&self) -> u64;
 
-    /// Two times between which it is now, the earlier and the later one, for less than the price
-    /// of [`now_ns`](Self::now_ns). Most lookups need no more: an entry whose deadline is behind
-    /// both is valid.
+    /// Two times, the earlier one first, between which the present time is, at less cost than
+    /// [`now_ns`](Self::now_ns). Most lookups need no more: an entry whose deadline is after both is valid.
     ///
-    /// Default: both are what `now_ns` says.
+    /// Default: both are the answer of `now_ns`.
     fn around_ns(&self) -> (u64, u64) {
         let now = self.now_ns();
         (now, now)
@@ -34,11 +33,10 @@ pub trait Clock: Send + Sync + 'static {
 
 /// The default: the system's monotonic clock, with the full resolution.
 ///
-/// On Linux, where a deadline is further away than a second, lookups only read the time of the
-/// kernel's last timer interrupt, which takes a few nanoseconds, and rely on that interrupt to be
-/// less than a second late; and a time to live of more than a second counts from there, so that it
-/// is up to one interrupt (1 to 10 milliseconds) shorter than was asked for. Elsewhere the full
-/// clock is read each time.
+/// On Linux, if a deadline is more than a second away, lookups only read the time of the kernel's last
+/// timer interrupt, which takes a few nanoseconds, and rely on that interrupt to be less than a second
+/// late. A time to live of more than a second counts from that time too, so it may be shorter than asked
+/// for by one interrupt (1 to 10 milliseconds). Elsewhere the full clock is read each time.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct MonotonicClock;

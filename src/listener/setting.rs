@@ -9,22 +9,22 @@ use crate::base::cause::RemovalCause;
 use crate::base::error::BuildError;
 use crate::base::sync::AtomicU64;
 
-/// What a [`Listener`] is told of an entry that has left.
+/// A removal, as a [`Listener`] is notified of it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Removal<'r, K, V> {
     /// The key.
     pub key: &'r K,
-    /// The value that has left. Others may be reading it at the same time.
+    /// The removed value. Other threads may be reading it at the same time.
     pub value: &'r V,
-    /// The value that took its place, if the cause is [`RemovalCause::Replaced`]. It may have left
-    /// too in the meantime: that is told next.
+    /// The value that replaced it, if the cause is [`RemovalCause::Replaced`]. That value may have been
+    /// removed too in the meantime; then the listener is notified of it next.
     pub new_value: Option<&'r V>,
-    /// What the weigher said of the entry.
+    /// The weight of the entry.
     pub weight: u32,
-    /// How old the entry was when the cache noted that it had left.
+    /// How old the entry was when the cache recorded its removal.
     pub age: Duration,
-    /// Why it has left.
+    /// Why it was removed.
     pub cause: RemovalCause,
 }
 
@@ -45,7 +45,7 @@ pub enum Overflow {
     /// A call waits at its end, after it has taken effect. It does not wait inside a listener or
     /// in the `Drop` of a key or value, nor while its thread holds a [pin](crate::Cache::pin): such
     /// calls can fill the queue to twice its bound (or twice 64), 64 more, and as many as the
-    /// partition has entries; what comes then is dropped and counted. A listener must not wait for
+    /// partition has entries; further notifications are dropped and counted. A listener must not wait for
     /// a thread that writes to the cache.
     #[default]
     Block,
@@ -57,32 +57,32 @@ pub enum Overflow {
 pub(crate) type Listen<K, V> = dyn Fn(&Removal<'_, K, V>) + Send + Sync;
 type Executor = dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync;
 
-/// A closure that is told of every entry that leaves a cache, and how it is told; for
+/// A closure that is notified of every removal from a cache, and how it is called; for
 /// [`Builder::listener`](crate::Builder::listener).
 ///
-/// # What is told
-/// Every removal, exactly once, as a [`Removal`] with its [`RemovalCause`]. Removals of one key are
-/// told one after the other, in the order in which they took place; different keys may be told at
-/// the same time, by different threads. What is in the cache when its last handle is dropped is not
-/// told; what has left before is, before that drop returns.
+/// # Notifications
+/// There is exactly one for every removal: a [`Removal`] with its [`RemovalCause`]. Those of one key
+/// come one after another, in the order of the removals; those of different keys may come at the same
+/// time, on different threads. There is none for the entries that are in the cache when its last handle
+/// is dropped; those for earlier removals come before that drop returns.
 ///
-/// # Who calls
-/// Without an [executor](Self::executor), who runs maintenance: with
-/// [inline maintenance](crate::Maintenance::Inline) the call that removed the entry, before it
-/// returns (unless another thread is delivering at the moment, or this one holds a pin or is within
-/// a listener); in background mode a writer of the same partition or the maintenance thread, within
-/// a few milliseconds. [`flush`](crate::Cache::flush) returns after all that was removed before was
-/// told.
+/// # The calling thread
+/// Without an [executor](Self::executor), the thread that runs maintenance calls the closure. With
+/// [inline maintenance](crate::Maintenance::Inline) that is the call that removed the entry, before it
+/// returns (unless another thread is delivering at the moment, or this one holds a pin or is within a
+/// listener). In background mode it is a writer of the same partition or the maintenance thread, within a
+/// few milliseconds. [`flush`](crate::Cache::flush) returns after the notifications for all earlier
+/// removals.
 ///
-/// The listener holds no lock of the cache and no pin, and may use the cache. What it removes there
-/// is told after it has returned. It must not expect the key to be absent: it may have been
-/// inserted again since. A listener that panics is counted in
-/// [`Stats::listener_panics`](crate::Stats::listener_panics) and is told the next removal as ever.
+/// The closure is called under no lock of the cache and no pin, and may use the cache. It is notified of
+/// what it removes there after it has returned. It must not expect the key to be absent, because another
+/// thread may have inserted it again. A panic is counted in
+/// [`Stats::listener_panics`](crate::Stats::listener_panics), and the next removal is notified as usual.
 ///
 /// # Cost
-/// In a cache with a listener each entry takes 16 bytes more, for its age, and an update one more
-/// atomic operation, to note its place in the order. Entries that have left stay in memory until
-/// they were told.
+/// In a cache with a listener each entry takes 16 bytes more, for its age, and an update takes one more
+/// atomic operation, to record its place in the order. Removed entries stay in memory until the listener
+/// was notified.
 ///
 /// # Examples
 /// ```
@@ -100,8 +100,8 @@ type Executor = dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync;
 /// cache.insert(1, "one");
 /// cache.insert(1, "uno");
 /// cache.remove(&1);
-/// let told: Vec<_> = receiver.try_iter().collect();
-/// assert_eq!(told, [(1, "one", RemovalCause::Replaced), (1, "uno", RemovalCause::Explicit)]);
+/// let removals: Vec<_> = receiver.try_iter().collect();
+/// assert_eq!(removals, [(1, "one", RemovalCause::Replaced), (1, "uno", RemovalCause::Explicit)]);
 /// # Ok::<(), larder::BuildError>(())
 /// ```
 #[must_use = "a listener does nothing until a cache is built with it"]

@@ -11,7 +11,7 @@ use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
 const NONE: u32 = u32::MAX;
 
 /// Least frequently used. Insertion counts as the first use, an access or an overwrite as one
-/// more; counts never age. O(1) a call; 12 bytes a node and 32 a distinct count.
+/// more; counts never age. O(1) for each call; 12 bytes for each node and 24 for each distinct count.
 #[derive(Debug)]
 pub struct Lfu {
     links: Links,

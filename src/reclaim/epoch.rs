@@ -156,7 +156,8 @@ pub(super) fn tallied(at: usize) -> u64 {
     sync::lock(&NUMBERS).readers.iter().map(|reader| reader.tallied(at)).sum()
 }
 
-/// Pins the calling thread. Wait-free but for a thread's first time; nests.
+/// Pins the calling thread; nests. Wait-free where guards are marks, except for a thread's first guard;
+/// elsewhere as crossbeam-epoch pins.
 #[inline(always)]
 pub(crate) fn pin() -> Guard {
     match pin_marked() {

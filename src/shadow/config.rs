@@ -21,25 +21,27 @@ const MAX_SHADOWS: usize = 256;
 /// [`sample_entries`](Self::sample_entries) entries, all keys where the capacity is no larger than
 /// that. The more entries, the more lookups are sampled, and the more exact the hit ratio.
 ///
-/// Over 116 combinations of trace and capacity at four multiples of it, `shadow_error` among the benches
-/// found hit ratios off from full simulation by 0.3 points in the mean, and by more than 2 in 7 of 928,
-/// for lru and the default policy with default settings: by up to 6.5, and in one by 96, where a loop
-/// over the keys is as long as the cache is large, so that one key more or less decides. With 2048
-/// entries it is 0.2 points, at most 2.8, and more than 2 in 9. With 512 entries several loops fail.
+/// The benchmark `shadow_error` compared shadows with full simulations, over 116 combinations of trace and
+/// capacity, at four multiples of the capacity, for lru and the default policy. With default settings the
+/// hit ratios differ by 0.3 points in the mean. In 7 of 928 cases they differ by more than 2 points: by up
+/// to 6.5, and in one case by 96, where a loop over the keys is as long as the cache is large, so that one
+/// key more or less decides. With 2,048 entries they differ by 0.2 points in the mean and 2.8 at most, by
+/// more than 2 in 9 cases. With 512 entries several loops fail.
 ///
-/// Every lookup is counted, by one addition, and one of a sampled key is played to each shadow by
-/// maintenance. The larger the cache, the smaller the sampled part: of 1,048,576 entries and default
-/// settings one key in 512, which costs hits too little to be measured; of 131,072 one in 64, which
-/// costs 9 % of the hits of one thread and 14 % of those of as many threads as there are cores; a cache
-/// of a few hundred entries plays every lookup to every shadow. `shadow_cost` among the benches measures
+/// Every lookup is counted by one addition, and maintenance plays each lookup of a sampled key to each
+/// shadow. The larger the cache, the smaller the sampled part. With default settings, a cache of 1,048,576
+/// entries samples one key in 512, which costs too little to be measured. One of 131,072 samples one in 64,
+/// which costs 9 % of the rate of hits on one thread, and 14 % on as many threads as there are cores. A
+/// cache of a few hundred entries plays every lookup to every shadow. The benchmark `shadow_cost` measures
 /// it.
 ///
 /// A shadow takes about 100 bytes for each of its entries, and what its policy takes.
 ///
 /// # What it holds
-/// Entries that may be evicted: [unevictable](crate::Cache::insert_unevictable) ones are in no
-/// shadow, and lookups that find them are hits for all. What is removed, or expires in the cache, leaves the
-/// shadows too; of what was evicted there before, a larger shadow does not know when it expires.
+/// Entries that may be evicted. [Unevictable](crate::Cache::insert_unevictable) ones are in no shadow, and
+/// lookups that find them are hits for all shadows. An entry that is removed from the cache, or expires
+/// there, leaves the shadows too. If it was evicted there before, a larger shadow does not know when it
+/// expires.
 ///
 /// # Examples
 /// ```
@@ -84,7 +86,7 @@ impl ShadowConfig {
         Self::default()
     }
 
-    /// By what to multiply the cache's bounds, each finite and more than 0. Default: 0.5, 1, 2
+    /// The factors by which the cache's bounds are multiplied, each finite and more than 0. Default: 0.5, 1, 2
     /// and 4.
     pub fn multiples(mut self, multiples: impl IntoIterator<Item = f64>) -> Self {
         // One more than there may be is enough to be refused.

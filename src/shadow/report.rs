@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// What the shadows of a cache have shown, since it was built or counts were
+/// The results of a cache's shadows since it was built, or since the counts were
 /// [reset](crate::Cache::reset_shadow_counts).
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -15,8 +15,7 @@ pub struct ShadowReport {
     pub lookups: u64,
     /// Lookups, insertions and removals that were sampled.
     pub records: u64,
-    /// Those that found no room in their buffer: the shadows know nothing of them. They make
-    /// hit ratios less exact.
+    /// Records that were dropped because their buffer was full. They make hit ratios less exact.
     pub dropped: u64,
     /// Bytes that the shadows take, without what their policies take.
     pub bytes: usize,
@@ -29,11 +28,11 @@ pub struct ShadowReport {
 pub struct ShadowPoint {
     /// The name of the policy.
     pub policy: String,
-    /// By what the cache's bounds were multiplied.
+    /// The factor by which the cache's bounds were multiplied.
     pub multiple: f64,
-    /// The bound on entries that came out.
+    /// The resulting bound on entries.
     pub capacity: Option<usize>,
-    /// The bound on weight that came out.
+    /// The resulting bound on weight.
     pub max_weight: Option<u64>,
     /// Hits by lookups, from 0 to 1, that a cache with this policy and these bounds would have.
     /// `None` before there was a lookup.

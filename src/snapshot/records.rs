@@ -26,7 +26,7 @@ pub struct Record<K, V> {
     pub value: V,
     /// How long the entry had yet to live when the snapshot was begun; `None` for ever.
     pub expires_in: Option<Duration>,
-    /// What the weigher said.
+    /// The weight of the entry.
     pub weight: u32,
     /// The counter of accesses, where the policy kept one.
     pub frequency: u8,
