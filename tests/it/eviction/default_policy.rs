@@ -1,5 +1,4 @@
-//! The default policy and the verbs that look into the order: robustness, bounds that change,
-//! policies by name.
+//! The default policy and the verbs that look into the order: robustness, and bounds that change.
 
 use larder::policy::{Policy, PolicyConfig, Simulator};
 use larder::{Cache, Inserted, Maintenance, ResizeError};

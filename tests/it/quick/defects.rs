@@ -130,7 +130,7 @@ impl Serialize for Reluctant {
     }
 }
 
-/// `snapshot_hostile` kills processes and fills disks on top of this.
+/// The program `faults` kills processes and fills disks on top of this.
 #[test]
 fn defect_07_a_failed_save_leaves_the_old_file() {
     let (cache, ..) = with::<Reluctant>(|_| ());
