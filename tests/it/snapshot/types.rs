@@ -1,14 +1,18 @@
 //! Keys and values of every kind that serde knows come back from a snapshot as they were, by every
 //! serializer, and so through the bounds that deserializing runs within.
 
+use std::any::Any;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use larder::snapshot::{
     LoadOptions, Loss, SaveOptions, SerializerError, Serializers, SnapshotError, convert,
+    erased_serde,
 };
 use larder::{Cache, Maintenance};
-use serde::de::{Error, Visitor};
+use serde::de::{DeserializeOwned, Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -196,17 +200,67 @@ fn a_value_of_another_type_is_a_typed_error() {
     }
 }
 
-fn save<K, V>(
+/// A value of any type, behind which serializers and bounds see that type alone. One kind of cache
+/// carries all of them: each kind by itself is compiled anew, with all that saves and loads.
+#[derive(Clone, Debug)]
+struct Carried(Arc<dyn Carry>);
+
+/// What is asked of a type whose values are carried.
+trait Value: Serialize + DeserializeOwned + PartialEq + fmt::Debug + Send + Sync + 'static {}
+
+impl<V: Serialize + DeserializeOwned + PartialEq + fmt::Debug + Send + Sync + 'static> Value for V {}
+
+trait Carry: erased_serde::Serialize + fmt::Debug + Send + Sync {
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl<V: Value> Carry for V {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+type Reader = fn(&mut dyn erased_serde::Deserializer<'_>) -> Result<Carried, erased_serde::Error>;
+
+thread_local! {
+    /// Reads a value of the type that this thread saves or loads.
+    static READER: Cell<Option<Reader>> = const { Cell::new(None) };
+}
+
+impl Carried {
+    fn new<V: Value>(value: V) -> Self {
+        READER.set(Some(|from| V::deserialize(from).map(|value| Self(Arc::new(value)))));
+        Self(Arc::new(value))
+    }
+
+    fn get<V: Value>(&self) -> &V {
+        self.0.as_any().downcast_ref().expect("the type that was read last")
+    }
+}
+
+impl Serialize for Carried {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        erased_serde::serialize(&*self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Carried {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = READER.get().expect("a value was carried before");
+        read(&mut <dyn erased_serde::Deserializer<'_>>::erase(deserializer)).map_err(Error::custom)
+    }
+}
+
+fn save<K, V: Value>(
     entries: impl IntoIterator<Item = (K, V)>,
     name: &str,
 ) -> Result<Vec<u8>, SnapshotError>
 where
-    K: std::hash::Hash + Eq + Serialize + for<'de> Deserialize<'de> + Send + Sync + 'static,
-    V: Serialize + for<'de> Deserialize<'de> + Send + Sync + 'static,
+    K: std::hash::Hash + Eq + Serialize + DeserializeOwned + Send + Sync + 'static,
 {
     let cache = inline();
     for (key, value) in entries {
-        cache.insert(key, value);
+        cache.insert(key, Carried::new(value));
     }
     let mut bytes = Vec::new();
     let options = SaveOptions::new(Serializers::standard().get(name).unwrap());
@@ -215,21 +269,11 @@ where
 }
 
 /// Whether a value comes back, or why it was refused. Never anything else.
-fn through<V>(value: V, name: &str) -> Result<(), SnapshotError>
-where
-    V: Serialize
-        + for<'de> Deserialize<'de>
-        + Clone
-        + PartialEq
-        + fmt::Debug
-        + Send
-        + Sync
-        + 'static,
-{
+fn through<V: Value + Clone>(value: V, name: &str) -> Result<(), SnapshotError> {
     let bytes = save([(7_u32, value.clone())], name)?;
-    let back: Cache<u32, V> = inline();
+    let back: Cache<u32, Carried> = inline();
     back.load_from(&*bytes, &LoadOptions::new()).expect("what was saved can be loaded");
-    assert_eq!(back.get(&7), Some(value), "changed by {name}");
+    assert_eq!(*back.get(&7).unwrap().get::<V>(), value, "changed by {name}");
     Ok(())
 }
 
@@ -473,7 +517,7 @@ fn a_serializer_that_only_writes_has_to_be_asked_for() {
 
         fn serialize(
             &self,
-            value: &dyn larder::snapshot::erased_serde::Serialize,
+            value: &dyn erased_serde::Serialize,
             out: &mut Vec<u8>,
         ) -> Result<(), SerializerError> {
             serde_json::to_writer(out, value).map_err(SerializerError::new)
@@ -483,15 +527,15 @@ fn a_serializer_that_only_writes_has_to_be_asked_for() {
             &self,
             _: &[u8],
             _: &mut dyn FnMut(
-                &mut dyn larder::snapshot::erased_serde::Deserializer<'_>,
-            ) -> Result<(), larder::snapshot::erased_serde::Error>,
+                &mut dyn erased_serde::Deserializer<'_>,
+            ) -> Result<(), erased_serde::Error>,
         ) -> Result<(), SerializerError> {
             Ok(())
         }
     }
     let cache: Cache<u32, u32> = inline();
     cache.insert(1, 1);
-    let options = SaveOptions::new(std::sync::Arc::new(Lines));
+    let options = SaveOptions::new(Arc::new(Lines));
     let error = cache.save_to(Vec::new(), &options).unwrap_err();
     assert!(matches!(error, SnapshotError::Unreadable { .. }), "{error:?}");
     assert_eq!(cache.save_to(Vec::new(), &options.unchecked()).unwrap().entries, 1);
