@@ -4,7 +4,7 @@
 //! a test here waits for memory to be freed with [`support::flush`], which allows for the pins of
 //! the other tests, and registers no policy. What needs a process to itself is a program of its own
 //! beside this one: `background`, `faults`, `fork`, `fork_inline`, `reclamation`, `registry` and
-//! `sanitize`.
+//! `sanitize`. So is `verbs`, which the sanitizers run too.
 
 // Most insertions here are made for what comes after them.
 #![allow(clippy::unwrap_used, unused_must_use)]
@@ -13,7 +13,6 @@
 mod support;
 
 mod building;
-mod verbs;
 mod extremes;
 mod iteration;
 mod invalidation;

@@ -1,4 +1,13 @@
 //! Each verb by itself, and all of them mixed against a plain map, in every configuration.
+//!
+//! A program of its own because CI also runs it under AddressSanitizer, where building everything
+//! else that is in `it` would take long.
+
+// Most insertions here are made for what comes after them.
+#![allow(clippy::unwrap_used, unused_must_use)]
+
+#[path = "../support/mod.rs"]
+mod support;
 
 mod collecting;
 mod queries;
