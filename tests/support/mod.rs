@@ -21,6 +21,8 @@ pub(crate) mod configs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use larder::{Cache, FlushError};
+
 /// Runs `step`, which must panic, and gives back the panic's message.
 ///
 /// Only `&str` and `String` payloads have one; ours are always such.
@@ -35,6 +37,21 @@ pub(crate) fn panic_message(what: &str, step: impl FnOnce()) -> String {
         text.clone()
     } else {
         String::new()
+    }
+}
+
+/// Frees everything that was removed from `cache`.
+///
+/// All caches of a process share one epoch, so a thread of another test may hold this one back: one
+/// that lost its processor while it was pinned, or that waits there for what its test is about. It is
+/// waited for, but not for ever. No other reason to refuse is accepted.
+#[track_caller]
+pub(crate) fn flush<K, V, S>(cache: &Cache<K, V, S>) {
+    let mut refusals = 0;
+    while let Err(error) = cache.flush() {
+        refusals += 1;
+        let is_elsewhere = matches!(error, FlushError::PinnedElsewhere { .. });
+        assert!(is_elsewhere && refusals < 40, "{error}, after {refusals} refusals");
     }
 }
 

@@ -4,7 +4,7 @@ use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use larder::{Cache, Maintenance};
 
-use crate::ROOMY;
+use super::ROOMY;
 use crate::support::configs::for_each_config;
 
 #[test]

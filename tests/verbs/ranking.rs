@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use larder::policy::{Accesses, EvictionPolicy, NodeId, Nodes};
 use larder::{Cache, Maintenance, Policy};
 
-use crate::ROOMY;
+use super::ROOMY;
 use crate::support::configs::{POLICIES, for_each_config};
 use crate::support::hashers::Constant;
 use crate::support::rng::{Rng, seeds};

@@ -10,7 +10,7 @@ use larder::{
     Cache, InsertOptions, Inserted, Listener, Maintenance, Rejection, Removal, RemovalCause,
 };
 
-use crate::ROOMY;
+use super::ROOMY;
 use crate::support::configs::for_each_config;
 
 const STALE: Inserted = Inserted::Rejected(Rejection::Stale);

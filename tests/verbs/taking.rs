@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use larder::{Cache, Listener, Maintenance, Removal, RemovalCause};
 
-use crate::ROOMY;
+use super::ROOMY;
 use crate::support::configs::for_each_config;
 
 /// Equal to every other of its number, whatever its name.

@@ -1,8 +1,8 @@
 //! Golden runs: what every policy of the library decides and reports, step by step, in one number
 //! for each run.
 //!
-//! Models of the policies that have one are in `tests/policies.rs`. Of the default policy, nothing
-//! but itself tells what is right; here, a change of any decision is noticed, wanted or not. Who
+//! Models of the policies that have one are in `tests/it/eviction/exact_order.rs`. Of the default policy,
+//! nothing but itself tells what is right; here, a change of any decision is noticed, wanted or not. Who
 //! wants it measures hit ratios anew, and takes over the rows that the failed test prints.
 #![forbid(unsafe_code)]
 

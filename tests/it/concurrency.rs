@@ -1,0 +1,4 @@
+//! What holds while many threads use one cache.
+
+mod promises;
+mod linearizability;

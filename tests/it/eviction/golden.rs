@@ -1,0 +1,283 @@
+//! Golden runs: all that can be seen of caches with inline maintenance, one of each kind, call by
+//! call, in one number for each.
+//!
+//! What is right is said by the other tests. Here a change of any answer, eviction, expiration,
+//! notification or count is noticed, wanted or not. Who wants it takes over the row that the failed
+//! test prints.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use larder::test::FakeClock;
+use larder::{Builder, Cache, InsertOptions, Listener, Maintenance, Policy, Removal, ShadowConfig};
+
+use crate::support::flush;
+use crate::support::hashers::Identity;
+use crate::support::rng::Rng;
+
+const STEPS: u64 = 6_000;
+const KEYS: u64 = 300;
+const TAGS: [&str; 3] = ["a", "b", "c"];
+
+type Golden = Cache<u64, u64, Identity>;
+type Shaped = Builder<u64, u64, Identity>;
+
+/// Who is told of removals.
+#[derive(Clone, Copy)]
+enum Ears {
+    Nobody,
+    /// A listener.
+    Behind,
+    /// An atomic listener.
+    Within,
+    Both,
+}
+
+/// FNV-1a, by words: the same on every machine.
+struct Digest(u64);
+
+impl Digest {
+    fn add(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0x0100_0000_01b3);
+    }
+
+    fn add_debug(&mut self, what: &impl Debug) {
+        self.add_text(&format!("{what:?}"));
+    }
+
+    fn add_text(&mut self, text: &str) {
+        text.bytes().for_each(|byte| self.add(byte.into()));
+    }
+}
+
+/// The digest of what one kind of cache does; also its hits and evictions, to see what has changed.
+fn run(ears: Ears, shape: impl FnOnce(Shaped) -> Shaped) -> (u64, u64, u64) {
+    let clock = FakeClock::new();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let note = Arc::clone(&told);
+    let hear = move |removal: &Removal<'_, u64, u64>| {
+        let Removal { key, value, new_value, cause, age, .. } = *removal;
+        note.lock().unwrap().push((*key, *value, new_value.copied(), cause, age));
+    };
+    let hear_within = hear.clone();
+    let builder = Cache::builder().hasher(Identity).clock(clock.clone()).count_lookups();
+    let builder = match ears {
+        Ears::Nobody => builder,
+        Ears::Behind => builder.listener(Listener::new(hear)),
+        Ears::Within => builder.atomic_listener(hear),
+        Ears::Both => builder.listener(Listener::new(hear)).atomic_listener(hear_within),
+    };
+    let cache = shape(builder.maintenance(Maintenance::Inline)).build().unwrap();
+    let (mut digest, mut rng) = (Digest(0xcbf2_9ce4_8422_2325), Rng::new(5));
+    for step in 0..STEPS {
+        call(&cache, &clock, step, &mut rng, &mut digest);
+        digest.add_debug(&std::mem::take(&mut *told.lock().unwrap()));
+        digest.add(cache.len() as u64);
+        digest.add(cache.weight());
+        if step % 100 == 50 {
+            report(&cache, &mut digest);
+            cache.validate();
+        }
+    }
+    flush(&cache);
+    let stats = cache.stats();
+    let gone = stats.inserts + stats.replacements - cache.len() as u64;
+    assert_eq!(stats.freed_bytes, stats.retired_bytes);
+    assert_eq!(stats.freed_bytes % gone, 0, "{gone} entries have gone");
+    assert!(
+        (40..=128).contains(&(stats.freed_bytes / gone)),
+        "{} bytes each",
+        stats.freed_bytes / gone
+    );
+    (stats.hits.unwrap(), stats.evictions, digest.0)
+}
+
+fn call(cache: &Golden, clock: &FakeClock, step: u64, rng: &mut Rng, digest: &mut Digest) {
+    // Popular keys, a loop, keys of a moment ago.
+    let key = match step / (STEPS / 6) % 3 {
+        0 => rng.below(KEYS).min(rng.below(KEYS)).min(rng.below(KEYS)),
+        1 => step / 2 % (KEYS / 3),
+        _ => (step / 3 + rng.below(KEYS / 15)) % KEYS,
+    };
+    let time = Duration::from_millis(rng.below(20_000));
+    let tags = TAGS.iter().take(rng.below(4) as usize);
+    match rng.below(256) {
+        0..80 => digest.add_debug(&cache.get(&key)),
+        80..86 => digest.add_debug(&cache.pin().get(&key)),
+        86..90 => digest.add_debug(&(cache.peek(&key), cache.contains_key(&key))),
+        90..94 => digest.add_debug(&cache.explain(&key)),
+        94..98 => digest.add_debug(&(cache.inspect(&key), cache.frequency(&key))),
+        98..140 => digest.add_debug(&cache.insert(key, step)),
+        140..150 => digest.add_debug(&cache.insert_if_absent(key, step)),
+        150..160 => digest.add_debug(&cache.replace(key, step)),
+        160..175 => digest.add_debug(&cache.insert_with_ttl(key, step, time)),
+        175..180 => digest.add_debug(&cache.expire_after(&key, Some(time))),
+        180..182 => digest.add_debug(&cache.expire_after(&key, None)),
+        182..192 => digest.add_debug(&cache.remove(&key)),
+        192..196 => digest.add_debug(&cache.remove_if(&key, |_, value| value % 2 == 0)),
+        196..210 => digest.add_debug(&cache.insert_with_tags(key, step, tags)),
+        210..212 => {
+            // Whether the tag is known hangs on what is freed already.
+            let _ = cache.invalidate_tag(TAGS[key as usize % TAGS.len()]);
+        }
+        212..216 => digest.add_debug(&cache.insert_unevictable(key, step)),
+        216..218 => digest.add_debug(&cache.insert_with(
+            key,
+            step,
+            InsertOptions::new().unevictable().ttl(time / 4),
+        )),
+        218 => cache.retain(|key, _| key % 5 != step % 5),
+        219 => digest.add_debug(&cache.invalidate_if(|_, value| value % 7 == step % 7)),
+        220 if step.is_multiple_of(4) => cache.clear(),
+        220 | 221 => {
+            let entries = cache.capacity().map(|_| cache.set_capacity(30 + key as usize / 4));
+            let weight = cache.max_weight().map(|_| cache.set_max_weight(120 + key));
+            digest.add_debug(&(entries, weight));
+        }
+        222..226 => cache.run_pending(),
+        _ => clock.advance(time / 30),
+    }
+}
+
+/// All that the cache says of itself and of its entries.
+fn report(cache: &Golden, digest: &mut Digest) {
+    let mut entries: Vec<_> =
+        cache.entries().map(|entry| (entry.key, entry.value, entry.info)).collect();
+    entries.sort_unstable_by_key(|(key, ..)| *key);
+    for (key, value, info) in &entries {
+        digest.add(*key);
+        digest.add(*value);
+        digest.add_debug(&(
+            info,
+            cache.is_unevictable(key),
+            cache.tags_of(key),
+            cache.frequency(key),
+        ));
+    }
+    digest.add_debug(&(cache.hottest(10), cache.coldest(10), cache.segments()));
+    digest.add_text(&plain(format!("{:?}", cache.shadow_report()), "hit_ratio", "0.0"));
+    let mut stats = cache.stats();
+    // Memory is freed when the process's other threads let it; its unit is the machine's.
+    (stats.retired_bytes, stats.freed_bytes, stats.reclamation_lag) = (0, 0, Duration::ZERO);
+    // Of the process, not of this cache, and younger than the digests.
+    let shown = format!("{stats:?}").replace(", is_reclamation_refused: false", "");
+    digest.add_text(&plain(plain(shown, " hits", "0"), " misses", "0"));
+}
+
+/// The text with the number of a field that may be unknown as a number: `Some(1)` as 1, and `None` as
+/// `none`.
+fn plain(text: String, field: &str, none: &str) -> String {
+    let text = text.replace(&format!("{field}: None"), &format!("{field}: {none}"));
+    let known = format!("{field}: Some(");
+    let mut parts = text.split(&known);
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain += &format!("{field}: {}", part.replacen(')', "", 1));
+    }
+    plain
+}
+
+/// With times to live, short ones for what is not used.
+fn aging(builder: Shaped) -> Shaped {
+    builder.time_to_live(Duration::from_secs(30)).time_to_idle(Duration::from_secs(10)).jitter(0.25)
+}
+
+fn weigh(_key: &u64, value: &u64) -> u32 {
+    match value % 50 {
+        0 => 90,
+        rest => (rest % 7) as u32,
+    }
+}
+
+#[track_caller]
+fn is_golden(seen: (u64, u64, u64), hits: u64, evictions: u64, digest: u64) {
+    let (now_hits, now_evictions, now) = seen;
+    assert_eq!(seen, (hits, evictions, digest), "now: {now_hits}, {now_evictions}, 0x{now:016x}");
+}
+
+#[test]
+fn lru() {
+    let seen = run(Ears::Nobody, |builder| builder.capacity(40).policy(Policy::lru()));
+    is_golden(seen, 582, 643, 0x931c_8bbf_7850_22cd);
+}
+
+#[test]
+fn lru_with_a_listener() {
+    let seen = run(Ears::Behind, |builder| aging(builder.capacity(40).policy(Policy::lru())));
+    is_golden(seen, 566, 468, 0x2685_5fe1_4d28_7420);
+}
+
+#[test]
+fn lru_with_an_atomic_listener() {
+    let seen = run(Ears::Within, |builder| {
+        aging(builder.capacity(40).policy(Policy::lru())).explain_misses(64)
+    });
+    is_golden(seen, 566, 468, 0x4444_a945_acab_7e2a);
+}
+
+#[test]
+fn lfu_with_shadows() {
+    let shadow = ShadowConfig::new().multiples([0.5, 2.0]).policy(Policy::fifo());
+    let seen = run(Ears::Nobody, |builder| {
+        aging(builder.capacity(40).policy(Policy::lfu()).shadow(shadow))
+    });
+    is_golden(seen, 624, 375, 0x4eee_efeb_e785_8d68);
+}
+
+#[test]
+fn fifo_in_four_parts() {
+    let seen = run(Ears::Nobody, |builder| {
+        let builder = builder.capacity(60).policy(Policy::fifo()).partitions(4);
+        builder.explain_misses(100).keep_ages()
+    });
+    is_golden(seen, 598, 636, 0x9c97_0891_98d3_1ebd);
+}
+
+#[test]
+fn the_default_policy() {
+    let seen = run(Ears::Nobody, |builder| aging(builder.capacity(60)));
+    is_golden(seen, 614, 366, 0x8dd7_7677_3c0a_6b0e);
+}
+
+#[test]
+fn the_default_policy_by_weight_with_a_listener() {
+    let seen =
+        run(Ears::Behind, |builder| builder.max_weight(200).weigher(weigh).explain_misses(20));
+    is_golden(seen, 584, 717, 0xa6f1_0dc2_2459_028b);
+}
+
+#[test]
+fn the_default_policy_in_two_parts_with_an_atomic_listener() {
+    let seen =
+        run(Ears::Within, |builder| aging(builder.max_weight(400).weigher(weigh).partitions(2)));
+    is_golden(seen, 562, 564, 0x05bb_29c9_2ff5_4bd9);
+}
+
+#[test]
+fn lru_with_both_listeners_and_shadows() {
+    let shadow = ShadowConfig::new().multiples([0.5, 2.0]);
+    let seen = run(Ears::Both, |builder| {
+        let builder = builder.capacity(50).max_weight(250).weigher(weigh).policy(Policy::lru());
+        aging(builder).explain_misses(64).shadow(shadow)
+    });
+    is_golden(seen, 533, 676, 0x083f_5ac3_7c83_4164);
+}
+
+#[test]
+fn sieve_by_entries_and_weight() {
+    let seen = run(Ears::Nobody, |builder| {
+        let builder = builder.capacity(50).max_weight(250).weigher(weigh).policy(Policy::sieve());
+        aging(builder).timer_tick(Duration::from_secs(2))
+    });
+    is_golden(seen, 566, 627, 0xf4bb_304a_763c_79d2);
+}
+
+#[test]
+fn s3_fifo_by_entries_and_weight_with_shadows_and_a_listener() {
+    let seen = run(Ears::Behind, |builder| {
+        let builder = builder.capacity(50).max_weight(250).weigher(weigh).policy(Policy::s3_fifo());
+        builder.shadow(ShadowConfig::new().policy(Policy::lru())).keep_ages()
+    });
+    is_golden(seen, 581, 733, 0x43cc_09db_e972_3297);
+}

@@ -1,0 +1,282 @@
+//! What waits for a listener that takes its time, and what does not.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use larder::test::FakeClock;
+use larder::{Builder, Cache, Inserted, Maintenance, Policy, Removal, RemovalCause};
+
+use super::{inline, noting};
+
+#[test]
+fn maintenance_passes_by_a_victim_whose_gate_is_taken() {
+    let (entered, has_entered) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    let cache = inline(10)
+        .policy(Policy::fifo())
+        .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
+            if *removal.key == 0 {
+                entered.send(()).unwrap();
+                may_go_on.lock().unwrap().recv().unwrap();
+            }
+        })
+        .build()
+        .unwrap();
+    for key in 0..10 {
+        cache.insert(key, key);
+    }
+    thread::scope(|scope| {
+        let blocked = scope.spawn(|| cache.remove(&0));
+        has_entered.recv().unwrap();
+        // The next victim is 0, which is being removed. Nothing is inserted here: a key may share
+        // its gate.
+        cache.set_capacity(5).unwrap();
+        assert_eq!(cache.get(&0), Some(0));
+        assert_eq!(cache.len(), 5);
+        go_on.send(()).unwrap();
+        assert_eq!(blocked.join().unwrap(), Some(0));
+    });
+    assert_eq!((cache.len(), cache.get(&0)), (4, None));
+    cache.validate();
+}
+
+#[test]
+fn a_demoted_victim_whose_gate_is_taken_stays_the_next_to_leave() {
+    let (entered, has_entered) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    let cache = inline(10)
+        .policy(Policy::lru())
+        .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
+            if removal.new_value == Some(&77) {
+                entered.send(()).unwrap();
+                may_go_on.lock().unwrap().recv().unwrap();
+            }
+        })
+        .build()
+        .unwrap();
+    for key in 0..10 {
+        cache.insert(key, key);
+    }
+    thread::scope(|scope| {
+        let blocked = scope.spawn(|| cache.insert(7, 77));
+        has_entered.recv().unwrap();
+        assert!(cache.demote(&7));
+        // The next victim is 7, which is being replaced.
+        cache.insert(100, 100);
+        assert_eq!((cache.get(&0), cache.peek(&7)), (None, Some(7)));
+        assert_eq!(cache.coldest(1), [7]);
+        go_on.send(()).unwrap();
+        assert_eq!(blocked.join().unwrap(), Inserted::Replaced);
+    });
+    cache.validate();
+}
+
+#[test]
+fn under_a_pin_nothing_is_evicted_until_later() {
+    let (cache, told) = noting(inline(10));
+    let pinned = cache.pin();
+    for key in 0..20 {
+        cache.insert(key, key);
+    }
+    assert_eq!((cache.len(), told.lock().unwrap().len()), (20, 0));
+    drop(pinned);
+    cache.run_pending();
+    assert_eq!((cache.len(), told.lock().unwrap().len()), (10, 10));
+    cache.validate();
+}
+
+#[test]
+fn lowering_a_bound_where_the_listener_cannot_be_notified_returns_and_later_runs_evict() {
+    type Lower<'c> = Box<dyn Fn() + 'c>;
+    type Within = fn(&Cache<u32, u32>, Lower<'_>);
+    const WITHIN: [(&str, Within); 4] = [
+        ("a pin", |cache, lower| {
+            let _pinned = cache.pin();
+            lower();
+        }),
+        ("a reader", |cache, lower| {
+            cache.read(&1, |_| lower());
+        }),
+        ("a gate", |cache, lower| {
+            cache.remove_if(&1, |_, _| {
+                lower();
+                false
+            });
+        }),
+        ("the listener", |cache, _| {
+            cache.remove(&0);
+        }),
+    ];
+    for (what, within) in WITHIN {
+        for mode in [Maintenance::Inline, Maintenance::Background] {
+            let slot: Arc<OnceLock<Cache<u32, u32>>> = Arc::default();
+            let own = Arc::clone(&slot);
+            let cache = inline(100)
+                .maintenance(mode)
+                .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
+                    if removal.cause == RemovalCause::Explicit {
+                        own.get().unwrap().set_capacity(10).unwrap();
+                    }
+                })
+                .build()
+                .unwrap();
+            // Ends with the process: the listener owns the cache that owns it.
+            slot.set(cache.clone()).unwrap();
+            for key in 0..100 {
+                cache.insert(key, key);
+            }
+            cache.run_pending();
+            within(&cache, Box::new(|| cache.set_capacity(10).unwrap()));
+            assert_eq!(cache.capacity(), Some(10), "{what}");
+            // In background mode the maintenance thread comes by itself.
+            while cache.len() > 10 {
+                if mode == Maintenance::Inline {
+                    cache.run_pending();
+                }
+                thread::yield_now();
+            }
+            cache.validate();
+        }
+    }
+}
+
+/// A cache with both kinds of listeners, which hear causes, and of which the atomic one moves the clock
+/// by ten seconds.
+fn slow(clock: &FakeClock) -> (Builder<u32, u32>, Arc<Mutex<Vec<RemovalCause>>>) {
+    let heard: Arc<Mutex<Vec<RemovalCause>>> = Arc::default();
+    let (first, second, moved) = (Arc::clone(&heard), Arc::clone(&heard), clock.clone());
+    let builder = inline(100)
+        .clock(clock.clone())
+        .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
+            first.lock().unwrap().push(removal.cause);
+            moved.advance(Duration::from_secs(10));
+        })
+        .listener(larder::Listener::new(move |removal: &Removal<'_, u32, u32>| {
+            second.lock().unwrap().push(removal.cause);
+        }));
+    (builder, heard)
+}
+
+#[test]
+fn what_expires_while_the_listener_runs_leaves_for_the_cause_that_was_told() {
+    use RemovalCause::{Explicit, Replaced};
+    let clock = FakeClock::new();
+    let (builder, heard) = slow(&clock);
+    let cache = builder.time_to_live(Duration::from_secs(5)).build().unwrap();
+    let take = || std::mem::take(&mut *heard.lock().unwrap());
+    cache.insert(1, 10);
+    assert_eq!(cache.insert(1, 11), Inserted::Replaced);
+    assert_eq!(take(), [Replaced, Replaced]);
+    assert_eq!(cache.replace(1, 12), Inserted::Replaced);
+    assert_eq!(take(), [Replaced, Replaced]);
+    assert_eq!(cache.remove(&1), Some(12));
+    assert_eq!(take(), [Explicit, Explicit]);
+    cache.insert(1, 13);
+    assert!(cache.remove_if(&1, |_, _| true));
+    assert_eq!(take(), [Explicit, Explicit]);
+    cache.insert(1, 14);
+    assert_eq!(cache.invalidate_if(|_, _| true), 1);
+    assert_eq!(take(), [Explicit, Explicit]);
+    let stats = cache.stats();
+    assert_eq!((stats.replacements, stats.removals, stats.expirations), (2, 3, 0));
+    cache.validate();
+}
+
+#[test]
+fn a_lifetime_begins_when_the_entry_becomes_visible_not_before_the_listener_ran() {
+    struct Asked(Arc<AtomicUsize>);
+    impl larder::Expiry<u32, u32> for Asked {
+        fn after_create(&self, _: &u32, _: &u32) -> Option<Duration> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Some(Duration::from_secs(5))
+        }
+    }
+    let second = Duration::from_secs(1);
+    for kind in 0..4 {
+        let clock = FakeClock::new();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (builder, _) = slow(&clock);
+        let builder = match kind {
+            0 => builder.time_to_live(5 * second),
+            1 => builder.time_to_idle(5 * second),
+            2 => builder.time_to_live(5 * second).time_to_idle(8 * second),
+            _ => builder.expiry(Asked(Arc::clone(&asked))),
+        };
+        let cache = builder.build().unwrap();
+        let holds = |value: u32| {
+            assert_eq!(cache.get(&1), Some(value), "kind {kind}");
+            let left = cache.inspect(&1).unwrap().expires_in.unwrap();
+            assert_eq!(left, 5 * second, "kind {kind}");
+            clock.advance(second);
+        };
+        let mut insertions = 0;
+        let mut check = |insert: &dyn Fn(u32) -> Inserted| {
+            for wanted in [Inserted::Replaced, Inserted::Replaced] {
+                insertions += 1;
+                let value = 100 + insertions;
+                assert_eq!(insert(value), wanted);
+                holds(value);
+            }
+        };
+        assert_eq!(cache.insert(1, 1), Inserted::Added);
+        check(&|value| cache.insert(1, value));
+        check(&|value| cache.replace(1, value));
+        if kind != 3 {
+            check(&|value| cache.insert_with_ttl(1, value, 5 * second));
+            check(&|value| cache.insert_with_tags(1, value, ["tag"]));
+        } else {
+            assert_eq!(asked.load(Ordering::SeqCst), 5, "once for each insertion");
+        }
+        cache.validate();
+    }
+}
+
+#[test]
+fn nothing_but_changes_of_the_same_key_waits_for_the_listener() {
+    let (entered, has_entered) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    let is_blocking = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let blocks = Arc::clone(&is_blocking);
+    let cache = Cache::builder()
+        .capacity(10_000)
+        .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
+            if blocks.swap(false, Ordering::SeqCst) {
+                entered.send(*removal.key).unwrap();
+                may_go_on.lock().unwrap().recv().unwrap();
+            }
+        })
+        .build()
+        .unwrap();
+    let removals: [fn(&Cache<u32, u32>); 4] = [
+        Cache::clear,
+        |cache| cache.retain(|_, _| false),
+        |cache| assert_eq!(cache.insert(17, 0), Inserted::Replaced),
+        |cache| cache.set_capacity(4_000).unwrap(),
+    ];
+    for removal in removals {
+        cache.set_capacity(10_000).unwrap();
+        for key in 0..5_000 {
+            cache.insert(key, key);
+        }
+        is_blocking.store(true, Ordering::SeqCst);
+        thread::scope(|scope| {
+            let blocked = scope.spawn(|| removal(&cache));
+            let held = has_entered.recv().unwrap();
+            // One key alone is being changed, whatever the call does to others later.
+            for key in (0..20_000).filter(|key| *key != held) {
+                cache.insert(key, key + 1);
+                cache.remove(&key);
+            }
+            go_on.send(()).unwrap();
+            blocked.join().unwrap();
+        });
+        cache.run_pending();
+        cache.validate();
+    }
+}

@@ -1,0 +1,27 @@
+//! What the library promises, in one program: whatever can share a process with everything else.
+//!
+//! All caches of a process share one epoch, one maintenance thread and one registry of policies. So
+//! a test here waits for memory to be freed with [`support::flush`], which allows for the pins of
+//! the other tests, and registers no policy. What needs a process to itself is a program of its own
+//! beside this one: `background`, `faults`, `fork`, `fork_inline`, `reclamation`, `registry` and
+//! `sanitize`. So is `verbs`, which the sanitizers run too.
+
+// Most insertions here are made for what comes after them.
+#![allow(clippy::unwrap_used, unused_must_use)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod building;
+mod extremes;
+mod iteration;
+mod invalidation;
+mod expiry;
+mod eviction;
+mod listeners;
+mod explain;
+mod concurrency;
+#[cfg(feature = "snapshot")]
+mod snapshot;
+#[cfg(feature = "quick")]
+mod quick;

@@ -1,0 +1,14 @@
+//! What is saved comes back. Damaged and forged snapshots are in the program `faults`.
+
+#[cfg(feature = "bincode")]
+mod restart;
+#[cfg(all(
+    feature = "bincode",
+    feature = "json",
+    feature = "postcard",
+    feature = "zstd",
+    feature = "async"
+))]
+mod round_trip;
+#[cfg(all(feature = "bincode", feature = "json"))]
+mod types;

@@ -1,0 +1,632 @@
+//! Each verb by itself, and all of them mixed against a plain map, in every configuration.
+//!
+//! A program of its own because CI also runs it under AddressSanitizer, where building everything
+//! else that is in `it` would take long.
+
+// Most insertions here are made for what comes after them.
+#![allow(clippy::unwrap_used, unused_must_use)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod collecting;
+mod queries;
+mod ranking;
+mod storing;
+mod taking;
+
+use std::borrow::Borrow;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use larder::{Cache, Inserted, Maintenance, Rejection};
+
+use crate::support::configs::for_each_config;
+use crate::support::rng::{Rng, seeds};
+
+/// Far more than any test here inserts where it must not evict.
+const ROOMY: usize = 4096;
+
+#[test]
+fn an_inserted_value_is_found_by_every_verb_at_once() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, String>(ROOMY);
+        for key in 0..100 {
+            assert_eq!(cache.insert(key, format!("value {key}")), Inserted::Added);
+            let expected = format!("value {key}");
+            assert_eq!(cache.get(&key).as_ref(), Some(&expected));
+            assert_eq!(cache.peek(&key).as_ref(), Some(&expected));
+            assert_eq!(cache.read(&key, String::len), Some(expected.len()));
+            assert!(cache.contains_key(&key));
+            let pinned = cache.pin();
+            assert_eq!(pinned.get(&key), Some(&expected));
+            assert_eq!(pinned.peek(&key), Some(&expected));
+            assert!(pinned.contains_key(&key));
+        }
+        assert_eq!(cache.len(), 100);
+        cache.validate();
+    });
+}
+
+#[test]
+fn an_absent_key_is_found_by_no_verb() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, u64>(ROOMY);
+        cache.insert(1, 1);
+        assert_eq!(cache.get(&2), None);
+        assert_eq!(cache.peek(&2), None);
+        assert_eq!(cache.read(&2, |_| panic!("nothing to read")), None::<()>);
+        assert!(!cache.contains_key(&2));
+        assert_eq!(cache.remove(&2), None);
+        assert!(!cache.remove_if(&2, |_, _| panic!("nothing to ask about")));
+        let pinned = cache.pin();
+        assert_eq!(pinned.get(&2), None);
+        assert_eq!(pinned.peek(&2), None);
+        assert!(!pinned.contains_key(&2));
+    });
+}
+
+#[test]
+fn insert_of_a_present_key_replaces_the_value() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, u64>(ROOMY);
+        assert_eq!(cache.insert(7, 1), Inserted::Added);
+        for value in 2..50 {
+            assert_eq!(cache.insert(7, value), Inserted::Replaced);
+            assert_eq!(cache.get(&7), Some(value));
+            assert_eq!(cache.len(), 1);
+        }
+        cache.run_pending();
+        assert_eq!(cache.weight(), config.entry_weight());
+        cache.validate();
+    });
+}
+
+#[test]
+fn insert_if_absent_keeps_the_present_value() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, u64>(ROOMY);
+        assert_eq!(cache.insert_if_absent(1, 10), Inserted::Added);
+        assert_eq!(cache.insert_if_absent(1, 11), Inserted::Rejected(Rejection::Present));
+        assert_eq!(cache.get(&1), Some(10));
+        assert_eq!(cache.remove(&1), Some(10));
+        assert_eq!(cache.insert_if_absent(1, 12), Inserted::Added);
+        assert_eq!(cache.get(&1), Some(12));
+        cache.validate();
+    });
+}
+
+#[test]
+fn replace_adds_no_key() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, u64>(ROOMY);
+        assert_eq!(cache.replace(1, 10), Inserted::Rejected(Rejection::Absent));
+        assert_eq!(cache.get(&1), None);
+        assert!(cache.is_empty());
+        cache.insert(1, 11);
+        assert_eq!(cache.replace(1, 12), Inserted::Replaced);
+        assert_eq!(cache.get(&1), Some(12));
+        cache.remove(&1);
+        assert_eq!(cache.replace(1, 13), Inserted::Rejected(Rejection::Absent));
+        assert!(!cache.contains_key(&1));
+        cache.validate();
+    });
+}
+
+#[test]
+fn remove_gives_the_value_back_once() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, u64>(ROOMY);
+        for round in 0..50 {
+            cache.insert(5, round);
+            assert_eq!(cache.remove(&5), Some(round));
+            assert_eq!(cache.remove(&5), None);
+            assert_eq!(cache.get(&5), None);
+            assert_eq!(cache.len(), 0);
+        }
+        cache.run_pending();
+        assert!(cache.is_empty());
+        assert_eq!(cache.weight(), 0);
+        cache.validate();
+    });
+}
+
+#[test]
+fn remove_if_asks_about_the_present_value() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, u64>(ROOMY);
+        cache.insert(1, 10);
+        let mut asked = Vec::new();
+        assert!(!cache.remove_if(&1, |&key, &value| {
+            asked.push((key, value));
+            false
+        }));
+        assert_eq!(cache.get(&1), Some(10));
+        cache.insert(1, 11);
+        assert!(cache.remove_if(&1, |&key, &value| {
+            asked.push((key, value));
+            true
+        }));
+        assert_eq!(asked, [(1, 10), (1, 11)]);
+        assert_eq!(cache.get(&1), None);
+        cache.validate();
+    });
+}
+
+#[test]
+fn retain_asks_once_about_each_entry_and_keeps_what_it_is_told() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, u64>(ROOMY);
+        for key in 0..300 {
+            cache.insert(key, key * 2);
+        }
+        let mut asked = BTreeMap::new();
+        cache.retain(|&key, &value| {
+            assert_eq!(value, key * 2);
+            *asked.entry(key).or_insert(0) += 1;
+            key % 3 == 0
+        });
+        assert_eq!(asked.len(), 300);
+        assert!(asked.values().all(|&times| times == 1));
+        for key in 0..300 {
+            assert_eq!(cache.contains_key(&key), key % 3 == 0, "key {key}");
+        }
+        assert_eq!(cache.len(), 100);
+        cache.validate();
+    });
+}
+
+#[test]
+fn clear_leaves_nothing_and_the_cache_usable() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, u64>(ROOMY);
+        for round in 0..3 {
+            for key in 0..200 {
+                assert_eq!(cache.insert(key, round), Inserted::Added);
+            }
+            cache.clear();
+            assert_eq!(cache.len(), 0);
+            assert_eq!(cache.iter().count(), 0);
+            assert!((0..200).all(|key| !cache.contains_key(&key)));
+        }
+        cache.run_pending();
+        assert_eq!(cache.weight(), 0);
+        cache.validate();
+    });
+}
+
+#[test]
+fn iter_keys_and_values_show_each_entry_once() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, u64>(ROOMY);
+        let expected: BTreeMap<u64, u64> = (0..500).map(|key| (key, key * key)).collect();
+        for (&key, &value) in &expected {
+            cache.insert(key, value);
+        }
+        let pairs: Vec<(u64, u64)> = cache.iter().collect();
+        assert_eq!(pairs.len(), expected.len());
+        assert_eq!(pairs.into_iter().collect::<BTreeMap<_, _>>(), expected);
+        let mut keys: Vec<u64> = cache.keys().collect();
+        keys.sort_unstable();
+        assert!(keys.iter().eq(expected.keys()));
+        let mut values: Vec<u64> = cache.values().collect();
+        values.sort_unstable();
+        assert!(values.iter().eq(expected.values()));
+    });
+}
+
+#[test]
+fn peek_and_contains_key_count_neither_hits_nor_misses() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, u64>(ROOMY);
+        cache.insert(1, 1);
+        let before = cache.stats();
+        for key in [1, 2] {
+            cache.peek(&key);
+            cache.contains_key(&key);
+            let pinned = cache.pin();
+            pinned.peek(&key);
+            pinned.contains_key(&key);
+        }
+        cache.iter().count();
+        let after = cache.stats();
+        assert_eq!((after.hits, after.misses), (before.hits, before.misses));
+    });
+}
+
+#[test]
+fn stats_count_each_verb() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, u64>(ROOMY);
+        assert_eq!(cache.stats().hit_ratio(), None, "nothing asked yet");
+        for key in 0..10 {
+            cache.insert(key, key);
+        }
+        cache.insert(0, 1);
+        cache.replace(1, 1);
+        cache.replace(100, 1);
+        cache.insert_if_absent(2, 1);
+        cache.get(&0);
+        cache.read(&1, |_| ());
+        cache.pin().get(&2);
+        cache.get(&100);
+        cache.read(&100, |_| ());
+        cache.pin().get(&100);
+        cache.remove(&0);
+        cache.remove(&0);
+        cache.remove_if(&1, |_, _| true);
+        cache.remove_if(&2, |_, _| false);
+        cache.retain(|&key, _| key != 3);
+        cache.run_pending();
+        let stats = cache.stats();
+        assert_eq!((stats.hits, stats.misses), (Some(3), Some(3)));
+        assert_eq!(stats.hit_ratio(), Some(0.5));
+        assert_eq!((stats.inserts, stats.replacements), (10, 2));
+        assert_eq!((stats.removals, stats.evictions, stats.evicted_weight), (3, 0, 0));
+        assert_eq!(stats.maintenance_panics, 0);
+        assert_eq!(cache.len(), 7);
+        cache.clear();
+        cache.run_pending();
+        assert_eq!(cache.stats().removals, 10);
+        cache.validate();
+    });
+}
+
+#[test]
+fn a_borrowed_form_of_the_key_finds_the_entry() {
+    for_each_config(|config| {
+        let cache = config.cache::<String, u64>(ROOMY);
+        cache.insert("one".to_owned(), 1);
+        assert_eq!(cache.get("one"), Some(1));
+        assert_eq!(cache.peek("one"), Some(1));
+        assert_eq!(cache.read("one", |&value| value), Some(1));
+        assert!(cache.contains_key("one"));
+        assert_eq!(cache.pin().get("one"), Some(&1));
+        assert_eq!(cache.pin().peek("one"), Some(&1));
+        assert!(cache.pin().contains_key("one"));
+        assert!(!cache.remove_if("one", |key, _| key != "one"));
+        assert_eq!(cache.remove("one"), Some(1));
+        assert_eq!(cache.get("one"), None);
+
+        let bytes = config.cache::<Vec<u8>, u64>(ROOMY);
+        bytes.insert(vec![1, 2, 3], 6);
+        assert_eq!(bytes.get([1, 2, 3].as_slice()), Some(6));
+        let shared = config.cache::<Arc<str>, u64>(ROOMY);
+        shared.insert("two".into(), 2);
+        assert_eq!(shared.get("two"), Some(2));
+    });
+}
+
+/// Hashes like the number in it, as `Borrow` asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Id(u64);
+
+impl Borrow<u64> for Id {
+    fn borrow(&self) -> &u64 {
+        &self.0
+    }
+}
+
+/// Hashes like the text in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Name(String);
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+#[test]
+fn a_borrowed_form_of_a_users_own_key_finds_the_entry() {
+    for_each_config(|config| {
+        // Hashers may treat numbers and strings in ways of their own, but then they must treat
+        // what wraps them likewise.
+        let cache = config.cache::<Id, u64>(ROOMY);
+        let names = config.cache::<Name, u64>(ROOMY);
+        for id in 0..50 {
+            cache.insert(Id(id), id);
+            assert_eq!(cache.get(&id), Some(id));
+            assert_eq!(cache.get(&Id(id)), Some(id));
+            names.insert(Name(id.to_string()), id);
+            assert_eq!(names.get(id.to_string().as_str()), Some(id));
+        }
+        for id in 0..50 {
+            assert_eq!(cache.remove(&id), Some(id));
+            assert_eq!(names.remove(id.to_string().as_str()), Some(id));
+        }
+    });
+}
+
+#[test]
+fn a_value_that_cannot_be_cloned_is_read_in_place() {
+    #[derive(Debug, PartialEq)]
+    struct Solid(u64);
+    for_each_config(|config| {
+        let cache = config.cache::<u64, Solid>(ROOMY);
+        cache.insert(1, Solid(10));
+        assert_eq!(cache.read(&1, |solid| solid.0), Some(10));
+        assert_eq!(cache.pin().get(&1), Some(&Solid(10)));
+        assert!(cache.contains_key(&1));
+        assert!(cache.remove_if(&1, |_, solid| solid.0 == 10));
+        assert!(cache.is_empty());
+    });
+}
+
+#[test]
+fn read_runs_its_closure_once() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, u64>(ROOMY);
+        cache.insert(1, 41);
+        let mut runs = 0;
+        let result = cache.read(&1, |value| {
+            runs += 1;
+            value + 1
+        });
+        assert_eq!((result, runs), (Some(42), 1));
+    });
+}
+
+#[test]
+fn a_clone_is_the_same_cache() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, u64>(ROOMY);
+        let other = cache.clone();
+        cache.insert(1, 1);
+        assert_eq!(other.get(&1), Some(1));
+        other.remove(&1);
+        assert_eq!(cache.get(&1), None);
+        drop(cache);
+        other.insert(2, 2);
+        assert_eq!(other.get(&2), Some(2));
+        other.validate();
+    });
+}
+
+#[test]
+fn a_cache_says_how_it_was_built() {
+    for_each_config(|config| {
+        let cache = config.cache::<u64, u64>(64);
+        assert_eq!(cache.partitions(), config.partitions);
+        let name = cache.policy_name().to_lowercase().replace(['-', '_'], "");
+        assert_eq!(name, config.policy.name.replace('_', ""));
+        assert!(cache.capacity().is_none_or(|capacity| capacity == 64));
+        assert!(cache.max_weight().is_none_or(|weight| weight == 64 * 3));
+        assert!(cache.capacity().is_some() || cache.max_weight().is_some());
+        assert!(!format!("{cache:?}").is_empty());
+    });
+}
+
+#[test]
+fn pairs_are_collected_and_extended() {
+    let cache: Cache<u64, u64> = (0..100).map(|key| (key, key + 1)).collect();
+    cache.run_pending();
+    assert!(!cache.is_empty());
+    assert!(cache.iter().all(|(key, value)| value == key + 1));
+    let mut cache = Cache::<u64, u64>::new(1000);
+    cache.extend((0..100).map(|key| (key, key)));
+    assert_eq!(cache.len(), 100);
+    assert_eq!(cache.get(&99), Some(99));
+}
+
+#[test]
+fn bounds_hold_after_each_inline_call_and_after_run_pending() {
+    for_each_config(|config| {
+        const CAPACITY: usize = 64;
+        let cache = config.cache::<u64, u64>(CAPACITY);
+        let is_inline = config.maintenance == Maintenance::Inline;
+        for key in 0..2_000 {
+            cache.insert(key, key);
+            if is_inline {
+                assert!(cache.len() <= CAPACITY, "{} entries", cache.len());
+                assert!(cache.weight() <= CAPACITY as u64 * config.entry_weight());
+            }
+        }
+        cache.run_pending();
+        assert!(cache.len() <= CAPACITY, "{} entries", cache.len());
+        assert!(cache.weight() <= CAPACITY as u64 * config.entry_weight());
+        assert_eq!(cache.weight(), cache.len() as u64 * config.entry_weight());
+        assert_eq!(cache.iter().count(), cache.len());
+        let stats = cache.stats();
+        assert_eq!(stats.inserts - stats.evictions - stats.removals, cache.len() as u64);
+        assert_eq!(stats.evicted_weight, stats.evictions * config.entry_weight());
+        cache.validate();
+    });
+}
+
+#[test]
+fn a_new_entry_is_never_the_victim_of_its_own_insertion() {
+    for_each_config(|config| {
+        if config.maintenance == Maintenance::Background {
+            return;
+        }
+        for capacity in [config.partitions, 8, 40] {
+            let cache = config.cache::<u64, u64>(capacity);
+            let mut rng = Rng::new(0x5eed);
+            for step in 0..2_000_u64 {
+                let key = rng.skewed_below(100);
+                cache.insert(key, step);
+                assert_eq!(cache.peek(&key), Some(step), "step {step}, capacity {capacity}");
+                // Now and then everything there is has been used, and used again.
+                let rounds = if step % 50 == 0 { 4 } else { 0 };
+                for _ in 0..rounds {
+                    for key in 0..100 {
+                        cache.get(&key);
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn random_operations_agree_with_a_plain_map_where_nothing_is_evicted() {
+    for seed in seeds(0x0b5e_55ed, 1) {
+        for_each_config(|config| {
+            let cache = config.cache::<u64, u64>(ROOMY);
+            let mut map = HashMap::new();
+            let mut rng = Rng::new(seed);
+            for step in 0..2_000_u64 {
+                random_step(&cache, &mut map, &mut rng, step, seed);
+                if step % 64 == 0 {
+                    assert_same(&cache, &map, seed);
+                }
+            }
+            cache.run_pending();
+            assert_same(&cache, &map, seed);
+            assert_eq!(cache.weight(), map.len() as u64 * config.entry_weight());
+            cache.validate();
+        });
+    }
+}
+
+/// One random operation on both. The map must never evict.
+fn random_step(
+    cache: &Cache<u64, u64>,
+    map: &mut HashMap<u64, u64>,
+    rng: &mut Rng,
+    step: u64,
+    seed: u64,
+) {
+    let key = rng.below(200);
+    let at = || format!("seed {seed}, step {step}, key {key}");
+    match rng.below(100) {
+        0..25 => {
+            let expected =
+                if map.insert(key, step).is_some() { Inserted::Replaced } else { Inserted::Added };
+            assert_eq!(cache.insert(key, step), expected, "{}", at());
+        }
+        25..35 => {
+            let expected = match map.entry(key) {
+                Entry::Occupied(_) => Inserted::Rejected(Rejection::Present),
+                Entry::Vacant(vacant) => {
+                    vacant.insert(step);
+                    Inserted::Added
+                }
+            };
+            assert_eq!(cache.insert_if_absent(key, step), expected, "{}", at());
+        }
+        35..45 => {
+            let expected = match map.get_mut(&key) {
+                Some(value) => {
+                    *value = step;
+                    Inserted::Replaced
+                }
+                None => Inserted::Rejected(Rejection::Absent),
+            };
+            assert_eq!(cache.replace(key, step), expected, "{}", at());
+        }
+        45..60 => assert_eq!(cache.remove(&key), map.remove(&key), "{}", at()),
+        60..65 => {
+            let removes = map.get(&key).is_some_and(|value| value % 2 == 0);
+            assert_eq!(cache.remove_if(&key, |_, value| value % 2 == 0), removes, "{}", at());
+            if removes {
+                map.remove(&key);
+            }
+        }
+        65..97 => {
+            let expected = map.get(&key).copied();
+            assert_eq!(cache.get(&key), expected, "{}", at());
+            assert_eq!(cache.peek(&key), expected, "{}", at());
+            assert_eq!(cache.pin().get(&key).copied(), expected, "{}", at());
+            assert_eq!(cache.contains_key(&key), expected.is_some(), "{}", at());
+        }
+        97..99 => {
+            cache.retain(|key, value| (key + value) % 8 != 0);
+            map.retain(|key, value| (*key + *value) % 8 != 0);
+        }
+        _ => {
+            if rng.below(4) == 0 {
+                cache.clear();
+                map.clear();
+            }
+        }
+    }
+    assert_eq!(cache.len(), map.len(), "{}", at());
+}
+
+fn assert_same(cache: &Cache<u64, u64>, map: &HashMap<u64, u64>, seed: u64) {
+    let mut seen: Vec<(u64, u64)> = cache.iter().collect();
+    seen.sort_unstable();
+    let mut expected: Vec<(u64, u64)> = map.iter().map(|(&key, &value)| (key, value)).collect();
+    expected.sort_unstable();
+    assert_eq!(seen, expected, "seed {seed}");
+}
+
+#[test]
+fn what_is_there_under_eviction_was_written_last() {
+    for seed in seeds(0x1a57, 1) {
+        for_each_config(|config| {
+            const CAPACITY: usize = 32;
+            let cache = config.cache::<u64, u64>(CAPACITY);
+            let mut written = HashMap::new();
+            let mut rng = Rng::new(seed);
+            for step in 0..4_000_u64 {
+                let key = rng.skewed_below(128);
+                match rng.below(10) {
+                    0..4 => {
+                        cache.insert(key, step);
+                        written.insert(key, step);
+                    }
+                    4 => {
+                        // A present key stays; an evicted one may be there in the map only.
+                        if cache.insert_if_absent(key, step) == Inserted::Added {
+                            written.insert(key, step);
+                        }
+                    }
+                    5 => {
+                        if cache.replace(key, step) == Inserted::Replaced {
+                            written.insert(key, step);
+                        }
+                    }
+                    6 => {
+                        let removed = cache.remove(&key);
+                        let last = written.remove(&key);
+                        assert!(removed.is_none() || removed == last, "seed {seed}, step {step}");
+                    }
+                    _ => {
+                        if let Some(value) = cache.get(&key) {
+                            assert_eq!(
+                                written.get(&key),
+                                Some(&value),
+                                "seed {seed}, step {step}, key {key}"
+                            );
+                        }
+                    }
+                }
+            }
+            cache.run_pending();
+            assert!(cache.len() <= CAPACITY);
+            for (key, value) in cache.iter() {
+                assert_eq!(written.get(&key), Some(&value), "seed {seed}, key {key}");
+            }
+            cache.validate();
+        });
+    }
+}
+
+#[test]
+fn lookups_never_call_the_weigher() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
+    let cache = Cache::<u64, u64>::builder()
+        .max_weight(1_000)
+        .weigher(move |_, _| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            1
+        })
+        .maintenance(Maintenance::Inline)
+        .build()
+        .unwrap();
+    cache.insert(1, 1);
+    let weighed = calls.load(Ordering::Relaxed);
+    assert_eq!(weighed, 1, "each value is weighed once");
+    cache.get(&1);
+    cache.peek(&1);
+    cache.read(&1, |_| ());
+    cache.remove(&1);
+    cache.run_pending();
+    assert_eq!(calls.load(Ordering::Relaxed), weighed);
+}
