@@ -22,16 +22,13 @@ use libfuzzer_sys::fuzz_target;
 )]
 #[path = "../../crates/larder-cli/src"]
 mod cli {
-    pub(crate) mod input;
     pub(crate) mod trace;
 }
 
-use cli::trace::error;
-use cli::{input, trace};
+use cli::trace;
 
-use error::TraceError;
-use input::Input;
-use trace::{CsvOptions, Format, ReadOptions, Trace};
+use trace::error::TraceError;
+use trace::{CsvOptions, Format, Input, ReadOptions, Trace};
 
 const FORMATS: [Option<Format>; 8] = [
     Some(Format::Text),

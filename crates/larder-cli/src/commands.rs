@@ -10,7 +10,6 @@ use crate::args::{Cli, Command, Drawn, Files, GenerateArgs, Output, ReplayArgs, 
 use crate::capacity::resolve_all;
 use crate::error::{CommandError, PlotError, ReplayError};
 use crate::generate::{Existing, Keys, write_keys};
-use crate::input::Input;
 use crate::plot::{self, miss_ratio_curves};
 use crate::replay::{ReplayOptions, Weights, check, replay};
 use crate::report::{
@@ -19,6 +18,7 @@ use crate::report::{
 };
 use crate::simulate::{SimulateOptions, Subject, simulate};
 use crate::snapshot;
+use crate::trace::Input;
 use crate::trace::{CsvOptions, Format, ReadOptions, Trace};
 
 /// The trace of a run without arguments; `data/README.md` says how it came about.

@@ -9,10 +9,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use larder::BuildError;
-
 use larder::snapshot::{RegistryError, SnapshotError};
 
-pub(crate) use crate::trace::error::{Excerpt, Position, Problem, TraceError};
+use crate::trace::error::TraceError;
 
 /// Why a replay or a simulation could not start.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,6 @@
 
 mod args;
 mod error;
-mod input;
 mod trace;
 mod capacity;
 mod replay;

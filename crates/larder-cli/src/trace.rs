@@ -5,80 +5,44 @@
 //! takes less than 120 bytes a request, and [`ReadOptions::max_requests`] bounds their number: a
 //! file that expands without end (a decompression bomb, an ARC count of 2^40) is refused there.
 
-pub(crate) mod error;
-mod warning;
-mod lifetime;
-mod text;
+// One parser for each format.
 mod csv;
+mod text;
 mod arc;
 mod lirs;
 mod raw;
 mod oracle_general;
+// What all parsers fill: requests with renumbered keys.
+mod columns;
+// Keys of any length as 128 bits.
+mod digest;
+// Whole numbers as tools write them.
+mod number;
+// Times and times to live.
+mod lifetime;
+// What is odd about a trace that is read nevertheless.
+mod warning;
+// The formats, and which one a file's name stands for.
+mod format;
+// The bytes of a file, decompressed and cut into lines or records.
+pub(crate) mod input;
+// What can be wrong with a trace, and where.
+pub(crate) mod error;
+// How a file is packed.
+mod compression;
 
-pub(crate) use self::csv::{Column, CsvOptions, Header};
-pub(crate) use self::lifetime::{Lifetimes, TimeSpan, TimeUnit, TtlSummary};
-pub(crate) use self::warning::Warning;
-
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::io;
 use std::path::Path;
 
-use clap::ValueEnum;
-use serde::Serialize;
+use crate::trace::columns::{Collector, Columns};
+use crate::trace::error::{Position, TraceError};
 
-use crate::error::{Excerpt, Position, Problem, TraceError};
-use crate::input::{Input, split_compression};
-
-/// How a trace is written down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Format {
-    /// A key a line: any bytes, without the white space around them
-    Text,
-    /// Separated columns: a key, optionally a size in bytes, a TTL in seconds and a time
-    Csv,
-    /// Lines `start count ...`, each standing for `count` blocks from `start` on
-    Arc,
-    /// A block number a line; lines that start with `*` are skipped
-    Lirs,
-    /// Raw little-endian 32-bit keys
-    U32,
-    /// Raw little-endian 64-bit keys
-    U64,
-    /// libCacheSim's records of 24 bytes: time, key, size, next access
-    OracleGeneral,
-}
-
-/// What [`Format::of_name`] knows, for the message when it does not help.
-const KNOWN_NAMES: &str = "known are .txt, .keys, .csv, .tsv, .arc, .lis, .lirs, .trc, .u32, \
-                           .u64, *oracleGeneral*, each also with .gz or .zst";
-const FORMATS: &str = "text, csv, arc, lirs, u32, u64 or oracle-general";
-
-impl Format {
-    /// The name that `--format` takes.
-    pub(crate) fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-
-    fn of_name(file: &str) -> Option<Self> {
-        let bare = split_compression(file).0.to_ascii_lowercase();
-        let name = bare.rsplit(['/', '\\']).next().unwrap_or(&bare);
-        // Before the ending: such files are called `w01.oracleGeneral.bin`.
-        if name.contains("oraclegeneral") {
-            return Some(Format::OracleGeneral);
-        }
-        match name.rsplit_once('.')?.1 {
-            "txt" | "keys" => Some(Format::Text),
-            "csv" | "tsv" => Some(Format::Csv),
-            "arc" | "lis" => Some(Format::Arc),
-            "lirs" | "trc" => Some(Format::Lirs),
-            "u32" => Some(Format::U32),
-            "u64" => Some(Format::U64),
-            _ => None,
-        }
-    }
-}
+pub(crate) use crate::trace::compression::{Compression, split_compression};
+pub(crate) use crate::trace::csv::{Column, CsvOptions, Header};
+pub(crate) use crate::trace::format::Format;
+pub(crate) use crate::trace::input::Input;
+pub(crate) use crate::trace::lifetime::{Lifetimes, TimeSpan, TimeUnit, TtlSummary};
+pub(crate) use crate::trace::warning::Warning;
 
 /// How to read a trace.
 #[derive(Clone, Debug)]
@@ -121,7 +85,7 @@ impl Trace {
                     let source = io::ErrorKind::IsADirectory.into();
                     Err(TraceError::Read { file, source })
                 }
-                false => format_of(&file, options).map(drop),
+                false => Format::of(&file, options.format).map(drop),
             }
         } else {
             Ok(())
@@ -130,7 +94,7 @@ impl Trace {
 
     /// Reads a whole trace.
     pub(crate) fn read(mut input: Input, options: &ReadOptions) -> Result<Self, TraceError> {
-        let format = format_of(input.name(), options)?;
+        let format = Format::of(input.name(), options.format)?;
         let max = options.max_requests;
         let mut columns = match format {
             Format::Text => text::read(&mut input, max),
@@ -183,7 +147,7 @@ impl Trace {
                 return Err(TraceError::Malformed { file: name, position, problem });
             }
         }
-        if all.requests.is_empty() {
+        if all.is_empty() {
             return Err(TraceError::Empty { file: name });
         }
         let Columns { requests, distinct_keys, .. } = all.finish();
@@ -222,206 +186,18 @@ impl Trace {
     }
 }
 
-/// The format that was asked for, or that the name tells.
-fn format_of(name: &str, options: &ReadOptions) -> Result<Format, TraceError> {
-    options.format.or_else(|| Format::of_name(name)).ok_or_else(|| {
-        let file = name.to_owned();
-        TraceError::UnknownFormat { file, known: KNOWN_NAMES, formats: FORMATS }
-    })
-}
-
-/// What a parser has read.
-#[derive(Debug)]
-struct Columns {
-    requests: Vec<u32>,
-    distinct_keys: u32,
-    sizes_bytes: Option<Vec<u32>>,
-    /// As long as `requests` if there is a column of them, else empty; so are the TTLs.
-    times_ns: Vec<u64>,
-    ttls_ns: Vec<u64>,
-    span: TimeSpan,
-    warnings: Vec<Warning>,
-}
-
-/// Numbers keys and collects requests, up to a limit.
-struct Collector<K> {
-    ids: HashMap<K, u32>,
-    requests: Vec<u32>,
-    sizes_bytes: Vec<u32>,
-    times_ns: Vec<u64>,
-    ttls_ns: Vec<u64>,
-    span: TimeSpan,
-    latest_ns: u64,
-    /// The first line whose time goes back, and how many do.
-    back: Option<(u64, u64)>,
-    warnings: Vec<Warning>,
-    max_requests: u32,
-}
-
-impl<K: Hash + Eq> Collector<K> {
-    fn new(max_requests: u32) -> Self {
-        Collector {
-            ids: HashMap::new(),
-            requests: Vec::new(),
-            sizes_bytes: Vec::new(),
-            times_ns: Vec::new(),
-            ttls_ns: Vec::new(),
-            span: TimeSpan::NONE,
-            latest_ns: 0,
-            back: None,
-            warnings: Vec::new(),
-            max_requests,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.requests.is_empty()
-    }
-
-    /// Refuses before anything is stored, so that a hostile count costs nothing.
-    fn reserve(&self, requests: u64) -> Result<(), Problem> {
-        if requests > u64::from(self.max_requests) - self.requests.len() as u64 {
-            return Err(Problem::TooManyRequests { limit: self.max_requests });
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, key: K) -> Result<(), Problem> {
-        self.reserve(1)?;
-        // Fewer keys than requests, and those are at most `u32::MAX`.
-        let next = self.ids.len() as u32;
-        self.requests.push(*self.ids.entry(key).or_insert(next));
-        Ok(())
-    }
-
-    fn push_sized(&mut self, key: K, size_bytes: u32) -> Result<(), Problem> {
-        self.push(key)?;
-        self.sizes_bytes.push(size_bytes);
-        Ok(())
-    }
-
-    /// The time of the next request, in that line; `is_kept` if entries may expire.
-    fn add_time(&mut self, time_ns: u64, line: u64, is_kept: bool) {
-        if time_ns < self.latest_ns {
-            self.back.get_or_insert((line, 0)).1 += 1;
-        }
-        self.latest_ns = self.latest_ns.max(time_ns);
-        self.span.add(time_ns);
-        if is_kept {
-            self.times_ns.push(time_ns);
-        }
-    }
-
-    fn add_ttl(&mut self, ttl_ns: u64) {
-        self.ttls_ns.push(ttl_ns);
-    }
-
-    /// Notes a warning, once for each kind.
-    fn warn(&mut self, warning: Warning) {
-        let kind = std::mem::discriminant(&warning);
-        if self.warnings.iter().all(|other| std::mem::discriminant(other) != kind) {
-            self.warnings.push(warning);
-        }
-    }
-
-    fn finish(mut self) -> Columns {
-        if let Some((line, requests)) = self.back.filter(|_| !self.times_ns.is_empty()) {
-            self.warn(Warning::TimesGoBack { line, requests });
-        }
-        if self.span.is_far() {
-            self.warn(Warning::FarTimes);
-        }
-        Columns {
-            distinct_keys: self.ids.len() as u32,
-            sizes_bytes: (!self.sizes_bytes.is_empty()).then_some(self.sizes_bytes),
-            requests: self.requests,
-            times_ns: self.times_ns,
-            ttls_ns: self.ttls_ns,
-            span: self.span,
-            warnings: self.warnings,
-        }
-    }
-}
-
-/// A whole number of at most `max` that stands for something, as a key does: every digit counts, so
-/// it may end in `.0`, but not have an exponent, which means that it was rounded.
-fn parse_number(field: &'static str, given: &[u8], max: u64) -> Result<u64, Problem> {
-    let number = parse_amount(field, given, max)?;
-    if given.iter().any(|byte| matches!(byte, b'e' | b'E')) {
-        return Err(Problem::Rounded { field, given: Excerpt::new(given) });
-    }
-    Ok(number)
-}
-
-/// A whole number of at most `max` that counts something. Tools that know nothing but floats write it
-/// as `123.0` or as `1e+06`.
-fn parse_amount(field: &'static str, given: &[u8], max: u64) -> Result<u64, Problem> {
-    if given.is_empty() {
-        return Err(Problem::EmptyNumber { field, max });
-    }
-    whole_number(given).filter(|&number| number <= max).ok_or_else(|| Problem::NotANumber {
-        field,
-        given: Excerpt::new(given),
-        max,
-    })
-}
-
-/// Digits, perhaps with a fraction and an exponent, if they are a whole number; without the detour
-/// over a float, which knows 53 bits only. No sign, which no trace has.
-fn whole_number(given: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(given).ok()?;
-    let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if is_digits(text) {
-        return text.parse().ok();
-    }
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
-        None => (text, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) {
-        return None;
-    }
-    let fraction = fraction.trim_end_matches('0');
-    let digits = format!("{whole}{fraction}").parse::<u64>().ok()?;
-    let shift = exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?;
-    let power = 10_u64.checked_pow(shift.unsigned_abs());
-    match shift {
-        0.. => digits.checked_mul(power?),
-        _ => power.filter(|power| digits % power == 0).map(|power| digits / power),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::tests::{gzip, input, zstd};
+    use crate::trace::input::tests::{gzip, input, zstd};
     use std::io::Cursor;
 
-    pub(super) const MAX: u32 = 1000;
+    use clap::ValueEnum;
+
+    const MAX: u32 = 1000;
 
     fn options(format: Option<Format>, max_requests: u32) -> ReadOptions {
         ReadOptions { format, csv: CsvOptions::default(), max_requests, rate: None }
-    }
-
-    #[test]
-    fn format_is_told_by_the_name_below_the_compression() {
-        for (name, format) in [
-            ("a.txt", Some(Format::Text)),
-            ("dir.csv/a.TSV.gz", Some(Format::Csv)),
-            ("OLTP.lis", Some(Format::Arc)),
-            ("loop.trc.zst", Some(Format::Lirs)),
-            ("x.u32.zst", Some(Format::U32)),
-            ("x.u64", Some(Format::U64)),
-            ("w01.oracleGeneral.bin.zst", Some(Format::OracleGeneral)),
-            ("cluster52.oracleGeneral.sample10", Some(Format::OracleGeneral)),
-            ("oracleGeneral/a.txt", Some(Format::Text)),
-            ("dir.txt/trace", None),
-            ("trace", None),
-            ("a.gz", None),
-        ] {
-            assert_eq!(Format::of_name(name), format, "{name}");
-        }
     }
 
     #[test]
@@ -495,42 +271,6 @@ mod tests {
         };
         assert_eq!(trace.footprint_bytes(), Some(25 + u64::from(u32::MAX)));
         assert_eq!(trace.one_hit_wonders(), 2);
-    }
-
-    #[test]
-    fn numbers_are_digits_within_range_and_nothing_else() {
-        assert_eq!(parse_number("n", b"18446744073709551615", u64::MAX).unwrap(), u64::MAX);
-        assert_eq!(parse_number("n", b"007", 7).unwrap(), 7);
-        assert_eq!(parse_number("n", b"7.00", 7).unwrap(), 7);
-        for given in ["+1", "-1", " 1", "1 ", "8", "18446744073709551616", "x", "1.5", "\u{661}"] {
-            let problem = parse_number("size", given.as_bytes(), 7).unwrap_err().to_string();
-            assert!(problem.starts_with("size `"), "{problem}");
-            assert!(problem.ends_with("use a whole number from 0 to 7"), "{problem}");
-        }
-        let problem = parse_number("size", b"", 7).unwrap_err().to_string();
-        assert_eq!(problem, "the size is empty; use a whole number from 0 to 7");
-        let problem = parse_number("block", b"1.2e+03", u64::MAX).unwrap_err().to_string();
-        assert!(problem.starts_with("block `1.2e+03` was rounded"), "{problem}");
-    }
-
-    #[test]
-    fn amounts_are_read_as_tools_write_floats() {
-        for (given, number) in [
-            ("123.0", 123),
-            ("1e+06", 1_000_000),
-            ("1.5E3", 1_500),
-            ("2500e-2", 25),
-            ("0.0", 0),
-            ("18446744073709551615.0", u64::MAX),
-            ("9007199254740993.0", 9_007_199_254_740_993),
-        ] {
-            assert_eq!(parse_amount("n", given.as_bytes(), u64::MAX).unwrap(), number, "{given}");
-        }
-        for given in
-            ["1.5", "1e-1", "1e20", ".5", "e5", "1e", "1.e", "1_000", "0x10", "1e+99999999999"]
-        {
-            assert!(parse_amount("n", given.as_bytes(), u64::MAX).is_err(), "{given}");
-        }
     }
 
     #[test]

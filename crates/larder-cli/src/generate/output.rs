@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use flate2::write::GzEncoder;
 
 use crate::error::{CommandError, GenerateError};
-use crate::input::{Compression, split_compression};
+use crate::trace::{Compression, split_compression};
 
 /// How a generated key is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -101,7 +101,7 @@ fn write_plain(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::Input;
+    use crate::trace::Input;
 
     fn written(name: &str) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();

@@ -4,12 +4,13 @@ use std::str::FromStr;
 
 use csv_core::{ReadRecordResult, ReaderBuilder};
 
-use super::lifetime::{NO_TTL, TimeUnit, parse_time_ns, parse_ttl_ns};
-use super::text::Digests;
-use super::warning::Warning;
-use super::{Collector, Columns, parse_amount};
-use crate::error::{Excerpt, Position, Problem, TraceError};
-use crate::input::{Input, MAX_LINE_BYTES};
+use crate::trace::columns::{Collector, Columns};
+use crate::trace::digest::Digests;
+use crate::trace::error::{Excerpt, Position, Problem, TraceError};
+use crate::trace::input::{Input, MAX_LINE_BYTES};
+use crate::trace::lifetime::{NO_TTL, TimeUnit, parse_time_ns, parse_ttl_ns};
+use crate::trace::number::parse_amount;
+use crate::trace::warning::Warning;
 
 /// More columns than that are no trace.
 const MAX_COLUMNS: usize = 4096;
@@ -494,7 +495,7 @@ fn has_exponent(key: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::tests::{gzip, input, trickle, zstd};
+    use crate::trace::input::tests::{gzip, input, trickle, zstd};
 
     fn by_name(key: &str, size: &str, ttl: &str) -> CsvOptions {
         CsvOptions {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::input::Compression;
+use crate::trace::compression::Compression;
 
 /// A place in a file, counted after decompression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

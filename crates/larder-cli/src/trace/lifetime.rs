@@ -6,7 +6,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::error::{Excerpt, Problem};
+use crate::trace::error::{Excerpt, Problem};
 
 /// Of a request whose entry does not expire.
 pub(crate) const NO_TTL: u64 = u64::MAX;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::Format;
-use super::error::Excerpt;
+use crate::trace::error::Excerpt;
+use crate::trace::format::Format;
 
 /// Something that may make figures other than they are meant to be.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,81 +9,21 @@ mod gzip;
 mod encoding;
 
 use std::cell::Cell;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 use std::rc::Rc;
 
+use crate::trace::compression::{Compression, other_packing};
+use crate::trace::error::{Position, Problem, TraceError};
+
 use self::encoding::Recoded;
 use self::gzip::GzipMembers;
-use crate::error::{Position, Problem, TraceError};
 
 /// The longest line that a text trace may have; a longer one is no key.
 pub(crate) const MAX_LINE_BYTES: u64 = 64 * 1024;
 
 const BUFFER_BYTES: usize = 64 * 1024;
-
-/// How the bytes of a file are packed; told by their first bytes, whatever the name is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Compression {
-    None,
-    Gzip,
-    Zstd,
-}
-
-impl Compression {
-    const MAGIC_BYTES: usize = 10;
-
-    fn of(head: &[u8]) -> Self {
-        match head {
-            // The third byte is the only method that gzip has, deflate.
-            [0x1f, 0x8b, 0x08, ..] => Compression::Gzip,
-            // A frame, or one that is to be skipped and may come first.
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
-            _ => Compression::None,
-        }
-    }
-}
-
-/// What packs files too and is not read here, by the first bytes; those of fewer than six bytes may
-/// begin a sound file of raw keys.
-fn other_packing(head: &[u8]) -> Option<&'static str> {
-    match head {
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("xz"),
-        [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', b'S', b'Y'] => Some("bzip2"),
-        [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..] => Some("7-Zip"),
-        _ => None,
-    }
-}
-
-impl fmt::Display for Compression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Compression::None => "plain",
-            Compression::Gzip => "gzip",
-            Compression::Zstd => "zstd",
-        })
-    }
-}
-
-const GZIP_SUFFIX: &str = ".gz";
-const ZSTD_SUFFIX: &str = ".zst";
-
-/// A file name without what compression added to it, and what that was.
-pub(crate) fn split_compression(name: &str) -> (&str, Compression) {
-    for (suffix, compression) in
-        [(GZIP_SUFFIX, Compression::Gzip), (ZSTD_SUFFIX, Compression::Zstd)]
-    {
-        let at = name.len().checked_sub(suffix.len());
-        if let Some((bare, end)) = at.and_then(|at| name.split_at_checked(at))
-            && end.eq_ignore_ascii_case(suffix)
-        {
-            return (bare, compression);
-        }
-    }
-    (name, Compression::None)
-}
 
 /// A decompressed trace that knows where it is.
 pub(crate) struct Input {
@@ -524,18 +464,5 @@ pub(crate) mod tests {
         assert_eq!(input.next_record::<4>().unwrap(), Some([1, 2, 3, 4]));
         let failure = input.next_record::<4>().unwrap_err().to_string();
         assert!(failure.starts_with("t: byte 4: 2 bytes are left of a record of 4"), "{failure}");
-    }
-
-    #[test]
-    fn compression_is_split_off_names_whatever_the_case() {
-        for (name, bare, compression) in [
-            ("a.u32.zst", "a.u32", Compression::Zstd),
-            ("b.csv.GZ", "b.csv", Compression::Gzip),
-            ("c.gz.txt", "c.gz.txt", Compression::None),
-            (".gz", "", Compression::Gzip),
-            ("é", "é", Compression::None),
-        ] {
-            assert_eq!(split_compression(name), (bare, compression));
-        }
     }
 }

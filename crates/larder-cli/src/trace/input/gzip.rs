@@ -57,7 +57,7 @@ fn skip_zeros(packed: &mut impl BufRead) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::tests::gzip;
+    use crate::trace::input::tests::gzip;
 
     fn unpacked(packed: &[u8]) -> io::Result<Vec<u8>> {
         let mut plain = Vec::new();
