@@ -6,9 +6,9 @@ use std::thread;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint, value_parser};
 
-use crate::capacity::{self, CapacityArg};
+use crate::capacity::{self, CapacityArg, Weights};
 use crate::generate::{KeyFormat, Pattern};
-use crate::replay::{ReplayOptions, Weights};
+use crate::replay::ReplayOptions;
 use crate::simulate::SimulateOptions;
 use crate::snapshot::{ConvertArgs, DumpArgs, InspectArgs, VerifyArgs};
 use crate::trace::{Column, CsvOptions, Format, Header, ReadOptions, TimeUnit};

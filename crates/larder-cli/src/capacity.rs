@@ -3,6 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// What an entry weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weights {
+    /// One each: capacities are in entries.
+    Entries,
+    /// Its size in bytes: capacities are in bytes.
+    Bytes,
+}
+
 /// The capacities of a table.
 pub(crate) const USUAL: [&str; 4] = ["1%", "5%", "10%", "25%"];
 

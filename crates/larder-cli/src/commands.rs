@@ -7,11 +7,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::args::{Cli, Command, Drawn, Files, GenerateArgs, Output, ReplayArgs, SimulateArgs};
-use crate::capacity::resolve_all;
+use crate::capacity::{Weights, resolve_all};
 use crate::error::{CommandError, PlotError, ReplayError};
 use crate::generate::{Existing, Keys, write_keys};
 use crate::plot::{self, miss_ratio_curves};
-use crate::replay::{ReplayOptions, Weights, check, replay};
+use crate::replay::{ReplayOptions, check, replay};
 use crate::report::{
     Replay, ReplayReport, SimulateReport, Simulation, TraceInfo, TraceReplay, TraceSimulation, csv,
     info_table, replay_table, simulation_table,

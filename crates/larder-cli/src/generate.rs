@@ -4,19 +4,21 @@
 //! numbers are cut to a range by multiplication, and the Zipf ranks use the `libm` crate, not the
 //! functions of the platform.
 
-mod zipf;
+// Keys in a file: text or raw, packed or not.
 mod output;
-
-pub(crate) use self::output::{Existing, KeyFormat, write_keys};
+// Ranks by Zipf's law.
+mod zipf;
+// Random numbers that are the same everywhere.
+mod random;
 
 use rand_pcg::Pcg64;
-use rand_pcg::rand_core::Rng;
 
-use self::zipf::Zipf;
 use crate::error::GenerateError;
 
-/// The stream of PCG that all traces are drawn from; any constant would do.
-const STREAM: u128 = 0x6c61_7264_6572;
+use self::random::{STREAM, below};
+use self::zipf::Zipf;
+
+pub(crate) use self::output::{Existing, KeyFormat, write_keys};
 
 /// Keys are `u32`s, so that the `u32` format holds every trace.
 const MAX_KEYS: u64 = 1 << 32;
@@ -118,17 +120,6 @@ impl Iterator for Keys {
             }
         })
     }
-}
-
-/// A number below `bound`, all but equally likely: the error is below `bound / 2^64`.
-fn below(bound: u32, random: &mut Pcg64) -> u32 {
-    // The high half of the product is less than `bound`.
-    ((u128::from(random.next_u64()) * u128::from(bound)) >> 64) as u32
-}
-
-/// A number from 0 up to but not including 1, of 53 random bits.
-fn unit(random: &mut Pcg64) -> f64 {
-    (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]

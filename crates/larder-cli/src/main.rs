@@ -7,18 +7,30 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
-mod args;
-mod error;
-mod trace;
-mod capacity;
-mod replay;
-mod reference;
-mod simulate;
-mod report;
-mod plot;
-mod generate;
-mod snapshot;
+// What each command reads, runs and prints.
 mod commands;
+// The command line: options, their help and their defaults.
+mod args;
+// Miss-ratio curves as SVG.
+mod plot;
+// Results as tables, JSON and CSV.
+mod report;
+// Policies over a trace on one thread, beside references and the optimum.
+mod simulate;
+// The optimum and published policies, for comparison.
+mod reference;
+// A trace through one shared cache, from several threads.
+mod replay;
+// Capacities as the user gives them, and what they count.
+mod capacity;
+// Saved caches: inspected, verified, converted and dumped.
+mod snapshot;
+// Synthetic traces and how they are written.
+mod generate;
+// The errors of all stages above traces, and exit codes.
+mod error;
+// Traces: files in several formats, and requests in memory.
+mod trace;
 
 use std::io::Write;
 use std::path::Path;

@@ -4,14 +4,20 @@
 //! library's, so that the two check each other; the others follow their papers. None serves any
 //! cache: they know a trace's keys by number.
 
-mod queue;
+// The optimum, and a bound on it for entries of several sizes.
 mod optimum;
+// LRU, FIFO and LFU by definition.
 mod exact;
+// Published policies.
 mod arc;
 mod lirs;
 mod two_queue;
+// Doubly linked lists of keys.
+mod queue;
+// What all policies here can do.
+mod policy;
 
-use crate::replay::Weights;
+use crate::capacity::Weights;
 use crate::trace::Trace;
 
 use self::arc::Arc;
@@ -20,18 +26,13 @@ use self::lirs::Lirs;
 use self::two_queue::TwoQueue;
 
 pub(crate) use self::optimum::{Optimum, hits_at_most};
+pub(crate) use self::policy::Reference;
 
 /// What stands before the name of a published policy.
 const PREFIX: &str = "ref-";
 
 /// The name of the optimum.
 pub(crate) const OPTIMUM: &str = "opt";
-
-/// A policy and its cache of keys, read-through: what is missed is inserted.
-pub(crate) trait Reference {
-    /// Asks for a key; returns whether it was there.
-    fn request(&mut self, key: u32, weight: u32) -> bool;
-}
 
 /// A published policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use larder::{Builder, Cache, Clock, Inserted, Maintenance, Policy};
 
+use crate::capacity::Weights;
 use crate::error::ReplayError;
 use crate::trace::{Lifetimes, Trace};
 
@@ -32,15 +33,6 @@ const LATENCY_DIGITS: u8 = 3;
 
 /// How often the progress bar moves.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
-
-/// What an entry weighs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Weights {
-    /// One each: capacities are in entries.
-    Entries,
-    /// Its size in bytes: capacities are in bytes.
-    Bytes,
-}
 
 /// How a trace is replayed, whatever the policy and the capacity.
 #[derive(Clone, Copy, Debug)]

@@ -16,7 +16,8 @@ use indicatif::{HumanBytes, HumanCount};
 use larder::Maintenance;
 use serde::Serialize;
 
-use crate::replay::{LATENCY_SAMPLE_EVERY, Measurement, ReplayOptions, Weights};
+use crate::capacity::Weights;
+use crate::replay::{LATENCY_SAMPLE_EVERY, Measurement, ReplayOptions};
 use crate::trace::{Format, TimeSpan, Trace, TtlSummary};
 
 /// The document of `larder replay --json`.

@@ -19,9 +19,9 @@ use indicatif::ProgressBar;
 use larder::Policy;
 use larder::policy::{PolicyConfig, Simulator};
 
+use crate::capacity::Weights;
 use crate::error::ReplayError;
 use crate::reference::{OPTIMUM, Optimum, Published, Reference, hits_at_most};
-use crate::replay::Weights;
 use crate::trace::{Lifetimes, Trace};
 
 /// Requests between two moves of the progress bar.

@@ -8,8 +8,8 @@
 
 use rand_pcg::Pcg64;
 
-use super::unit;
 use crate::error::GenerateError;
+use crate::generate::random::unit;
 
 /// Ranks from 0 up, rank `r` in proportion to `1 / (r + 1)^exponent`.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     fn random() -> Pcg64 {
-        Pcg64::new(42, super::super::STREAM)
+        Pcg64::new(42, crate::generate::random::STREAM)
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! ARC: N. Megiddo, D. S. Modha, "ARC: A self-tuning, low overhead replacement cache", FAST 2003;
 //! figure 4.
 
-use super::Reference;
-use super::queue::{Links, Queue};
+use crate::reference::policy::Reference;
+use crate::reference::queue::{Links, Queue};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::Reference;
+use crate::reference::policy::Reference;
 
 /// Least recently used.
 pub(super) struct Lru(Ranked);

@@ -3,8 +3,8 @@
 //! least one entry, is for blocks of high inter-reference recency. The paper lets the stack
 //! remember any number of blocks that have left; here it is twice the cache, as in practice.
 
-use super::Reference;
-use super::queue::{Links, Queue};
+use crate::reference::policy::Reference;
+use crate::reference::queue::{Links, Queue};
 
 /// The part of the cache for blocks of high inter-reference recency.
 const HIR_PART: usize = 100;

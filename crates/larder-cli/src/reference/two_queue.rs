@@ -1,8 +1,8 @@
 //! 2Q: T. Johnson, D. Shasha, "2Q: A low overhead high performance buffer management replacement
 //! algorithm", VLDB 1994; the full version with the constants that the paper recommends.
 
-use super::Reference;
-use super::queue::{Links, Queue};
+use crate::reference::policy::Reference;
+use crate::reference::queue::{Links, Queue};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {

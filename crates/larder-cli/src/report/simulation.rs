@@ -5,7 +5,7 @@ use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
 use super::{TraceInfo, align_numbers, table};
-use crate::replay::Weights;
+use crate::capacity::Weights;
 use crate::simulate::{Cell, Kind, SimulateOptions};
 
 /// The document of `larder simulate --json`.

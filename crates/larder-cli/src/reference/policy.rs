@@ -1,0 +1,7 @@
+//! What all policies of this module can do.
+
+/// A policy and its cache of keys, read-through: what is missed is inserted.
+pub(crate) trait Reference {
+    /// Asks for a key; returns whether it was there.
+    fn request(&mut self, key: u32, weight: u32) -> bool;
+}
