@@ -6,7 +6,9 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{ReplayReport, SimulateReport, TraceInfo};
+use crate::report::replay::ReplayReport;
+use crate::report::simulation::SimulateReport;
+use crate::report::trace_info::TraceInfo;
 
 /// A report that can be written as rows.
 pub(crate) trait Rows {

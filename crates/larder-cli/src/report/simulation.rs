@@ -4,8 +4,9 @@ use comfy_table::Table;
 use indicatif::{HumanBytes, HumanCount};
 use serde::Serialize;
 
-use super::{TraceInfo, align_numbers, table};
 use crate::capacity::Weights;
+use crate::report::table::{align_numbers, table};
+use crate::report::trace_info::TraceInfo;
 use crate::simulate::{Cell, Kind, SimulateOptions};
 
 /// The document of `larder simulate --json`.
