@@ -1,0 +1,64 @@
+//! How results are shown.
+
+use std::path::PathBuf;
+
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::{Args, ValueHint};
+
+/// How results are shown.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Shown {
+    /// Print one JSON document instead of tables
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print CSV instead of tables: a header, whose names are those of --json, and a row for each
+    /// result
+    #[arg(long)]
+    csv: bool,
+}
+
+/// The form of results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Table,
+    Json,
+    Csv,
+}
+
+impl Shown {
+    pub(crate) fn output(self) -> Output {
+        match (self.json, self.csv) {
+            (true, _) => Output::Json,
+            (_, true) => Output::Csv,
+            _ => Output::Table,
+        }
+    }
+}
+
+/// Whether and where a picture is drawn.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Drawn {
+    /// Draw miss ratio by capacity, a curve for each policy, as SVG
+    #[arg(
+        long, value_name = "FILE.svg", value_hint = ValueHint::FilePath,
+        value_parser = PathBufValueParser::new().try_map(parse_svg_path)
+    )]
+    pub(crate) plot: Option<PathBuf>,
+    /// Overwrite the picture if it exists
+    #[arg(long, requires = "plot")]
+    pub(crate) force: bool,
+}
+
+/// Why an argument names no picture.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("pictures are SVG; use a name that ends in .svg")]
+struct NotSvgError;
+
+fn parse_svg_path(given: PathBuf) -> Result<PathBuf, NotSvgError> {
+    match given.extension() {
+        Some(suffix) if suffix.eq_ignore_ascii_case("svg") => Ok(given),
+        _ => Err(NotSvgError),
+    }
+}

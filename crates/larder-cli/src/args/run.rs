@@ -1,0 +1,42 @@
+//! What replays and simulations share: threads, capacities and what these count.
+
+use clap::ValueEnum;
+
+use crate::args::output::Drawn;
+use crate::capacity::{self, CapacityArg, Weights};
+
+pub(super) const MAX_THREADS: u16 = 1024;
+
+pub(super) fn capacities_help() -> String {
+    format!(
+        "Capacities, separated by commas: entries, or bytes with --weights size (K, M, G and T are \
+         powers of 1024: 1M is 1,048,576), or a share of the distinct keys or of their bytes, such as \
+         5% [default: {}; with --plot {}]",
+        capacity::USUAL.join(","),
+        capacity::OF_A_CURVE.join(","),
+    )
+}
+
+/// What was asked for, or what is usual for what is shown.
+pub(super) fn capacities_or_default(given: &[CapacityArg], drawn: &Drawn) -> Vec<CapacityArg> {
+    let default = if drawn.plot.is_some() { &capacity::OF_A_CURVE[..] } else { &capacity::USUAL };
+    match given {
+        [] => default.iter().map(|text| text.parse().expect("a constant that parses")).collect(),
+        given => given.to_vec(),
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum WeightsArg {
+    One,
+    Size,
+}
+
+impl From<WeightsArg> for Weights {
+    fn from(weights: WeightsArg) -> Self {
+        match weights {
+            WeightsArg::One => Weights::Entries,
+            WeightsArg::Size => Weights::Bytes,
+        }
+    }
+}
