@@ -134,6 +134,30 @@ enum ValueType {
     Json,
 }
 
+/// The instance of a function for a type of keys and one of values; `$float` stands for `f64`.
+macro_rules! for_types {
+    ($function:ident, $float:ty, $key:expr, $value:expr) => {
+        match $key {
+            KeyType::String => for_types!(@value $function, $float, String, $value),
+            KeyType::U32 => for_types!(@value $function, $float, u32, $value),
+            KeyType::U64 => for_types!(@value $function, $float, u64, $value),
+            KeyType::I64 => for_types!(@value $function, $float, i64, $value),
+        }
+    };
+    (@value $function:ident, $float:ty, $key:ty, $value:expr) => {
+        match $value {
+            ValueType::String => $function::<$key, String>,
+            ValueType::Bytes => $function::<$key, Vec<u8>>,
+            ValueType::U32 => $function::<$key, u32>,
+            ValueType::U64 => $function::<$key, u64>,
+            ValueType::I64 => $function::<$key, i64>,
+            ValueType::F64 => $function::<$key, $float>,
+            ValueType::Bool => $function::<$key, bool>,
+            ValueType::Json => $function::<$key, serde_json::Value>,
+        }
+    };
+}
+
 pub(crate) fn inspect(args: &InspectArgs) -> Result<String, SnapshotFailure> {
     let mut options = args.limits.options();
     if args.salvage {
@@ -210,26 +234,7 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<String, SnapshotFailure> {
     let load = args.limits.options();
     let info = Info::read_path(&args.from, &load)?;
     let (key, value) = types(&info, &args.types)?;
-    macro_rules! by_value {
-        ($key:ty) => {
-            match value {
-                ValueType::String => convert_path::<$key, String>,
-                ValueType::Bytes => convert_path::<$key, Vec<u8>>,
-                ValueType::U32 => convert_path::<$key, u32>,
-                ValueType::U64 => convert_path::<$key, u64>,
-                ValueType::I64 => convert_path::<$key, i64>,
-                ValueType::F64 => convert_path::<$key, f64>,
-                ValueType::Bool => convert_path::<$key, bool>,
-                ValueType::Json => convert_path::<$key, serde_json::Value>,
-            }
-        };
-    }
-    let convert = match key {
-        KeyType::String => by_value!(String),
-        KeyType::U32 => by_value!(u32),
-        KeyType::U64 => by_value!(u64),
-        KeyType::I64 => by_value!(i64),
-    };
+    let convert = for_types!(convert_path, f64, key, value);
     let saved = convert(&args.from, &args.to, &load, &save)?;
     Ok(format!("{} entries, {} bytes unpacked\n", saved.entries, saved.bytes))
 }
@@ -245,17 +250,11 @@ fn types(info: &Info, given: &TypeArgs) -> Result<(KeyType, ValueType), Snapshot
         says: name.escape_debug().to_string(),
         serializer: info.serializer.escape_debug().to_string(),
     };
-    match (given.key, said.0) {
-        (Some(given), Some(said)) if given != said && !is_json => {
-            return Err(other("key", key_name));
-        }
-        _ => {}
+    if !is_json && given.key.zip(said.0).is_some_and(|(given, said)| given != said) {
+        return Err(other("key", key_name));
     }
-    match (given.value, said.1) {
-        (Some(given), Some(said)) if given != said && !is_json => {
-            return Err(other("value", value_name));
-        }
-        _ => {}
+    if !is_json && given.value.zip(said.1).is_some_and(|(given, said)| given != said) {
+        return Err(other("value", value_name));
     }
     match (given.key.or(said.0), given.value.or(said.1)) {
         (Some(key), Some(value)) => Ok((key, value)),
@@ -278,26 +277,7 @@ pub(crate) fn dump(args: &DumpArgs, out: &mut dyn Write) -> Result<(), CommandEr
         return dump_as::<Box<RawValue>, Box<RawValue>>(&args.file, &options, out);
     }
     let (key, value) = types(&info, &args.types)?;
-    macro_rules! by_value {
-        ($key:ty) => {
-            match value {
-                ValueType::String => dump_as::<$key, String>,
-                ValueType::Bytes => dump_as::<$key, Vec<u8>>,
-                ValueType::U32 => dump_as::<$key, u32>,
-                ValueType::U64 => dump_as::<$key, u64>,
-                ValueType::I64 => dump_as::<$key, i64>,
-                ValueType::F64 => dump_as::<$key, Float>,
-                ValueType::Bool => dump_as::<$key, bool>,
-                ValueType::Json => dump_as::<$key, serde_json::Value>,
-            }
-        };
-    }
-    let dump = match key {
-        KeyType::String => by_value!(String),
-        KeyType::U32 => by_value!(u32),
-        KeyType::U64 => by_value!(u64),
-        KeyType::I64 => by_value!(i64),
-    };
+    let dump = for_types!(dump_as, Float, key, value);
     dump(&args.file, &options, out)
 }
 
