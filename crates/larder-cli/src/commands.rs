@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use crate::args::{Cli, Command, Drawn, Files, GenerateArgs, Output, ReplayArgs, SimulateArgs};
 use crate::capacity::{Weights, resolve_all};
-use crate::error::{CommandError, PlotError, ReplayError};
+use crate::error::{CommandError, ReplayError};
 use crate::generate::{Existing, Keys, write_keys};
-use crate::plot::{self, miss_ratio_curves};
+use crate::plot::{self, Panel, miss_ratio_curves};
 use crate::replay::{ReplayOptions, check, replay};
 use crate::report::{
-    Replay, ReplayReport, SimulateReport, Simulation, TraceInfo, TraceReplay, TraceSimulation, csv,
-    info_table, replay_table, simulation_table,
+    Replay, ReplayReport, Rows, SimulateReport, Simulation, TraceInfo, TraceReplay,
+    TraceSimulation, csv, info_table, replay_table, simulation_table,
 };
 use crate::simulate::{SimulateOptions, Subject, simulate};
 use crate::snapshot;
@@ -86,12 +86,8 @@ fn replay_all(files: Option<&Files>, args: &ReplayArgs) -> Result<(), CommandErr
         report.traces.push(replayed);
         Ok(())
     })?;
-    match output {
-        Output::Json => print_json(&report)?,
-        Output::Csv => print(&csv(&report))?,
-        Output::Table => print(&format!("{}\n", report.footer()))?,
-    }
-    args.drawn.draw(|| miss_ratio_curves(&report.traces))
+    print_report(&report, output, || report.footer())?;
+    args.drawn.draw(report.traces.iter().map(TraceReplay::panel))
 }
 
 /// Every policy at every capacity, each with a fresh cache.
@@ -167,12 +163,8 @@ fn simulate_all(files: &Files, args: &SimulateArgs) -> Result<(), CommandError> 
         let keys = Keys::new(pattern, args.generated.requests, args.generated.seed)?;
         show(Trace::of_keys(name, keys, files.read_options().max_requests)?)?;
     }
-    match output {
-        Output::Json => print_json(&report)?,
-        Output::Csv => print(&csv(&report))?,
-        Output::Table => print(&format!("{}\n", report.footer()))?,
-    }
-    args.drawn.draw(|| miss_ratio_curves(&report.traces))
+    print_report(&report, output, || report.footer())?;
+    args.drawn.draw(report.traces.iter().map(TraceSimulation::panel))
 }
 
 fn simulate_trace(
@@ -221,11 +213,7 @@ fn info(files: &Files, output: Output) -> Result<(), CommandError> {
         infos.push(TraceInfo::of(&trace));
         Ok(())
     })?;
-    match output {
-        Output::Json => print_json(&infos),
-        Output::Csv => print(&csv(&infos)),
-        Output::Table => print(&format!("{}\n", info_table(&infos))),
-    }
+    print_report(&infos, output, || info_table(&infos).to_string())
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<(), CommandError> {
@@ -259,18 +247,31 @@ impl Drawn {
         }
     }
 
-    fn draw(&self, svg: impl FnOnce() -> Result<String, PlotError>) -> Result<(), CommandError> {
+    fn draw(&self, panels: impl Iterator<Item = Panel>) -> Result<(), CommandError> {
         match &self.plot {
-            Some(path) => plot::write(path, &svg()?, self.force),
+            Some(path) => {
+                plot::write(path, &miss_ratio_curves(&panels.collect::<Vec<_>>())?, self.force)
+            }
             None => Ok(()),
         }
     }
 }
 
-fn print_json(document: &impl Serialize) -> Result<(), CommandError> {
-    let text = serde_json::to_string_pretty(document)
-        .map_err(|failure| CommandError::write("standard output")(failure.into()))?;
-    print(&format!("{text}\n"))
+/// Prints a report in the form that was asked for; `text` is what goes with tables.
+fn print_report<R: Rows + Serialize>(
+    report: &R,
+    output: Output,
+    text: impl FnOnce() -> String,
+) -> Result<(), CommandError> {
+    match output {
+        Output::Json => {
+            let document = serde_json::to_string_pretty(report)
+                .map_err(|failure| CommandError::write("standard output")(failure.into()))?;
+            print(&format!("{document}\n"))
+        }
+        Output::Csv => print(&csv(report)),
+        Output::Table => print(&format!("{}\n", text())),
+    }
 }
 
 fn print(text: &str) -> Result<(), CommandError> {

@@ -11,10 +11,10 @@
 mod commands;
 // The command line: options, their help and their defaults.
 mod args;
+// Results as tables, JSON, CSV and curves.
+mod report;
 // Miss-ratio curves as SVG.
 mod plot;
-// Results as tables, JSON and CSV.
-mod report;
 // Policies over a trace on one thread, beside references and the optimum.
 mod simulate;
 // The optimum and published policies, for comparison.

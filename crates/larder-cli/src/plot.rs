@@ -12,8 +12,6 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use crate::error::{CommandError, PlotError};
-use crate::report::{TraceReplay, TraceSimulation};
-use crate::simulate::Kind;
 
 const PANEL_PIXELS: (u32, u32) = (980, 540);
 
@@ -95,11 +93,12 @@ impl Stroke {
 }
 
 impl Panel {
-    fn new(title: &str, is_in_bytes: bool) -> Self {
+    pub(crate) fn new(title: &str, is_in_bytes: bool) -> Self {
         Panel { title: title.to_owned(), is_in_bytes, lines: Vec::new() }
     }
 
-    fn add(&mut self, policy: &str, is_bound: bool, capacity: u64, hit_ratio: f64) {
+    /// Adds a point to the curve of `policy`.
+    pub(crate) fn add(&mut self, policy: &str, is_bound: bool, capacity: u64, hit_ratio: f64) {
         let point = (capacity as f64, 1.0 - hit_ratio);
         match self.lines.iter_mut().find(|line| line.policy == policy) {
             Some(line) => line.points.push(point),
@@ -111,41 +110,16 @@ impl Panel {
     }
 }
 
-impl From<&TraceReplay> for Panel {
-    fn from(of: &TraceReplay) -> Self {
-        let is_in_bytes = of.replays.iter().any(|replay| replay.capacity_bytes.is_some());
-        let mut panel = Panel::new(&of.trace.name, is_in_bytes);
-        for replay in &of.replays {
-            panel.add(&replay.policy, false, replay.capacity(), replay.hit_ratio);
-        }
-        panel
-    }
-}
-
-impl From<&TraceSimulation> for Panel {
-    fn from(of: &TraceSimulation) -> Self {
-        let is_in_bytes = of.simulations.iter().any(|cell| cell.capacity_bytes.is_some());
-        let mut panel = Panel::new(&of.trace.name, is_in_bytes);
-        for cell in &of.simulations {
-            panel.add(&cell.policy, cell.kind == Kind::Bound, cell.capacity(), cell.hit_ratio);
-        }
-        panel
-    }
-}
-
 /// Draws the curves of all traces, one above the other, and returns the SVG document.
-pub(crate) fn miss_ratio_curves<'a, T>(traces: &'a [T]) -> Result<String, PlotError>
-where
-    Panel: From<&'a T>,
-{
+pub(crate) fn miss_ratio_curves(panels: &[Panel]) -> Result<String, PlotError> {
     let mut svg = String::new();
     {
-        let panels = traces.len().max(1);
-        let height = PANEL_PIXELS.1.saturating_mul(u32::try_from(panels).unwrap_or(u32::MAX));
+        let rows = panels.len().max(1);
+        let height = PANEL_PIXELS.1.saturating_mul(u32::try_from(rows).unwrap_or(u32::MAX));
         let root = SVGBackend::with_string(&mut svg, (PANEL_PIXELS.0, height)).into_drawing_area();
         root.fill(&WHITE)?;
-        for (panel, trace) in root.split_evenly((panels, 1)).iter().zip(traces) {
-            draw(panel, &Panel::from(trace))?;
+        for (area, panel) in root.split_evenly((rows, 1)).iter().zip(panels) {
+            draw(area, panel)?;
         }
         root.present()?;
     }
@@ -331,49 +305,19 @@ impl ValueFormatter<f64> for CapacityAxis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Replay, TraceInfo};
-    use crate::trace::Format;
 
-    fn replay(policy: &str, capacity: u64, hit_ratio: f64) -> Replay {
-        Replay {
-            policy: policy.into(),
-            capacity_entries: Some(capacity),
-            capacity_bytes: None,
-            capacity_share: 0.0,
-            partitions: 1,
-            requests: 1000,
-            hits: 0,
-            hit_ratio,
-            evictions: 0,
-            rejections: 0,
-            elapsed_seconds: 1.0,
-            ops_per_second: 1.0,
-            latency_samples: 1,
-            p50_ns: 1,
-            p99_ns: 1,
-            p999_ns: 1,
+    fn panel(title: &str, points: &[(&str, u64, f64)]) -> Panel {
+        let mut panel = Panel::new(title, false);
+        for &(policy, capacity, hit_ratio) in points {
+            panel.add(policy, false, capacity, hit_ratio);
         }
-    }
-
-    fn trace(name: &str, replays: Vec<Replay>) -> TraceReplay {
-        let trace = TraceInfo {
-            name: name.into(),
-            format: Format::U32,
-            requests: 1000,
-            distinct_keys: 100,
-            one_hit_wonders: 0,
-            footprint_bytes: None,
-            ttl: None,
-            times: None,
-        };
-        TraceReplay { trace, replays }
+        panel
     }
 
     #[test]
     fn the_picture_names_traces_policies_and_axes() {
-        let replays =
-            vec![replay("lru", 10, 0.1), replay("sieve", 10, 0.2), replay("lru", 20, 0.5)];
-        let svg = miss_ratio_curves(&[trace("a<b>&c", replays), trace("second", Vec::new())]);
+        let points = [("lru", 10, 0.1), ("sieve", 10, 0.2), ("lru", 20, 0.5)];
+        let svg = miss_ratio_curves(&[panel("a<b>&c", &points), panel("second", &[])]);
         let svg = svg.unwrap();
         for text in
             ["a&lt;b&gt;&amp;c", "second", "lru", "sieve", "miss ratio", "capacity (entries)"]
@@ -384,10 +328,7 @@ mod tests {
 
     #[test]
     fn the_axis_is_logarithmic_beyond_a_decade() {
-        let axis = |last| {
-            let replays = vec![replay("lru", 10, 0.1), replay("lru", last, 0.1)];
-            CapacityAxis::of(&Panel::from(&trace("t", replays)))
-        };
+        let axis = |last| CapacityAxis::of(&panel("t", &[("lru", 10, 0.1), ("lru", last, 0.1)]));
         assert!(!axis(100).is_logarithmic);
         assert!(axis(101).is_logarithmic);
         let wide = axis(1000);
@@ -415,8 +356,8 @@ mod tests {
 
     #[test]
     fn the_legend_is_beside_the_curves() {
-        let replays = vec![replay("lru", 10, 0.1), replay("lru", 1000, 0.9)];
-        let svg = miss_ratio_curves(&[trace("t", replays)]).unwrap();
+        let svg =
+            miss_ratio_curves(&[panel("t", &[("lru", 10, 0.1), ("lru", 1000, 0.9)])]).unwrap();
         let number = |text: &str| text.split('"').next().unwrap().parse::<u32>().unwrap();
         // The caption is in the middle, axes and their numbers at the left; dots end the curve.
         let dots = svg.split("<circle cx=\"").skip(1).map(number).max().unwrap();
@@ -443,14 +384,14 @@ mod tests {
     }
 
     #[test]
-    fn odd_replays_still_give_a_picture() {
-        for replays in [
-            vec![replay("lru", 1, 0.0)],
-            vec![replay("lru", 1, 1.0), replay("lru", u64::MAX, 1.0)],
-            (1..200).map(|capacity| replay("lru", capacity, 0.5)).collect(),
+    fn odd_figures_still_give_a_picture() {
+        for points in [
+            vec![("lru", 1, 0.0)],
+            vec![("lru", 1, 1.0), ("lru", u64::MAX, 1.0)],
+            (1..200).map(|capacity| ("lru", capacity, 0.5)).collect(),
         ] {
-            assert!(miss_ratio_curves(&[trace("t", replays)]).unwrap().ends_with("</svg>\n"));
+            assert!(miss_ratio_curves(&[panel("t", &points)]).unwrap().ends_with("</svg>\n"));
         }
-        assert!(miss_ratio_curves::<TraceReplay>(&[]).is_ok());
+        assert!(miss_ratio_curves(&[]).is_ok());
     }
 }

@@ -11,10 +11,12 @@ mod replay;
 mod simulation;
 // A trace without its requests, and the results of `larder info`.
 mod trace_info;
+// The capacity of each result.
+mod capacity;
 // The form of all tables.
 mod table;
 
-pub(crate) use self::csv::csv;
+pub(crate) use self::csv::{Rows, csv};
 pub(crate) use self::replay::{Replay, ReplayReport, TraceReplay, replay_table};
 pub(crate) use self::simulation::{SimulateReport, Simulation, TraceSimulation, simulation_table};
 pub(crate) use self::trace_info::{TraceInfo, info_table};

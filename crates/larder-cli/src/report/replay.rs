@@ -1,12 +1,13 @@
 //! What is shown of replays.
 
 use comfy_table::Table;
-use indicatif::{HumanBytes, HumanCount};
 use larder::Maintenance;
 use serde::Serialize;
 
 use crate::capacity::Weights;
+use crate::plot::Panel;
 use crate::replay::{LATENCY_SAMPLE_EVERY, Measurement, ReplayOptions};
+use crate::report::capacity::Capacity;
 use crate::report::table::{align_numbers, duration, table};
 use crate::report::trace_info::TraceInfo;
 
@@ -35,12 +36,8 @@ pub(crate) struct TraceReplay {
 #[derive(Debug, Serialize)]
 pub(crate) struct Replay {
     pub(crate) policy: String,
-    /// `null` where entries weigh their size.
-    pub(crate) capacity_entries: Option<u64>,
-    /// `null` where entries weigh one each.
-    pub(crate) capacity_bytes: Option<u64>,
-    /// The capacity by the distinct keys or by their bytes; 1.0 holds all.
-    pub(crate) capacity_share: f64,
+    #[serde(flatten)]
+    pub(crate) capacity: Capacity,
     pub(crate) partitions: usize,
     pub(crate) requests: u64,
     pub(crate) hits: u64,
@@ -87,18 +84,24 @@ impl ReplayReport {
     }
 }
 
+impl TraceReplay {
+    /// The miss ratios, to be drawn.
+    pub(crate) fn panel(&self) -> Panel {
+        let is_in_bytes = self.replays.iter().any(|replay| replay.capacity.is_in_bytes());
+        let mut panel = Panel::new(&self.trace.name, is_in_bytes);
+        for replay in &self.replays {
+            panel.add(&replay.policy, false, replay.capacity.absolute(), replay.hit_ratio);
+        }
+        panel
+    }
+}
+
 impl Replay {
     /// `whole` is what all keys together fill, in the unit of the weights.
     pub(crate) fn of(measured: &Measurement, weights: Weights, whole: u64) -> Self {
-        let (capacity_entries, capacity_bytes) = match weights {
-            Weights::Entries => (Some(measured.capacity), None),
-            Weights::Bytes => (None, Some(measured.capacity)),
-        };
         Replay {
             policy: measured.policy.clone(),
-            capacity_entries,
-            capacity_bytes,
-            capacity_share: measured.capacity as f64 / whole.max(1) as f64,
+            capacity: Capacity::of(measured.capacity, weights, whole),
             partitions: measured.partitions,
             requests: measured.requests,
             hits: measured.hits,
@@ -113,35 +116,26 @@ impl Replay {
             p999_ns: measured.latency_ns(0.999),
         }
     }
-
-    /// Entries or bytes; one of the two is there.
-    pub(crate) fn capacity(&self) -> u64 {
-        self.capacity_entries.or(self.capacity_bytes).unwrap_or(0)
-    }
 }
 
 /// The replays of one trace.
 pub(crate) fn replay_table(replays: &[Replay]) -> Table {
-    let has_bytes = replays.iter().any(|replay| replay.capacity_bytes.is_some());
+    let has_bytes = replays.iter().any(|replay| replay.capacity.is_in_bytes());
     let share = if has_bytes { "of footprint" } else { "of keys" };
     let mut table =
         table(&["policy", "capacity", share, "hit ratio", "Mops/s", "p50", "p99", "p99.9"]);
     for replay in replays {
-        let capacity = match replay.capacity_bytes {
-            Some(bytes) => HumanBytes(bytes).to_string(),
-            None => HumanCount(replay.capacity()).to_string(),
-        };
         let best = replays
             .iter()
-            .filter(|other| other.capacity() == replay.capacity())
+            .filter(|other| other.capacity.absolute() == replay.capacity.absolute())
             .map(|other| other.hits)
             .max();
         // A column of its own width, so that the digits stay aligned.
         let mark = if best == Some(replay.hits) { '*' } else { ' ' };
         table.add_row([
             replay.policy.clone(),
-            capacity,
-            format!("{:.1} %", 100.0 * replay.capacity_share),
+            replay.capacity.human(),
+            format!("{:.1} %", 100.0 * replay.capacity.capacity_share),
             format!("{:.2} % {mark}", 100.0 * replay.hit_ratio),
             format!("{:.2}", replay.ops_per_second / 1e6),
             duration(replay.p50_ns),
@@ -159,9 +153,7 @@ mod tests {
     fn replay(policy: &str, capacity: u64, hits: u64) -> Replay {
         Replay {
             policy: policy.into(),
-            capacity_entries: Some(capacity),
-            capacity_bytes: None,
-            capacity_share: 0.05,
+            capacity: Capacity::of(capacity, Weights::Entries, 20 * capacity),
             partitions: 1,
             requests: 1000,
             hits,

@@ -1,10 +1,12 @@
 //! What is shown of simulations.
 
 use comfy_table::Table;
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanCount;
 use serde::Serialize;
 
 use crate::capacity::Weights;
+use crate::plot::Panel;
+use crate::report::capacity::Capacity;
 use crate::report::table::{align_numbers, table};
 use crate::report::trace_info::TraceInfo;
 use crate::simulate::{Cell, Kind, SimulateOptions};
@@ -32,12 +34,8 @@ pub(crate) struct TraceSimulation {
 pub(crate) struct Simulation {
     pub(crate) policy: String,
     pub(crate) kind: Kind,
-    /// `null` where entries weigh their size.
-    pub(crate) capacity_entries: Option<u64>,
-    /// `null` where entries weigh one each.
-    pub(crate) capacity_bytes: Option<u64>,
-    /// The capacity by the distinct keys or by their bytes; 1.0 holds all.
-    pub(crate) capacity_share: f64,
+    #[serde(flatten)]
+    pub(crate) capacity: Capacity,
     pub(crate) requests: u64,
     pub(crate) hits: u64,
     pub(crate) hit_ratio: f64,
@@ -73,20 +71,31 @@ impl SimulateReport {
     }
 }
 
+impl TraceSimulation {
+    /// The miss ratios, to be drawn.
+    pub(crate) fn panel(&self) -> Panel {
+        let is_in_bytes = self.simulations.iter().any(|cell| cell.capacity.is_in_bytes());
+        let mut panel = Panel::new(&self.trace.name, is_in_bytes);
+        for cell in &self.simulations {
+            panel.add(
+                &cell.policy,
+                cell.kind == Kind::Bound,
+                cell.capacity.absolute(),
+                cell.hit_ratio,
+            );
+        }
+        panel
+    }
+}
+
 impl Simulation {
     /// `whole` is what all keys together fill, in the unit of the weights.
     pub(crate) fn of(cell: &Cell, weights: Weights, whole: u64, requests: u64, bytes: u64) -> Self {
-        let (capacity_entries, capacity_bytes) = match weights {
-            Weights::Entries => (Some(cell.capacity), None),
-            Weights::Bytes => (None, Some(cell.capacity)),
-        };
         let elapsed_seconds = cell.elapsed.as_secs_f64();
         Simulation {
             policy: cell.policy.clone(),
             kind: cell.kind,
-            capacity_entries,
-            capacity_bytes,
-            capacity_share: cell.capacity as f64 / whole.max(1) as f64,
+            capacity: Capacity::of(cell.capacity, weights, whole),
             requests,
             hits: cell.hits,
             hit_ratio: cell.hits as f64 / requests as f64,
@@ -94,11 +103,6 @@ impl Simulation {
             elapsed_seconds,
             requests_per_second: requests as f64 / elapsed_seconds.max(1e-9),
         }
-    }
-
-    /// Entries or bytes; one of the two is there.
-    pub(crate) fn capacity(&self) -> u64 {
-        self.capacity_entries.or(self.capacity_bytes).unwrap_or(0)
     }
 }
 
@@ -111,12 +115,9 @@ pub(crate) fn simulation_table(simulations: &[Simulation]) -> Table {
         if !policies.contains(&cell.policy.as_str()) {
             policies.push(&cell.policy);
         }
-        if !capacities.contains(&cell.capacity()) {
-            capacities.push(cell.capacity());
-            header.push(match cell.capacity_bytes {
-                Some(bytes) => format!("{}  ", HumanBytes(bytes)),
-                None => format!("{}  ", HumanCount(cell.capacity())),
-            });
+        if !capacities.contains(&cell.capacity.absolute()) {
+            capacities.push(cell.capacity.absolute());
+            header.push(format!("{}  ", cell.capacity.human()));
         }
     }
     header.push("Mreq/s".to_owned());
@@ -127,10 +128,10 @@ pub(crate) fn simulation_table(simulations: &[Simulation]) -> Table {
         for &capacity in &capacities {
             let best = simulations
                 .iter()
-                .filter(|other| other.capacity() == capacity && other.kind != Kind::Bound)
+                .filter(|other| other.capacity.absolute() == capacity && other.kind != Kind::Bound)
                 .map(|other| other.hits)
                 .max();
-            row.push(match own().find(|cell| cell.capacity() == capacity) {
+            row.push(match own().find(|cell| cell.capacity.absolute() == capacity) {
                 // A column of its own width, so that the digits stay aligned.
                 Some(cell) if best == Some(cell.hits) && cell.kind != Kind::Bound => {
                     format!("{:.2} *", 100.0 * cell.hit_ratio)
