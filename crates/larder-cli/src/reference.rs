@@ -94,35 +94,11 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::Format;
-
-    pub(super) fn trace(requests: &[u32]) -> Trace {
-        Trace {
-            name: "t".into(),
-            format: Format::U32,
-            requests: requests.to_vec(),
-            distinct_keys: requests.iter().max().map_or(0, |last| last + 1),
-            sizes_bytes: None,
-            ttl: None,
-            span: None,
-            lifetimes: None,
-            warnings: Vec::new(),
-        }
-    }
 
     /// Which requests hit, as a string of `h` and `.`.
     pub(super) fn outcomes(policy: Published, requests: &[u32], capacity: u64) -> String {
-        let mut cache = policy.build(&trace(requests), capacity);
+        let mut cache = policy.build(&Trace::of_ids(requests, None), capacity);
         requests.iter().map(|&key| if cache.request(key, 1) { 'h' } else { '.' }).collect()
-    }
-
-    fn random_trace(seed: u64, keys: u64, length: usize) -> Vec<u32> {
-        let mut state = seed;
-        let mut next = move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            state >> 33
-        };
-        (0..length).map(|_| (next() % keys).min(next() % keys) as u32).collect()
     }
 
     #[test]
@@ -136,13 +112,13 @@ mod tests {
     #[test]
     fn no_policy_beats_the_optimum() {
         for seed in 1..40 {
-            let requests = random_trace(seed, 4 + seed % 30, 400);
-            let trace = trace(&requests);
+            let trace = Trace::random(seed, 4 + seed % 30, 400);
             let optimum = Optimum::of(&trace);
             for capacity in 1..20 {
                 let best = optimum.hits(&trace, capacity);
                 for policy in Published::ALL.map(|(policy, _)| policy) {
-                    let hits = outcomes(policy, &requests, capacity).matches('h').count() as u64;
+                    let hits =
+                        outcomes(policy, &trace.requests, capacity).matches('h').count() as u64;
                     assert!(hits <= best, "{policy:?} at {capacity}: {hits} > {best}, seed {seed}");
                 }
             }
@@ -152,11 +128,10 @@ mod tests {
     #[test]
     fn the_optimum_is_that_of_a_search_through_all_choices() {
         for seed in 1..200 {
-            let requests = random_trace(seed, 5, 14);
-            let trace = trace(&requests);
+            let trace = Trace::random(seed, 5, 14);
             let optimum = Optimum::of(&trace);
             for capacity in 1..4 {
-                let best = best_by_search(&requests, &mut Vec::new(), capacity);
+                let best = best_by_search(&trace.requests, &mut Vec::new(), capacity);
                 assert_eq!(optimum.hits(&trace, capacity as u64), best, "seed {seed}");
             }
         }
@@ -185,13 +160,12 @@ mod tests {
 
     #[test]
     fn all_policies_hit_everything_but_first_requests_when_all_fits() {
-        let requests = random_trace(5, 40, 1000);
-        let trace = trace(&requests);
-        let firsts = requests.iter().collect::<std::collections::HashSet<_>>().len();
+        let trace = Trace::random(5, 40, 1000);
+        let firsts = trace.requests.iter().collect::<std::collections::HashSet<_>>().len();
         for policy in Published::ALL.map(|(policy, _)| policy) {
             // LIRS has but a hundredth for what it has not seen twice.
             for capacity in [trace.distinct_keys.into(), 1000, u64::MAX] {
-                let hits = outcomes(policy, &requests, capacity).matches('h').count();
+                let hits = outcomes(policy, &trace.requests, capacity).matches('h').count();
                 assert_eq!(hits, 1000 - firsts, "{policy:?} at {capacity}");
             }
         }

@@ -303,7 +303,6 @@ impl Run<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::Format;
 
     const EXACT: ReplayOptions = ReplayOptions {
         threads: 1,
@@ -313,20 +312,6 @@ mod tests {
         passes: 1,
     };
 
-    fn trace(requests: &[u32], sizes_bytes: Option<Vec<u32>>) -> Trace {
-        Trace {
-            name: "t".into(),
-            format: Format::U32,
-            requests: requests.to_vec(),
-            distinct_keys: requests.iter().max().map_or(0, |last| last + 1),
-            sizes_bytes,
-            ttl: None,
-            span: None,
-            lifetimes: None,
-            warnings: Vec::new(),
-        }
-    }
-
     fn hits(trace: &Trace, policy: &str, capacity: u64, options: &ReplayOptions) -> u64 {
         let progress = ProgressBar::hidden();
         replay(trace, policy, capacity, options, &progress).unwrap().hits
@@ -335,7 +320,7 @@ mod tests {
     #[test]
     fn one_thread_inline_gives_the_textbook_number_of_hits() {
         // The example of Belady's anomaly, as every textbook has it.
-        let belady = trace(&[0, 1, 2, 3, 0, 1, 4, 0, 1, 2, 3, 4], None);
+        let belady = Trace::of_ids(&[0, 1, 2, 3, 0, 1, 4, 0, 1, 2, 3, 4], None);
         assert_eq!(hits(&belady, "fifo", 3, &EXACT), 3);
         assert_eq!(hits(&belady, "fifo", 4, &EXACT), 2);
         assert_eq!(hits(&belady, "lru", 3, &EXACT), 2);
@@ -344,7 +329,7 @@ mod tests {
 
     #[test]
     fn passes_run_one_after_the_other_through_the_same_cache() {
-        let three = trace(&[0, 1, 2], None);
+        let three = Trace::of_ids(&[0, 1, 2], None);
         let options = ReplayOptions { passes: 4, ..EXACT };
         assert_eq!(hits(&three, "lru", 3, &options), 9);
         assert_eq!(hits(&three, "lru", 2, &options), 0);
@@ -353,7 +338,7 @@ mod tests {
     #[test]
     fn threads_together_ask_for_each_request_once() {
         let requests: Vec<u32> = (0..10_000).map(|i| i % 1000).collect();
-        let whole = trace(&requests, None);
+        let whole = Trace::of_ids(&requests, None);
         for threads in [1, 2, 5] {
             let options = ReplayOptions { threads, maintenance: Maintenance::Background, ..EXACT };
             let progress = ProgressBar::hidden();
@@ -369,7 +354,7 @@ mod tests {
     #[test]
     fn weights_bound_the_bytes_and_not_the_entries() {
         let options = ReplayOptions { weights: Weights::Bytes, ..EXACT };
-        let sized = trace(&[0, 1, 0, 1, 2, 0, 1], Some(vec![10, 10, 10, 10, 11, 10, 10]));
+        let sized = Trace::of_ids(&[0, 1, 0, 1, 2, 0, 1], Some(vec![10, 10, 10, 10, 11, 10, 10]));
         // 20 bytes hold keys 0 and 1 until key 2 needs them both gone.
         assert_eq!(hits(&sized, "lru", 20, &options), 2);
         assert_eq!(hits(&sized, "lru", 31, &options), 4);
@@ -378,7 +363,7 @@ mod tests {
     #[test]
     fn entries_heavier_than_the_cache_are_counted_as_rejections() {
         let options = ReplayOptions { weights: Weights::Bytes, ..EXACT };
-        let sized = trace(&[0, 1, 0, 1], Some(vec![50, 1, 50, 1]));
+        let sized = Trace::of_ids(&[0, 1, 0, 1], Some(vec![50, 1, 50, 1]));
         let seen = replay(&sized, "lru", 20, &options, &ProgressBar::hidden()).unwrap();
         assert_eq!((seen.hits, seen.rejections), (1, 2));
     }
@@ -387,13 +372,13 @@ mod tests {
     fn entries_without_size_do_not_fill_memory() {
         let options = ReplayOptions { weights: Weights::Bytes, ..EXACT };
         let requests: Vec<u32> = (0..1000).chain(0..1000).collect();
-        let empty = trace(&requests, Some(vec![0; 2000]));
+        let empty = Trace::of_ids(&requests, Some(vec![0; 2000]));
         assert_eq!(hits(&empty, "lru", 10, &options), 0);
     }
 
     #[test]
     fn entries_expire_by_the_time_of_the_trace() {
-        let mut timed = trace(&[0, 0, 0, 1, 0, 1, 0], None);
+        let mut timed = Trace::of_ids(&[0, 0, 0, 1, 0, 1, 0], None);
         let ttls = [10, 10, 10, u64::MAX, 5, 1, 5];
         timed.lifetimes = Some(Lifetimes::of_seconds(&[100, 110, 111, 112, 121, 500, 501], &ttls));
         // Hits at 110, at 121 (inserted again at 111 for 10 s) and at 500 (without a TTL).
@@ -404,7 +389,7 @@ mod tests {
 
     #[test]
     fn time_goes_on_from_pass_to_pass() {
-        let mut timed = trace(&[0, 1], None);
+        let mut timed = Trace::of_ids(&[0, 1], None);
         timed.lifetimes = Some(Lifetimes::of_seconds(&[0, 10], &[15, 5]));
         let options = ReplayOptions { passes: 3, ..EXACT };
         // Key 0 at 0, 10 and 20: the entry of 0 s lives until 15. Key 1 at 10, 20 and 30: never.

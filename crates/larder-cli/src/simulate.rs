@@ -336,35 +336,16 @@ fn hash(key: u32, seed: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::Format;
 
     const OPTIONS: SimulateOptions =
         SimulateOptions { threads: 1, weights: Weights::Entries, seed: 1 };
 
-    fn trace(requests: Vec<u32>, sizes_bytes: Option<Vec<u32>>) -> Trace {
-        Trace {
-            name: "t".into(),
-            format: Format::U32,
-            distinct_keys: requests.iter().max().map_or(0, |last| last + 1),
-            requests,
-            sizes_bytes,
-            ttl: None,
-            span: None,
-            lifetimes: None,
-            warnings: Vec::new(),
-        }
-    }
-
     fn random_trace(seed: u64, keys: u64, length: usize, has_sizes: bool) -> Trace {
-        let mut state = seed;
-        let mut next = move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            state >> 33
-        };
-        let requests: Vec<u32> =
-            (0..length).map(|_| (next() % keys).min(next() % keys) as u32).collect();
-        let sizes = requests.iter().map(|key| key % 9).collect();
-        trace(requests, has_sizes.then_some(sizes))
+        let mut trace = Trace::random(seed, keys, length);
+        if has_sizes {
+            trace.sizes_bytes = Some(trace.requests.iter().map(|key| key % 9).collect());
+        }
+        trace
     }
 
     fn cells(
@@ -440,7 +421,7 @@ mod tests {
 
     #[test]
     fn entries_expire_by_the_time_of_the_trace() {
-        let mut timed = trace(vec![0, 0, 0, 1, 0, 1, 0], None);
+        let mut timed = Trace::of_ids(&[0, 0, 0, 1, 0, 1, 0], None);
         let ttls = [10, 10, 10, u64::MAX, 5, 1, 5];
         timed.lifetimes = Some(Lifetimes::of_seconds(&[100, 110, 111, 112, 121, 500, 501], &ttls));
         // Hits at 110, at 121 (inserted again at 111 for 10 s) and at 500 (without a TTL).
@@ -456,7 +437,7 @@ mod tests {
     #[test]
     fn an_expired_entry_of_the_library_makes_room() {
         // Keys 0 and 1 fill the cache; 0 has expired when 2 comes, so 1 stays.
-        let mut timed = trace(vec![1, 0, 2, 1], None);
+        let mut timed = Trace::of_ids(&[1, 0, 2, 1], None);
         timed.lifetimes = Some(Lifetimes::of_seconds(&[0, 1, 10, 11], &[100, 2, 100, 100]));
         let lru = [Subject::named("lru").unwrap()];
         assert_eq!(cells(&timed, &lru, &[2], &OPTIONS)[0].hits, 1);

@@ -187,6 +187,36 @@ impl Trace {
 }
 
 #[cfg(test)]
+impl Trace {
+    /// A trace of these ids, with or without sizes.
+    pub(crate) fn of_ids(requests: &[u32], sizes_bytes: Option<Vec<u32>>) -> Self {
+        Trace {
+            name: "t".into(),
+            format: Format::U32,
+            requests: requests.to_vec(),
+            distinct_keys: requests.iter().max().map_or(0, |last| last + 1),
+            sizes_bytes,
+            ttl: None,
+            span: None,
+            lifetimes: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// A trace in which small ids are more popular; the same for the same seed.
+    pub(crate) fn random(seed: u64, keys: u64, length: usize) -> Self {
+        let mut state = seed;
+        let mut next = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state >> 33
+        };
+        let requests: Vec<u32> =
+            (0..length).map(|_| (next() % keys).min(next() % keys) as u32).collect();
+        Trace::of_ids(&requests, None)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::trace::input::tests::{gzip, input, zstd};
@@ -258,17 +288,7 @@ mod tests {
 
     #[test]
     fn footprint_counts_each_key_at_its_last_size() {
-        let trace = Trace {
-            name: "t".into(),
-            format: Format::Csv,
-            requests: vec![0, 1, 0, 2],
-            distinct_keys: 3,
-            sizes_bytes: Some(vec![10, 20, 5, u32::MAX]),
-            ttl: None,
-            span: None,
-            lifetimes: None,
-            warnings: Vec::new(),
-        };
+        let trace = Trace::of_ids(&[0, 1, 0, 2], Some(vec![10, 20, 5, u32::MAX]));
         assert_eq!(trace.footprint_bytes(), Some(25 + u64::from(u32::MAX)));
         assert_eq!(trace.one_hit_wonders(), 2);
     }

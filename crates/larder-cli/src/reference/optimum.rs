@@ -93,13 +93,12 @@ pub(crate) fn hits_at_most(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::trace;
     use super::*;
 
     #[test]
     fn beladys_example_has_its_hits() {
         // The example of Belady's anomaly; with three frames the optimum misses seven times.
-        let belady = trace(&[0, 1, 2, 3, 0, 1, 4, 0, 1, 2, 3, 4]);
+        let belady = Trace::of_ids(&[0, 1, 2, 3, 0, 1, 4, 0, 1, 2, 3, 4], None);
         let optimum = Optimum::of(&belady);
         let hits: Vec<u64> = (0..6).map(|capacity| optimum.hits(&belady, capacity)).collect();
         assert_eq!(hits, [0, 2, 4, 5, 6, 7]);
@@ -108,7 +107,7 @@ mod tests {
     #[test]
     fn a_loop_is_held_as_far_as_it_fits() {
         let requests: Vec<u32> = (0..100).map(|i| i % 10).collect();
-        let looped = trace(&requests);
+        let looped = Trace::of_ids(&requests, None);
         let optimum = Optimum::of(&looped);
         assert_eq!(optimum.hits(&looped, 10), 90);
         // Of each round of ten, all but the ones that do not fit.
@@ -125,7 +124,7 @@ mod tests {
                     ((state >> 40) % 20).min((state >> 33) % 20) as u32
                 })
                 .collect();
-            let trace = trace(&requests);
+            let trace = Trace::of_ids(&requests, None);
             let optimum = Optimum::of(&trace);
             for capacity in 1..20 {
                 let bound = hits_at_most(&optimum, &trace, |_| 1, capacity);
@@ -138,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_is_larger_than_the_cache_is_no_hit() {
-        let twice = trace(&[0, 0, 1, 1]);
+        let twice = Trace::of_ids(&[0, 0, 1, 1], None);
         let optimum = Optimum::of(&twice);
         let sizes = [50, 50, 2, 2];
         let hits = |capacity| hits_at_most(&optimum, &twice, |at| sizes[at], capacity);
