@@ -14,10 +14,10 @@ use clap::{Parser, Subcommand};
 use crate::snapshot::{ConvertArgs, DumpArgs, InspectArgs, VerifyArgs};
 
 pub(crate) use self::generate::GenerateArgs;
-pub(crate) use self::output::{Drawn, Output, Shown};
+pub(crate) use self::output::{OutputArgs, OutputFormat, PlotArgs};
 pub(crate) use self::replay::ReplayArgs;
 pub(crate) use self::simulate::SimulateArgs;
-pub(crate) use self::traces::Files;
+pub(crate) use self::traces::TraceArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -56,7 +56,7 @@ pub(crate) enum Command {
     /// passes as fast as it is replayed.
     Replay {
         #[command(flatten)]
-        files: Files,
+        files: TraceArgs,
         #[command(flatten)]
         replay: ReplayArgs,
     },
@@ -69,7 +69,7 @@ pub(crate) enum Command {
     /// opt, which knows no TTLs, stays a bound.
     Simulate {
         #[command(flatten)]
-        files: Files,
+        files: TraceArgs,
         #[command(flatten)]
         simulate: SimulateArgs,
     },
@@ -90,9 +90,9 @@ pub(crate) enum Command {
     /// Say what is in traces, without a replay
     Info {
         #[command(flatten)]
-        files: Files,
+        files: TraceArgs,
         #[command(flatten)]
-        shown: Shown,
+        output: OutputArgs,
     },
     /// Print a script that completes commands and options in a shell
     ///

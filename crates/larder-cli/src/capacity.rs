@@ -13,10 +13,10 @@ pub(crate) enum Weights {
 }
 
 /// The capacities of a table.
-pub(crate) const USUAL: [&str; 4] = ["1%", "5%", "10%", "25%"];
+pub(crate) const DEFAULTS: [&str; 4] = ["1%", "5%", "10%", "25%"];
 
 /// Those of a curve, at about equal steps of its logarithmic axis.
-pub(crate) const OF_A_CURVE: [&str; 10] =
+pub(crate) const DEFAULTS_FOR_PLOT: [&str; 10] =
     ["0.1%", "0.2%", "0.5%", "1%", "2%", "5%", "10%", "20%", "50%", "100%"];
 
 /// A capacity as the user wrote it.
@@ -78,21 +78,22 @@ impl fmt::Display for CapacityArg {
 }
 
 impl CapacityArg {
-    /// The capacity for a trace whose keys fill `whole` entries or bytes; at least 1.
-    pub(crate) fn resolve(self, whole: u64) -> u64 {
+    /// The capacity for a trace whose keys fill `footprint` entries or bytes; at least 1.
+    pub(crate) fn resolve(self, footprint: u64) -> u64 {
         match self {
             CapacityArg::Absolute(number) => number,
             // Saturates; a capacity needs no more than the 52 bits that a float keeps exactly.
             CapacityArg::Percent(percent) => {
-                ((whole as f64 * percent / 100.0).round() as u64).max(1)
+                ((footprint as f64 * percent / 100.0).round() as u64).max(1)
             }
         }
     }
 }
 
 /// All capacities for a trace, ascending, each once.
-pub(crate) fn resolve_all(asked: &[CapacityArg], whole: u64) -> Vec<u64> {
-    let mut capacities: Vec<u64> = asked.iter().map(|capacity| capacity.resolve(whole)).collect();
+pub(crate) fn resolve_all(asked: &[CapacityArg], footprint: u64) -> Vec<u64> {
+    let mut capacities: Vec<u64> =
+        asked.iter().map(|capacity| capacity.resolve(footprint)).collect();
     capacities.sort_unstable();
     capacities.dedup();
     capacities

@@ -6,7 +6,9 @@ use clap::CommandFactory;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::args::{Cli, Command, Drawn, Files, GenerateArgs, Output, ReplayArgs, SimulateArgs};
+use crate::args::{
+    Cli, Command, GenerateArgs, OutputFormat, PlotArgs, ReplayArgs, SimulateArgs, TraceArgs,
+};
 use crate::capacity::{Weights, resolve_all};
 use crate::error::{CommandError, ReplayError};
 use crate::generate::{Existing, Keys, write_keys};
@@ -16,7 +18,7 @@ use crate::report::{
     Replay, ReplayReport, Rows, SimulateReport, Simulation, TraceInfo, TraceReplay,
     TraceSimulation, csv, info_table, replay_table, simulation_table,
 };
-use crate::simulate::{SimulateOptions, Subject, simulate};
+use crate::simulate::{SimPolicy, SimulateOptions, simulate};
 use crate::snapshot;
 use crate::trace::Input;
 use crate::trace::{CsvOptions, Format, ReadOptions, Trace};
@@ -35,7 +37,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Some(Command::Convert(args)) => print(&snapshot::convert(&args)?),
         Some(Command::Dump(args)) => snapshot::dump(&args, &mut io::stdout().lock()),
         Some(Command::Generate(args)) => generate(&args),
-        Some(Command::Info { files, shown }) => info(&files, shown.output()),
+        Some(Command::Info { files, output }) => info(&files, output.format()),
         Some(Command::Completions { shell }) => completions(shell),
         Some(Command::Man { command }) => man(command.as_deref()),
     }
@@ -43,7 +45,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
 
 /// Reads the traces that were asked for, one at a time, so that only one is in memory.
 fn for_each_trace(
-    files: Option<&Files>,
+    files: Option<&TraceArgs>,
     mut show: impl FnMut(Trace) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     match files {
@@ -72,14 +74,14 @@ fn for_each_trace(
     }
 }
 
-fn replay_all(files: Option<&Files>, args: &ReplayArgs) -> Result<(), CommandError> {
-    let (options, output) = (args.options(), args.output());
+fn replay_all(files: Option<&TraceArgs>, args: &ReplayArgs) -> Result<(), CommandError> {
+    let (options, output) = (args.options(), args.output_format());
     check(&args.policies, &options)?;
-    args.drawn.check()?;
+    args.plot.check()?;
     let mut report = ReplayReport::new(&options);
     for_each_trace(files, |trace| {
         let replayed = replay_trace(&trace, args, &options)?;
-        if output == Output::Table {
+        if output == OutputFormat::Table {
             let table = replay_table(&replayed.replays);
             print(&format!("{}\n{table}\n", replayed.trace.headline()))?;
         }
@@ -87,7 +89,7 @@ fn replay_all(files: Option<&Files>, args: &ReplayArgs) -> Result<(), CommandErr
         Ok(())
     })?;
     print_report(&report, output, || report.footer())?;
-    args.drawn.draw(report.traces.iter().map(TraceReplay::panel))
+    args.plot.draw(report.traces.iter().map(TraceReplay::panel))
 }
 
 /// Every policy at every capacity, each with a fresh cache.
@@ -97,10 +99,10 @@ fn replay_trace(
     options: &ReplayOptions,
 ) -> Result<TraceReplay, CommandError> {
     let info = TraceInfo::of(trace);
-    let whole = whole(&info, options.weights)?;
-    let capacities = resolve_all(&args.capacities(), whole);
+    let footprint = footprint(&info, options.weights)?;
+    let capacities = resolve_all(&args.capacities(), footprint);
     let runs = capacities.len() * args.policies.len();
-    let is_shown = !args.quiet && args.output() == Output::Table;
+    let is_shown = !args.quiet && args.output_format() == OutputFormat::Table;
     let steps = runs as u64 * info.requests * u64::from(options.passes);
     let progress = progress_bar(is_shown, steps);
     let mut replays = Vec::with_capacity(runs);
@@ -118,7 +120,7 @@ fn replay_trace(
                     ));
                 });
             }
-            replays.push(Replay::of(&measured, options.weights, whole));
+            replays.push(Replay::of(&measured, options.weights, footprint));
         }
     }
     progress.finish_and_clear();
@@ -126,7 +128,7 @@ fn replay_trace(
 }
 
 /// What all keys together fill.
-fn whole(info: &TraceInfo, weights: Weights) -> Result<u64, ReplayError> {
+fn footprint(info: &TraceInfo, weights: Weights) -> Result<u64, ReplayError> {
     match weights {
         Weights::Entries => Ok(u64::from(info.distinct_keys)),
         Weights::Bytes => {
@@ -135,20 +137,20 @@ fn whole(info: &TraceInfo, weights: Weights) -> Result<u64, ReplayError> {
     }
 }
 
-fn simulate_all(files: &Files, args: &SimulateArgs) -> Result<(), CommandError> {
-    args.drawn.check()?;
-    let (options, output) = (args.options(), args.output());
-    let mut subjects =
-        args.policies.iter().map(|name| Subject::named(name)).collect::<Result<Vec<_>, _>>()?;
-    if subjects.is_empty() {
-        subjects = Subject::usual();
-        subjects.retain(|subject| subject.check(options.weights).is_ok());
+fn simulate_all(files: &TraceArgs, args: &SimulateArgs) -> Result<(), CommandError> {
+    args.plot.check()?;
+    let (options, output) = (args.options(), args.output_format());
+    let mut policies =
+        args.policies.iter().map(|name| SimPolicy::named(name)).collect::<Result<Vec<_>, _>>()?;
+    if policies.is_empty() {
+        policies = SimPolicy::usual();
+        policies.retain(|policy| policy.check(options.weights).is_ok());
     }
-    subjects.iter().try_for_each(|subject| subject.check(options.weights))?;
+    policies.iter().try_for_each(|policy| policy.check(options.weights))?;
     let mut report = SimulateReport::new(&options);
     let mut show = |trace: Trace| {
-        let simulated = simulate_trace(&trace, &subjects, args, &options)?;
-        if output == Output::Table {
+        let simulated = simulate_trace(&trace, &policies, args, &options)?;
+        if output == OutputFormat::Table {
             let table = simulation_table(&simulated.simulations);
             print(&format!("{}\n{table}\n", simulated.trace.headline()))?;
         }
@@ -164,28 +166,28 @@ fn simulate_all(files: &Files, args: &SimulateArgs) -> Result<(), CommandError> 
         show(Trace::of_keys(name, keys, files.read_options().max_requests)?)?;
     }
     print_report(&report, output, || report.footer())?;
-    args.drawn.draw(report.traces.iter().map(TraceSimulation::panel))
+    args.plot.draw(report.traces.iter().map(TraceSimulation::panel))
 }
 
 fn simulate_trace(
     trace: &Trace,
-    subjects: &[Subject],
+    policies: &[SimPolicy],
     args: &SimulateArgs,
     options: &SimulateOptions,
 ) -> Result<TraceSimulation, CommandError> {
     let info = TraceInfo::of(trace);
-    let whole = whole(&info, options.weights)?;
-    let capacities = resolve_all(&args.capacities(), whole);
-    let cells = capacities.len() * subjects.len();
-    let is_shown = !args.quiet && args.output() == Output::Table;
+    let footprint = footprint(&info, options.weights)?;
+    let capacities = resolve_all(&args.capacities(), footprint);
+    let cells = capacities.len() * policies.len();
+    let is_shown = !args.quiet && args.output_format() == OutputFormat::Table;
     let progress = progress_bar(is_shown, cells as u64 * info.requests);
-    let cells = simulate(trace, subjects, &capacities, options, &progress)?;
+    let cells = simulate(trace, policies, &capacities, options, &progress)?;
     progress.finish_and_clear();
     let sizes = trace.sizes_bytes.iter().flatten();
     let bytes: u64 = sizes.map(|&size_bytes| u64::from(size_bytes)).sum();
     let simulations = cells
         .iter()
-        .map(|cell| Simulation::of(cell, options.weights, whole, info.requests, bytes))
+        .map(|cell| Simulation::of(cell, options.weights, footprint, info.requests, bytes))
         .collect();
     Ok(TraceSimulation { trace: info, simulations })
 }
@@ -207,7 +209,7 @@ fn generate(args: &GenerateArgs) -> Result<(), CommandError> {
     write_keys(keys, &args.output, args.format, existing)
 }
 
-fn info(files: &Files, output: Output) -> Result<(), CommandError> {
+fn info(files: &TraceArgs, output: OutputFormat) -> Result<(), CommandError> {
     let mut infos = Vec::new();
     for_each_trace(Some(files), |trace| {
         infos.push(TraceInfo::of(&trace));
@@ -238,17 +240,17 @@ fn man(command: Option<&str>) -> Result<(), CommandError> {
     print_bytes(&page)
 }
 
-impl Drawn {
+impl PlotArgs {
     /// Refuses a picture that could not be written at the end.
     fn check(&self) -> Result<(), CommandError> {
-        match &self.plot {
+        match &self.file {
             Some(path) => plot::check_target(path, self.force),
             None => Ok(()),
         }
     }
 
     fn draw(&self, panels: impl Iterator<Item = Panel>) -> Result<(), CommandError> {
-        match &self.plot {
+        match &self.file {
             Some(path) => {
                 plot::write(path, &miss_ratio_curves(&panels.collect::<Vec<_>>())?, self.force)
             }
@@ -260,17 +262,17 @@ impl Drawn {
 /// Prints a report in the form that was asked for; `text` is what goes with tables.
 fn print_report<R: Rows + Serialize>(
     report: &R,
-    output: Output,
+    output: OutputFormat,
     text: impl FnOnce() -> String,
 ) -> Result<(), CommandError> {
     match output {
-        Output::Json => {
+        OutputFormat::Json => {
             let document = serde_json::to_string_pretty(report)
                 .map_err(|failure| CommandError::write("standard output")(failure.into()))?;
             print(&format!("{document}\n"))
         }
-        Output::Csv => print(&csv(report)),
-        Output::Table => print(&format!("{}\n", text())),
+        OutputFormat::Csv => print(&csv(report)),
+        OutputFormat::Table => print(&format!("{}\n", text())),
     }
 }
 

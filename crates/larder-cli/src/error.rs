@@ -22,7 +22,7 @@ pub(crate) enum ReplayError {
     #[error("--weights size needs sizes, and {file} has none; see --size-column")]
     NoSizes { file: String },
     #[error("unknown policy `{given}`; known are {known}")]
-    UnknownSubject { given: String, known: String },
+    UnknownPolicy { given: String, known: String },
     #[error("{policy} is defined for entries of one weight; leave it or --weights size out")]
     OneWeight { policy: &'static str },
 }

@@ -15,7 +15,7 @@ use rand_pcg::Pcg64;
 
 use crate::error::GenerateError;
 
-use self::random::{STREAM, below};
+use self::random::{STREAM, uniform_below};
 use self::zipf::Zipf;
 
 pub(crate) use self::output::{Existing, KeyFormat, write_keys};
@@ -42,14 +42,14 @@ pub(crate) enum Pattern {
 #[derive(Debug)]
 pub(crate) struct Keys {
     random: Pcg64,
-    source: Source,
+    sampler: Sampler,
     /// Of the next request.
     number: u64,
     requests: u64,
 }
 
 #[derive(Debug)]
-enum Source {
+enum Sampler {
     Zipf(Zipf),
     Uniform { keys: u32 },
     Scan { popular: Zipf, every_requests: u64, scan_keys: u64, next_fresh: u64 },
@@ -60,10 +60,10 @@ enum Source {
 impl Keys {
     /// The first `requests` keys of `pattern` for this seed.
     pub(crate) fn new(pattern: Pattern, requests: u64, seed: u64) -> Result<Self, GenerateError> {
-        let source = match pattern {
-            Pattern::Zipf { keys, exponent } => Source::Zipf(Zipf::new(keys, exponent)?),
-            Pattern::Uniform { keys } => Source::Uniform { keys },
-            Pattern::Loop { keys } => Source::Loop { keys },
+        let sampler = match pattern {
+            Pattern::Zipf { keys, exponent } => Sampler::Zipf(Zipf::new(keys, exponent)?),
+            Pattern::Uniform { keys } => Sampler::Uniform { keys },
+            Pattern::Loop { keys } => Sampler::Loop { keys },
             Pattern::Scan { keys, exponent, every_requests, scan_keys } => {
                 let given =
                     fresh_keys(requests, every_requests, scan_keys).saturating_add(keys.into());
@@ -71,9 +71,9 @@ impl Keys {
                     return Err(GenerateError::TooManyKeys { given, max: MAX_KEYS });
                 }
                 let popular = Zipf::new(keys, exponent)?;
-                Source::Scan { popular, every_requests, scan_keys, next_fresh: keys.into() }
+                Sampler::Scan { popular, every_requests, scan_keys, next_fresh: keys.into() }
             }
-            Pattern::Shift { keys, exponent, every_requests, step_keys } => Source::Shift {
+            Pattern::Shift { keys, exponent, every_requests, step_keys } => Sampler::Shift {
                 popular: Zipf::new(keys, exponent)?,
                 keys,
                 every_requests,
@@ -81,7 +81,7 @@ impl Keys {
             },
         };
         let random = Pcg64::new(seed.into(), STREAM);
-        Ok(Keys { random, source, number: 0, requests })
+        Ok(Keys { random, sampler, number: 0, requests })
     }
 }
 
@@ -101,12 +101,12 @@ impl Iterator for Keys {
         let number = self.number;
         self.number += 1;
         let random = &mut self.random;
-        Some(match &mut self.source {
-            Source::Zipf(popular) => popular.rank(random),
-            Source::Uniform { keys } => below(*keys, random),
+        Some(match &mut self.sampler {
+            Sampler::Zipf(popular) => popular.rank(random),
+            Sampler::Uniform { keys } => uniform_below(*keys, random),
             // Less than `keys`, which is a `u32`; so are the two casts below.
-            Source::Loop { keys } => (number % u64::from(*keys)) as u32,
-            Source::Scan { popular, every_requests, scan_keys, next_fresh } => {
+            Sampler::Loop { keys } => (number % u64::from(*keys)) as u32,
+            Sampler::Scan { popular, every_requests, scan_keys, next_fresh } => {
                 if number % every_requests.saturating_add(*scan_keys) < *every_requests {
                     popular.rank(random)
                 } else {
@@ -114,7 +114,7 @@ impl Iterator for Keys {
                     (*next_fresh - 1) as u32
                 }
             }
-            Source::Shift { popular, keys, every_requests, step_keys } => {
+            Sampler::Shift { popular, keys, every_requests, step_keys } => {
                 let moved = u128::from(number / *every_requests) * u128::from(*step_keys);
                 ((u128::from(popular.rank(random)) + moved) % u128::from(*keys)) as u32
             }

@@ -59,12 +59,12 @@ const DASHES: [Option<(u32, u32)>; 5] =
 pub(crate) struct Panel {
     title: String,
     is_in_bytes: bool,
-    lines: Vec<Line>,
+    curves: Vec<Curve>,
 }
 
 /// The curve of one policy.
 #[derive(Debug)]
-struct Line {
+struct Curve {
     policy: String,
     is_bound: bool,
     /// Capacity and miss ratio, by capacity.
@@ -94,17 +94,17 @@ impl Stroke {
 
 impl Panel {
     pub(crate) fn new(title: &str, is_in_bytes: bool) -> Self {
-        Panel { title: title.to_owned(), is_in_bytes, lines: Vec::new() }
+        Panel { title: title.to_owned(), is_in_bytes, curves: Vec::new() }
     }
 
     /// Adds a point to the curve of `policy`.
     pub(crate) fn add(&mut self, policy: &str, is_bound: bool, capacity: u64, hit_ratio: f64) {
         let point = (capacity as f64, 1.0 - hit_ratio);
-        match self.lines.iter_mut().find(|line| line.policy == policy) {
-            Some(line) => line.points.push(point),
+        match self.curves.iter_mut().find(|curve| curve.policy == policy) {
+            Some(curve) => curve.points.push(point),
             None => {
                 let policy = policy.to_owned();
-                self.lines.push(Line { policy, is_bound, points: vec![point] });
+                self.curves.push(Curve { policy, is_bound, points: vec![point] });
             }
         }
     }
@@ -127,12 +127,12 @@ pub(crate) fn miss_ratio_curves(panels: &[Panel]) -> Result<String, PlotError> {
 }
 
 fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Result<(), PlotError> {
-    let (curves, legend) = area.split_horizontally(PANEL_PIXELS.0 - LEGEND_PIXELS);
+    let (chart_area, legend) = area.split_horizontally(PANEL_PIXELS.0 - LEGEND_PIXELS);
     let axis = CapacityAxis::of(panel);
-    let ratios = panel.lines.iter().flat_map(|line| &line.points).map(|point| point.1);
+    let ratios = panel.curves.iter().flat_map(|curve| &curve.points).map(|point| point.1);
     // The axis starts at 0, so that heights compare, and ends at the next tenth.
     let top = ((ratios.fold(0.0, f64::max) * 10.0).ceil() / 10.0).max(0.1);
-    let mut chart = ChartBuilder::on(&curves)
+    let mut chart = ChartBuilder::on(&chart_area)
         .caption(format!("Miss ratio of {}", tail(&panel.title)), ("sans-serif", 20))
         .margin(16)
         .x_label_area_size(48)
@@ -151,15 +151,15 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Result<(), 
         .bold_line_style(BLACK.mix(0.12))
         .light_line_style(TRANSPARENT)
         .draw()?;
-    for (index, line) in panel.lines.iter().enumerate() {
-        let stroke = Stroke::of(index, line.is_bound);
-        if line.points.len() < MAX_DOTTED {
-            let points = line.points.iter().copied();
+    for (index, curve) in panel.curves.iter().enumerate() {
+        let stroke = Stroke::of(index, curve.is_bound);
+        if curve.points.len() < MAX_DOTTED {
+            let points = curve.points.iter().copied();
             chart.draw_series(
                 points.map(|point| Circle::new(point, 2 * LINE_PIXELS, stroke.colour.filled())),
             )?;
         }
-        let (points, style) = (line.points.iter().copied(), stroke.style());
+        let (points, style) = (curve.points.iter().copied(), stroke.style());
         match stroke.dash {
             None => {
                 chart.draw_series(LineSeries::new(points, style))?;
@@ -183,13 +183,13 @@ fn tail(title: &str) -> String {
 
 /// A row a line, the one with the most misses first, as the curves lie.
 fn draw_legend(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Result<(), PlotError> {
-    let height = |line: &Line| {
-        line.points.iter().map(|point| point.1).sum::<f64>() / line.points.len().max(1) as f64
+    let height = |curve: &Curve| {
+        curve.points.iter().map(|point| point.1).sum::<f64>() / curve.points.len().max(1) as f64
     };
-    let mut lines: Vec<(usize, &Line)> = panel.lines.iter().enumerate().collect();
-    lines.sort_by(|(_, one), (_, other)| height(other).total_cmp(&height(one)));
-    for ((index, line), row) in lines.into_iter().zip(0..) {
-        let stroke = Stroke::of(index, line.is_bound);
+    let mut curves: Vec<(usize, &Curve)> = panel.curves.iter().enumerate().collect();
+    curves.sort_by(|(_, one), (_, other)| height(other).total_cmp(&height(one)));
+    for ((index, curve), row) in curves.into_iter().zip(0..) {
+        let stroke = Stroke::of(index, curve.is_bound);
         let y = LEGEND_TOP_PIXELS + row * LEGEND_ROW_PIXELS;
         let mut from = 0;
         let (dash, gap) = stroke.dash.unwrap_or((LEGEND_LINE_PIXELS as u32, 1));
@@ -199,7 +199,7 @@ fn draw_legend(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Resu
             from = to + gap as i32;
         }
         let at = (LEGEND_LINE_PIXELS + 8, y - 7);
-        area.draw(&Text::new(line.policy.clone(), at, ("sans-serif", 15)))?;
+        area.draw(&Text::new(curve.policy.clone(), at, ("sans-serif", 15)))?;
     }
     Ok(())
 }
@@ -243,7 +243,7 @@ struct CapacityAxis {
 
 impl CapacityAxis {
     fn of(panel: &Panel) -> Self {
-        let points = panel.lines.iter().flat_map(|line| &line.points);
+        let points = panel.curves.iter().flat_map(|curve| &curve.points);
         let mut ticks: Vec<f64> = points.map(|point| point.0).collect();
         ticks.sort_unstable_by(f64::total_cmp);
         ticks.dedup();

@@ -26,7 +26,7 @@ use self::lirs::Lirs;
 use self::two_queue::TwoQueue;
 
 pub(crate) use self::optimum::{Optimum, hits_at_most};
-pub(crate) use self::policy::Reference;
+pub(crate) use self::policy::ReferencePolicy;
 
 /// What stands before the name of a published policy.
 const PREFIX: &str = "ref-";
@@ -71,12 +71,12 @@ impl Published {
     }
 
     /// Whether its definition says what to do with entries of different weights.
-    pub(crate) fn takes(self, weights: Weights) -> bool {
+    pub(crate) fn supports(self, weights: Weights) -> bool {
         weights == Weights::Entries || matches!(self, Self::Lru | Self::Fifo | Self::Lfu)
     }
 
     /// A cache of `capacity` for the keys of `trace`.
-    pub(crate) fn build(self, trace: &Trace, capacity: u64) -> Box<dyn Reference> {
+    pub(crate) fn build(self, trace: &Trace, capacity: u64) -> Box<dyn ReferencePolicy> {
         let keys = trace.distinct_keys as usize;
         // A cache of all keys and one of more behave alike.
         let entries = usize::try_from(capacity).unwrap_or(usize::MAX).min(keys.max(1));

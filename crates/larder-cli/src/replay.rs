@@ -128,16 +128,16 @@ pub(crate) fn replay(
         total_requests: trace.requests.len() as u64 * u64::from(options.passes),
         cursor: AtomicU64::new(0),
     };
-    let (elapsed, tallies) = run.on_threads(&cache, options.threads, progress);
+    let (elapsed, workers) = run.on_threads(&cache, options.threads, progress);
     cache.run_pending();
 
     let mut latency_ns = empty_histogram();
     let mut hits = 0;
     let mut rejections = 0;
-    for tally in &tallies {
-        hits += tally.hits;
-        rejections += tally.rejections;
-        latency_ns.add(&tally.latency_ns).expect("all histograms have the same bounds");
+    for stats in &workers {
+        hits += stats.hits;
+        rejections += stats.rejections;
+        latency_ns.add(&stats.latency_ns).expect("all histograms have the same bounds");
     }
     Ok(Measurement {
         policy: cache.policy_name().to_owned(),
@@ -179,7 +179,7 @@ impl Clock for TraceClock {
 }
 
 /// What one thread has seen.
-struct Tally {
+struct WorkerStats {
     hits: u64,
     rejections: u64,
     latency_ns: Histogram<u64>,
@@ -187,9 +187,9 @@ struct Tally {
     ended: Instant,
 }
 
-fn elapsed(tallies: &[Tally]) -> Duration {
-    let first = tallies.iter().map(|tally| tally.started).min();
-    let last = tallies.iter().map(|tally| tally.ended).max();
+fn elapsed(workers: &[WorkerStats]) -> Duration {
+    let first = workers.iter().map(|stats| stats.started).min();
+    let last = workers.iter().map(|stats| stats.ended).max();
     match (first, last) {
         (Some(first), Some(last)) => last - first,
         _ => Duration::ZERO,
@@ -213,7 +213,7 @@ impl Run<'_> {
         cache: &Cache<u32, u32>,
         threads: usize,
         progress: &ProgressBar,
-    ) -> (Duration, Vec<Tally>) {
+    ) -> (Duration, Vec<WorkerStats>) {
         let start_line = Barrier::new(threads + 1);
         let (ended, all_ended) = mpsc::channel::<()>();
         let before = progress.position();
@@ -226,13 +226,18 @@ impl Run<'_> {
                         let latency_ns = empty_histogram();
                         start_line.wait();
                         let started = Instant::now();
-                        let mut tally =
-                            Tally { hits: 0, rejections: 0, latency_ns, started, ended: started };
-                        self.work(cache, &mut tally);
-                        tally.ended = Instant::now();
+                        let mut stats = WorkerStats {
+                            hits: 0,
+                            rejections: 0,
+                            latency_ns,
+                            started,
+                            ended: started,
+                        };
+                        self.work(cache, &mut stats);
+                        stats.ended = Instant::now();
                         // Dropped only now, also by a panic: the channel closes with the last.
                         drop(ended);
-                        tally
+                        stats
                     })
                 })
                 .collect();
@@ -244,15 +249,15 @@ impl Run<'_> {
                 );
             }
             progress.set_position(before + self.total_requests);
-            let tallies: Vec<_> = workers
+            let workers: Vec<_> = workers
                 .into_iter()
                 .map(|worker| worker.join().expect("a worker runs no code that may panic"))
                 .collect();
-            (elapsed(&tallies), tallies)
+            (elapsed(&workers), workers)
         })
     }
 
-    fn work(&self, cache: &Cache<u32, u32>, tally: &mut Tally) {
+    fn work(&self, cache: &Cache<u32, u32>, stats: &mut WorkerStats) {
         loop {
             let first = self.cursor.fetch_add(CHUNK_REQUESTS, Ordering::Relaxed);
             if first >= self.total_requests {
@@ -263,11 +268,11 @@ impl Run<'_> {
             for number in first..self.total_requests.min(first + CHUNK_REQUESTS) {
                 if number % LATENCY_SAMPLE_EVERY == 0 {
                     let asked = Instant::now();
-                    self.request(index, pass, cache, tally);
+                    self.request(index, pass, cache, stats);
                     let took_ns = u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                    tally.latency_ns.saturating_record(took_ns);
+                    stats.latency_ns.saturating_record(took_ns);
                 } else {
-                    self.request(index, pass, cache, tally);
+                    self.request(index, pass, cache, stats);
                 }
                 index += 1;
                 if index == self.requests.len() {
@@ -279,13 +284,13 @@ impl Run<'_> {
     }
 
     #[inline]
-    fn request(&self, index: usize, pass: u64, cache: &Cache<u32, u32>, tally: &mut Tally) {
+    fn request(&self, index: usize, pass: u64, cache: &Cache<u32, u32>, stats: &mut WorkerStats) {
         let id = self.requests[index];
         if let Some((lifetimes, clock)) = &self.lifetimes {
             clock.advance_to(lifetimes.time_ns(index, pass));
         }
         if cache.get(&id).is_some() {
-            tally.hits += 1;
+            stats.hits += 1;
             return;
         }
         let size_bytes = self.sizes_bytes.map_or(0, |sizes| sizes[index]);
@@ -295,7 +300,7 @@ impl Run<'_> {
             None => cache.insert(id, size_bytes),
         };
         if let Inserted::Rejected(_) = inserted {
-            tally.rejections += 1;
+            stats.rejections += 1;
         }
     }
 }

@@ -21,7 +21,7 @@ use larder::policy::{PolicyConfig, Simulator};
 
 use crate::capacity::Weights;
 use crate::error::ReplayError;
-use crate::reference::{OPTIMUM, Optimum, Published, Reference, hits_at_most};
+use crate::reference::{OPTIMUM, Optimum, Published, ReferencePolicy, hits_at_most};
 use crate::trace::{Lifetimes, Trace};
 
 /// Requests between two moves of the progress bar.
@@ -29,18 +29,18 @@ const PROGRESS_REQUESTS: usize = 1 << 16;
 
 /// What is simulated: by its name on the command line.
 #[derive(Clone, Debug)]
-pub(crate) enum Subject {
+pub(crate) enum SimPolicy {
     /// A policy of the library.
-    Own(Policy),
+    Library(Policy),
     Published(Published),
     /// The bound of all policies.
     Optimum,
 }
 
-/// What a subject is, for reports.
+/// What a policy is, for reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Kind {
+pub(crate) enum PolicyKind {
     /// A policy of the library.
     Larder,
     /// A published policy, written for comparison.
@@ -49,7 +49,7 @@ pub(crate) enum Kind {
     Bound,
 }
 
-impl Subject {
+impl SimPolicy {
     /// Everything that there is to simulate.
     pub(crate) fn names() -> impl Iterator<Item = String> {
         let others = Published::names().chain([OPTIMUM]).map(str::to_owned);
@@ -58,7 +58,7 @@ impl Subject {
 
     /// What is simulated if nobody says: the library's policies, ARC, LIRS and the optimum.
     pub(crate) fn usual() -> Vec<Self> {
-        let own = Policy::names().map(|name| Self::Own(Policy::named(&name)));
+        let own = Policy::names().map(|name| Self::Library(Policy::named(&name)));
         let others = [Published::Arc, Published::Lirs].map(Self::Published);
         own.chain(others).chain([Self::Optimum]).collect()
     }
@@ -73,31 +73,31 @@ impl Subject {
         let policy = Policy::named(name);
         if !Policy::names().any(|known| known.eq_ignore_ascii_case(policy.name())) {
             let known = Self::names().collect::<Vec<_>>().join(", ");
-            return Err(ReplayError::UnknownSubject { given: name.to_owned(), known });
+            return Err(ReplayError::UnknownPolicy { given: name.to_owned(), known });
         }
-        Ok(Self::Own(policy))
+        Ok(Self::Library(policy))
     }
 
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Own(policy) => policy.name(),
+            Self::Library(policy) => policy.name(),
             Self::Published(published) => published.name(),
             Self::Optimum => OPTIMUM,
         }
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> PolicyKind {
         match self {
-            Self::Own(_) => Kind::Larder,
-            Self::Published(_) => Kind::Reference,
-            Self::Optimum => Kind::Bound,
+            Self::Library(_) => PolicyKind::Larder,
+            Self::Published(_) => PolicyKind::Reference,
+            Self::Optimum => PolicyKind::Bound,
         }
     }
 
     /// Refuses what has no meaning with these weights.
     pub(crate) fn check(&self, weights: Weights) -> Result<(), ReplayError> {
         match self {
-            Self::Published(published) if !published.takes(weights) => {
+            Self::Published(published) if !published.supports(weights) => {
                 Err(ReplayError::OneWeight { policy: published.name() })
             }
             _ => Ok(()),
@@ -118,7 +118,7 @@ pub(crate) struct SimulateOptions {
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
     pub(crate) policy: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: PolicyKind,
     /// Entries or bytes, as the weights are.
     pub(crate) capacity: u64,
     pub(crate) hits: u64,
@@ -128,26 +128,26 @@ pub(crate) struct Cell {
     pub(crate) elapsed: Duration,
 }
 
-/// Simulates every subject at every capacity; cells come by capacity, then by subject. Moves
+/// Simulates every policy at every capacity; cells come by capacity, then by policy. Moves
 /// `progress` by a step for each request of each cell.
 pub(crate) fn simulate(
     trace: &Trace,
-    subjects: &[Subject],
+    policies: &[SimPolicy],
     capacities: &[u64],
     options: &SimulateOptions,
     progress: &ProgressBar,
 ) -> Result<Vec<Cell>, ReplayError> {
-    subjects.iter().try_for_each(|subject| subject.check(options.weights))?;
-    let wants_optimum = subjects.iter().any(|subject| matches!(subject, Subject::Optimum));
-    let sheet = Sheet {
+    policies.iter().try_for_each(|policy| policy.check(options.weights))?;
+    let wants_optimum = policies.iter().any(|policy| matches!(policy, SimPolicy::Optimum));
+    let grid = Grid {
         trace,
         optimum: wants_optimum.then(|| Optimum::of(trace)),
         options: *options,
         progress,
     };
-    let asked: Vec<(u64, &Subject)> = capacities
+    let asked: Vec<(u64, &SimPolicy)> = capacities
         .iter()
-        .flat_map(|&capacity| subjects.iter().map(move |subject| (capacity, subject)))
+        .flat_map(|&capacity| policies.iter().map(move |policy| (capacity, policy)))
         .collect();
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<Option<Result<Cell, ReplayError>>>> =
@@ -157,8 +157,8 @@ pub(crate) fn simulate(
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(&(capacity, subject)) = asked.get(index) else { return };
-                    let cell = sheet.fill(subject, capacity);
+                    let Some(&(capacity, policy)) = asked.get(index) else { return };
+                    let cell = grid.run_cell(policy, capacity);
                     done.lock().expect("no thread panics with the lock")[index] = Some(cell);
                 }
             });
@@ -169,18 +169,18 @@ pub(crate) fn simulate(
 }
 
 /// What all cells of a trace share.
-struct Sheet<'a> {
+struct Grid<'a> {
     trace: &'a Trace,
     optimum: Option<Optimum>,
     options: SimulateOptions,
     progress: &'a ProgressBar,
 }
 
-impl Sheet<'_> {
-    fn fill(&self, subject: &Subject, capacity: u64) -> Result<Cell, ReplayError> {
+impl Grid<'_> {
+    fn run_cell(&self, policy: &SimPolicy, capacity: u64) -> Result<Cell, ReplayError> {
         let started = Instant::now();
-        let (hits, hit_bytes) = match subject {
-            Subject::Own(policy) => {
+        let (hits, hit_bytes) = match policy {
+            SimPolicy::Library(policy) => {
                 let config = match self.options.weights {
                     Weights::Entries => PolicyConfig::new(
                         Some(usize::try_from(capacity).unwrap_or(usize::MAX)),
@@ -209,8 +209,8 @@ impl Sheet<'_> {
                     }
                 }
             }
-            Subject::Published(published) => {
-                let mut cache: Box<dyn Reference> = published.build(self.trace, capacity);
+            SimPolicy::Published(published) => {
+                let mut cache: Box<dyn ReferencePolicy> = published.build(self.trace, capacity);
                 match &self.trace.lifetimes {
                     None => self.run(|_, key, weight| cache.request(key, weight)),
                     Some(lifetimes) => {
@@ -225,7 +225,7 @@ impl Sheet<'_> {
                     }
                 }
             }
-            Subject::Optimum => {
+            SimPolicy::Optimum => {
                 let optimum = self.optimum.as_ref().expect("built where it is asked for");
                 let hits = match self.options.weights {
                     Weights::Entries => optimum.hits(self.trace, capacity),
@@ -238,8 +238,8 @@ impl Sheet<'_> {
             }
         };
         Ok(Cell {
-            policy: subject.name().to_owned(),
-            kind: subject.kind(),
+            policy: policy.name().to_owned(),
+            kind: policy.kind(),
             capacity,
             hits,
             hit_bytes,
@@ -350,26 +350,26 @@ mod tests {
 
     fn cells(
         trace: &Trace,
-        subjects: &[Subject],
+        policies: &[SimPolicy],
         capacities: &[u64],
         o: &SimulateOptions,
     ) -> Vec<Cell> {
-        simulate(trace, subjects, capacities, o, &ProgressBar::hidden()).unwrap()
+        simulate(trace, policies, capacities, o, &ProgressBar::hidden()).unwrap()
     }
 
-    fn all(weights: Weights) -> Vec<Subject> {
-        let all = Subject::names().map(|name| Subject::named(&name).unwrap());
-        all.filter(|subject| subject.check(weights).is_ok()).collect()
+    fn all(weights: Weights) -> Vec<SimPolicy> {
+        let all = SimPolicy::names().map(|name| SimPolicy::named(&name).unwrap());
+        all.filter(|policy| policy.check(weights).is_ok()).collect()
     }
 
     #[test]
     fn exact_policies_of_the_library_equal_their_references() {
         for (seed, weights) in [(1, Weights::Entries), (2, Weights::Bytes), (3, Weights::Bytes)] {
             let trace = random_trace(seed, 300, 20_000, true);
-            let subjects = ["lru", "ref-lru", "fifo", "ref-fifo", "lfu", "ref-lfu"];
-            let subjects = subjects.map(|name| Subject::named(name).unwrap());
+            let policies = ["lru", "ref-lru", "fifo", "ref-fifo", "lfu", "ref-lfu"];
+            let policies = policies.map(|name| SimPolicy::named(name).unwrap());
             let options = SimulateOptions { weights, ..OPTIONS };
-            let cells = cells(&trace, &subjects, &[1, 2, 7, 50, 200, 1000, 5000], &options);
+            let cells = cells(&trace, &policies, &[1, 2, 7, 50, 200, 1000, 5000], &options);
             for pair in cells.chunks(2) {
                 assert_eq!(pair[0].hits, pair[1].hits, "{pair:?}, seed {seed}");
                 assert_eq!(pair[0].hit_bytes, pair[1].hit_bytes, "{pair:?}, seed {seed}");
@@ -382,12 +382,13 @@ mod tests {
         for weights in [Weights::Entries, Weights::Bytes] {
             for seed in 0..20 {
                 let trace = random_trace(seed, 20 + 10 * seed, 2000, true);
-                let subjects = all(weights);
+                let policies = all(weights);
                 let options = SimulateOptions { weights, ..OPTIONS };
-                for cells in cells(&trace, &subjects, &[1, 3, 10, 40, 90, 300], &options)
-                    .chunks(subjects.len())
+                for cells in cells(&trace, &policies, &[1, 3, 10, 40, 90, 300], &options)
+                    .chunks(policies.len())
                 {
-                    let bound = cells.iter().find(|cell| cell.kind == Kind::Bound).unwrap().hits;
+                    let bound =
+                        cells.iter().find(|cell| cell.kind == PolicyKind::Bound).unwrap().hits;
                     for cell in cells {
                         assert!(cell.hits <= bound, "{cell:?} of {bound}, seed {seed}");
                     }
@@ -399,12 +400,12 @@ mod tests {
     #[test]
     fn threads_change_no_figure_and_no_order() {
         let trace = random_trace(4, 500, 5000, false);
-        let subjects = all(Weights::Entries);
+        let policies = all(Weights::Entries);
         let capacities = [5, 50, 200];
         let figures = |threads| {
             let options = SimulateOptions { threads, ..OPTIONS };
             let progress = ProgressBar::hidden();
-            let cells = simulate(&trace, &subjects, &capacities, &options, &progress).unwrap();
+            let cells = simulate(&trace, &policies, &capacities, &options, &progress).unwrap();
             assert_eq!(progress.position(), 5000 * cells.len() as u64);
             cells
                 .into_iter()
@@ -412,7 +413,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let alone = figures(1);
-        assert_eq!(alone.len(), subjects.len() * capacities.len());
+        assert_eq!(alone.len(), policies.len() * capacities.len());
         assert!(alone.iter().all(|cell| cell.2 > 0));
         for threads in [2, 3, 100] {
             assert_eq!(figures(threads), alone);
@@ -425,11 +426,11 @@ mod tests {
         let ttls = [10, 10, 10, u64::MAX, 5, 1, 5];
         timed.lifetimes = Some(Lifetimes::of_seconds(&[100, 110, 111, 112, 121, 500, 501], &ttls));
         // Hits at 110, at 121 (inserted again at 111 for 10 s) and at 500 (without a TTL).
-        for subject in all(Weights::Entries) {
-            if matches!(subject, Subject::Optimum) {
+        for policy in all(Weights::Entries) {
+            if matches!(policy, SimPolicy::Optimum) {
                 continue;
             }
-            let cell = &cells(&timed, &[subject], &[10], &OPTIONS)[0];
+            let cell = &cells(&timed, &[policy], &[10], &OPTIONS)[0];
             assert_eq!(cell.hits, 3, "{}", cell.policy);
         }
     }
@@ -439,7 +440,7 @@ mod tests {
         // Keys 0 and 1 fill the cache; 0 has expired when 2 comes, so 1 stays.
         let mut timed = Trace::of_ids(&[1, 0, 2, 1], None);
         timed.lifetimes = Some(Lifetimes::of_seconds(&[0, 1, 10, 11], &[100, 2, 100, 100]));
-        let lru = [Subject::named("lru").unwrap()];
+        let lru = [SimPolicy::named("lru").unwrap()];
         assert_eq!(cells(&timed, &lru, &[2], &OPTIONS)[0].hits, 1);
         timed.lifetimes = None;
         assert_eq!(cells(&timed, &lru, &[2], &OPTIONS)[0].hits, 0);
@@ -447,10 +448,10 @@ mod tests {
 
     #[test]
     fn what_there_is_not_is_refused_by_name() {
-        let failure = Subject::named("belady").unwrap_err().to_string();
+        let failure = SimPolicy::named("belady").unwrap_err().to_string();
         assert!(failure.contains("`belady`") && failure.contains("ref-2q, opt"), "{failure}");
-        assert_eq!(Subject::named("OPT").unwrap().name(), "opt");
-        let arc = [Subject::named("ref-arc").unwrap()];
+        assert_eq!(SimPolicy::named("OPT").unwrap().name(), "opt");
+        let arc = [SimPolicy::named("ref-arc").unwrap()];
         let options = SimulateOptions { weights: Weights::Bytes, ..OPTIONS };
         let trace = random_trace(1, 10, 10, true);
         let failure = simulate(&trace, &arc, &[10], &options, &ProgressBar::hidden()).unwrap_err();

@@ -277,15 +277,15 @@ pub(crate) fn dump(args: &DumpArgs, out: &mut dyn Write) -> Result<(), CommandEr
         return dump_as::<Box<RawValue>, Box<RawValue>>(&args.file, &options, out);
     }
     let (key, value) = types(&info, &args.types)?;
-    let dump = for_types!(dump_as, Float, key, value);
+    let dump = for_types!(dump_as, JsonFloat, key, value);
     dump(&args.file, &options, out)
 }
 
 /// A number that may be none.
 #[derive(Deserialize)]
-struct Float(f64);
+struct JsonFloat(f64);
 
-impl Serialize for Float {
+impl Serialize for JsonFloat {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.0.is_finite() {
             serializer.serialize_f64(self.0)
@@ -297,7 +297,7 @@ impl Serialize for Float {
 
 /// A line of a dump.
 #[derive(Serialize)]
-struct Line<K, V> {
+struct DumpedEntry<K, V> {
     key: K,
     value: V,
     expires_at: Option<String>,
@@ -331,7 +331,7 @@ where
             }
         };
         let expires_at = record.expires_in.map(|left| saved_at + left);
-        let line = Line {
+        let line = DumpedEntry {
             key: record.key,
             value: record.value,
             expires_at: expires_at.map(date),

@@ -12,7 +12,7 @@ pub(crate) struct GenerateArgs {
     #[arg(value_enum)]
     pattern: PatternArg,
     #[command(flatten)]
-    pub(crate) generated: Generated,
+    pub(crate) generated: GeneratorArgs,
     /// Where to write; packed if the name ends in .gz or .zst; `-` is standard output
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) output: PathBuf,
@@ -33,7 +33,7 @@ impl GenerateArgs {
 /// How a generated trace is to be.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Generated traces")]
-pub(crate) struct Generated {
+pub(crate) struct GeneratorArgs {
     /// How many requests
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub(crate) requests: u64,
@@ -77,9 +77,9 @@ pub(super) enum PatternArg {
     Shift,
 }
 
-impl Generated {
+impl GeneratorArgs {
     pub(super) fn pattern(&self, pattern: PatternArg) -> Pattern {
-        let Generated { keys, exponent, every: every_requests, .. } = *self;
+        let GeneratorArgs { keys, exponent, every: every_requests, .. } = *self;
         let (scan_keys, step_keys) = (self.length, self.step);
         match pattern {
             PatternArg::Zipf => Pattern::Zipf { keys, exponent },

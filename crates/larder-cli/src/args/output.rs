@@ -8,7 +8,7 @@ use clap::{Args, ValueHint};
 /// How results are shown.
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Output")]
-pub(crate) struct Shown {
+pub(crate) struct OutputArgs {
     /// Print one JSON document instead of tables
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -20,18 +20,18 @@ pub(crate) struct Shown {
 
 /// The form of results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Output {
+pub(crate) enum OutputFormat {
     Table,
     Json,
     Csv,
 }
 
-impl Shown {
-    pub(crate) fn output(self) -> Output {
+impl OutputArgs {
+    pub(crate) fn format(self) -> OutputFormat {
         match (self.json, self.csv) {
-            (true, _) => Output::Json,
-            (_, true) => Output::Csv,
-            _ => Output::Table,
+            (true, _) => OutputFormat::Json,
+            (_, true) => OutputFormat::Csv,
+            _ => OutputFormat::Table,
         }
     }
 }
@@ -39,13 +39,13 @@ impl Shown {
 /// Whether and where a picture is drawn.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
-pub(crate) struct Drawn {
+pub(crate) struct PlotArgs {
     /// Draw miss ratio by capacity, a curve for each policy, as SVG
     #[arg(
-        long, value_name = "FILE.svg", value_hint = ValueHint::FilePath,
+        long = "plot", id = "plot", value_name = "FILE.svg", value_hint = ValueHint::FilePath,
         value_parser = PathBufValueParser::new().try_map(parse_svg_path)
     )]
-    pub(crate) plot: Option<PathBuf>,
+    pub(crate) file: Option<PathBuf>,
     /// Overwrite the picture if it exists
     #[arg(long, requires = "plot")]
     pub(crate) force: bool,

@@ -4,7 +4,7 @@ use std::thread;
 
 use clap::{Args, ValueEnum, value_parser};
 
-use crate::args::output::{Drawn, Output, Shown};
+use crate::args::output::{OutputArgs, OutputFormat, PlotArgs};
 use crate::args::run::{MAX_THREADS, WeightsArg, capacities_help, capacities_or_default};
 use crate::capacity::CapacityArg;
 use crate::replay::ReplayOptions;
@@ -27,8 +27,8 @@ pub(crate) struct ReplayArgs {
     )]
     threads: Option<u16>,
     /// Who does the work of eviction
-    #[arg(long, value_enum, default_value_t = Maintenance::Background)]
-    maintenance: Maintenance,
+    #[arg(long, value_enum, default_value_t = MaintenanceArg::Background)]
+    maintenance: MaintenanceArg,
     /// Parts that policy and capacity are split into, a power of two [default: the cache decides]
     #[arg(long, value_name = "N")]
     partitions: Option<usize>,
@@ -42,16 +42,16 @@ pub(crate) struct ReplayArgs {
     )]
     repeat: u32,
     #[command(flatten)]
-    shown: Shown,
+    output: OutputArgs,
     #[command(flatten)]
-    pub(crate) drawn: Drawn,
+    pub(crate) plot: PlotArgs,
     /// Show no progress bar
     #[arg(long, help_heading = "Output")]
     pub(crate) quiet: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Maintenance {
+enum MaintenanceArg {
     /// A thread of the library, and writers that find work to do
     Background,
     /// The calling threads alone
@@ -59,12 +59,12 @@ enum Maintenance {
 }
 
 impl ReplayArgs {
-    pub(crate) fn output(&self) -> Output {
-        self.shown.output()
+    pub(crate) fn output_format(&self) -> OutputFormat {
+        self.output.format()
     }
 
     pub(crate) fn capacities(&self) -> Vec<CapacityArg> {
-        capacities_or_default(&self.capacities, &self.drawn)
+        capacities_or_default(&self.capacities, &self.plot)
     }
 
     pub(crate) fn options(&self) -> ReplayOptions {
@@ -72,8 +72,8 @@ impl ReplayArgs {
         ReplayOptions {
             threads: self.threads.map_or_else(|| cores.clamp(2, 8), usize::from),
             maintenance: match self.maintenance {
-                Maintenance::Background => larder::Maintenance::Background,
-                Maintenance::Inline => larder::Maintenance::Inline,
+                MaintenanceArg::Background => larder::Maintenance::Background,
+                MaintenanceArg::Inline => larder::Maintenance::Inline,
             },
             partitions: self.partitions,
             weights: self.weights.into(),

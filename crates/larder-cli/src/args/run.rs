@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::args::output::Drawn;
+use crate::args::output::PlotArgs;
 use crate::capacity::{self, CapacityArg, Weights};
 
 pub(super) const MAX_THREADS: u16 = 1024;
@@ -12,14 +12,15 @@ pub(super) fn capacities_help() -> String {
         "Capacities, separated by commas: entries, or bytes with --weights size (K, M, G and T are \
          powers of 1024: 1M is 1,048,576), or a share of the distinct keys or of their bytes, such as \
          5% [default: {}; with --plot {}]",
-        capacity::USUAL.join(","),
-        capacity::OF_A_CURVE.join(","),
+        capacity::DEFAULTS.join(","),
+        capacity::DEFAULTS_FOR_PLOT.join(","),
     )
 }
 
 /// What was asked for, or what is usual for what is shown.
-pub(super) fn capacities_or_default(given: &[CapacityArg], drawn: &Drawn) -> Vec<CapacityArg> {
-    let default = if drawn.plot.is_some() { &capacity::OF_A_CURVE[..] } else { &capacity::USUAL };
+pub(super) fn capacities_or_default(given: &[CapacityArg], plot: &PlotArgs) -> Vec<CapacityArg> {
+    let default =
+        if plot.file.is_some() { &capacity::DEFAULTS_FOR_PLOT[..] } else { &capacity::DEFAULTS };
     match given {
         [] => default.iter().map(|text| text.parse().expect("a constant that parses")).collect(),
         given => given.to_vec(),

@@ -4,8 +4,8 @@ use std::thread;
 
 use clap::{Args, ValueEnum, value_parser};
 
-use crate::args::generate::{Generated, PatternArg};
-use crate::args::output::{Drawn, Output, Shown};
+use crate::args::generate::{GeneratorArgs, PatternArg};
+use crate::args::output::{OutputArgs, OutputFormat, PlotArgs};
 use crate::args::run::{MAX_THREADS, WeightsArg, capacities_help, capacities_or_default};
 use crate::capacity::CapacityArg;
 use crate::generate::Pattern;
@@ -35,23 +35,23 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_enum, value_name = "PATTERNS", value_delimiter = ',')]
     generate: Vec<PatternArg>,
     #[command(flatten)]
-    pub(crate) generated: Generated,
+    pub(crate) generated: GeneratorArgs,
     #[command(flatten)]
-    shown: Shown,
+    output: OutputArgs,
     #[command(flatten)]
-    pub(crate) drawn: Drawn,
+    pub(crate) plot: PlotArgs,
     /// Show no progress bar
     #[arg(long, help_heading = "Output")]
     pub(crate) quiet: bool,
 }
 
 impl SimulateArgs {
-    pub(crate) fn output(&self) -> Output {
-        self.shown.output()
+    pub(crate) fn output_format(&self) -> OutputFormat {
+        self.output.format()
     }
 
     pub(crate) fn capacities(&self) -> Vec<CapacityArg> {
-        capacities_or_default(&self.capacities, &self.drawn)
+        capacities_or_default(&self.capacities, &self.plot)
     }
 
     pub(crate) fn options(&self) -> SimulateOptions {

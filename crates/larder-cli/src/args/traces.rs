@@ -9,7 +9,7 @@ use crate::trace::{Column, CsvOptions, Format, Header, ReadOptions, TimeUnit};
 /// Traces and how to read them.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reading traces")]
-pub(crate) struct Files {
+pub(crate) struct TraceArgs {
     /// Traces, plain or packed with gzip or zstd; `-` is standard input; none is the bundled trace
     #[arg(value_name = "FILE", help_heading = None, value_hint = ValueHint::FilePath)]
     pub(crate) paths: Vec<PathBuf>,
@@ -56,20 +56,20 @@ pub(crate) struct Files {
 #[derive(Clone, Copy, Debug)]
 enum FormatArg {
     Auto,
-    Is(Format),
+    Named(Format),
 }
 
 impl ValueEnum for FormatArg {
     fn value_variants<'a>() -> &'a [Self] {
         &[
             FormatArg::Auto,
-            FormatArg::Is(Format::Text),
-            FormatArg::Is(Format::Csv),
-            FormatArg::Is(Format::Arc),
-            FormatArg::Is(Format::Lirs),
-            FormatArg::Is(Format::U32),
-            FormatArg::Is(Format::U64),
-            FormatArg::Is(Format::OracleGeneral),
+            FormatArg::Named(Format::Text),
+            FormatArg::Named(Format::Csv),
+            FormatArg::Named(Format::Arc),
+            FormatArg::Named(Format::Lirs),
+            FormatArg::Named(Format::U32),
+            FormatArg::Named(Format::U64),
+            FormatArg::Named(Format::OracleGeneral),
         ]
     }
 
@@ -78,17 +78,17 @@ impl ValueEnum for FormatArg {
             FormatArg::Auto => {
                 Some(clap::builder::PossibleValue::new("auto").help("By the name of the file"))
             }
-            FormatArg::Is(format) => format.to_possible_value(),
+            FormatArg::Named(format) => format.to_possible_value(),
         }
     }
 }
 
-impl Files {
+impl TraceArgs {
     pub(crate) fn read_options(&self) -> ReadOptions {
         ReadOptions {
             format: match self.format {
                 FormatArg::Auto => None,
-                FormatArg::Is(format) => Some(format),
+                FormatArg::Named(format) => Some(format),
             },
             csv: CsvOptions {
                 key: self.key_column.clone(),

@@ -7,12 +7,12 @@ use rand_pcg::rand_core::Rng;
 pub(super) const STREAM: u128 = 0x6c61_7264_6572;
 
 /// A number below `bound`, all but equally likely: the error is below `bound / 2^64`.
-pub(super) fn below(bound: u32, random: &mut Pcg64) -> u32 {
+pub(super) fn uniform_below(bound: u32, random: &mut Pcg64) -> u32 {
     // The high half of the product is less than `bound`.
     ((u128::from(random.next_u64()) * u128::from(bound)) >> 64) as u32
 }
 
 /// A number from 0 up to but not including 1, of 53 random bits.
-pub(super) fn unit(random: &mut Pcg64) -> f64 {
+pub(super) fn unit_interval(random: &mut Pcg64) -> f64 {
     (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }

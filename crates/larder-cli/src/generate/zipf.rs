@@ -9,7 +9,7 @@
 use rand_pcg::Pcg64;
 
 use crate::error::GenerateError;
-use crate::generate::random::unit;
+use crate::generate::random::unit_interval;
 
 /// Ranks from 0 up, rank `r` in proportion to `1 / (r + 1)^exponent`.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Zipf {
     /// `H` at the right end, half a step behind the last rank.
     integral_high: f64,
     /// Up to this far left of its rank a place needs no check.
-    sure: f64,
+    accept_within: f64,
 }
 
 impl Zipf {
@@ -43,21 +43,22 @@ impl Zipf {
             exponent,
             integral_low: 0.0,
             integral_high: 0.0,
-            sure: 0.0,
+            accept_within: 0.0,
         };
         zipf.integral_low = zipf.integral(1.5) - 1.0;
         zipf.integral_high = zipf.integral(zipf.ranks + 0.5);
-        zipf.sure = 2.0 - zipf.inverse(zipf.integral(2.5) - zipf.density(2.0));
+        zipf.accept_within = 2.0 - zipf.inverse(zipf.integral(2.5) - zipf.density(2.0));
         Ok(zipf)
     }
 
     pub(super) fn rank(&self, random: &mut Pcg64) -> u32 {
         loop {
-            let height =
-                self.integral_high + unit(random) * (self.integral_low - self.integral_high);
+            let height = self.integral_high
+                + unit_interval(random) * (self.integral_low - self.integral_high);
             let place = self.inverse(height);
             let rank = libm::round(place).clamp(1.0, self.ranks);
-            if rank - place <= self.sure || height >= self.integral(rank + 0.5) - self.density(rank)
+            if rank - place <= self.accept_within
+                || height >= self.integral(rank + 0.5) - self.density(rank)
             {
                 // From 1 to `ranks`, so the cast is exact.
                 return rank as u32 - 1;

@@ -1,12 +1,12 @@
 //! ARC: N. Megiddo, D. S. Modha, "ARC: A self-tuning, low overhead replacement cache", FAST 2003;
 //! figure 4.
 
-use crate::reference::policy::Reference;
+use crate::reference::policy::ReferencePolicy;
 use crate::reference::queue::{Links, Queue};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Nowhere,
+enum ArcList {
+    Absent,
     /// Held, seen once lately.
     T1,
     /// Held, seen twice lately.
@@ -19,7 +19,7 @@ enum Place {
 
 pub(super) struct Arc {
     links: Links,
-    place: Vec<Place>,
+    list_of: Vec<ArcList>,
     t1: Queue,
     t2: Queue,
     b1: Queue,
@@ -33,7 +33,7 @@ impl Arc {
     pub(super) fn new(keys: usize, entries: usize) -> Self {
         Arc {
             links: Links::new(keys),
-            place: vec![Place::Nowhere; keys],
+            list_of: vec![ArcList::Absent; keys],
             t1: Queue::new(),
             t2: Queue::new(),
             b1: Queue::new(),
@@ -45,7 +45,7 @@ impl Arc {
 
     fn push_t2(&mut self, key: u32) {
         self.links.push(&mut self.t2, key);
-        self.place[key as usize] = Place::T2;
+        self.list_of[key as usize] = ArcList::T2;
     }
 
     /// The subroutine REPLACE.
@@ -55,16 +55,16 @@ impl Arc {
         if self.t1.len() > 0 && is_t1_over {
             if let Some(left) = self.links.pop(&mut self.t1) {
                 self.links.push(&mut self.b1, left);
-                self.place[left as usize] = Place::B1;
+                self.list_of[left as usize] = ArcList::B1;
             }
         } else if let Some(left) = self.links.pop(&mut self.t2) {
             self.links.push(&mut self.b2, left);
-            self.place[left as usize] = Place::B2;
+            self.list_of[left as usize] = ArcList::B2;
         }
     }
 
     /// Case IV: a key that neither list knows.
-    fn make_room_for_stranger(&mut self) {
+    fn make_room_for_unknown(&mut self) {
         let l1 = self.t1.len() + self.b1.len();
         let l2 = self.t2.len() + self.b2.len();
         let forgotten = if l1 == self.c {
@@ -83,25 +83,25 @@ impl Arc {
             None
         };
         if let Some(key) = forgotten {
-            self.place[key as usize] = Place::Nowhere;
+            self.list_of[key as usize] = ArcList::Absent;
         }
     }
 }
 
-impl Reference for Arc {
+impl ReferencePolicy for Arc {
     fn request(&mut self, key: u32, _weight: u32) -> bool {
-        match self.place[key as usize] {
-            Place::T1 => {
+        match self.list_of[key as usize] {
+            ArcList::T1 => {
                 self.links.remove(&mut self.t1, key);
                 self.push_t2(key);
                 true
             }
-            Place::T2 => {
+            ArcList::T2 => {
                 self.links.remove(&mut self.t2, key);
                 self.push_t2(key);
                 true
             }
-            Place::B1 => {
+            ArcList::B1 => {
                 let step = (self.b2.len() as f64 / self.b1.len() as f64).max(1.0);
                 self.p = (self.p + step).min(self.c as f64);
                 self.replace(false);
@@ -109,7 +109,7 @@ impl Reference for Arc {
                 self.push_t2(key);
                 false
             }
-            Place::B2 => {
+            ArcList::B2 => {
                 let step = (self.b1.len() as f64 / self.b2.len() as f64).max(1.0);
                 self.p = (self.p - step).max(0.0);
                 self.replace(true);
@@ -117,10 +117,10 @@ impl Reference for Arc {
                 self.push_t2(key);
                 false
             }
-            Place::Nowhere => {
-                self.make_room_for_stranger();
+            ArcList::Absent => {
+                self.make_room_for_unknown();
                 self.links.push(&mut self.t1, key);
-                self.place[key as usize] = Place::T1;
+                self.list_of[key as usize] = ArcList::T1;
                 false
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::reference::policy::Reference;
+use crate::reference::policy::ReferencePolicy;
 
 /// Least recently used.
 pub(super) struct Lru(Ranked);
@@ -13,7 +13,7 @@ pub(super) struct Lfu(Ranked);
 /// First in, first out.
 pub(super) struct Fifo {
     queue: VecDeque<u32>,
-    room: Room,
+    held: Occupancy,
 }
 
 /// Keys by rank: uses that count, then the time of the last one. The first leaves.
@@ -21,22 +21,22 @@ struct Ranked {
     ranks: BTreeSet<(u64, u64, u32)>,
     rank_of: Vec<(u64, u64)>,
     now: u64,
-    room: Room,
+    held: Occupancy,
 }
 
 /// What is held and how much more may be.
-struct Room {
+struct Occupancy {
     weight_of: Vec<Option<u32>>,
     weight: u64,
     capacity: u64,
 }
 
-impl Room {
+impl Occupancy {
     fn new(keys: usize, capacity: u64) -> Self {
-        Room { weight_of: vec![None; keys], weight: 0, capacity }
+        Occupancy { weight_of: vec![None; keys], weight: 0, capacity }
     }
 
-    fn holds(&self, key: u32) -> bool {
+    fn contains(&self, key: u32) -> bool {
         self.weight_of[key as usize].is_some()
     }
 
@@ -44,20 +44,20 @@ impl Room {
         self.weight + u64::from(weight) > self.capacity
     }
 
-    fn take(&mut self, key: u32, weight: u32) {
+    fn insert(&mut self, key: u32, weight: u32) {
         self.weight_of[key as usize] = Some(weight);
         self.weight += u64::from(weight);
     }
 
-    fn free(&mut self, key: u32) {
+    fn remove(&mut self, key: u32) {
         self.weight -= u64::from(self.weight_of[key as usize].take().unwrap_or(0));
     }
 }
 
 impl Ranked {
     fn new(keys: usize, capacity: u64) -> Self {
-        let room = Room::new(keys, capacity);
-        Ranked { ranks: BTreeSet::new(), rank_of: vec![(0, 0); keys], now: 0, room }
+        let held = Occupancy::new(keys, capacity);
+        Ranked { ranks: BTreeSet::new(), rank_of: vec![(0, 0); keys], now: 0, held }
     }
 
     fn rank(&mut self, key: u32, uses: u64) {
@@ -68,21 +68,21 @@ impl Ranked {
     /// `uses` tells from the uses that counted so far how many count now.
     fn request(&mut self, key: u32, weight: u32, uses: impl Fn(u64) -> u64) -> bool {
         self.now += 1;
-        if self.room.holds(key) {
+        if self.held.contains(key) {
             let (used, at) = self.rank_of[key as usize];
             self.ranks.remove(&(used, at, key));
             self.rank(key, uses(used));
             return true;
         }
-        if u64::from(weight) > self.room.capacity {
+        if u64::from(weight) > self.held.capacity {
             return false;
         }
-        while self.room.is_full_for(weight)
+        while self.held.is_full_for(weight)
             && let Some((_, _, victim)) = self.ranks.pop_first()
         {
-            self.room.free(victim);
+            self.held.remove(victim);
         }
-        self.room.take(key, weight);
+        self.held.insert(key, weight);
         self.rank(key, uses(0));
         false
     }
@@ -94,7 +94,7 @@ impl Lru {
     }
 }
 
-impl Reference for Lru {
+impl ReferencePolicy for Lru {
     fn request(&mut self, key: u32, weight: u32) -> bool {
         self.0.request(key, weight, |_| 0)
     }
@@ -106,7 +106,7 @@ impl Lfu {
     }
 }
 
-impl Reference for Lfu {
+impl ReferencePolicy for Lfu {
     fn request(&mut self, key: u32, weight: u32) -> bool {
         self.0.request(key, weight, |used| used + 1)
     }
@@ -114,24 +114,24 @@ impl Reference for Lfu {
 
 impl Fifo {
     pub(super) fn new(keys: usize, capacity: u64) -> Self {
-        Fifo { queue: VecDeque::new(), room: Room::new(keys, capacity) }
+        Fifo { queue: VecDeque::new(), held: Occupancy::new(keys, capacity) }
     }
 }
 
-impl Reference for Fifo {
+impl ReferencePolicy for Fifo {
     fn request(&mut self, key: u32, weight: u32) -> bool {
-        if self.room.holds(key) {
+        if self.held.contains(key) {
             return true;
         }
-        if u64::from(weight) > self.room.capacity {
+        if u64::from(weight) > self.held.capacity {
             return false;
         }
-        while self.room.is_full_for(weight)
+        while self.held.is_full_for(weight)
             && let Some(victim) = self.queue.pop_front()
         {
-            self.room.free(victim);
+            self.held.remove(victim);
         }
-        self.room.take(key, weight);
+        self.held.insert(key, weight);
         self.queue.push_back(key);
         false
     }
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn weights_make_room_for_themselves_and_never_more_than_all() {
-        let hits = |cache: &mut dyn Reference| {
+        let hits = |cache: &mut dyn ReferencePolicy| {
             let requests = [(0, 4), (1, 4), (0, 4), (2, 6), (0, 4), (1, 4), (3, 11), (0, 4)];
             requests.map(|(key, weight)| u8::from(cache.request(key, weight)))
         };

@@ -3,7 +3,7 @@
 //! least one entry, is for blocks of high inter-reference recency. The paper lets the stack
 //! remember any number of blocks that have left; here it is twice the cache, as in practice.
 
-use crate::reference::policy::Reference;
+use crate::reference::policy::ReferencePolicy;
 use crate::reference::queue::{Links, Queue};
 
 /// The part of the cache for blocks of high inter-reference recency.
@@ -122,7 +122,7 @@ impl Lirs {
     }
 }
 
-impl Reference for Lirs {
+impl ReferencePolicy for Lirs {
     fn request(&mut self, key: u32, _weight: u32) -> bool {
         if self.is_lir[key as usize] {
             self.push_top(key);

@@ -1,12 +1,12 @@
 //! 2Q: T. Johnson, D. Shasha, "2Q: A low overhead high performance buffer management replacement
 //! algorithm", VLDB 1994; the full version with the constants that the paper recommends.
 
-use crate::reference::policy::Reference;
+use crate::reference::policy::ReferencePolicy;
 use crate::reference::queue::{Links, Queue};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Nowhere,
+enum TwoQueueList {
+    Absent,
     A1In,
     /// Remembered only.
     A1Out,
@@ -15,7 +15,7 @@ enum Place {
 
 pub(super) struct TwoQueue {
     links: Links,
-    place: Vec<Place>,
+    list_of: Vec<TwoQueueList>,
     a1_in: Queue,
     a1_out: Queue,
     am: Queue,
@@ -28,7 +28,7 @@ impl TwoQueue {
     pub(super) fn new(keys: usize, entries: usize) -> Self {
         TwoQueue {
             links: Links::new(keys),
-            place: vec![Place::Nowhere; keys],
+            list_of: vec![TwoQueueList::Absent; keys],
             a1_in: Queue::new(),
             a1_out: Queue::new(),
             am: Queue::new(),
@@ -46,42 +46,42 @@ impl TwoQueue {
         if self.a1_in.len() <= self.max_in
             && let Some(left) = self.links.pop(&mut self.am)
         {
-            self.place[left as usize] = Place::Nowhere;
+            self.list_of[left as usize] = TwoQueueList::Absent;
             return;
         }
         if let Some(left) = self.links.pop(&mut self.a1_in) {
             self.links.push(&mut self.a1_out, left);
-            self.place[left as usize] = Place::A1Out;
+            self.list_of[left as usize] = TwoQueueList::A1Out;
         }
         if self.a1_out.len() > self.max_out
             && let Some(forgotten) = self.links.pop(&mut self.a1_out)
         {
-            self.place[forgotten as usize] = Place::Nowhere;
+            self.list_of[forgotten as usize] = TwoQueueList::Absent;
         }
     }
 }
 
-impl Reference for TwoQueue {
+impl ReferencePolicy for TwoQueue {
     fn request(&mut self, key: u32, _weight: u32) -> bool {
-        match self.place[key as usize] {
-            Place::Am => {
+        match self.list_of[key as usize] {
+            TwoQueueList::Am => {
                 self.links.remove(&mut self.am, key);
                 self.links.push(&mut self.am, key);
                 true
             }
-            Place::A1In => true,
-            Place::A1Out => {
+            TwoQueueList::A1In => true,
+            TwoQueueList::A1Out => {
                 // Before room is made, which may forget the oldest of these.
                 self.links.remove(&mut self.a1_out, key);
                 self.reclaim();
                 self.links.push(&mut self.am, key);
-                self.place[key as usize] = Place::Am;
+                self.list_of[key as usize] = TwoQueueList::Am;
                 false
             }
-            Place::Nowhere => {
+            TwoQueueList::Absent => {
                 self.reclaim();
                 self.links.push(&mut self.a1_in, key);
-                self.place[key as usize] = Place::A1In;
+                self.list_of[key as usize] = TwoQueueList::A1In;
                 false
             }
         }

@@ -17,13 +17,13 @@ pub(crate) struct Capacity {
 }
 
 impl Capacity {
-    /// `whole` is what all keys together fill, in the unit of the weights.
-    pub(super) fn of(capacity: u64, weights: Weights, whole: u64) -> Self {
+    /// `footprint` is what all keys together fill, in the unit of the weights.
+    pub(super) fn of(capacity: u64, weights: Weights, footprint: u64) -> Self {
         let (capacity_entries, capacity_bytes) = match weights {
             Weights::Entries => (Some(capacity), None),
             Weights::Bytes => (None, Some(capacity)),
         };
-        let capacity_share = capacity as f64 / whole.max(1) as f64;
+        let capacity_share = capacity as f64 / footprint.max(1) as f64;
         Capacity { capacity_entries, capacity_bytes, capacity_share }
     }
 

@@ -97,11 +97,11 @@ impl TraceReplay {
 }
 
 impl Replay {
-    /// `whole` is what all keys together fill, in the unit of the weights.
-    pub(crate) fn of(measured: &Measurement, weights: Weights, whole: u64) -> Self {
+    /// `footprint` is what all keys together fill, in the unit of the weights.
+    pub(crate) fn of(measured: &Measurement, weights: Weights, footprint: u64) -> Self {
         Replay {
             policy: measured.policy.clone(),
-            capacity: Capacity::of(measured.capacity, weights, whole),
+            capacity: Capacity::of(measured.capacity, weights, footprint),
             partitions: measured.partitions,
             requests: measured.requests,
             hits: measured.hits,

@@ -9,7 +9,7 @@ use crate::plot::Panel;
 use crate::report::capacity::Capacity;
 use crate::report::table::{align_numbers, table};
 use crate::report::trace_info::TraceInfo;
-use crate::simulate::{Cell, Kind, SimulateOptions};
+use crate::simulate::{Cell, PolicyKind, SimulateOptions};
 
 /// The document of `larder simulate --json`.
 #[derive(Debug, Serialize)]
@@ -33,7 +33,7 @@ pub(crate) struct TraceSimulation {
 #[derive(Debug, Serialize)]
 pub(crate) struct Simulation {
     pub(crate) policy: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: PolicyKind,
     #[serde(flatten)]
     pub(crate) capacity: Capacity,
     pub(crate) requests: u64,
@@ -79,7 +79,7 @@ impl TraceSimulation {
         for cell in &self.simulations {
             panel.add(
                 &cell.policy,
-                cell.kind == Kind::Bound,
+                cell.kind == PolicyKind::Bound,
                 cell.capacity.absolute(),
                 cell.hit_ratio,
             );
@@ -89,13 +89,19 @@ impl TraceSimulation {
 }
 
 impl Simulation {
-    /// `whole` is what all keys together fill, in the unit of the weights.
-    pub(crate) fn of(cell: &Cell, weights: Weights, whole: u64, requests: u64, bytes: u64) -> Self {
+    /// `footprint` is what all keys together fill, in the unit of the weights.
+    pub(crate) fn of(
+        cell: &Cell,
+        weights: Weights,
+        footprint: u64,
+        requests: u64,
+        bytes: u64,
+    ) -> Self {
         let elapsed_seconds = cell.elapsed.as_secs_f64();
         Simulation {
             policy: cell.policy.clone(),
             kind: cell.kind,
-            capacity: Capacity::of(cell.capacity, weights, whole),
+            capacity: Capacity::of(cell.capacity, weights, footprint),
             requests,
             hits: cell.hits,
             hit_ratio: cell.hits as f64 / requests as f64,
@@ -128,12 +134,14 @@ pub(crate) fn simulation_table(simulations: &[Simulation]) -> Table {
         for &capacity in &capacities {
             let best = simulations
                 .iter()
-                .filter(|other| other.capacity.absolute() == capacity && other.kind != Kind::Bound)
+                .filter(|other| {
+                    other.capacity.absolute() == capacity && other.kind != PolicyKind::Bound
+                })
                 .map(|other| other.hits)
                 .max();
             row.push(match own().find(|cell| cell.capacity.absolute() == capacity) {
                 // A column of its own width, so that the digits stay aligned.
-                Some(cell) if best == Some(cell.hits) && cell.kind != Kind::Bound => {
+                Some(cell) if best == Some(cell.hits) && cell.kind != PolicyKind::Bound => {
                     format!("{:.2} *", 100.0 * cell.hit_ratio)
                 }
                 Some(cell) => format!("{:.2}  ", 100.0 * cell.hit_ratio),
@@ -153,7 +161,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn cell(policy: &str, kind: Kind, capacity: u64, hits: u64) -> Simulation {
+    fn cell(policy: &str, kind: PolicyKind, capacity: u64, hits: u64) -> Simulation {
         let policy = policy.to_owned();
         let elapsed = Duration::from_millis(1);
         let cell = Cell { policy, kind, capacity, hits, hit_bytes: Some(hits * 2), elapsed };
@@ -163,10 +171,10 @@ mod tests {
     #[test]
     fn the_table_has_policies_down_and_capacities_across() {
         let table = simulation_table(&[
-            cell("lru", Kind::Larder, 10, 500),
-            cell("opt", Kind::Bound, 10, 900),
-            cell("lru", Kind::Larder, 2000, 600),
-            cell("ref-arc", Kind::Reference, 2000, 650),
+            cell("lru", PolicyKind::Larder, 10, 500),
+            cell("opt", PolicyKind::Bound, 10, 900),
+            cell("lru", PolicyKind::Larder, 2000, 600),
+            cell("ref-arc", PolicyKind::Reference, 2000, 650),
         ]);
         let rows: Vec<String> = table
             .lines()
@@ -180,7 +188,7 @@ mod tests {
 
     #[test]
     fn field_names_of_the_document_stay() {
-        let json = serde_json::to_value(cell("lru", Kind::Larder, 10, 500)).unwrap();
+        let json = serde_json::to_value(cell("lru", PolicyKind::Larder, 10, 500)).unwrap();
         assert_eq!((&json["kind"], &json["capacity_entries"]), (&"larder".into(), &10.into()));
         assert_eq!((&json["hit_ratio"], &json["byte_hit_ratio"]), (&0.5.into(), &0.25.into()));
         for field in ["hits", "requests", "requests_per_second", "capacity_share"] {

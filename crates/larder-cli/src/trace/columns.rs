@@ -30,7 +30,7 @@ pub(super) struct Collector<K> {
     span: TimeSpan,
     latest_ns: u64,
     /// The first line whose time goes back, and how many do.
-    back: Option<(u64, u64)>,
+    goes_back: Option<(u64, u64)>,
     warnings: Vec<Warning>,
     max_requests: u32,
 }
@@ -45,7 +45,7 @@ impl<K: Hash + Eq> Collector<K> {
             ttls_ns: Vec::new(),
             span: TimeSpan::NONE,
             latest_ns: 0,
-            back: None,
+            goes_back: None,
             warnings: Vec::new(),
             max_requests,
         }
@@ -81,14 +81,14 @@ impl<K: Hash + Eq> Collector<K> {
         Ok(())
     }
 
-    /// The time of the next request, in that line; `is_kept` if entries may expire.
-    pub(super) fn add_time(&mut self, time_ns: u64, line: u64, is_kept: bool) {
+    /// The time of the next request, in that line; `may_expire` if entries may expire.
+    pub(super) fn add_time(&mut self, time_ns: u64, line: u64, may_expire: bool) {
         if time_ns < self.latest_ns {
-            self.back.get_or_insert((line, 0)).1 += 1;
+            self.goes_back.get_or_insert((line, 0)).1 += 1;
         }
         self.latest_ns = self.latest_ns.max(time_ns);
         self.span.add(time_ns);
-        if is_kept {
+        if may_expire {
             self.times_ns.push(time_ns);
         }
     }
@@ -106,7 +106,7 @@ impl<K: Hash + Eq> Collector<K> {
     }
 
     pub(super) fn finish(mut self) -> Columns {
-        if let Some((line, requests)) = self.back.filter(|_| !self.times_ns.is_empty()) {
+        if let Some((line, requests)) = self.goes_back.filter(|_| !self.times_ns.is_empty()) {
             self.warn(Warning::TimesGoBack { line, requests });
         }
         if self.span.is_far() {

@@ -16,7 +16,7 @@ use crate::trace::number::parse_amount;
 use crate::trace::warning::Warning;
 
 use self::header::{Indices, is_header};
-use self::records::{Record, Records};
+use self::records::{Record, RecordReader};
 
 pub(crate) use self::options::{Column, CsvOptions, Header};
 
@@ -30,7 +30,7 @@ pub(super) fn read(
 ) -> Result<Columns, TraceError> {
     let mut requests = Requests::new(options, max_requests);
     input.begin_text()?;
-    let mut records = Records::new(input, options);
+    let mut records = RecordReader::new(input, options);
     if !records.advance()? {
         return Ok(requests.collector.finish());
     }

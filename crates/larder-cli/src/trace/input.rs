@@ -17,7 +17,7 @@ use std::rc::Rc;
 use crate::trace::compression::{Compression, other_packing};
 use crate::trace::error::{Position, Problem, TraceError};
 
-use self::encoding::Recoded;
+use self::encoding::Transcoder;
 use self::gzip::GzipMembers;
 
 /// The longest line that a text trace may have; a longer one is no key.
@@ -62,7 +62,7 @@ impl Input {
     ) -> Result<Self, TraceError> {
         let name = name.into();
         let has_source_failed = Rc::new(Cell::new(false));
-        let mut source = Source { bytes, has_failed: Rc::clone(&has_source_failed) };
+        let mut source = WatchedSource { bytes, has_failed: Rc::clone(&has_source_failed) };
         let mut head = Vec::with_capacity(Compression::MAGIC_BYTES);
         if let Err(source) =
             source.by_ref().take(Compression::MAGIC_BYTES as u64).read_to_end(&mut head)
@@ -163,7 +163,7 @@ impl Input {
         let text: Box<dyn Read> = match found {
             Some((encoding, _)) if !encoding::is_utf8(encoding) => {
                 let has_failed = Rc::clone(&self.has_encoding_failed);
-                Box::new(Recoded::new(bytes, encoding, has_failed))
+                Box::new(Transcoder::new(bytes, encoding, has_failed))
             }
             _ => Box::new(bytes),
         };
@@ -245,12 +245,12 @@ fn fill_uninterrupted(reader: &mut impl BufRead) -> io::Result<()> {
 }
 
 /// The packed bytes; remembers whether it was they that failed.
-struct Source<R> {
+struct WatchedSource<R> {
     bytes: R,
     has_failed: Rc<Cell<bool>>,
 }
 
-impl<R: Read> Read for Source<R> {
+impl<R: Read> Read for WatchedSource<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let given = self.bytes.read(buffer);
         if given.as_ref().is_err_and(|failure| failure.kind() != io::ErrorKind::Interrupted) {

@@ -13,7 +13,7 @@ const MAX_COLUMNS: usize = 4096;
 ///
 /// A record lives in buffers of a fixed length: a quote that is never closed makes one record of
 /// the whole rest, which must not gather in memory.
-pub(super) struct Records<'a> {
+pub(super) struct RecordReader<'a> {
     input: &'a mut Input,
     parser: csv_core::Reader,
     text: Vec<u8>,
@@ -30,10 +30,10 @@ pub(super) struct Records<'a> {
     is_fresh: bool,
 }
 
-impl<'a> Records<'a> {
+impl<'a> RecordReader<'a> {
     pub(super) fn new(input: &'a mut Input, options: &CsvOptions) -> Self {
         let delimiter = delimiter(input.name(), options);
-        Records {
+        RecordReader {
             input,
             parser: ReaderBuilder::new().delimiter(delimiter).build(),
             text: vec![0; MAX_LINE_BYTES as usize],
@@ -163,7 +163,7 @@ impl<'a> Record<'a> {
         FirstRecord { text: self.text.to_vec(), ends: self.ends.to_vec(), line: self.line }
     }
 
-    pub(super) fn bad(&self, records: &Records<'_>, problem: Problem) -> TraceError {
+    pub(super) fn bad(&self, records: &RecordReader<'_>, problem: Problem) -> TraceError {
         records.input.malformed(Position::Line(self.line), problem)
     }
 }

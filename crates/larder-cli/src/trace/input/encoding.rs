@@ -21,7 +21,7 @@ pub(super) fn is_utf8(encoding: &'static Encoding) -> bool {
 
 /// Text of another encoding as UTF-8. What is malformed is an error and not replaced: two keys that
 /// differ in it would become one.
-pub(super) struct Recoded<R> {
+pub(super) struct Transcoder<R> {
     source: R,
     decoder: Decoder,
     text: Box<[u8]>,
@@ -37,9 +37,9 @@ pub(super) struct Recoded<R> {
 
 const TEXT_BYTES: usize = 16 * 1024;
 
-impl<R: BufRead> Recoded<R> {
+impl<R: BufRead> Transcoder<R> {
     pub(super) fn new(source: R, encoding: &'static Encoding, has_failed: Rc<Cell<bool>>) -> Self {
-        Recoded {
+        Transcoder {
             source,
             decoder: encoding.new_decoder_without_bom_handling(),
             text: vec![0; TEXT_BYTES].into_boxed_slice(),
@@ -75,7 +75,7 @@ impl<R: BufRead> Recoded<R> {
     }
 }
 
-impl<R: BufRead> Read for Recoded<R> {
+impl<R: BufRead> Read for Transcoder<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
