@@ -50,10 +50,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Replay traces from several threads through one shared cache
     ///
-    /// Each request is a get, and an insert on a miss. Every policy meets every capacity with a
-    /// fresh cache. With TTLs (--ttl-column) and times (--time-column or --rate), entries expire by
-    /// the trace's own time: the cache's clock shows the time of the request, so an hour of a trace
-    /// passes as fast as it is replayed.
+    /// Each request is a get, followed by an insert on a miss. Each combination of policy and
+    /// capacity starts with a fresh cache. With TTLs (--ttl-column) and times (--time-column or
+    /// --rate), entries expire by the trace's own time: the cache's clock shows the time of the
+    /// request, so an hour of a trace passes as fast as it is replayed.
     Replay {
         #[command(flatten)]
         files: TraceArgs,
@@ -62,39 +62,39 @@ pub(crate) enum Command {
     },
     /// Simulate policies without threads: exact hit ratios, beside the optimum
     ///
-    /// The library's policies run as in a cache with inline maintenance and one partition, each
-    /// request a lookup, and an insertion on a miss. With TTLs (--ttl-column) and times
-    /// (--time-column or --rate), entries expire by the trace's own time: the library's leave at their
-    /// deadline, those of ref- policies are renewed in place at the next request, which is a miss, and
-    /// opt, which knows no TTLs, stays a bound.
+    /// The library's policies run as in a cache with inline maintenance and one partition. A
+    /// request is a lookup, followed by an insertion on a miss. With TTLs (--ttl-column) and times
+    /// (--time-column or --rate), entries expire by the trace's own time: the library's policies
+    /// remove an entry at its deadline, ref- policies renew it in place at the next request, which
+    /// is a miss, and opt ignores TTLs and remains an upper bound.
     Simulate {
         #[command(flatten)]
         files: TraceArgs,
         #[command(flatten)]
         simulate: SimulateArgs,
     },
-    /// Say what a snapshot of a cache holds, without knowing its types
+    /// Describe a snapshot of a cache, without knowing its types
     Inspect(InspectArgs),
-    /// Look at every checksum of a snapshot; nothing is said of one that is whole
+    /// Check every checksum of a snapshot; an intact one prints nothing
     Verify(VerifyArgs),
-    /// Copy a snapshot by another serializer, or packed otherwise
+    /// Copy a snapshot with another serializer or another compression
     Convert(ConvertArgs),
-    /// Write a snapshot's entries as JSON, one to a line
+    /// Write a snapshot's entries as JSON, one per line
     ///
-    /// Each has `key`, `value`, `expires_at` and `expires_in_s` as of the saving (null: never),
-    /// `has_expired`, `tags`, `weight` and `frequency`. Numbers that JSON has no way to write are
-    /// strings: "NaN", "inf", "-inf".
+    /// Each line has `key`, `value`, `expires_at`, `expires_in_s` (counted from the time of saving;
+    /// both are null if the entry never expires), `has_expired`, `tags`, `weight` and `frequency`.
+    /// Numbers that JSON cannot represent are written as strings: "NaN", "inf", "-inf".
     Dump(DumpArgs),
     /// Write a synthetic trace, the same for the same seed everywhere
     Generate(GenerateArgs),
-    /// Say what is in traces, without a replay
+    /// Describe traces without replaying them
     Info {
         #[command(flatten)]
         files: TraceArgs,
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Print a script that completes commands and options in a shell
+    /// Print a shell script that completes commands and options
     ///
     /// For bash: larder completions bash > ~/.local/share/bash-completion/completions/larder
     Completions { shell: clap_complete::Shell },
@@ -102,7 +102,7 @@ pub(crate) enum Command {
     ///
     /// To read one at once: larder man simulate | man -l -
     Man {
-        /// Of a command [default: of larder itself]
+        /// The command that the page describes [default: larder itself]
         command: Option<String>,
     },
 }

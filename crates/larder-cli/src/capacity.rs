@@ -1,4 +1,4 @@
-//! Capacities as they are asked for (`1000`, `64K`, `5%`), and what they mean for a trace.
+//! Capacities as users write them (`1000`, `64K`, `5%`), and what they mean for a trace.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,29 +6,29 @@ use std::str::FromStr;
 /// What an entry weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weights {
-    /// One each: capacities are in entries.
+    /// Each entry weighs 1; capacities are in entries.
     Entries,
-    /// Its size in bytes: capacities are in bytes.
+    /// Each entry weighs its size; capacities are in bytes.
     Bytes,
 }
 
-/// The capacities of a table.
+/// The default capacities of a table.
 pub(crate) const DEFAULTS: [&str; 4] = ["1%", "5%", "10%", "25%"];
 
-/// Those of a curve, at about equal steps of its logarithmic axis.
+/// The default capacities of a plot, at about equal steps of its logarithmic axis.
 pub(crate) const DEFAULTS_FOR_PLOT: [&str; 10] =
     ["0.1%", "0.2%", "0.5%", "1%", "2%", "5%", "10%", "20%", "50%", "100%"];
 
 /// A capacity as the user wrote it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum CapacityArg {
-    /// Entries, or bytes where entries weigh their size.
+    /// Entries, or bytes if an entry weighs its size.
     Absolute(u64),
-    /// Per cent of the distinct keys, or of their bytes.
+    /// A percentage of the distinct keys, or of their bytes.
     Percent(f64),
 }
 
-/// Why an argument is no capacity.
+/// Why an argument is not a capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "use a whole number from 1 up, perhaps with K, M, G or T, which are powers of 1024 (1M or 1MiB is \
@@ -55,7 +55,7 @@ impl FromStr for CapacityArg {
             "M" | "MIB" => 1 << 20,
             "G" | "GIB" => 1 << 30,
             "T" | "TIB" => 1 << 40,
-            // Above all KB and MB, which are powers of 1000 to some.
+            // In particular KB and MB, which some read as powers of 1000.
             _ => return Err(CapacityError),
         };
         digits
@@ -82,7 +82,7 @@ impl CapacityArg {
     pub(crate) fn resolve(self, footprint: u64) -> u64 {
         match self {
             CapacityArg::Absolute(number) => number,
-            // Saturates; a capacity needs no more than the 52 bits that a float keeps exactly.
+            // Saturates; a capacity needs no more than the 53 bits that a float keeps exactly.
             CapacityArg::Percent(percent) => {
                 ((footprint as f64 * percent / 100.0).round() as u64).max(1)
             }
@@ -90,7 +90,7 @@ impl CapacityArg {
     }
 }
 
-/// All capacities for a trace, ascending, each once.
+/// All capacities for a trace, ascending and without duplicates.
 pub(crate) fn resolve_all(asked: &[CapacityArg], footprint: u64) -> Vec<u64> {
     let mut capacities: Vec<u64> =
         asked.iter().map(|capacity| capacity.resolve(footprint)).collect();

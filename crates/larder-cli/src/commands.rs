@@ -1,4 +1,4 @@
-//! The commands: what is read, in which order things run, and where results go.
+//! The commands: what each reads, in which order it runs, and where its results go.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -23,7 +23,7 @@ use crate::snapshot;
 use crate::trace::Input;
 use crate::trace::{CsvOptions, Format, ReadOptions, Trace};
 
-/// The trace of a run without arguments; `data/README.md` says how it came about.
+/// The trace of a run without arguments; `data/README.md` describes how it was recorded.
 const BUNDLED: &[u8] = include_bytes!("../data/build-pages.u32.zst");
 const BUNDLED_NAME: &str = "build-pages (bundled)";
 
@@ -43,7 +43,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
     }
 }
 
-/// Reads the traces that were asked for, one at a time, so that only one is in memory.
+/// Reads the given traces one at a time, so that only one is in memory.
 fn for_each_trace(
     files: Option<&TraceArgs>,
     mut show: impl FnMut(Trace) -> Result<(), CommandError>,
@@ -51,7 +51,8 @@ fn for_each_trace(
     match files {
         Some(files) if !files.paths.is_empty() => {
             let options = files.read_options();
-            // What can be told at once is not told after the first trace's run, which may be long.
+            // Errors that can be found at once are reported before the first run, which may be
+            // long.
             files.paths.iter().try_for_each(|path| Trace::check(path, &options))?;
             for path in &files.paths {
                 let trace = Trace::read(Input::open(path)?, &options)?;
@@ -111,7 +112,7 @@ fn replay_trace(
             progress.set_message(format!("{policy} at {capacity}"));
             let measured = replay(trace, policy, capacity, options, &progress)?;
             if measured.rejections > 0 {
-                // Above the bar, which stays whole.
+                // Printed above the bar, which stays intact.
                 progress.suspend(|| {
                     warn(&format!(
                         "{policy} at {capacity} rejected {} entries as heavier than the whole \
@@ -127,7 +128,7 @@ fn replay_trace(
     Ok(TraceReplay { trace: info, replays })
 }
 
-/// What all keys together fill.
+/// The entries or bytes of all keys together.
 fn footprint(info: &TraceInfo, weights: Weights) -> Result<u64, ReplayError> {
     match weights {
         Weights::Entries => Ok(u64::from(info.distinct_keys)),
@@ -226,7 +227,7 @@ fn completions(shell: clap_complete::Shell) -> Result<(), CommandError> {
 
 fn man(command: Option<&str>) -> Result<(), CommandError> {
     let mut larder = Cli::command();
-    // So that a command's page has the whole name, `larder-simulate`.
+    // Gives a command's page its full name, such as `larder-simulate`.
     larder.build();
     let of = match command {
         None => larder,
@@ -241,7 +242,7 @@ fn man(command: Option<&str>) -> Result<(), CommandError> {
 }
 
 impl PlotArgs {
-    /// Refuses a picture that could not be written at the end.
+    /// Refuses a plot that could not be written at the end.
     fn check(&self) -> Result<(), CommandError> {
         match &self.file {
             Some(path) => plot::check_target(path, self.force),
@@ -259,7 +260,7 @@ impl PlotArgs {
     }
 }
 
-/// Prints a report in the form that was asked for; `text` is what goes with tables.
+/// Prints a report in the requested form; `text` gives what is printed with tables.
 fn print_report<R: Rows + Serialize>(
     report: &R,
     output: OutputFormat,
@@ -286,6 +287,6 @@ fn print_bytes(bytes: &[u8]) -> Result<(), CommandError> {
 }
 
 fn warn(text: &str) {
-    // Nobody is left to be warned where stderr is closed.
+    // If stderr is closed, nobody can be warned.
     let _ = writeln!(io::stderr(), "warning: {text}");
 }

@@ -1,8 +1,8 @@
 //! Synthetic traces: endless streams of keys, each given by its parameters and a seed.
 //!
-//! A seed stands for one trace on every platform and for good: the generator is PCG-XSL-RR-128/64,
-//! numbers are cut to a range by multiplication, and the Zipf ranks use the `libm` crate, not the
-//! functions of the platform.
+//! A seed gives the same trace on every platform and in every release: the generator is
+//! PCG-XSL-RR-128/64, numbers are reduced to a range by multiplication, and the Zipf ranks use the
+//! `libm` crate instead of the platform's functions.
 
 // Keys in a file: text or raw, packed or not.
 mod output;
@@ -23,18 +23,19 @@ pub(crate) use self::output::{Existing, KeyFormat, write_keys};
 /// Keys are `u32`s, so that the `u32` format holds every trace.
 const MAX_KEYS: u64 = 1 << 32;
 
-/// What a trace looks like.
+/// The pattern of a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pattern {
-    /// Key `k` is asked for in proportion to `1 / (k + 1)^exponent`.
+    /// Key `k` is requested in proportion to `1 / (k + 1)^exponent`.
     Zipf { keys: u32, exponent: f64 },
-    /// Every key is asked for equally often.
+    /// Every key is requested equally often.
     Uniform { keys: u32 },
-    /// Zipf, but after each `every_requests` come `scan_keys` that are never asked for again.
+    /// Zipf, but after each `every_requests` requests follow `scan_keys` keys that are never
+    /// requested again.
     Scan { keys: u32, exponent: f64, every_requests: u64, scan_keys: u64 },
-    /// All keys in turn, again and again.
+    /// All keys in turn, over and over.
     Loop { keys: u32 },
-    /// Zipf, but after each `every_requests` the popularity moves on by `step_keys`.
+    /// Zipf, but after each `every_requests` requests the popularity moves on by `step_keys` keys.
     Shift { keys: u32, exponent: f64, every_requests: u64, step_keys: u32 },
 }
 
@@ -43,7 +44,7 @@ pub(crate) enum Pattern {
 pub(crate) struct Keys {
     random: Pcg64,
     sampler: Sampler,
-    /// Of the next request.
+    /// The number of the next request.
     number: u64,
     requests: u64,
 }
@@ -85,7 +86,7 @@ impl Keys {
     }
 }
 
-/// An upper bound on the keys that scans ask for.
+/// An upper bound on the number of keys in scans.
 fn fresh_keys(requests: u64, every_requests: u64, scan_keys: u64) -> u64 {
     let round = every_requests.saturating_add(scan_keys).max(1);
     (requests / round).saturating_add(1).saturating_mul(scan_keys).min(requests)
@@ -104,7 +105,7 @@ impl Iterator for Keys {
         Some(match &mut self.sampler {
             Sampler::Zipf(popular) => popular.rank(random),
             Sampler::Uniform { keys } => uniform_below(*keys, random),
-            // Less than `keys`, which is a `u32`; so are the two casts below.
+            // The remainder is less than `keys`, a `u32`; the two casts below are lossless too.
             Sampler::Loop { keys } => (number % u64::from(*keys)) as u32,
             Sampler::Scan { popular, every_requests, scan_keys, next_fresh } => {
                 if number % every_requests.saturating_add(*scan_keys) < *every_requests {
@@ -138,7 +139,7 @@ mod tests {
         counts
     }
 
-    /// Fixed numbers: whoever changes them breaks every seed that anybody has written down.
+    /// Fixed numbers: changing them breaks every seed that somebody has written down.
     #[test]
     fn a_seed_stands_for_the_same_trace_for_good() {
         let (keys, exponent, every_requests) = (1000, 0.9, 4);

@@ -1,4 +1,4 @@
-//! The miss-ratio curve: a panel a trace, a line a policy, as SVG.
+//! Miss-ratio curves as SVG: a panel for each trace, a curve for each policy.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -15,29 +15,29 @@ use crate::error::{CommandError, PlotError};
 
 const PANEL_PIXELS: (u32, u32) = (980, 540);
 
-/// Of the panel, beside the curves: there the legend covers none of them.
+/// The width of the legend, which is beside the curves and so covers none of them.
 const LEGEND_PIXELS: u32 = 190;
 
-/// A row of the legend, and what a line in it takes before its name.
+/// The height of a row of the legend, and the length of the line before its name.
 const LEGEND_ROW_PIXELS: i32 = 22;
 const LEGEND_LINE_PIXELS: i32 = 34;
 
-/// Of the legend's first row, which is beside the upper end of the curves.
+/// The position of the legend's first row, beside the upper end of the curves.
 const LEGEND_TOP_PIXELS: i32 = 56;
 
-/// A longer title would run out of the picture.
+/// The longest title that fits the width of the plot.
 const MAX_TITLE_CHARS: usize = 60;
 
 const LINE_PIXELS: u32 = 1;
 
-/// Below so many, each point of a curve gets a dot.
+/// If a curve has fewer points than this, each point gets a dot.
 const MAX_DOTTED: usize = 25;
 
-/// More numbers than that below the axis would overlap.
+/// The most numbers that fit below the axis without overlapping.
 const MAX_TICKS: usize = 10;
 
-/// Paul Tol's muted colours, which people with any colour vision tell apart; without the yellow,
-/// which is hard to see on white. Black is the bound's.
+/// Paul Tol's muted colours, which can be told apart with any colour vision; without the yellow,
+/// which is hard to see on white. Black is for the bound.
 const COLOURS: [RGBColor; 8] = [
     RGBColor(51, 34, 136),
     RGBColor(204, 102, 119),
@@ -49,8 +49,9 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(136, 34, 85),
 ];
 
-/// Pixels of a dash and of the gap behind it; a line that lies on another shows it in the gaps. As
-/// many as have no factor in common with the colours, so that pairs repeat as late as can be.
+/// The pixels of a dash and of the gap after it; a line that covers another shows it in the gaps.
+/// Their number has no factor in common with that of the colours, so that pairs of both repeat as
+/// late as possible.
 const DASHES: [Option<(u32, u32)>; 5] =
     [None, Some((10, 4)), Some((3, 3)), Some((18, 4)), Some((6, 9))];
 
@@ -67,7 +68,7 @@ pub(crate) struct Panel {
 struct Curve {
     policy: String,
     is_bound: bool,
-    /// Capacity and miss ratio, by capacity.
+    /// Pairs of capacity and miss ratio, ordered by capacity.
     points: Vec<(f64, f64)>,
 }
 
@@ -79,7 +80,7 @@ struct Stroke {
 }
 
 impl Stroke {
-    /// Of the line with that number; no two of thirty are alike.
+    /// The stroke of the curve with that index; no two of thirty are alike.
     fn of(index: usize, is_bound: bool) -> Self {
         if is_bound {
             return Stroke { colour: BLACK, dash: None };
@@ -110,7 +111,7 @@ impl Panel {
     }
 }
 
-/// Draws the curves of all traces, one above the other, and returns the SVG document.
+/// Draws all panels, one above the other, and returns the SVG document.
 pub(crate) fn miss_ratio_curves(panels: &[Panel]) -> Result<String, PlotError> {
     let mut svg = String::new();
     {
@@ -130,7 +131,7 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Result<(), 
     let (chart_area, legend) = area.split_horizontally(PANEL_PIXELS.0 - LEGEND_PIXELS);
     let axis = CapacityAxis::of(panel);
     let ratios = panel.curves.iter().flat_map(|curve| &curve.points).map(|point| point.1);
-    // The axis starts at 0, so that heights compare, and ends at the next tenth.
+    // The axis starts at 0, so that heights can be compared, and ends at the next tenth.
     let top = ((ratios.fold(0.0, f64::max) * 10.0).ceil() / 10.0).max(0.1);
     let mut chart = ChartBuilder::on(&chart_area)
         .caption(format!("Miss ratio of {}", tail(&panel.title)), ("sans-serif", 20))
@@ -172,7 +173,7 @@ fn draw(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Result<(), 
     draw_legend(&legend, panel)
 }
 
-/// The end of a name that is too long for its place: of a path, what tells it from others.
+/// The end of a name that is too long: the end of a path distinguishes it from others.
 fn tail(title: &str) -> String {
     let chars = title.chars().count();
     match chars.checked_sub(MAX_TITLE_CHARS) {
@@ -181,7 +182,8 @@ fn tail(title: &str) -> String {
     }
 }
 
-/// A row a line, the one with the most misses first, as the curves lie.
+/// Draws a row for each curve, the one with the most misses first, in the order in which the curves
+/// lie.
 fn draw_legend(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Result<(), PlotError> {
     let height = |curve: &Curve| {
         curve.points.iter().map(|point| point.1).sum::<f64>() / curve.points.len().max(1) as f64
@@ -204,17 +206,18 @@ fn draw_legend(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Resu
     Ok(())
 }
 
-/// Refuses a picture that is there already, unless `force`, and one that cannot be written: before
-/// the run, which may be long, so that a run is not wasted.
+/// Refuses a plot file that already exists, unless `force` is set, and one that cannot be written.
+/// This is checked before the run, so that a long run is not wasted.
 pub(crate) fn check_target(path: &Path, force: bool) -> Result<(), CommandError> {
     let failed = || CommandError::write(path.display().to_string());
     match path.symlink_metadata() {
         Ok(_) if !force => Err(PlotError::Exists { file: path.to_owned() }.into()),
-        // A pipe would wait for its reader, and a device take the picture for its own.
+        // Opening a pipe would wait for its reader, and a device would interpret the bytes.
         Ok(_) if !path.is_file() => Err(PlotError::NotAFile { file: path.to_owned() }.into()),
         Ok(_) => OpenOptions::new().write(true).open(path).map(drop).map_err(failed()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Made and taken away again: there is no other way to tell whether it can be made.
+            // The file is created and removed again: there is no other way to find out whether it
+            // can be created.
             let made = OpenOptions::new().write(true).create_new(true).open(path);
             made.and_then(|_| std::fs::remove_file(path)).map_err(failed())
         }
@@ -222,7 +225,7 @@ pub(crate) fn check_target(path: &Path, force: bool) -> Result<(), CommandError>
     }
 }
 
-/// Writes a picture; one that has come to be there meanwhile is kept unless `force`.
+/// Writes a plot; a file that was created in the meantime is kept unless `force` is set.
 pub(crate) fn write(path: &Path, svg: &str, force: bool) -> Result<(), CommandError> {
     let mut options = OpenOptions::new();
     options.write(true).truncate(force).create(force).create_new(!force);
@@ -232,8 +235,8 @@ pub(crate) fn write(path: &Path, svg: &str, force: bool) -> Result<(), CommandEr
         .map_err(CommandError::write(path.display().to_string()))
 }
 
-/// The horizontal axis: its ticks are the capacities that were measured, and it is logarithmic
-/// when they span more than a decade.
+/// The horizontal axis: its ticks are the measured capacities, and it is logarithmic if they span
+/// more than a decade.
 struct CapacityAxis {
     range: Range<f64>,
     ticks: Vec<f64>,
@@ -250,7 +253,8 @@ impl CapacityAxis {
         let first = ticks.first().copied().unwrap_or(1.0);
         let last = ticks.last().copied().unwrap_or(1.0);
         let is_logarithmic = last > 10.0 * first;
-        // Room on both sides, so that no point sits on the frame; a single one gets the middle.
+        // There is room on both sides, so that no point lies on the frame; a single point is in the
+        // middle.
         let range = if first == last {
             0.0..2.0 * first
         } else if is_logarithmic {
@@ -359,7 +363,8 @@ mod tests {
         let svg =
             miss_ratio_curves(&[panel("t", &[("lru", 10, 0.1), ("lru", 1000, 0.9)])]).unwrap();
         let number = |text: &str| text.split('"').next().unwrap().parse::<u32>().unwrap();
-        // The caption is in the middle, axes and their numbers at the left; dots end the curve.
+        // The caption is in the middle, the axis and its numbers are at the left, and dots end the
+        // curve.
         let dots = svg.split("<circle cx=\"").skip(1).map(number).max().unwrap();
         let name = svg.split("<text x=\"").find(|text| text.contains("\nlru\n")).map(number);
         assert!(name.unwrap() > dots && dots < PANEL_PIXELS.0 - LEGEND_PIXELS, "{svg}");

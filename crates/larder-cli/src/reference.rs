@@ -1,8 +1,8 @@
-//! Policies that are not the library's: the optimum, and published ones to compare with.
+//! Policies to compare with the library's: the optimum and published ones.
 //!
-//! The exact ones are written as plainly as their definition, on other structures than the
-//! library's, so that the two check each other; the others follow their papers. None serves any
-//! cache: they know a trace's keys by number.
+//! LRU, FIFO and LFU are written as plainly as their definitions, on other data structures than the
+//! library's, so that the two check each other; the others follow their papers. None of them is
+//! part of a cache: they take a trace's keys as dense ids.
 
 // The optimum, and a bound on it for entries of several sizes.
 mod optimum;
@@ -28,7 +28,7 @@ use self::two_queue::TwoQueue;
 pub(crate) use self::optimum::{Optimum, hits_at_most};
 pub(crate) use self::policy::ReferencePolicy;
 
-/// What stands before the name of a published policy.
+/// The prefix of the names of published policies.
 const PREFIX: &str = "ref-";
 
 /// The name of the optimum.
@@ -55,7 +55,7 @@ impl Published {
         (Self::TwoQueue, "ref-2q"),
     ];
 
-    /// The policy of that name, with `ref-` before it, whatever its case.
+    /// The policy of that name, which includes `ref-`; case does not matter.
     pub(crate) fn named(name: &str) -> Option<Self> {
         let known = Self::ALL.into_iter().find(|(_, known)| known.eq_ignore_ascii_case(name));
         known.map(|(policy, _)| policy)
@@ -70,7 +70,7 @@ impl Published {
         own.map_or(PREFIX, |(_, name)| name)
     }
 
-    /// Whether its definition says what to do with entries of different weights.
+    /// Whether the policy is defined for entries of these weights.
     pub(crate) fn supports(self, weights: Weights) -> bool {
         weights == Weights::Entries || matches!(self, Self::Lru | Self::Fifo | Self::Lfu)
     }
@@ -78,7 +78,7 @@ impl Published {
     /// A cache of `capacity` for the keys of `trace`.
     pub(crate) fn build(self, trace: &Trace, capacity: u64) -> Box<dyn ReferencePolicy> {
         let keys = trace.distinct_keys as usize;
-        // A cache of all keys and one of more behave alike.
+        // A cache that holds all keys and a larger one behave alike.
         let entries = usize::try_from(capacity).unwrap_or(usize::MAX).min(keys.max(1));
         match self {
             Self::Lru => Box::new(Lru::new(keys, capacity)),
@@ -95,7 +95,7 @@ impl Published {
 mod tests {
     use super::*;
 
-    /// Which requests hit, as a string of `h` and `.`.
+    /// Shows which requests hit as a string of `h` and `.`.
     pub(super) fn outcomes(policy: Published, requests: &[u32], capacity: u64) -> String {
         let mut cache = policy.build(&Trace::of_ids(requests, None), capacity);
         requests.iter().map(|&key| if cache.request(key, 1) { 'h' } else { '.' }).collect()
@@ -137,7 +137,7 @@ mod tests {
         }
     }
 
-    /// The most hits of any choice of whom to keep at each request.
+    /// The most hits that any sequence of evictions allows.
     fn best_by_search(requests: &[u32], held: &mut Vec<u32>, capacity: usize) -> u64 {
         let Some((first, rest)) = requests.split_first() else { return 0 };
         if held.contains(first) {
@@ -163,7 +163,7 @@ mod tests {
         let trace = Trace::random(5, 40, 1000);
         let firsts = trace.requests.iter().collect::<std::collections::HashSet<_>>().len();
         for policy in Published::ALL.map(|(policy, _)| policy) {
-            // LIRS has but a hundredth for what it has not seen twice.
+            // LIRS has only a hundredth of the cache for keys that it has not seen twice.
             for capacity in [trace.distinct_keys.into(), 1000, u64::MAX] {
                 let hits = outcomes(policy, &trace.requests, capacity).matches('h').count();
                 assert_eq!(hits, 1000 - firsts, "{policy:?} at {capacity}");

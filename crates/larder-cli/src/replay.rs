@@ -1,11 +1,11 @@
-//! One replay: several threads take one trace through one shared cache.
+//! One replay: several threads run one trace through one shared cache.
 //!
-//! A request is a `get`, and an `insert` on a miss. The threads pull runs of [`CHUNK_REQUESTS`]
-//! from a shared cursor, so the global order of the trace is kept but for a few hundred requests;
-//! one thread keeps it exactly.
+//! A request is a `get`, followed by an `insert` on a miss. The threads take chunks of
+//! [`CHUNK_REQUESTS`] from a shared cursor, so the order of the trace is nearly kept; a single
+//! thread keeps it exactly.
 //!
-//! Where a trace has TTLs and times, an entry is inserted with the TTL of the request, and the cache's
-//! clock shows the latest time of all requests that were begun.
+//! If a trace has TTLs and times, an entry is inserted with the TTL of the request, and the cache's
+//! clock shows the latest time of all requests that have begun.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -20,21 +20,21 @@ use crate::capacity::Weights;
 use crate::error::ReplayError;
 use crate::trace::{Lifetimes, Trace};
 
-/// What a thread takes at once: enough that the shared cursor costs nothing, few enough that the
-/// order of the trace survives.
+/// The number of requests that a thread takes at once: enough that the shared cursor costs little,
+/// few enough that the order of the trace is nearly kept.
 const CHUNK_REQUESTS: u64 = 128;
 
-/// One request in so many is timed: reading the clock costs as much as a hit. A prime, so that no
-/// period of the trace hides behind it.
+/// One request in this many is timed, because reading the clock costs as much as a hit. The number
+/// is prime, so that the samples do not align with a period of the trace.
 pub(crate) const LATENCY_SAMPLE_EVERY: u64 = 13;
 
 const MAX_LATENCY_NS: u64 = 60_000_000_000;
 const LATENCY_DIGITS: u8 = 3;
 
-/// How often the progress bar moves.
+/// The interval at which the progress bar moves.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How a trace is replayed, whatever the policy and the capacity.
+/// How a trace is replayed, the same for all policies and capacities.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplayOptions {
     pub(crate) threads: usize,
@@ -42,15 +42,15 @@ pub(crate) struct ReplayOptions {
     /// `None` leaves the number to the cache.
     pub(crate) partitions: Option<usize>,
     pub(crate) weights: Weights,
-    /// How many times the trace runs through the cache, one after the other.
+    /// How many times in a row the trace runs through the cache.
     pub(crate) passes: u32,
 }
 
-/// What one replay showed.
+/// The result of one replay.
 #[derive(Debug)]
 pub(crate) struct Measurement {
     pub(crate) policy: String,
-    /// Entries or bytes, as the weights are.
+    /// Entries or bytes, depending on the weights.
     pub(crate) capacity: u64,
     pub(crate) partitions: usize,
     pub(crate) requests: u64,
@@ -77,13 +77,12 @@ impl Measurement {
     }
 }
 
-/// Refuses names that the library does not know and partitions that it does not have, before a trace
-/// is read.
+/// Refuses unknown policies and invalid numbers of partitions before a trace is read.
 pub(crate) fn check(policies: &[String], options: &ReplayOptions) -> Result<(), ReplayError> {
     let partitions = options.partitions.unwrap_or(1);
     policies.iter().try_for_each(|name| {
         let builder = Cache::<u32, u32>::builder()
-            // A capacity too small for its partitions is another error, and not one of arguments alone.
+            // A capacity too small for its partitions is another error, which depends on the trace.
             .capacity(partitions.max(1))
             .partitions(partitions)
             .maintenance(Maintenance::Inline);
@@ -98,7 +97,7 @@ fn build(builder: Builder<u32, u32>, policy: &str) -> Result<Cache<u32, u32>, Re
         .map_err(|source| ReplayError::Build { policy: policy.to_owned(), source })
 }
 
-/// Replays `trace` and moves `progress` by as many steps as there are requests.
+/// Replays `trace` and advances `progress` by one step per request.
 pub(crate) fn replay(
     trace: &Trace,
     policy: &str,
@@ -109,7 +108,7 @@ pub(crate) fn replay(
     let mut builder = Cache::<u32, u32>::builder().maintenance(options.maintenance);
     builder = match options.weights {
         Weights::Entries => builder.capacity(usize::try_from(capacity).unwrap_or(usize::MAX)),
-        // An entry without a size still takes room, or there could be any number of them.
+        // An entry of size 0 still weighs 1, or their number would be unbounded.
         Weights::Bytes => builder.max_weight(capacity).weigher(|_, &size_bytes| size_bytes.max(1)),
     };
     if let Some(partitions) = options.partitions {
@@ -157,7 +156,7 @@ fn empty_histogram() -> Histogram<u64> {
         .expect("the bounds and the digits are constants that it takes")
 }
 
-/// The time of a trace: that of the latest request that was begun.
+/// The time of a trace: the latest time of all requests that have begun.
 #[derive(Clone, Debug, Default)]
 struct TraceClock {
     now_ns: Arc<AtomicU64>,
@@ -165,7 +164,7 @@ struct TraceClock {
 
 impl TraceClock {
     fn advance_to(&self, time_ns: u64) {
-        // Relaxed: a clock alone; nothing is read because of it.
+        // Relaxed: only the time itself is read; it publishes no other data.
         if self.now_ns.load(Ordering::Relaxed) < time_ns {
             self.now_ns.fetch_max(time_ns, Ordering::Relaxed);
         }
@@ -178,7 +177,7 @@ impl Clock for TraceClock {
     }
 }
 
-/// What one thread has seen.
+/// What one thread counted and timed.
 struct WorkerStats {
     hits: u64,
     rejections: u64,
@@ -196,13 +195,13 @@ fn elapsed(workers: &[WorkerStats]) -> Duration {
     }
 }
 
-/// A trace on its way through a cache.
+/// A running replay.
 struct Run<'a> {
     requests: &'a [u32],
     sizes_bytes: Option<&'a [u32]>,
-    /// When entries expire, if they do, and the clock that says so.
+    /// The lifetimes of entries if they expire, and the cache's clock.
     lifetimes: Option<(&'a Lifetimes, TraceClock)>,
-    /// Of all passes together.
+    /// The requests of all passes together.
     total_requests: u64,
     cursor: AtomicU64,
 }
@@ -235,7 +234,8 @@ impl Run<'_> {
                         };
                         self.work(cache, &mut stats);
                         stats.ended = Instant::now();
-                        // Dropped only now, also by a panic: the channel closes with the last.
+                        // Dropped only now or by a panic: the channel closes when the last thread
+                        // ends.
                         drop(ended);
                         stats
                     })
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn one_thread_inline_gives_the_textbook_number_of_hits() {
-        // The example of Belady's anomaly, as every textbook has it.
+        // The textbook example of Belady's anomaly.
         let belady = Trace::of_ids(&[0, 1, 2, 3, 0, 1, 4, 0, 1, 2, 3, 4], None);
         assert_eq!(hits(&belady, "fifo", 3, &EXACT), 3);
         assert_eq!(hits(&belady, "fifo", 4, &EXACT), 2);
@@ -360,7 +360,7 @@ mod tests {
     fn weights_bound_the_bytes_and_not_the_entries() {
         let options = ReplayOptions { weights: Weights::Bytes, ..EXACT };
         let sized = Trace::of_ids(&[0, 1, 0, 1, 2, 0, 1], Some(vec![10, 10, 10, 10, 11, 10, 10]));
-        // 20 bytes hold keys 0 and 1 until key 2 needs them both gone.
+        // 20 bytes hold keys 0 and 1 until key 2 evicts both.
         assert_eq!(hits(&sized, "lru", 20, &options), 2);
         assert_eq!(hits(&sized, "lru", 31, &options), 4);
     }
@@ -386,7 +386,8 @@ mod tests {
         let mut timed = Trace::of_ids(&[0, 0, 0, 1, 0, 1, 0], None);
         let ttls = [10, 10, 10, u64::MAX, 5, 1, 5];
         timed.lifetimes = Some(Lifetimes::of_seconds(&[100, 110, 111, 112, 121, 500, 501], &ttls));
-        // Hits at 110, at 121 (inserted again at 111 for 10 s) and at 500 (without a TTL).
+        // There are hits at 110, at 121 (inserted again at 111 for 10 s) and at 500 (without a
+        // TTL).
         assert_eq!(hits(&timed, "lru", 10, &EXACT), 3);
         let timeless = Trace { lifetimes: None, ..timed };
         assert_eq!(hits(&timeless, "lru", 10, &EXACT), 5);
@@ -397,7 +398,8 @@ mod tests {
         let mut timed = Trace::of_ids(&[0, 1], None);
         timed.lifetimes = Some(Lifetimes::of_seconds(&[0, 10], &[15, 5]));
         let options = ReplayOptions { passes: 3, ..EXACT };
-        // Key 0 at 0, 10 and 20: the entry of 0 s lives until 15. Key 1 at 10, 20 and 30: never.
+        // Key 0 is requested at 0, 10 and 20, and the entry of 0 s lives until 15, so one request
+        // hits. Key 1 is requested at 10, 20 and 30 and never hits.
         assert_eq!(hits(&timed, "lru", 10, &options), 1);
     }
 

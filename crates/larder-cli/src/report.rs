@@ -1,7 +1,7 @@
-//! What is shown of replays, simulations and traces: tables for people, JSON and CSV for programs.
+//! Reports on replays, simulations and traces: tables for people, JSON and CSV for programs.
 //!
-//! The structs are the documentation of `--json`: a field's name carries its unit, and fields are
-//! only ever added.
+//! The structs are the documentation of `--json`: a field's name carries its unit, and fields may
+//! be added but are never renamed or removed.
 
 // A row for each result.
 mod csv;

@@ -1,13 +1,15 @@
-//! Simulation: policies over a trace, each cell of policies by capacities on one thread.
+//! Simulation: each combination of a policy and a capacity, called a cell, runs a trace on one
+//! thread.
 //!
-//! The library's policies run in [`Simulator`], which is their code and no other; the references
-//! beside them in their own. A request is a lookup, and an insertion on a miss. Nothing is
-//! concurrent within a cell, so the figures are exact and repeat; cells spread over threads.
+//! The library's policies run in [`Simulator`], which runs the same code as a cache; the reference
+//! policies have their own code. A request is a lookup, followed by an insertion on a miss. Nothing
+//! is concurrent within a cell, so the figures are exact and reproducible; the cells are spread
+//! over threads.
 //!
-//! Where a trace has TTLs and times, entries expire by the trace's own time: those of the library's
-//! policies leave the cache at their deadline; those of references, which know no removal, keep their
-//! room, and a request after the deadline is a miss that renews them in place. The optimum knows no
-//! TTLs, so it is still a bound.
+//! If a trace has TTLs and times, entries expire by the trace's own time. Entries of the library's
+//! policies are removed at their deadline. Reference policies cannot remove an entry, so an expired
+//! one stays until it is evicted, and a request for it is a miss that renews it in place. The
+//! optimum ignores TTLs, so it remains an upper bound.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -24,20 +26,20 @@ use crate::error::ReplayError;
 use crate::reference::{OPTIMUM, Optimum, Published, ReferencePolicy, hits_at_most};
 use crate::trace::{Lifetimes, Trace};
 
-/// Requests between two moves of the progress bar.
+/// The number of requests between two moves of the progress bar.
 const PROGRESS_REQUESTS: usize = 1 << 16;
 
-/// What is simulated: by its name on the command line.
+/// A policy that can be simulated, chosen by its name on the command line.
 #[derive(Clone, Debug)]
 pub(crate) enum SimPolicy {
     /// A policy of the library.
     Library(Policy),
     Published(Published),
-    /// The bound of all policies.
+    /// The upper bound of all policies.
     Optimum,
 }
 
-/// What a policy is, for reports.
+/// The kind of a policy, for reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum PolicyKind {
@@ -50,13 +52,13 @@ pub(crate) enum PolicyKind {
 }
 
 impl SimPolicy {
-    /// Everything that there is to simulate.
+    /// The names of all policies that can be simulated.
     pub(crate) fn names() -> impl Iterator<Item = String> {
         let others = Published::names().chain([OPTIMUM]).map(str::to_owned);
         Policy::names().chain(others)
     }
 
-    /// What is simulated if nobody says: the library's policies, ARC, LIRS and the optimum.
+    /// The default: the library's policies, ARC, LIRS and the optimum.
     pub(crate) fn usual() -> Vec<Self> {
         let own = Policy::names().map(|name| Self::Library(Policy::named(&name)));
         let others = [Published::Arc, Published::Lirs].map(Self::Published);
@@ -94,7 +96,7 @@ impl SimPolicy {
         }
     }
 
-    /// Refuses what has no meaning with these weights.
+    /// Refuses a policy that is not defined for these weights.
     pub(crate) fn check(&self, weights: Weights) -> Result<(), ReplayError> {
         match self {
             Self::Published(published) if !published.supports(weights) => {
@@ -105,31 +107,31 @@ impl SimPolicy {
     }
 }
 
-/// How traces are simulated, whatever the policy and the capacity.
+/// How traces are simulated, the same for all policies and capacities.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SimulateOptions {
     pub(crate) threads: usize,
     pub(crate) weights: Weights,
-    /// Of the keys' hashes, which policies take for random bits.
+    /// The seed of the keys' hashes, which policies use as random bits.
     pub(crate) seed: u64,
 }
 
-/// What one policy did at one capacity.
+/// The result of one policy at one capacity.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
     pub(crate) policy: String,
     pub(crate) kind: PolicyKind,
-    /// Entries or bytes, as the weights are.
+    /// Entries or bytes, depending on the weights.
     pub(crate) capacity: u64,
     pub(crate) hits: u64,
-    /// Of the requests that hit, where the trace has sizes; `None` for bounds, which say nothing
-    /// of whose hits they count.
+    /// The bytes of the requests that hit, if the trace has sizes; `None` for bounds, which do not
+    /// determine which requests hit.
     pub(crate) hit_bytes: Option<u64>,
     pub(crate) elapsed: Duration,
 }
 
-/// Simulates every policy at every capacity; cells come by capacity, then by policy. Moves
-/// `progress` by a step for each request of each cell.
+/// Simulates every policy at every capacity; returns the cells ordered by capacity, then by policy.
+/// Advances `progress` by one step for each request of each cell.
 pub(crate) fn simulate(
     trace: &Trace,
     policies: &[SimPolicy],
@@ -247,7 +249,7 @@ impl Grid<'_> {
         })
     }
 
-    /// Asks for all requests in turn; returns the hits and, if there are sizes, their bytes.
+    /// Runs all requests in order; returns the hits and, if there are sizes, their bytes.
     fn run(&self, mut request: impl FnMut(usize, u32, u32) -> bool) -> (u64, Option<u64>) {
         let Trace { requests, sizes_bytes, .. } = self.trace;
         let (mut hits, mut hit_bytes) = (0, 0);
@@ -265,7 +267,7 @@ impl Grid<'_> {
         (hits, sizes_bytes.as_ref().map(|_| hit_bytes))
     }
 
-    /// What the key of that request weighs: as in a replay, at least one byte.
+    /// The weight of the key of that request; as in a replay, it is at least 1.
     #[inline]
     fn weight(&self, at: usize) -> u32 {
         match (self.options.weights, &self.trace.sizes_bytes) {
@@ -275,12 +277,13 @@ impl Grid<'_> {
     }
 }
 
-/// When the entries of a simulated cache expire, by the time of the trace.
+/// The deadlines of the entries of a simulated cache, by the time of the trace.
 struct Deadlines<'a> {
     lifetimes: &'a Lifetimes,
-    /// Of each key, as of its last insertion; 0 before the first.
+    /// The deadline of each key as of its last insertion; 0 before the first.
     of: Vec<u64>,
-    /// The soonest first. One that its key does not have any more was made good by an insertion.
+    /// All deadlines, the earliest first. One that differs from its key's deadline in `of` is
+    /// outdated by a later insertion.
     next: BinaryHeap<Reverse<(u64, u32)>>,
 }
 
@@ -289,7 +292,7 @@ impl<'a> Deadlines<'a> {
         Deadlines { lifetimes, of: vec![0; keys as usize], next: BinaryHeap::new() }
     }
 
-    /// Takes out the keys that have expired when that request is made.
+    /// Removes the keys that have expired at the time of that request.
     fn due(&mut self, at: usize, mut remove: impl FnMut(u32)) {
         let now_ns = self.lifetimes.time_ns(at, 0);
         while let Some(&Reverse((expires_ns, key))) = self.next.peek()
@@ -302,7 +305,7 @@ impl<'a> Deadlines<'a> {
         }
     }
 
-    /// Notes that request `at` has inserted `key`.
+    /// Records that request `at` has inserted `key`.
     fn set(&mut self, at: usize, key: u32) {
         let expires_ns = self.set_alone(at, key);
         if expires_ns < u64::MAX {
@@ -310,21 +313,20 @@ impl<'a> Deadlines<'a> {
         }
     }
 
-    /// As [`set`](Self::set), for a cache from which nothing is taken out.
+    /// Like [`set`](Self::set), for a cache from which expired entries are not removed.
     fn set_alone(&mut self, at: usize, key: u32) -> u64 {
         let expires_ns = self.lifetimes.expires_ns(at);
         self.of[key as usize] = expires_ns;
         expires_ns
     }
 
-    /// Whether the entry that `key` has, if it has one, is expired when that request is made.
+    /// Whether the entry of `key`, if there is one, is expired at the time of that request.
     fn is_past(&self, at: usize, key: u32) -> bool {
         self.of[key as usize] <= self.lifetimes.time_ns(at, 0)
     }
 }
 
-/// Numbers in, bits without pattern out, and no two alike: the finalizer of SplitMix64, of which
-/// each step can be undone.
+/// A hash without collisions: the finalizer of SplitMix64, each step of which is invertible.
 #[inline]
 fn hash(key: u32, seed: u64) -> u64 {
     let mut bits = u64::from(key) ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -425,7 +427,8 @@ mod tests {
         let mut timed = Trace::of_ids(&[0, 0, 0, 1, 0, 1, 0], None);
         let ttls = [10, 10, 10, u64::MAX, 5, 1, 5];
         timed.lifetimes = Some(Lifetimes::of_seconds(&[100, 110, 111, 112, 121, 500, 501], &ttls));
-        // Hits at 110, at 121 (inserted again at 111 for 10 s) and at 500 (without a TTL).
+        // There are hits at 110, at 121 (inserted again at 111 for 10 s) and at 500 (without a
+        // TTL).
         for policy in all(Weights::Entries) {
             if matches!(policy, SimPolicy::Optimum) {
                 continue;
@@ -437,7 +440,7 @@ mod tests {
 
     #[test]
     fn an_expired_entry_of_the_library_makes_room() {
-        // Keys 0 and 1 fill the cache; 0 has expired when 2 comes, so 1 stays.
+        // Keys 0 and 1 fill the cache; 0 has expired when 2 is inserted, so 1 stays.
         let mut timed = Trace::of_ids(&[1, 0, 2, 1], None);
         timed.lifetimes = Some(Lifetimes::of_seconds(&[0, 1, 10, 11], &[100, 2, 100, 100]));
         let lru = [SimPolicy::named("lru").unwrap()];

@@ -1,4 +1,4 @@
-//! Snapshots of caches: what is in one, whether it is whole, its change of serializer, and its entries.
+//! Snapshots of caches: inspects, verifies, converts and dumps them.
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use serde_json::value::RawValue;
 
 use crate::error::{CommandError, SnapshotFailure};
 
-/// What to believe of a snapshot. None of it says anything of whether it is damaged.
+/// Limits on the snapshots to read. A snapshot that exceeds one is not necessarily damaged.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitArgs {
-    /// Refuse records that take more bytes [default: 1073741824]
+    /// Refuse records of more bytes [default: 1073741824]
     #[arg(long, value_name = "BYTES")]
     max_record_bytes: Option<u64>,
-    /// Refuse packed snapshots of more than a MiB that unpack to more than N times their size
+    /// Refuse packed snapshots that unpack to more than a MiB and to more than N times their size
     /// [default: 256]
     #[arg(long, value_name = "N")]
     max_expansion: Option<u32>,
@@ -41,18 +41,18 @@ impl LimitArgs {
     }
 }
 
-/// What the entries of a snapshot are.
+/// The types of the entries of a snapshot.
 #[derive(Debug, Args)]
 struct TypeArgs {
-    /// The type of keys [default: as the snapshot says]
+    /// The type of keys [default: the type that the snapshot names]
     #[arg(long, value_enum, value_name = "TYPE")]
     key: Option<KeyType>,
-    /// The type of values [default: as the snapshot says]
+    /// The type of values [default: the type that the snapshot names]
     #[arg(long, value_enum, value_name = "TYPE")]
     value: Option<ValueType>,
 }
 
-/// What to look at.
+/// Which snapshot to check.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// The snapshot
@@ -68,14 +68,14 @@ pub(crate) struct DumpArgs {
     file: PathBuf,
     #[command(flatten)]
     types: TypeArgs,
-    /// Write what is left of a damaged snapshot, and fail for the rest afterwards
+    /// Write the readable entries of a damaged snapshot, and fail afterwards
     #[arg(long)]
     salvage: bool,
     #[command(flatten)]
     limits: LimitArgs,
 }
 
-/// What to say of which snapshot.
+/// Which snapshot to describe, and how.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// The snapshot
@@ -83,14 +83,14 @@ pub(crate) struct InspectArgs {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
-    /// Say what can be said of a damaged snapshot, up to the damage
+    /// Describe a damaged snapshot up to the damage
     #[arg(long)]
     salvage: bool,
     #[command(flatten)]
     limits: LimitArgs,
 }
 
-/// What to copy how.
+/// Which snapshot to copy, and how.
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArgs {
     /// The snapshot to read
@@ -130,7 +130,7 @@ enum ValueType {
     I64,
     F64,
     Bool,
-    /// Anything at all, from JSON to JSON
+    /// Any value, from JSON to JSON
     Json,
 }
 
@@ -208,7 +208,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<String, SnapshotFailure> {
         ("keys and values", format!("{} bytes", info.payload_bytes)),
         ("longest", format!("{} bytes", info.longest_bytes)),
     ] {
-        // From a file: nothing in it may reach the terminal as it is.
+        // The values come from a file, so they are escaped for the terminal.
         table.add_row([name.to_owned(), value.escape_debug().to_string()]);
     }
     if let Some(at) = info.damaged_at {
@@ -239,11 +239,11 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<String, SnapshotFailure> {
     Ok(format!("{} entries, {} bytes unpacked\n", saved.entries, saved.bytes))
 }
 
-/// The types that were asked for, or that the snapshot says it has.
+/// The requested types, or else those that the snapshot names.
 fn types(info: &Info, given: &TypeArgs) -> Result<(KeyType, ValueType), SnapshotFailure> {
     let (key_name, value_name) = info.types.split_once(", ").unwrap_or(("", ""));
     let said = (key_type(key_name), value_type(value_name));
-    // Those that know no kinds take the bytes of a number for those of any other.
+    // Other serializers do not record types and would read the bytes of one number as another.
     let is_json = info.serializer == "json";
     let other = |what, name: &str| SnapshotFailure::OtherType {
         what,
@@ -262,18 +262,18 @@ fn types(info: &Info, given: &TypeArgs) -> Result<(KeyType, ValueType), Snapshot
     }
 }
 
-/// Writes the entries of a snapshot to `out`, one to a line.
+/// Writes the entries of a snapshot to `out`, one per line.
 pub(crate) fn dump(args: &DumpArgs, out: &mut dyn Write) -> Result<(), CommandError> {
     let mut options = args.limits.options();
     if args.salvage {
         options = options.salvage();
     }
-    // First as a whole, so that nothing is written of what is damaged.
+    // The whole file is checked first, so that nothing is written if it is damaged.
     let info = Info::read_path(&args.file, &options).map_err(SnapshotFailure::from)?;
     let is_text =
         info.serializer == "json" && args.types.key.is_none() && args.types.value.is_none();
     if is_text {
-        // As it stands there, whatever the types.
+        // JSON is copied as it is, whatever the types are.
         return dump_as::<Box<RawValue>, Box<RawValue>>(&args.file, &options, out);
     }
     let (key, value) = types(&info, &args.types)?;
@@ -281,7 +281,7 @@ pub(crate) fn dump(args: &DumpArgs, out: &mut dyn Write) -> Result<(), CommandEr
     dump(&args.file, &options, out)
 }
 
-/// A number that may be none.
+/// A float, written as a string if it is not finite.
 #[derive(Deserialize)]
 struct JsonFloat(f64);
 
@@ -325,7 +325,7 @@ where
         let record = match record {
             Ok(record) => record,
             Err(error) => {
-                // Only with salvaging is there anything behind it.
+                // Only when salvaging do records follow an error.
                 failure.get_or_insert(error);
                 continue;
             }
@@ -351,7 +351,7 @@ where
     }
 }
 
-/// A date and a time of day, as RFC 3339 has it.
+/// A date and a time of day in the form of RFC 3339.
 fn date(time: SystemTime) -> String {
     DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -1,9 +1,10 @@
-//! A trace in memory: requests as dense ids, and what is known of their sizes.
+//! Traces: the requests as dense ids, with their sizes, times and times to live if there are any.
 //!
-//! Owns the formats and how one is told by a file's name. Keys are renumbered by first appearance,
-//! so that a replay costs four bytes a request, whatever the keys were. While it is read, a trace
-//! takes less than 120 bytes a request, and [`ReadOptions::max_requests`] bounds their number: a
-//! file that expands without end (a decompression bomb, an ARC count of 2^40) is refused there.
+//! Owns the formats and their detection by file name. Keys are renumbered by first appearance, so
+//! that a replay needs four bytes per request, whatever the keys were. While a trace is read, it
+//! takes less than 120 bytes per request, and [`ReadOptions::max_requests`] bounds the number of
+//! requests, which stops a file that expands without end (a decompression bomb, an ARC count of
+//! 2^40).
 
 // One parser for each format.
 mod csv;
@@ -47,11 +48,11 @@ pub(crate) use crate::trace::warning::Warning;
 /// How to read a trace.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadOptions {
-    /// `None` tells it by the name.
+    /// `None` chooses it by the file name.
     pub(crate) format: Option<Format>,
     pub(crate) csv: CsvOptions,
     pub(crate) max_requests: u32,
-    /// Requests a second, of a trace with TTLs and without times.
+    /// Requests per second of a trace that has TTLs but no times.
     pub(crate) rate: Option<f64>,
 }
 
@@ -69,13 +70,13 @@ pub(crate) struct Trace {
     pub(crate) ttl: Option<TtlSummary>,
     /// `Some` if the trace has times.
     pub(crate) span: Option<TimeSpan>,
-    /// `Some` if entries expire: there are TTLs, and times to hold them against.
+    /// `Some` if entries expire, for which a trace needs TTLs and times.
     pub(crate) lifetimes: Option<Lifetimes>,
     pub(crate) warnings: Vec<Warning>,
 }
 
 impl Trace {
-    /// Refuses what cannot be a trace, without opening it: a pipe can be opened only once.
+    /// Refuses a path that cannot be a trace, without opening it: a pipe can be opened only once.
     pub(crate) fn check(path: &Path, options: &ReadOptions) -> Result<(), TraceError> {
         if path != Path::new("-") {
             let file = path.display().to_string();
@@ -165,7 +166,7 @@ impl Trace {
         })
     }
 
-    /// The bytes of all keys together, each at the size of its last request.
+    /// The bytes of all keys together, each counted at the size of its last request.
     pub(crate) fn footprint_bytes(&self) -> Option<u64> {
         let sizes = self.sizes_bytes.as_ref()?;
         let mut last = vec![0; self.distinct_keys as usize];
@@ -175,7 +176,7 @@ impl Trace {
         Some(last.into_iter().map(u64::from).sum())
     }
 
-    /// How many keys are asked for only once: no cache can hit them.
+    /// The number of keys that are requested only once, which no cache can hit.
     pub(crate) fn one_hit_wonders(&self) -> u32 {
         let mut counts = vec![0_u8; self.distinct_keys as usize];
         for &id in &self.requests {
@@ -253,7 +254,7 @@ mod tests {
         for &format in Format::value_variants() {
             let failure =
                 Trace::read(input(&bytes), &options(Some(format), 3)).unwrap_err().to_string();
-            // LIRS takes no blank in a number, and is covered beside its parser.
+            // A LIRS line allows no blank in a number; the test beside its parser covers the limit.
             let is_refused = failure.contains("more than 3 requests; raise --max-requests");
             assert!(is_refused || format == Format::Lirs, "{format:?}: {failure}");
         }
@@ -276,7 +277,7 @@ mod tests {
             let mut bytes = Vec::new();
             for _ in 0..(state >> 57) {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
-                // Mostly what the text formats are made of.
+                // Mostly the characters of the text formats.
                 bytes.push(b"0123456789 ,\"\n*\0\xff-"[(state >> 40) as usize % 18]);
             }
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

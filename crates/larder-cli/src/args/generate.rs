@@ -30,7 +30,7 @@ impl GenerateArgs {
     }
 }
 
-/// How a generated trace is to be.
+/// The parameters of a generated trace.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Generated traces")]
 pub(crate) struct GeneratorArgs {
@@ -49,16 +49,16 @@ pub(crate) struct GeneratorArgs {
     /// Zipf, scan, shift: how uneven the popularity is, from 0 (not at all) to 20
     #[arg(long, value_name = "S", default_value_t = 0.9)]
     exponent: f64,
-    /// Scan, shift: the requests between two scans or two moves of the popularity
+    /// Scan, shift: the number of requests between two scans or two shifts
     #[arg(
         long, value_name = "N", default_value_t = 50_000,
         value_parser = value_parser!(u64).range(1..)
     )]
     every: u64,
-    /// Scan: the keys of one scan, each asked for once and never again
+    /// Scan: the number of keys in one scan, each requested once and never again
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     length: u64,
-    /// Shift: the keys by which the popularity moves on
+    /// Shift: by how many keys the popularity moves
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     step: u32,
 }
@@ -67,13 +67,13 @@ pub(crate) struct GeneratorArgs {
 pub(super) enum PatternArg {
     /// A few keys get most requests: key k in proportion to 1 / (k + 1)^exponent
     Zipf,
-    /// All keys get the same
+    /// All keys are equally popular
     Uniform,
-    /// Zipf, with scans of keys that are asked for once and never again
+    /// Zipf, with scans of keys that are requested once and never again
     Scan,
-    /// All keys in turn, again and again
+    /// All keys in turn, over and over
     Loop,
-    /// Zipf, but the popularity moves on to other keys
+    /// Zipf, but other keys become popular from time to time
     Shift,
 }
 

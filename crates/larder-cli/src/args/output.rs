@@ -36,22 +36,22 @@ impl OutputArgs {
     }
 }
 
-/// Whether and where a picture is drawn.
+/// Whether and where to draw a plot.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct PlotArgs {
-    /// Draw miss ratio by capacity, a curve for each policy, as SVG
+    /// Plot the miss ratio by capacity as SVG, with one curve per policy
     #[arg(
         long = "plot", id = "plot", value_name = "FILE.svg", value_hint = ValueHint::FilePath,
         value_parser = PathBufValueParser::new().try_map(parse_svg_path)
     )]
     pub(crate) file: Option<PathBuf>,
-    /// Overwrite the picture if it exists
+    /// Overwrite the plot if it exists
     #[arg(long, requires = "plot")]
     pub(crate) force: bool,
 }
 
-/// Why an argument names no picture.
+/// Why an argument does not name a plot.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("pictures are SVG; use a name that ends in .svg")]
 struct NotSvgError;

@@ -20,13 +20,13 @@ pub(crate) struct ReplayArgs {
     pub(crate) policies: Vec<String>,
     #[arg(long, value_name = "LIST", value_delimiter = ',', help = capacities_help())]
     capacities: Vec<CapacityArg>,
-    /// Threads that share the cache [default: the cores, from 2 to 8]; 1 keeps the exact order
+    /// Threads that share the cache; 1 keeps the exact order [default: one per core, from 2 to 8]
     #[arg(
         long, value_name = "N",
         value_parser = value_parser!(u16).range(1..=i64::from(MAX_THREADS))
     )]
     threads: Option<u16>,
-    /// Who does the work of eviction
+    /// Which threads evict entries
     #[arg(long, value_enum, default_value_t = MaintenanceArg::Background)]
     maintenance: MaintenanceArg,
     /// Parts that policy and capacity are split into, a power of two [default: the cache decides]
@@ -35,7 +35,7 @@ pub(crate) struct ReplayArgs {
     /// What an entry weighs: one, or its size in bytes (a size of 0 counts as 1)
     #[arg(long, value_enum, default_value_t = WeightsArg::One)]
     weights: WeightsArg,
-    /// Run the trace N times through the same cache; the figures are of all passes
+    /// Run the trace N times through the same cache; the figures cover all passes
     #[arg(
         long, value_name = "N", default_value_t = 1,
         value_parser = value_parser!(u32).range(1..)
@@ -52,9 +52,9 @@ pub(crate) struct ReplayArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum MaintenanceArg {
-    /// A thread of the library, and writers that find work to do
+    /// A thread of the library, helped by threads that write
     Background,
-    /// The calling threads alone
+    /// Only the calling threads
     Inline,
 }
 

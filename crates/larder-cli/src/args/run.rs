@@ -17,7 +17,7 @@ pub(super) fn capacities_help() -> String {
     )
 }
 
-/// What was asked for, or what is usual for what is shown.
+/// The capacities that were given, or else the defaults: those of a plot if one is drawn.
 pub(super) fn capacities_or_default(given: &[CapacityArg], plot: &PlotArgs) -> Vec<CapacityArg> {
     let default =
         if plot.file.is_some() { &capacity::DEFAULTS_FOR_PLOT[..] } else { &capacity::DEFAULTS };

@@ -22,7 +22,8 @@ pub(crate) struct SimulateArgs {
     pub(crate) policies: Vec<String>,
     #[arg(long, value_name = "LIST", value_delimiter = ',', help = capacities_help())]
     capacities: Vec<CapacityArg>,
-    /// Threads, each of which simulates one policy at one capacity at a time [default: the cores]
+    /// Threads, each of which simulates one policy at one capacity at a time [default: one per
+    /// core]
     #[arg(
         long, value_name = "N",
         value_parser = value_parser!(u16).range(1..=i64::from(MAX_THREADS))

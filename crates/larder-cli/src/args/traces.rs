@@ -10,10 +10,11 @@ use crate::trace::{Column, CsvOptions, Format, Header, ReadOptions, TimeUnit};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reading traces")]
 pub(crate) struct TraceArgs {
-    /// Traces, plain or packed with gzip or zstd; `-` is standard input; none is the bundled trace
+    /// Traces, plain or packed with gzip or zstd; `-` is standard input [default: the bundled
+    /// trace]
     #[arg(value_name = "FILE", help_heading = None, value_hint = ValueHint::FilePath)]
     pub(crate) paths: Vec<PathBuf>,
-    /// The format of all of them [default: by the name, with or without .gz or .zst]
+    /// The format of all traces [default: by the file name, with or without .gz or .zst]
     #[arg(long, value_enum, default_value = "auto", hide_default_value = true)]
     format: FormatArg,
     /// CSV: the column of the key, by the name in the first line or by number from 1
@@ -22,30 +23,30 @@ pub(crate) struct TraceArgs {
     /// CSV: the column of the size in bytes
     #[arg(long, value_name = "COLUMN")]
     size_column: Option<Column>,
-    /// CSV: the column of the time to live in seconds; empty is for ever. Takes
-    /// --time-column or --rate, or no entry expires
+    /// CSV: the column of the time to live in seconds; an empty field means forever. Without
+    /// --time-column or --rate no entry expires
     #[arg(long, value_name = "COLUMN")]
     ttl_column: Option<Column>,
     /// CSV: the column of the time of the request: a number, or a date such as 2024-05-31T12:00:00Z
     #[arg(long, value_name = "COLUMN")]
     time_column: Option<Column>,
-    /// CSV: what numbers in the column of times count
+    /// CSV: the unit of numbers in the column of times
     #[arg(long, value_enum, value_name = "UNIT", default_value_t = TimeUnit::Seconds)]
     time_unit: TimeUnit,
-    /// Requests a second, for a trace with TTLs and without times
+    /// Requests per second, for a trace that has TTLs but no times
     #[arg(long, value_name = "N", value_parser = parse_rate, conflicts_with = "time_column")]
     rate: Option<f64>,
     /// CSV: what separates columns, one ASCII character [default: a tab for .tsv, else a comma]
     #[arg(long, value_name = "CHAR", value_parser = parse_delimiter)]
     delimiter: Option<u8>,
-    /// CSV: the first line names the columns, also where all are given by number [default: if it
-    /// looks like it, with a warning]
+    /// CSV: the first line names the columns, even if all columns are given by number [default: if
+    /// the line looks like a header, with a warning]
     #[arg(long, conflicts_with = "no_header")]
     header: bool,
-    /// CSV: the first line is a request, whatever it looks like
+    /// CSV: the first line is a request, even if it looks like a header
     #[arg(long)]
     no_header: bool,
-    /// Refuse traces with more requests; reading one takes less than 120 bytes a request
+    /// Refuse traces with more requests; reading a trace takes less than 120 bytes per request
     #[arg(
         long, value_name = "N", default_value_t = 100_000_000,
         value_parser = value_parser!(u32).range(1..)
@@ -109,7 +110,7 @@ impl TraceArgs {
     }
 }
 
-/// Why an argument is no delimiter.
+/// Why an argument is not a delimiter.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("use one ASCII character, or \\t for a tab")]
 struct DelimiterError;
@@ -122,7 +123,7 @@ fn parse_delimiter(given: &str) -> Result<u8, DelimiterError> {
     }
 }
 
-/// Why an argument is no rate.
+/// Why an argument is not a rate.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("use a number of requests a second above 0, at most 1e9")]
 struct RateError;

@@ -3,10 +3,10 @@
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::Rng;
 
-/// The stream of PCG that all traces are drawn from; any constant would do.
+/// The PCG stream of all traces; any constant would do.
 pub(super) const STREAM: u128 = 0x6c61_7264_6572;
 
-/// A number below `bound`, all but equally likely: the error is below `bound / 2^64`.
+/// A number below `bound`, nearly uniform: the error is below `bound / 2^64`.
 pub(super) fn uniform_below(bound: u32, random: &mut Pcg64) -> u32 {
     // The high half of the product is less than `bound`.
     ((u128::from(random.next_u64()) * u128::from(bound)) >> 64) as u32

@@ -7,13 +7,13 @@ use crate::reference::queue::{Links, Queue};
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ArcList {
     Absent,
-    /// Held, seen once lately.
+    /// In the cache, seen once recently.
     T1,
-    /// Held, seen twice lately.
+    /// In the cache, seen at least twice recently.
     T2,
-    /// Remembered, left `T1`.
+    /// A ghost that was evicted from `T1`.
     B1,
-    /// Remembered, left `T2`.
+    /// A ghost that was evicted from `T2`.
     B2,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Arc {
     t2: Queue,
     b1: Queue,
     b2: Queue,
-    /// The target for `t1`.
+    /// The target length of `t1`.
     p: f64,
     c: usize,
 }
@@ -63,7 +63,7 @@ impl Arc {
         }
     }
 
-    /// Case IV: a key that neither list knows.
+    /// Case IV: a key that is in none of the lists.
     fn make_room_for_unknown(&mut self) {
         let l1 = self.t1.len() + self.b1.len();
         let l2 = self.t2.len() + self.b2.len();
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_twice_outlives_a_scan() {
-        // 0 and 1 are in T2 when 2 to 9 come once each; LRU would lose both.
+        // 0 and 1 are in T2 when 2 to 9 are requested once each; LRU evicts both.
         let requests = [0, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1];
         assert_eq!(outcomes(Published::Arc, &requests, 4), "..hh........hh");
         assert_eq!(outcomes(Published::Lru, &requests, 4), "..hh..........");
@@ -142,8 +142,8 @@ mod tests {
 
     #[test]
     fn a_ghost_that_returns_raises_the_target_for_what_is_new() {
-        // 2 drives 0 from T1 to B1. When 0 returns, the target is 1, and 1 leaves T2 although it
-        // was seen twice and 2 but once. Then 1 returns in turn, and 2 leaves.
+        // 2 moves 0 from T1 to B1. When 0 returns, the target becomes 1, and 1 is evicted from T2
+        // although it was seen twice and 2 only once. Then 1 returns, and 2 is evicted.
         let requests = [1, 1, 0, 2, 0, 0, 1, 0, 2];
         assert_eq!(outcomes(Published::Arc, &requests, 2), ".h...h.h.");
     }

@@ -1,4 +1,4 @@
-//! LRU, FIFO and LFU as their names define them, in sorted sets.
+//! LRU, FIFO and LFU by definition: LRU and LFU on sorted sets, FIFO on a queue.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -16,7 +16,7 @@ pub(super) struct Fifo {
     held: Occupancy,
 }
 
-/// Keys by rank: uses that count, then the time of the last one. The first leaves.
+/// Keys by rank: the number of counted uses, then the time of the last one. The lowest is evicted.
 struct Ranked {
     ranks: BTreeSet<(u64, u64, u32)>,
     rank_of: Vec<(u64, u64)>,
@@ -24,7 +24,7 @@ struct Ranked {
     held: Occupancy,
 }
 
-/// What is held and how much more may be.
+/// The keys in the cache, their weights and the capacity.
 struct Occupancy {
     weight_of: Vec<Option<u32>>,
     weight: u64,
@@ -65,7 +65,7 @@ impl Ranked {
         self.ranks.insert((uses, self.now, key));
     }
 
-    /// `uses` tells from the uses that counted so far how many count now.
+    /// `uses` maps the number of uses counted so far to the new one.
     fn request(&mut self, key: u32, weight: u32, uses: impl Fn(u64) -> u64) -> bool {
         self.now += 1;
         if self.held.contains(key) {
@@ -145,11 +145,11 @@ mod tests {
 
     #[test]
     fn small_cases_go_as_by_hand() {
-        // When 2 comes, 1 is the oldest use and 0 the oldest entry.
+        // When 2 is inserted, 1 is the least recently used and 0 the oldest entry.
         let requests = [0, 1, 0, 2, 0, 1, 2];
         assert_eq!(outcomes(Published::Lru, &requests, 2), "..h.h..");
         assert_eq!(outcomes(Published::Fifo, &[0, 1, 0, 2, 1, 0, 2], 2), "..h.h.h");
-        // 0 has two uses; 2 pushes 1 out, and 1 then 2.
+        // 0 has two uses; 2 evicts 1, and then 1 evicts 2.
         assert_eq!(outcomes(Published::Lfu, &[0, 0, 1, 2, 1, 0, 2], 2), ".h...h.");
     }
 

@@ -1,20 +1,21 @@
 //! The most hits that any policy can have.
 //!
 //! Where each key weighs one: L. A. Belady, "A study of replacement algorithms for a
-//! virtual-storage computer", IBM Systems Journal 5(2), 1966: keep what is asked for again
-//! soonest. What is missed need not be kept at all, as policies that may refuse a key also have
-//! that choice.
+//! virtual-storage computer", IBM Systems Journal 5(2), 1966: keep the keys that are requested
+//! again soonest. A key that is missed need not be inserted, because policies that may reject a key
+//! have that choice too.
 //!
-//! With sizes the optimum is NP-hard. [`hits_at_most`] is the bound PFOO-U of D. S. Berger,
-//! N. Beckmann, M. Harchol-Balter, "Practical bounds on optimal caching with variable object
-//! sizes", SIGMETRICS 2018: a hit costs its size for as long as the key has to be held, the
-//! cache has its capacity for the length of the trace to spend, and the cheapest hits are bought.
+//! With sizes, finding the optimum is NP-hard. [`hits_at_most`] is the bound PFOO-U of D. S.
+//! Berger, N. Beckmann, M. Harchol-Balter, "Practical bounds on optimal caching with variable
+//! object sizes", SIGMETRICS 2018: a hit costs its size multiplied by the time for which the key
+//! has to be held; the budget is the capacity multiplied by the length of the trace, and the
+//! cheapest hits are bought.
 
 use std::collections::BinaryHeap;
 
 use crate::trace::Trace;
 
-/// Not asked for again.
+/// The key is not requested again.
 const NEVER: u32 = u32::MAX;
 
 /// For each request, the position of the next one of the same key.
@@ -24,13 +25,13 @@ pub(crate) struct Optimum {
 }
 
 impl Optimum {
-    /// Looks ahead once for all capacities. A trace has fewer than 2^32 requests.
+    /// Computes the next requests once for all capacities. A trace has fewer than 2^32 requests.
     pub(crate) fn of(trace: &Trace) -> Self {
         let mut next = vec![NEVER; trace.requests.len()];
         let mut seen = vec![NEVER; trace.distinct_keys as usize];
         for (position, &key) in trace.requests.iter().enumerate().rev() {
             next[position] = seen[key as usize];
-            // Positions are below `NEVER`: at most as many requests as that.
+            // Positions are below `NEVER`, because there are at most that many requests.
             seen[key as usize] = position as u32;
         }
         Optimum { next }
@@ -41,8 +42,8 @@ impl Optimum {
         let mut is_held = vec![false; trace.distinct_keys as usize];
         let mut held = 0_u64;
         let mut hits = 0;
-        // The positions at which held keys are asked for next, the last one on top. Those that
-        // have passed stay below: a held key's is always later.
+        // The positions at which the cached keys are requested next, the latest on top. Positions
+        // that have passed remain below: that of a cached key is always later.
         let mut nexts = BinaryHeap::new();
         for (position, &key) in trace.requests.iter().enumerate() {
             let is_hit = std::mem::replace(&mut is_held[key as usize], false);
@@ -110,7 +111,7 @@ mod tests {
         let looped = Trace::of_ids(&requests, None);
         let optimum = Optimum::of(&looped);
         assert_eq!(optimum.hits(&looped, 10), 90);
-        // Of each round of ten, all but the ones that do not fit.
+        // In each round of ten, as many hit as fit.
         assert_eq!(optimum.hits(&looped, 4), 36);
     }
 

@@ -1,7 +1,7 @@
-//! What all policies of this module can do.
+//! The interface of all policies of this module.
 
-/// A policy and its cache of keys, read-through: what is missed is inserted.
+/// A read-through cache of keys and its policy: a key that is missed is inserted.
 pub(crate) trait ReferencePolicy {
-    /// Asks for a key; returns whether it was there.
+    /// Requests a key; returns whether it was a hit.
     fn request(&mut self, key: u32, weight: u32) -> bool;
 }

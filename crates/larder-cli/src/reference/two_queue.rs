@@ -8,7 +8,7 @@ use crate::reference::queue::{Links, Queue};
 enum TwoQueueList {
     Absent,
     A1In,
-    /// Remembered only.
+    /// A ghost.
     A1Out,
     Am,
 }
@@ -71,7 +71,7 @@ impl ReferencePolicy for TwoQueue {
             }
             TwoQueueList::A1In => true,
             TwoQueueList::A1Out => {
-                // Before room is made, which may forget the oldest of these.
+                // Removed before room is made, which may forget the oldest ghost.
                 self.links.remove(&mut self.a1_out, key);
                 self.reclaim();
                 self.links.push(&mut self.am, key);
@@ -95,8 +95,8 @@ mod tests {
 
     #[test]
     fn what_comes_again_after_it_has_left_stays() {
-        // Four entries, one of them for newcomers. 0 leaves for 4, comes back from the ghosts,
-        // and outlives 5 to 9.
+        // There are four entries, one of them for new keys. 0 is evicted for 4, returns from the
+        // ghosts, and outlives 5 to 9.
         let requests = [0, 1, 2, 3, 4, 0, 5, 6, 7, 8, 9, 0];
         assert_eq!(outcomes(Published::TwoQueue, &requests, 4), "...........h");
         assert_eq!(outcomes(Published::Lru, &requests, 4), "............");

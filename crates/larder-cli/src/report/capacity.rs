@@ -8,16 +8,16 @@ use crate::capacity::Weights;
 /// A capacity, absolute and as a share.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Capacity {
-    /// `null` where entries weigh their size.
+    /// `null` if an entry weighs its size.
     pub(crate) capacity_entries: Option<u64>,
-    /// `null` where entries weigh one each.
+    /// `null` if every entry weighs 1.
     pub(crate) capacity_bytes: Option<u64>,
-    /// The capacity by the distinct keys or by their bytes; 1.0 holds all.
+    /// The capacity divided by the number of distinct keys or by their bytes; 1.0 holds all.
     pub(crate) capacity_share: f64,
 }
 
 impl Capacity {
-    /// `footprint` is what all keys together fill, in the unit of the weights.
+    /// `footprint` is the weight of all keys together, in the unit of the capacity.
     pub(super) fn of(capacity: u64, weights: Weights, footprint: u64) -> Self {
         let (capacity_entries, capacity_bytes) = match weights {
             Weights::Entries => (Some(capacity), None),
@@ -36,7 +36,7 @@ impl Capacity {
         self.capacity_entries.or(self.capacity_bytes).unwrap_or(0)
     }
 
-    /// As tables show it.
+    /// The form of the capacity in tables.
     pub(super) fn human(&self) -> String {
         match self.capacity_bytes {
             Some(bytes) => HumanBytes(bytes).to_string(),

@@ -1,4 +1,4 @@
-//! What is shown of replays.
+//! Reports on replays.
 
 use comfy_table::Table;
 use larder::Maintenance;
@@ -18,7 +18,7 @@ pub(crate) struct ReplayReport {
     pub(crate) threads: usize,
     pub(crate) maintenance: &'static str,
     pub(crate) passes: u32,
-    /// One request in so many is timed; a timing includes the reading of the clock.
+    /// One request in this many is timed; a timing includes reading the clock.
     pub(crate) latency_sample_every: u64,
     pub(crate) traces: Vec<TraceReplay>,
 }
@@ -43,12 +43,13 @@ pub(crate) struct Replay {
     pub(crate) hits: u64,
     pub(crate) hit_ratio: f64,
     pub(crate) evictions: u64,
-    /// Inserts of entries that were heavier than the whole cache may be.
+    /// Inserted entries that were rejected because each was heavier than the whole cache may be.
     pub(crate) rejections: u64,
     pub(crate) elapsed_seconds: f64,
-    /// An operation is a request: a get, and an insert on a miss.
+    /// An operation is a request: a get, followed by an insert on a miss.
     pub(crate) ops_per_second: f64,
-    /// How many requests were timed; below a thousand, `p999_ns` is the slowest of them.
+    /// The number of requests that were timed; if it is below a thousand, `p999_ns` is the slowest
+    /// of them.
     pub(crate) latency_samples: u64,
     pub(crate) p50_ns: u64,
     pub(crate) p99_ns: u64,
@@ -70,7 +71,7 @@ impl ReplayReport {
         }
     }
 
-    /// One line on how the figures of the tables came about.
+    /// A note on how the figures of the tables were measured.
     pub(crate) fn footer(&self) -> String {
         let threads = if self.threads == 1 { "thread" } else { "threads" };
         let passes =
@@ -85,7 +86,7 @@ impl ReplayReport {
 }
 
 impl TraceReplay {
-    /// The miss ratios, to be drawn.
+    /// The curves of miss ratios, to be plotted.
     pub(crate) fn panel(&self) -> Panel {
         let is_in_bytes = self.replays.iter().any(|replay| replay.capacity.is_in_bytes());
         let mut panel = Panel::new(&self.trace.name, is_in_bytes);
@@ -97,7 +98,7 @@ impl TraceReplay {
 }
 
 impl Replay {
-    /// `footprint` is what all keys together fill, in the unit of the weights.
+    /// `footprint` is the weight of all keys together, in the unit of the capacity.
     pub(crate) fn of(measured: &Measurement, weights: Weights, footprint: u64) -> Self {
         Replay {
             policy: measured.policy.clone(),
@@ -130,7 +131,7 @@ pub(crate) fn replay_table(replays: &[Replay]) -> Table {
             .filter(|other| other.capacity.absolute() == replay.capacity.absolute())
             .map(|other| other.hits)
             .max();
-        // A column of its own width, so that the digits stay aligned.
+        // A mark or a blank, so that the digits stay aligned.
         let mark = if best == Some(replay.hits) { '*' } else { ' ' };
         table.add_row([
             replay.policy.clone(),

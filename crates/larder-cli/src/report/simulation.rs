@@ -1,4 +1,4 @@
-//! What is shown of simulations.
+//! Reports on simulations.
 
 use comfy_table::Table;
 use indicatif::HumanCount;
@@ -39,10 +39,10 @@ pub(crate) struct Simulation {
     pub(crate) requests: u64,
     pub(crate) hits: u64,
     pub(crate) hit_ratio: f64,
-    /// Bytes of hits by bytes of requests; `null` without sizes, and for bounds.
+    /// The bytes of hits divided by the bytes of requests; `null` without sizes and for bounds.
     pub(crate) byte_hit_ratio: Option<f64>,
     pub(crate) elapsed_seconds: f64,
-    /// Of the one thread that this took.
+    /// On the one thread that ran the simulation.
     pub(crate) requests_per_second: f64,
 }
 
@@ -56,7 +56,7 @@ impl SimulateReport {
         }
     }
 
-    /// On how the figures of the tables came about.
+    /// A note on how the figures of the tables were measured.
     pub(crate) fn footer(&self) -> String {
         let simulations = || self.traces.iter().flat_map(|trace| &trace.simulations);
         let requests: u64 = simulations().map(|cell| cell.requests).sum();
@@ -72,7 +72,7 @@ impl SimulateReport {
 }
 
 impl TraceSimulation {
-    /// The miss ratios, to be drawn.
+    /// The curves of miss ratios, to be plotted.
     pub(crate) fn panel(&self) -> Panel {
         let is_in_bytes = self.simulations.iter().any(|cell| cell.capacity.is_in_bytes());
         let mut panel = Panel::new(&self.trace.name, is_in_bytes);
@@ -89,7 +89,7 @@ impl TraceSimulation {
 }
 
 impl Simulation {
-    /// `footprint` is what all keys together fill, in the unit of the weights.
+    /// `footprint` is the weight of all keys together, in the unit of the capacity.
     pub(crate) fn of(
         cell: &Cell,
         weights: Weights,
@@ -112,7 +112,7 @@ impl Simulation {
     }
 }
 
-/// Policies down, capacities across.
+/// A table with a row per policy and a column per capacity.
 pub(crate) fn simulation_table(simulations: &[Simulation]) -> Table {
     let mut header = vec!["policy".to_owned()];
     let mut policies: Vec<&str> = Vec::new();
@@ -140,7 +140,7 @@ pub(crate) fn simulation_table(simulations: &[Simulation]) -> Table {
                 .map(|other| other.hits)
                 .max();
             row.push(match own().find(|cell| cell.capacity.absolute() == capacity) {
-                // A column of its own width, so that the digits stay aligned.
+                // A mark or a blank, so that the digits stay aligned.
                 Some(cell) if best == Some(cell.hits) && cell.kind != PolicyKind::Bound => {
                     format!("{:.2} *", 100.0 * cell.hit_ratio)
                 }

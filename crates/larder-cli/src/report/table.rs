@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 
-/// A rule above and below the header and at the end: the rows stay together on one screen.
+/// Rules above and below the header and at the end, but not between rows, so that more rows fit on
+/// a screen.
 const RULES_ONLY: TableStyle = {
     let rule = LineStyle::none().fill('─').junction('─');
     TableStyle::new().top_border(rule).header_separator(rule).bottom_border(rule)
@@ -17,7 +18,7 @@ pub(super) fn table(header: &[&str]) -> Table {
     table
 }
 
-/// All columns but the first hold numbers.
+/// Aligns all columns except the first, which hold numbers, to the right.
 pub(super) fn align_numbers(mut table: Table) -> Table {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -25,7 +26,7 @@ pub(super) fn align_numbers(mut table: Table) -> Table {
     table
 }
 
-/// Three digits and a unit.
+/// A duration in the unit that fits it.
 pub(super) fn duration(ns: u64) -> String {
     match ns {
         0..1_000 => format!("{ns} ns"),

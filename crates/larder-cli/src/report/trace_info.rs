@@ -1,4 +1,4 @@
-//! What is shown of traces.
+//! Reports on traces.
 
 use comfy_table::Table;
 use indicatif::{HumanBytes, HumanCount};
@@ -14,9 +14,9 @@ pub(crate) struct TraceInfo {
     pub(crate) format: Format,
     pub(crate) requests: u64,
     pub(crate) distinct_keys: u32,
-    /// Keys that are asked for only once.
+    /// Keys that are requested only once.
     pub(crate) one_hit_wonders: u32,
-    /// All keys together, each at the size of its last request; `null` without sizes.
+    /// The bytes of all keys together, each at the size of its last request; `null` without sizes.
     pub(crate) footprint_bytes: Option<u64>,
     /// `null` without TTLs.
     pub(crate) ttl: Option<TtlSummary>,
@@ -67,7 +67,7 @@ impl TraceInfo {
 pub(crate) fn info_table(traces: &[TraceInfo]) -> Table {
     let mut header =
         vec!["trace", "format", "requests", "distinct keys", "asked for once", "footprint"];
-    // Most traces have neither.
+    // Most traces have neither TTLs nor times.
     let has_ttls = traces.iter().any(|trace| trace.ttl.is_some());
     let has_times = traces.iter().any(|trace| trace.times.is_some());
     header.extend(has_ttls.then_some("TTL"));
@@ -99,9 +99,9 @@ pub(crate) fn info_table(traces: &[TraceInfo]) -> Table {
     align_numbers(table)
 }
 
-/// A date if the time counts from 1970, else seconds from whatever it counts from.
+/// A date if the time counts from 1970, else the seconds since the origin of the trace's times.
 fn time(seconds: f64) -> String {
-    // Traces that count from their own start do not last for twenty years.
+    // Traces that count from their own start are shorter than twenty years.
     const LEAST_DATE_SECONDS: f64 = 631_152_000.0;
     let date = (seconds >= LEAST_DATE_SECONDS)
         .then(|| chrono::DateTime::from_timestamp_millis((seconds * 1e3) as i64))

@@ -1,6 +1,6 @@
-//! The traces of the ARC paper (Megiddo and Modha, FAST 2003): lines `start count ...`, each
-//! standing for `count` blocks from number `start` on. What follows on a line (an unused field and
-//! a request number) is ignored.
+//! The traces of the ARC paper (Megiddo and Modha, FAST 2003): lines `start count ...`, each for
+//! `count` blocks starting at number `start`. The rest of a line (an unused field and a request
+//! number) is ignored.
 
 use crate::trace::columns::{Collector, Columns};
 use crate::trace::error::{Problem, TraceError};

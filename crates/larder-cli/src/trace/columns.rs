@@ -13,7 +13,7 @@ pub(super) struct Columns {
     pub(super) requests: Vec<u32>,
     pub(super) distinct_keys: u32,
     pub(super) sizes_bytes: Option<Vec<u32>>,
-    /// As long as `requests` if there is a column of them, else empty; so are the TTLs.
+    /// As long as `requests` if there is such a column, else empty; the same holds for the TTLs.
     pub(super) times_ns: Vec<u64>,
     pub(super) ttls_ns: Vec<u64>,
     pub(super) span: TimeSpan,
@@ -29,7 +29,7 @@ pub(super) struct Collector<K> {
     ttls_ns: Vec<u64>,
     span: TimeSpan,
     latest_ns: u64,
-    /// The first line whose time goes back, and how many do.
+    /// The first line whose time is earlier than one before it, and the number of such lines.
     goes_back: Option<(u64, u64)>,
     warnings: Vec<Warning>,
     max_requests: u32,
@@ -59,7 +59,7 @@ impl<K: Hash + Eq> Collector<K> {
         self.requests.is_empty()
     }
 
-    /// Refuses before anything is stored, so that a hostile count costs nothing.
+    /// Refuses too many requests before any is stored, so that a hostile count costs nothing.
     pub(super) fn reserve(&self, requests: u64) -> Result<(), Problem> {
         if requests > u64::from(self.max_requests) - self.requests.len() as u64 {
             return Err(Problem::TooManyRequests { limit: self.max_requests });
@@ -69,7 +69,7 @@ impl<K: Hash + Eq> Collector<K> {
 
     pub(super) fn push(&mut self, key: K) -> Result<(), Problem> {
         self.reserve(1)?;
-        // Fewer keys than requests, and those are at most `u32::MAX`.
+        // There are no more keys than requests, of which there are at most `u32::MAX`.
         let next = self.ids.len() as u32;
         self.requests.push(*self.ids.entry(key).or_insert(next));
         Ok(())
@@ -81,7 +81,8 @@ impl<K: Hash + Eq> Collector<K> {
         Ok(())
     }
 
-    /// The time of the next request, in that line; `may_expire` if entries may expire.
+    /// Adds the time of the next request, which is in that line; keeps it only if entries may
+    /// expire.
     pub(super) fn add_time(&mut self, time_ns: u64, line: u64, may_expire: bool) {
         if time_ns < self.latest_ns {
             self.goes_back.get_or_insert((line, 0)).1 += 1;
@@ -97,7 +98,7 @@ impl<K: Hash + Eq> Collector<K> {
         self.ttls_ns.push(ttl_ns);
     }
 
-    /// Notes a warning, once for each kind.
+    /// Records a warning, only once for each kind.
     pub(super) fn warn(&mut self, warning: Warning) {
         let kind = std::mem::discriminant(&warning);
         if self.warnings.iter().all(|other| std::mem::discriminant(other) != kind) {

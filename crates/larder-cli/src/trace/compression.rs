@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How the bytes of a file are packed; told by their first bytes, whatever the name is.
+/// How a file is packed, which its first bytes show, whatever its name is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Compression {
     None,
@@ -15,17 +15,17 @@ impl Compression {
 
     pub(super) fn of(head: &[u8]) -> Self {
         match head {
-            // The third byte is the only method that gzip has, deflate.
+            // The third byte is deflate, the only method that gzip has.
             [0x1f, 0x8b, 0x08, ..] => Compression::Gzip,
-            // A frame, or one that is to be skipped and may come first.
+            // A frame, or a skippable frame, which may come first.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
             _ => Compression::None,
         }
     }
 }
 
-/// What packs files too and is not read here, by the first bytes; those of fewer than six bytes may
-/// begin a sound file of raw keys.
+/// The name of a packer whose files are not read, by the first bytes. Each pattern has at least six
+/// bytes, because a valid file of raw keys may start with fewer of them.
 pub(super) fn other_packing(head: &[u8]) -> Option<&'static str> {
     match head {
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("xz"),
@@ -48,7 +48,7 @@ impl fmt::Display for Compression {
 const GZIP_SUFFIX: &str = ".gz";
 const ZSTD_SUFFIX: &str = ".zst";
 
-/// A file name without what compression added to it, and what that was.
+/// A file name without the suffix of its compression, and that compression.
 pub(crate) fn split_compression(name: &str) -> (&str, Compression) {
     for (suffix, compression) in
         [(GZIP_SUFFIX, Compression::Gzip), (ZSTD_SUFFIX, Compression::Zstd)]

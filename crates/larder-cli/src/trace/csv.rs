@@ -1,4 +1,4 @@
-//! CSV: a column of keys, optionally ones of sizes in bytes, TTLs in seconds and times.
+//! CSV: a column of keys and optional columns of sizes in bytes, TTLs in seconds and times.
 
 // Which column is which, and whether the first line names them.
 mod header;
@@ -20,7 +20,7 @@ use self::records::{Record, RecordReader};
 
 pub(crate) use self::options::{Column, CsvOptions, Header};
 
-/// What separates columns in files of other tools than the one that was named.
+/// Delimiters of other tools; one in a file of a single column leads to a warning.
 const OTHER_DELIMITERS: [u8; 4] = [b';', b'\t', b'|', b','];
 
 pub(super) fn read(
@@ -38,7 +38,7 @@ pub(super) fn read(
     requests.warn_of_delimiter(&first);
     let columns = first.columns();
     let indices = Indices::find(options, &first).map_err(|problem| first.bad(&records, problem))?;
-    // Whether the first line is a request may depend on the second.
+    // The second line may decide whether the first is a request.
     let (first, has_second) = (first.to_owned(), records.advance()?);
     let second = has_second.then(|| records.record());
     let is_header = match options.header() {
@@ -130,7 +130,7 @@ impl Requests {
     }
 }
 
-/// A size, which at most is what an entry can weigh.
+/// A size, which is at most the largest weight of an entry.
 fn parse_size(field: &[u8]) -> Result<u32, Problem> {
     let max = u64::from(u32::MAX);
     let size_bytes = parse_amount("size", field, u64::MAX).map_err(|problem| match problem {
@@ -141,9 +141,9 @@ fn parse_size(field: &[u8]) -> Result<u32, Problem> {
     u32::try_from(size_bytes).map_err(|_| Problem::SizeTooLarge { given: Excerpt::new(field), max })
 }
 
-/// Whether it is a number such as `1.2e+06`.
+/// Whether the key is a number such as `1.2e+06`.
 fn has_exponent(key: &[u8]) -> bool {
-    // Most keys are told by their first byte and the lack of an `e`.
+    // The first byte and the absence of an `e` rule out most keys cheaply.
     key.first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-')
         && key.iter().any(|byte| matches!(byte, b'e' | b'E'))
         && key.iter().any(|byte| matches!(byte, b'.' | b'+'))
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_key_that_goes_on_in_the_next_line_is_warned_of() {
-        // The two open quotes close each other, and the columns come out right.
+        // The two open quotes close each other, and the number of columns is right.
         let warned = warnings("a,1\n\"b,1\nc,1\n\"d,1\n", &CsvOptions::default());
         assert_eq!(warned.len(), 1, "{warned:?}");
         assert!(warned[0].starts_with("the key in line 2 goes on"), "{warned:?}");
@@ -331,7 +331,7 @@ mod tests {
             assert_eq!(found, is_header, "{text}");
             let lines = text.lines().count();
             assert_eq!(columns.requests.len(), lines - usize::from(is_header), "{text}");
-            // Nothing is recognized where it was said.
+            // A header that was announced leads to no warning.
             let names = CsvOptions { header: Header::Names, ..options.clone() };
             let columns = read(&mut input(text), &names, 9).unwrap();
             assert_eq!(columns.requests.len(), lines - 1, "{text}");

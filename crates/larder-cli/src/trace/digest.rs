@@ -2,10 +2,10 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-/// Stands for keys of any length, so that long keys cost no more memory than short ones.
+/// Digests of keys, so that long keys need no more memory than short ones.
 ///
-/// Two keys of a billion share a digest of 128 bits with a probability below 2^-68, and would then
-/// count as one. It is seeded at random, so that nobody can write a file in which they do.
+/// Among a billion keys, two share a 128-bit digest with a probability below 2^-68 and would then
+/// count as one. The seeds are random, so that nobody can write a file that has such a pair.
 #[derive(Default)]
 pub(super) struct Digests {
     high: RandomState,

@@ -6,27 +6,27 @@ use serde::Serialize;
 use crate::trace::compression::split_compression;
 use crate::trace::error::TraceError;
 
-/// How a trace is written down.
+/// The format of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Format {
-    /// A key a line: any bytes, without the white space around them
+    /// One key per line: any bytes, without the white space around them
     Text,
     /// Separated columns: a key, optionally a size in bytes, a TTL in seconds and a time
     Csv,
-    /// Lines `start count ...`, each standing for `count` blocks from `start` on
+    /// Lines `start count ...`, each for `count` blocks starting at `start`
     Arc,
-    /// A block number a line; lines that start with `*` are skipped
+    /// One block number per line; lines that start with `*` are skipped
     Lirs,
     /// Raw little-endian 32-bit keys
     U32,
     /// Raw little-endian 64-bit keys
     U64,
-    /// libCacheSim's records of 24 bytes: time, key, size, next access
+    /// libCacheSim's 24-byte records: time, key, size, next access
     OracleGeneral,
 }
 
-/// What [`Format::of_name`] knows, for the message when it does not help.
+/// The names that [`Format::of_name`] knows, for the error message.
 const KNOWN_NAMES: &str = "known are .txt, .keys, .csv, .tsv, .arc, .lis, .lirs, .trc, .u32, \
                            .u64, *oracleGeneral*, each also with .gz or .zst";
 const FORMATS: &str = "text, csv, arc, lirs, u32, u64 or oracle-general";
@@ -37,7 +37,7 @@ impl Format {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// The format that was asked for, or that the name of the file stands for.
+    /// The requested format, or else the one of the file name.
     pub(super) fn of(file: &str, asked: Option<Self>) -> Result<Self, TraceError> {
         asked.or_else(|| Self::of_name(file)).ok_or_else(|| TraceError::UnknownFormat {
             file: file.to_owned(),
@@ -49,7 +49,7 @@ impl Format {
     fn of_name(file: &str) -> Option<Self> {
         let bare = split_compression(file).0.to_ascii_lowercase();
         let name = bare.rsplit(['/', '\\']).next().unwrap_or(&bare);
-        // Before the ending: such files are called `w01.oracleGeneral.bin`.
+        // Checked before the suffix: such files are called `w01.oracleGeneral.bin`.
         if name.contains("oraclegeneral") {
             return Some(Format::OracleGeneral);
         }

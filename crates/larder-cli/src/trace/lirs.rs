@@ -1,5 +1,5 @@
-//! The traces of the LIRS paper (Jiang and Zhang, SIGMETRICS 2002): a block number a line. Lines
-//! that start with `*` mark where one program ends and another begins, and are skipped.
+//! The traces of the LIRS paper (Jiang and Zhang, SIGMETRICS 2002): one block number per line.
+//! Lines that start with `*` separate programs and are skipped.
 
 use crate::trace::columns::{Collector, Columns};
 use crate::trace::error::TraceError;

@@ -2,8 +2,8 @@
 
 use crate::trace::error::{Excerpt, Problem};
 
-/// A whole number of at most `max` that stands for something, as a key does: every digit counts, so
-/// it may end in `.0`, but not have an exponent, which means that it was rounded.
+/// A whole number of at most `max` that identifies something, such as a key. Every digit matters,
+/// so it may end in `.0` but must not have an exponent, which indicates that it was rounded.
 pub(super) fn parse_number(field: &'static str, given: &[u8], max: u64) -> Result<u64, Problem> {
     let number = parse_amount(field, given, max)?;
     if given.iter().any(|byte| matches!(byte, b'e' | b'E')) {
@@ -12,8 +12,8 @@ pub(super) fn parse_number(field: &'static str, given: &[u8], max: u64) -> Resul
     Ok(number)
 }
 
-/// A whole number of at most `max` that counts something. Tools that know nothing but floats write it
-/// as `123.0` or as `1e+06`.
+/// A whole number of at most `max` that counts something. Tools that have only floats write it as
+/// `123.0` or as `1e+06`.
 pub(super) fn parse_amount(field: &'static str, given: &[u8], max: u64) -> Result<u64, Problem> {
     if given.is_empty() {
         return Err(Problem::EmptyNumber { field, max });
@@ -25,8 +25,8 @@ pub(super) fn parse_amount(field: &'static str, given: &[u8], max: u64) -> Resul
     })
 }
 
-/// Digits, perhaps with a fraction and an exponent, if they are a whole number; without the detour
-/// over a float, which knows 53 bits only. No sign, which no trace has.
+/// Parses digits with an optional fraction and exponent if they are a whole number, without going
+/// through a float, which is exact to 53 bits only. A sign is not allowed.
 fn whole_number(given: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(given).ok()?;
     let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());

@@ -5,8 +5,8 @@
 //! |  time:u32  |      key:u64       |  size:u32   |  next access:i64       |
 //! ```
 //!
-//! There are no TTLs, so of the times only the first and the last are kept. The next access, an oracle
-//! for optimal policies, is not needed here.
+//! There are no TTLs, so only the first and the last time are kept. The next access, an oracle for
+//! optimal policies, is not used.
 
 use crate::trace::columns::{Collector, Columns};
 use crate::trace::error::TraceError;

@@ -1,4 +1,4 @@
-//! Plain text: a key a line. Any bytes are a key; blank lines are skipped.
+//! Plain text: one key per line. A key is any bytes; blank lines are skipped.
 
 use crate::trace::columns::{Collector, Columns};
 use crate::trace::digest::Digests;
@@ -9,7 +9,7 @@ use crate::trace::warning::Warning;
 pub(super) fn read(input: &mut Input, max_requests: u32) -> Result<Columns, TraceError> {
     let mut requests = Collector::new(max_requests);
     let digests = Digests::default();
-    // A first line that is no number, for as long as all behind it are.
+    // A warning about a first line that is not a number, as long as all lines after it are numbers.
     let mut header = None;
     let (mut line, mut lines) = (Vec::new(), 0);
     while let Some(key) = input.next_line(&mut line)? {

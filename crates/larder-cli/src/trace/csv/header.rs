@@ -35,7 +35,7 @@ impl Indices {
     }
 }
 
-/// Names that columns of traces and of logs have; a line of nothing else is no request.
+/// Usual names of columns in traces and logs; a line that has only such names is a header.
 const COLUMN_NAMES: [&str; 32] = [
     "block",
     "bytes",
@@ -71,8 +71,9 @@ const COLUMN_NAMES: [&str; 32] = [
     "value_size",
 ];
 
-/// Whether the first line names columns: where a number has to be there is none; or it has a name
-/// for every column, and the line behind it a number where a name was; or all its names are usual.
+/// Whether the first line names columns. It does if a column that must hold a number holds a name;
+/// if all its fields are usual names; or if all its fields are names and the second line has a
+/// number among its own.
 pub(super) fn is_header(
     first: &Record<'_>,
     second: Option<&Record<'_>>,
@@ -89,7 +90,7 @@ pub(super) fn is_header(
     };
     let numbers = || [indices.size, indices.time, indices.ttl].into_iter().flatten();
     if numbers().any(|index| is_name(first.field(index))) {
-        // A second line that is as wrong makes it a file of another kind, which is an error.
+        // If the second line is as wrong, the file is of another kind, which is an error.
         return second.is_none_or(|second| {
             numbers()
                 .any(|index| is_name(first.field(index)) && !is_name(second.field_or_empty(index)))

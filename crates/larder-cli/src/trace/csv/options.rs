@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use crate::trace::lifetime::TimeUnit;
 
-/// A column, by the name in the first line or by number from 1.
+/// A column, by its name in the first line or by its number, starting at 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Column {
     Number(usize),
@@ -24,7 +24,7 @@ impl FromStr for Column {
     }
 }
 
-/// Why an argument names no column.
+/// Why an argument does not name a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ColumnError {
     #[error("columns count from 1")]
@@ -36,13 +36,13 @@ pub(crate) enum ColumnError {
 /// What the first line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Header {
-    /// Names if it looks like it, with a warning.
+    /// Names if the line looks like a header, with a warning.
     Auto,
     Names,
     Request,
 }
 
-/// Where the columns are.
+/// Which columns there are, and how they are separated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CsvOptions {
     pub(crate) key: Column,
@@ -50,7 +50,7 @@ pub(crate) struct CsvOptions {
     pub(crate) ttl: Option<Column>,
     pub(crate) time: Option<Column>,
     pub(crate) time_unit: TimeUnit,
-    /// `None` takes a tab for names with `.tsv`, else a comma.
+    /// `None` means a tab for file names with `.tsv`, else a comma.
     pub(crate) delimiter: Option<u8>,
     pub(crate) header: Header,
 }
@@ -74,7 +74,7 @@ impl CsvOptions {
         std::iter::once(&self.key).chain(self.size.iter()).chain(&self.ttl).chain(&self.time)
     }
 
-    /// As it was asked for; a column that is given by its name needs one.
+    /// As requested, except that a column that is given by name needs a line of names.
     pub(super) fn header(&self) -> Header {
         let has_name = self.columns().any(|column| matches!(column, Column::Name(_)));
         if has_name { Header::Names } else { self.header }

@@ -6,13 +6,13 @@ use crate::trace::csv::options::CsvOptions;
 use crate::trace::error::{Excerpt, Position, Problem, TraceError};
 use crate::trace::input::{Input, MAX_LINE_BYTES};
 
-/// More columns than that are no trace.
+/// The most columns that a trace may have.
 const MAX_COLUMNS: usize = 4096;
 
-/// The records of a file, one at a time.
+/// Reads the records of a file, one at a time.
 ///
-/// A record lives in buffers of a fixed length: a quote that is never closed makes one record of
-/// the whole rest, which must not gather in memory.
+/// A record is held in buffers of a fixed length: an unclosed quote turns the whole rest of the
+/// file into one record, which must not accumulate in memory.
 pub(super) struct RecordReader<'a> {
     input: &'a mut Input,
     parser: csv_core::Reader,
@@ -20,13 +20,13 @@ pub(super) struct RecordReader<'a> {
     /// Where each field ends in `text`.
     ends: Vec<usize>,
     columns: usize,
-    /// Of the first byte of the record.
+    /// The line of the record's first byte.
     line: u64,
     line_ends: u64,
-    /// Whether the byte read last was a carriage return, which ends a line with or without a line
-    /// feed behind it.
+    /// Whether the last byte read was a carriage return, which ends a line with or without a line
+    /// feed after it.
     is_behind_return: bool,
-    /// Whether the parser has seen nothing yet.
+    /// Whether the parser has not seen any byte yet.
     is_fresh: bool,
 }
 
@@ -46,9 +46,10 @@ impl<'a> RecordReader<'a> {
         }
     }
 
-    /// Goes to the next record; false after the last.
+    /// Reads the next record; false after the last.
     pub(super) fn advance(&mut self) -> Result<bool, TraceError> {
-        // The parser takes line ends for the start of the next record; its line would be wrong.
+        // The parser counts leading line ends as part of the next record, which would then have the
+        // wrong line.
         while let [b'\r' | b'\n', ..] = self.fill()? {
             self.consume(1)?;
         }
@@ -57,13 +58,13 @@ impl<'a> RecordReader<'a> {
         let mut text_bytes = 0;
         let mut is_begun = false;
         loop {
-            // The parser would skip a byte order mark behind line ends too, if it saw all of it at
-            // once, and so take a file for another that comes in other pieces.
+            // If the parser saw a whole byte order mark in its first call, it would skip it, even
+            // after line ends; the result would then depend on how the file is split into reads.
             let most = if std::mem::take(&mut self.is_fresh) { 1 } else { usize::MAX };
             let bytes = self.input.fill()?;
             let is_end = bytes.is_empty();
-            // At the end of the file the parser takes an open quote for closed. A line end does
-            // not close it, so one more tells.
+            // At the end of the file the parser treats an open quote as closed. A line end does not
+            // close it, so an additional one reveals it.
             let bytes = if is_end && is_begun { b"\n" } else { &bytes[..bytes.len().min(most)] };
             let (result, read, written, ended) = self.parser.read_record(
                 bytes,
@@ -107,7 +108,7 @@ impl<'a> RecordReader<'a> {
         let mut is_behind_return = self.is_behind_return;
         let mut line_ends = 0;
         for &byte in &self.fill()?[..bytes] {
-            // A line feed behind a carriage return is the same line's end.
+            // A line feed after a carriage return ends the same line.
             line_ends += u64::from(byte == b'\r' || (byte == b'\n' && !is_behind_return));
             is_behind_return = byte == b'\r';
         }
@@ -168,7 +169,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The first record, while the second is read.
+/// A copy of the first record, kept while the second is read.
 pub(super) struct FirstRecord {
     text: Vec<u8>,
     ends: Vec<usize>,
