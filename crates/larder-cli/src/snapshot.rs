@@ -22,7 +22,7 @@ struct LimitArgs {
     /// Refuse records of more bytes [default: 1073741824]
     #[arg(long, value_name = "BYTES")]
     max_record_bytes: Option<u64>,
-    /// Refuse packed snapshots that unpack to more than a MiB and to more than N times their size
+    /// Refuse packed snapshots that unpack to more than a MiB plus N times their size
     /// [default: 256]
     #[arg(long, value_name = "N")]
     max_expansion: Option<u32>,

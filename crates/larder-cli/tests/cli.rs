@@ -1,4 +1,4 @@
-//! The binary as a user meets it: output, files, exit codes.
+//! The binary as users see it: output, files, exit codes.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Write;
@@ -284,7 +284,7 @@ fn a_picture_that_cannot_be_written_is_refused_before_the_run() {
     assert!(std::fs::read_to_string(&picture).unwrap().starts_with("<svg"));
 }
 
-/// A document of `--csv` as rows of cells; none of the tests' cells has a comma.
+/// The output of `--csv` as rows of cells; no cell in these tests contains a comma.
 fn rows(args: &[&str]) -> Vec<Vec<String>> {
     let text = stdout(&larder(args));
     text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
@@ -309,7 +309,7 @@ fn csv_has_the_figures_of_json_in_a_row_each() {
             for name in ["hits", "hit_ratio", "capacity_entries", "requests"] {
                 assert_eq!(row[column(name)], result[name].to_string(), "{name}");
             }
-            // Each field has its column, and only a trace's name is added.
+            // Each field has its column; only the trace's name is added.
             assert_eq!(rows[0].len(), 1 + result.as_object().unwrap().len());
             for name in result.as_object().unwrap().keys() {
                 assert!(rows[0].contains(name), "{name}");
@@ -333,7 +333,8 @@ fn entries_expire_by_the_time_of_the_trace() {
     assert_eq!(document["traces"][0]["ttl"]["is_replayed"], true);
     let document = json(&[&["replay"], &timed[..], &EXACT].concat());
     assert_eq!(document["traces"][0]["replays"][0]["hits"], 2);
-    // The time of a trace without times is that of its requests; without either there is none.
+    // With a rate, the times of a trace without times follow from it; without either, no entry
+    // expires.
     let rated = [&["simulate", &trace], &columns[..4], &["--rate", "0.05"], &asked].concat();
     assert_eq!(json(&rated)["traces"][0]["simulations"][0]["hits"], 1);
     let output = larder(&[&["simulate", &trace], &columns[..4], &asked].concat());
@@ -424,7 +425,7 @@ fn a_trace_in_the_place_of_a_command_is_answered_with_the_command() {
     assert!(stderr(&output).contains(&format!("larder replay {trace}")), "{output:?}");
     let folder = folder.path().to_str().unwrap();
     assert!(!stderr(&larder(&[folder])).contains("larder replay"));
-    // Nor is it said of a folder that it can be overwritten.
+    // The message for a folder must not say that it can be overwritten.
     let output = larder(&["generate", "loop", "--output", folder]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(!stderr(&output).contains("--force"), "{output:?}");
@@ -488,7 +489,7 @@ fn a_simulation_has_the_textbook_hits() {
     let (_folder, trace) = file("belady.lirs", "1\n2\n3\n4\n1\n2\n5\n*\n1\n2\n3\n4\n5\n");
     let policies = ["--policies", "lru,FIFO,opt", "--capacities", "4,3,25%", "--threads", "3"];
     let document = json(&[&["simulate", &trace, "--json"], &policies[..]].concat());
-    // A quarter of five keys is one entry, which no policy makes a hit with here.
+    // A quarter of five keys is one entry, with which no policy has a hit here.
     let expected = [("lru", 1, 0), ("fifo", 1, 0), ("opt", 1, 2)]
         .into_iter()
         .chain([("lru", 3, 2), ("fifo", 3, 3), ("opt", 3, 5)])
@@ -558,9 +559,9 @@ fn a_simulation_refuses_what_it_cannot_do() {
     }
 }
 
-/// Every row of `reference.tsv` whose trace is in its folder: the optimum, the exact policies,
-/// ARC and LIRS to the last digit that the file has, and the library's SIEVE. The folder is named by
-/// `LARDER_TRACES`, as CI does where it has one.
+/// Checks every row of `reference.tsv` whose trace is in its folder: the optimum, the exact
+/// policies, ARC, LIRS and the library's SIEVE, each to the last digit in the file. `LARDER_TRACES`
+/// names the folder; CI sets it if it has the traces.
 #[test]
 fn simulations_agree_with_independent_references() {
     let Ok(folder) = std::env::var("LARDER_TRACES") else {

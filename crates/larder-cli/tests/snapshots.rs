@@ -1,4 +1,4 @@
-//! `inspect`, `verify`, `convert` and `dump` as a user meets them.
+//! `inspect`, `verify`, `convert` and `dump` as users see them.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
@@ -106,7 +106,7 @@ fn convert_says_which_serializers_there_are() {
     assert!(error.contains("available: bincode, json, postcard"), "{error}");
 }
 
-/// Saves by that serializer, packed if wanted.
+/// Saves with that serializer, packed if `is_packed`.
 fn saved<V>(folder: &Path, cache: &Cache<String, V>, serializer: &str, is_packed: bool) -> PathBuf
 where
     V: serde::Serialize + serde::de::DeserializeOwned,
@@ -159,7 +159,7 @@ fn dump_changes_no_number() {
     floats.insert("nan".to_owned(), f64::NAN);
     let path = saved(folder.path(), &floats, "bincode", false);
     assert!(stdout(&larder(&["dump"], &[&path])).contains(r#""value":"NaN","#));
-    // Bytes of one type are none of another.
+    // Bytes of one type cannot be read as another.
     for command in [&["dump", "--value", "u64"][..], &["dump", "--key", "u32"]] {
         let output = larder(command, &[&path]);
         assert_eq!(output.status.code(), Some(2));
