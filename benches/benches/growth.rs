@@ -1,6 +1,6 @@
 //! What a get and an insert cost by the number of entries; `--bin growth` compares with papaya.
 
-use std::time::Duration;
+mod brief;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use larder::Cache;
@@ -57,16 +57,9 @@ fn fill_by_size(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn briefly() -> Criterion {
-    Criterion::default()
-        .sample_size(30)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
-}
-
 criterion_group! {
     name = growth;
-    config = briefly();
+    config = brief::config();
     targets = get_by_size, fill_by_size
 }
 criterion_main!(growth);

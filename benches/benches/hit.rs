@@ -1,5 +1,7 @@
 //! What a hit costs: by policy, by way of looking, on one thread and on two.
 
+mod brief;
+
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::thread;
@@ -108,16 +110,9 @@ fn get_with_two_threads(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn briefly() -> Criterion {
-    Criterion::default()
-        .sample_size(30)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
-}
-
 criterion_group! {
     name = hit;
-    config = briefly();
+    config = brief::config();
     targets = get_by_policy, get_by_way, get_with_two_threads
 }
 criterion_main!(hit);

@@ -10,10 +10,17 @@
 
 #![forbid(unsafe_code)]
 
-pub mod keys;
-pub mod contender;
+// What a thread does with a contender.
 pub mod workload;
+// Every cache and map that takes part, behind one trait.
+pub mod contender;
+// Batches on threads against the clock.
 pub mod measure;
-pub mod report;
-pub mod resident;
+// Recorded and synthetic requests.
 pub mod trace;
+// Sequences of keys.
+pub mod keys;
+// Medians, ratios and tables.
+pub mod report;
+// The resident memory of the process.
+pub mod resident;

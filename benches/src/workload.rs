@@ -133,7 +133,7 @@ impl Workload {
         match self {
             Self::Get => measure(threads, warm_up, duration, |_| {
                 let mut walk = inputs.get().walk();
-                move || get(contender, walk.next_batch())
+                move || get_each(contender, walk.next_batch())
             }),
             Self::Pin => measure(threads, warm_up, duration, |_| {
                 let mut walk = inputs.get().walk();
@@ -165,8 +165,9 @@ impl Workload {
     }
 }
 
+/// Looks up each of `keys` by itself and returns how many were found.
 #[inline]
-fn get<C: Contender>(contender: &C, keys: &[u64]) -> u64 {
+pub fn get_each<C: Contender>(contender: &C, keys: &[u64]) -> u64 {
     let mut hits = 0;
     for key in keys {
         if let Some(value) = contender.get(key) {

@@ -11,15 +11,15 @@
 #![forbid(unsafe_code)]
 
 use std::hash::RandomState;
-use std::hint::black_box;
 use std::time::Duration;
 
 use clap::Parser;
 use larder::Cache;
-use larder_benches::contender::{Contender, Larder, Name, Papaya, SameHasher, Value};
+use larder_benches::contender::{Contender, Larder, Name, Papaya, SameHasher};
 use larder_benches::keys::{SplitMix64, fill_uniform, scramble};
 use larder_benches::measure::{BATCH, measure};
 use larder_benches::report::{Table, median, median_ratio};
+use larder_benches::workload::get_each;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
@@ -141,18 +141,6 @@ fn price<C: Contender<Value = u64>>(
     });
     assert_eq!(rate.hits, rate.operations, "every key is present");
     options.threads as f64 * 1e9 / rate.operations_per_second
-}
-
-#[inline]
-fn get_each<C: Contender>(contender: &C, keys: &[u64]) -> u64 {
-    let mut hits = 0;
-    for key in keys {
-        if let Some(value) = contender.get(key) {
-            black_box(value.number());
-            hits += 1;
-        }
-    }
-    hits
 }
 
 fn render(options: &Options, prices: &[Prices]) -> String {

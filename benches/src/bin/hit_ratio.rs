@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use clap::{Parser, ValueEnum};
 use larder::{BuildError, Cache, Maintenance, Policy};
 use larder_benches::contender::SameHasher;
 use larder_benches::report::{Table, mean};
-use larder_benches::trace::{Reference, Trace, manifest, synthetic};
+use larder_benches::trace::{Reference, Trace, for_each};
 
 /// Replays traces and prints hit ratios beside the references.
 #[derive(Debug, Parser)]
@@ -99,17 +100,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let reference = Reference::load(&options.traces)?;
-    let is_wanted =
-        |name: &str| options.only.is_empty() || options.only.iter().any(|wanted| wanted == name);
     let mut rows = Vec::new();
-    for listed in manifest(&options.traces)?.iter().filter(|listed| is_wanted(&listed.name)) {
-        replay_all(options, &listed.load(&options.traces)?, &reference, &mut rows)?;
-    }
-    for trace in synthetic::all().iter().filter(|trace| is_wanted(&trace.name)) {
-        replay_all(options, trace, &reference, &mut rows)?;
-    }
+    for_each(&options.traces, &options.only, |trace| {
+        replay_all(options, trace, &reference, &mut rows).map_err(Box::<dyn Error>::from)
+    })?;
     println!("{}", render_rows(options, &reference, &rows));
     println!("{}", render_means(options, &reference, &rows));
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use super::{Contender, Seed, Value};
+use crate::contender::interface::{Contender, Seed, Value};
 
 /// papaya: lock-free, values behind a guard.
 pub struct Papaya<V: Value, S: Seed>(papaya::HashMap<u64, V, S>);

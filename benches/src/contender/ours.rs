@@ -4,7 +4,8 @@ use std::hint::black_box;
 
 use larder::{Builder, Cache, Maintenance, Policy};
 
-use super::{Contender, Name, Seed, Value};
+use crate::contender::interface::{Contender, Seed, Value};
+use crate::contender::name::Name;
 
 /// larder, looked up with `get`, `read` and `pin`.
 pub struct Larder<V: Value, S: Seed> {

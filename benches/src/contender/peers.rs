@@ -9,7 +9,7 @@ use lru::LruCache;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::DefaultLifecycle;
 
-use super::{Contender, Seed, Value};
+use crate::contender::interface::{Contender, Seed, Value};
 
 /// moka: W-TinyLFU; writes and sampled reads go through channels that a caller drains.
 pub struct Moka<V: Value, S: Seed>(moka::sync::Cache<u64, V, S>);

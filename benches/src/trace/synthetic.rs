@@ -5,8 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::Trace;
 use crate::keys::SplitMix64;
+use crate::trace::recorded::Trace;
 
 /// Requests of each trace.
 const REQUESTS: usize = 500_000;
