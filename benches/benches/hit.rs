@@ -1,4 +1,4 @@
-//! What a hit costs: by policy, by way of looking, on one thread and on two.
+//! The cost of a hit: by policy, by method of lookup, on one thread and on two.
 
 mod brief;
 
@@ -11,7 +11,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use larder::{Cache, Policy};
 use larder_benches::keys::{scramble, zipf};
 
-/// Small enough to be filled in a moment, too large for the first-level cache.
+/// Small enough to fill quickly, too large for the first-level cache.
 const RESIDENT: u64 = 16_384;
 const DRAWS: usize = 65_536;
 

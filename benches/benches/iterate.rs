@@ -1,4 +1,4 @@
-//! What it costs to go over all entries.
+//! The cost of iterating over all entries.
 
 mod brief;
 

@@ -1,4 +1,4 @@
-//! What a write costs: a new key at capacity, a replacement, a removal, and read-through.
+//! The cost of a write: a new key at capacity, a replacement, a removal, and read-through.
 
 mod brief;
 

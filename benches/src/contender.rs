@@ -1,11 +1,11 @@
 //! Every cache and map that takes part, behind one trait.
 //!
-//! Owns the names, how each contender is built, and the one place where a name becomes a type
-//! (`with_contender`). What is done with it is left to a `Job`, which is compiled once for each
-//! contender.
+//! Owns the names, the construction of each contender, and the one place where a name becomes a
+//! type (`with_contender`). A `Job`, which is compiled once for each contender, says what to do
+//! with it.
 //!
-//! Each contender keeps its own defaults: shards, policy, admission, and its own hasher unless
-//! `Hashing::Same` is asked for.
+//! Each contender keeps its own defaults: shards, policy, admission, and hasher unless
+//! `Hashing::Same` is requested.
 
 // This library, the other caches, and bare maps.
 mod ours;
@@ -22,17 +22,17 @@ use foyer_memory::CacheBuilder;
 use larder::Cache;
 
 pub use self::interface::{Contender, Seed, Value};
-pub use self::maps::{Dash, Papaya};
+pub use self::maps::{DashMap, Papaya};
 pub use self::name::{Hashing, Kind, Name, SameHasher};
 pub use self::ours::Larder;
 pub use self::peers::{Foyer, LruMutex, Moka, QuickCache, TinyUfo};
 
 /// What to do with a contender; compiled once for each of them.
 pub trait Job<V: Value> {
-    /// What comes of it.
+    /// The result of the job.
     type Output;
 
-    /// Does it with a contender that was just built and is empty.
+    /// Does the job with an empty contender that was just built.
     fn run<C: Contender<Value = V>>(self, contender: C) -> Self::Output;
 }
 
@@ -65,8 +65,8 @@ pub fn with_contender<V: Value, J: Job<V>>(
         (Name::LruMutex, Hashing::Same) => job.run(LruMutex::new(n, same())),
         (Name::Papaya, Hashing::Own) => job.run(Papaya::new(std())),
         (Name::Papaya, Hashing::Same) => job.run(Papaya::new(same())),
-        (Name::Dashmap, Hashing::Own) => job.run(Dash::new(std())),
-        (Name::Dashmap, Hashing::Same) => job.run(Dash::new(same())),
+        (Name::Dashmap, Hashing::Own) => job.run(DashMap::new(std())),
+        (Name::Dashmap, Hashing::Same) => job.run(DashMap::new(same())),
         (_, Hashing::Own) => job.run(Larder::new(name, n, Cache::builder())),
         (_, Hashing::Same) => job.run(Larder::new(name, n, Cache::builder().hasher(same()))),
     }
@@ -89,7 +89,7 @@ mod tests {
             for number in 0..100 {
                 contender.insert(number, V::new(number));
             }
-            contender.settle();
+            contender.run_pending();
             for number in 0..100 {
                 assert_eq!(contender.get(&number).map(|value| value.number()), Some(number));
                 assert_eq!(contender.read(&number), Some(number));

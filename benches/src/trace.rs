@@ -1,4 +1,4 @@
-//! Recorded requests: the folder of traces, and the synthetic ones that are made in code.
+//! Requests: the folder of recorded traces, and synthetic traces that are generated in code.
 //!
 //! A trace is a sequence of key numbers, dense and in order of first appearance. The folder has
 //! `manifest.tsv` (name, class, requests, distinct keys, capacities), `NAME.u32.gz` for each name,

@@ -1,4 +1,4 @@
-//! How far the shadows of a cache are from full simulation, over recorded and synthetic traces.
+//! The error of shadow caches against full simulation, over recorded and synthetic traces.
 //!
 //! Replays each trace at each of its capacities through a cache with shadows, read-through, and
 //! each policy at each multiple of that capacity through `policy::Simulator` with all keys.
@@ -36,7 +36,7 @@ struct Options {
     /// Entries of each shadow [default: the library's]
     #[arg(long)]
     sample_entries: Option<usize>,
-    /// Seeds the hasher, and so decides which keys are sampled
+    /// Seed of the hasher, which decides which keys are sampled
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }

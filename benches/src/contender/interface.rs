@@ -43,14 +43,14 @@ pub trait Contender: Send + Sync + 'static {
     /// Returns a copy of the value under `key`.
     fn get(&self, key: &u64) -> Option<Self::Value>;
 
-    /// Looks at the value under `key` in the cheapest way there is: by reference where the
-    /// contender can, else through a copy.
+    /// Reads the value under `key` in the cheapest way: by reference if the contender can, else
+    /// through a copy.
     #[inline]
     fn read(&self, key: &u64) -> Option<u64> {
         self.get(key).map(|value| value.number())
     }
 
-    /// Looks up all of `keys` and returns how many were found: under one pin or guard where the
+    /// Looks up all of `keys` and returns how many were found: under one pin or guard if the
     /// contender has one, else one by one.
     #[inline]
     fn get_all(&self, keys: &[u64]) -> u64 {
@@ -67,10 +67,10 @@ pub trait Contender: Send + Sync + 'static {
     /// Inserts `value` under `key`.
     fn insert(&self, key: u64, value: Self::Value);
 
-    /// Finishes deferred work, so that what is measured next does not pay for it.
-    fn settle(&self) {}
+    /// Finishes deferred work, so that the next measurement does not include it.
+    fn run_pending(&self) {}
 
-    /// How many entries are present, where the contender knows.
+    /// The number of entries that are present, if the contender knows it.
     fn entries(&self) -> Option<usize>;
 }
 

@@ -4,15 +4,15 @@ use std::fmt;
 
 use clap::ValueEnum;
 
-/// The hasher that `Hashing::Same` gives to everybody.
+/// The hasher of all contenders under `Hashing::Same`.
 pub type SameHasher = ahash::RandomState;
 
 /// Which hasher the contenders get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hashing {
-    /// Each its own default.
+    /// Each contender has its own default.
     Own,
-    /// `ahash::RandomState` for all that take a hasher.
+    /// All contenders that take a hasher get `ahash::RandomState`.
     Same,
 }
 
@@ -23,7 +23,7 @@ pub enum Kind {
     Larder,
     /// Another cache.
     Peer,
-    /// A bare map: it has no bound, so it takes part only where nothing is evicted.
+    /// A bare map: it has no bound, so it takes part only in workloads without eviction.
     Map,
 }
 
@@ -41,7 +41,7 @@ pub enum Name {
     LarderLru,
     /// larder with the policy LFU.
     LarderLfu,
-    /// larder with the policy FIFO, which wants to know of no access.
+    /// larder with the policy FIFO, which records no access.
     LarderFifo,
     /// larder without a maintenance thread.
     LarderInline,
@@ -64,7 +64,7 @@ pub enum Name {
 }
 
 impl Name {
-    /// Those that take part unless others are asked for.
+    /// The contenders that take part by default.
     pub const DEFAULT: [Self; 11] = [
         Self::Larder,
         Self::LarderS3Fifo,
@@ -98,7 +98,7 @@ impl Name {
         }
     }
 
-    /// The hasher that it hashes with.
+    /// The hasher that it uses.
     #[must_use]
     pub fn hasher(self, hashing: Hashing) -> &'static str {
         match (self, hashing) {

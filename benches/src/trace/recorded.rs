@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 
-/// A trace and the capacities that it is replayed at.
+/// A trace and the capacities at which it is replayed.
 #[derive(Clone, Debug)]
 pub struct Trace {
     /// Its name, as in the file name.
     pub name: String,
-    /// What kind of requests it has; `synthetic-…` for those made in code.
+    /// The kind of its requests; `synthetic-…` for generated traces.
     pub class: String,
     /// The capacities in entries.
     pub capacities_entries: Vec<usize>,
@@ -23,7 +23,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Whether it was made in code.
+    /// Whether it is generated in code.
     #[must_use]
     pub fn is_synthetic(&self) -> bool {
         self.class.starts_with("synthetic")
@@ -34,14 +34,14 @@ impl Trace {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TraceError {
-    /// A file of it could not be read.
+    /// A file in it could not be read.
     Read {
         /// Which.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// A line of a table is not as it should be.
+    /// A line of a table is malformed.
     Line {
         /// Of which file.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum TraceError {
         /// What was expected of it.
         expected: &'static str,
     },
-    /// A trace has another number of requests than the manifest says.
+    /// The number of requests in a trace differs from the manifest.
     Length {
         /// Which trace.
         path: PathBuf,
@@ -92,7 +92,7 @@ impl Error for TraceError {
 
 /// A line of `manifest.tsv`: a trace that is not loaded yet.
 #[derive(Clone, Debug)]
-pub struct Listed {
+pub struct ManifestEntry {
     /// Its name.
     pub name: String,
     class: String,
@@ -104,7 +104,7 @@ pub struct Listed {
 ///
 /// # Errors
 /// If it is missing or has a line that is not a trace.
-pub fn manifest(dir: &Path) -> Result<Vec<Listed>, TraceError> {
+pub fn manifest(dir: &Path) -> Result<Vec<ManifestEntry>, TraceError> {
     let path = dir.join("manifest.tsv");
     let parse = |line: &str| {
         let mut cells = line.split('\t');
@@ -112,7 +112,7 @@ pub fn manifest(dir: &Path) -> Result<Vec<Listed>, TraceError> {
         let class = cells.next()?.to_owned();
         let requests = cells.next()?.parse().ok()?;
         let capacities = cells.nth(1)?.split(',').map(|cell| cell.parse().ok());
-        Some(Listed {
+        Some(ManifestEntry {
             name,
             class,
             requests,
@@ -129,7 +129,7 @@ pub fn manifest(dir: &Path) -> Result<Vec<Listed>, TraceError> {
         .collect()
 }
 
-impl Listed {
+impl ManifestEntry {
     /// Reads the requests out of the folder `dir`.
     ///
     /// # Errors
@@ -138,7 +138,7 @@ impl Listed {
         let path = dir.join(format!("{}.u32.gz", self.name));
         let read = || {
             let mut bytes = Vec::with_capacity(4 * self.requests);
-            // One byte more than announced is enough to tell that there are too many.
+            // One byte more than announced reveals that there are too many.
             let limit = 4 * self.requests as u64 + 1;
             GzDecoder::new(fs::File::open(&path)?).take(limit).read_to_end(&mut bytes)?;
             Ok(bytes)
