@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut caches: HashMap<String, CacheConfig> = toml::from_str(FILE)?;
     let mut of = |name: &str| caches.remove(name).ok_or("the file has no such cache");
 
-    // Code adds what a file cannot say: closures, a clock, a hasher, shadows.
+    // Code adds what a file cannot express: closures, a clock, a hasher, shadows.
     let pages: Cache<String, Vec<u8>> = of("pages")?
         .into_builder()
         .weigher(|address: &String, page: &Vec<u8>| {
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(sessions.policy_name(), "lru");
     assert_eq!(sessions.time_to_idle(), Some(Duration::from_secs(1_800)));
 
-    // Mistakes are errors, which say what is allowed.
+    // Mistakes lead to errors that say what is allowed.
     let misspelled = toml::from_str::<CacheConfig>("capacty = 100").err();
     let unknown = toml::from_str::<CacheConfig>("capacity = 100\npolicy = \"mru\"").err();
     let unbounded = toml::from_str::<CacheConfig>("")?.into_builder::<u32, u32>().build().err();

@@ -1,4 +1,4 @@
-//! Runs a cache by a policy of its own: CLOCK, which gives entries that were used a second chance.
+//! Runs a cache with a custom policy: CLOCK, which gives a second chance to entries that were used.
 //!
 //! `cargo run --example custom_policy`
 
@@ -7,15 +7,15 @@ use std::collections::VecDeque;
 use larder::policy::{Accesses, EvictionPolicy, NodeId, Nodes};
 use larder::{Cache, Maintenance, Policy, register_policy};
 
-/// A queue of entries. It has neither locks nor keys: the cache calls it for one partition, by one
-/// thread at a time, and names entries by number.
+/// A queue of entries. It has neither locks nor keys: there is one for each partition, which one
+/// thread at a time calls, and entries are identified by number.
 #[derive(Default)]
 struct Clock {
     queue: VecDeque<NodeId>,
 }
 
 impl EvictionPolicy for Clock {
-    // A hit raises a counter in the entry to 1 and leaves it there, which costs nothing from then on.
+    // A hit raises a counter in the entry to 1; further hits leave it there and cost nothing.
     fn accesses(&self) -> Accesses {
         Accesses::Counter { max: 1 }
     }
@@ -24,7 +24,7 @@ impl EvictionPolicy for Clock {
         self.queue.push_back(id);
     }
 
-    // Not called with a counter.
+    // Not called if hits are counted.
     fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
 
     // A new value counts as a use.
@@ -35,7 +35,7 @@ impl EvictionPolicy for Clock {
     }
 
     fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
-        // Two rounds at most: the first takes every mark away.
+        // There are at most two rounds: the first clears every mark.
         for _ in 0..2 * self.queue.len() {
             let id = self.queue.pop_front()?;
             if nodes.frequency(id) == 0 {
@@ -49,7 +49,7 @@ impl EvictionPolicy for Clock {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // From here on it can be chosen by name, also in a configuration file.
+    // From here on, the policy can be chosen by name, also in a configuration file.
     register_policy("clock", |_| Box::new(Clock::default()))?;
 
     let cache = Cache::builder()

@@ -1,4 +1,4 @@
-//! Fills a cache from a database, and keeps values out that have become stale meanwhile.
+//! Fills a cache from a database, and keeps out values that have become stale in the meantime.
 //!
 //! `cargo run --example read_through`
 
@@ -8,7 +8,7 @@ use std::thread;
 
 use larder::{Cache, Inserted, Rejection};
 
-/// What would be a server elsewhere.
+/// Stands for a database server.
 #[derive(Default)]
 struct Database {
     rows: Mutex<HashMap<u64, String>>,
@@ -26,7 +26,7 @@ impl Database {
 
 struct Store {
     database: Database,
-    /// `None` is remembered, too: then there is no such row.
+    /// `None`, which means that there is no such row, is cached too.
     cache: Cache<u64, Option<String>>,
 }
 
@@ -35,16 +35,16 @@ impl Store {
         if let Some(row) = self.cache.get(&id) {
             return row;
         }
-        // Before the database is read: what changes from here on makes the fill stale.
+        // Called before the database is read: any change from here on makes the fill stale.
         let fill = self.cache.begin_fill(&id);
         let row = self.database.read(id);
-        // If the fill is refused, the row is still what the database had when it was asked.
+        // If the fill is refused, the row is still what the database returned.
         self.cache.complete_fill(fill, row.clone());
         row
     }
 
     fn set(&self, id: u64, row: &str) {
-        // The database first; then nobody can fill the cache with the old row any more.
+        // The database is changed first, so that no fill can bring back the old row.
         self.database.write(id, row);
         self.cache.remove(&id);
     }
@@ -58,7 +58,7 @@ fn main() {
     assert_eq!(store.get(2), None);
     assert_eq!(store.cache.peek(&2), Some(None), "that there is no such row is cached as well");
 
-    // A writer comes between a reader's read and its insertion. The barriers make sure of it.
+    // A writer runs between a reader's read and its insertion; the barriers ensure this.
     store.set(1, "old");
     let (was_read, was_written) = (Barrier::new(2), Barrier::new(2));
     thread::scope(|scope| {

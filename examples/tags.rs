@@ -28,7 +28,7 @@ fn main() {
     let census = pages.census();
     assert_eq!((census.valid_len, census.invalidated_len), (901, 100));
 
-    // What is stored from now on is valid.
+    // Entries that are stored from now on are valid.
     pages.insert_with_tags("/orders/7-42".to_owned(), "new".to_owned(), ["orders", "customer:7"]);
     assert_eq!(pages.get("/orders/7-42").as_deref(), Some("new"));
 
@@ -37,8 +37,7 @@ fn main() {
     assert_eq!(pages.get("/orders/7-42"), None);
     assert_eq!(pages.get("/about").as_deref(), Some("about us"));
 
-    // Invalid entries take room until they are evicted or their key is stored anew. A sweep frees it
-    // at once.
+    // Invalid entries take up space until they are evicted or replaced. A sweep frees it at once.
     pages.retain(|_, _| true);
     assert_eq!(pages.len(), 1);
     println!("two invalidations, one page left: {:?}", pages.keys().collect::<Vec<_>>());

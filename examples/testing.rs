@@ -8,7 +8,7 @@ use std::time::Duration;
 use larder::test::FakeClock;
 use larder::{BuildError, Builder, Cache, Listener, Maintenance, Policy, Removal, RemovalCause};
 
-/// The code under test: whoever fails to log in five times within a minute has to wait.
+/// The code under test: a user who fails to log in five times within a minute has to wait.
 struct Attempts {
     failures: Cache<String, u32>,
 }
@@ -84,7 +84,7 @@ fn in_background_mode_run_pending_settles_everything() -> Result<(), BuildError>
 }
 
 fn main() -> Result<(), BuildError> {
-    // In a crate of yours these are `#[test]` functions.
+    // In your crate these would be `#[test]` functions.
     a_user_who_fails_five_times_has_to_wait_a_minute()?;
     evictions_and_notifications_come_before_the_call_returns()?;
     in_background_mode_run_pending_settles_everything()?;

@@ -1,4 +1,4 @@
-//! Lets each entry live as long as its value says, and changes lifetimes by name.
+//! Gives each entry the time to live that its value names, and changes times to live by key.
 //!
 //! `cargo run --example ttl_per_entry`
 
@@ -13,7 +13,7 @@ struct Token {
     valid_for: Duration,
 }
 
-/// Asks the value for its lifetime.
+/// Takes the time to live from the value.
 struct AsLongAsValid;
 
 impl Expiry<&'static str, Token> for AsLongAsValid {
@@ -23,7 +23,8 @@ impl Expiry<&'static str, Token> for AsLongAsValid {
 }
 
 fn main() -> Result<(), larder::BuildError> {
-    // A clock that this program moves on. Leave both lines out for the system's clock and thread.
+    // A clock that this program advances. Leave both lines out for the system's clock and a
+    // background thread.
     let clock = FakeClock::new();
     let cache = Cache::builder()
         .capacity(1_000)
@@ -35,7 +36,7 @@ fn main() -> Result<(), larder::BuildError> {
 
     cache.insert("ada", Token { text: "short", valid_for: second });
     cache.insert("bob", Token { text: "long", valid_for: 60 * second });
-    // A lifetime given with the insertion takes the place of the value's.
+    // A time to live that is given with the insertion overrides that of the value.
     let token = Token { text: "for ten seconds", valid_for: second };
     cache.insert_with_ttl("eve", token, 10 * second);
 
@@ -46,7 +47,7 @@ fn main() -> Result<(), larder::BuildError> {
         (None, Some("long"), Some("for ten seconds"))
     );
 
-    // A lifetime can be prolonged or cut short later. It counts from the call.
+    // A time to live can be changed later. It counts from the call.
     assert!(cache.expire_after("eve", Some(100 * second)));
     assert!(cache.expire_after("bob", Some(second)));
     clock.advance(2 * second);

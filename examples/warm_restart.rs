@@ -1,5 +1,5 @@
-//! Saves a cache to a file, and starts another one from it: lifetimes, tags and the order of eviction
-//! come along.
+//! Saves a cache to a file and starts another one from it, with its times to live, its tags and its
+//! order of eviction.
 //!
 //! `cargo run --features postcard --example warm_restart`
 
@@ -9,7 +9,7 @@ use larder::snapshot::{LoadOptions, SaveOptions, Serializers, SnapshotError};
 use larder::{Cache, InsertOptions, Maintenance, Policy};
 
 fn build(capacity: usize) -> Result<Cache<String, u64>, larder::BuildError> {
-    // Inline and `lru`, so that the example can say exactly which entries stay.
+    // Inline maintenance and LRU, so that the example knows exactly which entries stay.
     Cache::builder()
         .capacity(capacity)
         .policy(Policy::lru())
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("cache.snapshot");
 
-    // Nothing is there at the very first start: that is an error like any other, and no reason to stop.
+    // At the very first start there is no file: an error like any other, and no reason to stop.
     let cache = build(1_000)?;
     let first = cache.load_from_path(&file, &LoadOptions::new());
     assert!(matches!(first, Err(SnapshotError::Io(_))));
@@ -60,7 +60,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     bytes[middle] ^= 1;
     assert!(small.load_from(&*bytes, &LoadOptions::new()).is_err());
     assert_eq!(small.len(), 2);
-    // Unless asked for what is left of it.
+    // Its readable entries can be salvaged.
     let rescued = build(1_000)?;
     let loaded = rescued.load_from(&*bytes, &LoadOptions::new().salvage())?;
     assert!(!loaded.is_whole() && loaded.entries > 0);

@@ -1,5 +1,5 @@
-//! A web service that caches what its database says, refuses stale fills, and starts warm from a
-//! snapshot. It listens on the loopback interface, asks itself some questions, restarts and ends.
+//! A web service that caches the answers of its database, refuses stale fills, and starts warm from
+//! a snapshot. It listens on the loopback interface, sends itself some requests, restarts and ends.
 //!
 //! `cargo run --features json --example web_service`
 
@@ -52,7 +52,8 @@ impl<'d> Service<'d> {
                 }
             }
             "PUT" => {
-                // The database first, then the cache: a fill that has read the old note is refused.
+                // The database is changed before the cache, so that a fill that has read the old
+                // note is refused.
                 self.lock().insert(name.to_owned(), body);
                 self.cache.remove(name);
                 ("204 No Content", String::new())
@@ -93,7 +94,8 @@ impl<'d> Service<'d> {
     }
 }
 
-/// Starts a service from `file` if there is one, lets `ask` put questions to it, stops it and saves.
+/// Starts a service from `file` if it exists, lets `ask` send it requests, stops it and saves the
+/// cache.
 fn run(
     database: &Mutex<HashMap<String, String>>,
     file: &Path,
@@ -109,7 +111,7 @@ fn run(
     thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
-                // A client that breaks off is no reason to end.
+                // A client that closes its connection early does not end the service.
                 while let Ok((stream, _)) = listener.accept() {
                     if service.serve(stream).unwrap_or(false) {
                         break;
@@ -117,7 +119,7 @@ fn run(
                 }
             });
         }
-        // On a thread, so that the workers are stopped even if an assertion fails there.
+        // Runs on its own thread, so that the workers are stopped even if an assertion fails there.
         let asked = scope.spawn(|| ask(address)).join();
         for _ in 0..WORKERS {
             request(address, "STOP", "/", "")?;
@@ -155,7 +157,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     })?;
 
-    // The database is empty now, so whatever is answered after the restart comes from the snapshot.
+    // The database is empty now, so all answers after the restart come from the snapshot.
     database.lock().unwrap_or_else(PoisonError::into_inner).clear();
     run(&database, &file, |address| {
         for number in (0..100).filter(|number| *number != 7) {

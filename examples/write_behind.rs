@@ -1,8 +1,8 @@
-//! Writes to the cache alone, and lets values reach a slow store when they leave: on a thread of its
-//! own, so that no caller waits for the store.
+//! Writes only to the cache, and lets values reach a slow store when they are removed, on a separate
+//! thread, so that no caller waits for the store.
 //!
-//! A reader that misses may ask the store a moment before the write has arrived there. Where that must
-//! not be, take `Builder::atomic_listener`, which writes within the removal.
+//! A reader that misses may read the store a moment before the write has arrived there. To rule
+//! that out, use `Builder::atomic_listener`, which writes as part of the removal.
 //!
 //! `cargo run --example write_behind`
 
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = Arc::new(Mutex::new(Store::default()));
     let written = Arc::clone(&store);
     let listener = Listener::new(move |removal: &Removal<'_, u32, u64>| {
-        // A newer value has taken its place, and will be written when it leaves.
+        // A newer value has replaced it and will be written when it is removed.
         if removal.cause == RemovalCause::Replaced {
             return;
         }
@@ -31,11 +31,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         store.writes += 1;
     });
 
-    // The executor is given jobs, each of which calls the listener for some of what has left.
+    // The executor receives jobs, each of which notifies the listener of some removals.
     let (jobs, queue) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
     let writer = thread::spawn(move || queue.into_iter().for_each(|job| job()));
     let listener = listener.executor(move |job| {
-        // If the writer is gone, the cache delivers by itself in `flush`.
+        // If the writer thread has ended, the cache itself delivers the notifications in `flush`.
         let _ = jobs.send(job);
     });
 
@@ -43,13 +43,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for round in 1..=10 {
         for key in 0..5_000 {
             cache.insert(key, round * 1_000_000 + u64::from(key));
-            // These are written again and again, and reach the store once.
+            // These keys are written many times but reach the store once.
             cache.insert(key % 10, round);
         }
     }
 
-    // Before the program ends, what is in the cache has to leave as well. `flush` returns when the
-    // listener has heard of everything, and says so if it could not.
+    // Before the program ends, the remaining entries have to be removed too. `flush` returns when
+    // the listener has been notified of all of them, or returns an error.
     cache.clear();
     cache.flush()?;
     let store = store.lock().unwrap_or_else(PoisonError::into_inner);
@@ -61,7 +61,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert!(store.writes < inserts);
     drop(store);
 
-    // The last handle has the listener, that one the executor, and that one the sender: the writer ends.
+    // The last handle owns the listener, the executor and the sender, so dropping it ends the
+    // writer.
     drop(cache);
     writer.join().map_err(|_| "the writer has panicked")?;
     Ok(())
