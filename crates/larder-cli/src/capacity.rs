@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_nothing_or_is_no_number_is_refused() {
+    fn capacities_of_zero_and_malformed_ones_are_refused() {
         for given in [
             "",
             "0",

@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_that_is_there_is_kept_unless_forced() {
+    fn an_existing_plot_is_kept_unless_forced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.svg");
         check_target(&path, false).unwrap();
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_figures_still_give_a_picture() {
+    fn extreme_figures_still_give_a_plot() {
         for points in [
             vec![("lru", 1, 0.0)],
             vec![("lru", 1, 1.0), ("lru", u64::MAX, 1.0)],

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn all_policies_hit_everything_but_first_requests_when_all_fits() {
+    fn all_policies_hit_all_but_first_requests_if_all_keys_fit() {
         let trace = Trace::random(5, 40, 1000);
         let firsts = trace.requests.iter().collect::<std::collections::HashSet<_>>().len();
         for policy in Published::ALL.map(|(policy, _)| policy) {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_of_one_hits_repetitions_alone() {
+    fn a_cache_of_one_entry_hits_only_repetitions() {
         let requests = [0, 0, 1, 1, 1, 0, 2, 2, 0, 0];
         for policy in Published::ALL.map(|(policy, _)| policy) {
             assert_eq!(outcomes(policy, &requests, 1), ".h.hh..h.h", "{policy:?}");

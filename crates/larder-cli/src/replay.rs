@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn partitions_that_no_cache_has_are_refused_before_a_trace_is_read() {
+    fn invalid_numbers_of_partitions_are_refused_before_a_trace_is_read() {
         for (partitions, is_fine) in
             [(1, true), (4096, true), (0, false), (3, false), (1 << 62, false)]
         {

@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_change_no_figure_and_no_order() {
+    fn figures_and_their_order_do_not_depend_on_the_threads() {
         let trace = random_trace(4, 500, 5000, false);
         let policies = all(Weights::Entries);
         let capacities = [5, 50, 200];
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_not_is_refused_by_name() {
+    fn unknown_policies_and_weights_are_refused_by_name() {
         let failure = SimPolicy::named("belady").unwrap_err().to_string();
         assert!(failure.contains("`belady`") && failure.contains("ref-2q, opt"), "{failure}");
         assert_eq!(SimPolicy::named("OPT").unwrap().name(), "opt");

@@ -133,7 +133,7 @@ mod tests {
     use super::super::tests::outcomes;
 
     #[test]
-    fn what_was_seen_twice_outlives_a_scan() {
+    fn keys_that_were_seen_twice_outlive_a_scan() {
         // 0 and 1 are in T2 when 2 to 9 are requested once each; LRU evicts both.
         let requests = [0, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1];
         assert_eq!(outcomes(Published::Arc, &requests, 4), "..hh........hh");

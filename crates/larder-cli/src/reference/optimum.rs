@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_the_cache_is_no_hit() {
+    fn a_key_larger_than_the_cache_never_hits() {
         let twice = Trace::of_ids(&[0, 0, 1, 1], None);
         let optimum = Optimum::of(&twice);
         let sizes = [50, 50, 2, 2];

@@ -94,7 +94,7 @@ mod tests {
     use super::super::tests::outcomes;
 
     #[test]
-    fn what_comes_again_after_it_has_left_stays() {
+    fn a_ghost_that_returns_outlives_new_keys() {
         // There are four entries, one of them for new keys. 0 is evicted for 4, returns from the
         // ghosts, and outlives 5 to 9.
         let requests = [0, 1, 2, 3, 4, 0, 5, 6, 7, 8, 9, 0];

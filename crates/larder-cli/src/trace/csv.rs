@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_recognized_or_it_is_said_that_the_line_is_a_request() {
+    fn a_header_is_recognized_unless_the_options_decide() {
         let sized = with_size();
         let key_alone = CsvOptions::default();
         let timed = CsvOptions { time: Some(Column::Number(2)), ..CsvOptions::default() };
@@ -407,14 +407,14 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_first_name() {
+    fn a_byte_order_mark_is_not_part_of_the_first_name() {
         let options = CsvOptions { key: Column::Name("k".into()), ..CsvOptions::default() };
         let columns = read(&mut input(b"\xef\xbb\xbfk\n1\n"), &options, 3).unwrap();
         assert_eq!(columns.requests, [0]);
     }
 
     #[test]
-    fn a_byte_order_mark_is_one_at_the_start_alone_however_the_bytes_come() {
+    fn a_byte_order_mark_counts_only_at_the_start_however_the_bytes_are_split() {
         let mark = b"\xef\xbb\xbf";
         let at_start = [&mark[..], b"k\nk\n"].concat();
         let behind_lines = [&b"\n\r"[..], mark, b"k\nk\n"].concat();

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn format_is_told_by_the_name_below_the_compression() {
+    fn the_format_follows_from_the_name_without_the_compression() {
         for (name, format) in [
             ("a.txt", Some(Format::Text)),
             ("dir.csv/a.TSV.gz", Some(Format::Csv)),

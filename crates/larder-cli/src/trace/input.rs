@@ -369,7 +369,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_failing_disk_is_no_malformed_file() {
+    fn a_failing_disk_is_not_reported_as_a_malformed_file() {
         struct Failing;
         impl Read for Failing {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -401,7 +401,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+    fn a_byte_order_mark_is_not_part_of_the_first_line() {
         assert_eq!(lines(input(b"\xef\xbb\xbfa\n\xef\xbb\xbfb")).unwrap(), ["a", "\u{feff}b"]);
     }
 

@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_line_that_is_no_number_before_numbers_is_warned_of() {
+    fn a_first_line_that_is_not_a_number_before_numbers_is_warned_of() {
         for (text, is_warned) in [
             ("\nkey\n1\n2\n", true),
             ("key\n1\nx\n", false),

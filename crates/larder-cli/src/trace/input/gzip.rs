@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_is_behind_a_member_is_an_error() {
+    fn anything_else_after_a_member_is_an_error() {
         for tail in [&b"x"[..], b"\0\0x", b"\0\x1f\x8b"] {
             assert!(unpacked(&[&gzip(b"a\n"), tail].concat()).is_err(), "{tail:?}");
         }
