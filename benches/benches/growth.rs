@@ -1,17 +1,18 @@
-//! What a get and an insert cost by the number of entries; `--bin growth` compares with papaya.
+//! The cost of a get and an insert by the number of entries; `--bin growth` compares with papaya.
 
-use std::time::Duration;
+mod brief;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use larder::Cache;
 use larder_benches::keys::{SplitMix64, fill_uniform, scramble};
 
 const SIZES: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
-/// Gets of one iteration: their keys are drawn outside of the time.
+/// Gets of one iteration; their keys are drawn outside of the measured time.
 const GETS: usize = 1_024;
 
 fn filled(entries: u64) -> Cache<u64, u64> {
-    // Twice the greatest size for all: only the number of entries differs, and nothing is evicted.
+    // All sizes have a capacity of twice the greatest size, so that only the number of entries
+    // differs and nothing is evicted.
     let builder = Cache::builder().capacity(2 * SIZES[SIZES.len() - 1] as usize);
     let cache = builder.build().expect("a capacity above 0");
     for number in 0..entries {
@@ -49,7 +50,7 @@ fn fill_by_size(criterion: &mut Criterion) {
             BenchmarkId::from_parameter(entries),
             entries,
             |bencher, &entries| {
-                // Returning the cache keeps its drop out of the time.
+                // Returning the cache keeps its drop out of the measured time.
                 bencher.iter_with_large_drop(|| filled(entries));
             },
         );
@@ -57,16 +58,9 @@ fn fill_by_size(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn briefly() -> Criterion {
-    Criterion::default()
-        .sample_size(30)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
-}
-
 criterion_group! {
     name = growth;
-    config = briefly();
+    config = brief::config();
     targets = get_by_size, fill_by_size
 }
 criterion_main!(growth);

@@ -1,4 +1,6 @@
-//! What a hit costs: by policy, by way of looking, on one thread and on two.
+//! The cost of a hit: by policy, by method of lookup, on one thread and on two.
+
+mod brief;
 
 use std::hint::black_box;
 use std::sync::Barrier;
@@ -9,7 +11,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use larder::{Cache, Policy};
 use larder_benches::keys::{scramble, zipf};
 
-/// Small enough to be filled in a moment, too large for the first-level cache.
+/// Small enough to fill quickly, too large for the first-level cache.
 const RESIDENT: u64 = 16_384;
 const DRAWS: usize = 65_536;
 
@@ -108,16 +110,9 @@ fn get_with_two_threads(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn briefly() -> Criterion {
-    Criterion::default()
-        .sample_size(30)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
-}
-
 criterion_group! {
     name = hit;
-    config = briefly();
+    config = brief::config();
     targets = get_by_policy, get_by_way, get_with_two_threads
 }
 criterion_main!(hit);

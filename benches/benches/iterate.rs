@@ -1,6 +1,6 @@
-//! What it costs to go over all entries.
+//! The cost of iterating over all entries.
 
-use std::time::Duration;
+mod brief;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use larder::Cache;
@@ -23,16 +23,9 @@ fn iterate(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn briefly() -> Criterion {
-    Criterion::default()
-        .sample_size(30)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
-}
-
 criterion_group! {
     name = all_entries;
-    config = briefly();
+    config = brief::config();
     targets = iterate
 }
 criterion_main!(all_entries);

@@ -1,11 +1,11 @@
-//! What a write costs: a new key at capacity, a replacement, a removal, and read-through.
+//! The cost of a write: a new key at capacity, a replacement, a removal, and read-through.
 
-use std::hint::black_box;
-use std::time::Duration;
+mod brief;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use larder::{Cache, Policy};
 use larder_benches::keys::{scramble, zipf};
+use std::hint::black_box;
 
 const CAPACITY: u64 = 16_384;
 /// Ten times the capacity.
@@ -92,16 +92,9 @@ fn other_writes(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn briefly() -> Criterion {
-    Criterion::default()
-        .sample_size(30)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2))
-}
-
 criterion_group! {
     name = write;
-    config = briefly();
+    config = brief::config();
     targets = insert_new, read_through, other_writes
 }
 criterion_main!(write);

@@ -1,7 +1,7 @@
 //! Sequences of keys, made before the clock starts.
 //!
-//! Owns how a number becomes a key and how often each key comes. All of it is a function of fixed
-//! seeds: two runs, and two contenders in one run, see the same requests.
+//! Owns the mapping from numbers to keys and the frequency of each key. Everything follows from
+//! fixed seeds: two runs, and two contenders in one run, see the same requests.
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -10,13 +10,13 @@ use rand_distr::{Distribution, Zipf};
 /// The exponent of every Zipf sequence.
 pub const ZIPF_EXPONENT: f64 = 0.99;
 
-/// Odd, so that multiplying by it is a bijection; without pattern, so that neighbours spread.
+/// Odd, so that multiplication by it is a bijection; without a pattern, so that neighbours spread.
 const SCRAMBLE: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Turns the number `n` of a key into the key.
 ///
-/// A bijection under which neighbouring numbers are far apart: the hottest keys, which have the
-/// smallest numbers, would otherwise lie side by side in any structure that hashes weakly.
+/// A bijection under which neighbouring numbers are far apart: otherwise the hottest keys, which
+/// have the smallest numbers, would be adjacent in any structure with a weak hash.
 #[inline]
 #[must_use]
 pub fn scramble(n: u64) -> u64 {
@@ -35,20 +35,21 @@ pub fn zipf(distinct: u64, len: usize, seed: u64) -> Vec<u64> {
     (0..len).map(|_| scramble(zipf.sample(&mut rng) as u64 - 1)).collect()
 }
 
-/// Fills `keys` out of `distinct` ones, each as likely as the other.
+/// Fills `keys` with draws out of `distinct` ones, all equally likely.
 ///
-/// For sequences that must not repeat: a short one over a large cache would turn it into a small
-/// one, and a long one would compete with it for the processor's caches.
+/// For sequences that must not repeat: a short repeated sequence would turn a large cache into a
+/// small one, and a long one would compete with it for the processor's caches.
 #[inline]
 pub fn fill_uniform(keys: &mut [u64], distinct: u64, random: &mut SplitMix64) {
     for key in keys {
-        // The upper half of the product is uniform in `0..distinct` but for 2^-40 of bias.
+        // The upper half of the product is uniform in `0..distinct` except for a bias of at most
+        // `distinct` / 2^64.
         let number = (u128::from(random.next_u64()) * u128::from(distinct)) >> 64;
         *key = scramble(number as u64);
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood, 2014): the generator that the synthetic traces are defined by.
+/// SplitMix64 (Steele, Lea and Flood, 2014): the generator that defines the synthetic traces.
 #[derive(Debug)]
 pub struct SplitMix64 {
     state: u64,

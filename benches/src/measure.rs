@@ -1,39 +1,39 @@
 //! Runs batches of operations on threads against the clock.
 //!
-//! Threads start together at a barrier and look at the stop flag once a batch. Each takes its own
-//! time from its first operation to its last, and the rates are added up: a thread that the system
-//! starts late or stops early does not count as idle.
+//! Threads start together at a barrier and check the stop flag once per batch. Each measures its
+//! own time from its first operation to its last, and the rates are summed, so a thread that the
+//! system starts late or stops early does not count as idle.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Operations between two looks at the stop flag.
+/// Operations between two checks of the stop flag.
 pub const BATCH: usize = 1_024;
 
 /// What the threads of one measurement did together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rate {
-    /// The sum of each thread's operations by its own time.
+    /// The sum over all threads of operations divided by the thread's own time.
     pub operations_per_second: f64,
     /// Operations of all threads.
     pub operations: u64,
-    /// Those of them that found their key.
+    /// The operations that found their key.
     pub hits: u64,
 }
 
 impl Rate {
-    /// Hits by operations, 0 to 1.
+    /// Hits divided by operations, from 0 to 1.
     #[must_use]
     pub fn hit_ratio(&self) -> f64 {
         self.hits as f64 / self.operations as f64
     }
 }
 
-/// Lets `threads` threads run batches: for `warm_up` uncounted, then for `duration` counted.
+/// Runs batches on `threads` threads: uncounted for `warm_up`, then counted for `duration`.
 ///
-/// The first part brings code, tables and the shared state of the contender to where they stay.
+/// The warm-up brings code, tables and the contender's shared state into their steady state.
 /// `worker` is called on each thread with its index and returns the batch: a closure that does
 /// `BATCH` operations and returns how many of them were hits.
 ///
@@ -51,13 +51,13 @@ pub fn measure<B: FnMut() -> u64>(
     let run = |index| {
         let mut batch = worker(index);
         start.wait();
-        // Relaxed: says only when to go on; the joins hand the results over. So below.
+        // Relaxed: a flag only, here and below; the joins publish the results.
         while !is_warm.load(Ordering::Relaxed) {
             batch();
         }
         let started = Instant::now();
         let mut rate = Rate::default();
-        // One batch at least, however late this thread gets its turn.
+        // At least one batch, however late this thread is scheduled.
         loop {
             rate.hits += batch();
             rate.operations += BATCH as u64;

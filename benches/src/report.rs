@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-/// The middle of `values`, or the mean of the two in the middle; 0 of none.
+/// The median of `values`; the mean of the two middle values if their number is even, 0 if there
+/// are none.
 #[must_use]
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
@@ -15,7 +16,7 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The smallest and the greatest of `values`; zeros of none.
+/// The smallest and the greatest of `values`; zeros if there are none.
 #[must_use]
 pub fn range(values: &[f64]) -> (f64, f64) {
     let least = values.iter().copied().min_by(f64::total_cmp);
@@ -25,8 +26,8 @@ pub fn range(values: &[f64]) -> (f64, f64) {
 
 /// The median of `values[round] / others[round]`.
 ///
-/// The rounds alternate between contenders, so what slows the machine for a while slows both sides
-/// of one ratio; the ratio of two medians would not know.
+/// The rounds alternate between contenders, so a disturbance of the machine slows both sides of one
+/// ratio; the ratio of two medians would not cancel it.
 #[must_use]
 pub fn median_ratio(values: &[f64], others: &[f64]) -> f64 {
     let ratios: Vec<f64> = values.iter().zip(others).map(|(value, other)| value / other).collect();
@@ -41,7 +42,7 @@ pub fn best_by_round(series: &[&[f64]]) -> Vec<f64> {
     (0..rounds).map(best).collect()
 }
 
-/// The mean of `values`; `NaN` of none.
+/// The mean of `values`; `NaN` if there are none.
 #[must_use]
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64

@@ -1,4 +1,4 @@
-//! The resident memory of this process, as Linux tells it.
+//! The resident memory of this process, as Linux reports it.
 
 use std::fs;
 use std::io;

@@ -1,7 +1,7 @@
-//! What the threads of a comparison do: how a contender is filled and what one batch is.
+//! What the threads of a comparison do: how a contender is filled, and what a batch is.
 //!
-//! Keys are made beforehand (`keys`), so a batch costs the contender's work, one load from a
-//! sequence that lies in memory in order, and nothing else. Every result goes through `black_box`.
+//! Keys are generated beforehand (`keys`), so a batch costs only the contender's work and
+//! sequential loads of keys. Every result goes through `black_box`.
 
 use std::hint::black_box;
 use std::sync::OnceLock;
@@ -16,32 +16,33 @@ use crate::measure::{BATCH, Rate, measure};
 
 /// Keys that are resident in the workloads without misses, and the capacity of `Insert`.
 pub const RESIDENT: usize = 131_072;
-/// Keys that `ReadThrough` asks for; its capacity is a tenth of them.
+/// Keys that `ReadThrough` requests; its capacity is a tenth of them.
 pub const UNIVERSE: usize = 1 << 20;
-/// Keys that are resident in `Hot` and `HotArc`; one of them is asked for.
+/// Keys that are resident in `Hot` and `HotArc`, which request one of them.
 const HOT_RESIDENT: usize = 1_024;
 // Scrambling modulo a power of two is a bijection, so a fill in scrambled order misses no key.
 const _: () = assert!(RESIDENT.is_power_of_two() && HOT_RESIDENT.is_power_of_two());
-/// Draws for the workloads without misses: they may repeat, there is nothing to learn from them.
+/// Draws for the workloads without misses. They may repeat, because nothing is evicted.
 const GET_DRAWS: usize = 1 << 18;
-/// Draws for `ReadThrough`: so many that a repetition comes long after the cache forgot. Here and
-/// below, builds without optimization take less: they show that it works, and measure nothing.
+/// Draws for `ReadThrough`: so many that the sequence repeats long after the cache has forgotten
+/// its start. Here and below, builds with debug assertions use less, because they test only that
+/// the workload runs.
 const READ_THROUGH_DRAWS: usize = if cfg!(debug_assertions) { 1 << 18 } else { 1 << 23 };
 /// Requests before `ReadThrough` is measured: ten times the capacity.
 const READ_THROUGH_FILL: usize = if cfg!(debug_assertions) { UNIVERSE / 10 } else { UNIVERSE };
 
-/// The workloads, all with keys and values of `u64` but for `HotArc`.
+/// The workloads. Keys and values are `u64`, except for the values of `HotArc`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Workload {
     /// Gets that all hit: zipf 0.99 over 131,072 resident keys.
     Get,
-    /// The same under one pin or guard for 1,024 gets, where there is one.
+    /// The same under one pin or guard for 1,024 gets, if the contender has one.
     Pin,
     /// Gets of one key.
     Hot,
-    /// Looks at an `Arc` value of one key, by reference where there is a way.
+    /// Reads of the `Arc` value of one key, by reference if the contender can.
     HotArc,
-    /// zipf 0.99 over 2^20 keys at a capacity of 10 %: get, and insert what is missing.
+    /// zipf 0.99 over 2^20 keys at a capacity of 10 %: get, and insert on a miss.
     ReadThrough,
     /// Inserts of new keys at a capacity of 131,072.
     Insert,
@@ -52,19 +53,19 @@ pub enum Workload {
 pub enum Against {
     /// quick_cache.
     QuickCache,
-    /// The fastest of the other caches that took part.
+    /// The fastest of the other caches that take part.
     BestPeer,
 }
 
 impl Workload {
-    /// All of them, in the order of the report.
+    /// All workloads, in the order of the report.
     pub const ALL: [Self; 6] =
         [Self::Get, Self::Pin, Self::Hot, Self::HotArc, Self::ReadThrough, Self::Insert];
 
     /// The capacity that the contenders are built for.
     ///
-    /// Where nothing may be evicted it is a quarter more than what is inserted: caches that split
-    /// their capacity over shards fill some of them before the others.
+    /// If nothing may be evicted, it is at least a quarter more than the inserted entries, because
+    /// caches that split their capacity over shards fill some shards before others.
     #[must_use]
     pub fn capacity_entries(self) -> usize {
         match self {
@@ -81,7 +82,7 @@ impl Workload {
         name.kind() != Kind::Map || !matches!(self, Self::ReadThrough | Self::Insert)
     }
 
-    /// The goal on two cores: the least ratio, and to what.
+    /// The goal on two cores: the least ratio, and what it is relative to.
     #[must_use]
     pub fn goal(self) -> (f64, Against) {
         match self {
@@ -93,13 +94,13 @@ impl Workload {
         }
     }
 
-    /// Whether a hit ratio means anything: `Insert` looks nothing up.
+    /// Whether a hit ratio is meaningful: `Insert` has no lookups.
     #[must_use]
     pub fn has_hits(self) -> bool {
         self != Self::Insert
     }
 
-    /// Fills `contender` with what the workload expects to find.
+    /// Fills `contender` with the entries that the workload expects.
     pub fn fill<C: Contender>(self, contender: &C, inputs: &Inputs) {
         let resident = match self {
             Self::Get | Self::Pin | Self::Insert => RESIDENT,
@@ -113,12 +114,12 @@ impl Workload {
             }
         };
         for step in 0..resident as u64 {
-            // In an order of its own: the hottest keys have the smallest numbers, and would come to
-            // lie side by side in those that keep entries in the order of insertion.
+            // Inserted in scrambled order: the hottest keys have the smallest numbers, and would
+            // otherwise be adjacent in contenders that store entries in the order of insertion.
             let number = scramble(step) % resident as u64;
             contender.insert(scramble(number), C::Value::new(number));
         }
-        contender.settle();
+        contender.run_pending();
     }
 
     /// Measures the rate of `threads` threads on a filled contender.
@@ -133,7 +134,7 @@ impl Workload {
         match self {
             Self::Get => measure(threads, warm_up, duration, |_| {
                 let mut walk = inputs.get().walk();
-                move || get(contender, walk.next_batch())
+                move || get_each(contender, walk.next_batch())
             }),
             Self::Pin => measure(threads, warm_up, duration, |_| {
                 let mut walk = inputs.get().walk();
@@ -165,8 +166,9 @@ impl Workload {
     }
 }
 
+/// Looks up each of `keys` by itself and returns how many were found.
 #[inline]
-fn get<C: Contender>(contender: &C, keys: &[u64]) -> u64 {
+pub fn get_each<C: Contender>(contender: &C, keys: &[u64]) -> u64 {
     let mut hits = 0;
     for key in keys {
         if let Some(value) = contender.get(key) {
@@ -200,7 +202,7 @@ fn repeat(mut look: impl FnMut() -> Option<u64>) -> u64 {
     hits
 }
 
-/// The sequences of keys, each made when it is first asked for.
+/// The sequences of keys, each generated on first use.
 #[derive(Debug, Default)]
 pub struct Inputs {
     get: OnceLock<Sequence>,
@@ -218,14 +220,14 @@ impl Inputs {
             .get_or_init(|| Sequence::new(zipf(UNIVERSE as u64, READ_THROUGH_DRAWS, 2)))
     }
 
-    /// The first of 2^32 numbers that nobody else gets, and no fill uses.
+    /// The first of 2^32 numbers that no other caller gets and no fill uses.
     fn new_numbers(&self) -> u64 {
         // Relaxed: nothing but the number itself is shared.
         (self.ranges.fetch_add(1, Ordering::Relaxed) + 1) << 32
     }
 }
 
-/// Keys that every thread walks through, each from a start of its own.
+/// Keys that every thread walks through, each from its own start.
 #[derive(Debug)]
 struct Sequence {
     keys: Vec<u64>,
@@ -238,8 +240,8 @@ impl Sequence {
         Self { keys, walks: AtomicU64::new(0) }
     }
 
-    /// Starts a walk away from all others: steps of the golden ratio never come near each other,
-    /// so neither two threads nor two measurements in a row ask for the same stretch.
+    /// Starts a walk away from all others: multiples of the golden ratio stay apart modulo 1, so
+    /// neither two threads nor two consecutive measurements request the same stretch.
     fn walk(&self) -> Walk<'_> {
         const GOLDEN: f64 = 0.618_033_988_749_894_9;
         // Relaxed: nothing but the number itself is shared.

@@ -1,5 +1,5 @@
-//! Any configuration is built or refused with the error that says why; none panics. What is built
-//! holds its bounds.
+//! Any configuration is built, or refused with the right error; none panics. A cache that is built
+//! keeps to its bounds.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ struct Input {
     max_weight: Option<u64>,
     partitions: Option<Partitions>,
     policy: Option<String>,
-    /// From 250 on in the background: starting a thread for each input would be slow.
+    /// Background maintenance from 250 on: starting a thread for each input would be slow.
     maintenance: u8,
     weights: Option<Vec<u32>>,
     inserts: u8,

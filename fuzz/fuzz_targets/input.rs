@@ -1,10 +1,10 @@
-//! How bytes become operations: few keys and small weights, so that they meet.
+//! Maps bytes to operations on few keys with small weights, so that they collide.
 
 use arbitrary::Arbitrary;
 
 use crate::driver::Op;
 
-/// Three or four bytes that make one operation.
+/// The bytes that make one operation.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub struct Step {
     kind: u8,
@@ -13,7 +13,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// The operation that the bytes stand for.
+    /// The operation that the bytes encode.
     pub fn op(self) -> Op {
         let key = u64::from(self.key % 48);
         let other = u64::from(self.extra % 48);

@@ -1,13 +1,13 @@
-//! How entries end: times to live, tags, entries that are never evicted, changes of capacity, and
-//! what both kinds of listeners are told of all that, in a cache of any policy.
+//! The removal of entries: times to live, tags, unevictable entries, changes of capacity, and the
+//! notifications of both kinds of listeners, in a cache of any policy.
 //!
-//! A model knows what was written last under each key, and until when that is valid. The cache may
-//! have evicted it; it must not show anything else, must keep what is unevictable, and must tell
-//! each value's end once.
+//! A model records the value last written under each key and its deadline. The cache may have
+//! evicted it, but it must not return any other value, must keep unevictable entries, and must
+//! notify the removal of each value exactly once.
 //!
-//! Planted, one at a time, and found: the mark of what is unevictable not set (after 17,841
-//! executions), a deadline that was found to have passed taken for none (after 13,332), an entry's
-//! third tag not looked at (after 62,037).
+//! Bugs that were planted one at a time and found: the mark of unevictable entries is not set
+//! (after 17,841 executions), a deadline that has passed is taken for none (after 13,332), an
+//! entry's third tag is not checked (after 62,037).
 
 #![no_main]
 
@@ -29,15 +29,15 @@ const POLICIES: [fn() -> Policy; 6] = [
     Policy::window_tiny_lfu,
 ];
 const TAGS: [&str; 3] = ["a", "b", "c"];
-/// Few, so that they meet.
+/// Few, so that they collide.
 const KEYS: u8 = 10;
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
-enum Deed {
+enum Action {
     Get(u8),
     Insert(u8),
     InsertFor(u8, u8),
-    /// The low three bits of the second choose the tags.
+    /// The low three bits of the second field choose the tags.
     InsertTagged(u8, u8),
     InsertUnevictable(u8),
     InvalidateTag(u8),
@@ -52,13 +52,13 @@ enum Deed {
 #[derive(Arbitrary, Debug)]
 struct Input {
     policy: u8,
-    /// 1: the listener is atomic; 2: hits prolong lives; 4: two partitions.
+    /// 1: the listener is atomic; 2: a time to idle; 4: two partitions.
     options: u8,
     capacity: u8,
-    deeds: Vec<Deed>,
+    actions: Vec<Action>,
 }
 
-/// What was written last under a key.
+/// The value last written under a key.
 struct Written {
     value: u64,
     ends_at: Option<u64>,
@@ -66,12 +66,12 @@ struct Written {
     is_unevictable: bool,
 }
 
-/// The end of each value, as the listener heard it.
+/// The cause of each value's removal, as the listener received it.
 type Ends = Arc<Mutex<HashMap<u64, RemovalCause>>>;
 
 fn note(ends: &Ends, value: u64, cause: RemovalCause) {
     let before = ends.lock().expect("nothing panics in here").insert(value, cause);
-    assert_eq!(before, None, "the end of {value} was told twice");
+    assert_eq!(before, None, "the end of {value} was notified twice");
 }
 
 fuzz_target!(|input: Input| {
@@ -85,16 +85,16 @@ fuzz_target!(|input: Input| {
         .maintenance(Maintenance::Inline)
         .explain_misses(8)
         .clock(clock.clone());
-    let told = Arc::clone(&ends);
+    let notified = Arc::clone(&ends);
     builder = if input.options & 1 != 0 {
-        builder.atomic_listener(move |removal| note(&told, *removal.value, removal.cause))
+        builder.atomic_listener(move |removal| note(&notified, *removal.value, removal.cause))
     } else {
         let listener = Listener::new(move |removal: &Removal<'_, u64, u64>| {
-            note(&told, *removal.value, removal.cause);
+            note(&notified, *removal.value, removal.cause);
         });
         builder.listener(listener)
     };
-    // Not so short that a life of its own would never be the shorter one.
+    // Long enough that an entry's own time to live may be shorter.
     let idle = (input.options & 2 != 0).then(|| Duration::from_secs(200));
     if let Some(idle) = idle {
         builder = builder.time_to_idle(idle);
@@ -103,7 +103,7 @@ fuzz_target!(|input: Input| {
     let mut written: HashMap<u64, Written> = HashMap::new();
     let (mut stored, mut now) = (0, 0_u64);
 
-    for deed in &input.deeds {
+    for action in &input.actions {
         let mut write = |key: u8, ends_at, tags: u8, is_unevictable| {
             let (key, value) = (u64::from(key % KEYS), stored);
             let entry = Written { value, ends_at, tags, is_unevictable };
@@ -122,14 +122,14 @@ fuzz_target!(|input: Input| {
             stored += 1;
             written.insert(key, entry);
         };
-        match *deed {
-            Deed::Insert(key) => write(key, None, 0, false),
-            Deed::InsertFor(key, seconds) => {
+        match *action {
+            Action::Insert(key) => write(key, None, 0, false),
+            Action::InsertFor(key, seconds) => {
                 write(key, Some(now + u64::from(seconds) + 1), 0, false);
             }
-            Deed::InsertTagged(key, tags) => write(key, None, tags & 7, false),
-            Deed::InsertUnevictable(key) => write(key, None, 0, true),
-            Deed::Get(key) => {
+            Action::InsertTagged(key, tags) => write(key, None, tags & 7, false),
+            Action::InsertUnevictable(key) => write(key, None, 0, true),
+            Action::Get(key) => {
                 let key = u64::from(key % KEYS);
                 let seen = cache.get(&key);
                 let entry = written.get(&key);
@@ -142,33 +142,33 @@ fuzz_target!(|input: Input| {
                     assert!(idle.is_some(), "an unevictable entry is gone: {}", entry.value);
                 }
             }
-            Deed::InvalidateTag(tag) => {
+            Action::InvalidateTag(tag) => {
                 let at = usize::from(tag) % TAGS.len();
                 cache.invalidate_tag(TAGS[at]);
                 written.retain(|_, entry| entry.tags & 1 << at == 0);
             }
-            Deed::Remove(key) => {
+            Action::Remove(key) => {
                 let key = u64::from(key % KEYS);
                 let removed = cache.remove(&key);
                 let known = written.remove(&key);
                 assert!(removed.is_none() || removed == known.map(|entry| entry.value));
             }
-            Deed::SetCapacity(entries) => {
+            Action::SetCapacity(entries) => {
                 let entries = usize::from(entries % 12) + partitions;
                 cache.set_capacity(entries).expect("one for each partition at least");
             }
-            Deed::Advance(seconds) => {
+            Action::Advance(seconds) => {
                 now += u64::from(seconds);
                 clock.advance(Duration::from_secs(u64::from(seconds)));
             }
-            Deed::Explain(key) => {
+            Action::Explain(key) => {
                 let key = u64::from(key % KEYS);
                 let is_there = cache.contains_key(&key);
                 let explained = cache.explain(&key);
                 assert_eq!(matches!(explained, Explanation::Present(_)), is_there);
             }
-            Deed::RunPending => cache.run_pending(),
-            Deed::Clear => {
+            Action::RunPending => cache.run_pending(),
+            Action::Clear => {
                 cache.clear();
                 written.clear();
                 assert!(cache.is_empty());
@@ -180,13 +180,13 @@ fuzz_target!(|input: Input| {
     }
 
     cache.validate();
-    let held: Vec<u64> = cache.values().collect();
+    let values: Vec<u64> = cache.values().collect();
     cache.run_pending();
-    let told = ends.lock().expect("nothing panics in here");
-    for value in held {
-        assert!(!told.contains_key(&value), "{value} is there, and its end was told");
+    let notified = ends.lock().expect("nothing panics in here");
+    for value in values {
+        assert!(!notified.contains_key(&value), "{value} is there, and its end was notified");
     }
-    assert!(told.keys().all(|value| *value < stored));
+    assert!(notified.keys().all(|value| *value < stored));
     let gone = stored - cache.len() as u64;
-    assert_eq!(told.len() as u64, gone, "each value that is gone is told of");
+    assert_eq!(notified.len() as u64, gone, "each value that is gone was notified");
 });

@@ -1,7 +1,7 @@
-//! Sequences of operations on a small cache of any policy, bound and kind of maintenance.
+//! Sequences of operations on a small cache of any policy, bound and mode of maintenance.
 //!
-//! Where the order is exact, every answer is compared with the model's; elsewhere what is there
-//! must have been written last and the bounds must hold.
+//! If the order is exact, every result is compared with the model's; otherwise each entry must be
+//! the last written and the bounds must hold.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use arbitrary::Arbitrary;
 use larder::{Cache, Maintenance, Policy};
 use libfuzzer_sys::fuzz_target;
 
-// The tests' own models and drivers, of which a target uses a part.
+// The tests' models and drivers, of which this target uses a part.
 #[allow(dead_code)]
 #[path = "../../tests/support/rng.rs"]
 mod rng;
@@ -30,7 +30,7 @@ use loose::Loose;
 use model::Order;
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
-enum Choice {
+enum PolicyKind {
     Lru,
     Lfu,
     Fifo,
@@ -39,7 +39,7 @@ enum Choice {
     WindowTinyLfu,
 }
 
-impl Choice {
+impl PolicyKind {
     fn policy(self) -> Policy {
         match self {
             Self::Lru => Policy::lru(),
@@ -63,8 +63,8 @@ impl Choice {
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    choice: Choice,
-    /// From 250 on in the background: starting a thread for each input would be slow.
+    policy: PolicyKind,
+    /// Background maintenance from 250 on: starting a thread for each input would be slow.
     maintenance: u8,
     partitions_log2: u8,
     capacity: u8,
@@ -76,14 +76,14 @@ fuzz_target!(|input: Input| {
     let maintenance =
         if input.maintenance < 250 { Maintenance::Inline } else { Maintenance::Background };
     let partitions = 1 << (input.partitions_log2 % 3);
-    // Low values mean no such bound, but one there must be.
+    // Low values mean no such bound, but at least one bound is needed.
     let max_weight = (input.max_weight >= 64).then(|| u64::from(input.max_weight) - 59);
     let capacity = (input.capacity >= 64 || max_weight.is_none())
         .then(|| usize::from(input.capacity % 64) + partitions);
     let bounds = Bounds { capacity, max_weight };
     let is_exact = maintenance == Maintenance::Inline && partitions == 1;
 
-    if let (true, Some(order)) = (is_exact, input.choice.order()) {
+    if let (true, Some(order)) = (is_exact, input.policy.order()) {
         let mut pair = Pair::new(order, bounds, "fuzz".to_owned());
         for step in &input.steps {
             pair.apply(step.op());
@@ -94,7 +94,7 @@ fuzz_target!(|input: Input| {
         return;
     }
     let mut builder = Cache::<u64, u64>::builder()
-        .policy(input.choice.policy())
+        .policy(input.policy.policy())
         .maintenance(maintenance)
         .partitions(partitions);
     if let Some(capacity) = capacity {
@@ -105,7 +105,7 @@ fuzz_target!(|input: Input| {
     }
     let cache = builder.build().expect("at least as many units as partitions");
     let is_inline = maintenance == Maintenance::Inline;
-    let mut loose = Loose::new(cache, is_inline, format!("{:?}", input.choice));
+    let mut loose = Loose::new(cache, is_inline, format!("{:?}", input.policy));
     for step in &input.steps {
         loose.apply(step.op());
     }

@@ -1,5 +1,5 @@
-//! The public policies through a cache in exact order, against their references, at capacities
-//! from 1 on. Longer runs on fewer things than `ops`: only what a policy hears of.
+//! The public policies against their references, in a cache with exact order, at capacities from 1
+//! on. Runs are longer than in `ops` and use only the operations that concern a policy.
 
 #![no_main]
 
@@ -7,7 +7,7 @@ use arbitrary::Arbitrary;
 use larder::{Cache, Maintenance, Policy};
 use libfuzzer_sys::fuzz_target;
 
-// The tests' own models and drivers, of which a target uses a part.
+// The tests' models and drivers, of which this target uses a part.
 #[allow(dead_code)]
 #[path = "../../tests/support/rng.rs"]
 mod rng;
@@ -28,7 +28,7 @@ use s3_fifo::S3Fifo;
 use sieve::Sieve;
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
-enum Choice {
+enum PolicyKind {
     Lru,
     Lfu,
     Fifo,
@@ -39,9 +39,9 @@ enum Choice {
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    choice: Choice,
+    policy: PolicyKind,
     capacity: u8,
-    /// Two bits of what to do, six of a key.
+    /// Two bits for the operation and six for the key.
     steps: Vec<u8>,
 }
 
@@ -98,7 +98,7 @@ macro_rules! agrees {
     };
 }
 
-/// With the accounts of its segments, and a capacity that changes at times.
+/// Checks the sizes of the segments too, and changes the capacity now and then.
 fn window_tiny_lfu(capacity: usize, steps: &[u8]) {
     let cache = inline_cache(Policy::window_tiny_lfu(), capacity);
     for steps in steps.chunks(100) {
@@ -118,7 +118,7 @@ fn holds_its_newest(cache: &Cache<u64, u64>, capacity: usize, steps: &[u8]) {
             0 => drop(cache.get(&key)),
             1 | 2 => {
                 let _ = cache.insert(key, key);
-                // Room for a newcomer is made among the others.
+                // A new entry is never evicted to make room for itself.
                 assert_eq!(cache.peek(&key), Some(key));
             }
             _ => drop(cache.remove(&key)),
@@ -130,16 +130,16 @@ fn holds_its_newest(cache: &Cache<u64, u64>, capacity: usize, steps: &[u8]) {
 
 fuzz_target!(|input: Input| {
     let capacity = usize::from(input.capacity % 64) + 1;
-    match input.choice {
-        Choice::Lru => exact(Order::Lru, capacity, &input.steps),
-        Choice::Lfu => exact(Order::Lfu, capacity, &input.steps),
-        Choice::Fifo => exact(Order::Fifo, capacity, &input.steps),
-        Choice::Sieve => {
+    match input.policy {
+        PolicyKind::Lru => exact(Order::Lru, capacity, &input.steps),
+        PolicyKind::Lfu => exact(Order::Lfu, capacity, &input.steps),
+        PolicyKind::Fifo => exact(Order::Fifo, capacity, &input.steps),
+        PolicyKind::Sieve => {
             agrees!(Policy::sieve(), Sieve, capacity, &input.steps);
         }
-        Choice::S3Fifo => {
+        PolicyKind::S3Fifo => {
             agrees!(Policy::s3_fifo(), S3Fifo, capacity, &input.steps);
         }
-        Choice::WindowTinyLfu => window_tiny_lfu(capacity, &input.steps),
+        PolicyKind::WindowTinyLfu => window_tiny_lfu(capacity, &input.steps),
     }
 });

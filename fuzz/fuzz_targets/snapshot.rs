@@ -1,13 +1,14 @@
-//! Snapshots. Whatever the bytes, a reader says what is wrong or loads what is there: it never
-//! panics, and a cache that refuses a snapshot is as before. What is saved comes back.
+//! Snapshots. Whatever the bytes are, a reader loads them or returns an error: it never panics, and
+//! a cache that refuses a snapshot is unchanged. A saved cache loads with the same entries.
 //!
-//! The first byte of an input says what the others are:
+//! The first byte of an input gives the meaning of the others:
 //! - 0: a snapshot as a whole.
-//! - 1: an input of `arbitrary`, for payloads within a frame that holds, which gets past the checksums
-//!   to the serializers.
-//! - 2: an input of `arbitrary`, for a cache that is saved and loaded, and then damaged in one place.
+//! - 1: an input of `arbitrary` for payloads within a valid frame, which reach the serializers past
+//!   the checksums.
+//! - 2: an input of `arbitrary` for a cache that is saved and loaded, and then damaged in one
+//!   place.
 //!
-//! Planted once, and found by the seeds: a record whose checksum is not compared.
+//! A bug that was planted and found by the seeds: the checksum of a record is not compared.
 
 #![no_main]
 
@@ -23,7 +24,7 @@ use larder::{Cache, Maintenance};
 use libfuzzer_sys::fuzz_target;
 use serde::{Deserialize, Serialize};
 
-/// Something of everything that a deserializer is asked for.
+/// A value of each kind that a deserializer handles.
 #[derive(Arbitrary, Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 enum Value {
     #[default]
@@ -54,7 +55,7 @@ impl Value {
 }
 
 const NAMES: [&str; 3] = ["bincode", "json", "postcard"];
-/// Room for so many entries.
+/// The capacity of the caches.
 const CAPACITY: usize = 32;
 
 fn builder<V>(clock: &FakeClock) -> Cache<String, V>
@@ -87,7 +88,7 @@ fn standard(name: &str) -> Arc<dyn Serializer> {
     Serializers::standard().get(name).expect("a standard serializer")
 }
 
-/// The entries with their remaining lives.
+/// The entries with their remaining times to live.
 fn contents<V: Clone + Send + Sync + 'static>(
     cache: &Cache<String, V>,
 ) -> BTreeMap<String, (V, Option<Duration>)> {
@@ -95,7 +96,7 @@ fn contents<V: Clone + Send + Sync + 'static>(
     cache.iter().map(|(key, value)| (key.clone(), (value, lifetime(&key)))).collect()
 }
 
-/// Loads `bytes` into a cache that holds something, with and without salvaging.
+/// Loads `bytes` into a cache that has entries, with and without salvaging.
 fn load_into_a_cache_in_use<V>(bytes: &[u8])
 where
     V: Clone + Default + std::fmt::Debug + PartialEq + Send + Sync + 'static,
@@ -122,7 +123,7 @@ where
     }
 }
 
-/// Says that it is another serializer and writes what it was told to.
+/// Claims to be another serializer and writes arbitrary payloads.
 struct Forger {
     name: &'static str,
 }
@@ -141,7 +142,7 @@ impl Serializer for Forger {
         value: &dyn erased_serde::Serialize,
         out: &mut Vec<u8>,
     ) -> Result<(), SerializerError> {
-        // Key and value, of which the value is the payload.
+        // Of the key and the value, the value is the payload.
         let json = serde_json::to_vec(value).map_err(SerializerError::new)?;
         let (_, payload): (u64, Vec<u8>) =
             serde_json::from_slice(&json).map_err(SerializerError::new)?;
@@ -186,7 +187,7 @@ struct RoundTrip {
     serializer: u8,
     is_packed: bool,
     entries: Vec<(String, Value, Option<u16>)>,
-    /// Where the bytes are damaged, and how.
+    /// The position of the damage, and its kind.
     at: u32,
     flip: u8,
     is_cut: bool,
@@ -197,7 +198,7 @@ fn there_and_back(input: RoundTrip) {
     let clock = FakeClock::new();
     let source = builder::<Value>(&clock);
     for (key, value, seconds) in input.entries {
-        // Deeper values are refused, which the forged ones try.
+        // Deeper values are refused; the forged payloads test that.
         if value.depth() > 24 {
             continue;
         }
@@ -231,7 +232,7 @@ fn there_and_back(input: RoundTrip) {
     }
     let target = builder::<Value>(&clock);
     match target.load_from(&*bytes, &load_options(false)) {
-        // A bit of the packing that means nothing, such as the size of its window.
+        // A bit of the packed data without effect, such as one of the window size.
         Ok(_) if input.is_packed && !input.is_cut => {
             assert_eq!(contents(&target), contents(&source));
         }

@@ -1,5 +1,5 @@
-//! The timer wheel against a sorted map: sets, moves and stops of timers, clocks that run, jump and
-//! go back, work that is left off at any point.
+//! The timer wheel against a sorted map: timers are set, moved and stopped, the clock runs, jumps
+//! and goes back, and the budget of work may run out at any point.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 
-// The library's own source: the wheel is not public, and needs nothing of the crate around it.
+// The library's own source: the wheel is not public, and depends on nothing else in the crate.
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../src/expiry/timer_wheel.rs"]
 mod timer_wheel;
@@ -17,13 +17,13 @@ use timer_wheel::TimerWheel;
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
 enum Step {
-    /// So many times two to this many nanoseconds ahead.
+    /// A deadline `times << shift` nanoseconds ahead.
     Set {
         node: u8,
         times: u8,
         shift: u8,
     },
-    /// Anywhere, also in the past and at the end of time.
+    /// Any deadline, including the past and the largest.
     SetAt {
         node: u8,
         deadline: u64,
@@ -48,13 +48,13 @@ struct Input {
     steps: Vec<Step>,
 }
 
-/// What the wheel is to do, plainly.
+/// A simple model of the wheel.
 #[derive(Default)]
 struct Model {
-    /// The tick from which on each timer may fire.
+    /// The first tick at which each timer may fire.
     due: BTreeMap<usize, u64>,
     now: u64,
-    /// The latest that it has been: a wheel does not turn back.
+    /// The latest time so far: a wheel does not turn back.
     latest: u64,
 }
 
@@ -69,7 +69,7 @@ fuzz_target!(|input: Input| {
     for step in input.steps {
         match step {
             Step::Set { node, times, shift } => {
-                // `u64::MAX` is no deadline.
+                // `u64::MAX` means no deadline.
                 let deadline = model.now.saturating_add(scaled(times, shift)).min(u64::MAX - 1);
                 set(&mut wheel, &mut model, node, deadline, tick_bits);
             }
@@ -90,7 +90,7 @@ fuzz_target!(|input: Input| {
             }
         }
         wheel.validate(model.due.keys().map(|node| (*node, true)));
-        // Nobody who sleeps until then misses a timer.
+        // A thread that sleeps until the next deadline misses no timer.
         let next = wheel.next_ns();
         assert_eq!(next.is_some(), !model.due.is_empty());
         if let (Some(next), Some(first)) = (next, model.due.values().min()) {
@@ -112,7 +112,8 @@ fn fire(wheel: &mut TimerWheel, model: &mut Model, budget: u8, tick_bits: u32) {
         let due = model.due.remove(&node).expect("a timer fired that was not set");
         assert!(due <= now, "a timer fired before its time");
     }
-    // A wheel that has been at a later time holds back what is due before that until then.
+    // After the clock has gone back, the wheel fires nothing until the latest time is reached
+    // again.
     let is_held_back = now < model.latest >> tick_bits;
     if budget > 0 && !is_held_back {
         assert!(!model.due.values().any(|due| *due <= now), "a timer did not fire");

@@ -1,13 +1,13 @@
-//! Trace files. Whatever the bytes, each parser reads a trace that is whole in itself, or says where
-//! they are wrong; none panics, takes more memory than it may, or takes a packed file for another
-//! than the same one unpacked.
+//! Trace files. Whatever the bytes are, each parser returns a consistent trace or an error with its
+//! position; none panics or exceeds its memory, and a packed file gives the same trace as the plain
+//! one.
 //!
-//! The first byte of an input chooses the format, the second the columns, the third how the rest is
-//! packed.
+//! The first byte of an input chooses the format, the second the columns, and the third the packing
+//! of the rest.
 //!
-//! Planted, one at a time, and found: a key that gets a new number each time it comes (by the
-//! seeds), a number's first digit looked at without asking whether there is one (after 2,675
-//! executions), a bound on requests that is 300 too high (after 171,517).
+//! Bugs that were planted one at a time and found: a key gets a new number at each request (by the
+//! seeds), the first digit of a number is read without a check that there is one (after 2,675
+//! executions), the bound on requests is 300 too high (after 171,517).
 
 #![no_main]
 
@@ -22,16 +22,13 @@ use libfuzzer_sys::fuzz_target;
 )]
 #[path = "../../crates/larder-cli/src"]
 mod cli {
-    pub(crate) mod input;
     pub(crate) mod trace;
 }
 
-use cli::trace::error;
-use cli::{input, trace};
+use cli::trace;
 
-use error::TraceError;
-use input::Input;
-use trace::{CsvOptions, Format, ReadOptions, Trace};
+use trace::error::TraceError;
+use trace::{CsvOptions, Format, Input, ReadOptions, Trace};
 
 const FORMATS: [Option<Format>; 8] = [
     Some(Format::Text),
@@ -63,7 +60,7 @@ fn read(name: &str, bytes: Vec<u8>, options: &ReadOptions) -> Result<Trace, Trac
     Trace::read(Input::new(name, Cursor::new(bytes))?, options)
 }
 
-/// A trace fits itself.
+/// Checks that a trace is consistent.
 fn check(trace: &Trace) {
     let mut known = 0;
     for &id in &trace.requests {
@@ -93,7 +90,7 @@ fuzz_target!(|data: &[u8]| {
         ..CsvOptions::default()
     };
     let format_of = FORMATS[usize::from(format % 8)];
-    // Without a rate, TTLs are counted and not used.
+    // Without a rate, TTLs are counted but not used.
     let rate = (how & 64 != 0).then_some(1_000.0);
     let options = ReadOptions { format: format_of, csv, max_requests: MAX_REQUESTS, rate };
     let name = NAMES[usize::from(format >> 3) % NAMES.len()];
@@ -102,7 +99,7 @@ fuzz_target!(|data: &[u8]| {
         Ok(trace) => check(trace),
         Err(error) => assert!(!error.to_string().is_empty()),
     }
-    // What looks packed is unpacked once, not twice.
+    // A file that looks packed would be unpacked once only, so packing it again would differ.
     if how % 4 != 3 && !rest.is_empty() && plain.is_ok() {
         let looks_packed = [&[0x1f, 0x8b][..], &[0x28, 0xb5]].iter().any(|it| rest.starts_with(it))
             || rest.get(1..4) == Some(&[0x2a, 0x4d, 0x18]);

@@ -1,26 +1,26 @@
-//! Model tests of larder, one file a mechanism.
+//! Model tests of larder, one file for each mechanism.
 //!
-//! They run under loom, which executes a small program in every order that the memory model
-//! allows, up to a number of preemptions:
+//! They run under loom, which executes a small program in every interleaving that the memory model
+//! allows, up to a bound on preemptions:
 //!
 //! ```text
 //! LOOM_MAX_PREEMPTIONS=3 RUSTFLAGS="--cfg larder_loom --cfg crossbeam_loom" \
 //!     cargo test --release -p loom-tests --target-dir target/loom
 //! ```
 //!
-//! Without those flags the tests are empty. Loom takes `SeqCst` accesses for acquire-release ones;
-//! where two of them have to be ordered, the library puts a fence between them under loom.
+//! Without those flags the tests are empty. Loom treats `SeqCst` accesses as acquire-release; where
+//! two of them have to be ordered, the library adds a fence between them under loom.
 
 #[cfg(all(larder_loom, not(crossbeam_loom)))]
 compile_error!("the models of epochs need crossbeam's own build for loom: --cfg crossbeam_loom");
 
-/// Runs `program` in every order, and says how many there were.
+/// Runs `program` in every interleaving and prints their number.
 #[cfg(larder_loom)]
 pub fn model(program: impl Fn() + Send + Sync + 'static) {
     check(&loom::model::Builder::new(), program);
 }
 
-/// The same within other limits.
+/// Like the function above, with other limits.
 #[cfg(larder_loom)]
 pub fn check(limits: &loom::model::Builder, program: impl Fn() + Send + Sync + 'static) {
     use std::sync::Arc;
@@ -38,8 +38,8 @@ pub fn check(limits: &loom::model::Builder, program: impl Fn() + Send + Sync + '
 
 /// Runs `first` and `second` on two threads over a `T` that `prepare` has filled, then `check`.
 ///
-/// Both are spawned: loom does not go back to before the first spawn, so what the model's own
-/// thread did ahead of it would not be interleaved.
+/// Both are spawned: loom does not interleave what happens before the first spawn, so neither may
+/// run on the model's own thread.
 #[cfg(larder_loom)]
 pub fn two<T, A, B>(prepare: fn(&T), first: fn(&T) -> A, second: fn(&T) -> B, check: fn(&T, A, B))
 where
@@ -50,7 +50,7 @@ where
     two_within(&loom::model::Builder::new(), prepare, first, second, check);
 }
 
-/// The same within other limits.
+/// Like the function above, with other limits.
 #[cfg(larder_loom)]
 pub fn two_within<T, A, B>(
     limits: &loom::model::Builder,

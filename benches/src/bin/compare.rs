@@ -1,8 +1,8 @@
 //! Throughput of larder and its peers, contender by contender in one process.
 //!
-//! A round builds, fills and measures one contender after the other; each round starts with another
-//! one. Ratios are taken within a round, then their median over the rounds: what slows the machine
-//! for seconds slows both sides of a ratio.
+//! A round builds, fills and measures the contenders one after the other; each round starts with
+//! another one. Ratios are computed within a round, and their median over the rounds is reported: a
+//! disturbance that lasts for seconds slows both sides of a ratio.
 
 #![forbid(unsafe_code)]
 
@@ -35,7 +35,7 @@ struct Options {
     /// Numbers of threads to measure with
     #[arg(long, value_delimiter = ',', default_value = "1,2", value_parser = at_least_one())]
     threads: Vec<usize>,
-    /// Who takes part [default: larder with four policies, the peers and the maps]
+    /// The contenders [default: larder with four policies, the peers and the maps]
     #[arg(long, value_delimiter = ',')]
     contenders: Vec<Name>,
     /// How often each contender is built and measured
@@ -47,7 +47,7 @@ struct Options {
     /// The contender of the first column of ratios
     #[arg(long, default_value = "quick-cache")]
     baseline: Name,
-    /// Gives `ahash::RandomState` to all that take a hasher, instead of each its own
+    /// Gives `ahash::RandomState` to all contenders that take a hasher, instead of their own
     #[arg(long)]
     same_hasher: bool,
     /// Prints one JSON object, with the rate of every round, instead of tables
@@ -59,7 +59,7 @@ fn at_least_one() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..)
 }
 
-/// The rates of one contender in one workload with one number of threads, a round each.
+/// The rates of one contender in one workload with one number of threads, one for each round.
 struct Series {
     workload: Workload,
     threads: usize,
@@ -108,7 +108,7 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Measures all contenders that `workload` allows, all rounds.
+/// Measures all contenders that `workload` allows in all rounds.
 fn measure_all(options: &Options, workload: Workload, inputs: &Inputs) -> Vec<Series> {
     let names: Vec<Name> =
         options.contenders.iter().copied().filter(|&name| workload.allows(name)).collect();
@@ -168,7 +168,7 @@ impl<V: Value> Job<V> for Measuring<'_> {
     }
 }
 
-/// The medians of the ratios of a series to those it is compared with, where they took part.
+/// The medians of the ratios of a series to those that it is compared with, if they take part.
 struct Ratios {
     baseline: Option<f64>,
     best_peer: Option<f64>,

@@ -1,10 +1,10 @@
-//! What time costs: hits and inserts of a cache whose entries expire, by those of one whose
-//! entries don't, and what a million entries that are due at once do to writers.
+//! The cost of expiry: hits and inserts of a cache whose entries expire, relative to one whose
+//! entries do not, and the delay of writers while a million entries expire at once.
 //!
-//! Caches are built side by side and take turns, in another order each time; what counts is the
-//! median over all rounds of the ratio of the best turns within a round, because what disturbs a turn
-//! from outside only ever slows it down. All caches of a round hash alike, so that the same keys
-//! share buckets; hits are measured with other caches and another hash each round.
+//! Caches are built side by side and take turns, in a different order each time. The result is the
+//! median over all rounds of the ratio of the best turns within a round, because a disturbance from
+//! outside can only slow a turn down. All caches of a round use the same hash, so that the same
+//! keys share buckets; hits are measured with new caches and a new hash each round.
 
 #![forbid(unsafe_code)]
 
@@ -40,49 +40,49 @@ type Timed = Cache<u64, u64, RandomState>;
 struct Options {
     /// What to measure
     #[arg(value_enum)]
-    what: What,
+    what: Experiment,
     /// Rounds of hits or inserts; entries, for promptness
     #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// Turns of each cache in a round of hits or inserts
     #[arg(long, default_value_t = 6)]
     turns: usize,
-    /// Length of one turn, which goes on uncounted for as long before
+    /// Length of one turn, after a warm-up of the same length
     #[arg(long, default_value_t = 25)]
     milliseconds: u64,
     /// Threads
     #[arg(long, default_value_t = 1)]
     threads: usize,
-    /// Threads that read and write meanwhile, for promptness
+    /// Threads that read and write at the same time, for promptness
     #[arg(long, default_value_t = 0)]
     load: usize,
-    /// Entries with a timer, for inserts and the crowd
+    /// Entries with a deadline, for inserts and the crowd
     #[arg(long, default_value_t = 1_000_000)]
     entries: u64,
-    /// Keys that hits go to
+    /// The number of keys for hits
     #[arg(long, default_value_t = 131_072)]
     resident: u64,
-    /// With inline maintenance
+    /// Use inline maintenance
     #[arg(long)]
     inline: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum What {
-    /// Hits, Zipf over keys that are all there
+enum Experiment {
+    /// Hits, Zipf over resident keys
     Hits,
     /// Inserts of new keys into a full cache
     Inserts,
     /// Inserts while all other entries expire at one moment
     Crowd,
-    /// Single entries that expire while nobody uses the cache, or threads do
+    /// Single entries that expire while the cache is idle, or under load
     Prompt,
 }
 
 /// How the entries of a contender expire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    /// Not at all: what the others are compared with.
+enum ExpiryKind {
+    /// Not at all: the baseline of the others.
     Endless,
     /// By a time to live.
     ToLive,
@@ -90,15 +90,15 @@ enum Life {
     ToIdle,
     /// By both.
     Both,
-    /// Each with a lifetime of its own, within an hour.
+    /// Each by its own time to live, within an hour.
     Own,
-    /// Within a second: lookups have to read the full clock.
+    /// Within a second: lookups have to read the precise clock.
     Soon,
 }
 
-/// Which clock tells that.
+/// The clock of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ByClock {
+enum ClockKind {
     Default,
     Coarse,
     Ticking,
@@ -106,24 +106,24 @@ enum ByClock {
 
 /// A contender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Variant(Life, ByClock);
+struct Variant(ExpiryKind, ClockKind);
 
 impl Variant {
-    const ENDLESS: Self = Self(Life::Endless, ByClock::Default);
+    const ENDLESS: Self = Self(ExpiryKind::Endless, ClockKind::Default);
 
     fn name(self) -> String {
         let life = match self.0 {
-            Life::Endless => "no expiry",
-            Life::ToLive => "time to live",
-            Life::ToIdle => "time to idle",
-            Life::Both => "to live and to idle",
-            Life::Own => "a ttl for each",
-            Life::Soon => "less than a second left",
+            ExpiryKind::Endless => "no expiry",
+            ExpiryKind::ToLive => "time to live",
+            ExpiryKind::ToIdle => "time to idle",
+            ExpiryKind::Both => "to live and to idle",
+            ExpiryKind::Own => "a ttl for each",
+            ExpiryKind::Soon => "less than a second left",
         };
         let clock = match self.1 {
-            ByClock::Default => "",
-            ByClock::Coarse => ", coarse clock",
-            ByClock::Ticking => ", ticking clock",
+            ClockKind::Default => "",
+            ClockKind::Coarse => ", coarse clock",
+            ClockKind::Ticking => ", ticking clock",
         };
         format!("{life}{clock}")
     }
@@ -134,26 +134,26 @@ impl Variant {
             Cache::builder().hasher(RandomState::with_seeds(seed, 1, 2, 3));
         let builder = builder.capacity(usize::try_from(capacity)?).maintenance(mode);
         let builder = match self.0 {
-            Life::Endless | Life::Own | Life::Soon => builder,
-            Life::ToLive => builder.time_to_live(HOUR),
-            Life::ToIdle => builder.time_to_idle(HOUR),
-            Life::Both => builder.time_to_live(2 * HOUR).time_to_idle(HOUR),
+            ExpiryKind::Endless | ExpiryKind::Own | ExpiryKind::Soon => builder,
+            ExpiryKind::ToLive => builder.time_to_live(HOUR),
+            ExpiryKind::ToIdle => builder.time_to_idle(HOUR),
+            ExpiryKind::Both => builder.time_to_live(2 * HOUR).time_to_idle(HOUR),
         };
         let builder = match self.1 {
-            ByClock::Default => builder,
-            ByClock::Coarse => builder.clock(CoarseClock::default()),
-            ByClock::Ticking => builder.clock(TickingClock::new()),
+            ClockKind::Default => builder,
+            ClockKind::Coarse => builder.clock(CoarseClock::default()),
+            ClockKind::Ticking => builder.clock(TickingClock::new()),
         };
         Ok(builder.build()?)
     }
 
     fn insert(self, cache: &Timed, key: u64, random: &mut SplitMix64) {
         let result = match self.0 {
-            Life::Own => {
+            ExpiryKind::Own => {
                 let ttl = Duration::from_millis(60_000 + random.next_u64() % 3_540_000);
                 cache.insert_with_ttl(key, key, ttl)
             }
-            Life::Soon => cache.insert_with_ttl(key, key, Duration::from_millis(990)),
+            ExpiryKind::Soon => cache.insert_with_ttl(key, key, Duration::from_millis(990)),
             _ => cache.insert(key, key),
         };
         let _ = black_box(result);
@@ -163,10 +163,10 @@ impl Variant {
 fn main() -> ExitCode {
     let options = Options::parse();
     let done = match options.what {
-        What::Hits => hits(&options),
-        What::Inserts => inserts(&options),
-        What::Crowd => crowd(&options),
-        What::Prompt => prompt(&options),
+        Experiment::Hits => hits(&options),
+        Experiment::Inserts => inserts(&options),
+        Experiment::Crowd => crowd(&options),
+        Experiment::Prompt => prompt(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -178,12 +178,15 @@ fn main() -> ExitCode {
 }
 
 fn hits(options: &Options) -> Result<(), Box<dyn Error>> {
-    let timed = [Life::ToLive, Life::ToIdle, Life::Both].into_iter().flat_map(|life| {
-        [ByClock::Default, ByClock::Coarse, ByClock::Ticking].map(|clock| Variant(life, clock))
-    });
+    let timed =
+        [ExpiryKind::ToLive, ExpiryKind::ToIdle, ExpiryKind::Both].into_iter().flat_map(|life| {
+            [ClockKind::Default, ClockKind::Coarse, ClockKind::Ticking]
+                .map(|clock| Variant(life, clock))
+        });
     let mut variants = vec![Variant::ENDLESS];
     variants.extend(timed);
-    variants.extend([Life::Own, Life::Soon].map(|life| Variant(life, ByClock::Default)));
+    variants
+        .extend([ExpiryKind::Own, ExpiryKind::Soon].map(|life| Variant(life, ClockKind::Default)));
     let keys = zipf(options.resident, SEQUENCE, 1);
     let fill = |variant: Variant, cache: &Timed| {
         let mut random = SplitMix64::new(1);
@@ -193,12 +196,12 @@ fn hits(options: &Options) -> Result<(), Box<dyn Error>> {
         cache.run_pending();
     };
     compare(options, &variants, options.resident, 1, |variant, cache| {
-        // Those that live for less than a turn are put back before each.
-        if variant.0 == Life::Soon || cache.is_empty() {
+        // Entries that live for less than a turn are inserted again before each turn.
+        if variant.0 == ExpiryKind::Soon || cache.is_empty() {
             fill(variant, cache);
         }
         let millis = match variant.0 {
-            Life::Soon => options.milliseconds.min(300),
+            ExpiryKind::Soon => options.milliseconds.min(300),
             _ => options.milliseconds,
         };
         let turn = Duration::from_millis(millis);
@@ -219,17 +222,17 @@ fn hits(options: &Options) -> Result<(), Box<dyn Error>> {
 }
 
 fn inserts(options: &Options) -> Result<(), Box<dyn Error>> {
-    let by_default = |life: Life| Variant(life, ByClock::Default);
+    let by_default = |life: ExpiryKind| Variant(life, ClockKind::Default);
     let next = AtomicU64::new(0);
     compare(
         options,
         &[
             Variant::ENDLESS,
-            by_default(Life::ToLive),
-            Variant(Life::ToLive, ByClock::Coarse),
-            by_default(Life::ToIdle),
-            by_default(Life::Both),
-            by_default(Life::Own),
+            by_default(ExpiryKind::ToLive),
+            Variant(ExpiryKind::ToLive, ClockKind::Coarse),
+            by_default(ExpiryKind::ToIdle),
+            by_default(ExpiryKind::Both),
+            by_default(ExpiryKind::Own),
         ],
         options.entries,
         usize::MAX,
@@ -257,8 +260,8 @@ fn inserts(options: &Options) -> Result<(), Box<dyn Error>> {
     )
 }
 
-/// Lets the variants take turns and prints their rates and ratios to the first. Caches stay for so
-/// many rounds.
+/// Lets the variants take turns and prints their rates and their ratios to the first. Caches are
+/// rebuilt after every `stay` rounds.
 fn compare(
     options: &Options,
     variants: &[Variant],
@@ -273,7 +276,7 @@ fn compare(
             caches.clear();
             for variant in variants {
                 let cache = variant.cache(options, capacity, round as u64)?;
-                // Fills and warms.
+                // Fills the cache and warms it up.
                 let _ = turn(*variant, &cache);
                 caches.push(cache);
             }
@@ -308,7 +311,7 @@ fn compare(
     Ok(())
 }
 
-/// One writer, and a crowd of entries whose deadlines are one moment.
+/// Measures one writer while a crowd of entries with the same deadline expires.
 fn crowd(options: &Options) -> Result<(), Box<dyn Error>> {
     let crowd = usize::try_from(options.entries)?;
     let cache = Variant::ENDLESS.cache(options, options.entries * 2, 1)?;
@@ -329,7 +332,7 @@ fn crowd(options: &Options) -> Result<(), Box<dyn Error>> {
         while !until() {
             for _ in 0..64 {
                 let begin = Instant::now();
-                // Over the same few keys, so that the crowd alone fills the cache.
+                // Inserts the same few keys, so that the cache holds little besides the crowd.
                 let _ = black_box(cache.insert(scramble(number % (1 << 16)), number));
                 waits.push(begin.elapsed());
                 number += 1;
@@ -374,18 +377,19 @@ fn crowd(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// How long after its deadline an entry is gone: if nobody calls, or while threads read and write.
+/// Measures how long after its deadline an entry is removed: in an idle cache, or while threads
+/// read and write.
 fn prompt(options: &Options) -> Result<(), Box<dyn Error>> {
     /// The default, 2^24 nanoseconds.
     const TICK: Duration = Duration::from_nanos(1 << 24);
-    /// Keys that the load goes to. None of them is ever evicted.
+    /// The keys of the load. None of them is ever evicted.
     const LOADED: u64 = 1 << 14;
     let start = Instant::now();
     let now_ns = move || u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let (sender, removed) = mpsc::channel();
     let listener = Listener::new(move |removal: &Removal<'_, u64, u64>| {
         if removal.cause == RemovalCause::Expired {
-            // Their values are their deadlines.
+            // The values are the deadlines.
             let _ = sender.send(now_ns().saturating_sub(*removal.value));
         }
     });
@@ -413,7 +417,7 @@ fn prompt(options: &Options) -> Result<(), Box<dyn Error>> {
             let ttl = Duration::from_micros(20_000 + random.next_u64() % 100_000);
             let now = now_ns();
             let _ = cache.insert_with_ttl(key, now + ttl.as_nanos() as u64, ttl);
-            // Else this thread was off its core, and the deadline is later than it thinks.
+            // Otherwise this thread was preempted, and the deadline is later than it computed.
             if now_ns() - now < 100_000 {
                 inserted += 1;
             } else {

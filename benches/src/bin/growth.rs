@@ -1,35 +1,35 @@
-//! What a get costs as the number of entries grows, in larder and in papaya.
+//! The cost of a get as the number of entries grows, in larder and in papaya.
 //!
-//! Both are filled with the same keys, stay alive side by side and are measured in turns. Each key is
-//! read once before, so that at every size entries are as they are in use: the first hit on an entry
-//! marks it and may tell the policy, and of many entries most gets would be first hits, of few next to
-//! none (`--first-hits`). Keys are drawn uniformly from those present, anew for every batch, so no get
-//! finds its entry in the processor's cache for having been drawn before. What counts is the rise: how
-//! many times the price of the smallest size. A price is compared within a round, so the rise of one
-//! side over that of the other does not depend on what else the machine did between two sizes.
+//! Both are filled with the same keys, stay alive side by side and are measured in turns. Each key
+//! is read once beforehand, because the first hit on an entry marks it and may notify the policy:
+//! among many entries most gets would be first hits, among few almost none (`--first-hits` measures
+//! this). Keys are drawn uniformly for every batch, so that no get finds its entry in the
+//! processor's cache because of a repeated sequence. The result is the rise, the cost relative to
+//! that at the smallest size. Costs are compared within a round, so that the ratio of the two rises
+//! does not depend on what the machine did between two sizes.
 
 #![forbid(unsafe_code)]
 
 use std::hash::RandomState;
-use std::hint::black_box;
 use std::time::Duration;
 
 use clap::Parser;
 use larder::Cache;
-use larder_benches::contender::{Contender, Larder, Name, Papaya, SameHasher, Value};
+use larder_benches::contender::{Contender, Larder, Name, Papaya, SameHasher};
 use larder_benches::keys::{SplitMix64, fill_uniform, scramble};
 use larder_benches::measure::{BATCH, measure};
 use larder_benches::report::{Table, median, median_ratio};
+use larder_benches::workload::get_each;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Compares how the price of a get grows with the number of entries.
+/// Compares how the cost of a get grows with the number of entries.
 #[derive(Debug, Parser)]
 #[command(about)]
 struct Options {
-    /// The smallest number of entries; grows tenfold from here
+    /// The smallest number of entries, which is then multiplied by ten repeatedly
     #[arg(long, default_value_t = 1_000)]
     min_entries: u64,
     /// The greatest number of entries
@@ -44,19 +44,20 @@ struct Options {
     /// How long one measurement takes, after a fifth of it as warm-up
     #[arg(long, default_value_t = 300)]
     millis: u64,
-    /// One pin or guard for 1,024 gets instead of one for each
+    /// Use one pin or guard for 1,024 gets instead of one for each
     #[arg(long)]
     pinned: bool,
-    /// No key is read before, so among many entries most gets are the first hit on theirs
+    /// Do not read the keys beforehand, so that among many entries most gets are the first hit on
+    /// theirs
     #[arg(long)]
     first_hits: bool,
-    /// Each side its own hasher: papaya's is slower, which makes its rise look smaller
+    /// Use each side's own hasher: papaya's is slower, which makes its rise look smaller
     #[arg(long)]
     own_hashers: bool,
 }
 
-/// Nanoseconds a get, a round each.
-struct Prices {
+/// Nanoseconds per get, one value for each round.
+struct Costs {
     entries: u64,
     larder: Vec<f64>,
     papaya: Vec<f64>,
@@ -64,19 +65,19 @@ struct Prices {
 
 fn main() {
     let options = Options::parse();
-    let mut prices = Vec::new();
+    let mut costs = Vec::new();
     let mut entries = options.min_entries;
     while entries <= options.max_entries {
         eprintln!("{entries} entries");
-        prices.push(measure_size(&options, entries));
+        costs.push(measure_size(&options, entries));
         entries *= 10;
     }
-    println!("{}", render(&options, &prices));
+    println!("{}", render(&options, &costs));
 }
 
-fn measure_size(options: &Options, entries: u64) -> Prices {
-    // One bound for all sizes, so that nothing but the number of entries differs, and far enough
-    // above the greatest size for partitions to fill unevenly.
+fn measure_size(options: &Options, entries: u64) -> Costs {
+    // All sizes have the same bound, so that only the number of entries differs. It is far enough
+    // above the greatest size that partitions may fill unevenly.
     let capacity = 2 * options.max_entries as usize;
     let builder = Cache::<u64, u64>::builder();
     if options.own_hashers {
@@ -88,43 +89,44 @@ fn measure_size(options: &Options, entries: u64) -> Prices {
     }
 }
 
-fn alternate<L, P>(options: &Options, entries: u64, larder: &L, papaya: &P) -> Prices
+fn alternate<L, P>(options: &Options, entries: u64, larder: &L, papaya: &P) -> Costs
 where
     L: Contender<Value = u64>,
     P: Contender<Value = u64>,
 {
     fill(options, larder, entries);
     fill(options, papaya, entries);
-    let mut prices = Prices { entries, larder: Vec::new(), papaya: Vec::new() };
+    let mut costs = Costs { entries, larder: Vec::new(), papaya: Vec::new() };
     for round in 0..options.rounds {
-        // Who goes first changes: the first finds the caches as the other left them.
+        // The order alternates, because the first side finds the processor's caches as the other
+        // left them.
         if round % 2 == 0 {
-            prices.larder.push(price(options, entries, larder, round));
-            prices.papaya.push(price(options, entries, papaya, round));
+            costs.larder.push(cost(options, entries, larder, round));
+            costs.papaya.push(cost(options, entries, papaya, round));
         } else {
-            prices.papaya.push(price(options, entries, papaya, round));
-            prices.larder.push(price(options, entries, larder, round));
+            costs.papaya.push(cost(options, entries, papaya, round));
+            costs.larder.push(cost(options, entries, larder, round));
         }
     }
-    prices
+    costs
 }
 
 fn fill<C: Contender<Value = u64>>(options: &Options, contender: &C, entries: u64) {
     for number in 0..entries {
         contender.insert(scramble(number), number);
     }
-    contender.settle();
+    contender.run_pending();
     assert_eq!(contender.entries(), Some(entries as usize), "nothing may be evicted here");
     if !options.first_hits {
         let hits =
             (0..entries).filter(|number| contender.get(&scramble(*number)).is_some()).count();
         assert_eq!(hits as u64, entries, "every key is present");
-        contender.settle();
+        contender.run_pending();
     }
 }
 
-/// Nanoseconds a get, as one thread sees it.
-fn price<C: Contender<Value = u64>>(
+/// Nanoseconds per get for one thread.
+fn cost<C: Contender<Value = u64>>(
     options: &Options,
     entries: u64,
     contender: &C,
@@ -143,19 +145,7 @@ fn price<C: Contender<Value = u64>>(
     options.threads as f64 * 1e9 / rate.operations_per_second
 }
 
-#[inline]
-fn get_each<C: Contender>(contender: &C, keys: &[u64]) -> u64 {
-    let mut hits = 0;
-    for key in keys {
-        if let Some(value) = contender.get(key) {
-            black_box(value.number());
-            hits += 1;
-        }
-    }
-    hits
-}
-
-fn render(options: &Options, prices: &[Prices]) -> String {
+fn render(options: &Options, costs: &[Costs]) -> String {
     let mut table = Table::new([
         "entries",
         "larder ns",
@@ -165,12 +155,12 @@ fn render(options: &Options, prices: &[Prices]) -> String {
         "papaya's rise",
         "rise / rise",
     ]);
-    for price in prices {
-        let first = &prices[0];
-        let (larder, papaya) = (median(&price.larder), median(&price.papaya));
-        let ratio = median_ratio(&price.larder, &price.papaya);
+    for cost in costs {
+        let first = &costs[0];
+        let (larder, papaya) = (median(&cost.larder), median(&cost.papaya));
+        let ratio = median_ratio(&cost.larder, &cost.papaya);
         table.row(vec![
-            price.entries.to_string(),
+            cost.entries.to_string(),
             format!("{larder:.1}"),
             format!("{papaya:.1}"),
             format!("{ratio:.2}"),

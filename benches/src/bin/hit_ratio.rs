@@ -1,10 +1,12 @@
 //! Hit ratios of larder's policies over recorded and synthetic traces.
 //!
-//! Replays each trace at each of its capacities, read-through: get, and insert what is missing. Sets the result beside the reference ratios of the folder of traces. Where the
-//! reference has the same policy, the difference says whether ours does what its name says.
+//! Replays each trace at each of its capacities, read-through: get, and insert on a miss. Prints
+//! the results beside the reference ratios of the folder of traces. If the reference has the same
+//! policy, the difference shows whether ours is correct.
 
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +16,7 @@ use clap::{Parser, ValueEnum};
 use larder::{BuildError, Cache, Maintenance, Policy};
 use larder_benches::contender::SameHasher;
 use larder_benches::report::{Table, mean};
-use larder_benches::trace::{Reference, Trace, manifest, synthetic};
+use larder_benches::trace::{Reference, Trace, for_each};
 
 /// Replays traces and prints hit ratios beside the references.
 #[derive(Debug, Parser)]
@@ -30,33 +32,33 @@ struct Options {
     #[arg(
         long,
         value_delimiter = ',',
-        default_values_t = [Ours::Default, Ours::Lru, Ours::Fifo, Ours::Lfu, Ours::Sieve, Ours::S3fifo]
+        default_values_t = [PolicyArg::Default, PolicyArg::Lru, PolicyArg::Fifo, PolicyArg::Lfu, PolicyArg::Sieve, PolicyArg::S3fifo]
     )]
-    policies: Vec<Ours>,
-    /// Who does the maintenance; `inline` makes a replay exact and repeatable
+    policies: Vec<PolicyArg>,
+    /// MaintenanceArg does the maintenance; `inline` makes a replay exact and repeatable
     #[arg(long, default_value = "inline")]
-    maintenance: Who,
-    /// Partitions of the cache; 0 leaves it to the library
+    maintenance: MaintenanceArg,
+    /// Partitions of the cache; 0 leaves the number to the library
     #[arg(long, default_value_t = 1)]
     partitions: usize,
-    /// Threads that replay a trace together: each takes the next request that none has taken
+    /// Threads that replay a trace together, each taking the next request
     #[arg(long, default_value_t = 1)]
     threads: usize,
-    /// Seeds the hasher: policies that remember keys by hash depend on it, and so do partitions
+    /// Seed of the hasher, which partitions and policies that remember keys by hash depend on
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Who {
+enum MaintenanceArg {
     Inline,
     Background,
 }
 
-/// The policies of larder, called as the references are.
+/// The policies of larder, named like the references.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Ours {
-    /// What the builder takes by itself.
+enum PolicyArg {
+    /// The builder's default.
     Default,
     Lru,
     Fifo,
@@ -65,7 +67,7 @@ enum Ours {
     S3fifo,
 }
 
-impl std::fmt::Display for Ours {
+impl std::fmt::Display for PolicyArg {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let value = self.to_possible_value().expect("no variant is skipped");
         f.pad(value.get_name())
@@ -77,9 +79,9 @@ struct Row {
     trace: String,
     is_synthetic: bool,
     capacity_entries: usize,
-    /// One for each policy asked for.
+    /// One for each requested policy.
     ours: Vec<f64>,
-    /// One for each column of the reference; empty if it does not have the row.
+    /// One for each column of the reference; empty if the reference has no such row.
     references: Vec<f64>,
 }
 
@@ -99,17 +101,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let reference = Reference::load(&options.traces)?;
-    let is_wanted =
-        |name: &str| options.only.is_empty() || options.only.iter().any(|wanted| wanted == name);
     let mut rows = Vec::new();
-    for listed in manifest(&options.traces)?.iter().filter(|listed| is_wanted(&listed.name)) {
-        replay_all(options, &listed.load(&options.traces)?, &reference, &mut rows)?;
-    }
-    for trace in synthetic::all().iter().filter(|trace| is_wanted(&trace.name)) {
-        replay_all(options, trace, &reference, &mut rows)?;
-    }
+    for_each(&options.traces, &options.only, |trace| {
+        replay_all(options, trace, &reference, &mut rows).map_err(Box::<dyn Error>::from)
+    })?;
     println!("{}", render_rows(options, &reference, &rows));
     println!("{}", render_means(options, &reference, &rows));
     Ok(())
@@ -143,12 +140,12 @@ fn replay_all(
 
 fn build(
     options: &Options,
-    policy: Ours,
+    policy: PolicyArg,
     capacity_entries: usize,
 ) -> Result<Cache<u32, u32, SameHasher>, BuildError> {
     let maintenance = match options.maintenance {
-        Who::Inline => Maintenance::Inline,
-        Who::Background => Maintenance::Background,
+        MaintenanceArg::Inline => Maintenance::Inline,
+        MaintenanceArg::Background => Maintenance::Background,
     };
     let hasher = SameHasher::with_seeds(options.seed, 0, 0, 0);
     let builder = Cache::builder().hasher(hasher);
@@ -157,17 +154,17 @@ fn build(
         builder = builder.partitions(options.partitions);
     }
     let builder = match policy {
-        Ours::Default => builder,
-        Ours::Lru => builder.policy(Policy::lru()),
-        Ours::Fifo => builder.policy(Policy::fifo()),
-        Ours::Lfu => builder.policy(Policy::lfu()),
-        Ours::Sieve => builder.policy(Policy::sieve()),
-        Ours::S3fifo => builder.policy(Policy::s3_fifo()),
+        PolicyArg::Default => builder,
+        PolicyArg::Lru => builder.policy(Policy::lru()),
+        PolicyArg::Fifo => builder.policy(Policy::fifo()),
+        PolicyArg::Lfu => builder.policy(Policy::lfu()),
+        PolicyArg::Sieve => builder.policy(Policy::sieve()),
+        PolicyArg::S3fifo => builder.policy(Policy::s3_fifo()),
     };
     builder.build()
 }
 
-/// Hits by requests, 0 to 1.
+/// Hits divided by requests, from 0 to 1.
 fn replay(cache: &Cache<u32, u32, SameHasher>, keys: &[u32], threads: usize) -> f64 {
     let next = AtomicUsize::new(0);
     let replay_some = || {
@@ -230,7 +227,7 @@ fn render_rows(options: &Options, reference: &Reference, rows: &[Row]) -> String
     text
 }
 
-/// The means over the rows that the reference has, ours and theirs.
+/// The means over the rows that the reference has, for larder and for the references.
 fn render_means(options: &Options, reference: &Reference, rows: &[Row]) -> String {
     let mut table = Table::new(["mean of", "real", "synthetic"]);
     let mut line = |name: String, ratio: &dyn Fn(&Row) -> f64| {

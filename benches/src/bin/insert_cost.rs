@@ -1,5 +1,5 @@
-//! What an option of the builder costs insertions of new keys into a full cache: the same cache with
-//! and without, in turns, in one process.
+//! The cost of a builder option for insertions of new keys into a full cache: caches with and
+//! without it are measured in turns in one process.
 
 #![forbid(unsafe_code)]
 
@@ -34,9 +34,9 @@ struct Options {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum What {
-    /// Nothing: what the figures are without a difference
+    /// Nothing: shows the noise of the figures
     Control,
-    /// `explain_misses`, of as many removals as the cache has entries
+    /// `explain_misses` for as many removals as the capacity
     Explain,
 }
 

@@ -1,4 +1,4 @@
-//! What shadows cost hits: the same cache with and without, in turns, in one process.
+//! The cost of shadows for hits: caches with and without them are measured in turns in one process.
 
 #![forbid(unsafe_code)]
 
@@ -25,8 +25,8 @@ struct Options {
     /// How long one measurement takes, after a fifth of it as warm-up
     #[arg(long, default_value_t = 300)]
     millis: u64,
-    /// How often all caches are built anew: which keys are sampled, and so how many lookups, is
-    /// chance
+    /// How often all caches are rebuilt, because chance decides which keys, and so how many
+    /// lookups, are sampled
     #[arg(long, default_value_t = 5)]
     caches: usize,
     /// Entries of each shadow [default: the library's]
@@ -74,7 +74,7 @@ fn build(options: &Options) -> Result<[Hits; 3], larder::BuildError> {
     if let Some(entries) = options.sample_entries {
         config = config.sample_entries(entries);
     }
-    // One partition: a capacity split unevenly by hash would not hold all keys.
+    // One partition, because keys that are split unevenly over several would not all fit.
     let builder = || Cache::builder().capacity(options.capacity).partitions(1);
     let caches: [Hits; 3] =
         [builder().build()?, builder().build()?, builder().shadow(config).build()?];
@@ -87,7 +87,7 @@ fn build(options: &Options) -> Result<[Hits; 3], larder::BuildError> {
     Ok(caches)
 }
 
-/// Million hits a second.
+/// Millions of hits per second.
 fn rate(cache: &Hits, keys: &[Vec<u64>], options: &Options) -> f64 {
     let duration = Duration::from_millis(options.millis);
     let worker = |thread: usize| {

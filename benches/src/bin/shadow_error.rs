@@ -1,10 +1,11 @@
-//! How far the shadows of a cache are from full simulation, over recorded and synthetic traces.
+//! The error of shadow caches against full simulation, over recorded and synthetic traces.
 //!
 //! Replays each trace at each of its capacities through a cache with shadows, read-through, and
 //! each policy at each multiple of that capacity through `policy::Simulator` with all keys.
 
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,7 +15,7 @@ use larder::{Cache, Maintenance, Policy, ShadowConfig};
 use larder_benches::contender::SameHasher;
 use larder_benches::keys::scramble;
 use larder_benches::report::{Table, mean};
-use larder_benches::trace::{Trace, manifest, synthetic};
+use larder_benches::trace::{Trace, for_each};
 
 /// Prints the error of shadow caches against full simulation.
 #[derive(Debug, Parser)]
@@ -35,7 +36,7 @@ struct Options {
     /// Entries of each shadow [default: the library's]
     #[arg(long)]
     sample_entries: Option<usize>,
-    /// Seeds the hasher, and so decides which keys are sampled
+    /// Seed of the hasher, which decides which keys are sampled
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -67,16 +68,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
-    let is_wanted =
-        |name: &str| options.only.is_empty() || options.only.iter().any(|wanted| wanted == name);
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut rows = Vec::new();
-    for listed in manifest(&options.traces)?.iter().filter(|listed| is_wanted(&listed.name)) {
-        compare(options, &listed.load(&options.traces)?, &mut rows)?;
-    }
-    for trace in synthetic::all().iter().filter(|trace| is_wanted(&trace.name)) {
-        compare(options, trace, &mut rows)?;
-    }
+    for_each(&options.traces, &options.only, |trace| {
+        compare(options, trace, &mut rows).map_err(Box::<dyn Error>::from)
+    })?;
     println!("{}", render(&rows));
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Saving and loading a million entries, lookups meanwhile, and what a full `QuickCache` costs.
+//! Saving and loading a million entries, lookups during a save, and insertions into a full
+//! `QuickCache`.
 //!
 //! `cargo run --release -p larder-benches --bin snapshot`
 
@@ -16,13 +17,13 @@ struct Args {
     /// Entries that are saved and loaded
     #[arg(long, default_value_t = 1_000_000)]
     entries: u64,
-    /// Rounds, of which the median counts
+    /// Rounds, of which the median is reported
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Serializers to save and load with
     #[arg(long, value_delimiter = ',', default_value = "bincode,json,postcard")]
     serializers: Vec<String>,
-    /// Saves and loads only
+    /// Measure only saves and loads
     #[arg(long)]
     throughput: bool,
 }
@@ -81,7 +82,7 @@ fn throughput(args: &Args, serializer: &str) {
     println!("{serializer}: {size:.0} MB, save {save:.0} MB/s, load {load:.0} MB/s");
 }
 
-/// One thread looks up; another one saves or does nothing, in turns.
+/// One thread does lookups while another alternates between saving and sleeping.
 fn lookups_while_saving(args: &Args) {
     let cache = filled(args.entries);
     let keys: Vec<String> = (0..args.entries).step_by(97).map(|n| format!("key {n:012}")).collect();
@@ -113,7 +114,7 @@ fn lookups_while_saving(args: &Args) {
     println!("lookups while saving: {:.0} % of their rate alone", 100.0 * median(ratios));
 }
 
-/// Rounds of the two sizes in turns.
+/// Measures the two sizes in turns.
 fn insertions_at_capacity(args: &Args) {
     const INSERTIONS: u64 = 200_000;
     let cache = |max_size: usize| {

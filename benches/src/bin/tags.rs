@@ -1,5 +1,6 @@
-//! What tags cost: an invalidation that concerns a million entries, and hits and inserts of entries
-//! with tags by those without, in turns; the median of the ratios within a round counts.
+//! The cost of tags: an invalidation of a million entries, and hits and inserts of entries with
+//! tags relative to those without, measured in turns. The median of the ratios within a round is
+//! reported.
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
 //! Whether memory stays flat while all cores insert new keys into a small cache.
 //!
-//! Every insert makes garbage: the victim, with a value that owns heap. If reclamation or the write
-//! buffers fall behind, resident memory climbs. Samples it each second and fails if, once warm, it
-//! exceeds its median by more than the margin.
+//! Every insert makes garbage: the victim, whose value owns heap memory. If reclamation or the
+//! write buffers fall behind, resident memory grows. It is sampled each second, and the run fails
+//! if after the warm-up it exceeds its median by more than the margin.
 
 #![forbid(unsafe_code)]
 
@@ -22,9 +22,9 @@ use larder_benches::resident::resident_kib;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Seconds before samples count, unless the run is so short that a quarter of it has to do.
+/// Seconds before samples count; at most a quarter of the run.
 const WARM_UP_SECONDS: u64 = 5;
-/// Inserts between two looks at the stop flag.
+/// Inserts between two checks of the stop flag.
 const BATCH: u64 = 1_024;
 const KIB: f64 = 1_024.0;
 
@@ -41,18 +41,19 @@ struct Options {
     /// Threads that insert [default: one for each core]
     #[arg(long)]
     threads: Option<usize>,
-    /// Without the maintenance thread
+    /// Run without the maintenance thread
     #[arg(long)]
     inline: bool,
-    /// How far resident memory may exceed its median once warm
+    /// How far resident memory may exceed its median after the warm-up
     #[arg(long, default_value_t = 16.0)]
     margin_mib: f64,
 }
 
-/// A value that owns heap: a leak of values shows in resident memory, not only in counters.
+/// A value that owns heap memory, so that a leak of values shows in resident memory and not only in
+/// counters.
 type Heap = Box<[u8; 64]>;
 
-/// What one second looked like at its end.
+/// The state at the end of one second.
 struct Sample {
     resident_mib: f64,
     waiting_kib: f64,
@@ -109,7 +110,7 @@ fn storm(
             let (stop, inserted) = (&stop, &inserted);
             scope.spawn(move || {
                 let mut number = thread << 40;
-                // Relaxed: only says when to stop.
+                // Relaxed: a flag only.
                 while !stop.load(Ordering::Relaxed) {
                     for number in number..number + BATCH {
                         let _ = cache.insert(scramble(number), Box::new([number as u8; 64]));
@@ -163,7 +164,7 @@ fn render(samples: &[Sample]) -> String {
     table.render()
 }
 
-/// Judges the samples taken once warm, and says so.
+/// Judges the samples after the warm-up and prints the verdict.
 fn is_flat(samples: &[Sample], margin_mib: f64) -> bool {
     let resident: Vec<f64> = samples.iter().map(|sample| sample.resident_mib).collect();
     let (least, most) = range(&resident);

@@ -1,8 +1,8 @@
-//! Bare concurrent maps: what a lookup costs where nothing has to be recorded or evicted.
+//! Bare concurrent maps: the cost of a lookup if nothing has to be recorded or evicted.
 
 use std::hint::black_box;
 
-use super::{Contender, Seed, Value};
+use crate::contender::interface::{Contender, Seed, Value};
 
 /// papaya: lock-free, values behind a guard.
 pub struct Papaya<V: Value, S: Seed>(papaya::HashMap<u64, V, S>);
@@ -45,9 +45,9 @@ impl<V: Value, S: Seed> Contender for Papaya<V, S> {
         self.0.pin().insert(key, value);
     }
 
-    fn settle(&self) {
-        // papaya grows a step at a time, in writers only; a lookup in a table that never finishes
-        // growing would be dearer than it is. An iterator finishes it.
+    fn run_pending(&self) {
+        // papaya grows incrementally, only in writers; lookups in a table that is still growing
+        // would be slower. An iterator finishes the growth.
         black_box(self.0.pin().iter().next());
     }
 
@@ -57,16 +57,16 @@ impl<V: Value, S: Seed> Contender for Papaya<V, S> {
 }
 
 /// dashmap: shards behind read-write locks.
-pub struct Dash<V: Value, S: Seed>(dashmap::DashMap<u64, V, S>);
+pub struct DashMap<V: Value, S: Seed>(dashmap::DashMap<u64, V, S>);
 
-impl<V: Value, S: Seed> Dash<V, S> {
+impl<V: Value, S: Seed> DashMap<V, S> {
     /// Builds it; it grows as it is filled.
     pub fn new(hasher: S) -> Self {
         Self(dashmap::DashMap::with_hasher(hasher))
     }
 }
 
-impl<V: Value, S: Seed> Contender for Dash<V, S> {
+impl<V: Value, S: Seed> Contender for DashMap<V, S> {
     type Value = V;
 
     #[inline]

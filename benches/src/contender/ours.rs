@@ -4,7 +4,8 @@ use std::hint::black_box;
 
 use larder::{Builder, Cache, Maintenance, Policy};
 
-use super::{Contender, Name, Seed, Value};
+use crate::contender::interface::{Contender, Seed, Value};
+use crate::contender::name::Name;
 
 /// larder, looked up with `get`, `read` and `pin`.
 pub struct Larder<V: Value, S: Seed> {
@@ -12,7 +13,7 @@ pub struct Larder<V: Value, S: Seed> {
 }
 
 impl<V: Value, S: Seed> Larder<V, S> {
-    /// Builds the variant called `name` for `capacity_entries`; `builder` brings the hasher.
+    /// Builds the variant called `name` for `capacity_entries`; `builder` supplies the hasher.
     ///
     /// # Panics
     /// If `capacity_entries` is 0.
@@ -63,9 +64,9 @@ impl<V: Value, S: Seed> Contender for Larder<V, S> {
         let _ = black_box(self.cache.insert(key, value));
     }
 
-    fn settle(&self) {
+    fn run_pending(&self) {
         self.cache.run_pending();
-        // An error says that a pin is alive elsewhere: then there is nothing to wait for.
+        // An error means that a pin is alive elsewhere; then waiting is pointless.
         let _ = self.cache.flush();
     }
 

@@ -9,7 +9,7 @@ use lru::LruCache;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::DefaultLifecycle;
 
-use super::{Contender, Seed, Value};
+use crate::contender::interface::{Contender, Seed, Value};
 
 /// moka: W-TinyLFU; writes and sampled reads go through channels that a caller drains.
 pub struct Moka<V: Value, S: Seed>(moka::sync::Cache<u64, V, S>);
@@ -35,7 +35,7 @@ impl<V: Value, S: Seed> Contender for Moka<V, S> {
         self.0.insert(key, value);
     }
 
-    fn settle(&self) {
+    fn run_pending(&self) {
         self.0.run_pending_tasks();
     }
 
@@ -82,7 +82,7 @@ impl<V: Value, S: Seed> Contender for QuickCache<V, S> {
 pub struct Foyer<V: Value, S: Seed>(foyer_memory::Cache<u64, V, S>);
 
 impl<V: Value, S: Seed> Foyer<V, S> {
-    /// Builds it; `builder` brings capacity and hasher.
+    /// Builds it; `builder` supplies the capacity and the hasher.
     pub fn new(builder: CacheBuilder<u64, V, S>) -> Self {
         Self(builder.build())
     }

@@ -1,16 +1,16 @@
-//! The synthetic traces, made as the README of the traces folder defines them.
+//! The synthetic traces, generated as the README of the traces folder defines them.
 //!
-//! A change here makes every reference ratio of these traces meaningless; the tests compare exact
-//! LRU and FIFO with them.
+//! A change here invalidates all reference ratios of these traces; the tests check the ratios of
+//! exact LRU and FIFO.
 
 use std::collections::{HashMap, VecDeque};
 
-use super::Trace;
 use crate::keys::SplitMix64;
+use crate::trace::recorded::Trace;
 
 /// Requests of each trace.
 const REQUESTS: usize = 500_000;
-/// Where the keys that do not come from the Zipf part start; numbered anew in the end.
+/// The first of the keys outside of the Zipf part; all keys are renumbered at the end.
 const FRESH: u64 = 1 << 40;
 
 /// All synthetic traces.
@@ -83,7 +83,7 @@ fn zipf(seed: u64, exponent: f64) -> Vec<u64> {
     (0..REQUESTS).map(|_| ranks.next(&mut random)).collect()
 }
 
-/// 20,000 Zipf requests and 10,000 keys never seen before, in turns.
+/// Alternates 20,000 Zipf requests with 10,000 new keys.
 fn scan_mix() -> Vec<u64> {
     let mut random = SplitMix64::new(5);
     let ranks = Ranks::new(50_000, 0.9);
@@ -97,7 +97,7 @@ fn scan_mix() -> Vec<u64> {
     keys
 }
 
-/// Every second request, by chance, is the next key of a loop over 15,000.
+/// On average every second request is the next key of a loop over 15,000.
 fn loop_mix() -> Vec<u64> {
     let mut random = SplitMix64::new(6);
     let ranks = Ranks::new(50_000, 0.9);
@@ -112,7 +112,7 @@ fn loop_mix() -> Vec<u64> {
     (0..REQUESTS).map(|_| next()).collect()
 }
 
-/// Popularity moves on every 50,000 requests.
+/// The popularity moves to other keys every 50,000 requests.
 fn shift() -> Vec<u64> {
     let mut random = SplitMix64::new(7);
     let ranks = Ranks::new(100_000, 0.99);
@@ -121,7 +121,7 @@ fn shift() -> Vec<u64> {
     (0..REQUESTS as u64).map(key).collect()
 }
 
-/// Three of ten draws bring a fresh key, which is requested once more 3,000 requests later.
+/// Three of ten draws yield a new key, which is requested once more 3,000 requests later.
 fn twice() -> Vec<u64> {
     let mut random = SplitMix64::new(8);
     let ranks = Ranks::new(20_000, 0.9);

@@ -24,8 +24,8 @@ def pages(lines):
             continue
         first = int(match["first"]) // PAGE_BYTES
         last = first
-        # A read asks for each page of its range. A fault asks for one: what `map_pages` maps
-        # beyond it is the kernel's guess, which it makes without being asked.
+        # A read requests each page of its range. A fault requests one page; the pages that
+        # `map_pages` maps beyond it are the kernel's guess.
         if match["event"] == "get_pages":
             last = int(match["last"]) // PAGE_BYTES
         for page in range(first, last + 1):
@@ -37,8 +37,8 @@ def main():
     requests = array.array("I")
     last_of = {}
     for pid, page in pages(sys.stdin):
-        # A read loop looks the page up again for its end of file, and a fault that fell through
-        # `map_pages` again in `fault`: one request each.
+        # A read loop looks up the page again at the end of the file, and a fault that `map_pages`
+        # did not resolve is looked up again by `fault`; each counts as one request.
         if last_of.get(pid) != page:
             last_of[pid] = page
             requests.append(ids.setdefault(page, len(ids)))

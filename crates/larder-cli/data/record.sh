@@ -42,7 +42,7 @@ SESSION
 echo 0 >"$tracing/tracing_on"
 echo >"$tracing/trace"
 echo 131072 >"$tracing/buffer_size_kb"
-# The tracer follows the children of the recorded shell and nothing else.
+# The tracer follows only the recorded shell and its children.
 echo 1 >"$tracing/options/event-fork"
 for event in $events; do echo 1 >"$tracing/events/filemap/$event/enable"; done
 (
@@ -52,7 +52,7 @@ for event in $events; do echo 1 >"$tracing/events/filemap/$event/enable"; done
 ) || { cat "$scratch/session.log" >&2; exit 1; }
 echo 0 >"$tracing/tracing_on"
 
-# A lost event would leave a hole in the trace.
+# A lost event would leave a gap in the trace.
 if grep -hE '^(overrun|dropped events): [1-9]' "$tracing"/per_cpu/cpu*/stats; then
   echo "events were lost; raise buffer_size_kb" >&2
   exit 1

@@ -1,25 +1,34 @@
-//! Capacities as they are asked for (`1000`, `64K`, `5%`), and what they mean for a trace.
+//! Capacities as users write them (`1000`, `64K`, `5%`), and what they mean for a trace.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The capacities of a table.
-pub(crate) const USUAL: [&str; 4] = ["1%", "5%", "10%", "25%"];
+/// What an entry weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weights {
+    /// Each entry weighs 1; capacities are in entries.
+    Entries,
+    /// Each entry weighs its size; capacities are in bytes.
+    Bytes,
+}
 
-/// Those of a curve, at about equal steps of its logarithmic axis.
-pub(crate) const OF_A_CURVE: [&str; 10] =
+/// The default capacities of a table.
+pub(crate) const DEFAULTS: [&str; 4] = ["1%", "5%", "10%", "25%"];
+
+/// The default capacities of a plot, at about equal steps of its logarithmic axis.
+pub(crate) const DEFAULTS_FOR_PLOT: [&str; 10] =
     ["0.1%", "0.2%", "0.5%", "1%", "2%", "5%", "10%", "20%", "50%", "100%"];
 
 /// A capacity as the user wrote it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum CapacityArg {
-    /// Entries, or bytes where entries weigh their size.
+    /// Entries, or bytes if an entry weighs its size.
     Absolute(u64),
-    /// Per cent of the distinct keys, or of their bytes.
+    /// A percentage of the distinct keys, or of their bytes.
     Percent(f64),
 }
 
-/// Why an argument is no capacity.
+/// Why an argument is not a capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "use a whole number from 1 up, perhaps with K, M, G or T, which are powers of 1024 (1M or 1MiB is \
@@ -46,7 +55,7 @@ impl FromStr for CapacityArg {
             "M" | "MIB" => 1 << 20,
             "G" | "GIB" => 1 << 30,
             "T" | "TIB" => 1 << 40,
-            // Above all KB and MB, which are powers of 1000 to some.
+            // In particular KB and MB, which some read as powers of 1000.
             _ => return Err(CapacityError),
         };
         digits
@@ -69,21 +78,22 @@ impl fmt::Display for CapacityArg {
 }
 
 impl CapacityArg {
-    /// The capacity for a trace whose keys fill `whole` entries or bytes; at least 1.
-    pub(crate) fn resolve(self, whole: u64) -> u64 {
+    /// The capacity for a trace whose keys fill `footprint` entries or bytes; at least 1.
+    pub(crate) fn resolve(self, footprint: u64) -> u64 {
         match self {
             CapacityArg::Absolute(number) => number,
-            // Saturates; a capacity needs no more than the 52 bits that a float keeps exactly.
+            // Saturates; a capacity needs no more than the 53 bits that a float keeps exactly.
             CapacityArg::Percent(percent) => {
-                ((whole as f64 * percent / 100.0).round() as u64).max(1)
+                ((footprint as f64 * percent / 100.0).round() as u64).max(1)
             }
         }
     }
 }
 
-/// All capacities for a trace, ascending, each once.
-pub(crate) fn resolve_all(asked: &[CapacityArg], whole: u64) -> Vec<u64> {
-    let mut capacities: Vec<u64> = asked.iter().map(|capacity| capacity.resolve(whole)).collect();
+/// All capacities for a trace, ascending and without duplicates.
+pub(crate) fn resolve_all(asked: &[CapacityArg], footprint: u64) -> Vec<u64> {
+    let mut capacities: Vec<u64> =
+        asked.iter().map(|capacity| capacity.resolve(footprint)).collect();
     capacities.sort_unstable();
     capacities.dedup();
     capacities
@@ -105,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_nothing_or_is_no_number_is_refused() {
+    fn capacities_of_zero_and_malformed_ones_are_refused() {
         for given in [
             "",
             "0",

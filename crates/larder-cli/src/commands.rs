@@ -1,4 +1,4 @@
-//! The commands: what is read, in which order things run, and where results go.
+//! The commands: what each reads, in which order it runs, and where its results go.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -6,22 +6,24 @@ use clap::CommandFactory;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::args::{Cli, Command, Drawn, Files, GenerateArgs, Output, ReplayArgs, SimulateArgs};
-use crate::capacity::resolve_all;
-use crate::error::{CommandError, PlotError, ReplayError};
-use crate::generate::{Existing, Keys, write_keys};
-use crate::input::Input;
-use crate::plot::{self, miss_ratio_curves};
-use crate::replay::{ReplayOptions, Weights, check, replay};
-use crate::report::{
-    Replay, ReplayReport, SimulateReport, Simulation, TraceInfo, TraceReplay, TraceSimulation, csv,
-    info_table, replay_table, simulation_table,
+use crate::args::{
+    Cli, Command, GenerateArgs, OutputFormat, PlotArgs, ReplayArgs, SimulateArgs, TraceArgs,
 };
-use crate::simulate::{SimulateOptions, Subject, simulate};
+use crate::capacity::{Weights, resolve_all};
+use crate::error::{CommandError, ReplayError};
+use crate::generate::{Existing, Keys, write_keys};
+use crate::plot::{self, Panel, miss_ratio_curves};
+use crate::replay::{ReplayOptions, check, replay};
+use crate::report::{
+    Replay, ReplayReport, Rows, SimulateReport, Simulation, TraceInfo, TraceReplay,
+    TraceSimulation, csv, info_table, replay_table, simulation_table,
+};
+use crate::simulate::{SimPolicy, SimulateOptions, simulate};
 use crate::snapshot;
+use crate::trace::Input;
 use crate::trace::{CsvOptions, Format, ReadOptions, Trace};
 
-/// The trace of a run without arguments; `data/README.md` says how it came about.
+/// The trace of a run without arguments; `data/README.md` describes how it was recorded.
 const BUNDLED: &[u8] = include_bytes!("../data/build-pages.u32.zst");
 const BUNDLED_NAME: &str = "build-pages (bundled)";
 
@@ -35,21 +37,22 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Some(Command::Convert(args)) => print(&snapshot::convert(&args)?),
         Some(Command::Dump(args)) => snapshot::dump(&args, &mut io::stdout().lock()),
         Some(Command::Generate(args)) => generate(&args),
-        Some(Command::Info { files, shown }) => info(&files, shown.output()),
+        Some(Command::Info { files, output }) => info(&files, output.format()),
         Some(Command::Completions { shell }) => completions(shell),
         Some(Command::Man { command }) => man(command.as_deref()),
     }
 }
 
-/// Reads the traces that were asked for, one at a time, so that only one is in memory.
+/// Reads the given traces one at a time, so that only one is in memory.
 fn for_each_trace(
-    files: Option<&Files>,
+    files: Option<&TraceArgs>,
     mut show: impl FnMut(Trace) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
     match files {
         Some(files) if !files.paths.is_empty() => {
             let options = files.read_options();
-            // What can be told at once is not told after the first trace's run, which may be long.
+            // Errors that can be found at once are reported before the first run, which may be
+            // long.
             files.paths.iter().try_for_each(|path| Trace::check(path, &options))?;
             for path in &files.paths {
                 let trace = Trace::read(Input::open(path)?, &options)?;
@@ -72,26 +75,22 @@ fn for_each_trace(
     }
 }
 
-fn replay_all(files: Option<&Files>, args: &ReplayArgs) -> Result<(), CommandError> {
-    let (options, output) = (args.options(), args.output());
+fn replay_all(files: Option<&TraceArgs>, args: &ReplayArgs) -> Result<(), CommandError> {
+    let (options, output) = (args.options(), args.output_format());
     check(&args.policies, &options)?;
-    args.drawn.check()?;
+    args.plot.check()?;
     let mut report = ReplayReport::new(&options);
     for_each_trace(files, |trace| {
         let replayed = replay_trace(&trace, args, &options)?;
-        if output == Output::Table {
+        if output == OutputFormat::Table {
             let table = replay_table(&replayed.replays);
             print(&format!("{}\n{table}\n", replayed.trace.headline()))?;
         }
         report.traces.push(replayed);
         Ok(())
     })?;
-    match output {
-        Output::Json => print_json(&report)?,
-        Output::Csv => print(&csv(&report))?,
-        Output::Table => print(&format!("{}\n", report.footer()))?,
-    }
-    args.drawn.draw(|| miss_ratio_curves(&report.traces))
+    print_report(&report, output, || report.footer())?;
+    args.plot.draw(report.traces.iter().map(TraceReplay::panel))
 }
 
 /// Every policy at every capacity, each with a fresh cache.
@@ -101,10 +100,10 @@ fn replay_trace(
     options: &ReplayOptions,
 ) -> Result<TraceReplay, CommandError> {
     let info = TraceInfo::of(trace);
-    let whole = whole(&info, options.weights)?;
-    let capacities = resolve_all(&args.capacities(), whole);
+    let footprint = footprint(&info, options.weights)?;
+    let capacities = resolve_all(&args.capacities(), footprint);
     let runs = capacities.len() * args.policies.len();
-    let is_shown = !args.quiet && args.output() == Output::Table;
+    let is_shown = !args.quiet && args.output_format() == OutputFormat::Table;
     let steps = runs as u64 * info.requests * u64::from(options.passes);
     let progress = progress_bar(is_shown, steps);
     let mut replays = Vec::with_capacity(runs);
@@ -113,7 +112,7 @@ fn replay_trace(
             progress.set_message(format!("{policy} at {capacity}"));
             let measured = replay(trace, policy, capacity, options, &progress)?;
             if measured.rejections > 0 {
-                // Above the bar, which stays whole.
+                // Printed above the bar, which stays intact.
                 progress.suspend(|| {
                     warn(&format!(
                         "{policy} at {capacity} rejected {} entries as heavier than the whole \
@@ -122,15 +121,15 @@ fn replay_trace(
                     ));
                 });
             }
-            replays.push(Replay::of(&measured, options.weights, whole));
+            replays.push(Replay::of(&measured, options.weights, footprint));
         }
     }
     progress.finish_and_clear();
     Ok(TraceReplay { trace: info, replays })
 }
 
-/// What all keys together fill.
-fn whole(info: &TraceInfo, weights: Weights) -> Result<u64, ReplayError> {
+/// The entries or bytes of all keys together.
+fn footprint(info: &TraceInfo, weights: Weights) -> Result<u64, ReplayError> {
     match weights {
         Weights::Entries => Ok(u64::from(info.distinct_keys)),
         Weights::Bytes => {
@@ -139,20 +138,20 @@ fn whole(info: &TraceInfo, weights: Weights) -> Result<u64, ReplayError> {
     }
 }
 
-fn simulate_all(files: &Files, args: &SimulateArgs) -> Result<(), CommandError> {
-    args.drawn.check()?;
-    let (options, output) = (args.options(), args.output());
-    let mut subjects =
-        args.policies.iter().map(|name| Subject::named(name)).collect::<Result<Vec<_>, _>>()?;
-    if subjects.is_empty() {
-        subjects = Subject::usual();
-        subjects.retain(|subject| subject.check(options.weights).is_ok());
+fn simulate_all(files: &TraceArgs, args: &SimulateArgs) -> Result<(), CommandError> {
+    args.plot.check()?;
+    let (options, output) = (args.options(), args.output_format());
+    let mut policies =
+        args.policies.iter().map(|name| SimPolicy::named(name)).collect::<Result<Vec<_>, _>>()?;
+    if policies.is_empty() {
+        policies = SimPolicy::usual();
+        policies.retain(|policy| policy.check(options.weights).is_ok());
     }
-    subjects.iter().try_for_each(|subject| subject.check(options.weights))?;
+    policies.iter().try_for_each(|policy| policy.check(options.weights))?;
     let mut report = SimulateReport::new(&options);
     let mut show = |trace: Trace| {
-        let simulated = simulate_trace(&trace, &subjects, args, &options)?;
-        if output == Output::Table {
+        let simulated = simulate_trace(&trace, &policies, args, &options)?;
+        if output == OutputFormat::Table {
             let table = simulation_table(&simulated.simulations);
             print(&format!("{}\n{table}\n", simulated.trace.headline()))?;
         }
@@ -167,33 +166,29 @@ fn simulate_all(files: &Files, args: &SimulateArgs) -> Result<(), CommandError> 
         let keys = Keys::new(pattern, args.generated.requests, args.generated.seed)?;
         show(Trace::of_keys(name, keys, files.read_options().max_requests)?)?;
     }
-    match output {
-        Output::Json => print_json(&report)?,
-        Output::Csv => print(&csv(&report))?,
-        Output::Table => print(&format!("{}\n", report.footer()))?,
-    }
-    args.drawn.draw(|| miss_ratio_curves(&report.traces))
+    print_report(&report, output, || report.footer())?;
+    args.plot.draw(report.traces.iter().map(TraceSimulation::panel))
 }
 
 fn simulate_trace(
     trace: &Trace,
-    subjects: &[Subject],
+    policies: &[SimPolicy],
     args: &SimulateArgs,
     options: &SimulateOptions,
 ) -> Result<TraceSimulation, CommandError> {
     let info = TraceInfo::of(trace);
-    let whole = whole(&info, options.weights)?;
-    let capacities = resolve_all(&args.capacities(), whole);
-    let cells = capacities.len() * subjects.len();
-    let is_shown = !args.quiet && args.output() == Output::Table;
+    let footprint = footprint(&info, options.weights)?;
+    let capacities = resolve_all(&args.capacities(), footprint);
+    let cells = capacities.len() * policies.len();
+    let is_shown = !args.quiet && args.output_format() == OutputFormat::Table;
     let progress = progress_bar(is_shown, cells as u64 * info.requests);
-    let cells = simulate(trace, subjects, &capacities, options, &progress)?;
+    let cells = simulate(trace, policies, &capacities, options, &progress)?;
     progress.finish_and_clear();
     let sizes = trace.sizes_bytes.iter().flatten();
     let bytes: u64 = sizes.map(|&size_bytes| u64::from(size_bytes)).sum();
     let simulations = cells
         .iter()
-        .map(|cell| Simulation::of(cell, options.weights, whole, info.requests, bytes))
+        .map(|cell| Simulation::of(cell, options.weights, footprint, info.requests, bytes))
         .collect();
     Ok(TraceSimulation { trace: info, simulations })
 }
@@ -215,17 +210,13 @@ fn generate(args: &GenerateArgs) -> Result<(), CommandError> {
     write_keys(keys, &args.output, args.format, existing)
 }
 
-fn info(files: &Files, output: Output) -> Result<(), CommandError> {
+fn info(files: &TraceArgs, output: OutputFormat) -> Result<(), CommandError> {
     let mut infos = Vec::new();
     for_each_trace(Some(files), |trace| {
         infos.push(TraceInfo::of(&trace));
         Ok(())
     })?;
-    match output {
-        Output::Json => print_json(&infos),
-        Output::Csv => print(&csv(&infos)),
-        Output::Table => print(&format!("{}\n", info_table(&infos))),
-    }
+    print_report(&infos, output, || info_table(&infos).to_string())
 }
 
 fn completions(shell: clap_complete::Shell) -> Result<(), CommandError> {
@@ -236,7 +227,7 @@ fn completions(shell: clap_complete::Shell) -> Result<(), CommandError> {
 
 fn man(command: Option<&str>) -> Result<(), CommandError> {
     let mut larder = Cli::command();
-    // So that a command's page has the whole name, `larder-simulate`.
+    // Gives a command's page its full name, such as `larder-simulate`.
     larder.build();
     let of = match command {
         None => larder,
@@ -250,27 +241,40 @@ fn man(command: Option<&str>) -> Result<(), CommandError> {
     print_bytes(&page)
 }
 
-impl Drawn {
-    /// Refuses a picture that could not be written at the end.
+impl PlotArgs {
+    /// Refuses a plot that could not be written at the end.
     fn check(&self) -> Result<(), CommandError> {
-        match &self.plot {
+        match &self.file {
             Some(path) => plot::check_target(path, self.force),
             None => Ok(()),
         }
     }
 
-    fn draw(&self, svg: impl FnOnce() -> Result<String, PlotError>) -> Result<(), CommandError> {
-        match &self.plot {
-            Some(path) => plot::write(path, &svg()?, self.force),
+    fn draw(&self, panels: impl Iterator<Item = Panel>) -> Result<(), CommandError> {
+        match &self.file {
+            Some(path) => {
+                plot::write(path, &miss_ratio_curves(&panels.collect::<Vec<_>>())?, self.force)
+            }
             None => Ok(()),
         }
     }
 }
 
-fn print_json(document: &impl Serialize) -> Result<(), CommandError> {
-    let text = serde_json::to_string_pretty(document)
-        .map_err(|failure| CommandError::write("standard output")(failure.into()))?;
-    print(&format!("{text}\n"))
+/// Prints a report in the requested form; `text` gives what is printed with tables.
+fn print_report<R: Rows + Serialize>(
+    report: &R,
+    output: OutputFormat,
+    text: impl FnOnce() -> String,
+) -> Result<(), CommandError> {
+    match output {
+        OutputFormat::Json => {
+            let document = serde_json::to_string_pretty(report)
+                .map_err(|failure| CommandError::write("standard output")(failure.into()))?;
+            print(&format!("{document}\n"))
+        }
+        OutputFormat::Csv => print(&csv(report)),
+        OutputFormat::Table => print(&format!("{}\n", text())),
+    }
 }
 
 fn print(text: &str) -> Result<(), CommandError> {
@@ -283,6 +287,6 @@ fn print_bytes(bytes: &[u8]) -> Result<(), CommandError> {
 }
 
 fn warn(text: &str) {
-    // Nobody is left to be warned where stderr is closed.
+    // If stderr is closed, nobody can be warned.
     let _ = writeln!(io::stderr(), "warning: {text}");
 }

@@ -1,7 +1,7 @@
-//! What can go wrong, one type for each stage, and the exit code that it means.
+//! Errors, one type for each stage, and the exit code of each.
 //!
-//! Exit code 2 says that the input or the arguments are wrong, as clap has it for its own errors;
-//! 1 says that the machine failed us: a file that cannot be opened, a full disk.
+//! Exit code 2 means that the input or the arguments are wrong, as for clap's own errors; 1 means
+//! that the machine failed: a file cannot be opened, or the disk is full.
 
 use std::error::Error;
 use std::io;
@@ -9,10 +9,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use larder::BuildError;
-
 use larder::snapshot::{RegistryError, SnapshotError};
 
-pub(crate) use crate::trace::error::{Excerpt, Position, Problem, TraceError};
+use crate::trace::error::TraceError;
 
 /// Why a replay or a simulation could not start.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +22,7 @@ pub(crate) enum ReplayError {
     #[error("--weights size needs sizes, and {file} has none; see --size-column")]
     NoSizes { file: String },
     #[error("unknown policy `{given}`; known are {known}")]
-    UnknownSubject { given: String, known: String },
+    UnknownPolicy { given: String, known: String },
     #[error("{policy} is defined for entries of one weight; leave it or --weights size out")]
     OneWeight { policy: &'static str },
 }
@@ -40,11 +39,11 @@ pub(crate) enum GenerateError {
     Exists { file: PathBuf },
 }
 
-/// What is wrong with a snapshot, or with what was asked for it.
+/// What is wrong with a snapshot, or with what was asked of it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum SnapshotFailure {
-    /// One that names its file.
+    /// An error that names its file.
     #[error(transparent)]
     Snapshot(SnapshotError),
     #[error("{}", file.display())]
@@ -71,7 +70,7 @@ impl From<SnapshotError> for SnapshotFailure {
     }
 }
 
-/// Why a picture could not be drawn.
+/// Why a plot could not be drawn.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum PlotError {

@@ -1,38 +1,41 @@
 //! Synthetic traces: endless streams of keys, each given by its parameters and a seed.
 //!
-//! A seed stands for one trace on every platform and for good: the generator is PCG-XSL-RR-128/64,
-//! numbers are cut to a range by multiplication, and the Zipf ranks use the `libm` crate, not the
-//! functions of the platform.
+//! A seed gives the same trace on every platform and in every release: the generator is
+//! PCG-XSL-RR-128/64, numbers are reduced to a range by multiplication, and the Zipf ranks use the
+//! `libm` crate instead of the platform's functions.
 
-mod zipf;
+// Keys in a file: text or raw, packed or not.
 mod output;
-
-pub(crate) use self::output::{Existing, KeyFormat, write_keys};
+// Ranks by Zipf's law.
+mod zipf;
+// Random numbers that are the same everywhere.
+mod random;
 
 use rand_pcg::Pcg64;
-use rand_pcg::rand_core::Rng;
 
-use self::zipf::Zipf;
 use crate::error::GenerateError;
 
-/// The stream of PCG that all traces are drawn from; any constant would do.
-const STREAM: u128 = 0x6c61_7264_6572;
+use self::random::{STREAM, uniform_below};
+use self::zipf::Zipf;
+
+pub(crate) use self::output::{Existing, KeyFormat, write_keys};
 
 /// Keys are `u32`s, so that the `u32` format holds every trace.
 const MAX_KEYS: u64 = 1 << 32;
 
-/// What a trace looks like.
+/// The pattern of a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pattern {
-    /// Key `k` is asked for in proportion to `1 / (k + 1)^exponent`.
+    /// Key `k` is requested in proportion to `1 / (k + 1)^exponent`.
     Zipf { keys: u32, exponent: f64 },
-    /// Every key is asked for equally often.
+    /// Every key is requested equally often.
     Uniform { keys: u32 },
-    /// Zipf, but after each `every_requests` come `scan_keys` that are never asked for again.
+    /// Zipf, but after each `every_requests` requests follow `scan_keys` keys that are never
+    /// requested again.
     Scan { keys: u32, exponent: f64, every_requests: u64, scan_keys: u64 },
-    /// All keys in turn, again and again.
+    /// All keys in turn, over and over.
     Loop { keys: u32 },
-    /// Zipf, but after each `every_requests` the popularity moves on by `step_keys`.
+    /// Zipf, but after each `every_requests` requests the popularity moves on by `step_keys` keys.
     Shift { keys: u32, exponent: f64, every_requests: u64, step_keys: u32 },
 }
 
@@ -40,14 +43,14 @@ pub(crate) enum Pattern {
 #[derive(Debug)]
 pub(crate) struct Keys {
     random: Pcg64,
-    source: Source,
-    /// Of the next request.
+    sampler: Sampler,
+    /// The number of the next request.
     number: u64,
     requests: u64,
 }
 
 #[derive(Debug)]
-enum Source {
+enum Sampler {
     Zipf(Zipf),
     Uniform { keys: u32 },
     Scan { popular: Zipf, every_requests: u64, scan_keys: u64, next_fresh: u64 },
@@ -58,10 +61,10 @@ enum Source {
 impl Keys {
     /// The first `requests` keys of `pattern` for this seed.
     pub(crate) fn new(pattern: Pattern, requests: u64, seed: u64) -> Result<Self, GenerateError> {
-        let source = match pattern {
-            Pattern::Zipf { keys, exponent } => Source::Zipf(Zipf::new(keys, exponent)?),
-            Pattern::Uniform { keys } => Source::Uniform { keys },
-            Pattern::Loop { keys } => Source::Loop { keys },
+        let sampler = match pattern {
+            Pattern::Zipf { keys, exponent } => Sampler::Zipf(Zipf::new(keys, exponent)?),
+            Pattern::Uniform { keys } => Sampler::Uniform { keys },
+            Pattern::Loop { keys } => Sampler::Loop { keys },
             Pattern::Scan { keys, exponent, every_requests, scan_keys } => {
                 let given =
                     fresh_keys(requests, every_requests, scan_keys).saturating_add(keys.into());
@@ -69,9 +72,9 @@ impl Keys {
                     return Err(GenerateError::TooManyKeys { given, max: MAX_KEYS });
                 }
                 let popular = Zipf::new(keys, exponent)?;
-                Source::Scan { popular, every_requests, scan_keys, next_fresh: keys.into() }
+                Sampler::Scan { popular, every_requests, scan_keys, next_fresh: keys.into() }
             }
-            Pattern::Shift { keys, exponent, every_requests, step_keys } => Source::Shift {
+            Pattern::Shift { keys, exponent, every_requests, step_keys } => Sampler::Shift {
                 popular: Zipf::new(keys, exponent)?,
                 keys,
                 every_requests,
@@ -79,11 +82,11 @@ impl Keys {
             },
         };
         let random = Pcg64::new(seed.into(), STREAM);
-        Ok(Keys { random, source, number: 0, requests })
+        Ok(Keys { random, sampler, number: 0, requests })
     }
 }
 
-/// An upper bound on the keys that scans ask for.
+/// An upper bound on the number of keys in scans.
 fn fresh_keys(requests: u64, every_requests: u64, scan_keys: u64) -> u64 {
     let round = every_requests.saturating_add(scan_keys).max(1);
     (requests / round).saturating_add(1).saturating_mul(scan_keys).min(requests)
@@ -99,12 +102,12 @@ impl Iterator for Keys {
         let number = self.number;
         self.number += 1;
         let random = &mut self.random;
-        Some(match &mut self.source {
-            Source::Zipf(popular) => popular.rank(random),
-            Source::Uniform { keys } => below(*keys, random),
-            // Less than `keys`, which is a `u32`; so are the two casts below.
-            Source::Loop { keys } => (number % u64::from(*keys)) as u32,
-            Source::Scan { popular, every_requests, scan_keys, next_fresh } => {
+        Some(match &mut self.sampler {
+            Sampler::Zipf(popular) => popular.rank(random),
+            Sampler::Uniform { keys } => uniform_below(*keys, random),
+            // The remainder is less than `keys`, a `u32`; the two casts below are lossless too.
+            Sampler::Loop { keys } => (number % u64::from(*keys)) as u32,
+            Sampler::Scan { popular, every_requests, scan_keys, next_fresh } => {
                 if number % every_requests.saturating_add(*scan_keys) < *every_requests {
                     popular.rank(random)
                 } else {
@@ -112,23 +115,12 @@ impl Iterator for Keys {
                     (*next_fresh - 1) as u32
                 }
             }
-            Source::Shift { popular, keys, every_requests, step_keys } => {
+            Sampler::Shift { popular, keys, every_requests, step_keys } => {
                 let moved = u128::from(number / *every_requests) * u128::from(*step_keys);
                 ((u128::from(popular.rank(random)) + moved) % u128::from(*keys)) as u32
             }
         })
     }
-}
-
-/// A number below `bound`, all but equally likely: the error is below `bound / 2^64`.
-fn below(bound: u32, random: &mut Pcg64) -> u32 {
-    // The high half of the product is less than `bound`.
-    ((u128::from(random.next_u64()) * u128::from(bound)) >> 64) as u32
-}
-
-/// A number from 0 up to but not including 1, of 53 random bits.
-fn unit(random: &mut Pcg64) -> f64 {
-    (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 #[cfg(test)]
@@ -147,7 +139,7 @@ mod tests {
         counts
     }
 
-    /// Fixed numbers: whoever changes them breaks every seed that anybody has written down.
+    /// Fixed numbers: changing them breaks every seed that somebody has written down.
     #[test]
     fn a_seed_stands_for_the_same_trace_for_good() {
         let (keys, exponent, every_requests) = (1000, 0.9, 4);

@@ -1,25 +1,36 @@
 //! `larder`: replays request traces through one shared [`larder::Cache`] and reports hit ratio,
 //! throughput and latency by policy and capacity; simulates policies beside the optimum; generates
-//! and describes traces, too.
+//! and describes traces; inspects and converts snapshots.
 //!
-//! The modules stand in the order of the data: arguments, bytes of a file, requests of a trace,
-//! a replay of them, and what is shown of it.
+//! The modules stand in the order of their dependencies, the commands first: each uses only those
+//! below it.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
-mod args;
-mod error;
-mod input;
-mod trace;
-mod capacity;
-mod replay;
-mod reference;
-mod simulate;
-mod report;
-mod plot;
-mod generate;
-mod snapshot;
+// What each command reads, runs and prints.
 mod commands;
+// The command line: options, their help and their defaults.
+mod args;
+// Results as tables, JSON, CSV and curves.
+mod report;
+// Miss-ratio curves as SVG.
+mod plot;
+// Policies over a trace on one thread, beside references and the optimum.
+mod simulate;
+// The optimum and published policies, for comparison.
+mod reference;
+// A trace through one shared cache, from several threads.
+mod replay;
+// Capacities as the user gives them, and what they count.
+mod capacity;
+// Saved caches: inspected, verified, converted and dumped.
+mod snapshot;
+// Synthetic traces and how they are written.
+mod generate;
+// The errors of all stages above traces, and exit codes.
+mod error;
+// Traces: files in several formats, and requests in memory.
+mod trace;
 
 use std::io::Write;
 use std::path::Path;
@@ -34,17 +45,17 @@ fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| with_tip(error).exit());
     match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader of a pipe has seen enough: that is its right, not our failure.
+        // A reader may close its pipe early: this is not a failure.
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            // A closed stderr leaves nobody to tell; the exit code still does.
+            // If stderr is closed, the exit code alone has to tell.
             let _ = writeln!(std::io::stderr(), "error: {}", error::with_causes(&failure));
             failure.exit_code()
         }
     }
 }
 
-/// Who names a trace where a command is due is told the command.
+/// Suggests the command `replay` to a user who names a trace in place of a command.
 fn with_tip(mut error: clap::Error) -> clap::Error {
     let given = match error.get(ContextKind::InvalidSubcommand) {
         Some(ContextValue::String(given)) if error.kind() == ErrorKind::InvalidSubcommand => given,

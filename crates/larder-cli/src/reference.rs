@@ -1,17 +1,23 @@
-//! Policies that are not the library's: the optimum, and published ones to compare with.
+//! Policies to compare with the library's: the optimum and published ones.
 //!
-//! The exact ones are written as plainly as their definition, on other structures than the
-//! library's, so that the two check each other; the others follow their papers. None serves any
-//! cache: they know a trace's keys by number.
+//! LRU, FIFO and LFU are written as plainly as their definitions, on other data structures than the
+//! library's, so that the two check each other; the others follow their papers. None of them is
+//! part of a cache: they take a trace's keys as dense ids.
 
-mod queue;
+// The optimum, and a bound on it for entries of several sizes.
 mod optimum;
+// LRU, FIFO and LFU by definition.
 mod exact;
+// Published policies.
 mod arc;
 mod lirs;
 mod two_queue;
+// Doubly linked lists of keys.
+mod queue;
+// What all policies here can do.
+mod policy;
 
-use crate::replay::Weights;
+use crate::capacity::Weights;
 use crate::trace::Trace;
 
 use self::arc::Arc;
@@ -20,18 +26,13 @@ use self::lirs::Lirs;
 use self::two_queue::TwoQueue;
 
 pub(crate) use self::optimum::{Optimum, hits_at_most};
+pub(crate) use self::policy::ReferencePolicy;
 
-/// What stands before the name of a published policy.
+/// The prefix of the names of published policies.
 const PREFIX: &str = "ref-";
 
 /// The name of the optimum.
 pub(crate) const OPTIMUM: &str = "opt";
-
-/// A policy and its cache of keys, read-through: what is missed is inserted.
-pub(crate) trait Reference {
-    /// Asks for a key; returns whether it was there.
-    fn request(&mut self, key: u32, weight: u32) -> bool;
-}
 
 /// A published policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,7 @@ impl Published {
         (Self::TwoQueue, "ref-2q"),
     ];
 
-    /// The policy of that name, with `ref-` before it, whatever its case.
+    /// The policy of that name, which includes `ref-`; case does not matter.
     pub(crate) fn named(name: &str) -> Option<Self> {
         let known = Self::ALL.into_iter().find(|(_, known)| known.eq_ignore_ascii_case(name));
         known.map(|(policy, _)| policy)
@@ -69,15 +70,15 @@ impl Published {
         own.map_or(PREFIX, |(_, name)| name)
     }
 
-    /// Whether its definition says what to do with entries of different weights.
-    pub(crate) fn takes(self, weights: Weights) -> bool {
+    /// Whether the policy is defined for entries of these weights.
+    pub(crate) fn supports(self, weights: Weights) -> bool {
         weights == Weights::Entries || matches!(self, Self::Lru | Self::Fifo | Self::Lfu)
     }
 
     /// A cache of `capacity` for the keys of `trace`.
-    pub(crate) fn build(self, trace: &Trace, capacity: u64) -> Box<dyn Reference> {
+    pub(crate) fn build(self, trace: &Trace, capacity: u64) -> Box<dyn ReferencePolicy> {
         let keys = trace.distinct_keys as usize;
-        // A cache of all keys and one of more behave alike.
+        // A cache that holds all keys and a larger one behave alike.
         let entries = usize::try_from(capacity).unwrap_or(usize::MAX).min(keys.max(1));
         match self {
             Self::Lru => Box::new(Lru::new(keys, capacity)),
@@ -93,35 +94,11 @@ impl Published {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::Format;
 
-    pub(super) fn trace(requests: &[u32]) -> Trace {
-        Trace {
-            name: "t".into(),
-            format: Format::U32,
-            requests: requests.to_vec(),
-            distinct_keys: requests.iter().max().map_or(0, |last| last + 1),
-            sizes_bytes: None,
-            ttl: None,
-            span: None,
-            lifetimes: None,
-            warnings: Vec::new(),
-        }
-    }
-
-    /// Which requests hit, as a string of `h` and `.`.
+    /// Shows which requests hit as a string of `h` and `.`.
     pub(super) fn outcomes(policy: Published, requests: &[u32], capacity: u64) -> String {
-        let mut cache = policy.build(&trace(requests), capacity);
+        let mut cache = policy.build(&Trace::of_ids(requests, None), capacity);
         requests.iter().map(|&key| if cache.request(key, 1) { 'h' } else { '.' }).collect()
-    }
-
-    fn random_trace(seed: u64, keys: u64, length: usize) -> Vec<u32> {
-        let mut state = seed;
-        let mut next = move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            state >> 33
-        };
-        (0..length).map(|_| (next() % keys).min(next() % keys) as u32).collect()
     }
 
     #[test]
@@ -135,13 +112,13 @@ mod tests {
     #[test]
     fn no_policy_beats_the_optimum() {
         for seed in 1..40 {
-            let requests = random_trace(seed, 4 + seed % 30, 400);
-            let trace = trace(&requests);
+            let trace = Trace::random(seed, 4 + seed % 30, 400);
             let optimum = Optimum::of(&trace);
             for capacity in 1..20 {
                 let best = optimum.hits(&trace, capacity);
                 for policy in Published::ALL.map(|(policy, _)| policy) {
-                    let hits = outcomes(policy, &requests, capacity).matches('h').count() as u64;
+                    let hits =
+                        outcomes(policy, &trace.requests, capacity).matches('h').count() as u64;
                     assert!(hits <= best, "{policy:?} at {capacity}: {hits} > {best}, seed {seed}");
                 }
             }
@@ -151,17 +128,16 @@ mod tests {
     #[test]
     fn the_optimum_is_that_of_a_search_through_all_choices() {
         for seed in 1..200 {
-            let requests = random_trace(seed, 5, 14);
-            let trace = trace(&requests);
+            let trace = Trace::random(seed, 5, 14);
             let optimum = Optimum::of(&trace);
             for capacity in 1..4 {
-                let best = best_by_search(&requests, &mut Vec::new(), capacity);
+                let best = best_by_search(&trace.requests, &mut Vec::new(), capacity);
                 assert_eq!(optimum.hits(&trace, capacity as u64), best, "seed {seed}");
             }
         }
     }
 
-    /// The most hits of any choice of whom to keep at each request.
+    /// The most hits that any sequence of evictions allows.
     fn best_by_search(requests: &[u32], held: &mut Vec<u32>, capacity: usize) -> u64 {
         let Some((first, rest)) = requests.split_first() else { return 0 };
         if held.contains(first) {
@@ -183,14 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn all_policies_hit_everything_but_first_requests_when_all_fits() {
-        let requests = random_trace(5, 40, 1000);
-        let trace = trace(&requests);
-        let firsts = requests.iter().collect::<std::collections::HashSet<_>>().len();
+    fn all_policies_hit_all_but_first_requests_if_all_keys_fit() {
+        let trace = Trace::random(5, 40, 1000);
+        let firsts = trace.requests.iter().collect::<std::collections::HashSet<_>>().len();
         for policy in Published::ALL.map(|(policy, _)| policy) {
-            // LIRS has but a hundredth for what it has not seen twice.
+            // LIRS has only a hundredth of the cache for keys that it has not seen twice.
             for capacity in [trace.distinct_keys.into(), 1000, u64::MAX] {
-                let hits = outcomes(policy, &requests, capacity).matches('h').count();
+                let hits = outcomes(policy, &trace.requests, capacity).matches('h').count();
                 assert_eq!(hits, 1000 - firsts, "{policy:?} at {capacity}");
             }
         }
@@ -198,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_of_one_hits_repetitions_alone() {
+    fn a_cache_of_one_entry_hits_only_repetitions() {
         let requests = [0, 0, 1, 1, 1, 0, 2, 2, 0, 0];
         for policy in Published::ALL.map(|(policy, _)| policy) {
             assert_eq!(outcomes(policy, &requests, 1), ".h.hh..h.h", "{policy:?}");

@@ -1,11 +1,11 @@
-//! One replay: several threads take one trace through one shared cache.
+//! One replay: several threads run one trace through one shared cache.
 //!
-//! A request is a `get`, and an `insert` on a miss. The threads pull runs of [`CHUNK_REQUESTS`]
-//! from a shared cursor, so the global order of the trace is kept but for a few hundred requests;
-//! one thread keeps it exactly.
+//! A request is a `get`, followed by an `insert` on a miss. The threads take chunks of
+//! [`CHUNK_REQUESTS`] from a shared cursor, so the order of the trace is nearly kept; a single
+//! thread keeps it exactly.
 //!
-//! Where a trace has TTLs and times, an entry is inserted with the TTL of the request, and the cache's
-//! clock shows the latest time of all requests that were begun.
+//! If a trace has TTLs and times, an entry is inserted with the TTL of the request, and the cache's
+//! clock shows the latest time of all requests that have begun.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -16,33 +16,25 @@ use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use larder::{Builder, Cache, Clock, Inserted, Maintenance, Policy};
 
+use crate::capacity::Weights;
 use crate::error::ReplayError;
 use crate::trace::{Lifetimes, Trace};
 
-/// What a thread takes at once: enough that the shared cursor costs nothing, few enough that the
-/// order of the trace survives.
+/// The number of requests that a thread takes at once: enough that the shared cursor costs little,
+/// few enough that the order of the trace is nearly kept.
 const CHUNK_REQUESTS: u64 = 128;
 
-/// One request in so many is timed: reading the clock costs as much as a hit. A prime, so that no
-/// period of the trace hides behind it.
+/// One request in this many is timed, because reading the clock costs as much as a hit. The number
+/// is prime, so that the samples do not align with a period of the trace.
 pub(crate) const LATENCY_SAMPLE_EVERY: u64 = 13;
 
 const MAX_LATENCY_NS: u64 = 60_000_000_000;
 const LATENCY_DIGITS: u8 = 3;
 
-/// How often the progress bar moves.
+/// The interval at which the progress bar moves.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What an entry weighs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Weights {
-    /// One each: capacities are in entries.
-    Entries,
-    /// Its size in bytes: capacities are in bytes.
-    Bytes,
-}
-
-/// How a trace is replayed, whatever the policy and the capacity.
+/// How a trace is replayed, the same for all policies and capacities.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReplayOptions {
     pub(crate) threads: usize,
@@ -50,15 +42,15 @@ pub(crate) struct ReplayOptions {
     /// `None` leaves the number to the cache.
     pub(crate) partitions: Option<usize>,
     pub(crate) weights: Weights,
-    /// How many times the trace runs through the cache, one after the other.
+    /// How many times in a row the trace runs through the cache.
     pub(crate) passes: u32,
 }
 
-/// What one replay showed.
+/// The result of one replay.
 #[derive(Debug)]
 pub(crate) struct Measurement {
     pub(crate) policy: String,
-    /// Entries or bytes, as the weights are.
+    /// Entries or bytes, depending on the weights.
     pub(crate) capacity: u64,
     pub(crate) partitions: usize,
     pub(crate) requests: u64,
@@ -85,13 +77,12 @@ impl Measurement {
     }
 }
 
-/// Refuses names that the library does not know and partitions that it does not have, before a trace
-/// is read.
+/// Refuses unknown policies and invalid numbers of partitions before a trace is read.
 pub(crate) fn check(policies: &[String], options: &ReplayOptions) -> Result<(), ReplayError> {
     let partitions = options.partitions.unwrap_or(1);
     policies.iter().try_for_each(|name| {
         let builder = Cache::<u32, u32>::builder()
-            // A capacity too small for its partitions is another error, and not one of arguments alone.
+            // A capacity too small for its partitions is another error, which depends on the trace.
             .capacity(partitions.max(1))
             .partitions(partitions)
             .maintenance(Maintenance::Inline);
@@ -106,7 +97,7 @@ fn build(builder: Builder<u32, u32>, policy: &str) -> Result<Cache<u32, u32>, Re
         .map_err(|source| ReplayError::Build { policy: policy.to_owned(), source })
 }
 
-/// Replays `trace` and moves `progress` by as many steps as there are requests.
+/// Replays `trace` and advances `progress` by one step per request.
 pub(crate) fn replay(
     trace: &Trace,
     policy: &str,
@@ -117,7 +108,7 @@ pub(crate) fn replay(
     let mut builder = Cache::<u32, u32>::builder().maintenance(options.maintenance);
     builder = match options.weights {
         Weights::Entries => builder.capacity(usize::try_from(capacity).unwrap_or(usize::MAX)),
-        // An entry without a size still takes room, or there could be any number of them.
+        // An entry of size 0 still weighs 1, or their number would be unbounded.
         Weights::Bytes => builder.max_weight(capacity).weigher(|_, &size_bytes| size_bytes.max(1)),
     };
     if let Some(partitions) = options.partitions {
@@ -136,16 +127,16 @@ pub(crate) fn replay(
         total_requests: trace.requests.len() as u64 * u64::from(options.passes),
         cursor: AtomicU64::new(0),
     };
-    let (elapsed, tallies) = run.on_threads(&cache, options.threads, progress);
+    let (elapsed, workers) = run.on_threads(&cache, options.threads, progress);
     cache.run_pending();
 
     let mut latency_ns = empty_histogram();
     let mut hits = 0;
     let mut rejections = 0;
-    for tally in &tallies {
-        hits += tally.hits;
-        rejections += tally.rejections;
-        latency_ns.add(&tally.latency_ns).expect("all histograms have the same bounds");
+    for stats in &workers {
+        hits += stats.hits;
+        rejections += stats.rejections;
+        latency_ns.add(&stats.latency_ns).expect("all histograms have the same bounds");
     }
     Ok(Measurement {
         policy: cache.policy_name().to_owned(),
@@ -165,7 +156,7 @@ fn empty_histogram() -> Histogram<u64> {
         .expect("the bounds and the digits are constants that it takes")
 }
 
-/// The time of a trace: that of the latest request that was begun.
+/// The time of a trace: the latest time of all requests that have begun.
 #[derive(Clone, Debug, Default)]
 struct TraceClock {
     now_ns: Arc<AtomicU64>,
@@ -173,7 +164,7 @@ struct TraceClock {
 
 impl TraceClock {
     fn advance_to(&self, time_ns: u64) {
-        // Relaxed: a clock alone; nothing is read because of it.
+        // Relaxed: only the time itself is read; it publishes no other data.
         if self.now_ns.load(Ordering::Relaxed) < time_ns {
             self.now_ns.fetch_max(time_ns, Ordering::Relaxed);
         }
@@ -186,8 +177,8 @@ impl Clock for TraceClock {
     }
 }
 
-/// What one thread has seen.
-struct Tally {
+/// What one thread counted and timed.
+struct WorkerStats {
     hits: u64,
     rejections: u64,
     latency_ns: Histogram<u64>,
@@ -195,22 +186,22 @@ struct Tally {
     ended: Instant,
 }
 
-fn elapsed(tallies: &[Tally]) -> Duration {
-    let first = tallies.iter().map(|tally| tally.started).min();
-    let last = tallies.iter().map(|tally| tally.ended).max();
+fn elapsed(workers: &[WorkerStats]) -> Duration {
+    let first = workers.iter().map(|stats| stats.started).min();
+    let last = workers.iter().map(|stats| stats.ended).max();
     match (first, last) {
         (Some(first), Some(last)) => last - first,
         _ => Duration::ZERO,
     }
 }
 
-/// A trace on its way through a cache.
+/// A running replay.
 struct Run<'a> {
     requests: &'a [u32],
     sizes_bytes: Option<&'a [u32]>,
-    /// When entries expire, if they do, and the clock that says so.
+    /// The lifetimes of entries if they expire, and the cache's clock.
     lifetimes: Option<(&'a Lifetimes, TraceClock)>,
-    /// Of all passes together.
+    /// The requests of all passes together.
     total_requests: u64,
     cursor: AtomicU64,
 }
@@ -221,7 +212,7 @@ impl Run<'_> {
         cache: &Cache<u32, u32>,
         threads: usize,
         progress: &ProgressBar,
-    ) -> (Duration, Vec<Tally>) {
+    ) -> (Duration, Vec<WorkerStats>) {
         let start_line = Barrier::new(threads + 1);
         let (ended, all_ended) = mpsc::channel::<()>();
         let before = progress.position();
@@ -234,13 +225,19 @@ impl Run<'_> {
                         let latency_ns = empty_histogram();
                         start_line.wait();
                         let started = Instant::now();
-                        let mut tally =
-                            Tally { hits: 0, rejections: 0, latency_ns, started, ended: started };
-                        self.work(cache, &mut tally);
-                        tally.ended = Instant::now();
-                        // Dropped only now, also by a panic: the channel closes with the last.
+                        let mut stats = WorkerStats {
+                            hits: 0,
+                            rejections: 0,
+                            latency_ns,
+                            started,
+                            ended: started,
+                        };
+                        self.work(cache, &mut stats);
+                        stats.ended = Instant::now();
+                        // Dropped only now or by a panic: the channel closes when the last thread
+                        // ends.
                         drop(ended);
-                        tally
+                        stats
                     })
                 })
                 .collect();
@@ -252,15 +249,15 @@ impl Run<'_> {
                 );
             }
             progress.set_position(before + self.total_requests);
-            let tallies: Vec<_> = workers
+            let workers: Vec<_> = workers
                 .into_iter()
                 .map(|worker| worker.join().expect("a worker runs no code that may panic"))
                 .collect();
-            (elapsed(&tallies), tallies)
+            (elapsed(&workers), workers)
         })
     }
 
-    fn work(&self, cache: &Cache<u32, u32>, tally: &mut Tally) {
+    fn work(&self, cache: &Cache<u32, u32>, stats: &mut WorkerStats) {
         loop {
             let first = self.cursor.fetch_add(CHUNK_REQUESTS, Ordering::Relaxed);
             if first >= self.total_requests {
@@ -271,11 +268,11 @@ impl Run<'_> {
             for number in first..self.total_requests.min(first + CHUNK_REQUESTS) {
                 if number % LATENCY_SAMPLE_EVERY == 0 {
                     let asked = Instant::now();
-                    self.request(index, pass, cache, tally);
+                    self.request(index, pass, cache, stats);
                     let took_ns = u64::try_from(asked.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                    tally.latency_ns.saturating_record(took_ns);
+                    stats.latency_ns.saturating_record(took_ns);
                 } else {
-                    self.request(index, pass, cache, tally);
+                    self.request(index, pass, cache, stats);
                 }
                 index += 1;
                 if index == self.requests.len() {
@@ -287,13 +284,13 @@ impl Run<'_> {
     }
 
     #[inline]
-    fn request(&self, index: usize, pass: u64, cache: &Cache<u32, u32>, tally: &mut Tally) {
+    fn request(&self, index: usize, pass: u64, cache: &Cache<u32, u32>, stats: &mut WorkerStats) {
         let id = self.requests[index];
         if let Some((lifetimes, clock)) = &self.lifetimes {
             clock.advance_to(lifetimes.time_ns(index, pass));
         }
         if cache.get(&id).is_some() {
-            tally.hits += 1;
+            stats.hits += 1;
             return;
         }
         let size_bytes = self.sizes_bytes.map_or(0, |sizes| sizes[index]);
@@ -303,7 +300,7 @@ impl Run<'_> {
             None => cache.insert(id, size_bytes),
         };
         if let Inserted::Rejected(_) = inserted {
-            tally.rejections += 1;
+            stats.rejections += 1;
         }
     }
 }
@@ -311,7 +308,6 @@ impl Run<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::Format;
 
     const EXACT: ReplayOptions = ReplayOptions {
         threads: 1,
@@ -321,20 +317,6 @@ mod tests {
         passes: 1,
     };
 
-    fn trace(requests: &[u32], sizes_bytes: Option<Vec<u32>>) -> Trace {
-        Trace {
-            name: "t".into(),
-            format: Format::U32,
-            requests: requests.to_vec(),
-            distinct_keys: requests.iter().max().map_or(0, |last| last + 1),
-            sizes_bytes,
-            ttl: None,
-            span: None,
-            lifetimes: None,
-            warnings: Vec::new(),
-        }
-    }
-
     fn hits(trace: &Trace, policy: &str, capacity: u64, options: &ReplayOptions) -> u64 {
         let progress = ProgressBar::hidden();
         replay(trace, policy, capacity, options, &progress).unwrap().hits
@@ -342,8 +324,8 @@ mod tests {
 
     #[test]
     fn one_thread_inline_gives_the_textbook_number_of_hits() {
-        // The example of Belady's anomaly, as every textbook has it.
-        let belady = trace(&[0, 1, 2, 3, 0, 1, 4, 0, 1, 2, 3, 4], None);
+        // The textbook example of Belady's anomaly.
+        let belady = Trace::of_ids(&[0, 1, 2, 3, 0, 1, 4, 0, 1, 2, 3, 4], None);
         assert_eq!(hits(&belady, "fifo", 3, &EXACT), 3);
         assert_eq!(hits(&belady, "fifo", 4, &EXACT), 2);
         assert_eq!(hits(&belady, "lru", 3, &EXACT), 2);
@@ -352,7 +334,7 @@ mod tests {
 
     #[test]
     fn passes_run_one_after_the_other_through_the_same_cache() {
-        let three = trace(&[0, 1, 2], None);
+        let three = Trace::of_ids(&[0, 1, 2], None);
         let options = ReplayOptions { passes: 4, ..EXACT };
         assert_eq!(hits(&three, "lru", 3, &options), 9);
         assert_eq!(hits(&three, "lru", 2, &options), 0);
@@ -361,7 +343,7 @@ mod tests {
     #[test]
     fn threads_together_ask_for_each_request_once() {
         let requests: Vec<u32> = (0..10_000).map(|i| i % 1000).collect();
-        let whole = trace(&requests, None);
+        let whole = Trace::of_ids(&requests, None);
         for threads in [1, 2, 5] {
             let options = ReplayOptions { threads, maintenance: Maintenance::Background, ..EXACT };
             let progress = ProgressBar::hidden();
@@ -377,8 +359,8 @@ mod tests {
     #[test]
     fn weights_bound_the_bytes_and_not_the_entries() {
         let options = ReplayOptions { weights: Weights::Bytes, ..EXACT };
-        let sized = trace(&[0, 1, 0, 1, 2, 0, 1], Some(vec![10, 10, 10, 10, 11, 10, 10]));
-        // 20 bytes hold keys 0 and 1 until key 2 needs them both gone.
+        let sized = Trace::of_ids(&[0, 1, 0, 1, 2, 0, 1], Some(vec![10, 10, 10, 10, 11, 10, 10]));
+        // 20 bytes hold keys 0 and 1 until key 2 evicts both.
         assert_eq!(hits(&sized, "lru", 20, &options), 2);
         assert_eq!(hits(&sized, "lru", 31, &options), 4);
     }
@@ -386,7 +368,7 @@ mod tests {
     #[test]
     fn entries_heavier_than_the_cache_are_counted_as_rejections() {
         let options = ReplayOptions { weights: Weights::Bytes, ..EXACT };
-        let sized = trace(&[0, 1, 0, 1], Some(vec![50, 1, 50, 1]));
+        let sized = Trace::of_ids(&[0, 1, 0, 1], Some(vec![50, 1, 50, 1]));
         let seen = replay(&sized, "lru", 20, &options, &ProgressBar::hidden()).unwrap();
         assert_eq!((seen.hits, seen.rejections), (1, 2));
     }
@@ -395,16 +377,17 @@ mod tests {
     fn entries_without_size_do_not_fill_memory() {
         let options = ReplayOptions { weights: Weights::Bytes, ..EXACT };
         let requests: Vec<u32> = (0..1000).chain(0..1000).collect();
-        let empty = trace(&requests, Some(vec![0; 2000]));
+        let empty = Trace::of_ids(&requests, Some(vec![0; 2000]));
         assert_eq!(hits(&empty, "lru", 10, &options), 0);
     }
 
     #[test]
     fn entries_expire_by_the_time_of_the_trace() {
-        let mut timed = trace(&[0, 0, 0, 1, 0, 1, 0], None);
+        let mut timed = Trace::of_ids(&[0, 0, 0, 1, 0, 1, 0], None);
         let ttls = [10, 10, 10, u64::MAX, 5, 1, 5];
         timed.lifetimes = Some(Lifetimes::of_seconds(&[100, 110, 111, 112, 121, 500, 501], &ttls));
-        // Hits at 110, at 121 (inserted again at 111 for 10 s) and at 500 (without a TTL).
+        // There are hits at 110, at 121 (inserted again at 111 for 10 s) and at 500 (without a
+        // TTL).
         assert_eq!(hits(&timed, "lru", 10, &EXACT), 3);
         let timeless = Trace { lifetimes: None, ..timed };
         assert_eq!(hits(&timeless, "lru", 10, &EXACT), 5);
@@ -412,15 +395,16 @@ mod tests {
 
     #[test]
     fn time_goes_on_from_pass_to_pass() {
-        let mut timed = trace(&[0, 1], None);
+        let mut timed = Trace::of_ids(&[0, 1], None);
         timed.lifetimes = Some(Lifetimes::of_seconds(&[0, 10], &[15, 5]));
         let options = ReplayOptions { passes: 3, ..EXACT };
-        // Key 0 at 0, 10 and 20: the entry of 0 s lives until 15. Key 1 at 10, 20 and 30: never.
+        // Key 0 is requested at 0, 10 and 20, and the entry of 0 s lives until 15, so one request
+        // hits. Key 1 is requested at 10, 20 and 30 and never hits.
         assert_eq!(hits(&timed, "lru", 10, &options), 1);
     }
 
     #[test]
-    fn partitions_that_no_cache_has_are_refused_before_a_trace_is_read() {
+    fn invalid_numbers_of_partitions_are_refused_before_a_trace_is_read() {
         for (partitions, is_fine) in
             [(1, true), (4096, true), (0, false), (3, false), (1 << 62, false)]
         {

@@ -1,13 +1,15 @@
-//! Simulation: policies over a trace, each cell of policies by capacities on one thread.
+//! Simulation: each combination of a policy and a capacity, called a cell, runs a trace on one
+//! thread.
 //!
-//! The library's policies run in [`Simulator`], which is their code and no other; the references
-//! beside them in their own. A request is a lookup, and an insertion on a miss. Nothing is
-//! concurrent within a cell, so the figures are exact and repeat; cells spread over threads.
+//! The library's policies run in [`Simulator`], which runs the same code as a cache; the reference
+//! policies have their own code. A request is a lookup, followed by an insertion on a miss. Nothing
+//! is concurrent within a cell, so the figures are exact and reproducible; the cells are spread
+//! over threads.
 //!
-//! Where a trace has TTLs and times, entries expire by the trace's own time: those of the library's
-//! policies leave the cache at their deadline; those of references, which know no removal, keep their
-//! room, and a request after the deadline is a miss that renews them in place. The optimum knows no
-//! TTLs, so it is still a bound.
+//! If a trace has TTLs and times, entries expire by the trace's own time. Entries of the library's
+//! policies are removed at their deadline. Reference policies cannot remove an entry, so an expired
+//! one stays until it is evicted, and a request for it is a miss that renews it in place. The
+//! optimum ignores TTLs, so it remains an upper bound.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -19,28 +21,28 @@ use indicatif::ProgressBar;
 use larder::Policy;
 use larder::policy::{PolicyConfig, Simulator};
 
+use crate::capacity::Weights;
 use crate::error::ReplayError;
-use crate::reference::{OPTIMUM, Optimum, Published, Reference, hits_at_most};
-use crate::replay::Weights;
+use crate::reference::{OPTIMUM, Optimum, Published, ReferencePolicy, hits_at_most};
 use crate::trace::{Lifetimes, Trace};
 
-/// Requests between two moves of the progress bar.
+/// The number of requests between two moves of the progress bar.
 const PROGRESS_REQUESTS: usize = 1 << 16;
 
-/// What is simulated: by its name on the command line.
+/// A policy that can be simulated, chosen by its name on the command line.
 #[derive(Clone, Debug)]
-pub(crate) enum Subject {
+pub(crate) enum SimPolicy {
     /// A policy of the library.
-    Own(Policy),
+    Library(Policy),
     Published(Published),
-    /// The bound of all policies.
+    /// The upper bound of all policies.
     Optimum,
 }
 
-/// What a subject is, for reports.
+/// The kind of a policy, for reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Kind {
+pub(crate) enum PolicyKind {
     /// A policy of the library.
     Larder,
     /// A published policy, written for comparison.
@@ -49,16 +51,16 @@ pub(crate) enum Kind {
     Bound,
 }
 
-impl Subject {
-    /// Everything that there is to simulate.
+impl SimPolicy {
+    /// The names of all policies that can be simulated.
     pub(crate) fn names() -> impl Iterator<Item = String> {
         let others = Published::names().chain([OPTIMUM]).map(str::to_owned);
         Policy::names().chain(others)
     }
 
-    /// What is simulated if nobody says: the library's policies, ARC, LIRS and the optimum.
+    /// The default: the library's policies, ARC, LIRS and the optimum.
     pub(crate) fn usual() -> Vec<Self> {
-        let own = Policy::names().map(|name| Self::Own(Policy::named(&name)));
+        let own = Policy::names().map(|name| Self::Library(Policy::named(&name)));
         let others = [Published::Arc, Published::Lirs].map(Self::Published);
         own.chain(others).chain([Self::Optimum]).collect()
     }
@@ -73,31 +75,31 @@ impl Subject {
         let policy = Policy::named(name);
         if !Policy::names().any(|known| known.eq_ignore_ascii_case(policy.name())) {
             let known = Self::names().collect::<Vec<_>>().join(", ");
-            return Err(ReplayError::UnknownSubject { given: name.to_owned(), known });
+            return Err(ReplayError::UnknownPolicy { given: name.to_owned(), known });
         }
-        Ok(Self::Own(policy))
+        Ok(Self::Library(policy))
     }
 
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Own(policy) => policy.name(),
+            Self::Library(policy) => policy.name(),
             Self::Published(published) => published.name(),
             Self::Optimum => OPTIMUM,
         }
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> PolicyKind {
         match self {
-            Self::Own(_) => Kind::Larder,
-            Self::Published(_) => Kind::Reference,
-            Self::Optimum => Kind::Bound,
+            Self::Library(_) => PolicyKind::Larder,
+            Self::Published(_) => PolicyKind::Reference,
+            Self::Optimum => PolicyKind::Bound,
         }
     }
 
-    /// Refuses what has no meaning with these weights.
+    /// Refuses a policy that is not defined for these weights.
     pub(crate) fn check(&self, weights: Weights) -> Result<(), ReplayError> {
         match self {
-            Self::Published(published) if !published.takes(weights) => {
+            Self::Published(published) if !published.supports(weights) => {
                 Err(ReplayError::OneWeight { policy: published.name() })
             }
             _ => Ok(()),
@@ -105,49 +107,49 @@ impl Subject {
     }
 }
 
-/// How traces are simulated, whatever the policy and the capacity.
+/// How traces are simulated, the same for all policies and capacities.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SimulateOptions {
     pub(crate) threads: usize,
     pub(crate) weights: Weights,
-    /// Of the keys' hashes, which policies take for random bits.
+    /// The seed of the keys' hashes, which policies use as random bits.
     pub(crate) seed: u64,
 }
 
-/// What one policy did at one capacity.
+/// The result of one policy at one capacity.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
     pub(crate) policy: String,
-    pub(crate) kind: Kind,
-    /// Entries or bytes, as the weights are.
+    pub(crate) kind: PolicyKind,
+    /// Entries or bytes, depending on the weights.
     pub(crate) capacity: u64,
     pub(crate) hits: u64,
-    /// Of the requests that hit, where the trace has sizes; `None` for bounds, which say nothing
-    /// of whose hits they count.
+    /// The bytes of the requests that hit, if the trace has sizes; `None` for bounds, which do not
+    /// determine which requests hit.
     pub(crate) hit_bytes: Option<u64>,
     pub(crate) elapsed: Duration,
 }
 
-/// Simulates every subject at every capacity; cells come by capacity, then by subject. Moves
-/// `progress` by a step for each request of each cell.
+/// Simulates every policy at every capacity; returns the cells ordered by capacity, then by policy.
+/// Advances `progress` by one step for each request of each cell.
 pub(crate) fn simulate(
     trace: &Trace,
-    subjects: &[Subject],
+    policies: &[SimPolicy],
     capacities: &[u64],
     options: &SimulateOptions,
     progress: &ProgressBar,
 ) -> Result<Vec<Cell>, ReplayError> {
-    subjects.iter().try_for_each(|subject| subject.check(options.weights))?;
-    let wants_optimum = subjects.iter().any(|subject| matches!(subject, Subject::Optimum));
-    let sheet = Sheet {
+    policies.iter().try_for_each(|policy| policy.check(options.weights))?;
+    let wants_optimum = policies.iter().any(|policy| matches!(policy, SimPolicy::Optimum));
+    let grid = Grid {
         trace,
         optimum: wants_optimum.then(|| Optimum::of(trace)),
         options: *options,
         progress,
     };
-    let asked: Vec<(u64, &Subject)> = capacities
+    let asked: Vec<(u64, &SimPolicy)> = capacities
         .iter()
-        .flat_map(|&capacity| subjects.iter().map(move |subject| (capacity, subject)))
+        .flat_map(|&capacity| policies.iter().map(move |policy| (capacity, policy)))
         .collect();
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<Option<Result<Cell, ReplayError>>>> =
@@ -157,8 +159,8 @@ pub(crate) fn simulate(
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(&(capacity, subject)) = asked.get(index) else { return };
-                    let cell = sheet.fill(subject, capacity);
+                    let Some(&(capacity, policy)) = asked.get(index) else { return };
+                    let cell = grid.run_cell(policy, capacity);
                     done.lock().expect("no thread panics with the lock")[index] = Some(cell);
                 }
             });
@@ -169,18 +171,18 @@ pub(crate) fn simulate(
 }
 
 /// What all cells of a trace share.
-struct Sheet<'a> {
+struct Grid<'a> {
     trace: &'a Trace,
     optimum: Option<Optimum>,
     options: SimulateOptions,
     progress: &'a ProgressBar,
 }
 
-impl Sheet<'_> {
-    fn fill(&self, subject: &Subject, capacity: u64) -> Result<Cell, ReplayError> {
+impl Grid<'_> {
+    fn run_cell(&self, policy: &SimPolicy, capacity: u64) -> Result<Cell, ReplayError> {
         let started = Instant::now();
-        let (hits, hit_bytes) = match subject {
-            Subject::Own(policy) => {
+        let (hits, hit_bytes) = match policy {
+            SimPolicy::Library(policy) => {
                 let config = match self.options.weights {
                     Weights::Entries => PolicyConfig::new(
                         Some(usize::try_from(capacity).unwrap_or(usize::MAX)),
@@ -209,8 +211,8 @@ impl Sheet<'_> {
                     }
                 }
             }
-            Subject::Published(published) => {
-                let mut cache: Box<dyn Reference> = published.build(self.trace, capacity);
+            SimPolicy::Published(published) => {
+                let mut cache: Box<dyn ReferencePolicy> = published.build(self.trace, capacity);
                 match &self.trace.lifetimes {
                     None => self.run(|_, key, weight| cache.request(key, weight)),
                     Some(lifetimes) => {
@@ -225,7 +227,7 @@ impl Sheet<'_> {
                     }
                 }
             }
-            Subject::Optimum => {
+            SimPolicy::Optimum => {
                 let optimum = self.optimum.as_ref().expect("built where it is asked for");
                 let hits = match self.options.weights {
                     Weights::Entries => optimum.hits(self.trace, capacity),
@@ -238,8 +240,8 @@ impl Sheet<'_> {
             }
         };
         Ok(Cell {
-            policy: subject.name().to_owned(),
-            kind: subject.kind(),
+            policy: policy.name().to_owned(),
+            kind: policy.kind(),
             capacity,
             hits,
             hit_bytes,
@@ -247,7 +249,7 @@ impl Sheet<'_> {
         })
     }
 
-    /// Asks for all requests in turn; returns the hits and, if there are sizes, their bytes.
+    /// Runs all requests in order; returns the hits and, if there are sizes, their bytes.
     fn run(&self, mut request: impl FnMut(usize, u32, u32) -> bool) -> (u64, Option<u64>) {
         let Trace { requests, sizes_bytes, .. } = self.trace;
         let (mut hits, mut hit_bytes) = (0, 0);
@@ -265,7 +267,7 @@ impl Sheet<'_> {
         (hits, sizes_bytes.as_ref().map(|_| hit_bytes))
     }
 
-    /// What the key of that request weighs: as in a replay, at least one byte.
+    /// The weight of the key of that request; as in a replay, it is at least 1.
     #[inline]
     fn weight(&self, at: usize) -> u32 {
         match (self.options.weights, &self.trace.sizes_bytes) {
@@ -275,12 +277,13 @@ impl Sheet<'_> {
     }
 }
 
-/// When the entries of a simulated cache expire, by the time of the trace.
+/// The deadlines of the entries of a simulated cache, by the time of the trace.
 struct Deadlines<'a> {
     lifetimes: &'a Lifetimes,
-    /// Of each key, as of its last insertion; 0 before the first.
+    /// The deadline of each key as of its last insertion; 0 before the first.
     of: Vec<u64>,
-    /// The soonest first. One that its key does not have any more was made good by an insertion.
+    /// All deadlines, the earliest first. One that differs from its key's deadline in `of` is
+    /// outdated by a later insertion.
     next: BinaryHeap<Reverse<(u64, u32)>>,
 }
 
@@ -289,7 +292,7 @@ impl<'a> Deadlines<'a> {
         Deadlines { lifetimes, of: vec![0; keys as usize], next: BinaryHeap::new() }
     }
 
-    /// Takes out the keys that have expired when that request is made.
+    /// Removes the keys that have expired at the time of that request.
     fn due(&mut self, at: usize, mut remove: impl FnMut(u32)) {
         let now_ns = self.lifetimes.time_ns(at, 0);
         while let Some(&Reverse((expires_ns, key))) = self.next.peek()
@@ -302,7 +305,7 @@ impl<'a> Deadlines<'a> {
         }
     }
 
-    /// Notes that request `at` has inserted `key`.
+    /// Records that request `at` has inserted `key`.
     fn set(&mut self, at: usize, key: u32) {
         let expires_ns = self.set_alone(at, key);
         if expires_ns < u64::MAX {
@@ -310,21 +313,20 @@ impl<'a> Deadlines<'a> {
         }
     }
 
-    /// As [`set`](Self::set), for a cache from which nothing is taken out.
+    /// Like [`set`](Self::set), for a cache from which expired entries are not removed.
     fn set_alone(&mut self, at: usize, key: u32) -> u64 {
         let expires_ns = self.lifetimes.expires_ns(at);
         self.of[key as usize] = expires_ns;
         expires_ns
     }
 
-    /// Whether the entry that `key` has, if it has one, is expired when that request is made.
+    /// Whether the entry of `key`, if there is one, is expired at the time of that request.
     fn is_past(&self, at: usize, key: u32) -> bool {
         self.of[key as usize] <= self.lifetimes.time_ns(at, 0)
     }
 }
 
-/// Numbers in, bits without pattern out, and no two alike: the finalizer of SplitMix64, of which
-/// each step can be undone.
+/// A hash without collisions: the finalizer of SplitMix64, each step of which is invertible.
 #[inline]
 fn hash(key: u32, seed: u64) -> u64 {
     let mut bits = u64::from(key) ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -336,59 +338,40 @@ fn hash(key: u32, seed: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::Format;
 
     const OPTIONS: SimulateOptions =
         SimulateOptions { threads: 1, weights: Weights::Entries, seed: 1 };
 
-    fn trace(requests: Vec<u32>, sizes_bytes: Option<Vec<u32>>) -> Trace {
-        Trace {
-            name: "t".into(),
-            format: Format::U32,
-            distinct_keys: requests.iter().max().map_or(0, |last| last + 1),
-            requests,
-            sizes_bytes,
-            ttl: None,
-            span: None,
-            lifetimes: None,
-            warnings: Vec::new(),
-        }
-    }
-
     fn random_trace(seed: u64, keys: u64, length: usize, has_sizes: bool) -> Trace {
-        let mut state = seed;
-        let mut next = move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            state >> 33
-        };
-        let requests: Vec<u32> =
-            (0..length).map(|_| (next() % keys).min(next() % keys) as u32).collect();
-        let sizes = requests.iter().map(|key| key % 9).collect();
-        trace(requests, has_sizes.then_some(sizes))
+        let mut trace = Trace::random(seed, keys, length);
+        if has_sizes {
+            trace.sizes_bytes = Some(trace.requests.iter().map(|key| key % 9).collect());
+        }
+        trace
     }
 
     fn cells(
         trace: &Trace,
-        subjects: &[Subject],
+        policies: &[SimPolicy],
         capacities: &[u64],
         o: &SimulateOptions,
     ) -> Vec<Cell> {
-        simulate(trace, subjects, capacities, o, &ProgressBar::hidden()).unwrap()
+        simulate(trace, policies, capacities, o, &ProgressBar::hidden()).unwrap()
     }
 
-    fn all(weights: Weights) -> Vec<Subject> {
-        let all = Subject::names().map(|name| Subject::named(&name).unwrap());
-        all.filter(|subject| subject.check(weights).is_ok()).collect()
+    fn all(weights: Weights) -> Vec<SimPolicy> {
+        let all = SimPolicy::names().map(|name| SimPolicy::named(&name).unwrap());
+        all.filter(|policy| policy.check(weights).is_ok()).collect()
     }
 
     #[test]
     fn exact_policies_of_the_library_equal_their_references() {
         for (seed, weights) in [(1, Weights::Entries), (2, Weights::Bytes), (3, Weights::Bytes)] {
             let trace = random_trace(seed, 300, 20_000, true);
-            let subjects = ["lru", "ref-lru", "fifo", "ref-fifo", "lfu", "ref-lfu"];
-            let subjects = subjects.map(|name| Subject::named(name).unwrap());
+            let policies = ["lru", "ref-lru", "fifo", "ref-fifo", "lfu", "ref-lfu"];
+            let policies = policies.map(|name| SimPolicy::named(name).unwrap());
             let options = SimulateOptions { weights, ..OPTIONS };
-            let cells = cells(&trace, &subjects, &[1, 2, 7, 50, 200, 1000, 5000], &options);
+            let cells = cells(&trace, &policies, &[1, 2, 7, 50, 200, 1000, 5000], &options);
             for pair in cells.chunks(2) {
                 assert_eq!(pair[0].hits, pair[1].hits, "{pair:?}, seed {seed}");
                 assert_eq!(pair[0].hit_bytes, pair[1].hit_bytes, "{pair:?}, seed {seed}");
@@ -401,12 +384,13 @@ mod tests {
         for weights in [Weights::Entries, Weights::Bytes] {
             for seed in 0..20 {
                 let trace = random_trace(seed, 20 + 10 * seed, 2000, true);
-                let subjects = all(weights);
+                let policies = all(weights);
                 let options = SimulateOptions { weights, ..OPTIONS };
-                for cells in cells(&trace, &subjects, &[1, 3, 10, 40, 90, 300], &options)
-                    .chunks(subjects.len())
+                for cells in cells(&trace, &policies, &[1, 3, 10, 40, 90, 300], &options)
+                    .chunks(policies.len())
                 {
-                    let bound = cells.iter().find(|cell| cell.kind == Kind::Bound).unwrap().hits;
+                    let bound =
+                        cells.iter().find(|cell| cell.kind == PolicyKind::Bound).unwrap().hits;
                     for cell in cells {
                         assert!(cell.hits <= bound, "{cell:?} of {bound}, seed {seed}");
                     }
@@ -416,14 +400,14 @@ mod tests {
     }
 
     #[test]
-    fn threads_change_no_figure_and_no_order() {
+    fn figures_and_their_order_do_not_depend_on_the_threads() {
         let trace = random_trace(4, 500, 5000, false);
-        let subjects = all(Weights::Entries);
+        let policies = all(Weights::Entries);
         let capacities = [5, 50, 200];
         let figures = |threads| {
             let options = SimulateOptions { threads, ..OPTIONS };
             let progress = ProgressBar::hidden();
-            let cells = simulate(&trace, &subjects, &capacities, &options, &progress).unwrap();
+            let cells = simulate(&trace, &policies, &capacities, &options, &progress).unwrap();
             assert_eq!(progress.position(), 5000 * cells.len() as u64);
             cells
                 .into_iter()
@@ -431,7 +415,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let alone = figures(1);
-        assert_eq!(alone.len(), subjects.len() * capacities.len());
+        assert_eq!(alone.len(), policies.len() * capacities.len());
         assert!(alone.iter().all(|cell| cell.2 > 0));
         for threads in [2, 3, 100] {
             assert_eq!(figures(threads), alone);
@@ -440,36 +424,37 @@ mod tests {
 
     #[test]
     fn entries_expire_by_the_time_of_the_trace() {
-        let mut timed = trace(vec![0, 0, 0, 1, 0, 1, 0], None);
+        let mut timed = Trace::of_ids(&[0, 0, 0, 1, 0, 1, 0], None);
         let ttls = [10, 10, 10, u64::MAX, 5, 1, 5];
         timed.lifetimes = Some(Lifetimes::of_seconds(&[100, 110, 111, 112, 121, 500, 501], &ttls));
-        // Hits at 110, at 121 (inserted again at 111 for 10 s) and at 500 (without a TTL).
-        for subject in all(Weights::Entries) {
-            if matches!(subject, Subject::Optimum) {
+        // There are hits at 110, at 121 (inserted again at 111 for 10 s) and at 500 (without a
+        // TTL).
+        for policy in all(Weights::Entries) {
+            if matches!(policy, SimPolicy::Optimum) {
                 continue;
             }
-            let cell = &cells(&timed, &[subject], &[10], &OPTIONS)[0];
+            let cell = &cells(&timed, &[policy], &[10], &OPTIONS)[0];
             assert_eq!(cell.hits, 3, "{}", cell.policy);
         }
     }
 
     #[test]
     fn an_expired_entry_of_the_library_makes_room() {
-        // Keys 0 and 1 fill the cache; 0 has expired when 2 comes, so 1 stays.
-        let mut timed = trace(vec![1, 0, 2, 1], None);
+        // Keys 0 and 1 fill the cache; 0 has expired when 2 is inserted, so 1 stays.
+        let mut timed = Trace::of_ids(&[1, 0, 2, 1], None);
         timed.lifetimes = Some(Lifetimes::of_seconds(&[0, 1, 10, 11], &[100, 2, 100, 100]));
-        let lru = [Subject::named("lru").unwrap()];
+        let lru = [SimPolicy::named("lru").unwrap()];
         assert_eq!(cells(&timed, &lru, &[2], &OPTIONS)[0].hits, 1);
         timed.lifetimes = None;
         assert_eq!(cells(&timed, &lru, &[2], &OPTIONS)[0].hits, 0);
     }
 
     #[test]
-    fn what_there_is_not_is_refused_by_name() {
-        let failure = Subject::named("belady").unwrap_err().to_string();
+    fn unknown_policies_and_weights_are_refused_by_name() {
+        let failure = SimPolicy::named("belady").unwrap_err().to_string();
         assert!(failure.contains("`belady`") && failure.contains("ref-2q, opt"), "{failure}");
-        assert_eq!(Subject::named("OPT").unwrap().name(), "opt");
-        let arc = [Subject::named("ref-arc").unwrap()];
+        assert_eq!(SimPolicy::named("OPT").unwrap().name(), "opt");
+        let arc = [SimPolicy::named("ref-arc").unwrap()];
         let options = SimulateOptions { weights: Weights::Bytes, ..OPTIONS };
         let trace = random_trace(1, 10, 10, true);
         let failure = simulate(&trace, &arc, &[10], &options, &ProgressBar::hidden()).unwrap_err();

@@ -1,4 +1,4 @@
-//! Snapshots of caches: what is in one, whether it is whole, its change of serializer, and its entries.
+//! Snapshots of caches: inspects, verifies, converts and dumps them.
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ use serde_json::value::RawValue;
 
 use crate::error::{CommandError, SnapshotFailure};
 
-/// What to believe of a snapshot. None of it says anything of whether it is damaged.
+/// Limits on the snapshots to read. A snapshot that exceeds one is not necessarily damaged.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitArgs {
-    /// Refuse records that take more bytes [default: 1073741824]
+    /// Refuse records of more bytes [default: 1073741824]
     #[arg(long, value_name = "BYTES")]
     max_record_bytes: Option<u64>,
-    /// Refuse packed snapshots of more than a MiB that unpack to more than N times their size
+    /// Refuse packed snapshots that unpack to more than a MiB plus N times their size
     /// [default: 256]
     #[arg(long, value_name = "N")]
     max_expansion: Option<u32>,
@@ -41,18 +41,18 @@ impl LimitArgs {
     }
 }
 
-/// What the entries of a snapshot are.
+/// The types of the entries of a snapshot.
 #[derive(Debug, Args)]
 struct TypeArgs {
-    /// The type of keys [default: as the snapshot says]
+    /// The type of keys [default: the type that the snapshot names]
     #[arg(long, value_enum, value_name = "TYPE")]
     key: Option<KeyType>,
-    /// The type of values [default: as the snapshot says]
+    /// The type of values [default: the type that the snapshot names]
     #[arg(long, value_enum, value_name = "TYPE")]
     value: Option<ValueType>,
 }
 
-/// What to look at.
+/// Which snapshot to check.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// The snapshot
@@ -68,14 +68,14 @@ pub(crate) struct DumpArgs {
     file: PathBuf,
     #[command(flatten)]
     types: TypeArgs,
-    /// Write what is left of a damaged snapshot, and fail for the rest afterwards
+    /// Write the readable entries of a damaged snapshot, and fail afterwards
     #[arg(long)]
     salvage: bool,
     #[command(flatten)]
     limits: LimitArgs,
 }
 
-/// What to say of which snapshot.
+/// Which snapshot to describe, and how.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// The snapshot
@@ -83,14 +83,14 @@ pub(crate) struct InspectArgs {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
-    /// Say what can be said of a damaged snapshot, up to the damage
+    /// Describe a damaged snapshot up to the damage
     #[arg(long)]
     salvage: bool,
     #[command(flatten)]
     limits: LimitArgs,
 }
 
-/// What to copy how.
+/// Which snapshot to copy, and how.
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArgs {
     /// The snapshot to read
@@ -130,8 +130,32 @@ enum ValueType {
     I64,
     F64,
     Bool,
-    /// Anything at all, from JSON to JSON
+    /// Any value, from JSON to JSON
     Json,
+}
+
+/// The instance of a function for a type of keys and one of values; `$float` stands for `f64`.
+macro_rules! for_types {
+    ($function:ident, $float:ty, $key:expr, $value:expr) => {
+        match $key {
+            KeyType::String => for_types!(@value $function, $float, String, $value),
+            KeyType::U32 => for_types!(@value $function, $float, u32, $value),
+            KeyType::U64 => for_types!(@value $function, $float, u64, $value),
+            KeyType::I64 => for_types!(@value $function, $float, i64, $value),
+        }
+    };
+    (@value $function:ident, $float:ty, $key:ty, $value:expr) => {
+        match $value {
+            ValueType::String => $function::<$key, String>,
+            ValueType::Bytes => $function::<$key, Vec<u8>>,
+            ValueType::U32 => $function::<$key, u32>,
+            ValueType::U64 => $function::<$key, u64>,
+            ValueType::I64 => $function::<$key, i64>,
+            ValueType::F64 => $function::<$key, $float>,
+            ValueType::Bool => $function::<$key, bool>,
+            ValueType::Json => $function::<$key, serde_json::Value>,
+        }
+    };
 }
 
 pub(crate) fn inspect(args: &InspectArgs) -> Result<String, SnapshotFailure> {
@@ -184,7 +208,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<String, SnapshotFailure> {
         ("keys and values", format!("{} bytes", info.payload_bytes)),
         ("longest", format!("{} bytes", info.longest_bytes)),
     ] {
-        // From a file: nothing in it may reach the terminal as it is.
+        // The values come from a file, so they are escaped for the terminal.
         table.add_row([name.to_owned(), value.escape_debug().to_string()]);
     }
     if let Some(at) = info.damaged_at {
@@ -210,52 +234,27 @@ pub(crate) fn convert(args: &ConvertArgs) -> Result<String, SnapshotFailure> {
     let load = args.limits.options();
     let info = Info::read_path(&args.from, &load)?;
     let (key, value) = types(&info, &args.types)?;
-    macro_rules! by_value {
-        ($key:ty) => {
-            match value {
-                ValueType::String => convert_path::<$key, String>,
-                ValueType::Bytes => convert_path::<$key, Vec<u8>>,
-                ValueType::U32 => convert_path::<$key, u32>,
-                ValueType::U64 => convert_path::<$key, u64>,
-                ValueType::I64 => convert_path::<$key, i64>,
-                ValueType::F64 => convert_path::<$key, f64>,
-                ValueType::Bool => convert_path::<$key, bool>,
-                ValueType::Json => convert_path::<$key, serde_json::Value>,
-            }
-        };
-    }
-    let convert = match key {
-        KeyType::String => by_value!(String),
-        KeyType::U32 => by_value!(u32),
-        KeyType::U64 => by_value!(u64),
-        KeyType::I64 => by_value!(i64),
-    };
+    let convert = for_types!(convert_path, f64, key, value);
     let saved = convert(&args.from, &args.to, &load, &save)?;
     Ok(format!("{} entries, {} bytes unpacked\n", saved.entries, saved.bytes))
 }
 
-/// The types that were asked for, or that the snapshot says it has.
+/// The requested types, or else those that the snapshot names.
 fn types(info: &Info, given: &TypeArgs) -> Result<(KeyType, ValueType), SnapshotFailure> {
     let (key_name, value_name) = info.types.split_once(", ").unwrap_or(("", ""));
     let said = (key_type(key_name), value_type(value_name));
-    // Those that know no kinds take the bytes of a number for those of any other.
+    // Other serializers do not record types and would read the bytes of one number as another.
     let is_json = info.serializer == "json";
     let other = |what, name: &str| SnapshotFailure::OtherType {
         what,
         says: name.escape_debug().to_string(),
         serializer: info.serializer.escape_debug().to_string(),
     };
-    match (given.key, said.0) {
-        (Some(given), Some(said)) if given != said && !is_json => {
-            return Err(other("key", key_name));
-        }
-        _ => {}
+    if !is_json && given.key.zip(said.0).is_some_and(|(given, said)| given != said) {
+        return Err(other("key", key_name));
     }
-    match (given.value, said.1) {
-        (Some(given), Some(said)) if given != said && !is_json => {
-            return Err(other("value", value_name));
-        }
-        _ => {}
+    if !is_json && given.value.zip(said.1).is_some_and(|(given, said)| given != said) {
+        return Err(other("value", value_name));
     }
     match (given.key.or(said.0), given.value.or(said.1)) {
         (Some(key), Some(value)) => Ok((key, value)),
@@ -263,49 +262,30 @@ fn types(info: &Info, given: &TypeArgs) -> Result<(KeyType, ValueType), Snapshot
     }
 }
 
-/// Writes the entries of a snapshot to `out`, one to a line.
+/// Writes the entries of a snapshot to `out`, one per line.
 pub(crate) fn dump(args: &DumpArgs, out: &mut dyn Write) -> Result<(), CommandError> {
     let mut options = args.limits.options();
     if args.salvage {
         options = options.salvage();
     }
-    // First as a whole, so that nothing is written of what is damaged.
+    // The whole file is checked first, so that nothing is written if it is damaged.
     let info = Info::read_path(&args.file, &options).map_err(SnapshotFailure::from)?;
     let is_text =
         info.serializer == "json" && args.types.key.is_none() && args.types.value.is_none();
     if is_text {
-        // As it stands there, whatever the types.
+        // JSON is copied as it is, whatever the types are.
         return dump_as::<Box<RawValue>, Box<RawValue>>(&args.file, &options, out);
     }
     let (key, value) = types(&info, &args.types)?;
-    macro_rules! by_value {
-        ($key:ty) => {
-            match value {
-                ValueType::String => dump_as::<$key, String>,
-                ValueType::Bytes => dump_as::<$key, Vec<u8>>,
-                ValueType::U32 => dump_as::<$key, u32>,
-                ValueType::U64 => dump_as::<$key, u64>,
-                ValueType::I64 => dump_as::<$key, i64>,
-                ValueType::F64 => dump_as::<$key, Float>,
-                ValueType::Bool => dump_as::<$key, bool>,
-                ValueType::Json => dump_as::<$key, serde_json::Value>,
-            }
-        };
-    }
-    let dump = match key {
-        KeyType::String => by_value!(String),
-        KeyType::U32 => by_value!(u32),
-        KeyType::U64 => by_value!(u64),
-        KeyType::I64 => by_value!(i64),
-    };
+    let dump = for_types!(dump_as, JsonFloat, key, value);
     dump(&args.file, &options, out)
 }
 
-/// A number that may be none.
+/// A float, written as a string if it is not finite.
 #[derive(Deserialize)]
-struct Float(f64);
+struct JsonFloat(f64);
 
-impl Serialize for Float {
+impl Serialize for JsonFloat {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.0.is_finite() {
             serializer.serialize_f64(self.0)
@@ -317,7 +297,7 @@ impl Serialize for Float {
 
 /// A line of a dump.
 #[derive(Serialize)]
-struct Line<K, V> {
+struct DumpedEntry<K, V> {
     key: K,
     value: V,
     expires_at: Option<String>,
@@ -345,13 +325,13 @@ where
         let record = match record {
             Ok(record) => record,
             Err(error) => {
-                // Only with salvaging is there anything behind it.
+                // Only when salvaging do records follow an error.
                 failure.get_or_insert(error);
                 continue;
             }
         };
         let expires_at = record.expires_in.map(|left| saved_at + left);
-        let line = Line {
+        let line = DumpedEntry {
             key: record.key,
             value: record.value,
             expires_at: expires_at.map(date),
@@ -371,7 +351,7 @@ where
     }
 }
 
-/// A date and a time of day, as RFC 3339 has it.
+/// A date and a time of day in the form of RFC 3339.
 fn date(time: SystemTime) -> String {
     DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Millis, true)
 }

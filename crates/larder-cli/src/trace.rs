@@ -1,93 +1,58 @@
-//! A trace in memory: requests as dense ids, and what is known of their sizes.
+//! Traces: the requests as dense ids, with their sizes, times and times to live if there are any.
 //!
-//! Owns the formats and how one is told by a file's name. Keys are renumbered by first appearance,
-//! so that a replay costs four bytes a request, whatever the keys were. While it is read, a trace
-//! takes less than 120 bytes a request, and [`ReadOptions::max_requests`] bounds their number: a
-//! file that expands without end (a decompression bomb, an ARC count of 2^40) is refused there.
+//! Owns the formats and their detection by file name. Keys are renumbered by first appearance, so
+//! that a replay needs four bytes per request, whatever the keys were. While a trace is read, it
+//! takes less than 120 bytes per request, and [`ReadOptions::max_requests`] bounds the number of
+//! requests, which stops a file that expands without end (a decompression bomb, an ARC count of
+//! 2^40).
 
-pub(crate) mod error;
-mod warning;
-mod lifetime;
-mod text;
+// One parser for each format.
 mod csv;
+mod text;
 mod arc;
 mod lirs;
 mod raw;
 mod oracle_general;
+// What all parsers fill: requests with renumbered keys.
+mod columns;
+// Keys of any length as 128 bits.
+mod digest;
+// Whole numbers as tools write them.
+mod number;
+// Times and times to live.
+mod lifetime;
+// What is odd about a trace that is read nevertheless.
+mod warning;
+// The formats, and which one a file's name stands for.
+mod format;
+// The bytes of a file, decompressed and cut into lines or records.
+pub(crate) mod input;
+// What can be wrong with a trace, and where.
+pub(crate) mod error;
+// How a file is packed.
+mod compression;
 
-pub(crate) use self::csv::{Column, CsvOptions, Header};
-pub(crate) use self::lifetime::{Lifetimes, TimeSpan, TimeUnit, TtlSummary};
-pub(crate) use self::warning::Warning;
-
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::io;
 use std::path::Path;
 
-use clap::ValueEnum;
-use serde::Serialize;
+use crate::trace::columns::{Collector, Columns};
+use crate::trace::error::{Position, TraceError};
 
-use crate::error::{Excerpt, Position, Problem, TraceError};
-use crate::input::{Input, split_compression};
-
-/// How a trace is written down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Format {
-    /// A key a line: any bytes, without the white space around them
-    Text,
-    /// Separated columns: a key, optionally a size in bytes, a TTL in seconds and a time
-    Csv,
-    /// Lines `start count ...`, each standing for `count` blocks from `start` on
-    Arc,
-    /// A block number a line; lines that start with `*` are skipped
-    Lirs,
-    /// Raw little-endian 32-bit keys
-    U32,
-    /// Raw little-endian 64-bit keys
-    U64,
-    /// libCacheSim's records of 24 bytes: time, key, size, next access
-    OracleGeneral,
-}
-
-/// What [`Format::of_name`] knows, for the message when it does not help.
-const KNOWN_NAMES: &str = "known are .txt, .keys, .csv, .tsv, .arc, .lis, .lirs, .trc, .u32, \
-                           .u64, *oracleGeneral*, each also with .gz or .zst";
-const FORMATS: &str = "text, csv, arc, lirs, u32, u64 or oracle-general";
-
-impl Format {
-    /// The name that `--format` takes.
-    pub(crate) fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-
-    fn of_name(file: &str) -> Option<Self> {
-        let bare = split_compression(file).0.to_ascii_lowercase();
-        let name = bare.rsplit(['/', '\\']).next().unwrap_or(&bare);
-        // Before the ending: such files are called `w01.oracleGeneral.bin`.
-        if name.contains("oraclegeneral") {
-            return Some(Format::OracleGeneral);
-        }
-        match name.rsplit_once('.')?.1 {
-            "txt" | "keys" => Some(Format::Text),
-            "csv" | "tsv" => Some(Format::Csv),
-            "arc" | "lis" => Some(Format::Arc),
-            "lirs" | "trc" => Some(Format::Lirs),
-            "u32" => Some(Format::U32),
-            "u64" => Some(Format::U64),
-            _ => None,
-        }
-    }
-}
+pub(crate) use crate::trace::compression::{Compression, split_compression};
+pub(crate) use crate::trace::csv::{Column, CsvOptions, Header};
+pub(crate) use crate::trace::format::Format;
+pub(crate) use crate::trace::input::Input;
+pub(crate) use crate::trace::lifetime::{Lifetimes, TimeSpan, TimeUnit, TtlSummary};
+pub(crate) use crate::trace::warning::Warning;
 
 /// How to read a trace.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadOptions {
-    /// `None` tells it by the name.
+    /// `None` chooses it by the file name.
     pub(crate) format: Option<Format>,
     pub(crate) csv: CsvOptions,
     pub(crate) max_requests: u32,
-    /// Requests a second, of a trace with TTLs and without times.
+    /// Requests per second of a trace that has TTLs but no times.
     pub(crate) rate: Option<f64>,
 }
 
@@ -105,13 +70,13 @@ pub(crate) struct Trace {
     pub(crate) ttl: Option<TtlSummary>,
     /// `Some` if the trace has times.
     pub(crate) span: Option<TimeSpan>,
-    /// `Some` if entries expire: there are TTLs, and times to hold them against.
+    /// `Some` if entries expire, for which a trace needs TTLs and times.
     pub(crate) lifetimes: Option<Lifetimes>,
     pub(crate) warnings: Vec<Warning>,
 }
 
 impl Trace {
-    /// Refuses what cannot be a trace, without opening it: a pipe can be opened only once.
+    /// Refuses a path that cannot be a trace, without opening it: a pipe can be opened only once.
     pub(crate) fn check(path: &Path, options: &ReadOptions) -> Result<(), TraceError> {
         if path != Path::new("-") {
             let file = path.display().to_string();
@@ -121,7 +86,7 @@ impl Trace {
                     let source = io::ErrorKind::IsADirectory.into();
                     Err(TraceError::Read { file, source })
                 }
-                false => format_of(&file, options).map(drop),
+                false => Format::of(&file, options.format).map(drop),
             }
         } else {
             Ok(())
@@ -130,7 +95,7 @@ impl Trace {
 
     /// Reads a whole trace.
     pub(crate) fn read(mut input: Input, options: &ReadOptions) -> Result<Self, TraceError> {
-        let format = format_of(input.name(), options)?;
+        let format = Format::of(input.name(), options.format)?;
         let max = options.max_requests;
         let mut columns = match format {
             Format::Text => text::read(&mut input, max),
@@ -183,7 +148,7 @@ impl Trace {
                 return Err(TraceError::Malformed { file: name, position, problem });
             }
         }
-        if all.requests.is_empty() {
+        if all.is_empty() {
             return Err(TraceError::Empty { file: name });
         }
         let Columns { requests, distinct_keys, .. } = all.finish();
@@ -201,7 +166,7 @@ impl Trace {
         })
     }
 
-    /// The bytes of all keys together, each at the size of its last request.
+    /// The bytes of all keys together, each counted at the size of its last request.
     pub(crate) fn footprint_bytes(&self) -> Option<u64> {
         let sizes = self.sizes_bytes.as_ref()?;
         let mut last = vec![0; self.distinct_keys as usize];
@@ -211,7 +176,7 @@ impl Trace {
         Some(last.into_iter().map(u64::from).sum())
     }
 
-    /// How many keys are asked for only once: no cache can hit them.
+    /// The number of keys that are requested only once, which no cache can hit.
     pub(crate) fn one_hit_wonders(&self) -> u32 {
         let mut counts = vec![0_u8; self.distinct_keys as usize];
         for &id in &self.requests {
@@ -222,206 +187,48 @@ impl Trace {
     }
 }
 
-/// The format that was asked for, or that the name tells.
-fn format_of(name: &str, options: &ReadOptions) -> Result<Format, TraceError> {
-    options.format.or_else(|| Format::of_name(name)).ok_or_else(|| {
-        let file = name.to_owned();
-        TraceError::UnknownFormat { file, known: KNOWN_NAMES, formats: FORMATS }
-    })
-}
-
-/// What a parser has read.
-#[derive(Debug)]
-struct Columns {
-    requests: Vec<u32>,
-    distinct_keys: u32,
-    sizes_bytes: Option<Vec<u32>>,
-    /// As long as `requests` if there is a column of them, else empty; so are the TTLs.
-    times_ns: Vec<u64>,
-    ttls_ns: Vec<u64>,
-    span: TimeSpan,
-    warnings: Vec<Warning>,
-}
-
-/// Numbers keys and collects requests, up to a limit.
-struct Collector<K> {
-    ids: HashMap<K, u32>,
-    requests: Vec<u32>,
-    sizes_bytes: Vec<u32>,
-    times_ns: Vec<u64>,
-    ttls_ns: Vec<u64>,
-    span: TimeSpan,
-    latest_ns: u64,
-    /// The first line whose time goes back, and how many do.
-    back: Option<(u64, u64)>,
-    warnings: Vec<Warning>,
-    max_requests: u32,
-}
-
-impl<K: Hash + Eq> Collector<K> {
-    fn new(max_requests: u32) -> Self {
-        Collector {
-            ids: HashMap::new(),
-            requests: Vec::new(),
-            sizes_bytes: Vec::new(),
-            times_ns: Vec::new(),
-            ttls_ns: Vec::new(),
-            span: TimeSpan::NONE,
-            latest_ns: 0,
-            back: None,
+#[cfg(test)]
+impl Trace {
+    /// A trace of these ids, with or without sizes.
+    pub(crate) fn of_ids(requests: &[u32], sizes_bytes: Option<Vec<u32>>) -> Self {
+        Trace {
+            name: "t".into(),
+            format: Format::U32,
+            requests: requests.to_vec(),
+            distinct_keys: requests.iter().max().map_or(0, |last| last + 1),
+            sizes_bytes,
+            ttl: None,
+            span: None,
+            lifetimes: None,
             warnings: Vec::new(),
-            max_requests,
         }
     }
 
-    fn is_empty(&self) -> bool {
-        self.requests.is_empty()
-    }
-
-    /// Refuses before anything is stored, so that a hostile count costs nothing.
-    fn reserve(&self, requests: u64) -> Result<(), Problem> {
-        if requests > u64::from(self.max_requests) - self.requests.len() as u64 {
-            return Err(Problem::TooManyRequests { limit: self.max_requests });
-        }
-        Ok(())
-    }
-
-    fn push(&mut self, key: K) -> Result<(), Problem> {
-        self.reserve(1)?;
-        // Fewer keys than requests, and those are at most `u32::MAX`.
-        let next = self.ids.len() as u32;
-        self.requests.push(*self.ids.entry(key).or_insert(next));
-        Ok(())
-    }
-
-    fn push_sized(&mut self, key: K, size_bytes: u32) -> Result<(), Problem> {
-        self.push(key)?;
-        self.sizes_bytes.push(size_bytes);
-        Ok(())
-    }
-
-    /// The time of the next request, in that line; `is_kept` if entries may expire.
-    fn add_time(&mut self, time_ns: u64, line: u64, is_kept: bool) {
-        if time_ns < self.latest_ns {
-            self.back.get_or_insert((line, 0)).1 += 1;
-        }
-        self.latest_ns = self.latest_ns.max(time_ns);
-        self.span.add(time_ns);
-        if is_kept {
-            self.times_ns.push(time_ns);
-        }
-    }
-
-    fn add_ttl(&mut self, ttl_ns: u64) {
-        self.ttls_ns.push(ttl_ns);
-    }
-
-    /// Notes a warning, once for each kind.
-    fn warn(&mut self, warning: Warning) {
-        let kind = std::mem::discriminant(&warning);
-        if self.warnings.iter().all(|other| std::mem::discriminant(other) != kind) {
-            self.warnings.push(warning);
-        }
-    }
-
-    fn finish(mut self) -> Columns {
-        if let Some((line, requests)) = self.back.filter(|_| !self.times_ns.is_empty()) {
-            self.warn(Warning::TimesGoBack { line, requests });
-        }
-        if self.span.is_far() {
-            self.warn(Warning::FarTimes);
-        }
-        Columns {
-            distinct_keys: self.ids.len() as u32,
-            sizes_bytes: (!self.sizes_bytes.is_empty()).then_some(self.sizes_bytes),
-            requests: self.requests,
-            times_ns: self.times_ns,
-            ttls_ns: self.ttls_ns,
-            span: self.span,
-            warnings: self.warnings,
-        }
-    }
-}
-
-/// A whole number of at most `max` that stands for something, as a key does: every digit counts, so
-/// it may end in `.0`, but not have an exponent, which means that it was rounded.
-fn parse_number(field: &'static str, given: &[u8], max: u64) -> Result<u64, Problem> {
-    let number = parse_amount(field, given, max)?;
-    if given.iter().any(|byte| matches!(byte, b'e' | b'E')) {
-        return Err(Problem::Rounded { field, given: Excerpt::new(given) });
-    }
-    Ok(number)
-}
-
-/// A whole number of at most `max` that counts something. Tools that know nothing but floats write it
-/// as `123.0` or as `1e+06`.
-fn parse_amount(field: &'static str, given: &[u8], max: u64) -> Result<u64, Problem> {
-    if given.is_empty() {
-        return Err(Problem::EmptyNumber { field, max });
-    }
-    whole_number(given).filter(|&number| number <= max).ok_or_else(|| Problem::NotANumber {
-        field,
-        given: Excerpt::new(given),
-        max,
-    })
-}
-
-/// Digits, perhaps with a fraction and an exponent, if they are a whole number; without the detour
-/// over a float, which knows 53 bits only. No sign, which no trace has.
-fn whole_number(given: &[u8]) -> Option<u64> {
-    let text = std::str::from_utf8(given).ok()?;
-    let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-    if is_digits(text) {
-        return text.parse().ok();
-    }
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
-        None => (text, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) {
-        return None;
-    }
-    let fraction = fraction.trim_end_matches('0');
-    let digits = format!("{whole}{fraction}").parse::<u64>().ok()?;
-    let shift = exponent.checked_sub(i32::try_from(fraction.len()).ok()?)?;
-    let power = 10_u64.checked_pow(shift.unsigned_abs());
-    match shift {
-        0.. => digits.checked_mul(power?),
-        _ => power.filter(|power| digits % power == 0).map(|power| digits / power),
+    /// A trace in which small ids are more popular; the same for the same seed.
+    pub(crate) fn random(seed: u64, keys: u64, length: usize) -> Self {
+        let mut state = seed;
+        let mut next = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state >> 33
+        };
+        let requests: Vec<u32> =
+            (0..length).map(|_| (next() % keys).min(next() % keys) as u32).collect();
+        Trace::of_ids(&requests, None)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::tests::{gzip, input, zstd};
+    use crate::trace::input::tests::{gzip, input, zstd};
     use std::io::Cursor;
 
-    pub(super) const MAX: u32 = 1000;
+    use clap::ValueEnum;
+
+    const MAX: u32 = 1000;
 
     fn options(format: Option<Format>, max_requests: u32) -> ReadOptions {
         ReadOptions { format, csv: CsvOptions::default(), max_requests, rate: None }
-    }
-
-    #[test]
-    fn format_is_told_by_the_name_below_the_compression() {
-        for (name, format) in [
-            ("a.txt", Some(Format::Text)),
-            ("dir.csv/a.TSV.gz", Some(Format::Csv)),
-            ("OLTP.lis", Some(Format::Arc)),
-            ("loop.trc.zst", Some(Format::Lirs)),
-            ("x.u32.zst", Some(Format::U32)),
-            ("x.u64", Some(Format::U64)),
-            ("w01.oracleGeneral.bin.zst", Some(Format::OracleGeneral)),
-            ("cluster52.oracleGeneral.sample10", Some(Format::OracleGeneral)),
-            ("oracleGeneral/a.txt", Some(Format::Text)),
-            ("dir.txt/trace", None),
-            ("trace", None),
-            ("a.gz", None),
-        ] {
-            assert_eq!(Format::of_name(name), format, "{name}");
-        }
     }
 
     #[test]
@@ -447,7 +254,7 @@ mod tests {
         for &format in Format::value_variants() {
             let failure =
                 Trace::read(input(&bytes), &options(Some(format), 3)).unwrap_err().to_string();
-            // LIRS takes no blank in a number, and is covered beside its parser.
+            // A LIRS line allows no blank in a number; the test beside its parser covers the limit.
             let is_refused = failure.contains("more than 3 requests; raise --max-requests");
             assert!(is_refused || format == Format::Lirs, "{format:?}: {failure}");
         }
@@ -470,7 +277,7 @@ mod tests {
             let mut bytes = Vec::new();
             for _ in 0..(state >> 57) {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(99);
-                // Mostly what the text formats are made of.
+                // Mostly the characters of the text formats.
                 bytes.push(b"0123456789 ,\"\n*\0\xff-"[(state >> 40) as usize % 18]);
             }
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -482,55 +289,9 @@ mod tests {
 
     #[test]
     fn footprint_counts_each_key_at_its_last_size() {
-        let trace = Trace {
-            name: "t".into(),
-            format: Format::Csv,
-            requests: vec![0, 1, 0, 2],
-            distinct_keys: 3,
-            sizes_bytes: Some(vec![10, 20, 5, u32::MAX]),
-            ttl: None,
-            span: None,
-            lifetimes: None,
-            warnings: Vec::new(),
-        };
+        let trace = Trace::of_ids(&[0, 1, 0, 2], Some(vec![10, 20, 5, u32::MAX]));
         assert_eq!(trace.footprint_bytes(), Some(25 + u64::from(u32::MAX)));
         assert_eq!(trace.one_hit_wonders(), 2);
-    }
-
-    #[test]
-    fn numbers_are_digits_within_range_and_nothing_else() {
-        assert_eq!(parse_number("n", b"18446744073709551615", u64::MAX).unwrap(), u64::MAX);
-        assert_eq!(parse_number("n", b"007", 7).unwrap(), 7);
-        assert_eq!(parse_number("n", b"7.00", 7).unwrap(), 7);
-        for given in ["+1", "-1", " 1", "1 ", "8", "18446744073709551616", "x", "1.5", "\u{661}"] {
-            let problem = parse_number("size", given.as_bytes(), 7).unwrap_err().to_string();
-            assert!(problem.starts_with("size `"), "{problem}");
-            assert!(problem.ends_with("use a whole number from 0 to 7"), "{problem}");
-        }
-        let problem = parse_number("size", b"", 7).unwrap_err().to_string();
-        assert_eq!(problem, "the size is empty; use a whole number from 0 to 7");
-        let problem = parse_number("block", b"1.2e+03", u64::MAX).unwrap_err().to_string();
-        assert!(problem.starts_with("block `1.2e+03` was rounded"), "{problem}");
-    }
-
-    #[test]
-    fn amounts_are_read_as_tools_write_floats() {
-        for (given, number) in [
-            ("123.0", 123),
-            ("1e+06", 1_000_000),
-            ("1.5E3", 1_500),
-            ("2500e-2", 25),
-            ("0.0", 0),
-            ("18446744073709551615.0", u64::MAX),
-            ("9007199254740993.0", 9_007_199_254_740_993),
-        ] {
-            assert_eq!(parse_amount("n", given.as_bytes(), u64::MAX).unwrap(), number, "{given}");
-        }
-        for given in
-            ["1.5", "1e-1", "1e20", ".5", "e5", "1e", "1.e", "1_000", "0x10", "1e+99999999999"]
-        {
-            assert!(parse_amount("n", given.as_bytes(), u64::MAX).is_err(), "{given}");
-        }
     }
 
     #[test]

@@ -1,17 +1,17 @@
-//! A global allocator that counts the bytes which are allocated now.
+//! A global allocator that counts the bytes that are currently allocated.
 //!
-//! Counts what was asked for, not what the system's allocator makes of it: rounding differs from
-//! one allocator to the next, the request does not.
+//! Counts the requested bytes, not those that the system's allocator uses, because rounding differs
+//! between allocators and the request does not.
 //!
 //! # Orderings
-//! `LIVE_BYTES` is a plain counter. `live_bytes` is read while nobody else allocates.
+//! `LIVE_BYTES` is a plain counter. `live_bytes` is called while no other thread allocates.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-/// The requested bytes that are allocated now.
+/// The requested bytes that are currently allocated.
 pub(crate) fn live_bytes() -> usize {
     LIVE_BYTES.load(Ordering::Relaxed)
 }
@@ -19,11 +19,11 @@ pub(crate) fn live_bytes() -> usize {
 /// The system's allocator, counted.
 pub(crate) struct Counting;
 
-// SAFETY: every call is handed to `System` with the arguments it came with, and its result is
-// handed back; the counter is beside that.
+// SAFETY: every call is passed to `System` with its arguments, and its result is returned
+// unchanged; the counter does not affect either.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promise about `layout` is the one that `System` asks for.
+        // SAFETY: the caller's promise about `layout` is the one that `System` requires.
         let memory = unsafe { System.alloc(layout) };
         count_if_some(memory, layout.size())
     }
@@ -43,10 +43,10 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY:
         // 1. `memory` and `layout`: as in `dealloc`.
-        // 2. `new_size`: the caller's promise is the one that `System` asks for.
+        // 2. `new_size`: the caller's promise is the one that `System` requires.
         let moved = unsafe { System.realloc(memory, layout, new_size) };
         if !moved.is_null() {
-            // Two steps, wrapping in between at worst: the sum is right.
+            // Two steps; the count may wrap in between, but the sum is right.
             LIVE_BYTES.fetch_add(new_size, Ordering::Relaxed);
             LIVE_BYTES.fetch_sub(layout.size(), Ordering::Relaxed);
         }

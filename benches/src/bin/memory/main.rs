@@ -1,8 +1,8 @@
-//! Bytes that each contender keeps for an entry, beyond its key and its value.
+//! The bytes that each contender uses for an entry, beyond its key and its value.
 //!
 //! Fills a cache of n entries with n distinct keys, lets it finish deferred work, and divides the
-//! requested bytes that are live by the entries that are present: a cache which splits its capacity
-//! holds fewer than n. Counts requests to the allocator, so nothing here depends on the machine.
+//! live requested bytes by the entries that are present: a cache that splits its capacity holds
+//! fewer than n. It counts requests to the allocator, so the result does not depend on the machine.
 
 use std::thread;
 use std::time::Duration;
@@ -23,10 +23,10 @@ static ALLOCATOR: Counting = Counting;
 #[derive(Debug, Parser)]
 #[command(about)]
 struct Options {
-    /// Capacity, and number of distinct keys that are inserted
+    /// The capacity, and the number of distinct keys that are inserted
     #[arg(long, default_value_t = 1_000_000)]
     entries: usize,
-    /// Who takes part [default: larder with each policy, the peers and the maps]
+    /// The contenders [default: larder with each policy, the peers and the maps]
     #[arg(long, value_delimiter = ',')]
     contenders: Vec<Name>,
 }
@@ -63,12 +63,12 @@ fn main() {
         let before = live_bytes();
         let job = Filling { entries: options.entries, before };
         let filled = with_contender::<u64, _>(name, Hashing::Own, options.entries, job);
-        // Threads that free in the background get the time to, or the next contender would seem
+        // Gives background threads the time to free memory, or the next contender would seem
         // smaller than it is.
         thread::sleep(Duration::from_millis(200));
         let left = live_bytes() as f64 - before as f64;
         let entries = filled.entries as f64;
-        // The key and the value are what the user asked to be kept: 8 bytes each.
+        // The key and the value, 8 bytes each, do not count.
         let beyond = filled.bytes as f64 / entries - 16.0;
         let built = match name.kind() {
             // A map is built without a capacity.
@@ -106,7 +106,7 @@ impl<V: Value> Job<V> for Filling {
         for number in 0..self.entries as u64 {
             contender.insert(scramble(number), V::new(number));
         }
-        contender.settle();
+        contender.run_pending();
         let bytes = live_bytes() - self.before;
         let entries = contender.entries().unwrap_or_else(|| {
             let is_present = |&number: &u64| contender.get(&scramble(number)).is_some();

@@ -1,4 +1,4 @@
-//! Writing keys down: as text or raw, packed as the file's name says.
+//! Writes keys as text or raw, packed if the file's name says so.
 
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
@@ -8,18 +8,18 @@ use clap::ValueEnum;
 use flate2::write::GzEncoder;
 
 use crate::error::{CommandError, GenerateError};
-use crate::input::{Compression, split_compression};
+use crate::trace::{Compression, split_compression};
 
 /// How a generated key is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum KeyFormat {
-    /// A decimal number a line
+    /// One decimal number per line
     Text,
     /// Raw little-endian 32 bits
     U32,
 }
 
-/// What to do with a file that is there already.
+/// What to do with a file that already exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Existing {
     Keep,
@@ -55,7 +55,7 @@ pub(crate) fn write_keys(
     };
     match options.open(path) {
         Ok(file) => write(keys, file, format, compression).map_err(CommandError::write(name)),
-        // That of a folder would promise that it can be overwritten.
+        // For a folder the message would wrongly promise that it can be overwritten.
         Err(failure) if failure.kind() == io::ErrorKind::AlreadyExists && !path.is_dir() => {
             Err(GenerateError::Exists { file: path.to_owned() }.into())
         }
@@ -89,7 +89,7 @@ fn write_plain(
     out: &mut impl Write,
     format: KeyFormat,
 ) -> io::Result<()> {
-    // A file and an encoder alike are slow at a few bytes a call.
+    // Files and encoders are slow at a few bytes per call.
     let mut out = BufWriter::new(out);
     match format {
         KeyFormat::Text => keys.try_for_each(|key| writeln!(out, "{key}")),
@@ -101,7 +101,7 @@ fn write_plain(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::Input;
+    use crate::trace::Input;
 
     fn written(name: &str) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();

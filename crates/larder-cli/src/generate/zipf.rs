@@ -1,27 +1,27 @@
 //! Zipf-distributed ranks by rejection-inversion: W. Hörmann and G. Derflinger,
 //! "Rejection-inversion to generate variates from monotone discrete distributions", ACM TOMACS
-//! 6(3), 1996. No table, so a billion keys cost as little memory as ten.
+//! 6(3), 1996. There is no table, so a billion keys need as little memory as ten.
 //!
 //! The density `h(x) = x^-s` is inverted through its integral `H`; a uniform number between the
-//! ends of `H` is mapped back to a place `x` and rounded to the rank `k`. The area that `H` has
-//! too much between `k - 1/2` and `k + 1/2` is rejected.
+//! ends of `H` is mapped back to a point `x` and rounded to the rank `k`. The area by which `H`
+//! exceeds the probability of `k` between `k - 1/2` and `k + 1/2` is rejected.
 
 use rand_pcg::Pcg64;
 
-use super::unit;
 use crate::error::GenerateError;
+use crate::generate::random::unit_interval;
 
-/// Ranks from 0 up, rank `r` in proportion to `1 / (r + 1)^exponent`.
+/// Draws ranks from 0 up, rank `r` in proportion to `1 / (r + 1)^exponent`.
 #[derive(Debug)]
 pub(super) struct Zipf {
     ranks: f64,
     exponent: f64,
     /// `H` at the left end, where the whole first rank fits: `H(3/2) - h(1)`.
     integral_low: f64,
-    /// `H` at the right end, half a step behind the last rank.
+    /// `H` at the right end, half a step after the last rank.
     integral_high: f64,
-    /// Up to this far left of its rank a place needs no check.
-    sure: f64,
+    /// A point that is at most this far to the left of its rank is accepted without a check.
+    accept_within: f64,
 }
 
 impl Zipf {
@@ -43,21 +43,22 @@ impl Zipf {
             exponent,
             integral_low: 0.0,
             integral_high: 0.0,
-            sure: 0.0,
+            accept_within: 0.0,
         };
         zipf.integral_low = zipf.integral(1.5) - 1.0;
         zipf.integral_high = zipf.integral(zipf.ranks + 0.5);
-        zipf.sure = 2.0 - zipf.inverse(zipf.integral(2.5) - zipf.density(2.0));
+        zipf.accept_within = 2.0 - zipf.inverse(zipf.integral(2.5) - zipf.density(2.0));
         Ok(zipf)
     }
 
     pub(super) fn rank(&self, random: &mut Pcg64) -> u32 {
         loop {
-            let height =
-                self.integral_high + unit(random) * (self.integral_low - self.integral_high);
+            let height = self.integral_high
+                + unit_interval(random) * (self.integral_low - self.integral_high);
             let place = self.inverse(height);
             let rank = libm::round(place).clamp(1.0, self.ranks);
-            if rank - place <= self.sure || height >= self.integral(rank + 0.5) - self.density(rank)
+            if rank - place <= self.accept_within
+                || height >= self.integral(rank + 0.5) - self.density(rank)
             {
                 // From 1 to `ranks`, so the cast is exact.
                 return rank as u32 - 1;
@@ -82,7 +83,7 @@ impl Zipf {
     }
 }
 
-/// Beyond it, all but every request would be for the first key.
+/// Beyond this, nearly every request would be for the first key.
 const MAX_EXPONENT: f64 = 20.0;
 
 /// `(e^t - 1) / t`, continued to 1 at `t = 0`.
@@ -95,7 +96,7 @@ fn log1p_ratio(t: f64) -> f64 {
     if t.abs() < NEAR_ZERO { 1.0 - t / 2.0 } else { libm::log1p(t) / t }
 }
 
-/// Below it, the next term of the series is less than a float can show.
+/// Below this, the next term of the series is less than the precision of a float.
 const NEAR_ZERO: f64 = 1e-8;
 
 #[cfg(test)]
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     fn random() -> Pcg64 {
-        Pcg64::new(42, super::super::STREAM)
+        Pcg64::new(42, crate::generate::random::STREAM)
     }
 
     #[test]
@@ -120,7 +121,7 @@ mod tests {
             let sum: f64 = weights.iter().sum();
             for (rank, (&count, weight)) in counts.iter().zip(&weights).enumerate() {
                 let expected = f64::from(DRAWS) * weight / sum;
-                // Five standard deviations; one count of slack for the rarest ranks.
+                // Five standard deviations, plus one count for the rarest ranks.
                 let slack = 5.0 * expected.sqrt() + 1.0;
                 let off = (f64::from(count) - expected).abs();
                 assert!(off <= slack, "s {exponent} rank {rank}: {count}, not {expected}");

@@ -1,30 +1,30 @@
 //! ARC: N. Megiddo, D. S. Modha, "ARC: A self-tuning, low overhead replacement cache", FAST 2003;
 //! figure 4.
 
-use super::Reference;
-use super::queue::{Links, Queue};
+use crate::reference::policy::ReferencePolicy;
+use crate::reference::queue::{Links, Queue};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Nowhere,
-    /// Held, seen once lately.
+enum ArcList {
+    Absent,
+    /// In the cache, seen once recently.
     T1,
-    /// Held, seen twice lately.
+    /// In the cache, seen at least twice recently.
     T2,
-    /// Remembered, left `T1`.
+    /// A ghost that was evicted from `T1`.
     B1,
-    /// Remembered, left `T2`.
+    /// A ghost that was evicted from `T2`.
     B2,
 }
 
 pub(super) struct Arc {
     links: Links,
-    place: Vec<Place>,
+    list_of: Vec<ArcList>,
     t1: Queue,
     t2: Queue,
     b1: Queue,
     b2: Queue,
-    /// The target for `t1`.
+    /// The target length of `t1`.
     p: f64,
     c: usize,
 }
@@ -33,7 +33,7 @@ impl Arc {
     pub(super) fn new(keys: usize, entries: usize) -> Self {
         Arc {
             links: Links::new(keys),
-            place: vec![Place::Nowhere; keys],
+            list_of: vec![ArcList::Absent; keys],
             t1: Queue::new(),
             t2: Queue::new(),
             b1: Queue::new(),
@@ -45,7 +45,7 @@ impl Arc {
 
     fn push_t2(&mut self, key: u32) {
         self.links.push(&mut self.t2, key);
-        self.place[key as usize] = Place::T2;
+        self.list_of[key as usize] = ArcList::T2;
     }
 
     /// The subroutine REPLACE.
@@ -55,16 +55,16 @@ impl Arc {
         if self.t1.len() > 0 && is_t1_over {
             if let Some(left) = self.links.pop(&mut self.t1) {
                 self.links.push(&mut self.b1, left);
-                self.place[left as usize] = Place::B1;
+                self.list_of[left as usize] = ArcList::B1;
             }
         } else if let Some(left) = self.links.pop(&mut self.t2) {
             self.links.push(&mut self.b2, left);
-            self.place[left as usize] = Place::B2;
+            self.list_of[left as usize] = ArcList::B2;
         }
     }
 
-    /// Case IV: a key that neither list knows.
-    fn make_room_for_stranger(&mut self) {
+    /// Case IV: a key that is in none of the lists.
+    fn make_room_for_unknown(&mut self) {
         let l1 = self.t1.len() + self.b1.len();
         let l2 = self.t2.len() + self.b2.len();
         let forgotten = if l1 == self.c {
@@ -83,25 +83,25 @@ impl Arc {
             None
         };
         if let Some(key) = forgotten {
-            self.place[key as usize] = Place::Nowhere;
+            self.list_of[key as usize] = ArcList::Absent;
         }
     }
 }
 
-impl Reference for Arc {
+impl ReferencePolicy for Arc {
     fn request(&mut self, key: u32, _weight: u32) -> bool {
-        match self.place[key as usize] {
-            Place::T1 => {
+        match self.list_of[key as usize] {
+            ArcList::T1 => {
                 self.links.remove(&mut self.t1, key);
                 self.push_t2(key);
                 true
             }
-            Place::T2 => {
+            ArcList::T2 => {
                 self.links.remove(&mut self.t2, key);
                 self.push_t2(key);
                 true
             }
-            Place::B1 => {
+            ArcList::B1 => {
                 let step = (self.b2.len() as f64 / self.b1.len() as f64).max(1.0);
                 self.p = (self.p + step).min(self.c as f64);
                 self.replace(false);
@@ -109,7 +109,7 @@ impl Reference for Arc {
                 self.push_t2(key);
                 false
             }
-            Place::B2 => {
+            ArcList::B2 => {
                 let step = (self.b1.len() as f64 / self.b2.len() as f64).max(1.0);
                 self.p = (self.p - step).max(0.0);
                 self.replace(true);
@@ -117,10 +117,10 @@ impl Reference for Arc {
                 self.push_t2(key);
                 false
             }
-            Place::Nowhere => {
-                self.make_room_for_stranger();
+            ArcList::Absent => {
+                self.make_room_for_unknown();
                 self.links.push(&mut self.t1, key);
-                self.place[key as usize] = Place::T1;
+                self.list_of[key as usize] = ArcList::T1;
                 false
             }
         }
@@ -133,8 +133,8 @@ mod tests {
     use super::super::tests::outcomes;
 
     #[test]
-    fn what_was_seen_twice_outlives_a_scan() {
-        // 0 and 1 are in T2 when 2 to 9 come once each; LRU would lose both.
+    fn keys_that_were_seen_twice_outlive_a_scan() {
+        // 0 and 1 are in T2 when 2 to 9 are requested once each; LRU evicts both.
         let requests = [0, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1];
         assert_eq!(outcomes(Published::Arc, &requests, 4), "..hh........hh");
         assert_eq!(outcomes(Published::Lru, &requests, 4), "..hh..........");
@@ -142,8 +142,8 @@ mod tests {
 
     #[test]
     fn a_ghost_that_returns_raises_the_target_for_what_is_new() {
-        // 2 drives 0 from T1 to B1. When 0 returns, the target is 1, and 1 leaves T2 although it
-        // was seen twice and 2 but once. Then 1 returns in turn, and 2 leaves.
+        // 2 moves 0 from T1 to B1. When 0 returns, the target becomes 1, and 1 is evicted from T2
+        // although it was seen twice and 2 only once. Then 1 returns, and 2 is evicted.
         let requests = [1, 1, 0, 2, 0, 0, 1, 0, 2];
         assert_eq!(outcomes(Published::Arc, &requests, 2), ".h...h.h.");
     }

@@ -1,8 +1,8 @@
-//! LRU, FIFO and LFU as their names define them, in sorted sets.
+//! LRU, FIFO and LFU by definition: LRU and LFU on sorted sets, FIFO on a queue.
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::Reference;
+use crate::reference::policy::ReferencePolicy;
 
 /// Least recently used.
 pub(super) struct Lru(Ranked);
@@ -13,30 +13,30 @@ pub(super) struct Lfu(Ranked);
 /// First in, first out.
 pub(super) struct Fifo {
     queue: VecDeque<u32>,
-    room: Room,
+    held: Occupancy,
 }
 
-/// Keys by rank: uses that count, then the time of the last one. The first leaves.
+/// Keys by rank: the number of counted uses, then the time of the last one. The lowest is evicted.
 struct Ranked {
     ranks: BTreeSet<(u64, u64, u32)>,
     rank_of: Vec<(u64, u64)>,
     now: u64,
-    room: Room,
+    held: Occupancy,
 }
 
-/// What is held and how much more may be.
-struct Room {
+/// The keys in the cache, their weights and the capacity.
+struct Occupancy {
     weight_of: Vec<Option<u32>>,
     weight: u64,
     capacity: u64,
 }
 
-impl Room {
+impl Occupancy {
     fn new(keys: usize, capacity: u64) -> Self {
-        Room { weight_of: vec![None; keys], weight: 0, capacity }
+        Occupancy { weight_of: vec![None; keys], weight: 0, capacity }
     }
 
-    fn holds(&self, key: u32) -> bool {
+    fn contains(&self, key: u32) -> bool {
         self.weight_of[key as usize].is_some()
     }
 
@@ -44,20 +44,20 @@ impl Room {
         self.weight + u64::from(weight) > self.capacity
     }
 
-    fn take(&mut self, key: u32, weight: u32) {
+    fn insert(&mut self, key: u32, weight: u32) {
         self.weight_of[key as usize] = Some(weight);
         self.weight += u64::from(weight);
     }
 
-    fn free(&mut self, key: u32) {
+    fn remove(&mut self, key: u32) {
         self.weight -= u64::from(self.weight_of[key as usize].take().unwrap_or(0));
     }
 }
 
 impl Ranked {
     fn new(keys: usize, capacity: u64) -> Self {
-        let room = Room::new(keys, capacity);
-        Ranked { ranks: BTreeSet::new(), rank_of: vec![(0, 0); keys], now: 0, room }
+        let held = Occupancy::new(keys, capacity);
+        Ranked { ranks: BTreeSet::new(), rank_of: vec![(0, 0); keys], now: 0, held }
     }
 
     fn rank(&mut self, key: u32, uses: u64) {
@@ -65,24 +65,24 @@ impl Ranked {
         self.ranks.insert((uses, self.now, key));
     }
 
-    /// `uses` tells from the uses that counted so far how many count now.
+    /// `uses` maps the number of uses counted so far to the new one.
     fn request(&mut self, key: u32, weight: u32, uses: impl Fn(u64) -> u64) -> bool {
         self.now += 1;
-        if self.room.holds(key) {
+        if self.held.contains(key) {
             let (used, at) = self.rank_of[key as usize];
             self.ranks.remove(&(used, at, key));
             self.rank(key, uses(used));
             return true;
         }
-        if u64::from(weight) > self.room.capacity {
+        if u64::from(weight) > self.held.capacity {
             return false;
         }
-        while self.room.is_full_for(weight)
+        while self.held.is_full_for(weight)
             && let Some((_, _, victim)) = self.ranks.pop_first()
         {
-            self.room.free(victim);
+            self.held.remove(victim);
         }
-        self.room.take(key, weight);
+        self.held.insert(key, weight);
         self.rank(key, uses(0));
         false
     }
@@ -94,7 +94,7 @@ impl Lru {
     }
 }
 
-impl Reference for Lru {
+impl ReferencePolicy for Lru {
     fn request(&mut self, key: u32, weight: u32) -> bool {
         self.0.request(key, weight, |_| 0)
     }
@@ -106,7 +106,7 @@ impl Lfu {
     }
 }
 
-impl Reference for Lfu {
+impl ReferencePolicy for Lfu {
     fn request(&mut self, key: u32, weight: u32) -> bool {
         self.0.request(key, weight, |used| used + 1)
     }
@@ -114,24 +114,24 @@ impl Reference for Lfu {
 
 impl Fifo {
     pub(super) fn new(keys: usize, capacity: u64) -> Self {
-        Fifo { queue: VecDeque::new(), room: Room::new(keys, capacity) }
+        Fifo { queue: VecDeque::new(), held: Occupancy::new(keys, capacity) }
     }
 }
 
-impl Reference for Fifo {
+impl ReferencePolicy for Fifo {
     fn request(&mut self, key: u32, weight: u32) -> bool {
-        if self.room.holds(key) {
+        if self.held.contains(key) {
             return true;
         }
-        if u64::from(weight) > self.room.capacity {
+        if u64::from(weight) > self.held.capacity {
             return false;
         }
-        while self.room.is_full_for(weight)
+        while self.held.is_full_for(weight)
             && let Some(victim) = self.queue.pop_front()
         {
-            self.room.free(victim);
+            self.held.remove(victim);
         }
-        self.room.take(key, weight);
+        self.held.insert(key, weight);
         self.queue.push_back(key);
         false
     }
@@ -145,17 +145,17 @@ mod tests {
 
     #[test]
     fn small_cases_go_as_by_hand() {
-        // When 2 comes, 1 is the oldest use and 0 the oldest entry.
+        // When 2 is inserted, 1 is the least recently used and 0 the oldest entry.
         let requests = [0, 1, 0, 2, 0, 1, 2];
         assert_eq!(outcomes(Published::Lru, &requests, 2), "..h.h..");
         assert_eq!(outcomes(Published::Fifo, &[0, 1, 0, 2, 1, 0, 2], 2), "..h.h.h");
-        // 0 has two uses; 2 pushes 1 out, and 1 then 2.
+        // 0 has two uses; 2 evicts 1, and then 1 evicts 2.
         assert_eq!(outcomes(Published::Lfu, &[0, 0, 1, 2, 1, 0, 2], 2), ".h...h.");
     }
 
     #[test]
     fn weights_make_room_for_themselves_and_never_more_than_all() {
-        let hits = |cache: &mut dyn Reference| {
+        let hits = |cache: &mut dyn ReferencePolicy| {
             let requests = [(0, 4), (1, 4), (0, 4), (2, 6), (0, 4), (1, 4), (3, 11), (0, 4)];
             requests.map(|(key, weight)| u8::from(cache.request(key, weight)))
         };

@@ -1,25 +1,26 @@
-//! LIRS: S. Jiang, X. Zhang, "LIRS: An efficient low inter-reference recency set replacement
-//! policy to improve buffer cache performance", SIGMETRICS 2002. One hundredth of the cache, at
-//! least one entry, is for blocks of high inter-reference recency. The paper lets the stack
-//! remember any number of blocks that have left; here it is twice the cache, as in practice.
+//! LIRS: S. Jiang, X. Zhang, "LIRS: An efficient low inter-reference recency set replacement policy
+//! to improve buffer cache performance", SIGMETRICS 2002. One hundredth of the cache, at least one
+//! entry, is for blocks of high inter-reference recency (HIR). The paper does not bound the evicted
+//! blocks that the stack remembers; here they are at most twice the cache, as is usual in practice.
 
-use super::Reference;
-use super::queue::{Links, Queue};
+use crate::reference::policy::ReferencePolicy;
+use crate::reference::queue::{Links, Queue};
 
-/// The part of the cache for blocks of high inter-reference recency.
+/// One part in this many of the cache is for blocks of high inter-reference recency.
 const HIR_PART: usize = 100;
 
-/// How many blocks the stack remembers that are not held, by the held ones.
+/// The number of ghosts, evicted blocks that the stack remembers, per entry of the cache.
 const GHOSTS: usize = 2;
 
 pub(super) struct Lirs {
-    /// By recency: LIR blocks, and HIR blocks, held or not, that are more recent than one of them.
+    /// By recency: the LIR blocks, and those HIR blocks, cached or ghosts, that are more recent
+    /// than the oldest LIR block.
     stack: Queue,
     stack_links: Links,
-    /// The held HIR blocks, in the order in which they leave.
+    /// The cached HIR blocks, in the order of eviction.
     queue: Queue,
     queue_links: Links,
-    /// Those in the stack that are not held, in the order in which they left.
+    /// The ghosts, in the order in which they were evicted.
     ghosts: Queue,
     is_ghost: Vec<bool>,
     max_ghosts: usize,
@@ -69,7 +70,7 @@ impl Lirs {
         }
     }
 
-    /// The stack ends with a LIR block.
+    /// Removes HIR blocks from the bottom of the stack until it ends with a LIR block.
     fn prune(&mut self) {
         while let Some(bottom) = self.stack.back()
             && !self.is_lir[bottom as usize]
@@ -78,14 +79,14 @@ impl Lirs {
         }
     }
 
-    /// Takes a key out of the stack, and with it the memory of one that is not held.
+    /// Removes a key from the stack, and so forgets a ghost.
     fn forget(&mut self, key: u32) {
         self.stack_links.remove(&mut self.stack, key);
         self.in_stack[key as usize] = false;
         self.revive(key);
     }
 
-    /// It is no ghost any more.
+    /// Takes a key out of the ghosts, if it is one.
     fn revive(&mut self, key: u32) {
         if std::mem::replace(&mut self.is_ghost[key as usize], false) {
             self.queue_links.remove(&mut self.ghosts, key);
@@ -108,12 +109,12 @@ impl Lirs {
         self.prune();
     }
 
-    /// A block of high inter-reference recency is there, or comes.
+    /// A HIR block is requested.
     fn touch_hir(&mut self, key: u32) {
         if self.in_stack[key as usize] && self.max_lir > 0 {
             self.promote(key);
         } else {
-            // Without room for LIR blocks the stack has no end, and is left out.
+            // Without room for LIR blocks nothing would end the stack, so it is not used.
             if self.max_lir > 0 {
                 self.push_top(key);
             }
@@ -122,7 +123,7 @@ impl Lirs {
     }
 }
 
-impl Reference for Lirs {
+impl ReferencePolicy for Lirs {
     fn request(&mut self, key: u32, _weight: u32) -> bool {
         if self.is_lir[key as usize] {
             self.push_top(key);
@@ -165,15 +166,16 @@ mod tests {
     #[test]
     fn a_loop_larger_than_the_cache_is_held_in_part() {
         let requests: Vec<u32> = (0..60).map(|i| i % 6).collect();
-        // Of six in each round the four LIR blocks hit, and no other.
+        // Of the six requests of each round only those for the four LIR blocks hit.
         assert_eq!(outcomes(Published::Lirs, &requests, 5).matches('h').count(), 4 * 9);
         assert_eq!(outcomes(Published::Lru, &requests, 5).matches('h').count(), 0);
     }
 
     #[test]
     fn a_short_distance_makes_a_block_lir() {
-        // Two LIR blocks, 0 and 1, and one HIR place: 2 comes twice at a distance of one other,
-        // more recent than 0, and takes the place of 0, which then leaves for 4.
+        // There are two LIR blocks, 0 and 1, and room for one HIR block. 2 is requested twice with
+        // one other request between and is more recent than 0, so it becomes LIR in place of 0,
+        // which is then evicted for 4.
         let requests = [0, 1, 2, 3, 2, 4, 2, 1, 0];
         assert_eq!(outcomes(Published::Lirs, &requests, 3), "......hh.");
     }

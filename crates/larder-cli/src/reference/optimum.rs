@@ -1,20 +1,21 @@
 //! The most hits that any policy can have.
 //!
 //! Where each key weighs one: L. A. Belady, "A study of replacement algorithms for a
-//! virtual-storage computer", IBM Systems Journal 5(2), 1966: keep what is asked for again
-//! soonest. What is missed need not be kept at all, as policies that may refuse a key also have
-//! that choice.
+//! virtual-storage computer", IBM Systems Journal 5(2), 1966: keep the keys that are requested
+//! again soonest. A key that is missed need not be inserted, because policies that may reject a key
+//! have that choice too.
 //!
-//! With sizes the optimum is NP-hard. [`hits_at_most`] is the bound PFOO-U of D. S. Berger,
-//! N. Beckmann, M. Harchol-Balter, "Practical bounds on optimal caching with variable object
-//! sizes", SIGMETRICS 2018: a hit costs its size for as long as the key has to be held, the
-//! cache has its capacity for the length of the trace to spend, and the cheapest hits are bought.
+//! With sizes, finding the optimum is NP-hard. [`hits_at_most`] is the bound PFOO-U of D. S.
+//! Berger, N. Beckmann, M. Harchol-Balter, "Practical bounds on optimal caching with variable
+//! object sizes", SIGMETRICS 2018: a hit costs its size multiplied by the time for which the key
+//! has to be held; the budget is the capacity multiplied by the length of the trace, and the
+//! cheapest hits are bought.
 
 use std::collections::BinaryHeap;
 
 use crate::trace::Trace;
 
-/// Not asked for again.
+/// The key is not requested again.
 const NEVER: u32 = u32::MAX;
 
 /// For each request, the position of the next one of the same key.
@@ -24,13 +25,13 @@ pub(crate) struct Optimum {
 }
 
 impl Optimum {
-    /// Looks ahead once for all capacities. A trace has fewer than 2^32 requests.
+    /// Computes the next requests once for all capacities. A trace has fewer than 2^32 requests.
     pub(crate) fn of(trace: &Trace) -> Self {
         let mut next = vec![NEVER; trace.requests.len()];
         let mut seen = vec![NEVER; trace.distinct_keys as usize];
         for (position, &key) in trace.requests.iter().enumerate().rev() {
             next[position] = seen[key as usize];
-            // Positions are below `NEVER`: at most as many requests as that.
+            // Positions are below `NEVER`, because there are at most that many requests.
             seen[key as usize] = position as u32;
         }
         Optimum { next }
@@ -41,8 +42,8 @@ impl Optimum {
         let mut is_held = vec![false; trace.distinct_keys as usize];
         let mut held = 0_u64;
         let mut hits = 0;
-        // The positions at which held keys are asked for next, the last one on top. Those that
-        // have passed stay below: a held key's is always later.
+        // The positions at which the cached keys are requested next, the latest on top. Positions
+        // that have passed remain below: that of a cached key is always later.
         let mut nexts = BinaryHeap::new();
         for (position, &key) in trace.requests.iter().enumerate() {
             let is_hit = std::mem::replace(&mut is_held[key as usize], false);
@@ -93,13 +94,12 @@ pub(crate) fn hits_at_most(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::trace;
     use super::*;
 
     #[test]
     fn beladys_example_has_its_hits() {
         // The example of Belady's anomaly; with three frames the optimum misses seven times.
-        let belady = trace(&[0, 1, 2, 3, 0, 1, 4, 0, 1, 2, 3, 4]);
+        let belady = Trace::of_ids(&[0, 1, 2, 3, 0, 1, 4, 0, 1, 2, 3, 4], None);
         let optimum = Optimum::of(&belady);
         let hits: Vec<u64> = (0..6).map(|capacity| optimum.hits(&belady, capacity)).collect();
         assert_eq!(hits, [0, 2, 4, 5, 6, 7]);
@@ -108,10 +108,10 @@ mod tests {
     #[test]
     fn a_loop_is_held_as_far_as_it_fits() {
         let requests: Vec<u32> = (0..100).map(|i| i % 10).collect();
-        let looped = trace(&requests);
+        let looped = Trace::of_ids(&requests, None);
         let optimum = Optimum::of(&looped);
         assert_eq!(optimum.hits(&looped, 10), 90);
-        // Of each round of ten, all but the ones that do not fit.
+        // In each round of ten, as many hit as fit.
         assert_eq!(optimum.hits(&looped, 4), 36);
     }
 
@@ -125,7 +125,7 @@ mod tests {
                     ((state >> 40) % 20).min((state >> 33) % 20) as u32
                 })
                 .collect();
-            let trace = trace(&requests);
+            let trace = Trace::of_ids(&requests, None);
             let optimum = Optimum::of(&trace);
             for capacity in 1..20 {
                 let bound = hits_at_most(&optimum, &trace, |_| 1, capacity);
@@ -137,8 +137,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_the_cache_is_no_hit() {
-        let twice = trace(&[0, 0, 1, 1]);
+    fn a_key_larger_than_the_cache_never_hits() {
+        let twice = Trace::of_ids(&[0, 0, 1, 1], None);
         let optimum = Optimum::of(&twice);
         let sizes = [50, 50, 2, 2];
         let hits = |capacity| hits_at_most(&optimum, &twice, |at| sizes[at], capacity);

@@ -1,15 +1,15 @@
-//! Doubly linked queues of keys, by number.
+//! Doubly linked queues of keys, linked by key.
 
 const NONE: u32 = u32::MAX;
 
-/// The links of all keys, for queues of which a key is in at most one at a time.
+/// The links of all keys, for a set of queues; a key is in at most one of them at a time.
 #[derive(Debug)]
 pub(super) struct Links {
     newer: Vec<u32>,
     older: Vec<u32>,
 }
 
-/// One queue: new keys at the front.
+/// One queue; new keys are pushed at the front.
 #[derive(Debug)]
 pub(super) struct Queue {
     front: u32,
@@ -34,7 +34,7 @@ impl Links {
         queue.len += 1;
     }
 
-    /// Takes `key` out of `queue`, which it is in.
+    /// Removes `key` from `queue`, which must contain it.
     pub(super) fn remove(&mut self, queue: &mut Queue, key: u32) {
         let (newer, older) = (self.newer[key as usize], self.older[key as usize]);
         if newer == NONE {
@@ -50,7 +50,7 @@ impl Links {
         queue.len -= 1;
     }
 
-    /// Takes the oldest key out.
+    /// Removes the oldest key.
     pub(super) fn pop(&mut self, queue: &mut Queue) -> Option<u32> {
         let key = queue.back()?;
         self.remove(queue, key);

@@ -1,21 +1,21 @@
 //! 2Q: T. Johnson, D. Shasha, "2Q: A low overhead high performance buffer management replacement
 //! algorithm", VLDB 1994; the full version with the constants that the paper recommends.
 
-use super::Reference;
-use super::queue::{Links, Queue};
+use crate::reference::policy::ReferencePolicy;
+use crate::reference::queue::{Links, Queue};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Nowhere,
+enum TwoQueueList {
+    Absent,
     A1In,
-    /// Remembered only.
+    /// A ghost.
     A1Out,
     Am,
 }
 
 pub(super) struct TwoQueue {
     links: Links,
-    place: Vec<Place>,
+    list_of: Vec<TwoQueueList>,
     a1_in: Queue,
     a1_out: Queue,
     am: Queue,
@@ -28,7 +28,7 @@ impl TwoQueue {
     pub(super) fn new(keys: usize, entries: usize) -> Self {
         TwoQueue {
             links: Links::new(keys),
-            place: vec![Place::Nowhere; keys],
+            list_of: vec![TwoQueueList::Absent; keys],
             a1_in: Queue::new(),
             a1_out: Queue::new(),
             am: Queue::new(),
@@ -46,42 +46,42 @@ impl TwoQueue {
         if self.a1_in.len() <= self.max_in
             && let Some(left) = self.links.pop(&mut self.am)
         {
-            self.place[left as usize] = Place::Nowhere;
+            self.list_of[left as usize] = TwoQueueList::Absent;
             return;
         }
         if let Some(left) = self.links.pop(&mut self.a1_in) {
             self.links.push(&mut self.a1_out, left);
-            self.place[left as usize] = Place::A1Out;
+            self.list_of[left as usize] = TwoQueueList::A1Out;
         }
         if self.a1_out.len() > self.max_out
             && let Some(forgotten) = self.links.pop(&mut self.a1_out)
         {
-            self.place[forgotten as usize] = Place::Nowhere;
+            self.list_of[forgotten as usize] = TwoQueueList::Absent;
         }
     }
 }
 
-impl Reference for TwoQueue {
+impl ReferencePolicy for TwoQueue {
     fn request(&mut self, key: u32, _weight: u32) -> bool {
-        match self.place[key as usize] {
-            Place::Am => {
+        match self.list_of[key as usize] {
+            TwoQueueList::Am => {
                 self.links.remove(&mut self.am, key);
                 self.links.push(&mut self.am, key);
                 true
             }
-            Place::A1In => true,
-            Place::A1Out => {
-                // Before room is made, which may forget the oldest of these.
+            TwoQueueList::A1In => true,
+            TwoQueueList::A1Out => {
+                // Removed before room is made, which may forget the oldest ghost.
                 self.links.remove(&mut self.a1_out, key);
                 self.reclaim();
                 self.links.push(&mut self.am, key);
-                self.place[key as usize] = Place::Am;
+                self.list_of[key as usize] = TwoQueueList::Am;
                 false
             }
-            Place::Nowhere => {
+            TwoQueueList::Absent => {
                 self.reclaim();
                 self.links.push(&mut self.a1_in, key);
-                self.place[key as usize] = Place::A1In;
+                self.list_of[key as usize] = TwoQueueList::A1In;
                 false
             }
         }
@@ -94,9 +94,9 @@ mod tests {
     use super::super::tests::outcomes;
 
     #[test]
-    fn what_comes_again_after_it_has_left_stays() {
-        // Four entries, one of them for newcomers. 0 leaves for 4, comes back from the ghosts,
-        // and outlives 5 to 9.
+    fn a_ghost_that_returns_outlives_new_keys() {
+        // There are four entries, one of them for new keys. 0 is evicted for 4, returns from the
+        // ghosts, and outlives 5 to 9.
         let requests = [0, 1, 2, 3, 4, 0, 5, 6, 7, 8, 9, 0];
         assert_eq!(outcomes(Published::TwoQueue, &requests, 4), "...........h");
         assert_eq!(outcomes(Published::Lru, &requests, 4), "............");

@@ -1,12 +1,14 @@
-//! Reports as CSV: a header and a row for each result, whatever trace it is of.
+//! Reports as CSV: a header, and a row for each result of any trace.
 //!
-//! Columns have the names and the values of the JSON documents; what is nested there has both names,
-//! with an underscore between. What is `null` there is empty here.
+//! Columns have the names and the values of the JSON documents; a nested field has both names,
+//! joined by an underscore. A value that is `null` there is empty here.
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{ReplayReport, SimulateReport, TraceInfo};
+use crate::report::replay::ReplayReport;
+use crate::report::simulation::SimulateReport;
+use crate::report::trace_info::TraceInfo;
 
 /// A report that can be written as rows.
 pub(crate) trait Rows {
@@ -93,7 +95,7 @@ impl Rows for Vec<TraceInfo> {
     }
 }
 
-/// A result as an object without nested ones, and the name of its trace.
+/// A result as a flat object, with the name of its trace.
 fn with_trace(name: &str, result: &impl Serialize) -> Value {
     let mut row = serde_json::Map::new();
     if let Ok(Value::Object(fields)) = serde_json::to_value(result) {

@@ -1,12 +1,15 @@
-//! What is shown of simulations.
+//! Reports on simulations.
 
 use comfy_table::Table;
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanCount;
 use serde::Serialize;
 
-use super::{TraceInfo, align_numbers, table};
-use crate::replay::Weights;
-use crate::simulate::{Cell, Kind, SimulateOptions};
+use crate::capacity::Weights;
+use crate::plot::Panel;
+use crate::report::capacity::Capacity;
+use crate::report::table::{align_numbers, table};
+use crate::report::trace_info::TraceInfo;
+use crate::simulate::{Cell, PolicyKind, SimulateOptions};
 
 /// The document of `larder simulate --json`.
 #[derive(Debug, Serialize)]
@@ -30,20 +33,16 @@ pub(crate) struct TraceSimulation {
 #[derive(Debug, Serialize)]
 pub(crate) struct Simulation {
     pub(crate) policy: String,
-    pub(crate) kind: Kind,
-    /// `null` where entries weigh their size.
-    pub(crate) capacity_entries: Option<u64>,
-    /// `null` where entries weigh one each.
-    pub(crate) capacity_bytes: Option<u64>,
-    /// The capacity by the distinct keys or by their bytes; 1.0 holds all.
-    pub(crate) capacity_share: f64,
+    pub(crate) kind: PolicyKind,
+    #[serde(flatten)]
+    pub(crate) capacity: Capacity,
     pub(crate) requests: u64,
     pub(crate) hits: u64,
     pub(crate) hit_ratio: f64,
-    /// Bytes of hits by bytes of requests; `null` without sizes, and for bounds.
+    /// The bytes of hits divided by the bytes of requests; `null` without sizes and for bounds.
     pub(crate) byte_hit_ratio: Option<f64>,
     pub(crate) elapsed_seconds: f64,
-    /// Of the one thread that this took.
+    /// On the one thread that ran the simulation.
     pub(crate) requests_per_second: f64,
 }
 
@@ -57,7 +56,7 @@ impl SimulateReport {
         }
     }
 
-    /// On how the figures of the tables came about.
+    /// A note on how the figures of the tables were measured.
     pub(crate) fn footer(&self) -> String {
         let simulations = || self.traces.iter().flat_map(|trace| &trace.simulations);
         let requests: u64 = simulations().map(|cell| cell.requests).sum();
@@ -72,20 +71,37 @@ impl SimulateReport {
     }
 }
 
+impl TraceSimulation {
+    /// The curves of miss ratios, to be plotted.
+    pub(crate) fn panel(&self) -> Panel {
+        let is_in_bytes = self.simulations.iter().any(|cell| cell.capacity.is_in_bytes());
+        let mut panel = Panel::new(&self.trace.name, is_in_bytes);
+        for cell in &self.simulations {
+            panel.add(
+                &cell.policy,
+                cell.kind == PolicyKind::Bound,
+                cell.capacity.absolute(),
+                cell.hit_ratio,
+            );
+        }
+        panel
+    }
+}
+
 impl Simulation {
-    /// `whole` is what all keys together fill, in the unit of the weights.
-    pub(crate) fn of(cell: &Cell, weights: Weights, whole: u64, requests: u64, bytes: u64) -> Self {
-        let (capacity_entries, capacity_bytes) = match weights {
-            Weights::Entries => (Some(cell.capacity), None),
-            Weights::Bytes => (None, Some(cell.capacity)),
-        };
+    /// `footprint` is the weight of all keys together, in the unit of the capacity.
+    pub(crate) fn of(
+        cell: &Cell,
+        weights: Weights,
+        footprint: u64,
+        requests: u64,
+        bytes: u64,
+    ) -> Self {
         let elapsed_seconds = cell.elapsed.as_secs_f64();
         Simulation {
             policy: cell.policy.clone(),
             kind: cell.kind,
-            capacity_entries,
-            capacity_bytes,
-            capacity_share: cell.capacity as f64 / whole.max(1) as f64,
+            capacity: Capacity::of(cell.capacity, weights, footprint),
             requests,
             hits: cell.hits,
             hit_ratio: cell.hits as f64 / requests as f64,
@@ -94,14 +110,9 @@ impl Simulation {
             requests_per_second: requests as f64 / elapsed_seconds.max(1e-9),
         }
     }
-
-    /// Entries or bytes; one of the two is there.
-    pub(crate) fn capacity(&self) -> u64 {
-        self.capacity_entries.or(self.capacity_bytes).unwrap_or(0)
-    }
 }
 
-/// Policies down, capacities across.
+/// A table with a row per policy and a column per capacity.
 pub(crate) fn simulation_table(simulations: &[Simulation]) -> Table {
     let mut header = vec!["policy".to_owned()];
     let mut policies: Vec<&str> = Vec::new();
@@ -110,12 +121,9 @@ pub(crate) fn simulation_table(simulations: &[Simulation]) -> Table {
         if !policies.contains(&cell.policy.as_str()) {
             policies.push(&cell.policy);
         }
-        if !capacities.contains(&cell.capacity()) {
-            capacities.push(cell.capacity());
-            header.push(match cell.capacity_bytes {
-                Some(bytes) => format!("{}  ", HumanBytes(bytes)),
-                None => format!("{}  ", HumanCount(cell.capacity())),
-            });
+        if !capacities.contains(&cell.capacity.absolute()) {
+            capacities.push(cell.capacity.absolute());
+            header.push(format!("{}  ", cell.capacity.human()));
         }
     }
     header.push("Mreq/s".to_owned());
@@ -126,12 +134,14 @@ pub(crate) fn simulation_table(simulations: &[Simulation]) -> Table {
         for &capacity in &capacities {
             let best = simulations
                 .iter()
-                .filter(|other| other.capacity() == capacity && other.kind != Kind::Bound)
+                .filter(|other| {
+                    other.capacity.absolute() == capacity && other.kind != PolicyKind::Bound
+                })
                 .map(|other| other.hits)
                 .max();
-            row.push(match own().find(|cell| cell.capacity() == capacity) {
-                // A column of its own width, so that the digits stay aligned.
-                Some(cell) if best == Some(cell.hits) && cell.kind != Kind::Bound => {
+            row.push(match own().find(|cell| cell.capacity.absolute() == capacity) {
+                // A mark or a blank, so that the digits stay aligned.
+                Some(cell) if best == Some(cell.hits) && cell.kind != PolicyKind::Bound => {
                     format!("{:.2} *", 100.0 * cell.hit_ratio)
                 }
                 Some(cell) => format!("{:.2}  ", 100.0 * cell.hit_ratio),
@@ -151,7 +161,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn cell(policy: &str, kind: Kind, capacity: u64, hits: u64) -> Simulation {
+    fn cell(policy: &str, kind: PolicyKind, capacity: u64, hits: u64) -> Simulation {
         let policy = policy.to_owned();
         let elapsed = Duration::from_millis(1);
         let cell = Cell { policy, kind, capacity, hits, hit_bytes: Some(hits * 2), elapsed };
@@ -161,10 +171,10 @@ mod tests {
     #[test]
     fn the_table_has_policies_down_and_capacities_across() {
         let table = simulation_table(&[
-            cell("lru", Kind::Larder, 10, 500),
-            cell("opt", Kind::Bound, 10, 900),
-            cell("lru", Kind::Larder, 2000, 600),
-            cell("ref-arc", Kind::Reference, 2000, 650),
+            cell("lru", PolicyKind::Larder, 10, 500),
+            cell("opt", PolicyKind::Bound, 10, 900),
+            cell("lru", PolicyKind::Larder, 2000, 600),
+            cell("ref-arc", PolicyKind::Reference, 2000, 650),
         ]);
         let rows: Vec<String> = table
             .lines()
@@ -178,7 +188,7 @@ mod tests {
 
     #[test]
     fn field_names_of_the_document_stay() {
-        let json = serde_json::to_value(cell("lru", Kind::Larder, 10, 500)).unwrap();
+        let json = serde_json::to_value(cell("lru", PolicyKind::Larder, 10, 500)).unwrap();
         assert_eq!((&json["kind"], &json["capacity_entries"]), (&"larder".into(), &10.into()));
         assert_eq!((&json["hit_ratio"], &json["byte_hit_ratio"]), (&0.5.into(), &0.25.into()));
         for field in ["hits", "requests", "requests_per_second", "capacity_share"] {

@@ -1,10 +1,11 @@
-//! The traces of the ARC paper (Megiddo and Modha, FAST 2003): lines `start count ...`, each
-//! standing for `count` blocks from number `start` on. What follows on a line (an unused field and
-//! a request number) is ignored.
+//! The traces of the ARC paper (Megiddo and Modha, FAST 2003): lines `start count ...`, each for
+//! `count` blocks starting at number `start`. The rest of a line (an unused field and a request
+//! number) is ignored.
 
-use super::{Collector, Columns, parse_number};
-use crate::error::{Problem, TraceError};
-use crate::input::Input;
+use crate::trace::columns::{Collector, Columns};
+use crate::trace::error::{Problem, TraceError};
+use crate::trace::input::Input;
+use crate::trace::number::parse_number;
 
 pub(super) fn read(input: &mut Input, max_requests: u32) -> Result<Columns, TraceError> {
     let mut requests = Collector::new(max_requests);
@@ -40,7 +41,7 @@ fn expand(line: &[u8], requests: &mut Collector<u64>) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::tests::input;
+    use crate::trace::input::tests::input;
 
     fn failure(text: &str) -> String {
         read(&mut input(text), 100).unwrap_err().to_string()

@@ -1,98 +1,27 @@
-//! CSV: a column of keys, optionally ones of sizes in bytes, TTLs in seconds and times.
+//! CSV: a column of keys and optional columns of sizes in bytes, TTLs in seconds and times.
 
-use std::str::FromStr;
+// Which column is which, and whether the first line names them.
+mod header;
+// The records, one at a time, in bounded memory.
+mod records;
+// The columns, the delimiter and the first line as they were asked for.
+mod options;
 
-use csv_core::{ReadRecordResult, ReaderBuilder};
+use crate::trace::columns::{Collector, Columns};
+use crate::trace::digest::Digests;
+use crate::trace::error::{Excerpt, Problem, TraceError};
+use crate::trace::input::Input;
+use crate::trace::lifetime::{NO_TTL, TimeUnit, parse_time_ns, parse_ttl_ns};
+use crate::trace::number::parse_amount;
+use crate::trace::warning::Warning;
 
-use super::lifetime::{NO_TTL, TimeUnit, parse_time_ns, parse_ttl_ns};
-use super::text::Digests;
-use super::warning::Warning;
-use super::{Collector, Columns, parse_amount};
-use crate::error::{Excerpt, Position, Problem, TraceError};
-use crate::input::{Input, MAX_LINE_BYTES};
+use self::header::{Indices, is_header};
+use self::records::{Record, RecordReader};
 
-/// More columns than that are no trace.
-const MAX_COLUMNS: usize = 4096;
+pub(crate) use self::options::{Column, CsvOptions, Header};
 
-/// What separates columns in files of other tools than the one that was named.
+/// Delimiters of other tools; one in a file of a single column leads to a warning.
 const OTHER_DELIMITERS: [u8; 4] = [b';', b'\t', b'|', b','];
-
-/// A column, by the name in the first line or by number from 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Column {
-    Number(usize),
-    Name(String),
-}
-
-impl FromStr for Column {
-    type Err = ColumnError;
-
-    fn from_str(given: &str) -> Result<Self, ColumnError> {
-        match given.parse() {
-            Ok(0) => Err(ColumnError::Zero),
-            Ok(number) => Ok(Column::Number(number)),
-            Err(_) if given.is_empty() => Err(ColumnError::Empty),
-            Err(_) => Ok(Column::Name(given.to_owned())),
-        }
-    }
-}
-
-/// Why an argument names no column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ColumnError {
-    #[error("columns count from 1")]
-    Zero,
-    #[error("an empty name; give the column's name or its number")]
-    Empty,
-}
-
-/// What the first line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Header {
-    /// Names if it looks like it, with a warning.
-    Auto,
-    Names,
-    Request,
-}
-
-/// Where the columns are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CsvOptions {
-    pub(crate) key: Column,
-    pub(crate) size: Option<Column>,
-    pub(crate) ttl: Option<Column>,
-    pub(crate) time: Option<Column>,
-    pub(crate) time_unit: TimeUnit,
-    /// `None` takes a tab for names with `.tsv`, else a comma.
-    pub(crate) delimiter: Option<u8>,
-    pub(crate) header: Header,
-}
-
-impl Default for CsvOptions {
-    fn default() -> Self {
-        CsvOptions {
-            key: Column::Number(1),
-            size: None,
-            ttl: None,
-            time: None,
-            time_unit: TimeUnit::Seconds,
-            delimiter: None,
-            header: Header::Auto,
-        }
-    }
-}
-
-impl CsvOptions {
-    fn columns(&self) -> impl Iterator<Item = &Column> {
-        std::iter::once(&self.key).chain(self.size.iter()).chain(&self.ttl).chain(&self.time)
-    }
-
-    /// As it was asked for; a column that is given by its name needs one.
-    fn header(&self) -> Header {
-        let has_name = self.columns().any(|column| matches!(column, Column::Name(_)));
-        if has_name { Header::Names } else { self.header }
-    }
-}
 
 pub(super) fn read(
     input: &mut Input,
@@ -101,7 +30,7 @@ pub(super) fn read(
 ) -> Result<Columns, TraceError> {
     let mut requests = Requests::new(options, max_requests);
     input.begin_text()?;
-    let mut records = Records::new(input, options);
+    let mut records = RecordReader::new(input, options);
     if !records.advance()? {
         return Ok(requests.collector.finish());
     }
@@ -109,7 +38,7 @@ pub(super) fn read(
     requests.warn_of_delimiter(&first);
     let columns = first.columns();
     let indices = Indices::find(options, &first).map_err(|problem| first.bad(&records, problem))?;
-    // Whether the first line is a request may depend on the second.
+    // The second line may decide whether the first is a request.
     let (first, has_second) = (first.to_owned(), records.advance()?);
     let second = has_second.then(|| records.record());
     let is_header = match options.header() {
@@ -139,276 +68,6 @@ pub(super) fn read(
         is_there = records.advance()?;
     }
     Ok(requests.collector.finish())
-}
-
-/// Names that columns of traces and of logs have; a line of nothing else is no request.
-const COLUMN_NAMES: [&str; 32] = [
-    "block",
-    "bytes",
-    "client",
-    "date",
-    "datetime",
-    "file",
-    "filename",
-    "host",
-    "id",
-    "item",
-    "key",
-    "key_size",
-    "length",
-    "method",
-    "name",
-    "obj_id",
-    "obj_size",
-    "object",
-    "object_id",
-    "op",
-    "operation",
-    "path",
-    "request",
-    "size",
-    "status",
-    "time",
-    "timestamp",
-    "ts",
-    "ttl",
-    "uri",
-    "url",
-    "value_size",
-];
-
-/// Whether the first line names columns: where a number has to be there is none; or it has a name
-/// for every column, and the line behind it a number where a name was; or all its names are usual.
-fn is_header(first: &Record<'_>, second: Option<&Record<'_>>, indices: &Indices) -> bool {
-    let is_number = |field: &[u8]| {
-        std::str::from_utf8(field).is_ok_and(|text| text.parse::<f64>().is_ok_and(f64::is_finite))
-    };
-    // A date starts with a digit.
-    let is_name = |field: &[u8]| {
-        !is_number(field)
-            && !field.first().is_some_and(u8::is_ascii_digit)
-            && field.iter().any(u8::is_ascii_alphabetic)
-    };
-    let numbers = || [indices.size, indices.time, indices.ttl].into_iter().flatten();
-    if numbers().any(|index| is_name(first.field(index))) {
-        // A second line that is as wrong makes it a file of another kind, which is an error.
-        return second.is_none_or(|second| {
-            numbers()
-                .any(|index| is_name(first.field(index)) && !is_name(second.field_or_empty(index)))
-        });
-    }
-    let fields = 0..first.columns();
-    let is_usual =
-        |field: &[u8]| COLUMN_NAMES.iter().any(|name| field.eq_ignore_ascii_case(name.as_bytes()));
-    if fields.clone().all(|index| is_usual(first.field(index))) {
-        return true;
-    }
-    let Some(second) = second else { return false };
-    fields.clone().all(|index| is_name(first.field(index)))
-        && fields.clone().any(|index| is_number(second.field_or_empty(index)))
-}
-
-/// The records of a file, one at a time.
-///
-/// A record lives in buffers of a fixed length: a quote that is never closed makes one record of
-/// the whole rest, which must not gather in memory.
-struct Records<'a> {
-    input: &'a mut Input,
-    parser: csv_core::Reader,
-    text: Vec<u8>,
-    /// Where each field ends in `text`.
-    ends: Vec<usize>,
-    columns: usize,
-    /// Of the first byte of the record.
-    line: u64,
-    line_ends: u64,
-    /// Whether the byte read last was a carriage return, which ends a line with or without a line
-    /// feed behind it.
-    is_behind_return: bool,
-    /// Whether the parser has seen nothing yet.
-    is_fresh: bool,
-}
-
-impl<'a> Records<'a> {
-    fn new(input: &'a mut Input, options: &CsvOptions) -> Self {
-        let delimiter = delimiter(input.name(), options);
-        Records {
-            input,
-            parser: ReaderBuilder::new().delimiter(delimiter).build(),
-            text: vec![0; MAX_LINE_BYTES as usize],
-            ends: vec![0; MAX_COLUMNS],
-            columns: 0,
-            line: 0,
-            line_ends: 0,
-            is_behind_return: false,
-            is_fresh: true,
-        }
-    }
-
-    /// Goes to the next record; false after the last.
-    fn advance(&mut self) -> Result<bool, TraceError> {
-        // The parser takes line ends for the start of the next record; its line would be wrong.
-        while let [b'\r' | b'\n', ..] = self.fill()? {
-            self.consume(1)?;
-        }
-        self.line = self.line_ends + 1;
-        self.columns = 0;
-        let mut text_bytes = 0;
-        let mut is_begun = false;
-        loop {
-            // The parser would skip a byte order mark behind line ends too, if it saw all of it at
-            // once, and so take a file for another that comes in other pieces.
-            let most = if std::mem::take(&mut self.is_fresh) { 1 } else { usize::MAX };
-            let bytes = self.input.fill()?;
-            let is_end = bytes.is_empty();
-            // At the end of the file the parser takes an open quote for closed. A line end does
-            // not close it, so one more tells.
-            let bytes = if is_end && is_begun { b"\n" } else { &bytes[..bytes.len().min(most)] };
-            let (result, read, written, ended) = self.parser.read_record(
-                bytes,
-                &mut self.text[text_bytes..],
-                &mut self.ends[self.columns..],
-            );
-            if !is_end {
-                self.consume(read)?;
-                is_begun |= read > 0;
-            }
-            text_bytes += written;
-            self.columns += ended;
-            match result {
-                ReadRecordResult::InputEmpty if is_end && is_begun => {
-                    return Err(self.bad_record(Problem::OpenQuote));
-                }
-                ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::Record => break,
-                ReadRecordResult::End => return Ok(false),
-                ReadRecordResult::OutputFull => {
-                    let limit_bytes = MAX_LINE_BYTES;
-                    return Err(self.bad_record(Problem::LineTooLong { limit_bytes }));
-                }
-                ReadRecordResult::OutputEndsFull => {
-                    return Err(self.bad_record(Problem::TooManyColumns { limit: MAX_COLUMNS }));
-                }
-            }
-        }
-        if self.text[..text_bytes].contains(&0) {
-            return Err(self.bad_record(Problem::NulByte));
-        }
-        Ok(true)
-    }
-
-    fn fill(&mut self) -> Result<&[u8], TraceError> {
-        self.input.set_line(self.line_ends + 1);
-        self.input.fill()
-    }
-
-    fn consume(&mut self, bytes: usize) -> Result<(), TraceError> {
-        let mut is_behind_return = self.is_behind_return;
-        let mut line_ends = 0;
-        for &byte in &self.fill()?[..bytes] {
-            // A line feed behind a carriage return is the same line's end.
-            line_ends += u64::from(byte == b'\r' || (byte == b'\n' && !is_behind_return));
-            is_behind_return = byte == b'\r';
-        }
-        self.is_behind_return = is_behind_return;
-        self.line_ends += line_ends;
-        self.input.consume(bytes);
-        Ok(())
-    }
-
-    fn record(&self) -> Record<'_> {
-        Record { text: &self.text, ends: &self.ends[..self.columns], line: self.line }
-    }
-
-    fn bad_record(&self, problem: Problem) -> TraceError {
-        self.input.malformed(Position::Line(self.line), problem)
-    }
-}
-
-fn delimiter(name: &str, options: &CsvOptions) -> u8 {
-    let is_tsv = name.to_ascii_lowercase().contains(".tsv");
-    options.delimiter.unwrap_or(if is_tsv { b'\t' } else { b',' })
-}
-
-/// One record.
-#[derive(Clone, Copy)]
-struct Record<'a> {
-    text: &'a [u8],
-    ends: &'a [usize],
-    line: u64,
-}
-
-impl<'a> Record<'a> {
-    fn columns(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// A field without the white space around it; `index` is below `columns`.
-    fn field(&self, index: usize) -> &'a [u8] {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        self.text[start..self.ends[index]].trim_ascii()
-    }
-
-    fn field_or_empty(&self, index: usize) -> &'a [u8] {
-        if index < self.columns() { self.field(index) } else { b"" }
-    }
-
-    fn names(&self) -> Excerpt {
-        let names: Vec<&[u8]> = (0..self.columns()).map(|index| self.field(index)).collect();
-        Excerpt::new(&names.join(&b", "[..]))
-    }
-
-    fn to_owned(self) -> FirstRecord {
-        FirstRecord { text: self.text.to_vec(), ends: self.ends.to_vec(), line: self.line }
-    }
-
-    fn bad(&self, records: &Records<'_>, problem: Problem) -> TraceError {
-        records.input.malformed(Position::Line(self.line), problem)
-    }
-}
-
-/// The first record, while the second is read.
-struct FirstRecord {
-    text: Vec<u8>,
-    ends: Vec<usize>,
-    line: u64,
-}
-
-impl FirstRecord {
-    fn record(&self) -> Record<'_> {
-        Record { text: &self.text, ends: &self.ends, line: self.line }
-    }
-}
-
-/// Columns as indices into a record.
-struct Indices {
-    key: usize,
-    size: Option<usize>,
-    ttl: Option<usize>,
-    time: Option<usize>,
-}
-
-impl Indices {
-    fn find(options: &CsvOptions, first: &Record<'_>) -> Result<Self, Problem> {
-        let given = first.columns();
-        let find = |column: &Column| match column {
-            Column::Number(number) if *number <= given => Ok(number - 1),
-            Column::Number(number) => Err(Problem::TooFewColumns { number: *number, given }),
-            Column::Name(name) => {
-                let found = (0..given).find(|&index| first.field(index) == name.as_bytes());
-                found.ok_or_else(|| Problem::UnknownColumn {
-                    name: name.clone(),
-                    has: first.names(),
-                })
-            }
-        };
-        Ok(Indices {
-            key: find(&options.key)?,
-            size: options.size.as_ref().map(find).transpose()?,
-            ttl: options.ttl.as_ref().map(find).transpose()?,
-            time: options.time.as_ref().map(find).transpose()?,
-        })
-    }
 }
 
 struct Requests {
@@ -471,7 +130,7 @@ impl Requests {
     }
 }
 
-/// A size, which at most is what an entry can weigh.
+/// A size, which is at most the largest weight of an entry.
 fn parse_size(field: &[u8]) -> Result<u32, Problem> {
     let max = u64::from(u32::MAX);
     let size_bytes = parse_amount("size", field, u64::MAX).map_err(|problem| match problem {
@@ -482,9 +141,9 @@ fn parse_size(field: &[u8]) -> Result<u32, Problem> {
     u32::try_from(size_bytes).map_err(|_| Problem::SizeTooLarge { given: Excerpt::new(field), max })
 }
 
-/// Whether it is a number such as `1.2e+06`.
+/// Whether the key is a number such as `1.2e+06`.
 fn has_exponent(key: &[u8]) -> bool {
-    // Most keys are told by their first byte and the lack of an `e`.
+    // The first byte and the absence of an `e` rule out most keys cheaply.
     key.first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-')
         && key.iter().any(|byte| matches!(byte, b'e' | b'E'))
         && key.iter().any(|byte| matches!(byte, b'.' | b'+'))
@@ -494,7 +153,7 @@ fn has_exponent(key: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::tests::{gzip, input, trickle, zstd};
+    use crate::trace::input::tests::{gzip, input, trickle, zstd};
 
     fn by_name(key: &str, size: &str, ttl: &str) -> CsvOptions {
         CsvOptions {
@@ -639,14 +298,14 @@ mod tests {
 
     #[test]
     fn a_key_that_goes_on_in_the_next_line_is_warned_of() {
-        // The two open quotes close each other, and the columns come out right.
+        // The two open quotes close each other, and the number of columns is right.
         let warned = warnings("a,1\n\"b,1\nc,1\n\"d,1\n", &CsvOptions::default());
         assert_eq!(warned.len(), 1, "{warned:?}");
         assert!(warned[0].starts_with("the key in line 2 goes on"), "{warned:?}");
     }
 
     #[test]
-    fn a_header_is_recognized_or_it_is_said_that_the_line_is_a_request() {
+    fn a_header_is_recognized_unless_the_options_decide() {
         let sized = with_size();
         let key_alone = CsvOptions::default();
         let timed = CsvOptions { time: Some(Column::Number(2)), ..CsvOptions::default() };
@@ -672,7 +331,7 @@ mod tests {
             assert_eq!(found, is_header, "{text}");
             let lines = text.lines().count();
             assert_eq!(columns.requests.len(), lines - usize::from(is_header), "{text}");
-            // Nothing is recognized where it was said.
+            // A header that was announced leads to no warning.
             let names = CsvOptions { header: Header::Names, ..options.clone() };
             let columns = read(&mut input(text), &names, 9).unwrap();
             assert_eq!(columns.requests.len(), lines - 1, "{text}");
@@ -748,14 +407,14 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_first_name() {
+    fn a_byte_order_mark_is_not_part_of_the_first_name() {
         let options = CsvOptions { key: Column::Name("k".into()), ..CsvOptions::default() };
         let columns = read(&mut input(b"\xef\xbb\xbfk\n1\n"), &options, 3).unwrap();
         assert_eq!(columns.requests, [0]);
     }
 
     #[test]
-    fn a_byte_order_mark_is_one_at_the_start_alone_however_the_bytes_come() {
+    fn a_byte_order_mark_counts_only_at_the_start_however_the_bytes_are_split() {
         let mark = b"\xef\xbb\xbf";
         let at_start = [&mark[..], b"k\nk\n"].concat();
         let behind_lines = [&b"\n\r"[..], mark, b"k\nk\n"].concat();
@@ -774,13 +433,5 @@ mod tests {
                 assert_eq!(columns.requests, requests, "{bytes:?}");
             }
         }
-    }
-
-    #[test]
-    fn a_column_is_a_name_or_a_number_from_one() {
-        assert_eq!("2".parse(), Ok(Column::Number(2)));
-        assert_eq!("id".parse(), Ok(Column::Name("id".into())));
-        assert_eq!("0".parse::<Column>(), Err(ColumnError::Zero));
-        assert_eq!("".parse::<Column>(), Err(ColumnError::Empty));
     }
 }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::io;
 
-use crate::input::Compression;
+use crate::trace::compression::Compression;
 
-/// A place in a file, counted after decompression.
+/// A position in a file, counted after decompression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Position {
     /// A line, from 1.
@@ -23,7 +23,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// The start of a piece of a file, made fit for a terminal.
+/// The start of a piece of a file, escaped for a terminal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Excerpt(String);
 
@@ -31,7 +31,7 @@ impl Excerpt {
     const MAX_CHARS: usize = 40;
 
     pub(crate) fn new(bytes: &[u8]) -> Self {
-        // Four bytes are the longest character, so the cut never shortens the excerpt.
+        // A character has at most four bytes, so this cut never shortens the excerpt.
         let head = &bytes[..bytes.len().min(4 * Self::MAX_CHARS + 4)];
         let text = String::from_utf8_lossy(head);
         let mut excerpt: String =
@@ -49,7 +49,7 @@ impl fmt::Display for Excerpt {
     }
 }
 
-/// Why a place in a trace is malformed.
+/// Why a trace is malformed at some position.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum Problem {

@@ -1,23 +1,23 @@
-//! Times and times to live: how they are written, and when an entry of a trace expires.
+//! Times and times to live: how they are parsed, and when an entry of a trace expires.
 //!
-//! A trace's own time runs, not that of the machine: a request is made at its time, and an entry that
-//! was inserted at a time is expired for requests that come more than its TTL later.
+//! A trace has its own time, independent of the machine's: an entry that a request inserts is
+//! expired for requests whose time is later by more than its TTL.
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::error::{Excerpt, Problem};
+use crate::trace::error::{Excerpt, Problem};
 
-/// Of a request whose entry does not expire.
+/// The TTL of an entry that does not expire.
 pub(crate) const NO_TTL: u64 = u64::MAX;
 
 const NS_PER_SECOND: f64 = 1e9;
 
-/// Times beyond it, the year 2413, are in another unit. Less than what a `u64` of nanoseconds holds, at
-/// which times end.
+/// Times beyond this, in the year 2413, are assumed to be in another unit. It is less than the
+/// largest time that a `u64` of nanoseconds can hold.
 const FAR_SECONDS: f64 = 1.4e10;
 
-/// What a number in a column of times counts.
+/// The unit of numbers in a column of times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TimeUnit {
     #[value(name = "s")]
@@ -41,15 +41,15 @@ impl TimeUnit {
     }
 }
 
-/// Nanoseconds; a number of units, or a date, which is of 1970 and later and in UTC unless it says
-/// otherwise.
+/// Parses a number of units, or a date, which is not before 1970 and in UTC unless it has a time
+/// zone, into nanoseconds.
 pub(super) fn parse_time_ns(field: &[u8], unit: TimeUnit) -> Result<u64, Problem> {
     let text = std::str::from_utf8(field).unwrap_or("");
     let of_number = || {
         let number = text.parse::<f64>().ok()?;
         (number.is_finite() && number >= 0.0).then(|| (number * unit.ns()) as u64)
     };
-    // Digits only come apart in a float beyond 2^53.
+    // Parsed without a float, which would round numbers beyond 2^53.
     let of_digits = || {
         let digits = text.parse::<u64>().ok()?;
         digits.checked_mul(unit.ns() as u64)
@@ -69,25 +69,25 @@ pub(super) fn parse_time_ns(field: &[u8], unit: TimeUnit) -> Result<u64, Problem
         .ok_or_else(|| Problem::NotATime { given: Excerpt::new(field) })
 }
 
-/// Nanoseconds, from seconds.
+/// Parses seconds into nanoseconds.
 pub(super) fn parse_ttl_ns(field: &[u8]) -> Result<u64, Problem> {
     std::str::from_utf8(field)
         .ok()
         .and_then(|text| text.parse::<f64>().ok())
         .filter(|seconds| seconds.is_finite() && *seconds >= 0.0)
-        // Saturates, and stays below what means none.
+        // Saturates below `NO_TTL`.
         .map(|seconds| ((seconds * NS_PER_SECOND) as u64).min(NO_TTL - 1))
         .ok_or_else(|| Problem::NotATtl { given: Excerpt::new(field) })
 }
 
-/// The times to live that a trace asks for.
+/// A summary of the times to live in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct TtlSummary {
-    /// That have one.
+    /// The number of requests that have a TTL.
     pub(crate) requests: u64,
     pub(crate) shortest_seconds: f64,
     pub(crate) longest_seconds: f64,
-    /// Whether entries expire in a replay and in a simulation, which takes times.
+    /// Whether entries expire in a replay and in a simulation, for which times are needed.
     pub(crate) is_replayed: bool,
 }
 
@@ -104,10 +104,10 @@ impl TtlSummary {
     }
 }
 
-/// From when to when a trace goes.
+/// The first and the last time of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct TimeSpan {
-    /// Since 1970, or since whatever the trace counts from.
+    /// Since 1970, or since the origin of the trace's times.
     pub(crate) first_seconds: f64,
     pub(crate) last_seconds: f64,
 }
@@ -130,16 +130,16 @@ impl TimeSpan {
     }
 }
 
-/// When requests are made, and how long what they insert lives.
+/// The time of each request, and the time to live of the entry that it inserts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lifetimes {
-    /// Since the first request; never less than the one before it.
+    /// Since the first request; never decreasing.
     times_ns: Vec<u64>,
     ttls_ns: Vec<u64>,
 }
 
 impl Lifetimes {
-    /// Of times in the order of the requests, of which some may go back.
+    /// Takes times in the order of the requests; one that goes back counts as the latest before it.
     pub(super) fn new(mut times_ns: Vec<u64>, ttls_ns: Vec<u64>) -> Self {
         let first_ns = times_ns.first().copied().unwrap_or(0);
         let mut latest_ns = 0;
@@ -150,32 +150,33 @@ impl Lifetimes {
         Lifetimes { times_ns, ttls_ns }
     }
 
-    /// Of so many requests a second.
+    /// Makes up times at that many requests per second.
     pub(super) fn at_rate(per_second: f64, ttls_ns: Vec<u64>) -> Self {
         let ns = NS_PER_SECOND / per_second;
         let times_ns = (0..ttls_ns.len()).map(|at| (at as f64 * ns) as u64).collect();
         Lifetimes { times_ns, ttls_ns }
     }
 
-    /// When that request is made, in the pass of that number through the trace. A pass begins with the
-    /// time at which the one before it ended.
+    /// The time of request `at` in the given pass through the trace. A pass begins at the time at
+    /// which the previous one ended.
     #[inline]
     pub(crate) fn time_ns(&self, at: usize, pass: u64) -> u64 {
         let whole_ns = self.times_ns.last().copied().unwrap_or(0);
         pass.saturating_mul(whole_ns).saturating_add(self.times_ns[at])
     }
 
-    /// How long an entry lives that this request inserts.
+    /// The time to live of the entry that this request inserts.
     #[inline]
     pub(crate) fn ttl_ns(&self, at: usize) -> Option<u64> {
         Some(self.ttls_ns[at]).filter(|&ttl_ns| ttl_ns != NO_TTL)
     }
 
-    /// From when on an entry is expired that this request inserts, in the first pass. At the end of its
-    /// TTL it is still valid, but one of TTL 0 never was: both as in a cache.
+    /// The time from which the entry that this request inserts is expired, in the first pass. As in
+    /// a cache, an entry is still valid at the end of its TTL, but an entry with TTL 0 is never
+    /// valid.
     #[inline]
     pub(crate) fn expires_ns(&self, at: usize) -> u64 {
-        // Never, where there is no TTL.
+        // Saturates to never if there is no TTL.
         let ttl_ns = self.ttls_ns[at];
         self.times_ns[at].saturating_add(ttl_ns).saturating_add(u64::from(ttl_ns > 0))
     }
@@ -183,7 +184,7 @@ impl Lifetimes {
 
 #[cfg(test)]
 impl Lifetimes {
-    /// Of times and TTLs in seconds; a TTL of `u64::MAX` is none.
+    /// Takes times and TTLs in seconds; a TTL of `u64::MAX` means none.
     pub(crate) fn of_seconds(times: &[u64], ttls: &[u64]) -> Self {
         let ns = |seconds: &u64| seconds.saturating_mul(1_000_000_000);
         Lifetimes::new(times.iter().map(ns).collect(), ttls.iter().map(ns).collect())

@@ -1,9 +1,10 @@
-//! The traces of the LIRS paper (Jiang and Zhang, SIGMETRICS 2002): a block number a line. Lines
-//! that start with `*` mark where one program ends and another begins, and are skipped.
+//! The traces of the LIRS paper (Jiang and Zhang, SIGMETRICS 2002): one block number per line.
+//! Lines that start with `*` separate programs and are skipped.
 
-use super::{Collector, Columns, parse_number};
-use crate::error::TraceError;
-use crate::input::Input;
+use crate::trace::columns::{Collector, Columns};
+use crate::trace::error::TraceError;
+use crate::trace::input::Input;
+use crate::trace::number::parse_number;
 
 pub(super) fn read(input: &mut Input, max_requests: u32) -> Result<Columns, TraceError> {
     let mut requests = Collector::new(max_requests);
@@ -22,7 +23,7 @@ pub(super) fn read(input: &mut Input, max_requests: u32) -> Result<Columns, Trac
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::tests::input;
+    use crate::trace::input::tests::input;
 
     #[test]
     fn separators_and_blank_lines_are_skipped() {

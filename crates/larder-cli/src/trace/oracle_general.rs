@@ -5,12 +5,12 @@
 //! |  time:u32  |      key:u64       |  size:u32   |  next access:i64       |
 //! ```
 //!
-//! There are no TTLs, so of the times only the first and the last are kept. The next access, an oracle
-//! for optimal policies, is not needed here.
+//! There are no TTLs, so only the first and the last time are kept. The next access, an oracle for
+//! optimal policies, is not used.
 
-use super::{Collector, Columns};
-use crate::error::TraceError;
-use crate::input::Input;
+use crate::trace::columns::{Collector, Columns};
+use crate::trace::error::TraceError;
+use crate::trace::input::Input;
 
 const RECORD_BYTES: usize = 24;
 
@@ -30,7 +30,7 @@ pub(super) fn read(input: &mut Input, max_requests: u32) -> Result<Columns, Trac
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::tests::{input, zstd};
+    use crate::trace::input::tests::{input, zstd};
 
     fn record(key: u64, size_bytes: u32) -> Vec<u8> {
         let mut record = 77_u32.to_le_bytes().to_vec();

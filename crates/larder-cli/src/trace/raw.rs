@@ -2,9 +2,9 @@
 
 use std::hash::Hash;
 
-use super::{Collector, Columns};
-use crate::error::TraceError;
-use crate::input::Input;
+use crate::trace::columns::{Collector, Columns};
+use crate::trace::error::TraceError;
+use crate::trace::input::Input;
 
 pub(super) fn read<const N: usize, K: Hash + Eq>(
     input: &mut Input,
@@ -21,7 +21,7 @@ pub(super) fn read<const N: usize, K: Hash + Eq>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::tests::{gzip, input, zstd};
+    use crate::trace::input::tests::{gzip, input, zstd};
 
     fn bytes(keys: &[u64]) -> Vec<u8> {
         keys.iter().flat_map(|key| key.to_le_bytes()).collect()

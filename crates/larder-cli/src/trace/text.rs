@@ -1,16 +1,15 @@
-//! Plain text: a key a line. Any bytes are a key; blank lines are skipped.
+//! Plain text: one key per line. A key is any bytes; blank lines are skipped.
 
-use std::hash::{BuildHasher, RandomState};
-
-use super::warning::Warning;
-use super::{Collector, Columns};
-use crate::error::{Excerpt, TraceError};
-use crate::input::Input;
+use crate::trace::columns::{Collector, Columns};
+use crate::trace::digest::Digests;
+use crate::trace::error::{Excerpt, TraceError};
+use crate::trace::input::Input;
+use crate::trace::warning::Warning;
 
 pub(super) fn read(input: &mut Input, max_requests: u32) -> Result<Columns, TraceError> {
     let mut requests = Collector::new(max_requests);
     let digests = Digests::default();
-    // A first line that is no number, for as long as all behind it are.
+    // A warning about a first line that is not a number, as long as all lines after it are numbers.
     let mut header = None;
     let (mut line, mut lines) = (Vec::new(), 0);
     while let Some(key) = input.next_line(&mut line)? {
@@ -26,32 +25,16 @@ pub(super) fn read(input: &mut Input, max_requests: u32) -> Result<Columns, Trac
         }
         requests.push(digests.of(key)).map_err(|problem| input.bad_line(problem))?;
     }
-    if let Some(header) = header.filter(|_| requests.requests.len() > 1) {
+    if let Some(header) = header.filter(|_| requests.len() > 1) {
         requests.warn(header);
     }
     Ok(requests.finish())
 }
 
-/// Stands for keys of any length, so that long keys cost no more memory than short ones.
-///
-/// Two keys of a billion share a digest of 128 bits with a probability below 2^-68, and would then
-/// count as one. It is seeded at random, so that nobody can write a file in which they do.
-#[derive(Default)]
-pub(super) struct Digests {
-    high: RandomState,
-    low: RandomState,
-}
-
-impl Digests {
-    pub(super) fn of(&self, key: &[u8]) -> (u64, u64) {
-        (self.high.hash_one(key), self.low.hash_one(key))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::tests::input;
+    use crate::trace::input::tests::input;
 
     #[test]
     fn equal_lines_are_one_key_numbered_by_first_appearance() {
@@ -62,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_line_that_is_no_number_before_numbers_is_warned_of() {
+    fn a_first_line_that_is_not_a_number_before_numbers_is_warned_of() {
         for (text, is_warned) in [
             ("\nkey\n1\n2\n", true),
             ("key\n1\nx\n", false),

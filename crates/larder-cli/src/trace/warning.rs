@@ -1,30 +1,30 @@
-//! What is odd about a trace that is read nevertheless: said once for each kind, with a line.
+//! Warnings about a trace that is read nevertheless, one of each kind, with a line.
 
 use std::fmt;
 
-use super::Format;
-use super::error::Excerpt;
+use crate::trace::error::Excerpt;
+use crate::trace::format::Format;
 
-/// Something that may make figures other than they are meant to be.
+/// Something that may make the figures misleading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Warning {
-    /// CSV: the first line was taken for a header, though nobody said that it is one.
+    /// CSV: the first line was taken for a header without having been announced as one.
     HeaderFound { line: u64, names: Excerpt },
     /// Text: all lines but the first are numbers.
     HeaderLikely { line: u64, text: Excerpt },
-    /// CSV: there is one column, and another delimiter in it.
+    /// CSV: there is only one column, and it contains another delimiter.
     OtherDelimiter { line: u64, seen: char },
-    /// CSV: a key with a line break, as an open quote makes it.
+    /// CSV: a key contains a line break, which may come from an open quote.
     KeyOverLines { line: u64 },
-    /// A key that is written as a number with an exponent.
+    /// A key is written as a number with an exponent.
     RoundedKey { line: u64, key: Excerpt },
-    /// Columns were asked for in a trace that has none.
+    /// Columns were requested from a trace that has none.
     NoColumns { format: Format },
-    /// There are TTLs and no times to hold them against.
+    /// There are TTLs but no times, so entries cannot expire.
     NoTimes,
-    /// Requests that are earlier than one before them.
+    /// Some requests are earlier than one before them.
     TimesGoBack { line: u64, requests: u64 },
-    /// Times so large that they are in another unit.
+    /// Times are so large that they are probably in another unit.
     FarTimes,
 }
 

@@ -1,5 +1,4 @@
-//! `inspect`, `verify`, `convert` and `dump` as a user meets them.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! `inspect`, `verify`, `convert` and `dump` as users see them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -8,14 +7,11 @@ use std::time::{Duration, SystemTime};
 use larder::Cache;
 use larder::snapshot::{LoadOptions, SaveOptions, Serializers};
 
+use crate::stdout;
+
 fn larder(args: &[&str], files: &[&Path]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
     command.args(args).args(files).output().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 /// A snapshot of three entries.
@@ -31,7 +27,7 @@ fn snapshot(folder: &Path, serializer: &str) -> PathBuf {
 }
 
 #[test]
-fn inspect_says_what_there_is() {
+fn inspect_describes_a_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let path = snapshot(folder.path(), "bincode");
     let table = stdout(&larder(&["inspect"], &[&path]));
@@ -46,7 +42,7 @@ fn inspect_says_what_there_is() {
 }
 
 #[test]
-fn verify_is_silent_about_what_is_whole_and_names_the_damage_of_the_rest() {
+fn verify_is_silent_about_intact_snapshots_and_names_damage() {
     let folder = tempfile::tempdir().unwrap();
     let path = snapshot(folder.path(), "json");
     assert_eq!(stdout(&larder(&["verify"], &[&path])), "");
@@ -63,7 +59,7 @@ fn verify_is_silent_about_what_is_whole_and_names_the_damage_of_the_rest() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_the_machines_fault_and_one_of_another_kind_the_users() {
+fn a_missing_file_exits_with_1_and_a_file_of_another_kind_with_2() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(larder(&["verify"], &[&folder.path().join("none")]).status.code(), Some(1));
     let other = folder.path().join("other");
@@ -86,7 +82,7 @@ fn convert_goes_from_each_serializer_to_each() {
 }
 
 #[test]
-fn convert_overwrites_only_when_told() {
+fn convert_overwrites_only_if_forced() {
     let folder = tempfile::tempdir().unwrap();
     let (path, copy) = (snapshot(folder.path(), "json"), folder.path().join("copy"));
     std::fs::write(&copy, "precious").unwrap();
@@ -106,7 +102,7 @@ fn convert_says_which_serializers_there_are() {
     assert!(error.contains("available: bincode, json, postcard"), "{error}");
 }
 
-/// Saves by that serializer, packed if wanted.
+/// Saves with that serializer, packed if `is_packed`.
 fn saved<V>(folder: &Path, cache: &Cache<String, V>, serializer: &str, is_packed: bool) -> PathBuf
 where
     V: serde::Serialize + serde::de::DeserializeOwned,
@@ -149,7 +145,7 @@ fn dump_writes_an_entry_to_a_line_with_dates_and_tags() {
 }
 
 #[test]
-fn dump_changes_no_number() {
+fn dump_preserves_all_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let wide: Cache<String, u128> = Cache::new(10);
     wide.insert("wide".to_owned(), u128::MAX);
@@ -159,7 +155,7 @@ fn dump_changes_no_number() {
     floats.insert("nan".to_owned(), f64::NAN);
     let path = saved(folder.path(), &floats, "bincode", false);
     assert!(stdout(&larder(&["dump"], &[&path])).contains(r#""value":"NaN","#));
-    // Bytes of one type are none of another.
+    // Bytes of one type cannot be read as another.
     for command in [&["dump", "--value", "u64"][..], &["dump", "--key", "u32"]] {
         let output = larder(command, &[&path]);
         assert_eq!(output.status.code(), Some(2));
@@ -169,7 +165,7 @@ fn dump_changes_no_number() {
 }
 
 #[test]
-fn convert_refuses_what_it_cannot_carry_and_leaves_the_other_file() {
+fn convert_refuses_values_that_it_cannot_convert_and_keeps_the_other_file() {
     let folder = tempfile::tempdir().unwrap();
     let values: Cache<String, serde_json::Value> = Cache::new(10);
     values.insert("a".to_owned(), serde_json::json!({"x": 1}));
@@ -197,7 +193,7 @@ fn convert_refuses_what_it_cannot_carry_and_leaves_the_other_file() {
 }
 
 #[test]
-fn limits_are_no_damage_and_can_be_lifted() {
+fn exceeded_limits_are_not_reported_as_damage_and_can_be_raised() {
     let folder = tempfile::tempdir().unwrap();
     let pages: Cache<String, String> = Cache::new(100);
     for n in 0..20 {
@@ -223,7 +219,7 @@ fn limits_are_no_damage_and_can_be_lifted() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_no_file_is_refused_at_once_by_every_command() {
+fn pipes_are_refused_at_once_by_every_command() {
     use std::os::unix::fs::FileTypeExt;
     let folder = tempfile::tempdir().unwrap();
     let (path, fifo) = (snapshot(folder.path(), "json"), folder.path().join("fifo"));

@@ -1,104 +1,45 @@
-//! The bytes of a trace: opened, decompressed, counted, and cut into lines or records.
+//! The bytes of a trace: opens the file, decompresses it, counts bytes, and cuts them into lines or
+//! records.
 //!
-//! Owns compression, encodings of text and every limit on what a single line may hold; what a line or a record means
-//! is left to `trace`. Whatever the bytes are, memory stays bounded: a line by
-//! [`MAX_LINE_BYTES`], zstd by the 128 MiB window that its decoder allows. How much a file expands
-//! to is bounded by the number of requests, which `trace` counts.
+//! Owns decompression, the encodings of text and the limit on the length of a line; the parsers
+//! decide what a line or a record means. Memory stays bounded whatever the bytes are: a line by
+//! [`MAX_LINE_BYTES`], zstd by the 128 MiB window that its decoder allows. The number of requests,
+//! which the parsers count, bounds how far a file may expand.
 
 mod gzip;
 mod encoding;
 
 use std::cell::Cell;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 use std::rc::Rc;
 
-use self::encoding::Recoded;
-use self::gzip::GzipMembers;
-use crate::error::{Position, Problem, TraceError};
+use crate::trace::compression::{Compression, other_packing};
+use crate::trace::error::{Position, Problem, TraceError};
 
-/// The longest line that a text trace may have; a longer one is no key.
+use self::encoding::Transcoder;
+use self::gzip::GzipMembers;
+
+/// The longest line that a text trace may have.
 pub(crate) const MAX_LINE_BYTES: u64 = 64 * 1024;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// How the bytes of a file are packed; told by their first bytes, whatever the name is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Compression {
-    None,
-    Gzip,
-    Zstd,
-}
-
-impl Compression {
-    const MAGIC_BYTES: usize = 10;
-
-    fn of(head: &[u8]) -> Self {
-        match head {
-            // The third byte is the only method that gzip has, deflate.
-            [0x1f, 0x8b, 0x08, ..] => Compression::Gzip,
-            // A frame, or one that is to be skipped and may come first.
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
-            _ => Compression::None,
-        }
-    }
-}
-
-/// What packs files too and is not read here, by the first bytes; those of fewer than six bytes may
-/// begin a sound file of raw keys.
-fn other_packing(head: &[u8]) -> Option<&'static str> {
-    match head {
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some("xz"),
-        [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&', b'S', b'Y'] => Some("bzip2"),
-        [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..] => Some("7-Zip"),
-        _ => None,
-    }
-}
-
-impl fmt::Display for Compression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Compression::None => "plain",
-            Compression::Gzip => "gzip",
-            Compression::Zstd => "zstd",
-        })
-    }
-}
-
-const GZIP_SUFFIX: &str = ".gz";
-const ZSTD_SUFFIX: &str = ".zst";
-
-/// A file name without what compression added to it, and what that was.
-pub(crate) fn split_compression(name: &str) -> (&str, Compression) {
-    for (suffix, compression) in
-        [(GZIP_SUFFIX, Compression::Gzip), (ZSTD_SUFFIX, Compression::Zstd)]
-    {
-        let at = name.len().checked_sub(suffix.len());
-        if let Some((bare, end)) = at.and_then(|at| name.split_at_checked(at))
-            && end.eq_ignore_ascii_case(suffix)
-        {
-            return (bare, compression);
-        }
-    }
-    (name, Compression::None)
-}
-
-/// A decompressed trace that knows where it is.
+/// A decompressed trace and the current position in it.
 pub(crate) struct Input {
     name: String,
     compression: Compression,
     reader: BufReader<Box<dyn Read>>,
-    /// Set when the file itself could not be read, so that any other error is the decoder's.
+    /// Set when the file itself could not be read; any other error comes from the decoder.
     has_source_failed: Rc<Cell<bool>>,
     offset_bytes: u64,
-    /// Where the record read last starts.
+    /// The start of the last record read.
     record_start_bytes: u64,
     line: u64,
-    /// The first bytes were looked at for an encoding.
+    /// Whether the first bytes have been checked for a byte order mark.
     is_text: bool,
-    /// Set when text of another encoding turned out to be malformed.
+    /// Set when UTF-16 text turned out to be malformed.
     has_encoding_failed: Rc<Cell<bool>>,
 }
 
@@ -115,14 +56,14 @@ impl Input {
         }
     }
 
-    /// Reads `bytes`, which messages call `name`.
+    /// Reads `bytes`, which error messages call `name`.
     pub(crate) fn new(
         name: impl Into<String>,
         bytes: impl Read + 'static,
     ) -> Result<Self, TraceError> {
         let name = name.into();
         let has_source_failed = Rc::new(Cell::new(false));
-        let mut source = Source { bytes, has_failed: Rc::clone(&has_source_failed) };
+        let mut source = WatchedSource { bytes, has_failed: Rc::clone(&has_source_failed) };
         let mut head = Vec::with_capacity(Compression::MAGIC_BYTES);
         if let Err(source) =
             source.by_ref().take(Compression::MAGIC_BYTES as u64).read_to_end(&mut head)
@@ -160,14 +101,15 @@ impl Input {
         &self.name
     }
 
-    /// The next line without its end, or `None` after the last. The borrow is of `line`.
+    /// The next line without its line end, or `None` after the last. The result borrows `line`.
     pub(crate) fn next_line<'a>(
         &mut self,
         line: &'a mut Vec<u8>,
     ) -> Result<Option<&'a [u8]>, TraceError> {
         self.begin_text()?;
         line.clear();
-        // One byte more than allowed tells a line that is too long from one that just fits.
+        // One byte more than the limit distinguishes a line that is too long from one that just
+        // fits.
         let read = self.reader.by_ref().take(MAX_LINE_BYTES + 1).read_until(b'\n', line);
         match read {
             Err(failure) => return Err(self.read_failure(failure)),
@@ -191,13 +133,13 @@ impl Input {
         Ok(Some(text))
     }
 
-    /// Says which line is read, for a parser that cuts lines itself: errors of reading name it.
+    /// Sets the current line, which errors name, for a parser that cuts lines itself.
     pub(crate) fn set_line(&mut self, line: u64) {
         self.line = line - 1;
     }
 
-    /// Skips a byte order mark, and has UTF-16 read as UTF-8 where the mark says so, as
-    /// spreadsheets write it. To be called first, for a parser that cuts lines itself.
+    /// Skips a byte order mark and, if the mark is that of UTF-16, which spreadsheets write,
+    /// transcodes the text to UTF-8. A parser that cuts lines itself has to call this first.
     pub(crate) fn begin_text(&mut self) -> Result<(), TraceError> {
         if std::mem::replace(&mut self.is_text, true) {
             return Ok(());
@@ -223,7 +165,7 @@ impl Input {
         let text: Box<dyn Read> = match found {
             Some((encoding, _)) if !encoding::is_utf8(encoding) => {
                 let has_failed = Rc::clone(&self.has_encoding_failed);
-                Box::new(Recoded::new(bytes, encoding, has_failed))
+                Box::new(Transcoder::new(bytes, encoding, has_failed))
             }
             _ => Box::new(bytes),
         };
@@ -231,16 +173,17 @@ impl Input {
         Ok(())
     }
 
-    /// Bytes that are there to be read, none only at the end; for a parser that cuts them itself.
+    /// The next bytes, empty only at the end of the file; for a parser that cuts them itself.
     pub(crate) fn fill(&mut self) -> Result<&[u8], TraceError> {
-        // Filled first and borrowed after, or the borrow would outlive the error's.
+        // The buffer is filled first and borrowed afterwards, or the borrow would still be live
+        // where the error is built.
         if let Err(failure) = fill_uninterrupted(&mut self.reader) {
             return Err(self.read_failure(failure));
         }
         Ok(self.reader.buffer())
     }
 
-    /// Marks the first of the bytes that [`Self::fill`] gave as read.
+    /// Marks as read that many of the bytes that [`Self::fill`] returned.
     pub(crate) fn consume(&mut self, bytes: usize) {
         self.reader.consume(bytes);
         self.offset_bytes += bytes as u64;
@@ -267,12 +210,12 @@ impl Input {
         Ok(Some(record))
     }
 
-    /// `problem` in the line read last.
+    /// Reports `problem` in the last line read.
     pub(crate) fn bad_line(&self, problem: Problem) -> TraceError {
         self.malformed(Position::Line(self.line), problem)
     }
 
-    /// `problem` in the record read last.
+    /// Reports `problem` in the last record read.
     pub(crate) fn bad_record(&self, problem: Problem) -> TraceError {
         self.malformed(Position::Byte(self.record_start_bytes), problem)
     }
@@ -281,10 +224,10 @@ impl Input {
         TraceError::Malformed { file: self.name.clone(), position, problem }
     }
 
-    /// What a failed read means: a broken machine, or data that does not decompress or is no text.
+    /// Turns a failed read into an error of the machine, of the compression or of the encoding.
     fn read_failure(&self, reason: io::Error) -> TraceError {
         if self.has_encoding_failed.get() {
-            // The line that was being read, not the one before it.
+            // The line that was being read, not the last complete one.
             return self.malformed(Position::Line(self.line + 1), Problem::BadUtf16);
         }
         if self.has_source_failed.get() || self.compression == Compression::None {
@@ -304,13 +247,13 @@ fn fill_uninterrupted(reader: &mut impl BufRead) -> io::Result<()> {
     }
 }
 
-/// The packed bytes; remembers whether it was they that failed.
-struct Source<R> {
+/// The packed bytes; remembers whether reading them failed.
+struct WatchedSource<R> {
     bytes: R,
     has_failed: Rc<Cell<bool>>,
 }
 
-impl<R: Read> Read for Source<R> {
+impl<R: Read> Read for WatchedSource<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let given = self.bytes.read(buffer);
         if given.as_ref().is_err_and(|failure| failure.kind() != io::ErrorKind::Interrupted) {
@@ -325,7 +268,7 @@ pub(crate) mod tests {
     use super::*;
     use std::io::Write;
 
-    /// An input over bytes in memory, as the parsers' tests use it.
+    /// An input over bytes in memory, for the parsers' tests.
     pub(crate) fn input(bytes: impl AsRef<[u8]>) -> Input {
         Input::new("t", Cursor::new(bytes.as_ref().to_vec())).unwrap()
     }
@@ -366,7 +309,7 @@ pub(crate) mod tests {
         let text = b"a\r\n  b\n\nlast";
         let two_frames = [zstd(b"a\r\n  b\n"), zstd(b"\nlast")].concat();
         let two_members = [gzip(b"a\r\n  b\n"), gzip(b"\nlast")].concat();
-        // A frame to skip: magic, length 3, three bytes.
+        // A skippable frame: magic number, length 3, three bytes.
         let skipped = [b"\x50\x2a\x4d\x18\x03\0\0\0xyz".to_vec(), zstd(text)].concat();
         for packed in [text.to_vec(), gzip(text), zstd(text), two_frames, two_members, skipped] {
             assert_eq!(lines(input(packed)).unwrap(), ["a", "b", "", "last"]);
@@ -420,13 +363,13 @@ pub(crate) mod tests {
             let failure = Input::new("t", bytes).and_then(lines).unwrap_err().to_string();
             assert!(failure.contains(&format!("packed with {name}")), "{failure}");
         }
-        // A key of text, and raw keys, may begin so.
+        // A text key and raw keys may start with these bytes.
         assert_eq!(lines(input("BZh9 is a key")).unwrap(), ["BZh9 is a key"]);
         assert_eq!(input(b"PK\x03\x04").next_record().unwrap(), Some(*b"PK\x03\x04"));
     }
 
     #[test]
-    fn a_failing_disk_is_no_malformed_file() {
+    fn a_failing_disk_is_not_reported_as_a_malformed_file() {
         struct Failing;
         impl Read for Failing {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -458,7 +401,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+    fn a_byte_order_mark_is_not_part_of_the_first_line() {
         assert_eq!(lines(input(b"\xef\xbb\xbfa\n\xef\xbb\xbfb")).unwrap(), ["a", "\u{feff}b"]);
     }
 
@@ -484,7 +427,7 @@ pub(crate) mod tests {
 
     #[test]
     fn malformed_utf_16_names_its_line() {
-        // Half of a pair, a pair in the wrong order, and half of a unit at the end.
+        // Half of a surrogate pair, a pair in the wrong order, and half of a code unit at the end.
         for (tail, line) in [
             (&[0x3d, 0xd8, b'x', 0][..], 2),
             (&[0x80, 0xde, 0x3d, 0xd8, b'\n', 0], 2),
@@ -501,10 +444,10 @@ pub(crate) mod tests {
     #[test]
     fn text_that_is_not_what_it_seems_is_refused_with_its_line() {
         for (bytes, start) in [
-            // UTF-32 and UTF-16 without a mark.
+            // UTF-32, and UTF-16 without a byte order mark.
             (&b"\xff\xfe\0\0a\0\0\0\n\0\0\0"[..], "t:1: a NUL byte"),
             (b"a\0\n\0", "t:1: a NUL byte"),
-            // Lines that end in a carriage return alone would be one line.
+            // Lines that end in a bare carriage return would become one line.
             (b"a\n\rb\rc\r", "t:2: a carriage return within a line"),
         ] {
             let failure = lines(input(bytes)).unwrap_err().to_string();
@@ -524,18 +467,5 @@ pub(crate) mod tests {
         assert_eq!(input.next_record::<4>().unwrap(), Some([1, 2, 3, 4]));
         let failure = input.next_record::<4>().unwrap_err().to_string();
         assert!(failure.starts_with("t: byte 4: 2 bytes are left of a record of 4"), "{failure}");
-    }
-
-    #[test]
-    fn compression_is_split_off_names_whatever_the_case() {
-        for (name, bare, compression) in [
-            ("a.u32.zst", "a.u32", Compression::Zstd),
-            ("b.csv.GZ", "b.csv", Compression::Gzip),
-            ("c.gz.txt", "c.gz.txt", Compression::None),
-            (".gz", "", Compression::Gzip),
-            ("é", "é", Compression::None),
-        ] {
-            assert_eq!(split_compression(name), (bare, compression));
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! The encodings of text: UTF-16 is rewritten as UTF-8, everything else passes as it is.
+//! The encodings of text: UTF-16 is transcoded to UTF-8, everything else passes unchanged.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
@@ -6,40 +6,41 @@ use std::rc::Rc;
 
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8};
 
-/// The most bytes that a byte order mark has.
+/// The length of the longest byte order mark.
 pub(super) const MARK_BYTES: usize = 3;
 
-/// The encoding that the first bytes of a text name, and the length of the mark that does.
+/// The encoding that a byte order mark at the start of `head` names, and the length of the mark.
 pub(super) fn of(head: &[u8]) -> Option<(&'static Encoding, usize)> {
     Encoding::for_bom(head)
 }
 
-/// Whether text of that encoding may be read as it is.
+/// Whether text of that encoding needs no transcoding.
 pub(super) fn is_utf8(encoding: &'static Encoding) -> bool {
     encoding == UTF_8
 }
 
-/// Text of another encoding as UTF-8. What is malformed is an error and not replaced: two keys that
-/// differ in it would become one.
-pub(super) struct Recoded<R> {
+/// Transcodes text to UTF-8. A malformed character is an error and is not replaced: two keys that
+/// differ only there would become one.
+pub(super) struct Transcoder<R> {
     source: R,
     decoder: Decoder,
     text: Box<[u8]>,
-    /// The part of `text` that is still to be given.
+    /// The unread part of `text`.
     from: usize,
     to: usize,
     is_at_end: bool,
-    /// What follows is malformed.
+    /// Whether the source is malformed after `text`.
     is_malformed: bool,
-    /// Shared with the reader of lines, which tells this from a file that cannot be read.
+    /// Shared with the reader of lines, to distinguish malformed text from a file that cannot be
+    /// read.
     has_failed: Rc<Cell<bool>>,
 }
 
 const TEXT_BYTES: usize = 16 * 1024;
 
-impl<R: BufRead> Recoded<R> {
+impl<R: BufRead> Transcoder<R> {
     pub(super) fn new(source: R, encoding: &'static Encoding, has_failed: Rc<Cell<bool>>) -> Self {
-        Recoded {
+        Transcoder {
             source,
             decoder: encoding.new_decoder_without_bom_handling(),
             text: vec![0; TEXT_BYTES].into_boxed_slice(),
@@ -51,7 +52,7 @@ impl<R: BufRead> Recoded<R> {
         }
     }
 
-    /// Fills the empty `text` with something, unless there is nothing left.
+    /// Refills `text` if it is empty and the source has more.
     fn refill(&mut self) -> io::Result<()> {
         while self.from == self.to && !self.is_at_end {
             if self.is_malformed {
@@ -65,7 +66,7 @@ impl<R: BufRead> Recoded<R> {
             self.source.consume(read);
             (self.from, self.to) = (0, written);
             match result {
-                // What was decoded before it comes first, so that the error has its line.
+                // The text before it is returned first, so that the error names the right line.
                 DecoderResult::Malformed(..) => self.is_malformed = true,
                 DecoderResult::InputEmpty => self.is_at_end = is_last,
                 DecoderResult::OutputFull => {}
@@ -75,7 +76,7 @@ impl<R: BufRead> Recoded<R> {
     }
 }
 
-impl<R: BufRead> Read for Recoded<R> {
+impl<R: BufRead> Read for Transcoder<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);

@@ -1,13 +1,13 @@
-//! gzip as files have it: several members one after the other, and zeros behind the last.
+//! gzip files: several members in a row, and zeros after the last.
 
 use std::io::{self, BufRead, Read};
 
 use flate2::bufread::GzDecoder;
 
-/// Reads all members of a gzip file. Zeros behind a member are padding, as tapes and block devices
-/// add it and as `gzip` itself skips it; anything else there is an error.
+/// Reads all members of a gzip file. Zeros after a member are padding, which tapes and block
+/// devices add and `gzip` itself skips; anything else there is an error.
 pub(super) struct GzipMembers<R> {
-    /// `None` behind the last member.
+    /// `None` after the last member.
     member: Option<GzDecoder<R>>,
 }
 
@@ -27,7 +27,7 @@ impl<R: BufRead> Read for GzipMembers<R> {
             if given > 0 {
                 return Ok(given);
             }
-            // The end of a member. It stays in place if the padding cannot be read.
+            // The member has ended. It stays in place if the padding cannot be read.
             if skip_zeros(member.get_mut())? {
                 self.member = self.member.take().map(|member| GzDecoder::new(member.into_inner()));
             } else {
@@ -57,7 +57,7 @@ fn skip_zeros(packed: &mut impl BufRead) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::tests::gzip;
+    use crate::trace::input::tests::gzip;
 
     fn unpacked(packed: &[u8]) -> io::Result<Vec<u8>> {
         let mut plain = Vec::new();
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_is_behind_a_member_is_an_error() {
+    fn anything_else_after_a_member_is_an_error() {
         for tail in [&b"x"[..], b"\0\0x", b"\0\x1f\x8b"] {
             assert!(unpacked(&[&gzip(b"a\n"), tail].concat()).is_err(), "{tail:?}");
         }

@@ -1,0 +1,120 @@
+//! The contenders by name, and the hashers that they get.
+
+use std::fmt;
+
+use clap::ValueEnum;
+
+/// The hasher of all contenders under `Hashing::Same`.
+pub type SameHasher = ahash::RandomState;
+
+/// Which hasher the contenders get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hashing {
+    /// Each contender has its own default.
+    Own,
+    /// All contenders that take a hasher get `ahash::RandomState`.
+    Same,
+}
+
+/// What a contender is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// This library.
+    Larder,
+    /// Another cache.
+    Peer,
+    /// A bare map: it has no bound, so it takes part only in workloads without eviction.
+    Map,
+}
+
+/// The contenders by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Name {
+    /// larder as `Cache::builder().capacity(n)` builds it.
+    Larder,
+    /// larder with the policy S3-FIFO.
+    #[value(name = "larder-s3fifo")]
+    LarderS3Fifo,
+    /// larder with the policy SIEVE.
+    LarderSieve,
+    /// larder with the policy LRU.
+    LarderLru,
+    /// larder with the policy LFU.
+    LarderLfu,
+    /// larder with the policy FIFO, which records no access.
+    LarderFifo,
+    /// larder without a maintenance thread.
+    LarderInline,
+    /// larder with the policy FIFO, counting its hits and misses.
+    LarderFifoCounted,
+    /// moka 0.12, `sync::Cache`.
+    Moka,
+    /// quick_cache 0.7, `sync::Cache`.
+    QuickCache,
+    /// foyer 0.22, in memory only.
+    Foyer,
+    /// TinyUFO 0.9.
+    Tinyufo,
+    /// lru 0.19 in a `std::sync::Mutex`.
+    LruMutex,
+    /// papaya 0.2, a map.
+    Papaya,
+    /// dashmap 6, a map.
+    Dashmap,
+}
+
+impl Name {
+    /// The contenders that take part by default.
+    pub const DEFAULT: [Self; 11] = [
+        Self::Larder,
+        Self::LarderS3Fifo,
+        Self::LarderSieve,
+        Self::LarderLru,
+        Self::Moka,
+        Self::QuickCache,
+        Self::Foyer,
+        Self::Tinyufo,
+        Self::LruMutex,
+        Self::Papaya,
+        Self::Dashmap,
+    ];
+
+    /// What it is.
+    #[must_use]
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Larder
+            | Self::LarderS3Fifo
+            | Self::LarderSieve
+            | Self::LarderLru
+            | Self::LarderLfu
+            | Self::LarderFifo
+            | Self::LarderInline
+            | Self::LarderFifoCounted => Kind::Larder,
+            Self::Moka | Self::QuickCache | Self::Foyer | Self::Tinyufo | Self::LruMutex => {
+                Kind::Peer
+            }
+            Self::Papaya | Self::Dashmap => Kind::Map,
+        }
+    }
+
+    /// The hasher that it uses.
+    #[must_use]
+    pub fn hasher(self, hashing: Hashing) -> &'static str {
+        match (self, hashing) {
+            (Self::Tinyufo, _) => "ahash (fixed)",
+            (_, Hashing::Same) => "ahash",
+            (Self::Moka | Self::Papaya | Self::Dashmap, Hashing::Own) => "SipHash-1-3 (std)",
+            (Self::QuickCache | Self::LruMutex, Hashing::Own) => "foldhash",
+            (Self::Foyer, Hashing::Own) => "xxHash64, unseeded",
+            (_, Hashing::Own) => "larder's default",
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value().expect("no variant is skipped");
+        f.pad(value.get_name())
+    }
+}

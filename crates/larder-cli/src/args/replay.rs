@@ -1,0 +1,83 @@
+//! How to replay.
+
+use std::thread;
+
+use clap::{Args, ValueEnum, value_parser};
+
+use crate::args::output::{OutputArgs, OutputFormat, PlotArgs};
+use crate::args::run::{MAX_THREADS, WeightsArg, capacities_help, capacities_or_default};
+use crate::capacity::CapacityArg;
+use crate::replay::ReplayOptions;
+
+const POLICIES: [&str; 6] = ["lru", "lfu", "fifo", "sieve", "s3_fifo", "window_tiny_lfu"];
+
+/// How to replay and what to show.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Replay")]
+pub(crate) struct ReplayArgs {
+    /// Policies, separated by commas
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values = POLICIES)]
+    pub(crate) policies: Vec<String>,
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help = capacities_help())]
+    capacities: Vec<CapacityArg>,
+    /// Threads that share the cache; 1 keeps the exact order [default: one per core, from 2 to 8]
+    #[arg(
+        long, value_name = "N",
+        value_parser = value_parser!(u16).range(1..=i64::from(MAX_THREADS))
+    )]
+    threads: Option<u16>,
+    /// Which threads evict entries
+    #[arg(long, value_enum, default_value_t = MaintenanceArg::Background)]
+    maintenance: MaintenanceArg,
+    /// Parts that policy and capacity are split into, a power of two [default: the cache decides]
+    #[arg(long, value_name = "N")]
+    partitions: Option<usize>,
+    /// What an entry weighs: one, or its size in bytes (a size of 0 counts as 1)
+    #[arg(long, value_enum, default_value_t = WeightsArg::One)]
+    weights: WeightsArg,
+    /// Run the trace N times through the same cache; the figures cover all passes
+    #[arg(
+        long, value_name = "N", default_value_t = 1,
+        value_parser = value_parser!(u32).range(1..)
+    )]
+    repeat: u32,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) plot: PlotArgs,
+    /// Show no progress bar
+    #[arg(long, help_heading = "Output")]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MaintenanceArg {
+    /// A thread of the library, helped by threads that write
+    Background,
+    /// Only the calling threads
+    Inline,
+}
+
+impl ReplayArgs {
+    pub(crate) fn output_format(&self) -> OutputFormat {
+        self.output.format()
+    }
+
+    pub(crate) fn capacities(&self) -> Vec<CapacityArg> {
+        capacities_or_default(&self.capacities, &self.plot)
+    }
+
+    pub(crate) fn options(&self) -> ReplayOptions {
+        let cores = thread::available_parallelism().map_or(2, usize::from);
+        ReplayOptions {
+            threads: self.threads.map_or_else(|| cores.clamp(2, 8), usize::from),
+            maintenance: match self.maintenance {
+                MaintenanceArg::Background => larder::Maintenance::Background,
+                MaintenanceArg::Inline => larder::Maintenance::Inline,
+            },
+            partitions: self.partitions,
+            weights: self.weights.into(),
+            passes: self.repeat,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What to simulate.
+
+use std::thread;
+
+use clap::{Args, ValueEnum, value_parser};
+
+use crate::args::generate::{GeneratorArgs, PatternArg};
+use crate::args::output::{OutputArgs, OutputFormat, PlotArgs};
+use crate::args::run::{MAX_THREADS, WeightsArg, capacities_help, capacities_or_default};
+use crate::capacity::CapacityArg;
+use crate::generate::Pattern;
+use crate::simulate::SimulateOptions;
+
+/// What to simulate and what to show.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Simulation")]
+pub(crate) struct SimulateArgs {
+    /// Policies, separated by commas: the library's, published ones (ref-lru, ref-fifo, ref-lfu,
+    /// ref-arc, ref-lirs, ref-2q) and opt, the bound of all [default: the library's, ref-arc and
+    /// ref-lirs without --weights size, and opt]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) policies: Vec<String>,
+    #[arg(long, value_name = "LIST", value_delimiter = ',', help = capacities_help())]
+    capacities: Vec<CapacityArg>,
+    /// Threads, each of which simulates one policy at one capacity at a time [default: one per
+    /// core]
+    #[arg(
+        long, value_name = "N",
+        value_parser = value_parser!(u16).range(1..=i64::from(MAX_THREADS))
+    )]
+    threads: Option<u16>,
+    /// What an entry weighs: one, or its size in bytes (a size of 0 counts as 1)
+    #[arg(long, value_enum, default_value_t = WeightsArg::One)]
+    weights: WeightsArg,
+    /// Generate traces of these patterns and simulate them too, separated by commas
+    #[arg(long, value_enum, value_name = "PATTERNS", value_delimiter = ',')]
+    generate: Vec<PatternArg>,
+    #[command(flatten)]
+    pub(crate) generated: GeneratorArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) plot: PlotArgs,
+    /// Show no progress bar
+    #[arg(long, help_heading = "Output")]
+    pub(crate) quiet: bool,
+}
+
+impl SimulateArgs {
+    pub(crate) fn output_format(&self) -> OutputFormat {
+        self.output.format()
+    }
+
+    pub(crate) fn capacities(&self) -> Vec<CapacityArg> {
+        capacities_or_default(&self.capacities, &self.plot)
+    }
+
+    pub(crate) fn options(&self) -> SimulateOptions {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        SimulateOptions {
+            threads: self.threads.map_or(cores, usize::from),
+            weights: self.weights.into(),
+            seed: self.generated.seed,
+        }
+    }
+
+    /// Names and patterns of the traces to generate.
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = (String, Pattern)> {
+        self.generate.iter().map(|&pattern| {
+            let name = pattern.to_possible_value().map_or_else(String::new, |value| {
+                format!("{} (seed {})", value.get_name(), self.generated.seed)
+            });
+            (name, self.generated.pattern(pattern))
+        })
+    }
+}
