@@ -11,7 +11,7 @@ pub(crate) mod mode;
 pub(crate) mod node_id;
 pub(crate) mod link;
 pub(crate) mod prefetch;
-pub(crate) mod contain;
+pub(crate) mod panics;
 pub(crate) mod system_time;
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) mod at_fork;

@@ -38,10 +38,10 @@ use std::sync::Arc;
 
 use crossbeam_utils::{Backoff, CachePadded};
 
-use crate::base::contain;
 use crate::base::hash::partition_of;
 use crate::base::mode::Maintenance;
 use crate::base::node_id::NodeId;
+use crate::base::panics;
 use crate::base::reentrancy;
 use crate::base::stats::{Counter, Stripes};
 use crate::base::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
@@ -403,7 +403,7 @@ impl<K, V> Engine<K, V> {
         let Leftover { free, phase, retired, retired_weight, linked, is_due_earlier, .. } =
             leftover;
         let has_unneeded_loan = leftover.has_unneeded_loan;
-        contain::discard(leftover.payloads);
+        panics::discard(leftover.payloads);
         self.shadow_ended(leftover.ended);
         if let Some(leaving) = leftover.leaving {
             self.evict_notifying(partition, leaving);

@@ -31,8 +31,8 @@ use std::alloc::Layout;
 use std::mem::needs_drop;
 use std::ptr::{self, NonNull};
 
-use crate::base::contain::contain;
 use crate::base::link::Link;
+use crate::base::panics::contain;
 use crate::base::sync::{AtomicU8, Ordering};
 use crate::memory;
 use crate::tags::TagSet;

@@ -23,7 +23,7 @@ use std::io;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use crate::base::contain::contain;
+use crate::base::panics::contain;
 use crate::base::reentrancy::{self, Kind};
 use crate::base::sync::thread::{self, Thread};
 use crate::base::sync::{self, AtomicU8, Mutex, Ordering, const_unless_loom};

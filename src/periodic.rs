@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crossbeam_utils::Backoff;
 
-use crate::base::contain::contain;
+use crate::base::panics::contain;
 use crate::base::reentrancy::{self, Kind};
 use crate::base::sync::{self, AtomicU64, Mutex, Ordering};
 use crate::expiry::clock::{Clock, nanoseconds};

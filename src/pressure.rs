@@ -20,7 +20,7 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::base::contain::contain;
+use crate::base::panics::contain;
 use crate::base::sync::{self, Mutex};
 use crate::cache::Cache;
 use crate::expiry::clock::{Clock, MonotonicClock};

@@ -42,9 +42,9 @@ use crossbeam_utils::CachePadded;
 
 use std::sync::Arc;
 
-use crate::base::contain;
 use crate::base::error::BuildError;
 use crate::base::mode::Maintenance;
+use crate::base::panics;
 use crate::base::stats::{Counter, Stripes};
 use crate::base::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::buffer::read_buffer::{Offer, Words};
@@ -211,7 +211,7 @@ impl Shadow {
             let panics = ghosts.play(&[record], &self.counters);
             self.follow(&ghosts);
             drop(ghosts);
-            return contain::discard(panics);
+            return panics::discard(panics);
         }
         match self.records.offer(thread, record.to_word()) {
             Offer::Stored => {}
@@ -250,11 +250,11 @@ impl Shadow {
         if let Some(mut ghosts) = sync::try_lock(&self.ghosts) {
             let panics = self.play_all(&mut ghosts);
             drop(ghosts);
-            contain::discard(panics);
+            panics::discard(panics);
         }
     }
 
-    fn play_all(&self, ghosts: &mut Ghosts) -> Vec<contain::Payload> {
+    fn play_all(&self, ghosts: &mut Ghosts) -> Vec<panics::Payload> {
         // Before the records: one that comes meanwhile raises it again.
         self.is_due.store(false, Ordering::SeqCst);
         let mut batch = mem::take(&mut ghosts.batch);
@@ -293,7 +293,7 @@ impl Shadow {
             bytes: ghosts.ghosts.iter().map(Ghost::bytes).sum::<usize>() + self.records.bytes(),
         };
         drop(ghosts);
-        contain::discard(panics);
+        panics::discard(panics);
         report
     }
 
@@ -307,7 +307,7 @@ impl Shadow {
         self.follow(&ghosts);
         let has_grown = highest_threshold(&ghosts.ghosts) > before;
         drop(ghosts);
-        contain::discard(panics);
+        panics::discard(panics);
         has_grown
     }
 
@@ -321,13 +321,13 @@ impl Shadow {
         ghosts.misses_before = self.counters.sum(Counter::Misses);
         ghosts.dropped_before = self.counters.sum(Counter::DroppedAccesses);
         drop(ghosts);
-        contain::discard(panics);
+        panics::discard(panics);
     }
 }
 
 impl Ghosts {
     /// Plays the records in every ghost that wants them; returns what their policies panicked with.
-    fn play(&mut self, records: &[Record], counters: &Stripes) -> Vec<contain::Payload> {
+    fn play(&mut self, records: &[Record], counters: &Stripes) -> Vec<panics::Payload> {
         self.played += records.len() as u64;
         let (played, dropped_before) = (self.played, self.dropped_before);
         let seen = || Seen {

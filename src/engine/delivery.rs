@@ -27,13 +27,13 @@ pub(crate) struct Deliveries<K, V> {
     pub(crate) listening: Arc<Listening<K, V>>,
     /// Hands the delivery of a partition to the executor, if there is one.
     pub(crate) schedule: OnceLock<Box<dyn Fn(usize) + Send + Sync>>,
-    /// A delivery was left to whoever comes by next.
-    is_left: AtomicBool,
+    /// Whether something was left undelivered, for the next thread that may deliver.
+    has_undelivered: AtomicBool,
 }
 
 impl<K, V> Deliveries<K, V> {
     pub(crate) fn new(listening: Arc<Listening<K, V>>) -> Self {
-        Self { listening, schedule: OnceLock::new(), is_left: AtomicBool::new(false) }
+        Self { listening, schedule: OnceLock::new(), has_undelivered: AtomicBool::new(false) }
     }
 }
 
@@ -80,7 +80,7 @@ impl<K, V> Engine<K, V> {
     ) {
         if !self.may_deliver() {
             // Relaxed: whoever is within the listener is this thread, or comes by anyway.
-            deliveries.is_left.store(true, Ordering::Relaxed);
+            deliveries.has_undelivered.store(true, Ordering::Relaxed);
             return;
         }
         // At the end of the cache jobs find it closed, and `deliver_all` delivers everything.
@@ -98,13 +98,13 @@ impl<K, V> Engine<K, V> {
         let _inside = reentrancy::enter(Kind::Listener, self);
         channel.deliver(most);
         if self.mode == Maintenance::Inline {
-            self.deliver_left(deliveries);
+            self.deliver_remaining(deliveries);
         }
     }
 
     /// Delivers what the listener itself has removed, in whichever partition.
-    fn deliver_left(&self, deliveries: &Deliveries<K, V>) {
-        while deliveries.is_left.swap(false, Ordering::Relaxed) {
+    fn deliver_remaining(&self, deliveries: &Deliveries<K, V>) {
+        while deliveries.has_undelivered.swap(false, Ordering::Relaxed) {
             self.channels().for_each(|channel| channel.deliver(usize::MAX));
         }
     }
@@ -117,7 +117,7 @@ impl<K, V> Engine<K, V> {
             channel.begin_job();
             let _inside = reentrancy::enter(Kind::Listener, self);
             channel.deliver(usize::MAX);
-            self.deliver_left(deliveries);
+            self.deliver_remaining(deliveries);
         }
         if self.mode == Maintenance::Background {
             self.attendance.notify();

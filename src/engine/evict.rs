@@ -12,8 +12,8 @@
 
 use std::collections::VecDeque;
 
-use crate::base::contain::{Payload, catch};
 use crate::base::node_id::NodeId;
+use crate::base::panics::{Payload, catch};
 use crate::buffer::read_buffer;
 use crate::entry::{EntryPtr, Upkeep};
 use crate::expiry::Timers;

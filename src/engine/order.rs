@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::partition::Partition;
-use super::{Engine, Ordering, contain, sync};
+use super::{Engine, Ordering, panics, sync};
 use crate::base::node_id::NodeId;
 use crate::engine::evict::{Order, Rank};
 use crate::policy::Segment;
@@ -86,7 +86,7 @@ impl<K, V> Engine<K, V> {
             partition.drain_reads(&mut core.order);
             (ask(&mut core.order), core.order.take_payloads())
         };
-        contain::discard(payloads);
+        panics::discard(payloads);
         answer
     }
 }

@@ -14,9 +14,9 @@ use std::collections::VecDeque;
 use crossbeam_utils::{Backoff, CachePadded};
 
 use crate::base::cause::RemovalCause;
-use crate::base::contain::Payload;
 use crate::base::mode::Maintenance;
 use crate::base::node_id::NodeId;
+use crate::base::panics::Payload;
 use crate::base::reentrancy::{self, Kind};
 use crate::base::stats::Stats;
 use crate::base::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};

@@ -4,7 +4,7 @@
 use crossbeam_utils::Backoff;
 
 use super::partition::Leftover;
-use super::{Engine, Freeing, Partition, contain};
+use super::{Engine, Freeing, Partition, panics};
 use crate::base::cause::RemovalCause;
 use crate::base::mode::Maintenance;
 use crate::base::sync;
@@ -117,7 +117,7 @@ impl<K, V> Engine<K, V> {
         if let Some(guard) = guard {
             for victim in victims {
                 // A panic leaves out the one that it is about.
-                contain::contain(|| show(self.table.at(victim, &guard)));
+                panics::contain(|| show(self.table.at(victim, &guard)));
             }
         }
         self.finish_showing(partition, leftover, show);
@@ -139,7 +139,7 @@ impl<K, V> Engine<K, V> {
             {
                 // Within its gate it stays linked, and is not retired.
                 let kept = Kept::<K, V>::new(leaving.entry);
-                contain::contain(|| show(kept.entry()));
+                panics::contain(|| show(kept.entry()));
             }
             has_unneeded_loan |= self.finish_run(partition, leftover);
             next = if has_evicted { self.run_again(partition) } else { None };

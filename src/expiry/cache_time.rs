@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::clock::{Clock, CoarseClock, MonotonicClock, SLACK_NS};
 use super::ticking::{self, TickingClock};
-use crate::base::contain::contain;
+use crate::base::panics::contain;
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::base::system_time;
 

@@ -8,7 +8,7 @@ use super::Removal;
 use super::gates::{Entered, Gates};
 use super::setting::Listen;
 use crate::base::cause::RemovalCause;
-use crate::base::contain::contain;
+use crate::base::panics::contain;
 use crate::base::reentrancy::{self, Inside, Kind};
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::entry::EntryPtr;

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::{Listening, Overflow, Removal};
 use crate::base::cause::RemovalCause;
-use crate::base::contain::contain;
+use crate::base::panics::contain;
 use crate::base::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::buffer::write_buffer;
 use crate::entry::{EntryPtr, Hold};

@@ -12,8 +12,8 @@ use std::mem;
 use super::SAMPLES;
 use super::record::{Kind, Record};
 use super::report::ShadowPoint;
-use crate::base::contain::{Payload, catch};
 use crate::base::error::BuildError;
+use crate::base::panics::{Payload, catch};
 use crate::policy::bounds::Bounds;
 use crate::policy::{Policy, PolicyConfig, Simulator};
 

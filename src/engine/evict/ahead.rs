@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::Order;
-use crate::base::contain::catch;
+use crate::base::panics::catch;
 use crate::entry::EntryPtr;
 use crate::table::Table;
 

@@ -20,9 +20,9 @@
 use std::collections::HashSet;
 
 use super::Order;
-#[cfg(feature = "snapshot")]
-use crate::base::contain::catch;
 use crate::base::node_id::NodeId;
+#[cfg(feature = "snapshot")]
+use crate::base::panics::catch;
 use crate::entry::EntryPtr;
 use crate::policy::Segment;
 

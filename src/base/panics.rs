@@ -42,13 +42,13 @@ mod tests {
 
     #[test]
     fn panics_and_panics_of_their_payloads_end_here() {
-        struct Payload;
-        impl Drop for Payload {
+        struct PanicsWhenDropped;
+        impl Drop for PanicsWhenDropped {
             fn drop(&mut self) {
                 panic!("again");
             }
         }
         assert_eq!(contain(|| 1), Some(1));
-        assert_eq!(contain(|| panic::panic_any(Payload)), None);
+        assert_eq!(contain(|| panic::panic_any(PanicsWhenDropped)), None);
     }
 }
