@@ -161,8 +161,8 @@ struct Settings<K, V, S> {
     hits: Option<Tally>,
     /// Its number, or none that there is.
     hits_at: usize,
-    /// A hit on an entry whose counter stands at this or above leaves no trace, and nobody watches it.
-    quiet_from: u16,
+    /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
+    record_hits_below: u16,
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -184,9 +184,9 @@ where
             is_counting_lookups,
         } = parts;
         let is_watching_lookups = is_counting_lookups || engine.shadow.is_some();
-        let quiet_from = match is_watching_lookups {
+        let record_hits_below = match is_watching_lookups {
             true => u16::MAX,
-            false => u16::from(engine.recorded_below()),
+            false => u16::from(engine.record_hits_below()),
         };
         let hits = is_counting_lookups.then(Tally::take).flatten();
         let is_unwatched =
@@ -206,7 +206,7 @@ where
                 is_counting_lookups,
                 hits_at: hits.as_ref().map_or(usize::MAX, Tally::at),
                 hits,
-                quiet_from,
+                record_hits_below,
             },
             handles: AtomicUsize::new(1),
             life: Life::new(),

@@ -123,8 +123,8 @@ pub(crate) struct Engine<K, V> {
     loans: Mutex<Loans>,
     mode: Maintenance,
     accesses: Accesses,
-    /// Hits leave a trace only on entries whose counter stands below this.
-    recorded_below: u8,
+    /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
+    record_hits_below: u8,
     /// Events after which a writer runs maintenance in background mode.
     batch: u32,
     /// Retired entries, and retired weight, after which the governor is paced.
@@ -231,7 +231,7 @@ impl<K, V> Engine<K, V> {
             loans: Mutex::new(loans),
             mode,
             accesses,
-            recorded_below: match accesses {
+            record_hits_below: match accesses {
                 Accesses::None => 0,
                 Accesses::Counter { max } => max,
                 Accesses::Mark { .. } => 1,
@@ -275,20 +275,20 @@ impl<K, V> Engine<K, V> {
         self.partitions.len()
     }
 
-    /// Hits leave a trace only on entries whose counter stands below this.
-    pub(crate) fn recorded_below(&self) -> u8 {
-        self.recorded_below
+    /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
+    pub(crate) fn record_hits_below(&self) -> u8 {
+        self.record_hits_below
     }
 
     /// Records a hit for the policy, for the pinned thread of that number.
     #[inline]
     pub(crate) fn record_hit(&self, entry: EntryPtr, thread: usize) {
-        if entry.frequency() < self.recorded_below {
+        if entry.frequency() < self.record_hits_below {
             self.record(entry, thread);
         }
     }
 
-    /// The same if the entry's counter is known to stand below `recorded_below`.
+    /// The same if the entry's counter is known to stand below `record_hits_below`.
     #[inline(never)]
     pub(crate) fn record(&self, entry: EntryPtr, thread: usize) {
         match self.accesses {

@@ -47,7 +47,7 @@ mod layouts;
 pub(crate) use deadline::{BroughtForward, Deadline};
 #[cfg_attr(larder_loom, allow(unused_imports))]
 pub(crate) use extension::Extension;
-pub(crate) use extent::{Extent, Look, Terms};
+pub(crate) use extent::{Extent, HitCheck, Terms};
 pub(crate) use upkeep::{Hold, Upkeep};
 
 //  0      8           14          15     16

@@ -18,7 +18,7 @@ use crate::entry::{Entry, EntryPtr, Header, Owned};
 use crate::reclaim::{Guard, Pins};
 
 use list::List;
-pub(crate) use list::{Glance, Step};
+pub(crate) use list::{BucketProbe, Step};
 
 /// Entries or buckets that are passed under one guard.
 #[cfg(not(larder_loom))]
@@ -79,25 +79,25 @@ impl<K, V> Table<K, V> {
         self.entry(pointer.as_raw(), guard)
     }
 
-    /// The live entry of `hash` whose key `is_match` accepts, as far as a look at its bucket tells.
-    /// Lock-free: it neither waits nor starts over, though entries that are inserted ahead of it make its
-    /// way longer. O(1) expected.
+    /// The live entry of `hash` whose key `is_match` accepts, as far as a probe of its bucket
+    /// tells. Lock-free: it neither waits nor starts over, though entries that are inserted ahead
+    /// of it make its way longer. O(1) expected.
     #[inline(always)]
-    pub(crate) fn glance<'g>(
+    pub(crate) fn probe_bucket<'g>(
         &self,
         hash: u64,
         is_match: impl Fn(&K) -> bool,
         guard: &'g impl Pins,
-    ) -> Glance<(EntryPtr, &'g Entry<K, V>)> {
+    ) -> BucketProbe<(EntryPtr, &'g Entry<K, V>)> {
         let is_match = |header| is_match(&self.entry(header, guard).key);
         // SAFETY: here and below, `list` asks that what it can reach stays allocated: entries are
         // retired only once unlinked, and `guard` holds back what was retired since it was pinned.
-        match unsafe { self.list.glance(hash, is_match) } {
-            Glance::Found(header) => {
-                Glance::Found((self.pointer(header), self.entry(header, guard)))
+        match unsafe { self.list.probe_bucket(hash, is_match) } {
+            BucketProbe::Found(header) => {
+                BucketProbe::Found((self.pointer(header), self.entry(header, guard)))
             }
-            Glance::Absent => Glance::Absent,
-            Glance::Unsure => Glance::Unsure,
+            BucketProbe::Absent => BucketProbe::Absent,
+            BucketProbe::Inconclusive => BucketProbe::Inconclusive,
         }
     }
 
@@ -109,13 +109,13 @@ impl<K, V> Table<K, V> {
         is_match: impl Fn(&K) -> bool,
         guard: &'g Guard,
     ) -> Option<(EntryPtr, &'g Entry<K, V>)> {
-        match self.glance(hash, &is_match, guard) {
-            Glance::Found(found) => Some(found),
-            Glance::Absent => None,
-            Glance::Unsure => {
+        match self.probe_bucket(hash, &is_match, guard) {
+            BucketProbe::Found(found) => Some(found),
+            BucketProbe::Absent => None,
+            BucketProbe::Inconclusive => {
                 let is_match = |header| is_match(&self.entry(header, guard).key);
-                // SAFETY: as in `glance`.
-                let found = unsafe { self.list.get_in_order(hash, is_match) };
+                // SAFETY: as in `probe_bucket`.
+                let found = unsafe { self.list.search_list(hash, is_match) };
                 found.map(|header| (self.pointer(header), self.entry(header, guard)))
             }
         }
@@ -130,17 +130,17 @@ impl<K, V> Table<K, V> {
         guard: &'g Guard,
     ) -> Option<&'g Entry<K, V>> {
         let is_match = |header| header == pointer.as_raw();
-        // SAFETY: as in `glance`.
-        let found = unsafe { self.list.get_in_order(hash, is_match) };
+        // SAFETY: as in `probe_bucket`.
+        let found = unsafe { self.list.search_list(hash, is_match) };
         found.map(|header| self.entry(header, guard))
     }
 
-    /// Looks again after [`get`](Self::get) found `refused`, which is not valid: for an entry that
-    /// is. What is once refused must stay so.
+    /// Repeats a [`get`](Self::get) that found `refused`, which is not valid, and looks for a valid
+    /// entry. A refused entry must stay refused.
     ///
     /// A miss is reported only of an entry that is still there after it was refused: one that was
     /// replaced before might have been valid when it was.
-    pub(crate) fn get_again<'g>(
+    pub(crate) fn retry_get<'g>(
         &self,
         mut refused: EntryPtr,
         hash: u64,
@@ -173,7 +173,7 @@ impl<K, V> Table<K, V> {
     {
         let is_match = |header| self.entry(header, guard).key == *new.key();
         let steps = |step| steps(self.step_of(step, guard));
-        // SAFETY: as in `glance`.
+        // SAFETY: as in `probe_bucket`.
         match unsafe { self.list.insert_if_absent(new.as_ptr().as_raw(), is_match, steps) } {
             Ok(None) => Ok(new.into_shared()),
             Ok(Some(present)) => Err((new, Some(self.pointer(present)))),
@@ -210,7 +210,7 @@ impl<K, V> Table<K, V> {
     {
         let is_match = |header| self.entry(header, guard).key == *new.key();
         let steps = |step| steps(&new, self.step_of(step, guard));
-        // SAFETY: as in `glance`.
+        // SAFETY: as in `probe_bucket`.
         match unsafe { self.list.upsert(new.as_ptr().as_raw(), is_match, steps) } {
             Ok(old) => Ok((new.into_shared(), old.map(|header| self.pointer(header)))),
             Err(_) => Err(new),
@@ -232,7 +232,7 @@ impl<K, V> Table<K, V> {
         let is_match =
             |header| self.entry(header, guard).key == *new.key() && is_valid(self.pointer(header));
         let steps = |step| steps(&new, self.step_of(step, guard));
-        // SAFETY: as in `glance`.
+        // SAFETY: as in `probe_bucket`.
         match unsafe { self.list.replace(new.as_ptr().as_raw(), is_match, steps) } {
             Some(old) => Ok((new.into_shared(), self.pointer(old))),
             None => Err(new),
@@ -250,21 +250,21 @@ impl<K, V> Table<K, V> {
     ) -> Option<(EntryPtr, &'g Entry<K, V>)> {
         let is_match = |header| is_match(&self.entry(header, guard).key);
         let steps = |step| steps(self.step_of(step, guard));
-        // SAFETY: as in `glance`.
+        // SAFETY: as in `probe_bucket`.
         let removed = unsafe { self.list.remove(hash, is_match, steps) };
         removed.map(|header| (self.pointer(header), self.entry(header, guard)))
     }
 
     /// Whether nobody has removed or replaced this very entry yet.
     pub(crate) fn is_linked(&self, entry: EntryPtr, _guard: &Guard) -> bool {
-        // SAFETY: as in `glance`; the caller found `entry` under its guard.
+        // SAFETY: as in `probe_bucket`; the caller found `entry` under its guard.
         unsafe { self.list.is_linked(entry.as_raw()) }
     }
 
     /// Takes this very entry out. False if another thread removed or replaced it before.
     #[inline]
     pub(crate) fn remove_entry(&self, entry: EntryPtr, _guard: &Guard) -> bool {
-        // SAFETY: as in `glance`; `entry` is not retired yet (contract of `EntryPtr`).
+        // SAFETY: as in `probe_bucket`; `entry` is not retired yet (contract of `EntryPtr`).
         unsafe { self.list.remove_entry(entry.as_raw()) }
     }
 
@@ -311,7 +311,7 @@ impl<K, V> Table<K, V> {
         let visit = |header| visit(self.pointer(header), self.entry(header, guard));
         let look = look
             .map(|mut look| move |header| look(self.pointer(header), self.entry(header, guard)));
-        // SAFETY: as in `glance`.
+        // SAFETY: as in `probe_bucket`.
         let last = unsafe { self.list.walk(after, STEP, look, visit) };
         last.map_or(Cursor::End, Cursor::After)
     }
@@ -326,7 +326,7 @@ impl<K, V> Table<K, V> {
     /// where to go on; `from` must be at least 1. A bucket is also opened by its first use, which
     /// is then slow; this spares lookups that.
     pub(crate) fn open_buckets(&self, from: usize, count: usize, _guard: &Guard) -> usize {
-        // SAFETY: as in `glance`.
+        // SAFETY: as in `probe_bucket`.
         unsafe { self.list.open_from(from, count.min(STEP)) }
     }
 
@@ -391,11 +391,11 @@ mod tests {
             self.table.get(HASH, |held| *held == key, &guard).map(|(_, entry)| entry.value)
         }
 
-        fn get_again(&self, refused: EntryPtr, key: u64, limit: u64) -> Option<u64> {
+        fn retry_get(&self, refused: EntryPtr, key: u64, limit: u64) -> Option<u64> {
             let guard = reclaim::pin();
             // SAFETY: an entry of this table, and nothing of it is freed before the table is.
             let is_valid = |it: EntryPtr| unsafe { it.as_entry::<u64, u64>() }.value >= limit;
-            let found = self.table.get_again(refused, HASH, |held| *held == key, is_valid, &guard);
+            let found = self.table.retry_get(refused, HASH, |held| *held == key, is_valid, &guard);
             found.map(|(_, entry)| entry.value)
         }
     }
@@ -421,17 +421,17 @@ mod tests {
     }
 
     #[test]
-    fn a_second_look_finds_what_took_the_place_of_what_was_refused() {
+    fn a_retry_finds_what_took_the_place_of_what_was_refused() {
         let mut pairs = Pairs::new();
         let first = pairs.insert(1, 10);
-        assert_eq!(pairs.get_again(first, 1, 0), None, "still there");
+        assert_eq!(pairs.retry_get(first, 1, 0), None, "still there");
         assert!(pairs.replace(1, 20, true));
-        assert_eq!(pairs.get_again(first, 1, 20), Some(20));
-        assert_eq!(pairs.get_again(first, 1, 21), None, "refused as well, and still there");
+        assert_eq!(pairs.retry_get(first, 1, 20), Some(20));
+        assert_eq!(pairs.retry_get(first, 1, 21), None, "refused as well, and still there");
         let second = pairs.table.get(HASH, |held| *held == 1, &reclaim::pin()).expect("there").0;
         assert!(pairs.table.remove_entry(second, &reclaim::pin()));
         pairs.replaced.push(second);
-        assert_eq!(pairs.get_again(first, 1, 0), None, "gone");
+        assert_eq!(pairs.retry_get(first, 1, 0), None, "gone");
     }
 
     #[test]

@@ -7,8 +7,8 @@
 //! out whatever stands under its name; `no_miss_is_reported_of_a_key_that_was_replaced_while_valid`
 //! with a load, or a relaxed step, in `TagSet::settle`, and with a store, relaxed or releasing, for the
 //! swap in `Tags::invalidate`; `a_reader_who_is_told_of_the_mark_sees_what_came_before_it` with those
-//! too, with a relaxed load in `TagSet::is_dead`, and without the look at the link in
-//! `Table::get_again`. No model fails with a relaxed swap: it is an RMW still.
+//! too, with a relaxed load in `TagSet::is_dead`, and without the check of the link in
+//! `Table::retry_get`. No model fails with a relaxed swap: it is an RMW still.
 #![cfg(larder_loom)]
 
 use larder::model::Tagged;

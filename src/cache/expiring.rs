@@ -9,7 +9,7 @@ use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
 use crate::base::error::Inserted;
 use crate::base::stats::Counter;
-use crate::entry::{Entry, EntryPtr, Look, Owned};
+use crate::entry::{Entry, EntryPtr, HitCheck, Owned};
 use crate::expiry::{Expiry, Lifetime};
 use crate::reclaim::{self, Guard};
 use crate::tags::TagSet;
@@ -176,16 +176,16 @@ impl<K, V, S> Cache<K, V, S> {
             && !pointer.is_invalidated()
     }
 
-    /// Whether a hit on the entry has nothing to do with its deadline, and it has no tags and is in no
-    /// shadow's sample.
+    /// Whether a hit on the entry needs no further check: its deadline is far away and stays as it
+    /// is, it has no tags, and no shadow samples it.
     #[inline(always)]
-    pub(super) fn is_settled(&self, pointer: EntryPtr) -> bool {
-        if !pointer.is_special() {
+    pub(super) fn passes_unchecked(&self, pointer: EntryPtr) -> bool {
+        if !pointer.needs_check() {
             return true;
         }
-        match pointer.look() {
-            Look::Deadline(extension) => self.shared.engine.timing.is_settled(extension),
-            Look::More => false,
+        match pointer.hit_check() {
+            HitCheck::Deadline(extension) => self.shared.engine.timing.passes_unchecked(extension),
+            HitCheck::More => false,
         }
     }
 

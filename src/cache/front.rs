@@ -11,7 +11,7 @@ use super::{Cache, Pinned};
 use crate::base::equivalent::Equivalent;
 use crate::base::error::Inserted;
 use crate::reclaim;
-use crate::table::Glance;
+use crate::table::BucketProbe;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -90,11 +90,11 @@ where
     {
         let hash = self.hash(key);
         let Some(mark) = reclaim::pin_marked() else {
-            return self.read_on(reclaim::pin(), Glance::Unsure, key, hash, reader);
+            return self.read_slow(reclaim::pin(), BucketProbe::Inconclusive, key, hash, reader);
         };
-        match self.look(key, hash, &mark) {
+        match self.lookup_fast(key, hash, &mark) {
             Ok(entry) => Some(reader(&entry.value)),
-            Err(seen) => self.read_on(mark.into(), seen, key, hash, reader),
+            Err(probe) => self.read_slow(mark.into(), probe, key, hash, reader),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Lookups: what most do, and the rest.
+//! Lookups: the fast path and the slow path.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
@@ -8,7 +8,7 @@ use crate::base::equivalent::Equivalent;
 use crate::base::stats::Counter;
 use crate::entry::{Entry, EntryPtr};
 use crate::reclaim::{Guard, Pins};
-use crate::table::Glance;
+use crate::table::BucketProbe;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -26,15 +26,15 @@ where
         Q: Equivalent<K> + ?Sized,
     {
         let found = self.shared.engine.table.get(hash, move |held| key.equivalent(held), guard)?;
-        if found.0.is_special() && !self.is_valid(found.0) {
-            return self.find_again(found.0, key, hash, guard);
+        if found.0.needs_check() && !self.is_valid(found.0) {
+            return self.retry_find(found.0, key, hash, guard);
         }
         Some(found)
     }
 
-    /// As [`find`](Self::find), when it found `expired`.
+    /// Repeats a [`find`](Self::find) that found `expired`.
     #[cold]
-    fn find_again<'g, Q>(
+    fn retry_find<'g, Q>(
         &self,
         expired: EntryPtr,
         key: &Q,
@@ -46,7 +46,7 @@ where
     {
         let is_valid = |entry| self.is_valid(entry);
         let table = &self.shared.engine.table;
-        table.get_again(expired, hash, |held| key.equivalent(held), is_valid, guard)
+        table.retry_get(expired, hash, |held| key.equivalent(held), is_valid, guard)
     }
 
     /// A lookup that counts.
@@ -60,35 +60,36 @@ where
     where
         Q: Equivalent<K> + ?Sized,
     {
-        match self.look(key, hash, guard) {
+        match self.lookup_fast(key, hash, guard) {
             Ok(entry) => Some(entry),
-            Err(seen) => self.look_on(seen, key, hash, guard),
+            Err(probe) => self.lookup_slow(probe, key, hash, guard),
         }
     }
 
-    /// The entry of a plain hit, or else what was seen, for [`look_on`](Self::look_on). It is short,
-    /// so that the processor can have many of them under way where each waits for memory.
+    /// The fast path: the entry of a plain hit, or else what the probe found, for
+    /// [`lookup_slow`](Self::lookup_slow). It is short, so that the processor can have many of them
+    /// under way where each waits for memory.
     #[inline(always)]
-    pub(super) fn look<'g, Q>(
+    pub(super) fn lookup_fast<'g, Q>(
         &self,
         key: &Q,
         hash: u64,
         guard: &'g impl Pins,
-    ) -> Result<&'g Entry<K, V>, Glance<EntryPtr>>
+    ) -> Result<&'g Entry<K, V>, BucketProbe<EntryPtr>>
     where
         Q: Equivalent<K> + ?Sized,
     {
         let (pointer, entry) =
-            match self.shared.engine.table.glance(hash, |held| key.equivalent(held), guard) {
-                Glance::Found(found) => found,
-                Glance::Absent => return Err(Glance::Absent),
-                Glance::Unsure => return Err(Glance::Unsure),
+            match self.shared.engine.table.probe_bucket(hash, |held| key.equivalent(held), guard) {
+                BucketProbe::Found(found) => found,
+                BucketProbe::Absent => return Err(BucketProbe::Absent),
+                BucketProbe::Inconclusive => return Err(BucketProbe::Inconclusive),
             };
-        if !self.is_settled(pointer) {
-            return Err(Glance::Found(pointer));
+        if !self.passes_unchecked(pointer) {
+            return Err(BucketProbe::Found(pointer));
         }
-        // Of most hits nobody wants to hear.
-        if u16::from(pointer.frequency()) < self.shared.parts.quiet_from {
+        // Most hits need not be recorded.
+        if u16::from(pointer.frequency()) < self.shared.parts.record_hits_below {
             if self.shared.parts.is_watching_lookups {
                 self.watch_lookup(hash, true, guard);
             }
@@ -97,12 +98,12 @@ where
         Ok(entry)
     }
 
-    /// The rest of a lookup, about which there is more to ask, to do or to tell. Out of line, so that
-    /// what it needs in registers costs plain hits nothing.
+    /// The slow path: a lookup that has more to check, to do or to report. It is out of line, so
+    /// that the registers it needs cost plain hits nothing.
     #[inline(never)]
-    fn look_on<'g, Q>(
+    fn lookup_slow<'g, Q>(
         &self,
-        seen: Glance<EntryPtr>,
+        probe: BucketProbe<EntryPtr>,
         key: &Q,
         hash: u64,
         guard: &'g Guard,
@@ -111,14 +112,14 @@ where
         Q: Equivalent<K> + ?Sized,
     {
         let table = &self.shared.engine.table;
-        let found = match seen {
-            Glance::Found(pointer) => Some((pointer, table.at(pointer, guard))),
-            Glance::Absent => None,
-            Glance::Unsure => table.get(hash, |held| key.equivalent(held), guard),
+        let found = match probe {
+            BucketProbe::Found(pointer) => Some((pointer, table.at(pointer, guard))),
+            BucketProbe::Absent => None,
+            BucketProbe::Inconclusive => table.get(hash, |held| key.equivalent(held), guard),
         };
         let hit = match found {
-            Some(found) if found.0.is_special() && !self.is_settled(found.0) => {
-                self.use_special(found, key, hash, guard)
+            Some(found) if found.0.needs_check() && !self.passes_unchecked(found.0) => {
+                self.check_and_touch(found, key, hash, guard)
             }
             plain => plain,
         };
@@ -130,10 +131,10 @@ where
         Some(entry)
     }
 
-    /// Of a lookup that found an entry about whose deadline or tags there is more to ask, or to do, or
-    /// of which shadows are to hear.
+    /// Checks the deadline and the tags of an entry that a lookup found, renews its time to idle if
+    /// it is valid, and reports it to the shadows.
     #[inline(never)]
-    fn use_special<'g, Q>(
+    fn check_and_touch<'g, Q>(
         &self,
         found: (EntryPtr, &'g Entry<K, V>),
         key: &Q,
@@ -147,7 +148,7 @@ where
         let mut remaining = self.remaining_if_asked(found.0);
         let is_valid =
             !found.0.is_invalidated() && self.shared.engine.timing.is_valid_for_use(found.0);
-        let valid = if is_valid { Some(found) } else { self.find_again(found.0, key, hash, guard) };
+        let valid = if is_valid { Some(found) } else { self.retry_find(found.0, key, hash, guard) };
         if found.0.is_sampled()
             && let Some(shadow) = &self.shared.engine.shadow
         {
@@ -173,7 +174,7 @@ where
         self.shared.engine.counters.add(thread, counter, 1);
     }
 
-    /// In line, for the shadows want little of most lookups: of sampled hits they have heard.
+    /// In line, for the shadows want little of most lookups: sampled hits were reported before.
     #[inline(always)]
     fn watch_lookup(&self, hash: u64, is_hit: bool, guard: &impl Pins) {
         if self.shared.parts.is_counting_lookups
@@ -186,12 +187,12 @@ where
         }
     }
 
-    /// The rest of a [`read`](Self::read).
+    /// The slow path of a [`read`](Self::read).
     #[inline(never)]
-    pub(super) fn read_on<Q, R>(
+    pub(super) fn read_slow<Q, R>(
         &self,
         guard: Guard,
-        seen: Glance<EntryPtr>,
+        probe: BucketProbe<EntryPtr>,
         key: &Q,
         hash: u64,
         reader: impl FnOnce(&V) -> R,
@@ -199,6 +200,6 @@ where
     where
         Q: Equivalent<K> + ?Sized,
     {
-        self.look_on(seen, key, hash, &guard).map(|entry| reader(&entry.value))
+        self.lookup_slow(probe, key, hash, &guard).map(|entry| reader(&entry.value))
     }
 }

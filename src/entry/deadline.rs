@@ -16,8 +16,8 @@
 //! The table still decides alone who takes an entry out, by one CAS on its link. Whether what was
 //! taken out had expired is asked afterwards ([`Deadline::settle`], and a look at the clock); and a
 //! reader that found an entry expired reports a miss only if the entry is still linked after that
-//! ([`Table::get_again`](crate::table::Table::get_again)), else it looks again. So of a reader and a
-//! writer that race, either the reader sees the entry replaced, or the writer learns that it had
+//! ([`Table::retry_get`](crate::table::Table::retry_get)), else it looks again. So of a reader and
+//! a writer that race, either the reader sees the entry replaced, or the writer learns that it had
 //! expired: no miss is reported of a key whose value was then replaced as if it were valid.
 //!
 //! # Orderings

@@ -50,10 +50,10 @@ const SAMPLED: u8 = 0x80;
 const UNCONFIRMED: u8 = 0x40;
 /// What is not the extent.
 const FLAGS: u8 = SAMPLED | UNCONFIRMED;
-/// What a hit on a special entry has to look at.
-pub(crate) enum Look<'e> {
+/// What a hit has to check of an entry that needs it.
+pub(crate) enum HitCheck<'e> {
     Deadline(&'e Extension),
-    /// At tags, or it is to be told to shadow caches.
+    /// Tags too, or it is to be reported to shadow caches.
     More,
 }
 
@@ -216,10 +216,10 @@ impl EntryPtr {
         self.extent() > Extent::Upkeep
     }
 
-    /// Whether a hit has to look at more than the header says: at the extension, or for shadow
-    /// caches.
+    /// Whether a hit has to check more than the header: the extension, or whether shadow caches
+    /// sample the entry.
     #[inline]
-    pub(crate) fn is_special(self) -> bool {
+    pub(crate) fn needs_check(self) -> bool {
         self.form() > Extent::Upkeep as u8
     }
 
@@ -264,17 +264,17 @@ impl EntryPtr {
         })
     }
 
-    /// What a hit has to look at, of an entry that [is special](Self::is_special).
+    /// What a hit has to check of an entry that [needs it](Self::needs_check).
     #[inline(always)]
-    pub(crate) fn look(&self) -> Look<'_> {
+    pub(crate) fn hit_check(&self) -> HitCheck<'_> {
         const DATED: u8 = Extent::Dated as u8;
         const TAGGED: u8 = Extent::Tagged as u8;
         match self.form() {
             DATED..TAGGED => {
                 // SAFETY: as above, for these extents.
-                Look::Deadline(unsafe { &*extension_of(self.0) })
+                HitCheck::Deadline(unsafe { &*extension_of(self.0) })
             }
-            _ => Look::More,
+            _ => HitCheck::More,
         }
     }
 

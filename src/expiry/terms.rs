@@ -136,9 +136,10 @@ impl<K, V> Setting<K, V> {
         let idle_step_ns = (idle_ns / IDLE_STEPS).min(MAX_IDLE_STEP_NS);
         let time = CacheTime::new(self.clock.clone());
         // What is further ahead no hit would move.
-        let settled_ahead_ns = if idle_ns == Deadline::NEVER { 0 } else { idle_ns - idle_step_ns };
+        let unchecked_ahead_ns =
+            if idle_ns == Deadline::NEVER { 0 } else { idle_ns - idle_step_ns };
         Timing {
-            settled: self.expiry.is_none().then(|| time.bound_ahead(settled_ahead_ns)),
+            unchecked_from: self.expiry.is_none().then(|| time.bound_ahead(unchecked_ahead_ns)),
             time,
             is_regular: self.expiry.is_none() && self.jitter == 0.0 && !self.wants_ages,
             is_computed: self.expiry.is_some(),
@@ -180,8 +181,8 @@ pub(crate) struct Timing {
     is_regular: bool,
     /// Whether an [`Expiry`] is asked, of lookups too.
     is_computed: bool,
-    /// From which deadlines on a hit has nothing to ask and nothing to do; `None` if all hits have.
-    settled: Option<Bound>,
+    /// From which deadline on a hit passes unchecked; `None` if every hit has to be checked.
+    unchecked_from: Option<Bound>,
 }
 
 impl Timing {
@@ -264,8 +265,8 @@ impl Timing {
 
     /// Whether the entry is surely valid, and a hit on it leaves its deadline as it is.
     #[inline(always)]
-    pub(crate) fn is_settled(&self, extension: &Extension) -> bool {
-        let Some(bound) = &self.settled else { return false };
+    pub(crate) fn passes_unchecked(&self, extension: &Extension) -> bool {
+        let Some(bound) = &self.unchecked_from else { return false };
         let deadline = extension.deadline.get();
         deadline == Deadline::NEVER || bound.is_surely_at_most(deadline)
     }
@@ -443,29 +444,32 @@ mod tests {
     }
 
     #[test]
-    fn hit_by_a_system_clock_settles_what_is_far_ahead_and_would_not_be_moved() {
+    fn by_a_system_clock_a_hit_that_is_far_from_its_deadline_passes_unchecked() {
         for source in [Source::of(MonotonicClock), Source::of(CoarseClock)] {
             let seconds = |seconds| Some(Duration::from_secs(seconds));
             let live = Setting { time_to_live: seconds(100), ..setting(source.clone()) }.timing();
             let idle = Setting { time_to_idle: seconds(100), ..setting(source.clone()) }.timing();
             let short = Setting { time_to_idle: seconds(1), ..setting(source.clone()) }.timing();
             let asked = Setting { expiry: Some(Arc::new(Forever)), ..setting(source) }.timing();
-            let is_settled = |timing: &Timing, deadline_ns| {
-                timing.is_settled(&Extension { deadline: Deadline::new(deadline_ns) })
+            let passes_unchecked = |timing: &Timing, deadline_ns| {
+                timing.passes_unchecked(&Extension { deadline: Deadline::new(deadline_ns) })
             };
             // Elsewhere every hit asks further.
             let is_told = crate::base::system_time::coarse_ns().is_some();
             let now = |timing: &Timing| timing.time.now_ns();
-            assert_eq!(is_settled(&live, now(&live) + 60 * SECOND), is_told);
-            assert!(!is_settled(&live, now(&live) - 1));
-            assert_eq!(is_settled(&idle, now(&idle) + 160 * SECOND), is_told);
-            assert!(!is_settled(&idle, now(&idle) + 100 * SECOND - MAX_IDLE_STEP_NS - SECOND / 10));
-            assert!(!is_settled(&short, now(&short) + SECOND / 2));
+            assert_eq!(passes_unchecked(&live, now(&live) + 60 * SECOND), is_told);
+            assert!(!passes_unchecked(&live, now(&live) - 1));
+            assert_eq!(passes_unchecked(&idle, now(&idle) + 160 * SECOND), is_told);
+            assert!(!passes_unchecked(
+                &idle,
+                now(&idle) + 100 * SECOND - MAX_IDLE_STEP_NS - SECOND / 10
+            ));
+            assert!(!passes_unchecked(&short, now(&short) + SECOND / 2));
             for timing in [&live, &idle, &short] {
-                assert!(is_settled(timing, Deadline::NEVER));
-                assert!(!is_settled(timing, Deadline::EXPIRED));
+                assert!(passes_unchecked(timing, Deadline::NEVER));
+                assert!(!passes_unchecked(timing, Deadline::EXPIRED));
             }
-            assert!(!is_settled(&asked, Deadline::NEVER), "nobody would ask the user's");
+            assert!(!passes_unchecked(&asked, Deadline::NEVER), "nobody would ask the user's");
         }
     }
 }

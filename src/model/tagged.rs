@@ -31,7 +31,7 @@ impl Tagged {
         let is_match = |held: &u64| *held == key;
         let mut found = self.table.get(key, is_match, &guard)?;
         if !is_valid(found.0) {
-            found = self.table.get_again(found.0, key, is_match, is_valid, &guard)?;
+            found = self.table.retry_get(found.0, key, is_match, is_valid, &guard)?;
         }
         Some(found.1.value.read())
     }

@@ -53,12 +53,12 @@ struct Place<'a> {
     found: Option<(NonNull<Header>, Word)>,
 }
 
-/// What a look at a bucket tells.
-pub(crate) enum Glance<E> {
+/// What a probe of a bucket has found.
+pub(crate) enum BucketProbe<E> {
     Found(E),
     Absent,
-    /// Nothing: the list has to be searched.
-    Unsure,
+    /// Neither: the list has to be searched.
+    Inconclusive,
 }
 
 /// What a change of the table is about to do, or has failed to do.
@@ -91,7 +91,7 @@ impl List {
         Self { buckets }
     }
 
-    /// The live entry of `hash` that `is_match` accepts, as far as a look at its bucket tells.
+    /// The live entry of `hash` that `is_match` accepts, as far as a probe of its bucket tells.
     ///
     /// Lock-free apart from `is_match`: it neither waits nor starts over, though entries that are inserted
     /// ahead of it make its way longer.
@@ -100,11 +100,11 @@ impl List {
     /// Every entry that was ever inserted and could still be reached when the caller's guard was
     /// pinned must be allocated. All other functions of this type ask the same.
     #[inline(always)]
-    pub(super) unsafe fn glance(
+    pub(super) unsafe fn probe_bucket(
         &self,
         hash: u64,
         is_match: impl Fn(NonNull<Header>) -> bool,
-    ) -> Glance<NonNull<Header>> {
+    ) -> BucketProbe<NonNull<Header>> {
         let mask = self.buckets.mask();
         let word = self.buckets.word(bucket(hash, mask));
         let end = 'walk: {
@@ -121,7 +121,7 @@ impl List {
                 let next = if header.is_alike(hash) && is_match(entry) {
                     let next = header.next.load();
                     if !next.is_deleted() {
-                        return Glance::Found(entry);
+                        return BucketProbe::Found(entry);
                     }
                     step_over_deleted(next)
                 } else {
@@ -138,14 +138,14 @@ impl List {
         // the head may stand in the middle of it. Whoever linked that head had seen the larger mask,
         // and we acquired the link.
         match end.is_usable() && self.buckets.mask() == mask {
-            true => Glance::Absent,
-            false => Glance::Unsure,
+            true => BucketProbe::Absent,
+            false => BucketProbe::Inconclusive,
         }
     }
 
-    /// The live entry of `hash` that `is_match` accepts, for when a look at its bucket does not tell:
-    /// it was never used, or has just been split. Lock-free.
-    pub(super) unsafe fn get_in_order(
+    /// The live entry of `hash` that `is_match` accepts, for when a probe of its bucket is
+    /// inconclusive: the bucket was never used, or was just split. Lock-free.
+    pub(super) unsafe fn search_list(
         &self,
         hash: u64,
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
@@ -349,7 +349,7 @@ impl List {
             // SAFETY: passed on.
             let mut previous = unsafe { self.start(index) };
             // The next head ends the bucket of this hash, and nothing has to be compared, unless
-            // the walk starts further up or the array is doubled meanwhile (see `glance`).
+            // the walk starts further up or the array is doubled meanwhile (see `probe_bucket`).
             let is_own = !matches!(target, Target::Head(_)) && ptr::eq(previous, own);
             let mut word = previous.load();
             loop {
