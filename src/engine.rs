@@ -307,7 +307,7 @@ impl<K, V> Engine<K, V> {
     fn record_mark(&self, entry: EntryPtr, thread: usize) {
         let partition = self.partition(entry.hash());
         if partition.sample().contains(entry.hash())
-            && let (Some(reads), Some(node)) = (&partition.reads, entry.upkeep().node())
+            && let (Some(reads), Some(node)) = (&partition.reads, entry.meta().node())
         {
             self.offer(partition, reads, node, entry.hash(), thread);
         }
@@ -315,13 +315,13 @@ impl<K, V> Engine<K, V> {
 
     fn record_order(&self, entry: EntryPtr, thread: usize) {
         // Not linked yet: its insert event is still to come, which is younger than this hit.
-        let upkeep = entry.upkeep();
-        let Some(node) = upkeep.node() else { return };
+        let meta = entry.meta();
+        let Some(node) = meta.node() else { return };
         let partition = self.partition(entry.hash());
         let Some(reads) = &partition.reads else { return };
         // One record between two runs says as much as many, and keeps hits to a hot entry from
         // writing to anything shared. With inline maintenance every access counts.
-        if self.mode == Maintenance::Background && !upkeep.touch(partition.tick()) {
+        if self.mode == Maintenance::Background && !meta.touch(partition.tick()) {
             return;
         }
         self.offer(partition, reads, node, entry.hash(), thread);

@@ -11,11 +11,11 @@
 //! ```
 //!
 //! What a hit reads is close together, for a hit costs little but its cache misses: header, key and
-//! value. What maintenance keeps of an entry (`upkeep`) stands elsewhere: of small entries in memory of
-//! its own, so that two of them fit a cache line and none lies across two; of all others right before
-//! the header. What only some entries need (a deadline, the time of writing, tags) stands before that,
-//! in the same allocation (`extension`). The header says what does, so entries with and without may
-//! share a cache, and those without pay nothing for it.
+//! value. What maintenance keeps of an entry (`meta`) stands elsewhere: of small entries in memory
+//! of its own, so that two of them fit a cache line and none lies across two; of all others right
+//! before the header. What only some entries need (a deadline, the time of writing, tags) stands
+//! before that, in the same allocation (`extension`). The header says what does, so entries with
+//! and without may share a cache, and those without pay nothing for it.
 //!
 //! What must hold: an `EntryPtr` is used by its partition's maintenance until that retires it, and by
 //! others under the guard that they found it under; a `&Entry` never outlives that guard.
@@ -23,9 +23,9 @@
 //! # Orderings
 //! - The deadline's are in `expiry::deadline`. `MOVED` pairs with itself. `CHANGED` comes before the
 //!   limit that it announces (`extension`), and that before the deadline that belongs to it.
-//! - The frequency, and the upkeep's node id and stamp, are hints for recording: each is one relaxed
-//!   word that no other memory hangs on. The life bits are touched by maintenance of one partition
-//!   only, which hands them on with its lock.
+//! - The frequency, and the metadata's node id and stamp, are hints for recording: each is one
+//!   relaxed word that no other memory hangs on. The life bits are touched by maintenance of one
+//!   partition only, which hands them on with its lock.
 
 use std::alloc::Layout;
 use std::mem::needs_drop;
@@ -37,18 +37,18 @@ use crate::base::sync::{AtomicU8, Ordering};
 use crate::memory;
 use crate::tags::TagSet;
 
-mod extent;
+mod prefix;
 mod extension;
 mod deadline;
-mod upkeep;
+mod meta;
 #[cfg(all(test, not(larder_loom)))]
 mod layouts;
 
 pub(crate) use deadline::{BroughtForward, Deadline};
 #[cfg_attr(larder_loom, allow(unused_imports))]
 pub(crate) use extension::Extension;
-pub(crate) use extent::{Extent, HitCheck, Terms};
-pub(crate) use upkeep::{Hold, Upkeep};
+pub(crate) use meta::{EntryMeta, Hold};
+pub(crate) use prefix::{HitCheck, Prefix, Terms};
 
 //  0      8           14          15     16
 //  | next | hash      | frequency | form | key | value
@@ -61,7 +61,7 @@ pub(crate) struct Header {
     hash_high: u16,
     /// Saturating count of accesses, for policies that ask for counters or marks.
     frequency: AtomicU8,
-    /// The [`Extent`], which never changes, and whether shadows want to hear of hits (`extension`).
+    /// The [`Prefix`], which never changes, and whether shadows want to hear of hits (`extension`).
     form: AtomicU8,
 }
 
@@ -78,12 +78,12 @@ pub(crate) struct Entry<K, V> {
 
 impl<K, V> Entry<K, V> {
     /// What one takes, but for an extension.
-    pub(crate) const BYTES: usize = size_of::<Self>() + size_of::<Upkeep>();
+    pub(crate) const BYTES: usize = size_of::<Self>() + size_of::<EntryMeta>();
 }
 
 impl Header {
     #[inline]
-    fn new(hash: u64, extent: Extent) -> Self {
+    fn new(hash: u64, prefix: Prefix) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "48 bits, in two parts")]
         let (hash_low, hash_high) = (hash as u32, (hash >> 32) as u16);
         Self {
@@ -91,7 +91,7 @@ impl Header {
             hash_low,
             hash_high,
             frequency: AtomicU8::new(0),
-            form: AtomicU8::new(extent as u8),
+            form: AtomicU8::new(prefix as u8),
         }
     }
 
@@ -119,39 +119,39 @@ pub(crate) struct Owned<K, V>(NonNull<Entry<K, V>>);
 
 impl<K, V> Owned<K, V> {
     const PLAIN: Layout = Layout::new::<Entry<K, V>>();
-    /// Whether entries without extension have their upkeep beside them, where there is room.
+    /// Whether entries without extension have their metadata beside them, where there is room.
     const IS_PAIRED: bool = cfg!(not(larder_loom)) && memory::has_slots(Self::PLAIN);
-    /// The memory of an entry, and where its header is in it, by extent. Without slots there are no
+    /// The memory of an entry, and where its header is in it, by prefix. Without slots there are no
     /// entries of the first.
     const AROUND: [(Layout, usize); 9] = [
         (memory::PAIRED, 0),
         match Self::IS_PAIRED {
             true => (memory::UNPAIRED, memory::BESIDE_BYTES),
-            false => Extent::Upkeep.around(Self::PLAIN),
+            false => Prefix::Meta.around(Self::PLAIN),
         },
-        Extent::Dated.around(Self::PLAIN),
-        Extent::Timed.around(Self::PLAIN),
-        Extent::Limited.around(Self::PLAIN),
-        Extent::Computed.around(Self::PLAIN),
-        Extent::Tagged.around(Self::PLAIN),
-        Extent::TaggedLimited.around(Self::PLAIN),
-        Extent::TaggedComputed.around(Self::PLAIN),
+        Prefix::Deadline.around(Self::PLAIN),
+        Prefix::DeadlineAge.around(Self::PLAIN),
+        Prefix::DeadlineLimit.around(Self::PLAIN),
+        Prefix::DeadlineComputed.around(Self::PLAIN),
+        Prefix::Tags.around(Self::PLAIN),
+        Prefix::TagsLimit.around(Self::PLAIN),
+        Prefix::TagsComputed.around(Self::PLAIN),
     ];
     /// What `AROUND` must say for every type: named by each function that allocates.
     const IS_AROUND_RIGHT: () = {
         // Tags take the low three bits of a link.
         assert!(Self::PLAIN.align() >= 8);
         // `recycle` and the slabs tell what memory is by its layout, of which slots are one.
-        let mut extent = 0;
-        while extent < Extent::ALL.len() {
-            let (layout, offset) = Self::AROUND[extent];
-            let is_slot = extent == Extent::Nothing as usize;
+        let mut prefix = 0;
+        while prefix < Prefix::ALL.len() {
+            let (layout, offset) = Self::AROUND[prefix];
+            let is_slot = prefix == Prefix::None as usize;
             if !is_slot || Self::IS_PAIRED {
-                assert!(Extent::ALL[extent] as usize == extent);
+                assert!(Prefix::ALL[prefix] as usize == prefix);
                 assert!(layout.align() >= Self::PLAIN.align(), "less aligned than the entry");
                 assert!(offset.is_multiple_of(Self::PLAIN.align()), "the header is misaligned");
-                assert!(offset.is_multiple_of(align_of::<Upkeep>()), "its front is misaligned");
-                assert!(offset >= Extent::ALL[extent].bytes_in_front(), "no room in front");
+                assert!(offset.is_multiple_of(align_of::<EntryMeta>()), "its front is misaligned");
+                assert!(offset >= Prefix::ALL[prefix].bytes_in_front(), "no room in front");
                 assert!(layout.size() - offset >= Self::PLAIN.size(), "no room for the entry");
                 assert!(
                     layout.size().is_multiple_of(layout.align()),
@@ -161,7 +161,7 @@ impl<K, V> Owned<K, V> {
                     && layout.align() == memory::PAIRED.align();
                 assert!(is_slot == has_layout_of_slots, "taken for a slot");
             }
-            extent += 1;
+            prefix += 1;
         }
     };
 
@@ -173,10 +173,10 @@ impl<K, V> Owned<K, V> {
         {
             // SAFETY: the slot has the size of an entry, and its alignment at least
             // (`IS_AROUND_RIGHT`).
-            return unsafe { Self::write(slot.cast(), Extent::Nothing, hash, weight, key, value) };
+            return unsafe { Self::write(slot.cast(), Prefix::None, hash, weight, key, value) };
         }
-        // SAFETY: nothing stands in front but the upkeep.
-        unsafe { Self::in_front(Extent::Upkeep, hash, weight, key, value) }
+        // SAFETY: nothing stands in front but the metadata.
+        unsafe { Self::in_front(Prefix::Meta, hash, weight, key, value) }
     }
 
     /// An entry with a lifetime and, perhaps, tags.
@@ -188,47 +188,48 @@ impl<K, V> Owned<K, V> {
         terms: Terms,
         tags: Option<TagSet>,
     ) -> Self {
-        let extent = terms.extent(tags.is_some());
+        let prefix = terms.prefix(tags.is_some());
         // SAFETY: the extension is written before anybody sees the entry.
-        let owned = unsafe { Self::in_front(extent, hash, weight, key, value) };
-        // SAFETY: the layout of this extent has it in front of the entry, and nobody else has the memory.
-        unsafe { extent::write_extension(owned.0.cast(), terms, tags) };
+        let owned = unsafe { Self::in_front(prefix, hash, weight, key, value) };
+        // SAFETY: the layout of this prefix has it in front of the entry, and nobody else has the
+        // memory.
+        unsafe { prefix::write_extension(owned.0.cast(), terms, tags) };
         owned
     }
 
-    /// An entry of an extent with the upkeep in front.
+    /// An entry of a prefix with the metadata in front.
     ///
     /// # Safety
     /// The caller writes the extension, if there is one.
     #[inline]
-    unsafe fn in_front(extent: Extent, hash: u64, weight: u32, key: K, value: V) -> Self {
+    unsafe fn in_front(prefix: Prefix, hash: u64, weight: u32, key: K, value: V) -> Self {
         const { Self::IS_AROUND_RIGHT }
-        let (layout, offset) = Self::AROUND[extent as usize];
+        let (layout, offset) = Self::AROUND[prefix as usize];
         let memory = memory::allocate(layout);
         // SAFETY: within the allocation, which is of this layout.
         let pointer = unsafe { memory.add(offset) }.cast();
         // SAFETY: the layout has room for the entry there, and for what stands in front of it, each
         // with its alignment (`IS_AROUND_RIGHT`).
-        unsafe { Self::write(pointer, extent, hash, weight, key, value) }
+        unsafe { Self::write(pointer, prefix, hash, weight, key, value) }
     }
 
     /// # Safety
-    /// There is memory for an entry at `pointer` and for its upkeep where this extent has it, and
+    /// There is memory for an entry at `pointer` and for its metadata where this prefix has it, and
     /// nobody else has either.
     #[inline]
     unsafe fn write(
         pointer: NonNull<Entry<K, V>>,
-        extent: Extent,
+        prefix: Prefix,
         hash: u64,
         weight: u32,
         key: K,
         value: V,
     ) -> Self {
-        let entry = Entry { header: Header::new(hash, extent), key, value };
+        let entry = Entry { header: Header::new(hash, prefix), key, value };
         // SAFETY: by the caller's promise.
         unsafe { pointer.write(entry) };
         // SAFETY: as above.
-        unsafe { extent::write_upkeep(pointer.cast(), extent, weight) };
+        unsafe { prefix::write_meta(pointer.cast(), prefix, weight) };
         debug_assert!(pointer.is_aligned());
         Self(pointer)
     }
@@ -236,9 +237,9 @@ impl<K, V> Owned<K, V> {
     /// The allocation of an entry.
     ///
     /// # Safety
-    /// `entry` was made with this extent, and is not freed.
-    unsafe fn allocation(entry: NonNull<u8>, extent: Extent) -> (Layout, NonNull<u8>) {
-        let (layout, offset) = Self::AROUND[extent as usize];
+    /// `entry` was made with this prefix, and is not freed.
+    unsafe fn allocation(entry: NonNull<u8>, prefix: Prefix) -> (Layout, NonNull<u8>) {
+        let (layout, offset) = Self::AROUND[prefix as usize];
         // SAFETY: either put the entry that far into its allocation.
         (layout, unsafe { entry.sub(offset) })
     }
@@ -266,18 +267,18 @@ impl<K, V> Owned<K, V> {
     pub(crate) fn set_restored(&self, frequency: u8, word: u32) {
         let entry = self.as_ptr();
         entry.set_frequency(frequency);
-        entry.upkeep().set_restored(word);
+        entry.meta().set_restored(word);
     }
 
     /// Keeps the entry from being evicted, for as long as it is in the table.
     pub(crate) fn set_unevictable(&self) {
-        self.as_ptr().upkeep().set_unevictable();
+        self.as_ptr().meta().set_unevictable();
     }
 
     /// Notes that the entry is heavier than its partition's share.
     #[cold]
     pub(crate) fn set_heavy(&self) {
-        self.as_ptr().upkeep().set_heavy();
+        self.as_ptr().meta().set_heavy();
     }
 
     /// Gives the entry to the table, which has just linked it.
@@ -298,12 +299,12 @@ impl<K, V> Drop for Owned<K, V> {
                 memory::recycle(self.0, self.1);
             }
         }
-        let extent = self.as_ptr().extent();
+        let prefix = self.as_ptr().prefix();
         // SAFETY: made by `new` or `extended`, and freed nowhere else.
-        let (layout, memory) = unsafe { Self::allocation(self.0.cast(), extent) };
+        let (layout, memory) = unsafe { Self::allocation(self.0.cast(), prefix) };
         let _free = Free(layout, memory);
         // SAFETY: owned by `self` alone, and dropped nowhere else.
-        unsafe { extent::drop_tags(self.0.cast(), extent) };
+        unsafe { prefix::drop_tags(self.0.cast(), prefix) };
         // SAFETY: initialized, owned by `self` alone, and not used after this drop.
         unsafe { ptr::drop_in_place(self.0.as_ptr()) };
     }
@@ -317,9 +318,9 @@ impl<K, V> Drop for Owned<K, V> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EntryPtr(NonNull<Header>);
 
-// SAFETY: header and upkeep are atomics and plain words that do not change once the entry is shared; key
-// and value are reached only through `Table<K, V>` and `dispose`, which ask for `Send` and `Sync`
-// (`Cache`'s constructors bound them).
+// SAFETY: header and metadata are atomics and plain words that do not change once the entry is
+// shared; key and value are reached only through `Table<K, V>` and `dispose`, which ask for `Send`
+// and `Sync` (`Cache`'s constructors bound them).
 unsafe impl Send for EntryPtr {}
 // SAFETY: as above.
 unsafe impl Sync for EntryPtr {}
@@ -402,14 +403,14 @@ pub(crate) unsafe fn dispose<K, V>(mut entries: Vec<EntryPtr>) -> u64 {
     let panics = unsafe { drop_pairs::<K, V>(&entries) };
     for entry in &entries {
         // SAFETY: as in `drop_pairs`; they are not the user's, and do not panic.
-        unsafe { extent::drop_tags(entry.as_raw(), entry.extent()) };
+        unsafe { prefix::drop_tags(entry.as_raw(), entry.prefix()) };
     }
     // Each layout has a free list of its own.
-    if !entries.is_sorted_by_key(|entry| entry.extent()) {
-        entries.sort_unstable_by_key(|entry| entry.extent());
+    if !entries.is_sorted_by_key(|entry| entry.prefix()) {
+        entries.sort_unstable_by_key(|entry| entry.prefix());
     }
-    for alike in entries.chunk_by(|entry, next| entry.extent() == next.extent()) {
-        let (layout, offset) = Owned::<K, V>::AROUND[alike[0].extent() as usize];
+    for alike in entries.chunk_by(|entry, next| entry.prefix() == next.prefix()) {
+        let (layout, offset) = Owned::<K, V>::AROUND[alike[0].prefix() as usize];
         let memory = alike.iter().map(|entry| {
             // SAFETY: `Owned` put the entry that far into its allocation.
             unsafe { entry.as_raw().cast::<u8>().sub(offset) }
@@ -435,7 +436,7 @@ pub(crate) unsafe fn dispose_plain<K, V>(entries: &[EntryPtr]) -> u64 {
         memory::recycle_all(memory::PAIRED, slots);
     }
     if !entries.iter().all(|entry| is_paired(&entry)) {
-        let (layout, offset) = Owned::<K, V>::AROUND[Extent::Upkeep as usize];
+        let (layout, offset) = Owned::<K, V>::AROUND[Prefix::Meta as usize];
         let others = entries.iter().filter(|entry| !is_paired(entry));
         // SAFETY: `Owned` put them that far into their allocations.
         let memory = others.map(|entry| unsafe { entry.as_raw().cast::<u8>().sub(offset) });

@@ -174,9 +174,9 @@ impl Shadow {
     /// A hit on a sampled entry.
     pub(crate) fn note_hit(&self, hash: u64, hit: EntryPtr, guard: &Guard) {
         // A hit whatever the bounds and the policy, if it is unevictable.
-        let upkeep = hit.upkeep();
-        if self.samples(hash) && !upkeep.is_unevictable() {
-            let record = Record::new(sample_of(hash), Kind::Hit, upkeep.weight());
+        let meta = hit.meta();
+        if self.samples(hash) && !meta.is_unevictable() {
+            let record = Record::new(sample_of(hash), Kind::Hit, meta.weight());
             self.note(record, guard.thread());
         }
     }

@@ -237,7 +237,7 @@ impl<K, V, S> Cache<K, V, S> {
     #[cold]
     fn count_expired(&self, pointer: EntryPtr, guard: &Guard) {
         self.count(Counter::Expirations, guard);
-        let weight = u64::from(pointer.upkeep().weight());
+        let weight = u64::from(pointer.meta().weight());
         self.shared.engine.counters.add(guard.thread(), Counter::ExpiredWeight, weight);
     }
 }

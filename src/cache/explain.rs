@@ -109,7 +109,7 @@ where
             }
             let tags = pointer.tags().map_or(0, |tags| tags.names().count());
             let info = self.info(pointer);
-            (Presence { info, uses: None, segment: None, tags }, pointer.upkeep().node())
+            (Presence { info, uses: None, segment: None, tags }, pointer.meta().node())
         };
         let Some(node) = node else { return Explanation::Present(presence) };
         Explanation::Present(Presence {

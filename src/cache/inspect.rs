@@ -175,7 +175,7 @@ impl<K, V, S> Cache<K, V, S> {
                     () => (&mut census.expired_len, &mut census.expired_weight),
                 };
                 *len += 1;
-                *weight += u64::from(pointer.upkeep().weight());
+                *weight += u64::from(pointer.meta().weight());
             });
         }
         census
@@ -199,7 +199,7 @@ impl<K, V, S> Cache<K, V, S> {
         EntryInfo {
             age: timing.age(pointer),
             expires_in: pointer.extension().and_then(|extension| timing.remaining(extension)),
-            weight: pointer.upkeep().weight(),
+            weight: pointer.meta().weight(),
             frequency: pointer.frequency(),
         }
     }

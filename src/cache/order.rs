@@ -110,7 +110,7 @@ where
         let hash = self.hash(key);
         let node = {
             let guard = reclaim::pin();
-            self.find(key, hash, &guard).and_then(|(pointer, _)| pointer.upkeep().node())
+            self.find(key, hash, &guard).and_then(|(pointer, _)| pointer.meta().node())
         }?;
         self.shared.engine.frequency(node, hash)
     }

@@ -199,7 +199,7 @@ where
         let node = || {
             let guard = reclaim::pin();
             let (pointer, _) = self.find(key, hash, &guard)?;
-            Some(pointer.upkeep().node())
+            Some(pointer.meta().node())
         };
         let mut found = node();
         if found == Some(None) {

@@ -129,7 +129,7 @@ impl<K, V, S> Cache<K, V, S> {
             warmth: if warmth == 0 { u32::MAX } else { warmth },
             word,
             tags: pointer.tags(),
-            is_unevictable: pointer.upkeep().is_unevictable(),
+            is_unevictable: pointer.meta().is_unevictable(),
         }
     }
 }

@@ -59,6 +59,6 @@ where
         let hash = self.hash(key);
         let guard = reclaim::pin();
         let (pointer, _) = self.find(key, hash, &guard)?;
-        Some(pointer.upkeep().is_unevictable())
+        Some(pointer.meta().is_unevictable())
     }
 }

@@ -70,14 +70,14 @@ where
         weight: Weight,
         hash: u64,
     ) -> Option<Loan<'_, K, V>> {
-        if new.as_ptr().upkeep().is_unevictable() {
+        if new.as_ptr().meta().is_unevictable() {
             return None;
         }
         new.set_heavy();
         let replaced = {
             let guard = reclaim::pin();
             let held = self.find(new.key(), hash, &guard).map(|(pointer, _)| pointer);
-            held.filter(|held| held.upkeep().is_heavy()).map_or(0, |held| held.upkeep().weight())
+            held.filter(|held| held.meta().is_heavy()).map_or(0, |held| held.meta().weight())
         };
         Some(self.shared.engine.borrow_weight(hash, weight.units, replaced))
     }
@@ -89,7 +89,7 @@ where
         new: &Owned<K, V>,
         hash: u64,
     ) -> Option<Loan<'_, K, V>> {
-        let units = new.as_ptr().upkeep().weight();
+        let units = new.as_ptr().meta().weight();
         let is_heavy = u64::from(units) > self.shared.engine.weight_share(hash);
         self.borrow_for(new, Weight { units, is_heavy }, hash)
     }

@@ -52,8 +52,8 @@ impl<K, V> Engine<K, V> {
         let mut cursor = Cursor::Start;
         while cursor != Cursor::End {
             cursor = self.table.step(cursor, &reclaim::pin(), |pointer, _| {
-                assert!(pointer.upkeep().node().is_some(), "an entry of the table is in no policy");
-                assert!(!pointer.upkeep().is_gone(), "an entry of the table counts as gone");
+                assert!(pointer.meta().node().is_some(), "an entry of the table is in no policy");
+                assert!(!pointer.meta().is_gone(), "an entry of the table counts as gone");
                 seen[partition_of(pointer.hash(), self.partition_bits)] += 1;
             });
         }

@@ -232,7 +232,7 @@ impl<K, V> Engine<K, V> {
             let is_out = self.table.remove_entry(entry, guard);
             if is_out {
                 change.removed(entry, cause);
-                partition.count_notified(cause, entry.upkeep().weight());
+                partition.count_notified(cause, entry.meta().weight());
             }
             Attempt::Done(is_out)
         });

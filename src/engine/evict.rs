@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use crate::base::node_id::NodeId;
 use crate::base::panics::{Payload, catch};
 use crate::buffer::read_buffer;
-use crate::entry::{EntryPtr, Upkeep};
+use crate::entry::{EntryMeta, EntryPtr};
 use crate::expiry::Timers;
 use crate::policy::bounds::Limits;
 use crate::policy::held::Held;
@@ -146,7 +146,7 @@ impl Order {
 
     /// Whether something has to leave before `new` can be inserted.
     #[inline]
-    pub(crate) fn lacks_room_for(&self, new: &Upkeep) -> bool {
+    pub(crate) fn lacks_room_for(&self, new: &EntryMeta) -> bool {
         if self.room != Room::BeforeInsert || self.bounded_len() == 0 {
             return false;
         }
@@ -211,19 +211,19 @@ impl Order {
         };
     }
 
-    /// Links a new entry, which has that upkeep.
+    /// Links a new entry, which has that metadata.
     #[inline]
-    pub(crate) fn insert(&mut self, entry: EntryPtr, upkeep: &Upkeep) {
-        let id = self.members.add(entry, upkeep, self.limits.entries);
+    pub(crate) fn insert(&mut self, entry: EntryPtr, meta: &EntryMeta) {
+        let id = self.members.add(entry, meta, self.limits.entries);
         self.members.timers.watch(id, entry);
-        if upkeep.is_unevictable() {
+        if meta.is_unevictable() {
             return;
         }
-        match upkeep.restored() {
+        match meta.restored() {
             None => self.tell_held(|policy, nodes| policy.on_insert(id, nodes)),
             Some(word) => {
                 entry.set_frequency(entry.frequency().min(self.counter_max));
-                upkeep.set_scratch(0);
+                meta.set_scratch(0);
                 self.tell(|policy, nodes| policy.on_restore(id, word, nodes))
             }
         };
@@ -232,20 +232,20 @@ impl Order {
     /// Hands the node of `old` on to `new`, which has taken its place in the table.
     #[inline]
     pub(crate) fn update(&mut self, id: NodeId, old: EntryPtr, new: EntryPtr) {
-        let (old_upkeep, new_upkeep) = (old.upkeep(), new.upkeep());
-        old_upkeep.set_node(None);
-        new_upkeep.set_node(Some(id));
+        let (old_meta, new_meta) = (old.meta(), new.meta());
+        old_meta.set_node(None);
+        new_meta.set_node(Some(id));
         new.set_frequency(old.frequency().saturating_add(1).min(self.counter_max));
         if self.owns_scratch {
-            new_upkeep.set_scratch(old_upkeep.scratch());
+            new_meta.set_scratch(old_meta.scratch());
         }
-        let kinds = (old_upkeep.is_unevictable(), new_upkeep.is_unevictable());
+        let kinds = (old_meta.is_unevictable(), new_meta.is_unevictable());
         match kinds {
             // To the policy it is a new one.
             (true, false) => {
                 new.set_frequency(0);
                 if self.owns_scratch {
-                    new_upkeep.set_scratch(0);
+                    new_meta.set_scratch(0);
                 }
             }
             // While the node is still that of `old`, whose weight the policy has counted.
@@ -256,11 +256,11 @@ impl Order {
         }
         self.members.entries[id.index()] = Some(new);
         self.members.timers.watch(id, new);
-        self.members.discount(id, old_upkeep);
-        self.members.count(id, new_upkeep);
+        self.members.discount(id, old_meta);
+        self.members.count(id, new_meta);
         match kinds {
             (false, false) => {
-                self.tell(|policy, nodes| policy.on_update(id, old_upkeep.weight(), nodes))
+                self.tell(|policy, nodes| policy.on_update(id, old_meta.weight(), nodes))
             }
             (true, false) => self.tell(|policy, nodes| policy.on_insert(id, nodes)),
             (_, true) => None,
@@ -305,7 +305,7 @@ impl Order {
     pub(crate) fn watch(&mut self, id: NodeId, tag: u32) {
         let is_same = |entry: &EntryPtr| read_buffer::tag(entry.hash()) == tag;
         if let Some(entry) = self.members.get(id).filter(is_same) {
-            entry.upkeep().take_moved();
+            entry.meta().take_moved();
             self.members.timers.watch(id, entry);
         }
     }
@@ -318,7 +318,7 @@ impl Order {
 
     /// Lets the node of `entry` leave last, until another one is named.
     pub(crate) fn spare(&mut self, entry: Option<EntryPtr>) {
-        self.spared = entry.and_then(|entry| Some((entry.upkeep().node()?, entry.hash())));
+        self.spared = entry.and_then(|entry| Some((entry.meta().node()?, entry.hash())));
     }
 
     /// Spares nothing more once the bounds hold.
@@ -385,7 +385,7 @@ impl Order {
     fn evict_any(&mut self) -> Option<EntryPtr> {
         let slots = self.members.entries.len();
         let evictable = |at: &usize| {
-            self.members.entries[*at].is_some_and(|entry| !entry.upkeep().is_unevictable())
+            self.members.entries[*at].is_some_and(|entry| !entry.meta().is_unevictable())
         };
         let spared = self.spared_node().map(NodeId::index);
         let at = (0..slots)
@@ -447,24 +447,24 @@ impl Order {
         for (at, entry) in members.entries.iter().enumerate() {
             if let Some(entry) = entry {
                 assert_eq!(
-                    entry.upkeep().node().map(NodeId::index),
+                    entry.meta().node().map(NodeId::index),
                     Some(at),
                     "a node id is not its own"
                 );
-                assert!(!entry.upkeep().is_gone(), "an entry that has left is still linked");
-                weight += u64::from(entry.upkeep().weight());
+                assert!(!entry.meta().is_gone(), "an entry that has left is still linked");
+                weight += u64::from(entry.meta().weight());
                 assert!(
-                    !entry.upkeep().is_demoted()
+                    !entry.meta().is_demoted()
                         || self.demoted.iter().any(|demoted| demoted.index() == at),
                     "a demoted entry would never leave"
                 );
-                if entry.upkeep().is_unevictable() {
+                if entry.meta().is_unevictable() {
                     kept += 1;
-                    kept_weight += u64::from(entry.upkeep().weight());
+                    kept_weight += u64::from(entry.meta().weight());
                 }
-                if entry.upkeep().is_heavy() {
-                    heavy.extend(entry.upkeep().node());
-                    heavy_weight += u64::from(entry.upkeep().weight());
+                if entry.meta().is_heavy() {
+                    heavy.extend(entry.meta().node());
+                    heavy_weight += u64::from(entry.meta().weight());
                 }
             }
         }
@@ -486,7 +486,7 @@ impl Order {
                 .entries
                 .iter()
                 .flatten()
-                .filter_map(|entry| Some((entry.upkeep().node()?, *entry))),
+                .filter_map(|entry| Some((entry.meta().node()?, *entry))),
         );
         let free = members.entries.iter().filter(|entry| entry.is_none()).count();
         assert_eq!(free, members.free.len(), "free ids are lost or doubled");

@@ -352,9 +352,9 @@ impl<K, V> Partition<K, V> {
         // SeqCst: between the deadline and the node (`Timers::watch_deadline`).
         sync::fence(Ordering::SeqCst);
         // Without a node its insertion is still to be applied, and will find the new deadline.
-        let upkeep = entry.upkeep();
-        let Some(node) = upkeep.node() else { return };
-        if upkeep.set_moved() {
+        let meta = entry.meta();
+        let Some(node) = meta.node() else { return };
+        if meta.set_moved() {
             let tag = read_buffer::tag(entry.hash());
             let mut moved = sync::lock(&self.moved);
             moved.push((node, tag));
@@ -552,9 +552,9 @@ impl<K, V> Partition<K, V> {
     fn defer(&self, deferred: &[EntryPtr]) {
         let mut moved = sync::lock(&self.moved);
         for entry in deferred {
-            let upkeep = entry.upkeep();
-            if let Some(node) = upkeep.node()
-                && upkeep.set_moved()
+            let meta = entry.meta();
+            if let Some(node) = meta.node()
+                && meta.set_moved()
             {
                 moved.push((node, read_buffer::tag(entry.hash())));
             }

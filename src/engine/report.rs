@@ -27,7 +27,7 @@ impl<K, V> Engine<K, V> {
         cause: RemovalCause,
         explicit: Absence,
     ) {
-        old.upkeep().set_cause(cause);
+        old.meta().set_cause(cause);
         if let Some(recent) = &self.recent {
             recent.removed(hash, cause, explicit);
         }

@@ -8,7 +8,7 @@ use crate::base::node_id::NodeId;
 use crate::buffer::write_buffer::{self, Event, Popped, WriteBuffer};
 use crate::engine::evict::Order;
 use crate::engine::recent::{Absence, Recent};
-use crate::entry::{EntryPtr, Upkeep};
+use crate::entry::{EntryMeta, EntryPtr};
 use crate::expiry::Timing;
 use crate::listener::{AtomicListening, Channel, Leaving, Notice};
 use crate::reclaim::{Guard, Retired};
@@ -121,7 +121,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             Event::Inserted(new) => self.link(new),
             Event::Removed(old) => self.removed(old),
             // Nobody saw it any more: `new` is a new entry like any other.
-            Event::Replaced { new, old } if old.upkeep().cause() != RemovalCause::Replaced => {
+            Event::Replaced { new, old } if old.meta().cause() != RemovalCause::Replaced => {
                 self.removed(old);
                 self.born(new);
             }
@@ -136,19 +136,19 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     }
 
     fn removed(&mut self, old: EntryPtr) {
-        let upkeep = old.upkeep();
-        if let Some(id) = upkeep.node() {
+        let meta = old.meta();
+        if let Some(id) = meta.node() {
             self.order.remove(id);
         }
-        self.gone(old, upkeep, None, Told::Now);
+        self.gone(old, meta, None, Told::Now);
     }
 
     fn replaced(&mut self, new: EntryPtr, old: EntryPtr) {
-        let upkeep = old.upkeep();
-        match upkeep.node() {
+        let meta = old.meta();
+        match meta.node() {
             // Its node changes hands: the key keeps its place in the policy.
-            Some(id) if !new.upkeep().is_gone() => {
-                new.upkeep().set_born();
+            Some(id) if !new.meta().is_gone() => {
+                new.meta().set_born();
                 self.order.update(id, old, new);
             }
             Some(id) => {
@@ -158,7 +158,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             // Not linked yet, or unlinked as a victim that this replacement saved.
             None => self.born(new),
         }
-        self.gone(old, upkeep, Some(new), Told::Now);
+        self.gone(old, meta, Some(new), Told::Now);
     }
 
     /// Evicts what is too much because `new` is heavier than what it has replaced: `new` itself last.
@@ -192,16 +192,16 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     /// Notes that `entry` was born, and links it in the policy unless it has gone already.
     #[inline(always)]
     fn link(&mut self, entry: EntryPtr) {
-        let upkeep = entry.upkeep();
-        upkeep.set_born();
-        if upkeep.is_gone() {
-            if upkeep.is_finished() {
-                self.retire(entry, upkeep);
+        let meta = entry.meta();
+        meta.set_born();
+        if meta.is_gone() {
+            if meta.is_finished() {
+                self.retire(entry, meta);
             }
             return;
         }
-        while self.order.lacks_room_for(upkeep) && self.evict() {}
-        self.order.insert(entry, upkeep);
+        while self.order.lacks_room_for(meta) && self.evict() {}
+        self.order.insert(entry, meta);
     }
 
     /// Takes an entry out of the table that is not linked in the policy any more, unless another
@@ -213,12 +213,12 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         if !self.table.remove_entry(entry, &self.guard) {
             return false;
         }
-        let upkeep = entry.upkeep();
-        upkeep.set_cause(cause);
+        let meta = entry.meta();
+        meta.set_cause(cause);
         if self.recent.is_some() || self.ended.is_some() {
             self.remember(entry.hash(), cause);
         }
-        self.gone(entry, upkeep, None, Told::At(position));
+        self.gone(entry, meta, None, Told::At(position));
         true
     }
 
@@ -235,13 +235,13 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
 
     /// `entry` has left the table, and `new` is in its place.
     #[inline(always)]
-    fn gone(&mut self, entry: EntryPtr, upkeep: &Upkeep, new: Option<EntryPtr>, told: Told) {
-        upkeep.set_gone();
+    fn gone(&mut self, entry: EntryPtr, meta: &EntryMeta, new: Option<EntryPtr>, told: Told) {
+        meta.set_gone();
         if self.listening.is_some() {
             // Which holds it, or else retires it.
             self.note(entry, new, told);
-        } else if upkeep.is_finished() {
-            self.retire(entry, upkeep);
+        } else if meta.is_finished() {
+            self.retire(entry, meta);
         }
     }
 
@@ -288,16 +288,16 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     fn let_go(&mut self, notice: Notice<K, V>) {
         let (old, new) = notice.let_go();
         for entry in [Some(old), new].into_iter().flatten() {
-            let upkeep = entry.upkeep();
-            if upkeep.is_finished() {
-                self.retire(entry, upkeep);
+            let meta = entry.meta();
+            if meta.is_finished() {
+                self.retire(entry, meta);
             }
         }
     }
 
     #[inline]
-    fn retire(&mut self, entry: EntryPtr, upkeep: &Upkeep) {
-        let weight = u64::from(upkeep.weight());
+    fn retire(&mut self, entry: EntryPtr, meta: &EntryMeta) {
+        let weight = u64::from(meta.weight());
         self.retirements += 1;
         self.retired_weight += weight;
         self.retired.retire(entry, weight);
@@ -327,7 +327,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             // As in `evict`: another thread may have been first.
             if self.take_out(entry, RemovalCause::Expired) {
                 self.expirations += 1;
-                self.expired_weight += u64::from(entry.upkeep().weight());
+                self.expired_weight += u64::from(entry.meta().weight());
             }
         }
     }
@@ -341,7 +341,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         let is_chosen = self.choose_within_gate(atomic, &mut demoted);
         // What was put back is the next to leave again, if it was before.
         for victim in demoted {
-            if let Some(node) = victim.upkeep().node() {
+            if let Some(node) = victim.meta().node() {
                 self.order.demote(node, victim.hash());
             }
         }
@@ -358,12 +358,12 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         for _ in 0..GATES_TRIED {
             let Some(victim) = self.order.evict() else { return false };
             let Some(gate) = atomic.gates.try_enter(victim.hash()) else {
-                let upkeep = victim.upkeep();
-                if upkeep.is_demoted() {
-                    upkeep.clear_demoted();
+                let meta = victim.meta();
+                if meta.is_demoted() {
+                    meta.clear_demoted();
                     demoted.push(victim);
                 }
-                self.order.insert(victim, upkeep);
+                self.order.insert(victim, meta);
                 continue;
             };
             // Else it was removed or replaced a moment ago, and the event of that is still to come.
@@ -407,7 +407,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             self.invalidations += u64::from(is_dead);
             if !is_dead {
                 self.evictions += 1;
-                self.evicted_weight += u64::from(victim.upkeep().weight());
+                self.evicted_weight += u64::from(victim.meta().weight());
                 if let Some(victims) = &mut self.victims {
                     victims.push(victim);
                 }

@@ -14,17 +14,15 @@ impl<K, V> Engine<K, V> {
     pub(super) fn shadow_write(&self, shadow: &Shadow, event: &Event, hash: u64) {
         let (kind, weight) = match *event {
             // They hold what may be evicted.
-            Event::Inserted(new) if new.upkeep().is_unevictable() => return,
-            Event::Replaced { new, .. } if new.upkeep().is_unevictable() => {
-                (ShadowKind::Removed, 0)
+            Event::Inserted(new) if new.meta().is_unevictable() => return,
+            Event::Replaced { new, .. } if new.meta().is_unevictable() => (ShadowKind::Removed, 0),
+            Event::Replaced { new, old } if old.meta().is_unevictable() => {
+                (ShadowKind::Added, new.meta().weight())
             }
-            Event::Replaced { new, old } if old.upkeep().is_unevictable() => {
-                (ShadowKind::Added, new.upkeep().weight())
-            }
-            Event::Inserted(new) => (ShadowKind::Added, new.upkeep().weight()),
-            Event::Replaced { new, .. } => (ShadowKind::Replaced, new.upkeep().weight()),
+            Event::Inserted(new) => (ShadowKind::Added, new.meta().weight()),
+            Event::Replaced { new, .. } => (ShadowKind::Replaced, new.meta().weight()),
             // They evict by their own lights.
-            Event::Removed(old) if old.upkeep().cause() == RemovalCause::Evicted => return,
+            Event::Removed(old) if old.meta().cause() == RemovalCause::Evicted => return,
             Event::Removed(_) => (ShadowKind::Removed, 0),
         };
         shadow.note_write(hash, kind, weight, || reclaim::pin().thread());

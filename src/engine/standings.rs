@@ -30,7 +30,7 @@ impl Standings {
 
     fn at(&self, entry: EntryPtr) -> Option<&Standing> {
         let partition = &self.of_partitions[partition_of(entry.hash(), self.partition_bits)];
-        partition.get(entry.upkeep().node()?.index())
+        partition.get(entry.meta().node()?.index())
     }
 }
 

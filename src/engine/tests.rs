@@ -1,4 +1,4 @@
-//! The upkeep of engines that no maintenance thread knows of, so that what one thread does is all
+//! Maintenance of engines that no maintenance thread knows of, so that what one thread does is all
 //! that happens.
 
 use std::sync::Arc;
@@ -233,7 +233,7 @@ fn a_replacement_that_was_removed_before_anybody_heard_of_it_leaves_no_node() {
     assert!(bench.engine.table.remove_entry(new, &guard));
     drop(guard);
     // Its remover reports first.
-    old.upkeep().set_cause(RemovalCause::Replaced);
+    old.meta().set_cause(RemovalCause::Replaced);
     bench.engine.submit(&Event::Removed(new), old.hash());
     assert_eq!(bench.order_len(), 1, "the old one is still linked");
     bench.engine.submit(&Event::Replaced { new, old }, old.hash());

@@ -21,8 +21,8 @@ fn terms(way: usize) -> Option<Terms> {
     Some(Terms { written_ns, deadline_ns: 17, limit_ns, has_computed })
 }
 
-/// Makes entries of each extent, and looks whether each part of them is aligned and keeps what it is
-/// given. Then frees them in each way.
+/// Makes entries of each prefix, and looks whether each part of them is aligned and keeps what it
+/// is given. Then frees them in each way.
 fn check<K, V>(make: fn() -> (K, V), way: &str) {
     let make = |terms: Option<Terms>| {
         let (key, value) = make();
@@ -41,11 +41,11 @@ fn check<K, V>(make: fn() -> (K, V), way: &str) {
             let is_aligned = pointers.0.is_aligned()
                 && pointers.1.is_aligned()
                 && owned.0.is_aligned()
-                && (&raw const *entry.upkeep()).is_aligned();
-            assert!(is_aligned, "{types}, {way}: {pointers:?} of {:?}", entry.extent());
-            entry.upkeep().set_scratch(5);
+                && (&raw const *entry.meta()).is_aligned();
+            assert!(is_aligned, "{types}, {way}: {pointers:?} of {:?}", entry.prefix());
+            entry.meta().set_scratch(5);
             entry.set_frequency(9);
-            assert_eq!((entry.upkeep().weight(), entry.upkeep().scratch()), (3, 5), "{types}");
+            assert_eq!((entry.meta().weight(), entry.meta().scratch()), (3, 5), "{types}");
             assert_eq!((entry.hash(), entry.frequency()), (7, 9), "{types}");
             let deadline = entry.extension().map(|extension| extension.deadline.get());
             assert_eq!(deadline, terms.map(|_| 17), "{types}");
@@ -68,9 +68,9 @@ fn check<K, V>(make: fn() -> (K, V), way: &str) {
 type Checks = Box<dyn FnOnce()>;
 
 /// Runs what it holds when the thread ends.
-struct AtExit(RefCell<Option<Checks>>);
+struct ChecksAtExit(RefCell<Option<Checks>>);
 
-impl Drop for AtExit {
+impl Drop for ChecksAtExit {
     fn drop(&mut self) {
         if let Some(checks) = self.0.take() {
             checks();
@@ -79,7 +79,7 @@ impl Drop for AtExit {
 }
 
 thread_local! {
-    static AT_EXIT: AtExit = const { AtExit(RefCell::new(None)) };
+    static AT_EXIT: ChecksAtExit = const { ChecksAtExit(RefCell::new(None)) };
 }
 
 /// Checks entries of a type in a thread of its own: with its magazines, while other threads have all

@@ -47,7 +47,7 @@ impl<K, V> AtomicListening<K, V> {
             key: &old.entry().key,
             value: &old.entry().value,
             new_value: new_value.filter(|_| cause == RemovalCause::Replaced),
-            weight: entry.upkeep().weight(),
+            weight: entry.meta().weight(),
             age,
             cause,
         };

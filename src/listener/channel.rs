@@ -35,9 +35,9 @@ impl<K, V> Notice<K, V> {
     /// For maintenance, of an entry that has just left, and the one in its place. Neither is held
     /// yet on that side.
     pub(crate) fn new(old: EntryPtr, new: Option<EntryPtr>, age: Duration) -> Self {
-        old.upkeep().hold(Hold::Old);
+        old.meta().hold(Hold::Old);
         if let Some(new) = new {
-            new.upkeep().hold(Hold::New);
+            new.meta().hold(Hold::New);
         }
         Self { old: Kept::new(old), new: new.map(Kept::new), age }
     }
@@ -45,22 +45,22 @@ impl<K, V> Notice<K, V> {
     /// Lets the entries go and returns them: those that are finished now are to be retired.
     pub(crate) fn let_go(self) -> (EntryPtr, Option<EntryPtr>) {
         let (old, new) = (self.old.pointer(), self.new.map(|new| new.pointer()));
-        old.upkeep().let_go(Hold::Old);
+        old.meta().let_go(Hold::Old);
         if let Some(new) = new {
-            new.upkeep().let_go(Hold::New);
+            new.meta().let_go(Hold::New);
         }
         (old, new)
     }
 
     fn removal(&self) -> Removal<'_, K, V> {
         let old = self.old.entry();
-        let cause = self.old.pointer().upkeep().cause();
+        let cause = self.old.pointer().meta().cause();
         let new_value = self.new.as_ref().map(|new| &new.entry().value);
         Removal {
             key: &old.key,
             value: &old.value,
             new_value: new_value.filter(|_| cause == RemovalCause::Replaced),
-            weight: self.old.pointer().upkeep().weight(),
+            weight: self.old.pointer().meta().weight(),
             age: self.age,
             cause,
         }

@@ -125,7 +125,7 @@ impl Timed {
         };
         Self::with_deadline(entry, |held| held.move_from(held.get(), deadline));
         self.brought_forward.note();
-        entry.upkeep().set_moved()
+        entry.meta().set_moved()
     }
 
     /// What an iteration keeps: how often deadlines were brought forward, and then this one.
@@ -145,7 +145,7 @@ impl Timed {
     pub fn take_moved(&self, key: u64) -> Option<u64> {
         let guard = pin();
         let (entry, _) = self.table.get(key, |held| *held == key, &guard)?;
-        entry.upkeep().take_moved();
+        entry.meta().take_moved();
         Some(Self::with_deadline(entry, Deadline::get))
     }
 

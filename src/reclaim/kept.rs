@@ -9,8 +9,8 @@ pub(crate) struct Kept<K, V>(EntryPtr, PhantomData<fn() -> Entry<K, V>>);
 
 impl<K, V> Kept<K, V> {
     /// For the maintenance of the entry's partition, which must not retire `entry`, of a
-    /// `Table<K, V>`, before it has got this back (`Upkeep::hold`); and for whoever is within the
-    /// gate of the entry's key and has found it linked there, until he takes it out
+    /// `Table<K, V>`, before it has got this back (`EntryMeta::hold`); and for whoever is within
+    /// the gate of the entry's key and has found it linked there, until he takes it out
     /// (`listener::gates`).
     pub(crate) fn new(entry: EntryPtr) -> Self {
         Self(entry, PhantomData)

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::base::node_id::NodeId;
-use crate::entry::{EntryPtr, Upkeep};
+use crate::entry::{EntryMeta, EntryPtr};
 use crate::expiry::Timers;
 use crate::policy::Nodes;
 
@@ -23,11 +23,11 @@ pub(super) struct Members {
 
 impl Members {
     #[inline]
-    pub(super) fn add(&mut self, entry: EntryPtr, upkeep: &Upkeep, limit: usize) -> NodeId {
+    pub(super) fn add(&mut self, entry: EntryPtr, meta: &EntryMeta, limit: usize) -> NodeId {
         if let Some(id) = self.free.pop() {
-            self.count(id, upkeep);
+            self.count(id, meta);
             self.entries[id.index()] = Some(entry);
-            upkeep.set_node(Some(id));
+            meta.set_node(Some(id));
             return id;
         }
         if self.entries.len() == self.entries.capacity() {
@@ -42,9 +42,9 @@ impl Members {
         }
         let id = u32::try_from(self.entries.len()).expect("a partition's bound is below 2^32");
         let id = NodeId::from_raw(id);
-        self.count(id, upkeep);
+        self.count(id, meta);
         self.entries.push(Some(entry));
-        upkeep.set_node(Some(id));
+        meta.set_node(Some(id));
         id
     }
 
@@ -56,7 +56,7 @@ impl Members {
     #[inline]
     pub(super) fn take(&mut self, id: NodeId) -> Option<EntryPtr> {
         let entry = self.get(id)?;
-        self.let_go(id, entry.upkeep());
+        self.let_go(id, entry.meta());
         Some(entry)
     }
 
@@ -64,39 +64,39 @@ impl Members {
     #[inline]
     pub(super) fn take_ordered(&mut self, id: NodeId) -> Option<EntryPtr> {
         let entry = self.get(id)?;
-        let upkeep = entry.upkeep();
-        if upkeep.is_unevictable() {
+        let meta = entry.meta();
+        if meta.is_unevictable() {
             return None;
         }
-        self.let_go(id, upkeep);
+        self.let_go(id, meta);
         Some(entry)
     }
 
     #[inline]
-    fn let_go(&mut self, id: NodeId, upkeep: &Upkeep) {
+    fn let_go(&mut self, id: NodeId, meta: &EntryMeta) {
         self.entries[id.index()] = None;
-        upkeep.set_node(None);
+        meta.set_node(None);
         self.timers.forget(id);
-        self.discount(id, upkeep);
+        self.discount(id, meta);
         self.free.push(id);
     }
 
     /// The entry, if the policy knows of it.
     #[inline]
     pub(super) fn ordered(&self, id: NodeId) -> Option<EntryPtr> {
-        self.get(id).filter(|entry| !entry.upkeep().is_unevictable())
+        self.get(id).filter(|entry| !entry.meta().is_unevictable())
     }
 
     #[inline]
-    pub(super) fn count(&mut self, id: NodeId, entry: &Upkeep) {
+    pub(super) fn count(&mut self, id: NodeId, entry: &EntryMeta) {
         self.weight += u64::from(entry.weight());
-        if entry.is_special() {
+        if entry.is_counted_apart() {
             self.count_special(id, entry);
         }
     }
 
     #[cold]
-    fn count_special(&mut self, id: NodeId, entry: &Upkeep) {
+    fn count_special(&mut self, id: NodeId, entry: &EntryMeta) {
         if entry.is_unevictable() {
             self.kept += 1;
             self.kept_weight += u64::from(entry.weight());
@@ -108,15 +108,15 @@ impl Members {
     }
 
     #[inline]
-    pub(super) fn discount(&mut self, id: NodeId, entry: &Upkeep) {
+    pub(super) fn discount(&mut self, id: NodeId, entry: &EntryMeta) {
         self.weight -= u64::from(entry.weight());
-        if entry.is_special() {
+        if entry.is_counted_apart() {
             self.discount_special(id, entry);
         }
     }
 
     #[cold]
-    fn discount_special(&mut self, id: NodeId, entry: &Upkeep) {
+    fn discount_special(&mut self, id: NodeId, entry: &EntryMeta) {
         if entry.is_unevictable() {
             self.kept -= 1;
             self.kept_weight -= u64::from(entry.weight());
@@ -141,7 +141,7 @@ impl Nodes for Members {
 
     #[inline]
     fn weight(&self, id: NodeId) -> u32 {
-        self.expect(id).upkeep().weight()
+        self.expect(id).meta().weight()
     }
 
     #[inline]
@@ -156,11 +156,11 @@ impl Nodes for Members {
 
     #[inline]
     fn scratch(&self, id: NodeId) -> u32 {
-        self.expect(id).upkeep().scratch()
+        self.expect(id).meta().scratch()
     }
 
     #[inline]
     fn set_scratch(&self, id: NodeId, scratch: u32) {
-        self.expect(id).upkeep().set_scratch(scratch);
+        self.expect(id).meta().set_scratch(scratch);
     }
 }

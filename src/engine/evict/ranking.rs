@@ -62,7 +62,7 @@ impl Order {
             return false;
         };
         entry.set_frequency(0);
-        if !entry.upkeep().set_demoted() {
+        if !entry.meta().set_demoted() {
             return true;
         }
         self.demoted.push_back(id);
@@ -71,7 +71,7 @@ impl Order {
             let mut seen = HashSet::new();
             self.demoted.retain(|id| {
                 let entry = members.ordered(*id);
-                entry.is_some_and(|entry| entry.upkeep().is_demoted()) && seen.insert(*id)
+                entry.is_some_and(|entry| entry.meta().is_demoted()) && seen.insert(*id)
             });
         }
         true
@@ -81,7 +81,7 @@ impl Order {
     #[cold]
     pub(super) fn restore_rank(&self, id: NodeId) {
         if let Some(entry) = self.members.get(id) {
-            entry.upkeep().clear_demoted();
+            entry.meta().clear_demoted();
         }
     }
 
@@ -101,7 +101,7 @@ impl Order {
 
     fn is_demoted(&self, id: NodeId) -> bool {
         let entry = self.members.ordered(id);
-        entry.is_some_and(|entry| entry.upkeep().is_demoted() && entry.frequency() == 0)
+        entry.is_some_and(|entry| entry.meta().is_demoted() && entry.frequency() == 0)
     }
 
     /// The hashes of up to `count` entries, and how often each was used lately: the hottest, or
@@ -137,7 +137,7 @@ impl Order {
         }
         if ranking.ids.len() < count {
             let held = self.members.entries.iter().flatten();
-            let ids: Vec<_> = held.filter_map(|entry| entry.upkeep().node()).collect();
+            let ids: Vec<_> = held.filter_map(|entry| entry.meta().node()).collect();
             let is_left = |id: &NodeId| self.members.ordered(*id).is_some() && ranking.lacks(*id);
             let left: Vec<_> = ids.into_iter().filter(is_left).collect();
             let mut by_frequency = Vec::with_capacity(left.len());
@@ -184,7 +184,7 @@ impl Order {
     /// How often the entry of that node was used lately, as its policy tells, unless it has left.
     pub(crate) fn frequency(&mut self, id: NodeId, hash: u64) -> Option<u64> {
         let entry = self.members.get(id).filter(|entry| entry.hash() == hash)?;
-        if entry.upkeep().is_unevictable() {
+        if entry.meta().is_unevictable() {
             return Some(u64::from(entry.frequency()));
         }
         self.tell(|policy, nodes| policy.frequency(id, nodes))

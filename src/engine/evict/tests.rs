@@ -123,7 +123,7 @@ impl Partition {
 
     fn insert(&mut self, hash: u64, weight: u32) -> EntryPtr {
         let entry = self.entry(hash, weight, |_| {});
-        self.order.insert(entry, entry.upkeep());
+        self.order.insert(entry, entry.meta());
         entry
     }
 
@@ -136,7 +136,7 @@ impl Partition {
 
     fn insert_unevictable(&mut self, hash: u64, weight: u32) -> EntryPtr {
         let entry = self.entry(hash, weight, Owned::set_unevictable);
-        self.order.insert(entry, entry.upkeep());
+        self.order.insert(entry, entry.meta());
         entry
     }
 
@@ -189,22 +189,20 @@ fn room_is_lacking_when_one_more_would_be_too_much() {
     let light = full.entry(90, 1, |_| {});
     let heavy = full.entry(91, 200, |_| {});
     let kept = full.entry(92, 200, Owned::set_unevictable);
-    assert!(!full.order.lacks_room_for(heavy.upkeep()), "there is nothing that could leave");
+    assert!(!full.order.lacks_room_for(heavy.meta()), "there is nothing that could leave");
     full.insert(1, 40);
     full.insert(2, 40);
     let fits = full.entry(93, 20, |_| {});
     let too_much = full.entry(94, 21, |_| {});
-    assert!(
-        !full.order.lacks_room_for(fits.upkeep()) && full.order.lacks_room_for(too_much.upkeep())
-    );
+    assert!(!full.order.lacks_room_for(fits.meta()) && full.order.lacks_room_for(too_much.meta()));
     full.insert(3, 0);
-    assert!(full.order.lacks_room_for(light.upkeep()), "three entries are the bound");
-    assert!(!full.order.lacks_room_for(kept.upkeep()), "the bounds are not about it");
+    assert!(full.order.lacks_room_for(light.meta()), "three entries are the bound");
+    assert!(!full.order.lacks_room_for(kept.meta()), "the bounds are not about it");
 
     let mut late = Partition::new(Accesses::None, Room::AfterInsert);
     late.fill(1);
     let new = late.entry(9, 1, |_| {});
-    assert!(!late.order.lacks_room_for(new.upkeep()), "its policy wants to see it first");
+    assert!(!late.order.lacks_room_for(new.meta()), "its policy wants to see it first");
 }
 
 #[test]
@@ -246,15 +244,12 @@ fn a_replacement_takes_over_what_is_known_of_the_key() {
     let mut partition = Partition::plain();
     let old = partition.insert(1, 10);
     old.set_frequency(2);
-    old.upkeep().set_scratch(77);
+    old.meta().set_scratch(77);
     let new = partition.entry(1, 20, |_| {});
     partition.order.update(id(0), old, new);
     assert_eq!(partition.heard(), [Heard::Insert(0), Heard::Update(0, 10)]);
-    assert_eq!(
-        (new.frequency(), new.upkeep().scratch(), new.upkeep().node()),
-        (3, 77, Some(id(0)))
-    );
-    assert_eq!((old.upkeep().node(), partition.order.weight()), (None, 20));
+    assert_eq!((new.frequency(), new.meta().scratch(), new.meta().node()), (3, 77, Some(id(0))));
+    assert_eq!((old.meta().node(), partition.order.weight()), (None, 20));
     let newest = partition.entry(1, 5, |_| {});
     partition.order.update(id(0), new, newest);
     assert_eq!(newest.frequency(), 3, "no more than the policy asked for");
@@ -267,11 +262,11 @@ fn the_cache_keeps_the_scratch_word_where_the_policy_asks_for_order() {
     assert!(partition.order.needs_ticks());
     assert!(!Partition::plain().order.needs_ticks());
     let old = partition.insert(1, 10);
-    old.upkeep().set_scratch(77);
+    old.meta().set_scratch(77);
     old.set_frequency(9);
     let new = partition.entry(1, 20, |_| {});
     partition.order.update(id(0), old, new);
-    assert_eq!((new.upkeep().scratch(), new.frequency()), (0, 0));
+    assert_eq!((new.meta().scratch(), new.frequency()), (0, 0));
 }
 
 #[test]
@@ -291,10 +286,10 @@ fn the_policy_hears_nothing_of_what_is_never_evicted() {
     assert_eq!(partition.heard(), [Heard::Remove(0)]);
     let now_plain = partition.entry(2, 22, |_| {});
     still_kept.set_frequency(2);
-    still_kept.upkeep().set_scratch(5);
+    still_kept.meta().set_scratch(5);
     partition.order.update(id(1), still_kept, now_plain);
     assert_eq!(partition.heard(), [Heard::Insert(1)]);
-    assert_eq!((now_plain.frequency(), now_plain.upkeep().scratch()), (0, 0), "new to the policy");
+    assert_eq!((now_plain.frequency(), now_plain.meta().scratch()), (0, 0), "new to the policy");
     assert_eq!(partition.order.weight(), 33);
     partition.order.validate();
 
@@ -358,8 +353,8 @@ fn what_does_not_agree_is_not_valid() {
         catch(|| partition.order.validate()).is_ok()
     };
     assert!(is_valid(|_, _| {}));
-    assert!(!is_valid(|_, entry| entry.upkeep().set_node(None)));
-    assert!(!is_valid(|_, entry| entry.upkeep().set_gone()));
+    assert!(!is_valid(|_, entry| entry.meta().set_node(None)));
+    assert!(!is_valid(|_, entry| entry.meta().set_gone()));
     assert!(!is_valid(|order, _| order.members.weight += 1));
     assert!(!is_valid(|order, _| order.members.kept += 1));
     assert!(!is_valid(|order, _| order.members.kept_weight -= 1));
@@ -430,7 +425,7 @@ fn a_timer_fires_once_and_again_if_it_is_set_anew() {
     let owned = Owned::extended(1, 1, 1, 0, terms, None);
     let entry = partition.table.insert_if_absent(owned, |_| true, &reclaim::pin());
     let entry = entry.ok().expect("absent");
-    partition.order.insert(entry, entry.upkeep());
+    partition.order.insert(entry, entry.meta());
     let fires = |order: &mut Order, seconds: u64| {
         order.fire(seconds * SECOND, &mut 100).map(|(id, fired)| {
             assert!(fired == entry);
@@ -451,8 +446,8 @@ fn ids_are_used_again_before_new_ones() {
     let mut partition = Partition::plain();
     partition.fill(1);
     partition.order.remove(id(1));
-    assert_eq!(partition.insert(4, 1).upkeep().node(), Some(id(1)));
-    assert_eq!(partition.insert(5, 1).upkeep().node(), Some(id(3)));
+    assert_eq!(partition.insert(4, 1).meta().node(), Some(id(1)));
+    assert_eq!(partition.insert(5, 1).meta().node(), Some(id(3)));
     // At the bound nothing is wasted: one more than that fits, for the one being inserted.
     assert_eq!(partition.order.members.entries.capacity(), 4);
     partition.insert_unevictable(6, 1);

@@ -1,18 +1,18 @@
 //! What stands in front of the headers of entries, and where.
 //!
-//! What a hit looks at, the deadline, is as close to the header whatever else there is. The smaller an
-//! entry is, the more of those that are in use fit the processor's caches: so only the entries whose
-//! time of writing does not follow from their deadline have both.
+//! What a hit checks, the deadline, is equally close to the header whatever else there is. The
+//! smaller an entry is, the more of those that are in use fit the processor's caches: so only the
+//! entries whose time of writing does not follow from their deadline have both.
 
 use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
 use super::deadline::Deadline;
 use super::extension::{
-    ComputedExtension, Extension, LimitedExtension, TaggedComputedExtension, TaggedExtension,
-    TaggedLimitedExtension, TimedExtension,
+    AgeExtension, ComputedExtension, Extension, LimitExtension, TagsComputedExtension,
+    TagsExtension, TagsLimitExtension,
 };
-use super::upkeep::Upkeep;
+use super::meta::EntryMeta;
 use super::{EntryPtr, Header};
 use crate::base::prefetch::prefetch_for_write;
 use crate::base::sync::{AtomicU64, Ordering};
@@ -22,33 +22,34 @@ use crate::tags::TagSet;
 /// What stands in front of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(crate) enum Extent {
-    /// Not even its upkeep.
-    Nothing = 0,
-    /// The upkeep alone. With all others it stands between what they name and the header.
-    Upkeep = 1,
+pub(crate) enum Prefix {
+    /// Nothing: the metadata is beside the entry.
+    None = 0,
+    /// The metadata alone. With all others it stands between what they name and the header.
+    Meta = 1,
     /// An [`Extension`].
-    Dated = 2,
-    /// A [`TimedExtension`].
-    Timed = 3,
-    /// A [`LimitedExtension`].
-    Limited = 4,
+    Deadline = 2,
+    /// An [`AgeExtension`].
+    DeadlineAge = 3,
+    /// A [`LimitExtension`].
+    DeadlineLimit = 4,
     /// A [`ComputedExtension`].
-    Computed = 5,
-    /// A [`TaggedExtension`].
-    Tagged = 6,
-    /// A [`TaggedLimitedExtension`].
-    TaggedLimited = 7,
-    /// A [`TaggedComputedExtension`].
-    TaggedComputed = 8,
+    DeadlineComputed = 5,
+    /// A [`TagsExtension`].
+    Tags = 6,
+    /// A [`TagsLimitExtension`].
+    TagsLimit = 7,
+    /// A [`TagsComputedExtension`].
+    TagsComputed = 8,
 }
 
-/// In `form`: shadow caches are to hear of hits on the entry. Above all extents, so that a hit which
-/// has nothing to do learns so by the look that tells it that it has nothing to do anyway.
+/// In `form`: shadow caches are to hear of hits on the entry. Above all prefixes, so that one
+/// comparison tells a hit that it has nothing to check.
 const SAMPLED: u8 = 0x80;
-/// In `form`: nobody may see the entry yet, which a fill has put into the table. Above all extents too.
+/// In `form`: nobody may see the entry yet, which a fill has put into the table. Above all prefixes
+/// too.
 const UNCONFIRMED: u8 = 0x40;
-/// What is not the extent.
+/// What is not the prefix.
 const FLAGS: u8 = SAMPLED | UNCONFIRMED;
 /// What a hit has to check of an entry that needs it.
 pub(crate) enum HitCheck<'e> {
@@ -57,9 +58,9 @@ pub(crate) enum HitCheck<'e> {
     More,
 }
 
-// The upkeep stands right before a header, which has the alignment of 8 at least, and the extension right
-// before that.
-const _: () = assert!(size_of::<Upkeep>().is_multiple_of(8) && align_of::<Upkeep>() <= 8);
+// The metadata stands right before a header, which has the alignment of 8 at least, and the
+// extension right before that.
+const _: () = assert!(size_of::<EntryMeta>().is_multiple_of(8) && align_of::<EntryMeta>() <= 8);
 
 /// How long a new entry may live: what its extension is made of.
 #[derive(Clone, Copy, Debug)]
@@ -76,15 +77,15 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    pub(super) fn extent(&self, has_tags: bool) -> Extent {
+    pub(super) fn prefix(&self, has_tags: bool) -> Prefix {
         match (self.limit_ns, has_tags) {
-            (None, false) if self.written_ns.is_none() => Extent::Dated,
-            (None, false) => Extent::Timed,
-            (Some(_), false) if self.has_computed => Extent::Computed,
-            (Some(_), false) => Extent::Limited,
-            (None, true) => Extent::Tagged,
-            (Some(_), true) if self.has_computed => Extent::TaggedComputed,
-            (Some(_), true) => Extent::TaggedLimited,
+            (None, false) if self.written_ns.is_none() => Prefix::Deadline,
+            (None, false) => Prefix::DeadlineAge,
+            (Some(_), false) if self.has_computed => Prefix::DeadlineComputed,
+            (Some(_), false) => Prefix::DeadlineLimit,
+            (None, true) => Prefix::Tags,
+            (Some(_), true) if self.has_computed => Prefix::TagsComputed,
+            (Some(_), true) => Prefix::TagsLimit,
         }
     }
 
@@ -93,66 +94,66 @@ impl Terms {
     }
 }
 
-impl Extent {
+impl Prefix {
     /// Each, by number.
     pub(super) const ALL: [Self; 9] = [
-        Self::Nothing,
-        Self::Upkeep,
-        Self::Dated,
-        Self::Timed,
-        Self::Limited,
-        Self::Computed,
-        Self::Tagged,
-        Self::TaggedLimited,
-        Self::TaggedComputed,
+        Self::None,
+        Self::Meta,
+        Self::Deadline,
+        Self::DeadlineAge,
+        Self::DeadlineLimit,
+        Self::DeadlineComputed,
+        Self::Tags,
+        Self::TagsLimit,
+        Self::TagsComputed,
     ];
 
     #[inline]
     pub(super) fn from_raw(raw: u8) -> Self {
         match raw {
-            0 => Self::Nothing,
-            1 => Self::Upkeep,
-            2 => Self::Dated,
-            3 => Self::Timed,
-            4 => Self::Limited,
-            5 => Self::Computed,
-            6 => Self::Tagged,
-            7 => Self::TaggedLimited,
-            _ => Self::TaggedComputed,
+            0 => Self::None,
+            1 => Self::Meta,
+            2 => Self::Deadline,
+            3 => Self::DeadlineAge,
+            4 => Self::DeadlineLimit,
+            5 => Self::DeadlineComputed,
+            6 => Self::Tags,
+            7 => Self::TagsLimit,
+            _ => Self::TagsComputed,
         }
     }
 
     #[inline]
-    pub(super) fn is_timed(self) -> bool {
-        self >= Self::Timed
+    pub(super) fn has_age(self) -> bool {
+        self >= Self::DeadlineAge
     }
 
     #[inline]
-    pub(super) fn is_limited(self) -> bool {
-        matches!(self, Self::Limited | Self::TaggedLimited) || self.is_computed()
+    pub(super) fn has_limit(self) -> bool {
+        matches!(self, Self::DeadlineLimit | Self::TagsLimit) || self.has_computed()
     }
 
     #[inline]
-    pub(super) fn is_computed(self) -> bool {
-        matches!(self, Self::Computed | Self::TaggedComputed)
+    pub(super) fn has_computed(self) -> bool {
+        matches!(self, Self::DeadlineComputed | Self::TagsComputed)
     }
 
     #[inline]
-    pub(super) fn is_tagged(self) -> bool {
-        self >= Self::Tagged
+    pub(super) fn has_tags(self) -> bool {
+        self >= Self::Tags
     }
 
     /// What its extension takes.
     const fn extension_bytes(self) -> usize {
         match self {
-            Self::Nothing | Self::Upkeep => 0,
-            Self::Dated => size_of::<Extension>(),
-            Self::Timed => size_of::<TimedExtension>(),
-            Self::Limited => size_of::<LimitedExtension>(),
-            Self::Computed => size_of::<ComputedExtension>(),
-            Self::Tagged => size_of::<TaggedExtension>(),
-            Self::TaggedLimited => size_of::<TaggedLimitedExtension>(),
-            Self::TaggedComputed => size_of::<TaggedComputedExtension>(),
+            Self::None | Self::Meta => 0,
+            Self::Deadline => size_of::<Extension>(),
+            Self::DeadlineAge => size_of::<AgeExtension>(),
+            Self::DeadlineLimit => size_of::<LimitExtension>(),
+            Self::DeadlineComputed => size_of::<ComputedExtension>(),
+            Self::Tags => size_of::<TagsExtension>(),
+            Self::TagsLimit => size_of::<TagsLimitExtension>(),
+            Self::TagsComputed => size_of::<TagsComputedExtension>(),
         }
     }
 
@@ -160,15 +161,15 @@ impl Extent {
     #[inline]
     pub(super) const fn bytes_in_front(self) -> usize {
         match self {
-            Self::Nothing => 0,
-            _ => size_of::<Upkeep>() + self.extension_bytes(),
+            Self::None => 0,
+            _ => size_of::<EntryMeta>() + self.extension_bytes(),
         }
     }
 
     /// The memory of an entry whose header, key and value are of `plain`, and where the header is
     /// in it.
     pub(super) const fn around(self, plain: Layout) -> (Layout, usize) {
-        let front = Layout::from_size_align(self.bytes_in_front(), align_of::<Upkeep>());
+        let front = Layout::from_size_align(self.bytes_in_front(), align_of::<EntryMeta>());
         if let Ok(front) = front
             && let Ok((layout, offset)) = front.extend(plain)
         {
@@ -179,17 +180,18 @@ impl Extent {
 }
 
 impl EntryPtr {
-    /// What maintenance keeps of it. Finding it takes a look at the header: do that once for several uses.
+    /// What maintenance keeps of it. Finding it reads the header: do that once for several uses.
     #[inline]
-    pub(crate) fn upkeep(&self) -> &Upkeep {
-        // SAFETY: `Owned` has written it there for this extent, and it lives as long as the header, for
-        // as long as whoever asks may use that (the contract of this type). The pointer has come from
-        // the allocation, or the slab, that both are in.
-        unsafe { &*upkeep_of(self.0, self.extent()) }
+    pub(crate) fn meta(&self) -> &EntryMeta {
+        // SAFETY: `Owned` has written it there for this prefix, and it lives as long as the header,
+        // for as long as whoever asks may use that (the contract of this type). The pointer has
+        // come from the allocation, or the slab, that both are in.
+        unsafe { &*meta_of(self.0, self.prefix()) }
     }
 
-    /// Announces that header and upkeep are about to be used. Only the header says where the upkeep is:
-    /// it is taken to be beside what may have it there, and else in the line of the header.
+    /// Announces that header and metadata are about to be used. Only the header says where the
+    /// metadata is: it is taken to be beside what may have it there, and else in the line of the
+    /// header.
     #[inline]
     pub(crate) fn prefetch(self) {
         prefetch_for_write(self.0.as_ptr());
@@ -201,26 +203,26 @@ impl EntryPtr {
 
     #[inline]
     fn form(self) -> u8 {
-        // Relaxed: the extent was set before the entry was shared, `SAMPLED` announces nothing.
+        // Relaxed: the prefix was set before the entry was shared, `SAMPLED` announces nothing.
         self.header().form.load(Ordering::Relaxed)
     }
 
     #[inline]
-    pub(crate) fn extent(self) -> Extent {
-        Extent::from_raw(self.form() & !FLAGS)
+    pub(crate) fn prefix(self) -> Prefix {
+        Prefix::from_raw(self.form() & !FLAGS)
     }
 
     /// Whether there is an extension.
     #[inline]
     pub(crate) fn is_extended(self) -> bool {
-        self.extent() > Extent::Upkeep
+        self.prefix() > Prefix::Meta
     }
 
     /// Whether a hit has to check more than the header: the extension, or whether shadow caches
     /// sample the entry.
     #[inline]
     pub(crate) fn needs_check(self) -> bool {
-        self.form() > Extent::Upkeep as u8
+        self.form() > Prefix::Meta as u8
     }
 
     /// Whether shadow caches are to hear of hits.
@@ -258,7 +260,7 @@ impl EntryPtr {
     #[inline]
     pub(crate) fn extension(&self) -> Option<&Extension> {
         self.is_extended().then(|| {
-            // SAFETY: initialized by `Owned::extended`, which alone sets an extent that has one, and
+            // SAFETY: initialized by `Owned::extended`, which alone sets a prefix that has one, and
             // alive as the header is.
             unsafe { &*extension_of(self.0) }
         })
@@ -267,11 +269,11 @@ impl EntryPtr {
     /// What a hit has to check of an entry that [needs it](Self::needs_check).
     #[inline(always)]
     pub(crate) fn hit_check(&self) -> HitCheck<'_> {
-        const DATED: u8 = Extent::Dated as u8;
-        const TAGGED: u8 = Extent::Tagged as u8;
+        const DEADLINE: u8 = Prefix::Deadline as u8;
+        const TAGS: u8 = Prefix::Tags as u8;
         match self.form() {
-            DATED..TAGGED => {
-                // SAFETY: as above, for these extents.
+            DEADLINE..TAGS => {
+                // SAFETY: as above, for these prefixes.
                 HitCheck::Deadline(unsafe { &*extension_of(self.0) })
             }
             _ => HitCheck::More,
@@ -281,9 +283,9 @@ impl EntryPtr {
     /// The cache's time when the entry was made, if that is kept, or what was stored in its place.
     #[inline]
     pub(crate) fn written_ns(&self) -> Option<&AtomicU64> {
-        self.extent().is_timed().then(|| {
-            // SAFETY: as above, for the extents that have it.
-            unsafe { &(*timed_extension_of(self.0)).written_ns }
+        self.prefix().has_age().then(|| {
+            // SAFETY: as above, for the prefixes that have it.
+            unsafe { &(*age_extension_of(self.0)).written_ns }
         })
     }
 
@@ -293,7 +295,7 @@ impl EntryPtr {
     pub(crate) fn set_limit_ns(&self, limit_ns: u64, hits_move: bool) {
         let mut limit = self.own_limit_ns();
         if limit.is_none() && (hits_move || self.written_ns().is_none()) {
-            self.upkeep().set_changed();
+            self.meta().set_changed();
             limit = self.written_ns();
         }
         if let Some(limit) = limit {
@@ -313,7 +315,7 @@ impl EntryPtr {
         let load = |word: Option<&AtomicU64>| word.map(|word| word.load(Ordering::Acquire));
         match (load(self.own_limit_ns()), load(self.written_ns())) {
             (Some(limit_ns), _) => limit_ns,
-            (None, Some(limit_ns)) if self.upkeep().is_changed() => limit_ns,
+            (None, Some(limit_ns)) if self.meta().is_changed() => limit_ns,
             (None, Some(written_ns)) => Deadline::after(written_ns, ttl_ns),
             (None, None) => Deadline::NEVER,
         }
@@ -368,23 +370,23 @@ impl EntryPtr {
             None if deadline_ns == Deadline::EXPIRED => return None,
             None => deadline_ns.saturating_sub(ttl_ns),
         };
-        (!self.upkeep().is_changed()).then_some(written_ns)
+        (!self.meta().is_changed()).then_some(written_ns)
     }
 
     /// What hits cannot move the deadline beyond, if that stands by itself.
     #[inline]
     pub(crate) fn own_limit_ns(&self) -> Option<&AtomicU64> {
-        self.extent().is_limited().then(|| {
-            // SAFETY: as above, for this extent.
-            unsafe { &(*limited_extension_of(self.0)).limit_ns }
+        self.prefix().has_limit().then(|| {
+            // SAFETY: as above, for this prefix.
+            unsafe { &(*limit_extension_of(self.0)).limit_ns }
         })
     }
 
     /// The deadline that an [`Expiry`](crate::Expiry) has computed last, if that is kept.
     #[inline]
     pub(crate) fn own_computed_ns(&self) -> Option<&AtomicU64> {
-        self.extent().is_computed().then(|| {
-            // SAFETY: as above, for the extents that have it.
+        self.prefix().has_computed().then(|| {
+            // SAFETY: as above, for the prefixes that have it.
             unsafe { &(*computed_extension_of(self.0)).computed_ns }
         })
     }
@@ -392,10 +394,10 @@ impl EntryPtr {
     /// The entry's tags, if it has any.
     #[inline]
     pub(crate) fn tags(&self) -> Option<&TagSet> {
-        let extent = self.extent();
-        extent.is_tagged().then(|| {
-            // SAFETY: as above, for the extents that have them.
-            unsafe { &*tags_of(self.0, extent) }
+        let prefix = self.prefix();
+        prefix.has_tags().then(|| {
+            // SAFETY: as above, for the prefixes that have them.
+            unsafe { &*tags_of(self.0, prefix) }
         })
     }
 
@@ -406,29 +408,30 @@ impl EntryPtr {
     }
 }
 
-/// Makes the upkeep of the entry of `header`.
+/// Writes the metadata of the entry of `header`.
 ///
 /// # Safety
-/// There is memory for it where this extent has it, and nobody else has that.
+/// There is memory for it where this prefix has it, and nobody else has that.
 #[inline]
-pub(super) unsafe fn write_upkeep(header: NonNull<Header>, extent: Extent, weight: u32) {
+pub(super) unsafe fn write_meta(header: NonNull<Header>, prefix: Prefix, weight: u32) {
     // SAFETY: by the caller's promise; aligned, as headers and what stands in front of them are, and
     // what is beside them.
-    unsafe { upkeep_of(header, extent).write(Upkeep::new(weight)) };
+    unsafe { meta_of(header, prefix).write(EntryMeta::new(weight)) };
 }
 
-/// Where the upkeep of the entry of `header` is, if it has this extent.
+/// Where the metadata of the entry of `header` is, if it has this prefix.
 #[inline]
-fn upkeep_of(header: NonNull<Header>, extent: Extent) -> *mut Upkeep {
-    if extent == Extent::Nothing {
+fn meta_of(header: NonNull<Header>, prefix: Prefix) -> *mut EntryMeta {
+    if prefix == Prefix::None {
         return memory::beside(header.as_ptr().cast()).cast();
     }
     stay_a_branch();
-    header.as_ptr().cast::<Upkeep>().wrapping_sub(1)
+    header.as_ptr().cast::<EntryMeta>().wrapping_sub(1)
 }
 
 /// Keeps the compiler from choosing between two results without a branch. What follows a branch is
-/// tried before it is known to be right, so the upkeep is fetched along with the header, not after.
+/// tried before it is known to be right, so the metadata is fetched along with the header, not
+/// after.
 #[inline(always)]
 fn stay_a_branch() {
     #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
@@ -441,39 +444,39 @@ fn stay_a_branch() {
 /// Makes what stands in front of a header by these terms and tags.
 ///
 /// # Safety
-/// As many bytes precede the header as their extent has in front, and nobody else has them.
+/// As many bytes precede the header as their prefix has in front, and nobody else has them.
 pub(super) unsafe fn write_extension(header: NonNull<Header>, terms: Terms, tags: Option<TagSet>) {
-    let extent = terms.extent(tags.is_some());
-    // SAFETY: every extent that terms have ends in an extension right before the upkeep, aligned.
+    let prefix = terms.prefix(tags.is_some());
+    // SAFETY: every prefix that terms have ends in an extension right before the metadata, aligned.
     unsafe { extension_of(header).write(terms.extension()) };
     if let Some(written_ns) = terms.written_ns {
-        // SAFETY: as above, of a timed one, which this extent ends in.
-        let written = unsafe { &raw mut (*timed_extension_of(header)).written_ns };
+        // SAFETY: as above, of one with an age, which this prefix ends in.
+        let written = unsafe { &raw mut (*age_extension_of(header)).written_ns };
         // SAFETY: as above.
         unsafe { written.write(AtomicU64::new(written_ns)) };
     }
     if let Some(limit_ns) = terms.limit_ns {
-        // SAFETY: as above, of a limited one.
-        let limit = unsafe { &raw mut (*limited_extension_of(header)).limit_ns };
+        // SAFETY: as above, of one with a limit.
+        let limit = unsafe { &raw mut (*limit_extension_of(header)).limit_ns };
         // SAFETY: as above.
         unsafe { limit.write(AtomicU64::new(limit_ns)) };
     }
-    if extent.is_computed() {
-        // SAFETY: as above, of a computed one.
+    if prefix.has_computed() {
+        // SAFETY: as above, of one with a computed deadline.
         let computed = unsafe { &raw mut (*computed_extension_of(header)).computed_ns };
         // SAFETY: as above.
         unsafe { computed.write(AtomicU64::new(Deadline::NEVER)) };
     }
     if let Some(tags) = tags {
-        // SAFETY: this extent has them in front, aligned, as `tags_of` says.
-        unsafe { tags_of(header, extent).write(tags) };
+        // SAFETY: this prefix has them in front, aligned, as `tags_of` says.
+        unsafe { tags_of(header, prefix).write(tags) };
     }
 }
 
 /// Where the extension of the entry of `header` ends, if it has one.
 #[inline]
 fn end_of(header: NonNull<Header>) -> *mut u8 {
-    header.as_ptr().cast::<Upkeep>().wrapping_sub(1).cast()
+    header.as_ptr().cast::<EntryMeta>().wrapping_sub(1).cast()
 }
 
 /// Where it stands.
@@ -482,43 +485,43 @@ fn extension_of(header: NonNull<Header>) -> *mut Extension {
     end_of(header).cast::<Extension>().wrapping_sub(1)
 }
 
-/// The same, if it is a timed one.
+/// The same, if it has an age.
 #[inline]
-fn timed_extension_of(header: NonNull<Header>) -> *mut TimedExtension {
-    end_of(header).cast::<TimedExtension>().wrapping_sub(1)
+fn age_extension_of(header: NonNull<Header>) -> *mut AgeExtension {
+    end_of(header).cast::<AgeExtension>().wrapping_sub(1)
 }
 
-/// The same, if it is a limited one.
+/// The same, if it has a limit.
 #[inline]
-fn limited_extension_of(header: NonNull<Header>) -> *mut LimitedExtension {
-    end_of(header).cast::<LimitedExtension>().wrapping_sub(1)
+fn limit_extension_of(header: NonNull<Header>) -> *mut LimitExtension {
+    end_of(header).cast::<LimitExtension>().wrapping_sub(1)
 }
 
-/// The same, if it is a computed one.
+/// The same, if it has a computed deadline.
 #[inline]
 fn computed_extension_of(header: NonNull<Header>) -> *mut ComputedExtension {
     end_of(header).cast::<ComputedExtension>().wrapping_sub(1)
 }
 
-/// Where the tags of the entry of `header` stand, if it has this extent, which has some.
+/// Where the tags of the entry of `header` stand, if it has this prefix, which has some.
 #[inline]
-fn tags_of(header: NonNull<Header>, extent: Extent) -> *mut TagSet {
-    let size = match extent {
-        Extent::TaggedComputed => size_of::<TaggedComputedExtension>(),
-        Extent::TaggedLimited => size_of::<TaggedLimitedExtension>(),
-        _ => size_of::<TaggedExtension>(),
+fn tags_of(header: NonNull<Header>, prefix: Prefix) -> *mut TagSet {
+    let size = match prefix {
+        Prefix::TagsComputed => size_of::<TagsComputedExtension>(),
+        Prefix::TagsLimit => size_of::<TagsLimitExtension>(),
+        _ => size_of::<TagsExtension>(),
     };
     end_of(header).wrapping_byte_sub(size).cast()
 }
 
-/// Drops the tags of the entry of `header`, if it has this extent and so any.
+/// Drops the tags of the entry of `header`, if it has this prefix and so any.
 ///
 /// # Safety
-/// The entry was made with this extent, nobody else has it, and its tags are not used again.
-pub(super) unsafe fn drop_tags(header: NonNull<Header>, extent: Extent) {
-    if extent.is_tagged() {
+/// The entry was made with this prefix, nobody else has it, and its tags are not used again.
+pub(super) unsafe fn drop_tags(header: NonNull<Header>, prefix: Prefix) {
+    if prefix.has_tags() {
         // SAFETY: `Owned::extended` has put them there, and by the caller's promise they are ours.
-        unsafe { ptr::drop_in_place(tags_of(header, extent)) };
+        unsafe { ptr::drop_in_place(tags_of(header, prefix)) };
     }
 }
 
@@ -531,9 +534,9 @@ mod tests {
     fn extensions_take_no_more_than_their_words() {
         let plain = Layout::new::<Entry<u64, u64>>();
         assert_eq!(plain.size(), 32);
-        assert_eq!(Extent::Upkeep.around(plain).0.size(), 48);
-        assert_eq!(Extent::Dated.around(plain).0.size(), 56);
-        assert_eq!(Extent::Timed.around(plain).0.size(), 64);
-        assert_eq!(Extent::Limited.around(plain).0.size(), 72);
+        assert_eq!(Prefix::Meta.around(plain).0.size(), 48);
+        assert_eq!(Prefix::Deadline.around(plain).0.size(), 56);
+        assert_eq!(Prefix::DeadlineAge.around(plain).0.size(), 64);
+        assert_eq!(Prefix::DeadlineLimit.around(plain).0.size(), 72);
     }
 }

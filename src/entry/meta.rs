@@ -13,7 +13,7 @@ use crate::memory;
 //  0      4        8       12     13      14      15   16
 //  | node | weight | stamp | life | flags | cause |    |
 #[repr(C, align(8))]
-pub(crate) struct Upkeep {
+pub(crate) struct EntryMeta {
     /// The policy's node id plus one; 0 while the entry is not linked in the policy.
     node: AtomicU32,
     weight: u32,
@@ -29,7 +29,7 @@ pub(crate) struct Upkeep {
 }
 
 // Or it would not fit beside an entry. Loom's atomics are larger, and there it never is.
-const _: () = assert!(size_of::<Upkeep>() == memory::BESIDE_BYTES || cfg!(larder_loom));
+const _: () = assert!(size_of::<EntryMeta>() == memory::BESIDE_BYTES || cfg!(larder_loom));
 
 /// Maintenance has applied the event that put the entry into the table.
 const BORN: u8 = 1;
@@ -38,7 +38,7 @@ const GONE: u8 = 2;
 /// Both, and no more: nothing will speak of the entry again, so it may be retired.
 const FINISHED: u8 = BORN | GONE;
 
-/// In `flags`: the partition was told to look at the deadline, and has not yet.
+/// In `flags`: the partition was asked to check the deadline, and has not yet.
 const MOVED: u8 = 1;
 /// In `flags`: the entry comes from a snapshot, and `stamp` is the word that its policy restores
 /// it by. Set before the entry is shared, and looked at once, when it is linked in the policy.
@@ -61,7 +61,7 @@ pub(crate) enum Hold {
     New = 8,
 }
 
-impl Upkeep {
+impl EntryMeta {
     pub(super) fn new(weight: u32) -> Self {
         Self {
             node: AtomicU32::new(0),
@@ -161,13 +161,13 @@ impl Upkeep {
         self.has_flag(HEAVY)
     }
 
-    /// Whether the bounds have to treat it unlike most: either of the two.
+    /// Whether the bounds count it apart from most entries: either of the two.
     #[inline]
-    pub(crate) fn is_special(&self) -> bool {
+    pub(crate) fn is_counted_apart(&self) -> bool {
         self.has_flag(UNEVICTABLE | HEAVY)
     }
 
-    /// The partition is about to look at the deadline.
+    /// The partition is about to check the deadline.
     #[inline]
     pub(crate) fn take_moved(&self) {
         // AcqRel: pairs with `set_moved`.
@@ -270,7 +270,7 @@ mod tests {
 
     use super::*;
     use crate::entry::Deadline;
-    use crate::entry::{EntryPtr, Extent};
+    use crate::entry::{EntryPtr, Prefix};
     use crate::entry::{Owned, Terms, dispose, dispose_plain};
     use crate::tags::Tags;
 
@@ -278,8 +278,8 @@ mod tests {
     #[repr(align(64))]
     struct Aligned(u8);
 
-    /// Makes an entry of each extent, changes all that may change, and looks whether all that stands
-    /// beside or in front of it is what was written.
+    /// Makes an entry of each prefix, changes all that may change, and looks whether all that
+    /// stands beside or in front of it is what was written.
     fn each_part_has_room<K, V>(key: K, value: V, is_paired: bool)
     where
         K: Clone + PartialEq + std::fmt::Debug,
@@ -304,36 +304,36 @@ mod tests {
         }
         for (terms, owned) in &made {
             let entry = owned.as_ptr();
-            let upkeep = entry.upkeep();
-            upkeep.set_node(Some(NodeId::from_raw(u32::MAX - 2)));
-            upkeep.set_scratch(u32::MAX);
-            upkeep.set_born();
-            upkeep.hold(Hold::New);
-            upkeep.set_unevictable();
-            assert!(upkeep.set_moved() && !upkeep.set_moved());
-            upkeep.set_cause(RemovalCause::Expired);
+            let meta = entry.meta();
+            meta.set_node(Some(NodeId::from_raw(u32::MAX - 2)));
+            meta.set_scratch(u32::MAX);
+            meta.set_born();
+            meta.hold(Hold::New);
+            meta.set_unevictable();
+            assert!(meta.set_moved() && !meta.set_moved());
+            meta.set_cause(RemovalCause::Expired);
             entry.set_frequency(u8::MAX);
             entry.set_sampled();
 
-            let told = (upkeep.node(), upkeep.scratch(), upkeep.weight(), upkeep.cause());
+            let stored = (meta.node(), meta.scratch(), meta.weight(), meta.cause());
             let node = Some(NodeId::from_raw(u32::MAX - 2));
-            assert_eq!(told, (node, u32::MAX, 7, RemovalCause::Expired), "{terms:?}");
-            assert_eq!(upkeep.life.load(Ordering::Relaxed), BORN | Hold::New as u8);
-            assert!(upkeep.is_unevictable() && !upkeep.is_changed());
+            assert_eq!(stored, (node, u32::MAX, 7, RemovalCause::Expired), "{terms:?}");
+            assert_eq!(meta.life.load(Ordering::Relaxed), BORN | Hold::New as u8);
+            assert!(meta.is_unevictable() && !meta.is_changed());
             assert_eq!(
                 (entry.hash(), entry.frequency(), entry.is_sampled()),
                 (HASH, u8::MAX, true)
             );
             assert_eq!((owned.key(), owned.value()), (&key, &value));
 
-            let extent = entry.extent();
+            let prefix = entry.prefix();
             assert_eq!(entry.extension().is_some(), terms.is_some());
             let Some((terms, is_tagged)) = terms else {
                 // Or, if another thread is at the pool, in front.
-                assert!(is_paired && extent == Extent::Nothing || extent == Extent::Upkeep);
+                assert!(is_paired && prefix == Prefix::None || prefix == Prefix::Meta);
                 continue;
             };
-            assert_eq!(extent, terms.extent(*is_tagged));
+            assert_eq!(prefix, terms.prefix(*is_tagged));
             assert_eq!(entry.extension().map(|it| it.deadline.get()), Some(17));
             let read = |word: &crate::base::sync::AtomicU64| word.load(Ordering::Relaxed);
             assert_eq!(entry.written_ns().map(read), terms.written_ns);
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn header_upkeep_and_extension_do_not_overlap() {
+    fn header_metadata_and_extension_do_not_overlap() {
         each_part_has_room(1_u64, 2_u64, !cfg!(larder_malloc));
         each_part_has_room(1_u128, (), !cfg!(larder_malloc));
         each_part_has_room((), (), false);
@@ -359,8 +359,8 @@ mod tests {
         each_part_has_room(1_u64, [3_u8; 5000], false);
     }
 
-    /// Makes entries until so many have their upkeep beside them: while another thread is at the pool,
-    /// they have not.
+    /// Makes entries until so many have their metadata beside them: while another thread is at the
+    /// pool, they have not.
     fn until_beside<V>(count: usize, make: impl Fn(u64) -> Owned<u64, V>) -> Vec<Owned<u64, V>> {
         let (mut made, mut beside) = (Vec::new(), 0);
         for key in 0.. {
@@ -368,22 +368,22 @@ mod tests {
                 break;
             }
             made.push(make(key));
-            beside += usize::from(made[made.len() - 1].as_ptr().extent() == Extent::Nothing);
+            beside += usize::from(made[made.len() - 1].as_ptr().prefix() == Prefix::None);
         }
         made
     }
 
     #[test]
-    fn upkeep_is_beside_small_entries() {
+    fn metadata_is_beside_small_entries() {
         let many = until_beside(1000, |key| Owned::new(key, 1, key, key));
         for (key, owned) in (0_u64..).zip(&many) {
             let entry = owned.as_ptr();
-            entry.upkeep().set_scratch(key as u32);
+            entry.meta().set_scratch(key as u32);
             entry.prefetch();
         }
         for (key, owned) in (0_u64..).zip(&many) {
             let entry = owned.as_ptr();
-            assert_eq!((*owned.key(), entry.upkeep().scratch()), (key, key as u32));
+            assert_eq!((*owned.key(), entry.meta().scratch()), (key, key as u32));
         }
     }
 
@@ -395,7 +395,7 @@ mod tests {
         // As `Owned::new` makes them while another thread is at the pool.
         let without = |key| unsafe {
             // SAFETY: there is no extension.
-            Owned::in_front(Extent::Upkeep, key, 1, key, held.clone())
+            Owned::in_front(Prefix::Meta, key, 1, key, held.clone())
         };
         let without: Vec<EntryPtr> = (0..300).map(|key| without(key).into_shared()).collect();
 
@@ -403,9 +403,9 @@ mod tests {
         let entries: Vec<_> =
             without.into_iter().zip(with).flat_map(|(without, with)| [with, without]).collect();
         for (at, entry) in (0..).zip(&entries) {
-            entry.upkeep().set_scratch(at);
+            entry.meta().set_scratch(at);
         }
-        assert!((0..).zip(&entries).all(|(at, entry)| entry.upkeep().scratch() == at));
+        assert!((0..).zip(&entries).all(|(at, entry)| entry.meta().scratch() == at));
         let held_before = Arc::strong_count(&held);
         let (plain, any) = entries.split_at(300);
         // SAFETY: shared above, with nobody.
