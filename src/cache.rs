@@ -49,7 +49,7 @@ mod states;
 #[cfg(feature = "snapshot")]
 pub(crate) use restore::{Arrival, LeftOut, Restored, Saving, Seen};
 #[cfg(feature = "quick")]
-pub(crate) use states::State;
+pub(crate) use states::KeyState;
 
 use life::Life;
 

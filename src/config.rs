@@ -64,7 +64,7 @@ pub struct Builder<K, V, S = RandomState> {
     is_counting_lookups: bool,
     explained: usize,
     shadow: Option<ShadowConfig>,
-    time: expiry::Setting<K, V>,
+    time: expiry::ExpiryConfig<K, V>,
     listener: Option<Listener<K, V>>,
     atomic_listener: Option<Arc<Listen<K, V>>>,
     entries: PhantomData<fn(K, V)>,
@@ -85,7 +85,7 @@ impl<K, V> Default for Builder<K, V> {
             is_counting_lookups: false,
             explained: 0,
             shadow: None,
-            time: expiry::Setting::default(),
+            time: expiry::ExpiryConfig::default(),
             listener: None,
             atomic_listener: None,
             entries: PhantomData,
@@ -354,10 +354,10 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Lets what has expired stay until somebody comes across it or asks for a sweep.
+    /// Makes expiry lazy: an expired entry stays until somebody finds it or asks for a sweep.
     #[cfg(feature = "quick")]
-    pub(crate) fn let_expired_linger(mut self) -> Self {
-        self.time.is_lingering = true;
+    pub(crate) fn expire_lazily(mut self) -> Self {
+        self.time.is_expiry_lazy = true;
         self
     }
 
@@ -381,7 +381,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// hits are on entries with deadlines, [`TickingClock`](crate::expiry::TickingClock) makes them
     /// cheapest.
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.time.clock = expiry::Source::of(clock);
+        self.time.clock = expiry::ClockKind::of(clock);
         self
     }
 

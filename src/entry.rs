@@ -48,7 +48,7 @@ pub(crate) use deadline::{BroughtForward, Deadline};
 #[cfg_attr(larder_loom, allow(unused_imports))]
 pub(crate) use extension::Extension;
 pub(crate) use meta::{EntryMeta, Hold};
-pub(crate) use prefix::{HitCheck, Prefix, Terms};
+pub(crate) use prefix::{DeadlineSpec, HitCheck, Prefix};
 
 //  0      8           14          15     16
 //  | next | hash      | frequency | form | key | value
@@ -185,15 +185,15 @@ impl<K, V> Owned<K, V> {
         weight: u32,
         key: K,
         value: V,
-        terms: Terms,
+        spec: DeadlineSpec,
         tags: Option<TagSet>,
     ) -> Self {
-        let prefix = terms.prefix(tags.is_some());
+        let prefix = spec.prefix(tags.is_some());
         // SAFETY: the extension is written before anybody sees the entry.
         let owned = unsafe { Self::in_front(prefix, hash, weight, key, value) };
         // SAFETY: the layout of this prefix has it in front of the entry, and nobody else has the
         // memory.
-        unsafe { prefix::write_extension(owned.0.cast(), terms, tags) };
+        unsafe { prefix::write_extension(owned.0.cast(), spec, tags) };
         owned
     }
 

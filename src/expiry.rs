@@ -24,7 +24,7 @@
 //! whose deadline is far away asks a cheap one ([`Clock::around_ns`]).
 #![forbid(unsafe_code)]
 
-mod terms;
+mod timing;
 mod timers;
 mod timer_wheel;
 mod cache_time;
@@ -32,9 +32,9 @@ mod cache_time;
 pub(crate) mod ticking;
 pub(crate) mod clock;
 
-pub(crate) use cache_time::Source;
+pub(crate) use cache_time::ClockKind;
 pub use clock::{Clock, CoarseClock, MonotonicClock};
-pub use terms::Expiry;
-pub(crate) use terms::{Lifetime, Moved, Setting, Timing};
 pub use ticking::TickingClock;
 pub(crate) use timers::Timers;
+pub use timing::Expiry;
+pub(crate) use timing::{EntryTtl, ExpiryConfig, Moved, Timing};

@@ -35,7 +35,7 @@ pub(crate) struct Periodic {
     interval_ns: u64,
     clock: Arc<dyn Clock>,
     /// Whether the clock goes as the system's does.
-    is_real: bool,
+    follows_system_clock: bool,
     /// The last reading: where a clock stands that panics.
     last_ns: AtomicU64,
     state: Mutex<State>,
@@ -52,14 +52,15 @@ impl Periodic {
     pub(crate) fn start(
         interval: Duration,
         clock: Arc<dyn Clock>,
-        is_real: bool,
+        follows_system_clock: bool,
         task: Weak<dyn Task>,
     ) -> Arc<Self> {
         let interval_ns = nanoseconds(interval);
         let state = State { task: Some(task), next_ns: 0, is_running: false };
         let (last_ns, state) = (AtomicU64::new(0), Mutex::new(state));
         let attendance = Attendance::new();
-        let periodic = Arc::new(Self { interval_ns, clock, is_real, last_ns, state, attendance });
+        let periodic =
+            Arc::new(Self { interval_ns, clock, follows_system_clock, last_ns, state, attendance });
         sync::lock(&periodic.state).next_ns = periodic.now_ns().saturating_add(interval_ns);
         let weak: Weak<Self> = Arc::downgrade(&periodic);
         maintainer::register(weak, &periodic.attendance);
@@ -134,7 +135,7 @@ impl Maintained for Periodic {
         let state = sync::lock(&self.state);
         state.task.as_ref()?;
         let left = Duration::from_nanos(state.next_ns.saturating_sub(now_ns));
-        Some(if self.is_real { left } else { left.min(STRANGE_CLOCK_PAUSE) })
+        Some(if self.follows_system_clock { left } else { left.min(STRANGE_CLOCK_PAUSE) })
     }
 }
 
@@ -170,7 +171,7 @@ mod tests {
         let periodic = Periodic {
             interval_ns: 10,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            is_real: false,
+            follows_system_clock: false,
             last_ns: AtomicU64::new(0),
             state: Mutex::new(State { task: Some(weak), next_ns: 10, is_running: false }),
             attendance: Attendance::new(),

@@ -412,10 +412,10 @@ where
         let followed = Box::new(Following { cache, bound: kind });
         let inner = Arc::new(Inner { followed, source, target, state: Mutex::new(state) });
         let periodic = interval.map(|interval| {
-            let is_real = clock.is_none();
+            let follows_system_clock = clock.is_none();
             let clock = clock.unwrap_or_else(|| Arc::new(MonotonicClock));
             let task: Weak<Inner> = Arc::downgrade(&inner);
-            Periodic::start(interval, clock, is_real, task)
+            Periodic::start(interval, clock, follows_system_clock, task)
         });
         Ok(MemoryFollower { inner, periodic })
     }

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //!   QuickCacheConfig ─▶ QuickCache ─▶ Cache (one partition, inline maintenance; what has expired
-//!    names ─▶ Registry     │            lingers there until it is come across, swept or in the way)
+//!    names ─▶ Registry     │            stays there until it is found, swept or in the way)
 //!                          ├─ Metrics ─▶ MetricsSink
 //!                          ├─ sweeper: by the maintenance thread, each cleanup interval
 //!                          └─ files: snapshots, by the rules of Target
@@ -30,7 +30,7 @@ use serde::de::DeserializeOwned;
 use crate::base::equivalent::Equivalent;
 use crate::base::error::{Inserted, Rejection};
 use crate::base::sync::{AtomicU64, Ordering};
-use crate::cache::{Cache, InsertOptions, State};
+use crate::cache::{Cache, InsertOptions, KeyState};
 use crate::expiry::clock::nanoseconds;
 use crate::periodic::{Periodic, Task};
 
@@ -203,7 +203,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         let ttl = self.ttl(&ttl_sec.into())?;
         let (core, key) = (self.core(), key.into());
         let state = core.cache.take_expired(&key);
-        if state == State::Valid {
+        if state == KeyState::Valid {
             let kept = key.clone();
             if core.cache.replace_with(key, value, InsertOptions::new().ttl(ttl)).is_stored() {
                 core.count_set();
@@ -239,7 +239,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         let core = self.core();
         core.count(Metric::Get);
         core.look_up(key, reader).map_err(|state| match state {
-            State::Expired => CacheError::KeyExpired { key: key.to_string() },
+            KeyState::Expired => CacheError::KeyExpired { key: key.to_string() },
             _ => CacheError::KeyNotFound { key: key.to_string() },
         })
     }
@@ -253,9 +253,9 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         Q: Hash + Equivalent<K> + Display + ?Sized,
     {
         match self.core().delete(key) {
-            State::Valid => Ok(()),
-            State::Expired => Err(CacheError::KeyExpired { key: key.to_string() }),
-            State::Missing => Err(CacheError::KeyNotFound { key: key.to_string() }),
+            KeyState::Valid => Ok(()),
+            KeyState::Expired => Err(CacheError::KeyExpired { key: key.to_string() }),
+            KeyState::Missing => Err(CacheError::KeyNotFound { key: key.to_string() }),
         }
     }
 
@@ -306,7 +306,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     where
         Q: Hash + Equivalent<K> + ?Sized + 'q,
     {
-        let is_skipped = |key: &&Q| self.core().delete(*key) != State::Valid;
+        let is_skipped = |key: &&Q| self.core().delete(*key) != KeyState::Valid;
         keys.into_iter().filter(is_skipped).collect()
     }
 
@@ -429,17 +429,17 @@ impl<K: QuickKey, V: Send + Sync + 'static> Core<K, V> {
         self.tell_sink();
     }
 
-    fn refuse_update(&self, state: State, key: &K) -> CacheError {
+    fn refuse_update(&self, state: KeyState, key: &K) -> CacheError {
         self.count(Metric::FailedOp);
         self.tell_sink();
         match state {
-            State::Expired => CacheError::KeyExpired { key: key.to_string() },
+            KeyState::Expired => CacheError::KeyExpired { key: key.to_string() },
             _ => CacheError::KeyNotFound { key: key.to_string() },
         }
     }
 
     /// A lookup that counts, but for the call itself; or what the key is instead of valid.
-    fn look_up<Q, R>(&self, key: &Q, mut reader: impl FnMut(&V) -> R) -> Result<R, State>
+    fn look_up<Q, R>(&self, key: &Q, mut reader: impl FnMut(&V) -> R) -> Result<R, KeyState>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
@@ -450,7 +450,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> Core<K, V> {
             }
             match self.cache.take_expired(key) {
                 // Inserted in between.
-                State::Valid => {}
+                KeyState::Valid => {}
                 state => {
                     self.count(Metric::Miss);
                     self.tell_sink();
@@ -460,12 +460,12 @@ impl<K: QuickKey, V: Send + Sync + 'static> Core<K, V> {
         }
     }
 
-    fn delete<Q>(&self, key: &Q) -> State
+    fn delete<Q>(&self, key: &Q) -> KeyState
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let state = self.cache.remove_stating(key);
-        let is_valid = state == State::Valid;
+        let is_valid = state == KeyState::Valid;
         self.count(if is_valid { Metric::ManualDeletion } else { Metric::Miss });
         self.tell_sink();
         state

@@ -22,18 +22,18 @@
 //!
 //! # Invalidation, replacement and removal
 //! The table alone decides who takes an entry out. Whether what was taken out had been invalidated is
-//! asked afterwards ([`TagSet::settle`]), and a reader that found an entry invalidated reports a miss
-//! only if it is still linked after that, as with deadlines (`expiry::deadline`). So of a reader that
-//! misses because of a tag and a writer that replaces the entry, either the reader sees the new value
-//! or the writer learns that the old one was not valid any more.
+//! asked afterwards ([`TagSet::read_ordered`]), and a reader that found an entry invalidated
+//! reports a miss only if it is still linked after that, as with deadlines (`expiry::deadline`). So
+//! of a reader that misses because of a tag and a writer that replaces the entry, either the reader
+//! sees the new value or the writer learns that the old one was not valid any more.
 //!
 //! # Orderings
-//! `is_dead` is acquire-release. The writer changes the link and then settles, by a releasing step that
-//! writes the flag back; if `invalidate` comes later in the flag's order, its swap continues the release
-//! sequence of that step, so the reader, whose load acquires the mark, sees the change of the link. A
-//! store in the place of the swap would end the sequence. Who has been told, by whatever
-//! way, that `invalidate` has returned comes after its mark, and so does who has been given the next
-//! generation, by the lock. Models: `loom-tests/tests/tags.rs`.
+//! `is_dead` is acquire-release. The writer changes the link and then reads the flag by a releasing
+//! step that writes it back; if `invalidate` comes later in the flag's order, its swap continues
+//! the release sequence of that step, so the reader, whose load acquires the mark, sees the change
+//! of the link. A store in the place of the swap would end the sequence. Who has been told, by
+//! whatever way, that `invalidate` has returned comes after its mark, and so does who has been
+//! given the next generation, by the lock. Models: `loom-tests/tests/tags.rs`.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -64,11 +64,11 @@ pub(crate) struct TagSet([Option<Arc<Tag>>; MAX_TAGS]);
 
 /// All generations of a cache's tags that live and are held by an entry.
 pub(crate) struct Tags {
-    shards: Box<[Shard]>,
+    shards: Box<[TagShard]>,
     hasher: ahash::RandomState,
 }
 
-type Shard = Mutex<HashMap<Box<str>, Weak<Tag>, ahash::RandomState>>;
+type TagShard = Mutex<HashMap<Box<str>, Weak<Tag>, ahash::RandomState>>;
 
 impl Tags {
     pub(crate) fn new() -> Arc<Self> {
@@ -77,7 +77,7 @@ impl Tags {
         Arc::new(Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), hasher })
     }
 
-    fn shard(&self, name: &str) -> &Shard {
+    fn shard(&self, name: &str) -> &TagShard {
         #[expect(clippy::cast_possible_truncation, reason = "a few bits are wanted")]
         let hash = self.hasher.hash_one(name) as usize;
         // Not those bits that choose a place in the shard's map.
@@ -120,8 +120,9 @@ impl Tags {
         let mut shard = sync::lock(self.shard(name));
         let Some(tag) = shard.remove(name).and_then(|tag| tag.upgrade()) else { return false };
         // Under the lock, so that nobody is given a new generation while the old one still lives.
-        // AcqRel: hands on to the readers who see the mark what writers did before they settled; pairs
-        // with `settle` and `is_dead`. That it is an RMW is what counts, Relaxed would do.
+        // AcqRel: hands on to the readers who see the mark what writers did before they read the
+        // flag; pairs with `read_ordered` and `is_dead`. That it is an RMW is what counts, Relaxed
+        // would do.
         tag.is_dead.swap(true, Ordering::AcqRel);
         drop(shard);
         true
@@ -152,12 +153,12 @@ impl TagSet {
     /// Whether one of them was invalidated.
     #[inline]
     pub(crate) fn is_dead(&self) -> bool {
-        // Acquire: before the look at the link; pairs with the swap in `invalidate`.
+        // Acquire: before the check of the link; pairs with the swap in `invalidate`.
         self.iter().any(|tag| tag.is_dead.load(Ordering::Acquire))
     }
 
     /// Whether one of them was invalidated before the caller took the entry out of the table.
-    pub(crate) fn settle(&self) -> bool {
+    pub(crate) fn read_ordered(&self) -> bool {
         // AcqRel: an RMW rather than a load, so that it stands in one order with the swap in
         // `invalidate`, which hands on the caller's change of the link if it comes later.
         self.iter().any(|tag| tag.is_dead.fetch_or(false, Ordering::AcqRel))

@@ -2,15 +2,15 @@
 //! not agree.
 //!
 //! Tried one by one: `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` fails with a load,
-//! or a relaxed step, in `Deadline::settle`, with relaxed steps in `Deadline::expire_if_past`, and
-//! without the check of the link in `Table::retry_get`; `hit_and_expiry_agree` fails with an
-//! exchange that does not compare in `Deadline::move_from`;
+//! or a relaxed step, in `Deadline::read_ordered`, with relaxed steps in
+//! `Deadline::expire_if_past`, and without the check of the link in `Table::retry_get`;
+//! `hit_and_expiry_agree` fails with an exchange that does not compare in `Deadline::move_from`;
 //! `timer_and_replacement_take_an_entry_out_once` and `timers_of_one_entry_take_it_out_once` fail
 //! if `Table::remove_entry` takes no notice of who was first;
 //! `report_that_is_left_out_is_not_needed` fails with `set_moved` or `take_moved` relaxed;
 //! `limit_is_not_taken_for_the_time_of_writing` fails with the store of the limit or its load in
-//! `EntryPtr::told_ns` relaxed, and `hit_keeps_to_the_limit_that_belongs_to_the_deadline` if a hit
-//! does not ask whether the time of writing has become a limit;
+//! `EntryPtr::written_at_ns` relaxed, and `hit_keeps_to_the_limit_that_belongs_to_the_deadline` if
+//! a hit does not ask whether the time of writing has become a limit;
 //! `computed_deadline_keeps_to_a_limit_whose_deadline_is_the_one_before` if `move_within_limit`
 //! does not look at the limit once more; and
 //! `deadline_that_was_kept_is_none_too_late_while_none_was_brought_forward` with either side of

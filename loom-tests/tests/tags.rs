@@ -5,10 +5,11 @@
 //! map; `what_lives_beside_an_older_generation_dies_with_it` if it marks the generation only after it
 //! has let go of the lock; `a_generation_that_ends_takes_no_other_along` if the drop of a `Tag` takes
 //! out whatever stands under its name; `no_miss_is_reported_of_a_key_that_was_replaced_while_valid`
-//! with a load, or a relaxed step, in `TagSet::settle`, and with a store, relaxed or releasing, for the
-//! swap in `Tags::invalidate`; `a_reader_who_is_told_of_the_mark_sees_what_came_before_it` with those
-//! too, with a relaxed load in `TagSet::is_dead`, and without the check of the link in
-//! `Table::retry_get`. No model fails with a relaxed swap: it is an RMW still.
+//! with a load, or a relaxed step, in `TagSet::read_ordered`, and with a store, relaxed or
+//! releasing, for the swap in `Tags::invalidate`;
+//! `a_reader_who_is_told_of_the_mark_sees_what_came_before_it` with those too, with a relaxed load
+//! in `TagSet::is_dead`, and without the check of the link in `Table::retry_get`. No model fails
+//! with a relaxed swap: it is an RMW still.
 #![cfg(larder_loom)]
 
 use larder::model::Tagged;

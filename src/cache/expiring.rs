@@ -10,7 +10,7 @@ use crate::base::equivalent::Equivalent;
 use crate::base::error::Inserted;
 use crate::base::stats::Counter;
 use crate::entry::{Entry, EntryPtr, HitCheck, Owned};
-use crate::expiry::{Expiry, Lifetime};
+use crate::expiry::{EntryTtl, Expiry};
 use crate::reclaim::{self, Guard};
 use crate::tags::TagSet;
 
@@ -37,7 +37,7 @@ where
     /// assert_eq!(cache.get("session"), Some(17));
     /// ```
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) -> Inserted {
-        self.store(key, value, Lifetime::For(ttl).into())
+        self.store(key, value, EntryTtl::For(ttl).into())
     }
 
     /// Gives the entry of `key` a new lifetime, which counts from now; `None` for ever. It takes the
@@ -82,11 +82,11 @@ where
         weight: u32,
         key: K,
         value: V,
-        lifetime: Lifetime,
+        lifetime: EntryTtl,
     ) -> Owned<K, V> {
-        let new = match self.shared.engine.timing.terms(lifetime, hash) {
+        let new = match self.shared.engine.timing.spec(lifetime, hash) {
             None => Owned::new(hash, weight, key, value),
-            Some(terms) => Owned::extended(hash, weight, key, value, terms, None),
+            Some(spec) => Owned::extended(hash, weight, key, value, spec, None),
         };
         self.sample(&new, hash);
         new
@@ -107,10 +107,10 @@ where
         &self,
         new: &Owned<K, V>,
         old: Option<(EntryPtr, &Entry<K, V>)>,
-        lifetime: Lifetime,
+        lifetime: EntryTtl,
         answer: &mut Option<Answer>,
     ) {
-        if let (Some(expiry), Lifetime::Usual) = (&self.shared.parts.expiry, lifetime) {
+        if let (Some(expiry), EntryTtl::Default) = (&self.shared.parts.expiry, lifetime) {
             self.ask_for_lifetime(&**expiry, new, old, answer);
         }
     }
@@ -154,7 +154,7 @@ where
         }
     }
 
-    /// How long the entry has left, if an [`Expiry`] is to be told.
+    /// How long the entry has left, if an [`Expiry`] needs to know.
     pub(super) fn remaining_if_asked(&self, pointer: EntryPtr) -> Option<Duration> {
         self.shared.parts.expiry.as_ref()?;
         pointer.extension().and_then(|extension| self.shared.engine.timing.remaining(extension))
@@ -196,7 +196,9 @@ impl<K, V, S> Cache<K, V, S> {
         let timing = &self.shared.engine.timing;
         match pointer.extension() {
             Some(extension) if timing.had_expired(extension) => RemovalCause::Expired,
-            Some(_) if pointer.tags().is_some_and(TagSet::settle) => RemovalCause::Invalidated,
+            Some(_) if pointer.tags().is_some_and(TagSet::read_ordered) => {
+                RemovalCause::Invalidated
+            }
             _ if pointer.is_unconfirmed() => RemovalCause::Invalidated,
             _ => cause,
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 #[cfg(doc)]
 use super::Cache;
-use crate::expiry::Lifetime;
+use crate::expiry::EntryTtl;
 use crate::tags::TagSet;
 
 /// What an entry is given besides key and value; for [`Cache::insert_with`] and its kin.
@@ -71,14 +71,14 @@ pub struct Displaced<K, V> {
 /// What [`InsertOptions`] say, as an entry is made by it.
 #[derive(Default)]
 pub(super) struct Traits {
-    pub(super) lifetime: Lifetime,
+    pub(super) lifetime: EntryTtl,
     pub(super) tags: Option<TagSet>,
     pub(super) is_unevictable: bool,
 }
 
-impl From<Lifetime> for Traits {
+impl From<EntryTtl> for Traits {
     #[inline]
-    fn from(lifetime: Lifetime) -> Self {
+    fn from(lifetime: EntryTtl) -> Self {
         Self { lifetime, tags: None, is_unevictable: false }
     }
 }

@@ -9,7 +9,7 @@ use crate::base::error::{Inserted, Rejection};
 use crate::base::prefetch::prefetch_pointees;
 use crate::engine::Standings;
 use crate::entry::{Entry, EntryPtr, Owned};
-use crate::expiry::Lifetime;
+use crate::expiry::EntryTtl;
 use crate::reclaim;
 use crate::table::Cursor;
 use crate::tags::{MAX_TAGS, TagSet};
@@ -191,15 +191,15 @@ where
             return Err((Rejection::WithinListener, hash));
         }
         let weight = self.weigh(&key, &value, hash).map_err(|rejection| (rejection, hash))?;
-        let lifetime = restored.ttl.map_or(Lifetime::Usual, Lifetime::For);
+        let lifetime = restored.ttl.map_or(EntryTtl::Default, EntryTtl::For);
         let mut tags = tags.into_iter().peekable();
         let entry = if tags.peek().is_none() {
             self.entry(hash, weight.units, key, value, lifetime)
         } else {
             let too_many = || (Rejection::TooManyTags { limit: MAX_TAGS }, hash);
             let tags = self.shared.parts.tags.hold(tags).ok_or_else(too_many)?;
-            let terms = self.shared.engine.timing.sure_terms(lifetime, hash);
-            let entry = Owned::extended(hash, weight.units, key, value, terms, Some(tags));
+            let spec = self.shared.engine.timing.spec_always(lifetime, hash);
+            let entry = Owned::extended(hash, weight.units, key, value, spec, Some(tags));
             self.sample(&entry, hash);
             entry
         };

@@ -1,5 +1,5 @@
-//! The verbs of a cache in which what has expired lingers: they tell an expired key from a missing
-//! one, and remove it when they come across it.
+//! The verbs of a cache with lazy expiry: they tell an expired key from a missing one, and remove
+//! it when they find it.
 //!
 //! Each is one atomic step of the table, so the states of a key change one after the other however
 //! many threads are at it:
@@ -27,7 +27,7 @@ use crate::table::Cursor;
 
 /// What a key is to its cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum KeyState {
     /// Not there.
     Missing,
     /// There, though its deadline has passed.
@@ -42,22 +42,22 @@ where
     S: BuildHasher,
 {
     /// Removes `key` if it has expired. Says what it was; only one caller learns of an expiry.
-    pub(crate) fn take_expired<Q>(&self, key: &Q) -> State
+    pub(crate) fn take_expired<Q>(&self, key: &Q) -> KeyState
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.take(key, |state| state == State::Expired)
+        self.take(key, |state| state == KeyState::Expired)
     }
 
     /// Removes `key`. Says what it was.
-    pub(crate) fn remove_stating<Q>(&self, key: &Q) -> State
+    pub(crate) fn remove_stating<Q>(&self, key: &Q) -> KeyState
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         self.take(key, |_| true)
     }
 
-    fn take<Q>(&self, key: &Q, is_taken: impl Fn(State) -> bool) -> State
+    fn take<Q>(&self, key: &Q, is_taken: impl Fn(KeyState) -> bool) -> KeyState
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
@@ -65,8 +65,8 @@ where
         let engine = &self.shared.engine;
         let found = engine.attempt(hash, &mut Incoming::none(), |change, _, guard| {
             let found = engine.table.get(hash, move |held| key.equivalent(held), guard);
-            let Some((pointer, _)) = found else { return Attempt::Done(State::Missing) };
-            let state = if self.is_valid(pointer) { State::Valid } else { State::Expired };
+            let Some((pointer, _)) = found else { return Attempt::Done(KeyState::Missing) };
+            let state = if self.is_valid(pointer) { KeyState::Valid } else { KeyState::Expired };
             if !is_taken(state) {
                 return Attempt::Done(state);
             }
@@ -80,7 +80,7 @@ where
             // It may have expired since.
             let cause = self.note_removed(change, pointer, Absence::Removed, guard);
             let had_expired = cause == RemovalCause::Expired;
-            Attempt::Done(if had_expired { State::Expired } else { State::Valid })
+            Attempt::Done(if had_expired { KeyState::Expired } else { KeyState::Valid })
         });
         found.unwrap_or_else(|refused| refused.panic())
     }

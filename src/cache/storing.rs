@@ -14,7 +14,7 @@ use crate::engine::fills::OpenFill;
 use crate::engine::recent::Absence;
 use crate::engine::{Attempt, Incoming, Show};
 use crate::entry::{Entry, EntryPtr, Owned};
-use crate::expiry::Lifetime;
+use crate::expiry::EntryTtl;
 use crate::listener::MustNotWait;
 use crate::reclaim;
 use crate::table::Step;
@@ -181,7 +181,7 @@ where
     pub(super) fn traits(&self, options: InsertOptions<'_>) -> Result<Traits, Rejection> {
         let InsertOptions { ttl, tags, is_unevictable } = options;
         let tags = if tags.is_empty() { None } else { self.hold_tags(tags)? };
-        Ok(Traits { lifetime: ttl.map_or(Lifetime::Usual, Lifetime::For), tags, is_unevictable })
+        Ok(Traits { lifetime: ttl.map_or(EntryTtl::Default, EntryTtl::For), tags, is_unevictable })
     }
 
     /// The tags of those names; `None` if there is none.
@@ -201,8 +201,8 @@ where
         let new = match tags {
             None => self.entry(hash, weight, key, value, lifetime),
             Some(tags) => {
-                let terms = self.shared.engine.timing.sure_terms(lifetime, hash);
-                let new = Owned::extended(hash, weight, key, value, terms, Some(tags));
+                let spec = self.shared.engine.timing.spec_always(lifetime, hash);
+                let new = Owned::extended(hash, weight, key, value, spec, Some(tags));
                 self.sample(&new, hash);
                 new
             }
@@ -231,7 +231,7 @@ where
         engine.table.prefetch_entry(hash);
         if weight.is_heavy() {
             let _loan = self.borrow_for(&new, weight, hash);
-            return self.store_entry(new, hash, Some(Lifetime::Usual), |_| ());
+            return self.store_entry(new, hash, Some(EntryTtl::Default), |_| ());
         }
         engine.fills.mark(hash);
         let guard = reclaim::pin();
@@ -295,7 +295,7 @@ where
         &self,
         new: Owned<K, V>,
         hash: u64,
-        lifetime: Option<Lifetime>,
+        lifetime: Option<EntryTtl>,
         read: impl FnOnce(&Entry<K, V>),
     ) -> Inserted {
         self.store_showing(new, hash, lifetime, read, None)
@@ -306,7 +306,7 @@ where
         &self,
         new: Owned<K, V>,
         hash: u64,
-        lifetime: Option<Lifetime>,
+        lifetime: Option<EntryTtl>,
         read: impl FnOnce(&Entry<K, V>),
         show: Option<Show<'_, K, V>>,
     ) -> Inserted {

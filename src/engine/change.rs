@@ -11,7 +11,7 @@ use crate::base::cause::RemovalCause;
 use crate::buffer::write_buffer::{ChangeKind, Claim, Event};
 use crate::engine::recent::Absence;
 use crate::entry::{EntryPtr, Owned};
-use crate::expiry::{Lifetime, Timing};
+use crate::expiry::{EntryTtl, Timing};
 use crate::listener::{AtomicListening, Entered, Leaving, MustNotWait};
 use crate::reclaim::{self, Guard};
 use crate::table::Step;
@@ -47,12 +47,12 @@ pub(crate) enum Attempt<R> {
 pub(crate) struct Incoming<K, V> {
     entry: Option<Owned<K, V>>,
     /// By which its lifetime is computed anew where an attempt had to wait.
-    lifetime: Option<Lifetime>,
+    lifetime: Option<EntryTtl>,
 }
 
 impl<K, V> Incoming<K, V> {
     #[inline]
-    pub(crate) fn new(entry: Owned<K, V>, lifetime: Option<Lifetime>) -> Self {
+    pub(crate) fn new(entry: Owned<K, V>, lifetime: Option<EntryTtl>) -> Self {
         Self { entry: Some(entry), lifetime }
     }
 

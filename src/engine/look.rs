@@ -89,7 +89,7 @@ impl<K, V> Engine<K, V> {
     #[inline]
     pub(super) fn due_about_now(&self, partition: &Partition<K, V>) -> Option<u64> {
         let next = partition.next_timer_ns();
-        if next == Deadline::NEVER || self.timing.is_lingering || self.must_not_expire() {
+        if next == Deadline::NEVER || self.timing.is_expiry_lazy || self.must_not_expire() {
             return None;
         }
         let (early, _) = self.timing.time.around_ns();
@@ -104,10 +104,10 @@ impl<K, V> Engine<K, V> {
 
     /// The time, if a timer of the partition may be due.
     pub(super) fn due_now(&self, partition: &Partition<K, V>) -> Option<u64> {
-        if self.timing.is_lingering { None } else { self.due_at_last(partition) }
+        if self.timing.is_expiry_lazy { None } else { self.due_at_last(partition) }
     }
 
-    /// The same, though what has expired may linger.
+    /// The same, also with lazy expiry.
     pub(super) fn due_at_last(&self, partition: &Partition<K, V>) -> Option<u64> {
         let next = partition.next_timer_ns();
         if self.must_not_expire() {
@@ -119,14 +119,18 @@ impl<K, V> Engine<K, V> {
     /// How long it is until a timer is due; `None` if none is set.
     pub(crate) fn next_timer(&self) -> Option<Duration> {
         let next = self.partitions.iter().map(Partition::next_timer_ns).min()?;
-        if next == Deadline::NEVER || self.timing.is_lingering {
+        if next == Deadline::NEVER || self.timing.is_expiry_lazy {
             return None;
         }
         let left = Duration::from_nanos(next.saturating_sub(self.timing.time.now_ns()));
-        Some(if self.timing.time.is_real() { left } else { left.min(STRANGE_CLOCK_PAUSE) })
+        Some(if self.timing.time.follows_system_clock() {
+            left
+        } else {
+            left.min(STRANGE_CLOCK_PAUSE)
+        })
     }
 
-    /// Removes all that has expired, also where that lingers. For inline maintenance.
+    /// Removes all that has expired, also with lazy expiry. For inline maintenance.
     #[cfg(feature = "quick")]
     pub(crate) fn sweep(&self) {
         for partition in &self.partitions {

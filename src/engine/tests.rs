@@ -8,8 +8,8 @@ use super::*;
 use crate::base::cause::RemovalCause;
 use crate::base::error::FlushError;
 use crate::buffer::write_buffer::Event;
-use crate::entry::{EntryPtr, Owned, Terms};
-use crate::expiry::{Clock, Setting, Source};
+use crate::entry::{DeadlineSpec, EntryPtr, Owned};
+use crate::expiry::{Clock, ClockKind, ExpiryConfig};
 use crate::maintainer::Attendance;
 use crate::policy::bounds::{Bounds, Limits};
 use crate::policy::{Accesses, EvictionPolicy, Nodes, Policy};
@@ -43,23 +43,23 @@ impl EvictionPolicy for Counting {
 fn engine_of<V>(
     mode: Maintenance,
     orders: Vec<Order>,
-    setting: &Setting<u64, V>,
+    expiry_config: &ExpiryConfig<u64, V>,
 ) -> Engine<u64, V> {
-    engine_for(Accesses::Order, mode, orders, setting)
+    engine_for(Accesses::Order, mode, orders, expiry_config)
 }
 
 fn engine_for<V>(
     accesses: Accesses,
     mode: Maintenance,
     orders: Vec<Order>,
-    setting: &Setting<u64, V>,
+    expiry_config: &ExpiryConfig<u64, V>,
 ) -> Engine<u64, V> {
     Engine::new(EngineConfig {
         mode,
         accesses,
         orders,
         cores: 1,
-        timing: setting.timing(),
+        timing: expiry_config.timing(),
         recent: None,
         shadow: None,
         atomic: None,
@@ -75,7 +75,7 @@ fn lru_engine<V>(mode: Maintenance, bounds: Bounds, partitions: usize) -> Engine
         let policy = Policy::lru().instantiate(&bounds.policy_config(limits)).expect("known");
         Order::new(policy, Accesses::Order, limits)
     };
-    engine_of(mode, (0..partitions).map(order).collect(), &Setting::default())
+    engine_of(mode, (0..partitions).map(order).collect(), &ExpiryConfig::default())
 }
 
 fn entries(capacity: usize) -> Bounds {
@@ -94,21 +94,29 @@ struct Bench {
 
 impl Bench {
     fn new(mode: Maintenance, capacity: usize) -> Self {
-        Self::with_setting(mode, capacity, &Setting::default())
+        Self::with_expiry(mode, capacity, &ExpiryConfig::default())
     }
 
     /// With a clock that somebody moves.
-    fn timed(mode: Maintenance, clock: &FakeClock, is_lingering: bool) -> Self {
-        let clock = Source::of(clock.clone());
-        Self::with_setting(mode, 320, &Setting { clock, is_lingering, ..Setting::default() })
+    fn timed(mode: Maintenance, clock: &FakeClock, is_expiry_lazy: bool) -> Self {
+        let clock = ClockKind::of(clock.clone());
+        Self::with_expiry(
+            mode,
+            320,
+            &ExpiryConfig { clock, is_expiry_lazy, ..ExpiryConfig::default() },
+        )
     }
 
-    fn with_setting(mode: Maintenance, capacity: usize, setting: &Setting<u64, u64>) -> Self {
+    fn with_expiry(
+        mode: Maintenance,
+        capacity: usize,
+        expiry_config: &ExpiryConfig<u64, u64>,
+    ) -> Self {
         let told = Arc::<AtomicUsize>::default();
         let policy = Counting { told: Arc::clone(&told), ids: Vec::new() };
         let limits = Limits { entries: capacity, weight: u64::MAX };
         let order = Order::new(Box::new(policy), Accesses::Order, limits);
-        Self { engine: engine_of(mode, vec![order], setting), told }
+        Self { engine: engine_of(mode, vec![order], expiry_config), told }
     }
 
     /// Puts an entry into the table of which maintenance has not heard.
@@ -126,8 +134,9 @@ impl Bench {
     /// An entry that expires `seconds` from now, likewise unheard of.
     fn link_for(&self, key: u64, seconds: u64) -> EntryPtr {
         let deadline_ns = self.engine.timing.time.now_ns() + seconds * 1_000_000_000;
-        let terms = Terms { written_ns: None, deadline_ns, limit_ns: None, has_computed: false };
-        self.link(Owned::extended(hash_of(key), 1, key, key, terms, None))
+        let spec =
+            DeadlineSpec { written_ns: None, deadline_ns, limit_ns: None, has_computed: false };
+        self.link(Owned::extended(hash_of(key), 1, key, key, spec, None))
     }
 
     fn insert_for(&self, key: u64, seconds: u64) {
@@ -354,17 +363,17 @@ fn panics_of_the_clock_are_counted() {
             panic!("as planned")
         }
     }
-    let setting = Setting { clock: Source::of(Broken), ..Setting::default() };
-    let bench = Bench::with_setting(Maintenance::Inline, 320, &setting);
+    let expiry_config = ExpiryConfig { clock: ClockKind::of(Broken), ..ExpiryConfig::default() };
+    let bench = Bench::with_expiry(Maintenance::Inline, 320, &expiry_config);
     bench.engine.timing.time.now_ns();
     assert_eq!(bench.engine.stats().maintenance_panics, 2, "the other one as it was built");
 }
 
 #[test]
-fn the_thread_comes_for_the_next_timer_unless_what_expires_may_linger() {
+fn the_thread_comes_for_the_next_timer_unless_expiry_is_lazy() {
     let clock = FakeClock::new();
-    for (is_lingering, pause) in [(false, Some(look::STRANGE_CLOCK_PAUSE)), (true, None)] {
-        let bench = Bench::timed(Maintenance::Inline, &clock, is_lingering);
+    for (is_expiry_lazy, pause) in [(false, Some(look::STRANGE_CLOCK_PAUSE)), (true, None)] {
+        let bench = Bench::timed(Maintenance::Inline, &clock, is_expiry_lazy);
         let partition = &bench.engine.partitions[0];
         assert_eq!(bench.engine.next_timer(), None, "nothing expires");
         bench.insert_for(1, 100);
@@ -373,8 +382,8 @@ fn the_thread_comes_for_the_next_timer_unless_what_expires_may_linger() {
         clock.advance(Duration::from_secs(200));
         assert_eq!(bench.engine.next_timer(), pause.map(|_| Duration::ZERO));
         assert!(bench.engine.due_at_last(partition).is_some());
-        assert_eq!(bench.engine.due_now(partition).is_some(), !is_lingering);
-        assert_eq!(bench.engine.due_about_now(partition).is_some(), !is_lingering);
+        assert_eq!(bench.engine.due_now(partition).is_some(), !is_expiry_lazy);
+        assert_eq!(bench.engine.due_about_now(partition).is_some(), !is_expiry_lazy);
     }
 }
 
@@ -405,9 +414,9 @@ fn hits_are_told_of_the_sample_that_the_policy_has_now() {
     let policy = Policy::default().instantiate(&bounds.policy_config(limits)).expect("known");
     let accesses = policy.accesses();
     let order = Order::new(policy, accesses, limits);
-    let setting = Setting::<u64, u64>::default();
+    let expiry_config = ExpiryConfig::<u64, u64>::default();
     let bench = Bench {
-        engine: engine_for(accesses, Maintenance::Inline, vec![order], &setting),
+        engine: engine_for(accesses, Maintenance::Inline, vec![order], &expiry_config),
         told: Arc::default(),
     };
     let rate = || bench.engine.partitions[0].sample().rate();
@@ -584,7 +593,8 @@ fn an_engine_that_is_torn_down_has_dropped_everything_once() {
     let limits = Limits { entries: 1_000, weight: u64::MAX };
     let policy = Counting { told: Arc::default(), ids: Vec::new() };
     let order = Order::new(Box::new(policy), Accesses::Order, limits);
-    let engine = engine_of::<Arc<()>>(Maintenance::Background, vec![order], &Setting::default());
+    let engine =
+        engine_of::<Arc<()>>(Maintenance::Background, vec![order], &ExpiryConfig::default());
     let guard = reclaim::pin();
     for key in 0..600 {
         let new = Owned::new(key << 8, 1, key, Arc::clone(&value));

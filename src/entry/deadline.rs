@@ -14,15 +14,16 @@
 //!
 //! # Expiry, replacement and removal
 //! The table still decides alone who takes an entry out, by one CAS on its link. Whether what was
-//! taken out had expired is asked afterwards ([`Deadline::settle`], and a look at the clock); and a
-//! reader that found an entry expired reports a miss only if the entry is still linked after that
-//! ([`Table::retry_get`](crate::table::Table::retry_get)), else it looks again. So of a reader and
-//! a writer that race, either the reader sees the entry replaced, or the writer learns that it had
-//! expired: no miss is reported of a key whose value was then replaced as if it were valid.
+//! taken out had expired is asked afterwards ([`Deadline::read_ordered`], and a reading of the
+//! clock); and a reader that found an entry expired reports a miss only if the entry is still
+//! linked after that ([`Table::retry_get`](crate::table::Table::retry_get)), else it looks again.
+//! So of a reader and a writer that race, either the reader sees the entry replaced, or the writer
+//! learns that it had expired: no miss is reported of a key whose value was then replaced as if it
+//! were valid.
 //!
 //! # Orderings
 //! All acquire-release. The reader changes the deadline and then reads the link; the writer changes
-//! the link and then the deadline (`settle` writes it back unchanged). The two changes of the
+//! the link and then the deadline (`read_ordered` writes it back unchanged). The two changes of the
 //! deadline stand in one order, and the later one has acquired all that came before the earlier
 //! one. Model tests: `loom-tests/tests/expiry.rs`.
 //!
@@ -76,7 +77,7 @@ impl Deadline {
             if now_ns <= deadline {
                 return false;
             }
-            // AcqRel: before the look at the link; pairs with `settle`.
+            // AcqRel: before the check of the link; pairs with `read_ordered`.
             match self.0.compare_exchange(
                 deadline,
                 Self::EXPIRED,
@@ -97,7 +98,7 @@ impl Deadline {
     }
 
     /// The deadline of an entry that the caller has just taken out of the table.
-    pub(crate) fn settle(&self) -> u64 {
+    pub(crate) fn read_ordered(&self) -> u64 {
         // AcqRel: an RMW rather than a load, so that it stands in one order with that of a reader
         // who has found the entry expired (module head).
         self.0.fetch_add(0, Ordering::AcqRel)

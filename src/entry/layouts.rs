@@ -10,7 +10,7 @@ const MANY: usize = 80;
 /// From which size on entries come from the allocator one by one, in whatever way.
 const LARGE: usize = 512;
 
-fn terms(way: usize) -> Option<Terms> {
+fn spec(way: usize) -> Option<DeadlineSpec> {
     let (written_ns, limit_ns, has_computed) = match way {
         0 => return None,
         1 => (None, None, false),
@@ -18,23 +18,23 @@ fn terms(way: usize) -> Option<Terms> {
         3 => (Some(11), Some(13), false),
         _ => (Some(11), Some(13), true),
     };
-    Some(Terms { written_ns, deadline_ns: 17, limit_ns, has_computed })
+    Some(DeadlineSpec { written_ns, deadline_ns: 17, limit_ns, has_computed })
 }
 
 /// Makes entries of each prefix, and looks whether each part of them is aligned and keeps what it
 /// is given. Then frees them in each way.
 fn check<K, V>(make: fn() -> (K, V), way: &str) {
-    let make = |terms: Option<Terms>| {
+    let make = |spec: Option<DeadlineSpec>| {
         let (key, value) = make();
-        match terms {
+        match spec {
             None => Owned::new(7, 3, key, value),
-            Some(terms) => Owned::extended(7, 3, key, value, terms, None),
+            Some(spec) => Owned::extended(7, 3, key, value, spec, None),
         }
     };
     let many = if size_of::<Entry<K, V>>() < LARGE { MANY } else { 2 };
     let types = std::any::type_name::<(K, V)>();
-    for terms in (0..5).map(terms) {
-        let made: Vec<_> = (0..many).map(|_| make(terms)).collect();
+    for spec in (0..5).map(spec) {
+        let made: Vec<_> = (0..many).map(|_| make(spec)).collect();
         for owned in &made {
             let entry = owned.as_ptr();
             let pointers = (&raw const *owned.key(), &raw const *owned.value());
@@ -48,14 +48,14 @@ fn check<K, V>(make: fn() -> (K, V), way: &str) {
             assert_eq!((entry.meta().weight(), entry.meta().scratch()), (3, 5), "{types}");
             assert_eq!((entry.hash(), entry.frequency()), (7, 9), "{types}");
             let deadline = entry.extension().map(|extension| extension.deadline.get());
-            assert_eq!(deadline, terms.map(|_| 17), "{types}");
+            assert_eq!(deadline, spec.map(|_| 17), "{types}");
         }
         // A third by the drop of its owner, a third in each of the other ways.
         let mut shared: Vec<_> = made.into_iter().skip(many / 3).map(Owned::into_shared).collect();
         let any = shared.split_off(shared.len() / 2);
         // SAFETY: shared above, with nobody; each once.
         let mut panics = unsafe { dispose::<K, V>(any) };
-        panics += match terms {
+        panics += match spec {
             // SAFETY: as above.
             None => unsafe { dispose_plain::<K, V>(&shared) },
             // SAFETY: as above.

@@ -270,8 +270,8 @@ mod tests {
 
     use super::*;
     use crate::entry::Deadline;
+    use crate::entry::{DeadlineSpec, Owned, dispose, dispose_plain};
     use crate::entry::{EntryPtr, Prefix};
-    use crate::entry::{Owned, Terms, dispose, dispose_plain};
     use crate::tags::Tags;
 
     #[derive(Clone, Debug, PartialEq)]
@@ -297,12 +297,12 @@ mod tests {
             (Some(11), Some(13), false, true),
             (Some(11), Some(13), true, true),
         ] {
-            let terms = Terms { written_ns, deadline_ns: 17, limit_ns, has_computed };
+            let spec = DeadlineSpec { written_ns, deadline_ns: 17, limit_ns, has_computed };
             let held = is_tagged.then(|| tags.hold(["a", "b"]).expect("two are not too many"));
-            let owned = Owned::extended(HASH, 7, key.clone(), value.clone(), terms, held);
-            made.push((Some((terms, is_tagged)), owned));
+            let owned = Owned::extended(HASH, 7, key.clone(), value.clone(), spec, held);
+            made.push((Some((spec, is_tagged)), owned));
         }
-        for (terms, owned) in &made {
+        for (spec, owned) in &made {
             let entry = owned.as_ptr();
             let meta = entry.meta();
             meta.set_node(Some(NodeId::from_raw(u32::MAX - 2)));
@@ -317,7 +317,7 @@ mod tests {
 
             let stored = (meta.node(), meta.scratch(), meta.weight(), meta.cause());
             let node = Some(NodeId::from_raw(u32::MAX - 2));
-            assert_eq!(stored, (node, u32::MAX, 7, RemovalCause::Expired), "{terms:?}");
+            assert_eq!(stored, (node, u32::MAX, 7, RemovalCause::Expired), "{spec:?}");
             assert_eq!(meta.life.load(Ordering::Relaxed), BORN | Hold::New as u8);
             assert!(meta.is_unevictable() && !meta.is_changed());
             assert_eq!(
@@ -327,18 +327,18 @@ mod tests {
             assert_eq!((owned.key(), owned.value()), (&key, &value));
 
             let prefix = entry.prefix();
-            assert_eq!(entry.extension().is_some(), terms.is_some());
-            let Some((terms, is_tagged)) = terms else {
+            assert_eq!(entry.extension().is_some(), spec.is_some());
+            let Some((spec, is_tagged)) = spec else {
                 // Or, if another thread is at the pool, in front.
                 assert!(is_paired && prefix == Prefix::None || prefix == Prefix::Meta);
                 continue;
             };
-            assert_eq!(prefix, terms.prefix(*is_tagged));
+            assert_eq!(prefix, spec.prefix(*is_tagged));
             assert_eq!(entry.extension().map(|it| it.deadline.get()), Some(17));
             let read = |word: &crate::base::sync::AtomicU64| word.load(Ordering::Relaxed);
-            assert_eq!(entry.written_ns().map(read), terms.written_ns);
-            assert_eq!(entry.own_limit_ns().map(read), terms.limit_ns);
-            let computed = terms.has_computed.then_some(Deadline::NEVER);
+            assert_eq!(entry.written_ns().map(read), spec.written_ns);
+            assert_eq!(entry.own_limit_ns().map(read), spec.limit_ns);
+            let computed = spec.has_computed.then_some(Deadline::NEVER);
             assert_eq!(entry.own_computed_ns().map(read), computed);
             let names: Vec<&str> = entry.tags().into_iter().flat_map(|tags| tags.names()).collect();
             assert_eq!(names, if *is_tagged { vec!["a", "b"] } else { vec![] });

@@ -64,7 +64,7 @@ const _: () = assert!(size_of::<EntryMeta>().is_multiple_of(8) && align_of::<Ent
 
 /// How long a new entry may live: what its extension is made of.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct DeadlineSpec {
     /// When the entry was made, if that is to be kept; it always is beside a limit and tags.
     pub(crate) written_ns: Option<u64>,
     pub(crate) deadline_ns: u64,
@@ -76,7 +76,7 @@ pub(crate) struct Terms {
     pub(crate) has_computed: bool,
 }
 
-impl Terms {
+impl DeadlineSpec {
     pub(super) fn prefix(&self, has_tags: bool) -> Prefix {
         match (self.limit_ns, has_tags) {
             (None, false) if self.written_ns.is_none() => Prefix::Deadline,
@@ -300,7 +300,7 @@ impl EntryPtr {
         }
         if let Some(limit) = limit {
             // Release: who sees it in the place of the time of writing sees `CHANGED`; pairs with the
-            // loads in `limit_ns`, `move_within_limit` and `told_ns`.
+            // loads in `limit_ns`, `move_within_limit` and `written_at_ns`.
             limit.store(limit_ns, Ordering::Release);
         }
     }
@@ -361,9 +361,9 @@ impl EntryPtr {
         }
     }
 
-    /// The cache's time when the entry was made, if it tells that or `deadline_ns`, which the caller
-    /// has loaded from it, does.
-    pub(crate) fn told_ns(&self, deadline_ns: u64, ttl_ns: u64) -> Option<u64> {
+    /// When the entry was written, by the cache's time, if the entry holds that or it follows from
+    /// `deadline_ns`, which the caller has loaded from the entry.
+    pub(crate) fn written_at_ns(&self, deadline_ns: u64, ttl_ns: u64) -> Option<u64> {
         let written_ns = match self.written_ns() {
             // Acquire: as in `limit_ns`.
             Some(written) => written.load(Ordering::Acquire),
@@ -441,21 +441,26 @@ fn stay_a_branch() {
     }
 }
 
-/// Makes what stands in front of a header by these terms and tags.
+/// Writes what stands in front of a header, by this specification and these tags.
 ///
 /// # Safety
 /// As many bytes precede the header as their prefix has in front, and nobody else has them.
-pub(super) unsafe fn write_extension(header: NonNull<Header>, terms: Terms, tags: Option<TagSet>) {
-    let prefix = terms.prefix(tags.is_some());
-    // SAFETY: every prefix that terms have ends in an extension right before the metadata, aligned.
-    unsafe { extension_of(header).write(terms.extension()) };
-    if let Some(written_ns) = terms.written_ns {
+pub(super) unsafe fn write_extension(
+    header: NonNull<Header>,
+    spec: DeadlineSpec,
+    tags: Option<TagSet>,
+) {
+    let prefix = spec.prefix(tags.is_some());
+    // SAFETY: every prefix that a specification has ends in an extension right before the metadata,
+    // aligned.
+    unsafe { extension_of(header).write(spec.extension()) };
+    if let Some(written_ns) = spec.written_ns {
         // SAFETY: as above, of one with an age, which this prefix ends in.
         let written = unsafe { &raw mut (*age_extension_of(header)).written_ns };
         // SAFETY: as above.
         unsafe { written.write(AtomicU64::new(written_ns)) };
     }
-    if let Some(limit_ns) = terms.limit_ns {
+    if let Some(limit_ns) = spec.limit_ns {
         // SAFETY: as above, of one with a limit.
         let limit = unsafe { &raw mut (*limit_extension_of(header)).limit_ns };
         // SAFETY: as above.

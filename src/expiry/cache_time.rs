@@ -15,16 +15,16 @@ use crate::base::system_time;
 /// The cache's time is nanoseconds since it was built, plus one: 0 is no time but a deadline that
 /// is past for ever. It never reaches `u64::MAX`, which is no deadline at all.
 pub(crate) struct CacheTime {
-    source: Source,
+    clock: ClockKind,
     start_ns: u64,
     /// The last reading by maintenance.
     last_ns: AtomicU64,
     panics: AtomicU64,
 }
 
-/// Which clock. The compiler sees through those that every hit may ask.
+/// Which clock a cache asks. The compiler sees through those that every hit may ask.
 #[derive(Clone)]
-pub(crate) enum Source {
+pub(crate) enum ClockKind {
     /// [`MonotonicClock`], the default.
     Monotonic,
     /// [`CoarseClock`].
@@ -33,7 +33,7 @@ pub(crate) enum Source {
     Custom(Arc<dyn Clock>),
 }
 
-impl Source {
+impl ClockKind {
     pub(crate) fn of<C: Clock>(clock: C) -> Self {
         let any: &dyn Any = &clock;
         if any.is::<MonotonicClock>() {
@@ -50,17 +50,17 @@ impl Source {
 
 /// A time ahead of the cache's time: surely not before now plus so much. What is to be added to a
 /// time that is cheap to tell; it may wrap, as the sum then does.
-pub(crate) enum Bound {
-    /// Nothing tells.
+pub(crate) enum DeadlineBound {
+    /// There is no such bound.
     Unknown,
     /// To the system's coarse time.
     AheadOfCoarse(u64),
-    /// To what the ticking clock tells.
+    /// To the last tick of the ticking clock.
     AheadOfTick(u64),
 }
 
-impl Bound {
-    /// Whether the bound is at most `deadline_ns`, as far as a cheap look tells.
+impl DeadlineBound {
+    /// Whether the bound is at most `deadline_ns`, as far as a cheap reading of the clock tells.
     #[inline(always)]
     pub(crate) fn is_surely_at_most(&self, deadline_ns: u64) -> bool {
         match self {
@@ -68,46 +68,46 @@ impl Bound {
             Self::AheadOfCoarse(offset) => system_time::coarse_ns()
                 .is_some_and(|coarse| coarse.wrapping_add(*offset) <= deadline_ns),
             Self::AheadOfTick(offset) => {
-                let told = ticking::told_ns();
-                told != 0 && told.wrapping_add(*offset) <= deadline_ns
+                let ticked = ticking::ticked_ns();
+                ticked != 0 && ticked.wrapping_add(*offset) <= deadline_ns
             }
         }
     }
 }
 
 impl CacheTime {
-    pub(crate) fn new(source: Source) -> Self {
+    pub(crate) fn new(clock: ClockKind) -> Self {
         let mut time =
-            Self { source, start_ns: 0, last_ns: AtomicU64::new(0), panics: AtomicU64::new(0) };
+            Self { clock, start_ns: 0, last_ns: AtomicU64::new(0), panics: AtomicU64::new(0) };
         time.start_ns = time.read(Clock::now_ns).unwrap_or(0);
         time.last_ns = AtomicU64::new(1);
         time
     }
 
     /// The time that is `ahead_ns` from now, at least: what is not below it is valid.
-    pub(crate) fn bound_ahead(&self, ahead_ns: u64) -> Bound {
+    pub(crate) fn bound_ahead(&self, ahead_ns: u64) -> DeadlineBound {
         // Beyond, a sum might wrap more than once.
         if ahead_ns >= 1 << 62 {
-            return Bound::Unknown;
+            return DeadlineBound::Unknown;
         }
         // The cache's time is one more than the clock's since the start.
         let offset = |ahead_ns: u64| (ahead_ns + 1).wrapping_sub(self.start_ns);
-        match self.source {
-            Source::Monotonic => Bound::AheadOfCoarse(offset(ahead_ns.max(SLACK_NS))),
-            Source::Coarse => Bound::AheadOfCoarse(offset(ahead_ns)),
-            Source::Ticking(_) => Bound::AheadOfTick(offset(ahead_ns)),
-            Source::Custom(_) => Bound::Unknown,
+        match self.clock {
+            ClockKind::Monotonic => DeadlineBound::AheadOfCoarse(offset(ahead_ns.max(SLACK_NS))),
+            ClockKind::Coarse => DeadlineBound::AheadOfCoarse(offset(ahead_ns)),
+            ClockKind::Ticking(_) => DeadlineBound::AheadOfTick(offset(ahead_ns)),
+            ClockKind::Custom(_) => DeadlineBound::Unknown,
         }
     }
 
     /// Now.
     #[inline]
     pub(crate) fn now_ns(&self) -> u64 {
-        let now = match &self.source {
-            Source::Monotonic => Some(MonotonicClock.now_ns()),
-            Source::Coarse => Some(CoarseClock.now_ns()),
-            Source::Ticking(clock) => Some(clock.now_ns()),
-            Source::Custom(_) => self.read(Clock::now_ns),
+        let now = match &self.clock {
+            ClockKind::Monotonic => Some(MonotonicClock.now_ns()),
+            ClockKind::Coarse => Some(CoarseClock.now_ns()),
+            ClockKind::Ticking(clock) => Some(clock.now_ns()),
+            ClockKind::Custom(_) => self.read(Clock::now_ns),
         };
         now.map_or_else(|| self.last_ns.load(Ordering::Relaxed), |now| self.since_start(now))
     }
@@ -115,11 +115,11 @@ impl CacheTime {
     /// Two times between which it is now.
     #[inline]
     pub(crate) fn around_ns(&self) -> (u64, u64) {
-        let around = match &self.source {
-            Source::Monotonic => Some(MonotonicClock.around_ns()),
-            Source::Coarse => Some(CoarseClock.around_ns()),
-            Source::Ticking(clock) => Some(clock.around_ns()),
-            Source::Custom(_) => self.read(Clock::around_ns),
+        let around = match &self.clock {
+            ClockKind::Monotonic => Some(MonotonicClock.around_ns()),
+            ClockKind::Coarse => Some(CoarseClock.around_ns()),
+            ClockKind::Ticking(clock) => Some(clock.around_ns()),
+            ClockKind::Custom(_) => self.read(Clock::around_ns),
         };
         match around {
             Some((early, late)) => (self.since_start(early), self.since_start(late)),
@@ -130,15 +130,16 @@ impl CacheTime {
         }
     }
 
-    /// Whether `deadline_ns`, a time, is surely not past, as far as a cheap look tells.
+    /// Whether `deadline_ns`, a time, is surely not past, as far as a cheap reading of the clock
+    /// tells.
     #[inline]
     pub(crate) fn is_surely_not_past(&self, deadline_ns: u64) -> bool {
-        let (_, late) = match &self.source {
-            Source::Monotonic => {
+        let (_, late) = match &self.clock {
+            ClockKind::Monotonic => {
                 let (early, late) = MonotonicClock.around_ns();
                 (early, late.saturating_sub(self.start_ns))
             }
-            Source::Coarse | Source::Ticking(_) | Source::Custom(_) => self.around_ns(),
+            ClockKind::Coarse | ClockKind::Ticking(_) | ClockKind::Custom(_) => self.around_ns(),
         };
         // Not yet the cache's time, which is one more: so not equal, either.
         late < deadline_ns
@@ -152,8 +153,8 @@ impl CacheTime {
     }
 
     /// Whether the clock goes as the system's does, so that one can sleep until a time.
-    pub(crate) fn is_real(&self) -> bool {
-        !matches!(self.source, Source::Custom(_))
+    pub(crate) fn follows_system_clock(&self) -> bool {
+        !matches!(self.clock, ClockKind::Custom(_))
     }
 
     /// Panics of the clock so far.
@@ -167,11 +168,11 @@ impl CacheTime {
     }
 
     fn read<R>(&self, reading: impl FnOnce(&dyn Clock) -> R) -> Option<R> {
-        let read = match &self.source {
-            Source::Monotonic => Some(reading(&MonotonicClock)),
-            Source::Coarse => Some(reading(&CoarseClock)),
-            Source::Ticking(clock) => Some(reading(clock)),
-            Source::Custom(clock) => contain(|| reading(&**clock)),
+        let read = match &self.clock {
+            ClockKind::Monotonic => Some(reading(&MonotonicClock)),
+            ClockKind::Coarse => Some(reading(&CoarseClock)),
+            ClockKind::Ticking(clock) => Some(reading(clock)),
+            ClockKind::Custom(clock) => contain(|| reading(&**clock)),
         };
         if read.is_none() {
             self.panics.fetch_add(1, Ordering::Relaxed);
@@ -191,11 +192,11 @@ mod tests {
     #[test]
     fn bound_lies_at_least_so_far_ahead_and_not_much_further() {
         let has_coarse = system_time::coarse_ns().is_some();
-        let ticking = Source::of(TickingClock::new());
-        for (source, tells) in
-            [(Source::Monotonic, has_coarse), (Source::Coarse, has_coarse), (ticking, true)]
+        let ticking = ClockKind::of(TickingClock::new());
+        for (clock, tells) in
+            [(ClockKind::Monotonic, has_coarse), (ClockKind::Coarse, has_coarse), (ticking, true)]
         {
-            let time = CacheTime::new(source);
+            let time = CacheTime::new(clock);
             // The first coarse time may be before the start, where no time is.
             while time.around_ns().0 == 1 {
                 std::hint::spin_loop();
@@ -217,16 +218,16 @@ mod tests {
 
     #[test]
     fn bound_of_a_time_that_begins_later_than_now_says_no() {
-        let mut time = CacheTime::new(Source::Coarse);
+        let mut time = CacheTime::new(ClockKind::Coarse);
         time.start_ns += 3600 * SECOND;
         assert!(!time.bound_ahead(SECOND).is_surely_at_most(2 * SECOND));
     }
 
     #[test]
     fn bound_of_a_clock_of_the_users_says_nothing() {
-        let time = CacheTime::new(Source::of(FakeClock::new()));
+        let time = CacheTime::new(ClockKind::of(FakeClock::new()));
         assert!(!time.bound_ahead(0).is_surely_at_most(u64::MAX - 1));
-        assert!(matches!(Source::of(CoarseClock), Source::Coarse));
-        assert!(matches!(Source::of(MonotonicClock), Source::Monotonic));
+        assert!(matches!(ClockKind::of(CoarseClock), ClockKind::Coarse));
+        assert!(matches!(ClockKind::of(MonotonicClock), ClockKind::Monotonic));
     }
 }

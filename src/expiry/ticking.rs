@@ -6,7 +6,7 @@
 //! | a time | the thread wakes each millisecond | a later time, or 0 when no clock is left: the thread; 0: a forked child |
 //!
 //! # Orderings
-//! `NOW` is relaxed: a number that nothing hangs on. Who starts and ends the thread is settled
+//! `NOW` is relaxed: a number that nothing hangs on. Who starts and ends the thread is decided
 //! under `CLOCKS`.
 #![forbid(unsafe_code)]
 
@@ -101,7 +101,7 @@ impl fmt::Debug for TickingClock {
 impl Clock for TickingClock {
     #[inline]
     fn now_ns(&self) -> u64 {
-        match told_ns() {
+        match ticked_ns() {
             0 => read_system(),
             now => now,
         }
@@ -120,13 +120,13 @@ impl Drop for Held {
     }
 }
 
-/// What the clock says, or 0 where nobody moves it on.
+/// The time of the last tick, or 0 if no thread ticks.
 #[inline(always)]
-pub(super) fn told_ns() -> u64 {
+pub(super) fn ticked_ns() -> u64 {
     NOW.load(Ordering::Relaxed)
 }
 
-/// The time where the thread does not tell it.
+/// The system's time, for when no thread ticks.
 #[cold]
 fn read_system() -> u64 {
     // A clock may be asked under any lock, and must not wait for another.
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn the_thread_lives_as_long_as_some_clock_and_moves_it_on() {
         let clock = TickingClock::new();
-        let is_ticking = || sync::lock(&CLOCKS).thread.is_some() && told_ns() != 0;
+        let is_ticking = || sync::lock(&CLOCKS).thread.is_some() && ticked_ns() != 0;
         assert!(is_ticking());
         let began = system_time::now_ns();
         assert!(clock.now_ns() <= began);

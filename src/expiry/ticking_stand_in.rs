@@ -22,6 +22,6 @@ impl Clock for TickingClock {
     }
 }
 
-pub(super) fn told_ns() -> u64 {
+pub(super) fn ticked_ns() -> u64 {
     0
 }

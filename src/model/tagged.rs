@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Keep, Watched};
 use crate::entry::Deadline;
-use crate::entry::{EntryPtr, Owned, Terms};
+use crate::entry::{DeadlineSpec, EntryPtr, Owned};
 use crate::reclaim::pin;
 use crate::table::Table;
 use crate::tags::{TagSet, Tags};
@@ -43,17 +43,17 @@ impl Tagged {
     /// Whether the entry that was replaced, if one was, had been invalidated.
     pub fn upsert(&self, key: u64, value: u64, tag: &str) -> Option<bool> {
         let tags = self.tags.hold([tag]).expect("one is not too many");
-        let terms = Terms {
+        let spec = DeadlineSpec {
             written_ns: Some(0),
             deadline_ns: Deadline::NEVER,
             limit_ns: None,
             has_computed: false,
         };
-        let new = Owned::extended(key, 1, key, Watched::new(value), terms, Some(tags));
+        let new = Owned::extended(key, 1, key, Watched::new(value), spec, Some(tags));
         let done = self.table.upsert(new, |_, _| true, &pin());
         let (new, old) = done.ok().expect("nothing declines");
         self.keep.keep(new);
-        old.map(|old| old.tags().is_some_and(TagSet::settle))
+        old.map(|old| old.tags().is_some_and(TagSet::read_ordered))
     }
 
     /// Gives a tag to an entry that never comes to be.

@@ -2,7 +2,7 @@
 
 use super::{Keep, Watched};
 use crate::entry::{BroughtForward, Deadline};
-use crate::entry::{EntryPtr, Owned, Terms};
+use crate::entry::{DeadlineSpec, EntryPtr, Owned};
 use crate::reclaim::pin;
 use crate::table::Table;
 
@@ -52,13 +52,19 @@ impl Timed {
         now: u64,
         limit_ns: Option<u64>,
     ) -> Option<(u64, bool)> {
-        let terms =
-            Terms { written_ns: Some(now), deadline_ns: deadline, limit_ns, has_computed: false };
-        let new = Owned::extended(key, 1, key, Watched::new(value), terms, None);
+        let spec = DeadlineSpec {
+            written_ns: Some(now),
+            deadline_ns: deadline,
+            limit_ns,
+            has_computed: false,
+        };
+        let new = Owned::extended(key, 1, key, Watched::new(value), spec, None);
         let done = self.table.upsert(new, |_, _| true, &pin());
         let (new, old) = done.ok().expect("nothing declines");
         self.keep.keep(new);
-        old.map(|old| (Self::value(old), Self::with_deadline(old, |held| held.settle() < now)))
+        old.map(|old| {
+            (Self::value(old), Self::with_deadline(old, |held| held.read_ordered() < now))
+        })
     }
 
     /// What a timer does: takes the entry out if it has expired.
@@ -114,7 +120,7 @@ impl Timed {
         let found = self.table.get(key, |held| *held == key, &guard);
         let (entry, _) = found.expect("nobody takes it out");
         let deadline = Self::with_deadline(entry, Deadline::get);
-        (deadline, entry.told_ns(deadline, ttl))
+        (deadline, entry.written_at_ns(deadline, ttl))
     }
 
     /// Moves the deadline to an earlier time; true if that has to be reported to the partition.

@@ -61,7 +61,7 @@ impl QuickCacheBuilder {
         let policy = registry
             .policy(&config.eviction_policy)
             .map_err(|source| ConfigError::Name { field: "eviction_policy", source })?;
-        let is_real = clock.is_none();
+        let follows_system_clock = clock.is_none();
         let clock: Arc<dyn Clock> = clock.unwrap_or_else(|| Arc::new(MonotonicClock));
         let cache = Cache::builder()
             .capacity(config.max_size)
@@ -70,14 +70,14 @@ impl QuickCacheBuilder {
             .clock(SharedClock(Arc::clone(&clock)))
             // What has expired is in the way from the first moment on.
             .timer_tick(Duration::from_nanos(1))
-            .let_expired_linger()
+            .expire_lazily()
             .build()
             .map_err(ConfigError::Build)?;
         let metrics = Metrics::new(config.enable_metrics, sink);
         let core = Arc::new(Core { cache, max_size: config.max_size, metrics });
         let sweeper = config.cleanup_interval.and_then(seconds_above_zero).map(|interval| {
             let swept: Weak<Core<K, V>> = Arc::downgrade(&core);
-            Periodic::start(interval, clock, is_real, swept)
+            Periodic::start(interval, clock, follows_system_clock, swept)
         });
         let serializer = registry
             .serializers()

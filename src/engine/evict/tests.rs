@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::base::sync;
 use crate::entry::Deadline;
-use crate::entry::{Owned, Terms};
+use crate::entry::{DeadlineSpec, Owned};
 use crate::policy::bounds::Bounds;
 use crate::reclaim::{self, Freeable};
 use crate::table::Table;
@@ -420,9 +420,13 @@ fn a_policy_may_change_its_sample_if_it_has_one() {
 fn a_timer_fires_once_and_again_if_it_is_set_anew() {
     const SECOND: u64 = 1_000_000_000;
     let mut partition = Partition::plain();
-    let terms =
-        Terms { written_ns: None, deadline_ns: 100 * SECOND, limit_ns: None, has_computed: false };
-    let owned = Owned::extended(1, 1, 1, 0, terms, None);
+    let spec = DeadlineSpec {
+        written_ns: None,
+        deadline_ns: 100 * SECOND,
+        limit_ns: None,
+        has_computed: false,
+    };
+    let owned = Owned::extended(1, 1, 1, 0, spec, None);
     let entry = partition.table.insert_if_absent(owned, |_| true, &reclaim::pin());
     let entry = entry.ok().expect("absent");
     partition.order.insert(entry, entry.meta());

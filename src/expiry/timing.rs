@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cache_time::{Bound, CacheTime, Source};
+use super::cache_time::{CacheTime, ClockKind, DeadlineBound};
 use super::clock::nanoseconds;
 use super::timers::Timers;
 use crate::base::error::BuildError;
 use crate::base::sync::Ordering;
 use crate::entry::Deadline;
-use crate::entry::{EntryPtr, Extension, Terms};
+use crate::entry::{DeadlineSpec, EntryPtr, Extension};
 
 /// Computes how long each entry may live.
 ///
@@ -68,35 +68,35 @@ pub trait Expiry<K, V>: Send + Sync {
 
 /// How long a new entry is to live.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) enum Lifetime {
+pub(crate) enum EntryTtl {
     /// As the cache is set up.
     #[default]
-    Usual,
+    Default,
     /// This long, give or take the jitter.
     For(Duration),
 }
 
-/// What the builder was told about time.
-pub(crate) struct Setting<K, V> {
+/// What the builder was given about time.
+pub(crate) struct ExpiryConfig<K, V> {
     pub(crate) time_to_live: Option<Duration>,
     pub(crate) time_to_idle: Option<Duration>,
     pub(crate) expiry: Option<Arc<dyn Expiry<K, V>>>,
     pub(crate) jitter: f64,
     pub(crate) timer_tick: Option<Duration>,
-    pub(crate) clock: Source,
-    /// See [`Timing::is_lingering`].
-    pub(crate) is_lingering: bool,
+    pub(crate) clock: ClockKind,
+    /// See [`Timing::is_expiry_lazy`].
+    pub(crate) is_expiry_lazy: bool,
     /// Whether someone asks for the ages of entries that cannot expire.
     pub(crate) wants_ages: bool,
 }
 
-impl<K, V> Clone for Setting<K, V> {
+impl<K, V> Clone for ExpiryConfig<K, V> {
     fn clone(&self) -> Self {
         Self { expiry: self.expiry.clone(), clock: self.clock.clone(), ..*self }
     }
 }
 
-impl<K, V> Default for Setting<K, V> {
+impl<K, V> Default for ExpiryConfig<K, V> {
     fn default() -> Self {
         Self {
             time_to_live: None,
@@ -104,14 +104,14 @@ impl<K, V> Default for Setting<K, V> {
             expiry: None,
             jitter: 0.0,
             timer_tick: None,
-            clock: Source::Monotonic,
-            is_lingering: false,
+            clock: ClockKind::Monotonic,
+            is_expiry_lazy: false,
             wants_ages: false,
         }
     }
 }
 
-impl<K, V> Setting<K, V> {
+impl<K, V> ExpiryConfig<K, V> {
     pub(crate) fn check(&self) -> Result<(), BuildError> {
         if self.time_to_live == Some(Duration::ZERO) {
             return Err(BuildError::ZeroTimeToLive);
@@ -147,8 +147,8 @@ impl<K, V> Setting<K, V> {
             idle_ns,
             idle_step_ns,
             jitter: self.jitter,
-            is_lingering: self.is_lingering,
-            is_for_all: self.time_to_live.is_some()
+            is_expiry_lazy: self.is_expiry_lazy,
+            applies_to_all: self.time_to_live.is_some()
                 || self.time_to_idle.is_some()
                 || self.expiry.is_some()
                 || self.wants_ages,
@@ -161,8 +161,9 @@ impl<K, V> Setting<K, V> {
 const IDLE_STEPS: u64 = 64;
 const MAX_IDLE_STEP_NS: u64 = 1 << 28;
 
-/// A deadline that is so far from the time of writing never saturates, and so tells it.
-const MAX_TOLD_NS: u64 = 1 << 62;
+/// A deadline that is no further from the time of writing never saturates, so that time follows
+/// from it.
+const MAX_INVERTIBLE_TTL_NS: u64 = 1 << 62;
 
 /// A cache's time and the lifetimes that hold for all its entries.
 pub(crate) struct Timing {
@@ -171,10 +172,10 @@ pub(crate) struct Timing {
     idle_ns: u64,
     idle_step_ns: u64,
     jitter: f64,
-    /// Whether what has expired stays until somebody comes across it or asks for a sweep.
-    pub(crate) is_lingering: bool,
+    /// Whether expiry is lazy: an expired entry stays until somebody finds it or asks for a sweep.
+    pub(crate) is_expiry_lazy: bool,
     /// Whether every entry gets an extension.
-    is_for_all: bool,
+    applies_to_all: bool,
     /// Whether entries without a lifetime of their own have that of the cache, and nobody wants more
     /// to be known of them: with an idle time the limit follows from the time of writing then, and
     /// without one the time of writing from the deadline.
@@ -182,7 +183,7 @@ pub(crate) struct Timing {
     /// Whether an [`Expiry`] is asked, of lookups too.
     is_computed: bool,
     /// From which deadline on a hit passes unchecked; `None` if every hit has to be checked.
-    unchecked_from: Option<Bound>,
+    unchecked_from: Option<DeadlineBound>,
 }
 
 impl Timing {
@@ -196,35 +197,37 @@ impl Timing {
 
     /// What a new entry of `hash` needs in front of its header, if anything.
     #[inline]
-    pub(crate) fn terms(&self, lifetime: Lifetime, hash: u64) -> Option<Terms> {
-        let is_usual = matches!(lifetime, Lifetime::Usual);
-        if is_usual && !self.is_for_all {
+    pub(crate) fn spec(&self, lifetime: EntryTtl, hash: u64) -> Option<DeadlineSpec> {
+        let is_default = matches!(lifetime, EntryTtl::Default);
+        if is_default && !self.applies_to_all {
             return None;
         }
-        let terms = self.sure_terms(lifetime, hash);
-        Some(match is_usual {
-            true if self.is_regular && self.has_idle_time() => Terms { limit_ns: None, ..terms },
-            true if self.is_regular && self.ttl_ns < MAX_TOLD_NS => {
-                Terms { written_ns: None, ..terms }
+        let spec = self.spec_always(lifetime, hash);
+        Some(match is_default {
+            true if self.is_regular && self.has_idle_time() => {
+                DeadlineSpec { limit_ns: None, ..spec }
             }
-            _ => terms,
+            true if self.is_regular && self.ttl_ns < MAX_INVERTIBLE_TTL_NS => {
+                DeadlineSpec { written_ns: None, ..spec }
+            }
+            _ => spec,
         })
     }
 
     /// The same of an entry that gets an extension anyhow.
-    pub(crate) fn sure_terms(&self, lifetime: Lifetime, hash: u64) -> Terms {
+    pub(crate) fn spec_always(&self, lifetime: EntryTtl, hash: u64) -> DeadlineSpec {
         let ttl_ns = match lifetime {
-            Lifetime::Usual => self.ttl_ns,
-            Lifetime::For(ttl) => nanoseconds(ttl),
+            EntryTtl::Default => self.ttl_ns,
+            EntryTtl::For(ttl) => nanoseconds(ttl),
         };
-        self.terms_of(ttl_ns, hash)
+        self.spec_for(ttl_ns, hash)
     }
 
-    fn terms_of(&self, ttl_ns: u64, hash: u64) -> Terms {
+    fn spec_for(&self, ttl_ns: u64, hash: u64) -> DeadlineSpec {
         let ttl_ns = self.jittered(ttl_ns, hash);
         let written_ns = self.now_for(ttl_ns.min(self.idle_ns));
         let limit_ns = Deadline::after(written_ns, ttl_ns);
-        Terms {
+        DeadlineSpec {
             written_ns: Some(written_ns),
             deadline_ns: limit_ns.min(Deadline::after(written_ns, self.idle_ns)),
             limit_ns: self.hits_move().then_some(limit_ns),
@@ -250,17 +253,17 @@ impl Timing {
     }
 
     /// Lets the lifetime of an entry, which nobody else has yet, begin now.
-    pub(crate) fn restart(&self, entry: EntryPtr, lifetime: Lifetime) {
+    pub(crate) fn restart(&self, entry: EntryPtr, lifetime: EntryTtl) {
         let Some(extension) = entry.extension() else { return };
-        let terms = self.sure_terms(lifetime, entry.hash());
+        let spec = self.spec_always(lifetime, entry.hash());
         // Relaxed, all of them: published with the entry.
-        if let (Some(limit), Some(limit_ns)) = (entry.own_limit_ns(), terms.limit_ns) {
+        if let (Some(limit), Some(limit_ns)) = (entry.own_limit_ns(), spec.limit_ns) {
             limit.store(limit_ns, Ordering::Relaxed);
         }
-        if let (Some(written), Some(written_ns)) = (entry.written_ns(), terms.written_ns) {
+        if let (Some(written), Some(written_ns)) = (entry.written_ns(), spec.written_ns) {
             written.store(written_ns, Ordering::Relaxed);
         }
-        extension.deadline.set(terms.deadline_ns);
+        extension.deadline.set(spec.deadline_ns);
     }
 
     /// Whether the entry is surely valid, and a hit on it leaves its deadline as it is.
@@ -286,7 +289,7 @@ impl Timing {
 
     /// Whether an entry that the caller has just taken out of the table had expired before.
     pub(crate) fn had_expired(&self, extension: &Extension) -> bool {
-        match extension.deadline.settle() {
+        match extension.deadline.read_ordered() {
             Deadline::NEVER => false,
             Deadline::EXPIRED => true,
             deadline => !self.time.is_surely_not_past(deadline) && deadline < self.time.now_ns(),
@@ -370,7 +373,7 @@ impl Timing {
     /// How long ago the entry was made; `None` if that is not known.
     pub(crate) fn age(&self, entry: EntryPtr) -> Option<Duration> {
         let deadline = entry.extension()?.deadline.get();
-        let written_ns = entry.told_ns(deadline, self.ttl_ns)?;
+        let written_ns = entry.written_at_ns(deadline, self.ttl_ns)?;
         Some(Duration::from_nanos(self.time.now_ns().saturating_sub(written_ns)))
     }
 
@@ -439,27 +442,31 @@ mod tests {
         }
     }
 
-    fn setting(source: Source) -> Setting<u64, u64> {
-        Setting { clock: source, ..Setting::default() }
+    fn expiry_config(clock: ClockKind) -> ExpiryConfig<u64, u64> {
+        ExpiryConfig { clock, ..ExpiryConfig::default() }
     }
 
     #[test]
     fn by_a_system_clock_a_hit_that_is_far_from_its_deadline_passes_unchecked() {
-        for source in [Source::of(MonotonicClock), Source::of(CoarseClock)] {
+        for clock in [ClockKind::of(MonotonicClock), ClockKind::of(CoarseClock)] {
             let seconds = |seconds| Some(Duration::from_secs(seconds));
-            let live = Setting { time_to_live: seconds(100), ..setting(source.clone()) }.timing();
-            let idle = Setting { time_to_idle: seconds(100), ..setting(source.clone()) }.timing();
-            let short = Setting { time_to_idle: seconds(1), ..setting(source.clone()) }.timing();
-            let asked = Setting { expiry: Some(Arc::new(Forever)), ..setting(source) }.timing();
+            let live = ExpiryConfig { time_to_live: seconds(100), ..expiry_config(clock.clone()) }
+                .timing();
+            let idle = ExpiryConfig { time_to_idle: seconds(100), ..expiry_config(clock.clone()) }
+                .timing();
+            let short =
+                ExpiryConfig { time_to_idle: seconds(1), ..expiry_config(clock.clone()) }.timing();
+            let asked =
+                ExpiryConfig { expiry: Some(Arc::new(Forever)), ..expiry_config(clock) }.timing();
             let passes_unchecked = |timing: &Timing, deadline_ns| {
                 timing.passes_unchecked(&Extension { deadline: Deadline::new(deadline_ns) })
             };
             // Elsewhere every hit asks further.
-            let is_told = crate::base::system_time::coarse_ns().is_some();
+            let has_coarse = crate::base::system_time::coarse_ns().is_some();
             let now = |timing: &Timing| timing.time.now_ns();
-            assert_eq!(passes_unchecked(&live, now(&live) + 60 * SECOND), is_told);
+            assert_eq!(passes_unchecked(&live, now(&live) + 60 * SECOND), has_coarse);
             assert!(!passes_unchecked(&live, now(&live) - 1));
-            assert_eq!(passes_unchecked(&idle, now(&idle) + 160 * SECOND), is_told);
+            assert_eq!(passes_unchecked(&idle, now(&idle) + 160 * SECOND), has_coarse);
             assert!(!passes_unchecked(
                 &idle,
                 now(&idle) + 100 * SECOND - MAX_IDLE_STEP_NS - SECOND / 10
