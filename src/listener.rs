@@ -21,7 +21,7 @@
 //!
 //! # Life of what is told
 //! A notification refers to the entry that has left, and to the one that took its place. Both are
-//! kept from being retired ([`Kept`](crate::reclaim::Kept)) until maintenance gets the
+//! kept from being retired ([`KeepAlive`](crate::reclaim::KeepAlive)) until maintenance gets the
 //! notification back, delivered. So nothing is cloned, and readers and listener may look at one
 //! value at the same time.
 #![forbid(unsafe_code)]

@@ -45,7 +45,7 @@ use std::marker::PhantomData;
 
 use crate::entry::{self, Entry, EntryPtr};
 
-mod kept;
+mod keep_alive;
 #[cfg(not(larder_loom))]
 mod tally;
 #[cfg(not(larder_loom))]
@@ -62,7 +62,7 @@ pub(crate) use epoch::{
 };
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) use epoch::{Held, hold};
-pub(crate) use kept::Kept;
+pub(crate) use keep_alive::KeepAlive;
 #[cfg(larder_loom)]
 pub(crate) use stand_in::*;
 #[cfg(not(larder_loom))]

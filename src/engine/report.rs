@@ -11,7 +11,7 @@ use crate::base::sync;
 use crate::buffer::write_buffer::{self, Event};
 use crate::engine::recent::Absence;
 use crate::entry::{Entry, EntryPtr};
-use crate::reclaim::{self, Kept};
+use crate::reclaim::{self, KeepAlive};
 
 /// Is shown entries that are evicted, while it may read them. User code may run in it: no lock is held.
 pub(crate) type Show<'e, K, V> = &'e dyn Fn(&Entry<K, V>);
@@ -138,8 +138,8 @@ impl<K, V> Engine<K, V> {
                 && leaving.cause == RemovalCause::Evicted
             {
                 // Within its gate it stays linked, and is not retired.
-                let kept = Kept::<K, V>::new(leaving.entry);
-                panics::contain(|| show(kept.entry()));
+                let alive = KeepAlive::<K, V>::new(leaving.entry);
+                panics::contain(|| show(alive.entry()));
             }
             has_unneeded_loan |= self.finish_run(partition, leftover);
             next = if has_evicted { self.run_again(partition) } else { None };

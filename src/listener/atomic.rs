@@ -12,7 +12,7 @@ use crate::base::panics::contain;
 use crate::base::reentrancy::{self, Inside, Kind};
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::entry::EntryPtr;
-use crate::reclaim::Kept;
+use crate::reclaim::KeepAlive;
 
 /// An atomic listener at work.
 pub(crate) struct AtomicListening<K, V> {
@@ -42,7 +42,7 @@ impl<K, V> AtomicListening<K, V> {
         new_value: Option<&V>,
         age: Duration,
     ) {
-        let old = Kept::<K, V>::new(entry);
+        let old = KeepAlive::<K, V>::new(entry);
         let removal = Removal {
             key: &old.entry().key,
             value: &old.entry().value,

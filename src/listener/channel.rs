@@ -22,12 +22,12 @@ use crate::base::panics::contain;
 use crate::base::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::buffer::write_buffer;
 use crate::entry::{EntryPtr, Hold};
-use crate::reclaim::Kept;
+use crate::reclaim::KeepAlive;
 
 /// What a listener is to be told. Holds its entries from its making until it is let go.
 pub(crate) struct Notice<K, V> {
-    old: Kept<K, V>,
-    new: Option<Kept<K, V>>,
+    old: KeepAlive<K, V>,
+    new: Option<KeepAlive<K, V>>,
     age: Duration,
 }
 
@@ -39,7 +39,7 @@ impl<K, V> Notice<K, V> {
         if let Some(new) = new {
             new.meta().hold(Hold::New);
         }
-        Self { old: Kept::new(old), new: new.map(Kept::new), age }
+        Self { old: KeepAlive::new(old), new: new.map(KeepAlive::new), age }
     }
 
     /// Lets the entries go and returns them: those that are finished now are to be retired.

@@ -1,13 +1,13 @@
-//! Entries that have left the table and are read once more, by whoever is told of it.
+//! Entries that have left the table and are read once more, by whoever is notified of it.
 
 use std::marker::PhantomData;
 
 use crate::entry::{Entry, EntryPtr};
 
 /// An entry that is not retired while this exists, and so can be read without a guard.
-pub(crate) struct Kept<K, V>(EntryPtr, PhantomData<fn() -> Entry<K, V>>);
+pub(crate) struct KeepAlive<K, V>(EntryPtr, PhantomData<fn() -> Entry<K, V>>);
 
-impl<K, V> Kept<K, V> {
+impl<K, V> KeepAlive<K, V> {
     /// For the maintenance of the entry's partition, which must not retire `entry`, of a
     /// `Table<K, V>`, before it has got this back (`EntryMeta::hold`); and for whoever is within
     /// the gate of the entry's key and has found it linked there, until he takes it out
