@@ -121,7 +121,7 @@ struct Shared<K, V, S> {
     handles: AtomicUsize,
     life: Life,
     #[cfg(all(unix, not(larder_loom)))]
-    forks: crate::fork::Registration,
+    forks: crate::fork::ForkRegistration,
 }
 
 /// Says what an entry weighs.
@@ -211,7 +211,7 @@ where
             handles: AtomicUsize::new(1),
             life: Life::new(),
             #[cfg(all(unix, not(larder_loom)))]
-            forks: crate::fork::Registration::default(),
+            forks: crate::fork::ForkRegistration::default(),
         });
         #[cfg(all(unix, not(larder_loom)))]
         life::outlive_forks(&shared);

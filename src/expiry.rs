@@ -28,7 +28,7 @@ mod timing;
 mod timers;
 mod timer_wheel;
 mod cache_time;
-#[cfg_attr(larder_loom, path = "expiry/ticking_stand_in.rs")]
+#[cfg_attr(larder_loom, path = "expiry/ticking_loom_stub.rs")]
 pub(crate) mod ticking;
 pub(crate) mod clock;
 

@@ -45,9 +45,9 @@ struct Caches {
 
 /// Keeps a cache among those whose locks are taken, until it is dropped.
 #[derive(Default)]
-pub(crate) struct Registration(OnceLock<u64>);
+pub(crate) struct ForkRegistration(OnceLock<u64>);
 
-impl Registration {
+impl ForkRegistration {
     /// Registers the cache that this is in, once.
     pub(crate) fn register(&self, cache: Weak<dyn Forked>) {
         let mut caches = sync::lock(&CACHES);
@@ -59,7 +59,7 @@ impl Registration {
     }
 }
 
-impl Drop for Registration {
+impl Drop for ForkRegistration {
     fn drop(&mut self) {
         if let Some(number) = self.0.get() {
             let cache = sync::lock(&CACHES).all.remove(number);
@@ -69,13 +69,13 @@ impl Drop for Registration {
 }
 
 /// The locks of one cache.
-struct HeldCache {
+struct CacheLocks {
     // Before the cache: fields are dropped from the first on.
     _locks: Box<dyn Locks>,
     _cache: Arc<dyn Forked>,
 }
 
-impl HeldCache {
+impl CacheLocks {
     fn hold(cache: Arc<dyn Forked>) -> Self {
         let locks = cache.hold();
         // SAFETY: only the lifetime changes. The locks borrow from the cache alone, which `_cache` keeps
@@ -86,21 +86,21 @@ impl HeldCache {
 }
 
 /// The locks of this module's hook.
-struct Held {
+struct ForkLocks {
     // In the order of their taking, reversed: fields are dropped from the first on.
     roster: maintainer::HeldRoster,
-    memory: memory::Held,
-    reclaim: reclaim::Held,
-    caches: Vec<HeldCache>,
+    memory: memory::PoolLocks,
+    reclaim: reclaim::EpochLocks,
+    caches: Vec<CacheLocks>,
     list: MutexGuard<'static, Caches>,
     visits: Option<maintainer::HeldVisits>,
 }
 
-impl Held {
+impl ForkLocks {
     fn take() -> Self {
         let visits = maintainer::hold_visits();
         let list = sync::lock(&CACHES);
-        let caches = list.all.values().filter_map(Weak::upgrade).map(HeldCache::hold).collect();
+        let caches = list.all.values().filter_map(Weak::upgrade).map(CacheLocks::hold).collect();
         let reclaim = reclaim::hold();
         let memory = memory::hold();
         let roster = maintainer::hold_roster();
@@ -112,7 +112,7 @@ impl Held {
     fn release(self) {
         let Self { roster, memory, reclaim, caches, list, visits } = self;
         let mut unlocked = Vec::with_capacity(caches.len());
-        for HeldCache { _locks: locks, _cache: cache } in caches {
+        for CacheLocks { _locks: locks, _cache: cache } in caches {
             drop(locks);
             unlocked.push(cache);
         }
@@ -122,9 +122,9 @@ impl Held {
 }
 
 /// What [`at_fork`] keeps; nothing only while it is dropped.
-struct Hold(Option<Held>);
+struct HeldForkLocks(Option<ForkLocks>);
 
-impl HeldAcrossFork for Hold {
+impl HeldAcrossFork for HeldForkLocks {
     fn forget_other_threads(&mut self) {
         if let Some(held) = &mut self.0 {
             held.roster.forget_thread();
@@ -133,7 +133,7 @@ impl HeldAcrossFork for Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for HeldForkLocks {
     fn drop(&mut self) {
         if let Some(held) = self.0.take() {
             held.release();
@@ -142,7 +142,7 @@ impl Drop for Hold {
 }
 
 /// Caches come before all that they use.
-static HOOK: Hook = Hook { rank: 0, hold: || Box::new(Hold(Some(Held::take()))) };
+static HOOK: Hook = Hook { rank: 0, hold: || Box::new(HeldForkLocks(Some(ForkLocks::take()))) };
 
 /// Registers the hook, once for the process.
 pub(crate) fn prepare() {

@@ -10,7 +10,7 @@ use std::alloc::{self, Layout};
 use std::ptr::NonNull;
 
 #[cfg(larder_loom)]
-mod stand_in;
+mod loom_stub;
 #[cfg(not(larder_loom))]
 mod magazine;
 #[cfg(not(larder_loom))]
@@ -20,13 +20,13 @@ pub(crate) mod zeroed;
 mod huge_pages;
 
 pub(crate) use huge_pages::advise as advise_huge_pages;
+#[cfg(larder_loom)]
+pub(crate) use loom_stub::{allocate, allocate_paired, recycle, recycle_all, trim};
 #[cfg(not(larder_loom))]
 pub(crate) use magazine::{allocate, allocate_paired, recycle, recycle_all, trim};
 pub(crate) use paired::{BESIDE_BYTES, PAIRED, UNPAIRED, beside, has_slots, is_paired};
 #[cfg(all(unix, not(larder_loom)))]
-pub(crate) use slab::{Held, hold};
-#[cfg(larder_loom)]
-pub(crate) use stand_in::{allocate, allocate_paired, recycle, recycle_all, trim};
+pub(crate) use slab::{PoolLocks, hold};
 
 /// Memory from the allocator itself.
 fn allocate_fresh(layout: Layout) -> NonNull<u8> {

@@ -7,12 +7,12 @@
 //!
 //! There are two kinds of guards, and a ticket waits for both:
 //!
-//! - **Marks** (`readers`): where the system offers asymmetric fences (`barrier`), a guard is a
-//!   plain store into a word of the thread's own, without any locked instruction or fence, which
+//! - **Fast guards** (`readers`): where the system offers asymmetric fences (`barrier`), a guard is
+//!   a plain store into a word of the thread's own, without any locked instruction or fence, which
 //!   would keep a lookup's cache misses from overlapping with what comes before it.
-//! - **Epochs**: everywhere else, and in threads whose thread-local state has ended, a guard is
-//!   one of crossbeam-epoch's (Fraser, "Practical Lock-Freedom", 2004), on a collector of our own:
-//!   another crate's long guard does not hold back our garbage, nor ours theirs.
+//! - **Epoch guards**: everywhere else, and in threads whose thread-local state has ended, a guard
+//!   is one of crossbeam-epoch's (Fraser, "Practical Lock-Freedom", 2004), on a collector of our
+//!   own: another crate's long guard does not hold back our garbage, nor ours theirs.
 //!
 //! On the collector stands **the governor**: one participant that is always pinned, so that the
 //! epoch moves only when [`advance`] repins it. crossbeam-epoch lets each 128th pin of a thread
@@ -37,8 +37,8 @@
 //!   `readers`, pairs with the acquire in [`completed`]: all that guards read before they were
 //!   unpinned happens before what was retired is freed.
 //!
-//! Model tests: `loom-tests/tests/reclaim.rs` of the marks, `loom-tests/tests/epoch.rs` of tickets
-//! and governor on the real crossbeam-epoch.
+//! Model tests: `loom-tests/tests/reclaim.rs` of fast guards, `loom-tests/tests/epoch.rs` of
+//! tickets and governor on the real crossbeam-epoch.
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -54,17 +54,17 @@ pub(crate) mod governor;
 pub(crate) mod readers;
 pub(crate) mod barrier;
 #[cfg(larder_loom)]
-mod stand_in;
+mod loom_stub;
 
 #[cfg(not(larder_loom))]
 pub(crate) use epoch::{
-    Guard, Pins, Ticket, advance, completed, is_pinned_here, lag, pin, pin_marked, ticket,
+    AnyGuard, Guard, Ticket, advance, completed, is_pinned_here, lag, pin, pin_fast, ticket,
 };
 #[cfg(all(unix, not(larder_loom)))]
-pub(crate) use epoch::{Held, hold};
+pub(crate) use epoch::{EpochLocks, hold};
 pub(crate) use keep_alive::KeepAlive;
 #[cfg(larder_loom)]
-pub(crate) use stand_in::*;
+pub(crate) use loom_stub::*;
 #[cfg(not(larder_loom))]
 pub(crate) use tally::Tally;
 

@@ -52,7 +52,7 @@ use crate::entry::EntryPtr;
 use crate::maintainer::Mark;
 use crate::policy::Policy;
 use crate::policy::bounds::Bounds;
-use crate::reclaim::{Guard, Pins, Tally};
+use crate::reclaim::{AnyGuard, Guard, Tally};
 
 mod config;
 mod ghost;
@@ -144,7 +144,7 @@ impl Shadow {
 
     /// A lookup. If it was a hit on a sampled entry, that was [noted](Self::note_hit) apart.
     #[inline(always)]
-    pub(crate) fn note_lookup(&self, hash: u64, is_hit: bool, guard: &impl Pins) {
+    pub(crate) fn note_lookup(&self, hash: u64, is_hit: bool, guard: &impl AnyGuard) {
         if !guard.tally(self.tally_at) {
             self.count_lookup(guard.thread());
         }

@@ -15,7 +15,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use crate::entry::{Entry, EntryPtr, Header, Owned};
-use crate::reclaim::{Guard, Pins};
+use crate::reclaim::{AnyGuard, Guard};
 
 use list::List;
 pub(crate) use list::{BucketProbe, Step};
@@ -61,7 +61,7 @@ impl<K, V> Table<K, V> {
     }
 
     /// The entry behind a pointer that `list` reached under `_guard`.
-    fn entry<'g>(&self, header: NonNull<Header>, _guard: &'g impl Pins) -> &'g Entry<K, V> {
+    fn entry<'g>(&self, header: NonNull<Header>, _guard: &'g impl AnyGuard) -> &'g Entry<K, V> {
         // SAFETY:
         // 1. Only `Owned<K, V>`s are linked, so the types are right.
         // 2. Alive: `list` reached it while `_guard` was pinned, and maintenance retires an entry
@@ -87,7 +87,7 @@ impl<K, V> Table<K, V> {
         &self,
         hash: u64,
         is_match: impl Fn(&K) -> bool,
-        guard: &'g impl Pins,
+        guard: &'g impl AnyGuard,
     ) -> BucketProbe<(EntryPtr, &'g Entry<K, V>)> {
         let is_match = |header| is_match(&self.entry(header, guard).key);
         // SAFETY: here and below, `list` asks that what it can reach stays allocated: entries are

@@ -45,14 +45,14 @@ pub(crate) fn register(hook: &'static Hook) {
 }
 
 /// What a forking thread holds.
-struct Held {
+struct HookLocks {
     // Taken last, so that a thread that registers a hook while it holds a hook's lock is not waited for.
     hooks: MutexGuard<'static, Vec<&'static Hook>>,
     /// In the order in which they were taken.
     locks: Vec<Box<dyn HeldAcrossFork>>,
 }
 
-impl Held {
+impl HookLocks {
     fn take() -> Self {
         loop {
             let known = sync::lock(&HOOKS).clone();
@@ -78,12 +78,12 @@ impl Held {
 
 /// No destructor, so that threads can fork in those of their other thread-locals. It holds something
 /// during a fork alone.
-type Slot = RefCell<ManuallyDrop<Option<Held>>>;
+type ForkSlot = RefCell<ManuallyDrop<Option<HookLocks>>>;
 
-const _: () = assert!(!std::mem::needs_drop::<Slot>());
+const _: () = assert!(!std::mem::needs_drop::<ForkSlot>());
 
 thread_local! {
-    static HELD: Slot = const { RefCell::new(ManuallyDrop::new(None)) };
+    static HELD: ForkSlot = const { RefCell::new(ManuallyDrop::new(None)) };
 }
 
 // The standard library links the C library anyway.
@@ -108,10 +108,10 @@ fn install() {
 }
 
 extern "C" fn before() {
-    let _ = HELD.try_with(|held| **held.borrow_mut() = Some(Held::take()));
+    let _ = HELD.try_with(|held| **held.borrow_mut() = Some(HookLocks::take()));
 }
 
-fn take_held() -> Option<Held> {
+fn take_held() -> Option<HookLocks> {
     HELD.try_with(|held| held.borrow_mut().take()).ok().flatten()
 }
 

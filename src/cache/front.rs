@@ -89,12 +89,12 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
-        let Some(mark) = reclaim::pin_marked() else {
+        let Some(guard) = reclaim::pin_fast() else {
             return self.read_slow(reclaim::pin(), BucketProbe::Inconclusive, key, hash, reader);
         };
-        match self.lookup_fast(key, hash, &mark) {
+        match self.lookup_fast(key, hash, &guard) {
             Ok(entry) => Some(reader(&entry.value)),
-            Err(probe) => self.read_slow(mark.into(), probe, key, hash, reader),
+            Err(probe) => self.read_slow(guard.into(), probe, key, hash, reader),
         }
     }
 

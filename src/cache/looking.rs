@@ -7,7 +7,7 @@ use super::Cache;
 use crate::base::equivalent::Equivalent;
 use crate::base::stats::Counter;
 use crate::entry::{Entry, EntryPtr};
-use crate::reclaim::{Guard, Pins};
+use crate::reclaim::{AnyGuard, Guard};
 use crate::table::BucketProbe;
 
 impl<K, V, S> Cache<K, V, S>
@@ -74,7 +74,7 @@ where
         &self,
         key: &Q,
         hash: u64,
-        guard: &'g impl Pins,
+        guard: &'g impl AnyGuard,
     ) -> Result<&'g Entry<K, V>, BucketProbe<EntryPtr>>
     where
         Q: Equivalent<K> + ?Sized,
@@ -176,7 +176,7 @@ where
 
     /// In line, for the shadows want little of most lookups: sampled hits were reported before.
     #[inline(always)]
-    fn watch_lookup(&self, hash: u64, is_hit: bool, guard: &impl Pins) {
+    fn watch_lookup(&self, hash: u64, is_hit: bool, guard: &impl AnyGuard) {
         if self.shared.parts.is_counting_lookups
             && !(is_hit && guard.tally(self.shared.parts.hits_at))
         {

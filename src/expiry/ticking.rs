@@ -67,10 +67,10 @@ struct Clocks {
 #[derive(Clone)]
 pub struct TickingClock {
     /// Counts as one of `CLOCKS`.
-    _held: Arc<Held>,
+    _handle: Arc<TickHandle>,
 }
 
-struct Held;
+struct TickHandle;
 
 impl TickingClock {
     /// A clock that ticks, in a process whose caches all may have one.
@@ -82,7 +82,7 @@ impl TickingClock {
         clocks.count += 1;
         clocks.is_refused = false;
         clocks.start();
-        Self { _held: Arc::new(Held) }
+        Self { _handle: Arc::new(TickHandle) }
     }
 }
 
@@ -108,7 +108,7 @@ impl Clock for TickingClock {
     }
 }
 
-impl Drop for Held {
+impl Drop for TickHandle {
     fn drop(&mut self) {
         let mut clocks = sync::lock(&CLOCKS);
         clocks.count -= 1;

@@ -243,16 +243,16 @@ impl Drop for Slab {
 
 /// Every pool, for the time of a fork.
 #[cfg(unix)]
-pub(crate) struct Held {
+pub(crate) struct PoolLocks {
     _pools: MutexGuard<'static, Vec<&'static Pool>>,
     _slabs: Vec<MutexGuard<'static, Slabs>>,
 }
 
 #[cfg(unix)]
-pub(crate) fn hold() -> Held {
+pub(crate) fn hold() -> PoolLocks {
     let pools = sync::lock(&POOLS);
     let slabs = pools.iter().map(|pool| sync::lock(&pool.slabs)).collect();
-    Held { _pools: pools, _slabs: slabs }
+    PoolLocks { _pools: pools, _slabs: slabs }
 }
 
 #[cfg(test)]

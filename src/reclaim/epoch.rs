@@ -20,7 +20,7 @@ use crate::base::sync::{self, AtomicU64, Mutex, Ordering};
 
 static TICKETS: Tickets = Tickets::new();
 static PARTICIPANTS: Participants = Participants::new();
-/// Those of the guards that are marks. Stepped under the governor's lock.
+/// Those of the fast guards. Stepped under the governor's lock.
 static PHASES: Phases = Phases::new();
 static GOVERNOR: Mutex<Option<Governor>> = Mutex::new(None);
 /// When the oldest ticket that is closed but not completed was closed, in nanoseconds since
@@ -44,7 +44,7 @@ fn join() -> LocalHandle {
 /// What a thread keeps: its number, and how it pins.
 struct Local {
     number: ThreadNumber,
-    /// Its participant, where guards are not marks.
+    /// Its participant, where guards are not fast.
     handle: OnceCell<LocalHandle>,
 }
 
@@ -65,7 +65,7 @@ impl Local {
 thread_local! {
     static LOCAL: Local = Local::new();
 
-    /// Where this thread marks itself: while `LOCAL` lives, if guards are marks here. Apart from
+    /// Where this thread marks itself: while `LOCAL` lives, if guards are fast here. Apart from
     /// it, for this has no destructor and so is reached by a single load.
     static READER: Cell<Option<&'static Reader>> = const { Cell::new(None) };
 }
@@ -77,30 +77,30 @@ fn with_local<R>(with: impl FnOnce(&Local) -> R) -> Option<R> {
 
 /// Holds back the freeing of everything that is retired from now on. Neither `Send` nor `Sync`.
 pub(crate) enum Guard {
-    Mark(Mark),
+    Fast(FastGuard),
     Epoch(#[expect(dead_code, reason = "held for its drop")] epoch::Guard),
 }
 
-/// A reader inside: a guard of which the compiler knows what it is.
-/// Neither `Send` nor `Sync`, as guards are.
-pub(crate) struct Mark(&'static Reader, PhantomData<*const ()>);
+/// A fast guard: a reader inside, of which the compiler knows what it is. Neither `Send` nor
+/// `Sync`, as guards are.
+pub(crate) struct FastGuard(&'static Reader, PhantomData<*const ()>);
 
-impl From<Mark> for Guard {
+impl From<FastGuard> for Guard {
     #[inline(always)]
-    fn from(mark: Mark) -> Self {
-        Self::Mark(mark)
+    fn from(guard: FastGuard) -> Self {
+        Self::Fast(guard)
     }
 }
 
-/// What holds back freeing, of either kind.
-pub(crate) trait Pins {
+/// A guard of either kind, which holds back freeing.
+pub(crate) trait AnyGuard {
     /// See [`Guard::thread`].
     fn thread(&self) -> usize;
     /// See [`Guard::tally`].
     fn tally(&self, at: usize) -> bool;
 }
 
-impl Pins for Guard {
+impl AnyGuard for Guard {
     #[inline]
     fn thread(&self) -> usize {
         self.thread()
@@ -112,7 +112,7 @@ impl Pins for Guard {
     }
 }
 
-impl Pins for Mark {
+impl AnyGuard for FastGuard {
     #[inline]
     fn thread(&self) -> usize {
         self.0.number()
@@ -124,7 +124,7 @@ impl Pins for Mark {
     }
 }
 
-impl Drop for Mark {
+impl Drop for FastGuard {
     #[inline(always)]
     fn drop(&mut self) {
         self.0.leave();
@@ -136,7 +136,7 @@ impl Guard {
     #[inline]
     pub(crate) fn thread(&self) -> usize {
         match self {
-            Self::Mark(mark) => mark.0.number(),
+            Self::Fast(guard) => guard.0.number(),
             Self::Epoch(_) => with_local(|local| local.number.0.number()).unwrap_or(usize::MAX),
         }
     }
@@ -145,7 +145,7 @@ impl Guard {
     #[inline(always)]
     pub(crate) fn tally(&self, at: usize) -> bool {
         match self {
-            Self::Mark(mark) => mark.0.tally(at),
+            Self::Fast(guard) => guard.0.tally(at),
             Self::Epoch(_) => false,
         }
     }
@@ -160,26 +160,26 @@ pub(super) fn tallied(at: usize) -> u64 {
 /// elsewhere as crossbeam-epoch pins.
 #[inline(always)]
 pub(crate) fn pin() -> Guard {
-    match pin_marked() {
-        Some(mark) => Guard::Mark(mark),
-        None => pin_unmarked(),
+    match pin_fast() {
+        Some(guard) => Guard::Fast(guard),
+        None => pin_slow(),
     }
 }
 
-/// The same where guards are marks, but for a thread's first time.
+/// The same, if guards are fast here and the thread has pinned before.
 #[inline(always)]
-pub(crate) fn pin_marked() -> Option<Mark> {
+pub(crate) fn pin_fast() -> Option<FastGuard> {
     let reader = READER.get()?;
     reader.enter(&PHASES);
-    Some(Mark(reader, PhantomData))
+    Some(FastGuard(reader, PhantomData))
 }
 
-/// The first guard of a thread, all of them where guards are not marks, and those of a thread
+/// The first guard of a thread, all of them where guards are not fast, and those of a thread
 /// whose destructors have run: it registers for each.
 #[cold]
-fn pin_unmarked() -> Guard {
-    let pin = |local: &Local| match pin_marked() {
-        Some(mark) => Guard::Mark(mark),
+fn pin_slow() -> Guard {
+    let pin = |local: &Local| match pin_fast() {
+        Some(guard) => Guard::Fast(guard),
         None => Guard::Epoch(local.handle.get_or_init(join).pin()),
     };
     with_local(pin).unwrap_or_else(|| Guard::Epoch(join().pin()))
@@ -252,7 +252,7 @@ pub(crate) fn advance() {
 
 /// The locks of this module, for the time of a fork.
 #[cfg(unix)]
-pub(crate) struct Held {
+pub(crate) struct EpochLocks {
     /// The number of the forking thread, if its state lives.
     own: Option<usize>,
     numbers: MutexGuard<'static, Numbers>,
@@ -261,14 +261,14 @@ pub(crate) struct Held {
 
 /// Waits until nobody is at the process-wide state of this module, and keeps it so.
 #[cfg(unix)]
-pub(crate) fn hold() -> Held {
+pub(crate) fn hold() -> EpochLocks {
     // Before the locks: a thread that has used no cache yet takes its number here.
     let own = with_local(|local| local.number.0.number());
-    Held { own, numbers: sync::lock(&NUMBERS), _governor: sync::lock(&GOVERNOR) }
+    EpochLocks { own, numbers: sync::lock(&NUMBERS), _governor: sync::lock(&GOVERNOR) }
 }
 
 #[cfg(unix)]
-impl Held {
+impl EpochLocks {
     /// In a forked child, which has only the calling thread: the marks of the others hold nothing
     /// back any more, and their numbers are free.
     pub(crate) fn forget_other_threads(&mut self) {

@@ -90,12 +90,12 @@ pub(crate) struct Governor {
     /// How many participants there were when it was the newest.
     registered: usize,
     /// Tickets closed but not completed, oldest first.
-    open: VecDeque<Open>,
+    open: VecDeque<OpenTicket>,
 }
 
-struct Open {
+struct OpenTicket {
     ticket: Ticket,
-    /// The readers' phase that has to come, where guards are marks.
+    /// The readers' phase that has to come, where guards are fast.
     end_phase: Option<u64>,
     closed: Instant,
 }
@@ -120,7 +120,7 @@ impl Governor {
     }
 
     /// Closes the current ticket, if anything waits for it, and lets the epoch move a step.
-    /// `phases` are those of the readers, where guards are marks.
+    /// `phases` are those of the readers, where guards are fast.
     pub(crate) fn advance(&mut self, tickets: &'static Tickets, phases: Option<&Phases>) {
         // Relaxed: see `Tickets::take`.
         let is_wanted =
@@ -136,7 +136,7 @@ impl Governor {
                 let completed = &tickets.epoch_completed;
                 let _ = completed.fetch_update(Ordering::Release, Ordering::Relaxed, raise);
             });
-            self.open.push_back(Open {
+            self.open.push_back(OpenTicket {
                 ticket: closed,
                 end_phase: phases.map(Phases::end_of_now),
                 closed: Instant::now(),
@@ -160,7 +160,7 @@ impl Governor {
     ) -> Option<Instant> {
         // Acquire: pairs with the release in the deferred function.
         let by_epoch = tickets.epoch_completed.load(Ordering::Acquire);
-        while let Some(Open { ticket, end_phase, .. }) = self.open.front() {
+        while let Some(OpenTicket { ticket, end_phase, .. }) = self.open.front() {
             let has_come = |end: &u64| phases.is_none_or(|phases| phases.has_come(*end));
             if *ticket > by_epoch || !end_phase.as_ref().is_none_or(has_come) {
                 break;

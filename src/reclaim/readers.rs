@@ -43,10 +43,10 @@ fn mark(phase: u64) -> u64 {
 
 /// One thread's announcement.
 pub(crate) struct Reader {
-    line: CachePadded<Line>,
+    line: CachePadded<ReaderLine>,
 }
 
-struct Line {
+struct ReaderLine {
     word: AtomicU64,
     /// How often its thread is inside beyond the first time; for that thread alone. Apart from
     /// `word`, so that going in and out once is two stores that depend on nothing: a count that
@@ -64,7 +64,7 @@ pub(crate) const TALLIES: usize = 4;
 
 impl Reader {
     pub(crate) fn new(number: usize) -> Self {
-        let line = Line {
+        let line = ReaderLine {
             word: AtomicU64::new(IDLE),
             nested: AtomicUsize::new(0),
             number,

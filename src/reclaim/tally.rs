@@ -20,7 +20,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// A tally, if one is left, and guards are marks here.
+    /// A tally, if one is left, and guards are fast here.
     pub(crate) fn take() -> Option<Self> {
         if !barrier::is_asymmetric() {
             return None;

@@ -54,24 +54,24 @@ pub(crate) fn pin() -> Guard {
 }
 
 /// There is none.
-pub(crate) enum Mark {}
+pub(crate) enum FastGuard {}
 
-impl From<Mark> for Guard {
-    fn from(mark: Mark) -> Self {
-        match mark {}
+impl From<FastGuard> for Guard {
+    fn from(guard: FastGuard) -> Self {
+        match guard {}
     }
 }
 
-pub(crate) fn pin_marked() -> Option<Mark> {
+pub(crate) fn pin_fast() -> Option<FastGuard> {
     None
 }
 
-pub(crate) trait Pins {
+pub(crate) trait AnyGuard {
     fn thread(&self) -> usize;
     fn tally(&self, at: usize) -> bool;
 }
 
-impl Pins for Guard {
+impl AnyGuard for Guard {
     fn thread(&self) -> usize {
         self.thread()
     }
@@ -81,7 +81,7 @@ impl Pins for Guard {
     }
 }
 
-impl Pins for Mark {
+impl AnyGuard for FastGuard {
     fn thread(&self) -> usize {
         match *self {}
     }
