@@ -18,7 +18,7 @@ use crate::buffer::write_buffer::{ChangeKind, Event, Popped, SLOTS, WriteBuffer}
 use crate::entry::{Entry, EntryPtr, Owned, dispose};
 use crate::maintainer::{Attendance, Maintained, Maintainer};
 use crate::reclaim::pin;
-use crate::table::{Cursor, Step, Table};
+use crate::table::{AttemptStage, Cursor, Table};
 
 mod filled;
 mod governed;
@@ -205,20 +205,22 @@ impl Ordered {
     /// False if the buffer was full; nothing has changed then.
     pub fn upsert(&self, key: u64, value: u64) -> bool {
         let mut claim = None;
-        let steps = |_: &Owned<u64, Watched>, step: Step<(EntryPtr, &Found)>| match step {
-            Step::Found(old) => {
-                claim = self
-                    .buffer
-                    .claim(if old.is_some() { ChangeKind::Replace } else { ChangeKind::Insert })
-                    .ok();
-                claim.is_some()
-            }
-            Step::Failed => {
-                claim = None;
-                true
-            }
-        };
-        let Ok((new, old)) = self.table.upsert(self.keep.entry(key, value), steps, &pin()) else {
+        let on_attempt =
+            |_: &Owned<u64, Watched>, stage: AttemptStage<(EntryPtr, &Found)>| match stage {
+                AttemptStage::Found(old) => {
+                    claim = self
+                        .buffer
+                        .claim(if old.is_some() { ChangeKind::Replace } else { ChangeKind::Insert })
+                        .ok();
+                    claim.is_some()
+                }
+                AttemptStage::Failed => {
+                    claim = None;
+                    true
+                }
+            };
+        let Ok((new, old)) = self.table.upsert(self.keep.entry(key, value), on_attempt, &pin())
+        else {
             return false;
         };
         self.keep.keep(new);
@@ -230,18 +232,18 @@ impl Ordered {
     /// Whether the key was there. It is left there if the buffer is full.
     pub fn remove(&self, key: u64) -> bool {
         let mut claim = None;
-        let steps = |step: Step<(EntryPtr, &Found)>| match step {
-            Step::Found(_) => {
+        let on_attempt = |stage: AttemptStage<(EntryPtr, &Found)>| match stage {
+            AttemptStage::Found(_) => {
                 claim = self.buffer.claim(ChangeKind::Remove).ok();
                 claim.is_some()
             }
-            Step::Failed => {
+            AttemptStage::Failed => {
                 claim = None;
                 true
             }
         };
         let guard = pin();
-        let found = self.table.remove(key, |held| *held == key, steps, &guard);
+        let found = self.table.remove(key, |held| *held == key, on_attempt, &guard);
         let Some((entry, _)) = found else { return false };
         claim.expect("claimed for this attempt").fill(Event::Removed(entry));
         true

@@ -17,8 +17,8 @@ use std::ptr::NonNull;
 use crate::entry::{Entry, EntryPtr, Header, Owned};
 use crate::reclaim::{AnyGuard, Guard};
 
-use list::List;
-pub(crate) use list::{BucketProbe, Step};
+use list::SplitList;
+pub(crate) use list::{AttemptStage, BucketProbe};
 
 /// Entries or buckets that are passed under one guard.
 #[cfg(not(larder_loom))]
@@ -28,7 +28,7 @@ const STEP: usize = 1;
 
 /// A lock-free hash table of entries with keys `K` and values `V`.
 pub(crate) struct Table<K, V> {
-    list: List,
+    list: SplitList,
     entries: PhantomData<fn() -> Entry<K, V>>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) enum Cursor {
 impl<K, V> Table<K, V> {
     /// A table that grows without a detour to `expected` entries, and beyond.
     pub(crate) fn new(expected: usize) -> Self {
-        Self { list: List::new(expected.saturating_mul(2)), entries: PhantomData }
+        Self { list: SplitList::new(expected.saturating_mul(2)), entries: PhantomData }
     }
 
     /// Announces that the bucket of `hash` is about to be changed.
@@ -161,69 +161,69 @@ impl<K, V> Table<K, V> {
     }
 
     /// Links `new` unless its key is there; then gives it back, and the entry that is there. Also
-    /// gives it back, alone, if `steps` declines.
+    /// gives it back, alone, if `on_attempt` declines.
     pub(crate) fn insert_if_absent(
         &self,
         new: Owned<K, V>,
-        mut steps: impl FnMut(Step<(EntryPtr, &Entry<K, V>)>) -> bool,
+        mut on_attempt: impl FnMut(AttemptStage<(EntryPtr, &Entry<K, V>)>) -> bool,
         guard: &Guard,
     ) -> Result<EntryPtr, (Owned<K, V>, Option<EntryPtr>)>
     where
         K: Eq,
     {
         let is_match = |header| self.entry(header, guard).key == *new.key();
-        let steps = |step| steps(self.step_of(step, guard));
+        let on_attempt = |stage| on_attempt(self.stage_of(stage, guard));
         // SAFETY: as in `probe_bucket`.
-        match unsafe { self.list.insert_if_absent(new.as_ptr().as_raw(), is_match, steps) } {
+        match unsafe { self.list.insert_if_absent(new.as_ptr().as_raw(), is_match, on_attempt) } {
             Ok(None) => Ok(new.into_shared()),
             Ok(Some(present)) => Err((new, Some(self.pointer(present)))),
             Err(_) => Err((new, None)),
         }
     }
 
-    fn step_of<'g>(
+    fn stage_of<'g>(
         &self,
-        step: Step<NonNull<Header>>,
+        stage: AttemptStage<NonNull<Header>>,
         guard: &'g Guard,
-    ) -> Step<(EntryPtr, &'g Entry<K, V>)> {
-        match step {
-            Step::Found(found) => {
-                Step::Found(found.map(|found| (self.pointer(found), self.entry(found, guard))))
-            }
-            Step::Failed => Step::Failed,
+    ) -> AttemptStage<(EntryPtr, &'g Entry<K, V>)> {
+        match stage {
+            AttemptStage::Found(found) => AttemptStage::Found(
+                found.map(|found| (self.pointer(found), self.entry(found, guard))),
+            ),
+            AttemptStage::Failed => AttemptStage::Failed,
         }
     }
 
     /// Links `new`, in the place of the entry of its key if there is one. Returns both.
     ///
-    /// `steps` is asked before each attempt, and told which entry `new` is about to replace; the
-    /// last time it was told the truth. If it declines, `new` is given back.
+    /// `on_attempt` is asked before each attempt, with the entry that `new` is about to replace;
+    /// the last call names the entry that was replaced. If it declines, `new` is given back.
     #[inline]
     pub(crate) fn upsert(
         &self,
         new: Owned<K, V>,
-        mut steps: impl FnMut(&Owned<K, V>, Step<(EntryPtr, &Entry<K, V>)>) -> bool,
+        mut on_attempt: impl FnMut(&Owned<K, V>, AttemptStage<(EntryPtr, &Entry<K, V>)>) -> bool,
         guard: &Guard,
     ) -> Result<(EntryPtr, Option<EntryPtr>), Owned<K, V>>
     where
         K: Eq,
     {
         let is_match = |header| self.entry(header, guard).key == *new.key();
-        let steps = |step| steps(&new, self.step_of(step, guard));
+        let on_attempt = |stage| on_attempt(&new, self.stage_of(stage, guard));
         // SAFETY: as in `probe_bucket`.
-        match unsafe { self.list.upsert(new.as_ptr().as_raw(), is_match, steps) } {
+        match unsafe { self.list.upsert(new.as_ptr().as_raw(), is_match, on_attempt) } {
             Ok(old) => Ok((new.into_shared(), old.map(|header| self.pointer(header)))),
             Err(_) => Err(new),
         }
     }
 
     /// Puts `new` in the place of the entry of its key that `is_valid` accepts and returns both, or
-    /// gives `new` back. `steps` is asked before each attempt.
+    /// gives `new` back. `on_attempt` is asked before each attempt.
     pub(crate) fn replace(
         &self,
         new: Owned<K, V>,
         is_valid: impl Fn(EntryPtr) -> bool,
-        mut steps: impl FnMut(&Owned<K, V>, Step<(EntryPtr, &Entry<K, V>)>) -> bool,
+        mut on_attempt: impl FnMut(&Owned<K, V>, AttemptStage<(EntryPtr, &Entry<K, V>)>) -> bool,
         guard: &Guard,
     ) -> Result<(EntryPtr, EntryPtr), Owned<K, V>>
     where
@@ -231,27 +231,27 @@ impl<K, V> Table<K, V> {
     {
         let is_match =
             |header| self.entry(header, guard).key == *new.key() && is_valid(self.pointer(header));
-        let steps = |step| steps(&new, self.step_of(step, guard));
+        let on_attempt = |stage| on_attempt(&new, self.stage_of(stage, guard));
         // SAFETY: as in `probe_bucket`.
-        match unsafe { self.list.replace(new.as_ptr().as_raw(), is_match, steps) } {
+        match unsafe { self.list.replace(new.as_ptr().as_raw(), is_match, on_attempt) } {
             Some(old) => Ok((new.into_shared(), self.pointer(old))),
             None => Err(new),
         }
     }
 
-    /// Takes the live entry of `hash` out whose key `is_match` accepts. `steps` is asked before
-    /// each attempt.
+    /// Takes the live entry of `hash` out whose key `is_match` accepts. `on_attempt` is asked
+    /// before each attempt.
     pub(crate) fn remove<'g>(
         &self,
         hash: u64,
         mut is_match: impl FnMut(&K) -> bool,
-        mut steps: impl FnMut(Step<(EntryPtr, &Entry<K, V>)>) -> bool,
+        mut on_attempt: impl FnMut(AttemptStage<(EntryPtr, &Entry<K, V>)>) -> bool,
         guard: &'g Guard,
     ) -> Option<(EntryPtr, &'g Entry<K, V>)> {
         let is_match = |header| is_match(&self.entry(header, guard).key);
-        let steps = |step| steps(self.step_of(step, guard));
+        let on_attempt = |stage| on_attempt(self.stage_of(stage, guard));
         // SAFETY: as in `probe_bucket`.
-        let removed = unsafe { self.list.remove(hash, is_match, steps) };
+        let removed = unsafe { self.list.remove(hash, is_match, on_attempt) };
         removed.map(|header| (self.pointer(header), self.entry(header, guard)))
     }
 
@@ -283,24 +283,24 @@ impl<K, V> Table<K, V> {
         self.walk(cursor, guard, None::<fn(EntryPtr, &Entry<K, V>)>, visit)
     }
 
-    /// The same; also calls `look` for most entries some time before they are visited, and for some
-    /// that are not.
+    /// The same; also calls `preview` for most entries some time before they are visited, and for
+    /// some that are not.
     #[cfg(feature = "snapshot")]
-    pub(crate) fn step_looking_ahead(
+    pub(crate) fn step_with_preview(
         &self,
         cursor: Cursor,
         guard: &Guard,
-        look: impl FnMut(EntryPtr, &Entry<K, V>),
+        preview: impl FnMut(EntryPtr, &Entry<K, V>),
         visit: impl FnMut(EntryPtr, &Entry<K, V>),
     ) -> Cursor {
-        self.walk(cursor, guard, Some(look), visit)
+        self.walk(cursor, guard, Some(preview), visit)
     }
 
     fn walk(
         &self,
         cursor: Cursor,
         guard: &Guard,
-        look: Option<impl FnMut(EntryPtr, &Entry<K, V>)>,
+        preview: Option<impl FnMut(EntryPtr, &Entry<K, V>)>,
         mut visit: impl FnMut(EntryPtr, &Entry<K, V>),
     ) -> Cursor {
         let after = match cursor {
@@ -309,10 +309,11 @@ impl<K, V> Table<K, V> {
             Cursor::End => return Cursor::End,
         };
         let visit = |header| visit(self.pointer(header), self.entry(header, guard));
-        let look = look
-            .map(|mut look| move |header| look(self.pointer(header), self.entry(header, guard)));
+        let preview = preview.map(|mut preview| {
+            move |header| preview(self.pointer(header), self.entry(header, guard))
+        });
         // SAFETY: as in `probe_bucket`.
-        let last = unsafe { self.list.walk(after, STEP, look, visit) };
+        let last = unsafe { self.list.walk(after, STEP, preview, visit) };
         last.map_or(Cursor::End, Cursor::After)
     }
 

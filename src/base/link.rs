@@ -20,9 +20,9 @@ const TAGS: usize = DELETED | HEAD | PENDING;
 
 /// What a link held when it was read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Word(*mut u8);
+pub(crate) struct LinkWord(*mut u8);
 
-impl Word {
+impl LinkWord {
     /// A bucket head that nobody has claimed: what zeroed memory holds.
     pub(crate) const UNCLAIMED: Self = Self(ptr::null_mut());
 
@@ -97,7 +97,7 @@ impl Word {
     }
 }
 
-/// The atomic that holds a [`Word`]. All zero bytes are an unclaimed bucket head.
+/// The atomic that holds a [`LinkWord`]. All zero bytes are an unclaimed bucket head.
 // The alignment leaves three bits for tags where pointers have 4 bytes, too.
 #[repr(C, align(8))]
 pub(crate) struct Link(AtomicPtr<u8>);
@@ -107,43 +107,43 @@ const _: () = assert!(align_of::<Link>() > TAGS);
 impl Link {
     #[cfg(larder_loom)]
     pub(crate) fn unclaimed() -> Self {
-        Self(AtomicPtr::new(Word::UNCLAIMED.0))
+        Self(AtomicPtr::new(LinkWord::UNCLAIMED.0))
     }
 
     /// The link of an entry that is not in the list yet.
     #[inline]
     pub(crate) fn end() -> Self {
-        Self(AtomicPtr::new(Word::end().0))
+        Self(AtomicPtr::new(LinkWord::end().0))
     }
 
     /// Acquire: makes visible what was written to the pointee before it was published; pairs with
     /// the release in [`replace`](Self::replace) and [`clear_pending`](Self::clear_pending).
     #[inline]
-    pub(crate) fn load(&self) -> Word {
-        Word(self.0.load(Ordering::Acquire))
+    pub(crate) fn load(&self) -> LinkWord {
+        LinkWord(self.0.load(Ordering::Acquire))
     }
 
     /// Sets a link that no other thread follows yet.
     #[inline]
-    pub(crate) fn set(&self, word: Word) {
+    pub(crate) fn set(&self, word: LinkWord) {
         // Relaxed: published by the `replace` that links the owner of this link.
         self.0.store(word.0, Ordering::Relaxed);
     }
 
     /// Changes the link from `current` to `new`, or reports what it held instead.
     #[inline]
-    pub(crate) fn replace(&self, current: Word, new: Word) -> Result<(), Word> {
+    pub(crate) fn replace(&self, current: LinkWord, new: LinkWord) -> Result<(), LinkWord> {
         // AcqRel: the release publishes the pointee of `new` and pairs with the acquire in `load`;
         // the acquire pairs with the release of whoever wrote `current`, whose pointee is handed
         // on by `new.next`.
         self.0
             .compare_exchange(current.0, new.0, Ordering::AcqRel, Ordering::Acquire)
             .map(|_| ())
-            .map_err(Word)
+            .map_err(LinkWord)
     }
 
     /// Declares a linked bucket head open to all. Returns what it now holds.
-    pub(crate) fn clear_pending(&self) -> Word {
+    pub(crate) fn clear_pending(&self) -> LinkWord {
         // A compare-exchange loop, since there is no `fetch_and` on pointers that keeps them
         // pointers. At most one more round for each insert that lands behind this head meanwhile.
         let mut word = self.load();
@@ -162,29 +162,30 @@ mod tests {
     use super::*;
 
     /// What a word says of itself: deleted, head, pending, usable.
-    fn told(word: Word) -> [bool; 4] {
+    fn flags(word: LinkWord) -> [bool; 4] {
         [word.is_deleted(), word.is_head(), word.is_pending(), word.is_usable()]
     }
 
     #[test]
     fn a_word_says_what_it_points_to_and_what_state_that_is_in() {
         let (head, header) = (Link::end(), NonNull::<u64>::dangling().cast::<u8>());
-        let (end, to_head, to_entry) = (Word::end(), Word::head(&head), Word::entry(header));
-        assert_eq!(told(Word::UNCLAIMED), [false, false, false, false]);
-        assert_eq!(told(end), [false, true, false, true]);
-        assert_eq!(told(to_head), [false, true, false, true]);
-        assert_eq!(told(to_entry), [false, false, false, true]);
-        assert_eq!(told(to_entry.deleted()), [true, false, false, true]);
-        assert_eq!(told(to_entry.pending()), [false, false, true, false]);
-        assert_eq!(told(end.pending()), [false, true, true, false]);
-        assert!(Word::UNCLAIMED.pointer().is_null() && end.pointer().is_null());
+        let (end, to_head, to_entry) =
+            (LinkWord::end(), LinkWord::head(&head), LinkWord::entry(header));
+        assert_eq!(flags(LinkWord::UNCLAIMED), [false, false, false, false]);
+        assert_eq!(flags(end), [false, true, false, true]);
+        assert_eq!(flags(to_head), [false, true, false, true]);
+        assert_eq!(flags(to_entry), [false, false, false, true]);
+        assert_eq!(flags(to_entry.deleted()), [true, false, false, true]);
+        assert_eq!(flags(to_entry.pending()), [false, false, true, false]);
+        assert_eq!(flags(end.pending()), [false, true, true, false]);
+        assert!(LinkWord::UNCLAIMED.pointer().is_null() && end.pointer().is_null());
         assert_eq!(to_head.pointer(), ptr::from_ref(&head).cast_mut().cast());
         assert_eq!(to_entry.deleted().pending().pointer(), header.as_ptr());
     }
 
     #[test]
     fn a_tag_that_is_set_twice_is_set_and_cleared_at_once() {
-        let word = Word::entry(NonNull::<u64>::dangling().cast());
+        let word = LinkWord::entry(NonNull::<u64>::dangling().cast());
         assert!(word.deleted().deleted() == word.deleted());
         assert!(word.deleted().not_deleted().not_deleted() == word);
         assert!(word.pending().pending() == word.pending());
@@ -194,9 +195,9 @@ mod tests {
     #[test]
     fn a_pending_head_is_opened_with_what_it_holds() {
         let head = Link::end();
-        head.set(Word::end().pending());
-        assert!(head.clear_pending() == Word::end());
-        assert!(head.load() == Word::end());
-        assert!(head.clear_pending() == Word::end(), "open already");
+        head.set(LinkWord::end().pending());
+        assert!(head.clear_pending() == LinkWord::end());
+        assert!(head.load() == LinkWord::end());
+        assert!(head.clear_pending() == LinkWord::end(), "open already");
     }
 }

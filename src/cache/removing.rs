@@ -11,7 +11,7 @@ use crate::engine::recent::Absence;
 use crate::engine::{Attempt, Change, Incoming};
 use crate::entry::{Entry, EntryPtr};
 use crate::reclaim::Guard;
-use crate::table::Step;
+use crate::table::AttemptStage;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -94,8 +94,8 @@ where
         let engine = &self.shared.engine;
         let mut take = Some(take);
         let removed = engine.attempt(hash, &mut Incoming::none(), |change, _, guard| {
-            let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| {
-                change.on_attempt(step, |change, old| match old {
+            let on_attempt = |stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
+                change.on_attempt(stage, |change, old| match old {
                     Some((old, _))
                         if change
                             .must_notify(old, || self.cause_now(old, RemovalCause::Explicit)) =>
@@ -106,7 +106,8 @@ where
                 })
             };
             let is_match = move |held: &K| key.equivalent(held);
-            let Some((pointer, entry)) = engine.table.remove(hash, is_match, steps, guard) else {
+            let Some((pointer, entry)) = engine.table.remove(hash, is_match, on_attempt, guard)
+            else {
                 return if change.is_unprepared() { Attempt::Retry } else { Attempt::Done(None) };
             };
             let cause = self.note_removed(change, pointer, Absence::Removed, guard);

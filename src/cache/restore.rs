@@ -78,7 +78,7 @@ impl<'c, K, V, S> Saving<'c, K, V, S> {
         let guard = reclaim::pin();
         let Self { cache, standings, left_out, .. } = self;
         let (cache, begun_ns) = (*cache, self.begun_ns);
-        let look = |pointer: EntryPtr, entry: &Entry<K, V>| {
+        let preview = |pointer: EntryPtr, entry: &Entry<K, V>| {
             standings.prefetch(pointer);
             prefetch_pointees(&entry.key);
             prefetch_pointees(&entry.value);
@@ -91,7 +91,7 @@ impl<'c, K, V, S> Saving<'c, K, V, S> {
             }
         };
         let table = &cache.shared.engine.table;
-        self.cursor = table.step_looking_ahead(self.cursor, &guard, look, visit);
+        self.cursor = table.step_with_preview(self.cursor, &guard, preview, visit);
         for (number, pointer) in shown.into_iter().enumerate() {
             if left_out.takes(cache, pointer) {
                 withdraw(number);

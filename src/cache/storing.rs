@@ -17,7 +17,7 @@ use crate::entry::{Entry, EntryPtr, Owned};
 use crate::expiry::EntryTtl;
 use crate::listener::MustNotWait;
 use crate::reclaim;
-use crate::table::Step;
+use crate::table::AttemptStage;
 use crate::tags::{MAX_TAGS, TagSet};
 
 impl<K, V, S> Cache<K, V, S>
@@ -315,8 +315,8 @@ where
         let mut incoming = Incoming::new(new, lifetime);
         let stored = engine.attempt(hash, &mut incoming, |change, incoming, guard| {
             change.show_evicted(show);
-            let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| {
-                change.on_attempt(step, |change, old| {
+            let on_attempt = |new: &Owned<K, V>, stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
+                change.on_attempt(stage, |change, old| {
                     if let Some((old, _)) = old
                         && change.must_notify(old, || self.cause_now(old, RemovalCause::Replaced))
                     {
@@ -328,7 +328,7 @@ where
                     Some(if old.is_none() { ChangeKind::Insert } else { ChangeKind::Replace })
                 })
             };
-            let (new, old) = match engine.table.upsert(incoming.take(), steps, guard) {
+            let (new, old) = match engine.table.upsert(incoming.take(), on_attempt, guard) {
                 Ok(done) => done,
                 Err(unused) => {
                     incoming.put_back(unused);
@@ -394,10 +394,10 @@ where
                 engine.attempt_unmarked(hash, &mut incoming, |change, incoming, guard| {
                     let new = incoming.take();
                     self.prepare(&new, None, lifetime, &mut answer);
-                    let steps = |step: Step<(EntryPtr, &Entry<K, V>)>| {
-                        change.on_attempt(step, |_, _| Some(ChangeKind::Insert))
+                    let on_attempt = |stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
+                        change.on_attempt(stage, |_, _| Some(ChangeKind::Insert))
                     };
-                    match engine.table.insert_if_absent(new, steps, guard) {
+                    match engine.table.insert_if_absent(new, on_attempt, guard) {
                         Ok(new) => {
                             change.made(Event::Inserted(new), RemovalCause::Explicit);
                             if fill.is_some_and(|fill| !fill.confirm(|| new.confirm())) {
@@ -463,8 +463,8 @@ where
             // What the listener was notified of leaves, even if it has expired since.
             let notified = change.notified().map(|(entry, _)| entry);
             let is_valid = |present| notified == Some(present) || self.is_valid(present);
-            let steps = |new: &Owned<K, V>, step: Step<(EntryPtr, &Entry<K, V>)>| {
-                change.on_attempt(step, |change, old| {
+            let on_attempt = |new: &Owned<K, V>, stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
+                change.on_attempt(stage, |change, old| {
                     if let Some((old, _)) = old
                         && change.must_notify(old, || RemovalCause::Replaced)
                     {
@@ -474,7 +474,7 @@ where
                     Some(ChangeKind::Replace)
                 })
             };
-            match engine.table.replace(incoming.take(), is_valid, steps, guard) {
+            match engine.table.replace(incoming.take(), is_valid, on_attempt, guard) {
                 Ok((new, old)) => {
                     change.made(Event::Replaced { new, old }, RemovalCause::Replaced);
                     self.count(Counter::Replacements, guard);

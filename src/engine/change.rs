@@ -14,7 +14,7 @@ use crate::entry::{EntryPtr, Owned};
 use crate::expiry::{EntryTtl, Timing};
 use crate::listener::{AtomicListening, Entered, Leaving, MustNotWait};
 use crate::reclaim::{self, Guard};
-use crate::table::Step;
+use crate::table::AttemptStage;
 
 /// A change of the table, from before it is tried until it is reported, which dropping it does.
 ///
@@ -339,15 +339,15 @@ impl<'e, K, V> Change<'e, K, V> {
     #[inline(always)]
     pub(crate) fn on_attempt<E>(
         &mut self,
-        step: Step<E>,
+        stage: AttemptStage<E>,
         ready: impl FnOnce(&mut Self, Option<E>) -> Option<ChangeKind>,
     ) -> bool {
-        match step {
-            Step::Found(old) => match ready(self, old) {
+        match stage {
+            AttemptStage::Found(old) => match ready(self, old) {
                 Some(kind) => self.announce(kind),
                 None => false,
             },
-            Step::Failed => {
+            AttemptStage::Failed => {
                 self.withdraw();
                 true
             }

@@ -10,7 +10,7 @@
 use std::alloc::{self, Layout};
 use std::ptr::{self, NonNull};
 
-use crate::base::link::{Link, Word};
+use crate::base::link::{Link, LinkWord};
 use crate::base::sync::{AtomicPtr, AtomicUsize, Ordering};
 use crate::memory::{self, zeroed};
 
@@ -104,7 +104,7 @@ impl Buckets {
 
     /// What that head holds.
     #[inline(always)]
-    pub(super) fn word(&self, index: usize) -> Word {
+    pub(super) fn word(&self, index: usize) -> LinkWord {
         if index < self.first_len {
             // SAFETY: as in `head`.
             return unsafe { &*self.first.wrapping_add(index) }.load();

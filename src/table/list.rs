@@ -34,23 +34,23 @@ use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 
 use super::buckets::Buckets;
-use crate::base::link::{Link, Word};
+use crate::base::link::{Link, LinkWord};
 use crate::base::prefetch::{prefetch_for_read, prefetch_for_write};
 use crate::entry::Header;
 
 mod walk;
 
-pub(super) struct List {
+pub(super) struct SplitList {
     buckets: Buckets,
 }
 
 /// Where a search ended.
-struct Place<'a> {
-    /// The link that held `word`; the last one before the place.
+struct Position<'a> {
+    /// The link that held `word`; the last one before the position.
     previous: &'a Link,
-    word: Word,
+    word: LinkWord,
     /// The live entry that was looked for, which is what `word` points to, and its `next`.
-    found: Option<(NonNull<Header>, Word)>,
+    found: Option<(NonNull<Header>, LinkWord)>,
 }
 
 /// What a probe of a bucket has found.
@@ -61,8 +61,8 @@ pub(crate) enum BucketProbe<E> {
     Inconclusive,
 }
 
-/// What a change of the table is about to do, or has failed to do.
-pub(crate) enum Step<E> {
+/// A stage of an attempt to change the table: before it, or after it has failed.
+pub(crate) enum AttemptStage<E> {
     /// This live entry of the key was found, or none; the change is tried next if the answer is
     /// true, and nothing has changed if it is false.
     Found(Option<E>),
@@ -70,24 +70,24 @@ pub(crate) enum Step<E> {
     Failed,
 }
 
-/// The caller's `steps` declined the change.
+/// The caller's `on_attempt` has declined the change.
 pub(crate) struct Declined;
 
 /// What a search is for.
 #[derive(Clone, Copy)]
-enum Target {
+enum SearchTarget {
     /// The entry of this hash that the comparison accepts, or the end of the run of this hash.
     Hash(u64),
     /// The deleted entry of this hash, until it has been unlinked.
-    Deleted(u64, Word),
-    /// The place of the bucket head of this index.
+    Deleted(u64, LinkWord),
+    /// The position of the bucket head of this index.
     Head(u64),
 }
 
-impl List {
+impl SplitList {
     pub(super) fn new(expected_buckets: usize) -> Self {
         let buckets = Buckets::new(expected_buckets);
-        buckets.head(0).set(Word::end());
+        buckets.head(0).set(LinkWord::end());
         Self { buckets }
     }
 
@@ -112,7 +112,7 @@ impl List {
             if word.has_tags() {
                 break 'walk word;
             }
-            let Some(first) = NonNull::new(word.pointer()) else { break 'walk Word::UNCLAIMED };
+            let Some(first) = NonNull::new(word.pointer()) else { break 'walk LinkWord::UNCLAIMED };
             let mut entry: NonNull<Header> = first.cast();
             loop {
                 // SAFETY: an entry, since it is no head, and allocated by the caller's promise.
@@ -151,100 +151,100 @@ impl List {
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
     ) -> Option<NonNull<Header>> {
         // SAFETY: passed on.
-        let place = unsafe { self.find(Target::Hash(hash), &mut is_match) };
-        place.found.map(|(entry, _)| entry)
+        let position = unsafe { self.find(SearchTarget::Hash(hash), &mut is_match) };
+        position.found.map(|(entry, _)| entry)
     }
 
-    /// Links `new` unless a live entry matches; returns that entry. `steps` is asked before each
-    /// attempt.
+    /// Links `new` unless a live entry matches; returns that entry. `on_attempt` is asked before
+    /// each attempt.
     pub(super) unsafe fn insert_if_absent(
         &self,
         new: NonNull<Header>,
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
-        mut steps: impl FnMut(Step<NonNull<Header>>) -> bool,
+        mut on_attempt: impl FnMut(AttemptStage<NonNull<Header>>) -> bool,
     ) -> Result<Option<NonNull<Header>>, Declined> {
         // SAFETY: the caller owns `new`.
         let header = unsafe { new.as_ref() };
         loop {
             // SAFETY: passed on.
-            let place = unsafe { self.find(Target::Hash(header.hash()), &mut is_match) };
-            if let Some((entry, _)) = place.found {
+            let position = unsafe { self.find(SearchTarget::Hash(header.hash()), &mut is_match) };
+            if let Some((entry, _)) = position.found {
                 return Ok(Some(entry));
             }
-            if !steps(Step::Found(None)) {
+            if !on_attempt(AttemptStage::Found(None)) {
                 return Err(Declined);
             }
-            header.next.set(place.word);
-            if place.previous.replace(place.word, Word::entry(new.cast())).is_ok() {
+            header.next.set(position.word);
+            if position.previous.replace(position.word, LinkWord::entry(new.cast())).is_ok() {
                 return Ok(None);
             }
-            steps(Step::Failed);
+            on_attempt(AttemptStage::Failed);
         }
     }
 
     /// Links `new`, in the place of the live entry that matches if there is one. The replaced
-    /// entry is returned unlinked. `steps` is asked before each attempt, and told which entry that
-    /// would be; `Err` if it declines.
+    /// entry is returned unlinked. `on_attempt` is asked before each attempt, with the entry that
+    /// would be replaced; `Err` if it declines.
     pub(super) unsafe fn upsert(
         &self,
         new: NonNull<Header>,
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
-        mut steps: impl FnMut(Step<NonNull<Header>>) -> bool,
+        mut on_attempt: impl FnMut(AttemptStage<NonNull<Header>>) -> bool,
     ) -> Result<Option<NonNull<Header>>, Declined> {
         // SAFETY: the caller owns `new`.
         let header = unsafe { new.as_ref() };
         loop {
             // SAFETY: passed on.
-            let place = unsafe { self.find(Target::Hash(header.hash()), &mut is_match) };
-            if !steps(Step::Found(place.found.map(|(old, _)| old))) {
+            let position = unsafe { self.find(SearchTarget::Hash(header.hash()), &mut is_match) };
+            if !on_attempt(AttemptStage::Found(position.found.map(|(old, _)| old))) {
                 return Err(Declined);
             }
-            let is_done = match place.found {
+            let is_done = match position.found {
                 None => {
-                    header.next.set(place.word);
-                    place.previous.replace(place.word, Word::entry(new.cast())).is_ok()
+                    header.next.set(position.word);
+                    position.previous.replace(position.word, LinkWord::entry(new.cast())).is_ok()
                 }
                 // SAFETY: passed on; `old` was found in this call.
-                Some((old, next)) => unsafe { self.swap(&place, old, next, new) },
+                Some((old, next)) => unsafe { self.swap(&position, old, next, new) },
             };
             if is_done {
-                return Ok(place.found.map(|(old, _)| old));
+                return Ok(position.found.map(|(old, _)| old));
             }
-            steps(Step::Failed);
+            on_attempt(AttemptStage::Failed);
         }
     }
 
     /// Puts `new` in the place of the live entry that matches, which is returned unlinked.
-    /// `steps` is asked before each attempt, and told of that entry.
+    /// `on_attempt` is asked before each attempt, with that entry.
     pub(super) unsafe fn replace(
         &self,
         new: NonNull<Header>,
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
-        mut steps: impl FnMut(Step<NonNull<Header>>) -> bool,
+        mut on_attempt: impl FnMut(AttemptStage<NonNull<Header>>) -> bool,
     ) -> Option<NonNull<Header>> {
         // SAFETY: the caller owns `new`.
         let hash = unsafe { new.as_ref() }.hash();
         loop {
             // SAFETY: passed on.
-            let place = unsafe { self.find(Target::Hash(hash), &mut is_match) };
-            let (old, next) = place.found?;
-            if !steps(Step::Found(Some(old))) {
+            let position = unsafe { self.find(SearchTarget::Hash(hash), &mut is_match) };
+            let (old, next) = position.found?;
+            if !on_attempt(AttemptStage::Found(Some(old))) {
                 return None;
             }
             // SAFETY: passed on; `old` was found in this call.
-            if unsafe { self.swap(&place, old, next, new) } {
+            if unsafe { self.swap(&position, old, next, new) } {
                 return Some(old);
             }
-            steps(Step::Failed);
+            on_attempt(AttemptStage::Failed);
         }
     }
 
     /// One CAS publishes `new` and deletes `old`, so the key is never absent.
     unsafe fn swap(
         &self,
-        place: &Place<'_>,
+        position: &Position<'_>,
         old: NonNull<Header>,
-        next: Word,
+        next: LinkWord,
         new: NonNull<Header>,
     ) -> bool {
         // SAFETY: the caller owns `new`.
@@ -252,37 +252,37 @@ impl List {
         // SAFETY: found by the caller under its guard.
         let old_header = unsafe { old.as_ref() };
         new_header.next.set(next);
-        if old_header.next.replace(next, Word::entry(new.cast()).deleted()).is_err() {
+        if old_header.next.replace(next, LinkWord::entry(new.cast()).deleted()).is_err() {
             return false;
         }
         // SAFETY: passed on.
-        unsafe { self.unlink(place, Word::entry(new.cast()), old) };
+        unsafe { self.unlink(position, LinkWord::entry(new.cast()), old) };
         true
     }
 
-    /// Deletes the live entry that matches and returns it unlinked. `steps` is asked before each
-    /// attempt.
+    /// Deletes the live entry that matches and returns it unlinked. `on_attempt` is asked before
+    /// each attempt.
     pub(super) unsafe fn remove(
         &self,
         hash: u64,
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
-        mut steps: impl FnMut(Step<NonNull<Header>>) -> bool,
+        mut on_attempt: impl FnMut(AttemptStage<NonNull<Header>>) -> bool,
     ) -> Option<NonNull<Header>> {
         loop {
             // SAFETY: passed on.
-            let place = unsafe { self.find(Target::Hash(hash), &mut is_match) };
-            let (entry, next) = place.found?;
-            if !steps(Step::Found(Some(entry))) {
+            let position = unsafe { self.find(SearchTarget::Hash(hash), &mut is_match) };
+            let (entry, next) = position.found?;
+            if !on_attempt(AttemptStage::Found(Some(entry))) {
                 return None;
             }
             // SAFETY: found in this call.
             let header = unsafe { entry.as_ref() };
             if header.next.replace(next, next.deleted()).is_ok() {
                 // SAFETY: passed on.
-                unsafe { self.unlink(&place, next, entry) };
+                unsafe { self.unlink(&position, next, entry) };
                 return Some(entry);
             }
-            steps(Step::Failed);
+            on_attempt(AttemptStage::Failed);
         }
     }
 
@@ -315,9 +315,9 @@ impl List {
     /// Takes a deleted entry out of the list: when this returns, no walk that starts later meets
     /// it, which is what allows it to be retired.
     #[inline]
-    unsafe fn unlink(&self, place: &Place<'_>, next: Word, entry: NonNull<Header>) {
-        // The place may have changed since it was found; then search once more.
-        if place.previous.replace(place.word, next).is_err() {
+    unsafe fn unlink(&self, position: &Position<'_>, next: LinkWord, entry: NonNull<Header>) {
+        // The position may have changed since it was found; then search once more.
+        if position.previous.replace(position.word, next).is_err() {
             // SAFETY: passed on.
             unsafe { self.unlink_deleted(entry) };
         }
@@ -330,38 +330,40 @@ impl List {
         // SAFETY: passed on.
         let hash = unsafe { entry.as_ref() }.hash();
         // SAFETY: passed on.
-        unsafe { self.find(Target::Deleted(hash, Word::entry(entry.cast())), &mut |_| false) };
+        unsafe {
+            self.find(SearchTarget::Deleted(hash, LinkWord::entry(entry.cast())), &mut |_| false)
+        };
     }
 
-    /// Walks in split order to the place of `target`, unlinking deleted entries on the way.
+    /// Walks in split order to the position of `target`, unlinking deleted entries on the way.
     unsafe fn find(
         &self,
-        target: Target,
+        target: SearchTarget,
         is_match: &mut impl FnMut(NonNull<Header>) -> bool,
-    ) -> Place<'_> {
+    ) -> Position<'_> {
         'again: loop {
             let mask = self.buckets.mask();
             let index = match target {
-                Target::Hash(hash) | Target::Deleted(hash, _) => bucket(hash, mask),
-                Target::Head(index) => parent(index),
+                SearchTarget::Hash(hash) | SearchTarget::Deleted(hash, _) => bucket(hash, mask),
+                SearchTarget::Head(index) => parent(index),
             };
             let own = self.buckets.head(index);
             // SAFETY: passed on.
             let mut previous = unsafe { self.start(index) };
             // The next head ends the bucket of this hash, and nothing has to be compared, unless
             // the walk starts further up or the array is doubled meanwhile (see `probe_bucket`).
-            let is_own = !matches!(target, Target::Head(_)) && ptr::eq(previous, own);
+            let is_own = !matches!(target, SearchTarget::Head(_)) && ptr::eq(previous, own);
             let mut word = previous.load();
             loop {
                 if word.is_head() {
                     let Some(head) = NonNull::new(word.pointer().cast::<Link>()) else {
-                        return Place { previous, word, found: None };
+                        return Position { previous, word, found: None };
                     };
                     if is_own && self.buckets.mask() == mask {
-                        return Place { previous, word, found: None };
+                        return Position { previous, word, found: None };
                     }
                     if target.comes_before_head(self.buckets.index_of(head.as_ptr()) as u64) {
-                        return Place { previous, word, found: None };
+                        return Position { previous, word, found: None };
                     }
                     // SAFETY: heads live as long as the list.
                     previous = unsafe { head.as_ref() };
@@ -379,19 +381,20 @@ impl List {
                     if previous.replace(word, next).is_err() {
                         continue 'again;
                     }
-                    if matches!(target, Target::Deleted(_, wanted) if wanted == word) {
-                        return Place { previous, word: next, found: None };
+                    if matches!(target, SearchTarget::Deleted(_, wanted) if wanted == word) {
+                        return Position { previous, word: next, found: None };
                     }
                     word = next;
                     continue;
                 }
-                let is_same_hash = matches!(target, Target::Hash(hash) if hash == header.hash());
+                let is_same_hash =
+                    matches!(target, SearchTarget::Hash(hash) if hash == header.hash());
                 if is_same_hash && is_match(entry) {
-                    return Place { previous, word, found: Some((entry, next)) };
+                    return Position { previous, word, found: Some((entry, next)) };
                 }
                 // Another key of the same hash is no end: the run goes on.
                 if !is_same_hash && target.comes_before_entry(header.hash()) {
-                    return Place { previous, word, found: None };
+                    return Position { previous, word, found: None };
                 }
                 previous = &header.next;
                 word = next;
@@ -425,14 +428,14 @@ impl List {
 
     /// Claims the head of bucket `index`, links it and opens it. False if another thread is at it.
     unsafe fn open(&self, index: usize, head: &Link) -> bool {
-        if let Err(word) = head.replace(Word::UNCLAIMED, Word::end().pending()) {
+        if let Err(word) = head.replace(LinkWord::UNCLAIMED, LinkWord::end().pending()) {
             return word.is_usable();
         }
         loop {
             // SAFETY: passed on.
-            let place = unsafe { self.find(Target::Head(index as u64), &mut |_| false) };
-            head.set(place.word.pending());
-            if place.previous.replace(place.word, Word::head(head)).is_ok() {
+            let position = unsafe { self.find(SearchTarget::Head(index as u64), &mut |_| false) };
+            head.set(position.word.pending());
+            if position.previous.replace(position.word, LinkWord::head(head)).is_ok() {
                 break;
             }
         }
@@ -490,7 +493,7 @@ impl List {
     }
 }
 
-impl Target {
+impl SearchTarget {
     fn comes_before_entry(self, hash: u64) -> bool {
         match self {
             Self::Hash(target) | Self::Deleted(target, _) => precedes(target, hash),
@@ -513,7 +516,7 @@ impl Target {
 /// # Safety
 /// `word` was read from a link of the list and is not a head.
 #[inline]
-unsafe fn entry_of(word: Word) -> NonNull<Header> {
+unsafe fn entry_of(word: LinkWord) -> NonNull<Header> {
     // SAFETY: only the end of the list has no pointee, and it is tagged as a head.
     unsafe { NonNull::new_unchecked(word.pointer().cast()) }
 }
@@ -523,7 +526,7 @@ unsafe fn entry_of(word: Word) -> NonNull<Header> {
 /// this rare case and others of the bucket have in common.
 #[cold]
 #[inline(never)]
-fn step_over_deleted(next: Word) -> Word {
+fn step_over_deleted(next: LinkWord) -> LinkWord {
     next
 }
 
@@ -568,17 +571,17 @@ mod tests {
 
     #[test]
     fn a_search_ends_where_what_it_is_for_would_stand() {
-        let deleted = Word::UNCLAIMED;
+        let deleted = LinkWord::UNCLAIMED;
         for (target, other) in [(4, 2), (2, 4), (5, 5), (1 << 40, 1)] {
             let is_before = precedes(target, other);
-            for search in [Target::Hash(target), Target::Deleted(target, deleted)] {
+            for search in [SearchTarget::Hash(target), SearchTarget::Deleted(target, deleted)] {
                 assert_eq!(search.comes_before_entry(other), is_before, "{target:x} {other:x}");
                 assert_eq!(search.comes_before_head(other), is_before, "{target:x} {other:x}");
             }
             // A head comes before the entries of its own hash.
             let is_first = is_before || target == other;
-            assert_eq!(Target::Head(target).comes_before_entry(other), is_first);
-            assert_eq!(Target::Head(target).comes_before_head(other), is_before);
+            assert_eq!(SearchTarget::Head(target).comes_before_entry(other), is_first);
+            assert_eq!(SearchTarget::Head(target).comes_before_head(other), is_before);
         }
     }
 
@@ -597,7 +600,7 @@ mod tests {
 
     #[test]
     fn buckets_double_until_they_are_enough_and_no_further() {
-        let list = List::new(0);
+        let list = SplitList::new(0);
         let first = list.buckets();
         assert!(first.is_power_of_two() && first > 1);
         for (wanted, expected) in

@@ -3,71 +3,71 @@
 use std::ptr::NonNull;
 
 #[cfg(not(larder_loom))]
-use super::Word;
-use super::{Link, List, bucket, entry_of, precedes};
+use super::LinkWord;
+use super::{Link, SplitList, bucket, entry_of, precedes};
 #[cfg(not(larder_loom))]
 use crate::base::prefetch::prefetch_for_read;
 use crate::entry::Header;
 
 /// How many buckets ahead of a walk their heads are asked for, how many ahead they are followed to
-/// their first entries, and how many ahead those are looked at. Most buckets hold one entry or none,
-/// and in split order both heads and entries lie all over memory.
+/// their first entries, and how many ahead those are previewed. Most buckets hold one entry or
+/// none, and in split order both heads and entries lie all over memory.
 #[cfg(not(larder_loom))]
 const HEADS_AHEAD: u64 = 64;
 #[cfg(not(larder_loom))]
 const ENTRIES_AHEAD: u64 = 32;
 #[cfg(not(larder_loom))]
-const LOOKS_AHEAD: u64 = 16;
+const PREVIEWS_AHEAD: u64 = 16;
 
 /// Asks the processor for what a walk is about to meet. Without it, each head and each entry is
 /// waited for in turn.
 #[cfg(not(larder_loom))]
-struct Ahead<'l> {
-    list: &'l List,
+struct Lookahead<'l> {
+    list: &'l SplitList,
     mask: usize,
     /// The first buckets in split order whose head was not asked for, or not followed, or whose
-    /// first entry was not looked at.
+    /// first entry was not previewed.
     heads: u64,
     entries: u64,
-    looks: u64,
+    previews: u64,
 }
 
 #[cfg(not(larder_loom))]
-impl<'l> Ahead<'l> {
-    fn new(list: &'l List) -> Self {
-        Self { list, mask: list.buckets.mask(), heads: 0, entries: 0, looks: 0 }
+impl<'l> Lookahead<'l> {
+    fn new(list: &'l SplitList) -> Self {
+        Self { list, mask: list.buckets.mask(), heads: 0, entries: 0, previews: 0 }
     }
 
-    /// The place of a bucket in split order, and the bucket of a place. There are always more
+    /// The position of a bucket in split order, and the bucket of a position. There are always more
     /// buckets than one, so the shift is less than the width.
     fn reversed(&self, index: u64) -> u64 {
         index.reverse_bits() >> (self.mask as u64).leading_zeros()
     }
 
-    /// The first entry of the bucket that has that place, if there is one.
+    /// The first entry of the bucket at that position, if there is one.
     #[inline]
-    fn first(&self, place: u64) -> Option<Word> {
-        let word = self.list.buckets.head(bucket(self.reversed(place), self.mask)).load();
+    fn first(&self, position: u64) -> Option<LinkWord> {
+        let word = self.list.buckets.head(bucket(self.reversed(position), self.mask)).load();
         (word.is_usable() && !word.is_head()).then_some(word)
     }
 
-    /// The walk is at an entry of this hash. Calls `look`, if there is one, for entries that it comes
-    /// to soon, gone or not.
+    /// The walk is at an entry of this hash. Calls `preview`, if there is one, for entries that it
+    /// comes to soon, gone or not.
     ///
     /// # Safety
     /// As for the walk.
     #[inline]
-    unsafe fn at(&mut self, hash: u64, look: Option<&mut impl FnMut(NonNull<Header>)>) {
-        let place = self.reversed(bucket(hash, self.mask) as u64);
+    unsafe fn at(&mut self, hash: u64, preview: Option<&mut impl FnMut(NonNull<Header>)>) {
+        let position = self.reversed(bucket(hash, self.mask) as u64);
         let end = self.mask as u64 + 1;
-        self.heads = self.heads.max(place);
-        while self.heads < end.min(place + HEADS_AHEAD) {
+        self.heads = self.heads.max(position);
+        while self.heads < end.min(position + HEADS_AHEAD) {
             let index = bucket(self.reversed(self.heads), self.mask);
             prefetch_for_read(self.list.buckets.head(index));
             self.heads += 1;
         }
-        self.entries = self.entries.max(place);
-        while self.entries < end.min(place + ENTRIES_AHEAD) {
+        self.entries = self.entries.max(position);
+        while self.entries < end.min(position + ENTRIES_AHEAD) {
             if let Some(word) = self.first(self.entries) {
                 // Most entries are longer than a line, or lie across two.
                 let entry = word.pointer().cast::<u8>().cast_const();
@@ -76,28 +76,28 @@ impl<'l> Ahead<'l> {
             }
             self.entries += 1;
         }
-        let Some(look) = look else { return };
-        self.looks = self.looks.max(place + 1);
-        while self.looks < end.min(place + LOOKS_AHEAD) {
-            if let Some(word) = self.first(self.looks) {
+        let Some(preview) = preview else { return };
+        self.previews = self.previews.max(position + 1);
+        while self.previews < end.min(position + PREVIEWS_AHEAD) {
+            if let Some(word) = self.first(self.previews) {
                 // SAFETY: an entry, and allocated by the caller's promise.
-                look(unsafe { entry_of(word) });
+                preview(unsafe { entry_of(word) });
             }
-            self.looks += 1;
+            self.previews += 1;
         }
     }
 }
 
-impl List {
+impl SplitList {
     /// Calls `visit` for live entries in split order, from the first one behind the hash `after`
     /// on. Stops once `budget` entries were passed and the run of equal hashes is over; returns
-    /// the hash to go on after, or `None` at the end of the list. Calls `look`, if there is one, for
-    /// most entries some time before, so that what they need can be asked for.
+    /// the hash to go on after, or `None` at the end of the list. Calls `preview`, if there is one,
+    /// for most entries some time before, so that what they need can be asked for.
     pub(in crate::table) unsafe fn walk(
         &self,
         after: Option<u64>,
         budget: usize,
-        #[cfg_attr(larder_loom, expect(unused))] mut look: Option<impl FnMut(NonNull<Header>)>,
+        #[cfg_attr(larder_loom, expect(unused))] mut preview: Option<impl FnMut(NonNull<Header>)>,
         mut visit: impl FnMut(NonNull<Header>),
     ) -> Option<u64> {
         let start = after.map_or(0, |hash| bucket(hash, self.buckets.mask()));
@@ -106,7 +106,7 @@ impl List {
         let mut passed = 0;
         let mut last = after;
         #[cfg(not(larder_loom))]
-        let mut ahead = Ahead::new(self);
+        let mut ahead = Lookahead::new(self);
         loop {
             if word.is_head() {
                 let head = NonNull::new(word.pointer().cast::<Link>())?;
@@ -127,7 +127,7 @@ impl List {
             #[cfg(not(larder_loom))]
             // SAFETY: passed on.
             unsafe {
-                ahead.at(header.hash(), look.as_mut());
+                ahead.at(header.hash(), preview.as_mut());
             }
             let is_behind = after.is_none_or(|after| precedes(after, header.hash()));
             if is_behind {
