@@ -334,8 +334,8 @@ impl Writes {
         self.buffer.live()
     }
 
-    pub fn adjust_live(&self, change: i32) {
-        self.buffer.adjust_live(change);
+    pub fn adjust_live(&self, len_delta: i32) {
+        self.buffer.adjust_live(len_delta);
     }
 }
 

@@ -47,7 +47,7 @@ use crate::base::mode::Maintenance;
 use crate::base::panics;
 use crate::base::stats::{Counter, Stripes};
 use crate::base::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
-use crate::buffer::read_buffer::{Offer, Words};
+use crate::buffer::read_buffer::{Offer, StripedRing};
 use crate::entry::EntryPtr;
 use crate::maintainer::Mark;
 use crate::policy::Policy;
@@ -75,7 +75,7 @@ pub(crate) struct Shadow {
     /// line that is seldom written.
     threshold: CachePadded<AtomicU64>,
     mode: Maintenance,
-    records: Words<SLOTS>,
+    records: StripedRing<SLOTS>,
     /// Some stripe is half full.
     is_due: AtomicBool,
     /// Counts lookups, if one was to be had; and its number, or one that there is not.
@@ -121,7 +121,7 @@ impl Shadow {
             tally,
             threshold: CachePadded::new(AtomicU64::new(highest_threshold(&ghosts))),
             mode,
-            records: Words::new(stripes),
+            records: StripedRing::new(stripes),
             mark,
             is_due: AtomicBool::new(false),
             counters: Stripes::new((cores * 4).max(8)),

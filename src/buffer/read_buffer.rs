@@ -29,7 +29,7 @@ const SLOTS: usize = 64;
 const SLOTS: usize = 2;
 
 /// A bounded, lossy ring of words in stripes, none of them 0: what a [`ReadBuffer`] is made of.
-pub(crate) struct Words<const SLOTS: usize> {
+pub(crate) struct StripedRing<const SLOTS: usize> {
     stripes: Box<[CachePadded<Stripe<SLOTS>>]>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) enum Offer {
 }
 
 /// The read buffer of one partition.
-pub(crate) struct ReadBuffer(Words<SLOTS>);
+pub(crate) struct ReadBuffer(StripedRing<SLOTS>);
 
 struct Stripe<const SLOTS: usize> {
     /// Where the next record goes; wraps around.
@@ -53,7 +53,7 @@ struct Stripe<const SLOTS: usize> {
     slots: [AtomicU64; SLOTS],
 }
 
-impl<const SLOTS: usize> Words<SLOTS> {
+impl<const SLOTS: usize> StripedRing<SLOTS> {
     /// `stripes` must be a power of two.
     pub(crate) fn new(stripes: usize) -> Self {
         debug_assert!(stripes.is_power_of_two());
@@ -116,7 +116,7 @@ impl<const SLOTS: usize> Words<SLOTS> {
 impl ReadBuffer {
     /// `stripes` must be a power of two.
     pub(crate) fn new(stripes: usize) -> Self {
-        Self(Words::new(stripes))
+        Self(StripedRing::new(stripes))
     }
 
     /// Records an access to `node` by the thread of that number. Wait-free.
@@ -196,10 +196,10 @@ mod tests {
 
     #[test]
     fn half_a_stripe_is_told_once_each_time_it_fills() {
-        let words: Words<8> = Words::new(1);
-        assert!((64..1024).contains(&words.bytes()), "{} bytes for 8 words", words.bytes());
+        let ring: StripedRing<8> = StripedRing::new(1);
+        assert!((64..1024).contains(&ring.bytes()), "{} bytes for 8 words", ring.bytes());
         for _ in 0..3 {
-            let offers: Vec<_> = (1..=9).map(|word| words.offer(0, word)).collect();
+            let offers: Vec<_> = (1..=9).map(|word| ring.offer(0, word)).collect();
             for (at, offer) in offers.iter().enumerate() {
                 let expected = match at {
                     3 => Offer::HalfFull,
@@ -209,7 +209,7 @@ mod tests {
                 assert_eq!(*offer, expected, "word {at}");
             }
             let mut drained = Vec::new();
-            words.drain(|word| drained.push(word));
+            ring.drain(|word| drained.push(word));
             assert_eq!(drained, [1, 2, 3, 4, 5, 6, 7, 8]);
         }
     }

@@ -85,7 +85,7 @@ impl ChangeKind {
 impl Event {
     /// By how much the event changes the number of entries in the table.
     #[inline]
-    pub(crate) fn change(self) -> i32 {
+    pub(crate) fn len_delta(self) -> i32 {
         match self {
             Self::Inserted(_) => 1,
             Self::Removed(_) => -1,
@@ -105,14 +105,14 @@ pub(crate) enum Popped {
 pub(crate) struct Claim<'b> {
     buffer: &'b WriteBuffer,
     position: u32,
-    change: i32,
+    len_delta: i32,
 }
 
 impl Claim<'_> {
     /// Tells what happened, and returns the position up to which the buffer has to be popped for
     /// it to be applied. `event` must be of the kind that the slot was claimed for.
     pub(crate) fn fill(self, event: Event) -> u32 {
-        debug_assert_eq!(event.change(), self.change);
+        debug_assert_eq!(event.len_delta(), self.len_delta);
         self.buffer.fill(self.position, &event);
         let end = self.position.wrapping_add(1);
         std::mem::forget(self);
@@ -122,7 +122,7 @@ impl Claim<'_> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        self.buffer.adjust_live(-self.change);
+        self.buffer.adjust_live(-self.len_delta);
         let slot = &self.buffer.slots[(self.position % SLOTS) as usize];
         // Release: pairs with the acquire in `pop_slot`, which then knows all that came before.
         slot.first.store(ptr::without_provenance_mut(VOID), Ordering::Release);
@@ -143,12 +143,12 @@ pub(crate) struct WriteBuffer {
     state: CachePadded<AtomicU64>,
     /// Slots popped so far, wraps around. Written by the drainer alone.
     head: CachePadded<AtomicU32>,
-    slots: Box<[Slot]>,
+    slots: Box<[EventSlot]>,
     /// How many events may wait, of the slots that there are.
     room: u32,
 }
 
-struct Slot {
+struct EventSlot {
     first: AtomicPtr<u8>,
     second: AtomicPtr<Header>,
 }
@@ -157,7 +157,7 @@ impl WriteBuffer {
     /// A buffer in which up to `room` events wait, at least 1 and at most `SLOTS`.
     pub(crate) fn new(room: u32) -> Self {
         debug_assert!((1..=SLOTS).contains(&room));
-        let slot = || Slot {
+        let slot = || EventSlot {
             first: AtomicPtr::new(ptr::null_mut()),
             second: AtomicPtr::new(ptr::null_mut()),
         };
@@ -175,18 +175,18 @@ impl WriteBuffer {
     /// the events behind it, not the writers.
     #[inline]
     pub(crate) fn push(&self, event: &Event) -> Result<u32, Full> {
-        let position = self.claim_position(event.change())?;
+        let position = self.claim_position(event.len_delta())?;
         self.fill(position, event);
         Ok(position.wrapping_add(1).wrapping_sub(self.head.load(Ordering::Relaxed)))
     }
 
     /// Claims the slot for an event that is about to happen and will change the number of live
-    /// entries by `change` (module head). Until it is filled in or dropped, which must be soon, it
-    /// holds back the events behind it: no user code, and no waiting for the buffer, in between.
+    /// entries by `len_delta` (module head). Until it is filled in or dropped, which must be soon,
+    /// it holds back the events behind it: no user code, and no waiting for the buffer, in between.
     pub(crate) fn claim(&self, kind: ChangeKind) -> Result<Claim<'_>, Full> {
-        let change = kind.len_delta();
-        let position = self.claim_position(change)?;
-        Ok(Claim { buffer: self, position, change })
+        let len_delta = kind.len_delta();
+        let position = self.claim_position(len_delta)?;
+        Ok(Claim { buffer: self, position, len_delta })
     }
 
     /// Announces a claim, or a push, by another thread than the last one, maybe.
@@ -196,7 +196,7 @@ impl WriteBuffer {
     }
 
     #[inline]
-    fn claim_position(&self, change: i32) -> Result<u32, Full> {
+    fn claim_position(&self, len_delta: i32) -> Result<u32, Full> {
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
             let (position, live) = unpack(state);
@@ -210,7 +210,7 @@ impl WriteBuffer {
                 state = now;
                 continue;
             }
-            let claimed = pack(position.wrapping_add(1), live.wrapping_add(change));
+            let claimed = pack(position.wrapping_add(1), live.wrapping_add(len_delta));
             // SeqCst: before this writer's look at the maintenance thread (module head).
             match self.state.compare_exchange_weak(
                 state,
@@ -281,7 +281,7 @@ impl WriteBuffer {
     /// `entry` and what `slot` names beside it were stored by `fill`, and the event was not applied
     /// yet.
     #[inline]
-    unsafe fn event(&self, slot: &Slot, kind: usize, entry: NonNull<Header>) -> Event {
+    unsafe fn event(&self, slot: &EventSlot, kind: usize, entry: NonNull<Header>) -> Event {
         // SAFETY: passed on to the caller.
         let entry = unsafe { EntryPtr::from_raw(entry) };
         match kind {
@@ -332,8 +332,8 @@ impl WriteBuffer {
     }
 
     /// Adds to `live` what was not told by a pushed event: evictions, and inline maintenance.
-    pub(crate) fn adjust_live(&self, change: i32) {
-        if change == 0 {
+    pub(crate) fn adjust_live(&self, len_delta: i32) {
+        if len_delta == 0 {
             return;
         }
         let mut state = self.state.load(Ordering::Relaxed);
@@ -342,7 +342,7 @@ impl WriteBuffer {
             // Relaxed: a plain counter; the position beside it is only carried along.
             match self.state.compare_exchange_weak(
                 state,
-                pack(position, live.wrapping_add(change)),
+                pack(position, live.wrapping_add(len_delta)),
                 Ordering::Relaxed,
                 Ordering::Relaxed,
             ) {
