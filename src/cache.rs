@@ -19,44 +19,44 @@ use crate::reclaim::{self, Tally};
 use crate::tags::Tags;
 
 // In the order of use: rustdoc lists `impl` blocks by these modules.
-mod front;
-mod storing;
-mod filling;
-mod removing;
-mod taking;
+mod basics;
+mod insert;
+mod fill;
+mod remove;
+mod remove_entry;
 mod invalidate;
-mod expiring;
+mod expire;
 mod tagged;
 mod unevictable;
 mod options;
-mod weighing;
+mod weigh;
 mod collect;
 mod iter;
 mod pinned;
 #[cfg(feature = "snapshot")]
 mod restore;
 mod explain;
-mod inspect;
-mod order;
+mod entry_info;
+mod introspect;
 mod ranking;
-mod shadowing;
-mod looking;
-mod delivery;
-pub(crate) mod life;
+mod shadow_report;
+mod lookup;
+mod executor;
+pub(crate) mod lifecycle;
 #[cfg(feature = "quick")]
-mod states;
+mod lazy_expiry;
 
+#[cfg(feature = "quick")]
+pub(crate) use lazy_expiry::KeyState;
 #[cfg(feature = "snapshot")]
-pub(crate) use restore::{Arrival, LeftOut, Restored, Saving, Seen};
-#[cfg(feature = "quick")]
-pub(crate) use states::KeyState;
+pub(crate) use restore::{Arrival, LeftOut, Restored, SavedMeta, Saving};
 
-use life::Life;
+use lifecycle::Lifecycle;
 
 pub use collect::InsertCounts;
+pub use entry_info::{Census, EntryInfo, EntryView};
 pub use explain::{Explanation, Presence};
-pub use filling::Fill;
-pub use inspect::{Census, EntryInfo, EntryView};
+pub use fill::Fill;
 pub use iter::{Entries, Iter, Keys, Values};
 pub use options::{Displaced, InsertOptions};
 pub use pinned::Pinned;
@@ -119,7 +119,7 @@ struct Shared<K, V, S> {
     parts: Settings<K, V, S>,
     /// Handles that there are. The `Arc` cannot tell: the maintenance thread holds some too.
     handles: AtomicUsize,
-    life: Life,
+    lifecycle: Lifecycle,
     #[cfg(all(unix, not(larder_loom)))]
     forks: crate::fork::ForkRegistration,
 }
@@ -209,13 +209,13 @@ where
                 record_hits_below,
             },
             handles: AtomicUsize::new(1),
-            life: Life::new(),
+            lifecycle: Lifecycle::new(),
             #[cfg(all(unix, not(larder_loom)))]
             forks: crate::fork::ForkRegistration::default(),
         });
         #[cfg(all(unix, not(larder_loom)))]
-        life::outlive_forks(&shared);
-        delivery::connect_executor(&shared);
+        lifecycle::outlive_forks(&shared);
+        executor::connect_executor(&shared);
         if maintenance == Maintenance::Background {
             let weak: Weak<Shared<K, V, S>> = Arc::downgrade(&shared);
             maintainer::register(weak, &shared.engine.attendance);

@@ -78,7 +78,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Cache, LeftOut, Saving, Seen};
+use crate::cache::{Cache, LeftOut, SavedMeta, Saving};
 use crate::tags::TagSet;
 
 mod info;
@@ -363,7 +363,7 @@ where
         // Of the present batch, whether each is tagged and unevictable.
         let batch = RefCell::new(Vec::new());
         let mut saved = Saved::default();
-        let mut show = |key: &K, value: &V, seen: Seen<'_>| {
+        let mut show = |key: &K, value: &V, seen: SavedMeta<'_>| {
             if failure.borrow().is_some() {
                 return;
             }

@@ -25,8 +25,8 @@ pub(crate) struct Restored {
     pub(crate) word: Option<u32>,
 }
 
-/// What a snapshot is told of an entry, besides key and value.
-pub(crate) struct Seen<'e> {
+/// What a snapshot stores of an entry, besides key and value.
+pub(crate) struct SavedMeta<'e> {
     /// How long after the beginning of the saving it expires; `None` if never.
     pub(crate) expires_in: Option<Duration>,
     pub(crate) weight: u32,
@@ -69,7 +69,7 @@ impl<'c, K, V, S> Saving<'c, K, V, S> {
     /// once all were shown. An entry that is there all the time is shown once.
     pub(crate) fn step(
         &mut self,
-        mut show: impl FnMut(&K, &V, Seen<'_>),
+        mut show: impl FnMut(&K, &V, SavedMeta<'_>),
         mut withdraw: impl FnMut(usize),
     ) -> bool {
         if self.cursor == Cursor::End {
@@ -116,13 +116,18 @@ impl LeftOut {
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    fn seen<'e>(&self, pointer: &'e EntryPtr, standings: &Standings, begun_ns: u64) -> Seen<'e> {
+    fn seen<'e>(
+        &self,
+        pointer: &'e EntryPtr,
+        standings: &Standings,
+        begun_ns: u64,
+    ) -> SavedMeta<'e> {
         // One that came since stands where newcomers do.
         let standing = standings.of(*pointer);
         let (warmth, word) = standing.map_or((0, 0), |it| (it.warmth, it.word));
         let EntryInfo { expires_in, weight, frequency, .. } = self.info(*pointer);
         let passed_ns = self.shared.engine.timing.time.now_ns().saturating_sub(begun_ns);
-        Seen {
+        SavedMeta {
             expires_in: expires_in.map(|left| left + Duration::from_nanos(passed_ns)),
             weight,
             frequency,

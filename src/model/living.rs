@@ -4,12 +4,12 @@ use loom::cell::UnsafeCell;
 
 use crate::base::reentrancy::{self, Kind};
 use crate::base::sync::{self, AtomicUsize, Mutex, Ordering};
-use crate::cache::life::{End, Life, Visit};
+use crate::cache::lifecycle::{End, Lifecycle, Visit};
 
 /// A cache that visitors change, and that the last one to be inside takes apart. Its listener is run by
 /// one thread at a time.
 pub struct Living {
-    life: Life,
+    lifecycle: Lifecycle,
     /// What visitors have done: the cache's own memory, to which its lock is all the protection.
     done: Mutex<u64>,
     /// What the end of the cache reads and frees without any lock.
@@ -25,7 +25,7 @@ unsafe impl Sync for Living {}
 impl Default for Living {
     fn default() -> Self {
         Self {
-            life: Life::new(),
+            lifecycle: Lifecycle::new(),
             done: Mutex::new(0),
             freed: UnsafeCell::new(0),
             ends: AtomicUsize::new(0),
@@ -42,7 +42,7 @@ impl Living {
 
     /// The same; `listener` is what the visitor runs of the user's.
     pub fn visit_and(&self, listener: impl FnOnce()) -> bool {
-        let Some(visit) = self.life.visit() else { return false };
+        let Some(visit) = self.lifecycle.visit() else { return false };
         // SAFETY: the pointer is valid; that nobody frees it meanwhile is what loom checks.
         self.freed.with(|freed| unsafe { assert_eq!(*freed, 0, "visited after its end") });
         *sync::lock(&self.done) += 1;
@@ -57,7 +57,7 @@ impl Living {
 
     /// As the drop of the last handle.
     pub fn close(&self) {
-        self.end(self.life.close());
+        self.end(self.lifecycle.close());
     }
 
     /// The same, from within a listener of another cache.
@@ -71,7 +71,7 @@ impl Living {
             // SAFETY: the pointer is valid; that nobody else is inside is what loom checks.
             self.freed.with_mut(|freed| unsafe { *freed += 1 });
             self.ends.fetch_add(1, Ordering::Relaxed);
-            self.life.note_ended();
+            self.lifecycle.note_ended();
         }
     }
 

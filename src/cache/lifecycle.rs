@@ -42,26 +42,26 @@ const VISIT: usize = 4;
 #[cfg(not(larder_loom))]
 const PATIENCE: Duration = Duration::from_millis(250);
 
-pub(crate) struct Life {
+pub(crate) struct Lifecycle {
     state: AtomicUsize,
 }
 
 /// Being inside the cache without a handle, until [`leave`](Self::leave).
 pub(crate) struct Visit<'l> {
-    life: &'l Life,
+    lifecycle: &'l Lifecycle,
     inside: Inside,
 }
 
 /// Whose it is to take the cache apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// This thread's, now; then [`Life::note_ended`].
+    /// This thread's, now; then [`Lifecycle::note_ended`].
     Here,
     /// Nobody's yet, or another thread's.
     Elsewhere,
 }
 
-impl Life {
+impl Lifecycle {
     pub(crate) fn new() -> Self {
         Self { state: AtomicUsize::new(0) }
     }
@@ -72,7 +72,7 @@ impl Life {
         let visited = |state: usize| (state & CLOSED == 0).then_some(state + VISIT);
         // Relaxed: what others have done inside, a visitor sees by the cache's own locks and atomics.
         self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, visited).ok()?;
-        Some(Visit { life: self, inside })
+        Some(Visit { lifecycle: self, inside })
     }
 
     /// The last handle is gone. If that is to be waited for, returns once the cache was taken apart.
@@ -143,10 +143,10 @@ impl Patience {
 
 impl Visit<'_> {
     pub(crate) fn leave(self) -> End {
-        let Self { life, inside } = self;
+        let Self { lifecycle, inside } = self;
         // AcqRel: what this visitor has done, for the one that takes the cache apart, and what the
         // others have done.
-        let left = life.state.fetch_sub(VISIT, Ordering::AcqRel) - VISIT;
+        let left = lifecycle.state.fetch_sub(VISIT, Ordering::AcqRel) - VISIT;
         drop(inside);
         if left == CLOSED { End::Here } else { End::Elsewhere }
     }
@@ -158,22 +158,22 @@ impl<K, V, S> Shared<K, V, S> {
         if end == End::Here {
             let _inside = reentrancy::enter(Kind::End, self);
             self.engine.tear_down();
-            self.life.note_ended();
+            self.lifecycle.note_ended();
         }
     }
 
     /// Does `work` on a visit, unless the cache is closed; then everything is done or will be.
     pub(super) fn visit<R>(&self, work: impl FnOnce() -> R) -> Option<R> {
         /// Ends the visit also if something panics.
-        struct Leaving<'s, K, V, S>(&'s Shared<K, V, S>, Option<Visit<'s>>);
-        impl<K, V, S> Drop for Leaving<'_, K, V, S> {
+        struct VisitGuard<'s, K, V, S>(&'s Shared<K, V, S>, Option<Visit<'s>>);
+        impl<K, V, S> Drop for VisitGuard<'_, K, V, S> {
             fn drop(&mut self) {
                 if let Some(visit) = self.1.take() {
                     self.0.end(visit.leave());
                 }
             }
         }
-        let _leaving = Leaving(self, Some(self.life.visit()?));
+        let _guard = VisitGuard(self, Some(self.lifecycle.visit()?));
         Some(work())
     }
 }
@@ -189,11 +189,11 @@ where
     }
 
     fn next_timer(&self) -> Option<Duration> {
-        if self.life.is_closed() { None } else { self.engine.next_timer() }
+        if self.lifecycle.is_closed() { None } else { self.engine.next_timer() }
     }
 
     fn has_work(&self) -> bool {
-        !self.life.is_closed() && self.engine.has_work()
+        !self.lifecycle.is_closed() && self.engine.has_work()
     }
 }
 
@@ -234,7 +234,7 @@ impl<K, V, S> Drop for Cache<K, V, S> {
     fn drop(&mut self) {
         // AcqRel: all that other handles did happens before the last one closes.
         if self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let end = self.shared.life.close();
+            let end = self.shared.lifecycle.close();
             self.shared.end(end);
         }
     }
