@@ -10,7 +10,7 @@ use crate::RandomState;
 use crate::base::error::BuildError;
 use crate::base::mode::Maintenance;
 use crate::cache::{Cache, MAX_RESERVED, Parts, Weigher};
-use crate::engine::evict::Order;
+use crate::engine::evict::Evictor;
 use crate::engine::recent::Recent;
 use crate::engine::{Engine, EngineConfig};
 use crate::expiry::{self, Clock, Expiry};
@@ -427,7 +427,7 @@ where
             known: Policy::names().collect(),
         };
         let bounds = Bounds { capacity: self.capacity, max_weight: self.max_weight };
-        let mut orders = Vec::with_capacity(partitions);
+        let mut evictors = Vec::with_capacity(partitions);
         let mut accesses = None;
         for index in 0..partitions {
             let limits = bounds.share(index, partitions);
@@ -435,7 +435,7 @@ where
             let policy = self.policy.instantiate(&config).ok_or_else(unknown)?;
             // The first instance speaks for all.
             let accesses = *accesses.get_or_insert_with(|| policy.accesses());
-            orders.push(Order::new(policy, accesses, limits).with_timers(self.time.timers()));
+            evictors.push(Evictor::new(policy, accesses, limits).with_timers(self.time.timers()));
         }
         let attendance = Attendance::new();
         let shadow = self.shadow.as_ref().map(|config| {
@@ -448,7 +448,7 @@ where
             atomic: self.atomic_listener.map(|listen| Box::new(AtomicListening::new(listen))),
             mode: self.maintenance,
             accesses: accesses.unwrap_or(Accesses::None),
-            orders,
+            evictors,
             cores,
             timing: self.time.timing(),
             listening: self.listener.map(|listener| Arc::new(listener.listening())),

@@ -47,7 +47,7 @@ use crate::base::stats::{Counter, Stripes};
 use crate::base::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::buffer::read_buffer::{Offer, ReadBuffer};
 use crate::buffer::write_buffer;
-use crate::engine::evict::{Loans, Order};
+use crate::engine::evict::{Evictor, Loans};
 use crate::engine::fills::Fills;
 use crate::engine::recent::Recent;
 use crate::entry::BroughtForward;
@@ -67,7 +67,7 @@ mod delivery;
 mod look;
 mod lending;
 mod ending;
-mod order;
+mod ranking;
 #[cfg(feature = "snapshot")]
 mod standings;
 mod shadowing;
@@ -171,8 +171,8 @@ fn events_in(entries: usize, part: usize, limit: u32) -> u32 {
 pub(crate) struct EngineConfig<K, V> {
     pub(crate) mode: Maintenance,
     pub(crate) accesses: Accesses,
-    /// The order of each partition; a power of two of them.
-    pub(crate) orders: Vec<Order>,
+    /// The evictor of each partition; a power of two of them.
+    pub(crate) evictors: Vec<Evictor>,
     /// Threads that the machine runs at once.
     pub(crate) cores: usize,
     pub(crate) timing: Timing,
@@ -188,7 +188,7 @@ impl<K, V> Engine<K, V> {
         let EngineConfig {
             mode,
             accesses,
-            orders,
+            evictors,
             cores,
             timing,
             recent,
@@ -197,11 +197,11 @@ impl<K, V> Engine<K, V> {
             listening,
             attendance,
         } = config;
-        let limits = || orders.iter().map(Order::limits);
+        let limits = || evictors.iter().map(Evictor::limits);
         let smallest = limits().map(|limits| limits.entries).min().unwrap_or(0);
         let capacity = limits().fold(0_usize, |sum, limits| sum.saturating_add(limits.entries));
         let max_weight = limits().fold(0_u64, |sum, limits| sum.saturating_add(limits.weight));
-        let loans = Loans::new(orders.iter().map(|order| order.limits().weight));
+        let loans = Loans::new(evictors.iter().map(|evictor| evictor.limits().weight));
         let by_entries = (capacity / PACE_PART).max(SMALL_PACE.min(capacity / 2));
         let pace_entries =
             (PACE_BYTES / size_of::<Entry<K, V>>()).min(by_entries).clamp(1, MAX_PACE);
@@ -217,12 +217,12 @@ impl<K, V> Engine<K, V> {
                 // A model in which writers wait for room goes on for ever.
                 true => write_buffer::SLOTS,
             },
-            backlog: (BACKLOG_PACES * pace_entries / orders.len().max(1)).max(MIN_BACKLOG) as u64,
+            backlog: (BACKLOG_PACES * pace_entries / evictors.len().max(1)).max(MIN_BACKLOG) as u64,
         };
         let channel = || listening.as_ref().map(|listening| Channel::new(Arc::clone(listening)));
         let partitions: Box<[_]> = (0..)
-            .zip(orders)
-            .map(|(index, order)| Partition::new(index, order, shape, channel()))
+            .zip(evictors)
+            .map(|(index, evictor)| Partition::new(index, evictor, shape, channel()))
             .collect();
         Self {
             table: Table::new(capacity),

@@ -27,7 +27,7 @@ use std::sync::{Arc, LazyLock};
 mod simulator;
 mod naming;
 mod registry;
-pub(crate) mod held;
+pub(crate) mod policy_impl;
 mod window_tiny_lfu;
 mod s3_fifo;
 mod sieve;

@@ -59,8 +59,8 @@ impl<K, V> Engine<K, V> {
         }
         for (partition, seen) in self.partitions.iter().zip(seen) {
             let core = sync::lock(&partition.core);
-            core.order.validate();
-            assert_eq!(core.order.len(), seen, "the policy holds what the table does not");
+            core.evictor.validate();
+            assert_eq!(core.evictor.len(), seen, "the policy holds what the table does not");
             assert_eq!(partition.writes.live(), seen, "`len` is not the number of entries");
         }
     }

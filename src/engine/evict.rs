@@ -6,7 +6,7 @@
 //! its bounds nor its memory.
 //!
 //! An entry that is never evicted has a node like any other, by which it is removed, replaced and
-//! watched by its timer, but the policy never hears of it and the bounds leave it out. Whether an
+//! watched by its timer, but the policy never sees it and the bounds leave it out. Whether an
 //! entry is one does not change; a replacement may be of the other kind.
 #![forbid(unsafe_code)]
 
@@ -18,27 +18,28 @@ use crate::buffer::read_buffer;
 use crate::entry::{EntryMeta, EntryPtr};
 use crate::expiry::Timers;
 use crate::policy::bounds::Limits;
-use crate::policy::held::Held;
+use crate::policy::policy_impl::PolicyImpl;
 use crate::policy::{Accesses, EvictionPolicy, Nodes, PolicyConfig, Room, Sample};
 
 mod ahead;
 mod loans;
-mod members;
+mod node_map;
 mod ranking;
 
 pub(crate) use loans::Loans;
-use members::Members;
+use node_map::NodeMap;
 pub(crate) use ranking::Rank;
 #[cfg(feature = "snapshot")]
 pub(crate) use ranking::Standing;
 
-/// The policy of a partition and the entries it orders.
-pub(crate) struct Order {
-    policy: Held,
-    members: Members,
+/// The policy of a partition, and the entries that it may evict.
+pub(crate) struct Evictor {
+    policy: PolicyImpl,
+    nodes: NodeMap,
     limits: Limits,
-    /// What is kept at the moment: `limits`, or more while a lowered bound is approached.
-    kept: Limits,
+    /// The limits that hold at the moment: `limits`, or higher ones while a lowered bound is
+    /// approached.
+    enforced: Limits,
     /// What the other partitions have lent it for its heavy entries; a part of `limits` (`loans`).
     loan: u64,
     /// Of that, what is meant for heavy entries that are still being inserted.
@@ -50,7 +51,7 @@ pub(crate) struct Order {
     counter_max: u8,
     /// Whether the policy has the entries' scratch words.
     owns_scratch: bool,
-    /// The keys whose first marks the policy wants to hear of.
+    /// The keys whose first marks the policy wants to see.
     sample: Sample,
     room: Room,
     /// Panics and wrong answers of the policy.
@@ -62,7 +63,7 @@ pub(crate) struct Order {
     demoted: VecDeque<NodeId>,
 }
 
-impl Order {
+impl Evictor {
     /// `accesses` is what the policy asked for.
     pub(crate) fn new(policy: Box<dyn EvictionPolicy>, accesses: Accesses, limits: Limits) -> Self {
         let (counter_max, sample) = match accesses {
@@ -70,13 +71,13 @@ impl Order {
             Accesses::Mark { sample } => (1, sample),
             Accesses::None | Accesses::Order => (0, Sample::NONE),
         };
-        let members = Members::default();
+        let nodes = NodeMap::default();
         let room = policy.room();
         Self {
-            policy: Held::new(policy),
-            members,
+            policy: PolicyImpl::new(policy),
+            nodes,
             limits,
-            kept: limits,
+            enforced: limits,
             loan: 0,
             reserved: 0,
             spared: None,
@@ -93,30 +94,30 @@ impl Order {
 
     /// With `timers` instead of those by default.
     pub(crate) fn with_timers(mut self, timers: Timers) -> Self {
-        self.members.timers = timers;
+        self.nodes.timers = timers;
         self
     }
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.members.entries.len() - self.members.free.len()
+        self.nodes.entries.len() - self.nodes.free.len()
     }
 
     #[inline]
     pub(crate) fn weight(&self) -> u64 {
-        self.members.weight
+        self.nodes.weight
     }
 
     /// Entries that the bounds are about.
     #[inline]
     fn bounded_len(&self) -> usize {
-        self.len() - self.members.kept
+        self.len() - self.nodes.unevictable
     }
 
     /// Their weight.
     #[inline]
     fn bounded_weight(&self) -> u64 {
-        self.members.weight - self.members.kept_weight
+        self.nodes.weight - self.nodes.unevictable_weight
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -127,17 +128,17 @@ impl Order {
         self.faults
     }
 
-    /// Whether an entry's accesses are told once between two runs of maintenance.
+    /// Whether an entry's accesses are reported once between two runs of maintenance.
     #[inline]
     pub(crate) fn needs_ticks(&self) -> bool {
         !self.owns_scratch
     }
 
-    /// The keys whose first marks the policy wants to hear of from now on.
+    /// The keys whose first marks the policy wants to see from now on.
     #[inline]
     pub(crate) fn sample(&mut self) -> Sample {
         if self.sample != Sample::NONE
-            && let Some(Accesses::Mark { sample }) = self.tell(|policy, _| policy.accesses())
+            && let Some(Accesses::Mark { sample }) = self.call_policy(|policy, _| policy.accesses())
         {
             self.sample = sample;
         }
@@ -152,20 +153,20 @@ impl Order {
         }
         let weight = u64::from(new.weight());
         !new.is_unevictable()
-            && (self.bounded_len() >= self.kept.entries
-                || self.bounded_weight().saturating_add(weight) > self.kept.weight)
+            && (self.bounded_len() >= self.enforced.entries
+                || self.bounded_weight().saturating_add(weight) > self.enforced.weight)
     }
 
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
-        self.bounded_len() > self.kept.entries || self.bounded_weight() > self.kept.weight
+        self.bounded_len() > self.enforced.entries || self.bounded_weight() > self.enforced.weight
     }
 
     /// Changes the bounds. Lower ones are approached by `lower_bounds`.
     pub(crate) fn set_limits(&mut self, limits: Limits, config: &PolicyConfig) {
         self.limits = limits;
-        self.settle();
-        self.tell(|policy, nodes| policy.on_resize(config, nodes));
+        self.ratchet();
+        self.call_policy(|policy, nodes| policy.on_resize(config, nodes));
     }
 
     /// Changes what it may weigh: its share, and what it was lent beside. The policy goes on with
@@ -173,7 +174,7 @@ impl Order {
     pub(crate) fn set_weight(&mut self, limit: u64, loan: u64) {
         self.limits.weight = limit;
         self.loan = loan;
-        self.settle();
+        self.ratchet();
     }
 
     /// Counts so much of the loan as meant for an entry that is being inserted.
@@ -188,7 +189,7 @@ impl Order {
 
     /// What it has to be lent at the moment.
     pub(crate) fn needed_loan(&self) -> u64 {
-        self.reserved.saturating_add(self.members.heavy_weight)
+        self.reserved.saturating_add(self.nodes.heavy_weight)
     }
 
     /// Whether it was lent more than it needs.
@@ -197,15 +198,15 @@ impl Order {
         self.loan > 0 && self.loan > self.needed_loan()
     }
 
-    /// Whether more is kept than the bounds allow.
+    /// Whether more is held than the bounds allow.
     #[inline]
     pub(crate) fn is_above_limits(&self) -> bool {
         self.bounded_len() > self.limits.entries || self.bounded_weight() > self.limits.weight
     }
 
-    /// Keeps from now on no more than is there, down to the bounds.
-    pub(crate) fn settle(&mut self) {
-        self.kept = Limits {
+    /// Lowers the enforced limits to what is held now, but not below the bounds.
+    pub(crate) fn ratchet(&mut self) {
+        self.enforced = Limits {
             entries: self.limits.entries.max(self.bounded_len()),
             weight: self.limits.weight.max(self.bounded_weight()),
         };
@@ -214,17 +215,17 @@ impl Order {
     /// Links a new entry, which has that metadata.
     #[inline]
     pub(crate) fn insert(&mut self, entry: EntryPtr, meta: &EntryMeta) {
-        let id = self.members.add(entry, meta, self.limits.entries);
-        self.members.timers.watch(id, entry);
+        let id = self.nodes.add(entry, meta, self.limits.entries);
+        self.nodes.timers.watch(id, entry);
         if meta.is_unevictable() {
             return;
         }
         match meta.restored() {
-            None => self.tell_held(|policy, nodes| policy.on_insert(id, nodes)),
+            None => self.call_policy_impl(|policy, nodes| policy.on_insert(id, nodes)),
             Some(word) => {
                 entry.set_frequency(entry.frequency().min(self.counter_max));
                 meta.set_scratch(0);
-                self.tell(|policy, nodes| policy.on_restore(id, word, nodes))
+                self.call_policy(|policy, nodes| policy.on_restore(id, word, nodes))
             }
         };
     }
@@ -250,19 +251,19 @@ impl Order {
             }
             // While the node is still that of `old`, whose weight the policy has counted.
             (false, true) => {
-                self.tell(|policy, nodes| policy.on_remove(id, nodes));
+                self.call_policy(|policy, nodes| policy.on_remove(id, nodes));
             }
             _ => {}
         }
-        self.members.entries[id.index()] = Some(new);
-        self.members.timers.watch(id, new);
-        self.members.discount(id, old_meta);
-        self.members.count(id, new_meta);
+        self.nodes.entries[id.index()] = Some(new);
+        self.nodes.timers.watch(id, new);
+        self.nodes.discount(id, old_meta);
+        self.nodes.count(id, new_meta);
         match kinds {
             (false, false) => {
-                self.tell(|policy, nodes| policy.on_update(id, old_meta.weight(), nodes))
+                self.call_policy(|policy, nodes| policy.on_update(id, old_meta.weight(), nodes))
             }
-            (true, false) => self.tell(|policy, nodes| policy.on_insert(id, nodes)),
+            (true, false) => self.call_policy(|policy, nodes| policy.on_insert(id, nodes)),
             (_, true) => None,
         };
     }
@@ -270,21 +271,21 @@ impl Order {
     /// Unlinks an entry that has left the table.
     #[inline]
     pub(crate) fn remove(&mut self, id: NodeId) {
-        if self.members.ordered(id).is_some() {
-            self.tell_held(|policy, nodes| policy.on_remove(id, nodes));
+        if self.nodes.evictable(id).is_some() {
+            self.call_policy_impl(|policy, nodes| policy.on_remove(id, nodes));
         }
-        self.members.take(id);
+        self.nodes.take(id);
     }
 
     /// Tells the policy of a recorded access, unless its entry has left since.
     #[inline]
     pub(crate) fn access(&mut self, id: NodeId, tag: u32) {
         let is_same = |entry: &EntryPtr| read_buffer::tag(entry.hash()) == tag;
-        if self.members.ordered(id).as_ref().is_some_and(is_same) {
+        if self.nodes.evictable(id).as_ref().is_some_and(is_same) {
             if !self.demoted.is_empty() {
                 self.restore_rank(id);
             }
-            self.tell(|policy, nodes| policy.on_access(id, nodes));
+            self.call_policy(|policy, nodes| policy.on_access(id, nodes));
         }
     }
 
@@ -292,28 +293,28 @@ impl Order {
     /// or watched anew. At most `budget` timers are touched.
     #[inline]
     pub(crate) fn fire(&mut self, now_ns: u64, budget: &mut u32) -> Option<(NodeId, EntryPtr)> {
-        let id = self.members.timers.fire(now_ns, budget)?;
-        Some((id, self.members.expect(id)))
+        let id = self.nodes.timers.fire(now_ns, budget)?;
+        Some((id, self.nodes.expect(id)))
     }
 
     /// Sets the timer of an entry anew that [`fire`](Self::fire) has named.
     pub(crate) fn rewatch(&mut self, id: NodeId, entry: EntryPtr) {
-        self.members.timers.watch(id, entry);
+        self.nodes.timers.watch(id, entry);
     }
 
     /// Sets the timer of an entry whose deadline was moved, unless it has left since.
     pub(crate) fn watch(&mut self, id: NodeId, tag: u32) {
         let is_same = |entry: &EntryPtr| read_buffer::tag(entry.hash()) == tag;
-        if let Some(entry) = self.members.get(id).filter(is_same) {
+        if let Some(entry) = self.nodes.get(id).filter(is_same) {
             entry.meta().take_moved();
-            self.members.timers.watch(id, entry);
+            self.nodes.timers.watch(id, entry);
         }
     }
 
     /// From when on a timer may be due.
     #[inline]
     pub(crate) fn next_timer_ns(&self) -> u64 {
-        self.members.timers.next_ns()
+        self.nodes.timers.next_ns()
     }
 
     /// Lets the node of `entry` leave last, until another one is named.
@@ -332,7 +333,7 @@ impl Order {
     /// The node that is spared. One that is never evicted needs that from nobody.
     fn spared_node(&self) -> Option<NodeId> {
         let (id, hash) = self.spared?;
-        let entry = self.members.ordered(id)?;
+        let entry = self.nodes.evictable(id)?;
         (entry.hash() == hash).then_some(id)
     }
 
@@ -344,7 +345,7 @@ impl Order {
             Some(spared) => policy.evict_sparing(spared, nodes),
             None => policy.evict(nodes),
         };
-        self.tell(name).flatten()
+        self.call_policy(name).flatten()
     }
 
     /// Unlinks the entry that is to leave; `None` if there is none.
@@ -355,16 +356,16 @@ impl Order {
         {
             return Some(entry);
         }
-        if self.members.heavy_weight > self.loan
+        if self.nodes.heavy_weight > self.loan
             && let Some(entry) = self.evict_heavy()
         {
             return Some(entry);
         }
         let named = match self.spared {
-            None => self.tell_held(|policy, nodes| policy.evict(nodes)).flatten(),
+            None => self.call_policy_impl(|policy, nodes| policy.evict(nodes)).flatten(),
             Some(_) => self.name_sparing(),
         };
-        match named.and_then(|id| self.members.take_ordered(id)) {
+        match named.and_then(|id| self.nodes.take_evictable(id)) {
             Some(entry) => Some(entry),
             None => self.evict_any(),
         }
@@ -375,17 +376,17 @@ impl Order {
     #[cold]
     fn evict_heavy(&mut self) -> Option<EntryPtr> {
         let spared = self.spared_node();
-        let id = *self.members.heavy.iter().find(|id| Some(**id) != spared)?;
-        self.tell_held(|policy, nodes| policy.on_remove(id, nodes));
-        self.members.take(id)
+        let id = *self.nodes.heavy.iter().find(|id| Some(**id) != spared)?;
+        self.call_policy_impl(|policy, nodes| policy.on_remove(id, nodes));
+        self.nodes.take(id)
     }
 
-    /// The policy failed to name a victim: takes any, so that the bound is kept all the same.
+    /// The policy failed to name a victim: takes any, so that the bound holds all the same.
     #[cold]
     fn evict_any(&mut self) -> Option<EntryPtr> {
-        let slots = self.members.entries.len();
+        let slots = self.nodes.entries.len();
         let evictable = |at: &usize| {
-            self.members.entries[*at].is_some_and(|entry| !entry.meta().is_unevictable())
+            self.nodes.entries[*at].is_some_and(|entry| !entry.meta().is_unevictable())
         };
         let spared = self.spared_node().map(NodeId::index);
         let at = (0..slots)
@@ -396,24 +397,27 @@ impl Order {
         self.faults += 1;
         self.fallback = at + 1;
         let id = NodeId::from_raw(u32::try_from(at).expect("ids are 32 bits"));
-        self.tell(|policy, nodes| policy.on_remove(id, nodes));
-        self.members.take(id)
+        self.call_policy(|policy, nodes| policy.on_remove(id, nodes));
+        self.nodes.take(id)
     }
 
     /// Calls the policy, which may panic.
     #[inline]
-    fn tell<R>(
+    fn call_policy<R>(
         &mut self,
         call: impl FnOnce(&mut dyn EvictionPolicy, &dyn Nodes) -> R,
     ) -> Option<R> {
-        self.tell_held(|policy, members| call(policy.as_dyn(), members))
+        self.call_policy_impl(|policy, nodes| call(policy.as_dyn(), nodes))
     }
 
-    /// The same, of nodes whose type is known.
+    /// The same with the policy's own type, which the compiler sees through.
     #[inline]
-    fn tell_held<R>(&mut self, call: impl FnOnce(&mut Held, &Members) -> R) -> Option<R> {
-        let (policy, members) = (&mut self.policy, &self.members);
-        match catch(|| call(policy, members)) {
+    fn call_policy_impl<R>(
+        &mut self,
+        call: impl FnOnce(&mut PolicyImpl, &NodeMap) -> R,
+    ) -> Option<R> {
+        let (policy, nodes) = (&mut self.policy, &self.nodes);
+        match catch(|| call(policy, nodes)) {
             Ok(answer) => Some(answer),
             Err(payload) => {
                 self.note_panic(payload);
@@ -441,10 +445,10 @@ impl Order {
 
     /// Panics unless ids, entries and weight agree with each other and with the bounds.
     pub(crate) fn validate(&self) {
-        let members = &self.members;
-        let (mut weight, mut kept, mut kept_weight) = (0, 0, 0);
+        let nodes = &self.nodes;
+        let (mut weight, mut unevictable, mut unevictable_weight) = (0, 0, 0);
         let (mut heavy, mut heavy_weight) = (Vec::new(), 0);
-        for (at, entry) in members.entries.iter().enumerate() {
+        for (at, entry) in nodes.entries.iter().enumerate() {
             if let Some(entry) = entry {
                 assert_eq!(
                     entry.meta().node().map(NodeId::index),
@@ -459,8 +463,8 @@ impl Order {
                     "a demoted entry would never leave"
                 );
                 if entry.meta().is_unevictable() {
-                    kept += 1;
-                    kept_weight += u64::from(entry.meta().weight());
+                    unevictable += 1;
+                    unevictable_weight += u64::from(entry.meta().weight());
                 }
                 if entry.meta().is_heavy() {
                     heavy.extend(entry.meta().node());
@@ -468,28 +472,24 @@ impl Order {
                 }
             }
         }
-        let mut known_heavy = members.heavy.clone();
+        let mut known_heavy = nodes.heavy.clone();
         known_heavy.sort_unstable();
         assert_eq!(
             (heavy, heavy_weight),
-            (known_heavy, members.heavy_weight),
+            (known_heavy, nodes.heavy_weight),
             "what is heavy is miscounted"
         );
         assert_eq!(
-            (kept, kept_weight),
-            (members.kept, members.kept_weight),
+            (unevictable, unevictable_weight),
+            (nodes.unevictable, nodes.unevictable_weight),
             "what is never evicted is miscounted"
         );
-        assert_eq!(weight, members.weight, "the weight is not that of the entries");
-        members.timers.validate(
-            members
-                .entries
-                .iter()
-                .flatten()
-                .filter_map(|entry| Some((entry.meta().node()?, *entry))),
+        assert_eq!(weight, nodes.weight, "the weight is not that of the entries");
+        nodes.timers.validate(
+            nodes.entries.iter().flatten().filter_map(|entry| Some((entry.meta().node()?, *entry))),
         );
-        let free = members.entries.iter().filter(|entry| entry.is_none()).count();
-        assert_eq!(free, members.free.len(), "free ids are lost or doubled");
+        let free = nodes.entries.iter().filter(|entry| entry.is_none()).count();
+        assert_eq!(free, nodes.free.len(), "free ids are lost or doubled");
         assert!(!self.is_above_limits(), "over a bound after maintenance");
     }
 }

@@ -72,7 +72,7 @@ impl<K, V> Engine<K, V> {
             let mut loans = sync::lock(&self.loans);
             // Else the bound was just lowered: there is no room for it, and it will be evicted.
             if loans.lend(home, u64::from(weight), more) {
-                sync::lock(&self.partitions[home].core).order.reserve(more);
+                sync::lock(&self.partitions[home].core).evictor.reserve(more);
                 loan.weight = more;
             }
         }
@@ -91,8 +91,8 @@ impl<K, V> Engine<K, V> {
             for partition in &self.partitions {
                 let is_above = {
                     let mut core = sync::lock(&partition.core);
-                    core.order.settle();
-                    core.order.is_above_limits()
+                    core.evictor.ratchet();
+                    core.evictor.is_above_limits()
                 };
                 if is_above {
                     self.evict_excess(partition);
@@ -116,7 +116,7 @@ impl<K, V> Engine<K, V> {
     fn lower_limits(&self) -> u64 {
         let mut loans = sync::lock(&self.loans);
         for (index, partition) in self.partitions.iter().enumerate() {
-            loans.take_back(index, sync::lock(&partition.core).order.needed_loan());
+            loans.take_back(index, sync::lock(&partition.core).evictor.needed_loan());
         }
         for (index, partition) in self.partitions.iter().enumerate() {
             let mut core = sync::lock(&partition.core);
@@ -130,10 +130,10 @@ impl<K, V> Engine<K, V> {
         loop {
             let (leftover, is_stuck) = {
                 let mut core = sync::lock(&partition.core);
-                let before = (core.order.len(), core.order.weight());
+                let before = (core.evictor.len(), core.evictor.weight());
                 let leftover = partition.run(&mut core, self, None, Freeing::AsRetired, None);
-                let is_stuck = before == (core.order.len(), core.order.weight());
-                (leftover, core.order.is_above_limits().then_some(is_stuck))
+                let is_stuck = before == (core.evictor.len(), core.evictor.weight());
+                (leftover, core.evictor.is_above_limits().then_some(is_stuck))
             };
             self.finish_runs(partition, leftover);
             match is_stuck {
@@ -164,7 +164,7 @@ impl<K, V> Engine<K, V> {
         for (index, partition) in self.partitions.iter().enumerate() {
             let mut core = sync::lock(&partition.core);
             partition.set_weight(&mut core, loans.share(index), loans.lent(index));
-            is_done &= !core.order.has_unneeded_loan();
+            is_done &= !core.evictor.has_unneeded_loan();
         }
         is_done
     }
@@ -192,10 +192,10 @@ impl<K, V> Engine<K, V> {
         for (index, partition) in self.partitions.iter().enumerate() {
             let core = sync::lock(&partition.core);
             let (share, lent) = (loans.share(index), loans.lent(index));
-            assert_eq!(core.order.limits().weight, share.saturating_add(lent), "a limit is off");
+            assert_eq!(core.evictor.limits().weight, share.saturating_add(lent), "a limit is off");
             assert_eq!(partition.weight_share(), share, "a share is off");
-            assert!(lent <= core.order.needed_loan(), "a loan was not given back");
-            core.order.validate_loan(lent);
+            assert!(lent <= core.evictor.needed_loan(), "a loan was not given back");
+            core.evictor.validate_loan(lent);
         }
     }
 }
@@ -210,8 +210,8 @@ impl<K, V> Drop for Loan<'_, K, V> {
         self.engine.apply_waiting(partition);
         let is_unneeded = {
             let mut core = sync::lock(&partition.core);
-            core.order.release(self.weight);
-            core.order.has_unneeded_loan()
+            core.evictor.release(self.weight);
+            core.evictor.has_unneeded_loan()
         };
         if is_unneeded {
             self.engine.settle_loans();

@@ -1,4 +1,4 @@
-//! One part of the key space: its buffers, and the order of its entries under a lock.
+//! One part of the key space: its buffers and, under a lock, its evictor.
 //!
 //! # Orderings
 //! - `freeing` counts the batches that are being freed, in two phases. A batch is counted, under
@@ -24,7 +24,7 @@ use crate::buffer::read_buffer::{self, ReadBuffer};
 use crate::buffer::write_buffer::{Event, WriteBuffer};
 use crate::engine::Engine;
 use crate::engine::counts::{Counts, add};
-use crate::engine::evict::Order;
+use crate::engine::evict::Evictor;
 use crate::engine::run::{Listened, Run};
 use crate::entry::Deadline;
 use crate::entry::EntryPtr;
@@ -49,7 +49,7 @@ pub(super) struct Partition<K, V> {
     pub(super) writes: WriteBuffer,
     /// Only for policies that want to be told of accesses.
     pub(super) reads: Option<ReadBuffer>,
-    /// `Order::sample`.
+    /// `Evictor::sample`.
     sample: AtomicU32,
     /// Moves with every run of maintenance that took records out of `reads`: an entry needs no
     /// second record before that.
@@ -89,7 +89,7 @@ impl Drop for InFlight<'_> {
 }
 
 pub(super) struct Core<K, V> {
-    pub(super) order: Order,
+    pub(super) evictor: Evictor,
     pub(super) retired: Retired<K, V>,
     /// Notifications of what maintenance took out itself, and the position up to which `writes`
     /// has to be popped before they are told; in the order of both.
@@ -149,17 +149,17 @@ pub(super) enum Freeing {
 impl<K, V> Partition<K, V> {
     pub(super) fn new(
         index: usize,
-        mut order: Order,
+        mut evictor: Evictor,
         shape: Shape,
         channel: Option<Channel<K, V>>,
     ) -> Self {
-        let limits = order.limits();
+        let limits = evictor.limits();
         let batch_weight = (limits.weight / SEAL_PART).max(1);
         Self {
             index,
             writes: WriteBuffer::new(shape.room),
             reads: shape.read_stripes.map(ReadBuffer::new),
-            sample: AtomicU32::new(order.sample().to_raw()),
+            sample: AtomicU32::new(evictor.sample().to_raw()),
             // 0 is what a new entry holds: it must not look recorded already.
             tick: CachePadded::new(AtomicU32::new(1)),
             weight_share: AtomicU64::new(limits.weight),
@@ -172,7 +172,7 @@ impl<K, V> Partition<K, V> {
             leaving: AtomicUsize::new(0),
             is_above: AtomicBool::new(false),
             core: CachePadded::new(Mutex::new(Core {
-                order,
+                evictor,
                 retired: Retired::new(shape.batch_entries, batch_weight),
                 late: VecDeque::new(),
                 credit: 0,
@@ -198,14 +198,14 @@ impl<K, V> Partition<K, V> {
     /// Limits its weight to its own share and what others have lent. What is too much leaves over the
     /// next runs.
     pub(super) fn set_weight(&self, core: &mut Core<K, V>, share: u64, loan: u64) {
-        core.order.set_weight(share.saturating_add(loan), loan);
+        core.evictor.set_weight(share.saturating_add(loan), loan);
         self.weight_share.store(share, Ordering::Relaxed);
     }
 
     /// The same, but raises nothing yet.
     pub(super) fn lower_weight(&self, core: &mut Core<K, V>, share: u64, loan: u64) {
-        let limit = core.order.limits().weight.min(share.saturating_add(loan));
-        core.order.set_weight(limit, loan);
+        let limit = core.evictor.limits().weight.min(share.saturating_add(loan));
+        core.evictor.set_weight(limit, loan);
         self.weight_share.fetch_min(share, Ordering::Relaxed);
     }
 
@@ -228,15 +228,15 @@ impl<K, V> Partition<K, V> {
         // No drop of the user's may run within a gate.
         let freeing = if cannot_notify { Freeing::Later } else { freeing };
         let table = &engine.table;
-        let len_before = core.order.len();
-        self.drain_reads(&mut core.order);
-        self.watch_moved(&mut core.order);
+        let len_before = core.evictor.len();
+        self.drain_reads(&mut core.evictor);
+        self.watch_moved(&mut core.evictor);
         let waiting = self.writes.waiting();
         if waiting > 1 {
-            core.order.prefetch_victims(waiting as usize, table);
+            core.evictor.prefetch_victims(waiting as usize, table);
         }
         let mut run = Run {
-            order: &mut core.order,
+            evictor: &mut core.evictor,
             retired: &mut core.retired,
             table,
             writes: &self.writes,
@@ -276,10 +276,10 @@ impl<K, V> Partition<K, V> {
         if let Some(event) = event {
             run.apply(event);
         }
-        if run.order.is_above_limits() {
+        if run.evictor.is_above_limits() {
             run.lower_bounds();
         }
-        run.order.stop_sparing();
+        run.evictor.stop_sparing();
         run.tell_late();
         if !run.deferred.is_empty() {
             self.defer(&run.deferred);
@@ -292,7 +292,7 @@ impl<K, V> Partition<K, V> {
 
         if engine.atomic.is_some() {
             // Relaxed: as the other counts that `wants_look` asks for.
-            self.is_above.store(core.order.is_above_limits(), Ordering::Relaxed);
+            self.is_above.store(core.evictor.is_above_limits(), Ordering::Relaxed);
         }
 
         let counts = &self.counts;
@@ -303,13 +303,13 @@ impl<K, V> Partition<K, V> {
         add(&counts.removals.expired_weight, expired_weight);
         add(&counts.removals.invalidations, invalidations);
         add(&counts.retired, retirements);
-        counts.faults.store(core.order.faults(), Ordering::Relaxed);
-        counts.weight.store(core.order.weight(), Ordering::Relaxed);
-        let sample = core.order.sample().to_raw();
+        counts.faults.store(core.evictor.faults(), Ordering::Relaxed);
+        counts.weight.store(core.evictor.weight(), Ordering::Relaxed);
+        let sample = core.evictor.sample().to_raw();
         if sample != self.sample.load(Ordering::Relaxed) {
             self.sample.store(sample, Ordering::Relaxed);
         }
-        let linked = signed(core.order.len()) - signed(len_before);
+        let linked = signed(core.evictor.len()) - signed(len_before);
         // Pushes and claims have counted insertions and removals.
         let is_counted = engine.mode == Maintenance::Background || self.channel.is_some();
         let live = match is_counted {
@@ -323,10 +323,10 @@ impl<K, V> Partition<K, V> {
             retired: usize::try_from(retirements).unwrap_or(usize::MAX),
             retired_weight,
             linked,
-            is_due_earlier: self.note_next_timer(&core.order),
+            is_due_earlier: self.note_next_timer(&core.evictor),
             // Who holds a guard leaves it to the next run.
-            has_unneeded_loan: core.order.has_unneeded_loan() && freeing != Freeing::Later,
-            payloads: core.order.take_payloads(),
+            has_unneeded_loan: core.evictor.has_unneeded_loan() && freeing != Freeing::Later,
+            payloads: core.evictor.take_payloads(),
             leaving,
             ended: ended.unwrap_or_default(),
         }
@@ -338,8 +338,8 @@ impl<K, V> Partition<K, V> {
     }
 
     /// Publishes when the next timer is due; says whether that is earlier than before.
-    fn note_next_timer(&self, order: &Order) -> bool {
-        let next = order.next_timer_ns();
+    fn note_next_timer(&self, evictor: &Evictor) -> bool {
+        let next = evictor.next_timer_ns();
         let before = self.next_timer_ns();
         if next != before {
             self.next_timer_ns.store(next, Ordering::Relaxed);
@@ -368,7 +368,7 @@ impl<K, V> Partition<K, V> {
         self.has_moved.load(Ordering::Relaxed)
     }
 
-    fn watch_moved(&self, order: &mut Order) {
+    fn watch_moved(&self, evictor: &mut Evictor) {
         if !self.has_moved() {
             return;
         }
@@ -378,20 +378,20 @@ impl<K, V> Partition<K, V> {
             std::mem::take(&mut *moved)
         };
         for (node, tag) in moved {
-            order.watch(node, tag);
+            evictor.watch(node, tag);
         }
     }
 
     /// Tells the policy what was read: accesses first, since they came before the writes that are
     /// applied now, or soon enough.
-    pub(super) fn drain_reads(&self, order: &mut Order) {
+    pub(super) fn drain_reads(&self, evictor: &mut Evictor) {
         let Some(reads) = &self.reads else { return };
         let mut has_records = false;
         reads.drain(|node: NodeId, hash| {
             has_records = true;
-            order.access(node, hash);
+            evictor.access(node, hash);
         });
-        if has_records && order.needs_ticks() {
+        if has_records && evictor.needs_ticks() {
             self.tick.store(self.tick().wrapping_add(1).max(1), Ordering::Relaxed);
         }
     }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use crate::base::cause::RemovalCause;
 use crate::base::node_id::NodeId;
 use crate::buffer::write_buffer::{self, Event, Popped, WriteBuffer};
-use crate::engine::evict::Order;
+use crate::engine::evict::Evictor;
 use crate::engine::recent::{Absence, Recent};
 use crate::entry::{EntryMeta, EntryPtr};
 use crate::expiry::Timing;
@@ -27,7 +27,7 @@ const GATES_TRIED: usize = 8;
 
 /// A run of maintenance over the events of one partition.
 pub(super) struct Run<'a, 'e, K, V> {
-    pub(super) order: &'a mut Order,
+    pub(super) evictor: &'a mut Evictor,
     pub(super) retired: &'a mut Retired<K, V>,
     pub(super) table: &'a Table<K, V>,
     pub(super) writes: &'a WriteBuffer,
@@ -91,7 +91,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
                 count += 1;
             }
             let events = &events[..count];
-            self.order.announce(events.iter().flatten().filter_map(|event| match event {
+            self.evictor.announce(events.iter().flatten().filter_map(|event| match event {
                 Event::Inserted(new) => Some(new.hash()),
                 _ => None,
             }));
@@ -127,18 +127,18 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             }
             Event::Replaced { new, old } => {
                 self.replaced(new, old);
-                if self.order.is_over() {
+                if self.evictor.is_over() {
                     self.evict_others(new);
                 }
             }
         }
-        while self.order.is_over() && self.evict() {}
+        while self.evictor.is_over() && self.evict() {}
     }
 
     fn removed(&mut self, old: EntryPtr) {
         let meta = old.meta();
         if let Some(id) = meta.node() {
-            self.order.remove(id);
+            self.evictor.remove(id);
         }
         self.gone(old, meta, None, Told::Now);
     }
@@ -149,10 +149,10 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             // Its node changes hands: the key keeps its place in the policy.
             Some(id) if !new.meta().is_gone() => {
                 new.meta().set_born();
-                self.order.update(id, old, new);
+                self.evictor.update(id, old, new);
             }
             Some(id) => {
-                self.order.remove(id);
+                self.evictor.remove(id);
                 self.born(new);
             }
             // Not linked yet, or unlinked as a victim that this replacement saved.
@@ -165,10 +165,10 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     /// Where one entry leaves with each run, the coming runs spare it, too.
     #[cold]
     fn evict_others(&mut self, new: EntryPtr) {
-        self.order.spare(Some(new));
-        while self.order.is_over() && self.evict() {}
+        self.evictor.spare(Some(new));
+        while self.evictor.is_over() && self.evict() {}
         if !self.has_atomic {
-            self.order.spare(None);
+            self.evictor.spare(None);
         }
     }
 
@@ -176,11 +176,11 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     #[cold]
     pub(super) fn lower_bounds(&mut self) {
         for _ in 0..MAX_LOWERED {
-            if !(self.order.is_above_limits() && self.evict()) {
+            if !(self.evictor.is_above_limits() && self.evict()) {
                 break;
             }
         }
-        self.order.settle();
+        self.evictor.ratchet();
     }
 
     /// As [`link`](Self::link), for the rarer events.
@@ -200,8 +200,8 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             }
             return;
         }
-        while self.order.lacks_room_for(meta) && self.evict() {}
-        self.order.insert(entry, meta);
+        while self.evictor.lacks_room_for(meta) && self.evict() {}
+        self.evictor.insert(entry, meta);
     }
 
     /// Takes an entry out of the table that is not linked in the policy any more, unless another
@@ -307,14 +307,14 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     pub(super) fn expire(&mut self, now_ns: u64) {
         let mut budget = TIMERS_A_RUN;
         while self.leaving.is_none()
-            && let Some((id, entry)) = self.order.fire(now_ns, &mut budget)
+            && let Some((id, entry)) = self.evictor.fire(now_ns, &mut budget)
         {
             let has_expired = entry
                 .extension()
                 .is_some_and(|extension| extension.deadline.expire_if_past(now_ns));
             if !has_expired {
                 // Hits have moved the deadline since the timer was set.
-                self.order.rewatch(id, entry);
+                self.evictor.rewatch(id, entry);
                 continue;
             }
             if self.has_atomic {
@@ -323,7 +323,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
                 }
                 continue;
             }
-            self.order.remove(id);
+            self.evictor.remove(id);
             // As in `evict`: another thread may have been first.
             if self.take_out(entry, RemovalCause::Expired) {
                 self.expirations += 1;
@@ -342,7 +342,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         // What was put back is the next to leave again, if it was before.
         for victim in demoted {
             if let Some(node) = victim.meta().node() {
-                self.order.demote(node, victim.hash());
+                self.evictor.demote(node, victim.hash());
             }
         }
         is_chosen
@@ -356,14 +356,14 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         demoted: &mut Vec<EntryPtr>,
     ) -> bool {
         for _ in 0..GATES_TRIED {
-            let Some(victim) = self.order.evict() else { return false };
+            let Some(victim) = self.evictor.evict() else { return false };
             let Some(gate) = atomic.gates.try_enter(victim.hash()) else {
                 let meta = victim.meta();
                 if meta.is_demoted() {
                     meta.clear_demoted();
                     demoted.push(victim);
                 }
-                self.order.insert(victim, meta);
+                self.evictor.insert(victim, meta);
                 continue;
             };
             // Else it was removed or replaced a moment ago, and the event of that is still to come.
@@ -383,7 +383,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     fn expire_notifying(&mut self, id: NodeId, entry: EntryPtr) -> bool {
         let gate = self.atomic.and_then(|atomic| atomic.gates.try_enter(entry.hash()));
         let Some(gate) = gate else { return false };
-        self.order.remove(id);
+        self.evictor.remove(id);
         if self.table.is_linked(entry, &self.guard) {
             self.leaving = Some(Leaving { gate, entry, cause: RemovalCause::Expired });
         }
@@ -396,7 +396,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         if self.has_atomic {
             return self.evict_notifying();
         }
-        let Some(victim) = self.order.evict() else {
+        let Some(victim) = self.evictor.evict() else {
             return false;
         };
         let is_dead = victim.is_invalidated();

@@ -40,7 +40,7 @@ impl<K, V> Engine<K, V> {
     pub(crate) fn standings(&self) -> Standings {
         let standings = |partition: &Partition<K, V>| {
             let mut core = sync::lock(&partition.core);
-            (core.order.standings(), core.order.take_payloads())
+            (core.evictor.standings(), core.evictor.take_payloads())
         };
         let of_partitions = self.partitions.iter().map(|partition| standings(partition).0);
         Standings { of_partitions: of_partitions.collect(), partition_bits: self.partition_bits }

@@ -42,22 +42,22 @@ impl EvictionPolicy for Counting {
 
 fn engine_of<V>(
     mode: Maintenance,
-    orders: Vec<Order>,
+    evictors: Vec<Evictor>,
     expiry_config: &ExpiryConfig<u64, V>,
 ) -> Engine<u64, V> {
-    engine_for(Accesses::Order, mode, orders, expiry_config)
+    engine_for(Accesses::Order, mode, evictors, expiry_config)
 }
 
 fn engine_for<V>(
     accesses: Accesses,
     mode: Maintenance,
-    orders: Vec<Order>,
+    evictors: Vec<Evictor>,
     expiry_config: &ExpiryConfig<u64, V>,
 ) -> Engine<u64, V> {
     Engine::new(EngineConfig {
         mode,
         accesses,
-        orders,
+        evictors,
         cores: 1,
         timing: expiry_config.timing(),
         recent: None,
@@ -70,12 +70,12 @@ fn engine_for<V>(
 
 /// In equal partitions, with least recently used order.
 fn lru_engine<V>(mode: Maintenance, bounds: Bounds, partitions: usize) -> Engine<u64, V> {
-    let order = |index| {
+    let evictor = |index| {
         let limits = bounds.share(index, partitions);
         let policy = Policy::lru().instantiate(&bounds.policy_config(limits)).expect("known");
-        Order::new(policy, Accesses::Order, limits)
+        Evictor::new(policy, Accesses::Order, limits)
     };
-    engine_of(mode, (0..partitions).map(order).collect(), &ExpiryConfig::default())
+    engine_of(mode, (0..partitions).map(evictor).collect(), &ExpiryConfig::default())
 }
 
 fn entries(capacity: usize) -> Bounds {
@@ -115,8 +115,8 @@ impl Bench {
         let told = Arc::<AtomicUsize>::default();
         let policy = Counting { told: Arc::clone(&told), ids: Vec::new() };
         let limits = Limits { entries: capacity, weight: u64::MAX };
-        let order = Order::new(Box::new(policy), Accesses::Order, limits);
-        Self { engine: engine_of(mode, vec![order], expiry_config), told }
+        let evictor = Evictor::new(Box::new(policy), Accesses::Order, limits);
+        Self { engine: engine_of(mode, vec![evictor], expiry_config), told }
     }
 
     /// Puts an entry into the table of which maintenance has not heard.
@@ -157,7 +157,7 @@ impl Bench {
     }
 
     fn order_len(&self) -> usize {
-        sync::lock(&self.engine.partitions[0].core).order.len()
+        sync::lock(&self.engine.partitions[0].core).evictor.len()
     }
 
     fn waiting(&self) -> u32 {
@@ -413,10 +413,10 @@ fn hits_are_told_of_the_sample_that_the_policy_has_now() {
     let limits = bounds.share(0, 1);
     let policy = Policy::default().instantiate(&bounds.policy_config(limits)).expect("known");
     let accesses = policy.accesses();
-    let order = Order::new(policy, accesses, limits);
+    let evictor = Evictor::new(policy, accesses, limits);
     let expiry_config = ExpiryConfig::<u64, u64>::default();
     let bench = Bench {
-        engine: engine_for(accesses, Maintenance::Inline, vec![order], &expiry_config),
+        engine: engine_for(accesses, Maintenance::Inline, vec![evictor], &expiry_config),
         told: Arc::default(),
     };
     let rate = || bench.engine.partitions[0].sample().rate();
@@ -592,9 +592,9 @@ fn an_engine_that_is_torn_down_has_dropped_everything_once() {
     let value = Arc::new(());
     let limits = Limits { entries: 1_000, weight: u64::MAX };
     let policy = Counting { told: Arc::default(), ids: Vec::new() };
-    let order = Order::new(Box::new(policy), Accesses::Order, limits);
+    let evictor = Evictor::new(Box::new(policy), Accesses::Order, limits);
     let engine =
-        engine_of::<Arc<()>>(Maintenance::Background, vec![order], &ExpiryConfig::default());
+        engine_of::<Arc<()>>(Maintenance::Background, vec![evictor], &ExpiryConfig::default());
     let guard = reclaim::pin();
     for key in 0..600 {
         let new = Owned::new(key << 8, 1, key, Arc::clone(&value));

@@ -1,7 +1,7 @@
 //! Fetching ahead what evictions will touch.
 #![forbid(unsafe_code)]
 
-use super::Order;
+use super::Evictor;
 use crate::base::panics::catch;
 use crate::entry::EntryPtr;
 use crate::table::Table;
@@ -28,23 +28,23 @@ impl Named {
     }
 }
 
-impl Order {
+impl Evictor {
     /// Asks the processor for what the eviction of the next `count` entries will touch. One after
     /// the other, each would wait for its entry, and then for its bucket.
     pub(crate) fn prefetch_victims<K, V>(&mut self, count: usize, table: &Table<K, V>) {
-        if self.bounded_len().saturating_add(count) <= self.kept.entries
-            && self.bounded_weight() < self.kept.weight
+        if self.bounded_len().saturating_add(count) <= self.enforced.entries
+            && self.bounded_weight() < self.enforced.weight
         {
             return;
         }
         let count = count.min(MAX_PREFETCH / 2);
         let mut named = Named { entries: [None; MAX_PREFETCH], len: 0 };
         let mut victims = 0;
-        let Self { policy, members, .. } = self;
+        let Self { policy, nodes, .. } = self;
         let outcome = catch(|| {
-            policy.upcoming(count, &mut |id| named.add(members.get(id)));
+            policy.upcoming(count, &mut |id| named.add(nodes.get(id)));
             victims = named.len;
-            policy.looked_at(count, &mut |id| named.add(members.get(id)));
+            policy.looked_at(count, &mut |id| named.add(nodes.get(id)));
         });
         if let Err(payload) = outcome {
             self.note_panic(payload);
@@ -61,6 +61,6 @@ impl Order {
     /// Lets the policy fetch what it will look up for keys that come or go.
     #[inline]
     pub(crate) fn announce(&mut self, hashes: impl Iterator<Item = u64>) {
-        self.tell_held(|policy, _| policy.announce(hashes));
+        self.call_policy_impl(|policy, _| policy.announce(hashes));
     }
 }

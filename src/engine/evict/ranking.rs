@@ -1,8 +1,8 @@
 //! Entries in the order of their policy, and those that the user has sent to its end.
 //!
-//! A demoted entry is the next to leave, whatever the policy, which hears of it only when the entry
-//! leaves, as of a removal. So demotion works alike with every policy, a user's own included, and
-//! none has to know of it. A use takes it back, as far as the cache notes uses for the policy:
+//! A demoted entry is the next to leave, whatever the policy, which sees it only when the entry
+//! leaves, as a removal. So demotion works alike with every policy, a user's own included, and none
+//! has to know of it. A use takes it back, as far as the cache notes uses for the policy:
 //!
 //! | the policy wants | a demotion ends by |
 //! |---|---|
@@ -19,7 +19,7 @@
 
 use std::collections::HashSet;
 
-use super::Order;
+use super::Evictor;
 use crate::base::node_id::NodeId;
 #[cfg(feature = "snapshot")]
 use crate::base::panics::catch;
@@ -40,8 +40,8 @@ pub(crate) enum Rank {
 #[cfg(feature = "snapshot")]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Standing {
-    /// Its rank among those of its partition, from the coldest up, as a part of `u32::MAX`; 0 if
-    /// nobody knows.
+    /// Its rank among those of its partition, from the coldest up, as a part of `u32::MAX`; 0 if it
+    /// is unknown.
     pub(crate) warmth: u32,
     /// What the policy restores it by.
     pub(crate) word: u32,
@@ -54,11 +54,11 @@ impl Standing {
     }
 }
 
-impl Order {
+impl Evictor {
     /// Makes the entry of that node the next to leave, after those that were demoted before. False
     /// if it has left, or is never evicted.
     pub(crate) fn demote(&mut self, id: NodeId, hash: u64) -> bool {
-        let Some(entry) = self.members.ordered(id).filter(|entry| entry.hash() == hash) else {
+        let Some(entry) = self.nodes.evictable(id).filter(|entry| entry.hash() == hash) else {
             return false;
         };
         entry.set_frequency(0);
@@ -67,10 +67,10 @@ impl Order {
         }
         self.demoted.push_back(id);
         if self.demoted.len() > self.len() + STALE {
-            let members = &self.members;
+            let nodes = &self.nodes;
             let mut seen = HashSet::new();
             self.demoted.retain(|id| {
-                let entry = members.ordered(*id);
+                let entry = nodes.evictable(*id);
                 entry.is_some_and(|entry| entry.meta().is_demoted()) && seen.insert(*id)
             });
         }
@@ -80,7 +80,7 @@ impl Order {
     /// Takes a demotion back: the entry was used.
     #[cold]
     pub(super) fn restore_rank(&self, id: NodeId) {
-        if let Some(entry) = self.members.get(id) {
+        if let Some(entry) = self.nodes.get(id) {
             entry.meta().clear_demoted();
         }
     }
@@ -90,8 +90,8 @@ impl Order {
     pub(super) fn evict_demoted(&mut self) -> Option<EntryPtr> {
         while let Some(id) = self.demoted.pop_front() {
             if self.is_demoted(id) {
-                self.tell_held(|policy, nodes| policy.on_remove(id, nodes));
-                return self.members.take(id);
+                self.call_policy_impl(|policy, nodes| policy.on_remove(id, nodes));
+                return self.nodes.take(id);
             }
             // Used since: to be demoted anew if it is to leave.
             self.restore_rank(id);
@@ -100,7 +100,7 @@ impl Order {
     }
 
     fn is_demoted(&self, id: NodeId) -> bool {
-        let entry = self.members.ordered(id);
+        let entry = self.nodes.evictable(id);
         entry.is_some_and(|entry| entry.meta().is_demoted() && entry.frequency() == 0)
     }
 
@@ -113,8 +113,9 @@ impl Order {
             Rank::Hottest => self.hottest(count),
         };
         let with_frequency = |id| {
-            let entry = self.members.get(id)?;
-            let frequency = self.tell(|policy, nodes| policy.frequency(id, nodes)).unwrap_or(0);
+            let entry = self.nodes.get(id)?;
+            let frequency =
+                self.call_policy(|policy, nodes| policy.frequency(id, nodes)).unwrap_or(0);
             Some((entry.hash(), frequency))
         };
         ids.into_iter().filter_map(with_frequency).collect()
@@ -136,13 +137,13 @@ impl Order {
             self.add_named(&mut ranking, Rank::Coldest, count);
         }
         if ranking.ids.len() < count {
-            let held = self.members.entries.iter().flatten();
+            let held = self.nodes.entries.iter().flatten();
             let ids: Vec<_> = held.filter_map(|entry| entry.meta().node()).collect();
-            let is_left = |id: &NodeId| self.members.ordered(*id).is_some() && ranking.lacks(*id);
+            let is_left = |id: &NodeId| self.nodes.evictable(*id).is_some() && ranking.lacks(*id);
             let left: Vec<_> = ids.into_iter().filter(is_left).collect();
             let mut by_frequency = Vec::with_capacity(left.len());
             for id in left {
-                let frequency = self.tell(|policy, nodes| policy.frequency(id, nodes));
+                let frequency = self.call_policy(|policy, nodes| policy.frequency(id, nodes));
                 by_frequency.push((frequency.unwrap_or(0), id));
             }
             by_frequency.sort_by_key(|(frequency, _)| *frequency);
@@ -170,41 +171,41 @@ impl Order {
     /// Adds what the policy names. A policy may name unknown nodes, or one twice.
     fn add_named(&mut self, ranking: &mut Ranking, rank: Rank, count: usize) {
         let mut named = Vec::new();
-        self.tell(|policy, nodes| {
+        self.call_policy(|policy, nodes| {
             let mut name = |id| named.push(id);
             match rank {
                 Rank::Hottest => policy.hottest(count, nodes, &mut name),
                 Rank::Coldest => policy.coldest(count, nodes, &mut name),
             }
         });
-        named.retain(|id| self.members.ordered(*id).is_some());
+        named.retain(|id| self.nodes.evictable(*id).is_some());
         named.into_iter().for_each(|id| ranking.add(id));
     }
 
     /// How often the entry of that node was used lately, as its policy tells, unless it has left.
     pub(crate) fn frequency(&mut self, id: NodeId, hash: u64) -> Option<u64> {
-        let entry = self.members.get(id).filter(|entry| entry.hash() == hash)?;
+        let entry = self.nodes.get(id).filter(|entry| entry.hash() == hash)?;
         if entry.meta().is_unevictable() {
             return Some(u64::from(entry.frequency()));
         }
-        self.tell(|policy, nodes| policy.frequency(id, nodes))
+        self.call_policy(|policy, nodes| policy.frequency(id, nodes))
     }
 
     /// The part of the policy that `id` is in, if it is still the entry of `hash`.
     pub(crate) fn segment_of(&mut self, id: NodeId, hash: u64) -> Option<&'static str> {
-        self.members.ordered(id).filter(|entry| entry.hash() == hash)?;
-        self.tell(|policy, nodes| policy.segment_of(id, nodes)).flatten()
+        self.nodes.evictable(id).filter(|entry| entry.hash() == hash)?;
+        self.call_policy(|policy, nodes| policy.segment_of(id, nodes)).flatten()
     }
 
     /// How the policy divides what it holds.
     pub(crate) fn segments(&mut self) -> Vec<Segment> {
-        self.tell(|policy, _| policy.segments()).unwrap_or_default()
+        self.call_policy(|policy, _| policy.segments()).unwrap_or_default()
     }
 
     /// Where each node stands, by id, for a snapshot.
     #[cfg(feature = "snapshot")]
     pub(crate) fn standings(&mut self) -> Vec<Standing> {
-        let mut standings = vec![Standing::default(); self.members.entries.len()];
+        let mut standings = vec![Standing::default(); self.nodes.entries.len()];
         let (mut named, len) = (0_u64, self.len().max(1) as u64);
         let mut rank = |standings: &mut Vec<Standing>, id: NodeId, word| {
             let Some(standing) = standings.get_mut(id.index()).filter(|it| !it.is_known()) else {
@@ -215,22 +216,22 @@ impl Order {
             let warmth = (named * u64::from(u32::MAX) / len).clamp(1, u64::from(u32::MAX));
             *standing = Standing { warmth: warmth as u32, word };
         };
-        let (policy, members) = (self.policy.as_dyn(), &self.members);
-        let told = catch(|| {
-            policy.to_restore(members, &mut |id, word| {
-                if members.ordered(id).is_some() {
+        let (policy, nodes) = (self.policy.as_dyn(), &self.nodes);
+        let outcome = catch(|| {
+            policy.to_restore(nodes, &mut |id, word| {
+                if nodes.evictable(id).is_some() {
                     rank(&mut standings, id, word);
                 }
             });
             let is_unnamed = |id: &NodeId| {
-                members.get(*id).is_some()
+                nodes.get(*id).is_some()
                     && standings.get(id.index()).is_some_and(|it| !it.is_known())
             };
             let mut rest: Vec<_> = (0..standings.len())
                 .filter_map(|at| u32::try_from(at).ok().map(NodeId::from_raw))
                 .filter(is_unnamed)
-                .map(|id| match members.ordered(id) {
-                    Some(_) => (policy.frequency(id, members), id),
+                .map(|id| match nodes.evictable(id) {
+                    Some(_) => (policy.frequency(id, nodes), id),
                     // Never evicted: warmer than all others.
                     None => (u64::MAX, id),
                 })
@@ -240,7 +241,7 @@ impl Order {
                 rank(&mut standings, id, 0);
             }
         });
-        if let Err(payload) = told {
+        if let Err(payload) = outcome {
             self.note_panic(payload);
         }
         standings

@@ -93,20 +93,20 @@ impl EvictionPolicy for Scripted {
 }
 
 /// An order, and the entries that it may hold.
-struct Partition {
-    order: Order,
+struct TestPartition {
+    evictor: Evictor,
     script: Arc<Mutex<Script>>,
     table: Table<u64, u64>,
 }
 
 const LIMITS: Limits = Limits { entries: 3, weight: 100 };
 
-impl Partition {
+impl TestPartition {
     fn new(accesses: Accesses, room: Room) -> Self {
         let script = Arc::<Mutex<Script>>::default();
         let policy = Scripted { script: Arc::clone(&script), accesses, room };
-        let order = Order::new(Box::new(policy), accesses, LIMITS);
-        Self { order, script, table: Table::new(0) }
+        let evictor = Evictor::new(Box::new(policy), accesses, LIMITS);
+        Self { evictor, script, table: Table::new(0) }
     }
 
     fn plain() -> Self {
@@ -123,7 +123,7 @@ impl Partition {
 
     fn insert(&mut self, hash: u64, weight: u32) -> EntryPtr {
         let entry = self.entry(hash, weight, |_| {});
-        self.order.insert(entry, entry.meta());
+        self.evictor.insert(entry, entry.meta());
         entry
     }
 
@@ -136,7 +136,7 @@ impl Partition {
 
     fn insert_unevictable(&mut self, hash: u64, weight: u32) -> EntryPtr {
         let entry = self.entry(hash, weight, Owned::set_unevictable);
-        self.order.insert(entry, entry.meta());
+        self.evictor.insert(entry, entry.meta());
         entry
     }
 
@@ -145,11 +145,11 @@ impl Partition {
     }
 
     fn evict(&mut self) -> Option<u64> {
-        self.order.evict().map(|entry| entry.hash())
+        self.evictor.evict().map(|entry| entry.hash())
     }
 }
 
-impl Drop for Partition {
+impl Drop for TestPartition {
     fn drop(&mut self) {
         let mut all = Vec::new();
         self.table.drain(|entry| all.push(entry));
@@ -185,154 +185,160 @@ fn a_partition_holds_what_its_counts_have_room_for() {
 
 #[test]
 fn room_is_lacking_when_one_more_would_be_too_much() {
-    let mut full = Partition::plain();
+    let mut full = TestPartition::plain();
     let light = full.entry(90, 1, |_| {});
     let heavy = full.entry(91, 200, |_| {});
     let kept = full.entry(92, 200, Owned::set_unevictable);
-    assert!(!full.order.lacks_room_for(heavy.meta()), "there is nothing that could leave");
+    assert!(!full.evictor.lacks_room_for(heavy.meta()), "there is nothing that could leave");
     full.insert(1, 40);
     full.insert(2, 40);
     let fits = full.entry(93, 20, |_| {});
     let too_much = full.entry(94, 21, |_| {});
-    assert!(!full.order.lacks_room_for(fits.meta()) && full.order.lacks_room_for(too_much.meta()));
+    assert!(
+        !full.evictor.lacks_room_for(fits.meta()) && full.evictor.lacks_room_for(too_much.meta())
+    );
     full.insert(3, 0);
-    assert!(full.order.lacks_room_for(light.meta()), "three entries are the bound");
-    assert!(!full.order.lacks_room_for(kept.meta()), "the bounds are not about it");
+    assert!(full.evictor.lacks_room_for(light.meta()), "three entries are the bound");
+    assert!(!full.evictor.lacks_room_for(kept.meta()), "the bounds are not about it");
 
-    let mut late = Partition::new(Accesses::None, Room::AfterInsert);
+    let mut late = TestPartition::new(Accesses::None, Room::AfterInsert);
     late.fill(1);
     let new = late.entry(9, 1, |_| {});
-    assert!(!late.order.lacks_room_for(new.meta()), "its policy wants to see it first");
+    assert!(!late.evictor.lacks_room_for(new.meta()), "its policy wants to see it first");
 }
 
 #[test]
 fn bounds_are_exceeded_by_entries_or_by_weight_alone() {
-    let mut by_entries = Partition::plain();
+    let mut by_entries = TestPartition::plain();
     by_entries.fill(1);
-    assert!(!by_entries.order.is_over() && !by_entries.order.is_above_limits());
+    assert!(!by_entries.evictor.is_over() && !by_entries.evictor.is_above_limits());
     by_entries.insert(4, 1);
-    assert!(by_entries.order.is_over() && by_entries.order.is_above_limits());
+    assert!(by_entries.evictor.is_over() && by_entries.evictor.is_above_limits());
 
-    let mut by_weight = Partition::plain();
+    let mut by_weight = TestPartition::plain();
     by_weight.insert(1, 100);
-    assert!(!by_weight.order.is_over() && !by_weight.order.is_above_limits());
+    assert!(!by_weight.evictor.is_over() && !by_weight.evictor.is_above_limits());
     by_weight.insert(2, 1);
-    assert!(by_weight.order.is_over() && by_weight.order.is_above_limits());
+    assert!(by_weight.evictor.is_over() && by_weight.evictor.is_above_limits());
 }
 
 #[test]
 fn lowered_bounds_are_approached_from_what_is_there() {
-    let mut partition = Partition::plain();
+    let mut partition = TestPartition::plain();
     partition.fill(30);
     partition.heard();
     let limits = Limits { entries: 2, weight: 80 };
-    partition.order.set_limits(limits, &PolicyConfig::new(Some(2), Some(80)));
+    partition.evictor.set_limits(limits, &PolicyConfig::new(Some(2), Some(80)));
     assert_eq!(partition.heard(), [Heard::Resize(Some(2), Some(80))]);
-    assert_eq!(partition.order.limits().entries, 2);
-    assert!(partition.order.is_above_limits() && !partition.order.is_over());
+    assert_eq!(partition.evictor.limits().entries, 2);
+    assert!(partition.evictor.is_above_limits() && !partition.evictor.is_over());
     partition.insert(4, 0);
-    assert!(partition.order.is_over(), "it does not grow meanwhile");
+    assert!(partition.evictor.is_over(), "it does not grow meanwhile");
     assert!(partition.evict().is_some() && partition.evict().is_some());
-    partition.order.settle();
-    assert!(!partition.order.is_above_limits() && !partition.order.is_over());
+    partition.evictor.ratchet();
+    assert!(!partition.evictor.is_above_limits() && !partition.evictor.is_over());
     partition.insert(5, 0);
-    assert!(partition.order.is_over(), "what has left does not come back");
+    assert!(partition.evictor.is_over(), "what has left does not come back");
 }
 
 #[test]
 fn a_replacement_takes_over_what_is_known_of_the_key() {
-    let mut partition = Partition::plain();
+    let mut partition = TestPartition::plain();
     let old = partition.insert(1, 10);
     old.set_frequency(2);
     old.meta().set_scratch(77);
     let new = partition.entry(1, 20, |_| {});
-    partition.order.update(id(0), old, new);
+    partition.evictor.update(id(0), old, new);
     assert_eq!(partition.heard(), [Heard::Insert(0), Heard::Update(0, 10)]);
     assert_eq!((new.frequency(), new.meta().scratch(), new.meta().node()), (3, 77, Some(id(0))));
-    assert_eq!((old.meta().node(), partition.order.weight()), (None, 20));
+    assert_eq!((old.meta().node(), partition.evictor.weight()), (None, 20));
     let newest = partition.entry(1, 5, |_| {});
-    partition.order.update(id(0), new, newest);
+    partition.evictor.update(id(0), new, newest);
     assert_eq!(newest.frequency(), 3, "no more than the policy asked for");
-    partition.order.validate();
+    partition.evictor.validate();
 }
 
 #[test]
 fn the_cache_keeps_the_scratch_word_where_the_policy_asks_for_order() {
-    let mut partition = Partition::new(Accesses::Order, Room::BeforeInsert);
-    assert!(partition.order.needs_ticks());
-    assert!(!Partition::plain().order.needs_ticks());
+    let mut partition = TestPartition::new(Accesses::Order, Room::BeforeInsert);
+    assert!(partition.evictor.needs_ticks());
+    assert!(!TestPartition::plain().evictor.needs_ticks());
     let old = partition.insert(1, 10);
     old.meta().set_scratch(77);
     old.set_frequency(9);
     let new = partition.entry(1, 20, |_| {});
-    partition.order.update(id(0), old, new);
+    partition.evictor.update(id(0), old, new);
     assert_eq!((new.meta().scratch(), new.frequency()), (0, 0));
 }
 
 #[test]
 fn the_policy_hears_nothing_of_what_is_never_evicted() {
-    let mut partition = Partition::plain();
+    let mut partition = TestPartition::plain();
     let (plain, kept) = (partition.insert(1, 10), partition.insert_unevictable(2, 20));
     assert_eq!(partition.heard(), [Heard::Insert(0)]);
-    assert_eq!((partition.order.len(), partition.order.weight()), (2, 30));
-    partition.order.access(id(1), read_buffer::tag(2));
+    assert_eq!((partition.evictor.len(), partition.evictor.weight()), (2, 30));
+    partition.evictor.access(id(1), read_buffer::tag(2));
     let still_kept = partition.entry(2, 21, Owned::set_unevictable);
-    partition.order.update(id(1), kept, still_kept);
+    partition.evictor.update(id(1), kept, still_kept);
     assert_eq!(partition.heard(), []);
 
     // From one kind to the other, and back.
     let now_kept = partition.entry(1, 11, Owned::set_unevictable);
-    partition.order.update(id(0), plain, now_kept);
+    partition.evictor.update(id(0), plain, now_kept);
     assert_eq!(partition.heard(), [Heard::Remove(0)]);
     let now_plain = partition.entry(2, 22, |_| {});
     still_kept.set_frequency(2);
     still_kept.meta().set_scratch(5);
-    partition.order.update(id(1), still_kept, now_plain);
+    partition.evictor.update(id(1), still_kept, now_plain);
     assert_eq!(partition.heard(), [Heard::Insert(1)]);
     assert_eq!((now_plain.frequency(), now_plain.meta().scratch()), (0, 0), "new to the policy");
-    assert_eq!(partition.order.weight(), 33);
-    partition.order.validate();
+    assert_eq!(partition.evictor.weight(), 33);
+    partition.evictor.validate();
 
-    partition.order.remove(id(0));
-    assert_eq!((partition.heard(), partition.order.weight()), (vec![], 22));
-    partition.order.remove(id(1));
-    assert_eq!((partition.heard(), partition.order.weight()), (vec![Heard::Remove(1)], 0));
-    assert_eq!(partition.order.len(), 0);
+    partition.evictor.remove(id(0));
+    assert_eq!((partition.heard(), partition.evictor.weight()), (vec![], 22));
+    partition.evictor.remove(id(1));
+    assert_eq!((partition.heard(), partition.evictor.weight()), (vec![Heard::Remove(1)], 0));
+    assert_eq!(partition.evictor.len(), 0);
 }
 
 #[test]
 fn an_access_counts_if_its_node_is_still_that_of_its_key() {
-    let mut partition = Partition::plain();
+    let mut partition = TestPartition::plain();
     let entry = partition.insert(7 << 32 | 7, 1);
     let tag = read_buffer::tag(entry.hash());
     partition.heard();
-    partition.order.access(id(0), tag);
-    partition.order.access(id(0), !tag);
-    partition.order.access(id(5), tag);
+    partition.evictor.access(id(0), tag);
+    partition.evictor.access(id(0), !tag);
+    partition.evictor.access(id(5), tag);
     assert_eq!(partition.heard(), [Heard::Access(0)]);
 }
 
 #[test]
 fn a_policy_that_names_no_victim_or_a_wrong_one_is_helped_in_turn() {
-    let mut partition = Partition::plain();
+    let mut partition = TestPartition::plain();
     partition.fill(1);
     partition.insert_unevictable(4, 1);
     sync::lock(&partition.script).victims = vec![1];
     partition.heard();
-    assert_eq!((partition.evict(), partition.order.faults()), (Some(2), 0));
+    assert_eq!((partition.evict(), partition.evictor.faults()), (Some(2), 0));
     assert_eq!(partition.heard(), [], "who names a victim has forgotten it");
     sync::lock(&partition.script).victims = vec![3, 1, 99];
-    assert_eq!((partition.evict(), partition.order.faults()), (Some(1), 1), "there is no 99");
-    assert_eq!((partition.evict(), partition.order.faults()), (Some(3), 2), "1 has left");
+    assert_eq!((partition.evict(), partition.evictor.faults()), (Some(1), 1), "there is no 99");
+    assert_eq!((partition.evict(), partition.evictor.faults()), (Some(3), 2), "1 has left");
     assert_eq!(partition.heard(), [Heard::Remove(0), Heard::Remove(2)]);
     partition.insert(5, 1);
-    assert_eq!((partition.evict(), partition.order.faults()), (Some(5), 3), "3 is not its to name");
-    assert_eq!((partition.evict(), partition.order.faults()), (None, 3), "nothing may leave");
+    assert_eq!(
+        (partition.evict(), partition.evictor.faults()),
+        (Some(5), 3),
+        "3 is not its to name"
+    );
+    assert_eq!((partition.evict(), partition.evictor.faults()), (None, 3), "nothing may leave");
 }
 
 #[test]
 fn a_newcomer_is_not_the_next_to_leave_where_the_policy_names_nobody() {
-    let mut partition = Partition::plain();
+    let mut partition = TestPartition::plain();
     partition.fill(1);
     for (new, leaves) in [(4, 1), (5, 2), (6, 3), (7, 4), (8, 5), (9, 6)] {
         assert_eq!(partition.evict(), Some(leaves));
@@ -344,82 +350,82 @@ fn a_newcomer_is_not_the_next_to_leave_where_the_policy_names_nobody() {
 
 #[test]
 fn what_does_not_agree_is_not_valid() {
-    let is_valid = |spoil: fn(&mut Order, EntryPtr)| {
-        let mut partition = Partition::plain();
+    let is_valid = |spoil: fn(&mut Evictor, EntryPtr)| {
+        let mut partition = TestPartition::plain();
         let entry = partition.insert(1, 10);
         partition.insert_unevictable(2, 20);
-        partition.order.validate();
-        spoil(&mut partition.order, entry);
-        catch(|| partition.order.validate()).is_ok()
+        partition.evictor.validate();
+        spoil(&mut partition.evictor, entry);
+        catch(|| partition.evictor.validate()).is_ok()
     };
     assert!(is_valid(|_, _| {}));
     assert!(!is_valid(|_, entry| entry.meta().set_node(None)));
     assert!(!is_valid(|_, entry| entry.meta().set_gone()));
-    assert!(!is_valid(|order, _| order.members.weight += 1));
-    assert!(!is_valid(|order, _| order.members.kept += 1));
-    assert!(!is_valid(|order, _| order.members.kept_weight -= 1));
-    assert!(!is_valid(|order, _| order.members.free.push(id(7))));
-    assert!(!is_valid(|order, _| order.members.entries.push(None)));
-    assert!(!is_valid(|order, _| order.limits.weight = 9));
+    assert!(!is_valid(|evictor, _| evictor.nodes.weight += 1));
+    assert!(!is_valid(|evictor, _| evictor.nodes.unevictable += 1));
+    assert!(!is_valid(|evictor, _| evictor.nodes.unevictable_weight -= 1));
+    assert!(!is_valid(|evictor, _| evictor.nodes.free.push(id(7))));
+    assert!(!is_valid(|evictor, _| evictor.nodes.entries.push(None)));
+    assert!(!is_valid(|evictor, _| evictor.limits.weight = 9));
 }
 
 #[test]
 fn a_policy_that_panics_costs_a_fault_and_hands_its_payload_on() {
-    let mut partition = Partition::plain();
+    let mut partition = TestPartition::plain();
     sync::lock(&partition.script).panics = true;
     partition.insert(1, 1);
-    assert_eq!((partition.order.faults(), partition.order.len()), (1, 1));
-    assert_eq!(partition.order.take_payloads().len(), 1);
-    assert_eq!(partition.order.take_payloads().len(), 0);
-    partition.order.validate();
+    assert_eq!((partition.evictor.faults(), partition.evictor.len()), (1, 1));
+    assert_eq!(partition.evictor.take_payloads().len(), 1);
+    assert_eq!(partition.evictor.take_payloads().len(), 0);
+    partition.evictor.validate();
 }
 
 #[test]
 fn what_the_policy_ranks_is_told_as_far_as_it_is_there() {
-    let mut partition = Partition::plain();
+    let mut partition = TestPartition::plain();
     for (hash, frequency) in [(1, 1), (2, 3), (3, 2)] {
         partition.insert(hash, 1).set_frequency(frequency);
     }
     partition.insert_unevictable(4, 1);
     sync::lock(&partition.script).named = vec![2, 3, 99, 1];
     // A node that the policy does not name follows.
-    assert_eq!(partition.order.ranked(Rank::Coldest, 9), [(3, 2), (2, 3), (1, 1)]);
-    assert_eq!(partition.order.ranked(Rank::Hottest, 1), [(3, 2)]);
+    assert_eq!(partition.evictor.ranked(Rank::Coldest, 9), [(3, 2), (2, 3), (1, 1)]);
+    assert_eq!(partition.evictor.ranked(Rank::Hottest, 1), [(3, 2)]);
     // One that ranks none is helped by frequency.
     sync::lock(&partition.script).named = vec![3, 99];
-    assert_eq!(partition.order.ranked(Rank::Coldest, 9), [(1, 1), (3, 2), (2, 3)]);
-    assert_eq!(partition.order.ranked(Rank::Hottest, 2), [(2, 3), (3, 2)]);
+    assert_eq!(partition.evictor.ranked(Rank::Coldest, 9), [(1, 1), (3, 2), (2, 3)]);
+    assert_eq!(partition.evictor.ranked(Rank::Hottest, 2), [(2, 3), (3, 2)]);
 }
 
 #[test]
 fn frequency_and_segment_are_those_of_the_entry_that_was_meant() {
-    let mut partition = Partition::plain();
+    let mut partition = TestPartition::plain();
     partition.insert(1, 1).set_frequency(2);
     partition.insert_unevictable(2, 1).set_frequency(1);
-    assert_eq!(partition.order.frequency(id(0), 1), Some(2));
-    assert_eq!(partition.order.frequency(id(0), 9), None);
-    assert_eq!(partition.order.frequency(id(1), 2), Some(1));
-    assert_eq!(partition.order.segment_of(id(0), 1), None, "the policy names no segment");
-    assert_eq!(partition.order.segments(), []);
+    assert_eq!(partition.evictor.frequency(id(0), 1), Some(2));
+    assert_eq!(partition.evictor.frequency(id(0), 9), None);
+    assert_eq!(partition.evictor.frequency(id(1), 2), Some(1));
+    assert_eq!(partition.evictor.segment_of(id(0), 1), None, "the policy names no segment");
+    assert_eq!(partition.evictor.segments(), []);
 }
 
 #[test]
 fn a_policy_may_change_its_sample_if_it_has_one() {
     let (some, more) = (Sample::with_rate(0.25), Sample::with_rate(0.5));
-    let mut marks = Partition::new(Accesses::Mark { sample: some }, Room::BeforeInsert);
-    assert_eq!(marks.order.sample(), some);
+    let mut marks = TestPartition::new(Accesses::Mark { sample: some }, Room::BeforeInsert);
+    assert_eq!(marks.evictor.sample(), some);
     sync::lock(&marks.script).sample = Some(more);
-    assert_eq!(marks.order.sample(), more);
+    assert_eq!(marks.evictor.sample(), more);
 
-    let mut none = Partition::new(Accesses::Mark { sample: Sample::NONE }, Room::BeforeInsert);
+    let mut none = TestPartition::new(Accesses::Mark { sample: Sample::NONE }, Room::BeforeInsert);
     sync::lock(&none.script).sample = Some(more);
-    assert_eq!(none.order.sample(), Sample::NONE, "it is not asked again");
+    assert_eq!(none.evictor.sample(), Sample::NONE, "it is not asked again");
 }
 
 #[test]
 fn a_timer_fires_once_and_again_if_it_is_set_anew() {
     const SECOND: u64 = 1_000_000_000;
-    let mut partition = Partition::plain();
+    let mut partition = TestPartition::plain();
     let spec = DeadlineSpec {
         written_ns: None,
         deadline_ns: 100 * SECOND,
@@ -429,53 +435,53 @@ fn a_timer_fires_once_and_again_if_it_is_set_anew() {
     let owned = Owned::extended(1, 1, 1, 0, spec, None);
     let entry = partition.table.insert_if_absent(owned, |_| true, &reclaim::pin());
     let entry = entry.ok().expect("absent");
-    partition.order.insert(entry, entry.meta());
-    let fires = |order: &mut Order, seconds: u64| {
-        order.fire(seconds * SECOND, &mut 100).map(|(id, fired)| {
+    partition.evictor.insert(entry, entry.meta());
+    let fires = |evictor: &mut Evictor, seconds: u64| {
+        evictor.fire(seconds * SECOND, &mut 100).map(|(id, fired)| {
             assert!(fired == entry);
             id.to_raw()
         })
     };
-    let order = &mut partition.order;
-    assert!((50 * SECOND..=101 * SECOND).contains(&order.next_timer_ns()));
-    assert_eq!(fires(order, 50), None);
-    assert_eq!(fires(order, 200), Some(0));
-    assert_eq!(order.next_timer_ns(), Deadline::NEVER);
-    order.rewatch(id(0), entry);
-    assert_eq!(fires(order, 500), Some(0), "its deadline has not moved");
+    let evictor = &mut partition.evictor;
+    assert!((50 * SECOND..=101 * SECOND).contains(&evictor.next_timer_ns()));
+    assert_eq!(fires(evictor, 50), None);
+    assert_eq!(fires(evictor, 200), Some(0));
+    assert_eq!(evictor.next_timer_ns(), Deadline::NEVER);
+    evictor.rewatch(id(0), entry);
+    assert_eq!(fires(evictor, 500), Some(0), "its deadline has not moved");
 }
 
 #[test]
 fn ids_are_used_again_before_new_ones() {
-    let mut partition = Partition::plain();
+    let mut partition = TestPartition::plain();
     partition.fill(1);
-    partition.order.remove(id(1));
+    partition.evictor.remove(id(1));
     assert_eq!(partition.insert(4, 1).meta().node(), Some(id(1)));
     assert_eq!(partition.insert(5, 1).meta().node(), Some(id(3)));
     // At the bound nothing is wasted: one more than that fits, for the one being inserted.
-    assert_eq!(partition.order.members.entries.capacity(), 4);
+    assert_eq!(partition.evictor.nodes.entries.capacity(), 4);
     partition.insert_unevictable(6, 1);
     partition.insert_unevictable(7, 1);
-    assert!(partition.order.members.entries.capacity() > 6, "beside the bound");
+    assert!(partition.evictor.nodes.entries.capacity() > 6, "beside the bound");
 }
 
 #[cfg(feature = "snapshot")]
 #[test]
 fn every_node_has_a_standing_and_what_is_never_evicted_the_warmest() {
-    let mut partition = Partition::plain();
+    let mut partition = TestPartition::plain();
     for (hash, frequency) in [(1, 2), (2, 0), (3, 1)] {
         partition.insert(hash, 1).set_frequency(frequency);
     }
     partition.insert_unevictable(4, 1);
     partition.insert(5, 1);
-    partition.order.remove(id(4));
+    partition.evictor.remove(id(4));
     // Twice named, strangers: a policy may do as it likes.
     sync::lock(&partition.script).named = vec![1, 99, 1, 3];
-    let standings = partition.order.standings();
+    let standings = partition.evictor.standings();
     let quarter = u64::from(u32::MAX) / 4;
     let places: Vec<u64> = standings.iter().map(|it| u64::from(it.warmth) / quarter).collect();
     assert_eq!(places, [3, 1, 2, 4, 0], "the one named, then by frequency");
     let words: Vec<u32> = standings.iter().map(|it| it.word).collect();
     assert_eq!(words, [0, 101, 0, 0, 0]);
-    assert_eq!(partition.order.faults(), 0);
+    assert_eq!(partition.evictor.faults(), 0);
 }

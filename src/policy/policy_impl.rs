@@ -9,13 +9,13 @@ use std::any::Any;
 use super::{EvictionPolicy, NodeId, Nodes, Sieve, WindowTinyLfu};
 
 /// One instance of a policy.
-pub(crate) enum Held {
+pub(crate) enum PolicyImpl {
     WindowTinyLfu(Box<WindowTinyLfu>),
     Sieve(Box<Sieve>),
     Other(Box<dyn EvictionPolicy>),
 }
 
-impl Held {
+impl PolicyImpl {
     pub(crate) fn new(policy: Box<dyn EvictionPolicy>) -> Self {
         let any: &dyn Any = &*policy;
         let (is_default, is_sieve) = (any.is::<WindowTinyLfu>(), any.is::<Sieve>());

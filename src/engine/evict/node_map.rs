@@ -6,22 +6,22 @@ use crate::entry::{EntryMeta, EntryPtr};
 use crate::expiry::Timers;
 use crate::policy::Nodes;
 
-/// What the policy may ask about its nodes.
+/// The nodes of one partition, and what they weigh.
 #[derive(Default)]
-pub(super) struct Members {
+pub(super) struct NodeMap {
     pub(super) entries: Vec<Option<EntryPtr>>,
     pub(super) free: Vec<NodeId>,
     pub(super) weight: u64,
     /// Of all these, those that are never evicted, and their weight.
-    pub(super) kept: usize,
-    pub(super) kept_weight: u64,
+    pub(super) unevictable: usize,
+    pub(super) unevictable_weight: u64,
     /// Those that need a loan of weight, in the order in which they came, and their weight.
     pub(super) heavy: Vec<NodeId>,
     pub(super) heavy_weight: u64,
     pub(super) timers: Timers,
 }
 
-impl Members {
+impl NodeMap {
     #[inline]
     pub(super) fn add(&mut self, entry: EntryPtr, meta: &EntryMeta, limit: usize) -> NodeId {
         if let Some(id) = self.free.pop() {
@@ -32,9 +32,9 @@ impl Members {
         }
         if self.entries.len() == self.entries.capacity() {
             // Doubling, but not past the bound: at capacity nothing is wasted.
-            let limit = match self.kept {
+            let limit = match self.unevictable {
                 0 => limit.saturating_add(1),
-                // Nobody knows how many more will be kept beside the bound.
+                // Any number of unevictable entries may come beside the bound.
                 _ => usize::MAX,
             };
             let room = limit.saturating_sub(self.entries.len());
@@ -56,24 +56,24 @@ impl Members {
     #[inline]
     pub(super) fn take(&mut self, id: NodeId) -> Option<EntryPtr> {
         let entry = self.get(id)?;
-        self.let_go(id, entry.meta());
+        self.release(id, entry.meta());
         Some(entry)
     }
 
-    /// The same of an entry that the policy knows of.
+    /// The same for an entry that the policy knows.
     #[inline]
-    pub(super) fn take_ordered(&mut self, id: NodeId) -> Option<EntryPtr> {
+    pub(super) fn take_evictable(&mut self, id: NodeId) -> Option<EntryPtr> {
         let entry = self.get(id)?;
         let meta = entry.meta();
         if meta.is_unevictable() {
             return None;
         }
-        self.let_go(id, meta);
+        self.release(id, meta);
         Some(entry)
     }
 
     #[inline]
-    fn let_go(&mut self, id: NodeId, meta: &EntryMeta) {
+    fn release(&mut self, id: NodeId, meta: &EntryMeta) {
         self.entries[id.index()] = None;
         meta.set_node(None);
         self.timers.forget(id);
@@ -83,7 +83,7 @@ impl Members {
 
     /// The entry, if the policy knows of it.
     #[inline]
-    pub(super) fn ordered(&self, id: NodeId) -> Option<EntryPtr> {
+    pub(super) fn evictable(&self, id: NodeId) -> Option<EntryPtr> {
         self.get(id).filter(|entry| !entry.meta().is_unevictable())
     }
 
@@ -98,8 +98,8 @@ impl Members {
     #[cold]
     fn count_special(&mut self, id: NodeId, entry: &EntryMeta) {
         if entry.is_unevictable() {
-            self.kept += 1;
-            self.kept_weight += u64::from(entry.weight());
+            self.unevictable += 1;
+            self.unevictable_weight += u64::from(entry.weight());
         }
         if entry.is_heavy() {
             self.heavy.push(id);
@@ -118,11 +118,11 @@ impl Members {
     #[cold]
     fn discount_special(&mut self, id: NodeId, entry: &EntryMeta) {
         if entry.is_unevictable() {
-            self.kept -= 1;
-            self.kept_weight -= u64::from(entry.weight());
+            self.unevictable -= 1;
+            self.unevictable_weight -= u64::from(entry.weight());
         }
         if entry.is_heavy() {
-            self.heavy.retain(|held| *held != id);
+            self.heavy.retain(|other| *other != id);
             self.heavy_weight -= u64::from(entry.weight());
         }
     }
@@ -133,7 +133,7 @@ impl Members {
     }
 }
 
-impl Nodes for Members {
+impl Nodes for NodeMap {
     #[inline]
     fn hash(&self, id: NodeId) -> u64 {
         self.expect(id).hash()

@@ -1,10 +1,10 @@
-//! What is asked of the order of all partitions together, and the change of their bounds.
+//! Questions to the policies of all partitions together, and changes of their bounds.
 #![forbid(unsafe_code)]
 
 use super::partition::Partition;
 use super::{Engine, Ordering, panics, sync};
 use crate::base::node_id::NodeId;
-use crate::engine::evict::{Order, Rank};
+use crate::engine::evict::{Evictor, Rank};
 use crate::policy::Segment;
 use crate::policy::bounds::{Bounds, Limits};
 
@@ -21,8 +21,8 @@ impl<K, V> Engine<K, V> {
                 let share = bounds.share(index, self.partitions.len());
                 let config = bounds.policy_config(share);
                 let mut core = sync::lock(&partition.core);
-                let weight = core.order.limits().weight;
-                core.order.set_limits(Limits { weight, ..share }, &config);
+                let weight = core.evictor.limits().weight;
+                core.evictor.set_limits(Limits { weight, ..share }, &config);
                 partition.lower_weight(&mut core, loans.share(index), loans.lent(index));
             }
         }
@@ -35,24 +35,24 @@ impl<K, V> Engine<K, V> {
 
     /// How often the entry that has, or had, that node was used lately, as its policy tells.
     pub(crate) fn frequency(&self, node: NodeId, hash: u64) -> Option<u64> {
-        self.with_order(self.partition(hash), |order| order.frequency(node, hash))
+        self.with_evictor(self.partition(hash), |evictor| evictor.frequency(node, hash))
     }
 
     /// Makes an entry the next that its partition evicts, if it is the one of `hash`.
     pub(crate) fn demote(&self, node: NodeId, hash: u64) -> bool {
-        self.with_order(self.partition(hash), |order| order.demote(node, hash))
+        self.with_evictor(self.partition(hash), |evictor| evictor.demote(node, hash))
     }
 
     /// The part of the policy that an entry is in, if it is the one of `hash`.
     pub(crate) fn segment_of(&self, node: NodeId, hash: u64) -> Option<&'static str> {
-        self.with_order(self.partition(hash), |order| order.segment_of(node, hash))
+        self.with_evictor(self.partition(hash), |evictor| evictor.segment_of(node, hash))
     }
 
     /// The hashes of up to `count` entries, the hottest or the coldest first.
     pub(crate) fn ranked(&self, rank: Rank, count: usize) -> Vec<u64> {
         let mut all = Vec::new();
         for partition in &self.partitions {
-            let ranked = self.with_order(partition, |order| order.ranked(rank, count));
+            let ranked = self.with_evictor(partition, |evictor| evictor.ranked(rank, count));
             let places = 0_usize..;
             all.extend(
                 ranked.into_iter().zip(places).map(|((hash, uses), place)| (place, uses, hash)),
@@ -70,7 +70,7 @@ impl<K, V> Engine<K, V> {
     pub(crate) fn segments(&self) -> Vec<Segment> {
         let mut all: Vec<Segment> = Vec::new();
         for partition in &self.partitions {
-            for segment in self.with_order(partition, Order::segments) {
+            for segment in self.with_evictor(partition, Evictor::segments) {
                 match all.iter_mut().find(|known| known.name == segment.name) {
                     Some(known) => known.add(&segment),
                     None => all.push(segment),
@@ -80,11 +80,15 @@ impl<K, V> Engine<K, V> {
         all
     }
 
-    fn with_order<R>(&self, partition: &Partition<K, V>, ask: impl FnOnce(&mut Order) -> R) -> R {
+    fn with_evictor<R>(
+        &self,
+        partition: &Partition<K, V>,
+        ask: impl FnOnce(&mut Evictor) -> R,
+    ) -> R {
         let (answer, payloads) = {
             let mut core = sync::lock(&partition.core);
-            partition.drain_reads(&mut core.order);
-            (ask(&mut core.order), core.order.take_payloads())
+            partition.drain_reads(&mut core.evictor);
+            (ask(&mut core.evictor), core.evictor.take_payloads())
         };
         panics::discard(payloads);
         answer
