@@ -15,7 +15,7 @@
 //! |---|---|---|
 //! | nothing | no | born, or gone |
 //! | born | yes | gone; or unlinked as a victim that another thread has just taken out of the table |
-//! | born, no victim left to the table | no | gone |
+//! | born, but unlinked again as a victim | no | gone |
 //! | gone | no: an insert event that comes late never links it | born |
 //! | born and gone | no | retired, once |
 //!
@@ -28,8 +28,8 @@
 //!
 //! # Orderings
 //! - A run that leaves garbage or closed buckets notifies the maintenance thread: a `SeqCst` fence
-//!   stands between its counts and its look at whether the cache is idle, and another between the
-//!   thread's saying so and its last look at the counts. One sees the other.
+//!   stands between its counts and its check whether the cache is idle, and another between the
+//!   thread's saying so and its last check of the counts. One sees the other.
 //! - `freeing`: see `partition`.
 #![forbid(unsafe_code)]
 
@@ -62,9 +62,9 @@ use crate::table::Table;
 
 mod change;
 mod report;
-mod accounts;
+mod stats;
 mod delivery;
-mod look;
+mod background;
 mod lending;
 mod ending;
 mod ranking;
@@ -81,18 +81,18 @@ pub(crate) mod recent;
 pub(crate) use change::{Attempt, Change, Incoming};
 pub(crate) use delivery::Deliveries;
 pub(crate) use lending::Loan;
-use partition::{Freeing, Leftover, Partition, Shape};
+use partition::{AfterUnlock, Freeing, Partition, PartitionConfig};
 pub(crate) use report::Show;
 #[cfg(feature = "snapshot")]
 pub(crate) use standings::Standings;
 
-/// Events of one partition that a writer lets gather before it runs maintenance; and in parts of
-/// the entries that the smallest one may hold, which would otherwise be over its bound by a large
-/// part of it.
+/// Events of one partition that a writer lets gather before it runs maintenance; or `1/BATCH_PART`
+/// of the entries that the smallest partition may hold, if that is less, so that no partition
+/// exceeds its bound by a large part of it.
 const MAX_BATCH: u32 = write_buffer::SLOTS / 2;
 const BATCH_PART: usize = 32;
-/// The same of events that wait while another thread is at it, or was taken off its processor
-/// meanwhile. Writers wait for it then.
+/// The same for events that wait while another thread runs maintenance, or was taken off its
+/// processor meanwhile. Writers then wait for it.
 const ROOM_PART: usize = 16;
 /// With inline maintenance: buckets that an insertion opens after the table has grown. Each
 /// insertion into a growing table brings four new buckets in the mean.
@@ -205,7 +205,7 @@ impl<K, V> Engine<K, V> {
         let by_entries = (capacity / PACE_PART).max(SMALL_PACE.min(capacity / 2));
         let pace_entries =
             (PACE_BYTES / size_of::<Entry<K, V>>()).min(by_entries).clamp(1, MAX_PACE);
-        let shape = Shape {
+        let partition_config = PartitionConfig {
             read_stripes: match accesses {
                 Accesses::None | Accesses::Counter { .. } => None,
                 Accesses::Mark { .. } => Some(cores.next_power_of_two().min(SAMPLE_STRIPES)),
@@ -222,7 +222,7 @@ impl<K, V> Engine<K, V> {
         let channel = || listening.as_ref().map(|listening| Channel::new(Arc::clone(listening)));
         let partitions: Box<[_]> = (0..)
             .zip(evictors)
-            .map(|(index, evictor)| Partition::new(index, evictor, shape, channel()))
+            .map(|(index, evictor)| Partition::new(index, evictor, partition_config, channel()))
             .collect();
         Self {
             table: Table::new(capacity),
@@ -241,7 +241,7 @@ impl<K, V> Engine<K, V> {
             batch: events_in(smallest, BATCH_PART, MAX_BATCH),
             pace_entries,
             pace_weight: (max_weight / PACE_PART as u64).max(1),
-            backlog: shape.backlog,
+            backlog: partition_config.backlog,
             counters: Stripes::new((cores * 4).max(8)),
             linked: CachePadded::new(AtomicUsize::new(0)),
             stores_nothing: AtomicBool::new(capacity == 0),
@@ -303,7 +303,7 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Tells the policy of a first mark, if the key is one of its sample.
+    /// Reports a first mark to the policy, if the key is one of its sample.
     fn record_mark(&self, entry: EntryPtr, thread: usize) {
         let partition = self.partition(entry.hash());
         if partition.sample().contains(entry.hash())
@@ -350,23 +350,23 @@ impl<K, V> Engine<K, V> {
         self.partition(hash).writes.prefetch();
     }
 
-    /// Runs maintenance of a partition unless another thread is at it.
+    /// Runs maintenance of a partition unless another thread does.
     fn try_run(&self, partition: &Partition<K, V>, freeing: Freeing) -> bool {
         let due_ns = self.due_about_now(partition);
-        let leftover = match sync::try_lock(&partition.core) {
+        let after = match sync::try_lock(&partition.core) {
             Some(mut core) => partition.run(&mut core, self, None, freeing, due_ns),
             None => return false,
         };
-        self.finish(partition, leftover);
+        self.finish(partition, after);
         true
     }
 
     /// Does what a run of maintenance leaves to be done without the lock.
     #[inline]
-    fn finish(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) {
-        let has_unneeded_loan = match leftover.leaving {
-            None => self.finish_run(partition, leftover),
-            Some(_) => self.finish_runs(partition, leftover),
+    fn finish(&self, partition: &Partition<K, V>, after: AfterUnlock<'_, K, V>) {
+        let has_unneeded_loan = match after.leaving {
+            None => self.finish_run(partition, after),
+            Some(_) => self.finish_runs(partition, after),
         };
         if has_unneeded_loan {
             self.settle_loans();
@@ -376,12 +376,12 @@ impl<K, V> Engine<K, V> {
     /// All of that but loans that have to be given back: says whether there are some. In a cache with
     /// an atomic listener a run takes out one entry, so there may be more to take out then.
     #[cold]
-    fn finish_runs(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) -> bool {
-        let mut next = Some(leftover);
+    fn finish_runs(&self, partition: &Partition<K, V>, after: AfterUnlock<'_, K, V>) -> bool {
+        let mut next = Some(after);
         let mut has_unneeded_loan = false;
-        while let Some(leftover) = next {
-            let has_evicted = leftover.leaving.is_some();
-            has_unneeded_loan |= self.finish_run(partition, leftover);
+        while let Some(after) = next {
+            let has_evicted = after.leaving.is_some();
+            has_unneeded_loan |= self.finish_run(partition, after);
             next = if has_evicted { self.run_again(partition) } else { None };
         }
         has_unneeded_loan
@@ -389,7 +389,7 @@ impl<K, V> Engine<K, V> {
 
     /// One more run, after an eviction of which the atomic listener was notified.
     #[cold]
-    fn run_again<'e>(&'e self, partition: &Partition<K, V>) -> Option<Leftover<'e, K, V>> {
+    fn run_again<'e>(&'e self, partition: &Partition<K, V>) -> Option<AfterUnlock<'e, K, V>> {
         let due_ns = self.due_about_now(partition);
         let mut core = match self.mode {
             Maintenance::Inline => sync::lock(&partition.core),
@@ -399,13 +399,13 @@ impl<K, V> Engine<K, V> {
         Some(partition.run(&mut core, self, None, Freeing::AsRetired, due_ns))
     }
 
-    fn finish_run(&self, partition: &Partition<K, V>, leftover: Leftover<'_, K, V>) -> bool {
-        let Leftover { free, phase, retired, retired_weight, linked, is_due_earlier, .. } =
-            leftover;
-        let has_unneeded_loan = leftover.has_unneeded_loan;
-        panics::discard(leftover.payloads);
-        self.shadow_ended(leftover.ended);
-        if let Some(leaving) = leftover.leaving {
+    fn finish_run(&self, partition: &Partition<K, V>, after: AfterUnlock<'_, K, V>) -> bool {
+        let AfterUnlock { free, phase, retired, retired_weight, linked, is_due_earlier, .. } =
+            after;
+        let has_unneeded_loan = after.has_unneeded_loan;
+        panics::discard(after.payloads);
+        self.shadow_ended(after.ended);
+        if let Some(leaving) = after.leaving {
             self.evict_notifying(partition, leaving);
         }
         let linked = self.note_linked(linked);
@@ -426,7 +426,7 @@ impl<K, V> Engine<K, V> {
         }
         self.free(partition, free, phase);
         self.deliver(partition);
-        let wants_thread = partition.wants_look() || self.has_closed_buckets() || is_due_earlier;
+        let wants_thread = partition.wants_visit() || self.has_closed_buckets() || is_due_earlier;
         if wants_thread && self.mode == Maintenance::Background {
             // SeqCst: between the counts just read and the thread's state; see the module head.
             sync::fence(Ordering::SeqCst);
@@ -527,7 +527,7 @@ impl<K, V> Engine<K, V> {
         // SeqCst: between the thread's announcement to sleep and the counts; see the module head.
         sync::fence(Ordering::SeqCst);
         let is_waiting =
-            |partition: &Partition<K, V>| partition.writes.waiting() > 0 || partition.wants_look();
+            |partition: &Partition<K, V>| partition.writes.waiting() > 0 || partition.wants_visit();
         self.has_closed_buckets()
             || self.partitions.iter().any(is_waiting)
             || self.shadow.as_ref().is_some_and(|shadow| shadow.is_due())

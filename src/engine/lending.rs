@@ -17,9 +17,9 @@
 //!   many, the weights of all partitions never pass the bound.
 //! - No deadlock: the lock of the accounts comes before a partition's, of which a thread has one at
 //!   a time. User code (listeners, drops) runs in the second step, under neither.
-//! - Nobody waits for a thread that runs user code. Who finds another version repeats the second
-//!   step himself, for all. A version is new only because some thread began a call or an entry left,
-//!   so of several threads one always comes to its end.
+//! - No thread waits for one that runs user code. A thread that finds another version repeats the
+//!   second step itself, for all. A version is new only because some thread began a call or an
+//!   entry left, so of several threads one always comes to its end.
 //!
 //! # The insertion of a heavy entry
 //! Its writer borrows before it changes the table ([`Loan`]), and reserves the loan until
@@ -105,7 +105,7 @@ impl<K, V> Engine<K, V> {
     }
 
     /// After `set_bounds`: applies what waits, and returns once no partition holds more than it
-    /// may, evicting what is too much little by little.
+    /// may, evicting the excess little by little.
     pub(crate) fn lower_bounds(&self) {
         for partition in &self.partitions {
             self.evict_excess(partition);
@@ -128,14 +128,14 @@ impl<K, V> Engine<K, V> {
     /// Runs maintenance of a partition until it is not above its limits any more.
     fn evict_excess(&self, partition: &Partition<K, V>) {
         loop {
-            let (leftover, is_stuck) = {
+            let (after, is_stuck) = {
                 let mut core = sync::lock(&partition.core);
                 let before = (core.evictor.len(), core.evictor.weight());
-                let leftover = partition.run(&mut core, self, None, Freeing::AsRetired, None);
+                let after = partition.run(&mut core, self, None, Freeing::AsRetired, None);
                 let is_stuck = before == (core.evictor.len(), core.evictor.weight());
-                (leftover, core.evictor.is_above_limits().then_some(is_stuck))
+                (after, core.evictor.is_above_limits().then_some(is_stuck))
             };
-            self.finish_runs(partition, leftover);
+            self.finish_runs(partition, after);
             match is_stuck {
                 None => break,
                 Some(false) => {}
@@ -173,11 +173,11 @@ impl<K, V> Engine<K, V> {
     fn apply_waiting(&self, partition: &Partition<K, V>) {
         let end = partition.writes.position();
         while !partition.writes.has_popped(end) {
-            let leftover = {
+            let after = {
                 let mut core = sync::lock(&partition.core);
                 partition.run(&mut core, self, None, Freeing::AsRetired, None)
             };
-            self.finish_runs(partition, leftover);
+            self.finish_runs(partition, after);
             if !partition.writes.has_popped(end) {
                 // A writer has claimed a slot that it has not filled in yet.
                 sync::thread::yield_now();
@@ -234,7 +234,7 @@ mod tests {
     /// lock of the accounts is held from `Change` to the last `Lower`, and from `Check` to the last
     /// `Raise`.
     #[derive(Clone, Copy, Debug, PartialEq)]
-    enum Step {
+    enum ThreadStep {
         Change,
         Lower(usize),
         Evict(usize),
@@ -245,7 +245,7 @@ mod tests {
 
     #[derive(Clone, Debug)]
     struct Thread {
-        step: Step,
+        step: ThreadStep,
         home: usize,
         weight: u64,
         has_borrowed: bool,
@@ -270,12 +270,12 @@ mod tests {
             let thread = &mut threads[at];
             let target = |loans: &Loans, index| loans.share(index) + loans.lent(index);
             let next = |index: usize| index + 1 < PARTITIONS;
-            let needs_lock = matches!(thread.step, Step::Change | Step::Check);
-            if thread.step == Step::Done || (needs_lock && holder.is_some()) {
+            let needs_lock = matches!(thread.step, ThreadStep::Change | ThreadStep::Check);
+            if thread.step == ThreadStep::Done || (needs_lock && holder.is_some()) {
                 return false;
             }
             thread.step = match thread.step {
-                Step::Change => {
+                ThreadStep::Change => {
                     *holder = Some(at);
                     if thread.is_giving_back {
                         loans.take_back(thread.home, 0);
@@ -284,39 +284,39 @@ mod tests {
                         thread.has_borrowed = true;
                     }
                     thread.version = loans.version();
-                    Step::Lower(0)
+                    ThreadStep::Lower(0)
                 }
-                Step::Lower(index) => {
+                ThreadStep::Lower(index) => {
                     limits[index] = limits[index].min(target(loans, index));
                     if next(index) {
-                        Step::Lower(index + 1)
+                        ThreadStep::Lower(index + 1)
                     } else {
                         *holder = None;
-                        Step::Evict(0)
+                        ThreadStep::Evict(0)
                     }
                 }
-                Step::Evict(index) => {
+                ThreadStep::Evict(index) => {
                     kept[index] = limits[index];
-                    if next(index) { Step::Evict(index + 1) } else { Step::Check }
+                    if next(index) { ThreadStep::Evict(index + 1) } else { ThreadStep::Check }
                 }
-                Step::Check if loans.version() != thread.version => Step::Change,
-                Step::Check => {
+                ThreadStep::Check if loans.version() != thread.version => ThreadStep::Change,
+                ThreadStep::Check => {
                     *holder = Some(at);
-                    Step::Raise(0)
+                    ThreadStep::Raise(0)
                 }
-                Step::Raise(index) => {
+                ThreadStep::Raise(index) => {
                     limits[index] = target(loans, index);
                     kept[index] = kept[index].max(limits[index]);
                     if next(index) {
-                        Step::Raise(index + 1)
+                        ThreadStep::Raise(index + 1)
                     } else {
                         *holder = None;
                         let is_through = thread.is_giving_back;
                         thread.is_giving_back = true;
-                        if is_through { Step::Done } else { Step::Change }
+                        if is_through { ThreadStep::Done } else { ThreadStep::Change }
                     }
                 }
-                Step::Done => Step::Done,
+                ThreadStep::Done => ThreadStep::Done,
             };
             true
         }
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn partitions_never_keep_more_than_the_bound_whoever_goes_first() {
         let thread = |(home, weight)| Thread {
-            step: Step::Change,
+            step: ThreadStep::Change,
             home,
             weight,
             has_borrowed: false,
@@ -357,7 +357,7 @@ mod tests {
             }
             if !has_moved {
                 ends += 1;
-                let is_through = world.threads.iter().all(|thread| thread.step == Step::Done);
+                let is_through = world.threads.iter().all(|thread| thread.step == ThreadStep::Done);
                 assert!(is_through, "all wait for each other: {world:?}");
                 assert_eq!(world.limits, [BOUND / 3; PARTITIONS], "all was given back");
             }

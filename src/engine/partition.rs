@@ -47,7 +47,7 @@ pub(super) struct Partition<K, V> {
     /// Its place among the partitions.
     pub(super) index: usize,
     pub(super) writes: WriteBuffer,
-    /// Only for policies that want to be told of accesses.
+    /// Only for policies that want accesses reported.
     pub(super) reads: Option<ReadBuffer>,
     /// `Evictor::sample`.
     sample: AtomicU32,
@@ -104,7 +104,7 @@ pub(super) struct Core<K, V> {
 
 /// How partitions are to be built.
 #[derive(Clone, Copy)]
-pub(super) struct Shape {
+pub(super) struct PartitionConfig {
     pub(super) read_stripes: Option<usize>,
     /// Events that may wait.
     pub(super) room: u32,
@@ -115,7 +115,7 @@ pub(super) struct Shape {
 }
 
 /// What a run of maintenance leaves to be done without the lock.
-pub(super) struct Leftover<'e, K, V> {
+pub(super) struct AfterUnlock<'e, K, V> {
     /// Entries that can be freed, taken in `phase`.
     pub(super) free: Vec<Freeable<K, V>>,
     pub(super) phase: usize,
@@ -140,7 +140,7 @@ pub(super) struct Leftover<'e, K, V> {
 pub(super) enum Freeing {
     /// About as many as are retired.
     AsRetired,
-    /// All that nobody can see any more.
+    /// All that no thread can see any more.
     All,
     /// None: the caller holds a guard.
     Later,
@@ -150,21 +150,21 @@ impl<K, V> Partition<K, V> {
     pub(super) fn new(
         index: usize,
         mut evictor: Evictor,
-        shape: Shape,
+        config: PartitionConfig,
         channel: Option<Channel<K, V>>,
     ) -> Self {
         let limits = evictor.limits();
         let batch_weight = (limits.weight / SEAL_PART).max(1);
         Self {
             index,
-            writes: WriteBuffer::new(shape.room),
-            reads: shape.read_stripes.map(ReadBuffer::new),
+            writes: WriteBuffer::new(config.room),
+            reads: config.read_stripes.map(ReadBuffer::new),
             sample: AtomicU32::new(evictor.sample().to_raw()),
             // 0 is what a new entry holds: it must not look recorded already.
             tick: CachePadded::new(AtomicU32::new(1)),
             weight_share: AtomicU64::new(limits.weight),
             runs_seen: AtomicU64::new(0),
-            backlog: shape.backlog,
+            backlog: config.backlog,
             next_timer_ns: AtomicU64::new(Deadline::NEVER),
             moved: Mutex::new(Vec::new()),
             has_moved: AtomicBool::new(false),
@@ -173,7 +173,7 @@ impl<K, V> Partition<K, V> {
             is_above: AtomicBool::new(false),
             core: CachePadded::new(Mutex::new(Core {
                 evictor,
-                retired: Retired::new(shape.batch_entries, batch_weight),
+                retired: Retired::new(config.batch_entries, batch_weight),
                 late: VecDeque::new(),
                 credit: 0,
                 phase: 0,
@@ -195,8 +195,8 @@ impl<K, V> Partition<K, V> {
         self.weight_share.load(Ordering::Relaxed)
     }
 
-    /// Limits its weight to its own share and what others have lent. What is too much leaves over the
-    /// next runs.
+    /// Limits its weight to its own share and what others have lent. The next runs evict the
+    /// excess.
     pub(super) fn set_weight(&self, core: &mut Core<K, V>, share: u64, loan: u64) {
         core.evictor.set_weight(share.saturating_add(loan), loan);
         self.weight_share.store(share, Ordering::Relaxed);
@@ -209,13 +209,13 @@ impl<K, V> Partition<K, V> {
         self.weight_share.fetch_min(share, Ordering::Relaxed);
     }
 
-    /// The keys whose first marks are told.
+    /// The keys whose first marks are reported.
     #[inline]
     pub(super) fn sample(&self) -> Sample {
         Sample::from_raw(self.sample.load(Ordering::Relaxed))
     }
 
-    /// Applies what waits, and `event` after it; evicts what is too much. Under the lock.
+    /// Applies the events that wait, and `event` after them, and evicts the excess. Under the lock.
     pub(super) fn run<'e>(
         &self,
         core: &mut Core<K, V>,
@@ -223,7 +223,7 @@ impl<K, V> Partition<K, V> {
         event: Option<Event>,
         freeing: Freeing,
         due_ns: Option<u64>,
-    ) -> Leftover<'e, K, V> {
+    ) -> AfterUnlock<'e, K, V> {
         let cannot_notify = engine.cannot_notify();
         // No drop of the user's may run within a gate.
         let freeing = if cannot_notify { Freeing::Later } else { freeing };
@@ -244,7 +244,7 @@ impl<K, V> Partition<K, V> {
             atomic: engine.atomic.as_deref().filter(|_| !cannot_notify),
             has_atomic: engine.atomic.is_some(),
             leaving: None,
-            deferred: Vec::new(),
+            postponed: Vec::new(),
             ended: engine.shadow.is_some().then(Vec::new),
             victims: core.victims.as_mut(),
             listening: self.channel.as_ref().map(|channel| Listened {
@@ -281,8 +281,8 @@ impl<K, V> Partition<K, V> {
         }
         run.evictor.stop_sparing();
         run.tell_late();
-        if !run.deferred.is_empty() {
-            self.defer(&run.deferred);
+        if !run.postponed.is_empty() {
+            self.postpone(&run.postponed);
         }
         let Run { evictions, evicted_weight, retirements, retired_weight, .. } = run;
         let Run { expirations, expired_weight, invalidations, leaving, ended, .. } = run;
@@ -291,7 +291,7 @@ impl<K, V> Partition<K, V> {
         }
 
         if engine.atomic.is_some() {
-            // Relaxed: as the other counts that `wants_look` asks for.
+            // Relaxed: as the other counts that `wants_visit` asks for.
             self.is_above.store(core.evictor.is_above_limits(), Ordering::Relaxed);
         }
 
@@ -317,14 +317,14 @@ impl<K, V> Partition<K, V> {
             false => linked as i64,
         };
         self.writes.adjust_live(i32::try_from(live).expect("a run applies a buffer's worth"));
-        Leftover {
+        AfterUnlock {
             free: self.choose_free(core, retirements, freeing),
             phase: core.phase,
             retired: usize::try_from(retirements).unwrap_or(usize::MAX),
             retired_weight,
             linked,
             is_due_earlier: self.note_next_timer(&core.evictor),
-            // Who holds a guard leaves it to the next run.
+            // A thread that holds a guard leaves it to the next run.
             has_unneeded_loan: core.evictor.has_unneeded_loan() && freeing != Freeing::Later,
             payloads: core.evictor.take_payloads(),
             leaving,
@@ -382,8 +382,8 @@ impl<K, V> Partition<K, V> {
         }
     }
 
-    /// Tells the policy what was read: accesses first, since they came before the writes that are
-    /// applied now, or soon enough.
+    /// Reports to the policy what was read: accesses first, since they came before the writes that
+    /// are applied now, or soon enough.
     pub(super) fn drain_reads(&self, evictor: &mut Evictor) {
         let Some(reads) = &self.reads else { return };
         let mut has_records = false;
@@ -418,7 +418,7 @@ impl<K, V> Partition<K, V> {
         free
     }
 
-    /// Takes batches that nobody can see any more out, at most `credit` entries.
+    /// Takes out batches that no thread can see any more, at most `credit` entries.
     fn take(&self, core: &mut Core<K, V>, credit: &mut u64) -> Vec<Freeable<K, V>> {
         let mut free = Vec::new();
         // Inside a drop nothing is freed, so that drops do not pile up on the stack.
@@ -438,7 +438,7 @@ impl<K, V> Partition<K, V> {
         free
     }
 
-    /// All that nobody can see any more, and the phase in which it was taken.
+    /// All that no thread can see any more, and the phase in which it was taken.
     pub(super) fn take_ready(&self) -> (Vec<Freeable<K, V>>, usize) {
         let mut core = sync::lock(&self.core);
         let free = self.take(&mut core, &mut { u64::MAX });
@@ -508,7 +508,7 @@ impl<K, V> Partition<K, V> {
     }
 
     /// Whether there is something for the maintenance thread besides events.
-    pub(super) fn wants_look(&self) -> bool {
+    pub(super) fn wants_visit(&self) -> bool {
         self.has_garbage()
             || self.has_moved()
             || self.is_above.load(Ordering::Relaxed)
@@ -520,7 +520,7 @@ impl<K, V> Partition<K, V> {
     }
 
     /// Whether other threads ran maintenance, and could free, since this was last asked.
-    pub(super) fn is_looked_after(&self) -> bool {
+    pub(super) fn is_attended(&self) -> bool {
         let runs = self.counts.freeing_runs.load(Ordering::Relaxed);
         self.runs_seen.swap(runs, Ordering::Relaxed) != runs
     }
@@ -549,9 +549,9 @@ impl<K, V> Partition<K, V> {
     /// Lets the timers of entries that have expired fire again in the next run: other threads are
     /// changing their keys at the moment.
     #[cold]
-    fn defer(&self, deferred: &[EntryPtr]) {
+    fn postpone(&self, postponed: &[EntryPtr]) {
         let mut moved = sync::lock(&self.moved);
-        for entry in deferred {
+        for entry in postponed {
             let meta = entry.meta();
             if let Some(node) = meta.node()
                 && meta.set_moved()

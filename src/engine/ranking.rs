@@ -9,7 +9,7 @@ use crate::policy::Segment;
 use crate::policy::bounds::{Bounds, Limits};
 
 impl<K, V> Engine<K, V> {
-    /// Changes the bounds of the whole cache. For one caller at a time; what is too much is left
+    /// Changes the bounds of the whole cache. For one caller at a time; evicting the excess is left
     /// to `lower_bounds`, and so is raising the limits of weight.
     pub(crate) fn set_bounds(&self, bounds: Bounds) {
         // Before the limits: an entry that comes after they were lowered is evicted when it is applied.

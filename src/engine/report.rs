@@ -3,7 +3,7 @@
 
 use crossbeam_utils::Backoff;
 
-use super::partition::Leftover;
+use super::partition::AfterUnlock;
 use super::{Engine, Freeing, Partition, panics};
 use crate::base::cause::RemovalCause;
 use crate::base::mode::Maintenance;
@@ -55,11 +55,11 @@ impl<K, V> Engine<K, V> {
     #[inline(never)]
     fn apply_now(&self, partition: &Partition<K, V>, event: &Event) {
         let due_ns = self.due_about_now(partition);
-        let leftover = {
+        let after = {
             let mut core = sync::lock(&partition.core);
             partition.run(&mut core, self, Some(*event), Freeing::AsRetired, due_ns)
         };
-        self.finish(partition, leftover);
+        self.finish(partition, after);
     }
 
     /// As [`submit`](Self::submit), but applies what waits up to the change, in background mode too, and
@@ -108,11 +108,11 @@ impl<K, V> Engine<K, V> {
         // What is evicted is retired, and cannot be freed before this. Where there is an atomic
         // listener, victims are not retired yet, and a pin would keep it from being notified.
         let guard = self.atomic.is_none().then(reclaim::pin);
-        let (leftover, victims) = {
+        let (after, victims) = {
             let mut core = sync::lock(&partition.core);
             core.victims = Some(Vec::new());
-            let leftover = partition.run(&mut core, self, event, Freeing::AsRetired, due_ns);
-            (leftover, core.victims.take().unwrap_or_default())
+            let after = partition.run(&mut core, self, event, Freeing::AsRetired, due_ns);
+            (after, core.victims.take().unwrap_or_default())
         };
         if let Some(guard) = guard {
             for victim in victims {
@@ -120,28 +120,28 @@ impl<K, V> Engine<K, V> {
                 panics::contain(|| show(self.table.at(victim, &guard)));
             }
         }
-        self.finish_showing(partition, leftover, show);
+        self.finish_showing(partition, after, show);
     }
 
     /// As [`finish`](Self::finish), and shows what the atomic listener is notified of.
     fn finish_showing(
         &self,
         partition: &Partition<K, V>,
-        leftover: Leftover<'_, K, V>,
+        after: AfterUnlock<'_, K, V>,
         show: Show<'_, K, V>,
     ) {
-        let mut next = Some(leftover);
+        let mut next = Some(after);
         let mut has_unneeded_loan = false;
-        while let Some(leftover) = next {
-            let has_evicted = leftover.leaving.is_some();
-            if let Some(leaving) = &leftover.leaving
+        while let Some(after) = next {
+            let has_evicted = after.leaving.is_some();
+            if let Some(leaving) = &after.leaving
                 && leaving.cause == RemovalCause::Evicted
             {
                 // Within its gate it stays linked, and is not retired.
                 let alive = KeepAlive::<K, V>::new(leaving.entry);
                 panics::contain(|| show(alive.entry()));
             }
-            has_unneeded_loan |= self.finish_run(partition, leftover);
+            has_unneeded_loan |= self.finish_run(partition, after);
             next = if has_evicted { self.run_again(partition) } else { None };
         }
         if has_unneeded_loan {
@@ -158,8 +158,8 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Bounded memory: whoever is at it makes room, or this thread does, unless the oldest event is
-    /// still being filled in by its writer.
+    /// Memory is bounded: the thread that runs maintenance makes room, or this thread does, unless
+    /// the oldest event is still being filled in by its writer.
     #[cold]
     fn await_push(&self, partition: &Partition<K, V>, event: &Event) {
         let backoff = Backoff::new();
@@ -200,11 +200,11 @@ impl<K, V> Engine<K, V> {
     fn run_until(&self, partition: &Partition<K, V>, end: u32) {
         loop {
             let due_ns = self.due_now(partition);
-            let leftover = {
+            let after = {
                 let mut core = sync::lock(&partition.core);
                 partition.run(&mut core, self, None, Freeing::AsRetired, due_ns)
             };
-            self.finish(partition, leftover);
+            self.finish(partition, after);
             if self.due_now(partition).is_some() {
                 continue;
             }

@@ -20,7 +20,7 @@ const TIMERS_A_RUN: u32 = 64;
 
 /// Entries that a run evicts, at most, to approach bounds that were lowered.
 const MAX_LOWERED: usize = 256;
-/// Events of which the policy is told in advance.
+/// Events that are announced to the policy in advance.
 const AHEAD: usize = 16;
 /// Victims that are tried one after the other while other threads are within their gates.
 const GATES_TRIED: usize = 8;
@@ -40,8 +40,8 @@ pub(super) struct Run<'a, 'e, K, V> {
     /// is not held for longer than one call of the listener takes.
     pub(super) leaving: Option<Leaving<'e>>,
     /// Expired entries whose gates other threads are within.
-    pub(super) deferred: Vec<EntryPtr>,
-    /// See `Leftover`; `None` where there are no shadows.
+    pub(super) postponed: Vec<EntryPtr>,
+    /// See `AfterUnlock`; `None` where there are no shadows.
     pub(super) ended: Option<Vec<u64>>,
     /// What is evicted, if somebody asks for that.
     pub(super) victims: Option<&'a mut Vec<EntryPtr>>,
@@ -75,7 +75,7 @@ pub(super) struct Listened<'a, K, V> {
 }
 
 impl<'e, K, V> Run<'_, 'e, K, V> {
-    /// Applies what waits, and tells the policy of some insertions in advance.
+    /// Applies what waits, and announces some insertions to the policy in advance.
     pub(super) fn apply_ahead(&mut self) {
         for _ in 0..write_buffer::SLOTS / AHEAD as u32 + 1 {
             let mut events = [None; AHEAD];
@@ -104,7 +104,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         }
     }
 
-    /// Applies what waits one by one, for the sake of what is told between two events.
+    /// Applies what waits one by one, for the notifications that belong between two events.
     pub(super) fn apply_in_order(&mut self) {
         for _ in 0..write_buffer::SLOTS {
             self.tell_late();
@@ -115,7 +115,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         }
     }
 
-    /// Applies one event and evicts what is too much.
+    /// Applies one event and evicts the excess.
     pub(super) fn apply(&mut self, event: Event) {
         match event {
             Event::Inserted(new) => self.link(new),
@@ -161,7 +161,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         self.gone(old, meta, Some(new), Told::Now);
     }
 
-    /// Evicts what is too much because `new` is heavier than what it has replaced: `new` itself last.
+    /// Evicts the excess because `new` is heavier than what it has replaced: `new` itself last.
     /// Where one entry leaves with each run, the coming runs spare it, too.
     #[cold]
     fn evict_others(&mut self, new: EntryPtr) {
@@ -319,7 +319,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             }
             if self.has_atomic {
                 if !self.expire_notifying(id, entry) {
-                    self.deferred.push(entry);
+                    self.postponed.push(entry);
                 }
                 continue;
             }

@@ -1,4 +1,4 @@
-//! What maintenance tells the shadows.
+//! What maintenance reports to the shadows.
 #![forbid(unsafe_code)]
 
 use super::Engine;
@@ -9,7 +9,7 @@ use crate::shadow::{Shadow, ShadowKind};
 use crate::table::Cursor;
 
 impl<K, V> Engine<K, V> {
-    /// Tells the shadows of a write. Before its event, after which the entries may be freed.
+    /// Reports a write to the shadows. Before its event, after which the entries may be freed.
     #[inline(never)]
     pub(super) fn shadow_write(&self, shadow: &Shadow, event: &Event, hash: u64) {
         let (kind, weight) = match *event {
@@ -28,9 +28,10 @@ impl<K, V> Engine<K, V> {
         shadow.note_write(hash, kind, weight, || reclaim::pin().thread());
     }
 
-    /// Tells the shadows of what a run took out for another reason than that a bound was reached. Not
-    /// within the run: an inline cache's shadows play at once, and what their policies panic with is
-    /// dropped. Another thread may have stored the key anew meanwhile; then a shadow lacks one entry.
+    /// Reports to the shadows what a run took out for another reason than that a bound was reached.
+    /// Not within the run: an inline cache's shadows play at once, and what their policies panic
+    /// with is dropped. Another thread may have stored the key anew meanwhile; then a shadow lacks
+    /// one entry.
     pub(super) fn shadow_ended(&self, ended: Vec<u64>) {
         let Some(shadow) = &self.shadow else { return };
         for hash in ended {
@@ -38,8 +39,8 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Notes in the entries that there are whether `shadow` wants to hear of hits on them, whose
-    /// sample has grown.
+    /// Notes in the entries that there are whether `shadow`, whose sample has grown, wants hits on
+    /// them reported.
     pub(super) fn sample_anew(&self, shadow: &Shadow) {
         let mut cursor = Cursor::Start;
         while cursor != Cursor::End {

@@ -15,13 +15,13 @@ use crate::policy::bounds::{Bounds, Limits};
 use crate::policy::{Accesses, EvictionPolicy, Nodes, Policy};
 use crate::test::FakeClock;
 
-/// Counts the accesses that it is told of, and evicts what it was told of last.
-struct Counting {
-    told: Arc<AtomicUsize>,
+/// Counts the accesses reported to it, and evicts what was inserted last.
+struct CountingPolicy {
+    accesses: Arc<AtomicUsize>,
     ids: Vec<NodeId>,
 }
 
-impl EvictionPolicy for Counting {
+impl EvictionPolicy for CountingPolicy {
     fn accesses(&self) -> Accesses {
         Accesses::Order
     }
@@ -29,7 +29,7 @@ impl EvictionPolicy for Counting {
         self.ids.push(id);
     }
     fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {
-        self.told.fetch_add(1, Ordering::Relaxed);
+        self.accesses.fetch_add(1, Ordering::Relaxed);
     }
     fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
     fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
@@ -89,7 +89,7 @@ fn hash_of(key: u64) -> u64 {
 /// An engine of one partition, with the entries that it is given.
 struct Bench {
     engine: Engine<u64, u64>,
-    told: Arc<AtomicUsize>,
+    accesses: Arc<AtomicUsize>,
 }
 
 impl Bench {
@@ -112,11 +112,11 @@ impl Bench {
         capacity: usize,
         expiry_config: &ExpiryConfig<u64, u64>,
     ) -> Self {
-        let told = Arc::<AtomicUsize>::default();
-        let policy = Counting { told: Arc::clone(&told), ids: Vec::new() };
+        let accesses = Arc::<AtomicUsize>::default();
+        let policy = CountingPolicy { accesses: Arc::clone(&accesses), ids: Vec::new() };
         let limits = Limits { entries: capacity, weight: u64::MAX };
         let evictor = Evictor::new(Box::new(policy), Accesses::Order, limits);
-        Self { engine: engine_of(mode, vec![evictor], expiry_config), told }
+        Self { engine: engine_of(mode, vec![evictor], expiry_config), accesses }
     }
 
     /// Puts an entry into the table of which maintenance has not heard.
@@ -164,8 +164,8 @@ impl Bench {
         self.engine.partitions[0].writes.waiting()
     }
 
-    fn told(&self) -> usize {
-        self.told.swap(0, Ordering::Relaxed)
+    fn accesses(&self) -> usize {
+        self.accesses.swap(0, Ordering::Relaxed)
     }
 
     fn opened(&self) -> usize {
@@ -347,11 +347,11 @@ fn a_run_says_whether_the_thread_has_to_come_earlier_than_it_knows() {
         (0..).zip([(200, true), (300, false), (200, false), (100, true), (150, false)])
     {
         let event = Event::Inserted(bench.link_for(key, seconds));
-        let leftover = {
+        let after = {
             let mut core = sync::lock(&partition.core);
             partition.run(&mut core, &bench.engine, Some(event), Freeing::Later, None)
         };
-        assert_eq!(leftover.is_due_earlier, is_earlier, "{seconds} s");
+        assert_eq!(after.is_due_earlier, is_earlier, "{seconds} s");
     }
 }
 
@@ -372,7 +372,7 @@ fn panics_of_the_clock_are_counted() {
 #[test]
 fn the_thread_comes_for_the_next_timer_unless_expiry_is_lazy() {
     let clock = FakeClock::new();
-    for (is_expiry_lazy, pause) in [(false, Some(look::STRANGE_CLOCK_PAUSE)), (true, None)] {
+    for (is_expiry_lazy, pause) in [(false, Some(background::STRANGE_CLOCK_PAUSE)), (true, None)] {
         let bench = Bench::timed(Maintenance::Inline, &clock, is_expiry_lazy);
         let partition = &bench.engine.partitions[0];
         assert_eq!(bench.engine.next_timer(), None, "nothing expires");
@@ -395,13 +395,13 @@ fn a_deadline_that_comes_earlier_is_work_for_the_thread() {
     bench.engine.submit(&Event::Inserted(entry), entry.hash());
     bench.engine.run_pending();
     let partition = &bench.engine.partitions[0];
-    assert!(!partition.wants_look() && !bench.engine.has_work());
+    assert!(!partition.wants_visit() && !bench.engine.has_work());
     assert!(bench.engine.set_remaining(entry, Some(Duration::from_secs(2_000))));
-    assert!(!partition.wants_look(), "its timer will find that out");
+    assert!(!partition.wants_visit(), "its timer will find that out");
     assert!(bench.engine.set_remaining(entry, Some(Duration::from_secs(10))));
-    assert!(partition.wants_look() && bench.engine.has_work());
+    assert!(partition.wants_visit() && bench.engine.has_work());
     while bench.engine.tick() {}
-    assert!(!partition.wants_look());
+    assert!(!partition.wants_visit());
     clock.advance(Duration::from_secs(20));
     bench.engine.tick();
     assert_eq!(bench.engine.len(), 0);
@@ -417,7 +417,7 @@ fn hits_are_told_of_the_sample_that_the_policy_has_now() {
     let expiry_config = ExpiryConfig::<u64, u64>::default();
     let bench = Bench {
         engine: engine_for(accesses, Maintenance::Inline, vec![evictor], &expiry_config),
-        told: Arc::default(),
+        accesses: Arc::default(),
     };
     let rate = || bench.engine.partitions[0].sample().rate();
     assert!(rate() > 0.99);
@@ -433,11 +433,11 @@ fn an_entry_is_recorded_once_between_two_runs_in_the_background() {
     let (one, other) = (bench.insert(1), bench.insert(2));
     bench.hit(one);
     bench.engine.run_pending();
-    assert_eq!(bench.told(), 0, "it was not linked yet");
+    assert_eq!(bench.accesses(), 0, "it was not linked yet");
     for _ in 0..3 {
         [one, one, other, other, one, one].into_iter().for_each(|entry| bench.hit(entry));
         bench.engine.run_pending();
-        assert_eq!(bench.told(), 2);
+        assert_eq!(bench.accesses(), 2);
     }
 }
 
@@ -449,7 +449,7 @@ fn every_access_is_recorded_inline_and_none_lost_where_one_thread_reads() {
         bench.hit(entry);
     }
     bench.engine.run_pending();
-    assert_eq!(bench.told(), 1_000);
+    assert_eq!(bench.accesses(), 1_000);
     assert_eq!(bench.engine.stats().dropped_accesses, 0);
 }
 
@@ -465,7 +465,7 @@ fn readers_drain_a_full_buffer_unless_somebody_else_is_at_it() {
     let dropped = bench.engine.stats().dropped_accesses;
     assert!((1..1_000).contains(&dropped), "{dropped}");
     bench.engine.run_pending();
-    assert_eq!(bench.told() as u64 + dropped, 1_000);
+    assert_eq!(bench.accesses() as u64 + dropped, 1_000);
 }
 
 #[test]
@@ -591,7 +591,7 @@ fn the_lag_of_reclamation_is_told_where_something_waits() {
 fn an_engine_that_is_torn_down_has_dropped_everything_once() {
     let value = Arc::new(());
     let limits = Limits { entries: 1_000, weight: u64::MAX };
-    let policy = Counting { told: Arc::default(), ids: Vec::new() };
+    let policy = CountingPolicy { accesses: Arc::default(), ids: Vec::new() };
     let evictor = Evictor::new(Box::new(policy), Accesses::Order, limits);
     let engine =
         engine_of::<Arc<()>>(Maintenance::Background, vec![evictor], &ExpiryConfig::default());

@@ -44,7 +44,8 @@ impl<K, V> Engine<K, V> {
         stats
     }
 
-    /// Panics unless table, policies and accounts agree. For tests, while nobody else is at it.
+    /// Panics unless table, policies and counts agree. For tests, while no other thread uses the
+    /// cache.
     pub(crate) fn validate(&self) {
         self.run_pending();
         self.validate_loans();

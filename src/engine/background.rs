@@ -1,5 +1,5 @@
-//! What is to be done though nobody calls: the looks of the maintenance thread, and the timers that
-//! say when it has to come.
+//! Work that no call does: the visits of the maintenance thread, and the timers that say when it
+//! has to come.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -13,34 +13,34 @@ use crate::entry::EntryPtr;
 use crate::expiry::Moved;
 use crate::reclaim;
 
-/// Buckets that one look of the maintenance thread opens after the table has grown.
-const BUCKETS_OPENED_A_TICK: usize = 16 * 1024;
-/// Runs of one partition that one look of the maintenance thread makes while its timers are due.
-const RUNS_A_TICK: usize = 64;
+/// Buckets that one visit of the maintenance thread opens after the table has grown.
+const BUCKETS_OPENED_A_VISIT: usize = 16 * 1024;
+/// Runs of one partition that one visit of the maintenance thread makes while its timers are due.
+const RUNS_A_VISIT: usize = 64;
 /// The longest that the maintenance thread sleeps while timers are set by a clock that need not go
 /// as the system's does.
 pub(super) const STRANGE_CLOCK_PAUSE: Duration = Duration::from_millis(50);
 
 impl<K, V> Engine<K, V> {
-    /// One look of the maintenance thread. True if there may be more to do soon.
+    /// One visit of the maintenance thread. True if there may be more to do soon.
     pub(crate) fn tick(&self) -> bool {
         let mut has_garbage = false;
         for partition in &self.partitions {
             has_garbage |= partition.has_garbage();
             let mut due_ns = self.due_now(partition);
-            let is_idle = partition.writes.waiting() == 0 && !partition.wants_look();
-            // Where writers are at it, they do this better: in their own processors' caches. But
-            // they take out little of what is due at a time.
-            let is_left = is_idle || partition.is_looked_after();
-            if is_left && due_ns.is_none() {
+            let is_idle = partition.writes.waiting() == 0 && !partition.wants_visit();
+            // Where writers run maintenance, they do this better, in their own processors' caches.
+            // But they take out little of what is due at a time.
+            let is_unattended = is_idle || partition.is_attended();
+            if is_unattended && due_ns.is_none() {
                 continue;
             }
-            for _ in 0..RUNS_A_TICK {
-                let leftover = match sync::try_lock(&partition.core) {
+            for _ in 0..RUNS_A_VISIT {
+                let after = match sync::try_lock(&partition.core) {
                     Some(mut core) => partition.run(&mut core, self, None, Freeing::All, due_ns),
-                    None => break, // another thread is at it
+                    None => break, // another thread runs maintenance
                 };
-                self.finish(partition, leftover);
+                self.finish(partition, after);
                 due_ns = self.due_now(partition);
                 if due_ns.is_none() {
                     break;
@@ -55,7 +55,7 @@ impl<K, V> Engine<K, V> {
         if let Some(shadow) = self.shadow.as_ref().filter(|shadow| shadow.is_due()) {
             shadow.try_play();
         }
-        self.open_buckets(BUCKETS_OPENED_A_TICK);
+        self.open_buckets(BUCKETS_OPENED_A_VISIT);
         self.has_work()
     }
 
@@ -135,11 +135,11 @@ impl<K, V> Engine<K, V> {
     pub(crate) fn sweep(&self) {
         for partition in &self.partitions {
             while let Some(due) = self.due_at_last(partition) {
-                let leftover = {
+                let after = {
                     let mut core = sync::lock(&partition.core);
                     partition.run(&mut core, self, None, Freeing::AsRetired, Some(due))
                 };
-                self.finish(partition, leftover);
+                self.finish(partition, after);
             }
         }
     }
