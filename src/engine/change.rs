@@ -12,7 +12,7 @@ use crate::buffer::write_buffer::{ChangeKind, Claim, Event};
 use crate::engine::recent::Absence;
 use crate::entry::{EntryPtr, Owned};
 use crate::expiry::{EntryTtl, Timing};
-use crate::listener::{AtomicListening, Entered, Leaving, MustNotWait};
+use crate::listener::{AtomicListening, Entered, MustNotWait, PendingRemoval};
 use crate::reclaim::{self, Guard};
 use crate::table::AttemptStage;
 
@@ -29,7 +29,7 @@ pub(crate) struct Change<'e, K, V> {
     hash: u64,
     state: State,
     /// Where there is a listener of either kind.
-    listened: Option<Listened<'e>>,
+    listener: Option<ListenerState<'e>>,
     /// Shown what the maintenance evicts that this change makes due.
     show_evicted: Option<Show<'e, K, V>>,
 }
@@ -89,7 +89,7 @@ impl<K, V> Incoming<K, V> {
 
 /// What a change needs for the sake of listeners.
 #[derive(Default)]
-struct Listened<'e> {
+struct ListenerState<'e> {
     claim: Option<Claim<'e>>,
     /// Where there is an atomic listener.
     gate: Option<Entered<'e>>,
@@ -98,7 +98,7 @@ struct Listened<'e> {
 }
 
 /// What one attempt hands on to the next. Seldom there, so in a box: moving it would cost every change.
-struct Prepared<'e>(Box<Listened<'e>>);
+struct Prepared<'e>(Box<ListenerState<'e>>);
 
 enum State {
     /// Nothing has happened yet.
@@ -200,11 +200,11 @@ impl<K, V> Engine<K, V> {
     /// A change of an entry of `hash`, by a thread that was admitted.
     #[inline]
     fn change<'e>(&'e self, hash: u64, admitted: Option<Prepared<'e>>) -> Change<'e, K, V> {
-        let listened = match admitted {
-            Some(Prepared(listened)) => Some(*listened),
-            None => self.deliveries.is_some().then(Listened::default),
+        let listener = match admitted {
+            Some(Prepared(listener)) => Some(*listener),
+            None => self.deliveries.is_some().then(ListenerState::default),
         };
-        Change { engine: self, hash, state: State::Open, listened, show_evicted: None }
+        Change { engine: self, hash, state: State::Open, listener, show_evicted: None }
     }
 
     /// One more change, for a thread that is within the gate of the key already; or one in a cache that
@@ -217,11 +217,11 @@ impl<K, V> Engine<K, V> {
     /// Takes out what maintenance has unlinked from its policy within the gate, and notifies the atomic
     /// listener before. No lock may be held, and the thread must not be pinned.
     #[cold]
-    pub(super) fn evict_notifying(&self, partition: &Partition<K, V>, leaving: Leaving<'_>) {
+    pub(super) fn evict_notifying(&self, partition: &Partition<K, V>, leaving: PendingRemoval<'_>) {
         let Some(atomic) = &self.atomic else { return };
         let _in_flight = partition.leaving_ends();
         let _evicting = atomic.evict();
-        let Leaving { gate, entry, cause } = leaving;
+        let PendingRemoval { gate, entry, cause } = leaving;
         atomic.notify(entry, cause, None, self.age(entry));
         let prepared = Some(Prepared::of(gate, Some((entry, cause))));
         let none = &mut Incoming::none();
@@ -256,7 +256,7 @@ impl<K, V> Engine<K, V> {
 
 impl<'e> Prepared<'e> {
     fn of(gate: Entered<'e>, leaving: Option<(EntryPtr, RemovalCause)>) -> Self {
-        Self(Box::new(Listened { claim: None, gate: Some(gate), leaving }))
+        Self(Box::new(ListenerState { claim: None, gate: Some(gate), leaving }))
     }
 }
 
@@ -274,11 +274,11 @@ impl<'e, K, V> Change<'e, K, V> {
         old: EntryPtr,
         cause: impl FnOnce() -> RemovalCause,
     ) -> bool {
-        match &mut self.listened {
-            Some(listened) if listened.gate.is_some() => {
-                let was_notified = listened.leaving.is_some_and(|(entry, _)| entry == old);
+        match &mut self.listener {
+            Some(listener) if listener.gate.is_some() => {
+                let was_notified = listener.leaving.is_some_and(|(entry, _)| entry == old);
                 if !was_notified {
-                    listened.leaving = Some((old, cause()));
+                    listener.leaving = Some((old, cause()));
                     self.state = State::NotifyFirst;
                 }
                 !was_notified
@@ -290,7 +290,7 @@ impl<'e, K, V> Change<'e, K, V> {
     /// What the atomic listener was notified of, and why that leaves.
     #[inline]
     pub(crate) fn notified(&self) -> Option<(EntryPtr, RemovalCause)> {
-        self.listened.as_ref().and_then(|listened| listened.leaving)
+        self.listener.as_ref().and_then(|listener| listener.leaving)
     }
 
     /// Why `old` has left that was just taken out: what the atomic listener heard, or else `cause`.
@@ -311,14 +311,14 @@ impl<'e, K, V> Change<'e, K, V> {
     /// [`prepare`](Self::prepare) helps.
     #[inline]
     pub(crate) fn announce(&mut self, kind: ChangeKind) -> bool {
-        match &mut self.listened {
-            Some(listened) if self.engine.deliveries.is_some() => {
-                debug_assert!(listened.claim.is_none(), "withdrawn before the next attempt");
+        match &mut self.listener {
+            Some(listener) if self.engine.deliveries.is_some() => {
+                debug_assert!(listener.claim.is_none(), "withdrawn before the next attempt");
                 match self.engine.partition(self.hash).writes.claim(kind) {
-                    Ok(claim) => listened.claim = Some(claim),
+                    Ok(claim) => listener.claim = Some(claim),
                     Err(_) => self.state = State::NoRoom,
                 }
-                listened.claim.is_some()
+                listener.claim.is_some()
             }
             _ => true,
         }
@@ -357,8 +357,8 @@ impl<'e, K, V> Change<'e, K, V> {
     /// The attempt has failed, and the table was not changed.
     #[inline]
     fn withdraw(&mut self) {
-        if let Some(listened) = &mut self.listened {
-            listened.claim = None;
+        if let Some(listener) = &mut self.listener {
+            listener.claim = None;
         }
     }
 
@@ -375,7 +375,7 @@ impl<'e, K, V> Change<'e, K, V> {
             self.engine.note_removal(old, self.hash, cause, explicit);
         }
         self.state = State::Made(event);
-        if self.listened.is_some() {
+        if self.listener.is_some() {
             self.fill_claim(event);
         }
     }
@@ -383,7 +383,7 @@ impl<'e, K, V> Change<'e, K, V> {
     /// Tells what happened in the slot that was claimed for it, if one was.
     #[inline(never)]
     fn fill_claim(&mut self, event: Event) {
-        if let Some(claim) = self.listened.as_mut().and_then(|listened| listened.claim.take()) {
+        if let Some(claim) = self.listener.as_mut().and_then(|listener| listener.claim.take()) {
             self.state = State::Told(claim.fill(event));
         }
     }
@@ -405,7 +405,7 @@ impl<'e, K, V> Change<'e, K, V> {
     #[cold]
     fn prepare(mut self, new_value: Option<&V>) -> Option<Prepared<'e>> {
         let state = std::mem::replace(&mut self.state, State::Open);
-        let Listened { gate, leaving, .. } = self.listened.take().unwrap_or_default();
+        let ListenerState { gate, leaving, .. } = self.listener.take().unwrap_or_default();
         let notified = match (&self.engine.atomic, gate, leaving) {
             (Some(atomic), Some(gate), Some((entry, cause))) => {
                 if matches!(state, State::NotifyFirst) {
@@ -432,8 +432,8 @@ impl<K, V> Drop for Change<'_, K, V> {
     #[inline]
     fn drop(&mut self) {
         // Before maintenance runs, which may want to enter it, or has to wait.
-        if let Some(listened) = &mut self.listened {
-            listened.gate = None;
+        if let Some(listener) = &mut self.listener {
+            listener.gate = None;
         }
         match (&self.state, self.show_evicted) {
             (State::Open | State::NoRoom | State::NotifyFirst, _) => {}

@@ -1,9 +1,10 @@
 //! Which thread notifies the listener, and when.
 //!
-//! A thread that has run maintenance delivers what waits, after it has let go of the lock; but not while
-//! it is pinned, is dropping keys and values, or is inside this cache's listener or one of its gates. Then
-//! the maintenance thread does it, or, with inline maintenance, the outer delivery or the next call. A
-//! thread waits for deliveries of others only where [`crate::base::reentrancy`] allows it.
+//! A thread that has run maintenance delivers what waits, after it has released the lock; but not
+//! while it is pinned, is dropping keys and values, or is inside this cache's listener or one of
+//! its gates. Then the maintenance thread does it, or, with inline maintenance, the outer delivery
+//! or the next call. A thread waits for deliveries of others only where [`crate::base::reentrancy`]
+//! allows it.
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, OnceLock};
@@ -16,10 +17,10 @@ use crate::base::error::FlushError;
 use crate::base::mode::Maintenance;
 use crate::base::reentrancy::{self, Kind};
 use crate::base::sync::{self, AtomicBool, Ordering};
-use crate::listener::{Channel, Listening, Room};
+use crate::listener::{Channel, Listening};
 use crate::reclaim;
 
-/// Notifications that one call delivers in background mode: others are at it, too.
+/// Notifications that one call delivers in background mode: other calls deliver, too.
 const MOST_AT_ONCE: usize = 64;
 
 /// What an engine with a listener has for it.
@@ -79,7 +80,7 @@ impl<K, V> Engine<K, V> {
         channel: &Channel<K, V>,
     ) {
         if !self.may_deliver() {
-            // Relaxed: whoever is within the listener is this thread, or comes by anyway.
+            // Relaxed: the thread within the listener is this one, or comes by in any case.
             deliveries.has_undelivered.store(true, Ordering::Relaxed);
             return;
         }
@@ -134,11 +135,11 @@ impl<K, V> Engine<K, V> {
     /// Holds a writer back while the listener does not keep up, if it is to be.
     pub(super) fn await_room(&self, partition: &Partition<K, V>) {
         let Some(channel) = &partition.channel else { return };
-        if channel.room() == Room::Some || !reentrancy::may_wait() || !self.may_deliver() {
+        if !channel.is_full() || !reentrancy::may_wait() || !self.may_deliver() {
             return;
         }
         let backoff = Backoff::new();
-        while channel.room() == Room::None {
+        while channel.is_full() {
             self.deliver(partition);
             if channel.is_left_alone() {
                 // The executor has panicked, or dropped the job: nobody else may ever come.

@@ -25,10 +25,10 @@ use crate::buffer::write_buffer::{Event, WriteBuffer};
 use crate::engine::Engine;
 use crate::engine::counts::{Counts, add};
 use crate::engine::evict::Evictor;
-use crate::engine::run::{Listened, Run};
+use crate::engine::run::{Run, RunListener};
 use crate::entry::Deadline;
 use crate::entry::EntryPtr;
-use crate::listener::{Channel, Leaving, Notice};
+use crate::listener::{Channel, Notification, PendingRemoval};
 use crate::policy::Sample;
 use crate::reclaim::{self, Freeable, Retired, Ticket};
 
@@ -92,8 +92,8 @@ pub(super) struct Core<K, V> {
     pub(super) evictor: Evictor,
     pub(super) retired: Retired<K, V>,
     /// Notifications of what maintenance took out itself, and the position up to which `writes`
-    /// has to be popped before they are told; in the order of both.
-    late: VecDeque<(u32, Notice<K, V>)>,
+    /// has to be popped before they are sent; in the order of both.
+    deferred: VecDeque<(u32, Notification<K, V>)>,
     /// Entries that the coming runs may free.
     credit: u64,
     /// In which count of `freeing` batches are taken now.
@@ -130,7 +130,7 @@ pub(super) struct AfterUnlock<'e, K, V> {
     /// What the policy has panicked with.
     pub(super) payloads: Vec<Payload>,
     /// What the atomic listener is to be notified of, and what is then to be taken out.
-    pub(super) leaving: Option<Leaving<'e>>,
+    pub(super) leaving: Option<PendingRemoval<'e>>,
     /// Hashes of what the run took out that no cache should hold, for the shadows.
     pub(super) ended: Vec<u64>,
 }
@@ -174,7 +174,7 @@ impl<K, V> Partition<K, V> {
             core: CachePadded::new(Mutex::new(Core {
                 evictor,
                 retired: Retired::new(config.batch_entries, batch_weight),
-                late: VecDeque::new(),
+                deferred: VecDeque::new(),
                 credit: 0,
                 phase: 0,
                 victims: None,
@@ -247,10 +247,10 @@ impl<K, V> Partition<K, V> {
             postponed: Vec::new(),
             ended: engine.shadow.is_some().then(Vec::new),
             victims: core.victims.as_mut(),
-            listening: self.channel.as_ref().map(|channel| Listened {
+            listener: self.channel.as_ref().map(|channel| RunListener {
                 channel,
-                late: &mut core.late,
-                members: len_before,
+                deferred: &mut core.deferred,
+                linked: len_before,
                 timing: &engine.timing,
             }),
             guard: reclaim::pin(),
@@ -268,7 +268,7 @@ impl<K, V> Partition<K, V> {
             run.expire(now_ns);
         }
         // At most a buffer's worth, so that a run ends however fast others write.
-        if run.listening.is_some() {
+        if run.listener.is_some() {
             run.apply_in_order();
         } else {
             run.apply_ahead();
@@ -280,7 +280,7 @@ impl<K, V> Partition<K, V> {
             run.lower_bounds();
         }
         run.evictor.stop_sparing();
-        run.tell_late();
+        run.notify_deferred();
         if !run.postponed.is_empty() {
             self.postpone(&run.postponed);
         }
@@ -498,7 +498,10 @@ impl<K, V> Partition<K, V> {
     pub(super) fn has_anything_left(&self) -> bool {
         let is_waiting = self.channel.as_ref().is_some_and(Channel::has_work);
         let core = sync::lock(&self.core);
-        is_waiting || self.writes.waiting() > 0 || !core.late.is_empty() || !core.retired.is_empty()
+        is_waiting
+            || self.writes.waiting() > 0
+            || !core.deferred.is_empty()
+            || !core.retired.is_empty()
     }
 
     /// Entries that are retired and not freed yet.

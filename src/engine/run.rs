@@ -10,7 +10,7 @@ use crate::engine::evict::Evictor;
 use crate::engine::recent::{Absence, Recent};
 use crate::entry::{EntryMeta, EntryPtr};
 use crate::expiry::Timing;
-use crate::listener::{AtomicListening, Channel, Leaving, Notice};
+use crate::listener::{AtomicListening, Channel, Notification, PendingRemoval};
 use crate::reclaim::{Guard, Retired};
 use crate::table::Table;
 
@@ -38,14 +38,14 @@ pub(super) struct Run<'a, 'e, K, V> {
     pub(super) has_atomic: bool,
     /// The one entry that this run takes out of a cache with an atomic listener: within its gate, which
     /// is not held for longer than one call of the listener takes.
-    pub(super) leaving: Option<Leaving<'e>>,
+    pub(super) leaving: Option<PendingRemoval<'e>>,
     /// Expired entries whose gates other threads are within.
     pub(super) postponed: Vec<EntryPtr>,
     /// See `AfterUnlock`; `None` where there are no shadows.
     pub(super) ended: Option<Vec<u64>>,
     /// What is evicted, if somebody asks for that.
     pub(super) victims: Option<&'a mut Vec<EntryPtr>>,
-    pub(super) listening: Option<Listened<'a, K, V>>,
+    pub(super) listener: Option<RunListener<'a, K, V>>,
     pub(super) guard: Guard,
     pub(super) retirements: u64,
     pub(super) retired_weight: u64,
@@ -56,21 +56,21 @@ pub(super) struct Run<'a, 'e, K, V> {
     pub(super) invalidations: u64,
 }
 
-/// When a removal is told.
+/// When the listener is notified of a removal.
 #[derive(Clone, Copy)]
-enum Told {
+enum NotifyAt {
     /// Its event was just popped.
     Now,
     /// Once everything before this position was popped.
-    At(u32),
+    Position(u32),
 }
 
 /// What a run needs where there is a listener.
-pub(super) struct Listened<'a, K, V> {
+pub(super) struct RunListener<'a, K, V> {
     pub(super) channel: &'a Channel<K, V>,
-    pub(super) late: &'a mut VecDeque<(u32, Notice<K, V>)>,
+    pub(super) deferred: &'a mut VecDeque<(u32, Notification<K, V>)>,
     /// Entries linked when the run began.
-    pub(super) members: usize,
+    pub(super) linked: usize,
     pub(super) timing: &'a Timing,
 }
 
@@ -107,7 +107,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     /// Applies what waits one by one, for the notifications that belong between two events.
     pub(super) fn apply_in_order(&mut self) {
         for _ in 0..write_buffer::SLOTS {
-            self.tell_late();
+            self.notify_deferred();
             let Some(popped) = self.writes.pop_slot() else { break };
             if let Popped::Event(event) = popped {
                 self.apply(event);
@@ -140,7 +140,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         if let Some(id) = meta.node() {
             self.evictor.remove(id);
         }
-        self.gone(old, meta, None, Told::Now);
+        self.gone(old, meta, None, NotifyAt::Now);
     }
 
     fn replaced(&mut self, new: EntryPtr, old: EntryPtr) {
@@ -158,7 +158,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             // Not linked yet, or unlinked as a victim that this replacement saved.
             None => self.born(new),
         }
-        self.gone(old, meta, Some(new), Told::Now);
+        self.gone(old, meta, Some(new), NotifyAt::Now);
     }
 
     /// Evicts the excess because `new` is heavier than what it has replaced: `new` itself last.
@@ -209,7 +209,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     #[inline]
     fn take_out(&mut self, entry: EntryPtr, cause: RemovalCause) -> bool {
         // Read before the removal (`listener`, "The order of removals").
-        let position = if self.listening.is_some() { self.writes.position() } else { 0 };
+        let position = if self.listener.is_some() { self.writes.position() } else { 0 };
         if !self.table.remove_entry(entry, &self.guard) {
             return false;
         }
@@ -218,7 +218,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         if self.recent.is_some() || self.ended.is_some() {
             self.remember(entry.hash(), cause);
         }
-        self.gone(entry, meta, None, Told::At(position));
+        self.gone(entry, meta, None, NotifyAt::Position(position));
         true
     }
 
@@ -235,58 +235,58 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
 
     /// `entry` has left the table, and `new` is in its place.
     #[inline(always)]
-    fn gone(&mut self, entry: EntryPtr, meta: &EntryMeta, new: Option<EntryPtr>, told: Told) {
+    fn gone(&mut self, entry: EntryPtr, meta: &EntryMeta, new: Option<EntryPtr>, when: NotifyAt) {
         meta.set_gone();
-        if self.listening.is_some() {
+        if self.listener.is_some() {
             // Which holds it, or else retires it.
-            self.note(entry, new, told);
+            self.note(entry, new, when);
         } else if meta.is_finished() {
             self.retire(entry, meta);
         }
     }
 
-    /// Makes the notification that `entry` has left.
+    /// Creates the notification that `entry` has left.
     #[cold]
-    fn note(&mut self, entry: EntryPtr, new: Option<EntryPtr>, told: Told) {
-        let Some(listened) = &mut self.listening else { return };
-        let age = listened.timing.age(entry);
-        let notice = Notice::new(entry, new, age.unwrap_or_default());
-        match told {
-            Told::Now => self.tell(notice),
-            Told::At(position) => listened.late.push_back((position, notice)),
+    fn note(&mut self, entry: EntryPtr, new: Option<EntryPtr>, when: NotifyAt) {
+        let Some(listener) = &mut self.listener else { return };
+        let age = listener.timing.age(entry);
+        let notification = Notification::new(entry, new, age.unwrap_or_default());
+        match when {
+            NotifyAt::Now => self.notify(notification),
+            NotifyAt::Position(position) => listener.deferred.push_back((position, notification)),
         }
     }
 
-    fn tell(&mut self, notice: Notice<K, V>) {
-        let Some(listened) = &mut self.listening else { return };
-        if let Err(dropped) = listened.channel.offer(notice, listened.members) {
-            self.let_go(dropped);
+    fn notify(&mut self, notification: Notification<K, V>) {
+        let Some(listener) = &mut self.listener else { return };
+        if let Err(dropped) = listener.channel.offer(notification, listener.linked) {
+            self.release(dropped);
         }
     }
 
-    /// Tells of what maintenance took out itself, as far as all is told that came before.
+    /// Notifies of what maintenance took out itself, as far as everything before that was notified.
     #[inline]
-    pub(super) fn tell_late(&mut self) {
-        while let Some(listened) = &mut self.listening
-            && let Some((position, _)) = listened.late.front()
+    pub(super) fn notify_deferred(&mut self) {
+        while let Some(listener) = &mut self.listener
+            && let Some((position, _)) = listener.deferred.front()
             && self.writes.popped().wrapping_sub(*position).cast_signed() >= 0
-            && let Some((_, notice)) = listened.late.pop_front()
+            && let Some((_, notification)) = listener.deferred.pop_front()
         {
-            self.tell(notice);
+            self.notify(notification);
         }
     }
 
-    /// Lets go of the entries whose notifications were delivered.
+    /// Releases the entries whose notifications were delivered.
     #[inline]
     pub(super) fn take_back_done(&mut self) {
-        let Some(listened) = &self.listening else { return };
-        for notice in listened.channel.take_done() {
-            self.let_go(notice);
+        let Some(listener) = &self.listener else { return };
+        for notification in listener.channel.take_done() {
+            self.release(notification);
         }
     }
 
-    fn let_go(&mut self, notice: Notice<K, V>) {
-        let (old, new) = notice.let_go();
+    fn release(&mut self, notification: Notification<K, V>) {
+        let (old, new) = notification.release();
         for entry in [Some(old), new].into_iter().flatten() {
             let meta = entry.meta();
             if meta.is_finished() {
@@ -370,7 +370,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             if self.table.is_linked(victim, &self.guard) {
                 let is_dead = victim.is_invalidated();
                 let cause = if is_dead { RemovalCause::Invalidated } else { RemovalCause::Evicted };
-                self.leaving = Some(Leaving { gate, entry: victim, cause });
+                self.leaving = Some(PendingRemoval { gate, entry: victim, cause });
             }
             return true;
         }
@@ -385,7 +385,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         let Some(gate) = gate else { return false };
         self.evictor.remove(id);
         if self.table.is_linked(entry, &self.guard) {
-            self.leaving = Some(Leaving { gate, entry, cause: RemovalCause::Expired });
+            self.leaving = Some(PendingRemoval { gate, entry, cause: RemovalCause::Expired });
         }
         true
     }

@@ -240,7 +240,7 @@ impl EntryMeta {
         self.set_life(hold as u8);
     }
 
-    pub(crate) fn let_go(&self, hold: Hold) {
+    pub(crate) fn release(&self, hold: Hold) {
         let life = self.life.load(Ordering::Relaxed);
         debug_assert_ne!(life & hold as u8, 0, "let go of what was not held");
         self.life.store(life & !(hold as u8), Ordering::Relaxed);

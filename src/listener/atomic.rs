@@ -22,7 +22,7 @@ pub(crate) struct AtomicListening<K, V> {
 }
 
 /// An entry that maintenance is about to take out: no other thread can change its key.
-pub(crate) struct Leaving<'g> {
+pub(crate) struct PendingRemoval<'g> {
     pub(crate) gate: Entered<'g>,
     pub(crate) entry: EntryPtr,
     pub(crate) cause: RemovalCause,

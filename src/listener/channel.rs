@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | waiting | the queue | being delivered, by the one thread that set `is_delivering` |
 //! | being delivered | that thread | done, also if the listener panics |
-//! | done | the queue | maintenance lets its entries go |
+//! | done | the queue | maintenance releases its entries |
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -24,14 +24,15 @@ use crate::buffer::write_buffer;
 use crate::entry::{EntryPtr, Hold};
 use crate::reclaim::KeepAlive;
 
-/// What a listener is to be told. Holds its entries from its making until it is let go.
-pub(crate) struct Notice<K, V> {
+/// What a listener is given of one removal. It holds its entries from its creation until it is
+/// released.
+pub(crate) struct Notification<K, V> {
     old: KeepAlive<K, V>,
     new: Option<KeepAlive<K, V>>,
     age: Duration,
 }
 
-impl<K, V> Notice<K, V> {
+impl<K, V> Notification<K, V> {
     /// For maintenance, of an entry that has just left, and the one in its place. Neither is held
     /// yet on that side.
     pub(crate) fn new(old: EntryPtr, new: Option<EntryPtr>, age: Duration) -> Self {
@@ -42,12 +43,12 @@ impl<K, V> Notice<K, V> {
         Self { old: KeepAlive::new(old), new: new.map(KeepAlive::new), age }
     }
 
-    /// Lets the entries go and returns them: those that are finished now are to be retired.
-    pub(crate) fn let_go(self) -> (EntryPtr, Option<EntryPtr>) {
+    /// Releases the entries and returns them: those that are finished now are to be retired.
+    pub(crate) fn release(self) -> (EntryPtr, Option<EntryPtr>) {
         let (old, new) = (self.old.pointer(), self.new.map(|new| new.pointer()));
-        old.meta().let_go(Hold::Old);
+        old.meta().release(Hold::Old);
         if let Some(new) = new {
-            new.meta().let_go(Hold::New);
+            new.meta().release(Hold::New);
         }
         (old, new)
     }
@@ -77,19 +78,11 @@ pub(crate) struct Channel<K, V> {
 }
 
 struct Queue<K, V> {
-    waiting: VecDeque<Notice<K, V>>,
-    done: Vec<Notice<K, V>>,
+    waiting: VecDeque<Notification<K, V>>,
+    done: Vec<Notification<K, V>>,
     is_delivering: bool,
     /// A job is on its way to the executor, or there.
     is_scheduled: bool,
-}
-
-/// How the queue's bound stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    Some,
-    /// Writers are to wait.
-    None,
 }
 
 impl<K, V> Channel<K, V> {
@@ -107,31 +100,35 @@ impl<K, V> Channel<K, V> {
         }
     }
 
-    /// Puts a notification in, unless too many wait. `members` is how many entries the partition
-    /// held before this run of maintenance, all of which it may have to tell of.
-    pub(crate) fn offer(&self, notice: Notice<K, V>, members: usize) -> Result<(), Notice<K, V>> {
+    /// Puts a notification in, unless too many wait. `linked` is how many entries the partition
+    /// linked before this run of maintenance, all of which it may take out.
+    pub(crate) fn offer(
+        &self,
+        notification: Notification<K, V>,
+        linked: usize,
+    ) -> Result<(), Notification<K, V>> {
         let limit = match self.listening.overflow {
             Overflow::Drop => self.listening.queue,
             // Writers wait, so this is for those that cannot: a run applies a buffer's worth of
-            // events, which may take out all members.
+            // events, which may take out all of them.
             Overflow::Block => {
                 let slots = write_buffer::SLOTS as usize;
                 let twice = self.listening.queue.max(slots).saturating_mul(2);
-                twice.saturating_add(slots).saturating_add(members)
+                twice.saturating_add(slots).saturating_add(linked)
             }
         };
         let mut queue = sync::lock(&self.queue);
         if queue.waiting.len() >= limit {
             self.listening.dropped.fetch_add(1, Ordering::Relaxed);
-            return Err(notice);
+            return Err(notification);
         }
-        queue.waiting.push_back(notice);
+        queue.waiting.push_back(notification);
         self.note(&queue);
         Ok(())
     }
 
     /// What was delivered.
-    pub(crate) fn take_done(&self) -> Vec<Notice<K, V>> {
+    pub(crate) fn take_done(&self) -> Vec<Notification<K, V>> {
         // Relaxed: a hint. What is missed is taken by the next run, which `has_work` asks for.
         if !self.has_done.load(Ordering::Relaxed) {
             return Vec::new();
@@ -145,7 +142,7 @@ impl<K, V> Channel<K, V> {
     /// Calls the listener for up to `most` notifications, unless another thread delivers. Runs user
     /// code: no lock and no guard may be held.
     pub(crate) fn deliver(&self, most: usize) {
-        let mut notice = {
+        let mut notification = {
             let mut queue = sync::lock(&self.queue);
             if queue.is_delivering || most == 0 {
                 return;
@@ -156,18 +153,19 @@ impl<K, V> Channel<K, V> {
         };
         for count in 1.. {
             let listen = &self.listening.listen;
-            if contain(|| listen(&notice.removal())).is_none() {
+            if contain(|| listen(&notification.removal())).is_none() {
                 self.listening.panics.fetch_add(1, Ordering::Relaxed);
             }
             self.listening.delivered.fetch_add(1, Ordering::Relaxed);
             let mut queue = sync::lock(&self.queue);
-            queue.done.push(notice);
+            queue.done.push(notification);
             let next = if count < most { queue.waiting.pop_front() } else { None };
-            // Under the lock: who puts something in from now on finds nobody at it.
+            // Under the lock: a thread that puts something in from now on finds that no thread
+            // delivers.
             queue.is_delivering = next.is_some();
             self.note(&queue);
             match next {
-                Some(next) => notice = next,
+                Some(next) => notification = next,
                 None => return,
             }
         }
@@ -211,9 +209,9 @@ impl<K, V> Channel<K, V> {
         !queue.waiting.is_empty() && !queue.is_delivering && !queue.is_scheduled
     }
 
-    pub(crate) fn room(&self) -> Room {
-        let is_over = self.waiting() > self.listening.queue;
-        if is_over && self.listening.overflow == Overflow::Block { Room::None } else { Room::Some }
+    /// Whether writers have to wait: more notifications wait than the queue's bound allows.
+    pub(crate) fn is_full(&self) -> bool {
+        self.listening.overflow == Overflow::Block && self.waiting() > self.listening.queue
     }
 
     #[inline]

@@ -1,4 +1,4 @@
-//! Gates: which thread may change what the table holds of a key, where a listener runs within each
+//! Gates: which thread may change what the table holds for a key, where a listener runs within each
 //! removal.
 //!
 //! In a cache with an atomic listener every change of the table goes through the gate of its key's
@@ -41,9 +41,9 @@ use crate::base::sync::{self, Backoff, Mutex};
 const SHARDS: usize = if cfg!(larder_loom) { 1 } else { 32 };
 
 /// Hashes whose gates some thread is within.
-type Shard = CachePadded<Mutex<Vec<u64>>>;
+type GateShard = CachePadded<Mutex<Vec<u64>>>;
 
-pub(crate) struct Gates(Box<[Shard]>);
+pub(crate) struct Gates(Box<[GateShard]>);
 
 /// Being within a gate, until it is dropped.
 pub(crate) struct Entered<'g> {
@@ -58,7 +58,7 @@ pub(crate) struct MustNotWait;
 
 impl Gates {
     pub(crate) fn new() -> Self {
-        Self(std::iter::repeat_with(Shard::default).take(SHARDS).collect())
+        Self(std::iter::repeat_with(GateShard::default).take(SHARDS).collect())
     }
 
     fn shard(&self, hash: u64) -> &Mutex<Vec<u64>> {

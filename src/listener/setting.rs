@@ -142,8 +142,8 @@ impl<K, V> Listener<K, V> {
         self
     }
 
-    /// Hands deliveries to `executor`, which is to run them on another thread. Default: who runs
-    /// maintenance delivers.
+    /// Hands deliveries to `executor`, which is to run them on another thread. Default: the thread
+    /// that runs maintenance delivers.
     ///
     /// A job delivers what waits in one partition when it runs; at most one for each partition is
     /// on its way. `executor` is called where the listener would be, so it may run the job itself.
