@@ -336,12 +336,12 @@ where
                 }
             };
             let Some(old) = old else {
-                change.made(Event::Inserted(new), RemovalCause::Explicit);
+                change.commit(Event::Inserted(new), RemovalCause::Explicit);
                 self.count(Counter::Inserts, guard);
                 return Attempt::Done(Inserted::Added);
             };
             let cause = change.cause_of(old, || self.cause_of(old, RemovalCause::Replaced));
-            change.made(Event::Replaced { new, old }, cause);
+            change.commit(Event::Replaced { new, old }, cause);
             self.count_gone(old, cause, guard);
             if cause == RemovalCause::Replaced {
                 if let Some(read) = read.take() {
@@ -399,7 +399,7 @@ where
                     };
                     match engine.table.insert_if_absent(new, on_attempt, guard) {
                         Ok(new) => {
-                            change.made(Event::Inserted(new), RemovalCause::Explicit);
+                            change.commit(Event::Inserted(new), RemovalCause::Explicit);
                             if fill.is_some_and(|fill| !fill.confirm(|| new.confirm())) {
                                 return Attempt::Done(Absent::Stale(new));
                             }
@@ -476,7 +476,7 @@ where
             };
             match engine.table.replace(incoming.take(), is_valid, on_attempt, guard) {
                 Ok((new, old)) => {
-                    change.made(Event::Replaced { new, old }, RemovalCause::Replaced);
+                    change.commit(Event::Replaced { new, old }, RemovalCause::Replaced);
                     self.count(Counter::Replacements, guard);
                     Attempt::Done(Inserted::Replaced)
                 }

@@ -78,7 +78,7 @@ where
                     return;
                 }
                 let mut change = engine.change_within(pointer.hash());
-                change.announce_pinned(ChangeKind::Remove);
+                change.reserve_pinned(ChangeKind::Remove);
                 if engine.table.remove_entry(pointer, &guard) {
                     let cause = self.note_removed(&mut change, pointer, absence, &guard);
                     removed += u64::from(cause == RemovalCause::Explicit);
@@ -144,7 +144,7 @@ where
                 }
             }
             let cause = || self.cause_now(pointer, RemovalCause::Explicit);
-            if change.must_notify(pointer, cause) || !change.announce(ChangeKind::Remove) {
+            if change.must_notify(pointer, cause) || !change.reserve(ChangeKind::Remove) {
                 return Attempt::Retry;
             }
             if !engine.table.remove_entry(pointer, guard) {

@@ -72,7 +72,7 @@ where
             }
             let cause = || self.cause_now(pointer, RemovalCause::Explicit);
             if change.must_notify(pointer, cause)
-                || !change.announce(ChangeKind::Remove)
+                || !change.reserve(ChangeKind::Remove)
                 || !engine.table.remove_entry(pointer, guard)
             {
                 return Attempt::Retry;
@@ -97,7 +97,7 @@ where
             let guard = reclaim::pin();
             cursor = engine.table.step(cursor, &guard, |pointer, _| {
                 let mut change = engine.change_within(pointer.hash());
-                change.announce_pinned(ChangeKind::Remove);
+                change.reserve_pinned(ChangeKind::Remove);
                 if engine.table.remove_entry(pointer, &guard) {
                     let cause = self.note_removed(&mut change, pointer, Absence::Removed, &guard);
                     all += 1;

@@ -59,7 +59,7 @@ where
                 return Attempt::Retry;
             }
             // Still under the guard, or the condition would have to be asked once more.
-            change.announce_pinned(ChangeKind::Remove);
+            change.reserve_pinned(ChangeKind::Remove);
             if !engine.table.remove_entry(pointer, guard) {
                 return Attempt::Retry;
             }
@@ -129,7 +129,7 @@ where
         guard: &Guard,
     ) -> RemovalCause {
         let cause = change.cause_of(pointer, || self.cause_of(pointer, RemovalCause::Explicit));
-        change.made_by(Event::Removed(pointer), cause, explicit);
+        change.commit_as(Event::Removed(pointer), cause, explicit);
         self.count_gone(pointer, cause, guard);
         cause
     }

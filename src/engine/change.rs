@@ -27,7 +27,7 @@ use crate::table::AttemptStage;
 pub(crate) struct Change<'e, K, V> {
     engine: &'e Engine<K, V>,
     hash: u64,
-    state: State,
+    state: ChangeState,
     /// Where there is a listener of either kind.
     listener: Option<ListenerState<'e>>,
     /// Shown what the maintenance evicts that this change makes due.
@@ -100,7 +100,7 @@ struct ListenerState<'e> {
 /// What one attempt hands on to the next. Seldom there, so in a box: moving it would cost every change.
 struct Prepared<'e>(Box<ListenerState<'e>>);
 
-enum State {
+enum ChangeState {
     /// Nothing has happened yet.
     Open,
     /// There was no slot to claim.
@@ -108,9 +108,9 @@ enum State {
     /// The atomic listener must be notified first.
     NotifyFirst,
     /// It has happened and is to be pushed.
-    Made(Event),
+    Committed(Event),
     /// It has happened, and stands in the buffer before this position.
-    Told(u32),
+    Reported(u32),
 }
 
 impl MustNotWait {
@@ -185,7 +185,7 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Out of line, as all that few caches need.
+    /// Out of line, since few caches need it.
     #[inline(never)]
     fn enter_gate<'e>(
         atomic: &'e AtomicListening<K, V>,
@@ -204,7 +204,7 @@ impl<K, V> Engine<K, V> {
             Some(Prepared(listener)) => Some(*listener),
             None => self.deliveries.is_some().then(ListenerState::default),
         };
-        Change { engine: self, hash, state: State::Open, listener, show_evicted: None }
+        Change { engine: self, hash, state: ChangeState::Open, listener, show_evicted: None }
     }
 
     /// One more change, for a thread that is within the gate of the key already; or one in a cache that
@@ -226,12 +226,12 @@ impl<K, V> Engine<K, V> {
         let prepared = Some(Prepared::of(gate, Some((entry, cause))));
         let none = &mut Incoming::none();
         let is_out = self.attempt_from(prepared, entry.hash(), none, |change, _, guard| {
-            if !change.announce(ChangeKind::Remove) {
+            if !change.reserve(ChangeKind::Remove) {
                 return Attempt::Retry;
             }
             let is_out = self.table.remove_entry(entry, guard);
             if is_out {
-                change.removed(entry, cause);
+                change.commit_removal(entry, cause);
                 partition.count_notified(cause, entry.meta().weight());
             }
             Attempt::Done(is_out)
@@ -279,7 +279,7 @@ impl<'e, K, V> Change<'e, K, V> {
                 let was_notified = listener.leaving.is_some_and(|(entry, _)| entry == old);
                 if !was_notified {
                     listener.leaving = Some((old, cause()));
-                    self.state = State::NotifyFirst;
+                    self.state = ChangeState::NotifyFirst;
                 }
                 !was_notified
             }
@@ -306,17 +306,17 @@ impl<'e, K, V> Change<'e, K, V> {
         }
     }
 
-    /// The entry in question was found; what changes the table is tried next. False if there is no
-    /// room for the report, or somebody must be told first: then nothing may be changed, and
-    /// [`prepare`](Self::prepare) helps.
+    /// Reserves the change, which is tried next: the entry in question was found. False if there is
+    /// no room for the report, or the atomic listener must be notified first: then nothing may be
+    /// changed, and [`prepare`](Self::prepare) helps.
     #[inline]
-    pub(crate) fn announce(&mut self, kind: ChangeKind) -> bool {
+    pub(crate) fn reserve(&mut self, kind: ChangeKind) -> bool {
         match &mut self.listener {
             Some(listener) if self.engine.deliveries.is_some() => {
-                debug_assert!(listener.claim.is_none(), "withdrawn before the next attempt");
+                debug_assert!(listener.claim.is_none(), "cancelled before the next attempt");
                 match self.engine.partition(self.hash).writes.claim(kind) {
                     Ok(claim) => listener.claim = Some(claim),
-                    Err(_) => self.state = State::NoRoom,
+                    Err(_) => self.state = ChangeState::NoRoom,
                 }
                 listener.claim.is_some()
             }
@@ -324,11 +324,11 @@ impl<'e, K, V> Change<'e, K, V> {
         }
     }
 
-    /// As [`announce`](Self::announce), but makes room itself. For a thread that is pinned and must
+    /// As [`reserve`](Self::reserve), but makes room itself. For a thread that is pinned and must
     /// go on with what it has found: it may wait for the thread that runs maintenance, which runs
     /// no user code but the policy.
-    pub(crate) fn announce_pinned(&mut self, kind: ChangeKind) {
-        while !self.announce(kind) {
+    pub(crate) fn reserve_pinned(&mut self, kind: ChangeKind) {
+        while !self.reserve(kind) {
             self.engine.make_room(self.engine.partition(self.hash), Freeing::Later);
         }
     }
@@ -344,59 +344,60 @@ impl<'e, K, V> Change<'e, K, V> {
     ) -> bool {
         match stage {
             AttemptStage::Found(old) => match ready(self, old) {
-                Some(kind) => self.announce(kind),
+                Some(kind) => self.reserve(kind),
                 None => false,
             },
             AttemptStage::Failed => {
-                self.withdraw();
+                self.cancel();
                 true
             }
         }
     }
 
-    /// The attempt has failed, and the table was not changed.
+    /// Cancels the attempt: it has failed, and the table was not changed.
     #[inline]
-    fn withdraw(&mut self) {
+    fn cancel(&mut self) {
         if let Some(listener) = &mut self.listener {
             listener.claim = None;
         }
     }
 
-    /// The table was changed. `cause` is why the old entry has left, if one has.
+    /// Commits the change: the table was changed. `cause` is why the old entry has left, if one
+    /// has.
     #[inline]
-    pub(crate) fn made(&mut self, event: Event, cause: RemovalCause) {
-        self.made_by(event, cause, Absence::Removed);
+    pub(crate) fn commit(&mut self, event: Event, cause: RemovalCause) {
+        self.commit_as(event, cause, Absence::Removed);
     }
 
-    /// As [`made`](Self::made); `explicit` is what is remembered of a removal by the user.
+    /// As [`commit`](Self::commit); `explicit` is what is remembered of a removal by the user.
     #[inline]
-    pub(crate) fn made_by(&mut self, event: Event, cause: RemovalCause, explicit: Absence) {
+    pub(crate) fn commit_as(&mut self, event: Event, cause: RemovalCause, explicit: Absence) {
         if let Event::Removed(old) | Event::Replaced { old, .. } = event {
             self.engine.note_removal(old, self.hash, cause, explicit);
         }
-        self.state = State::Made(event);
+        self.state = ChangeState::Committed(event);
         if self.listener.is_some() {
             self.fill_claim(event);
         }
     }
 
-    /// Tells what happened in the slot that was claimed for it, if one was.
+    /// Reports what happened in the slot that was claimed for it, if one was.
     #[inline(never)]
     fn fill_claim(&mut self, event: Event) {
         if let Some(claim) = self.listener.as_mut().and_then(|listener| listener.claim.take()) {
-            self.state = State::Told(claim.fill(event));
+            self.state = ChangeState::Reported(claim.fill(event));
         }
     }
 
-    /// An entry was taken out.
+    /// Commits the removal of an entry.
     #[inline]
-    pub(crate) fn removed(&mut self, old: EntryPtr, cause: RemovalCause) {
-        self.made(Event::Removed(old), cause);
+    pub(crate) fn commit_removal(&mut self, old: EntryPtr, cause: RemovalCause) {
+        self.commit(Event::Removed(old), cause);
     }
 
     /// Whether nothing was tried, because something is to be prepared.
     pub(crate) fn is_unprepared(&self) -> bool {
-        matches!(self.state, State::NoRoom | State::NotifyFirst)
+        matches!(self.state, ChangeState::NoRoom | ChangeState::NotifyFirst)
     }
 
     /// Lets maintenance make room, or notifies the atomic listener of what leaves, and of the value
@@ -404,11 +405,11 @@ impl<'e, K, V> Change<'e, K, V> {
     /// itself.
     #[cold]
     fn prepare(mut self, new_value: Option<&V>) -> Option<Prepared<'e>> {
-        let state = std::mem::replace(&mut self.state, State::Open);
+        let state = std::mem::replace(&mut self.state, ChangeState::Open);
         let ListenerState { gate, leaving, .. } = self.listener.take().unwrap_or_default();
         let notified = match (&self.engine.atomic, gate, leaving) {
             (Some(atomic), Some(gate), Some((entry, cause))) => {
-                if matches!(state, State::NotifyFirst) {
+                if matches!(state, ChangeState::NotifyFirst) {
                     atomic.notify(entry, cause, new_value, self.engine.age(entry));
                 }
                 // What the listener was notified of must leave: no other thread may come in between.
@@ -416,7 +417,7 @@ impl<'e, K, V> Change<'e, K, V> {
             }
             _ => None,
         };
-        if matches!(state, State::NoRoom) {
+        if matches!(state, ChangeState::NoRoom) {
             // Within the gate no user code may run, nor anything be waited for that runs some: what
             // a pinned thread leaves to others too.
             let guard = notified.is_some().then(reclaim::pin);
@@ -436,11 +437,13 @@ impl<K, V> Drop for Change<'_, K, V> {
             listener.gate = None;
         }
         match (&self.state, self.show_evicted) {
-            (State::Open | State::NoRoom | State::NotifyFirst, _) => {}
-            (State::Made(event), None) => self.engine.submit(event, self.hash),
-            (State::Told(end), None) => self.engine.follow_up(*end, self.hash),
-            (State::Made(event), Some(show)) => self.engine.submit_showing(event, self.hash, show),
-            (State::Told(end), Some(show)) => {
+            (ChangeState::Open | ChangeState::NoRoom | ChangeState::NotifyFirst, _) => {}
+            (ChangeState::Committed(event), None) => self.engine.submit(event, self.hash),
+            (ChangeState::Reported(end), None) => self.engine.follow_up(*end, self.hash),
+            (ChangeState::Committed(event), Some(show)) => {
+                self.engine.submit_showing(event, self.hash, show)
+            }
+            (ChangeState::Reported(end), Some(show)) => {
                 self.engine.apply_showing(self.engine.partition(self.hash), None, *end, show);
             }
         }
