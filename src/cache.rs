@@ -243,8 +243,8 @@ where
 
     /// Rejects a value whose key is not there now.
     fn reject_stored(&self, rejection: Rejection, hash: u64) -> Inserted {
-        if let Some(recent) = &self.shared.engine.recent {
-            recent.rejected(hash);
+        if let Some(history) = &self.shared.engine.history {
+            history.rejected(hash);
         }
         self.reject(rejection)
     }

@@ -11,7 +11,7 @@ use crate::base::error::BuildError;
 use crate::base::mode::Maintenance;
 use crate::cache::{Cache, MAX_RESERVED, Parts, Weigher};
 use crate::engine::evict::Evictor;
-use crate::engine::recent::Recent;
+use crate::engine::history::RemovalHistory;
 use crate::engine::{Engine, EngineConfig};
 use crate::expiry::{self, Clock, Expiry};
 use crate::listener::{AtomicListening, Listen, Listener, Removal};
@@ -443,7 +443,7 @@ where
             Shadow::new(config, &self.policy, bounds, self.maintenance, cores, mark).map(Box::new)
         });
         let engine = Engine::new(EngineConfig {
-            recent: self.recent()?,
+            history: self.history()?,
             shadow: shadow.transpose()?,
             atomic: self.atomic_listener.map(|listen| Box::new(AtomicListening::new(listen))),
             mode: self.maintenance,
@@ -468,7 +468,7 @@ where
         }))
     }
 
-    fn recent(&self) -> Result<Option<Box<Recent>>, BuildError> {
+    fn history(&self) -> Result<Option<Box<RemovalHistory>>, BuildError> {
         let given = self.explained as u64;
         if given == 0 {
             return Ok(None);
@@ -477,9 +477,9 @@ where
         if given > MAX_EXPLAINED {
             return Err(BuildError::TooLarge { setting, given, limit: MAX_EXPLAINED });
         }
-        let recent = Recent::try_new(self.explained);
-        let recent = recent.ok_or(BuildError::OutOfMemory { setting, bytes: given * 8 })?;
-        Ok(Some(Box::new(recent)))
+        let history = RemovalHistory::try_new(self.explained);
+        let history = history.ok_or(BuildError::OutOfMemory { setting, bytes: given * 8 })?;
+        Ok(Some(Box::new(history)))
     }
 
     /// Checks all but the policy; returns the number of partitions.

@@ -49,7 +49,7 @@ use crate::buffer::read_buffer::{Offer, ReadBuffer};
 use crate::buffer::write_buffer;
 use crate::engine::evict::{Evictor, Loans};
 use crate::engine::fills::Fills;
-use crate::engine::recent::Recent;
+use crate::engine::history::RemovalHistory;
 use crate::entry::BroughtForward;
 use crate::entry::{Entry, EntryPtr};
 use crate::expiry::Timing;
@@ -76,7 +76,7 @@ mod run;
 mod counts;
 pub(crate) mod evict;
 pub(crate) mod fills;
-pub(crate) mod recent;
+pub(crate) mod history;
 
 pub(crate) use change::{Attempt, Change, Incoming};
 pub(crate) use delivery::Deliveries;
@@ -143,7 +143,7 @@ pub(crate) struct Engine<K, V> {
     pub(crate) brought_forward: BroughtForward,
     pub(crate) timing: Timing,
     /// For explanations, if they were asked for.
-    pub(crate) recent: Option<Box<Recent>>,
+    pub(crate) history: Option<Box<RemovalHistory>>,
     pub(crate) shadow: Option<Box<Shadow>>,
     pub(crate) atomic: Option<Box<AtomicListening<K, V>>>,
     /// For the listener, if there is one.
@@ -176,7 +176,7 @@ pub(crate) struct EngineConfig<K, V> {
     /// Threads that the machine runs at once.
     pub(crate) cores: usize,
     pub(crate) timing: Timing,
-    pub(crate) recent: Option<Box<Recent>>,
+    pub(crate) history: Option<Box<RemovalHistory>>,
     pub(crate) shadow: Option<Box<Shadow>>,
     pub(crate) atomic: Option<Box<AtomicListening<K, V>>>,
     pub(crate) listening: Option<Arc<Listening<K, V>>>,
@@ -191,7 +191,7 @@ impl<K, V> Engine<K, V> {
             evictors,
             cores,
             timing,
-            recent,
+            history,
             shadow,
             atomic,
             listening,
@@ -249,7 +249,7 @@ impl<K, V> Engine<K, V> {
             unpaced: CachePadded::default(),
             brought_forward: BroughtForward::new(),
             timing,
-            recent,
+            history,
             shadow,
             atomic,
             deliveries: listening.map(Deliveries::new),

@@ -128,7 +128,7 @@ pub use crate::cache::{
     InsertOptions, Iter, Keys, Pinned, Presence, Ranked, Values,
 };
 pub use crate::config::{Builder, CacheConfig};
-pub use crate::engine::recent::Absence;
+pub use crate::engine::history::Absence;
 pub use crate::expiry::{Clock, Expiry};
 pub use crate::listener::{Listener, Overflow, Removal};
 pub use crate::policy::{Policy, register_policy};

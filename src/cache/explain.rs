@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hash};
 
 use super::{Cache, EntryInfo};
 use crate::base::equivalent::Equivalent;
-use crate::engine::recent::Absence;
+use crate::engine::history::Absence;
 use crate::reclaim;
 
 /// What [`Cache::explain`] says of a key. There is no third case; what is said of either may grow.
@@ -98,8 +98,8 @@ where
             let guard = reclaim::pin();
             let found = engine.table.get(hash, move |held| key.equivalent(held), &guard);
             let Some((pointer, _)) = found else {
-                let recent = engine.recent.as_ref();
-                return Explanation::Missing(recent.map_or(Absence::Unknown, |it| it.of(hash)));
+                let history = engine.history.as_ref();
+                return Explanation::Missing(history.map_or(Absence::Unknown, |it| it.of(hash)));
             };
             if pointer.is_invalidated() {
                 return Explanation::Missing(Absence::Invalidated);

@@ -8,7 +8,7 @@ use super::Cache;
 use super::options::InsertOptions;
 use crate::base::error::{Inserted, Rejection};
 use crate::engine::fills::OpenFill;
-use crate::engine::recent::Absence;
+use crate::engine::history::Absence;
 use crate::entry::EntryPtr;
 
 /// A fill that [`Cache::begin_fill`] has begun. Dropping it gives it up.

@@ -11,7 +11,7 @@ use crate::base::error::{Inserted, Rejection};
 use crate::base::stats::Counter;
 use crate::buffer::write_buffer::{ChangeKind, Event};
 use crate::engine::fills::OpenFill;
-use crate::engine::recent::Absence;
+use crate::engine::history::Absence;
 use crate::engine::{Attempt, Incoming, Show};
 use crate::entry::{Entry, EntryPtr, Owned};
 use crate::expiry::EntryTtl;

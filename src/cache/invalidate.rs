@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, Hash};
 use super::Cache;
 use crate::base::cause::RemovalCause;
 use crate::buffer::write_buffer::ChangeKind;
-use crate::engine::recent::Absence;
+use crate::engine::history::Absence;
 use crate::engine::{Attempt, Incoming};
 use crate::entry::EntryPtr;
 use crate::listener::MustNotWait;

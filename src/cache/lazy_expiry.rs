@@ -20,7 +20,7 @@ use super::Cache;
 use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
 use crate::buffer::write_buffer::ChangeKind;
-use crate::engine::recent::Absence;
+use crate::engine::history::Absence;
 use crate::engine::{Attempt, Incoming};
 use crate::reclaim;
 use crate::table::Cursor;

@@ -7,7 +7,7 @@ use super::Cache;
 use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
 use crate::buffer::write_buffer::{ChangeKind, Event};
-use crate::engine::recent::Absence;
+use crate::engine::history::Absence;
 use crate::engine::{Attempt, Change, Incoming};
 use crate::entry::{Entry, EntryPtr};
 use crate::reclaim::Guard;

@@ -9,7 +9,7 @@ use super::report::Show;
 use super::{Engine, Freeing, Partition};
 use crate::base::cause::RemovalCause;
 use crate::buffer::write_buffer::{ChangeKind, Claim, Event};
-use crate::engine::recent::Absence;
+use crate::engine::history::Absence;
 use crate::entry::{EntryPtr, Owned};
 use crate::expiry::{EntryTtl, Timing};
 use crate::listener::{AtomicListening, Entered, MustNotWait, PendingRemoval};

@@ -81,8 +81,8 @@ impl<K, V> Engine<K, V> {
         // user's clock does.
         self.is_ending.store(true, Ordering::Relaxed);
         // What waits is applied, so that each entry is either in the table or retired; what that takes
-        // out is delivered, and then retired as well; what user code is told or drops meanwhile may
-        // leave more of it.
+        // out is delivered, and then retired as well; what user code is notified of or drops
+        // meanwhile may leave more of it.
         loop {
             self.apply_pending();
             self.deliver_last();

@@ -240,7 +240,7 @@ impl<K, V> Partition<K, V> {
             retired: &mut core.retired,
             table,
             writes: &self.writes,
-            recent: engine.recent.as_deref(),
+            history: engine.history.as_deref(),
             atomic: engine.atomic.as_deref().filter(|_| !cannot_notify),
             has_atomic: engine.atomic.is_some(),
             leaving: None,

@@ -9,7 +9,7 @@ use crate::base::cause::RemovalCause;
 use crate::base::mode::Maintenance;
 use crate::base::sync;
 use crate::buffer::write_buffer::{self, Event};
-use crate::engine::recent::Absence;
+use crate::engine::history::Absence;
 use crate::entry::{Entry, EntryPtr};
 use crate::reclaim::{self, KeepAlive};
 
@@ -28,8 +28,8 @@ impl<K, V> Engine<K, V> {
         explicit: Absence,
     ) {
         old.meta().set_cause(cause);
-        if let Some(recent) = &self.recent {
-            recent.removed(hash, cause, explicit);
+        if let Some(history) = &self.history {
+            history.removed(hash, cause, explicit);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::base::cause::RemovalCause;
 use crate::base::node_id::NodeId;
 use crate::buffer::write_buffer::{self, Event, Popped, WriteBuffer};
 use crate::engine::evict::Evictor;
-use crate::engine::recent::{Absence, Recent};
+use crate::engine::history::{Absence, RemovalHistory};
 use crate::entry::{EntryMeta, EntryPtr};
 use crate::expiry::Timing;
 use crate::listener::{AtomicListening, Channel, Notification, PendingRemoval};
@@ -31,7 +31,7 @@ pub(super) struct Run<'a, 'e, K, V> {
     pub(super) retired: &'a mut Retired<K, V>,
     pub(super) table: &'a Table<K, V>,
     pub(super) writes: &'a WriteBuffer,
-    pub(super) recent: Option<&'a Recent>,
+    pub(super) history: Option<&'a RemovalHistory>,
     /// The atomic listener, if it can be notified of what this run takes out.
     pub(super) atomic: Option<&'e AtomicListening<K, V>>,
     /// Whether there is one.
@@ -215,7 +215,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         }
         let meta = entry.meta();
         meta.set_cause(cause);
-        if self.recent.is_some() || self.ended.is_some() {
+        if self.history.is_some() || self.ended.is_some() {
             self.remember(entry.hash(), cause);
         }
         self.gone(entry, meta, None, NotifyAt::Position(position));
@@ -225,8 +225,8 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     /// For those who ask about the key, and for the shadows.
     #[cold]
     fn remember(&mut self, hash: u64, cause: RemovalCause) {
-        if let Some(recent) = self.recent {
-            recent.removed(hash, cause, Absence::Removed);
+        if let Some(history) = self.history {
+            history.removed(hash, cause, Absence::Removed);
         }
         if let Some(ended) = self.ended.as_mut().filter(|_| cause != RemovalCause::Evicted) {
             ended.push(hash);

@@ -60,7 +60,7 @@ fn engine_for<V>(
         evictors,
         cores: 1,
         timing: expiry_config.timing(),
-        recent: None,
+        history: None,
         shadow: None,
         atomic: None,
         listening: None,

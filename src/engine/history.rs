@@ -1,12 +1,13 @@
 //! Why keys have left lately: a bounded memory for [`Cache::explain`](crate::Cache::explain).
 //!
-//! Rings of words, chosen by hash, so that what is remembered of a key stands in one of them and
-//! threads seldom meet at the same one. A word is a key's hash, of which an entry keeps 48 bits, and
-//! the reason. Who removes writes his word after the removal; the newest of a hash counts.
+//! Words stand in rings, which are chosen by hash, so that what is remembered of a key stands in
+//! one ring and threads seldom meet at the same one. A word is a key's hash, of which an entry
+//! keeps 48 bits, and the reason. A remover writes its word after the removal; the newest word for
+//! a hash wins.
 //!
 //! # Orderings
-//! All relaxed: a word is complete in itself, and who looks while others write may find the memory a
-//! moment old.
+//! All relaxed: a word is complete in itself, and a thread that reads while others write may find
+//! the history a moment old.
 #![forbid(unsafe_code)]
 
 use crossbeam_utils::CachePadded;
@@ -82,7 +83,7 @@ impl std::fmt::Display for Absence {
     }
 }
 
-pub(crate) struct Recent {
+pub(crate) struct RemovalHistory {
     rings: [CachePadded<Ring>; RINGS],
 }
 
@@ -92,7 +93,7 @@ struct Ring {
     words: ZeroedWords,
 }
 
-impl Recent {
+impl RemovalHistory {
     /// Remembers at least `removals` of evenly spread keys. `None` if there is no memory for that;
     /// what there is takes room as words are written.
     pub(crate) fn try_new(removals: usize) -> Option<Self> {
@@ -134,7 +135,7 @@ impl Recent {
         ring.words[place(position, ring.words.len())].store(hash << 8 | number, Ordering::Relaxed);
     }
 
-    /// The last that is remembered of a key which is not there.
+    /// What was remembered last of a key that is not there.
     pub(crate) fn of(&self, hash: u64) -> Absence {
         let ring = self.ring(hash);
         let len = ring.words.len();
@@ -144,7 +145,7 @@ impl Recent {
         let words = newest_first.map(|at| ring.words[place(at, len)].load(Ordering::Relaxed));
         let found = words.filter(|word| word >> 8 == hash & (u64::MAX >> 8));
         let reason = found.map(|word| Absence::from_number(word.to_le_bytes()[0])).next();
-        // Of one that somebody is writing, nothing is known yet.
+        // Nothing is known yet of a word that a thread is writing.
         let nothing = if oldest == 0 { Absence::NeverSeen } else { Absence::Unknown };
         reason.flatten().unwrap_or(nothing)
     }
@@ -161,31 +162,31 @@ mod tests {
 
     #[test]
     fn the_newest_counts_until_it_is_forgotten() {
-        let recent = Recent::try_new(RINGS * 3).expect("there is that much memory");
-        assert_eq!(recent.of(7), Absence::NeverSeen);
-        recent.removed(7, RemovalCause::Evicted, Absence::Removed);
-        recent.removed(7, RemovalCause::Replaced, Absence::Removed);
-        assert_eq!(recent.of(7), Absence::Evicted);
-        recent.rejected(7);
-        assert_eq!(recent.of(7), Absence::Rejected);
+        let history = RemovalHistory::try_new(RINGS * 3).expect("there is that much memory");
+        assert_eq!(history.of(7), Absence::NeverSeen);
+        history.removed(7, RemovalCause::Evicted, Absence::Removed);
+        history.removed(7, RemovalCause::Replaced, Absence::Removed);
+        assert_eq!(history.of(7), Absence::Evicted);
+        history.rejected(7);
+        assert_eq!(history.of(7), Absence::Rejected);
         // Hashes of the same ring.
-        recent.removed(8, RemovalCause::Expired, Absence::Removed);
-        assert_eq!((recent.of(7), recent.of(9)), (Absence::Rejected, Absence::NeverSeen));
-        recent.removed(9, RemovalCause::Explicit, Absence::Removed);
-        recent.removed(10, RemovalCause::Invalidated, Absence::Removed);
-        assert_eq!((recent.of(7), recent.of(6)), (Absence::Unknown, Absence::Unknown));
-        assert_eq!(recent.of(8), Absence::Expired);
-        assert_eq!((recent.of(9), recent.of(10)), (Absence::Removed, Absence::Invalidated));
+        history.removed(8, RemovalCause::Expired, Absence::Removed);
+        assert_eq!((history.of(7), history.of(9)), (Absence::Rejected, Absence::NeverSeen));
+        history.removed(9, RemovalCause::Explicit, Absence::Removed);
+        history.removed(10, RemovalCause::Invalidated, Absence::Removed);
+        assert_eq!((history.of(7), history.of(6)), (Absence::Unknown, Absence::Unknown));
+        assert_eq!(history.of(8), Absence::Expired);
+        assert_eq!((history.of(9), history.of(10)), (Absence::Removed, Absence::Invalidated));
     }
 
     #[test]
     fn hash_of_48_bits_is_told_apart_by_each() {
-        let recent = Recent::try_new(1000).expect("there is that much memory");
+        let history = RemovalHistory::try_new(1000).expect("there is that much memory");
         let hash = 0xffff_0123_4567;
-        recent.removed(hash, RemovalCause::Evicted, Absence::Removed);
-        assert_eq!(recent.of(hash), Absence::Evicted);
+        history.removed(hash, RemovalCause::Evicted, Absence::Removed);
+        assert_eq!(history.of(hash), Absence::Evicted);
         for bit in 0..48 {
-            assert_eq!(recent.of(hash ^ 1 << bit), Absence::NeverSeen, "bit {bit}");
+            assert_eq!(history.of(hash ^ 1 << bit), Absence::NeverSeen, "bit {bit}");
         }
     }
 
