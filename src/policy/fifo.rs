@@ -2,14 +2,14 @@
 //! that an overwritten entry does not leave for its own new weight while there is another.
 #![forbid(unsafe_code)]
 
-use super::list::{Links, List};
+use super::list::{Links, NodeList};
 use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
 
 /// First in, first out. O(1) a call; 8 bytes a node.
 #[derive(Debug, Default)]
 pub struct Fifo {
     links: Links,
-    queue: List,
+    queue: NodeList,
 }
 
 impl Fifo {

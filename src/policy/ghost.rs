@@ -7,7 +7,7 @@
 //!
 //! What a stamp means, and how old one is, is the owner's affair.
 
-use super::sketch::Spread;
+use super::sketch::KeyBits;
 
 /// Slots of a set.
 const WAYS: usize = 4;
@@ -15,7 +15,7 @@ const WAYS: usize = 4;
 const MAX_SLOTS: u64 = 1 << 28;
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Slot {
+struct GhostSlot {
     /// 0: empty.
     fingerprint: u16,
     stamp: u16,
@@ -24,7 +24,7 @@ struct Slot {
 #[derive(Debug)]
 pub(super) struct Ghost {
     /// A power of two of sets, or none yet.
-    sets: Vec<[Slot; WAYS]>,
+    sets: Vec<[GhostSlot; WAYS]>,
     max_slots: usize,
     /// Entries from which on there have to be more sets.
     enough_for: usize,
@@ -59,7 +59,7 @@ impl Ghost {
         let slots = held.clamp(WAYS, self.max_slots).next_power_of_two();
         self.enough_for = if slots >= self.max_slots { usize::MAX } else { slots };
         if self.sets.is_empty() {
-            self.sets.push([Slot::default(); WAYS]);
+            self.sets.push([GhostSlot::default(); WAYS]);
         }
         while self.sets.len() * WAYS < slots {
             // One more bit of the hash chooses the set: each is in its old place or in that of
@@ -70,14 +70,14 @@ impl Ghost {
 
     /// The set of a key and its fingerprint, which share no bit.
     #[inline]
-    fn place(&self, Spread(bits): Spread) -> Option<(usize, u16)> {
+    fn place(&self, KeyBits(bits): KeyBits) -> Option<(usize, u16)> {
         let mask = self.sets.len().checked_sub(1)?;
         Some(((bits >> 16) as usize & mask, (bits as u16).max(1)))
     }
 
     /// Remembers a key, in the place of the one of its set with the greatest age, or of itself.
     #[inline]
-    pub(super) fn insert(&mut self, key: Spread, stamp: u16, age: impl Fn(u16) -> u16) {
+    pub(super) fn insert(&mut self, key: KeyBits, stamp: u16, age: impl Fn(u16) -> u16) {
         let Some((at, fingerprint)) = self.place(key) else { return };
         let set = &mut self.sets[at];
         let (mut worst, mut chosen) = (0, 0);
@@ -91,19 +91,19 @@ impl Ghost {
                 (worst, chosen) = (rank, way);
             }
         }
-        set[chosen] = Slot { fingerprint, stamp };
+        set[chosen] = GhostSlot { fingerprint, stamp };
     }
 
     /// The stamp with which a key was last remembered.
     #[inline]
-    pub(super) fn stamp(&self, key: Spread) -> Option<u16> {
+    pub(super) fn stamp(&self, key: KeyBits) -> Option<u16> {
         let (at, fingerprint) = self.place(key)?;
         self.sets[at].iter().find(|slot| slot.fingerprint == fingerprint).map(|slot| slot.stamp)
     }
 
     /// Asks the processor for the set of a key.
     #[inline]
-    pub(super) fn prefetch(&self, key: Spread) {
+    pub(super) fn prefetch(&self, key: KeyBits) {
         if let Some((at, _)) = self.place(key) {
             crate::base::prefetch::prefetch_for_write(&raw const self.sets[at]);
         }
@@ -114,8 +114,8 @@ impl Ghost {
 mod tests {
     use super::*;
 
-    fn hash(key: u64) -> Spread {
-        Spread::of((key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
+    fn hash(key: u64) -> KeyBits {
+        KeyBits::of((key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
     }
 
     fn filled(count: u16) -> Ghost {

@@ -5,7 +5,7 @@
 //! nodes in the order in which they reached that count.
 #![forbid(unsafe_code)]
 
-use super::list::{Links, List};
+use super::list::{Links, NodeList};
 use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
 
 const NONE: u32 = u32::MAX;
@@ -28,7 +28,7 @@ pub struct Lfu {
 #[derive(Debug, Default)]
 struct Bucket {
     count: u64,
-    nodes: List,
+    nodes: NodeList,
     lower: u32,
     higher: u32,
 }
@@ -49,7 +49,7 @@ impl Lfu {
 
     /// A bucket of `count` between two neighbours of the chain.
     fn add_bucket(&mut self, count: u64, lower: u32, higher: u32) -> u32 {
-        let bucket = Bucket { count, nodes: List::default(), lower, higher };
+        let bucket = Bucket { count, nodes: NodeList::default(), lower, higher };
         let at = match self.free.pop() {
             Some(at) => {
                 self.buckets[at as usize] = bucket;

@@ -8,11 +8,11 @@ const NONE: u32 = u32::MAX;
 /// The links of every node, 8 bytes each. A node is in at most one list.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    links: Vec<Link>,
+    links: Vec<NodeLink>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Link {
+struct NodeLink {
     /// Towards the front.
     newer: u32,
     /// Towards the back.
@@ -21,12 +21,12 @@ struct Link {
 
 /// One list: new nodes at the front, the oldest at the back.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct List {
+pub(super) struct NodeList {
     front: u32,
     back: u32,
 }
 
-impl Default for List {
+impl Default for NodeList {
     fn default() -> Self {
         Self { front: NONE, back: NONE }
     }
@@ -47,13 +47,13 @@ impl Links {
 
     #[cold]
     fn grow_for(&mut self, id: NodeId) {
-        self.links.resize(id.index() + 1, Link { newer: NONE, older: NONE });
+        self.links.resize(id.index() + 1, NodeLink { newer: NONE, older: NONE });
     }
 
     #[inline]
-    pub(super) fn push_front(&mut self, list: &mut List, id: NodeId) {
+    pub(super) fn push_front(&mut self, list: &mut NodeList, id: NodeId) {
         self.reserve_for(id);
-        self.links[id.index()] = Link { newer: NONE, older: list.front };
+        self.links[id.index()] = NodeLink { newer: NONE, older: list.front };
         match node(list.front) {
             Some(front) => self.links[front.index()].newer = id.to_raw(),
             None => list.back = id.to_raw(),
@@ -63,8 +63,8 @@ impl Links {
 
     /// Takes `id`, which must be in `list`, out of it.
     #[inline]
-    pub(super) fn remove(&mut self, list: &mut List, id: NodeId) {
-        let Link { newer, older } = self.links[id.index()];
+    pub(super) fn remove(&mut self, list: &mut NodeList, id: NodeId) {
+        let NodeLink { newer, older } = self.links[id.index()];
         match node(newer) {
             Some(newer) => self.links[newer.index()].older = older,
             None => list.front = older,
@@ -76,7 +76,7 @@ impl Links {
     }
 
     #[inline]
-    pub(super) fn move_to_front(&mut self, list: &mut List, id: NodeId) {
+    pub(super) fn move_to_front(&mut self, list: &mut NodeList, id: NodeId) {
         if list.front != id.to_raw() {
             self.remove(list, id);
             self.push_front(list, id);
@@ -99,18 +99,18 @@ impl Links {
     }
 
     /// The oldest node of `list` but for `spared`, which is named only if it is alone.
-    pub(super) fn oldest_sparing(&self, list: &List, spared: NodeId) -> Option<NodeId> {
+    pub(super) fn oldest_sparing(&self, list: &NodeList, spared: NodeId) -> Option<NodeId> {
         let oldest = list.back()?;
         if oldest == spared { self.newer(oldest).or(Some(oldest)) } else { Some(oldest) }
     }
 
     /// The nodes of `list`, the oldest first.
-    pub(super) fn oldest_first(&self, list: &List) -> impl Iterator<Item = NodeId> + Clone {
+    pub(super) fn oldest_first(&self, list: &NodeList) -> impl Iterator<Item = NodeId> + Clone {
         std::iter::successors(list.back(), |id| self.newer(*id))
     }
 
     /// The nodes of `list`, the newest first.
-    pub(super) fn newest_first(&self, list: &List) -> impl Iterator<Item = NodeId> + Clone {
+    pub(super) fn newest_first(&self, list: &NodeList) -> impl Iterator<Item = NodeId> + Clone {
         std::iter::successors(list.front(), |id| self.older(*id))
     }
 
@@ -127,7 +127,7 @@ impl Links {
     }
 }
 
-impl List {
+impl NodeList {
     #[inline]
     pub(super) fn back(&self) -> Option<NodeId> {
         node(self.back)

@@ -1,14 +1,14 @@
 //! Least recently used: a list in the order of the last use; the back of it leaves.
 #![forbid(unsafe_code)]
 
-use super::list::{Links, List};
+use super::list::{Links, NodeList};
 use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
 
 /// Least recently used. An access or an overwrite is a use. O(1) a call; 8 bytes a node.
 #[derive(Debug, Default)]
 pub struct Lru {
     links: Links,
-    recent: List,
+    recent: NodeList,
 }
 
 impl Lru {

@@ -7,7 +7,7 @@
 
 use super::budget::Budget;
 use super::ghost_queue::GhostQueue;
-use super::list::{Links, List};
+use super::list::{Links, NodeList};
 use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
 
 /// The small queue's share of the budget is one part in this many.
@@ -23,8 +23,8 @@ const IN_MAIN: u32 = 1;
 pub struct S3Fifo {
     links: Links,
     in_main: Vec<bool>,
-    small: List,
-    main: List,
+    small: NodeList,
+    main: NodeList,
     ghost: GhostQueue,
     /// What the ghost remembers at most, where entries are bounded.
     max_remembered: usize,
@@ -43,8 +43,8 @@ impl S3Fifo {
         let mut policy = Self {
             links: Links::default(),
             in_main: Vec::new(),
-            small: List::default(),
-            main: List::default(),
+            small: NodeList::default(),
+            main: NodeList::default(),
             ghost: GhostQueue::default(),
             max_remembered: usize::MAX,
             budget,

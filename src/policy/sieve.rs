@@ -5,7 +5,7 @@
 //! Eviction Algorithm for Web Caches", NSDI 2024.
 #![forbid(unsafe_code)]
 
-use super::list::{Links, List};
+use super::list::{Links, NodeList};
 use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
 
 /// What the node under the hand is restored by.
@@ -15,7 +15,7 @@ const AT_HAND: u32 = 1;
 #[derive(Debug, Default)]
 pub struct Sieve {
     links: Links,
-    queue: List,
+    queue: NodeList,
     /// Where the hand looks next; `None`: at the oldest.
     hand: Option<NodeId>,
     len: usize,

@@ -41,8 +41,8 @@ pub struct Simulator {
     policy: Box<dyn EvictionPolicy>,
     accesses: Accesses,
     room: Room,
-    held: Held,
-    ids: HashMap<u64, NodeId, BuildHasherDefault<Spread>>,
+    nodes: SimNodes,
+    ids: HashMap<u64, NodeId, BuildHasherDefault<SampleHasher>>,
     max_entries: usize,
     max_weight: u64,
     evictions: u64,
@@ -77,7 +77,7 @@ impl Simulator {
             accesses: policy.accesses(),
             room: policy.room(),
             policy,
-            held: Held::default(),
+            nodes: SimNodes::default(),
             ids: HashMap::default(),
             max_entries,
             max_weight,
@@ -104,17 +104,17 @@ impl Simulator {
         let Some(&id) = self.ids.get(&hash) else { return false };
         match self.accesses {
             Accesses::None => {}
-            Accesses::Counter { max } => self.held.raise_frequency(id, max),
+            Accesses::Counter { max } => self.nodes.raise_frequency(id, max),
             Accesses::Mark { sample } => {
-                if self.held.frequency(id) == 0 {
-                    self.held.set_frequency(id, 1);
+                if self.nodes.frequency(id) == 0 {
+                    self.nodes.set_frequency(id, 1);
                     if sample.contains(hash) {
-                        self.policy.on_access(id, &self.held);
+                        self.policy.on_access(id, &self.nodes);
                         self.ask_for_sample();
                     }
                 }
             }
-            Accesses::Order => self.policy.on_access(id, &self.held),
+            Accesses::Order => self.policy.on_access(id, &self.nodes),
         }
         true
     }
@@ -153,16 +153,16 @@ impl Simulator {
     /// Takes the key out, as its user does, not as the policy would. Returns whether it was there.
     pub fn remove(&mut self, hash: u64) -> bool {
         let Some(id) = self.ids.remove(&hash) else { return false };
-        self.policy.on_remove(id, &self.held);
-        self.held.take(id);
+        self.policy.on_remove(id, &self.nodes);
+        self.nodes.take(id);
         true
     }
 
     /// Removes every key for which `is_kept` does not hold. O(n).
     pub fn retain(&mut self, mut is_kept: impl FnMut(u64) -> bool) {
         // In the order of the nodes, not of the map: that would differ from run to run.
-        for at in 0..self.held.slots.len() {
-            let Slot { hash, is_held, .. } = self.held.slots[at];
+        for at in 0..self.nodes.slots.len() {
+            let SimNode { hash, is_held, .. } = self.nodes.slots[at];
             if is_held && !is_kept(hash) {
                 self.remove(hash);
             }
@@ -175,7 +175,7 @@ impl Simulator {
     /// As [`new`](Self::new); nothing has changed then.
     pub fn resize(&mut self, config: PolicyConfig) -> Result<(), BuildError> {
         (self.max_entries, self.max_weight) = bounds(config)?;
-        self.policy.on_resize(&config, &self.held);
+        self.policy.on_resize(&config, &self.nodes);
         while self.is_over() && self.evict() {}
         self.ask_for_sample();
         Ok(())
@@ -196,7 +196,7 @@ impl Simulator {
     /// The weights of all keys together.
     #[must_use]
     pub fn weight(&self) -> u64 {
-        self.held.weight
+        self.nodes.weight
     }
 
     /// Keys that left because a bound was reached.
@@ -221,8 +221,8 @@ impl Simulator {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let ids = self.ids.capacity() * (size_of::<(u64, NodeId)>() + 1);
-        self.held.slots.capacity() * size_of::<Slot>()
-            + self.held.free.capacity() * size_of::<NodeId>()
+        self.nodes.slots.capacity() * size_of::<SimNode>()
+            + self.nodes.free.capacity() * size_of::<NodeId>()
             + ids
     }
 
@@ -235,20 +235,20 @@ impl Simulator {
         if self.room == Room::BeforeInsert {
             while lacks_room(self) && self.evict() {}
         }
-        let id = self.held.add(hash, weight);
+        let id = self.nodes.add(hash, weight);
         self.ids.insert(hash, id);
-        self.policy.on_insert(id, &self.held);
+        self.policy.on_insert(id, &self.nodes);
     }
 
     fn update(&mut self, id: NodeId, weight: u32) {
-        let old_weight = self.held.weight(id);
-        self.held.set_weight(id, weight);
+        let old_weight = self.nodes.weight(id);
+        self.nodes.set_weight(id, weight);
         match self.accesses {
-            Accesses::Counter { max } => self.held.raise_frequency(id, max),
-            Accesses::Mark { .. } => self.held.set_frequency(id, 1),
+            Accesses::Counter { max } => self.nodes.raise_frequency(id, max),
+            Accesses::Mark { .. } => self.nodes.set_frequency(id, 1),
             Accesses::None | Accesses::Order => {}
         }
-        self.policy.on_update(id, old_weight, &self.held);
+        self.policy.on_update(id, old_weight, &self.nodes);
     }
 
     #[inline]
@@ -263,10 +263,10 @@ impl Simulator {
 
     fn evict_sparing(&mut self, spared: Option<NodeId>) -> bool {
         let named = match spared {
-            None => self.policy.evict(&self.held),
-            Some(spared) => self.policy.evict_sparing(spared, &self.held),
+            None => self.policy.evict(&self.nodes),
+            Some(spared) => self.policy.evict_sparing(spared, &self.nodes),
         };
-        let left = match named.and_then(|id| self.held.take(id)) {
+        let left = match named.and_then(|id| self.nodes.take(id)) {
             Some(hash) => Some(hash),
             None => self.evict_any(),
         };
@@ -279,15 +279,15 @@ impl Simulator {
 
     #[cold]
     fn evict_any(&mut self) -> Option<u64> {
-        let slots = self.held.slots.len();
+        let slots = self.nodes.slots.len();
         let at = (0..slots)
             .map(|step| (self.fallback + step) % slots)
-            .find(|at| self.held.slots[*at].is_held)?;
+            .find(|at| self.nodes.slots[*at].is_held)?;
         self.faults += 1;
         self.fallback = at + 1;
         let id = node(at);
-        self.policy.on_remove(id, &self.held);
-        self.held.take(id)
+        self.policy.on_remove(id, &self.nodes);
+        self.nodes.take(id)
     }
 
     /// The policy may want to hear of other keys from now on.
@@ -328,13 +328,13 @@ fn node(index: usize) -> NodeId {
 
 /// The nodes, by id.
 #[derive(Default)]
-struct Held {
-    slots: Vec<Slot>,
+struct SimNodes {
+    slots: Vec<SimNode>,
     free: Vec<NodeId>,
     weight: u64,
 }
 
-struct Slot {
+struct SimNode {
     hash: u64,
     weight: u32,
     scratch: Cell<u32>,
@@ -342,11 +342,11 @@ struct Slot {
     is_held: bool,
 }
 
-impl Held {
+impl SimNodes {
     fn add(&mut self, hash: u64, weight: u32) -> NodeId {
         self.weight += u64::from(weight);
         let slot =
-            Slot { hash, weight, scratch: Cell::new(0), frequency: Cell::new(0), is_held: true };
+            SimNode { hash, weight, scratch: Cell::new(0), frequency: Cell::new(0), is_held: true };
         if let Some(id) = self.free.pop() {
             self.slots[id.index()] = slot;
             return id;
@@ -380,13 +380,13 @@ impl Held {
     }
 
     #[inline]
-    fn expect(&self, id: NodeId) -> &Slot {
+    fn expect(&self, id: NodeId) -> &SimNode {
         let slot = self.slots.get(id.index()).filter(|slot| slot.is_held);
         slot.expect("the policy asks about a node that it holds")
     }
 }
 
-impl Nodes for Held {
+impl Nodes for SimNodes {
     #[inline]
     fn hash(&self, id: NodeId) -> u64 {
         self.expect(id).hash
@@ -420,9 +420,9 @@ impl Nodes for Held {
 
 /// Hashes what are hashes already: spreads their bits, of which a sample of keys has some alike.
 #[derive(Default)]
-struct Spread(u64);
+struct SampleHasher(u64);
 
-impl Hasher for Spread {
+impl Hasher for SampleHasher {
     fn write(&mut self, _: &[u8]) {
         unreachable!("the keys are of type u64");
     }

@@ -27,15 +27,15 @@ const HALVED: u64 = 0x7777_7777_7777_7777;
 
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
-struct Line([u64; 2 * ROWS]);
+struct CounterLine([u64; 2 * ROWS]);
 
-const _: () = assert!(size_of::<Line>() == 64);
+const _: () = assert!(size_of::<CounterLine>() == 64);
 
 /// Estimates of how often hashes were counted.
 #[derive(Debug)]
 pub(super) struct Sketch {
     /// A power of two of lines, or none yet.
-    lines: Vec<Line>,
+    lines: Vec<CounterLine>,
     max_lines: usize,
     /// Entries from which on there have to be more lines.
     enough_for: usize,
@@ -58,9 +58,9 @@ pub(super) fn spread(hash: u64) -> u64 {
 
 /// What chooses the counters of a hash, and its place among ghosts: for several of them at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Spread(pub(super) u64);
+pub(super) struct KeyBits(pub(super) u64);
 
-impl Spread {
+impl KeyBits {
     #[inline]
     pub(super) fn of(hash: u64) -> Self {
         Self(spread(hash))
@@ -74,7 +74,7 @@ fn position(bits: u64, row: usize) -> (usize, u32) {
     (2 * row + (counter >> 4) as usize % 2, (counter % 16 * 4) as u32)
 }
 
-impl Line {
+impl CounterLine {
     #[inline]
     fn count(&self, (word, shift): (usize, u32)) -> u64 {
         (self.0[word] >> shift) & MAX_COUNT
@@ -116,19 +116,19 @@ impl Sketch {
     /// heir: where all keys are known, only what they had is taken over.
     #[cold]
     pub(super) fn grow(&mut self, held: usize, counted: impl Iterator<Item = u64>) {
-        let counts: Vec<(Spread, u64)> =
-            counted.map(Spread::of).map(|key| (key, self.estimate(key))).collect();
+        let counts: Vec<(KeyBits, u64)> =
+            counted.map(KeyBits::of).map(|key| (key, self.estimate(key))).collect();
         let lines = lines_for(held).min(self.max_lines);
         self.enough_for = if lines >= self.max_lines { usize::MAX } else { lines * LINE_ENTRIES };
         if self.lines.is_empty() {
-            self.lines.push(Line::default());
+            self.lines.push(CounterLine::default());
         }
         if counts.is_empty() {
             while self.lines.len() < lines {
                 self.lines.extend_from_within(..);
             }
         } else {
-            self.lines = vec![Line::default(); lines];
+            self.lines = vec![CounterLine::default(); lines];
             for (key, count) in counts {
                 self.raise(key, count);
             }
@@ -148,14 +148,14 @@ impl Sketch {
     }
 
     #[inline]
-    fn place(&self, Spread(bits): Spread) -> Option<(usize, u64)> {
+    fn place(&self, KeyBits(bits): KeyBits) -> Option<(usize, u64)> {
         let mask = self.lines.len().checked_sub(1)?;
         Some(((bits >> (ROW_BITS * ROWS)) as usize & mask, bits))
     }
 
     /// Counts a key once more.
     #[inline]
-    pub(super) fn count(&mut self, key: Spread) {
+    pub(super) fn count(&mut self, key: KeyBits) {
         let Some((at, bits)) = self.place(key) else { return };
         let line = &mut self.lines[at];
         let least = line.least(bits);
@@ -174,7 +174,7 @@ impl Sketch {
     }
 
     /// Makes the estimate of a key at least `count`.
-    fn raise(&mut self, key: Spread, count: u64) {
+    fn raise(&mut self, key: KeyBits, count: u64) {
         let Some((at, bits)) = self.place(key) else { return };
         let line = &mut self.lines[at];
         for row in 0..ROWS {
@@ -186,7 +186,7 @@ impl Sketch {
 
     /// How often a key was counted, about.
     #[inline]
-    pub(super) fn estimate(&self, key: Spread) -> u64 {
+    pub(super) fn estimate(&self, key: KeyBits) -> u64 {
         let Some((at, bits)) = self.place(key) else { return 0 };
         self.lines[at].least(bits)
     }
@@ -202,7 +202,7 @@ impl Sketch {
 
     /// Asks the processor for the line of a key.
     #[inline]
-    pub(super) fn prefetch(&self, key: Spread) {
+    pub(super) fn prefetch(&self, key: KeyBits) {
         if let Some((at, _)) = self.place(key) {
             crate::base::prefetch::prefetch_for_write(&raw const self.lines[at]);
         }
@@ -217,8 +217,8 @@ fn lines_for(entries: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn hash(key: u64) -> Spread {
-        Spread::of((key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
+    fn hash(key: u64) -> KeyBits {
+        KeyBits::of((key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29))
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::*;
 const STEPS: u64 = 3_000;
 
 /// What one run is bounded by, one after the other.
-struct Run {
+struct GoldenRun {
     name: &'static str,
     bounds: &'static [(Option<usize>, Option<u64>)],
     /// Different keys, in multiples of a hundred.
@@ -25,48 +25,53 @@ struct Run {
 /// Steps of a phase where they are short.
 const SHORT: u64 = STEPS / 8;
 
-const RUNS: [Run; 10] = [
-    Run { name: "one entry", bounds: &[(Some(1), None)], spread: 1, phase: SHORT },
-    Run { name: "ten", bounds: &[(Some(10), None)], spread: 1, phase: SHORT },
-    Run {
+const RUNS: [GoldenRun; 10] = [
+    GoldenRun { name: "one entry", bounds: &[(Some(1), None)], spread: 1, phase: SHORT },
+    GoldenRun { name: "ten", bounds: &[(Some(10), None)], spread: 1, phase: SHORT },
+    GoldenRun {
         name: "a hundred",
         bounds: &[(Some(100), None), (Some(100), None)],
         spread: 4,
         phase: SHORT,
     },
-    Run {
+    GoldenRun {
         name: "up and down",
         bounds: &[(Some(40), None), (Some(100), None), (Some(20), None)],
         spread: 3,
         phase: SHORT,
     },
-    Run {
+    GoldenRun {
         name: "more than mirrors hold",
         bounds: &[(Some(700), None); 3],
         spread: 20,
         phase: SHORT,
     },
-    Run {
+    GoldenRun {
         name: "weight",
         bounds: &[(None, Some(300)), (None, Some(150))],
         spread: 3,
         phase: SHORT,
     },
-    Run {
+    GoldenRun {
         name: "much weight",
         bounds: &[(None, Some(6_000)), (None, Some(9_000))],
         spread: 30,
         phase: SHORT,
     },
-    Run {
+    GoldenRun {
         name: "both",
         bounds: &[(Some(60), Some(250)), (Some(90), Some(200)), (Some(40), Some(400))],
         spread: 3,
         phase: SHORT,
     },
     // So long that the default policy changes its window.
-    Run { name: "long phases", bounds: &[(Some(120), None); 4], spread: 4, phase: STEPS },
-    Run { name: "long phases of many", bounds: &[(Some(400), None); 5], spread: 16, phase: 3_750 },
+    GoldenRun { name: "long phases", bounds: &[(Some(120), None); 4], spread: 4, phase: STEPS },
+    GoldenRun {
+        name: "long phases of many",
+        bounds: &[(Some(400), None); 5],
+        spread: 16,
+        phase: 3_750,
+    },
 ];
 
 /// FNV-1a, by words.
@@ -88,7 +93,7 @@ fn hash_of(key: u64) -> u64 {
 }
 
 /// Popular keys, a loop, a scan among popular keys, and keys of a moment ago.
-fn key_at(step: u64, run: &Run, state: &mut u64) -> u64 {
+fn key_at(step: u64, run: &GoldenRun, state: &mut u64) -> u64 {
     let keys = run.spread * 100;
     let popular = random(state) % keys * (random(state) % keys) / keys;
     match step / run.phase % 4 {
@@ -102,20 +107,20 @@ fn key_at(step: u64, run: &Run, state: &mut u64) -> u64 {
 
 /// All that the policy says of itself and of its nodes.
 fn add_reports(digest: &mut Digest, simulator: &Simulator) {
-    let Simulator { policy, held, .. } = simulator;
+    let Simulator { policy, nodes, .. } = simulator;
     let mut named = Vec::new();
     policy.upcoming(7, &mut |id| named.push(id));
     named.push(node(77_777));
-    policy.coldest(20, held, &mut |id| named.push(id));
+    policy.coldest(20, nodes, &mut |id| named.push(id));
     named.push(node(77_777));
-    policy.hottest(20, held, &mut |id| named.push(id));
+    policy.hottest(20, nodes, &mut |id| named.push(id));
     digest.add_all(named.into_iter().map(|id| u64::from(id.to_raw())));
     for Segment { name, entries, cost, target } in policy.segments() {
         digest.add_all([name.len() as u64, entries as u64, cost, target.unwrap_or(7)]);
     }
-    policy.to_restore(held, &mut |id, word| {
-        let segment = policy.segment_of(id, held).map_or(0, |name| name.len() as u64);
-        digest.add_all([held.hash(id), word.into(), segment, policy.frequency(id, held)]);
+    policy.to_restore(nodes, &mut |id, word| {
+        let segment = policy.segment_of(id, nodes).map_or(0, |name| name.len() as u64);
+        digest.add_all([nodes.hash(id), word.into(), segment, policy.frequency(id, nodes)]);
     });
 }
 
@@ -123,19 +128,19 @@ fn add_reports(digest: &mut Digest, simulator: &Simulator) {
 fn restored(policy: &Policy, config: PolicyConfig, old: &Simulator) -> Simulator {
     let mut new = Simulator::new(policy, config).unwrap();
     let mut named = Vec::new();
-    old.policy.to_restore(&old.held, &mut |id, word| named.push((id, word)));
+    old.policy.to_restore(&old.nodes, &mut |id, word| named.push((id, word)));
     assert!(named.len() == old.len() || named.is_empty(), "named once or not at all");
     for (old_id, word) in named {
-        let (hash, weight) = (old.held.hash(old_id), old.held.weight(old_id));
-        let id = new.held.add(hash, weight);
-        new.held.set_frequency(id, old.held.frequency(old_id));
+        let (hash, weight) = (old.nodes.hash(old_id), old.nodes.weight(old_id));
+        let id = new.nodes.add(hash, weight);
+        new.nodes.set_frequency(id, old.nodes.frequency(old_id));
         new.ids.insert(hash, id);
-        new.policy.on_restore(id, word, &new.held);
+        new.policy.on_restore(id, word, &new.nodes);
     }
     new
 }
 
-fn play(policy: &Policy, run: &Run) -> (u64, u64) {
+fn play(policy: &Policy, run: &GoldenRun) -> (u64, u64) {
     let (mut digest, mut state, mut hits) = (Digest(0xcbf2_9ce4_8422_2325), 1, 0);
     let configs = run.bounds.iter().map(|(entries, weight)| PolicyConfig::new(*entries, *weight));
     let mut simulator = None;
@@ -169,8 +174,8 @@ fn play(policy: &Policy, run: &Run) -> (u64, u64) {
                 add_reports(&mut digest, simulator);
             }
         }
-        let held = simulator.held.slots.iter().filter(|slot| slot.is_held);
-        digest.add_all(held.map(|slot| slot.hash));
+        let nodes = simulator.nodes.slots.iter().filter(|slot| slot.is_held);
+        digest.add_all(nodes.map(|slot| slot.hash));
         assert_eq!(simulator.faults(), 0, "{policy:?}, {}", run.name);
     }
     (hits, digest.0)

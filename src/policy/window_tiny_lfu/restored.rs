@@ -11,7 +11,7 @@
 use super::WINDOWS;
 
 use super::segments::Segments;
-use super::word::{Place, UNKNOWN, Word};
+use super::word::{NodeWord, SegmentId, UNKNOWN};
 use crate::base::node_id::NodeId;
 use crate::policy::Nodes;
 
@@ -31,15 +31,15 @@ impl Segments {
         let is_now = |percent: &u64| *percent == self.window_percent();
         let window = WINDOWS.iter().position(is_now).unwrap_or(0);
         let window = u32::try_from(window).expect("two bits");
-        for place in [Place::Probation, Place::Window, Place::Protected] {
-            for id in self.oldest_first(place) {
-                let word = Word::of(id, nodes);
+        for segment in [SegmentId::Probation, SegmentId::Window, SegmentId::Protected] {
+            for id in self.oldest_first(segment) {
+                let word = NodeWord::of(id, nodes);
                 let mark = u64::from(nodes.frequency(id));
                 let frequency = (self.frequency(id, nodes) - mark).min(MAX_FREQUENCY);
                 let distance = u32::from(word.distance.min(MAX_TICKS));
                 let age = u32::from(self.age(word.last).min(MAX_TICKS));
                 let frequency = u32::try_from(frequency).expect("four bits");
-                let word = (place as u32) << 30 | frequency << 26 | window << 24;
+                let word = (segment as u32) << 30 | frequency << 26 | window << 24;
                 name(id, word | distance << 12 | age);
             }
         }
@@ -47,15 +47,15 @@ impl Segments {
 
     /// Takes in a key as it was.
     pub(super) fn restore<N: Nodes + ?Sized>(&mut self, id: NodeId, raw: u32, nodes: &N) {
-        let place = match raw >> 30 {
-            0 => Place::Window,
-            1 => Place::Probation,
-            _ => Place::Protected,
+        let segment = match raw >> 30 {
+            0 => SegmentId::Window,
+            1 => SegmentId::Probation,
+            _ => SegmentId::Protected,
         };
         #[expect(clippy::cast_possible_truncation, reason = "twelve bits each")]
         let (distance, age) = ((raw >> 12) as u16 & MAX_TICKS, raw as u16 & MAX_TICKS);
         let distance = if distance == MAX_TICKS { UNKNOWN } else { distance };
-        self.take_back(id, place, distance, age, raw >> 26 & 15, nodes);
+        self.take_back(id, segment, distance, age, raw >> 26 & 15, nodes);
         let window = WINDOWS[(raw >> 24 & 3) as usize];
         if window != self.window_percent() {
             self.set_window(window);

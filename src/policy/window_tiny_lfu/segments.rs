@@ -8,10 +8,10 @@ use crate::base::node_id::NodeId;
 use crate::policy::Nodes;
 use crate::policy::budget::{Budget, share};
 use crate::policy::ghost::Ghost;
-use crate::policy::list::{Links, List};
-use crate::policy::sketch::{Sketch, Spread, spread};
+use crate::policy::list::{Links, NodeList};
+use crate::policy::sketch::{KeyBits, Sketch, spread};
 
-use super::word::{Clock, PLACES, Place, TICK_MASK, UNKNOWN, Word};
+use super::word::{MissClock, NodeWord, SEGMENTS, SegmentId, TICK_MASK, UNKNOWN};
 
 mod reports;
 
@@ -36,8 +36,8 @@ const LET_IN: u64 = 128;
 const MAX_RECOUNT: usize = 1 << 16;
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Queue {
-    list: List,
+struct SegmentQueue {
+    list: NodeList,
     entries: usize,
     cost: u64,
 }
@@ -45,8 +45,8 @@ struct Queue {
 #[derive(Debug)]
 pub(super) struct Segments {
     links: Links,
-    /// By `Place`.
-    queues: [Queue; PLACES],
+    /// By `SegmentId`.
+    queues: [SegmentQueue; SEGMENTS],
     budget: Budget,
     window_percent: u64,
     window_target: u64,
@@ -55,7 +55,7 @@ pub(super) struct Segments {
     ghost: Ghost,
     /// The entries that both serve as they are.
     enough_for: usize,
-    clock: Clock,
+    clock: MissClock,
     /// The one node that the last insertion pushes out of the window. It stays there until the
     /// eviction that follows, for most lose their duel.
     leaving: Option<NodeId>,
@@ -77,7 +77,7 @@ impl Segments {
         let entries = budget.counts_entries().then_some(budget.total);
         let mut segments = Self {
             links: Links::default(),
-            queues: [Queue::default(); PLACES],
+            queues: [SegmentQueue::default(); SEGMENTS],
             budget,
             window_percent,
             window_target: 0,
@@ -85,7 +85,7 @@ impl Segments {
             sketch: Sketch::new(entries),
             ghost: Ghost::new(entries.unwrap_or(u64::MAX)),
             enough_for: 0,
-            clock: Clock { now: 0, progress: 0, tick_cost: 1 },
+            clock: MissClock { now: 0, progress: 0, tick_cost: 1 },
             leaving: None,
             candidate: None,
             candidates: 0,
@@ -144,7 +144,7 @@ impl Segments {
         if self.budget.is_fixed_unit() {
             return;
         }
-        for at in 0..PLACES {
+        for at in 0..SEGMENTS {
             let ids = self.links.oldest_first(&self.queues[at].list);
             self.queues[at].cost = ids.map(|id| self.budget.cost_of(id, nodes)).sum();
         }
@@ -154,16 +154,16 @@ impl Segments {
     pub(super) fn insert<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
         if let Some(left) = self.leaving.take() {
             // Nothing was evicted for it.
-            self.change_place(left, Place::Probation, nodes);
+            self.change_segment(left, SegmentId::Probation, nodes);
         }
         self.reserve_for_one_more(nodes);
         let cost = self.budget.cost_of(id, nodes);
         self.clock.advance(cost);
-        let key = Spread::of(nodes.hash(id));
+        let key = KeyBits::of(nodes.hash(id));
         self.sketch.count(key);
         let distance = self.ghost.stamp(key).map_or(UNKNOWN, |then| self.clock.distance(then));
-        Word { place: Place::Window, distance, last: self.clock.now }.store(id, nodes);
-        self.push(Place::Window, id, cost);
+        NodeWord { segment: SegmentId::Window, distance, last: self.clock.now }.store(id, nodes);
+        self.push(SegmentId::Window, id, cost);
         self.newest = Some(id);
         self.drain_window(cost, nodes);
     }
@@ -173,24 +173,24 @@ impl Segments {
     pub(super) fn take_back<N: Nodes + ?Sized>(
         &mut self,
         id: NodeId,
-        place: Place,
+        segment: SegmentId,
         distance: u16,
         age: u16,
         frequency: u32,
         nodes: &N,
     ) {
         self.reserve_for_one_more(nodes);
-        let key = Spread::of(nodes.hash(id));
+        let key = KeyBits::of(nodes.hash(id));
         for _ in 0..frequency {
             self.sketch.count(key);
         }
         let last = self.clock.now.wrapping_sub(age) & TICK_MASK;
-        Word { place, distance, last }.store(id, nodes);
-        self.push(place, id, self.budget.cost_of(id, nodes));
+        NodeWord { segment, distance, last }.store(id, nodes);
+        self.push(segment, id, self.budget.cost_of(id, nodes));
     }
 
-    pub(super) fn oldest_first(&self, place: Place) -> impl Iterator<Item = NodeId> {
-        self.links.oldest_first(&self.queues[place as usize].list)
+    pub(super) fn oldest_first(&self, segment: SegmentId) -> impl Iterator<Item = NodeId> {
+        self.links.oldest_first(&self.queues[segment as usize].list)
     }
 
     pub(super) fn age(&self, then: u16) -> u16 {
@@ -236,7 +236,7 @@ impl Segments {
     /// What the window costs above its target, and its tail. `None` if nothing has to leave it.
     #[inline]
     fn window_excess(&self) -> Option<(u64, NodeId)> {
-        let window = &self.queues[Place::Window as usize];
+        let window = &self.queues[SegmentId::Window as usize];
         let excess = window.cost.checked_sub(self.window_target).filter(|excess| *excess > 0)?;
         // The newest stays, whatever it costs: a heavy key, too, gets a chance to be used.
         let tail = window.list.back().filter(|tail| Some(*tail) != self.newest)?;
@@ -259,7 +259,7 @@ impl Segments {
         while let Some((excess, tail)) = self.window_excess() {
             looks += 1;
             if looks <= MAX_LOOKS && self.look(tail, nodes) {
-                self.links.move_to_front(&mut self.queues[Place::Window as usize].list, tail);
+                self.links.move_to_front(&mut self.queues[SegmentId::Window as usize].list, tail);
                 continue;
             }
             if self.candidates >= DRAIN as usize && moved_cost >= DRAIN * cost {
@@ -269,7 +269,7 @@ impl Segments {
                 self.leaving = Some(tail);
                 return;
             }
-            moved_cost += self.change_place(tail, Place::Probation, nodes);
+            moved_cost += self.change_segment(tail, SegmentId::Probation, nodes);
             self.candidate = Some(tail);
             self.candidates += 1;
         }
@@ -288,42 +288,42 @@ impl Segments {
     #[inline(never)]
     fn note_use<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
         nodes.set_frequency(id, 0);
-        self.sketch.count(Spread::of(nodes.hash(id)));
-        let Word { place, last, .. } = Word::of(id, nodes);
+        self.sketch.count(KeyBits::of(nodes.hash(id)));
+        let NodeWord { segment, last, .. } = NodeWord::of(id, nodes);
         let distance = self.clock.distance(last);
-        Word { place, distance, last: self.clock.now }.store(id, nodes);
+        NodeWord { segment, distance, last: self.clock.now }.store(id, nodes);
     }
 
     #[inline]
-    fn push(&mut self, place: Place, id: NodeId, cost: u64) {
-        let queue = &mut self.queues[place as usize];
+    fn push(&mut self, segment: SegmentId, id: NodeId, cost: u64) {
+        let queue = &mut self.queues[segment as usize];
         self.links.push_front(&mut queue.list, id);
         queue.entries += 1;
         queue.cost += cost;
     }
 
     #[inline]
-    fn unlink(&mut self, place: Place, id: NodeId, cost: u64) {
-        let queue = &mut self.queues[place as usize];
+    fn unlink(&mut self, segment: SegmentId, id: NodeId, cost: u64) {
+        let queue = &mut self.queues[segment as usize];
         self.links.remove(&mut queue.list, id);
         queue.entries -= 1;
         queue.cost -= cost;
     }
 
     /// Moves `id` to the head of another list; returns what it costs.
-    fn change_place<N: Nodes + ?Sized>(&mut self, id: NodeId, to: Place, nodes: &N) -> u64 {
-        let word = Word::of(id, nodes);
+    fn change_segment<N: Nodes + ?Sized>(&mut self, id: NodeId, to: SegmentId, nodes: &N) -> u64 {
+        let word = NodeWord::of(id, nodes);
         let cost = self.budget.cost_of(id, nodes);
-        self.unlink(word.place, id, cost);
+        self.unlink(word.segment, id, cost);
         self.push(to, id, cost);
-        Word { place: to, ..word }.store(id, nodes);
+        NodeWord { segment: to, ..word }.store(id, nodes);
         cost
     }
 
     /// `id` now weighs what `nodes` says, and weighed `old_weight`.
     pub(super) fn update<N: Nodes + ?Sized>(&mut self, id: NodeId, old_weight: u32, nodes: &N) {
         if !self.budget.counts_entries() {
-            let queue = &mut self.queues[Word::of(id, nodes).place as usize];
+            let queue = &mut self.queues[NodeWord::of(id, nodes).segment as usize];
             queue.cost -= self.budget.cost(old_weight);
             queue.cost += self.budget.cost(nodes.weight(id));
         }
@@ -332,7 +332,7 @@ impl Segments {
     /// Forgets `id` without remembering it.
     pub(super) fn remove<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
         self.unname(id);
-        self.unlink(Word::of(id, nodes).place, id, self.budget.cost_of(id, nodes));
+        self.unlink(NodeWord::of(id, nodes).segment, id, self.budget.cost_of(id, nodes));
     }
 
     /// Lets no part of the policy name `id` any more.
@@ -351,23 +351,23 @@ impl Segments {
     /// Forgets the node that is least worth keeping.
     pub(super) fn evict<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
         let Some(candidate) = self.leaving.take() else { return self.evict_searching(nodes) };
-        let tail = self.queues[Place::Probation as usize].list.back();
+        let tail = self.queues[SegmentId::Probation as usize].list.back();
         let Some(victim) = tail.filter(|tail| nodes.frequency(*tail) == 0) else {
             // The search for a victim moves nodes to where the candidate stands first.
-            self.change_place(candidate, Place::Probation, nodes);
+            self.change_segment(candidate, SegmentId::Probation, nodes);
             (self.candidate, self.candidates) = (Some(candidate), 1);
             return self.evict_searching(nodes);
         };
         // Neither is the newest.
-        let (ours, theirs) = (Spread::of(nodes.hash(candidate)), Spread::of(nodes.hash(victim)));
-        let (place, loser, key) = match self.admits(candidate, ours, victim, theirs, nodes) {
-            false => (Place::Window, candidate, ours),
+        let (ours, theirs) = (KeyBits::of(nodes.hash(candidate)), KeyBits::of(nodes.hash(victim)));
+        let (segment, loser, key) = match self.admits(candidate, ours, victim, theirs, nodes) {
+            false => (SegmentId::Window, candidate, ours),
             true => {
-                self.change_place(candidate, Place::Probation, nodes);
-                (Place::Probation, victim, theirs)
+                self.change_segment(candidate, SegmentId::Probation, nodes);
+                (SegmentId::Probation, victim, theirs)
             }
         };
-        self.forget_at(place, loser, key, nodes);
+        self.forget_at(segment, loser, key, nodes);
         Some(loser)
     }
 
@@ -384,7 +384,7 @@ impl Segments {
             (self.candidate, self.candidates) = (None, 0);
         }
         if let Some(candidate) = self.leaving.take().filter(|leaving| *leaving != spared) {
-            self.change_place(candidate, Place::Probation, nodes);
+            self.change_segment(candidate, SegmentId::Probation, nodes);
             (self.candidate, self.candidates) = (Some(candidate), 1);
         }
         self.spared = Some(spared);
@@ -399,7 +399,7 @@ impl Segments {
         let loser = match (self.find_victim(nodes), candidate) {
             (Some(victim), Some(candidate)) => {
                 self.next_candidate();
-                let of = |id| Spread::of(nodes.hash(id));
+                let of = |id| KeyBits::of(nodes.hash(id));
                 match self.admits(candidate, of(candidate), victim, of(victim), nodes) {
                     true => victim,
                     false => candidate,
@@ -415,15 +415,21 @@ impl Segments {
     /// As [`remove`](Self::remove), but remembers when the key was used last.
     fn forget<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
         self.unname(id);
-        self.forget_at(Word::of(id, nodes).place, id, Spread::of(nodes.hash(id)), nodes);
+        self.forget_at(NodeWord::of(id, nodes).segment, id, KeyBits::of(nodes.hash(id)), nodes);
     }
 
     /// The same of a node at `place` that is named nowhere.
     #[inline]
-    fn forget_at<N: Nodes + ?Sized>(&mut self, place: Place, id: NodeId, key: Spread, nodes: &N) {
-        self.unlink(place, id, self.budget.cost_of(id, nodes));
+    fn forget_at<N: Nodes + ?Sized>(
+        &mut self,
+        segment: SegmentId,
+        id: NodeId,
+        key: KeyBits,
+        nodes: &N,
+    ) {
+        self.unlink(segment, id, self.budget.cost_of(id, nodes));
         let clock = self.clock;
-        self.ghost.insert(key, Word::of(id, nodes).last, |then| clock.age(then));
+        self.ghost.insert(key, NodeWord::of(id, nodes).last, |then| clock.age(then));
     }
 
     /// One duel a candidate. There are several where a heavy key pushed many light ones out of
@@ -440,36 +446,37 @@ impl Segments {
     fn find_victim<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
         let mut looks = 0;
         loop {
-            let mut tail = self.queues[Place::Probation as usize].list.back();
+            let mut tail = self.queues[SegmentId::Probation as usize].list.back();
             while tail.is_some() && (tail == self.candidate || tail == self.spared) {
                 tail = tail.and_then(|tail| self.links.newer(tail));
             }
             let Some(tail) = tail else {
-                let protected = self.queues[Place::Protected as usize].list.back()?;
-                self.change_place(protected, Place::Probation, nodes);
+                let protected = self.queues[SegmentId::Protected as usize].list.back()?;
+                self.change_segment(protected, SegmentId::Probation, nodes);
                 continue;
             };
             looks += 1;
             if looks > MAX_LOOKS || !self.look(tail, nodes) {
                 return Some(tail);
             }
-            self.change_place(tail, Place::Protected, nodes);
+            self.change_segment(tail, SegmentId::Protected, nodes);
             self.drain_protected(&mut looks, nodes);
         }
     }
 
     fn drain_protected<N: Nodes + ?Sized>(&mut self, looks: &mut usize, nodes: &N) {
         loop {
-            let protected = &self.queues[Place::Protected as usize];
+            let protected = &self.queues[SegmentId::Protected as usize];
             if protected.cost <= self.protected_target {
                 return;
             }
             let Some(tail) = protected.list.back() else { return };
             *looks += 1;
             if *looks <= MAX_LOOKS && self.look(tail, nodes) {
-                self.links.move_to_front(&mut self.queues[Place::Protected as usize].list, tail);
+                self.links
+                    .move_to_front(&mut self.queues[SegmentId::Protected as usize].list, tail);
             } else {
-                self.change_place(tail, Place::Probation, nodes);
+                self.change_segment(tail, SegmentId::Probation, nodes);
             }
         }
     }
@@ -483,14 +490,14 @@ impl Segments {
             if looks > MAX_LOOKS || !self.look(tail, nodes) {
                 return Some(tail);
             }
-            self.links.move_to_front(&mut self.queues[Place::Window as usize].list, tail);
+            self.links.move_to_front(&mut self.queues[SegmentId::Window as usize].list, tail);
         }
     }
 
     /// The oldest of the window that may leave: the newest, and what is spared, only if there is
     /// nothing else.
     fn window_tail(&self) -> Option<NodeId> {
-        let window = &self.queues[Place::Window as usize].list;
+        let window = &self.queues[SegmentId::Window as usize].list;
         let mut others = self.links.oldest_first(window).filter(|id| Some(*id) != self.spared);
         let oldest = others.next().or(window.back())?;
         let next = if Some(oldest) == self.newest { others.next() } else { None };
@@ -506,9 +513,9 @@ impl Segments {
     fn admits<N: Nodes + ?Sized>(
         &mut self,
         candidate: NodeId,
-        ours: Spread,
+        ours: KeyBits,
         victim: NodeId,
-        theirs: Spread,
+        theirs: KeyBits,
         nodes: &N,
     ) -> bool {
         let seen = self.sketch.estimate(ours);
@@ -516,20 +523,20 @@ impl Segments {
         if lead != 1 {
             return lead > 1 || (seen >= WARM && self.is_let_in(ours, victim, nodes));
         }
-        let word = Word::of(candidate, nodes);
+        let word = NodeWord::of(candidate, nodes);
         let distance = word.distance.max(self.clock.age(word.last));
-        distance < self.clock.age(Word::of(victim, nodes).last)
+        distance < self.clock.age(NodeWord::of(victim, nodes).last)
     }
 
     /// Whether chance lets a warm candidate in that has lost against `victim`.
     #[cold]
     fn is_let_in<N: Nodes + ?Sized>(
         &mut self,
-        candidate: Spread,
+        candidate: KeyBits,
         victim: NodeId,
         nodes: &N,
     ) -> bool {
-        if self.clock.age(Word::of(victim, nodes).last) < STALE {
+        if self.clock.age(NodeWord::of(victim, nodes).last) < STALE {
             return false;
         }
         self.chance = spread(self.chance.wrapping_add(candidate.0));
@@ -538,12 +545,12 @@ impl Segments {
 
     /// How often `id` was seen lately, as far as counted, and its mark.
     pub(super) fn frequency<N: Nodes + ?Sized>(&self, id: NodeId, nodes: &N) -> u64 {
-        self.sketch.estimate(Spread::of(nodes.hash(id))) + u64::from(nodes.frequency(id))
+        self.sketch.estimate(KeyBits::of(nodes.hash(id))) + u64::from(nodes.frequency(id))
     }
 
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
-        let key = Spread::of(hash);
+        let key = KeyBits::of(hash);
         self.sketch.prefetch(key);
         self.ghost.prefetch(key);
     }
@@ -558,9 +565,9 @@ mod tests {
 
     /// Entries by id, of which several may have one hash.
     #[derive(Default)]
-    struct Table(Vec<(u64, Cell<u8>, Cell<u32>)>);
+    struct TestNodes(Vec<(u64, Cell<u8>, Cell<u32>)>);
 
-    impl Nodes for Table {
+    impl Nodes for TestNodes {
         fn hash(&self, id: NodeId) -> u64 {
             self.0[id.index()].0
         }
@@ -582,16 +589,20 @@ mod tests {
     }
 
     /// A cache of 100 entries, read through, whose keys choose their hashes.
-    struct Cache {
+    struct TestCache {
         segments: Segments,
-        table: Table,
+        table: TestNodes,
         held: Vec<u64>,
     }
 
-    impl Cache {
+    impl TestCache {
         fn new() -> Self {
             let budget = Budget::new(&PolicyConfig::new(Some(100), None));
-            Self { segments: Segments::new(budget, 10), table: Table::default(), held: Vec::new() }
+            Self {
+                segments: Segments::new(budget, 10),
+                table: TestNodes::default(),
+                held: Vec::new(),
+            }
         }
 
         fn request(&mut self, key: u64, hash: u64) -> bool {
@@ -620,7 +631,7 @@ mod tests {
     /// Hits of keys of which some are popular, beside one that is hot, and one that comes once;
     /// and whether that is still there.
     fn hits_beside(cold_hash: u64, salt: u64) -> (u64, bool) {
-        let mut cache = Cache::new();
+        let mut cache = TestCache::new();
         let hash = |key: u64| spread(key + (salt << 32) + 1) >> 16;
         let hot = 0;
         // Marked whenever it is looked at, it stays in the window.

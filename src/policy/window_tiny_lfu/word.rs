@@ -19,13 +19,13 @@ pub(super) const TICK_MASK: u16 = 0x7fff;
 pub(super) const UNKNOWN: u16 = TICK_MASK;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum SegmentId {
     Window = 0,
     Probation = 1,
     Protected = 2,
 }
 
-impl Place {
+impl SegmentId {
     /// As users know it.
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -36,46 +36,46 @@ impl Place {
     }
 }
 
-pub(super) const PLACES: usize = 3;
+pub(super) const SEGMENTS: usize = 3;
 
 /// What a node's word says.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Word {
-    pub(super) place: Place,
+pub(super) struct NodeWord {
+    pub(super) segment: SegmentId,
     pub(super) distance: u16,
     pub(super) last: u16,
 }
 
-impl Word {
+impl NodeWord {
     #[inline]
     pub(super) fn of<N: Nodes + ?Sized>(id: NodeId, nodes: &N) -> Self {
         let raw = nodes.scratch(id);
-        let place = match raw >> 30 {
-            0 => Place::Window,
-            1 => Place::Probation,
-            _ => Place::Protected,
+        let segment = match raw >> 30 {
+            0 => SegmentId::Window,
+            1 => SegmentId::Probation,
+            _ => SegmentId::Protected,
         };
         #[expect(clippy::cast_possible_truncation, reason = "fifteen bits each")]
         let (distance, last) = ((raw >> 15) as u16 & TICK_MASK, raw as u16 & TICK_MASK);
-        Self { place, distance, last }
+        Self { segment, distance, last }
     }
 
     #[inline]
     pub(super) fn store<N: Nodes + ?Sized>(self, id: NodeId, nodes: &N) {
-        let place = (self.place as u32) << 30;
-        nodes.set_scratch(id, place | u32::from(self.distance) << 15 | u32::from(self.last));
+        let segment = (self.segment as u32) << 30;
+        nodes.set_scratch(id, segment | u32::from(self.distance) << 15 | u32::from(self.last));
     }
 }
 
 /// Counts the costs of new keys.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub(super) struct MissClock {
     pub(super) now: u16,
     pub(super) progress: u64,
     pub(super) tick_cost: u64,
 }
 
-impl Clock {
+impl MissClock {
     #[inline]
     pub(super) fn advance(&mut self, cost: u64) {
         self.progress += cost;
@@ -110,14 +110,14 @@ mod tests {
 
     #[test]
     fn a_distance_however_long_is_not_taken_for_an_unknown_one() {
-        let clock = Clock { now: 5, progress: 0, tick_cost: 1 };
+        let clock = MissClock { now: 5, progress: 0, tick_cost: 1 };
         assert_eq!((clock.age(5), clock.age(4), clock.age(6)), (0, 1, TICK_MASK));
         assert_eq!((clock.distance(4), clock.distance(6)), (1, UNKNOWN - 1));
     }
 
     #[test]
     fn the_clock_ticks_with_costs_and_wraps_around() {
-        let mut clock = Clock { now: TICK_MASK, progress: 0, tick_cost: 10 };
+        let mut clock = MissClock { now: TICK_MASK, progress: 0, tick_cost: 10 };
         clock.advance(9);
         assert_eq!((clock.now, clock.progress), (TICK_MASK, 9));
         clock.advance(26);

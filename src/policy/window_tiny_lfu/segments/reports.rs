@@ -1,9 +1,9 @@
 //! What the segments say of themselves: what is looked at next, which node ranks where, what each
 //! holds.
 
-use super::{Place, Queue, Segments};
+use super::{SegmentId, SegmentQueue, Segments};
 use crate::base::node_id::NodeId;
-use crate::policy::window_tiny_lfu::word::Word;
+use crate::policy::window_tiny_lfu::word::NodeWord;
 use crate::policy::{Nodes, Segment};
 
 impl Segments {
@@ -16,8 +16,10 @@ impl Segments {
         name: &mut (impl FnMut(NodeId) + ?Sized),
     ) {
         // Most candidates lose, and leave victims for others to duel with.
-        for (place, count) in [(Place::Window, count), (Place::Probation, count.div_ceil(4))] {
-            self.links.name_from(self.queues[place as usize].list.back(), count, name);
+        for (segment, count) in
+            [(SegmentId::Window, count), (SegmentId::Probation, count.div_ceil(4))]
+        {
+            self.links.name_from(self.queues[segment as usize].list.back(), count, name);
         }
     }
 
@@ -29,7 +31,7 @@ impl Segments {
         count: usize,
         name: &mut impl FnMut(NodeId),
     ) {
-        let protected = &self.queues[Place::Protected as usize];
+        let protected = &self.queues[SegmentId::Protected as usize];
         if protected.cost >= self.protected_target {
             self.links.name_from(protected.list.back(), count.div_ceil(2), name);
         }
@@ -42,8 +44,8 @@ impl Segments {
         name: &mut dyn FnMut(NodeId),
     ) {
         let mut left = count;
-        for place in [Place::Probation, Place::Window, Place::Protected] {
-            let queue = &self.queues[place as usize];
+        for segment in [SegmentId::Probation, SegmentId::Window, SegmentId::Protected] {
+            let queue = &self.queues[segment as usize];
             self.links.name_from(queue.list.back(), left, name);
             left = left.saturating_sub(queue.entries);
         }
@@ -55,10 +57,10 @@ impl Segments {
         count: usize,
         name: &mut dyn FnMut(NodeId),
     ) {
-        let places = [Place::Protected, Place::Window, Place::Probation];
+        let places = [SegmentId::Protected, SegmentId::Window, SegmentId::Probation];
         let ids = places
             .iter()
-            .flat_map(|place| self.links.newest_first(&self.queues[*place as usize].list));
+            .flat_map(|segment| self.links.newest_first(&self.queues[*segment as usize].list));
         ids.take(count).for_each(name);
     }
 
@@ -68,19 +70,19 @@ impl Segments {
         id: NodeId,
         nodes: &N,
     ) -> &'static str {
-        Word::of(id, nodes).place.name()
+        NodeWord::of(id, nodes).segment.name()
     }
 
     pub(in crate::policy::window_tiny_lfu) fn report(&self) -> Vec<Segment> {
-        let segment = |place: Place| {
-            let Queue { entries, cost, .. } = self.queues[place as usize];
-            Segment::new(place.name(), entries, cost)
+        let segment = |segment: SegmentId| {
+            let SegmentQueue { entries, cost, .. } = self.queues[segment as usize];
+            Segment::new(segment.name(), entries, cost)
         };
         let main_target = self.budget.total.saturating_sub(self.window_target);
         vec![
-            segment(Place::Window).with_target(self.window_target),
-            segment(Place::Probation).with_target(main_target - self.protected_target),
-            segment(Place::Protected).with_target(self.protected_target),
+            segment(SegmentId::Window).with_target(self.window_target),
+            segment(SegmentId::Probation).with_target(main_target - self.protected_target),
+            segment(SegmentId::Protected).with_target(self.protected_target),
         ]
     }
 }
