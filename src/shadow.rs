@@ -2,8 +2,9 @@
 //!
 //! Beside a cache run caches of keys alone, one for each policy and multiple of the capacity that
 //! was asked for ([`ShadowConfig`]), each fed with the lookups, insertions and removals of a part
-//! of all keys and as small as that part (`ghost`). [`Cache::shadow_report`](crate::Cache::shadow_report) reads their hit
-//! ratios: points of the miss-ratio curve, at any time and while the cache works.
+//! of all keys and as small as that part (`miniature`).
+//! [`Cache::shadow_report`](crate::Cache::shadow_report) reads their hit ratios: points of the
+//! miss-ratio curve, at any time and while the cache works.
 //!
 //! Sampling keys by hash and simulating a cache in miniature are from C. A. Waldspurger et al.,
 //! "Efficient MRC construction with SHARDS", FAST 2015, and "Cache modeling and optimization using
@@ -13,7 +14,7 @@
 //! own code, and each shadow has a rate of its own, by which small ones are no less exact. And what the
 //! cache itself misses is known, of all keys and of the sample: it says by how much the sample errs
 //! (a ratio estimate, as in W. G. Cochran, "Sampling Techniques"), in the misses of a shadow and in the
-//! room that it needs (`ghost`).
+//! room that it needs (`miniature`).
 //!
 //! # What a lookup costs
 //! An addition that counts it (`reclaim::tally`; a few more instructions where a process has more
@@ -55,13 +56,14 @@ use crate::policy::bounds::Bounds;
 use crate::reclaim::{AnyGuard, Guard, Tally};
 
 mod config;
-mod ghost;
+mod miniature;
 mod record;
 mod report;
 
 pub use config::ShadowConfig;
-use ghost::{Ghost, Lookups, Seen};
-use record::{Kind, Record, SAMPLE_BITS, sample_of};
+use miniature::{Lookups, MissesSeen, ShadowCache};
+pub(crate) use record::ShadowKind;
+use record::{SAMPLE_BITS, ShadowRecord, sample_of};
 pub use report::{ShadowPoint, ShadowReport};
 
 /// Records of one stripe: what a thread that does nothing but hit records in a few of the
@@ -84,15 +86,15 @@ pub(crate) struct Shadow {
     /// Lookups that no tally has counted, as hits; misses, which are lookups as well; and records that
     /// found no room, as dropped accesses.
     counters: Stripes,
-    ghosts: Mutex<Ghosts>,
+    caches: Mutex<ShadowCaches>,
     /// The cache's, so that the maintenance thread comes to play.
     mark: Arc<Mark>,
 }
 
-struct Ghosts {
-    ghosts: Vec<Ghost>,
+struct ShadowCaches {
+    caches: Vec<ShadowCache>,
     /// Where records are gathered; empty between two calls.
-    batch: Vec<Record>,
+    batch: Vec<ShadowRecord>,
     /// Records played; and how many lookups, misses and dropped records there were when counts began.
     played: u64,
     lookups_before: u64,
@@ -110,7 +112,7 @@ impl Shadow {
         cores: usize,
         mark: Arc<Mark>,
     ) -> Result<Self, BuildError> {
-        let ghosts = config.ghosts(policy, bounds)?;
+        let caches = config.caches(policy, bounds)?;
         let stripes = match mode {
             Maintenance::Background => cores.next_power_of_two().min(MAX_STRIPES),
             Maintenance::Inline => 1,
@@ -119,14 +121,14 @@ impl Shadow {
         Ok(Self {
             tally_at: tally.as_ref().map_or(usize::MAX, Tally::at),
             tally,
-            threshold: CachePadded::new(AtomicU64::new(highest_threshold(&ghosts))),
+            threshold: CachePadded::new(AtomicU64::new(highest_threshold(&caches))),
             mode,
             records: StripedRing::new(stripes),
             mark,
             is_due: AtomicBool::new(false),
             counters: Stripes::new((cores * 4).max(8)),
-            ghosts: Mutex::new(Ghosts {
-                ghosts,
+            caches: Mutex::new(ShadowCaches {
+                caches,
                 batch: Vec::new(),
                 played: 0,
                 lookups_before: 0,
@@ -167,7 +169,7 @@ impl Shadow {
     fn note_miss(&self, hash: u64, thread: usize) {
         self.counters.add(thread, Counter::Misses, 1);
         if self.samples(hash) {
-            self.note(Record::new(sample_of(hash), Kind::Miss, 0), thread);
+            self.note(ShadowRecord::new(sample_of(hash), ShadowKind::Miss, 0), thread);
         }
     }
 
@@ -176,7 +178,7 @@ impl Shadow {
         // A hit whatever the bounds and the policy, if it is unevictable.
         let meta = hit.meta();
         if self.samples(hash) && !meta.is_unevictable() {
-            let record = Record::new(sample_of(hash), Kind::Hit, meta.weight());
+            let record = ShadowRecord::new(sample_of(hash), ShadowKind::Hit, meta.weight());
             self.note(record, guard.thread());
         }
     }
@@ -184,7 +186,7 @@ impl Shadow {
     /// A lookup found that a sampled entry is not valid any more; it is a miss besides.
     #[cold]
     pub(crate) fn note_expired(&self, hash: u64, guard: &Guard) {
-        self.note(Record::new(sample_of(hash), Kind::Removed, 0), guard.thread());
+        self.note(ShadowRecord::new(sample_of(hash), ShadowKind::Removed, 0), guard.thread());
     }
 
     /// Something was stored or removed.
@@ -192,25 +194,25 @@ impl Shadow {
     pub(crate) fn note_write(
         &self,
         hash: u64,
-        kind: Kind,
+        kind: ShadowKind,
         weight: u32,
         thread: impl FnOnce() -> usize,
     ) {
         let sample = sample_of(hash);
         if sample < self.threshold.load(Ordering::Relaxed) {
-            self.note(Record::new(sample, kind, weight), thread());
+            self.note(ShadowRecord::new(sample, kind, weight), thread());
             if self.is_due() {
                 self.try_play();
             }
         }
     }
 
-    fn note(&self, record: Record, thread: usize) {
+    fn note(&self, record: ShadowRecord, thread: usize) {
         if self.mode == Maintenance::Inline {
-            let mut ghosts = sync::lock(&self.ghosts);
-            let panics = ghosts.play(&[record], &self.counters);
-            self.follow(&ghosts);
-            drop(ghosts);
+            let mut caches = sync::lock(&self.caches);
+            let panics = caches.play(&[record], &self.counters);
+            self.follow(&caches);
+            drop(caches);
             return panics::discard(panics);
         }
         match self.records.offer(thread, record.to_word()) {
@@ -236,7 +238,7 @@ impl Shadow {
     /// Takes the lock of what was played, for the time of a fork.
     #[cfg(all(unix, not(larder_loom)))]
     pub(crate) fn hold_for_fork(&self) -> impl Sized + '_ {
-        sync::lock_for_fork(&self.ghosts)
+        sync::lock_for_fork(&self.caches)
     }
 
     /// Whether records wait in numbers.
@@ -247,28 +249,28 @@ impl Shadow {
 
     /// Plays what was recorded, unless another thread is at it.
     pub(crate) fn try_play(&self) {
-        if let Some(mut ghosts) = sync::try_lock(&self.ghosts) {
-            let panics = self.play_all(&mut ghosts);
-            drop(ghosts);
+        if let Some(mut caches) = sync::try_lock(&self.caches) {
+            let panics = self.play_all(&mut caches);
+            drop(caches);
             panics::discard(panics);
         }
     }
 
-    fn play_all(&self, ghosts: &mut Ghosts) -> Vec<panics::Payload> {
+    fn play_all(&self, caches: &mut ShadowCaches) -> Vec<panics::Payload> {
         // Before the records: one that comes meanwhile raises it again.
         self.is_due.store(false, Ordering::SeqCst);
-        let mut batch = mem::take(&mut ghosts.batch);
-        self.records.drain(|word| batch.push(Record::from_word(word)));
-        let panics = ghosts.play(&batch, &self.counters);
+        let mut batch = mem::take(&mut caches.batch);
+        self.records.drain(|word| batch.push(ShadowRecord::from_word(word)));
+        let panics = caches.play(&batch, &self.counters);
         batch.clear();
-        ghosts.batch = batch;
-        self.follow(ghosts);
+        caches.batch = batch;
+        self.follow(caches);
         panics
     }
 
-    /// Records no more than the ghosts want.
-    fn follow(&self, ghosts: &Ghosts) {
-        let threshold = highest_threshold(&ghosts.ghosts);
+    /// Records no more than the shadow caches want.
+    fn follow(&self, caches: &ShadowCaches) {
+        let threshold = highest_threshold(&caches.caches);
         if threshold != self.threshold.load(Ordering::Relaxed) {
             self.threshold.store(threshold, Ordering::Relaxed);
         }
@@ -276,23 +278,24 @@ impl Shadow {
 
     /// What the shadows have shown since counts began. Waits for who is at them.
     pub(crate) fn report(&self) -> ShadowReport {
-        let mut ghosts = sync::lock(&self.ghosts);
-        let panics = self.play_all(&mut ghosts);
-        let lookups = self.lookups().saturating_sub(ghosts.lookups_before);
-        let misses = self.counters.sum(Counter::Misses).saturating_sub(ghosts.misses_before);
+        let mut caches = sync::lock(&self.caches);
+        let panics = self.play_all(&mut caches);
+        let lookups = self.lookups().saturating_sub(caches.lookups_before);
+        let misses = self.counters.sum(Counter::Misses).saturating_sub(caches.misses_before);
         let dropped =
-            self.counters.sum(Counter::DroppedAccesses).saturating_sub(ghosts.dropped_before);
-        let played = ghosts.played;
-        let known = known(played, &self.counters, ghosts.dropped_before);
+            self.counters.sum(Counter::DroppedAccesses).saturating_sub(caches.dropped_before);
+        let played = caches.played;
+        let known = known(played, &self.counters, caches.dropped_before);
         let all = Lookups { lookups: lookups as f64, misses: misses as f64 };
         let report = ShadowReport {
-            points: ghosts.ghosts.iter().map(|ghost| ghost.point(all, known)).collect(),
+            points: caches.caches.iter().map(|shadow| shadow.point(all, known)).collect(),
             lookups,
             records: played,
             dropped,
-            bytes: ghosts.ghosts.iter().map(Ghost::bytes).sum::<usize>() + self.records.bytes(),
+            bytes: caches.caches.iter().map(ShadowCache::bytes).sum::<usize>()
+                + self.records.bytes(),
         };
-        drop(ghosts);
+        drop(caches);
         panics::discard(panics);
         report
     }
@@ -300,41 +303,42 @@ impl Shadow {
     /// The cache has other bounds from now on, and each shadow its multiple of them. Says whether
     /// keys are in the sample now that were not before.
     pub(crate) fn set_bounds(&self, bounds: Bounds) -> bool {
-        let mut ghosts = sync::lock(&self.ghosts);
-        let before = highest_threshold(&ghosts.ghosts);
-        let mut panics = self.play_all(&mut ghosts);
-        panics.extend(ghosts.ghosts.iter_mut().filter_map(|ghost| ghost.set_bounds(bounds)));
-        self.follow(&ghosts);
-        let has_grown = highest_threshold(&ghosts.ghosts) > before;
-        drop(ghosts);
+        let mut caches = sync::lock(&self.caches);
+        let before = highest_threshold(&caches.caches);
+        let mut panics = self.play_all(&mut caches);
+        panics.extend(caches.caches.iter_mut().filter_map(|shadow| shadow.set_bounds(bounds)));
+        self.follow(&caches);
+        let has_grown = highest_threshold(&caches.caches) > before;
+        drop(caches);
         panics::discard(panics);
         has_grown
     }
 
     /// Begins counts anew, and keeps what the shadows hold.
     pub(crate) fn reset_counts(&self) {
-        let mut ghosts = sync::lock(&self.ghosts);
-        let panics = self.play_all(&mut ghosts);
-        ghosts.ghosts.iter_mut().for_each(Ghost::reset_counts);
-        ghosts.played = 0;
-        ghosts.lookups_before = self.lookups();
-        ghosts.misses_before = self.counters.sum(Counter::Misses);
-        ghosts.dropped_before = self.counters.sum(Counter::DroppedAccesses);
-        drop(ghosts);
+        let mut caches = sync::lock(&self.caches);
+        let panics = self.play_all(&mut caches);
+        caches.caches.iter_mut().for_each(ShadowCache::reset_counts);
+        caches.played = 0;
+        caches.lookups_before = self.lookups();
+        caches.misses_before = self.counters.sum(Counter::Misses);
+        caches.dropped_before = self.counters.sum(Counter::DroppedAccesses);
+        drop(caches);
         panics::discard(panics);
     }
 }
 
-impl Ghosts {
-    /// Plays the records in every ghost that wants them; returns what their policies panicked with.
-    fn play(&mut self, records: &[Record], counters: &Stripes) -> Vec<panics::Payload> {
+impl ShadowCaches {
+    /// Plays the records in every shadow cache that wants them; returns what their policies
+    /// panicked with.
+    fn play(&mut self, records: &[ShadowRecord], counters: &Stripes) -> Vec<panics::Payload> {
         self.played += records.len() as u64;
         let (played, dropped_before) = (self.played, self.dropped_before);
-        let seen = || Seen {
+        let seen = || MissesSeen {
             misses: counters.sum(Counter::Misses),
             known: known(played, counters, dropped_before),
         };
-        self.ghosts.iter_mut().filter_map(|ghost| ghost.play(records, &seen)).collect()
+        self.caches.iter_mut().filter_map(|shadow| shadow.play(records, &seen)).collect()
     }
 }
 
@@ -344,12 +348,10 @@ fn known(played: u64, counters: &Stripes, dropped_before: u64) -> f64 {
     played.max(1) as f64 / (played + dropped).max(1) as f64
 }
 
-/// Below it are the sample values of all keys that some ghost wants.
-fn highest_threshold(ghosts: &[Ghost]) -> u64 {
-    ghosts.iter().map(Ghost::threshold).max().unwrap_or(0)
+/// Below it are the sample values of all keys that some shadow cache wants.
+fn highest_threshold(caches: &[ShadowCache]) -> u64 {
+    caches.iter().map(ShadowCache::threshold).max().unwrap_or(0)
 }
-
-pub(crate) use record::Kind as ShadowKind;
 
 /// Sample values are below it.
 const SAMPLES: u64 = 1 << SAMPLE_BITS;

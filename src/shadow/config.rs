@@ -1,6 +1,6 @@
 //! What shadows there are to be, and what they show.
 
-use super::ghost::Ghost;
+use super::miniature::ShadowCache;
 use crate::base::error::BuildError;
 use crate::policy::Policy;
 use crate::policy::bounds::Bounds;
@@ -108,7 +108,11 @@ impl ShadowConfig {
         self
     }
 
-    pub(super) fn ghosts(&self, own: &Policy, bounds: Bounds) -> Result<Vec<Ghost>, BuildError> {
+    pub(super) fn caches(
+        &self,
+        own: &Policy,
+        bounds: Bounds,
+    ) -> Result<Vec<ShadowCache>, BuildError> {
         let own = [own.clone()];
         let policies = if self.policies.is_empty() { &own[..] } else { &self.policies };
         let shadows = self.multiples.len() * policies.len();
@@ -119,15 +123,15 @@ impl ShadowConfig {
             let (given, least) = (self.sample_entries, MIN_SAMPLE_ENTRIES);
             return Err(BuildError::FewSampleEntries { given, least });
         }
-        let mut ghosts = Vec::with_capacity(shadows);
+        let mut caches = Vec::with_capacity(shadows);
         for policy in policies {
             for &multiple in &self.multiples {
                 if !(multiple.is_finite() && multiple > 0.0) {
                     return Err(BuildError::BadMultiple { given: multiple });
                 }
-                ghosts.push(Ghost::new(policy, multiple, bounds, self.sample_entries)?);
+                caches.push(ShadowCache::new(policy, multiple, bounds, self.sample_entries)?);
             }
         }
-        Ok(ghosts)
+        Ok(caches)
     }
 }

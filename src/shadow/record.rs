@@ -18,7 +18,7 @@ const MULTIPLIER: u64 = 0xbb67_ae85_84ca_a73b;
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ShadowKind {
     /// A lookup found the key.
     Hit,
     /// A lookup did not.
@@ -33,7 +33,7 @@ pub(crate) enum Kind {
 
 /// One thing done with one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Record(u64);
+pub(super) struct ShadowRecord(u64);
 
 /// The sample value of a key's hash, below `2^SAMPLE_BITS`.
 #[inline]
@@ -41,10 +41,10 @@ pub(super) fn sample_of(hash: u64) -> u64 {
     hash.wrapping_mul(MULTIPLIER) >> (64 - SAMPLE_BITS)
 }
 
-impl Record {
+impl ShadowRecord {
     /// The weight is kept to 8 binary digits: up to 255 exactly, above less than a hundredth low.
     #[inline]
-    pub(super) fn new(sample: u64, kind: Kind, weight: u32) -> Self {
+    pub(super) fn new(sample: u64, kind: ShadowKind, weight: u32) -> Self {
         // 1 and up, so that no record is 0, which is an empty slot.
         let kind = kind as u64 + 1;
         let shift = (u32::BITS - weight.leading_zeros()).saturating_sub(WEIGHT_BITS);
@@ -65,13 +65,13 @@ impl Record {
         self.0 >> (64 - SAMPLE_BITS)
     }
 
-    pub(super) fn kind(self) -> Kind {
+    pub(super) fn kind(self) -> ShadowKind {
         match self.0 >> KIND_SHIFT & 7 {
-            1 => Kind::Hit,
-            2 => Kind::Miss,
-            3 => Kind::Added,
-            4 => Kind::Replaced,
-            _ => Kind::Removed,
+            1 => ShadowKind::Hit,
+            2 => ShadowKind::Miss,
+            3 => ShadowKind::Added,
+            4 => ShadowKind::Replaced,
+            _ => ShadowKind::Removed,
         }
     }
 
@@ -90,10 +90,17 @@ mod tests {
 
     #[test]
     fn a_record_says_what_it_was_made_of() {
-        for kind in [Kind::Hit, Kind::Miss, Kind::Added, Kind::Replaced, Kind::Removed] {
+        for kind in [
+            ShadowKind::Hit,
+            ShadowKind::Miss,
+            ShadowKind::Added,
+            ShadowKind::Replaced,
+            ShadowKind::Removed,
+        ] {
             for sample in [0, 1, (1 << SAMPLE_BITS) - 1] {
                 for weight in [0, 1, 200, 255, 256, 1000, 65_537, u32::MAX] {
-                    let record = Record::from_word(Record::new(sample, kind, weight).to_word());
+                    let record =
+                        ShadowRecord::from_word(ShadowRecord::new(sample, kind, weight).to_word());
                     assert_ne!(record.to_word(), 0);
                     assert_eq!((record.sample(), record.kind()), (sample, kind));
                     let low = f64::from(weight - record.weight()) / f64::from(weight.max(1));

@@ -10,7 +10,7 @@
 use std::mem;
 
 use super::SAMPLES;
-use super::record::{Kind, Record};
+use super::record::{ShadowKind, ShadowRecord};
 use super::report::ShadowPoint;
 use crate::base::error::BuildError;
 use crate::base::panics::{Payload, catch};
@@ -21,7 +21,7 @@ use crate::policy::{Policy, PolicyConfig, Simulator};
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 const INVERSE: u64 = inverse(MULTIPLIER);
 
-pub(super) struct Ghost {
+pub(super) struct ShadowCache {
     policy: Policy,
     multiple: f64,
     /// Of the cache that this is the shadow of.
@@ -41,7 +41,7 @@ pub(super) struct Ghost {
 
 /// How many misses a cache had since it was built, and which part of the records was not dropped.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+pub(super) struct MissesSeen {
     pub(super) misses: u64,
     pub(super) known: f64,
 }
@@ -83,7 +83,7 @@ impl Density {
     /// What is further off tells of something else: of a key that is asked for all the time and never
     /// stored.
     #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than 52 bits")]
-    fn estimate(&mut self, seen: Seen, rate: f64, entries: usize) {
+    fn estimate(&mut self, seen: MissesSeen, rate: f64, entries: usize) {
         match self.from {
             None => {
                 self.own_misses = 0;
@@ -137,7 +137,7 @@ fn threshold_for(entries: usize, sample_entries: usize) -> u64 {
     }
 }
 
-impl Ghost {
+impl ShadowCache {
     pub(super) fn new(
         policy: &Policy,
         multiple: f64,
@@ -147,7 +147,7 @@ impl Ghost {
         let bounds = times(cache, multiple);
         let threshold =
             bounds.capacity.map_or(SAMPLES, |entries| threshold_for(entries, sample_entries));
-        let mut ghost = Self {
+        let mut shadow = Self {
             policy: policy.clone(),
             multiple,
             bounds,
@@ -159,8 +159,8 @@ impl Ghost {
             samples: 0,
             density: Density::default(),
         };
-        ghost.cache = Some(Simulator::new(policy, ghost.config())?);
-        Ok(ghost)
+        shadow.cache = Some(Simulator::new(policy, shadow.config())?);
+        Ok(shadow)
     }
 
     pub(super) fn threshold(&self) -> u64 {
@@ -210,7 +210,11 @@ impl Ghost {
 
     /// Plays those of the records that it wants, in order; returns what the policy panicked with,
     /// and has no part in anything then.
-    pub(super) fn play(&mut self, records: &[Record], seen: &dyn Fn() -> Seen) -> Option<Payload> {
+    pub(super) fn play(
+        &mut self,
+        records: &[ShadowRecord],
+        seen: &dyn Fn() -> MissesSeen,
+    ) -> Option<Payload> {
         // Out of reach while the policy's code runs: what has panicked is not used again.
         let mut cache = mem::take(&mut self.cache)?;
         let played = catch(|| {
@@ -229,14 +233,14 @@ impl Ghost {
         self.keep(played)
     }
 
-    fn step(&mut self, cache: &mut Simulator, record: Record) {
+    fn step(&mut self, cache: &mut Simulator, record: ShadowRecord) {
         let seen = step(cache, record);
         if let Some(is_hit) = seen {
             self.samples += 1;
             if !is_hit {
                 self.misses += 1.0 / self.rate();
             }
-            if record.kind() == Kind::Miss {
+            if record.kind() == ShadowKind::Miss {
                 self.own_misses += 1.0 / self.rate();
                 self.density.own_misses += 1;
             }
@@ -298,22 +302,22 @@ impl Ghost {
 }
 
 /// Plays one record in a cache; returns whether it was a hit, if it was a lookup.
-fn step(cache: &mut Simulator, record: Record) -> Option<bool> {
+fn step(cache: &mut Simulator, record: ShadowRecord) -> Option<bool> {
     let hash = hash(record.sample());
     match record.kind() {
-        Kind::Hit => Some(cache.request(hash, record.weight())),
-        Kind::Miss => Some(cache.get(hash)),
-        Kind::Added => {
+        ShadowKind::Hit => Some(cache.request(hash, record.weight())),
+        ShadowKind::Miss => Some(cache.get(hash)),
+        ShadowKind::Added => {
             if !cache.contains(hash) {
                 let _ = cache.insert(hash, record.weight());
             }
             None
         }
-        Kind::Replaced => {
+        ShadowKind::Replaced => {
             let _ = cache.insert(hash, record.weight());
             None
         }
-        Kind::Removed => {
+        ShadowKind::Removed => {
             cache.remove(hash);
             None
         }
@@ -352,9 +356,9 @@ mod tests {
         let estimate = |own_misses: u64, misses: u64| {
             let mut density = Density::default();
             assert!(density.is_due());
-            density.estimate(Seen { misses: 1_000, known: 1.0 }, 0.01, 1024);
+            density.estimate(MissesSeen { misses: 1_000, known: 1.0 }, 0.01, 1024);
             density.own_misses = own_misses;
-            density.estimate(Seen { misses: 1_000 + misses, known: 1.0 }, 0.01, 1024);
+            density.estimate(MissesSeen { misses: 1_000 + misses, known: 1.0 }, 0.01, 1024);
             density.factor
         };
         assert!((estimate(10_500, 1_000_000) - 1.05).abs() < 0.001);
@@ -364,8 +368,8 @@ mod tests {
         assert_eq!(estimate(600, 1_000_000), 1.0 - 5.0 / 32.0);
     }
 
-    fn unseen() -> Seen {
-        Seen { misses: 0, known: 1.0 }
+    fn unseen() -> MissesSeen {
+        MissesSeen { misses: 0, known: 1.0 }
     }
 
     fn random(state: &mut u64) -> u64 {
@@ -385,51 +389,55 @@ mod tests {
     #[test]
     fn a_shadow_bounded_by_weight_halves_its_sample_and_keeps_its_part() {
         let bounds = Bounds { capacity: None, max_weight: Some(100_000) };
-        let mut ghost = Ghost::new(&Policy::lru(), 1.0, bounds, 64).unwrap();
-        assert_eq!(ghost.threshold(), SAMPLES);
+        let mut shadow = ShadowCache::new(&Policy::lru(), 1.0, bounds, 64).unwrap();
+        assert_eq!(shadow.threshold(), SAMPLES);
         let mut state = 5;
         for _ in 0..200_000 {
             // 20,000 keys of weight 10, half of which fit.
             let sample = random(&mut state) % 20_000 * (SAMPLES / 20_000);
-            if sample < ghost.threshold() {
-                assert!(ghost.play(&[Record::new(sample, Kind::Hit, 10)], &unseen).is_none());
+            if sample < shadow.threshold() {
+                assert!(
+                    shadow
+                        .play(&[ShadowRecord::new(sample, ShadowKind::Hit, 10)], &unseen)
+                        .is_none()
+                );
             }
-            let cache = ghost.cache.as_ref().unwrap();
-            assert!(cache.len() <= 128 && cache.weight() as f64 <= 100_000.0 * ghost.rate() + 1.0);
+            let cache = shadow.cache.as_ref().unwrap();
+            assert!(cache.len() <= 128 && cache.weight() as f64 <= 100_000.0 * shadow.rate() + 1.0);
         }
         // 10,000 entries in all: sampled down to between 64 and 128.
-        assert!((ghost.rate() - 1.0 / 128.0).abs() < 1e-9, "{}", ghost.rate());
-        ghost.reset_counts();
+        assert!((shadow.rate() - 1.0 / 128.0).abs() < 1e-9, "{}", shadow.rate());
+        shadow.reset_counts();
         let mut lookups = 0.0;
         for _ in 0..400_000 {
             let sample = random(&mut state) % 20_000 * (SAMPLES / 20_000);
             lookups += 1.0;
-            if sample < ghost.threshold() {
-                ghost.play(&[Record::new(sample, Kind::Hit, 10)], &unseen);
+            if sample < shadow.threshold() {
+                shadow.play(&[ShadowRecord::new(sample, ShadowKind::Hit, 10)], &unseen);
             }
         }
-        let ratio = ghost.point(Lookups { lookups, misses: 0.0 }, 1.0).hit_ratio.unwrap();
+        let ratio = shadow.point(Lookups { lookups, misses: 0.0 }, 1.0).hit_ratio.unwrap();
         assert!((ratio - 0.5).abs() < 0.06, "{ratio}");
     }
 
     #[test]
     fn a_policy_that_panics_ends_its_shadow_and_nothing_else() {
-        let panicking = Policy::custom("panicking", |_| panic!("built in a ghost"));
+        let panicking = Policy::custom("panicking", |_| panic!("built in a shadow"));
         let bounds = Bounds { capacity: Some(10), max_weight: None };
-        assert!(catch(|| Ghost::new(&panicking, 1.0, bounds, 64).map(drop)).is_err());
-        let mut ghost = Ghost::new(&fragile(), 1.0, bounds, 64).unwrap();
-        assert!(ghost.play(&[Record::new(1, Kind::Miss, 0)], &unseen).is_none());
-        assert!(ghost.play(&[Record::new(1, Kind::Added, 1)], &unseen).is_some());
-        assert!(ghost.play(&[Record::new(1, Kind::Hit, 1)], &unseen).is_none());
-        assert!(ghost.point(Lookups { lookups: 2.0, misses: 0.0 }, 1.0).has_failed);
-        assert_eq!(ghost.threshold(), 0);
+        assert!(catch(|| ShadowCache::new(&panicking, 1.0, bounds, 64).map(drop)).is_err());
+        let mut shadow = ShadowCache::new(&fragile(), 1.0, bounds, 64).unwrap();
+        assert!(shadow.play(&[ShadowRecord::new(1, ShadowKind::Miss, 0)], &unseen).is_none());
+        assert!(shadow.play(&[ShadowRecord::new(1, ShadowKind::Added, 1)], &unseen).is_some());
+        assert!(shadow.play(&[ShadowRecord::new(1, ShadowKind::Hit, 1)], &unseen).is_none());
+        assert!(shadow.point(Lookups { lookups: 2.0, misses: 0.0 }, 1.0).has_failed);
+        assert_eq!(shadow.threshold(), 0);
     }
 
     fn fragile() -> Policy {
         use crate::base::node_id::NodeId;
         use crate::policy::{Accesses, EvictionPolicy, Nodes};
-        struct Fragile;
-        impl EvictionPolicy for Fragile {
+        struct FragilePolicy;
+        impl EvictionPolicy for FragilePolicy {
             fn accesses(&self) -> Accesses {
                 Accesses::None
             }
@@ -443,6 +451,6 @@ mod tests {
                 None
             }
         }
-        Policy::custom("fragile", |_| Box::new(Fragile))
+        Policy::custom("fragile", |_| Box::new(FragilePolicy))
     }
 }
