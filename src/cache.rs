@@ -116,7 +116,7 @@ pub struct Cache<K, V, S = RandomState> {
 
 struct Shared<K, V, S> {
     engine: Engine<K, V>,
-    parts: Settings<K, V, S>,
+    settings: Settings<K, V, S>,
     /// Handles that there are. The `Arc` cannot tell: the maintenance thread holds some too.
     handles: AtomicUsize,
     lifecycle: Lifecycle,
@@ -193,7 +193,7 @@ where
             engine.atomic.is_none() && engine.deliveries.is_none() && expiry.is_none();
         let shared = Arc::new(Shared {
             engine,
-            parts: Settings {
+            settings: Settings {
                 name,
                 hashing: Hashing::new(hasher),
                 weigher,
@@ -230,7 +230,7 @@ where
     S: BuildHasher,
 {
     fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
-        self.shared.parts.hashing.hash(key)
+        self.shared.settings.hashing.hash(key)
     }
 
     /// Rejects a value that the cache cannot hold and that was to take the place of what is there under
@@ -294,25 +294,25 @@ impl<K, V, S> Cache<K, V, S> {
     /// ```
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.shared.parts.name.as_deref()
+        self.shared.settings.name.as_deref()
     }
 
     /// The bound on the number of entries, if there is one.
     #[must_use]
     pub fn capacity(&self) -> Option<usize> {
-        sync::lock(&self.shared.parts.bounds).capacity
+        sync::lock(&self.shared.settings.bounds).capacity
     }
 
     /// The bound on the sum of weights, if there is one.
     #[must_use]
     pub fn max_weight(&self) -> Option<u64> {
-        sync::lock(&self.shared.parts.bounds).max_weight
+        sync::lock(&self.shared.settings.bounds).max_weight
     }
 
     /// The name of the policy.
     #[must_use]
     pub fn policy_name(&self) -> &str {
-        &self.shared.parts.policy_name
+        &self.shared.settings.policy_name
     }
 
     /// Number of partitions.
@@ -346,7 +346,7 @@ impl<K, V, S> Cache<K, V, S> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let counted = |counter| self.shared.engine.counters.sum(counter);
-        let Settings { is_counting_lookups: is_counting, hits, .. } = &self.shared.parts;
+        let Settings { is_counting_lookups: is_counting, hits, .. } = &self.shared.settings;
         let tallied = || hits.as_ref().map_or(0, Tally::sum);
         Stats {
             hits: is_counting.then(|| counted(Counter::Hits) + tallied()),

@@ -110,7 +110,7 @@ where
         lifetime: EntryTtl,
         answer: &mut Option<Answer>,
     ) {
-        if let (Some(expiry), EntryTtl::Default) = (&self.shared.parts.expiry, lifetime) {
+        if let (Some(expiry), EntryTtl::Default) = (&self.shared.settings.expiry, lifetime) {
             self.ask_for_lifetime(&**expiry, new, old, answer);
         }
     }
@@ -147,7 +147,7 @@ where
         entry: &Entry<K, V>,
         remaining: Option<Duration>,
     ) {
-        let Some(expiry) = &self.shared.parts.expiry else { return };
+        let Some(expiry) = &self.shared.settings.expiry else { return };
         let wanted = expiry.after_read(&entry.key, &entry.value, remaining);
         if wanted != remaining {
             self.shared.engine.set_computed(pointer, wanted);
@@ -156,7 +156,7 @@ where
 
     /// How long the entry has left, if an [`Expiry`] needs to know.
     pub(super) fn remaining_if_asked(&self, pointer: EntryPtr) -> Option<Duration> {
-        self.shared.parts.expiry.as_ref()?;
+        self.shared.settings.expiry.as_ref()?;
         pointer.extension().and_then(|extension| self.shared.engine.timing.remaining(extension))
     }
 }

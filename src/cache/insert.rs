@@ -189,7 +189,7 @@ where
         &self,
         names: impl IntoIterator<Item = T>,
     ) -> Result<Option<TagSet>, Rejection> {
-        let held = self.shared.parts.tags.hold(names);
+        let held = self.shared.settings.tags.hold(names);
         let tags = held.ok_or(Rejection::TooManyTags { limit: MAX_TAGS })?;
         Ok((!tags.is_empty()).then_some(tags))
     }
@@ -216,7 +216,7 @@ where
     /// Most entries have no traits of their own, and most caches neither listeners nor an
     /// [`Expiry`](crate::Expiry): then nothing is asked or announced between the steps.
     pub(super) fn store_plain(&self, key: K, value: V) -> Inserted {
-        if !self.shared.parts.is_unwatched {
+        if !self.shared.settings.is_unwatched {
             return self.store(key, value, Traits::default());
         }
         let hash = self.hash(&key);

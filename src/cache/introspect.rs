@@ -165,7 +165,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// # Ok::<(), larder::ResizeError>(())
     /// ```
     pub fn set_capacity(&self, entries: usize) -> Result<(), ResizeError> {
-        let mut bounds = sync::lock(&self.shared.parts.bounds);
+        let mut bounds = sync::lock(&self.shared.settings.bounds);
         bounds.capacity.ok_or(ResizeError::Unbounded)?;
         self.check_shared(entries as u64)?;
         bounds.capacity = Some(entries);
@@ -178,7 +178,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// # Errors
     /// Likewise.
     pub fn set_max_weight(&self, weight: u64) -> Result<(), ResizeError> {
-        let mut bounds = sync::lock(&self.shared.parts.bounds);
+        let mut bounds = sync::lock(&self.shared.settings.bounds);
         bounds.max_weight.ok_or(ResizeError::Unbounded)?;
         self.check_shared(weight)?;
         bounds.max_weight = Some(weight);

@@ -218,7 +218,7 @@ where
     S: Send + Sync,
 {
     fn hold(&self) -> Box<dyn crate::fork::Locks + '_> {
-        let bounds = sync::lock_for_fork(&self.parts.bounds);
+        let bounds = sync::lock_for_fork(&self.settings.bounds);
         Box::new((self.engine.hold_for_fork(), bounds))
     }
 }

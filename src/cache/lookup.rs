@@ -89,8 +89,8 @@ where
             return Err(BucketProbe::Found(pointer));
         }
         // Most hits need not be recorded.
-        if u16::from(pointer.frequency()) < self.shared.parts.record_hits_below {
-            if self.shared.parts.is_watching_lookups {
+        if u16::from(pointer.frequency()) < self.shared.settings.record_hits_below {
+            if self.shared.settings.is_watching_lookups {
                 self.watch_lookup(hash, true, guard);
             }
             self.shared.engine.record_hit(pointer, guard.thread());
@@ -123,7 +123,7 @@ where
             }
             plain => plain,
         };
-        if self.shared.parts.is_watching_lookups {
+        if self.shared.settings.is_watching_lookups {
             self.watch_lookup(hash, hit.is_some(), guard);
         }
         let (pointer, entry) = hit?;
@@ -158,7 +158,7 @@ where
             }
         }
         let (pointer, entry) = valid?;
-        if self.shared.parts.expiry.is_some() {
+        if self.shared.settings.expiry.is_some() {
             if pointer != found.0 {
                 remaining = self.remaining_if_asked(pointer);
             }
@@ -177,8 +177,8 @@ where
     /// In line, for the shadows want little of most lookups: sampled hits were reported before.
     #[inline(always)]
     fn watch_lookup(&self, hash: u64, is_hit: bool, guard: &impl AnyGuard) {
-        if self.shared.parts.is_counting_lookups
-            && !(is_hit && guard.tally(self.shared.parts.hits_at))
+        if self.shared.settings.is_counting_lookups
+            && !(is_hit && guard.tally(self.shared.settings.hits_at))
         {
             self.count_lookup(is_hit, guard.thread());
         }

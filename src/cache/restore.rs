@@ -202,7 +202,7 @@ where
             self.entry(hash, weight.units, key, value, lifetime)
         } else {
             let too_many = || (Rejection::TooManyTags { limit: MAX_TAGS }, hash);
-            let tags = self.shared.parts.tags.hold(tags).ok_or_else(too_many)?;
+            let tags = self.shared.settings.tags.hold(tags).ok_or_else(too_many)?;
             let spec = self.shared.engine.timing.spec_always(lifetime, hash);
             let entry = Owned::extended(hash, weight.units, key, value, spec, Some(tags));
             self.sample(&entry, hash);

@@ -87,13 +87,13 @@ impl<K, V, S> Cache<K, V, S> {
     /// O(1), whatever number of entries carries the tag.
     pub fn invalidate_tag<T: AsRef<str> + ?Sized>(&self, tag: &T) -> bool {
         self.shared.engine.fills.mark_all();
-        self.shared.parts.tags.invalidate(tag.as_ref())
+        self.shared.settings.tags.invalidate(tag.as_ref())
     }
 
     /// How many different tags valid entries carry.
     #[doc(hidden)]
     #[must_use]
     pub fn tag_count(&self) -> usize {
-        self.shared.parts.tags.len()
+        self.shared.settings.tags.len()
     }
 }

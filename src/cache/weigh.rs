@@ -31,7 +31,7 @@ where
     /// Weighs an entry. What is heavier than the whole cache may be is refused, and everything where a
     /// bound is 0.
     pub(super) fn weigh(&self, key: &K, value: &V, hash: u64) -> Result<Weight, Rejection> {
-        let units = self.shared.parts.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
+        let units = self.shared.settings.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
         if self.shared.engine.stores_nothing() {
             return Err(Rejection::StoresNothing);
         }
