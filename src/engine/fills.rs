@@ -1,9 +1,10 @@
-//! Fills under way: keys that somebody is fetching a value for, to store it unless it has become stale.
+//! Fills under way: keys for which a caller is fetching a value, to store it unless it has become
+//! stale.
 //!
 //! A fill is open from [`Fills::open`] until it is dropped. A change of the cache marks the open fills of
 //! its key as stale before it changes the table; a change of all keys marks all. A fill that completes
-//! puts its entry into the table unconfirmed, so that nobody sees it, and then, under the lock under
-//! which fills are marked, confirms the entry if it is not stale.
+//! puts its entry into the table unconfirmed, so that no lookup sees it, and then, under the lock
+//! under which fills are marked, confirms the entry if it is not stale.
 //!
 //! | of a fill and a change of its key | what became of the fill |
 //! |---|---|
@@ -28,17 +29,17 @@ use crate::base::sync::{self, AtomicUsize, Mutex, Ordering};
 /// Locks among which open fills are spread.
 const SHARDS: usize = if cfg!(larder_loom) { 1 } else { 32 };
 
-type Shard = CachePadded<Mutex<Vec<Open>>>;
+type FillShard = CachePadded<Mutex<Vec<FillState>>>;
 
 /// The open fills of one cache.
 pub(crate) struct Fills {
     open: AtomicUsize,
     last: AtomicUsize,
     /// Made with the first fill.
-    shards: OnceLock<Box<[Shard]>>,
+    shards: OnceLock<Box<[FillShard]>>,
 }
 
-struct Open {
+struct FillState {
     hash: u64,
     number: usize,
     is_stale: bool,
@@ -57,11 +58,12 @@ impl Fills {
         Arc::new(Self { open, last, shards: OnceLock::new() })
     }
 
-    fn shards(&self) -> &[Shard] {
-        self.shards.get_or_init(|| std::iter::repeat_with(Shard::default).take(SHARDS).collect())
+    fn shards(&self) -> &[FillShard] {
+        self.shards
+            .get_or_init(|| std::iter::repeat_with(FillShard::default).take(SHARDS).collect())
     }
 
-    fn shard(&self, hash: u64) -> &Mutex<Vec<Open>> {
+    fn shard(&self, hash: u64) -> &Mutex<Vec<FillState>> {
         let shards = self.shards();
         // Neither the lowest bits, which choose a bucket, nor the highest, which choose a partition.
         &shards[(hash >> 12) as usize % shards.len()]
@@ -69,7 +71,7 @@ impl Fills {
 
     pub(crate) fn open(self: &Arc<Self>, hash: u64) -> OpenFill {
         let number = self.last.fetch_add(1, Ordering::Relaxed);
-        sync::lock(self.shard(hash)).push(Open { hash, number, is_stale: false });
+        sync::lock(self.shard(hash)).push(FillState { hash, number, is_stale: false });
         // SeqCst: before the user reads what the value is made of; pairs with the load in `mark`.
         self.open.fetch_add(1, Ordering::SeqCst);
         OpenFill { fills: Arc::clone(self), hash, number }
