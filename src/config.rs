@@ -439,8 +439,9 @@ where
         }
         let attendance = Attendance::new();
         let shadow = self.shadow.as_ref().map(|config| {
-            let mark = attendance.mark();
-            Shadow::new(config, &self.policy, bounds, self.maintenance, cores, mark).map(Box::new)
+            let wake_state = attendance.wake_state();
+            Shadow::new(config, &self.policy, bounds, self.maintenance, cores, wake_state)
+                .map(Box::new)
         });
         let engine = Engine::new(EngineConfig {
             history: self.history()?,

@@ -49,16 +49,16 @@ const PAUSE: Duration = Duration::from_millis(1);
 static MAINTAINER: Maintainer = Maintainer::new();
 
 /// How a cache stands with the maintenance thread. Dropping it takes the cache off the roster.
-pub(crate) struct Attendance(Arc<Mark>);
+pub(crate) struct Attendance(Arc<WakeState>);
 
 /// What the thread, and parts of the cache that have something to do for themselves, know of that.
-pub(crate) struct Mark {
+pub(crate) struct WakeState {
     state: AtomicU8,
-    registration: OnceLock<Registration>,
+    registration: OnceLock<RosterKey>,
 }
 
 /// On which roster, and under which number.
-struct Registration {
+struct RosterKey {
     maintainer: &'static Maintainer,
     id: u64,
 }
@@ -66,11 +66,11 @@ struct Registration {
 impl Attendance {
     pub(crate) fn new() -> Self {
         let (state, registration) = (AtomicU8::new(AWAITED), OnceLock::new());
-        Self(Arc::new(Mark { state, registration }))
+        Self(Arc::new(WakeState { state, registration }))
     }
 
     /// For a part of the cache.
-    pub(crate) fn mark(&self) -> Arc<Mark> {
+    pub(crate) fn wake_state(&self) -> Arc<WakeState> {
         Arc::clone(&self.0)
     }
 
@@ -84,13 +84,13 @@ impl Attendance {
 
 impl Drop for Attendance {
     fn drop(&mut self) {
-        if let Some(Registration { maintainer, id }) = self.0.registration.get() {
+        if let Some(RosterKey { maintainer, id }) = self.0.registration.get() {
             maintainer.forget(*id);
         }
     }
 }
 
-impl Mark {
+impl WakeState {
     /// As [`Attendance::notify`].
     #[inline]
     pub(crate) fn notify(&self) {
@@ -102,7 +102,7 @@ impl Mark {
 
     #[cold]
     fn wake(&self) {
-        if let Some(Registration { maintainer, id }) = self.registration.get() {
+        if let Some(RosterKey { maintainer, id }) = self.registration.get() {
             let mut roster = sync::lock(&maintainer.roster);
             roster.note_awaited(*id);
             roster.wake_thread(maintainer);
@@ -128,7 +128,7 @@ pub(crate) struct Maintainer {
 }
 
 struct Roster {
-    members: BTreeMap<u64, Member>,
+    members: BTreeMap<u64, RosterEntry>,
     last_id: u64,
     /// Those to look after, of which some may have gone.
     awaited: Vec<u64>,
@@ -145,9 +145,9 @@ struct Roster {
     forks: usize,
 }
 
-struct Member {
+struct RosterEntry {
     cache: Weak<dyn Maintained>,
-    mark: Arc<Mark>,
+    wake_state: Arc<WakeState>,
     timer: Option<Instant>,
 }
 
@@ -251,9 +251,11 @@ impl Maintainer {
         let mut roster = sync::lock(&self.roster);
         roster.last_id += 1;
         let id = roster.last_id;
-        roster.members.insert(id, Member { cache, mark: attendance.mark(), timer: None });
+        roster
+            .members
+            .insert(id, RosterEntry { cache, wake_state: attendance.wake_state(), timer: None });
         // Set once, here, before the cache can be found idle.
-        let _ = attendance.0.registration.set(Registration { maintainer: self, id });
+        let _ = attendance.0.registration.set(RosterKey { maintainer: self, id });
         roster.awaited.push(id);
         roster.wake_thread(self);
     }
@@ -262,7 +264,7 @@ impl Maintainer {
         let gone = {
             let mut roster = sync::lock(&self.roster);
             let gone = roster.members.remove(&id);
-            if let Some(Member { timer: Some(timer), .. }) = &gone {
+            if let Some(RosterEntry { timer: Some(timer), .. }) = &gone {
                 roster.timers.remove(&(*timer, id));
             }
             if roster.members.is_empty() {
@@ -311,12 +313,12 @@ impl Maintainer {
         let visiting = Visiting::begin(self);
         let mut visited = Vec::new();
         for id in ids {
-            let Some((cache, mark)) = sync::lock(&self.roster).member(id) else { continue };
+            let Some((cache, wake_state)) = sync::lock(&self.roster).member(id) else { continue };
             // User code is contained further down; should anything else panic, the other
             // caches still want their thread.
             let mut wants_more = contain(|| cache.tick()).unwrap_or(true);
             if !wants_more {
-                wants_more = mark.is_awaited_again(|| cache.has_work());
+                wants_more = wake_state.is_awaited_again(|| cache.has_work());
             }
             let timer = cache.next_timer();
             // Beyond what the clock can tell: not in this thread's life.
@@ -389,9 +391,9 @@ enum Next {
 }
 
 impl Roster {
-    fn member(&self, id: u64) -> Option<(Arc<dyn Maintained>, Arc<Mark>)> {
+    fn member(&self, id: u64) -> Option<(Arc<dyn Maintained>, Arc<WakeState>)> {
         let member = self.members.get(&id)?;
-        Some((member.cache.upgrade()?, Arc::clone(&member.mark)))
+        Some((member.cache.upgrade()?, Arc::clone(&member.wake_state)))
     }
 
     fn next(&mut self) -> Next {
@@ -438,7 +440,7 @@ impl Roster {
     /// Puts a cache on the list, unless it is there or another thread has just done so.
     fn note_awaited(&mut self, id: u64) {
         if let Some(member) = self.members.get(&id)
-            && member.mark.state.swap(AWAITED, Ordering::SeqCst) == IDLE
+            && member.wake_state.state.swap(AWAITED, Ordering::SeqCst) == IDLE
         {
             self.awaited.push(id);
         }
@@ -472,7 +474,7 @@ impl Roster {
         self.is_asleep = false;
         self.awaited.clear();
         for member in self.members.values() {
-            member.mark.state.store(IDLE, Ordering::SeqCst);
+            member.wake_state.state.store(IDLE, Ordering::SeqCst);
         }
     }
 }
@@ -509,17 +511,17 @@ mod tests {
         attendance: Attendance,
         work: AtomicUsize,
         looks: Mutex<Sender<()>>,
-        orders: Mutex<Receiver<Order>>,
+        orders: Mutex<Receiver<Command>>,
     }
 
     #[derive(PartialEq)]
-    enum Order {
+    enum Command {
         GoOn,
         Die,
     }
 
     impl Probe {
-        fn new() -> (Arc<Self>, Receiver<()>, Sender<Order>) {
+        fn new() -> (Arc<Self>, Receiver<()>, Sender<Command>) {
             let (looks, looked) = channel();
             let (order, orders) = channel();
             let probe = Self {
@@ -544,7 +546,7 @@ mod tests {
             let _ = sync::lock(&self.looks).send(());
             let order = sync::lock(&self.orders).recv();
             // Dies in `has_work`, where nothing contains it.
-            if order == Ok(Order::Die) {
+            if order == Ok(Command::Die) {
                 self.work.store(usize::MAX, Ordering::SeqCst);
             }
             false
@@ -588,7 +590,7 @@ mod tests {
         second.work.store(1, Ordering::SeqCst);
         second.attendance.notify();
         drop(second_order); // it is told nothing, and goes on
-        first_order.send(Order::GoOn).unwrap();
+        first_order.send(Command::GoOn).unwrap();
         drop(first_order);
         second_looked
             .recv_timeout(Duration::from_secs(60))
@@ -603,7 +605,7 @@ mod tests {
         let (probe, looked, order) = Probe::new();
         probe.register(maintainer);
         looked.recv().unwrap();
-        order.send(Order::Die).unwrap();
+        order.send(Command::Die).unwrap();
         await_end(maintainer);
         probe.work.store(1, Ordering::SeqCst);
         probe.attendance.notify();

@@ -50,7 +50,7 @@ use crate::base::stats::{Counter, Stripes};
 use crate::base::sync::{self, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::buffer::read_buffer::{Offer, StripedRing};
 use crate::entry::EntryPtr;
-use crate::maintainer::Mark;
+use crate::maintainer::WakeState;
 use crate::policy::Policy;
 use crate::policy::bounds::Bounds;
 use crate::reclaim::{AnyGuard, Guard, Tally};
@@ -88,7 +88,7 @@ pub(crate) struct Shadow {
     counters: Stripes,
     caches: Mutex<ShadowCaches>,
     /// The cache's, so that the maintenance thread comes to play.
-    mark: Arc<Mark>,
+    wake_state: Arc<WakeState>,
 }
 
 struct ShadowCaches {
@@ -110,7 +110,7 @@ impl Shadow {
         bounds: Bounds,
         mode: Maintenance,
         cores: usize,
-        mark: Arc<Mark>,
+        wake_state: Arc<WakeState>,
     ) -> Result<Self, BuildError> {
         let caches = config.caches(policy, bounds)?;
         let stripes = match mode {
@@ -124,7 +124,7 @@ impl Shadow {
             threshold: CachePadded::new(AtomicU64::new(highest_threshold(&caches))),
             mode,
             records: StripedRing::new(stripes),
-            mark,
+            wake_state,
             is_due: AtomicBool::new(false),
             counters: Stripes::new((cores * 4).max(8)),
             caches: Mutex::new(ShadowCaches {
@@ -231,7 +231,7 @@ impl Shadow {
         if !self.is_due.load(Ordering::Relaxed) {
             // SeqCst: before the look at the cache's state; see the module head.
             self.is_due.store(true, Ordering::SeqCst);
-            self.mark.notify();
+            self.wake_state.notify();
         }
     }
 
