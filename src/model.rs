@@ -59,7 +59,7 @@ impl Watched {
 
     /// What freeing it would be: an access that no other may be concurrent with.
     fn free(&self) {
-        // SAFETY: the pointer is valid; that nobody else is at it is what loom checks.
+        // SAFETY: the pointer is valid; that no other thread accesses it is what loom checks.
         self.0.with_mut(|pointer| unsafe { *pointer = u64::MAX });
     }
 }
@@ -249,8 +249,8 @@ impl Ordered {
         true
     }
 
-    /// As maintenance does: takes the entry out that is found now, and tells up to which position
-    /// the buffer must be popped before that is told.
+    /// As maintenance does: takes the entry out that is found now, and says up to which position
+    /// the buffer must be popped before that is notified.
     pub fn evict(&self, key: u64) -> Option<(u32, u64)> {
         let guard = pin();
         let (entry, found) = self.table.get(key, |held| *held == key, &guard)?;
@@ -258,7 +258,7 @@ impl Ordered {
         self.table.remove_entry(entry, &guard).then(|| (position, found.value.read()))
     }
 
-    /// Takes what is told out; `removed` gets the position and the value of each removal.
+    /// Takes the events out; `removed` gets the position and the value of each removal.
     pub fn drain(&self, removed: &mut Vec<(u32, u64)>) {
         // SAFETY: entries live until the model ends.
         let value = |entry: EntryPtr| unsafe { entry.as_entry::<u64, Watched>() }.value.read();
@@ -281,7 +281,7 @@ impl Ordered {
 
 /// What an event was about, by value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum WriteEvent {
     Inserted(u64),
     Removed(u64),
     Replaced { new: u64, old: u64 },
@@ -305,24 +305,26 @@ impl Writes {
     }
 
     /// False if the buffer is full.
-    pub fn push(&self, told: Told) -> bool {
-        let event = match told {
-            Told::Inserted(value) => Event::Inserted(self.entry(value)),
-            Told::Removed(value) => Event::Removed(self.entry(value)),
-            Told::Replaced { new, old } => {
+    pub fn push(&self, event: WriteEvent) -> bool {
+        let event = match event {
+            WriteEvent::Inserted(value) => Event::Inserted(self.entry(value)),
+            WriteEvent::Removed(value) => Event::Removed(self.entry(value)),
+            WriteEvent::Replaced { new, old } => {
                 Event::Replaced { new: self.entry(new), old: self.entry(old) }
             }
         };
         self.buffer.push(&event).is_ok()
     }
 
-    pub fn pop(&self) -> Option<Told> {
+    pub fn pop(&self) -> Option<WriteEvent> {
         // SAFETY: entries live until the model ends.
         let value = |entry: EntryPtr| unsafe { entry.as_entry::<u64, Watched>() }.value.read();
         Some(match self.buffer.pop()? {
-            Event::Inserted(entry) => Told::Inserted(value(entry)),
-            Event::Removed(entry) => Told::Removed(value(entry)),
-            Event::Replaced { new, old } => Told::Replaced { new: value(new), old: value(old) },
+            Event::Inserted(entry) => WriteEvent::Inserted(value(entry)),
+            Event::Removed(entry) => WriteEvent::Removed(value(entry)),
+            Event::Replaced { new, old } => {
+                WriteEvent::Replaced { new: value(new), old: value(old) }
+            }
         })
     }
 
@@ -365,50 +367,53 @@ impl Reads {
 
 /// A maintenance thread of the model's own. Its caches are write buffers, whose events it counts.
 #[derive(Clone, Copy)]
-pub struct Carer(&'static Maintainer);
+pub struct MaintainerModel(&'static Maintainer);
 
-impl Default for Carer {
+impl Default for MaintainerModel {
     fn default() -> Self {
         // Leaked, since a static one would outlive the model.
         Self(Box::leak(Box::new(Maintainer::new())))
     }
 }
 
-impl Carer {
-    /// Puts a new cache under the thread's care, and starts the thread if there is none. Who calls
-    /// this is who may await what is applied.
-    pub fn register(self) -> Looked {
-        let looked = Looked {
-            cache: Arc::new(LookedAt {
+impl MaintainerModel {
+    /// Puts a new cache under the thread's care, and starts the thread if there is none. The thread
+    /// that calls this is the one that may await what is applied.
+    pub fn register(self) -> CacheModel {
+        let model = CacheModel {
+            cache: Arc::new(VisitedCache {
                 writes: Writes::default(),
                 applied: AtomicUsize::new(0),
                 attendance: Attendance::new(),
                 waiter: loom::thread::current(),
             }),
         };
-        let weak: Weak<LookedAt> = Arc::downgrade(&looked.cache);
-        self.0.register(weak, &looked.cache.attendance);
-        looked
+        let weak: Weak<VisitedCache> = Arc::downgrade(&model.cache);
+        self.0.register(weak, &model.cache.attendance);
+        model
     }
 }
 
-/// A cache under the care of a maintenance thread.
+/// A cache that a maintenance thread visits.
 #[derive(Clone)]
-pub struct Looked {
-    cache: Arc<LookedAt>,
+pub struct CacheModel {
+    cache: Arc<VisitedCache>,
 }
 
-struct LookedAt {
+struct VisitedCache {
     writes: Writes,
     applied: AtomicUsize,
     attendance: Attendance,
     waiter: Thread,
 }
 
-impl Looked {
+impl CacheModel {
     /// As the engine's `submit`, where no run of maintenance is due.
     pub fn write(&self, value: u64) {
-        assert!(self.cache.writes.push(Told::Inserted(value)), "more events than the model has");
+        assert!(
+            self.cache.writes.push(WriteEvent::Inserted(value)),
+            "more events than the model has"
+        );
         self.cache.attendance.notify();
     }
 
@@ -425,7 +430,7 @@ impl Looked {
     }
 }
 
-impl Maintained for LookedAt {
+impl Maintained for VisitedCache {
     fn tick(&self) -> bool {
         while self.writes.pop().is_some() {
             self.applied.fetch_add(1, Ordering::Release);

@@ -1,8 +1,8 @@
-//! Gates: removals of one key that are told before they take effect.
+//! Gates: removals of one key that are notified before they take effect.
 //!
 //! Tried one by one: every model but the first fails if `Gates::try_enter` always succeeds, with a
 //! relaxed exchange in it, and with a relaxed store in `Entered::drop` (the listener's own memory is
-//! raced for); `victim_that_left_before_is_not_told_again` without the look at the link in
+//! raced for); `victim_that_left_before_is_not_notified_again` without the look at the link in
 //! `Gated::evict`.
 #![cfg(larder_loom)]
 
@@ -18,40 +18,40 @@ fn two<A: Send + 'static, B: Send + 'static>(
 }
 
 #[test]
-fn lookups_see_what_leaves_until_it_was_told() {
+fn lookups_see_what_leaves_until_the_listener_returns() {
     two(
         |map| map.upsert(1, 20),
         |map| map.get(1),
         |map, (), seen| {
             assert!(matches!(seen, Some(10 | 20)), "absent between two values");
-            assert_eq!(map.told(), [(10, Some(20))]);
+            assert_eq!(map.notified(), [(10, Some(20))]);
         },
     );
 }
 
 #[test]
-fn replacements_are_told_in_order() {
+fn replacements_are_notified_in_order() {
     two(
         |map| map.upsert(1, 20),
         |map| map.upsert(1, 30),
         |map, (), ()| {
             let last = map.get(1).expect("nobody removes it");
             let first = 50 - last;
-            assert_eq!(map.told(), [(10, Some(first)), (first, Some(last))]);
+            assert_eq!(map.notified(), [(10, Some(first)), (first, Some(last))]);
         },
     );
 }
 
 #[test]
-fn removal_and_replacement_are_told_once_each() {
+fn removal_and_replacement_are_notified_once_each() {
     two(
         |map| map.remove(1),
         |map| map.upsert(1, 20),
         |map, was_there, ()| {
             assert!(was_there, "it is there before and after the replacement");
             match map.get(1) {
-                Some(20) => assert_eq!(map.told(), [(10, None)]),
-                None => assert_eq!(map.told(), [(10, Some(20)), (20, None)]),
+                Some(20) => assert_eq!(map.notified(), [(10, None)]),
+                None => assert_eq!(map.notified(), [(10, Some(20)), (20, None)]),
                 other => panic!("{other:?}"),
             }
         },
@@ -59,7 +59,7 @@ fn removal_and_replacement_are_told_once_each() {
 }
 
 #[test]
-fn an_insertion_is_not_visible_before_the_removal_was_told() {
+fn an_insertion_is_not_visible_before_the_removal_was_notified() {
     two(
         |map| {
             map.remove(1);
@@ -72,16 +72,16 @@ fn an_insertion_is_not_visible_before_the_removal_was_told() {
         |map, seen, _| {
             assert!(seen.is_none_or(|seen| seen == 20));
             assert_eq!(map.get(1), None);
-            let told = map.told();
-            assert_eq!(told.last().map(|it| it.1), Some(None));
-            let olds: Vec<_> = told.iter().map(|it| it.0).collect();
+            let notified = map.notified();
+            assert_eq!(notified.last().map(|it| it.1), Some(None));
+            let olds: Vec<_> = notified.iter().map(|it| it.0).collect();
             assert_eq!(olds, [10, 20], "each once, in the order of their lives");
         },
     );
 }
 
 #[test]
-fn victim_that_left_before_is_not_told_again() {
+fn victim_that_left_before_is_not_notified_again() {
     two(
         |map| {
             let victim = map.victim(1);
@@ -90,10 +90,10 @@ fn victim_that_left_before_is_not_told_again() {
         |map| map.upsert(1, 20),
         |map, was_evicted, ()| match (was_evicted, map.get(1)) {
             // The replacement's, and nothing else.
-            (false, Some(20)) => assert_eq!(map.told(), [(10, Some(20))]),
+            (false, Some(20)) => assert_eq!(map.notified(), [(10, Some(20))]),
             // The eviction came first.
-            (true, Some(20)) => assert_eq!(map.told(), [(10, None)]),
-            (true, None) => assert_eq!(map.told(), [(10, Some(20)), (20, None)]),
+            (true, Some(20)) => assert_eq!(map.notified(), [(10, None)]),
+            (true, None) => assert_eq!(map.notified(), [(10, Some(20)), (20, None)]),
             other => panic!("{other:?}"),
         },
     );

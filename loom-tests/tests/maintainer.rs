@@ -5,13 +5,13 @@
 //! model fail.
 #![cfg(larder_loom)]
 
-use larder::model::Carer;
+use larder::model::MaintainerModel;
 use loom::thread;
 
 #[test]
 fn an_event_is_never_slept_over() {
     loom_tests::model(|| {
-        let cache = Carer::default().register();
+        let cache = MaintainerModel::default().register();
         cache.write(1);
         cache.await_applied(1);
         cache.close();
@@ -21,7 +21,7 @@ fn an_event_is_never_slept_over() {
 #[test]
 fn an_event_that_comes_as_the_thread_lies_down_wakes_it() {
     loom_tests::model(|| {
-        let cache = Carer::default().register();
+        let cache = MaintainerModel::default().register();
         cache.write(1);
         cache.await_applied(1);
         cache.write(2);
@@ -33,7 +33,7 @@ fn an_event_that_comes_as_the_thread_lies_down_wakes_it() {
 #[test]
 fn events_of_two_writers_are_never_slept_over() {
     loom_tests::model(|| {
-        let cache = Carer::default().register();
+        let cache = MaintainerModel::default().register();
         let other = cache.clone();
         let writer = thread::spawn(move || other.write(2));
         cache.write(1);
@@ -46,9 +46,9 @@ fn events_of_two_writers_are_never_slept_over() {
 #[test]
 fn a_cache_that_comes_during_a_look_is_not_slept_over() {
     loom_tests::model(|| {
-        let carer = Carer::default();
-        let first = carer.register();
-        let second = carer.register();
+        let maintainer = MaintainerModel::default();
+        let first = maintainer.register();
+        let second = maintainer.register();
         second.write(1);
         second.await_applied(1);
         first.close();
@@ -59,9 +59,9 @@ fn a_cache_that_comes_during_a_look_is_not_slept_over() {
 #[test]
 fn the_thread_ends_with_the_last_cache_and_comes_with_the_next() {
     loom_tests::model(|| {
-        let carer = Carer::default();
-        carer.register().close();
-        let cache = carer.register();
+        let maintainer = MaintainerModel::default();
+        maintainer.register().close();
+        let cache = maintainer.register();
         cache.write(1);
         cache.await_applied(1);
         cache.close();

@@ -2,7 +2,7 @@
 //!
 //! Values are numbers in the order in which a key has them. Claiming the slot after the entry was
 //! taken out, instead of before, makes `what_leaves_first_is_told_first` fail; reading the position
-//! after the eviction, instead of before, makes `an_eviction_is_told_in_its_place` fail.
+//! after the eviction, instead of before, makes `an_eviction_is_notified_in_its_place` fail.
 #![cfg(larder_loom)]
 
 use larder::model::Ordered;
@@ -58,7 +58,7 @@ fn an_attempt_that_fails_takes_its_claim_back() {
 }
 
 #[test]
-fn an_eviction_is_told_in_its_place() {
+fn an_eviction_is_notified_in_its_place() {
     loom_tests::model(|| {
         let map = Arc::new(Ordered::default());
         let mut removed = Vec::new();
@@ -69,7 +69,7 @@ fn an_eviction_is_told_in_its_place() {
         let evicted = map.evict(1);
         writer.join().expect("the model's thread panicked");
         map.drain(&mut removed);
-        // Told once everything before its position was popped, and before what is at it.
+        // Notified once everything before its position was popped, and before what is at it.
         if let Some((position, value)) = evicted {
             let at = removed.partition_point(|(popped, _)| *popped < position);
             removed.insert(at, (position, value));

@@ -1,4 +1,4 @@
-//! Removals that are told within gates.
+//! Removals that are notified within gates.
 
 use loom::cell::UnsafeCell;
 
@@ -8,16 +8,16 @@ use crate::listener::Gates;
 use crate::reclaim::pin;
 use crate::table::Table;
 
-/// The table whose removals are told within gates, before they take effect.
+/// The table whose removals are notified within gates, before they take effect.
 pub struct Gated {
     table: Table<u64, Watched>,
     gates: Gates,
-    /// What was told, in order: the listener's own memory, to which the gate is all the protection.
-    told: UnsafeCell<Vec<(u64, Option<u64>)>>,
+    /// What was notified, in order: the listener's own memory, which only the gate protects.
+    notified: UnsafeCell<Vec<(u64, Option<u64>)>>,
     keep: Keep,
 }
 
-// SAFETY: loom reports any access to `told` that is not ordered; that is the point.
+// SAFETY: loom reports any access to `notified` that is not ordered; that is the point.
 unsafe impl Send for Gated {}
 // SAFETY: as above.
 unsafe impl Sync for Gated {}
@@ -27,7 +27,7 @@ impl Default for Gated {
         Self {
             table: Table::new(0),
             gates: Gates::new(),
-            told: UnsafeCell::new(Vec::new()),
+            notified: UnsafeCell::new(Vec::new()),
             keep: Keep::default(),
         }
     }
@@ -41,18 +41,18 @@ impl Gated {
 
     pub fn upsert(&self, key: u64, value: u64) {
         let _entered = self.gates.enter(key).expect("a thread that is inside of nothing waits");
-        let told = self.find(key).map(|old| self.tell(old, Some(value)));
+        let notified = self.find(key).map(|old| self.notify(old, Some(value)));
         let done = self.table.upsert(self.keep.entry(key, value), |_, _| true, &pin());
         let (new, old) = done.ok().expect("nothing declines");
         self.keep.keep(new);
-        assert!(old == told, "another one left than was told");
+        assert!(old == notified, "another one left than was notified");
     }
 
     pub fn remove(&self, key: u64) -> bool {
         let _entered = self.gates.enter(key).expect("a thread that is inside of nothing waits");
         let Some(old) = self.find(key) else { return false };
-        self.tell(old, None);
-        assert!(self.table.remove_entry(old, &pin()), "told, and taken out by another thread");
+        self.notify(old, None);
+        assert!(self.table.remove_entry(old, &pin()), "notified, and taken out by another thread");
         true
     }
 
@@ -62,8 +62,11 @@ impl Gated {
         if !self.table.is_linked(old.0, &pin()) {
             return false;
         }
-        self.tell(old.0, None);
-        assert!(self.table.remove_entry(old.0, &pin()), "told, and taken out by another thread");
+        self.notify(old.0, None);
+        assert!(
+            self.table.remove_entry(old.0, &pin()),
+            "notified, and taken out by another thread"
+        );
         true
     }
 
@@ -76,18 +79,18 @@ impl Gated {
         self.table.get(key, |held| *held == key, &pin()).map(|(entry, _)| entry)
     }
 
-    fn tell(&self, old: EntryPtr, new: Option<u64>) -> EntryPtr {
+    fn notify(&self, old: EntryPtr, new: Option<u64>) -> EntryPtr {
         // SAFETY: entries live until the model ends.
         let value = unsafe { old.as_entry::<u64, Watched>() }.value.read();
-        // SAFETY: the pointer is valid; that nobody else is at it is what loom checks.
-        self.told.with_mut(|told| unsafe { (*told).push((value, new)) });
+        // SAFETY: the pointer is valid; that no other thread accesses it is what loom checks.
+        self.notified.with_mut(|notified| unsafe { (*notified).push((value, new)) });
         old
     }
 
-    /// What was told, once all threads have ended.
-    pub fn told(&self) -> Vec<(u64, Option<u64>)> {
-        // SAFETY: as in `tell`.
-        self.told.with(|told| unsafe { (*told).clone() })
+    /// What was notified, once all threads have ended.
+    pub fn notified(&self) -> Vec<(u64, Option<u64>)> {
+        // SAFETY: as in `notify`.
+        self.notified.with(|notified| unsafe { (*notified).clone() })
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::guarded::{Place, Taken};
+use super::guarded::{Taken, ValueSlot};
 use crate::base::sync::{self, Mutex};
 use crate::reclaim::governor::{Governor, Participant, Participants, Ticket, Tickets};
 
@@ -11,14 +11,14 @@ pub struct Governed {
     participants: Participants,
     tickets: &'static Tickets,
     governor: Mutex<Governor>,
-    place: Place,
+    slot: ValueSlot,
 }
 
 /// A thread's participant.
 pub struct Member(Participant);
 
 /// A value that was taken out.
-pub struct Retired {
+pub struct RetiredValue {
     value: Taken,
     ticket: Ticket,
 }
@@ -29,7 +29,7 @@ impl Default for Governed {
         let governor = Mutex::new(Governor::new(&participants));
         // Leaked, since a deferred function may outlive all else.
         let tickets = Box::leak(Box::new(Tickets::new()));
-        Self { participants, tickets, governor, place: Place::default() }
+        Self { participants, tickets, governor, slot: ValueSlot::default() }
     }
 }
 
@@ -42,13 +42,13 @@ impl Governed {
     /// Reads the value under a guard.
     pub fn read(&self, member: &Member) -> u64 {
         let _guard = member.0.pin();
-        self.place.read()
+        self.slot.read()
     }
 
-    /// Puts another value in the place of the one that is there.
-    pub fn replace(&self, value: u64) -> Retired {
-        let value = self.place.replace(value);
-        Retired { value, ticket: self.tickets.take() }
+    /// Replaces the value.
+    pub fn replace(&self, value: u64) -> RetiredValue {
+        let value = self.slot.replace(value);
+        RetiredValue { value, ticket: self.tickets.take() }
     }
 
     /// As the `advance` of the process, where guards are not marks.
@@ -60,7 +60,7 @@ impl Governed {
     }
 
     /// Frees the value if no guard from before it was taken out is left.
-    pub fn free(&self, retired: &Retired) -> bool {
+    pub fn free(&self, retired: &RetiredValue) -> bool {
         let is_over = self.tickets.completed() >= retired.ticket;
         if is_over {
             retired.value.free();

@@ -6,29 +6,29 @@ use super::Watched;
 use crate::base::sync::{AtomicPtr, Ordering};
 use crate::reclaim::readers::{Phases, Reader};
 
-/// Where a value stands that readers may see. What was taken out is there until the model ends.
-pub(super) struct Place {
+/// The slot of a value that readers may see. What was taken out is there until the model ends.
+pub(super) struct ValueSlot {
     current: AtomicPtr<Watched>,
     /// All values there were.
     values: Mutex<Vec<*mut Watched>>,
 }
 
-/// A value that was taken out of its place.
+/// A value that was taken out of its slot.
 pub(super) struct Taken(*mut Watched);
 
 // SAFETY: the pointers are to values that live until the model ends.
-unsafe impl Send for Place {}
+unsafe impl Send for ValueSlot {}
 // SAFETY: as above.
-unsafe impl Sync for Place {}
+unsafe impl Sync for ValueSlot {}
 
-impl Default for Place {
+impl Default for ValueSlot {
     fn default() -> Self {
         let first = Box::into_raw(Box::new(Watched::new(0)));
         Self { current: AtomicPtr::new(first), values: Mutex::new(vec![first]) }
     }
 }
 
-impl Place {
+impl ValueSlot {
     /// Reads the value that is there. For who has announced itself as a reader.
     pub(super) fn read(&self) -> u64 {
         // Acquire: pairs with the release in `replace`.
@@ -37,7 +37,7 @@ impl Place {
         unsafe { &*value }.read()
     }
 
-    /// Puts another value in the place of the one that is there.
+    /// Replaces the value.
     pub(super) fn replace(&self, value: u64) -> Taken {
         let new = Box::into_raw(Box::new(Watched::new(value)));
         self.values.lock().expect("no panic while locked").push(new);
@@ -54,7 +54,7 @@ impl Taken {
     }
 }
 
-impl Drop for Place {
+impl Drop for ValueSlot {
     fn drop(&mut self) {
         for value in self.values.lock().expect("no panic while locked").drain(..) {
             // SAFETY: from `Box::into_raw`, once each, and every thread of the model has ended.
@@ -67,7 +67,7 @@ impl Drop for Place {
 pub struct Guarded {
     phases: Phases,
     readers: Vec<Reader>,
-    place: Place,
+    slot: ValueSlot,
 }
 
 /// A value that was taken out.
@@ -81,7 +81,7 @@ impl Guarded {
         Self {
             phases: Phases::new(),
             readers: (0..readers).map(Reader::new).collect(),
-            place: Place::default(),
+            slot: ValueSlot::default(),
         }
     }
 
@@ -89,14 +89,14 @@ impl Guarded {
     pub fn read(&self, reader: usize) -> u64 {
         let reader = &self.readers[reader];
         reader.enter(&self.phases);
-        let value = self.place.read();
+        let value = self.slot.read();
         reader.leave();
         value
     }
 
-    /// Puts another value in the place of the one that is there. By the thread that steps.
+    /// Replaces the value. By the thread that steps.
     pub fn replace(&self, value: u64) -> Unlinked {
-        let value = self.place.replace(value);
+        let value = self.slot.replace(value);
         Unlinked { value, end_phase: self.phases.end_of_now() }
     }
 
