@@ -24,7 +24,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::base::panics::contain;
-use crate::base::reentrancy::{self, Kind};
+use crate::base::reentrancy::{self, Scope};
 use crate::base::sync::thread::{self, Thread};
 use crate::base::sync::{self, AtomicU8, Mutex, Ordering, const_unless_loom};
 use crate::memory;
@@ -182,7 +182,7 @@ pub(crate) struct HeldVisits(());
 /// forgets it.
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) fn hold_visits() -> Option<HeldVisits> {
-    if reentrancy::is_inside_any(Kind::Maintainer) {
+    if reentrancy::is_inside_any(Scope::Maintainer) {
         return None;
     }
     sync::lock(&MAINTAINER.roster).forks += 1;
@@ -287,7 +287,7 @@ impl Maintainer {
 
     fn run(&'static self) {
         let _recovery = Recovery(self);
-        let _inside = reentrancy::enter(Kind::Maintainer, self);
+        let _inside = reentrancy::enter(Scope::Maintainer, self);
         loop {
             let next = sync::lock(&self.roster).next();
             match next {

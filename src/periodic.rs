@@ -18,7 +18,7 @@ use std::time::Duration;
 use crossbeam_utils::Backoff;
 
 use crate::base::panics::contain;
-use crate::base::reentrancy::{self, Kind};
+use crate::base::reentrancy::{self, Scope};
 use crate::base::sync::{self, AtomicU64, Mutex, Ordering};
 use crate::expiry::clock::{Clock, nanoseconds};
 use crate::maintainer::{self, Attendance, Maintained};
@@ -117,7 +117,7 @@ impl Maintained for Periodic {
             }
         }
         if let Some(task) = self.take_due() {
-            let _inside = reentrancy::enter(Kind::Task, self);
+            let _inside = reentrancy::enter(Scope::Task, self);
             let _running = Running(self);
             // Let go of before that ends, also by a panic.
             let task = task;

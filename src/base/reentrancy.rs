@@ -8,16 +8,16 @@
 //!
 //! | frame | entered where | others wait for its end in |
 //! |---|---|---|
-//! | [`Kind::Listener`] | notifications of a queue are delivered | a write whose queue is full, `flush`, the end of the cache |
-//! | [`Kind::AtomicListener`] | the atomic listener runs | a change of the same key |
-//! | [`Kind::Gate`] | a key of a cache with an atomic listener is changed, closures of the user's that the change asks included | a change of the same key |
-//! | [`Kind::Evicting`] | maintenance takes out what the atomic listener was notified of | `run_pending` |
-//! | [`Kind::Executor`] | the user's executor is handed a job | `flush`, the end of the cache |
-//! | [`Kind::Dropping`] | keys and values are dropped | `flush` |
-//! | [`Kind::Visit`] | the maintenance thread looks after a cache, or an executor's job runs | the end of the cache |
-//! | [`Kind::End`] | a cache is taken apart | the drop of its last handle |
-//! | [`Kind::Maintainer`] | the maintenance thread lives | all of the above |
-//! | `Kind::Task`, with the features that have such tasks, | a periodic task runs | the stop of that task |
+//! | [`Scope::Listener`] | notifications of a queue are delivered | a write whose queue is full, `flush`, the end of the cache |
+//! | [`Scope::AtomicListener`] | the atomic listener runs | a change of the same key |
+//! | [`Scope::Gate`] | a key of a cache with an atomic listener is changed, closures of the user's that the change asks included | a change of the same key |
+//! | [`Scope::Evicting`] | maintenance takes out what the atomic listener was notified of | `run_pending` |
+//! | [`Scope::Executor`] | the user's executor is handed a job | `flush`, the end of the cache |
+//! | [`Scope::Dropping`] | keys and values are dropped | `flush` |
+//! | [`Scope::Visit`] | the maintenance thread looks after a cache, or an executor's job runs | the end of the cache |
+//! | [`Scope::End`] | a cache is taken apart | the drop of its last handle |
+//! | [`Scope::Maintainer`] | the maintenance thread lives | all of the above |
+//! | `Scope::Task`, with the features that have such tasks, | a periodic task runs | the stop of that task |
 //!
 //! What a wait does instead of waiting, when the thread is inside any of them:
 //!
@@ -43,7 +43,7 @@ use std::ptr;
 
 /// What a thread can be inside of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum Scope {
     Listener,
     AtomicListener,
     Gate,
@@ -61,7 +61,7 @@ pub(crate) enum Kind {
 const FRAMES: usize = 24;
 
 /// What, and of which object: its address.
-type Frame = (Kind, usize);
+type Frame = (Scope, usize);
 
 struct Stack {
     depth: Cell<usize>,
@@ -70,7 +70,7 @@ struct Stack {
 
 impl Stack {
     const fn new() -> Self {
-        Self { depth: Cell::new(0), frames: [const { Cell::new((Kind::Dropping, 0)) }; FRAMES] }
+        Self { depth: Cell::new(0), frames: [const { Cell::new((Scope::Dropping, 0)) }; FRAMES] }
     }
 
     /// The frames that are noted, the innermost last.
@@ -111,8 +111,8 @@ pub(crate) struct Inside {
 }
 
 /// Notes that the thread is inside of `kind` of `owner`.
-pub(crate) fn enter<T: ?Sized>(kind: Kind, owner: &T) -> Inside {
-    let frame = (kind, address(owner));
+pub(crate) fn enter<T: ?Sized>(scope: Scope, owner: &T) -> Inside {
+    let frame = (scope, address(owner));
     STACK.with(|stack| {
         let depth = stack.depth.get();
         if let Some(place) = stack.frames.get(depth) {
@@ -141,21 +141,21 @@ impl Drop for Inside {
 
 /// Whether the thread is inside of `kind` of `owner`.
 #[inline]
-pub(crate) fn is_inside<T: ?Sized>(kind: Kind, owner: &T) -> bool {
-    let wanted = (kind, address(owner));
+pub(crate) fn is_inside<T: ?Sized>(scope: Scope, owner: &T) -> bool {
+    let wanted = (scope, address(owner));
     STACK.with(|stack| stack.has(|frame| frame == wanted))
 }
 
 /// Whether the thread is inside of `kind` of anything.
 #[inline]
-pub(crate) fn is_inside_any(kind: Kind) -> bool {
-    STACK.with(|stack| stack.has(|(inside, _)| inside == kind))
+pub(crate) fn is_inside_any(scope: Scope) -> bool {
+    STACK.with(|stack| stack.has(|(inside, _)| inside == scope))
 }
 
 /// Whether the thread is one that others wait for without end: on a visit, or the maintenance thread.
 #[cfg(not(larder_loom))]
 pub(crate) fn is_visiting() -> bool {
-    STACK.with(|stack| stack.has(|(kind, _)| matches!(kind, Kind::Visit | Kind::Maintainer)))
+    STACK.with(|stack| stack.has(|(scope, _)| matches!(scope, Scope::Visit | Scope::Maintainer)))
 }
 
 /// Whether the thread may wait for user code that another one runs: only if it is inside of nothing.
@@ -176,17 +176,17 @@ mod tests {
     fn a_thread_is_inside_of_what_it_has_entered_and_not_left() {
         let (first, second) = (1_u64, 2_u64);
         assert!(may_wait());
-        let outer = enter(Kind::Listener, &first);
-        let gate = enter(Kind::Gate, &first);
-        let inner = enter(Kind::Listener, &second);
-        assert!(is_inside(Kind::Listener, &first) && is_inside(Kind::Listener, &second));
-        assert!(is_inside(Kind::Gate, &first) && !is_inside(Kind::Gate, &second));
-        assert!(!is_inside_any(Kind::Dropping) && !may_wait());
+        let outer = enter(Scope::Listener, &first);
+        let gate = enter(Scope::Gate, &first);
+        let inner = enter(Scope::Listener, &second);
+        assert!(is_inside(Scope::Listener, &first) && is_inside(Scope::Listener, &second));
+        assert!(is_inside(Scope::Gate, &first) && !is_inside(Scope::Gate, &second));
+        assert!(!is_inside_any(Scope::Dropping) && !may_wait());
         drop(gate);
-        assert!(!is_inside_any(Kind::Gate));
-        assert!(is_inside(Kind::Listener, &first) && is_inside(Kind::Listener, &second));
+        assert!(!is_inside_any(Scope::Gate));
+        assert!(is_inside(Scope::Listener, &first) && is_inside(Scope::Listener, &second));
         drop(inner);
-        assert!(is_inside(Kind::Listener, &first) && !is_inside(Kind::Listener, &second));
+        assert!(is_inside(Scope::Listener, &first) && !is_inside(Scope::Listener, &second));
         std::thread::scope(|scope| scope.spawn(|| assert!(may_wait())).join().unwrap());
         drop(outer);
         assert!(may_wait());
@@ -195,31 +195,31 @@ mod tests {
     #[test]
     fn a_thread_that_is_nested_too_deeply_waits_for_nothing_and_recovers() {
         let owners: Vec<u64> = (0..FRAMES as u64 + 5).collect();
-        let mut frames: Vec<_> = owners.iter().map(|owner| enter(Kind::Visit, owner)).collect();
-        assert!(is_inside(Kind::Gate, &0_u64), "it is taken to be inside of everything");
+        let mut frames: Vec<_> = owners.iter().map(|owner| enter(Scope::Visit, owner)).collect();
+        assert!(is_inside(Scope::Gate, &0_u64), "it is taken to be inside of everything");
         frames.truncate(FRAMES);
-        assert!(!is_inside(Kind::Gate, &0_u64));
-        assert!(is_inside(Kind::Visit, &owners[FRAMES - 1]));
+        assert!(!is_inside(Scope::Gate, &0_u64));
+        assert!(is_inside(Scope::Visit, &owners[FRAMES - 1]));
         frames.clear();
         assert!(may_wait());
     }
 
     #[test]
     fn the_stack_outlives_every_thread_local() {
-        struct AtExit(std::sync::mpsc::Sender<bool>);
-        impl Drop for AtExit {
+        struct SendAtExit(std::sync::mpsc::Sender<bool>);
+        impl Drop for SendAtExit {
             fn drop(&mut self) {
                 let owner = 7_u64;
-                let _inside = enter(Kind::Gate, &owner);
-                let _ = self.0.send(is_inside(Kind::Gate, &owner) && !may_wait());
+                let _inside = enter(Scope::Gate, &owner);
+                let _ = self.0.send(is_inside(Scope::Gate, &owner) && !may_wait());
             }
         }
         thread_local! {
-            static AT_EXIT: Cell<Option<AtExit>> = const { Cell::new(None) };
+            static AT_EXIT: Cell<Option<SendAtExit>> = const { Cell::new(None) };
         }
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            AT_EXIT.set(Some(AtExit(sender)));
+            AT_EXIT.set(Some(SendAtExit(sender)));
             assert!(may_wait());
         });
         assert_eq!(receiver.recv(), Ok(true));

@@ -28,7 +28,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use super::{Cache, Shared};
-use crate::base::reentrancy::{self, Inside, Kind};
+use crate::base::reentrancy::{self, Inside, Scope};
 #[cfg(not(larder_loom))]
 use crate::base::sync;
 use crate::base::sync::{AtomicUsize, Backoff, Ordering};
@@ -68,7 +68,7 @@ impl Lifecycle {
 
     /// Begins a visit; `None` once the cache is closed.
     pub(crate) fn visit(&self) -> Option<Visit<'_>> {
-        let inside = reentrancy::enter(Kind::Visit, self);
+        let inside = reentrancy::enter(Scope::Visit, self);
         let visited = |state: usize| (state & CLOSED == 0).then_some(state + VISIT);
         // Relaxed: what others have done inside, a visitor sees by the cache's own locks and atomics.
         self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, visited).ok()?;
@@ -156,7 +156,7 @@ impl<K, V, S> Shared<K, V, S> {
     /// Takes the cache apart, if that is for this thread to do.
     fn end(&self, end: End) {
         if end == End::Here {
-            let _inside = reentrancy::enter(Kind::End, self);
+            let _inside = reentrancy::enter(Scope::End, self);
             self.engine.tear_down();
             self.lifecycle.note_ended();
         }

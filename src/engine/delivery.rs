@@ -15,7 +15,7 @@ use crossbeam_utils::Backoff;
 use super::{Engine, Partition};
 use crate::base::error::FlushError;
 use crate::base::mode::Maintenance;
-use crate::base::reentrancy::{self, Kind};
+use crate::base::reentrancy::{self, Scope};
 use crate::base::sync::{self, AtomicBool, Ordering};
 use crate::listener::{Channel, Listening};
 use crate::reclaim;
@@ -40,14 +40,14 @@ impl<K, V> Deliveries<K, V> {
 
 impl<K, V> Engine<K, V> {
     fn is_inside_listener(&self) -> bool {
-        reentrancy::is_inside(Kind::Listener, self)
+        reentrancy::is_inside(Scope::Listener, self)
     }
 
     fn may_deliver(&self) -> bool {
         // Within a gate the listener, which may change the cache, could want to enter it.
         let is_within_gate = self.atomic.as_ref().is_some_and(|atomic| atomic.refuses_changes());
         !reclaim::is_pinned_here()
-            && !reentrancy::is_inside_any(Kind::Dropping)
+            && !reentrancy::is_inside_any(Scope::Dropping)
             && !self.is_inside_listener()
             && !is_within_gate
     }
@@ -58,7 +58,7 @@ impl<K, V> Engine<K, V> {
     pub(super) fn cannot_notify(&self) -> bool {
         self.atomic.as_ref().is_some_and(|atomic| {
             let is_busy = atomic.refuses_changes() || atomic.is_evicting();
-            is_busy || reclaim::is_pinned_here() || reentrancy::is_inside_any(Kind::Dropping)
+            is_busy || reclaim::is_pinned_here() || reentrancy::is_inside_any(Scope::Dropping)
         })
     }
 
@@ -88,7 +88,7 @@ impl<K, V> Engine<K, V> {
         if !self.is_ending()
             && let Some(schedule) = deliveries.schedule.get()
         {
-            let _inside = reentrancy::enter(Kind::Executor, self);
+            let _inside = reentrancy::enter(Scope::Executor, self);
             channel.schedule(|| schedule(partition.index));
             return;
         }
@@ -96,7 +96,7 @@ impl<K, V> Engine<K, V> {
             Maintenance::Background => MOST_AT_ONCE,
             Maintenance::Inline => usize::MAX,
         };
-        let _inside = reentrancy::enter(Kind::Listener, self);
+        let _inside = reentrancy::enter(Scope::Listener, self);
         channel.deliver(most);
         if self.mode == Maintenance::Inline {
             self.deliver_remaining(deliveries);
@@ -116,7 +116,7 @@ impl<K, V> Engine<K, V> {
             (&self.deliveries, &self.partitions[partition].channel)
         {
             channel.begin_job();
-            let _inside = reentrancy::enter(Kind::Listener, self);
+            let _inside = reentrancy::enter(Scope::Listener, self);
             channel.deliver(usize::MAX);
             self.deliver_remaining(deliveries);
         }
@@ -143,7 +143,7 @@ impl<K, V> Engine<K, V> {
             self.deliver(partition);
             if channel.is_left_alone() {
                 // The executor has panicked, or dropped the job: nobody else may ever come.
-                let _inside = reentrancy::enter(Kind::Listener, self);
+                let _inside = reentrancy::enter(Scope::Listener, self);
                 channel.deliver(MOST_AT_ONCE);
             }
             if backoff.is_completed() {
@@ -156,7 +156,7 @@ impl<K, V> Engine<K, V> {
 
     /// Delivers everything that waits, at the end of the cache, where no other thread is inside of it.
     pub(super) fn deliver_last(&self) {
-        let _inside = reentrancy::enter(Kind::Listener, self);
+        let _inside = reentrancy::enter(Scope::Listener, self);
         self.channels().for_each(|channel| channel.deliver(usize::MAX));
     }
 
@@ -176,7 +176,7 @@ impl<K, V> Engine<K, V> {
                     return Err(FlushError::PinnedHere);
                 }
                 {
-                    let _inside = reentrancy::enter(Kind::Listener, self);
+                    let _inside = reentrancy::enter(Scope::Listener, self);
                     channel.deliver(usize::MAX);
                 }
                 let now = delivered();

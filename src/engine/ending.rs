@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Engine;
 use super::partition::Partition;
 use crate::base::error::FlushError;
-use crate::base::reentrancy::{self, Kind};
+use crate::base::reentrancy::{self, Scope};
 use crate::base::sync::{self, Ordering};
 use crate::memory;
 use crate::reclaim::{self, Freeable, Ticket};
@@ -18,14 +18,14 @@ const FLUSH_PATIENCE: Duration = Duration::from_millis(250);
 pub(super) fn while_dropping<R>(free: impl FnOnce() -> R) -> R {
     // Of nobody in particular: maintenance that a drop causes, in whatever cache, frees nothing
     // itself, so that drops do not pile up on the stack.
-    let _inside = reentrancy::enter(Kind::Dropping, &());
+    let _inside = reentrancy::enter(Scope::Dropping, &());
     free()
 }
 
 impl<K, V> Engine<K, V> {
     /// Frees everything that was retired before the call.
     pub(crate) fn flush(&self) -> Result<(), FlushError> {
-        if reentrancy::is_inside_any(Kind::Dropping) {
+        if reentrancy::is_inside_any(Scope::Dropping) {
             return Err(FlushError::WithinDrop);
         }
         self.apply_pending();

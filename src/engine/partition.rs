@@ -17,7 +17,7 @@ use crate::base::cause::RemovalCause;
 use crate::base::mode::Maintenance;
 use crate::base::node_id::NodeId;
 use crate::base::panics::Payload;
-use crate::base::reentrancy::{self, Kind};
+use crate::base::reentrancy::{self, Scope};
 use crate::base::stats::Stats;
 use crate::base::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::buffer::read_buffer::{self, ReadBuffer};
@@ -422,7 +422,7 @@ impl<K, V> Partition<K, V> {
     fn take(&self, core: &mut Core<K, V>, credit: &mut u64) -> Vec<Freeable<K, V>> {
         let mut free = Vec::new();
         // Inside a drop nothing is freed, so that drops do not pile up on the stack.
-        if core.retired.is_empty() || reentrancy::is_inside_any(Kind::Dropping) {
+        if core.retired.is_empty() || reentrancy::is_inside_any(Scope::Dropping) {
             return free;
         }
         let completed = reclaim::completed();

@@ -9,7 +9,7 @@ use super::gates::{Entered, Gates};
 use super::setting::Listen;
 use crate::base::cause::RemovalCause;
 use crate::base::panics::contain;
-use crate::base::reentrancy::{self, Inside, Kind};
+use crate::base::reentrancy::{self, Inside, Scope};
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::entry::EntryPtr;
 use crate::reclaim::KeepAlive;
@@ -51,7 +51,7 @@ impl<K, V> AtomicListening<K, V> {
             age,
             cause,
         };
-        let _inside = reentrancy::enter(Kind::AtomicListener, self);
+        let _inside = reentrancy::enter(Scope::AtomicListener, self);
         if contain(|| (self.listen)(&removal)).is_none() {
             self.panics.fetch_add(1, Ordering::Relaxed);
         }
@@ -61,17 +61,17 @@ impl<K, V> AtomicListening<K, V> {
     /// in a closure of the user's that a change asks.
     #[inline(never)]
     pub(crate) fn refuses_changes(&self) -> bool {
-        reentrancy::is_inside(Kind::AtomicListener, self) || self.gates.is_within_any()
+        reentrancy::is_inside(Scope::AtomicListener, self) || self.gates.is_within_any()
     }
 
     /// Whether this thread is taking out what a run of maintenance has found: another run must find
     /// nothing more.
     pub(crate) fn is_evicting(&self) -> bool {
-        reentrancy::is_inside(Kind::Evicting, self)
+        reentrancy::is_inside(Scope::Evicting, self)
     }
 
     /// Notes that it is, until the result is dropped.
     pub(crate) fn evict(&self) -> Inside {
-        reentrancy::enter(Kind::Evicting, self)
+        reentrancy::enter(Scope::Evicting, self)
     }
 }

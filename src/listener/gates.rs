@@ -34,7 +34,7 @@
 
 use crossbeam_utils::CachePadded;
 
-use crate::base::reentrancy::{self, Inside, Kind};
+use crate::base::reentrancy::{self, Inside, Scope};
 use crate::base::sync::{self, Backoff, Mutex};
 
 /// Locks among which the gates are spread, which are held for a few moves of words alone.
@@ -94,12 +94,12 @@ impl Gates {
             }
             hashes.push(hash);
         }
-        Some(Entered { gates: self, hash, _inside: reentrancy::enter(Kind::Gate, self) })
+        Some(Entered { gates: self, hash, _inside: reentrancy::enter(Scope::Gate, self) })
     }
 
     /// Whether this thread is within one of them.
     pub(crate) fn is_within_any(&self) -> bool {
-        reentrancy::is_inside(Kind::Gate, self)
+        reentrancy::is_inside(Scope::Gate, self)
     }
 }
 

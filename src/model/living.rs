@@ -2,7 +2,7 @@
 
 use loom::cell::UnsafeCell;
 
-use crate::base::reentrancy::{self, Kind};
+use crate::base::reentrancy::{self, Scope};
 use crate::base::sync::{self, AtomicUsize, Mutex, Ordering};
 use crate::cache::lifecycle::{End, Lifecycle, Visit};
 
@@ -62,7 +62,7 @@ impl Living {
 
     /// The same, from within a listener of another cache.
     pub fn close_inside(&self) {
-        let _inside = reentrancy::enter(Kind::Listener, &0_u64);
+        let _inside = reentrancy::enter(Scope::Listener, &0_u64);
         self.close();
     }
 
