@@ -121,7 +121,7 @@ pub(crate) use future::on_a_thread;
 #[cfg(feature = "quick")]
 pub(crate) use serializer::check_name;
 
-use frame::{Form, Header, MAX_PAYLOAD, Meta};
+use frame::{Form, FrameHeader, MAX_PAYLOAD, Meta};
 use writer::{ReadBack, Writer};
 
 /// How large a record may be unless options say otherwise, on both sides.
@@ -347,7 +347,7 @@ where
         (key, value): (&str, &str),
         read_back: ReadBack,
     ) -> Result<Saved, SnapshotError> {
-        let header = Header {
+        let header = FrameHeader {
             // Form, flags and serializer are the writer's.
             form: Form::Bytes,
             flags: 0,
@@ -507,7 +507,7 @@ fn deserialize<T: for<'de> Deserialize<'de>>(
 ) -> Result<T, SerializerError> {
     #[cfg(feature = "bincode")]
     if writer::is_bincode(serializer) {
-        let budget = limits::Budget::for_payload(payload.len());
+        let budget = limits::PayloadBudget::for_payload(payload.len());
         let mut bytes = Cow::Owned(std::mem::take(payload));
         let value =
             Bincode::read(&mut bytes, |it| T::deserialize(limits::Limited::new(it, &budget)));
@@ -515,8 +515,8 @@ fn deserialize<T: for<'de> Deserialize<'de>>(
         return value;
     }
     let budget = match writer::is_json(serializer) {
-        true => limits::Budget::for_json(payload),
-        false => limits::Budget::for_payload(payload.len()),
+        true => limits::PayloadBudget::for_json(payload),
+        false => limits::PayloadBudget::for_payload(payload.len()),
     };
     let mut value = None;
     serializer.deserialize(payload, &mut |deserializer| {

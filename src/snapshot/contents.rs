@@ -8,7 +8,9 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::error::{Part, SnapshotError};
-use super::frame::{Decoder, FLAG_FILLER, FLAG_TAGS, FLAG_ZSTD, Form, Header, Item, Source};
+use super::frame::{
+    Decoder, FLAG_FILLER, FLAG_TAGS, FLAG_ZSTD, Form, FrameHeader, FrameItem, Source,
+};
 use super::serializer::Serializer;
 use super::{LoadOptions, Loaded, deserialize, duration, nanoseconds_since_1970};
 use crate::base::error::Rejection;
@@ -24,7 +26,7 @@ pub(crate) struct Contents<'c, K, V, S> {
     chunks: Vec<Vec<Arrival<K, V>>>,
     /// What was too heavy.
     rejected: Vec<(Rejection, u64)>,
-    room: Room,
+    room: CacheRoom,
     /// Entries in all pieces, and their weight.
     held: u64,
     held_weight: u64,
@@ -36,12 +38,12 @@ const CHUNK: usize = 1024;
 
 /// What a cache can hold.
 #[derive(Clone, Copy)]
-struct Room {
+struct CacheRoom {
     entries: u64,
     weight: u64,
 }
 
-impl Room {
+impl CacheRoom {
     fn of<K, V, S>(cache: &Cache<K, V, S>) -> Self {
         Self {
             entries: cache.capacity().map_or(u64::MAX, |entries| entries as u64),
@@ -77,7 +79,7 @@ where
         let (mut decoder, header) = open(reader, options)?;
         let serializer = serializer_of(&header, options)?;
         let (chunks, rejected) = (Vec::new(), Vec::new());
-        let (room, loaded) = (Room::of(cache), Loaded::default());
+        let (room, loaded) = (CacheRoom::of(cache), Loaded::default());
         let mut contents = Self { cache, chunks, rejected, room, held: 0, held_weight: 0, loaded };
         contents.read_records(&mut decoder, &header, &*serializer, options)?;
         Ok(contents)
@@ -86,7 +88,7 @@ where
     fn read_records(
         &mut self,
         decoder: &mut Decoder<impl Read>,
-        header: &Header,
+        header: &FrameHeader,
         serializer: &dyn Serializer,
         options: &LoadOptions,
     ) -> Result<(), SnapshotError> {
@@ -106,21 +108,21 @@ where
                 Err(error) => return Err(error),
             };
             let meta = match item {
-                Item::End { is_whole: true } => break,
-                Item::Record(meta) => meta,
-                Item::Damaged if options.is_salvage => {
+                FrameItem::End { is_whole: true } => break,
+                FrameItem::Record(meta) => meta,
+                FrameItem::Damaged if options.is_salvage => {
                     self.loaded.damaged += 1;
                     records += 1;
                     continue;
                 }
-                Item::End { is_whole: false } if options.is_salvage => {
+                FrameItem::End { is_whole: false } if options.is_salvage => {
                     self.loaded.broken_at = Some(at);
                     break;
                 }
-                Item::Damaged => {
+                FrameItem::Damaged => {
                     return Err(SnapshotError::Damaged { part: Part::Record, at });
                 }
-                Item::End { .. } => {
+                FrameItem::End { .. } => {
                     return Err(SnapshotError::Damaged { part: Part::End, at });
                 }
             };
@@ -224,7 +226,7 @@ where
 pub(super) fn open<'r>(
     reader: impl Read + 'r,
     options: &LoadOptions,
-) -> Result<(Decoder<Box<dyn Read + 'r>>, Header), SnapshotError> {
+) -> Result<(Decoder<Box<dyn Read + 'r>>, FrameHeader), SnapshotError> {
     let (source, header) = Source::begin(BufReader::with_capacity(BUFFER, reader))?;
     let known = FLAG_ZSTD | FLAG_TAGS | FLAG_FILLER;
     let source: Source<Box<dyn Read + 'r>> = match header.flags & FLAG_ZSTD {
@@ -247,7 +249,7 @@ pub(super) fn open<'r>(
 
 /// The serializer that a snapshot was written with.
 pub(super) fn serializer_of(
-    header: &Header,
+    header: &FrameHeader,
     options: &LoadOptions,
 ) -> Result<Arc<dyn Serializer>, SnapshotError> {
     let serializer = options.serializers.get(&header.serializer)?;

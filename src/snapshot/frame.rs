@@ -38,7 +38,7 @@ mod decoder;
 
 #[cfg(feature = "zstd")]
 pub(crate) use decoder::TooPacked;
-pub(crate) use decoder::{Decoder, Item, Source};
+pub(crate) use decoder::{Decoder, FrameItem, Source};
 
 pub(crate) const VERSION: u32 = 1;
 pub(crate) const FLAG_ZSTD: u32 = 1;
@@ -78,7 +78,7 @@ impl Form {
 
 /// What stands before the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
+pub(crate) struct FrameHeader {
     pub(crate) form: Form,
     pub(crate) flags: u32,
     pub(crate) serializer: String,
@@ -158,7 +158,7 @@ fn end_line(form: Form, out: &mut Vec<u8>) {
 
 impl Encoder {
     /// Appends the header to `out`.
-    pub(crate) fn begin(header: &Header, out: &mut Vec<u8>) -> Self {
+    pub(crate) fn begin(header: &FrameHeader, out: &mut Vec<u8>) -> Self {
         let form = header.form;
         out.extend_from_slice(&form.magic());
         let mut crc = crc32fast::Hasher::new();

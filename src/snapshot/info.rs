@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::contents::{open, serializer_of};
 use super::error::{Part, SnapshotError};
 use super::file;
-use super::frame::{FLAG_ZSTD, Form, Item, Meta, VERSION};
+use super::frame::{FLAG_ZSTD, Form, FrameItem, Meta, VERSION};
 use super::writer::Writer;
 use super::{LoadOptions, SaveOptions, Saved, deserialize, nanoseconds_since_1970, read_back};
 
@@ -86,14 +86,14 @@ impl Info {
         loop {
             let at = decoder.at();
             let damage = match decoder.next(&mut payload) {
-                Ok(Item::Record(meta)) => {
+                Ok(FrameItem::Record(meta)) => {
                     info.count(meta, payload.len() as u64, passed_ns);
                     info.tagged += u64::from(!decoder.coded_tags().is_empty());
                     continue;
                 }
-                Ok(Item::End { is_whole: true }) => break,
-                Ok(Item::End { .. }) => SnapshotError::Damaged { part: Part::End, at },
-                Ok(Item::Damaged) => SnapshotError::Damaged { part: Part::Record, at },
+                Ok(FrameItem::End { is_whole: true }) => break,
+                Ok(FrameItem::End { .. }) => SnapshotError::Damaged { part: Part::End, at },
+                Ok(FrameItem::Damaged) => SnapshotError::Damaged { part: Part::Record, at },
                 Err(error) => error,
             };
             if !options.is_salvage || damage.is_io() || damage.is_limit() {
@@ -168,7 +168,7 @@ where
     loop {
         let at = decoder.at();
         match decoder.next(&mut payload)? {
-            Item::Record(meta) => {
+            FrameItem::Record(meta) => {
                 let (key, value) = deserialize::<(K, V)>(&*serializer, &mut payload)
                     .map_err(|source| SnapshotError::Deserialize { record: records, source })?;
                 records += 1;
@@ -179,11 +179,11 @@ where
                     copy.write_pending()?;
                 }
             }
-            Item::Damaged => return Err(SnapshotError::Damaged { part: Part::Record, at }),
-            Item::End { is_whole: false } => {
+            FrameItem::Damaged => return Err(SnapshotError::Damaged { part: Part::Record, at }),
+            FrameItem::End { is_whole: false } => {
                 return Err(SnapshotError::Damaged { part: Part::End, at });
             }
-            Item::End { is_whole: true } => break,
+            FrameItem::End { is_whole: true } => break,
         }
     }
     let (entries, bytes) = copy.finish()?;

@@ -22,7 +22,7 @@ pub(super) fn max_elements(bytes: usize) -> u64 {
 }
 
 /// What may yet be deserialized.
-pub(super) struct Budget<'p> {
+pub(super) struct PayloadBudget<'p> {
     depth: Cell<u32>,
     elements: Cell<u64>,
     bytes: usize,
@@ -30,7 +30,7 @@ pub(super) struct Budget<'p> {
     json: Option<&'p [u8]>,
 }
 
-impl<'p> Budget<'p> {
+impl<'p> PayloadBudget<'p> {
     /// For a payload of `bytes`.
     pub(super) fn for_payload(bytes: usize) -> Self {
         let elements = Cell::new(max_elements(bytes));
@@ -76,7 +76,7 @@ impl<'p> Budget<'p> {
 }
 
 /// One value within another, while it is being read.
-struct Level<'b, 'p>(&'b Budget<'p>);
+struct Level<'b, 'p>(&'b PayloadBudget<'p>);
 
 impl Drop for Level<'_, '_> {
     fn drop(&mut self) {
@@ -121,17 +121,17 @@ fn has_integer(json: &[u8], value: f64) -> bool {
 /// Whatever it wraps, within a budget.
 pub(super) struct Limited<'b, T> {
     inner: T,
-    budget: &'b Budget<'b>,
+    budget: &'b PayloadBudget<'b>,
     /// Whether a float was asked for.
     is_float: bool,
 }
 
 impl<'b, T> Limited<'b, T> {
-    pub(super) fn new(inner: T, budget: &'b Budget<'_>) -> Self {
+    pub(super) fn new(inner: T, budget: &'b PayloadBudget<'_>) -> Self {
         Self { inner, budget, is_float: false }
     }
 
-    fn float(inner: T, budget: &'b Budget<'_>) -> Self {
+    fn float(inner: T, budget: &'b PayloadBudget<'_>) -> Self {
         Self { inner, budget, is_float: true }
     }
 

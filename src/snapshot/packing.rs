@@ -14,12 +14,12 @@ const MAX_EXPANSION: u64 = super::MAX_EXPANSION as u64 / 2;
 /// 8 MiB: what the writer's level needs at most, and all that a hostile file gets.
 const MAX_WINDOW_LOG: u32 = 23;
 
-pub(crate) struct Counting<R> {
+pub(crate) struct CountingReader<R> {
     inner: R,
     read: Rc<Cell<u64>>,
 }
 
-impl<R: Read> Read for Counting<R> {
+impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(into)?;
         self.read.set(self.read.get() + read as u64);
@@ -97,7 +97,7 @@ impl Write for Packing<'_> {
 }
 
 pub(crate) struct Unpacking<R: Read> {
-    decoder: zstd::stream::read::Decoder<'static, BufReader<Counting<R>>>,
+    decoder: zstd::stream::read::Decoder<'static, BufReader<CountingReader<R>>>,
     read: Rc<Cell<u64>>,
     unpacked: u64,
     max_expansion: u32,
@@ -107,7 +107,7 @@ pub(crate) struct Unpacking<R: Read> {
 impl<R: Read> Unpacking<R> {
     pub(crate) fn new(inner: R, max_expansion: u32) -> io::Result<Self> {
         let read = Rc::new(Cell::new(0));
-        let counting = Counting { inner, read: Rc::clone(&read) };
+        let counting = CountingReader { inner, read: Rc::clone(&read) };
         let mut decoder = zstd::stream::read::Decoder::new(counting)?.single_frame();
         decoder.window_log_max(MAX_WINDOW_LOG)?;
         Ok(Self { decoder, read, unpacked: 0, max_expansion, is_over: false })

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::contents::{open, serializer_of};
 use super::error::{Part, SnapshotError};
-use super::frame::{Decoder, Header, Item};
+use super::frame::{Decoder, FrameHeader, FrameItem};
 use super::serializer::Serializer;
 use super::{LoadOptions, deserialize, duration, file};
 
@@ -59,7 +59,7 @@ pub struct Record<K, V> {
 /// ```
 pub struct Records<'r, K, V> {
     decoder: Decoder<Box<dyn Read + 'r>>,
-    header: Header,
+    header: FrameHeader,
     serializer: Arc<dyn Serializer>,
     payload: Vec<u8>,
     number: u64,
@@ -109,14 +109,14 @@ impl<'r, K: DeserializeOwned, V: DeserializeOwned> Records<'r, K, V> {
         // Until it is found to be of no consequence.
         self.is_over = true;
         let meta = match self.decoder.next(&mut self.payload)? {
-            Item::End { is_whole: true } => return Ok(None),
-            Item::End { .. } => return Err(SnapshotError::Damaged { part: Part::End, at }),
-            Item::Damaged => {
+            FrameItem::End { is_whole: true } => return Ok(None),
+            FrameItem::End { .. } => return Err(SnapshotError::Damaged { part: Part::End, at }),
+            FrameItem::Damaged => {
                 self.number += 1;
                 self.is_over = !self.is_salvage;
                 return Err(SnapshotError::Damaged { part: Part::Record, at });
             }
-            Item::Record(meta) => meta,
+            FrameItem::Record(meta) => meta,
         };
         self.is_over = !self.is_salvage;
         let record = self.number;

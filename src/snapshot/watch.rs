@@ -1,11 +1,12 @@
 //! What a serializer cannot carry, found while it writes.
 //!
 //! A serializer may write without a word what nobody can read, or what comes back as something
-//! else. Two things stand against that. [`Watched`] wraps every value on its way to the serializer
-//! and refuses what the format is known to lose ([`Loss`]). And it notes what stands where in a
-//! record, such as "a string in the second field of the third variant": a record that has something
-//! in a place where no record before had it is read back before it is written. What cannot be read
-//! is a matter of types nearly always, so that this finds it, and reads few records twice.
+//! else. Two things stand against that. [`WatchedValue`] wraps every value on its way to the
+//! serializer and refuses what the format is known to lose ([`Loss`]). And it notes what stands
+//! where in a record, such as "a string in the second field of the third variant": a record that
+//! has something in a place where no record before had it is read back before it is written. What
+//! cannot be read is a matter of types nearly always, so that this finds it, and reads few records
+//! twice.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -64,7 +65,7 @@ const MAX_FIELDS: u64 = 256;
 /// What a snapshot's records have had in them so far, and what the present one has.
 pub(super) struct Watch {
     format: Format,
-    places: RefCell<HashSet<u64, BuildHasherDefault<Place>>>,
+    places: RefCell<HashSet<u64, BuildHasherDefault<PlaceHasher>>>,
     /// The one that was noted last: elements of a list are mostly alike.
     last: Cell<u64>,
     deepest: Cell<u32>,
@@ -97,11 +98,11 @@ impl Watch {
     }
 
     /// Wraps the next record's value.
-    pub(super) fn over<'w, T: ?Sized>(&'w self, value: &'w T) -> Watched<'w, T> {
+    pub(super) fn over<'w, T: ?Sized>(&'w self, value: &'w T) -> WatchedValue<'w, T> {
         self.depth.set(0);
         self.elements.set(0);
         self.loss.set(None);
-        Watched { value, watch: self, place: ROOT, is_some: false }
+        WatchedValue { value, watch: self, place: ROOT, is_some: false }
     }
 
     /// What was found in the record, if it was serialized.
@@ -115,7 +116,7 @@ impl Watch {
     }
 
     #[inline]
-    fn note(&self, place: u64, kind: Kind) {
+    fn note(&self, place: u64, kind: ValueKind) {
         let id = child(place, kind as u64);
         if self.last.replace(id) != id {
             self.note_new(id);
@@ -129,7 +130,7 @@ impl Watch {
         }
     }
 
-    fn enter(&self, place: u64, kind: Kind) {
+    fn enter(&self, place: u64, kind: ValueKind) {
         self.note(place, kind);
         self.depth.set(self.depth.get() + 1);
         self.elements.set(self.elements.get() + 1);
@@ -151,9 +152,9 @@ impl Watch {
 
 /// Places come as well mixed words.
 #[derive(Default)]
-struct Place(u64);
+struct PlaceHasher(u64);
 
-impl Hasher for Place {
+impl Hasher for PlaceHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -179,7 +180,7 @@ fn child(place: u64, which: u64) -> u64 {
 
 /// What can stand in a place.
 #[derive(Clone, Copy)]
-enum Kind {
+enum ValueKind {
     Bool,
     I8,
     I16,
@@ -214,7 +215,7 @@ const KEY: u64 = 2 << 32;
 const INNER: u64 = 3 << 32;
 
 /// A value on its way to a serializer.
-pub(super) struct Watched<'w, T: ?Sized> {
+pub(super) struct WatchedValue<'w, T: ?Sized> {
     value: &'w T,
     watch: &'w Watch,
     place: u64,
@@ -222,7 +223,7 @@ pub(super) struct Watched<'w, T: ?Sized> {
     is_some: bool,
 }
 
-impl<T: Serialize + ?Sized> Serialize for Watched<'_, T> {
+impl<T: Serialize + ?Sized> Serialize for WatchedValue<'_, T> {
     #[inline]
     fn serialize<S: Serializer>(&self, inner: S) -> Result<S::Ok, S::Error> {
         let Self { watch, place, is_some, .. } = *self;
@@ -266,7 +267,7 @@ macro_rules! plain {
     ($($method:ident: $type:ty, $kind:ident;)*) => {$(
         #[inline]
         fn $method(self, value: $type) -> Result<S::Ok, S::Error> {
-            self.watch.note(self.place, Kind::$kind);
+            self.watch.note(self.place, ValueKind::$kind);
             self.inner.$method(value)
         }
     )*};
@@ -301,40 +302,40 @@ impl<'w, S: Serializer> Serializer for Watching<'w, S> {
     }
 
     fn serialize_f32(self, value: f32) -> Result<S::Ok, S::Error> {
-        self.watch.note(self.place, Kind::F32);
+        self.watch.note(self.place, ValueKind::F32);
         self.check_number(value.is_finite())?;
         self.inner.serialize_f32(value)
     }
 
     fn serialize_f64(self, value: f64) -> Result<S::Ok, S::Error> {
-        self.watch.note(self.place, Kind::F64);
+        self.watch.note(self.place, ValueKind::F64);
         self.check_number(value.is_finite())?;
         self.inner.serialize_f64(value)
     }
 
     fn serialize_none(self) -> Result<S::Ok, S::Error> {
-        self.watch.note(self.place, Kind::None);
+        self.watch.note(self.place, ValueKind::None);
         self.check_nothing()?;
         self.inner.serialize_none()
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        self.watch.enter(self.place, Kind::Some);
+        self.watch.enter(self.place, ValueKind::Some);
         let Self { watch, place, .. } = self;
-        let held = Watched { value, watch, place: child(place, INNER), is_some: true };
+        let held = WatchedValue { value, watch, place: child(place, INNER), is_some: true };
         let done = self.inner.serialize_some(&held);
         watch.leave();
         done
     }
 
     fn serialize_unit(self) -> Result<S::Ok, S::Error> {
-        self.watch.note(self.place, Kind::Unit);
+        self.watch.note(self.place, ValueKind::Unit);
         self.check_nothing()?;
         self.inner.serialize_unit()
     }
 
     fn serialize_unit_struct(self, name: &'static str) -> Result<S::Ok, S::Error> {
-        self.watch.note(self.place, Kind::Unit);
+        self.watch.note(self.place, ValueKind::Unit);
         self.check_nothing()?;
         self.inner.serialize_unit_struct(name)
     }
@@ -345,7 +346,7 @@ impl<'w, S: Serializer> Serializer for Watching<'w, S> {
         index: u32,
         variant: &'static str,
     ) -> Result<S::Ok, S::Error> {
-        self.watch.note(child(self.place, u64::from(index)), Kind::Variant);
+        self.watch.note(child(self.place, u64::from(index)), ValueKind::Variant);
         self.inner.serialize_unit_variant(name, index, variant)
     }
 
@@ -354,10 +355,10 @@ impl<'w, S: Serializer> Serializer for Watching<'w, S> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        self.watch.enter(self.place, Kind::Newtype);
+        self.watch.enter(self.place, ValueKind::Newtype);
         let Self { watch, place, is_some, .. } = self;
         // JSON writes what is in it and nothing else.
-        let held = Watched { value, watch, place: child(place, INNER), is_some };
+        let held = WatchedValue { value, watch, place: child(place, INNER), is_some };
         let done = self.inner.serialize_newtype_struct(name, &held);
         watch.leave();
         done
@@ -371,8 +372,8 @@ impl<'w, S: Serializer> Serializer for Watching<'w, S> {
         value: &T,
     ) -> Result<S::Ok, S::Error> {
         let (watch, place) = (self.watch, child(self.place, u64::from(index)));
-        watch.enter(place, Kind::Variant);
-        let held = Watched { value, watch, place: child(place, INNER), is_some: false };
+        watch.enter(place, ValueKind::Variant);
+        let held = WatchedValue { value, watch, place: child(place, INNER), is_some: false };
         let done = self.inner.serialize_newtype_variant(name, index, variant, &held);
         watch.leave();
         done
@@ -381,13 +382,13 @@ impl<'w, S: Serializer> Serializer for Watching<'w, S> {
     fn serialize_seq(self, length: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
         self.check_length(length)?;
         let Self { inner, watch, place, .. } = self;
-        watch.enter(place, Kind::Seq);
+        watch.enter(place, ValueKind::Seq);
         Ok(Within::new(inner.serialize_seq(length)?, watch, place))
     }
 
     fn serialize_tuple(self, length: usize) -> Result<Self::SerializeTuple, S::Error> {
         let Self { inner, watch, place, .. } = self;
-        watch.enter(place, Kind::Tuple);
+        watch.enter(place, ValueKind::Tuple);
         Ok(Within::new(inner.serialize_tuple(length)?, watch, place))
     }
 
@@ -397,7 +398,7 @@ impl<'w, S: Serializer> Serializer for Watching<'w, S> {
         length: usize,
     ) -> Result<Self::SerializeTupleStruct, S::Error> {
         let Self { inner, watch, place, .. } = self;
-        watch.enter(place, Kind::Tuple);
+        watch.enter(place, ValueKind::Tuple);
         Ok(Within::new(inner.serialize_tuple_struct(name, length)?, watch, place))
     }
 
@@ -409,7 +410,7 @@ impl<'w, S: Serializer> Serializer for Watching<'w, S> {
         length: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
         let (watch, place) = (self.watch, child(self.place, u64::from(index)));
-        watch.enter(place, Kind::Variant);
+        watch.enter(place, ValueKind::Variant);
         let inner = self.inner.serialize_tuple_variant(name, index, variant, length)?;
         Ok(Within::new(inner, watch, place))
     }
@@ -417,7 +418,7 @@ impl<'w, S: Serializer> Serializer for Watching<'w, S> {
     fn serialize_map(self, length: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
         self.check_length(length)?;
         let Self { inner, watch, place, .. } = self;
-        watch.enter(place, Kind::Map);
+        watch.enter(place, ValueKind::Map);
         Ok(Within::new(inner.serialize_map(length)?, watch, place))
     }
 
@@ -427,7 +428,7 @@ impl<'w, S: Serializer> Serializer for Watching<'w, S> {
         length: usize,
     ) -> Result<Self::SerializeStruct, S::Error> {
         let Self { inner, watch, place, .. } = self;
-        watch.enter(place, Kind::Struct);
+        watch.enter(place, ValueKind::Struct);
         Ok(Within::new(inner.serialize_struct(name, length)?, watch, place))
     }
 
@@ -439,13 +440,13 @@ impl<'w, S: Serializer> Serializer for Watching<'w, S> {
         length: usize,
     ) -> Result<Self::SerializeStructVariant, S::Error> {
         let (watch, place) = (self.watch, child(self.place, u64::from(index)));
-        watch.enter(place, Kind::Variant);
+        watch.enter(place, ValueKind::Variant);
         let inner = self.inner.serialize_struct_variant(name, index, variant, length)?;
         Ok(Within::new(inner, watch, place))
     }
 
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        self.watch.note(self.place, Kind::Str);
+        self.watch.note(self.place, ValueKind::Str);
         self.inner.collect_str(value)
     }
 
@@ -470,17 +471,17 @@ impl<'w, C> Within<'w, C> {
 
     /// `value`, in a place that all elements share, or all keys.
     #[inline]
-    fn alike<'v, T: ?Sized>(&self, value: &'v T, which: u64) -> Watched<'v, T>
+    fn alike<'v, T: ?Sized>(&self, value: &'v T, which: u64) -> WatchedValue<'v, T>
     where
         'w: 'v,
     {
         self.watch.elements.set(self.watch.elements.get() + 1);
-        Watched { value, watch: self.watch, place: child(self.place, which), is_some: false }
+        WatchedValue { value, watch: self.watch, place: child(self.place, which), is_some: false }
     }
 
     /// `value`, in a place of its own.
     #[inline]
-    fn next<'v, T: ?Sized>(&mut self, value: &'v T) -> Watched<'v, T>
+    fn next<'v, T: ?Sized>(&mut self, value: &'v T) -> WatchedValue<'v, T>
     where
         'w: 'v,
     {
@@ -571,7 +572,7 @@ macro_rules! named_fields {
                     return Err(self.watch.refuse(Loss::SkippedField));
                 }
                 self.field = (self.field + 1).min(MAX_FIELDS);
-                self.watch.note(child(self.place, self.field), Kind::Skipped);
+                self.watch.note(child(self.place, self.field), ValueKind::Skipped);
                 self.inner.skip_field(name)
             }
 

@@ -7,7 +7,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::error::SnapshotError;
-use super::frame::{self, Encoder, FLAG_FILLER, FLAG_TAGS, FLAG_ZSTD, Form, Header, Meta};
+use super::frame::{self, Encoder, FLAG_FILLER, FLAG_TAGS, FLAG_ZSTD, Form, FrameHeader, Meta};
 #[cfg(feature = "zstd")]
 use super::packing::Packing;
 #[cfg(feature = "bincode")]
@@ -67,7 +67,7 @@ impl<'w> Writer<'w> {
     /// Writes the header, whose form, flags and serializer are those of `options`.
     pub(super) fn begin(
         writer: &'w mut dyn Write,
-        mut header: Header,
+        mut header: FrameHeader,
         options: &'w SaveOptions,
         read_back: ReadBack,
     ) -> Result<Self, SnapshotError> {

@@ -4,8 +4,8 @@
 use std::io::{self, Read};
 
 use super::{
-    END, FILLER, FLAG_FILLER, FLAG_TAGS, Form, Header, MAGIC_BYTES, MAGIC_TEXT, MAX_NAME, Meta,
-    NEVER, STEP, VERSION, are_tags, tags,
+    END, FILLER, FLAG_FILLER, FLAG_TAGS, Form, FrameHeader, MAGIC_BYTES, MAGIC_TEXT, MAX_NAME,
+    Meta, NEVER, STEP, VERSION, are_tags, tags,
 };
 use crate::snapshot::error::{Part, SnapshotError};
 
@@ -136,7 +136,7 @@ impl<R: Read> Source<R> {
     }
 
     /// Reads the header.
-    pub(crate) fn begin(reader: R) -> Result<(Self, Header), SnapshotError> {
+    pub(crate) fn begin(reader: R) -> Result<(Self, FrameHeader), SnapshotError> {
         let mut source = Self { form: Form::Bytes, reader, at: 0 };
         let mut magic = [0; 8];
         match source.exact(&mut magic) {
@@ -173,7 +173,7 @@ impl<R: Read> Source<R> {
             return Err(SnapshotError::Damaged { part: Part::Header, at });
         }
         source.expect(b'\n', Part::Header)?;
-        let header = Header {
+        let header = FrameHeader {
             form: source.form,
             flags: u32::from_le_bytes(flags),
             serializer,
@@ -200,7 +200,7 @@ impl<R: Read> Source<R> {
 }
 
 /// What a reader met.
-pub(crate) enum Item {
+pub(crate) enum FrameItem {
     /// A record whose payload is in the buffer.
     Record(Meta),
     /// A record of that many payload bytes whose checksum does not hold.
@@ -228,7 +228,7 @@ impl<R: Read> Decoder<R> {
     }
 
     /// The next part but filler; the payload of a record replaces what `payload` holds.
-    pub(crate) fn next(&mut self, payload: &mut Vec<u8>) -> Result<Item, SnapshotError> {
+    pub(crate) fn next(&mut self, payload: &mut Vec<u8>) -> Result<FrameItem, SnapshotError> {
         loop {
             let mut bytes = [0; 32];
             // The end and what stands before filler are as long as a record's first half.
@@ -241,7 +241,7 @@ impl<R: Read> Decoder<R> {
                 END => return self.next_end(&bytes),
                 FILLER if self.flags & FLAG_FILLER != 0 => {
                     if !self.pass_filler(bytes)? {
-                        return Ok(Item::Damaged);
+                        return Ok(FrameItem::Damaged);
                     }
                 }
                 length => return self.next_record(length.into(), bytes, payload),
@@ -249,7 +249,7 @@ impl<R: Read> Decoder<R> {
         }
     }
 
-    fn next_end(&mut self, bytes: &[u8; 32]) -> Result<Item, SnapshotError> {
+    fn next_end(&mut self, bytes: &[u8; 32]) -> Result<FrameItem, SnapshotError> {
         if self.source.form == Form::Bytes {
             return self.end(first(&bytes[4..]), first(&bytes[12..]));
         }
@@ -286,7 +286,7 @@ impl<R: Read> Decoder<R> {
         length: u64,
         mut bytes: [u8; 32],
         payload: &mut Vec<u8>,
-    ) -> Result<Item, SnapshotError> {
+    ) -> Result<FrameItem, SnapshotError> {
         let has_tags = self.flags & FLAG_TAGS != 0;
         let fields = if has_tags { 32 } else { 28 };
         let crc: [u8; 4] = if self.source.form == Form::Bytes {
@@ -320,12 +320,12 @@ impl<R: Read> Decoder<R> {
         let expires_in_ns = u64::from_le_bytes(first(&bytes[4..]));
         let frequency = u8::try_from(word(16));
         let (true, Ok(frequency)) = (actual.finalize().to_le_bytes() == crc, frequency) else {
-            return Ok(Item::Damaged);
+            return Ok(FrameItem::Damaged);
         };
         if !self.tags.is_empty() && !are_tags(&self.tags) {
-            return Ok(Item::Damaged);
+            return Ok(FrameItem::Damaged);
         }
-        Ok(Item::Record(Meta {
+        Ok(FrameItem::Record(Meta {
             expires_in_ns: (expires_in_ns != NEVER).then_some(expires_in_ns),
             weight: word(12),
             frequency,
@@ -344,7 +344,7 @@ impl<R: Read> Decoder<R> {
         &self.tags
     }
 
-    fn end(&mut self, count: [u8; 8], given: [u8; 4]) -> Result<Item, SnapshotError> {
+    fn end(&mut self, count: [u8; 8], given: [u8; 4]) -> Result<FrameItem, SnapshotError> {
         let mut crc = self.records.clone();
         crc.update(&END.to_le_bytes());
         crc.update(&count);
@@ -355,7 +355,7 @@ impl<R: Read> Decoder<R> {
         // Not `exact`: a packing that is cut off is no end.
         loop {
             match self.source.reader.read(&mut [0]) {
-                Ok(0) => return Ok(Item::End { is_whole }),
+                Ok(0) => return Ok(FrameItem::End { is_whole }),
                 Ok(_) => {
                     return Err(SnapshotError::Damaged { part: Part::Rest, at: self.source.at });
                 }
