@@ -102,15 +102,15 @@ where
     K: QuickKey,
     V: Send + Sync + 'static,
 {
-    inner: Arc<Inner<K, V>>,
+    inner: Arc<QuickInner<K, V>>,
 }
 
-struct Inner<K, V>
+struct QuickInner<K, V>
 where
     K: QuickKey,
     V: Send + Sync + 'static,
 {
-    core: Arc<Core<K, V>>,
+    core: Arc<QuickCore<K, V>>,
     sweeper: Option<Arc<Periodic>>,
     config: QuickCacheConfig,
     registry: Registry,
@@ -120,7 +120,7 @@ where
 }
 
 /// What the sweeper sees too.
-struct Core<K, V> {
+struct QuickCore<K, V> {
     cache: Cache<K, V>,
     max_size: usize,
     metrics: Metrics,
@@ -349,14 +349,14 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         if !core.metrics.is_enabled() {
             return MetricsSnapshot::default();
         }
-        core.metrics.tell(core.counts());
+        core.metrics.report(core.counts());
         core.metrics.snapshot(core.counts(), self.size(), core.cache.count_valid())
     }
 
     /// Sets all counts to 0, and the peaks to what is there.
     pub fn reset_metrics(&self) {
         let core = self.core();
-        core.metrics.tell(core.counts());
+        core.metrics.report(core.counts());
         core.metrics.reset(core.counts(), self.size());
     }
 
@@ -395,7 +395,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         self.core().cache.validate();
     }
 
-    fn core(&self) -> &Core<K, V> {
+    fn core(&self) -> &QuickCore<K, V> {
         &self.inner.core
     }
 
@@ -405,7 +405,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     }
 }
 
-impl<K: QuickKey, V: Send + Sync + 'static> Core<K, V> {
+impl<K: QuickKey, V: Send + Sync + 'static> QuickCore<K, V> {
     fn set(&self, key: K, value: V, ttl: Duration) {
         self.make_room_for(&key);
         self.cache.insert_with_ttl(key, value, ttl);
@@ -426,12 +426,12 @@ impl<K: QuickKey, V: Send + Sync + 'static> Core<K, V> {
     fn count_set(&self) {
         self.count(Metric::Set);
         self.metrics.note_total(self.cache.len());
-        self.tell_sink();
+        self.report_to_sink();
     }
 
     fn refuse_update(&self, state: KeyState, key: &K) -> CacheError {
         self.count(Metric::FailedOp);
-        self.tell_sink();
+        self.report_to_sink();
         match state {
             KeyState::Expired => CacheError::KeyExpired { key: key.to_string() },
             _ => CacheError::KeyNotFound { key: key.to_string() },
@@ -453,7 +453,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> Core<K, V> {
                 KeyState::Valid => {}
                 state => {
                     self.count(Metric::Miss);
-                    self.tell_sink();
+                    self.report_to_sink();
                     return Err(state);
                 }
             }
@@ -467,7 +467,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> Core<K, V> {
         let state = self.cache.remove_stating(key);
         let is_valid = state == KeyState::Valid;
         self.count(if is_valid { Metric::ManualDeletion } else { Metric::Miss });
-        self.tell_sink();
+        self.report_to_sink();
         state
     }
 
@@ -476,21 +476,21 @@ impl<K: QuickKey, V: Send + Sync + 'static> Core<K, V> {
         CoreCounts { evictions: stats.evictions, expirations: stats.expirations }
     }
 
-    fn tell_sink(&self) {
+    fn report_to_sink(&self) {
         if self.metrics.has_sink() {
-            self.metrics.tell(self.counts());
+            self.metrics.report(self.counts());
         }
     }
 }
 
-impl<K: QuickKey, V: Send + Sync + 'static> Task for Core<K, V> {
+impl<K: QuickKey, V: Send + Sync + 'static> Task for QuickCore<K, V> {
     fn run(&self) {
         self.cache.sweep();
-        self.tell_sink();
+        self.report_to_sink();
     }
 }
 
-impl<K: QuickKey, V: Send + Sync + 'static> Inner<K, V> {
+impl<K: QuickKey, V: Send + Sync + 'static> QuickInner<K, V> {
     fn stop(&self) {
         if let Some(sweeper) = &self.sweeper {
             sweeper.stop();
@@ -498,7 +498,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> Inner<K, V> {
     }
 }
 
-impl<K: QuickKey, V: Send + Sync + 'static> Drop for Inner<K, V> {
+impl<K: QuickKey, V: Send + Sync + 'static> Drop for QuickInner<K, V> {
     fn drop(&mut self) {
         self.stop();
     }

@@ -9,7 +9,7 @@ use super::config::{QuickCacheConfig, seconds_above_zero};
 use super::error::ConfigError;
 use super::metrics::{Metrics, MetricsSink};
 use super::registry::Registry;
-use super::{Core, Inner, QuickCache, QuickKey};
+use super::{QuickCache, QuickCore, QuickInner, QuickKey};
 use crate::base::mode::Maintenance;
 use crate::base::sync::AtomicU64;
 use crate::cache::Cache;
@@ -74,9 +74,9 @@ impl QuickCacheBuilder {
             .build()
             .map_err(ConfigError::Build)?;
         let metrics = Metrics::new(config.enable_metrics, sink);
-        let core = Arc::new(Core { cache, max_size: config.max_size, metrics });
+        let core = Arc::new(QuickCore { cache, max_size: config.max_size, metrics });
         let sweeper = config.cleanup_interval.and_then(seconds_above_zero).map(|interval| {
-            let swept: Weak<Core<K, V>> = Arc::downgrade(&core);
+            let swept: Weak<QuickCore<K, V>> = Arc::downgrade(&core);
             Periodic::start(interval, clock, follows_system_clock, swept)
         });
         let serializer = registry
@@ -86,7 +86,7 @@ impl QuickCacheBuilder {
         let extension = serializer.extension().to_owned();
         let default_ttl = seconds_above_zero(config.default_ttl).unwrap_or(Duration::MAX);
         let default_ttl_ns = AtomicU64::new(nanoseconds(default_ttl));
-        let inner = Inner { core, sweeper, config, registry, extension, default_ttl_ns };
+        let inner = QuickInner { core, sweeper, config, registry, extension, default_ttl_ns };
         Ok(QuickCache { inner: Arc::new(inner) })
     }
 }

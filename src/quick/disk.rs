@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::CacheError;
-use super::path::{Place, Target};
+use super::path::{FilePlan, Target};
 use super::{QuickCache, QuickKey};
 use crate::snapshot::{
     Contents, Existing, LoadOptions, Loaded, SaveOptions, SnapshotError, open, write_atomically,
@@ -47,13 +47,13 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         V: Serialize + DeserializeOwned,
     {
         let target = target.into();
-        let place = self.place();
-        let path = place.resolve(&target);
+        let plan = self.file_plan();
+        let path = plan.resolve(&target);
         let save = || {
             let serializer =
                 self.inner.registry.serializers().get(&self.inner.config.serializer)?;
             let options = SaveOptions::new(serializer);
-            write(&place, &target, &path, |writer| {
+            write(&plan, &target, &path, |writer| {
                 self.core().cache.save_to(writer, &options).map(|_| ())
             })
         };
@@ -72,7 +72,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     where
         V: DeserializeOwned,
     {
-        let path = self.place().resolve(&target.into());
+        let path = self.file_plan().resolve(&target.into());
         let core = self.core();
         let load = || {
             let options = LoadOptions::new().serializers(self.inner.registry.serializers().clone());
@@ -95,19 +95,19 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         let (config, target) = (&self.inner.config, target.into());
         let serializer = self.inner.registry.serializers().get(&config.metrics_serializer);
         let extension = serializer.as_ref().map_or("", |serializer| serializer.extension());
-        let place = Place {
+        let plan = FilePlan {
             folder: &config.metrics_storage_dir,
             name: &config.metrics_filename,
             extension,
             is_stamped: config.cache_metrics_timestamps,
         };
-        let path = place.resolve(&target);
+        let path = plan.resolve(&target);
         let save = || {
             let serializer = serializer.as_ref().map_err(|error| error.clone())?;
             let mut bytes = Vec::new();
             let metrics = self.get_metrics_snapshot();
             serializer.serialize(&metrics, &mut bytes).map_err(SnapshotError::Serialize)?;
-            write(&place, &target, &path, |writer| Ok(writer.write_all(&bytes)?))
+            write(&plan, &target, &path, |writer| Ok(writer.write_all(&bytes)?))
         };
         save().map_err(|source| CacheError::CacheMetricsSave { filepath: path.clone(), source })
     }
@@ -126,7 +126,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         V: Serialize + DeserializeOwned,
     {
         let (cache, target) = (self.clone(), target.into());
-        let filepath = self.place().resolve(&target);
+        let filepath = self.file_plan().resolve(&target);
         let done = crate::snapshot::on_a_thread(move || cache.save_to_disk(target));
         async move {
             done.await.unwrap_or_else(|error| {
@@ -149,7 +149,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         V: DeserializeOwned,
     {
         let (cache, target) = (self.clone(), target.into());
-        let filepath = self.place().resolve(&target);
+        let filepath = self.file_plan().resolve(&target);
         let done = crate::snapshot::on_a_thread(move || cache.load_from_disk(target));
         async move {
             done.await.unwrap_or_else(|error| {
@@ -158,9 +158,9 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         }
     }
 
-    fn place(&self) -> Place<'_> {
+    fn file_plan(&self) -> FilePlan<'_> {
         let config = &self.inner.config;
-        Place {
+        FilePlan {
             folder: &config.storage_dir,
             name: &config.filename,
             extension: &self.inner.extension,
@@ -171,7 +171,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
 
 /// Writes to `path`, or to the first of its names with a timestamp that is free.
 fn write(
-    place: &Place<'_>,
+    plan: &FilePlan<'_>,
     target: &Target,
     path: &Path,
     fill: impl Fn(&mut dyn Write) -> Result<(), SnapshotError>,
@@ -179,12 +179,12 @@ fn write(
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder)?;
     }
-    if !place.is_stamped(target) {
+    if !plan.is_stamped(target) {
         write_atomically(path, Existing::Replace, |writer| fill(writer))?;
         return Ok(path.to_owned());
     }
     for attempt in 0..MAX_ATTEMPTS {
-        let stamped = place.stamp(path, attempt);
+        let stamped = plan.stamp(path, attempt);
         // Looked at first, since the entries are written before the name is taken.
         if stamped.exists() {
             continue;

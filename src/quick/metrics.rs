@@ -98,8 +98,8 @@ pub(super) struct Metrics {
     evictions_before: AtomicU64,
     expirations_before: AtomicU64,
     /// What of the core's counts the sink has heard of.
-    evictions_told: AtomicU64,
-    expirations_told: AtomicU64,
+    evictions_reported: AtomicU64,
+    expirations_reported: AtomicU64,
 }
 
 /// What the core has to say.
@@ -118,8 +118,8 @@ impl Metrics {
             peak_total: AtomicU64::new(0),
             evictions_before: AtomicU64::new(0),
             expirations_before: AtomicU64::new(0),
-            evictions_told: AtomicU64::new(0),
-            expirations_told: AtomicU64::new(0),
+            evictions_reported: AtomicU64::new(0),
+            expirations_reported: AtomicU64::new(0),
         }
     }
 
@@ -150,18 +150,18 @@ impl Metrics {
     /// Takes `expirations` of the core out of the count: they were counted as something else.
     pub(super) fn discount_expirations(&self, expirations: u64) {
         self.expirations_before.fetch_add(expirations, Ordering::Relaxed);
-        self.expirations_told.fetch_add(expirations, Ordering::Relaxed);
+        self.expirations_reported.fetch_add(expirations, Ordering::Relaxed);
     }
 
     /// Tells the sink what the core has counted since.
-    pub(super) fn tell(&self, core: CoreCounts) {
+    pub(super) fn report(&self, core: CoreCounts) {
         let Some(sink) = &self.sink else { return };
-        for (metric, told, now) in [
-            (Metric::Eviction, &self.evictions_told, core.evictions),
-            (Metric::ExpiredRemoval, &self.expirations_told, core.expirations),
+        for (metric, reported, now) in [
+            (Metric::Eviction, &self.evictions_reported, core.evictions),
+            (Metric::ExpiredRemoval, &self.expirations_reported, core.expirations),
         ] {
             // Of several threads, each tells a part.
-            let before = told.fetch_max(now, Ordering::Relaxed);
+            let before = reported.fetch_max(now, Ordering::Relaxed);
             if now > before {
                 sink.count(metric, now - before);
             }

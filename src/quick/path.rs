@@ -81,14 +81,14 @@ impl From<Option<&str>> for Target {
 
 /// What the configuration says of files of one kind.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'c> {
+pub(super) struct FilePlan<'c> {
     pub(super) folder: &'c Path,
     pub(super) name: &'c str,
     pub(super) extension: &'c str,
     pub(super) is_stamped: bool,
 }
 
-impl Place<'_> {
+impl FilePlan<'_> {
     /// The file of `target`, without a timestamp.
     pub(super) fn resolve(&self, target: &Target) -> PathBuf {
         let path = match &target.path {
