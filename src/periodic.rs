@@ -38,11 +38,11 @@ pub(crate) struct Periodic {
     follows_system_clock: bool,
     /// The last reading: where a clock stands that panics.
     last_ns: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<TaskState>,
     attendance: Attendance,
 }
 
-struct State {
+struct TaskState {
     task: Option<Weak<dyn Task>>,
     next_ns: u64,
     is_running: bool,
@@ -56,7 +56,7 @@ impl Periodic {
         task: Weak<dyn Task>,
     ) -> Arc<Self> {
         let interval_ns = nanoseconds(interval);
-        let state = State { task: Some(task), next_ns: 0, is_running: false };
+        let state = TaskState { task: Some(task), next_ns: 0, is_running: false };
         let (last_ns, state) = (AtomicU64::new(0), Mutex::new(state));
         let attendance = Attendance::new();
         let periodic =
@@ -144,9 +144,9 @@ mod tests {
     use super::*;
 
     /// Panics from the moment on that it is told to.
-    struct Fragile(AtomicU64);
+    struct FragileClock(AtomicU64);
 
-    impl Clock for Fragile {
+    impl Clock for FragileClock {
         fn now_ns(&self) -> u64 {
             let now_ns = self.0.load(Ordering::Relaxed);
             assert_ne!(now_ns, u64::MAX, "the clock is broken");
@@ -154,9 +154,9 @@ mod tests {
         }
     }
 
-    struct Counting(AtomicU64);
+    struct CountingTask(AtomicU64);
 
-    impl Task for Counting {
+    impl Task for CountingTask {
         fn run(&self) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
@@ -164,16 +164,16 @@ mod tests {
 
     #[test]
     fn a_clock_that_panics_stands_and_stops_nobody() {
-        let clock = Arc::new(Fragile(AtomicU64::new(5)));
-        let task = Arc::new(Counting(AtomicU64::new(0)));
-        let weak: Weak<Counting> = Arc::downgrade(&task);
+        let clock = Arc::new(FragileClock(AtomicU64::new(5)));
+        let task = Arc::new(CountingTask(AtomicU64::new(0)));
+        let weak: Weak<CountingTask> = Arc::downgrade(&task);
         // Not registered: the thread would tick as well.
         let periodic = Periodic {
             interval_ns: 10,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             follows_system_clock: false,
             last_ns: AtomicU64::new(0),
-            state: Mutex::new(State { task: Some(weak), next_ns: 10, is_running: false }),
+            state: Mutex::new(TaskState { task: Some(weak), next_ns: 10, is_running: false }),
             attendance: Attendance::new(),
         };
         let left = |periodic: &Periodic| periodic.next_timer().map(|left| left.as_nanos());

@@ -92,23 +92,23 @@ pub enum Bound {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct MemoryFollower {
-    inner: Arc<Inner>,
+    inner: Arc<FollowerInner>,
     periodic: Option<Arc<Periodic>>,
 }
 
-struct Inner {
+struct FollowerInner {
     followed: Box<dyn Followed>,
     source: Box<dyn MemorySource>,
     /// `None` follows the limit that the source tells.
     target: Option<u64>,
-    state: Mutex<State>,
+    state: Mutex<FollowerState>,
 }
 
-struct State {
+struct FollowerState {
     controller: Controller,
     status: Status,
-    /// A look is under way.
-    is_looking: bool,
+    /// A reading is under way.
+    is_reading: bool,
 }
 
 /// What a follower has done and seen so far.
@@ -223,30 +223,30 @@ impl fmt::Debug for MemoryFollower {
     }
 }
 
-impl Task for Inner {
+impl Task for FollowerInner {
     fn run(&self) {
         // Counted in the status.
         let _ = self.look();
     }
 }
 
-impl Inner {
+impl FollowerInner {
     fn look(&self) -> Result<u64, FollowError> {
         /// Also if a value's drop panics.
-        struct Looking<'i>(&'i Inner);
-        impl Drop for Looking<'_> {
+        struct Reading<'i>(&'i FollowerInner);
+        impl Drop for Reading<'_> {
             fn drop(&mut self) {
-                sync::lock(&self.0.state).is_looking = false;
+                sync::lock(&self.0.state).is_reading = false;
             }
         }
         {
             let mut state = sync::lock(&self.state);
-            if state.is_looking {
+            if state.is_reading {
                 return Ok(self.followed.bound());
             }
-            state.is_looking = true;
+            state.is_reading = true;
         }
-        let _looking = Looking(self);
+        let _looking = Reading(self);
         let (usage, target) = match contain(|| reading(&*self.source, self.target)) {
             Some(Ok(reading)) => reading,
             failed => {
@@ -404,17 +404,17 @@ where
             Some(_) => FollowError::ZeroTarget,
             None => FollowError::NoTarget,
         })?;
-        let state = State {
+        let state = FollowerState {
             controller: Controller::new(aim, band, Range { least, most }),
             status: Status { usage: Some(usage), target: aim, ..Status::default() },
-            is_looking: false,
+            is_reading: false,
         };
         let followed = Box::new(Following { cache, bound: kind });
-        let inner = Arc::new(Inner { followed, source, target, state: Mutex::new(state) });
+        let inner = Arc::new(FollowerInner { followed, source, target, state: Mutex::new(state) });
         let periodic = interval.map(|interval| {
             let follows_system_clock = clock.is_none();
             let clock = clock.unwrap_or_else(|| Arc::new(MonotonicClock));
-            let task: Weak<Inner> = Arc::downgrade(&inner);
+            let task: Weak<FollowerInner> = Arc::downgrade(&inner);
             Periodic::start(interval, clock, follows_system_clock, task)
         });
         Ok(MemoryFollower { inner, periodic })
