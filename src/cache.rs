@@ -154,7 +154,7 @@ struct Settings<K, V, S> {
     policy_name: Box<str>,
     /// Whether there is neither a listener nor an [`Expiry`].
     is_unwatched: bool,
-    /// Whether lookups are counted, or told to shadows.
+    /// Whether lookups are counted, or reported to shadows.
     is_watching_lookups: bool,
     is_counting_lookups: bool,
     /// Where hits are counted, if lookups are and a tally was left.

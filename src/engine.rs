@@ -1,10 +1,10 @@
 //! Maintenance: applies what happened to the policies, evicts, retires, frees.
 //!
-//! The table is one; order, bounds and garbage are split by hash into partitions. A partition's
-//! maintenance is run by whoever gets its lock: a writer whose event fills the buffer, a reader
-//! whose record does, the maintenance thread. Nobody waits for that lock while the buffers have
-//! room; with inline maintenance every writer does, so that its call has taken full effect when
-//! it returns.
+//! There is one table; evictors, bounds and garbage are split by hash into partitions. A
+//! partition's maintenance is run by the thread that gets its lock: a writer whose event fills the
+//! buffer, a reader whose record does, the maintenance thread. No thread waits for that lock while
+//! the buffers have room; with inline maintenance every writer does, so that its call has taken
+//! full effect when it returns.
 //!
 //! # The life of an entry, as maintenance sees it
 //! The table has decided already, by one CAS each; events only report, and may arrive in any
@@ -265,7 +265,7 @@ impl<K, V> Engine<K, V> {
     }
 
     /// Whether a bound is 0, so that every insertion is to be rejected. One that has asked before may
-    /// come after the bound was lowered: its entry is then evicted by the run that hears of it.
+    /// come after the bound was lowered: its entry is then evicted by the run that links it.
     #[inline]
     pub(crate) fn stores_nothing(&self) -> bool {
         self.stores_nothing.load(Ordering::Relaxed)

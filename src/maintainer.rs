@@ -1,13 +1,13 @@
 //! The maintenance thread: one for the process, for all caches in background mode.
 //!
-//! It looks after events and garbage that no writer comes by to deal with, and lets the epoch
+//! It applies events and frees garbage that no writer comes by to deal with, and lets the epoch
 //! move while garbage waits. It knows which caches have something to do: an idle cache costs nothing,
 //! however many there are. The state of a cache's [`Attendance`]:
 //!
 //! | state | meaning | left by |
 //! |---|---|---|
-//! | `AWAITED` | the thread looks after the cache now, or will within a millisecond; also before the cache is registered, when nobody is to come | the thread, when it found nothing more to do; a thread that dies, or that cannot be started |
-//! | `IDLE` | nothing is to be done until somebody says so, or the cache's next timer is due | `notify`, which puts the cache on the thread's list; the thread, when the timer is due |
+//! | `AWAITED` | the thread visits the cache now, or will within a millisecond; also before the cache is registered, when no thread will come | the thread, when it found nothing more to do; a thread that dies, or that cannot be started |
+//! | `IDLE` | nothing is to be done until a caller says so, or the cache's next timer is due | `notify`, which puts the cache on the thread's list; the thread, when the timer is due |
 //!
 //! The thread sleeps when its list is empty. Under the roster's lock it sees that and says that it is
 //! asleep, and under the same lock others put a cache on the list and wake it.
@@ -29,13 +29,13 @@ use crate::base::sync::thread::{self, Thread};
 use crate::base::sync::{self, AtomicU8, Mutex, Ordering, const_unless_loom};
 use crate::memory;
 
-/// What the thread looks after.
+/// What the thread visits.
 pub(crate) trait Maintained: Send + Sync {
     /// One visit; true if there may be more to do soon.
     fn tick(&self) -> bool;
     /// Whether another visit is wanted.
     fn has_work(&self) -> bool;
-    /// How long it is until another visit is wanted though nobody asks for it.
+    /// How long it is until another visit is wanted without being asked for.
     fn next_timer(&self) -> Option<Duration>;
 }
 
@@ -74,8 +74,8 @@ impl Attendance {
         Arc::clone(&self.0)
     }
 
-    /// Tells the thread that there is something to do; does nothing for a cache that it does not look
-    /// after.
+    /// Notifies the thread that there is something to do; does nothing for a cache that it does not
+    /// visit.
     #[inline]
     pub(crate) fn notify(&self) {
         self.0.notify();
@@ -109,9 +109,9 @@ impl WakeState {
         }
     }
 
-    /// The cache was looked after, and is idle unless there is something to do all the same, which
-    /// came before that was said and of which nobody notified the thread. True if the thread is to put
-    /// it on its list; false also if another thread has done that.
+    /// The cache was visited, and is idle unless there is something to do all the same, which
+    /// came before that was said and of which the thread was not notified. True if the thread is to
+    /// put it on its list; false also if another thread has done that.
     fn is_awaited_again(&self, has_work: impl FnOnce() -> bool) -> bool {
         // SeqCst: before the look at the buffers (module head).
         self.state.store(IDLE, Ordering::SeqCst);
@@ -130,14 +130,14 @@ pub(crate) struct Maintainer {
 struct Roster {
     members: BTreeMap<u64, RosterEntry>,
     last_id: u64,
-    /// Those to look after, of which some may have gone.
+    /// Those to visit, of which some may have gone.
     awaited: Vec<u64>,
-    /// When which is to be looked after though nobody asks for it.
+    /// When which is to be visited without being asked for.
     timers: BTreeSet<(Instant, u64)>,
     thread: Option<Thread>,
     /// The thread waits to be woken.
     is_asleep: bool,
-    /// The thread looks after caches.
+    /// The thread is visiting caches.
     #[cfg(all(unix, not(larder_loom)))]
     is_visiting: bool,
     /// Threads that are about to fork and keep it from doing so.
@@ -157,7 +157,7 @@ pub(crate) fn register(cache: Weak<dyn Maintained>, attendance: &Attendance) {
     MAINTAINER.register(cache, attendance);
 }
 
-/// Lets the thread look after all caches once: a clock that they share was moved.
+/// Lets the thread visit all caches once: a clock that they share was moved.
 #[cfg(not(larder_loom))]
 pub(crate) fn notify_all() {
     let mut roster = sync::lock(&MAINTAINER.roster);
@@ -355,7 +355,7 @@ impl Maintainer {
     }
 }
 
-/// The thread looks after caches, until this is dropped.
+/// The thread is visiting caches, until this is dropped.
 #[cfg(all(unix, not(larder_loom)))]
 struct Visiting(&'static Maintainer);
 
@@ -506,7 +506,7 @@ mod tests {
     use super::*;
     use crate::base::sync::AtomicUsize;
 
-    /// Has so much to do; tells of each look, and does as it is told.
+    /// Has so much to do; reports each visit, and obeys commands.
     struct Probe {
         attendance: Attendance,
         work: AtomicUsize,
@@ -584,12 +584,12 @@ mod tests {
         let (first, first_looked, first_order) = Probe::new();
         first.register(maintainer);
         first_looked.recv().unwrap();
-        // The thread is within its look at the first cache, and so awake: neither call wakes it.
+        // The thread is within its visit of the first cache, and so awake: neither call wakes it.
         let (second, second_looked, second_order) = Probe::new();
         second.register(maintainer);
         second.work.store(1, Ordering::SeqCst);
         second.attendance.notify();
-        drop(second_order); // it is told nothing, and goes on
+        drop(second_order); // it gets no command, and goes on
         first_order.send(Command::GoOn).unwrap();
         drop(first_order);
         second_looked
@@ -636,7 +636,7 @@ mod tests {
         let maintainer = maintainer();
         let (busy, busy_looked, busy_order) = Probe::new();
         let (idle, idle_looked, idle_order) = Probe::new();
-        drop((busy_order, idle_order)); // they are told nothing, and go on
+        drop((busy_order, idle_order)); // they get no command, and go on
         busy.register(maintainer);
         idle.register(maintainer);
         busy_looked.recv().unwrap();

@@ -1,5 +1,5 @@
 //! A task that the library's one maintenance thread does again and again: the removal of what has
-//! expired, the look at how much memory there is.
+//! expired, the reading of how much memory there is.
 //!
 //! | state | meaning | left by |
 //! |---|---|---|

@@ -70,16 +70,16 @@ impl<K> QuickKey for K where
 /// A handle: clones are one cache, which ends with the last of them.
 ///
 /// # States of a key
-/// A key is missing, valid, or expired: its time is over, but nobody has noticed. An entry is valid
-/// as long as no more than its time to live has passed. What has expired stays until a call comes
-/// across it, which is told [`KeyExpired`](CacheError::KeyExpired) and removes it, so that the key is
-/// missing from then on; until a sweep removes it ([`cleanup`](Self::cleanup), and each
-/// [interval](QuickCacheConfig::cleanup_interval)); or until a new key needs room: then all that has
-/// expired goes before anything valid is evicted.
+/// A key is missing, valid, or expired: its time is over, but no call has noticed. An entry is
+/// valid as long as no more than its time to live has passed. What has expired stays until a call
+/// comes across it, which returns [`KeyExpired`](CacheError::KeyExpired) and removes it, so that
+/// the key is missing from then on; until a sweep removes it ([`cleanup`](Self::cleanup), and each
+/// [interval](QuickCacheConfig::cleanup_interval)); or until a new key needs room: then all that
+/// has expired goes before anything valid is evicted.
 ///
 /// # Concurrency
 /// Lookups are lock-free. Each change of a key's state is one atomic step, so of several calls that
-/// compete, one adds, one deletes, and one is told of the expiry. `set_many`, `get_many` and
+/// compete, one adds, one deletes, and one learns of the expiry. `set_many`, `get_many` and
 /// `delete_many` are so many single steps. There are never more than
 /// [`max_size`](QuickCacheConfig::max_size) entries when a call returns and no other is inserting.
 /// Keys and values are dropped under no lock.

@@ -21,7 +21,7 @@
 //! than four caches with shadows at a time, or guards are not marks), and for one key in so many a
 //! record in a striped lossy buffer like the one of `read_buffer`, which maintenance plays to the
 //! shadows later; with inline maintenance it is played at once. That a key is in the sample its
-//! entry says, by what a hit looks at anyhow (`entry::extension`), so other hits do not ask.
+//! entry says, by what a hit reads in any case (`entry::extension`), so other hits do not ask.
 //!
 //! # What is modelled
 //! Read-through. A lookup that hits in the cache but not in a shadow inserts there what the cache
@@ -29,7 +29,7 @@
 //! comes, the shadow holds nothing either. An insertion of a key that the cache lacked but a
 //! shadow holds is taken for such a load, which the shadow would have spared its caller, and
 //! changes nothing there; a replacement is a use. A shadow has one partition, whatever the cache has.
-//! It hears of removals, and of expiry when the cache comes across it.
+//! Removals are reported to it, and expiry when the cache comes across it.
 //!
 //! # Orderings
 //! - `is_due`: stored `SeqCst` before the maintenance thread's state is looked at, and read
@@ -138,7 +138,7 @@ impl Shadow {
         })
     }
 
-    /// Whether some shadow wants to hear of the key of this hash.
+    /// Whether some shadow wants the key of this hash reported.
     #[inline]
     pub(crate) fn samples(&self, hash: u64) -> bool {
         sample_of(hash) < self.threshold.load(Ordering::Relaxed)
@@ -227,7 +227,7 @@ impl Shadow {
 
     #[cold]
     fn call_for_play(&self) {
-        // Relaxed: whoever has set it has notified the thread, too.
+        // Relaxed: the thread that set it has notified the maintenance thread, too.
         if !self.is_due.load(Ordering::Relaxed) {
             // SeqCst: before the look at the cache's state; see the module head.
             self.is_due.store(true, Ordering::SeqCst);
@@ -247,7 +247,7 @@ impl Shadow {
         self.is_due.load(Ordering::SeqCst)
     }
 
-    /// Plays what was recorded, unless another thread is at it.
+    /// Plays what was recorded, unless another thread does.
     pub(crate) fn try_play(&self) {
         if let Some(mut caches) = sync::try_lock(&self.caches) {
             let panics = self.play_all(&mut caches);
@@ -342,7 +342,8 @@ impl ShadowCaches {
     }
 }
 
-/// The part of the records that was not dropped. What was, was so whatever it told of.
+/// The part of the records that was not dropped. Records are dropped regardless of what they are
+/// about.
 fn known(played: u64, counters: &Stripes, dropped_before: u64) -> f64 {
     let dropped = counters.sum(Counter::DroppedAccesses).saturating_sub(dropped_before);
     played.max(1) as f64 / (played + dropped).max(1) as f64

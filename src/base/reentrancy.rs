@@ -14,7 +14,7 @@
 //! | [`Scope::Evicting`] | maintenance takes out what the atomic listener was notified of | `run_pending` |
 //! | [`Scope::Executor`] | the user's executor is handed a job | `flush`, the end of the cache |
 //! | [`Scope::Dropping`] | keys and values are dropped | `flush` |
-//! | [`Scope::Visit`] | the maintenance thread looks after a cache, or an executor's job runs | the end of the cache |
+//! | [`Scope::Visit`] | the maintenance thread visits a cache, or an executor's job runs | the end of the cache |
 //! | [`Scope::End`] | a cache is taken apart | the drop of its last handle |
 //! | [`Scope::Maintainer`] | the maintenance thread lives | all of the above |
 //! | `Scope::Task`, with the features that have such tasks, | a periodic task runs | the stop of that task |

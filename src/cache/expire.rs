@@ -92,7 +92,7 @@ where
         new
     }
 
-    /// Notes in a new entry whether shadows are to hear of hits on it.
+    /// Notes in a new entry whether hits on it are to be reported to shadows.
     #[inline]
     pub(super) fn sample(&self, new: &Owned<K, V>, hash: u64) {
         if self.shared.engine.shadow.as_ref().is_some_and(|shadow| shadow.samples(hash)) {

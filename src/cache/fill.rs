@@ -77,7 +77,7 @@ where
     /// expiry do not, nor do other fills: one that comes when another has stored its value is rejected as
     /// [`Present`](Rejection::Present); of several that complete at the same moment, each may be
     /// `Added`, and one value stays. A value whose fill is refused was visible to nobody;
-    /// a listener hears of it as of one that was
+    /// a listener is notified of it as of one that was
     /// [invalidated](crate::RemovalCause::Invalidated).
     ///
     /// [`Stale`](Rejection::Stale) also if `fill` was begun with another cache.
@@ -109,7 +109,7 @@ where
         }
     }
 
-    /// Takes out an entry that nobody was to see, unless it has left.
+    /// Takes out an entry that no lookup was to see, unless it has left.
     #[cold]
     pub(super) fn reject_stale(&self, unconfirmed: EntryPtr, hash: u64) -> Inserted {
         // What is valid is another entry, which has come to stand in the same memory. Where another thread

@@ -136,10 +136,10 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// Changes the bound on the number of entries, up or down, at run time.
     ///
-    /// A lower bound holds on return, as far as bounds [hold](Self#bounds). What is too much is
-    /// evicted by this call, 256 entries at a time and a partition after the other: other threads
-    /// go on meanwhile and pay nothing for it, but may find more than the new bound until then.
-    /// Of calls by several threads, the last one counts.
+    /// A lower bound holds on return, as far as bounds [hold](Self#bounds). The excess is evicted
+    /// by this call, 256 entries at a time and a partition after the other: other threads go on
+    /// meanwhile and pay nothing for it, but may find more than the new bound until then. Of calls
+    /// by several threads, the last one counts.
     ///
     /// The number of partitions stays, and so does memory that the policy has taken for what it
     /// remembers. With 0 the cache stores nothing until the capacity is raised again; see

@@ -80,8 +80,9 @@ impl<K, V, S> Cache<K, V, S> {
     /// entries themselves leave later: when their key is inserted anew, when they are evicted, or
     /// when [`retain`](Self::retain) or [`clear`](Self::clear) comes by. Until then they count in
     /// [`len`](Self::len) and [`weight`](Self::weight) and take room of the bounds
-    /// ([`census`](Self::census) counts them apart); `retain(|_, _| true)` frees it at once. Listeners are told of each when it leaves, with the
-    /// cause [`Invalidated`](crate::RemovalCause::Invalidated).
+    /// ([`census`](Self::census) counts them apart); `retain(|_, _| true)` frees it at once.
+    /// Listeners are notified of each when it leaves, with the cause
+    /// [`Invalidated`](crate::RemovalCause::Invalidated).
     ///
     /// # Complexity
     /// O(1), whatever number of entries carries the tag.

@@ -277,7 +277,7 @@ impl Evictor {
         self.nodes.take(id);
     }
 
-    /// Tells the policy of a recorded access, unless its entry has left since.
+    /// Reports a recorded access to the policy, unless its entry has left since.
     #[inline]
     pub(crate) fn access(&mut self, id: NodeId, tag: u32) {
         let is_same = |entry: &EntryPtr| read_buffer::tag(entry.hash()) == tag;
@@ -330,7 +330,7 @@ impl Evictor {
         }
     }
 
-    /// The node that is spared. One that is never evicted needs that from nobody.
+    /// The node that is spared. One that is never evicted need not be spared.
     fn spared_node(&self) -> Option<NodeId> {
         let (id, hash) = self.spared?;
         let entry = self.nodes.evictable(id)?;

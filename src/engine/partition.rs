@@ -98,7 +98,7 @@ pub(super) struct Core<K, V> {
     credit: u64,
     /// In which count of `freeing` batches are taken now.
     phase: usize,
-    /// What the run at hand evicts, if somebody asks for that.
+    /// What the current run evicts, if a caller asks for that.
     pub(super) victims: Option<Vec<EntryPtr>>,
 }
 

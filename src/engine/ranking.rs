@@ -33,7 +33,7 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// How often the entry that has, or had, that node was used lately, as its policy tells.
+    /// How often the entry that has, or had, that node was used lately, as its policy says.
     pub(crate) fn frequency(&self, node: NodeId, hash: u64) -> Option<u64> {
         self.with_evictor(self.partition(hash), |evictor| evictor.frequency(node, hash))
     }

@@ -43,7 +43,7 @@ pub(super) struct Run<'a, 'e, K, V> {
     pub(super) postponed: Vec<EntryPtr>,
     /// See `AfterUnlock`; `None` where there are no shadows.
     pub(super) ended: Option<Vec<u64>>,
-    /// What is evicted, if somebody asks for that.
+    /// What is evicted, if a caller asks for that.
     pub(super) victims: Option<&'a mut Vec<EntryPtr>>,
     pub(super) listener: Option<RunListener<'a, K, V>>,
     pub(super) guard: Guard,

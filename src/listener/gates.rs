@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | a call that changes a key | waits, unpinned, holding no other gate | finds the entry; leaves the pin; notifies; finds it again and changes the table; leaves the gate; reports |
 //! | a walk that removes (`retain`, `clear`) | the same, for one entry after another | the same, and asks the user's condition first |
-//! | maintenance | tries, and puts the victim back if it does not get in; for one victim at a time | unlinks the victim from the policy; lets go of the partition; notifies; takes the entry out; leaves the gate; reports |
+//! | maintenance | tries, and puts the victim back if it does not get in; for one victim at a time | unlinks the victim from the policy; releases the partition's lock; notifies; takes the entry out; leaves the gate; reports |
 //! | a lookup | never | |
 //!
 //! The listener is called by the thread that is within the gate, which holds no lock and no pin

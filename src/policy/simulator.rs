@@ -169,7 +169,7 @@ impl Simulator {
         }
     }
 
-    /// Changes the bounds; what is too much leaves at once.
+    /// Changes the bounds; the excess leaves at once.
     ///
     /// # Errors
     /// As [`new`](Self::new); nothing has changed then.
@@ -290,7 +290,7 @@ impl Simulator {
         self.nodes.take(id)
     }
 
-    /// The policy may want to hear of other keys from now on.
+    /// The policy may want other keys reported from now on.
     #[inline]
     fn ask_for_sample(&mut self) {
         if let Accesses::Mark { sample } = self.accesses

@@ -43,7 +43,7 @@ impl QuickCacheBuilder {
         self
     }
 
-    /// Tells `sink` all that is counted. Default: nobody is told.
+    /// Reports all that is counted to `sink`. Default: there is no sink.
     pub fn metrics_sink(mut self, sink: impl MetricsSink) -> Self {
         self.sink = Some(Arc::new(sink));
         self

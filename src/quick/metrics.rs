@@ -36,7 +36,7 @@ const METRICS: usize = Metric::ManualDeletion as usize + 1;
 
 /// A backend of one's own for what is counted, beside the cache's own counts.
 ///
-/// Called in the calls that it hears of, from all their threads, under no lock: it must be quick.
+/// Called in the calls that it counts, from all their threads, under no lock: it must be quick.
 /// A panic comes through the call, whose effect has taken place.
 pub trait MetricsSink: Send + Sync + 'static {
     /// `metric` happened `times` times.
@@ -153,14 +153,14 @@ impl Metrics {
         self.expirations_reported.fetch_add(expirations, Ordering::Relaxed);
     }
 
-    /// Tells the sink what the core has counted since.
+    /// Reports to the sink what the core has counted since.
     pub(super) fn report(&self, core: CoreCounts) {
         let Some(sink) = &self.sink else { return };
         for (metric, reported, now) in [
             (Metric::Eviction, &self.evictions_reported, core.evictions),
             (Metric::ExpiredRemoval, &self.expirations_reported, core.expirations),
         ] {
-            // Of several threads, each tells a part.
+            // Of several threads, each reports a part.
             let before = reported.fetch_max(now, Ordering::Relaxed);
             if now > before {
                 sink.count(metric, now - before);

@@ -80,7 +80,7 @@ impl Density {
     }
 
     /// Chance takes a sample of `entries` keys no further from its rate than five standard deviations.
-    /// What is further off tells of something else: of a key that is asked for all the time and never
+    /// What is further off has another reason: of a key that is asked for all the time and never
     /// stored.
     #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than 52 bits")]
     fn estimate(&mut self, seen: MissesSeen, rate: f64, entries: usize) {

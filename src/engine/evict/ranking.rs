@@ -182,7 +182,7 @@ impl Evictor {
         named.into_iter().for_each(|id| ranking.add(id));
     }
 
-    /// How often the entry of that node was used lately, as its policy tells, unless it has left.
+    /// How often the entry of that node was used lately, as its policy says, unless it has left.
     pub(crate) fn frequency(&mut self, id: NodeId, hash: u64) -> Option<u64> {
         let entry = self.nodes.get(id).filter(|entry| entry.hash() == hash)?;
         if entry.meta().is_unevictable() {
@@ -212,7 +212,7 @@ impl Evictor {
                 return;
             };
             named += 1;
-            // The rank as a part of all, so that partitions can be merged; 0 is nobody's.
+            // The rank as a part of all, so that partitions can be merged; 0 means unknown.
             let warmth = (named * u64::from(u32::MAX) / len).clamp(1, u64::from(u32::MAX));
             *standing = Standing { warmth: warmth as u32, word };
         };

@@ -1,4 +1,4 @@
-//! The order of one partition, with a policy that does what it is told.
+//! The evictor of one partition, with a policy that follows a script.
 
 use std::sync::{Arc, Mutex};
 
