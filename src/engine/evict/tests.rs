@@ -188,7 +188,7 @@ fn room_is_lacking_when_one_more_would_be_too_much() {
     let mut full = TestPartition::plain();
     let light = full.entry(90, 1, |_| {});
     let heavy = full.entry(91, 200, |_| {});
-    let kept = full.entry(92, 200, Owned::set_unevictable);
+    let unevictable = full.entry(92, 200, Owned::set_unevictable);
     assert!(!full.evictor.lacks_room_for(heavy.meta()), "there is nothing that could leave");
     full.insert(1, 40);
     full.insert(2, 40);
@@ -199,7 +199,7 @@ fn room_is_lacking_when_one_more_would_be_too_much() {
     );
     full.insert(3, 0);
     assert!(full.evictor.lacks_room_for(light.meta()), "three entries are the bound");
-    assert!(!full.evictor.lacks_room_for(kept.meta()), "the bounds are not about it");
+    assert!(!full.evictor.lacks_room_for(unevictable.meta()), "the bounds are not about it");
 
     let mut late = TestPartition::new(Accesses::None, Room::AfterInsert);
     late.fill(1);
@@ -274,22 +274,22 @@ fn the_cache_keeps_the_scratch_word_where_the_policy_asks_for_order() {
 #[test]
 fn the_policy_hears_nothing_of_what_is_never_evicted() {
     let mut partition = TestPartition::plain();
-    let (plain, kept) = (partition.insert(1, 10), partition.insert_unevictable(2, 20));
+    let (plain, unevictable) = (partition.insert(1, 10), partition.insert_unevictable(2, 20));
     assert_eq!(partition.heard(), [Heard::Insert(0)]);
     assert_eq!((partition.evictor.len(), partition.evictor.weight()), (2, 30));
     partition.evictor.access(id(1), read_buffer::tag(2));
-    let still_kept = partition.entry(2, 21, Owned::set_unevictable);
-    partition.evictor.update(id(1), kept, still_kept);
+    let still_unevictable = partition.entry(2, 21, Owned::set_unevictable);
+    partition.evictor.update(id(1), unevictable, still_unevictable);
     assert_eq!(partition.heard(), []);
 
     // From one kind to the other, and back.
-    let now_kept = partition.entry(1, 11, Owned::set_unevictable);
-    partition.evictor.update(id(0), plain, now_kept);
+    let now_unevictable = partition.entry(1, 11, Owned::set_unevictable);
+    partition.evictor.update(id(0), plain, now_unevictable);
     assert_eq!(partition.heard(), [Heard::Remove(0)]);
     let now_plain = partition.entry(2, 22, |_| {});
-    still_kept.set_frequency(2);
-    still_kept.meta().set_scratch(5);
-    partition.evictor.update(id(1), still_kept, now_plain);
+    still_unevictable.set_frequency(2);
+    still_unevictable.meta().set_scratch(5);
+    partition.evictor.update(id(1), still_unevictable, now_plain);
     assert_eq!(partition.heard(), [Heard::Insert(1)]);
     assert_eq!((now_plain.frequency(), now_plain.meta().scratch()), (0, 0), "new to the policy");
     assert_eq!(partition.evictor.weight(), 33);
