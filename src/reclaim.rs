@@ -50,11 +50,11 @@ mod keep_alive;
 mod tally;
 #[cfg(not(larder_loom))]
 mod epoch;
+#[cfg(larder_loom)]
+mod loom_stub;
 pub(crate) mod governor;
 pub(crate) mod readers;
 pub(crate) mod barrier;
-#[cfg(larder_loom)]
-mod loom_stub;
 
 #[cfg(not(larder_loom))]
 pub(crate) use epoch::{

@@ -2,7 +2,7 @@
 # Time limit: 900
 
 run cargo clippy --workspace --all-targets --features larder-benches/mimalloc -- -D warnings
-# The models leave out the upper layers, and with them the users of many a function.
+# The models leave out the upper layers, and with them the users of many functions.
 RUSTFLAGS="--cfg larder_loom --cfg crossbeam_loom -A dead_code" run cargo clippy --package loom-tests --all-targets \
     --target-dir "$target/loom-clippy" -- -D warnings
 # Nothing is linked, so libFuzzer need not be compiled.

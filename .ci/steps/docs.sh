@@ -2,6 +2,6 @@
 # Time limit: 600
 
 RUSTDOCFLAGS="-D warnings" run cargo doc --workspace --no-deps
-# Elsewhere, or it would overwrite the pages for users.
+# In a folder of its own, since it would overwrite the pages for users.
 RUSTDOCFLAGS="-D warnings" run cargo doc --package larder --no-deps --document-private-items \
     --target-dir "$target/private-docs"

@@ -1,5 +1,6 @@
 //! What may stand in front of the header of an entry, besides what maintenance keeps: how long it lives,
 //! and its tags.
+#![forbid(unsafe_code)]
 
 use super::deadline::Deadline;
 use crate::base::sync::AtomicU64;

@@ -25,8 +25,8 @@
 use super::budget::Budget;
 use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig, Room, Sample, Segment};
 
-mod mirrors;
 mod restored;
+mod mirrors;
 mod segments;
 mod word;
 

@@ -1,11 +1,12 @@
 //! Under loom: guards that protect by never freeing. Models free by hand, or by dropping their cache,
 //! after all threads.
+#![forbid(unsafe_code)]
 
 use std::time::Duration;
 
 use crate::base::sync::{AtomicUsize, Ordering};
 
-pub(crate) type Ticket = u64;
+pub(crate) use super::governor::Ticket;
 
 pub(crate) struct Guard;
 
