@@ -278,7 +278,7 @@ fn a_listener_that_stores_heavy_values_itself_waits_for_nobody() {
             }
         });
         cache.run_pending();
-        flush(&cache);
+        flush(cache);
         cache.run_pending();
         assert!(cache.weight() <= 80);
         cache.validate();
