@@ -121,7 +121,7 @@ impl SplitList {
                 // SAFETY: an entry, since it is not a head, and allocated by the caller's promise.
                 let header = unsafe { entry.as_ref() };
                 // Half of the hash rules out most other keys; the key itself decides.
-                let next = if header.is_alike(hash) && is_match(entry) {
+                let next = if header.may_match(hash) && is_match(entry) {
                     let next = header.next.load();
                     if !next.is_deleted() {
                         return BucketProbe::Found(entry);
