@@ -105,7 +105,7 @@ impl Deadline {
 }
 
 /// How often deadlines of a cache were moved to an earlier time. As long as the count stays the
-/// same, no deadline is earlier than when it was read after the count.
+/// same, no deadline that was read after it has become earlier.
 pub(crate) struct BroughtForward(AtomicU64);
 
 impl BroughtForward {

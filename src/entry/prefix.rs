@@ -431,7 +431,7 @@ fn meta_of(header: NonNull<Header>, prefix: Prefix) -> *mut EntryMeta {
     if prefix == Prefix::None {
         return memory::beside(header.as_ptr().cast()).cast();
     }
-    stay_a_branch();
+    keep_branch();
     header.as_ptr().cast::<EntryMeta>().wrapping_sub(1)
 }
 
@@ -439,7 +439,7 @@ fn meta_of(header: NonNull<Header>, prefix: Prefix) -> *mut EntryMeta {
 /// what follows a branch speculatively, so the metadata is fetched along with the header, not after
 /// it.
 #[inline(always)]
-fn stay_a_branch() {
+fn keep_branch() {
     #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
     // SAFETY: it is empty, without any instruction.
     unsafe {

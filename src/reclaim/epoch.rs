@@ -82,7 +82,7 @@ pub(crate) enum Guard {
 }
 
 /// A fast guard: a reader that is inside, as a type of its own so that calls are direct. Neither
-/// `Send` nor `Sync`, as all guards.
+/// `Send` nor `Sync`, as with all guards.
 pub(crate) struct FastGuard(&'static Reader, PhantomData<*const ()>);
 
 impl From<FastGuard> for Guard {
@@ -275,7 +275,7 @@ impl EpochLocks {
     pub(crate) fn forget_other_threads(&mut self) {
         let Numbers { free, readers, orphaned } = &mut *self.numbers;
         free.clear();
-        // Without a state, this thread is ending, and one of the orphaned guards may be its own.
+        // Without a state, this thread is ending, and one of the orphaned readers may be its own.
         if self.own.is_some() {
             orphaned.clear();
         }
