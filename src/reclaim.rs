@@ -124,7 +124,7 @@ impl<K, V> Freeable<K, V> {
         if has_extended {
             // SAFETY: entries of a `Table<K, V>` that were unlinked before `Retired` took them,
             // each once. `Retired` released them after the last guard from before was dropped. Or
-            // the entries that `last` describes.
+            // they are the entries that `last` describes.
             unsafe { entry::dispose::<K, V>(entries) }
         } else {
             // SAFETY: as above, and `Retired` has checked each for an extension.

@@ -22,12 +22,12 @@
 //! before the CAS that does so.
 //!
 //! Let `a` and `b` be entries of one key, `a` before `b`. The thread that takes `b` out has found
-//! it in the table. It found it after `a` was taken out, and so after the slot for the removal of
-//! `a` was claimed. Therefore the slot for `b` has the higher position. For the same reason, the
-//! insertion of an entry precedes its removal. Slots are popped in the order of positions, and a
-//! slot that is claimed but not filled holds back those behind it. So the events that take entries
-//! of one key out leave the buffer in the order in which the table saw them. Model test:
-//! `loom-tests/tests/removal_order.rs`.
+//! it in the table before it claimed its slot. It found `b` after `a` was taken out, and so after
+//! the slot for the removal of `a` was claimed. Therefore the slot for `b` has the higher position.
+//! For the same reason, the insertion of an entry precedes its removal. Slots are popped in the
+//! order of positions, and a slot that is claimed but not filled holds back those behind it. So the
+//! events that take entries of one key out leave the buffer in the order in which the table saw
+//! them. Model test: `loom-tests/tests/removal_order.rs`.
 //!
 //! # Orderings
 //! - slot `first`: stored with release once the slot is filled, loaded with acquire by the drainer,

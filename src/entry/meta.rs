@@ -1,10 +1,9 @@
 //! What maintenance keeps of an entry. A plain hit needs none of it.
 //!
 //! Mostly, only the maintenance of the entry's partition reads and writes it. Where the policy asks
-//! for the order of accesses, hits read the node id and write the stamp. Hits on
-//! sampled keys that are reported to a policy or to shadow caches, and hits that move a deadline,
-//! read it too. It lies right before the header, or beside an entry that has nothing in front
-//! (`memory::beside`).
+//! for the order of accesses, hits read the node id and write the stamp. Hits on sampled keys that
+//! are reported to a policy or to shadow caches, and hits that move a deadline, read it too. It
+//! lies right before the header, or beside an entry that has nothing in front (`memory::beside`).
 
 use crate::base::cause::RemovalCause;
 use crate::base::node_id::NodeId;
