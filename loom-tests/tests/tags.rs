@@ -102,7 +102,7 @@ fn two_invalidations_agree_on_who_was_first() {
 fn a_generation_that_ends_takes_no_other_along() {
     two::<Tagged, _, _>(
         |_| (),
-        |map| map.hold_in_vain("t"),
+        |map| map.hold_unused("t"),
         |map| map.insert(1, 10, "t"),
         |map, (), ()| {
             assert_eq!(map.tag_count(), 1);
