@@ -40,31 +40,29 @@ use crossbeam_utils::{Backoff, CachePadded};
 
 use crate::base::hash::partition_of;
 use crate::base::mode::Maintenance;
-use crate::base::node_id::NodeId;
-use crate::base::panics;
 use crate::base::reentrancy;
-use crate::base::stats::{Counter, Stripes};
+use crate::base::stats::Stripes;
 use crate::base::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
-use crate::buffer::read_buffer::{Offer, ReadBuffer};
 use crate::buffer::write_buffer;
 use crate::engine::evict::{Evictor, Loans};
 use crate::engine::fills::Fills;
 use crate::engine::history::RemovalHistory;
-use crate::entry::BroughtForward;
-use crate::entry::{Entry, EntryPtr};
+use crate::entry::{BroughtForward, Entry};
 use crate::expiry::Timing;
 use crate::listener::{AtomicListening, Channel, Listening};
 use crate::maintainer::Attendance;
 use crate::policy::Accesses;
-use crate::reclaim::{self, Freeable};
+use crate::reclaim;
 use crate::shadow::Shadow;
 use crate::table::Table;
 
 mod change;
 mod report;
+mod hits;
 mod stats;
-mod delivery;
 mod background;
+mod finish;
+mod delivery;
 mod lending;
 mod ending;
 mod ranking;
@@ -81,7 +79,7 @@ pub(crate) mod history;
 pub(crate) use change::{Attempt, Change, Incoming};
 pub(crate) use delivery::Deliveries;
 pub(crate) use lending::Loan;
-use partition::{AfterUnlock, Freeing, Partition, PartitionConfig};
+use partition::{Partition, PartitionConfig};
 pub(crate) use report::Show;
 #[cfg(feature = "snapshot")]
 pub(crate) use standings::Standings;
@@ -280,183 +278,10 @@ impl<K, V> Engine<K, V> {
         self.record_hits_below
     }
 
-    /// Records a hit for the policy, for the pinned thread of that number.
-    #[inline]
-    pub(crate) fn record_hit(&self, entry: EntryPtr, thread: usize) {
-        if entry.frequency() < self.record_hits_below {
-            self.record(entry, thread);
-        }
-    }
-
-    /// The same if the entry's counter is known to stand below `record_hits_below`.
-    #[inline(never)]
-    pub(crate) fn record(&self, entry: EntryPtr, thread: usize) {
-        match self.accesses {
-            Accesses::None => {}
-            Accesses::Counter { max } => entry.raise_frequency(max),
-            Accesses::Mark { .. } => {
-                if entry.mark() {
-                    self.record_mark(entry, thread);
-                }
-            }
-            Accesses::Order => self.record_order(entry, thread),
-        }
-    }
-
-    /// Reports a first mark to the policy, if the key is one of its sample.
-    fn record_mark(&self, entry: EntryPtr, thread: usize) {
-        let partition = self.partition(entry.hash());
-        if partition.sample().contains(entry.hash())
-            && let (Some(reads), Some(node)) = (&partition.reads, entry.meta().node())
-        {
-            self.offer(partition, reads, node, entry.hash(), thread);
-        }
-    }
-
-    fn record_order(&self, entry: EntryPtr, thread: usize) {
-        // Not linked yet: its insert event is still to come, which is younger than this hit.
-        let meta = entry.meta();
-        let Some(node) = meta.node() else { return };
-        let partition = self.partition(entry.hash());
-        let Some(reads) = &partition.reads else { return };
-        // One record between two runs says as much as many, and keeps hits to a hot entry from
-        // writing to anything shared. With inline maintenance every access counts.
-        if self.mode == Maintenance::Background && !meta.touch(partition.tick()) {
-            return;
-        }
-        self.offer(partition, reads, node, entry.hash(), thread);
-    }
-
-    #[inline]
-    fn offer(
-        &self,
-        partition: &Partition<K, V>,
-        reads: &ReadBuffer,
-        node: NodeId,
-        hash: u64,
-        thread: usize,
-    ) {
-        if reads.offer(thread, node, hash) == Offer::Full {
-            self.try_run(partition, Freeing::Later);
-            if reads.offer(thread, node, hash) == Offer::Full {
-                self.counters.add(thread, Counter::DroppedAccesses, 1);
-            }
-        }
-    }
-
     /// Announces that something of `hash` will be reported.
     #[inline]
     pub(crate) fn prefetch_report(&self, hash: u64) {
         self.partition(hash).writes.prefetch();
-    }
-
-    /// Runs maintenance of a partition unless another thread does.
-    fn try_run(&self, partition: &Partition<K, V>, freeing: Freeing) -> bool {
-        let due_ns = self.due_about_now(partition);
-        let after = match sync::try_lock(&partition.core) {
-            Some(mut core) => partition.run(&mut core, self, None, freeing, due_ns),
-            None => return false,
-        };
-        self.finish(partition, after);
-        true
-    }
-
-    /// Does what a run of maintenance leaves to be done without the lock.
-    #[inline]
-    fn finish(&self, partition: &Partition<K, V>, after: AfterUnlock<'_, K, V>) {
-        let has_unneeded_loan = match after.leaving {
-            None => self.finish_run(partition, after),
-            Some(_) => self.finish_runs(partition, after),
-        };
-        if has_unneeded_loan {
-            self.settle_loans();
-        }
-    }
-
-    /// All of that but loans that have to be given back: says whether there are some. In a cache with
-    /// an atomic listener a run takes out one entry, so there may be more to take out then.
-    #[cold]
-    fn finish_runs(&self, partition: &Partition<K, V>, after: AfterUnlock<'_, K, V>) -> bool {
-        let mut next = Some(after);
-        let mut has_unneeded_loan = false;
-        while let Some(after) = next {
-            let has_evicted = after.leaving.is_some();
-            has_unneeded_loan |= self.finish_run(partition, after);
-            next = if has_evicted { self.run_again(partition) } else { None };
-        }
-        has_unneeded_loan
-    }
-
-    /// One more run, after an eviction of which the atomic listener was notified.
-    #[cold]
-    fn run_again<'e>(&'e self, partition: &Partition<K, V>) -> Option<AfterUnlock<'e, K, V>> {
-        let due_ns = self.due_about_now(partition);
-        let mut core = match self.mode {
-            Maintenance::Inline => sync::lock(&partition.core),
-            // Else the thread that has the lock goes on with it.
-            Maintenance::Background => sync::try_lock(&partition.core)?,
-        };
-        Some(partition.run(&mut core, self, None, Freeing::AsRetired, due_ns))
-    }
-
-    fn finish_run(&self, partition: &Partition<K, V>, after: AfterUnlock<'_, K, V>) -> bool {
-        let AfterUnlock { free, phase, retired, retired_weight, linked, is_due_earlier, .. } =
-            after;
-        let has_unneeded_loan = after.has_unneeded_loan;
-        panics::discard(after.payloads);
-        self.shadow_ended(after.ended);
-        if let Some(leaving) = after.leaving {
-            self.evict_notifying(partition, leaving);
-        }
-        let linked = self.note_linked(linked);
-        if linked > 0 {
-            self.table.grow_for(linked);
-            if self.mode == Maintenance::Inline && self.has_closed_buckets() {
-                self.open_buckets(BUCKETS_OPENED_INLINE);
-            }
-        }
-        if retired > 0 {
-            self.pace(retired, retired_weight);
-            if partition.garbage() > self.backlog {
-                // Some thread is pinned and does not get on: most likely it is off its processor,
-                // and gets back on it sooner this way. A pin that a user holds is not waited for.
-                reclaim::advance();
-                sync::thread::yield_now();
-            }
-        }
-        self.free(partition, free, phase);
-        self.deliver(partition);
-        let wants_thread = partition.wants_visit() || self.has_closed_buckets() || is_due_earlier;
-        if wants_thread && self.mode == Maintenance::Background {
-            // SeqCst: between the counts just read and the thread's state; see the module head.
-            sync::fence(Ordering::SeqCst);
-            self.attendance.notify();
-        }
-        has_unneeded_loan
-    }
-
-    /// Lets the epoch move once enough waits for it.
-    fn pace(&self, retired: usize, weight: u64) {
-        let Unpaced { entries, weight: weights } = &*self.unpaced;
-        let unpaced = entries.fetch_add(retired, Ordering::Relaxed) + retired;
-        let unpaced_weight = weights.fetch_add(weight, Ordering::Relaxed).saturating_add(weight);
-        if unpaced >= self.pace_entries || unpaced_weight >= self.pace_weight {
-            entries.store(0, Ordering::Relaxed);
-            weights.store(0, Ordering::Relaxed);
-            reclaim::advance();
-        }
-    }
-
-    /// Keeps the count of linked entries over all partitions; returns it if it has grown.
-    fn note_linked(&self, change: isize) -> usize {
-        if change == 0 {
-            return 0;
-        }
-        // Two's complement: another thread's removal may be counted before the insertion it undoes.
-        let change_bits = change.cast_unsigned();
-        let linked =
-            self.linked.fetch_add(change_bits, Ordering::Relaxed).wrapping_add(change_bits);
-        if change > 0 { usize::try_from(linked.cast_signed()).unwrap_or(0) } else { 0 }
     }
 
     pub(crate) fn has_closed_buckets(&self) -> bool {
@@ -472,19 +297,6 @@ impl<K, V> Engine<K, V> {
             next = self.table.open_buckets(next, count, &reclaim::pin());
         }
         self.opened.fetch_max(next, Ordering::Relaxed);
-    }
-
-    fn free(&self, partition: &Partition<K, V>, batches: Vec<Freeable<K, V>>, phase: usize) {
-        if batches.is_empty() {
-            return;
-        }
-        ending::while_dropping(|| {
-            for batch in batches {
-                let count = batch.len() as u64;
-                let panics = batch.dispose();
-                partition.note_freed(count, panics, phase);
-            }
-        });
     }
 
     /// Applies everything that was submitted before the call. Waits for the thread that does so.

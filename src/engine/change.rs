@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crossbeam_utils::Backoff;
 
+use super::Engine;
+use super::partition::{Freeing, Partition};
 use super::report::Show;
-use super::{Engine, Freeing, Partition};
 use crate::base::cause::RemovalCause;
 use crate::buffer::write_buffer::{ChangeKind, Claim, Event};
 use crate::engine::history::Absence;

@@ -25,6 +25,8 @@ mod ahead;
 mod loans;
 mod node_map;
 mod ranking;
+mod validate;
+mod victims;
 
 pub(crate) use loans::Loans;
 use node_map::NodeMap;
@@ -317,90 +319,6 @@ impl Evictor {
         self.nodes.timers.next_ns()
     }
 
-    /// Lets the node of `entry` leave last, until another one is named.
-    pub(crate) fn spare(&mut self, entry: Option<EntryPtr>) {
-        self.spared = entry.and_then(|entry| Some((entry.meta().node()?, entry.hash())));
-    }
-
-    /// Spares nothing more once the bounds hold.
-    #[inline]
-    pub(crate) fn stop_sparing(&mut self) {
-        if self.spared.is_some() && !self.is_above_limits() {
-            self.spared = None;
-        }
-    }
-
-    /// The node that is spared. One that is never evicted need not be spared.
-    fn spared_node(&self) -> Option<NodeId> {
-        let (id, hash) = self.spared?;
-        let entry = self.nodes.evictable(id)?;
-        (entry.hash() == hash).then_some(id)
-    }
-
-    /// The policy's victim beside the node that is spared.
-    #[cold]
-    fn name_sparing(&mut self) -> Option<NodeId> {
-        let spared = self.spared_node();
-        let name = |policy: &mut dyn EvictionPolicy, nodes: &dyn Nodes| match spared {
-            Some(spared) => policy.evict_sparing(spared, nodes),
-            None => policy.evict(nodes),
-        };
-        self.call_policy(name).flatten()
-    }
-
-    /// Unlinks the entry that is to leave; `None` if there is none.
-    #[inline]
-    pub(crate) fn evict(&mut self) -> Option<EntryPtr> {
-        if !self.demoted.is_empty()
-            && let Some(entry) = self.evict_demoted()
-        {
-            return Some(entry);
-        }
-        if self.nodes.heavy_weight > self.loan
-            && let Some(entry) = self.evict_heavy()
-        {
-            return Some(entry);
-        }
-        let named = match self.spared {
-            None => self.call_policy_impl(|policy, nodes| policy.evict(nodes)).flatten(),
-            Some(_) => self.name_sparing(),
-        };
-        match named.and_then(|id| self.nodes.take_evictable(id)) {
-            Some(entry) => Some(entry),
-            None => self.evict_any(),
-        }
-    }
-
-    /// Unlinks the heavy entry that came first: its loan was called back. What lies beside it would
-    /// leave for nothing.
-    #[cold]
-    fn evict_heavy(&mut self) -> Option<EntryPtr> {
-        let spared = self.spared_node();
-        let id = *self.nodes.heavy.iter().find(|id| Some(**id) != spared)?;
-        self.call_policy_impl(|policy, nodes| policy.on_remove(id, nodes));
-        self.nodes.take(id)
-    }
-
-    /// The policy failed to name a victim: takes any, so that the bound holds all the same.
-    #[cold]
-    fn evict_any(&mut self) -> Option<EntryPtr> {
-        let slots = self.nodes.entries.len();
-        let evictable = |at: &usize| {
-            self.nodes.entries[*at].is_some_and(|entry| !entry.meta().is_unevictable())
-        };
-        let spared = self.spared_node().map(NodeId::index);
-        let at = (0..slots)
-            .map(|step| (self.fallback + step) % slots)
-            .filter(|at| Some(*at) != spared)
-            .chain(spared)
-            .find(evictable)?;
-        self.faults += 1;
-        self.fallback = at + 1;
-        let id = NodeId::from_raw(u32::try_from(at).expect("ids are 32 bits"));
-        self.call_policy(|policy, nodes| policy.on_remove(id, nodes));
-        self.nodes.take(id)
-    }
-
     /// Calls the policy, which may panic.
     #[inline]
     fn call_policy<R>(
@@ -435,62 +353,6 @@ impl Evictor {
     /// What the policy has panicked with: to be dropped without the lock.
     pub(crate) fn take_payloads(&mut self) -> Vec<Payload> {
         std::mem::take(&mut self.payloads)
-    }
-
-    /// Panics unless it was lent just so much, and all of that for what is there.
-    pub(crate) fn validate_loan(&self, lent: u64) {
-        assert_eq!(self.loan, lent, "a partition does not know its loan");
-        assert_eq!(self.reserved, 0, "an insertion that is over has left a reservation");
-    }
-
-    /// Panics unless ids, entries and weight agree with each other and with the bounds.
-    pub(crate) fn validate(&self) {
-        let nodes = &self.nodes;
-        let (mut weight, mut unevictable, mut unevictable_weight) = (0, 0, 0);
-        let (mut heavy, mut heavy_weight) = (Vec::new(), 0);
-        for (at, entry) in nodes.entries.iter().enumerate() {
-            if let Some(entry) = entry {
-                assert_eq!(
-                    entry.meta().node().map(NodeId::index),
-                    Some(at),
-                    "a node id is not its own"
-                );
-                assert!(!entry.meta().is_gone(), "an entry that has left is still linked");
-                weight += u64::from(entry.meta().weight());
-                assert!(
-                    !entry.meta().is_demoted()
-                        || self.demoted.iter().any(|demoted| demoted.index() == at),
-                    "a demoted entry would never leave"
-                );
-                if entry.meta().is_unevictable() {
-                    unevictable += 1;
-                    unevictable_weight += u64::from(entry.meta().weight());
-                }
-                if entry.meta().is_heavy() {
-                    heavy.extend(entry.meta().node());
-                    heavy_weight += u64::from(entry.meta().weight());
-                }
-            }
-        }
-        let mut known_heavy = nodes.heavy.clone();
-        known_heavy.sort_unstable();
-        assert_eq!(
-            (heavy, heavy_weight),
-            (known_heavy, nodes.heavy_weight),
-            "what is heavy is miscounted"
-        );
-        assert_eq!(
-            (unevictable, unevictable_weight),
-            (nodes.unevictable, nodes.unevictable_weight),
-            "what is never evicted is miscounted"
-        );
-        assert_eq!(weight, nodes.weight, "the weight is not that of the entries");
-        nodes.timers.validate(
-            nodes.entries.iter().flatten().filter_map(|entry| Some((entry.meta().node()?, *entry))),
-        );
-        let free = nodes.entries.iter().filter(|entry| entry.is_none()).count();
-        assert_eq!(free, nodes.free.len(), "free ids are lost or doubled");
-        assert!(!self.is_above_limits(), "over a bound after maintenance");
     }
 }
 

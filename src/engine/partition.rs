@@ -1,23 +1,19 @@
 //! One part of the key space: its buffers and, under a lock, its evictor.
 //!
 //! # Orderings
-//! - `freeing` counts the batches that are being freed, in two phases. A batch is counted, under
-//!   the lock, in the phase that is current when it is taken. `await_freed` makes the other phase
-//!   current and waits for the old one to come to zero: its acquire pairs with the release after
-//!   each batch, so the drops of all batches taken before happen before `flush` returns, however
-//!   many are taken meanwhile.
+//! - `freeing`: see the module of that name.
 //! - The other counts are relaxed; those that only the holder of the lock writes are not even
 //!   atomic steps.
+#![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 
-use crossbeam_utils::{Backoff, CachePadded};
+use crossbeam_utils::CachePadded;
 
 use crate::base::cause::RemovalCause;
 use crate::base::mode::Maintenance;
 use crate::base::node_id::NodeId;
 use crate::base::panics::Payload;
-use crate::base::reentrancy::{self, Scope};
 use crate::base::stats::Stats;
 use crate::base::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::buffer::read_buffer::{self, ReadBuffer};
@@ -30,18 +26,13 @@ use crate::entry::Deadline;
 use crate::entry::EntryPtr;
 use crate::listener::{Channel, Notification, PendingRemoval};
 use crate::policy::Sample;
-use crate::reclaim::{self, Freeable, Retired, Ticket};
+use crate::reclaim::{self, Freeable, Retired};
 
-/// For each entry that it retires, a run of maintenance may free one and a part of this: freeing
-/// keeps up with retiring and catches up after a long guard, but no single call pays for it all,
-/// and what is freed is soon allocated again.
-const CATCH_UP_PART: u64 = 4;
-/// The same when far too much waits.
-const BACKLOG_FACTOR: u64 = 4;
-/// Parts of a partition's maximal weight: a batch is sealed once it weighs one of so many, and
-/// when more than this one waits to be freed, everything is freed that can be.
-const SEAL_PART: u64 = 64;
-const HEAVY_PART: u64 = 8;
+mod freeing;
+
+use freeing::SEAL_PART;
+#[cfg(all(test, not(larder_loom)))]
+pub(super) use freeing::credit_for;
 
 pub(super) struct Partition<K, V> {
     /// Its place among the partitions.
@@ -396,89 +387,6 @@ impl<K, V> Partition<K, V> {
         }
     }
 
-    fn choose_free(
-        &self,
-        core: &mut Core<K, V>,
-        retirements: u64,
-        freeing: Freeing,
-    ) -> Vec<Freeable<K, V>> {
-        if freeing == Freeing::Later {
-            return Vec::new();
-        }
-        add(&self.counts.freeing_runs, 1);
-        let is_behind = self.garbage() > self.backlog;
-        core.credit = core.credit.saturating_add(credit_for(retirements, is_behind));
-        let is_heavy = core.retired.weight() > self.weight_share() / HEAVY_PART;
-        let mut credit = core.credit;
-        if freeing == Freeing::All || is_heavy {
-            credit = u64::MAX;
-        }
-        let free = self.take(core, &mut credit);
-        core.credit = credit.min(core.credit);
-        free
-    }
-
-    /// Takes out batches that no thread can see any more, at most `credit` entries.
-    fn take(&self, core: &mut Core<K, V>, credit: &mut u64) -> Vec<Freeable<K, V>> {
-        let mut free = Vec::new();
-        // Inside a drop nothing is freed, so that drops do not pile up on the stack.
-        if core.retired.is_empty() || reentrancy::is_inside_any(Scope::Dropping) {
-            return free;
-        }
-        let completed = reclaim::completed();
-        while let Some(batch) = core.retired.pop_ready(completed, *credit) {
-            *credit -= batch.len() as u64;
-            self.counts.freeing[core.phase].fetch_add(1, Ordering::Relaxed);
-            free.push(batch);
-        }
-        if !core.retired.has_ready(completed) {
-            // Nothing is in arrears, so nothing has to be caught up with later.
-            *credit = 0;
-        }
-        free
-    }
-
-    /// All that no thread can see any more, and the phase in which it was taken.
-    pub(super) fn take_ready(&self) -> (Vec<Freeable<K, V>>, usize) {
-        let mut core = sync::lock(&self.core);
-        let free = self.take(&mut core, &mut { u64::MAX });
-        (free, core.phase)
-    }
-
-    /// Stamps what was retired so far; returns the ticket that all of it waits for.
-    pub(super) fn seal(&self) -> Option<Ticket> {
-        let mut core = sync::lock(&self.core);
-        core.retired.seal();
-        core.retired.last_ticket()
-    }
-
-    /// Counts a batch of `count` entries that was taken in `phase` as freed.
-    pub(super) fn note_freed(&self, count: u64, panics: u64, phase: usize) {
-        self.counts.panics.fetch_add(panics, Ordering::Relaxed);
-        self.counts.freed.fetch_add(count, Ordering::Relaxed);
-        // Release: pairs with the acquire in `await_freed`.
-        self.counts.freeing[phase].fetch_sub(1, Ordering::Release);
-    }
-
-    /// Returns once every batch that was taken before has been freed.
-    pub(super) fn await_freed(&self) {
-        let backoff = Backoff::new();
-        let is_zero = |phase: usize| self.counts.freeing[phase].load(Ordering::Acquire) == 0;
-        let old = loop {
-            let mut core = sync::lock(&self.core);
-            // The other phase must be over before it can be current again.
-            if is_zero(1 - core.phase) {
-                core.phase = 1 - core.phase;
-                break 1 - core.phase;
-            }
-            drop(core);
-            backoff.snooze();
-        };
-        while !is_zero(old) {
-            backoff.snooze();
-        }
-    }
-
     /// Takes the locks that a thread may hold that only reads: maintenance's, that of moved deadlines,
     /// and the listener's queue.
     #[cfg(all(unix, not(larder_loom)))]
@@ -487,11 +395,6 @@ impl<K, V> Partition<K, V> {
         let moved = sync::lock_for_fork(&self.moved);
         let queue = self.channel.as_ref().map(Channel::hold_for_fork);
         (queue, moved, core)
-    }
-
-    /// Whether a thread is freeing what this partition has retired.
-    pub(super) fn is_freeing(&self) -> bool {
-        self.counts.freeing.iter().any(|batches| batches.load(Ordering::Relaxed) > 0)
     }
 
     /// Whether something waits to be applied, delivered or freed, at the end of the cache.
@@ -504,22 +407,12 @@ impl<K, V> Partition<K, V> {
             || !core.retired.is_empty()
     }
 
-    /// Entries that are retired and not freed yet.
-    pub(super) fn garbage(&self) -> u64 {
-        let freed = self.counts.freed.load(Ordering::Relaxed);
-        self.counts.retired.load(Ordering::Relaxed).saturating_sub(freed)
-    }
-
     /// Whether there is something for the maintenance thread besides events.
     pub(super) fn wants_visit(&self) -> bool {
         self.has_garbage()
             || self.has_moved()
             || self.is_above.load(Ordering::Relaxed)
             || self.channel.as_ref().is_some_and(Channel::has_work)
-    }
-
-    pub(super) fn has_garbage(&self) -> bool {
-        self.counts.retired.load(Ordering::Relaxed) != self.counts.freed.load(Ordering::Relaxed)
     }
 
     /// Whether other threads ran maintenance, and could free, since this was last asked.
@@ -568,15 +461,6 @@ impl<K, V> Partition<K, V> {
     pub(super) fn add_to(&self, stats: &mut Stats, entry_bytes: u64) {
         self.counts.add_to(stats, entry_bytes);
     }
-}
-
-/// Entries that a run may free because it has retired so many.
-pub(super) fn credit_for(retirements: u64, is_behind: bool) -> u64 {
-    let catch_up = match is_behind {
-        true => retirements * BACKLOG_FACTOR,
-        false => retirements / CATCH_UP_PART + 1,
-    };
-    retirements + catch_up
 }
 
 fn signed(count: usize) -> isize {

@@ -2,8 +2,9 @@
 #![forbid(unsafe_code)]
 
 use super::partition::Partition;
-use super::{Engine, Ordering, panics, sync};
+use super::{Engine, Ordering, sync};
 use crate::base::node_id::NodeId;
+use crate::base::panics;
 use crate::engine::evict::{Evictor, Rank};
 use crate::policy::Segment;
 use crate::policy::bounds::{Bounds, Limits};

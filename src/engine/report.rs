@@ -3,10 +3,11 @@
 
 use crossbeam_utils::Backoff;
 
-use super::partition::AfterUnlock;
-use super::{Engine, Freeing, Partition, panics};
+use super::Engine;
+use super::partition::{AfterUnlock, Freeing, Partition};
 use crate::base::cause::RemovalCause;
 use crate::base::mode::Maintenance;
+use crate::base::panics;
 use crate::base::sync;
 use crate::buffer::write_buffer::{self, Event};
 use crate::engine::history::Absence;

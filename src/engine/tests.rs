@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::partition::Freeing;
 use super::*;
 use crate::base::cause::RemovalCause;
 use crate::base::error::FlushError;
+use crate::base::node_id::NodeId;
 use crate::buffer::write_buffer::Event;
 use crate::entry::{DeadlineSpec, EntryPtr, Owned};
 use crate::expiry::{Clock, ClockKind, ExpiryConfig};
