@@ -1,36 +1,41 @@
-//! Maintenance: applies what happened to the policies, evicts, retires, frees.
+//! The engine of a cache: its table, and the maintenance that applies changes to the policies,
+//! evicts, retires and frees.
 //!
-//! There is one table; evictors, bounds and garbage are split by hash into partitions. A
-//! partition's maintenance is run by the thread that gets its lock: a writer whose event fills the
-//! buffer, a reader whose record does, the maintenance thread. No thread waits for that lock while
-//! the buffers have room; with inline maintenance every writer does, so that its call has taken
-//! full effect when it returns.
+//! There is one table. Evictors, limits and garbage are split by hash into partitions. A partition's
+//! maintenance is run by the thread that gets its lock: a writer whose event completes a batch, a
+//! reader whose record finds the read buffer full, or the maintenance thread. Lookups never wait for
+//! that lock. In background mode a change waits only if the write buffer is full, if it has to borrow
+//! weight, or if its caller wants to see what it evicts. With inline maintenance every change waits,
+//! so that it has taken full effect when the call returns.
 //!
 //! # The life of an entry, as maintenance sees it
-//! The table has decided already, by one CAS each; events only report, and may arrive in any
-//! order between threads. Each entry is *born* once (its `Inserted` event, or as the new entry of
-//! a `Replaced`) and *goes* once (`Removed`, as the old entry of a `Replaced`, or evicted here):
+//! The table decides first, by one CAS for each change. Events only report, and those of different
+//! threads may arrive in any order. Each entry is *born* once, by its `Inserted` event or as the new
+//! entry of a `Replaced`. It is *gone* once, by a `Removed`, as the old entry of a `Replaced`, or
+//! because maintenance itself took it out:
 //!
 //! | seen | linked in the policy | next |
 //! |---|---|---|
 //! | nothing | no | born, or gone |
 //! | born | yes | gone; or unlinked as a victim that another thread has just taken out of the table |
 //! | born, but unlinked again as a victim | no | gone |
-//! | gone | no: an insert event that comes late never links it | born |
-//! | born and gone | no | retired, once |
+//! | gone | no: its insertion event is still to come, and does not link it | born |
+//! | born and gone | no | retired once; if there is a listener, after it was notified |
 //!
 //! # Locks and user code
-//! The policy runs under the partition's lock. Keys and values are dropped by `dispose`, after
-//! the lock and the guard were released.
+//! The policy runs under the partition's lock. `Freeable::dispose` drops keys and values after the
+//! lock and the guard were released.
 //!
-//! What happens under a partition's lock is in `partition`; this file says who runs it and when,
-//! and does what is left to be done without the lock.
+//! # Where to find what
+//! This file has what is common to all partitions, and `partition` what is under one partition's lock.
+//! A change of the table passes through `change`, `report`, `run` and `finish`, in this order.
 //!
 //! # Orderings
-//! - A run that leaves garbage or closed buckets notifies the maintenance thread: a `SeqCst` fence
-//!   stands between its counts and its check whether the cache is idle, and another between the
-//!   thread's saying so and its last check of the counts. One sees the other.
-//! - `freeing`: see `partition`.
+//! A thread that leaves garbage, closed buckets, an earlier timer or an earlier deadline notifies the
+//! maintenance thread. It has a `SeqCst` fence between its counts and its check whether the cache is
+//! idle; the maintenance thread has another between its declaration that the cache is idle and its
+//! last check of the counts. So the maintenance thread sees the counts, or the other thread sees that
+//! the cache is idle, or both.
 #![forbid(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -56,24 +61,42 @@ use crate::reclaim;
 use crate::shadow::Shadow;
 use crate::table::Table;
 
+// A change of the table, from its reservation to its report.
 mod change;
+// How a change is reported to its partition, and which thread then runs maintenance.
 mod report;
+// How hits reach the policy.
 mod hits;
+// The sums of all counts, and checks for tests.
 mod stats;
+// What the maintenance thread does, and when its next timer is due.
 mod background;
+// What a run of maintenance leaves to be done without the lock.
 mod finish;
+// Which thread notifies the listener, and when.
 mod delivery;
+// Loans of weight between partitions, for heavy entries.
 mod lending;
+// Waiting until everything is freed, and the end of a cache.
 mod ending;
+// Questions to the policies of all partitions, and changes of their bounds.
 mod ranking;
+// Where entries stand in the eyes of their policies, for snapshots.
 #[cfg(feature = "snapshot")]
 mod standings;
+// What is reported to the shadow caches.
 mod shadowing;
+// One part of the key space: its buffers and, under a lock, its evictor.
 mod partition;
+// One run over the events of a partition.
 mod run;
+// What maintenance of a partition counts.
 mod counts;
+// The policy of a partition, and the entries that it may evict.
 pub(crate) mod evict;
+// Values that callers are fetching for keys.
 pub(crate) mod fills;
+// Why keys have left lately.
 pub(crate) mod history;
 
 pub(crate) use change::{Attempt, Change, Incoming};
@@ -84,35 +107,36 @@ pub(crate) use report::Show;
 #[cfg(feature = "snapshot")]
 pub(crate) use standings::Standings;
 
-/// Events of one partition that a writer lets gather before it runs maintenance; or `1/BATCH_PART`
-/// of the entries that the smallest partition may hold, if that is less, so that no partition
-/// exceeds its bound by a large part of it.
+/// Once so many events of a partition wait, a writer runs maintenance; or once they are
+/// `1/BATCH_PART` of the entries that the smallest partition may hold, if that is less, so that no
+/// partition exceeds its limits by a large part.
 const MAX_BATCH: u32 = write_buffer::SLOTS / 2;
 const BATCH_PART: usize = 32;
-/// The same for events that wait while another thread runs maintenance, or was taken off its
-/// processor meanwhile. Writers then wait for it.
+/// Once the waiting events are `1/ROOM_PART` of those entries, writers wait for the thread that runs
+/// maintenance: it is slow, or it was taken off its processor.
 const ROOM_PART: usize = 16;
-/// With inline maintenance: buckets that an insertion opens after the table has grown. Each
-/// insertion into a growing table brings four new buckets in the mean.
+/// Buckets that an insertion opens after the table has grown, with inline maintenance. A growing
+/// table gets two new buckets for each insertion on average.
 const BUCKETS_OPENED_INLINE: usize = 8;
-/// Retired bytes (of entries themselves, not of what they own) after which the governor is paced.
+/// The epoch is advanced after so many retired bytes (of entries themselves, not of what they own).
 const PACE_BYTES: usize = 256 * 1024;
-/// The same in entries, and in parts of the cache's bounds.
+/// The same in entries, and as a part of the cache's bounds.
 const MAX_PACE: usize = 1024;
 const PACE_PART: usize = 16;
-/// In small caches up to that many entries, or half of all, since each move of the epoch costs the
-/// same: a fence in every running thread.
+/// That part is at least so many entries, or half the capacity if that is less, since each advance of
+/// the epoch costs the same: a fence in every running thread.
 const SMALL_PACE: usize = 256;
-/// Garbage from which on writers slow down: that many times what is retired between two moves of
-/// the epoch, of which three times is usual, shared out over the partitions.
+/// Writers slow down once the garbage exceeds so many times what is retired between two advances of
+/// the epoch, divided among the partitions. Three times as much is usual.
 const BACKLOG_PACES: usize = 8;
 const MIN_BACKLOG: usize = 256;
 
-/// Stripes of a read buffer, at most: for every access, and for first marks of sampled keys.
+/// The most stripes of a read buffer, for a policy that wants every access, and for one that wants
+/// first marks of sampled keys.
 const ORDER_STRIPES: usize = 16;
 const SAMPLE_STRIPES: usize = 4;
 
-/// Everything of a cache but its hasher and weigher: the table and what is done about it.
+/// Everything of a cache except its hasher and settings.
 pub(crate) struct Engine<K, V> {
     pub(crate) table: Table<K, V>,
     partitions: Box<[Partition<K, V>]>,
@@ -123,15 +147,15 @@ pub(crate) struct Engine<K, V> {
     accesses: Accesses,
     /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
     record_hits_below: u8,
-    /// Events after which a writer runs maintenance in background mode.
+    /// Waiting events of a partition after which a writer runs maintenance in background mode.
     batch: u32,
-    /// Retired entries, and retired weight, after which the governor is paced.
+    /// Retired entries, and retired weight, after which the epoch is advanced.
     pace_entries: usize,
     pace_weight: u64,
-    /// Entries of one partition that wait to be freed from which on writers slow down.
+    /// Writers slow down once more entries of a partition than this wait to be freed.
     backlog: u64,
     pub(crate) counters: Stripes,
-    /// Entries linked in the policies of all partitions: what the table must have buckets for.
+    /// Entries linked in the policies of all partitions. The table must have buckets for these.
     linked: CachePadded<AtomicUsize>,
     /// Whether a bound is 0.
     stores_nothing: AtomicBool,
@@ -140,7 +164,7 @@ pub(crate) struct Engine<K, V> {
     unpaced: CachePadded<Unpaced>,
     pub(crate) brought_forward: BroughtForward,
     pub(crate) timing: Timing,
-    /// For explanations, if they were asked for.
+    /// For explanations of misses, if they were asked for.
     pub(crate) history: Option<Box<RemovalHistory>>,
     pub(crate) shadow: Option<Box<Shadow>>,
     pub(crate) atomic: Option<Box<AtomicListening<K, V>>>,
@@ -148,28 +172,28 @@ pub(crate) struct Engine<K, V> {
     pub(crate) deliveries: Option<Deliveries<K, V>>,
     pub(crate) fills: Arc<Fills>,
     pub(crate) attendance: Attendance,
-    /// The cache is being taken apart: time stands still, and executors are handed no more jobs.
+    /// The cache is being torn down: nothing expires any more, and executors get no more jobs.
     is_ending: AtomicBool,
     entries: PhantomData<Entry<K, V>>,
 }
 
-/// What was retired since the governor was last paced.
+/// What was retired since the epoch was last advanced by this engine.
 #[derive(Default)]
 struct Unpaced {
     entries: AtomicUsize,
     weight: AtomicU64,
 }
 
-/// A part of so many entries in events: at least one, and at most `limit`.
+/// `1/part` of so many entries, as a number of events from 1 to `limit`.
 fn events_in(entries: usize, part: usize, limit: u32) -> u32 {
     u32::try_from(entries / part).unwrap_or(limit).clamp(1, limit)
 }
 
-/// How an engine is to be built.
+/// What an engine is built from.
 pub(crate) struct EngineConfig<K, V> {
     pub(crate) mode: Maintenance,
     pub(crate) accesses: Accesses,
-    /// The evictor of each partition; a power of two of them.
+    /// The evictor of each partition; their number is a power of two.
     pub(crate) evictors: Vec<Evictor>,
     /// Threads that the machine runs at once.
     pub(crate) cores: usize,
@@ -212,7 +236,7 @@ impl<K, V> Engine<K, V> {
             batch_entries: pace_entries.min(reclaim::MAX_BATCH),
             room: match cfg!(larder_loom) {
                 false => events_in(smallest, ROOM_PART, write_buffer::SLOTS),
-                // A model in which writers wait for room goes on for ever.
+                // A model in which writers wait for room never ends.
                 true => write_buffer::SLOTS,
             },
             backlog: (BACKLOG_PACES * pace_entries / evictors.len().max(1)).max(MIN_BACKLOG) as u64,
@@ -262,8 +286,8 @@ impl<K, V> Engine<K, V> {
         &self.partitions[partition_of(hash, self.partition_bits)]
     }
 
-    /// Whether a bound is 0, so that every insertion is to be rejected. One that has asked before may
-    /// come after the bound was lowered: its entry is then evicted by the run that links it.
+    /// Whether a bound is 0, so that every insertion is rejected. An insertion that has asked before
+    /// the bound was lowered may still take effect: the run that links its entry then evicts it.
     #[inline]
     pub(crate) fn stores_nothing(&self) -> bool {
         self.stores_nothing.load(Ordering::Relaxed)
@@ -278,7 +302,7 @@ impl<K, V> Engine<K, V> {
         self.record_hits_below
     }
 
-    /// Announces that something of `hash` will be reported.
+    /// Prefetches what a report about `hash` will write.
     #[inline]
     pub(crate) fn prefetch_report(&self, hash: u64) {
         self.partition(hash).writes.prefetch();
@@ -308,8 +332,8 @@ impl<K, V> Engine<K, V> {
         self.open_buckets(usize::MAX);
     }
 
-    /// Waits for evictions of which other threads are notifying the atomic listener, if this one may.
-    /// Says whether there were some.
+    /// Waits for evictions of which other threads are notifying the atomic listener, if this thread may
+    /// wait. Returns whether there were some.
     #[cold]
     fn await_leaving(&self) -> bool {
         let mut has_waited = false;
@@ -336,7 +360,8 @@ impl<K, V> Engine<K, V> {
 
     /// Whether something waits to be applied, freed or opened.
     pub(crate) fn has_work(&self) -> bool {
-        // SeqCst: between the thread's announcement to sleep and the counts; see the module head.
+        // SeqCst: between the maintenance thread's declaration that the cache is idle and the counts;
+        // pairs with the fences before `attendance.notify` (module head).
         sync::fence(Ordering::SeqCst);
         let is_waiting =
             |partition: &Partition<K, V>| partition.writes.waiting() > 0 || partition.wants_visit();

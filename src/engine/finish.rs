@@ -20,7 +20,7 @@ impl<K, V> Engine<K, V> {
         true
     }
 
-    /// Does what a run of maintenance leaves to be done without the lock.
+    /// Does everything that a run has left.
     #[inline]
     pub(super) fn finish(&self, partition: &Partition<K, V>, after: AfterUnlock<'_, K, V>) {
         let has_unneeded_loan = match after.leaving {
@@ -32,8 +32,9 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// All of that but loans that have to be given back: says whether there are some. In a cache with
-    /// an atomic listener a run takes out one entry, so there may be more to take out then.
+    /// As [`finish`](Self::finish), but leaves loans that have to be given back to the caller, and returns
+    /// whether there are some. In a cache with an atomic listener a run takes out one entry at most, so
+    /// more runs may have to follow.
     #[cold]
     pub(super) fn finish_runs(
         &self,
@@ -50,7 +51,7 @@ impl<K, V> Engine<K, V> {
         has_unneeded_loan
     }
 
-    /// One more run, after an eviction of which the atomic listener was notified.
+    /// Runs maintenance once more, after a removal of which the atomic listener was notified.
     #[cold]
     pub(super) fn run_again<'e>(
         &'e self,
@@ -59,7 +60,7 @@ impl<K, V> Engine<K, V> {
         let due_ns = self.due_about_now(partition);
         let mut core = match self.mode {
             Maintenance::Inline => sync::lock(&partition.core),
-            // Else the thread that has the lock goes on with it.
+            // If another thread has the lock, it goes on with the work.
             Maintenance::Background => sync::try_lock(&partition.core)?,
         };
         Some(partition.run(&mut core, self, None, Freeing::AsRetired, due_ns))
@@ -88,8 +89,8 @@ impl<K, V> Engine<K, V> {
         if retired > 0 {
             self.pace(retired, retired_weight);
             if partition.garbage() > self.backlog {
-                // Some thread is pinned and does not get on: most likely it is off its processor,
-                // and gets back on it sooner this way. A pin that a user holds is not waited for.
+                // A pinned thread makes no progress. Most likely it is off its processor, and this
+                // thread's yield brings it back sooner. Nothing waits for a guard that a user holds.
                 reclaim::advance();
                 sync::thread::yield_now();
             }
@@ -98,14 +99,15 @@ impl<K, V> Engine<K, V> {
         self.deliver(partition);
         let wants_thread = partition.wants_visit() || self.has_closed_buckets() || is_due_earlier;
         if wants_thread && self.mode == Maintenance::Background {
-            // SeqCst: between the counts just read and the thread's state; see the module head.
+            // SeqCst: between the counts just read and the maintenance thread's state; pairs with the
+            // fence in `has_work` (module head of the engine).
             sync::fence(Ordering::SeqCst);
             self.attendance.notify();
         }
         has_unneeded_loan
     }
 
-    /// Lets the epoch move once enough waits for it.
+    /// Advances the epoch once enough was retired.
     pub(super) fn pace(&self, retired: usize, weight: u64) {
         let Unpaced { entries, weight: weights } = &*self.unpaced;
         let unpaced = entries.fetch_add(retired, Ordering::Relaxed) + retired;
@@ -117,12 +119,14 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Keeps the count of linked entries over all partitions; returns it if it has grown.
+    /// Adds to the count of linked entries in all partitions. Returns the new count if it has grown, or
+    /// else 0.
     pub(super) fn note_linked(&self, change: isize) -> usize {
         if change == 0 {
             return 0;
         }
-        // Two's complement: another thread's removal may be counted before the insertion it undoes.
+        // In two's complement: a removal may be counted before the insertion that it undoes, by another
+        // thread.
         let change_bits = change.cast_unsigned();
         let linked =
             self.linked.fetch_add(change_bits, Ordering::Relaxed).wrapping_add(change_bits);

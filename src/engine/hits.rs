@@ -11,7 +11,7 @@ use crate::entry::EntryPtr;
 use crate::policy::Accesses;
 
 impl<K, V> Engine<K, V> {
-    /// Records a hit for the policy, for the pinned thread of that number.
+    /// Records a hit by the pinned thread of that number for the policy.
     #[inline]
     pub(crate) fn record_hit(&self, entry: EntryPtr, thread: usize) {
         if entry.frequency() < self.record_hits_below {
@@ -19,7 +19,7 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// The same if the entry's counter is known to stand below `record_hits_below`.
+    /// The same for an entry whose counter is known to be below `record_hits_below`.
     #[inline(never)]
     pub(crate) fn record(&self, entry: EntryPtr, thread: usize) {
         match self.accesses {
@@ -34,7 +34,7 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Reports a first mark to the policy, if the key is one of its sample.
+    /// Reports a first mark to the policy, if the key is in its sample.
     fn record_mark(&self, entry: EntryPtr, thread: usize) {
         let partition = self.partition(entry.hash());
         if partition.sample().contains(entry.hash())
@@ -45,13 +45,14 @@ impl<K, V> Engine<K, V> {
     }
 
     fn record_order(&self, entry: EntryPtr, thread: usize) {
-        // Not linked yet: its insert event is still to come, which is younger than this hit.
+        // An entry without a node is not linked yet: its insertion event, which is still to come, counts
+        // as the more recent use.
         let meta = entry.meta();
         let Some(node) = meta.node() else { return };
         let partition = self.partition(entry.hash());
         let Some(reads) = &partition.reads else { return };
-        // One record between two runs says as much as many, and keeps hits to a hot entry from
-        // writing to anything shared. With inline maintenance every access counts.
+        // One record between two runs says as much as many, and so hits on a hot entry write to nothing
+        // shared. With inline maintenance every access is recorded.
         if self.mode == Maintenance::Background && !meta.touch(partition.tick()) {
             return;
         }
