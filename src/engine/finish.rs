@@ -75,7 +75,7 @@ impl<K, V> Engine<K, V> {
             after;
         let has_unneeded_loan = after.has_unneeded_loan;
         panics::discard(after.payloads);
-        self.shadow_ended(after.ended);
+        self.shadow_removed(after.removed);
         if let Some(leaving) = after.leaving {
             self.evict_notifying(partition, leaving);
         }

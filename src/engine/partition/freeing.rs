@@ -1,11 +1,11 @@
 //! Which retired entries of a partition are freed, and when.
 //!
 //! # Orderings
-//! `freeing` counts the batches that are being freed, in two phases. A batch is counted, under
-//! the lock, in the phase that is current when it is taken. `await_freed` makes the other phase
-//! current and waits for the old one to come to zero: its acquire pairs with the release after
-//! each batch, so the drops of all batches taken before happen before `flush` returns, however
-//! many are taken meanwhile.
+//! `Counts::freeing` counts the batches that are being freed, in two phases. A batch is counted, under
+//! the lock, in the phase that is current when it is taken. `await_freed` makes the other phase current
+//! and waits until the count of the old one is zero. Its acquire pairs with the release after each
+//! batch, so the drops of all batches that were taken before happen before `flush` returns, however many
+//! are taken meanwhile.
 #![forbid(unsafe_code)]
 
 use crossbeam_utils::Backoff;
@@ -16,18 +16,19 @@ use crate::base::sync::{self, Ordering};
 use crate::engine::counts::add;
 use crate::reclaim::{self, Freeable, Ticket};
 
-/// For each entry that it retires, a run of maintenance may free one and a part of this: freeing
-/// keeps up with retiring and catches up after a long guard, but no single call pays for it all,
-/// and what is freed is soon allocated again.
+/// For each entry that it retires, a run of maintenance may free `1 + 1/CATCH_UP_PART` entries. So freeing
+/// keeps up with retiring and catches up after a long guard, no single call pays for all of it, and freed
+/// memory is soon allocated again.
 const CATCH_UP_PART: u64 = 4;
-/// The same when far too much waits.
+/// While more waits than the backlog, a run may free `1 + BACKLOG_FACTOR` entries for each.
 const BACKLOG_FACTOR: u64 = 4;
-/// Parts of a partition's maximal weight: a batch is sealed once it weighs one of so many, and
-/// when more than this one waits to be freed, everything is freed that can be.
+/// A batch is sealed once it weighs this part of the partition's limit.
 pub(super) const SEAL_PART: u64 = 64;
+/// Once more than this part of the partition's share of weight waits, everything is freed that can be.
 const HEAVY_PART: u64 = 8;
 
 impl<K, V> Partition<K, V> {
+    /// The batches that a run hands over to be freed.
     pub(super) fn choose_free(
         &self,
         core: &mut Core<K, V>,
@@ -50,10 +51,10 @@ impl<K, V> Partition<K, V> {
         free
     }
 
-    /// Takes out batches that no thread can see any more, at most `credit` entries.
+    /// Takes batches that no thread can see any more, with at most `credit` entries, which it reduces.
     fn take(&self, core: &mut Core<K, V>, credit: &mut u64) -> Vec<Freeable<K, V>> {
         let mut free = Vec::new();
-        // Inside a drop nothing is freed, so that drops do not pile up on the stack.
+        // Inside a drop nothing is freed, so that drops do not nest on the stack.
         if core.retired.is_empty() || reentrancy::is_inside_any(Scope::Dropping) {
             return free;
         }
@@ -64,27 +65,27 @@ impl<K, V> Partition<K, V> {
             free.push(batch);
         }
         if !core.retired.has_ready(completed) {
-            // Nothing is in arrears, so nothing has to be caught up with later.
+            // Everything that can be freed is taken, so there is nothing to catch up with.
             *credit = 0;
         }
         free
     }
 
-    /// All that no thread can see any more, and the phase in which it was taken.
+    /// All batches that no thread can see any more, and the phase in which they were taken.
     pub(in crate::engine) fn take_ready(&self) -> (Vec<Freeable<K, V>>, usize) {
         let mut core = sync::lock(&self.core);
         let free = self.take(&mut core, &mut { u64::MAX });
         (free, core.phase)
     }
 
-    /// Stamps what was retired so far; returns the ticket that all of it waits for.
+    /// Seals the current batch, and returns the ticket for which all retired entries wait.
     pub(in crate::engine) fn seal(&self) -> Option<Ticket> {
         let mut core = sync::lock(&self.core);
         core.retired.seal();
         core.retired.last_ticket()
     }
 
-    /// Counts a batch of `count` entries that was taken in `phase` as freed.
+    /// Counts a batch of `count` entries, which was taken in `phase`, as freed, and the panics of its drops.
     pub(in crate::engine) fn note_freed(&self, count: u64, panics: u64, phase: usize) {
         self.counts.panics.fetch_add(panics, Ordering::Relaxed);
         self.counts.freed.fetch_add(count, Ordering::Relaxed);
@@ -127,7 +128,7 @@ impl<K, V> Partition<K, V> {
     }
 }
 
-/// Entries that a run may free because it has retired so many.
+/// The number of entries that a run may free because it has retired so many.
 pub(in crate::engine) fn credit_for(retirements: u64, is_behind: bool) -> u64 {
     let catch_up = match is_behind {
         true => retirements * BACKLOG_FACTOR,
