@@ -127,12 +127,12 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             }
             Event::Replaced { new, old } => {
                 self.relink(new, old);
-                if self.evictor.is_over() {
+                if self.evictor.is_above_enforced() {
                     self.evict_others(new);
                 }
             }
         }
-        while self.evictor.is_over() && self.evict() {}
+        while self.evictor.is_above_enforced() && self.evict() {}
     }
 
     fn unlink(&mut self, old: EntryPtr) {
@@ -166,7 +166,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     #[cold]
     fn evict_others(&mut self, new: EntryPtr) {
         self.evictor.spare(Some(new));
-        while self.evictor.is_over() && self.evict() {}
+        while self.evictor.is_above_enforced() && self.evict() {}
         if !self.has_atomic {
             self.evictor.spare(None);
         }

@@ -211,15 +211,15 @@ fn room_is_lacking_when_one_more_would_be_too_much() {
 fn bounds_are_exceeded_by_entries_or_by_weight_alone() {
     let mut by_entries = TestPartition::plain();
     by_entries.fill(1);
-    assert!(!by_entries.evictor.is_over() && !by_entries.evictor.is_above_limits());
+    assert!(!by_entries.evictor.is_above_enforced() && !by_entries.evictor.is_above_limits());
     by_entries.insert(4, 1);
-    assert!(by_entries.evictor.is_over() && by_entries.evictor.is_above_limits());
+    assert!(by_entries.evictor.is_above_enforced() && by_entries.evictor.is_above_limits());
 
     let mut by_weight = TestPartition::plain();
     by_weight.insert(1, 100);
-    assert!(!by_weight.evictor.is_over() && !by_weight.evictor.is_above_limits());
+    assert!(!by_weight.evictor.is_above_enforced() && !by_weight.evictor.is_above_limits());
     by_weight.insert(2, 1);
-    assert!(by_weight.evictor.is_over() && by_weight.evictor.is_above_limits());
+    assert!(by_weight.evictor.is_above_enforced() && by_weight.evictor.is_above_limits());
 }
 
 #[test]
@@ -231,14 +231,14 @@ fn lowered_bounds_are_approached_from_what_is_there() {
     partition.evictor.set_limits(limits, &PolicyConfig::new(Some(2), Some(80)));
     assert_eq!(partition.heard(), [Heard::Resize(Some(2), Some(80))]);
     assert_eq!(partition.evictor.limits().entries, 2);
-    assert!(partition.evictor.is_above_limits() && !partition.evictor.is_over());
+    assert!(partition.evictor.is_above_limits() && !partition.evictor.is_above_enforced());
     partition.insert(4, 0);
-    assert!(partition.evictor.is_over(), "it does not grow meanwhile");
+    assert!(partition.evictor.is_above_enforced(), "it does not grow meanwhile");
     assert!(partition.evict().is_some() && partition.evict().is_some());
     partition.evictor.ratchet();
-    assert!(!partition.evictor.is_above_limits() && !partition.evictor.is_over());
+    assert!(!partition.evictor.is_above_limits() && !partition.evictor.is_above_enforced());
     partition.insert(5, 0);
-    assert!(partition.evictor.is_over(), "what has left does not come back");
+    assert!(partition.evictor.is_above_enforced(), "what has left does not come back");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Which entry leaves next.
+//! Which entry is evicted next.
 #![forbid(unsafe_code)]
 
 use super::Evictor;
@@ -7,12 +7,12 @@ use crate::entry::EntryPtr;
 use crate::policy::{EvictionPolicy, Nodes};
 
 impl Evictor {
-    /// Lets the node of `entry` leave last, until another one is named.
+    /// Lets the node of `entry` leave last, until this is called with another one.
     pub(crate) fn spare(&mut self, entry: Option<EntryPtr>) {
         self.spared = entry.and_then(|entry| Some((entry.meta().node()?, entry.hash())));
     }
 
-    /// Spares nothing more once the bounds hold.
+    /// Ends the sparing of a node once the limits hold.
     #[inline]
     pub(crate) fn stop_sparing(&mut self) {
         if self.spared.is_some() && !self.is_above_limits() {
@@ -20,14 +20,14 @@ impl Evictor {
         }
     }
 
-    /// The node that is spared. One that is never evicted need not be spared.
+    /// The node that is spared, unless its entry has left or is unevictable.
     fn spared_node(&self) -> Option<NodeId> {
         let (id, hash) = self.spared?;
         let entry = self.nodes.evictable(id)?;
         (entry.hash() == hash).then_some(id)
     }
 
-    /// The policy's victim beside the node that is spared.
+    /// The victim that the policy names while a node is spared.
     #[cold]
     fn name_sparing(&mut self) -> Option<NodeId> {
         let spared = self.spared_node();
@@ -38,7 +38,7 @@ impl Evictor {
         self.call_policy(name).flatten()
     }
 
-    /// Unlinks the entry that is to leave; `None` if there is none.
+    /// Chooses an entry to evict and unlinks it; `None` if there is none.
     #[inline]
     pub(crate) fn evict(&mut self) -> Option<EntryPtr> {
         if !self.demoted.is_empty()
@@ -61,8 +61,8 @@ impl Evictor {
         }
     }
 
-    /// Unlinks the heavy entry that came first: its loan was called back. What lies beside it would
-    /// leave for nothing.
+    /// Unlinks the oldest heavy entry, because its loan was called back. To evict lighter entries instead
+    /// would not make it fit.
     #[cold]
     fn evict_heavy(&mut self) -> Option<EntryPtr> {
         let spared = self.spared_node();
@@ -71,7 +71,7 @@ impl Evictor {
         self.nodes.take(id)
     }
 
-    /// The policy failed to name a victim: takes any, so that the bound holds all the same.
+    /// Unlinks any entry, because the policy has failed to name a victim, so that the limits hold.
     #[cold]
     fn evict_any(&mut self) -> Option<EntryPtr> {
         let slots = self.nodes.entries.len();
