@@ -1,5 +1,5 @@
-//! Maintenance of engines that no maintenance thread knows of, so that what one thread does is all
-//! that happens.
+//! Maintenance of engines that are not registered with the maintenance thread, so that only the thread of
+//! the test does anything.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::test::FakeClock;
 mod freeing;
 mod timers;
 
-/// Counts the accesses reported to it, and evicts what was inserted last.
+/// Counts the accesses that are reported to it, and evicts the newest entry.
 struct CountingPolicy {
     accesses: Arc<AtomicUsize>,
     ids: Vec<NodeId>,
@@ -38,7 +38,7 @@ impl EvictionPolicy for CountingPolicy {
     }
     fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
     fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
-        self.ids.retain(|held| *held != id);
+        self.ids.retain(|known| *known != id);
     }
     fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
         self.ids.pop()
@@ -73,7 +73,7 @@ fn engine_for<V>(
     })
 }
 
-/// In equal partitions, with least recently used order.
+/// An engine of equal partitions with the policy LRU.
 fn lru_engine<V>(mode: Maintenance, bounds: Bounds, partitions: usize) -> Engine<u64, V> {
     let evictor = |index| {
         let limits = bounds.share(index, partitions);
@@ -91,18 +91,18 @@ fn hash_of(key: u64) -> u64 {
     (key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
 }
 
-/// An engine of one partition, with the entries that it is given.
-struct Bench {
+/// An engine of one partition, and the accesses that its policy was notified of.
+struct TestEngine {
     engine: Engine<u64, u64>,
     accesses: Arc<AtomicUsize>,
 }
 
-impl Bench {
+impl TestEngine {
     fn new(mode: Maintenance, capacity: usize) -> Self {
         Self::with_expiry(mode, capacity, &ExpiryConfig::default())
     }
 
-    /// With a clock that somebody moves.
+    /// An engine whose clock the test moves.
     fn timed(mode: Maintenance, clock: &FakeClock, is_expiry_lazy: bool) -> Self {
         let clock = ClockKind::of(clock.clone());
         Self::with_expiry(
@@ -124,28 +124,28 @@ impl Bench {
         Self { engine: engine_of(mode, vec![evictor], expiry_config), accesses }
     }
 
-    /// Puts an entry into the table of which maintenance has not heard.
-    fn link(&self, new: Owned<u64, u64>) -> EntryPtr {
+    /// Puts an entry into the table without reporting it.
+    fn put(&self, new: Owned<u64, u64>) -> EntryPtr {
         let linked = self.engine.table.insert_if_absent(new, |_| true, &reclaim::pin());
         linked.ok().expect("absent")
     }
 
     fn insert(&self, key: u64) -> EntryPtr {
-        let entry = self.link(Owned::new(hash_of(key), 1, key, key));
+        let entry = self.put(Owned::new(hash_of(key), 1, key, key));
         self.engine.submit(&Event::Inserted(entry), hash_of(key));
         entry
     }
 
-    /// An entry that expires `seconds` from now, likewise unheard of.
-    fn link_for(&self, key: u64, seconds: u64) -> EntryPtr {
+    /// As [`put`](Self::put), for an entry that expires `seconds` from now.
+    fn put_for(&self, key: u64, seconds: u64) -> EntryPtr {
         let deadline_ns = self.engine.timing.time.now_ns() + seconds * 1_000_000_000;
         let spec =
             DeadlineSpec { written_ns: None, deadline_ns, limit_ns: None, has_computed: false };
-        self.link(Owned::extended(hash_of(key), 1, key, key, spec, None))
+        self.put(Owned::extended(hash_of(key), 1, key, key, spec, None))
     }
 
     fn insert_for(&self, key: u64, seconds: u64) {
-        let entry = self.link_for(key, seconds);
+        let entry = self.put_for(key, seconds);
         self.engine.submit(&Event::Inserted(entry), hash_of(key));
     }
 
@@ -161,7 +161,7 @@ impl Bench {
         self.engine.record_hit(found, guard.thread());
     }
 
-    fn order_len(&self) -> usize {
+    fn nodes(&self) -> usize {
         sync::lock(&self.engine.partitions[0].core).evictor.len()
     }
 
@@ -182,7 +182,7 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+impl Drop for TestEngine {
     fn drop(&mut self) {
         self.engine.tear_down();
     }
@@ -190,169 +190,169 @@ impl Drop for Bench {
 
 #[test]
 fn insertions_bring_two_buckets_each_and_open_them_in_small_steps() {
-    let bench = Bench::new(Maintenance::Inline, 10_000);
+    let test = TestEngine::new(Maintenance::Inline, 10_000);
     let mut growths = 0;
     for count in 1..=6_000 {
-        let (buckets, opened) = (bench.engine.table.buckets(), bench.opened());
-        bench.insert(count as u64);
-        assert_eq!(bench.linked(), count);
-        assert!(bench.engine.table.buckets() >= 2 * count, "too few for {count}");
-        let step = bench.opened() - opened;
+        let (buckets, opened) = (test.engine.table.buckets(), test.opened());
+        test.insert(count as u64);
+        assert_eq!(test.linked(), count);
+        assert!(test.engine.table.buckets() >= 2 * count, "too few for {count}");
+        let step = test.opened() - opened;
         assert!(step <= BUCKETS_OPENED_INLINE, "{step} at once");
-        assert_eq!(step > 0, opened < bench.engine.table.buckets(), "at {count}");
-        growths += usize::from(bench.engine.table.buckets() > buckets);
+        assert_eq!(step > 0, opened < test.engine.table.buckets(), "at {count}");
+        growths += usize::from(test.engine.table.buckets() > buckets);
     }
     assert!(growths >= 9, "{growths}");
-    assert!(!bench.engine.has_closed_buckets(), "long after the last growth");
+    assert!(!test.engine.has_closed_buckets(), "long after the last growth");
 }
 
 #[test]
 fn all_buckets_are_open_once_nothing_is_pending() {
-    let bench = Bench::new(Maintenance::Background, 10_000);
+    let test = TestEngine::new(Maintenance::Background, 10_000);
     for key in 0..1_000 {
-        bench.insert(key);
+        test.insert(key);
     }
-    assert!(bench.engine.has_closed_buckets(), "writers leave them to the thread");
-    assert!(bench.engine.has_work());
-    bench.engine.open_buckets(100);
-    assert!((100..=400).contains(&bench.opened()), "{}", bench.opened());
-    bench.engine.run_pending();
-    assert_eq!(bench.opened(), bench.engine.table.buckets());
-    assert!(!bench.engine.has_closed_buckets());
+    assert!(test.engine.has_closed_buckets(), "writers leave them to the thread");
+    assert!(test.engine.has_work());
+    test.engine.open_buckets(100);
+    assert!((100..=400).contains(&test.opened()), "{}", test.opened());
+    test.engine.run_pending();
+    assert_eq!(test.opened(), test.engine.table.buckets());
+    assert!(!test.engine.has_closed_buckets());
 }
 
 #[test]
-fn what_is_removed_is_not_counted_as_linked() {
-    let bench = Bench::new(Maintenance::Inline, 100);
-    let all: Vec<_> = (0..40).map(|key| bench.insert(key)).collect();
-    assert_eq!((bench.linked(), bench.engine.len(), bench.engine.weight()), (40, 40, 40));
-    all.into_iter().for_each(|entry| bench.remove(entry));
-    assert_eq!((bench.linked(), bench.engine.len(), bench.engine.weight()), (0, 0, 0));
-    assert_eq!(bench.engine.note_linked(-3), 0, "its insertion is counted later");
-    assert_eq!(bench.engine.note_linked(3), 0);
-    assert_eq!(bench.engine.note_linked(5), 5);
-    assert_eq!(bench.engine.note_linked(0), 0, "it has not grown");
-    bench.engine.note_linked(-5);
+fn removed_entries_are_not_counted_as_linked() {
+    let test = TestEngine::new(Maintenance::Inline, 100);
+    let all: Vec<_> = (0..40).map(|key| test.insert(key)).collect();
+    assert_eq!((test.linked(), test.engine.len(), test.engine.weight()), (40, 40, 40));
+    all.into_iter().for_each(|entry| test.remove(entry));
+    assert_eq!((test.linked(), test.engine.len(), test.engine.weight()), (0, 0, 0));
+    assert_eq!(test.engine.note_linked(-3), 0, "its insertion is counted later");
+    assert_eq!(test.engine.note_linked(3), 0);
+    assert_eq!(test.engine.note_linked(5), 5);
+    assert_eq!(test.engine.note_linked(0), 0, "it has not grown");
+    test.engine.note_linked(-5);
 }
 
 #[test]
-fn a_replacement_that_was_removed_before_anybody_heard_of_it_leaves_no_node() {
-    let bench = Bench::new(Maintenance::Inline, 100);
-    let old = bench.insert(1);
+fn a_replacement_that_was_removed_before_it_was_reported_leaves_no_node() {
+    let test = TestEngine::new(Maintenance::Inline, 100);
+    let old = test.insert(1);
     let guard = reclaim::pin();
     let new = Owned::new(old.hash(), 1, 1, 7);
-    let replaced = bench.engine.table.upsert(new, |_, _| true, &guard);
-    let (new, replaced) = replaced.ok().expect("nothing declines");
+    let replaced = test.engine.table.upsert(new, |_, _| true, &guard);
+    let (new, replaced) = replaced.ok().expect("nothing refuses it");
     assert!(replaced == Some(old));
-    assert!(bench.engine.table.remove_entry(new, &guard));
+    assert!(test.engine.table.remove_entry(new, &guard));
     drop(guard);
-    // Its remover reports first.
+    // The remover reports first.
     old.meta().set_cause(RemovalCause::Replaced);
-    bench.engine.submit(&Event::Removed(new), old.hash());
-    assert_eq!(bench.order_len(), 1, "the old one is still linked");
-    bench.engine.submit(&Event::Replaced { new, old }, old.hash());
-    assert_eq!((bench.order_len(), bench.linked()), (0, 0));
+    test.engine.submit(&Event::Removed(new), old.hash());
+    assert_eq!(test.nodes(), 1, "the old one is still linked");
+    test.engine.submit(&Event::Replaced { new, old }, old.hash());
+    assert_eq!((test.nodes(), test.linked()), (0, 0));
 }
 
 #[test]
-fn writers_apply_what_they_did_in_batches() {
-    let bench = Bench::new(Maintenance::Background, 320);
-    assert_eq!(bench.engine.batch, 10);
+fn writers_apply_their_events_in_batches() {
+    let test = TestEngine::new(Maintenance::Background, 320);
+    assert_eq!(test.engine.batch, 10);
     for count in 1..=100 {
-        bench.insert(count);
-        assert_eq!(u64::from(bench.waiting()), count % 10);
-        assert_eq!(bench.linked() as u64, count / 10 * 10);
+        test.insert(count);
+        assert_eq!(u64::from(test.waiting()), count % 10);
+        assert_eq!(test.linked() as u64, count / 10 * 10);
     }
-    bench.insert(101);
-    assert!(bench.engine.has_work());
-    bench.engine.run_pending();
-    assert_eq!((bench.waiting(), bench.linked()), (0, 101));
-    assert!(!bench.engine.has_work(), "nothing waits");
+    test.insert(101);
+    assert!(test.engine.has_work());
+    test.engine.run_pending();
+    assert_eq!((test.waiting(), test.linked()), (0, 101));
+    assert!(!test.engine.has_work(), "nothing waits");
 }
 
 #[test]
-fn a_look_applies_what_waits_and_opens_buckets() {
-    let bench = Bench::new(Maintenance::Background, 320);
+fn a_visit_applies_waiting_events_and_opens_buckets() {
+    let test = TestEngine::new(Maintenance::Background, 320);
     for key in 0..9 {
-        bench.insert(key);
+        test.insert(key);
     }
-    assert!(!bench.engine.tick(), "nothing is left to do");
-    assert_eq!((bench.waiting(), bench.linked()), (0, 9));
-    assert!(!bench.engine.has_closed_buckets());
+    assert!(!test.engine.tick(), "nothing is left to do");
+    assert_eq!((test.waiting(), test.linked()), (0, 9));
+    assert!(!test.engine.has_closed_buckets());
 }
 
 #[test]
-fn a_look_leaves_a_partition_to_writers_that_are_at_it() {
-    let bench = Bench::new(Maintenance::Background, 320);
+fn a_visit_leaves_a_partition_to_writers_that_run_it() {
+    let test = TestEngine::new(Maintenance::Background, 320);
     for key in 0..13 {
-        bench.insert(key);
+        test.insert(key);
     }
-    assert_eq!(bench.waiting(), 3);
-    assert!(bench.engine.tick(), "it has to come again");
-    assert_eq!(bench.waiting(), 3, "a writer has run it since the thread was last here");
-    assert!(!bench.engine.tick());
-    assert_eq!(bench.waiting(), 0, "but none since");
+    assert_eq!(test.waiting(), 3);
+    assert!(test.engine.tick(), "another visit is needed");
+    assert_eq!(test.waiting(), 3, "a writer has run it since the last visit");
+    assert!(!test.engine.tick());
+    assert_eq!(test.waiting(), 0, "no writer has run it since");
 }
 
 #[test]
-fn hits_are_told_of_the_sample_that_the_policy_has_now() {
+fn hits_use_the_sample_that_the_policy_has_now() {
     let bounds = Bounds { capacity: None, max_weight: Some(1_000_000) };
     let limits = bounds.share(0, 1);
     let policy = Policy::default().instantiate(&bounds.policy_config(limits)).expect("known");
     let accesses = policy.accesses();
     let evictor = Evictor::new(policy, accesses, limits);
     let expiry_config = ExpiryConfig::<u64, u64>::default();
-    let bench = Bench {
+    let test = TestEngine {
         engine: engine_for(accesses, Maintenance::Inline, vec![evictor], &expiry_config),
         accesses: Arc::default(),
     };
-    let rate = || bench.engine.partitions[0].sample().rate();
+    let rate = || test.engine.partitions[0].sample().rate();
     assert!(rate() > 0.99);
     for key in 0..600 {
-        bench.insert(key);
+        test.insert(key);
     }
-    assert!((rate() - 0.5).abs() < 0.01, "{}: it has more entries than it mirrors", rate());
+    assert!((rate() - 0.5).abs() < 0.01, "{}: the policy has more entries than it mirrors", rate());
 }
 
 #[test]
 fn an_entry_is_recorded_once_between_two_runs_in_the_background() {
-    let bench = Bench::new(Maintenance::Background, 320);
-    let (one, other) = (bench.insert(1), bench.insert(2));
-    bench.hit(one);
-    bench.engine.run_pending();
-    assert_eq!(bench.accesses(), 0, "it was not linked yet");
+    let test = TestEngine::new(Maintenance::Background, 320);
+    let (one, other) = (test.insert(1), test.insert(2));
+    test.hit(one);
+    test.engine.run_pending();
+    assert_eq!(test.accesses(), 0, "it was not linked yet");
     for _ in 0..3 {
-        [one, one, other, other, one, one].into_iter().for_each(|entry| bench.hit(entry));
-        bench.engine.run_pending();
-        assert_eq!(bench.accesses(), 2);
+        [one, one, other, other, one, one].into_iter().for_each(|entry| test.hit(entry));
+        test.engine.run_pending();
+        assert_eq!(test.accesses(), 2);
     }
 }
 
 #[test]
-fn every_access_is_recorded_inline_and_none_lost_where_one_thread_reads() {
-    let bench = Bench::new(Maintenance::Inline, 320);
-    let entry = bench.insert(1);
+fn every_access_of_one_thread_is_recorded_inline_and_none_is_lost() {
+    let test = TestEngine::new(Maintenance::Inline, 320);
+    let entry = test.insert(1);
     for _ in 0..1_000 {
-        bench.hit(entry);
+        test.hit(entry);
     }
-    bench.engine.run_pending();
-    assert_eq!(bench.accesses(), 1_000);
-    assert_eq!(bench.engine.stats().dropped_accesses, 0);
+    test.engine.run_pending();
+    assert_eq!(test.accesses(), 1_000);
+    assert_eq!(test.engine.stats().dropped_accesses, 0);
 }
 
 #[test]
-fn readers_drain_a_full_buffer_unless_somebody_else_is_at_it() {
-    let bench = Bench::new(Maintenance::Inline, 320);
-    let entry = bench.insert(1);
-    let core = sync::lock(&bench.engine.partitions[0].core);
+fn readers_drain_a_full_buffer_unless_another_thread_runs_maintenance() {
+    let test = TestEngine::new(Maintenance::Inline, 320);
+    let entry = test.insert(1);
+    let core = sync::lock(&test.engine.partitions[0].core);
     for _ in 0..1_000 {
-        bench.hit(entry);
+        test.hit(entry);
     }
     drop(core);
-    let dropped = bench.engine.stats().dropped_accesses;
+    let dropped = test.engine.stats().dropped_accesses;
     assert!((1..1_000).contains(&dropped), "{dropped}");
-    bench.engine.run_pending();
-    assert_eq!(bench.accesses() as u64 + dropped, 1_000);
+    test.engine.run_pending();
+    assert_eq!(test.accesses() as u64 + dropped, 1_000);
 }
 
 #[test]

@@ -3,39 +3,39 @@
 use super::*;
 
 #[test]
-fn what_is_retired_counts_towards_the_next_pace_with_its_weight() {
-    let bench = Bench::new(Maintenance::Inline, 1_000);
-    let all: Vec<_> = (0..3).map(|key| bench.insert(key)).collect();
-    all.into_iter().for_each(|entry| bench.remove(entry));
-    let Unpaced { entries, weight } = &*bench.engine.unpaced;
+fn retired_entries_count_towards_the_next_pace_with_their_weight() {
+    let test = TestEngine::new(Maintenance::Inline, 1_000);
+    let all: Vec<_> = (0..3).map(|key| test.insert(key)).collect();
+    all.into_iter().for_each(|entry| test.remove(entry));
+    let Unpaced { entries, weight } = &*test.engine.unpaced;
     assert_eq!((entries.load(Ordering::Relaxed), weight.load(Ordering::Relaxed)), (3, 3));
 }
 
 #[test]
 fn garbage_is_work_for_the_thread() {
-    let bench = Bench::new(Maintenance::Background, 320);
-    let entry = bench.insert(1);
-    bench.engine.run_pending();
-    assert!(!bench.engine.has_work());
+    let test = TestEngine::new(Maintenance::Background, 320);
+    let entry = test.insert(1);
+    test.engine.run_pending();
+    assert!(!test.engine.has_work());
     let guard = reclaim::pin();
-    bench.remove(entry);
-    bench.engine.apply_pending();
-    assert_eq!(bench.waiting(), 0);
-    assert!(bench.engine.has_work(), "somebody has to free it");
+    test.remove(entry);
+    test.engine.apply_pending();
+    assert_eq!(test.waiting(), 0);
+    assert!(test.engine.has_work(), "the entry is still to be freed");
     drop(guard);
 }
 
 #[test]
-fn looks_free_what_was_removed() {
-    let bench = Bench::new(Maintenance::Background, 320);
-    let all: Vec<_> = (0..40).map(|key| bench.insert(key)).collect();
-    all.into_iter().for_each(|entry| bench.remove(entry));
-    // As often as it takes until no other thread may see it.
-    while bench.engine.tick() {}
-    let stats = bench.engine.stats();
+fn visits_free_removed_entries() {
+    let test = TestEngine::new(Maintenance::Background, 320);
+    let all: Vec<_> = (0..40).map(|key| test.insert(key)).collect();
+    all.into_iter().for_each(|entry| test.remove(entry));
+    // Visit until no other thread can see the entries.
+    while test.engine.tick() {}
+    let stats = test.engine.stats();
     let entry_bytes = Entry::<u64, u64>::BYTES as u64;
     assert_eq!((stats.retired_bytes, stats.freed_bytes), (40 * entry_bytes, 40 * entry_bytes));
-    assert_eq!(bench.engine.len(), 0);
+    assert_eq!(test.engine.len(), 0);
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn the_epoch_is_paced_by_entries_by_bytes_and_by_weight() {
         let engine = lru_engine::<u64>(Maintenance::Inline, entries(capacity), 1);
         (engine.pace_entries, engine.backlog)
     };
-    assert_eq!(paces(1), (1, 256), "half of it is none");
+    assert_eq!(paces(1), (1, 256), "half of 1 is 0, and 1 is the least");
     assert_eq!(paces(100), (50, 400));
     assert_eq!(paces(1_000), (256, 2_048));
     assert_eq!(paces(10_000), (625, 5_000));
@@ -82,27 +82,27 @@ fn a_run_may_free_a_little_more_than_it_retires_and_much_more_when_behind() {
 
 #[test]
 fn flush_is_refused_at_once_while_the_caller_is_pinned_and_something_waits() {
-    let bench = Bench::new(Maintenance::Inline, 320);
-    let entry = bench.insert(1);
+    let test = TestEngine::new(Maintenance::Inline, 320);
+    let entry = test.insert(1);
     let guard = reclaim::pin();
-    assert_eq!(bench.engine.flush(), Ok(()), "nothing waits");
-    bench.remove(entry);
-    assert_eq!(bench.engine.flush(), Err(FlushError::PinnedHere));
+    assert_eq!(test.engine.flush(), Ok(()), "nothing waits");
+    test.remove(entry);
+    assert_eq!(test.engine.flush(), Err(FlushError::PinnedHere));
     drop(guard);
-    while bench.engine.flush().is_err() {}
-    assert_eq!(bench.engine.partitions[0].garbage(), 0);
+    while test.engine.flush().is_err() {}
+    assert_eq!(test.engine.partitions[0].garbage(), 0);
 }
 
-/// What `flush` relies on.
+/// `flush` relies on this.
 #[test]
-fn nobody_has_seen_a_batch_freed_that_is_only_taken() {
-    let bench = Bench::new(Maintenance::Inline, 320);
-    let partition = &bench.engine.partitions[0];
+fn a_batch_that_is_only_taken_is_not_seen_as_freed() {
+    let test = TestEngine::new(Maintenance::Inline, 320);
+    let partition = &test.engine.partitions[0];
     partition.await_freed();
-    bench.remove(bench.insert(1));
+    test.remove(test.insert(1));
     assert_eq!(partition.garbage(), 1);
     partition.seal();
-    // Until no other thread may see it.
+    // Until no other thread can see the entry.
     let (free, phase) = loop {
         reclaim::advance();
         let (free, phase) = partition.take_ready();
@@ -121,17 +121,17 @@ fn nobody_has_seen_a_batch_freed_that_is_only_taken() {
             assert_eq!(has_seen.load(Ordering::Relaxed), 0, "the batch is still here");
             sync::thread::yield_now();
         }
-        bench.engine.free(partition, free, phase);
+        test.engine.free(partition, free, phase);
     });
     assert_eq!(has_seen.load(Ordering::Relaxed), 1);
     assert_eq!(partition.garbage(), 0);
-    // In both phases, and again.
+    // It works in both phases, more than once.
     (0..4).for_each(|_| partition.await_freed());
 }
 
 #[test]
-fn the_lag_of_reclamation_is_told_where_something_waits() {
-    let [waits, idle] = [(); 2].map(|()| Bench::new(Maintenance::Inline, 320));
+fn the_lag_of_reclamation_is_reported_where_something_waits() {
+    let [waits, idle] = [(); 2].map(|()| TestEngine::new(Maintenance::Inline, 320));
     let entry = waits.insert(1);
     let guard = reclaim::pin();
     waits.remove(entry);
