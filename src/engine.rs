@@ -101,9 +101,9 @@ pub(crate) mod history;
 
 pub(crate) use change::{Attempt, Change, Incoming};
 pub(crate) use delivery::Deliveries;
+pub(crate) use finish::Show;
 pub(crate) use lending::Loan;
 use partition::{Partition, PartitionConfig};
-pub(crate) use report::Show;
 #[cfg(feature = "snapshot")]
 pub(crate) use standings::Standings;
 

@@ -7,8 +7,7 @@ use super::Engine;
 use super::partition::{Freeing, Partition};
 use crate::base::mode::Maintenance;
 use crate::base::sync::{self, Ordering};
-use crate::entry::Deadline;
-use crate::entry::EntryPtr;
+use crate::entry::{Deadline, EntryPtr};
 use crate::expiry::Moved;
 use crate::reclaim;
 
@@ -136,11 +135,7 @@ impl<K, V> Engine<K, V> {
     pub(crate) fn sweep(&self) {
         for partition in &self.partitions {
             while let Some(due) = self.due_even_if_lazy(partition) {
-                let after = {
-                    let mut core = sync::lock(&partition.core);
-                    partition.run(&mut core, self, None, Freeing::AsRetired, Some(due))
-                };
-                self.finish(partition, after);
+                self.finish(partition, self.run_locked(partition, None, Some(due)));
             }
         }
     }

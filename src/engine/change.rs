@@ -6,8 +6,8 @@ use std::time::Duration;
 use crossbeam_utils::Backoff;
 
 use super::Engine;
+use super::finish::Show;
 use super::partition::{Freeing, Partition};
-use super::report::Show;
 use crate::base::cause::RemovalCause;
 use crate::buffer::write_buffer::{ChangeKind, Claim, Event};
 use crate::engine::history::Absence;
@@ -48,7 +48,7 @@ pub(crate) enum Attempt<R> {
 /// A new entry on its way into the table, or none for a removal.
 pub(crate) struct Incoming<K, V> {
     entry: Option<Owned<K, V>>,
-    /// From this its deadline is computed again if an attempt had to wait.
+    /// The entry's deadline is computed from this again if an attempt had to wait.
     lifetime: Option<EntryTtl>,
 }
 

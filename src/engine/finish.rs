@@ -3,10 +3,17 @@
 
 use super::partition::{AfterUnlock, Freeing, Partition};
 use super::{BUCKETS_OPENED_INLINE, Engine, Unpaced, ending};
+use crate::base::cause::RemovalCause;
 use crate::base::mode::Maintenance;
 use crate::base::panics;
 use crate::base::sync::{self, Ordering};
-use crate::reclaim::{self, Freeable};
+use crate::buffer::write_buffer::Event;
+use crate::entry::Entry;
+use crate::reclaim::{self, Freeable, KeepAlive};
+
+/// A closure that is called with each evicted entry before the entry is freed. It may run user code: no
+/// lock is held.
+pub(crate) type Show<'e, K, V> = &'e dyn Fn(&Entry<K, V>);
 
 impl<K, V> Engine<K, V> {
     /// Runs maintenance of a partition unless another thread does.
@@ -20,12 +27,24 @@ impl<K, V> Engine<K, V> {
         true
     }
 
+    /// Waits for the lock of a partition and runs its maintenance.
+    #[inline]
+    pub(super) fn run_locked<'e>(
+        &'e self,
+        partition: &Partition<K, V>,
+        event: Option<Event>,
+        due_ns: Option<u64>,
+    ) -> AfterUnlock<'e, K, V> {
+        let mut core = sync::lock(&partition.core);
+        partition.run(&mut core, self, event, Freeing::AsRetired, due_ns)
+    }
+
     /// Does everything that a run has left.
     #[inline]
     pub(super) fn finish(&self, partition: &Partition<K, V>, after: AfterUnlock<'_, K, V>) {
         let has_unneeded_loan = match after.leaving {
             None => self.finish_run(partition, after),
-            Some(_) => self.finish_runs(partition, after),
+            Some(_) => self.finish_runs(partition, after, None),
         };
         if has_unneeded_loan {
             self.settle_loans();
@@ -34,19 +53,28 @@ impl<K, V> Engine<K, V> {
 
     /// As [`finish`](Self::finish), but leaves loans that have to be given back to the caller, and returns
     /// whether there are some. In a cache with an atomic listener a run takes out one entry at most, so
-    /// more runs may have to follow.
+    /// more runs may have to follow. Calls `show` with evicted entries before the listener is notified of
+    /// them.
     #[cold]
     pub(super) fn finish_runs(
         &self,
         partition: &Partition<K, V>,
         after: AfterUnlock<'_, K, V>,
+        show: Option<Show<'_, K, V>>,
     ) -> bool {
         let mut next = Some(after);
         let mut has_unneeded_loan = false;
         while let Some(after) = next {
-            let has_evicted = after.leaving.is_some();
+            let has_removal = after.leaving.is_some();
+            if let (Some(show), Some(leaving)) = (show, &after.leaving)
+                && leaving.cause == RemovalCause::Evicted
+            {
+                // While its gate is held, the entry stays in the table and is not retired.
+                let alive = KeepAlive::<K, V>::new(leaving.entry);
+                panics::contain(|| show(alive.entry()));
+            }
             has_unneeded_loan |= self.finish_run(partition, after);
-            next = if has_evicted { self.run_again(partition) } else { None };
+            next = if has_removal { self.run_again(partition) } else { None };
         }
         has_unneeded_loan
     }
@@ -58,11 +86,11 @@ impl<K, V> Engine<K, V> {
         partition: &Partition<K, V>,
     ) -> Option<AfterUnlock<'e, K, V>> {
         let due_ns = self.due_about_now(partition);
-        let mut core = match self.mode {
-            Maintenance::Inline => sync::lock(&partition.core),
-            // If another thread has the lock, it goes on with the work.
-            Maintenance::Background => sync::try_lock(&partition.core)?,
-        };
+        if self.mode == Maintenance::Inline {
+            return Some(self.run_locked(partition, None, due_ns));
+        }
+        // If another thread has the lock, it goes on with the work.
+        let mut core = sync::try_lock(&partition.core)?;
         Some(partition.run(&mut core, self, None, Freeing::AsRetired, due_ns))
     }
 

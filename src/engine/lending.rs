@@ -19,8 +19,8 @@
 //!   partition's lock at a time. User code (listeners, drops) runs in the second step, under neither.
 //! - No thread waits for one that runs user code, except in a cache with an atomic listener, for the
 //!   gates of victims. A thread that finds another version repeats the second step itself, for all
-//!   partitions. A version is new only because a thread began a call or an
-//!   entry left, so one of several threads always completes.
+//!   partitions. A version is new only because a thread began a call or an entry left, so one of several
+//!   threads always completes.
 //!
 //! # The insertion of a heavy entry
 //! Its writer borrows before it changes the table ([`Loan`]), and reserves the loan until maintenance
@@ -137,7 +137,7 @@ impl<K, V> Engine<K, V> {
                 let is_stuck = before == (core.evictor.len(), core.evictor.weight());
                 (after, core.evictor.is_above_limits().then_some(is_stuck))
             };
-            self.finish_runs(partition, after);
+            self.finish_runs(partition, after, None);
             match is_stuck {
                 None => break,
                 Some(false) => {}
@@ -174,11 +174,7 @@ impl<K, V> Engine<K, V> {
     fn apply_waiting(&self, partition: &Partition<K, V>) {
         let end = partition.writes.position();
         while !partition.writes.has_popped(end) {
-            let after = {
-                let mut core = sync::lock(&partition.core);
-                partition.run(&mut core, self, None, Freeing::AsRetired, None)
-            };
-            self.finish_runs(partition, after);
+            self.finish_runs(partition, self.run_locked(partition, None, None), None);
             if !partition.writes.has_popped(end) {
                 // A writer has claimed a slot that it has not filled in yet.
                 sync::thread::yield_now();

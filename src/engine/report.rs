@@ -4,19 +4,16 @@
 use crossbeam_utils::Backoff;
 
 use super::Engine;
-use super::partition::{AfterUnlock, Freeing, Partition};
+use super::finish::Show;
+use super::partition::{Freeing, Partition};
 use crate::base::cause::RemovalCause;
 use crate::base::mode::Maintenance;
 use crate::base::panics;
 use crate::base::sync;
 use crate::buffer::write_buffer::{self, Event};
 use crate::engine::history::Absence;
-use crate::entry::{Entry, EntryPtr};
-use crate::reclaim::{self, KeepAlive};
-
-/// A closure that is called with each evicted entry before the entry is freed. It may run user code: no
-/// lock is held.
-pub(crate) type Show<'e, K, V> = &'e dyn Fn(&Entry<K, V>);
+use crate::entry::EntryPtr;
+use crate::reclaim;
 
 impl<K, V> Engine<K, V> {
     /// Notes why `old`, which was just taken out, has left, before the removal is reported. The history
@@ -58,11 +55,7 @@ impl<K, V> Engine<K, V> {
     #[inline(never)]
     fn apply_now(&self, partition: &Partition<K, V>, event: &Event) {
         let due_ns = self.due_about_now(partition);
-        let after = {
-            let mut core = sync::lock(&partition.core);
-            partition.run(&mut core, self, Some(*event), Freeing::AsRetired, due_ns)
-        };
-        self.finish(partition, after);
+        self.finish(partition, self.run_locked(partition, Some(*event), due_ns));
     }
 
     /// As [`submit`](Self::submit), but applies all events up to this one, in background mode too, and
@@ -123,32 +116,7 @@ impl<K, V> Engine<K, V> {
                 panics::contain(|| show(self.table.at(victim, &guard)));
             }
         }
-        self.finish_showing(partition, after, show);
-    }
-
-    /// As [`finish`](Self::finish), and calls `show` with evicted entries before the atomic listener is
-    /// notified of them.
-    fn finish_showing(
-        &self,
-        partition: &Partition<K, V>,
-        after: AfterUnlock<'_, K, V>,
-        show: Show<'_, K, V>,
-    ) {
-        let mut next = Some(after);
-        let mut has_unneeded_loan = false;
-        while let Some(after) = next {
-            let has_evicted = after.leaving.is_some();
-            if let Some(leaving) = &after.leaving
-                && leaving.cause == RemovalCause::Evicted
-            {
-                // While its gate is held, the entry stays in the table and is not retired.
-                let alive = KeepAlive::<K, V>::new(leaving.entry);
-                panics::contain(|| show(alive.entry()));
-            }
-            has_unneeded_loan |= self.finish_run(partition, after);
-            next = if has_evicted { self.run_again(partition) } else { None };
-        }
-        if has_unneeded_loan {
+        if self.finish_runs(partition, after, Some(show)) {
             self.settle_loans();
         }
     }
@@ -201,11 +169,7 @@ impl<K, V> Engine<K, V> {
     fn run_until(&self, partition: &Partition<K, V>, end: u32) {
         loop {
             let due_ns = self.due_now(partition);
-            let after = {
-                let mut core = sync::lock(&partition.core);
-                partition.run(&mut core, self, None, Freeing::AsRetired, due_ns)
-            };
-            self.finish(partition, after);
+            self.finish(partition, self.run_locked(partition, None, due_ns));
             if self.due_now(partition).is_some() {
                 continue;
             }

@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::base::sync;
-use crate::entry::Deadline;
-use crate::entry::{DeadlineSpec, Owned};
+use crate::entry::{Deadline, DeadlineSpec, Owned};
 use crate::policy::bounds::Bounds;
 use crate::reclaim::{self, Freeable};
 use crate::table::Table;
