@@ -312,8 +312,8 @@ impl<'e, K, V> Change<'e, K, V> {
         }
     }
 
-    /// Claims the slot for the report of a change that is tried next. False if the write buffer is full:
-    /// then nothing may be changed, and [`prepare`](Self::prepare) makes room.
+    /// In a cache with a listener, claims the slot for the report of a change that is tried next. False if
+    /// the write buffer is full: then nothing may be changed, and [`prepare`](Self::prepare) makes room.
     #[inline]
     pub(crate) fn reserve(&mut self, kind: ChangeKind) -> bool {
         match &mut self.listener {
@@ -410,7 +410,7 @@ impl<'e, K, V> Change<'e, K, V> {
     fn prepare(mut self, new_value: Option<&V>) -> Option<Prepared<'e>> {
         let state = std::mem::replace(&mut self.state, ChangeState::Open);
         let ListenerState { gate, leaving, .. } = self.listener.take().unwrap_or_default();
-        let notified = match (&self.engine.atomic, gate, leaving) {
+        let next = match (&self.engine.atomic, gate, leaving) {
             (Some(atomic), Some(gate), Some((entry, cause))) => {
                 if matches!(state, ChangeState::NotifyFirst) {
                     atomic.notify(entry, cause, new_value, self.engine.age(entry));
@@ -423,12 +423,12 @@ impl<'e, K, V> Change<'e, K, V> {
         if matches!(state, ChangeState::NoRoom) {
             // Within the gate this thread must run no user code, nor wait for any. While it is pinned,
             // maintenance leaves user code to other threads.
-            let guard = notified.is_some().then(reclaim::pin);
-            let freeing = if notified.is_some() { Freeing::Later } else { Freeing::AsRetired };
+            let guard = next.is_some().then(reclaim::pin);
+            let freeing = if next.is_some() { Freeing::Later } else { Freeing::AsRetired };
             self.engine.make_room(self.engine.partition(self.hash), freeing);
             drop(guard);
         }
-        notified
+        next
     }
 }
 
