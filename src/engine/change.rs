@@ -40,8 +40,8 @@ pub(crate) struct Change<'e, K, V> {
 pub(crate) enum Attempt<R> {
     /// The change was made, or must not be made. The call returns this.
     Done(R),
-    /// Nothing was changed. The next attempt follows once there is what this one lacked: room for the
-    /// report, or a notified listener.
+    /// Nothing was changed. The next attempt follows, once there is room for the report or the listener was
+    /// notified if this one lacked that.
     Retry,
 }
 
@@ -202,7 +202,7 @@ impl<K, V> Engine<K, V> {
         Ok(Some(Prepared::of(atomic.gates.enter(hash)?, None)))
     }
 
-    /// A change of an entry of `hash`, with what the attempt before or the gate has given.
+    /// A change of an entry of `hash`, within the gate that was entered, if any.
     #[inline]
     fn change<'e>(&'e self, hash: u64, admitted: Option<Prepared<'e>>) -> Change<'e, K, V> {
         let listener = match admitted {
@@ -266,7 +266,7 @@ impl<'e> Prepared<'e> {
 }
 
 impl<'e, K, V> Change<'e, K, V> {
-    /// Has `show` called, on this thread, with what is evicted because of the change.
+    /// Has `show` called on this thread with the entries that are evicted because of the change.
     pub(crate) fn show_evicted(&mut self, show: Option<Show<'e, K, V>>) {
         self.show_evicted = show;
     }

@@ -59,7 +59,7 @@ impl<K, V> Engine<K, V> {
     }
 
     /// As [`submit`](Self::submit), but applies all events up to this one, in background mode too, and
-    /// calls `show` with what that evicts in the key's partition.
+    /// calls `show` with the entries that this evicts from the key's partition.
     #[cold]
     pub(super) fn submit_showing(&self, event: &Event, hash: u64, show: Show<'_, K, V>) {
         if let Some(shadow) = &self.shadow {
@@ -78,7 +78,7 @@ impl<K, V> Engine<K, V> {
         self.apply_showing(partition, event, partition.writes.position(), show);
     }
 
-    /// Applies `event`, and the events before the position `end`, and calls `show` with what that evicts.
+    /// Applies `event`, and the events before the position `end`, and calls `show` with the victims.
     #[cold]
     pub(super) fn apply_showing(
         &self,
@@ -98,7 +98,7 @@ impl<K, V> Engine<K, V> {
         self.await_room(partition);
     }
 
-    /// Waits for the partition's lock, runs maintenance once, and calls `show` with what that evicts.
+    /// Waits for the partition's lock, runs maintenance once, and calls `show` with the victims.
     fn run_showing(&self, partition: &Partition<K, V>, event: Option<Event>, show: Show<'_, K, V>) {
         let due_ns = self.due_now(partition);
         // Victims are retired, and the guard keeps them from being freed. If there is an atomic listener,

@@ -29,8 +29,8 @@ impl<K, V> Engine<K, V> {
         shadow.note_write(hash, kind, weight, || reclaim::pin().thread());
     }
 
-    /// Reports to the shadow caches what a run took out for another reason than a bound. This must not be
-    /// called within the run: the shadow caches of an inline cache play the record at once, and the
+    /// Reports to the shadow caches the keys that a run removed for another reason than a bound. This must
+    /// not be called within the run: the shadow caches of an inline cache play the record at once, and the
     /// payloads of panics of their policies are dropped. If another thread has stored the key again
     /// meanwhile, a shadow cache lacks one entry.
     pub(super) fn shadow_removed(&self, removed: Vec<u64>) {
