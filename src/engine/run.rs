@@ -270,7 +270,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         }
     }
 
-    /// Sends the notifications of what maintenance took out itself for which all earlier events were popped.
+    /// Sends deferred notifications, as far as all events before them were popped.
     #[inline]
     pub(super) fn notify_deferred(&mut self) {
         while let Some(listener) = &mut self.listener
