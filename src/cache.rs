@@ -235,7 +235,7 @@ where
     /// Rejects a value that the cache cannot hold, and removes the entry that it was to replace.
     #[cold]
     fn reject_too_heavy(&self, key: &K, rejection: Rejection, hash: u64) -> Inserted {
-        self.remove_with(key, hash, |_| ());
+        self.remove_reading(key, hash, |_, _| ());
         self.reject_stored(rejection, hash)
     }
 
