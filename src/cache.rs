@@ -73,12 +73,12 @@ pub use ranking::Ranked;
 ///
 /// # Concurrency
 /// Lookups are lock-free, and a lookup of a hot entry writes no memory that threads share.
-/// Each update changes the table in one atomic step and is lock-free: once `insert` has returned, the
-/// lookups of all threads find the value until it is replaced, removed, evicted or expired. While a value
-/// is being replaced, a lookup finds the old value or the new one. After that step, the update reports to
-/// the policy of its partition. With [inline maintenance](Maintenance::Inline) it always runs the
-/// partition's maintenance too. In [background mode](Maintenance::Background) an update runs it only when
-/// enough reports have gathered, and waits for another thread's run only when the reports have no room.
+/// An update changes the table lock-free, in one atomic step. Once `insert` has returned, the lookups of all
+/// threads find the value until it is replaced, removed, evicted or expired. While a value is being
+/// replaced, a lookup finds the old value or the new one. After that step, the update is reported to the
+/// policy of its partition. With [inline maintenance](Maintenance::Inline), the call also runs the
+/// partition's maintenance. In [background mode](Maintenance::Background), it does so only when enough
+/// reports have gathered, and waits for another thread's run only if there is no room for its report.
 ///
 /// The key's `Hash` is called under no lock and no pin of the cache. Its `Eq`, and the `Clone` of a value in
 /// [`get`](Self::get), run while the calling thread is pinned: whatever any cache of the process retires

@@ -106,7 +106,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// set. If both are set, both hold.
     ///
     /// 0 switches the cache off: it stores nothing, and every insertion is
-    /// [rejected](crate::Rejection::StoresNothing), even of an entry that is unevictable or weighs nothing.
+    /// [rejected](crate::Rejection::StoresNothing), even if the entry is unevictable or weighs nothing.
     /// [`Stats::rejections`](crate::Stats::rejections) counts these. The cache then has one partition, unless
     /// [`partitions`](Self::partitions) sets another number; [`set_capacity`](Cache::set_capacity) can
     /// switch it on.
@@ -152,7 +152,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// - An entry keeps the weight that it was inserted with, even if `weigher` would return another
     ///   weight later.
     /// - Without a bound on the weight, weights are only reported: by [`Cache::weight`],
-    ///   [`Cache::census`], [`EntryInfo`](crate::EntryInfo), [`Stats`](crate::Stats) and to listeners.
+    ///   [`Cache::census`], [`EntryInfo`](crate::EntryInfo) and [`Stats`](crate::Stats), and to listeners.
     ///
     /// The inserting thread calls `weigher` under no lock. If `weigher` panics, so does the insertion, and
     /// nothing has changed.
@@ -302,8 +302,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// than zero. Default: entries do not expire by age.
     ///
     /// An entry is valid as long as no more than `time` has passed. Afterwards no lookup and no iteration
-    /// returns it, and an insertion of its key adds a new entry. It is removed within a
-    /// [tick](Self::timer_tick), even if the cache is not used.
+    /// returns it, and an insertion of its key adds a new entry. Maintenance removes it within a
+    /// [tick](Self::timer_tick), in background mode even if the cache is not used.
     ///
     /// An entry that can expire takes 24 bytes more: 8 for its deadline and 16 for its timer. It takes
     /// another 8 with a [time to idle](Self::time_to_idle), 16 with an [`Expiry`] or 24 with both, and up to

@@ -25,8 +25,8 @@ where
     /// The entry is valid as long as no more than `ttl` has passed by the cache's clock. A
     /// [time to idle](crate::Builder::time_to_idle) may make it expire earlier, and
     /// [jitter](crate::Builder::jitter) lengthens or shortens `ttl`. With `Duration::ZERO` no thread ever
-    /// sees the entry, and the value that it replaced is gone as well. `Duration::MAX` means for ever, because
-    /// the longest deadline is 584 years ahead. This works with every cache.
+    /// sees the entry, and the value that it replaced is gone as well. A `ttl` of 584 years or more, such as
+    /// `Duration::MAX`, means for ever. This works with every cache.
     ///
     /// # Examples
     /// ```

@@ -23,9 +23,9 @@ where
     /// for life: if it is replaced by an insertion without tags, the new entry has none. If a tag is
     /// invalidated while the call runs, the entry counts as inserted either before or after that.
     ///
-    /// An entry with tags takes up to 48 bytes more, less those that its lifetime needs in any case, and a
-    /// lookup of it reads a word for each tag. Each name takes memory once, as long as a valid entry carries
-    /// it. Snapshots keep tags, and leave out invalidated entries.
+    /// An entry with tags takes up to 48 bytes more than one without, and a lookup of it reads a word for each
+    /// tag. A name takes memory once for all entries that share it, until the last of them is freed. Snapshots
+    /// keep tags, and leave out invalidated entries.
     ///
     /// # Panics
     /// As [`insert`](Self::insert), and if the iterator or the `as_ref` of a name does; nothing has
