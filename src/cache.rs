@@ -236,17 +236,18 @@ where
     #[cold]
     fn reject_too_heavy(&self, key: &K, rejection: Rejection, hash: u64) -> Inserted {
         self.remove_reading(key, hash, |_, _| ());
-        self.reject_stored(rejection, hash)
+        self.reject_and_note(rejection, hash)
     }
 
-    /// Rejects a value whose key is absent, and remembers that for `explain`.
-    fn reject_stored(&self, rejection: Rejection, hash: u64) -> Inserted {
+    /// Rejects a value, and notes that in the history for the time when its key is missing.
+    fn reject_and_note(&self, rejection: Rejection, hash: u64) -> Inserted {
         if let Some(history) = &self.shared.engine.history {
             history.rejected(hash);
         }
         self.reject(rejection)
     }
 
+    /// Rejects a value and counts that.
     fn reject(&self, rejection: Rejection) -> Inserted {
         self.count(Counter::Rejections, &reclaim::pin());
         Inserted::Rejected(rejection)

@@ -167,14 +167,12 @@ impl<K, V, S> Cache<K, V, S> {
         while cursor != Cursor::End {
             let guard = reclaim::pin();
             cursor = engine.table.step(cursor, &guard, |pointer, _| {
-                let (len, weight) = match () {
-                    () if self.is_valid(pointer) => {
-                        (&mut census.valid_len, &mut census.valid_weight)
-                    }
-                    () if pointer.is_invalidated() => {
-                        (&mut census.invalidated_len, &mut census.invalidated_weight)
-                    }
-                    () => (&mut census.expired_len, &mut census.expired_weight),
+                let (len, weight) = if self.is_valid(pointer) {
+                    (&mut census.valid_len, &mut census.valid_weight)
+                } else if pointer.is_invalidated() {
+                    (&mut census.invalidated_len, &mut census.invalidated_weight)
+                } else {
+                    (&mut census.expired_len, &mut census.expired_weight)
                 };
                 *len += 1;
                 *weight += u64::from(pointer.meta().weight());

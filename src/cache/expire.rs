@@ -183,10 +183,12 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// The same for an entry that is about to be taken out.
     pub(super) fn cause_now(&self, pointer: EntryPtr, cause: RemovalCause) -> RemovalCause {
-        match () {
-            () if self.is_valid(pointer) => cause,
-            () if pointer.is_invalidated() => RemovalCause::Invalidated,
-            () => RemovalCause::Expired,
+        if self.is_valid(pointer) {
+            cause
+        } else if pointer.is_invalidated() {
+            RemovalCause::Invalidated
+        } else {
+            RemovalCause::Expired
         }
     }
 

@@ -107,7 +107,7 @@ where
         }
         match self.traits(options) {
             Ok(traits) => self.store_if_absent(key, value, traits, Some(&open)),
-            Err(rejection) => self.reject_stored(rejection, open.hash),
+            Err(rejection) => self.reject_and_note(rejection, open.hash),
         }
     }
 

@@ -36,7 +36,7 @@ where
     pub fn insert_with(&self, key: K, value: V, options: InsertOptions<'_>) -> Inserted {
         match self.traits(options) {
             Ok(traits) => self.store(key, value, traits),
-            Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
+            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
         }
     }
 
@@ -45,7 +45,7 @@ where
     pub fn insert_if_absent_with(&self, key: K, value: V, options: InsertOptions<'_>) -> Inserted {
         match self.traits(options) {
             Ok(traits) => self.store_if_absent(key, value, traits, None),
-            Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
+            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
         }
     }
 
@@ -53,7 +53,7 @@ where
     pub fn replace_with(&self, key: K, value: V, options: InsertOptions<'_>) -> Inserted {
         match self.traits(options) {
             Ok(traits) => self.store_if_present(key, value, traits),
-            Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
+            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
         }
     }
 
@@ -105,7 +105,7 @@ where
                 let read = |old: &Entry<K, V>| read = Some(reader(&old.key, &old.value));
                 self.store_reading(key, value, traits, read, None)
             }
-            Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
+            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
         };
         match inserted {
             Inserted::Rejected(rejection) => Err(rejection),
@@ -169,7 +169,7 @@ where
                 };
                 self.store_reading(key, value, traits, read, Some(&show))
             }
-            Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
+            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
         };
         match inserted {
             Inserted::Rejected(rejection) => Err(rejection),
@@ -393,7 +393,7 @@ where
         }
         let weight = match self.weigh(&key, &value, hash) {
             Ok(weight) => weight,
-            Err(rejection) => return self.reject_stored(rejection, hash),
+            Err(rejection) => return self.reject_and_note(rejection, hash),
         };
         let lifetime = traits.lifetime;
         let new = self.make(hash, weight.units, key, value, traits);

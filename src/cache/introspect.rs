@@ -52,7 +52,7 @@ where
     where
         K: Clone,
     {
-        self.ranked(Rank::Hottest, count)
+        self.ranked_keys(Rank::Hottest, count).0
     }
 
     /// Up to `count` keys that the policy would evict next, the very next first; otherwise as
@@ -62,18 +62,11 @@ where
     where
         K: Clone,
     {
-        self.ranked(Rank::Coldest, count)
+        self.ranked_keys(Rank::Coldest, count).0
     }
 
-    fn ranked(&self, rank: Rank, count: usize) -> Vec<K>
-    where
-        K: Clone,
-    {
-        self.ranked_keys(rank, count).0
-    }
-
-    /// The same keys, and how many entries the policies have named. Entries that are not valid are left out
-    /// of the keys.
+    /// The keys of up to `count` entries that the policies name, except for entries that are not valid; and
+    /// how many entries the policies have named.
     pub(super) fn ranked_keys(&self, rank: Rank, count: usize) -> (Vec<K>, usize)
     where
         K: Clone,

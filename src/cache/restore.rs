@@ -251,6 +251,6 @@ where
 
     /// Counts and remembers the refusal of an entry of a snapshot.
     pub(crate) fn refuse_arrival(&self, (rejection, hash): (Rejection, u64)) {
-        self.reject_stored(rejection, hash);
+        self.reject_and_note(rejection, hash);
     }
 }

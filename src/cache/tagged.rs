@@ -53,7 +53,7 @@ where
     ) -> Inserted {
         match self.hold_tags(tags) {
             Ok(tags) => self.store(key, value, Traits { tags, ..Traits::default() }),
-            Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
+            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
         }
     }
 
