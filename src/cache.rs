@@ -28,13 +28,13 @@ mod invalidate; // removing many entries: by a predicate, or all
 mod expire; // lifetimes of single entries, and whether an entry is valid
 mod tagged; // entries with tags, and invalidating all entries of a tag
 mod unevictable; // entries that are never evicted
+#[cfg(feature = "snapshot")]
+mod restore; // what a snapshot saves of the entries, and how it puts them back
 mod options; // `InsertOptions`, and what an insertion displaced
 mod weigh; // weighing a new entry, and borrowing weight for a heavy one
 mod collect; // `insert_all`, `to_vec`, `reserve`, `FromIterator`, `Extend`, `Debug`
 mod iter; // iterators over entries, keys and values
 mod pinned; // several lookups under one pin
-#[cfg(feature = "snapshot")]
-mod restore; // what a snapshot saves of the entries, and how it puts them back
 mod explain; // why a key is present or missing
 mod entry_info; // reading what the cache knows of entries, and counting them by state
 mod introspect; // the hottest and coldest keys, segments, and changing the bounds
