@@ -146,7 +146,7 @@ keep_ages = true
     fn what_cannot_be_meant_is_refused_in_words() {
         for (text, wanted) in [
             ("policy = \"lifo\"", "unknown policy `lifo`; known are lru"),
-            ("time_to_live = \"5 minutes\"", "`5 minutes` is no duration"),
+            ("time_to_live = \"5 minutes\"", "`5 minutes` is not a duration"),
             ("maintenance = \"sometimes\"", "sometimes"),
             ("capacity = -1", "-1"),
             ("room = 10", "room"),
