@@ -24,7 +24,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::base::panics::contain;
+#[cfg(all(unix, not(larder_loom)))]
+use crate::base::reentrancy::Patience;
 use crate::base::reentrancy::{self, Scope};
+#[cfg(all(unix, not(larder_loom)))]
+use crate::base::sync::FORK_PATIENCE;
 use crate::base::sync::thread::{self, Thread};
 use crate::base::sync::{self, AtomicU8, Mutex, Ordering, const_unless_loom};
 use crate::memory;
@@ -187,11 +191,8 @@ pub(crate) fn hold_visits() -> Option<HeldVisits> {
     }
     sync::lock(&MAINTAINER.roster).forks += 1;
     let held = HeldVisits(());
-    let since = Instant::now();
-    while sync::lock(&MAINTAINER.roster).is_visiting {
-        if !reentrancy::may_wait() && since.elapsed() > Duration::from_secs(1) {
-            break;
-        }
+    let patience = Patience::new(FORK_PATIENCE);
+    while sync::lock(&MAINTAINER.roster).is_visiting && patience.lasts() {
         sync::nap();
     }
     Some(held)
