@@ -141,7 +141,7 @@ impl<K, V> Engine<K, V> {
         let backoff = Backoff::new();
         while channel.is_full() {
             self.deliver(partition);
-            if channel.is_left_alone() {
+            if channel.is_unattended() {
                 // The executor has panicked or dropped the job, so perhaps no other thread delivers.
                 let _inside = reentrancy::enter(Scope::Listener, self);
                 channel.deliver(MOST_AT_ONCE);
