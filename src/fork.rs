@@ -43,7 +43,7 @@ struct Caches {
     last: u64,
 }
 
-/// Registers the cache that it is in for forks, until it is dropped.
+/// The registration of a cache, whose locks forking threads take until this is dropped.
 #[derive(Default)]
 pub(crate) struct ForkRegistration(OnceLock<u64>);
 

@@ -1,5 +1,5 @@
 //! A task that the maintenance thread runs at regular intervals, such as the removal of expired entries
-//! or the reading of the memory's size.
+//! or a reading of how much memory is in use.
 //!
 //! | state | meaning | left by |
 //! |---|---|---|

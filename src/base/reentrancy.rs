@@ -29,10 +29,10 @@
 //! | wait for | asked in | instead |
 //! |---|---|---|
 //! | another thread that changes the same key | `Gates::enter` | the change is refused: [`Rejection::WithinListener`](crate::Rejection::WithinListener), or a panic if the call returns no result |
-//! | a writer's listener, because its queue is full | `Engine::await_room` | the queue grows beyond its bound, up to the limit of `Channel::offer`; further notifications are dropped and counted |
+//! | the listener, in a write whose queue is full | `Engine::await_room` | the queue grows beyond its bound, up to the limit of `Channel::offer`; further notifications are dropped and counted |
 //! | another thread's deliveries or drops, in `flush` | `Engine::deliver_all`, `Engine::flush` | an error |
 //! | another thread's eviction, in `run_pending` | `Engine::await_leaving` | it returns |
-//! | the gates of all victims, to pay back borrowed weight | `Engine::may_notify_soon` | later runs evict |
+//! | the gates of all victims, to bring a partition down to its limits | `Engine::may_notify_soon` | it goes on, and later runs evict |
 //! | visits, when the last handle is dropped | `Lifecycle::close` | it waits for a quarter of a second, or not at all on a visit; then the last visitor takes the cache apart |
 //! | a periodic task that runs, to stop it | `Periodic::stop` | the task ends by itself |
 //! | the maintenance thread, and each lock of a cache, to fork | `maintainer::hold_visits`, `sync::lock_for_fork` | it waits for a second |

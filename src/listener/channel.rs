@@ -111,8 +111,8 @@ impl<K, V> Channel<K, V> {
     ) -> Result<(), Notification<K, V>> {
         let limit = match self.listening.overflow {
             Overflow::Drop => self.listening.queue,
-            // Writers that may wait do so before that. The limit is for threads that must not wait. One
-            // run may add as many notifications as the write buffer has slots and the partition entries.
+            // Writers that may wait do so before this limit, which is for threads that must not. One run
+            // may add a notification for each slot of the write buffer and each entry of the partition.
             Overflow::Block => {
                 let slots = write_buffer::SLOTS as usize;
                 let twice = self.listening.queue.max(slots).saturating_mul(2);
