@@ -307,8 +307,8 @@ impl fmt::Display for Rejection {
                 f.write_str("called from within a change of a cache with an atomic listener")
             }
             Self::Stale => f.write_str("the key was changed since the fill began"),
-            Self::Present => f.write_str("the key is present already"),
-            Self::Absent => f.write_str("the key is absent"),
+            Self::Present => f.write_str("the key is there already"),
+            Self::Absent => f.write_str("the key is not there"),
         }
     }
 }
