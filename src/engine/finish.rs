@@ -28,7 +28,8 @@ impl<K, V> Engine<K, V> {
     }
 
     /// Waits for the lock of a partition and runs its maintenance.
-    #[inline]
+    // Or inline maintenance would pay for a call with each write.
+    #[inline(always)]
     pub(super) fn run_locked<'e>(
         &'e self,
         partition: &Partition<K, V>,
