@@ -26,6 +26,7 @@ mod remove;
 mod remove_entry;
 mod invalidate;
 mod expire;
+mod lazy_expiry;
 mod tagged;
 mod unevictable;
 mod options;
@@ -43,11 +44,7 @@ mod shadow_report;
 mod lookup;
 mod executor;
 pub(crate) mod lifecycle;
-#[cfg(feature = "quick")]
-mod lazy_expiry;
 
-#[cfg(feature = "quick")]
-pub(crate) use lazy_expiry::KeyState;
 #[cfg(feature = "snapshot")]
 pub(crate) use restore::{Arrival, LeftOut, Restored, SavedMeta, Saving};
 
@@ -58,6 +55,7 @@ pub use entry_info::{Census, EntryInfo, EntryView};
 pub use explain::{Explanation, Presence};
 pub use fill::Fill;
 pub use iter::{Entries, Iter, Keys, Values};
+pub use lazy_expiry::KeyState;
 pub use options::{Displaced, InsertOptions};
 pub use pinned::Pinned;
 pub use ranking::Ranked;

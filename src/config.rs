@@ -342,8 +342,8 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Removes an expired entry at most that long after its deadline. Default: 17 milliseconds
-    /// (2^24 nanoseconds).
+    /// Removes an expired entry at most that long after its deadline, unless expiry is
+    /// [lazy](Self::expire_lazily). Default: 17 milliseconds (2^24 nanoseconds).
     ///
     /// Rounded down to a power of two nanoseconds. No call returns an expired entry in any case: the tick
     /// says how long it may still use memory and count in [`Cache::len`]. In background mode the
@@ -354,9 +354,41 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Makes expiry lazy: an expired entry stays until somebody finds it or asks for a sweep.
-    #[cfg(feature = "quick")]
-    pub(crate) fn expire_lazily(mut self) -> Self {
+    /// Leaves expired entries in the cache until a call removes them. Default: timers remove them, within a
+    /// [tick](Self::timer_tick).
+    ///
+    /// No lookup and no iteration returns an expired entry in any case. With lazy expiry it takes room and
+    /// counts in [`Cache::len`] until one of these happens:
+    ///
+    /// - [`Cache::remove_expired`] removes everything that has expired;
+    /// - [`Cache::remove_if_expired`], [`Cache::remove_key`] or any other removal of its key removes it;
+    /// - an insertion of its key adds a new entry in its place;
+    /// - the policy evicts it, as it may evict a valid entry while expired ones remain.
+    ///
+    /// So a caller can tell a key that has expired from one that was never stored, and decides which thread
+    /// drops what has expired. No thread wakes for timers.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use larder::{Cache, KeyState, Maintenance, test::FakeClock};
+    ///
+    /// let clock = FakeClock::new();
+    /// let sessions = Cache::builder()
+    ///     .capacity(1_000)
+    ///     .time_to_live(Duration::from_secs(60))
+    ///     .expire_lazily()
+    ///     .clock(clock.clone())
+    ///     .maintenance(Maintenance::Inline)
+    ///     .build()?;
+    /// sessions.insert("alice", 1);
+    /// clock.advance(Duration::from_secs(61));
+    /// assert_eq!(sessions.get("alice"), None);
+    /// assert_eq!(sessions.remove_if_expired("alice"), KeyState::Expired);
+    /// assert_eq!(sessions.remove_if_expired("alice"), KeyState::Missing);
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    pub fn expire_lazily(mut self) -> Self {
         self.time.is_expiry_lazy = true;
         self
     }
@@ -578,6 +610,7 @@ impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
             .field("time_to_idle", &self.time.time_to_idle)
             .field("has_expiry", &self.time.expiry.is_some())
             .field("jitter", &self.time.jitter)
+            .field("expires_lazily", &self.time.is_expiry_lazy)
             .field("listener", &self.listener)
             .field("has_atomic_listener", &self.atomic_listener.is_some())
             .field("maintenance", &self.maintenance)

@@ -202,7 +202,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     ) -> Result<(), CacheError> {
         let ttl = self.ttl(&ttl_sec.into())?;
         let (core, key) = (self.core(), key.into());
-        let state = core.cache.take_expired(&key);
+        let state = core.cache.remove_if_expired(&key);
         if state == KeyState::Valid {
             let kept = key.clone();
             if core.cache.replace_with(key, value, InsertOptions::new().ttl(ttl)).is_stored() {
@@ -210,7 +210,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
                 return Ok(());
             }
             // Gone meanwhile: at that moment the key was not there.
-            return Err(core.refuse_update(core.cache.take_expired(&kept), &kept));
+            return Err(core.refuse_update(core.cache.remove_if_expired(&kept), &kept));
         }
         Err(core.refuse_update(state, &key))
     }
@@ -255,7 +255,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         match self.core().delete(key) {
             KeyState::Valid => Ok(()),
             KeyState::Expired => Err(CacheError::KeyExpired { key: key.to_string() }),
-            KeyState::Missing => Err(CacheError::KeyNotFound { key: key.to_string() }),
+            _ => Err(CacheError::KeyNotFound { key: key.to_string() }),
         }
     }
 
@@ -334,9 +334,10 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     /// Removes all entries that are there when the call begins. Each counts as a manual deletion.
     pub fn clear(&self) {
         let core = self.core();
-        let (all, expired) = core.cache.clear_counting();
-        core.metrics.discount_expirations(expired);
-        core.metrics.count(Metric::ManualDeletion, all);
+        let removed = core.cache.clear_and_count();
+        core.metrics.discount_expirations(removed.expired_len as u64);
+        let all = removed.valid_len + removed.expired_len;
+        core.metrics.count(Metric::ManualDeletion, all as u64);
     }
 
     /// What was counted since the cache was built or its metrics were reset, and how full it is.
@@ -350,7 +351,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
             return MetricsSnapshot::default();
         }
         core.metrics.report(core.counts());
-        core.metrics.snapshot(core.counts(), self.size(), core.cache.count_valid())
+        core.metrics.snapshot(core.counts(), self.size(), core.cache.census().valid_len)
     }
 
     /// Sets all counts to 0, and the peaks to what is there.
@@ -415,7 +416,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCore<K, V> {
     /// If the cache is full and `key` is new, removes what has expired.
     fn make_room_for(&self, key: &K) {
         if self.cache.len() >= self.max_size && !self.cache.contains_key(key) {
-            self.cache.sweep();
+            self.cache.remove_expired();
         }
     }
 
@@ -448,7 +449,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCore<K, V> {
                 self.count(Metric::Hit);
                 return Ok(read);
             }
-            match self.cache.take_expired(key) {
+            match self.cache.remove_if_expired(key) {
                 // Inserted in between.
                 KeyState::Valid => {}
                 state => {
@@ -464,7 +465,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCore<K, V> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let state = self.cache.remove_stating(key);
+        let state = self.cache.remove_key(key);
         let is_valid = state == KeyState::Valid;
         self.count(if is_valid { Metric::ManualDeletion } else { Metric::Miss });
         self.report_to_sink();
@@ -485,7 +486,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCore<K, V> {
 
 impl<K: QuickKey, V: Send + Sync + 'static> Task for QuickCore<K, V> {
     fn run(&self) {
-        self.cache.sweep();
+        self.cache.remove_expired();
         self.report_to_sink();
     }
 }

@@ -84,18 +84,18 @@ use crate::tags::TagSet;
 mod info;
 mod records;
 #[cfg(feature = "async")]
-mod future;
-mod file;
+pub(crate) mod future;
+pub(crate) mod file;
 mod writer;
-mod contents;
+pub(crate) mod contents;
 #[cfg(feature = "zstd")]
 mod packing;
 mod limits;
 mod frame;
 mod report;
-mod error;
+pub(crate) mod error;
 mod watch;
-mod serializer;
+pub(crate) mod serializer;
 
 pub use error::{Part, SnapshotError};
 pub use info::{Info, convert, convert_path};
@@ -109,17 +109,6 @@ pub use serializer::Json;
 pub use serializer::Postcard;
 pub use serializer::{RegistryError, Serializer, SerializerError, Serializers, erased_serde};
 pub use watch::Loss;
-
-#[cfg(feature = "quick")]
-pub(crate) use contents::Contents;
-#[cfg(feature = "quick")]
-pub(crate) use error::with_causes;
-#[cfg(feature = "quick")]
-pub(crate) use file::{Existing, open, write_atomically};
-#[cfg(all(feature = "async", feature = "quick"))]
-pub(crate) use future::on_a_thread;
-#[cfg(feature = "quick")]
-pub(crate) use serializer::check_name;
 
 use frame::{Form, FrameHeader, MAX_PAYLOAD, Meta};
 use writer::{ReadBack, Writer};

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
-use super::Cache;
+use super::{Cache, KeyState};
 use crate::base::equivalent::Equivalent;
 use crate::entry::EntryPtr;
 use crate::reclaim;
@@ -74,6 +74,20 @@ pub struct Census {
     pub invalidated_weight: u64,
 }
 
+impl Census {
+    /// Counts one entry.
+    pub(super) fn add(&mut self, state: KeyState, weight: u32) {
+        let (len, sum) = match state {
+            KeyState::Missing => return,
+            KeyState::Valid => (&mut self.valid_len, &mut self.valid_weight),
+            KeyState::Expired => (&mut self.expired_len, &mut self.expired_weight),
+            KeyState::Invalidated => (&mut self.invalidated_len, &mut self.invalidated_weight),
+        };
+        *len += 1;
+        *sum += u64::from(weight);
+    }
+}
+
 impl fmt::Display for Census {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { valid_len, valid_weight, expired_len, expired_weight, .. } = self;
@@ -115,9 +129,10 @@ where
 
     /// Whether the entry of `key` has expired and was not removed yet.
     ///
-    /// To every other call such a key is absent. It is removed within a
-    /// [tick](crate::Builder::timer_tick), so only until then does this tell an expired key from an
-    /// unknown one.
+    /// Lookups do not find such a key. Its entry is removed within a
+    /// [tick](crate::Builder::timer_tick), unless expiry is [lazy](crate::Builder::expire_lazily); until
+    /// then this call tells an expired key from an unknown one. [`remove_if_expired`](Self::remove_if_expired)
+    /// tells them apart in the step that removes the entry.
     pub fn has_expired<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -165,17 +180,7 @@ impl<K, V, S> Cache<K, V, S> {
         while cursor != Cursor::End {
             let guard = reclaim::pin();
             cursor = engine.table.step(cursor, &guard, |pointer, _| {
-                let (len, weight) = match () {
-                    () if self.is_valid(pointer) => {
-                        (&mut census.valid_len, &mut census.valid_weight)
-                    }
-                    () if pointer.is_invalidated() => {
-                        (&mut census.invalidated_len, &mut census.invalidated_weight)
-                    }
-                    () => (&mut census.expired_len, &mut census.expired_weight),
-                };
-                *len += 1;
-                *weight += u64::from(pointer.meta().weight());
+                census.add(self.state_of(pointer), pointer.meta().weight());
             });
         }
         census

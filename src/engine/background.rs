@@ -130,10 +130,13 @@ impl<K, V> Engine<K, V> {
         })
     }
 
-    /// Removes all that has expired, also with lazy expiry. For inline maintenance.
-    #[cfg(feature = "quick")]
-    pub(crate) fn sweep(&self) {
+    /// Removes everything that expired before the call, also with lazy expiry.
+    pub(crate) fn remove_expired(&self) {
         for partition in &self.partitions {
+            // The run that applies an insertion, or a new deadline, sets its timer.
+            if partition.writes.waiting() > 0 || partition.has_moved() {
+                self.run_until(partition, partition.writes.position());
+            }
             while let Some(due) = self.due_at_last(partition) {
                 let after = {
                     let mut core = sync::lock(&partition.core);

@@ -197,7 +197,7 @@ impl<K, V> Engine<K, V> {
     }
 
     /// Applies the events before the position `end`, and what is due.
-    fn run_until(&self, partition: &Partition<K, V>, end: u32) {
+    pub(super) fn run_until(&self, partition: &Partition<K, V>, end: u32) {
         loop {
             let due_ns = self.due_now(partition);
             let after = {

@@ -11,9 +11,11 @@ use serde::de::DeserializeOwned;
 use super::error::CacheError;
 use super::path::{FilePlan, Target};
 use super::{QuickCache, QuickKey};
-use crate::snapshot::{
-    Contents, Existing, LoadOptions, Loaded, SaveOptions, SnapshotError, open, write_atomically,
-};
+use crate::snapshot::contents::Contents;
+use crate::snapshot::file::{Existing, open, write_atomically};
+#[cfg(feature = "async")]
+use crate::snapshot::future::on_a_thread;
+use crate::snapshot::{LoadOptions, Loaded, SaveOptions, SnapshotError};
 
 /// Names that are tried for a file with a timestamp.
 const MAX_ATTEMPTS: u32 = 10_000;
@@ -80,7 +82,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         };
         let contents =
             load().map_err(|source| CacheError::CacheLoad { filepath: path.clone(), source })?;
-        core.cache.clear_counting();
+        core.cache.clear();
         let loaded = contents.put_in();
         self.reset_metrics();
         Ok(loaded)
@@ -127,7 +129,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     {
         let (cache, target) = (self.clone(), target.into());
         let filepath = self.file_plan().resolve(&target);
-        let done = crate::snapshot::on_a_thread(move || cache.save_to_disk(target));
+        let done = on_a_thread(move || cache.save_to_disk(target));
         async move {
             done.await.unwrap_or_else(|error| {
                 Err(CacheError::CacheSave { filepath, source: error.into() })
@@ -150,7 +152,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     {
         let (cache, target) = (self.clone(), target.into());
         let filepath = self.file_plan().resolve(&target);
-        let done = crate::snapshot::on_a_thread(move || cache.load_from_disk(target));
+        let done = on_a_thread(move || cache.load_from_disk(target));
         async move {
             done.await.unwrap_or_else(|error| {
                 Err(CacheError::CacheLoad { filepath, source: error.into() })

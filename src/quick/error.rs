@@ -6,7 +6,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::base::error::BuildError;
-use crate::snapshot::{RegistryError, SnapshotError, with_causes};
+use crate::snapshot::error::with_causes;
+use crate::snapshot::{RegistryError, SnapshotError};
 
 /// What a [`QuickCache`](super::QuickCache) can refuse, or fail at.
 #[derive(Debug)]

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use crate::policy::Policy;
-use crate::snapshot::{RegistryError, Serializer, Serializers, check_name};
+use crate::snapshot::serializer::check_name;
+use crate::snapshot::{RegistryError, Serializer, Serializers};
 
 const WHAT: &str = "eviction policy";
 
