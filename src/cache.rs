@@ -51,11 +51,10 @@ pub(crate) use restore::{Arrival, LeftOut, Restored, SavedMeta, Saving};
 use lifecycle::Lifecycle;
 
 pub use collect::InsertCounts;
-pub use entry_info::{Census, EntryInfo, EntryView};
+pub use entry_info::{Census, EntryInfo, EntryView, KeyState};
 pub use explain::{Explanation, Presence};
 pub use fill::Fill;
 pub use iter::{Entries, Iter, Keys, Values};
-pub use lazy_expiry::KeyState;
 pub use options::{Displaced, InsertOptions};
 pub use pinned::Pinned;
 pub use ranking::Ranked;

@@ -357,37 +357,11 @@ impl<K, V, S> Builder<K, V, S> {
     /// Leaves expired entries in the cache until a call removes them. Default: timers remove them, within a
     /// [tick](Self::timer_tick).
     ///
-    /// No lookup and no iteration returns an expired entry in any case. With lazy expiry it takes room and
-    /// counts in [`Cache::len`] until one of these happens:
-    ///
-    /// - [`Cache::remove_expired`] removes everything that has expired;
-    /// - [`Cache::remove_if_expired`], [`Cache::remove_key`] or any other removal of its key removes it;
-    /// - an insertion of its key adds a new entry in its place;
-    /// - the policy evicts it, as it may evict a valid entry while expired ones remain.
-    ///
-    /// So a caller can tell a key that has expired from one that was never stored, and decides which thread
-    /// drops what has expired. No thread wakes for timers.
-    ///
-    /// # Examples
-    /// ```
-    /// use std::time::Duration;
-    /// use larder::{Cache, KeyState, Maintenance, test::FakeClock};
-    ///
-    /// let clock = FakeClock::new();
-    /// let sessions = Cache::builder()
-    ///     .capacity(1_000)
-    ///     .time_to_live(Duration::from_secs(60))
-    ///     .expire_lazily()
-    ///     .clock(clock.clone())
-    ///     .maintenance(Maintenance::Inline)
-    ///     .build()?;
-    /// sessions.insert("alice", 1);
-    /// clock.advance(Duration::from_secs(61));
-    /// assert_eq!(sessions.get("alice"), None);
-    /// assert_eq!(sessions.remove_if_expired("alice"), KeyState::Expired);
-    /// assert_eq!(sessions.remove_if_expired("alice"), KeyState::Missing);
-    /// # Ok::<(), larder::BuildError>(())
-    /// ```
+    /// No lookup and no iteration returns an expired entry in any case. With lazy expiry it takes room, and
+    /// counts in [`Cache::len`], until [`Cache::remove_expired`] or any removal of its key removes it, an
+    /// insertion of its key replaces it, or the policy evicts it, as it may evict valid entries while expired
+    /// ones remain. So a caller can tell an expired key from a missing one
+    /// ([`Cache::remove_if_expired`]), and no thread wakes for timers.
     pub fn expire_lazily(mut self) -> Self {
         self.time.is_expiry_lazy = true;
         self

@@ -5,7 +5,8 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
-use super::{Cache, KeyState};
+use super::Cache;
+use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
 use crate::entry::EntryPtr;
 use crate::reclaim;
@@ -53,6 +54,34 @@ pub struct EntryView<K, V> {
     pub value: V,
     /// The rest.
     pub info: EntryInfo,
+}
+
+/// The state of a key in a cache, as [`Cache::remove_key`] and [`Cache::remove_if_expired`] found it.
+///
+/// Lookups find a key that is valid, and no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum KeyState {
+    /// The cache has no entry of the key.
+    Missing,
+    /// The cache has an entry that lookups find.
+    Valid,
+    /// The cache has an entry whose deadline has passed, and which was not removed yet.
+    Expired,
+    /// The cache has an entry of which a tag was [invalidated](Cache::invalidate_tag), and which was not
+    /// removed yet.
+    Invalidated,
+}
+
+impl KeyState {
+    /// The state in which an entry left that a call has removed for `cause`.
+    pub(super) fn removed_as(cause: RemovalCause) -> Self {
+        match cause {
+            RemovalCause::Expired => Self::Expired,
+            RemovalCause::Invalidated => Self::Invalidated,
+            _ => Self::Valid,
+        }
+    }
 }
 
 /// How many of a cache's entries are valid, as [`Cache::census`] has counted.
@@ -197,6 +226,15 @@ impl<K, V, S> Cache<K, V, S> {
     #[must_use]
     pub fn time_to_idle(&self) -> Option<Duration> {
         self.shared.engine.timing.time_to_idle()
+    }
+
+    /// The state of an entry that is in the table, now.
+    pub(super) fn state_of(&self, pointer: EntryPtr) -> KeyState {
+        match () {
+            () if self.is_valid(pointer) => KeyState::Valid,
+            () if pointer.is_invalidated() => KeyState::Invalidated,
+            () => KeyState::Expired,
+        }
     }
 
     pub(super) fn info(&self, pointer: EntryPtr) -> EntryInfo {

@@ -17,41 +17,12 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use super::Cache;
+use super::{Cache, KeyState};
 use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
 use crate::buffer::write_buffer::ChangeKind;
 use crate::engine::history::Absence;
 use crate::engine::{Attempt, Incoming};
-use crate::entry::EntryPtr;
-
-/// The state of a key in a cache, as [`Cache::remove_key`] and [`Cache::remove_if_expired`] found it.
-///
-/// Lookups find a key that is valid, and no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
-pub enum KeyState {
-    /// The cache has no entry of the key.
-    Missing,
-    /// The cache has an entry that lookups find.
-    Valid,
-    /// The cache has an entry whose deadline has passed, and which was not removed yet.
-    Expired,
-    /// The cache has an entry of which a tag was [invalidated](Cache::invalidate_tag), and which was not
-    /// removed yet.
-    Invalidated,
-}
-
-impl KeyState {
-    /// The state in which an entry left that a call has removed for `cause`.
-    pub(super) fn removed_as(cause: RemovalCause) -> Self {
-        match cause {
-            RemovalCause::Expired => Self::Expired,
-            RemovalCause::Invalidated => Self::Invalidated,
-            _ => Self::Valid,
-        }
-    }
-}
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -101,7 +72,25 @@ where
     /// O(1) expected.
     ///
     /// # Examples
-    /// [`Builder::expire_lazily`](crate::Builder::expire_lazily) has one.
+    /// ```
+    /// use std::time::Duration;
+    /// use larder::{Cache, KeyState, Maintenance, test::FakeClock};
+    ///
+    /// let clock = FakeClock::new();
+    /// let sessions = Cache::builder()
+    ///     .capacity(1_000)
+    ///     .time_to_live(Duration::from_secs(60))
+    ///     .expire_lazily()
+    ///     .clock(clock.clone())
+    ///     .maintenance(Maintenance::Inline)
+    ///     .build()?;
+    /// sessions.insert("alice", 1);
+    /// clock.advance(Duration::from_secs(61));
+    /// assert_eq!(sessions.get("alice"), None);
+    /// assert_eq!(sessions.remove_if_expired("alice"), KeyState::Expired);
+    /// assert_eq!(sessions.remove_if_expired("alice"), KeyState::Missing);
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
     pub fn remove_if_expired<Q>(&self, key: &Q) -> KeyState
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -174,16 +163,5 @@ where
     /// ```
     pub fn remove_expired(&self) {
         self.shared.engine.remove_expired();
-    }
-}
-
-impl<K, V, S> Cache<K, V, S> {
-    /// The state of an entry that is in the table, now.
-    pub(super) fn state_of(&self, pointer: EntryPtr) -> KeyState {
-        match () {
-            () if self.is_valid(pointer) => KeyState::Valid,
-            () if pointer.is_invalidated() => KeyState::Invalidated,
-            () => KeyState::Expired,
-        }
     }
 }
