@@ -66,8 +66,6 @@
 #![forbid(unsafe_code)]
 
 use std::any::type_name;
-#[cfg(feature = "bincode")]
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::hash::{BuildHasher, Hash};
 use std::io::{Read, Write};
@@ -75,8 +73,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, LeftOut, SavedMeta, Saving};
 use crate::tags::TagSet;
@@ -90,6 +88,7 @@ mod writer;
 pub(crate) mod contents;
 #[cfg(feature = "zstd")]
 mod packing;
+mod codec;
 mod limits;
 mod frame;
 mod report;
@@ -110,6 +109,7 @@ pub use serializer::Postcard;
 pub use serializer::{RegistryError, Serializer, SerializerError, Serializers, erased_serde};
 pub use watch::Loss;
 
+use codec::Codec;
 use frame::{Form, FrameHeader, MAX_PAYLOAD, Meta};
 use writer::{ReadBack, Writer};
 
@@ -122,7 +122,7 @@ const MAX_EXPANSION: u32 = 256;
 /// How a snapshot is to be written.
 #[derive(Clone)]
 pub struct SaveOptions {
-    serializer: Arc<dyn Serializer>,
+    codec: Codec,
     zstd_level: Option<i32>,
     max_record_bytes: u64,
     is_checked: bool,
@@ -134,7 +134,8 @@ impl SaveOptions {
     #[must_use]
     pub fn new(serializer: Arc<dyn Serializer>) -> Self {
         let max_record_bytes = MAX_RECORD_BYTES;
-        Self { serializer, zstd_level: None, max_record_bytes, is_checked: true, at: None }
+        let codec = Codec::new(serializer);
+        Self { codec, zstd_level: None, max_record_bytes, is_checked: true, at: None }
     }
 
     /// Refuses entries that take more bytes, which would not be [loaded](LoadOptions::max_record_bytes)
@@ -177,7 +178,7 @@ impl SaveOptions {
 impl std::fmt::Debug for SaveOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SaveOptions")
-            .field("serializer", &self.serializer.name())
+            .field("serializer", &self.codec.name())
             .field("zstd_level", &self.zstd_level)
             .finish_non_exhaustive()
     }
@@ -489,51 +490,13 @@ where
     }
 }
 
-/// The value in `payload`, read within bounds. What `payload` holds then is of no use.
-fn deserialize<T: for<'de> Deserialize<'de>>(
-    serializer: &dyn Serializer,
-    payload: &mut Vec<u8>,
-) -> Result<T, SerializerError> {
-    #[cfg(feature = "bincode")]
-    if writer::is_bincode(serializer) {
-        let budget = limits::PayloadBudget::for_payload(payload.len());
-        let mut bytes = Cow::Owned(std::mem::take(payload));
-        let value =
-            Bincode::read(&mut bytes, |it| T::deserialize(limits::Limited::new(it, &budget)));
-        *payload = bytes.into_owned();
-        return value;
-    }
-    let budget = match writer::is_json(serializer) {
-        true => limits::PayloadBudget::for_json(payload),
-        false => limits::PayloadBudget::for_payload(payload.len()),
-    };
-    let mut value = None;
-    serializer.deserialize(payload, &mut |deserializer| {
-        value = Some(T::deserialize(limits::Limited::new(deserializer, &budget))?);
-        Ok(())
-    })?;
-    value.ok_or_else(|| SerializerError::new(NothingTaken))
-}
-
 /// Whether a payload is an entry of keys `K` and values `V`.
 fn read_back<K: DeserializeOwned, V: DeserializeOwned>(
-    serializer: &dyn Serializer,
+    codec: &Codec,
     payload: &mut Vec<u8>,
 ) -> Result<(), SerializerError> {
-    deserialize::<(K, V)>(serializer, payload).map(drop)
+    codec.deserialize::<(K, V)>(payload).map(drop)
 }
-
-/// A serializer never offered its deserializer.
-#[derive(Debug)]
-struct NothingTaken;
-
-impl std::fmt::Display for NothingTaken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the serializer has handed on no deserializer")
-    }
-}
-
-impl std::error::Error for NothingTaken {}
 
 fn duration(nanoseconds: u64) -> Duration {
     Duration::from_nanos(nanoseconds)

@@ -3,16 +3,15 @@
 
 use std::hash::{BuildHasher, Hash};
 use std::io::{BufReader, Read};
-use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::codec::Codec;
 use super::error::{Part, SnapshotError};
 use super::frame::{
     Decoder, FLAG_FILLER, FLAG_TAGS, FLAG_ZSTD, Form, FrameHeader, FrameItem, Source,
 };
-use super::serializer::Serializer;
-use super::{LoadOptions, Loaded, deserialize, duration, nanoseconds_since_1970};
+use super::{LoadOptions, Loaded, duration, nanoseconds_since_1970};
 use crate::base::error::Rejection;
 use crate::cache::{Arrival, Cache, Restored};
 
@@ -77,11 +76,11 @@ where
         options: &LoadOptions,
     ) -> Result<Self, SnapshotError> {
         let (mut decoder, header) = open(reader, options)?;
-        let serializer = serializer_of(&header, options)?;
+        let codec = codec_of(&header, options)?;
         let (chunks, rejected) = (Vec::new(), Vec::new());
         let (room, loaded) = (CacheRoom::of(cache), Loaded::default());
         let mut contents = Self { cache, chunks, rejected, room, held: 0, held_weight: 0, loaded };
-        contents.read_records(&mut decoder, &header, &*serializer, options)?;
+        contents.read_records(&mut decoder, &header, &codec, options)?;
         Ok(contents)
     }
 
@@ -89,7 +88,7 @@ where
         &mut self,
         decoder: &mut Decoder<impl Read>,
         header: &FrameHeader,
-        serializer: &dyn Serializer,
+        codec: &Codec,
         options: &LoadOptions,
     ) -> Result<(), SnapshotError> {
         let now_ns = nanoseconds_since_1970(options.at);
@@ -127,7 +126,7 @@ where
                 }
             };
             records += 1;
-            match deserialize::<(K, V)>(serializer, &mut payload) {
+            match codec.deserialize::<(K, V)>(&mut payload) {
                 Ok((key, value)) => {
                     let left_ns = meta.expires_in_ns.map(|left| left.saturating_sub(passed_ns));
                     if left_ns == Some(0) {
@@ -248,16 +247,16 @@ pub(super) fn open<'r>(
 }
 
 /// The serializer that a snapshot was written with.
-pub(super) fn serializer_of(
+pub(super) fn codec_of(
     header: &FrameHeader,
     options: &LoadOptions,
-) -> Result<Arc<dyn Serializer>, SnapshotError> {
+) -> Result<Codec, SnapshotError> {
     let serializer = options.serializers.get(&header.serializer)?;
     let form = if serializer.is_binary() { Form::Bytes } else { Form::Text };
     if form != header.form {
         return Err(SnapshotError::Damaged { part: Part::Header, at: 0 });
     }
-    Ok(serializer)
+    Ok(Codec::new(serializer))
 }
 
 /// Whether the bytes are to blame, and not the machine.

@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::contents::{open, serializer_of};
+use super::contents::{codec_of, open};
 use super::error::{Part, SnapshotError};
 use super::file;
 use super::frame::{FLAG_ZSTD, Form, FrameItem, Meta, VERSION};
 use super::writer::Writer;
-use super::{LoadOptions, SaveOptions, Saved, deserialize, nanoseconds_since_1970, read_back};
+use super::{LoadOptions, SaveOptions, Saved, nanoseconds_since_1970, read_back};
 
 /// What a snapshot is and holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -162,14 +162,15 @@ where
     V: Serialize + DeserializeOwned,
 {
     let (mut decoder, header) = open(reader, from)?;
-    let serializer = serializer_of(&header, from)?;
+    let codec = codec_of(&header, from)?;
     let mut copy = Writer::begin(&mut writer, header, to, read_back::<K, V>)?;
     let (mut payload, mut records, mut tagged) = (Vec::new(), 0, 0);
     loop {
         let at = decoder.at();
         match decoder.next(&mut payload)? {
             FrameItem::Record(meta) => {
-                let (key, value) = deserialize::<(K, V)>(&*serializer, &mut payload)
+                let (key, value) = codec
+                    .deserialize::<(K, V)>(&mut payload)
                     .map_err(|source| SnapshotError::Deserialize { record: records, source })?;
                 records += 1;
                 let tags = decoder.coded_tags().to_vec();

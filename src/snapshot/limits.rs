@@ -38,6 +38,7 @@ impl<'p> PayloadBudget<'p> {
     }
 
     /// For a payload of JSON, whose numbers have no types.
+    #[cfg(feature = "json")]
     pub(super) fn for_json(payload: &'p [u8]) -> Self {
         Self { json: Some(payload), ..Self::for_payload(payload.len()) }
     }

@@ -5,16 +5,15 @@ use std::fmt;
 use std::io::Read;
 use std::marker::PhantomData;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
 
-use super::contents::{open, serializer_of};
+use super::codec::Codec;
+use super::contents::{codec_of, open};
 use super::error::{Part, SnapshotError};
 use super::frame::{Decoder, FrameHeader, FrameItem};
-use super::serializer::Serializer;
-use super::{LoadOptions, deserialize, duration, file};
+use super::{LoadOptions, duration, file};
 
 /// An entry of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +59,7 @@ pub struct Record<K, V> {
 pub struct Records<'r, K, V> {
     decoder: Decoder<Box<dyn Read + 'r>>,
     header: FrameHeader,
-    serializer: Arc<dyn Serializer>,
+    codec: Codec,
     payload: Vec<u8>,
     number: u64,
     is_salvage: bool,
@@ -75,11 +74,11 @@ impl<'r, K: DeserializeOwned, V: DeserializeOwned> Records<'r, K, V> {
     /// If the header is damaged or none, or the serializer is unknown.
     pub fn read(reader: impl Read + 'r, options: &LoadOptions) -> Result<Self, SnapshotError> {
         let (decoder, header) = open(reader, options)?;
-        let serializer = serializer_of(&header, options)?;
+        let codec = codec_of(&header, options)?;
         Ok(Self {
             decoder,
             header,
-            serializer,
+            codec,
             payload: Vec::new(),
             number: 0,
             is_salvage: options.is_salvage,
@@ -121,8 +120,8 @@ impl<'r, K: DeserializeOwned, V: DeserializeOwned> Records<'r, K, V> {
         self.is_over = !self.is_salvage;
         let record = self.number;
         self.number += 1;
-        let (key, value) = deserialize::<(K, V)>(&*self.serializer, &mut self.payload)
-            .map_err(|source| SnapshotError::Deserialize { record, source })?;
+        let read = self.codec.deserialize::<(K, V)>(&mut self.payload);
+        let (key, value) = read.map_err(|source| SnapshotError::Deserialize { record, source })?;
         self.is_over = false;
         Ok(Some(Record {
             key,

@@ -1,23 +1,21 @@
 //! Writing records: each is looked at on its way, framed, and packed if wanted.
 #![forbid(unsafe_code)]
 
-use std::any::Any;
 use std::io::Write;
 
 use serde::Serialize;
 
+use super::codec::Codec;
 use super::error::SnapshotError;
 use super::frame::{self, Encoder, FLAG_FILLER, FLAG_TAGS, FLAG_ZSTD, Form, FrameHeader, Meta};
 #[cfg(feature = "zstd")]
 use super::packing::Packing;
-#[cfg(feature = "bincode")]
-use super::serializer::Bincode;
-use super::serializer::{Serializer, SerializerError};
-use super::watch::{Format, Watch};
+use super::serializer::SerializerError;
+use super::watch::Watch;
 use super::{SaveOptions, limits};
 
 /// Reads a payload back and drops what it holds.
-pub(super) type ReadBack = fn(&dyn Serializer, &mut Vec<u8>) -> Result<(), SerializerError>;
+pub(super) type ReadBack = fn(&Codec, &mut Vec<u8>) -> Result<(), SerializerError>;
 
 /// A snapshot that is being written.
 pub(super) struct Writer<'w> {
@@ -71,8 +69,8 @@ impl<'w> Writer<'w> {
         options: &'w SaveOptions,
         read_back: ReadBack,
     ) -> Result<Self, SnapshotError> {
-        header.form = if options.serializer.is_binary() { Form::Bytes } else { Form::Text };
-        header.serializer = options.serializer.name().to_ascii_lowercase();
+        header.form = if options.codec.is_binary() { Form::Bytes } else { Form::Text };
+        header.serializer = options.codec.name().to_ascii_lowercase();
         header.flags = FLAG_TAGS;
         if options.zstd_level.is_some() {
             header.flags |= FLAG_ZSTD | FLAG_FILLER;
@@ -89,7 +87,7 @@ impl<'w> Writer<'w> {
             #[cfg(not(feature = "zstd"))]
             Some(_) => unreachable!("nobody can set a level"),
         };
-        let watch = Watch::new(format_of(&*options.serializer));
+        let watch = Watch::new(options.codec.format());
         let (payloads, pending) = (Vec::new(), Vec::new());
         Ok(Self {
             options,
@@ -114,25 +112,21 @@ impl<'w> Writer<'w> {
         meta: Meta,
         tags: Vec<u8>,
     ) -> Result<(), SnapshotError> {
-        let serializer = &*self.options.serializer;
+        let codec = &self.options.codec;
         let start = self.payloads.len();
         let pair = (key, value);
         let watched = self.watch.over(&pair);
-        let written = match () {
-            #[cfg(feature = "bincode")]
-            () if is_bincode(serializer) => Bincode::write(&watched, &mut self.payloads),
-            () => serializer.serialize(&watched, &mut self.payloads),
-        };
+        let written = codec.serialize(&watched, &mut self.payloads);
         let record = self.serialized;
         if let Err(source) = written {
             let Some(loss) = self.watch.loss() else {
                 return Err(SnapshotError::Serialize(source));
             };
-            let serializer = serializer.name().to_ascii_lowercase();
+            let serializer = codec.name().to_ascii_lowercase();
             return Err(SnapshotError::Inexact { record, key: shown(key), serializer, loss });
         }
         let payload = self.payloads.get(start..).unwrap_or_default();
-        if !serializer.is_binary() && payload.contains(&b'\n') {
+        if !codec.is_binary() && payload.contains(&b'\n') {
             return Err(SnapshotError::Serialize(SerializerError::new(LineFeed)));
         }
         let (given, limit) = ((payload.len() + tags.len()) as u64, self.options.max_record_bytes);
@@ -173,9 +167,9 @@ impl<'w> Writer<'w> {
                 continue;
             }
             if let Some((record, key)) = pending.suspect {
-                let serializer = &*self.options.serializer;
-                if let Err(source) = (self.read_back)(serializer, &mut payload.to_vec()) {
-                    let serializer = serializer.name().to_ascii_lowercase();
+                let codec = &self.options.codec;
+                if let Err(source) = (self.read_back)(codec, &mut payload.to_vec()) {
+                    let serializer = codec.name().to_ascii_lowercase();
                     return Err(SnapshotError::Unreadable { record, key, serializer, source });
                 }
             }
@@ -215,34 +209,6 @@ impl<'w> Writer<'w> {
             Sink::Packed(packing) => packing.finish()?.flush()?,
         }
         Ok((entries, self.bytes))
-    }
-}
-
-/// Whether values need not be handed over part by part, as to a serializer that anybody may have
-/// written: that takes as long as all else.
-#[cfg(feature = "bincode")]
-pub(super) fn is_bincode(serializer: &dyn Serializer) -> bool {
-    (serializer as &dyn Any).is::<Bincode>()
-}
-
-pub(super) fn is_json(serializer: &dyn Serializer) -> bool {
-    #[cfg(feature = "json")]
-    return (serializer as &dyn Any).is::<super::serializer::Json>();
-    #[cfg(not(feature = "json"))]
-    {
-        let _ = serializer as &dyn Any;
-        false
-    }
-}
-
-fn format_of(serializer: &dyn Serializer) -> Format {
-    match () {
-        () if is_json(serializer) => Format::Json,
-        #[cfg(feature = "bincode")]
-        () if is_bincode(serializer) => Format::Binary,
-        #[cfg(feature = "postcard")]
-        () if (serializer as &dyn Any).is::<super::serializer::Postcard>() => Format::Binary,
-        () => Format::Other,
     }
 }
 
