@@ -116,13 +116,13 @@ impl Codec {
     }
 }
 
-/// A serializer never offered its deserializer.
+/// A serializer did not call `take` with a deserializer.
 #[derive(Debug)]
 struct NothingTaken;
 
 impl std::fmt::Display for NothingTaken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the serializer has handed on no deserializer")
+        f.write_str("the serializer has passed on no deserializer")
     }
 }
 

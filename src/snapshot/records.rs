@@ -1,4 +1,4 @@
-//! A snapshot's records one by one, without a cache.
+//! Reading a snapshot's records one by one, without a cache.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -23,21 +23,21 @@ pub struct Record<K, V> {
     pub key: K,
     /// The value.
     pub value: V,
-    /// How long the entry had yet to live when the snapshot was begun; `None` for ever.
+    /// The remaining lifetime when the saving began; `None` if the entry does not expire.
     pub expires_in: Option<Duration>,
     /// The weight of the entry.
     pub weight: u32,
-    /// The counter of accesses, where the policy kept one.
+    /// The counter of accesses, if the policy kept one.
     pub frequency: u8,
-    /// Its tags.
+    /// The tags of the entry.
     pub tags: Vec<String>,
 }
 
-/// Reads a snapshot's entries in the order of writing, in memory for a single one.
+/// An iterator over a snapshot's entries in the order of writing, which needs memory for one of them.
 ///
-/// Those that have expired meanwhile are among them. Ends after the first error: what came before is
-/// undamaged, but whether entries are missing only the end tells. With
-/// [salvaging](LoadOptions::salvage), damaged records are errors that do not end it.
+/// It includes entries that have expired since. It ends after the first error. The entries before that are
+/// undamaged, but whether some are missing is known only at the end. With [salvaging](LoadOptions::salvage), it
+/// continues after the error of a damaged record.
 ///
 /// # Examples
 #[cfg_attr(feature = "json", doc = "```")]
@@ -68,10 +68,10 @@ pub struct Records<'r, K, V> {
 }
 
 impl<'r, K: DeserializeOwned, V: DeserializeOwned> Records<'r, K, V> {
-    /// Reads the header.
+    /// Reads the header, and returns an iterator over the records.
     ///
     /// # Errors
-    /// If the header is damaged or none, or the serializer is unknown.
+    /// If the header is missing or damaged, or the serializer is unknown.
     pub fn read(reader: impl Read + 'r, options: &LoadOptions) -> Result<Self, SnapshotError> {
         let (decoder, header) = open(reader, options)?;
         let codec = codec_of(&header, options)?;
@@ -90,7 +90,7 @@ impl<'r, K: DeserializeOwned, V: DeserializeOwned> Records<'r, K, V> {
     /// As [`read`](Self::read), from the file `path`.
     ///
     /// # Errors
-    /// As `read`; if `path` is no regular file; and whatever the file system says.
+    /// As `read`; if `path` is not a regular file; and the errors of the file system.
     pub fn read_path(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, SnapshotError> {
         let path = path.as_ref();
         let read = || Self::read(file::open(path)?, options);
@@ -105,7 +105,7 @@ impl<'r, K: DeserializeOwned, V: DeserializeOwned> Records<'r, K, V> {
 
     fn take(&mut self) -> Result<Option<Record<K, V>>, SnapshotError> {
         let at = self.decoder.at();
-        // Until it is found to be of no consequence.
+        // Until the record is found good, or can be skipped.
         self.is_over = true;
         let meta = match self.decoder.next(&mut self.payload)? {
             FrameItem::End { is_whole: true } => return Ok(None),

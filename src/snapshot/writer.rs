@@ -1,4 +1,4 @@
-//! Writing records: each is looked at on its way, framed, and packed if wanted.
+//! Writing records: each is checked while it is serialized, framed, and packed if requested.
 #![forbid(unsafe_code)]
 
 use std::io::Write;
@@ -14,7 +14,7 @@ use super::serializer::SerializerError;
 use super::watch::Watch;
 use super::{SaveOptions, limits};
 
-/// Reads a payload back and drops what it holds.
+/// Reads a payload back and drops the value.
 pub(super) type ReadBack = fn(&Codec, &mut Vec<u8>) -> Result<(), SerializerError>;
 
 /// A snapshot that is being written.
@@ -23,24 +23,24 @@ pub(super) struct Writer<'w> {
     read_back: ReadBack,
     watch: Watch,
     encoder: Encoder,
-    /// Where records are serialized that are written later, and those records.
+    /// Records that are serialized but not written yet, and their payloads one after the other.
     payloads: Vec<u8>,
     pending: Vec<Pending>,
-    /// Entries that were serialized, and those of them that were written.
+    /// The number of entries that were serialized.
     serialized: u64,
     out: Vec<u8>,
-    /// Bytes before they were packed.
+    /// The number of bytes before packing.
     bytes: u64,
     sink: Sink<'w>,
 }
 
-/// A record that was serialized and not yet written.
+/// A record that was serialized but not written yet.
 struct Pending {
     meta: Meta,
     tags: Vec<u8>,
-    /// The end of its payload, which begins where that of the one before ends.
+    /// The end of its payload, which begins at the end of the one before.
     end: usize,
-    /// Its number, and its key as JSON has it, where it is to be read back.
+    /// Its number, and its key as JSON, if it has to be read back.
     suspect: Option<(u64, Option<String>)>,
     is_left_out: bool,
 }
@@ -62,7 +62,7 @@ impl Sink<'_> {
 }
 
 impl<'w> Writer<'w> {
-    /// Writes the header, whose form, flags and serializer are those of `options`.
+    /// Writes the header, and fills in its form, flags and serializer by `options`.
     pub(super) fn begin(
         writer: &'w mut dyn Write,
         mut header: FrameHeader,
@@ -85,7 +85,7 @@ impl<'w> Writer<'w> {
             #[cfg(feature = "zstd")]
             Some(level) => Sink::Packed(Packing::new(writer, level)?),
             #[cfg(not(feature = "zstd"))]
-            Some(_) => unreachable!("nobody can set a level"),
+            Some(_) => unreachable!("a level cannot be set without the feature"),
         };
         let watch = Watch::new(options.codec.format());
         let (payloads, pending) = (Vec::new(), Vec::new());
@@ -103,8 +103,8 @@ impl<'w> Writer<'w> {
         })
     }
 
-    /// Serializes an entry, to be written by [`write_pending`](Self::write_pending). `tags` are as
-    /// [`frame::put_tag`] made them.
+    /// Serializes an entry, for [`write_pending`](Self::write_pending) to write. `tags` are encoded by
+    /// [`frame::put_tag`].
     pub(super) fn serialize<K: Serialize + ?Sized, V: Serialize + ?Sized>(
         &mut self,
         key: &K,
@@ -134,7 +134,7 @@ impl<'w> Writer<'w> {
             return Err(SnapshotError::RecordTooLong { given, limit });
         }
         let noted = self.watch.noted();
-        // With so many elements that a reader may doubt them.
+        // So many elements that a reader may refuse them.
         let is_doubtful = noted.elements > limits::max_elements(payload.len()) / 2;
         let is_suspect = self.options.is_checked && (noted.is_new || is_doubtful);
         let suspect = is_suspect.then(|| (record, shown(key)));
@@ -144,20 +144,19 @@ impl<'w> Writer<'w> {
         Ok(())
     }
 
-    /// Leaves an entry out after all, by its number among those that were serialized since the last
-    /// ones were written.
+    /// Leaves out an entry that was serialized; `which` is its number among the pending ones.
     pub(super) fn leave_out(&mut self, which: usize) {
         if let Some(pending) = self.pending.get_mut(which) {
             pending.is_left_out = true;
         }
     }
 
-    /// Whether there is so much to be written that it is worth it.
+    /// Whether enough records are pending to write them.
     pub(super) fn is_full(&self) -> bool {
         self.payloads.len() >= frame::STEP
     }
 
-    /// Writes what was serialized, once what is suspect of it was read back.
+    /// Writes the pending records, and reads the suspect ones back before.
     pub(super) fn write_pending(&mut self) -> Result<(), SnapshotError> {
         let mut start = 0;
         for pending in std::mem::take(&mut self.pending) {
@@ -175,7 +174,7 @@ impl<'w> Writer<'w> {
             }
             #[cfg(feature = "zstd")]
             if let Sink::Packed(packing) = &mut self.sink {
-                // What is not written yet, and a record's fields.
+                // The bytes that come next: those not written yet, and the record with its fields.
                 let ahead = self.out.len() + payload.len() + 2 * pending.tags.len() + 128;
                 let letters = packing.missing(ahead as u64);
                 if letters > 0 {
@@ -197,7 +196,7 @@ impl<'w> Writer<'w> {
         Ok(())
     }
 
-    /// Writes the end. Returns how many records there are, and how many bytes before packing.
+    /// Writes the end. Returns the number of records, and of bytes before packing.
     pub(super) fn finish(mut self) -> Result<(u64, u64), SnapshotError> {
         self.write_pending()?;
         let entries = self.encoder.end(&mut self.out);
@@ -212,10 +211,10 @@ impl<'w> Writer<'w> {
     }
 }
 
-/// A key as an error names it.
+/// A key as an error shows it.
 #[cfg(feature = "json")]
 fn shown(key: &(impl Serialize + ?Sized)) -> Option<String> {
-    /// Longer ones are cut off.
+    /// Longer keys are cut off.
     const MAX_BYTES: usize = 100;
     let mut text = serde_json::to_string(key).ok()?;
     if text.len() > MAX_BYTES {
@@ -229,19 +228,19 @@ fn shown(key: &(impl Serialize + ?Sized)) -> Option<String> {
     Some(text)
 }
 
-/// Without JSON there is no way to show any key.
+/// Without JSON no key can be shown.
 #[cfg(not(feature = "json"))]
 fn shown(_key: &(impl Serialize + ?Sized)) -> Option<String> {
     None
 }
 
-/// A payload that is to be a line of text has a line feed in it.
+/// A payload that should be one line of text contains a line feed.
 #[derive(Debug)]
 struct LineFeed;
 
 impl std::fmt::Display for LineFeed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a serializer that says it writes lines of text wrote a line feed")
+        f.write_str("a serializer of text wrote a line feed")
     }
 }
 

@@ -168,7 +168,7 @@ fn snapshot_errors_say_where_and_how_much() {
         (&damaged(Part::Header), &["header", "17"]),
         (&damaged(Part::Record), &["record", "17"]),
         (&damaged(Part::End), &["end", "17"]),
-        (&damaged(Part::Rest), &["behind the end", "17"]),
+        (&damaged(Part::Rest), &["after the end", "17"]),
         (&damaged(Part::Packing), &["packing", "17"]),
         (&E::Unsupported { flags: 2 }, &["0x2", "zstd"]),
         (&by_name, &["`xml`", "json"]),
