@@ -130,7 +130,7 @@ pub struct Status {
 /// A cache of any types.
 trait Followed: Send + Sync {
     fn bound(&self) -> u64;
-    fn held(&self) -> u64;
+    fn filled(&self) -> u64;
     fn set_bound(&self, bound: u64) -> Result<(), FollowError>;
 }
 
@@ -149,7 +149,7 @@ where
         bound_of(&self.cache, self.bound).unwrap_or(u64::MAX)
     }
 
-    fn held(&self) -> u64 {
+    fn filled(&self) -> u64 {
         match self.bound {
             Bound::Entries => self.cache.len() as u64,
             Bound::Weight => self.cache.weight(),
@@ -257,7 +257,7 @@ impl FollowerInner {
                 });
             }
         };
-        let (bound, held) = (self.followed.bound(), self.followed.held());
+        let (bound, filled) = (self.followed.bound(), self.followed.filled());
         let next = {
             let state = &mut *sync::lock(&self.state);
             state.status.usage = Some(usage);
@@ -265,7 +265,7 @@ impl FollowerInner {
                 state.status.target = target;
                 state.controller.set_target(target);
             }
-            state.controller.next_bound(usage.used, bound, held)
+            state.controller.next_bound(usage.used, bound, filled)
         };
         let Some(next) = next else { return Ok(bound) };
         self.followed.set_bound(next)?;

@@ -3,7 +3,7 @@
 
 /// Readings to wait for after a step down: the freed memory may appear in them.
 const PATIENCE: u32 = 3;
-/// The smallest and the largest share of the held entries or weight that one step down gives up.
+/// The smallest and the largest share of the filled part of a bound that one step down gives up.
 const SHRINK: (f64, f64) = (1.0 / 64.0, 0.5);
 /// The largest share by which a bound grows in one step.
 const GROWTH: f64 = 1.0 / 8.0;
@@ -37,17 +37,17 @@ impl Controller {
         self.low = target - share(target, self.band);
     }
 
-    /// The next bound while `used` bytes are in use and the cache holds `held` of `bound`; `None` if it should
+    /// The next bound while `used` bytes are in use and the cache has filled `filled` of `bound`; `None` if it should
     /// stay. A bound of 0 stays: it switches the cache off, and only the user switches it on again.
-    pub(super) fn next_bound(&mut self, used: u64, bound: u64, held: u64) -> Option<u64> {
+    pub(super) fn next_bound(&mut self, used: u64, bound: u64, filled: u64) -> Option<u64> {
         if bound == 0 {
             return None;
         }
         let next = if used > self.target {
-            self.shrunk(used, bound, held)?
+            self.shrunk(used, bound, filled)?
         } else if used < self.low {
             self.settling = None;
-            self.grown(used, bound, held)?
+            self.grown(used, bound, filled)?
         } else {
             return None;
         };
@@ -55,7 +55,7 @@ impl Controller {
         (next != bound).then_some(next)
     }
 
-    fn shrunk(&mut self, used: u64, bound: u64, held: u64) -> Option<u64> {
+    fn shrunk(&mut self, used: u64, bound: u64, filled: u64) -> Option<u64> {
         if let Some((before, left)) = &mut self.settling
             && used <= *before
             && *left > 0
@@ -67,14 +67,14 @@ impl Controller {
         // To the middle of the band, so that a small rise does not cause the next step at once.
         let aim = self.low + (self.target - self.low) / 2;
         let excess = (used - aim) as f64 / used as f64;
-        // A bound that was never reached has to fall below the held part, or nothing is freed.
-        let base = bound.min(held);
+        // A bound that was never reached has to fall below the filled part, or nothing is freed.
+        let base = bound.min(filled);
         Some(base - share(base, excess.clamp(SHRINK.0, SHRINK.1)).max(1).min(base))
     }
 
-    fn grown(&self, used: u64, bound: u64, held: u64) -> Option<u64> {
+    fn grown(&self, used: u64, bound: u64, filled: u64) -> Option<u64> {
         // A cache that is not full does not need a higher bound.
-        if held < bound - bound / 8 {
+        if filled < bound - bound / 8 {
             return None;
         }
         let room = (self.low - used) as f64 / self.low as f64;

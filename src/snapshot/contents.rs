@@ -27,8 +27,8 @@ pub(crate) struct Contents<'c, K, V, S> {
     rejected: Vec<(Rejection, u64)>,
     room: CacheRoom,
     /// The number of the entries in all chunks, and their weight.
-    held: u64,
-    held_weight: u64,
+    len: u64,
+    weight: u64,
     loaded: Loaded,
 }
 
@@ -79,7 +79,7 @@ where
         let codec = codec_of(&header, options)?;
         let (chunks, rejected) = (Vec::new(), Vec::new());
         let (room, loaded) = (CacheRoom::of(cache), Loaded::default());
-        let mut contents = Self { cache, chunks, rejected, room, held: 0, held_weight: 0, loaded };
+        let mut contents = Self { cache, chunks, rejected, room, len: 0, weight: 0, loaded };
         contents.read_records(&mut decoder, &header, &codec, options)?;
         Ok(contents)
     }
@@ -159,9 +159,9 @@ where
     }
 
     fn push(&mut self, arrival: Arrival<K, V>) {
-        self.held += 1;
-        self.held_weight += u64::from(arrival.weight());
-        if self.room.is_exceeded(self.held, self.held_weight) {
+        self.len += 1;
+        self.weight += u64::from(arrival.weight());
+        if self.room.is_exceeded(self.len, self.weight) {
             self.push_one(arrival);
             self.drop_coldest();
         } else {
@@ -179,13 +179,13 @@ where
             weight += u64::from(arrival.weight());
             self.room.is_enough(entries, weight)
         };
-        let kept = all.iter().take_while(has_room).count();
-        self.loaded.no_room += (all.len() - kept) as u64;
-        all.truncate(kept);
-        (self.held, self.held_weight) = (0, 0);
+        let fitting = all.iter().take_while(has_room).count();
+        self.loaded.no_room += (all.len() - fitting) as u64;
+        all.truncate(fitting);
+        (self.len, self.weight) = (0, 0);
         for arrival in all {
-            self.held += 1;
-            self.held_weight += u64::from(arrival.weight());
+            self.len += 1;
+            self.weight += u64::from(arrival.weight());
             self.push_one(arrival);
         }
     }

@@ -246,7 +246,7 @@ impl Serializers {
     /// # Errors
     /// If there is none; the error lists the names of all.
     pub fn get(&self, name: &str) -> Result<Arc<dyn Serializer>, RegistryError> {
-        let named = self.all.iter().find(|held| held.name().eq_ignore_ascii_case(name));
+        let named = self.all.iter().find(|known| known.name().eq_ignore_ascii_case(name));
         named.cloned().ok_or_else(|| RegistryError::Unknown {
             what: WHAT,
             given: name.to_owned(),
