@@ -181,7 +181,7 @@ fn snapshot_errors_say_where_and_how_much() {
         (&E::TooPacked { limit: 256 }, &["limit", "no damage", "256", "max_expansion"]),
         (&E::NotAFile { kind: "FIFO" }, &["FIFO", "regular file"]),
         (&E::Serialize(cause()), &["cannot be serialized"]),
-        (&inexact, &["entry 3 (key \"a\")", "not a number", "`json`", "use `bincode`"]),
+        (&inexact, &["entry 3 (key \"a\")", "infinite or NaN", "`json`", "use `bincode`"]),
         (&unreadable, &["entry 4", "cannot be read back", "`bincode`", "use `json`"]),
         (&E::Deserialize { record: 7, source: cause() }, &["record 7"]),
         (&in_file, &["a/b"]),
