@@ -1,4 +1,4 @@
-//! A bound that follows how much memory there is: [`MemoryFollower`].
+//! A cache's bound that follows the memory in use: [`MemoryFollower`].
 //!
 //! ```text
 //!   MemorySource ──usage──▶ controller ──bound──▶ Cache::set_capacity or set_max_weight

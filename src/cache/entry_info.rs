@@ -84,7 +84,8 @@ impl KeyState {
     }
 }
 
-/// How many of a cache's entries are valid, as [`Cache::census`] has counted.
+/// The number and the weight of entries by state, as counted by [`Cache::census`] or
+/// [`Cache::clear_and_count`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

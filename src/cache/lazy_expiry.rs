@@ -1,8 +1,8 @@
-//! The verbs that tell an expired key from a missing one, and those that remove what has expired. They
-//! work with every cache; with [lazy expiry](crate::Builder::expire_lazily) nothing but these verbs, an
-//! insertion of the same key and eviction removes an expired entry.
+//! The verbs that distinguish an expired key from a missing one, and those that remove expired entries. They
+//! work with every cache, and serve those with [lazy expiry](crate::Builder::expire_lazily), where no timer
+//! removes an expired entry.
 //!
-//! Each is one atomic step of the table for each entry, so the states of a key change one after the other:
+//! Each state of a key changes by one atomic step of the table, or by time:
 //!
 //! | from | to | by |
 //! |---|---|---|
@@ -120,7 +120,7 @@ where
             {
                 return Attempt::Retry;
             }
-            // It may have expired since.
+            // The entry may have expired since it was found.
             let cause = self.note_removed(change, pointer, Absence::Removed, guard);
             Attempt::Done(KeyState::removed_as(cause))
         });
@@ -129,14 +129,13 @@ where
 
     /// Removes every entry that has expired.
     ///
-    /// With [lazy expiry](crate::Builder::expire_lazily) nothing else removes them all; otherwise timers do,
-    /// and this call does not wait for them. It finds entries by their timers, so one that expired less than
+    /// In a cache with [lazy expiry](crate::Builder::expire_lazily) no timer does so; in others this call does
+    /// not wait for timers. It finds entries by their timers, so one that expired less than
     /// a [tick](crate::Builder::timer_tick) ago may stay. In a cache with an
     /// [atomic listener](crate::Builder::atomic_listener), an entry whose key another thread is changing may
-    /// stay too, and a thread that must not call that listener removes nothing. The call does all other
-    /// maintenance that is pending, like [`run_pending`](Self::run_pending), and may wait for maintenance
-    /// that another thread is running. [`Stats::expirations`](crate::Stats::expirations) counts what it
-    /// removes.
+    /// stay too, and a thread that must not call that listener removes nothing. The call applies pending
+    /// changes before, and may wait for maintenance that another thread is running.
+    /// [`Stats::expirations`](crate::Stats::expirations) counts what it removes.
     ///
     /// # Complexity
     /// O(partitions + e) for e entries that have expired; it does not visit the others.

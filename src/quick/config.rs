@@ -150,7 +150,7 @@ impl QuickCacheConfig {
 /// The most entries that one partition of a cache can count.
 pub(super) const MAX_SIZE: usize = i32::MAX as usize - 1024;
 
-/// The duration of so many seconds, if it is above zero and not too long.
+/// The duration of `seconds`, if it is above zero and at most [`MAX_SECONDS`].
 pub(super) fn seconds_above_zero(seconds: f64) -> Option<Duration> {
     let is_allowed = seconds > 0.0 && seconds <= MAX_SECONDS;
     let duration = is_allowed.then(|| Duration::try_from_secs_f64(seconds).ok()).flatten();

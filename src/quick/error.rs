@@ -128,7 +128,7 @@ impl Error for CacheError {
     }
 }
 
-/// Which setting is wrong, what was given and what is allowed.
+/// Why a configuration is invalid: the setting, what was given and what is allowed.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ConfigError {

@@ -1,7 +1,7 @@
 //! The metrics of a [`QuickCache`](super::QuickCache).
 //!
 //! # Orderings
-//! All accesses are `Relaxed`: each counter stands for itself, and two of them may be read at different times.
+//! All accesses are `Relaxed`: the counters are independent, and two of them may be read at different times.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;

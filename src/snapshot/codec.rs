@@ -1,5 +1,5 @@
-//! A serializer, and which of the library's own it is: that decides how values reach it, what they are
-//! watched for, and which limits hold when they are read.
+//! A serializer together with its kind, which decides how values reach the serializer, what they are checked
+//! for, and which limits hold when they are read.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -19,7 +19,7 @@ use super::serializer::Postcard;
 use super::serializer::{Serializer, SerializerError};
 use super::watch::Format;
 
-/// A serializer with its kind, which is found out once.
+/// A serializer with its kind, which is determined once.
 #[derive(Clone)]
 pub(super) struct Codec {
     serializer: Arc<dyn Serializer>,
@@ -28,15 +28,15 @@ pub(super) struct Codec {
 
 #[derive(Clone, Copy)]
 enum CodecKind {
-    /// Called by the types of key and value. A call through the trait object for each part of a value takes
-    /// as long as everything else.
+    /// Called with the types of key and value: a call through a trait object for each part of a value would
+    /// take as long as everything else.
     #[cfg(feature = "bincode")]
     Bincode,
     #[cfg(feature = "json")]
     Json,
     #[cfg(feature = "postcard")]
     Postcard,
-    /// A user's.
+    /// A serializer of the user's.
     Custom,
 }
 

@@ -15,7 +15,7 @@ use serde::de::{
 /// The most levels of nested values. The JSON serializer has the same limit.
 pub(super) const MAX_DEPTH: u32 = 128;
 
-/// The most elements of a payload of so many bytes. Most elements take a byte or more, but some are empty.
+/// The most elements in a payload of `bytes` bytes. Most elements take a byte or more, but some are empty.
 pub(super) fn max_elements(bytes: usize) -> u64 {
     1024 + 4 * bytes as u64
 }
@@ -30,7 +30,7 @@ pub(super) struct PayloadBudget<'p> {
 }
 
 impl<'p> PayloadBudget<'p> {
-    /// The budget for a payload of so many bytes.
+    /// The budget for a payload of `bytes` bytes.
     pub(super) fn for_payload(bytes: usize) -> Self {
         let elements = Cell::new(max_elements(bytes));
         Self { depth: Cell::new(MAX_DEPTH), elements, bytes, json: None }

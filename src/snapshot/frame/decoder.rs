@@ -351,8 +351,8 @@ impl<R: Read> Decoder<R> {
         let is_whole =
             given == crc.finalize().to_le_bytes() && u64::from_le_bytes(count) == self.count;
         self.source.expect(b'\n', Part::End)?;
-        // Read to the end of the packed bytes, so that the decoder checks its own checksum, too. Not by `exact`,
-        // which takes packed bytes that are cut off for the end of a snapshot.
+        // Reads to the end of the packed bytes, so that unpacking checks its own checksum, too. Not by `exact`, which
+        // reports the end and packed bytes that are cut off alike.
         loop {
             match self.source.reader.read(&mut [0]) {
                 Ok(0) => return Ok(FrameItem::End { is_whole }),
@@ -377,7 +377,7 @@ fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
     taken
 }
 
-/// There are too many unpacked bytes: more than so many times the packed ones.
+/// There are more unpacked bytes than this many times the packed ones.
 #[derive(Debug)]
 pub(crate) struct TooPacked(pub(crate) u32);
 
