@@ -26,6 +26,7 @@ mod remove; // removing one key
 mod remove_entry; // removing entries and returning what they held
 mod invalidate; // removing many entries: by a predicate, or all
 mod expire; // lifetimes of single entries, and whether an entry is valid
+mod lazy_expiry; // removing expired entries where no timer does, and telling in which state a key was
 mod tagged; // entries with tags, and invalidating all entries of a tag
 mod unevictable; // entries that are never evicted
 #[cfg(feature = "snapshot")]
@@ -43,18 +44,14 @@ mod shadow_report; // the hit ratios that the shadow caches estimate
 mod lookup; // the fast path and the slow path of a lookup
 mod executor; // jobs in which a listener's executor notifies it
 pub(crate) mod lifecycle; // from the first handle to the end of the cache
-#[cfg(feature = "quick")]
-mod lazy_expiry; // expired entries that stay until they are found or swept
 
-#[cfg(feature = "quick")]
-pub(crate) use lazy_expiry::KeyState;
 #[cfg(feature = "snapshot")]
 pub(crate) use restore::{Arrival, LeftOut, Restored, SavedMeta, Saving};
 
 use lifecycle::Lifecycle;
 
 pub use collect::InsertCounts;
-pub use entry_info::{Census, EntryInfo, EntryView};
+pub use entry_info::{Census, EntryInfo, EntryView, KeyState};
 pub use explain::{Explanation, Presence};
 pub use fill::Fill;
 pub use iter::{Entries, Iter, Keys, Values};

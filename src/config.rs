@@ -344,8 +344,8 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Removes each expired entry at most `tick` after its deadline. Default: 2^24 nanoseconds, which is
-    /// about 17 milliseconds.
+    /// Removes each expired entry at most `tick` after its deadline, unless expiry is
+    /// [lazy](Self::expire_lazily). Default: 2^24 nanoseconds, which is about 17 milliseconds.
     ///
     /// The tick is rounded down to a power of two of nanoseconds. No call returns an expired entry in any
     /// case: the tick is how long the entry may still take memory and count in [`Cache::len`]. In background
@@ -356,9 +356,15 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Makes expiry lazy: an expired entry stays until a caller finds it or asks for a sweep.
-    #[cfg(feature = "quick")]
-    pub(crate) fn expire_lazily(mut self) -> Self {
+    /// Leaves expired entries in the cache until a call removes them. Default: timers remove them, within a
+    /// [tick](Self::timer_tick).
+    ///
+    /// No lookup and no iteration returns an expired entry in any case. With lazy expiry it takes room, and
+    /// counts in [`Cache::len`], until [`Cache::remove_expired`] or any removal of its key removes it, an
+    /// insertion of its key replaces it, or the policy evicts it, as it may evict valid entries while expired
+    /// ones remain. So a caller can tell an expired key from a missing one
+    /// ([`Cache::remove_if_expired`]), and no thread wakes for timers.
+    pub fn expire_lazily(mut self) -> Self {
         self.time.is_expiry_lazy = true;
         self
     }
@@ -576,6 +582,7 @@ impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
             .field("time_to_idle", &self.time.time_to_idle)
             .field("has_expiry", &self.time.expiry.is_some())
             .field("jitter", &self.time.jitter)
+            .field("expires_lazily", &self.time.is_expiry_lazy)
             .field("listener", &self.listener)
             .field("has_atomic_listener", &self.atomic_listener.is_some())
             .field("maintenance", &self.maintenance)

@@ -125,7 +125,7 @@ pub use crate::base::mode::Maintenance;
 pub use crate::base::stats::Stats;
 pub use crate::cache::{
     Cache, Census, Displaced, Entries, EntryInfo, EntryView, Explanation, Fill, InsertCounts,
-    InsertOptions, Iter, Keys, Pinned, Presence, Ranked, Values,
+    InsertOptions, Iter, KeyState, Keys, Pinned, Presence, Ranked, Values,
 };
 pub use crate::config::{Builder, CacheConfig};
 pub use crate::engine::history::Absence;

@@ -1,18 +1,18 @@
-//! A bound that follows how much memory there is: [`MemoryFollower`].
+//! A cache's bound that follows the memory in use: [`MemoryFollower`].
 //!
 //! ```text
 //!   MemorySource ──usage──▶ controller ──bound──▶ Cache::set_capacity or set_max_weight
-//!   (the process, its cgroup,   hysteresis:          evicts what is too much
+//!   (the process, its cgroup,   hysteresis:          evicts the excess
 //!    or one of your own)        │
 //!                               │   used
-//!        target ────────────────┤ above: shrink, by the share that is too much
-//!        target × (1 - band) ───┤ between: leave it
+//!        target ────────────────┤ above: shrink, by the share of the excess
+//!        target × (1 - band) ───┤ between: no change
 //!                               │ below, and the cache is full: grow, by an eighth at most
 //! ```
 //!
-//! Every look is one reading of the source, at an [interval](FollowerBuilder::interval) by the
-//! library's maintenance thread, or [when asked](MemoryFollower::adjust). Looks do not overlap. The
-//! source is read and values are dropped under no lock.
+//! The library's maintenance thread reads the source at an [interval](FollowerBuilder::interval);
+//! [`adjust`](MemoryFollower::adjust) reads it at any time. Readings do not overlap. The source is read,
+//! and values are dropped, under no lock.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -35,34 +35,34 @@ pub use source::{CgroupMemory, MemorySource, ProcessMemory, Usage};
 
 use controller::{Controller, Range};
 
-/// Which of a cache's bounds follows.
+/// A bound of a cache that a follower can set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Bound {
-    /// That on the number of entries, by [`Cache::set_capacity`].
+    /// The bound on the number of entries, set by [`Cache::set_capacity`].
     Entries,
-    /// That on the sum of weights, by [`Cache::set_max_weight`].
+    /// The bound on the sum of weights, set by [`Cache::set_max_weight`].
     Weight,
 }
 
 /// Keeps a bound of a cache at what the memory of the process, or of its cgroup, allows.
 ///
-/// Above its target it shrinks the bound, by the share of memory that is too much and at most by
-/// half at a time; below the target and a band under it, a full cache's bound grows again, by at
-/// most an eighth at a time. In between nothing happens, so the bound does not swing. It stays
-/// within [`range`](FollowerBuilder::range).
+/// While more memory than its target is in use, it shrinks the bound by the share of the excess, and by at
+/// most half at a time. While less than the target minus a band is in use, it lets the bound of a full cache
+/// grow by at most an eighth at a time. In between it changes nothing, so the bound does not oscillate. The
+/// bound stays within [`range`](FollowerBuilder::range).
 ///
-/// Evicting frees memory to the allocator, which may keep it: a source that counts what the system
-/// has given to the process then sees no change. So after a step down the follower waits for three
-/// looks before the next, unless use rises; and where an allocator keeps all, the bound ends at the
-/// lower end of the range. A [source of your own](MemorySource) that asks the allocator for what is
-/// in use mends that.
+/// Eviction returns memory to the allocator, which may keep it: a source that counts the memory that the
+/// system has given to the process then sees no change. So after it has lowered the bound, the follower waits
+/// for three readings before it lowers it again, unless the use rises. If the allocator keeps everything, the
+/// bound ends at the lower end of the range. A [source of your own](MemorySource) that asks the allocator
+/// how much is in use avoids that.
 ///
-/// It holds a handle of the cache, and ends when it is dropped; the bound stays where it is then.
+/// The follower holds a handle of the cache. When it is dropped, it stops, and the bound stays as it is.
 ///
 /// # Concurrency
-/// Any number of threads may use the cache meanwhile, and call [`adjust`](Self::adjust). A bound that
-/// others set is where it goes on from.
+/// Any number of threads may use the cache meanwhile, and call [`adjust`](Self::adjust). If another thread
+/// sets the bound, the follower continues from there.
 ///
 /// # Examples
 /// ```
@@ -99,7 +99,7 @@ pub struct MemoryFollower {
 struct FollowerInner {
     followed: Box<dyn Followed>,
     source: Box<dyn MemorySource>,
-    /// `None` follows the limit that the source tells.
+    /// `None` follows the limit that the source reports.
     target: Option<u64>,
     state: Mutex<FollowerState>,
 }
@@ -107,30 +107,30 @@ struct FollowerInner {
 struct FollowerState {
     controller: Controller,
     status: Status,
-    /// A reading is under way.
+    /// Whether a thread is reading the source.
     is_reading: bool,
 }
 
-/// What a follower has done and seen so far.
+/// What a follower has read and done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
     /// The last reading.
     pub usage: Option<Usage>,
-    /// How many bytes it aims at: what was set, or nine tenths of the last reading's limit.
+    /// The bytes in use that it aims at: the target that was set, or nine tenths of the last reading's limit.
     pub target: u64,
     /// How often it has lowered the bound.
     pub shrinks: u64,
     /// How often it has raised the bound.
     pub grows: u64,
-    /// How many looks came to nothing because the source failed or panicked.
+    /// How many readings failed, because the source returned an error or panicked.
     pub failures: u64,
 }
 
-/// A cache, of whatever types.
+/// A cache of any types.
 trait Followed: Send + Sync {
     fn bound(&self) -> u64;
-    fn held(&self) -> u64;
+    fn filled(&self) -> u64;
     fn set_bound(&self, bound: u64) -> Result<(), FollowError>;
 }
 
@@ -149,7 +149,7 @@ where
         bound_of(&self.cache, self.bound).unwrap_or(u64::MAX)
     }
 
-    fn held(&self) -> u64 {
+    fn filled(&self) -> u64 {
         match self.bound {
             Bound::Entries => self.cache.len() as u64,
             Bound::Weight => self.cache.weight(),
@@ -173,7 +173,7 @@ fn bound_of<K, V, S>(cache: &Cache<K, V, S>, bound: Bound) -> Option<u64> {
 }
 
 impl MemoryFollower {
-    /// A follower of a bound of `cache`, to be set up and started.
+    /// Configures a follower of a bound of `cache`.
     pub fn builder<K, V, S>(cache: &Cache<K, V, S>) -> FollowerBuilder<K, V, S> {
         FollowerBuilder {
             cache: cache.clone(),
@@ -187,23 +187,23 @@ impl MemoryFollower {
         }
     }
 
-    /// Reads the source and moves the bound, if it should move. Returns the bound. If another look
-    /// is under way, nothing is done.
+    /// Reads the source, changes the bound if necessary, and returns it. If another thread is doing so at the
+    /// moment, the call only returns the bound.
     ///
     /// # Errors
-    /// If the source failed or panicked; the bound is as before, and [`Status::failures`] counts it.
+    /// If the source failed or panicked; the bound is unchanged, and [`Status::failures`] counts it.
     pub fn adjust(&self) -> Result<u64, FollowError> {
-        self.inner.look()
+        self.inner.adjust()
     }
 
-    /// What it has done so far.
+    /// What the follower has read and done so far.
     #[must_use]
     pub fn status(&self) -> Status {
         sync::lock(&self.inner.state).status.clone()
     }
 
-    /// Ends the looks of the maintenance thread; waits for one that is under way, unless it is called
-    /// from within it. [`adjust`](Self::adjust) still works.
+    /// Stops the readings by the maintenance thread, and waits for one that is running, unless it is called
+    /// from within that. [`adjust`](Self::adjust) still works.
     pub fn stop(&self) {
         if let Some(periodic) = &self.periodic {
             periodic.stop();
@@ -225,14 +225,14 @@ impl fmt::Debug for MemoryFollower {
 
 impl Task for FollowerInner {
     fn run(&self) {
-        // Counted in the status.
-        let _ = self.look();
+        // The status counts failures.
+        let _ = self.adjust();
     }
 }
 
 impl FollowerInner {
-    fn look(&self) -> Result<u64, FollowError> {
-        /// Also if a value's drop panics.
+    fn adjust(&self) -> Result<u64, FollowError> {
+        /// Ends the reading, also if the drop of a value panics.
         struct Reading<'i>(&'i FollowerInner);
         impl Drop for Reading<'_> {
             fn drop(&mut self) {
@@ -246,7 +246,7 @@ impl FollowerInner {
             }
             state.is_reading = true;
         }
-        let _looking = Reading(self);
+        let _reading = Reading(self);
         let (usage, target) = match contain(|| reading(&*self.source, self.target)) {
             Some(Ok(reading)) => reading,
             failed => {
@@ -257,7 +257,7 @@ impl FollowerInner {
                 });
             }
         };
-        let (bound, held) = (self.followed.bound(), self.followed.held());
+        let (bound, filled) = (self.followed.bound(), self.followed.filled());
         let next = {
             let state = &mut *sync::lock(&self.state);
             state.status.usage = Some(usage);
@@ -265,7 +265,7 @@ impl FollowerInner {
                 state.status.target = target;
                 state.controller.set_target(target);
             }
-            state.controller.next_bound(usage.used, bound, held)
+            state.controller.next_bound(usage.used, bound, filled)
         };
         let Some(next) = next else { return Ok(bound) };
         self.followed.set_bound(next)?;
@@ -279,7 +279,7 @@ impl FollowerInner {
     }
 }
 
-/// What is in use, and what may be; no target if none was given and the source knows no limit.
+/// The usage and the target for it; no target if none was given and the source knows no limit.
 fn reading(
     source: &dyn MemorySource,
     target: Option<u64>,
@@ -289,7 +289,7 @@ fn reading(
             source.read_with_target(target).map(|(usage, target)| (usage, Some(target)))
         }
         None => source.read().map(|usage| {
-            // A limit of 0 would leave nothing to aim at; the target is then as before.
+            // With a limit of 0 the target stays as it was.
             (usage, usage.limit.map(source::target_below).filter(|target| *target > 0))
         }),
     }
@@ -309,56 +309,56 @@ pub struct FollowerBuilder<K, V, S> {
 }
 
 impl<K, V, S> FollowerBuilder<K, V, S> {
-    /// Which bound follows. Default: that on weight if the cache has one, else that on entries.
+    /// Chooses the bound to set. Default: the bound on weight if the cache has one, else the one on entries.
     pub fn bound(mut self, bound: Bound) -> Self {
         self.bound = Some(bound);
         self
     }
 
-    /// Where use is read. Default: [`CgroupMemory`] if the process is in a cgroup with a limit, else
+    /// Reads the use of memory from `source`. Default: [`CgroupMemory`] if the process is in a cgroup with a limit, else
     /// [`ProcessMemory`].
     pub fn source(mut self, source: impl MemorySource) -> Self {
         self.source = Some(Box::new(source));
         self
     }
 
-    /// How many bytes may be in use. Default: nine tenths of the limit that the source tells, at each
-    /// look anew, so that the target follows a limit that changes.
+    /// Sets how many bytes may be in use. Default: nine tenths of the limit in each reading, so that the
+    /// target follows a limit that changes.
     ///
-    /// With [`CgroupMemory`] it bounds the use of this process's own group.
+    /// With [`CgroupMemory`] the target bounds the use of the process's own group.
     pub fn target(mut self, bytes: u64) -> Self {
         self.target = Some(bytes);
         self
     }
 
-    /// How far below the target use must be for the bound to grow, as a fraction of the target.
-    /// Default: 0.1.
+    /// Sets how far below the target the use must be for the bound to grow, as a fraction of the target, from
+    /// 0 to below 1. Default: 0.1.
     pub fn band(mut self, fraction: f64) -> Self {
         self.band = fraction;
         self
     }
 
-    /// The least and the most that the bound may be. Default: from a sixteenth of what it is at
-    /// [`start`](Self::start), but no less than one for each partition, to all of it. A bound of 0, of
-    /// a cache that is switched off, stays.
+    /// Keeps the bound from `least` to `most`. Default: from a sixteenth of its value at
+    /// [`start`](Self::start), but no less than one for each partition, up to that value. A bound of 0, which
+    /// switches the cache off, stays 0.
     pub fn range(mut self, least: u64, most: u64) -> Self {
         self.range = Some((least, most));
         self
     }
 
-    /// How often the maintenance thread looks. Default: a second.
+    /// Lets the maintenance thread read the source once in every `interval`. Default: a second.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = Some(interval);
         self
     }
 
-    /// The maintenance thread does not look, only [`MemoryFollower::adjust`] does.
+    /// Leaves all readings to [`MemoryFollower::adjust`]; the maintenance thread makes none.
     pub fn by_hand(mut self) -> Self {
         self.interval = None;
         self
     }
 
-    /// Tells the time by `clock`. Default: [`MonotonicClock`].
+    /// Measures the interval by `clock`. Default: [`MonotonicClock`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Arc::new(clock));
         self
@@ -371,11 +371,11 @@ where
     V: Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Reads the source once, and follows from then on.
+    /// Reads the source once, and starts following.
     ///
     /// # Errors
     /// If the cache has no such bound, the source cannot be read, there is neither a target nor a
-    /// limit, or a setting is out of range. The bound is as before then.
+    /// limit, or a setting is out of range. The bound is unchanged then.
     pub fn start(self) -> Result<MemoryFollower, FollowError> {
         let Self { cache, bound, source, target, band, range, interval, clock } = self;
         let has_weight = cache.max_weight().is_some();

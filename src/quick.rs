@@ -1,18 +1,18 @@
-//! A cache for everyday use: string keys, seconds to live, errors with codes, files and metrics, all
-//! set up by one configuration.
+//! A cache for everyday use: string keys, times to live in seconds, errors with codes, files and metrics,
+//! all set up by one configuration.
 //!
-//! [`QuickCache`] has the interface of the Python package PyQuickCache, without its limits: it is
-//! shared by any number of threads whose lookups take no lock, is saved while it serves, never runs
-//! code that it finds in a file, and never loses an old file to a failed save.
+//! [`QuickCache`] has the interface of the Python package PyQuickCache, without its limits: any number of
+//! threads share it, and their lookups take no lock; it is saved while it serves; it never runs code from a
+//! file, and never loses an old file to a failed save.
 //!
-//! What it is made of:
+//! Its parts:
 //!
 //! ```text
-//!   QuickCacheConfig ─▶ QuickCache ─▶ Cache (one partition, inline maintenance; what has expired
-//!    names ─▶ Registry     │            stays there until it is found, swept or in the way)
+//!   QuickCacheConfig ─▶ QuickCache ─▶ Cache (one partition, inline maintenance, lazy expiry: expired
+//!    names ─▶ Registry     │            entries stay until a call finds them or needs room)
 //!                          ├─ Metrics ─▶ MetricsSink
-//!                          ├─ sweeper: by the maintenance thread, each cleanup interval
-//!                          └─ files: snapshots, by the rules of Target
+//!                          ├─ sweeper: run by the maintenance thread, once each cleanup interval
+//!                          └─ files: snapshots, named by the rules of Target
 //! ```
 #![forbid(unsafe_code)]
 
@@ -53,7 +53,7 @@ pub use ttl::Ttl;
 
 use metrics::{CoreCounts, Metrics};
 
-/// What a key of a [`QuickCache`] can do: `String`, numbers, and any type that is displayed and
+/// A type of keys for a [`QuickCache`]: `String`, numbers, and any other type that can be displayed and
 /// serialized.
 pub trait QuickKey:
     Hash + Eq + Clone + Display + Serialize + DeserializeOwned + Send + Sync + 'static
@@ -67,22 +67,22 @@ impl<K> QuickKey for K where
 
 /// A cache of values `V` by keys `K`, with seconds to live, metrics and files.
 ///
-/// A handle: clones are one cache, which ends with the last of them.
+/// It is a handle: all clones are one cache, which ends with the last of them.
 ///
 /// # States of a key
-/// A key is missing, valid, or expired: its time is over, but no call has noticed. An entry is
-/// valid as long as no more than its time to live has passed. What has expired stays until a call
-/// comes across it, which returns [`KeyExpired`](CacheError::KeyExpired) and removes it, so that
-/// the key is missing from then on; until a sweep removes it ([`cleanup`](Self::cleanup), and each
-/// [interval](QuickCacheConfig::cleanup_interval)); or until a new key needs room: then all that
-/// has expired goes before anything valid is evicted.
+/// A key is missing, valid or expired. It is valid as long as no more than its time to live has passed. An
+/// expired entry stays in the cache until one of these happens:
+///
+/// - A call for its key finds it, returns [`KeyExpired`](CacheError::KeyExpired) and removes it, so that the
+///   key is missing from then on.
+/// - [`cleanup`](Self::cleanup) or the sweep of each [interval](QuickCacheConfig::cleanup_interval) removes it.
+/// - A new key needs room in a full cache. Then all expired entries are removed before a valid one is evicted.
 ///
 /// # Concurrency
-/// Lookups are lock-free. Each change of a key's state is one atomic step, so of several calls that
-/// compete, one adds, one deletes, and one learns of the expiry. `set_many`, `get_many` and
-/// `delete_many` are so many single steps. There are never more than
-/// [`max_size`](QuickCacheConfig::max_size) entries when a call returns and no other is inserting.
-/// Keys and values are dropped under no lock.
+/// Lookups are lock-free. Each change of a key's state is one atomic step, so of several calls that compete,
+/// one adds, one deletes, and one reports the expiry. `set_many`, `get_many` and `delete_many` take one step
+/// for each key. When a call returns and no other one is inserting, there are no more than
+/// [`max_size`](QuickCacheConfig::max_size) entries. Keys and values are dropped under no lock.
 ///
 /// # Examples
 /// ```
@@ -114,43 +114,42 @@ where
     sweeper: Option<Arc<Periodic>>,
     config: QuickCacheConfig,
     registry: Registry,
-    /// That of the serializer.
+    /// The extension of the serializer's files.
     extension: String,
     default_ttl_ns: AtomicU64,
 }
 
-/// What the sweeper sees too.
+/// What a quick cache shares with its sweeper.
 struct QuickCore<K, V> {
     cache: Cache<K, V>,
     max_size: usize,
     metrics: Metrics,
 }
 
-// For one type, so that `QuickCache::builder` needs none named; `build` makes any.
+// For one type, so that callers of `QuickCache::builder` need not name one; `build` makes a cache of any.
 impl QuickCache<()> {
-    /// Starts from a configuration, to say more than that.
+    /// Starts a builder from a configuration, for settings that a configuration cannot hold.
     pub fn builder(config: QuickCacheConfig) -> QuickCacheBuilder {
         QuickCacheBuilder::new(config)
     }
 }
 
 impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
-    /// A cache of that configuration.
+    /// Builds a cache with the configuration `config`.
     ///
     /// # Errors
-    /// The first setting that is wrong, what was given and what is allowed.
+    /// [`ConfigError`] names the first setting that is wrong, what was given and what is allowed.
     pub fn new(config: QuickCacheConfig) -> Result<Self, ConfigError> {
         QuickCache::builder(config).build()
     }
 
-    /// Stores `value` under `key`, whatever its state.
+    /// Stores `value` under `key`, whatever the key's state.
     ///
     /// # Errors
-    /// [`CacheError::InvalidTtl`]; nothing has changed then, and nothing is counted.
+    /// [`CacheError::InvalidTtl`]; the cache is unchanged then, and nothing is counted.
     ///
     /// # Complexity
-    /// O(1) expected; if the cache is full and `key` is new, what has expired is removed first, at
-    /// O(1) for each entry.
+    /// O(1) expected; if the cache is full and `key` is new, O(e) to remove e expired entries first.
     pub fn set(
         &self,
         key: impl Into<K>,
@@ -162,11 +161,12 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         Ok(())
     }
 
-    /// Stores `value` under `key` unless it is there and valid. Of several threads that try at once,
-    /// one adds its value.
+    /// Stores `value` under `key` unless the key is valid. Of several threads that try at the same time, one
+    /// adds its value.
     ///
     /// # Errors
-    /// [`CacheError::KeyAlreadyExists`], which is no use of the entry; [`CacheError::InvalidTtl`].
+    /// [`CacheError::KeyAlreadyExists`], which does not count as a use of the entry;
+    /// [`CacheError::InvalidTtl`].
     pub fn add(
         &self,
         key: impl Into<K>,
@@ -176,12 +176,12 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         let ttl = self.ttl(&ttl_sec.into())?;
         let (core, key) = (self.core(), key.into());
         core.make_room_for(&key);
-        // The message wants it after the cache has taken the key.
-        let kept = key.clone();
+        // For the error's message, after the cache has taken the key.
+        let copy = key.clone();
         match core.cache.insert_if_absent_with(key, value, InsertOptions::new().ttl(ttl)) {
             Inserted::Rejected(Rejection::Present) => {
                 core.count(Metric::FailedOp);
-                Err(CacheError::KeyAlreadyExists { key: kept.to_string() })
+                Err(CacheError::KeyAlreadyExists { key: copy.to_string() })
             }
             _ => {
                 core.count_set();
@@ -190,7 +190,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         }
     }
 
-    /// Replaces the value of `key`, and how long it may live.
+    /// Replaces the value of `key` and its time to live.
     ///
     /// # Errors
     /// [`CacheError::KeyNotFound`], [`CacheError::KeyExpired`], [`CacheError::InvalidTtl`].
@@ -202,15 +202,15 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     ) -> Result<(), CacheError> {
         let ttl = self.ttl(&ttl_sec.into())?;
         let (core, key) = (self.core(), key.into());
-        let state = core.cache.take_expired(&key);
+        let state = core.cache.remove_if_expired(&key);
         if state == KeyState::Valid {
-            let kept = key.clone();
+            let copy = key.clone();
             if core.cache.replace_with(key, value, InsertOptions::new().ttl(ttl)).is_stored() {
                 core.count_set();
                 return Ok(());
             }
-            // Gone meanwhile: at that moment the key was not there.
-            return Err(core.refuse_update(core.cache.take_expired(&kept), &kept));
+            // The entry has left in between.
+            return Err(core.refuse_update(core.cache.remove_if_expired(&copy), &copy));
         }
         Err(core.refuse_update(state, &key))
     }
@@ -227,8 +227,8 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         self.read(key, V::clone)
     }
 
-    /// What `reader` makes of the value of `key`, without cloning it. As
-    /// [`Cache::read`](crate::Cache::read) otherwise, and as [`get`](Self::get).
+    /// Calls `reader` on the value of `key`, without cloning it, and returns the result. Otherwise as
+    /// [`get`](Self::get) and [`Cache::read`](crate::Cache::read).
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -255,15 +255,15 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         match self.core().delete(key) {
             KeyState::Valid => Ok(()),
             KeyState::Expired => Err(CacheError::KeyExpired { key: key.to_string() }),
-            KeyState::Missing => Err(CacheError::KeyNotFound { key: key.to_string() }),
+            _ => Err(CacheError::KeyNotFound { key: key.to_string() }),
         }
     }
 
-    /// As [`set`](Self::set), for each pair in turn. Of more pairs than the cache may hold, the last
-    /// ones remain.
+    /// Stores each pair in turn, as [`set`](Self::set) does. If there are more pairs than the cache may hold,
+    /// the last ones remain.
     ///
     /// # Errors
-    /// [`CacheError::InvalidTtl`], before anything has changed.
+    /// [`CacheError::InvalidTtl`]; the cache is unchanged then.
     pub fn set_many<I>(
         &self,
         pairs: impl IntoIterator<Item = (I, V)>,
@@ -279,8 +279,8 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         Ok(())
     }
 
-    /// The keys that are valid with their values, cloned, in the order of the request; a key that
-    /// is asked for again appears where it was first. The others are left out.
+    /// The valid ones among `keys` with their values, cloned, in the order of `keys`; a repeated key appears
+    /// only where it was first.
     pub fn get_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<(K, V)>
     where
         K: Borrow<Q> + for<'k> From<&'k Q>,
@@ -300,8 +300,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         found
     }
 
-    /// Removes each of the keys. Returns those that were not there, or had expired, in the order of
-    /// the request.
+    /// Removes each of the keys. Returns those that were missing or had expired, in the order of `keys`.
     pub fn delete_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<&'q Q>
     where
         Q: Hash + Equivalent<K> + ?Sized + 'q,
@@ -310,23 +309,23 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         keys.into_iter().filter(is_skipped).collect()
     }
 
-    /// Number of entries, with those that have expired and were not removed yet.
+    /// Number of entries, including those that have expired and were not removed yet.
     #[must_use]
     pub fn size(&self) -> usize {
         self.core().cache.len()
     }
 
-    /// Number of entries after all that has expired was removed.
+    /// Removes all expired entries, and returns the number of the others.
     #[must_use]
     pub fn valid_size(&self) -> usize {
         self.cleanup();
         self.size()
     }
 
-    /// Removes all that has expired.
+    /// Removes all expired entries.
     ///
     /// # Complexity
-    /// O(1) for each entry that has expired; the others are not looked at.
+    /// O(e) for e expired entries; the call does not visit the others.
     pub fn cleanup(&self) {
         self.core().run();
     }
@@ -334,15 +333,16 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     /// Removes all entries that are there when the call begins. Each counts as a manual deletion.
     pub fn clear(&self) {
         let core = self.core();
-        let (all, expired) = core.cache.clear_counting();
-        core.metrics.discount_expirations(expired);
-        core.metrics.count(Metric::ManualDeletion, all);
+        let removed = core.cache.clear_and_count();
+        core.metrics.discount_expirations(removed.expired_len as u64);
+        let all = removed.valid_len + removed.expired_len;
+        core.metrics.count(Metric::ManualDeletion, all as u64);
     }
 
-    /// What was counted since the cache was built or its metrics were reset, and how full it is.
+    /// The counts since the cache was built or its metrics were reset, and how full the cache is.
     ///
     /// # Complexity
-    /// O(n): it looks which entries have expired, without removing them.
+    /// O(n): the call counts the expired entries, without removing them.
     #[must_use]
     pub fn get_metrics_snapshot(&self) -> MetricsSnapshot {
         let core = self.core();
@@ -350,19 +350,19 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
             return MetricsSnapshot::default();
         }
         core.metrics.report(core.counts());
-        core.metrics.snapshot(core.counts(), self.size(), core.cache.count_valid())
+        core.metrics.snapshot(core.counts(), self.size(), core.cache.census().valid_len)
     }
 
-    /// Sets all counts to 0, and the peaks to what is there.
+    /// Sets all counts to 0, and the peaks to the current number of entries.
     pub fn reset_metrics(&self) {
         let core = self.core();
         core.metrics.report(core.counts());
         core.metrics.reset(core.counts(), self.size());
     }
 
-    /// Ends the cleanup in the background. When this has returned, none runs, unless it was called
-    /// from within one; the cache remains usable, and can still be cleaned up by hand. Calling it
-    /// again does nothing.
+    /// Ends the cleanup in the background. Once the call has returned, no cleanup is running, unless the call
+    /// came from within one. The cache remains usable, and [`cleanup`](Self::cleanup) still works. Further
+    /// calls do nothing.
     pub fn stop(&self) {
         self.inner.stop();
     }
@@ -373,10 +373,10 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         &self.inner.config
     }
 
-    /// Changes how long entries live from now on when nothing else is said.
+    /// Changes the default time to live, for entries that are stored from now on.
     ///
     /// # Errors
-    /// If that is not above 0 and up to a million million.
+    /// If `seconds` is not above 0 and up to 10^12.
     pub fn set_default_ttl(&self, seconds: f64) -> Result<(), ConfigError> {
         let Some(ttl) = config::seconds_above_zero(seconds) else {
             return Err(ConfigError::BadValue {
@@ -412,10 +412,10 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCore<K, V> {
         self.count_set();
     }
 
-    /// If the cache is full and `key` is new, removes what has expired.
+    /// If the cache is full and `key` is new, removes all expired entries.
     fn make_room_for(&self, key: &K) {
         if self.cache.len() >= self.max_size && !self.cache.contains_key(key) {
-            self.cache.sweep();
+            self.cache.remove_expired();
         }
     }
 
@@ -438,7 +438,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCore<K, V> {
         }
     }
 
-    /// A lookup that counts, but for the call itself; or what the key is instead of valid.
+    /// Looks `key` up, and counts a hit or a miss, but not the call. Returns the key's state if it is not valid.
     fn look_up<Q, R>(&self, key: &Q, mut reader: impl FnMut(&V) -> R) -> Result<R, KeyState>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -448,8 +448,8 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCore<K, V> {
                 self.count(Metric::Hit);
                 return Ok(read);
             }
-            match self.cache.take_expired(key) {
-                // Inserted in between.
+            match self.cache.remove_if_expired(key) {
+                // Another thread has inserted it in between.
                 KeyState::Valid => {}
                 state => {
                     self.count(Metric::Miss);
@@ -464,7 +464,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCore<K, V> {
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let state = self.cache.remove_stating(key);
+        let state = self.cache.remove_key(key);
         let is_valid = state == KeyState::Valid;
         self.count(if is_valid { Metric::ManualDeletion } else { Metric::Miss });
         self.report_to_sink();
@@ -485,7 +485,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCore<K, V> {
 
 impl<K: QuickKey, V: Send + Sync + 'static> Task for QuickCore<K, V> {
     fn run(&self) {
-        self.cache.sweep();
+        self.cache.remove_expired();
         self.report_to_sink();
     }
 }

@@ -1,49 +1,49 @@
 //! Snapshots: a cache's entries as bytes, and back.
 //!
-//! A snapshot keeps of each entry its key, its value, how long it may yet live, its tags, its weight,
-//! its counter of accesses, and where its policy has it, so that a cache that is restored goes on where
-//! the one that was saved stopped. It is made while the cache serves: the entries are walked a few
-//! hundred at a time, so that saving takes little memory and stops nobody. It is read with distrust:
-//! every byte is covered by a checksum, lengths are believed only as far as there are bytes, and
-//! nothing of a cache is changed before the whole snapshot was found good.
+//! A snapshot holds the key and value of each entry, its remaining lifetime, its tags, its weight, its counter
+//! of accesses, and its standing in the policy, so that a restored cache continues where the saved one stopped.
+//! It is written while the cache serves: the entries are visited a few hundred at a time, so that saving takes
+//! little memory and does not stop other threads. It is read with distrust: a checksum covers every byte, memory
+//! for a length is allocated only as its bytes arrive, and a cache is not changed before the whole snapshot was
+//! found good.
 //!
 //! ```text
 //!   Cache ──walk, serialize──▶ records ──frame, checksums──▶ bytes ──packed if wanted──▶ any `Write`
 //!   Cache ◀──coldest first── entries, all good ◀── records ◀── bytes ◀── any `Read`
 //! ```
 //!
-//! Payloads are made by a [`Serializer`], which is chosen by name and may be the user's; the frame
-//! around them is always the same (`snapshot/frame.rs` draws it), so what a file is, and whether it is
-//! whole, can be told without knowing any types: [`Info::read`].
+//! A [`Serializer`] makes the payloads; it is chosen by name and may be the user's. The frame around them is
+//! always the same (`snapshot/frame.rs` draws it), so [`Info::read`] describes a file, and checks whether it is
+//! whole, without knowing any types.
 //!
 //! # Time and tags
-//! A snapshot notes when each entry expires and the time of day at which it was begun. Time goes on
-//! while it lies there: what would have expired until it is loaded is left out. Should the time of
-//! day have been set back since, no time has passed.
+//! A snapshot records when each entry expires, and the system time at which its saving began. The lifetimes go on
+//! while it is stored: entries that have expired when it is loaded are left out. If the system's clock was set
+//! back since, no time has passed.
 //!
-//! An entry whose [tag](crate::Cache::insert_with_tags) was invalidated before it was written is left
-//! out; the others have their tags again once they are loaded, so that
-//! [`invalidate_tag`](crate::Cache::invalidate_tag) reaches them. An invalidation that comes after an
-//! entry was written does not reach the file, as no other change does: what must not come back after a
-//! restart has to be invalidated again after loading.
+//! An entry of which a [tag](crate::Cache::insert_with_tags) was invalidated before the entry was written is left
+//! out. The others have their tags again once they are loaded, so that
+//! [`invalidate_tag`](crate::Cache::invalidate_tag) reaches them. An invalidation after an entry was written does
+//! not reach the file, as no other change does: to keep such an entry out after a restart, invalidate its tag
+//! again after loading.
 //!
 //! # What a serializer cannot carry
-//! A save fails rather than write what nobody can read, or what comes back as something else: see
-//! [`SnapshotError::Unreadable`] and [`SnapshotError::Inexact`]. Of what is saved a few records are read
-//! back for that, the first one and whichever has something in a place where none before it had.
+//! A save fails rather than write a value that cannot be read, or that would be read as another value: see
+//! [`SnapshotError::Unreadable`] and [`SnapshotError::Inexact`]. To ensure that, it reads a few records back: the
+//! first one, and each that has a kind of value in a place where no record before it had one.
 //!
 //! | | `bincode`, `postcard` | `json` |
 //! |---|---|---|
-//! | numbers that are infinite or not a number | exact | refused |
+//! | floating-point numbers that are infinite or NaN | exact | refused |
 //! | `Some(None)`, `Some(())` | exact | refused |
-//! | maps with keys that are no strings, numbers or plain variants | exact | refused |
-//! | values that say what they are: `serde_json::Value`, untagged enums | refused | exact |
+//! | maps whose keys are other than strings, numbers and unit variants | exact | refused |
+//! | values that need a self-describing format: `serde_json::Value`, untagged enums | refused | exact |
 //! | flattened structures, fields with `skip_serializing_if` | refused | exact |
-//! | values more than 126 deep | refused | refused |
+//! | values nested more than 126 deep | refused | refused |
 //!
 //! # Features
-//! `snapshot` brings this module; `bincode`, `json` and `postcard` bring the serializers of these
-//! names, `zstd` brings packing, `async` brings saving and loading as futures.
+//! `snapshot` adds this module; `bincode`, `json` and `postcard` add the serializers of these names, `zstd` adds
+//! packing, and `async` adds saving and loading as futures.
 //!
 //! # Examples
 #![cfg_attr(feature = "json", doc = "```")]
@@ -66,8 +66,6 @@
 #![forbid(unsafe_code)]
 
 use std::any::type_name;
-#[cfg(feature = "bincode")]
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::hash::{BuildHasher, Hash};
 use std::io::{Read, Write};
@@ -75,8 +73,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, LeftOut, SavedMeta, Saving};
 use crate::tags::TagSet;
@@ -84,18 +82,19 @@ use crate::tags::TagSet;
 mod info;
 mod records;
 #[cfg(feature = "async")]
-mod future;
-mod file;
+pub(crate) mod future;
+pub(crate) mod file;
 mod writer;
-mod contents;
+pub(crate) mod contents;
 #[cfg(feature = "zstd")]
 mod packing;
+mod codec;
 mod limits;
 mod frame;
 mod report;
-mod error;
+pub(crate) mod error;
 mod watch;
-mod serializer;
+pub(crate) mod serializer;
 
 pub use error::{Part, SnapshotError};
 pub use info::{Info, convert, convert_path};
@@ -110,30 +109,20 @@ pub use serializer::Postcard;
 pub use serializer::{RegistryError, Serializer, SerializerError, Serializers, erased_serde};
 pub use watch::Loss;
 
-#[cfg(feature = "quick")]
-pub(crate) use contents::Contents;
-#[cfg(feature = "quick")]
-pub(crate) use error::with_causes;
-#[cfg(feature = "quick")]
-pub(crate) use file::{Existing, open, write_atomically};
-#[cfg(all(feature = "async", feature = "quick"))]
-pub(crate) use future::on_a_thread;
-#[cfg(feature = "quick")]
-pub(crate) use serializer::check_name;
-
+use codec::Codec;
 use frame::{Form, FrameHeader, MAX_PAYLOAD, Meta};
 use writer::{ReadBack, Writer};
 
-/// How large a record may be unless options say otherwise, on both sides.
+/// The default limit on the size of a record, for saving and loading.
 const MAX_RECORD_BYTES: u64 = 1 << 30;
-/// To how many times its size a packed snapshot may unpack unless options say otherwise. Writers keep
-/// to it, whatever they are given to pack.
+/// The default limit on how many times its size a packed snapshot unpacks to. Writers stay below it, whatever
+/// they pack.
 const MAX_EXPANSION: u32 = 256;
 
-/// How a snapshot is to be written.
+/// Options for writing a snapshot.
 #[derive(Clone)]
 pub struct SaveOptions {
-    serializer: Arc<dyn Serializer>,
+    codec: Codec,
     zstd_level: Option<i32>,
     max_record_bytes: u64,
     is_checked: bool,
@@ -141,23 +130,24 @@ pub struct SaveOptions {
 }
 
 impl SaveOptions {
-    /// By `serializer`, not packed.
+    /// Writes with `serializer`, not packed.
     #[must_use]
     pub fn new(serializer: Arc<dyn Serializer>) -> Self {
         let max_record_bytes = MAX_RECORD_BYTES;
-        Self { serializer, zstd_level: None, max_record_bytes, is_checked: true, at: None }
+        let codec = Codec::new(serializer);
+        Self { codec, zstd_level: None, max_record_bytes, is_checked: true, at: None }
     }
 
-    /// Refuses entries that take more bytes, which would not be [loaded](LoadOptions::max_record_bytes)
-    /// either unless the same is said there. Default: 1 GiB.
+    /// Limits the size of an entry in bytes; a larger one fails the save. Default: 1 GiB. To load larger entries,
+    /// raise [the limit there](LoadOptions::max_record_bytes), too.
     #[must_use]
     pub fn max_record_bytes(mut self, bytes: u64) -> Self {
         self.max_record_bytes = bytes.min(MAX_PAYLOAD);
         self
     }
 
-    /// Reads nothing back while it is written. For serializers that can only write; default: what is
-    /// written is [known to be readable](crate::snapshot#what-a-serializer-cannot-carry).
+    /// Does not read any record back, for serializers that can only write. Default: a few records are
+    /// [read back](crate::snapshot#what-a-serializer-cannot-carry).
     #[must_use]
     pub fn unchecked(mut self) -> Self {
         self.is_checked = false;
@@ -167,9 +157,8 @@ impl SaveOptions {
     /// Packs the records with Zstandard, at a level from 1 (fast) to 19 (small). Default: they are
     /// not packed.
     ///
-    /// Where they pack very well, letters that mean nothing are put between them, so that the snapshot
-    /// is at least a 128th of what it unpacks to: readers believe [no
-    /// more](LoadOptions::max_expansion) of one that they do not trust.
+    /// If the records pack very well, meaningless letters are written between them, so that the snapshot has at
+    /// least a 128th of its unpacked size: readers [refuse](LoadOptions::max_expansion) a greater expansion.
     #[cfg(feature = "zstd")]
     #[must_use]
     pub fn zstd(mut self, level: i32) -> Self {
@@ -177,7 +166,7 @@ impl SaveOptions {
         self
     }
 
-    /// Takes `time` for the time of day. Default: the system's.
+    /// Uses `time` as the current time. Default: the time of the system.
     #[must_use]
     pub fn at(mut self, time: SystemTime) -> Self {
         self.at = Some(time);
@@ -188,13 +177,13 @@ impl SaveOptions {
 impl std::fmt::Debug for SaveOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SaveOptions")
-            .field("serializer", &self.serializer.name())
+            .field("serializer", &self.codec.name())
             .field("zstd_level", &self.zstd_level)
             .finish_non_exhaustive()
     }
 }
 
-/// How a snapshot is to be read.
+/// Options for reading a snapshot.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
     serializers: Serializers,
@@ -211,7 +200,7 @@ impl Default for LoadOptions {
 }
 
 impl LoadOptions {
-    /// By the standard serializers, all or nothing.
+    /// Reads with the standard serializers, and refuses a damaged snapshot.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -223,42 +212,41 @@ impl LoadOptions {
         }
     }
 
-    /// The serializers to look the snapshot's own up in. Default: [`Serializers::standard`].
+    /// Looks up the snapshot's serializer in `serializers`. Default: [`Serializers::standard`].
     #[must_use]
     pub fn serializers(mut self, serializers: Serializers) -> Self {
         self.serializers = serializers;
         self
     }
 
-    /// Refuses records whose key, value and tags take more bytes. Default: 1 GiB. Memory grows only
-    /// with the bytes that are really there.
+    /// Limits the size of a record: its key, value and tags, in bytes. Default: 1 GiB. Memory is allocated only as
+    /// the bytes arrive.
     #[must_use]
     pub fn max_record_bytes(mut self, bytes: u64) -> Self {
         self.max_record_bytes = bytes.min(MAX_PAYLOAD);
         self
     }
 
-    /// Refuses packed snapshots of more than a MiB that unpack to more than so many times their
-    /// size. Default: 256, below which [saving](SaveOptions) keeps them, except for snapshots that
-    /// earlier builds packed: raise it for those.
+    /// Refuses packed snapshots that unpack to more than a MiB and more than `times` their size. Default: 256.
+    /// [Saving](SaveOptions) stays below that, but earlier builds did not: raise the limit for their snapshots.
     #[must_use]
     pub fn max_expansion(mut self, times: u32) -> Self {
         self.max_expansion = times;
         self
     }
 
-    /// Takes what is left of a damaged snapshot. Default: a snapshot with any damage is refused.
+    /// Loads the undamaged part of a damaged snapshot. Default: a snapshot with any damage is refused.
     ///
-    /// Records that are damaged, or no entries of the types asked for, are passed over; where the
-    /// frame itself is broken, the rest is given up. [`Loaded`] says what was lost. A header must be
-    /// undamaged all the same.
+    /// Records that are damaged, or are not entries of the requested types, are skipped. From a place on where the
+    /// frame itself is broken, nothing is loaded. [`Loaded`] says what was lost. The header must be undamaged in
+    /// any case.
     #[must_use]
     pub fn salvage(mut self) -> Self {
         self.is_salvage = true;
         self
     }
 
-    /// Takes `time` for the time of day. Default: the system's.
+    /// Uses `time` as the current time. Default: the time of the system.
     #[must_use]
     pub fn at(mut self, time: SystemTime) -> Self {
         self.at = Some(time);
@@ -279,25 +267,24 @@ where
 {
     /// Writes all entries to `writer`.
     ///
-    /// Other threads may use the cache meanwhile. An entry that is there all the time is saved
-    /// exactly once; one that comes, goes or is replaced meanwhile is saved as it is at some moment,
-    /// or not, and never twice. None is written that has expired, or of which a tag was invalidated,
-    /// before its batch is. Entries are serialized a few hundred at a time, for which the
-    /// calling thread is [pinned](Self::pin); it writes while it is not. Each partition's policy is
-    /// asked once for its order, during which writers of that partition may wait for it.
+    /// Other threads may use the cache meanwhile. An entry that is in the cache during the whole call is saved
+    /// exactly once. One that is inserted, removed or replaced meanwhile is saved in one of its states or not at
+    /// all, and never twice. An entry that has expired, or of which a tag was invalidated, before its batch is
+    /// written is left out. Entries are serialized a few hundred at a time, while the calling thread is
+    /// [pinned](Self::pin); it is not pinned while it writes. Each partition's policy is asked once for its order;
+    /// meanwhile writers of that partition may wait.
     ///
     /// [`Saved`] counts what was left out, by reason.
     ///
     /// # Errors
-    /// If `writer` fails, or a key or value cannot be serialized, or not such that it [can be
-    /// read](crate::snapshot#what-a-serializer-cannot-carry) and is the same then. Something may have
-    /// been written.
+    /// If `writer` fails, or a key or value cannot be serialized, or [could not be read back as the same
+    /// value](crate::snapshot#what-a-serializer-cannot-carry). A part may have been written.
     ///
     /// # Panics
-    /// If a key's or value's `Serialize` or `Deserialize` does.
+    /// If the `Serialize` or `Deserialize` of a key or value panics.
     ///
     /// # Complexity
-    /// O(n), and 8 bytes for each entry besides what a few hundred serialized ones take.
+    /// O(n). Takes 8 bytes for each entry, and the memory of a few hundred serialized ones.
     pub fn save_to(&self, writer: impl Write, options: &SaveOptions) -> Result<Saved, SnapshotError>
     where
         K: DeserializeOwned,
@@ -306,8 +293,8 @@ where
         self.save_to_as::<K, V>(writer, options)
     }
 
-    /// As [`save_to`](Self::save_to), for a cache whose keys or values are not what they will be read
-    /// as: `K2` and `V2`, such as `String` for `&str`.
+    /// As [`save_to`](Self::save_to), for a cache whose keys or values will be read as other types: as `K2` and
+    /// `V2`, such as `String` for `&str`.
     ///
     /// # Errors
     /// As `save_to`.
@@ -348,7 +335,7 @@ where
         read_back: ReadBack,
     ) -> Result<Saved, SnapshotError> {
         let header = FrameHeader {
-            // Form, flags and serializer are the writer's.
+            // The writer fills in form, flags and serializer.
             form: Form::Bytes,
             flags: 0,
             serializer: String::new(),
@@ -360,7 +347,7 @@ where
         let mut saving = Saving::new(self);
         let writer = RefCell::new(Writer::begin(writer, header, options, read_back)?);
         let failure = RefCell::new(None);
-        // Of the present batch, whether each is tagged and unevictable.
+        // Whether each entry of the current batch is tagged and unevictable; `None` if it was left out.
         let batch = RefCell::new(Vec::new());
         let mut saved = Saved::default();
         let mut show = |key: &K, value: &V, seen: SavedMeta<'_>| {
@@ -406,15 +393,15 @@ where
 
     /// Saves all entries to the file `path`, which appears whole or not at all.
     ///
-    /// The snapshot is written beside `path` under another name, flushed to the disk and then
-    /// renamed: whatever happens, there is the old file or the new one. The new one has the
-    /// permissions of the old one, or is its owner's alone. Where `path` is a symbolic link, what it
-    /// names is replaced or made, and the link stays. After a crash, a file whose name begins
-    /// with `.larder-` may be left. Otherwise as [`save_to`](Self::save_to).
+    /// The snapshot is written beside `path` under another name, flushed to the disk and then renamed, so that
+    /// after a crash at any moment the old file or the new one exists. The new one has the permissions of the old
+    /// one; without an old one, only its owner can use it. If `path` is a symbolic link, the link stays, and its
+    /// target is replaced or created. A crash may leave a file whose name begins with `.larder-`. Otherwise as
+    /// [`save_to`](Self::save_to).
     ///
     /// # Errors
-    /// As `save_to`; [`NotAFile`](SnapshotError::NotAFile) where `path` is a FIFO, a socket or a device;
-    /// and whatever the file system says. What was there is then as before.
+    /// As `save_to`; [`NotAFile`](SnapshotError::NotAFile) if `path` is a FIFO, a socket or a device; and the
+    /// errors of the file system. An old file is unchanged then.
     pub fn save_to_path(
         &self,
         path: impl AsRef<Path>,
@@ -427,8 +414,8 @@ where
         self.save_to_path_as::<K, V>(path, options)
     }
 
-    /// As [`save_to_path`](Self::save_to_path), for a cache whose keys or values are not what they will
-    /// be read as; see [`save_to_as`](Self::save_to_as).
+    /// As [`save_to_path`](Self::save_to_path), for a cache whose keys or values will be read as other types; see
+    /// [`save_to_as`](Self::save_to_as).
     ///
     /// # Errors
     /// As `save_to_path`.
@@ -455,27 +442,26 @@ where
     V: DeserializeOwned,
     S: BuildHasher,
 {
-    /// Puts the entries of a snapshot into the cache, once all of it was read and found good.
+    /// Inserts the entries of a snapshot into the cache, once the whole snapshot was read and found good.
     ///
-    /// Entries of the snapshot replace those of the same keys; others stay, as far as there is room.
-    /// They are inserted the coldest first, so that the hottest remain if they are too many, and if
-    /// the cache has the policy that the saved one had, its order and counts are restored as well.
-    /// An entry without a deadline gets what the cache gives to new ones. Entries have the tags again
-    /// that they had.
+    /// Entries of the snapshot replace those of the same keys; other entries stay, as far as there is room. The
+    /// coldest ones are inserted first, so that the hottest remain if there are too many. If the cache has the
+    /// policy of the saved one, the policy's order and counts are restored, too. An entry without a deadline gets
+    /// the cache's lifetime for new entries. Entries have their tags again.
     ///
-    /// Other threads may use the cache meanwhile; they see entries come one by one.
+    /// Other threads may use the cache meanwhile; entries appear one by one.
     ///
     /// # Errors
-    /// If anything is wrong with the snapshot. The cache is then as before. [`Loaded`] counts what was
-    /// left out otherwise, by reason.
+    /// If the snapshot is damaged or unsuitable. The cache is unchanged then. [`Loaded`] counts entries that were
+    /// left out for other reasons.
     ///
     /// # Panics
-    /// If `Deserialize`, `Hash`, `Eq` or the weigher does; only the last three can leave the cache
-    /// with a part of the entries.
+    /// If `Deserialize`, `Hash`, `Eq` or the weigher panics; only the last three can leave the cache with a part of
+    /// the entries.
     ///
     /// # Complexity
-    /// O(n log n). Holds the entries in memory before they are inserted, though no more than about
-    /// twice as many, or twice as heavy ones, as the cache can hold; and one record's bytes.
+    /// O(n log n). Before they are inserted, the entries are held in memory, but no more than about twice the number
+    /// or weight that the cache can hold; and the bytes of one record.
     pub fn load_from(
         &self,
         reader: impl Read,
@@ -487,8 +473,8 @@ where
     /// As [`load_from`](Self::load_from), from the file `path`.
     ///
     /// # Errors
-    /// As `load_from`; [`NotAFile`](SnapshotError::NotAFile) where `path` is a FIFO, a socket or a device,
-    /// none of which is waited for; and whatever the file system says.
+    /// As `load_from`; [`NotAFile`](SnapshotError::NotAFile) if `path` is a FIFO, a socket or a device, for which
+    /// the call does not wait; and the errors of the file system.
     pub fn load_from_path(
         &self,
         path: impl AsRef<Path>,
@@ -500,51 +486,13 @@ where
     }
 }
 
-/// The value in `payload`, read within bounds. What `payload` holds then is of no use.
-fn deserialize<T: for<'de> Deserialize<'de>>(
-    serializer: &dyn Serializer,
-    payload: &mut Vec<u8>,
-) -> Result<T, SerializerError> {
-    #[cfg(feature = "bincode")]
-    if writer::is_bincode(serializer) {
-        let budget = limits::PayloadBudget::for_payload(payload.len());
-        let mut bytes = Cow::Owned(std::mem::take(payload));
-        let value =
-            Bincode::read(&mut bytes, |it| T::deserialize(limits::Limited::new(it, &budget)));
-        *payload = bytes.into_owned();
-        return value;
-    }
-    let budget = match writer::is_json(serializer) {
-        true => limits::PayloadBudget::for_json(payload),
-        false => limits::PayloadBudget::for_payload(payload.len()),
-    };
-    let mut value = None;
-    serializer.deserialize(payload, &mut |deserializer| {
-        value = Some(T::deserialize(limits::Limited::new(deserializer, &budget))?);
-        Ok(())
-    })?;
-    value.ok_or_else(|| SerializerError::new(NothingTaken))
-}
-
-/// Whether a payload is an entry of keys `K` and values `V`.
+/// Reads a payload as an entry of a key `K` and a value `V`, and drops that.
 fn read_back<K: DeserializeOwned, V: DeserializeOwned>(
-    serializer: &dyn Serializer,
+    codec: &Codec,
     payload: &mut Vec<u8>,
 ) -> Result<(), SerializerError> {
-    deserialize::<(K, V)>(serializer, payload).map(drop)
+    codec.deserialize::<(K, V)>(payload).map(drop)
 }
-
-/// A serializer never offered its deserializer.
-#[derive(Debug)]
-struct NothingTaken;
-
-impl std::fmt::Display for NothingTaken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the serializer has handed on no deserializer")
-    }
-}
-
-impl std::error::Error for NothingTaken {}
 
 fn duration(nanoseconds: u64) -> Duration {
     Duration::from_nanos(nanoseconds)

@@ -69,7 +69,7 @@ pub(crate) enum Scope {
     Visit,
     End,
     Maintainer,
-    #[cfg(any(feature = "memory_pressure", feature = "quick"))]
+    #[allow(dead_code, reason = "only some features have periodic tasks")]
     Task,
 }
 

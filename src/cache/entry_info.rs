@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
 use super::Cache;
+use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
 use crate::entry::EntryPtr;
 use crate::reclaim;
@@ -55,7 +56,36 @@ pub struct EntryView<K, V> {
     pub info: EntryInfo,
 }
 
-/// How many entries of a cache are valid, expired and invalidated, as counted by [`Cache::census`].
+/// The state of a key in a cache, as [`Cache::remove_key`] and [`Cache::remove_if_expired`] found it.
+///
+/// Lookups find a key that is valid, and no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum KeyState {
+    /// The cache has no entry of the key.
+    Missing,
+    /// The cache has an entry that lookups find.
+    Valid,
+    /// The cache has an entry whose deadline has passed, and which was not removed yet.
+    Expired,
+    /// The cache has an entry of which a tag was [invalidated](Cache::invalidate_tag), and which was not
+    /// removed yet.
+    Invalidated,
+}
+
+impl KeyState {
+    /// The state in which an entry left that a call has removed for `cause`.
+    pub(super) fn removed_as(cause: RemovalCause) -> Self {
+        match cause {
+            RemovalCause::Expired => Self::Expired,
+            RemovalCause::Invalidated => Self::Invalidated,
+            _ => Self::Valid,
+        }
+    }
+}
+
+/// The number and the weight of entries by state, as counted by [`Cache::census`] or
+/// [`Cache::clear_and_count`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -72,6 +102,20 @@ pub struct Census {
     pub invalidated_len: usize,
     /// The sum of their weights.
     pub invalidated_weight: u64,
+}
+
+impl Census {
+    /// Counts one entry.
+    pub(super) fn add(&mut self, state: KeyState, weight: u32) {
+        let (len, sum) = match state {
+            KeyState::Missing => return,
+            KeyState::Valid => (&mut self.valid_len, &mut self.valid_weight),
+            KeyState::Expired => (&mut self.expired_len, &mut self.expired_weight),
+            KeyState::Invalidated => (&mut self.invalidated_len, &mut self.invalidated_weight),
+        };
+        *len += 1;
+        *sum += u64::from(weight);
+    }
 }
 
 impl fmt::Display for Census {
@@ -116,9 +160,10 @@ where
 
     /// Whether the entry of `key` has expired and is not removed yet.
     ///
-    /// Other calls treat such a key as absent. The entry is removed within a
-    /// [tick](crate::Builder::timer_tick); afterwards only [`explain`](Self::explain) can tell an
-    /// expired key from an unknown one.
+    /// Lookups do not find such a key. Its entry is removed within a
+    /// [tick](crate::Builder::timer_tick), unless expiry is [lazy](crate::Builder::expire_lazily); until
+    /// then this call tells an expired key from an unknown one. [`remove_if_expired`](Self::remove_if_expired)
+    /// tells them apart in the step that removes the entry.
     pub fn has_expired<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -167,15 +212,7 @@ impl<K, V, S> Cache<K, V, S> {
         while cursor != Cursor::End {
             let guard = reclaim::pin();
             cursor = engine.table.step(cursor, &guard, |pointer, _| {
-                let (len, weight) = if self.is_valid(pointer) {
-                    (&mut census.valid_len, &mut census.valid_weight)
-                } else if pointer.is_invalidated() {
-                    (&mut census.invalidated_len, &mut census.invalidated_weight)
-                } else {
-                    (&mut census.expired_len, &mut census.expired_weight)
-                };
-                *len += 1;
-                *weight += u64::from(pointer.meta().weight());
+                census.add(self.state_of(pointer), pointer.meta().weight());
             });
         }
         census
@@ -192,6 +229,15 @@ impl<K, V, S> Cache<K, V, S> {
     #[must_use]
     pub fn time_to_idle(&self) -> Option<Duration> {
         self.shared.engine.timing.time_to_idle()
+    }
+
+    /// The state of an entry that is in the table, now.
+    pub(super) fn state_of(&self, pointer: EntryPtr) -> KeyState {
+        match () {
+            () if self.is_valid(pointer) => KeyState::Valid,
+            () if pointer.is_invalidated() => KeyState::Invalidated,
+            () => KeyState::Expired,
+        }
     }
 
     pub(super) fn info(&self, pointer: EntryPtr) -> EntryInfo {

@@ -3,14 +3,14 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use super::Cache;
+use super::{Cache, Census, KeyState};
 use crate::base::cause::RemovalCause;
 use crate::buffer::write_buffer::ChangeKind;
 use crate::engine::history::Absence;
-use crate::engine::{Attempt, Incoming};
+use crate::engine::{Attempt, Change, Incoming};
 use crate::entry::EntryPtr;
 use crate::listener::MustNotWait;
-use crate::reclaim;
+use crate::reclaim::{self, Guard};
 use crate::table::Cursor;
 
 impl<K, V, S> Cache<K, V, S>
@@ -57,15 +57,57 @@ where
         self.remove_where(|_, _| true, Absence::Cleared);
     }
 
-    /// Removes every entry for which `condition` holds, and returns their number. The history remembers
-    /// `absence` as the reason.
-    fn remove_where(&self, mut condition: impl FnMut(&K, &V) -> bool, absence: Absence) -> u64 {
+    /// Clears the cache like [`clear`](Self::clear), and counts and weighs the entries that this call
+    /// removed, each in the state in which it left.
+    ///
+    /// Entries that another thread removes at the same time are not counted, so concurrent calls count each
+    /// entry once between them.
+    ///
+    /// # Complexity
+    /// O(n).
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::new(100);
+    /// cache.insert("a", 1);
+    /// cache.insert_with_tags("b", 2, ["tag"]);
+    /// cache.invalidate_tag("tag");
+    /// let removed = cache.clear_and_count();
+    /// assert_eq!((removed.valid_len, removed.invalidated_len), (1, 1));
+    /// assert!(cache.is_empty());
+    /// ```
+    pub fn clear_and_count(&self) -> Census {
+        let mut removed = Census::default();
+        self.remove_each(
+            |_, _| true,
+            Absence::Cleared,
+            |entry| {
+                removed.add(KeyState::removed_as(entry.cause), entry.weight);
+            },
+        );
+        removed
+    }
+
+    /// Removes every entry for which `condition` holds, and returns how many of them were valid; `absence`
+    /// is what the history remembers of them.
+    fn remove_where(&self, condition: impl FnMut(&K, &V) -> bool, absence: Absence) -> u64 {
+        let mut removed = 0;
+        self.remove_each(condition, absence, |entry| removed += u64::from(entry.was_valid()));
+        removed
+    }
+
+    /// As [`remove_where`](Self::remove_where), and passes each entry that was removed to `note`.
+    fn remove_each(
+        &self,
+        mut condition: impl FnMut(&K, &V) -> bool,
+        absence: Absence,
+        mut note: impl FnMut(RemovedEntry),
+    ) {
         let engine = &self.shared.engine;
         engine.fills.mark_all();
         if engine.atomic.is_some() {
-            return self.remove_notifying_where(condition, absence);
+            return self.remove_each_notifying(condition, absence, note);
         }
-        let mut removed = 0;
         let mut cursor = Cursor::Start;
         while cursor != Cursor::End {
             // Declared before the guard, so that the changes are dropped after it, even if `condition` panics.
@@ -79,25 +121,23 @@ where
                 let mut change = engine.change_within(pointer.hash());
                 change.reserve_pinned(ChangeKind::Remove);
                 if engine.table.remove_entry(pointer, &guard) {
-                    let cause = self.note_removed(&mut change, pointer, absence, &guard);
-                    removed += u64::from(cause == RemovalCause::Explicit);
+                    note(self.note_removed_entry(&mut change, pointer, absence, &guard));
                     changes.push(change);
                 }
             });
         }
-        removed
     }
 
-    /// As [`remove_where`](Self::remove_where), for a cache with an atomic listener: the entries of a step
-    /// are judged, notified and removed one after the other, each within its gate, which is left before the
-    /// next is entered.
-    fn remove_notifying_where(
+    /// As [`remove_each`](Self::remove_each), in a cache with an atomic listener: what a step sees is
+    /// judged, notified and removed one entry after another, each within its gate, which is held for no
+    /// longer than that takes.
+    fn remove_each_notifying(
         &self,
         mut condition: impl FnMut(&K, &V) -> bool,
         absence: Absence,
-    ) -> u64 {
+        mut note: impl FnMut(RemovedEntry),
+    ) {
         let engine = &self.shared.engine;
-        let mut removed = 0;
         let mut cursor = Cursor::Start;
         while cursor != Cursor::End {
             // These are only compared, not dereferenced, until they are found linked again.
@@ -110,15 +150,16 @@ where
             });
             drop(guard);
             for (pointer, hash) in seen.into_iter().zip(hashes) {
-                let is_removed = self.remove_notifying(pointer, hash, &mut condition, absence);
-                removed += u64::from(is_removed.unwrap_or_else(|refused| refused.panic()));
+                let removed = self.remove_notifying(pointer, hash, &mut condition, absence);
+                if let Some(entry) = removed.unwrap_or_else(|refused| refused.panic()) {
+                    note(entry);
+                }
             }
         }
-        removed
     }
 
-    /// Judges and removes an entry that a walk has seen, if it is still linked. Says whether it removed a
-    /// valid one.
+    /// Judges an entry that a walk has seen, if it is still in the table, and removes it; `None` if it stays
+    /// or was gone.
     ///
     /// # Errors
     /// If another thread is within the entry's gate and this one must not wait.
@@ -128,7 +169,7 @@ where
         hash: u64,
         condition: &mut impl FnMut(&K, &V) -> bool,
         absence: Absence,
-    ) -> Result<bool, MustNotWait> {
+    ) -> Result<Option<RemovedEntry>, MustNotWait> {
         let engine = &self.shared.engine;
         // Fills were marked before the walk.
         engine.attempt_unmarked(hash, &mut Incoming::none(), |change, _, guard| {
@@ -136,11 +177,11 @@ where
             // removed it, because this one is within the gate.
             if change.notified().is_none() {
                 let Some(entry) = engine.table.find_entry(hash, pointer, guard) else {
-                    return Attempt::Done(false);
+                    return Attempt::Done(None);
                 };
                 // An entry that is not valid any more is removed without being judged.
                 if self.is_valid(pointer) && !condition(&entry.key, &entry.value) {
-                    return Attempt::Done(false);
+                    return Attempt::Done(None);
                 }
             }
             let cause = || self.cause_now(pointer, RemovalCause::Explicit);
@@ -148,10 +189,33 @@ where
                 return Attempt::Retry;
             }
             if !engine.table.remove_entry(pointer, guard) {
-                return Attempt::Done(false);
+                return Attempt::Done(None);
             }
-            let cause = self.note_removed(change, pointer, absence, guard);
-            Attempt::Done(cause == RemovalCause::Explicit)
+            Attempt::Done(Some(self.note_removed_entry(change, pointer, absence, guard)))
         })
+    }
+
+    fn note_removed_entry(
+        &self,
+        change: &mut Change<'_, K, V>,
+        pointer: EntryPtr,
+        absence: Absence,
+        guard: &Guard,
+    ) -> RemovedEntry {
+        let cause = self.note_removed(change, pointer, absence, guard);
+        RemovedEntry { cause, weight: pointer.meta().weight() }
+    }
+}
+
+/// An entry that a walk has removed.
+#[derive(Clone, Copy)]
+pub(super) struct RemovedEntry {
+    cause: RemovalCause,
+    weight: u32,
+}
+
+impl RemovedEntry {
+    fn was_valid(self) -> bool {
+        self.cause == RemovalCause::Explicit
     }
 }

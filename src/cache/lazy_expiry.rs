@@ -1,73 +1,116 @@
-//! The verbs of a cache with lazy expiry: they tell an expired key from a missing one, and remove
-//! it when they find it.
+//! The verbs that distinguish an expired key from a missing one, and those that remove expired entries. They
+//! work with every cache, and serve those with [lazy expiry](crate::Builder::expire_lazily), where no timer
+//! removes an expired entry.
 //!
-//! Each is one atomic step of the table, so the states of a key change one after the other however
-//! many threads are at it:
+//! Each state of a key changes by one atomic step of the table, or by time:
 //!
-//! | from | to | who, when |
+//! | from | to | by |
 //! |---|---|---|
 //! | missing | valid | an insertion |
 //! | valid | valid | an insertion, a replacement |
 //! | valid | missing | a removal, an eviction |
 //! | valid | expired | time |
-//! | expired | missing | `take_expired`, `remove_stating`, `sweep`: exactly one of those that compete |
-//! | expired | valid | an insertion |
+//! | valid, expired | invalidated | the invalidation of a tag |
+//! | expired, invalidated | missing | a removal, an eviction, and a timer unless expiry is lazy |
+//! | expired, invalidated | valid | an insertion |
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
 
-use super::Cache;
+use super::{Cache, KeyState};
 use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
 use crate::buffer::write_buffer::ChangeKind;
 use crate::engine::history::Absence;
 use crate::engine::{Attempt, Incoming};
-use crate::reclaim;
-use crate::table::Cursor;
-
-/// What a key is to its cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KeyState {
-    /// Not there.
-    Missing,
-    /// There, though its deadline has passed.
-    Expired,
-    /// There.
-    Valid,
-}
 
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Removes `key` if it has expired. Says what it was; only one caller learns of an expiry.
-    pub(crate) fn take_expired<Q>(&self, key: &Q) -> KeyState
+    /// Removes `key`, whatever its state, and returns the state that it was in.
+    ///
+    /// Of several calls that remove the same entry, one returns its state, and the others
+    /// [`Missing`](KeyState::Missing). In contrast to [`remove`](Self::remove) it clones nothing and tells
+    /// an expired key from a missing one.
+    ///
+    /// # Panics
+    /// Within a listener that [must not change the cache](crate::Builder::atomic_listener).
+    ///
+    /// # Complexity
+    /// O(1) expected.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::KeyState;
+    ///
+    /// let cache = larder::Cache::new(100);
+    /// cache.insert("key", 1);
+    /// assert_eq!(cache.remove_key("key"), KeyState::Valid);
+    /// assert_eq!(cache.remove_key("key"), KeyState::Missing);
+    /// ```
+    pub fn remove_key<Q>(&self, key: &Q) -> KeyState
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.take(key, |state| state == KeyState::Expired)
+        self.remove_in_state(key, |_| true)
     }
 
-    /// Removes `key`. Says what it was.
-    pub(crate) fn remove_stating<Q>(&self, key: &Q) -> KeyState
+    /// Removes `key` if its entry has expired, and returns the state in which it found the key.
+    ///
+    /// The call leaves a valid entry where it is, without a trace in the policy. Of several calls that find
+    /// the same expired entry, one removes it and returns [`Expired`](KeyState::Expired); the others return
+    /// what they find afterwards. So each expiry is reported once, unless a timer or
+    /// [`remove_expired`](Self::remove_expired) removes the entry first. Timers do not with
+    /// [lazy expiry](crate::Builder::expire_lazily).
+    ///
+    /// # Panics
+    /// Within a listener that [must not change the cache](crate::Builder::atomic_listener).
+    ///
+    /// # Complexity
+    /// O(1) expected.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use larder::{Cache, KeyState, Maintenance, test::FakeClock};
+    ///
+    /// let clock = FakeClock::new();
+    /// let sessions = Cache::builder()
+    ///     .capacity(1_000)
+    ///     .time_to_live(Duration::from_secs(60))
+    ///     .expire_lazily()
+    ///     .clock(clock.clone())
+    ///     .maintenance(Maintenance::Inline)
+    ///     .build()?;
+    /// sessions.insert("alice", 1);
+    /// clock.advance(Duration::from_secs(61));
+    /// assert_eq!(sessions.get("alice"), None);
+    /// assert_eq!(sessions.remove_if_expired("alice"), KeyState::Expired);
+    /// assert_eq!(sessions.remove_if_expired("alice"), KeyState::Missing);
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    pub fn remove_if_expired<Q>(&self, key: &Q) -> KeyState
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.take(key, |_| true)
+        self.remove_in_state(key, |state| state == KeyState::Expired)
     }
 
-    fn take<Q>(&self, key: &Q, is_taken: impl Fn(KeyState) -> bool) -> KeyState
+    /// Removes `key` if `is_removed` holds for its state. Returns the state in which the entry left, or
+    /// stays.
+    fn remove_in_state<Q>(&self, key: &Q, is_removed: impl Fn(KeyState) -> bool) -> KeyState
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let engine = &self.shared.engine;
-        let found = engine.attempt(hash, &mut Incoming::none(), |change, _, guard| {
-            let found = engine.table.get(hash, move |held| key.equivalent(held), guard);
+        let state = engine.attempt(hash, &mut Incoming::none(), |change, _, guard| {
+            let found = engine.table.get(hash, move |stored| key.equivalent(stored), guard);
             let Some((pointer, _)) = found else { return Attempt::Done(KeyState::Missing) };
-            let state = if self.is_valid(pointer) { KeyState::Valid } else { KeyState::Expired };
-            if !is_taken(state) {
+            let state = self.state_of(pointer);
+            if !is_removed(state) {
                 return Attempt::Done(state);
             }
             let cause = || self.cause_now(pointer, RemovalCause::Explicit);
@@ -77,48 +120,47 @@ where
             {
                 return Attempt::Retry;
             }
-            // It may have expired since.
+            // The entry may have expired since it was found.
             let cause = self.note_removed(change, pointer, Absence::Removed, guard);
-            let had_expired = cause == RemovalCause::Expired;
-            Attempt::Done(if had_expired { KeyState::Expired } else { KeyState::Valid })
+            Attempt::Done(KeyState::removed_as(cause))
         });
-        found.unwrap_or_else(|refused| refused.panic())
+        state.unwrap_or_else(|refused| refused.panic())
     }
 
-    /// Removes everything that is there when the call begins; returns how many entries that were,
-    /// and how many of them had expired.
-    pub(crate) fn clear_counting(&self) -> (u64, u64) {
-        let (mut all, mut expired) = (0, 0);
-        let engine = &self.shared.engine;
-        let mut cursor = Cursor::Start;
-        while cursor != Cursor::End {
-            // Before the guard, so that they are dropped, and maintenance runs, after it.
-            let mut changes = Vec::new();
-            let guard = reclaim::pin();
-            cursor = engine.table.step(cursor, &guard, |pointer, _| {
-                let mut change = engine.change_within(pointer.hash());
-                change.reserve_pinned(ChangeKind::Remove);
-                if engine.table.remove_entry(pointer, &guard) {
-                    let cause = self.note_removed(&mut change, pointer, Absence::Removed, &guard);
-                    all += 1;
-                    expired += u64::from(cause == RemovalCause::Expired);
-                    changes.push(change);
-                }
-            });
-        }
-        (all, expired)
-    }
-
-    /// How many entries have not expired. As weakly consistent as an iteration.
-    pub(crate) fn count_valid(&self) -> usize {
-        self.census().valid_len
-    }
-
-    /// Removes all that has expired.
+    /// Removes every entry that has expired.
+    ///
+    /// In a cache with [lazy expiry](crate::Builder::expire_lazily) no timer does so; in others this call does
+    /// not wait for timers. It finds entries by their timers, so one that expired less than
+    /// a [tick](crate::Builder::timer_tick) ago may stay. In a cache with an
+    /// [atomic listener](crate::Builder::atomic_listener), an entry whose key another thread is changing may
+    /// stay too, and a thread that must not call that listener removes nothing. The call applies pending
+    /// changes before, and may wait for maintenance that another thread is running.
+    /// [`Stats::expirations`](crate::Stats::expirations) counts what it removes.
     ///
     /// # Complexity
-    /// O(entries that have expired): nothing is looked at that has not.
-    pub(crate) fn sweep(&self) {
-        self.shared.engine.sweep();
+    /// O(partitions + e) for e entries that have expired; it does not visit the others.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use larder::{Cache, Maintenance, test::FakeClock};
+    ///
+    /// let clock = FakeClock::new();
+    /// let cache = Cache::builder()
+    ///     .capacity(100)
+    ///     .expire_lazily()
+    ///     .clock(clock.clone())
+    ///     .maintenance(Maintenance::Inline)
+    ///     .build()?;
+    /// cache.insert_with_ttl("short", 1, Duration::from_secs(1));
+    /// cache.insert_with_ttl("long", 2, Duration::from_secs(60));
+    /// clock.advance(Duration::from_secs(2));
+    /// assert_eq!((cache.len(), cache.get("short")), (2, None));
+    /// cache.remove_expired();
+    /// assert_eq!((cache.len(), cache.get("long")), (1, Some(2)));
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    pub fn remove_expired(&self) {
+        self.shared.engine.remove_expired();
     }
 }

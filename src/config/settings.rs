@@ -77,6 +77,8 @@ pub struct CacheConfig {
         serde(with = "super::duration_text", skip_serializing_if = "Option::is_none")
     )]
     pub timer_tick: Option<Duration>,
+    /// Whether [`Builder::expire_lazily`]. Default: no.
+    pub expire_lazily: bool,
     /// Whether [`Builder::count_lookups`]. Default: no.
     pub count_lookups: bool,
     /// As [`Builder::explain_misses`]. Default: 0.
@@ -100,6 +102,7 @@ impl CacheConfig {
             time_to_idle,
             jitter,
             timer_tick,
+            expire_lazily,
             count_lookups,
             explain_misses,
             keep_ages,
@@ -117,6 +120,9 @@ impl CacheConfig {
         builder.time.time_to_live = time_to_live;
         builder.time.time_to_idle = time_to_idle;
         builder.time.timer_tick = timer_tick;
+        if expire_lazily {
+            builder = builder.expire_lazily();
+        }
         if count_lookups {
             builder = builder.count_lookups();
         }

@@ -130,10 +130,13 @@ impl<K, V> Engine<K, V> {
         })
     }
 
-    /// Removes all expired entries, even with lazy expiry. For inline maintenance.
-    #[cfg(feature = "quick")]
-    pub(crate) fn sweep(&self) {
+    /// Removes everything that expired before the call, even with lazy expiry.
+    pub(crate) fn remove_expired(&self) {
         for partition in &self.partitions {
+            // The run that applies an insertion, or a new deadline, sets its timer.
+            if partition.writes.waiting() > 0 || partition.has_moved() {
+                self.run_until(partition, partition.writes.position());
+            }
             while let Some(due) = self.due_even_if_lazy(partition) {
                 self.finish(partition, self.run_locked(partition, None, Some(due)));
             }

@@ -166,7 +166,7 @@ impl<K, V> Engine<K, V> {
     }
 
     /// Applies the events before the position `end`, and removes the entries that are due to expire.
-    fn run_until(&self, partition: &Partition<K, V>, end: u32) {
+    pub(super) fn run_until(&self, partition: &Partition<K, V>, end: u32) {
         loop {
             let due_ns = self.due_now(partition);
             self.finish(partition, self.run_locked(partition, None, due_ns));

@@ -1,11 +1,11 @@
-//! Where a bound goes, given how much memory is in use: arithmetic alone.
+//! The arithmetic that derives a cache's next bound from the memory in use.
 #![forbid(unsafe_code)]
 
-/// Looks after a step down in which memory may come back before the next one.
+/// Readings to wait for after a step down: the freed memory may appear in them.
 const PATIENCE: u32 = 3;
-/// The least and the most share of what is held that goes at a time.
+/// The smallest and the largest share of the filled part of a bound that one step down gives up.
 const SHRINK: (f64, f64) = (1.0 / 64.0, 0.5);
-/// The most that a bound grows by at a time, as a share of it.
+/// The largest share by which a bound grows in one step.
 const GROWTH: f64 = 1.0 / 8.0;
 
 pub(super) struct Range {
@@ -15,12 +15,12 @@ pub(super) struct Range {
 
 pub(super) struct Controller {
     target: u64,
-    /// How far below the target there is room, as a fraction of it.
+    /// How far below the target the bound may grow, as a fraction of the target.
     band: f64,
-    /// Below it there is room.
+    /// The bound may grow while less than this is in use.
     low: u64,
     range: Range,
-    /// After a step down: how much was in use then, and how many looks are left to wait for.
+    /// After a step down: how much was in use then, and how many readings are left to wait for.
     settling: Option<(u64, u32)>,
 }
 
@@ -30,25 +30,24 @@ impl Controller {
         Self { target, band, low, range, settling: None }
     }
 
-    /// Aims at `target` from now on: the limit has changed, or another group is the tightest. What a
-    /// step down still waits for stays, so that two groups that take turns do not shrink at each look.
+    /// Aims at `target` from now on: the limit has changed, or another group is the tightest. The wait after a
+    /// step down goes on, so that two groups that alternate do not shrink the bound at each reading.
     pub(super) fn set_target(&mut self, target: u64) {
         self.target = target;
         self.low = target - share(target, self.band);
     }
 
-    /// What `bound` should become while `used` bytes are in use and the cache holds `held` of
-    /// `bound`; `None` if it should stay. A bound of 0 does: it switches the cache off, which is the
-    /// user's to undo.
-    pub(super) fn next_bound(&mut self, used: u64, bound: u64, held: u64) -> Option<u64> {
+    /// The next bound while `used` bytes are in use and the cache has filled `filled` of `bound`; `None` if it should
+    /// stay. A bound of 0 stays: it switches the cache off, and only the user switches it on again.
+    pub(super) fn next_bound(&mut self, used: u64, bound: u64, filled: u64) -> Option<u64> {
         if bound == 0 {
             return None;
         }
         let next = if used > self.target {
-            self.shrunk(used, bound, held)?
+            self.shrunk(used, bound, filled)?
         } else if used < self.low {
             self.settling = None;
-            self.grown(used, bound, held)?
+            self.grown(used, bound, filled)?
         } else {
             return None;
         };
@@ -56,7 +55,7 @@ impl Controller {
         (next != bound).then_some(next)
     }
 
-    fn shrunk(&mut self, used: u64, bound: u64, held: u64) -> Option<u64> {
+    fn shrunk(&mut self, used: u64, bound: u64, filled: u64) -> Option<u64> {
         if let Some((before, left)) = &mut self.settling
             && used <= *before
             && *left > 0
@@ -65,17 +64,17 @@ impl Controller {
             return None;
         }
         self.settling = Some((used, PATIENCE));
-        // To the middle of the band, so that a small rise does not end in the next step at once.
+        // To the middle of the band, so that a small rise does not cause the next step at once.
         let aim = self.low + (self.target - self.low) / 2;
         let excess = (used - aim) as f64 / used as f64;
-        // A bound that was never reached must come down to what is held, or nothing is freed.
-        let base = bound.min(held);
+        // A bound that was never reached has to fall below the filled part, or nothing is freed.
+        let base = bound.min(filled);
         Some(base - share(base, excess.clamp(SHRINK.0, SHRINK.1)).max(1).min(base))
     }
 
-    fn grown(&self, used: u64, bound: u64, held: u64) -> Option<u64> {
-        // One that is not full has no use for more.
-        if held < bound - bound / 8 {
+    fn grown(&self, used: u64, bound: u64, filled: u64) -> Option<u64> {
+        // A cache that is not full does not need a higher bound.
+        if filled < bound - bound / 8 {
             return None;
         }
         let room = (self.low - used) as f64 / self.low as f64;
@@ -84,7 +83,7 @@ impl Controller {
 }
 
 fn share(of: u64, fraction: f64) -> u64 {
-    // Saturates.
+    // The cast saturates.
     (of as f64 * fraction) as u64
 }
 
@@ -98,10 +97,10 @@ mod tests {
         Controller::new(target, 0.1, Range { least: 10, most: 1_000_000 })
     }
 
-    /// A full cache of entries of 1 KiB beside `others` bytes: the bound after each look.
-    fn follow(controller: &mut Controller, bound: u64, others: u64, looks: usize) -> Vec<u64> {
+    /// A full cache of entries of 1 KiB beside `others` bytes: returns the bound after each reading.
+    fn follow(controller: &mut Controller, bound: u64, others: u64, readings: usize) -> Vec<u64> {
         let mut bounds = vec![bound];
-        for _ in 0..looks {
+        for _ in 0..readings {
             let bound = *bounds.last().unwrap();
             bounds.push(controller.next_bound(others + bound * KIB, bound, bound).unwrap_or(bound));
         }
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_cache_comes_to_the_band_and_stays_there() {
+    fn a_full_cache_reaches_the_band_and_stays_there() {
         for (bound, others) in
             [(100_000, 0), (100_000, 3 << 20), (10, 0), (12_000, 9 << 20), (1_000_000, 1 << 20)]
         {
@@ -149,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_that_was_never_reached_comes_down_below_what_is_held() {
+    fn a_bound_that_was_never_reached_falls_below_the_held_entries() {
         let mut controller = controller(1000);
         assert!(controller.next_bound(1100, 1_000_000, 200).unwrap() < 200);
     }
 
     #[test]
-    fn memory_that_does_not_come_back_is_waited_for() {
+    fn a_second_step_down_waits_for_memory_that_is_not_returned_yet() {
         let mut controller = controller(1000);
         let next = |controller: &mut Controller, used| controller.next_bound(used, 500, 500);
         assert!(next(&mut controller, 1100).is_some());
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_bound_moves_by_one_at_least() {
+    fn a_small_bound_changes_by_at_least_one() {
         let mut controller = Controller::new(1000, 0.0, Range { least: 1, most: 9 });
         assert_eq!(controller.next_bound(1001, 3, 3), Some(2));
         assert_eq!(controller.next_bound(999, 3, 3), Some(4));

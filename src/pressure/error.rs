@@ -1,4 +1,4 @@
-//! What can keep a bound from following memory.
+//! Errors of following the memory in use.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -7,43 +7,43 @@ use std::{fmt, io};
 use super::Bound;
 use crate::base::error::ResizeError;
 
-/// Why a [`MemoryFollower`](super::MemoryFollower) was not started, or a look came to nothing.
+/// Why a [`MemoryFollower`](super::MemoryFollower) was not started, or could not adjust the bound.
 ///
-/// Why memory could not be read, or the bound not be set, is said by the
-/// [`source`](std::error::Error::source), not by the message.
+/// The message does not include why memory could not be read, or the bound not be set: the
+/// [`source`](std::error::Error::source) does.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FollowError {
-    /// The cache was built without that bound.
+    /// The cache was built without the bound that was to follow.
     Unbounded {
-        /// Which was to follow.
+        /// The bound.
         bound: Bound,
     },
     /// No target was given, and the source knows no limit.
     NoTarget,
     /// The target was 0.
     ZeroTarget,
-    /// The band is no number from 0 to below 1.
+    /// The band is not a number from 0 to below 1.
     BadBand {
-        /// What was given.
+        /// The band that was given.
         given: f64,
     },
     /// The range is empty, or begins below one for each partition.
     BadRange {
         /// The least bound that was given.
         least: u64,
-        /// The most.
+        /// The greatest bound that was given.
         most: u64,
-        /// The partitions that the cache has.
+        /// The number of the cache's partitions.
         partitions: u64,
     },
     /// The interval was zero.
     ZeroInterval,
-    /// How much memory is in use could not be read.
+    /// The memory in use could not be read.
     Unreadable(io::Error),
     /// The source panicked.
     Panicked,
-    /// The cache did not take the bound.
+    /// The cache rejected the bound.
     Resize(ResizeError),
 }
 

@@ -1,4 +1,4 @@
-//! Where it is read how much memory is in use.
+//! Sources of the memory in use: the process, its cgroup, or the user's own.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -7,44 +7,44 @@ use std::io;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
-    /// How much is in use.
+    /// The bytes in use.
     pub used: u64,
-    /// How much may be in use at most, if that is known.
+    /// The most bytes that may be in use, if that is known.
     pub limit: Option<u64>,
 }
 
 impl Usage {
-    /// A reading of `used` bytes, of at most `limit` where that is known.
+    /// A reading of `used` bytes, with the `limit` on them if it is known.
     #[must_use]
     pub const fn new(used: u64, limit: Option<u64>) -> Self {
         Self { used, limit }
     }
 }
 
-/// Tells how much memory is in use. Closures that return a [`Usage`] are sources.
+/// Reports how much memory is in use. Closures that return an [`io::Result`] of a [`Usage`] are sources.
 pub trait MemorySource: Send + Sync + 'static {
-    /// A reading. Called under no lock; may block, but then holds up the maintenance thread. A panic
-    /// is contained and counted.
+    /// Reads how much is in use. It is called under no lock. It may block, but then delays the maintenance
+    /// thread. A panic is caught and counted.
     ///
     /// # Errors
-    /// If it cannot be told now.
+    /// If the memory in use cannot be determined now.
     fn read(&self) -> io::Result<Usage>;
 
-    /// A reading for a follower with a [`target`](super::FollowerBuilder::target) of its own, and the
-    /// target that this reading is to be held against. Called as [`read`](Self::read) is, and instead
-    /// of it. Default: what `read` returns, and `target`.
+    /// Reads how much is in use, for a follower with a [`target`](super::FollowerBuilder::target) of its own,
+    /// and returns the target to compare it with. It is called instead of [`read`](Self::read), under the
+    /// same conditions. Default: the reading of `read`, and `target`.
     ///
-    /// A source that watches several limits overrides it: `target` bounds the use of the process or
-    /// of its own group, and a group above may still be the first that is full.
+    /// A source that watches several limits overrides it: `target` bounds the use of the process or of its own
+    /// group, but an ancestor of the group may reach its limit first.
     ///
     /// # Errors
-    /// If it cannot be told now.
+    /// If the memory in use cannot be determined now.
     fn read_with_target(&self, target: u64) -> io::Result<(Usage, u64)> {
         Ok((self.read()?, target))
     }
 }
 
-/// What may be in use of `limit` bytes where nobody set a target: nine tenths.
+/// The default target with a limit of `limit` bytes: nine tenths.
 pub(super) fn target_below(limit: u64) -> u64 {
     limit - limit / 10
 }
@@ -55,29 +55,29 @@ impl<F: Fn() -> io::Result<Usage> + Send + Sync + 'static> MemorySource for F {
     }
 }
 
-/// What the system has given to this process: its resident memory. There is no limit. On Linux
-/// only; elsewhere reading it is an error of the kind [`Unsupported`](io::ErrorKind::Unsupported).
+/// The resident memory of this process, without a limit. On Linux only; on other systems reading it is an
+/// error of the kind [`Unsupported`](io::ErrorKind::Unsupported).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProcessMemory;
 
-/// The cgroup that has the least room left: that of this process, or one above it.
+/// The cgroup with the least memory left: the group of this process, or one of its ancestors.
 ///
-/// Each group with a limit counts what it uses itself, so siblings that fill a group above are
-/// noticed; the one with the fewest bytes between use and limit is reported. Without any limit it is
-/// the use of this process's own group. Use is that of all processes in the group, without file
-/// pages that can be dropped at any time. In version 2 the limit is the lower one of `memory.max` and
-/// `memory.high`, above which the kernel slows a group down.
+/// The reading is that of the group with the fewest bytes between its use and its limit, so siblings that
+/// fill an ancestor are noticed. If no group has a limit, it is the use of this process's own group. The use
+/// of a group is that of all processes in it, without inactive file pages, which the kernel can drop at any
+/// time. In version 2 the limit is the lower one of `memory.max` and `memory.high`, above which the kernel
+/// throttles a group.
 ///
-/// A follower's own target bounds the use of this process's group; a group above that has less room
-/// left counts nevertheless, at nine tenths of its limit.
+/// A follower's own target bounds the use of this process's group; an ancestor that has less memory left
+/// counts too, with nine tenths of its limit as its target.
 ///
-/// For version 2 and version 1, as containers and services have them. On Linux only, as
-/// [`ProcessMemory`]; without a memory controller an error of the kind
+/// Works with cgroups of version 2 and version 1, in containers and services. On Linux only, as
+/// [`ProcessMemory`]; without a memory controller, reading is an error of the kind
 /// [`NotFound`](io::ErrorKind::NotFound).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CgroupMemory;
 
-/// The cgroup if it has a limit, else the process.
+/// The default source: the cgroup if it has a limit, else the process.
 pub(super) fn standard() -> Box<dyn MemorySource> {
     match CgroupMemory.read() {
         Ok(Usage { limit: Some(_), .. }) => Box::new(CgroupMemory),
@@ -126,7 +126,7 @@ mod linux {
 
     use super::{Usage, io, target_below};
 
-    /// Version 1 says so where there is no limit: the most pages that a counter holds.
+    /// Version 1 shows the greatest value of its counter if there is no limit, which is more than this.
     const NO_LIMIT: u64 = 1 << 62;
 
     pub(super) fn process() -> io::Result<Process> {
@@ -145,7 +145,7 @@ mod linux {
         }
     }
 
-    /// What could not be read; why, says its source.
+    /// The file that could not be read; the source of the error says why.
     #[derive(Debug)]
     struct Unread {
         path: PathBuf,
@@ -164,20 +164,21 @@ mod linux {
         }
     }
 
-    /// The same error, of that file.
+    /// The same error, with the file that it is about.
     fn at(path: &Path, source: io::Error) -> io::Error {
         io::Error::new(source.kind(), Unread { path: path.to_owned(), source })
     }
-    /// Version 1: whether what is in groups below counts for this one too.
+
+    /// Version 1: whether a group includes the use of its descendants.
     const HIERARCHY: &str = "memory.use_hierarchy";
 
     /// The names of a version's files.
     struct Files {
         used: &'static str,
         limit: &'static str,
-        /// A limit above which the kernel slows the group down rather than killing it.
+        /// The file of the limit above which the kernel throttles the group rather than killing a process.
         throttle: Option<&'static str>,
-        /// The line of `memory.stat` for file pages that nobody has used lately.
+        /// The line of `memory.stat` for file pages that were not used lately.
         inactive: &'static str,
     }
 
@@ -195,7 +196,7 @@ mod linux {
         inactive: "inactive_file",
     };
 
-    /// A folder of the memory controller, below the one where its hierarchy is mounted.
+    /// A group of the memory controller: its folder, at or below the mount point of the hierarchy.
     pub(super) struct Cgroup {
         mount: PathBuf,
         folder: PathBuf,
@@ -203,7 +204,7 @@ mod linux {
     }
 
     impl Cgroup {
-        /// That of this process; version 1's if its memory controller is in use.
+        /// The group of this process; that of version 1 if its memory controller is in use.
         pub(super) fn of_process() -> io::Result<Self> {
             let process = process()?;
             let cgroups = process.cgroups().map_err(io_error)?;
@@ -230,31 +231,31 @@ mod linux {
             Self::new(&mount.mount_point, Path::new(&mount.root), Path::new(path), files)
         }
 
-        /// `root` is what of the hierarchy is mounted: of a container often only its own part, or
-        /// not even that, if its paths are told from within.
+        /// `root` is the part of the hierarchy that is mounted. In a container it is often only the
+        /// container's own part, and `path` may not even lie below it if it is relative to the container.
         fn new(mount: &Path, root: &Path, path: &Path, files: &'static Files) -> Self {
             let below = path.strip_prefix(root).or_else(|_| path.strip_prefix("/"));
             let folder = below.map_or_else(|_| mount.to_owned(), |below| mount.join(below));
-            // In a container with the host's paths but a mount of its own, it is the mount itself.
+            // In a container with the host's paths but a mount of its own, the mount is the group.
             let folder = if folder.exists() { folder } else { mount.to_owned() };
             Self { mount: mount.to_owned(), folder, files }
         }
 
-        /// The group with the least room left, out of this one and those above it that have a
-        /// limit; this one if none has.
+        /// The use of the group with the least memory left, among this one and its ancestors that have a
+        /// limit; of this one if none has.
         pub(super) fn tightest(&self) -> io::Result<Usage> {
             let own = self.own()?;
             let limited = own.limit.map(|limit| (limit, own));
             let above = self.above()?.into_iter();
             let least = limited.into_iter().chain(above).min_by_key(|(limit, usage)| {
-                // Below zero if the kernel is about to reclaim or to kill.
+                // Negative if the kernel is about to reclaim memory or to kill a process.
                 i128::from(*limit) - i128::from(usage.used)
             });
             Ok(least.map_or(own, |(_, usage)| usage))
         }
 
-        /// The same where this group's own use is to stay below `target`: the reading with the least
-        /// room below its target, and that target.
+        /// The same if this group's own use should stay below `target`: the use with the fewest bytes left
+        /// below its target, and that target.
         pub(super) fn tightest_with_target(&self, target: u64) -> io::Result<(Usage, u64)> {
             let above = self.above()?.into_iter();
             let above = above.map(|(limit, usage)| (usage, target_below(limit)));
@@ -270,19 +271,19 @@ mod linux {
             Ok(Usage { used, limit: self.limit_of(&self.folder) })
         }
 
-        /// The limit and the use of each group above this one that has a limit.
+        /// The limit and the use of each ancestor that has a limit.
         fn above(&self) -> io::Result<Vec<(u64, Usage)>> {
             let mut found = Vec::new();
             let within = |folder: &&Path| folder.starts_with(&self.mount);
             for folder in self.folder.ancestors().skip(1).take_while(within) {
                 if matches!(number(&folder.join(HIERARCHY)), Ok(Some(0))) {
-                    // Version 1 without a hierarchy: limits from here up bind no group below.
+                    // Version 1 without a hierarchy: limits from here up do not bind descendants.
                     break;
                 }
                 let Some(limit) = self.limit_of(folder) else { continue };
                 match self.used_bytes(folder) {
                     Ok(used) => found.push((limit, Usage { used, limit: Some(limit) })),
-                    // The root of version 2 counts nothing.
+                    // The root group of version 2 counts no use.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(error),
                 }
@@ -291,7 +292,7 @@ mod linux {
         }
 
         fn limit_of(&self, folder: &Path) -> Option<u64> {
-            // The root has no limit, nor perhaps the files.
+            // The root group has no limit, and may not have the files.
             let of = |file: &str| number(&folder.join(file)).ok().flatten();
             let throttle = self.files.throttle.and_then(of);
             let least = of(self.files.limit).into_iter().chain(throttle).min();
@@ -300,7 +301,7 @@ mod linux {
 
         fn used_bytes(&self, folder: &Path) -> io::Result<u64> {
             let used = number(&folder.join(self.files.used))?.ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidData, "the cgroup's use is no number")
+                io::Error::new(io::ErrorKind::InvalidData, "the cgroup's use is not a number")
             })?;
             Ok(used.saturating_sub(self.inactive_bytes(folder).unwrap_or(0)))
         }
@@ -334,7 +335,7 @@ mod linux {
             fs::write(folder.join(file), text).unwrap();
         }
 
-        /// A group as the kernel shows it; `limit` and `used` in bytes.
+        /// Writes a group's files as the kernel shows them; `limit` and `used` are in bytes.
         fn group(folder: &Path, files: &Files, limit: &str, used: u64, inactive: u64) {
             write(folder, files.limit, &format!("{limit}\n"));
             write(folder, files.used, &format!("{used}\n"));
@@ -342,7 +343,7 @@ mod linux {
         }
 
         #[test]
-        fn siblings_that_fill_a_group_above_are_noticed_in_both_versions() {
+        fn siblings_that_fill_an_ancestor_are_noticed_in_both_versions() {
             for (files, none) in [(&V2, "max"), (&V1, "9223372036854771712")] {
                 let mount = tempfile::tempdir().unwrap();
                 let (outer, inner) = (mount.path().join("a"), mount.path().join("a/b"));
@@ -351,10 +352,10 @@ mod linux {
                 let own = Cgroup::new(mount.path(), Path::new("/"), Path::new("/a/b"), files);
                 let expected = Usage { used: 4900, limit: Some(5000) };
                 assert_eq!(own.tightest().unwrap(), expected);
-                // A limit of its own does not hide the group above, which has less room.
+                // A limit of its own does not hide the ancestor, which has less memory left.
                 group(&inner, files, "1200", 1000, 100);
                 assert_eq!(own.tightest().unwrap(), expected);
-                // Nor does more room above hide its own limit, and use may be above a limit.
+                // Nor does an ancestor with more left hide it, and the use may exceed a limit.
                 group(&outer, files, "9000", 5400, 500);
                 assert_eq!(own.tightest().unwrap(), Usage { used: 900, limit: Some(1200) });
                 group(&outer, files, "4000", 5400, 500);
@@ -379,12 +380,12 @@ mod linux {
         }
 
         #[test]
-        fn a_target_bounds_the_own_group_and_a_full_one_above_counts_as_well() {
+        fn a_target_bounds_the_own_group_and_a_full_ancestor_counts_too() {
             let mount = tempfile::tempdir().unwrap();
             let (outer, inner) = (mount.path().join("a"), mount.path().join("a/b"));
             group(&inner, &V2, "2000", 1000, 0);
             let own = Cgroup::new(mount.path(), Path::new("/"), Path::new("/a/b"), &V2);
-            // Much is in use above, and there is much room: that does not count for the target.
+            // The ancestor has much in use and much left, so it does not count.
             group(&outer, &V2, "100000", 80_000, 0);
             let inner_use = Usage { used: 1000, limit: Some(2000) };
             assert_eq!(own.tightest_with_target(1100).unwrap(), (inner_use, 1100));
@@ -394,7 +395,7 @@ mod linux {
         }
 
         #[test]
-        fn version_2_is_bound_by_what_it_is_slowed_down_at() {
+        fn version_2_is_bound_by_the_limit_at_which_it_is_throttled() {
             let mount = tempfile::tempdir().unwrap();
             let inner = mount.path().join("a");
             group(&inner, &V2, "5000", 1000, 0);
@@ -406,7 +407,7 @@ mod linux {
         }
 
         #[test]
-        fn a_group_above_without_hierarchy_binds_nobody_below() {
+        fn an_ancestor_without_hierarchy_binds_no_descendant() {
             let mount = tempfile::tempdir().unwrap();
             let (outer, inner) = (mount.path().join("a"), mount.path().join("a/b"));
             group(&outer, &V1, "5000", 4999, 0);
@@ -419,7 +420,7 @@ mod linux {
         }
 
         #[test]
-        fn a_group_above_that_counts_nothing_is_passed_over() {
+        fn an_ancestor_that_counts_no_use_is_skipped() {
             let mount = tempfile::tempdir().unwrap();
             let inner = mount.path().join("b");
             write(mount.path(), "memory.max", "10\n");
@@ -439,7 +440,7 @@ mod linux {
         }
 
         #[test]
-        fn a_mount_of_a_part_of_the_hierarchy_is_looked_into_from_there() {
+        fn a_mount_of_a_part_of_the_hierarchy_is_the_root_of_paths() {
             let mount = tempfile::tempdir().unwrap();
             write(&mount.path().join("leaf"), "memory.current", "1");
             let of = |root, path| {
@@ -451,7 +452,7 @@ mod linux {
         }
 
         #[test]
-        fn nonsense_in_its_files_is_an_error() {
+        fn malformed_files_are_an_error() {
             let mount = tempfile::tempdir().unwrap();
             let group = Cgroup::new(mount.path(), Path::new("/"), Path::new("/"), &V2);
             let missing = group.tightest().unwrap_err();
@@ -476,7 +477,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_process_uses_some_memory_and_more_after_taking_more() {
+    fn the_process_uses_more_memory_after_an_allocation() {
         let before = ProcessMemory.read().unwrap();
         assert!(before.used > 100_000 && before.limit.is_none(), "{before:?}");
         let taken = vec![1_u8; 64 << 20];
@@ -485,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cgroup_is_read_or_said_to_be_missing() {
+    fn the_cgroup_is_read_or_reported_missing() {
         match CgroupMemory.read() {
             Ok(usage) => assert!(usage.limit.is_none_or(|limit| limit > 0)),
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::NotFound),

@@ -1,4 +1,4 @@
-//! What a [`QuickCache`](super::QuickCache) is put together from.
+//! Building a [`QuickCache`](super::QuickCache).
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::expiry::clock::nanoseconds;
 use crate::expiry::{Clock, MonotonicClock};
 use crate::periodic::Periodic;
 
-/// Builds a [`QuickCache`] from more than a configuration.
+/// Builds a [`QuickCache`] from a configuration and settings that a configuration cannot hold.
 #[must_use = "a builder does nothing until `build`"]
 pub struct QuickCacheBuilder {
     config: QuickCacheConfig,
@@ -31,19 +31,19 @@ impl QuickCacheBuilder {
         Self { config, registry: Registry::standard(), clock: None, sink: None }
     }
 
-    /// Looks names up in `registry`. Default: [`Registry::standard`].
+    /// Looks up the configuration's names in `registry`. Default: [`Registry::standard`].
     pub fn registry(mut self, registry: Registry) -> Self {
         self.registry = registry;
         self
     }
 
-    /// Tells the time by `clock`. Default: [`MonotonicClock`].
+    /// Takes the time from `clock`. Default: [`MonotonicClock`].
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Some(Arc::new(clock));
         self
     }
 
-    /// Reports all that is counted to `sink`. Default: there is no sink.
+    /// Reports everything that is counted to `sink`. Default: there is no sink.
     pub fn metrics_sink(mut self, sink: impl MetricsSink) -> Self {
         self.sink = Some(Arc::new(sink));
         self
@@ -52,7 +52,7 @@ impl QuickCacheBuilder {
     /// Builds the cache.
     ///
     /// # Errors
-    /// The first setting that is wrong, what was given and what is allowed.
+    /// [`ConfigError`] names the first setting that is wrong, what was given and what is allowed.
     pub fn build<K: QuickKey, V: Send + Sync + 'static>(
         self,
     ) -> Result<QuickCache<V, K>, ConfigError> {
@@ -68,7 +68,7 @@ impl QuickCacheBuilder {
             .policy(policy)
             .maintenance(Maintenance::Inline)
             .clock(SharedClock(Arc::clone(&clock)))
-            // What has expired is in the way from the first moment on.
+            // So that `remove_expired` finds an entry as soon as it has expired.
             .timer_tick(Duration::from_nanos(1))
             .expire_lazily()
             .build()

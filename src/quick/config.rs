@@ -1,4 +1,4 @@
-//! What a [`QuickCache`](super::QuickCache) can be told, by hand or from a file.
+//! The configuration of a [`QuickCache`](super::QuickCache), from code or from a file.
 #![forbid(unsafe_code)]
 
 use std::path::PathBuf;
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::error::ConfigError;
 use super::registry::Registry;
 
-/// The most seconds that anything here may take: a million million.
+/// The longest duration in a configuration, in seconds.
 pub(super) const MAX_SECONDS: f64 = 1e12;
 
 /// The settings of a [`QuickCache`](super::QuickCache).
 ///
-/// Any reader of serde can fill it in: TOML, JSON, the environment. Fields that are left out have
-/// their defaults; fields that there are not are refused.
+/// It can be read by every deserializer of serde: from TOML, JSON or the environment. Fields that are left
+/// out have their defaults; unknown fields are an error.
 ///
 /// # Examples
 /// ```
@@ -34,30 +34,31 @@ pub(super) const MAX_SECONDS: f64 = 1e12;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct QuickCacheConfig {
-    /// The most entries. At least 1. Default: 50.
+    /// The most entries, from 1 to 2,147,482,623. Default: 50.
     pub max_size: usize,
-    /// Seconds that an entry lives when nothing else is said; fractions count. More than 0.
+    /// The time to live of entries that are stored without one, in seconds; fractions count. More than 0.
     /// Default: 500.
     pub default_ttl: f64,
-    /// Seconds between two removals of what has expired, in the background; `None` for never. More
+    /// Seconds between two removals of expired entries in the background; `None` for no such removals. More
     /// than 0. Default: 50.
     pub cleanup_interval: Option<f64>,
-    /// Which entry is evicted when the cache is full: a name from the [registry](Registry), whatever its case.
+    /// The policy, which chooses the entry to evict when the cache is full: a name from the
+    /// [registry](Registry), in any case.
     /// Default: `lru`.
     pub eviction_policy: String,
-    /// How entries are written to files: a name from the registry. Default: `bincode`; where the
-    /// feature of that name is off, `postcard`.
+    /// The serializer of entries in files: a name from the registry. Default: `bincode`; without the
+    /// feature of that name, `postcard`.
     pub serializer: String,
-    /// The folder of files whose names say no other; below the current one unless it is absolute.
+    /// The folder of files that are given without one; relative to the current folder unless it is absolute.
     /// Default: `cache_storage`.
     pub storage_dir: PathBuf,
-    /// The name of files that are given none, without the extension. Default: `cache_data`.
+    /// The name of files that are given without one, without the extension. Default: `cache_data`.
     pub filename: String,
-    /// Whether names of files get the time of day. Default: no.
+    /// Whether the names of files get a timestamp. Default: no.
     pub cache_timestamps: bool,
-    /// Whether anything is counted. Default: yes.
+    /// Whether metrics are counted. Default: yes.
     pub enable_metrics: bool,
-    /// How metrics are written to files: a name from the registry. Default: `json`.
+    /// The serializer of metrics in files: a name from the registry. Default: `json`.
     pub metrics_serializer: String,
     /// As `storage_dir`, for metrics. Default: `cache_metrics`.
     pub metrics_storage_dir: PathBuf,
@@ -67,7 +68,7 @@ pub struct QuickCacheConfig {
     pub cache_metrics_timestamps: bool,
 }
 
-/// The binary serializer that there is.
+/// The default serializer.
 const BINARY: &str = if cfg!(feature = "bincode") { "bincode" } else { "postcard" };
 
 impl Default for QuickCacheConfig {
@@ -96,10 +97,10 @@ impl QuickCacheConfig {
         QuickCacheConfigBuilder { config: Self::default() }
     }
 
-    /// Checks every field; names are looked up in `registry`.
+    /// Checks every field, and looks up names in `registry`.
     ///
     /// # Errors
-    /// The first field that is wrong, what was given and what is allowed.
+    /// [`ConfigError`] names the first field that is wrong, what was given and what is allowed.
     pub fn validate(&self, registry: &Registry) -> Result<(), ConfigError> {
         let bad =
             |field, given: String, allowed| Err(ConfigError::BadValue { field, given, allowed });
@@ -146,10 +147,10 @@ impl QuickCacheConfig {
     }
 }
 
-/// What the core can count in one partition.
+/// The most entries that one partition of a cache can count.
 pub(super) const MAX_SIZE: usize = i32::MAX as usize - 1024;
 
-/// The duration, if it is one of more than nothing.
+/// The duration of `seconds`, if it is above zero and at most [`MAX_SECONDS`].
 pub(super) fn seconds_above_zero(seconds: f64) -> Option<Duration> {
     let is_allowed = seconds > 0.0 && seconds <= MAX_SECONDS;
     let duration = is_allowed.then(|| Duration::try_from_secs_f64(seconds).ok()).flatten();
@@ -192,13 +193,13 @@ impl QuickCacheConfigBuilder {
         self
     }
 
-    /// Lets [names of files get the time of day](QuickCacheConfig::cache_timestamps).
+    /// Adds a [timestamp](QuickCacheConfig::cache_timestamps) to the names of files.
     pub fn cache_timestamps(mut self) -> Self {
         self.config.cache_timestamps = true;
         self
     }
 
-    /// Counts [nothing](QuickCacheConfig::enable_metrics).
+    /// Switches [metrics](QuickCacheConfig::enable_metrics) off.
     pub fn disable_metrics(mut self) -> Self {
         self.config.enable_metrics = false;
         self
@@ -210,15 +211,15 @@ impl QuickCacheConfigBuilder {
         self
     }
 
-    /// The settings, with names looked up in the standard [`Registry`].
+    /// Checks the settings with the standard [`Registry`], and returns them.
     ///
     /// # Errors
-    /// The first field that is wrong, what was given and what is allowed.
+    /// [`ConfigError`] names the first field that is wrong, what was given and what is allowed.
     pub fn build(self) -> Result<QuickCacheConfig, ConfigError> {
         self.build_with(&Registry::standard())
     }
 
-    /// The settings, with names looked up in `registry`.
+    /// Checks the settings with `registry`, and returns them.
     ///
     /// # Errors
     /// As [`build`](Self::build).

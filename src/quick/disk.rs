@@ -1,4 +1,4 @@
-//! A [`QuickCache`]'s files.
+//! Saving a [`QuickCache`] and its metrics to files, and loading it.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -11,18 +11,20 @@ use serde::de::DeserializeOwned;
 use super::error::CacheError;
 use super::path::{FilePlan, Target};
 use super::{QuickCache, QuickKey};
-use crate::snapshot::{
-    Contents, Existing, LoadOptions, Loaded, SaveOptions, SnapshotError, open, write_atomically,
-};
+use crate::snapshot::contents::Contents;
+use crate::snapshot::file::{Existing, open, write_atomically};
+#[cfg(feature = "async")]
+use crate::snapshot::future::on_a_thread;
+use crate::snapshot::{LoadOptions, Loaded, SaveOptions, SnapshotError};
 
-/// Names that are tried for a file with a timestamp.
+/// The most names to try for a file with a timestamp.
 const MAX_ATTEMPTS: u32 = 10_000;
 
 impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
-    /// Saves all valid entries to the file of `target`, and returns its path. Folders are made.
+    /// Saves all valid entries to the file of `target`, and returns its path. Missing folders are created.
     ///
-    /// Other threads may use the cache meanwhile; [`Cache::save_to`](crate::Cache::save_to) says what
-    /// is saved of what they do. The file is there whole or not at all, and the old one until then
+    /// Other threads may use the cache meanwhile; [`Cache::save_to`](crate::Cache::save_to) says which of
+    /// their changes are saved. The file appears whole or not at all, and until then an old one stays
     /// ([`Cache::save_to_path`](crate::Cache::save_to_path)).
     ///
     /// # Errors
@@ -60,14 +62,14 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         save().map_err(|source| CacheError::CacheSave { filepath: path.clone(), source })
     }
 
-    /// Replaces what the cache holds by what is valid in the file of `target`. All metrics are reset.
+    /// Replaces all entries of the cache by the valid ones in the file of `target`, and resets all metrics.
     ///
-    /// The file is read and checked before anything is changed; then everything is removed, and the
-    /// entries are inserted the coldest first, so that the hottest remain if they are too many. Other
+    /// The whole file is read and checked before anything is changed. Then all old entries are removed, and
+    /// the new ones are inserted the coldest first, so that the hottest remain if there are too many. Other
     /// threads may see the cache with a part of them.
     ///
     /// # Errors
-    /// [`CacheError::CacheLoad`]. Entries and metrics are as before.
+    /// [`CacheError::CacheLoad`]. Entries and metrics are unchanged then.
     pub fn load_from_disk(&self, target: impl Into<Target>) -> Result<Loaded, CacheError>
     where
         V: DeserializeOwned,
@@ -80,14 +82,14 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         };
         let contents =
             load().map_err(|source| CacheError::CacheLoad { filepath: path.clone(), source })?;
-        core.cache.clear_counting();
+        core.cache.clear();
         let loaded = contents.put_in();
         self.reset_metrics();
         Ok(loaded)
     }
 
-    /// Writes [the metrics](Self::get_metrics_snapshot) to the file of `target`, whole or not at all,
-    /// and returns its path. Folders are made.
+    /// Writes [the metrics](Self::get_metrics_snapshot) to the file of `target`, whole or not at all, and
+    /// returns its path. Missing folders are created.
     ///
     /// # Errors
     /// [`CacheError::CacheMetricsSave`].
@@ -112,8 +114,8 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         save().map_err(|source| CacheError::CacheMetricsSave { filepath: path.clone(), source })
     }
 
-    /// As [`save_to_disk`](Self::save_to_disk), on a thread of its own, which starts with this call.
-    /// Works with every runtime.
+    /// As [`save_to_disk`](Self::save_to_disk), on a new thread, which starts with this call. Works with
+    /// every runtime.
     ///
     /// # Errors
     /// As `save_to_disk`.
@@ -127,7 +129,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     {
         let (cache, target) = (self.clone(), target.into());
         let filepath = self.file_plan().resolve(&target);
-        let done = crate::snapshot::on_a_thread(move || cache.save_to_disk(target));
+        let done = on_a_thread(move || cache.save_to_disk(target));
         async move {
             done.await.unwrap_or_else(|error| {
                 Err(CacheError::CacheSave { filepath, source: error.into() })
@@ -135,8 +137,8 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         }
     }
 
-    /// As [`load_from_disk`](Self::load_from_disk), on a thread of its own, which starts with this
-    /// call. Works with every runtime.
+    /// As [`load_from_disk`](Self::load_from_disk), on a new thread, which starts with this call. Works with
+    /// every runtime.
     ///
     /// # Errors
     /// As `load_from_disk`.
@@ -150,7 +152,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     {
         let (cache, target) = (self.clone(), target.into());
         let filepath = self.file_plan().resolve(&target);
-        let done = crate::snapshot::on_a_thread(move || cache.load_from_disk(target));
+        let done = on_a_thread(move || cache.load_from_disk(target));
         async move {
             done.await.unwrap_or_else(|error| {
                 Err(CacheError::CacheLoad { filepath, source: error.into() })
@@ -185,7 +187,7 @@ fn write(
     }
     for attempt in 0..MAX_ATTEMPTS {
         let stamped = plan.stamp(path, attempt);
-        // Looked at first, since the entries are written before the name is taken.
+        // Checked first, because all entries are written before the name is claimed.
         if stamped.exists() {
             continue;
         }

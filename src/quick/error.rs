@@ -6,57 +6,58 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::base::error::BuildError;
-use crate::snapshot::{RegistryError, SnapshotError, with_causes};
+use crate::snapshot::error::with_causes;
+use crate::snapshot::{RegistryError, SnapshotError};
 
-/// What a [`QuickCache`](super::QuickCache) can refuse, or fail at.
+/// Why a call of a [`QuickCache`](super::QuickCache) was refused or failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CacheError {
-    /// The key is not there.
+    /// The key is missing.
     KeyNotFound {
         /// The key, as it is shown.
         key: String,
     },
-    /// The key was there and has expired. Told once; afterwards it is not found.
+    /// The key's entry has expired. Each expiry is reported once; afterwards the key is missing.
     KeyExpired {
         /// The key, as it is shown.
         key: String,
     },
-    /// The key is there already.
+    /// The key is valid already.
     KeyAlreadyExists {
         /// The key, as it is shown.
         key: String,
     },
-    /// No time to live: not a number of seconds from 1 up to a million million.
+    /// The time to live is invalid: [`Ttl`](super::Ttl) says which ones are valid.
     InvalidTtl {
-        /// What was given.
+        /// The time to live that was given.
         ttl: String,
     },
-    /// The entries could not be saved. A file that was there is as before.
+    /// The entries could not be saved. An old file is unchanged.
     CacheSave {
         /// The file.
         filepath: PathBuf,
-        /// Why.
+        /// The cause.
         source: SnapshotError,
     },
-    /// The entries could not be loaded. The cache is as before.
+    /// The entries could not be loaded. The cache is unchanged.
     CacheLoad {
         /// The file.
         filepath: PathBuf,
-        /// Why.
+        /// The cause.
         source: SnapshotError,
     },
     /// The metrics could not be saved.
     CacheMetricsSave {
         /// The file.
         filepath: PathBuf,
-        /// Why.
+        /// The cause.
         source: SnapshotError,
     },
 }
 
 impl CacheError {
-    /// The code, which stays the same whatever the message says.
+    /// The code, which stays the same if the message changes.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -70,7 +71,7 @@ impl CacheError {
         }
     }
 
-    /// The key, of those that have one.
+    /// The key, for errors that have one.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         match self {
@@ -81,7 +82,7 @@ impl CacheError {
         }
     }
 
-    /// The file, of those that have one.
+    /// The file, for errors that have one.
     #[must_use]
     pub fn filepath(&self) -> Option<&Path> {
         match self {
@@ -118,8 +119,8 @@ impl fmt::Display for CacheError {
 impl Error for CacheError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            // Their messages are part of the interface and tell what the snapshot's error tells, so
-            // the chain goes on behind that one.
+            // Their messages are part of the interface and include that of the snapshot's error, so the chain
+            // goes on behind that error.
             Self::CacheSave { source, .. } | Self::CacheLoad { source, .. } => source.source(),
             Self::CacheMetricsSave { source, .. } => Some(source),
             _ => None,
@@ -127,7 +128,7 @@ impl Error for CacheError {
     }
 }
 
-/// Which setting is wrong, what was given and what is allowed.
+/// Why a configuration is invalid: the setting, what was given and what is allowed.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -144,10 +145,10 @@ pub enum ConfigError {
     Name {
         /// The field of [`QuickCacheConfig`](super::QuickCacheConfig).
         field: &'static str,
-        /// What was given, and what there is.
+        /// The name that was given, and the names that are known.
         source: RegistryError,
     },
-    /// The cache below could not be built.
+    /// The cache itself could not be built.
     Build(BuildError),
 }
 
@@ -167,7 +168,7 @@ impl Error for ConfigError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::BadValue { .. } => None,
-            // The message tells all that theirs tell.
+            // The message includes that of the cause.
             Self::Name { source, .. } => source.source(),
             Self::Build(source) => source.source(),
         }

@@ -1,7 +1,7 @@
-//! What a [`QuickCache`](super::QuickCache) counts.
+//! The metrics of a [`QuickCache`](super::QuickCache).
 //!
 //! # Orderings
-//! All relaxed: each is a count by itself. Two of them may be read at different moments.
+//! All accesses are `Relaxed`: the counters are independent, and two of them may be read at different times.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -10,23 +10,23 @@ use serde::Serialize;
 
 use crate::base::sync::{AtomicU64, Ordering};
 
-/// Something that is counted.
+/// A kind of event that a quick cache counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Metric {
     /// A value was found.
     Hit,
-    /// A key was looked for, or was to be deleted, and was not there.
+    /// A lookup or deletion found no valid entry.
     Miss,
     /// A value was stored.
     Set,
-    /// A lookup; one for all keys of `get_many`.
+    /// A call that looks keys up; a `get_many` is one.
     Get,
     /// An `add` or `update` was refused.
     FailedOp,
     /// An entry left because the cache was full.
     Eviction,
-    /// An entry left because its time was over.
+    /// An entry left because it had expired.
     ExpiredRemoval,
     /// An entry was deleted or cleared.
     ManualDeletion,
@@ -34,75 +34,74 @@ pub enum Metric {
 
 const METRICS: usize = Metric::ManualDeletion as usize + 1;
 
-/// A backend of one's own for what is counted, beside the cache's own counts.
+/// A metrics backend of your own, which is notified of everything that the cache counts itself.
 ///
-/// Called in the calls that it counts, from all their threads, under no lock: it must be quick.
-/// A panic comes through the call, whose effect has taken place.
+/// The calls that are counted call it, on their own threads and under no lock, so it must be fast. Its panic
+/// passes through the call, which has taken effect all the same.
 pub trait MetricsSink: Send + Sync + 'static {
-    /// `metric` happened `times` times.
+    /// Notes that `metric` happened `times` times.
     fn count(&self, metric: Metric, times: u64);
 }
 
-/// The counts and gauges of a [`QuickCache`](super::QuickCache) at a moment. All 0 if the
+/// The counts and gauges of a [`QuickCache`](super::QuickCache) at one moment. All are 0 if the
 /// configuration switches metrics off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct MetricsSnapshot {
-    /// Values found.
+    /// Values that were found.
     pub hits: u64,
-    /// Keys that were looked for, or were to be deleted, and were not there.
+    /// Lookups and deletions that found no valid entry.
     pub misses: u64,
-    /// Values stored.
+    /// Values that were stored.
     pub sets: u64,
-    /// Lookups; a `get_many` is one.
+    /// Calls that look keys up; a `get_many` is one.
     pub gets: u64,
     /// Calls of `add` and `update` that were refused.
     pub failed_ops: u64,
     /// Entries that left because the cache was full.
     pub evictions: u64,
-    /// Entries that left because their time was over.
+    /// Entries that left because they had expired.
     pub expired_removals: u64,
-    /// Entries deleted or cleared.
+    /// Entries that were deleted or cleared.
     pub manual_deletions: u64,
     /// Entries that are valid.
     pub current_valid_keys: u64,
-    /// The most entries that there were when one had just been added: those that had expired
-    /// unnoticed are among them.
+    /// The same as [`peak_total_keys`](Self::peak_total_keys): the peak includes expired entries.
     pub peak_valid_keys: u64,
-    /// Entries, with those that have expired and were not removed yet.
+    /// Entries, including those that have expired and were not removed yet.
     pub current_total_keys: u64,
-    /// The most there were.
+    /// The most entries that there were after an insertion.
     pub peak_total_keys: u64,
-    /// Hits in hits and misses, from 0 to 1.
+    /// Hits as a part of hits and misses, from 0 to 1.
     pub hit_ratio: f64,
-    /// Misses in hits and misses, from 0 to 1.
+    /// Misses as a part of hits and misses, from 0 to 1.
     pub miss_ratio: f64,
-    /// Lookups for each value stored.
+    /// Lookup calls for each value stored.
     pub get_set_ratio: f64,
     /// Evictions for each value stored, at most 1.
     pub eviction_rate: f64,
     /// Entries that have expired and were not removed yet.
     pub expired_bloat: u64,
-    /// Their part of all, from 0 to 100.
+    /// Expired entries as a percentage of all, from 0 to 100.
     pub waste_percentage: f64,
 }
 
-/// The counters, and what the core's counters stood at when they were last reset.
+/// The counters, and the values of the core's counters when the metrics were last reset.
 pub(super) struct Metrics {
     is_enabled: bool,
     sink: Option<Arc<dyn MetricsSink>>,
     counts: [AtomicU64; METRICS],
     peak_total: AtomicU64,
-    /// What of the core's counts does not count here: it was before the last reset, or another way
-    /// of counting has it already.
+    /// The part of the core's counts that does not count here: it is older than the last reset, or another
+    /// metric includes it.
     evictions_before: AtomicU64,
     expirations_before: AtomicU64,
-    /// What of the core's counts the sink has heard of.
+    /// The part of the core's counts that was reported to the sink.
     evictions_reported: AtomicU64,
     expirations_reported: AtomicU64,
 }
 
-/// What the core has to say.
+/// The counts of the cache itself.
 #[derive(Clone, Copy)]
 pub(super) struct CoreCounts {
     pub(super) evictions: u64,
@@ -147,20 +146,20 @@ impl Metrics {
         }
     }
 
-    /// Takes `expirations` of the core out of the count: they were counted as something else.
+    /// Leaves out `expirations` that the core has counted: another metric includes them.
     pub(super) fn discount_expirations(&self, expirations: u64) {
         self.expirations_before.fetch_add(expirations, Ordering::Relaxed);
         self.expirations_reported.fetch_add(expirations, Ordering::Relaxed);
     }
 
-    /// Reports to the sink what the core has counted since.
+    /// Reports to the sink what the core has counted since the last report.
     pub(super) fn report(&self, core: CoreCounts) {
         let Some(sink) = &self.sink else { return };
         for (metric, reported, now) in [
             (Metric::Eviction, &self.evictions_reported, core.evictions),
             (Metric::ExpiredRemoval, &self.expirations_reported, core.expirations),
         ] {
-            // Of several threads, each reports a part.
+            // If several threads report at the same time, each reports a part.
             let before = reported.fetch_max(now, Ordering::Relaxed);
             if now > before {
                 sink.count(metric, now - before);
@@ -187,7 +186,7 @@ impl Metrics {
         let (hits, misses) = (count(Metric::Hit), count(Metric::Miss));
         let (sets, gets) = (count(Metric::Set), count(Metric::Get));
         let evictions = since(core.evictions, &self.evictions_before);
-        // Entries may come and go between the two readings.
+        // Entries may have come and gone between the two readings.
         let (total, valid) = (total as u64, valid.min(total) as u64);
         let peak = self.peak_total.load(Ordering::Relaxed).max(total);
         MetricsSnapshot {
@@ -213,7 +212,7 @@ impl Metrics {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a ratio needs no more")]
+#[expect(clippy::cast_precision_loss, reason = "a ratio needs no higher precision")]
 fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

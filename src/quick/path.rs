@@ -1,4 +1,4 @@
-//! Where files go.
+//! The paths of a quick cache's files.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use chrono::Local;
 
-/// A file to save to or to load from, and whether its name gets the time of day.
+/// A file to save to or to load from, and whether its name gets a timestamp.
 ///
-/// - Nothing, or an empty path, is the configuration's file in the configuration's folder.
-/// - A folder that exists is the configuration's file in it.
-/// - A bare name is a file in the configuration's folder.
-/// - Everything else is as it is given.
+/// - The default, or an empty path, means the configuration's file in the configuration's folder.
+/// - The path of an existing folder means the configuration's file in that folder.
+/// - A bare name means a file in the configuration's folder.
+/// - Every other path is taken as it is.
 ///
-/// The name's extension gives way to the serializer's, if it is one: it begins with a letter and has
-/// up to eight letters and digits. So `x.dat` becomes `x.bincode`, but `v1.2` becomes
-/// `v1.2.bincode`. A relative path is below the current folder.
+/// The serializer's extension replaces that of the name. Only a suffix that begins with a letter and has up
+/// to eight letters and digits counts as an extension, so `x.dat` becomes `x.bincode`, but `v1.2` becomes
+/// `v1.2.bincode`. A relative path is relative to the current folder.
 ///
 /// # Examples
 /// ```
@@ -33,15 +33,15 @@ pub struct Target {
 }
 
 impl Target {
-    /// Adds the local time of day to the name, as `name_YYYYmmdd_HHMMSS_srr`. A file that is there is
-    /// never overwritten then: the name gets a number too.
+    /// Adds the local date and time to the name, as in `name_YYYYmmdd_HHMMSS_srr`. No file is overwritten
+    /// then: if the name is taken, it gets a number too.
     #[must_use]
     pub fn with_timestamp(mut self) -> Self {
         self.is_stamped = Some(true);
         self
     }
 
-    /// Adds no time, whatever the configuration says.
+    /// Adds no timestamp, even if the configuration does.
     #[must_use]
     pub fn without_timestamp(mut self) -> Self {
         self.is_stamped = Some(false);
@@ -79,7 +79,7 @@ impl From<Option<&str>> for Target {
     }
 }
 
-/// What the configuration says of files of one kind.
+/// The settings of the configuration for files of one kind.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FilePlan<'c> {
     pub(super) folder: &'c Path,
@@ -101,7 +101,7 @@ impl FilePlan<'_> {
         };
         let default = || OsString::from(self.name);
         let name = path.file_name().map_or_else(default, OsString::from);
-        // The configuration's own name has no extension to lose.
+        // The configuration's name has no extension to replace.
         let is_own = target.path.as_ref().is_none_or(|given| given.is_dir());
         let mut stem = match Path::new(&name).extension().and_then(|it| it.to_str()) {
             Some(extension) if !is_own && is_extension(extension) => {
@@ -119,7 +119,7 @@ impl FilePlan<'_> {
         target.is_stamped.unwrap_or(self.is_stamped)
     }
 
-    /// `path` with the time in its name, and with a number from the second try on.
+    /// `path` with a timestamp in its name, and with a number from the second attempt on.
     pub(super) fn stamp(&self, path: &Path, attempt: u32) -> PathBuf {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let stem = name.strip_suffix(&format!(".{}", self.extension)).unwrap_or(&name);

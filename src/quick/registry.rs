@@ -1,14 +1,15 @@
-//! Policies and serializers by name.
+//! The policies and serializers of quick caches, by name.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
 
 use crate::policy::Policy;
-use crate::snapshot::{RegistryError, Serializer, Serializers, check_name};
+use crate::snapshot::serializer::check_name;
+use crate::snapshot::{RegistryError, Serializer, Serializers};
 
 const WHAT: &str = "eviction policy";
 
-/// The policies and serializers that a configuration can name. A clone is a registry of its own.
+/// The policies and serializers that a configuration can name. A clone is an independent registry.
 ///
 /// # Examples
 /// ```
@@ -32,7 +33,8 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// All that come with the library.
+    /// The policies and serializers of the library, and the policies that the process has
+    /// [registered](crate::register_policy).
     #[must_use]
     pub fn standard() -> Self {
         Self { own: Vec::new(), serializers: Serializers::standard() }
@@ -41,7 +43,7 @@ impl Registry {
     /// Adds a policy under its name.
     ///
     /// # Errors
-    /// If the name is taken, or is none.
+    /// If the name is taken or not valid.
     pub fn register_policy(&mut self, policy: Policy) -> Result<(), RegistryError> {
         let name = check_name(WHAT, policy.name(), self.policy_names().collect())?;
         self.own.push((name, policy));
@@ -51,7 +53,7 @@ impl Registry {
     /// Adds a serializer under its name.
     ///
     /// # Errors
-    /// If the name is taken, or is none.
+    /// If the name is taken or not valid.
     pub fn register_serializer(
         &mut self,
         serializer: Arc<dyn Serializer>,
@@ -59,10 +61,10 @@ impl Registry {
         self.serializers.register(serializer)
     }
 
-    /// The policy of that name, whatever its case.
+    /// The policy of that name, in any case.
     ///
     /// # Errors
-    /// If there is none; lists those that there are.
+    /// If there is none; the error lists the names of all policies.
     pub fn policy(&self, name: &str) -> Result<Policy, RegistryError> {
         if let Some((_, policy)) = self.own.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)) {
             return Ok(policy.clone());

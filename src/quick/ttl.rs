@@ -1,4 +1,4 @@
-//! Times to live as callers may give them.
+//! Times to live in the forms that callers may give.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -6,12 +6,11 @@ use std::time::Duration;
 use super::config::MAX_SECONDS;
 use super::error::CacheError;
 
-/// How long an entry is to live: seconds, whole ones, in whatever form they come.
+/// A time to live, as a number of seconds in one of several forms.
 ///
-/// `None` is the default of the configuration. Numbers are cut to whole seconds, text is read as a
-/// whole number, `true` is 1; a [`Duration`] counts as it is. Nothing, less than a second, and more
-/// than a million million seconds are no time to live ([`CacheError::InvalidTtl`]), and neither is
-/// what is no number.
+/// `None` is the default of the configuration. Numbers are truncated to whole seconds, text is read as a
+/// whole number, and `true` is 1. A [`Duration`] is taken exactly. [`CacheError::InvalidTtl`] rejects
+/// numbers below 1, a duration of zero, everything above 10^12 seconds, and text that is not a number.
 ///
 /// # Examples
 /// ```
@@ -30,21 +29,21 @@ use super::error::CacheError;
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Ttl {
-    /// What the configuration says.
+    /// The default of the configuration.
     #[default]
     Default,
     /// Whole seconds.
     Whole(i128),
-    /// Seconds, to be cut to whole ones.
+    /// Seconds, which are truncated to whole ones.
     Float(f64),
-    /// Text, to be read as whole seconds.
+    /// Text, which is read as whole seconds.
     Text(String),
-    /// Exactly this long.
+    /// Exactly this duration.
     Exactly(Duration),
 }
 
 impl Ttl {
-    /// The duration, or why there is none.
+    /// The duration that it means, or [`CacheError::InvalidTtl`].
     pub(super) fn resolve(&self, default: Duration) -> Result<Duration, CacheError> {
         let (whole, shown) = match self {
             Self::Default => return Ok(default),
@@ -54,7 +53,10 @@ impl Ttl {
                 return if is_allowed { Ok(*duration) } else { Err(invalid(shown())) };
             }
             Self::Whole(whole) => (Some(*whole), whole.to_string()),
-            #[expect(clippy::cast_possible_truncation, reason = "saturates, and is too much then")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "it saturates, and the result is rejected then"
+            )]
             Self::Float(float) => {
                 (float.is_finite().then(|| float.trunc() as i128), format!("{float:?}"))
             }
@@ -74,7 +76,7 @@ fn invalid(ttl: String) -> CacheError {
     CacheError::InvalidTtl { ttl }
 }
 
-/// A decimal number, perhaps with a sign, blanks around and single underscores within.
+/// Parses a decimal number, which may have a sign, blanks around it and single underscores within it.
 fn whole_number(text: &str) -> Option<i128> {
     let text = text.trim();
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);

@@ -1,42 +1,41 @@
-//! A snapshot that was read and found good: entries on their way into a cache.
+//! Reading a whole snapshot, checking it, and inserting its entries into a cache.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
 use std::io::{BufReader, Read};
-use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::codec::Codec;
 use super::error::{Part, SnapshotError};
 use super::frame::{
     Decoder, FLAG_FILLER, FLAG_TAGS, FLAG_ZSTD, Form, FrameHeader, FrameItem, Source,
 };
-use super::serializer::Serializer;
-use super::{LoadOptions, Loaded, deserialize, duration, nanoseconds_since_1970};
+use super::{LoadOptions, Loaded, duration, nanoseconds_since_1970};
 use crate::base::error::Rejection;
 use crate::cache::{Arrival, Cache, Restored};
 
-/// Bytes that are read at once.
+/// The size of the buffer for reading.
 const BUFFER: usize = 64 * 1024;
 
-/// Entries that are ready to be put into the cache that they were read for.
+/// Entries of a snapshot that was found good, ready to be inserted into the cache they were read for.
 pub(crate) struct Contents<'c, K, V, S> {
     cache: &'c Cache<K, V, S>,
-    /// In pieces that never move: a list that grows as a whole is in memory twice for a moment.
+    /// In chunks that never move: one growing list would be in memory twice while it is copied.
     chunks: Vec<Vec<Arrival<K, V>>>,
-    /// What was too heavy.
+    /// Entries that the cache rejects, mostly because they are too heavy: the reason, and the hash.
     rejected: Vec<(Rejection, u64)>,
     room: CacheRoom,
-    /// Entries in all pieces, and their weight.
-    held: u64,
-    held_weight: u64,
+    /// The number of the entries in all chunks, and their weight.
+    len: u64,
+    weight: u64,
     loaded: Loaded,
 }
 
-/// Entries of a chunk.
+/// The entries of one chunk.
 const CHUNK: usize = 1024;
 
-/// What a cache can hold.
+/// The most that a cache can hold.
 #[derive(Clone, Copy)]
 struct CacheRoom {
     entries: u64,
@@ -51,13 +50,13 @@ impl CacheRoom {
         }
     }
 
-    /// Whether so much is held that some of it should be dropped.
+    /// Whether so many entries are held that some of them should be dropped.
     fn is_exceeded(self, entries: u64, weight: u64) -> bool {
         entries > self.entries.saturating_mul(2).saturating_add(CHUNK as u64)
             || weight > self.weight.saturating_mul(2) && entries > 1
     }
 
-    /// Whether so much may be kept. That is more than there is room for: partitions fill unevenly.
+    /// Whether so many entries may be kept. That is more than fits the cache, because partitions fill unevenly.
     fn is_enough(self, entries: u64, weight: u64) -> bool {
         entries <= self.entries.saturating_add(self.entries / 2).saturating_add(CHUNK as u64 / 2)
             && weight <= self.weight.saturating_add(self.weight / 2)
@@ -70,18 +69,18 @@ where
     V: DeserializeOwned,
     S: BuildHasher,
 {
-    /// Reads all of a snapshot for `cache`, which stays as it is.
+    /// Reads a whole snapshot for `cache`, which does not change.
     pub(crate) fn read(
         cache: &'c Cache<K, V, S>,
         reader: impl Read,
         options: &LoadOptions,
     ) -> Result<Self, SnapshotError> {
         let (mut decoder, header) = open(reader, options)?;
-        let serializer = serializer_of(&header, options)?;
+        let codec = codec_of(&header, options)?;
         let (chunks, rejected) = (Vec::new(), Vec::new());
         let (room, loaded) = (CacheRoom::of(cache), Loaded::default());
-        let mut contents = Self { cache, chunks, rejected, room, held: 0, held_weight: 0, loaded };
-        contents.read_records(&mut decoder, &header, &*serializer, options)?;
+        let mut contents = Self { cache, chunks, rejected, room, len: 0, weight: 0, loaded };
+        contents.read_records(&mut decoder, &header, &codec, options)?;
         Ok(contents)
     }
 
@@ -89,7 +88,7 @@ where
         &mut self,
         decoder: &mut Decoder<impl Read>,
         header: &FrameHeader,
-        serializer: &dyn Serializer,
+        codec: &Codec,
         options: &LoadOptions,
     ) -> Result<(), SnapshotError> {
         let now_ns = nanoseconds_since_1970(options.at);
@@ -127,7 +126,7 @@ where
                 }
             };
             records += 1;
-            match deserialize::<(K, V)>(serializer, &mut payload) {
+            match codec.deserialize::<(K, V)>(&mut payload) {
                 Ok((key, value)) => {
                     let left_ns = meta.expires_in_ns.map(|left| left.saturating_sub(passed_ns));
                     if left_ns == Some(0) {
@@ -139,7 +138,7 @@ where
                         frequency: meta.frequency,
                         word: is_same_policy.then_some(meta.word),
                     };
-                    // Partitions take turns, and equals stay in the order of the file.
+                    // Partitions alternate, and entries of the same warmth stay in the order of the file.
                     let place = (meta.warmth, u32::try_from(records).unwrap_or(u32::MAX));
                     let tags = decoder.tags();
                     match self.cache.arrival(key, value, restored, tags, place) {
@@ -160,9 +159,9 @@ where
     }
 
     fn push(&mut self, arrival: Arrival<K, V>) {
-        self.held += 1;
-        self.held_weight += u64::from(arrival.weight());
-        if self.room.is_exceeded(self.held, self.held_weight) {
+        self.len += 1;
+        self.weight += u64::from(arrival.weight());
+        if self.room.is_exceeded(self.len, self.weight) {
             self.push_one(arrival);
             self.drop_coldest();
         } else {
@@ -170,7 +169,7 @@ where
         }
     }
 
-    /// Drops what the cache has no room for anyhow: a snapshot may have far more than that.
+    /// Drops the coldest entries, for which the cache has no room: a snapshot may hold many more than fit.
     fn drop_coldest(&mut self) {
         let mut all: Vec<_> = std::mem::take(&mut self.chunks).into_iter().flatten().collect();
         all.sort_unstable_by_key(|arrival| std::cmp::Reverse(arrival.place()));
@@ -180,13 +179,13 @@ where
             weight += u64::from(arrival.weight());
             self.room.is_enough(entries, weight)
         };
-        let kept = all.iter().take_while(has_room).count();
-        self.loaded.no_room += (all.len() - kept) as u64;
-        all.truncate(kept);
-        (self.held, self.held_weight) = (0, 0);
+        let fitting = all.iter().take_while(has_room).count();
+        self.loaded.no_room += (all.len() - fitting) as u64;
+        all.truncate(fitting);
+        (self.len, self.weight) = (0, 0);
         for arrival in all {
-            self.held += 1;
-            self.held_weight += u64::from(arrival.weight());
+            self.len += 1;
+            self.weight += u64::from(arrival.weight());
             self.push_one(arrival);
         }
     }
@@ -202,7 +201,7 @@ where
         }
     }
 
-    /// Puts all entries into the cache.
+    /// Inserts all entries into the cache.
     pub(crate) fn put_in(self) -> Loaded {
         let Self { cache, chunks, rejected, mut loaded, .. } = self;
         let mut arrivals = Vec::with_capacity(chunks.iter().map(Vec::len).sum());
@@ -222,7 +221,7 @@ where
     }
 }
 
-/// Reads a header and gets ready for the records behind it.
+/// Reads a header, and returns a decoder for the records after it.
 pub(super) fn open<'r>(
     reader: impl Read + 'r,
     options: &LoadOptions,
@@ -242,25 +241,25 @@ pub(super) fn open<'r>(
         #[cfg(not(feature = "zstd"))]
         _ => return Err(SnapshotError::Unsupported { flags: header.flags }),
         #[cfg(feature = "zstd")]
-        _ => unreachable!("one flag is asked for"),
+        _ => unreachable!("only one flag is selected"),
     };
     Ok((Decoder::new(source, header.flags, options.max_record_bytes), header))
 }
 
-/// The serializer that a snapshot was written with.
-pub(super) fn serializer_of(
+/// The codec for the serializer that a snapshot was written with.
+pub(super) fn codec_of(
     header: &FrameHeader,
     options: &LoadOptions,
-) -> Result<Arc<dyn Serializer>, SnapshotError> {
+) -> Result<Codec, SnapshotError> {
     let serializer = options.serializers.get(&header.serializer)?;
     let form = if serializer.is_binary() { Form::Bytes } else { Form::Text };
     if form != header.form {
         return Err(SnapshotError::Damaged { part: Part::Header, at: 0 });
     }
-    Ok(serializer)
+    Ok(Codec::new(serializer))
 }
 
-/// Whether the bytes are to blame, and not the machine.
+/// Whether the bytes of the snapshot are wrong, and not the system.
 fn is_damage(error: &SnapshotError) -> bool {
     matches!(
         error,

@@ -1,4 +1,4 @@
-//! What can go wrong with a snapshot.
+//! Errors of writing and reading snapshots.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -9,100 +9,100 @@ use std::path::{Path, PathBuf};
 use super::serializer::{RegistryError, SerializerError};
 use super::watch::Loss;
 
-/// Why a snapshot could not be written or read. Whatever the reason, a cache that was to be loaded
-/// is as before.
+/// Why a snapshot could not be written or read. A cache that was to be loaded is unchanged then.
 ///
-/// What is displayed is one layer; [`source`](Error::source) has what lies below it, such as what
-/// the serializer says. [`is_limit`](Self::is_limit) tells a limit that can be lifted from damage.
+/// The displayed message does not include the cause, such as the error of the serializer:
+/// [`source`](Error::source) returns it. [`is_limit`](Self::is_limit) distinguishes a limit that can be raised
+/// from damage.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SnapshotError {
-    /// Reading or writing failed. Where a path was given, the error below names it.
+    /// Reading or writing failed. If a path was given, the cause names it.
     Io(io::Error),
-    /// Something else was wrong with a file that was given by its path.
+    /// Another error, of a file that was given by its path.
     File {
         /// The path, as it was given.
         path: PathBuf,
-        /// What was wrong.
+        /// The error.
         source: Box<SnapshotError>,
     },
-    /// The name stands for something else than a regular file. Nothing was written or read.
+    /// The path is not that of a regular file. Nothing was written or read.
     NotAFile {
-        /// What it stands for: `FIFO`, `socket`, `character device`, …
+        /// What it is: `FIFO`, `socket`, `character device`, …
         kind: &'static str,
     },
-    /// The bytes do not begin as a snapshot does.
+    /// The bytes do not begin like a snapshot.
     NotASnapshot,
-    /// It is of a newer version of the format.
+    /// The snapshot has a newer version of the format.
     NewerVersion {
-        /// The version it says.
+        /// Its version.
         given: u32,
-        /// The newest that is understood.
+        /// The newest version that this build reads.
         newest: u32,
     },
-    /// It ends before it is complete.
+    /// The snapshot ends before it is complete.
     CutOff {
-        /// After so many bytes, unpacked.
+        /// Where it ends, in unpacked bytes.
         at: u64,
     },
-    /// Its bytes are not what was written.
+    /// The bytes of the snapshot are not those that were written.
     Damaged {
-        /// Which part is: a name from the format.
+        /// The damaged part.
         part: Part,
-        /// Where that begins, in bytes, unpacked.
+        /// Where that begins, in unpacked bytes.
         at: u64,
     },
-    /// It needs a feature that this build lacks.
+    /// The snapshot needs a feature that this build lacks.
     Unsupported {
-        /// The flags that it has and this build does not know.
+        /// The flags of its header, some of which this build does not support.
         flags: u32,
     },
     /// The serializer that it was written with is not registered.
     Serializer(RegistryError),
-    /// A record is larger than allowed. That is no damage: the limit can be raised.
+    /// A record is larger than allowed. It may be undamaged: the limit can be raised.
     RecordTooLong {
         /// Its size in bytes.
         given: u64,
-        /// What is allowed ([`LoadOptions::max_record_bytes`](super::LoadOptions::max_record_bytes),
+        /// The limit ([`LoadOptions::max_record_bytes`](super::LoadOptions::max_record_bytes),
         /// [`SaveOptions::max_record_bytes`](super::SaveOptions::max_record_bytes)).
         limit: u64,
     },
-    /// It would unpack to far more than it is. That is no damage: the limit can be raised.
+    /// The snapshot would unpack to many times its size. It may be undamaged: the limit can be raised.
     TooPacked {
-        /// How many times its size is allowed
+        /// The limit, in times of its size
         /// ([`LoadOptions::max_expansion`](super::LoadOptions::max_expansion)).
         limit: u32,
     },
     /// A key or value could not be serialized.
     Serialize(SerializerError),
-    /// The serializer would change a key or value without saying so.
+    /// The serializer would change a key or value without an error.
     Inexact {
-        /// Which entry, from 0, in the order of writing.
+        /// The number of the entry, from 0, in the order of writing.
         record: u64,
-        /// Its key as JSON, if that can be written and feature `json` is on.
+        /// Its key as JSON, if the key can be written so and feature `json` is on.
         key: Option<String>,
         /// The serializer's name.
         serializer: String,
-        /// What it would lose.
+        /// What the serializer would lose.
         loss: Loss,
     },
-    /// The serializer wrote an entry that it cannot read. Kinds of values that say themselves what
-    /// they are, such as `serde_json::Value` and untagged enums, need a serializer that says so too.
+    /// The serializer wrote an entry that it cannot read. Values such as `serde_json::Value` and untagged enums
+    /// need a serializer whose format is self-describing.
     Unreadable {
-        /// Which entry, from 0, in the order of writing.
+        /// The number of the entry, from 0, in the order of writing.
         record: u64,
-        /// Its key as JSON, if that can be written and feature `json` is on.
+        /// Its key as JSON, if the key can be written so and feature `json` is on.
         key: Option<String>,
         /// The serializer's name.
         serializer: String,
-        /// What the serializer says.
+        /// The error of the serializer.
         source: SerializerError,
     },
-    /// An undamaged record is no key and value of the types that were asked for.
+    /// An undamaged record is not a key and value of the requested types.
     Deserialize {
-        /// Which record, from 0.
+        /// The number of the record, from 0.
         record: u64,
-        /// What the serializer says.
+        /// The error of the serializer.
         source: SerializerError,
     },
 }
@@ -111,15 +111,15 @@ pub enum SnapshotError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub enum Part {
-    /// What stands before the records.
+    /// The fields before the records.
     Header,
-    /// A record: an entry.
+    /// A record, which is one entry.
     Record,
-    /// What stands after them: count and checksum.
+    /// The fields after the records: count and checksum.
     End,
     /// Bytes after the end.
     Rest,
-    /// The packing.
+    /// The packed bytes.
     Packing,
 }
 
@@ -129,14 +129,14 @@ impl fmt::Display for Part {
             Self::Header => "header",
             Self::Record => "record",
             Self::End => "end",
-            Self::Rest => "part behind the end",
+            Self::Rest => "part after the end",
             Self::Packing => "packing",
         })
     }
 }
 
 impl SnapshotError {
-    /// Whether the snapshot is beyond a limit, which can be raised: it may be undamaged.
+    /// Whether the snapshot exceeds a limit, which can be raised: it may be undamaged.
     #[must_use]
     pub fn is_limit(&self) -> bool {
         match self {
@@ -146,7 +146,7 @@ impl SnapshotError {
         }
     }
 
-    /// Whether the machine is to blame rather than the snapshot or the types.
+    /// Whether the system failed, and not the snapshot or the types.
     #[must_use]
     pub fn is_io(&self) -> bool {
         match self {
@@ -156,7 +156,7 @@ impl SnapshotError {
         }
     }
 
-    /// The path of the file, where one was given.
+    /// The path of the file, if one was given.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
@@ -169,10 +169,10 @@ impl SnapshotError {
         }
     }
 
-    /// Notes which file it was about.
+    /// The same error with the path of the file that it is about.
     pub(crate) fn at(self, path: &Path) -> Self {
         match self {
-            // They stay what they are, so that a caller can match on them.
+            // It stays `Io`, so that a caller can match on it.
             Self::Io(source) if source.get_ref().is_none_or(|below| !below.is::<AtPath>()) => {
                 let (kind, path) = (source.kind(), path.to_owned());
                 Self::Io(io::Error::new(kind, AtPath { path, source }))
@@ -202,7 +202,7 @@ impl Error for AtPath {
     }
 }
 
-/// "entry 3 (key "a")", or without the key where that is not known.
+/// Displayed as "entry 3 (key "a")", or without the key if that is not known.
 struct Which<'e>(u64, &'e Option<String>);
 
 impl fmt::Display for Which<'_> {
@@ -214,7 +214,7 @@ impl fmt::Display for Which<'_> {
     }
 }
 
-/// The serializers that carry what the one of this name cannot.
+/// Advice for values that the serializer of this name cannot carry.
 fn instead(serializer: &str) -> &'static str {
     if serializer == "json" { "use `bincode` or `postcard`" } else { "use `json`" }
 }
@@ -242,13 +242,13 @@ impl fmt::Display for SnapshotError {
             Self::Serializer(source) => source.fmt(f),
             Self::RecordTooLong { given, limit } => write!(
                 f,
-                "limit reached, which is no damage: a record of {given} bytes; allowed are {limit}, \
-                 raise `max_record_bytes`"
+                "limit exceeded (no damage): a record of {given} bytes; allowed are {limit}, raise \
+                 `max_record_bytes`"
             ),
             Self::TooPacked { limit } => write!(
                 f,
-                "limit reached, which is no damage: it unpacks to more than {limit} times its size; \
-                 raise `max_expansion` if you trust it"
+                "limit exceeded (no damage): the snapshot unpacks to more than {limit} times its size; raise \
+                 `max_expansion` if you trust it"
             ),
             Self::Serialize(_) => f.write_str("an entry cannot be serialized"),
             Self::Inexact { record, key, serializer, loss } => write!(
@@ -264,7 +264,7 @@ impl fmt::Display for SnapshotError {
                 instead(serializer)
             ),
             Self::Deserialize { record, .. } => {
-                write!(f, "record {record} is no entry of the types asked for")
+                write!(f, "record {record} is not an entry of the requested types")
             }
         }
     }
@@ -275,7 +275,7 @@ impl Error for SnapshotError {
         match self {
             Self::Io(source) => Some(source),
             Self::File { source, .. } => Some(source),
-            // Displayed as it is.
+            // The message is that of the registry's error.
             Self::Serializer(source) => source.source(),
             Self::Serialize(source)
             | Self::Unreadable { source, .. }
@@ -285,7 +285,7 @@ impl Error for SnapshotError {
     }
 }
 
-/// What is displayed and what lies below it, on one line.
+/// Serialized with the message and its causes on one line.
 impl serde::Serialize for SnapshotError {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;

@@ -1,8 +1,8 @@
-//! Files that are there whole, or not at all.
+//! Files that appear whole or not at all.
 //!
-//! Only regular files are read and replaced. A rename over a FIFO, a socket or a device destroys it,
-//! and opening a FIFO waits for another process; so what a name stands for is asked before anything
-//! is opened, a file is opened such that nothing can make it wait, and asked again once it is open.
+//! Only regular files are read and replaced. A rename over a FIFO, a socket or a device destroys it, and
+//! opening a FIFO waits for another process. So the kind of a file is checked before it is opened, it is opened
+//! without blocking, and its kind is checked again once it is open.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File, FileType, OpenOptions};
@@ -13,24 +13,24 @@ use tempfile::NamedTempFile;
 
 use super::error::SnapshotError;
 
-/// What a file that is there already means.
+/// What to do with an existing file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Existing {
     Replace,
     /// Fails with [`io::ErrorKind::AlreadyExists`].
-    #[cfg_attr(not(feature = "quick"), expect(dead_code, reason = "for names with a timestamp"))]
+    #[allow(dead_code, reason = "only names with a timestamp, which not every build has, need it")]
     Keep,
 }
 
 /// Symbolic links that are followed from one name, as Linux has it.
 const MAX_LINKS: u32 = 40;
 
-/// Lets `write` fill a new file, which then takes the name `path` at once.
+/// Lets `write` fill a new file, which then takes the name `path` in one step.
 ///
-/// The file is written beside `path` under another name, flushed to the disk, renamed, and the
-/// folder flushed too: after a crash at any moment there is the old file or the new one. It gets the
-/// permissions of the old one, if there was one, else such that only its owner can use it. Where
-/// `path` is a link, the link stays, and what it names is replaced or made.
+/// The file is written beside `path` under another name, flushed to the disk and renamed, and the folder is
+/// flushed, too: after a crash at any moment the old file or the new one exists. The new file gets the
+/// permissions of the old one; without an old one, only its owner can use it. If `path` is a symbolic link,
+/// the link stays, and its target is replaced or created.
 pub(crate) fn write_atomically<R>(
     path: &Path,
     existing: Existing,
@@ -55,7 +55,7 @@ pub(crate) fn write_atomically<R>(
         file.as_file().set_permissions(permissions)?;
     }
     file.as_file().sync_all()?;
-    // Writing takes a while, in which another process may have put something else there.
+    // Meanwhile another process may have created a file of another kind there.
     if let Ok(old) = fs::symlink_metadata(&path) {
         check_regular(old.file_type())?;
     }
@@ -74,19 +74,19 @@ fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Makes a rename last.
+/// Makes a rename durable.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Elsewhere folders cannot be opened for that.
+/// On other systems a folder cannot be opened to flush it.
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The name that `path` leads to through all links, also where the last of them names nothing yet.
+/// The path behind all symbolic links of `path`, also if the last one leads to a file that does not exist yet.
 fn behind_links(path: &Path) -> io::Result<PathBuf> {
     match fs::canonicalize(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -105,22 +105,22 @@ fn behind_links(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many symbolic links"))
 }
 
-/// Opens a regular file to be read, without ever waiting for another process.
+/// Opens a regular file for reading, without ever waiting for another process.
 pub(crate) fn open(path: &Path) -> Result<File, SnapshotError> {
-    // Before it is opened: that alone can have effects where it is a device.
+    // Checked before the file is opened, because opening a device can have effects.
     check_regular(fs::metadata(path)?.file_type())?;
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, NONBLOCK);
     let file = options.open(path)?;
-    // What was asked for above may have been replaced since.
+    // The file may have been replaced since the check above.
     check_regular(file.metadata()?.file_type())?;
     Ok(file)
 }
 
-/// `O_NONBLOCK`, which makes the opening of a FIFO return at once and means nothing to a regular file;
-/// 0 where its number is not known here.
+/// `O_NONBLOCK`, with which opening a FIFO returns at once, and which has no effect on a regular file; 0 for
+/// systems whose value is not listed here.
 #[cfg(unix)]
 const NONBLOCK: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
     if cfg!(any(target_arch = "mips", target_arch = "mips64")) {

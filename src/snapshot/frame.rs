@@ -1,34 +1,33 @@
-//! The frame: everything of a snapshot but the payloads, which are the serializer's.
+//! The frame: everything of a snapshot except the payloads, which the serializer writes.
 //!
-//! All numbers are little-endian and checksums are CRC-32 (IEEE). A frame comes in two forms with
-//! the same fields in the same order: bytes, and text for serializers that write text, where each
-//! number is its bytes in hexadecimal followed by a space, a string its length and itself, and each
+//! All numbers are little-endian, and checksums are CRC-32 (IEEE). A frame has one of two forms with the same
+//! fields in the same order: bytes, or text for serializers that write text. In text, each number is its bytes
+//! in hexadecimal followed by a space, a string is its length followed by its characters and a space, and each
 //! part ends with a line feed.
 //!
 //! ```text
 //! header   magic:8 version:4 flags:4 serializer policy types saved_at_ns:8 expected:8 crc:4
 //!          (three strings, each length:4 and its bytes)
 //! record   length:4 expires_in_ns:8 weight:4 frequency:4 warmth:4 word:4 crc:4 payload:length
-//!          flag 2: tags:4 stands before crc, and behind it so many bytes of tags (each length:4
+//!          with flag 2: tags:4 before crc, and after crc so many bytes of tags (each length:4
 //!          and its bytes)
 //! filler   2^32-2:4 length:4 0:4 crc:4 and length letters; flag 8 only
 //! end      2^32-1:4 count:8 crc:4
 //! ```
 //!
-//! With flag 1, all from the first record on is packed by zstd. Frames without flags 2 and 8 are
-//! those of earlier builds, which know no others and say so.
+//! With flag 1, everything from the first record on is packed by zstd. Earlier builds wrote frames without the
+//! flags 2 and 8, and refuse frames that have them.
 //!
-//! The checksum of the header covers all before it, that of a record its fields, tags and payload,
-//! that of filler its fields and letters, that of the end its fields and the checksums of all records
-//! and fillers in order: a record that is missing, doubled or moved is noticed. Nothing may follow
-//! the end.
+//! The checksum of the header covers everything before it; that of a record its fields, tags and payload; that of
+//! filler its fields and letters; and that of the end its fields and the checksums of all records and fillers in
+//! order, so that a missing, repeated or moved record is noticed. Nothing may follow the end.
 //!
-//! Filler stands in a packed frame where records pack so well that a reader who believes no more
-//! than a certain [expansion](super::LoadOptions::max_expansion) would refuse them. Its letters do
-//! not pack, so the file has the bytes that the reader asks for.
+//! Filler is written into a packed frame where records pack so well that a reader with a limit on the
+//! [expansion](super::LoadOptions::max_expansion) would refuse them. Its letters hardly pack, so the file becomes
+//! as large as the limit requires.
 //!
-//! A reader believes nothing: a length is compared with its bound before anything is allocated, and
-//! memory grows with the bytes that are really there.
+//! A reader trusts nothing: it compares a length with its limit before it allocates, and memory grows only as the
+//! bytes arrive.
 #![forbid(unsafe_code)]
 
 use super::error::SnapshotError;
@@ -42,25 +41,26 @@ pub(crate) use decoder::{Decoder, FrameItem, Source};
 
 pub(crate) const VERSION: u32 = 1;
 pub(crate) const FLAG_ZSTD: u32 = 1;
-/// Records have tags.
+/// Whether records have tags.
 pub(crate) const FLAG_TAGS: u32 = 2;
-/// There may be filler. (Flag 4 is kept free: nothing was ever written with it.)
+/// Whether there may be filler. (Flag 4 is not used, and no snapshot was ever written with it.)
 pub(crate) const FLAG_FILLER: u32 = 8;
 const MAGIC_BYTES: [u8; 8] = *b"\x89LARDER\n";
 const MAGIC_TEXT: [u8; 8] = *b"%larder\n";
-/// In the place of a record's length.
+/// Marks the end, in the place of a record's length.
 const END: u32 = u32::MAX;
+/// Marks filler, in the place of a record's length.
 const FILLER: u32 = u32::MAX - 1;
 /// The largest payload that a record can have.
 pub(crate) const MAX_PAYLOAD: u64 = FILLER as u64 - 1;
-/// No string of the header is longer.
+/// The longest string of a header, in bytes.
 const MAX_NAME: u32 = 1024;
-/// Memory for a record grows by this, or by an eighth, as its bytes arrive.
+/// Memory for a record grows by this, or by an eighth if that is more, as its bytes arrive.
 pub(crate) const STEP: usize = 64 * 1024;
-/// No deadline.
+/// What `expires_in_ns` is for an entry without a deadline.
 const NEVER: u64 = u64::MAX;
 
-/// How the numbers are written.
+/// How numbers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Bytes,
@@ -76,7 +76,7 @@ impl Form {
     }
 }
 
-/// What stands before the records.
+/// The fields before the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
     pub(crate) form: Form,
@@ -86,11 +86,11 @@ pub(crate) struct FrameHeader {
     pub(crate) types: String,
     /// Nanoseconds since 1970.
     pub(crate) saved_at_ns: u64,
-    /// Entries that there were when the saving began.
+    /// The number of entries in the cache when the saving began.
     pub(crate) expected: u64,
 }
 
-/// What stands before a payload.
+/// The fields before a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) expires_in_ns: Option<u64>,
@@ -100,7 +100,7 @@ pub(crate) struct Meta {
     pub(crate) word: u32,
 }
 
-/// Puts the parts of a frame together.
+/// Writes the parts of a frame.
 pub(crate) struct Encoder {
     form: Form,
     has_tags: bool,
@@ -108,7 +108,7 @@ pub(crate) struct Encoder {
     records: crc32fast::Hasher,
 }
 
-/// A part under construction: what is written, and the checksum of what it means.
+/// A part that is being written, and the checksum of its fields.
 struct Fields<'o> {
     form: Form,
     crc: crc32fast::Hasher,
@@ -181,7 +181,7 @@ impl Encoder {
     /// Appends a record to `out`. `payload` is no longer than [`MAX_PAYLOAD`], and so are `tags` as
     /// [`put_tag`] made them.
     pub(crate) fn record(&mut self, meta: Meta, tags: &[u8], payload: &[u8], out: &mut Vec<u8>) {
-        let checked = "the caller has looked at its length";
+        let checked = "the caller has checked the length";
         let length = u32::try_from(payload.len()).expect(checked);
         let mut bytes = [0; 32];
         bytes[..4].copy_from_slice(&length.to_le_bytes());
@@ -228,7 +228,7 @@ impl Encoder {
         fields[4..8].copy_from_slice(&length.to_le_bytes());
         let mut crc = crc32fast::Hasher::new();
         crc.update(&fields);
-        // Xorshift, from another seed for each: letters that were there before would pack.
+        // Xorshift, with another seed for each filler: repeated letters would pack.
         let mut state = self.count.wrapping_add(out.len() as u64) << 32 | u64::from(length) | 1;
         let letters: Vec<u8> = (0..length)
             .map(|_| {
@@ -262,7 +262,7 @@ impl Encoder {
     }
 }
 
-/// Appends a tag to those of a record.
+/// Appends a tag to the tags of a record.
 pub(crate) fn put_tag(name: &str, tags: &mut Vec<u8>) -> Result<(), SnapshotError> {
     let given = name.len() as u64;
     let Some(length) = u32::try_from(given).ok().filter(|_| given <= MAX_PAYLOAD) else {
@@ -273,25 +273,25 @@ pub(crate) fn put_tag(name: &str, tags: &mut Vec<u8>) -> Result<(), SnapshotErro
     Ok(())
 }
 
-/// Tags as they are written, and a `None` where they are not.
+/// The tags in `bytes`, and a `None` where the bytes are malformed.
 fn tags(bytes: &[u8]) -> impl Iterator<Item = Option<&str>> {
     let mut rest = Some(bytes);
     std::iter::from_fn(move || {
         let bytes = rest.take().filter(|rest| !rest.is_empty())?;
-        let name = bytes.split_first_chunk().and_then(|(length, behind)| {
-            behind.split_at_checked(u32::from_le_bytes(*length) as usize)
+        let name = bytes.split_first_chunk().and_then(|(length, after)| {
+            after.split_at_checked(u32::from_le_bytes(*length) as usize)
         });
-        Some(name.and_then(|(name, behind)| {
-            rest = Some(behind);
+        Some(name.and_then(|(name, after)| {
+            rest = Some(after);
             std::str::from_utf8(name).ok()
         }))
     })
 }
 
-/// Whether these are tags that an entry can have.
+/// Whether `bytes` are tags that an entry can have.
 fn are_tags(bytes: &[u8]) -> bool {
     let mut count = 0;
-    // No further than there may be: names can be empty.
+    // One more than allowed is enough: names can be empty, so the bytes do not limit their number.
     tags(bytes).take(MAX_TAGS + 1).all(|tag| {
         count += 1;
         tag.is_some()

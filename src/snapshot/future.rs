@@ -1,4 +1,4 @@
-//! Saving and loading as futures: on a thread of their own, which tells the task when it is done.
+//! Saving and loading as futures: a new thread does the work, and wakes the task when it is done.
 #![forbid(unsafe_code)]
 
 use std::future::Future;
@@ -14,14 +14,14 @@ use serde::de::DeserializeOwned;
 use super::{LoadOptions, Loaded, SaveOptions, Saved, SnapshotError};
 use crate::cache::Cache;
 
-/// Runs `work` on a thread of its own. It is started at once, and goes on also if nobody awaits
-/// it; a panic of `work` comes through the future.
+/// Runs `work` on a new thread, which starts at once and finishes even if the future is dropped. A panic of
+/// `work` passes through the future.
 pub(crate) fn on_a_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> impl Future<Output = io::Result<T>> + Send + 'static {
     let (sender, receiver) = futures_channel::oneshot::channel();
     let started = thread::Builder::new().name("larder-snapshot".to_owned()).spawn(move || {
-        // Whoever waited may have gone.
+        // The future may have been dropped.
         let _ = sender.send(catch_unwind(AssertUnwindSafe(work)));
     });
     async move {
@@ -29,7 +29,7 @@ pub(crate) fn on_a_thread<T: Send + 'static>(
         match receiver.await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(payload)) => resume_unwind(payload),
-            Err(_) => unreachable!("the thread sends, whatever happens"),
+            Err(_) => unreachable!("the thread always sends"),
         }
     }
 }
@@ -40,8 +40,8 @@ where
     V: Send + Sync + 'static,
     S: Send + Sync + 'static,
 {
-    /// As [`save_to_path`](Self::save_to_path), on a thread of its own, which starts with this call.
-    /// Works with every runtime. Dropping the future does not stop the saving.
+    /// As [`save_to_path`](Self::save_to_path), on a new thread, which starts with this call. Works with every
+    /// runtime. Dropping the future does not stop the saving.
     ///
     /// # Errors
     /// As `save_to_path`.
@@ -59,8 +59,8 @@ where
         async move { done.await? }
     }
 
-    /// As [`load_from_path`](Self::load_from_path), on a thread of its own, which starts with this
-    /// call. Works with every runtime. Dropping the future does not stop the loading.
+    /// As [`load_from_path`](Self::load_from_path), on a new thread, which starts with this call. Works with
+    /// every runtime. Dropping the future does not stop the loading.
     ///
     /// # Errors
     /// As `load_from_path`.

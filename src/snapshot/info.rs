@@ -1,4 +1,4 @@
-//! What can be told of a snapshot without its entries' types, and a snapshot's change of serializer.
+//! Describing a snapshot without the types of its entries, and converting it to another serializer.
 #![forbid(unsafe_code)]
 
 use std::io::{Read, Write};
@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::contents::{open, serializer_of};
+use super::contents::{codec_of, open};
 use super::error::{Part, SnapshotError};
 use super::file;
 use super::frame::{FLAG_ZSTD, Form, FrameItem, Meta, VERSION};
 use super::writer::Writer;
-use super::{LoadOptions, SaveOptions, Saved, deserialize, nanoseconds_since_1970, read_back};
+use super::{LoadOptions, SaveOptions, Saved, nanoseconds_since_1970, read_back};
 
-/// What a snapshot is and holds.
+/// A description of a snapshot and its contents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Info {
@@ -25,42 +25,41 @@ pub struct Info {
     pub serializer: String,
     /// The name of the policy that the cache had.
     pub policy: String,
-    /// The types of key and value as the compiler that saved it names them: a hint for people.
+    /// The types of key and value, as the compiler names them: a hint for people.
     pub types: String,
-    /// Whether it is lines of text, unless it is packed.
+    /// Whether it consists of lines of text, before packing.
     pub is_text: bool,
     /// Whether the records are packed.
     pub is_packed: bool,
-    /// When its saving began.
+    /// When the saving began.
     pub saved_at: SystemTime,
-    /// Records.
+    /// The number of records.
     pub entries: u64,
-    /// Those that have a deadline.
+    /// Records that have a deadline.
     pub expiring: u64,
-    /// Those whose deadline has passed.
+    /// Records whose deadline has passed.
     pub expired: u64,
-    /// Those that have tags.
+    /// Records that have tags.
     pub tagged: u64,
-    /// The weight of all.
+    /// The sum of their weights.
     pub weight: u64,
-    /// The bytes of keys and values, as they are serialized.
+    /// The bytes of the serialized keys and values.
     pub payload_bytes: u64,
-    /// Those of the longest record.
+    /// The bytes of the longest serialized key and value.
     pub longest_bytes: u64,
-    /// All bytes, unpacked.
+    /// All bytes of the snapshot, unpacked.
     pub bytes: u64,
-    /// The first damage, when [salvaging](LoadOptions::salvage): the records that are counted come
-    /// before it.
+    /// The byte of the first damage, when [salvaging](LoadOptions::salvage): only records before it are counted.
     pub damaged_at: Option<u64>,
 }
 
 impl Info {
-    /// Reads all of a snapshot and looks at every checksum, in memory for a single record. The
-    /// serializer need not be known, and payloads are not looked into.
+    /// Reads a whole snapshot and checks every checksum, with memory for one record. The serializer need not be
+    /// registered, because payloads are not deserialized.
     ///
     /// # Errors
-    /// If the snapshot is damaged, unless [salvaging](LoadOptions::salvage) and the header is whole; or
-    /// beyond a limit of `options`.
+    /// If the snapshot is damaged, unless the header is whole and `options` [salvage](LoadOptions::salvage) the
+    /// rest; or if it exceeds a limit of `options`.
     pub fn read(reader: impl Read, options: &LoadOptions) -> Result<Self, SnapshotError> {
         let (mut decoder, header) = open(reader, options)?;
         let mut info = Self {
@@ -109,7 +108,7 @@ impl Info {
     /// As [`read`](Self::read), from the file `path`.
     ///
     /// # Errors
-    /// As `read`; if `path` is no regular file; and whatever the file system says.
+    /// As `read`; if `path` is not a regular file; and the errors of the file system.
     pub fn read_path(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, SnapshotError> {
         let path = path.as_ref();
         let read = || Self::read(file::open(path)?, options);
@@ -128,12 +127,12 @@ impl Info {
     }
 }
 
-/// Copies a snapshot of keys `K` and values `V` by another serializer, or packed otherwise. All else
-/// stays as it is, the time of saving and tags too. In memory for a few records.
+/// Copies a snapshot of keys `K` and values `V` with another serializer or packing. Everything else stays the
+/// same, including the time of saving and the tags. Needs memory for a few records.
 ///
 /// # Errors
-/// If anything is wrong with the snapshot, `writer` fails, or the other serializer cannot carry an
-/// entry exactly. What was written then is no snapshot.
+/// If the snapshot is damaged or unsuitable, `writer` fails, or the other serializer cannot carry an entry
+/// exactly. The bytes that were written are not a snapshot then.
 ///
 /// # Examples
 #[cfg_attr(all(feature = "bincode", feature = "json"), doc = "```")]
@@ -162,14 +161,15 @@ where
     V: Serialize + DeserializeOwned,
 {
     let (mut decoder, header) = open(reader, from)?;
-    let serializer = serializer_of(&header, from)?;
+    let codec = codec_of(&header, from)?;
     let mut copy = Writer::begin(&mut writer, header, to, read_back::<K, V>)?;
     let (mut payload, mut records, mut tagged) = (Vec::new(), 0, 0);
     loop {
         let at = decoder.at();
         match decoder.next(&mut payload)? {
             FrameItem::Record(meta) => {
-                let (key, value) = deserialize::<(K, V)>(&*serializer, &mut payload)
+                let (key, value) = codec
+                    .deserialize::<(K, V)>(&mut payload)
                     .map_err(|source| SnapshotError::Deserialize { record: records, source })?;
                 records += 1;
                 let tags = decoder.coded_tags().to_vec();
@@ -190,11 +190,11 @@ where
     Ok(Saved { entries, bytes, tagged, ..Saved::default() })
 }
 
-/// As [`convert`], from the file `from` to the file `to`, which appears whole or not at all; it may
-/// be the same.
+/// As [`convert`], from the file `from` to the file `to`, which appears whole or not at all. Both may be the same
+/// file.
 ///
 /// # Errors
-/// As [`convert`], and whatever the file system says. An old `to` is then as before.
+/// As [`convert`], and the errors of the file system. An old file `to` is unchanged then.
 pub fn convert_path<K, V>(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
@@ -209,7 +209,7 @@ where
     let reader = file::open(from).map_err(|error| error.at(from))?;
     file::write_atomically(to, file::Existing::Replace, |writer| {
         convert::<K, V>(reader, writer, load, save).map_err(|error| match error {
-            // Of which of both there is no telling.
+            // It may be about either file.
             SnapshotError::Io(_) => error,
             error => error.at(from),
         })

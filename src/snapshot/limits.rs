@@ -1,9 +1,8 @@
-//! A bound on what bytes from outside can make a deserializer do.
+//! Limits on what bytes from outside can make a deserializer do.
 //!
-//! A few bytes can claim a list of billions of empty elements, or lists within lists until the
-//! stack is gone; no format of a snapshot's payloads guards against both. So every deserializer
-//! runs within this one, which counts elements and depth, and tells nobody to expect more elements
-//! than there are bytes.
+//! A few bytes can claim a list of billions of empty elements, or lists nested so deeply that the stack
+//! overflows, and no format of payloads guards against both. So every deserializer is wrapped in one that counts
+//! elements and depth, and announces no more elements than there are bytes.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -13,15 +12,15 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-/// Values within values, at most. The JSON serializer has the same bound.
+/// The most levels of nested values. The JSON serializer has the same limit.
 pub(super) const MAX_DEPTH: u32 = 128;
 
-/// How many elements a payload of so many bytes may have: each takes a byte or two, or is empty.
+/// The most elements in a payload of `bytes` bytes. Most elements take a byte or more, but some are empty.
 pub(super) fn max_elements(bytes: usize) -> u64 {
     1024 + 4 * bytes as u64
 }
 
-/// What may yet be deserialized.
+/// How many more elements and levels may be deserialized.
 pub(super) struct PayloadBudget<'p> {
     depth: Cell<u32>,
     elements: Cell<u64>,
@@ -31,21 +30,22 @@ pub(super) struct PayloadBudget<'p> {
 }
 
 impl<'p> PayloadBudget<'p> {
-    /// For a payload of `bytes`.
+    /// The budget for a payload of `bytes` bytes.
     pub(super) fn for_payload(bytes: usize) -> Self {
         let elements = Cell::new(max_elements(bytes));
         Self { depth: Cell::new(MAX_DEPTH), elements, bytes, json: None }
     }
 
-    /// For a payload of JSON, whose numbers have no types.
+    /// The budget for a payload of JSON, whose numbers have no types.
+    #[cfg(feature = "json")]
     pub(super) fn for_json(payload: &'p [u8]) -> Self {
         Self { json: Some(payload), ..Self::for_payload(payload.len()) }
     }
 
-    /// Refuses a float that stands for an integer which it is not: JSON's integers of more than 64
-    /// bits are read as floats where any number will do, and all integers where a float is asked for.
+    /// Refuses a float that may differ from the integer that it was read from: JSON's integers of more than 64
+    /// bits are read as floats if any type of number is accepted, and all integers are if a float is requested.
     fn check_float<E: Error>(&self, value: f64) -> Result<(), E> {
-        /// Integers below are read as integers.
+        /// Integers below this are read as integers.
         const LEAST: f64 = 9_223_372_036_854_775_808.0;
         match self.json {
             Some(payload) if value.abs() >= LEAST && has_integer(payload, value) => {
@@ -75,7 +75,7 @@ impl<'p> PayloadBudget<'p> {
     }
 }
 
-/// One value within another, while it is being read.
+/// One level of nesting, while its value is read.
 struct Level<'b, 'p>(&'b PayloadBudget<'p>);
 
 impl Drop for Level<'_, '_> {
@@ -84,28 +84,28 @@ impl Drop for Level<'_, '_> {
     }
 }
 
-/// Whether JSON has an integer, written as such, that is `value` as a float and has no other number
-/// for a value. Looks through all of it, which only numbers beyond 64 bits lead to.
+/// Whether an integer in the JSON text becomes `value` as a float. Scans the whole text, but is called only for
+/// numbers of more than 64 bits.
 fn has_integer(json: &[u8], value: f64) -> bool {
     let mut rest = json;
-    while let Some((first, behind)) = rest.split_first() {
-        rest = behind;
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
         match first {
             b'"' => {
                 let mut is_escaped = false;
-                let end = behind.iter().position(|byte| {
+                let end = after.iter().position(|byte| {
                     let is_end = *byte == b'"' && !is_escaped;
                     is_escaped = *byte == b'\\' && !is_escaped;
                     is_end
                 });
-                rest = behind.get(end.map_or(behind.len(), |end| end + 1)..).unwrap_or_default();
+                rest = after.get(end.map_or(after.len(), |end| end + 1)..).unwrap_or_default();
             }
             b'-' | b'0'..=b'9' => {
                 let is_part =
                     |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
-                let length = behind.iter().position(|byte| !is_part(byte)).unwrap_or(behind.len());
-                let text = &json[json.len() - behind.len() - 1..json.len() - behind.len() + length];
-                rest = &behind[length..];
+                let length = after.iter().position(|byte| !is_part(byte)).unwrap_or(after.len());
+                let text = &json[json.len() - after.len() - 1..json.len() - after.len() + length];
+                rest = &after[length..];
                 let is_integer = !text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
                 let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
                 if is_integer && parsed == Some(value) {
@@ -118,11 +118,11 @@ fn has_integer(json: &[u8], value: f64) -> bool {
     false
 }
 
-/// Whatever it wraps, within a budget.
+/// Wraps a deserializer, visitor, seed or access, and keeps it within a budget.
 pub(super) struct Limited<'b, T> {
     inner: T,
     budget: &'b PayloadBudget<'b>,
-    /// Whether a float was asked for.
+    /// Whether a float was requested.
     is_float: bool,
 }
 
@@ -135,7 +135,7 @@ impl<'b, T> Limited<'b, T> {
         Self { inner, budget, is_float: true }
     }
 
-    /// Refuses an integer that is to become a float and has more digits than one.
+    /// Refuses an integer that would become a float and lose digits.
     fn check_integer<E: Error>(&self, is_exact: bool) -> Result<(), E> {
         if self.is_float && self.budget.json.is_some() && !is_exact {
             return Err(E::custom("an integer of more than 53 bits would become a float"));

@@ -1,4 +1,5 @@
-//! Packing: bytes that are counted on both sides, so that none believes more than another is good for.
+//! Packing with Zstandard. Writer and reader count the bytes on both sides of it: the writer keeps the expansion
+//! low enough, and the reader refuses a higher one.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -7,11 +8,11 @@ use std::rc::Rc;
 
 use super::frame::TooPacked;
 
-/// That much a snapshot may always unpack to.
+/// A snapshot may unpack to this many bytes, whatever its size.
 const FREE: u64 = 1 << 20;
-/// Writers have so little unpack to more, which leaves room for what packing holds back.
+/// The expansion that writers allow: half of the readers' limit, since the encoder may not have written all yet.
 const MAX_EXPANSION: u64 = super::MAX_EXPANSION as u64 / 2;
-/// 8 MiB: what the writer's level needs at most, and all that a hostile file gets.
+/// 8 MiB: no level of the writer needs a larger window, and no file can make a reader allocate one.
 const MAX_WINDOW_LOG: u32 = 23;
 
 pub(crate) struct CountingReader<R> {
@@ -27,7 +28,7 @@ impl<R: Read> Read for CountingReader<R> {
     }
 }
 
-/// A packer, which knows how many bytes it has handed on at least.
+/// Packs what is written to it, and counts the bytes that it has passed on.
 pub(crate) struct Packing<'w> {
     encoder: zstd::stream::write::Encoder<'static, CountingWriter<'w>>,
     written: Rc<Cell<u64>>,
@@ -61,24 +62,24 @@ impl<'w> Packing<'w> {
         Ok(Self { encoder, written, unpacked: 0, letters: 0 })
     }
 
-    /// How many letters of filler are needed before so many bytes.
+    /// How many letters of filler have to be written before the next `bytes` bytes.
     pub(crate) fn missing(&self, bytes: u64) -> u32 {
-        // A letter takes 6 bits.
+        // A letter takes 6 bits when it is packed.
         let sure = self.written.get().max(self.letters / 4 * 3);
         let needed = (self.unpacked + bytes).saturating_sub(FREE / 2).div_ceil(MAX_EXPANSION);
         match needed.saturating_sub(sure) {
             0 => 0,
-            // In pieces that are worth it.
+            // At least one piece of a reasonable size.
             missing => u32::try_from(missing.div_ceil(3) * 4).unwrap_or(u32::MAX).max(4096),
         }
     }
 
-    /// Notes so many letters among what comes next.
+    /// Notes that so many letters are written next.
     pub(crate) fn count_letters(&mut self, letters: u32) {
         self.letters += u64::from(letters);
     }
 
-    /// Ends the packed part and gives the writer back.
+    /// Ends the packed part and returns the writer.
     pub(crate) fn finish(self) -> io::Result<&'w mut dyn Write> {
         Ok(self.encoder.finish()?.inner)
     }
@@ -122,7 +123,7 @@ impl<R: Read> Read for Unpacking<R> {
         let read = self.decoder.read(into)?;
         if read == 0 && !into.is_empty() {
             self.is_over = true;
-            // What follows the packed part shows as a byte too many.
+            // A byte after the packed part is returned, so that the decoder of the frame sees it.
             return self.decoder.get_mut().read(&mut into[..1]);
         }
         self.unpacked += read as u64;

@@ -1,20 +1,19 @@
-//! A snapshot's records one by one, without a cache.
+//! Reading a snapshot's records one by one, without a cache.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::io::Read;
 use std::marker::PhantomData;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
 
-use super::contents::{open, serializer_of};
+use super::codec::Codec;
+use super::contents::{codec_of, open};
 use super::error::{Part, SnapshotError};
 use super::frame::{Decoder, FrameHeader, FrameItem};
-use super::serializer::Serializer;
-use super::{LoadOptions, deserialize, duration, file};
+use super::{LoadOptions, duration, file};
 
 /// An entry of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,21 +23,21 @@ pub struct Record<K, V> {
     pub key: K,
     /// The value.
     pub value: V,
-    /// How long the entry had yet to live when the snapshot was begun; `None` for ever.
+    /// The remaining lifetime when the saving began; `None` if the entry does not expire.
     pub expires_in: Option<Duration>,
     /// The weight of the entry.
     pub weight: u32,
-    /// The counter of accesses, where the policy kept one.
+    /// The counter of accesses, if the policy kept one.
     pub frequency: u8,
-    /// Its tags.
+    /// The tags of the entry.
     pub tags: Vec<String>,
 }
 
-/// Reads a snapshot's entries in the order of writing, in memory for a single one.
+/// An iterator over a snapshot's entries in the order of writing, which needs memory for one of them.
 ///
-/// Those that have expired meanwhile are among them. Ends after the first error: what came before is
-/// undamaged, but whether entries are missing only the end tells. With
-/// [salvaging](LoadOptions::salvage), damaged records are errors that do not end it.
+/// It includes entries that have expired since. It ends after the first error. The entries before that are
+/// undamaged, but whether some are missing is known only at the end. With [salvaging](LoadOptions::salvage), it
+/// continues after the error of a damaged record.
 ///
 /// # Examples
 #[cfg_attr(feature = "json", doc = "```")]
@@ -60,7 +59,7 @@ pub struct Record<K, V> {
 pub struct Records<'r, K, V> {
     decoder: Decoder<Box<dyn Read + 'r>>,
     header: FrameHeader,
-    serializer: Arc<dyn Serializer>,
+    codec: Codec,
     payload: Vec<u8>,
     number: u64,
     is_salvage: bool,
@@ -69,17 +68,17 @@ pub struct Records<'r, K, V> {
 }
 
 impl<'r, K: DeserializeOwned, V: DeserializeOwned> Records<'r, K, V> {
-    /// Reads the header.
+    /// Reads the header, and returns an iterator over the records.
     ///
     /// # Errors
-    /// If the header is damaged or none, or the serializer is unknown.
+    /// If the header is missing or damaged, or the serializer is unknown.
     pub fn read(reader: impl Read + 'r, options: &LoadOptions) -> Result<Self, SnapshotError> {
         let (decoder, header) = open(reader, options)?;
-        let serializer = serializer_of(&header, options)?;
+        let codec = codec_of(&header, options)?;
         Ok(Self {
             decoder,
             header,
-            serializer,
+            codec,
             payload: Vec::new(),
             number: 0,
             is_salvage: options.is_salvage,
@@ -91,7 +90,7 @@ impl<'r, K: DeserializeOwned, V: DeserializeOwned> Records<'r, K, V> {
     /// As [`read`](Self::read), from the file `path`.
     ///
     /// # Errors
-    /// As `read`; if `path` is no regular file; and whatever the file system says.
+    /// As `read`; if `path` is not a regular file; and the errors of the file system.
     pub fn read_path(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, SnapshotError> {
         let path = path.as_ref();
         let read = || Self::read(file::open(path)?, options);
@@ -106,7 +105,7 @@ impl<'r, K: DeserializeOwned, V: DeserializeOwned> Records<'r, K, V> {
 
     fn take(&mut self) -> Result<Option<Record<K, V>>, SnapshotError> {
         let at = self.decoder.at();
-        // Until it is found to be of no consequence.
+        // Until the record is found good, or can be skipped.
         self.is_over = true;
         let meta = match self.decoder.next(&mut self.payload)? {
             FrameItem::End { is_whole: true } => return Ok(None),
@@ -121,8 +120,8 @@ impl<'r, K: DeserializeOwned, V: DeserializeOwned> Records<'r, K, V> {
         self.is_over = !self.is_salvage;
         let record = self.number;
         self.number += 1;
-        let (key, value) = deserialize::<(K, V)>(&*self.serializer, &mut self.payload)
-            .map_err(|source| SnapshotError::Deserialize { record, source })?;
+        let read = self.codec.deserialize::<(K, V)>(&mut self.payload);
+        let (key, value) = read.map_err(|source| SnapshotError::Deserialize { record, source })?;
         self.is_over = false;
         Ok(Some(Record {
             key,

@@ -1,11 +1,11 @@
-//! What became of entries that were saved or loaded.
+//! Reports of saving and loading: counts of entries by what happened to them.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// What was saved, and what was left out and why.
+/// The counts of a save: what was saved, and what was left out for which reason.
 ///
 /// # Examples
 #[cfg_attr(feature = "json", doc = "```")]
@@ -23,13 +23,13 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Saved {
-    /// Entries.
+    /// Entries that were saved.
     pub entries: u64,
-    /// Bytes, before they were packed.
+    /// The bytes of the snapshot before packing.
     pub bytes: u64,
-    /// Those entries that have tags, which were saved with them.
+    /// Saved entries that have tags, which were saved with them.
     pub tagged: u64,
-    /// Those entries that the cache never evicts. A snapshot has them as ordinary ones.
+    /// Saved entries that are unevictable. The snapshot holds them as ordinary ones.
     pub unevictable: u64,
     /// Entries that had expired, and were left out.
     pub expired: u64,
@@ -38,7 +38,7 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// How many entries the cache had and the snapshot has not.
+    /// How many entries of the cache are not in the snapshot.
     #[must_use]
     pub fn left_out(&self) -> u64 {
         self.expired + self.invalidated
@@ -54,44 +54,42 @@ impl fmt::Display for Saved {
     }
 }
 
-/// What became of a snapshot, and what was left out and why.
+/// The counts of a load: what was loaded, and what was left out for which reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Loaded {
-    /// Entries that were put into the cache.
+    /// Entries that were inserted into the cache.
     pub entries: u64,
-    /// Those of them that took the place of an entry of the same key, be it one that was there before
-    /// or one of the snapshot.
+    /// Inserted entries that replaced an entry of the same key, which was in the cache before or came from the
+    /// snapshot.
     pub replaced: u64,
-    /// Entries that the cache has no room for: the coldest, which were passed over, or have made room
-    /// for others since.
+    /// Entries for which the cache has no room: the coldest ones, which were skipped or evicted.
     pub no_room: u64,
     /// Entries that have expired since they were saved.
     pub expired: u64,
     /// Entries that were too heavy for the cache.
     pub rejected: u64,
-    /// Entries that could not be put in because the call came from within the cache's own atomic
-    /// listener.
+    /// Entries that could not be inserted because the call came from within the cache's own atomic listener.
     pub within_listener: u64,
-    /// Records that were damaged or no entries of the types asked for. 0 unless
+    /// Records that were damaged or not entries of the requested types. 0 unless
     /// [salvaging](super::LoadOptions::salvage).
     pub damaged: u64,
-    /// How many more entries there were when the snapshot was begun than records were found. 0 unless
-    /// salvaging.
+    /// Records that are missing: the number of entries when the saving began, less that of the records found. 0
+    /// unless salvaging.
     pub missing: u64,
-    /// Where the frame is broken, and everything was given up from there on. `None` unless salvaging.
+    /// The byte from which on the frame is broken, so that nothing more was read. `None` unless salvaging.
     pub broken_at: Option<u64>,
 }
 
 impl Loaded {
-    /// Whether the snapshot was undamaged. What was left out for another reason is counted apart
-    /// ([`left_out`](Self::left_out)).
+    /// Whether the snapshot was undamaged. Entries may still have been [left out](Self::left_out) for another
+    /// reason.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.damaged == 0 && self.missing == 0 && self.broken_at.is_none()
     }
 
-    /// How many entries of the snapshot are not in the cache, as far as they are known.
+    /// How many entries of the snapshot were not loaded, as far as that is known.
     #[must_use]
     pub fn left_out(&self) -> u64 {
         let lost = self.damaged + self.missing;
@@ -119,11 +117,11 @@ impl fmt::Display for Loaded {
     }
 }
 
-/// Those counts that are not 0, by name, between `before` and `behind`.
+/// Writes the counts that are not 0, with their names, between `before` and `after`.
 fn list(
     f: &mut fmt::Formatter<'_>,
     before: &str,
-    behind: &str,
+    after: &str,
     counts: &[(u64, &str)],
 ) -> fmt::Result {
     let mut separator = before;
@@ -131,5 +129,5 @@ fn list(
         write!(f, "{separator}{count} {name}")?;
         separator = ", ";
     }
-    if separator == before { Ok(()) } else { f.write_str(behind) }
+    if separator == before { Ok(()) } else { f.write_str(after) }
 }

@@ -1,4 +1,4 @@
-//! Serializers: how a key and its value become the payload of a record, chosen by name.
+//! Serializers, which turn a key and its value into the payload of a record, and their registry.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -12,25 +12,25 @@ pub use erased_serde;
 
 /// Turns values into bytes and back.
 ///
-/// What it is given to read may be any bytes at all; they are no longer than the
-/// [record bound](super::LoadOptions::max_record_bytes), and the deserializer that it hands on runs
-/// within bounds on depth and on the number of elements. It must take all bytes or say that some
-/// are left, and must not trust a length that it reads. It may be called while the calling thread
-/// is pinned, so it must not wait.
+/// The bytes that it reads may be malformed in any way, but are no longer than the
+/// [limit on records](super::LoadOptions::max_record_bytes), and the deserializer that it passes on is kept
+/// within limits on depth and on the number of elements. It must read all bytes or fail if some are left, and
+/// must not trust a length that it reads. It may be called while the calling thread is pinned, so it must not
+/// wait.
 ///
 /// # Examples
-/// One's own, from registration to a file:
+/// A serializer of your own, from registration to a file:
 /// ```
 /// use std::sync::Arc;
 /// use larder::Cache;
 /// use larder::snapshot::{SaveOptions, LoadOptions, Serializer, SerializerError, Serializers};
 /// use larder::snapshot::erased_serde::{self, Deserializer, Serialize};
 ///
-/// /// JSON with every byte turned over, which is no encryption at all.
-/// struct Turned;
+/// /// JSON with every bit inverted.
+/// struct Inverted;
 ///
-/// impl Serializer for Turned {
-///     fn name(&self) -> &str { "turned" }
+/// impl Serializer for Inverted {
+///     fn name(&self) -> &str { "inverted" }
 ///     fn is_binary(&self) -> bool { true }
 ///     fn serialize(&self, value: &dyn Serialize, out: &mut Vec<u8>) -> Result<(), SerializerError> {
 ///         let start = out.len();
@@ -51,12 +51,12 @@ pub use erased_serde;
 /// }
 ///
 /// let mut serializers = Serializers::standard();
-/// serializers.register(Arc::new(Turned))?;
+/// serializers.register(Arc::new(Inverted))?;
 ///
 /// let cache: Cache<String, u32> = Cache::new(10);
 /// cache.insert("seven".to_owned(), 7);
 /// let mut file = Vec::new();
-/// cache.save_to(&mut file, &SaveOptions::new(serializers.get("Turned")?))?;
+/// cache.save_to(&mut file, &SaveOptions::new(serializers.get("Inverted")?))?;
 ///
 /// let loaded: Cache<String, u32> = Cache::new(10);
 /// loaded.load_from(file.as_slice(), &LoadOptions::new().serializers(serializers))?;
@@ -64,32 +64,32 @@ pub use erased_serde;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Serializer: Any + Send + Sync {
-    /// The name, which stands in every snapshot: 1 to 64 ASCII characters.
+    /// The name, which every snapshot contains: 1 to 64 ASCII letters, digits, `_` or `-`.
     fn name(&self) -> &str;
 
-    /// How names of files end, without the dot. Default: the name.
+    /// The extension of file names, without the dot. Default: the name.
     fn extension(&self) -> &str {
         self.name()
     }
 
-    /// Whether payloads are more than lines of text. Those of a serializer that says no must hold
-    /// no line feed; the snapshot is then text as a whole, a line for each record.
+    /// Whether payloads are binary. If not, each payload must be text without a line feed; the whole snapshot is
+    /// text then, with one line for each record.
     fn is_binary(&self) -> bool;
 
     /// Appends `value` to `out`.
     ///
     /// # Errors
-    /// If `value` cannot be serialized. What was appended is dropped then.
+    /// If `value` cannot be serialized. The save fails then, and appended bytes are dropped.
     fn serialize(
         &self,
         value: &dyn erased_serde::Serialize,
         out: &mut Vec<u8>,
     ) -> Result<(), SerializerError>;
 
-    /// Gives `take` a deserializer of `bytes`, once.
+    /// Calls `take` once, with a deserializer of `bytes`.
     ///
     /// # Errors
-    /// If `bytes` are malformed, or more than what was taken.
+    /// If `bytes` are malformed, or some are left.
     fn deserialize(
         &self,
         bytes: &[u8],
@@ -99,10 +99,10 @@ pub trait Serializer: Any + Send + Sync {
     ) -> Result<(), SerializerError>;
 }
 
-/// Why a serializer failed: its own error, whatever type that has.
+/// Why a serializer failed: wraps its own error of any type.
 #[derive(Debug)]
 pub struct SerializerError {
-    // The one place where an error's type is not ours to know.
+    // Boxed, because only the serializer knows its type.
     cause: Box<dyn Error + Send + Sync>,
 }
 
@@ -139,34 +139,34 @@ impl fmt::Display for TrailingBytes {
 #[cfg(any(feature = "bincode", feature = "postcard"))]
 impl Error for TrailingBytes {}
 
-/// Why a name is not, or cannot be, in a registry.
+/// Why a name was not found in a registry, or cannot be registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// Nothing of that name is registered.
+    /// The name is not registered.
     Unknown {
-        /// What is registered there: `serializer`, `eviction policy`.
+        /// The kind of registry: `serializer`, `eviction policy`.
         what: &'static str,
-        /// The name that was asked for.
+        /// The name that was requested.
         given: String,
-        /// The names that there are.
+        /// The names that are registered.
         known: Vec<String>,
     },
     /// The name is taken.
     AlreadyRegistered {
-        /// What is registered there.
+        /// The kind of registry.
         what: &'static str,
         /// The name, in lower case.
         given: String,
-        /// The names that there are.
+        /// The names that are registered.
         known: Vec<String>,
     },
-    /// The name is empty, longer than 64 characters, or has others than ASCII letters, digits,
-    /// `_` and `-`.
+    /// The name is empty, longer than 64 characters, or has characters other than ASCII letters, digits, `_` and
+    /// `-`.
     BadName {
-        /// What was to be registered.
+        /// The kind of registry.
         what: &'static str,
-        /// The name.
+        /// The name that was given.
         given: String,
     },
 }
@@ -191,7 +191,7 @@ impl fmt::Display for RegistryError {
 
 impl Error for RegistryError {}
 
-/// Checks a name that is to be registered beside `known`, and returns it in lower case.
+/// Checks a new name for a registry that has the names `known`, and returns it in lower case.
 pub(crate) fn check_name(
     what: &'static str,
     given: &str,
@@ -208,7 +208,7 @@ pub(crate) fn check_name(
     Ok(given)
 }
 
-/// Serializers by name, whatever its case. A clone is a registry of its own.
+/// Serializers by name, without regard to case. A clone is an independent registry.
 #[derive(Clone)]
 pub struct Serializers {
     all: Vec<Arc<dyn Serializer>>,
@@ -217,8 +217,7 @@ pub struct Serializers {
 const WHAT: &str = "serializer";
 
 impl Serializers {
-    /// Those that come with the library: `bincode`, `json` and `postcard`, each behind the feature
-    /// of its name.
+    /// The serializers of the library: `bincode`, `json` and `postcard`, each with the feature of its name.
     #[must_use]
     pub fn standard() -> Self {
         let all: Vec<Arc<dyn Serializer>> = vec![
@@ -232,22 +231,22 @@ impl Serializers {
         Self { all }
     }
 
-    /// Adds one.
+    /// Adds a serializer.
     ///
     /// # Errors
-    /// If its name is taken, or is none.
+    /// If its name is taken or not valid.
     pub fn register(&mut self, serializer: Arc<dyn Serializer>) -> Result<(), RegistryError> {
         check_name(WHAT, serializer.name(), self.names().collect())?;
         self.all.push(serializer);
         Ok(())
     }
 
-    /// The one of that name.
+    /// The serializer of that name.
     ///
     /// # Errors
-    /// If there is none; lists those that there are.
+    /// If there is none; the error lists the names of all.
     pub fn get(&self, name: &str) -> Result<Arc<dyn Serializer>, RegistryError> {
-        let named = self.all.iter().find(|held| held.name().eq_ignore_ascii_case(name));
+        let named = self.all.iter().find(|known| known.name().eq_ignore_ascii_case(name));
         named.cloned().ok_or_else(|| RegistryError::Unknown {
             what: WHAT,
             given: name.to_owned(),
@@ -255,7 +254,7 @@ impl Serializers {
         })
     }
 
-    /// The names that there are.
+    /// The names of all, in lower case.
     pub fn names(&self) -> impl Iterator<Item = String> {
         self.all.iter().map(|serializer| serializer.name().to_ascii_lowercase())
     }
@@ -273,7 +272,7 @@ impl fmt::Debug for Serializers {
     }
 }
 
-/// `bincode` 1.3 with fixed-width integers: binary, fast, and in need of the types that were saved.
+/// `bincode` 1.3 with fixed-width integers: binary and fast; reading needs the types that were saved.
 #[cfg(feature = "bincode")]
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
@@ -310,7 +309,7 @@ impl Serializer for Bincode {
     }
 }
 
-/// The same for those who know the type of the value: no call by name for each of its parts.
+/// The same for callers that know the type of the value, without a dynamic call for each of its parts.
 #[cfg(feature = "bincode")]
 impl Bincode {
     #[inline]
@@ -325,7 +324,7 @@ impl Bincode {
         value.serialize(&mut serializer).map_err(SerializerError::new)
     }
 
-    /// If the value ends in a large buffer, that may be `bytes` itself, which is empty afterwards.
+    /// If the value ends in a large buffer, it may take over the memory of `bytes`, which is empty afterwards.
     #[inline]
     pub(super) fn read<T, E: Error + Send + Sync + 'static>(
         bytes: &mut Cow<'_, [u8]>,
@@ -336,7 +335,7 @@ impl Bincode {
             .with_fixint_encoding()
             .with_limit(bytes.len() as u64)
             .allow_trailing_bytes();
-        // Seen afterwards.
+        // Read once the deserializer is done.
         let mut at = 0;
         let reader = PayloadReader { bytes, at: &mut at };
         let mut deserializer = bincode::Deserializer::with_bincode_read(reader, options);
@@ -348,7 +347,8 @@ impl Bincode {
     }
 }
 
-/// Integers of fixed width, no more bytes than there are, and a look at those that are left.
+/// Integers of fixed width; a limit at the bytes that there are; and left-over bytes allowed, because `read`
+/// checks for them itself.
 #[cfg(feature = "bincode")]
 type BincodeOptions = bincode::config::WithOtherTrailing<
     bincode::config::WithOtherLimit<
@@ -365,7 +365,7 @@ type BincodeOptions = bincode::config::WithOtherTrailing<
 pub(super) type BincodeDeserializer<'r, 'b> =
     bincode::Deserializer<PayloadReader<'r, 'b>, BincodeOptions>;
 
-/// Reads a payload and leaves how far it came where its owner sees it.
+/// Reads a payload, and stores its progress where the owner of the payload sees it.
 #[cfg(feature = "bincode")]
 pub(super) struct PayloadReader<'r, 'b> {
     bytes: &'r mut Cow<'b, [u8]>,
@@ -375,7 +375,8 @@ pub(super) struct PayloadReader<'r, 'b> {
 
 #[cfg(feature = "bincode")]
 impl PayloadReader<'_, '_> {
-    /// From how many bytes on a buffer is worth more than the next payload's memory.
+    /// From this size on, a buffer takes over the payload's memory instead of a copy, and the next payload needs
+    /// new memory.
     const LARGE: usize = 64 * 1024;
 
     fn take(&mut self, len: usize) -> bincode::Result<&[u8]> {
@@ -417,7 +418,7 @@ impl<'de> bincode::BincodeRead<'de> for PayloadReader<'_, '_> {
 
     fn get_byte_buffer(&mut self, length: usize) -> bincode::Result<Vec<u8>> {
         let is_rest = self.bytes.len() - *self.at == length;
-        // What stands before it stays behind it as room that nobody uses.
+        // The bytes before the buffer become its unused capacity, so they should be few.
         if let Cow::Owned(bytes) = &mut *self.bytes
             && is_rest
             && length >= Self::LARGE
@@ -438,7 +439,7 @@ impl<'de> bincode::BincodeRead<'de> for PayloadReader<'_, '_> {
     }
 }
 
-/// JSON: readable by everybody, and by programs that do not know the types.
+/// JSON: readable by people, and by programs that do not know the types.
 #[cfg(feature = "json")]
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]

@@ -1,12 +1,11 @@
-//! What a serializer cannot carry, found while it writes.
+//! Finding values that a serializer cannot carry while it writes them.
 //!
-//! A serializer may write without a word what nobody can read, or what comes back as something
-//! else. Two things stand against that. [`WatchedValue`] wraps every value on its way to the
-//! serializer and refuses what the format is known to lose ([`Loss`]). And it notes what stands
-//! where in a record, such as "a string in the second field of the third variant": a record that
-//! has something in a place where no record before had it is read back before it is written. What
-//! cannot be read is a matter of types nearly always, so that this finds it, and reads few records
-//! twice.
+//! A serializer may write, without an error, a value that cannot be read, or that is read as another one. Two
+//! checks prevent that. [`WatchedValue`] wraps every value on its way to the serializer and refuses what the format
+//! is known to lose ([`Loss`]). It also notes which kind of value is in which place of a record, such as "a string
+//! in the second field of the third variant". A record with a kind in a place where no record before it had one is
+//! read back before it is written. Whether a value can be read nearly always depends on its type, so this finds
+//! the values that cannot, and reads few records back.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -19,54 +18,54 @@ use serde::ser::{
     SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-/// What a serializer would change without saying so.
+/// What a serializer would lose without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub enum Loss {
-    /// A floating-point number that is infinite or not a number, which JSON has no way to write.
+    /// A floating-point number that is infinite or NaN, which JSON cannot represent.
     NotFinite,
-    /// `Some` of what JSON writes as `null`, such as `Some(None)`: it would come back as `None`.
+    /// `Some` of a value that JSON writes as `null`, such as `Some(None)`: it would be read as `None`.
     SomeOfNothing,
     /// A list or map whose length is known only at its end, such as that of a flattened structure,
     /// which binary serializers cannot write.
     UnknownLength,
-    /// A field that is left out, as by `skip_serializing_if`: binary serializers write no names, and
-    /// would read what comes next in its place.
+    /// A field that is left out, as by `skip_serializing_if`: binary serializers write no names of fields, and
+    /// would read the next field in its place.
     SkippedField,
 }
 
 impl Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotFinite => "a number that is infinite or not a number",
-            Self::SomeOfNothing => "`Some` of nothing, which would come back as `None`",
+            Self::NotFinite => "a floating-point number that is infinite or NaN",
+            Self::SomeOfNothing => "`Some` of nothing, which would be read as `None`",
             Self::UnknownLength => "a list or map of unknown length, such as a flattened structure",
             Self::SkippedField => "a field that is left out where fields have no names",
         })
     }
 }
 
-/// What the format of a serializer is known to lose.
+/// A class of formats, by what they are known to lose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Json,
     /// Bincode and postcard.
     Binary,
-    /// A user's, of which nothing is known.
+    /// The format of a user's serializer, of which nothing is known.
     Other,
 }
 
-/// That many places are told apart. Beyond them only depth counts.
+/// The most places and kinds that are noted. Beyond them only a new depth counts as new.
 const MAX_PLACES: usize = 1 << 14;
 
-/// That many fields of a structure or tuple have places of their own; the others share one.
+/// The number of fields of a structure or tuple that have places of their own; the others share one.
 const MAX_FIELDS: u64 = 256;
 
-/// What a snapshot's records have had in them so far, and what the present one has.
+/// What was noted of a snapshot's records so far, and of the current one.
 pub(super) struct Watch {
     format: Format,
     places: RefCell<HashSet<u64, BuildHasherDefault<PlaceHasher>>>,
-    /// The one that was noted last: elements of a list are mostly alike.
+    /// The place and kind that was noted last: the elements of a list are mostly of one kind.
     last: Cell<u64>,
     deepest: Cell<u32>,
     depth: Cell<u32>,
@@ -75,11 +74,11 @@ pub(super) struct Watch {
     loss: Cell<Option<Loss>>,
 }
 
-/// What is known of a record that was just serialized.
+/// What was noted of a record that was just serialized.
 pub(super) struct Noted {
-    /// Whether it has something in a place where no record before had it.
+    /// Whether it has a kind of value in a place where no record before it had one.
     pub(super) is_new: bool,
-    /// Its elements and fields, and one more for each list or map.
+    /// The number of its elements and fields, and one more for each value that contains others.
     pub(super) elements: u64,
 }
 
@@ -105,12 +104,12 @@ impl Watch {
         WatchedValue { value, watch: self, place: ROOT, is_some: false }
     }
 
-    /// What was found in the record, if it was serialized.
+    /// What was noted of the record, if it was serialized.
     pub(super) fn noted(&self) -> Noted {
         Noted { is_new: self.is_new.replace(false), elements: self.elements.get() }
     }
 
-    /// Why serializing failed, if that was this module's doing.
+    /// Why serializing failed, if this module refused a value.
     pub(super) fn loss(&self) -> Option<Loss> {
         self.loss.take()
     }
@@ -150,7 +149,7 @@ impl Watch {
     }
 }
 
-/// Places come as well mixed words.
+/// Places are well-mixed words already.
 #[derive(Default)]
 struct PlaceHasher(u64);
 
@@ -178,7 +177,7 @@ fn child(place: u64, which: u64) -> u64 {
     word ^ word >> 31
 }
 
-/// What can stand in a place.
+/// The kind of a value in a place.
 #[derive(Clone, Copy)]
 enum ValueKind {
     Bool,
@@ -209,7 +208,7 @@ enum ValueKind {
     Skipped,
 }
 
-/// Steps from a list or map to what is in it.
+/// Steps from the place of a value to the places within it, which differ from the numbers of fields and variants.
 const ELEMENT: u64 = 1 << 32;
 const KEY: u64 = 2 << 32;
 const INNER: u64 = 3 << 32;
@@ -219,7 +218,7 @@ pub(super) struct WatchedValue<'w, T: ?Sized> {
     value: &'w T,
     watch: &'w Watch,
     place: u64,
-    /// Whether it is what a `Some` holds.
+    /// Whether it is inside of a `Some`.
     is_some: bool,
 }
 
@@ -231,7 +230,7 @@ impl<T: Serialize + ?Sized> Serialize for WatchedValue<'_, T> {
     }
 }
 
-/// A serializer with an eye on what it is given.
+/// A serializer that notes and checks what passes through it.
 struct Watching<'w, S> {
     inner: S,
     watch: &'w Watch,
@@ -240,7 +239,7 @@ struct Watching<'w, S> {
 }
 
 impl<S: Serializer> Watching<'_, S> {
-    /// Of what JSON writes as `null`.
+    /// Checks a value that JSON writes as `null`.
     fn check_nothing(&self) -> Result<(), S::Error> {
         if self.is_some && self.watch.format == Format::Json {
             return Err(self.watch.refuse(Loss::SomeOfNothing));
@@ -322,8 +321,8 @@ impl<'w, S: Serializer> Serializer for Watching<'w, S> {
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
         self.watch.enter(self.place, ValueKind::Some);
         let Self { watch, place, .. } = self;
-        let held = WatchedValue { value, watch, place: child(place, INNER), is_some: true };
-        let done = self.inner.serialize_some(&held);
+        let inner_value = WatchedValue { value, watch, place: child(place, INNER), is_some: true };
+        let done = self.inner.serialize_some(&inner_value);
         watch.leave();
         done
     }
@@ -357,9 +356,9 @@ impl<'w, S: Serializer> Serializer for Watching<'w, S> {
     ) -> Result<S::Ok, S::Error> {
         self.watch.enter(self.place, ValueKind::Newtype);
         let Self { watch, place, is_some, .. } = self;
-        // JSON writes what is in it and nothing else.
-        let held = WatchedValue { value, watch, place: child(place, INNER), is_some };
-        let done = self.inner.serialize_newtype_struct(name, &held);
+        // JSON writes only the inner value.
+        let inner_value = WatchedValue { value, watch, place: child(place, INNER), is_some };
+        let done = self.inner.serialize_newtype_struct(name, &inner_value);
         watch.leave();
         done
     }
@@ -373,8 +372,8 @@ impl<'w, S: Serializer> Serializer for Watching<'w, S> {
     ) -> Result<S::Ok, S::Error> {
         let (watch, place) = (self.watch, child(self.place, u64::from(index)));
         watch.enter(place, ValueKind::Variant);
-        let held = WatchedValue { value, watch, place: child(place, INNER), is_some: false };
-        let done = self.inner.serialize_newtype_variant(name, index, variant, &held);
+        let inner_value = WatchedValue { value, watch, place: child(place, INNER), is_some: false };
+        let done = self.inner.serialize_newtype_variant(name, index, variant, &inner_value);
         watch.leave();
         done
     }
@@ -455,7 +454,7 @@ impl<'w, S: Serializer> Serializer for Watching<'w, S> {
     }
 }
 
-/// A list, map or structure that is being written.
+/// A list, map, tuple or structure that is being written.
 struct Within<'w, C> {
     inner: C,
     watch: &'w Watch,
@@ -469,9 +468,9 @@ impl<'w, C> Within<'w, C> {
         Self { inner, watch, place, field: 0 }
     }
 
-    /// `value`, in a place that all elements share, or all keys.
+    /// `value`, in a place that it shares with all elements or all keys.
     #[inline]
-    fn alike<'v, T: ?Sized>(&self, value: &'v T, which: u64) -> WatchedValue<'v, T>
+    fn shared_place<'v, T: ?Sized>(&self, value: &'v T, which: u64) -> WatchedValue<'v, T>
     where
         'w: 'v,
     {
@@ -481,13 +480,13 @@ impl<'w, C> Within<'w, C> {
 
     /// `value`, in a place of its own.
     #[inline]
-    fn next<'v, T: ?Sized>(&mut self, value: &'v T) -> WatchedValue<'v, T>
+    fn own_place<'v, T: ?Sized>(&mut self, value: &'v T) -> WatchedValue<'v, T>
     where
         'w: 'v,
     {
         // Long arrays are tuples too.
         self.field = (self.field + 1).min(MAX_FIELDS);
-        self.alike(value, self.field)
+        self.shared_place(value, self.field)
     }
 }
 
@@ -497,7 +496,7 @@ impl<C: SerializeSeq> SerializeSeq for Within<'_, C> {
 
     #[inline]
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
-        let value = self.alike(value, ELEMENT);
+        let value = self.shared_place(value, ELEMENT);
         self.inner.serialize_element(&value)
     }
 
@@ -512,12 +511,12 @@ impl<C: SerializeMap> SerializeMap for Within<'_, C> {
     type Error = C::Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), C::Error> {
-        let key = self.alike(key, KEY);
+        let key = self.shared_place(key, KEY);
         self.inner.serialize_key(&key)
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
-        let value = self.alike(value, ELEMENT);
+        let value = self.shared_place(value, ELEMENT);
         self.inner.serialize_value(&value)
     }
 
@@ -534,7 +533,7 @@ macro_rules! fields {
             type Error = C::Error;
 
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
-                let value = self.next(value);
+                let value = self.own_place(value);
                 self.inner.$method(&value)
             }
 
@@ -563,7 +562,7 @@ macro_rules! named_fields {
                 name: &'static str,
                 value: &T,
             ) -> Result<(), C::Error> {
-                let value = self.next(value);
+                let value = self.own_place(value);
                 self.inner.serialize_field(name, &value)
             }
 

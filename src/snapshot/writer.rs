@@ -1,23 +1,21 @@
-//! Writing records: each is looked at on its way, framed, and packed if wanted.
+//! Writing records: each is checked while it is serialized, framed, and packed if requested.
 #![forbid(unsafe_code)]
 
-use std::any::Any;
 use std::io::Write;
 
 use serde::Serialize;
 
+use super::codec::Codec;
 use super::error::SnapshotError;
 use super::frame::{self, Encoder, FLAG_FILLER, FLAG_TAGS, FLAG_ZSTD, Form, FrameHeader, Meta};
 #[cfg(feature = "zstd")]
 use super::packing::Packing;
-#[cfg(feature = "bincode")]
-use super::serializer::Bincode;
-use super::serializer::{Serializer, SerializerError};
-use super::watch::{Format, Watch};
+use super::serializer::SerializerError;
+use super::watch::Watch;
 use super::{SaveOptions, limits};
 
-/// Reads a payload back and drops what it holds.
-pub(super) type ReadBack = fn(&dyn Serializer, &mut Vec<u8>) -> Result<(), SerializerError>;
+/// Reads a payload back and drops the value.
+pub(super) type ReadBack = fn(&Codec, &mut Vec<u8>) -> Result<(), SerializerError>;
 
 /// A snapshot that is being written.
 pub(super) struct Writer<'w> {
@@ -25,24 +23,24 @@ pub(super) struct Writer<'w> {
     read_back: ReadBack,
     watch: Watch,
     encoder: Encoder,
-    /// Where records are serialized that are written later, and those records.
+    /// Records that are serialized but not written yet, and their payloads one after the other.
     payloads: Vec<u8>,
     pending: Vec<Pending>,
-    /// Entries that were serialized, and those of them that were written.
+    /// The number of entries that were serialized.
     serialized: u64,
     out: Vec<u8>,
-    /// Bytes before they were packed.
+    /// The number of bytes before packing.
     bytes: u64,
     sink: Sink<'w>,
 }
 
-/// A record that was serialized and not yet written.
+/// A record that was serialized but not written yet.
 struct Pending {
     meta: Meta,
     tags: Vec<u8>,
-    /// The end of its payload, which begins where that of the one before ends.
+    /// The end of its payload, which begins at the end of the one before.
     end: usize,
-    /// Its number, and its key as JSON has it, where it is to be read back.
+    /// Its number, and its key as JSON, if it has to be read back.
     suspect: Option<(u64, Option<String>)>,
     is_left_out: bool,
 }
@@ -64,15 +62,15 @@ impl Sink<'_> {
 }
 
 impl<'w> Writer<'w> {
-    /// Writes the header, whose form, flags and serializer are those of `options`.
+    /// Writes the header, and fills in its form, flags and serializer by `options`.
     pub(super) fn begin(
         writer: &'w mut dyn Write,
         mut header: FrameHeader,
         options: &'w SaveOptions,
         read_back: ReadBack,
     ) -> Result<Self, SnapshotError> {
-        header.form = if options.serializer.is_binary() { Form::Bytes } else { Form::Text };
-        header.serializer = options.serializer.name().to_ascii_lowercase();
+        header.form = if options.codec.is_binary() { Form::Bytes } else { Form::Text };
+        header.serializer = options.codec.name().to_ascii_lowercase();
         header.flags = FLAG_TAGS;
         if options.zstd_level.is_some() {
             header.flags |= FLAG_ZSTD | FLAG_FILLER;
@@ -87,9 +85,9 @@ impl<'w> Writer<'w> {
             #[cfg(feature = "zstd")]
             Some(level) => Sink::Packed(Packing::new(writer, level)?),
             #[cfg(not(feature = "zstd"))]
-            Some(_) => unreachable!("nobody can set a level"),
+            Some(_) => unreachable!("a level cannot be set without the feature"),
         };
-        let watch = Watch::new(format_of(&*options.serializer));
+        let watch = Watch::new(options.codec.format());
         let (payloads, pending) = (Vec::new(), Vec::new());
         Ok(Self {
             options,
@@ -105,8 +103,8 @@ impl<'w> Writer<'w> {
         })
     }
 
-    /// Serializes an entry, to be written by [`write_pending`](Self::write_pending). `tags` are as
-    /// [`frame::put_tag`] made them.
+    /// Serializes an entry, for [`write_pending`](Self::write_pending) to write. `tags` are encoded by
+    /// [`frame::put_tag`].
     pub(super) fn serialize<K: Serialize + ?Sized, V: Serialize + ?Sized>(
         &mut self,
         key: &K,
@@ -114,25 +112,21 @@ impl<'w> Writer<'w> {
         meta: Meta,
         tags: Vec<u8>,
     ) -> Result<(), SnapshotError> {
-        let serializer = &*self.options.serializer;
+        let codec = &self.options.codec;
         let start = self.payloads.len();
         let pair = (key, value);
         let watched = self.watch.over(&pair);
-        let written = match () {
-            #[cfg(feature = "bincode")]
-            () if is_bincode(serializer) => Bincode::write(&watched, &mut self.payloads),
-            () => serializer.serialize(&watched, &mut self.payloads),
-        };
+        let written = codec.serialize(&watched, &mut self.payloads);
         let record = self.serialized;
         if let Err(source) = written {
             let Some(loss) = self.watch.loss() else {
                 return Err(SnapshotError::Serialize(source));
             };
-            let serializer = serializer.name().to_ascii_lowercase();
+            let serializer = codec.name().to_ascii_lowercase();
             return Err(SnapshotError::Inexact { record, key: shown(key), serializer, loss });
         }
         let payload = self.payloads.get(start..).unwrap_or_default();
-        if !serializer.is_binary() && payload.contains(&b'\n') {
+        if !codec.is_binary() && payload.contains(&b'\n') {
             return Err(SnapshotError::Serialize(SerializerError::new(LineFeed)));
         }
         let (given, limit) = ((payload.len() + tags.len()) as u64, self.options.max_record_bytes);
@@ -140,7 +134,7 @@ impl<'w> Writer<'w> {
             return Err(SnapshotError::RecordTooLong { given, limit });
         }
         let noted = self.watch.noted();
-        // With so many elements that a reader may doubt them.
+        // So many elements that a reader may refuse them.
         let is_doubtful = noted.elements > limits::max_elements(payload.len()) / 2;
         let is_suspect = self.options.is_checked && (noted.is_new || is_doubtful);
         let suspect = is_suspect.then(|| (record, shown(key)));
@@ -150,20 +144,19 @@ impl<'w> Writer<'w> {
         Ok(())
     }
 
-    /// Leaves an entry out after all, by its number among those that were serialized since the last
-    /// ones were written.
+    /// Leaves out an entry that was serialized; `which` is its number among the pending ones.
     pub(super) fn leave_out(&mut self, which: usize) {
         if let Some(pending) = self.pending.get_mut(which) {
             pending.is_left_out = true;
         }
     }
 
-    /// Whether there is so much to be written that it is worth it.
+    /// Whether enough records are pending to write them.
     pub(super) fn is_full(&self) -> bool {
         self.payloads.len() >= frame::STEP
     }
 
-    /// Writes what was serialized, once what is suspect of it was read back.
+    /// Writes the pending records, and reads the suspect ones back before.
     pub(super) fn write_pending(&mut self) -> Result<(), SnapshotError> {
         let mut start = 0;
         for pending in std::mem::take(&mut self.pending) {
@@ -173,15 +166,15 @@ impl<'w> Writer<'w> {
                 continue;
             }
             if let Some((record, key)) = pending.suspect {
-                let serializer = &*self.options.serializer;
-                if let Err(source) = (self.read_back)(serializer, &mut payload.to_vec()) {
-                    let serializer = serializer.name().to_ascii_lowercase();
+                let codec = &self.options.codec;
+                if let Err(source) = (self.read_back)(codec, &mut payload.to_vec()) {
+                    let serializer = codec.name().to_ascii_lowercase();
                     return Err(SnapshotError::Unreadable { record, key, serializer, source });
                 }
             }
             #[cfg(feature = "zstd")]
             if let Sink::Packed(packing) = &mut self.sink {
-                // What is not written yet, and a record's fields.
+                // The bytes that come next: those not written yet, and the record with its fields.
                 let ahead = self.out.len() + payload.len() + 2 * pending.tags.len() + 128;
                 let letters = packing.missing(ahead as u64);
                 if letters > 0 {
@@ -203,7 +196,7 @@ impl<'w> Writer<'w> {
         Ok(())
     }
 
-    /// Writes the end. Returns how many records there are, and how many bytes before packing.
+    /// Writes the end. Returns the number of records, and of bytes before packing.
     pub(super) fn finish(mut self) -> Result<(u64, u64), SnapshotError> {
         self.write_pending()?;
         let entries = self.encoder.end(&mut self.out);
@@ -218,38 +211,10 @@ impl<'w> Writer<'w> {
     }
 }
 
-/// Whether values need not be handed over part by part, as to a serializer that anybody may have
-/// written: that takes as long as all else.
-#[cfg(feature = "bincode")]
-pub(super) fn is_bincode(serializer: &dyn Serializer) -> bool {
-    (serializer as &dyn Any).is::<Bincode>()
-}
-
-pub(super) fn is_json(serializer: &dyn Serializer) -> bool {
-    #[cfg(feature = "json")]
-    return (serializer as &dyn Any).is::<super::serializer::Json>();
-    #[cfg(not(feature = "json"))]
-    {
-        let _ = serializer as &dyn Any;
-        false
-    }
-}
-
-fn format_of(serializer: &dyn Serializer) -> Format {
-    match () {
-        () if is_json(serializer) => Format::Json,
-        #[cfg(feature = "bincode")]
-        () if is_bincode(serializer) => Format::Binary,
-        #[cfg(feature = "postcard")]
-        () if (serializer as &dyn Any).is::<super::serializer::Postcard>() => Format::Binary,
-        () => Format::Other,
-    }
-}
-
-/// A key as an error names it.
+/// A key as an error shows it.
 #[cfg(feature = "json")]
 fn shown(key: &(impl Serialize + ?Sized)) -> Option<String> {
-    /// Longer ones are cut off.
+    /// Longer keys are cut off.
     const MAX_BYTES: usize = 100;
     let mut text = serde_json::to_string(key).ok()?;
     if text.len() > MAX_BYTES {
@@ -263,19 +228,19 @@ fn shown(key: &(impl Serialize + ?Sized)) -> Option<String> {
     Some(text)
 }
 
-/// Without JSON there is no way to show any key.
+/// Without JSON no key can be shown.
 #[cfg(not(feature = "json"))]
 fn shown(_key: &(impl Serialize + ?Sized)) -> Option<String> {
     None
 }
 
-/// A payload that is to be a line of text has a line feed in it.
+/// A payload that should be one line of text contains a line feed.
 #[derive(Debug)]
 struct LineFeed;
 
 impl std::fmt::Display for LineFeed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a serializer that says it writes lines of text wrote a line feed")
+        f.write_str("a serializer of text wrote a line feed")
     }
 }
 

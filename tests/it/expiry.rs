@@ -3,6 +3,7 @@
 mod deadlines;
 mod clocks;
 mod removal;
+mod lazy;
 mod models;
 
 use std::sync::Arc;

@@ -7,6 +7,7 @@
 //! | a lifetime for one entry | [`insert_with_ttl`](crate::Cache::insert_with_ttl), [`InsertOptions::ttl`](crate::InsertOptions::ttl) |
 //! | a lifetime computed from key and value | [`Builder::expiry`](crate::Builder::expiry) |
 //! | to change the lifetime of an entry in the cache | [`expire_after`](crate::Cache::expire_after) |
+//! | to tell an expired key from a missing one | [`Builder::expire_lazily`](crate::Builder::expire_lazily), [`remove_if_expired`](crate::Cache::remove_if_expired) |
 //! | entries that do not all expire at once | [`Builder::jitter`](crate::Builder::jitter) |
 //!
 //! # Which deadline counts
@@ -52,6 +53,12 @@
 //! 17 milliseconds, even if nobody uses the cache. Until then [`len`](crate::Cache::len) includes it, and
 //! [`census`](crate::Cache::census) counts it separately. With inline maintenance it is freed by the next
 //! call that writes, or by [`run_pending`](crate::Cache::run_pending).
+//!
+//! With [`expire_lazily`](crate::Builder::expire_lazily) timers remove nothing. An expired entry stays,
+//! invisible to lookups, until [`remove_if_expired`](crate::Cache::remove_if_expired) or another removal of
+//! its key finds it, a new value takes its place, it is evicted, or
+//! [`remove_expired`](crate::Cache::remove_expired) removes all that have expired. Use it to tell a caller
+//! that its key has expired rather than that it is missing, or to choose the thread that drops expired values.
 //!
 //! # What it costs
 //! An entry without a deadline pays nothing. One with a deadline takes 24 bytes more, and a hit on it

@@ -1,4 +1,4 @@
-//! Taking a frame apart.
+//! Reading a frame.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::snapshot::error::{Part, SnapshotError};
 
-/// Reads numbers of a form and counts the bytes.
+/// Reads numbers in a form, and counts the bytes.
 pub(crate) struct Source<R> {
     form: Form,
     reader: R,
@@ -17,7 +17,7 @@ pub(crate) struct Source<R> {
 }
 
 impl<R: Read> Source<R> {
-    /// Fills `bytes` or says that the snapshot is cut off.
+    /// Fills `bytes`, or fails because the snapshot is cut off.
     fn exact(&mut self, bytes: &mut [u8]) -> Result<(), SnapshotError> {
         let mut filled = 0;
         while filled < bytes.len() {
@@ -37,7 +37,7 @@ impl<R: Read> Source<R> {
     fn io(&self, error: io::Error) -> SnapshotError {
         match error.kind() {
             io::ErrorKind::UnexpectedEof => SnapshotError::CutOff { at: self.at },
-            // What the unpacking says of bytes that it did not write.
+            // The errors of unpacking for malformed bytes.
             io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other => {
                 match error.get_ref().and_then(|it| it.downcast_ref::<TooPacked>()) {
                     Some(TooPacked(limit)) => SnapshotError::TooPacked { limit: *limit },
@@ -62,7 +62,7 @@ impl<R: Read> Source<R> {
         Ok(bytes)
     }
 
-    /// A byte of text's numbers.
+    /// Reads two hexadecimal digits.
     fn coded_byte(&mut self, part: Part) -> Result<u8, SnapshotError> {
         let at = self.at;
         let mut digits = [0; 2];
@@ -88,7 +88,7 @@ impl<R: Read> Source<R> {
         if byte[0] == expected { Ok(()) } else { Err(SnapshotError::Damaged { part, at }) }
     }
 
-    /// Replaces what `into` holds by the next `len` bytes.
+    /// Replaces the contents of `into` by the next `len` bytes.
     fn bytes(&mut self, len: usize, into: &mut Vec<u8>) -> Result<(), SnapshotError> {
         into.clear();
         while into.len() < len {
@@ -101,7 +101,7 @@ impl<R: Read> Source<R> {
         Ok(())
     }
 
-    /// Replaces what `into` holds by the next `len` bytes, which in text are written as numbers are.
+    /// Replaces the contents of `into` by the next `len` bytes, which are hexadecimal in text.
     fn coded(&mut self, len: usize, into: &mut Vec<u8>, part: Part) -> Result<(), SnapshotError> {
         if self.form == Form::Bytes {
             return self.bytes(len, into);
@@ -140,7 +140,7 @@ impl<R: Read> Source<R> {
         let mut source = Self { form: Form::Bytes, reader, at: 0 };
         let mut magic = [0; 8];
         match source.exact(&mut magic) {
-            // Too short even for that, and so nothing of ours.
+            // Too short even for the first bytes of a snapshot.
             Err(SnapshotError::CutOff { .. }) => return Err(SnapshotError::NotASnapshot),
             other => other?,
         }
@@ -185,7 +185,7 @@ impl<R: Read> Source<R> {
         Ok((source, header))
     }
 
-    /// The same place, read by what `wrap` makes of the reader.
+    /// Continues at the same place with the reader that `wrap` returns.
     pub(crate) fn try_map<T>(
         self,
         wrap: impl FnOnce(R) -> io::Result<T>,
@@ -199,39 +199,39 @@ impl<R: Read> Source<R> {
     }
 }
 
-/// What a reader met.
+/// A part of a frame, as it was read.
 pub(crate) enum FrameItem {
     /// A record whose payload is in the buffer.
     Record(Meta),
-    /// A record of that many payload bytes whose checksum does not hold.
+    /// A record that does not match its checksum, or has invalid fields.
     Damaged,
-    /// The end, and whether count and checksum of all records hold.
+    /// The end, and whether its count and checksum match the records.
     End { is_whole: bool },
 }
 
-/// Takes a frame apart.
+/// Reads the parts of a frame after its header.
 pub(crate) struct Decoder<R> {
     source: Source<R>,
     flags: u32,
     max_record_bytes: u64,
     count: u64,
     records: crc32fast::Hasher,
-    /// The tags of the record that was read last, as they are written.
+    /// The tags of the record that was read last, encoded.
     tags: Vec<u8>,
 }
 
 impl<R: Read> Decoder<R> {
-    /// Goes on after the header.
+    /// Continues after the header.
     pub(crate) fn new(source: Source<R>, flags: u32, max_record_bytes: u64) -> Self {
         let records = crc32fast::Hasher::new();
         Self { source, flags, max_record_bytes, count: 0, records, tags: Vec::new() }
     }
 
-    /// The next part but filler; the payload of a record replaces what `payload` holds.
+    /// The next part that is not filler; the payload of a record replaces the contents of `payload`.
     pub(crate) fn next(&mut self, payload: &mut Vec<u8>) -> Result<FrameItem, SnapshotError> {
         loop {
             let mut bytes = [0; 32];
-            // The end and what stands before filler are as long as a record's first half.
+            // The end and the fields of filler are as long as the first half of a record's fields.
             if self.source.form == Form::Bytes {
                 bytes[..16].copy_from_slice(&self.source.number::<16>(Part::Record)?);
             } else {
@@ -258,7 +258,7 @@ impl<R: Read> Decoder<R> {
         self.end(count, crc)
     }
 
-    /// Reads filler, in memory for a piece of it. Whether its checksum holds.
+    /// Reads filler piece by piece, and says whether it matches its checksum.
     fn pass_filler(&mut self, mut bytes: [u8; 32]) -> Result<bool, SnapshotError> {
         if self.source.form == Form::Text {
             for start in [4, 8, 12] {
@@ -292,7 +292,7 @@ impl<R: Read> Decoder<R> {
         let crc: [u8; 4] = if self.source.form == Form::Bytes {
             let tail = self.source.number::<16>(Part::Record)?;
             bytes[16..].copy_from_slice(&tail);
-            // Where there are no tags, the checksum stands in their place.
+            // Without tags, the checksum is where their length would be.
             if has_tags { self.source.number(Part::Record)? } else { first(&tail[12..]) }
         } else {
             bytes[4..12].copy_from_slice(&self.source.number::<8>(Part::Record)?);
@@ -334,12 +334,12 @@ impl<R: Read> Decoder<R> {
         }))
     }
 
-    /// The tags of the record that was read last, as many as an entry may have at most.
+    /// The tags of the record that was read last, no more than an entry may have.
     pub(crate) fn tags(&self) -> impl Iterator<Item = &str> {
         tags(&self.tags).map_while(|tag| tag)
     }
 
-    /// The same, as they are written.
+    /// The same, encoded.
     pub(crate) fn coded_tags(&self) -> &[u8] {
         &self.tags
     }
@@ -351,8 +351,8 @@ impl<R: Read> Decoder<R> {
         let is_whole =
             given == crc.finalize().to_le_bytes() && u64::from_le_bytes(count) == self.count;
         self.source.expect(b'\n', Part::End)?;
-        // Through whatever unpacks, so that its own checksum is looked at as well.
-        // Not `exact`: a packing that is cut off is no end.
+        // Reads to the end of the packed bytes, so that unpacking checks its own checksum, too. Not by `exact`, which
+        // reports the end and packed bytes that are cut off alike.
         loop {
             match self.source.reader.read(&mut [0]) {
                 Ok(0) => return Ok(FrameItem::End { is_whole }),
@@ -370,14 +370,14 @@ impl<R: Read> Decoder<R> {
     }
 }
 
-/// The first bytes, of which there are enough.
+/// The first `N` bytes; the caller passes at least as many.
 fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut taken = [0; N];
     taken.copy_from_slice(&bytes[..N]);
     taken
 }
 
-/// Unpacked bytes are too many.
+/// There are more unpacked bytes than this many times the packed ones.
 #[derive(Debug)]
 pub(crate) struct TooPacked(pub(crate) u32);
 

@@ -107,6 +107,7 @@ time_to_live = "10m"
 time_to_idle = "90s"
 jitter = 0.25
 timer_tick = "250ms"
+expire_lazily = true
 count_lookups = true
 explain_misses = 64
 keep_ages = true
