@@ -1,9 +1,9 @@
 //! Policies that are registered by name.
 //!
-//! A program of its own: a name stays registered for as long as the process runs, and other tests go
-//! through all names.
+//! This is a program of its own: a name stays registered as long as the process runs, and other
+//! tests iterate over all names.
 
-// Most insertions here are made for what comes after them.
+// Most insertions only prepare a test, which ignores what they return.
 #![allow(clippy::unwrap_used, unused_must_use)]
 
 use std::collections::HashSet;

@@ -1,4 +1,5 @@
-//! Memory that is short: the process ends with the allocator's message, or goes on without.
+//! Memory that is short: the process ends with the allocator's message, or goes on without that
+//! memory.
 
 use std::process::Command;
 
@@ -6,7 +7,7 @@ use larder::{Cache, Maintenance};
 
 use crate::allocator::{FAIL_AFTER, FAIL_FROM};
 
-/// Every verb, on a cache that it makes and drops.
+/// Uses every verb on a cache that it makes and drops.
 fn use_a_cache() {
     let cache: Cache<u64, Vec<u8>> =
         Cache::builder().capacity(64).maintenance(Maintenance::Inline).build().unwrap();
@@ -59,13 +60,14 @@ fn an_allocation_that_fails_ends_the_process_and_says_so() {
         if out.contains("had enough") {
             break;
         }
-        // Some memory is not needed: without a slab, say, entries come one by one.
+        // Some memory is optional: without a slab, for example, entries are allocated one by one.
         let has_gone_on = output.status.success() && out.contains("went on");
         let has_said_so =
             output.status.signal() == Some(SIGABRT) && error.contains("memory allocation of");
         assert!(has_gone_on || has_said_so, "allocation {nth}: {output:?}");
         aborted += u32::from(has_said_so);
-        // Each of the first ones, which build the cache, then some of those that all are alike.
+        // Tries each of the first allocations, which build the cache, then some of the later ones,
+        // which are all alike.
         nth += 1 + nth / 16;
     }
     println!("{aborted} failures up to allocation {nth} ended the process");

@@ -1,5 +1,5 @@
-//! Serializers that panic and readers and writers that panic or fail, at each call: the cache is whole
-//! afterwards.
+//! Serializers that panic, and readers and writers that panic or fail, at each call: the cache is
+//! whole afterwards.
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
@@ -10,7 +10,7 @@ use larder::{Cache, Maintenance};
 use serde::{Deserialize, Serialize};
 
 thread_local! {
-    /// Calls of this thread until one panics.
+    /// How many calls of this thread are left until one panics.
     static FUSE: Cell<u32> = const { Cell::new(u32::MAX) };
 }
 
@@ -22,7 +22,7 @@ fn burn() {
     assert_ne!(left, 0, "planned");
 }
 
-/// Panics in the n-th call of its `Serialize` or `Deserialize`.
+/// Its `Serialize` and `Deserialize` panic in their n-th call.
 #[derive(Clone, Debug, PartialEq)]
 struct Fragile(u64);
 
@@ -60,7 +60,7 @@ fn assert_whole(cache: &Held) {
     for key in 0..ENTRIES {
         assert_eq!(cache.get(&key), Some(Fragile(key)));
     }
-    // And of further use.
+    // The cache is still usable.
     cache.insert(ENTRIES, Fragile(ENTRIES));
     assert_eq!(cache.remove(&ENTRIES), Some(Fragile(ENTRIES)));
     assert!(cache.flush().is_ok());
@@ -71,7 +71,7 @@ fn options(name: &str) -> SaveOptions {
     SaveOptions::new(Serializers::standard().get(name).unwrap())
 }
 
-/// A snapshot of keys that the caches do not have.
+/// A snapshot of keys that the caches do not hold.
 fn snapshot(name: &str) -> Vec<u8> {
     let other: Held =
         Cache::builder().capacity(100).maintenance(Maintenance::Inline).build().unwrap();
@@ -118,7 +118,7 @@ fn a_value_that_panics_while_it_is_loaded_leaves_the_cache_as_it_was() {
     }
 }
 
-/// Takes or gives so many bytes, then fails or panics.
+/// Reads or writes a number of bytes, then fails or panics.
 struct Breaking<'b> {
     bytes: &'b [u8],
     left: usize,

@@ -6,7 +6,7 @@
 //! beside this one: `background`, `faults`, `fork`, `fork_inline`, `reclamation`, `registry` and
 //! `sanitize`. So is `verbs`, which the sanitizers run too.
 
-// Most insertions here are made for what comes after them.
+// Most insertions only prepare a test, which ignores what they return.
 #![allow(clippy::unwrap_used, unused_must_use)]
 
 #[path = "../support/mod.rs"]

@@ -1,4 +1,4 @@
-//! Every key and value is dropped exactly once, and in time; also where user code panics.
+//! Every key and value is dropped exactly once, and in time, even if user code panics.
 
 use std::cell::Cell;
 use std::hash::{Hash, Hasher};
@@ -14,14 +14,15 @@ use crate::support::rng::{Rng, seeds};
 
 type Kept = Cache<Counted, Counted>;
 
-/// After this everything that left the cache has been dropped.
+/// Afterwards everything that left the cache has been dropped.
 #[track_caller]
 fn flush(cache: &Kept) {
     cache.run_pending();
     cache.flush().expect("no pin is held in this test binary");
 }
 
-/// The cache holds `entries` entries and nothing else is alive; it works, and takes all with it.
+/// Asserts that the cache holds `entries` entries and nothing else is alive, that it works, and
+/// that its end drops everything.
 #[track_caller]
 fn assert_clean_and_usable(cache: Kept, ledger: &Arc<Ledger>, what: &str) {
     assert!(!ledger.disarm(), "{what}: the panic on request never came");
@@ -198,9 +199,9 @@ fn many_threads_leak_nothing_and_drop_nothing_twice() {
     });
 }
 
-/// Every verb, with a panic requested at the `nth` call of user code at `place`.
+/// Calls every verb, with a panic requested in the `nth` call of user code at `place`.
 ///
-/// Gives back how many calls there were: the steps that did panic.
+/// Returns how many steps panicked.
 fn panicking_verbs(config: &Config, place: Place, nth: i64) -> usize {
     type Verb = fn(&Kept, Counted, Counted);
     let verbs: [(&str, Verb); 16] = [
@@ -241,7 +242,7 @@ fn panicking_verbs(config: &Config, place: Place, nth: i64) -> usize {
     ];
     let mut panicked = 0;
     for (name, verb) in verbs {
-        // A key that is there and one that is not.
+        // A present key and an absent one.
         for id in [5, 70] {
             let ledger = Ledger::new();
             let cache = filled(config, &ledger, 40, 1_000);
@@ -298,7 +299,7 @@ fn a_panic_in_drop_keeps_nothing_else_from_being_dropped() {
                 cache.run_pending();
                 ledger.only_for(id);
                 ledger.panic_at(Place::Drop, nth);
-                // The first may already happen here, in the caller's own drops.
+                // The first panic may already happen here, in the caller's own drops.
                 let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     cache.clear();
                     flush(&cache);
@@ -322,7 +323,7 @@ fn a_cache_whose_every_drop_panics_still_drops_all() {
         ledger.panic_always(Place::Drop);
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for id in 0..60 {
-                // What the call itself drops may panic in it; what it retires must not.
+                // The call may panic in what it drops itself, but not in what it retires.
                 cache.insert(ledger.make(id), ledger.make(id));
             }
             cache.clear();
@@ -408,7 +409,7 @@ fn a_panic_in_the_weigher_leaves_the_cache_unchanged() {
                     verb(&cache, ledger.make(id), ledger.make(id))
                 }));
                 panics.store(false, Ordering::SeqCst);
-                // Without a panic it was refused before it was weighed.
+                // Without a panic, the insertion was refused before the value was weighed.
                 assert!(outcome.is_err() || matches!(outcome, Ok(Inserted::Rejected(_))));
                 cache.validate();
                 assert_eq!(cache.len(), 10);
@@ -432,7 +433,7 @@ fn a_panic_in_drop_while_others_evict_is_counted_and_survived() {
         ledger.panic_always(Place::Drop);
         for _ in 0..3 {
             for id in 0..100 {
-                // The caller's own part, a key it brings along, may panic in the call.
+                // The call may panic in what belongs to the caller: a key that it brings along.
                 let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     cache.insert(ledger.make(id), ledger.make(id));
                 }));
@@ -476,7 +477,7 @@ impl Drop for Payload {
 #[test]
 fn the_payload_of_a_panic_in_drop_is_not_leaked() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
-        // Where the payload's own drop panics, what must not happen is an abort.
+        // Where the payload's own drop panics, the only claim is that the process does not abort.
         for is_nested in [false, true] {
             let payloads = Arc::new(());
             let cache = Cache::<u64, Bomb>::builder()
@@ -521,10 +522,10 @@ fn a_weigher_whose_drop_panics_does_not_stop_maintenance() {
         for key in 0..round {
             cache.insert(key, key);
         }
-        // The weigher may die here or with the maintenance thread's own handle.
+        // The weigher may be dropped here, or together with the maintenance thread's handle.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(cache)));
     }
-    // Far below what lets a writer run maintenance itself: only the thread can see to it.
+    // So few that no writer runs maintenance itself: only the thread applies them.
     let cache = Cache::<u64, u64>::new(100_000);
     cache.insert(1, 1);
     let mut looks = 0_u64;
@@ -543,7 +544,7 @@ struct Fickle {
 
 impl Fickle {
     fn is_so(&self) -> bool {
-        // Relaxed: any number will do.
+        // Relaxed: the value may be any number.
         let step = self.chance.fetch_add(1, Ordering::Relaxed);
         Rng::new(step).below(4) == 0
     }
@@ -598,7 +599,7 @@ fn keys_that_break_the_contract_of_hash_and_eq_break_nothing_else() {
     });
 }
 
-/// Each time it is dropped, stores another one, for so many times.
+/// Each drop stores another one, a limited number of times.
 struct Restless {
     cache: Weak<OnceLock<Cache<u64, Restless>>>,
     left: Arc<AtomicU64>,
@@ -606,7 +607,7 @@ struct Restless {
 }
 
 thread_local! {
-    /// Drops that are under way, one within the other.
+    /// How many drops are under way, one within the other.
     static DEPTH: Cell<u64> = const { Cell::new(0) };
 }
 

@@ -3,7 +3,7 @@
 //! A program of its own because CI also runs it under AddressSanitizer, where building everything
 //! else that is in `it` would take long.
 
-// Most insertions here are made for what comes after them.
+// Most insertions only prepare a test, which ignores what they return.
 #![allow(clippy::unwrap_used, unused_must_use)]
 
 #[path = "../support/mod.rs"]

@@ -1,4 +1,4 @@
-//! Snapshots that are cut off or damaged, whole or salvaged.
+//! Snapshots that are cut off or damaged, loaded whole or with salvage.
 
 use larder::Cache;
 use larder::snapshot::{Info, LoadOptions, Part, SnapshotError, convert};
@@ -106,7 +106,7 @@ fn salvage_takes_what_comes_before_the_cut_and_counts_what_is_missing() {
             let cache: Small = inline(10);
             let Ok(loaded) = cache.load_from(&bytes[..length], &LoadOptions::new().salvage())
             else {
-                continue; // within the header
+                continue; // the cut is within the header
             };
             assert!(loaded.broken_at.is_some() && !loaded.is_whole(), "{name} at {length}");
             assert_eq!(loaded.entries + loaded.missing, 3, "{name} at {length}");

@@ -1,4 +1,4 @@
-//! Files that are no files, may not be read or written, or whose writing is interrupted.
+//! Files that are not regular files, must not be read or written, or whose writing is interrupted.
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
@@ -22,7 +22,7 @@ fn a_folder_and_a_missing_file_are_typed_errors() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was left");
 }
 
-/// What lies below the file that an error names.
+/// The cause below the error that names a file.
 fn below(error: SnapshotError) -> SnapshotError {
     match error {
         SnapshotError::File { source, .. } => *source,
@@ -53,8 +53,8 @@ fn errors_name_the_file_and_say_each_thing_once() {
     }
 }
 
-/// A name for each kind of what is no file, as far as this user can make it; the socket lives as long
-/// as what is returned with them.
+/// One path for each kind of special file that this user can make. The socket lives as long as the
+/// second value that is returned.
 #[cfg(unix)]
 fn special_files(folder: &Path) -> (Vec<(&'static str, std::path::PathBuf)>, impl Drop) {
     let (fifo, socket) = (folder.join("fifo"), folder.join("socket"));
@@ -127,7 +127,7 @@ fn a_save_through_links_makes_or_replaces_what_they_name_and_leaves_them_links()
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::create_dir(at("below")).unwrap();
-    // The second is relative to its own folder.
+    // The target of the second link is relative to the link's own folder.
     symlink("below/second", at("first")).unwrap();
     symlink("third", at("below/second")).unwrap();
     let cache: Small = inline(10);
@@ -176,7 +176,7 @@ fn child_meets_what_it_may_not_read() {
 fn a_file_without_permission_is_a_typed_error() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
-    /// A user who owns nothing.
+    /// The id of a user who owns nothing.
     const NOBODY: u32 = 65534;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
@@ -192,7 +192,8 @@ fn a_file_without_permission_is_a_typed_error() {
         set_mode(folder.path(), 0o700);
         return;
     }
-    // This user may read everything, and so becomes another, who must be able to read the program.
+    // This user may read everything, so the test goes on as another user, who must be able to read
+    // the program.
     let program = folder.path().join("program");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     set_mode(&program, 0o555);
@@ -204,7 +205,8 @@ fn a_file_without_permission_is_a_typed_error() {
         "--nocapture",
     ]);
     child.env("LARDER_CHILD", &path).current_dir(folder.path()).uid(NOBODY).gid(NOBODY);
-    // What another test starts meanwhile has the copy open for writing until it becomes its program.
+    // A process that another test starts meanwhile has the copy open for writing until it runs its
+    // own program.
     let output = loop {
         match child.output() {
             Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
@@ -242,7 +244,7 @@ fn a_full_device_is_a_typed_error() {
     assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
 }
 
-/// Runs one of the tests below in a process of its own, which does what it is for.
+/// Runs one of the helper tests below in a process of its own.
 fn child(test: &str, path: &Path, through: &str) -> Command {
     let mut command = Command::new("sh");
     let run = format!(
@@ -253,7 +255,7 @@ fn child(test: &str, path: &Path, through: &str) -> Command {
     command
 }
 
-/// Two contents that no mixture of them looks like.
+/// Two contents, such that a mixture of them differs from both.
 fn version(which: u32) -> Small {
     let cache = Small::new(10_000);
     for n in 0..2000 + which * 500 {
@@ -298,7 +300,7 @@ fn a_process_killed_at_any_moment_of_a_save_leaves_the_old_or_the_new_file() {
             line.clear();
             assert!(lines.read_line(&mut line).unwrap() > 0, "the child has ended by itself");
         }
-        // A save later, and a bit more each time.
+        // Lets the next save begin, and kills it a bit later each time.
         for _ in 0..kill * 160 {
             std::hint::spin_loop();
         }
@@ -332,7 +334,7 @@ fn a_disk_that_is_full_leaves_the_old_file_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("snapshot");
     version(0).save_to_path(&path, &options("bincode")).unwrap();
-    // A limit on the size of files, whose signal is ignored: writes fail.
+    // The size of files is limited and the limit's signal is ignored, so writes fail.
     let mut saving = child("child_saves_to_a_full_disk", &path, "trap '' XFSZ; ulimit -f 16;");
     let mut saving = saving.stdout(Stdio::piped()).spawn().unwrap();
     let mut said = String::new();

@@ -1,5 +1,5 @@
-//! Snapshots that are forged or foreign, and the limits that they meet: little memory is taken for
-//! them, and what is saved by default stays within those limits.
+//! Snapshots that are forged or foreign, and the limits that stop them: loading them takes little
+//! memory, and snapshots that are saved with the defaults stay within those limits.
 
 use larder::Cache;
 use larder::snapshot::{Info, LoadOptions, Part, SnapshotError};
@@ -9,7 +9,7 @@ use crate::allocator::peak_of;
 
 use super::{Small, inline, load, options, snapshot_of};
 
-/// A binary snapshot whose checksums hold, around payloads of any kind.
+/// A binary snapshot with valid checksums around payloads of any kind.
 struct Forge {
     bytes: Vec<u8>,
     records: crc32fast::Hasher,
@@ -45,7 +45,7 @@ impl Forge {
         self
     }
 
-    /// A record with tags as `coded` has them, which say that they are so many bytes.
+    /// A record with the encoded tags `coded`, whose length it states as `tags_bytes`.
     fn tagged(mut self, tags_bytes: u32, coded: &[u8], payload: &[u8]) -> Self {
         let mut fields = u32::try_from(payload.len()).unwrap().to_le_bytes().to_vec();
         fields.extend(u64::MAX.to_le_bytes());
@@ -87,7 +87,7 @@ fn a_well_made_forgery_is_loaded_so_the_others_fail_for_what_they_forge() {
     assert_eq!(load(&bytes).unwrap(), [("a".to_owned(), 1), ("own".to_owned(), 7)]);
 }
 
-/// Tags as a record has them.
+/// The encoding of tags in a record.
 fn coded(tags: &[&[u8]]) -> Vec<u8> {
     let coded = tags.iter().map(|tag| [&(tag.len() as u32).to_le_bytes()[..], tag].concat());
     coded.collect::<Vec<_>>().concat()
@@ -116,7 +116,7 @@ fn forged_tags_are_damage_and_allocate_nothing() {
         let (peak, error) = peak_of(|| load(&bytes).unwrap_err());
         assert!(matches!(error, SnapshotError::Damaged { part: Part::Record, .. }), "{error:?}");
         assert!(peak < bytes.len() * 2 + 512 * 1024, "{peak} bytes");
-        // The others are none the worse for it.
+        // The other records are not affected.
         let cache: Small = inline(10);
         let salvaged = cache.load_from(&*bytes, &LoadOptions::new().salvage()).unwrap();
         assert_eq!((salvaged.entries, salvaged.damaged), (0, 1));
@@ -247,7 +247,7 @@ fn another_serializers_snapshot_is_refused() {
     let unknown = Forge::new("pickle", 1, 0).payload(&entry("a", 1)).end(1);
     let error = load(&unknown).unwrap_err();
     assert!(error.to_string().starts_with("unknown serializer `pickle`; available: "), "{error}");
-    // Text in a binary frame.
+    // A text serializer in a binary frame.
     let mixed = Forge::new("json", 1, 0).payload(br#"["a",1]"#).end(1);
     assert!(matches!(load(&mixed), Err(SnapshotError::Damaged { part: Part::Header, .. })));
     let renamed = Forge::new("bincode", 1, 0).payload(br#"["a",1]"#).end(1);
@@ -270,10 +270,10 @@ fn what_is_no_snapshot_is_refused() {
     }
 }
 
-/// One byte over and over, packed by hand as no packer of ours would: `blocks` of 128 KiB, after
-/// `bytes` as they are.
+/// The same byte over and over: `blocks` blocks of 128 KiB, behind `bytes`, which are not
+/// compressed. The frame is made by hand, because no real compressor packs so tightly.
 fn packed_bomb(bytes: &[u8], blocks: u32) -> Vec<u8> {
-    // The frame's magic number, no options, a window of 1 MiB.
+    // The frame's magic number, no options, and a window of 1 MiB.
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 10 << 3];
     frame.extend_from_slice(&(u32::try_from(bytes.len()).unwrap() << 3).to_le_bytes()[..3]);
     frame.extend_from_slice(bytes);
@@ -299,7 +299,7 @@ fn a_packed_bomb_is_refused_in_little_memory_as_beyond_a_limit() {
     assert!(matches!(error, SnapshotError::TooPacked { limit: 256 }), "{error:?}");
     assert!(error.is_limit() && error.to_string().contains("no damage"), "{error}");
     assert!(peak < 12 << 20, "{peak} bytes");
-    // Without the limit it is found to be damaged.
+    // Without the limit, the damage is found.
     let lifted = LoadOptions::new().max_expansion(u32::MAX).max_record_bytes(1 << 20);
     let error = target.load_from(&*bytes, &lifted).unwrap_err();
     assert!(matches!(error, SnapshotError::RecordTooLong { .. }) && error.is_limit(), "{error:?}");
@@ -334,7 +334,8 @@ fn what_is_saved_by_default_is_loaded_by_default_however_well_it_packs() {
 fn loading_takes_less_than_twice_the_files_size_until_it_is_found_good() {
     for serializer in ["bincode", "json"] {
         let mut bytes = snapshot_of(50_000, &options(serializer));
-        // The last bit: all was read and decoded before it is found wrong.
+        // The last bit is flipped, so everything has been read and decoded before the damage is
+        // found.
         let last = bytes.len() - 2;
         bytes[last] ^= 1;
         let (peak, error) = peak_of(|| load(&bytes).unwrap_err());
