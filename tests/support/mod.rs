@@ -3,7 +3,7 @@
 //!
 //! Nothing here sleeps, reads a clock or keeps global state, so tests may run side by side.
 
-// Every test binary compiles this folder for itself and uses a part of it.
+// Every test program compiles this folder for itself and uses a part of it.
 #![allow(dead_code)]
 
 pub(crate) mod rng;
@@ -23,9 +23,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use larder::{Cache, FlushError};
 
-/// Runs `step`, which must panic, and gives back the panic's message.
+/// Runs `step`, which must panic, and returns the panic's message.
 ///
-/// Only `&str` and `String` payloads have one; ours are always such.
+/// Only payloads that are `&str` or `String` have one; ours always are.
 pub(crate) fn panic_message(what: &str, step: impl FnOnce()) -> String {
     let payload = match catch_unwind(AssertUnwindSafe(step)) {
         Ok(()) => panic!("{what}: expected a panic, none came"),
@@ -42,9 +42,10 @@ pub(crate) fn panic_message(what: &str, step: impl FnOnce()) -> String {
 
 /// Frees everything that was removed from `cache`.
 ///
-/// All caches of a process share one epoch, so a thread of another test may hold this one back: one
-/// that lost its processor while it was pinned, or that waits there for what its test is about. It is
-/// waited for, but not for ever. No other reason to refuse is accepted.
+/// All caches of a process share one epoch, so a thread of another test may delay the memory: a
+/// thread that was preempted while it was pinned, or that waits at that point for what its test is
+/// about. This function waits for such a thread for a limited time, and accepts no other reason to
+/// refuse.
 #[track_caller]
 pub(crate) fn flush<K, V, S>(cache: &Cache<K, V, S>) {
     let mut refusals = 0;
@@ -55,17 +56,19 @@ pub(crate) fn flush<K, V, S>(cache: &Cache<K, V, S>) {
     }
 }
 
-/// Threads for a stress test: the cores found, at least 2 so that something races, at most 8.
+/// The threads of a stress test: as many as there are cores, but at least 2, so that they race, and
+/// at most 8.
 pub(crate) fn stress_threads() -> usize {
     std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8)
 }
 
-/// Raises a flag when it is dropped, also by a panic: who waits for the flag is never left alone.
+/// Raises a flag when it is dropped, also by a panic, so that a thread never waits for the flag for
+/// ever.
 pub(crate) struct RaiseOnDrop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for RaiseOnDrop<'_> {
     fn drop(&mut self) {
-        // Release: what was done before is seen by who finds the flag raised.
+        // Release: a thread that finds the flag raised sees what was done before.
         self.0.store(true, Ordering::Release);
     }
 }

@@ -1,4 +1,4 @@
-//! Many pairs at once: none is lost without a word.
+//! Many pairs at once: each pair that is not stored is counted.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
 

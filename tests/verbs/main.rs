@@ -1,7 +1,7 @@
 //! Each verb by itself, and all of them mixed against a plain map, in every configuration.
 //!
-//! A program of its own because CI also runs it under AddressSanitizer, where building everything
-//! else that is in `it` would take long.
+//! This is a program of its own because CI also runs it under AddressSanitizer, where building all
+//! of `it` would take long.
 
 // Most insertions only prepare a test, which ignores what they return.
 #![allow(clippy::unwrap_used, unused_must_use)]
@@ -26,7 +26,7 @@ use larder::{Cache, Inserted, Maintenance, Rejection};
 use crate::support::configs::for_each_config;
 use crate::support::rng::{Rng, seeds};
 
-/// Far more than any test here inserts where it must not evict.
+/// Far more than a test inserts that must not evict.
 const ROOMY: usize = 4096;
 
 #[test]
@@ -299,7 +299,7 @@ fn a_borrowed_form_of_the_key_finds_the_entry() {
     });
 }
 
-/// Hashes like the number in it, as `Borrow` asks for.
+/// Hashes like the number in it, as `Borrow` requires.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Id(u64);
 
@@ -322,8 +322,8 @@ impl Borrow<str> for Name {
 #[test]
 fn a_borrowed_form_of_a_users_own_key_finds_the_entry() {
     for_each_config(|config| {
-        // Hashers may treat numbers and strings in ways of their own, but then they must treat
-        // what wraps them likewise.
+        // A hasher may treat numbers and strings in its own way, but it must treat their wrappers
+        // in the same way.
         let cache = config.cache::<Id, u64>(ROOMY);
         let names = config.cache::<Name, u64>(ROOMY);
         for id in 0..50 {
@@ -449,7 +449,7 @@ fn a_new_entry_is_never_the_victim_of_its_own_insertion() {
                 let key = rng.skewed_below(100);
                 cache.insert(key, step);
                 assert_eq!(cache.peek(&key), Some(step), "step {step}, capacity {capacity}");
-                // Now and then everything there is has been used, and used again.
+                // Sometimes every present entry has been used, and used again.
                 let rounds = if step % 50 == 0 { 4 } else { 0 };
                 for _ in 0..rounds {
                     for key in 0..100 {
@@ -482,7 +482,7 @@ fn random_operations_agree_with_a_plain_map_where_nothing_is_evicted() {
     }
 }
 
-/// One random operation on both. The map must never evict.
+/// One random operation on both. The cache must never evict.
 fn random_step(
     cache: &Cache<u64, u64>,
     map: &mut HashMap<u64, u64>,
@@ -571,7 +571,8 @@ fn what_is_there_under_eviction_was_written_last() {
                         written.insert(key, step);
                     }
                     4 => {
-                        // A present key stays; an evicted one may be there in the map only.
+                        // A present key stays; the map may also hold keys that the cache has
+                        // evicted.
                         if cache.insert_if_absent(key, step) == Inserted::Added {
                             written.insert(key, step);
                         }

@@ -1,4 +1,4 @@
-//! Lookups by what is equivalent to a key and no borrowed form of it.
+//! Lookups by a query that is equivalent to a key without being a borrowed form of it.
 
 use std::time::Duration;
 

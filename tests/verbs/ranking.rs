@@ -1,4 +1,4 @@
-//! The order of the policy: gone through, taken from at its ends, changed by hand.
+//! The ranking of entries: iterated over, popped from at both ends, changed by demotion.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ fn inline_cache(policy: Policy, capacity: usize) -> Cache<u64, u64> {
     builder.maintenance(Maintenance::Inline).build().unwrap()
 }
 
-/// A policy that names nothing on its own.
+/// A policy that does not name its coldest or hottest entries.
 #[derive(Default)]
 struct Terse(Vec<NodeId>);
 

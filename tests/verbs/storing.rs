@@ -1,5 +1,5 @@
-//! What an entry can be given, what a value that takes another's place hands out, and fills that are
-//! stored only while nothing has changed.
+//! The options of an insertion, the values that an insertion returns, and fills that are stored
+//! only if nothing has changed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -126,7 +126,7 @@ fn a_fill_is_refused_after_every_kind_of_change_and_only_then() {
         cache.clear();
         let (first, second) = (cache.begin_fill(&1), cache.begin_fill(&1));
         let given_up = cache.begin_fill(&1);
-        // Neither lookups, nor changes of other keys, nor other fills.
+        // Neither lookups, nor changes of other keys, nor other fills make it stale.
         cache.get(&1);
         cache.insert(2, 2);
         cache.remove(&2);
@@ -161,7 +161,7 @@ fn no_read_after_an_update_returns_what_was_fetched_before_it() {
             }
             .build()
             .unwrap();
-            // The database: versions of three rows, which only grow.
+            // The database: the versions of three rows, which only grow.
             let rows: [Mutex<u64>; 3] = Default::default();
             std::thread::scope(|scope| {
                 for thread in 0..4_usize {
@@ -197,7 +197,7 @@ fn no_read_after_an_update_returns_what_was_fetched_before_it() {
 
 #[test]
 fn an_insertion_gives_back_what_had_to_leave_for_it() {
-    // 0: no listener, 1: one, 2: an atomic one.
+    // 0: no listener, 1: a listener, 2: an atomic one.
     for kind in 0..3 {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let note = Arc::clone(&heard);

@@ -1,4 +1,4 @@
-//! What is removed is handed out, once.
+//! Removed entries are returned, once.
 
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
@@ -11,7 +11,7 @@ use larder::{Cache, Listener, Maintenance, Removal, RemovalCause};
 use super::ROOMY;
 use crate::support::configs::for_each_config;
 
-/// Equal to every other of its number, whatever its name.
+/// Equal to every other one with the same number, whatever its name.
 #[derive(Clone, Debug)]
 struct Named(u64, &'static str);
 
