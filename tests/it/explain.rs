@@ -1,4 +1,4 @@
-//! Why a key is there, or is not.
+//! Explanations why a key is present or missing.
 
 use std::thread;
 use std::time::Duration;

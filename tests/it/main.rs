@@ -1,8 +1,8 @@
-//! What the library promises, in one program: whatever can share a process with everything else.
+//! What the library promises, in one program for all tests that can share a process.
 //!
 //! All caches of a process share one epoch, one maintenance thread and one registry of policies. So
 //! a test here waits for memory to be freed with [`support::flush`], which allows for the pins of
-//! the other tests, and registers no policy. What needs a process to itself is a program of its own
+//! the other tests, and registers no policy. Tests that need a process to themselves are programs
 //! beside this one: `background`, `faults`, `fork`, `fork_inline`, `reclamation`, `registry` and
 //! `sanitize`. So is `verbs`, which the sanitizers run too.
 

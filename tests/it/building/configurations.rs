@@ -1,4 +1,4 @@
-//! Configurations from files, builders that are used again, policies as values.
+//! Configurations from files, builders that are used again, and policies as values.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What errors say: each message tells what was given and what would be allowed, so that whoever
-//! reads it in a log knows what to change.
+//! The messages of errors: each says what was given and what is allowed, so that a reader of a log
+//! knows what to change.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -10,7 +10,8 @@ use larder::{
     register_policy,
 };
 
-/// Each message is one line, says all that it should, and no two are the same.
+/// Asserts that each message is one line and contains the expected parts, and that no two are the
+/// same.
 fn assert_tell(messages: &[(&dyn Display, &[&str])]) {
     let mut seen = BTreeSet::new();
     for (error, wanted) in messages {
@@ -195,7 +196,7 @@ fn snapshot_errors_say_where_and_how_much() {
     }
 }
 
-/// Whoever prints an error with its causes reads nothing twice.
+/// An error that is printed with its causes must say nothing twice.
 #[track_caller]
 #[cfg(any(feature = "memory_pressure", feature = "quick"))]
 fn assert_no_cause_is_repeated(error: &dyn std::error::Error) {

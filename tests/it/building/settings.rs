@@ -1,4 +1,4 @@
-//! What the builder refuses, and in which words.
+//! What the builder refuses, and with which message.
 
 use std::error::Error;
 
@@ -15,7 +15,7 @@ fn builder() -> Builder<u64, u64> {
     Cache::<u64, u64>::builder()
 }
 
-/// Every message is lower case, without a full stop, and names what was given.
+/// Asserts that the message is in lower case, has no full stop, and names what was given.
 #[track_caller]
 fn assert_refused(builder: Builder<u64, u64>, expected: &BuildError, parts: &[&str]) {
     let error = builder.build().map(drop).unwrap_err();
@@ -37,7 +37,7 @@ fn a_cache_without_bounds_is_refused() {
     assert_refused(builder().maintenance(Maintenance::Inline), &BuildError::Unbounded, &parts);
 }
 
-/// Every way to insert is rejected and counted, whatever the entry.
+/// Asserts that every way to insert is rejected and counted, whatever the entry.
 fn assert_stores_nothing(cache: &Cache<u64, u64>, what: &str) {
     let nothing = Inserted::Rejected(Rejection::StoresNothing);
     let before = cache.stats().rejections;
@@ -51,7 +51,7 @@ fn assert_stores_nothing(cache: &Cache<u64, u64>, what: &str) {
         cache.insert_with_ttl(7, 70, Duration::from_secs(9)),
     ];
     let mut expected = [nothing; 7];
-    // There is nothing in whose place it might come.
+    // There is no entry that a value could replace.
     expected[3] = Inserted::Rejected(Rejection::Absent);
     assert_eq!(outcomes, expected, "{what}");
     cache.run_pending();
@@ -106,7 +106,7 @@ fn a_cache_is_switched_off_and_on_again() {
                 for key in 0..50 {
                     assert!(cache.insert(key, key).is_stored(), "{}", policy.name);
                 }
-                // By either bound, also of what weighs nothing.
+                // Zero in either bound, which also applies to entries without weight.
                 if round % 2 == 0 {
                     cache.set_capacity(0).unwrap();
                 } else {
@@ -132,17 +132,17 @@ fn what_is_unevictable_stays_when_a_cache_is_switched_off() {
     cache.insert_unevictable(1, 1);
     cache.set_capacity(0).unwrap();
     assert_eq!((cache.len(), cache.get(&1)), (1, Some(1)));
-    // What the cache cannot hold takes the place of nothing, and is not there to be taken for current.
+    // The rejected insertion removes the old value, which would otherwise be stale.
     assert_eq!(cache.insert(1, 2), Inserted::Rejected(Rejection::StoresNothing));
     assert_eq!((cache.len(), cache.get(&1)), (0, None));
 }
 
-/// Megabytes of this process that are in memory.
+/// The resident memory of this process, in MiB.
 #[cfg(target_os = "linux")]
 fn resident_mib() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
-    // Pages are of 4 KiB or more.
+    // Pages have at least 4 KiB.
     pages / 256
 }
 
@@ -151,8 +151,8 @@ fn resident_mib() -> u64 {
     0
 }
 
-/// In the process of all tests: runs `test` of this file again in a process of its own, where what is
-/// resident is due to it alone, and returns `false`. In that process: `true`.
+/// Within the process of all tests, this runs `test` of this file again in a process of its own,
+/// where only that test takes memory, and returns `false`. Within that process it returns `true`.
 fn is_alone(test: &str) -> bool {
     const VARIABLE: &str = "LARDER_ALONE";
     if std::env::var_os(VARIABLE).is_some() {
@@ -171,7 +171,7 @@ fn nearly_empty_caches_of_a_large_capacity_take_little_memory() {
     if !is_alone("nearly_empty_caches_of_a_large_capacity_take_little_memory") {
         return;
     }
-    // Several times: an allocator that was given large blocks back keeps the next ones.
+    // Several rounds, because an allocator keeps the next large blocks after some were given back.
     for round in 0..3 {
         let before = resident_mib();
         let caches: Vec<Cache<u64, u64>> = (0..100)
@@ -381,7 +381,7 @@ fn defaults_fit_small_caches() {
         assert_eq!(cache.partitions(), 1, "capacity {capacity}");
         assert_eq!((cache.capacity(), cache.max_weight()), (Some(capacity), None));
     }
-    // Many units in all, few entries: a partition must still hold more than nothing.
+    // Many units of weight in all, but few entries: each partition must still hold some.
     let cache = builder().max_weight(2).capacity(1_000_000).build().unwrap();
     assert!(cache.partitions() <= 2);
 }
@@ -429,7 +429,7 @@ fn lookups_that_are_not_counted_are_not_said_to_be_none() {
 
 #[test]
 fn hits_and_misses_are_counted_exactly_by_each_of_many_caches_and_threads() {
-    // More than have the cheap way of counting that a process has a few of.
+    // More caches than the process has fast counters for.
     let caches: Vec<Cache<u32, u32>> =
         (0..7).map(|_| Cache::builder().capacity(100).count_lookups().build().unwrap()).collect();
     for round in 1..=3 {
@@ -453,7 +453,7 @@ fn hits_and_misses_are_counted_exactly_by_each_of_many_caches_and_threads() {
             assert_eq!((stats.hits, stats.misses), (Some(800 * round), Some(400 * round)));
         }
     }
-    // Whoever is counted for next begins at 0.
+    // The next cache that uses a counter begins at 0.
     drop(caches);
     let cache = Cache::<u32, u32>::builder().capacity(100).count_lookups().build().unwrap();
     assert_eq!((cache.stats().hits, cache.stats().misses), (Some(0), Some(0)));

@@ -21,7 +21,7 @@ const REPLACED: Outcome = Outcome::Written(Inserted::Replaced);
 const PRESENT: Outcome = Outcome::Written(Inserted::Rejected(Rejection::Present));
 const ABSENT: Outcome = Outcome::Written(Inserted::Rejected(Rejection::Absent));
 
-/// How many histories a test records in all.
+/// The number of histories that a test records in all.
 fn histories() -> u64 {
     match std::env::var("LARDER_HISTORIES") {
         Ok(text) => text.parse().expect("LARDER_HISTORIES holds a number"),
@@ -31,7 +31,7 @@ fn histories() -> u64 {
 
 // ---------------------------------------------------------------- the checker
 
-/// A call on key 0 by hand.
+/// A call on key 0, written by hand.
 fn event(began: u64, ended: u64, call: Call, outcome: Outcome) -> Event {
     Event { thread: began, key: 0, began, ended, call, outcome }
 }
@@ -128,7 +128,7 @@ fn histories_that_have_an_order_are_accepted() {
         ),
     ];
     for (name, licence, events) in accepted {
-        // The order in which calls are noted says nothing.
+        // The order in which calls are recorded does not matter.
         let reversed: Vec<Event> = events.iter().rev().copied().collect();
         for events in [events, reversed] {
             if let Err(violation) = check(&events, licence) {
@@ -249,31 +249,31 @@ fn violation_shows_only_the_calls_that_make_it_one() {
 
 // ---------------------------------------------------------------- planted bugs
 
-/// What is wrong with a map.
+/// The fault of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bug {
     None,
     /// `insert` writes back a copy of the whole map.
     LostUpdate,
-    /// `insert_if_absent` looks and writes in two steps.
+    /// `insert_if_absent` reads and writes in two steps.
     DoubleInsert,
-    /// `get` keeps what it has read for the next one, even if it was replaced meanwhile.
+    /// `get` remembers the value it read for the next `get`, even if it was replaced meanwhile.
     StaleRead,
     /// `remove` reads and removes in two steps.
     DoubleRemove,
-    /// `remove_if` removes another value than it has judged.
+    /// `remove_if` removes another value than the one it checked.
     JudgedAnother,
     /// `replace` removes the old value before it inserts the new one.
     AbsentMeanwhile,
 }
 
-/// A map behind a lock that lets go of it in the middle of one verb.
+/// A map behind a lock that one verb releases in its middle.
 struct Broken {
     bug: Bug,
     map: Mutex<HashMap<u64, u64>>,
-    /// What `get` keeps.
+    /// The values that `get` remembers.
     kept: Mutex<HashMap<u64, u64>>,
-    /// Where the two threads of a race meet, in the middle of the verb.
+    /// The two threads of a race meet here, in the middle of the verb.
     gate: Barrier,
     is_racing: bool,
 }
@@ -284,7 +284,7 @@ impl Broken {
         Self { bug, map, kept, gate: Barrier::new(2), is_racing: false }
     }
 
-    /// Where the verb of `bug` has let go of the lock.
+    /// Called where the verb of `bug` has released the lock.
     fn gap(&self, bug: Bug) -> bool {
         let is_open = self.bug == bug && self.is_racing;
         if is_open {
@@ -328,7 +328,7 @@ impl Verbs for Broken {
                     return got(*value);
                 }
                 let value = read();
-                // Twice: the other replaces the value in between.
+                // Two meetings: the other thread replaces the value in between.
                 if self.gap(Bug::StaleRead) {
                     self.gap(Bug::StaleRead);
                 }
@@ -354,7 +354,7 @@ impl Verbs for Broken {
                 let Some(value) = read() else {
                     return Outcome::Removed(false);
                 };
-                // Twice, as above.
+                // Two meetings, as above.
                 if self.gap(Bug::JudgedAnother) {
                     self.gap(Bug::JudgedAnother);
                 }
@@ -373,7 +373,7 @@ impl Verbs for Broken {
                 if self.map.lock().unwrap().remove(&key).is_none() {
                     return ABSENT;
                 }
-                // Twice: the other looks in between.
+                // Two meetings: the other thread reads in between.
                 if self.gap(Bug::AbsentMeanwhile) {
                     self.gap(Bug::AbsentMeanwhile);
                 }
@@ -391,7 +391,7 @@ impl Verbs for Broken {
     }
 }
 
-/// Calls `before`, then `race` on a thread each, then `after`.
+/// Runs `before`, then the calls of `race` on one thread each, then `after`.
 fn record(
     map: &mut Broken,
     before: &[(u64, Call)],
@@ -417,7 +417,7 @@ fn record(
 fn planted_bugs_are_found() {
     use Call::{Get, Insert, InsertIfAbsent, Remove, RemoveIfEven, Replace};
     type Steps = &'static [(u64, Call)];
-    /// The bug, what is called before, at once and after, and whether the bug could pass for an
+    /// The bug; the calls before, at once and after; and whether the bug could pass for an
     /// eviction.
     type Planted = (Bug, Steps, [(u64, Call); 2], Steps, bool);
     let planted: [Planted; 6] = [
@@ -451,10 +451,11 @@ fn planted_bugs_are_found() {
 
 // ---------------------------------------------------------------- the cache
 
-/// Held by who races: two tests at once would leave neither a core for each thread.
+/// A racing test holds this lock: two such tests at once would leave less than one core for each
+/// thread.
 static RACING: Mutex<()> = Mutex::new(());
 
-/// How many histories were recorded, and in how many threads truly met.
+/// How many histories were recorded, and in how many of them threads really overlapped.
 #[derive(Default)]
 struct Tally {
     histories: u64,
@@ -475,7 +476,7 @@ impl Tally {
         self.with_overlap += u64::from(has_overlap);
     }
 
-    /// Says how fast histories were recorded and checked; seen with `--nocapture`.
+    /// Prints how fast histories were recorded and checked, which `--nocapture` shows.
     fn report(&self, what: &str, since: Instant) {
         let Self { histories, with_overlap } = self;
         let rate = *histories as f64 / since.elapsed().as_secs_f64();
@@ -484,7 +485,7 @@ impl Tally {
     }
 }
 
-/// Advances time past the end of every entry.
+/// Advances the time beyond the end of every entry.
 type Expire<'a> = Option<&'a (dyn Fn() + Sync)>;
 
 /// Races 2 to 4 threads of 4 to 8 calls each on 3 keys, `rounds` times.
@@ -509,7 +510,7 @@ fn check_histories<S: BuildHasher + Send + Sync + 'static>(
             let calls = 4 + rng.below(5);
             let expires_at = rng.below(calls);
             for step in 0..calls {
-                // Unique, but even or odd by chance.
+                // Each value is unique, and randomly even or odd.
                 let value = (round << 16 | thread << 8 | step) << 1 | rng.below(2);
                 let (key, call) = (rng.below(KEYS), Call::random(&mut rng, value));
                 own.push(recorder.call(cache, thread, key, call));
@@ -527,8 +528,8 @@ fn check_histories<S: BuildHasher + Send + Sync + 'static>(
         |round| {
             let mut events = events.lock().unwrap();
             tally.add(&events);
-            // The last calls of all are after every other: they fix the end state, and leave
-            // the keys as the next history needs them.
+            // The last calls begin after all others have ended: they fix the final state, and
+            // prepare the keys for the next history.
             for key in 0..KEYS {
                 events.push(recorder.call(cache, threads as u64, key, Call::Remove));
             }
@@ -542,18 +543,18 @@ fn check_histories<S: BuildHasher + Send + Sync + 'static>(
     cache.validate();
 }
 
-/// Waits for its turn to race. A test that failed before is no reason to fail, too.
+/// Waits until no other test races. A failure of another test does not make this one fail.
 fn alone() -> MutexGuard<'static, ()> {
     RACING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// 2, 3, 4, 2, ...: as `for_each_config` varies the bound before all else, each combination of
-/// the rest meets every number of threads.
+/// 2, 3, 4, 2, ...: `for_each_config` varies the bound first, so each combination of the other
+/// settings meets every number of threads.
 fn next_threads(threads: usize) -> usize {
     if threads == 4 { 2 } else { threads + 1 }
 }
 
-/// Runs through every configuration, with so many entries for each partition.
+/// Runs through every configuration, with `capacity` entries for each partition.
 fn check_configs(what: &str, capacity: usize, licence: Licence, base: u64) {
     let mut configs = 0;
     for_each_config(|_| configs += 1);
@@ -567,7 +568,8 @@ fn check_configs(what: &str, capacity: usize, licence: Licence, base: u64) {
             let evictions = cache.stats().evictions;
             match licence {
                 Licence::None => assert_eq!(evictions, 0, "an eviction without need"),
-                // Keys that hash to a partition each leave each other alone.
+                // With several partitions, each key may have one to itself, and then nothing is
+                // evicted.
                 Licence::Vanish => assert!(evictions > 0 || config.partitions > 1 || rounds < 10),
             }
             threads = next_threads(threads);
@@ -626,8 +628,9 @@ fn cache_whose_entries_expire_never_shows_them_afterwards() {
                     .build()
                     .unwrap();
                 let expire = || clock.advance(2 * time_to_live);
-                // Between two looks at the clock a call may take an entry for expired before the
-                // others do: only that it is not seen afterwards is sure.
+                // A call may take an entry for expired, by its own reading of the clock, before
+                // other calls do. The only certainty is that the entry is not seen after it has
+                // expired.
                 let (licence, expire) = (Licence::Vanish, Some(&expire as _));
                 check_histories(&cache, threads, rounds, seed, licence, expire, &mut tally);
                 threads = next_threads(threads);

@@ -1,4 +1,4 @@
-//! Policies of users: what the cache promises them, and what it keeps whatever they do.
+//! Policies of users: what the cache promises them, and what it guarantees whatever they do.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,13 +15,13 @@ use crate::support::flush;
 use crate::support::loose::Loose;
 use crate::support::rng::{Rng, seeds};
 
-/// First in, first out, that holds the cache to its side of the contract.
+/// First in, first out. It also checks that the cache keeps its side of the contract.
 struct Strict {
     queue: VecDeque<NodeId>,
     accesses: Accesses,
-    /// The hash and the weight that each node had when it was last told of.
+    /// The hash and the weight of each node when the policy was last notified of it.
     known: Vec<Option<(u64, u32)>>,
-    /// Calls, so that the test knows that something was checked.
+    /// The number of calls, so that the test knows that something was checked.
     calls: Arc<AtomicU64>,
 }
 
@@ -146,7 +146,7 @@ fn a_policy_hears_of_each_node_as_the_contract_says() {
                         loose.apply(Op::random(&mut rng, 80, 12));
                     }
                     loose.check_all();
-                    // What it asserts is contained, and counted.
+                    // The policy's panics are contained and counted.
                     assert_eq!(loose.cache.stats().maintenance_panics, 0, "{label}");
                     assert!(calls.load(Ordering::Relaxed) > 1_000, "{label}");
                 }
@@ -192,7 +192,7 @@ fn a_policy_hears_of_each_node_as_the_contract_says_also_under_races() {
     }
 }
 
-/// What is wrong with a policy.
+/// The fault of a policy.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     NamesNobody,
@@ -246,7 +246,7 @@ impl EvictionPolicy for Faulty {
             Fault::NamesNobody => None,
             Fault::NamesStrangers => match self.rng.below(4) {
                 0 => Some(NodeId::from_raw(u32::MAX)),
-                // Asking about a node that is not there is a fault too.
+                // A question about a node that does not exist is a fault too.
                 1 => Some(NodeId::from_raw(nodes.weight(NodeId::from_raw(1 << 30)))),
                 _ => Some(NodeId::from_raw(self.rng.below(40) as u32)),
             },
@@ -326,7 +326,7 @@ fn a_faulty_policy_leaks_nothing() {
     }
 }
 
-/// Panics when it is asked what it wants.
+/// Panics when it is asked for its settings.
 struct Mute {
     panics_in_accesses: bool,
 }
@@ -363,7 +363,7 @@ fn a_policy_that_panics_when_asked_what_it_wants_makes_no_cache() {
     }
 }
 
-/// Panics in all that it is asked about later, and has a sample that it wants to change.
+/// Panics in everything that it is asked later, and has a sample that it wants to change.
 struct Brittle {
     queue: VecDeque<NodeId>,
     has_begun: AtomicU64,
@@ -461,13 +461,13 @@ fn a_policy_that_cannot_be_made_leaves_nothing_behind() {
         drop(Cache::<u64, u64>::builder().capacity(10).policy(policy.clone()).build());
     });
     assert_eq!(message, "cannot be made");
-    // Others go on, in the background too.
+    // Other caches go on, in the background too.
     let cache = Cache::<u64, u64>::new(10);
     cache.insert(1, 1);
     assert_eq!(cache.get(&1), Some(1));
 }
 
-/// Tells what it was told of, and clears marks in passing.
+/// Records the accesses that it was notified of, and clears marks on updates.
 struct Listening {
     sample: Sample,
     told: Arc<Mutex<Vec<u64>>>,
@@ -518,7 +518,7 @@ fn each_first_mark_of_a_sampled_key_is_told_once_and_no_other_hit() {
             for key in (0..KEYS).chain(0..KEYS) {
                 assert!(cache.get(&key).is_some());
             }
-            // Clears the marks, so that the next round's first hits set them anew.
+            // Updates clear the marks, so that the next round's first hits set them again.
             for key in 0..KEYS {
                 cache.insert(key, key);
             }
@@ -536,7 +536,7 @@ fn each_first_mark_of_a_sampled_key_is_told_once_and_no_other_hit() {
 
 #[test]
 fn an_updated_entry_outlives_others_though_the_policy_knows_nothing_of_that() {
-    /// Evicts what came first, and says no more than it must.
+    /// Evicts the oldest entry, and implements only the required methods.
     #[derive(Default)]
     struct Plain(VecDeque<NodeId>);
 
@@ -575,7 +575,7 @@ fn an_updated_entry_outlives_others_though_the_policy_knows_nothing_of_that() {
         }
         cache.validate();
     }
-    // Alone, and above a bound that is lowered, it has to leave after all.
+    // Alone above a bound that is lowered, it has to leave after all.
     cache.clear();
     cache.insert(1, 9);
     cache.set_max_weight(5).unwrap();
@@ -602,7 +602,7 @@ fn a_faulty_policy_borrows_no_more_than_it_gives_back() {
                 let is_within = maintenance == Maintenance::Background || cache.weight() <= 200;
                 assert!(is_within, "{fault:?}: {}", cache.weight());
             }
-            // Checks loans, limits and weights.
+            // This checks loans, limits and weights.
             cache.validate();
             assert!(cache.weight() <= 200, "{fault:?}");
         }

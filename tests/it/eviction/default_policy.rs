@@ -1,4 +1,4 @@
-//! The default policy and the verbs that look into the order: robustness, and bounds that change.
+//! The default policy, and the verbs that inspect its order: robustness, and bounds that change.
 
 use larder::policy::{Policy, PolicyConfig, Simulator};
 use larder::{Cache, Inserted, Maintenance, ResizeError};
@@ -16,7 +16,7 @@ fn inline_cache(policy: Policy, capacity: usize) -> Cache<u64, u64> {
         .unwrap()
 }
 
-/// Reads through; whether it was a hit.
+/// Reads through the cache and returns whether it was a hit.
 fn request<S: std::hash::BuildHasher>(cache: &Cache<u64, u64, S>, key: u64) -> bool {
     let is_hit = cache.get(&key).is_some();
     if !is_hit {
@@ -36,11 +36,11 @@ fn a_shift_of_popularity_is_followed_within_one_capacity_of_misses() {
     for capacity in [64_u64, 1_000, 5_000] {
         let cache = inline_cache(Policy::default(), capacity as usize);
         let mut rng = Rng::new(capacity);
-        // A long time in which half of the capacity is hot, and known to be so.
+        // For a long time half of the capacity is hot, and the policy has learned so.
         for _ in 0..capacity * 100 {
             request(&cache, rng.below(capacity / 2));
         }
-        // Then other keys are, all at once.
+        // Then other keys become hot, all at once.
         let mut misses = 0;
         while misses < capacity {
             misses += u64::from(!request(&cache, 1 << 32 | rng.below(capacity / 2)));
@@ -56,7 +56,7 @@ fn a_shift_of_popularity_is_followed_within_one_capacity_of_misses() {
 
 #[test]
 fn a_rotation_of_the_key_space_locks_no_new_key_out() {
-    // Each generation of keys is as large as the cache and used often, then gone for good.
+    // Each generation of keys is as large as the cache and used often, then never used again.
     const CAPACITY: u64 = 500;
     let cache = inline_cache(Policy::default(), CAPACITY as usize);
     let mut rng = Rng::new(1);
@@ -73,8 +73,8 @@ fn a_rotation_of_the_key_space_locks_no_new_key_out() {
 
 #[test]
 fn keys_that_share_their_counters_with_hot_ones_get_in_all_the_same() {
-    // An attacker who knows the hashes makes a victim of the cache hot, with keys whose hashes
-    // agree with it in all bits but a few high ones. New keys must still get in and be hit.
+    // An attacker who knows the hashes makes hot a set of keys whose hashes agree with each other
+    // in all bits except a few high ones. New keys must still get in and be hit.
     const CAPACITY: u64 = 256;
     let cache: Cache<u64, u64, Identity> = Cache::<u64, u64>::builder()
         .capacity(CAPACITY as usize)
@@ -104,7 +104,7 @@ fn a_loop_just_above_the_capacity_keeps_most_of_its_hits() {
         let is_hit = request(&cache, step % 1_100);
         hits += u64::from(is_hit && step >= 100_000);
     }
-    // The optimum is 0.9; LRU has 0.
+    // The optimum is 0.9, and LRU has 0.
     assert!(hits > 80_000, "{hits} of 100000");
 }
 
@@ -206,7 +206,7 @@ fn capacity_changes_at_run_time_in_every_configuration() {
         cache.validate();
         assert_eq!(cache.stats().maintenance_panics, 0, "{}", config.policy.name);
         let fewest = cache.partitions() as u64 - 1;
-        // 0 switches the cache off.
+        // A capacity of 0 switches the cache off.
         if fewest > 0 {
             let error = cache.set_capacity(fewest as usize).unwrap_err();
             let partitions = cache.partitions();

@@ -1,6 +1,6 @@
-//! With inline maintenance, a fake clock and a hasher without a random seed, the same calls give the
-//! same answers, evictions, expirations and notifications: on every run, in any thread, on every
-//! machine.
+//! With inline maintenance, a fake clock and a hasher without a random seed, the same calls give
+//! the same answers, evictions, expirations and notifications: in every run, in any thread, on
+//! every machine.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -30,7 +30,7 @@ enum Call {
     Advance(Duration),
 }
 
-/// What one call has done, as far as anybody can tell.
+/// The observable effects of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Event {
     found: Option<u64>,
@@ -39,13 +39,13 @@ struct Event {
     left: Vec<u64>,
     came: Vec<u64>,
     deadlines: u64,
-    /// Key, value, what took its place, age.
+    /// Key, value, the value that replaced it, cause, age.
     told: Vec<Told>,
 }
 
 type Told = (u64, u64, Option<u64>, RemovalCause, Duration);
 
-/// Who is told of removals.
+/// What is notified of removals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ears {
     Nobody,
@@ -58,7 +58,7 @@ enum Ears {
 fn trace(seed: u64) -> Vec<Call> {
     let mut rng = Rng::new(seed);
     let mut call = move || {
-        // Some keys come far more often than others.
+        // Some keys are far more frequent than others.
         let key = rng.below(KEYS).min(rng.below(KEYS)).min(rng.below(KEYS));
         let time = Duration::from_millis(rng.below(20_000));
         match rng.below(100) {
@@ -75,7 +75,7 @@ fn trace(seed: u64) -> Vec<Call> {
     (0..STEPS).map(|_| call()).collect()
 }
 
-/// Runs a trace and tells what every call did, and what the statistics say in the end.
+/// Runs a trace and returns the effects of every call and the final statistics.
 fn replay(policy: &larder::Policy, trace: &[Call], ears: Ears) -> (Vec<Event>, Stats) {
     let clock = FakeClock::new();
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -145,7 +145,7 @@ fn replay(policy: &larder::Policy, trace: &[Call], ears: Ears) -> (Vec<Event>, S
     }
     cache.validate();
     let mut stats = cache.stats();
-    // Memory is freed when the process's other threads let it, which is not the cache's doing.
+    // When memory is freed depends on the process's other threads.
     (stats.freed_bytes, stats.reclamation_lag) = (0, Duration::ZERO);
     (events, stats)
 }
@@ -184,8 +184,8 @@ fn same_calls_give_the_same_events_in_every_thread_and_run() {
     }
 }
 
-/// The order of LRU is defined, and so is all else here: whoever sees other numbers has found a
-/// machine or a compiler on which something depends.
+/// The order of LRU is defined, and so is everything else here: other numbers mean that something
+/// depends on the machine or the compiler.
 #[test]
 fn same_calls_give_the_same_events_on_every_machine() {
     let (events, stats) = replay(&larder::Policy::lru(), &trace(1), Ears::Nobody);

@@ -1,9 +1,9 @@
-//! Golden runs: all that can be seen of caches with inline maintenance, one of each kind, call by
-//! call, in one number for each.
+//! Golden runs: everything that can be observed of caches with inline maintenance, one of each
+//! kind, call by call, condensed to one number each.
 //!
-//! What is right is said by the other tests. Here a change of any answer, eviction, expiration,
-//! notification or count is noticed, wanted or not. Who wants it takes over the row that the failed
-//! test prints.
+//! The other tests say what is right. These notice a change of any answer, eviction, expiration,
+//! notification or count, whether it is wanted or not. After a wanted change, copy the row that the
+//! failed test prints.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ const TAGS: [&str; 3] = ["a", "b", "c"];
 type Golden = Cache<u64, u64, Identity>;
 type Shaped = Builder<u64, u64, Identity>;
 
-/// Who is told of removals.
+/// What is notified of removals.
 #[derive(Clone, Copy)]
 enum Ears {
     Nobody,
@@ -34,7 +34,7 @@ enum Ears {
     Both,
 }
 
-/// FNV-1a, by words: the same on every machine.
+/// FNV-1a over words: the same on every machine.
 struct Digest(u64);
 
 impl Digest {
@@ -51,7 +51,8 @@ impl Digest {
     }
 }
 
-/// The digest of what one kind of cache does; also its hits and evictions, to see what has changed.
+/// Returns the hits, the evictions and the digest of what one kind of cache does; the first two
+/// give a hint of what has changed.
 fn run(ears: Ears, shape: impl FnOnce(Shaped) -> Shaped) -> (u64, u64, u64) {
     let clock = FakeClock::new();
     let told = Arc::new(Mutex::new(Vec::new()));
@@ -94,7 +95,7 @@ fn run(ears: Ears, shape: impl FnOnce(Shaped) -> Shaped) -> (u64, u64, u64) {
 }
 
 fn call(cache: &Golden, clock: &FakeClock, step: u64, rng: &mut Rng, digest: &mut Digest) {
-    // Popular keys, a loop, keys of a moment ago.
+    // Popular keys, a loop, and keys that were used a moment ago.
     let key = match step / (STEPS / 6) % 3 {
         0 => rng.below(KEYS).min(rng.below(KEYS)).min(rng.below(KEYS)),
         1 => step / 2 % (KEYS / 3),
@@ -118,7 +119,7 @@ fn call(cache: &Golden, clock: &FakeClock, step: u64, rng: &mut Rng, digest: &mu
         192..196 => digest.add_debug(&cache.remove_if(&key, |_, value| value % 2 == 0)),
         196..210 => digest.add_debug(&cache.insert_with_tags(key, step, tags)),
         210..212 => {
-            // Whether the tag is known hangs on what is freed already.
+            // Whether the tag is still known depends on which memory was freed.
             let _ = cache.invalidate_tag(TAGS[key as usize % TAGS.len()]);
         }
         212..216 => digest.add_debug(&cache.insert_unevictable(key, step)),
@@ -140,7 +141,7 @@ fn call(cache: &Golden, clock: &FakeClock, step: u64, rng: &mut Rng, digest: &mu
     }
 }
 
-/// All that the cache says of itself and of its entries.
+/// Adds everything that the cache reports of itself and of its entries.
 fn report(cache: &Golden, digest: &mut Digest) {
     let mut entries: Vec<_> =
         cache.entries().map(|entry| (entry.key, entry.value, entry.info)).collect();
@@ -158,15 +159,14 @@ fn report(cache: &Golden, digest: &mut Digest) {
     digest.add_debug(&(cache.hottest(10), cache.coldest(10), cache.segments()));
     digest.add_text(&plain(format!("{:?}", cache.shadow_report()), "hit_ratio", "0.0"));
     let mut stats = cache.stats();
-    // Memory is freed when the process's other threads let it; its unit is the machine's.
+    // When memory is freed depends on the process's other threads; its size depends on the machine.
     (stats.retired_bytes, stats.freed_bytes, stats.reclamation_lag) = (0, 0, Duration::ZERO);
-    // Of the process, not of this cache, and younger than the digests.
+    // This field is about the process, not about this cache, and is younger than the digests.
     let shown = format!("{stats:?}").replace(", is_reclamation_refused: false", "");
     digest.add_text(&plain(plain(shown, " hits", "0"), " misses", "0"));
 }
 
-/// The text with the number of a field that may be unknown as a number: `Some(1)` as 1, and `None` as
-/// `none`.
+/// The text with the field `field` shown as a plain number: `Some(1)` as 1, and `None` as `none`.
 fn plain(text: String, field: &str, none: &str) -> String {
     let text = text.replace(&format!("{field}: None"), &format!("{field}: {none}"));
     let known = format!("{field}: Some(");
@@ -178,7 +178,7 @@ fn plain(text: String, field: &str, none: &str) -> String {
     plain
 }
 
-/// With times to live, short ones for what is not used.
+/// With times to live, and shorter ones for entries that are not used.
 fn aging(builder: Shaped) -> Shaped {
     builder.time_to_live(Duration::from_secs(30)).time_to_idle(Duration::from_secs(10)).jitter(0.25)
 }

@@ -1,4 +1,4 @@
-//! A bound that follows memory: the follower around the controller, on a real cache.
+//! A bound that follows the use of memory: the follower with its controller, on a real cache.
 
 use std::error::Error;
 use std::io;
@@ -26,7 +26,7 @@ fn fill(cache: &Cache<u32, u32>) {
     }
 }
 
-/// A source that says what it was last told, and of what limit.
+/// A source that reports what was last stored in `used`, and `limit`.
 fn source(used: &Arc<AtomicU64>, limit: Option<u64>) -> impl Fn() -> io::Result<Usage> + use<> {
     let used = Arc::clone(used);
     move || Ok(Usage::new(used.load(Ordering::SeqCst), limit))
@@ -144,7 +144,7 @@ fn the_target_follows_a_limit_that_changes() {
     let bound = follower.adjust().unwrap();
     assert!(bound < 1_000, "850 of 450 and still {bound}");
     assert_eq!(follower.status().target, 450);
-    // A limit of nothing gives nothing to aim at.
+    // A limit of zero is not a target.
     limit.store(0, Ordering::SeqCst);
     follower.adjust().unwrap();
     assert_eq!(follower.status().target, 450);
@@ -254,7 +254,7 @@ fn the_maintenance_thread_looks_once_an_interval_until_it_is_stopped() {
         clock.advance(Duration::from_secs(1));
         readings.recv().unwrap();
     }
-    // The second look has begun, so the first is over.
+    // The second reading has begun, so the first is over.
     assert!(cache.capacity().unwrap() < 1_000);
     follower.stop();
     clock.advance(Duration::from_secs(100));

@@ -20,7 +20,7 @@ fn stay_while_everything_else_comes_and_goes_and_take_no_room_from_it() {
     for policy in POLICIES {
         for capacity in [1, 2, 10, 100] {
             let cache = inline((policy.make)()).capacity(capacity).build().unwrap();
-            // More of them than the capacity, among others.
+            // More unevictable entries than the capacity, among other entries.
             for key in 0..500 {
                 assert_eq!(cache.insert_unevictable(key, key), Inserted::Added);
                 cache.insert(10_000 + key, 0);
@@ -56,7 +56,7 @@ fn each_insertion_decides_anew_whether_the_entry_is_evicted() {
         });
         assert_eq!(cache.get(&1), Some(2), "{}", policy.name);
         assert_eq!(cache.len(), 11);
-        // Ordinary again, so that one of eleven has to leave.
+        // It is evictable again, so one of eleven entries has to leave.
         assert_eq!(cache.insert(1, 3), Inserted::Replaced);
         cache.validate();
         assert_eq!(cache.len(), 10, "{}", policy.name);
@@ -99,7 +99,7 @@ fn weigh_in_the_cache_but_not_against_its_bounds_even_when_these_change() {
         cache.validate();
         assert_eq!((cache.len(), cache.weight()), (55, 525), "{}", policy.name);
         assert!((0..50).all(|key| cache.get(&key) == Some(10)));
-        // What weighs nothing is as mortal as all else.
+        // Entries without weight are evicted like all others.
         (300..400).for_each(|key| {
             cache.insert(key, 0);
         });
@@ -185,7 +185,7 @@ fn races_with_replacement_removal_and_eviction_leave_all_accounts_right() {
             .partitions(2)
             .build()
             .unwrap();
-        // Nobody touches these but for reading.
+        // These keys are only read.
         (0..KEPT).for_each(|key| {
             cache.insert_unevictable(key, key);
         });
@@ -197,7 +197,8 @@ fn races_with_replacement_removal_and_eviction_leave_all_accounts_right() {
                     let mut rng = Rng::new(0xface + thread);
                     barrier.wait();
                     for step in 0..20_000 {
-                        // Fought over by all threads: now of this kind, now of that, now gone.
+                        // All threads make these keys evictable, make them unevictable or remove
+                        // them.
                         let key = KEPT + rng.below(200);
                         match rng.below(6) {
                             0 => {

@@ -1,4 +1,4 @@
-//! Clocks that jump, stand, panic or are real, and how often they are read.
+//! Clocks that jump, stand still, panic or are real, and how often they are read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ fn clock_that_jumps_back_revives_nothing_and_one_that_stands_ends_nothing() {
     clock.set(1005 * SECOND);
     assert_absent(&cache, 1);
     assert_eq!(cache.get(&2), Some(20), "nobody had seen it expired");
-    // Before the cache's own beginning, too.
+    // Even before the cache was built.
     clock.set(Duration::ZERO);
     assert_eq!(cache.get(&2), Some(20));
     cache.insert(3, 30);
@@ -53,7 +53,7 @@ fn panicking_clock_is_contained_counted_and_taken_to_stand() {
     cache.validate();
 }
 
-/// Counts how often it is asked.
+/// Counts how often it is read.
 #[derive(Clone, Default)]
 struct Counting(Arc<AtomicU64>);
 
@@ -69,7 +69,7 @@ fn what_cannot_expire_is_found_without_a_look_at_the_clock() {
     let builder = || timed().0.clock(clock.clone());
     let plain = builder().build().unwrap();
     plain.insert(1, 10);
-    // Has room for a deadline, but none.
+    // An entry that has room for a deadline, but has none.
     let endless = builder().build().unwrap();
     endless.insert_with_ttl(1, 10, Duration::MAX);
     let bounded = builder().time_to_live(1000 * SECOND).build().unwrap();

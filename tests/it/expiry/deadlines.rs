@@ -1,4 +1,4 @@
-//! Until when an entry is valid: lifetimes of the cache, of the entry, and those that are computed.
+//! Until when an entry is valid: lifetimes of the cache, of the entry, and computed ones.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::Ordering;
@@ -111,7 +111,7 @@ fn time_to_idle_counts_from_the_last_use_and_not_from_a_look() {
 fn use_counts_from_a_little_before_it_and_never_from_further() {
     let step = Duration::from_nanos(1 << 28);
     for (idle, step) in [(64 * SECOND, step), (3600 * SECOND, step), (SECOND, SECOND / 64)] {
-        // Where a use comes that soon after the last one that counted, that one counts still.
+        // A use soon after the last one that counted does not count itself.
         for (after, counts) in [(step, false), (step + NANOSECOND, true)] {
             let (builder, clock) = timed();
             let cache = builder.time_to_idle(idle).build().unwrap();
@@ -289,7 +289,8 @@ fn age_is_known_of_what_can_expire_until_its_lifetime_is_changed() {
             assert!(cache.expire_after(&2, Some(40 * SECOND)));
             clock.advance(SECOND);
             let after = Some(21 * SECOND);
-            // With jitter, and without an end to tell it from, the time of writing is kept anyhow.
+            // With jitter, or with a deadline of never, the time of writing cannot be computed, so
+            // it is stored in any case.
             let is_known = keeps || matches!(name, "jitter" | "for ever");
             assert_eq!(age(1), if is_known { after } else { None }, "{name} {keeps}");
             assert_eq!((age(2), age(3)), (after, after), "{name} {keeps}");

@@ -9,7 +9,7 @@ use larder::{Cache, InsertOptions, Inserted, Maintenance, Rejection};
 
 use super::{FOR_EVER, KEEP, SECOND, Shared, timed};
 
-/// A plain map that knows the time: what the cache must answer as long as nothing is evicted.
+/// A plain map that knows the time: it answers what the cache must answer if nothing is evicted.
 #[derive(Default)]
 struct TimedMap(std::collections::HashMap<u32, (u32, Option<Duration>)>);
 
@@ -120,12 +120,12 @@ fn cache_agrees_with_a_plain_map_that_knows_the_time() {
     }
 }
 
-/// What a cache must know of an entry: until which second each of its lifetimes lasts, `u64::MAX` for
-/// ever.
+/// What the model knows of an entry: the second until which each of its lifetimes lasts, or
+/// `u64::MAX` for ever.
 #[derive(Clone, Copy, Debug)]
 struct Lives {
     value: u32,
-    /// By the time to live, an own one or `expire_after`.
+    /// By the time to live: the cache's, the entry's own, or that of `expire_after`.
     fixed: u64,
     /// By the last answer of the `Expiry`.
     computed: u64,
@@ -134,7 +134,7 @@ struct Lives {
     has_room: bool,
 }
 
-/// A dull model of every lifetime that an entry can have: the earliest counts.
+/// A simple model of every lifetime that an entry can have: the earliest deadline counts.
 struct LivesModel {
     ttl: Option<u64>,
     idle: Option<u64>,
@@ -154,14 +154,15 @@ impl LivesModel {
         self.entries.get(&key).copied()
     }
 
-    /// How long it has left; the outer one is `None` if it is not there.
+    /// The time that an entry has left, `Some(None)` if that is for ever. `None` if it is absent.
     fn left(&mut self, key: u32) -> Option<Option<u64>> {
         let it = self.valid(key)?;
         let end = it.fixed.min(it.computed).min(it.idle);
         Some((end != u64::MAX).then(|| end - self.now))
     }
 
-    /// Stores an entry whose own lifetime is `own`, or else as long as `answers` say.
+    /// Stores an entry with the lifetime `own`, or with those that `answers` give if `own` is
+    /// `None`.
     fn store(&mut self, key: u32, value: u32, own: Option<u64>, is_tagged: bool, answers: Answers) {
         let old = self.left(key);
         let computed = match old {
@@ -181,7 +182,7 @@ impl LivesModel {
                 || self.has_expiry,
         };
         self.entries.insert(key, lives);
-        // Nothing lives for zero time.
+        // An entry with a lifetime of zero is never stored.
         if own == Some(0) || computed == Some(Some(0)) {
             self.entries.remove(&key);
         }
@@ -190,7 +191,7 @@ impl LivesModel {
     fn use_of(&mut self, key: u32, answers: Answers) -> Option<u32> {
         let left = self.left(key)?;
         let now_idle = self.after(self.idle);
-        // An answer that is what was left changes nothing.
+        // An answer that equals the remaining time changes nothing.
         let answer =
             Some(answers.read.of(left)).filter(|answer| self.has_expiry && *answer != left);
         let computed = answer.map(|answer| self.after(answer));
@@ -218,7 +219,7 @@ impl LivesModel {
     }
 }
 
-/// What an `Expiry` answers: seconds, or `KEEP`, or `FOR_EVER`.
+/// What an `Expiry` answers: seconds, `KEEP` or `FOR_EVER`.
 #[derive(Clone, Copy, Debug)]
 struct Answer(u64);
 
@@ -272,7 +273,7 @@ fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
         let cache = builder.build().unwrap();
         let entries = std::collections::HashMap::new();
         let mut model = LivesModel { ttl, idle, has_expiry, entries, now: 0 };
-        // One that keeps ages has room for a deadline in every entry.
+        // A cache that keeps ages has room for a deadline in every entry.
         let has_room = keeps_ages;
         for step in 0..600 {
             let key = rng.below(6) as u32;
@@ -389,8 +390,8 @@ fn racing_threads_never_see_a_value_whose_deadline_was_past_before_they_looked()
     const LIFE: Duration = Duration::from_millis(40);
     for maintenance in [Maintenance::Background, Maintenance::Inline] {
         let clock = FakeClock::new();
-        // A value is the time at which it was written. The clock stands while one is, so that its
-        // deadline is known; it moves at any moment of a lookup.
+        // A value is the time at which it was written. The clock stands still during a write, so
+        // the deadline is known; it may move at any moment of a lookup.
         let standing = RwLock::new(());
         let cache: Cache<u64, Duration> = Cache::builder()
             .capacity(1000)

@@ -1,4 +1,5 @@
-//! When what has expired leaves the cache: in time, by itself, and before anything valid is evicted.
+//! When expired entries leave the cache: in time, without being asked for, and before any valid
+//! entry is evicted.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,7 +34,8 @@ fn expired_entries_are_removed_within_a_tick_without_being_asked_for() {
 #[test]
 fn writers_of_an_inline_cache_remove_what_is_due() {
     let (builder, clock) = timed();
-    // Short enough for the lowest level of the wheel, where nothing is to be moved down before.
+    // So short that timers are in the lowest level of the wheel, where they need not be moved down
+    // first.
     let cache = builder.capacity(10_000).time_to_live(SECOND / 2).build().unwrap();
     for key in 0..1000 {
         cache.insert(key, key);
@@ -197,7 +199,7 @@ fn run_pending_leaves_nothing_that_has_expired_by_a_clock_that_stands() {
                 for key in 0..8 {
                     cache.insert_with_ttl(key, key, SECOND);
                 }
-                // Wakes the maintenance thread, which is at it at the same time.
+                // This wakes the maintenance thread, which then runs maintenance at the same time.
                 clock.advance(SECOND + TICK);
                 cache.run_pending();
                 assert_eq!(cache.len(), 0, "{name}, {maintenance:?}, round {round}");
@@ -211,12 +213,12 @@ fn run_pending_leaves_nothing_that_has_expired_by_a_clock_that_stands() {
 fn census_counts_apart_what_nobody_can_see_any_more() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let (builder, clock) = timed();
-        // There is no bound on the weight: the weigher is for those who ask.
+        // The weight has no bound; the weigher is for reports only.
         let builder = builder.weigher(|_, value| *value).timer_tick(1000 * SECOND);
         let cache = builder.maintenance(maintenance).build().unwrap();
         for key in 0..10 {
             let (value, ttl) = (1 << key, SECOND * if key < 3 { 1 } else { 100 });
-            // 0 to 5 carry `a`, 4 to 7 `b`: two of them both.
+            // 0 to 5 carry `a`, 4 to 7 `b`, so 4 and 5 carry both.
             let tags: &[&str] = match key {
                 0..4 => &["a"],
                 4..6 => &["a", "b"],
@@ -272,13 +274,13 @@ fn what_was_kept_from_leaving_in_time_leaves_by_run_pending_though_the_clock_sta
     std::thread::scope(|scope| {
         let replacing = scope.spawn(|| cache.insert(0, 1));
         entered.wait();
-        // Some of them share what the other thread is within.
+        // Some keys share the gate that the other thread is within.
         clock.advance(SECOND + TICK);
         wait_until("most have left", || cache.len() < 100);
         cache.run_pending();
         leave.wait();
         replacing.join().unwrap();
-        // The maintenance thread may be telling of some.
+        // The maintenance thread may be within the listener for some of them.
         wait_until("all others have left", || {
             cache.run_pending();
             cache.len() == 1

@@ -21,7 +21,7 @@ fn a_cache_is_send_sync_and_clone_and_its_parts_cross_threads() {
     sent::<larder::BuildError>();
     sent::<larder::FlushError>();
     sent::<Inserted>();
-    // The cache is shared also where values cannot be cloned.
+    // The cache is shared between threads even if its values cannot be cloned.
     struct Solid;
     shared::<Cache<u64, Solid>>();
 }
@@ -34,7 +34,7 @@ struct Aligned32;
 #[repr(align(4096))]
 struct Aligned4096<const N: usize>([u8; N]);
 
-/// Inserts `count` keys, and looks whether each key and value that is there is aligned.
+/// Inserts `count` keys, and checks that each key and value that is present is aligned.
 fn assert_aligned<K, V>(count: u8, make: impl Fn(u8) -> (K, V))
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -81,11 +81,12 @@ fn keys_and_values_are_aligned_in_every_thread_and_at_its_end() {
     thread_local! {
         static AT_EXIT: AtExit = const { AtExit };
     }
-    // Several at once, so that they contend for memory.
+    // Several threads at once, so that they contend for memory.
     let threads: Vec<_> = (0..4)
         .map(|_| {
             let work = || {
-                // Before the first use of a cache, and so dropped after what that keeps.
+                // Made before the first use of a cache, so it is dropped after the library's own
+                // thread-locals.
                 AT_EXIT.with(|_| ());
                 assert_all_aligned();
             };
@@ -162,7 +163,7 @@ fn entries_without_weight_count_as_entries_only() {
         assert_eq!((cache.len(), cache.weight()), (500, 0), "{}", named.name);
         cache.validate();
 
-        // With a weight for its only bound nothing ever has to leave.
+        // With a bound on weight alone, nothing ever has to leave.
         let unbounded = Cache::<u64, u64>::builder()
             .max_weight(1)
             .weigher(|key, _| u32::from(*key == 0))
@@ -219,7 +220,7 @@ fn an_entry_of_exactly_the_bound_fits_and_one_more_does_not() {
         let too_heavy = Inserted::Rejected(Rejection::TooHeavy { weight: 101, limit: 100 });
         assert_eq!(cache.insert(51, 101), too_heavy);
         assert_eq!((cache.len(), cache.get(&50)), (1, Some(100)), "nothing else left for it");
-        // The old value would be stale, so it goes.
+        // The old value would be stale, so it is removed.
         assert_eq!(cache.insert(50, 101), too_heavy);
         assert_eq!((cache.len(), cache.weight(), cache.get(&50)), (0, 0, None));
         cache.insert(50, 1);
@@ -298,7 +299,7 @@ fn colliding_keys_are_evicted_and_raced_for_like_others() {
 
 #[test]
 fn hashes_that_differ_in_one_bit_only_are_told_apart() {
-    // The same with all low or all high bits in common: long chains and empty buckets.
+    // All low or all high bits in common mean long chains and empty buckets.
     let mut keys: Vec<u64> = (0..64).flat_map(|bit| [1 << bit, !(1 << bit)]).collect();
     keys.extend([0, u64::MAX]);
     keys.extend((0..500).map(|step| step << 48));
@@ -375,7 +376,7 @@ fn growing_from_nothing_loses_nothing() {
             .unwrap();
         for key in 0..60_000 {
             cache.insert(key, key);
-            // One that was there from the beginning, and the newest.
+            // A key that was there from the beginning, and the newest.
             assert!(cache.contains_key(&(key / 2)), "key {key}");
         }
         assert_eq!(cache.len(), 60_000);
@@ -390,7 +391,7 @@ fn growing_from_nothing_loses_nothing() {
 fn fewer_entries_than_partitions_still_hold_the_bound() {
     for capacity in 1..8 {
         for named in POLICIES {
-            // Refusing to build it would be as good.
+            // It would also be right to refuse to build it.
             let built = Cache::<u64, u64>::builder()
                 .capacity(capacity)
                 .partitions(4)

@@ -150,8 +150,8 @@ fn listeners_hear_of_invalidated_entries_once_each_when_they_leave() {
     }
     cache.invalidate_tag("t");
     assert_eq!(heard.lock().unwrap().len(), 0, "they leave later");
-    cache.insert(0, 9); // in the place of one that nobody saw
-    cache.insert(4, 4); // evicts the first, which is 1 or 0, by the policy's order
+    cache.insert(0, 9); // replaces an entry that can no longer be seen
+    cache.insert(4, 4); // evicts the first in the policy's order, which is 1 or 0
     cache.remove(&2);
     cache.clear();
     let heard = std::mem::take(&mut *heard.lock().unwrap());
@@ -211,8 +211,9 @@ fn an_entry_with_tags_is_dropped_like_any_other() {
 
 #[test]
 fn nobody_sees_an_entry_once_its_invalidation_has_returned() {
-    // Each writer counts up, and says how far its insertions have returned. What had returned when
-    // an invalidation began must not be seen once that has returned.
+    // Each writer counts up, and publishes how far its insertions have returned. Entries whose
+    // insertion had returned when an invalidation began must not be seen once the invalidation has
+    // returned.
     const WRITERS: usize = 3;
     const ROUNDS: u64 = 10_000;
     let cache: Cache<u64, (usize, u64)> = Cache::builder().capacity(1_000).build().unwrap();

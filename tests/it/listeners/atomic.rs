@@ -1,5 +1,5 @@
-//! The listener that runs within removals: what is visible while it runs, in what order it is told,
-//! and what becomes of it when it panics, blocks or calls the cache.
+//! The atomic listener, which runs within removals: what is visible while it runs, in which order
+//! it is notified, and what happens when it panics, blocks or calls the cache.
 
 mod order;
 mod gates;
@@ -16,7 +16,8 @@ fn inline(capacity: usize) -> Builder<u32, u32> {
     Cache::builder().capacity(capacity).partitions(1).maintenance(Maintenance::Inline)
 }
 
-/// A cache that notes what is told, and that lookups see what leaves until then.
+/// A cache that records its notifications, and asserts that lookups see each entry until its
+/// notification.
 fn noting(builder: Builder<u32, u32>) -> (Cache<u32, u32>, Arc<Mutex<Vec<Told>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let note = Arc::clone(&told);
@@ -32,7 +33,7 @@ fn noting(builder: Builder<u32, u32>) -> (Cache<u32, u32>, Arc<Mutex<Vec<Told>>>
         })
         .build()
         .unwrap();
-    // Ends with the process: the listener owns the cache that owns it.
+    // It lives until the process ends, because the listener owns the cache that owns it.
     slot.set(cache.clone()).unwrap();
     (cache, told)
 }

@@ -1,4 +1,4 @@
-//! Removal listeners: what is told, how often, in which order, and what a listener may do.
+//! Removal listeners: what they are notified of, how often, in which order, and what they may do.
 
 mod order;
 mod within;

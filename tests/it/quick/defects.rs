@@ -1,4 +1,4 @@
-//! The defects of PyQuickCache 0.1.0, by number: each is mended here.
+//! The defects of PyQuickCache 0.1.0, by number: each is fixed here.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -103,7 +103,7 @@ fn defect_06_a_file_of_another_shape_is_an_error_and_not_installed() {
     texts.set("a", "text".to_owned(), None).unwrap();
     let path = texts.save_to_disk(None).unwrap();
     numbers.set("own", 1, None).unwrap();
-    // Of other types, and by its extension of another serializer.
+    // A file of other types, and a file whose extension names another serializer.
     let copy = folder.path().join("copy.bincode");
     fs::copy(&path, &copy).unwrap();
     for other in [&b"[1, 2, 3]"[..], b"{}", b"1"] {
@@ -115,7 +115,7 @@ fn defect_06_a_file_of_another_shape_is_an_error_and_not_installed() {
     assert_eq!(numbers.get("own").unwrap(), 1);
 }
 
-/// Fails to be serialized while it is told to.
+/// Fails to be serialized while its flag is set.
 #[derive(Clone, Debug, Deserialize)]
 struct Reluctant(u32);
 
@@ -130,7 +130,7 @@ impl Serialize for Reluctant {
     }
 }
 
-/// The program `faults` kills processes and fills disks on top of this.
+/// The program `faults` also kills the process and fills the disk during saves.
 #[test]
 fn defect_07_a_failed_save_leaves_the_old_file() {
     let (cache, ..) = with::<Reluctant>(|_| ());
@@ -179,7 +179,7 @@ fn defect_09_a_save_while_others_write_is_whole() {
             let path = cache.save_to_disk(folder.path().join(format!("s{n}"))).unwrap();
             let (other, ..) = with::<u32>(|config| config.max_size = 10_000);
             let loaded = other.load_from_disk(path).unwrap();
-            // Each key at most once: as many entries as keys.
+            // Each key appears at most once: there are as many entries as keys.
             assert_eq!(loaded.entries as usize, other.size());
             for n in 0..stable {
                 assert_eq!(other.get(&format!("stable {n}")).unwrap(), n);
@@ -226,7 +226,8 @@ fn defect_12_files_are_their_owners_alone_and_a_pickle_is_just_refused() {
     assert!(error.to_string().ends_with("not a snapshot of larder"), "{error}");
 }
 
-/// Counts how often keys are compared or hashed, which a sweep over all would do for each.
+/// Counts how often keys are compared or hashed, which a search through all entries would do for
+/// each of them.
 #[test]
 fn defect_13_an_insertion_into_a_full_cache_looks_at_no_other_entry() {
     static LOOKS: AtomicU32 = AtomicU32::new(0);
@@ -269,7 +270,7 @@ fn defect_14_a_get_waits_for_no_writer() {
     let (leave, may_leave) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
         let reader = &cache;
-        // A reader that stays inside a read holds up nobody.
+        // A reader that stays inside a read holds up no other thread.
         scope.spawn(move || {
             reader.read("a", |_| {
                 within.send(()).unwrap();
@@ -286,7 +287,7 @@ fn defect_14_a_get_waits_for_no_writer() {
 
 #[test]
 fn defect_15_nothing_is_logged() {
-    // There is no logger in the library at all: what was skipped is returned instead.
+    // The library has no logger at all: it returns what was skipped.
     let (cache, ..) = with::<u32>(|_| ());
     assert_eq!(cache.delete_many(["a", "b"]), ["a", "b"]);
 }
@@ -359,7 +360,7 @@ fn defect_20_of_those_that_miss_at_once_one_adds() {
         }
     });
     assert_eq!(added.into_inner(), 1);
-    // A batch with an invalid time to live does nothing at all.
+    // A batch with an invalid time to live changes nothing.
     assert!(cache.set_many([("x", 1), ("y", 2)], -1).is_err());
     assert_eq!(cache.size(), 1);
 }

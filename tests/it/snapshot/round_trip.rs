@@ -1,5 +1,5 @@
-//! What is saved comes back, by each serializer, packed or not, in order and with what is left of
-//! each life.
+//! What was saved comes back, with each serializer, compressed or not, in order and with the
+//! remaining lifetimes.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -63,7 +63,7 @@ fn a_cache_that_is_switched_off_takes_nothing_from_a_snapshot_and_counts_it() {
             let loaded = cache.load_from(&*bytes, &LoadOptions::new()).unwrap();
             assert_eq!((loaded.entries, loaded.rejected), (0, 1000));
             assert_eq!((cache.len(), cache.stats().rejections), (0, 1000));
-            // What it holds, nothing, can be saved and loaded too.
+            // Its empty contents can be saved and loaded too.
             let empty = save(&cache, &options("json"));
             let loaded = cache.load_from(&*empty, &LoadOptions::new()).unwrap();
             assert_eq!((loaded.entries, loaded.is_whole()), (0, true));
@@ -113,7 +113,7 @@ fn time_goes_on_while_a_snapshot_lies_there() {
     assert_eq!(load_after(9), (3, 0, Some(91)));
     assert_eq!(load_after(10), (2, 1, Some(90)));
     assert_eq!(load_after(100), (1, 2, None));
-    // Set back: no time has passed.
+    // The clock was set back, so no time has passed.
     assert_eq!(load_after(-50), (3, 0, Some(100)));
 }
 
@@ -128,7 +128,7 @@ fn tags_come_back_and_invalidate_what_was_restored() {
     cache.insert_with("timed".to_owned(), 9, timed);
     cache.insert_with_tags("gone".to_owned(), 8, ["dead"]);
     cache.invalidate_tag("dead");
-    // A new generation of the name, which is valid.
+    // This is a new generation of the name, which is valid.
     cache.insert_with_tags("new".to_owned(), 7, ["dead"]);
     for name in SERIALIZERS {
         for options in [options(name), options(name).zstd(3)] {
@@ -162,7 +162,7 @@ fn tags_come_back_and_invalidate_what_was_restored() {
     }
 }
 
-/// Does something to its cache while it is serialized.
+/// Changes its cache while it is serialized.
 #[derive(Clone)]
 struct Meddling(Option<Arc<dyn Fn() + Send + Sync>>);
 
@@ -196,7 +196,7 @@ fn what_loses_its_validity_before_its_batch_is_written_is_not_written() {
         held.invalidate_tag("t");
         clock.advance(Duration::from_secs(11));
     };
-    // Wherever it comes in the batch, the others are either before or behind it.
+    // Wherever it is in the batch, the others are before or behind it.
     cache.insert(300, Meddling(Some(Arc::new(meddle))));
     let mut bytes = Vec::new();
     let saved = cache.save_to(&mut bytes, &options("bincode")).unwrap();
@@ -250,7 +250,7 @@ fn reports_count_by_reason_what_was_left_out() {
     let there = small.len() as u64;
     assert_eq!(loaded.left_out() + there, 52, "{loaded}");
     assert!(loaded.is_whole() && loaded.to_string().contains("1 expired, 5 too heavy"), "{loaded}");
-    // Of the snapshot's own keys, none is twice in it.
+    // No key of the snapshot appears in it twice.
     let fresh: Cache<u32, u32> = builder().build().unwrap();
     for replaced in [0, 51] {
         let loaded = fresh.load_from(&*bytes, &later).unwrap();
@@ -279,7 +279,7 @@ fn a_snapshot_of_far_more_than_there_is_room_for_leaves_the_hottest() {
     assert!(loaded.entries < 3000, "{loaded}");
 }
 
-/// A text frame as builds wrote it that knew no tags and no filler.
+/// A text frame as written by builds without tags and filler.
 #[test]
 fn files_of_earlier_builds_are_loaded() {
     let header = b"%larder\n";
@@ -381,7 +381,7 @@ fn weights_are_told_and_what_is_too_heavy_is_counted() {
     let light: Cache<u32, u32> = weigh(150);
     let loaded = light.load_from(&*bytes, &LoadOptions::new()).unwrap();
     assert_eq!((loaded.entries, loaded.rejected, light.weight()), (2, 1, 105));
-    // Heavier than the share of a partition, but not than the cache.
+    // Heavier than a partition's share, but not than the cache's bound.
     let builder = Cache::builder().max_weight(400).weigher(|_: &u32, value: &u32| *value);
     let split = builder.maintenance(Maintenance::Inline).partitions(8).build().unwrap();
     let loaded = split.load_from(&*bytes, &LoadOptions::new()).unwrap();

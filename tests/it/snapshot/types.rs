@@ -1,5 +1,5 @@
-//! Keys and values of every kind that serde knows come back from a snapshot as they were, by every
-//! serializer, and so through the bounds that deserializing runs within.
+//! Keys and values of every kind that serde knows come back from a snapshot as they were, with
+//! every serializer, and so within the limits that deserializing has.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -200,12 +200,12 @@ fn a_value_of_another_type_is_a_typed_error() {
     }
 }
 
-/// A value of any type, behind which serializers and bounds see that type alone. One kind of cache
-/// carries all of them: each kind by itself is compiled anew, with all that saves and loads.
+/// A value of any type, which serializers and limits see as a value of that type. One kind of cache
+/// carries all of them, because each kind of its own would compile saving and loading anew.
 #[derive(Clone, Debug)]
 struct Carried(Arc<dyn Carry>);
 
-/// What is asked of a type whose values are carried.
+/// What a type must offer so that its values can be carried.
 trait Value: Serialize + DeserializeOwned + PartialEq + fmt::Debug + Send + Sync + 'static {}
 
 impl<V: Serialize + DeserializeOwned + PartialEq + fmt::Debug + Send + Sync + 'static> Value for V {}
@@ -268,7 +268,7 @@ where
     Ok(bytes)
 }
 
-/// Whether a value comes back, or why it was refused. Never anything else.
+/// Saves and loads a value, which must come back unchanged. Returns why it was refused, if it was.
 fn through<V: Value + Clone>(value: V, name: &str) -> Result<(), SnapshotError> {
     let bytes = save([(7_u32, value.clone())], name)?;
     let back: Cache<u32, Carried> = inline();
@@ -437,7 +437,7 @@ fn options_within_options_come_back_or_are_refused() {
         let is_right = matches!(error, SnapshotError::Inexact { loss: Loss::SomeOfNothing, .. });
         assert!(is_right, "{error:?}");
     }
-    // In a list within, nothing is lost.
+    // In a list, nothing is lost.
     through(Some(vec![None::<u8>]), "json").unwrap();
     through(vec![Wrapped(None)], "json").unwrap();
 }
@@ -494,11 +494,11 @@ fn integers_of_more_than_64_bits_become_no_floats() {
     assert!(inline::<String, serde_json::Value>().load_from(&*bytes, &load).is_err());
     assert!(inline::<String, Vec<f64>>().load_from(&*bytes, &load).is_err());
     convert::<String, Vec<u128>>(&*bytes, &mut Vec::new(), &load, &json).unwrap();
-    // Nor do those that have more digits than a float.
+    // An integer with more digits than a float holds is not read as a float either.
     let bytes = save([("a".to_owned(), (1_u64 << 53) + 1)], "json").unwrap();
     assert!(inline::<String, f64>().load_from(&*bytes, &load).is_err());
     assert!(inline::<String, serde_json::Value>().load_from(&*bytes, &load).is_ok());
-    // Floats of that size are floats, whatever else there is.
+    // Floats of that size stay floats, whatever else there is.
     through(serde_json::json!(["18446744073709551616 \" 1", 1e300, 1.8446744073709552e19]), "json")
         .unwrap();
 }

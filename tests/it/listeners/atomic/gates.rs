@@ -1,4 +1,4 @@
-//! What waits for a listener that takes its time, and what does not.
+//! What waits for a listener that takes long, and what does not.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -32,8 +32,8 @@ fn maintenance_passes_by_a_victim_whose_gate_is_taken() {
     thread::scope(|scope| {
         let blocked = scope.spawn(|| cache.remove(&0));
         has_entered.recv().unwrap();
-        // The next victim is 0, which is being removed. Nothing is inserted here: a key may share
-        // its gate.
+        // The next victim is 0, which is being removed. Nothing is inserted here, because a key may
+        // share the gate of 0.
         cache.set_capacity(5).unwrap();
         assert_eq!(cache.get(&0), Some(0));
         assert_eq!(cache.len(), 5);
@@ -125,7 +125,7 @@ fn lowering_a_bound_where_the_listener_cannot_be_notified_returns_and_later_runs
                 })
                 .build()
                 .unwrap();
-            // Ends with the process: the listener owns the cache that owns it.
+            // It lives until the process ends, because the listener owns the cache that owns it.
             slot.set(cache.clone()).unwrap();
             for key in 0..100 {
                 cache.insert(key, key);
@@ -133,7 +133,7 @@ fn lowering_a_bound_where_the_listener_cannot_be_notified_returns_and_later_runs
             cache.run_pending();
             within(&cache, Box::new(|| cache.set_capacity(10).unwrap()));
             assert_eq!(cache.capacity(), Some(10), "{what}");
-            // In background mode the maintenance thread comes by itself.
+            // In background mode the maintenance thread does it by itself.
             while cache.len() > 10 {
                 if mode == Maintenance::Inline {
                     cache.run_pending();
@@ -145,8 +145,8 @@ fn lowering_a_bound_where_the_listener_cannot_be_notified_returns_and_later_runs
     }
 }
 
-/// A cache with both kinds of listeners, which hear causes, and of which the atomic one moves the clock
-/// by ten seconds.
+/// A cache with both kinds of listeners, which record causes. The atomic one advances the clock by
+/// ten seconds.
 fn slow(clock: &FakeClock) -> (Builder<u32, u32>, Arc<Mutex<Vec<RemovalCause>>>) {
     let heard: Arc<Mutex<Vec<RemovalCause>>> = Arc::default();
     let (first, second, moved) = (Arc::clone(&heard), Arc::clone(&heard), clock.clone());
@@ -268,7 +268,7 @@ fn nothing_but_changes_of_the_same_key_waits_for_the_listener() {
         thread::scope(|scope| {
             let blocked = scope.spawn(|| removal(&cache));
             let held = has_entered.recv().unwrap();
-            // One key alone is being changed, whatever the call does to others later.
+            // Only this one key is being changed, whatever the call does to other keys later.
             for key in (0..20_000).filter(|key| *key != held) {
                 cache.insert(key, key + 1);
                 cache.remove(&key);

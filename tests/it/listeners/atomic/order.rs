@@ -1,4 +1,4 @@
-//! What is visible while the listener runs, and in which order removals are told.
+//! What is visible while the listener runs, and in which order it is notified of removals.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -91,7 +91,7 @@ fn expired_entries_are_told_once_with_and_without_traffic() {
             cache.insert(key, key);
         }
         clock.advance(Duration::from_secs(2));
-        // Though the clock stands still now, and the maintenance thread may be within some gates.
+        // The clock stands still now, and the maintenance thread may be within some gates.
         cache.run_pending();
         assert_eq!(cache.len(), 0, "{mode:?}");
         let told = told.lock().unwrap();
@@ -141,7 +141,7 @@ fn an_insertion_waits_for_the_listener_and_lookups_do_not() {
         let first = scope.spawn(|| cache.insert(1, 11));
         has_entered.recv().unwrap();
         let second = scope.spawn(|| cache.insert(1, 12));
-        // Whatever the second one does meanwhile, it is not visible, nor told.
+        // Whatever the second insertion does meanwhile, its value is neither visible nor notified.
         for _ in 0..1_000 {
             assert_eq!(cache.get(&1), Some(10));
             thread::yield_now();
@@ -183,11 +183,11 @@ fn keys_and_values_are_dropped_once() {
     assert_eq!(told.load(Ordering::SeqCst), 1_000 - left, "what is left is not told");
 }
 
-/// Of one key: the values that left, and what took their places.
+/// For one key: the values that left, and the values that replaced them.
 type Log = Mutex<Vec<(u64, Option<u64>)>>;
 
-/// Threads that do everything to few keys. Each value is told exactly once, as the one that is
-/// visible; one that replaced another is the next of its key that is told.
+/// Threads call all verbs on few keys. Each value is notified exactly once, while it is visible; a
+/// value that replaced another is the next of its key to be notified.
 fn stress(builder: Builder<u32, u64>, rounds: u64) {
     const KEYS: u32 = 24;
     let log: Arc<Vec<Log>> = Arc::new((0..KEYS).map(|_| Mutex::default()).collect());

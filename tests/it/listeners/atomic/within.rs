@@ -1,4 +1,5 @@
-//! Changes from within the listener or from closures and drops around it, and a listener that panics.
+//! Changes from within the listener, or from closures and drops around it, and a listener that
+//! panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -140,7 +141,8 @@ fn values_that_change_the_cache_as_they_are_dropped_do_so_outside_of_gates() {
             }
         });
         assert!(told.load(Ordering::SeqCst) > 1_000);
-        // What a drop inserts evicts nothing at once; what is dropped last inserts nothing.
+        // What a drop inserts evicts nothing at once; the last value that is dropped inserts
+        // nothing.
         let _ = cache.flush();
         while cache.len() > 32 {
             cache.run_pending();
@@ -183,7 +185,7 @@ fn values_that_were_not_stored_are_dropped_outside_of_gates() {
     let cache = Cache::builder()
         .max_weight(100)
         .maintenance(Maintenance::Inline)
-        // Changes the key between the first look at it and the change.
+        // This changes the key between the first search for it and the change.
         .weigher(|key: &u32, value: &Rejected| {
             if *key == 1 && value.0 {
                 let cache = CACHE.get().unwrap();
@@ -207,7 +209,8 @@ fn values_that_were_not_stored_are_dropped_outside_of_gates() {
 
 #[test]
 fn a_change_inside_a_listener_is_refused_rather_than_waiting_for_another_thread() {
-    // Two caches; each thread is inside one's listener for key 1 and wants to change key 1 of the other.
+    // Each of two threads is inside the listener of one cache for key 1, and wants to change key 1
+    // of the other cache.
     type Slots = [Arc<OnceLock<Cache<u32, u32>>>; 2];
     let slots: Slots = Default::default();
     let barrier = Arc::new(Barrier::new(2));

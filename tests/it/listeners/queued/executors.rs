@@ -24,11 +24,12 @@ fn an_executor_gets_the_deliveries() {
     let all: Vec<_> = receiver.try_iter().collect();
     assert_eq!(all, [0, 1, 2].map(|key| told(key, key, RemovalCause::Evicted)));
     cache.insert(5, 5);
-    // A job that is never run is no loss.
+    // Nothing is lost if a job is never run.
     jobs.lock().unwrap().clear();
     flush(&cache);
     assert_eq!(receiver.try_iter().count(), 1);
-    // What waits is told before the last handle's drop returns; the job finds nothing.
+    // Waiting notifications are delivered before the last handle's drop returns; the job finds
+    // nothing.
     cache.insert(6, 6);
     drop(cache);
     assert_eq!(receiver.try_iter().count(), 1);
@@ -43,7 +44,7 @@ fn a_condition_is_asked_once_of_a_value_even_if_the_write_buffer_is_full() {
     cache.insert(1, 1);
     cache.insert(2, 2);
     let mut asked = 0;
-    // What is reported of 1 fills the buffer of so small a cache until the reader has returned.
+    // In so small a cache the event of key 1 fills the buffer until the reader has returned.
     let is_removed = cache.remove_and_read(&1, |_, _| {
         cache.remove_if(&2, |_, _| {
             asked += 1;
@@ -130,7 +131,7 @@ fn the_last_handle_may_be_dropped_in_a_job_of_the_executor() {
     let queue = Arc::clone(&jobs);
     let listener = Listener::new(move |removal: &Removal<'_, u64, Counted>| {
         drop(taken.lock().unwrap().take());
-        // Still there, though the cache is gone.
+        // The job is still there, though the cache is gone.
         assert_eq!(removal.value.id(), 1);
     })
     .executor(move |job| queue.lock().unwrap().push(job));

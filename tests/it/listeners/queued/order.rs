@@ -1,4 +1,4 @@
-//! What is told of a removal, once, and in which order.
+//! What a listener is notified of, once for each removal, and in which order.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -120,13 +120,14 @@ fn removals_are_told_as_they_are_made_in_every_configuration() {
     });
 }
 
-/// 8 threads write the same few keys. Each value names the one that it replaced or that it came
-/// after, as far as its writer knows; what a listener is told must be one chain for each key.
+/// 8 threads write the same few keys. The notifications of each key must form one chain, in which
+/// each value is the one that replaced the value before it, or came after it, as far as its writer
+/// knows.
 fn removals_of_a_key_come_in_order(maintenance: Maintenance, capacity: usize, seed: u64) {
     const THREADS: u64 = 8;
     const KEYS: u64 = 6;
     const ROUNDS: u64 = 4_000;
-    /// What threads do to keys, by a clock that all of them advance.
+    /// When a write began and ended, by a clock that all threads advance.
     #[derive(Clone, Copy)]
     struct Write {
         began: u64,
@@ -149,7 +150,8 @@ fn removals_of_a_key_come_in_order(maintenance: Maintenance, capacity: usize, se
     let clock = AtomicU64::new(0);
     let now = || clock.fetch_add(1, Ordering::SeqCst);
     let barrier = Barrier::new(THREADS as usize);
-    // By value: when it was inserted; and the values that were seen to be removed, with when.
+    // For each value, when it was inserted; and the values that were returned by removals, with the
+    // times.
     let inserted: Mutex<HashMap<u64, Write>> = Mutex::default();
     let removed: Mutex<Vec<(u64, u64, Write)>> = Mutex::default();
     thread::scope(|scope| {
@@ -193,7 +195,7 @@ fn removals_of_a_key_come_in_order(maintenance: Maintenance, capacity: usize, se
     for notification in &told {
         by_key.entry(notification.key).or_default().push(*notification);
     }
-    // Each value that left was told once, none is missing.
+    // Each value that left was notified exactly once.
     let mut values: Vec<_> = told.iter().map(|told| told.value).collect();
     values.sort_unstable();
     let count = values.len();
@@ -203,15 +205,16 @@ fn removals_of_a_key_come_in_order(maintenance: Maintenance, capacity: usize, se
     for (key, notifications) in &by_key {
         for (at, pair) in notifications.windows(2).enumerate() {
             let [first, second] = pair else { unreachable!() };
-            // What took its place leaves next.
+            // The value that replaced it leaves next.
             if let Some(new_value) = first.new_value {
                 assert_eq!(new_value, second.value, "key {key}, notification {at}");
             }
-            // Its insertion did not end before the one that left before it had begun.
+            // Its insertion did not end before the insertion of the value that left before it
+            // began.
             let (a, b) = (inserted[&first.value], inserted[&second.value]);
             assert!(b.ended > a.began, "key {key}: {first:?} was told before {second:?}");
         }
-        // A removal that had ended before another began is told before it.
+        // A removal that ended before another began is notified before it.
         let place: HashMap<u64, usize> =
             notifications.iter().enumerate().map(|(at, told)| (told.value, at)).collect();
         let mut own: Vec<_> = removed.iter().filter(|(of, ..)| of == key).collect();
@@ -228,7 +231,7 @@ fn removals_of_a_key_come_in_order(maintenance: Maintenance, capacity: usize, se
             let position = latest_ended.partition_point(|(ended, _)| *ended < write.ended);
             latest_ended.insert(position, (write.ended, at));
         }
-        // And the last one told is what the cache does not hold any more.
+        // The value that was notified last is no longer in the cache.
         let last = notifications.last().unwrap();
         assert_eq!(cache.peek(key), last.new_value.or(cache.peek(key)), "key {key}");
     }
@@ -241,7 +244,7 @@ fn removals_of_a_key_come_in_order_under_8_threads() {
     for seed in seeds(1, 3) {
         println!("seed {seed}");
         for maintenance in [Maintenance::Background, Maintenance::Inline] {
-            // With room for all keys, and so little that most leave by eviction.
+            // With room for all keys, and with so little room that most leave by eviction.
             for capacity in [1000, 4] {
                 removals_of_a_key_come_in_order(maintenance, capacity, seed);
             }

@@ -14,7 +14,7 @@ use super::{Jobs, inline, recorder, replaced, run_all};
 
 type Listen = Box<dyn Fn(&Removal<'_, u64, u64>) + Send + Sync>;
 
-/// A listener that waits at its first notification until the test lets it go on.
+/// A listener that waits in its first notification until the test releases it.
 fn stuck() -> (Listen, Receiver<()>, mpsc::Sender<()>) {
     let (entered, has_entered) = mpsc::channel();
     let (go_on, wait) = mpsc::channel();
@@ -84,11 +84,12 @@ fn a_full_queue_that_blocks_holds_writers_back_and_loses_nothing() {
                     written.fetch_add(1, Ordering::SeqCst);
                 }
             });
-            // Until it does not get on any more: the queue is over its bound.
+            // Until the writer is held back, because the queue is over its bound.
             while cache.stats().notifications_waiting <= 8 {
                 thread::yield_now();
             }
-            // What has been pushed and not been applied yet, and the call that waits.
+            // The notifications in the queue, the events that are not yet applied, and the call
+            // that waits.
             assert!(written.load(Ordering::SeqCst) <= 8 + 64 + 2);
             assert!(!writer.is_finished());
             go_on.send(()).unwrap();
@@ -167,7 +168,7 @@ fn entries_live_until_they_were_told_and_no_longer() {
     let jobs: Jobs = Arc::default();
     let queue = Arc::clone(&jobs);
     let listener = Listener::new(|removal: &Removal<'_, u64, Counted>| {
-        // `id` notices use after drop.
+        // `id` notices a use after the drop.
         assert_eq!(*removal.key, removal.value.id() / 10);
         assert!(removal.new_value.is_none_or(|new| new.id() == removal.value.id() + 1));
     })

@@ -22,7 +22,7 @@ fn a_listener_may_use_the_cache() {
         assert_eq!(cache.flush(), Err(FlushError::WithinListener));
         assert_eq!(cache.get(removal.key), removal.new_value.copied());
         if *removal.value < 3 {
-            // Its own key again, and others.
+            // It uses its own key again, and other keys.
             cache.insert(*removal.key, removal.value + 1);
             cache.insert(100 + *removal.value, 1000);
             cache.remove(&(100 + *removal.value));

@@ -72,7 +72,7 @@ cases! {
                     it.cache.update("k", 2, None).is_ok()
                 });
                 barrier.wait();
-                // The key is valid until this deletes it, whatever the update does.
+                // The key is valid until this call deletes it, whatever the update does.
                 it.cache.delete("k").unwrap();
                 updater.join().unwrap()
             });

@@ -196,7 +196,7 @@ cases! {
                     barrier.wait();
                     for n in 0..2000 {
                         cache.set(format!("k{}", (n * 7 + thread) % 300), n, None).unwrap();
-                        // Each of the others may be within an insertion.
+                        // Each of the other threads may be within an insertion.
                         assert!(cache.size() <= 64 + 4);
                     }
                 });

@@ -1,4 +1,4 @@
-//! Where files are written, in which form, and what is loaded from them.
+//! Where files are written, in which format, and what is loaded from them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -207,7 +207,7 @@ cases! {
     }
 }
 
-/// The smallest executor there is.
+/// A minimal executor.
 fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {

@@ -1,4 +1,4 @@
-//! What is counted, and who is told.
+//! What is counted, and the user's own metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
