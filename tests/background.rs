@@ -48,8 +48,8 @@ fn an_insertion_is_applied() {
 }
 
 fn a_removal_is_told() {
-    let told = Arc::new(AtomicU64::new(0));
-    let count = Arc::clone(&told);
+    let notified = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&notified);
     let listener = Listener::new(move |_: &Removal<'_, u64, u64>| {
         count.fetch_add(1, Ordering::Relaxed);
     });
@@ -58,7 +58,7 @@ fn a_removal_is_told() {
     for value in 1..=ROUNDS {
         let_sleep(&cache);
         let _ = cache.insert(1, value);
-        wait_until(|| told.load(Ordering::Relaxed) == value);
+        wait_until(|| notified.load(Ordering::Relaxed) == value);
     }
 }
 

@@ -197,7 +197,7 @@ fn barriers_that_a_sandbox_refuses_are_reported_and_one_thread_needs_none() {
         let stats = cache.stats();
         assert!(
             stats.is_reclamation_refused || stats.waiting_bytes() < 10_000 * 48,
-            "{} bytes wait, and nobody says why",
+            "{} bytes wait without a reason in the statistics",
             stats.waiting_bytes()
         );
         assert_eq!(cache.get(&1), Some(19_901));

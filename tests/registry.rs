@@ -30,7 +30,7 @@ fn registered_policies_are_chosen_by_name_in_any_case() {
         fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
         fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
         fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
-            self.0.retain(|held| *held != id);
+            self.0.retain(|node| *node != id);
         }
         fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
             self.0.pop()
@@ -42,7 +42,7 @@ fn registered_policies_are_chosen_by_name_in_any_case() {
             assert_eq!(given, "newest");
             assert!(known.iter().any(|name| name == "window_tiny_lfu"));
         }
-        _ => panic!("nobody knows it yet"),
+        _ => panic!("no policy has this name yet"),
     }
     register_policy("Newest", |_: &PolicyConfig| Box::new(Newest(Vec::new()))).unwrap();
     for taken in ["newest", "NEWEST", "lru", "Window_Tiny_LFU"] {

@@ -72,11 +72,11 @@ fn mixed(cache: &Cache<u64, Value>, seed: u64) {
             }
             18 => {
                 let pinned = cache.pin();
-                let held: Vec<(u64, &Value)> =
+                let values: Vec<(u64, &Value)> =
                     (0..64).filter_map(|key| pinned.get(&key).map(|found| (key, found))).collect();
                 cache.insert(key, value(key, step));
                 cache.remove(&(key + 1));
-                for (key, found) in held {
+                for (key, found) in values {
                     check(key, found);
                 }
             }

@@ -62,7 +62,11 @@ fn load(bytes: &[u8]) -> Result<Vec<(String, u32)>, SnapshotError> {
     match loaded {
         Ok(_) => Ok(contents(&cache)),
         Err(error) => {
-            assert_eq!(contents(&cache), [("own".to_owned(), 7)], "changed in spite of {error}");
+            assert_eq!(
+                contents(&cache),
+                [("own".to_owned(), 7)],
+                "the cache changed in spite of {error}"
+            );
             assert!(!error.to_string().is_empty());
             Err(error)
         }

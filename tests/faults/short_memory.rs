@@ -34,13 +34,13 @@ fn child(test: &str, variable: &str, value: u64) -> std::process::Output {
     command.env(variable, value.to_string()).output().unwrap()
 }
 
-fn told(variable: &str) -> Option<u64> {
+fn variable_of_child(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|value| value.parse().unwrap())
 }
 
 #[test]
 fn child_runs_out_of_memory() {
-    let Some(nth) = told("LARDER_CHILD_NTH") else { return };
+    let Some(nth) = variable_of_child("LARDER_CHILD_NTH") else { return };
     FAIL_AFTER.set(nth);
     use_a_cache();
     let has_failed = FAIL_AFTER.replace(u64::MAX) == u64::MAX;
@@ -76,7 +76,7 @@ fn an_allocation_that_fails_ends_the_process_and_says_so() {
 
 #[test]
 fn child_gets_no_large_memory() {
-    let Some(largest) = told("LARDER_CHILD_LARGEST") else { return };
+    let Some(largest) = variable_of_child("LARDER_CHILD_LARGEST") else { return };
     FAIL_FROM.set(usize::try_from(largest).unwrap());
     use_a_cache();
     FAIL_FROM.set(usize::MAX);

@@ -40,11 +40,11 @@ impl<'de> Deserialize<'de> for Fragile {
     }
 }
 
-type Held = Cache<u64, Fragile>;
+type FragileCache = Cache<u64, Fragile>;
 
 const ENTRIES: u64 = 20;
 
-fn caches() -> [Held; 2] {
+fn caches() -> [FragileCache; 2] {
     [Maintenance::Inline, Maintenance::Background].map(|mode| {
         let cache = Cache::builder().capacity(100).maintenance(mode).build().unwrap();
         for key in 0..ENTRIES {
@@ -54,7 +54,7 @@ fn caches() -> [Held; 2] {
     })
 }
 
-fn assert_whole(cache: &Held) {
+fn assert_whole(cache: &FragileCache) {
     cache.validate();
     assert_eq!(cache.len() as u64, ENTRIES);
     for key in 0..ENTRIES {
@@ -73,7 +73,7 @@ fn options(name: &str) -> SaveOptions {
 
 /// A snapshot of keys that the caches do not hold.
 fn snapshot(name: &str) -> Vec<u8> {
-    let other: Held =
+    let other: FragileCache =
         Cache::builder().capacity(100).maintenance(Maintenance::Inline).build().unwrap();
     for key in 100..100 + ENTRIES {
         other.insert(key, Fragile(key));

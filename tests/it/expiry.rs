@@ -37,8 +37,8 @@ fn assert_absent(cache: &Cache<u32, u32>, key: u32) {
     assert_eq!(cache.pin().peek(&key), None);
     assert!(!cache.pin().contains_key(&key));
     assert_eq!(cache.inspect(&key), None);
-    assert!(!cache.iter().any(|(held, _)| held == key));
-    assert!(!cache.keys().any(|held| held == key));
+    assert!(!cache.iter().any(|(found, _)| found == key));
+    assert!(!cache.keys().any(|found| found == key));
     assert!(!cache.entries().any(|entry| entry.key == key));
     assert!(!cache.remove_if(&key, |_, _| true));
     assert_eq!(cache.remove(&key), None);
@@ -90,7 +90,7 @@ impl Expiry<u32, u32> for Shared {
 fn wait_until(what: &str, is_true: impl Fn() -> bool) {
     let begin = std::time::Instant::now();
     while !is_true() {
-        assert!(begin.elapsed() < 60 * SECOND, "never came about: {what}");
+        assert!(begin.elapsed() < 60 * SECOND, "never happened: {what}");
         std::thread::yield_now();
     }
 }

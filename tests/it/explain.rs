@@ -89,21 +89,21 @@ fn what_is_there_is_described() {
     cache.insert_with_tags(1, 1, ["a", "b"]);
     clock.advance(3 * second);
     cache.get(&1);
-    let told = presence(&cache, 1);
-    assert_eq!(told.info.age, Some(3 * second));
-    assert_eq!(told.info.expires_in, Some(7 * second));
-    assert_eq!((told.info.weight, told.tags), (1, 2));
-    assert!(told.uses.is_some());
+    let found = presence(&cache, 1);
+    assert_eq!(found.info.age, Some(3 * second));
+    assert_eq!(found.info.expires_in, Some(7 * second));
+    assert_eq!((found.info.weight, found.tags), (1, 2));
+    assert!(found.uses.is_some());
     let names: Vec<_> = cache.segments().iter().map(|segment| segment.name).collect();
-    assert!(names.contains(&told.segment.unwrap()), "{told:?}");
+    assert!(names.contains(&found.segment.unwrap()), "{found:?}");
 
     let lfu = inline(100).policy(Policy::lfu()).build().unwrap();
     lfu.insert(1, 1);
     lfu.get(&1);
     lfu.get(&1);
-    let told = presence(&lfu, 1);
-    assert_eq!((told.uses, told.segment, told.tags), (Some(3), None, 0));
-    assert_eq!(presence(&lfu, 1).uses, Some(3), "asking is no use");
+    let found = presence(&lfu, 1);
+    assert_eq!((found.uses, found.segment, found.tags), (Some(3), None, 0));
+    assert_eq!(presence(&lfu, 1).uses, Some(3), "a question does not count as a use");
 }
 
 #[test]
@@ -122,8 +122,8 @@ fn memory_is_bounded_and_says_when_it_may_have_forgotten() {
     for key in 0..10_000 {
         cache.insert(key, key);
     }
-    let told: Vec<_> = (0..10_000).filter(|key| !cache.contains_key(key)).collect();
-    let evicted = told.iter().filter(|key| absence(&cache, **key) == Absence::Evicted).count();
+    let missing: Vec<_> = (0..10_000).filter(|key| !cache.contains_key(key)).collect();
+    let evicted = missing.iter().filter(|key| absence(&cache, **key) == Absence::Evicted).count();
     assert_eq!(evicted, 160);
     assert_eq!(absence(&cache, 0), Absence::Unknown);
     assert_eq!(absence(&cache, 1_000_000), Absence::Unknown, "it may have been there");

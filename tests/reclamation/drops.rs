@@ -12,11 +12,11 @@ use crate::support::counted::{Counted, Ledger, Place, REQUESTED};
 use crate::support::panic_message;
 use crate::support::rng::{Rng, seeds};
 
-type Kept = Cache<Counted, Counted>;
+type CountedCache = Cache<Counted, Counted>;
 
 /// Afterwards everything that left the cache has been dropped.
 #[track_caller]
-fn flush(cache: &Kept) {
+fn flush(cache: &CountedCache) {
     cache.run_pending();
     cache.flush().expect("no pin is held in this test binary");
 }
@@ -24,14 +24,14 @@ fn flush(cache: &Kept) {
 /// Asserts that the cache holds `entries` entries and nothing else is alive, that it works, and
 /// that its end drops everything.
 #[track_caller]
-fn assert_clean_and_usable(cache: Kept, ledger: &Arc<Ledger>, what: &str) {
-    assert!(!ledger.disarm(), "{what}: the panic on request never came");
+fn assert_clean_and_usable(cache: CountedCache, ledger: &Arc<Ledger>, what: &str) {
+    assert!(!ledger.disarm(), "{what}: the requested panic never came");
     cache.validate();
     flush(&cache);
     ledger.assert_living(cache.len() * 2, what);
     for id in 500..540 {
         cache.insert(ledger.make(id), ledger.make(id));
-        assert!(cache.contains_key(&id) || cache.maybe_evicts(), "{what}: {id} is not there");
+        assert!(cache.contains_key(&id) || cache.maybe_evicts(), "{what}: {id} is missing");
     }
     cache.remove_if(&510, |_, _| true);
     flush(&cache);
@@ -45,14 +45,14 @@ trait MaybeEvicts {
     fn maybe_evicts(&self) -> bool;
 }
 
-impl MaybeEvicts for Kept {
+impl MaybeEvicts for CountedCache {
     fn maybe_evicts(&self) -> bool {
         self.capacity().is_some_and(|capacity| capacity < 1_000)
             || self.max_weight().is_some_and(|weight| weight < 1_000)
     }
 }
 
-fn filled(config: &Config, ledger: &Arc<Ledger>, entries: u64, capacity: usize) -> Kept {
+fn filled(config: &Config, ledger: &Arc<Ledger>, entries: u64, capacity: usize) -> CountedCache {
     let cache = config.cache::<Counted, Counted>(capacity);
     for id in 0..entries {
         cache.insert(ledger.make(id), ledger.make(id));
@@ -156,7 +156,7 @@ fn a_rejected_key_and_value_are_dropped_at_once() {
         ledger.assert_living(2, "absent");
     });
     let ledger = Ledger::new();
-    let cache = Kept::builder()
+    let cache = CountedCache::builder()
         .max_weight(10)
         .weigher(|key, _| key.id() as u32)
         .maintenance(Maintenance::Inline)
@@ -203,7 +203,7 @@ fn many_threads_leak_nothing_and_drop_nothing_twice() {
 ///
 /// Returns how many steps panicked.
 fn panicking_verbs(config: &Config, place: Place, nth: i64) -> usize {
-    type Verb = fn(&Kept, Counted, Counted);
+    type Verb = fn(&CountedCache, Counted, Counted);
     let verbs: [(&str, Verb); 16] = [
         ("get", |cache, key, _| drop(cache.get(&key))),
         ("read", |cache, key, _| {
@@ -304,7 +304,7 @@ fn a_panic_in_drop_keeps_nothing_else_from_being_dropped() {
                     cache.clear();
                     flush(&cache);
                 }));
-                assert!(!ledger.disarm(), "id {id}: dropped, so it must have panicked");
+                assert!(!ledger.disarm(), "id {id}: it was dropped, so it must have panicked");
                 flush(&cache);
                 ledger.assert_living(0, &format!("id {id}, call {nth}"));
                 assert_eq!(cache.stats().maintenance_panics, 1, "id {id}, call {nth}");
@@ -386,7 +386,7 @@ fn a_panic_in_the_weigher_leaves_the_cache_unchanged() {
         let ledger = Ledger::new();
         let panics = Arc::new(AtomicBool::new(false));
         let switch = Arc::clone(&panics);
-        let cache = Kept::builder()
+        let cache = CountedCache::builder()
             .max_weight(2_000)
             .weigher(move |_, _| {
                 assert!(!switch.load(Ordering::SeqCst), "in the weigher");
@@ -401,8 +401,9 @@ fn a_panic_in_the_weigher_leaves_the_cache_unchanged() {
         }
         let value = cache.pin().get(&3).map(std::ptr::from_ref);
         for id in [3, 50] {
-            type Verb = fn(&Kept, Counted, Counted) -> Inserted;
-            let verbs: [Verb; 3] = [Kept::insert, Kept::insert_if_absent, Kept::replace];
+            type Verb = fn(&CountedCache, Counted, Counted) -> Inserted;
+            let verbs: [Verb; 3] =
+                [CountedCache::insert, CountedCache::insert_if_absent, CountedCache::replace];
             for verb in verbs {
                 panics.store(true, Ordering::SeqCst);
                 let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -528,10 +529,10 @@ fn a_weigher_whose_drop_panics_does_not_stop_maintenance() {
     // So few that no writer runs maintenance itself: only the thread applies them.
     let cache = Cache::<u64, u64>::new(100_000);
     cache.insert(1, 1);
-    let mut looks = 0_u64;
+    let mut polls = 0_u64;
     while cache.weight() == 0 {
-        looks += 1;
-        assert!(looks < 20_000_000, "nobody looks after the cache any more");
+        polls += 1;
+        assert!(polls < 20_000_000, "the maintenance thread does not visit the cache any more");
         std::thread::yield_now();
     }
 }

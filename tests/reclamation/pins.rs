@@ -36,9 +36,9 @@ fn a_long_pin_lets_garbage_grow_and_its_end_lets_it_fall() {
         cache.run_pending();
         cache.flush().unwrap();
         let pinned = cache.pin();
-        let held: Vec<(u64, &Block)> =
+        let values: Vec<(u64, &Block)> =
             (0..16).filter_map(|key| pinned.get(&key).map(|value| (key, value))).collect();
-        assert!(!held.is_empty());
+        assert!(!values.is_empty());
         std::thread::scope(|scope| {
             for thread in 0..2 {
                 let cache = &cache;
@@ -52,10 +52,10 @@ fn a_long_pin_lets_garbage_grow_and_its_end_lets_it_fall() {
         });
         let waiting = cache.stats().waiting_bytes();
         let churned = 2 * CHURN * size_of::<Block>() as u64;
-        assert!(waiting > churned / 2, "only {waiting} bytes of {churned} wait, or are reported");
+        assert!(waiting > churned / 2, "only {waiting} of {churned} bytes wait or are reported");
         let refused = cache.flush();
         assert!(refused.is_err(), "flush with the caller's own pin over garbage");
-        for (key, value) in &held {
+        for (key, value) in &values {
             assert_eq!(**value, block(*key), "a pinned value changed");
         }
         drop(pinned);
@@ -77,7 +77,7 @@ fn the_refusal_of_flush_says_why_and_keeps_nothing() {
     cache.clear();
     let error = cache.flush().unwrap_err();
     let message = error.to_string();
-    assert!(message.contains("pin"), "says what holds it: {message}");
+    assert!(message.contains("pin"), "the message names the pin: {message}");
     assert!(!message.ends_with('.'), "style of messages: {message}");
     ledger.assert_living(50, "held by the pin");
     drop(pinned);
@@ -200,7 +200,7 @@ fn a_pin_of_one_cache_does_not_delay_the_drop_of_another() {
         }
         // This cache can no longer be read, so its memory need not wait.
         drop(cache);
-        ledger.assert_living(0, "dropped while a stranger is pinned");
+        ledger.assert_living(0, "dropped while a thread is pinned for another cache");
         assert_eq!(pinned.get(&1), Some(&1));
     });
 }
@@ -506,14 +506,14 @@ fn pins_and_churn_from_all_sides_read_only_live_values() {
                     let mut rng = Rng::new(thread);
                     for _ in 0..60 {
                         let pinned = cache.pin();
-                        let mut held = Vec::new();
+                        let mut values = Vec::new();
                         for _ in 0..10 {
                             let id = rng.below(40);
                             cache.insert(id, ledger.make(id));
                             let other = rng.below(40);
-                            held.extend(pinned.get(&other).map(|value| (other, value)));
+                            values.extend(pinned.get(&other).map(|value| (other, value)));
                         }
-                        for (id, value) in held {
+                        for (id, value) in values {
                             assert_eq!(value.id(), id);
                         }
                     }

@@ -65,7 +65,11 @@ impl Ledger {
     /// Panics unless exactly `living` objects are alive and none was misused.
     #[track_caller]
     pub(crate) fn assert_living(&self, living: usize, what: &str) {
-        assert_eq!(self.misused.load(Ordering::SeqCst), 0, "{what}: dropped twice or used after");
+        assert_eq!(
+            self.misused.load(Ordering::SeqCst),
+            0,
+            "{what}: dropped twice or used after the drop"
+        );
         assert_eq!(self.living(), living, "{what}: keys and values alive");
     }
 

@@ -279,7 +279,7 @@ impl Pair {
         };
         assert_eq!(seen, expected, "{}", self.at(op));
         for key in self.model.last_evicted() {
-            assert!(!self.cache.contains_key(key), "key {key} had to go: {}", self.at(op));
+            assert!(!self.cache.contains_key(key), "key {key} should have left: {}", self.at(op));
         }
     }
 

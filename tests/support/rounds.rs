@@ -24,7 +24,7 @@ pub(crate) fn in_rounds_of(
     mut judge: impl FnMut(u64),
 ) {
     // A thread that spins while another waits for the core would keep that one from starting.
-    let looks_before_yield = if threads > stress_threads() { 1 << 4 } else { 1 << 12 };
+    let spins_before_yield = if threads > stress_threads() { 1 << 4 } else { 1 << 12 };
     let barrier = Barrier::new(threads + 1);
     let started = AtomicUsize::new(0);
     let failure = Mutex::new(None);
@@ -46,10 +46,10 @@ pub(crate) fn in_rounds_of(
                     // this.
                     started.fetch_add(1, Ordering::AcqRel);
                     let all = (round as usize + 1) * threads;
-                    let mut looks = 0_u32;
+                    let mut spins = 0_u32;
                     while started.load(Ordering::Acquire) < all {
-                        looks += 1;
-                        if looks.is_multiple_of(looks_before_yield) {
+                        spins += 1;
+                        if spins.is_multiple_of(spins_before_yield) {
                             std::thread::yield_now();
                         }
                         std::hint::spin_loop();

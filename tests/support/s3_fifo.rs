@@ -56,7 +56,7 @@ impl S3Fifo {
     fn evict(&mut self) {
         let share = (self.capacity / 10).max(1);
         while self.small.len() >= share || self.main.is_empty() {
-            let (key, count) = self.small.pop().expect("something is held");
+            let (key, count) = self.small.pop().expect("a queue is not empty");
             if count <= 1 {
                 self.ghost.insert(0, key);
                 // As many keys as the main queue holds, plus the one that was just added.
@@ -66,7 +66,7 @@ impl S3Fifo {
             self.main.insert(0, (key, 0));
         }
         loop {
-            let (key, count) = self.main.pop().expect("something is held");
+            let (key, count) = self.main.pop().expect("a queue is not empty");
             match count.checked_sub(1) {
                 Some(left) => self.main.insert(0, (key, left)),
                 None => return,

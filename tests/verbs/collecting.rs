@@ -34,7 +34,7 @@ fn what_an_extension_cannot_store_is_counted() {
     });
     for cache in [own, shared] {
         assert_eq!(cache.stats().rejections, 2);
-        assert_eq!(cache.to_vec(), [(3, 20)], "a value that was to be replaced is gone");
+        assert_eq!(cache.to_vec(), [(3, 20)], "a value that should have been replaced is gone");
     }
 }
 

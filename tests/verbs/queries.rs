@@ -32,9 +32,9 @@ enum Borrowed<'q> {
 impl Equivalent<Owned> for Borrowed<'_> {
     fn equivalent(&self, key: &Owned) -> bool {
         match (self, key) {
-            (Self::Page(name), Owned::Page(held)) => name == held,
-            (Self::Image(name, width), Owned::Image(held, held_width)) => {
-                name == held && width == held_width
+            (Self::Page(name), Owned::Page(stored)) => name == stored,
+            (Self::Image(name, width), Owned::Image(stored, stored_width)) => {
+                name == stored && width == stored_width
             }
             _ => false,
         }

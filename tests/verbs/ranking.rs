@@ -29,7 +29,7 @@ impl EvictionPolicy for Terse {
     fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
     fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
     fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
-        self.0.retain(|held| *held != id);
+        self.0.retain(|node| *node != id);
     }
     fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
         self.0.pop()
@@ -216,7 +216,7 @@ fn demotions_of_entries_that_leave_otherwise_leave_no_trace() {
         cache.insert(key, key);
     }
     cache.insert(10, 10);
-    assert!(!cache.contains_key(&0), "the oldest, not the one in a demoted one's place");
+    assert!(!cache.contains_key(&0), "the oldest left, not the entry that replaced a demoted one");
     cache.insert_unevictable(11, 11);
     assert!(!cache.demote(&11), "never evicted");
     cache.validate();

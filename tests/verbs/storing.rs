@@ -188,7 +188,7 @@ fn no_read_after_an_update_returns_what_was_fetched_before_it() {
             cache.run_pending();
             for (key, row) in (0..).zip(&rows) {
                 let now = *row.lock().unwrap();
-                assert!(cache.get(&key).is_none_or(|seen| seen == now), "an old row stays");
+                assert!(cache.get(&key).is_none_or(|seen| seen == now), "an old row stayed");
             }
             cache.validate();
         }
@@ -199,8 +199,8 @@ fn no_read_after_an_update_returns_what_was_fetched_before_it() {
 fn an_insertion_gives_back_what_had_to_leave_for_it() {
     // 0: no listener, 1: a listener, 2: an atomic one.
     for kind in 0..3 {
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let note = Arc::clone(&heard);
+        let notified = Arc::new(Mutex::new(Vec::new()));
+        let note = Arc::clone(&notified);
         let listen = move |removal: &Removal<'_, u64, u64>| {
             if removal.cause == RemovalCause::Evicted {
                 note.lock().unwrap().push((*removal.key, *removal.value));
@@ -233,7 +233,7 @@ fn an_insertion_gives_back_what_had_to_leave_for_it() {
         assert!(matches!(heavy, Err(Rejection::TooHeavy { .. })));
         let all = [(0, 25), (1, 25), (2, 25), (3, 20)];
         if kind > 0 {
-            assert_eq!(*heard.lock().unwrap(), all);
+            assert_eq!(*notified.lock().unwrap(), all);
         }
         cache.validate();
     }

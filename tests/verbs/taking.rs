@@ -59,7 +59,7 @@ fn a_value_that_is_not_clone_is_read_as_it_leaves() {
     let cache: Cache<u64, Whole> = Cache::new(10);
     cache.insert(1, Whole("one".to_owned()));
     let read = cache.remove_and_read(&1, |_, whole| {
-        assert!(!cache.contains_key(&1), "it has left before it is read");
+        assert!(!cache.contains_key(&1), "it leaves before it is read");
         whole.0.len()
     });
     assert_eq!(read, Some(3));
@@ -172,19 +172,19 @@ fn entries_are_handed_out_once_by_threads_that_compete() {
 
 #[test]
 fn listeners_hear_of_what_was_handed_out_as_of_every_removal() {
-    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let hear = |told: &std::sync::Arc<std::sync::Mutex<Vec<_>>>| {
-        let told = std::sync::Arc::clone(told);
+    let notified = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let recorder = |notified: &std::sync::Arc<std::sync::Mutex<Vec<_>>>| {
+        let notified = std::sync::Arc::clone(notified);
         move |removal: &Removal<'_, u64, u64>| {
-            told.lock().unwrap().push((*removal.key, removal.cause));
+            notified.lock().unwrap().push((*removal.key, removal.cause));
         }
     };
     let build = |builder: larder::Builder<u64, u64>| {
         builder.capacity(100).maintenance(Maintenance::Inline).build().unwrap()
     };
     for cache in [
-        build(Cache::builder().listener(Listener::new(hear(&told)))),
-        build(Cache::builder().atomic_listener(hear(&told))),
+        build(Cache::builder().listener(Listener::new(recorder(&notified)))),
+        build(Cache::builder().atomic_listener(recorder(&notified))),
     ] {
         for key in 0..6 {
             cache.insert(key, key);
@@ -194,9 +194,9 @@ fn listeners_hear_of_what_was_handed_out_as_of_every_removal() {
         assert_eq!(cache.extract_if(|key, _| *key == 2), [(2, 2)]);
         assert!(cache.pop_coldest().is_some() && cache.pop_hottest().is_some());
         assert_eq!(cache.drain().len(), 1);
-        let mut heard = std::mem::take(&mut *told.lock().unwrap());
-        heard.sort_unstable_by_key(|(key, _)| *key);
+        let mut removals = std::mem::take(&mut *notified.lock().unwrap());
+        removals.sort_unstable_by_key(|(key, _)| *key);
         let all: Vec<_> = (0..6).map(|key| (key, RemovalCause::Explicit)).collect();
-        assert_eq!(heard, all);
+        assert_eq!(removals, all);
     }
 }

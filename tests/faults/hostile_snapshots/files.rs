@@ -19,7 +19,7 @@ fn a_folder_and_a_missing_file_are_typed_errors() {
     }
     let error = cache.save_to_path(folder.path(), &options("json")).unwrap_err();
     assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was left");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a file was left");
 }
 
 /// The cause below the error that names a file.
@@ -213,8 +213,8 @@ fn a_file_without_permission_is_a_typed_error() {
             output => break output.unwrap(),
         }
     };
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && told.contains("refused"), "{output:?}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("refused"), "{output:?}");
 }
 
 #[cfg(unix)]
@@ -298,7 +298,7 @@ fn a_process_killed_at_any_moment_of_a_save_leaves_the_old_or_the_new_file() {
         let mut line = String::new();
         while !line.contains("saved") {
             line.clear();
-            assert!(lines.read_line(&mut line).unwrap() > 0, "the child has ended by itself");
+            assert!(lines.read_line(&mut line).unwrap() > 0, "the child ended by itself");
         }
         // Lets the next save begin, and kills it a bit later each time.
         for _ in 0..kill * 160 {
@@ -316,7 +316,7 @@ fn a_process_killed_at_any_moment_of_a_save_leaves_the_old_or_the_new_file() {
         }
     }
     println!("{interrupted} of {KILLS} kills came between the beginning and the end of a file");
-    assert!(interrupted > 0, "no kill came at a bad moment");
+    assert!(interrupted > 0, "no kill interrupted the writing of a file");
 }
 
 #[cfg(unix)]

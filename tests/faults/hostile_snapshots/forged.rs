@@ -324,7 +324,7 @@ fn what_is_saved_by_default_is_loaded_by_default_however_well_it_packs() {
                 let info = Info::read(&*file, &LoadOptions::new()).unwrap();
                 assert_eq!((info.entries, info.bytes), (u64::from(pages), saved.bytes));
                 let error = target.load_from(&*file, &LoadOptions::new().max_expansion(1));
-                assert!(error.is_ok() == (bytes == 10), "a limit of one's own holds");
+                assert!(error.is_ok() == (bytes == 10), "the limit that was set holds");
             }
         }
     }

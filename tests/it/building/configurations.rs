@@ -43,7 +43,7 @@ fn a_configuration_by_hand_comes_to_the_same_as_a_builder() {
 
 #[test]
 fn a_builder_that_is_cloned_builds_caches_that_are_alike_and_apart() {
-    let (heard, within) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (queued, atomic) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let count = |counter: &Arc<AtomicU64>| {
         let counter = Arc::clone(counter);
         move |_: &Removal<'_, u64, u64>| {
@@ -59,8 +59,8 @@ fn a_builder_that_is_cloned_builds_caches_that_are_alike_and_apart() {
         .maintenance(Maintenance::Inline)
         .time_to_live(Duration::from_secs(60))
         .clock(clock.clone())
-        .listener(Listener::new(count(&heard)))
-        .atomic_listener(count(&within));
+        .listener(Listener::new(count(&queued)))
+        .atomic_listener(count(&atomic));
     let twins = [builder.clone().build().unwrap(), builder.clone().build().unwrap()];
     for cache in &twins {
         assert_eq!(
@@ -74,7 +74,7 @@ fn a_builder_that_is_cloned_builds_caches_that_are_alike_and_apart() {
     }
     twins[0].clear();
     assert_eq!((twins[0].len(), twins[1].len()), (0, 10));
-    assert_eq!((heard.load(Ordering::Relaxed), within.load(Ordering::Relaxed)), (20, 20));
+    assert_eq!((queued.load(Ordering::Relaxed), atomic.load(Ordering::Relaxed)), (20, 20));
     clock.advance(Duration::from_secs(61));
     assert_eq!(twins[1].get(&14), None);
     let shown = format!("{builder:?}");

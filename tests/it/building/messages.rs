@@ -18,7 +18,7 @@ fn assert_tell(messages: &[(&dyn Display, &[&str])]) {
         let message = error.to_string();
         assert!(!message.is_empty() && !message.contains('\n'), "{message:?}");
         for wanted in *wanted {
-            assert!(message.contains(wanted), "`{message}` does not tell `{wanted}`");
+            assert!(message.contains(wanted), "`{message}` does not contain `{wanted}`");
         }
         assert!(seen.insert(message.clone()), "two errors say `{message}`");
     }
@@ -188,11 +188,11 @@ fn snapshot_errors_say_where_and_how_much() {
         (&in_file, &["a/b"]),
     ]);
     for error in [io, E::Serialize(cause()), unreadable, in_file] {
-        let source = error.source().expect("all of them have one").to_string();
+        let source = error.source().expect("all of these errors have a source").to_string();
         assert!(!error.to_string().contains(&source), "`{error}` repeats `{source}`");
     }
     for error in [by_name, E::NotASnapshot] {
-        assert!(error.source().is_none(), "`{error}` says all there is");
+        assert!(error.source().is_none(), "`{error}` has a source");
     }
 }
 

@@ -26,7 +26,7 @@ fn assert_refused(builder: Builder<u64, u64>, expected: &BuildError, parts: &[&s
     }
     assert!(!message.ends_with('.'), "{message}");
     assert!(!message.starts_with(char::is_uppercase), "{message}");
-    assert!(error.source().is_none(), "nothing lies below it");
+    assert!(error.source().is_none(), "it has no source");
 }
 
 #[test]

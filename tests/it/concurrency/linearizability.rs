@@ -67,7 +67,7 @@ fn histories_that_have_an_order_are_accepted() {
             ],
         ),
         (
-            "each has to wait for the one noted after it",
+            "each has to wait for the one recorded after it",
             Licence::None,
             vec![
                 event(0, 20, Get, got(3)),
@@ -184,12 +184,12 @@ fn histories_without_an_order_are_refused() {
             ],
         ),
         (
-            "a value from nowhere",
+            "a value that was never written",
             Licence::Vanish,
             vec![event(0, 1, Insert(1), ADDED), event(2, 3, Get, got(7))],
         ),
         (
-            "what vanished came back",
+            "an entry that vanished came back",
             Licence::Vanish,
             vec![
                 event(0, 1, Insert(1), ADDED),
@@ -207,7 +207,7 @@ fn histories_without_an_order_are_refused() {
             ],
         ),
         (
-            "an odd value removed as an even one",
+            "an odd value was removed as an even one",
             Licence::Vanish,
             vec![event(0, 1, Insert(1), ADDED), event(2, 3, RemoveIfEven, Outcome::Removed(true))],
         ),
@@ -217,7 +217,7 @@ fn histories_without_an_order_are_refused() {
             vec![event(0, 1, Replace(1), REPLACED)],
         ),
         (
-            "seen after its time",
+            "an entry was seen after its end",
             Licence::Vanish,
             vec![
                 event(0, 1, Insert(1), ADDED),
@@ -272,7 +272,7 @@ struct Broken {
     bug: Bug,
     map: Mutex<HashMap<u64, u64>>,
     /// The values that `get` remembers.
-    kept: Mutex<HashMap<u64, u64>>,
+    remembered: Mutex<HashMap<u64, u64>>,
     /// The two threads of a race meet here, in the middle of the verb.
     gate: Barrier,
     is_racing: bool,
@@ -280,8 +280,8 @@ struct Broken {
 
 impl Broken {
     fn new(bug: Bug) -> Self {
-        let (map, kept) = (Mutex::default(), Mutex::default());
-        Self { bug, map, kept, gate: Barrier::new(2), is_racing: false }
+        let (map, remembered) = (Mutex::default(), Mutex::default());
+        Self { bug, map, remembered, gate: Barrier::new(2), is_racing: false }
     }
 
     /// Called where the verb of `bug` has released the lock.
@@ -324,7 +324,7 @@ impl Verbs for Broken {
                 ADDED
             }
             (Bug::StaleRead, Call::Get) => {
-                if let Some(value) = self.kept.lock().unwrap().get(&key) {
+                if let Some(value) = self.remembered.lock().unwrap().get(&key) {
                     return got(*value);
                 }
                 let value = read();
@@ -333,14 +333,14 @@ impl Verbs for Broken {
                     self.gap(Bug::StaleRead);
                 }
                 if let Some(value) = value {
-                    self.kept.lock().unwrap().insert(key, value);
+                    self.remembered.lock().unwrap().insert(key, value);
                 }
                 Outcome::Value(value)
             }
             (Bug::StaleRead, Call::Replace(_)) => {
                 self.gap(Bug::StaleRead);
                 let outcome = self.whole(key, call);
-                self.kept.lock().unwrap().remove(&key);
+                self.remembered.lock().unwrap().remove(&key);
                 self.gap(Bug::StaleRead);
                 outcome
             }
@@ -444,7 +444,7 @@ fn planted_bugs_are_found() {
 
         let sound = record(&mut Broken::new(Bug::None), before, race, after);
         if let Err(violation) = check(&sound, Licence::None) {
-            panic!("the same calls on a sound map: {violation}");
+            panic!("the same calls on a correct map: {violation}");
         }
     }
 }
@@ -567,7 +567,9 @@ fn check_configs(what: &str, capacity: usize, licence: Licence, base: u64) {
             check_histories(&cache, threads, rounds, seed, licence, None, &mut tally);
             let evictions = cache.stats().evictions;
             match licence {
-                Licence::None => assert_eq!(evictions, 0, "an eviction without need"),
+                Licence::None => {
+                    assert_eq!(evictions, 0, "an entry was evicted although there was room")
+                }
                 // With several partitions, each key may have one to itself, and then nothing is
                 // evicted.
                 Licence::Vanish => assert!(evictions > 0 || config.partitions > 1 || rounds < 10),

@@ -28,7 +28,7 @@ impl Stamped {
     fn check(&self, key: u64, seed: u64) -> (usize, u64) {
         let [own_key, writer, version, sum] = self.words;
         assert_eq!(sum, !(own_key ^ writer ^ version), "torn value {self:?}, seed {seed}");
-        assert_eq!(own_key, key, "a stranger's value, seed {seed}");
+        assert_eq!(own_key, key, "another key's value, seed {seed}");
         (writer as usize, version)
     }
 }
@@ -146,7 +146,7 @@ fn assert_settled<V: Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static
     let entries: Vec<(u64, V)> = cache.iter().collect();
     assert_eq!(entries.len(), cache.len());
     let distinct: HashSet<u64> = entries.iter().map(|(key, _)| *key).collect();
-    assert_eq!(distinct.len(), entries.len(), "a key stands twice");
+    assert_eq!(distinct.len(), entries.len(), "a key is there twice");
     for (key, value) in &entries {
         assert_eq!(cache.peek(key).as_ref(), Some(value));
     }
@@ -154,7 +154,7 @@ fn assert_settled<V: Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static
     assert_eq!(
         stats.inserts - stats.evictions - stats.removals,
         cache.len() as u64,
-        "the books do not add up: {stats:?}"
+        "the counts do not add up: {stats:?}"
     );
     cache.validate();
 }

@@ -30,11 +30,11 @@ fn scratch_of(id: NodeId, nodes: &dyn Nodes) -> u32 {
 }
 
 impl Strict {
-    fn check_held(&self, id: NodeId, nodes: &dyn Nodes) {
+    fn check_known(&self, id: NodeId, nodes: &dyn Nodes) {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let (hash, weight) = self.known[id.index()].expect("the cache speaks of a node it took");
+        let (hash, weight) = self.known[id.index()].expect("the policy has this node");
         assert_eq!(nodes.hash(id), hash, "the hash of a node changed");
-        assert_eq!(nodes.weight(id), weight, "the weight of a node changed untold");
+        assert_eq!(nodes.weight(id), weight, "the weight of a node changed without notice");
         self.check_words(id, nodes);
     }
 
@@ -50,7 +50,7 @@ impl Strict {
     }
 
     fn forget(&mut self, id: NodeId) {
-        self.queue.retain(|held| *held != id);
+        self.queue.retain(|node| *node != id);
         self.known[id.index()] = None;
     }
 }
@@ -78,32 +78,32 @@ impl EvictionPolicy for Strict {
         match self.accesses {
             Accesses::Order => {}
             Accesses::Mark { sample } => assert!(sample.contains(nodes.hash(id))),
-            _ => panic!("told of accesses that it did not ask for"),
+            _ => panic!("notified of accesses that it did not ask for"),
         }
-        self.check_held(id, nodes);
+        self.check_known(id, nodes);
     }
 
     fn on_update(&mut self, id: NodeId, old_weight: u32, nodes: &dyn Nodes) {
-        let (hash, weight) = self.known[id.index()].expect("an update of a node it took");
+        let (hash, weight) = self.known[id.index()].expect("the policy has this node");
         self.check_words(id, nodes);
         assert_eq!((nodes.hash(id), old_weight), (hash, weight));
         self.known[id.index()] = Some((hash, nodes.weight(id)));
     }
 
     fn on_remove(&mut self, id: NodeId, nodes: &dyn Nodes) {
-        self.check_held(id, nodes);
+        self.check_known(id, nodes);
         self.forget(id);
     }
 
     fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
         let id = *self.queue.front().expect("asked for a victim without any node");
-        self.check_held(id, nodes);
+        self.check_known(id, nodes);
         self.forget(id);
         Some(id)
     }
 }
 
-fn every_accesses() -> [Accesses; 5] {
+fn all_accesses() -> [Accesses; 5] {
     [
         Accesses::None,
         Accesses::Counter { max: 3 },
@@ -117,7 +117,7 @@ fn every_accesses() -> [Accesses; 5] {
 fn a_policy_hears_of_each_node_as_the_contract_says() {
     for seed in seeds(0x57c7, 1) {
         for maintenance in [Maintenance::Inline, Maintenance::Background] {
-            for accesses in every_accesses() {
+            for accesses in all_accesses() {
                 for partitions in [1, 4] {
                     let calls = Arc::new(AtomicU64::new(0));
                     let counter = Arc::clone(&calls);
@@ -157,7 +157,7 @@ fn a_policy_hears_of_each_node_as_the_contract_says() {
 
 #[test]
 fn a_policy_hears_of_each_node_as_the_contract_says_also_under_races() {
-    for accesses in every_accesses() {
+    for accesses in all_accesses() {
         let calls = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&calls);
         let policy = Policy::custom("strict", move |_| {
@@ -333,12 +333,12 @@ struct Mute {
 
 impl EvictionPolicy for Mute {
     fn accesses(&self) -> Accesses {
-        assert!(!self.panics_in_accesses, "knows not what it wants");
+        assert!(!self.panics_in_accesses, "cannot say its accesses");
         Accesses::None
     }
 
     fn room(&self) -> Room {
-        panic!("knows not when")
+        panic!("cannot say its room")
     }
 
     fn on_insert(&mut self, _: NodeId, _: &dyn Nodes) {}
@@ -353,7 +353,8 @@ impl EvictionPolicy for Mute {
 
 #[test]
 fn a_policy_that_panics_when_asked_what_it_wants_makes_no_cache() {
-    for (panics_in_accesses, said) in [(true, "knows not what it wants"), (false, "knows not when")]
+    for (panics_in_accesses, said) in
+        [(true, "cannot say its accesses"), (false, "cannot say its room")]
     {
         let policy = Policy::custom("mute", move |_| Box::new(Mute { panics_in_accesses }));
         let message = crate::support::panic_message("build", || {
@@ -372,7 +373,7 @@ struct Brittle {
 impl EvictionPolicy for Brittle {
     fn accesses(&self) -> Accesses {
         let asked = self.has_begun.fetch_add(1, Ordering::Relaxed);
-        assert!(asked < 3, "asked once too often");
+        assert!(asked < 3, "a panic in accesses");
         Accesses::Mark { sample: Sample::with_rate(0.5) }
     }
 
@@ -381,13 +382,13 @@ impl EvictionPolicy for Brittle {
     }
 
     fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {
-        panic!("no access, please");
+        panic!("a panic in on_access");
     }
 
     fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
 
     fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
-        self.queue.retain(|held| *held != id);
+        self.queue.retain(|node| *node != id);
     }
 
     fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
@@ -395,15 +396,15 @@ impl EvictionPolicy for Brittle {
     }
 
     fn upcoming(&self, _: usize, _: &mut dyn FnMut(NodeId)) {
-        panic!("no hint");
+        panic!("a panic in upcoming");
     }
 
     fn announce(&self, _: u64) {
-        panic!("not interested");
+        panic!("a panic in announce");
     }
 
     fn on_resize(&mut self, _: &PolicyConfig, _: &dyn Nodes) {
-        panic!("no other size");
+        panic!("a panic in on_resize");
     }
 
     fn frequency(&self, _: NodeId, _: &dyn Nodes) -> u64 {
@@ -411,7 +412,7 @@ impl EvictionPolicy for Brittle {
     }
 
     fn coldest(&self, _: usize, _: &dyn Nodes, _: &mut dyn FnMut(NodeId)) {
-        panic!("no order");
+        panic!("a panic in coldest");
     }
 
     fn hottest(&self, count: usize, _: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
@@ -421,7 +422,7 @@ impl EvictionPolicy for Brittle {
     }
 
     fn segments(&self) -> Vec<Segment> {
-        panic!("in one piece");
+        panic!("a panic in segments");
     }
 }
 
@@ -470,7 +471,7 @@ fn a_policy_that_cannot_be_made_leaves_nothing_behind() {
 /// Records the accesses that it was notified of, and clears marks on updates.
 struct Listening {
     sample: Sample,
-    told: Arc<Mutex<Vec<u64>>>,
+    notified: Arc<Mutex<Vec<u64>>>,
 }
 
 impl EvictionPolicy for Listening {
@@ -482,7 +483,7 @@ impl EvictionPolicy for Listening {
 
     fn on_access(&mut self, id: NodeId, nodes: &dyn Nodes) {
         assert_eq!(nodes.frequency(id), 1);
-        self.told.lock().unwrap().push(nodes.hash(id));
+        self.notified.lock().unwrap().push(nodes.hash(id));
     }
 
     fn on_update(&mut self, id: NodeId, _: u32, nodes: &dyn Nodes) {
@@ -500,10 +501,10 @@ impl EvictionPolicy for Listening {
 fn each_first_mark_of_a_sampled_key_is_told_once_and_no_other_hit() {
     const KEYS: u64 = 1_000;
     for rate in [0.0, 0.25, 1.0] {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let (sample, log) = (Sample::with_rate(rate), Arc::clone(&told));
+        let notified = Arc::new(Mutex::new(Vec::new()));
+        let (sample, log) = (Sample::with_rate(rate), Arc::clone(&notified));
         let policy = Policy::custom("listening", move |_| {
-            Box::new(Listening { sample, told: Arc::clone(&log) })
+            Box::new(Listening { sample, notified: Arc::clone(&log) })
         });
         let cache = Cache::<u64, u64>::builder()
             .capacity(10_000)
@@ -522,14 +523,14 @@ fn each_first_mark_of_a_sampled_key_is_told_once_and_no_other_hit() {
             for key in 0..KEYS {
                 cache.insert(key, key);
             }
-            let mut hashes = std::mem::take(&mut *told.lock().unwrap());
+            let mut hashes = std::mem::take(&mut *notified.lock().unwrap());
             assert!(hashes.iter().all(|hash| sample.contains(*hash)), "rate {rate}");
             let expected = rate * KEYS as f64;
             assert!((hashes.len() as f64 - expected).abs() < 100.0, "rate {rate}, round {round}");
             hashes.sort_unstable();
             let count = hashes.len();
             hashes.dedup();
-            assert_eq!(hashes.len(), count, "told twice: rate {rate}, round {round}");
+            assert_eq!(hashes.len(), count, "notified twice: rate {rate}, round {round}");
         }
     }
 }
@@ -545,13 +546,13 @@ fn an_updated_entry_outlives_others_though_the_policy_knows_nothing_of_that() {
             Accesses::None
         }
         fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) {
-            assert!(!self.0.contains(&id), "new twice");
+            assert!(!self.0.contains(&id), "inserted twice");
             self.0.push_back(id);
         }
         fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
         fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
         fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
-            self.0.retain(|held| *held != id);
+            self.0.retain(|node| *node != id);
         }
         fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
             self.0.pop_front()

@@ -48,8 +48,8 @@ fn a_shift_of_popularity_is_followed_within_one_capacity_of_misses() {
                 break;
             }
         }
-        let held = (0..capacity / 2).filter(|key| cache.contains_key(&(1 << 32 | key))).count();
-        assert_eq!(held as u64, capacity / 2, "capacity {capacity}, after {misses} misses");
+        let present = (0..capacity / 2).filter(|key| cache.contains_key(&(1 << 32 | key))).count();
+        assert_eq!(present as u64, capacity / 2, "capacity {capacity}, after {misses} misses");
         assert!(misses <= capacity);
     }
 }
@@ -121,7 +121,7 @@ fn one_entry_may_be_most_of_the_budget() {
         let weight = [1, 1, 2, 60, 100, 0][rng.below(6) as usize];
         let key = rng.below(300);
         if cache.insert(key, weight) == Inserted::Added {
-            assert_eq!(cache.get(&key), Some(weight), "step {step}: rejected its own insertion");
+            assert_eq!(cache.get(&key), Some(weight), "step {step}: the insertion was rejected");
         }
         assert!(cache.weight() <= 100);
         if step % 1_000 == 0 {
@@ -201,8 +201,8 @@ fn capacity_changes_at_run_time_in_every_configuration() {
             cache.insert(key, key);
         }
         cache.run_pending();
-        let held = cache.len();
-        assert!((2_000..=3_000).contains(&held), "{}: {held}", config.policy.name);
+        let len = cache.len();
+        assert!((2_000..=3_000).contains(&len), "{}: {len}", config.policy.name);
         cache.validate();
         assert_eq!(cache.stats().maintenance_panics, 0, "{}", config.policy.name);
         let fewest = cache.partitions() as u64 - 1;
@@ -263,7 +263,7 @@ fn hottest_and_coldest_name_the_ends_of_the_order() {
         if ["lru", "lfu", "fifo"].contains(&named.name) {
             let next = coldest[0];
             cache.insert(5_000, 0);
-            assert!(!cache.contains_key(&next), "{}: {next} was to leave next", named.name);
+            assert!(!cache.contains_key(&next), "{}: {next} should have left next", named.name);
         }
         assert!(cache.hottest(1_000).len() <= 100);
         assert_eq!(cache.hottest(0), Vec::<u64>::new());

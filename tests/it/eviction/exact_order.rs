@@ -278,7 +278,7 @@ fn a_heavier_value_pushes_out_others_before_itself() {
     assert_eq!(fifo.insert(1, 6), Inserted::Replaced);
     assert_eq!((sorted_keys(&fifo), fifo.weight()), (vec![1, 3], 9));
     fifo.insert(4, 3);
-    assert_eq!(sorted_keys(&fifo), [3, 4], "it has kept its place");
+    assert_eq!(sorted_keys(&fifo), [3, 4], "it kept its place");
 }
 
 #[test]
@@ -335,8 +335,8 @@ fn sieve_and_s3_fifo_keep_the_used_through_a_scan() {
         for key in 1_000..1_090 {
             cache.insert(key, key);
         }
-        let kept = (0..50).filter(|key| cache.contains_key(key)).count();
-        assert_eq!(kept, 50, "{}", cache.policy_name());
+        let present = (0..50).filter(|key| cache.contains_key(key)).count();
+        assert_eq!(present, 50, "{}", cache.policy_name());
     }
 }
 

@@ -25,12 +25,12 @@ type Shaped = Builder<u64, u64, Identity>;
 
 /// What is notified of removals.
 #[derive(Clone, Copy)]
-enum Ears {
-    Nobody,
+enum Listeners {
+    None,
     /// A listener.
-    Behind,
+    Queued,
     /// An atomic listener.
-    Within,
+    Atomic,
     Both,
 }
 
@@ -53,27 +53,27 @@ impl Digest {
 
 /// Returns the hits, the evictions and the digest of what one kind of cache does; the first two
 /// give a hint of what has changed.
-fn run(ears: Ears, shape: impl FnOnce(Shaped) -> Shaped) -> (u64, u64, u64) {
+fn run(listeners: Listeners, shape: impl FnOnce(Shaped) -> Shaped) -> (u64, u64, u64) {
     let clock = FakeClock::new();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let note = Arc::clone(&told);
-    let hear = move |removal: &Removal<'_, u64, u64>| {
+    let notified = Arc::new(Mutex::new(Vec::new()));
+    let note = Arc::clone(&notified);
+    let record = move |removal: &Removal<'_, u64, u64>| {
         let Removal { key, value, new_value, cause, age, .. } = *removal;
         note.lock().unwrap().push((*key, *value, new_value.copied(), cause, age));
     };
-    let hear_within = hear.clone();
+    let record_atomic = record.clone();
     let builder = Cache::builder().hasher(Identity).clock(clock.clone()).count_lookups();
-    let builder = match ears {
-        Ears::Nobody => builder,
-        Ears::Behind => builder.listener(Listener::new(hear)),
-        Ears::Within => builder.atomic_listener(hear),
-        Ears::Both => builder.listener(Listener::new(hear)).atomic_listener(hear_within),
+    let builder = match listeners {
+        Listeners::None => builder,
+        Listeners::Queued => builder.listener(Listener::new(record)),
+        Listeners::Atomic => builder.atomic_listener(record),
+        Listeners::Both => builder.listener(Listener::new(record)).atomic_listener(record_atomic),
     };
     let cache = shape(builder.maintenance(Maintenance::Inline)).build().unwrap();
     let (mut digest, mut rng) = (Digest(0xcbf2_9ce4_8422_2325), Rng::new(5));
     for step in 0..STEPS {
         call(&cache, &clock, step, &mut rng, &mut digest);
-        digest.add_debug(&std::mem::take(&mut *told.lock().unwrap()));
+        digest.add_debug(&std::mem::take(&mut *notified.lock().unwrap()));
         digest.add(cache.len() as u64);
         digest.add(cache.weight());
         if step % 100 == 50 {
@@ -85,7 +85,7 @@ fn run(ears: Ears, shape: impl FnOnce(Shaped) -> Shaped) -> (u64, u64, u64) {
     let stats = cache.stats();
     let gone = stats.inserts + stats.replacements - cache.len() as u64;
     assert_eq!(stats.freed_bytes, stats.retired_bytes);
-    assert_eq!(stats.freed_bytes % gone, 0, "{gone} entries have gone");
+    assert_eq!(stats.freed_bytes % gone, 0, "{gone} entries have left");
     assert!(
         (40..=128).contains(&(stats.freed_bytes / gone)),
         "{} bytes each",
@@ -198,19 +198,19 @@ fn is_golden(seen: (u64, u64, u64), hits: u64, evictions: u64, digest: u64) {
 
 #[test]
 fn lru() {
-    let seen = run(Ears::Nobody, |builder| builder.capacity(40).policy(Policy::lru()));
+    let seen = run(Listeners::None, |builder| builder.capacity(40).policy(Policy::lru()));
     is_golden(seen, 582, 643, 0x931c_8bbf_7850_22cd);
 }
 
 #[test]
 fn lru_with_a_listener() {
-    let seen = run(Ears::Behind, |builder| aging(builder.capacity(40).policy(Policy::lru())));
+    let seen = run(Listeners::Queued, |builder| aging(builder.capacity(40).policy(Policy::lru())));
     is_golden(seen, 566, 468, 0x2685_5fe1_4d28_7420);
 }
 
 #[test]
 fn lru_with_an_atomic_listener() {
-    let seen = run(Ears::Within, |builder| {
+    let seen = run(Listeners::Atomic, |builder| {
         aging(builder.capacity(40).policy(Policy::lru())).explain_misses(64)
     });
     is_golden(seen, 566, 468, 0x4444_a945_acab_7e2a);
@@ -219,7 +219,7 @@ fn lru_with_an_atomic_listener() {
 #[test]
 fn lfu_with_shadows() {
     let shadow = ShadowConfig::new().multiples([0.5, 2.0]).policy(Policy::fifo());
-    let seen = run(Ears::Nobody, |builder| {
+    let seen = run(Listeners::None, |builder| {
         aging(builder.capacity(40).policy(Policy::lfu()).shadow(shadow))
     });
     is_golden(seen, 624, 375, 0x4eee_efeb_e785_8d68);
@@ -227,7 +227,7 @@ fn lfu_with_shadows() {
 
 #[test]
 fn fifo_in_four_parts() {
-    let seen = run(Ears::Nobody, |builder| {
+    let seen = run(Listeners::None, |builder| {
         let builder = builder.capacity(60).policy(Policy::fifo()).partitions(4);
         builder.explain_misses(100).keep_ages()
     });
@@ -236,28 +236,29 @@ fn fifo_in_four_parts() {
 
 #[test]
 fn the_default_policy() {
-    let seen = run(Ears::Nobody, |builder| aging(builder.capacity(60)));
+    let seen = run(Listeners::None, |builder| aging(builder.capacity(60)));
     is_golden(seen, 614, 366, 0x8dd7_7677_3c0a_6b0e);
 }
 
 #[test]
 fn the_default_policy_by_weight_with_a_listener() {
     let seen =
-        run(Ears::Behind, |builder| builder.max_weight(200).weigher(weigh).explain_misses(20));
+        run(Listeners::Queued, |builder| builder.max_weight(200).weigher(weigh).explain_misses(20));
     is_golden(seen, 584, 717, 0xa6f1_0dc2_2459_028b);
 }
 
 #[test]
 fn the_default_policy_in_two_parts_with_an_atomic_listener() {
-    let seen =
-        run(Ears::Within, |builder| aging(builder.max_weight(400).weigher(weigh).partitions(2)));
+    let seen = run(Listeners::Atomic, |builder| {
+        aging(builder.max_weight(400).weigher(weigh).partitions(2))
+    });
     is_golden(seen, 562, 564, 0x05bb_29c9_2ff5_4bd9);
 }
 
 #[test]
 fn lru_with_both_listeners_and_shadows() {
     let shadow = ShadowConfig::new().multiples([0.5, 2.0]);
-    let seen = run(Ears::Both, |builder| {
+    let seen = run(Listeners::Both, |builder| {
         let builder = builder.capacity(50).max_weight(250).weigher(weigh).policy(Policy::lru());
         aging(builder).explain_misses(64).shadow(shadow)
     });
@@ -266,7 +267,7 @@ fn lru_with_both_listeners_and_shadows() {
 
 #[test]
 fn sieve_by_entries_and_weight() {
-    let seen = run(Ears::Nobody, |builder| {
+    let seen = run(Listeners::None, |builder| {
         let builder = builder.capacity(50).max_weight(250).weigher(weigh).policy(Policy::sieve());
         aging(builder).timer_tick(Duration::from_secs(2))
     });
@@ -275,7 +276,7 @@ fn sieve_by_entries_and_weight() {
 
 #[test]
 fn s3_fifo_by_entries_and_weight_with_shadows_and_a_listener() {
-    let seen = run(Ears::Behind, |builder| {
+    let seen = run(Listeners::Queued, |builder| {
         let builder = builder.capacity(50).max_weight(250).weigher(weigh).policy(Policy::s3_fifo());
         builder.shadow(ShadowConfig::new().policy(Policy::lru())).keep_ages()
     });

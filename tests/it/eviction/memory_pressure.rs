@@ -57,7 +57,7 @@ fn a_cache_that_is_all_of_memory_comes_to_the_target_and_back() {
     }
     let pressed = cache.len();
     assert!((379..=500).contains(&pressed), "{pressed}");
-    assert_eq!(follower.adjust().unwrap(), pressed as u64, "it stays");
+    assert_eq!(follower.adjust().unwrap(), pressed as u64, "the bound stays");
     others.store(0, Ordering::SeqCst);
     for _ in 0..50 {
         fill(&cache);
@@ -142,7 +142,7 @@ fn the_target_follows_a_limit_that_changes() {
     assert_eq!(follower.adjust().unwrap(), 1_000, "850 of 900");
     limit.store(500, Ordering::SeqCst);
     let bound = follower.adjust().unwrap();
-    assert!(bound < 1_000, "850 of 450 and still {bound}");
+    assert!(bound < 1_000, "850 of 450 are used, and the bound is still {bound}");
     assert_eq!(follower.status().target, 450);
     // A limit of zero is not a target.
     limit.store(0, Ordering::SeqCst);
@@ -237,11 +237,11 @@ fn the_maintenance_thread_looks_once_an_interval_until_it_is_stopped() {
     let cache = cache(1_000);
     fill(&cache);
     let clock = FakeClock::new();
-    let (told, readings) = mpsc::channel();
-    let told = Mutex::new(told);
+    let (sender, readings) = mpsc::channel();
+    let sender = Mutex::new(sender);
     let follower = MemoryFollower::builder(&cache)
         .source(move || {
-            told.lock().unwrap().send(()).unwrap();
+            sender.lock().unwrap().send(()).unwrap();
             Ok::<_, io::Error>(Usage::new(2_000, None))
         })
         .target(1_000)
@@ -277,11 +277,11 @@ fn a_value_may_drop_the_follower_that_evicts_it() {
         cache.insert(key, Owner(Arc::clone(&slot)));
     }
     let clock = FakeClock::new();
-    let (told, gone) = mpsc::channel::<()>();
-    let told = Mutex::new(told);
+    let (sender, dropped) = mpsc::channel::<()>();
+    let sender = Mutex::new(sender);
     let follower = MemoryFollower::builder(&cache)
         .source(move || {
-            let _told = &told;
+            let _sender = &sender;
             Ok::<_, io::Error>(Usage::new(2_000, None))
         })
         .target(1_000)
@@ -291,7 +291,7 @@ fn a_value_may_drop_the_follower_that_evicts_it() {
     *slot.lock().unwrap() = Some(follower);
     clock.advance(Duration::from_secs(1));
     // The source lives as long as the follower.
-    while gone.recv().is_ok() {}
+    while dropped.recv().is_ok() {}
     assert!(cache.len() < 10);
     cache.validate();
 }
@@ -344,5 +344,5 @@ fn the_systems_own_figures_can_be_followed() {
         Ok(follower) => assert_eq!(follower.adjust().unwrap(), 100),
         Err(error) => assert!(matches!(error, FollowError::Unreadable(_)), "{error}"),
     }
-    assert!(builder().target(1 << 50).start().is_ok(), "one of both works");
+    assert!(builder().target(1 << 50).start().is_ok(), "either of the two works");
 }

@@ -21,7 +21,7 @@ fn clock_that_jumps_back_revives_nothing_and_one_that_stands_ends_nothing() {
     assert_eq!(cache.peek(&1), None);
     clock.set(1005 * SECOND);
     assert_absent(&cache, 1);
-    assert_eq!(cache.get(&2), Some(20), "nobody had seen it expired");
+    assert_eq!(cache.get(&2), Some(20), "no call had seen it expired");
     // Even before the cache was built.
     clock.set(Duration::ZERO);
     assert_eq!(cache.get(&2), Some(20));
@@ -87,7 +87,7 @@ fn what_cannot_expire_is_found_without_a_look_at_the_clock() {
     };
     assert_eq!(readings(&plain), 0);
     assert_eq!(readings(&endless), 0);
-    assert!(readings(&bounded) >= 40, "the clock does not count");
+    assert!(readings(&bounded) >= 40, "the clock was not read");
 }
 
 #[test]

@@ -381,7 +381,7 @@ fn a_cache_says_what_lifetimes_it_was_built_with() {
     let both = timed().0.time_to_live(9 * SECOND).time_to_idle(NANOSECOND).build().unwrap();
     assert_eq!((both.time_to_live(), both.time_to_idle()), (Some(9 * SECOND), Some(NANOSECOND)));
     let endless = timed().0.time_to_live(Duration::MAX).build().unwrap();
-    assert_eq!(endless.time_to_live(), None, "as good as none");
+    assert_eq!(endless.time_to_live(), None, "it amounts to none");
 }
 
 #[test]

@@ -95,15 +95,15 @@ fn cache_agrees_with_a_plain_map_that_knows_the_time() {
                     }
                     10 => clock.advance(ttl),
                     _ => {
-                        let mut held: Vec<_> = cache.iter().collect();
-                        held.sort_unstable();
+                        let mut present: Vec<_> = cache.iter().collect();
+                        present.sort_unstable();
                         let keys: Vec<u32> = map.0.keys().copied().collect();
                         let mut wanted: Vec<_> = keys
                             .into_iter()
                             .filter_map(|key| Some((key, map.get(key, now)?)))
                             .collect();
                         wanted.sort_unstable();
-                        assert_eq!(held, wanted, "{}", context());
+                        assert_eq!(present, wanted, "{}", context());
                     }
                 }
             }
@@ -112,7 +112,7 @@ fn cache_agrees_with_a_plain_map_that_knows_the_time() {
             cache.run_pending();
             cache.validate();
             map.0.retain(|_, (_, deadline)| deadline.is_none());
-            assert_eq!(cache.len(), map.0.len(), "seed {seed}: something expired is left");
+            assert_eq!(cache.len(), map.0.len(), "seed {seed}: an expired entry is left");
             let stats = cache.stats();
             let left = stats.expirations + stats.removals + cache.len() as u64;
             assert_eq!(stats.inserts, left, "seed {seed}: an entry was lost or counted twice");
@@ -290,9 +290,9 @@ fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
             let [create, update, read] = [create, update, read].map(Answer);
             let answers = Answers { create, update, read };
             let left = model.left(key);
-            let told = || {
-                let told = computed.0.remaining.load(Ordering::Relaxed);
-                (told != FOR_EVER).then_some(told)
+            let given = || {
+                let given = computed.0.remaining.load(Ordering::Relaxed);
+                (given != FOR_EVER).then_some(given)
             };
             let verb = rng.below(14);
             let context = format!("{what}, step {step}, verb {verb}, key {key}, at {}", model.now);
@@ -303,7 +303,11 @@ fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
                         if verb == 0 { cache.pin().get(&key).copied() } else { cache.get(&key) };
                     assert_eq!(got, wanted, "{context}");
                     if has_expiry && wanted.is_some() {
-                        assert_eq!(Some(told()), left, "{context}: `after_read` was told this");
+                        assert_eq!(
+                            Some(given()),
+                            left,
+                            "{context}: the remaining time given to `after_read`"
+                        );
                     }
                 }
                 4 => assert_eq!(cache.peek(&key), model.valid(key).map(|it| it.value), "{context}"),
@@ -314,7 +318,11 @@ fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
                     }
                     model.store(key, step, own, has_room, answers);
                     if has_expiry && own.is_none() && left.is_some() {
-                        assert_eq!(Some(told()), left, "{context}: `after_update` was told this");
+                        assert_eq!(
+                            Some(given()),
+                            left,
+                            "{context}: the remaining time given to `after_update`"
+                        );
                     }
                 }
                 7 => {

@@ -187,10 +187,8 @@ fn nothing_valid_is_evicted_while_something_expired_is_there() {
 #[test]
 fn run_pending_leaves_nothing_that_has_expired_by_a_clock_that_stands() {
     type Make = fn(Builder<u32, u32>) -> Builder<u32, u32>;
-    let kinds: [(&str, Make); 2] = [
-        ("nobody hears of it", |it| it),
-        ("a listener", |it| it.listener(larder::Listener::new(|_| ()))),
-    ];
+    let kinds: [(&str, Make); 2] =
+        [("no listener", |it| it), ("a listener", |it| it.listener(larder::Listener::new(|_| ())))];
     for (name, make) in kinds {
         for maintenance in [Maintenance::Inline, Maintenance::Background] {
             let (builder, clock) = timed();
@@ -233,14 +231,18 @@ fn census_counts_apart_what_nobody_can_see_any_more() {
         clock.advance(2 * SECOND);
         assert!(cache.invalidate_tag("b"));
         cache.run_pending();
-        assert_eq!((cache.len(), cache.weight()), (10, (1 << 10) - 1), "all of them take room");
+        assert_eq!(
+            (cache.len(), cache.weight()),
+            (10, (1 << 10) - 1),
+            "all of them still take room"
+        );
         let census = cache.census();
         assert_eq!((census.expired_len, census.expired_weight), (3, 0b111));
         assert_eq!((census.invalidated_len, census.invalidated_weight), (4, 0b1111_0000));
         assert_eq!((census.valid_len, census.valid_weight), (3, 0b11_0000_1000));
         assert!(cache.invalidate_tag("a"));
         let census = cache.census();
-        assert_eq!((census.valid_len, census.invalidated_len), (2, 8), "none is counted twice");
+        assert_eq!((census.valid_len, census.invalidated_len), (2, 8), "no entry is counted twice");
         let valid: Vec<u32> = cache.keys().collect();
         assert_eq!(valid.len(), census.valid_len);
         cache.retain(|_, _| true);

@@ -40,7 +40,7 @@ fn an_entry_heavier_than_a_share_is_stored_up_to_the_whole_bound() {
                 for (key, weight) in [(0, 20), (1, 64), (2, 63), (3, 1), (4, 33)] {
                     assert_eq!(cache.insert(key, weight), Inserted::Added, "{place}");
                     cache.run_pending();
-                    assert_eq!(cache.get(&key), Some(weight), "{place}: left at once");
+                    assert_eq!(cache.get(&key), Some(weight), "{place}: it left at once");
                     assert!(cache.weight() <= 64, "{place}: {}", cache.weight());
                     cache.validate();
                 }
@@ -439,12 +439,12 @@ fn what_is_demoted_leaves_first_for_an_update_and_the_updated_entry_stays() {
         assert!(cache.demote(&1) && cache.demote(&4));
         // It was demoted before and is the oldest, but it was just stored.
         assert_eq!(cache.insert(1, 6), Inserted::Replaced);
-        let held = |cache: &Cache<u64, u64>| {
+        let present = |cache: &Cache<u64, u64>| {
             (1..=5).filter(|key| cache.contains_key(key)).collect::<Vec<_>>()
         };
-        assert_eq!(held(&cache), [1, 3, 5], "{is_atomic}");
+        assert_eq!(present(&cache), [1, 3, 5], "{is_atomic}");
         assert_eq!(cache.insert(1, 10), Inserted::Replaced);
-        assert_eq!(held(&cache), [1], "{is_atomic}");
+        assert_eq!(present(&cache), [1], "{is_atomic}");
         cache.validate();
     }
 }

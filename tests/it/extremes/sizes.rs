@@ -219,7 +219,7 @@ fn an_entry_of_exactly_the_bound_fits_and_one_more_does_not() {
         assert_eq!((cache.len(), cache.weight()), (1, 100), "{}", named.name);
         let too_heavy = Inserted::Rejected(Rejection::TooHeavy { weight: 101, limit: 100 });
         assert_eq!(cache.insert(51, 101), too_heavy);
-        assert_eq!((cache.len(), cache.get(&50)), (1, Some(100)), "nothing else left for it");
+        assert_eq!((cache.len(), cache.get(&50)), (1, Some(100)), "no other entry left for it");
         // The old value would be stale, so it is removed.
         assert_eq!(cache.insert(50, 101), too_heavy);
         assert_eq!((cache.len(), cache.weight(), cache.get(&50)), (0, 0, None));
@@ -293,7 +293,7 @@ fn colliding_keys_are_evicted_and_raced_for_like_others() {
     cache.run_pending();
     assert!(cache.len() <= 64);
     let keys: Vec<u64> = cache.keys().collect();
-    assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "a key stands twice");
+    assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "a key is there twice");
     cache.validate();
 }
 

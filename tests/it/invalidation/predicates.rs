@@ -104,7 +104,7 @@ fn clear_resurrects_nothing_and_spares_what_comes_after_it() {
                     let cleared = rounds_after[key as usize].next_multiple_of(2) + 2;
                     let now = rounds.load(Ordering::SeqCst);
                     if now >= cleared && cache.peek(&key).is_some() {
-                        misses.lock().unwrap().push(format!("{key} came back"));
+                        misses.lock().unwrap().push(format!("{key} is still there after a clear"));
                     }
                     let before = rounds.load(Ordering::SeqCst);
                     cache.insert(key, version);

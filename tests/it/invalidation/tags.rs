@@ -31,7 +31,7 @@ fn an_invalidated_entry_is_absent_to_every_verb() {
     assert!(!cache.contains_key(&1));
     assert_eq!(cache.inspect(&1), None);
     assert_eq!(cache.tags_of(&1), None);
-    assert!(!cache.has_expired(&1), "time has nothing to do with it");
+    assert!(!cache.has_expired(&1), "it was invalidated, not expired");
     let pinned = cache.pin();
     assert_eq!((pinned.get(&1), pinned.peek(&1)), (None, None));
     drop(pinned);
@@ -44,13 +44,13 @@ fn an_invalidated_entry_is_absent_to_every_verb() {
     stale();
     assert!(!cache.remove_if(&1, |_, _| true));
     stale();
-    assert_eq!(cache.invalidate_if(|_, _| panic!("nobody's to judge")), 0);
-    assert_eq!(cache.len(), 0, "but taken along");
+    assert_eq!(cache.invalidate_if(|_, _| panic!("the predicate must not see it")), 0);
+    assert_eq!(cache.len(), 0, "the invalid entry was removed too");
     stale();
     assert_eq!(cache.insert_if_absent(1, 11), Inserted::Added);
     assert_eq!(cache.get(&1), Some(11));
     stale();
-    assert_eq!(cache.insert(1, 12), Inserted::Added, "nothing that anybody saw was replaced");
+    assert_eq!(cache.insert(1, 12), Inserted::Added, "no valid entry was replaced");
     assert_eq!(cache.stats().invalidations, 5);
     cache.validate();
 }
@@ -81,7 +81,7 @@ fn a_tag_lives_again_with_what_is_inserted_after_its_invalidation() {
         cache.insert_with_tags(1, round, ["t"]);
         assert_eq!(cache.get(&1), Some(round));
         assert!(cache.invalidate_tag(&"t".to_owned()));
-        assert!(!cache.invalidate_tag("t"), "nobody carries it now");
+        assert!(!cache.invalidate_tag("t"), "no entry carries it now");
         assert_eq!(cache.get(&1), None);
     }
     cache.insert_with_tags(2, 2, ["t"]);
@@ -136,11 +136,11 @@ fn names_are_kept_only_as_long_as_an_entry_carries_them() {
 
 #[test]
 fn listeners_hear_of_invalidated_entries_once_each_when_they_leave() {
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let tell = Arc::clone(&heard);
+    let notified = Arc::new(Mutex::new(Vec::new()));
+    let recorded = Arc::clone(&notified);
     let cache = inline(4)
         .listener(Listener::new(move |removal: &Removal<'_, u32, u32>| {
-            tell.lock().unwrap().push((*removal.key, removal.cause));
+            recorded.lock().unwrap().push((*removal.key, removal.cause));
         }))
         .policy(Policy::fifo())
         .build()
@@ -149,21 +149,21 @@ fn listeners_hear_of_invalidated_entries_once_each_when_they_leave() {
         cache.insert_with_tags(key, key, ["t"]);
     }
     cache.invalidate_tag("t");
-    assert_eq!(heard.lock().unwrap().len(), 0, "they leave later");
+    assert_eq!(notified.lock().unwrap().len(), 0, "they leave later");
     cache.insert(0, 9); // replaces an entry that can no longer be seen
     cache.insert(4, 4); // evicts the first in the policy's order, which is 1 or 0
     cache.remove(&2);
     cache.clear();
-    let heard = std::mem::take(&mut *heard.lock().unwrap());
+    let notified = std::mem::take(&mut *notified.lock().unwrap());
     let of = |cause| {
-        let keys = heard.iter().filter(|(_, it)| *it == cause).map(|(key, _)| *key);
+        let keys = notified.iter().filter(|(_, it)| *it == cause).map(|(key, _)| *key);
         let mut keys: Vec<_> = keys.collect();
         keys.sort_unstable();
         keys
     };
     let gone = of(RemovalCause::Invalidated);
-    assert_eq!(gone, [0, 1, 2, 3], "{heard:?}");
-    let rest: Vec<_> = heard.iter().filter(|(_, it)| *it != RemovalCause::Invalidated).collect();
+    assert_eq!(gone, [0, 1, 2, 3], "{notified:?}");
+    let rest: Vec<_> = notified.iter().filter(|(_, it)| *it != RemovalCause::Invalidated).collect();
     assert_eq!(rest.len(), 2, "{rest:?}");
     assert_eq!(cache.stats().invalidations, 4);
 }

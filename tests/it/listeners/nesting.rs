@@ -34,8 +34,8 @@ fn whatever_an_executor_does_the_last_drop_has_told_and_dropped_everything() {
         for mode in MODES {
             for capacity in [10, 1_000, 100_000] {
                 let ledger = Ledger::new();
-                let told = Arc::new(AtomicUsize::new(0));
-                let count = Arc::clone(&told);
+                let notified = Arc::new(AtomicUsize::new(0));
+                let count = Arc::clone(&notified);
                 let listener = Listener::new(move |_: &Removal<'_, u64, Counted>| {
                     count.fetch_add(1, Ordering::SeqCst);
                 });
@@ -51,7 +51,7 @@ fn whatever_an_executor_does_the_last_drop_has_told_and_dropped_everything() {
                 cache.remove(&1);
                 drop(cache);
                 // 15 were replaced and one was removed, if none was evicted before.
-                assert!(told.load(Ordering::SeqCst) >= 16, "{what}, {mode:?}");
+                assert!(notified.load(Ordering::SeqCst) >= 16, "{what}, {mode:?}");
                 ledger.assert_living(0, what);
             }
         }
@@ -257,9 +257,9 @@ fn a_listener_may_drop_the_last_handle_of_another_cache_wherever_it_runs() {
             // Three levels: the last notifications of one cache drop the next cache.
             let mut next: Option<Cache<u64, Counted>> = None;
             for _ in 0..3 {
-                let held = Mutex::new(next.take());
+                let inner = Mutex::new(next.take());
                 let listen = move |_: &Removal<'_, u64, Counted>| {
-                    let dropped = held.lock().unwrap().take();
+                    let dropped = inner.lock().unwrap().take();
                     drop(dropped);
                 };
                 let builder = Cache::builder()
@@ -328,8 +328,8 @@ fn what_expires_while_the_last_handle_is_dropped_is_dropped_too() {
         for (what, executor) in EXECUTORS {
             let (ledger, clock) = (Ledger::new(), FakeClock::new());
             let moved = clock.clone();
-            let told = Arc::new(AtomicUsize::new(0));
-            let count = Arc::clone(&told);
+            let notified = Arc::new(AtomicUsize::new(0));
+            let count = Arc::clone(&notified);
             let listener = Listener::new(move |_: &Removal<'_, u64, Counted>| {
                 count.fetch_add(1, Ordering::SeqCst);
                 moved.advance(Duration::from_secs(10));
@@ -349,7 +349,7 @@ fn what_expires_while_the_last_handle_is_dropped_is_dropped_too() {
             clock.advance(Duration::from_secs(6));
             cache.remove(&63);
             drop(cache);
-            assert!(told.load(Ordering::SeqCst) >= 1, "{what}");
+            assert!(notified.load(Ordering::SeqCst) >= 1, "{what}");
             ledger.assert_living(0, what);
         }
     }
@@ -361,12 +361,12 @@ fn caches_end_while_the_maintenance_thread_and_jobs_are_inside_of_them() {
     let jobs: Arc<Mutex<Vec<Job>>> = Arc::default();
     for round in 0..200 {
         let jobs = Arc::clone(&jobs);
-        let kept = Arc::clone(&jobs);
+        let queue = Arc::clone(&jobs);
         let listener = Listener::new(|_: &Removal<'_, u64, Counted>| thread::yield_now());
         let cache = Cache::builder()
             .capacity(20)
             .partitions(2)
-            .listener(listener.executor(move |job| kept.lock().unwrap().push(job)))
+            .listener(listener.executor(move |job| queue.lock().unwrap().push(job)))
             .build()
             .unwrap();
         for id in 0..60 {

@@ -230,19 +230,19 @@ fn defect_12_files_are_their_owners_alone_and_a_pickle_is_just_refused() {
 /// each of them.
 #[test]
 fn defect_13_an_insertion_into_a_full_cache_looks_at_no_other_entry() {
-    static LOOKS: AtomicU32 = AtomicU32::new(0);
+    static USES: AtomicU32 = AtomicU32::new(0);
     #[derive(Clone, Debug, PartialOrd, Ord, Serialize, Deserialize)]
     struct Key(u32);
     impl PartialEq for Key {
         fn eq(&self, other: &Self) -> bool {
-            LOOKS.fetch_add(1, Ordering::Relaxed);
+            USES.fetch_add(1, Ordering::Relaxed);
             self.0 == other.0
         }
     }
     impl Eq for Key {}
     impl std::hash::Hash for Key {
         fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-            LOOKS.fetch_add(1, Ordering::Relaxed);
+            USES.fetch_add(1, Ordering::Relaxed);
             self.0.hash(state);
         }
     }
@@ -254,12 +254,12 @@ fn defect_13_an_insertion_into_a_full_cache_looks_at_no_other_entry() {
     let config = QuickCacheConfig::builder().max_size(20_000_usize).build().unwrap();
     let cache: QuickCache<u32, Key> = QuickCache::new(config).unwrap();
     cache.set_many((0..20_000).map(|n| (Key(n), n)), None).unwrap();
-    LOOKS.store(0, Ordering::Relaxed);
+    USES.store(0, Ordering::Relaxed);
     for n in 0..1000 {
         cache.set(Key(100_000 + n), n, None).unwrap();
     }
-    let looks = LOOKS.load(Ordering::Relaxed);
-    assert!(looks < 10 * 1000, "{looks} looks at keys for 1000 insertions");
+    let uses = USES.load(Ordering::Relaxed);
+    assert!(uses < 10 * 1000, "{uses} uses of keys for 1000 insertions");
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn traces() -> Vec<(String, Vec<u32>)> {
     if !recorded.is_empty() {
         return recorded;
     }
-    println!("LARDER_TRACES names no recorded traces: two synthetic ones take their place");
+    println!("LARDER_TRACES names no recorded traces; two synthetic ones are used instead");
     (1..=2).map(|seed| (format!("synthetic {seed}"), synthetic(seed))).collect()
 }
 

@@ -191,9 +191,9 @@ fn what_loses_its_validity_before_its_batch_is_written_is_not_written() {
         cache.insert_with_ttl(100 + n, Meddling(None), Duration::from_secs(10));
         cache.insert(200 + n, Meddling(None));
     }
-    let (held, clock) = (cache.clone(), clock.clone());
+    let (handle, clock) = (cache.clone(), clock.clone());
     let meddle = move || {
-        held.invalidate_tag("t");
+        handle.invalidate_tag("t");
         clock.advance(Duration::from_secs(11));
     };
     // Wherever it is in the batch, the others are before or behind it.

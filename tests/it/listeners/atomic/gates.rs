@@ -78,15 +78,15 @@ fn a_demoted_victim_whose_gate_is_taken_stays_the_next_to_leave() {
 
 #[test]
 fn under_a_pin_nothing_is_evicted_until_later() {
-    let (cache, told) = noting(inline(10));
+    let (cache, notified) = noting(inline(10));
     let pinned = cache.pin();
     for key in 0..20 {
         cache.insert(key, key);
     }
-    assert_eq!((cache.len(), told.lock().unwrap().len()), (20, 0));
+    assert_eq!((cache.len(), notified.lock().unwrap().len()), (20, 0));
     drop(pinned);
     cache.run_pending();
-    assert_eq!((cache.len(), told.lock().unwrap().len()), (10, 10));
+    assert_eq!((cache.len(), notified.lock().unwrap().len()), (10, 10));
     cache.validate();
 }
 
@@ -148,8 +148,8 @@ fn lowering_a_bound_where_the_listener_cannot_be_notified_returns_and_later_runs
 /// A cache with both kinds of listeners, which record causes. The atomic one advances the clock by
 /// ten seconds.
 fn slow(clock: &FakeClock) -> (Builder<u32, u32>, Arc<Mutex<Vec<RemovalCause>>>) {
-    let heard: Arc<Mutex<Vec<RemovalCause>>> = Arc::default();
-    let (first, second, moved) = (Arc::clone(&heard), Arc::clone(&heard), clock.clone());
+    let causes: Arc<Mutex<Vec<RemovalCause>>> = Arc::default();
+    let (first, second, moved) = (Arc::clone(&causes), Arc::clone(&causes), clock.clone());
     let builder = inline(100)
         .clock(clock.clone())
         .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
@@ -159,16 +159,16 @@ fn slow(clock: &FakeClock) -> (Builder<u32, u32>, Arc<Mutex<Vec<RemovalCause>>>)
         .listener(larder::Listener::new(move |removal: &Removal<'_, u32, u32>| {
             second.lock().unwrap().push(removal.cause);
         }));
-    (builder, heard)
+    (builder, causes)
 }
 
 #[test]
 fn what_expires_while_the_listener_runs_leaves_for_the_cause_that_was_told() {
     use RemovalCause::{Explicit, Replaced};
     let clock = FakeClock::new();
-    let (builder, heard) = slow(&clock);
+    let (builder, causes) = slow(&clock);
     let cache = builder.time_to_live(Duration::from_secs(5)).build().unwrap();
-    let take = || std::mem::take(&mut *heard.lock().unwrap());
+    let take = || std::mem::take(&mut *causes.lock().unwrap());
     cache.insert(1, 10);
     assert_eq!(cache.insert(1, 11), Inserted::Replaced);
     assert_eq!(take(), [Replaced, Replaced]);
@@ -267,9 +267,9 @@ fn nothing_but_changes_of_the_same_key_waits_for_the_listener() {
         is_blocking.store(true, Ordering::SeqCst);
         thread::scope(|scope| {
             let blocked = scope.spawn(|| removal(&cache));
-            let held = has_entered.recv().unwrap();
+            let entered = has_entered.recv().unwrap();
             // Only this one key is being changed, whatever the call does to other keys later.
-            for key in (0..20_000).filter(|key| *key != held) {
+            for key in (0..20_000).filter(|key| *key != entered) {
                 cache.insert(key, key + 1);
                 cache.remove(&key);
             }

@@ -96,7 +96,7 @@ fn closures_that_a_change_asks_are_refused_changes_too() {
     let refused = || cache.insert(99, 0) == Inserted::Rejected(Rejection::WithinListener);
     assert!(cache.remove_if(&1, |_, _| refused()));
     assert_eq!(cache.invalidate_if(|key, _| *key < 5 && refused()), 4);
-    assert_eq!(cache.read(&7, |_| cache.remove(&8)), Some(Some(8)), "a lookup is no change");
+    assert_eq!(cache.read(&7, |_| cache.remove(&8)), Some(Some(8)), "a lookup is not a change");
     assert_eq!(cache.len(), 4);
     cache.validate();
 }
@@ -114,8 +114,8 @@ fn values_that_change_the_cache_as_they_are_dropped_do_so_outside_of_gates() {
     }
     for mode in [Maintenance::Inline, Maintenance::Background] {
         let slot = Slot::default();
-        let told = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&told);
+        let notified = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&notified);
         let cache = Cache::builder()
             .capacity(32)
             .partitions(1)
@@ -140,7 +140,7 @@ fn values_that_change_the_cache_as_they_are_dropped_do_so_outside_of_gates() {
                 });
             }
         });
-        assert!(told.load(Ordering::SeqCst) > 1_000);
+        assert!(notified.load(Ordering::SeqCst) > 1_000);
         // What a drop inserts evicts nothing at once; the last value that is dropped inserts
         // nothing.
         let _ = cache.flush();

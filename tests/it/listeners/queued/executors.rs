@@ -8,7 +8,7 @@ use larder::{Cache, Listener, Maintenance, Removal, RemovalCause};
 use crate::support::counted::{Counted, Ledger};
 use crate::support::flush;
 
-use super::{Jobs, inline, recorder, run_all, told};
+use super::{Jobs, inline, notified, recorder, run_all};
 
 #[test]
 fn an_executor_gets_the_deliveries() {
@@ -19,10 +19,10 @@ fn an_executor_gets_the_deliveries() {
     for key in 0..5 {
         cache.insert(key, key);
     }
-    assert_eq!(receiver.try_iter().count(), 0, "told without the executor");
-    assert_eq!(run_all(&jobs), 1, "one job on its way at a time");
+    assert_eq!(receiver.try_iter().count(), 0, "delivered without the executor");
+    assert_eq!(run_all(&jobs), 1, "one job at a time is waiting");
     let all: Vec<_> = receiver.try_iter().collect();
-    assert_eq!(all, [0, 1, 2].map(|key| told(key, key, RemovalCause::Evicted)));
+    assert_eq!(all, [0, 1, 2].map(|key| notified(key, key, RemovalCause::Evicted)));
     cache.insert(5, 5);
     // Nothing is lost if a job is never run.
     jobs.lock().unwrap().clear();

@@ -15,7 +15,7 @@ use crate::support::counted::{Counted, Ledger};
 use crate::support::flush;
 use crate::support::rng::{Rng, seeds};
 
-use super::{Told, record, recorder, replaced, told};
+use super::{Notified, notified, record, recorder, replaced};
 
 #[test]
 fn every_cause_is_told_with_key_value_weight_and_age() {
@@ -50,10 +50,10 @@ fn every_cause_is_told_with_key_value_weight_and_age() {
         all,
         [
             (replaced(1, 10, 11), 10, 1),
-            (told(1, 11, RemovalCause::Explicit), 11, 2),
-            (told(2, 20, RemovalCause::Expired), 20, 6),
-            (told(3, 30, RemovalCause::Evicted), 30, 0),
-            (told(4, 40, RemovalCause::Explicit), 40, 0),
+            (notified(1, 11, RemovalCause::Explicit), 11, 2),
+            (notified(2, 20, RemovalCause::Expired), 20, 6),
+            (notified(3, 30, RemovalCause::Evicted), 30, 0),
+            (notified(4, 40, RemovalCause::Explicit), 40, 0),
         ]
     );
     assert_eq!(cache.stats().notifications, 5);
@@ -79,7 +79,7 @@ fn an_insertion_over_an_expired_entry_tells_that_it_had_expired() {
     assert_eq!(cache.insert_if_absent(1, 11), Inserted::Added);
     assert_eq!(cache.remove(&2), None);
     let all: Vec<_> = receiver.try_iter().collect();
-    assert_eq!(all, [0, 1, 2].map(|key| told(key, key, RemovalCause::Expired)));
+    assert_eq!(all, [0, 1, 2].map(|key| notified(key, key, RemovalCause::Expired)));
 }
 
 #[test]
@@ -133,8 +133,8 @@ fn removals_of_a_key_come_in_order(maintenance: Maintenance, capacity: usize, se
         began: u64,
         ended: u64,
     }
-    let told: Arc<Mutex<Vec<Told>>> = Arc::default();
-    let listened = Arc::clone(&told);
+    let notified: Arc<Mutex<Vec<Notified>>> = Arc::default();
+    let listened = Arc::clone(&notified);
     let listener = Listener::new(move |removal: &Removal<'_, u64, u64>| {
         listened.lock().unwrap().push(record(removal));
     })
@@ -190,18 +190,18 @@ fn removals_of_a_key_come_in_order(maintenance: Maintenance, capacity: usize, se
     });
     flush(&cache);
     let (inserted, removed) = (inserted.into_inner().unwrap(), removed.into_inner().unwrap());
-    let told = told.lock().unwrap().clone();
-    let mut by_key: HashMap<u64, Vec<Told>> = HashMap::new();
-    for notification in &told {
+    let notified = notified.lock().unwrap().clone();
+    let mut by_key: HashMap<u64, Vec<Notified>> = HashMap::new();
+    for notification in &notified {
         by_key.entry(notification.key).or_default().push(*notification);
     }
     // Each value that left was notified exactly once.
-    let mut values: Vec<_> = told.iter().map(|told| told.value).collect();
+    let mut values: Vec<_> = notified.iter().map(|notified| notified.value).collect();
     values.sort_unstable();
     let count = values.len();
     values.dedup();
-    assert_eq!(values.len(), count, "a removal was told twice");
-    assert_eq!(count + cache.len(), inserted.len(), "a removal was not told");
+    assert_eq!(values.len(), count, "a removal was notified twice");
+    assert_eq!(count + cache.len(), inserted.len(), "a removal was not notified");
     for (key, notifications) in &by_key {
         for (at, pair) in notifications.windows(2).enumerate() {
             let [first, second] = pair else { unreachable!() };
@@ -212,11 +212,11 @@ fn removals_of_a_key_come_in_order(maintenance: Maintenance, capacity: usize, se
             // Its insertion did not end before the insertion of the value that left before it
             // began.
             let (a, b) = (inserted[&first.value], inserted[&second.value]);
-            assert!(b.ended > a.began, "key {key}: {first:?} was told before {second:?}");
+            assert!(b.ended > a.began, "key {key}: {first:?} was notified before {second:?}");
         }
         // A removal that ended before another began is notified before it.
         let place: HashMap<u64, usize> =
-            notifications.iter().enumerate().map(|(at, told)| (told.value, at)).collect();
+            notifications.iter().enumerate().map(|(at, notified)| (notified.value, at)).collect();
         let mut own: Vec<_> = removed.iter().filter(|(of, ..)| of == key).collect();
         own.sort_by_key(|(.., write)| write.began);
         let mut latest_ended: VecDeque<(u64, usize)> = VecDeque::new();
@@ -227,7 +227,7 @@ fn removals_of_a_key_come_in_order(maintenance: Maintenance, capacity: usize, se
                 last_place = last_place.max(at);
             }
             let at = place[value];
-            assert!(at >= last_place, "key {key}: the removal of {value} was told too early");
+            assert!(at >= last_place, "key {key}: the removal of {value} was notified too early");
             let position = latest_ended.partition_point(|(ended, _)| *ended < write.ended);
             latest_ended.insert(position, (write.ended, at));
         }
@@ -235,7 +235,7 @@ fn removals_of_a_key_come_in_order(maintenance: Maintenance, capacity: usize, se
         let last = notifications.last().unwrap();
         assert_eq!(cache.peek(key), last.new_value.or(cache.peek(key)), "key {key}");
     }
-    assert!(told.len() > 1_000, "too little left to say anything");
+    assert!(notified.len() > 1_000, "too few notifications for the test to mean anything");
     cache.validate();
 }
 

@@ -53,8 +53,8 @@ fn a_full_queue_that_drops_counts_what_it_drops_and_stays_small() {
     flush(&cache);
     let stats = cache.stats();
     assert_eq!(stats.notifications + stats.notifications_dropped, 1 + 499);
-    assert_eq!(stats.waiting_bytes(), 0, "what was dropped is freed");
-    ledger.assert_living(0, "nothing made");
+    assert_eq!(stats.waiting_bytes(), 0, "dropped notifications are freed");
+    ledger.assert_living(0, "no value is left");
     cache.validate();
 }
 
@@ -185,10 +185,10 @@ fn entries_live_until_they_were_told_and_no_longer() {
         }
         cache.remove_if(&key, |_, _| true);
     }
-    ledger.assert_living(50, "before they were told");
+    ledger.assert_living(50, "before they were notified");
     run_all(&jobs);
     flush(&cache);
-    ledger.assert_living(0, "after they were told");
+    ledger.assert_living(0, "after they were notified");
     assert_eq!(cache.stats().listener_panics, 0);
     cache.validate();
 }

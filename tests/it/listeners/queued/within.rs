@@ -9,13 +9,13 @@ use larder::{Cache, FlushError, Listener, Maintenance, Removal, RemovalCause};
 use crate::support::configs::for_each_config;
 use crate::support::flush;
 
-use super::{Told, inline, record, recorder, told};
+use super::{Notified, inline, notified, record, recorder};
 
 #[test]
 fn a_listener_may_use_the_cache() {
     let cache: Arc<OnceLock<Cache<u64, u64>>> = Arc::default();
-    let told: Arc<Mutex<Vec<Told>>> = Arc::default();
-    let (inner, listened) = (Arc::clone(&cache), Arc::clone(&told));
+    let notified: Arc<Mutex<Vec<Notified>>> = Arc::default();
+    let (inner, listened) = (Arc::clone(&cache), Arc::clone(&notified));
     let listener = Listener::new(move |removal: &Removal<'_, u64, u64>| {
         listened.lock().unwrap().push(record(removal));
         let cache = inner.get().unwrap();
@@ -38,8 +38,11 @@ fn a_listener_may_use_the_cache() {
     cache.remove(&1);
     cache.remove(&1);
     let causes = |key| -> Vec<_> {
-        let all = told.lock().unwrap();
-        all.iter().filter(|told| told.key == key).map(|told| (told.value, told.cause)).collect()
+        let all = notified.lock().unwrap();
+        all.iter()
+            .filter(|notified| notified.key == key)
+            .map(|notified| (notified.value, notified.cause))
+            .collect()
     };
     assert_eq!(causes(1), [0, 1, 2, 3].map(|value| (value, RemovalCause::Explicit)));
     for key in 100..103 {
@@ -51,8 +54,8 @@ fn a_listener_may_use_the_cache() {
 #[test]
 fn what_a_listener_removes_is_told_before_the_call_returns_in_whichever_partition() {
     let cache: Arc<OnceLock<Cache<u64, u64>>> = Arc::default();
-    let told: Arc<Mutex<Vec<u64>>> = Arc::default();
-    let (inner, listened) = (Arc::clone(&cache), Arc::clone(&told));
+    let notified: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let (inner, listened) = (Arc::clone(&cache), Arc::clone(&notified));
     let listener = Listener::new(move |removal: &Removal<'_, u64, u64>| {
         listened.lock().unwrap().push(*removal.key);
         inner.get().unwrap().remove(&(removal.key + 1));
@@ -64,7 +67,7 @@ fn what_a_listener_removes_is_told_before_the_call_returns_in_whichever_partitio
         cache.insert(key, key);
     }
     cache.remove(&0);
-    assert_eq!(*told.lock().unwrap(), (0..50).collect::<Vec<u64>>());
+    assert_eq!(*notified.lock().unwrap(), (0..50).collect::<Vec<u64>>());
 }
 
 #[test]
@@ -82,7 +85,7 @@ fn a_listener_of_one_cache_may_fill_another_with_a_listener() {
         first.insert(key, key);
     }
     let all: Vec<_> = receiver.try_iter().collect();
-    assert_eq!(all, [0, 1].map(|key| told(key, key, RemovalCause::Evicted)));
+    assert_eq!(all, [0, 1].map(|key| notified(key, key, RemovalCause::Evicted)));
 }
 
 #[test]
@@ -129,7 +132,7 @@ fn nothing_is_told_under_a_pin_and_nothing_is_lost_by_that() {
                 cache.insert(key, key);
             }
             assert!(pinned.get(&1_000).is_none());
-            assert!(!was_told_here.load(Ordering::SeqCst), "told while pinned");
+            assert!(!was_told_here.load(Ordering::SeqCst), "delivered while pinned");
         }
         flush(&cache);
         assert_eq!(cache.stats().notifications, cache.stats().evictions);

@@ -47,7 +47,7 @@ cases! {
         for _ in 0..50 {
             let it = Fixture::expired();
             let barrier = Barrier::new(4);
-            let told: usize = std::thread::scope(|scope| {
+            let expired: usize = std::thread::scope(|scope| {
                 let getters: Vec<_> = (0..4)
                     .map(|_| {
                         let (cache, barrier) = (&it.cache, &barrier);
@@ -59,7 +59,7 @@ cases! {
                     .collect();
                 getters.into_iter().map(|getter| getter.join().unwrap()).sum()
             });
-            assert_eq!((told, it.counts()[6]), (1, 1));
+            assert_eq!((expired, it.counts()[6]), (1, 1));
         }
     }
     an_update_never_revives_a_deleted_key {

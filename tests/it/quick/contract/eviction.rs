@@ -213,7 +213,7 @@ cases! {
             fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) { self.0.push(id); }
             fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
             fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
-            fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) { self.0.retain(|held| *held != id); }
+            fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) { self.0.retain(|node| *node != id); }
             fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> { self.0.pop() }
         }
         let mut registry = Registry::standard();

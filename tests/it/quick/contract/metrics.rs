@@ -108,9 +108,9 @@ cases! {
         let _ = (cache.get("c"), cache.get("x"), cache.add("c", 1, None), cache.delete("b"));
         clock.advance(Duration::from_secs(2));
         let _ = cache.get("c");
-        let heard: Vec<_> = sink.0.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        let counts: Vec<_> = sink.0.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         // Hit, Miss, Set, Get, FailedOp, Eviction, ExpiredRemoval, ManualDeletion.
-        assert_eq!(heard, [1, 2, 3, 3, 1, 1, 1, 1]);
+        assert_eq!(counts, [1, 2, 3, 3, 1, 1, 1, 1]);
     }
     metrics_count_right_under_many_threads {
         let it = Fixture::roomy();
