@@ -47,7 +47,7 @@ fn an_insertion_is_applied() {
     }
 }
 
-fn a_removal_is_told() {
+fn a_removal_is_notified() {
     let notified = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&notified);
     let listener = Listener::new(move |_: &Removal<'_, u64, u64>| {
@@ -63,7 +63,7 @@ fn a_removal_is_told() {
 }
 
 /// There are so many replacements that the writer runs maintenance itself and leaves garbage.
-fn what_was_replaced_is_freed() {
+fn replaced_values_are_freed() {
     let cache = builder().build().unwrap();
     for round in 0..ROUNDS {
         let_sleep(&cache);
@@ -77,7 +77,7 @@ fn what_was_replaced_is_freed() {
     }
 }
 
-fn an_entry_that_expires_is_taken_out() {
+fn an_expired_entry_is_removed() {
     let cache = builder().build().unwrap();
     for round in 1..=ROUNDS {
         let_sleep(&cache);
@@ -89,7 +89,7 @@ fn an_entry_that_expires_is_taken_out() {
     }
 }
 
-fn a_deadline_that_is_moved_forward_is_kept() {
+fn a_deadline_that_is_brought_forward_is_met() {
     let cache = builder().build().unwrap();
     for round in 1..=ROUNDS {
         let _ = cache.insert_with_ttl(1, round, Duration::from_secs(3_600));
@@ -101,10 +101,10 @@ fn a_deadline_that_is_moved_forward_is_kept() {
 }
 
 #[test]
-fn what_calls_leave_to_the_thread_is_done() {
+fn work_that_calls_leave_to_the_thread_is_done() {
     an_insertion_is_applied();
-    a_removal_is_told();
-    what_was_replaced_is_freed();
-    an_entry_that_expires_is_taken_out();
-    a_deadline_that_is_moved_forward_is_kept();
+    a_removal_is_notified();
+    replaced_values_are_freed();
+    an_expired_entry_is_removed();
+    a_deadline_that_is_brought_forward_is_met();
 }

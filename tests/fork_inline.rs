@@ -46,7 +46,7 @@ fn churn(cache: &Cache<u64, u64>) {
 }
 
 #[test]
-fn a_child_can_use_other_caches_than_those_its_parent_was_at() {
+fn a_child_can_use_caches_that_its_parent_was_not_using() {
     let is_over = AtomicBool::new(false);
     let (busy, quiet) = (cache(), cache());
     quiet.insert(1, 10);

@@ -70,7 +70,7 @@ fn registered_policies_are_chosen_by_name_in_any_case() {
 }
 
 #[test]
-fn of_threads_that_register_one_name_one_succeeds() {
+fn one_of_the_threads_that_register_the_same_name_succeeds() {
     let barrier = std::sync::Barrier::new(8);
     let successes: usize = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
@@ -117,7 +117,7 @@ fn policies_are_equal_if_they_are_the_same() {
 
 #[cfg(feature = "serde")]
 #[test]
-fn a_policy_that_nobody_could_read_back_is_not_written() {
+fn a_policy_that_could_not_be_read_back_is_not_written() {
     let mut config = larder::CacheConfig::default();
     for policy in [own("unregistered"), own("lru"), Policy::named("nobody")] {
         config.policy = policy;

@@ -49,7 +49,7 @@ fn child_runs_out_of_memory() {
 
 #[cfg(unix)]
 #[test]
-fn an_allocation_that_fails_ends_the_process_and_says_so() {
+fn a_failed_allocation_ends_the_process_with_a_message() {
     use std::os::unix::process::ExitStatusExt;
     const SIGABRT: i32 = 6;
     let (mut aborted, mut nth) = (0, 0);
@@ -84,7 +84,7 @@ fn child_gets_no_large_memory() {
 }
 
 #[test]
-fn entries_come_one_by_one_where_memory_for_a_slab_is_short() {
+fn entries_are_allocated_one_by_one_if_memory_for_a_slab_is_short() {
     let output = child("child_gets_no_large_memory", "LARDER_CHILD_LARGEST", 30 * 1024);
     let out = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && out.contains("went on"), "{output:?}");

@@ -28,7 +28,7 @@ fn presence(cache: &Cache<u32, u32>, key: u32) -> Presence {
 }
 
 #[test]
-fn every_way_to_leave_is_told_apart() {
+fn every_reason_for_leaving_is_distinguished() {
     let clock = FakeClock::new();
     let second = Duration::from_secs(1);
     let builder = inline(4).clock(clock.clone()).policy(Policy::fifo()).max_weight(100);
@@ -82,7 +82,7 @@ fn every_way_to_leave_is_told_apart() {
 }
 
 #[test]
-fn what_is_there_is_described() {
+fn present_entries_are_described() {
     let clock = FakeClock::new();
     let second = Duration::from_secs(1);
     let cache = inline(100).time_to_live(10 * second).clock(clock.clone()).build().unwrap();
@@ -107,7 +107,7 @@ fn what_is_there_is_described() {
 }
 
 #[test]
-fn without_memory_the_answer_is_that_nobody_knows() {
+fn without_a_history_the_answer_is_unknown() {
     let cache = Cache::<u32, u32>::builder().capacity(10).build().unwrap();
     cache.insert(1, 1);
     cache.remove(&1);
@@ -117,7 +117,7 @@ fn without_memory_the_answer_is_that_nobody_knows() {
 }
 
 #[test]
-fn memory_is_bounded_and_says_when_it_may_have_forgotten() {
+fn the_history_is_bounded_and_reports_when_it_may_have_forgotten() {
     let cache = inline(10).explain_misses(160).build().unwrap();
     for key in 0..10_000 {
         cache.insert(key, key);
@@ -130,7 +130,7 @@ fn memory_is_bounded_and_says_when_it_may_have_forgotten() {
 }
 
 #[test]
-fn threads_that_remove_are_all_remembered() {
+fn removals_by_all_threads_are_remembered() {
     let cache: Cache<u32, u32> =
         Cache::builder().capacity(100_000).explain_misses(100_000).build().unwrap();
     thread::scope(|scope| {
@@ -151,7 +151,7 @@ fn threads_that_remove_are_all_remembered() {
 }
 
 #[test]
-fn what_a_cache_says_of_itself_is_readable_by_people() {
+fn reports_of_a_cache_are_readable_by_people() {
     let clock = FakeClock::new();
     let cache: Cache<u32, u32> = Cache::builder()
         .capacity(100)
@@ -181,7 +181,7 @@ fn what_a_cache_says_of_itself_is_readable_by_people() {
 
 #[cfg(feature = "serde")]
 #[test]
-fn what_a_cache_says_of_itself_can_be_serialized() {
+fn reports_of_a_cache_can_be_serialized() {
     let cache: Cache<u32, u32> = Cache::builder()
         .capacity(100)
         .explain_misses(10)

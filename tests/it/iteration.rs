@@ -201,7 +201,7 @@ fn iteration_over_colliding_keys_sees_those_that_stay_once() {
 }
 
 #[test]
-fn what_is_inserted_after_clear_returned_stays() {
+fn an_entry_inserted_after_clear_returned_stays() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(100_000);
         let stop = AtomicBool::new(false);
@@ -267,7 +267,7 @@ fn racing_retains_remove_each_entry_once_and_add_up() {
 }
 
 #[test]
-fn an_iterator_given_up_half_way_holds_nothing_back() {
+fn an_abandoned_iterator_holds_up_nothing() {
     for_each_config(|config| {
         let cache = config.cache::<u64, String>(1_000);
         for key in 0..100 {
@@ -318,7 +318,7 @@ fn rest_of_each_iteration(
 }
 
 #[test]
-fn an_item_that_expired_since_it_was_cloned_never_comes_back() {
+fn an_item_that_expired_since_it_was_cloned_is_not_returned() {
     let fill = |cache: &Cache<u32, u32>| {
         for key in 0..10 {
             let _ = match key {
@@ -365,7 +365,7 @@ fn an_item_that_expired_since_it_was_cloned_never_comes_back() {
 }
 
 #[test]
-fn an_item_whose_tag_was_invalidated_since_it_was_cloned_never_comes_back() {
+fn an_item_whose_tag_was_invalidated_since_it_was_cloned_is_not_returned() {
     let fill = |cache: &Cache<u32, u32>| {
         for key in 0..10 {
             let _ = cache.insert_with_tags(key, key, ["tag", "other"]);
@@ -387,7 +387,7 @@ fn an_item_whose_tag_was_invalidated_since_it_was_cloned_never_comes_back() {
 }
 
 #[test]
-fn an_item_that_was_given_longer_to_live_since_it_was_cloned_is_seen() {
+fn an_item_whose_lifetime_was_prolonged_since_it_was_cloned_is_returned() {
     let fill = |cache: &Cache<u32, u32>| (0..10).for_each(|key| _ = cache.insert(key, key));
     let uses = |cache: &Cache<u32, u32>, clock: &FakeClock| {
         for second in 0..10 {

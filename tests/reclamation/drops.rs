@@ -115,7 +115,7 @@ fn random_operations_leak_nothing_and_drop_nothing_twice() {
 }
 
 #[test]
-fn flush_drops_what_was_replaced_removed_evicted_and_cleared() {
+fn flush_drops_replaced_removed_evicted_and_cleared_values() {
     for_each_config(|config| {
         let ledger = Ledger::new();
         let cache = filled(config, &ledger, 40, 1_000);
@@ -290,7 +290,7 @@ fn a_panic_in_drop_leaves_the_cache_valid() {
 }
 
 #[test]
-fn a_panic_in_drop_keeps_nothing_else_from_being_dropped() {
+fn a_panic_in_drop_does_not_prevent_other_drops() {
     for_each_config(|config| {
         for id in [0, 7, 39] {
             for nth in [1, 2] {
@@ -316,7 +316,7 @@ fn a_panic_in_drop_keeps_nothing_else_from_being_dropped() {
 }
 
 #[test]
-fn a_cache_whose_every_drop_panics_still_drops_all() {
+fn a_cache_in_which_every_drop_panics_still_drops_all() {
     for_each_config(|config| {
         let ledger = Ledger::new();
         let cache = filled(config, &ledger, 40, 20);
@@ -337,7 +337,7 @@ fn a_cache_whose_every_drop_panics_still_drops_all() {
 }
 
 #[test]
-fn dropping_a_full_cache_whose_values_panic_drops_all() {
+fn dropping_a_full_cache_with_values_that_panic_drops_all() {
     for_each_config(|config| {
         for id in [0, 20, 39] {
             let ledger = Ledger::new();
@@ -566,7 +566,7 @@ impl PartialEq for Fickle {
 impl Eq for Fickle {}
 
 #[test]
-fn keys_that_break_the_contract_of_hash_and_eq_break_nothing_else() {
+fn keys_that_violate_the_contract_of_hash_and_eq_break_nothing_else() {
     for_each_config(|config| {
         let ledger = Ledger::new();
         let chance = Arc::new(AtomicU64::new(0));
@@ -632,7 +632,7 @@ impl Drop for Restless {
 }
 
 #[test]
-fn drops_that_write_do_not_pile_up_on_the_stack() {
+fn drops_that_write_do_not_accumulate_on_the_stack() {
     let shared = Arc::new(OnceLock::new());
     let builder = Cache::<u64, Restless>::builder().capacity(4).partitions(1);
     let _ = shared.set(builder.maintenance(Maintenance::Inline).build().unwrap());

@@ -25,7 +25,7 @@ fn block(value: u64) -> Block {
 }
 
 #[test]
-fn a_long_pin_lets_garbage_grow_and_its_end_lets_it_fall() {
+fn garbage_grows_during_a_long_pin_and_falls_after_it() {
     let _alone = alone();
     for_each_config(|config| {
         const CHURN: u64 = 2_000;
@@ -66,7 +66,7 @@ fn a_long_pin_lets_garbage_grow_and_its_end_lets_it_fall() {
 }
 
 #[test]
-fn the_refusal_of_flush_says_why_and_keeps_nothing() {
+fn a_refusal_of_flush_names_its_reason_and_retains_nothing() {
     let _alone = alone();
     let ledger = Ledger::new();
     let cache = Cache::<u64, Counted>::new(100);
@@ -161,7 +161,7 @@ fn a_pinned_value_outlives_its_replacement_removal_and_eviction() {
 }
 
 #[test]
-fn pins_nest_and_the_last_to_end_frees() {
+fn pins_nest_and_memory_is_freed_when_the_last_one_ends() {
     let _alone = alone();
     let ledger = Ledger::new();
     let cache = Cache::<u64, Counted>::new(100);
@@ -351,7 +351,7 @@ fn a_cache_works_in_destructors_of_thread_locals() {
 }
 
 #[test]
-fn the_last_handle_may_die_in_the_destructor_of_a_thread_local() {
+fn the_last_handle_may_be_dropped_in_the_destructor_of_a_thread_local() {
     let _alone = alone();
     for_each_config(|config| {
         let ledger = Ledger::new();
@@ -472,7 +472,7 @@ fn a_value_may_use_its_cache_while_it_is_dropped() {
 }
 
 #[test]
-fn the_last_other_handle_may_die_inside_a_drop() {
+fn the_last_other_handle_may_be_dropped_inside_a_drop() {
     let _alone = alone();
     for_each_config(|config| {
         struct Holder(Option<Cache<u64, Holder>>, #[expect(dead_code)] Counted);

@@ -18,7 +18,7 @@ fn pairs_that_are_inserted_together_are_counted() {
 }
 
 #[test]
-fn what_an_extension_cannot_store_is_counted() {
+fn pairs_that_an_extension_cannot_store_are_counted() {
     let build = || {
         let builder = Cache::builder().max_weight(100).weigher(|_: &u64, value: &u32| *value);
         builder.maintenance(Maintenance::Inline).build().unwrap()

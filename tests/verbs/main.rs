@@ -134,7 +134,7 @@ fn remove_gives_the_value_back_once() {
 }
 
 #[test]
-fn remove_if_asks_about_the_present_value() {
+fn remove_if_checks_the_present_value() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(ROOMY);
         cache.insert(1, 10);
@@ -156,7 +156,7 @@ fn remove_if_asks_about_the_present_value() {
 }
 
 #[test]
-fn retain_asks_once_about_each_entry_and_keeps_what_it_is_told() {
+fn retain_checks_each_entry_once_and_keeps_the_matching_ones() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(ROOMY);
         for key in 0..300 {
@@ -386,7 +386,7 @@ fn a_clone_is_the_same_cache() {
 }
 
 #[test]
-fn a_cache_says_how_it_was_built() {
+fn a_cache_reports_how_it_was_built() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(64);
         assert_eq!(cache.partitions(), config.partitions);
@@ -556,7 +556,7 @@ fn assert_same(cache: &Cache<u64, u64>, map: &HashMap<u64, u64>, seed: u64) {
 }
 
 #[test]
-fn what_is_there_under_eviction_was_written_last() {
+fn a_value_present_under_eviction_was_written_last() {
     for seed in seeds(0x1a57, 1) {
         for_each_config(|config| {
             const CAPACITY: usize = 32;

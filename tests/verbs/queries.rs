@@ -46,7 +46,7 @@ fn pair(host: &str, page: &str) -> Pair {
 }
 
 #[test]
-fn every_lookup_takes_what_is_equivalent_to_the_key() {
+fn every_lookup_accepts_a_query_equivalent_to_the_key() {
     for_each_config(|config| {
         let cache: Cache<Pair, u32, _> = config.cache(1024);
         cache.insert_with_ttl(pair("host", "page"), 7, Duration::from_secs(3600));

@@ -132,7 +132,7 @@ fn popping_follows_the_order_until_nothing_is_left() {
 }
 
 #[test]
-fn popping_passes_over_what_is_not_valid() {
+fn popping_skips_entries_that_are_not_valid() {
     let cache = inline_cache(Policy::fifo(), 100);
     for key in 0..10 {
         cache.insert_with_tags(key, key, ["old"]);
@@ -170,7 +170,7 @@ fn a_demoted_entry_leaves_next_whatever_the_policy() {
 }
 
 #[test]
-fn a_use_or_a_new_value_takes_a_demotion_back() {
+fn a_use_or_a_new_value_cancels_a_demotion() {
     for policy in all_policies().into_iter().filter(|policy| policy.name() != "fifo") {
         for is_use in [true, false] {
             let cache = inline_cache(policy.clone(), 10);

@@ -145,7 +145,7 @@ fn a_fill_is_refused_after_every_kind_of_change_and_only_then() {
 }
 
 #[test]
-fn no_read_after_an_update_returns_what_was_fetched_before_it() {
+fn no_read_after_an_update_returns_a_value_fetched_before_it() {
     for mode in [Maintenance::Inline, Maintenance::Background] {
         for is_atomic in [false, true] {
             let removals = Arc::new(AtomicU64::new(0));
@@ -196,7 +196,7 @@ fn no_read_after_an_update_returns_what_was_fetched_before_it() {
 }
 
 #[test]
-fn an_insertion_gives_back_what_had_to_leave_for_it() {
+fn an_insertion_returns_the_entries_that_it_evicted() {
     // 0: no listener, 1: a listener, 2: an atomic one.
     for kind in 0..3 {
         let notified = Arc::new(Mutex::new(Vec::new()));
@@ -240,7 +240,7 @@ fn an_insertion_gives_back_what_had_to_leave_for_it() {
 }
 
 #[test]
-fn every_evicted_entry_is_given_back_at_most_once() {
+fn every_evicted_entry_is_returned_at_most_once() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(64);
         let given = Mutex::new(Vec::new());

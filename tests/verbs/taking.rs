@@ -30,7 +30,7 @@ impl Hash for Named {
 }
 
 #[test]
-fn the_stored_key_is_handed_out_not_the_one_asked_for() {
+fn the_stored_key_is_returned_and_not_the_query() {
     for_each_config(|config| {
         let cache = config.cache::<Named, u64>(ROOMY);
         let stored = |pair: Option<(Named, u64)>| pair.map(|(key, value)| (key.1, value));
@@ -92,7 +92,7 @@ fn a_clone_that_panics_leaves_the_entry_where_it_is() {
 }
 
 #[test]
-fn extraction_hands_out_what_it_removes_and_keeps_the_rest() {
+fn extraction_returns_the_removed_entries_and_keeps_the_rest() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(ROOMY);
         for key in 0..1000 {
@@ -114,7 +114,7 @@ fn extraction_hands_out_what_it_removes_and_keeps_the_rest() {
 }
 
 #[test]
-fn draining_leaves_out_what_is_not_valid_and_takes_it_along() {
+fn draining_removes_invalid_entries_without_returning_them() {
     let clock = larder::test::FakeClock::new();
     let cache = Cache::builder()
         .capacity(100)
@@ -136,7 +136,7 @@ fn draining_leaves_out_what_is_not_valid_and_takes_it_along() {
 }
 
 #[test]
-fn entries_are_handed_out_once_by_threads_that_compete() {
+fn competing_threads_take_each_entry_once() {
     const KEYS: u64 = 2_000;
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let cache: Cache<u64, u64> =
@@ -171,7 +171,7 @@ fn entries_are_handed_out_once_by_threads_that_compete() {
 }
 
 #[test]
-fn listeners_hear_of_what_was_handed_out_as_of_every_removal() {
+fn listeners_are_notified_of_taken_entries_as_of_every_removal() {
     let notified = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let recorder = |notified: &std::sync::Arc<std::sync::Mutex<Vec<_>>>| {
         let notified = std::sync::Arc::clone(notified);

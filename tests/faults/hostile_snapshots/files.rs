@@ -84,7 +84,7 @@ fn special_files(folder: &Path) -> (Vec<(&'static str, std::path::PathBuf)>, imp
 
 #[cfg(unix)]
 #[test]
-fn what_is_no_file_is_refused_at_once_and_stays_what_it_is() {
+fn special_files_are_refused_at_once_and_stay_unchanged() {
     use std::os::unix::fs::MetadataExt;
     let folder = tempfile::tempdir().unwrap();
     let (specials, _bound) = special_files(folder.path());
@@ -122,7 +122,7 @@ fn what_is_no_file_is_refused_at_once_and_stays_what_it_is() {
 
 #[cfg(unix)]
 #[test]
-fn a_save_through_links_makes_or_replaces_what_they_name_and_leaves_them_links() {
+fn a_save_through_links_makes_or_replaces_their_targets_and_keeps_the_links() {
     use std::os::unix::fs::symlink;
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -165,7 +165,7 @@ fn assert_unreadable(path: &Path) {
 
 #[cfg(unix)]
 #[test]
-fn child_meets_what_it_may_not_read() {
+fn child_opens_a_file_that_it_must_not_read() {
     let Some(path) = std::env::var_os("LARDER_CHILD") else { return };
     assert_unreadable(Path::new(&path));
     println!("refused");
@@ -201,7 +201,7 @@ fn a_file_without_permission_is_a_typed_error() {
     let mut child = Command::new(&program);
     child.args([
         "--exact",
-        "hostile_snapshots::files::child_meets_what_it_may_not_read",
+        "hostile_snapshots::files::child_opens_a_file_that_it_must_not_read",
         "--nocapture",
     ]);
     child.env("LARDER_CHILD", &path).current_dir(folder.path()).uid(NOBODY).gid(NOBODY);
@@ -219,7 +219,7 @@ fn a_file_without_permission_is_a_typed_error() {
 
 #[cfg(unix)]
 #[test]
-fn permissions_are_those_of_the_old_file_or_the_owners_alone() {
+fn a_saved_file_keeps_the_old_permissions_or_is_private_to_its_owner() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
@@ -330,7 +330,7 @@ fn child_saves_to_a_full_disk() {
 
 #[cfg(unix)]
 #[test]
-fn a_disk_that_is_full_leaves_the_old_file_and_no_other() {
+fn a_full_disk_leaves_the_old_file_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("snapshot");
     version(0).save_to_path(&path, &options("bincode")).unwrap();

@@ -82,7 +82,7 @@ fn entry(key: &str, value: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_well_made_forgery_is_loaded_so_the_others_fail_for_what_they_forge() {
+fn a_forgery_without_a_fault_is_loaded_so_the_others_fail_for_their_faults() {
     let bytes = Forge::new("bincode", 1, 0).payload(&entry("a", 1)).end(1);
     assert_eq!(load(&bytes).unwrap(), [("a".to_owned(), 1), ("own".to_owned(), 7)]);
 }
@@ -186,7 +186,7 @@ fn a_forged_length_within_a_payload_allocates_nothing_and_is_refused() {
 }
 
 #[test]
-fn a_list_of_billions_of_empty_elements_is_refused_soon() {
+fn a_list_of_billions_of_empty_elements_is_refused_early() {
     let mut payload = entry("a", 0);
     payload.truncate(9);
     payload.extend((1_u64 << 33).to_le_bytes());
@@ -222,7 +222,7 @@ fn values_nested_a_million_deep_are_refused_before_the_stack_ends() {
 }
 
 #[test]
-fn bytes_left_over_in_a_payload_are_refused() {
+fn surplus_bytes_in_a_payload_are_refused() {
     let mut payload = entry("a", 1);
     payload.push(0);
     let bytes = Forge::new("bincode", 1, 0).payload(&payload).end(1);
@@ -264,7 +264,7 @@ fn other_types_are_refused() {
 }
 
 #[test]
-fn what_is_no_snapshot_is_refused() {
+fn other_files_are_refused() {
     for bytes in [&b""[..], b"\n", b"{}", b"\x80\x04pickle", &[0; 4096], &[0xff; 4096]] {
         assert!(matches!(load(bytes), Err(SnapshotError::NotASnapshot)));
     }
@@ -287,7 +287,7 @@ fn packed_bomb(bytes: &[u8], blocks: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_packed_bomb_is_refused_in_little_memory_as_beyond_a_limit() {
+fn a_decompression_bomb_is_refused_by_a_limit_in_little_memory() {
     const LENGTH: u32 = 512 << 20;
     let head = Forge::new("bincode", 1, 1);
     let header = head.bytes.clone();
@@ -306,7 +306,7 @@ fn a_packed_bomb_is_refused_in_little_memory_as_beyond_a_limit() {
 }
 
 #[test]
-fn what_is_saved_by_default_is_loaded_by_default_however_well_it_packs() {
+fn snapshots_saved_by_default_are_loaded_by_default_however_well_they_compress() {
     for name in ["bincode", "json"] {
         for (pages, bytes) in [(20, 100_000), (1, 3 << 20), (400, 5_000), (5, 10)] {
             let cache: Cache<u32, String> = Cache::new(10_000);
@@ -331,7 +331,7 @@ fn what_is_saved_by_default_is_loaded_by_default_however_well_it_packs() {
 }
 
 #[test]
-fn loading_takes_less_than_twice_the_files_size_until_it_is_found_good() {
+fn loading_takes_less_than_twice_the_files_size_until_it_is_verified() {
     for serializer in ["bincode", "json"] {
         let mut bytes = snapshot_of(50_000, &options(serializer));
         // The last bit is flipped, so everything has been read and decoded before the damage is

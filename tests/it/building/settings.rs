@@ -62,7 +62,7 @@ fn assert_stores_nothing(cache: &Cache<u64, u64>, what: &str) {
 }
 
 #[test]
-fn a_cache_whose_bound_is_zero_stores_nothing_and_says_so() {
+fn a_cache_with_a_bound_of_zero_rejects_every_insertion() {
     for policy in crate::support::configs::POLICIES {
         for mode in [Maintenance::Inline, Maintenance::Background] {
             let zero = || builder().maintenance(mode).policy(Policy::named(policy.name));
@@ -89,7 +89,7 @@ fn a_cache_whose_bound_is_zero_stores_nothing_and_says_so() {
 }
 
 #[test]
-fn a_cache_is_switched_off_and_on_again() {
+fn a_cache_can_be_switched_off_and_on_again() {
     for policy in crate::support::configs::POLICIES {
         for mode in [Maintenance::Inline, Maintenance::Background] {
             let cache = builder()
@@ -127,7 +127,7 @@ fn a_cache_is_switched_off_and_on_again() {
 }
 
 #[test]
-fn what_is_unevictable_stays_when_a_cache_is_switched_off() {
+fn unevictable_entries_stay_when_a_cache_is_switched_off() {
     let cache = builder().capacity(10).maintenance(Maintenance::Inline).build().unwrap();
     cache.insert_unevictable(1, 1);
     cache.set_capacity(0).unwrap();
@@ -271,7 +271,7 @@ fn extreme_settings_make_a_cache_or_an_error_and_take_little_memory() {
 }
 
 #[test]
-fn more_explanations_than_there_is_memory_for_are_refused() {
+fn a_history_larger_than_memory_is_refused() {
     let limit = 1 << 32;
     for given in [limit + 1, 1 << 44, u64::MAX] {
         assert_refused(
@@ -286,7 +286,7 @@ fn more_explanations_than_there_is_memory_for_are_refused() {
 }
 
 #[test]
-fn more_room_in_advance_than_the_bound_allows_is_refused() {
+fn an_initial_capacity_above_the_bound_is_refused() {
     let refused = |builder: Builder<u64, u64>, given: usize, limit: u64| {
         let expected = BuildError::BadInitialCapacity { given, limit };
         let parts = [given.to_string(), limit.to_string()];
@@ -300,7 +300,7 @@ fn more_room_in_advance_than_the_bound_allows_is_refused() {
 }
 
 #[test]
-fn a_cache_says_its_name() {
+fn a_cache_reports_its_name() {
     let cache = builder().capacity(10).name("pages").build().unwrap();
     assert_eq!(cache.name(), Some("pages"));
     assert_eq!(cache.clone().name(), Some("pages"));
@@ -311,7 +311,7 @@ fn a_cache_says_its_name() {
 }
 
 #[test]
-fn partitions_that_are_no_power_of_two_are_refused() {
+fn a_number_of_partitions_that_is_not_a_power_of_two_is_refused() {
     for given in [0, 3, 5, 6, 7, 12, 4095, 4097, 8192, usize::MAX, 1 << 63] {
         assert_refused(
             builder().capacity(1_000_000).partitions(given),
@@ -341,7 +341,7 @@ fn more_partitions_than_units_of_a_bound_are_refused() {
 }
 
 #[test]
-fn a_policy_that_nobody_knows_is_refused_with_those_that_are_known() {
+fn an_unknown_policy_is_refused_with_a_list_of_the_known_ones() {
     for given in ["", "lruu", "Least Recently Used", "lru ", "ленивый", "\0"] {
         let error =
             builder().capacity(10).policy(Policy::named(given)).build().map(drop).unwrap_err();
@@ -403,7 +403,7 @@ fn new_with_capacity_zero_stores_nothing() {
 }
 
 #[test]
-fn rejections_say_what_was_given_and_allowed() {
+fn rejections_name_the_given_and_the_allowed_value() {
     let message = Rejection::TooHeavy { weight: 12, limit: 7 }.to_string();
     assert!(message.contains("12") && message.contains('7'), "{message}");
     for rejection in [Rejection::Present, Rejection::Absent] {
@@ -412,7 +412,7 @@ fn rejections_say_what_was_given_and_allowed() {
 }
 
 #[test]
-fn lookups_that_are_not_counted_are_not_said_to_be_none() {
+fn uncounted_lookups_are_not_reported_as_zero() {
     let quiet = Cache::<u32, u32>::builder().capacity(10).build().unwrap();
     let counting = Cache::<u32, u32>::builder().capacity(10).count_lookups().build().unwrap();
     for cache in [&quiet, &counting] {

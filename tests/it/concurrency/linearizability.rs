@@ -232,7 +232,7 @@ fn histories_without_an_order_are_refused() {
 }
 
 #[test]
-fn violation_shows_only_the_calls_that_make_it_one() {
+fn violation_shows_only_the_calls_that_cause_it() {
     let mut events = vec![event(0, 1, Call::Insert(1), ADDED)];
     for at in 1..20 {
         events.push(event(4 * at, 4 * at + 1, Call::Get, got(1)));

@@ -160,7 +160,7 @@ fn assert_settled<V: Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static
 }
 
 #[test]
-fn reads_never_go_back_and_see_only_what_was_written() {
+fn reads_never_go_back_and_see_only_written_values() {
     for seed in seeds(0x60bac4, 1) {
         for_each_config(|config| {
             let cache = config.cache::<u64, Stamped>(64);
@@ -189,7 +189,7 @@ fn reads_never_go_back_on_few_hot_keys() {
 }
 
 #[test]
-fn writers_that_share_keys_are_seen_each_in_its_own_order() {
+fn writes_of_each_writer_to_shared_keys_are_seen_in_their_order() {
     for seed in seeds(0x5a4e, 1) {
         for maintenance in [Maintenance::Inline, Maintenance::Background] {
             let cache = Cache::<u64, Stamped>::builder()
@@ -231,7 +231,7 @@ fn writers_that_share_keys_are_seen_each_in_its_own_order() {
 }
 
 #[test]
-fn another_thread_sees_what_insert_has_returned_from() {
+fn another_thread_sees_an_insertion_that_has_returned() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(4096);
         let published = AtomicU64::new(0);
@@ -303,7 +303,7 @@ impl Added for Inserted {
 }
 
 #[test]
-fn of_racing_insert_if_absent_one_adds() {
+fn one_of_racing_insert_if_absent_calls_adds() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let cache = Cache::<u64, u64>::builder()
             .capacity(1_000_000)
@@ -331,7 +331,7 @@ fn of_racing_insert_if_absent_one_adds() {
 }
 
 #[test]
-fn of_racing_inserts_of_a_new_key_one_adds_and_the_others_replace() {
+fn one_of_racing_inserts_of_a_new_key_adds_and_the_others_replace() {
     let cache = Cache::<u64, u64>::new(1_000_000);
     let added = AtomicUsize::new(0);
     in_rounds(
@@ -349,7 +349,7 @@ fn of_racing_inserts_of_a_new_key_one_adds_and_the_others_replace() {
 }
 
 #[test]
-fn of_racing_removes_one_gets_the_value() {
+fn one_of_racing_removes_gets_the_value() {
     let cache = Cache::<u64, u64>::new(1_000_000);
     for round in 0..2_000 {
         cache.insert(round, round);
@@ -372,7 +372,7 @@ fn of_racing_removes_one_gets_the_value() {
 }
 
 #[test]
-fn one_key_that_threads_add_and_remove_in_turn_keeps_the_books() {
+fn counts_stay_right_for_a_key_that_threads_add_and_remove_in_turn() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         // One thread removes at once what another adds, even before the addition was counted.
         let cache = Cache::<u64, u64>::builder()
@@ -397,7 +397,7 @@ fn one_key_that_threads_add_and_remove_in_turn_keeps_the_books() {
 }
 
 #[test]
-fn what_one_takes_out_another_never_has_too() {
+fn no_two_threads_take_out_the_same_value() {
     for seed in seeds(0x70ce2, 1) {
         const TOKENS: u64 = 50;
         const KEYS: u64 = 80;

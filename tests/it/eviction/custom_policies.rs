@@ -114,7 +114,7 @@ fn all_accesses() -> [Accesses; 5] {
 }
 
 #[test]
-fn a_policy_hears_of_each_node_as_the_contract_says() {
+fn a_policy_is_notified_of_each_node_as_the_contract_says() {
     for seed in seeds(0x57c7, 1) {
         for maintenance in [Maintenance::Inline, Maintenance::Background] {
             for accesses in all_accesses() {
@@ -156,7 +156,7 @@ fn a_policy_hears_of_each_node_as_the_contract_says() {
 }
 
 #[test]
-fn a_policy_hears_of_each_node_as_the_contract_says_also_under_races() {
+fn a_policy_is_notified_of_each_node_as_the_contract_says_under_races_too() {
     for accesses in all_accesses() {
         let calls = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&calls);
@@ -271,7 +271,7 @@ fn faulty(fault: Fault, seed: u64) -> Policy {
 }
 
 #[test]
-fn a_faulty_policy_costs_order_but_neither_bounds_nor_contents() {
+fn a_faulty_policy_breaks_the_order_but_neither_bounds_nor_contents() {
     for seed in seeds(0xfa17, 1) {
         for fault in FAULTS {
             for maintenance in [Maintenance::Inline, Maintenance::Background] {
@@ -352,7 +352,7 @@ impl EvictionPolicy for Mute {
 }
 
 #[test]
-fn a_policy_that_panics_when_asked_what_it_wants_makes_no_cache() {
+fn a_policy_that_panics_when_asked_for_its_settings_makes_no_cache() {
     for (panics_in_accesses, said) in
         [(true, "cannot say its accesses"), (false, "cannot say its room")]
     {
@@ -427,7 +427,7 @@ impl EvictionPolicy for Brittle {
 }
 
 #[test]
-fn a_policy_that_panics_in_hints_and_reports_costs_only_those() {
+fn a_policy_that_panics_in_hints_and_reports_loses_only_those() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let policy = Policy::custom("brittle", |_| {
             Box::new(Brittle { queue: VecDeque::new(), has_begun: AtomicU64::new(0) })
@@ -498,7 +498,7 @@ impl EvictionPolicy for Listening {
 }
 
 #[test]
-fn each_first_mark_of_a_sampled_key_is_told_once_and_no_other_hit() {
+fn the_policy_is_notified_only_of_the_first_mark_of_each_sampled_key() {
     const KEYS: u64 = 1_000;
     for rate in [0.0, 0.25, 1.0] {
         let notified = Arc::new(Mutex::new(Vec::new()));
@@ -536,7 +536,7 @@ fn each_first_mark_of_a_sampled_key_is_told_once_and_no_other_hit() {
 }
 
 #[test]
-fn an_updated_entry_outlives_others_though_the_policy_knows_nothing_of_that() {
+fn an_updated_entry_outlives_others_even_if_the_policy_ignores_updates() {
     /// Evicts the oldest entry, and implements only the required methods.
     #[derive(Default)]
     struct Plain(VecDeque<NodeId>);

@@ -55,7 +55,7 @@ fn a_shift_of_popularity_is_followed_within_one_capacity_of_misses() {
 }
 
 #[test]
-fn a_rotation_of_the_key_space_locks_no_new_key_out() {
+fn a_rotation_of_the_key_space_does_not_lock_out_new_keys() {
     // Each generation of keys is as large as the cache and used often, then never used again.
     const CAPACITY: u64 = 500;
     let cache = inline_cache(Policy::default(), CAPACITY as usize);
@@ -72,7 +72,7 @@ fn a_rotation_of_the_key_space_locks_no_new_key_out() {
 }
 
 #[test]
-fn keys_that_share_their_counters_with_hot_ones_get_in_all_the_same() {
+fn keys_that_share_counters_with_hot_ones_are_still_admitted() {
     // An attacker who knows the hashes makes hot a set of keys whose hashes agree with each other
     // in all bits except a few high ones. New keys must still get in and be hit.
     const CAPACITY: u64 = 256;
@@ -136,7 +136,7 @@ fn one_entry_may_be_most_of_the_budget() {
 }
 
 #[test]
-fn its_accounts_agree_with_what_it_holds_under_any_operations() {
+fn its_counts_agree_with_its_contents_under_any_operations() {
     for seed in seeds(0x3157, 4) {
         let mut rng = Rng::new(seed);
         for bounds in [(Some(1), None), (Some(97), None), (None, Some(500)), (Some(40), Some(500))]
@@ -217,7 +217,7 @@ fn capacity_changes_at_run_time_in_every_configuration() {
 }
 
 #[test]
-fn a_capacity_that_changes_under_load_is_kept_in_the_end() {
+fn a_capacity_that_changes_under_load_holds_in_the_end() {
     let cache = Cache::<u64, u64>::new(20_000);
     std::thread::scope(|scope| {
         for thread in 0..crate::support::stress_threads() as u64 {
@@ -271,7 +271,7 @@ fn hottest_and_coldest_name_the_ends_of_the_order() {
 }
 
 #[test]
-fn frequency_is_what_the_policy_knows() {
+fn frequency_is_the_policys_own_count() {
     let lfu = inline_cache(Policy::lfu(), 10);
     lfu.insert(1, 1);
     for _ in 0..300 {

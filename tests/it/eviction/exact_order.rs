@@ -144,7 +144,7 @@ fn lru_evicts_the_least_recently_used() {
 }
 
 #[test]
-fn fifo_evicts_the_oldest_insertion_whatever_was_used() {
+fn fifo_evicts_the_oldest_insertion_even_if_it_was_used() {
     let cache = inline_cache(Policy::fifo(), 3);
     for key in 1..=3 {
         cache.insert(key, key);
@@ -164,7 +164,7 @@ fn fifo_evicts_the_oldest_insertion_whatever_was_used() {
 }
 
 #[test]
-fn lfu_evicts_the_lowest_count_and_of_equals_the_least_recently_used() {
+fn lfu_evicts_the_lowest_count_and_among_equals_the_least_recently_used() {
     let cache = inline_cache(Policy::lfu(), 3);
     for key in 1..=3 {
         cache.insert(key, key);
@@ -207,7 +207,7 @@ fn lfu_counts_do_not_saturate() {
 }
 
 #[test]
-fn looking_without_using_changes_no_order() {
+fn peeking_does_not_change_the_order() {
     for order in Order::ALL {
         let cache = inline_cache(policy_of(order), 2);
         cache.insert(1, 1);
@@ -253,7 +253,7 @@ fn a_long_series_of_hits_is_not_lost() {
 }
 
 #[test]
-fn a_heavier_value_pushes_out_others_before_itself() {
+fn a_heavier_value_evicts_others_before_itself() {
     let build = |order| {
         Cache::<u64, u64>::builder()
             .policy(policy_of(order))
@@ -320,7 +320,7 @@ fn inline_maintenance_is_deterministic() {
 }
 
 #[test]
-fn sieve_and_s3_fifo_keep_the_used_through_a_scan() {
+fn sieve_and_s3_fifo_keep_used_entries_through_a_scan() {
     for policy in [Policy::sieve, Policy::s3_fifo] {
         let cache = inline_cache(policy(), 100);
         for key in 0..50 {
@@ -455,7 +455,7 @@ impl DullModel {
 }
 
 #[test]
-fn the_model_agrees_with_a_duller_one() {
+fn the_model_agrees_with_a_simpler_one() {
     for seed in seeds(0xd011, 1) {
         for order in Order::ALL {
             for (capacity, max_weight) in
@@ -490,7 +490,7 @@ fn the_model_agrees_with_a_duller_one() {
 }
 
 #[test]
-fn an_updated_entry_stays_whatever_it_weighs_now() {
+fn an_updated_entry_stays_whatever_its_new_weight() {
     for named in POLICIES {
         for max_weight in [10, 30, 300] {
             let cache = Cache::<u64, u64>::builder()

@@ -33,7 +33,7 @@ fn source(used: &Arc<AtomicU64>, limit: Option<u64>) -> impl Fn() -> io::Result<
 }
 
 #[test]
-fn a_cache_that_is_all_of_memory_comes_to_the_target_and_back() {
+fn a_cache_that_fills_memory_shrinks_to_the_target_and_grows_again() {
     let cache = cache(1_000);
     let others = Arc::new(AtomicU64::new(0));
     let read = Arc::clone(&others);
@@ -69,7 +69,7 @@ fn a_cache_that_is_all_of_memory_comes_to_the_target_and_back() {
 }
 
 #[test]
-fn a_cache_that_is_switched_off_is_followed_and_stays_off() {
+fn a_follower_leaves_a_switched_off_cache_off() {
     let cache = cache(0);
     let used = Arc::new(AtomicU64::new(0));
     let follower = MemoryFollower::builder(&cache)
@@ -85,7 +85,7 @@ fn a_cache_that_is_switched_off_is_followed_and_stays_off() {
 }
 
 #[test]
-fn the_bound_on_weight_follows_where_there_is_one() {
+fn the_bound_on_weight_follows_if_there_is_one() {
     let cache: Cache<u32, u32> = Cache::builder()
         .capacity(1_000)
         .max_weight(1_000)
@@ -151,7 +151,7 @@ fn the_target_follows_a_limit_that_changes() {
 }
 
 #[test]
-fn a_source_may_hold_a_reading_against_another_target_than_the_one_that_was_set() {
+fn a_source_may_replace_the_target_for_a_reading() {
     struct TwoGroups(Arc<AtomicU64>);
     impl MemorySource for TwoGroups {
         fn read(&self) -> io::Result<Usage> {
@@ -233,7 +233,7 @@ fn a_source_that_fails_or_panics_leaves_the_bound_and_is_counted() {
 }
 
 #[test]
-fn the_maintenance_thread_looks_once_an_interval_until_it_is_stopped() {
+fn the_maintenance_thread_reads_memory_once_an_interval_until_stopped() {
     let cache = cache(1_000);
     fill(&cache);
     let clock = FakeClock::new();

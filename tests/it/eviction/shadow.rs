@@ -56,7 +56,7 @@ fn a_cache_without_shadows_has_no_report() {
 }
 
 #[test]
-fn small_shadows_equal_caches_of_their_own() {
+fn small_shadows_equal_separate_caches() {
     for seed in seeds(0x5ad0, 2) {
         let keys = skewed_keys(seed, 400, 5_000);
         for own in [Policy::lru(), Policy::fifo(), Policy::sieve()] {
@@ -86,7 +86,7 @@ fn small_shadows_equal_caches_of_their_own() {
 }
 
 #[test]
-fn sampled_shadows_are_near_caches_of_their_own() {
+fn sampled_shadows_are_close_to_separate_caches() {
     let keys = skewed_keys(3, 20_000, 100_000);
     let policies = [Policy::lru(), Policy::default()];
     let shadow = ShadowConfig::new()
@@ -108,7 +108,7 @@ fn sampled_shadows_are_near_caches_of_their_own() {
 }
 
 #[test]
-fn runs_with_the_same_hasher_repeat_themselves() {
+fn runs_with_the_same_hasher_give_the_same_report() {
     let run = || {
         let cache = Cache::<u64, u64>::builder()
             .capacity(2_000)
@@ -128,7 +128,7 @@ fn runs_with_the_same_hasher_repeat_themselves() {
 }
 
 #[test]
-fn removals_reach_the_shadows_and_misses_without_insertion_hold_nothing() {
+fn removals_reach_the_shadows_and_misses_without_insertion_add_nothing() {
     let cache = inline_cache(&Policy::lru(), 10, ShadowConfig::new().multiples([1.0, 4.0]));
     for _ in 0..5 {
         cache.get(&1);
@@ -150,7 +150,7 @@ fn removals_reach_the_shadows_and_misses_without_insertion_hold_nothing() {
 }
 
 #[test]
-fn what_expires_leaves_the_shadows_as_well() {
+fn expired_entries_leave_the_shadows_too() {
     let clock = FakeClock::new();
     let shadow = ShadowConfig::new().policy(Policy::lru()).multiples([0.5, 1.0, 2.0]);
     let cache: Cache<u64, u64> = Cache::builder()
@@ -179,7 +179,7 @@ fn what_expires_leaves_the_shadows_as_well() {
 }
 
 #[test]
-fn unevictable_entries_are_in_no_shadow() {
+fn unevictable_entries_are_not_in_shadows() {
     let shadow = ShadowConfig::new().policy(Policy::lru()).multiples([1.0]);
     let cache = inline_cache(&Policy::lru(), 10, shadow);
     let point = || report_of(&cache).points.remove(0);
@@ -202,7 +202,7 @@ fn unevictable_entries_are_in_no_shadow() {
 }
 
 #[test]
-fn counts_begin_anew_while_contents_stay() {
+fn a_reset_clears_the_counts_and_keeps_the_contents() {
     let cache = inline_cache(&Policy::lru(), 10, ShadowConfig::new());
     (0..10).for_each(|key| read_through(&cache, key));
     assert_eq!(report_of(&cache).hit_ratio("lru", 1.0), Some(0.0));
@@ -243,7 +243,7 @@ fn shadows_follow_a_change_of_capacity() {
 }
 
 #[test]
-fn a_sample_that_grows_takes_in_what_the_cache_holds() {
+fn a_growing_sample_takes_in_the_entries_of_the_cache() {
     let shadow = ShadowConfig::new().multiples([1.0]).sample_entries(16);
     let cache = inline_cache(&Policy::lru(), 10_000, shadow);
     (0..16).for_each(|key| read_through(&cache, key));
@@ -289,7 +289,7 @@ fn a_loop_fits_a_sampled_shadow_if_it_would_fit_a_cache() {
 }
 
 #[test]
-fn sampled_entries_expire_and_fall_as_others_do() {
+fn sampled_entries_expire_and_are_evicted_like_others() {
     let clock = FakeClock::new();
     let cache: Cache<u64, u64> = Cache::builder()
         .capacity(40)
@@ -318,7 +318,7 @@ fn sampled_entries_expire_and_fall_as_others_do() {
 }
 
 #[test]
-fn every_lookup_counts_however_many_caches_have_shadows() {
+fn every_lookup_is_counted_however_many_caches_have_shadows() {
     let caches: Vec<Cache<u64, u64>> =
         (0..9).map(|_| inline_cache(&Policy::lru(), 10, ShadowConfig::new())).collect();
     for (number, cache) in (1..).zip(&caches) {

@@ -16,7 +16,7 @@ fn inline(policy: Policy) -> Builder<u64, u64> {
 }
 
 #[test]
-fn stay_while_everything_else_comes_and_goes_and_take_no_room_from_it() {
+fn stay_while_others_come_and_go_and_take_no_room_from_them() {
     for policy in POLICIES {
         for capacity in [1, 2, 10, 100] {
             let cache = inline((policy.make)()).capacity(capacity).build().unwrap();
@@ -80,7 +80,7 @@ fn each_insertion_decides_anew_whether_the_entry_is_evicted() {
 }
 
 #[test]
-fn weigh_in_the_cache_but_not_against_its_bounds_even_when_these_change() {
+fn count_in_the_weight_but_not_against_the_bounds_even_when_these_change() {
     for policy in POLICIES {
         let cache = inline((policy.make)())
             .capacity(1_000)
@@ -183,7 +183,7 @@ fn random_calls_never_lose_one() {
 }
 
 #[test]
-fn races_with_replacement_removal_and_eviction_leave_all_accounts_right() {
+fn counts_stay_right_under_races_with_replacement_removal_and_eviction() {
     const THREADS: u64 = 4;
     const UNEVICTABLE: u64 = 64;
     for policy in POLICIES {

@@ -11,7 +11,7 @@ use larder::{Cache, Clock, Inserted};
 use super::{SECOND, assert_absent, timed};
 
 #[test]
-fn clock_that_jumps_back_revives_nothing_and_one_that_stands_ends_nothing() {
+fn a_clock_that_jumps_back_revives_nothing_and_one_that_stands_still_expires_nothing() {
     let (builder, clock) = timed();
     clock.set(1000 * SECOND);
     let cache = builder.time_to_live(10 * SECOND).build().unwrap();
@@ -33,7 +33,7 @@ fn clock_that_jumps_back_revives_nothing_and_one_that_stands_ends_nothing() {
 }
 
 #[test]
-fn panicking_clock_is_contained_counted_and_taken_to_stand() {
+fn a_panic_of_the_clock_is_contained_counted_and_taken_as_standing_still() {
     struct Faulty(FakeClock);
     impl Clock for Faulty {
         fn now_ns(&self) -> u64 {
@@ -64,7 +64,7 @@ impl Clock for Counting {
 }
 
 #[test]
-fn what_cannot_expire_is_found_without_a_look_at_the_clock() {
+fn an_entry_that_cannot_expire_is_found_without_reading_the_clock() {
     let clock = Counting::default();
     let builder = || timed().0.clock(clock.clone());
     let plain = builder().build().unwrap();
@@ -91,7 +91,7 @@ fn what_cannot_expire_is_found_without_a_look_at_the_clock() {
 }
 
 #[test]
-fn what_has_expired_by_a_real_clock_is_never_seen() {
+fn an_entry_expired_by_a_real_clock_is_never_seen() {
     #[track_caller]
     fn holds(clock: impl Clock + Clone) {
         const TTL: Duration = Duration::from_millis(3);

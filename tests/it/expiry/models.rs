@@ -241,7 +241,7 @@ struct Answers {
 }
 
 #[test]
-fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
+fn the_earliest_of_all_deadlines_counts_whatever_sets_and_moves_them() {
     let modes = [(Maintenance::Inline, 1), (Maintenance::Background, 4)];
     let seconds = |seconds: u64| Duration::from_secs(seconds);
     for seed in crate::support::rng::seeds(0xf11, 144) {
@@ -393,7 +393,7 @@ fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
 }
 
 #[test]
-fn racing_threads_never_see_a_value_whose_deadline_was_past_before_they_looked() {
+fn racing_threads_never_see_a_value_that_expired_before_their_lookup() {
     const KEYS: u64 = 16;
     const LIFE: Duration = Duration::from_millis(40);
     for maintenance in [Maintenance::Background, Maintenance::Inline] {

@@ -32,7 +32,7 @@ fn expired_entries_are_removed_within_a_tick_without_being_asked_for() {
 }
 
 #[test]
-fn writers_of_an_inline_cache_remove_what_is_due() {
+fn writers_of_an_inline_cache_remove_expired_entries() {
     let (builder, clock) = timed();
     // So short that timers are in the lowest level of the wheel, where they need not be moved down
     // first.
@@ -54,7 +54,7 @@ fn writers_of_an_inline_cache_remove_what_is_due() {
 }
 
 #[test]
-fn maintenance_thread_removes_what_is_due_while_nobody_calls() {
+fn the_maintenance_thread_removes_expired_entries_without_any_call() {
     let (builder, clock) = timed();
     let cache = builder
         .capacity(10_000)
@@ -78,7 +78,7 @@ fn maintenance_thread_removes_what_is_due_while_nobody_calls() {
 }
 
 #[test]
-fn change_of_a_deadline_moves_the_timer_both_ways() {
+fn a_change_of_a_deadline_moves_the_timer_both_ways() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let (builder, clock) = timed();
         let cache = builder.maintenance(maintenance).build().unwrap();
@@ -112,7 +112,7 @@ fn change_of_a_deadline_moves_the_timer_both_ways() {
 }
 
 #[test]
-fn deadline_that_a_read_brings_forward_is_kept_by_the_timer() {
+fn the_timer_meets_a_deadline_that_a_read_brought_forward() {
     let (builder, clock) = timed();
     let computed = Shared::default();
     computed.0.create.store(FOR_EVER, Ordering::Relaxed);
@@ -127,7 +127,7 @@ fn deadline_that_a_read_brings_forward_is_kept_by_the_timer() {
 }
 
 #[test]
-fn uses_postpone_the_timer_and_disuse_lets_it_fire() {
+fn uses_postpone_the_timer_and_without_them_it_fires() {
     let (builder, clock) = timed();
     let cache = builder.time_to_idle(10 * SECOND).build().unwrap();
     cache.insert(1, 10);
@@ -146,7 +146,7 @@ fn uses_postpone_the_timer_and_disuse_lets_it_fire() {
 }
 
 #[test]
-fn tick_is_what_the_builder_says() {
+fn the_tick_is_the_one_given_to_the_builder() {
     let (builder, clock) = timed();
     let cache = builder.timer_tick(64 * SECOND).time_to_live(SECOND).build().unwrap();
     cache.insert(1, 10);
@@ -165,7 +165,7 @@ fn tick_is_what_the_builder_says() {
 }
 
 #[test]
-fn nothing_valid_is_evicted_while_something_expired_is_there() {
+fn no_valid_entry_is_evicted_while_an_expired_one_is_present() {
     let (builder, clock) = timed();
     let cache = builder.policy(larder::Policy::fifo()).build().unwrap();
     for key in 0..50 {
@@ -185,7 +185,7 @@ fn nothing_valid_is_evicted_while_something_expired_is_there() {
 }
 
 #[test]
-fn run_pending_leaves_nothing_that_has_expired_by_a_clock_that_stands() {
+fn run_pending_leaves_no_expired_entry_while_the_clock_stands_still() {
     type Make = fn(Builder<u32, u32>) -> Builder<u32, u32>;
     let kinds: [(&str, Make); 2] =
         [("no listener", |it| it), ("a listener", |it| it.listener(larder::Listener::new(|_| ())))];
@@ -208,7 +208,7 @@ fn run_pending_leaves_nothing_that_has_expired_by_a_clock_that_stands() {
 }
 
 #[test]
-fn census_counts_apart_what_nobody_can_see_any_more() {
+fn the_census_counts_expired_and_invalidated_entries_separately() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let (builder, clock) = timed();
         // The weight has no bound; the weigher is for reports only.
@@ -252,7 +252,7 @@ fn census_counts_apart_what_nobody_can_see_any_more() {
 }
 
 #[test]
-fn what_was_kept_from_leaving_in_time_leaves_by_run_pending_though_the_clock_stands() {
+fn postponed_expired_entries_leave_by_run_pending_though_the_clock_stands_still() {
     let (builder, clock) = timed();
     let (entered, leave) =
         (Arc::new(std::sync::Barrier::new(2)), Arc::new(std::sync::Barrier::new(2)));

@@ -62,7 +62,7 @@ fn hash_and_eq_of_a_key_may_use_another_cache() {
 }
 
 #[test]
-fn closures_may_call_the_same_cache_back() {
+fn closures_may_call_the_same_cache() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(64);
         for key in 0..10 {

@@ -71,7 +71,7 @@ fn an_entry_heavier_than_a_share_is_stored_up_to_the_whole_bound() {
 type Way = fn(&Cache<u64, u64>) -> Inserted;
 
 #[test]
-fn every_way_to_store_takes_what_is_heavier_than_a_share() {
+fn every_way_to_store_accepts_an_entry_heavier_than_a_share() {
     for maintenance in BOTH_MODES {
         let build = || weighed(Policy::lru(), 80, 8, maintenance);
         let ways: [Way; 13] = [
@@ -122,7 +122,7 @@ fn every_way_to_store_takes_what_is_heavier_than_a_share() {
 }
 
 #[test]
-fn the_room_of_a_heavy_entry_goes_back_to_all_partitions_when_it_leaves() {
+fn the_weight_of_a_heavy_entry_returns_to_all_partitions_when_it_leaves() {
     for named in POLICIES {
         let cache = weighed((named.make)(), 8_000, 8, Maintenance::Inline);
         let fill = |from: u64| {
@@ -250,7 +250,7 @@ fn weight_stays_within_the_bound_while_threads_borrow_from_each_other() {
 }
 
 #[test]
-fn a_listener_that_stores_heavy_values_itself_waits_for_nobody() {
+fn a_listener_that_stores_heavy_values_itself_never_waits() {
     for maintenance in BOTH_MODES {
         let own: Arc<OnceLock<Cache<u64, u64>>> = Arc::default();
         let inner = Arc::clone(&own);
@@ -287,7 +287,7 @@ fn a_listener_that_stores_heavy_values_itself_waits_for_nobody() {
 }
 
 #[test]
-fn a_heavy_entry_that_is_never_evicted_borrows_nothing() {
+fn an_unevictable_heavy_entry_borrows_nothing() {
     let cache = weighed(Policy::lru(), 80, 8, Maintenance::Inline);
     assert_eq!(cache.insert_unevictable(1_000, 70), Inserted::Added);
     for key in 0..1_000 {
@@ -424,7 +424,7 @@ fn weight_is_lent_and_given_back_with_an_atomic_listener() {
 }
 
 #[test]
-fn what_is_demoted_leaves_first_for_an_update_and_the_updated_entry_stays() {
+fn a_demoted_entry_leaves_first_for_an_update_and_the_updated_entry_stays() {
     for is_atomic in [false, true] {
         let builder = Cache::<u64, u64>::builder()
             .max_weight(10)
@@ -450,7 +450,7 @@ fn what_is_demoted_leaves_first_for_an_update_and_the_updated_entry_stays() {
 }
 
 #[test]
-fn a_bound_that_nothing_can_leave_for_now_is_lowered_all_the_same() {
+fn a_bound_is_lowered_even_if_no_entry_can_leave_now() {
     let cache = Cache::<u64, u64>::builder()
         .capacity(100)
         .maintenance(Maintenance::Inline)

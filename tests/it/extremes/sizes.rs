@@ -97,7 +97,7 @@ fn keys_and_values_are_aligned_in_every_thread_and_at_its_end() {
 }
 
 #[test]
-fn a_cache_of_one_holds_the_last_inserted() {
+fn a_cache_of_one_entry_holds_the_last_inserted() {
     for named in POLICIES {
         for maintenance in [Maintenance::Inline, Maintenance::Background] {
             let cache = Cache::<u64, u64>::builder()
@@ -202,7 +202,7 @@ fn weights_that_overflow_u32_together_are_summed_in_u64() {
 }
 
 #[test]
-fn an_entry_of_exactly_the_bound_fits_and_one_more_does_not() {
+fn an_entry_of_exactly_the_bound_fits_and_a_heavier_one_does_not() {
     for named in POLICIES {
         let cache = Cache::<u64, u64>::builder()
             .max_weight(100)
@@ -235,7 +235,7 @@ fn an_entry_of_exactly_the_bound_fits_and_one_more_does_not() {
 }
 
 #[test]
-fn keys_whose_hashes_all_collide_are_told_apart() {
+fn keys_whose_hashes_all_collide_are_distinguished() {
     for hash in [0, 1, u64::MAX, 1 << 63, 0x5555_5555_5555_5555] {
         for maintenance in [Maintenance::Inline, Maintenance::Background] {
             let cache = Cache::<u64, u64>::builder()
@@ -298,7 +298,7 @@ fn colliding_keys_are_evicted_and_raced_for_like_others() {
 }
 
 #[test]
-fn hashes_that_differ_in_one_bit_only_are_told_apart() {
+fn hashes_that_differ_in_one_bit_only_are_distinguished() {
     // All low or all high bits in common mean long chains and empty buckets.
     let mut keys: Vec<u64> = (0..64).flat_map(|bit| [1 << bit, !(1 << bit)]).collect();
     keys.extend([0, u64::MAX]);
@@ -365,7 +365,7 @@ fn large_and_aligned_values_come_back_whole() {
 }
 
 #[test]
-fn growing_from_nothing_loses_nothing() {
+fn growing_from_an_empty_table_loses_nothing() {
     for partitions in [1, 4] {
         let cache = Cache::<u64, u64>::builder()
             .capacity(1 << 20)

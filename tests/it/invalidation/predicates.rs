@@ -11,7 +11,7 @@ use crate::support::RaiseOnDrop;
 use crate::support::configs::for_each_config;
 
 #[test]
-fn invalidate_if_removes_what_the_predicate_names_and_counts_it() {
+fn invalidate_if_removes_and_counts_the_matching_entries() {
     for_each_config(|config| {
         let cache: Cache<u64, u64> = config.cache(1000);
         for key in 0..100 {
@@ -73,7 +73,7 @@ fn a_predicate_may_use_the_cache() {
 /// A writer inserts ever newer versions of its keys. The number of the round says whether a clear
 /// is under way, or has begun and ended in between.
 #[test]
-fn clear_resurrects_nothing_and_spares_what_comes_after_it() {
+fn clear_resurrects_nothing_and_spares_later_insertions() {
     const KEYS: u64 = 64;
     const CLEARS: u64 = 300;
     for_each_config(|config| {

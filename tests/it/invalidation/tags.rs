@@ -75,7 +75,7 @@ fn each_tag_of_an_entry_invalidates_it_and_no_other_entry() {
 }
 
 #[test]
-fn a_tag_lives_again_with_what_is_inserted_after_its_invalidation() {
+fn a_tag_is_valid_again_for_entries_inserted_after_its_invalidation() {
     let cache = inline(100).build().unwrap();
     for round in 0..3 {
         cache.insert_with_tags(1, round, ["t"]);
@@ -89,7 +89,7 @@ fn a_tag_lives_again_with_what_is_inserted_after_its_invalidation() {
 }
 
 #[test]
-fn a_fifth_tag_is_refused_and_what_was_there_stays() {
+fn a_fifth_tag_is_refused_and_the_old_entry_stays() {
     let cache = inline(100).build().unwrap();
     cache.insert(1, 1);
     let refused = cache.insert_with_tags(1, 2, ["a", "b", "c", "d", "e"]);
@@ -105,7 +105,7 @@ fn a_fifth_tag_is_refused_and_what_was_there_stays() {
 }
 
 #[test]
-fn a_value_that_replaces_another_has_its_own_tags_alone() {
+fn a_value_that_replaces_another_has_only_its_own_tags() {
     let cache = inline(100).build().unwrap();
     cache.insert_with_tags(1, 1, ["old"]);
     cache.insert_with_tags(1, 2, ["new"]);
@@ -117,7 +117,7 @@ fn a_value_that_replaces_another_has_its_own_tags_alone() {
 }
 
 #[test]
-fn names_are_kept_only_as_long_as_an_entry_carries_them() {
+fn tag_names_are_stored_only_while_an_entry_carries_them() {
     let cache = inline(10).build().unwrap();
     for key in 0..1000 {
         cache.insert_with_tags(key, key, [format!("tag {key}"), "all".to_owned()]);
@@ -135,7 +135,7 @@ fn names_are_kept_only_as_long_as_an_entry_carries_them() {
 }
 
 #[test]
-fn listeners_hear_of_invalidated_entries_once_each_when_they_leave() {
+fn listeners_are_notified_once_of_each_invalidated_entry_when_it_leaves() {
     let notified = Arc::new(Mutex::new(Vec::new()));
     let recorded = Arc::clone(&notified);
     let cache = inline(4)
@@ -169,7 +169,7 @@ fn listeners_hear_of_invalidated_entries_once_each_when_they_leave() {
 }
 
 #[test]
-fn tags_go_with_every_kind_of_lifetime() {
+fn tags_combine_with_every_kind_of_lifetime() {
     let clock = FakeClock::new();
     let second = Duration::from_secs(1);
     let builders = [
@@ -210,7 +210,7 @@ fn an_entry_with_tags_is_dropped_like_any_other() {
 }
 
 #[test]
-fn nobody_sees_an_entry_once_its_invalidation_has_returned() {
+fn an_entry_is_never_seen_once_its_invalidation_has_returned() {
     // Each writer counts up, and publishes how far its insertions have returned. Entries whose
     // insertion had returned when an invalidation began must not be seen once the invalidation has
     // returned.

@@ -29,7 +29,7 @@ const EXECUTORS: [(&str, Executor); 4] = [
 ];
 
 #[test]
-fn whatever_an_executor_does_the_last_drop_has_told_and_dropped_everything() {
+fn the_last_drop_has_notified_and_dropped_everything_whatever_an_executor_does() {
     for (what, executor) in EXECUTORS {
         for mode in MODES {
             for capacity in [10, 1_000, 100_000] {
@@ -153,7 +153,7 @@ fn two_threads_that_flush_each_others_caches_from_listeners_get_errors() {
 }
 
 #[test]
-fn a_thread_that_is_ending_uses_caches_like_any_other() {
+fn a_thread_that_is_ending_can_use_caches_like_any_other() {
     /// Does its work when its thread ends, after all other thread-locals were dropped.
     struct AtExit(Option<Box<dyn FnOnce()>>);
     impl Drop for AtExit {
@@ -219,7 +219,7 @@ fn a_thread_that_is_ending_uses_caches_like_any_other() {
 }
 
 #[test]
-fn the_last_handle_may_go_as_its_thread_ends() {
+fn the_last_handle_may_be_dropped_as_its_thread_ends() {
     thread_local! {
         static HELD: RefCell<Option<Cache<u64, Counted>>> = const { RefCell::new(None) };
     }
@@ -323,7 +323,7 @@ fn a_value_may_own_the_last_handle_of_another_cache() {
 }
 
 #[test]
-fn what_expires_while_the_last_handle_is_dropped_is_dropped_too() {
+fn entries_that_expire_during_the_drop_of_the_last_handle_are_dropped_too() {
     for mode in MODES {
         for (what, executor) in EXECUTORS {
             let (ledger, clock) = (Ledger::new(), FakeClock::new());
@@ -356,7 +356,7 @@ fn what_expires_while_the_last_handle_is_dropped_is_dropped_too() {
 }
 
 #[test]
-fn caches_end_while_the_maintenance_thread_and_jobs_are_inside_of_them() {
+fn caches_can_end_while_the_maintenance_thread_and_jobs_are_inside_them() {
     let ledger = Ledger::new();
     let jobs: Arc<Mutex<Vec<Job>>> = Arc::default();
     for round in 0..200 {

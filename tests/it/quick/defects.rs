@@ -52,7 +52,7 @@ fn defect_02_lfu_survives_clear() {
 }
 
 #[test]
-fn defect_03_lfu_works_on_what_was_loaded() {
+fn defect_03_lfu_works_on_loaded_entries() {
     let (cache, clock, _folder) = lfu();
     cache.set_many((0..3).map(|n| (format!("k{n}"), n)), 10).unwrap();
     cache.save_to_disk(None).unwrap();
@@ -84,7 +84,7 @@ fn defect_04_senseless_settings_are_refused_at_once() {
 }
 
 #[test]
-fn defect_05_what_overflows_is_an_invalid_ttl() {
+fn defect_05_a_time_to_live_that_overflows_is_invalid() {
     let (cache, ..) = with(|_| ());
     for ttl in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e18, f64::MAX] {
         assert_eq!(cache.set("a", 1, ttl).unwrap_err().code(), "INVALID_TTL");
@@ -200,7 +200,7 @@ fn defect_10_versions_and_timestamps_never_overwrite_each_other() {
 }
 
 #[test]
-fn defect_11_a_load_keeps_the_bound_counts_truly_and_makes_no_folder() {
+fn defect_11_a_load_keeps_the_bound_counts_correctly_and_makes_no_folder() {
     let (big, _, _folder) = with::<u32>(|_| ());
     big.set_many((0..50).map(|n| (format!("k{n}"), n)), None).unwrap();
     let path = big.save_to_disk(None).unwrap();
@@ -215,7 +215,7 @@ fn defect_11_a_load_keeps_the_bound_counts_truly_and_makes_no_folder() {
 
 #[cfg(unix)]
 #[test]
-fn defect_12_files_are_their_owners_alone_and_a_pickle_is_just_refused() {
+fn defect_12_files_are_private_to_their_owner_and_a_pickle_is_refused() {
     use std::os::unix::fs::PermissionsExt;
     let (cache, _, folder) = with::<u32>(|_| ());
     let path = cache.save_to_disk(None).unwrap();
@@ -229,7 +229,7 @@ fn defect_12_files_are_their_owners_alone_and_a_pickle_is_just_refused() {
 /// Counts how often keys are compared or hashed, which a search through all entries would do for
 /// each of them.
 #[test]
-fn defect_13_an_insertion_into_a_full_cache_looks_at_no_other_entry() {
+fn defect_13_an_insertion_into_a_full_cache_visits_no_other_entry() {
     static USES: AtomicU32 = AtomicU32::new(0);
     #[derive(Clone, Debug, PartialOrd, Ord, Serialize, Deserialize)]
     struct Key(u32);
@@ -263,7 +263,7 @@ fn defect_13_an_insertion_into_a_full_cache_looks_at_no_other_entry() {
 }
 
 #[test]
-fn defect_14_a_get_waits_for_no_writer() {
+fn defect_14_a_get_never_waits_for_a_writer() {
     let (cache, ..) = with::<u32>(|_| ());
     cache.set("a", 1, None).unwrap();
     let (within, is_within) = mpsc::channel();
@@ -293,7 +293,7 @@ fn defect_15_nothing_is_logged() {
 }
 
 #[test]
-fn defect_16_ratios_stay_within_one_and_gauges_true() {
+fn defect_16_ratios_never_exceed_one_and_gauges_stay_correct() {
     let (cache, ..) = with::<u32>(|_| ());
     cache.set_many((0..10).map(|n| (format!("k{n}"), n)), None).unwrap();
     cache.get_many(["k0", "k1", "k2"]);
@@ -345,7 +345,7 @@ fn defect_19_timestamps_follow_the_configuration_and_errors_keep_their_cause() {
 }
 
 #[test]
-fn defect_20_of_those_that_miss_at_once_one_adds() {
+fn defect_20_one_of_several_simultaneous_misses_adds() {
     let (cache, ..) = with::<u32>(|_| ());
     let (barrier, added) = (Barrier::new(4), AtomicU32::new(0));
     std::thread::scope(|scope| {
@@ -367,7 +367,7 @@ fn defect_20_of_those_that_miss_at_once_one_adds() {
 
 #[cfg(unix)]
 #[test]
-fn a_fifo_in_the_place_of_a_file_is_neither_replaced_nor_waited_for() {
+fn a_fifo_in_place_of_a_file_is_neither_replaced_nor_waited_for() {
     use std::os::unix::fs::FileTypeExt;
     let (cache, ..) = with::<u32>(|_| ());
     cache.set("a", 1, None).unwrap();

@@ -37,7 +37,7 @@ fn sorted(cache: &Cache<String, Vec<u32>>) -> Vec<(String, Vec<u32>)> {
 }
 
 #[test]
-fn each_serializer_brings_everything_back_packed_or_not() {
+fn every_entry_comes_back_by_each_serializer_compressed_or_not() {
     let cache = filled(10_000);
     for serializer in SERIALIZERS {
         for options in [options(serializer), options(serializer).zstd(3)] {
@@ -53,7 +53,7 @@ fn each_serializer_brings_everything_back_packed_or_not() {
 }
 
 #[test]
-fn a_cache_that_is_switched_off_takes_nothing_from_a_snapshot_and_counts_it() {
+fn a_switched_off_cache_loads_nothing_from_a_snapshot_and_counts_it() {
     let bytes = save(&filled(10_000), &options("bincode"));
     for mode in [Maintenance::Inline, Maintenance::Background] {
         let builder = || Cache::<String, Vec<u32>>::builder().maintenance(mode);
@@ -83,14 +83,14 @@ fn a_conversion_keeps_everything() {
 }
 
 #[test]
-fn an_empty_cache_is_a_snapshot_too() {
+fn an_empty_cache_can_be_saved_and_loaded() {
     let bytes = save(&Cache::new(10), &options("json"));
     let cache: Cache<String, Vec<u32>> = Cache::new(10);
     assert_eq!(cache.load_from(&*bytes, &LoadOptions::new()).unwrap().entries, 0);
 }
 
 #[test]
-fn time_goes_on_while_a_snapshot_lies_there() {
+fn entries_age_while_they_are_in_a_snapshot() {
     let clock = FakeClock::new();
     let builder = || Cache::builder().capacity(10).maintenance(Maintenance::Inline);
     let cache: Cache<String, u32> = builder().clock(clock.clone()).build().unwrap();
@@ -118,7 +118,7 @@ fn time_goes_on_while_a_snapshot_lies_there() {
 }
 
 #[test]
-fn tags_come_back_and_invalidate_what_was_restored() {
+fn tags_come_back_and_invalidate_restored_entries() {
     let cache: Cache<String, u32> = Cache::new(100);
     let tags = [&["all"][..], &["all", "odd\n\u{e4}"], &["", "b", "c", "d"], &[]];
     for (n, tags) in (0..).zip(tags) {
@@ -182,7 +182,7 @@ impl<'de> serde::Deserialize<'de> for Meddling {
 }
 
 #[test]
-fn what_loses_its_validity_before_its_batch_is_written_is_not_written() {
+fn an_entry_invalidated_before_its_batch_is_written_is_not_written() {
     let clock = FakeClock::new();
     let builder = Cache::builder().capacity(1000).maintenance(Maintenance::Inline);
     let cache: Cache<u32, Meddling> = builder.clock(clock.clone()).build().unwrap();
@@ -211,7 +211,7 @@ fn what_loses_its_validity_before_its_batch_is_written_is_not_written() {
 }
 
 #[test]
-fn time_that_a_save_takes_is_not_taken_from_what_is_saved_late() {
+fn the_duration_of_a_save_does_not_shorten_lifetimes_of_late_entries() {
     let clock = FakeClock::new();
     let builder = || Cache::builder().capacity(10).maintenance(Maintenance::Inline);
     let cache: Cache<u32, Meddling> = builder().clock(clock.clone()).build().unwrap();
@@ -230,7 +230,7 @@ fn time_that_a_save_takes_is_not_taken_from_what_is_saved_late() {
 }
 
 #[test]
-fn reports_count_by_reason_what_was_left_out() {
+fn reports_count_omitted_entries_by_reason() {
     let clock = FakeClock::new();
     let builder = || Cache::builder().capacity(100).partitions(1).maintenance(Maintenance::Inline);
     let cache: Cache<u32, u32> = builder().clock(clock.clone()).build().unwrap();
@@ -261,7 +261,7 @@ fn reports_count_by_reason_what_was_left_out() {
 }
 
 #[test]
-fn a_snapshot_of_far_more_than_there_is_room_for_leaves_the_hottest() {
+fn a_snapshot_larger_than_the_cache_restores_the_hottest() {
     let builder = |capacity| {
         let builder = Cache::builder().capacity(capacity).policy(Policy::lru()).partitions(1);
         builder.maintenance(Maintenance::Inline).build().unwrap()
@@ -335,7 +335,7 @@ fn files_of_earlier_builds_are_loaded() {
 }
 
 #[test]
-fn the_hottest_remain_if_they_are_too_many() {
+fn the_hottest_remain_if_there_are_too_many() {
     let builder = |capacity| {
         let builder = Cache::builder().capacity(capacity).policy(Policy::lru());
         builder.maintenance(Maintenance::Inline).build().unwrap()
@@ -368,7 +368,7 @@ impl ExtendAll for Cache<u32, u32> {
 }
 
 #[test]
-fn weights_are_told_and_what_is_too_heavy_is_counted() {
+fn weights_are_saved_and_too_heavy_entries_are_counted() {
     let weigh = |max| {
         let builder = Cache::builder().max_weight(max).weigher(|_: &u32, value: &u32| *value);
         builder.maintenance(Maintenance::Inline).build().unwrap()
@@ -390,7 +390,7 @@ fn weights_are_told_and_what_is_too_heavy_is_counted() {
 }
 
 #[test]
-fn another_policy_and_other_partitions_take_the_entries_all_the_same() {
+fn a_cache_with_another_policy_and_other_partitions_loads_the_entries_too() {
     let cache = filled(10_000);
     let bytes = save(&cache, &options("bincode"));
     for policy in Policy::names() {

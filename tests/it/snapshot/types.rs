@@ -151,7 +151,7 @@ fn values_of_every_kind_come_back_by_every_serializer() {
 }
 
 #[test]
-fn keys_of_every_kind_of_choice_come_back() {
+fn keys_of_every_kind_of_enum_come_back() {
     let serializers = Serializers::standard();
     for name in serializers.names() {
         let cache = inline();
@@ -170,7 +170,7 @@ fn keys_of_every_kind_of_choice_come_back() {
 }
 
 #[test]
-fn what_is_cut_off_in_any_of_its_parts_is_a_typed_error() {
+fn a_cut_in_any_part_is_a_typed_error() {
     let serializers = Serializers::standard();
     for name in serializers.names() {
         let serializer = serializers.get(&name).unwrap();
@@ -301,7 +301,7 @@ enum Mixed {
 }
 
 #[test]
-fn what_only_a_serializer_that_says_kinds_can_carry_is_refused_by_the_others() {
+fn values_that_need_a_self_describing_serializer_are_refused_by_the_others() {
     let value = serde_json::json!({"a": [1, null, "x", 1.5]});
     let flattened = Flattened { own: 1, others: BTreeMap::from([("x".to_owned(), 2)]) };
     through(value.clone(), "json").unwrap();
@@ -326,7 +326,7 @@ fn what_only_a_serializer_that_says_kinds_can_carry_is_refused_by_the_others() {
 }
 
 #[test]
-fn what_is_not_readable_is_found_wherever_it_comes_first() {
+fn an_unreadable_value_is_found_wherever_it_occurs_first() {
     let plain = |n| (n, Mixed::Plain(n));
     let maybe = |n, b| (n, Mixed::Maybe { a: Some(1), b });
     for name in BINARY {
@@ -350,7 +350,7 @@ struct Skipping {
 }
 
 #[test]
-fn a_field_that_is_left_out_is_found_where_fields_have_no_names() {
+fn an_omitted_field_is_found_if_fields_have_no_names() {
     let some = |n| (n, Skipping { first: Some(n), second: Some(n) });
     let none = (50, Skipping { first: None, second: Some(1) });
     for name in BINARY {
@@ -411,7 +411,7 @@ fn floats_come_back_bit_by_bit_or_are_refused() {
 struct Wrapped(Option<u8>);
 
 #[test]
-fn options_within_options_come_back_or_are_refused() {
+fn nested_options_come_back_or_are_refused() {
     type Deep = Option<Option<Option<u8>>>;
     let values: [Deep; 4] = [None, Some(None), Some(Some(None)), Some(Some(Some(1)))];
     for name in BINARY {
@@ -443,7 +443,7 @@ fn options_within_options_come_back_or_are_refused() {
 }
 
 #[test]
-fn maps_come_back_by_any_key_or_are_refused() {
+fn maps_with_any_keys_come_back_or_are_refused() {
     for name in ["json", "bincode", "postcard"] {
         through(BTreeMap::from([(u64::MAX, 1), (0, 2)]), name).unwrap();
         through(BTreeMap::from([(i128::MIN, 1)]), name).unwrap();
@@ -466,7 +466,7 @@ fn maps_come_back_by_any_key_or_are_refused() {
 }
 
 #[test]
-fn what_loading_would_refuse_as_too_deep_or_too_much_is_refused_while_saving() {
+fn values_too_deep_or_too_large_to_load_are_refused_while_saving() {
     let deep = |depth| (1..depth).fold(Nested(vec![]), |inner, _| Nested(vec![inner]));
     for name in ["json", "bincode", "postcard"] {
         through(deep(50), name).unwrap();
@@ -483,7 +483,7 @@ fn what_loading_would_refuse_as_too_deep_or_too_much_is_refused_while_saving() {
 }
 
 #[test]
-fn integers_of_more_than_64_bits_become_no_floats() {
+fn integers_of_more_than_64_bits_never_become_floats() {
     let wide = u128::from(u64::MAX) + 1;
     let bytes = save([("a".to_owned(), vec![wide])], "json").unwrap();
     let (load, json) =
@@ -504,7 +504,7 @@ fn integers_of_more_than_64_bits_become_no_floats() {
 }
 
 #[test]
-fn a_serializer_that_only_writes_has_to_be_asked_for() {
+fn a_serializer_that_only_writes_is_used_only_on_request() {
     struct Lines;
     impl larder::snapshot::Serializer for Lines {
         fn name(&self) -> &str {

@@ -12,7 +12,7 @@ use larder::{Builder, Cache, Inserted, Maintenance, Policy, Removal, RemovalCaus
 use super::{inline, noting};
 
 #[test]
-fn maintenance_passes_by_a_victim_whose_gate_is_taken() {
+fn maintenance_skips_a_victim_whose_gate_is_taken() {
     let (entered, has_entered) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel::<()>();
     let may_go_on = Mutex::new(may_go_on);
@@ -77,7 +77,7 @@ fn a_demoted_victim_whose_gate_is_taken_stays_the_next_to_leave() {
 }
 
 #[test]
-fn under_a_pin_nothing_is_evicted_until_later() {
+fn evictions_under_a_pin_are_deferred() {
     let (cache, notified) = noting(inline(10));
     let pinned = cache.pin();
     for key in 0..20 {
@@ -163,7 +163,7 @@ fn slow(clock: &FakeClock) -> (Builder<u32, u32>, Arc<Mutex<Vec<RemovalCause>>>)
 }
 
 #[test]
-fn what_expires_while_the_listener_runs_leaves_for_the_cause_that_was_told() {
+fn an_entry_that_expires_while_the_listener_runs_leaves_for_the_notified_cause() {
     use RemovalCause::{Explicit, Replaced};
     let clock = FakeClock::new();
     let (builder, causes) = slow(&clock);
@@ -237,7 +237,7 @@ fn a_lifetime_begins_when_the_entry_becomes_visible_not_before_the_listener_ran(
 }
 
 #[test]
-fn nothing_but_changes_of_the_same_key_waits_for_the_listener() {
+fn only_changes_of_the_same_key_wait_for_the_listener() {
     let (entered, has_entered) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel::<()>();
     let may_go_on = Mutex::new(may_go_on);

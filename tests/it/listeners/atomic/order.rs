@@ -16,7 +16,7 @@ use larder::{Builder, Cache, Inserted, Maintenance, Policy, Rejection, Removal, 
 use super::{inline, noting};
 
 #[test]
-fn each_removal_is_told_once_before_it_takes_effect() {
+fn each_removal_is_notified_once_before_it_takes_effect() {
     let clock = FakeClock::new();
     let second = Duration::from_secs(1);
     let builder = inline(3).policy(Policy::fifo()).clock(clock.clone());
@@ -81,7 +81,7 @@ fn each_removal_is_told_once_before_it_takes_effect() {
 }
 
 #[test]
-fn expired_entries_are_told_once_with_and_without_traffic() {
+fn expired_entries_are_notified_once_with_and_without_traffic() {
     for mode in [Maintenance::Inline, Maintenance::Background] {
         let clock = FakeClock::new();
         let builder = Cache::builder().capacity(1_000).partitions(2).maintenance(mode);
@@ -103,7 +103,7 @@ fn expired_entries_are_told_once_with_and_without_traffic() {
 }
 
 #[test]
-fn lower_bounds_and_capacity_are_kept_telling_each_victim() {
+fn a_lowered_capacity_holds_and_each_victim_is_notified() {
     let (cache, notified) = noting(inline(1_000).policy(Policy::lru()));
     for key in 0..1_500 {
         cache.insert(key, key);
@@ -276,7 +276,7 @@ fn stress(builder: Builder<u32, u64>, rounds: u64) {
 }
 
 #[test]
-fn racing_threads_are_told_of_in_order_inline() {
+fn changes_by_racing_threads_are_notified_in_order_inline() {
     for policy in [Policy::lru(), Policy::default()] {
         let builder = Cache::builder().capacity(16).partitions(1).policy(policy);
         stress(builder.maintenance(Maintenance::Inline), 3_000);
@@ -284,14 +284,14 @@ fn racing_threads_are_told_of_in_order_inline() {
 }
 
 #[test]
-fn racing_threads_are_told_of_in_order_in_background() {
+fn changes_by_racing_threads_are_notified_in_order_in_background() {
     for partitions in [1, 4] {
         stress(Cache::builder().capacity(16).partitions(partitions), 5_000);
     }
 }
 
 #[test]
-fn both_listeners_hear_of_the_same_removals() {
+fn both_listeners_are_notified_of_the_same_removals() {
     let atomic = Arc::new(AtomicUsize::new(0));
     let queued = Arc::new(AtomicUsize::new(0));
     let (count_atomic, count_queued) = (Arc::clone(&atomic), Arc::clone(&queued));
@@ -323,7 +323,7 @@ fn both_listeners_hear_of_the_same_removals() {
 }
 
 #[test]
-fn what_removes_many_removes_all_of_them_however_many() {
+fn bulk_removals_remove_all_entries_however_many() {
     for mode in [Maintenance::Inline, Maintenance::Background] {
         for count in [50, 129, 500, 5_000_u32] {
             let notified = Arc::new(AtomicUsize::new(0));
@@ -361,7 +361,7 @@ fn what_removes_many_removes_all_of_them_however_many() {
 }
 
 #[test]
-fn no_eviction_or_expiry_is_lost_to_the_statistics() {
+fn the_statistics_count_every_eviction_and_expiry() {
     for mode in [Maintenance::Inline, Maintenance::Background] {
         let notified: Arc<[AtomicU64; 2]> = Arc::default();
         let note = Arc::clone(&notified);

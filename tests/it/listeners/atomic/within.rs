@@ -73,7 +73,7 @@ fn changes_from_within_are_refused_and_lookups_are_not() {
 }
 
 #[test]
-fn closures_that_a_change_asks_are_refused_changes_too() {
+fn closures_called_by_a_change_are_refused_changes_too() {
     struct Meddler(Arc<OnceLock<Cache<u32, u32>>>);
     impl larder::Expiry<u32, u32> for Meddler {
         fn after_create(&self, key: &u32, _: &u32) -> Option<Duration> {
@@ -153,7 +153,7 @@ fn values_that_change_the_cache_as_they_are_dropped_do_so_outside_of_gates() {
 }
 
 #[test]
-fn listener_of_another_cache_may_be_changed_from_within() {
+fn another_cache_with_a_listener_may_be_changed_from_within() {
     let behind: Cache<u32, u32> = inline(1_000).build().unwrap();
     let store = behind.clone();
     let cache = inline(10)

@@ -11,7 +11,7 @@ use crate::support::flush;
 use super::{Jobs, inline, notified, recorder, run_all};
 
 #[test]
-fn an_executor_gets_the_deliveries() {
+fn an_executor_is_given_the_deliveries() {
     let jobs: Jobs = Arc::default();
     let queue = Arc::clone(&jobs);
     let (listener, receiver) = recorder();
@@ -38,7 +38,7 @@ fn an_executor_gets_the_deliveries() {
 }
 
 #[test]
-fn a_condition_is_asked_once_of_a_value_even_if_the_write_buffer_is_full() {
+fn a_condition_is_checked_once_for_a_value_even_if_the_write_buffer_is_full() {
     let (listener, receiver) = recorder();
     let cache = inline(2, listener);
     cache.insert(1, 1);

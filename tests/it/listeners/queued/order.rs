@@ -18,7 +18,7 @@ use crate::support::rng::{Rng, seeds};
 use super::{Notified, notified, record, recorder, replaced};
 
 #[test]
-fn every_cause_is_told_with_key_value_weight_and_age() {
+fn every_cause_is_notified_with_key_value_weight_and_age() {
     let clock = FakeClock::new();
     let (sender, receiver) = mpsc::channel();
     let cache: Cache<u64, u64> = Cache::builder()
@@ -60,7 +60,7 @@ fn every_cause_is_told_with_key_value_weight_and_age() {
 }
 
 #[test]
-fn an_insertion_over_an_expired_entry_tells_that_it_had_expired() {
+fn an_insertion_over_an_expired_entry_notifies_of_its_expiry() {
     let clock = FakeClock::new();
     let (listener, receiver) = recorder();
     let cache = Cache::builder()
@@ -83,7 +83,7 @@ fn an_insertion_over_an_expired_entry_tells_that_it_had_expired() {
 }
 
 #[test]
-fn removals_are_told_as_they_are_made_in_every_configuration() {
+fn removals_are_notified_as_they_happen_in_every_configuration() {
     for_each_config(|config| {
         let ledger = Ledger::new();
         let counts: Arc<Mutex<HashMap<RemovalCause, u64>>> = Arc::default();

@@ -30,7 +30,7 @@ fn stuck() -> (Listen, Receiver<()>, mpsc::Sender<()>) {
 }
 
 #[test]
-fn a_full_queue_that_drops_counts_what_it_drops_and_stays_small() {
+fn a_full_queue_that_drops_notifications_counts_them_and_stays_small() {
     let (listen, has_entered, go_on) = stuck();
     let ledger = Ledger::new();
     let listener = Listener::new(listen).queue(8).overflow(Overflow::Drop);
@@ -102,7 +102,7 @@ fn a_full_queue_that_blocks_holds_writers_back_and_loses_nothing() {
 }
 
 #[test]
-fn a_listener_that_writes_more_than_it_is_told_neither_hangs_nor_grows_without_bound() {
+fn a_listener_that_causes_more_removals_than_it_handles_neither_hangs_nor_grows_without_bound() {
     let cache: Arc<OnceLock<Cache<u64, u64>>> = Arc::default();
     let inner = Arc::clone(&cache);
     let budget = AtomicUsize::new(3_000);
@@ -133,7 +133,7 @@ fn a_listener_that_writes_more_than_it_is_told_neither_hangs_nor_grows_without_b
 }
 
 #[test]
-fn flush_says_that_the_listener_is_busy() {
+fn flush_reports_that_the_listener_is_busy() {
     let (listen, has_entered, go_on) = stuck();
     let cache = inline(10, Listener::new(listen));
     thread::scope(|scope| {
@@ -149,7 +149,7 @@ fn flush_says_that_the_listener_is_busy() {
 }
 
 #[test]
-fn what_was_removed_is_told_before_the_last_drop_returns() {
+fn removals_are_notified_before_the_last_drop_returns() {
     let (listener, receiver) = recorder();
     let cache: Cache<u64, u64> =
         Cache::builder().capacity(1000).partitions(1).listener(listener).build().unwrap();
@@ -163,7 +163,7 @@ fn what_was_removed_is_told_before_the_last_drop_returns() {
 }
 
 #[test]
-fn entries_live_until_they_were_told_and_no_longer() {
+fn entries_live_until_they_were_notified_and_no_longer() {
     let ledger = Ledger::new();
     let jobs: Jobs = Arc::default();
     let queue = Arc::clone(&jobs);
@@ -206,7 +206,7 @@ fn a_listener_holding_the_cache_weakly_does_not_keep_it() {
 }
 
 #[test]
-fn a_queue_of_nothing_is_refused() {
+fn a_queue_of_length_zero_is_refused() {
     let (listener, _receiver) = recorder();
     let built = Cache::builder().capacity(1).listener(listener.queue(0)).build();
     assert!(matches!(built, Err(BuildError::ZeroListenerQueue)));

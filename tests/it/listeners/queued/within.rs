@@ -52,7 +52,7 @@ fn a_listener_may_use_the_cache() {
 }
 
 #[test]
-fn what_a_listener_removes_is_told_before_the_call_returns_in_whichever_partition() {
+fn removals_by_a_listener_are_notified_before_the_call_returns_in_any_partition() {
     let cache: Arc<OnceLock<Cache<u64, u64>>> = Arc::default();
     let notified: Arc<Mutex<Vec<u64>>> = Arc::default();
     let (inner, listened) = (Arc::clone(&cache), Arc::clone(&notified));
@@ -112,7 +112,7 @@ fn a_panicking_listener_is_counted_and_stays() {
 }
 
 #[test]
-fn nothing_is_told_under_a_pin_and_nothing_is_lost_by_that() {
+fn notifications_under_a_pin_are_deferred_and_not_lost() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let here = thread::current().id();
         let was_told_here = Arc::new(AtomicBool::new(false));
@@ -141,7 +141,7 @@ fn nothing_is_told_under_a_pin_and_nothing_is_lost_by_that() {
 }
 
 #[test]
-fn flush_says_that_a_pin_of_its_own_thread_keeps_removals_from_being_told() {
+fn flush_reports_that_its_own_threads_pin_defers_notifications() {
     let (listener, _receiver) = recorder();
     let cache = inline(10, listener);
     cache.insert(1, 1);

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use super::{Fixture, code};
 
 cases! {
-    of_many_adds_one_succeeds {
+    one_of_many_adds_succeeds {
         for _ in 0..50 {
             let it = Fixture::missing();
             let barrier = Barrier::new(4);
@@ -24,7 +24,7 @@ cases! {
             assert_eq!((added, it.counts()[4]), (1, 3));
         }
     }
-    of_many_deletes_one_succeeds {
+    one_of_many_deletes_succeeds {
         for _ in 0..50 {
             let it = Fixture::valid();
             let barrier = Barrier::new(4);
@@ -43,7 +43,7 @@ cases! {
             assert_eq!(deleted, 1);
         }
     }
-    of_many_gets_one_is_told_of_the_expiry {
+    one_of_many_gets_reports_the_expiry {
         for _ in 0..50 {
             let it = Fixture::expired();
             let barrier = Barrier::new(4);
