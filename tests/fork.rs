@@ -10,14 +10,14 @@
 mod support;
 
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use larder::expiry::TickingClock;
 use larder::{Cache, Inserted, Listener, Maintenance, Policy, Removal, ShadowConfig};
 
+use support::child::{fork_child, wait_for};
 use support::configs::for_each_config;
 use support::counted::{Counted, Ledger};
 use support::rng::Rng;
@@ -26,50 +26,23 @@ use support::rng::Rng;
 /// alarm, the parent kills it some time later, so the parent's wait is bounded.
 const CHILD_SECONDS: u32 = 30;
 
-/// `WNOHANG` and `SIGKILL`, which are the same on every Unix that Rust supports.
-const NO_HANG: i32 = 1;
-const KILL: i32 = 9;
-
-// `std` links the C library anyway, so five functions need no dependency. `pid_t` is an `int` on
-// every Unix that Rust supports.
+// `std` links the C library anyway, so this function needs no dependency.
 unsafe extern "C" {
-    fn fork() -> i32;
-    fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
-    fn kill(pid: i32, signal: i32) -> i32;
     safe fn alarm(seconds: u32) -> u32;
-    safe fn _exit(status: i32) -> !;
 }
 
 /// Runs `work` in a child process and panics unless it succeeds.
 fn in_child(what: &str, work: impl FnOnce()) {
-    // SAFETY: only this thread goes on in the child. It uses the allocator, which the C library
-    // makes usable after a fork, and the code under test; it ends by `_exit`.
-    let child = unsafe { fork() };
-    assert!(child >= 0, "{what}: cannot fork");
-    if child == 0 {
+    let child = fork_child(|| {
         alarm(CHILD_SECONDS);
         // The harness captures what tests print, and the captured text would be lost here.
         std::panic::set_hook(Box::new(|panic| {
             let _ = writeln!(std::io::stderr(), "in the child: {panic}");
         }));
-        let outcome = catch_unwind(AssertUnwindSafe(work));
-        _exit(if outcome.is_ok() { 0 } else { 1 });
-    }
-    let mut status = 0;
-    let patience = Instant::now() + Duration::from_secs(2 * u64::from(CHILD_SECONDS));
-    loop {
-        // SAFETY: `status` is writable, and the child is ours and was not waited for before.
-        let waited = unsafe { waitpid(child, &mut status, NO_HANG) };
-        if waited == child {
-            break;
-        }
-        assert_eq!(waited, 0, "{what}: cannot wait");
-        if Instant::now() > patience {
-            // SAFETY: the child is ours, and its id is not reused before it is waited for.
-            unsafe { kill(child, KILL) };
-        }
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
+        work();
+        true
+    });
+    let status = wait_for(child, Duration::from_secs(2 * u64::from(CHILD_SECONDS)));
     let signal = status & 0x7f;
     assert_eq!(signal, 0, "{what}: the child died of signal {signal} (14 and 9: it hung)");
     assert_eq!((status >> 8) & 0xff, 0, "{what}: the child failed");

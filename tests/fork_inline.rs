@@ -6,23 +6,16 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, unused_must_use)]
 
+#[path = "support/child.rs"]
+mod child;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use larder::{Cache, Maintenance};
 
-// `std` links the C library anyway, so four functions need no dependency.
-unsafe extern "C" {
-    fn fork() -> i32;
-    fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
-    fn kill(pid: i32, signal: i32) -> i32;
-    safe fn _exit(status: i32) -> !;
-}
-
-/// `WNOHANG` and `SIGKILL`, which are the same on every Unix that Rust supports.
-const NO_HANG: i32 = 1;
-const KILL: i32 = 9;
+use child::{fork_child, wait_for};
 
 /// A child that hangs is killed after this time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -59,37 +52,16 @@ fn a_child_can_use_caches_that_its_parent_was_not_using() {
         });
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             for round in 0..FORKS {
-                // SAFETY: only this thread goes on in the child. It uses the allocator, which the C
-                // library makes usable after a fork, and a cache that no other thread used; it ends
-                // by `_exit`.
-                let child = unsafe { fork() };
-                assert!(child >= 0, "cannot fork");
-                if child == 0 {
+                let child = fork_child(|| {
                     let is_right = quiet.get(&1) == Some(10);
                     churn(&quiet);
-                    _exit(i32::from(!(is_right && quiet.is_empty())));
-                }
-                assert_eq!(wait_for(child), 0, "round {round}: how the child ended (9: it hung)");
+                    is_right && quiet.is_empty()
+                });
+                let status = wait_for(child, PATIENCE);
+                assert_eq!(status, 0, "round {round}: how the child ended (9: it hung)");
             }
         }));
         is_over.store(true, Ordering::Relaxed);
         outcome.unwrap();
     });
-}
-
-fn wait_for(child: i32) -> i32 {
-    let (mut status, patience) = (0, Instant::now() + PATIENCE);
-    loop {
-        // SAFETY: `status` is writable, and the child is ours and was not waited for before.
-        let waited = unsafe { waitpid(child, &mut status, NO_HANG) };
-        if waited == child {
-            return status;
-        }
-        assert_eq!(waited, 0, "cannot wait");
-        if Instant::now() > patience {
-            // SAFETY: the child is ours, and its id is not reused before it is waited for.
-            unsafe { kill(child, KILL) };
-        }
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
 }

@@ -1,5 +1,5 @@
 //! What the integration tests share: seeded randomness, the configurations to run through,
-//! plain models of the exact policies, and a type that counts its own drops.
+//! plain models of the exact policies, a type that counts its own drops, and small helpers.
 //!
 //! Nothing here sleeps, reads a clock or keeps global state, so tests may run side by side.
 
@@ -8,6 +8,7 @@
 
 pub(crate) mod rng;
 pub(crate) mod model;
+pub(crate) mod newest_first;
 pub(crate) mod s3_fifo;
 pub(crate) mod sieve;
 pub(crate) mod driver;
@@ -17,11 +18,18 @@ pub(crate) mod linear;
 pub(crate) mod counted;
 pub(crate) mod hashers;
 pub(crate) mod configs;
+#[cfg(unix)]
+pub(crate) mod child;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake};
+use std::thread::{self, Thread};
 
-use larder::{Cache, FlushError};
+use larder::policy::Policy;
+use larder::{Cache, FlushError, Maintenance};
 
 /// Runs `step`, which must panic, and returns the panic's message.
 ///
@@ -40,6 +48,12 @@ pub(crate) fn panic_message(what: &str, step: impl FnOnce()) -> String {
     }
 }
 
+/// A cache that is bounded by `capacity` and has inline maintenance, and so one partition.
+pub(crate) fn inline_cache(policy: Policy, capacity: usize) -> Cache<u64, u64> {
+    let builder = Cache::builder().policy(policy).capacity(capacity);
+    builder.maintenance(Maintenance::Inline).build().unwrap()
+}
+
 /// Frees everything that was removed from `cache`.
 ///
 /// All caches of a process share one epoch, so a thread of another test may delay the memory: a
@@ -53,6 +67,24 @@ pub(crate) fn flush<K, V, S>(cache: &Cache<K, V, S>) {
         refusals += 1;
         let is_elsewhere = matches!(error, FlushError::PinnedElsewhere { .. });
         assert!(is_elsewhere && refusals < 40, "{error}, after {refusals} refusals");
+    }
+}
+
+/// Runs `future` to its end on this thread.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(thread::current())).into();
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
     }
 }
 

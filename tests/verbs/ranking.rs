@@ -2,42 +2,20 @@
 
 use std::collections::HashSet;
 
-use larder::policy::{Accesses, EvictionPolicy, NodeId, Nodes};
+use larder::policy::Accesses;
 use larder::{Cache, Maintenance, Policy};
 
 use super::ROOMY;
 use crate::support::configs::{POLICIES, for_each_config};
 use crate::support::hashers::Constant;
+use crate::support::inline_cache;
+use crate::support::newest_first::NewestFirst;
 use crate::support::rng::{Rng, seeds};
 
-fn inline_cache(policy: Policy, capacity: usize) -> Cache<u64, u64> {
-    let builder = Cache::builder().capacity(capacity).policy(policy);
-    builder.maintenance(Maintenance::Inline).build().unwrap()
-}
-
-/// A policy that does not name its coldest or hottest entries.
-#[derive(Default)]
-struct Terse(Vec<NodeId>);
-
-impl EvictionPolicy for Terse {
-    fn accesses(&self) -> Accesses {
-        Accesses::Counter { max: 9 }
-    }
-    fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) {
-        self.0.push(id);
-    }
-    fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
-    fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
-    fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
-        self.0.retain(|node| *node != id);
-    }
-    fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
-        self.0.pop()
-    }
-}
-
 fn all_policies() -> Vec<Policy> {
-    let own = Policy::custom("terse", |_| Box::new(Terse::default()));
+    let own = Policy::custom("newest first", |_| {
+        Box::new(NewestFirst::new(Accesses::Counter { max: 9 }))
+    });
     POLICIES.iter().map(|named| (named.make)()).chain([own]).collect()
 }
 

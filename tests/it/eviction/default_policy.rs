@@ -5,16 +5,8 @@ use larder::{Cache, Inserted, Maintenance, ResizeError};
 
 use crate::support::configs::{POLICIES, for_each_config};
 use crate::support::hashers::Identity;
+use crate::support::inline_cache;
 use crate::support::rng::{Rng, seeds};
-
-fn inline_cache(policy: Policy, capacity: usize) -> Cache<u64, u64> {
-    Cache::<u64, u64>::builder()
-        .policy(policy)
-        .capacity(capacity)
-        .maintenance(Maintenance::Inline)
-        .build()
-        .unwrap()
-}
 
 /// Reads through the cache and returns whether it was a hit.
 fn request<S: std::hash::BuildHasher>(cache: &Cache<u64, u64, S>, key: u64) -> bool {

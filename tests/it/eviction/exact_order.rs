@@ -5,6 +5,7 @@ use larder::{Cache, Inserted, Maintenance, Policy};
 use crate::support::configs::{POLICIES, policy_of};
 use crate::support::driver::{Bounds, Op, Pair};
 use crate::support::hashers::Identity;
+use crate::support::inline_cache;
 use crate::support::model::{Model, Order, Outcome};
 use crate::support::rng::{Rng, seeds};
 use crate::support::s3_fifo::S3Fifo;
@@ -12,16 +13,6 @@ use crate::support::sieve::Sieve;
 
 const STEPS: u64 = 100_000;
 const CAPACITIES: [usize; 6] = [1, 2, 3, 10, 100, 1_000];
-
-fn inline_cache(policy: Policy, capacity: usize) -> Cache<u64, u64> {
-    Cache::<u64, u64>::builder()
-        .policy(policy)
-        .capacity(capacity)
-        .maintenance(Maintenance::Inline)
-        .partitions(1)
-        .build()
-        .unwrap()
-}
 
 /// The hash decides which keys a ghost remembers, so the hasher has no seed where two runs are
 /// compared.

@@ -8,6 +8,8 @@ use larder::snapshot::{Info, LoadOptions, Records, SaveOptions, Serializers, con
 use larder::test::FakeClock;
 use larder::{Cache, InsertOptions, Maintenance, Policy};
 
+use crate::support::block_on;
+
 const SERIALIZERS: [&str; 3] = ["bincode", "json", "postcard"];
 
 fn options(serializer: &str) -> SaveOptions {
@@ -405,23 +407,6 @@ fn a_cache_with_another_policy_and_other_partitions_loads_the_entries_too() {
 
 #[test]
 fn futures_do_the_same_under_any_runtime() {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    fn block_on<F: Future>(future: F) -> F::Output {
-        let waker = Arc::new(Unpark(std::thread::current())).into();
-        let mut future = std::pin::pin!(future);
-        loop {
-            let mut context = std::task::Context::from_waker(&waker);
-            match future.as_mut().poll(&mut context) {
-                std::task::Poll::Ready(output) => return output,
-                std::task::Poll::Pending => std::thread::park(),
-            }
-        }
-    }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
     let cache = filled(10_000);

@@ -2,8 +2,10 @@
 
 use std::sync::Barrier;
 
-use larder::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Policy};
+use larder::policy::{Accesses, Policy};
 use larder::quick::{QuickCache, QuickCacheConfig, Registry};
+
+use crate::support::newest_first::NewestFirst;
 
 use super::{Fixture, code};
 
@@ -206,18 +208,8 @@ cases! {
         it.cache.validate();
     }
     a_custom_policy_is_chosen_by_name {
-        #[derive(Default)]
-        struct Lifo(Vec<NodeId>);
-        impl EvictionPolicy for Lifo {
-            fn accesses(&self) -> Accesses { Accesses::None }
-            fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) { self.0.push(id); }
-            fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
-            fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
-            fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) { self.0.retain(|node| *node != id); }
-            fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> { self.0.pop() }
-        }
         let mut registry = Registry::standard();
-        registry.register_policy(Policy::custom("Lifo", |_| Box::new(Lifo::default()))).unwrap();
+        registry.register_policy(Policy::custom("Lifo", |_| Box::new(NewestFirst::new(Accesses::None)))).unwrap();
         let config = QuickCacheConfig::builder().max_size(2_usize).eviction_policy("LIFO");
         let config = config.build_with(&registry).unwrap();
         let cache: QuickCache<i64> = QuickCache::builder(config).registry(registry).build().unwrap();

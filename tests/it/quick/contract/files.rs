@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use larder::quick::{QuickCache, QuickCacheConfig, Target};
 
+use crate::support::block_on;
+
 use super::{Fixture, code, is_stamped};
 
 fn saved_as(target: impl FnOnce(&Path) -> Target) -> String {
@@ -204,23 +206,5 @@ cases! {
     async_errors_are_the_same {
         let it = Fixture::valid();
         assert_eq!(code(block_on(it.cache.load_from_disk_async("x"))), "CACHE_LOAD_ERROR");
-    }
-}
-
-/// A minimal executor.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Arc::new(Unpark(std::thread::current())).into();
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
-            std::task::Poll::Ready(output) => return output,
-            std::task::Poll::Pending => std::thread::park(),
-        }
     }
 }
