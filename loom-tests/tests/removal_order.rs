@@ -15,13 +15,18 @@ fn notified(removed: &[(u32, u64)]) -> Vec<u64> {
     removed.iter().map(|(_, value)| *value).collect()
 }
 
+/// A map in which key 1 has its first value, and the removals so far, of which there are none.
+fn with_first_value() -> (Arc<Ordered>, Vec<(u32, u64)>) {
+    let (map, mut removed) = (Arc::new(Ordered::default()), Vec::new());
+    assert!(map.upsert(1, 1));
+    map.drain(&mut removed);
+    (map, removed)
+}
+
 #[test]
 fn the_first_removal_is_notified_first() {
     loom_tests::model(|| {
-        let map = Arc::new(Ordered::default());
-        let mut removed = Vec::new();
-        assert!(map.upsert(1, 1));
-        map.drain(&mut removed);
+        let (map, mut removed) = with_first_value();
         let other = Arc::clone(&map);
         let remover = thread::spawn(move || other.remove(1));
         // This replaces the first value, or inserts after its removal.
@@ -45,10 +50,7 @@ fn the_first_removal_is_notified_first() {
 #[test]
 fn a_failed_attempt_cancels_its_claim() {
     loom_tests::model(|| {
-        let map = Arc::new(Ordered::default());
-        let mut removed = Vec::new();
-        assert!(map.upsert(1, 1));
-        map.drain(&mut removed);
+        let (map, mut removed) = with_first_value();
         let (one, other) = (Arc::clone(&map), Arc::clone(&map));
         let one = thread::spawn(move || one.remove(1));
         let other = thread::spawn(move || other.remove(1));
@@ -64,10 +66,7 @@ fn a_failed_attempt_cancels_its_claim() {
 #[test]
 fn an_eviction_is_notified_in_its_place() {
     loom_tests::model(|| {
-        let map = Arc::new(Ordered::default());
-        let mut removed = Vec::new();
-        assert!(map.upsert(1, 1));
-        map.drain(&mut removed);
+        let (map, mut removed) = with_first_value();
         let other = Arc::clone(&map);
         let writer = thread::spawn(move || other.upsert(1, 2) && other.remove(1));
         let evicted = map.evict(1);

@@ -23,5 +23,5 @@ mod explain;
 mod concurrency;
 #[cfg(feature = "snapshot")]
 mod snapshot;
-#[cfg(feature = "quick")]
+#[cfg(all(feature = "quick", feature = "bincode"))]
 mod quick;

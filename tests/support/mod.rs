@@ -23,8 +23,9 @@ pub(crate) mod child;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake};
 use std::thread::{self, Thread};
 
@@ -68,6 +69,19 @@ pub(crate) fn flush<K, V, S>(cache: &Cache<K, V, S>) {
         let is_elsewhere = matches!(error, FlushError::PinnedElsewhere { .. });
         assert!(is_elsewhere && refusals < 40, "{error}, after {refusals} refusals");
     }
+}
+
+/// A point at which a thread waits until the test releases it: the closure that waits, the receiver
+/// of what each thread passes to it on arrival, and the sender that releases one thread.
+pub(crate) fn stop_point<T: Send>() -> (impl Fn(T) + Send + Sync, Receiver<T>, Sender<()>) {
+    let (entered, has_entered) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    let may_go_on = Mutex::new(may_go_on);
+    let stop = move |value| {
+        entered.send(value).unwrap();
+        may_go_on.lock().unwrap().recv().unwrap();
+    };
+    (stop, has_entered, go_on)
 }
 
 /// Runs `future` to its end on this thread.

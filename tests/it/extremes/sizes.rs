@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::time::Duration;
 
-use larder::{Cache, Inserted, Maintenance, Policy, Rejection};
+use larder::{Builder, Cache, Inserted, Maintenance, Policy, Rejection};
 
 use crate::support::configs::{POLICIES, for_each_config};
 use crate::support::hashers::{Constant, Identity};
@@ -145,18 +145,20 @@ fn the_largest_bounds_cost_nothing_up_front() {
     }
 }
 
+/// A builder of inline caches that are bounded by weight.
+fn weighed(policy: Policy, max_weight: u64, weigher: fn(&u64, &u64) -> u32) -> Builder<u64, u64> {
+    Cache::builder()
+        .max_weight(max_weight)
+        .weigher(weigher)
+        .policy(policy)
+        .maintenance(Maintenance::Inline)
+        .partitions(1)
+}
+
 #[test]
 fn entries_without_weight_count_as_entries_only() {
     for named in POLICIES {
-        let cache = Cache::<u64, u64>::builder()
-            .max_weight(1)
-            .capacity(500)
-            .weigher(|_, _| 0)
-            .policy((named.make)())
-            .maintenance(Maintenance::Inline)
-            .partitions(1)
-            .build()
-            .unwrap();
+        let cache = weighed((named.make)(), 1, |_, _| 0).capacity(500).build().unwrap();
         for key in 0..2_000 {
             assert_eq!(cache.insert(key, key), Inserted::Added);
         }
@@ -164,14 +166,7 @@ fn entries_without_weight_count_as_entries_only() {
         cache.validate();
 
         // With a bound on weight alone, nothing ever has to leave.
-        let unbounded = Cache::<u64, u64>::builder()
-            .max_weight(1)
-            .weigher(|key, _| u32::from(*key == 0))
-            .policy((named.make)())
-            .maintenance(Maintenance::Inline)
-            .partitions(1)
-            .build()
-            .unwrap();
+        let unbounded = weighed((named.make)(), 1, |key, _| u32::from(*key == 0)).build().unwrap();
         for key in 0..2_000 {
             assert_eq!(unbounded.insert(key, key), Inserted::Added);
         }
@@ -184,14 +179,7 @@ fn entries_without_weight_count_as_entries_only() {
 fn weights_that_overflow_u32_together_are_summed_in_u64() {
     for named in POLICIES {
         let limit = 5 * u64::from(u32::MAX);
-        let cache = Cache::<u64, u64>::builder()
-            .max_weight(limit)
-            .weigher(|_, _| u32::MAX)
-            .policy((named.make)())
-            .maintenance(Maintenance::Inline)
-            .partitions(1)
-            .build()
-            .unwrap();
+        let cache = weighed((named.make)(), limit, |_, _| u32::MAX).build().unwrap();
         for key in 0..100 {
             assert_eq!(cache.insert(key, key), Inserted::Added);
         }
@@ -204,14 +192,7 @@ fn weights_that_overflow_u32_together_are_summed_in_u64() {
 #[test]
 fn an_entry_of_exactly_the_bound_fits_and_a_heavier_one_does_not() {
     for named in POLICIES {
-        let cache = Cache::<u64, u64>::builder()
-            .max_weight(100)
-            .weigher(|_, value| *value as u32)
-            .policy((named.make)())
-            .maintenance(Maintenance::Inline)
-            .partitions(1)
-            .build()
-            .unwrap();
+        let cache = weighed((named.make)(), 100, |_, value| *value as u32).build().unwrap();
         for key in 0..10 {
             cache.insert(key, 10);
         }

@@ -25,6 +25,8 @@ use std::time::Duration;
 use larder::quick::{CacheError, QuickCache, QuickCacheConfig};
 use larder::test::FakeClock;
 
+use super::isolated;
+
 /// A cache, its clock and its folder.
 struct Fixture {
     cache: QuickCache<i64>,
@@ -41,14 +43,7 @@ impl Fixture {
     }
 
     fn with(change: impl FnOnce(&mut QuickCacheConfig)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = QuickCacheConfig::default();
-        config.cleanup_interval = None;
-        config.storage_dir = folder.path().join("storage");
-        config.metrics_storage_dir = folder.path().join("metrics");
-        change(&mut config);
-        let clock = FakeClock::new();
-        let cache = QuickCache::builder(config).clock(clock.clone()).build().unwrap();
+        let (cache, clock, folder) = isolated(change);
         Self { cache, clock, folder }
     }
 

@@ -1,7 +1,6 @@
 //! What waits for a listener that takes long, and what does not.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -9,19 +8,18 @@ use std::time::Duration;
 use larder::test::FakeClock;
 use larder::{Builder, Cache, Inserted, Maintenance, Policy, Removal, RemovalCause};
 
+use crate::support::stop_point;
+
 use super::{inline, noting};
 
 #[test]
 fn maintenance_skips_a_victim_whose_gate_is_taken() {
-    let (entered, has_entered) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel::<()>();
-    let may_go_on = Mutex::new(may_go_on);
+    let (stop, has_entered, go_on) = stop_point();
     let cache = inline(10)
         .policy(Policy::fifo())
         .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
             if *removal.key == 0 {
-                entered.send(()).unwrap();
-                may_go_on.lock().unwrap().recv().unwrap();
+                stop(());
             }
         })
         .build()
@@ -46,15 +44,12 @@ fn maintenance_skips_a_victim_whose_gate_is_taken() {
 
 #[test]
 fn a_demoted_victim_whose_gate_is_taken_stays_the_next_to_leave() {
-    let (entered, has_entered) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel::<()>();
-    let may_go_on = Mutex::new(may_go_on);
+    let (stop, has_entered, go_on) = stop_point();
     let cache = inline(10)
         .policy(Policy::lru())
         .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
             if removal.new_value == Some(&77) {
-                entered.send(()).unwrap();
-                may_go_on.lock().unwrap().recv().unwrap();
+                stop(());
             }
         })
         .build()
@@ -238,17 +233,14 @@ fn a_lifetime_begins_when_the_entry_becomes_visible_not_before_the_listener_ran(
 
 #[test]
 fn only_changes_of_the_same_key_wait_for_the_listener() {
-    let (entered, has_entered) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel::<()>();
-    let may_go_on = Mutex::new(may_go_on);
+    let (stop, has_entered, go_on) = stop_point();
     let is_blocking = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let blocks = Arc::clone(&is_blocking);
     let cache = Cache::builder()
         .capacity(10_000)
         .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
             if blocks.swap(false, Ordering::SeqCst) {
-                entered.send(*removal.key).unwrap();
-                may_go_on.lock().unwrap().recv().unwrap();
+                stop(*removal.key);
             }
         })
         .build()

@@ -2,14 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use crate::support::counted::{Counted, Ledger};
-use crate::support::flush;
 use crate::support::rng::Rng;
+use crate::support::{flush, stop_point};
 use larder::test::FakeClock;
 use larder::{Builder, Cache, Inserted, Maintenance, Policy, Rejection, Removal, RemovalCause};
 
@@ -122,17 +121,14 @@ fn a_lowered_capacity_holds_and_each_victim_is_notified() {
 
 #[test]
 fn an_insertion_waits_for_the_listener_and_lookups_do_not() {
-    let (entered, has_entered) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel::<()>();
-    let may_go_on = Mutex::new(may_go_on);
+    let (stop, has_entered, go_on) = stop_point();
     let order = Arc::new(Mutex::new(Vec::new()));
     let note = Arc::clone(&order);
     let cache = Cache::builder()
         .capacity(100)
         .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
             note.lock().unwrap().push((*removal.value, removal.new_value.copied()));
-            entered.send(()).unwrap();
-            may_go_on.lock().unwrap().recv().unwrap();
+            stop(());
         })
         .build()
         .unwrap();

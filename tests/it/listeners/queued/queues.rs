@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 
 use larder::{BuildError, Cache, FlushError, Listener, Maintenance, Overflow, Removal};
 
 use crate::support::counted::{Counted, Ledger};
-use crate::support::flush;
+use crate::support::{flush, stop_point};
 
 use super::{Jobs, inline, recorder, replaced, run_all};
 
@@ -16,14 +16,11 @@ type Listen = Box<dyn Fn(&Removal<'_, u64, u64>) + Send + Sync>;
 
 /// A listener that waits in its first notification until the test releases it.
 fn stuck() -> (Listen, Receiver<()>, mpsc::Sender<()>) {
-    let (entered, has_entered) = mpsc::channel();
-    let (go_on, wait) = mpsc::channel();
-    let wait = Mutex::new(wait);
+    let (stop, has_entered, go_on) = stop_point();
     let is_first = AtomicBool::new(true);
     let listen = move |_: &Removal<'_, u64, u64>| {
         if is_first.swap(false, Ordering::SeqCst) {
-            entered.send(()).unwrap();
-            wait.lock().unwrap().recv().unwrap();
+            stop(());
         }
     };
     (Box::new(listen), has_entered, go_on)
