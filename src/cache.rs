@@ -1,4 +1,4 @@
-//! The cache itself: every verb that users call.
+//! The cache itself: every method that users call.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
@@ -18,33 +18,33 @@ use crate::policy::bounds::Bounds;
 use crate::reclaim::{self, Tally};
 use crate::tags::Tags;
 
-// In the order of use: rustdoc lists `impl` blocks by these modules.
-mod basics;
-mod insert;
-mod fill;
-mod remove;
-mod remove_entry;
-mod invalidate;
-mod expire;
-mod tagged;
-mod unevictable;
-mod options;
-mod weigh;
-mod collect;
-mod iter;
-mod pinned;
+// Rustdoc lists the `impl` blocks of `Cache` in the order of these modules, so it is the order of use.
+mod basics; // `get`, `insert`, and the other methods that most users need
+mod insert; // insertions with options, and the steps that all insertions share
+mod fill; // storing a fetched value, unless its key was changed meanwhile
+mod remove; // removing one key
+mod remove_entry; // removing entries and returning what they held
+mod invalidate; // removing many entries: by a predicate, or all
+mod expire; // lifetimes of single entries, and whether an entry is valid
+mod tagged; // entries with tags, and invalidating all entries of a tag
+mod unevictable; // entries that are never evicted
 #[cfg(feature = "snapshot")]
-mod restore;
-mod explain;
-mod entry_info;
-mod introspect;
-mod ranking;
-mod shadow_report;
-mod lookup;
-mod executor;
-pub(crate) mod lifecycle;
+mod restore; // what a snapshot saves of the entries, and how it puts them back
+mod options; // `InsertOptions`, and what an insertion displaced
+mod weigh; // weighing a new entry, and borrowing weight for a heavy one
+mod collect; // `insert_all`, `to_vec`, `reserve`, `FromIterator`, `Extend`, `Debug`
+mod iter; // iterators over entries, keys and values
+mod pinned; // several lookups under one pin
+mod explain; // why a key is present or missing
+mod entry_info; // reading what the cache knows of entries, and counting them by state
+mod introspect; // the hottest and coldest keys, segments, and changing the bounds
+mod ranking; // iterating in the order of the policy, and changing the place of an entry
+mod shadow_report; // the hit ratios that the shadow caches estimate
+mod lookup; // the fast path and the slow path of a lookup
+mod executor; // jobs in which a listener's executor notifies it
+pub(crate) mod lifecycle; // from the first handle to the end of the cache
 #[cfg(feature = "quick")]
-mod lazy_expiry;
+mod lazy_expiry; // expired entries that stay until they are found or swept
 
 #[cfg(feature = "quick")]
 pub(crate) use lazy_expiry::KeyState;
@@ -64,40 +64,39 @@ pub use ranking::Ranked;
 
 /// A cache that many threads share.
 ///
-/// A `Cache` is a handle: cloning it is cheap, and all clones are one cache. When the last one is
-/// dropped, every key and value is dropped before that drop returns; it waits for the maintenance
-/// thread, or a job of a listener's executor, that is inside the cache at the moment. (So a key or value
-/// must not, in its own `Drop`, wait for another thread that drops the last handle.) Within a listener,
-/// or the `Drop` of a key or value, it waits for a quarter of a second at most; then the other thread
-/// drops them.
+/// A `Cache` is a handle: cloning it is cheap, and all clones are the same cache. The drop of the last
+/// handle drops every key and value before it returns. If the maintenance thread or a job of a listener's
+/// executor is inside the cache at that moment, the drop waits for it. (So the `Drop` of a key or value
+/// must not wait for another thread that drops the last handle.) Within a listener, or within the `Drop`
+/// of a key or value, it waits for at most a quarter of a second; after that, the other thread drops the
+/// keys and values.
 ///
 /// # Concurrency
-/// Lookups are lock-free and, on an entry that is hot, write no memory that threads share.
-/// Updates of the table are lock-free, one atomic step each: once `insert` has returned, every
-/// thread's lookup finds the value until it is replaced, removed or evicted, and while a value is
-/// replaced a lookup finds the old one or the new one. After that step an update reports to its
-/// partition's policy; in [background mode](Maintenance::Background) it may have to run or wait
-/// for maintenance of the partition when the report's buffer is full, with
-/// [inline maintenance](Maintenance::Inline) it always does.
+/// Lookups are lock-free, and a lookup of a hot entry writes no memory that threads share.
+/// An update changes the table lock-free, in one atomic step. Once `insert` has returned, the lookups of all
+/// threads find the value until it is replaced, removed, evicted or expired. While a value is being
+/// replaced, a lookup finds the old value or the new one. After that step, the update is reported to the
+/// policy of its partition. With [inline maintenance](Maintenance::Inline), the call also runs the
+/// partition's maintenance. In [background mode](Maintenance::Background), it does so only when enough
+/// reports have gathered, and waits for another thread's run only if there is no room for its report.
 ///
-/// The key's `Hash` is called outside of everything; its `Eq`, and `Clone` of a value in
-/// [`get`](Self::get), run while the calling thread is pinned: what is retired meanwhile, by all
-/// caches of the process, is freed later. Keys and values are dropped under no lock and no pin of
-/// the cache's own.
+/// The key's `Hash` is called under no lock and no pin of the cache. Its `Eq`, and the `Clone` of a value in
+/// [`get`](Self::get), run while the calling thread is pinned: whatever any cache of the process retires
+/// meanwhile is freed later. Keys and values are dropped under no lock and no pin of the cache.
 ///
 /// # Bounds
-/// Order and bounds are split by hash into [partitions](crate::Builder::partitions), each with an equal
-/// share; for entries heavier than that, they lend each other weight. With inline maintenance the bounds
-/// hold whenever a call returns. In background mode a
-/// partition may hold a sixteenth of its share more, but at least one entry and at most 64, and one
-/// for each thread that is within an insertion; writers that would exceed that make room first, or
-/// wait for the thread that does so. The excess is gone within a few milliseconds, and after
-/// [`run_pending`](Self::run_pending).
+/// The order of eviction and the bounds are split by hash into
+/// [partitions](crate::Builder::partitions), each with an equal share. For an entry heavier than its
+/// share, a partition borrows weight from the others. With inline maintenance the bounds hold whenever a
+/// call returns. In background mode a partition may exceed its share by a sixteenth of it (at least one
+/// entry, at most 64), and by one entry for each thread that is inserting. A writer that would exceed
+/// that makes room first, or waits for the thread that does so. The excess is evicted within a few
+/// milliseconds; [`run_pending`](Self::run_pending) evicts it at once.
 ///
 /// # Memory
-/// An entry that was removed, replaced or evicted is freed once no thread can be reading it, by
-/// the threads that write and the maintenance thread. See [`Stats::waiting_bytes`],
-/// [`flush`](Self::flush), and [`pin`](Self::pin) for what holds it back.
+/// An entry that was removed, replaced or evicted is freed once no thread can be reading it. The threads
+/// that write and the maintenance thread free it. [`Stats::waiting_bytes`] shows how much waits to be
+/// freed, [`flush`](Self::flush) waits for it, and [`pin`](Self::pin) says what delays it.
 ///
 /// # Examples
 /// ```
@@ -117,20 +116,20 @@ pub struct Cache<K, V, S = RandomState> {
 struct Shared<K, V, S> {
     engine: Engine<K, V>,
     settings: Settings<K, V, S>,
-    /// Handles that there are. The `Arc` cannot tell: the maintenance thread holds some too.
+    /// The number of handles. The `Arc`'s own count does not serve: the maintenance thread holds some too.
     handles: AtomicUsize,
     lifecycle: Lifecycle,
     #[cfg(all(unix, not(larder_loom)))]
     forks: crate::fork::ForkRegistration,
 }
 
-/// Says what an entry weighs.
+/// Computes the weight of an entry.
 pub(crate) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 
-/// The most entries that room is made for in advance: 4 GiB of buckets.
+/// The most entries for which buckets are opened in advance: 4 GiB of buckets.
 pub(crate) const MAX_RESERVED: usize = 1 << 28;
 
-/// What a cache is put together from.
+/// What the builder assembles a cache from.
 pub(crate) struct Parts<K, V, S> {
     pub(crate) name: Option<Arc<str>>,
     pub(crate) engine: Engine<K, V>,
@@ -147,19 +146,19 @@ struct Settings<K, V, S> {
     name: Option<Arc<str>>,
     hashing: Hashing<S>,
     weigher: Option<Weigher<K, V>>,
-    /// Held while they are changed.
+    /// The lock is held while the bounds are changed.
     bounds: Mutex<Bounds>,
     expiry: Option<Arc<dyn Expiry<K, V>>>,
     tags: Arc<Tags>,
     policy_name: Box<str>,
-    /// Whether there is neither a listener nor an [`Expiry`].
+    /// Whether there is neither a listener of either kind nor an [`Expiry`].
     is_unwatched: bool,
     /// Whether lookups are counted, or reported to shadows.
     is_watching_lookups: bool,
     is_counting_lookups: bool,
-    /// Where hits are counted, if lookups are and a tally was left.
+    /// Where hits are counted, if lookups are counted and a tally was free.
     hits: Option<Tally>,
-    /// Its number, or none that there is.
+    /// The number of that tally; `usize::MAX` without one.
     hits_at: usize,
     /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
     record_hits_below: u16,
@@ -233,22 +232,22 @@ where
         self.shared.settings.hashing.hash(key)
     }
 
-    /// Rejects a value that the cache cannot hold and that was to take the place of what is there under
-    /// its key, which leaves.
+    /// Rejects a value that the cache cannot hold, and removes the entry that it was to replace.
     #[cold]
     fn reject_too_heavy(&self, key: &K, rejection: Rejection, hash: u64) -> Inserted {
-        self.remove_with(key, hash, |_| ());
-        self.reject_stored(rejection, hash)
+        self.remove_reading(key, hash, |_, _| ());
+        self.reject_and_note(rejection, hash)
     }
 
-    /// Rejects a value whose key is not there now.
-    fn reject_stored(&self, rejection: Rejection, hash: u64) -> Inserted {
+    /// Rejects a value, and notes that in the history for the time when its key is missing.
+    fn reject_and_note(&self, rejection: Rejection, hash: u64) -> Inserted {
         if let Some(history) = &self.shared.engine.history {
             history.rejected(hash);
         }
         self.reject(rejection)
     }
 
+    /// Rejects a value and counts that.
     fn reject(&self, rejection: Rejection) -> Inserted {
         self.count(Counter::Rejections, &reclaim::pin());
         Inserted::Rejected(rejection)
@@ -256,11 +255,11 @@ where
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    /// Number of entries. Exact while nobody writes and, in background mode, after
-    /// [`run_pending`](Self::run_pending): entries that maintenance is evicting are counted until
-    /// it is done. Entries that no call returns any more are counted as long as they take room: those that
-    /// have expired, for up to a [tick](crate::Builder::timer_tick), and those of which a tag was
-    /// [invalidated](Self::invalidate_tag). [`census`](Self::census) counts them separately.
+    /// The number of entries. It is exact while no thread writes and, in background mode, after
+    /// [`run_pending`](Self::run_pending): an entry that maintenance is evicting is counted until
+    /// the eviction is done. An entry that is not valid any more is counted as long as it takes room: for up
+    /// to a [tick](crate::Builder::timer_tick) if it has expired, and until it leaves if one of its tags
+    /// was [invalidated](Self::invalidate_tag). [`census`](Self::census) counts these separately.
     ///
     /// # Complexity
     /// O(partitions).
@@ -269,21 +268,20 @@ impl<K, V, S> Cache<K, V, S> {
         self.shared.engine.len()
     }
 
-    /// Whether there is no entry.
+    /// Whether [`len`](Self::len) is 0.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Sum of the weights of all entries that maintenance has seen: all of them with inline
-    /// maintenance, and after [`run_pending`](Self::run_pending). It includes the same entries as
-    /// [`len`](Self::len).
+    /// The sum of the weights of all entries that maintenance has seen. With inline maintenance, and
+    /// after [`run_pending`](Self::run_pending), these are the entries that [`len`](Self::len) counts.
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.shared.engine.weight()
     }
 
-    /// The name of the cache, if it was [given](crate::Builder::name) one.
+    /// The [name](crate::Builder::name) of the cache, if it has one.
     ///
     /// # Examples
     /// ```
@@ -315,31 +313,32 @@ impl<K, V, S> Cache<K, V, S> {
         &self.shared.settings.policy_name
     }
 
-    /// Number of partitions.
+    /// The number of partitions.
     #[must_use]
     pub fn partitions(&self) -> usize {
         self.shared.engine.partitions()
     }
 
-    /// Does the maintenance that calls which have returned have left. Afterwards the [bounds](Self#bounds)
-    /// hold, unless other threads go on inserting. May wait for maintenance that another thread is
-    /// running.
+    /// Does all maintenance that earlier calls have left to do. Afterwards the [bounds](Self#bounds)
+    /// hold, unless other threads go on inserting. May wait for another thread that is running
+    /// maintenance.
     pub fn run_pending(&self) {
         self.shared.engine.run_pending();
     }
 
-    /// Returns once everything that was removed, replaced or evicted before the call has been
-    /// dropped and freed, but for entries whose insertion has not returned yet. Waits for drops
-    /// that other threads have begun.
+    /// Returns once every entry that was removed, replaced or evicted before the call has been dropped
+    /// and freed, except for entries whose insertion has not returned yet. Waits for drops that other
+    /// threads have begun.
     ///
     /// # Errors
-    /// [`FlushError`] says what holds it back, if it does not come about within a quarter of a
-    /// second without progress: a pin, in this thread or in another one. It is freed later then.
+    /// [`FlushError`] says what prevents that: a pin of the calling thread; a pin of another thread, or a
+    /// call of the listener, that lasts for more than a quarter of a second; or that `flush` was called
+    /// from a listener or from the `Drop` of a key or value. The rest is freed later.
     pub fn flush(&self) -> Result<(), FlushError> {
         self.shared.engine.flush()
     }
 
-    /// What the cache has done so far.
+    /// Statistics of what the cache has done so far.
     ///
     /// # Complexity
     /// O(partitions + cores).
@@ -355,8 +354,8 @@ impl<K, V, S> Cache<K, V, S> {
         }
     }
 
-    /// Panics if an invariant of table, policies or accounts is broken. For tests: only while no
-    /// other thread uses the cache.
+    /// Panics if an invariant of the table, the policies or the counts is broken. For tests; call it only
+    /// while no other thread uses the cache.
     #[doc(hidden)]
     pub fn validate(&self) {
         self.shared.engine.validate();

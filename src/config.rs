@@ -1,4 +1,4 @@
-//! How a cache is to be: the builder and what it checks.
+//! The builder: the settings of a cache, their checks, and its construction.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
@@ -26,14 +26,14 @@ mod duration_text;
 
 pub use settings::CacheConfig;
 
-/// The fewest entries that a partition gets when the number of partitions is left to the cache.
+/// The smallest share of the capacity that a partition gets by default.
 const MIN_ENTRIES: u64 = 1024;
-/// The least weight, likewise, when a weigher is set: heavy entries must fit a partition.
+/// The smallest share of the weight if a weigher is set, so that heavy entries fit in a partition.
 const MIN_WEIGHT: u64 = 1 << 24;
 const MAX_PARTITIONS: usize = 4096;
-/// The most removals that are remembered: as many as a cache has buckets.
+/// The most removals that can be remembered: as many as a 64-bit table has buckets at most.
 const MAX_EXPLAINED: u64 = 1 << 32;
-/// Partitions for each core: enough that two writers seldom meet.
+/// The default number of partitions for each core: enough that two writers seldom contend.
 const PARTITIONS_PER_CORE: usize = 4;
 
 /// Configures and builds a [`Cache`].
@@ -94,7 +94,7 @@ impl<K, V> Default for Builder<K, V> {
 }
 
 impl<K, V, S> Builder<K, V, S> {
-    /// Names the cache; the name is shown by [`Cache::name`] and by its `Debug`. Default: no name.
+    /// Names the cache. [`Cache::name`] returns the name, and `Debug` shows it. Default: no name.
     ///
     /// Several caches may have the same name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -102,24 +102,24 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Bounds the number of entries. Default: no such bound; then `max_weight` must be set. With
-    /// both, each is kept.
+    /// Bounds the number of entries. Default: no such bound; then [`max_weight`](Self::max_weight) must be
+    /// set. If both are set, both hold.
     ///
-    /// 0 switches the cache off: it stores nothing, and each insertion is
-    /// [rejected](crate::Rejection::StoresNothing), even if it is unevictable or weighs nothing, and
-    /// counted in [`Stats::rejections`](crate::Stats::rejections). It has one partition unless
-    /// [`partitions`](Self::partitions) says otherwise, and can be switched on by
-    /// [`set_capacity`](Cache::set_capacity).
+    /// 0 switches the cache off: it stores nothing, and every insertion is
+    /// [rejected](crate::Rejection::StoresNothing), even if the entry is unevictable or weighs nothing.
+    /// [`Stats::rejections`](crate::Stats::rejections) counts these. The cache then has one partition, unless
+    /// [`partitions`](Self::partitions) sets another number; [`set_capacity`](Cache::set_capacity) can
+    /// switch it on.
     ///
     /// A capacity that is never reached costs almost nothing: on 64-bit Linux, macOS and FreeBSD only
-    /// addresses; elsewhere the zeroed memory of the allocator, at most 16 bytes for each entry.
+    /// address space, elsewhere zeroed memory of the allocator, at most 16 bytes for each entry.
     pub fn capacity(mut self, entries: usize) -> Self {
         self.capacity = Some(entries);
         self
     }
 
     /// Bounds the sum of the entries' weights, in the unit of the [`weigher`](Self::weigher).
-    /// Default: no such bound; then a weigher only serves [`Cache::weight`] and listeners. With 0 the cache stores nothing, as with a
+    /// Default: no such bound; then weights are only reported. With 0 the cache stores nothing, as with a
     /// [`capacity`](Self::capacity) of 0: not even entries that weigh nothing.
     pub fn max_weight(mut self, weight: u64) -> Self {
         self.max_weight = Some(weight);
@@ -127,7 +127,7 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Prepares the table for that many entries in advance, as [`Cache::reserve`] does at any time.
-    /// Default: 0. At most the capacity, or without one the maximal weight, and 2^28.
+    /// Default: 0. It may exceed neither a bound nor 2^28.
     ///
     /// # Examples
     /// ```
@@ -140,21 +140,22 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Computes the weight of an entry, once, when it is inserted. Default: 1 for each.
+    /// Computes the weight of each entry, once, when it is inserted. Default: 1 for each.
     ///
-    /// - 0 does not pin the entry: it takes nothing of [`max_weight`](Self::max_weight), but counts
-    ///   in [`capacity`](Self::capacity) and is evicted like any other, although that frees no weight.
-    ///   If entries may weigh 0, set a capacity, too: weight alone does not bound their number. An entry
-    ///   that must never be evicted is stored by [`insert_unevictable`](Cache::insert_unevictable).
+    /// - A weight of 0 does not keep an entry in the cache: the entry takes nothing of
+    ///   [`max_weight`](Self::max_weight), but counts in [`capacity`](Self::capacity) and is evicted like
+    ///   any other, although that frees no weight. If entries may weigh 0, set a capacity too, because
+    ///   the bound on weight does not limit their number. To store an entry that is never evicted, use
+    ///   [`insert_unevictable`](Cache::insert_unevictable).
     /// - An entry that is heavier than the whole `max_weight` is
     ///   [rejected](crate::Rejection::TooHeavy); every other one is stored.
     /// - An entry keeps the weight that it was inserted with, even if `weigher` would return another
-    ///   one later.
+    ///   weight later.
     /// - Without a bound on the weight, weights are only reported: by [`Cache::weight`],
-    ///   [`Cache::census`], [`EntryInfo`](crate::EntryInfo) and [`Stats`](crate::Stats).
+    ///   [`Cache::census`], [`EntryInfo`](crate::EntryInfo) and [`Stats`](crate::Stats), and to listeners.
     ///
-    /// The thread that inserts calls it, under no lock. If `weigher` panics, so does the insertion, which
-    /// then has changed nothing.
+    /// The inserting thread calls `weigher` under no lock. If `weigher` panics, so does the insertion, and
+    /// nothing has changed.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Arc::new(weigher));
         self
@@ -166,8 +167,8 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Hashes keys with `hasher`. Default: a [`RandomState`] of its own for each builder, so that
-    /// an attacker cannot choose keys that collide.
+    /// Hashes keys with `hasher`. Default: a [`RandomState`] with random seeds, another one for each builder,
+    /// so that an attacker cannot choose keys that collide.
     pub fn hasher<T>(self, hasher: T) -> Builder<K, V, T> {
         Builder {
             name: self.name,
@@ -189,35 +190,36 @@ impl<K, V, S> Builder<K, V, S> {
         }
     }
 
-    /// Splits order and bounds into `partitions` parts by hash: a power of two from 1 to 4096,
-    /// and at most as many as a bound has units, unless that is 0.
+    /// Splits the order of eviction and the bounds by hash into `partitions` parts: a power of two from 1
+    /// to 4096, and no more than a bound allows entries or units of weight, unless a bound is 0. Default:
+    /// with inline maintenance one; otherwise four for each core, rounded up to a power of two, but so
+    /// few that each gets at least 1,024 entries and 1,024 units of weight (2^24 with a weigher).
     ///
-    /// Writers of different partitions do not contend. But each partition keeps its own share of
-    /// the bounds, and evicts when its share is full. For an entry that is heavier than its share
-    /// it borrows weight from all others, up to the whole bound, until the entry leaves: such an
-    /// insertion visits every partition, and makes the others evict.
-    /// Default: one with inline maintenance; else four for each core, but none smaller than 1,024
-    /// entries or, with a weigher, 2^24 units of weight.
+    /// Writers to different partitions do not contend. But each partition has its own share of the bounds,
+    /// and evicts when its share is full. For an entry that is heavier than its share, a partition borrows
+    /// weight from the others, up to the whole bound, until the entry leaves. Such an insertion visits every
+    /// partition and makes the others evict.
     pub fn partitions(mut self, partitions: usize) -> Self {
         self.partitions = Some(partitions);
         self
     }
 
     /// Counts hits and misses, for [`Stats::hits`](crate::Stats::hits),
-    /// [`misses`](crate::Stats::misses) and [`hit_ratio`](crate::Stats::hit_ratio). Default: they are
-    /// not counted, and those say `None`, because counting costs up to a fifth of the rate of hits.
+    /// [`misses`](crate::Stats::misses) and [`hit_ratio`](crate::Stats::hit_ratio). Default: they are not
+    /// counted, and these are `None`, because counting costs up to a fifth of the rate of hits (the
+    /// benchmark `compare --workload get --contenders larder-fifo,larder-fifo-counted` measures it).
     /// Everything else in [`Stats`](crate::Stats) is always counted.
     pub fn count_lookups(mut self) -> Self {
         self.is_counting_lookups = true;
         self
     }
 
-    /// Remembers why the last `removals` entries have left, and which insertions were rejected, for
+    /// Remembers the last `removals` removals and rejected insertions, and the reason of each, for
     /// [`Cache::explain`](crate::Cache::explain). Default: 0, nothing. At most 2^32.
     ///
-    /// Takes 8 bytes for each, on most systems only once removals fill them, and one atomic addition and
-    /// a store for each removal. That is about a twelfth of the rate of insertions into a full cache by
-    /// two threads (the benchmark `insert_cost explain` measures it). Hits pay nothing.
+    /// It takes 8 bytes for each, on most systems only once they are used, and one atomic addition and one
+    /// store for each removal. That costs about a twelfth of the rate at which two threads insert into a
+    /// full cache (the benchmark `insert_cost explain` measures it). Hits pay nothing.
     pub fn explain_misses(mut self, removals: usize) -> Self {
         self.explained = removals;
         self
@@ -230,34 +232,34 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Calls `listen` within every removal: after it was decided and before it takes effect, so before
-    /// the next insertion of the key is visible. Default: there is no such listener.
+    /// Calls `listen` within every removal: after the removal was decided and before it takes effect, and
+    /// so before the next insertion of the key is visible. Default: there is no such listener.
     ///
-    /// It serves a store that must never be behind the cache: if the listener writes each value to a
-    /// slower store when it leaves, every thread that misses the value finds it there. Lookups see the old
-    /// value until the listener has returned (unless the value has expired), and a new value only
+    /// It serves a slower store that must never be behind the cache: if the listener writes each value that
+    /// leaves to the store, every thread that misses the value in the cache finds it in the store. Lookups
+    /// see the old value until the listener has returned (unless the value has expired), and a new value only
     /// afterwards. The listener is called once for each removal, in order for each key, with a
     /// [`Removal`]. A cache may have a [`Listener`] too. The thread that removes, or runs maintenance,
     /// calls it under no lock and no pin; meanwhile only threads that change the same key wait.
     ///
     /// The listener may look up entries of the cache. Insertions from within it are rejected
-    /// ([`WithinListener`](crate::Rejection::WithinListener)), and removals panic. So do those from the
-    /// conditions of `remove_if` and `retain` and from an [`Expiry`], which run within the change that
-    /// calls them. The same holds if a listener, an executor or the drop of a value of another cache
-    /// changes a key that another thread is changing, because it would have to wait for that thread's
+    /// ([`WithinListener`](crate::Rejection::WithinListener)), and removals panic. The same holds for changes
+    /// by the conditions of `remove_if` and `retain` and by an [`Expiry`], because these run within the
+    /// change that calls them. It also holds if a listener, an executor or the drop of a value of another
+    /// cache changes a key that another thread is changing, because it would have to wait for that thread's
     /// listener. The listener must not wait for another thread that changes the cache. If it
-    /// panics, that is counted in [`Stats::listener_panics`](crate::Stats::listener_panics), and the
-    /// removal goes on. If a key's `Eq` or an [`Expiry`] panics after the listener was called, the entry
-    /// may stay, and the listener may be called for it again.
+    /// panics, [`Stats::listener_panics`](crate::Stats::listener_panics) counts that, and the removal goes
+    /// on. If a key's `Eq` or an [`Expiry`] panics after the listener was called, the entry may stay, and the
+    /// listener may be called for it again.
     ///
-    /// The cause of a removal is decided when the listener is called: an entry that expires while it runs
-    /// counts as removed before. The lifetime of a new entry begins when it becomes visible.
+    /// The cause of a removal is decided when the listener is called: an entry that expires while the
+    /// listener runs does not count as expired. The lifetime of a new entry begins when the entry becomes
+    /// visible.
     ///
     /// Maintenance does not wait: if another thread is changing the key of a victim, the next victim is
-    /// evicted instead. While the calling thread holds a [`pin`](crate::Cache::pin) of any cache, or is
-    /// within the `Drop` of a key or value, nothing is evicted. So bounds may be exceeded until later
-    /// calls. The listener is not called for the entries that are in the cache when its last handle is
-    /// dropped.
+    /// evicted instead. A thread that holds a [`pin`](crate::Cache::pin) of any cache, or is within the `Drop`
+    /// of a key or value, evicts nothing. So the bounds may be exceeded until later calls. The listener is
+    /// not called for the entries that are in the cache when its last handle is dropped.
     ///
     /// # Cost
     /// Updates are tried twice, and take a lock for a moment before and after. Maintenance evicts one entry
@@ -296,65 +298,65 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Lets every entry expire that long after it was inserted or its value was replaced. More
+    /// Lets each entry expire once `time` has passed since it was inserted or its value was replaced. More
     /// than zero. Default: entries do not expire by age.
     ///
-    /// An entry is valid as long as no more time than that has passed; afterwards no lookup and no
-    /// iteration returns it, and an insertion of its key adds a new entry. It is removed soon after
-    /// ([`crate::expiry`] says how soon), even if the cache is not used.
+    /// An entry is valid as long as no more than `time` has passed. Afterwards no lookup and no iteration
+    /// returns it, and an insertion of its key adds a new entry. Maintenance removes it within a
+    /// [tick](Self::timer_tick), in background mode even if the cache is not used.
     ///
-    /// An entry that can expire needs 24 bytes more: 8 for its deadline and 16 for its timer. It needs 8
-    /// more with a [time to idle](Self::time_to_idle), 16 with an [`Expiry`], 24 with both, and at most 8
-    /// more if it has a lifetime of its own or with [jitter](Self::jitter). If an entry has several
-    /// lifetimes, [`crate::expiry`] says which one counts.
+    /// An entry that can expire takes 24 bytes more: 8 for its deadline and 16 for its timer. It takes
+    /// another 8 with a [time to idle](Self::time_to_idle), 16 with an [`Expiry`] or 24 with both, and up to
+    /// 8 with [jitter](Self::jitter) or if it has a lifetime of its own. If an entry has several lifetimes,
+    /// [`crate::expiry`] says which one counts.
     pub fn time_to_live(mut self, time: Duration) -> Self {
         self.time.time_to_live = Some(time);
         self
     }
 
-    /// Lets every entry expire that was neither looked up nor replaced for that long. More than
-    /// zero. Default: entries do not expire by disuse.
+    /// Lets each entry expire once it has been neither looked up nor replaced for `time`. More than zero.
+    /// Default: entries do not expire by disuse.
     ///
-    /// Every lookup that counts as a [use](Cache::get) starts the time anew. To spare hot entries a write
-    /// on each, the time may start up to a 64th of `time` before the lookup, at most 268 milliseconds.
+    /// Every lookup that counts as a [use](Cache::get) starts the time anew. To save a write on each hit of
+    /// a hot entry, the time may start before the lookup: by up to a 64th of `time`, and at most 268
+    /// milliseconds.
     pub fn time_to_idle(mut self, time: Duration) -> Self {
         self.time.time_to_idle = Some(time);
         self
     }
 
-    /// Computes how long each entry may live, within what its other lifetimes allow
+    /// Lets `expiry` compute how long each entry may live, within what its other lifetimes allow
     /// ([`crate::expiry`] has the rule). Default: there is no `Expiry`.
     pub fn expiry(mut self, expiry: impl Expiry<K, V> + 'static) -> Self {
         self.time.expiry = Some(Arc::new(expiry));
         self
     }
 
-    /// Changes each lifetime by a random part of itself, up to `fraction` more or less, so that
-    /// entries that were inserted together do not expire together. From 0 to 1. Default: 0.
+    /// Lengthens or shortens each lifetime by a random part of itself, up to `fraction`, so that entries that
+    /// were inserted together do not expire together. From 0 to 1. Default: 0.
     ///
-    /// Holds for lifetimes that count from an insertion or replacement: the
-    /// [time to live](Self::time_to_live), what an [`Expiry`] says then, and lifetimes given with an
-    /// insertion, which are all there is to jitter where the builder sets none. The part depends on
-    /// the key's hash and the time alone, so with a hasher and a clock that repeat themselves it does
-    /// too.
+    /// It applies to lifetimes that count from an insertion or replacement: the
+    /// [time to live](Self::time_to_live), the answers of [`Expiry::after_create`] and
+    /// [`Expiry::after_update`], and a lifetime given with an insertion. The part depends on the key's hash
+    /// and the time alone, so it is the same in each run if the hasher and the clock are.
     pub fn jitter(mut self, fraction: f64) -> Self {
         self.time.jitter = fraction;
         self
     }
 
-    /// Removes an expired entry at most that long after its deadline. Default: 17 milliseconds
-    /// (2^24 nanoseconds).
+    /// Removes each expired entry at most `tick` after its deadline. Default: 2^24 nanoseconds, which is
+    /// about 17 milliseconds.
     ///
-    /// Rounded down to a power of two nanoseconds. No call returns an expired entry in any case: the tick
-    /// says how long it may still use memory and count in [`Cache::len`]. In background mode the
-    /// maintenance thread wakes at most twice in a tick, while something expires; with inline
-    /// maintenance calls that write, and [`run_pending`](Cache::run_pending), remove what is due.
+    /// The tick is rounded down to a power of two of nanoseconds. No call returns an expired entry in any
+    /// case: the tick is how long the entry may still take memory and count in [`Cache::len`]. In background
+    /// mode the maintenance thread wakes at most twice in a tick while entries expire. With inline
+    /// maintenance, calls that write and [`run_pending`](Cache::run_pending) remove the expired entries.
     pub fn timer_tick(mut self, tick: Duration) -> Self {
         self.time.timer_tick = Some(tick);
         self
     }
 
-    /// Makes expiry lazy: an expired entry stays until somebody finds it or asks for a sweep.
+    /// Makes expiry lazy: an expired entry stays until a caller finds it or asks for a sweep.
     #[cfg(feature = "quick")]
     pub(crate) fn expire_lazily(mut self) -> Self {
         self.time.is_expiry_lazy = true;
@@ -362,8 +364,8 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Keeps the time at which each value was inserted, so that the [age](crate::EntryInfo::age) of
-    /// every entry is known. Default: only of some entries that can expire. Costs 16 bytes for each entry,
-    /// or 8 for one that can expire. A [listener](Self::listener) implies it.
+    /// every entry is known. Default: only the ages of some entries that can expire are known. It costs 16
+    /// bytes for each entry, or 8 for an entry that can expire. A listener of either kind implies it.
     ///
     /// # Examples
     /// ```
@@ -377,18 +379,16 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Takes the time from `clock`. Default: [`MonotonicClock`](crate::expiry::MonotonicClock). If most
-    /// hits are on entries with deadlines, [`TickingClock`](crate::expiry::TickingClock) makes them
-    /// cheapest.
+    /// Takes the time from `clock`. Default: [`MonotonicClock`](crate::expiry::MonotonicClock). Hits on
+    /// entries with deadlines are cheapest with a [`TickingClock`](crate::expiry::TickingClock).
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.time.clock = expiry::ClockKind::of(clock);
         self
     }
 
-    /// Runs shadow caches of sampled keys beside the cache, which show what the hit ratio would be at
-    /// other capacities and with other policies; see
-    /// [`Cache::shadow_report`](crate::Cache::shadow_report). Default: none. [`ShadowConfig`] says
-    /// what they cost.
+    /// Runs shadow caches of sampled keys beside the cache, which estimate its hit ratio at other capacities
+    /// and with other policies; see [`Cache::shadow_report`](crate::Cache::shadow_report). Default: none.
+    /// [`ShadowConfig`] says what they cost.
     pub fn shadow(mut self, shadow: ShadowConfig) -> Self {
         self.shadow = Some(shadow);
         self
@@ -410,7 +410,7 @@ where
     /// Builds the cache.
     ///
     /// # Errors
-    /// [`BuildError`] says which setting was wrong, what was given and what is allowed.
+    /// [`BuildError`] says which setting is wrong, what was given and what is allowed.
     ///
     /// # Panics
     /// If the factory of a [custom policy](Policy::custom) panics, or the policy's method
@@ -483,7 +483,7 @@ where
         Ok(Some(Box::new(history)))
     }
 
-    /// Checks all but the policy; returns the number of partitions.
+    /// Checks the bounds, the initial capacity and the partitions; returns the number of partitions.
     fn check(&self, cores: usize) -> Result<usize, BuildError> {
         let bound = match (self.capacity, self.max_weight) {
             (None, None) => return Err(BuildError::Unbounded),
@@ -517,16 +517,14 @@ where
         let by_weight = self.max_weight.map(|weight| weight / least);
         let most = by_entries.unwrap_or(u64::MAX).min(by_weight.unwrap_or(u64::MAX)).max(1);
         let most = usize::try_from(most).unwrap_or(MAX_PARTITIONS).min(MAX_PARTITIONS);
-        // The power of two at or below.
+        // The largest power of two that is at most `most`.
         by_cores.min(1 << most.ilog2())
     }
 }
 
 impl<K, V> Cache<K, V> {
-    /// A cache of at most `capacity` entries with everything else at its default.
-    ///
-    /// # Panics
-    /// If `capacity` is 0. [`builder`](Self::builder) reports that as an error instead.
+    /// Makes a cache of at most `capacity` entries, with everything else at its default. With 0 it stores
+    /// nothing; see [`Builder::capacity`].
     #[must_use]
     pub fn new(capacity: usize) -> Self
     where
@@ -535,20 +533,20 @@ impl<K, V> Cache<K, V> {
     {
         match Self::builder().capacity(capacity).build() {
             Ok(cache) => cache,
-            Err(error) => panic!("{error}"),
+            Err(error) => unreachable!("every capacity is allowed: {error}"),
         }
     }
 
-    /// Configures a cache.
+    /// A builder, which configures a cache.
     pub fn builder() -> Builder<K, V> {
         Builder::default()
     }
 }
 
 impl<K, V, S: Clone> Clone for Builder<K, V, S> {
-    /// Another builder of the same settings, for one more cache. Both caches call the same closures
-    /// (weigher, expiry, listeners), tell the time by the same clock, and hash with a clone of the
-    /// hasher, which has the same seeds.
+    /// Makes a builder with the same settings, for one more cache. Both caches call the same closures
+    /// (weigher, expiry, listeners), use the same clock, and hash with clones of the same hasher, which have
+    /// the same seeds.
     fn clone(&self) -> Self {
         Self {
             name: self.name.clone(),

@@ -1,36 +1,41 @@
-//! Maintenance: applies what happened to the policies, evicts, retires, frees.
+//! The engine of a cache: its table, and the maintenance that applies changes to the policies,
+//! evicts, retires and frees.
 //!
-//! There is one table; evictors, bounds and garbage are split by hash into partitions. A
-//! partition's maintenance is run by the thread that gets its lock: a writer whose event fills the
-//! buffer, a reader whose record does, the maintenance thread. No thread waits for that lock while
-//! the buffers have room; with inline maintenance every writer does, so that its call has taken
-//! full effect when it returns.
+//! There is one table. Evictors, limits and garbage are split by hash into partitions. A partition's
+//! maintenance is run by the thread that gets its lock: a writer whose event completes a batch, a
+//! reader whose record finds the read buffer full, or the maintenance thread. Lookups never wait for
+//! that lock. In background mode a change waits only if the write buffer is full, if it has to borrow
+//! weight, or if its caller wants to see what it evicts. With inline maintenance every change waits,
+//! so that it has taken full effect when the call returns.
 //!
 //! # The life of an entry, as maintenance sees it
-//! The table has decided already, by one CAS each; events only report, and may arrive in any
-//! order between threads. Each entry is *born* once (its `Inserted` event, or as the new entry of
-//! a `Replaced`) and *goes* once (`Removed`, as the old entry of a `Replaced`, or evicted here):
+//! The table decides first, by one CAS for each change. Events only report, and those of different
+//! threads may arrive in any order. Each entry is *born* once, by its `Inserted` event or as the new
+//! entry of a `Replaced`. It is *gone* once, by a `Removed`, as the old entry of a `Replaced`, or
+//! because maintenance itself took it out:
 //!
 //! | seen | linked in the policy | next |
 //! |---|---|---|
 //! | nothing | no | born, or gone |
 //! | born | yes | gone; or unlinked as a victim that another thread has just taken out of the table |
 //! | born, but unlinked again as a victim | no | gone |
-//! | gone | no: an insert event that comes late never links it | born |
-//! | born and gone | no | retired, once |
+//! | gone | no: its insertion event is still to come, and does not link it | born |
+//! | born and gone | no | retired once; if there is a listener, after it was notified |
 //!
 //! # Locks and user code
-//! The policy runs under the partition's lock. Keys and values are dropped by `dispose`, after
-//! the lock and the guard were released.
+//! The policy runs under the partition's lock. `Freeable::dispose` drops keys and values after the
+//! lock and the guard were released.
 //!
-//! What happens under a partition's lock is in `partition`; this file says who runs it and when,
-//! and does what is left to be done without the lock.
+//! # Where to find what
+//! This file has what is common to all partitions, and `partition` what is under one partition's lock.
+//! A change of the table passes through `change`, `report`, `run` and `finish`, in this order.
 //!
 //! # Orderings
-//! - A run that leaves garbage or closed buckets notifies the maintenance thread: a `SeqCst` fence
-//!   stands between its counts and its check whether the cache is idle, and another between the
-//!   thread's saying so and its last check of the counts. One sees the other.
-//! - `freeing`: see `partition`.
+//! A thread that leaves garbage, closed buckets, an earlier timer or an earlier deadline notifies the
+//! maintenance thread. It has a `SeqCst` fence between its counts and its check whether the cache is
+//! idle; the maintenance thread has another between its declaration that the cache is idle and its
+//! last check of the counts. So the maintenance thread sees the counts, or the other thread sees that
+//! the cache is idle, or both.
 #![forbid(unsafe_code)]
 
 use std::marker::PhantomData;
@@ -40,81 +45,98 @@ use crossbeam_utils::{Backoff, CachePadded};
 
 use crate::base::hash::partition_of;
 use crate::base::mode::Maintenance;
-use crate::base::node_id::NodeId;
-use crate::base::panics;
 use crate::base::reentrancy;
-use crate::base::stats::{Counter, Stripes};
+use crate::base::stats::Stripes;
 use crate::base::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
-use crate::buffer::read_buffer::{Offer, ReadBuffer};
 use crate::buffer::write_buffer;
 use crate::engine::evict::{Evictor, Loans};
 use crate::engine::fills::Fills;
 use crate::engine::history::RemovalHistory;
-use crate::entry::BroughtForward;
-use crate::entry::{Entry, EntryPtr};
+use crate::entry::{BroughtForward, Entry};
 use crate::expiry::Timing;
 use crate::listener::{AtomicListening, Channel, Listening};
 use crate::maintainer::Attendance;
 use crate::policy::Accesses;
-use crate::reclaim::{self, Freeable};
+use crate::reclaim;
 use crate::shadow::Shadow;
 use crate::table::Table;
 
+// A change of the table, from its reservation to its report.
 mod change;
+// How a change is reported to its partition, and which thread then runs maintenance.
 mod report;
+// How hits reach the policy.
+mod hits;
+// The sums of all counts, and checks for tests.
 mod stats;
-mod delivery;
+// What the maintenance thread does, and when its next timer is due.
 mod background;
+// What a run of maintenance leaves to be done without the lock.
+mod finish;
+// Which thread notifies the listener, and when.
+mod delivery;
+// Loans of weight between partitions, for heavy entries.
 mod lending;
+// Waiting until everything is freed, and the end of a cache.
 mod ending;
+// Questions to the policies of all partitions, and changes of their bounds.
 mod ranking;
+// Where entries stand in the eyes of their policies, for snapshots.
 #[cfg(feature = "snapshot")]
 mod standings;
+// What is reported to the shadow caches.
 mod shadowing;
+// One part of the key space: its buffers and, under a lock, its evictor.
 mod partition;
+// One run over the events of a partition.
 mod run;
+// What maintenance of a partition counts.
 mod counts;
+// The policy of a partition, and the entries that it may evict.
 pub(crate) mod evict;
+// Values that callers are fetching for keys.
 pub(crate) mod fills;
+// Why keys have left lately.
 pub(crate) mod history;
 
 pub(crate) use change::{Attempt, Change, Incoming};
 pub(crate) use delivery::Deliveries;
+pub(crate) use finish::Show;
 pub(crate) use lending::Loan;
-use partition::{AfterUnlock, Freeing, Partition, PartitionConfig};
-pub(crate) use report::Show;
+use partition::{Partition, PartitionConfig};
 #[cfg(feature = "snapshot")]
 pub(crate) use standings::Standings;
 
-/// Events of one partition that a writer lets gather before it runs maintenance; or `1/BATCH_PART`
-/// of the entries that the smallest partition may hold, if that is less, so that no partition
-/// exceeds its bound by a large part of it.
+/// Once so many events of a partition wait, a writer runs maintenance; or once they are
+/// `1/BATCH_PART` of the entries that the smallest partition may hold, if that is less, so that no
+/// partition exceeds its limits by a large part.
 const MAX_BATCH: u32 = write_buffer::SLOTS / 2;
 const BATCH_PART: usize = 32;
-/// The same for events that wait while another thread runs maintenance, or was taken off its
-/// processor meanwhile. Writers then wait for it.
+/// Once the waiting events are `1/ROOM_PART` of those entries, writers wait for the thread that runs
+/// maintenance: it is slow, or it was taken off its processor.
 const ROOM_PART: usize = 16;
-/// With inline maintenance: buckets that an insertion opens after the table has grown. Each
-/// insertion into a growing table brings four new buckets in the mean.
+/// Buckets that an insertion opens after the table has grown, with inline maintenance. A growing
+/// table gets two new buckets for each insertion on average.
 const BUCKETS_OPENED_INLINE: usize = 8;
-/// Retired bytes (of entries themselves, not of what they own) after which the governor is paced.
+/// The epoch is advanced after so many retired bytes (of entries themselves, not of what they own).
 const PACE_BYTES: usize = 256 * 1024;
-/// The same in entries, and in parts of the cache's bounds.
+/// The same in entries, and as a part of the cache's bounds.
 const MAX_PACE: usize = 1024;
 const PACE_PART: usize = 16;
-/// In small caches up to that many entries, or half of all, since each move of the epoch costs the
-/// same: a fence in every running thread.
+/// That part is at least so many entries, or half the capacity if that is less, since each advance of
+/// the epoch costs the same: a fence in every running thread.
 const SMALL_PACE: usize = 256;
-/// Garbage from which on writers slow down: that many times what is retired between two moves of
-/// the epoch, of which three times is usual, shared out over the partitions.
+/// Writers slow down once the garbage exceeds so many times what is retired between two advances of
+/// the epoch, divided among the partitions. Three times as much is usual.
 const BACKLOG_PACES: usize = 8;
 const MIN_BACKLOG: usize = 256;
 
-/// Stripes of a read buffer, at most: for every access, and for first marks of sampled keys.
+/// The most stripes of a read buffer, for a policy that wants every access, and for one that wants
+/// first marks of sampled keys.
 const ORDER_STRIPES: usize = 16;
 const SAMPLE_STRIPES: usize = 4;
 
-/// Everything of a cache but its hasher and weigher: the table and what is done about it.
+/// Everything of a cache except its hasher and settings.
 pub(crate) struct Engine<K, V> {
     pub(crate) table: Table<K, V>,
     partitions: Box<[Partition<K, V>]>,
@@ -125,15 +147,15 @@ pub(crate) struct Engine<K, V> {
     accesses: Accesses,
     /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
     record_hits_below: u8,
-    /// Events after which a writer runs maintenance in background mode.
+    /// Waiting events of a partition after which a writer runs maintenance in background mode.
     batch: u32,
-    /// Retired entries, and retired weight, after which the governor is paced.
+    /// Retired entries, and retired weight, after which the epoch is advanced.
     pace_entries: usize,
     pace_weight: u64,
-    /// Entries of one partition that wait to be freed from which on writers slow down.
+    /// Writers slow down once more entries of a partition than this wait to be freed.
     backlog: u64,
     pub(crate) counters: Stripes,
-    /// Entries linked in the policies of all partitions: what the table must have buckets for.
+    /// Entries linked in the policies of all partitions. The table must have buckets for these.
     linked: CachePadded<AtomicUsize>,
     /// Whether a bound is 0.
     stores_nothing: AtomicBool,
@@ -142,7 +164,7 @@ pub(crate) struct Engine<K, V> {
     unpaced: CachePadded<Unpaced>,
     pub(crate) brought_forward: BroughtForward,
     pub(crate) timing: Timing,
-    /// For explanations, if they were asked for.
+    /// For explanations of misses, if they were asked for.
     pub(crate) history: Option<Box<RemovalHistory>>,
     pub(crate) shadow: Option<Box<Shadow>>,
     pub(crate) atomic: Option<Box<AtomicListening<K, V>>>,
@@ -150,28 +172,28 @@ pub(crate) struct Engine<K, V> {
     pub(crate) deliveries: Option<Deliveries<K, V>>,
     pub(crate) fills: Arc<Fills>,
     pub(crate) attendance: Attendance,
-    /// The cache is being taken apart: time stands still, and executors are handed no more jobs.
+    /// The cache is being torn down: nothing expires any more, and executors get no more jobs.
     is_ending: AtomicBool,
     entries: PhantomData<Entry<K, V>>,
 }
 
-/// What was retired since the governor was last paced.
+/// What was retired since the epoch was last advanced by this engine.
 #[derive(Default)]
 struct Unpaced {
     entries: AtomicUsize,
     weight: AtomicU64,
 }
 
-/// A part of so many entries in events: at least one, and at most `limit`.
+/// `1/part` of so many entries, as a number of events from 1 to `limit`.
 fn events_in(entries: usize, part: usize, limit: u32) -> u32 {
     u32::try_from(entries / part).unwrap_or(limit).clamp(1, limit)
 }
 
-/// How an engine is to be built.
+/// What an engine is built from.
 pub(crate) struct EngineConfig<K, V> {
     pub(crate) mode: Maintenance,
     pub(crate) accesses: Accesses,
-    /// The evictor of each partition; a power of two of them.
+    /// The evictor of each partition; their number is a power of two.
     pub(crate) evictors: Vec<Evictor>,
     /// Threads that the machine runs at once.
     pub(crate) cores: usize,
@@ -214,7 +236,7 @@ impl<K, V> Engine<K, V> {
             batch_entries: pace_entries.min(reclaim::MAX_BATCH),
             room: match cfg!(larder_loom) {
                 false => events_in(smallest, ROOM_PART, write_buffer::SLOTS),
-                // A model in which writers wait for room goes on for ever.
+                // A model in which writers wait for room never ends.
                 true => write_buffer::SLOTS,
             },
             backlog: (BACKLOG_PACES * pace_entries / evictors.len().max(1)).max(MIN_BACKLOG) as u64,
@@ -264,8 +286,8 @@ impl<K, V> Engine<K, V> {
         &self.partitions[partition_of(hash, self.partition_bits)]
     }
 
-    /// Whether a bound is 0, so that every insertion is to be rejected. One that has asked before may
-    /// come after the bound was lowered: its entry is then evicted by the run that links it.
+    /// Whether a bound is 0, so that every insertion is rejected. An insertion that has asked before
+    /// the bound was lowered may still take effect: the run that links its entry then evicts it.
     #[inline]
     pub(crate) fn stores_nothing(&self) -> bool {
         self.stores_nothing.load(Ordering::Relaxed)
@@ -280,183 +302,10 @@ impl<K, V> Engine<K, V> {
         self.record_hits_below
     }
 
-    /// Records a hit for the policy, for the pinned thread of that number.
-    #[inline]
-    pub(crate) fn record_hit(&self, entry: EntryPtr, thread: usize) {
-        if entry.frequency() < self.record_hits_below {
-            self.record(entry, thread);
-        }
-    }
-
-    /// The same if the entry's counter is known to stand below `record_hits_below`.
-    #[inline(never)]
-    pub(crate) fn record(&self, entry: EntryPtr, thread: usize) {
-        match self.accesses {
-            Accesses::None => {}
-            Accesses::Counter { max } => entry.raise_frequency(max),
-            Accesses::Mark { .. } => {
-                if entry.mark() {
-                    self.record_mark(entry, thread);
-                }
-            }
-            Accesses::Order => self.record_order(entry, thread),
-        }
-    }
-
-    /// Reports a first mark to the policy, if the key is one of its sample.
-    fn record_mark(&self, entry: EntryPtr, thread: usize) {
-        let partition = self.partition(entry.hash());
-        if partition.sample().contains(entry.hash())
-            && let (Some(reads), Some(node)) = (&partition.reads, entry.meta().node())
-        {
-            self.offer(partition, reads, node, entry.hash(), thread);
-        }
-    }
-
-    fn record_order(&self, entry: EntryPtr, thread: usize) {
-        // Not linked yet: its insert event is still to come, which is younger than this hit.
-        let meta = entry.meta();
-        let Some(node) = meta.node() else { return };
-        let partition = self.partition(entry.hash());
-        let Some(reads) = &partition.reads else { return };
-        // One record between two runs says as much as many, and keeps hits to a hot entry from
-        // writing to anything shared. With inline maintenance every access counts.
-        if self.mode == Maintenance::Background && !meta.touch(partition.tick()) {
-            return;
-        }
-        self.offer(partition, reads, node, entry.hash(), thread);
-    }
-
-    #[inline]
-    fn offer(
-        &self,
-        partition: &Partition<K, V>,
-        reads: &ReadBuffer,
-        node: NodeId,
-        hash: u64,
-        thread: usize,
-    ) {
-        if reads.offer(thread, node, hash) == Offer::Full {
-            self.try_run(partition, Freeing::Later);
-            if reads.offer(thread, node, hash) == Offer::Full {
-                self.counters.add(thread, Counter::DroppedAccesses, 1);
-            }
-        }
-    }
-
-    /// Announces that something of `hash` will be reported.
+    /// Prefetches what a report about `hash` will write.
     #[inline]
     pub(crate) fn prefetch_report(&self, hash: u64) {
         self.partition(hash).writes.prefetch();
-    }
-
-    /// Runs maintenance of a partition unless another thread does.
-    fn try_run(&self, partition: &Partition<K, V>, freeing: Freeing) -> bool {
-        let due_ns = self.due_about_now(partition);
-        let after = match sync::try_lock(&partition.core) {
-            Some(mut core) => partition.run(&mut core, self, None, freeing, due_ns),
-            None => return false,
-        };
-        self.finish(partition, after);
-        true
-    }
-
-    /// Does what a run of maintenance leaves to be done without the lock.
-    #[inline]
-    fn finish(&self, partition: &Partition<K, V>, after: AfterUnlock<'_, K, V>) {
-        let has_unneeded_loan = match after.leaving {
-            None => self.finish_run(partition, after),
-            Some(_) => self.finish_runs(partition, after),
-        };
-        if has_unneeded_loan {
-            self.settle_loans();
-        }
-    }
-
-    /// All of that but loans that have to be given back: says whether there are some. In a cache with
-    /// an atomic listener a run takes out one entry, so there may be more to take out then.
-    #[cold]
-    fn finish_runs(&self, partition: &Partition<K, V>, after: AfterUnlock<'_, K, V>) -> bool {
-        let mut next = Some(after);
-        let mut has_unneeded_loan = false;
-        while let Some(after) = next {
-            let has_evicted = after.leaving.is_some();
-            has_unneeded_loan |= self.finish_run(partition, after);
-            next = if has_evicted { self.run_again(partition) } else { None };
-        }
-        has_unneeded_loan
-    }
-
-    /// One more run, after an eviction of which the atomic listener was notified.
-    #[cold]
-    fn run_again<'e>(&'e self, partition: &Partition<K, V>) -> Option<AfterUnlock<'e, K, V>> {
-        let due_ns = self.due_about_now(partition);
-        let mut core = match self.mode {
-            Maintenance::Inline => sync::lock(&partition.core),
-            // Else the thread that has the lock goes on with it.
-            Maintenance::Background => sync::try_lock(&partition.core)?,
-        };
-        Some(partition.run(&mut core, self, None, Freeing::AsRetired, due_ns))
-    }
-
-    fn finish_run(&self, partition: &Partition<K, V>, after: AfterUnlock<'_, K, V>) -> bool {
-        let AfterUnlock { free, phase, retired, retired_weight, linked, is_due_earlier, .. } =
-            after;
-        let has_unneeded_loan = after.has_unneeded_loan;
-        panics::discard(after.payloads);
-        self.shadow_ended(after.ended);
-        if let Some(leaving) = after.leaving {
-            self.evict_notifying(partition, leaving);
-        }
-        let linked = self.note_linked(linked);
-        if linked > 0 {
-            self.table.grow_for(linked);
-            if self.mode == Maintenance::Inline && self.has_closed_buckets() {
-                self.open_buckets(BUCKETS_OPENED_INLINE);
-            }
-        }
-        if retired > 0 {
-            self.pace(retired, retired_weight);
-            if partition.garbage() > self.backlog {
-                // Some thread is pinned and does not get on: most likely it is off its processor,
-                // and gets back on it sooner this way. A pin that a user holds is not waited for.
-                reclaim::advance();
-                sync::thread::yield_now();
-            }
-        }
-        self.free(partition, free, phase);
-        self.deliver(partition);
-        let wants_thread = partition.wants_visit() || self.has_closed_buckets() || is_due_earlier;
-        if wants_thread && self.mode == Maintenance::Background {
-            // SeqCst: between the counts just read and the thread's state; see the module head.
-            sync::fence(Ordering::SeqCst);
-            self.attendance.notify();
-        }
-        has_unneeded_loan
-    }
-
-    /// Lets the epoch move once enough waits for it.
-    fn pace(&self, retired: usize, weight: u64) {
-        let Unpaced { entries, weight: weights } = &*self.unpaced;
-        let unpaced = entries.fetch_add(retired, Ordering::Relaxed) + retired;
-        let unpaced_weight = weights.fetch_add(weight, Ordering::Relaxed).saturating_add(weight);
-        if unpaced >= self.pace_entries || unpaced_weight >= self.pace_weight {
-            entries.store(0, Ordering::Relaxed);
-            weights.store(0, Ordering::Relaxed);
-            reclaim::advance();
-        }
-    }
-
-    /// Keeps the count of linked entries over all partitions; returns it if it has grown.
-    fn note_linked(&self, change: isize) -> usize {
-        if change == 0 {
-            return 0;
-        }
-        // Two's complement: another thread's removal may be counted before the insertion it undoes.
-        let change_bits = change.cast_unsigned();
-        let linked =
-            self.linked.fetch_add(change_bits, Ordering::Relaxed).wrapping_add(change_bits);
-        if change > 0 { usize::try_from(linked.cast_signed()).unwrap_or(0) } else { 0 }
     }
 
     pub(crate) fn has_closed_buckets(&self) -> bool {
@@ -474,19 +323,6 @@ impl<K, V> Engine<K, V> {
         self.opened.fetch_max(next, Ordering::Relaxed);
     }
 
-    fn free(&self, partition: &Partition<K, V>, batches: Vec<Freeable<K, V>>, phase: usize) {
-        if batches.is_empty() {
-            return;
-        }
-        ending::while_dropping(|| {
-            for batch in batches {
-                let count = batch.len() as u64;
-                let panics = batch.dispose();
-                partition.note_freed(count, panics, phase);
-            }
-        });
-    }
-
     /// Applies everything that was submitted before the call. Waits for the thread that does so.
     pub(crate) fn run_pending(&self) {
         self.apply_pending();
@@ -496,8 +332,8 @@ impl<K, V> Engine<K, V> {
         self.open_buckets(usize::MAX);
     }
 
-    /// Waits for evictions of which other threads are notifying the atomic listener, if this one may.
-    /// Says whether there were some.
+    /// Waits for evictions of which other threads are notifying the atomic listener, if this thread may
+    /// wait. Returns whether there were some.
     #[cold]
     fn await_leaving(&self) -> bool {
         let mut has_waited = false;
@@ -524,7 +360,8 @@ impl<K, V> Engine<K, V> {
 
     /// Whether something waits to be applied, freed or opened.
     pub(crate) fn has_work(&self) -> bool {
-        // SeqCst: between the thread's announcement to sleep and the counts; see the module head.
+        // SeqCst: between the maintenance thread's declaration that the cache is idle and the counts;
+        // pairs with the fences before `attendance.notify` (module head).
         sync::fence(Ordering::SeqCst);
         let is_waiting =
             |partition: &Partition<K, V>| partition.writes.waiting() > 0 || partition.wants_visit();

@@ -1,4 +1,4 @@
-//! One cached pair: the header that lookups read, the key, the value; and what only maintenance needs.
+//! One cached pair: its header, its key, its value, and the metadata that only maintenance needs.
 //!
 //! This module owns the memory layout of an entry and its life:
 //!
@@ -10,22 +10,25 @@
 //!                                                                         and value, frees memory
 //! ```
 //!
-//! What a hit reads is close together, for a hit costs little but its cache misses: header, key and
-//! value. What maintenance keeps of an entry (`meta`) stands elsewhere: of small entries in memory
-//! of its own, so that two of them fit a cache line and none lies across two; of all others right
-//! before the header. What only some entries need (a deadline, the time of writing, tags) stands
-//! before that, in the same allocation (`extension`). The header says what does, so entries with
-//! and without may share a cache, and those without pay nothing for it.
+//! A hit reads the header, the key and the value. They lie close together, because its cache misses
+//! are most of the cost of a hit. The metadata (`meta`), which only maintenance needs, is
+//! elsewhere: for small entries it is in memory of its own, so that two of them fit a cache line
+//! and none lies across two; for all others it is right before the header. The parts that only some
+//! entries need (a deadline, the time of writing, tags) precede it in the same allocation
+//! (`extension`). The header says which parts there are, so entries with and without them may share
+//! a cache, and those without pay nothing for them.
 //!
-//! What must hold: an `EntryPtr` is used by its partition's maintenance until that retires it, and by
-//! others under the guard that they found it under; a `&Entry` never outlives that guard.
+//! What must hold: the maintenance of an entry's partition may use its `EntryPtr` until it retires
+//! the entry; other threads may use it under the guard under which they found it. A `&Entry` never
+//! outlives that guard.
 //!
 //! # Orderings
-//! - The deadline's are in `expiry::deadline`. `MOVED` pairs with itself. `CHANGED` comes before the
-//!   limit that it announces (`extension`), and that before the deadline that belongs to it.
+//! - Those of the deadline are in `entry::deadline`. `MOVED` pairs with itself. `CHANGED` precedes
+//!   the limit that it announces (`extension`), and the limit precedes the deadline that belongs to
+//!   it.
 //! - The frequency, and the metadata's node id and stamp, are hints for recording: each is one
-//!   relaxed word that no other memory hangs on. The life bits are touched by maintenance of one
-//!   partition only, which hands them on with its lock.
+//!   relaxed word on which no other memory depends. Only the maintenance of one partition uses the
+//!   life bits, and hands them on with its lock.
 
 use std::alloc::Layout;
 use std::mem::needs_drop;
@@ -56,12 +59,12 @@ pub(crate) use prefix::{DeadlineSpec, HitCheck, Prefix};
 pub(crate) struct Header {
     /// The table's link to the next entry or bucket head.
     pub(crate) next: Link,
-    /// The hash's low and high bits.
+    /// The low and the high bits of the hash.
     hash_low: u32,
     hash_high: u16,
     /// Saturating count of accesses, for policies that ask for counters or marks.
     frequency: AtomicU8,
-    /// The [`Prefix`], which never changes, and whether shadows want to hear of hits (`extension`).
+    /// The [`Prefix`], which never changes, and two flags (`prefix`).
     form: AtomicU8,
 }
 
@@ -77,7 +80,7 @@ pub(crate) struct Entry<K, V> {
 }
 
 impl<K, V> Entry<K, V> {
-    /// What one takes, but for an extension.
+    /// The bytes that an entry takes without an extension.
     pub(crate) const BYTES: usize = size_of::<Self>() + size_of::<EntryMeta>();
 }
 
@@ -102,8 +105,8 @@ impl Header {
 
     /// Whether the low half of the hash is that of `hash`.
     #[inline]
-    pub(crate) fn is_alike(&self, hash: u64) -> bool {
-        #[expect(clippy::cast_possible_truncation, reason = "half of it is wanted")]
+    pub(crate) fn may_match(&self, hash: u64) -> bool {
+        #[expect(clippy::cast_possible_truncation, reason = "only the low half")]
         let low = hash as u32;
         self.hash_low == low
     }
@@ -114,52 +117,55 @@ impl Header {
     }
 }
 
-/// An entry nobody else has seen yet. Dropping it drops key and value.
+/// An entry that no other thread has seen yet. Dropping it drops key and value.
 pub(crate) struct Owned<K, V>(NonNull<Entry<K, V>>);
 
 impl<K, V> Owned<K, V> {
     const PLAIN: Layout = Layout::new::<Entry<K, V>>();
-    /// Whether entries without extension have their metadata beside them, where there is room.
+    /// Whether entries without an extension have their metadata beside them, if there is room.
     const IS_PAIRED: bool = cfg!(not(larder_loom)) && memory::has_slots(Self::PLAIN);
-    /// The memory of an entry, and where its header is in it, by prefix. Without slots there are no
-    /// entries of the first.
-    const AROUND: [(Layout, usize); 9] = [
+    /// By prefix: the layout of the allocation of an entry, and the offset of its header in it. If
+    /// there are no slots, no entry has the first prefix.
+    const LAYOUTS: [(Layout, usize); 9] = [
         (memory::PAIRED, 0),
         match Self::IS_PAIRED {
             true => (memory::UNPAIRED, memory::BESIDE_BYTES),
-            false => Prefix::Meta.around(Self::PLAIN),
+            false => Prefix::Meta.layout_for(Self::PLAIN),
         },
-        Prefix::Deadline.around(Self::PLAIN),
-        Prefix::DeadlineAge.around(Self::PLAIN),
-        Prefix::DeadlineLimit.around(Self::PLAIN),
-        Prefix::DeadlineComputed.around(Self::PLAIN),
-        Prefix::Tags.around(Self::PLAIN),
-        Prefix::TagsLimit.around(Self::PLAIN),
-        Prefix::TagsComputed.around(Self::PLAIN),
+        Prefix::Deadline.layout_for(Self::PLAIN),
+        Prefix::DeadlineAge.layout_for(Self::PLAIN),
+        Prefix::DeadlineLimit.layout_for(Self::PLAIN),
+        Prefix::DeadlineComputed.layout_for(Self::PLAIN),
+        Prefix::Tags.layout_for(Self::PLAIN),
+        Prefix::TagsLimit.layout_for(Self::PLAIN),
+        Prefix::TagsComputed.layout_for(Self::PLAIN),
     ];
-    /// What `AROUND` must say for every type: named by each function that allocates.
-    const IS_AROUND_RIGHT: () = {
-        // Tags take the low three bits of a link.
+    /// What must hold of `LAYOUTS` for every type; each function that allocates evaluates it.
+    const ARE_LAYOUTS_VALID: () = {
+        // The low three bits of a link are taken by its tags.
         assert!(Self::PLAIN.align() >= 8);
-        // `recycle` and the slabs tell what memory is by its layout, of which slots are one.
+        // `recycle` and the slabs recognize memory by its layout, including that of slots.
         let mut prefix = 0;
         while prefix < Prefix::ALL.len() {
-            let (layout, offset) = Self::AROUND[prefix];
+            let (layout, offset) = Self::LAYOUTS[prefix];
             let is_slot = prefix == Prefix::None as usize;
             if !is_slot || Self::IS_PAIRED {
                 assert!(Prefix::ALL[prefix] as usize == prefix);
                 assert!(layout.align() >= Self::PLAIN.align(), "less aligned than the entry");
                 assert!(offset.is_multiple_of(Self::PLAIN.align()), "the header is misaligned");
-                assert!(offset.is_multiple_of(align_of::<EntryMeta>()), "its front is misaligned");
+                assert!(
+                    offset.is_multiple_of(align_of::<EntryMeta>()),
+                    "the metadata is misaligned"
+                );
                 assert!(offset >= Prefix::ALL[prefix].bytes_in_front(), "no room in front");
                 assert!(layout.size() - offset >= Self::PLAIN.size(), "no room for the entry");
                 assert!(
                     layout.size().is_multiple_of(layout.align()),
-                    "two would not lie side by side"
+                    "two in a row are misaligned"
                 );
                 let has_layout_of_slots = layout.size() == memory::PAIRED.size()
                     && layout.align() == memory::PAIRED.align();
-                assert!(is_slot == has_layout_of_slots, "taken for a slot");
+                assert!(is_slot == has_layout_of_slots, "a layout is mistaken for that of a slot");
             }
             prefix += 1;
         }
@@ -167,19 +173,19 @@ impl<K, V> Owned<K, V> {
 
     #[inline]
     pub(crate) fn new(hash: u64, weight: u32, key: K, value: V) -> Self {
-        const { Self::IS_AROUND_RIGHT }
+        const { Self::ARE_LAYOUTS_VALID }
         if Self::IS_PAIRED
             && let Some(slot) = memory::allocate_paired()
         {
-            // SAFETY: the slot has the size of an entry, and its alignment at least
-            // (`IS_AROUND_RIGHT`).
+            // SAFETY: the slot has the size of an entry, and at least its alignment
+            // (`ARE_LAYOUTS_VALID`).
             return unsafe { Self::write(slot.cast(), Prefix::None, hash, weight, key, value) };
         }
-        // SAFETY: nothing stands in front but the metadata.
+        // SAFETY: only the metadata precedes the header.
         unsafe { Self::in_front(Prefix::Meta, hash, weight, key, value) }
     }
 
-    /// An entry with a lifetime and, perhaps, tags.
+    /// An entry with a deadline and, perhaps, tags.
     pub(crate) fn extended(
         hash: u64,
         weight: u32,
@@ -189,33 +195,33 @@ impl<K, V> Owned<K, V> {
         tags: Option<TagSet>,
     ) -> Self {
         let prefix = spec.prefix(tags.is_some());
-        // SAFETY: the extension is written before anybody sees the entry.
+        // SAFETY: the extension is written before any other thread sees the entry.
         let owned = unsafe { Self::in_front(prefix, hash, weight, key, value) };
-        // SAFETY: the layout of this prefix has it in front of the entry, and nobody else has the
-        // memory.
+        // SAFETY: the layout of this prefix has the extension in front of the entry, and no other
+        // thread has the memory.
         unsafe { prefix::write_extension(owned.0.cast(), spec, tags) };
         owned
     }
 
-    /// An entry of a prefix with the metadata in front.
+    /// An entry of a prefix that has the metadata in front.
     ///
     /// # Safety
-    /// The caller writes the extension, if there is one.
+    /// The caller writes the extension, if the prefix has one.
     #[inline]
     unsafe fn in_front(prefix: Prefix, hash: u64, weight: u32, key: K, value: V) -> Self {
-        const { Self::IS_AROUND_RIGHT }
-        let (layout, offset) = Self::AROUND[prefix as usize];
+        const { Self::ARE_LAYOUTS_VALID }
+        let (layout, offset) = Self::LAYOUTS[prefix as usize];
         let memory = memory::allocate(layout);
         // SAFETY: within the allocation, which is of this layout.
         let pointer = unsafe { memory.add(offset) }.cast();
-        // SAFETY: the layout has room for the entry there, and for what stands in front of it, each
-        // with its alignment (`IS_AROUND_RIGHT`).
+        // SAFETY: the layout has room for the entry there, and for the parts in front of it, each
+        // with its alignment (`ARE_LAYOUTS_VALID`).
         unsafe { Self::write(pointer, prefix, hash, weight, key, value) }
     }
 
     /// # Safety
-    /// There is memory for an entry at `pointer` and for its metadata where this prefix has it, and
-    /// nobody else has either.
+    /// There is memory for an entry at `pointer`, and for its metadata where this prefix has it,
+    /// and no other thread has either.
     #[inline]
     unsafe fn write(
         pointer: NonNull<Entry<K, V>>,
@@ -237,10 +243,10 @@ impl<K, V> Owned<K, V> {
     /// The allocation of an entry.
     ///
     /// # Safety
-    /// `entry` was made with this prefix, and is not freed.
+    /// `entry` was made with this prefix and is not freed.
     unsafe fn allocation(entry: NonNull<u8>, prefix: Prefix) -> (Layout, NonNull<u8>) {
-        let (layout, offset) = Self::AROUND[prefix as usize];
-        // SAFETY: either put the entry that far into its allocation.
+        let (layout, offset) = Self::LAYOUTS[prefix as usize];
+        // SAFETY: the functions that make entries put them that far into their allocations.
         (layout, unsafe { entry.sub(offset) })
     }
 
@@ -256,13 +262,13 @@ impl<K, V> Owned<K, V> {
         unsafe { &(*self.0.as_ptr()).value }
     }
 
-    /// The pointer under which the table will link it; ownership stays here.
+    /// The pointer under which the table will link the entry; the ownership stays here.
     #[inline]
     pub(crate) fn as_ptr(&self) -> EntryPtr {
         EntryPtr(self.0.cast())
     }
 
-    /// Notes that the entry comes from a snapshot, with what its policy knew of it.
+    /// Notes that the entry comes from a snapshot, with its standing in its policy.
     #[cfg(feature = "snapshot")]
     pub(crate) fn set_restored(&self, frequency: u8, word: u32) {
         let entry = self.as_ptr();
@@ -270,7 +276,7 @@ impl<K, V> Owned<K, V> {
         entry.meta().set_restored(word);
     }
 
-    /// Keeps the entry from being evicted, for as long as it is in the table.
+    /// Keeps the entry from being evicted for as long as it is in the table.
     pub(crate) fn set_unevictable(&self) {
         self.as_ptr().meta().set_unevictable();
     }
@@ -292,7 +298,7 @@ impl<K, V> Owned<K, V> {
 
 impl<K, V> Drop for Owned<K, V> {
     fn drop(&mut self) {
-        // Frees the memory also when the drop of key or value panics.
+        // This frees the memory even if the drop of the key or the value panics.
         struct Free(Layout, NonNull<u8>);
         impl Drop for Free {
             fn drop(&mut self) {
@@ -300,26 +306,26 @@ impl<K, V> Drop for Owned<K, V> {
             }
         }
         let prefix = self.as_ptr().prefix();
-        // SAFETY: made by `new` or `extended`, and freed nowhere else.
+        // SAFETY: `new` or `extended` made it, and nothing else frees it.
         let (layout, memory) = unsafe { Self::allocation(self.0.cast(), prefix) };
         let _free = Free(layout, memory);
-        // SAFETY: owned by `self` alone, and dropped nowhere else.
+        // SAFETY: only `self` owns them, and nothing else drops them.
         unsafe { prefix::drop_tags(self.0.cast(), prefix) };
-        // SAFETY: initialized, owned by `self` alone, and not used after this drop.
+        // SAFETY: initialized, owned only by `self`, and not used after this drop.
         unsafe { ptr::drop_in_place(self.0.as_ptr()) };
     }
 }
 
-/// A shared entry whose key and value types are forgotten: what events, nodes and batches hold.
+/// A shared entry without the types of its key and value, as events, nodes and batches hold it.
 ///
-/// Only the table hands these out, for entries it has linked. Until it is retired the entry is alive,
-/// and for who found it under a guard until that is dropped. Whoever uses one past that breaks the
-/// contract at the head of this module.
+/// Only the table makes these, for entries that it has linked. The entry is alive until it is
+/// retired; for a thread that found it under a guard, it is alive until that guard is dropped.
+/// Using an `EntryPtr` later breaks the contract at the head of this module.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EntryPtr(NonNull<Header>);
 
 // SAFETY: header and metadata are atomics and plain words that do not change once the entry is
-// shared; key and value are reached only through `Table<K, V>` and `dispose`, which ask for `Send`
+// shared. Key and value are reached only through `Table<K, V>` and `dispose`, which require `Send`
 // and `Sync` (`Cache`'s constructors bound them).
 unsafe impl Send for EntryPtr {}
 // SAFETY: as above.
@@ -327,9 +333,9 @@ unsafe impl Sync for EntryPtr {}
 
 impl EntryPtr {
     /// # Safety
-    /// `pointer` is the header of an entry that an `Owned` made, linked in a table, and not retired
-    /// for as long as the result or a copy of it is used, but for use under a guard that was pinned
-    /// before the entry was found.
+    /// `pointer` is the header of an entry that an `Owned` made and that is linked in a table. The
+    /// entry is not retired while the result or a copy of it is used, except under a guard that was
+    /// pinned before the entry was found.
     #[inline]
     pub(crate) unsafe fn from_raw(pointer: NonNull<Header>) -> Self {
         Self(pointer)
@@ -341,8 +347,8 @@ impl EntryPtr {
     }
 
     /// # Safety
-    /// The entry has keys of type `K` and values of type `V`, and stays unretired, or protected
-    /// by a guard pinned before it was found, during `'g`.
+    /// The entry has keys of type `K` and values of type `V`. During `'g`, it is not retired, or is
+    /// protected by a guard that was pinned before it was found.
     #[inline]
     pub(crate) unsafe fn as_entry<'g, K, V>(self) -> &'g Entry<K, V> {
         // SAFETY: passed on to the caller.
@@ -351,7 +357,7 @@ impl EntryPtr {
 
     #[inline]
     fn header(&self) -> &Header {
-        // SAFETY: alive for as long as whoever asks may use it (the contract of this type).
+        // SAFETY: alive for as long as the caller may use `self` (the contract of this type).
         unsafe { self.0.as_ref() }
     }
 
@@ -374,14 +380,14 @@ impl EntryPtr {
     #[inline]
     pub(crate) fn raise_frequency(self, max: u8) {
         // Two racing hits may count as one: the counter is a hint, and an atomic add would make
-        // every hit to a warm entry take its cache line.
+        // every hit on a warm entry take its cache line.
         let frequency = self.frequency();
         if frequency < max {
             self.set_frequency(frequency + 1);
         }
     }
 
-    /// Marks the entry as accessed; false if it was marked already, and is only read then.
+    /// Marks the entry as accessed. False if it was marked already; it is then only read.
     #[inline]
     pub(crate) fn mark(self) -> bool {
         let is_first = self.frequency() == 0;
@@ -392,17 +398,17 @@ impl EntryPtr {
     }
 }
 
-/// Drops the key and the value of every entry in `entries` and frees their memory. Returns how
-/// many of those drops panicked; none keeps another from being dropped.
+/// Drops the key and the value of every entry in `entries` and frees their memory. Returns how many
+/// of those drops panicked; no panic keeps another from being dropped.
 ///
 /// # Safety
-/// Each entry is an `Owned::<K, V>` that was shared, no reader can still hold it, and nobody uses
-/// it after this call.
+/// Each entry is an `Owned::<K, V>` that was shared, no reader can still hold it, and no thread
+/// uses it after this call.
 pub(crate) unsafe fn dispose<K, V>(mut entries: Vec<EntryPtr>) -> u64 {
     // SAFETY: passed on to the caller.
     let panics = unsafe { drop_pairs::<K, V>(&entries) };
     for entry in &entries {
-        // SAFETY: as in `drop_pairs`; they are not the user's, and do not panic.
+        // SAFETY: as in `drop_pairs`. Tags are not the user's, and dropping them does not panic.
         unsafe { prefix::drop_tags(entry.as_raw(), entry.prefix()) };
     }
     // Each layout has a free list of its own.
@@ -410,7 +416,7 @@ pub(crate) unsafe fn dispose<K, V>(mut entries: Vec<EntryPtr>) -> u64 {
         entries.sort_unstable_by_key(|entry| entry.prefix());
     }
     for alike in entries.chunk_by(|entry, next| entry.prefix() == next.prefix()) {
-        let (layout, offset) = Owned::<K, V>::AROUND[alike[0].prefix() as usize];
+        let (layout, offset) = Owned::<K, V>::LAYOUTS[alike[0].prefix() as usize];
         let memory = alike.iter().map(|entry| {
             // SAFETY: `Owned` put the entry that far into its allocation.
             unsafe { entry.as_raw().cast::<u8>().sub(offset) }
@@ -420,8 +426,8 @@ pub(crate) unsafe fn dispose<K, V>(mut entries: Vec<EntryPtr>) -> u64 {
     panics
 }
 
-/// As [`dispose`], for entries without extensions. Those whose key and value need no drop it does not
-/// even look at: they have long left the cache of the processor.
+/// As [`dispose`], for entries without extensions. It does not read those whose key and value need
+/// no drop, because they left the processor's cache long ago.
 ///
 /// # Safety
 /// As for [`dispose`].
@@ -436,9 +442,9 @@ pub(crate) unsafe fn dispose_plain<K, V>(entries: &[EntryPtr]) -> u64 {
         memory::recycle_all(memory::PAIRED, slots);
     }
     if !entries.iter().all(|entry| is_paired(&entry)) {
-        let (layout, offset) = Owned::<K, V>::AROUND[Prefix::Meta as usize];
+        let (layout, offset) = Owned::<K, V>::LAYOUTS[Prefix::Meta as usize];
         let others = entries.iter().filter(|entry| !is_paired(entry));
-        // SAFETY: `Owned` put them that far into their allocations.
+        // SAFETY: `Owned` put the entries that far into their allocations.
         let memory = others.map(|entry| unsafe { entry.as_raw().cast::<u8>().sub(offset) });
         memory::recycle_all(layout, memory);
     }
@@ -446,7 +452,7 @@ pub(crate) unsafe fn dispose_plain<K, V>(entries: &[EntryPtr]) -> u64 {
 }
 
 /// # Safety
-/// As for [`dispose`], and each entry once.
+/// As for [`dispose`], and `entries` names each entry once.
 unsafe fn drop_pairs<K, V>(entries: &[EntryPtr]) -> u64 {
     let mut panics = 0;
     if !needs_drop::<K>() && !needs_drop::<V>() {
@@ -454,12 +460,12 @@ unsafe fn drop_pairs<K, V>(entries: &[EntryPtr]) -> u64 {
     }
     for entry in entries {
         let pointer = entry.as_raw().cast::<Entry<K, V>>().as_ptr();
-        // One at a time: a panic in the key's drop must not leak the value.
-        // SAFETY: initialized, and by the caller's promise ours alone.
+        // Separately, because a panic in the key's drop must not leak the value.
+        // SAFETY: initialized, and only ours by the caller's promise.
         let key = unsafe { &raw mut (*pointer).key };
         // SAFETY: as above.
         let value = unsafe { &raw mut (*pointer).value };
-        // SAFETY: as above, and dropped nowhere else.
+        // SAFETY: as above, and nothing else drops it.
         let is_key_dropped = contain(|| unsafe { ptr::drop_in_place(key) }).is_some();
         // SAFETY: as above.
         let is_value_dropped = contain(|| unsafe { ptr::drop_in_place(value) }).is_some();

@@ -1,10 +1,10 @@
-//! Where the memory of entries, buckets and rings comes from, and where it goes when nobody uses it
-//! any more.
+//! The memory of entries, buckets and removal histories: where it comes from, and where it goes when
+//! it is no longer used.
 //!
-//! Entries come from a thread's own free lists (`magazine`), which take slots from the process's slabs
-//! (`slab`) or memory from the allocator. Large arrays come zeroed from the system (`zeroed`), in
-//! `huge_pages` where that helps. What memory holds, and when nobody can see it any more, is for the
-//! layers above.
+//! Entries come from a thread's own free lists (`magazine`), which take slots from the process's
+//! slabs (`slab`) or memory from the allocator. Large arrays come zeroed from the system
+//! (`zeroed`), in `huge_pages` where that helps. The layers above decide what the memory holds, and
+//! when no thread can see it any more.
 
 use std::alloc::{self, Layout};
 use std::ptr::NonNull;
@@ -36,7 +36,7 @@ fn allocate_fresh(layout: Layout) -> NonNull<u8> {
 }
 
 /// # Safety
-/// `memory` is from [`allocate_fresh`] with this layout and used no more.
+/// `memory` is from [`allocate_fresh`] with this layout and is not used any more.
 unsafe fn free(layout: Layout, memory: NonNull<u8>) {
     // SAFETY: passed on to the caller.
     unsafe { alloc::dealloc(memory.as_ptr(), layout) };

@@ -1,9 +1,9 @@
-//! Under loom: the structures of the crate with a handle for the models in `loom-tests`.
+//! Under loom: handles on the structures of the crate, for the models in `loom-tests`.
 //!
-//! Keys are their own hashes, so a model chooses who shares a bucket and where an entry stands.
-//! Values are cells that loom watches: a value that is read before the thread reading it has
-//! acquired its initialization is a reported race. Nothing is freed before the model ends; that
-//! an entry could be is checked by [`Map`] looking for it in the list once it was taken out.
+//! Keys are their own hashes, so a model chooses which keys share a bucket and where an entry
+//! stands. Values are cells that loom watches: if a thread reads a value before it has acquired its
+//! initialization, loom reports a race. Nothing is freed before the model ends. To check that a
+//! removed entry could be freed, [`Map`] looks for it in the list.
 
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -36,10 +36,10 @@ pub use living::Living;
 pub use tagged::Tagged;
 pub use timed::Timed;
 
-/// A value whose every access loom checks.
+/// A value of which loom checks every access.
 struct Watched(UnsafeCell<u64>);
 
-// SAFETY: loom reports any access that is not ordered; that is the point.
+// SAFETY: loom reports any access that is not ordered, which is the purpose of the models.
 unsafe impl Send for Watched {}
 // SAFETY: as above.
 unsafe impl Sync for Watched {}
@@ -47,24 +47,25 @@ unsafe impl Sync for Watched {}
 impl Watched {
     fn new(value: u64) -> Self {
         let cell = UnsafeCell::new(0);
-        // SAFETY: the pointer is valid, and nobody else has the cell yet.
+        // SAFETY: the pointer is valid, and no other thread has the cell yet.
         cell.with_mut(|pointer| unsafe { *pointer = value });
         Self(cell)
     }
 
     fn read(&self) -> u64 {
-        // SAFETY: the pointer is valid; that nobody writes is what loom checks.
+        // SAFETY: the pointer is valid; loom checks that no thread writes.
         self.0.with(|pointer| unsafe { *pointer })
     }
 
-    /// What freeing it would be: an access that no other may be concurrent with.
+    /// Stands for freeing the value: an access with which no other may be concurrent.
     fn free(&self) {
-        // SAFETY: the pointer is valid; that no other thread accesses it is what loom checks.
+        // SAFETY: the pointer is valid; loom checks that no other thread accesses it.
         self.0.with_mut(|pointer| unsafe { *pointer = u64::MAX });
     }
 }
 
-/// Entries to free at the end. A std lock, so that it adds no edge that loom sees.
+/// The entries to free at the end. A lock of the standard library, which adds no edge that loom
+/// sees.
 #[derive(Default)]
 struct Keep(Mutex<Vec<EntryPtr>>);
 
@@ -82,12 +83,12 @@ impl Keep {
 impl Drop for Keep {
     fn drop(&mut self) {
         let all = std::mem::take(&mut *self.0.lock().expect("no panic while locked"));
-        // SAFETY: every thread of the model has ended, and each entry was kept once.
+        // SAFETY: every thread of the model has ended, and each entry was added once.
         unsafe { dispose::<u64, Watched>(all) };
     }
 }
 
-/// The table.
+/// A table.
 pub struct Map {
     table: Table<u64, Watched>,
     keep: Keep,
@@ -102,7 +103,7 @@ impl Default for Map {
 impl Map {
     pub fn get(&self, key: u64) -> Option<u64> {
         let guard = pin();
-        self.table.get(key, |held| *held == key, &guard).map(|(_, entry)| entry.value.read())
+        self.table.get(key, |other| *other == key, &guard).map(|(_, entry)| entry.value.read())
     }
 
     pub fn insert_if_absent(&self, key: u64, value: u64) -> bool {
@@ -136,19 +137,19 @@ impl Map {
 
     pub fn remove(&self, key: u64) -> Option<u64> {
         let guard = pin();
-        let (entry, _) = self.table.remove(key, |held| *held == key, |_| true, &guard)?;
+        let (entry, _) = self.table.remove(key, |other| *other == key, |_| true, &guard)?;
         Some(self.taken(entry))
     }
 
     /// Takes out the entry that is found now, as an eviction does. `None` if there is none, or if
-    /// another thread was first.
+    /// another thread took it out first.
     pub fn evict(&self, key: u64) -> Option<u64> {
         let guard = pin();
-        let (entry, _) = self.table.get(key, |held| *held == key, &guard)?;
+        let (entry, _) = self.table.get(key, |other| *other == key, &guard)?;
         self.table.remove_entry(entry, &guard).then(|| self.taken(entry))
     }
 
-    /// Takes out all that a walk sees; returns the values.
+    /// Takes out all entries that a walk sees; returns the values.
     pub fn clear(&self) -> Vec<u64> {
         let mut values = Vec::new();
         let mut cursor = Cursor::Start;
@@ -188,7 +189,7 @@ impl Map {
 
 type Found = Entry<u64, Watched>;
 
-/// The table with a write buffer whose slots are claimed ahead of what happens.
+/// A table with a write buffer whose slots are claimed ahead of their events.
 pub struct Ordered {
     table: Table<u64, Watched>,
     buffer: WriteBuffer,
@@ -202,7 +203,7 @@ impl Default for Ordered {
 }
 
 impl Ordered {
-    /// False if the buffer was full; nothing has changed then.
+    /// False if the buffer was full; then nothing has changed.
     pub fn upsert(&self, key: u64, value: u64) -> bool {
         let mut claim = None;
         let on_attempt =
@@ -229,7 +230,7 @@ impl Ordered {
         true
     }
 
-    /// Whether the key was there. It is left there if the buffer is full.
+    /// Whether the key was present. It stays in the table if the buffer is full.
     pub fn remove(&self, key: u64) -> bool {
         let mut claim = None;
         let on_attempt = |stage: AttemptStage<(EntryPtr, &Found)>| match stage {
@@ -243,22 +244,22 @@ impl Ordered {
             }
         };
         let guard = pin();
-        let found = self.table.remove(key, |held| *held == key, on_attempt, &guard);
+        let found = self.table.remove(key, |other| *other == key, on_attempt, &guard);
         let Some((entry, _)) = found else { return false };
         claim.expect("claimed for this attempt").fill(Event::Removed(entry));
         true
     }
 
-    /// As maintenance does: takes the entry out that is found now, and says up to which position
-    /// the buffer must be popped before that is notified.
+    /// Takes out the entry that is found now, as maintenance does. Returns up to which position the
+    /// buffer must be popped before that is notified, and the value.
     pub fn evict(&self, key: u64) -> Option<(u32, u64)> {
         let guard = pin();
-        let (entry, found) = self.table.get(key, |held| *held == key, &guard)?;
+        let (entry, found) = self.table.get(key, |other| *other == key, &guard)?;
         let position = self.buffer.position();
         self.table.remove_entry(entry, &guard).then(|| (position, found.value.read()))
     }
 
-    /// Takes the events out; `removed` gets the position and the value of each removal.
+    /// Pops all events; `removed` gets the position and the value of each removal.
     pub fn drain(&self, removed: &mut Vec<(u32, u64)>) {
         // SAFETY: entries live until the model ends.
         let value = |entry: EntryPtr| unsafe { entry.as_entry::<u64, Watched>() }.value.read();
@@ -279,7 +280,7 @@ impl Ordered {
     }
 }
 
-/// What an event was about, by value.
+/// The values of an event's entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteEvent {
     Inserted(u64),
@@ -287,7 +288,7 @@ pub enum WriteEvent {
     Replaced { new: u64, old: u64 },
 }
 
-/// The write buffer.
+/// A write buffer.
 pub struct Writes {
     buffer: WriteBuffer,
     keep: Keep,
@@ -341,7 +342,7 @@ impl Writes {
     }
 }
 
-/// The read buffer.
+/// A read buffer.
 pub struct Reads(ReadBuffer);
 
 impl Reads {
@@ -365,20 +366,21 @@ impl Reads {
     }
 }
 
-/// A maintenance thread of the model's own. Its caches are write buffers, whose events it counts.
+/// A maintenance thread of the model's own. Its caches are write buffers, of which it counts the
+/// events.
 #[derive(Clone, Copy)]
 pub struct MaintainerModel(&'static Maintainer);
 
 impl Default for MaintainerModel {
     fn default() -> Self {
-        // Leaked, since a static one would outlive the model.
+        // Leaked, because a static one would outlive the model.
         Self(Box::leak(Box::new(Maintainer::new())))
     }
 }
 
 impl MaintainerModel {
-    /// Puts a new cache under the thread's care, and starts the thread if there is none. The thread
-    /// that calls this is the one that may await what is applied.
+    /// Registers a new cache with the maintainer, which starts the thread if there is none. Only
+    /// the calling thread may await the events that are applied.
     pub fn register(self) -> CacheModel {
         let model = CacheModel {
             cache: Arc::new(VisitedCache {
@@ -408,7 +410,7 @@ struct VisitedCache {
 }
 
 impl CacheModel {
-    /// As the engine's `submit`, where no run of maintenance is due.
+    /// As the engine's `submit`, when no run of maintenance is due.
     pub fn write(&self, value: u64) {
         assert!(
             self.cache.writes.push(WriteEvent::Inserted(value)),
@@ -417,14 +419,14 @@ impl CacheModel {
         self.cache.attendance.notify();
     }
 
-    /// Returns once so many events were applied; never, if the thread sleeps over one.
+    /// Returns once so many events were applied; never, if the thread sleeps although one waits.
     pub fn await_applied(&self, count: usize) {
         while self.cache.applied.load(Ordering::Acquire) < count {
             loom::thread::park();
         }
     }
 
-    /// As the end of a cache: the thread forgets it, and ends if it was the last.
+    /// As the end of a cache: the maintainer forgets it, and its thread ends if it was the last.
     pub fn close(self) {
         drop(self);
     }

@@ -1,44 +1,46 @@
-//! When may memory that readers could still see be freed? Guards, grace periods and the governor.
+//! When retired entries may be freed although readers might still see them: guards, grace periods
+//! and the governor.
 //!
-//! Readers pin a [`Guard`]. Maintenance unlinks entries, collects them in batches ([`Retired`])
-//! and stamps each batch with a [`Ticket`]; once that ticket is [`completed`], no guard from
-//! before is left and the batch may be freed. Freeing itself, which drops user data, is done by
-//! maintenance without a guard or a lock (`entry::dispose`), never inside the epoch machinery.
+//! Readers pin a [`Guard`]. Maintenance unlinks entries, collects them in batches ([`Retired`]) and
+//! stamps each batch with a [`Ticket`]. Once that ticket is [`completed`], no guard from before is
+//! left and the batch may be freed. Freeing drops user data, so maintenance does it without a guard
+//! or a lock (`entry::dispose`), never inside the epoch machinery.
 //!
 //! There are two kinds of guards, and a ticket waits for both:
 //!
 //! - **Fast guards** (`readers`): where the system offers asymmetric fences (`barrier`), a guard is
-//!   a plain store into a word of the thread's own, without any locked instruction or fence, which
-//!   would keep a lookup's cache misses from overlapping with what comes before it.
+//!   a plain store into a word of the thread's own. It needs no locked instruction and no fence,
+//!   which would keep the cache misses of a lookup from overlapping with the work before it.
 //! - **Epoch guards**: everywhere else, and in threads whose thread-local state has ended, a guard
-//!   is one of crossbeam-epoch's (Fraser, "Practical Lock-Freedom", 2004), on a collector of our
-//!   own: another crate's long guard does not hold back our garbage, nor ours theirs.
+//!   is one of crossbeam-epoch's (Fraser, "Practical Lock-Freedom", 2004). They use a collector of
+//!   our own, so another crate's long guard does not hold back our garbage, and ours do not hold
+//!   back theirs.
 //!
-//! On the collector stands **the governor**: one participant that is always pinned, so that the
-//! epoch moves only when [`advance`] repins it. crossbeam-epoch lets each 128th pin of a thread
-//! look at all other participants to try to move the epoch, which makes their epoch words bounce
-//! between cores. That look ends at the first participant it finds pinned in an older epoch, and
-//! participants registered last come first; so with the governor registered last and pinned, it
-//! ends at once. `advance` registers the governor anew when participants have come since.
+//! **The governor** is one participant of the collector that is always pinned, so that the epoch
+//! moves only when [`advance`] repins it. In crossbeam-epoch, each 128th pin of a thread checks all
+//! other participants to try to move the epoch, which makes their epoch words bounce between cores.
+//! The check ends at the first participant that is pinned in an older epoch, and it begins with the
+//! participants that were registered last. So if the governor was registered last and is pinned,
+//! the check ends at once. `advance` registers the governor anew if participants have joined since.
 //!
 //! **A ticket** is a number. `advance`, under the governor's lock, closes the current ticket and
-//! opens the next. The closed one is completed when both are through: a function that the governor
-//! deferred has run, two moves of the epoch later; and the readers' phase has ended. Anyone takes
-//! a ticket for what was unlinked before.
+//! opens the next. The closed ticket is completed when two things have happened: a function that
+//! the governor deferred has run, two moves of the epoch later; and the readers' phase has ended.
+//! Any thread may take a ticket for entries that were unlinked before.
 //!
 //! # Orderings
 //! - `Tickets::next`: a ticket is taken with an acquire-release RMW. The governor's own RMW, which
-//!   closes the ticket, comes later in its modification order, so it synchronizes with it: all that
-//!   was unlinked before the ticket was taken is unlinked before the function is deferred, and
-//!   before the readers' phase is looked at.
-//! - `Tickets::epoch_completed`: the deferred function's release pairs with the acquire in
+//!   closes the ticket, comes later in the modification order of the word, so it synchronizes with
+//!   the first: everything that was unlinked before the ticket was taken is unlinked before the
+//!   function is deferred, and before the readers' phase is checked.
+//! - `Tickets::epoch_completed`: the release of the deferred function pairs with the acquire in
 //!   `note_completed`.
 //! - `Tickets::completed`: the release in `note_completed`, after that acquire and those of
-//!   `readers`, pairs with the acquire in [`completed`]: all that guards read before they were
-//!   unpinned happens before what was retired is freed.
+//!   `readers`, pairs with the acquire in [`completed`]: everything that guards read before they
+//!   were unpinned happens before what was retired is freed.
 //!
-//! Model tests: `loom-tests/tests/reclaim.rs` of fast guards, `loom-tests/tests/epoch.rs` of
-//! tickets and governor on the real crossbeam-epoch.
+//! Model tests: `loom-tests/tests/reclaim.rs` for fast guards, `loom-tests/tests/epoch.rs` for
+//! tickets and the governor on the real crossbeam-epoch.
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -68,16 +70,17 @@ pub(crate) use loom_stub::*;
 #[cfg(not(larder_loom))]
 pub(crate) use tally::Tally;
 
-/// The most entries that share a ticket, and so one read-modify-write of a shared word.
+/// The most entries that share a ticket, and so share one read-modify-write of a shared word.
 pub(crate) const MAX_BATCH: usize = 64;
 
-/// The retired entries of one partition that wait for readers to leave. Guarded by its lock.
+/// The retired entries of one partition that wait for readers to leave. The partition's lock guards
+/// it.
 pub(crate) struct Retired<K, V> {
-    /// Not stamped yet.
+    /// The batch that is not stamped yet.
     open: Batch,
-    /// Stamped, oldest first.
+    /// The stamped batches, oldest first.
     sealed: VecDeque<(Ticket, Batch)>,
-    /// Of everything that waits.
+    /// The weight of all entries that wait.
     weight: u64,
     batch_entries: usize,
     batch_weight: u64,
@@ -92,17 +95,17 @@ struct Batch {
     has_extended: bool,
 }
 
-/// Entries that nobody can see any more.
+/// Entries that no thread can see any more.
 pub(crate) struct Freeable<K, V> {
     batch: Batch,
     entries: PhantomData<Entry<K, V>>,
 }
 
 impl<K, V> Freeable<K, V> {
-    /// For the end of a cache: entries that were just taken out of the table, of which nobody is
-    /// left who could hold a guard for it. Anything else comes by way of [`Retired`].
+    /// For the end of a cache: entries that were just taken out of the table, when no thread is
+    /// left that could hold a guard for it. All other entries come from [`Retired`].
     pub(crate) fn last(entries: Vec<EntryPtr>) -> Self {
-        // They may have anything.
+        // Any of them may have an extension.
         Self::of(Batch { entries, weight: 0, has_extended: true })
     }
 
@@ -119,19 +122,19 @@ impl<K, V> Freeable<K, V> {
     pub(crate) fn dispose(self) -> u64 {
         let Batch { entries, has_extended, .. } = self.batch;
         if has_extended {
-            // SAFETY: entries of a `Table<K, V>` that were unlinked before they came to `Retired`,
-            // each once, which has let them go after the last guard from before was dropped; or
-            // those that `last` describes.
+            // SAFETY: entries of a `Table<K, V>` that were unlinked before `Retired` took them,
+            // each once. `Retired` released them after the last guard from before was dropped. Or
+            // they are the entries that `last` describes.
             unsafe { entry::dispose::<K, V>(entries) }
         } else {
-            // SAFETY: as above, and `Retired` has looked at each.
+            // SAFETY: as above, and `Retired` has checked each for an extension.
             unsafe { entry::dispose_plain::<K, V>(&entries) }
         }
     }
 }
 
 impl<K, V> Retired<K, V> {
-    /// Batches are sealed at that many entries or that much weight.
+    /// An empty collection that seals a batch at so many entries or so much weight.
     pub(crate) fn new(batch_entries: usize, batch_weight: u64) -> Self {
         Self {
             open: Batch::default(),
@@ -143,8 +146,8 @@ impl<K, V> Retired<K, V> {
         }
     }
 
-    /// Takes an entry that the table no longer reaches and that no event will name again. Once
-    /// for each entry: it is freed through this.
+    /// Takes an entry that the table no longer reaches and that no event will name again. It must
+    /// be called only once for each entry, which is then freed through this.
     #[inline]
     pub(crate) fn retire(&mut self, entry: EntryPtr, added_weight: u64) {
         let Batch { entries, weight, has_extended } = &mut self.open;
@@ -160,7 +163,7 @@ impl<K, V> Retired<K, V> {
         }
     }
 
-    /// Stamps what was retired so far.
+    /// Stamps the entries retired so far.
     pub(crate) fn seal(&mut self) {
         if !self.open.entries.is_empty() {
             self.sealed.push_back((ticket(), std::mem::take(&mut self.open)));
@@ -183,8 +186,8 @@ impl<K, V> Retired<K, V> {
         Some(Freeable::of(batch))
     }
 
-    /// Everything, whoever may see it: for the end of a cache, when nobody is left who could hold
-    /// a guard for it.
+    /// All entries, even those that a guard protects: for the end of a cache, when no thread is
+    /// left that could hold one.
     pub(crate) fn take_all(&mut self) -> Freeable<K, V> {
         let mut all = std::mem::take(&mut self.open);
         for (_, mut batch) in self.sealed.drain(..) {
@@ -199,12 +202,12 @@ impl<K, V> Retired<K, V> {
         self.open.entries.is_empty() && self.sealed.is_empty()
     }
 
-    /// The weight of everything that waits.
+    /// The weight of all entries that wait.
     pub(crate) fn weight(&self) -> u64 {
         self.weight
     }
 
-    /// The ticket that everything sealed so far waits for.
+    /// The ticket that the newest sealed batch waits for, and so the last that any batch waits for.
     pub(crate) fn last_ticket(&self) -> Option<Ticket> {
         self.sealed.back().map(|(ticket, _)| *ticket)
     }

@@ -1,12 +1,12 @@
-//! The one hash table: lock-free, grows without moving anything.
+//! The hash table: lock-free, and it grows without moving an entry.
 //!
-//! Owns the links of entries and the bucket heads; knows no policy and frees nothing: what it
-//! takes out is returned, and maintenance retires it. The list below it is in `list`, the array
-//! of bucket heads in `buckets`, the tagged word in `link`; this file gives them types, so that
-//! no other module follows a raw pointer.
+//! This module owns the links of entries and the bucket heads. It knows no policy and frees
+//! nothing: an entry that it takes out is returned, and maintenance retires it. The list is in
+//! `list`, the array of bucket heads in `buckets`, and the tagged word in `base::link`. This file
+//! gives them types, so that no other module follows a raw pointer.
 //!
 //! What must always hold: an entry that `remove`, `upsert`, `replace` or `remove_entry` returned
-//! (or reported) is unlinked, so only guards pinned before still reach it.
+//! (or reported) is unlinked, so only threads whose guards were pinned before can still reach it.
 
 mod list;
 mod buckets;
@@ -20,7 +20,7 @@ use crate::reclaim::{AnyGuard, Guard};
 use list::SplitList;
 pub(crate) use list::{AttemptStage, BucketProbe};
 
-/// Entries or buckets that are passed under one guard.
+/// The number of entries or buckets that are passed under one guard.
 #[cfg(not(larder_loom))]
 const STEP: usize = 128;
 #[cfg(larder_loom)]
@@ -36,52 +36,53 @@ pub(crate) struct Table<K, V> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cursor {
     Start,
-    /// Everything up to and including this hash, in the table's order, was visited.
+    /// Everything up to and including this hash was visited, in the order of the table.
     After(u64),
     End,
 }
 
 impl<K, V> Table<K, V> {
-    /// A table that grows without a detour to `expected` entries, and beyond.
+    /// A table in which up to `expected` entries need no directory of segments. It can grow beyond.
     pub(crate) fn new(expected: usize) -> Self {
         Self { list: SplitList::new(expected.saturating_mul(2)), entries: PhantomData }
     }
 
-    /// Announces that the bucket of `hash` is about to be changed.
+    /// Prefetches the bucket head of `hash`, which is about to be changed.
     #[inline]
     pub(crate) fn prefetch_bucket(&self, hash: u64) {
         self.list.prefetch_bucket(hash);
     }
 
-    /// Announces a lookup. To be called before pinning: pinning orders memory, so that no load
-    /// behind it starts before it is through, and a cache miss would come on top of it.
+    /// Prefetches the first entry of the bucket of `hash`. Call it before pinning: a pin orders
+    /// memory, so loads that follow it start only once it is complete, and a cache miss would be
+    /// added to its cost.
     #[inline]
     pub(crate) fn prefetch_entry(&self, hash: u64) {
         self.list.prefetch_entry(hash);
     }
 
-    /// The entry behind a pointer that `list` reached under `_guard`.
+    /// The entry at an address that `list` reached under `_guard`.
     fn entry<'g>(&self, header: NonNull<Header>, _guard: &'g impl AnyGuard) -> &'g Entry<K, V> {
         // SAFETY:
         // 1. Only `Owned<K, V>`s are linked, so the types are right.
-        // 2. Alive: `list` reached it while `_guard` was pinned, and maintenance retires an entry
-        //    only after it was unlinked, so it is freed after `_guard` at the earliest.
+        // 2. Alive: `list` reached the entry while `_guard` was pinned, and maintenance retires an
+        //    entry only after it was unlinked, so it is freed after `_guard` at the earliest.
         unsafe { self.pointer(header).as_entry() }
     }
 
     fn pointer(&self, header: NonNull<Header>) -> EntryPtr {
-        // SAFETY: linked by this table, which hands it to maintenance; that alone retires it.
+        // SAFETY: this table linked the entry and hands it to maintenance, which alone retires it.
         unsafe { EntryPtr::from_raw(header) }
     }
 
-    /// The entry that `pointer` is of, which was found in this table under `guard`.
+    /// The entry of `pointer`, which was found in this table under `guard`.
     pub(crate) fn at<'g>(&self, pointer: EntryPtr, guard: &'g Guard) -> &'g Entry<K, V> {
         self.entry(pointer.as_raw(), guard)
     }
 
-    /// The live entry of `hash` whose key `is_match` accepts, as far as a probe of its bucket
-    /// tells. Lock-free: it neither waits nor starts over, though entries that are inserted ahead
-    /// of it make its way longer. O(1) expected.
+    /// Looks in the bucket of `hash` for the live entry whose key `is_match` accepts. Lock-free: it
+    /// neither waits nor starts over, but entries that are inserted ahead of it prolong the walk.
+    /// O(1) expected.
     #[inline(always)]
     pub(crate) fn probe_bucket<'g>(
         &self,
@@ -90,8 +91,8 @@ impl<K, V> Table<K, V> {
         guard: &'g impl AnyGuard,
     ) -> BucketProbe<(EntryPtr, &'g Entry<K, V>)> {
         let is_match = |header| is_match(&self.entry(header, guard).key);
-        // SAFETY: here and below, `list` asks that what it can reach stays allocated: entries are
-        // retired only once unlinked, and `guard` holds back what was retired since it was pinned.
+        // SAFETY: here and below, `list` requires that all entries it can reach stay allocated.
+        // They are retired only once unlinked, and `guard` keeps those retired since it was pinned.
         match unsafe { self.list.probe_bucket(hash, is_match) } {
             BucketProbe::Found(header) => {
                 BucketProbe::Found((self.pointer(header), self.entry(header, guard)))
@@ -121,8 +122,8 @@ impl<K, V> Table<K, V> {
         }
     }
 
-    /// The entry that a walk has met at that address, if one of that hash is still linked there. It may
-    /// be another one that was inserted since.
+    /// The entry at an address that a walk has met, if an entry of that hash is still linked there.
+    /// It may be another entry that was inserted since.
     pub(crate) fn find_entry<'g>(
         &self,
         hash: u64,
@@ -135,11 +136,11 @@ impl<K, V> Table<K, V> {
         found.map(|header| self.entry(header, guard))
     }
 
-    /// Repeats a [`get`](Self::get) that found `refused`, which is not valid, and looks for a valid
-    /// entry. A refused entry must stay refused.
+    /// Repeats a [`get`](Self::get) that found `refused`, an invalid entry, and looks for a valid
+    /// one. A refused entry must stay refused.
     ///
-    /// A miss is reported only of an entry that is still there after it was refused: one that was
-    /// replaced before might have been valid when it was.
+    /// It returns `None` only if the refused entry is still linked after it was refused, or if the
+    /// key is gone. If that entry was replaced before, the new one may have been valid at the time.
     pub(crate) fn retry_get<'g>(
         &self,
         mut refused: EntryPtr,
@@ -160,8 +161,8 @@ impl<K, V> Table<K, V> {
         }
     }
 
-    /// Links `new` unless its key is there; then gives it back, and the entry that is there. Also
-    /// gives it back, alone, if `on_attempt` declines.
+    /// Links `new` unless its key is present. Otherwise gives `new` back with the present entry.
+    /// Also gives `new` back, alone, if `on_attempt` declines.
     pub(crate) fn insert_if_absent(
         &self,
         new: Owned<K, V>,
@@ -194,7 +195,7 @@ impl<K, V> Table<K, V> {
         }
     }
 
-    /// Links `new`, in the place of the entry of its key if there is one. Returns both.
+    /// Links `new` and replaces the entry of its key, if there is one. Returns both.
     ///
     /// `on_attempt` is asked before each attempt, with the entry that `new` is about to replace;
     /// the last call names the entry that was replaced. If it declines, `new` is given back.
@@ -217,8 +218,8 @@ impl<K, V> Table<K, V> {
         }
     }
 
-    /// Puts `new` in the place of the entry of its key that `is_valid` accepts and returns both, or
-    /// gives `new` back. `on_attempt` is asked before each attempt.
+    /// Replaces the entry of the key of `new` that `is_valid` accepts, and returns both entries;
+    /// otherwise gives `new` back. `on_attempt` is asked before each attempt.
     pub(crate) fn replace(
         &self,
         new: Owned<K, V>,
@@ -239,8 +240,8 @@ impl<K, V> Table<K, V> {
         }
     }
 
-    /// Takes the live entry of `hash` out whose key `is_match` accepts. `on_attempt` is asked
-    /// before each attempt.
+    /// Removes the live entry of `hash` whose key `is_match` accepts. `on_attempt` is asked before
+    /// each attempt.
     pub(crate) fn remove<'g>(
         &self,
         hash: u64,
@@ -255,25 +256,25 @@ impl<K, V> Table<K, V> {
         removed.map(|header| (self.pointer(header), self.entry(header, guard)))
     }
 
-    /// Whether nobody has removed or replaced this very entry yet.
+    /// Whether this very entry has been neither removed nor replaced.
     pub(crate) fn is_linked(&self, entry: EntryPtr, _guard: &Guard) -> bool {
         // SAFETY: as in `probe_bucket`; the caller found `entry` under its guard.
         unsafe { self.list.is_linked(entry.as_raw()) }
     }
 
-    /// Takes this very entry out. False if another thread removed or replaced it before.
+    /// Removes this very entry. False if another thread removed or replaced it before.
     #[inline]
     pub(crate) fn remove_entry(&self, entry: EntryPtr, _guard: &Guard) -> bool {
         // SAFETY: as in `probe_bucket`; `entry` is not retired yet (contract of `EntryPtr`).
         unsafe { self.list.remove_entry(entry.as_raw()) }
     }
 
-    /// Visits the live entries behind `cursor`, a bounded number of them.
+    /// Visits a bounded number of the live entries that follow `cursor`.
     ///
-    /// An entry that is there from the first step to the last is visited exactly once, however
-    /// the table grows meanwhile: its place in the order is its hash, and a replacement takes the
-    /// place of the old entry. The step ends only between two hashes, so entries whose hashes are
-    /// all equal are one step.
+    /// An entry that is present from the first step to the last is visited exactly once, even if
+    /// the table grows meanwhile: its hash is its position in the order, and a replacement takes
+    /// the position of the old entry. A step ends only between two hashes, so entries of one hash
+    /// are always in the same step.
     pub(crate) fn step(
         &self,
         cursor: Cursor,
@@ -283,8 +284,8 @@ impl<K, V> Table<K, V> {
         self.walk(cursor, guard, None::<fn(EntryPtr, &Entry<K, V>)>, visit)
     }
 
-    /// The same; also calls `preview` for most entries some time before they are visited, and for
-    /// some that are not.
+    /// The same as [`step`](Self::step). It also calls `preview` for most entries some time before
+    /// they are visited, and for some that are not visited.
     #[cfg(feature = "snapshot")]
     pub(crate) fn step_with_preview(
         &self,
@@ -317,27 +318,27 @@ impl<K, V> Table<K, V> {
         last.map_or(Cursor::End, Cursor::After)
     }
 
-    /// Gives every entry out, to be freed. For the end of the table: it must not be used again.
+    /// Passes every entry to `take`, which may free it. The table must not be used afterwards.
     pub(crate) fn drain(&self, mut take: impl FnMut(EntryPtr)) {
         // SAFETY: the last user of the cache calls this (`Engine::tear_down`).
         unsafe { self.list.drain(|header| take(self.pointer(header))) };
     }
 
     /// Opens buckets that growth has added, a bounded number of them from `from` on, and returns
-    /// where to go on; `from` must be at least 1. A bucket is also opened by its first use, which
-    /// is then slow; this spares lookups that.
+    /// the index to continue at; `from` must be at least 1. Otherwise the first use of a bucket
+    /// opens it, which makes that lookup slow.
     pub(crate) fn open_buckets(&self, from: usize, count: usize, _guard: &Guard) -> usize {
         // SAFETY: as in `probe_bucket`.
         unsafe { self.list.open_from(from, count.min(STEP)) }
     }
 
-    /// Number of buckets in use.
+    /// The number of buckets in use.
     pub(crate) fn buckets(&self) -> usize {
         self.list.buckets()
     }
 
-    /// Makes room for `entries` at a load of at most one entry for two buckets. Lock-free; moves
-    /// nothing.
+    /// Makes room for `entries` at a load of at most one entry for every two buckets. Lock-free; it
+    /// moves no entry.
     pub(crate) fn grow_for(&self, entries: usize) {
         let wanted = entries.saturating_mul(2);
         if wanted > self.list.buckets() {
@@ -359,13 +360,13 @@ mod tests {
     use crate::entry::dispose;
     use crate::reclaim;
 
-    /// A table of pairs that are freed with it, those too that were replaced.
+    /// A table of pairs. Dropping it frees them, including the replaced ones.
     struct Pairs {
         table: Table<u64, u64>,
         replaced: Vec<EntryPtr>,
     }
 
-    /// The same for all: tables tell their keys apart.
+    /// All keys have the same hash, so the table has to compare them.
     const HASH: u64 = 7;
 
     impl Pairs {
@@ -378,7 +379,7 @@ mod tests {
             self.table.insert_if_absent(new, |_| true, &reclaim::pin()).ok().expect("absent")
         }
 
-        /// Whether the key was there, and valid.
+        /// Whether the key was present and valid.
         fn replace(&mut self, key: u64, value: u64, is_valid: bool) -> bool {
             let new = Owned::new(HASH, 1, key, value);
             let guard = reclaim::pin();
@@ -389,14 +390,15 @@ mod tests {
 
         fn get(&self, key: u64) -> Option<u64> {
             let guard = reclaim::pin();
-            self.table.get(HASH, |held| *held == key, &guard).map(|(_, entry)| entry.value)
+            self.table.get(HASH, |other| *other == key, &guard).map(|(_, entry)| entry.value)
         }
 
         fn retry_get(&self, refused: EntryPtr, key: u64, limit: u64) -> Option<u64> {
             let guard = reclaim::pin();
-            // SAFETY: an entry of this table, and nothing of it is freed before the table is.
+            // SAFETY: an entry of this table, which frees none before it is dropped.
             let is_valid = |it: EntryPtr| unsafe { it.as_entry::<u64, u64>() }.value >= limit;
-            let found = self.table.retry_get(refused, HASH, |held| *held == key, is_valid, &guard);
+            let found =
+                self.table.retry_get(refused, HASH, |other| *other == key, is_valid, &guard);
             found.map(|(_, entry)| entry.value)
         }
     }
@@ -405,7 +407,7 @@ mod tests {
         fn drop(&mut self) {
             let mut all = std::mem::take(&mut self.replaced);
             self.table.drain(|entry| all.push(entry));
-            // SAFETY: made by `insert` and `replace`, and nobody else has the table.
+            // SAFETY: `insert` and `replace` made them, and no other thread has the table.
             assert_eq!(unsafe { dispose::<u64, u64>(all) }, 0);
         }
     }
@@ -429,7 +431,7 @@ mod tests {
         assert!(pairs.replace(1, 20, true));
         assert_eq!(pairs.retry_get(first, 1, 20), Some(20));
         assert_eq!(pairs.retry_get(first, 1, 21), None, "refused as well, and still there");
-        let second = pairs.table.get(HASH, |held| *held == 1, &reclaim::pin()).expect("there").0;
+        let second = pairs.table.get(HASH, |other| *other == 1, &reclaim::pin()).expect("there").0;
         assert!(pairs.table.remove_entry(second, &reclaim::pin()));
         pairs.replaced.push(second);
         assert_eq!(pairs.retry_get(first, 1, 0), None, "gone");

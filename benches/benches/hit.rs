@@ -9,21 +9,12 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use larder::{Cache, Policy};
+use larder_benches::contender::policies;
 use larder_benches::keys::{scramble, zipf};
 
 /// Small enough to fill quickly, too large for the first-level cache.
 const RESIDENT: u64 = 16_384;
 const DRAWS: usize = 65_536;
-
-fn policies() -> [(&'static str, Policy); 5] {
-    [
-        ("fifo", Policy::fifo()),
-        ("sieve", Policy::sieve()),
-        ("s3-fifo", Policy::s3_fifo()),
-        ("lru", Policy::lru()),
-        ("lfu", Policy::lfu()),
-    ]
-}
 
 fn filled(policy: Policy) -> Cache<u64, u64> {
     let builder = Cache::builder().capacity(2 * RESIDENT as usize).policy(policy);

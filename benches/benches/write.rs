@@ -4,6 +4,7 @@ mod brief;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use larder::{Cache, Policy};
+use larder_benches::contender::policies;
 use larder_benches::keys::{scramble, zipf};
 use std::hint::black_box;
 
@@ -11,16 +12,6 @@ const CAPACITY: u64 = 16_384;
 /// Ten times the capacity.
 const UNIVERSE: u64 = 163_840;
 const DRAWS: usize = 1 << 20;
-
-fn policies() -> [(&'static str, Policy); 5] {
-    [
-        ("fifo", Policy::fifo()),
-        ("sieve", Policy::sieve()),
-        ("s3-fifo", Policy::s3_fifo()),
-        ("lru", Policy::lru()),
-        ("lfu", Policy::lfu()),
-    ]
-}
 
 fn full(policy: Policy) -> Cache<u64, u64> {
     let builder = Cache::builder().capacity(CAPACITY as usize).policy(policy);

@@ -24,7 +24,7 @@ use larder::Cache;
 pub use self::interface::{Contender, Seed, Value};
 pub use self::maps::{DashMap, Papaya};
 pub use self::name::{Hashing, Kind, Name, SameHasher};
-pub use self::ours::Larder;
+pub use self::ours::{Larder, policies};
 pub use self::peers::{Foyer, LruMutex, Moka, QuickCache, TinyUfo};
 
 /// What to do with a contender; compiled once for each of them.

@@ -9,23 +9,45 @@ pub mod synthetic;
 // Traces in files.
 mod recorded;
 
-use std::path::Path;
+use std::path::PathBuf;
 
-pub use self::recorded::{Reference, Trace, TraceError, manifest};
+use clap::Args;
 
-/// Calls `job` with each trace of the folder `dir`, and then with each synthetic one; only with
-/// those named in `only`, unless it is empty.
-///
-/// # Errors
-/// If the folder or one of its traces cannot be read, or if `job` fails.
-pub fn for_each<E: From<TraceError>>(
-    dir: &Path,
-    only: &[String],
-    mut job: impl FnMut(&Trace) -> Result<(), E>,
-) -> Result<(), E> {
-    let is_wanted = |name: &str| only.is_empty() || only.iter().any(|wanted| wanted == name);
-    for listed in manifest(dir)?.iter().filter(|listed| is_wanted(&listed.name)) {
-        job(&listed.load(dir)?)?;
+pub use self::recorded::{Reference, Trace, TraceError};
+
+use self::recorded::manifest;
+
+/// Which traces to replay.
+#[derive(Clone, Debug, Args)]
+pub struct TraceArgs {
+    /// The folder with manifest.tsv, reference.tsv and the traces
+    #[arg(
+        long = "traces",
+        value_name = "TRACES",
+        env = "LARDER_TRACES",
+        default_value = "../shared/traces"
+    )]
+    pub folder: PathBuf,
+    /// Traces to replay [default: all]
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+}
+
+impl TraceArgs {
+    /// Calls `job` with each trace of the folder and then with each synthetic one; only with those
+    /// named by `--only`, if it is given.
+    ///
+    /// # Errors
+    /// If the folder or one of its traces cannot be read, or if `job` fails.
+    pub fn for_each<E: From<TraceError>>(
+        &self,
+        mut job: impl FnMut(&Trace) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let is_wanted =
+            |name: &str| self.only.is_empty() || self.only.iter().any(|wanted| wanted == name);
+        for entry in manifest(&self.folder)?.iter().filter(|entry| is_wanted(&entry.name)) {
+            job(&entry.load(&self.folder)?)?;
+        }
+        synthetic::all().iter().filter(|trace| is_wanted(&trace.name)).try_for_each(job)
     }
-    synthetic::all().iter().filter(|trace| is_wanted(&trace.name)).try_for_each(job)
 }

@@ -104,7 +104,7 @@ fn two_invalidations_agree_on_which_was_first() {
 fn an_ending_generation_does_not_remove_a_newer_one() {
     two::<Tagged, _, _>(
         |_| (),
-        |map| map.hold_in_vain("t"),
+        |map| map.hold_unused("t"),
         |map| map.insert(1, 10, "t"),
         |map, (), ()| {
             assert_eq!(map.tag_count(), 1);

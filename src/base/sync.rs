@@ -46,8 +46,9 @@ macro_rules! const_unless_loom {
 }
 pub(crate) use const_unless_loom;
 
-/// Between a `SeqCst` access and a later one, to another variable, that must not be reordered with
-/// it. Nothing: the accesses say so. But loom takes them for less, and needs a fence in between.
+/// Stands between a `SeqCst` access and a later one, to another variable, that must not be
+/// reordered with it. A no-op: `SeqCst` accesses suffice. Loom treats them as acquire-release, so
+/// it needs a fence.
 #[cfg(not(larder_loom))]
 #[inline(always)]
 pub(crate) fn model_seq_cst() {}

@@ -1,21 +1,22 @@
-//! A bounded, lossy record of who was accessed, for policies that need the order of accesses.
+//! A bounded, lossy record of accesses, for policies that need their order.
 //!
 //! A stripe is a ring of words that its threads fill and the partition's maintenance empties.
-//! Recording is a plain store: no read-modify-write, nothing to wait for. Two threads that share
-//! a stripe may overwrite each other's record, and a full stripe takes none; both lose an access,
-//! which a policy stands. A single thread with a stripe of its own loses none that it was not told
-//! of (`Offer::Full`), and they come out in the order they went in.
+//! Recording is a plain store: it needs no read-modify-write and waits for nothing. Two threads
+//! that share a stripe may overwrite each other's record, and a full stripe takes none. Both lose
+//! an access, which a policy tolerates. A single thread with a stripe of its own loses only records
+//! that were refused (`Offer::Full`), and the others come out in the order in which they went in.
 //!
 //! ```text
 //!   slot:  63          32 31           0
-//!          |  hash 63..32 | node id + 1 |     0: empty
+//!          |  hash 47..16 | node id + 1 |     0: empty
 //! ```
 //!
-//! The hash tells a record of an entry that has left, and whose node id another has taken over.
+//! The part of the hash identifies a record whose entry has left and whose node id another entry has
+//! taken over.
 //!
 //! # Orderings
-//! All relaxed: a record is one word, and nothing is reached through it but the partition's own
-//! node table, under the partition's lock.
+//! All are relaxed: a record is one word, and it leads only to the partition's own node map, which
+//! is under the partition's lock.
 #![forbid(unsafe_code)]
 
 use crossbeam_utils::CachePadded;
@@ -28,16 +29,16 @@ const SLOTS: usize = 64;
 #[cfg(larder_loom)]
 const SLOTS: usize = 2;
 
-/// A bounded, lossy ring of words in stripes, none of them 0: what a [`ReadBuffer`] is made of.
+/// A bounded, lossy ring of non-zero words in stripes, of which a [`ReadBuffer`] is made.
 pub(crate) struct StripedRing<const SLOTS: usize> {
     stripes: Box<[CachePadded<Stripe<SLOTS>>]>,
 }
 
-/// What became of a record.
+/// What happened to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Offer {
     Stored,
-    /// Stored, and with it half of the stripe is full.
+    /// Stored, which made half of the stripe full.
     HalfFull,
     Full,
 }
@@ -46,9 +47,9 @@ pub(crate) enum Offer {
 pub(crate) struct ReadBuffer(StripedRing<SLOTS>);
 
 struct Stripe<const SLOTS: usize> {
-    /// Where the next record goes; wraps around.
+    /// The slot of the next record; wraps around.
     tail: AtomicUsize,
-    /// Where the oldest record is; maintenance alone moves it.
+    /// The slot of the oldest record; only maintenance moves it.
     head: AtomicUsize,
     slots: [AtomicU64; SLOTS],
 }
@@ -67,7 +68,7 @@ impl<const SLOTS: usize> StripedRing<SLOTS> {
         Self { stripes: std::iter::repeat_with(stripe).take(stripes).collect() }
     }
 
-    /// Records a word for the thread of that number. Wait-free.
+    /// Records a word for the thread with this number. Wait-free.
     #[inline]
     pub(crate) fn offer(&self, thread: usize, word: u64) -> Offer {
         let stripe = &self.stripes[thread & (self.stripes.len() - 1)];
@@ -83,23 +84,24 @@ impl<const SLOTS: usize> StripedRing<SLOTS> {
         if waiting == SLOTS / 2 { Offer::HalfFull } else { Offer::Stored }
     }
 
-    /// Bytes that it takes.
+    /// The number of bytes that the stripes take.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(&*self.stripes)
     }
 
-    /// Takes every word out, each stripe's oldest first. For one caller at a time. What racing offers
-    /// have left in a stripe that looks empty comes out with that stripe's next word.
+    /// Takes every word out, the oldest of each stripe first. Only one caller may do so at a time.
+    /// Words that racing offers have left in a stripe that looks empty come out with that stripe's
+    /// next word.
     pub(crate) fn drain(&self, mut accept: impl FnMut(u64)) {
         for stripe in &self.stripes {
             let tail = stripe.tail.load(Ordering::Relaxed);
             let head = stripe.head.load(Ordering::Relaxed);
-            // A word where the next one goes would have it refused for ever.
+            // A word in the slot of the next record would make all further offers fail.
             if tail == head && stripe.slots[tail % SLOTS].load(Ordering::Relaxed) == 0 {
                 continue;
             }
-            // All slots rather than `head..tail`: racing offers may leave the tail behind a
-            // record, which would then never come out.
+            // All slots rather than `head..tail`: racing offers may leave the tail behind a record,
+            // which would then never come out.
             for at in 0..SLOTS {
                 let slot = &stripe.slots[head.wrapping_add(at) % SLOTS];
                 let word = slot.load(Ordering::Relaxed);
@@ -119,7 +121,7 @@ impl ReadBuffer {
         Self(StripedRing::new(stripes))
     }
 
-    /// Records an access to `node` by the thread of that number. Wait-free.
+    /// Records an access to `node` by the thread with this number. Wait-free.
     #[inline]
     pub(crate) fn offer(&self, thread: usize, node: NodeId, hash: u64) -> Offer {
         match self.0.offer(thread, record(node, hash)) {
@@ -128,8 +130,8 @@ impl ReadBuffer {
         }
     }
 
-    /// Takes every record out, each stripe's oldest first. `accept` gets the node id and the
-    /// [`tag`] of the hash. For one caller at a time.
+    /// Takes every record out, the oldest of each stripe first. `accept` gets the node id and the
+    /// [`tag`] of the hash. Only one caller may do so at a time.
     pub(crate) fn drain(&self, mut accept: impl FnMut(NodeId, u32)) {
         self.0.drain(|word| {
             let (node, hash) = parts(word);
@@ -138,7 +140,7 @@ impl ReadBuffer {
     }
 }
 
-/// The part of a hash by which a node's entry is told from one that had the node before.
+/// The part of a hash that tells the entry of a node from one that had the node before.
 pub(crate) fn tag(hash: u64) -> u32 {
     #[expect(clippy::cast_possible_truncation, reason = "a part is wanted")]
     {
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_stripe_is_told_once_each_time_it_fills() {
+    fn half_full_is_reported_once_each_time_a_stripe_fills() {
         let ring: StripedRing<8> = StripedRing::new(1);
         assert!((64..1024).contains(&ring.bytes()), "{} bytes for 8 words", ring.bytes());
         for _ in 0..3 {

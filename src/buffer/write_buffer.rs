@@ -1,40 +1,42 @@
 //! The bounded buffer through which a partition's maintenance learns what happened to the table.
 //!
 //! Events are never lost: when the buffer is full, `push` refuses and the writer makes room by
-//! running maintenance itself. Many writers push, one drainer (the holder of the partition's
-//! lock) pops.
+//! running maintenance itself. Many writers push; one drainer, the holder of the partition's lock,
+//! pops.
 //!
 //! ```text
 //!   state:  63           32 31           0
 //!           |  position    |  live       |   position: slots claimed so far, wraps around
-//!                                            live: entries in the table, as events tell it
+//!                                            live: entries in the table, according to the events
 //!   slot:   first: entry pointer | kind    0: free, or claimed and not published yet
-//!           second: the replaced entry     (kind `VOID`: no entry; nothing came of the claim)
+//!           second: the replaced entry     (kind `VOID`: no entry; the claim was dropped)
 //! ```
 //!
-//! `live` lives in the same word because a push has to change that word anyway: `len` costs no
-//! write of its own.
+//! `live` shares its word with the position, which every push has to change anyway. So `len` costs
+//! no write of its own.
 //!
 //! # Positions as a clock
-//! Between threads, events come in the order in which they are pushed, which says nothing about the
-//! table. A cache that has to tell the order of what happened to a key claims the slot ahead
+//! Events of different threads come in the order in which they are pushed, which says nothing about
+//! the table. A cache that needs the order of the changes of each key claims the slot ahead
 //! ([`WriteBuffer::claim`]): after the writer has found the entry that it is about to take out, and
-//! before the CAS that does so. Let `a` and `b` be entries of one key, `a` before `b`. Who takes
-//! `b` out has found it in the table before, that is after `a` was taken out, that is after the
-//! slot for that was claimed; so the slot for `b` has the higher position. Likewise an entry's own
-//! insertion stands before its removal. Slots are popped in the order of positions, and one that is
-//! claimed and not filled in yet holds back those behind it. So the events of one key that take
-//! entries out come out of the buffer in the order in which the table saw them.
-//! Model test: `loom-tests/tests/removal_order.rs`.
+//! before the CAS that does so.
+//!
+//! Let `a` and `b` be entries of one key, `a` before `b`. The thread that takes `b` out has found
+//! it in the table before it claimed its slot. It found `b` after `a` was taken out, and so after
+//! the slot for the removal of `a` was claimed. Therefore the slot for `b` has the higher position.
+//! For the same reason, the insertion of an entry precedes its removal. Slots are popped in the
+//! order of positions, and a slot that is claimed but not filled holds back those behind it. So the
+//! events that take entries of one key out leave the buffer in the order in which the table saw
+//! them. Model test: `loom-tests/tests/removal_order.rs`.
 //!
 //! # Orderings
 //! - slot `first`: stored with release once the slot is filled, loaded with acquire by the drainer,
-//!   which so sees `second` and the entry itself.
-//! - `head`: stored with release after a slot was emptied; the acquire in `push` orders the
-//!   emptying before the slot's next use.
-//! - `state`: `push` claims with a `SeqCst` CAS before it looks at whether the maintenance thread
-//!   sleeps; that thread announces its sleep before it looks at `state` (`maintainer`). Both are
-//!   `SeqCst`, so one of them sees the other: an event never waits behind a sleeping thread.
+//!   which therefore sees `second` and the entry itself.
+//! - `head`: stored with release after a slot was emptied; the acquire in `claim_position` orders
+//!   the emptying before the slot's next use.
+//! - `state`: a writer claims with a `SeqCst` CAS before it checks whether the maintenance thread
+//!   sleeps; that thread announces its sleep before it checks `state` (`maintainer`). Both are
+//!   `SeqCst`, so one of them sees the other: an event never waits while that thread sleeps.
 
 use std::ptr::{self, NonNull};
 
@@ -51,18 +53,19 @@ pub(crate) const SLOTS: u32 = 2;
 
 /// What happened to the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
-// A word, so that copies are by words too: they can be read as soon as they are written.
+// The size of a word, so that it is copied by words too, which can be read right after they are
+// written.
 #[repr(usize)]
 pub(crate) enum Event {
     /// A new key's entry was linked.
     Inserted(EntryPtr),
-    /// An entry was taken out.
+    /// An entry was removed.
     Removed(EntryPtr),
-    /// An entry took another's place.
+    /// An entry was replaced by another.
     Replaced { new: EntryPtr, old: EntryPtr },
 }
 
-/// What a change does to the table: how its event will count.
+/// What a change does to the table, which decides how its event is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChangeKind {
     Insert,
@@ -71,7 +74,7 @@ pub(crate) enum ChangeKind {
 }
 
 impl ChangeKind {
-    /// By how much the change moves the number of entries in the table.
+    /// By how much the change alters the number of entries in the table.
     #[inline]
     fn len_delta(self) -> i32 {
         match self {
@@ -94,14 +97,14 @@ impl Event {
     }
 }
 
-/// What a slot held.
+/// The content of a slot.
 pub(crate) enum Popped {
     Event(Event),
-    /// It was claimed for something that did not happen.
+    /// The slot was claimed for a change that did not happen.
     Void,
 }
 
-/// A slot claimed ahead of the event; dropped, it tells that nothing came of it.
+/// A slot that is claimed ahead of its event. If it is dropped, the event did not happen.
 pub(crate) struct Claim<'b> {
     buffer: &'b WriteBuffer,
     position: u32,
@@ -109,8 +112,8 @@ pub(crate) struct Claim<'b> {
 }
 
 impl Claim<'_> {
-    /// Tells what happened, and returns the position up to which the buffer has to be popped for
-    /// it to be applied. `event` must be of the kind that the slot was claimed for.
+    /// Fills in the event, and returns the position up to which the buffer has to be popped for it
+    /// to be applied. `event` must be of the kind for which the slot was claimed.
     pub(crate) fn fill(self, event: Event) -> u32 {
         debug_assert_eq!(event.len_delta(), self.len_delta);
         self.buffer.fill(self.position, &event);
@@ -124,7 +127,7 @@ impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.buffer.adjust_live(-self.len_delta);
         let slot = &self.buffer.slots[(self.position % SLOTS) as usize];
-        // Release: pairs with the acquire in `pop_slot`, which then knows all that came before.
+        // Release: pairs with the acquire in `pop_slot`, so the drainer sees everything before it.
         slot.first.store(ptr::without_provenance_mut(VOID), Ordering::Release);
     }
 }
@@ -135,16 +138,16 @@ const REPLACED: usize = 3;
 const VOID: usize = 4;
 const KIND: usize = 7;
 
-/// The buffer was full; the event is still the caller's.
+/// The buffer was full; the caller keeps the event.
 #[derive(Debug)]
 pub(crate) struct Full;
 
 pub(crate) struct WriteBuffer {
     state: CachePadded<AtomicU64>,
-    /// Slots popped so far, wraps around. Written by the drainer alone.
+    /// The number of slots popped so far; wraps around. Only the drainer writes it.
     head: CachePadded<AtomicU32>,
     slots: Box<[EventSlot]>,
-    /// How many events may wait, of the slots that there are.
+    /// How many slots may be in use, of those that there are.
     room: u32,
 }
 
@@ -169,7 +172,7 @@ impl WriteBuffer {
         }
     }
 
-    /// Appends `event` and returns how many wait now, it included.
+    /// Appends `event` and returns how many events wait now, including this one.
     ///
     /// Lock-free. A writer that is suspended between claiming a slot and filling it holds back
     /// the events behind it, not the writers.
@@ -180,16 +183,16 @@ impl WriteBuffer {
         Ok(position.wrapping_add(1).wrapping_sub(self.head.load(Ordering::Relaxed)))
     }
 
-    /// Claims the slot for an event that is about to happen and will change the number of live
-    /// entries by `len_delta` (module head). Until it is filled in or dropped, which must be soon,
-    /// it holds back the events behind it: no user code, and no waiting for the buffer, in between.
+    /// Claims the slot for an event that is about to happen (see the head of this module). Until it
+    /// is filled or dropped, which must be soon, it holds back the events behind it: the caller
+    /// must neither run user code nor wait for the buffer meanwhile.
     pub(crate) fn claim(&self, kind: ChangeKind) -> Result<Claim<'_>, Full> {
         let len_delta = kind.len_delta();
         let position = self.claim_position(len_delta)?;
         Ok(Claim { buffer: self, position, len_delta })
     }
 
-    /// Announces a claim, or a push, by another thread than the last one, maybe.
+    /// Prefetches for a claim or a push, since another thread may have made the last one.
     #[inline]
     pub(crate) fn prefetch(&self) {
         prefetch_for_write(&raw const self.state);
@@ -200,9 +203,10 @@ impl WriteBuffer {
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
             let (position, live) = unpack(state);
-            // Acquire: pairs with the release in `pop`.
+            // Acquire: pairs with the release in `pop_slot`.
             if position.wrapping_sub(self.head.load(Ordering::Acquire)) >= self.room {
-                // Only a fresh state tells: an old position against a new head looks full too.
+                // Only a fresh state is conclusive: an old position looks full against a new head
+                // too.
                 let now = self.state.load(Ordering::Relaxed);
                 if now == state {
                     return Err(Full);
@@ -211,7 +215,7 @@ impl WriteBuffer {
                 continue;
             }
             let claimed = pack(position.wrapping_add(1), live.wrapping_add(len_delta));
-            // SeqCst: before this writer's look at the maintenance thread (module head).
+            // SeqCst: before this writer checks the maintenance thread (head of this module).
             match self.state.compare_exchange_weak(
                 state,
                 claimed,
@@ -237,12 +241,12 @@ impl WriteBuffer {
             // Relaxed: published by `first`.
             slot.second.store(old.as_raw().as_ptr(), Ordering::Relaxed);
         }
-        // Release: publishes `second` and the entry; pairs with the acquire in `pop`.
+        // Release: publishes `second` and the entry; pairs with the acquire in `pop_slot`.
         slot.first.store(first, Ordering::Release);
     }
 
-    /// Takes the oldest event out, unless there is none or its writer has not filled it in yet. For
-    /// one caller at a time.
+    /// Takes the oldest event out, unless there is none or its writer has not filled it in yet.
+    /// Only one caller may do so at a time.
     #[inline]
     pub(crate) fn pop(&self) -> Option<Event> {
         loop {
@@ -252,33 +256,33 @@ impl WriteBuffer {
         }
     }
 
-    /// Empties the oldest slot, unless there is none or its writer has not filled it in yet. For
-    /// one caller at a time.
+    /// Empties the oldest slot, unless there is none or its writer has not filled it in yet. Only
+    /// one caller may do so at a time.
     #[inline]
     pub(crate) fn pop_slot(&self) -> Option<Popped> {
-        // Relaxed: the drainer alone writes it, and the partition's lock hands it on.
+        // Relaxed: only the drainer writes it, and the partition's lock hands it on.
         let head = self.head.load(Ordering::Relaxed);
         let slot = &self.slots[(head % SLOTS) as usize];
-        // Acquire: pairs with the release in `push`.
+        // Acquire: pairs with the release in `fill` and in the drop of a `Claim`.
         let first = slot.first.load(Ordering::Acquire);
         if first.is_null() {
             return None;
         }
         let popped = match NonNull::new(first.map_addr(|address| address & !KIND).cast()) {
-            // SAFETY: `fill` stored the pointer of a linked entry, which is not retired before
-            // this event was applied.
+            // SAFETY: `fill` stored the pointer of a linked entry, which is not retired before this
+            // event is applied.
             Some(entry) => Popped::Event(unsafe { self.event(slot, first.addr() & KIND, entry) }),
             None => Popped::Void,
         };
         // Relaxed: published with `head`.
         slot.first.store(ptr::null_mut(), Ordering::Relaxed);
-        // Release: the slot is empty before it can be claimed again; pairs with `push`.
+        // Release: the slot is empty before it can be claimed again; pairs with `claim_position`.
         self.head.store(head.wrapping_add(1), Ordering::Release);
         Some(popped)
     }
 
     /// # Safety
-    /// `entry` and what `slot` names beside it were stored by `fill`, and the event was not applied
+    /// `fill` stored `entry` and the other entry that `slot` names, and the event is not applied
     /// yet.
     #[inline]
     unsafe fn event(&self, slot: &EventSlot, kind: usize, entry: NonNull<Header>) -> Event {
@@ -297,33 +301,34 @@ impl WriteBuffer {
         }
     }
 
-    /// The position of the slot that is popped next. For the drainer.
+    /// The position of the slot that is popped next; for the drainer.
     pub(crate) fn popped(&self) -> u32 {
         // Relaxed: as in `pop_slot`.
         self.head.load(Ordering::Relaxed)
     }
 
-    /// Number of events that wait, those not filled in yet included.
+    /// The number of events that wait, including those that are not filled in yet.
     #[inline]
     pub(crate) fn waiting(&self) -> u32 {
-        // SeqCst: after the maintenance thread announced its sleep (module head).
+        // SeqCst: after the maintenance thread announced its sleep (head of this module).
         let (position, _) = unpack(self.state.load(Ordering::SeqCst));
-        // Acquire: a head read after the position never makes an event vanish from the count,
-        // since it counts only what was popped.
+        // Acquire: the head is read after the position, so no event is missing from the count: the
+        // head counts only events that were popped.
         position.wrapping_sub(self.head.load(Ordering::Acquire)).min(self.room)
     }
 
-    /// The position up to which slots were claimed so far.
+    /// The position up to which slots have been claimed.
     pub(crate) fn position(&self) -> u32 {
         unpack(self.state.load(Ordering::SeqCst)).0
     }
 
     /// Whether every event before `position` was popped.
     pub(crate) fn has_popped(&self, position: u32) -> bool {
+        // Acquire: pairs with the release in `pop_slot`.
         self.head.load(Ordering::Acquire).wrapping_sub(position).cast_signed() >= 0
     }
 
-    /// Entries in the table, as far as events were pushed.
+    /// The number of entries in the table, according to the events that were pushed.
     #[inline]
     pub(crate) fn live(&self) -> usize {
         let (_, live) = unpack(self.state.load(Ordering::Relaxed));
@@ -331,7 +336,7 @@ impl WriteBuffer {
         usize::try_from(live).unwrap_or(0)
     }
 
-    /// Adds to `live` what was not told by a pushed event: evictions, and inline maintenance.
+    /// Adjusts `live` for changes that no pushed event reports: evictions, and inline maintenance.
     pub(crate) fn adjust_live(&self, len_delta: i32) {
         if len_delta == 0 {
             return;
@@ -434,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_tell_what_was_popped_also_where_they_wrap_around() {
+    fn positions_show_what_was_popped_even_after_they_wrap_around() {
         let buffer = WriteBuffer::new(SLOTS);
         let (a, from) = (entry(1), u32::MAX - 1);
         buffer.head.store(from, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The cache as a collection: its traits, and what goes into it or comes out of it as a whole.
+//! The cache as a collection: its traits, and methods for many entries at once.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -7,15 +7,15 @@ use std::hash::{BuildHasher, Hash};
 use super::{Cache, MAX_RESERVED};
 use crate::base::error::Inserted;
 
-/// What became of pairs that were inserted together, by [`Cache::insert_all`].
+/// The outcomes of the insertions of one [`Cache::insert_all`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InsertCounts {
-    /// Pairs whose key was not there.
+    /// Pairs whose key was absent.
     pub added: u64,
-    /// Pairs whose value took the place of another, also of one of a pair before them.
+    /// Pairs whose value replaced another, which may be that of an earlier pair.
     pub replaced: u64,
-    /// Pairs that were not stored: too heavy, say. [`Rejection`](crate::Rejection) has the reasons.
+    /// Pairs that were not stored, for one of the reasons in [`Rejection`](crate::Rejection).
     pub rejected: u64,
 }
 
@@ -24,13 +24,13 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Inserts every pair, one after the other, and says what became of them.
+    /// Inserts every pair, one after the other, and counts the outcomes.
     ///
-    /// Each insertion is one of its own, as with [`insert`](Self::insert): other threads see some of
-    /// the pairs before the others. What is evicted for a later pair still counts as added.
+    /// Each insertion is separate, as by [`insert`](Self::insert): other threads see some of the pairs before
+    /// the others. A pair that is evicted for a later one still counts as added.
     ///
     /// # Panics
-    /// As `insert`, and if the iterator does; what was inserted before stays.
+    /// As `insert`, and if the iterator does; the pairs that were inserted before stay.
     ///
     /// # Examples
     /// ```
@@ -56,8 +56,8 @@ where
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    /// Every key and value, cloned, in no order that means anything; as weakly consistent as
-    /// [`iter`](Self::iter), of which it is the short form.
+    /// Every key and value, cloned, in an unspecified order: what [`iter`](Self::iter) returns, and as weakly
+    /// consistent.
     ///
     /// # Examples
     /// ```
@@ -74,15 +74,14 @@ impl<K, V, S> Cache<K, V, S> {
         self.iter().collect()
     }
 
-    /// Opens the table for `additional` entries more than there are, as far as the
-    /// [capacity](Self::capacity) goes, so that they are inserted and found without the detour that
-    /// the first use of a bucket takes.
+    /// Opens buckets for `additional` more entries, as far as the [capacity](Self::capacity) allows, so that
+    /// their insertions and lookups save the extra steps that the first use of a bucket takes.
     ///
-    /// A cache needs no reservation: its table grows with its entries, never moves one and makes no
-    /// caller wait. This opens at once, in the calling thread, what maintenance would open as the
-    /// table grows: two buckets of 8 bytes or more for an entry. It reserves no memory for entries
-    /// themselves, and evicts nothing. Beyond 2^28 entries, or if there is no memory for the buckets,
-    /// it does less than was asked for. Other threads go on meanwhile. The table never shrinks.
+    /// No cache needs this: the table grows with its entries, never moves an entry, and makes no caller
+    /// wait. `reserve` opens at once, in the calling thread, the buckets that maintenance would open as the
+    /// table grows: at least two of 8 bytes for each entry. It reserves no memory for the entries
+    /// themselves, and evicts nothing. It reserves for at most 2^28 entries, and for fewer if there is no
+    /// memory for the buckets. Other threads can use the cache meanwhile. The table never shrinks.
     ///
     /// # Complexity
     /// O(buckets that are not open yet).
@@ -124,12 +123,12 @@ where
     V: Send + Sync + 'static,
     S: BuildHasher + Default + Send + Sync + 'static,
 {
-    /// A cache with room for all pairs and no more: its capacity is their number, or 1 for none. Of
-    /// pairs with equal keys, the last one counts.
+    /// Makes a cache with room for all pairs and no more: its capacity is their number, or 1 if there are
+    /// none. The last of several pairs with equal keys stays.
     ///
-    /// Everything else is at its default, except that there is a single partition, so that none of the
-    /// pairs is evicted; and without a weigher none can be rejected. Later insertions of other keys
-    /// evict, until the bound is [changed](Cache::set_capacity).
+    /// Everything else is at its default, except that there is only one partition, so that no pair is
+    /// evicted. None can be rejected, because there is no weigher. Later insertions of other keys evict
+    /// entries, until the bound is [raised](Cache::set_capacity).
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         let pairs: Vec<_> = pairs.into_iter().collect();
         let builder = Cache::builder().capacity(pairs.len().max(1)).partitions(1);
@@ -147,9 +146,8 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Inserts every pair. What is rejected is left out and counted in
-    /// [`Stats::rejections`](crate::Stats::rejections); [`Cache::insert_all`] does the same and says
-    /// how many that were.
+    /// Inserts every pair. Pairs that are rejected are counted in
+    /// [`Stats::rejections`](crate::Stats::rejections); [`Cache::insert_all`] returns how many there were.
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, pairs: I) {
         self.insert_all(pairs);
     }
@@ -160,7 +158,7 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// As for a cache of one's own: a shared one needs no more.
+    /// Inserts every pair, as for a `Cache`: a shared reference is enough.
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, pairs: I) {
         self.insert_all(pairs);
     }
@@ -174,12 +172,12 @@ mod tests {
         let engine = &cache.shared.engine;
         let buckets = engine.table.buckets();
         let is_new = buckets == 16;
-        assert!(is_new || !engine.has_closed_buckets(), "what is made room for is open");
+        assert!(is_new || !engine.has_closed_buckets(), "the reserved buckets are open");
         buckets
     }
 
     #[test]
-    fn room_is_made_as_far_as_the_bound_goes_and_evicts_nothing() {
+    fn a_reservation_goes_up_to_the_bound_and_evicts_nothing() {
         let builder = || Cache::<u64, u64>::builder().maintenance(Maintenance::Inline);
         let cache = builder().capacity(1_000).build().expect("a valid configuration");
         assert_eq!(buckets(&cache), 16);
@@ -189,9 +187,9 @@ mod tests {
         cache.reserve(99);
         assert_eq!(buckets(&cache), 256);
         cache.reserve(10);
-        assert_eq!(buckets(&cache), 256, "there is room");
+        assert_eq!(buckets(&cache), 256, "there is room already");
         cache.reserve(usize::MAX);
-        assert_eq!(buckets(&cache), 2048, "no more than for a thousand");
+        assert_eq!(buckets(&cache), 2048, "no more than for a thousand entries");
         assert_eq!((cache.get(&1), cache.len()), (Some(1), 1));
         let cache = builder().capacity(1_000).initial_capacity(500).build();
         assert_eq!(buckets(&cache.expect("a valid configuration")), 1024);

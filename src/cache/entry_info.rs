@@ -1,4 +1,4 @@
-//! Looking at entries without using them.
+//! What the cache knows of entries, read without using them.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -16,15 +16,15 @@ use crate::table::Cursor;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct EntryInfo {
-    /// How long ago the value was inserted. `None` if that is unknown: unless the cache
-    /// [keeps ages](crate::Builder::keep_ages), for an entry that cannot expire, and for one that was
-    /// inserted with the cache's own lifetime and then [given another](crate::Cache::expire_after).
+    /// How long ago the value was inserted. `None` if that is unknown. Unless the cache
+    /// [keeps ages](crate::Builder::keep_ages), that is so for an entry that cannot expire, and for one that
+    /// was inserted with the cache's lifetime and then [given another](crate::Cache::expire_after).
     pub age: Option<Duration>,
-    /// How long the entry may still live; `None` if it does not expire.
+    /// How long until the entry expires; `None` if it never does.
     pub expires_in: Option<Duration>,
     /// The weight of the entry.
     pub weight: u32,
-    /// The counter of accesses, if the policy keeps one ([`Accesses::Counter`]); otherwise 0.
+    /// The entry's counter of accesses, if the policy uses one ([`Accesses::Counter`]); otherwise 0.
     ///
     /// [`Accesses::Counter`]: crate::policy::Accesses::Counter
     pub frequency: u8,
@@ -43,7 +43,7 @@ impl fmt::Display for EntryInfo {
     }
 }
 
-/// An entry as an iteration has seen it.
+/// An entry as [`Cache::entries`] returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EntryView<K, V> {
@@ -51,24 +51,24 @@ pub struct EntryView<K, V> {
     pub key: K,
     /// The value, cloned.
     pub value: V,
-    /// The rest.
+    /// What the cache knows of the entry.
     pub info: EntryInfo,
 }
 
-/// How many of a cache's entries are valid, as [`Cache::census`] has counted.
+/// How many entries of a cache are valid, expired and invalidated, as counted by [`Cache::census`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Census {
-    /// Entries that a lookup finds.
+    /// The number of entries that a lookup finds.
     pub valid_len: usize,
     /// The sum of their weights.
     pub valid_weight: u64,
-    /// Entries whose deadline has passed, and that were not removed yet.
+    /// The number of entries that have expired and are not removed yet.
     pub expired_len: usize,
     /// The sum of their weights.
     pub expired_weight: u64,
-    /// Entries of which a tag was invalidated, and that were not removed yet.
+    /// The number of entries of which a tag was invalidated and that are not removed yet.
     pub invalidated_len: usize,
     /// The sum of their weights.
     pub invalidated_weight: u64,
@@ -92,7 +92,8 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// What the cache knows of the entry of `key`; without a trace, like [`peek`](Self::peek).
+    /// What the cache knows of the entry of `key`, besides the value. It leaves no trace, like
+    /// [`peek`](Self::peek).
     ///
     /// # Examples
     /// ```
@@ -113,38 +114,39 @@ where
         self.find(key, hash, &guard).map(|(pointer, _)| self.info(pointer))
     }
 
-    /// Whether the entry of `key` has expired and was not removed yet.
+    /// Whether the entry of `key` has expired and is not removed yet.
     ///
-    /// To every other call such a key is absent. It is removed within a
-    /// [tick](crate::Builder::timer_tick), so only until then does this tell an expired key from an
-    /// unknown one.
+    /// Other calls treat such a key as absent. The entry is removed within a
+    /// [tick](crate::Builder::timer_tick); afterwards only [`explain`](Self::explain) can tell an
+    /// expired key from an unknown one.
     pub fn has_expired<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let guard = reclaim::pin();
-        let found = self.shared.engine.table.get(hash, move |held| key.equivalent(held), &guard);
+        let found =
+            self.shared.engine.table.get(hash, move |stored| key.equivalent(stored), &guard);
         let timing = &self.shared.engine.timing;
-        let is_past = |(pointer, _): (EntryPtr, _)| {
+        let is_expired = |(pointer, _): (EntryPtr, _)| {
             pointer.extension().is_some_and(|extension| !timing.is_valid(extension))
         };
-        found.is_some_and(is_past)
+        found.is_some_and(is_expired)
     }
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    /// Counts and weighs the entries in the cache: the valid, the expired and the invalidated ones.
+    /// Counts the valid, the expired and the invalidated entries, and adds up their weights.
     ///
     /// [`len`](Self::len) and [`weight`](Self::weight) are cheaper, but include all entries that take room:
-    /// those that have expired less than a [tick](crate::Builder::timer_tick) ago, and those of which a tag
-    /// was [invalidated](Self::invalidate_tag), which may stay for long. Their number cannot be known
-    /// without a visit to each: an entry may carry several tags, so counts for each tag would not add up.
-    /// This call visits every entry. Use it for gauges that are read every few seconds.
+    /// also those that have expired less than a [tick](crate::Builder::timer_tick) ago, and those of which a
+    /// tag was [invalidated](Self::invalidate_tag), which may stay for long. Only a visit to each entry can
+    /// tell them apart: an entry may carry several tags, so counts for each tag would not add up. This call
+    /// visits every entry. Use it for gauges that are read every few seconds.
     ///
     /// An entry that is in the cache during the whole call is counted exactly once, in the state in which
     /// it was visited; one that is inserted or removed meanwhile may be counted or not. The call leaves no
-    /// trace and does not wait for other threads. It is pinned only for some hundred entries at a time.
+    /// trace and does not wait for other threads. It pins the thread for about a hundred entries at a time.
     ///
     /// # Complexity
     /// O(n).
@@ -165,14 +167,12 @@ impl<K, V, S> Cache<K, V, S> {
         while cursor != Cursor::End {
             let guard = reclaim::pin();
             cursor = engine.table.step(cursor, &guard, |pointer, _| {
-                let (len, weight) = match () {
-                    () if self.is_valid(pointer) => {
-                        (&mut census.valid_len, &mut census.valid_weight)
-                    }
-                    () if pointer.is_invalidated() => {
-                        (&mut census.invalidated_len, &mut census.invalidated_weight)
-                    }
-                    () => (&mut census.expired_len, &mut census.expired_weight),
+                let (len, weight) = if self.is_valid(pointer) {
+                    (&mut census.valid_len, &mut census.valid_weight)
+                } else if pointer.is_invalidated() {
+                    (&mut census.invalidated_len, &mut census.invalidated_weight)
+                } else {
+                    (&mut census.expired_len, &mut census.expired_weight)
                 };
                 *len += 1;
                 *weight += u64::from(pointer.meta().weight());
@@ -181,14 +181,14 @@ impl<K, V, S> Cache<K, V, S> {
         census
     }
 
-    /// The [time to live](crate::Builder::time_to_live) of entries without a lifetime of their own;
-    /// `None` for ever.
+    /// The [time to live](crate::Builder::time_to_live) of entries without a lifetime of their own; `None` if
+    /// none was set.
     #[must_use]
     pub fn time_to_live(&self) -> Option<Duration> {
         self.shared.engine.timing.time_to_live()
     }
 
-    /// The [time to idle](crate::Builder::time_to_idle); `None` for ever.
+    /// The [time to idle](crate::Builder::time_to_idle); `None` if none was set.
     #[must_use]
     pub fn time_to_idle(&self) -> Option<Duration> {
         self.shared.engine.timing.time_to_idle()

@@ -1,4 +1,4 @@
-//! The verbs that have to do with time, and what the others ask about it.
+//! Lifetimes of single entries, and the steps by which the other methods judge and count validity.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
@@ -20,13 +20,13 @@ where
     S: BuildHasher,
 {
     /// As [`insert`](Self::insert), but the entry lives for `ttl`, whatever the cache's
-    /// [time to live](crate::Builder::time_to_live) or [`Expiry`] says of new ones.
+    /// [time to live](crate::Builder::time_to_live) or [`Expiry`] would give it.
     ///
-    /// The entry is valid as long as no more than `ttl` has passed, by the cache's clock; a
-    /// [time to idle](crate::Builder::time_to_idle) may end it before, and
-    /// [jitter](crate::Builder::jitter) changes `ttl` by so much. With `Duration::ZERO` the entry
-    /// has expired before anybody sees it, and the value it replaced is gone as well. Deadlines
-    /// end after 584 years: `Duration::MAX` means for ever. Works with every cache.
+    /// The entry is valid as long as no more than `ttl` has passed by the cache's clock. A
+    /// [time to idle](crate::Builder::time_to_idle) may make it expire earlier, and
+    /// [jitter](crate::Builder::jitter) lengthens or shortens `ttl`. With `Duration::ZERO` no thread ever
+    /// sees the entry, and the value that it replaced is gone as well. A `ttl` of 584 years or more, such as
+    /// `Duration::MAX`, means for ever. This works with every cache.
     ///
     /// # Examples
     /// ```
@@ -40,14 +40,16 @@ where
         self.store(key, value, EntryTtl::For(ttl).into())
     }
 
-    /// Gives the entry of `key` a new lifetime, which counts from now; `None` for ever. It takes the
-    /// place of the cache's [time to live](crate::Builder::time_to_live), of a lifetime given with the
-    /// insertion and of what an [`Expiry`] has said, and may be longer than these. False if the
-    /// key is not there, or if its entry has no room for a deadline: it was inserted without one
-    /// into a cache that has neither a [time to live](crate::Builder::time_to_live) nor
-    /// [to idle](crate::Builder::time_to_idle) nor an [`Expiry`].
+    /// Gives the entry of `key` a new lifetime, which counts from now; `None` means for ever. Says whether it
+    /// did.
     ///
-    /// No use of the entry, though its time to idle begins anew. The value stays what it is.
+    /// The new lifetime replaces the cache's [time to live](crate::Builder::time_to_live), a lifetime given
+    /// with the insertion, and the last answer of an [`Expiry`]; it may be longer than these. The call does
+    /// not count as a use of the entry, but its time to idle starts anew. The value does not change.
+    ///
+    /// The call returns false if the key is absent, or if its entry has no room for a deadline: it was
+    /// inserted without a lifetime and tags into a cache that has neither a time to live nor a
+    /// [time to idle](crate::Builder::time_to_idle) nor an `Expiry`, and does not keep ages.
     ///
     /// # Examples
     /// ```
@@ -67,41 +69,16 @@ where
         loop {
             let Some((pointer, _)) = self.find(key, hash, &guard) else { return false };
             let is_moved = self.shared.engine.set_remaining(pointer, ttl);
-            // Else a thread that replaces the value meanwhile would seem to have come before.
+            // An entry that is not linked any more may have been replaced before its deadline moved, and the
+            // new one has another deadline. So try again.
             if !is_moved || self.shared.engine.table.is_linked(pointer, &guard) {
                 return is_moved;
             }
         }
     }
 
-    /// A new entry, with all that its lifetime needs.
-    #[inline]
-    pub(super) fn entry(
-        &self,
-        hash: u64,
-        weight: u32,
-        key: K,
-        value: V,
-        lifetime: EntryTtl,
-    ) -> Owned<K, V> {
-        let new = match self.shared.engine.timing.spec(lifetime, hash) {
-            None => Owned::new(hash, weight, key, value),
-            Some(spec) => Owned::extended(hash, weight, key, value, spec, None),
-        };
-        self.sample(&new, hash);
-        new
-    }
-
-    /// Notes in a new entry whether hits on it are to be reported to shadows.
-    #[inline]
-    pub(super) fn sample(&self, new: &Owned<K, V>, hash: u64) {
-        if self.shared.engine.shadow.as_ref().is_some_and(|shadow| shadow.samples(hash)) {
-            new.as_ptr().set_sampled();
-        }
-    }
-
-    /// Lets the user's [`Expiry`] say how long `new` may live, which is about to take the place of
-    /// `old`. It is asked once about each old entry; `answer` has what it said last.
+    /// Lets the user's [`Expiry`] decide how long `new` may live, which is about to replace `old`. It is
+    /// asked once about each old entry; `answer` holds its last answer.
     #[inline]
     pub(super) fn prepare(
         &self,
@@ -139,8 +116,8 @@ where
         timing.set_lifetime(new.as_ptr(), ttl);
     }
 
-    /// Lets the user's [`Expiry`] say how long an entry may live that was hit, and had `remaining` to
-    /// live before that.
+    /// Lets the user's [`Expiry`] decide how long an entry may live after a hit, before which it had
+    /// `remaining` left.
     pub(super) fn note_use(
         &self,
         pointer: EntryPtr,
@@ -154,21 +131,22 @@ where
         }
     }
 
-    /// How long the entry has left, if an [`Expiry`] needs to know.
+    /// How long the entry has left, if there is an [`Expiry`] that is given it.
     pub(super) fn remaining_if_asked(&self, pointer: EntryPtr) -> Option<Duration> {
         self.shared.settings.expiry.as_ref()?;
         pointer.extension().and_then(|extension| self.shared.engine.timing.remaining(extension))
     }
 }
 
-/// What an [`Expiry`] has said about an entry that takes the place of `old`, or of none that is valid.
+/// The answer of an [`Expiry`] about a new entry that replaces `old`; `None` if it replaces no valid entry.
 pub(super) struct Answer {
     old: Option<EntryPtr>,
     ttl: Option<Duration>,
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    /// Whether an entry may be seen now.
+    /// Whether calls may return the entry: it has not expired, no tag of it was invalidated, and it is not
+    /// that of a fill that may yet be refused.
     #[inline]
     pub(super) fn is_valid(&self, pointer: EntryPtr) -> bool {
         let timing = &self.shared.engine.timing;
@@ -189,8 +167,7 @@ impl<K, V, S> Cache<K, V, S> {
         }
     }
 
-    /// Why an entry has left that was just taken out of the table: `cause`, unless nobody saw it
-    /// any more.
+    /// Why an entry left that was just taken out of the table: `cause`, unless it was not valid any more.
     #[inline]
     pub(super) fn cause_of(&self, pointer: EntryPtr, cause: RemovalCause) -> RemovalCause {
         let timing = &self.shared.engine.timing;
@@ -204,17 +181,19 @@ impl<K, V, S> Cache<K, V, S> {
         }
     }
 
-    /// The same of an entry that is about to be taken out.
+    /// The same for an entry that is about to be taken out.
     pub(super) fn cause_now(&self, pointer: EntryPtr, cause: RemovalCause) -> RemovalCause {
-        match () {
-            () if self.is_valid(pointer) => cause,
-            () if pointer.is_invalidated() => RemovalCause::Invalidated,
-            () => RemovalCause::Expired,
+        if self.is_valid(pointer) {
+            cause
+        } else if pointer.is_invalidated() {
+            RemovalCause::Invalidated
+        } else {
+            RemovalCause::Expired
         }
     }
 
-    /// Whether this thread is within a change, in a cache with an atomic listener, so that it may change
-    /// nothing else.
+    /// Whether this thread must not change the cache, because in a cache with an atomic listener it is
+    /// within a change already.
     #[inline]
     pub(super) fn is_within_removal(&self) -> bool {
         self.shared.engine.atomic.as_ref().is_some_and(|atomic| atomic.refuses_changes())
@@ -225,7 +204,7 @@ impl<K, V, S> Cache<K, V, S> {
         self.shared.engine.counters.add(guard.thread(), counter, 1);
     }
 
-    /// Counts an entry that was taken out.
+    /// Counts an entry that was taken out, by the cause of its removal.
     #[inline]
     pub(super) fn count_gone(&self, pointer: EntryPtr, cause: RemovalCause, guard: &Guard) {
         match cause {

@@ -1,4 +1,4 @@
-//! Why a key is there, or is not.
+//! Why a key is present or missing.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -9,29 +9,29 @@ use crate::base::equivalent::Equivalent;
 use crate::engine::history::Absence;
 use crate::reclaim;
 
-/// What [`Cache::explain`] says of a key. There is no third case; what is said of either may grow.
+/// The answer of [`Cache::explain`] about a key. There will be no third case; the content of both may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Explanation {
-    /// It is there.
+    /// The key is in the cache.
     Present(Presence),
-    /// It is not.
+    /// The key is not in the cache.
     Missing(Absence),
 }
 
-/// What is known of an entry that is there.
+/// What is known of an entry that is in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Presence {
-    /// Its age, the rest of its life, its weight, its counter.
+    /// Its age, its remaining lifetime, its weight, and its counter of accesses.
     pub info: EntryInfo,
-    /// How often it was used lately, as [`Cache::frequency`] says.
+    /// How often it was used lately, as [`Cache::frequency`] returns it.
     pub uses: Option<u64>,
-    /// The part of the policy that it is in, by the name in [`Cache::segments`]; `None` if the
-    /// policy has no parts, or maintenance has not seen the entry yet.
+    /// The name of the policy's segment that holds it, one of those in [`Cache::segments`]; `None` if the
+    /// policy has no segments, or if maintenance has not seen the entry yet.
     pub segment: Option<&'static str>,
-    /// How many tags it carries.
+    /// The number of its tags.
     pub tags: usize,
 }
 
@@ -62,17 +62,17 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Says what there is to know of `key`: how its entry stands, or why there is none. For people
-    /// who ask themselves why a lookup has missed; without a trace, like [`peek`](Self::peek).
+    /// Explains the state of `key`: what is known of its entry, or why it has none. It answers why a lookup
+    /// missed. It leaves no trace, like [`peek`](Self::peek).
     ///
-    /// Why a key has left is remembered of as many recent removals as
-    /// [`explain_misses`](crate::Builder::explain_misses) says, by hash: with n of them, a key that
-    /// was never there is taken for one that was in n cases out of 2^48. While other threads remove
-    /// and insert the same key, the answer may be the one before.
+    /// The cache remembers the reasons of as many recent removals as
+    /// [`explain_misses`](crate::Builder::explain_misses) says, by hash. With n of them, a key that was never
+    /// inserted is mistaken for a removed one with a probability of n in 2^48. While other threads remove and
+    /// insert the same key, the answer may be out of date.
     ///
     /// # Complexity
-    /// O(1) if the key is there, else O(remembered removals / 16). Waits for maintenance that is
-    /// under way.
+    /// O(1) if the key is present, otherwise O(remembered removals / 16). If it is present, the call waits
+    /// for maintenance of its partition that is under way.
     ///
     /// # Examples
     /// ```
@@ -96,7 +96,7 @@ where
         let engine = &self.shared.engine;
         let (presence, node) = {
             let guard = reclaim::pin();
-            let found = engine.table.get(hash, move |held| key.equivalent(held), &guard);
+            let found = engine.table.get(hash, move |stored| key.equivalent(stored), &guard);
             let Some((pointer, _)) = found else {
                 let history = engine.history.as_ref();
                 return Explanation::Missing(history.map_or(Absence::Unknown, |it| it.of(hash)));

@@ -1,4 +1,4 @@
-//! Storing what was fetched for a key, unless the key was changed meanwhile.
+//! Storing a value that was fetched for a key, unless the key was changed meanwhile.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -11,15 +11,15 @@ use crate::engine::fills::OpenFill;
 use crate::engine::history::Absence;
 use crate::entry::EntryPtr;
 
-/// A fill that [`Cache::begin_fill`] has begun. Dropping it gives it up.
-#[must_use = "a fill that is dropped is given up"]
+/// A fill that [`Cache::begin_fill`] has begun. Dropping it abandons the fill.
+#[must_use = "dropping a fill abandons it"]
 pub struct Fill<K> {
     key: K,
     open: OpenFill,
 }
 
 impl<K> Fill<K> {
-    /// The key that is to be filled.
+    /// The key for which a value is fetched.
     pub fn key(&self) -> &K {
         &self.key
     }
@@ -36,15 +36,18 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Notes that a value for `key` is about to be fetched, for [`complete_fill`](Self::complete_fill).
+    /// Begins a fill: notes that a value for `key` is about to be fetched, to be stored by
+    /// [`complete_fill`](Self::complete_fill).
     ///
-    /// A program that misses, reads its database and inserts what it has read can store a value that
-    /// another thread has just updated there: that one's removal of the key comes before the insertion,
-    /// and the old value stays. Begin the fill before the database is read, and write to the database
-    /// before the key is removed or stored anew; then a fill whose value may be old is refused.
+    /// A program that misses, reads its database and inserts what it has read can store a stale value:
+    /// another thread may update the database after the read and remove the key before the insertion; then
+    /// the old value stays in the cache. To prevent this, begin the fill before reading the database, and
+    /// write to the database before removing the key or storing it anew. Then a fill whose value may be
+    /// stale is refused.
     ///
-    /// Fills of one key do not exclude each other, and nobody waits. While one is open, each change of
-    /// the cache takes a lock for a moment. It may be completed by another thread, and across `await`.
+    /// Fills of the same key do not exclude each other, and no thread waits. While a fill is open, each
+    /// change of the cache takes a lock for a moment. Another thread may complete a fill, and it may be held
+    /// across an `await`.
     ///
     /// # Examples
     /// ```
@@ -53,7 +56,7 @@ where
     /// let (cache, database) = (Cache::new(100), std::sync::Mutex::new(1));
     /// let fill = cache.begin_fill(&"row");
     /// let row = *database.lock().unwrap();
-    /// // Another thread updates the row, and removes what is in the cache: nothing yet.
+    /// // Another thread updates the row and removes its key, which is not in the cache yet.
     /// *database.lock().unwrap() = 2;
     /// cache.remove("row");
     /// assert_eq!(cache.complete_fill(fill, row), Inserted::Rejected(Rejection::Stale));
@@ -71,16 +74,15 @@ where
     /// Stores `value` under the key of `fill`, unless the key was stored, removed or invalidated since
     /// the fill began.
     ///
-    /// Every call that may change the key counts as a change, whether the key was there or not:
-    /// insertions, replacements and removals of it, [`clear`](Self::clear), [`retain`](Self::retain),
-    /// [`invalidate_if`](Self::invalidate_if), [`invalidate_tag`](Self::invalidate_tag). Eviction and
-    /// expiry do not, nor do other fills: one that comes when another has stored its value is rejected as
-    /// [`Present`](Rejection::Present); of several that complete at the same moment, each may be
-    /// `Added`, and one value stays. A value whose fill is refused was visible to nobody;
-    /// a listener is notified of it as of one that was
-    /// [invalidated](crate::RemovalCause::Invalidated).
-    ///
-    /// [`Stale`](Rejection::Stale) also if `fill` was begun with another cache.
+    /// Every call that may change the key makes the fill stale, whether the key was present or not:
+    /// insertions, replacements and removals of the key, [`clear`](Self::clear), [`retain`](Self::retain),
+    /// [`invalidate_if`](Self::invalidate_if) and [`invalidate_tag`](Self::invalidate_tag). Eviction, expiry
+    /// and other fills do not. A fill that completes after another has stored its value is rejected as
+    /// [`Present`](Rejection::Present). If several complete at the same time, each may be `Added`, and one
+    /// value stays. A stale fill is rejected as [`Stale`](Rejection::Stale), and its value was never
+    /// visible; if it was in the table for a moment, a listener is notified that it was
+    /// [invalidated](crate::RemovalCause::Invalidated). A fill that was begun with another cache is also
+    /// rejected as `Stale`.
     ///
     /// # Panics
     /// As [`insert`](Self::insert).
@@ -105,15 +107,15 @@ where
         }
         match self.traits(options) {
             Ok(traits) => self.store_if_absent(key, value, traits, Some(&open)),
-            Err(rejection) => self.reject_stored(rejection, open.hash),
+            Err(rejection) => self.reject_and_note(rejection, open.hash),
         }
     }
 
-    /// Takes out an entry that no lookup was to see, unless it has left.
+    /// Removes the entry of a stale fill, which no lookup could see, unless it has left already.
     #[cold]
     pub(super) fn reject_stale(&self, unconfirmed: EntryPtr, hash: u64) -> Inserted {
-        // What is valid is another entry, which has come to stand in the same memory. Where another thread
-        // changes the key and this one must not wait, the entry stays until it is replaced or evicted.
+        // A valid entry at this address is another one in the same memory, and stays. If another thread is
+        // changing the key and this one must not wait, the entry stays until it is replaced or evicted.
         let _ = self.remove_notifying(unconfirmed, hash, &mut |_, _| false, Absence::Removed);
         self.reject(Rejection::Stale)
     }

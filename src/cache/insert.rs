@@ -1,4 +1,4 @@
-//! The verbs that store, with all that an entry can be given, and the steps that they share.
+//! Insertions with options, and the steps that all insertions share.
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -25,7 +25,8 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// As [`insert`](Self::insert), with a lifetime, tags and whether it may be evicted as `options` say.
+    /// As [`insert`](Self::insert), with the lifetime and the tags in `options`, which also say whether the
+    /// entry may be evicted.
     ///
     /// # Panics
     /// As `insert`.
@@ -35,7 +36,7 @@ where
     pub fn insert_with(&self, key: K, value: V, options: InsertOptions<'_>) -> Inserted {
         match self.traits(options) {
             Ok(traits) => self.store(key, value, traits),
-            Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
+            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
         }
     }
 
@@ -44,7 +45,7 @@ where
     pub fn insert_if_absent_with(&self, key: K, value: V, options: InsertOptions<'_>) -> Inserted {
         match self.traits(options) {
             Ok(traits) => self.store_if_absent(key, value, traits, None),
-            Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
+            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
         }
     }
 
@@ -52,20 +53,20 @@ where
     pub fn replace_with(&self, key: K, value: V, options: InsertOptions<'_>) -> Inserted {
         match self.traits(options) {
             Ok(traits) => self.store_if_present(key, value, traits),
-            Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
+            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
         }
     }
 
     /// As [`insert`](Self::insert), and returns the value that was replaced, cloned; `None` if there was
     /// none.
     ///
-    /// Of calls that race on one key, each returns the value of the one before it.
+    /// If several calls race on one key, each returns the value that the call before it stored.
     ///
     /// # Errors
-    /// If the value was not stored: why.
+    /// The [`Rejection`] says why the value was not stored.
     ///
     /// # Panics
-    /// As `insert`. If the `Clone` panics, the value was stored.
+    /// As `insert`. If the `Clone` panics, `value` was stored.
     ///
     /// # Examples
     /// ```
@@ -83,14 +84,14 @@ where
     /// As [`insert_with`](Self::insert_with), and returns what `reader` makes of the key and the value
     /// that were replaced, without cloning them; `None` if there were none.
     ///
-    /// `reader` runs pinned, like that of [`read`](Self::read). It sees what has left: other threads may
-    /// still be reading it, too.
+    /// `reader` runs pinned, like that of [`read`](Self::read), when the old entry has left the cache; other
+    /// threads may still be reading it.
     ///
     /// # Errors
-    /// If the value was not stored: why. `reader` was not called then.
+    /// The [`Rejection`] says why the value was not stored. `reader` was not called.
     ///
     /// # Panics
-    /// As `insert_with`. If `reader` panics, the value was stored.
+    /// As `insert_with`. If `reader` panics, `value` was stored.
     pub fn insert_and_read<R>(
         &self,
         key: K,
@@ -104,7 +105,7 @@ where
                 let read = |old: &Entry<K, V>| read = Some(reader(&old.key, &old.value));
                 self.store_reading(key, value, traits, read, None)
             }
-            Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
+            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
         };
         match inserted {
             Inserted::Rejected(rejection) => Err(rejection),
@@ -112,25 +113,25 @@ where
         }
     }
 
-    /// As [`insert_with`](Self::insert_with), and returns what had to leave: the value that was replaced,
-    /// and the entries that were evicted, all cloned.
+    /// As [`insert_with`](Self::insert_with), and returns what left for it: the value that was replaced and
+    /// the entries that were evicted, all cloned.
     ///
-    /// With inline maintenance, what is evicted is what was evicted because of this insertion; in
-    /// background mode it is what the call evicts itself in the partition of its key, for which it
-    /// applies what other insertions have left to do, while others may do that at the same time. So every
-    /// evicted entry is given back at most once. What expires, or makes room in other partitions for a
-    /// value heavier than a partition's share, is not given back; a
-    /// [listener](crate::Builder::listener) hears of everything.
+    /// With inline maintenance, these are the entries that were evicted because of this insertion. In
+    /// background mode, they are the entries that the call itself evicts in the partition of its key. To do
+    /// so it also applies what earlier insertions have left to maintenance, which other threads may be doing
+    /// at the same time. So each evicted entry is returned by at most one call. The call does not return
+    /// entries that expire, or that make room in other partitions for a value heavier than a partition's
+    /// share. A [listener](crate::Builder::listener) is notified of all removals.
     ///
     /// # Errors
-    /// If the value was not stored: why.
+    /// The [`Rejection`] says why the value was not stored.
     ///
     /// # Panics
-    /// As `insert_with`. If the `Clone` of what was replaced panics, the value was stored; if that of an
-    /// evicted entry does, that one is left out.
+    /// As `insert_with`. If the `Clone` of the replaced value panics, `value` was stored; an evicted entry
+    /// whose `Clone` panics is left out.
     ///
     /// # Complexity
-    /// As `insert_with`; also in background mode the call runs maintenance itself.
+    /// As `insert_with`; the call always runs maintenance itself, in background mode too.
     ///
     /// # Examples
     /// ```
@@ -168,7 +169,7 @@ where
                 };
                 self.store_reading(key, value, traits, read, Some(&show))
             }
-            Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
+            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
         };
         match inserted {
             Inserted::Rejected(rejection) => Err(rejection),
@@ -184,37 +185,50 @@ where
         Ok(Traits { lifetime: ttl.map_or(EntryTtl::Default, EntryTtl::For), tags, is_unevictable })
     }
 
-    /// The tags of those names; `None` if there is none.
+    /// The tags of these names; `None` if there are no names.
     pub(super) fn hold_tags<T: AsRef<str>>(
         &self,
         names: impl IntoIterator<Item = T>,
     ) -> Result<Option<TagSet>, Rejection> {
-        let held = self.shared.settings.tags.hold(names);
-        let tags = held.ok_or(Rejection::TooManyTags { limit: MAX_TAGS })?;
+        let tags = self.shared.settings.tags.hold(names);
+        let tags = tags.ok_or(Rejection::TooManyTags { limit: MAX_TAGS })?;
         Ok((!tags.is_empty()).then_some(tags))
     }
 
-    /// A new entry.
+    /// Makes a new entry, with the extension that its lifetime and its tags need.
     #[inline]
-    fn make(&self, hash: u64, weight: u32, key: K, value: V, traits: Traits) -> Owned<K, V> {
+    pub(super) fn make(
+        &self,
+        hash: u64,
+        weight: u32,
+        key: K,
+        value: V,
+        traits: Traits,
+    ) -> Owned<K, V> {
         let Traits { lifetime, tags, is_unevictable } = traits;
+        let engine = &self.shared.engine;
         let new = match tags {
-            None => self.entry(hash, weight, key, value, lifetime),
+            None => match engine.timing.spec(lifetime, hash) {
+                None => Owned::new(hash, weight, key, value),
+                Some(spec) => Owned::extended(hash, weight, key, value, spec, None),
+            },
             Some(tags) => {
-                let spec = self.shared.engine.timing.spec_always(lifetime, hash);
-                let new = Owned::extended(hash, weight, key, value, spec, Some(tags));
-                self.sample(&new, hash);
-                new
+                let spec = engine.timing.spec_always(lifetime, hash);
+                Owned::extended(hash, weight, key, value, spec, Some(tags))
             }
         };
+        // Hits on the entries of sampled keys are reported to the shadow caches.
+        if engine.shadow.as_ref().is_some_and(|shadow| shadow.samples(hash)) {
+            new.as_ptr().set_sampled();
+        }
         if is_unevictable {
             new.set_unevictable();
         }
         new
     }
 
-    /// Most entries have no traits of their own, and most caches neither listeners nor an
-    /// [`Expiry`](crate::Expiry): then nothing is asked or announced between the steps.
+    /// Stores an entry without traits. Most caches have neither listeners nor an [`Expiry`](crate::Expiry):
+    /// then no user code runs between the steps, and the change needs no reservation.
     pub(super) fn store_plain(&self, key: K, value: V) -> Inserted {
         if !self.shared.settings.is_unwatched {
             return self.store(key, value, Traits::default());
@@ -229,16 +243,16 @@ where
         };
         let new = self.make(hash, weight.units, key, value, Traits::default());
         engine.table.prefetch_entry(hash);
-        if weight.is_heavy() {
+        if weight.is_heavy {
             let _loan = self.borrow_for(&new, weight, hash);
             return self.store_entry(new, hash, Some(EntryTtl::Default), |_| ());
         }
         engine.fills.mark(hash);
         let guard = reclaim::pin();
         let Ok((new, old)) = engine.table.upsert(new, |_, _| true, &guard) else {
-            unreachable!("nothing declines the attempt")
+            unreachable!("no attempt is declined")
         };
-        // From here on nothing panics until the change was reported.
+        // Nothing panics from here until the change is reported.
         let Some(old) = old else {
             self.count(Counter::Inserts, &guard);
             drop(guard);
@@ -261,7 +275,7 @@ where
         self.store_reading(key, value, traits, |_| (), None)
     }
 
-    /// Stores, and calls `read` for the entry that was replaced and `show` for what is evicted.
+    /// Stores an entry. Calls `read` for the entry that it replaced, and `show` for those that it evicted.
     #[inline(always)]
     fn store_reading(
         &self,
@@ -288,8 +302,8 @@ where
         self.store_showing(new, hash, Some(lifetime), read, show)
     }
 
-    /// Puts `new` into the table, and calls `read` for the entry that it replaces. Its lifetime is
-    /// computed anew if `lifetime` says so.
+    /// Puts `new` into the table, and calls `read` for the entry that it replaced. With a `lifetime`, the
+    /// deadline of `new` is computed anew if an attempt had to wait; an entry of a snapshot has none.
     #[inline]
     pub(super) fn store_entry(
         &self,
@@ -301,7 +315,7 @@ where
         self.store_showing(new, hash, lifetime, read, None)
     }
 
-    /// The same; also calls `show` for what is evicted because of that.
+    /// The same; also calls `show` for the entries that are evicted for it.
     fn store_showing(
         &self,
         new: Owned<K, V>,
@@ -345,19 +359,19 @@ where
             self.count_gone(old, cause, guard);
             if cause == RemovalCause::Replaced {
                 if let Some(read) = read.take() {
-                    // User code. Whatever it does, the change is reported as `change` is dropped.
+                    // User code. If it panics, the change is still reported when `change` is dropped.
                     read(engine.table.at(old, guard));
                 }
                 return Attempt::Done(Inserted::Replaced);
             }
-            // A new entry like any other, not a change of the one that nobody saw any more.
+            // The old entry was not valid any more, so this one counts as added.
             self.count(Counter::Inserts, guard);
             Attempt::Done(Inserted::Added)
         });
         stored.unwrap_or_else(|MustNotWait| self.reject(Rejection::WithinListener))
     }
 
-    /// Stores unless the key is there; if `fill` says so, unless that has become stale.
+    /// Stores an entry unless the key is present or `fill`, if there is one, has become stale.
     pub(super) fn store_if_absent(
         &self,
         key: K,
@@ -371,7 +385,7 @@ where
         let hash = self.hash(&key);
         let engine = &self.shared.engine;
         if fill.is_none() {
-            // Also of a key that is there the caller has news.
+            // Even if the key is present: the caller knows of a newer value than fills do.
             engine.fills.mark(hash);
         }
         if self.find(&key, hash, &reclaim::pin()).is_some() {
@@ -379,7 +393,7 @@ where
         }
         let weight = match self.weigh(&key, &value, hash) {
             Ok(weight) => weight,
-            Err(rejection) => return self.reject_stored(rejection, hash),
+            Err(rejection) => return self.reject_and_note(rejection, hash),
         };
         let lifetime = traits.lifetime;
         let new = self.make(hash, weight.units, key, value, traits);
@@ -416,7 +430,7 @@ where
                             Attempt::Done(if is_present {
                                 Absent::Present
                             } else {
-                                Absent::Fallen(present)
+                                Absent::Invalid(present)
                             })
                         }
                     }
@@ -425,10 +439,11 @@ where
                 Ok(Absent::Added) => return Inserted::Added,
                 Ok(Absent::Stale(unconfirmed)) => return self.reject_stale(unconfirmed, hash),
                 Ok(Absent::Present) => return self.reject(Rejection::Present),
-                Ok(Absent::Fallen(fallen)) => {
-                    // What is valid is another entry, which has come to stand in the same memory.
-                    let is_kept = &mut |_: &K, _: &V| false;
-                    let removed = self.remove_notifying(fallen, hash, is_kept, Absence::Removed);
+                Ok(Absent::Invalid(invalid)) => {
+                    // A valid entry at this address is another one in the same memory, and stays.
+                    let removes_valid = &mut |_: &K, _: &V| false;
+                    let removed =
+                        self.remove_notifying(invalid, hash, removes_valid, Absence::Removed);
                     if removed.is_err() {
                         return self.reject(Rejection::WithinListener);
                     }
@@ -444,7 +459,7 @@ where
             return self.reject(Rejection::WithinListener);
         }
         let hash = self.hash(&key);
-        // Also of a key that is not there the caller has news.
+        // Even if the key is absent: the caller knows of a newer value than fills do.
         self.shared.engine.fills.mark(hash);
         if self.find(&key, hash, &reclaim::pin()).is_none() {
             return self.reject(Rejection::Absent);
@@ -460,7 +475,7 @@ where
         let mut answer = None;
         let mut incoming = Incoming::new(new, Some(lifetime));
         let replaced = engine.attempt(hash, &mut incoming, |change, incoming, guard| {
-            // What the listener was notified of leaves, even if it has expired since.
+            // The entry of which the listener was notified leaves, even if it has expired since.
             let notified = change.notified().map(|(entry, _)| entry);
             let is_valid = |present| notified == Some(present) || self.is_valid(present);
             let on_attempt = |new: &Owned<K, V>, stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
@@ -497,12 +512,12 @@ where
     }
 }
 
-/// What an attempt to insert a new key has found.
+/// The result of an attempt to insert an absent key.
 enum Absent {
     Added,
-    /// A fill has become stale: its entry is in the table, where nobody may see it.
+    /// The fill has become stale: its entry is in the table, but invisible.
     Stale(EntryPtr),
     Present,
-    /// An entry that nobody sees any more stands in the way.
-    Fallen(EntryPtr),
+    /// An entry that is not valid any more is in the way.
+    Invalid(EntryPtr),
 }

@@ -1,4 +1,4 @@
-//! The order that the policy keeps: looking into it, and changing the bounds it works within.
+//! Inspecting the order of the policy, and changing the bounds.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -18,18 +18,16 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Up to `count` keys that the policy finds most worth keeping, the best first; without a
-    /// trace.
+    /// Up to `count` keys that the policy finds most worth keeping, the best first. The call leaves no trace.
     ///
-    /// Each partition ranks its own keys, and ranks are merged: the order is exact with one
-    /// partition and as far as the [policy](crate::policy::EvictionPolicy::hottest) has one. In
-    /// background mode keys that maintenance has not seen yet ([`run_pending`](Self::run_pending))
-    /// are missing, and so are those that leave during the call. Waits for maintenance that is
-    /// under way.
+    /// Each partition ranks its own keys, and the rankings are merged. The order is exact with one partition,
+    /// as far as the [policy](crate::policy::EvictionPolicy::hottest) has an order. In background mode, keys
+    /// that maintenance has not seen yet (see [`run_pending`](Self::run_pending)) are missing, and so are keys
+    /// that leave during the call. Waits for maintenance that is under way.
     ///
     /// # Complexity
-    /// O(count × partitions) where the policy [names them](crate::policy::EvictionPolicy::hottest), as
-    /// the default does; else O(n log n).
+    /// O(count × partitions) if the policy [names its hottest
+    /// entries](crate::policy::EvictionPolicy::hottest), as the default does; otherwise O(n log n).
     ///
     /// # Examples
     /// ```
@@ -54,55 +52,48 @@ where
     where
         K: Clone,
     {
-        self.ranked(Rank::Hottest, count)
+        self.ranked_keys(Rank::Hottest, count).0
     }
 
-    /// Up to `count` keys that the policy would evict next, the next one first; otherwise as
+    /// Up to `count` keys that the policy would evict next, the very next first; otherwise as
     /// [`hottest`](Self::hottest).
     #[must_use]
     pub fn coldest(&self, count: usize) -> Vec<K>
     where
         K: Clone,
     {
-        self.ranked(Rank::Coldest, count)
+        self.ranked_keys(Rank::Coldest, count).0
     }
 
-    fn ranked(&self, rank: Rank, count: usize) -> Vec<K>
-    where
-        K: Clone,
-    {
-        self.ranked_keys(rank, count).0
-    }
-
-    /// The same, and how many entries the policies have named: keys that are not valid are left out.
+    /// The keys of up to `count` entries that the policies name, except for entries that are not valid; and
+    /// how many entries the policies have named.
     pub(super) fn ranked_keys(&self, rank: Rank, count: usize) -> (Vec<K>, usize)
     where
         K: Clone,
     {
         let engine = &self.shared.engine;
-        // Hashes first: keys are cloned, which is user code, under no lock.
+        // The policies name hashes: keys are cloned, which runs user code, when no lock is held.
         let hashes = engine.ranked(rank, count);
         let named = hashes.len();
         let guard = reclaim::pin();
-        // Keys whose hashes are equal are distinguished by their addresses, as long as the pin holds.
-        let place = |key: &K| std::ptr::from_ref(key).cast::<()>();
+        // Keys with equal hashes are told apart by their addresses, which are stable under the pin.
+        let address = |key: &K| std::ptr::from_ref(key).cast::<()>();
         let mut seen = HashSet::with_capacity(named);
         let key_of = |hash| {
-            let is_next = |key: &K| !seen.contains(&place(key));
+            let is_next = |key: &K| !seen.contains(&address(key));
             let (pointer, entry) = engine.table.get(hash, is_next, &guard)?;
-            seen.insert(place(&entry.key));
+            seen.insert(address(&entry.key));
             self.is_valid(pointer).then(|| (pointer, entry.key.clone()))
         };
         let keys: Vec<_> = hashes.into_iter().filter_map(key_of).collect();
-        // Once more: what was cloned first may have expired meanwhile.
+        // Checked again, because the first entries may have expired while the others were cloned.
         let is_valid = |(pointer, key)| self.is_valid(pointer).then_some(key);
         (keys.into_iter().filter_map(is_valid).collect(), named)
     }
 
-    /// How often `key` was used lately, in the policy's own measure: what the frequency sketch
-    /// says with the default policy, the exact count with `lfu`, a saturating counter or nothing
-    /// with others. `None` if the key is not there or maintenance has not seen it yet. Without a
-    /// trace.
+    /// How often `key` was used lately, in the policy's own measure: the estimate of the frequency sketch
+    /// with the default policy, the exact count with `lfu`, and a saturating counter or 0 with the others.
+    /// `None` if the key is absent or maintenance has not seen it yet. The call leaves no trace.
     pub fn frequency<Q>(&self, key: &Q) -> Option<u64>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -117,9 +108,9 @@ where
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    /// How the policy divides what it holds at the moment, over all partitions: for the default
-    /// one, its window, probation and protected parts and what it aims at for each. Empty where
-    /// the policy has no parts.
+    /// The segments into which the policy divides its entries, summed over all partitions. For the default
+    /// policy these are window, probation and protected, each with its content and its target. Empty if the
+    /// policy has no segments.
     ///
     /// # Examples
     /// ```
@@ -136,19 +127,18 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// Changes the bound on the number of entries, up or down, at run time.
     ///
-    /// A lower bound holds on return, as far as bounds [hold](Self#bounds). The excess is evicted
-    /// by this call, 256 entries at a time and a partition after the other: other threads go on
-    /// meanwhile and pay nothing for it, but may find more than the new bound until then. Of calls
-    /// by several threads, the last one counts.
+    /// On return a lower bound holds as far as [bounds hold](Self#bounds). This call evicts the excess,
+    /// partition by partition and 256 entries at a time. Other threads go on meanwhile and pay nothing for
+    /// it, but may find more entries than the new bound allows. If several threads change the bound, the last
+    /// call decides.
     ///
-    /// The number of partitions stays, and so does memory that the policy has taken for what it
-    /// remembers. With 0 the cache stores nothing until the capacity is raised again; see
-    /// [`Builder::capacity`](crate::Builder::capacity). [Unevictable](Self::insert_unevictable) entries
-    /// that are there stay.
+    /// The number of partitions does not change, and the policy keeps its memory for evicted keys. With 0 the
+    /// cache stores nothing until the capacity is raised again; see
+    /// [`Builder::capacity`](crate::Builder::capacity). [Unevictable](Self::insert_unevictable) entries stay.
     ///
     /// # Errors
-    /// [`ResizeError`] if the cache was built without a capacity, or if `entries` is less than one
-    /// for each partition and not 0. Nothing has changed then.
+    /// [`ResizeError`] if the cache was built without a capacity, or if `entries` is not 0 and less than one
+    /// for each partition. Nothing has changed then.
     ///
     /// # Examples
     /// ```
@@ -176,7 +166,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// Changes the bound on the sum of weights; otherwise as [`set_capacity`](Self::set_capacity).
     ///
     /// # Errors
-    /// Likewise.
+    /// [`ResizeError`] if the cache was built without a bound on weight, or if `weight` is not 0 and less than
+    /// one for each partition. Nothing has changed then.
     pub fn set_max_weight(&self, weight: u64) -> Result<(), ResizeError> {
         let mut bounds = sync::lock(&self.shared.settings.bounds);
         bounds.max_weight.ok_or(ResizeError::Unbounded)?;
@@ -188,7 +179,7 @@ impl<K, V, S> Cache<K, V, S> {
 
     fn resize(&self, bounds: MutexGuard<'_, Bounds>) {
         self.shared.engine.set_bounds(*bounds);
-        // Values are dropped below, and their drop may ask for the bounds.
+        // Unlocked first: values are dropped below, and their `Drop` may ask for the bounds.
         drop(bounds);
         self.shared.engine.lower_bounds();
     }

@@ -1,4 +1,4 @@
-//! Removing many entries at once.
+//! Removing many entries at once: by a predicate, or all.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
@@ -20,21 +20,20 @@ where
 {
     /// Removes every entry for which `condition` does not hold.
     ///
-    /// Entries that are there during the whole call are judged once; those that come or go
-    /// meanwhile may or may not be. `condition` runs pinned, like the closure of
-    /// [`read`](Self::read). If it panics, what was removed before stays removed.
+    /// An entry that is in the cache during the whole call is judged once; one that is inserted or removed
+    /// meanwhile may be judged or not. `condition` runs pinned, like the closure of [`read`](Self::read). If
+    /// it panics, entries that were removed before stay removed.
     pub fn retain(&self, mut condition: impl FnMut(&K, &V) -> bool) {
         self.remove_where(|key, value| !condition(key, value), Absence::RemovedByPredicate);
     }
 
     /// Removes every entry for which `predicate` holds, and returns how many it removed.
     ///
-    /// An entry that is there during the whole call is judged exactly once. One that is inserted,
-    /// or whose value is replaced, while the call runs may be judged or not: what was judged is
-    /// what is removed, so a value that replaces a judged one stays. What is inserted after the
-    /// call has returned is never removed by it. `predicate` runs pinned, like the closure of
-    /// [`read`](Self::read); it may use the cache. If it panics, the panic comes through the call,
-    /// and what was removed before stays removed.
+    /// An entry that is in the cache during the whole call is judged exactly once. One that is inserted, or
+    /// whose value is replaced, while the call runs may be judged or not. Only a judged value is removed: a
+    /// value that replaces it stays. The call never removes a value that is inserted after it has returned.
+    /// `predicate` runs pinned, like the closure of [`read`](Self::read); it may use the cache. If it panics,
+    /// the call panics, and entries that were removed before stay removed.
     ///
     /// # Complexity
     /// O(n).
@@ -49,8 +48,8 @@ where
         self.remove_where(predicate, Absence::RemovedByPredicate)
     }
 
-    /// Removes every entry that is there when the call begins, and none that is inserted after
-    /// it has returned. What is inserted meanwhile may or may not stay.
+    /// Removes every entry that is in the cache when the call begins, and none that is inserted after the
+    /// call has returned. An entry that is inserted meanwhile may stay or not.
     ///
     /// # Complexity
     /// O(n).
@@ -58,8 +57,8 @@ where
         self.remove_where(|_, _| true, Absence::Cleared);
     }
 
-    /// Removes every entry for which `condition` holds, and returns how many those were; `absence` is
-    /// what is remembered of them.
+    /// Removes every entry for which `condition` holds, and returns their number. The history remembers
+    /// `absence` as the reason.
     fn remove_where(&self, mut condition: impl FnMut(&K, &V) -> bool, absence: Absence) -> u64 {
         let engine = &self.shared.engine;
         engine.fills.mark_all();
@@ -69,11 +68,11 @@ where
         let mut removed = 0;
         let mut cursor = Cursor::Start;
         while cursor != Cursor::End {
-            // Before the guard, so that they are dropped after it; also if `condition` panics.
+            // Declared before the guard, so that the changes are dropped after it, even if `condition` panics.
             let mut changes = Vec::new();
             let guard = reclaim::pin();
             cursor = engine.table.step(cursor, &guard, |pointer, entry| {
-                // What nobody sees any more is nobody's to judge, but taken along.
+                // An entry that is not valid any more is removed without being judged.
                 if self.is_valid(pointer) && !condition(&entry.key, &entry.value) {
                     return;
                 }
@@ -89,9 +88,9 @@ where
         removed
     }
 
-    /// As [`remove_where`](Self::remove_where), in a cache with an atomic listener: what a step sees is
-    /// judged, notified and removed one entry after another, each within its gate, which is held for no
-    /// longer than that takes.
+    /// As [`remove_where`](Self::remove_where), for a cache with an atomic listener: the entries of a step
+    /// are judged, notified and removed one after the other, each within its gate, which is left before the
+    /// next is entered.
     fn remove_notifying_where(
         &self,
         mut condition: impl FnMut(&K, &V) -> bool,
@@ -101,7 +100,7 @@ where
         let mut removed = 0;
         let mut cursor = Cursor::Start;
         while cursor != Cursor::End {
-            // Compared, not followed, until they were found linked once more.
+            // These are only compared, not dereferenced, until they are found linked again.
             let mut seen: Vec<EntryPtr> = Vec::new();
             let mut hashes = Vec::new();
             let guard = reclaim::pin();
@@ -118,11 +117,11 @@ where
         removed
     }
 
-    /// Judges and takes out an entry that a walk has seen, if it is still there; says whether it removed
-    /// one that somebody could still see.
+    /// Judges and removes an entry that a walk has seen, if it is still linked. Says whether it removed a
+    /// valid one.
     ///
     /// # Errors
-    /// If another thread is within the entry's gate, and this one must not wait.
+    /// If another thread is within the entry's gate and this one must not wait.
     pub(super) fn remove_notifying(
         &self,
         pointer: EntryPtr,
@@ -133,12 +132,13 @@ where
         let engine = &self.shared.engine;
         // Fills were marked before the walk.
         engine.attempt_unmarked(hash, &mut Incoming::none(), |change, _, guard| {
-            // Judged once, and within the gate no other thread can have taken it out.
+            // An entry that the listener was notified of has been judged, and no other thread can have
+            // removed it, because this one is within the gate.
             if change.notified().is_none() {
                 let Some(entry) = engine.table.find_entry(hash, pointer, guard) else {
                     return Attempt::Done(false);
                 };
-                // What nobody sees any more is nobody's to judge, but taken along.
+                // An entry that is not valid any more is removed without being judged.
                 if self.is_valid(pointer) && !condition(&entry.key, &entry.value) {
                     return Attempt::Done(false);
                 }

@@ -1,51 +1,50 @@
 //! Iteration: weakly consistent, and pinned only in short steps.
 //!
-//! Items are cloned in batches and handed out later, when their entries may have been freed. So what
-//! decides about an entry's validity travels with the clone, and is asked when it is handed out: tags
-//! tell by themselves, and a deadline that lies ahead does as long as no deadline of the cache was
-//! brought forward. Otherwise the table is asked for the entry itself: it may have been used since,
-//! and live longer, or have left because its new deadline has passed.
+//! Items are cloned in batches and returned later, when their entries may have been freed. So each clone
+//! carries what decides whether its entry is valid, which is checked when the item is returned. The tags
+//! say it themselves. A deadline that has not passed says it as long as no deadline of the cache was
+//! brought forward. Otherwise the entry is searched in the table again: a use may have prolonged its life,
+//! or it may have left because its new deadline has passed.
 #![forbid(unsafe_code)]
 
 use std::fmt;
 use std::vec;
 
 use super::{Cache, EntryView};
-use crate::entry::Deadline;
-use crate::entry::{Entry, EntryPtr};
+use crate::entry::{Deadline, Entry, EntryPtr};
 use crate::reclaim;
 use crate::table::Cursor;
 use crate::tags::TagSet;
 
-/// Pairs of a cache, cloned; made by [`Cache::iter`].
+/// An iterator over the keys and values of a cache, cloned; made by [`Cache::iter`].
 pub struct Iter<'c, K, V, S> {
     steps: Steps<'c, K, V, S, (K, V)>,
 }
 
-/// Keys of a cache, cloned; made by [`Cache::keys`].
+/// An iterator over the keys of a cache, cloned; made by [`Cache::keys`].
 pub struct Keys<'c, K, V, S> {
     steps: Steps<'c, K, V, S, K>,
 }
 
-/// Entries of a cache, cloned; made by [`Cache::entries`].
+/// An iterator over the entries of a cache, cloned; made by [`Cache::entries`].
 pub struct Entries<'c, K, V, S> {
     steps: Steps<'c, K, V, S, EntryView<K, V>>,
 }
 
-/// Values of a cache, cloned; made by [`Cache::values`].
+/// An iterator over the values of a cache, cloned; made by [`Cache::values`].
 pub struct Values<'c, K, V, S> {
     steps: Steps<'c, K, V, S, V>,
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    /// Every key and value, cloned, in no order that means anything.
+    /// Every key and value, cloned, in an unspecified order.
     ///
-    /// An entry that is there during the whole iteration is seen exactly once; one that is
-    /// inserted, replaced or removed meanwhile may be seen or not. Entries are cloned some
-    /// hundred at a time, pinned only for that: an iteration that is left lying about holds back
-    /// nothing. So an entry that was removed or replaced may come back for as long; one that has
-    /// expired, or whose tag was [invalidated](Self::invalidate_tag), never does: that is asked as
-    /// each item is returned. Iteration is no use of an entry, and neither a hit nor a miss.
+    /// An entry that is in the cache during the whole iteration is returned exactly once; one that is
+    /// inserted, replaced or removed meanwhile may be returned or not. About a hundred entries at a time are
+    /// cloned, and the thread is pinned only for that: an iterator that is kept delays no freeing. So an
+    /// entry that was removed or replaced after it was cloned may still be returned. An entry that has
+    /// expired, or whose tag was [invalidated](Self::invalidate_tag), never is, because that is checked when
+    /// each item is returned. Iteration counts as neither a use of an entry nor a hit or a miss.
     pub fn iter(&self) -> Iter<'_, K, V, S>
     where
         K: Clone,
@@ -70,7 +69,7 @@ impl<K, V, S> Cache<K, V, S> {
         Values { steps: Steps::new(self, |_, _, entry| entry.value.clone()) }
     }
 
-    /// Every entry, key and value cloned, with what the cache knows of it; otherwise as
+    /// Every entry: key and value, cloned, with what the cache knows of it; otherwise as
     /// [`iter`](Self::iter).
     ///
     /// # Examples
@@ -98,33 +97,33 @@ impl<K, V, S> Cache<K, V, S> {
     }
 }
 
-/// What is taken along of an entry.
+/// Makes an item from an entry.
 type Item<K, V, S, T> = fn(&Cache<K, V, S>, EntryPtr, &Entry<K, V>) -> T;
 
-/// The common part: clones a step's worth of items under one pin, then hands them out without.
+/// What the iterators share: it clones the items of one step under a pin, then returns them without one.
 struct Steps<'c, K, V, S, T> {
     cache: &'c Cache<K, V, S>,
     cursor: Cursor,
     item: Item<K, V, S, T>,
     ready: vec::IntoIter<Ready<T>>,
-    /// Of the engine, before the items were cloned.
+    /// The engine's count of deadlines brought forward, from before the items were cloned.
     brought_forward: u64,
 }
 
-/// An item that was cloned.
+/// A cloned item that was not returned yet.
 struct Ready<T> {
     item: T,
     /// `None` if the entry can neither expire nor be invalidated.
     validity: Option<Validity>,
 }
 
-/// What tells of a cloned entry whether it is still valid.
+/// What decides whether a cloned entry is still valid.
 struct Validity {
     deadline_ns: u64,
     tags: Option<Box<TagSet>>,
     hash: u64,
-    /// Where the key stood: with the hash, what the entry is found by again. Compared, not followed.
-    key_at: usize,
+    /// By its hash and the address of its key, the entry is found again. It is compared, not dereferenced.
+    key_address: usize,
 }
 
 impl Validity {
@@ -134,7 +133,7 @@ impl Validity {
             deadline_ns: extension.deadline.get(),
             tags: pointer.tags().cloned().map(Box::new),
             hash: pointer.hash(),
-            key_at: address(&entry.key),
+            key_address: address(&entry.key),
         })
     }
 }
@@ -165,7 +164,7 @@ impl<'c, K, V, S, T> Steps<'c, K, V, S, T> {
             }
             let mut ready = Vec::new();
             let engine = &self.cache.shared.engine;
-            // Before the deadlines are read.
+            // Read before the deadlines are, so that a later move of one of them is noticed.
             self.brought_forward = engine.brought_forward.times();
             let guard = reclaim::pin();
             self.cursor = engine.table.step(self.cursor, &guard, |pointer, entry| {
@@ -178,24 +177,24 @@ impl<'c, K, V, S, T> Steps<'c, K, V, S, T> {
         }
     }
 
-    /// The item, if its entry is valid.
+    /// The item, if its entry is still valid.
     fn judge(&self, item: T, validity: &Validity) -> Option<T> {
         if validity.tags.as_ref().is_some_and(|tags| tags.is_dead()) {
             return None;
         }
         let engine = &self.cache.shared.engine;
-        let is_as_seen = engine.brought_forward.times() == self.brought_forward;
+        let is_unmoved = engine.brought_forward.times() == self.brought_forward;
         let is_ahead = validity.deadline_ns == Deadline::NEVER
             || engine.timing.time.is_surely_not_past(validity.deadline_ns)
             || engine.timing.time.now_ns() <= validity.deadline_ns;
-        if is_as_seen && is_ahead {
+        if is_unmoved && is_ahead {
             return Some(item);
         }
-        // Dropped before the pin.
+        // Dropped before the thread is pinned.
         drop(item);
         let guard = reclaim::pin();
-        let is_same = |key: &K| address(key) == validity.key_at;
-        // Another one of the same key may stand there by now, so it is cloned anew.
+        let is_same = |key: &K| address(key) == validity.key_address;
+        // Another entry may have its key at the same address by now, so the item is cloned anew.
         let (pointer, entry) = engine.table.get(validity.hash, is_same, &guard)?;
         self.cache.is_valid(pointer).then(|| (self.item)(self.cache, pointer, entry))
     }

@@ -1,4 +1,4 @@
-//! What an entry can be given when it is stored, and what such a call hands back.
+//! The options of an insertion, and the result of one that returns what it displaced.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -8,7 +8,8 @@ use super::Cache;
 use crate::expiry::EntryTtl;
 use crate::tags::TagSet;
 
-/// What an entry is given besides key and value; for [`Cache::insert_with`] and its kin.
+/// What an entry is given besides its key and value; for [`Cache::insert_with`],
+/// [`Cache::insert_if_absent_with`], [`Cache::replace_with`] and similar methods.
 ///
 /// # Examples
 /// ```
@@ -32,20 +33,19 @@ pub struct InsertOptions<'t> {
 }
 
 impl<'t> InsertOptions<'t> {
-    /// An entry like that of [`Cache::insert`].
+    /// The options of [`Cache::insert`]: the cache's lifetimes, no tags, evictable.
     pub const fn new() -> Self {
         Self { ttl: None, tags: &[], is_unevictable: false }
     }
 
     /// The entry lives for `ttl`, whatever the cache's [time to live](crate::Builder::time_to_live) or
-    /// [`Expiry`](crate::Expiry) says of new ones; see [`Cache::insert_with_ttl`].
+    /// [`Expiry`](crate::Expiry) would give it; see [`Cache::insert_with_ttl`].
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// The entry carries `tags`, by which [`Cache::invalidate_tag`] finds it; see
-    /// [`Cache::insert_with_tags`].
+    /// The entry carries `tags`, for [`Cache::invalidate_tag`]; see [`Cache::insert_with_tags`].
     pub const fn tags(mut self, tags: &'t [&'t str]) -> Self {
         self.tags = tags;
         self
@@ -58,17 +58,17 @@ impl<'t> InsertOptions<'t> {
     }
 }
 
-/// What had to leave for a value, of [`Cache::insert_displacing`].
+/// What left the cache for a new entry, as returned by [`Cache::insert_displacing`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Displaced<K, V> {
-    /// The value that was stored under the key before, if it was valid.
+    /// The value that was replaced, if the key had a valid one.
     pub replaced: Option<V>,
     /// Keys and values of the entries that were evicted, in the order of their eviction.
     pub evicted: Vec<(K, V)>,
 }
 
-/// What [`InsertOptions`] say, as an entry is made by it.
+/// The content of [`InsertOptions`] in the form from which an entry is made.
 #[derive(Default)]
 pub(super) struct Traits {
     pub(super) lifetime: EntryTtl,

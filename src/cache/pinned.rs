@@ -7,7 +7,7 @@ use super::Cache;
 use crate::base::equivalent::Equivalent;
 use crate::reclaim::Guard;
 
-/// A pinned thread's view of a cache, made by [`Cache::pin`]. Read there what it costs others.
+/// Access to a cache for a pinned thread, made by [`Cache::pin`], which says what a pin costs other threads.
 #[must_use = "a pin that is dropped at once pins nothing"]
 pub struct Pinned<'c, K, V, S> {
     cache: &'c Cache<K, V, S>,
@@ -25,10 +25,13 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// The value of `key`. Counts as a use of the entry, and as a hit or a miss.
+    /// The value of `key`. The call counts as a use of the entry, and as a hit or a miss.
     ///
-    /// The reference stays valid, with the same value, while `self` lives, whatever becomes of
-    /// the entry meanwhile. Lock-free; O(1) expected.
+    /// The reference stays valid, and the value the same, while `self` lives, even if the entry leaves the
+    /// cache meanwhile. Lock-free.
+    ///
+    /// # Complexity
+    /// O(1) expected.
     #[inline]
     pub fn get<Q>(&self, key: &Q) -> Option<&V>
     where
@@ -38,7 +41,7 @@ where
         self.cache.lookup(key, hash, &self.guard).map(|entry| &entry.value)
     }
 
-    /// The value of `key`, without a trace: neither a use, nor a hit or a miss.
+    /// The value of `key`. The call leaves no trace: it counts as neither a use nor a hit or a miss.
     #[inline]
     pub fn peek<Q>(&self, key: &Q) -> Option<&V>
     where
@@ -48,7 +51,7 @@ where
         self.cache.find(key, hash, &self.guard).map(|(_, entry)| &entry.value)
     }
 
-    /// Whether `key` is there; without a trace.
+    /// Whether `key` is present. The call leaves no trace, like [`peek`](Self::peek).
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,

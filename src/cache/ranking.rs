@@ -1,5 +1,5 @@
-//! The order that the policy keeps, entry by entry: going through it, taking from its ends, and
-//! changing an entry's place.
+//! The order of the policy, entry by entry: iterating in it, removing entries from its ends, and changing
+//! the place of an entry.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -11,8 +11,8 @@ use crate::base::equivalent::Equivalent;
 use crate::engine::evict::Rank;
 use crate::reclaim;
 
-/// Pairs of a cache in the order of its policy; made by [`Cache::hottest_first`] and
-/// [`Cache::coldest_first`].
+/// An iterator over the keys and values of a cache, cloned, in the order of its policy; made by
+/// [`Cache::hottest_first`] and [`Cache::coldest_first`].
 pub struct Ranked<'c, K, V, S> {
     cache: &'c Cache<K, V, S>,
     keys: vec::IntoIter<K>,
@@ -23,15 +23,15 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Every key and value, cloned, the one most worth keeping first.
+    /// Every key and value, cloned, the entry most worth keeping first.
     ///
-    /// The order is that of the call, as [`hottest`](Self::hottest) gives it; an entry that leaves
-    /// before it is its turn is left out, one whose value is replaced comes with the new one.
-    /// Unevictable entries have no place in the order and are left out. It is no use of an entry, and
-    /// neither a hit nor a miss.
+    /// The order is that of [`hottest`](Self::hottest) at the time of the call. An entry that leaves before
+    /// its turn is left out; an entry whose value is replaced before its turn comes with the new value.
+    /// Unevictable entries have no place in the order and are left out. Iteration counts as neither a use of
+    /// an entry nor a hit or a miss.
     ///
     /// # Complexity
-    /// As `hottest`, with a clone of each key, and O(1) for each pair.
+    /// As `hottest` of all entries, with a clone of each key; then O(1) for each pair.
     ///
     /// # Examples
     /// ```
@@ -59,7 +59,7 @@ where
         Ranked { cache: self, keys: self.hottest(usize::MAX).into_iter() }
     }
 
-    /// Every key and value, cloned, the one that would leave next first; otherwise as
+    /// Every key and value, cloned, the entry that would be evicted next first; otherwise as
     /// [`hottest_first`](Self::hottest_first).
     #[must_use = "iterators do nothing unless they are consumed"]
     pub fn coldest_first(&self) -> Ranked<'_, K, V, S>
@@ -70,21 +70,21 @@ where
         Ranked { cache: self, keys: self.coldest(usize::MAX).into_iter() }
     }
 
-    /// Removes the entry that the policy would evict next and returns its key and value, cloned;
-    /// `None` if there is none but unevictable ones.
+    /// Removes the entry that the policy would evict next and returns its key and value, cloned; `None` if
+    /// the cache has no evictable entry.
     ///
-    /// Each entry is returned by one call alone. The order is exact with one partition, as
-    /// [`hottest`](Self::hottest) says; other threads may change it meanwhile. The entry counts as
-    /// removed, not as evicted: in [`Stats`](crate::Stats), for listeners
-    /// ([`Explicit`](crate::RemovalCause::Explicit)), and for the policy, which remembers nothing of
-    /// it.
+    /// Each entry is returned by only one call. The order is exact with one partition, as
+    /// [`hottest`](Self::hottest) says; other threads may change it meanwhile. The entry counts as removed,
+    /// not as evicted: in [`Stats`](crate::Stats), for listeners
+    /// ([`Explicit`](crate::RemovalCause::Explicit)), and for the policy, which does not remember the key.
     ///
     /// # Panics
     /// If a `Clone` does; the entry stays.
     ///
     /// # Complexity
-    /// O(partitions) where the policy keeps an order; O(n) for `s3_fifo` and policies that do not
-    /// [name the coldest](crate::policy::EvictionPolicy::coldest). Waits for maintenance.
+    /// O(partitions) with `lru`, `fifo`, `lfu` and the default policy; up to O(n) with `sieve` and `s3_fifo`;
+    /// O(n log n) with a policy that does not [name its coldest
+    /// entries](crate::policy::EvictionPolicy::coldest). Waits for maintenance.
     ///
     /// # Examples
     /// ```
@@ -115,7 +115,8 @@ where
     /// [`pop_coldest`](Self::pop_coldest).
     ///
     /// # Complexity
-    /// O(partitions) with `lru`, `fifo` and the default policy, else O(n).
+    /// O(partitions) with `lru`, `fifo` and the default policy; O(n) with the other policies of the library;
+    /// O(n log n) with a policy that names neither its hottest nor its coldest entries.
     pub fn pop_hottest(&self) -> Option<(K, V)>
     where
         K: Clone,
@@ -129,13 +130,13 @@ where
         K: Clone,
         V: Clone,
     {
-        // Entries that maintenance has not seen have no place in the order.
+        // Entries that maintenance has not seen yet have no place in the order.
         self.run_pending();
         let mut count = 1;
         loop {
             let (keys, named) = self.ranked_keys(rank, count);
             let taken = keys.into_iter().find_map(|key| self.remove_entry(&key));
-            // Fewer are named only if that was all. Else those that were named have left meanwhile,
+            // Fewer are named only if there are no more. Otherwise all that were named have left meanwhile
             // or are not valid.
             if taken.is_some() || named < count {
                 return taken;
@@ -144,11 +145,11 @@ where
         }
     }
 
-    /// Counts a use of `key` without reading its value, as [`get`](Self::get) does: for the policy,
-    /// for the time to idle, and as a hit or a miss. Says whether the key is there.
+    /// Counts a use of `key` without reading its value: for the policy, for the time to idle, and as a hit or
+    /// a miss, as [`get`](Self::get) does. Says whether the key is present.
     ///
-    /// What a use is worth is up to the policy: `lru` moves the entry to the hot end of its order at
-    /// once, others mark or count it, and to `fifo` it is nothing.
+    /// The policy decides what a use is worth: `lru` moves the entry to the hot end of its order at
+    /// once, others mark or count it, and `fifo` ignores it.
     ///
     /// # Examples
     /// ```
@@ -164,19 +165,20 @@ where
         self.read(key, |_| ()).is_some()
     }
 
-    /// Makes the entry of `key` the next that its [partition](crate::Builder::partitions) evicts,
-    /// after those that were demoted before; demoted again, it keeps its place. False if the key is
-    /// not there or its entry is unevictable.
+    /// Makes the entry of `key` the next that its [partition](crate::Builder::partitions) evicts, after those
+    /// that were demoted before. False if the key is absent or its entry is unevictable.
     ///
-    /// The entry stays until room is needed, and is found as before. A use that the policy hears of
-    /// takes the demotion back, and so does a new value; to `fifo`, which hears of no use, it stands.
-    /// The policy is not asked: this works alike with every one. A snapshot does not keep it.
+    /// It serves entries that are probably not needed any more, such as the pages of a scan, but cost nothing
+    /// as long as there is room.
     ///
-    /// For what will not be needed any more but costs nothing as long as there is room, the pages of
-    /// a scan, say. Neither a use nor a hit or a miss.
+    /// The entry stays until room is needed, and lookups find it as before. A use that is recorded for the
+    /// policy ends the demotion, and so does a new value; with `fifo`, which records no uses, only a new value
+    /// does. A second demotion changes nothing. Demotion works with every policy, which does not see it.
+    /// Snapshots do not keep it. The call counts as neither a use nor a hit or a miss.
     ///
     /// # Complexity
-    /// O(1) expected. Waits for maintenance of the partition that is under way.
+    /// O(1) expected. Waits for maintenance of the partition that is under way, and runs all maintenance that
+    /// is left if it has not seen the entry yet.
     ///
     /// # Examples
     /// ```

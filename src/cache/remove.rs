@@ -1,4 +1,4 @@
-//! The verbs that remove one key.
+//! Removing one key.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
@@ -18,24 +18,24 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Removes `key` and returns its value, cloned: another thread may still be reading it.
+    /// Removes `key` and returns its value; `None` if the key is absent. The value is cloned, because other
+    /// threads may still be reading it.
     ///
-    /// [`remove_if`](Self::remove_if) and [`remove_and_read`](Self::remove_and_read) remove without
-    /// cloning, [`remove_entry`](Self::remove_entry) returns the key too.
+    /// [`remove_if`](Self::remove_if) and [`remove_and_read`](Self::remove_and_read) remove without cloning;
+    /// [`remove_entry`](Self::remove_entry) returns the key too.
     pub fn remove<Q>(&self, key: &Q) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
         V: Clone,
     {
         let hash = self.hash(key);
-        self.remove_with(key, hash, V::clone)
+        self.remove_reading(key, hash, |_, value| value.clone())
     }
 
     /// Removes `key` if `condition` holds for its entry, and says whether it did.
     ///
-    /// What was judged is what is removed: should another thread replace the value in between,
-    /// `condition` is asked again about the new one. It runs pinned, like the closure of
-    /// [`read`](Self::read).
+    /// Only a judged value is removed: if another thread replaces the value meanwhile, `condition` is asked
+    /// about the new one too. It runs pinned, like the closure of [`read`](Self::read).
     pub fn remove_if<Q>(&self, key: &Q, mut condition: impl FnMut(&K, &V) -> bool) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -44,7 +44,8 @@ where
         let engine = &self.shared.engine;
         let mut found = None;
         let removed = engine.attempt(hash, &mut Incoming::none(), |change, _, guard| {
-            // Judged once, and within the gate no other thread can have taken it out.
+            // An entry that the listener was notified of has been judged, and no other thread can have
+            // removed it, because this one is within the gate.
             if change.notified().is_none() {
                 let Some((pointer, entry)) = self.find(key, hash, guard) else {
                     return Attempt::Done(false);
@@ -58,7 +59,7 @@ where
             if change.must_notify(pointer, || RemovalCause::Explicit) {
                 return Attempt::Retry;
             }
-            // Still under the guard, or the condition would have to be asked once more.
+            // Reserved under the guard: after it, the condition would have to be asked once more.
             change.reserve_pinned(ChangeKind::Remove);
             if !engine.table.remove_entry(pointer, guard) {
                 return Attempt::Retry;
@@ -69,30 +70,18 @@ where
         removed.unwrap_or_else(|refused| refused.panic())
     }
 
-    pub(super) fn remove_with<Q, R>(
-        &self,
-        key: &Q,
-        hash: u64,
-        take: impl FnOnce(&V) -> R,
-    ) -> Option<R>
-    where
-        Q: Equivalent<K> + ?Sized,
-    {
-        self.remove_reading(key, hash, |_, value| take(value))
-    }
-
-    /// The same with the key that was stored.
+    /// Removes `key`, and returns what `read` makes of the stored key and its value.
     pub(super) fn remove_reading<Q, R>(
         &self,
         key: &Q,
         hash: u64,
-        take: impl FnOnce(&K, &V) -> R,
+        read: impl FnOnce(&K, &V) -> R,
     ) -> Option<R>
     where
         Q: Equivalent<K> + ?Sized,
     {
         let engine = &self.shared.engine;
-        let mut take = Some(take);
+        let mut read = Some(read);
         let removed = engine.attempt(hash, &mut Incoming::none(), |change, _, guard| {
             let on_attempt = |stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
                 change.on_attempt(stage, |change, old| match old {
@@ -105,21 +94,21 @@ where
                     _ => Some(ChangeKind::Remove),
                 })
             };
-            let is_match = move |held: &K| key.equivalent(held);
+            let is_match = move |stored: &K| key.equivalent(stored);
             let Some((pointer, entry)) = engine.table.remove(hash, is_match, on_attempt, guard)
             else {
                 return if change.is_unprepared() { Attempt::Retry } else { Attempt::Done(None) };
             };
             let cause = self.note_removed(change, pointer, Absence::Removed, guard);
-            let take = take.take().filter(|_| cause == RemovalCause::Explicit);
-            // User code, perhaps the value's `clone`. If it panics, the change is reported all the same.
-            Attempt::Done(take.map(|take| take(&entry.key, &entry.value)))
+            let read = read.take().filter(|_| cause == RemovalCause::Explicit);
+            // User code, such as the value's `clone`. If it panics, the change is still reported.
+            Attempt::Done(read.map(|read| read(&entry.key, &entry.value)))
         });
         removed.unwrap_or_else(|refused| refused.panic())
     }
 
-    /// Reports an entry that `change` has taken out, and counts it; returns why it has left. `explicit` is
-    /// what is remembered of a removal by the user.
+    /// Notes and counts an entry that `change` has taken out; returns why it left. The history remembers
+    /// `explicit` as the reason if the user removed it.
     #[inline]
     pub(super) fn note_removed(
         &self,

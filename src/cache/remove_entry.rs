@@ -1,8 +1,8 @@
-//! The verbs that remove entries and hand out what they removed.
+//! Removing entries and returning their keys and values.
 //!
-//! Each entry is handed out by one call alone, the one that took it out of the table. All of them
-//! are made of [`Cache::remove_if`], which removes what its condition has judged: so key and value
-//! are cloned before the entry leaves, and a `Clone` that panics leaves it where it is.
+//! Each entry is returned by only one call, the one that took it out of the table. All methods but
+//! [`Cache::remove_and_read`] use [`Cache::remove_if`], which removes only what its condition has judged:
+//! key and value are cloned before the entry leaves, so if a `Clone` panics, the entry stays.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
@@ -15,10 +15,10 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Removes `key` and returns the key that was stored and its value, cloned: another thread may
-    /// still be reading them.
+    /// Removes `key` and returns the stored key and its value; `None` if the key is absent. Both are cloned,
+    /// because other threads may still be reading them.
     ///
-    /// [`remove_and_read`](Self::remove_and_read) hands them out without cloning.
+    /// [`remove_and_read`](Self::remove_and_read) reads them without cloning.
     ///
     /// # Panics
     /// As [`remove`](Self::remove); if a `Clone` panics, the entry stays.
@@ -39,9 +39,8 @@ where
         self.remove_entry_if(key, |_, _| true)
     }
 
-    /// Removes `key` if `condition` holds for its entry, and returns the key that was stored and its
-    /// value, cloned. Otherwise as [`remove_if`](Self::remove_if): what was judged is what is removed
-    /// and returned.
+    /// Removes `key` if `condition` holds for its entry, and returns the stored key and its value, cloned.
+    /// Otherwise as [`remove_if`](Self::remove_if): only a judged value is removed and returned.
     ///
     /// # Panics
     /// As [`remove_if`](Self::remove_if); if a `Clone` panics, the entry stays.
@@ -75,15 +74,15 @@ where
         judged.filter(|_| is_removed)
     }
 
-    /// Removes `key` and returns what `reader` makes of the key that was stored and its value, without
-    /// cloning either; `None` if the key is not there.
+    /// Removes `key` and returns what `reader` makes of the stored key and its value, without cloning either;
+    /// `None` if the key is absent. It serves values that are large or not `Clone`.
     ///
-    /// `reader` is called once, by the one call that removes the entry, when the entry has left:
-    /// other threads no longer find it, though some may still be reading it. It runs pinned, like the
-    /// closure of [`read`](Self::read). For values that are not `Clone`, and for large ones.
+    /// `reader` is called once, by the call that removes the entry, when the entry has left: other threads do
+    /// not find it any more, but some may still be reading it. It runs pinned, like the closure of
+    /// [`read`](Self::read).
     ///
     /// # Panics
-    /// If `reader` does; the entry has left then all the same.
+    /// If `reader` does; the entry has left nevertheless.
     ///
     /// # Examples
     /// ```
@@ -102,16 +101,16 @@ where
         self.remove_reading(key, hash, reader)
     }
 
-    /// Removes every entry for which `predicate` holds and returns the keys and values, cloned, in no
-    /// order that means anything.
+    /// Removes every entry for which `predicate` holds and returns the keys and values, cloned, in an
+    /// unspecified order.
     ///
-    /// An entry that is there during the whole call is judged once, or again if its value is replaced
-    /// meanwhile; one that comes or goes meanwhile may be judged or not. What was judged is what is
-    /// removed and returned. Of calls that run at the same time, one returns it.
+    /// An entry that is in the cache during the whole call is judged once, and again if its value is replaced
+    /// meanwhile; one that is inserted or removed meanwhile may be judged or not. Only a judged value is
+    /// removed and returned, and if several calls run at the same time, only one of them returns it.
     /// [`invalidate_if`](Self::invalidate_if) removes without cloning.
     ///
     /// # Panics
-    /// If `predicate` or a `Clone` does. What was removed before stays removed, and is not returned.
+    /// If `predicate` or a `Clone` does. Entries that were removed before stay removed, and are lost.
     ///
     /// # Complexity
     /// O(n), with a clone of each key.
@@ -133,16 +132,16 @@ where
         self.keys().filter_map(|key| self.remove_entry_if(&key, &mut predicate)).collect()
     }
 
-    /// Removes every entry that is there when the call begins and returns the keys and values,
-    /// cloned, in no order that means anything.
+    /// Removes every entry that is in the cache when the call begins and returns the keys and values,
+    /// cloned, in an unspecified order.
     ///
-    /// Each entry is returned by one call alone, however many drain the cache at the same time. What
-    /// is inserted meanwhile may or may not be removed; if it is, it is returned. What has expired, or
-    /// whose tag was invalidated, is removed and not returned. [`clear`](Self::clear) removes without
-    /// cloning.
+    /// Each entry is returned by only one call, even if several threads drain the cache at the same time. An
+    /// entry that is inserted meanwhile may be removed or not; if it is removed, it is returned. An entry that
+    /// has expired, or whose tag was invalidated, is removed and not returned. [`clear`](Self::clear) removes
+    /// without cloning.
     ///
     /// # Panics
-    /// If a `Clone` does. What was removed before stays removed, and is not returned.
+    /// If a `Clone` does. Entries that were removed before stay removed, and are lost.
     ///
     /// # Complexity
     /// O(n), with two clones of each key.

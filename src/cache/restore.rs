@@ -1,9 +1,10 @@
-//! What a snapshot takes from a cache and brings back into one.
+//! What a snapshot saves of the entries of a cache, and how it restores them.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
+use super::options::Traits;
 use super::{Cache, EntryInfo};
 use crate::base::error::{Inserted, Rejection};
 use crate::base::prefetch::prefetch_pointees;
@@ -12,40 +13,40 @@ use crate::entry::{Entry, EntryPtr, Owned};
 use crate::expiry::EntryTtl;
 use crate::reclaim;
 use crate::table::Cursor;
-use crate::tags::{MAX_TAGS, TagSet};
+use crate::tags::TagSet;
 
-/// What is known of an entry from a snapshot, besides key and value.
+/// What a snapshot restores of an entry besides key and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Restored {
-    /// How long it may yet live; `None` for ever.
+    /// Its remaining lifetime; `None` means for ever.
     pub(crate) ttl: Option<Duration>,
     /// Its counter of accesses.
     pub(crate) frequency: u8,
-    /// What its policy restores it by; `None` if that was another policy.
+    /// The word by which the policy restores it; `None` if another policy saved it.
     pub(crate) word: Option<u32>,
 }
 
-/// What a snapshot stores of an entry, besides key and value.
+/// What a snapshot saves of an entry besides key and value.
 pub(crate) struct SavedMeta<'e> {
-    /// How long after the beginning of the saving it expires; `None` if never.
+    /// When it expires, counted from the beginning of the save; `None` if never.
     pub(crate) expires_in: Option<Duration>,
     pub(crate) weight: u32,
     pub(crate) frequency: u8,
-    /// How warm it is, and the policy's word for it.
+    /// How warm it is, and the word by which the policy restores it.
     pub(crate) warmth: u32,
     pub(crate) word: u32,
     pub(crate) tags: Option<&'e TagSet>,
     pub(crate) is_unevictable: bool,
 }
 
-/// What became of entries that a snapshot leaves out.
+/// How many entries a snapshot leaves out, and why.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LeftOut {
     pub(crate) expired: u64,
     pub(crate) invalidated: u64,
 }
 
-/// A walk over the entries of a cache, a bounded part of them at a time.
+/// A walk over the entries of a cache for a save, a bounded number of them at a time.
 pub(crate) struct Saving<'c, K, V, S> {
     cache: &'c Cache<K, V, S>,
     standings: Standings,
@@ -55,7 +56,7 @@ pub(crate) struct Saving<'c, K, V, S> {
 }
 
 impl<'c, K, V, S> Saving<'c, K, V, S> {
-    /// Asks the policies how the entries stand, which takes 8 bytes for each, and begins.
+    /// Begins a save: asks the policies for the standings of all entries, which take 8 bytes for each.
     pub(crate) fn new(cache: &'c Cache<K, V, S>) -> Self {
         cache.run_pending();
         let engine = &cache.shared.engine;
@@ -64,9 +65,9 @@ impl<'c, K, V, S> Saving<'c, K, V, S> {
         Self { cache, standings, cursor: Cursor::Start, begun_ns, left_out }
     }
 
-    /// Shows the next some hundred entries to `show`, pinned; then the number of each among them to
-    /// `withdraw` that has lost its validity since, of which `show` may have been the cause. False
-    /// once all were shown. An entry that is there all the time is shown once.
+    /// Calls `show`, pinned, for about a hundred more entries. Then calls `withdraw` with the index, among
+    /// these, of each entry that is not valid any more; `show` may have caused that. Returns false once all
+    /// entries were shown. An entry that is in the cache during the whole save is shown once.
     pub(crate) fn step(
         &mut self,
         mut show: impl FnMut(&K, &V, SavedMeta<'_>),
@@ -87,14 +88,14 @@ impl<'c, K, V, S> Saving<'c, K, V, S> {
         let visit = |pointer: EntryPtr, entry: &Entry<K, V>| {
             if !left_out.takes(cache, pointer) {
                 shown.push(pointer);
-                show(&entry.key, &entry.value, cache.seen(&pointer, standings, begun_ns));
+                show(&entry.key, &entry.value, cache.saved_meta(&pointer, standings, begun_ns));
             }
         };
         let table = &cache.shared.engine.table;
         self.cursor = table.step_with_preview(self.cursor, &guard, preview, visit);
-        for (number, pointer) in shown.into_iter().enumerate() {
+        for (index, pointer) in shown.into_iter().enumerate() {
             if left_out.takes(cache, pointer) {
-                withdraw(number);
+                withdraw(index);
             }
         }
         true
@@ -102,7 +103,7 @@ impl<'c, K, V, S> Saving<'c, K, V, S> {
 }
 
 impl LeftOut {
-    /// Counts an entry that is not valid.
+    /// Whether the entry is not valid and so is left out; counts it then.
     fn takes<K, V, S>(&mut self, cache: &Cache<K, V, S>, pointer: EntryPtr) -> bool {
         if cache.is_valid(pointer) {
             return false;
@@ -116,13 +117,14 @@ impl LeftOut {
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    fn seen<'e>(
+    /// What a save that began at `begun_ns` stores of an entry.
+    fn saved_meta<'e>(
         &self,
         pointer: &'e EntryPtr,
         standings: &Standings,
         begun_ns: u64,
     ) -> SavedMeta<'e> {
-        // One that came since stands where newcomers do.
+        // An entry that was inserted after the save began has no standing, and is saved as the warmest.
         let standing = standings.of(*pointer);
         let (warmth, word) = standing.map_or((0, 0), |it| (it.warmth, it.word));
         let EntryInfo { expires_in, weight, frequency, .. } = self.info(*pointer);
@@ -139,16 +141,16 @@ impl<K, V, S> Cache<K, V, S> {
     }
 }
 
-/// An entry from a snapshot that no cache has yet.
+/// An entry from a snapshot that is not in the cache yet.
 pub(crate) struct Arrival<K, V> {
     entry: Owned<K, V>,
-    /// What to put in first, and in which order of those that are alike.
+    /// Arrivals are inserted in this order: the warmth, and the number in the snapshot.
     place: (u32, u32),
     weight: u32,
 }
 
 impl<K, V> Arrival<K, V> {
-    /// What to put in first, and in which order of those that are alike.
+    /// Arrivals are inserted in this order: the warmth, and the number in the snapshot.
     pub(crate) fn place(&self) -> (u32, u32) {
         self.place
     }
@@ -158,18 +160,18 @@ impl<K, V> Arrival<K, V> {
     }
 }
 
-/// What became of arrivals.
+/// How many arrivals were inserted, and what became of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Arrived {
     pub(crate) entries: u64,
-    /// Those that took the place of an entry of the same key.
+    /// Arrivals that replaced an entry of the same key.
     pub(crate) replaced: u64,
-    /// Those that have made room for others since.
+    /// Arrivals that have been evicted since.
     pub(crate) evicted: u64,
 }
 
-/// How many arrivals ahead memory is asked for: the entry itself, then the head of its bucket,
-/// then what that leads to.
+/// How many arrivals ahead memory is prefetched: the entry itself, then the head of its bucket, then the
+/// entry behind that head.
 const ENTRIES_AHEAD: usize = 24;
 const BUCKETS_AHEAD: usize = 16;
 const NEIGHBOURS_AHEAD: usize = 8;
@@ -179,10 +181,11 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Makes the entry of an [`insert`](Self::insert) from what a snapshot knows of it, while its
-    /// key is at hand. Nothing of the cache changes. What is too heavy is refused, with its hash.
+    /// Makes an entry from what a snapshot has of it, for [`restore`](Self::restore). The cache does not
+    /// change. An entry that is refused, because it is too heavy for instance, is returned as its hash and
+    /// the reason.
     ///
-    /// An invalidation of one of its tags from now on is one of the entry.
+    /// If one of its tags is invalidated from now on, the entry is invalid too.
     pub(crate) fn arrival<'t>(
         &self,
         key: K,
@@ -197,24 +200,16 @@ where
         }
         let weight = self.weigh(&key, &value, hash).map_err(|rejection| (rejection, hash))?;
         let lifetime = restored.ttl.map_or(EntryTtl::Default, EntryTtl::For);
-        let mut tags = tags.into_iter().peekable();
-        let entry = if tags.peek().is_none() {
-            self.entry(hash, weight.units, key, value, lifetime)
-        } else {
-            let too_many = || (Rejection::TooManyTags { limit: MAX_TAGS }, hash);
-            let tags = self.shared.settings.tags.hold(tags).ok_or_else(too_many)?;
-            let spec = self.shared.engine.timing.spec_always(lifetime, hash);
-            let entry = Owned::extended(hash, weight.units, key, value, spec, Some(tags));
-            self.sample(&entry, hash);
-            entry
-        };
+        let tags = self.hold_tags(tags).map_err(|rejection| (rejection, hash))?;
+        let traits = Traits { lifetime, tags, is_unevictable: false };
+        let entry = self.make(hash, weight.units, key, value, traits);
         if let Some(word) = restored.word {
             entry.set_restored(restored.frequency, word);
         }
         Ok(Arrival { entry, place, weight: weight.units })
     }
 
-    /// Puts all arrivals in, by their places.
+    /// Inserts all arrivals, in the order of their places.
     pub(crate) fn restore(&self, mut arrivals: Vec<Arrival<K, V>>) -> Arrived {
         if arrivals.is_empty() {
             return Arrived::default();
@@ -227,8 +222,8 @@ where
         let table = &self.shared.engine.table;
         let mut arrivals = arrivals.into_iter();
         while let Some(arrival) = arrivals.next() {
-            let behind = arrivals.as_slice();
-            let ahead = |count: usize| behind.get(count).map(|arrival| arrival.entry.as_ptr());
+            let next = arrivals.as_slice();
+            let ahead = |count: usize| next.get(count).map(|arrival| arrival.entry.as_ptr());
             if let Some(entry) = ahead(ENTRIES_AHEAD) {
                 entry.prefetch();
             }
@@ -246,7 +241,7 @@ where
         self.run_pending();
         let evicted = evictions() - evictions_before;
         if evicted > 0 {
-            // Others may have been evicted in the place of arrivals, and by other threads.
+            // Other entries may have been evicted instead of arrivals, and by other threads.
             let is_gone = |hash: &&u64| table.get(**hash, |_| true, &reclaim::pin()).is_none();
             let gone = hashes.iter().filter(is_gone).count() as u64;
             arrived.evicted = gone.min(evicted);
@@ -254,8 +249,8 @@ where
         arrived
     }
 
-    /// Counts an entry of a snapshot that was refused.
+    /// Counts and remembers the refusal of an entry of a snapshot.
     pub(crate) fn refuse_arrival(&self, (rejection, hash): (Rejection, u64)) {
-        self.reject_stored(rejection, hash);
+        self.reject_and_note(rejection, hash);
     }
 }

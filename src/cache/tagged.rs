@@ -1,4 +1,4 @@
-//! The verbs that have to do with tags.
+//! Entries with tags, and invalidating all entries of a tag.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
@@ -15,24 +15,24 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// As [`insert`](Self::insert), and the entry carries `tags`: names by which
-    /// [`invalidate_tag`](Self::invalidate_tag) makes all entries invalid that carry one.
+    /// As [`insert`](Self::insert), and the entry carries `tags`: [`invalidate_tag`](Self::invalidate_tag)
+    /// invalidates all entries that carry a tag of one name.
     ///
-    /// Up to four; one that comes twice counts once. With more the value is rejected
-    /// ([`TooManyTags`](crate::Rejection::TooManyTags)), and what the key had stays. An entry keeps its tags for life:
-    /// an insertion or replacement without tags has none. If a tag is invalidated while the call
-    /// runs, the entry may count as inserted before or after that.
+    /// An entry has at most four tags; a name that is given twice counts once. With more the value is rejected
+    /// ([`TooManyTags`](crate::Rejection::TooManyTags)), and the key keeps its entry. An entry has its tags
+    /// for life: if it is replaced by an insertion without tags, the new entry has none. If a tag is
+    /// invalidated while the call runs, the entry counts as inserted either before or after that.
     ///
-    /// An entry with tags takes 48 bytes more than one without, but for those that the cache's
-    /// lifetimes need anyhow, and a lookup of it reads a word for each tag. A name takes memory once,
-    /// as long as a valid entry carries it. Snapshots keep tags, and leave out what was invalidated.
+    /// An entry with tags takes up to 48 bytes more than one without, and a lookup of it reads a word for each
+    /// tag. A name takes memory once for all entries that share it, until the last of them is freed. Snapshots
+    /// keep tags, and leave out invalidated entries.
     ///
     /// # Panics
-    /// As [`insert`](Self::insert), and if the iterator or a name's `as_ref` does; nothing has
+    /// As [`insert`](Self::insert), and if the iterator or the `as_ref` of a name does; nothing has
     /// changed then.
     ///
     /// # Complexity
-    /// As `insert`, and O(1) for each tag, under a lock of a 32nd of all names.
+    /// As `insert`, and O(1) for each tag, under a lock that is shared with a 32nd of all names.
     ///
     /// # Examples
     /// ```
@@ -53,12 +53,12 @@ where
     ) -> Inserted {
         match self.hold_tags(tags) {
             Ok(tags) => self.store(key, value, Traits { tags, ..Traits::default() }),
-            Err(rejection) => self.reject_stored(rejection, self.hash(&key)),
+            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
         }
     }
 
-    /// The tags of the entry of `key`, empty if it has none; `None` if the key is not there. Without
-    /// a trace, like [`peek`](Self::peek).
+    /// The tags of the entry of `key`; `None` if the key is absent. The call leaves no trace, like
+    /// [`peek`](Self::peek).
     pub fn tags_of<Q>(&self, key: &Q) -> Option<Vec<String>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -72,26 +72,26 @@ where
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    /// Makes every entry invalid that carries `tag`. False if there was none, nor any that has left
-    /// but is not freed yet.
+    /// Invalidates every entry that carries `tag`. False if no entry carries it, not even one that has left
+    /// the cache but is not freed yet.
     ///
-    /// From the moment it takes effect, which is before it returns, no call of any thread returns
-    /// such an entry, and none ever will; what is inserted with the tag afterwards is valid. The
-    /// entries themselves leave later: when their key is inserted anew, when they are evicted, or
-    /// when [`retain`](Self::retain) or [`clear`](Self::clear) comes by. Until then they count in
-    /// [`len`](Self::len) and [`weight`](Self::weight) and take room of the bounds
-    /// ([`census`](Self::census) counts them apart); `retain(|_, _| true)` frees it at once.
-    /// Listeners are notified of each when it leaves, with the cause
-    /// [`Invalidated`](crate::RemovalCause::Invalidated).
+    /// The call takes effect before it returns; from then on no call of any thread ever returns such an entry.
+    /// An entry that is inserted with the tag afterwards is valid.
+    ///
+    /// The invalidated entries leave the cache later: when their keys are inserted anew, when they expire or
+    /// are evicted, or by [`retain`](Self::retain) or [`clear`](Self::clear). Until then they count in
+    /// [`len`](Self::len) and [`weight`](Self::weight) and take room ([`census`](Self::census) counts them
+    /// separately); `retain(|_, _| true)` removes them at once. Listeners are notified when they leave, with
+    /// the cause [`Invalidated`](crate::RemovalCause::Invalidated).
     ///
     /// # Complexity
-    /// O(1), whatever number of entries carries the tag.
+    /// O(1), however many entries carry the tag.
     pub fn invalidate_tag<T: AsRef<str> + ?Sized>(&self, tag: &T) -> bool {
         self.shared.engine.fills.mark_all();
         self.shared.settings.tags.invalidate(tag.as_ref())
     }
 
-    /// How many different tags valid entries carry.
+    /// The number of different tags that valid entries carry. For tests.
     #[doc(hidden)]
     #[must_use]
     pub fn tag_count(&self) -> usize {

@@ -14,22 +14,21 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// As [`insert`](Self::insert), and the entry is never evicted: it stays until it expires, is
-    /// removed, or its key is stored anew.
+    /// As [`insert`](Self::insert), but the entry is never evicted: it stays until it expires, is removed, or
+    /// its key is stored anew.
     ///
-    /// It stands outside of the bounds: [`len`](Self::len) and [`weight`](Self::weight) count it,
-    /// but [`capacity`](Self::capacity) and [`max_weight`](Self::max_weight) bound the other
-    /// entries alone, and stay theirs when they are changed. So memory is bounded only if the
-    /// number of such entries is. The policy does not know of it, so that a search for a victim
-    /// never meets one, however many there are; [`hottest`](Self::hottest) and
-    /// [`coldest`](Self::coldest) leave it out.
+    /// The entry is outside of the bounds: [`len`](Self::len) and [`weight`](Self::weight) count it, but
+    /// [`capacity`](Self::capacity) and [`max_weight`](Self::max_weight) bound only the other entries, also
+    /// when they are changed. So memory is bounded only if you bound the number of such entries. The policy
+    /// does not know them, so they do not slow down the search for a victim, however many there are.
+    /// [`hottest`](Self::hottest) and [`coldest`](Self::coldest) leave them out.
     ///
     /// Each insertion and replacement decides anew: after [`insert`](Self::insert) or
-    /// [`replace`](Self::replace) of the same key the entry is one like any other, and new to the
-    /// policy. Of calls that race on one key the last one decides, as it does about the value.
-    /// A weight of 0 has nothing to do with it: such an entry counts in `capacity` and is evicted.
+    /// [`replace`](Self::replace) of the same key, the entry is evictable and new to the policy. If several
+    /// calls race on one key, the last one decides, as it does about the value. A weight of 0 does not make
+    /// an entry unevictable: such an entry counts in `capacity` and is evicted.
     ///
-    /// Snapshots keep the entry as an ordinary one, the warmest of its partition.
+    /// Snapshots keep the entry as an evictable one, the warmest of its partition.
     ///
     /// # Panics
     /// As [`insert`](Self::insert).
@@ -50,8 +49,8 @@ where
         self.store(key, value, Traits { is_unevictable: true, ..Traits::default() })
     }
 
-    /// Whether the entry of `key` is never evicted; `None` if the key is not there. Without a
-    /// trace, like [`peek`](Self::peek).
+    /// Whether the entry of `key` is unevictable; `None` if the key is absent. The call leaves no trace, like
+    /// [`peek`](Self::peek).
     pub fn is_unevictable<Q>(&self, key: &Q) -> Option<bool>
     where
         Q: Hash + Equivalent<K> + ?Sized,

@@ -1,4 +1,4 @@
-//! What an entry weighs, and whether the cache has room for that at all.
+//! Weighing a new entry, refusing one that is too heavy, and borrowing weight for a heavy one.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
@@ -14,13 +14,7 @@ use crate::reclaim;
 pub(super) struct Weight {
     pub(super) units: u32,
     /// Whether it is above the share of the key's partition, which then has to borrow.
-    is_heavy: bool,
-}
-
-impl Weight {
-    pub(super) fn is_heavy(self) -> bool {
-        self.is_heavy
-    }
+    pub(super) is_heavy: bool,
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -28,8 +22,8 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Weighs an entry. What is heavier than the whole cache may be is refused, and everything where a
-    /// bound is 0.
+    /// Weighs an entry. Refuses one that is heavier than the whole cache may be, and any entry if a bound
+    /// is 0.
     pub(super) fn weigh(&self, key: &K, value: &V, hash: u64) -> Result<Weight, Rejection> {
         let units = self.shared.settings.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
         if self.shared.engine.stores_nothing() {
@@ -48,8 +42,8 @@ where
         if weight > limit { Err(Rejection::TooHeavy { weight, limit }) } else { Ok(()) }
     }
 
-    /// Borrows for `new` if it is heavy and bounds are about it. Hold that until `new` was stored, or was
-    /// not: through all attempts, and until the change is reported.
+    /// Borrows weight for `new` if it is heavy and evictable. Keep the loan through all attempts to store
+    /// `new`, until the change is reported or given up.
     ///
     /// # Panics
     /// If the key's `Eq` does; nothing has changed then.
@@ -76,13 +70,13 @@ where
         new.set_heavy();
         let replaced = {
             let guard = reclaim::pin();
-            let held = self.find(new.key(), hash, &guard).map(|(pointer, _)| pointer);
-            held.filter(|held| held.meta().is_heavy()).map_or(0, |held| held.meta().weight())
+            let old = self.find(new.key(), hash, &guard).map(|(pointer, _)| pointer);
+            old.filter(|old| old.meta().is_heavy()).map_or(0, |old| old.meta().weight())
         };
         Some(self.shared.engine.borrow_weight(hash, weight.units, replaced))
     }
 
-    /// The same of an entry that was weighed earlier.
+    /// The same for an entry of a snapshot, which was weighed earlier.
     #[cfg(feature = "snapshot")]
     pub(super) fn borrow_for_arrival(
         &self,

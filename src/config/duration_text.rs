@@ -1,4 +1,4 @@
-//! Durations as texts, `250ms` say, for files.
+//! Durations as text in files, such as `250ms`.
 #![forbid(unsafe_code)]
 
 use std::borrow::Cow;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Units with their nanoseconds, the largest first.
+/// The units and their nanoseconds, the largest unit first.
 const UNITS: [(&str, u128); 7] = [
     ("d", 86_400_000_000_000),
     ("h", 3_600_000_000_000),
@@ -17,7 +17,7 @@ const UNITS: [(&str, u128); 7] = [
     ("ns", 1),
 ];
 
-#[expect(clippy::ref_option, reason = "serde calls it so")]
+#[expect(clippy::ref_option, reason = "serde calls it with a reference")]
 pub(super) fn serialize<S: Serializer>(
     duration: &Option<Duration>,
     serializer: S,
@@ -31,13 +31,13 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     let Some(text) = Option::<Cow<'de, str>>::deserialize(deserializer)? else { return Ok(None) };
     let duration = parse(&text).ok_or_else(|| {
         de::Error::custom(format_args!(
-            "`{text}` is no duration; use a whole number and a unit: ns, us, ms, s, m, h or d"
+            "`{text}` is not a duration; use a whole number and a unit: ns, us, ms, s, m, h or d"
         ))
     })?;
     Ok(Some(duration))
 }
 
-/// By the largest unit that divides it.
+/// The duration in the largest unit that divides it.
 fn text_of(duration: Duration) -> String {
     let nanoseconds = duration.as_nanos();
     let fits = |(_, unit): &&(&str, u128)| nanoseconds.is_multiple_of(*unit);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_is_none() {
+    fn a_text_that_is_not_a_duration_is_refused() {
         for text in ["", "5", "s", "-1s", "1.5s", "5 minutes", "1h30m", "99999999999999999999s"] {
             assert_eq!(parse(text), None, "{text}");
         }

@@ -1,4 +1,4 @@
-//! The part of a cache's configuration that can stand in a file.
+//! The settings of a cache that can be read from a file.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -6,13 +6,12 @@ use std::time::Duration;
 use super::{Builder, Maintenance};
 use crate::policy::Policy;
 
-/// What can be said of a cache without code: everything of a [`Builder`] but its closures, its
-/// hasher, its clock and its shadows.
+/// The settings of a cache that need no code: those of a [`Builder`] except for closures, hasher, clock and
+/// shadow caches.
 ///
-/// With the feature `serde` it can be read from a file. Every field may be left out, and then is at
-/// the builder's default; an unknown field is an error. Durations are texts: a whole number and a
-/// unit, `ns`, `us`, `ms`, `s`, `m`, `h` or `d`. Nothing is checked before
-/// [`build`](Builder::build), which says what is wrong.
+/// With the feature `serde` they can be read from a file. A field that is left out has the builder's
+/// default; an unknown field is an error. A duration is a text of a whole number and a unit: `ns`, `us`,
+/// `ms`, `s`, `m`, `h` or `d`. Values are checked only by [`build`](Builder::build), which says what is wrong.
 ///
 /// # Examples
 #[cfg_attr(feature = "serde", doc = "```")]
@@ -53,7 +52,7 @@ pub struct CacheConfig {
     pub initial_capacity: usize,
     /// As [`Builder::policy`], by name. Default: `window_tiny_lfu`.
     pub policy: Policy,
-    /// As [`Builder::partitions`]. Default: as many as suit the machine and the bounds.
+    /// As [`Builder::partitions`]. Default: depends on the cores and the bounds, as said there.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub partitions: Option<usize>,
     /// As [`Builder::maintenance`]: `background` or `inline`. Default: `background`.
@@ -87,7 +86,7 @@ pub struct CacheConfig {
 }
 
 impl CacheConfig {
-    /// A builder with these settings, to which code can add its own.
+    /// A builder with these settings, to which code can add closures and the rest.
     pub fn into_builder<K, V>(self) -> Builder<K, V> {
         let Self {
             name,

@@ -1,5 +1,4 @@
-//! Work that no call does: the visits of the maintenance thread, and the timers that say when it
-//! has to come.
+//! The visits of the maintenance thread, and when the next timer is due.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -8,31 +7,30 @@ use super::Engine;
 use super::partition::{Freeing, Partition};
 use crate::base::mode::Maintenance;
 use crate::base::sync::{self, Ordering};
-use crate::entry::Deadline;
-use crate::entry::EntryPtr;
+use crate::entry::{Deadline, EntryPtr};
 use crate::expiry::Moved;
 use crate::reclaim;
 
-/// Buckets that one visit of the maintenance thread opens after the table has grown.
+/// Buckets that a visit opens after the table has grown.
 const BUCKETS_OPENED_A_VISIT: usize = 16 * 1024;
-/// Runs of one partition that one visit of the maintenance thread makes while its timers are due.
+/// Runs of one partition in a visit while its timers are due.
 const RUNS_A_VISIT: usize = 64;
-/// The longest that the maintenance thread sleeps while timers are set by a clock that need not go
-/// as the system's does.
+/// The longest sleep of the maintenance thread while timers are set and the cache's clock need not run as
+/// fast as the system's.
 pub(super) const STRANGE_CLOCK_PAUSE: Duration = Duration::from_millis(50);
 
 impl<K, V> Engine<K, V> {
-    /// One visit of the maintenance thread. True if there may be more to do soon.
+    /// A visit of the maintenance thread. True if there may be more to do soon.
     pub(crate) fn tick(&self) -> bool {
         let mut has_garbage = false;
         for partition in &self.partitions {
             has_garbage |= partition.has_garbage();
             let mut due_ns = self.due_now(partition);
             let is_idle = partition.writes.waiting() == 0 && !partition.wants_visit();
-            // Where writers run maintenance, they do this better, in their own processors' caches.
-            // But they take out little of what is due at a time.
-            let is_unattended = is_idle || partition.is_attended();
-            if is_unattended && due_ns.is_none() {
+            // Writers that run maintenance do it better, since the data is in their processors' caches.
+            // But each of their runs removes few of the entries that are due to expire.
+            let needs_run = !(is_idle || partition.is_attended());
+            if !needs_run && due_ns.is_none() {
                 continue;
             }
             for _ in 0..RUNS_A_VISIT {
@@ -59,15 +57,16 @@ impl<K, V> Engine<K, V> {
         self.has_work()
     }
 
-    /// Gives a valid entry `ttl` to live from now on, `None` for ever; false if it has expired.
+    /// Lets a valid entry live for `ttl` from now, or for ever if that is `None`. False if the entry has
+    /// expired.
     pub(crate) fn set_remaining(&self, entry: EntryPtr, ttl: Option<Duration>) -> bool {
         let moved = self.timing.set_remaining(entry, ttl);
         self.note_moved(entry, moved);
         moved.is_some()
     }
 
-    /// The same within the entry's other lifetimes, because an [`Expiry`](crate::Expiry) says so of
-    /// an entry that is being used.
+    /// The same for an entry in use, as an [`Expiry`](crate::Expiry) has computed, within the entry's other
+    /// lifetimes.
     pub(crate) fn set_computed(&self, entry: EntryPtr, ttl: Option<Duration>) {
         let moved = self.timing.set_computed(entry, ttl);
         self.note_moved(entry, moved);
@@ -78,45 +77,46 @@ impl<K, V> Engine<K, V> {
             self.brought_forward.note();
             self.partition(entry.hash()).note_moved(entry);
             if self.mode == Maintenance::Background {
-                // SeqCst: between the report and the thread's state; see the module head.
+                // SeqCst: between the report of the move and the maintenance thread's state; pairs with the
+                // fence in `has_work` (module head of the engine).
                 sync::fence(Ordering::SeqCst);
                 self.attendance.notify();
             }
         }
     }
 
-    /// The time, if a timer of the partition may be due: cheap, and so a little early.
+    /// The time, if a timer of the partition may be due. Cheap to read, and therefore a little early.
     #[inline]
     pub(super) fn due_about_now(&self, partition: &Partition<K, V>) -> Option<u64> {
         let next = partition.next_timer_ns();
-        if next == Deadline::NEVER || self.timing.is_expiry_lazy || self.must_not_expire() {
+        if next == Deadline::NEVER || self.timing.is_expiry_lazy || self.cannot_expire() {
             return None;
         }
         let (early, _) = self.timing.time.around_ns();
         (next <= early).then_some(early)
     }
 
-    /// Whether nothing may be taken out now that has expired.
+    /// Whether expired entries must not be taken out now.
     #[inline]
-    fn must_not_expire(&self) -> bool {
+    fn cannot_expire(&self) -> bool {
         self.is_ending() || self.cannot_notify()
     }
 
-    /// The time, if a timer of the partition may be due.
+    /// The exact time, if a timer of the partition may be due.
     pub(super) fn due_now(&self, partition: &Partition<K, V>) -> Option<u64> {
-        if self.timing.is_expiry_lazy { None } else { self.due_at_last(partition) }
+        if self.timing.is_expiry_lazy { None } else { self.due_even_if_lazy(partition) }
     }
 
-    /// The same, also with lazy expiry.
-    pub(super) fn due_at_last(&self, partition: &Partition<K, V>) -> Option<u64> {
+    /// The same, even with lazy expiry.
+    pub(super) fn due_even_if_lazy(&self, partition: &Partition<K, V>) -> Option<u64> {
         let next = partition.next_timer_ns();
-        if self.must_not_expire() {
+        if self.cannot_expire() {
             return None;
         }
         (next != Deadline::NEVER).then(|| self.timing.time.note_now_ns()).filter(|now| next <= *now)
     }
 
-    /// How long it is until a timer is due; `None` if none is set.
+    /// How long it is until a timer may be due; `None` if none is set.
     pub(crate) fn next_timer(&self) -> Option<Duration> {
         let next = self.partitions.iter().map(Partition::next_timer_ns).min()?;
         if next == Deadline::NEVER || self.timing.is_expiry_lazy {
@@ -130,16 +130,12 @@ impl<K, V> Engine<K, V> {
         })
     }
 
-    /// Removes all that has expired, also with lazy expiry. For inline maintenance.
+    /// Removes all expired entries, even with lazy expiry. For inline maintenance.
     #[cfg(feature = "quick")]
     pub(crate) fn sweep(&self) {
         for partition in &self.partitions {
-            while let Some(due) = self.due_at_last(partition) {
-                let after = {
-                    let mut core = sync::lock(&partition.core);
-                    partition.run(&mut core, self, None, Freeing::AsRetired, Some(due))
-                };
-                self.finish(partition, after);
+            while let Some(due) = self.due_even_if_lazy(partition) {
+                self.finish(partition, self.run_locked(partition, None, Some(due)));
             }
         }
     }

@@ -1,12 +1,13 @@
-//! What every change of the table goes through: its place in the order of removals, its report.
+//! A change of the table, from its reservation to its report.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
 
 use crossbeam_utils::Backoff;
 
-use super::report::Show;
-use super::{Engine, Freeing, Partition};
+use super::Engine;
+use super::finish::Show;
+use super::partition::{Freeing, Partition};
 use crate::base::cause::RemovalCause;
 use crate::buffer::write_buffer::{ChangeKind, Claim, Event};
 use crate::engine::history::Absence;
@@ -16,37 +17,38 @@ use crate::listener::{AtomicListening, Entered, MustNotWait, PendingRemoval};
 use crate::reclaim::{self, Guard};
 use crate::table::AttemptStage;
 
-/// A change of the table, from before it is tried until it is reported, which dropping it does.
+/// One attempt to change the table, from before it is tried until it is reported. Dropping a change
+/// reports it.
 ///
-/// Make it before the guard under which the change is tried, so that it is dropped, and
-/// maintenance runs, after it. In a cache without a listener, events are reported when they have
-/// happened. In one with a listener their slots are claimed ahead (`write_buffer`). In one with an
-/// atomic listener, a change is within the gate of its key (`listener::gates`), and the listener is
-/// notified of what leaves before it does: the first attempt finds the entry and is given up,
-/// `prepare` notifies the listener, the second one changes the table.
+/// A change has to be created before the guard under which it is tried. Then it is dropped, and
+/// maintenance runs, after the guard. In a cache without a listener, events are reported after they
+/// have happened. In one with a listener, their slots are claimed in advance (`write_buffer`). In one
+/// with an atomic listener, a change is within the gate of its key (`listener::gates`), and the listener
+/// is notified of a removal before the entry leaves: the first attempt finds the entry and gives up,
+/// `prepare` notifies the listener, and the second attempt changes the table.
 pub(crate) struct Change<'e, K, V> {
     engine: &'e Engine<K, V>,
     hash: u64,
     state: ChangeState,
-    /// Where there is a listener of either kind.
+    /// If there is a listener of either kind.
     listener: Option<ListenerState<'e>>,
-    /// Shown what the maintenance evicts that this change makes due.
+    /// Is shown what maintenance evicts because of this change.
     show_evicted: Option<Show<'e, K, V>>,
 }
 
-/// What one attempt at a change has come to.
+/// The outcome of one attempt at a change.
 pub(crate) enum Attempt<R> {
-    /// The change was made, or is not to be made: what the call returns.
+    /// The change was made, or must not be made. The call returns this.
     Done(R),
-    /// Nothing was changed. Once what the attempt lacks is there (room for the report, or a listener that
-    /// was notified), the next one is made.
+    /// Nothing was changed. The next attempt follows, once there is room for the report or the listener was
+    /// notified if this one lacked that.
     Retry,
 }
 
-/// A new entry that is on its way into the table; or none, for a removal.
+/// A new entry on its way into the table, or none for a removal.
 pub(crate) struct Incoming<K, V> {
     entry: Option<Owned<K, V>>,
-    /// By which its lifetime is computed anew where an attempt had to wait.
+    /// The entry's deadline is computed from this again if an attempt had to wait.
     lifetime: Option<EntryTtl>,
 }
 
@@ -64,10 +66,10 @@ impl<K, V> Incoming<K, V> {
     /// Takes the entry, for one attempt to put it into the table.
     #[inline]
     pub(crate) fn take(&mut self) -> Owned<K, V> {
-        self.entry.take().expect("the attempt before has put it back")
+        self.entry.take().expect("the previous attempt has put it back")
     }
 
-    /// Takes back an entry that is not in the table, for the next attempt or to be dropped.
+    /// Takes back an entry that was not put into the table, to use it in the next attempt or to drop it.
     #[inline]
     pub(crate) fn put_back(&mut self, unused: Owned<K, V>) {
         self.entry = Some(unused);
@@ -77,8 +79,8 @@ impl<K, V> Incoming<K, V> {
         self.entry.as_ref().map(Owned::value)
     }
 
-    /// Lets the entry's lifetime begin now: the thread has waited, or a listener has run, since the entry
-    /// was made.
+    /// Starts the entry's lifetime now: since the entry was created, the thread has waited or a listener
+    /// has run.
     #[cold]
     pub(crate) fn restart(&self, timing: &Timing) {
         if let (Some(entry), Some(lifetime)) = (&self.entry, self.lifetime) {
@@ -87,17 +89,19 @@ impl<K, V> Incoming<K, V> {
     }
 }
 
-/// What a change needs for the sake of listeners.
+/// What a change needs if there is a listener.
 #[derive(Default)]
 struct ListenerState<'e> {
     claim: Option<Claim<'e>>,
-    /// Where there is an atomic listener.
+    /// If there is an atomic listener.
     gate: Option<Entered<'e>>,
-    /// What it was notified of already, or is to be notified of, and why that leaves.
+    /// The entry of whose removal the atomic listener was notified, or must be notified now, and the
+    /// cause.
     leaving: Option<(EntryPtr, RemovalCause)>,
 }
 
-/// What one attempt hands on to the next. Seldom there, so in a box: moving it would cost every change.
+/// What one attempt hands on to the next. It is rare, and boxed so that moving it costs the other changes
+/// nothing.
 struct Prepared<'e>(Box<ListenerState<'e>>);
 
 enum ChangeState {
@@ -107,28 +111,28 @@ enum ChangeState {
     NoRoom,
     /// The atomic listener must be notified first.
     NotifyFirst,
-    /// It has happened and is to be pushed.
+    /// The table was changed, and the event has to be pushed.
     Committed(Event),
-    /// It has happened, and stands in the buffer before this position.
+    /// The table was changed, and the event is in the buffer, before this position.
     Reported(u32),
 }
 
 impl MustNotWait {
-    /// What a removal does that has no result to say it in.
+    /// For removals that cannot return an error.
     #[cold]
     pub(crate) fn panic(self) -> ! {
         panic!(
-            "a cache with an atomic listener was changed from within a change of its own, or, from \
+            "a cache with an atomic listener was changed from within one of its own changes, or, from \
              within a listener or a drop, for a key that another thread is changing"
         );
     }
 }
 
 impl<K, V> Engine<K, V> {
-    /// Changes an entry of `hash`, or finds that it is not to be changed: calls `once` until it is done.
+    /// Changes an entry of `hash`: calls `once` until an attempt is done.
     ///
-    /// Each attempt has a change, and a guard that is dropped before the change is reported. What is
-    /// found in one attempt is not in the next: it has to be searched anew.
+    /// Each attempt has a change of its own, and a guard that is dropped before the change is reported.
+    /// What one attempt finds may have left before the next one, which has to search again.
     ///
     /// # Errors
     /// If the thread is inside this cache's atomic listener or within a gate of it; or if another
@@ -144,7 +148,8 @@ impl<K, V> Engine<K, V> {
         self.attempt_from(None, hash, incoming, once)
     }
 
-    /// The same for a change that makes no fill stale: one that is a fill, or whose caller has seen to that.
+    /// The same for a change that need not mark fills: because it completes a fill, or because its caller
+    /// has marked them.
     #[inline(always)]
     pub(crate) fn attempt_unmarked<'e, R>(
         &'e self,
@@ -168,8 +173,8 @@ impl<K, V> Engine<K, V> {
                 (None, Some(atomic)) => Self::enter_gate(atomic, hash)?,
                 (prepared, _) => prepared,
             };
-            // Before the guard, so that it is dropped, and maintenance runs, after it; also if user code
-            // panics in the attempt.
+            // Created before the guard, so that it is dropped, and maintenance runs, after the guard, also if
+            // user code panics in the attempt.
             let mut change = self.change(hash, admitted);
             let guard = reclaim::pin();
             let attempt = once(&mut change, incoming, &guard);
@@ -185,7 +190,7 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Out of line, since few caches need it.
+    /// Out of line: few caches have gates.
     #[inline(never)]
     fn enter_gate<'e>(
         atomic: &'e AtomicListening<K, V>,
@@ -197,7 +202,7 @@ impl<K, V> Engine<K, V> {
         Ok(Some(Prepared::of(atomic.gates.enter(hash)?, None)))
     }
 
-    /// A change of an entry of `hash`, by a thread that was admitted.
+    /// A change of an entry of `hash`, within the gate that was entered, if any.
     #[inline]
     fn change<'e>(&'e self, hash: u64, admitted: Option<Prepared<'e>>) -> Change<'e, K, V> {
         let listener = match admitted {
@@ -207,15 +212,14 @@ impl<K, V> Engine<K, V> {
         Change { engine: self, hash, state: ChangeState::Open, listener, show_evicted: None }
     }
 
-    /// One more change, for a thread that is within the gate of the key already; or one in a cache that
-    /// has no gates.
+    /// A change by a thread that is within the gate of the key already, or in a cache without gates.
     #[inline]
     pub(crate) fn change_within(&self, hash: u64) -> Change<'_, K, V> {
         self.change(hash, None)
     }
 
-    /// Takes out what maintenance has unlinked from its policy within the gate, and notifies the atomic
-    /// listener before. No lock may be held, and the thread must not be pinned.
+    /// Takes an entry out of the table that maintenance has unlinked from its policy within the gate; before
+    /// that, notifies the atomic listener. No lock may be held, and the thread must not be pinned.
     #[cold]
     pub(super) fn evict_notifying(&self, partition: &Partition<K, V>, leaving: PendingRemoval<'_>) {
         let Some(atomic) = &self.atomic else { return };
@@ -246,7 +250,8 @@ impl<K, V> Engine<K, V> {
         self.timing.age(entry).unwrap_or_default()
     }
 
-    /// Runs or waits for maintenance until a slot of the partition's buffer may be free.
+    /// Runs maintenance, or waits a moment for the thread that does so. Then a slot of the partition's
+    /// buffer may be free.
     fn make_room(&self, partition: &Partition<K, V>, freeing: Freeing) {
         if !self.try_run(partition, freeing) {
             Backoff::new().snooze();
@@ -261,13 +266,13 @@ impl<'e> Prepared<'e> {
 }
 
 impl<'e, K, V> Change<'e, K, V> {
-    /// Lets `show` be shown what is evicted because of the change, as this thread does that.
+    /// Has `show` called on this thread with the entries that are evicted because of the change.
     pub(crate) fn show_evicted(&mut self, show: Option<Show<'e, K, V>>) {
         self.show_evicted = show;
     }
 
-    /// Whether the atomic listener must be notified before `old` may leave, because of `cause`. Then
-    /// nothing may be changed in this attempt, and [`prepare`](Self::prepare) notifies it.
+    /// Whether the atomic listener must be notified before `old` may leave because of `cause`. If so,
+    /// this attempt may change nothing, and [`prepare`](Self::prepare) notifies the listener.
     #[inline]
     pub(crate) fn must_notify(
         &mut self,
@@ -287,13 +292,14 @@ impl<'e, K, V> Change<'e, K, V> {
         }
     }
 
-    /// What the atomic listener was notified of, and why that leaves.
+    /// The entry of whose removal the atomic listener was notified, and the cause.
     #[inline]
     pub(crate) fn notified(&self) -> Option<(EntryPtr, RemovalCause)> {
         self.listener.as_ref().and_then(|listener| listener.leaving)
     }
 
-    /// Why `old` has left that was just taken out: what the atomic listener heard, or else `cause`.
+    /// Why `old`, which was just taken out, has left: the cause of which the atomic listener was notified,
+    /// or else `cause`.
     #[inline]
     pub(crate) fn cause_of(
         &self,
@@ -306,9 +312,8 @@ impl<'e, K, V> Change<'e, K, V> {
         }
     }
 
-    /// Reserves the change, which is tried next: the entry in question was found. False if there is
-    /// no room for the report, or the atomic listener must be notified first: then nothing may be
-    /// changed, and [`prepare`](Self::prepare) helps.
+    /// In a cache with a listener, claims the slot for the report of a change that is tried next. False if
+    /// the write buffer is full: then nothing may be changed, and [`prepare`](Self::prepare) makes room.
     #[inline]
     pub(crate) fn reserve(&mut self, kind: ChangeKind) -> bool {
         match &mut self.listener {
@@ -324,18 +329,18 @@ impl<'e, K, V> Change<'e, K, V> {
         }
     }
 
-    /// As [`reserve`](Self::reserve), but makes room itself. For a thread that is pinned and must
-    /// go on with what it has found: it may wait for the thread that runs maintenance, which runs
-    /// no user code but the policy.
+    /// As [`reserve`](Self::reserve), but makes room itself. For a pinned thread that must continue with
+    /// the entry it has found. It may wait for the thread that runs maintenance, since that thread runs no
+    /// user code except the policy under the lock.
     pub(crate) fn reserve_pinned(&mut self, kind: ChangeKind) {
         while !self.reserve(kind) {
             self.engine.make_room(self.engine.partition(self.hash), Freeing::Later);
         }
     }
 
-    /// Sees to what the table says of its own attempt: `ready` is asked about the entry that was found,
-    /// or that none was, and says what the change will be; `None` if it may not be tried yet, because
-    /// the atomic listener [must be notified](Self::must_notify) first.
+    /// Handles a stage of the table's own attempt, and returns whether the table may go on. `ready` is
+    /// given the entry that was found, if any, and returns the kind of the change, or `None` if it may not
+    /// be tried yet because the atomic listener [must be notified](Self::must_notify) first.
     #[inline(always)]
     pub(crate) fn on_attempt<E>(
         &mut self,
@@ -354,7 +359,7 @@ impl<'e, K, V> Change<'e, K, V> {
         }
     }
 
-    /// Cancels the attempt: it has failed, and the table was not changed.
+    /// Cancels the reservation: the attempt has failed, and the table was not changed.
     #[inline]
     fn cancel(&mut self) {
         if let Some(listener) = &mut self.listener {
@@ -362,14 +367,13 @@ impl<'e, K, V> Change<'e, K, V> {
         }
     }
 
-    /// Commits the change: the table was changed. `cause` is why the old entry has left, if one
-    /// has.
+    /// Notes that the table was changed. `cause` is why the old entry has left, if there was one.
     #[inline]
     pub(crate) fn commit(&mut self, event: Event, cause: RemovalCause) {
         self.commit_as(event, cause, Absence::Removed);
     }
 
-    /// As [`commit`](Self::commit); `explicit` is what is remembered of a removal by the user.
+    /// As [`commit`](Self::commit); the history remembers a removal by the user as `explicit`.
     #[inline]
     pub(crate) fn commit_as(&mut self, event: Event, cause: RemovalCause, explicit: Absence) {
         if let Event::Removed(old) | Event::Replaced { old, .. } = event {
@@ -381,7 +385,7 @@ impl<'e, K, V> Change<'e, K, V> {
         }
     }
 
-    /// Reports what happened in the slot that was claimed for it, if one was.
+    /// Puts the event into the slot that was claimed for it, if one was.
     #[inline(never)]
     fn fill_claim(&mut self, event: Event) {
         if let Some(claim) = self.listener.as_mut().and_then(|listener| listener.claim.take()) {
@@ -389,50 +393,49 @@ impl<'e, K, V> Change<'e, K, V> {
         }
     }
 
-    /// Commits the removal of an entry.
+    /// Notes that an entry was removed.
     #[inline]
     pub(crate) fn commit_removal(&mut self, old: EntryPtr, cause: RemovalCause) {
         self.commit(Event::Removed(old), cause);
     }
 
-    /// Whether nothing was tried, because something is to be prepared.
+    /// Whether the attempt changed nothing because something has to be prepared first.
     pub(crate) fn is_unprepared(&self) -> bool {
         matches!(self.state, ChangeState::NoRoom | ChangeState::NotifyFirst)
     }
 
-    /// Lets maintenance make room, or notifies the atomic listener of what leaves, and of the value
-    /// that takes its place; returns what the next attempt needs. No guard may be held by the cache
-    /// itself.
+    /// Makes room by maintenance, or notifies the atomic listener of the entry that leaves and of the value
+    /// that takes its place. Returns what the next attempt needs. The cache itself must hold no guard.
     #[cold]
     fn prepare(mut self, new_value: Option<&V>) -> Option<Prepared<'e>> {
         let state = std::mem::replace(&mut self.state, ChangeState::Open);
         let ListenerState { gate, leaving, .. } = self.listener.take().unwrap_or_default();
-        let notified = match (&self.engine.atomic, gate, leaving) {
+        let next = match (&self.engine.atomic, gate, leaving) {
             (Some(atomic), Some(gate), Some((entry, cause))) => {
                 if matches!(state, ChangeState::NotifyFirst) {
                     atomic.notify(entry, cause, new_value, self.engine.age(entry));
                 }
-                // What the listener was notified of must leave: no other thread may come in between.
+                // The listener was notified, so the entry must leave: the gate keeps other threads out.
                 Some(Prepared::of(gate, Some((entry, cause))))
             }
             _ => None,
         };
         if matches!(state, ChangeState::NoRoom) {
-            // Within the gate no user code may run, nor anything be waited for that runs some: what
-            // a pinned thread leaves to others too.
-            let guard = notified.is_some().then(reclaim::pin);
-            let freeing = if notified.is_some() { Freeing::Later } else { Freeing::AsRetired };
+            // Within the gate this thread must run no user code, nor wait for any. While it is pinned,
+            // maintenance leaves user code to other threads.
+            let guard = next.is_some().then(reclaim::pin);
+            let freeing = if next.is_some() { Freeing::Later } else { Freeing::AsRetired };
             self.engine.make_room(self.engine.partition(self.hash), freeing);
             drop(guard);
         }
-        notified
+        next
     }
 }
 
 impl<K, V> Drop for Change<'_, K, V> {
     #[inline]
     fn drop(&mut self) {
-        // Before maintenance runs, which may want to enter it, or has to wait.
+        // The gate is left before maintenance runs, which may enter that gate, or wait.
         if let Some(listener) = &mut self.listener {
             listener.gate = None;
         }

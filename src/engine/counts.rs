@@ -1,7 +1,7 @@
 //! What maintenance of a partition counts.
 //!
-//! Most counts are written under the partition's lock alone, and so are no atomic steps: `freed`,
-//! `freeing`, `panics` and `notified` are.
+//! Most counts are written only under the partition's lock, so adding to them is not an atomic step. It
+//! is one for `freed`, `freeing`, `panics` and `notified`.
 #![forbid(unsafe_code)]
 
 use crate::base::cause::RemovalCause;
@@ -12,15 +12,15 @@ use crate::base::sync::{AtomicU64, AtomicUsize, Ordering};
 pub(super) struct Counts {
     pub(super) weight: AtomicU64,
     pub(super) removals: Removals,
-    /// Those that the atomic listener was notified of. They are counted by whichever thread did that,
-    /// without the lock.
+    /// Those of which the atomic listener was notified. The notifying thread counts them without the
+    /// lock.
     pub(super) notified: Removals,
     pub(super) retired: AtomicU64,
     pub(super) freed: AtomicU64,
     /// Batches taken to be freed that are not freed yet, by phase.
     pub(super) freeing: [AtomicUsize; 2],
     pub(super) runs: AtomicU64,
-    /// Runs that could free something.
+    /// Runs that were allowed to free entries.
     pub(super) freeing_runs: AtomicU64,
     pub(super) faults: AtomicU64,
     pub(super) panics: AtomicU64,
@@ -39,7 +39,7 @@ pub(super) struct Removals {
 impl Counts {
     pub(super) fn add_to(&self, stats: &mut Stats, entry_bytes: u64) {
         let Self { removals, notified, retired, freed, runs, faults, panics, .. } = self;
-        // Freed before retired: nothing then looks freed that was never retired.
+        // `freed` is read before `retired`, so that no more seems to be freed than was retired.
         stats.freed_bytes += freed.load(Ordering::Relaxed) * entry_bytes;
         stats.retired_bytes += retired.load(Ordering::Relaxed) * entry_bytes;
         for removals in [removals, notified] {
@@ -55,7 +55,7 @@ impl Counts {
 }
 
 impl Removals {
-    /// Adds one, by whichever thread.
+    /// Counts one removal. Any thread may call this.
     pub(super) fn add(&self, cause: RemovalCause, weight: u32) {
         let Self { evictions, evicted_weight, expirations, expired_weight, invalidations } = self;
         let (count, weights) = match cause {

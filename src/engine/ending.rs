@@ -1,4 +1,4 @@
-//! Waiting until everything is freed, and the end of it all.
+//! Waiting until everything is freed, and the end of a cache.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use crate::base::sync::{self, Ordering};
 use crate::memory;
 use crate::reclaim::{self, Freeable, Ticket};
 
-/// For how long `flush` looks for progress while a guard holds it back, yielding in between.
+/// How long `flush` waits without progress while a guard holds reclamation back.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Runs `free`, which drops keys and values but does not panic.
 pub(super) fn while_dropping<R>(free: impl FnOnce() -> R) -> R {
-    // Of nobody in particular: maintenance that a drop causes, in whatever cache, frees nothing
-    // itself, so that drops do not pile up on the stack.
+    // The scope belongs to no cache: maintenance that a drop causes, in any cache, frees nothing, so that
+    // drops do not nest on the stack.
     let _inside = reentrancy::enter(Scope::Dropping, &());
     free()
 }
@@ -31,7 +31,7 @@ impl<K, V> Engine<K, V> {
         self.apply_pending();
         if self.deliveries.is_some() {
             self.deliver_all(FLUSH_PATIENCE)?;
-            // Takes back what was delivered.
+            // Releases the entries whose notifications were delivered.
             self.apply_pending();
         }
         let mut target: Option<Ticket> = None;
@@ -74,15 +74,15 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Drops every key and value. For the last user of the engine, which no other thread is inside of
-    /// any more.
+    /// Drops every key and value. For the last user of the engine, when no other thread is inside it any
+    /// more.
     pub(crate) fn tear_down(&self) {
-        // Relaxed: this thread's own. Nothing expires any more, so that there is an end, whatever the
+        // Relaxed: only this thread reads it. Nothing expires from now on, so that this ends whatever the
         // user's clock does.
         self.is_ending.store(true, Ordering::Relaxed);
-        // What waits is applied, so that each entry is either in the table or retired; what that takes
-        // out is delivered, and then retired as well; what user code is notified of or drops
-        // meanwhile may leave more of it.
+        // Apply waiting events, so that each entry is either in the table or retired. Deliver the
+        // notifications that this brings, and retire their entries. Listeners and drops may meanwhile
+        // cause more events.
         loop {
             self.apply_pending();
             self.deliver_last();
@@ -107,14 +107,14 @@ impl<K, V> Engine<K, V> {
         memory::trim();
     }
 
-    /// Takes the locks that a thread may hold that only reads, for the time of a fork.
+    /// Takes the locks that a thread may hold while it only reads, for the time of a fork.
     #[cfg(all(unix, not(larder_loom)))]
     pub(crate) fn hold_for_fork(&self) -> impl Sized + '_ {
-        let held = self.partitions.iter().map(Partition::hold_for_fork).collect::<Vec<_>>();
-        (held, self.shadow.as_ref().map(|shadow| shadow.hold_for_fork()))
+        let partitions = self.partitions.iter().map(Partition::hold_for_fork).collect::<Vec<_>>();
+        (partitions, self.shadow.as_ref().map(|shadow| shadow.hold_for_fork()))
     }
 
-    /// Whether the cache is being taken apart.
+    /// Whether the cache is being torn down.
     pub(super) fn is_ending(&self) -> bool {
         self.is_ending.load(Ordering::Relaxed)
     }

@@ -1,13 +1,13 @@
-//! The nodes of one partition: where the policy's ids and the table's entries meet.
+//! The evictor of one partition: its policy, and the entries that the policy may evict.
 //!
-//! Owns the map from node ids to entries, the weight they have together, and the policy. All of
-//! it belongs to the partition's maintenance, under its lock. A policy may be a user's: each call
-//! is contained, so that one that panics or names a wrong victim costs the cache its order, not
-//! its bounds nor its memory.
+//! It owns the map from node ids to entries, their weight, and the policy. Only the partition's
+//! maintenance uses it, under the lock. The policy may be a user's, so each call contains panics: a
+//! policy that panics or names a wrong victim spoils the order of evictions, but neither the bounds
+//! nor memory.
 //!
-//! An entry that is never evicted has a node like any other, by which it is removed, replaced and
-//! watched by its timer, but the policy never sees it and the bounds leave it out. Whether an
-//! entry is one does not change; a replacement may be of the other kind.
+//! An unevictable entry has a node like any other, by which it is removed, replaced and watched by its
+//! timer, but the policy never sees it and the limits do not count it. An entry stays evictable or
+//! unevictable for as long as it lives; its replacement may be of the other kind.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -21,10 +21,18 @@ use crate::policy::bounds::Limits;
 use crate::policy::policy_impl::PolicyImpl;
 use crate::policy::{Accesses, EvictionPolicy, Nodes, PolicyConfig, Room, Sample};
 
+// Prefetching what evictions will read.
 mod ahead;
+// The accounts of what partitions lend each other.
 mod loans;
+// The entries by node id.
 mod node_map;
+// Entries in the order of the policy, and demoted ones.
 mod ranking;
+// Checks for tests.
+mod validate;
+// Which entry is evicted next.
+mod victims;
 
 pub(crate) use loans::Loans;
 use node_map::NodeMap;
@@ -32,39 +40,40 @@ pub(crate) use ranking::Rank;
 #[cfg(feature = "snapshot")]
 pub(crate) use ranking::Standing;
 
-/// The policy of a partition, and the entries that it may evict.
+/// The policy of a partition, and the entries that the policy may evict.
 pub(crate) struct Evictor {
     policy: PolicyImpl,
     nodes: NodeMap,
     limits: Limits,
-    /// The limits that hold at the moment: `limits`, or higher ones while a lowered bound is
-    /// approached.
+    /// The limits that hold now: `limits`, or higher ones while a lowered bound is approached.
     enforced: Limits,
-    /// What the other partitions have lent it for its heavy entries; a part of `limits` (`loans`).
+    /// The weight that the other partitions have lent this one for its heavy entries. It is a part of
+    /// `limits` (see `loans`).
     loan: u64,
-    /// Of that, what is meant for heavy entries that are still being inserted.
+    /// The part of the loan that is reserved for heavy entries that are still being inserted.
     reserved: u64,
-    /// What leaves only if nothing else can: the node whose update makes others leave, and the hash of
-    /// its entry, which may have left since.
+    /// The node that is evicted only if nothing else can be, because its update makes others leave, and
+    /// the hash of its entry, which may have left since.
     spared: Option<(NodeId, u64)>,
-    /// Where hits let the entries' counters saturate; 0 if the policy asks for none.
+    /// The value at which the entries' counters saturate; 0 if the policy asks for no counters.
     counter_max: u8,
-    /// Whether the policy has the entries' scratch words.
+    /// Whether the policy may use the entries' scratch words.
     owns_scratch: bool,
     /// The keys whose first marks the policy wants to see.
     sample: Sample,
     room: Room,
-    /// Panics and wrong answers of the policy.
+    /// The number of panics and wrong answers of the policy.
     faults: u64,
     payloads: Vec<Payload>,
-    /// Where the search for a victim goes on when the policy names none.
+    /// Where the search for a victim continues when the policy names none.
     fallback: usize,
-    /// What is to leave before the policy is asked, and what was but has left or was used since.
+    /// The nodes that are evicted before the policy is asked, and nodes of demoted entries that have left
+    /// or were used since.
     demoted: VecDeque<NodeId>,
 }
 
 impl Evictor {
-    /// `accesses` is what the policy asked for.
+    /// `accesses` is what the policy has asked for.
     pub(crate) fn new(policy: Box<dyn EvictionPolicy>, accesses: Accesses, limits: Limits) -> Self {
         let (counter_max, sample) = match accesses {
             Accesses::Counter { max } => (max, Sample::NONE),
@@ -92,7 +101,7 @@ impl Evictor {
         }
     }
 
-    /// With `timers` instead of those by default.
+    /// Uses `timers` instead of the default ones.
     pub(crate) fn with_timers(mut self, timers: Timers) -> Self {
         self.nodes.timers = timers;
         self
@@ -108,15 +117,15 @@ impl Evictor {
         self.nodes.weight
     }
 
-    /// Entries that the bounds are about.
+    /// The number of evictable entries, which the limits count.
     #[inline]
-    fn bounded_len(&self) -> usize {
+    fn evictable_len(&self) -> usize {
         self.len() - self.nodes.unevictable
     }
 
-    /// Their weight.
+    /// The weight of these.
     #[inline]
-    fn bounded_weight(&self) -> u64 {
+    fn evictable_weight(&self) -> u64 {
         self.nodes.weight - self.nodes.unevictable_weight
     }
 
@@ -128,7 +137,7 @@ impl Evictor {
         self.faults
     }
 
-    /// Whether an entry's accesses are reported once between two runs of maintenance.
+    /// Whether the cache notes in an entry's scratch word that an access was recorded since the last run.
     #[inline]
     pub(crate) fn needs_ticks(&self) -> bool {
         !self.owns_scratch
@@ -145,74 +154,76 @@ impl Evictor {
         self.sample
     }
 
-    /// Whether something has to leave before `new` can be inserted.
+    /// Whether another entry has to leave before `new` can be inserted.
     #[inline]
     pub(crate) fn lacks_room_for(&self, new: &EntryMeta) -> bool {
-        if self.room != Room::BeforeInsert || self.bounded_len() == 0 {
+        if self.room != Room::BeforeInsert || self.evictable_len() == 0 {
             return false;
         }
         let weight = u64::from(new.weight());
         !new.is_unevictable()
-            && (self.bounded_len() >= self.enforced.entries
-                || self.bounded_weight().saturating_add(weight) > self.enforced.weight)
+            && (self.evictable_len() >= self.enforced.entries
+                || self.evictable_weight().saturating_add(weight) > self.enforced.weight)
     }
 
+    /// Whether more is there than the enforced limits allow.
     #[inline]
-    pub(crate) fn is_over(&self) -> bool {
-        self.bounded_len() > self.enforced.entries || self.bounded_weight() > self.enforced.weight
+    pub(crate) fn is_above_enforced(&self) -> bool {
+        self.evictable_len() > self.enforced.entries
+            || self.evictable_weight() > self.enforced.weight
     }
 
-    /// Changes the bounds. Lower ones are approached by `lower_bounds`.
+    /// Changes the limits. The coming runs evict the excess.
     pub(crate) fn set_limits(&mut self, limits: Limits, config: &PolicyConfig) {
         self.limits = limits;
         self.ratchet();
         self.call_policy(|policy, nodes| policy.on_resize(config, nodes));
     }
 
-    /// Changes what it may weigh: its share, and what it was lent beside. The policy goes on with
-    /// the share that it would have without loans: they come and go with single entries.
+    /// Changes the limit of weight, of which `loan` was lent. The policy keeps the share that it would have
+    /// without loans, since loans come and go with single entries.
     pub(crate) fn set_weight(&mut self, limit: u64, loan: u64) {
         self.limits.weight = limit;
         self.loan = loan;
         self.ratchet();
     }
 
-    /// Counts so much of the loan as meant for an entry that is being inserted.
+    /// Reserves a part of the loan for an entry that is being inserted.
     pub(crate) fn reserve(&mut self, weight: u64) {
         self.reserved += weight;
     }
 
-    /// The entry is there now, or was not stored.
+    /// Ends a reservation: the entry has its node now, or was not stored.
     pub(crate) fn release(&mut self, weight: u64) {
         self.reserved -= weight;
     }
 
-    /// What it has to be lent at the moment.
+    /// The loan that this partition needs now.
     pub(crate) fn needed_loan(&self) -> u64 {
         self.reserved.saturating_add(self.nodes.heavy_weight)
     }
 
-    /// Whether it was lent more than it needs.
+    /// Whether this partition was lent more than it needs.
     #[inline]
     pub(crate) fn has_unneeded_loan(&self) -> bool {
         self.loan > 0 && self.loan > self.needed_loan()
     }
 
-    /// Whether more is held than the bounds allow.
+    /// Whether more is there than the set limits allow.
     #[inline]
     pub(crate) fn is_above_limits(&self) -> bool {
-        self.bounded_len() > self.limits.entries || self.bounded_weight() > self.limits.weight
+        self.evictable_len() > self.limits.entries || self.evictable_weight() > self.limits.weight
     }
 
-    /// Lowers the enforced limits to what is held now, but not below the bounds.
+    /// Lowers the enforced limits to what is there now, but not below the set limits.
     pub(crate) fn ratchet(&mut self) {
         self.enforced = Limits {
-            entries: self.limits.entries.max(self.bounded_len()),
-            weight: self.limits.weight.max(self.bounded_weight()),
+            entries: self.limits.entries.max(self.evictable_len()),
+            weight: self.limits.weight.max(self.evictable_weight()),
         };
     }
 
-    /// Links a new entry, which has that metadata.
+    /// Links a new entry, whose metadata is `meta`.
     #[inline]
     pub(crate) fn insert(&mut self, entry: EntryPtr, meta: &EntryMeta) {
         let id = self.nodes.add(entry, meta, self.limits.entries);
@@ -242,14 +253,14 @@ impl Evictor {
         }
         let kinds = (old_meta.is_unevictable(), new_meta.is_unevictable());
         match kinds {
-            // To the policy it is a new one.
+            // New to the policy.
             (true, false) => {
                 new.set_frequency(0);
                 if self.owns_scratch {
                     new_meta.set_scratch(0);
                 }
             }
-            // While the node is still that of `old`, whose weight the policy has counted.
+            // Before `new` takes over the node: the policy has counted the weight of `old`.
             (false, true) => {
                 self.call_policy(|policy, nodes| policy.on_remove(id, nodes));
             }
@@ -289,15 +300,15 @@ impl Evictor {
         }
     }
 
-    /// An entry whose timer is due, and its node. The timer is stopped: the entry has to be removed
-    /// or watched anew. At most `budget` timers are touched.
+    /// An entry whose timer is due, and its node. The timer is stopped: the caller removes the entry or
+    /// calls [`rewatch`](Self::rewatch). Visits at most `budget` timers.
     #[inline]
     pub(crate) fn fire(&mut self, now_ns: u64, budget: &mut u32) -> Option<(NodeId, EntryPtr)> {
         let id = self.nodes.timers.fire(now_ns, budget)?;
         Some((id, self.nodes.expect(id)))
     }
 
-    /// Sets the timer of an entry anew that [`fire`](Self::fire) has named.
+    /// Sets the timer of an entry that [`fire`](Self::fire) has returned.
     pub(crate) fn rewatch(&mut self, id: NodeId, entry: EntryPtr) {
         self.nodes.timers.watch(id, entry);
     }
@@ -311,94 +322,10 @@ impl Evictor {
         }
     }
 
-    /// From when on a timer may be due.
+    /// The cache's time from which on a timer may be due.
     #[inline]
     pub(crate) fn next_timer_ns(&self) -> u64 {
         self.nodes.timers.next_ns()
-    }
-
-    /// Lets the node of `entry` leave last, until another one is named.
-    pub(crate) fn spare(&mut self, entry: Option<EntryPtr>) {
-        self.spared = entry.and_then(|entry| Some((entry.meta().node()?, entry.hash())));
-    }
-
-    /// Spares nothing more once the bounds hold.
-    #[inline]
-    pub(crate) fn stop_sparing(&mut self) {
-        if self.spared.is_some() && !self.is_above_limits() {
-            self.spared = None;
-        }
-    }
-
-    /// The node that is spared. One that is never evicted need not be spared.
-    fn spared_node(&self) -> Option<NodeId> {
-        let (id, hash) = self.spared?;
-        let entry = self.nodes.evictable(id)?;
-        (entry.hash() == hash).then_some(id)
-    }
-
-    /// The policy's victim beside the node that is spared.
-    #[cold]
-    fn name_sparing(&mut self) -> Option<NodeId> {
-        let spared = self.spared_node();
-        let name = |policy: &mut dyn EvictionPolicy, nodes: &dyn Nodes| match spared {
-            Some(spared) => policy.evict_sparing(spared, nodes),
-            None => policy.evict(nodes),
-        };
-        self.call_policy(name).flatten()
-    }
-
-    /// Unlinks the entry that is to leave; `None` if there is none.
-    #[inline]
-    pub(crate) fn evict(&mut self) -> Option<EntryPtr> {
-        if !self.demoted.is_empty()
-            && let Some(entry) = self.evict_demoted()
-        {
-            return Some(entry);
-        }
-        if self.nodes.heavy_weight > self.loan
-            && let Some(entry) = self.evict_heavy()
-        {
-            return Some(entry);
-        }
-        let named = match self.spared {
-            None => self.call_policy_impl(|policy, nodes| policy.evict(nodes)).flatten(),
-            Some(_) => self.name_sparing(),
-        };
-        match named.and_then(|id| self.nodes.take_evictable(id)) {
-            Some(entry) => Some(entry),
-            None => self.evict_any(),
-        }
-    }
-
-    /// Unlinks the heavy entry that came first: its loan was called back. What lies beside it would
-    /// leave for nothing.
-    #[cold]
-    fn evict_heavy(&mut self) -> Option<EntryPtr> {
-        let spared = self.spared_node();
-        let id = *self.nodes.heavy.iter().find(|id| Some(**id) != spared)?;
-        self.call_policy_impl(|policy, nodes| policy.on_remove(id, nodes));
-        self.nodes.take(id)
-    }
-
-    /// The policy failed to name a victim: takes any, so that the bound holds all the same.
-    #[cold]
-    fn evict_any(&mut self) -> Option<EntryPtr> {
-        let slots = self.nodes.entries.len();
-        let evictable = |at: &usize| {
-            self.nodes.entries[*at].is_some_and(|entry| !entry.meta().is_unevictable())
-        };
-        let spared = self.spared_node().map(NodeId::index);
-        let at = (0..slots)
-            .map(|step| (self.fallback + step) % slots)
-            .filter(|at| Some(*at) != spared)
-            .chain(spared)
-            .find(evictable)?;
-        self.faults += 1;
-        self.fallback = at + 1;
-        let id = NodeId::from_raw(u32::try_from(at).expect("ids are 32 bits"));
-        self.call_policy(|policy, nodes| policy.on_remove(id, nodes));
-        self.nodes.take(id)
     }
 
     /// Calls the policy, which may panic.
@@ -410,7 +337,7 @@ impl Evictor {
         self.call_policy_impl(|policy, nodes| call(policy.as_dyn(), nodes))
     }
 
-    /// The same with the policy's own type, which the compiler sees through.
+    /// As [`call_policy`](Self::call_policy), but with the policy's own type, so that calls are direct.
     #[inline]
     fn call_policy_impl<R>(
         &mut self,
@@ -432,65 +359,9 @@ impl Evictor {
         self.payloads.push(payload);
     }
 
-    /// What the policy has panicked with: to be dropped without the lock.
+    /// The payloads of the policy's panics, which have to be dropped without the lock.
     pub(crate) fn take_payloads(&mut self) -> Vec<Payload> {
         std::mem::take(&mut self.payloads)
-    }
-
-    /// Panics unless it was lent just so much, and all of that for what is there.
-    pub(crate) fn validate_loan(&self, lent: u64) {
-        assert_eq!(self.loan, lent, "a partition does not know its loan");
-        assert_eq!(self.reserved, 0, "an insertion that is over has left a reservation");
-    }
-
-    /// Panics unless ids, entries and weight agree with each other and with the bounds.
-    pub(crate) fn validate(&self) {
-        let nodes = &self.nodes;
-        let (mut weight, mut unevictable, mut unevictable_weight) = (0, 0, 0);
-        let (mut heavy, mut heavy_weight) = (Vec::new(), 0);
-        for (at, entry) in nodes.entries.iter().enumerate() {
-            if let Some(entry) = entry {
-                assert_eq!(
-                    entry.meta().node().map(NodeId::index),
-                    Some(at),
-                    "a node id is not its own"
-                );
-                assert!(!entry.meta().is_gone(), "an entry that has left is still linked");
-                weight += u64::from(entry.meta().weight());
-                assert!(
-                    !entry.meta().is_demoted()
-                        || self.demoted.iter().any(|demoted| demoted.index() == at),
-                    "a demoted entry would never leave"
-                );
-                if entry.meta().is_unevictable() {
-                    unevictable += 1;
-                    unevictable_weight += u64::from(entry.meta().weight());
-                }
-                if entry.meta().is_heavy() {
-                    heavy.extend(entry.meta().node());
-                    heavy_weight += u64::from(entry.meta().weight());
-                }
-            }
-        }
-        let mut known_heavy = nodes.heavy.clone();
-        known_heavy.sort_unstable();
-        assert_eq!(
-            (heavy, heavy_weight),
-            (known_heavy, nodes.heavy_weight),
-            "what is heavy is miscounted"
-        );
-        assert_eq!(
-            (unevictable, unevictable_weight),
-            (nodes.unevictable, nodes.unevictable_weight),
-            "what is never evicted is miscounted"
-        );
-        assert_eq!(weight, nodes.weight, "the weight is not that of the entries");
-        nodes.timers.validate(
-            nodes.entries.iter().flatten().filter_map(|entry| Some((entry.meta().node()?, *entry))),
-        );
-        let free = nodes.entries.iter().filter(|entry| entry.is_none()).count();
-        assert_eq!(free, nodes.free.len(), "free ids are lost or doubled");
-        assert!(!self.is_above_limits(), "over a bound after maintenance");
     }
 }
 

@@ -1,23 +1,24 @@
-//! Fills under way: keys for which a caller is fetching a value, to store it unless it has become
-//! stale.
+//! Open fills: keys for which a caller is fetching a value, to store it unless the key is changed
+//! meanwhile.
 //!
-//! A fill is open from [`Fills::open`] until it is dropped. A change of the cache marks the open fills of
-//! its key as stale before it changes the table; a change of all keys marks all. A fill that completes
-//! puts its entry into the table unconfirmed, so that no lookup sees it, and then, under the lock
-//! under which fills are marked, confirms the entry if it is not stale.
+//! A fill is open from [`Fills::open`] until it is dropped. A change marks the open fills of its key as
+//! stale before it changes the table; a change of all keys marks all fills. A fill that completes puts
+//! its entry into the table unconfirmed, so that no lookup sees the entry. Then it confirms the entry if
+//! the fill is not stale, under the lock under which fills are marked.
 //!
-//! | of a fill and a change of its key | what became of the fill |
+//! | which is first | outcome |
 //! |---|---|
-//! | the change marks first | it is refused, and its entry was never visible |
-//! | the entry is confirmed first | it is stored; the change comes to the table afterwards and finds it there |
+//! | the change marks the fill | the fill is refused, and its entry was never visible |
+//! | the fill confirms its entry | the value is stored; the change of the table comes later and finds it |
 //!
-//! So a fill takes effect when its entry is confirmed. While no fill is open, a change costs one load.
+//! So a fill takes effect when its entry is confirmed. While no fill is open, marking costs one load.
 //!
 //! # Orderings
-//! `open` is `SeqCst` on both sides: a fill counts itself before its user reads what the value is made
-//! of, and a change looks at the count after its user has changed that. A fill that ends is counted off
-//! with release, for a change that finds none and goes on to the table without a lock. Marks and
-//! confirmations are ordered by the locks. Models: `loom-tests/tests/fills.rs`.
+//! `open` is `SeqCst` on both sides: a fill is counted before its user reads the data behind the value,
+//! and a change reads the count after its user has changed that data. So the change sees the fill, or the
+//! user of the fill reads the new data. A fill that ends is subtracted with release, since a change that
+//! finds no fill goes on to the table without a lock. The locks order marks and confirmations. Models:
+//! `loom-tests/tests/fills.rs`.
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, OnceLock};
@@ -26,7 +27,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::base::sync::{self, AtomicUsize, Mutex, Ordering};
 
-/// Locks among which open fills are spread.
+/// The number of locks among which open fills are divided.
 const SHARDS: usize = if cfg!(larder_loom) { 1 } else { 32 };
 
 type FillShard = CachePadded<Mutex<Vec<FillState>>>;
@@ -35,7 +36,7 @@ type FillShard = CachePadded<Mutex<Vec<FillState>>>;
 pub(crate) struct Fills {
     open: AtomicUsize,
     last: AtomicUsize,
-    /// Made with the first fill.
+    /// Allocated with the first fill.
     shards: OnceLock<Box<[FillShard]>>,
 }
 
@@ -72,15 +73,15 @@ impl Fills {
     pub(crate) fn open(self: &Arc<Self>, hash: u64) -> OpenFill {
         let number = self.last.fetch_add(1, Ordering::Relaxed);
         sync::lock(self.shard(hash)).push(FillState { hash, number, is_stale: false });
-        // SeqCst: before the user reads what the value is made of; pairs with the load in `mark`.
+        // SeqCst: before the user reads the data behind the value; pairs with the load in `mark`.
         self.open.fetch_add(1, Ordering::SeqCst);
         OpenFill { fills: Arc::clone(self), hash, number }
     }
 
-    /// What belongs to that hash is about to be changed.
+    /// Marks the open fills of that hash as stale, since its key is about to be changed.
     #[inline]
     pub(crate) fn mark(&self, hash: u64) {
-        // SeqCst: after the user has changed what values are made of; pairs with `open`.
+        // SeqCst: after the user has changed the data behind the value; pairs with `open`.
         if self.open.load(Ordering::SeqCst) > 0 {
             self.mark_stale(hash);
         }
@@ -92,7 +93,7 @@ impl Fills {
         open.iter_mut().filter(|open| open.hash == hash).for_each(|open| open.is_stale = true);
     }
 
-    /// The same of all hashes.
+    /// As [`mark`](Self::mark), for all hashes.
     pub(crate) fn mark_all(&self) {
         // SeqCst: as in `mark`.
         if self.open.load(Ordering::SeqCst) > 0 {
@@ -104,13 +105,13 @@ impl Fills {
 }
 
 impl OpenFill {
-    /// Whether it is a fill of that cache.
+    /// Whether this is a fill of the cache that owns `fills`.
     pub(crate) fn is_of(&self, fills: &Arc<Fills>) -> bool {
         Arc::ptr_eq(&self.fills, fills)
     }
 
-    /// Calls `confirm` unless the fill is stale, at a moment at which it does not become so. Says whether
-    /// it did.
+    /// Calls `confirm` unless the fill is stale, under the lock that keeps it from becoming so. Returns
+    /// whether it called `confirm`.
     pub(crate) fn confirm(&self, confirm: impl FnOnce()) -> bool {
         let open = sync::lock(self.fills.shard(self.hash));
         let is_fresh = open.iter().any(|open| open.number == self.number && !open.is_stale);
@@ -128,8 +129,8 @@ impl Drop for OpenFill {
             open.swap_remove(own);
         }
         drop(open);
-        // Release: a change that does not see the fill any more sees what it has stored; pairs with the
-        // load in `mark`.
+        // Release: a change that no longer sees the fill sees what it has stored; pairs with the load in
+        // `mark`.
         self.fills.open.fetch_sub(1, Ordering::Release);
     }
 }
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fill_is_stale_once_its_hash_was_marked_and_nothing_is_left_of_it() {
+    fn a_fill_is_stale_once_its_hash_was_marked_and_leaves_nothing_behind() {
         let fills = Fills::new();
         fills.mark(1);
         fills.mark_all();

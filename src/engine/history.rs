@@ -1,13 +1,12 @@
 //! Why keys have left lately: a bounded memory for [`Cache::explain`](crate::Cache::explain).
 //!
-//! Words stand in rings, which are chosen by hash, so that what is remembered of a key stands in
-//! one ring and threads seldom meet at the same one. A word is a key's hash, of which an entry
-//! keeps 48 bits, and the reason. A remover writes its word after the removal; the newest word for
-//! a hash wins.
+//! The memory is a few rings of words. A key's hash chooses its ring, so all words about a key are in one
+//! ring, and threads rarely contend for the same one. A word is the 48 bits of the hash that an entry
+//! keeps, and the reason. A remover writes its word after the removal; the newest word for a hash wins.
 //!
 //! # Orderings
-//! All relaxed: a word is complete in itself, and a thread that reads while others write may find
-//! the history a moment old.
+//! All are relaxed: each word is complete in itself, and a thread that reads while others write may see a
+//! slightly older history.
 #![forbid(unsafe_code)]
 
 use crossbeam_utils::CachePadded;
@@ -18,35 +17,35 @@ use crate::memory::zeroed::ZeroedWords;
 
 const RINGS: usize = 16;
 
-/// Why a key is not there.
+/// Why a key is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Absence {
-    /// It was never there, nor was its insertion rejected.
+    /// The key was never inserted, nor was an insertion rejected.
     NeverSeen,
-    /// Its entry was evicted, because a bound was reached.
+    /// The entry was evicted, because a bound was reached.
     Evicted,
-    /// Its entry's deadline has passed.
+    /// The entry's deadline has passed.
     Expired,
-    /// It was removed by itself: by `remove` or `remove_if`.
+    /// The key was removed on its own, by `remove` or `remove_if`.
     Removed,
-    /// It was removed because of what a predicate said: by `retain` or `invalidate_if`.
+    /// The entry was removed because a predicate chose it, by `retain` or `invalidate_if`.
     RemovedByPredicate,
-    /// It was removed with all others, by `clear`.
+    /// The entry was removed with all others, by `clear`.
     Cleared,
-    /// One of its entry's tags was [invalidated](crate::Cache::invalidate_tag).
+    /// One of the entry's tags was [invalidated](crate::Cache::invalidate_tag).
     Invalidated,
-    /// Its last insertion was rejected, and it is not there: a value that is too heavy takes the old
-    /// one along, and with too many [tags](crate::Cache::insert_with_tags) there was none.
+    /// The last insertion was rejected. A value that is too heavy removes the old value too; an insertion
+    /// with too many [tags](crate::Cache::insert_with_tags) leaves it, so then there was none.
     Rejected,
-    /// Nothing is remembered of it: it was never there, or so long ago that it is forgotten, or the
-    /// cache was built without [`explain_misses`](crate::Builder::explain_misses).
+    /// Nothing is remembered of the key: it was never inserted, or so long ago that it is forgotten, or
+    /// the cache was built without [`explain_misses`](crate::Builder::explain_misses).
     Unknown,
 }
 
 impl Absence {
-    /// What is remembered, by number less one; 0 is what an empty place holds.
+    /// The reasons that are remembered. Their numbers in words begin with 1; an empty word holds 0.
     const ALL: [Self; 7] = [
         Self::Evicted,
         Self::Expired,
@@ -57,7 +56,7 @@ impl Absence {
         Self::Rejected,
     ];
 
-    /// 0 for what is not remembered.
+    /// The number in a word; 0 for a reason that is not remembered.
     fn number(self) -> u64 {
         Self::ALL.iter().position(|absence| *absence == self).map_or(0, |index| index as u64 + 1)
     }
@@ -83,19 +82,20 @@ impl std::fmt::Display for Absence {
     }
 }
 
+/// The memory of one cache.
 pub(crate) struct RemovalHistory {
     rings: [CachePadded<Ring>; RINGS],
 }
 
 struct Ring {
-    /// How many words were ever written.
+    /// The number of words that were ever written.
     written: AtomicU64,
     words: ZeroedWords,
 }
 
 impl RemovalHistory {
-    /// Remembers at least `removals` of evenly spread keys. `None` if there is no memory for that;
-    /// what there is takes room as words are written.
+    /// Remembers at least `removals` removals if keys are evenly spread. `None` if there is not enough
+    /// memory, which is used up only as words are written.
     pub(crate) fn try_new(removals: usize) -> Option<Self> {
         let len = removals.div_ceil(RINGS).max(1);
         let mut rings = Vec::with_capacity(RINGS);
@@ -111,14 +111,14 @@ impl RemovalHistory {
         &self.rings[(hash >> 16) as usize % RINGS]
     }
 
-    /// `explicit` is what to remember of a removal by the user.
+    /// Remembers a removal; one by the user as `explicit`.
     pub(crate) fn removed(&self, hash: u64, cause: RemovalCause, explicit: Absence) {
         let absence = match cause {
             RemovalCause::Evicted => Absence::Evicted,
             RemovalCause::Expired => Absence::Expired,
             RemovalCause::Explicit => explicit,
             RemovalCause::Invalidated => Absence::Invalidated,
-            // The key is there.
+            // The key is still in the table.
             RemovalCause::Replaced => return,
         };
         self.note(hash, absence);
@@ -132,27 +132,29 @@ impl RemovalHistory {
         let number = absence.number();
         let ring = self.ring(hash);
         let position = ring.written.fetch_add(1, Ordering::Relaxed);
-        ring.words[place(position, ring.words.len())].store(hash << 8 | number, Ordering::Relaxed);
+        ring.words[index_in_ring(position, ring.words.len())]
+            .store(hash << 8 | number, Ordering::Relaxed);
     }
 
-    /// What was remembered last of a key that is not there.
+    /// Why the key of `hash`, which is absent, has left.
     pub(crate) fn of(&self, hash: u64) -> Absence {
         let ring = self.ring(hash);
         let len = ring.words.len();
         let written = ring.written.load(Ordering::Relaxed);
         let oldest = written.saturating_sub(len as u64);
         let newest_first = (oldest..written).rev();
-        let words = newest_first.map(|at| ring.words[place(at, len)].load(Ordering::Relaxed));
+        let words =
+            newest_first.map(|at| ring.words[index_in_ring(at, len)].load(Ordering::Relaxed));
         let found = words.filter(|word| word >> 8 == hash & (u64::MAX >> 8));
         let reason = found.map(|word| Absence::from_number(word.to_le_bytes()[0])).next();
-        // Nothing is known yet of a word that a thread is writing.
-        let nothing = if oldest == 0 { Absence::NeverSeen } else { Absence::Unknown };
-        reason.flatten().unwrap_or(nothing)
+        // None also for a word that a thread is still writing.
+        let without_word = if oldest == 0 { Absence::NeverSeen } else { Absence::Unknown };
+        reason.flatten().unwrap_or(without_word)
     }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "below the length")]
-fn place(position: u64, len: usize) -> usize {
+fn index_in_ring(position: u64, len: usize) -> usize {
     (position % len as u64) as usize
 }
 
@@ -161,8 +163,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_counts_until_it_is_forgotten() {
-        let history = RemovalHistory::try_new(RINGS * 3).expect("there is that much memory");
+    fn newest_reason_wins_until_it_is_forgotten() {
+        let history = RemovalHistory::try_new(RINGS * 3).expect("there is enough memory");
         assert_eq!(history.of(7), Absence::NeverSeen);
         history.removed(7, RemovalCause::Evicted, Absence::Removed);
         history.removed(7, RemovalCause::Replaced, Absence::Removed);
@@ -180,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn hash_of_48_bits_is_told_apart_by_each() {
-        let history = RemovalHistory::try_new(1000).expect("there is that much memory");
+    fn hashes_that_differ_in_one_of_48_bits_are_distinguished() {
+        let history = RemovalHistory::try_new(1000).expect("there is enough memory");
         let hash = 0xffff_0123_4567;
         history.removed(hash, RemovalCause::Evicted, Absence::Removed);
         assert_eq!(history.of(hash), Absence::Evicted);
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_comes_back_from_its_number() {
+    fn every_remembered_reason_round_trips_through_its_number() {
         for absence in Absence::ALL {
             let number = u8::try_from(absence.number()).unwrap();
             assert_eq!(Absence::from_number(number), Some(absence));

@@ -1,36 +1,37 @@
-//! Moving weight between partitions, for entries heavier than a partition's share.
+//! Loans of weight between partitions, for entries heavier than a partition's share.
 //!
-//! `evict::loans` says what each partition should be limited to; this module makes it so. There is
-//! one step for everything that changes the accounts (a loan, its end, another bound):
+//! The accounts (`evict::loans`) say what the limit of each partition should be; this module sets the
+//! limits. Every change of the accounts (a loan, its end, another bound) is made in three steps:
 //!
-//! | | holding | what |
+//! | | locks | what is done |
 //! |---|---|---|
-//! | 1 | the lock of the accounts, and each partition's in turn | change the accounts, which makes them a new version; lower the limits that have to be lower |
-//! | 2 | each partition's lock in turn, none in between | evict until no partition is above its limit |
-//! | 3 | as in 1 | if the version is still the same: raise the other limits. Else go back to 1 |
+//! | 1 | the accounts', and each partition's in turn | change the accounts, which gives them a new version; lower the limits that have to be lower |
+//! | 2 | each partition's in turn, none in between | evict until no partition is above its limit |
+//! | 3 | as in 1 | if the version is still the same, raise the other limits; otherwise go back to 1 |
 //!
 //! # What always holds
-//! - The limits never add up to more than the bound, and to the bound itself after each third step
-//!   that was completed. For what a partition holds, or may keep while it approaches a lower limit,
-//!   the same is true: a limit is raised only by a thread that has seen every partition at or below
-//!   its limit since the accounts were changed last. So with inline maintenance, and one thread or
-//!   many, the weights of all partitions never pass the bound.
-//! - No deadlock: the lock of the accounts comes before a partition's, of which a thread has one at
-//!   a time. User code (listeners, drops) runs in the second step, under neither.
-//! - No thread waits for one that runs user code. A thread that finds another version repeats the
-//!   second step itself, for all. A version is new only because some thread began a call or an
-//!   entry left, so of several threads one always comes to its end.
+//! - The sum of the limits never exceeds the bound, and equals it after each completed third step. The
+//!   same is true of what the partitions hold, or may hold while they approach a lower limit: a limit is
+//!   raised only by a thread that has seen every partition at or below its limit since the accounts
+//!   last changed. So with inline maintenance, the weights of all partitions together never exceed the
+//!   bound, however many threads there are.
+//! - There is no deadlock: a thread takes the lock of the accounts before a partition's, and holds one
+//!   partition's lock at a time. User code (listeners, drops) runs in the second step, under neither.
+//! - No thread waits for one that runs user code, except in a cache with an atomic listener, for the
+//!   gates of victims. A thread that finds another version repeats the second step itself, for all
+//!   partitions. A version is new only because a thread began a call or an entry left, so one of several
+//!   threads always completes.
 //!
 //! # The insertion of a heavy entry
-//! Its writer borrows before it changes the table ([`Loan`]), and reserves the loan until
-//! maintenance has linked the entry. Nothing of this is visible but room: the call still takes
-//! effect with the one step of the table. If the loan is called back meanwhile, by another thread's
+//! Its writer borrows before it changes the table ([`Loan`]), and reserves the loan until maintenance
+//! has linked the entry. Other threads see only that there is less room: the call still takes effect
+//! with the one step of the table. If the loan is called back meanwhile, because of another thread's
 //! entry or another bound, then the entry is evicted right after its insertion.
 //!
-//! An entry that takes the place of a heavy one of the same key borrows the difference alone.
+//! An entry that replaces a heavy one of the same key borrows only the difference.
 //!
-//! The loan ends when the entry leaves, for whatever reason: a run of maintenance that finds its
-//! partition with more than it needs gives that back, once it has unlocked the partition.
+//! The loan ends when the entry leaves, for whatever reason: a run of maintenance that finds that its
+//! partition was lent more than it needs gives the rest back, after it has unlocked the partition.
 #![forbid(unsafe_code)]
 
 use super::partition::{Freeing, Partition};
@@ -38,10 +39,10 @@ use super::{Engine, sync};
 use crate::base::hash::partition_of;
 use crate::base::reentrancy;
 
-/// A loan to the partition of one entry, from before the entry is inserted until its insertion has
-/// taken effect or failed.
+/// A loan for one entry, reserved from before the entry is inserted until its insertion has taken effect
+/// or failed.
 ///
-/// Make it, and drop it, without a guard and outside of any change of the table.
+/// It has to be created and dropped without a guard, and outside of any [`Change`](super::Change).
 #[must_use = "dropping it ends the reservation"]
 pub(crate) struct Loan<'e, K, V> {
     engine: &'e Engine<K, V>,
@@ -61,8 +62,8 @@ impl<K, V> Engine<K, V> {
         sync::lock(&self.loans).max_weight()
     }
 
-    /// Borrows for an entry of that weight. `replaced` is the weight of the heavy entry whose place
-    /// it takes, or 0.
+    /// Borrows for an entry of that weight. `replaced` is the weight of the heavy entry that it replaces, or
+    /// 0.
     #[cold]
     pub(crate) fn borrow_weight(&self, hash: u64, weight: u32, replaced: u32) -> Loan<'_, K, V> {
         let home = partition_of(hash, self.partition_bits);
@@ -70,7 +71,7 @@ impl<K, V> Engine<K, V> {
         let more = u64::from(weight.saturating_sub(replaced));
         if more > 0 {
             let mut loans = sync::lock(&self.loans);
-            // Else the bound was just lowered: there is no room for it, and it will be evicted.
+            // False if the bound was just lowered: there is no room for the entry, and it will be evicted.
             if loans.lend(home, u64::from(weight), more) {
                 sync::lock(&self.partitions[home].core).evictor.reserve(more);
                 loan.weight = more;
@@ -82,8 +83,8 @@ impl<K, V> Engine<K, V> {
         loan
     }
 
-    /// Brings the limits of all partitions to what the accounts say, and takes back what is not
-    /// needed: the three steps of the module head.
+    /// Sets the limits of all partitions to what the accounts say, and takes back what is not needed: the
+    /// three steps of the module head.
     #[cold]
     pub(super) fn settle_loans(&self) {
         loop {
@@ -104,8 +105,8 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// After `set_bounds`: applies what waits, and returns once no partition holds more than it
-    /// may, evicting the excess little by little.
+    /// After `set_bounds`: applies waiting events, evicts the excess in small steps, and returns once no
+    /// partition is above its limits.
     pub(crate) fn lower_bounds(&self) {
         for partition in &self.partitions {
             self.evict_excess(partition);
@@ -113,6 +114,7 @@ impl<K, V> Engine<K, V> {
         self.settle_loans();
     }
 
+    /// The first step. Returns the version of the accounts.
     fn lower_limits(&self) -> u64 {
         let mut loans = sync::lock(&self.loans);
         for (index, partition) in self.partitions.iter().enumerate() {
@@ -125,7 +127,7 @@ impl<K, V> Engine<K, V> {
         loans.version()
     }
 
-    /// Runs maintenance of a partition until it is not above its limits any more.
+    /// Runs maintenance of a partition until it is no longer above its limits.
     fn evict_excess(&self, partition: &Partition<K, V>) {
         loop {
             let (after, is_stuck) = {
@@ -135,12 +137,11 @@ impl<K, V> Engine<K, V> {
                 let is_stuck = before == (core.evictor.len(), core.evictor.weight());
                 (after, core.evictor.is_above_limits().then_some(is_stuck))
             };
-            self.finish_runs(partition, after);
+            self.finish_runs(partition, after, None);
             match is_stuck {
                 None => break,
                 Some(false) => {}
-                // Where nothing can leave at the moment, it does with later runs: an atomic listener
-                // cannot always be called.
+                // Later runs evict the rest: this thread cannot notify the atomic listener.
                 Some(true) if !self.may_notify_soon() => break,
                 // Other threads are changing the keys of all victims that were tried.
                 Some(true) => sync::nap(),
@@ -153,8 +154,8 @@ impl<K, V> Engine<K, V> {
         self.atomic.is_some() && !self.cannot_notify() && reentrancy::may_wait()
     }
 
-    /// False if the accounts have changed since `version`, or there is something to take back: then
-    /// all has to be done again.
+    /// The third step. False if the accounts have changed since `version`, or if there is something to take
+    /// back: then all steps have to be repeated.
     fn raise_limits(&self, version: u64) -> bool {
         let loans = sync::lock(&self.loans);
         if loans.version() != version {
@@ -169,15 +170,11 @@ impl<K, V> Engine<K, V> {
         is_done
     }
 
-    /// Applies what waits in a partition's buffer.
+    /// Applies the events that wait in a partition's write buffer.
     fn apply_waiting(&self, partition: &Partition<K, V>) {
         let end = partition.writes.position();
         while !partition.writes.has_popped(end) {
-            let after = {
-                let mut core = sync::lock(&partition.core);
-                partition.run(&mut core, self, None, Freeing::AsRetired, None)
-            };
-            self.finish_runs(partition, after);
+            self.finish_runs(partition, self.run_locked(partition, None, None), None);
             if !partition.writes.has_popped(end) {
                 // A writer has claimed a slot that it has not filled in yet.
                 sync::thread::yield_now();
@@ -185,15 +182,19 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Panics unless limits and accounts agree. For tests, while nobody else uses the cache.
+    /// Panics unless limits and accounts agree. For tests, while no other thread uses the cache.
     pub(super) fn validate_loans(&self) {
         let loans = sync::lock(&self.loans);
         loans.validate();
         for (index, partition) in self.partitions.iter().enumerate() {
             let core = sync::lock(&partition.core);
             let (share, lent) = (loans.share(index), loans.lent(index));
-            assert_eq!(core.evictor.limits().weight, share.saturating_add(lent), "a limit is off");
-            assert_eq!(partition.weight_share(), share, "a share is off");
+            assert_eq!(
+                core.evictor.limits().weight,
+                share.saturating_add(lent),
+                "a limit is not that of the accounts"
+            );
+            assert_eq!(partition.weight_share(), share, "a share is not that of the accounts");
             assert!(lent <= core.evictor.needed_loan(), "a loan was not given back");
             core.evictor.validate_loan(lent);
         }
@@ -206,7 +207,7 @@ impl<K, V> Drop for Loan<'_, K, V> {
             return;
         }
         let partition = &self.engine.partitions[self.home];
-        // The entry has a node from now on, if it was stored.
+        // After this, the entry has a node if it was stored.
         self.engine.apply_waiting(partition);
         let is_unneeded = {
             let mut core = sync::lock(&partition.core);
@@ -219,8 +220,8 @@ impl<K, V> Drop for Loan<'_, K, V> {
     }
 }
 
-/// Every interleaving of the three steps, by which threads borrow, give back, and fill what they
-/// find room in.
+/// Every interleaving of the three steps for threads that borrow, give back, and fill all room that they
+/// find.
 #[cfg(all(test, not(larder_loom)))]
 mod tests {
     use std::collections::HashSet;
@@ -230,9 +231,8 @@ mod tests {
     const PARTITIONS: usize = 3;
     const BOUND: u64 = 12;
 
-    /// What a thread does next. Each is one section under the locks that it needs, but that the
-    /// lock of the accounts is held from `Change` to the last `Lower`, and from `Check` to the last
-    /// `Raise`.
+    /// What a thread does next. Each is one critical section. The lock of the accounts is also held from
+    /// `Change` to the last `Lower`, and from `Check` to the last `Raise`.
     #[derive(Clone, Copy, Debug, PartialEq)]
     enum ThreadStep {
         Change,
@@ -258,15 +258,15 @@ mod tests {
         loans: Loans,
         holder: Option<usize>,
         limits: [u64; PARTITIONS],
-        /// What each holds, or may grow to before it must evict: others fill all room at once.
-        kept: [u64; PARTITIONS],
+        /// What each partition holds, or may grow to before it must evict: others fill all room at once.
+        may_hold: [u64; PARTITIONS],
         threads: Vec<Thread>,
     }
 
     impl World {
-        /// Lets a thread go one step on; false if it has to wait or is through.
+        /// Lets a thread take one step. False if it has to wait or has completed.
         fn advance(&mut self, at: usize) -> bool {
-            let Self { loans, holder, limits, kept, threads } = self;
+            let Self { loans, holder, limits, may_hold, threads } = self;
             let thread = &mut threads[at];
             let target = |loans: &Loans, index| loans.share(index) + loans.lent(index);
             let next = |index: usize| index + 1 < PARTITIONS;
@@ -296,7 +296,7 @@ mod tests {
                     }
                 }
                 ThreadStep::Evict(index) => {
-                    kept[index] = limits[index];
+                    may_hold[index] = limits[index];
                     if next(index) { ThreadStep::Evict(index + 1) } else { ThreadStep::Check }
                 }
                 ThreadStep::Check if loans.version() != thread.version => ThreadStep::Change,
@@ -306,14 +306,14 @@ mod tests {
                 }
                 ThreadStep::Raise(index) => {
                     limits[index] = target(loans, index);
-                    kept[index] = kept[index].max(limits[index]);
+                    may_hold[index] = may_hold[index].max(limits[index]);
                     if next(index) {
                         ThreadStep::Raise(index + 1)
                     } else {
                         *holder = None;
-                        let is_through = thread.is_giving_back;
+                        let is_done = thread.is_giving_back;
                         thread.is_giving_back = true;
-                        if is_through { ThreadStep::Done } else { ThreadStep::Change }
+                        if is_done { ThreadStep::Done } else { ThreadStep::Change }
                     }
                 }
                 ThreadStep::Done => ThreadStep::Done,
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn partitions_never_keep_more_than_the_bound_whoever_goes_first() {
+    fn partitions_never_hold_more_than_the_bound_in_any_interleaving() {
         let thread = |(home, weight)| Thread {
             step: ThreadStep::Change,
             home,
@@ -336,29 +336,29 @@ mod tests {
             loans: Loans::new([BOUND / 3; PARTITIONS].into_iter()),
             holder: None,
             limits: [BOUND / 3; PARTITIONS],
-            kept: [BOUND / 3; PARTITIONS],
+            may_hold: [BOUND / 3; PARTITIONS],
             threads: threads.into_iter().map(thread).collect(),
         };
-        let mut left = vec![begin([(0, 9), (1, 7)]), begin([(0, 9), (0, 12)])];
+        let mut unvisited = vec![begin([(0, 9), (1, 7)]), begin([(0, 9), (0, 12)])];
         let (mut seen, mut ends) = (HashSet::new(), 0);
-        while let Some(world) = left.pop() {
+        while let Some(world) = unvisited.pop() {
             if !seen.insert(format!("{world:?}")) {
                 continue;
             }
-            assert!(world.kept.iter().sum::<u64>() <= BOUND, "{world:?}");
+            assert!(world.may_hold.iter().sum::<u64>() <= BOUND, "{world:?}");
             assert!(world.limits.iter().sum::<u64>() <= BOUND, "{world:?}");
             let mut has_moved = false;
             for at in 0..world.threads.len() {
                 let mut next = world.clone();
                 if next.advance(at) {
                     has_moved = true;
-                    left.push(next);
+                    unvisited.push(next);
                 }
             }
             if !has_moved {
                 ends += 1;
-                let is_through = world.threads.iter().all(|thread| thread.step == ThreadStep::Done);
-                assert!(is_through, "all wait for each other: {world:?}");
+                let is_done = world.threads.iter().all(|thread| thread.step == ThreadStep::Done);
+                assert!(is_done, "the threads wait for each other: {world:?}");
                 assert_eq!(world.limits, [BOUND / 3; PARTITIONS], "all was given back");
             }
         }

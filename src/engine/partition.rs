@@ -1,23 +1,23 @@
 //! One part of the key space: its buffers and, under a lock, its evictor.
 //!
 //! # Orderings
-//! - `freeing` counts the batches that are being freed, in two phases. A batch is counted, under
-//!   the lock, in the phase that is current when it is taken. `await_freed` makes the other phase
-//!   current and waits for the old one to come to zero: its acquire pairs with the release after
-//!   each batch, so the drops of all batches taken before happen before `flush` returns, however
-//!   many are taken meanwhile.
-//! - The other counts are relaxed; those that only the holder of the lock writes are not even
-//!   atomic steps.
+//! - `Counts::freeing`: see the module `freeing`.
+//! - `leaving`: [`InFlight`] decreases it with release after the entry has left the table, and
+//!   `is_anything_leaving` reads it with acquire: `run_pending` returns after that entry has left.
+//! - `moved`: a `SeqCst` fence separates the change of a deadline from the check for a node, and another
+//!   one the assignment of the node from the reading of the deadline (`Timers::watch_deadline`). One of
+//!   the two threads sees the other's change.
+//! - The other counts are relaxed.
+#![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
 
-use crossbeam_utils::{Backoff, CachePadded};
+use crossbeam_utils::CachePadded;
 
 use crate::base::cause::RemovalCause;
 use crate::base::mode::Maintenance;
 use crate::base::node_id::NodeId;
 use crate::base::panics::Payload;
-use crate::base::reentrancy::{self, Scope};
 use crate::base::stats::Stats;
 use crate::base::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::buffer::read_buffer::{self, ReadBuffer};
@@ -26,91 +26,87 @@ use crate::engine::Engine;
 use crate::engine::counts::{Counts, add};
 use crate::engine::evict::Evictor;
 use crate::engine::run::{Run, RunListener};
-use crate::entry::Deadline;
-use crate::entry::EntryPtr;
+use crate::entry::{Deadline, EntryPtr};
 use crate::listener::{Channel, Notification, PendingRemoval};
 use crate::policy::Sample;
-use crate::reclaim::{self, Freeable, Retired, Ticket};
+use crate::reclaim::{self, Freeable, Retired};
 
-/// For each entry that it retires, a run of maintenance may free one and a part of this: freeing
-/// keeps up with retiring and catches up after a long guard, but no single call pays for it all,
-/// and what is freed is soon allocated again.
-const CATCH_UP_PART: u64 = 4;
-/// The same when far too much waits.
-const BACKLOG_FACTOR: u64 = 4;
-/// Parts of a partition's maximal weight: a batch is sealed once it weighs one of so many, and
-/// when more than this one waits to be freed, everything is freed that can be.
-const SEAL_PART: u64 = 64;
-const HEAVY_PART: u64 = 8;
+mod freeing;
+
+use freeing::SEAL_PART;
+#[cfg(all(test, not(larder_loom)))]
+pub(super) use freeing::credit_for;
 
 pub(super) struct Partition<K, V> {
-    /// Its place among the partitions.
+    /// The index of this partition among all.
     pub(super) index: usize,
     pub(super) writes: WriteBuffer,
     /// Only for policies that want accesses reported.
     pub(super) reads: Option<ReadBuffer>,
-    /// `Evictor::sample`.
+    /// What `Evictor::sample` returned last.
     sample: AtomicU32,
-    /// Moves with every run of maintenance that took records out of `reads`: an entry needs no
-    /// second record before that.
+    /// Changes with every run of maintenance that took records out of `reads`. Until then no entry needs a
+    /// second record.
     tick: CachePadded<AtomicU32>,
-    /// The most that an entry may weigh without a loan: the share of the bound. Written under the
-    /// lock.
+    /// The most that an entry may weigh without a loan: the partition's share of the bound. Written under
+    /// the lock.
     weight_share: AtomicU64,
-    /// `Counts::freeing_runs` when the maintenance thread last looked.
+    /// `Counts::freeing_runs` when the maintenance thread last read it.
     runs_seen: AtomicU64,
+    /// `PartitionConfig::backlog`.
     backlog: u64,
-    /// From when on a timer may be due, by the cache's time; `NEVER` if none is set.
+    /// The cache's time from which on a timer may be due; `NEVER` if none is set.
     next_timer_ns: AtomicU64,
-    /// Entries whose deadlines were moved to an earlier time: their nodes, and the upper halves of
-    /// their hashes. Each entry at most once, so it does not grow without bound.
+    /// Entries whose deadlines were moved to an earlier time: their nodes, and the tags of their hashes.
+    /// Each entry is in it at most once, so it does not grow without bound.
     moved: Mutex<Vec<(NodeId, u32)>>,
     has_moved: AtomicBool,
-    /// To the listener, if there is one. Then slots of `writes` are claimed ahead of all changes.
+    /// The channel to the listener, if there is one. Then slots of `writes` are claimed before all changes.
     pub(super) channel: Option<Channel<K, V>>,
     pub(super) core: CachePadded<Mutex<Core<K, V>>>,
-    /// Entries that runs have unlinked from the policy and that are still to leave the table, once the
+    /// The number of entries that runs have unlinked from the policy, and that leave the table once the
     /// atomic listener was notified.
     leaving: AtomicUsize,
     counts: CachePadded<Counts>,
-    /// More is held than the bounds allow, since no run since could notify the atomic listener. Written
-    /// under the lock.
+    /// Whether the last run has left more than the limits allow, because it could not notify the atomic
+    /// listener. Written under the lock.
     is_above: AtomicBool,
 }
 
-/// An entry that leaves the table, counted until this is dropped.
+/// Counts an entry as leaving the table, until this is dropped.
 pub(super) struct InFlight<'p>(&'p AtomicUsize);
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        // Release: what became of the entry; pairs with the acquire in `is_anything_leaving`.
+        // Release: after the entry has left the table; pairs with the acquire in `is_anything_leaving`.
         self.0.fetch_sub(1, Ordering::Release);
     }
 }
 
+/// What the lock of a partition protects.
 pub(super) struct Core<K, V> {
     pub(super) evictor: Evictor,
     pub(super) retired: Retired<K, V>,
-    /// Notifications of what maintenance took out itself, and the position up to which `writes`
-    /// has to be popped before they are sent; in the order of both.
+    /// Notifications of what maintenance took out itself, each with the position up to which `writes` has
+    /// to be popped before. Both increase.
     deferred: VecDeque<(u32, Notification<K, V>)>,
     /// Entries that the coming runs may free.
     credit: u64,
-    /// In which count of `freeing` batches are taken now.
+    /// The count of `Counts::freeing` in which batches are taken now.
     phase: usize,
-    /// What the current run evicts, if a caller asks for that.
+    /// What the current run evicts, if a caller wants to see it.
     pub(super) victims: Option<Vec<EntryPtr>>,
 }
 
-/// How partitions are to be built.
+/// What all partitions of a cache are built from.
 #[derive(Clone, Copy)]
 pub(super) struct PartitionConfig {
     pub(super) read_stripes: Option<usize>,
-    /// Events that may wait.
+    /// The most events that may wait.
     pub(super) room: u32,
-    /// Entries of a batch of retired ones.
+    /// The most entries in a batch of retired entries.
     pub(super) batch_entries: usize,
-    /// Entries that wait to be freed from which on more is freed at once.
+    /// A run frees more once more entries than this wait to be freed.
     pub(super) backlog: u64,
 }
 
@@ -121,21 +117,21 @@ pub(super) struct AfterUnlock<'e, K, V> {
     pub(super) phase: usize,
     pub(super) retired: usize,
     pub(super) retired_weight: u64,
-    /// By how much the number of linked entries has changed.
+    /// The change of the number of linked entries.
     pub(super) linked: isize,
-    /// Whether a timer is due before all that were set until now.
+    /// Whether a timer was set that is due before all others.
     pub(super) is_due_earlier: bool,
     /// Whether there is weight to give back to other partitions, and the caller can do that now.
     pub(super) has_unneeded_loan: bool,
-    /// What the policy has panicked with.
+    /// The payloads of the policy's panics.
     pub(super) payloads: Vec<Payload>,
-    /// What the atomic listener is to be notified of, and what is then to be taken out.
+    /// The entry to take out of the table after the atomic listener was notified of it.
     pub(super) leaving: Option<PendingRemoval<'e>>,
-    /// Hashes of what the run took out that no cache should hold, for the shadows.
-    pub(super) ended: Vec<u64>,
+    /// Hashes of the entries that the run removed for another reason than a bound, for the shadow caches.
+    pub(super) removed: Vec<u64>,
 }
 
-/// Which entries a run of maintenance takes out to be freed.
+/// Which of the retired entries a run of maintenance hands over to be freed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freeing {
     /// About as many as are retired.
@@ -160,7 +156,7 @@ impl<K, V> Partition<K, V> {
             writes: WriteBuffer::new(config.room),
             reads: config.read_stripes.map(ReadBuffer::new),
             sample: AtomicU32::new(evictor.sample().to_raw()),
-            // 0 is what a new entry holds: it must not look recorded already.
+            // Not 0, which a new entry holds: it would seem to be recorded already.
             tick: CachePadded::new(AtomicU32::new(1)),
             weight_share: AtomicU64::new(limits.weight),
             runs_seen: AtomicU64::new(0),
@@ -191,18 +187,17 @@ impl<K, V> Partition<K, V> {
     /// The most that an entry may weigh without a loan.
     #[inline]
     pub(super) fn weight_share(&self) -> u64 {
-        // Relaxed: an entry that was weighed against an older share is evicted if it does not fit.
+        // Relaxed: an entry that was compared with an older share is evicted if it does not fit.
         self.weight_share.load(Ordering::Relaxed)
     }
 
-    /// Limits its weight to its own share and what others have lent. The next runs evict the
-    /// excess.
+    /// Limits the partition's weight to its own share and its loan. The next runs evict the excess.
     pub(super) fn set_weight(&self, core: &mut Core<K, V>, share: u64, loan: u64) {
         core.evictor.set_weight(share.saturating_add(loan), loan);
         self.weight_share.store(share, Ordering::Relaxed);
     }
 
-    /// The same, but raises nothing yet.
+    /// As [`set_weight`](Self::set_weight), but only lowers the limit and the share.
     pub(super) fn lower_weight(&self, core: &mut Core<K, V>, share: u64, loan: u64) {
         let limit = core.evictor.limits().weight.min(share.saturating_add(loan));
         core.evictor.set_weight(limit, loan);
@@ -215,7 +210,8 @@ impl<K, V> Partition<K, V> {
         Sample::from_raw(self.sample.load(Ordering::Relaxed))
     }
 
-    /// Applies the events that wait, and `event` after them, and evicts the excess. Under the lock.
+    /// Applies the waiting events, then `event`, and evicts the excess. `due_ns` is the time if timers may
+    /// be due. Under the lock.
     pub(super) fn run<'e>(
         &self,
         core: &mut Core<K, V>,
@@ -225,12 +221,12 @@ impl<K, V> Partition<K, V> {
         due_ns: Option<u64>,
     ) -> AfterUnlock<'e, K, V> {
         let cannot_notify = engine.cannot_notify();
-        // No drop of the user's may run within a gate.
+        // The user's drops must not run within a gate.
         let freeing = if cannot_notify { Freeing::Later } else { freeing };
         let table = &engine.table;
         let len_before = core.evictor.len();
         self.drain_reads(&mut core.evictor);
-        self.watch_moved(&mut core.evictor);
+        self.set_moved_timers(&mut core.evictor);
         let waiting = self.writes.waiting();
         if waiting > 1 {
             core.evictor.prefetch_victims(waiting as usize, table);
@@ -245,7 +241,7 @@ impl<K, V> Partition<K, V> {
             has_atomic: engine.atomic.is_some(),
             leaving: None,
             postponed: Vec::new(),
-            ended: engine.shadow.is_some().then(Vec::new),
+            removed: engine.shadow.is_some().then(Vec::new),
             victims: core.victims.as_mut(),
             listener: self.channel.as_ref().map(|channel| RunListener {
                 channel,
@@ -263,11 +259,11 @@ impl<K, V> Partition<K, V> {
             invalidations: 0,
         };
         run.take_back_done();
-        // First, so that nothing valid has to leave for what is not.
+        // First, so that no valid entry is evicted while expired ones are still there.
         if let Some(now_ns) = due_ns {
             run.expire(now_ns);
         }
-        // At most a buffer's worth, so that a run ends however fast others write.
+        // At most as many events as the buffer has slots, so that a run ends however fast others write.
         if run.listener.is_some() {
             run.apply_in_order();
         } else {
@@ -277,7 +273,7 @@ impl<K, V> Partition<K, V> {
             run.apply(event);
         }
         if run.evictor.is_above_limits() {
-            run.lower_bounds();
+            run.approach_limits();
         }
         run.evictor.stop_sparing();
         run.notify_deferred();
@@ -285,13 +281,13 @@ impl<K, V> Partition<K, V> {
             self.postpone(&run.postponed);
         }
         let Run { evictions, evicted_weight, retirements, retired_weight, .. } = run;
-        let Run { expirations, expired_weight, invalidations, leaving, ended, .. } = run;
+        let Run { expirations, expired_weight, invalidations, leaving, removed, .. } = run;
         if leaving.is_some() {
             self.leaving.fetch_add(1, Ordering::Relaxed);
         }
 
         if engine.atomic.is_some() {
-            // Relaxed: as the other counts that `wants_visit` asks for.
+            // Relaxed: as the other counts that `wants_visit` reads.
             self.is_above.store(core.evictor.is_above_limits(), Ordering::Relaxed);
         }
 
@@ -310,13 +306,16 @@ impl<K, V> Partition<K, V> {
             self.sample.store(sample, Ordering::Relaxed);
         }
         let linked = signed(core.evictor.len()) - signed(len_before);
-        // Pushes and claims have counted insertions and removals.
+        // If so, pushes and claims have counted the insertions and removals that callers made.
         let is_counted = engine.mode == Maintenance::Background || self.channel.is_some();
         let live = match is_counted {
             true => -i64::try_from(evictions + expirations + invalidations).unwrap_or(i64::MAX),
             false => linked as i64,
         };
-        self.writes.adjust_live(i32::try_from(live).expect("a run applies a buffer's worth"));
+        self.writes.adjust_live(
+            i32::try_from(live)
+                .expect("a run applies at most as many events as the buffer has slots"),
+        );
         AfterUnlock {
             free: self.choose_free(core, retirements, freeing),
             phase: core.phase,
@@ -324,20 +323,20 @@ impl<K, V> Partition<K, V> {
             retired_weight,
             linked,
             is_due_earlier: self.note_next_timer(&core.evictor),
-            // A thread that holds a guard leaves it to the next run.
+            // A thread that holds a guard leaves the loan to the next run.
             has_unneeded_loan: core.evictor.has_unneeded_loan() && freeing != Freeing::Later,
             payloads: core.evictor.take_payloads(),
             leaving,
-            ended: ended.unwrap_or_default(),
+            removed: removed.unwrap_or_default(),
         }
     }
 
-    /// From when on a timer may be due.
+    /// The cache's time from which on a timer may be due.
     pub(super) fn next_timer_ns(&self) -> u64 {
         self.next_timer_ns.load(Ordering::Relaxed)
     }
 
-    /// Publishes when the next timer is due; says whether that is earlier than before.
+    /// Publishes when the next timer is due, and returns whether that is earlier than before.
     fn note_next_timer(&self, evictor: &Evictor) -> bool {
         let next = evictor.next_timer_ns();
         let before = self.next_timer_ns();
@@ -349,9 +348,10 @@ impl<K, V> Partition<K, V> {
 
     /// Reports an entry whose deadline the caller has moved to an earlier time.
     pub(super) fn note_moved(&self, entry: EntryPtr) {
-        // SeqCst: between the deadline and the node (`Timers::watch_deadline`).
+        // SeqCst: between the caller's change of the deadline and the check for a node; pairs with the fence
+        // in `Timers::watch_deadline`.
         sync::fence(Ordering::SeqCst);
-        // Without a node its insertion is still to be applied, and will find the new deadline.
+        // If there is no node, the insertion is still to be applied, and will find the new deadline.
         let meta = entry.meta();
         let Some(node) = meta.node() else { return };
         if meta.set_moved() {
@@ -362,13 +362,13 @@ impl<K, V> Partition<K, V> {
         }
     }
 
-    /// Whether a deadline was moved that no timer knows of yet.
+    /// Whether the timer of an entry whose deadline was moved still has to be set.
     pub(super) fn has_moved(&self) -> bool {
-        // Relaxed: who must not miss it has a fence before (`Engine::has_work`).
+        // Relaxed: a caller that must not miss it has a fence before (`Engine::has_work`).
         self.has_moved.load(Ordering::Relaxed)
     }
 
-    fn watch_moved(&self, evictor: &mut Evictor) {
+    fn set_moved_timers(&self, evictor: &mut Evictor) {
         if !self.has_moved() {
             return;
         }
@@ -382,8 +382,7 @@ impl<K, V> Partition<K, V> {
         }
     }
 
-    /// Reports to the policy what was read: accesses first, since they came before the writes that
-    /// are applied now, or soon enough.
+    /// Reports the recorded hits to the policy: before the waiting events, since most of the hits are older.
     pub(super) fn drain_reads(&self, evictor: &mut Evictor) {
         let Some(reads) = &self.reads else { return };
         let mut has_records = false;
@@ -396,102 +395,14 @@ impl<K, V> Partition<K, V> {
         }
     }
 
-    fn choose_free(
-        &self,
-        core: &mut Core<K, V>,
-        retirements: u64,
-        freeing: Freeing,
-    ) -> Vec<Freeable<K, V>> {
-        if freeing == Freeing::Later {
-            return Vec::new();
-        }
-        add(&self.counts.freeing_runs, 1);
-        let is_behind = self.garbage() > self.backlog;
-        core.credit = core.credit.saturating_add(credit_for(retirements, is_behind));
-        let is_heavy = core.retired.weight() > self.weight_share() / HEAVY_PART;
-        let mut credit = core.credit;
-        if freeing == Freeing::All || is_heavy {
-            credit = u64::MAX;
-        }
-        let free = self.take(core, &mut credit);
-        core.credit = credit.min(core.credit);
-        free
-    }
-
-    /// Takes out batches that no thread can see any more, at most `credit` entries.
-    fn take(&self, core: &mut Core<K, V>, credit: &mut u64) -> Vec<Freeable<K, V>> {
-        let mut free = Vec::new();
-        // Inside a drop nothing is freed, so that drops do not pile up on the stack.
-        if core.retired.is_empty() || reentrancy::is_inside_any(Scope::Dropping) {
-            return free;
-        }
-        let completed = reclaim::completed();
-        while let Some(batch) = core.retired.pop_ready(completed, *credit) {
-            *credit -= batch.len() as u64;
-            self.counts.freeing[core.phase].fetch_add(1, Ordering::Relaxed);
-            free.push(batch);
-        }
-        if !core.retired.has_ready(completed) {
-            // Nothing is in arrears, so nothing has to be caught up with later.
-            *credit = 0;
-        }
-        free
-    }
-
-    /// All that no thread can see any more, and the phase in which it was taken.
-    pub(super) fn take_ready(&self) -> (Vec<Freeable<K, V>>, usize) {
-        let mut core = sync::lock(&self.core);
-        let free = self.take(&mut core, &mut { u64::MAX });
-        (free, core.phase)
-    }
-
-    /// Stamps what was retired so far; returns the ticket that all of it waits for.
-    pub(super) fn seal(&self) -> Option<Ticket> {
-        let mut core = sync::lock(&self.core);
-        core.retired.seal();
-        core.retired.last_ticket()
-    }
-
-    /// Counts a batch of `count` entries that was taken in `phase` as freed.
-    pub(super) fn note_freed(&self, count: u64, panics: u64, phase: usize) {
-        self.counts.panics.fetch_add(panics, Ordering::Relaxed);
-        self.counts.freed.fetch_add(count, Ordering::Relaxed);
-        // Release: pairs with the acquire in `await_freed`.
-        self.counts.freeing[phase].fetch_sub(1, Ordering::Release);
-    }
-
-    /// Returns once every batch that was taken before has been freed.
-    pub(super) fn await_freed(&self) {
-        let backoff = Backoff::new();
-        let is_zero = |phase: usize| self.counts.freeing[phase].load(Ordering::Acquire) == 0;
-        let old = loop {
-            let mut core = sync::lock(&self.core);
-            // The other phase must be over before it can be current again.
-            if is_zero(1 - core.phase) {
-                core.phase = 1 - core.phase;
-                break 1 - core.phase;
-            }
-            drop(core);
-            backoff.snooze();
-        };
-        while !is_zero(old) {
-            backoff.snooze();
-        }
-    }
-
-    /// Takes the locks that a thread may hold that only reads: maintenance's, that of moved deadlines,
-    /// and the listener's queue.
+    /// Takes the locks that a thread may hold while it only reads: those of maintenance, of moved deadlines
+    /// and of the listener's queue.
     #[cfg(all(unix, not(larder_loom)))]
     pub(super) fn hold_for_fork(&self) -> impl Sized + '_ {
         let core = sync::lock_for_fork(&self.core);
         let moved = sync::lock_for_fork(&self.moved);
         let queue = self.channel.as_ref().map(Channel::hold_for_fork);
         (queue, moved, core)
-    }
-
-    /// Whether a thread is freeing what this partition has retired.
-    pub(super) fn is_freeing(&self) -> bool {
-        self.counts.freeing.iter().any(|batches| batches.load(Ordering::Relaxed) > 0)
     }
 
     /// Whether something waits to be applied, delivered or freed, at the end of the cache.
@@ -504,13 +415,7 @@ impl<K, V> Partition<K, V> {
             || !core.retired.is_empty()
     }
 
-    /// Entries that are retired and not freed yet.
-    pub(super) fn garbage(&self) -> u64 {
-        let freed = self.counts.freed.load(Ordering::Relaxed);
-        self.counts.retired.load(Ordering::Relaxed).saturating_sub(freed)
-    }
-
-    /// Whether there is something for the maintenance thread besides events.
+    /// Whether there is work for the maintenance thread besides events.
     pub(super) fn wants_visit(&self) -> bool {
         self.has_garbage()
             || self.has_moved()
@@ -518,11 +423,7 @@ impl<K, V> Partition<K, V> {
             || self.channel.as_ref().is_some_and(Channel::has_work)
     }
 
-    pub(super) fn has_garbage(&self) -> bool {
-        self.counts.retired.load(Ordering::Relaxed) != self.counts.freed.load(Ordering::Relaxed)
-    }
-
-    /// Whether other threads ran maintenance, and could free, since this was last asked.
+    /// Whether other threads ran maintenance that was allowed to free, since the last call.
     pub(super) fn is_attended(&self) -> bool {
         let runs = self.counts.freeing_runs.load(Ordering::Relaxed);
         self.runs_seen.swap(runs, Ordering::Relaxed) != runs
@@ -532,25 +433,25 @@ impl<K, V> Partition<K, V> {
         self.counts.weight.load(Ordering::Relaxed)
     }
 
-    /// Counts what was taken out once the atomic listener was notified of it.
+    /// Counts an entry that was taken out after the atomic listener was notified of it.
     #[cold]
     pub(super) fn count_notified(&self, cause: RemovalCause, weight: u32) {
         self.counts.notified.add(cause, weight);
     }
 
-    /// Counts an entry as leaving, which a run has counted, until the result is dropped.
+    /// Ends the count of an entry as leaving, which a run began, when the result is dropped.
     pub(super) fn leaving_ends(&self) -> InFlight<'_> {
         InFlight(&self.leaving)
     }
 
-    /// Whether some thread is notifying the atomic listener of what maintenance has chosen.
+    /// Whether a thread is notifying the atomic listener of a removal by maintenance.
     pub(super) fn is_anything_leaving(&self) -> bool {
         // Acquire: pairs with the release in `InFlight::drop`.
         self.leaving.load(Ordering::Acquire) > 0
     }
 
-    /// Lets the timers of entries that have expired fire again in the next run: other threads are
-    /// changing their keys at the moment.
+    /// Has the timers of expired entries fire again in the next run, because other threads are changing
+    /// their keys now.
     #[cold]
     fn postpone(&self, postponed: &[EntryPtr]) {
         let mut moved = sync::lock(&self.moved);
@@ -568,15 +469,6 @@ impl<K, V> Partition<K, V> {
     pub(super) fn add_to(&self, stats: &mut Stats, entry_bytes: u64) {
         self.counts.add_to(stats, entry_bytes);
     }
-}
-
-/// Entries that a run may free because it has retired so many.
-pub(super) fn credit_for(retirements: u64, is_behind: bool) -> u64 {
-    let catch_up = match is_behind {
-        true => retirements * BACKLOG_FACTOR,
-        false => retirements / CATCH_UP_PART + 1,
-    };
-    retirements + catch_up
 }
 
 fn signed(count: usize) -> isize {

@@ -1,18 +1,20 @@
-//! Questions to the policies of all partitions together, and changes of their bounds.
+//! Questions to the policies of all partitions, and changes of their bounds.
 #![forbid(unsafe_code)]
 
 use super::partition::Partition;
-use super::{Engine, Ordering, panics, sync};
+use super::{Engine, Ordering, sync};
 use crate::base::node_id::NodeId;
+use crate::base::panics;
 use crate::engine::evict::{Evictor, Rank};
 use crate::policy::Segment;
 use crate::policy::bounds::{Bounds, Limits};
 
 impl<K, V> Engine<K, V> {
-    /// Changes the bounds of the whole cache. For one caller at a time; evicting the excess is left
-    /// to `lower_bounds`, and so is raising the limits of weight.
+    /// Changes the bounds of the whole cache. For one caller at a time. `lower_bounds` then has to evict
+    /// the excess and to raise limits of weight.
     pub(crate) fn set_bounds(&self, bounds: Bounds) {
-        // Before the limits: an entry that comes after they were lowered is evicted when it is applied.
+        // Before the limits: an entry that is inserted after they were lowered is evicted once its event is
+        // applied.
         self.stores_nothing.store(bounds.is_zero(), Ordering::Relaxed);
         {
             let mut loans = sync::lock(&self.loans);
@@ -33,17 +35,18 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// How often the entry that has, or had, that node was used lately, as its policy says.
+    /// How often the entry of `hash` was used lately, according to its policy; `None` if `node` is not its
+    /// node any more.
     pub(crate) fn frequency(&self, node: NodeId, hash: u64) -> Option<u64> {
         self.with_evictor(self.partition(hash), |evictor| evictor.frequency(node, hash))
     }
 
-    /// Makes an entry the next that its partition evicts, if it is the one of `hash`.
+    /// Makes the entry of `node` the next that its partition evicts, if its hash is `hash`.
     pub(crate) fn demote(&self, node: NodeId, hash: u64) -> bool {
         self.with_evictor(self.partition(hash), |evictor| evictor.demote(node, hash))
     }
 
-    /// The part of the policy that an entry is in, if it is the one of `hash`.
+    /// The segment of the policy that the entry of `node` is in, if its hash is `hash`.
     pub(crate) fn segment_of(&self, node: NodeId, hash: u64) -> Option<&'static str> {
         self.with_evictor(self.partition(hash), |evictor| evictor.segment_of(node, hash))
     }
@@ -53,20 +56,17 @@ impl<K, V> Engine<K, V> {
         let mut all = Vec::new();
         for partition in &self.partitions {
             let ranked = self.with_evictor(partition, |evictor| evictor.ranked(rank, count));
-            let places = 0_usize..;
-            all.extend(
-                ranked.into_iter().zip(places).map(|((hash, uses), place)| (place, uses, hash)),
-            );
+            all.extend((0_usize..).zip(ranked).map(|(at, (hash, uses))| (at, uses, hash)));
         }
-        // Partitions are alike, so places can be compared; among equals, uses decide.
-        all.sort_by_key(|(place, uses, _)| match rank {
-            Rank::Hottest => (*place, u64::MAX - uses),
-            Rank::Coldest => (*place, *uses),
+        // Partitions are alike, so ranks in them can be compared. Among equal ranks, uses decide.
+        all.sort_by_key(|(at, uses, _)| match rank {
+            Rank::Hottest => (*at, u64::MAX - uses),
+            Rank::Coldest => (*at, *uses),
         });
         all.into_iter().take(count).map(|(_, _, hash)| hash).collect()
     }
 
-    /// How the policies of all partitions together divide what they hold.
+    /// The segments of the policies, each summed up over all partitions.
     pub(crate) fn segments(&self) -> Vec<Segment> {
         let mut all: Vec<Segment> = Vec::new();
         for partition in &self.partitions {

@@ -1,24 +1,23 @@
-//! How a change of the table is reported to the maintenance of its partition.
+//! How a change of the table is reported to its partition, and which thread then runs maintenance.
 #![forbid(unsafe_code)]
 
 use crossbeam_utils::Backoff;
 
-use super::partition::AfterUnlock;
-use super::{Engine, Freeing, Partition, panics};
+use super::Engine;
+use super::finish::Show;
+use super::partition::{Freeing, Partition};
 use crate::base::cause::RemovalCause;
 use crate::base::mode::Maintenance;
+use crate::base::panics;
 use crate::base::sync;
 use crate::buffer::write_buffer::{self, Event};
 use crate::engine::history::Absence;
-use crate::entry::{Entry, EntryPtr};
-use crate::reclaim::{self, KeepAlive};
-
-/// Is shown entries that are evicted, while it may read them. User code may run in it: no lock is held.
-pub(crate) type Show<'e, K, V> = &'e dyn Fn(&Entry<K, V>);
+use crate::entry::EntryPtr;
+use crate::reclaim;
 
 impl<K, V> Engine<K, V> {
-    /// Notes why an entry has left that was just taken out, before that is reported; `explicit` is what
-    /// is remembered of a removal by the user.
+    /// Notes why `old`, which was just taken out, has left, before the removal is reported. The history
+    /// remembers a removal by the user as `explicit`.
     #[inline]
     pub(crate) fn note_removal(
         &self,
@@ -33,10 +32,10 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Reports what the table has done for `hash`. No guard may be held by the cache itself.
+    /// Reports a change of the table for `hash`. The cache itself must hold no guard.
     ///
-    /// The event comes by reference: it was just written word by word, and a copy of it, in wider
-    /// words, would wait until the processor's caches have them.
+    /// The event is passed by reference. It was just written word by word; a copy would read it in wider
+    /// words, and wait until these stores have left the processor's store buffer.
     pub(crate) fn submit(&self, event: &Event, hash: u64) {
         if let Some(shadow) = &self.shadow {
             self.shadow_write(shadow, event, hash);
@@ -51,19 +50,16 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// With inline maintenance: what a call reports has taken full effect when it returns.
+    /// With inline maintenance: applies `event`, so that the change has taken full effect when its call
+    /// returns.
     #[inline(never)]
     fn apply_now(&self, partition: &Partition<K, V>, event: &Event) {
         let due_ns = self.due_about_now(partition);
-        let after = {
-            let mut core = sync::lock(&partition.core);
-            partition.run(&mut core, self, Some(*event), Freeing::AsRetired, due_ns)
-        };
-        self.finish(partition, after);
+        self.finish(partition, self.run_locked(partition, Some(*event), due_ns));
     }
 
-    /// As [`submit`](Self::submit), but applies what waits up to the change, in background mode too, and
-    /// shows what that evicts in the key's partition.
+    /// As [`submit`](Self::submit), but applies all events up to this one, in background mode too, and
+    /// calls `show` with the entries that this evicts from the key's partition.
     #[cold]
     pub(super) fn submit_showing(&self, event: &Event, hash: u64, show: Show<'_, K, V>) {
         if let Some(shadow) = &self.shadow {
@@ -82,7 +78,7 @@ impl<K, V> Engine<K, V> {
         self.apply_showing(partition, event, partition.writes.position(), show);
     }
 
-    /// Applies `event`, and the events before the position `end`, and shows what that evicts.
+    /// Applies `event`, and the events before the position `end`, and calls `show` with the victims.
     #[cold]
     pub(super) fn apply_showing(
         &self,
@@ -102,11 +98,11 @@ impl<K, V> Engine<K, V> {
         self.await_room(partition);
     }
 
-    /// Runs maintenance once, waiting for the thread that does so, and shows what that evicts.
+    /// Waits for the partition's lock, runs maintenance once, and calls `show` with the victims.
     fn run_showing(&self, partition: &Partition<K, V>, event: Option<Event>, show: Show<'_, K, V>) {
         let due_ns = self.due_now(partition);
-        // What is evicted is retired, and cannot be freed before this. Where there is an atomic
-        // listener, victims are not retired yet, and a pin would keep it from being notified.
+        // Victims are retired, and the guard keeps them from being freed. If there is an atomic listener,
+        // they are not retired yet, and a guard would keep the listener from being notified.
         let guard = self.atomic.is_none().then(reclaim::pin);
         let (after, victims) = {
             let mut core = sync::lock(&partition.core);
@@ -116,40 +112,17 @@ impl<K, V> Engine<K, V> {
         };
         if let Some(guard) = guard {
             for victim in victims {
-                // A panic leaves out the one that it is about.
+                // A panic ends only the call for this victim.
                 panics::contain(|| show(self.table.at(victim, &guard)));
             }
         }
-        self.finish_showing(partition, after, show);
-    }
-
-    /// As [`finish`](Self::finish), and shows what the atomic listener is notified of.
-    fn finish_showing(
-        &self,
-        partition: &Partition<K, V>,
-        after: AfterUnlock<'_, K, V>,
-        show: Show<'_, K, V>,
-    ) {
-        let mut next = Some(after);
-        let mut has_unneeded_loan = false;
-        while let Some(after) = next {
-            let has_evicted = after.leaving.is_some();
-            if let Some(leaving) = &after.leaving
-                && leaving.cause == RemovalCause::Evicted
-            {
-                // Within its gate it stays linked, and is not retired.
-                let alive = KeepAlive::<K, V>::new(leaving.entry);
-                panics::contain(|| show(alive.entry()));
-            }
-            has_unneeded_loan |= self.finish_run(partition, after);
-            next = if has_evicted { self.run_again(partition) } else { None };
-        }
-        if has_unneeded_loan {
+        if self.finish_runs(partition, after, Some(show)) {
             self.settle_loans();
         }
     }
 
-    /// Sees to the events that wait, so many now.
+    /// Runs maintenance once enough events wait; otherwise, or if another thread runs it, notifies the
+    /// maintenance thread.
     #[inline]
     fn note_waiting(&self, partition: &Partition<K, V>, waiting: u32) {
         let is_due = waiting >= self.batch;
@@ -158,8 +131,9 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Memory is bounded: the thread that runs maintenance makes room, or this thread does, unless
-    /// the oldest event is still being filled in by its writer.
+    /// Waits until the event can be pushed, so that memory stays bounded. The thread that runs
+    /// maintenance makes room, or this thread does, unless the writer of the oldest event has not
+    /// filled in its slot yet.
     #[cold]
     fn await_push(&self, partition: &Partition<K, V>, event: &Event) {
         let backoff = Backoff::new();
@@ -172,39 +146,30 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Sees to what a change needs whose event stands in the buffer before `end`.
+    /// Does what is left to do for a change whose event is in the buffer, before `end`.
     #[inline(never)]
     pub(super) fn follow_up(&self, end: u32, hash: u64) {
         let partition = self.partition(hash);
         match self.mode {
-            Maintenance::Background => {
-                let is_due = partition.writes.waiting() >= self.batch;
-                if !(is_due && self.try_run(partition, Freeing::AsRetired)) {
-                    self.attendance.notify();
-                }
-            }
+            Maintenance::Background => self.note_waiting(partition, partition.writes.waiting()),
             Maintenance::Inline => self.run_until(partition, end),
         }
         self.await_room(partition);
     }
 
-    /// Applies what was submitted before the call.
+    /// Applies all events that were submitted before the call.
     pub(super) fn apply_pending(&self) {
         for partition in &self.partitions {
-            // What others write meanwhile is not waited for, or this might never end.
+            // Not the events that other threads push meanwhile, or this might never end.
             self.run_until(partition, partition.writes.position());
         }
     }
 
-    /// Applies the events before the position `end`, and what is due.
+    /// Applies the events before the position `end`, and removes the entries that are due to expire.
     fn run_until(&self, partition: &Partition<K, V>, end: u32) {
         loop {
             let due_ns = self.due_now(partition);
-            let after = {
-                let mut core = sync::lock(&partition.core);
-                partition.run(&mut core, self, None, Freeing::AsRetired, due_ns)
-            };
-            self.finish(partition, after);
+            self.finish(partition, self.run_locked(partition, None, due_ns));
             if self.due_now(partition).is_some() {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! One run over the events of a partition, under its lock: the table of `maintenance`, in code.
+//! One run over the events of a partition, under its lock: the table in the engine's module head, in code.
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -14,15 +14,15 @@ use crate::listener::{AtomicListening, Channel, Notification, PendingRemoval};
 use crate::reclaim::{Guard, Retired};
 use crate::table::Table;
 
-/// Timers that a run fires, or moves down the wheel, at most: so that no writer waits longer for a
-/// run that has a million due before it than for another.
+/// The most timers that a run fires or moves down the wheel, so that a writer's run does not take longer
+/// if a million timers are due.
 const TIMERS_A_RUN: u32 = 64;
 
-/// Entries that a run evicts, at most, to approach bounds that were lowered.
+/// The most entries that a run evicts to approach lowered limits.
 const MAX_LOWERED: usize = 256;
-/// Events that are announced to the policy in advance.
+/// Events that are popped together, so that their insertions can be announced to the policy.
 const AHEAD: usize = 16;
-/// Victims that are tried one after the other while other threads are within their gates.
+/// The most victims that are tried one after the other while other threads are within their gates.
 const GATES_TRIED: usize = 8;
 
 /// A run of maintenance over the events of one partition.
@@ -34,16 +34,16 @@ pub(super) struct Run<'a, 'e, K, V> {
     pub(super) history: Option<&'a RemovalHistory>,
     /// The atomic listener, if it can be notified of what this run takes out.
     pub(super) atomic: Option<&'e AtomicListening<K, V>>,
-    /// Whether there is one.
+    /// Whether there is an atomic listener.
     pub(super) has_atomic: bool,
-    /// The one entry that this run takes out of a cache with an atomic listener: within its gate, which
-    /// is not held for longer than one call of the listener takes.
+    /// With an atomic listener: the one entry that this run removes, within its gate. One, so that a gate is
+    /// held only for one call of the listener.
     pub(super) leaving: Option<PendingRemoval<'e>>,
-    /// Expired entries whose gates other threads are within.
+    /// Expired entries that stay because other threads are within their gates.
     pub(super) postponed: Vec<EntryPtr>,
-    /// See `AfterUnlock`; `None` where there are no shadows.
-    pub(super) ended: Option<Vec<u64>>,
-    /// What is evicted, if a caller asks for that.
+    /// See `AfterUnlock`; `None` if there are no shadow caches.
+    pub(super) removed: Option<Vec<u64>>,
+    /// The evicted entries, if a caller wants to see them.
     pub(super) victims: Option<&'a mut Vec<EntryPtr>>,
     pub(super) listener: Option<RunListener<'a, K, V>>,
     pub(super) guard: Guard,
@@ -59,13 +59,13 @@ pub(super) struct Run<'a, 'e, K, V> {
 /// When the listener is notified of a removal.
 #[derive(Clone, Copy)]
 enum NotifyAt {
-    /// Its event was just popped.
+    /// At once: the removal's event was just popped.
     Now,
-    /// Once everything before this position was popped.
+    /// Once all slots before this position were popped.
     Position(u32),
 }
 
-/// What a run needs where there is a listener.
+/// What a run needs if there is a listener.
 pub(super) struct RunListener<'a, K, V> {
     pub(super) channel: &'a Channel<K, V>,
     pub(super) deferred: &'a mut VecDeque<(u32, Notification<K, V>)>,
@@ -75,7 +75,7 @@ pub(super) struct RunListener<'a, K, V> {
 }
 
 impl<'e, K, V> Run<'_, 'e, K, V> {
-    /// Applies what waits, and announces some insertions to the policy in advance.
+    /// Applies the waiting events, and announces some insertions at a time to the policy.
     pub(super) fn apply_ahead(&mut self) {
         for _ in 0..write_buffer::SLOTS / AHEAD as u32 + 1 {
             let mut events = [None; AHEAD];
@@ -104,7 +104,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         }
     }
 
-    /// Applies what waits one by one, for the notifications that belong between two events.
+    /// Applies the waiting events one by one, with the notifications that belong between two events.
     pub(super) fn apply_in_order(&mut self) {
         for _ in 0..write_buffer::SLOTS {
             self.notify_deferred();
@@ -119,62 +119,62 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     pub(super) fn apply(&mut self, event: Event) {
         match event {
             Event::Inserted(new) => self.link(new),
-            Event::Removed(old) => self.removed(old),
-            // Nobody saw it any more: `new` is a new entry like any other.
+            Event::Removed(old) => self.unlink(old),
+            // `old` was invalid already: `new` is a new entry like any other.
             Event::Replaced { new, old } if old.meta().cause() != RemovalCause::Replaced => {
-                self.removed(old);
-                self.born(new);
+                self.unlink(old);
+                self.link_rare(new);
             }
             Event::Replaced { new, old } => {
-                self.replaced(new, old);
-                if self.evictor.is_over() {
+                self.relink(new, old);
+                if self.evictor.is_above_enforced() {
                     self.evict_others(new);
                 }
             }
         }
-        while self.evictor.is_over() && self.evict() {}
+        while self.evictor.is_above_enforced() && self.evict() {}
     }
 
-    fn removed(&mut self, old: EntryPtr) {
+    fn unlink(&mut self, old: EntryPtr) {
         let meta = old.meta();
         if let Some(id) = meta.node() {
             self.evictor.remove(id);
         }
-        self.gone(old, meta, None, NotifyAt::Now);
+        self.note_gone(old, meta, None, NotifyAt::Now);
     }
 
-    fn replaced(&mut self, new: EntryPtr, old: EntryPtr) {
+    fn relink(&mut self, new: EntryPtr, old: EntryPtr) {
         let meta = old.meta();
         match meta.node() {
-            // Its node changes hands: the key keeps its place in the policy.
+            // `new` takes over the node, so the key keeps its place in the policy.
             Some(id) if !new.meta().is_gone() => {
                 new.meta().set_born();
                 self.evictor.update(id, old, new);
             }
             Some(id) => {
                 self.evictor.remove(id);
-                self.born(new);
+                self.link_rare(new);
             }
-            // Not linked yet, or unlinked as a victim that this replacement saved.
-            None => self.born(new),
+            // `old` is not linked yet, or was unlinked as a victim just before it was replaced.
+            None => self.link_rare(new),
         }
-        self.gone(old, meta, Some(new), NotifyAt::Now);
+        self.note_gone(old, meta, Some(new), NotifyAt::Now);
     }
 
-    /// Evicts the excess because `new` is heavier than what it has replaced: `new` itself last.
-    /// Where one entry leaves with each run, the coming runs spare it, too.
+    /// Evicts the excess after `new` has replaced a lighter entry, and `new` itself only if nothing else is
+    /// left. With an atomic listener one entry leaves with each run, so the following runs spare `new` too.
     #[cold]
     fn evict_others(&mut self, new: EntryPtr) {
         self.evictor.spare(Some(new));
-        while self.evictor.is_over() && self.evict() {}
+        while self.evictor.is_above_enforced() && self.evict() {}
         if !self.has_atomic {
             self.evictor.spare(None);
         }
     }
 
-    /// Approaches bounds that were lowered, by so many entries a run.
+    /// Approaches lowered limits, by `MAX_LOWERED` entries a run.
     #[cold]
-    pub(super) fn lower_bounds(&mut self) {
+    pub(super) fn approach_limits(&mut self) {
         for _ in 0..MAX_LOWERED {
             if !(self.evictor.is_above_limits() && self.evict()) {
                 break;
@@ -185,7 +185,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
 
     /// As [`link`](Self::link), for the rarer events.
     #[inline(never)]
-    fn born(&mut self, entry: EntryPtr) {
+    fn link_rare(&mut self, entry: EntryPtr) {
         self.link(entry);
     }
 
@@ -204,8 +204,8 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         self.evictor.insert(entry, meta);
     }
 
-    /// Takes an entry out of the table that is not linked in the policy any more, unless another
-    /// thread was first.
+    /// Takes an entry that is no longer linked in the policy out of the table, unless another thread was
+    /// first.
     #[inline]
     fn take_out(&mut self, entry: EntryPtr, cause: RemovalCause) -> bool {
         // Read before the removal (`listener`, "The order of removals").
@@ -215,31 +215,37 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         }
         let meta = entry.meta();
         meta.set_cause(cause);
-        if self.history.is_some() || self.ended.is_some() {
-            self.remember(entry.hash(), cause);
+        if self.history.is_some() || self.removed.is_some() {
+            self.note_cause(entry.hash(), cause);
         }
-        self.gone(entry, meta, None, NotifyAt::Position(position));
+        self.note_gone(entry, meta, None, NotifyAt::Position(position));
         true
     }
 
-    /// For those who ask about the key, and for the shadows.
+    /// Notes the removal for explanations, and for the shadow caches.
     #[cold]
-    fn remember(&mut self, hash: u64, cause: RemovalCause) {
+    fn note_cause(&mut self, hash: u64, cause: RemovalCause) {
         if let Some(history) = self.history {
             history.removed(hash, cause, Absence::Removed);
         }
-        if let Some(ended) = self.ended.as_mut().filter(|_| cause != RemovalCause::Evicted) {
-            ended.push(hash);
+        if let Some(removed) = self.removed.as_mut().filter(|_| cause != RemovalCause::Evicted) {
+            removed.push(hash);
         }
     }
 
-    /// `entry` has left the table, and `new` is in its place.
+    /// Notes that `entry` has left the table, and that `new`, if any, is in its place.
     #[inline(always)]
-    fn gone(&mut self, entry: EntryPtr, meta: &EntryMeta, new: Option<EntryPtr>, when: NotifyAt) {
+    fn note_gone(
+        &mut self,
+        entry: EntryPtr,
+        meta: &EntryMeta,
+        new: Option<EntryPtr>,
+        when: NotifyAt,
+    ) {
         meta.set_gone();
         if self.listener.is_some() {
-            // Which holds it, or else retires it.
-            self.note(entry, new, when);
+            // The notification holds the entry; if it is dropped, the entry is retired.
+            self.notify_left(entry, new, when);
         } else if meta.is_finished() {
             self.retire(entry, meta);
         }
@@ -247,7 +253,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
 
     /// Creates the notification that `entry` has left.
     #[cold]
-    fn note(&mut self, entry: EntryPtr, new: Option<EntryPtr>, when: NotifyAt) {
+    fn notify_left(&mut self, entry: EntryPtr, new: Option<EntryPtr>, when: NotifyAt) {
         let Some(listener) = &mut self.listener else { return };
         let age = listener.timing.age(entry);
         let notification = Notification::new(entry, new, age.unwrap_or_default());
@@ -264,7 +270,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         }
     }
 
-    /// Notifies of what maintenance took out itself, as far as everything before that was notified.
+    /// Sends deferred notifications, as far as all events before them were popped.
     #[inline]
     pub(super) fn notify_deferred(&mut self) {
         while let Some(listener) = &mut self.listener
@@ -303,7 +309,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         self.retired.retire(entry, weight);
     }
 
-    /// Takes out what is due, as much as one run may.
+    /// Removes entries that are due to expire, as many as one run may.
     pub(super) fn expire(&mut self, now_ns: u64) {
         let mut budget = TIMERS_A_RUN;
         while self.leaving.is_none()
@@ -332,14 +338,13 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         }
     }
 
-    /// Chooses a victim that is to be taken out once the listener was notified; false if there is none
-    /// now.
+    /// Chooses a victim to take out after the listener was notified. False if there is none now.
     #[cold]
     fn evict_notifying(&mut self) -> bool {
         let Some(atomic) = self.atomic.filter(|_| self.leaving.is_none()) else { return false };
         let mut demoted = Vec::new();
         let is_chosen = self.choose_within_gate(atomic, &mut demoted);
-        // What was put back is the next to leave again, if it was before.
+        // A demoted entry that was put back is the next to leave again.
         for victim in demoted {
             if let Some(node) = victim.meta().node() {
                 self.evictor.demote(node, victim.hash());
@@ -348,8 +353,8 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         is_chosen
     }
 
-    /// Chooses a victim whose gate it can enter, and puts the others back; adds to `demoted` which of
-    /// these were demoted.
+    /// Chooses a victim whose gate this thread can enter, and puts the others back. Adds those of them that
+    /// were demoted to `demoted`.
     fn choose_within_gate(
         &mut self,
         atomic: &'e AtomicListening<K, V>,
@@ -366,10 +371,9 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
                 self.evictor.insert(victim, meta);
                 continue;
             };
-            // Else it was removed or replaced a moment ago, and the event of that is still to come.
+            // Otherwise it was removed or replaced a moment ago, and that event is still to come.
             if self.table.is_linked(victim, &self.guard) {
-                let is_dead = victim.is_invalidated();
-                let cause = if is_dead { RemovalCause::Invalidated } else { RemovalCause::Evicted };
+                let cause = cause_of_eviction(victim);
                 self.leaving = Some(PendingRemoval { gate, entry: victim, cause });
             }
             return true;
@@ -377,8 +381,8 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         false
     }
 
-    /// As [`evict_notifying`](Self::evict_notifying), of a node whose entry has expired: false if it
-    /// has to wait.
+    /// As [`evict_notifying`](Self::evict_notifying), for an entry that has expired. False if the entry has
+    /// to stay for now.
     #[cold]
     fn expire_notifying(&mut self, id: NodeId, entry: EntryPtr) -> bool {
         let gate = self.atomic.and_then(|atomic| atomic.gates.try_enter(entry.hash()));
@@ -390,7 +394,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         true
     }
 
-    /// Takes a victim out; false if there is none.
+    /// Takes a victim out, or chooses it with an atomic listener. False if there is none.
     #[inline(never)]
     fn evict(&mut self) -> bool {
         if self.has_atomic {
@@ -399,13 +403,13 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         let Some(victim) = self.evictor.evict() else {
             return false;
         };
-        let is_dead = victim.is_invalidated();
-        let cause = if is_dead { RemovalCause::Invalidated } else { RemovalCause::Evicted };
-        // If it was removed or replaced a moment ago, the event of that is still to come and
-        // will find it unlinked.
+        let cause = cause_of_eviction(victim);
+        // If it was removed or replaced a moment ago, that event is still to come, and will find it
+        // unlinked.
         if self.take_out(victim, cause) {
-            self.invalidations += u64::from(is_dead);
-            if !is_dead {
+            if cause == RemovalCause::Invalidated {
+                self.invalidations += 1;
+            } else {
                 self.evictions += 1;
                 self.evicted_weight += u64::from(victim.meta().weight());
                 if let Some(victims) = &mut self.victims {
@@ -415,4 +419,9 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         }
         true
     }
+}
+
+/// Why a victim leaves: an invalidated entry is not counted as evicted.
+fn cause_of_eviction(victim: EntryPtr) -> RemovalCause {
+    if victim.is_invalidated() { RemovalCause::Invalidated } else { RemovalCause::Evicted }
 }

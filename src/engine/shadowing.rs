@@ -1,4 +1,4 @@
-//! What maintenance reports to the shadows.
+//! What is reported to the shadow caches.
 #![forbid(unsafe_code)]
 
 use super::Engine;
@@ -9,11 +9,12 @@ use crate::shadow::{Shadow, ShadowKind};
 use crate::table::Cursor;
 
 impl<K, V> Engine<K, V> {
-    /// Reports a write to the shadows. Before its event, after which the entries may be freed.
+    /// Reports a write to the shadow caches. Has to be called before the event is submitted, after which
+    /// the entries may be freed.
     #[inline(never)]
     pub(super) fn shadow_write(&self, shadow: &Shadow, event: &Event, hash: u64) {
         let (kind, weight) = match *event {
-            // They hold what may be evicted.
+            // Shadow caches hold only evictable entries.
             Event::Inserted(new) if new.meta().is_unevictable() => return,
             Event::Replaced { new, .. } if new.meta().is_unevictable() => (ShadowKind::Removed, 0),
             Event::Replaced { new, old } if old.meta().is_unevictable() => {
@@ -21,26 +22,26 @@ impl<K, V> Engine<K, V> {
             }
             Event::Inserted(new) => (ShadowKind::Added, new.meta().weight()),
             Event::Replaced { new, .. } => (ShadowKind::Replaced, new.meta().weight()),
-            // They evict by their own lights.
+            // Shadow caches evict by their own policies.
             Event::Removed(old) if old.meta().cause() == RemovalCause::Evicted => return,
             Event::Removed(_) => (ShadowKind::Removed, 0),
         };
         shadow.note_write(hash, kind, weight, || reclaim::pin().thread());
     }
 
-    /// Reports to the shadows what a run took out for another reason than that a bound was reached.
-    /// Not within the run: an inline cache's shadows play at once, and what their policies panic
-    /// with is dropped. Another thread may have stored the key anew meanwhile; then a shadow lacks
-    /// one entry.
-    pub(super) fn shadow_ended(&self, ended: Vec<u64>) {
+    /// Reports to the shadow caches the keys that a run removed for another reason than a bound. This must
+    /// not be called within the run: the shadow caches of an inline cache play the record at once, and the
+    /// payloads of panics of their policies are dropped. If another thread has stored the key again
+    /// meanwhile, a shadow cache lacks one entry.
+    pub(super) fn shadow_removed(&self, removed: Vec<u64>) {
         let Some(shadow) = &self.shadow else { return };
-        for hash in ended {
+        for hash in removed {
             shadow.note_write(hash, ShadowKind::Removed, 0, || reclaim::pin().thread());
         }
     }
 
-    /// Notes in the entries that there are whether `shadow`, whose sample has grown, wants hits on
-    /// them reported.
+    /// Marks the entries that `shadow`, whose sample has grown, now samples, so that hits on them are
+    /// reported.
     pub(super) fn sample_anew(&self, shadow: &Shadow) {
         let mut cursor = Cursor::Start;
         while cursor != Cursor::End {

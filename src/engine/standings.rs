@@ -9,34 +9,33 @@ use crate::base::sync;
 use crate::engine::evict::Standing;
 use crate::entry::EntryPtr;
 
-/// Where every node stood a moment ago.
+/// The standing of every node at a moment in the past.
 pub(crate) struct Standings {
     of_partitions: Vec<Vec<Standing>>,
     partition_bits: u32,
 }
 
 impl Standings {
-    /// Where that entry stood, if its node is still the same.
+    /// The standing of an entry, as far as it has kept its node.
     pub(crate) fn of(&self, entry: EntryPtr) -> Option<Standing> {
-        self.at(entry).copied()
+        self.find(entry).copied()
     }
 
-    /// Asks the processor for that.
+    /// Prefetches the standing of an entry.
     pub(crate) fn prefetch(&self, entry: EntryPtr) {
-        if let Some(standing) = self.at(entry) {
+        if let Some(standing) = self.find(entry) {
             prefetch_for_read(standing);
         }
     }
 
-    fn at(&self, entry: EntryPtr) -> Option<&Standing> {
+    fn find(&self, entry: EntryPtr) -> Option<&Standing> {
         let partition = &self.of_partitions[partition_of(entry.hash(), self.partition_bits)];
         partition.get(entry.meta().node()?.index())
     }
 }
 
 impl<K, V> Engine<K, V> {
-    /// Where the nodes of each partition stand in its policy's eyes, by id. A partition is locked
-    /// while its nodes are named.
+    /// The standings of all nodes. Each partition is locked while its policy names its nodes.
     pub(crate) fn standings(&self) -> Standings {
         let standings = |partition: &Partition<K, V>| {
             let mut core = sync::lock(&partition.core);

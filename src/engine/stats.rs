@@ -1,4 +1,4 @@
-//! What the engine has counted, and whether its parts agree.
+//! The sums of all counts, and checks for tests.
 #![forbid(unsafe_code)]
 
 use super::Engine;
@@ -11,7 +11,7 @@ use crate::reclaim;
 use crate::table::Cursor;
 
 impl<K, V> Engine<K, V> {
-    /// Without lookups, which the cache itself counts, if at all.
+    /// The statistics without lookups, which the cache itself counts if that was asked for.
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = Stats {
             inserts: self.counters.sum(Counter::Inserts),
@@ -44,8 +44,8 @@ impl<K, V> Engine<K, V> {
         stats
     }
 
-    /// Panics unless table, policies and counts agree. For tests, while no other thread uses the
-    /// cache.
+    /// Panics unless the table, the policies and the counts agree. For tests, while no other thread uses
+    /// the cache.
     pub(crate) fn validate(&self) {
         self.run_pending();
         self.validate_loans();

@@ -1,12 +1,14 @@
-//! Maintenance of engines that no maintenance thread knows of, so that what one thread does is all
-//! that happens.
+//! Maintenance of engines that are not registered with the maintenance thread, so that only the thread of
+//! the test does anything.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::partition::Freeing;
 use super::*;
 use crate::base::cause::RemovalCause;
 use crate::base::error::FlushError;
+use crate::base::node_id::NodeId;
 use crate::buffer::write_buffer::Event;
 use crate::entry::{DeadlineSpec, EntryPtr, Owned};
 use crate::expiry::{Clock, ClockKind, ExpiryConfig};
@@ -15,7 +17,10 @@ use crate::policy::bounds::{Bounds, Limits};
 use crate::policy::{Accesses, EvictionPolicy, Nodes, Policy};
 use crate::test::FakeClock;
 
-/// Counts the accesses reported to it, and evicts what was inserted last.
+mod freeing;
+mod timers;
+
+/// Counts the accesses that are reported to it, and evicts the newest entry.
 struct CountingPolicy {
     accesses: Arc<AtomicUsize>,
     ids: Vec<NodeId>,
@@ -33,7 +38,7 @@ impl EvictionPolicy for CountingPolicy {
     }
     fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
     fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
-        self.ids.retain(|held| *held != id);
+        self.ids.retain(|known| *known != id);
     }
     fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
         self.ids.pop()
@@ -68,7 +73,7 @@ fn engine_for<V>(
     })
 }
 
-/// In equal partitions, with least recently used order.
+/// An engine of equal partitions with the policy LRU.
 fn lru_engine<V>(mode: Maintenance, bounds: Bounds, partitions: usize) -> Engine<u64, V> {
     let evictor = |index| {
         let limits = bounds.share(index, partitions);
@@ -86,18 +91,18 @@ fn hash_of(key: u64) -> u64 {
     (key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
 }
 
-/// An engine of one partition, with the entries that it is given.
-struct Bench {
+/// An engine of one partition, and the accesses that its policy was notified of.
+struct TestEngine {
     engine: Engine<u64, u64>,
     accesses: Arc<AtomicUsize>,
 }
 
-impl Bench {
+impl TestEngine {
     fn new(mode: Maintenance, capacity: usize) -> Self {
         Self::with_expiry(mode, capacity, &ExpiryConfig::default())
     }
 
-    /// With a clock that somebody moves.
+    /// An engine whose clock the test moves.
     fn timed(mode: Maintenance, clock: &FakeClock, is_expiry_lazy: bool) -> Self {
         let clock = ClockKind::of(clock.clone());
         Self::with_expiry(
@@ -119,28 +124,28 @@ impl Bench {
         Self { engine: engine_of(mode, vec![evictor], expiry_config), accesses }
     }
 
-    /// Puts an entry into the table of which maintenance has not heard.
-    fn link(&self, new: Owned<u64, u64>) -> EntryPtr {
+    /// Puts an entry into the table without reporting it.
+    fn put(&self, new: Owned<u64, u64>) -> EntryPtr {
         let linked = self.engine.table.insert_if_absent(new, |_| true, &reclaim::pin());
         linked.ok().expect("absent")
     }
 
     fn insert(&self, key: u64) -> EntryPtr {
-        let entry = self.link(Owned::new(hash_of(key), 1, key, key));
+        let entry = self.put(Owned::new(hash_of(key), 1, key, key));
         self.engine.submit(&Event::Inserted(entry), hash_of(key));
         entry
     }
 
-    /// An entry that expires `seconds` from now, likewise unheard of.
-    fn link_for(&self, key: u64, seconds: u64) -> EntryPtr {
+    /// As [`put`](Self::put), for an entry that expires `seconds` from now.
+    fn put_for(&self, key: u64, seconds: u64) -> EntryPtr {
         let deadline_ns = self.engine.timing.time.now_ns() + seconds * 1_000_000_000;
         let spec =
             DeadlineSpec { written_ns: None, deadline_ns, limit_ns: None, has_computed: false };
-        self.link(Owned::extended(hash_of(key), 1, key, key, spec, None))
+        self.put(Owned::extended(hash_of(key), 1, key, key, spec, None))
     }
 
     fn insert_for(&self, key: u64, seconds: u64) {
-        let entry = self.link_for(key, seconds);
+        let entry = self.put_for(key, seconds);
         self.engine.submit(&Event::Inserted(entry), hash_of(key));
     }
 
@@ -156,7 +161,7 @@ impl Bench {
         self.engine.record_hit(found, guard.thread());
     }
 
-    fn order_len(&self) -> usize {
+    fn nodes(&self) -> usize {
         sync::lock(&self.engine.partitions[0].core).evictor.len()
     }
 
@@ -177,7 +182,7 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+impl Drop for TestEngine {
     fn drop(&mut self) {
         self.engine.tear_down();
     }
@@ -185,287 +190,169 @@ impl Drop for Bench {
 
 #[test]
 fn insertions_bring_two_buckets_each_and_open_them_in_small_steps() {
-    let bench = Bench::new(Maintenance::Inline, 10_000);
+    let test = TestEngine::new(Maintenance::Inline, 10_000);
     let mut growths = 0;
     for count in 1..=6_000 {
-        let (buckets, opened) = (bench.engine.table.buckets(), bench.opened());
-        bench.insert(count as u64);
-        assert_eq!(bench.linked(), count);
-        assert!(bench.engine.table.buckets() >= 2 * count, "too few for {count}");
-        let step = bench.opened() - opened;
+        let (buckets, opened) = (test.engine.table.buckets(), test.opened());
+        test.insert(count as u64);
+        assert_eq!(test.linked(), count);
+        assert!(test.engine.table.buckets() >= 2 * count, "too few for {count}");
+        let step = test.opened() - opened;
         assert!(step <= BUCKETS_OPENED_INLINE, "{step} at once");
-        assert_eq!(step > 0, opened < bench.engine.table.buckets(), "at {count}");
-        growths += usize::from(bench.engine.table.buckets() > buckets);
+        assert_eq!(step > 0, opened < test.engine.table.buckets(), "at {count}");
+        growths += usize::from(test.engine.table.buckets() > buckets);
     }
     assert!(growths >= 9, "{growths}");
-    assert!(!bench.engine.has_closed_buckets(), "long after the last growth");
+    assert!(!test.engine.has_closed_buckets(), "long after the last growth");
 }
 
 #[test]
 fn all_buckets_are_open_once_nothing_is_pending() {
-    let bench = Bench::new(Maintenance::Background, 10_000);
+    let test = TestEngine::new(Maintenance::Background, 10_000);
     for key in 0..1_000 {
-        bench.insert(key);
+        test.insert(key);
     }
-    assert!(bench.engine.has_closed_buckets(), "writers leave them to the thread");
-    assert!(bench.engine.has_work());
-    bench.engine.open_buckets(100);
-    assert!((100..=400).contains(&bench.opened()), "{}", bench.opened());
-    bench.engine.run_pending();
-    assert_eq!(bench.opened(), bench.engine.table.buckets());
-    assert!(!bench.engine.has_closed_buckets());
+    assert!(test.engine.has_closed_buckets(), "writers leave them to the thread");
+    assert!(test.engine.has_work());
+    test.engine.open_buckets(100);
+    assert!((100..=400).contains(&test.opened()), "{}", test.opened());
+    test.engine.run_pending();
+    assert_eq!(test.opened(), test.engine.table.buckets());
+    assert!(!test.engine.has_closed_buckets());
 }
 
 #[test]
-fn what_is_removed_is_not_counted_as_linked() {
-    let bench = Bench::new(Maintenance::Inline, 100);
-    let all: Vec<_> = (0..40).map(|key| bench.insert(key)).collect();
-    assert_eq!((bench.linked(), bench.engine.len(), bench.engine.weight()), (40, 40, 40));
-    all.into_iter().for_each(|entry| bench.remove(entry));
-    assert_eq!((bench.linked(), bench.engine.len(), bench.engine.weight()), (0, 0, 0));
-    assert_eq!(bench.engine.note_linked(-3), 0, "its insertion is counted later");
-    assert_eq!(bench.engine.note_linked(3), 0);
-    assert_eq!(bench.engine.note_linked(5), 5);
-    assert_eq!(bench.engine.note_linked(0), 0, "it has not grown");
-    bench.engine.note_linked(-5);
+fn removed_entries_are_not_counted_as_linked() {
+    let test = TestEngine::new(Maintenance::Inline, 100);
+    let all: Vec<_> = (0..40).map(|key| test.insert(key)).collect();
+    assert_eq!((test.linked(), test.engine.len(), test.engine.weight()), (40, 40, 40));
+    all.into_iter().for_each(|entry| test.remove(entry));
+    assert_eq!((test.linked(), test.engine.len(), test.engine.weight()), (0, 0, 0));
+    assert_eq!(test.engine.note_linked(-3), 0, "its insertion is counted later");
+    assert_eq!(test.engine.note_linked(3), 0);
+    assert_eq!(test.engine.note_linked(5), 5);
+    assert_eq!(test.engine.note_linked(0), 0, "it has not grown");
+    test.engine.note_linked(-5);
 }
 
 #[test]
-fn a_replacement_that_was_removed_before_anybody_heard_of_it_leaves_no_node() {
-    let bench = Bench::new(Maintenance::Inline, 100);
-    let old = bench.insert(1);
+fn a_replacement_that_was_removed_before_it_was_reported_leaves_no_node() {
+    let test = TestEngine::new(Maintenance::Inline, 100);
+    let old = test.insert(1);
     let guard = reclaim::pin();
     let new = Owned::new(old.hash(), 1, 1, 7);
-    let replaced = bench.engine.table.upsert(new, |_, _| true, &guard);
-    let (new, replaced) = replaced.ok().expect("nothing declines");
+    let replaced = test.engine.table.upsert(new, |_, _| true, &guard);
+    let (new, replaced) = replaced.ok().expect("nothing refuses it");
     assert!(replaced == Some(old));
-    assert!(bench.engine.table.remove_entry(new, &guard));
+    assert!(test.engine.table.remove_entry(new, &guard));
     drop(guard);
-    // Its remover reports first.
+    // The remover reports first.
     old.meta().set_cause(RemovalCause::Replaced);
-    bench.engine.submit(&Event::Removed(new), old.hash());
-    assert_eq!(bench.order_len(), 1, "the old one is still linked");
-    bench.engine.submit(&Event::Replaced { new, old }, old.hash());
-    assert_eq!((bench.order_len(), bench.linked()), (0, 0));
+    test.engine.submit(&Event::Removed(new), old.hash());
+    assert_eq!(test.nodes(), 1, "the old one is still linked");
+    test.engine.submit(&Event::Replaced { new, old }, old.hash());
+    assert_eq!((test.nodes(), test.linked()), (0, 0));
 }
 
 #[test]
-fn what_is_retired_counts_towards_the_next_pace_with_its_weight() {
-    let bench = Bench::new(Maintenance::Inline, 1_000);
-    let all: Vec<_> = (0..3).map(|key| bench.insert(key)).collect();
-    all.into_iter().for_each(|entry| bench.remove(entry));
-    let Unpaced { entries, weight } = &*bench.engine.unpaced;
-    assert_eq!((entries.load(Ordering::Relaxed), weight.load(Ordering::Relaxed)), (3, 3));
-}
-
-#[test]
-fn writers_apply_what_they_did_in_batches() {
-    let bench = Bench::new(Maintenance::Background, 320);
-    assert_eq!(bench.engine.batch, 10);
+fn writers_apply_their_events_in_batches() {
+    let test = TestEngine::new(Maintenance::Background, 320);
+    assert_eq!(test.engine.batch, 10);
     for count in 1..=100 {
-        bench.insert(count);
-        assert_eq!(u64::from(bench.waiting()), count % 10);
-        assert_eq!(bench.linked() as u64, count / 10 * 10);
+        test.insert(count);
+        assert_eq!(u64::from(test.waiting()), count % 10);
+        assert_eq!(test.linked() as u64, count / 10 * 10);
     }
-    bench.insert(101);
-    assert!(bench.engine.has_work());
-    bench.engine.run_pending();
-    assert_eq!((bench.waiting(), bench.linked()), (0, 101));
-    assert!(!bench.engine.has_work(), "nothing waits");
+    test.insert(101);
+    assert!(test.engine.has_work());
+    test.engine.run_pending();
+    assert_eq!((test.waiting(), test.linked()), (0, 101));
+    assert!(!test.engine.has_work(), "nothing waits");
 }
 
 #[test]
-fn garbage_is_work_for_the_thread() {
-    let bench = Bench::new(Maintenance::Background, 320);
-    let entry = bench.insert(1);
-    bench.engine.run_pending();
-    assert!(!bench.engine.has_work());
-    let guard = reclaim::pin();
-    bench.remove(entry);
-    bench.engine.apply_pending();
-    assert_eq!(bench.waiting(), 0);
-    assert!(bench.engine.has_work(), "somebody has to free it");
-    drop(guard);
-}
-
-#[test]
-fn a_look_applies_what_waits_and_opens_buckets() {
-    let bench = Bench::new(Maintenance::Background, 320);
+fn a_visit_applies_waiting_events_and_opens_buckets() {
+    let test = TestEngine::new(Maintenance::Background, 320);
     for key in 0..9 {
-        bench.insert(key);
+        test.insert(key);
     }
-    assert!(!bench.engine.tick(), "nothing is left to do");
-    assert_eq!((bench.waiting(), bench.linked()), (0, 9));
-    assert!(!bench.engine.has_closed_buckets());
+    assert!(!test.engine.tick(), "nothing is left to do");
+    assert_eq!((test.waiting(), test.linked()), (0, 9));
+    assert!(!test.engine.has_closed_buckets());
 }
 
 #[test]
-fn a_look_leaves_a_partition_to_writers_that_are_at_it() {
-    let bench = Bench::new(Maintenance::Background, 320);
+fn a_visit_leaves_a_partition_to_writers_that_run_it() {
+    let test = TestEngine::new(Maintenance::Background, 320);
     for key in 0..13 {
-        bench.insert(key);
+        test.insert(key);
     }
-    assert_eq!(bench.waiting(), 3);
-    assert!(bench.engine.tick(), "it has to come again");
-    assert_eq!(bench.waiting(), 3, "a writer has run it since the thread was last here");
-    assert!(!bench.engine.tick());
-    assert_eq!(bench.waiting(), 0, "but none since");
+    assert_eq!(test.waiting(), 3);
+    assert!(test.engine.tick(), "another visit is needed");
+    assert_eq!(test.waiting(), 3, "a writer has run it since the last visit");
+    assert!(!test.engine.tick());
+    assert_eq!(test.waiting(), 0, "no writer has run it since");
 }
 
 #[test]
-fn looks_free_what_was_removed() {
-    let bench = Bench::new(Maintenance::Background, 320);
-    let all: Vec<_> = (0..40).map(|key| bench.insert(key)).collect();
-    all.into_iter().for_each(|entry| bench.remove(entry));
-    // As often as it takes until no other thread may see it.
-    while bench.engine.tick() {}
-    let stats = bench.engine.stats();
-    let entry_bytes = Entry::<u64, u64>::BYTES as u64;
-    assert_eq!((stats.retired_bytes, stats.freed_bytes), (40 * entry_bytes, 40 * entry_bytes));
-    assert_eq!(bench.engine.len(), 0);
-}
-
-#[test]
-fn a_look_takes_out_what_has_expired_though_nothing_waits() {
-    let clock = FakeClock::new();
-    let bench = Bench::timed(Maintenance::Background, &clock, false);
-    (0..300).for_each(|key| bench.insert_for(key, 10));
-    bench.insert_for(300, 100);
-    while bench.engine.tick() {}
-    assert_eq!(bench.engine.len(), 301);
-    clock.advance(Duration::from_secs(20));
-    bench.engine.tick();
-    assert_eq!(bench.engine.len(), 1, "more than one run fires");
-    assert_eq!(bench.engine.stats().expirations, 300);
-}
-
-#[test]
-fn a_run_says_whether_the_thread_has_to_come_earlier_than_it_knows() {
-    let bench = Bench::timed(Maintenance::Inline, &FakeClock::new(), false);
-    let partition = &bench.engine.partitions[0];
-    for (key, (seconds, is_earlier)) in
-        (0..).zip([(200, true), (300, false), (200, false), (100, true), (150, false)])
-    {
-        let event = Event::Inserted(bench.link_for(key, seconds));
-        let after = {
-            let mut core = sync::lock(&partition.core);
-            partition.run(&mut core, &bench.engine, Some(event), Freeing::Later, None)
-        };
-        assert_eq!(after.is_due_earlier, is_earlier, "{seconds} s");
-    }
-}
-
-#[test]
-fn panics_of_the_clock_are_counted() {
-    struct Broken;
-    impl Clock for Broken {
-        fn now_ns(&self) -> u64 {
-            panic!("as planned")
-        }
-    }
-    let expiry_config = ExpiryConfig { clock: ClockKind::of(Broken), ..ExpiryConfig::default() };
-    let bench = Bench::with_expiry(Maintenance::Inline, 320, &expiry_config);
-    bench.engine.timing.time.now_ns();
-    assert_eq!(bench.engine.stats().maintenance_panics, 2, "the other one as it was built");
-}
-
-#[test]
-fn the_thread_comes_for_the_next_timer_unless_expiry_is_lazy() {
-    let clock = FakeClock::new();
-    for (is_expiry_lazy, pause) in [(false, Some(background::STRANGE_CLOCK_PAUSE)), (true, None)] {
-        let bench = Bench::timed(Maintenance::Inline, &clock, is_expiry_lazy);
-        let partition = &bench.engine.partitions[0];
-        assert_eq!(bench.engine.next_timer(), None, "nothing expires");
-        bench.insert_for(1, 100);
-        assert_eq!(bench.engine.next_timer(), pause);
-        assert_eq!(bench.engine.due_at_last(partition), None);
-        clock.advance(Duration::from_secs(200));
-        assert_eq!(bench.engine.next_timer(), pause.map(|_| Duration::ZERO));
-        assert!(bench.engine.due_at_last(partition).is_some());
-        assert_eq!(bench.engine.due_now(partition).is_some(), !is_expiry_lazy);
-        assert_eq!(bench.engine.due_about_now(partition).is_some(), !is_expiry_lazy);
-    }
-}
-
-#[test]
-fn a_deadline_that_comes_earlier_is_work_for_the_thread() {
-    let clock = FakeClock::new();
-    let bench = Bench::timed(Maintenance::Background, &clock, false);
-    let entry = bench.link_for(1, 1_000);
-    bench.engine.submit(&Event::Inserted(entry), entry.hash());
-    bench.engine.run_pending();
-    let partition = &bench.engine.partitions[0];
-    assert!(!partition.wants_visit() && !bench.engine.has_work());
-    assert!(bench.engine.set_remaining(entry, Some(Duration::from_secs(2_000))));
-    assert!(!partition.wants_visit(), "its timer will find that out");
-    assert!(bench.engine.set_remaining(entry, Some(Duration::from_secs(10))));
-    assert!(partition.wants_visit() && bench.engine.has_work());
-    while bench.engine.tick() {}
-    assert!(!partition.wants_visit());
-    clock.advance(Duration::from_secs(20));
-    bench.engine.tick();
-    assert_eq!(bench.engine.len(), 0);
-}
-
-#[test]
-fn hits_are_told_of_the_sample_that_the_policy_has_now() {
+fn hits_use_the_sample_that_the_policy_has_now() {
     let bounds = Bounds { capacity: None, max_weight: Some(1_000_000) };
     let limits = bounds.share(0, 1);
     let policy = Policy::default().instantiate(&bounds.policy_config(limits)).expect("known");
     let accesses = policy.accesses();
     let evictor = Evictor::new(policy, accesses, limits);
     let expiry_config = ExpiryConfig::<u64, u64>::default();
-    let bench = Bench {
+    let test = TestEngine {
         engine: engine_for(accesses, Maintenance::Inline, vec![evictor], &expiry_config),
         accesses: Arc::default(),
     };
-    let rate = || bench.engine.partitions[0].sample().rate();
+    let rate = || test.engine.partitions[0].sample().rate();
     assert!(rate() > 0.99);
     for key in 0..600 {
-        bench.insert(key);
+        test.insert(key);
     }
-    assert!((rate() - 0.5).abs() < 0.01, "{}: it has more entries than it mirrors", rate());
+    assert!((rate() - 0.5).abs() < 0.01, "{}: the policy has more entries than it mirrors", rate());
 }
 
 #[test]
 fn an_entry_is_recorded_once_between_two_runs_in_the_background() {
-    let bench = Bench::new(Maintenance::Background, 320);
-    let (one, other) = (bench.insert(1), bench.insert(2));
-    bench.hit(one);
-    bench.engine.run_pending();
-    assert_eq!(bench.accesses(), 0, "it was not linked yet");
+    let test = TestEngine::new(Maintenance::Background, 320);
+    let (one, other) = (test.insert(1), test.insert(2));
+    test.hit(one);
+    test.engine.run_pending();
+    assert_eq!(test.accesses(), 0, "it was not linked yet");
     for _ in 0..3 {
-        [one, one, other, other, one, one].into_iter().for_each(|entry| bench.hit(entry));
-        bench.engine.run_pending();
-        assert_eq!(bench.accesses(), 2);
+        [one, one, other, other, one, one].into_iter().for_each(|entry| test.hit(entry));
+        test.engine.run_pending();
+        assert_eq!(test.accesses(), 2);
     }
 }
 
 #[test]
-fn every_access_is_recorded_inline_and_none_lost_where_one_thread_reads() {
-    let bench = Bench::new(Maintenance::Inline, 320);
-    let entry = bench.insert(1);
+fn every_access_of_one_thread_is_recorded_inline_and_none_is_lost() {
+    let test = TestEngine::new(Maintenance::Inline, 320);
+    let entry = test.insert(1);
     for _ in 0..1_000 {
-        bench.hit(entry);
+        test.hit(entry);
     }
-    bench.engine.run_pending();
-    assert_eq!(bench.accesses(), 1_000);
-    assert_eq!(bench.engine.stats().dropped_accesses, 0);
+    test.engine.run_pending();
+    assert_eq!(test.accesses(), 1_000);
+    assert_eq!(test.engine.stats().dropped_accesses, 0);
 }
 
 #[test]
-fn readers_drain_a_full_buffer_unless_somebody_else_is_at_it() {
-    let bench = Bench::new(Maintenance::Inline, 320);
-    let entry = bench.insert(1);
-    let core = sync::lock(&bench.engine.partitions[0].core);
+fn readers_drain_a_full_buffer_unless_another_thread_runs_maintenance() {
+    let test = TestEngine::new(Maintenance::Inline, 320);
+    let entry = test.insert(1);
+    let core = sync::lock(&test.engine.partitions[0].core);
     for _ in 0..1_000 {
-        bench.hit(entry);
+        test.hit(entry);
     }
     drop(core);
-    let dropped = bench.engine.stats().dropped_accesses;
+    let dropped = test.engine.stats().dropped_accesses;
     assert!((1..1_000).contains(&dropped), "{dropped}");
-    bench.engine.run_pending();
-    assert_eq!(bench.accesses() as u64 + dropped, 1_000);
+    test.engine.run_pending();
+    assert_eq!(test.accesses() as u64 + dropped, 1_000);
 }
 
 #[test]
@@ -479,133 +366,4 @@ fn batches_and_room_are_parts_of_the_smallest_partition() {
     assert_eq!((engine.partitions(), engine.batch), (4, 162 / 32));
     let huge = lru_engine::<u64>(Maintenance::Background, entries(1 << 24), 1);
     assert_eq!(huge.batch, write_buffer::SLOTS / 2);
-}
-
-#[test]
-fn the_epoch_is_paced_by_entries_by_bytes_and_by_weight() {
-    let paces = |capacity| {
-        let engine = lru_engine::<u64>(Maintenance::Inline, entries(capacity), 1);
-        (engine.pace_entries, engine.backlog)
-    };
-    assert_eq!(paces(1), (1, 256), "half of it is none");
-    assert_eq!(paces(100), (50, 400));
-    assert_eq!(paces(1_000), (256, 2_048));
-    assert_eq!(paces(10_000), (625, 5_000));
-    assert_eq!(paces(1_000_000), (1_024, 8_192));
-    let of_large = lru_engine::<[u64; 512]>(Maintenance::Inline, entries(1_000_000), 4);
-    let bytes = Entry::<u64, [u64; 512]>::BYTES;
-    assert_eq!(of_large.pace_entries, 256 * 1024 / bytes);
-    assert_eq!(of_large.backlog, (8 * of_large.pace_entries / 4).max(256) as u64);
-
-    let bounds = Bounds { capacity: Some(1_000), max_weight: Some(1_600) };
-    let engine = lru_engine::<u64>(Maintenance::Inline, bounds, 2);
-    assert_eq!(engine.pace_weight, 100);
-    let unpaced = || {
-        let Unpaced { entries, weight } = &*engine.unpaced;
-        (entries.load(Ordering::Relaxed), weight.load(Ordering::Relaxed))
-    };
-    engine.pace(200, 40);
-    engine.pace(55, 59);
-    assert_eq!(unpaced(), (255, 99));
-    engine.pace(1, 0);
-    assert_eq!(unpaced(), (0, 0), "enough entries");
-    engine.pace(1, 99);
-    engine.pace(1, 1);
-    assert_eq!(unpaced(), (0, 0), "enough weight");
-}
-
-#[test]
-fn a_run_may_free_a_little_more_than_it_retires_and_much_more_when_behind() {
-    for (retired, may_free) in [(0, 1), (3, 4), (4, 6), (100, 126)] {
-        assert_eq!(partition::credit_for(retired, false), may_free);
-    }
-    assert_eq!(partition::credit_for(0, true), 0);
-    assert_eq!(partition::credit_for(100, true), 500);
-}
-
-#[test]
-fn flush_is_refused_at_once_while_the_caller_is_pinned_and_something_waits() {
-    let bench = Bench::new(Maintenance::Inline, 320);
-    let entry = bench.insert(1);
-    let guard = reclaim::pin();
-    assert_eq!(bench.engine.flush(), Ok(()), "nothing waits");
-    bench.remove(entry);
-    assert_eq!(bench.engine.flush(), Err(FlushError::PinnedHere));
-    drop(guard);
-    while bench.engine.flush().is_err() {}
-    assert_eq!(bench.engine.partitions[0].garbage(), 0);
-}
-
-/// What `flush` relies on.
-#[test]
-fn nobody_has_seen_a_batch_freed_that_is_only_taken() {
-    let bench = Bench::new(Maintenance::Inline, 320);
-    let partition = &bench.engine.partitions[0];
-    partition.await_freed();
-    bench.remove(bench.insert(1));
-    assert_eq!(partition.garbage(), 1);
-    partition.seal();
-    // Until no other thread may see it.
-    let (free, phase) = loop {
-        reclaim::advance();
-        let (free, phase) = partition.take_ready();
-        if !free.is_empty() {
-            break (free, phase);
-        }
-        sync::thread::yield_now();
-    };
-    let has_seen = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            partition.await_freed();
-            has_seen.store(1, Ordering::Relaxed);
-        });
-        for _ in 0..1_000 {
-            assert_eq!(has_seen.load(Ordering::Relaxed), 0, "the batch is still here");
-            sync::thread::yield_now();
-        }
-        bench.engine.free(partition, free, phase);
-    });
-    assert_eq!(has_seen.load(Ordering::Relaxed), 1);
-    assert_eq!(partition.garbage(), 0);
-    // In both phases, and again.
-    (0..4).for_each(|_| partition.await_freed());
-}
-
-#[test]
-fn the_lag_of_reclamation_is_told_where_something_waits() {
-    let [waits, idle] = [(); 2].map(|()| Bench::new(Maintenance::Inline, 320));
-    let entry = waits.insert(1);
-    let guard = reclaim::pin();
-    waits.remove(entry);
-    waits.engine.partitions[0].seal();
-    while waits.engine.stats().reclamation_lag.is_zero() {
-        reclaim::advance();
-        sync::thread::yield_now();
-    }
-    assert_eq!(idle.engine.stats().reclamation_lag, Duration::ZERO);
-    drop(guard);
-}
-
-#[test]
-fn an_engine_that_is_torn_down_has_dropped_everything_once() {
-    let value = Arc::new(());
-    let limits = Limits { entries: 1_000, weight: u64::MAX };
-    let policy = CountingPolicy { accesses: Arc::default(), ids: Vec::new() };
-    let evictor = Evictor::new(Box::new(policy), Accesses::Order, limits);
-    let engine =
-        engine_of::<Arc<()>>(Maintenance::Background, vec![evictor], &ExpiryConfig::default());
-    let guard = reclaim::pin();
-    for key in 0..600 {
-        let new = Owned::new(key << 8, 1, key, Arc::clone(&value));
-        let entry = engine.table.insert_if_absent(new, |_| true, &guard).ok().expect("absent");
-        engine.submit(&Event::Inserted(entry), key << 8);
-        if key % 3 == 0 {
-            assert!(engine.table.remove_entry(entry, &guard));
-            engine.submit(&Event::Removed(entry), key << 8);
-        }
-    }
-    drop(guard);
-    engine.tear_down();
-    assert_eq!(Arc::strong_count(&value), 1);
 }

@@ -1,34 +1,33 @@
 //! The word that says until when an entry is valid.
 //!
-//! A deadline is a time of the cache in nanoseconds: the entry is valid while the time is not above
-//! it. Transitions, each by one read-modify-write:
+//! A deadline is a time of the cache in nanoseconds: the entry is valid while the time is not later.
+//! It has these transitions, each by one read-modify-write:
 //!
-//! | from | to | who, when |
+//! | from | to | by which thread, and when |
 //! |---|---|---|
-//! | a time, or `NEVER` | another time, or `NEVER` | a hit, where accesses move deadlines; a change by the user |
-//! | a time | `EXPIRED` | a reader or the partition's maintenance that has read a later time from the clock |
+//! | a time, or `NEVER` | another time, or `NEVER` | a thread with a hit, where accesses move deadlines; a thread that changes the deadline for the user |
+//! | a time | `EXPIRED` | a reader, or the partition's maintenance, that has read a later time from the clock |
 //! | `EXPIRED` | none | |
 //!
-//! So what has once been found expired stays so, whatever the clock says later, and a hit that
+//! So an entry that was once found expired stays expired, whatever the clock says later. A hit that
 //! moves the deadline competes with the timer for the same word.
 //!
 //! # Expiry, replacement and removal
-//! The table still decides alone who takes an entry out, by one CAS on its link. Whether what was
-//! taken out had expired is asked afterwards ([`Deadline::read_ordered`], and a reading of the
-//! clock); and a reader that found an entry expired reports a miss only if the entry is still
-//! linked after that ([`Table::retry_get`](crate::table::Table::retry_get)), else it looks again.
-//! So of a reader and a writer that race, either the reader sees the entry replaced, or the writer
-//! learns that it had expired: no miss is reported of a key whose value was then replaced as if it
-//! were valid.
+//! The table alone still decides which thread takes an entry out, by one CAS on its link. Whether the
+//! entry had expired is determined afterwards, by [`Deadline::read_ordered`] and a reading of the
+//! clock. A reader that found an entry expired reports a miss only if the entry is still linked after
+//! that ([`Table::retry_get`](crate::table::Table::retry_get)); otherwise it looks again. So if a
+//! reader and a writer race, either the reader sees the entry replaced, or the writer learns that it
+//! had expired. No miss is reported for a key whose value was then replaced as if it were valid.
 //!
 //! # Orderings
-//! All acquire-release. The reader changes the deadline and then reads the link; the writer changes
+//! All are acquire-release. The reader changes the deadline and then reads the link; the writer changes
 //! the link and then the deadline (`read_ordered` writes it back unchanged). The two changes of the
-//! deadline stand in one order, and the later one has acquired all that came before the earlier
-//! one. Model tests: `loom-tests/tests/expiry.rs`.
+//! deadline have one order, and the later one has acquired everything before the earlier one. Model
+//! tests: `loom-tests/tests/expiry.rs`.
 //!
-//! Whoever keeps a copy of deadlines, as iterations do, learns from [`BroughtForward`] whether one of
-//! them may have become earlier since.
+//! A thread that keeps a copy of deadlines, as iterations do, learns from [`BroughtForward`] whether
+//! one of them may have become earlier since.
 #![forbid(unsafe_code)]
 
 use crate::base::sync::{AtomicU64, Ordering};
@@ -39,11 +38,11 @@ pub(crate) struct Deadline(AtomicU64);
 impl Deadline {
     /// No deadline.
     pub(crate) const NEVER: u64 = u64::MAX;
-    /// Past, whatever the time.
+    /// A deadline that has passed, whatever the time.
     pub(crate) const EXPIRED: u64 = 0;
 
-    /// The deadline that is `ttl_ns` after `now_ns`: never if that is `NEVER` or past the end of
-    /// time, and past at once if it is zero.
+    /// The deadline that is `ttl_ns` after `now_ns`: never if `ttl_ns` is `NEVER` or the sum is
+    /// past the end of time, and expired if `ttl_ns` is zero.
     pub(crate) fn after(now_ns: u64, ttl_ns: u64) -> u64 {
         match ttl_ns {
             0 => Self::EXPIRED,
@@ -55,7 +54,7 @@ impl Deadline {
         Self(AtomicU64::new(deadline_ns))
     }
 
-    /// Sets the deadline of an entry that nobody else has yet.
+    /// Sets the deadline of an entry that no other thread has yet.
     pub(crate) fn set(&self, deadline_ns: u64) {
         // Relaxed: published with the entry.
         self.0.store(deadline_ns, Ordering::Relaxed);
@@ -63,11 +62,11 @@ impl Deadline {
 
     #[inline]
     pub(crate) fn get(&self) -> u64 {
-        // Acquire: who reads `EXPIRED` has acquired what its writer had (module head).
+        // Acquire: a reader of `EXPIRED` has acquired what its writer had (head of this module).
         self.0.load(Ordering::Acquire)
     }
 
-    /// Whether the deadline is past at `now_ns`; if so, it is for ever.
+    /// Whether the deadline has passed at `now_ns`; if so, the entry is expired for ever.
     pub(crate) fn expire_if_past(&self, now_ns: u64) -> bool {
         let mut deadline = self.get();
         loop {
@@ -85,13 +84,13 @@ impl Deadline {
                 Ordering::Acquire,
             ) {
                 Ok(_) => return true,
-                // Moved by a hit, or found past by somebody else.
+                // A hit has moved it, or another thread has found it passed.
                 Err(now) => deadline = now,
             }
         }
     }
 
-    /// Moves the deadline, unless it is not `seen` any more.
+    /// Moves the deadline, if it is still `seen`.
     pub(crate) fn move_from(&self, seen: u64, deadline_ns: u64) -> bool {
         // AcqRel: as above; publishes what belongs to the new deadline.
         self.0.compare_exchange(seen, deadline_ns, Ordering::AcqRel, Ordering::Acquire).is_ok()
@@ -99,14 +98,14 @@ impl Deadline {
 
     /// The deadline of an entry that the caller has just taken out of the table.
     pub(crate) fn read_ordered(&self) -> u64 {
-        // AcqRel: an RMW rather than a load, so that it stands in one order with that of a reader
-        // who has found the entry expired (module head).
+        // AcqRel: an RMW rather than a load, so that it has one order with the RMW of a reader that
+        // has found the entry expired (head of this module).
         self.0.fetch_add(0, Ordering::AcqRel)
     }
 }
 
-/// How often deadlines of a cache were moved to an earlier time. As long as that stays the same,
-/// deadlines that were read after it are none too late.
+/// How often deadlines of a cache were moved to an earlier time. As long as the count stays the
+/// same, no deadline that was read after it has become earlier.
 pub(crate) struct BroughtForward(AtomicU64);
 
 impl BroughtForward {
@@ -115,7 +114,7 @@ impl BroughtForward {
     }
 
     pub(crate) fn times(&self) -> u64 {
-        // Acquire: a deadline that was counted here is read as it is now; pairs with `note`.
+        // Acquire: a deadline whose change is counted here is read as changed; pairs with `note`.
         self.0.load(Ordering::Acquire)
     }
 

@@ -1,12 +1,12 @@
-//! What may stand in front of the header of an entry, besides what maintenance keeps: how long it lives,
-//! and its tags.
+//! The extensions that may precede the metadata and the header of an entry: its deadline and what
+//! belongs to it, and its tags.
 #![forbid(unsafe_code)]
 
 use super::deadline::Deadline;
 use crate::base::sync::AtomicU64;
 use crate::tags::TagSet;
 
-/// Until when an entry is valid.
+/// The deadline of an entry.
 //
 //  -8           0
 //  |  deadline  | metadata, header, key, value
@@ -15,26 +15,27 @@ pub(crate) struct Extension {
     pub(crate) deadline: Deadline,
 }
 
-/// The same, and when the entry was made.
+/// A deadline, and when the entry was made.
 //
 //  -16          -8           0
 //  |  written   |  deadline  | metadata, header, key, value
 #[repr(C)]
 pub(super) struct AgeExtension {
-    /// The cache's time when the entry was made. Once `CHANGED` is set, where there is a time to
-    /// idle: the limit, as below.
+    /// The cache's time when the entry was made. Once `CHANGED` is set and hits move the deadline,
+    /// it is the limit, as below.
     pub(super) written_ns: AtomicU64,
     pub(super) extension: Extension,
 }
 
-/// The same where hits may move the deadline, and no further than to a limit of the entry's own.
+/// The same, where hits may move the deadline up to a limit of the entry's own.
 //
 //  -24         -16          -8           0
 //  |  limit    |  written   |  deadline  | metadata, header, key, value
 #[repr(C)]
 pub(super) struct LimitExtension {
-    /// What neither the time to idle nor an [`Expiry`](crate::Expiry) can move the deadline beyond.
-    /// Set with the deadline; two that set both at once may leave those of different calls.
+    /// The time beyond which neither the time to idle nor an [`Expiry`](crate::Expiry) can move the
+    /// deadline. It is set with the deadline; two threads that set both at once may leave those of
+    /// different calls.
     pub(super) limit_ns: AtomicU64,
     pub(super) age: AgeExtension,
 }
@@ -46,7 +47,7 @@ pub(super) struct LimitExtension {
 #[repr(C)]
 pub(super) struct ComputedExtension {
     /// The deadline that the `Expiry` has computed last, which a use that renews the time to idle
-    /// must not forget. Set with the deadline, as the limit is.
+    /// must keep in force. It is set with the deadline, as the limit is.
     pub(super) computed_ns: AtomicU64,
     pub(super) limit: LimitExtension,
 }
@@ -75,7 +76,7 @@ pub(super) struct TagsComputedExtension {
     pub(super) computed: ComputedExtension,
 }
 
-// They stand one against the other, aligned, and each ends in an `Extension`.
+// They are contiguous and aligned, and each ends in an `Extension`.
 const _: () = assert!(size_of::<Extension>().is_multiple_of(8) && align_of::<Extension>() <= 8);
 const _: () = assert!(
     size_of::<AgeExtension>() == size_of::<u64>() + size_of::<Extension>()
@@ -101,5 +102,5 @@ const _: () = assert!(
     size_of::<TagsComputedExtension>() == size_of::<TagSet>() + size_of::<ComputedExtension>()
         && align_of::<TagsComputedExtension>() <= 8
 );
-// Nothing but tags is to be dropped before their memory is freed.
+// Only tags have to be dropped before their memory is freed.
 const _: () = assert!(!std::mem::needs_drop::<ComputedExtension>());

@@ -1,17 +1,17 @@
-//! Tests: entries of every alignment and size, allocated in every way that there is.
+//! Tests: entries of every alignment and size, allocated in every possible way.
 
 use std::cell::RefCell;
 
 use super::*;
 use crate::memory;
 
-/// More than a magazine may hold of slots, so that the last ones come from elsewhere.
+/// More slots than a magazine takes at once, so that the last ones come from a second refill.
 const MANY: usize = 80;
-/// From which size on entries come from the allocator one by one, in whatever way.
+/// From this size on, few entries are made, since each comes from the allocator.
 const LARGE: usize = 512;
 
-fn spec(way: usize) -> Option<DeadlineSpec> {
-    let (written_ns, limit_ns, has_computed) = match way {
+fn spec(parts: usize) -> Option<DeadlineSpec> {
+    let (written_ns, limit_ns, has_computed) = match parts {
         0 => return None,
         1 => (None, None, false),
         2 => (Some(11), None, false),
@@ -21,9 +21,9 @@ fn spec(way: usize) -> Option<DeadlineSpec> {
     Some(DeadlineSpec { written_ns, deadline_ns: 17, limit_ns, has_computed })
 }
 
-/// Makes entries of each prefix, and looks whether each part of them is aligned and keeps what it
-/// is given. Then frees them in each way.
-fn check<K, V>(make: fn() -> (K, V), way: &str) {
+/// Makes entries of each prefix, and checks that each part of them is aligned and keeps its
+/// content. Then frees them in each way.
+fn check<K, V>(make: fn() -> (K, V), state: &str) {
     let make = |spec: Option<DeadlineSpec>| {
         let (key, value) = make();
         match spec {
@@ -42,7 +42,7 @@ fn check<K, V>(make: fn() -> (K, V), way: &str) {
                 && pointers.1.is_aligned()
                 && owned.0.is_aligned()
                 && (&raw const *entry.meta()).is_aligned();
-            assert!(is_aligned, "{types}, {way}: {pointers:?} of {:?}", entry.prefix());
+            assert!(is_aligned, "{types}, {state}: {pointers:?} of {:?}", entry.prefix());
             entry.meta().set_scratch(5);
             entry.set_frequency(9);
             assert_eq!((entry.meta().weight(), entry.meta().scratch()), (3, 5), "{types}");
@@ -50,10 +50,10 @@ fn check<K, V>(make: fn() -> (K, V), way: &str) {
             let deadline = entry.extension().map(|extension| extension.deadline.get());
             assert_eq!(deadline, spec.map(|_| 17), "{types}");
         }
-        // A third by the drop of its owner, a third in each of the other ways.
+        // A third is freed by the drop of its owner, and a third in each of the other ways.
         let mut shared: Vec<_> = made.into_iter().skip(many / 3).map(Owned::into_shared).collect();
         let any = shared.split_off(shared.len() / 2);
-        // SAFETY: shared above, with nobody; each once.
+        // SAFETY: shared above, with no other thread; each once.
         let mut panics = unsafe { dispose::<K, V>(any) };
         panics += match spec {
             // SAFETY: as above.
@@ -67,7 +67,7 @@ fn check<K, V>(make: fn() -> (K, V), way: &str) {
 
 type Checks = Box<dyn FnOnce()>;
 
-/// Runs what it holds when the thread ends.
+/// Runs its checks when the thread ends.
 struct ChecksAtExit(RefCell<Option<Checks>>);
 
 impl Drop for ChecksAtExit {
@@ -82,11 +82,11 @@ thread_local! {
     static AT_EXIT: ChecksAtExit = const { ChecksAtExit(RefCell::new(None)) };
 }
 
-/// Checks entries of a type in a thread of its own: with its magazines, while other threads have all
-/// pools, and after the thread's state has ended.
-fn in_every_way<K: 'static, V: 'static>(make: fn() -> (K, V)) {
+/// Checks entries of a type in a thread of its own: with its magazines, while another thread holds
+/// all pools, and after the thread's state has ended.
+fn in_every_state<K: 'static, V: 'static>(make: fn() -> (K, V)) {
     let checks = move || {
-        // First, so that it is dropped after the state of this module.
+        // This comes first, so that it is dropped after the state of this module.
         AT_EXIT
             .with(|at_exit| *at_exit.0.borrow_mut() = Some(Box::new(move || check(make, "exit"))));
         check(make, "magazine");
@@ -96,7 +96,7 @@ fn in_every_way<K: 'static, V: 'static>(make: fn() -> (K, V)) {
             check(make, "contended");
         }
     };
-    // Room for some copies of a key or value of a mebibyte.
+    // There is room for several copies of a key or value of one mebibyte.
     let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(checks);
     thread.expect("a thread").join().expect("every check passes, also that at the thread's end");
 }
@@ -111,8 +111,8 @@ macro_rules! aligned {
         fn with_each_alignment<const N: usize>() {
             $(
                 assert_eq!(align_of::<$name<N>>(), $align);
-                in_every_way(|| ((), $name([1; N])));
-                in_every_way(|| ($name([1; N]), ()));
+                in_every_state(|| ((), $name([1; N])));
+                in_every_state(|| ($name([1; N]), ()));
             )*
         }
     };
@@ -135,8 +135,8 @@ fn entries_are_aligned_whatever_their_size_and_however_they_are_allocated() {
 
 #[test]
 fn keys_and_values_of_different_alignment_are_both_aligned() {
-    in_every_way(|| (A32([1; 0]), A16([1; 16])));
-    in_every_way(|| (A16([1; 16]), A1([1; 3])));
-    in_every_way(|| (A32([1; 1]), A64([1; 0])));
-    in_every_way(|| (A4096([1; 0]), A32([1; 32])));
+    in_every_state(|| (A32([1; 0]), A16([1; 16])));
+    in_every_state(|| (A16([1; 16]), A1([1; 3])));
+    in_every_state(|| (A32([1; 1]), A64([1; 0])));
+    in_every_state(|| (A4096([1; 0]), A32([1; 32])));
 }

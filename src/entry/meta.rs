@@ -1,9 +1,9 @@
-//! What maintenance keeps of an entry, of which a plain hit needs nothing.
+//! What maintenance keeps of an entry. A plain hit needs none of it.
 //!
-//! Mostly it is maintenance of the entry's partition alone that reads and writes it. Hits read the node
-//! id and write the stamp where the policy asks for the order of accesses; those that tell a policy or
-//! shadows of a sampled key, or move a deadline, look here, too. It stands right before the header, or
-//! beside an entry that has nothing in front (`memory::beside`).
+//! Mostly, only the maintenance of the entry's partition reads and writes it. Where the policy asks
+//! for the order of accesses, hits read the node id and write the stamp. Hits on sampled keys that
+//! are reported to a policy or to shadow caches, and hits that move a deadline, read it too. It
+//! lies right before the header, or beside an entry that has nothing in front (`memory::beside`).
 
 use crate::base::cause::RemovalCause;
 use crate::base::node_id::NodeId;
@@ -18,43 +18,47 @@ pub(crate) struct EntryMeta {
     node: AtomicU32,
     weight: u32,
     /// The recording tick of the last recorded access, for policies that ask for the order of
-    /// accesses; a word of the policy's own for the others.
+    /// accesses; otherwise a word of the policy's own.
     stamp: AtomicU32,
-    /// `BORN` and `GONE`: which of the entry's two events maintenance has seen; and what holds it.
+    /// Which of the entry's two events maintenance has seen (`BORN` and `GONE`), and its holds.
     life: AtomicU8,
-    /// `MOVED` and what follows it below.
+    /// `MOVED` and the constants that follow it below.
     flags: AtomicU8,
-    /// Why the entry has left the table; set by who took it out, and published with the event.
+    /// Why the entry has left the table. The thread that took it out sets it before the event,
+    /// which publishes it.
     cause: AtomicU8,
 }
 
-// Or it would not fit beside an entry. Loom's atomics are larger, and there it never is.
+// Otherwise it would not fit beside an entry. Loom's atomics are larger, but there it is never
+// beside.
 const _: () = assert!(size_of::<EntryMeta>() == memory::BESIDE_BYTES || cfg!(larder_loom));
 
 /// Maintenance has applied the event that put the entry into the table.
 const BORN: u8 = 1;
 /// Maintenance has applied the event that took the entry out, or evicted it itself.
 const GONE: u8 = 2;
-/// Both, and no more: nothing will speak of the entry again, so it may be retired.
+/// Both, and no hold: nothing will name the entry again, so it may be retired.
 const FINISHED: u8 = BORN | GONE;
 
-/// In `flags`: the partition was asked to check the deadline, and has not yet.
+/// In `flags`: the partition was asked to check the deadline, and has not done so yet.
 const MOVED: u8 = 1;
-/// In `flags`: the entry comes from a snapshot, and `stamp` is the word that its policy restores
-/// it by. Set before the entry is shared, and looked at once, when it is linked in the policy.
+/// In `flags`: the entry comes from a snapshot, and `stamp` is the word by which its policy
+/// restores it. Set before the entry is shared, and read once, when the entry is linked in the
+/// policy.
 const RESTORED: u8 = 2;
-/// In `flags`: the entry was given a lifetime of its own, for which it had no room.
+/// In `flags`: the entry was given a time to live of its own, for which it has no word.
 const CHANGED: u8 = 4;
-/// In `flags`: the entry is never evicted. Set before it is shared, and for life.
+/// In `flags`: the entry is never evicted. Set before it is shared, and never cleared.
 const UNEVICTABLE: u8 = 8;
-/// In `flags`: the user has made the entry the next to leave. For maintenance of the partition alone.
+/// In `flags`: the user has made the entry the next to be evicted. Only maintenance of the
+/// partition uses this.
 const DEMOTED: u8 = 16;
 /// In `flags`: the entry is heavier than its partition's share, which borrows for it. Set before it
-/// is shared, and for life; not together with `UNEVICTABLE`.
+/// is shared, and never cleared; not together with `UNEVICTABLE`.
 const HEAVY: u8 = 32;
 
-/// Who still needs an entry that has left: a notification that it has, or that it has taken
-/// another's place.
+/// Why an entry that has left is still needed: for a notification that it has left, or that it has
+/// replaced another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hold {
     Old = 4,
@@ -75,8 +79,8 @@ impl EntryMeta {
 
     #[inline]
     fn has_flag(&self, flag: u8) -> bool {
-        // Relaxed: for flags that were set before the entry was shared, or before what the caller has
-        // acquired.
+        // Relaxed: for flags that were set before the entry was shared, or before a word that the
+        // caller has acquired.
         self.flags.load(Ordering::Relaxed) & flag != 0
     }
 
@@ -86,40 +90,42 @@ impl EntryMeta {
         self.flags.fetch_or(flag, Ordering::Relaxed);
     }
 
-    /// Notes that the entry comes from a snapshot, with the word that its policy restores it by. Before
-    /// it is shared.
+    /// Notes that the entry comes from a snapshot, with the word by which its policy restores it.
+    /// Call it before the entry is shared.
     #[cfg(feature = "snapshot")]
     pub(super) fn set_restored(&self, word: u32) {
         self.set_scratch(word);
         self.set_flag(RESTORED);
     }
 
-    /// Keeps the entry from being evicted. Before it is shared.
+    /// Keeps the entry from being evicted. Call it before the entry is shared.
     pub(super) fn set_unevictable(&self) {
         self.set_flag(UNEVICTABLE);
     }
 
-    /// Notes that the entry needs a loan of weight. Before it is shared.
+    /// Notes that the entry needs a loan of weight. Call it before the entry is shared.
     pub(super) fn set_heavy(&self) {
         self.set_flag(HEAVY);
     }
 
-    /// Notes that the entry was given a lifetime for which it has no room, before that is stored.
+    /// Notes that the entry was given a time to live for which it has no word, before that is
+    /// stored.
     pub(super) fn set_changed(&self) {
-        // AcqRel: before the limit and the change of the deadline that are stored next and publish it;
-        // pairs with the loads of those, behind which `is_changed` looks.
+        // AcqRel: before the limit and the change of the deadline, which are stored next and
+        // publish it; pairs with the loads of those, after which `is_changed` is called.
         self.flags.fetch_or(CHANGED, Ordering::AcqRel);
     }
 
-    /// Whether that was noted, before the deadline or the limit that the caller has loaded.
+    /// Whether `set_changed` was called before the deadline or the limit that the caller has
+    /// loaded.
     #[inline]
     pub(super) fn is_changed(&self) -> bool {
-        // Relaxed there: behind acquiring loads of those.
+        // Relaxed in `has_flag`: the caller has acquired one of those.
         self.has_flag(CHANGED)
     }
 
     /// Notes that the deadline was moved to an earlier time. False if that is noted already, and
-    /// the partition has not looked yet.
+    /// the partition has not checked it yet.
     #[inline]
     pub(crate) fn set_moved(&self) -> bool {
         // AcqRel: pairs with the one in `take_moved`, which comes later and so sees the deadline
@@ -127,47 +133,47 @@ impl EntryMeta {
         self.flags.fetch_or(MOVED, Ordering::AcqRel) & MOVED == 0
     }
 
-    /// The word that the policy restores the entry by, if it comes from a snapshot.
+    /// The word by which the policy restores the entry, if it comes from a snapshot.
     #[inline]
     pub(crate) fn restored(&self) -> Option<u32> {
         (cfg!(feature = "snapshot") && self.has_flag(RESTORED)).then(|| self.scratch())
     }
 
-    /// Notes that the entry is to leave next. False if that is noted already.
+    /// Notes that the entry is to be evicted next. False if that is noted already.
     pub(crate) fn set_demoted(&self) -> bool {
         // Relaxed: here and below, under the partition's lock.
         self.flags.fetch_or(DEMOTED, Ordering::Relaxed) & DEMOTED == 0
     }
 
-    /// Whether the entry is to leave next.
+    /// Whether the entry is to be evicted next.
     pub(crate) fn is_demoted(&self) -> bool {
         self.has_flag(DEMOTED)
     }
 
-    /// The entry was used since.
+    /// Forgets that, because the entry was used since.
     pub(crate) fn clear_demoted(&self) {
         self.flags.fetch_and(!DEMOTED, Ordering::Relaxed);
     }
 
-    /// Whether it is never evicted, and so in no policy.
+    /// Whether the entry is never evicted, and so in no policy.
     #[inline]
     pub(crate) fn is_unevictable(&self) -> bool {
         self.has_flag(UNEVICTABLE)
     }
 
-    /// Whether its partition borrows for it (`evict::loans`).
+    /// Whether the partition borrows for the entry (`evict::loans`).
     #[inline]
     pub(crate) fn is_heavy(&self) -> bool {
         self.has_flag(HEAVY)
     }
 
-    /// Whether the bounds count it apart from most entries: either of the two.
+    /// Whether the bounds count the entry apart from most others: it is unevictable or heavy.
     #[inline]
     pub(crate) fn is_counted_apart(&self) -> bool {
         self.has_flag(UNEVICTABLE | HEAVY)
     }
 
-    /// The partition is about to check the deadline.
+    /// Clears the note of `set_moved`, before the partition checks the deadline.
     #[inline]
     pub(crate) fn take_moved(&self) {
         // AcqRel: pairs with `set_moved`.
@@ -195,7 +201,7 @@ impl EntryMeta {
         self.node.load(Ordering::Relaxed).checked_sub(1).map(NodeId::from_raw)
     }
 
-    /// Whether this is the first access that `tick` sees; remembers it if so.
+    /// Whether this is the first access in `tick`, which it remembers.
     #[inline]
     pub(crate) fn touch(&self, tick: u32) -> bool {
         let is_first = self.stamp.load(Ordering::Relaxed) != tick;
@@ -226,7 +232,7 @@ impl EntryMeta {
     #[inline]
     fn set_life(&self, bit: u8) {
         let life = self.life.load(Ordering::Relaxed);
-        debug_assert_eq!(life & bit, 0, "an entry is born once, goes once, is held once");
+        debug_assert_eq!(life & bit, 0, "an entry is born once, leaves once, and is held once");
         self.life.store(life | bit, Ordering::Relaxed);
     }
 
@@ -235,18 +241,20 @@ impl EntryMeta {
         self.life.load(Ordering::Relaxed) & GONE != 0
     }
 
-    /// Keeps the entry from being retired. For the partition's maintenance, like what follows.
+    /// Keeps the entry from being retired. Only the partition's maintenance may call it and
+    /// `release`.
     pub(crate) fn hold(&self, hold: Hold) {
         self.set_life(hold as u8);
     }
 
     pub(crate) fn release(&self, hold: Hold) {
         let life = self.life.load(Ordering::Relaxed);
-        debug_assert_ne!(life & hold as u8, 0, "let go of what was not held");
+        debug_assert_ne!(life & hold as u8, 0, "released a hold that was not taken");
         self.life.store(life & !(hold as u8), Ordering::Relaxed);
     }
 
-    /// Says why the entry has left the table. For who took it out, before that is reported.
+    /// Notes why the entry has left the table. The thread that took it out calls it before it
+    /// reports the removal.
     #[inline]
     pub(crate) fn set_cause(&self, cause: RemovalCause) {
         self.cause.store(cause as u8, Ordering::Relaxed);
@@ -257,7 +265,8 @@ impl EntryMeta {
         RemovalCause::from_raw(self.cause.load(Ordering::Relaxed))
     }
 
-    /// Whether both events were seen and nobody holds it, so that nothing will name it again.
+    /// Whether both events were seen and no hold is left, so that nothing will name the entry
+    /// again.
     #[inline]
     pub(crate) fn is_finished(&self) -> bool {
         self.life.load(Ordering::Relaxed) == FINISHED
@@ -278,8 +287,8 @@ mod tests {
     #[repr(align(64))]
     struct Aligned(u8);
 
-    /// Makes an entry of each prefix, changes all that may change, and looks whether all that
-    /// stands beside or in front of it is what was written.
+    /// Makes an entry of each prefix, changes all that may change, and checks that each part beside
+    /// or in front of it has the content that was written.
     fn each_part_has_room<K, V>(key: K, value: V, is_paired: bool)
     where
         K: Clone + PartialEq + std::fmt::Debug,
@@ -298,8 +307,8 @@ mod tests {
             (Some(11), Some(13), true, true),
         ] {
             let spec = DeadlineSpec { written_ns, deadline_ns: 17, limit_ns, has_computed };
-            let held = is_tagged.then(|| tags.hold(["a", "b"]).expect("two are not too many"));
-            let owned = Owned::extended(HASH, 7, key.clone(), value.clone(), spec, held);
+            let tag_set = is_tagged.then(|| tags.hold(["a", "b"]).expect("two tags are allowed"));
+            let owned = Owned::extended(HASH, 7, key.clone(), value.clone(), spec, tag_set);
             made.push((Some((spec, is_tagged)), owned));
         }
         for (spec, owned) in &made {
@@ -329,7 +338,7 @@ mod tests {
             let prefix = entry.prefix();
             assert_eq!(entry.extension().is_some(), spec.is_some());
             let Some((spec, is_tagged)) = spec else {
-                // Or, if another thread is at the pool, in front.
+                // If another thread is using the pool, the metadata is in front.
                 assert!(is_paired && prefix == Prefix::None || prefix == Prefix::Meta);
                 continue;
             };
@@ -344,7 +353,7 @@ mod tests {
             assert_eq!(names, if *is_tagged { vec!["a", "b"] } else { vec![] });
         }
         drop(made);
-        assert_eq!(tags.len(), 0, "tags of an entry that is freed");
+        assert_eq!(tags.len(), 0, "tags of freed entries are left");
     }
 
     #[test]
@@ -359,8 +368,8 @@ mod tests {
         each_part_has_room(1_u64, [3_u8; 5000], false);
     }
 
-    /// Makes entries until so many have their metadata beside them: while another thread is at the
-    /// pool, they have not.
+    /// Makes entries until `count` have their metadata beside them. While another thread is using
+    /// the pool, new entries have it in front.
     fn until_beside<V>(count: usize, make: impl Fn(u64) -> Owned<u64, V>) -> Vec<Owned<u64, V>> {
         let (mut made, mut beside) = (Vec::new(), 0);
         for key in 0.. {
@@ -389,30 +398,30 @@ mod tests {
 
     #[test]
     fn entries_without_a_slot_are_freed_beside_those_with_one() {
-        let held = Arc::new(());
-        let with = until_beside(300, |key| Owned::new(key, 1, key, held.clone()));
+        let shared = Arc::new(());
+        let with = until_beside(300, |key| Owned::new(key, 1, key, shared.clone()));
         let with = with.into_iter().map(Owned::into_shared);
-        // As `Owned::new` makes them while another thread is at the pool.
+        // `Owned::new` makes such entries while another thread is using the pool.
         let without = |key| unsafe {
             // SAFETY: there is no extension.
-            Owned::in_front(Prefix::Meta, key, 1, key, held.clone())
+            Owned::in_front(Prefix::Meta, key, 1, key, shared.clone())
         };
         let without: Vec<EntryPtr> = (0..300).map(|key| without(key).into_shared()).collect();
 
-        // In turns, so that each half has both.
+        // They alternate, so that each half has both.
         let entries: Vec<_> =
             without.into_iter().zip(with).flat_map(|(without, with)| [with, without]).collect();
         for (at, entry) in (0..).zip(&entries) {
             entry.meta().set_scratch(at);
         }
         assert!((0..).zip(&entries).all(|(at, entry)| entry.meta().scratch() == at));
-        let held_before = Arc::strong_count(&held);
+        let count_before = Arc::strong_count(&shared);
         let (plain, any) = entries.split_at(300);
-        // SAFETY: shared above, with nobody.
+        // SAFETY: shared above, with no other thread.
         let panics = unsafe { dispose_plain::<u64, Arc<()>>(plain) };
-        assert_eq!((panics, Arc::strong_count(&held)), (0, held_before - 300));
+        assert_eq!((panics, Arc::strong_count(&shared)), (0, count_before - 300));
         // SAFETY: as above, the other half.
         let panics = unsafe { dispose::<u64, Arc<()>>(any.to_vec()) };
-        assert_eq!((panics, Arc::strong_count(&held)), (0, held_before - 600));
+        assert_eq!((panics, Arc::strong_count(&shared)), (0, count_before - 600));
     }
 }

@@ -1,8 +1,8 @@
-//! What stands in front of the headers of entries, and where.
+//! The parts that precede the headers of entries, and where they are.
 //!
-//! What a hit checks, the deadline, is equally close to the header whatever else there is. The
-//! smaller an entry is, the more of those that are in use fit the processor's caches: so only the
-//! entries whose time of writing does not follow from their deadline have both.
+//! A hit checks the deadline, which is equally close to the header whatever other parts there are.
+//! The smaller entries are, the more of those in use fit the processor's caches. So the time of
+//! writing is stored only in entries in which it does not follow from the deadline.
 
 use std::alloc::Layout;
 use std::ptr::{self, NonNull};
@@ -19,13 +19,13 @@ use crate::base::sync::{AtomicU64, Ordering};
 use crate::memory;
 use crate::tags::TagSet;
 
-/// What stands in front of a header.
+/// The parts that precede a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Prefix {
     /// Nothing: the metadata is beside the entry.
     None = 0,
-    /// The metadata alone. With all others it stands between what they name and the header.
+    /// The metadata alone. In all that follow, it stands between the named part and the header.
     Meta = 1,
     /// An [`Extension`].
     Deadline = 2,
@@ -43,36 +43,36 @@ pub(crate) enum Prefix {
     TagsComputed = 8,
 }
 
-/// In `form`: shadow caches are to hear of hits on the entry. Above all prefixes, so that one
-/// comparison tells a hit that it has nothing to check.
+/// In `form`: hits on the entry are reported to shadow caches. Above all prefixes, so that one
+/// comparison shows that a hit has nothing to check.
 const SAMPLED: u8 = 0x80;
-/// In `form`: nobody may see the entry yet, which a fill has put into the table. Above all prefixes
-/// too.
+/// In `form`: a fill has put the entry into the table, but no lookup may see it yet. Above all
+/// prefixes too.
 const UNCONFIRMED: u8 = 0x40;
-/// What is not the prefix.
+/// The bits that are not the prefix.
 const FLAGS: u8 = SAMPLED | UNCONFIRMED;
-/// What a hit has to check of an entry that needs it.
+/// What a hit has to check of an entry that needs a check.
 pub(crate) enum HitCheck<'e> {
     Deadline(&'e Extension),
-    /// Tags too, or it is to be reported to shadow caches.
+    /// Tags too, or the hit is to be reported to shadow caches.
     More,
 }
 
-// The metadata stands right before a header, which has the alignment of 8 at least, and the
-// extension right before that.
+// The metadata stands right before a header, which has at least the alignment 8, and the extension
+// right before the metadata.
 const _: () = assert!(size_of::<EntryMeta>().is_multiple_of(8) && align_of::<EntryMeta>() <= 8);
 
-/// How long a new entry may live: what its extension is made of.
+/// What the deadline of a new entry is made of, and so its extension.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DeadlineSpec {
-    /// When the entry was made, if that is to be kept; it always is beside a limit and tags.
+    /// When the entry was made, if that is to be kept; it always is if there is a limit or tags.
     pub(crate) written_ns: Option<u64>,
     pub(crate) deadline_ns: u64,
-    /// What hits cannot move the deadline beyond, where they move it and that does not follow from
-    /// the time at which the entry was made.
+    /// The time beyond which hits cannot move the deadline, if they move it and that time does not
+    /// follow from the time at which the entry was made.
     pub(crate) limit_ns: Option<u64>,
-    /// Whether what an [`Expiry`](crate::Expiry) computes is to be kept beside the deadline and the
-    /// limit, which there has to be.
+    /// Whether the deadline that an [`Expiry`](crate::Expiry) computes is to be kept beside the
+    /// deadline and the limit; there must be a limit then.
     pub(crate) has_computed: bool,
 }
 
@@ -95,7 +95,7 @@ impl DeadlineSpec {
 }
 
 impl Prefix {
-    /// Each, by number.
+    /// All prefixes, by number.
     pub(super) const ALL: [Self; 9] = [
         Self::None,
         Self::Meta,
@@ -143,7 +143,7 @@ impl Prefix {
         self >= Self::Tags
     }
 
-    /// What its extension takes.
+    /// The size of the extension.
     const fn extension_bytes(self) -> usize {
         match self {
             Self::None | Self::Meta => 0,
@@ -157,7 +157,7 @@ impl Prefix {
         }
     }
 
-    /// How far before the header that begins which stands in front of it.
+    /// The number of bytes of the parts in front of the header.
     #[inline]
     pub(super) const fn bytes_in_front(self) -> usize {
         match self {
@@ -166,31 +166,31 @@ impl Prefix {
         }
     }
 
-    /// The memory of an entry whose header, key and value are of `plain`, and where the header is
-    /// in it.
-    pub(super) const fn around(self, plain: Layout) -> (Layout, usize) {
+    /// The layout of the allocation of an entry whose header, key and value have the layout
+    /// `plain`, and the offset of the header in it.
+    pub(super) const fn layout_for(self, plain: Layout) -> (Layout, usize) {
         let front = Layout::from_size_align(self.bytes_in_front(), align_of::<EntryMeta>());
         if let Ok(front) = front
             && let Ok((layout, offset)) = front.extend(plain)
         {
             return (layout.pad_to_align(), offset);
         }
-        panic!("an entry that large fits no memory")
+        panic!("an entry of that size exceeds the address space")
     }
 }
 
 impl EntryPtr {
-    /// What maintenance keeps of it. Finding it reads the header: do that once for several uses.
+    /// The metadata. Finding it reads the header, so do it once for several uses.
     #[inline]
     pub(crate) fn meta(&self) -> &EntryMeta {
-        // SAFETY: `Owned` has written it there for this prefix, and it lives as long as the header,
-        // for as long as whoever asks may use that (the contract of this type). The pointer has
-        // come from the allocation, or the slab, that both are in.
+        // SAFETY: `Owned` has written it there for this prefix. It lives as long as the header, for
+        // as long as the caller may use that (the contract of this type). The pointer comes from
+        // the allocation, or the slab, that both are in.
         unsafe { &*meta_of(self.0, self.prefix()) }
     }
 
-    /// Announces that header and metadata are about to be used. Only the header says where the
-    /// metadata is: it is taken to be beside what may have it there, and else in the line of the
+    /// Prefetches header and metadata. Only the header says where the metadata is, so this guesses:
+    /// beside the entry, if its address may be that of a slot, and otherwise in the line of the
     /// header.
     #[inline]
     pub(crate) fn prefetch(self) {
@@ -203,7 +203,7 @@ impl EntryPtr {
 
     #[inline]
     fn form(self) -> u8 {
-        // Relaxed: the prefix was set before the entry was shared, `SAMPLED` announces nothing.
+        // Relaxed: the prefix was set before the entry was shared, and `SAMPLED` announces nothing.
         self.header().form.load(Ordering::Relaxed)
     }
 
@@ -218,41 +218,40 @@ impl EntryPtr {
         self.prefix() > Prefix::Meta
     }
 
-    /// Whether a hit has to check more than the header: the extension, or whether shadow caches
-    /// sample the entry.
+    /// Whether a hit has to check more than the key: the extension, or the flags.
     #[inline]
     pub(crate) fn needs_check(self) -> bool {
         self.form() > Prefix::Meta as u8
     }
 
-    /// Whether shadow caches are to hear of hits.
+    /// Whether hits are reported to shadow caches.
     #[inline]
     pub(crate) fn is_sampled(self) -> bool {
         self.form() & SAMPLED != 0
     }
 
-    /// Lets shadow caches hear of hits from now on.
+    /// Makes hits be reported to shadow caches from now on.
     pub(crate) fn set_sampled(self) {
         // Relaxed: as in `form`.
         self.header().form.fetch_or(SAMPLED, Ordering::Relaxed);
     }
 
-    /// Whether nobody may see the entry yet.
+    /// Whether no lookup may see the entry yet.
     #[inline]
     pub(crate) fn is_unconfirmed(self) -> bool {
         self.form() & UNCONFIRMED != 0
     }
 
-    /// Lets nobody see an entry that is not shared yet, until it is confirmed.
+    /// Hides an entry that is not shared yet, until it is confirmed.
     pub(crate) fn set_unconfirmed(self) {
         // Relaxed: published with the entry.
         self.header().form.fetch_or(UNCONFIRMED, Ordering::Relaxed);
     }
 
-    /// Lets everybody see the entry.
+    /// Makes the entry visible to all lookups.
     pub(crate) fn confirm(self) {
-        // Relaxed: key and value were published with the entry, and whoever waits for a change of the
-        // key to be visible takes the lock under which this is called (`fills`).
+        // Relaxed: key and value were published with the entry. A thread that waits until a change
+        // of the key is visible takes the lock under which this is called (`fills`).
         self.header().form.fetch_and(!UNCONFIRMED, Ordering::Relaxed);
     }
 
@@ -260,8 +259,8 @@ impl EntryPtr {
     #[inline]
     pub(crate) fn extension(&self) -> Option<&Extension> {
         self.is_extended().then(|| {
-            // SAFETY: initialized by `Owned::extended`, which alone sets a prefix that has one, and
-            // alive as the header is.
+            // SAFETY: initialized by `Owned::extended`, which alone sets a prefix that has an
+            // extension, and alive as long as the header.
             unsafe { &*extension_of(self.0) }
         })
     }
@@ -280,7 +279,7 @@ impl EntryPtr {
         }
     }
 
-    /// The cache's time when the entry was made, if that is kept, or what was stored in its place.
+    /// The word with the cache's time when the entry was made, if it has one; it may hold a limit.
     #[inline]
     pub(crate) fn written_ns(&self) -> Option<&AtomicU64> {
         self.prefix().has_age().then(|| {
@@ -289,9 +288,10 @@ impl EntryPtr {
         })
     }
 
-    /// Notes what hits cannot move the deadline beyond from now on, which is about to be changed;
-    /// `hits_move` says whether they move it at all. Where there is no room for that, it takes the
-    /// place of the time of writing, or of what tells it.
+    /// Sets the time beyond which hits cannot move the deadline, which the caller changes next;
+    /// `hits_move` says whether hits move it at all. In an entry without a word for the limit, it
+    /// replaces the time of writing, or, if that follows from the deadline, it only notes that it
+    /// no longer does.
     pub(crate) fn set_limit_ns(&self, limit_ns: u64, hits_move: bool) {
         let mut limit = self.own_limit_ns();
         if limit.is_none() && (hits_move || self.written_ns().is_none()) {
@@ -299,19 +299,21 @@ impl EntryPtr {
             limit = self.written_ns();
         }
         if let Some(limit) = limit {
-            // Release: who sees it in the place of the time of writing sees `CHANGED`; pairs with the
-            // loads in `limit_ns`, `move_within_limit` and `written_at_ns`.
+            // Release: a thread that reads the limit in place of the time of writing sees
+            // `CHANGED`; pairs with the loads in `limit_ns`, `move_within_limit` and
+            // `written_at_ns`.
             limit.store(limit_ns, Ordering::Release);
         }
     }
 
-    /// What a hit cannot move the deadline beyond that it has loaded, where `ttl_ns` is how long
-    /// entries live by default. Whatever this tells while that deadline is being changed, it cannot be
-    /// moved any more then.
+    /// The time beyond which a hit cannot move the deadline that it has loaded, where `ttl_ns` is
+    /// how long entries live by default. While another thread changes that deadline, this may be
+    /// its old limit or its new one; once the deadline has changed, the hit cannot move it any
+    /// more.
     #[inline]
     pub(crate) fn limit_ns(&self, ttl_ns: u64) -> u64 {
-        // Acquire: as `set_limit_ns` says. The limit itself was stored before the deadline that it
-        // belongs to, or is as good as any (see there).
+        // Acquire: as `set_limit_ns` says. The limit itself was stored before the deadline to which
+        // it belongs; either limit will do while the deadline is being changed (see above).
         let load = |word: Option<&AtomicU64>| word.map(|word| word.load(Ordering::Acquire));
         match (load(self.own_limit_ns()), load(self.written_ns())) {
             (Some(limit_ns), _) => limit_ns,
@@ -321,10 +323,11 @@ impl EntryPtr {
         }
     }
 
-    /// Moves the deadline to `wanted_ns`, which an [`Expiry`](crate::Expiry) has computed and the idle
-    /// deadline allows, or to the limit if that is earlier; `computed_ns` is what it has computed.
-    /// Returns the deadline before and after; `None` if the entry has expired, or has no limit that
-    /// stands by itself: one in the place of the time of writing could be mistaken for that.
+    /// Moves the deadline to `wanted_ns`, which an [`Expiry`](crate::Expiry) has computed and the
+    /// idle deadline allows, or to the limit if that is earlier. `computed_ns` is what the `Expiry`
+    /// has computed. Returns the deadline before and after; `None` if the entry has expired, or has
+    /// no word for a limit, since a limit in place of the time of writing could be mistaken for
+    /// that.
     pub(crate) fn move_within_limit(&self, wanted_ns: u64, computed_ns: u64) -> Option<(u64, u64)> {
         let limit = self.own_limit_ns()?;
         // Acquire: as `set_limit_ns` says.
@@ -337,23 +340,24 @@ impl EntryPtr {
             }
             self.set_computed_ns(computed_ns);
             let after = wanted_ns.min(limit_ns());
-            // Whoever sets another limit stores it first and then moves the deadline, and begins again
-            // if that has changed meanwhile. Moved to what it was before, it would seem not to have:
-            // so this looks at the limit once more.
+            // A thread that sets another limit stores it first and then moves the deadline, and
+            // begins again if the deadline has changed meanwhile. It does not notice if this moves
+            // the deadline to the value that it had before, so the limit is checked once more.
             if deadline.move_from(before, after) && after <= limit_ns() {
                 return Some((before, after));
             }
         }
     }
 
-    /// What an [`Expiry`](crate::Expiry) has computed last, where that is kept; else no deadline.
+    /// The deadline that an [`Expiry`](crate::Expiry) has computed last, if it is kept; else
+    /// `NEVER`.
     #[inline]
     pub(crate) fn computed_ns(&self) -> u64 {
-        // Acquire: stored before the deadline that it belongs to; pairs with `set_computed_ns`.
+        // Acquire: stored before the deadline to which it belongs; pairs with `set_computed_ns`.
         self.own_computed_ns().map_or(Deadline::NEVER, |word| word.load(Ordering::Acquire))
     }
 
-    /// Notes what was computed, before the deadline is changed.
+    /// Sets the computed deadline, before the deadline is changed.
     pub(crate) fn set_computed_ns(&self, computed_ns: u64) {
         if let Some(computed) = self.own_computed_ns() {
             // Release: before the change of the deadline; pairs with the load in `computed_ns`.
@@ -361,7 +365,7 @@ impl EntryPtr {
         }
     }
 
-    /// When the entry was written, by the cache's time, if the entry holds that or it follows from
+    /// When the entry was written, by the cache's time, if the entry stores that or it follows from
     /// `deadline_ns`, which the caller has loaded from the entry.
     pub(crate) fn written_at_ns(&self, deadline_ns: u64, ttl_ns: u64) -> Option<u64> {
         let written_ns = match self.written_ns() {
@@ -373,7 +377,7 @@ impl EntryPtr {
         (!self.meta().is_changed()).then_some(written_ns)
     }
 
-    /// What hits cannot move the deadline beyond, if that stands by itself.
+    /// The word of the limit, if the entry has one.
     #[inline]
     pub(crate) fn own_limit_ns(&self) -> Option<&AtomicU64> {
         self.prefix().has_limit().then(|| {
@@ -382,7 +386,8 @@ impl EntryPtr {
         })
     }
 
-    /// The deadline that an [`Expiry`](crate::Expiry) has computed last, if that is kept.
+    /// The word of the deadline that an [`Expiry`](crate::Expiry) has computed last, if there is
+    /// one.
     #[inline]
     pub(crate) fn own_computed_ns(&self) -> Option<&AtomicU64> {
         self.prefix().has_computed().then(|| {
@@ -401,7 +406,8 @@ impl EntryPtr {
         })
     }
 
-    /// Whether one of its tags was invalidated, which stays so; or nobody may see it yet.
+    /// Whether no lookup may see the entry: one of its tags was invalidated, which is final, or it
+    /// is not confirmed yet.
     #[inline]
     pub(crate) fn is_invalidated(self) -> bool {
         self.is_unconfirmed() || self.tags().is_some_and(TagSet::is_dead)
@@ -411,69 +417,69 @@ impl EntryPtr {
 /// Writes the metadata of the entry of `header`.
 ///
 /// # Safety
-/// There is memory for it where this prefix has it, and nobody else has that.
+/// There is memory for it where this prefix has it, and no other thread has that memory.
 #[inline]
 pub(super) unsafe fn write_meta(header: NonNull<Header>, prefix: Prefix, weight: u32) {
-    // SAFETY: by the caller's promise; aligned, as headers and what stands in front of them are, and
-    // what is beside them.
+    // SAFETY: by the caller's promise; aligned, because headers, the parts in front of them, and
+    // the memory beside them are.
     unsafe { meta_of(header, prefix).write(EntryMeta::new(weight)) };
 }
 
-/// Where the metadata of the entry of `header` is, if it has this prefix.
+/// Where the metadata of the entry of `header` is, if the entry has this prefix.
 #[inline]
 fn meta_of(header: NonNull<Header>, prefix: Prefix) -> *mut EntryMeta {
     if prefix == Prefix::None {
         return memory::beside(header.as_ptr().cast()).cast();
     }
-    stay_a_branch();
+    keep_branch();
     header.as_ptr().cast::<EntryMeta>().wrapping_sub(1)
 }
 
-/// Keeps the compiler from choosing between two results without a branch. What follows a branch is
-/// tried before it is known to be right, so the metadata is fetched along with the header, not
-/// after.
+/// Keeps the compiler from choosing between two results without a branch. The processor executes
+/// what follows a branch speculatively, so the metadata is fetched along with the header, not after
+/// it.
 #[inline(always)]
-fn stay_a_branch() {
+fn keep_branch() {
     #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
-    // SAFETY: no instruction at all.
+    // SAFETY: it is empty, without any instruction.
     unsafe {
         std::arch::asm!("", options(nomem, nostack, preserves_flags));
     }
 }
 
-/// Writes what stands in front of a header, by this specification and these tags.
+/// Writes the parts in front of a header, by this specification and with these tags.
 ///
 /// # Safety
-/// As many bytes precede the header as their prefix has in front, and nobody else has them.
+/// As many bytes precede the header as its prefix has in front, and no other thread has them.
 pub(super) unsafe fn write_extension(
     header: NonNull<Header>,
     spec: DeadlineSpec,
     tags: Option<TagSet>,
 ) {
     let prefix = spec.prefix(tags.is_some());
-    // SAFETY: every prefix that a specification has ends in an extension right before the metadata,
-    // aligned.
+    // SAFETY: every prefix of a specification ends in an aligned extension right before the
+    // metadata.
     unsafe { extension_of(header).write(spec.extension()) };
     if let Some(written_ns) = spec.written_ns {
-        // SAFETY: as above, of one with an age, which this prefix ends in.
+        // SAFETY: as above; this prefix has an age.
         let written = unsafe { &raw mut (*age_extension_of(header)).written_ns };
         // SAFETY: as above.
         unsafe { written.write(AtomicU64::new(written_ns)) };
     }
     if let Some(limit_ns) = spec.limit_ns {
-        // SAFETY: as above, of one with a limit.
+        // SAFETY: as above; this prefix has a limit.
         let limit = unsafe { &raw mut (*limit_extension_of(header)).limit_ns };
         // SAFETY: as above.
         unsafe { limit.write(AtomicU64::new(limit_ns)) };
     }
     if prefix.has_computed() {
-        // SAFETY: as above, of one with a computed deadline.
+        // SAFETY: as above; this prefix has a computed deadline.
         let computed = unsafe { &raw mut (*computed_extension_of(header)).computed_ns };
         // SAFETY: as above.
         unsafe { computed.write(AtomicU64::new(Deadline::NEVER)) };
     }
     if let Some(tags) = tags {
-        // SAFETY: this prefix has them in front, aligned, as `tags_of` says.
+        // SAFETY: this prefix has aligned tags in front, as `tags_of` says.
         unsafe { tags_of(header, prefix).write(tags) };
     }
 }
@@ -484,31 +490,31 @@ fn end_of(header: NonNull<Header>) -> *mut u8 {
     header.as_ptr().cast::<EntryMeta>().wrapping_sub(1).cast()
 }
 
-/// Where it stands.
+/// Where the extension begins.
 #[inline]
 fn extension_of(header: NonNull<Header>) -> *mut Extension {
     end_of(header).cast::<Extension>().wrapping_sub(1)
 }
 
-/// The same, if it has an age.
+/// The same, for an extension with an age.
 #[inline]
 fn age_extension_of(header: NonNull<Header>) -> *mut AgeExtension {
     end_of(header).cast::<AgeExtension>().wrapping_sub(1)
 }
 
-/// The same, if it has a limit.
+/// The same, for an extension with a limit.
 #[inline]
 fn limit_extension_of(header: NonNull<Header>) -> *mut LimitExtension {
     end_of(header).cast::<LimitExtension>().wrapping_sub(1)
 }
 
-/// The same, if it has a computed deadline.
+/// The same, for an extension with a computed deadline.
 #[inline]
 fn computed_extension_of(header: NonNull<Header>) -> *mut ComputedExtension {
     end_of(header).cast::<ComputedExtension>().wrapping_sub(1)
 }
 
-/// Where the tags of the entry of `header` stand, if it has this prefix, which has some.
+/// Where the tags of the entry of `header` begin, if it has this prefix, which must have tags.
 #[inline]
 fn tags_of(header: NonNull<Header>, prefix: Prefix) -> *mut TagSet {
     let size = match prefix {
@@ -519,13 +525,13 @@ fn tags_of(header: NonNull<Header>, prefix: Prefix) -> *mut TagSet {
     end_of(header).wrapping_byte_sub(size).cast()
 }
 
-/// Drops the tags of the entry of `header`, if it has this prefix and so any.
+/// Drops the tags of the entry of `header`, if this prefix has any.
 ///
 /// # Safety
-/// The entry was made with this prefix, nobody else has it, and its tags are not used again.
+/// The entry was made with this prefix, no other thread has it, and its tags are not used again.
 pub(super) unsafe fn drop_tags(header: NonNull<Header>, prefix: Prefix) {
     if prefix.has_tags() {
-        // SAFETY: `Owned::extended` has put them there, and by the caller's promise they are ours.
+        // SAFETY: `Owned::extended` wrote them there, and they are ours by the caller's promise.
         unsafe { ptr::drop_in_place(tags_of(header, prefix)) };
     }
 }
@@ -539,9 +545,9 @@ mod tests {
     fn extensions_take_no_more_than_their_words() {
         let plain = Layout::new::<Entry<u64, u64>>();
         assert_eq!(plain.size(), 32);
-        assert_eq!(Prefix::Meta.around(plain).0.size(), 48);
-        assert_eq!(Prefix::Deadline.around(plain).0.size(), 56);
-        assert_eq!(Prefix::DeadlineAge.around(plain).0.size(), 64);
-        assert_eq!(Prefix::DeadlineLimit.around(plain).0.size(), 72);
+        assert_eq!(Prefix::Meta.layout_for(plain).0.size(), 48);
+        assert_eq!(Prefix::Deadline.layout_for(plain).0.size(), 56);
+        assert_eq!(Prefix::DeadlineAge.layout_for(plain).0.size(), 64);
+        assert_eq!(Prefix::DeadlineLimit.layout_for(plain).0.size(), 72);
     }
 }

@@ -1,4 +1,4 @@
-//! Under loom: every entry from the allocator and back to it.
+//! Under loom: every entry comes from the allocator and goes back to it.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;

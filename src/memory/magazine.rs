@@ -1,9 +1,9 @@
 //! Each thread's own free lists of entry memory.
 //!
-//! A cache at its capacity frees an entry for each one it allocates, of the same size and mostly
-//! on the same thread. Keeping a few at hand makes both ends a push and a pop without a shared
-//! word. What exceeds a magazine goes back to where it came from, as does all of it when the
-//! thread ends. The idea is Bonwick and Adams' ("Magazines and Vmem", USENIX ATC 2001).
+//! A cache at its capacity frees an entry for each one that it allocates, of the same size and
+//! mostly on the same thread. With some memory at hand, freeing is a push and allocating is a pop,
+//! without a shared word. The excess of a magazine goes back to its source, as does all of it when
+//! the thread ends. The idea is Bonwick and Adams' ("Magazines and Vmem", USENIX ATC 2001).
 
 use std::alloc::Layout;
 use std::cell::RefCell;
@@ -14,17 +14,17 @@ use super::slab::Pool;
 use super::{allocate_fresh, free};
 use crate::base::prefetch::prefetch_for_write;
 
-/// Bytes and entries that one magazine keeps at most, unless the pool is taken.
+/// The most bytes and entries that one magazine keeps, unless another thread is using the pool.
 const MAX_BYTES: usize = 32 * 1024;
 const MAX_ENTRIES: usize = 512;
-/// Entries that come from the pool at once.
+/// The number of entries that come from the pool at once.
 const REFILL: usize = 64;
-/// Other layouts than [`PAIRED`] that a thread keeps magazines for.
+/// The number of layouts, besides [`PAIRED`], for which a thread keeps magazines.
 const MAX_LAYOUTS: usize = 8;
 
 #[derive(Default)]
 struct Magazines {
-    /// That of the smallest entries, which are most.
+    /// The magazine of the smallest entries, which are the most frequent.
     paired: RefCell<Option<Magazine>>,
     others: RefCell<Vec<Magazine>>,
 }
@@ -33,7 +33,7 @@ thread_local! {
     static MAGAZINES: Magazines = Magazines::default();
 }
 
-/// Calls `with` on this thread's magazines; `None` once the thread's destructors have taken them.
+/// Calls `with` on this thread's magazines; `None` once the thread's destructors have dropped them.
 #[inline]
 fn with_local<R>(with: impl FnOnce(&Magazines) -> R) -> Option<R> {
     MAGAZINES.try_with(with).ok()
@@ -41,7 +41,7 @@ fn with_local<R>(with: impl FnOnce(&Magazines) -> R) -> Option<R> {
 
 struct Magazine {
     layout: Layout,
-    /// Whether that is [`PAIRED`].
+    /// Whether `layout` is [`PAIRED`].
     is_paired: bool,
     /// `None` for entries that come from the allocator one by one.
     pool: Option<&'static Pool>,
@@ -64,7 +64,7 @@ impl Magazine {
         }
         let memory = self.free.pop();
         if let Some(next) = self.free.last() {
-            // For the entry after this one.
+            // This is for the entry after this one.
             prefetch_for_write(next.as_ptr());
             if self.is_paired {
                 prefetch_for_write(beside(next.as_ptr()));
@@ -81,8 +81,8 @@ impl Magazine {
         }
     }
 
-    /// Keeps half of what there may be: the lowest, or a few entries here and there would keep
-    /// many a slab from being empty.
+    /// Keeps half of the most that it may keep: the lowest addresses. Otherwise a few scattered
+    /// entries would keep many slabs from becoming empty.
     #[cold]
     fn shrink(&mut self) {
         let keep = self.max_entries / 2;
@@ -136,8 +136,9 @@ impl Magazines {
     }
 }
 
-/// Gives back what the calling thread keeps at hand. For when a cache is gone or has shrunk, and
-/// for a thread that will be idle: a slot that is kept keeps a slab.
+/// Gives back the memory that the calling thread keeps at hand. It is for the time when a cache has
+/// ended or shrunk, and for a thread that will be idle: a slot that is not given back keeps its
+/// slab.
 pub(crate) fn trim() {
     with_local(|magazines| {
         let Magazines { paired, others } = magazines;
@@ -154,19 +155,19 @@ pub(crate) fn allocate(layout: Layout) -> NonNull<u8> {
     slot.flatten().flatten().unwrap_or_else(|| allocate_fresh(layout))
 }
 
-/// A slot with memory [`beside`] it, of the layout [`PAIRED`]; none if another thread is at the pool, or
-/// memory is short.
+/// A slot with memory [`beside`] it, of the layout [`PAIRED`]; `None` if another thread is using
+/// the pool, or memory is short.
 #[inline]
 pub(crate) fn allocate_paired() -> Option<NonNull<u8>> {
     with_local(|magazines| magazines.with_paired(Magazine::pop)).flatten()
 }
 
-/// Takes back the memory of one entry, which the caller uses no more.
+/// Takes back the memory of one entry, which the caller does not use any more.
 pub(crate) fn recycle(layout: Layout, memory: NonNull<u8>) {
     recycle_all(layout, std::iter::once(memory));
 }
 
-/// Takes back the memory of entries, all of one layout, which the caller uses no more.
+/// Takes back the memory of entries of one layout, which the caller does not use any more.
 pub(crate) fn recycle_all(layout: Layout, memory: impl Iterator<Item = NonNull<u8>>) {
     let mut memory = Some(memory);
     with_local(|magazines| {

@@ -1,14 +1,16 @@
-//! Where the memory of small entries comes from: slabs of slots of one size, side by side.
+//! The memory of small entries: slabs of slots of one size, side by side.
 //!
-//! An allocator puts some bytes of its own beside each block and rounds its size up; a slab has
-//! neither, so more entries share a processor's cache, and large slabs lie in huge pages. How the slots
-//! of the smallest entries lie in a slab is `paired`'s. One [`Pool`] for each layout serves all threads
-//! and caches of the process. Threads come to it through their magazines, tens of slots at a time, and
-//! never wait for it while they have an alternative: memory that no slab has is the allocator's own,
-//! and a magazine that cannot give slots back at the moment keeps them. Slots are taken from the lowest
-//! slab that has some free, so that others run empty, and a slab that is empty goes back to the
-//! allocator. After Bonwick, "The Slab Allocator" (USENIX 1994), with one list of slabs in the order of
-//! their addresses in the place of a pointer in each slot.
+//! An allocator adds some bytes of its own to each block and rounds its size up. A slab does
+//! neither, so more entries share the processor's cache, and large slabs lie in huge pages.
+//! `paired` defines where the slots of the smallest entries lie in a slab.
+//!
+//! One [`Pool`] for each layout serves all threads and caches of the process. Threads use it
+//! through their magazines, tens of slots at a time, and never wait for it while they have an
+//! alternative: memory that is in no slab comes from the allocator, and a magazine that cannot give
+//! slots back at the moment keeps them. Slots are taken from the lowest slab that has free ones, so
+//! that other slabs run empty, and empty slabs go back to the allocator. The design follows
+//! Bonwick, "The Slab Allocator" (USENIX 1994), with one list of slabs in the order of their
+//! addresses instead of a pointer in each slot.
 
 use std::alloc::{self, Layout};
 use std::ptr::{self, NonNull};
@@ -18,20 +20,20 @@ use super::huge_pages::{HUGE_PAGE, advise};
 use super::paired::{self, PAGE_BYTES, PAGE_SLOTS, PAIRED};
 use crate::base::sync::{self, Mutex, MutexGuard};
 
-/// Larger entries come from the allocator one by one: what it adds hardly counts there.
+/// Larger entries come from the allocator one by one: what it adds is negligible for them.
 const MAX_SLOT_BYTES: usize = 512;
 /// The greatest alignment of slots.
 const LINE: usize = 64;
 const MIN_SLAB_BYTES: usize = 32 * 1024;
 const MAX_SLAB_BYTES: usize = 4 * 1024 * 1024;
-/// A new slab has that part of all slabs of its pool, so that little of it is in vain.
+/// A new slab takes 1/`GROWTH_PART` of the bytes of all slabs of its pool, so little is wasted.
 const GROWTH_PART: usize = 32;
-/// But it fills a huge page once they are so many bytes: what is in vain is a part of a few then, and
-/// lookups at random would miss the processor's cache of page addresses.
+/// A new slab fills at least a huge page once the pool has so many bytes: the waste is a small part
+/// of them then, and random lookups in smaller slabs would miss the TLB.
 const HUGE_FROM_BYTES: usize = 4 * HUGE_PAGE;
 
-// Slabs are aligned to pages at least and slots lie side by side from their start, so each slot has the
-// alignment of its layout if that divides a page and the size (`Pool::of`).
+// Slabs are aligned at least to pages and slots lie side by side from their start. So each slot has
+// the alignment of its layout if that divides both a page and the size (`Pool::of`).
 const _: () = assert!(LINE.is_power_of_two() && LINE <= PAGE_BYTES && PAIRED.align() <= LINE);
 const _: () =
     assert!(MIN_SLAB_BYTES.is_multiple_of(PAGE_BYTES) && MAX_SLOT_BYTES <= MIN_SLAB_BYTES);
@@ -55,25 +57,26 @@ struct Slabs {
     bytes: usize,
     /// No slab before this one has a free slot.
     first_free: usize,
-    /// Slabs of which no slot is in use: one at most, kept against coming and going at the brink.
+    /// The number of slabs without a slot in use: at most one, which is kept so that slabs do not
+    /// come and go at every change.
     empty: usize,
 }
 
 struct Slab {
     start: NonNull<u8>,
     layout: Layout,
-    /// The first of the free slots that were in use; each holds the address of the next.
+    /// The first of the free slots that were used before; each holds the address of the next.
     free: *mut u8,
-    /// How many slots were ever in use: the first ones.
+    /// How many slots were ever used: the first ones of the slab.
     used: usize,
     in_use: usize,
 }
 
-// SAFETY: the memory behind the pointers is the slab's own, and is used under the pool's lock.
+// SAFETY: the slab owns the memory behind the pointers, and it is used under the pool's lock.
 unsafe impl Send for Slab {}
 
 impl Pool {
-    /// The pool for entries of `layout`, if they come from one.
+    /// The pool for entries of `layout`, if there are slots of that layout.
     pub(super) fn of(layout: Layout) -> Option<&'static Self> {
         if cfg!(larder_malloc) || !has_slots(layout) {
             return None;
@@ -83,14 +86,14 @@ impl Pool {
             return Some(pool);
         }
         let slabs = Slabs::default();
-        // Never freed: as many as there are types of entries.
+        // Pools are never freed; there are as many as layouts.
         let pool: &_ = Box::leak(Box::new(Self { layout, slabs: Mutex::new(slabs) }));
         pools.push(pool);
         Some(pool)
     }
 
-    /// Adds up to `count` slots to `slots`, the one to be used first at its end. None if another
-    /// thread is at the pool, or memory is short.
+    /// Adds up to `count` slots to `slots`, the one to be used first at its end. It adds none if
+    /// another thread is using the pool, or memory is short.
     pub(super) fn take(&self, count: usize, slots: &mut Vec<NonNull<u8>>) {
         let Some(mut slabs) = sync::try_lock(&self.slabs) else { return };
         let from = slots.len();
@@ -105,15 +108,15 @@ impl Pool {
         slots[from..].reverse();
     }
 
-    /// Takes slots, or what `allocate_fresh` gave in their place, back. Leaves them where they
-    /// are if another thread is at the pool.
+    /// Takes back slots, or memory that `allocate_fresh` gave instead. Leaves them where they are
+    /// if another thread is using the pool.
     pub(super) fn try_give(&self, memory: &mut Vec<NonNull<u8>>, keep: usize) {
         if let Some(slabs) = sync::try_lock(&self.slabs) {
             self.give_all(slabs, memory.drain(keep..));
         }
     }
 
-    /// The same, waiting.
+    /// The same, but waits for the pool.
     pub(super) fn give(&self, memory: impl Iterator<Item = NonNull<u8>>) {
         self.give_all(sync::lock(&self.slabs), memory);
     }
@@ -126,8 +129,8 @@ impl Pool {
         for memory in memory {
             match slabs.find(memory) {
                 Some(at) => slabs.give(at, memory),
-                // SAFETY: of this layout and used no more, by the contract of `recycle_all`; in no
-                // slab, so from `allocate_fresh`.
+                // SAFETY: of this layout and not used any more, by the contract of `recycle_all`;
+                // in no slab, so from `allocate_fresh`.
                 None => unsafe { free(self.layout, memory) },
             }
         }
@@ -135,7 +138,7 @@ impl Pool {
 }
 
 impl Slabs {
-    /// The lowest slab with a free slot, from which one is taken now; a new one if there is none.
+    /// The lowest slab with a free slot, which the caller takes now; a new slab if there is none.
     fn with_free(&mut self, slot: Layout) -> Option<&mut Slab> {
         while self.all.get(self.first_free).is_some_and(|slab| !slab.has_free(slot)) {
             self.first_free += 1;
@@ -154,7 +157,7 @@ impl Slabs {
         Some(slab)
     }
 
-    /// The slab that `memory` is in.
+    /// The slab that contains `memory`.
     fn find(&self, memory: NonNull<u8>) -> Option<usize> {
         let at = self.all.partition_point(|slab| slab.start <= memory).checked_sub(1)?;
         let slab = &self.all[at];
@@ -192,7 +195,7 @@ impl Slab {
 
     fn take(&mut self, slot: Layout) -> Option<NonNull<u8>> {
         let taken = if let Some(taken) = NonNull::new(self.free) {
-            // SAFETY: a free slot, in which `give` has stored this.
+            // SAFETY: a free slot, in which `give` has stored the address of the next.
             self.free = unsafe { taken.cast::<*mut u8>().read() };
             taken
         } else if self.has_free(slot) {
@@ -208,15 +211,15 @@ impl Slab {
     }
 
     fn give(&mut self, slot: NonNull<u8>) {
-        // SAFETY: a slot of this slab that nobody uses any more; slots have the size of a
-        // pointer and its alignment at least (`has_slots`).
+        // SAFETY: a slot of this slab that is not used any more; slots have at least the size and
+        // the alignment of a pointer (`has_slots`).
         unsafe { slot.cast::<*mut u8>().write(self.free) };
         self.free = slot.as_ptr();
         self.in_use -= 1;
     }
 }
 
-/// Whether memory of that layout can lie side by side in slabs, each with the alignment that it needs.
+/// Whether memory of that layout can lie side by side in slabs, each piece with its alignment.
 const fn has_slots(layout: Layout) -> bool {
     layout.size() <= MAX_SLOT_BYTES
         && layout.align() <= LINE
@@ -225,7 +228,7 @@ const fn has_slots(layout: Layout) -> bool {
         && layout.align() >= align_of::<*mut u8>()
 }
 
-/// How many slots a slab has, and where each is.
+/// How many slots a slab has.
 fn slots_in(bytes: usize, slot: Layout) -> usize {
     if slot == PAIRED { bytes / PAGE_BYTES * PAGE_SLOTS } else { bytes / slot.size() }
 }
@@ -236,12 +239,12 @@ fn offset_of(index: usize, slot: Layout) -> usize {
 
 impl Drop for Slab {
     fn drop(&mut self) {
-        // SAFETY: from `new`, with this layout, and no slot of it is in use.
+        // SAFETY: from `new`, with this layout, and none of its slots is in use.
         unsafe { alloc::dealloc(self.start.as_ptr(), self.layout) };
     }
 }
 
-/// Every pool, for the time of a fork.
+/// The locks of every pool, for the time of a fork.
 #[cfg(unix)]
 pub(crate) struct PoolLocks {
     _pools: MutexGuard<'static, Vec<&'static Pool>>,
@@ -291,11 +294,11 @@ mod tests {
         sorted.sort_unstable();
         assert!(sorted.windows(2).all(|pair| pair[1] - pair[0] >= 48));
         let before = slabs(&pool);
-        let kept: HashSet<_> = slots.iter().copied().skip(1).step_by(2).collect();
+        let in_use: HashSet<_> = slots.iter().copied().skip(1).step_by(2).collect();
         pool.give(slots.into_iter().step_by(2));
-        // Some may be slots of the last slab that were never in use, if it lies before the others.
+        // Some may be slots of the last slab that were never used, if it precedes the others.
         let again = take(&pool, 5_000);
-        assert!(again.iter().all(|slot| !kept.contains(slot)), "a slot is in use twice");
+        assert!(again.iter().all(|slot| !in_use.contains(slot)), "a slot is in use twice");
         assert_eq!(slabs(&pool), before, "new memory, though slots were free");
         assert!(again.iter().any(|slot| distinct.contains(&slot.addr().get())));
     }
@@ -311,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_slab_has_goes_back_to_the_allocator() {
+    fn memory_of_no_slab_goes_back_to_the_allocator() {
         let pool = pool(64);
         let slots = take(&pool, 100);
         pool.give([crate::memory::allocate_fresh(pool.layout)].into_iter());
@@ -320,15 +323,15 @@ mod tests {
     }
 
     #[test]
-    fn memory_beside_slots_is_that_of_no_other() {
+    fn memory_beside_slots_overlaps_no_other() {
         let pool = pool_of(PAIRED);
         let slots = take(&pool, 60_000);
         let mut parts: Vec<(usize, usize)> = Vec::new();
         for slot in &slots {
             let beside = NonNull::new(paired::beside(slot.as_ptr())).expect("not null");
-            // SAFETY: a slot of this pool that nobody else has.
+            // SAFETY: a slot of this pool that nothing else uses.
             unsafe { slot.write_bytes(0xaa, PAIRED.size()) };
-            // SAFETY: what is beside it.
+            // SAFETY: the bytes beside that slot.
             unsafe { beside.write_bytes(0x55, paired::BESIDE_BYTES) };
             parts.extend([(slot.addr().get(), PAIRED.size())]);
             parts.extend([(beside.addr().get(), paired::BESIDE_BYTES)]);
@@ -350,7 +353,7 @@ mod tests {
         validate(&pool, 0);
     }
 
-    /// Panics unless the pool's accounts agree with its slabs, of which `used` slots are out.
+    /// Panics unless the pool's counts agree with its slabs, of which `used` slots are in use.
     fn validate(pool: &Pool, used: usize) {
         let slabs = sync::lock(&pool.slabs);
         let Slabs { all, bytes, first_free, empty } = &*slabs;
@@ -366,7 +369,7 @@ mod tests {
                 assert!((slab.start.addr().get()..).contains(&free.addr()));
                 assert!(free.addr() < slab.start.addr().get() + offset_of(slab.used, pool.layout));
                 count += 1;
-                // SAFETY: a free slot, in which `give` has stored this.
+                // SAFETY: a free slot, in which `give` has stored the address of the next.
                 free = unsafe { free.cast::<*mut u8>().read() };
             }
             assert_eq!(slab.in_use + count, slab.used);
@@ -374,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn accounts_agree_with_slabs_that_come_and_go() {
+    fn counts_agree_with_slabs_that_come_and_go() {
         for pool in [pool(32), pool(40), pool(504), pool_of(PAIRED)] {
             let (mut slots, mut fresh) = (Vec::new(), 0);
             let mut random = 0x5eed_u64;
@@ -388,7 +391,7 @@ mod tests {
                     slots.push(crate::memory::allocate_fresh(pool.layout));
                     fresh += 1;
                 } else {
-                    // A run of neighbours, or some here and there, or everything.
+                    // A run of neighbours, or scattered slots, or all.
                     match below(4) {
                         0 => slots.sort_unstable(),
                         1 => (1..slots.len()).for_each(|at| slots.swap(at, below(at + 1))),

@@ -1,13 +1,13 @@
 //! Large zeroed memory that costs nothing before it is used.
 //!
-//! Zeroed memory of the allocator's is not that: it clears whatever an earlier owner has left, and an
-//! allocator may take much from its own stock. glibc does so once blocks of that size were freed, up
-//! to 32 MiB each, so that a hundred empty caches of a million entries took 1.6 GB. So what is large
-//! comes from the operating system directly, which commits it page by page, and goes back there at
-//! once. What is small, and everything on systems whose calls are not known here, comes from the
-//! allocator.
+//! The allocator's zeroed memory costs more: it has to clear what an earlier owner has left, and an
+//! allocator may take large blocks from its own stock. glibc does so once blocks of that size were
+//! freed, up to 32 MiB each, so that a hundred empty caches of a million entries took 1.6 GB. So
+//! large blocks come from the operating system directly, which commits them page by page, and go
+//! back there at once. Small blocks, and all blocks on systems whose calls are not known here, come
+//! from the allocator.
 //!
-//! What must hold: where a block comes from follows from its layout alone, so [`free`] knows.
+//! What must hold: the source of a block follows from its layout alone, so [`free`] knows it.
 
 use std::alloc::{self, Layout};
 use std::ptr::NonNull;
@@ -15,14 +15,14 @@ use std::ptr::NonNull;
 /// Blocks from this size on are mapped. A smaller one is cleared in less time than it takes to map
 /// and unmap it, and the system may limit the number of mappings.
 const MAPPED_FROM_BYTES: usize = 64 * 1024;
-/// The least size of a page, and so the alignment of what is mapped.
+/// The least size of a page, and so the alignment of mapped blocks.
 const PAGE_BYTES: usize = 4096;
 
 const fn is_mapped(layout: Layout) -> bool {
     system::CAN_MAP && layout.size() >= MAPPED_FROM_BYTES && layout.align() <= PAGE_BYTES
 }
 
-/// Zeroed memory of that layout, which must not be empty; `None` if there is none to be had.
+/// Zeroed memory of that layout, which must not be empty; `None` if there is not enough.
 pub(crate) fn allocate(layout: Layout) -> Option<NonNull<u8>> {
     assert!(layout.size() > 0, "nothing to allocate");
     if is_mapped(layout) {
@@ -33,18 +33,19 @@ pub(crate) fn allocate(layout: Layout) -> Option<NonNull<u8>> {
 }
 
 /// # Safety
-/// `memory` is from [`allocate`] with this layout and is used no more.
+/// `memory` is from [`allocate`] with this layout and is not used any more.
 pub(crate) unsafe fn free(layout: Layout, memory: NonNull<u8>) {
     if is_mapped(layout) {
-        // SAFETY: mapped by `allocate`, which has decided likewise; and by the caller's promise.
+        // SAFETY: mapped by `allocate`, which decides by the same layout; not used, by the caller's
+        // promise.
         unsafe { system::unmap(memory, layout.size()) };
     } else {
-        // SAFETY: as above, from the allocator.
+        // SAFETY: as above, but from the allocator.
         unsafe { alloc::dealloc(memory.as_ptr(), layout) };
     }
 }
 
-/// Systems on which the constants below hold: Linux has others on some processors.
+/// The systems on which the constants below hold: Linux has others on some processors.
 #[cfg(all(
     not(any(larder_loom, miri)),
     target_pointer_width = "64",
@@ -71,13 +72,13 @@ mod system {
     const MAP_ANONYMOUS: c_int = 0x20;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const MAP_ANONYMOUS: c_int = 0x1000;
-    /// Addresses, of which most may never be used, are not counted as memory that is.
+    /// Keeps the system from counting addresses, most of which may never be used, as memory in use.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const MAP_NORESERVE: c_int = 0x4000;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const MAP_NORESERVE: c_int = 0;
 
-    // The standard library links the C library anyway.
+    // The standard library already links the C library.
     unsafe extern "C" {
         fn mmap(
             address: *mut c_void,
@@ -95,21 +96,22 @@ mod system {
         let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
         // SAFETY: a new private mapping at an address that the system chooses changes no other memory.
         let start = unsafe { mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
-        // Failure is address -1, which no mapping has.
+        // A failure is the address -1, which no mapping has.
         if start.addr() == usize::MAX {
             return None;
         }
         let start = NonNull::new(start.cast::<u8>())?;
-        // Or the first word that is written would bring two megabytes with it, where the system has
-        // huge pages for all that do not object. Whoever comes to use much of it asks for them.
+        // Without this, the first word that is written would take two megabytes, where the system
+        // uses huge pages for all memory that does not object. An owner that uses much of it asks
+        // for them.
         crate::memory::huge_pages::refuse(start.as_ptr(), bytes);
         Some(start)
     }
 
     /// # Safety
-    /// `start` is from [`map`] with so many bytes, and nobody uses them any more.
+    /// `start` is from [`map`] with this number of bytes, and they are not used any more.
     pub(super) unsafe fn unmap(start: NonNull<u8>, bytes: usize) {
-        // SAFETY: by the caller's promise. It fails only for what is no mapping.
+        // SAFETY: by the caller's promise. It fails only for memory that is not mapped.
         let result = unsafe { munmap(start.as_ptr().cast(), bytes) };
         debug_assert_eq!(result, 0);
     }
@@ -140,7 +142,7 @@ mod system {
     pub(super) unsafe fn unmap(_start: NonNull<u8>, _bytes: usize) {}
 }
 
-/// Atomic words, all 0 at first, of which only those that were written take memory.
+/// Atomic words, all 0 at first. Only the pages of those that were written take memory.
 #[cfg(not(larder_loom))]
 pub(crate) struct ZeroedWords {
     start: NonNull<crate::base::sync::AtomicU64>,
@@ -162,7 +164,7 @@ unsafe impl Sync for ZeroedWords {}
 
 #[cfg(not(larder_loom))]
 impl ZeroedWords {
-    /// So many words; `None` if there is no memory for them.
+    /// An array of so many words; `None` if there is not enough memory.
     pub(crate) fn try_new(len: usize) -> Option<Self> {
         if len == 0 {
             return Some(Self { start: NonNull::dangling(), len });
@@ -178,8 +180,8 @@ impl std::ops::Deref for ZeroedWords {
 
     #[inline]
     fn deref(&self) -> &Self::Target {
-        // SAFETY: so many words were allocated, which are aligned and live as long as `self`; all
-        // zeros are atomics of value 0.
+        // SAFETY: `len` words were allocated, which are aligned and live as long as `self`; zeroed
+        // memory is an array of atomics of value 0.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
@@ -196,7 +198,7 @@ impl Drop for ZeroedWords {
     }
 }
 
-/// The same of loom's atomics, which are more than their bytes.
+/// The same for loom's atomics, which have more state than their bytes.
 #[cfg(larder_loom)]
 pub(crate) struct ZeroedWords(Box<[crate::base::sync::AtomicU64]>);
 
@@ -226,15 +228,15 @@ mod tests {
         for bytes in [1, 8, 4096, MAPPED_FROM_BYTES - 1, MAPPED_FROM_BYTES, 5_000_000] {
             for align in [1, 8, 64, PAGE_BYTES, 2 * PAGE_BYTES] {
                 let layout = Layout::from_size_align(bytes, align).expect("a valid layout");
-                // Twice: what was freed comes back without what was written to it.
+                // Twice, to see that freed memory comes back without what was written to it.
                 for _ in 0..2 {
                     let memory = allocate(layout).expect("there is that much");
                     assert!(memory.addr().get().is_multiple_of(align));
-                    // SAFETY: so many bytes were allocated, and nobody else has them.
+                    // SAFETY: so many bytes were allocated, and nothing else uses them.
                     let content = unsafe { std::slice::from_raw_parts_mut(memory.as_ptr(), bytes) };
                     assert!(content.iter().all(|byte| *byte == 0), "{layout:?}");
                     content.fill(0xaa);
-                    // SAFETY: from above, with this layout.
+                    // SAFETY: from `allocate` above, with this layout.
                     unsafe { free(layout, memory) };
                 }
             }

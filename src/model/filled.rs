@@ -8,7 +8,7 @@ use crate::engine::fills::{Fills, OpenFill};
 use crate::reclaim::pin;
 use crate::table::Table;
 
-/// The table with fills.
+/// A table with fills.
 pub struct Filled {
     table: Table<u64, Watched>,
     fills: Arc<Fills>,
@@ -29,7 +29,7 @@ impl Filled {
         Begun(self.fills.open(key))
     }
 
-    /// As `complete_fill`, where the key is absent. Says whether the value was stored.
+    /// As `complete_fill`, if the key is absent. Returns whether the value was stored.
     pub fn complete(&self, fill: &Begun, value: u64) -> bool {
         let new = self.keep.entry(fill.0.hash, value);
         new.as_ptr().set_unconfirmed();
@@ -42,17 +42,17 @@ impl Filled {
         is_stored
     }
 
-    /// Says whether somebody could see what was removed.
+    /// Whether lookups could see the removed entry.
     pub fn remove(&self, key: u64) -> bool {
         self.fills.mark(key);
         let guard = pin();
-        let found = self.table.remove(key, |held| *held == key, |_| true, &guard);
+        let found = self.table.remove(key, |other| *other == key, |_| true, &guard);
         found.is_some_and(|(entry, _)| !entry.is_unconfirmed())
     }
 
     pub fn get(&self, key: u64) -> Option<u64> {
         let guard = pin();
-        let (entry, found) = self.table.get(key, |held| *held == key, &guard)?;
+        let (entry, found) = self.table.get(key, |other| *other == key, &guard)?;
         (!entry.is_unconfirmed()).then(|| found.value.read())
     }
 }

@@ -8,16 +8,16 @@ use crate::listener::Gates;
 use crate::reclaim::pin;
 use crate::table::Table;
 
-/// The table whose removals are notified within gates, before they take effect.
+/// A table whose removals are notified within gates, before they take effect.
 pub struct Gated {
     table: Table<u64, Watched>,
     gates: Gates,
-    /// What was notified, in order: the listener's own memory, which only the gate protects.
+    /// The notifications in order: the listener's own memory, which only the gate protects.
     notified: UnsafeCell<Vec<(u64, Option<u64>)>>,
     keep: Keep,
 }
 
-// SAFETY: loom reports any access to `notified` that is not ordered; that is the point.
+// SAFETY: loom reports any access to `notified` that is not ordered, which is the purpose.
 unsafe impl Send for Gated {}
 // SAFETY: as above.
 unsafe impl Sync for Gated {}
@@ -36,27 +36,27 @@ impl Default for Gated {
 impl Gated {
     pub fn get(&self, key: u64) -> Option<u64> {
         let guard = pin();
-        self.table.get(key, |held| *held == key, &guard).map(|(_, entry)| entry.value.read())
+        self.table.get(key, |other| *other == key, &guard).map(|(_, entry)| entry.value.read())
     }
 
     pub fn upsert(&self, key: u64, value: u64) {
-        let _entered = self.gates.enter(key).expect("a thread that is inside of nothing waits");
+        let _entered = self.gates.enter(key).expect("a thread in no scope may wait");
         let notified = self.find(key).map(|old| self.notify(old, Some(value)));
         let done = self.table.upsert(self.keep.entry(key, value), |_, _| true, &pin());
         let (new, old) = done.ok().expect("nothing declines");
         self.keep.keep(new);
-        assert!(old == notified, "another one left than was notified");
+        assert!(old == notified, "an entry left that was not notified");
     }
 
     pub fn remove(&self, key: u64) -> bool {
-        let _entered = self.gates.enter(key).expect("a thread that is inside of nothing waits");
+        let _entered = self.gates.enter(key).expect("a thread in no scope may wait");
         let Some(old) = self.find(key) else { return false };
         self.notify(old, None);
-        assert!(self.table.remove_entry(old, &pin()), "notified, and taken out by another thread");
+        assert!(self.table.remove_entry(old, &pin()), "another thread took out the notified entry");
         true
     }
 
-    /// What maintenance does: `old` was found earlier, and may have left since.
+    /// As maintenance does: `old` was found earlier, and may have left since.
     pub fn evict(&self, old: Victim) -> bool {
         let Some(_entered) = self.gates.try_enter(old.0.hash()) else { return false };
         if !self.table.is_linked(old.0, &pin()) {
@@ -65,7 +65,7 @@ impl Gated {
         self.notify(old.0, None);
         assert!(
             self.table.remove_entry(old.0, &pin()),
-            "notified, and taken out by another thread"
+            "another thread took out the notified entry"
         );
         true
     }
@@ -76,18 +76,18 @@ impl Gated {
     }
 
     fn find(&self, key: u64) -> Option<EntryPtr> {
-        self.table.get(key, |held| *held == key, &pin()).map(|(entry, _)| entry)
+        self.table.get(key, |other| *other == key, &pin()).map(|(entry, _)| entry)
     }
 
     fn notify(&self, old: EntryPtr, new: Option<u64>) -> EntryPtr {
         // SAFETY: entries live until the model ends.
         let value = unsafe { old.as_entry::<u64, Watched>() }.value.read();
-        // SAFETY: the pointer is valid; that no other thread accesses it is what loom checks.
+        // SAFETY: the pointer is valid; loom checks that no other thread accesses it.
         self.notified.with_mut(|notified| unsafe { (*notified).push((value, new)) });
         old
     }
 
-    /// What was notified, once all threads have ended.
+    /// The notifications, once all threads have ended.
     pub fn notified(&self) -> Vec<(u64, Option<u64>)> {
         // SAFETY: as in `notify`.
         self.notified.with(|notified| unsafe { (*notified).clone() })

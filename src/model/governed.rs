@@ -6,7 +6,7 @@ use super::guarded::{Taken, ValueSlot};
 use crate::base::sync::{self, Mutex};
 use crate::reclaim::governor::{Governor, Participant, Participants, Ticket, Tickets};
 
-/// The value, with a collector, tickets and a governor of its own.
+/// A value, with a collector, tickets and a governor of its own.
 pub struct Governed {
     participants: Participants,
     tickets: &'static Tickets,
@@ -27,7 +27,7 @@ impl Default for Governed {
     fn default() -> Self {
         let participants = Participants::new();
         let governor = Mutex::new(Governor::new(&participants));
-        // Leaked, since a deferred function may outlive all else.
+        // Leaked, because a deferred function may outlive everything else.
         let tickets = Box::leak(Box::new(Tickets::new()));
         Self { participants, tickets, governor, slot: ValueSlot::default() }
     }
@@ -51,7 +51,7 @@ impl Governed {
         RetiredValue { value, ticket: self.tickets.take() }
     }
 
-    /// As the `advance` of the process, where guards are not marks.
+    /// As the `advance` of the process, where guards are not fast.
     pub fn advance(&self) {
         let Some(mut governor) = sync::try_lock(&self.governor) else { return };
         governor.renew(&self.participants);
@@ -59,7 +59,7 @@ impl Governed {
         let _ = governor.note_completed(self.tickets, None);
     }
 
-    /// Frees the value if no guard from before it was taken out is left.
+    /// Frees the value if no guard is left from before the value was taken out.
     pub fn free(&self, retired: &RetiredValue) -> bool {
         let is_over = self.tickets.completed() >= retired.ticket;
         if is_over {

@@ -6,10 +6,10 @@ use super::Watched;
 use crate::base::sync::{AtomicPtr, Ordering};
 use crate::reclaim::readers::{Phases, Reader};
 
-/// The slot of a value that readers may see. What was taken out is there until the model ends.
+/// The slot of a value that readers may see. Replaced values stay until the model ends.
 pub(super) struct ValueSlot {
     current: AtomicPtr<Watched>,
-    /// All values there were.
+    /// All values, including the replaced ones.
     values: Mutex<Vec<*mut Watched>>,
 }
 
@@ -29,7 +29,7 @@ impl Default for ValueSlot {
 }
 
 impl ValueSlot {
-    /// Reads the value that is there. For who has announced itself as a reader.
+    /// Reads the current value; for a thread that has announced itself as a reader.
     pub(super) fn read(&self) -> u64 {
         // Acquire: pairs with the release in `replace`.
         let value = self.current.load(Ordering::Acquire);
@@ -47,7 +47,7 @@ impl ValueSlot {
 }
 
 impl Taken {
-    /// What freeing it would be.
+    /// Stands for freeing the value.
     pub(super) fn free(&self) {
         // SAFETY: values live until the model ends.
         unsafe { &*self.0 }.free();
@@ -63,7 +63,7 @@ impl Drop for ValueSlot {
     }
 }
 
-/// The value, and the readers.
+/// A value, and its readers.
 pub struct Guarded {
     phases: Phases,
     readers: Vec<Reader>,
@@ -85,7 +85,7 @@ impl Guarded {
         }
     }
 
-    /// Reads the value as the thread of that number.
+    /// Reads the value as the thread with this number.
     pub fn read(&self, reader: usize) -> u64 {
         let reader = &self.readers[reader];
         reader.enter(&self.phases);
@@ -94,7 +94,7 @@ impl Guarded {
         value
     }
 
-    /// Replaces the value. By the thread that steps.
+    /// Replaces the value; for the thread that steps.
     pub fn replace(&self, value: u64) -> Unlinked {
         let value = self.slot.replace(value);
         Unlinked { value, end_phase: self.phases.end_of_now() }

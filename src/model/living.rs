@@ -6,18 +6,18 @@ use crate::base::reentrancy::{self, Scope};
 use crate::base::sync::{self, AtomicUsize, Mutex, Ordering};
 use crate::cache::lifecycle::{End, Lifecycle, Visit};
 
-/// A cache that visitors change, and that the last one to be inside takes apart. Its listener is run by
-/// one thread at a time.
+/// A cache that visitors change, and that the last thread inside takes apart. Its listener is
+/// called by one thread at a time.
 pub struct Living {
     lifecycle: Lifecycle,
-    /// What visitors have done: the cache's own memory, to which its lock is all the protection.
+    /// What visitors have done: the cache's own memory, which only its lock protects.
     done: Mutex<u64>,
-    /// What the end of the cache reads and frees without any lock.
+    /// Memory that the end of the cache reads and frees without a lock.
     freed: UnsafeCell<u64>,
     ends: AtomicUsize,
 }
 
-// SAFETY: loom reports any access to `freed` that is not ordered; that is the point.
+// SAFETY: loom reports any access to `freed` that is not ordered, which is the purpose.
 unsafe impl Send for Living {}
 // SAFETY: as above.
 unsafe impl Sync for Living {}
@@ -34,16 +34,16 @@ impl Default for Living {
 }
 
 impl Living {
-    /// As the maintenance thread, or a job of an executor: does something inside the cache, unless it is
-    /// closed. Says whether it did.
+    /// As the maintenance thread, or a job of an executor: does something inside the cache, unless
+    /// it is closed. Returns whether it did.
     pub fn visit(&self) -> bool {
         self.visit_and(|| ())
     }
 
-    /// The same; `listener` is what the visitor runs of the user's.
+    /// The same; the visitor calls `listener`, which stands for user code.
     pub fn visit_and(&self, listener: impl FnOnce()) -> bool {
         let Some(visit) = self.lifecycle.visit() else { return false };
-        // SAFETY: the pointer is valid; that nobody frees it meanwhile is what loom checks.
+        // SAFETY: the pointer is valid; loom checks that no thread frees it meanwhile.
         self.freed.with(|freed| unsafe { assert_eq!(*freed, 0, "visited after its end") });
         *sync::lock(&self.done) += 1;
         listener();
@@ -68,19 +68,19 @@ impl Living {
 
     fn end(&self, end: End) {
         if end == End::Here {
-            // SAFETY: the pointer is valid; that nobody else is inside is what loom checks.
+            // SAFETY: the pointer is valid; loom checks that no other thread is inside.
             self.freed.with_mut(|freed| unsafe { *freed += 1 });
             self.ends.fetch_add(1, Ordering::Relaxed);
             self.lifecycle.note_ended();
         }
     }
 
-    /// Whether the cache was taken apart before: to a thread that has closed it. Also reads what was
-    /// freed, which must have happened before.
+    /// Whether the cache has been taken apart; for a thread that has closed it. Also reads the
+    /// freed memory, since the end must have happened before.
     pub fn has_ended(&self) -> bool {
         let ends = self.ends.load(Ordering::Relaxed);
         assert!(ends <= 1, "taken apart twice");
-        // SAFETY: the pointer is valid; that it is ordered is what loom checks.
+        // SAFETY: the pointer is valid; loom checks that the access is ordered.
         ends == 1 && self.freed.with(|freed| unsafe { *freed == 1 })
     }
 }

@@ -10,7 +10,7 @@ use crate::reclaim::pin;
 use crate::table::Table;
 use crate::tags::{TagSet, Tags};
 
-/// The table with entries that carry a tag.
+/// A table with entries that have a tag.
 pub struct Tagged {
     table: Table<u64, Watched>,
     tags: Arc<Tags>,
@@ -24,11 +24,11 @@ impl Default for Tagged {
 }
 
 impl Tagged {
-    /// The value, if there is one that is valid.
+    /// The value, if there is a valid one.
     pub fn get(&self, key: u64) -> Option<u64> {
         let guard = pin();
         let is_valid = |entry: EntryPtr| !entry.is_invalidated();
-        let is_match = |held: &u64| *held == key;
+        let is_match = |other: &u64| *other == key;
         let mut found = self.table.get(key, is_match, &guard)?;
         if !is_valid(found.0) {
             found = self.table.retry_get(found.0, key, is_match, is_valid, &guard)?;
@@ -40,9 +40,9 @@ impl Tagged {
         self.upsert(key, value, tag);
     }
 
-    /// Whether the entry that was replaced, if one was, had been invalidated.
+    /// Whether the replaced entry had been invalidated; `None` if no entry was replaced.
     pub fn upsert(&self, key: u64, value: u64, tag: &str) -> Option<bool> {
-        let tags = self.tags.hold([tag]).expect("one is not too many");
+        let tags = self.tags.hold([tag]).expect("one tag is allowed");
         let spec = DeadlineSpec {
             written_ns: Some(0),
             deadline_ns: Deadline::NEVER,
@@ -56,12 +56,12 @@ impl Tagged {
         old.map(|old| old.tags().is_some_and(TagSet::read_ordered))
     }
 
-    /// Gives a tag to an entry that never comes to be.
-    pub fn hold_in_vain(&self, tag: &str) {
+    /// Gives a tag to an entry that is never made.
+    pub fn hold_unused(&self, tag: &str) {
         drop(self.tags.hold([tag]));
     }
 
-    /// Whether there was an entry that held it.
+    /// Whether there was an entry with the tag.
     pub fn invalidate(&self, tag: &str) -> bool {
         self.tags.invalidate(tag)
     }

@@ -1,30 +1,31 @@
-//! The two halves of an asymmetric fence: free for readers, dear for who waits for them.
+//! The two halves of an asymmetric fence: cheap for readers, expensive for the thread that waits
+//! for them.
 //!
-//! A reader announces itself by a store and then loads; who waits for readers changes memory and
-//! then loads the announcements. For one of them to see the other, each needs a full fence
-//! between its two accesses. Where the system can make every running thread of the process
-//! execute one on demand (`membarrier`, Linux 4.14), the readers' half shrinks to an order that
-//! the compiler has to keep, and the other half does the work for both.
+//! A reader announces itself by a store and then loads; a thread that waits for readers changes
+//! memory and then loads the announcements. One of them is sure to see the other only if each has a
+//! full fence between its two accesses. Where the system can make every running thread of the
+//! process execute a fence on demand (`membarrier`, Linux 4.14), the readers' half shrinks to an
+//! order that the compiler has to keep, and the other half does the work for both.
 //!
 //! # A system that refuses later
-//! Whether the pair works is found out once, before the first reader. The system may take its consent
-//! back: a sandbox that the process enters later (seccomp) may refuse the call. Readers have no fence of
-//! their own then, and nothing tells whether a reader's store has become visible:
+//! Whether the pair works is determined once, before the first reader. The system may withdraw its
+//! consent later: a sandbox that the process enters (seccomp) may refuse the call. Readers then have
+//! no fence of their own, and nothing shows whether a reader's store has become visible:
 //!
-//! | who | may do | may not do |
+//! | thread | may do | may not do |
 //! |---|---|---|
-//! | a reader | go in and out, as ever: it reads what is not freed | |
-//! | who waits for readers | unlink, retire, take tickets; end a phase if no other thread has a reader (`epoch`) | end a phase otherwise, so nothing retired is freed |
+//! | a reader | go in and out as before: it reads only memory that is not freed | |
+//! | a thread that waits for readers | unlink, retire, take tickets; end a phase if no other thread has a reader (`epoch`) | end a phase otherwise, so no retired entry is freed |
 //!
-//! That is safe, and takes memory without bound. There is no sound way back for readers that are
-//! there already: to make them fence, or pin epochs, each has to notice that it should, and one that
-//! has read the old rule and is about to store its mark, or sleeps for ever, cannot be told from one
-//! that has noticed. Making the others cross a fence by other means takes the same kind of call
-//! (`mprotect` sends no interrupts on processors that flush by broadcast, moving this thread over all
-//! processors needs leave to run there). So it is said aloud: in
+//! This is safe, but the memory grows without bound. There is no sound way to change the rule for
+//! readers that exist already. To make them fence, or pin epochs, each has to notice the new rule. A
+//! reader that has read the old rule and is about to store its mark, or sleeps for ever, cannot be told
+//! from one that has noticed. Other means of making threads cross a fence take the same kind of call:
+//! `mprotect` sends no interrupts on processors that flush by broadcast, and moving this thread over
+//! all processors needs permission to run there. So the refusal is reported: in
 //! [`Stats::is_reclamation_refused`](crate::Stats::is_reclamation_refused), and once on standard
-//! error. Once the system consents again, everything that waits is freed. Whoever knows that a sandbox
-//! will refuse builds with `--cfg larder_epochs`.
+//! error. Once the system consents again, all entries that wait are freed. If a sandbox is known to
+//! refuse the call, build with `--cfg larder_epochs`.
 //!
 //! The idea and its proof are from userspace RCU (Desnoyers, McKenney, Stern, Dagenais, Walpole,
 //! "User-Level Implementations of Read-Copy Update", IEEE TPDS 23(2), 2012).
@@ -32,7 +33,7 @@
 #[cfg(not(larder_loom))]
 pub(crate) use system::{heavy, is_asymmetric, is_refused, light, note_unneeded};
 
-/// Loom knows no asymmetric fence; a full one on either side allows what the pair allows.
+/// Loom has no asymmetric fence; a full fence on each side allows the same outcomes as the pair.
 #[cfg(larder_loom)]
 pub(crate) fn light() {
     crate::base::sync::fence(crate::base::sync::Ordering::SeqCst);
@@ -81,7 +82,7 @@ mod system {
         unsafe { syscall(MEMBARRIER, command, flags, cpu) }
     }
 
-    /// Whether [`light`] and [`heavy`] make a pair here. The answer never changes.
+    /// Whether [`light`] and [`heavy`] work as a pair here. The answer never changes.
     pub(crate) fn is_asymmetric() -> bool {
         static ANSWER: OnceLock<bool> = OnceLock::new();
         *ANSWER.get_or_init(|| {
@@ -98,9 +99,9 @@ mod system {
         compiler_fence(Ordering::SeqCst);
     }
 
-    /// The other half: when it returns, each other thread has been through a full fence since it
-    /// was called. False if the system refused, which it has no reason to once registered, unless the
-    /// process is in a sandbox since (see the module head).
+    /// The other half: when it returns true, each other thread has passed a full fence since it was
+    /// called. False if the system refused. Once registered, it has no reason to refuse unless the
+    /// process has entered a sandbox since (see the head of this module).
     pub(crate) fn heavy() -> bool {
         let is_refused = membarrier(PRIVATE_EXPEDITED) != 0;
         if is_refused {
@@ -110,7 +111,8 @@ mod system {
         !is_refused
     }
 
-    /// Notes that no barrier is needed at the moment: who waits is the only one who reads.
+    /// Notes that no barrier is needed at the moment, because the waiting thread is the only
+    /// reader.
     pub(crate) fn note_unneeded() {
         note(false);
     }
@@ -128,12 +130,12 @@ mod system {
         REFUSED.load(Ordering::Relaxed)
     }
 
-    /// Says so, once in a process.
+    /// Reports the refusal, once in a process.
     #[cold]
     fn warn() {
-        static SAID: Once = Once::new();
-        // Who cannot hear it may ask `Stats`.
-        SAID.call_once(|| {
+        static WARNED: Once = Once::new();
+        // If standard error is closed, `Stats` still reports it.
+        WARNED.call_once(|| {
             let _ = writeln!(
                 std::io::stderr(),
                 "larder: the system refuses `membarrier` now, which it allowed before: entries that \
@@ -164,7 +166,7 @@ mod system {
     ))
 ))]
 mod system {
-    // Readers pin epochs here; `--cfg larder_epochs` makes them do so anywhere, for tests.
+    // Readers pin epochs here. `--cfg larder_epochs` makes them do so on every system, for tests.
 
     pub(crate) fn is_asymmetric() -> bool {
         false

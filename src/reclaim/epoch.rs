@@ -1,4 +1,4 @@
-//! Guards, and all that the threads of the process share for them.
+//! Guards, and the state that the threads of the process share for them.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, OnceCell};
@@ -20,28 +20,28 @@ use crate::base::sync::{self, AtomicU64, Mutex, Ordering};
 
 static TICKETS: Tickets = Tickets::new();
 static PARTICIPANTS: Participants = Participants::new();
-/// Those of the fast guards. Stepped under the governor's lock.
+/// The phases of the fast guards. Stepped under the governor's lock.
 static PHASES: Phases = Phases::new();
 static GOVERNOR: Mutex<Option<Governor>> = Mutex::new(None);
 /// When the oldest ticket that is closed but not completed was closed, in nanoseconds since
 /// [`start`], plus one; 0 if there is none.
 static OLDEST_OPEN_NS: AtomicU64 = AtomicU64::new(0);
 
-/// Threads that come between two moves of the epoch, if nothing else moves it.
+/// The number of threads that join between two moves of the epoch, if nothing else moves it.
 const THREADS_PER_ADVANCE: usize = 32;
 
-/// A participant of a thread.
+/// Registers a participant for a thread.
 fn join() -> LocalHandle {
     let (handle, registered) = PARTICIPANTS.register();
-    // Each participant that ends leaves a little garbage in the epoch machinery, which goes when
-    // the epoch moves: it must do so also where threads come and go but nothing is retired.
+    // Each participant that ends leaves some garbage in the epoch machinery, which is freed when
+    // the epoch moves. So it has to move even where threads come and go but nothing is retired.
     if registered % THREADS_PER_ADVANCE == 0 {
         advance();
     }
     handle
 }
 
-/// What a thread keeps: its number, and how it pins.
+/// The state of a thread: its number, and how it pins.
 struct Local {
     number: ThreadNumber,
     /// Its participant, where guards are not fast.
@@ -65,24 +65,24 @@ impl Local {
 thread_local! {
     static LOCAL: Local = Local::new();
 
-    /// Where this thread marks itself: while `LOCAL` lives, if guards are fast here. Apart from
-    /// it, for this has no destructor and so is reached by a single load.
+    /// The reader in which this thread marks itself: set while `LOCAL` lives, if guards are fast
+    /// here. It is separate because it has no destructor, so a single load reaches it.
     static READER: Cell<Option<&'static Reader>> = const { Cell::new(None) };
 }
 
-/// Calls `with` on this thread's state; `None` once the thread's destructors have taken it.
+/// Calls `with` on this thread's state; `None` once the thread's destructors have dropped it.
 fn with_local<R>(with: impl FnOnce(&Local) -> R) -> Option<R> {
     LOCAL.try_with(with).ok()
 }
 
-/// Holds back the freeing of everything that is retired from now on. Neither `Send` nor `Sync`.
+/// Prevents everything that is retired from now on from being freed. Neither `Send` nor `Sync`.
 pub(crate) enum Guard {
     Fast(FastGuard),
     Epoch(#[expect(dead_code, reason = "held for its drop")] epoch::Guard),
 }
 
-/// A fast guard: a reader inside, of which the compiler knows what it is. Neither `Send` nor
-/// `Sync`, as guards are.
+/// A fast guard: a reader that is inside, as a type of its own so that calls are direct. Neither
+/// `Send` nor `Sync`, as with all guards.
 pub(crate) struct FastGuard(&'static Reader, PhantomData<*const ()>);
 
 impl From<FastGuard> for Guard {
@@ -92,7 +92,7 @@ impl From<FastGuard> for Guard {
     }
 }
 
-/// A guard of either kind, which holds back freeing.
+/// A guard of either kind, which prevents freeing.
 pub(crate) trait AnyGuard {
     /// See [`Guard::thread`].
     fn thread(&self) -> usize;
@@ -141,7 +141,7 @@ impl Guard {
         }
     }
 
-    /// Adds one to a tally (`tally`). False if there is none of that number, or this thread cannot.
+    /// Adds one to a tally (`tally`). False if no tally has this number, or guards are not fast.
     #[inline(always)]
     pub(crate) fn tally(&self, at: usize) -> bool {
         match self {
@@ -151,13 +151,13 @@ impl Guard {
     }
 }
 
-/// What all threads have counted in a tally.
+/// The sum of what all threads have counted in a tally.
 pub(super) fn tallied(at: usize) -> u64 {
     sync::lock(&NUMBERS).readers.iter().map(|reader| reader.tallied(at)).sum()
 }
 
-/// Pins the calling thread; nests. Wait-free where guards are marks, except for a thread's first guard;
-/// elsewhere as crossbeam-epoch pins.
+/// Pins the calling thread; nests. Where guards are fast, it is wait-free, except for a thread's
+/// first guard; elsewhere crossbeam-epoch pins.
 #[inline(always)]
 pub(crate) fn pin() -> Guard {
     match pin_fast() {
@@ -174,8 +174,8 @@ pub(crate) fn pin_fast() -> Option<FastGuard> {
     Some(FastGuard(reader, PhantomData))
 }
 
-/// The first guard of a thread, all of them where guards are not fast, and those of a thread
-/// whose destructors have run: it registers for each.
+/// Pins where `pin_fast` cannot: the first guard of a thread, every guard where guards are not
+/// fast, and those of a thread whose destructors have run, which registers a participant for each.
 #[cold]
 fn pin_slow() -> Guard {
     let pin = |local: &Local| match pin_fast() {
@@ -190,7 +190,7 @@ pub(crate) fn is_pinned_here() -> bool {
     with_local(Local::is_pinned).unwrap_or(false)
 }
 
-/// The ticket for all that this thread (or one that it synchronized with) unlinked before.
+/// The ticket for everything that this thread, or one that it synchronized with, unlinked before.
 pub(crate) fn ticket() -> Ticket {
     TICKETS.take()
 }
@@ -200,8 +200,8 @@ pub(crate) fn completed() -> Ticket {
     TICKETS.completed()
 }
 
-/// For how long the oldest closed ticket has waited: some guard has been held that long, or
-/// nobody has advanced since. Zero if nothing waits.
+/// How long the oldest closed ticket has waited: a guard has been held for that long, or no thread
+/// has called `advance` since. Zero if nothing waits.
 pub(crate) fn lag() -> Duration {
     // Relaxed: a gauge.
     match OLDEST_OPEN_NS.load(Ordering::Relaxed) {
@@ -215,7 +215,7 @@ fn start() -> &'static Instant {
     START.get_or_init(Instant::now)
 }
 
-/// Closes the current ticket and lets the epoch move one step, unless another thread is at it.
+/// Closes the current ticket and lets the epoch move one step, unless another thread is doing so.
 ///
 /// A ticket is completed by the third call after it was taken, if no older guard is held then.
 /// Never waits; O(threads).
@@ -230,12 +230,13 @@ pub(crate) fn advance() {
     if let Some(phases) = phases
         && governor.has_open()
     {
-        // Unless a thread is coming or going at the moment.
+        // This is left out if another thread takes or gives back a number at the moment.
         if let Some(numbers) = sync::try_lock(&NUMBERS) {
             let readers = numbers.readers.iter().copied();
             if READER.get().is_some() && numbers.has_one_thread() {
-                // The only thread that has a reader is this one. Those that are free or held were given
-                // up under this lock, and who takes one comes after what is unlinked now.
+                // Only this thread has a reader. Readers that are free or orphaned were given up
+                // under this lock, and a thread that takes one later does so after what is unlinked
+                // now.
                 barrier::note_unneeded();
                 phases.step_behind_fence(readers);
             } else {
@@ -259,28 +260,28 @@ pub(crate) struct EpochLocks {
     _governor: MutexGuard<'static, Option<Governor>>,
 }
 
-/// Waits until nobody is at the process-wide state of this module, and keeps it so.
+/// Waits until no other thread uses the process-wide state of this module, and keeps it so.
 #[cfg(unix)]
 pub(crate) fn hold() -> EpochLocks {
-    // Before the locks: a thread that has used no cache yet takes its number here.
+    // Before the locks, because a thread that has used no cache yet takes its number here.
     let own = with_local(|local| local.number.0.number());
     EpochLocks { own, numbers: sync::lock(&NUMBERS), _governor: sync::lock(&GOVERNOR) }
 }
 
 #[cfg(unix)]
 impl EpochLocks {
-    /// In a forked child, which has only the calling thread: the marks of the others hold nothing
-    /// back any more, and their numbers are free.
+    /// In a forked child, which has only the calling thread: the marks of the other threads hold
+    /// back nothing any more, and their numbers are free.
     pub(crate) fn forget_other_threads(&mut self) {
-        let Numbers { free, readers, held } = &mut *self.numbers;
+        let Numbers { free, readers, orphaned } = &mut *self.numbers;
         free.clear();
-        // Without a state the thread is ending, and may be one of those with a guard.
+        // Without a state, this thread is ending, and one of the orphaned readers may be its own.
         if self.own.is_some() {
-            held.clear();
+            orphaned.clear();
         }
         for (number, reader) in readers.iter().enumerate() {
-            let is_held = held.iter().any(|held| held.number() == number);
-            if Some(number) != self.own && !is_held {
+            let is_orphaned = orphaned.iter().any(|orphan| orphan.number() == number);
+            if Some(number) != self.own && !is_orphaned {
                 reader.forget();
                 free.push(Reverse(number));
             }
@@ -288,28 +289,28 @@ impl EpochLocks {
     }
 }
 
-/// Numbers for living threads, smallest free one first, so that they stay dense.
+/// Numbers for living threads. The smallest free one is taken first, so that they stay dense.
 pub(crate) struct Numbers {
     free: BinaryHeap<Reverse<usize>>,
-    /// By number, also of those that are free. Never freed: a thread comes and goes by a push and
-    /// a pop.
+    /// The readers by number, including the free ones. They are never freed, so a thread comes and
+    /// goes by a push and a pop.
     readers: Vec<&'static Reader>,
-    /// Those whose threads ended with a guard: free once that is dropped, if ever.
-    held: Vec<&'static Reader>,
+    /// Readers whose threads ended with a guard. They are free once that is dropped, if ever.
+    orphaned: Vec<&'static Reader>,
 }
 
 impl Numbers {
-    /// Whether one living thread has a reader.
+    /// Whether exactly one living thread has a reader.
     fn has_one_thread(&self) -> bool {
-        self.readers.len() == self.free.len() + self.held.len() + 1
+        self.readers.len() == self.free.len() + self.orphaned.len() + 1
     }
 }
 
 static NUMBERS: Mutex<Numbers> =
-    Mutex::new(Numbers { free: BinaryHeap::new(), readers: Vec::new(), held: Vec::new() });
+    Mutex::new(Numbers { free: BinaryHeap::new(), readers: Vec::new(), orphaned: Vec::new() });
 
-/// A thread's number, with its reader, given back when the thread ends. The lock of `NUMBERS`
-/// hands what the thread counted under its number on to the number's next owner.
+/// A thread's number with its reader, given back when the thread ends. The lock of `NUMBERS` hands
+/// the counts of the thread's tallies on to the next owner of the number.
 struct ThreadNumber(&'static Reader);
 
 impl ThreadNumber {
@@ -318,8 +319,8 @@ impl ThreadNumber {
         if let Some(Reverse(number)) = numbers.free.pop() {
             return Self(numbers.readers[number]);
         }
-        if let Some(at) = numbers.held.iter().position(|reader| reader.was_left()) {
-            return Self(numbers.held.swap_remove(at));
+        if let Some(at) = numbers.orphaned.iter().position(|reader| reader.has_left()) {
+            return Self(numbers.orphaned.swap_remove(at));
         }
         let reader = Box::leak(Box::new(Reader::new(numbers.readers.len())));
         numbers.readers.push(reader);
@@ -333,7 +334,7 @@ impl Drop for ThreadNumber {
         let mut numbers = sync::lock(&NUMBERS);
         // A guard that was leaked, or that outlives the thread's state, keeps its mark.
         if self.0.is_inside() {
-            numbers.held.push(self.0);
+            numbers.orphaned.push(self.0);
         } else {
             numbers.free.push(Reverse(self.0.number()));
         }
@@ -347,7 +348,7 @@ mod tests {
     use super::*;
 
     thread_local! {
-        static KEPT: RefCell<Option<Guard>> = const { RefCell::new(None) };
+        static LAST_GUARD: RefCell<Option<Guard>> = const { RefCell::new(None) };
     }
 
     #[test]
@@ -355,15 +356,15 @@ mod tests {
         const THREADS: usize = 300;
         let before = sync::lock(&NUMBERS).readers.len();
         for _ in 0..THREADS {
-            // Touched before the first pin, and so dropped after the thread's number.
+            // It is touched before the first pin, and so dropped after the thread's number.
             let thread = std::thread::spawn(|| {
-                KEPT.with_borrow_mut(|kept| *kept = None);
+                LAST_GUARD.with_borrow_mut(|last| *last = None);
                 let guard = pin();
-                KEPT.with_borrow_mut(|kept| *kept = Some(guard));
+                LAST_GUARD.with_borrow_mut(|last| *last = Some(guard));
             });
             thread.join().expect("it only pins");
         }
-        // Other tests may have come to some meanwhile.
+        // Other tests may have taken some numbers meanwhile.
         let made = sync::lock(&NUMBERS).readers.len() - before;
         assert!(made < THREADS / 2, "{made} numbers for {THREADS} threads, one at a time");
     }

@@ -9,25 +9,26 @@ use crossbeam_epoch::{self as epoch, Collector, LocalHandle};
 use super::readers::Phases;
 use crate::base::sync::{AtomicU64, AtomicUsize, Ordering, const_unless_loom};
 
-/// Who may pin guards of a collector; tied to no thread, but for one at a time.
+/// What pins guards of a collector. It is not tied to a thread, but only one may use it at a time.
 pub(crate) type Participant = LocalHandle;
 
 /// Counts grace periods; `u64` moves a million times a second for 500,000 years.
 pub(crate) type Ticket = u64;
 
-/// Grace periods under way at once. More would not end sooner, and while a long guard holds the
-/// epoch each would cost memory.
+/// The number of grace periods under way at once. More would not end sooner, and each would cost
+/// memory while a long guard holds the epoch.
 const MAX_OPEN: usize = 3;
 
-/// Where the tickets stand.
+/// The state of the tickets.
 pub(crate) struct Tickets {
-    /// The ticket that is given out now: completed once a grace period that starts later is over.
+    /// The ticket that is given out now. It is completed once a grace period that starts later is
+    /// over.
     next: AtomicU64,
-    /// The last ticket that something waits for.
+    /// The last ticket that some batch waits for.
     taken: AtomicU64,
-    /// The last ticket whose grace period is over. Written by the governor alone.
+    /// The last ticket whose grace period is over. Only the governor writes it.
     completed: AtomicU64,
-    /// The last ticket for which no guard of the collector has to be waited for any more.
+    /// The last ticket that no longer waits for a guard of the collector.
     epoch_completed: AtomicU64,
 }
 
@@ -43,13 +44,14 @@ impl Tickets {
         }
     }
 
-    /// The ticket for all that this thread (or one that it synchronized with) unlinked before.
+    /// The ticket for everything that this thread, or one that it synchronized with, unlinked
+    /// before.
     pub(crate) fn take(&self) -> Ticket {
         // AcqRel: an RMW rather than a load, so that the governor's later RMW in `advance`
-        // synchronizes with it (module head of `reclaim`).
+        // synchronizes with it (head of the module `reclaim`).
         let ticket = self.next.fetch_add(0, Ordering::AcqRel);
-        // Relaxed: only says whether a ticket has to be closed, and `advance` is called again for as
-        // long as something waits.
+        // Relaxed: it only decides whether a ticket has to be closed, and `advance` is called again
+        // for as long as a batch waits.
         self.taken.fetch_max(ticket, Ordering::Relaxed);
         ticket
     }
@@ -64,7 +66,7 @@ impl Tickets {
 /// A collector, and how many participants were ever registered with it.
 pub(crate) struct Participants {
     collector: OnceLock<Collector>,
-    /// So that the governor knows whether it is still the newest.
+    /// Lets the governor see whether it is still the newest.
     registered: AtomicUsize,
 }
 
@@ -75,33 +77,33 @@ impl Participants {
         }
     }
 
-    /// A new participant, and how many were registered with it.
+    /// A new participant, and how many have been registered, including it.
     pub(crate) fn register(&self) -> (Participant, usize) {
         let handle = self.collector.get_or_init(Collector::new).register();
         (handle, self.registered.fetch_add(1, Ordering::Relaxed) + 1)
     }
 }
 
-/// The participant that holds the epoch.
+/// The participant that holds back the epoch.
 pub(crate) struct Governor {
     // Before `_handle`, so that it is dropped first.
     guard: epoch::Guard,
     _handle: Participant,
-    /// How many participants there were when it was the newest.
+    /// How many participants there were when the governor was the newest.
     registered: usize,
-    /// Tickets closed but not completed, oldest first.
+    /// The tickets that are closed but not completed, oldest first.
     open: VecDeque<OpenTicket>,
 }
 
 struct OpenTicket {
     ticket: Ticket,
-    /// The readers' phase that has to come, where guards are fast.
+    /// The phase of the readers that it waits for, where guards are fast.
     end_phase: Option<u64>,
     closed: Instant,
 }
 
-// SAFETY: a participant of crossbeam-epoch is not tied to a thread, only to being used by one at
-// a time; handle and guard are used and dropped together, under the lock that the governor is in.
+// SAFETY: a participant of crossbeam-epoch is not tied to a thread; only one thread may use it at a
+// time. Handle and guard are used and dropped together, under the lock of the governor.
 unsafe impl Send for Governor {}
 
 impl Governor {
@@ -110,28 +112,29 @@ impl Governor {
         Self { guard: handle.pin(), _handle: handle, registered, open: VecDeque::new() }
     }
 
-    /// Has another one registered in its place if participants have come since.
+    /// Registers the governor anew if participants have joined since.
     pub(crate) fn renew(&mut self, participants: &Participants) {
         if self.registered != participants.registered.load(Ordering::Relaxed) {
-            // The new one is pinned before the old one unpins: the epoch cannot move in between.
+            // The new participant is pinned before the old one unpins, so the epoch cannot move
+            // between.
             let open = std::mem::take(&mut self.open);
             *self = Self { open, ..Self::new(participants) };
         }
     }
 
-    /// Closes the current ticket, if anything waits for it, and lets the epoch move a step.
+    /// Closes the current ticket, if a batch waits for it, and lets the epoch move one step.
     /// `phases` are those of the readers, where guards are fast.
     pub(crate) fn advance(&mut self, tickets: &'static Tickets, phases: Option<&Phases>) {
         // Relaxed: see `Tickets::take`.
         let is_wanted =
             tickets.taken.load(Ordering::Relaxed) >= tickets.next.load(Ordering::Relaxed);
         if is_wanted && self.open.len() < MAX_OPEN {
-            // AcqRel: pairs with the RMW in `Tickets::take`; see the module head of `reclaim`.
+            // AcqRel: pairs with the RMW in `Tickets::take`; see the head of the module `reclaim`.
             let closed = tickets.next.fetch_add(1, Ordering::AcqRel);
             self.guard.defer(move || {
                 // Release: pairs with the acquire in `note_completed`. A maximum, because two
-                // threads may run the functions of two tickets at once; not `fetch_max`, which
-                // ThreadSanitizer does not see.
+                // threads may run the functions of two tickets at once. It is not `fetch_max`,
+                // which ThreadSanitizer does not see.
                 let raise = |last| (last < closed).then_some(closed);
                 let completed = &tickets.epoch_completed;
                 let _ = completed.fetch_update(Ordering::Release, Ordering::Relaxed, raise);
@@ -151,8 +154,8 @@ impl Governor {
         !self.open.is_empty()
     }
 
-    /// Completes the tickets whose grace periods are over. Returns since when the oldest of the
-    /// others is closed, if there is one.
+    /// Completes the tickets whose grace periods are over. Returns the time at which the oldest
+    /// other ticket was closed, if there is one.
     pub(crate) fn note_completed(
         &mut self,
         tickets: &Tickets,

@@ -1,5 +1,5 @@
-//! Under loom: guards that protect by never freeing. Models free by hand, or by dropping their cache,
-//! after all threads.
+//! Under loom: guards that protect by never freeing. Models free by hand, or by dropping their
+//! cache, once all threads have ended.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl Guard {
     }
 }
 
-/// There is none to be had.
+/// There are no tallies in models.
 pub(crate) enum Tally {}
 
 impl Tally {
@@ -45,7 +45,7 @@ impl Tally {
     }
 }
 
-/// So that it is dropped where the real one is.
+/// Dropping it is visible to the compiler, as with the real guard.
 impl Drop for Guard {
     fn drop(&mut self) {}
 }
@@ -54,7 +54,7 @@ pub(crate) fn pin() -> Guard {
     Guard
 }
 
-/// There is none.
+/// There are no fast guards in models.
 pub(crate) enum FastGuard {}
 
 impl From<FastGuard> for Guard {

@@ -1,8 +1,8 @@
-//! Counting what each lookup of a cache does, for next to nothing.
+//! Counts what each lookup of a cache does, at almost no cost.
 //!
-//! Every lookup writes to the line of its thread's reader (`readers`) as it pins. A tally is a word
-//! there: one more addition, to a line at hand, by an address at hand. There are a few of them for
-//! the process; a cache takes one, and gives it back.
+//! Every lookup writes to the line of its thread's reader (`readers`) when it pins. A tally is a
+//! word in that line, so counting is one more addition, to a line and an address that are at hand.
+//! The process has only a few tallies; a cache takes one and gives it back.
 #![forbid(unsafe_code)]
 
 use super::readers::TALLIES;
@@ -12,15 +12,15 @@ use crate::base::sync::{self, Mutex};
 /// Which tallies are taken.
 static TAKEN: Mutex<[bool; TALLIES]> = Mutex::new([false; TALLIES]);
 
-/// A tally that somebody has taken.
+/// A tally that was taken.
 pub(crate) struct Tally {
     at: usize,
-    /// What those have counted who had it before.
+    /// The sum of what its earlier owners have counted.
     before: u64,
 }
 
 impl Tally {
-    /// A tally, if one is left, and guards are fast here.
+    /// A tally, if one is free and guards are fast here.
     pub(crate) fn take() -> Option<Self> {
         if !barrier::is_asymmetric() {
             return None;
@@ -36,7 +36,7 @@ impl Tally {
         self.at
     }
 
-    /// What all threads have counted since it was taken.
+    /// What all threads have counted since the tally was taken.
     pub(crate) fn sum(&self) -> u64 {
         epoch::tallied(self.at).wrapping_sub(self.before)
     }
@@ -66,7 +66,7 @@ mod tests {
         }
         assert_eq!(tally.sum(), 3 + 5 * 110);
         drop(tally);
-        // Whoever takes one next begins at 0.
+        // The next owner of a tally begins at 0.
         let all: Vec<Tally> = std::iter::from_fn(Tally::take).collect();
         assert!((1..=TALLIES).contains(&all.len()));
         assert!(all.iter().all(|tally| tally.sum() == 0));

@@ -1,11 +1,11 @@
 //! The array of bucket heads: grows by doubling, never moves.
 //!
 //! Segment 0 holds the first `n` buckets, segment `s` the buckets `n << (s - 1) .. n << s`, so
-//! that adding a segment doubles the array. A segment of some size is memory that the operating
-//! system commits page by page (`memory::zeroed`): it costs memory as buckets are opened, not as it
-//! is added. So segment 0 is made for all that the cache may need, and lookups are spared the way over the directory of
-//! segments; the buckets in use still grow from 16. Where nobody knows what it may need, or it is
-//! very much, segment 0 has 32 MiB.
+//! adding a segment doubles the array. The operating system commits a large segment page by page
+//! (`memory::zeroed`), so it takes memory as its buckets are opened, not when it is added. Segment
+//! 0 is therefore made for all entries that the cache may need, which spares lookups the directory
+//! of segments; the buckets in use still grow from 16. If the number is unknown or very large,
+//! segment 0 has 32 MiB.
 
 use std::alloc::{self, Layout};
 use std::ptr::{self, NonNull};
@@ -14,15 +14,15 @@ use crate::base::link::{Link, LinkWord};
 use crate::base::sync::{AtomicPtr, AtomicUsize, Ordering};
 use crate::memory::{self, zeroed};
 
-/// Buckets in use at first.
+/// The number of buckets in use at first, as a power of two.
 #[cfg(not(larder_loom))]
 const INITIAL_BITS: u32 = 4;
 #[cfg(larder_loom)]
 const INITIAL_BITS: u32 = 1;
-/// Buckets of the first segment where it is not known how many will do, or more than
+/// The size of the first segment if the number of buckets needed is unknown, or above
 /// `MAX_FIRST_BITS`.
 const USUAL_FIRST_BITS: u32 = 22;
-/// Buckets of the largest first segment: half a gigabyte of addresses, for two or more of entries.
+/// The size of the largest first segment: half a gigabyte of addresses, for up to 2^25 entries.
 #[cfg(target_pointer_width = "64")]
 const MAX_FIRST_BITS: u32 = 26;
 #[cfg(not(target_pointer_width = "64"))]
@@ -43,7 +43,7 @@ pub(super) struct Buckets {
     mask: AtomicUsize,
     /// The start of segment 0.
     first: *mut Link,
-    /// Its number of buckets, and of which power of two that is.
+    /// The number of buckets of segment 0, and its exponent as a power of two.
     first_len: usize,
     first_bits: u32,
     /// Each segment's start, moved back by the index of its first bucket: bucket `i` of segment
@@ -57,7 +57,7 @@ unsafe impl Send for Buckets {}
 unsafe impl Sync for Buckets {}
 
 impl Buckets {
-    /// Room for `expected` buckets, or more, is at hand without a directory.
+    /// An array in which `expected` buckets lie in segment 0, if there is memory for them.
     pub(super) fn new(expected: usize) -> Self {
         let mut first_bits = expected
             .checked_next_power_of_two()
@@ -68,7 +68,7 @@ impl Buckets {
         let first = loop {
             match allocate(first_bits, 0) {
                 Some(first) => break first,
-                // Less will do, by way of the directory.
+                // A smaller segment works too: the other buckets are found by the directory.
                 None if first_bits > INITIAL_BITS => first_bits -= 1,
                 None => alloc::handle_alloc_error(layout(first_bits, 0)),
             }
@@ -102,7 +102,7 @@ impl Buckets {
         self.later_head(index)
     }
 
-    /// What that head holds.
+    /// The word of that head.
     #[inline(always)]
     pub(super) fn word(&self, index: usize) -> LinkWord {
         if index < self.first_len {
@@ -112,11 +112,11 @@ impl Buckets {
         self.later_head(index).load()
     }
 
-    /// The same as `head`, of a later segment than the first.
+    /// The same as `head`, for a bucket outside of segment 0.
     #[cold]
     fn later_head(&self, index: usize) -> &Link {
         let segment = segment_of(self.first_bits, index);
-        // Relaxed: the caller's `mask` acquired the store that came before the mask was raised.
+        // Relaxed: the caller's `mask` acquired the store that preceded the raising of the mask.
         let start = self.segments[segment].load(Ordering::Relaxed);
         // SAFETY:
         // 1. `index` is at most a mask read before, so its segment was stored before (`double`).
@@ -143,20 +143,20 @@ impl Buckets {
         unreachable!("a linked head lies in a segment that was added before it was claimed")
     }
 
-    /// Doubles the array, unless another thread did since `mask` was read, it is at its largest,
-    /// or memory is short: fewer buckets are slower, not wrong.
+    /// Doubles the array, unless another thread has done so since `mask` was read, the array is at
+    /// its largest, or memory is short. With fewer buckets, lookups are slower but still correct.
     pub(super) fn double(&self, mask: usize) {
         if mask.count_ones() >= MAX_BITS {
             return;
         }
         let segment = segment_of(self.first_bits, mask + 1);
-        // Acquire: as in `mask`; for the rest of `double`, the segment may be another thread's.
+        // Acquire: as in `mask`; another thread may have stored the segment that the rest uses.
         if self.segments[segment].load(Ordering::Acquire).is_null() {
             let Some(start) = allocate(self.first_bits, segment) else {
                 return;
             };
-            // Release: publishes the zeroed heads; pairs with the acquire of `mask`, which is
-            // raised below by whoever gets there first.
+            // Release: publishes the zeroed heads; pairs with the acquire of `mask`, which the
+            // first thread to get there raises below.
             let added = self.segments[segment].compare_exchange(
                 ptr::null_mut(),
                 start,
@@ -167,16 +167,16 @@ impl Buckets {
                 free(self.first_bits, segment, start);
             }
         }
-        // Also for what is in use already, which may become huge pages later.
+        // This covers the buckets in use too, whose pages may still become huge pages later.
         let from = self.first_index(segment);
         let start = self.head_pointer(segment, from);
         let bytes = (mask * 2 + 2 - from) * size_of::<Link>();
         memory::advise_huge_pages(start.cast_mut().cast(), bytes);
-        // AcqRel: publishes the segment to `mask`. Failure means that another thread raised it.
+        // AcqRel: publishes the segment to `mask`. A failure means that another thread raised it.
         let _ = self.mask.compare_exchange(mask, mask * 2 + 1, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// Where bucket `index` of `segment` is, which must have been added.
+    /// The address of bucket `index` of `segment`, which must have been added.
     fn head_pointer(&self, segment: usize, index: usize) -> *const Link {
         // Relaxed: the caller has acquired or stored it.
         self.segments[segment].load(Ordering::Relaxed).wrapping_add(index)
@@ -190,7 +190,7 @@ impl Buckets {
 impl Drop for Buckets {
     fn drop(&mut self) {
         for (segment, start) in self.segments.iter().enumerate() {
-            // Relaxed: `&mut self` came here with a happens-before edge from every user.
+            // Relaxed: every use of the array happens before `&mut self`.
             let start = start.load(Ordering::Relaxed);
             if !start.is_null() {
                 free(self.first_bits, segment, start);
@@ -213,16 +213,17 @@ fn len(first_bits: u32, segment: usize) -> usize {
 }
 
 fn layout(first_bits: u32, segment: usize) -> Layout {
-    Layout::array::<Link>(len(first_bits, segment)).expect("2^31 words of 8 bytes fit an isize")
+    Layout::array::<Link>(len(first_bits, segment))
+        .expect("at most 2^31 words of 8 bytes fit an isize")
 }
 
-/// A new segment's biased start, with every head unclaimed; `None` when memory is short.
+/// The biased start of a new segment, with every head unclaimed; `None` if memory is short.
 fn allocate(first_bits: u32, segment: usize) -> Option<*mut Link> {
     let start = zeroed::allocate(layout(first_bits, segment))?.cast::<Link>().as_ptr();
     #[cfg(larder_loom)]
     for index in 0..len(first_bits, segment) {
-        // SAFETY: within the allocation above. Loom's atomics are more than their bytes, so
-        // zeroed memory is no atomic there.
+        // SAFETY: within the allocation above. A loom atomic has more state than its bytes, so
+        // zeroed memory is not a valid one.
         unsafe { start.wrapping_add(index).write(Link::unclaimed()) };
     }
     Some(start.wrapping_sub(first_index(first_bits, segment)))

@@ -1,34 +1,36 @@
 //! The lock-free list in split order, and the bucket heads that are shortcuts into it.
 //!
-//! Split order sorts by the bits of the hash read from the lowest up, so the entries of bucket
-//! `b` of `n` are one run of the list, and doubling `n` cuts each run in two without moving an
-//! entry. Bucket head `b` stands right before the first entry whose hash does not come before
-//! `b`. The design is Shalev and Shavit's ("Split-Ordered Lists: Lock-Free Extensible Hash
-//! Tables", J. ACM 53(3), 2006) over Michael's list ("High Performance Dynamic Lock-Free Hash
-//! Tables and List-Based Sets", SPAA 2002). It differs in that the bucket word itself is the
-//! dummy node, which saves a dependent cache miss on each lookup, and in how a head is added:
+//! Split order sorts by the bits of the hash read from the lowest up. So the entries of bucket `b`
+//! of `n` are one run of the list, and doubling `n` cuts each run in two without moving an entry.
+//! Bucket head `b` stands right before the first entry whose hash does not precede `b`. The design
+//! is Shalev and Shavit's ("Split-Ordered Lists: Lock-Free Extensible Hash Tables", J. ACM 53(3),
+//! 2006) over Michael's list ("High Performance Dynamic Lock-Free Hash Tables and List-Based Sets",
+//! SPAA 2002). It differs in two ways: the bucket word itself is the dummy node, which saves a
+//! dependent cache miss on each lookup; and a head is added as follows:
 //!
-//! | head's word | meaning | next state, by whom |
+//! | word of the head | meaning | next state, by which thread |
 //! |---|---|---|
-//! | unclaimed (zero) | walks start from an ancestor | claimed: one thread, by CAS |
-//! | pending | claimed by one thread, linked or about to be | open: the claimer once it has linked it, or anyone who met it in the list |
+//! | unclaimed (zero) | walks start from an ancestor | claimed: by one thread, with a CAS |
+//! | pending | claimed by one thread, and linked or about to be | open: by the claimer once it has linked the head, or by any thread that meets it in the list |
 //! | open | linked; walks start here | none |
 //!
-//! A head's ancestor is the bucket of its index without the highest set bit; bucket 0 is open
-//! from the start. Nobody waits for a claimer: while the head is pending, walks start from the
-//! nearest open ancestor, which is slower and just as right.
+//! The ancestor of a head is the bucket of its index without the highest set bit; bucket 0 is open
+//! from the start. No thread waits for the claimer of a head: while the head is pending, walks
+//! start from the nearest open ancestor, which is slower but equally correct.
 //!
 //! # Linearization
-//! - hit: the load of the entry's `next` without the deleted tag.
+//! - hit: the load of the entry's `next`, if it lacks the deleted tag.
 //! - miss: the load of the link that ends the walk.
-//! - insert, replace, remove: the successful CAS, on the predecessor's link at the end of the run
-//!   of equal hashes, on the old entry's `next`, on the entry's `next`. Two inserts of one key
-//!   compete for the same word, and an insert behind a removed entry fails on its deleted tag, so
-//!   a key stands in the list at most once.
+//! - insert: the successful CAS of the predecessor's link at the end of the run of equal hashes.
+//! - replace: the successful CAS of the old entry's `next`.
+//! - remove: the successful CAS of the entry's `next`.
+//!
+//! Two inserts of one key compete for the same word, and an insert behind a removed entry fails
+//! because of its deleted tag, so a key stands in the list at most once.
 //!
 //! # Orderings
-//! All in [`Link`]: links are read with acquire and changed with acquire-release, so whoever
-//! reaches an entry or a head sees it initialized. Model tests: `loom-tests/tests/table.rs`.
+//! All are in [`Link`]: links are read with acquire and changed with acquire-release, so a thread
+//! that reaches an entry or a head sees it initialized. Model tests: `loom-tests/tests/table.rs`.
 
 use std::mem::offset_of;
 use std::ptr::{self, NonNull};
@@ -46,27 +48,27 @@ pub(super) struct SplitList {
 
 /// Where a search ended.
 struct Position<'a> {
-    /// The link that held `word`; the last one before the position.
+    /// The last link before the position, and the word that it held.
     previous: &'a Link,
     word: LinkWord,
-    /// The live entry that was looked for, which is what `word` points to, and its `next`.
+    /// The live entry that was searched for, to which `word` points, and its `next`.
     found: Option<(NonNull<Header>, LinkWord)>,
 }
 
-/// What a probe of a bucket has found.
+/// The result of a probe of one bucket.
 pub(crate) enum BucketProbe<E> {
     Found(E),
     Absent,
-    /// Neither: the list has to be searched.
+    /// Neither is known: the list has to be searched.
     Inconclusive,
 }
 
-/// A stage of an attempt to change the table: before it, or after it has failed.
+/// A stage of an attempt to change the table: before it is made, or after it has failed.
 pub(crate) enum AttemptStage<E> {
-    /// This live entry of the key was found, or none; the change is tried next if the answer is
-    /// true, and nothing has changed if it is false.
+    /// Before: the live entry of the key, if there is one. The change is tried next if the answer
+    /// is true; if it is false, nothing has changed.
     Found(Option<E>),
-    /// Another thread was first; the key is searched anew. The answer does not matter.
+    /// After: another thread was first, and the key is searched again. The answer is ignored.
     Failed,
 }
 
@@ -91,14 +93,14 @@ impl SplitList {
         Self { buckets }
     }
 
-    /// The live entry of `hash` that `is_match` accepts, as far as a probe of its bucket tells.
+    /// Looks in the bucket of `hash` for the live entry that `is_match` accepts.
     ///
-    /// Lock-free apart from `is_match`: it neither waits nor starts over, though entries that are inserted
-    /// ahead of it make its way longer.
+    /// Lock-free apart from `is_match`: it neither waits nor starts over, but entries that are
+    /// inserted ahead of it prolong the walk.
     ///
     /// # Safety
     /// Every entry that was ever inserted and could still be reached when the caller's guard was
-    /// pinned must be allocated. All other functions of this type ask the same.
+    /// pinned must be allocated. All other functions of this type require the same.
     #[inline(always)]
     pub(super) unsafe fn probe_bucket(
         &self,
@@ -108,17 +110,18 @@ impl SplitList {
         let mask = self.buckets.mask();
         let word = self.buckets.word(bucket(hash, mask));
         let end = 'walk: {
-            // A bucket's own word has no tags if it is open and leads to an entry.
+            // The word of a bucket has no tags if the bucket is open and its first item is an
+            // entry.
             if word.has_tags() {
                 break 'walk word;
             }
             let Some(first) = NonNull::new(word.pointer()) else { break 'walk LinkWord::UNCLAIMED };
             let mut entry: NonNull<Header> = first.cast();
             loop {
-                // SAFETY: an entry, since it is no head, and allocated by the caller's promise.
+                // SAFETY: an entry, since it is not a head, and allocated by the caller's promise.
                 let header = unsafe { entry.as_ref() };
-                // Half of the hash will do to tell most others: the key decides.
-                let next = if header.is_alike(hash) && is_match(entry) {
+                // Half of the hash rules out most other keys; the key itself decides.
+                let next = if header.may_match(hash) && is_match(entry) {
                     let next = header.next.load();
                     if !next.is_deleted() {
                         return BucketProbe::Found(entry);
@@ -135,15 +138,15 @@ impl SplitList {
             }
         };
         // The next head ends this bucket, unless the array was doubled since `mask` was read: then
-        // the head may stand in the middle of it. Whoever linked that head had seen the larger mask,
-        // and we acquired the link.
+        // the head may stand in the middle of the bucket. The thread that linked that head had seen
+        // the larger mask, and we acquired its link, so we see that mask here.
         match end.is_usable() && self.buckets.mask() == mask {
             true => BucketProbe::Absent,
             false => BucketProbe::Inconclusive,
         }
     }
 
-    /// The live entry of `hash` that `is_match` accepts, for when a probe of its bucket is
+    /// The live entry of `hash` that `is_match` accepts. Use this if a probe of the bucket is
     /// inconclusive: the bucket was never used, or was just split. Lock-free.
     pub(super) unsafe fn search_list(
         &self,
@@ -182,9 +185,9 @@ impl SplitList {
         }
     }
 
-    /// Links `new`, in the place of the live entry that matches if there is one. The replaced
-    /// entry is returned unlinked. `on_attempt` is asked before each attempt, with the entry that
-    /// would be replaced; `Err` if it declines.
+    /// Links `new` and replaces the live entry that matches, if there is one, which is returned
+    /// unlinked. `on_attempt` is asked before each attempt, with the entry that would be replaced;
+    /// `Err` if it declines.
     pub(super) unsafe fn upsert(
         &self,
         new: NonNull<Header>,
@@ -214,8 +217,8 @@ impl SplitList {
         }
     }
 
-    /// Puts `new` in the place of the live entry that matches, which is returned unlinked.
-    /// `on_attempt` is asked before each attempt, with that entry.
+    /// Replaces the live entry that matches by `new` and returns it unlinked. `on_attempt` is asked
+    /// before each attempt, with that entry.
     pub(super) unsafe fn replace(
         &self,
         new: NonNull<Header>,
@@ -312,20 +315,20 @@ impl SplitList {
         true
     }
 
-    /// Takes a deleted entry out of the list: when this returns, no walk that starts later meets
-    /// it, which is what allows it to be retired.
+    /// Takes a deleted entry out of the list. Once this has returned, no walk that starts later
+    /// meets the entry, so it may be retired.
     #[inline]
     unsafe fn unlink(&self, position: &Position<'_>, next: LinkWord, entry: NonNull<Header>) {
-        // The position may have changed since it was found; then search once more.
+        // The position may have changed since it was found; in that case search once more.
         if position.previous.replace(position.word, next).is_err() {
             // SAFETY: passed on.
             unsafe { self.unlink_deleted(entry) };
         }
     }
 
-    /// As [`unlink`](Self::unlink), from the start: a search for the entry takes out what is
-    /// deleted on its way, and if it comes to the end of the run of equal hashes without having
-    /// met it, another thread has taken it out.
+    /// Unlinks a deleted entry like [`unlink`](Self::unlink), but from the start. A search for the
+    /// entry unlinks all deleted entries on its way. If the search reaches the end of the run of
+    /// equal hashes without having met the entry, another thread has unlinked it.
     unsafe fn unlink_deleted(&self, entry: NonNull<Header>) {
         // SAFETY: passed on.
         let hash = unsafe { entry.as_ref() }.hash();
@@ -351,7 +354,8 @@ impl SplitList {
             // SAFETY: passed on.
             let mut previous = unsafe { self.start(index) };
             // The next head ends the bucket of this hash, and nothing has to be compared, unless
-            // the walk starts further up or the array is doubled meanwhile (see `probe_bucket`).
+            // the walk starts from an ancestor or the array is doubled meanwhile (see
+            // `probe_bucket`).
             let is_own = !matches!(target, SearchTarget::Head(_)) && ptr::eq(previous, own);
             let mut word = previous.load();
             loop {
@@ -367,7 +371,8 @@ impl SplitList {
                     }
                     // SAFETY: heads live as long as the list.
                     previous = unsafe { head.as_ref() };
-                    // Met in the list, so it is linked: open it, should its claimer not have yet.
+                    // The walk met this head in the list, so it is linked: open it if it is still
+                    // pending.
                     word = previous.clear_pending();
                     continue;
                 }
@@ -392,7 +397,7 @@ impl SplitList {
                 if is_same_hash && is_match(entry) {
                     return Position { previous, word, found: Some((entry, next)) };
                 }
-                // Another key of the same hash is no end: the run goes on.
+                // Another key of the same hash does not end the search: the run goes on.
                 if !is_same_hash && target.comes_before_entry(header.hash()) {
                     return Position { previous, word, found: None };
                 }
@@ -402,7 +407,8 @@ impl SplitList {
         }
     }
 
-    /// An open head at or before bucket `index`, after opening what can be opened without waiting.
+    /// An open head at or before bucket `index`, after opening those that can be opened without
+    /// waiting.
     #[inline]
     unsafe fn start(&self, index: usize) -> &Link {
         let head = self.buckets.head(index);
@@ -415,8 +421,8 @@ impl SplitList {
 
     #[cold]
     unsafe fn start_closed<'a>(&'a self, index: usize, head: &'a Link) -> &'a Link {
-        // Opening the ancestors too keeps later walks short: O(1) amortized, as each is opened
-        // once. The recursion is as deep as an index has set bits, so at most 32.
+        // Opening the ancestors too keeps later walks short. It is O(1) amortized, since each is
+        // opened once. The recursion is as deep as an index has set bits, so at most 32.
         if index == 0 {
             return head;
         }
@@ -426,7 +432,8 @@ impl SplitList {
         if unsafe { self.open(index, head) } { head } else { ancestor }
     }
 
-    /// Claims the head of bucket `index`, links it and opens it. False if another thread is at it.
+    /// Claims the head of bucket `index`, links it and opens it. False if another thread is doing
+    /// so.
     unsafe fn open(&self, index: usize, head: &Link) -> bool {
         if let Err(word) = head.replace(LinkWord::UNCLAIMED, LinkWord::end().pending()) {
             return word.is_usable();
@@ -443,23 +450,23 @@ impl SplitList {
         true
     }
 
-    /// Asks the processor for the bucket word of `hash`, which is about to be written.
+    /// Prefetches the bucket word of `hash`, which is about to be written.
     #[inline]
     pub(super) fn prefetch_bucket(&self, hash: u64) {
         prefetch_for_write(self.buckets.head(bucket(hash, self.buckets.mask())));
     }
 
-    /// Asks the processor for the first entry of the bucket of `hash`, which is about to be read.
-    /// Needs no guard: the entry is not accessed.
+    /// Prefetches the first entry of the bucket of `hash`, which is about to be read. Needs no
+    /// guard, since the entry is not accessed.
     #[inline]
     pub(super) fn prefetch_entry(&self, hash: u64) {
         let word = self.buckets.head(bucket(hash, self.buckets.mask())).load();
         prefetch_for_read(word.pointer().wrapping_byte_add(offset_of!(Header, next)));
     }
 
-    /// Opens the buckets from `from` on, at most `count` of them; returns where to go on.
+    /// Opens at most `count` buckets from `from` on; returns the index to continue at.
     pub(super) unsafe fn open_from(&self, from: usize, count: usize) -> usize {
-        /// So far ahead the entries are fetched that a head has to be compared with.
+        /// How many buckets ahead it prefetches the entry with which a head has to be compared.
         const AHEAD: usize = 8;
         let to = self.buckets().min(from.saturating_add(count));
         for index in from..to {
@@ -473,7 +480,7 @@ impl SplitList {
         to
     }
 
-    /// Number of buckets.
+    /// The number of buckets.
     pub(super) fn buckets(&self) -> usize {
         self.buckets.mask() + 1
     }
@@ -521,9 +528,9 @@ unsafe fn entry_of(word: LinkWord) -> NonNull<Header> {
     unsafe { NonNull::new_unchecked(word.pointer().cast()) }
 }
 
-/// The way on from a deleted entry of the key that is looked for: its link still leads on, to its
-/// successor or to the entry that replaced it. Apart, or the compiler would have all hits compute what
-/// this rare case and others of the bucket have in common.
+/// Continues the walk after a deleted entry of the key that is searched for: its link still leads
+/// to its successor, or to the entry that replaced it. Out of line: inlined, the compiler hoists
+/// work for this rare case into every hit.
 #[cold]
 #[inline(never)]
 fn step_over_deleted(next: LinkWord) -> LinkWord {

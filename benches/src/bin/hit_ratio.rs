@@ -8,7 +8,6 @@
 
 use std::error::Error;
 use std::fmt::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,18 +15,14 @@ use clap::{Parser, ValueEnum};
 use larder::{BuildError, Cache, Maintenance, Policy};
 use larder_benches::contender::SameHasher;
 use larder_benches::report::{Table, mean};
-use larder_benches::trace::{Reference, Trace, for_each};
+use larder_benches::trace::{Reference, Trace, TraceArgs};
 
 /// Replays traces and prints hit ratios beside the references.
 #[derive(Debug, Parser)]
 #[command(about)]
 struct Options {
-    /// The folder with manifest.tsv, reference.tsv and the traces
-    #[arg(long, env = "LARDER_TRACES", default_value = "../shared/traces")]
-    traces: PathBuf,
-    /// Traces to replay [default: all]
-    #[arg(long, value_delimiter = ',')]
-    only: Vec<String>,
+    #[command(flatten)]
+    traces: TraceArgs,
     /// Policies to replay them with
     #[arg(
         long,
@@ -35,7 +30,7 @@ struct Options {
         default_values_t = [PolicyArg::Default, PolicyArg::Lru, PolicyArg::Fifo, PolicyArg::Lfu, PolicyArg::Sieve, PolicyArg::S3fifo]
     )]
     policies: Vec<PolicyArg>,
-    /// MaintenanceArg does the maintenance; `inline` makes a replay exact and repeatable
+    /// The mode of maintenance; `inline` makes a replay exact and reproducible
     #[arg(long, default_value = "inline")]
     maintenance: MaintenanceArg,
     /// Partitions of the cache; 0 leaves the number to the library
@@ -102,9 +97,9 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let reference = Reference::load(&options.traces)?;
+    let reference = Reference::load(&options.traces.folder)?;
     let mut rows = Vec::new();
-    for_each(&options.traces, &options.only, |trace| {
+    options.traces.for_each(|trace| {
         replay_all(options, trace, &reference, &mut rows).map_err(Box::<dyn Error>::from)
     })?;
     println!("{}", render_rows(options, &reference, &rows));

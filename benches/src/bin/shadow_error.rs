@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -15,18 +14,14 @@ use larder::{Cache, Maintenance, Policy, ShadowConfig};
 use larder_benches::contender::SameHasher;
 use larder_benches::keys::scramble;
 use larder_benches::report::{Table, mean};
-use larder_benches::trace::{Trace, for_each};
+use larder_benches::trace::{Trace, TraceArgs};
 
 /// Prints the error of shadow caches against full simulation.
 #[derive(Debug, Parser)]
 #[command(about)]
 struct Options {
-    /// The folder with manifest.tsv and the traces
-    #[arg(long, env = "LARDER_TRACES", default_value = "../shared/traces")]
-    traces: PathBuf,
-    /// Traces to replay [default: all]
-    #[arg(long, value_delimiter = ',')]
-    only: Vec<String>,
+    #[command(flatten)]
+    traces: TraceArgs,
     /// Policies of the shadows [default: lru and the library's default]
     #[arg(long, value_delimiter = ',')]
     policies: Vec<String>,
@@ -70,9 +65,9 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut rows = Vec::new();
-    for_each(&options.traces, &options.only, |trace| {
-        compare(options, trace, &mut rows).map_err(Box::<dyn Error>::from)
-    })?;
+    options
+        .traces
+        .for_each(|trace| compare(options, trace, &mut rows).map_err(Box::<dyn Error>::from))?;
     println!("{}", render(&rows));
     Ok(())
 }

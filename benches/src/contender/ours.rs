@@ -7,6 +7,18 @@ use larder::{Builder, Cache, Maintenance, Policy};
 use crate::contender::interface::{Contender, Seed, Value};
 use crate::contender::name::Name;
 
+/// The policies that single operations are measured with, by name.
+#[must_use]
+pub fn policies() -> [(&'static str, Policy); 5] {
+    [
+        ("fifo", Policy::fifo()),
+        ("sieve", Policy::sieve()),
+        ("s3-fifo", Policy::s3_fifo()),
+        ("lru", Policy::lru()),
+        ("lfu", Policy::lfu()),
+    ]
+}
+
 /// larder, looked up with `get`, `read` and `pin`.
 pub struct Larder<V: Value, S: Seed> {
     cache: Cache<u64, V, S>,

@@ -92,9 +92,9 @@ impl Error for TraceError {
 
 /// A line of `manifest.tsv`: a trace that is not loaded yet.
 #[derive(Clone, Debug)]
-pub struct ManifestEntry {
+pub(super) struct ManifestEntry {
     /// Its name.
-    pub name: String,
+    pub(super) name: String,
     class: String,
     requests: usize,
     capacities_entries: Vec<usize>,
@@ -104,7 +104,7 @@ pub struct ManifestEntry {
 ///
 /// # Errors
 /// If it is missing or has a line that is not a trace.
-pub fn manifest(dir: &Path) -> Result<Vec<ManifestEntry>, TraceError> {
+pub(super) fn manifest(dir: &Path) -> Result<Vec<ManifestEntry>, TraceError> {
     let path = dir.join("manifest.tsv");
     let parse = |line: &str| {
         let mut cells = line.split('\t');
@@ -134,7 +134,7 @@ impl ManifestEntry {
     ///
     /// # Errors
     /// If the file is missing, is not gzip, or has another length than the manifest says.
-    pub fn load(&self, dir: &Path) -> Result<Trace, TraceError> {
+    pub(super) fn load(&self, dir: &Path) -> Result<Trace, TraceError> {
         let path = dir.join(format!("{}.u32.gz", self.name));
         let read = || {
             let mut bytes = Vec::with_capacity(4 * self.requests);

@@ -124,7 +124,7 @@ mod tests {
         let short = short.unwrap();
         assert!(short.command.is_none());
         assert_eq!(short.replay.policies, ["lru", "fifo"]);
-        assert_eq!(short.replay.capacities(), [CapacityArg::Percent(5.0)]);
+        assert_eq!(short.replay.run.capacities(false), [CapacityArg::Percent(5.0)]);
         let long = Cli::try_parse_from(["larder", "replay", "a.txt", "b.txt", "--threads", "3"]);
         let Some(Command::Replay { files, replay }) = long.unwrap().command else {
             panic!("not a replay");
@@ -163,7 +163,7 @@ mod tests {
     fn a_curve_has_capacities_that_are_spread_over_decades() {
         let capacities = |args: &[&str]| {
             let cli = Cli::try_parse_from(["larder"].iter().chain(args)).unwrap();
-            cli.replay.capacities()
+            cli.replay.run.capacities(cli.replay.output.is_plotted())
         };
         assert_eq!(capacities(&[]).len(), 4);
         let curve = capacities(&["--plot", "a.SVG"]);

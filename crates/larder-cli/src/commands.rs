@@ -76,9 +76,9 @@ fn for_each_trace(
 }
 
 fn replay_all(files: Option<&TraceArgs>, args: &ReplayArgs) -> Result<(), CommandError> {
-    let (options, output) = (args.options(), args.output_format());
+    let (options, output) = (args.options(), args.output.format());
     check(&args.policies, &options)?;
-    args.plot.check()?;
+    args.output.plot.check()?;
     let mut report = ReplayReport::new(&options);
     for_each_trace(files, |trace| {
         let replayed = replay_trace(&trace, args, &options)?;
@@ -90,7 +90,7 @@ fn replay_all(files: Option<&TraceArgs>, args: &ReplayArgs) -> Result<(), Comman
         Ok(())
     })?;
     print_report(&report, output, || report.footer())?;
-    args.plot.draw(report.traces.iter().map(TraceReplay::panel))
+    args.output.plot.draw(report.traces.iter().map(TraceReplay::panel))
 }
 
 /// Every policy at every capacity, each with a fresh cache.
@@ -101,9 +101,9 @@ fn replay_trace(
 ) -> Result<TraceReplay, CommandError> {
     let info = TraceInfo::of(trace);
     let footprint = footprint(&info, options.weights)?;
-    let capacities = resolve_all(&args.capacities(), footprint);
+    let capacities = resolve_all(&args.run.capacities(args.output.is_plotted()), footprint);
     let runs = capacities.len() * args.policies.len();
-    let is_shown = !args.quiet && args.output_format() == OutputFormat::Table;
+    let is_shown = args.output.shows_progress();
     let steps = runs as u64 * info.requests * u64::from(options.passes);
     let progress = progress_bar(is_shown, steps);
     let mut replays = Vec::with_capacity(runs);
@@ -139,8 +139,8 @@ fn footprint(info: &TraceInfo, weights: Weights) -> Result<u64, ReplayError> {
 }
 
 fn simulate_all(files: &TraceArgs, args: &SimulateArgs) -> Result<(), CommandError> {
-    args.plot.check()?;
-    let (options, output) = (args.options(), args.output_format());
+    args.output.plot.check()?;
+    let (options, output) = (args.options(), args.output.format());
     let mut policies =
         args.policies.iter().map(|name| SimPolicy::named(name)).collect::<Result<Vec<_>, _>>()?;
     if policies.is_empty() {
@@ -167,7 +167,7 @@ fn simulate_all(files: &TraceArgs, args: &SimulateArgs) -> Result<(), CommandErr
         show(Trace::of_keys(name, keys, files.read_options().max_requests)?)?;
     }
     print_report(&report, output, || report.footer())?;
-    args.plot.draw(report.traces.iter().map(TraceSimulation::panel))
+    args.output.plot.draw(report.traces.iter().map(TraceSimulation::panel))
 }
 
 fn simulate_trace(
@@ -178,9 +178,9 @@ fn simulate_trace(
 ) -> Result<TraceSimulation, CommandError> {
     let info = TraceInfo::of(trace);
     let footprint = footprint(&info, options.weights)?;
-    let capacities = resolve_all(&args.capacities(), footprint);
+    let capacities = resolve_all(&args.run.capacities(args.output.is_plotted()), footprint);
     let cells = capacities.len() * policies.len();
-    let is_shown = !args.quiet && args.output_format() == OutputFormat::Table;
+    let is_shown = args.output.shows_progress();
     let progress = progress_bar(is_shown, cells as u64 * info.requests);
     let cells = simulate(trace, policies, &capacities, options, &progress)?;
     progress.finish_and_clear();

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         // A reader may close its pipe early: this is not a failure.
         Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            // If stderr is closed, the exit code alone has to tell.
+            // If stderr is closed, only the exit code reports the failure.
             let _ = writeln!(std::io::stderr(), "error: {}", error::with_causes(&failure));
             failure.exit_code()
         }

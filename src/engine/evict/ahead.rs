@@ -1,4 +1,4 @@
-//! Fetching ahead what evictions will touch.
+//! Prefetching what evictions will read.
 #![forbid(unsafe_code)]
 
 use super::Evictor;
@@ -6,8 +6,8 @@ use crate::base::panics::catch;
 use crate::entry::EntryPtr;
 use crate::table::Table;
 
-/// Entries that one run of maintenance fetches in advance: policies may name more than one for each
-/// eviction, as the candidate and the victim, and what is looked at on the way to them.
+/// The most entries that one run of maintenance prefetches. A policy may name several for each eviction:
+/// the candidate, the victim, and nodes that it examines on the way to them.
 const MAX_PREFETCH: usize = 64;
 
 /// The entries of nodes that a policy has named.
@@ -17,7 +17,7 @@ struct Named {
 }
 
 impl Named {
-    /// Whether the policy may name it is not asked: that would be to look at it now.
+    /// This does not check that the entry is evictable, which would read the entry now.
     #[inline]
     fn add(&mut self, entry: Option<EntryPtr>) {
         if let (Some(entry), Some(slot)) = (entry, self.entries.get_mut(self.len)) {
@@ -29,11 +29,11 @@ impl Named {
 }
 
 impl Evictor {
-    /// Asks the processor for what the eviction of the next `count` entries will touch. One after
-    /// the other, each would wait for its entry, and then for its bucket.
+    /// Prefetches what the eviction of the next `count` entries will read. Without that, each eviction
+    /// would wait for its entry, and then for its bucket.
     pub(crate) fn prefetch_victims<K, V>(&mut self, count: usize, table: &Table<K, V>) {
-        if self.bounded_len().saturating_add(count) <= self.enforced.entries
-            && self.bounded_weight() < self.enforced.weight
+        if self.evictable_len().saturating_add(count) <= self.enforced.entries
+            && self.evictable_weight() < self.enforced.weight
         {
             return;
         }
@@ -58,7 +58,7 @@ impl Evictor {
         }
     }
 
-    /// Lets the policy fetch what it will look up for keys that come or go.
+    /// Lets the policy prefetch what it will look up for keys that come or leave.
     #[inline]
     pub(crate) fn announce(&mut self, hashes: impl Iterator<Item = u64>) {
         self.call_policy_impl(|policy, _| policy.announce(hashes));

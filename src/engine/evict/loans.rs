@@ -1,12 +1,10 @@
-//! What the partitions of a cache lend each other of the bound on the sum of weights.
+//! The accounts of what partitions lend each other of the bound on weight.
 //!
-//! A partition may hold its equal *share* of the bound. An entry that is heavier than that is
-//! called heavy here: for it, its partition borrows from all others, up to the whole bound. This
-//! module keeps the accounts, as plain arithmetic; `maintenance::lending` moves the limits of the
-//! partitions to what these accounts say.
+//! A partition may hold its equal *share* of the bound. An entry that weighs more is called heavy: its
+//! partition borrows from all others to hold it, up to the whole bound. This module keeps the accounts,
+//! as plain arithmetic; `engine::lending` sets the limits of the partitions to what the accounts say.
 //!
-//! With `B` for the bound, `lent(i)` for what partition `i` has borrowed and `T` for the sum of
-//! all loans:
+//! `B` is the bound, `lent(i)` what partition `i` has borrowed, and `T` the sum of all loans:
 //!
 //! ```text
 //!   limit(i) = share(i) + lent(i)      share(i) = B − T in equal parts
@@ -15,24 +13,24 @@
 //!
 //! | change | by | loans | shares |
 //! |---|---|---|---|
-//! | a heavy entry is about to be inserted | its writer | of its partition: more; of others: less, if all together would pass the most that is lent | smaller |
-//! | a heavy entry has left | maintenance | of its partition: as much as it needs now | larger |
-//! | another bound | `set_max_weight` | less, if they are above it | as the bound says |
+//! | a heavy entry is about to be inserted | its writer | its partition's grows; others shrink if the sum would exceed the most that is lent | smaller |
+//! | a heavy entry has left | maintenance | its partition's shrinks to what is needed now | larger |
+//! | another bound | `set_max_weight` | shrink if their sum exceeds the bound | by the new bound |
 //!
-//! Loans that are called back are those of one partition after the other, in turn. There the
-//! oldest heavy entry leaves, not what lies beside it. An eighth of the bound is not lent unless a
-//! single entry needs it: what is light always fits somewhere without a loan.
+//! Loans are called back from one partition after the other, in turn. In such a partition the oldest
+//! heavy entry is evicted, and not a lighter one. An eighth of the bound is lent only if a single entry
+//! needs it, so that there is always room for light entries without a loan.
 #![forbid(unsafe_code)]
 
 use crate::policy::bounds::share_of;
 
-/// One of so many parts of the bound is lent to nothing but one entry that needs it.
+/// This part of the bound is lent only to a single entry that needs it.
 const UNLENT_PART: u64 = 8;
 
-/// The accounts of one cache. They change under its lock, and with each change the version does.
+/// The accounts of one cache. They change under their lock, and the version changes with them.
 #[derive(Clone, Debug)]
 pub(crate) struct Loans {
-    /// `None` where weight is not bounded: then nothing is heavy.
+    /// `None` if weight is not bounded: then no entry is heavy.
     max_weight: Option<u64>,
     lent: Box<[u64]>,
     /// The sum of `lent`.
@@ -43,8 +41,8 @@ pub(crate) struct Loans {
 }
 
 impl Loans {
-    /// The accounts of partitions with these shares; the bound is their sum. Shares that pass
-    /// `u64::MAX` together are those of a cache without such a bound.
+    /// The accounts of partitions with these shares; the bound is their sum. If the sum exceeds
+    /// `u64::MAX`, weight is not bounded.
     pub(crate) fn new(mut shares: impl ExactSizeIterator<Item = u64>) -> Self {
         let lent = vec![0; shares.len()].into_boxed_slice();
         let max_weight = shares.try_fold(0_u64, u64::checked_add);
@@ -60,19 +58,19 @@ impl Loans {
         self.version
     }
 
-    /// What the partition of that number may hold without a loan.
+    /// What the partition at `index` may hold without a loan.
     pub(crate) fn share(&self, index: usize) -> u64 {
         let share = |all| share_of(all - self.total, index, self.lent.len());
         self.max_weight.map_or(u64::MAX, share)
     }
 
-    /// What it was lent beside.
+    /// What the partition at `index` was lent.
     pub(crate) fn lent(&self, index: usize) -> u64 {
         self.lent[index]
     }
 
-    /// Lends `home` so much more, for an entry of that weight. False if the entry is heavier than
-    /// the whole bound; nothing has changed then.
+    /// Lends `more` to the partition `home`, for an entry that weighs `weight`. False, and changes nothing,
+    /// if the entry weighs more than the whole bound.
     pub(crate) fn lend(&mut self, home: usize, weight: u64, more: u64) -> bool {
         let max_weight = self.max_weight();
         if weight > max_weight {
@@ -87,7 +85,7 @@ impl Loans {
         true
     }
 
-    /// Takes back what the partition of that number does not need any more.
+    /// Takes back what the partition at `index` no longer needs.
     pub(crate) fn take_back(&mut self, index: usize, needed: u64) {
         let unneeded = self.lent[index].saturating_sub(needed);
         if unneeded > 0 {
@@ -104,7 +102,7 @@ impl Loans {
         self.version += 1;
     }
 
-    /// Leaves no more than `most` lent, and takes from `last` after all others.
+    /// Takes back loans until their sum is at most `most`; those of `last` after all others.
     fn call_back(&mut self, most: u64, last: Option<usize>) {
         let (partitions, hand) = (self.lent.len(), self.hand);
         let in_turn = (1..=partitions).map(|step| (hand + step) % partitions);
@@ -119,7 +117,7 @@ impl Loans {
         }
     }
 
-    /// Panics unless the loans are what was summed up, and the limits add up to the bound.
+    /// Panics unless the sums are right: that of the loans, and that of the limits, which is the bound.
     pub(crate) fn validate(&self) {
         assert_eq!(self.lent.iter().sum::<u64>(), self.total, "loans are miscounted");
         let Some(max_weight) = self.max_weight else { return };
@@ -142,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loan_comes_from_all_others_and_goes_back_to_them() {
+    fn a_loan_comes_from_all_other_partitions_and_returns_to_them() {
         let mut loans = of(64, 4);
         assert_eq!(limits(&loans), [16; 4]);
         assert!(loans.lend(2, 20, 20));
@@ -168,7 +166,7 @@ mod tests {
         assert!(loans.lend(3, 18, 18));
         assert_eq!((loans.total, &*loans.lent), (56, [18, 2, 18, 18].as_slice()));
         loans.validate();
-        // A replacement of what `home` has there already needs only the difference.
+        // A replacement of a heavy entry needs only the difference.
         assert!(loans.lend(3, 50, 32));
         assert_eq!(loans.lent(3), 50);
         loans.validate();
@@ -180,7 +178,7 @@ mod tests {
     /// Every sequence of steps up to a length, over two and three partitions.
     #[test]
     fn limits_add_up_to_the_bound_after_every_sequence_of_steps() {
-        fn go(loans: &Loans, depth: usize) {
+        fn try_steps(loans: &Loans, depth: usize) {
             loans.validate();
             if depth == 0 {
                 return;
@@ -188,7 +186,7 @@ mod tests {
             let step = |change: &dyn Fn(&mut Loans)| {
                 let mut next = loans.clone();
                 change(&mut next);
-                go(&next, depth - 1);
+                try_steps(&next, depth - 1);
             };
             for home in 0..loans.lent.len() {
                 for (weight, more) in [(5, 5), (11, 11), (11, 3), (12, 12), (4, 0)] {
@@ -207,17 +205,17 @@ mod tests {
             step(&|next| next.set_max_weight(Some(6)));
             step(&|next| next.set_max_weight(Some(12)));
         }
-        go(&of(11, 2), 4);
-        go(&of(12, 3), 3);
+        try_steps(&of(11, 2), 4);
+        try_steps(&of(12, 3), 3);
     }
 
     #[test]
-    fn a_bound_without_end_is_kept_as_it_is() {
+    fn shares_of_an_unbounded_cache_stay_unbounded() {
         let loans = Loans::new([u64::MAX, u64::MAX].into_iter());
         assert_eq!((loans.share(0), loans.share(1)), (u64::MAX, u64::MAX));
-        let mut widest = of(u64::MAX, 1);
-        assert_eq!(widest.share(0), u64::MAX);
-        widest.set_max_weight(Some(7));
-        assert_eq!(widest.share(0), 7);
+        let mut largest = of(u64::MAX, 1);
+        assert_eq!(largest.share(0), u64::MAX);
+        largest.set_max_weight(Some(7));
+        assert_eq!(largest.share(0), 7);
     }
 }

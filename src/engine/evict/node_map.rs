@@ -1,4 +1,4 @@
-//! The entries that have a node, by node id.
+//! The entries of one partition by node id.
 #![forbid(unsafe_code)]
 
 use crate::base::node_id::NodeId;
@@ -6,16 +6,16 @@ use crate::entry::{EntryMeta, EntryPtr};
 use crate::expiry::Timers;
 use crate::policy::Nodes;
 
-/// The nodes of one partition, and what they weigh.
+/// The entries that have a node, and their weight.
 #[derive(Default)]
 pub(super) struct NodeMap {
     pub(super) entries: Vec<Option<EntryPtr>>,
     pub(super) free: Vec<NodeId>,
     pub(super) weight: u64,
-    /// Of all these, those that are never evicted, and their weight.
+    /// The number of unevictable entries, and their weight.
     pub(super) unevictable: usize,
     pub(super) unevictable_weight: u64,
-    /// Those that need a loan of weight, in the order in which they came, and their weight.
+    /// The entries that need a loan of weight, the oldest first, and their weight.
     pub(super) heavy: Vec<NodeId>,
     pub(super) heavy_weight: u64,
     pub(super) timers: Timers,
@@ -31,16 +31,16 @@ impl NodeMap {
             return id;
         }
         if self.entries.len() == self.entries.capacity() {
-            // Doubling, but not past the bound: at capacity nothing is wasted.
+            // Doubles, but not beyond the limit, so that a full partition wastes nothing.
             let limit = match self.unevictable {
                 0 => limit.saturating_add(1),
-                // Any number of unevictable entries may come beside the bound.
+                // There may be any number of unevictable entries besides the limit.
                 _ => usize::MAX,
             };
             let room = limit.saturating_sub(self.entries.len());
             self.entries.reserve_exact(self.entries.len().max(16).min(room).max(1));
         }
-        let id = u32::try_from(self.entries.len()).expect("a partition's bound is below 2^32");
+        let id = u32::try_from(self.entries.len()).expect("a partition's limit is below 2^32");
         let id = NodeId::from_raw(id);
         self.count(id, meta);
         self.entries.push(Some(entry));
@@ -60,7 +60,7 @@ impl NodeMap {
         Some(entry)
     }
 
-    /// The same for an entry that the policy knows.
+    /// As [`take`](Self::take), but only for an evictable entry.
     #[inline]
     pub(super) fn take_evictable(&mut self, id: NodeId) -> Option<EntryPtr> {
         let entry = self.get(id)?;
@@ -81,7 +81,7 @@ impl NodeMap {
         self.free.push(id);
     }
 
-    /// The entry, if the policy knows of it.
+    /// The entry, if it is evictable.
     #[inline]
     pub(super) fn evictable(&self, id: NodeId) -> Option<EntryPtr> {
         self.get(id).filter(|entry| !entry.meta().is_unevictable())
@@ -91,12 +91,12 @@ impl NodeMap {
     pub(super) fn count(&mut self, id: NodeId, entry: &EntryMeta) {
         self.weight += u64::from(entry.weight());
         if entry.is_counted_apart() {
-            self.count_special(id, entry);
+            self.count_apart(id, entry);
         }
     }
 
     #[cold]
-    fn count_special(&mut self, id: NodeId, entry: &EntryMeta) {
+    fn count_apart(&mut self, id: NodeId, entry: &EntryMeta) {
         if entry.is_unevictable() {
             self.unevictable += 1;
             self.unevictable_weight += u64::from(entry.weight());
@@ -111,12 +111,12 @@ impl NodeMap {
     pub(super) fn discount(&mut self, id: NodeId, entry: &EntryMeta) {
         self.weight -= u64::from(entry.weight());
         if entry.is_counted_apart() {
-            self.discount_special(id, entry);
+            self.discount_apart(id, entry);
         }
     }
 
     #[cold]
-    fn discount_special(&mut self, id: NodeId, entry: &EntryMeta) {
+    fn discount_apart(&mut self, id: NodeId, entry: &EntryMeta) {
         if entry.is_unevictable() {
             self.unevictable -= 1;
             self.unevictable_weight -= u64::from(entry.weight());
@@ -129,7 +129,7 @@ impl NodeMap {
 
     #[inline]
     pub(super) fn expect(&self, id: NodeId) -> EntryPtr {
-        self.get(id).expect("the policy asks about a node that it holds")
+        self.get(id).expect("a policy asks only about nodes that were inserted")
     }
 }
 

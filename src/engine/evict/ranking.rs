@@ -1,15 +1,15 @@
-//! Entries in the order of their policy, and those that the user has sent to its end.
+//! Entries in the order of their policy, and those that the user has demoted.
 //!
-//! A demoted entry is the next to leave, whatever the policy, which sees it only when the entry
-//! leaves, as a removal. So demotion works alike with every policy, a user's own included, and none
-//! has to know of it. A use takes it back, as far as the cache notes uses for the policy:
+//! A demoted entry is the next to be evicted. The policy learns of this only when the entry leaves, as a
+//! removal, so demotion works with every policy, also with a user's. A use ends a demotion, as far as the
+//! cache notes uses for the policy:
 //!
 //! | the policy wants | a demotion ends by |
 //! |---|---|
 //! | [`Accesses::Order`] | a recorded access |
 //! | [`Accesses::Counter`], [`Accesses::Mark`] | a hit, by the counter, which a demotion clears |
 //! | [`Accesses::None`] | none: hits leave no trace |
-//! | any of them | a replacement of the value: the flag is the entry's |
+//! | any of these | also a replacement of the value, since the flag belongs to the entry |
 //!
 //! [`Accesses::Order`]: crate::policy::Accesses::Order
 //! [`Accesses::Counter`]: crate::policy::Accesses::Counter
@@ -26,24 +26,25 @@ use crate::base::panics::catch;
 use crate::entry::EntryPtr;
 use crate::policy::Segment;
 
-/// Nodes of entries that have left or were used since may be so many more than entries.
+/// The list of demoted nodes may be longer than the number of entries by this, since it keeps the nodes of
+/// entries that have left or were used.
 const STALE: usize = 64;
 
-/// From which end of the order.
+/// From which end of the order to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rank {
     Hottest,
     Coldest,
 }
 
-/// Where a node stands in its policy's eyes.
+/// Where a node stands in the eyes of its policy.
 #[cfg(feature = "snapshot")]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Standing {
-    /// Its rank among those of its partition, from the coldest up, as a part of `u32::MAX`; 0 if it
-    /// is unknown.
+    /// The node's rank among those of its partition, the coldest lowest, as a fraction of `u32::MAX`; 0 if
+    /// unknown.
     pub(crate) warmth: u32,
-    /// What the policy restores it by.
+    /// The word from which the policy restores the node.
     pub(crate) word: u32,
 }
 
@@ -55,8 +56,8 @@ impl Standing {
 }
 
 impl Evictor {
-    /// Makes the entry of that node the next to leave, after those that were demoted before. False
-    /// if it has left, or is never evicted.
+    /// Makes the entry of `id` the next to be evicted after those that were demoted before. False if the
+    /// entry has left or is unevictable.
     pub(crate) fn demote(&mut self, id: NodeId, hash: u64) -> bool {
         let Some(entry) = self.nodes.evictable(id).filter(|entry| entry.hash() == hash) else {
             return false;
@@ -77,7 +78,7 @@ impl Evictor {
         true
     }
 
-    /// Takes a demotion back: the entry was used.
+    /// Ends a demotion, because the entry was used.
     #[cold]
     pub(super) fn restore_rank(&self, id: NodeId) {
         if let Some(entry) = self.nodes.get(id) {
@@ -85,7 +86,7 @@ impl Evictor {
         }
     }
 
-    /// Unlinks the entry that was demoted first and not used since, if there is one.
+    /// Unlinks the first demoted entry that was not used since, if there is one.
     #[cold]
     pub(super) fn evict_demoted(&mut self) -> Option<EntryPtr> {
         while let Some(id) = self.demoted.pop_front() {
@@ -93,7 +94,7 @@ impl Evictor {
                 self.call_policy_impl(|policy, nodes| policy.on_remove(id, nodes));
                 return self.nodes.take(id);
             }
-            // Used since: to be demoted anew if it is to leave.
+            // Used since, which ends the demotion.
             self.restore_rank(id);
         }
         None
@@ -104,10 +105,10 @@ impl Evictor {
         entry.is_some_and(|entry| entry.meta().is_demoted() && entry.frequency() == 0)
     }
 
-    /// The hashes of up to `count` entries, and how often each was used lately: the hottest, or
-    /// the coldest, first.
+    /// The hashes of up to `count` entries, the hottest or the coldest first, and how often each was used
+    /// lately.
     pub(crate) fn ranked(&mut self, rank: Rank, count: usize) -> Vec<(u64, u64)> {
-        let count = count.min(self.bounded_len());
+        let count = count.min(self.evictable_len());
         let ids = match rank {
             Rank::Coldest => self.coldest(count),
             Rank::Hottest => self.hottest(count),
@@ -121,13 +122,13 @@ impl Evictor {
         ids.into_iter().filter_map(with_frequency).collect()
     }
 
-    /// Up to `count` nodes, the next to leave first: what was demoted, what the policy names, then
-    /// the others by their frequency.
+    /// Up to `count` nodes, the next to be evicted first: the demoted ones, those that the policy names,
+    /// then the others by their frequency.
     fn coldest(&mut self, count: usize) -> Vec<NodeId> {
         let mut ranking = Ranking::default();
         let demoted = self.demoted.iter().filter(|id| self.is_demoted(**id));
         for id in demoted {
-            // A node that was demoted, used and demoted again stands there twice.
+            // A node that was demoted, used and demoted again is in the list twice.
             ranking.add(*id);
             if ranking.ids.len() >= count {
                 break;
@@ -137,12 +138,12 @@ impl Evictor {
             self.add_named(&mut ranking, Rank::Coldest, count);
         }
         if ranking.ids.len() < count {
-            let held = self.nodes.entries.iter().flatten();
-            let ids: Vec<_> = held.filter_map(|entry| entry.meta().node()).collect();
-            let is_left = |id: &NodeId| self.nodes.evictable(*id).is_some() && ranking.lacks(*id);
-            let left: Vec<_> = ids.into_iter().filter(is_left).collect();
-            let mut by_frequency = Vec::with_capacity(left.len());
-            for id in left {
+            let ids = self.nodes.entries.iter().flatten().filter_map(|entry| entry.meta().node());
+            let is_unranked =
+                |id: &NodeId| self.nodes.evictable(*id).is_some() && ranking.lacks(*id);
+            let unranked: Vec<_> = ids.filter(is_unranked).collect();
+            let mut by_frequency = Vec::with_capacity(unranked.len());
+            for id in unranked {
                 let frequency = self.call_policy(|policy, nodes| policy.frequency(id, nodes));
                 by_frequency.push((frequency.unwrap_or(0), id));
             }
@@ -153,14 +154,14 @@ impl Evictor {
         ranking.ids
     }
 
-    /// Up to `count` nodes, the last to leave first: what the policy names, then the others, from the
-    /// far end of [`coldest`](Self::coldest).
+    /// Up to `count` nodes, the last to be evicted first: those that the policy names, then the others in the
+    /// reverse order of [`coldest`](Self::coldest).
     fn hottest(&mut self, count: usize) -> Vec<NodeId> {
         let mut ranking = Ranking::default();
         self.add_named(&mut ranking, Rank::Hottest, count + self.demoted.len());
         ranking.ids.retain(|id| !self.is_demoted(*id));
         if ranking.ids.len() < count {
-            let rest = self.coldest(self.bounded_len());
+            let rest = self.coldest(self.evictable_len());
             let mut named: HashSet<_> = ranking.ids.iter().copied().collect();
             ranking.ids.extend(rest.into_iter().rev().filter(|id| named.insert(*id)));
         }
@@ -168,7 +169,7 @@ impl Evictor {
         ranking.ids
     }
 
-    /// Adds what the policy names. A policy may name unknown nodes, or one twice.
+    /// Adds the nodes that the policy names. A policy may name unknown nodes, or a node twice.
     fn add_named(&mut self, ranking: &mut Ranking, rank: Rank, count: usize) {
         let mut named = Vec::new();
         self.call_policy(|policy, nodes| {
@@ -182,7 +183,7 @@ impl Evictor {
         named.into_iter().for_each(|id| ranking.add(id));
     }
 
-    /// How often the entry of that node was used lately, as its policy says, unless it has left.
+    /// How often the entry of `id` was used lately according to the policy, unless the entry has left.
     pub(crate) fn frequency(&mut self, id: NodeId, hash: u64) -> Option<u64> {
         let entry = self.nodes.get(id).filter(|entry| entry.hash() == hash)?;
         if entry.meta().is_unevictable() {
@@ -191,18 +192,18 @@ impl Evictor {
         self.call_policy(|policy, nodes| policy.frequency(id, nodes))
     }
 
-    /// The part of the policy that `id` is in, if it is still the entry of `hash`.
+    /// The segment of the policy that `id` is in, if it is still the node of the entry of `hash`.
     pub(crate) fn segment_of(&mut self, id: NodeId, hash: u64) -> Option<&'static str> {
         self.nodes.evictable(id).filter(|entry| entry.hash() == hash)?;
         self.call_policy(|policy, nodes| policy.segment_of(id, nodes)).flatten()
     }
 
-    /// How the policy divides what it holds.
+    /// The segments into which the policy divides its nodes.
     pub(crate) fn segments(&mut self) -> Vec<Segment> {
         self.call_policy(|policy, _| policy.segments()).unwrap_or_default()
     }
 
-    /// Where each node stands, by id, for a snapshot.
+    /// The standing of each node by id, for a snapshot.
     #[cfg(feature = "snapshot")]
     pub(crate) fn standings(&mut self) -> Vec<Standing> {
         let mut standings = vec![Standing::default(); self.nodes.entries.len()];
@@ -212,7 +213,7 @@ impl Evictor {
                 return;
             };
             named += 1;
-            // The rank as a part of all, so that partitions can be merged; 0 means unknown.
+            // The rank as a fraction, so that those of all partitions can be compared; 0 means unknown.
             let warmth = (named * u64::from(u32::MAX) / len).clamp(1, u64::from(u32::MAX));
             *standing = Standing { warmth: warmth as u32, word };
         };
@@ -232,7 +233,7 @@ impl Evictor {
                 .filter(is_unnamed)
                 .map(|id| match nodes.evictable(id) {
                     Some(_) => (policy.frequency(id, nodes), id),
-                    // Never evicted: warmer than all others.
+                    // Unevictable: warmer than all others.
                     None => (u64::MAX, id),
                 })
                 .collect();

@@ -4,28 +4,27 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::base::sync;
-use crate::entry::Deadline;
-use crate::entry::{DeadlineSpec, Owned};
+use crate::entry::{Deadline, DeadlineSpec, Owned};
 use crate::policy::bounds::Bounds;
 use crate::reclaim::{self, Freeable};
 use crate::table::Table;
 
-/// What the policy has heard.
+/// A call that the policy has received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
+enum PolicyCall {
     Insert(u32),
     Access(u32),
-    /// And the old weight.
+    /// The node and the old weight.
     Update(u32, u32),
     Remove(u32),
     Restore(u32, u32),
     Resize(Option<usize>, Option<u64>),
 }
 
-/// What the policy is to say, and what it has heard.
+/// What the policy answers, and the calls that it has received.
 #[derive(Default)]
 struct Script {
-    heard: Vec<Heard>,
+    calls: Vec<PolicyCall>,
     victims: Vec<u32>,
     named: Vec<u32>,
     sample: Option<Sample>,
@@ -39,9 +38,9 @@ struct Scripted {
 }
 
 impl Scripted {
-    fn hear(&self, heard: Heard) {
+    fn note(&self, calls: PolicyCall) {
         let mut script = sync::lock(&self.script);
-        script.heard.push(heard);
+        script.calls.push(calls);
         let panics = script.panics;
         drop(script);
         assert!(!panics, "as scripted");
@@ -59,22 +58,22 @@ impl EvictionPolicy for Scripted {
         self.room
     }
     fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) {
-        self.hear(Heard::Insert(id.to_raw()));
+        self.note(PolicyCall::Insert(id.to_raw()));
     }
     fn on_access(&mut self, id: NodeId, _: &dyn Nodes) {
-        self.hear(Heard::Access(id.to_raw()));
+        self.note(PolicyCall::Access(id.to_raw()));
     }
     fn on_update(&mut self, id: NodeId, old_weight: u32, _: &dyn Nodes) {
-        self.hear(Heard::Update(id.to_raw(), old_weight));
+        self.note(PolicyCall::Update(id.to_raw(), old_weight));
     }
     fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
-        self.hear(Heard::Remove(id.to_raw()));
+        self.note(PolicyCall::Remove(id.to_raw()));
     }
     fn on_restore(&mut self, id: NodeId, word: u32, _: &dyn Nodes) {
-        self.hear(Heard::Restore(id.to_raw(), word));
+        self.note(PolicyCall::Restore(id.to_raw(), word));
     }
     fn on_resize(&mut self, config: &PolicyConfig, _: &dyn Nodes) {
-        self.hear(Heard::Resize(config.capacity_entries, config.max_weight));
+        self.note(PolicyCall::Resize(config.capacity_entries, config.max_weight));
     }
     fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
         sync::lock(&self.script).victims.pop().map(NodeId::from_raw)
@@ -92,7 +91,7 @@ impl EvictionPolicy for Scripted {
     }
 }
 
-/// An order, and the entries that it may hold.
+/// An evictor, and a table for its entries.
 struct TestPartition {
     evictor: Evictor,
     script: Arc<Mutex<Script>>,
@@ -113,12 +112,12 @@ impl TestPartition {
         Self::new(Accesses::Counter { max: 3 }, Room::BeforeInsert)
     }
 
-    /// An entry that is not in the order yet.
-    fn entry(&self, hash: u64, weight: u32, shape: impl FnOnce(&Owned<u64, u64>)) -> EntryPtr {
+    /// An entry that is not linked yet.
+    fn entry(&self, hash: u64, weight: u32, prepare: impl FnOnce(&Owned<u64, u64>)) -> EntryPtr {
         let owned = Owned::new(hash, weight, hash << 32 | u64::from(weight), 0);
-        shape(&owned);
+        prepare(&owned);
         let inserted = self.table.insert_if_absent(owned, |_| true, &reclaim::pin());
-        inserted.ok().expect("there is none of that hash and weight")
+        inserted.ok().expect("no other entry has that hash and weight")
     }
 
     fn insert(&mut self, hash: u64, weight: u32) -> EntryPtr {
@@ -140,8 +139,8 @@ impl TestPartition {
         entry
     }
 
-    fn heard(&self) -> Vec<Heard> {
-        std::mem::take(&mut sync::lock(&self.script).heard)
+    fn calls(&self) -> Vec<PolicyCall> {
+        std::mem::take(&mut sync::lock(&self.script).calls)
     }
 
     fn evict(&mut self) -> Option<u64> {
@@ -172,7 +171,7 @@ fn shares_add_up_to_the_bounds_and_differ_by_one_at_most() {
 }
 
 #[test]
-fn a_partition_holds_what_its_counts_have_room_for() {
+fn an_unbounded_partition_holds_what_its_counts_have_room_for() {
     let most = i32::MAX as usize - 1024;
     for capacity in [None, Some(usize::MAX)] {
         let share = Bounds { capacity, max_weight: None }.share(0, 1);
@@ -184,12 +183,12 @@ fn a_partition_holds_what_its_counts_have_room_for() {
 }
 
 #[test]
-fn room_is_lacking_when_one_more_would_be_too_much() {
+fn room_is_lacking_when_one_more_entry_would_exceed_a_limit() {
     let mut full = TestPartition::plain();
     let light = full.entry(90, 1, |_| {});
     let heavy = full.entry(91, 200, |_| {});
     let unevictable = full.entry(92, 200, Owned::set_unevictable);
-    assert!(!full.evictor.lacks_room_for(heavy.meta()), "there is nothing that could leave");
+    assert!(!full.evictor.lacks_room_for(heavy.meta()), "no entry could leave");
     full.insert(1, 40);
     full.insert(2, 40);
     let fits = full.entry(93, 20, |_| {});
@@ -198,8 +197,8 @@ fn room_is_lacking_when_one_more_would_be_too_much() {
         !full.evictor.lacks_room_for(fits.meta()) && full.evictor.lacks_room_for(too_much.meta())
     );
     full.insert(3, 0);
-    assert!(full.evictor.lacks_room_for(light.meta()), "three entries are the bound");
-    assert!(!full.evictor.lacks_room_for(unevictable.meta()), "the bounds are not about it");
+    assert!(full.evictor.lacks_room_for(light.meta()), "three entries are the limit");
+    assert!(!full.evictor.lacks_room_for(unevictable.meta()), "the limits do not count it");
 
     let mut late = TestPartition::new(Accesses::None, Room::AfterInsert);
     late.fill(1);
@@ -211,45 +210,45 @@ fn room_is_lacking_when_one_more_would_be_too_much() {
 fn bounds_are_exceeded_by_entries_or_by_weight_alone() {
     let mut by_entries = TestPartition::plain();
     by_entries.fill(1);
-    assert!(!by_entries.evictor.is_over() && !by_entries.evictor.is_above_limits());
+    assert!(!by_entries.evictor.is_above_enforced() && !by_entries.evictor.is_above_limits());
     by_entries.insert(4, 1);
-    assert!(by_entries.evictor.is_over() && by_entries.evictor.is_above_limits());
+    assert!(by_entries.evictor.is_above_enforced() && by_entries.evictor.is_above_limits());
 
     let mut by_weight = TestPartition::plain();
     by_weight.insert(1, 100);
-    assert!(!by_weight.evictor.is_over() && !by_weight.evictor.is_above_limits());
+    assert!(!by_weight.evictor.is_above_enforced() && !by_weight.evictor.is_above_limits());
     by_weight.insert(2, 1);
-    assert!(by_weight.evictor.is_over() && by_weight.evictor.is_above_limits());
+    assert!(by_weight.evictor.is_above_enforced() && by_weight.evictor.is_above_limits());
 }
 
 #[test]
 fn lowered_bounds_are_approached_from_what_is_there() {
     let mut partition = TestPartition::plain();
     partition.fill(30);
-    partition.heard();
+    partition.calls();
     let limits = Limits { entries: 2, weight: 80 };
     partition.evictor.set_limits(limits, &PolicyConfig::new(Some(2), Some(80)));
-    assert_eq!(partition.heard(), [Heard::Resize(Some(2), Some(80))]);
+    assert_eq!(partition.calls(), [PolicyCall::Resize(Some(2), Some(80))]);
     assert_eq!(partition.evictor.limits().entries, 2);
-    assert!(partition.evictor.is_above_limits() && !partition.evictor.is_over());
+    assert!(partition.evictor.is_above_limits() && !partition.evictor.is_above_enforced());
     partition.insert(4, 0);
-    assert!(partition.evictor.is_over(), "it does not grow meanwhile");
+    assert!(partition.evictor.is_above_enforced(), "it does not grow meanwhile");
     assert!(partition.evict().is_some() && partition.evict().is_some());
     partition.evictor.ratchet();
-    assert!(!partition.evictor.is_above_limits() && !partition.evictor.is_over());
+    assert!(!partition.evictor.is_above_limits() && !partition.evictor.is_above_enforced());
     partition.insert(5, 0);
-    assert!(partition.evictor.is_over(), "what has left does not come back");
+    assert!(partition.evictor.is_above_enforced(), "the enforced limits are not raised again");
 }
 
 #[test]
-fn a_replacement_takes_over_what_is_known_of_the_key() {
+fn a_replacement_takes_over_the_node_and_the_counter_of_the_key() {
     let mut partition = TestPartition::plain();
     let old = partition.insert(1, 10);
     old.set_frequency(2);
     old.meta().set_scratch(77);
     let new = partition.entry(1, 20, |_| {});
     partition.evictor.update(id(0), old, new);
-    assert_eq!(partition.heard(), [Heard::Insert(0), Heard::Update(0, 10)]);
+    assert_eq!(partition.calls(), [PolicyCall::Insert(0), PolicyCall::Update(0, 10)]);
     assert_eq!((new.frequency(), new.meta().scratch(), new.meta().node()), (3, 77, Some(id(0))));
     assert_eq!((old.meta().node(), partition.evictor.weight()), (None, 20));
     let newest = partition.entry(1, 5, |_| {});
@@ -272,84 +271,88 @@ fn the_cache_keeps_the_scratch_word_where_the_policy_asks_for_order() {
 }
 
 #[test]
-fn the_policy_hears_nothing_of_what_is_never_evicted() {
+fn the_policy_never_sees_unevictable_entries() {
     let mut partition = TestPartition::plain();
     let (plain, unevictable) = (partition.insert(1, 10), partition.insert_unevictable(2, 20));
-    assert_eq!(partition.heard(), [Heard::Insert(0)]);
+    assert_eq!(partition.calls(), [PolicyCall::Insert(0)]);
     assert_eq!((partition.evictor.len(), partition.evictor.weight()), (2, 30));
     partition.evictor.access(id(1), read_buffer::tag(2));
     let still_unevictable = partition.entry(2, 21, Owned::set_unevictable);
     partition.evictor.update(id(1), unevictable, still_unevictable);
-    assert_eq!(partition.heard(), []);
+    assert_eq!(partition.calls(), []);
 
     // From one kind to the other, and back.
     let now_unevictable = partition.entry(1, 11, Owned::set_unevictable);
     partition.evictor.update(id(0), plain, now_unevictable);
-    assert_eq!(partition.heard(), [Heard::Remove(0)]);
+    assert_eq!(partition.calls(), [PolicyCall::Remove(0)]);
     let now_plain = partition.entry(2, 22, |_| {});
     still_unevictable.set_frequency(2);
     still_unevictable.meta().set_scratch(5);
     partition.evictor.update(id(1), still_unevictable, now_plain);
-    assert_eq!(partition.heard(), [Heard::Insert(1)]);
+    assert_eq!(partition.calls(), [PolicyCall::Insert(1)]);
     assert_eq!((now_plain.frequency(), now_plain.meta().scratch()), (0, 0), "new to the policy");
     assert_eq!(partition.evictor.weight(), 33);
     partition.evictor.validate();
 
     partition.evictor.remove(id(0));
-    assert_eq!((partition.heard(), partition.evictor.weight()), (vec![], 22));
+    assert_eq!((partition.calls(), partition.evictor.weight()), (vec![], 22));
     partition.evictor.remove(id(1));
-    assert_eq!((partition.heard(), partition.evictor.weight()), (vec![Heard::Remove(1)], 0));
+    assert_eq!((partition.calls(), partition.evictor.weight()), (vec![PolicyCall::Remove(1)], 0));
     assert_eq!(partition.evictor.len(), 0);
 }
 
 #[test]
-fn an_access_counts_if_its_node_is_still_that_of_its_key() {
+fn an_access_is_reported_if_the_node_is_still_that_of_its_key() {
     let mut partition = TestPartition::plain();
     let entry = partition.insert(7 << 32 | 7, 1);
     let tag = read_buffer::tag(entry.hash());
-    partition.heard();
+    partition.calls();
     partition.evictor.access(id(0), tag);
     partition.evictor.access(id(0), !tag);
     partition.evictor.access(id(5), tag);
-    assert_eq!(partition.heard(), [Heard::Access(0)]);
+    assert_eq!(partition.calls(), [PolicyCall::Access(0)]);
 }
 
 #[test]
-fn a_policy_that_names_no_victim_or_a_wrong_one_is_helped_in_turn() {
+fn any_entry_is_evicted_if_the_policy_names_no_victim_or_a_wrong_one() {
     let mut partition = TestPartition::plain();
     partition.fill(1);
     partition.insert_unevictable(4, 1);
     sync::lock(&partition.script).victims = vec![1];
-    partition.heard();
+    partition.calls();
     assert_eq!((partition.evict(), partition.evictor.faults()), (Some(2), 0));
-    assert_eq!(partition.heard(), [], "who names a victim has forgotten it");
+    assert_eq!(partition.calls(), [], "a policy that names a victim has forgotten it");
     sync::lock(&partition.script).victims = vec![3, 1, 99];
     assert_eq!((partition.evict(), partition.evictor.faults()), (Some(1), 1), "there is no 99");
     assert_eq!((partition.evict(), partition.evictor.faults()), (Some(3), 2), "1 has left");
-    assert_eq!(partition.heard(), [Heard::Remove(0), Heard::Remove(2)]);
+    assert_eq!(partition.calls(), [PolicyCall::Remove(0), PolicyCall::Remove(2)]);
     partition.insert(5, 1);
     assert_eq!(
         (partition.evict(), partition.evictor.faults()),
         (Some(5), 3),
-        "3 is not its to name"
+        "node 3 is unevictable"
     );
-    assert_eq!((partition.evict(), partition.evictor.faults()), (None, 3), "nothing may leave");
+    assert_eq!(
+        (partition.evict(), partition.evictor.faults()),
+        (None, 3),
+        "the entry that is left is unevictable"
+    );
 }
 
 #[test]
-fn a_newcomer_is_not_the_next_to_leave_where_the_policy_names_nobody() {
+fn a_new_entry_is_not_the_next_to_leave_if_the_policy_names_no_victim() {
     let mut partition = TestPartition::plain();
     partition.fill(1);
     for (new, leaves) in [(4, 1), (5, 2), (6, 3), (7, 4), (8, 5), (9, 6)] {
         assert_eq!(partition.evict(), Some(leaves));
         partition.insert(new, 1);
     }
-    // Round and round, past what is empty.
+    // The search goes round, past empty nodes.
     assert_eq!([(); 4].map(|()| partition.evict()), [Some(7), Some(8), Some(9), None]);
 }
 
 #[test]
-fn what_does_not_agree_is_not_valid() {
+fn validation_finds_parts_that_do_not_agree() {
     let is_valid = |spoil: fn(&mut Evictor, EntryPtr)| {
         let mut partition = TestPartition::plain();
         let entry = partition.insert(1, 10);
@@ -370,7 +373,7 @@ fn what_does_not_agree_is_not_valid() {
 }
 
 #[test]
-fn a_policy_that_panics_costs_a_fault_and_hands_its_payload_on() {
+fn a_panic_of_the_policy_is_a_fault_and_its_payload_is_handed_on() {
     let mut partition = TestPartition::plain();
     sync::lock(&partition.script).panics = true;
     partition.insert(1, 1);
@@ -381,7 +384,7 @@ fn a_policy_that_panics_costs_a_fault_and_hands_its_payload_on() {
 }
 
 #[test]
-fn what_the_policy_ranks_is_told_as_far_as_it_is_there() {
+fn ranked_entries_are_those_the_policy_names_and_then_the_others() {
     let mut partition = TestPartition::plain();
     for (hash, frequency) in [(1, 1), (2, 3), (3, 2)] {
         partition.insert(hash, 1).set_frequency(frequency);
@@ -391,14 +394,14 @@ fn what_the_policy_ranks_is_told_as_far_as_it_is_there() {
     // A node that the policy does not name follows.
     assert_eq!(partition.evictor.ranked(Rank::Coldest, 9), [(3, 2), (2, 3), (1, 1)]);
     assert_eq!(partition.evictor.ranked(Rank::Hottest, 1), [(3, 2)]);
-    // One that ranks none is helped by frequency.
+    // If it names no evictable node, all are ranked by frequency.
     sync::lock(&partition.script).named = vec![3, 99];
     assert_eq!(partition.evictor.ranked(Rank::Coldest, 9), [(1, 1), (3, 2), (2, 3)]);
     assert_eq!(partition.evictor.ranked(Rank::Hottest, 2), [(2, 3), (3, 2)]);
 }
 
 #[test]
-fn frequency_and_segment_are_those_of_the_entry_that_was_meant() {
+fn frequency_and_segment_are_those_of_the_entry_with_that_hash() {
     let mut partition = TestPartition::plain();
     partition.insert(1, 1).set_frequency(2);
     partition.insert_unevictable(2, 1).set_frequency(1);
@@ -419,11 +422,11 @@ fn a_policy_may_change_its_sample_if_it_has_one() {
 
     let mut none = TestPartition::new(Accesses::Mark { sample: Sample::NONE }, Room::BeforeInsert);
     sync::lock(&none.script).sample = Some(more);
-    assert_eq!(none.evictor.sample(), Sample::NONE, "it is not asked again");
+    assert_eq!(none.evictor.sample(), Sample::NONE, "the policy is not asked again");
 }
 
 #[test]
-fn a_timer_fires_once_and_again_if_it_is_set_anew() {
+fn a_timer_fires_once_and_again_if_it_is_set_again() {
     const SECOND: u64 = 1_000_000_000;
     let mut partition = TestPartition::plain();
     let spec = DeadlineSpec {
@@ -458,16 +461,16 @@ fn ids_are_used_again_before_new_ones() {
     partition.evictor.remove(id(1));
     assert_eq!(partition.insert(4, 1).meta().node(), Some(id(1)));
     assert_eq!(partition.insert(5, 1).meta().node(), Some(id(3)));
-    // At the bound nothing is wasted: one more than that fits, for the one being inserted.
+    // At the limit nothing is wasted: there is room for one more, which is being inserted.
     assert_eq!(partition.evictor.nodes.entries.capacity(), 4);
     partition.insert_unevictable(6, 1);
     partition.insert_unevictable(7, 1);
-    assert!(partition.evictor.nodes.entries.capacity() > 6, "beside the bound");
+    assert!(partition.evictor.nodes.entries.capacity() > 6, "besides the limit");
 }
 
 #[cfg(feature = "snapshot")]
 #[test]
-fn every_node_has_a_standing_and_what_is_never_evicted_the_warmest() {
+fn every_node_has_a_standing_and_unevictable_ones_the_warmest() {
     let mut partition = TestPartition::plain();
     for (hash, frequency) in [(1, 2), (2, 0), (3, 1)] {
         partition.insert(hash, 1).set_frequency(frequency);
@@ -475,12 +478,12 @@ fn every_node_has_a_standing_and_what_is_never_evicted_the_warmest() {
     partition.insert_unevictable(4, 1);
     partition.insert(5, 1);
     partition.evictor.remove(id(4));
-    // Twice named, strangers: a policy may do as it likes.
+    // A policy may name a node twice, or an unknown one.
     sync::lock(&partition.script).named = vec![1, 99, 1, 3];
     let standings = partition.evictor.standings();
     let quarter = u64::from(u32::MAX) / 4;
     let places: Vec<u64> = standings.iter().map(|it| u64::from(it.warmth) / quarter).collect();
-    assert_eq!(places, [3, 1, 2, 4, 0], "the one named, then by frequency");
+    assert_eq!(places, [3, 1, 2, 4, 0], "the node that is named is the coldest, then by frequency");
     let words: Vec<u32> = standings.iter().map(|it| it.word).collect();
     assert_eq!(words, [0, 101, 0, 0, 0]);
     assert_eq!(partition.evictor.faults(), 0);

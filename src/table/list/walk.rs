@@ -1,4 +1,4 @@
-//! Walks over the whole list: iteration, and the end of the table.
+//! Walks over the whole list: for iteration, and for the end of the table.
 
 use std::ptr::NonNull;
 
@@ -9,9 +9,9 @@ use super::{Link, SplitList, bucket, entry_of, precedes};
 use crate::base::prefetch::prefetch_for_read;
 use crate::entry::Header;
 
-/// How many buckets ahead of a walk their heads are asked for, how many ahead they are followed to
-/// their first entries, and how many ahead those are previewed. Most buckets hold one entry or
-/// none, and in split order both heads and entries lie all over memory.
+/// How many buckets ahead of a walk heads are prefetched, their first entries are prefetched, and
+/// those entries are previewed. Most buckets hold at most one entry, and in split order both heads
+/// and entries are scattered over memory.
 #[cfg(not(larder_loom))]
 const HEADS_AHEAD: u64 = 64;
 #[cfg(not(larder_loom))]
@@ -19,14 +19,14 @@ const ENTRIES_AHEAD: u64 = 32;
 #[cfg(not(larder_loom))]
 const PREVIEWS_AHEAD: u64 = 16;
 
-/// Asks the processor for what a walk is about to meet. Without it, each head and each entry is
-/// waited for in turn.
+/// Prefetches the heads and entries that a walk is about to meet. Without it, the walk would wait
+/// for each of them in turn.
 #[cfg(not(larder_loom))]
 struct Lookahead<'l> {
     list: &'l SplitList,
     mask: usize,
-    /// The first buckets in split order whose head was not asked for, or not followed, or whose
-    /// first entry was not previewed.
+    /// The first positions in split order at which the head is not prefetched yet, the entry is not
+    /// prefetched yet, and the entry is not previewed yet.
     heads: u64,
     entries: u64,
     previews: u64,
@@ -38,8 +38,8 @@ impl<'l> Lookahead<'l> {
         Self { list, mask: list.buckets.mask(), heads: 0, entries: 0, previews: 0 }
     }
 
-    /// The position of a bucket in split order, and the bucket of a position. There are always more
-    /// buckets than one, so the shift is less than the width.
+    /// The position of a bucket in split order, or the bucket at a position. There is always more
+    /// than one bucket, so the shift is less than the width.
     fn reversed(&self, index: u64) -> u64 {
         index.reverse_bits() >> (self.mask as u64).leading_zeros()
     }
@@ -51,11 +51,11 @@ impl<'l> Lookahead<'l> {
         (word.is_usable() && !word.is_head()).then_some(word)
     }
 
-    /// The walk is at an entry of this hash. Calls `preview`, if there is one, for entries that it
-    /// comes to soon, gone or not.
+    /// Prefetches ahead of a walk that is at an entry of this hash. Calls `preview`, if there is
+    /// one, for entries that the walk reaches soon, deleted or not.
     ///
     /// # Safety
-    /// As for the walk.
+    /// The same as for [`SplitList::walk`].
     #[inline]
     unsafe fn at(&mut self, hash: u64, preview: Option<&mut impl FnMut(NonNull<Header>)>) {
         let position = self.reversed(bucket(hash, self.mask) as u64);
@@ -69,7 +69,7 @@ impl<'l> Lookahead<'l> {
         self.entries = self.entries.max(position);
         while self.entries < end.min(position + ENTRIES_AHEAD) {
             if let Some(word) = self.first(self.entries) {
-                // Most entries are longer than a line, or lie across two.
+                // Most entries are longer than a cache line, or lie across two.
                 let entry = word.pointer().cast::<u8>().cast_const();
                 prefetch_for_read(entry);
                 prefetch_for_read(entry.wrapping_add(64));
@@ -80,7 +80,7 @@ impl<'l> Lookahead<'l> {
         self.previews = self.previews.max(position + 1);
         while self.previews < end.min(position + PREVIEWS_AHEAD) {
             if let Some(word) = self.first(self.previews) {
-                // SAFETY: an entry, and allocated by the caller's promise.
+                // SAFETY: an entry, which is allocated by the caller's promise.
                 preview(unsafe { entry_of(word) });
             }
             self.previews += 1;
@@ -90,9 +90,9 @@ impl<'l> Lookahead<'l> {
 
 impl SplitList {
     /// Calls `visit` for live entries in split order, from the first one behind the hash `after`
-    /// on. Stops once `budget` entries were passed and the run of equal hashes is over; returns
-    /// the hash to go on after, or `None` at the end of the list. Calls `preview`, if there is one,
-    /// for most entries some time before, so that what they need can be asked for.
+    /// on. Stops once `budget` entries were passed and the run of equal hashes is over. Returns the
+    /// hash after which to continue, or `None` at the end of the list. Calls `preview`, if there is
+    /// one, for most entries some time before, so that the memory they refer to can be prefetched.
     pub(in crate::table) unsafe fn walk(
         &self,
         after: Option<u64>,
@@ -121,8 +121,8 @@ impl SplitList {
             if passed >= budget && last != Some(header.hash()) {
                 return last;
             }
-            // One load decides whether the entry is live and where the walk goes on, so that an
-            // entry and its replacement are never both visited, and never neither.
+            // One load decides both whether the entry is live and where the walk goes on, so that
+            // of an entry and its replacement exactly one is visited.
             let next = header.next.load();
             #[cfg(not(larder_loom))]
             // SAFETY: passed on.
@@ -164,10 +164,10 @@ impl SplitList {
         }
     }
 
-    /// Calls `take` for every live entry, which may free it: an entry's link is read before.
+    /// Calls `take` for every live entry, which may free it: its link is read before.
     ///
     /// # Safety
-    /// Nobody else uses the list, now or later.
+    /// No other thread uses the list, now or later.
     pub(in crate::table) unsafe fn drain(&self, mut take: impl FnMut(NonNull<Header>)) {
         let mut word = self.buckets.head(0).load();
         loop {
@@ -177,14 +177,11 @@ impl SplitList {
                 word = unsafe { head.as_ref() }.load();
                 continue;
             }
-            // SAFETY: not a head, so an entry; none behind this point has been taken yet.
+            // SAFETY: not a head, so an entry; no entry behind this point has been taken yet.
             let entry = unsafe { entry_of(word) };
             // SAFETY: as above.
             word = unsafe { entry.as_ref() }.next.load();
-            debug_assert!(
-                !word.is_deleted(),
-                "all removals have ended, and unlinked what they took"
-            );
+            debug_assert!(!word.is_deleted(), "every removal has ended and unlinked its entry");
             take(entry);
         }
     }

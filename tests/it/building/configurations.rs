@@ -146,7 +146,7 @@ keep_ages = true
     fn senseless_configurations_are_refused_with_a_message() {
         for (text, wanted) in [
             ("policy = \"lifo\"", "unknown policy `lifo`; known are lru"),
-            ("time_to_live = \"5 minutes\"", "`5 minutes` is no duration"),
+            ("time_to_live = \"5 minutes\"", "`5 minutes` is not a duration"),
             ("maintenance = \"sometimes\"", "sometimes"),
             ("capacity = -1", "-1"),
             ("room = 10", "room"),

@@ -51,6 +51,32 @@ pub(crate) struct PlotArgs {
     pub(crate) force: bool,
 }
 
+/// What replays and simulations show.
+#[derive(Debug, Args)]
+pub(crate) struct ResultArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) plot: PlotArgs,
+    /// Show no progress bar
+    #[arg(long, help_heading = "Output")]
+    quiet: bool,
+}
+
+impl ResultArgs {
+    pub(crate) fn format(&self) -> OutputFormat {
+        self.output.format()
+    }
+
+    pub(crate) fn is_plotted(&self) -> bool {
+        self.plot.file.is_some()
+    }
+
+    pub(crate) fn shows_progress(&self) -> bool {
+        !self.quiet && self.format() == OutputFormat::Table
+    }
+}
+
 /// Why an argument does not name a plot.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("pictures are SVG; use a name that ends in .svg")]

@@ -4,9 +4,8 @@ use std::thread;
 
 use clap::{Args, ValueEnum, value_parser};
 
-use crate::args::output::{OutputArgs, OutputFormat, PlotArgs};
-use crate::args::run::{MAX_THREADS, WeightsArg, capacities_help, capacities_or_default};
-use crate::capacity::CapacityArg;
+use crate::args::output::ResultArgs;
+use crate::args::run::{MAX_THREADS, RunArgs};
 use crate::replay::ReplayOptions;
 
 const POLICIES: [&str; 6] = ["lru", "lfu", "fifo", "sieve", "s3_fifo", "window_tiny_lfu"];
@@ -18,8 +17,8 @@ pub(crate) struct ReplayArgs {
     /// Policies, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_values = POLICIES)]
     pub(crate) policies: Vec<String>,
-    #[arg(long, value_name = "LIST", value_delimiter = ',', help = capacities_help())]
-    capacities: Vec<CapacityArg>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
     /// Threads that share the cache; 1 keeps the exact order [default: one per core, from 2 to 8]
     #[arg(
         long, value_name = "N",
@@ -32,9 +31,6 @@ pub(crate) struct ReplayArgs {
     /// Parts that policy and capacity are split into, a power of two [default: the cache decides]
     #[arg(long, value_name = "N")]
     partitions: Option<usize>,
-    /// What an entry weighs: one, or its size in bytes (a size of 0 counts as 1)
-    #[arg(long, value_enum, default_value_t = WeightsArg::One)]
-    weights: WeightsArg,
     /// Run the trace N times through the same cache; the figures cover all passes
     #[arg(
         long, value_name = "N", default_value_t = 1,
@@ -42,12 +38,7 @@ pub(crate) struct ReplayArgs {
     )]
     repeat: u32,
     #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    pub(crate) plot: PlotArgs,
-    /// Show no progress bar
-    #[arg(long, help_heading = "Output")]
-    pub(crate) quiet: bool,
+    pub(crate) output: ResultArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -59,14 +50,6 @@ enum MaintenanceArg {
 }
 
 impl ReplayArgs {
-    pub(crate) fn output_format(&self) -> OutputFormat {
-        self.output.format()
-    }
-
-    pub(crate) fn capacities(&self) -> Vec<CapacityArg> {
-        capacities_or_default(&self.capacities, &self.plot)
-    }
-
     pub(crate) fn options(&self) -> ReplayOptions {
         let cores = thread::available_parallelism().map_or(2, usize::from);
         ReplayOptions {
@@ -76,7 +59,7 @@ impl ReplayArgs {
                 MaintenanceArg::Inline => larder::Maintenance::Inline,
             },
             partitions: self.partitions,
-            weights: self.weights.into(),
+            weights: self.run.weights(),
             passes: self.repeat,
         }
     }

@@ -5,9 +5,8 @@ use std::thread;
 use clap::{Args, ValueEnum, value_parser};
 
 use crate::args::generate::{GeneratorArgs, PatternArg};
-use crate::args::output::{OutputArgs, OutputFormat, PlotArgs};
-use crate::args::run::{MAX_THREADS, WeightsArg, capacities_help, capacities_or_default};
-use crate::capacity::CapacityArg;
+use crate::args::output::ResultArgs;
+use crate::args::run::{MAX_THREADS, RunArgs};
 use crate::generate::Pattern;
 use crate::simulate::SimulateOptions;
 
@@ -20,8 +19,8 @@ pub(crate) struct SimulateArgs {
     /// ref-lirs without --weights size, and opt]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) policies: Vec<String>,
-    #[arg(long, value_name = "LIST", value_delimiter = ',', help = capacities_help())]
-    capacities: Vec<CapacityArg>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
     /// Threads, each of which simulates one policy at one capacity at a time [default: one per
     /// core]
     #[arg(
@@ -29,37 +28,21 @@ pub(crate) struct SimulateArgs {
         value_parser = value_parser!(u16).range(1..=i64::from(MAX_THREADS))
     )]
     threads: Option<u16>,
-    /// What an entry weighs: one, or its size in bytes (a size of 0 counts as 1)
-    #[arg(long, value_enum, default_value_t = WeightsArg::One)]
-    weights: WeightsArg,
     /// Generate traces of these patterns and simulate them too, separated by commas
     #[arg(long, value_enum, value_name = "PATTERNS", value_delimiter = ',')]
     generate: Vec<PatternArg>,
     #[command(flatten)]
     pub(crate) generated: GeneratorArgs,
     #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    pub(crate) plot: PlotArgs,
-    /// Show no progress bar
-    #[arg(long, help_heading = "Output")]
-    pub(crate) quiet: bool,
+    pub(crate) output: ResultArgs,
 }
 
 impl SimulateArgs {
-    pub(crate) fn output_format(&self) -> OutputFormat {
-        self.output.format()
-    }
-
-    pub(crate) fn capacities(&self) -> Vec<CapacityArg> {
-        capacities_or_default(&self.capacities, &self.plot)
-    }
-
     pub(crate) fn options(&self) -> SimulateOptions {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         SimulateOptions {
             threads: self.threads.map_or(cores, usize::from),
-            weights: self.weights.into(),
+            weights: self.run.weights(),
             seed: self.generated.seed,
         }
     }

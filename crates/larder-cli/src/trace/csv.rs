@@ -4,7 +4,7 @@
 mod header;
 // The records, one at a time, in bounded memory.
 mod records;
-// The columns, the delimiter and the first line as they were asked for.
+// The columns, the delimiter and the first line as requested.
 mod options;
 
 use crate::trace::columns::{Collector, Columns};

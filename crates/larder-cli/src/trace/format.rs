@@ -1,4 +1,4 @@
-//! The formats of traces, and how a file's name tells which one it has.
+//! The formats of traces, and which one a file's name stands for.
 
 use clap::ValueEnum;
 use serde::Serialize;
