@@ -539,14 +539,14 @@ fn a_weigher_whose_drop_panics_does_not_stop_maintenance() {
     }
 }
 
-/// A key that breaks what `Hash` and `Eq` ask for, by chance.
+/// A key that randomly violates the contract of `Hash` and `Eq`.
 struct Fickle {
     tracked: Counted,
     chance: Arc<AtomicU64>,
 }
 
 impl Fickle {
-    fn is_so(&self) -> bool {
+    fn is_fickle(&self) -> bool {
         // Relaxed: the value may be any number.
         let step = self.chance.fetch_add(1, Ordering::Relaxed);
         Rng::new(step).below(4) == 0
@@ -555,13 +555,13 @@ impl Fickle {
 
 impl Hash for Fickle {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.tracked.id() % 8 + u64::from(self.is_so())).hash(state);
+        (self.tracked.id() % 8 + u64::from(self.is_fickle())).hash(state);
     }
 }
 
 impl PartialEq for Fickle {
     fn eq(&self, other: &Self) -> bool {
-        (self.tracked.id() == other.tracked.id()) != self.is_so()
+        (self.tracked.id() == other.tracked.id()) != self.is_fickle()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the integration tests share: seeded randomness, the configurations to run through,
 //! plain models of the exact policies, a type that counts its own drops, and small helpers.
 //!
-//! Nothing here sleeps, reads a clock or keeps global state, so tests may run side by side.
+//! Nothing here keeps global state, so tests may run side by side; only `child` reads a clock.
 
 // Every test program compiles this folder for itself and uses a part of it.
 #![allow(dead_code)]

@@ -469,12 +469,12 @@ fn a_policy_that_cannot_be_made_leaves_nothing_behind() {
 }
 
 /// Records the accesses that it was notified of, and clears marks on updates.
-struct Listening {
+struct Recording {
     sample: Sample,
     notified: Arc<Mutex<Vec<u64>>>,
 }
 
-impl EvictionPolicy for Listening {
+impl EvictionPolicy for Recording {
     fn accesses(&self) -> Accesses {
         Accesses::Mark { sample: self.sample }
     }
@@ -504,7 +504,7 @@ fn the_policy_is_notified_only_of_the_first_mark_of_each_sampled_key() {
         let notified = Arc::new(Mutex::new(Vec::new()));
         let (sample, log) = (Sample::with_rate(rate), Arc::clone(&notified));
         let policy = Policy::custom("listening", move |_| {
-            Box::new(Listening { sample, notified: Arc::clone(&log) })
+            Box::new(Recording { sample, notified: Arc::clone(&log) })
         });
         let cache = Cache::<u64, u64>::builder()
             .capacity(10_000)

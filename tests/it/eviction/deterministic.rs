@@ -45,7 +45,7 @@ struct Event {
 
 type Notified = (u64, u64, Option<u64>, RemovalCause, Duration);
 
-/// What is notified of removals.
+/// Which listeners are notified of removals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Listeners {
     None,

@@ -23,7 +23,7 @@ const TAGS: [&str; 3] = ["a", "b", "c"];
 type Golden = Cache<u64, u64, Identity>;
 type Shaped = Builder<u64, u64, Identity>;
 
-/// What is notified of removals.
+/// Which listeners are notified of removals.
 #[derive(Clone, Copy)]
 enum Listeners {
     None,
