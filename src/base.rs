@@ -1,5 +1,5 @@
-//! What every layer above stands on, and what depends on none of them: the types that a caller meets
-//! everywhere (errors, causes, statistics), the hash of a key, and the seams to the machine (atomics,
+//! The ground floor, which every module above uses and which uses none of them: types that callers meet
+//! everywhere (errors, causes, statistics), the hash of a key, and the access to the machine (atomics,
 //! locks, time, prefetching).
 
 pub(crate) mod error;

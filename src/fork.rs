@@ -1,19 +1,19 @@
-//! Keeping a forked child usable.
+//! Keeps caches usable in a forked child.
 //!
-//! A fork copies memory as it is, and of the threads only the caller. Were another thread inside a cache
-//! at that moment, the child could find locks held for ever. So before a fork the caller waits until the
-//! maintenance thread is between two visits (that of ticking clocks sees to itself); it takes the
-//! process-wide locks, and of every cache those that a thread may hold that only reads: a lookup that
-//! finds its read buffer full runs maintenance. Both sides give them back afterwards, and the child
-//! starts a maintenance thread of its own when it needs one. What another thread is in the middle of
-//! that writes to a cache, nobody can give back: see `docs::limitations`.
+//! A fork copies memory as it is, and only the calling thread. If another thread were inside a cache at
+//! that moment, the child might find locks that no thread will ever release. So before a fork the caller
+//! waits until the maintenance thread is between two visits. (The thread of ticking clocks has a hook of
+//! its own.) Then the caller takes the process-wide locks, and those locks of every cache that a reading
+//! thread may hold, because a lookup that finds its read buffer full runs maintenance. Parent and child
+//! release them after the fork, and the child starts a maintenance thread of its own when it needs one. A
+//! write that another thread has begun stays unfinished in the child: see `docs::limitations`.
 //!
 //! # Order of locks
-//! The maintenance thread's visits; the list of caches; of each cache its bounds, the partitions one
-//! after another, and the shadows; epochs; memory; the maintenance thread's roster; then what lies below,
-//! by hooks of its own: ticking clocks. No thread takes one of these while it holds a later one.
+//! The maintenance thread's visits; the list of caches; of each cache its bounds, its partitions one after
+//! another, and its shadows; epochs; memory; the maintenance thread's roster; then the locks of ticking
+//! clocks, by a hook of their own. No thread takes one of these while it holds a later one.
 //!
-//! Has `unsafe` outside of table, entry, reclamation and buffers: locks are kept beside what they are in.
+//! This module has `unsafe` code because it keeps lock guards beside the caches that they borrow from.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
@@ -24,13 +24,13 @@ use crate::maintainer;
 use crate::memory;
 use crate::reclaim;
 
-/// What has locks that a thread may hold that only reads.
+/// A cache with locks that a reading thread may hold.
 pub(crate) trait Forked: Send + Sync {
-    /// Takes them.
+    /// Takes these locks.
     fn hold(&self) -> Box<dyn Locks + '_>;
 }
 
-/// Locks, whatever they protect.
+/// Lock guards of any type.
 pub(crate) trait Locks {}
 
 impl<T> Locks for T {}
@@ -43,12 +43,12 @@ struct Caches {
     last: u64,
 }
 
-/// Keeps a cache among those whose locks are taken, until it is dropped.
+/// The registration of a cache, whose locks forking threads take until this is dropped.
 #[derive(Default)]
 pub(crate) struct ForkRegistration(OnceLock<u64>);
 
 impl ForkRegistration {
-    /// Registers the cache that this is in, once.
+    /// Registers the cache, unless it is registered already.
     pub(crate) fn register(&self, cache: Weak<dyn Forked>) {
         let mut caches = sync::lock(&CACHES);
         caches.last += 1;
@@ -70,7 +70,7 @@ impl Drop for ForkRegistration {
 
 /// The locks of one cache.
 struct CacheLocks {
-    // Before the cache: fields are dropped from the first on.
+    // Before the cache, because fields are dropped in order.
     _locks: Box<dyn Locks>,
     _cache: Arc<dyn Forked>,
 }
@@ -79,7 +79,7 @@ impl CacheLocks {
     fn hold(cache: Arc<dyn Forked>) -> Self {
         let locks = cache.hold();
         // SAFETY: only the lifetime changes. The locks borrow from the cache alone, which `_cache` keeps
-        // where it is, on the heap, and which is let go of after them.
+        // in its place on the heap, and which is dropped after them.
         let locks = unsafe { std::mem::transmute::<Box<dyn Locks + '_>, Box<dyn Locks>>(locks) };
         Self { _locks: locks, _cache: cache }
     }
@@ -87,7 +87,7 @@ impl CacheLocks {
 
 /// The locks of this module's hook.
 struct ForkLocks {
-    // In the order of their taking, reversed: fields are dropped from the first on.
+    // In the reverse of the order in which they are taken, because fields are dropped in order.
     roster: maintainer::HeldRoster,
     memory: memory::PoolLocks,
     reclaim: reclaim::EpochLocks,
@@ -107,8 +107,8 @@ impl ForkLocks {
         Self { roster, memory, reclaim, caches, list, visits }
     }
 
-    /// Gives everything back. The caches themselves go when nothing is held any more: the last handle of
-    /// one may have been dropped meanwhile, and then this drops what is left of it.
+    /// Releases all locks, and then drops the references to caches. If the last handle of a cache was
+    /// dropped meanwhile, its memory is freed then.
     fn release(self) {
         let Self { roster, memory, reclaim, caches, list, visits } = self;
         let mut unlocked = Vec::with_capacity(caches.len());
@@ -121,7 +121,7 @@ impl ForkLocks {
     }
 }
 
-/// What [`at_fork`] keeps; nothing only while it is dropped.
+/// The locks that [`at_fork`] keeps during a fork; `None` only while this is dropped.
 struct HeldForkLocks(Option<ForkLocks>);
 
 impl HeldAcrossFork for HeldForkLocks {
@@ -141,7 +141,7 @@ impl Drop for HeldForkLocks {
     }
 }
 
-/// Caches come before all that they use.
+/// Of the lowest rank, because caches use everything whose locks other hooks take.
 static HOOK: Hook = Hook { rank: 0, hold: || Box::new(HeldForkLocks(Some(ForkLocks::take()))) };
 
 /// Registers the hook, once for the process.

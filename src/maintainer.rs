@@ -1,21 +1,21 @@
 //! The maintenance thread: one for the process, for all caches in background mode.
 //!
-//! It applies events and frees garbage that no writer comes by to deal with, and lets the epoch
-//! move while garbage waits. It knows which caches have something to do: an idle cache costs nothing,
-//! however many there are. The state of a cache's [`Attendance`]:
+//! It applies events and frees garbage where writers do not, and advances the epoch while garbage waits.
+//! Its roster says which caches have something to do, so idle caches cost nothing, however many there
+//! are. The state of a cache's [`Attendance`]:
 //!
 //! | state | meaning | left by |
 //! |---|---|---|
-//! | `AWAITED` | the thread visits the cache now, or will within a millisecond; also before the cache is registered, when no thread will come | the thread, when it found nothing more to do; a thread that dies, or that cannot be started |
-//! | `IDLE` | nothing is to be done until a caller says so, or the cache's next timer is due | `notify`, which puts the cache on the thread's list; the thread, when the timer is due |
+//! | `AWAITED` | the thread visits the cache now, or will within a millisecond; also before the cache is registered, when the thread does not know it | the thread, when a visit found nothing more to do; a thread that dies, or that cannot be started |
+//! | `IDLE` | there is nothing to do until a caller notifies the thread, or the cache's next timer is due | `notify`, which puts the cache on the thread's list; the thread, when the timer is due |
 //!
-//! The thread sleeps when its list is empty. Under the roster's lock it sees that and says that it is
-//! asleep, and under the same lock others put a cache on the list and wake it.
+//! The thread sleeps when its list is empty. It checks the list and notes that it sleeps under the
+//! roster's lock, and other threads put a cache on the list and wake it under the same lock.
 //!
 //! # Orderings
-//! The state is `SeqCst`: the thread stores `IDLE` and then looks once more at the cache's buffers; a
-//! writer changes its buffer's state and then looks at the cache's. With both `SeqCst`, the thread
-//! sees the event or the writer sees `IDLE`. Model tests: `loom-tests/tests/maintainer.rs`.
+//! The state is `SeqCst`: the thread stores `IDLE` and then checks the cache's buffers once more; a
+//! writer changes its buffer and then reads the state. As both are `SeqCst`, the thread sees the event
+//! or the writer sees `IDLE`. Model tests: `loom-tests/tests/maintainer.rs`.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,40 +24,45 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::base::panics::contain;
+#[cfg(all(unix, not(larder_loom)))]
+use crate::base::reentrancy::Patience;
 use crate::base::reentrancy::{self, Scope};
+#[cfg(all(unix, not(larder_loom)))]
+use crate::base::sync::FORK_PATIENCE;
 use crate::base::sync::thread::{self, Thread};
 use crate::base::sync::{self, AtomicU8, Mutex, Ordering, const_unless_loom};
 use crate::memory;
 
-/// What the thread visits.
+/// A cache, or a periodic task, that the thread visits.
 pub(crate) trait Maintained: Send + Sync {
-    /// One visit; true if there may be more to do soon.
+    /// Makes one visit. True if there may be more to do soon.
     fn tick(&self) -> bool;
     /// Whether another visit is wanted.
     fn has_work(&self) -> bool;
-    /// How long it is until another visit is wanted without being asked for.
+    /// How long it is until another visit is wanted without a notification.
     fn next_timer(&self) -> Option<Duration>;
 }
 
 const AWAITED: u8 = 0;
 const IDLE: u8 = 1;
 
-/// Between two visits of a cache while there is something to do.
+/// The pause between two visits of a cache while there is something to do.
 const PAUSE: Duration = Duration::from_millis(1);
 
 #[cfg(not(larder_loom))]
 static MAINTAINER: Maintainer = Maintainer::new();
 
-/// How a cache stands with the maintenance thread. Dropping it takes the cache off the roster.
+/// A cache's place on the roster of the maintenance thread. Dropping it takes the cache off the roster.
 pub(crate) struct Attendance(Arc<WakeState>);
 
-/// What the thread, and parts of the cache that have something to do for themselves, know of that.
+/// Whether a cache awaits the thread or is idle. The cache, the thread, and parts of the cache that wake
+/// the thread by themselves share it.
 pub(crate) struct WakeState {
     state: AtomicU8,
     registration: OnceLock<RosterKey>,
 }
 
-/// On which roster, and under which number.
+/// Which roster a cache is on, and its number there.
 struct RosterKey {
     maintainer: &'static Maintainer,
     id: u64,
@@ -69,7 +74,7 @@ impl Attendance {
         Self(Arc::new(WakeState { state, registration }))
     }
 
-    /// For a part of the cache.
+    /// The state, for a part of the cache that wakes the thread by itself.
     pub(crate) fn wake_state(&self) -> Arc<WakeState> {
         Arc::clone(&self.0)
     }
@@ -109,18 +114,18 @@ impl WakeState {
         }
     }
 
-    /// The cache was visited, and is idle unless there is something to do all the same, which
-    /// came before that was said and of which the thread was not notified. True if the thread is to
-    /// put it on its list; false also if another thread has done that.
+    /// Declares the cache idle after a visit, and checks once more for work that came before that and
+    /// of which the thread was not notified. True if there is some and the thread must put the cache
+    /// on its list; false also if another thread has put it there.
     fn is_awaited_again(&self, has_work: impl FnOnce() -> bool) -> bool {
-        // SeqCst: before the look at the buffers (module head).
+        // SeqCst: before the check of the buffers (module head).
         self.state.store(IDLE, Ordering::SeqCst);
         sync::model_seq_cst();
         has_work() && self.state.swap(AWAITED, Ordering::SeqCst) == IDLE
     }
 }
 
-/// The thread's list and its timers. One for the process, and more for tests and models.
+/// The thread and its roster. There is one for the process, and more in tests and models.
 pub(crate) struct Maintainer {
     roster: Mutex<Roster>,
     #[cfg(all(test, not(larder_loom)))]
@@ -130,9 +135,9 @@ pub(crate) struct Maintainer {
 struct Roster {
     members: BTreeMap<u64, RosterEntry>,
     last_id: u64,
-    /// Those to visit, of which some may have gone.
+    /// The caches to visit. Some may be gone.
     awaited: Vec<u64>,
-    /// When which is to be visited without being asked for.
+    /// Which cache to visit without a notification, and when.
     timers: BTreeSet<(Instant, u64)>,
     thread: Option<Thread>,
     /// The thread waits to be woken.
@@ -140,7 +145,7 @@ struct Roster {
     /// The thread is visiting caches.
     #[cfg(all(unix, not(larder_loom)))]
     is_visiting: bool,
-    /// Threads that are about to fork and keep it from doing so.
+    /// How many threads are about to fork and keep it from visiting caches.
     #[cfg(all(unix, not(larder_loom)))]
     forks: usize,
 }
@@ -151,13 +156,13 @@ struct RosterEntry {
     timer: Option<Instant>,
 }
 
-/// Puts a cache under the thread's care, and starts the thread if there is none.
+/// Puts a cache on the roster, and starts the thread if there is none.
 #[cfg(not(larder_loom))]
 pub(crate) fn register(cache: Weak<dyn Maintained>, attendance: &Attendance) {
     MAINTAINER.register(cache, attendance);
 }
 
-/// Lets the thread visit all caches once: a clock that they share was moved.
+/// Makes the thread visit all caches once, because a clock that they share was moved.
 #[cfg(not(larder_loom))]
 pub(crate) fn notify_all() {
     let mut roster = sync::lock(&MAINTAINER.roster);
@@ -165,21 +170,21 @@ pub(crate) fn notify_all() {
     roster.wake_thread(&MAINTAINER);
 }
 
-/// Models of a cache have no thread that comes by itself; that of the thread has its own.
+/// Models of a cache have no maintenance thread. The model of the thread has a maintainer of its own.
 #[cfg(larder_loom)]
 pub(crate) fn register(_: Weak<dyn Maintained>, _: &Attendance) {}
 
 #[cfg(larder_loom)]
 pub(crate) fn notify_all() {}
 
-/// Keeps the thread between two visits, for the time of a fork.
+/// Keeps the maintenance thread between two visits, for the time of a fork.
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) struct HeldVisits(());
 
-/// Waits until the thread is between two visits, and keeps it there. `None` in the maintenance thread
-/// itself, where a key or value forks as it is dropped. A thread that must not wait for user code, which
-/// the visit may be running, gives up after a second: then the child has no visit that could end, and
-/// forgets it.
+/// Waits until the maintenance thread is between two visits, and keeps it there. `None` in the
+/// maintenance thread itself, if a key or value forks as it is dropped. The visit may be running user
+/// code, so a thread that must not wait for that ([`reentrancy`]) gives up after a second. Then the
+/// child, which does not have the visiting thread, forgets the visit.
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) fn hold_visits() -> Option<HeldVisits> {
     if reentrancy::is_inside_any(Scope::Maintainer) {
@@ -187,11 +192,8 @@ pub(crate) fn hold_visits() -> Option<HeldVisits> {
     }
     sync::lock(&MAINTAINER.roster).forks += 1;
     let held = HeldVisits(());
-    let since = Instant::now();
-    while sync::lock(&MAINTAINER.roster).is_visiting {
-        if !reentrancy::may_wait() && since.elapsed() > Duration::from_secs(1) {
-            break;
-        }
+    let patience = Patience::new(FORK_PATIENCE);
+    while sync::lock(&MAINTAINER.roster).is_visiting && patience.lasts() {
         sync::nap();
     }
     Some(held)
@@ -201,7 +203,7 @@ pub(crate) fn hold_visits() -> Option<HeldVisits> {
 impl Drop for HeldVisits {
     fn drop(&mut self) {
         let mut roster = sync::lock(&MAINTAINER.roster);
-        // None any more in a forked child.
+        // The count was reset in a forked child.
         roster.forks = roster.forks.saturating_sub(1);
     }
 }
@@ -217,7 +219,7 @@ pub(crate) fn hold_roster() -> HeldRoster {
 
 #[cfg(all(unix, not(larder_loom)))]
 impl HeldRoster {
-    /// In a forked child: the thread is gone, whatever was noted of it, and so are others that fork.
+    /// Notes, in a forked child, that the maintenance thread and other forking threads are gone.
     pub(crate) fn forget_thread(&mut self) {
         self.0.forget_thread();
         self.0.is_visiting = false;
@@ -272,7 +274,7 @@ impl Maintainer {
             }
             gone
         };
-        // Not under the lock, though it is only the memory of the cache that may be freed.
+        // After the lock is released, because this may free the memory of the cache.
         drop(gone);
     }
 
@@ -306,7 +308,7 @@ impl Maintainer {
         }
     }
 
-    /// Looks after those caches once; says whether some want to be looked after again soon.
+    /// Visits each of those caches once. Says whether some want another visit soon.
     fn visit(&'static self, ids: Vec<u64>) -> bool {
         let mut is_busy = false;
         #[cfg(all(unix, not(larder_loom)))]
@@ -314,14 +316,14 @@ impl Maintainer {
         let mut visited = Vec::new();
         for id in ids {
             let Some((cache, wake_state)) = sync::lock(&self.roster).member(id) else { continue };
-            // User code is contained further down; should anything else panic, the other
-            // caches still want their thread.
+            // Panics of user code are contained further down. If anything else panics, the other
+            // caches still need their thread.
             let mut wants_more = contain(|| cache.tick()).unwrap_or(true);
             if !wants_more {
                 wants_more = wake_state.is_awaited_again(|| cache.has_work());
             }
             let timer = cache.next_timer();
-            // Beyond what the clock can tell: not in this thread's life.
+            // A timer beyond the clock's range is never due.
             let timer = timer.and_then(|timer| Instant::now().checked_add(timer));
             let mut roster = sync::lock(&self.roster);
             roster.set_timer(id, timer);
@@ -355,13 +357,13 @@ impl Maintainer {
     }
 }
 
-/// The thread is visiting caches, until this is dropped.
+/// While this exists, the thread is visiting caches.
 #[cfg(all(unix, not(larder_loom)))]
 struct Visiting(&'static Maintainer);
 
 #[cfg(all(unix, not(larder_loom)))]
 impl Visiting {
-    /// Waits until no thread is about to fork.
+    /// Waits until no thread is about to fork, and begins the visits.
     fn begin(maintainer: &'static Maintainer) -> Self {
         loop {
             let mut roster = sync::lock(&maintainer.roster);
@@ -382,10 +384,10 @@ impl Drop for Visiting {
     }
 }
 
-/// What the thread does next.
+/// The next step of the thread.
 enum Next {
     Visits(Vec<u64>),
-    /// Until it is woken, or that time has come.
+    /// Until another thread wakes it, or that time has come.
     Sleep(Option<Instant>),
     End,
 }
@@ -398,7 +400,7 @@ impl Roster {
 
     fn next(&mut self) -> Next {
         if self.members.is_empty() {
-            // Under the lock, so that a cache registered from now on starts another thread.
+            // Under the lock, so that a cache that is registered later starts another thread.
             self.forget_thread();
             return Next::End;
         }
@@ -412,7 +414,7 @@ impl Roster {
         Next::Visits(std::mem::take(&mut self.awaited))
     }
 
-    /// Puts those on the list whose timers are due.
+    /// Puts the caches on the list whose timers are due.
     fn await_due(&mut self) {
         let now = Instant::now();
         while let Some((timer, id)) = self.timers.first().copied()
@@ -437,7 +439,7 @@ impl Roster {
         }
     }
 
-    /// Puts a cache on the list, unless it is there or another thread has just done so.
+    /// Puts a cache on the list, unless it is there already.
     fn note_awaited(&mut self, id: u64) {
         if let Some(member) = self.members.get(&id)
             && member.wake_state.state.swap(AWAITED, Ordering::SeqCst) == IDLE
@@ -451,15 +453,15 @@ impl Roster {
         ids.into_iter().for_each(|id| self.note_awaited(id));
     }
 
-    /// Makes sure that a thread is awake, unless there is no cache for it. Without one (the
-    /// system has no more threads) writers still do all the work that bounds depend on.
+    /// Makes sure that the thread is awake, and starts it if there is none, unless the roster is empty.
+    /// If the system starts no thread, writers still do all the work that bounds depend on.
     fn wake_thread(&mut self, maintainer: &'static Maintainer) {
         if let Some(thread) = &self.thread {
             if std::mem::take(&mut self.is_asleep) {
                 thread.unpark();
             }
         } else if !self.members.is_empty() {
-            // What another thread has left that died, or was not in a forked child.
+            // An earlier thread may have left work when it died, or at a fork in the parent.
             self.await_all();
             match maintainer.spawn() {
                 Ok(thread) => self.thread = Some(thread),
@@ -468,7 +470,7 @@ impl Roster {
         }
     }
 
-    /// There is no thread: the next notification of any cache starts one.
+    /// Notes that there is no thread. The next notification of any cache starts one.
     fn forget_thread(&mut self) {
         self.thread = None;
         self.is_asleep = false;
@@ -479,8 +481,8 @@ impl Roster {
     }
 }
 
-/// Should the thread die all the same, the next notification starts another; until then writers do
-/// what bounds depend on.
+/// If the thread dies by a panic, lets the next notification start another. Until then writers do the
+/// work that bounds depend on.
 struct Recovery(&'static Maintainer);
 
 impl Drop for Recovery {
@@ -491,8 +493,7 @@ impl Drop for Recovery {
     }
 }
 
-/// Lets go of the caches. The thread may be the last to hold one, and then drops the user's
-/// hasher, weigher and policy.
+/// Drops the thread's references. If one is the last, that drops the user's hasher, weigher and policy.
 fn release(caches: Vec<Arc<dyn Maintained>>) {
     for cache in caches {
         contain(|| drop(cache));
@@ -506,12 +507,12 @@ mod tests {
     use super::*;
     use crate::base::sync::AtomicUsize;
 
-    /// Has so much to do; reports each visit, and obeys commands.
+    /// Has some work to do, reports each visit, and obeys commands.
     struct Probe {
         attendance: Attendance,
         work: AtomicUsize,
-        looks: Mutex<Sender<()>>,
-        orders: Mutex<Receiver<Command>>,
+        visits: Mutex<Sender<()>>,
+        commands: Mutex<Receiver<Command>>,
     }
 
     #[derive(PartialEq)]
@@ -522,15 +523,15 @@ mod tests {
 
     impl Probe {
         fn new() -> (Arc<Self>, Receiver<()>, Sender<Command>) {
-            let (looks, looked) = channel();
-            let (order, orders) = channel();
+            let (visits, visited) = channel();
+            let (command, commands) = channel();
             let probe = Self {
                 attendance: Attendance::new(),
                 work: AtomicUsize::new(0),
-                looks: Mutex::new(looks),
-                orders: Mutex::new(orders),
+                visits: Mutex::new(visits),
+                commands: Mutex::new(commands),
             };
-            (Arc::new(probe), looked, order)
+            (Arc::new(probe), visited, command)
         }
 
         fn register(self: &Arc<Self>, maintainer: &'static Maintainer) {
@@ -542,11 +543,11 @@ mod tests {
     impl Maintained for Probe {
         fn tick(&self) -> bool {
             self.work.store(0, Ordering::SeqCst);
-            // The receiver has gone at a test's end; then there is nothing more to tell.
-            let _ = sync::lock(&self.looks).send(());
-            let order = sync::lock(&self.orders).recv();
-            // Dies in `has_work`, where nothing contains it.
-            if order == Ok(Command::Die) {
+            // Fails at a test's end, when the receiver is gone.
+            let _ = sync::lock(&self.visits).send(());
+            let command = sync::lock(&self.commands).recv();
+            // The thread dies in `has_work`, where no panic is contained.
+            if command == Ok(Command::Die) {
                 self.work.store(usize::MAX, Ordering::SeqCst);
             }
             false
@@ -563,15 +564,16 @@ mod tests {
         }
     }
 
-    /// One of a test's own. Kept where the leak checker finds it: its thread may outlive the test.
+    /// A maintainer for one test. It is leaked, because its thread may outlive the test, and referenced
+    /// from a static, so that the leak checker does not report it.
     fn maintainer() -> &'static Maintainer {
-        static KEPT: Mutex<Vec<&'static Maintainer>> = Mutex::new(Vec::new());
+        static LEAKED: Mutex<Vec<&'static Maintainer>> = Mutex::new(Vec::new());
         let maintainer: &_ = Box::leak(Box::new(Maintainer::new()));
-        sync::lock(&KEPT).push(maintainer);
+        sync::lock(&LEAKED).push(maintainer);
         maintainer
     }
 
-    /// Waits until there is no thread.
+    /// Waits until the maintainer has no thread.
     fn await_end(maintainer: &Maintainer) {
         while sync::lock(&maintainer.roster).thread.is_some() {
             thread::yield_now();
@@ -579,22 +581,22 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_that_comes_during_a_look_is_not_slept_over() {
+    fn a_cache_that_is_registered_during_a_visit_is_visited() {
         let maintainer = maintainer();
-        let (first, first_looked, first_order) = Probe::new();
+        let (first, first_visited, first_command) = Probe::new();
         first.register(maintainer);
-        first_looked.recv().unwrap();
-        // The thread is within its visit of the first cache, and so awake: neither call wakes it.
-        let (second, second_looked, second_order) = Probe::new();
+        first_visited.recv().unwrap();
+        // The thread is within its visit of the first cache, so it is awake and neither call wakes it.
+        let (second, second_visited, second_command) = Probe::new();
         second.register(maintainer);
         second.work.store(1, Ordering::SeqCst);
         second.attendance.notify();
-        drop(second_order); // it gets no command, and goes on
-        first_order.send(Command::GoOn).unwrap();
-        drop(first_order);
-        second_looked
+        drop(second_command); // without a command, a visit returns at once
+        first_command.send(Command::GoOn).unwrap();
+        drop(first_command);
+        second_visited
             .recv_timeout(Duration::from_secs(60))
-            .expect("the thread never looks at the second cache");
+            .expect("the thread never visits the second cache");
         drop((first, second));
         await_end(maintainer);
     }
@@ -602,15 +604,15 @@ mod tests {
     #[test]
     fn a_thread_that_died_is_started_anew_by_the_next_notification() {
         let maintainer = maintainer();
-        let (probe, looked, order) = Probe::new();
+        let (probe, visited, command) = Probe::new();
         probe.register(maintainer);
-        looked.recv().unwrap();
-        order.send(Command::Die).unwrap();
+        visited.recv().unwrap();
+        command.send(Command::Die).unwrap();
         await_end(maintainer);
         probe.work.store(1, Ordering::SeqCst);
         probe.attendance.notify();
-        looked.recv().expect("no other thread was started");
-        drop(order);
+        visited.recv().expect("no other thread was started");
+        drop(command);
         drop(probe);
         await_end(maintainer);
     }
@@ -618,15 +620,15 @@ mod tests {
     #[test]
     fn a_thread_that_cannot_be_started_is_tried_again() {
         let maintainer = maintainer();
-        let (probe, looked, order) = Probe::new();
-        drop(order);
+        let (probe, visited, command) = Probe::new();
+        drop(command);
         maintainer.refuses_threads.store(true, Ordering::SeqCst);
         probe.register(maintainer);
         probe.attendance.notify();
         assert!(sync::lock(&maintainer.roster).thread.is_none());
         maintainer.refuses_threads.store(false, Ordering::SeqCst);
         probe.attendance.notify();
-        looked.recv().expect("no thread was started");
+        visited.recv().expect("no thread was started");
         drop(probe);
         await_end(maintainer);
     }
@@ -634,19 +636,19 @@ mod tests {
     #[test]
     fn idle_caches_are_not_visited() {
         let maintainer = maintainer();
-        let (busy, busy_looked, busy_order) = Probe::new();
-        let (idle, idle_looked, idle_order) = Probe::new();
-        drop((busy_order, idle_order)); // they get no command, and go on
+        let (busy, busy_visited, busy_command) = Probe::new();
+        let (idle, idle_visited, idle_command) = Probe::new();
+        drop((busy_command, idle_command)); // without commands, visits return at once
         busy.register(maintainer);
         idle.register(maintainer);
-        busy_looked.recv().unwrap();
-        idle_looked.recv().unwrap();
+        busy_visited.recv().unwrap();
+        idle_visited.recv().unwrap();
         for _ in 0..20 {
             busy.work.store(1, Ordering::SeqCst);
             busy.attendance.notify();
-            busy_looked.recv().unwrap();
+            busy_visited.recv().unwrap();
         }
-        assert!(idle_looked.try_recv().is_err());
+        assert!(idle_visited.try_recv().is_err());
         drop((busy, idle));
         await_end(maintainer);
     }

@@ -1,15 +1,16 @@
-//! A task that the library's one maintenance thread does again and again: the removal of what has
-//! expired, the reading of how much memory there is.
+//! A task that the maintenance thread runs at regular intervals, such as the removal of expired entries
+//! or a reading of how much memory is in use.
 //!
 //! | state | meaning | left by |
 //! |---|---|---|
-//! | idle | waits for its next time | `tick`, when that has come; `stop` |
-//! | running | the maintenance thread does the task | `tick`, when it is through |
-//! | stopped | the task does not run, and never will | nobody |
+//! | idle | the task waits for its next time | `tick`, when that has come; `stop` |
+//! | running | the maintenance thread runs the task | `tick`, when the task returns |
+//! | stopped | the task does not run, and never will | none |
 //!
-//! All of it stands under one lock, which is never held while the task runs: it drops values, and a
-//! value may do what it likes then, even drop the cache. The task is held only while it runs, and
-//! `stop` waits for that, so what the task holds is gone when a drop that has stopped it returns.
+//! One lock protects the state. It is never held while the task runs, because the task drops values,
+//! which run user code that may even drop the cache. The maintenance thread holds a strong reference to
+//! the task only while it runs, and `stop` waits for that. So everything the task holds is dropped when
+//! the call that stopped it returns.
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, Weak};
@@ -23,10 +24,10 @@ use crate::base::sync::{self, AtomicU64, Mutex, Ordering};
 use crate::expiry::clock::{Clock, nanoseconds};
 use crate::maintainer::{self, Attendance, Maintained};
 
-/// The longest that is slept by a clock that need not go as the system's does.
+/// The longest pause if the task's clock need not follow the system's.
 const STRANGE_CLOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// What is done; gone once its owner is.
+/// Something that is run periodically, until its owner drops it.
 pub(crate) trait Task: Send + Sync {
     fn run(&self);
 }
@@ -34,9 +35,9 @@ pub(crate) trait Task: Send + Sync {
 pub(crate) struct Periodic {
     interval_ns: u64,
     clock: Arc<dyn Clock>,
-    /// Whether the clock goes as the system's does.
+    /// Whether the clock runs as fast as the system's.
     follows_system_clock: bool,
-    /// The last reading: where a clock stands that panics.
+    /// The last reading, which is used when the clock panics.
     last_ns: AtomicU64,
     state: Mutex<TaskState>,
     attendance: Attendance,
@@ -67,8 +68,8 @@ impl Periodic {
         periodic
     }
 
-    /// Returns once the task does not run and never will; at once, if the thread must not wait, as from
-    /// within the task itself.
+    /// Stops the task, and returns once it does not run; at once if the thread must not wait, as within
+    /// the task itself.
     pub(crate) fn stop(&self) {
         let backoff = Backoff::new();
         loop {
@@ -82,7 +83,7 @@ impl Periodic {
         }
     }
 
-    /// Never under the lock: a clock may be the user's.
+    /// The clock's time. Must not be called under the lock, because the clock may be user code.
     fn now_ns(&self) -> u64 {
         match contain(|| self.clock.now_ns()) {
             None => self.last_ns.load(Ordering::Relaxed),
@@ -109,7 +110,7 @@ impl Periodic {
 
 impl Maintained for Periodic {
     fn tick(&self) -> bool {
-        /// Ends the run also if a value's drop panics.
+        /// Ends the run, also if the task panics.
         struct Running<'s>(&'s Periodic);
         impl Drop for Running<'_> {
             fn drop(&mut self) {
@@ -119,7 +120,7 @@ impl Maintained for Periodic {
         if let Some(task) = self.take_due() {
             let _inside = reentrancy::enter(Scope::Task, self);
             let _running = Running(self);
-            // Let go of before that ends, also by a panic.
+            // Moved here so that it is dropped before `_running`, also after a panic.
             let task = task;
             task.run();
         }
@@ -143,7 +144,7 @@ impl Maintained for Periodic {
 mod tests {
     use super::*;
 
-    /// Panics from the moment on that it is told to.
+    /// Panics while it is set to `u64::MAX`.
     struct FragileClock(AtomicU64);
 
     impl Clock for FragileClock {
@@ -163,11 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_panics_stands_and_stops_nobody() {
+    fn a_clock_that_panics_stands_still_and_stops_no_thread() {
         let clock = Arc::new(FragileClock(AtomicU64::new(5)));
         let task = Arc::new(CountingTask(AtomicU64::new(0)));
         let weak: Weak<CountingTask> = Arc::downgrade(&task);
-        // Not registered: the thread would tick as well.
+        // Not registered, because the maintenance thread would tick, too.
         let periodic = Periodic {
             interval_ns: 10,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,

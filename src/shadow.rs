@@ -1,39 +1,39 @@
-//! Shadow caches: what would the hit ratio be at another capacity, or with another policy?
+//! Shadow caches show what the hit ratio would be at another capacity, or with another policy.
 //!
-//! Beside a cache run caches of keys alone, one for each policy and multiple of the capacity that
-//! was asked for ([`ShadowConfig`]), each fed with the lookups, insertions and removals of a part
-//! of all keys and as small as that part (`miniature`).
-//! [`Cache::shadow_report`](crate::Cache::shadow_report) reads their hit ratios: points of the
+//! A shadow cache holds only keys and runs beside the cache. There is one for each policy at each
+//! multiple of the capacity that was configured ([`ShadowConfig`]). Each is fed the lookups, insertions
+//! and removals of a sample of the keys, and is as small in proportion (`miniature`).
+//! [`Cache::shadow_report`](crate::Cache::shadow_report) reads their hit ratios, which are points of the
 //! miss-ratio curve, at any time and while the cache works.
 //!
 //! Sampling keys by hash and simulating a cache in miniature are from C. A. Waldspurger et al.,
 //! "Efficient MRC construction with SHARDS", FAST 2015, and "Cache modeling and optimization using
-//! miniature simulations", ATC 2017. As there, misses of the sample stand for misses of the whole,
-//! but hits do not: whether the hottest key is in the sample decides about too many of them. All
-//! lookups are counted instead, and what is no miss is a hit. Here any policy takes part by its
-//! own code, and each shadow has a rate of its own, by which small ones are no less exact. And what the
-//! cache itself misses is known, of all keys and of the sample: it says by how much the sample errs
-//! (a ratio estimate, as in W. G. Cochran, "Sampling Techniques"), in the misses of a shadow and in the
-//! room that it needs (`miniature`).
+//! miniature simulations", ATC 2017. As there, misses are estimated from the sample and hits are not:
+//! too many of the hits depend on whether the hottest key is in the sample. Instead all lookups are
+//! counted, and those that do not miss hit. We differ in three ways. Any policy takes part by its own
+//! code. Each shadow has a sampling rate of its own, so that small ones are as exact as large ones. And
+//! the misses of the cache itself are known for all keys and for the sample. They show the error of the
+//! sample (a ratio estimate, as in W. G. Cochran, "Sampling Techniques"), by which the misses of a shadow
+//! and its size are corrected (`miniature`).
 //!
 //! # What a lookup costs
-//! An addition that counts it (`reclaim::tally`; a few more instructions where a process has more
-//! than four caches with shadows at a time, or guards are not marks), and for one key in so many a
-//! record in a striped lossy buffer like the one of `read_buffer`, which maintenance plays to the
-//! shadows later; with inline maintenance it is played at once. That a key is in the sample its
-//! entry says, by what a hit reads in any case (`entry::extension`), so other hits do not ask.
+//! Each lookup is counted by an addition (`reclaim::tally`; a few more instructions if the process has
+//! more than four caches with shadows at a time, or guards are not fast guards). A lookup of a sampled key
+//! also leaves a record in a lossy striped ring, as in `read_buffer`, which maintenance plays to the
+//! shadows later; with inline maintenance it is played at once. Whether a key is in the sample is in
+//! what a hit reads of its entry in any case (`entry::extension`), so other hits do not check.
 //!
 //! # What is modelled
-//! Read-through. A lookup that hits in the cache but not in a shadow inserts there what the cache
-//! holds. One that misses in both waits for the insertion that the caller makes of it; if none
-//! comes, the shadow holds nothing either. An insertion of a key that the cache lacked but a
-//! shadow holds is taken for such a load, which the shadow would have spared its caller, and
-//! changes nothing there; a replacement is a use. A shadow has one partition, whatever the cache has.
-//! Removals are reported to it, and expiry when the cache comes across it.
+//! A read-through cache. A lookup that hits in the cache but not in a shadow inserts the key in the
+//! shadow. A lookup that misses in both leaves the shadow as it is until the caller inserts the key. An
+//! insertion of a key that the cache lacked but a shadow holds counts as such a load, which the shadow
+//! would have made unnecessary, and changes nothing there. A replacement is a use. A shadow has one
+//! partition, however many the cache has. Removals are played to it, and expirations when the cache
+//! notices them.
 //!
 //! # Orderings
-//! - `is_due`: stored `SeqCst` before the maintenance thread's state is looked at, and read
-//!   `SeqCst` after that thread has announced to sleep; see `maintainer`.
+//! - `is_due`: stored `SeqCst` before the state of the maintenance thread is read, and read `SeqCst`
+//!   after that thread has declared the cache idle; see `maintainer`.
 //! - Everything else is relaxed: records as in `read_buffer`, and counts.
 #![forbid(unsafe_code)]
 
@@ -66,36 +66,37 @@ pub(crate) use record::ShadowKind;
 use record::{SAMPLE_BITS, ShadowRecord, sample_of};
 pub use report::{ShadowPoint, ShadowReport};
 
-/// Records of one stripe: what a thread that does nothing but hit records in a few of the
-/// maintenance thread's pauses.
+/// The records that fit into one stripe: as many as a thread that only hits makes during a few pauses
+/// of the maintenance thread.
 const SLOTS: usize = 1024;
 const MAX_STRIPES: usize = 16;
 
-/// The shadows of one cache.
+/// The shadow caches of one cache, and the records that wait for them.
 pub(crate) struct Shadow {
-    /// Keys with sample values below it are recorded. Every miss and every write reads it, on a cache
-    /// line that is seldom written.
+    /// Keys with sample values below this are recorded. Every miss and every write reads it, so its
+    /// cache line holds nothing that is written often.
     threshold: CachePadded<AtomicU64>,
     mode: Maintenance,
     records: StripedRing<SLOTS>,
     /// Some stripe is half full.
     is_due: AtomicBool,
-    /// Counts lookups, if one was to be had; and its number, or one that there is not.
+    /// Counts lookups, if one was free.
     tally: Option<Tally>,
+    /// The number of the tally, or one that no tally has.
     tally_at: usize,
-    /// Lookups that no tally has counted, as hits; misses, which are lookups as well; and records that
-    /// found no room, as dropped accesses.
+    /// As hits, the lookups that no tally has counted; as misses, the lookups that missed, which are
+    /// counted as lookups too; as dropped accesses, the records that found no room.
     counters: Stripes,
     caches: Mutex<ShadowCaches>,
-    /// The cache's, so that the maintenance thread comes to play.
+    /// The cache's own, to wake the maintenance thread when records should be played.
     wake_state: Arc<WakeState>,
 }
 
 struct ShadowCaches {
     caches: Vec<ShadowCache>,
-    /// Where records are gathered; empty between two calls.
+    /// Records on their way from the ring to the shadows; empty between two calls.
     batch: Vec<ShadowRecord>,
-    /// Records played; and how many lookups, misses and dropped records there were when counts began.
+    /// Records played since counts began; then the lookups, misses and dropped records before that.
     played: u64,
     lookups_before: u64,
     misses_before: u64,
@@ -138,13 +139,13 @@ impl Shadow {
         })
     }
 
-    /// Whether some shadow wants the key of this hash reported.
+    /// Whether some shadow samples the key of this hash.
     #[inline]
     pub(crate) fn samples(&self, hash: u64) -> bool {
         sample_of(hash) < self.threshold.load(Ordering::Relaxed)
     }
 
-    /// A lookup. If it was a hit on a sampled entry, that was [noted](Self::note_hit) apart.
+    /// Notes a lookup. A hit on a sampled entry is [noted](Self::note_hit) separately, too.
     #[inline(always)]
     pub(crate) fn note_lookup(&self, hash: u64, is_hit: bool, guard: &impl AnyGuard) {
         if !guard.tally(self.tally_at) {
@@ -160,7 +161,7 @@ impl Shadow {
         self.counters.add(thread, Counter::Hits, 1);
     }
 
-    /// Since the cache was built.
+    /// The lookups since the cache was built.
     fn lookups(&self) -> u64 {
         self.counters.sum(Counter::Hits) + self.tally.as_ref().map_or(0, Tally::sum)
     }
@@ -173,9 +174,9 @@ impl Shadow {
         }
     }
 
-    /// A hit on a sampled entry.
+    /// Notes a hit on a sampled entry.
     pub(crate) fn note_hit(&self, hash: u64, hit: EntryPtr, guard: &Guard) {
-        // A hit whatever the bounds and the policy, if it is unevictable.
+        // An unevictable entry is a hit whatever the bounds and the policy.
         let meta = hit.meta();
         if self.samples(hash) && !meta.is_unevictable() {
             let record = ShadowRecord::new(sample_of(hash), ShadowKind::Hit, meta.weight());
@@ -183,13 +184,13 @@ impl Shadow {
         }
     }
 
-    /// A lookup found that a sampled entry is not valid any more; it is a miss besides.
+    /// Notes that a lookup found a sampled entry invalid. The miss is noted separately.
     #[cold]
     pub(crate) fn note_expired(&self, hash: u64, guard: &Guard) {
         self.note(ShadowRecord::new(sample_of(hash), ShadowKind::Removed, 0), guard.thread());
     }
 
-    /// Something was stored or removed.
+    /// Notes that a value was stored or an entry removed.
     #[inline]
     pub(crate) fn note_write(
         &self,
@@ -211,7 +212,7 @@ impl Shadow {
         if self.mode == Maintenance::Inline {
             let mut caches = sync::lock(&self.caches);
             let panics = caches.play(&[record], &self.counters);
-            self.follow(&caches);
+            self.update_threshold(&caches);
             drop(caches);
             return panics::discard(panics);
         }
@@ -229,25 +230,25 @@ impl Shadow {
     fn call_for_play(&self) {
         // Relaxed: the thread that set it has notified the maintenance thread, too.
         if !self.is_due.load(Ordering::Relaxed) {
-            // SeqCst: before the look at the cache's state; see the module head.
+            // SeqCst: before the wake state is read; see the module head.
             self.is_due.store(true, Ordering::SeqCst);
             self.wake_state.notify();
         }
     }
 
-    /// Takes the lock of what was played, for the time of a fork.
+    /// Takes the lock of the shadow caches, for the time of a fork.
     #[cfg(all(unix, not(larder_loom)))]
     pub(crate) fn hold_for_fork(&self) -> impl Sized + '_ {
         sync::lock_for_fork(&self.caches)
     }
 
-    /// Whether records wait in numbers.
+    /// Whether enough records wait to be played.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
         self.is_due.load(Ordering::SeqCst)
     }
 
-    /// Plays what was recorded, unless another thread does.
+    /// Plays the records, unless another thread does.
     pub(crate) fn try_play(&self) {
         if let Some(mut caches) = sync::try_lock(&self.caches) {
             let panics = self.play_all(&mut caches);
@@ -257,26 +258,26 @@ impl Shadow {
     }
 
     fn play_all(&self, caches: &mut ShadowCaches) -> Vec<panics::Payload> {
-        // Before the records: one that comes meanwhile raises it again.
+        // Before the records are drained, so that one that is added meanwhile can set it again.
         self.is_due.store(false, Ordering::SeqCst);
         let mut batch = mem::take(&mut caches.batch);
         self.records.drain(|word| batch.push(ShadowRecord::from_word(word)));
         let panics = caches.play(&batch, &self.counters);
         batch.clear();
         caches.batch = batch;
-        self.follow(caches);
+        self.update_threshold(caches);
         panics
     }
 
-    /// Records no more than the shadow caches want.
-    fn follow(&self, caches: &ShadowCaches) {
+    /// Records only those keys from now on that some shadow cache samples.
+    fn update_threshold(&self, caches: &ShadowCaches) {
         let threshold = highest_threshold(&caches.caches);
         if threshold != self.threshold.load(Ordering::Relaxed) {
             self.threshold.store(threshold, Ordering::Relaxed);
         }
     }
 
-    /// What the shadows have shown since counts began. Waits for who is at them.
+    /// The results of the shadows since counts began. Waits if another thread plays records.
     pub(crate) fn report(&self) -> ShadowReport {
         let mut caches = sync::lock(&self.caches);
         let panics = self.play_all(&mut caches);
@@ -300,21 +301,21 @@ impl Shadow {
         report
     }
 
-    /// The cache has other bounds from now on, and each shadow its multiple of them. Says whether
-    /// keys are in the sample now that were not before.
+    /// Sets the bounds of the cache, of which each shadow has its multiple. Says whether keys are in the
+    /// sample now that were not before.
     pub(crate) fn set_bounds(&self, bounds: Bounds) -> bool {
         let mut caches = sync::lock(&self.caches);
         let before = highest_threshold(&caches.caches);
         let mut panics = self.play_all(&mut caches);
         panics.extend(caches.caches.iter_mut().filter_map(|shadow| shadow.set_bounds(bounds)));
-        self.follow(&caches);
+        self.update_threshold(&caches);
         let has_grown = highest_threshold(&caches.caches) > before;
         drop(caches);
         panics::discard(panics);
         has_grown
     }
 
-    /// Begins counts anew, and keeps what the shadows hold.
+    /// Resets all counts, and keeps the entries of the shadows.
     pub(crate) fn reset_counts(&self) {
         let mut caches = sync::lock(&self.caches);
         let panics = self.play_all(&mut caches);
@@ -329,8 +330,8 @@ impl Shadow {
 }
 
 impl ShadowCaches {
-    /// Plays the records in every shadow cache that wants them; returns what their policies
-    /// panicked with.
+    /// Plays the records to every shadow cache that samples their keys. Returns the payloads of their
+    /// policies' panics.
     fn play(&mut self, records: &[ShadowRecord], counters: &Stripes) -> Vec<panics::Payload> {
         self.played += records.len() as u64;
         let (played, dropped_before) = (self.played, self.dropped_before);
@@ -342,17 +343,17 @@ impl ShadowCaches {
     }
 }
 
-/// The part of the records that was not dropped. Records are dropped regardless of what they are
-/// about.
+/// The fraction of records that were not dropped. Whether a record is dropped does not depend on its
+/// key or kind.
 fn known(played: u64, counters: &Stripes, dropped_before: u64) -> f64 {
     let dropped = counters.sum(Counter::DroppedAccesses).saturating_sub(dropped_before);
     played.max(1) as f64 / (played + dropped).max(1) as f64
 }
 
-/// Below it are the sample values of all keys that some shadow cache wants.
+/// The threshold below which some shadow cache samples a key.
 fn highest_threshold(caches: &[ShadowCache]) -> u64 {
     caches.iter().map(ShadowCache::threshold).max().unwrap_or(0)
 }
 
-/// Sample values are below it.
+/// The number of sample values.
 const SAMPLES: u64 = 1 << SAMPLE_BITS;

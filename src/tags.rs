@@ -1,39 +1,39 @@
-//! Tags: names that entries carry, by which many of them are invalidated at once.
+//! Tags are names that entries carry, by which many entries are invalidated at once.
 //!
 //! A [`Tag`] is one generation of a name: all entries that were given the name since it was last
-//! invalidated share it. [`TagSet`] is what an entry holds of them.
+//! invalidated share it. A [`TagSet`] holds the tags of one entry.
 //!
 //! ```text
 //!            hold: an insertion                 invalidate              last entry freed
 //!   (none) ────────────────────▶ Live, in map ──────────────▶ Dead, not in map ─────▶ (none)
 //!                                     │  hold: one entry more                           ▲
 //!                                     └─────────────────────────────────────────────────┘
-//!                                            last entry freed: out of the map
+//!                                        last entry freed: removed from the map
 //! ```
 //!
 //! # Linearization
-//! An entry is given its tags before it is linked in the table. `invalidate` takes effect when it
-//! marks the generation dead: an entry that holds it is never valid from then on, also one that is
-//! linked only afterwards, whose insertion counts as having come before. One that asks for the name
-//! after `invalidate` has taken it out of the map is given a new generation, which lives. Both look
-//! into the map under the lock of the name's shard, so there is nothing in between.
+//! An entry is given its tags before it is linked in the table. `invalidate` takes effect when it marks
+//! the generation dead. From then on an entry that holds the generation is never valid, even if it is
+//! linked later; then its insertion counts as having come before. An insertion that asks for the name
+//! after `invalidate` has removed it from the map is given a new, live generation. Both use the map under
+//! the lock of the name's shard, so there is no state in between.
 //!
-//! Lookups touch neither map nor lock: they read the flag of each tag that the entry holds.
+//! Lookups use neither map nor lock: they read the flag of each tag that the entry holds.
 //!
 //! # Invalidation, replacement and removal
-//! The table alone decides who takes an entry out. Whether what was taken out had been invalidated is
-//! asked afterwards ([`TagSet::read_ordered`]), and a reader that found an entry invalidated
-//! reports a miss only if it is still linked after that, as with deadlines (`expiry::deadline`). So
-//! of a reader that misses because of a tag and a writer that replaces the entry, either the reader
-//! sees the new value or the writer learns that the old one was not valid any more.
+//! The table alone decides which thread takes an entry out. That thread then checks whether the entry had
+//! been invalidated ([`TagSet::read_ordered`]). A reader that found an entry invalidated reports a miss
+//! only if the entry is still linked after that, as with deadlines (`entry::deadline`). So if a writer
+//! replaces an entry and a reader finds it invalidated, either the reader sees the new value or the
+//! writer learns that the old one was not valid any more.
 //!
 //! # Orderings
 //! `is_dead` is acquire-release. The writer changes the link and then reads the flag by a releasing
-//! step that writes it back; if `invalidate` comes later in the flag's order, its swap continues
-//! the release sequence of that step, so the reader, whose load acquires the mark, sees the change
-//! of the link. A store in the place of the swap would end the sequence. Who has been told, by
-//! whatever way, that `invalidate` has returned comes after its mark, and so does who has been
-//! given the next generation, by the lock. Models: `loom-tests/tests/tags.rs`.
+//! read-modify-write that leaves it as it is. If the swap of `invalidate` comes later in the flag's order,
+//! it continues the release sequence of that step, so the reader, whose load acquires the mark, sees the
+//! change of the link. A store in place of the swap would end the sequence. A thread that learns, by
+//! whatever synchronization, that `invalidate` has returned sees its mark; so does a thread that is given
+//! the next generation, by the lock. Models: `loom-tests/tests/tags.rs`.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ use crate::base::sync::{self, AtomicBool, Mutex, Ordering};
 /// How many tags an entry may carry.
 pub(crate) const MAX_TAGS: usize = 4;
 
-/// Powers of two; enough that threads which insert entries of different tags seldom meet.
+/// A power of two, large enough that threads which insert entries with different tags seldom contend.
 #[cfg(not(larder_loom))]
 const SHARDS: usize = 32;
 #[cfg(larder_loom)]
@@ -54,15 +54,15 @@ const SHARDS: usize = 1;
 pub(crate) struct Tag {
     name: Box<str>,
     is_dead: AtomicBool,
-    /// Where it stands while it lives.
+    /// The map that holds the tag while it lives.
     tags: Weak<Tags>,
 }
 
-/// The tags of an entry, from the first place on.
+/// The tags of an entry, from the first slot on.
 #[derive(Clone)]
 pub(crate) struct TagSet([Option<Arc<Tag>>; MAX_TAGS]);
 
-/// All generations of a cache's tags that live and are held by an entry.
+/// All live generations of a cache's tags, each held by at least one entry.
 pub(crate) struct Tags {
     shards: Box<[TagShard]>,
     hasher: ahash::RandomState,
@@ -80,12 +80,12 @@ impl Tags {
     fn shard(&self, name: &str) -> &TagShard {
         #[expect(clippy::cast_possible_truncation, reason = "a few bits are wanted")]
         let hash = self.hasher.hash_one(name) as usize;
-        // Not those bits that choose a place in the shard's map.
+        // Not the bits that choose a bucket in the shard's map.
         &self.shards[(hash >> 16) % self.shards.len()]
     }
 
-    /// The set of these names' present generations; `None` if they are too many. A name that comes
-    /// twice counts once.
+    /// The set of the live generations of these names; `None` if there are too many names. A name that
+    /// is given twice counts once.
     pub(crate) fn hold<N: AsRef<str>>(
         self: &Arc<Self>,
         names: impl IntoIterator<Item = N>,
@@ -96,16 +96,16 @@ impl Tags {
             if set.iter().any(|tag| *tag.name == *name) {
                 continue;
             }
-            let free = set.0.iter_mut().find(|place| place.is_none())?;
+            let free = set.0.iter_mut().find(|slot| slot.is_none())?;
             *free = Some(self.current(name));
         }
         Some(set)
     }
 
-    /// The generation of `name` that lives.
+    /// The live generation of `name`, which begins now if there is none.
     fn current(self: &Arc<Self>, name: &str) -> Arc<Tag> {
         let mut shard = sync::lock(self.shard(name));
-        // No `Arc` of a tag is dropped while it is held: the tag's drop may want the lock.
+        // No `Arc` of a tag is dropped under the lock, because the tag's drop may take the lock.
         if let Some(tag) = shard.get(name).and_then(Weak::upgrade) {
             return tag;
         }
@@ -115,20 +115,20 @@ impl Tags {
         tag
     }
 
-    /// Ends the present generation of `name`. False if no entry holds it.
+    /// Ends the live generation of `name`. False if there is none.
     pub(crate) fn invalidate(&self, name: &str) -> bool {
         let mut shard = sync::lock(self.shard(name));
         let Some(tag) = shard.remove(name).and_then(|tag| tag.upgrade()) else { return false };
-        // Under the lock, so that nobody is given a new generation while the old one still lives.
-        // AcqRel: hands on to the readers who see the mark what writers did before they read the
-        // flag; pairs with `read_ordered` and `is_dead`. That it is an RMW is what counts, Relaxed
-        // would do.
+        // Under the lock, so that no entry is given a new generation while the old one still lives.
+        // AcqRel: passes on what writers did before they read the flag to readers that see the mark;
+        // pairs with `read_ordered` and `is_dead`. Relaxed would suffice, because any read-modify-write
+        // continues the release sequence.
         tag.is_dead.swap(true, Ordering::AcqRel);
         drop(shard);
         true
     }
 
-    /// How many generations there are.
+    /// How many live generations there are.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| sync::lock(shard).len()).sum()
     }
@@ -138,7 +138,7 @@ impl Drop for Tag {
     fn drop(&mut self) {
         let Some(tags) = self.tags.upgrade() else { return };
         let mut shard = sync::lock(tags.shard(&self.name));
-        // Another generation may have taken its place.
+        // The name may have another generation by now.
         if shard.get(&self.name).is_some_and(|tag| std::ptr::eq(tag.as_ptr(), self)) {
             shard.remove(&self.name);
         }
@@ -150,17 +150,17 @@ impl TagSet {
         self.0.iter().map_while(Option::as_deref)
     }
 
-    /// Whether one of them was invalidated.
+    /// Whether one of the tags was invalidated.
     #[inline]
     pub(crate) fn is_dead(&self) -> bool {
         // Acquire: before the check of the link; pairs with the swap in `invalidate`.
         self.iter().any(|tag| tag.is_dead.load(Ordering::Acquire))
     }
 
-    /// Whether one of them was invalidated before the caller took the entry out of the table.
+    /// Whether one of the tags was invalidated before the caller took the entry out of the table.
     pub(crate) fn read_ordered(&self) -> bool {
-        // AcqRel: an RMW rather than a load, so that it stands in one order with the swap in
-        // `invalidate`, which hands on the caller's change of the link if it comes later.
+        // AcqRel: a read-modify-write rather than a load, so that it has a place in one order with the
+        // swap in `invalidate`, which passes on the caller's change of the link if it comes later.
         self.iter().any(|tag| tag.is_dead.fetch_or(false, Ordering::AcqRel))
     }
 
@@ -183,7 +183,7 @@ mod tests {
         let (one, two) = (tags.hold(["a", "b"]).unwrap(), tags.hold(["b"]).unwrap());
         assert_eq!(tags.len(), 2);
         drop(one);
-        assert_eq!(tags.len(), 1, "`a` is held by nobody");
+        assert_eq!(tags.len(), 1, "no entry holds `a`");
         assert!(!tags.invalidate("a"));
         assert!(tags.invalidate("b"));
         assert_eq!(tags.len(), 0);
@@ -191,7 +191,7 @@ mod tests {
         let three = tags.hold(["b"]).unwrap();
         assert!(!three.is_dead());
         drop(two);
-        assert_eq!(tags.len(), 1, "an older generation takes nothing along");
+        assert_eq!(tags.len(), 1, "the end of an older generation ended a newer one");
         assert!(tags.invalidate("b") && three.is_dead());
     }
 

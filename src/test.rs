@@ -1,4 +1,4 @@
-//! Help for tests of what uses a cache.
+//! Help for tests of programs that use a cache.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::expiry::Clock;
 use crate::expiry::clock::nanoseconds;
 use crate::maintainer;
 
-/// A clock for tests, which stands still until it is told to go on. Clones are one clock.
+/// A clock for tests, which stands still until it is moved. Clones share one time.
 ///
 /// # Examples
 /// ```
@@ -37,13 +37,13 @@ pub struct FakeClock {
 }
 
 impl FakeClock {
-    /// A clock that stands at zero.
+    /// Makes a clock that stands at zero.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Moves the clock ahead, and lets caches in background mode know. Saturates.
+    /// Moves the clock ahead, and wakes the maintenance of caches in background mode. Saturates.
     pub fn advance(&self, by: Duration) {
         let now = self.now_ns.load(Ordering::SeqCst);
         self.set(Duration::from_nanos(now.saturating_add(nanoseconds(by))));
@@ -51,13 +51,13 @@ impl FakeClock {
 
     /// Moves the clock to `time` since its zero, ahead or back.
     pub fn set(&self, time: Duration) {
-        // SeqCst: before the maintenance thread is notified, which reads the clock after it has said
-        // that a cache is idle (`maintainer`).
+        // SeqCst: before the maintenance thread is notified, which reads the clock after it has declared
+        // a cache idle (`maintainer`).
         self.now_ns.store(nanoseconds(time), Ordering::SeqCst);
         maintainer::notify_all();
     }
 
-    /// Where the clock stands.
+    /// The time since the clock's zero.
     #[must_use]
     pub fn time(&self) -> Duration {
         Duration::from_nanos(self.now_ns.load(Ordering::SeqCst))

@@ -1,13 +1,13 @@
-//! What is done around a fork of the process.
+//! Hooks that run before and after a fork of the process.
 //!
-//! A fork copies memory as it is, and of the threads only the caller. A lock that another thread holds at
-//! that moment would be held for ever in the child. A [`Hook`] takes such locks before the fork and gives
-//! them back after it, in the parent and in the child.
+//! A fork copies memory as it is, and only the calling thread. A lock that another thread holds at that
+//! moment would be held for ever in the child. A [`Hook`] takes such locks before the fork and releases
+//! them after it, in the parent and in the child.
 //!
-//! Hooks of a lower rank take their locks first and give them back last: a thread that holds a lock of one
-//! hook may wait for those of a hook of a higher rank, and never the other way round.
+//! Hooks of a lower rank take their locks first and release them last. A thread that holds a lock of one
+//! hook may wait for the locks of a hook of a higher rank, never of a lower one.
 //!
-//! Has `unsafe` because the C library calls back.
+//! This module has `unsafe` code because it registers callbacks with the C library.
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
@@ -15,24 +15,25 @@ use std::sync::Once;
 
 use crate::base::sync::{self, Mutex, MutexGuard};
 
-/// Something whose locks must not be in another thread's hands while the process forks.
+/// Locks that no other thread may hold while the process forks, and how to take them.
 pub(crate) struct Hook {
-    /// By which hooks are ordered; each has its own.
+    /// The place of the hook in the order of locks. Each hook has a rank of its own.
     pub(crate) rank: u8,
     /// Takes the locks. Must not panic.
     pub(crate) hold: fn() -> Box<dyn HeldAcrossFork>,
 }
 
-/// The locks of a hook during a fork. They are given back as this is dropped, which must not panic.
+/// The locks of a hook during a fork. Dropping this releases them, and must not panic.
 pub(crate) trait HeldAcrossFork {
-    /// Makes what the locks protect right for a child, which has only the calling thread. Must not panic.
+    /// In the child, corrects what the locks protect for a process that has only the calling thread. Must
+    /// not panic.
     fn forget_other_threads(&mut self);
 }
 
-/// In ascending order of ranks.
+/// The registered hooks, in ascending order of their ranks.
 static HOOKS: Mutex<Vec<&'static Hook>> = Mutex::new(Vec::new());
 
-/// Registers a hook, if that has not been done before.
+/// Registers a hook, unless it is registered already.
 pub(crate) fn register(hook: &'static Hook) {
     {
         let mut hooks = sync::lock(&HOOKS);
@@ -44,9 +45,9 @@ pub(crate) fn register(hook: &'static Hook) {
     install();
 }
 
-/// What a forking thread holds.
+/// The locks that a forking thread holds.
 struct HookLocks {
-    // Taken last, so that a thread that registers a hook while it holds a hook's lock is not waited for.
+    // Taken last: a thread may register a hook while it holds a lock of another hook.
     hooks: MutexGuard<'static, Vec<&'static Hook>>,
     /// In the order in which they were taken.
     locks: Vec<Box<dyn HeldAcrossFork>>,
@@ -61,12 +62,12 @@ impl HookLocks {
             if held.hooks.len() == known.len() {
                 return held;
             }
-            // A hook has been registered meanwhile: once more, with its locks in their place.
+            // A hook was registered meanwhile, so all locks are taken again, in the order of ranks.
             held.release();
         }
     }
 
-    /// Gives everything back, the last taken first.
+    /// Releases all locks, those taken last first.
     fn release(self) {
         let Self { hooks, mut locks } = self;
         drop(hooks);
@@ -76,8 +77,8 @@ impl HookLocks {
     }
 }
 
-/// No destructor, so that threads can fork in those of their other thread-locals. It holds something
-/// during a fork alone.
+/// The locks of the forking thread, during a fork; otherwise `None`. It has no destructor, so that a
+/// thread can fork in the destructors of its other thread-locals.
 type ForkSlot = RefCell<ManuallyDrop<Option<HookLocks>>>;
 
 const _: () = assert!(!std::mem::needs_drop::<ForkSlot>());
@@ -99,9 +100,8 @@ unsafe extern "C" {
 fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: the handlers are functions of this program, which is never unloaded from under
-        // them, and do not unwind: they take and give back locks. An error (no memory) leaves
-        // forks as they are without handlers.
+        // SAFETY: the handlers are functions of this program, which is never unloaded, and they do not
+        // unwind: they take and release locks. After an error (no memory), forks run without handlers.
         let _ =
             unsafe { pthread_atfork(Some(before), Some(after_in_parent), Some(after_in_child)) };
     });

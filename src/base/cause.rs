@@ -1,4 +1,4 @@
-//! Why an entry has left.
+//! Why an entry has left a cache.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -9,12 +9,12 @@ use std::fmt;
 #[non_exhaustive]
 #[repr(u8)]
 pub enum RemovalCause {
-    /// The cache chose it, because a bound was reached.
+    /// The cache evicted it, because a bound was reached.
     Evicted,
     /// Its deadline had passed.
     Expired,
-    /// The user removed it: `remove`, `remove_if`, `retain`, `invalidate_if`, `clear`, or an
-    /// insertion that was too heavy to take its place.
+    /// The user removed it by `remove`, `remove_if`, `retain`, `invalidate_if` or `clear`, or inserted a
+    /// value for its key that was too heavy to be stored.
     Explicit,
     /// Another value took its place.
     Replaced,

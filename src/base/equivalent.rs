@@ -1,18 +1,18 @@
-//! What a key can be looked up by.
+//! Types by which keys can be looked up.
 #![forbid(unsafe_code)]
 
 use std::borrow::Borrow;
 
 /// A type by which keys of type `K` can be looked up.
 ///
-/// Every borrowed form of a key is one: `str` for `String`, `[u8]` for `Vec<u8>`, and the key
-/// itself. Implement it for a type of your own where a key has no borrowed form, a tuple or an
-/// enum of owned parts, say; then a lookup needs no owned copy of the key.
+/// Every borrowed form of a key is such a type: `str` for `String`, `[u8]` for `Vec<u8>`, and the key
+/// itself. Implement the trait for a type of your own if a key has no borrowed form, for example a tuple
+/// or an enum of owned parts. Then a lookup needs no owned copy of the key.
 ///
 /// The type must hash as the key does: if `query.equivalent(&key)` holds, `query` and `key` feed the
-/// same bytes to a [`Hasher`](std::hash::Hasher). Derived implementations of `Hash` do, where both
-/// types list parts that hash alike in the same order. A query that hashes otherwise finds nothing,
-/// but breaks nothing.
+/// same bytes to a [`Hasher`](std::hash::Hasher). Derived implementations of `Hash` do if both types
+/// list parts that hash alike in the same order. A query that hashes differently finds nothing, but does
+/// no other harm.
 ///
 /// # Examples
 /// ```
@@ -34,7 +34,7 @@ use std::borrow::Borrow;
 /// assert_eq!(cache.get(&Path("host", "other")), None);
 /// ```
 pub trait Equivalent<K: ?Sized> {
-    /// Whether `self` stands for `key`.
+    /// Whether `self` is equivalent to `key`.
     fn equivalent(&self, key: &K) -> bool;
 }
 

@@ -1,4 +1,5 @@
-//! What can be refused: by the builder, by an insertion, by `flush`.
+//! Errors of the builder, of policies' names, of changed bounds and of `flush`; and the results of
+//! insertions.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -16,7 +17,7 @@ pub enum BuildError {
     ZeroCapacity,
     /// The maximal weight of a simulator was 0.
     ZeroWeight,
-    /// The number of partitions is no power of two from 1 to 4096.
+    /// The number of partitions is not a power of two from 1 to 4096.
     BadPartitions {
         /// What was given.
         given: usize,
@@ -28,64 +29,64 @@ pub enum BuildError {
         /// The smaller of the bounds.
         bound: u64,
     },
-    /// The initial capacity is more than a bound allows, or than there can be buckets for.
+    /// The initial capacity is more than a bound allows, or than the buckets of a table can serve.
     BadInitialCapacity {
         /// What was given.
         given: usize,
-        /// The most that there may be.
+        /// The most that is allowed.
         limit: u64,
     },
-    /// The listener's queue was to hold nothing.
+    /// The bound of the listener's queue was 0.
     ZeroListenerQueue,
     /// The time to live was zero.
     ZeroTimeToLive,
     /// The time to idle was zero.
     ZeroTimeToIdle,
-    /// The jitter is no number from 0 to 1.
+    /// The jitter is not a number from 0 to 1.
     BadJitter {
         /// What was given.
         given: f64,
     },
-    /// A multiple of the bounds for a shadow cache is no number above 0.
+    /// A multiple of the bounds for a shadow cache is not a finite number above 0.
     BadMultiple {
         /// What was given.
         given: f64,
     },
-    /// No shadow cache was asked for, or too many: policies times multiples.
+    /// The configuration has no shadow cache, or too many: one for each policy at each multiple.
     BadShadows {
-        /// How many were asked for.
+        /// How many it has.
         given: usize,
-        /// The most that there may be.
+        /// The most that are allowed.
         limit: usize,
     },
-    /// Shadow caches were to hold so few entries that they would show nothing.
+    /// Shadow caches would hold too few entries to show anything.
     FewSampleEntries {
         /// What was given.
         given: usize,
-        /// The fewest that there may be.
+        /// The fewest that are allowed.
         least: usize,
     },
-    /// A number is larger than there is any use for.
+    /// A number is larger than the cache can use.
     TooLarge {
-        /// The builder's method that was given it.
+        /// The builder's method that it was given to.
         setting: &'static str,
         /// What was given.
         given: u64,
         /// The most that is allowed.
         limit: u64,
     },
-    /// There is no memory for what was asked for.
+    /// There is not enough memory for a setting.
     OutOfMemory {
-        /// The builder's method that asks for it.
+        /// The builder's method of that setting.
         setting: &'static str,
-        /// How much it takes.
+        /// How many bytes it takes.
         bytes: u64,
     },
     /// No policy has that name.
     UnknownPolicy {
         /// What was given.
         given: String,
-        /// The names that there are.
+        /// The names of all policies.
         known: Vec<String>,
     },
 }
@@ -109,7 +110,7 @@ impl fmt::Display for BuildError {
                 write!(f, "initial_capacity {given}; use at most {limit}")
             }
             Self::ZeroListenerQueue => {
-                f.write_str("a listener's queue of 0 holds no notification; use at least 1")
+                f.write_str("a listener's queue of 0 holds no notifications; use at least 1")
             }
             Self::ZeroTimeToLive => f.write_str(
                 "time_to_live 0 keeps nothing; use more, or leave it out for entries that stay",
@@ -152,7 +153,7 @@ pub enum RegisterError {
     Taken {
         /// What was given.
         given: String,
-        /// The names that there are.
+        /// The names of all policies.
         known: Vec<String>,
     },
 }
@@ -163,7 +164,7 @@ impl fmt::Display for RegisterError {
             Self::EmptyName => f.write_str("a policy needs a name; use one that is not empty"),
             Self::Taken { given, known } => write!(
                 f,
-                "there is a policy `{given}` already; use a name other than {}",
+                "a policy `{given}` already exists; use a name other than {}",
                 known.join(", ")
             ),
         }
@@ -172,7 +173,7 @@ impl fmt::Display for RegisterError {
 
 impl Error for RegisterError {}
 
-/// Why a name stands for no [`Policy`](crate::Policy).
+/// Why a name could not be parsed as a [`Policy`](crate::Policy).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParsePolicyError {
@@ -180,7 +181,7 @@ pub enum ParsePolicyError {
     Unknown {
         /// What was given.
         given: String,
-        /// The names that there are.
+        /// The names of all policies.
         known: Vec<String>,
     },
 }
@@ -204,7 +205,7 @@ impl Error for ParsePolicyError {}
 pub enum ResizeError {
     /// The cache was built without that bound.
     Unbounded,
-    /// Fewer than one unit for each partition, and not 0.
+    /// The bound is less than one unit for each partition, and not 0.
     TooFew {
         /// What was given.
         given: u64,
@@ -230,17 +231,16 @@ impl fmt::Display for ResizeError {
 
 impl Error for ResizeError {}
 
-/// What became of an insertion.
+/// The result of an insertion.
 ///
-/// It may be ignored, and so it is not `#[must_use]`: whoever reads a cache has to expect that a key
-/// is not there. A value that was rejected is counted in
-/// [`Stats::rejections`](crate::Stats::rejections) all the same. There is no fourth case; the
-/// reasons of a [`Rejection`] may grow.
+/// It is not `#[must_use]`, because it may be ignored: a program that reads a cache has to expect that a
+/// key is absent. Rejected values are counted in [`Stats::rejections`](crate::Stats::rejections). No
+/// fourth variant will be added; [`Rejection`] may get more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
-    /// The key was not there; now it is.
+    /// The key was absent, and was added.
     Added,
-    /// The key was there; its value was replaced.
+    /// The key was present, and its value was replaced.
     Replaced,
     /// The value was not stored.
     Rejected(Rejection),
@@ -258,34 +258,34 @@ impl Inserted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// It is heavier than the whole cache may be. If the key was there, its old value is gone: it was
-    /// to be overwritten, and must not be read as if it were current.
+    /// The entry is heavier than the whole cache may be. If the key was present, its old value has been
+    /// removed: it was to be overwritten, and must not be read as if it were current.
     TooHeavy {
-        /// The weight, as the weigher told it.
+        /// The weight, as the weigher returned it.
         weight: u64,
         /// The bound on the sum of weights ([`Cache::max_weight`](crate::Cache::max_weight)).
         limit: u64,
     },
-    /// The cache's capacity or its maximal weight is 0. If the key was there, its old value is gone.
+    /// The cache's capacity or its maximal weight is 0. If the key was present, its old value has been
+    /// removed.
     StoresNothing,
     /// An entry cannot carry that many tags. Nothing has changed.
     TooManyTags {
         /// How many it may carry.
         limit: usize,
     },
-    /// Called from this cache's own [atomic listener](crate::Builder::atomic_listener), or, where there
-    /// is one, from a closure or an [`Expiry`](crate::Expiry) that another change asks; or from a
-    /// listener, an executor or the drop of a value of whatever cache, while another thread is changing
-    /// the same key of a cache with an atomic listener, which would have to be waited for. Nothing has
-    /// changed.
+    /// The cache has an [atomic listener](crate::Builder::atomic_listener), and the insertion was called
+    /// from that listener, or from a closure or an [`Expiry`](crate::Expiry) that another change of the
+    /// cache called; or from a listener, an executor or the drop of a value of any cache, while another
+    /// thread was changing the same key, for which the call must not wait. Nothing has changed.
     WithinListener,
     /// The key was stored, removed or invalidated since the fill began
     /// ([`Cache::complete_fill`](crate::Cache::complete_fill)), so the value may be out of date. Nothing
     /// has changed.
     Stale,
-    /// The key is there ([`Cache::insert_if_absent`](crate::Cache::insert_if_absent)).
+    /// The key is present ([`Cache::insert_if_absent`](crate::Cache::insert_if_absent)).
     Present,
-    /// The key is not there ([`Cache::replace`](crate::Cache::replace)).
+    /// The key is absent ([`Cache::replace`](crate::Cache::replace)).
     Absent,
 }
 
@@ -326,14 +326,15 @@ pub enum FlushError {
         /// For how long the oldest grace period has waited for it.
         waited: Duration,
     },
-    /// Called from this cache's own listener, which is itself being told of a removal.
+    /// Called from this cache's own listener; or from other user code of any cache, while another thread
+    /// was delivering notifications of this one or dropping its keys and values.
     WithinListener,
-    /// The listener, or the executor, has been at one notification for longer than `flush` waits.
+    /// The listener or the executor has been handling one notification for longer than `flush` waits.
     ListenerBusy {
-        /// For how long.
+        /// For how long `flush` has waited for it.
         waited: Duration,
     },
-    /// Called from the `Drop` of a key or value, which is itself a part of what is to be dropped.
+    /// Called from the `Drop` of a key or value.
     WithinDrop,
 }
 
@@ -346,9 +347,11 @@ impl fmt::Display for FlushError {
             Self::PinnedElsewhere { waited } => {
                 write!(f, "another thread has held a pin of a cache for {waited:?}")
             }
-            Self::WithinListener => f.write_str("called from the cache's own listener"),
+            Self::WithinListener => {
+                f.write_str("called from a listener or other user code that a cache runs")
+            }
             Self::ListenerBusy { waited } => {
-                write!(f, "the listener has been at one notification for {waited:?}")
+                write!(f, "the listener has been handling one notification for {waited:?}")
             }
             Self::WithinDrop => f.write_str("called from the drop of a key or a value"),
         }

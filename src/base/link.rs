@@ -10,11 +10,11 @@ use std::ptr::{self, NonNull};
 
 use crate::base::sync::{AtomicPtr, Ordering};
 
-/// In the `next` of an entry: the entry itself is logically gone; the word never changes again.
+/// In the link of an entry: the entry itself has left the table, and the word never changes again.
 const DELETED: usize = 0b001;
 /// The pointee is a bucket head; with a null pointer, the end of the list.
 const HEAD: usize = 0b010;
-/// In a bucket head: it is claimed, but may not be linked into the list yet.
+/// In a bucket head: a thread has claimed it, but perhaps not yet linked it into the list.
 const PENDING: usize = 0b100;
 const TAGS: usize = DELETED | HEAD | PENDING;
 
@@ -23,22 +23,23 @@ const TAGS: usize = DELETED | HEAD | PENDING;
 pub(crate) struct LinkWord(*mut u8);
 
 impl LinkWord {
-    /// A bucket head that nobody has claimed: what zeroed memory holds.
+    /// The word of a bucket head that no thread has claimed, as in zeroed memory.
     pub(crate) const UNCLAIMED: Self = Self(ptr::null_mut());
 
-    /// The end of the list. It reads as a bucket head, so that one test ends every walk.
+    /// The end of the list. It has the tag of a bucket head, so that one test ends every walk.
     #[inline]
     pub(crate) fn end() -> Self {
         Self(ptr::without_provenance_mut(HEAD))
     }
 
-    /// Of a header, which is aligned to 8 bytes.
+    /// A link to an entry, by its header, which is aligned to 8 bytes.
     #[inline]
     pub(crate) fn entry(header: NonNull<u8>) -> Self {
         debug_assert_eq!(header.addr().get() & TAGS, 0, "a header is aligned");
         Self(header.as_ptr())
     }
 
+    /// A link to a bucket head.
     #[inline]
     pub(crate) fn head(head: &Link) -> Self {
         Self(ptr::from_ref(head).cast_mut().cast::<u8>().map_addr(|address| address | HEAD))
@@ -130,22 +131,22 @@ impl Link {
         self.0.store(word.0, Ordering::Relaxed);
     }
 
-    /// Changes the link from `current` to `new`, or reports what it held instead.
+    /// Changes the link from `current` to `new`, or returns what it held instead.
     #[inline]
     pub(crate) fn replace(&self, current: LinkWord, new: LinkWord) -> Result<(), LinkWord> {
         // AcqRel: the release publishes the pointee of `new` and pairs with the acquire in `load`;
-        // the acquire pairs with the release of whoever wrote `current`, whose pointee is handed
-        // on by `new.next`.
+        // the acquire pairs with the release of the thread that wrote `current`, whose pointee the
+        // link of `new` passes on.
         self.0
             .compare_exchange(current.0, new.0, Ordering::AcqRel, Ordering::Acquire)
             .map(|_| ())
             .map_err(LinkWord)
     }
 
-    /// Declares a linked bucket head open to all. Returns what it now holds.
+    /// Opens a linked bucket head to all threads. Returns what it holds now.
     pub(crate) fn clear_pending(&self) -> LinkWord {
-        // A compare-exchange loop, since there is no `fetch_and` on pointers that keeps them
-        // pointers. At most one more round for each insert that lands behind this head meanwhile.
+        // A compare-exchange loop, because `AtomicPtr::fetch_and` came after our minimum Rust version.
+        // It takes at most one more round for each insertion directly behind this head meanwhile.
         let mut word = self.load();
         while word.is_pending() {
             match self.replace(word, word.not_pending()) {
@@ -161,13 +162,13 @@ impl Link {
 mod tests {
     use super::*;
 
-    /// What a word says of itself: deleted, head, pending, usable.
+    /// The properties of a word: deleted, head, pending, usable.
     fn flags(word: LinkWord) -> [bool; 4] {
         [word.is_deleted(), word.is_head(), word.is_pending(), word.is_usable()]
     }
 
     #[test]
-    fn a_word_says_what_it_points_to_and_what_state_that_is_in() {
+    fn a_word_gives_back_its_pointee_and_state() {
         let (head, header) = (Link::end(), NonNull::<u64>::dangling().cast::<u8>());
         let (end, to_head, to_entry) =
             (LinkWord::end(), LinkWord::head(&head), LinkWord::entry(header));
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_is_set_twice_is_set_and_cleared_at_once() {
+    fn a_tag_that_is_set_twice_is_cleared_at_once() {
         let word = LinkWord::entry(NonNull::<u64>::dangling().cast());
         assert!(word.deleted().deleted() == word.deleted());
         assert!(word.deleted().not_deleted().not_deleted() == word);
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pending_head_is_opened_with_what_it_holds() {
+    fn opening_a_pending_head_keeps_its_link() {
         let head = Link::end();
         head.set(LinkWord::end().pending());
         assert!(head.clear_pending() == LinkWord::end());

@@ -1,12 +1,12 @@
-//! What a policy and the cache call an entry by.
+//! The id by which a policy and its cache refer to an entry.
 #![forbid(unsafe_code)]
 
-/// A node of a policy: stands for one entry from its `on_insert` until it leaves.
+/// The id of a policy's node: refers to one entry from its `on_insert` until the entry leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(u32);
 
 impl NodeId {
-    /// The id of that number. The cache gives out ids; this is for simulators and tests.
+    /// Makes the id with that number, for simulators and tests. In a cache, the cache assigns ids.
     #[must_use]
     pub const fn from_raw(raw: u32) -> Self {
         Self(raw)
@@ -18,7 +18,7 @@ impl NodeId {
         self.0
     }
 
-    /// The id as an index: below the largest number of nodes there ever were at once.
+    /// The id as an index, which is below the largest number of nodes that ever existed at once.
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize

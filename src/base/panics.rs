@@ -5,32 +5,33 @@ use std::any::Any;
 #[cfg(not(larder_loom))]
 use std::panic::{self, AssertUnwindSafe};
 
-/// What a panic carried: user data, whose drop may panic, or call the cache.
+/// The payload of a panic: user data, whose drop may panic or call the cache.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
-/// What `call` returns, or what it panicked with. The caller must be able to go on with whatever
-/// state `call` left behind.
+/// Calls `call`, and returns its result or the payload of its panic. The caller must be able to go on with
+/// any state that `call` leaves behind.
 #[cfg(not(larder_loom))]
 pub(crate) fn catch<R>(call: impl FnOnce() -> R) -> Result<R, Payload> {
     panic::catch_unwind(AssertUnwindSafe(call))
 }
 
-/// Under loom a panic is what loom has found.
+/// Under loom panics are not caught, because they report failures of the model.
 #[cfg(larder_loom)]
 pub(crate) fn catch<R>(call: impl FnOnce() -> R) -> Result<R, Payload> {
     Ok(call())
 }
 
-/// What `call` returns; `None` if it panics. For where user code may be dropped.
+/// Calls `call`, and returns its result, or `None` if it panics. Drops the payload, which may run user
+/// code.
 pub(crate) fn contain<R>(call: impl FnOnce() -> R) -> Option<R> {
     catch(call).map_err(|payload| discard([payload])).ok()
 }
 
-/// Drops what panics carried.
+/// Drops the payloads of panics.
 pub(crate) fn discard(payloads: impl IntoIterator<Item = Payload>) {
     for payload in payloads {
         if let Err(again) = catch(|| drop(payload)) {
-            // Or there would be no end.
+            // Leaked, because its drop may panic again, without end.
             std::mem::forget(again);
         }
     }

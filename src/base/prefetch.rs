@@ -1,17 +1,17 @@
-//! Asking the processor for memory in advance.
+//! Prefetching: asks the processor for memory in advance.
 
 #[cfg(all(feature = "snapshot", target_arch = "x86_64"))]
 use std::ptr;
 
-/// Asks the processor for a cache line that is about to be written, so that no other core has it. A
-/// hint: nothing is accessed.
+/// Asks the processor for exclusive ownership of a cache line that is about to be written. A hint: nothing
+/// is accessed.
 #[inline]
 pub(crate) fn prefetch_for_write<T>(pointer: *const T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch accesses no memory, whatever the address. Each x86-64 processor executes the
-    // instruction; those without it, which are old, take it for one that does nothing.
+    // SAFETY: a prefetch accesses no memory, whatever the address. Every x86-64 processor executes the
+    // instruction; old ones that lack it treat it as a no-op.
     unsafe {
-        // The compiler's own hint for it is one for reading where it does not know the processor.
+        // The compiler's intrinsic becomes a prefetch for reading unless the target processor is known.
         std::arch::asm!(
             "prefetchw [{pointer}]",
             pointer = in(reg) pointer,
@@ -22,7 +22,7 @@ pub(crate) fn prefetch_for_write<T>(pointer: *const T) {
     let _ = pointer;
 }
 
-/// Asks the processor for a cache line that is about to be read. A hint, as above.
+/// Asks the processor for a cache line that is about to be read. A hint: nothing is accessed.
 #[inline]
 pub(crate) fn prefetch_for_read<T>(pointer: *const T) {
     #[cfg(target_arch = "x86_64")]
@@ -34,20 +34,20 @@ pub(crate) fn prefetch_for_read<T>(pointer: *const T) {
     let _ = pointer;
 }
 
-/// Asks for what `value` points to, where it owns something: takes each of its words for an address,
-/// as many of them are, and the others do no harm. Two lines of each, for what is serialized is read
-/// to its end.
+/// Asks for the memory that `value` points to, if its type owns anything. Treats each word of the value as
+/// an address: many are, and the others do no harm. Asks for two lines at each address, because the
+/// serializer reads all of it.
 #[cfg(feature = "snapshot")]
 #[inline]
 pub(crate) fn prefetch_pointees<T>(value: &T) {
-    /// Words of larger values are left out: what points to much else is in few of them.
+    /// Further words are left out: few of them are pointers.
     const MAX_WORDS: usize = 8;
     #[cfg(target_arch = "x86_64")]
     if std::mem::needs_drop::<T>() {
         for at in 0..(size_of::<T>() / size_of::<usize>()).min(MAX_WORDS) {
             let word = ptr::from_ref(value).cast::<usize>().wrapping_add(at);
-            // SAFETY: within the value, which is there as long as the reference. The word goes to a
-            // register and no further, so it may be padding, or under change by another thread; a
+            // SAFETY: the word is within the value, which lives as long as the reference. It is only
+            // loaded into a register, so it may be padding, or another thread may be changing it. A
             // prefetch accesses no memory, whatever the address.
             unsafe {
                 std::arch::asm!(

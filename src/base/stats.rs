@@ -1,8 +1,8 @@
-//! Counting what happens, in stripes that threads do not share.
+//! Statistics, and the striped counters behind them.
 //!
-//! A thread whose number is below the number of stripes owns a stripe alone, and counts by a
-//! plain load and store; the others share the last one and count by atomic addition. A stripe's
-//! next owner sees the counts of the one before: the thread's number is handed on under a lock.
+//! Each thread with a small number owns a stripe, and counts by a plain load and store. All other threads
+//! share the last stripe, and count by atomic addition. The next owner of a stripe sees the counts of the
+//! previous one, because threads pass their numbers on under a lock.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -13,7 +13,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::base::sync::{AtomicU64, Ordering};
 
-/// What threads count where it happens. Evictions and the like are counted by maintenance.
+/// What threads count as it happens. Maintenance counts the rest, such as evictions.
 #[derive(Clone, Copy)]
 pub(crate) enum Counter {
     Hits,
@@ -31,12 +31,12 @@ pub(crate) enum Counter {
 const COUNTERS: usize = Counter::DroppedAccesses as usize + 1;
 
 pub(crate) struct Stripes {
-    /// The last one is shared by all threads that have none of their own.
+    /// The last one is shared by all threads without a stripe of their own.
     stripes: Box<[CachePadded<[AtomicU64; COUNTERS]>]>,
 }
 
 impl Stripes {
-    /// Stripes of their own for threads with numbers below `threads`.
+    /// Makes a stripe for each thread with a number below `threads`, and the shared one.
     pub(crate) fn new(threads: usize) -> Self {
         Self { stripes: std::iter::repeat_with(Default::default).take(threads + 1).collect() }
     }
@@ -47,7 +47,7 @@ impl Stripes {
         let shared = self.stripes.len() - 1;
         if thread < shared {
             let count = &self.stripes[thread][counter as usize];
-            // Not one atomic step: only this thread writes the stripe.
+            // A load and a store suffice, because only this thread writes the stripe.
             count.store(count.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
         } else {
             self.stripes[shared][counter as usize].fetch_add(amount, Ordering::Relaxed);
@@ -61,12 +61,12 @@ impl Stripes {
 
 /// What a cache has done since it was built. All counts only grow.
 ///
-/// Read while other threads work, each count is right for some moment during the call, though not
-/// all for the same one. What happened between two readings is [`later.since(&earlier)`](Self::since),
-/// or `later - earlier`.
+/// If other threads use the cache meanwhile, each count is right for some moment during the call, though
+/// not all for the same moment. The counts between two readings are
+/// [`later.since(&earlier)`](Self::since), or `later - earlier`.
 ///
-/// Displayed as `name=value` pairs on one line, without those that are not known. With the feature
-/// `serde` it can be serialized.
+/// `Display` writes `name=value` pairs on one line, without unknown ones. With the feature `serde` the
+/// statistics can be serialized.
 ///
 /// # Examples
 /// ```
@@ -86,10 +86,10 @@ impl Stripes {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Stats {
-    /// Lookups by `get`, `read` and a pin's `get` that found their key. `None` unless
+    /// Lookups by `get`, `get_key_value`, `read` and a pin's `get` that found their key. `None` unless
     /// [`Builder::count_lookups`](crate::Builder::count_lookups) was called.
     pub hits: Option<u64>,
-    /// Lookups that did not find their key; `None` as with hits.
+    /// The same lookups that did not find their key; also `None` unless they are counted.
     pub misses: Option<u64>,
     /// Keys added.
     pub inserts: u64,
@@ -97,55 +97,54 @@ pub struct Stats {
     pub replacements: u64,
     /// Entries that left because a bound was reached.
     pub evictions: u64,
-    /// Their weight.
+    /// The weight of these entries.
     pub evicted_weight: u64,
-    /// Entries removed by `remove`, `remove_if`, `retain` and `clear`, and old values that left
-    /// because what was to replace them was too heavy.
+    /// Entries removed by calls such as `remove`, `remove_if`, `retain` and `clear`, and old values that
+    /// left because the new value was too heavy.
     pub removals: u64,
-    /// Entries that left because their deadline had passed. One that maintenance, or whoever
-    /// inserts its key anew, has not come by yet is not counted, though nobody sees it any more.
+    /// Entries that left because their deadline had passed. An expired entry counts once it leaves the
+    /// table, by maintenance or because its key is inserted again; no lookup finds it before that.
     pub expirations: u64,
-    /// Their weight.
+    /// The weight of these entries.
     pub expired_weight: u64,
     /// Entries that left after one of their tags was
-    /// [invalidated](crate::Cache::invalidate_tag). As with expirations, one that nobody has come by
-    /// yet is not counted.
+    /// [invalidated](crate::Cache::invalidate_tag). They count once they leave the table, like expired
+    /// ones.
     pub invalidations: u64,
-    /// Insertions that were rejected, for whatever reason.
+    /// Insertions that were rejected, for any reason.
     pub rejections: u64,
-    /// Accesses that the policy was not told of, since their buffer was full.
+    /// Accesses that were not recorded for the policy, because their buffer was full.
     pub dropped_accesses: u64,
-    /// Bytes of entries (key, value and what is kept of each, not what they own) that left the table.
+    /// Bytes of entries that left the table: keys, values and the cache's data for each, without memory
+    /// that keys and values own elsewhere.
     pub retired_bytes: u64,
-    /// Bytes of those that were freed since, key and value dropped.
+    /// Bytes of retired entries whose keys and values were dropped since, and whose memory was freed.
     pub freed_bytes: u64,
     /// Runs of maintenance over a partition.
     pub maintenance_runs: u64,
     /// Panics of user code that maintenance caught: `Drop` of a key or value, a policy.
     pub maintenance_panics: u64,
-    /// Removals that the [listener](crate::Listener) was told of.
+    /// Removals of which the [listener](crate::Listener) was notified.
     pub notifications: u64,
-    /// Removals that it was not told of, since its queue was full.
+    /// Removals of which the listener was not notified, because its queue was full.
     pub notifications_dropped: u64,
-    /// A gauge: removals that it is still to be told of, as far as maintenance knows of them.
+    /// A gauge: notifications that wait in the listener's queues.
     pub notifications_waiting: u64,
     /// Panics of the listener and its executor.
     pub listener_panics: u64,
-    /// A gauge, not a count, and the same for all caches of the process: for how long the oldest
-    /// grace period has waited. It grows while some thread keeps a pin, and retired entries of
-    /// all caches wait with it.
+    /// A gauge, the same for all caches of the process: for how long the oldest grace period has waited.
+    /// It grows while a thread keeps a pin, and retired entries of all caches wait meanwhile.
     pub reclamation_lag: Duration,
-    /// The same for all caches of the process: the operating system has allowed the call that
-    /// reclamation rests on (`membarrier`, on Linux) and refuses it now, as in a sandbox that the
-    /// process has entered since. While that is so, nothing that leaves a cache is freed, and memory
-    /// grows without bound; it is said once on standard error, too. Allow the call, or build with
+    /// Whether reclamation is blocked, in all caches of the process: the operating system has allowed the
+    /// call that reclamation needs (`membarrier`, on Linux) and refuses it now, for example in a sandbox
+    /// that the process has entered since. Meanwhile no entry that leaves a cache is freed, and memory
+    /// grows without bound. This is also reported once on standard error. Allow the call, or build with
     /// `--cfg larder_epochs`.
     pub is_reclamation_refused: bool,
 }
 
 impl Stats {
-    /// Hits in proportion to lookups, from 0 to 1; `None` if lookups are not counted, or there was
-    /// none.
+    /// Hits per lookup, from 0 to 1; `None` if lookups are not counted, or there was none.
     #[must_use]
     pub fn hit_ratio(&self) -> Option<f64> {
         let (hits, misses) = (self.hits?, self.misses?);
@@ -154,17 +153,16 @@ impl Stats {
         (lookups > 0).then(|| hits as f64 / lookups as f64)
     }
 
-    /// Bytes of entries that have left the table and are not freed yet.
+    /// Bytes of entries that have left the table and have not been freed yet.
     #[must_use]
     pub fn waiting_bytes(&self) -> u64 {
         self.retired_bytes.saturating_sub(self.freed_bytes)
     }
 
-    /// What happened since `earlier` was read from the same cache. Gauges, which are no counts, are
-    /// those of `self`.
+    /// The counts since `earlier` was read from the same cache. Gauges are those of `self`.
     ///
-    /// A count that is less than before, which those of one cache never are, gives 0; hits and misses
-    /// are known if both readings have them.
+    /// A count that is less than before, which never happens with one cache, gives 0. Hits and misses are
+    /// known if both readings have them.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let difference = |of: fn(&Self) -> u64| of(self).saturating_sub(of(earlier));
@@ -199,7 +197,7 @@ impl Stats {
 impl Sub for Stats {
     type Output = Self;
 
-    /// As [`since`](Stats::since).
+    /// The same as [`since`](Stats::since).
     fn sub(self, earlier: Self) -> Self {
         self.since(&earlier)
     }
@@ -207,7 +205,7 @@ impl Sub for Stats {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // All of them, so that a new one is not forgotten here.
+        // By name, so that a new field cannot be forgotten here.
         let Self {
             hits,
             misses,
@@ -270,8 +268,8 @@ mod tests {
     }
 
     #[test]
-    fn hit_ratio_of_nothing_is_not_known() {
-        assert_eq!(Stats::default().hit_ratio(), None, "nobody has counted");
+    fn hit_ratio_without_lookups_is_unknown() {
+        assert_eq!(Stats::default().hit_ratio(), None, "lookups were not counted");
         let of =
             |hits, misses| Stats { hits: Some(hits), misses: Some(misses), ..Stats::default() };
         assert_eq!(of(0, 0).hit_ratio(), None, "there was no lookup");
@@ -280,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn difference_is_of_every_count_and_of_no_gauge() {
+    fn difference_covers_every_count_and_no_gauge() {
         let all = |count: u64| Stats {
             hits: Some(count),
             misses: Some(count),
@@ -306,7 +304,7 @@ mod tests {
             is_reclamation_refused: false,
         };
         assert_eq!(all(7) - all(3), all(4));
-        assert_eq!(all(3) - all(7), all(0), "of another cache");
+        assert_eq!(all(3) - all(7), all(0), "a reading of another cache");
         let uncounted = Stats { hits: None, misses: None, ..all(3) };
         assert_eq!((all(7) - uncounted).hit_ratio(), None);
         assert!(!uncounted.to_string().contains("hit"), "{uncounted}");

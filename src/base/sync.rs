@@ -1,5 +1,5 @@
-//! The one place from which atomics and locks are taken, so that a build with
-//! `--cfg larder_loom` can swap in loom's and explore every interleaving.
+//! Atomics, locks and threads. Every other module takes them from here, so that a build with
+//! `--cfg larder_loom` can replace them with loom's and explore every interleaving.
 #![forbid(unsafe_code)]
 
 #[cfg(not(larder_loom))]
@@ -20,6 +20,9 @@ pub(crate) use std::thread::park_timeout;
 #[cfg(not(larder_loom))]
 pub(crate) use crossbeam_utils::Backoff;
 
+#[cfg(all(unix, not(larder_loom)))]
+use crate::base::reentrancy::Patience;
+
 #[cfg(larder_loom)]
 pub(crate) use loom::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
@@ -31,8 +34,8 @@ pub(crate) use loom::thread;
 #[cfg(larder_loom)]
 pub(crate) use modelled::*;
 
-/// A function that is `const`, so that a static can have what it makes; but not under loom, whose
-/// atomics belong to a run of a model.
+/// A constructor that is `const`, so that a static can use it; except under loom, whose atomics
+/// belong to a run of a model.
 macro_rules! const_unless_loom {
     ($(#[$attribute:meta])* $visibility:vis fn $name:ident() -> $made:ty $body:block) => {
         $(#[$attribute])*
@@ -46,17 +49,16 @@ macro_rules! const_unless_loom {
 }
 pub(crate) use const_unless_loom;
 
-/// Stands between a `SeqCst` access and a later one, to another variable, that must not be
-/// reordered with it. A no-op: `SeqCst` accesses suffice. Loom treats them as acquire-release, so
-/// it needs a fence.
+/// Stands between a `SeqCst` access and a later one to another variable. A no-op: two `SeqCst`
+/// accesses are not reordered. Loom treats them as acquire-release, so it needs a fence.
 #[cfg(not(larder_loom))]
 #[inline(always)]
 pub(crate) fn model_seq_cst() {}
 
-/// Takes `lock` if nobody holds it.
+/// Takes `lock` if no thread holds it.
 ///
-/// A panic while it was held does not poison it: what the lock guards is kept valid before every
-/// call that may panic, so the next holder can go on.
+/// Ignores poisoning: before every call that may panic, a holder leaves valid what the lock guards,
+/// so the next holder can go on.
 #[cfg(not(larder_loom))]
 pub(crate) fn try_lock<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match lock.try_lock() {
@@ -66,14 +68,14 @@ pub(crate) fn try_lock<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     }
 }
 
-/// What loom lacks.
+/// Replacements for what loom lacks.
 #[cfg(larder_loom)]
 mod modelled {
     use std::time::Duration;
 
     use super::{Mutex, MutexGuard};
 
-    /// See its twin without loom.
+    /// The fence that loom needs; see the function of this name without loom.
     pub(crate) fn model_seq_cst() {
         loom::sync::atomic::fence(super::Ordering::SeqCst);
     }
@@ -85,6 +87,10 @@ mod modelled {
 
     pub(crate) fn nap() {
         loom::thread::yield_now();
+    }
+
+    pub(crate) fn snooze_or_nap(backoff: &Backoff) {
+        backoff.snooze();
     }
 
     pub(crate) fn try_lock<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
@@ -108,9 +114,9 @@ mod modelled {
     }
 }
 
-/// Takes `lock`, yielding to other threads until its holder is done.
+/// Takes `lock`, yielding to other threads until its holder releases it.
 ///
-/// Built on `try_lock` alone because the slow path of the standard lock lives in the precompiled
+/// Uses `try_lock` alone, because the slow path of the standard lock is in the precompiled
 /// standard library, where ThreadSanitizer sees no synchronization.
 #[cfg(not(larder_loom))]
 pub(crate) fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -123,26 +129,37 @@ pub(crate) fn lock<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     }
 }
 
-/// Takes `lock` for the time of a fork. A thread that must not wait for user code, which the holder may
-/// be running, gives up after a second.
+/// Takes `lock` for the time of a fork. `None` if another thread holds it for longer than this one
+/// may wait: that thread may be running user code, for which a thread inside of a scope
+/// ([`reentrancy`](crate::base::reentrancy)) waits for a second only.
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) fn lock_for_fork<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    let may_wait = crate::base::reentrancy::may_wait();
-    let since = std::time::Instant::now();
+    let patience = Patience::new(FORK_PATIENCE);
     let backoff = Backoff::new();
     loop {
         if let Some(guard) = try_lock(lock) {
             return Some(guard);
         }
-        if !may_wait && since.elapsed() > std::time::Duration::from_secs(1) {
+        if !patience.lasts() {
             return None;
         }
-        if backoff.is_completed() { nap() } else { backoff.snooze() }
+        snooze_or_nap(&backoff);
     }
 }
 
-/// Waits for a moment where yielding did not help: for a listener of the user's that is slow.
-/// Not by parking, which could take a token that the user's code left for this thread.
+/// How long a forking thread that must not wait without end waits for each of the locks.
+#[cfg(all(unix, not(larder_loom)))]
+pub(crate) const FORK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Waits for a moment, for user code that another thread runs: yields at first, and naps once that
+/// did not help.
+#[cfg(not(larder_loom))]
+pub(crate) fn snooze_or_nap(backoff: &Backoff) {
+    if backoff.is_completed() { nap() } else { backoff.snooze() }
+}
+
+/// Sleeps for a moment. Not by parking, which could take a token that the user's code left for this
+/// thread.
 #[cfg(not(larder_loom))]
 pub(crate) fn nap() {
     sleep(std::time::Duration::from_micros(50));

@@ -1,10 +1,10 @@
-//! The system's monotonic time, in full and as of the last timer interrupt.
+//! The system's monotonic time: the precise time, and the coarse time as of the last timer interrupt.
 //!
-//! The standard library has no coarse reading, which is what makes expiry cheap: the full one takes
-//! 20 to 600 nanoseconds, depending on the machine, the coarse one a few. So this asks the C
-//! library, which the standard library links anyway; or, with the GNU C library, the function that
-//! the kernel puts into each process and that the C library would ask, which saves each hit one
-//! call of two. Both kinds of time come from the same function: they have to fit each other.
+//! Coarse readings make expiry cheap, and the standard library has none. A precise reading takes 20 to 600
+//! nanoseconds, depending on the machine, a coarse one a few. So this module calls the C library, which
+//! the standard library links in any case. With the GNU C library it calls the function that the kernel
+//! maps into each process, and that the C library would call, which saves each hit one of two calls. Both
+//! readings come from the same function, because they must be consistent with each other.
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(larder_loom)))]
 mod linux {
@@ -23,12 +23,12 @@ mod linux {
 
     type ClockGettime = unsafe extern "C" fn(clock: i32, time: *mut Timespec) -> i32;
 
-    /// The function that tells the time; null until the first call.
+    /// The function that reads the time; null until the first call.
     static FOUND: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
     #[inline]
     fn function() -> ClockGettime {
-        // Relaxed: what it points to is there since the process began.
+        // Relaxed: the function that it points to was mapped before the process began to run.
         let found = FOUND.load(Ordering::Relaxed);
         if found.is_null() {
             return find();
@@ -53,7 +53,7 @@ mod linux {
         }
     }
 
-    /// The kernel's own library in each process (vdso(7)).
+    /// The library that the kernel maps into each process (vdso(7)).
     #[cfg(all(
         target_env = "gnu",
         not(target_feature = "crt-static"),
@@ -77,9 +77,9 @@ mod linux {
             fn dlsym(library: *mut c_void, symbol: *const c_char) -> *mut c_void;
         }
 
-        /// `clock_gettime` as the kernel has it, if it is there and tells these clocks.
+        /// The kernel's `clock_gettime`, if there is one.
         pub(super) fn function() -> Option<ClockGettime> {
-            // SAFETY: the name ends in a null; nothing is loaded, and so no code is run.
+            // SAFETY: the name ends in a null byte; nothing is loaded, so no code runs.
             let library = unsafe { dlopen(c"linux-vdso.so.1".as_ptr(), RTLD_LAZY | RTLD_NOLOAD) };
             if library.is_null() {
                 return None;
@@ -113,7 +113,7 @@ mod linux {
         if result != 0 {
             return None;
         }
-        // Neither is negative, and 584 years of uptime do not overflow.
+        // Neither part is negative, and the sum overflows only after 584 years of uptime.
         let seconds = time.seconds.cast_unsigned().wrapping_mul(1_000_000_000);
         Some(seconds.wrapping_add(time.nanoseconds.cast_unsigned()))
     }
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn coarse_time_is_never_ahead_of_the_full_one_and_neither_goes_back() {
+    fn coarse_time_is_never_ahead_of_precise_time_and_neither_goes_back() {
         let (mut last, mut last_coarse) = (0, 0);
         for _ in 0..10_000 {
             let coarse = coarse_ns().unwrap_or(0);

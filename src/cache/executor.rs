@@ -1,12 +1,12 @@
-//! The jobs in which an executor notifies the listener.
+//! The jobs in which an executor delivers notifications to the listener.
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, Weak};
 
 use super::Shared;
 
-/// A job, from when the executor is handed it. It may also be dropped without having run, or kept until
-/// the cache is gone.
+/// A job that was handed to the executor. The executor may also drop it without running it, or keep it
+/// until the cache is gone.
 struct Job<K, V, S> {
     shared: Weak<Shared<K, V, S>>,
     partition: usize,
@@ -16,7 +16,7 @@ struct Job<K, V, S> {
 impl<K, V, S> Job<K, V, S> {
     fn run(mut self) {
         self.has_run = true;
-        // Of a cache that is gone, or closed, everything was delivered or will be.
+        // If the cache is gone or closed, the thread that takes it apart delivers everything.
         if let Some(shared) = self.shared.upgrade() {
             let _ = shared.visit(|| shared.engine.deliver_as_job(self.partition));
         }
@@ -33,7 +33,7 @@ impl<K, V, S> Drop for Job<K, V, S> {
     }
 }
 
-/// Lets deliveries go to the executor of the cache's listener, if it has one.
+/// Hands deliveries to the executor of the cache's listener, if it has one.
 pub(super) fn connect_executor<K, V, S>(shared: &Arc<Shared<K, V, S>>)
 where
     K: Send + Sync + 'static,
@@ -47,6 +47,6 @@ where
         let job = Job { shared: Weak::clone(&weak), partition, has_run: false };
         executor(Box::new(move || job.run()));
     };
-    // Set once, here.
+    // Never fails: this is the only place that sets it, once for each cache.
     let _ = deliveries.schedule.set(Box::new(schedule));
 }

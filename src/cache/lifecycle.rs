@@ -1,63 +1,60 @@
 //! How long a cache lives: its handles, the visits of threads that have none, and its end.
 //!
-//! A thread without a handle is inside the cache on a visit: the maintenance thread, or a job of the
-//! listener's executor. The state is a count of visits and whether the cache is closed:
+//! A thread without a handle is inside the cache on a visit: the maintenance thread, or a thread that
+//! runs a job of the listener's executor. The state is a count of visits and whether the cache is
+//! closed:
 //!
 //! | state | left by | to |
 //! |---|---|---|
 //! | open, n visits | a visit that begins or ends | open, n ± 1 |
 //! | open, n visits | the drop of the last handle | closed, n visits |
 //! | closed, n > 0 visits | a visit that ends; none begins any more | closed, n - 1 |
-//! | closed, no visits | the thread that has come there, which takes the cache apart | ended |
-//! | ended | nobody | |
+//! | closed, no visits | the thread that closed the cache or ended the last visit, which takes the cache apart | ended |
+//! | ended | none | |
 //!
-//! So exactly one thread takes the cache apart, and no other one is inside of it then. The drop of the
-//! last handle waits for that, unless its thread is inside of something itself
-//! ([`crate::base::reentrancy`]): then it waits for a quarter of a second at most, and not at all on a visit,
-//! and the last visitor does it by itself.
+//! So exactly one thread takes the cache apart, and no other thread is inside it then. The drop of the
+//! last handle waits for the end, unless its thread is inside of a scope itself
+//! ([`crate::base::reentrancy`]). Then it waits for a quarter of a second at most, or not at all on a
+//! visit, and the last visitor takes the cache apart.
 //!
 //! # Orderings
-//! `state`: acquire-release, so that what visitors have done happens before the cache is taken apart.
-//! `Ended` is stored with release and awaited with acquire: the drops happen before the drop of the
-//! last handle returns. Models: `loom-tests/tests/life.rs`.
+//! `state`: acquire-release, so that everything visitors did happens before the cache is taken apart.
+//! `ENDED` is stored with release and awaited with acquire: the drops of entries happen before the drop
+//! of the last handle returns. Models: `loom-tests/tests/life.rs`.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
 use std::time::Duration;
-#[cfg(not(larder_loom))]
-use std::time::Instant;
 
 use super::{Cache, Shared};
-use crate::base::reentrancy::{self, Inside, Scope};
-#[cfg(not(larder_loom))]
-use crate::base::sync;
-use crate::base::sync::{AtomicUsize, Backoff, Ordering};
+use crate::base::reentrancy::{self, Inside, Patience, Scope};
+use crate::base::sync::{self, AtomicUsize, Backoff, Ordering};
 use crate::maintainer::Maintained;
 
 const CLOSED: usize = 1;
 const ENDED: usize = 2;
 const VISIT: usize = 4;
 
-/// How long a thread that is inside of user code, and on no visit itself, waits for visitors.
-#[cfg(not(larder_loom))]
+/// How long a thread waits for visitors if it is inside of a scope, but not on a visit itself. Most
+/// visits are over by then, so a cache within the value of another one ends with that value.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 pub(crate) struct Lifecycle {
     state: AtomicUsize,
 }
 
-/// Being inside the cache without a handle, until [`leave`](Self::leave).
+/// While this exists, a thread is inside the cache without a handle. It ends by [`leave`](Self::leave).
 pub(crate) struct Visit<'l> {
     lifecycle: &'l Lifecycle,
     inside: Inside,
 }
 
-/// Whose it is to take the cache apart.
+/// Which thread takes the cache apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// This thread's, now; then [`Lifecycle::note_ended`].
+    /// This thread, now; then it calls [`Lifecycle::note_ended`].
     Here,
-    /// Nobody's yet, or another thread's.
+    /// Another thread, or a later one.
     Elsewhere,
 }
 
@@ -70,82 +67,49 @@ impl Lifecycle {
     pub(crate) fn visit(&self) -> Option<Visit<'_>> {
         let inside = reentrancy::enter(Scope::Visit, self);
         let visited = |state: usize| (state & CLOSED == 0).then_some(state + VISIT);
-        // Relaxed: what others have done inside, a visitor sees by the cache's own locks and atomics.
+        // Relaxed: a visitor sees what other threads did inside by the cache's own locks and atomics.
         self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, visited).ok()?;
         Some(Visit { lifecycle: self, inside })
     }
 
-    /// The last handle is gone. If that is to be waited for, returns once the cache was taken apart.
+    /// Closes the cache: its last handle is gone. Waits for its end if the thread may.
     pub(crate) fn close(&self) -> End {
-        // AcqRel: all that visitors have done that have left, and for the one that takes the cache apart
-        // all that handles have done; pairs with `leave`.
+        // AcqRel: acquires everything that earlier visitors did, and releases everything that was done
+        // by handles to the thread that takes the cache apart; pairs with `leave`.
         if self.state.fetch_or(CLOSED, Ordering::AcqRel) < VISIT {
             return End::Here;
         }
         let backoff = Backoff::new();
-        let patience = Patience::new();
+        // A thread on a visit may be awaited by the visitor that it would wait for.
+        let limit = if reentrancy::is_visiting() { Duration::ZERO } else { PATIENCE };
+        let patience = Patience::new(limit);
         // Acquire: pairs with `note_ended`.
         while patience.lasts() && self.state.load(Ordering::Acquire) & ENDED == 0 {
-            // What a visitor is inside of may take long.
-            #[cfg(not(larder_loom))]
-            if backoff.is_completed() {
-                sync::nap();
-                continue;
-            }
-            backoff.snooze();
+            sync::snooze_or_nap(&backoff);
         }
         End::Elsewhere
     }
 
     /// Whether the last handle is gone.
     fn is_closed(&self) -> bool {
-        // Relaxed: a hint for what is not worth doing any more.
+        // Relaxed: a hint that work is not worth doing any more.
         self.state.load(Ordering::Relaxed) & CLOSED != 0
     }
 
-    /// The cache was taken apart.
+    /// Notes that the cache was taken apart.
     pub(crate) fn note_ended(&self) {
         // Release: pairs with the acquire in `close`.
         self.state.fetch_or(ENDED, Ordering::Release);
     }
 }
 
-/// For how long a thread may wait for visitors.
-struct Patience {
-    may_wait: bool,
-    #[cfg(not(larder_loom))]
-    until: Option<Instant>,
-}
-
-impl Patience {
-    fn new() -> Self {
-        let may_wait = reentrancy::may_wait();
-        Self {
-            may_wait,
-            // Mostly a visit is over soon, and then a cache within the value of another one is gone
-            // with that value.
-            #[cfg(not(larder_loom))]
-            until: (!may_wait && !reentrancy::is_visiting()).then(|| Instant::now() + PATIENCE),
-        }
-    }
-
-    #[cfg(not(larder_loom))]
-    fn lasts(&self) -> bool {
-        self.may_wait || self.until.is_some_and(|until| Instant::now() < until)
-    }
-
-    /// Under loom no time passes.
-    #[cfg(larder_loom)]
-    fn lasts(&self) -> bool {
-        self.may_wait
-    }
-}
-
 impl Visit<'_> {
+    /// Ends the visit. Says whether this thread takes the cache apart.
     pub(crate) fn leave(self) -> End {
         let Self { lifecycle, inside } = self;
-        // AcqRel: what this visitor has done, for the one that takes the cache apart, and what the
-        // others have done.
+        // AcqRel: releases what this visitor did to the thread that takes the cache apart, and
+        // acquires what other visitors and handles did, in case that is this thread; pairs with itself
+        // and `close`.
         let left = lifecycle.state.fetch_sub(VISIT, Ordering::AcqRel) - VISIT;
         drop(inside);
         if left == CLOSED { End::Here } else { End::Elsewhere }
@@ -153,7 +117,7 @@ impl Visit<'_> {
 }
 
 impl<K, V, S> Shared<K, V, S> {
-    /// Takes the cache apart, if that is for this thread to do.
+    /// Takes the cache apart if `end` says that this thread does.
     fn end(&self, end: End) {
         if end == End::Here {
             let _inside = reentrancy::enter(Scope::End, self);
@@ -162,9 +126,10 @@ impl<K, V, S> Shared<K, V, S> {
         }
     }
 
-    /// Does `work` on a visit, unless the cache is closed; then everything is done or will be.
+    /// Does `work` on a visit. Returns `None` if the cache is closed: then the thread that takes it apart
+    /// does all remaining work.
     pub(super) fn visit<R>(&self, work: impl FnOnce() -> R) -> Option<R> {
-        /// Ends the visit also if something panics.
+        /// Ends the visit, also if `work` panics.
         struct VisitGuard<'s, K, V, S>(&'s Shared<K, V, S>, Option<Visit<'s>>);
         impl<K, V, S> Drop for VisitGuard<'_, K, V, S> {
             fn drop(&mut self) {
@@ -197,7 +162,7 @@ where
     }
 }
 
-/// Lets forks leave the cache usable on both sides.
+/// Keeps the cache usable in parent and child after a fork.
 #[cfg(all(unix, not(larder_loom)))]
 pub(super) fn outlive_forks<K, V, S>(shared: &Arc<Shared<K, V, S>>)
 where
@@ -232,7 +197,8 @@ impl<K, V, S> Clone for Cache<K, V, S> {
 
 impl<K, V, S> Drop for Cache<K, V, S> {
     fn drop(&mut self) {
-        // AcqRel: all that other handles did happens before the last one closes.
+        // AcqRel: everything done by other handles happens before the last one closes the cache; pairs
+        // with itself.
         if self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
             let end = self.shared.lifecycle.close();
             self.shared.end(end);

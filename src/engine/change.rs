@@ -224,7 +224,7 @@ impl<K, V> Engine<K, V> {
     pub(super) fn evict_notifying(&self, partition: &Partition<K, V>, leaving: PendingRemoval<'_>) {
         let Some(atomic) = &self.atomic else { return };
         let _in_flight = partition.leaving_ends();
-        let _evicting = atomic.evict();
+        let _evicting = atomic.enter_eviction();
         let PendingRemoval { gate, entry, cause } = leaving;
         atomic.notify(entry, cause, None, self.age(entry));
         let prepared = Some(Prepared::of(gate, Some((entry, cause))));

@@ -286,7 +286,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     #[inline]
     pub(super) fn take_back_done(&mut self) {
         let Some(listener) = &self.listener else { return };
-        for notification in listener.channel.take_done() {
+        for notification in listener.channel.take_delivered() {
             self.release(notification);
         }
     }

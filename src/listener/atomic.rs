@@ -1,4 +1,4 @@
-//! The listener that runs within each removal.
+//! The listener that is called within each removal.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -14,14 +14,15 @@ use crate::base::sync::{AtomicU64, Ordering};
 use crate::entry::EntryPtr;
 use crate::reclaim::KeepAlive;
 
-/// An atomic listener at work.
+/// The atomic listener of a cache, with the gates in which it is called.
 pub(crate) struct AtomicListening<K, V> {
     listen: Arc<Listen<K, V>>,
     pub(crate) gates: Gates,
     pub(crate) panics: AtomicU64,
 }
 
-/// An entry that maintenance is about to take out: no other thread can change its key.
+/// An entry that maintenance is about to take out. No other thread can change its key, because
+/// maintenance is within its gate.
 pub(crate) struct PendingRemoval<'g> {
     pub(crate) gate: Entered<'g>,
     pub(crate) entry: EntryPtr,
@@ -33,8 +34,8 @@ impl<K, V> AtomicListening<K, V> {
         Self { listen, gates: Gates::new(), panics: AtomicU64::new(0) }
     }
 
-    /// Calls the listener. The entry must have been found linked within its gate, which the thread is
-    /// still within; the thread must not be pinned and must hold no lock.
+    /// Calls the listener. The thread must have found `entry` linked within its gate and still be within
+    /// it, must not be pinned, and must hold no lock.
     pub(crate) fn notify(
         &self,
         entry: EntryPtr,
@@ -57,21 +58,21 @@ impl<K, V> AtomicListening<K, V> {
         }
     }
 
-    /// Whether this thread must not change the cache: it is inside the listener, or within a gate,
-    /// in a closure of the user's that a change asks.
+    /// Whether this thread must not change the cache: it is inside the listener, or within a gate, in a
+    /// closure of the user's that a change calls.
     #[inline(never)]
     pub(crate) fn refuses_changes(&self) -> bool {
         reentrancy::is_inside(Scope::AtomicListener, self) || self.gates.is_within_any()
     }
 
-    /// Whether this thread is taking out what a run of maintenance has found: another run must find
-    /// nothing more.
+    /// Whether this thread is taking out an entry that a run of maintenance chose. Then a nested run
+    /// must choose none.
     pub(crate) fn is_evicting(&self) -> bool {
         reentrancy::is_inside(Scope::Evicting, self)
     }
 
-    /// Notes that it is, until the result is dropped.
-    pub(crate) fn evict(&self) -> Inside {
+    /// Notes that this thread takes out an entry that maintenance chose, until the result is dropped.
+    pub(crate) fn enter_eviction(&self) -> Inside {
         reentrancy::enter(Scope::Evicting, self)
     }
 }

@@ -1,15 +1,15 @@
 //! The queue between a partition's maintenance and the listener.
 //!
-//! Maintenance puts notifications in at the end, under the partition's lock; one thread at a time
-//! takes them out at the front and calls the listener without any lock; maintenance takes what was
-//! delivered back. What must hold: notifications are delivered in the order in which they were put
-//! in, each once; the queue's lock is held for a few moves of pointers alone.
+//! Maintenance adds notifications at the end, under the partition's lock. One thread at a time takes
+//! them out at the front and calls the listener, without any lock. Maintenance then takes the delivered
+//! ones back. What must hold: notifications are delivered in the order in which they were added, each
+//! once; the queue's lock is held only to move a few pointers.
 //!
-//! | state of a notification | who has it | next |
+//! | state of a notification | owned by | next |
 //! |---|---|---|
 //! | waiting | the queue | being delivered, by the one thread that set `is_delivering` |
-//! | being delivered | that thread | done, also if the listener panics |
-//! | done | the queue | maintenance releases its entries |
+//! | being delivered | that thread | delivered, also if the listener panics |
+//! | delivered | the queue | maintenance releases its entries |
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ use crate::buffer::write_buffer;
 use crate::entry::{EntryPtr, Hold};
 use crate::reclaim::KeepAlive;
 
-/// What a listener is given of one removal. It holds its entries from its creation until it is
+/// One removal, of which a listener is notified. It holds its entries from its creation until it is
 /// released.
 pub(crate) struct Notification<K, V> {
     old: KeepAlive<K, V>,
@@ -33,8 +33,8 @@ pub(crate) struct Notification<K, V> {
 }
 
 impl<K, V> Notification<K, V> {
-    /// For maintenance, of an entry that has just left, and the one in its place. Neither is held
-    /// yet on that side.
+    /// A notification of the removal of `old`, which has just left, and whose place `new` has taken. No
+    /// other notification holds `old` as its old entry, or `new` as its new one.
     pub(crate) fn new(old: EntryPtr, new: Option<EntryPtr>, age: Duration) -> Self {
         old.meta().hold(Hold::Old);
         if let Some(new) = new {
@@ -43,7 +43,8 @@ impl<K, V> Notification<K, V> {
         Self { old: KeepAlive::new(old), new: new.map(KeepAlive::new), age }
     }
 
-    /// Releases the entries and returns them: those that are finished now are to be retired.
+    /// Releases the entries and returns them, so that maintenance can retire those that nothing needs
+    /// any more.
     pub(crate) fn release(self) -> (EntryPtr, Option<EntryPtr>) {
         let (old, new) = (self.old.pointer(), self.new.map(|new| new.pointer()));
         old.meta().release(Hold::Old);
@@ -68,20 +69,21 @@ impl<K, V> Notification<K, V> {
     }
 }
 
+/// The queue of one partition.
 pub(crate) struct Channel<K, V> {
     listening: Arc<Listening<K, V>>,
     queue: Mutex<Queue<K, V>>,
-    /// Notifications that wait: what `queue` has, to be looked at without its lock.
+    /// How many notifications wait in `queue`, to be read without its lock.
     waiting: AtomicUsize,
-    /// Whether there is something that maintenance should take back.
-    has_done: AtomicBool,
+    /// Whether `queue` has delivered notifications that maintenance should take back.
+    has_delivered: AtomicBool,
 }
 
 struct Queue<K, V> {
     waiting: VecDeque<Notification<K, V>>,
-    done: Vec<Notification<K, V>>,
+    delivered: Vec<Notification<K, V>>,
     is_delivering: bool,
-    /// A job is on its way to the executor, or there.
+    /// The executor has a job, or is being handed one, that has not begun.
     is_scheduled: bool,
 }
 
@@ -91,17 +93,17 @@ impl<K, V> Channel<K, V> {
             listening,
             queue: Mutex::new(Queue {
                 waiting: VecDeque::new(),
-                done: Vec::new(),
+                delivered: Vec::new(),
                 is_delivering: false,
                 is_scheduled: false,
             }),
             waiting: AtomicUsize::new(0),
-            has_done: AtomicBool::new(false),
+            has_delivered: AtomicBool::new(false),
         }
     }
 
-    /// Puts a notification in, unless too many wait. `linked` is how many entries the partition
-    /// linked before this run of maintenance, all of which it may take out.
+    /// Adds a notification, or returns it if too many wait. `linked` is how many entries were linked in
+    /// the partition before this run of maintenance, which may take out all of them.
     pub(crate) fn offer(
         &self,
         notification: Notification<K, V>,
@@ -109,8 +111,8 @@ impl<K, V> Channel<K, V> {
     ) -> Result<(), Notification<K, V>> {
         let limit = match self.listening.overflow {
             Overflow::Drop => self.listening.queue,
-            // Writers wait, so this is for those that cannot: a run applies a buffer's worth of
-            // events, which may take out all of them.
+            // Writers that may wait do so before this limit, which is for threads that must not. One run
+            // may add a notification for each slot of the write buffer and each entry of the partition.
             Overflow::Block => {
                 let slots = write_buffer::SLOTS as usize;
                 let twice = self.listening.queue.max(slots).saturating_mul(2);
@@ -127,20 +129,20 @@ impl<K, V> Channel<K, V> {
         Ok(())
     }
 
-    /// What was delivered.
-    pub(crate) fn take_done(&self) -> Vec<Notification<K, V>> {
-        // Relaxed: a hint. What is missed is taken by the next run, which `has_work` asks for.
-        if !self.has_done.load(Ordering::Relaxed) {
+    /// Takes the notifications that were delivered.
+    pub(crate) fn take_delivered(&self) -> Vec<Notification<K, V>> {
+        // Relaxed: a hint. The next run, which `has_work` asks for, takes what this one misses.
+        if !self.has_delivered.load(Ordering::Relaxed) {
             return Vec::new();
         }
         let mut queue = sync::lock(&self.queue);
-        let done = std::mem::take(&mut queue.done);
+        let delivered = std::mem::take(&mut queue.delivered);
         self.note(&queue);
-        done
+        delivered
     }
 
     /// Calls the listener for up to `most` notifications, unless another thread delivers. Runs user
-    /// code: no lock and no guard may be held.
+    /// code, so the thread must hold no lock and no guard.
     pub(crate) fn deliver(&self, most: usize) {
         let mut notification = {
             let mut queue = sync::lock(&self.queue);
@@ -158,9 +160,9 @@ impl<K, V> Channel<K, V> {
             }
             self.listening.delivered.fetch_add(1, Ordering::Relaxed);
             let mut queue = sync::lock(&self.queue);
-            queue.done.push(notification);
+            queue.delivered.push(notification);
             let next = if count < most { queue.waiting.pop_front() } else { None };
-            // Under the lock: a thread that puts something in from now on finds that no thread
+            // Under the lock: a thread that adds a notification after this finds that no thread
             // delivers.
             queue.is_delivering = next.is_some();
             self.note(&queue);
@@ -171,7 +173,7 @@ impl<K, V> Channel<K, V> {
         }
     }
 
-    /// Asks for a job of the executor, unless one is on its way.
+    /// Hands the executor a job by `submit`, unless it has one that has not begun, or nothing waits.
     pub(crate) fn schedule(&self, submit: impl FnOnce()) {
         {
             let mut queue = sync::lock(&self.queue);
@@ -186,7 +188,7 @@ impl<K, V> Channel<K, V> {
         }
     }
 
-    /// The job has come to run, or never will: from now on another one may be asked for.
+    /// Notes that the job runs, or never will. From now on the executor may be handed another one.
     pub(crate) fn begin_job(&self) {
         sync::lock(&self.queue).is_scheduled = false;
     }
@@ -203,29 +205,31 @@ impl<K, V> Channel<K, V> {
         queue.waiting.is_empty() && !queue.is_delivering
     }
 
-    /// Whether something waits, and neither a thread delivers nor a job is on its way.
-    pub(crate) fn is_left_alone(&self) -> bool {
+    /// Whether a notification waits, no thread delivers, and the executor has no job that will.
+    pub(crate) fn is_unattended(&self) -> bool {
         let queue = sync::lock(&self.queue);
         !queue.waiting.is_empty() && !queue.is_delivering && !queue.is_scheduled
     }
 
-    /// Whether writers have to wait: more notifications wait than the queue's bound allows.
+    /// Whether writers have to wait, because more notifications wait than the queue's bound allows.
     pub(crate) fn is_full(&self) -> bool {
         self.listening.overflow == Overflow::Block && self.waiting() > self.listening.queue
     }
 
+    /// How many notifications wait.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Whether something waits to be delivered or taken back.
+    /// Whether notifications wait to be delivered or taken back.
     pub(crate) fn has_work(&self) -> bool {
-        self.waiting() > 0 || self.has_done.load(Ordering::Relaxed)
+        self.waiting() > 0 || self.has_delivered.load(Ordering::Relaxed)
     }
 
+    /// Notes the state of `queue` where it is read without the lock.
     fn note(&self, queue: &Queue<K, V>) {
         self.waiting.store(queue.waiting.len(), Ordering::Relaxed);
-        self.has_done.store(!queue.done.is_empty(), Ordering::Relaxed);
+        self.has_delivered.store(!queue.delivered.is_empty(), Ordering::Relaxed);
     }
 }

@@ -1,4 +1,4 @@
-//! What listeners are given, and how the user sets them up.
+//! What listeners are given, and how users set them up.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -36,17 +36,17 @@ impl<K, V> Clone for Removal<'_, K, V> {
 
 impl<K, V> Copy for Removal<'_, K, V> {}
 
-/// What happens when notifications come faster than the listener takes them.
+/// What happens when removals come faster than the listener handles notifications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
     /// Writers wait until there is room. Default.
     ///
     /// A call waits at its end, after it has taken effect. It does not wait inside a listener or
-    /// in the `Drop` of a key or value, nor while its thread holds a [pin](crate::Cache::pin): such
-    /// calls can fill the queue to twice its bound (or twice 64), 64 more, and as many as the
-    /// partition has entries; further notifications are dropped and counted. A listener must not wait for
-    /// a thread that writes to the cache.
+    /// in the `Drop` of a key or value, nor while its thread holds a [pin](crate::Cache::pin). Such
+    /// calls can fill the queue up to twice its bound (or twice 64, if that is more), plus 64, plus the
+    /// number of entries in the partition; further notifications are dropped and counted. A listener must
+    /// not wait for a thread that writes to the cache.
     #[default]
     Block,
     /// Notifications are dropped, and counted in
@@ -62,27 +62,27 @@ type Executor = dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync;
 ///
 /// # Notifications
 /// There is exactly one for every removal: a [`Removal`] with its [`RemovalCause`]. Those of one key
-/// come one after another, in the order of the removals; those of different keys may come at the same
-/// time, on different threads. There is none for the entries that are in the cache when its last handle
-/// is dropped; those for earlier removals come before that drop returns.
+/// are delivered one after another, in the order of the removals. Those of different keys may be
+/// delivered at the same time, on different threads. There is none for the entries that are in the cache
+/// when its last handle is dropped; those for earlier removals are delivered before that drop returns.
 ///
 /// # The calling thread
 /// Without an [executor](Self::executor), the thread that runs maintenance calls the closure. With
 /// [inline maintenance](crate::Maintenance::Inline) that is the call that removed the entry, before it
 /// returns (unless another thread is delivering at the moment, or this one holds a pin or is within a
-/// listener). In background mode it is a writer of the same partition or the maintenance thread, within a
-/// few milliseconds. [`flush`](crate::Cache::flush) returns after the notifications for all earlier
+/// listener). In background mode a writer of the same partition or the maintenance thread calls it, within
+/// a few milliseconds. [`flush`](crate::Cache::flush) returns after the notifications for all earlier
 /// removals.
 ///
-/// The closure is called under no lock of the cache and no pin, and may use the cache. It is notified of
-/// what it removes there after it has returned. It must not expect the key to be absent, because another
-/// thread may have inserted it again. A panic is counted in
+/// The closure is called under no lock of the cache and no pin, and may use the cache. If it removes
+/// entries there, it is notified of them after it has returned. It must not expect the removed key to be
+/// absent, because another thread may have inserted it again. A panic is counted in
 /// [`Stats::listener_panics`](crate::Stats::listener_panics), and the next removal is notified as usual.
 ///
 /// # Cost
 /// In a cache with a listener each entry takes 16 bytes more, for its age, and an update takes one more
 /// atomic operation, to record its place in the order. Removed entries stay in memory until the listener
-/// was notified.
+/// has been notified.
 ///
 /// # Examples
 /// ```
@@ -112,7 +112,7 @@ pub struct Listener<K, V> {
     executor: Option<Arc<Executor>>,
 }
 
-/// Notifications that may wait, if the user does not say.
+/// How many notifications may wait, by default.
 const QUEUE: usize = 1024;
 
 impl<K, V> Listener<K, V> {
@@ -129,28 +129,28 @@ impl<K, V> Listener<K, V> {
     /// Bounds the notifications that may wait in each partition, and the entries that they keep in
     /// memory. At least 1. Default: 1,024.
     ///
-    /// With [`Overflow::Block`], calls that are within the cache at the same time may each exceed
-    /// it by what their maintenance removes.
+    /// With [`Overflow::Block`], concurrent calls may each exceed the bound by as many notifications as
+    /// their runs of maintenance remove entries.
     pub fn queue(mut self, notifications: usize) -> Self {
         self.queue = notifications;
         self
     }
 
-    /// Says what happens when the queue is full. Default: [`Overflow::Block`].
+    /// Sets what happens when the queue is full. Default: [`Overflow::Block`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
         self
     }
 
-    /// Hands deliveries to `executor`, which is to run them on another thread. Default: the thread
-    /// that runs maintenance delivers.
+    /// Hands deliveries to `executor` as jobs to run on another thread. Default: the thread that runs
+    /// maintenance delivers.
     ///
-    /// A job delivers what waits in one partition when it runs; at most one for each partition is
-    /// on its way. `executor` is called where the listener would be, so it may run the job itself.
-    /// If it panics, that is counted like a listener's panic, and the cache asks it again later, as
-    /// also when it has dropped a job. `flush`, the drop of the last handle, and a writer that finds the
-    /// queue full while no job is on its way deliver what waits themselves; the first two wait for jobs
-    /// that have begun.
+    /// A job delivers the notifications that wait in one partition when it runs. At most one job for each
+    /// partition is handed over and has not begun. `executor` is called where the listener would be, so it
+    /// may run the job itself. If it panics, that is counted like a listener's panic. If it panics or drops
+    /// a job, the cache hands it another one later. `flush`, the drop of the last handle, and a writer that
+    /// finds the queue full and no job handed over deliver the notifications themselves; the first two
+    /// also wait for jobs that have begun.
     pub fn executor(
         mut self,
         executor: impl Fn(Box<dyn FnOnce() + Send>) + Send + Sync + 'static,
@@ -177,7 +177,7 @@ impl<K, V> Listener<K, V> {
 }
 
 impl<K, V> Clone for Listener<K, V> {
-    /// Another listener that calls the same closures.
+    /// Makes another listener that calls the same closures.
     fn clone(&self) -> Self {
         Self {
             listen: Arc::clone(&self.listen),
@@ -198,7 +198,7 @@ impl<K, V> fmt::Debug for Listener<K, V> {
     }
 }
 
-/// A listener at work, shared by the partitions' channels.
+/// The listener of a cache, shared by the channels of its partitions.
 pub(crate) struct Listening<K, V> {
     pub(super) listen: Arc<Listen<K, V>>,
     pub(super) queue: usize,

@@ -1,11 +1,11 @@
-//! What shadows there are to be, and what they show.
+//! The configuration of shadow caches.
 
 use super::miniature::ShadowCache;
 use crate::base::error::BuildError;
 use crate::policy::Policy;
 use crate::policy::bounds::Bounds;
 
-/// The capacities that are asked for if nobody says, by the cache's own.
+/// The default multiples of the cache's bounds.
 const MULTIPLES: [f64; 4] = [0.5, 1.0, 2.0, 4.0];
 const SAMPLE_ENTRIES: usize = 1024;
 const MIN_SAMPLE_ENTRIES: usize = 16;
@@ -18,30 +18,30 @@ const MAX_SHADOWS: usize = 256;
 ///
 /// # Accuracy and cost
 /// Each shadow simulates a sample of the keys in miniature, with about
-/// [`sample_entries`](Self::sample_entries) entries, all keys where the capacity is no larger than
-/// that. The more entries, the more lookups are sampled, and the more exact the hit ratio.
+/// [`sample_entries`](Self::sample_entries) entries. If the capacity is not larger than that, the sample
+/// is all keys. The more entries, the more lookups are sampled, and the more exact the hit ratio.
 ///
 /// The benchmark `shadow_error` compared shadows with full simulations, over 116 combinations of trace and
 /// capacity, at four multiples of the capacity, for lru and the default policy. With default settings the
 /// hit ratios differ by 0.3 points in the mean. In 7 of 928 cases they differ by more than 2 points: by up
-/// to 6.5, and in one case by 96, where a loop over the keys is as long as the cache is large, so that one
+/// to 6.5, and in one case by 96. There the trace is a loop over as many keys as the cache holds, so one
 /// key more or less decides. With 2,048 entries they differ by 0.2 points in the mean and 2.8 at most, by
-/// more than 2 in 9 cases. With 512 entries several loops fail.
+/// more than 2 in 9 cases. With 512 entries the results of several loops are wrong.
 ///
 /// Every lookup is counted by one addition, and maintenance plays each lookup of a sampled key to each
 /// shadow. The larger the cache, the smaller the sampled part. With default settings, a cache of 1,048,576
 /// entries samples one key in 512, which costs too little to be measured. One of 131,072 samples one in 64,
-/// which costs 9 % of the rate of hits on one thread, and 14 % on as many threads as there are cores. A
-/// cache of a few hundred entries plays every lookup to every shadow. The benchmark `shadow_cost` measures
-/// it.
+/// which costs 9 % of the rate of hits on one thread, and 14 % on as many threads as there are cores. In a
+/// cache of a few hundred entries, every lookup is played to every shadow. The benchmark `shadow_cost`
+/// measures these costs.
 ///
-/// A shadow takes about 100 bytes for each of its entries, and what its policy takes.
+/// A shadow takes about 100 bytes for each of its entries, plus the memory of its policy.
 ///
 /// # What it holds
-/// Entries that may be evicted. [Unevictable](crate::Cache::insert_unevictable) ones are in no shadow, and
-/// lookups that find them are hits for all shadows. An entry that is removed from the cache, or expires
-/// there, leaves the shadows too. If it was evicted there before, a larger shadow does not know when it
-/// expires.
+/// A shadow holds entries that may be evicted. No shadow holds
+/// [unevictable](crate::Cache::insert_unevictable) entries, and lookups that find them are hits for all
+/// shadows. An entry that is removed from the cache, or expires there, leaves the shadows too. If the cache
+/// has evicted it before, a larger shadow does not learn when it expires.
 ///
 /// # Examples
 /// ```
@@ -81,15 +81,15 @@ impl Default for ShadowConfig {
 }
 
 impl ShadowConfig {
-    /// The cache's own policy at a half, one, two and four times its bounds.
+    /// Configures the cache's own policy at a half, one, two and four times its bounds.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The factors by which the cache's bounds are multiplied, each finite and more than 0. Default: 0.5, 1, 2
-    /// and 4.
+    /// Sets the factors by which the cache's bounds are multiplied, each finite and more than 0. Default:
+    /// 0.5, 1, 2 and 4.
     pub fn multiples(mut self, multiples: impl IntoIterator<Item = f64>) -> Self {
-        // One more than there may be is enough to be refused.
+        // One more than the limit is enough to be refused.
         self.multiples = multiples.into_iter().take(MAX_SHADOWS + 1).collect();
         self
     }
@@ -100,9 +100,9 @@ impl ShadowConfig {
         self
     }
 
-    /// About how many entries each shadow is to hold: from 16 up. Default: 1024.
+    /// Sets how many entries each shadow holds, approximately: at least 16. Default: 1024.
     ///
-    /// Twice as many halve the variance of the hit ratio and double the cost.
+    /// Twice as many entries halve the variance of the hit ratio and double the cost.
     pub fn sample_entries(mut self, entries: usize) -> Self {
         self.sample_entries = entries;
         self

@@ -1,11 +1,11 @@
 //! One shadow cache: a policy over a sample of the keys, in miniature.
 //!
-//! Of a cache of capacity `C`, a sample of rate `R` is held by one of capacity `R C`. The rate is
-//! such that this is the number of entries that the configuration asks for. Where weights alone
-//! bound the cache, nobody knows how many entries that is: the rate begins at 1 and is halved
-//! whenever the shadow has grown to twice that number. A smaller sample is a part of a larger one,
-//! so what remains stays as it was. By chance a sample has more or fewer of the keys than its rate
-//! says, and gets as much more or less room (`Density`).
+//! A cache of capacity `C` is simulated with a sample of rate `R` and a capacity of `R C`. The rate is
+//! chosen so that this is the configured number of entries. If the cache is bounded by weight only, the
+//! number of its entries is unknown: the rate begins at 1 and is halved whenever the shadow holds more
+//! than twice the configured number. A smaller sample is a part of a larger one, so the remaining entries
+//! stay as they were. By chance a sample has more or fewer keys than its rate says, so the shadow's
+//! bounds are raised or lowered in proportion (`Density`).
 
 use std::mem;
 
@@ -17,48 +17,50 @@ use crate::base::panics::{Payload, catch};
 use crate::policy::bounds::Bounds;
 use crate::policy::{Policy, PolicyConfig, Simulator};
 
-/// Odd, and its inverse modulo 2^64: numbers become hashes, and hashes the numbers again.
+/// An odd number, by which sample values become hashes, and its inverse modulo 2^64, by which the hashes
+/// become sample values again.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 const INVERSE: u64 = inverse(MULTIPLIER);
 
 pub(super) struct ShadowCache {
     policy: Policy,
     multiple: f64,
-    /// Of the cache that this is the shadow of.
+    /// The bounds that are simulated: the cache's, times the multiple.
     bounds: Bounds,
-    /// The keys with sample values below it take part.
+    /// Keys with sample values below this are in the sample.
     threshold: u64,
     sample_entries: usize,
     /// `None` once the policy has panicked.
     cache: Option<Simulator>,
-    /// Lookups seen that missed here, each for as many as the rate was then.
+    /// Sampled lookups that missed in the shadow, each weighted by the inverse of the rate at that time.
     misses: f64,
-    /// The same of those that missed in the cache.
+    /// The same for those that missed in the cache.
     own_misses: f64,
     samples: u64,
     density: Density,
 }
 
-/// How many misses a cache had since it was built, and which part of the records was not dropped.
+/// How many misses a cache had since it was built, and which fraction of the records was not dropped.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MissesSeen {
     pub(super) misses: u64,
     pub(super) known: f64,
 }
 
-/// How much of what is asked for is in the sample: it has more or fewer of the keys than its rate
-/// says, and needs as much more or less room, or a loop over the keys that just fits the cache would
-/// not fit the shadow.
+/// How large the sample is in proportion to its rate: by chance it has more or fewer of the requested keys.
+/// The bounds of the shadow are scaled by this, or a loop over the keys that just fits the cache might not
+/// fit the shadow.
 ///
-/// What the cache misses tells, for that is known of all keys and of the sample.
+/// Estimated from the misses of the cache itself, which are known for all keys and for the sample.
 #[derive(Debug)]
 struct Density {
-    /// In proportion to the rate.
+    /// The size of the sample in proportion to its rate.
     factor: f64,
-    /// Misses of the cache in the sample since there were `from` in all; that is `None` at first.
+    /// Misses of the cache in the sample, since the cache had `from` misses in all.
     own_misses: u64,
+    /// `None` until the first time that an estimate is due.
     from: Option<u64>,
-    /// How many it takes for the next estimate.
+    /// How many own misses the next estimate needs.
     enough: u64,
 }
 
@@ -69,19 +71,19 @@ impl Default for Density {
 }
 
 impl Density {
-    /// Misses in the sample before the first estimate. Each time they have doubled comes the next,
-    /// for a change of bounds disturbs a policy.
+    /// Misses in the sample before the first estimate. The next ones are due whenever these have doubled,
+    /// and not more often, because a change of bounds disturbs a policy.
     const FIRST: u64 = 512;
-    /// For how many misses of which nothing is known the rate itself counts.
+    /// Misses that are added to both sides of the ratio, so that few misses move it little from 1.
     const TRUST: f64 = 64.0;
 
     fn is_due(&self) -> bool {
         self.own_misses >= self.enough
     }
 
-    /// Chance takes a sample of `entries` keys no further from its rate than five standard deviations.
-    /// What is further off has another reason: of a key that is asked for all the time and never
-    /// stored.
+    /// Estimates the factor, within five standard deviations of the size of a sample of `entries` keys:
+    /// chance takes it no further from its rate. A larger difference has another reason, such as a key
+    /// that is requested all the time and never stored.
     #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than 52 bits")]
     fn estimate(&mut self, seen: MissesSeen, rate: f64, entries: usize) {
         match self.from {
@@ -100,14 +102,14 @@ impl Density {
     }
 }
 
-/// What a cache was asked for, and how much of it was not there.
+/// How many lookups a cache had, and how many of them missed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lookups {
     pub(super) lookups: f64,
     pub(super) misses: f64,
 }
 
-/// So many times as much, at least 1.
+/// The bounds multiplied by `factor`, each at least 1.
 fn times(bounds: Bounds, factor: f64) -> Bounds {
     #[expect(
         clippy::cast_possible_truncation,
@@ -121,7 +123,7 @@ fn times(bounds: Bounds, factor: f64) -> Bounds {
     }
 }
 
-/// The threshold at which a cache of that many entries is one of `sample_entries`.
+/// The threshold at which a cache of `entries` has about `sample_entries` in the sample.
 fn threshold_for(entries: usize, sample_entries: usize) -> u64 {
     if entries <= sample_entries {
         return SAMPLES;
@@ -180,7 +182,7 @@ impl ShadowCache {
         PolicyConfig::new(capacity, max_weight)
     }
 
-    /// Follows the cache, which has other bounds now; returns what the policy panicked with.
+    /// Follows a change of the cache's bounds. Returns the payload of the policy's panic, if there was one.
     pub(super) fn set_bounds(&mut self, cache: Bounds) -> Option<Payload> {
         self.bounds = times(cache, self.multiple);
         let mut shadow = mem::take(&mut self.cache)?;
@@ -195,27 +197,26 @@ impl ShadowCache {
             self.resize(&mut shadow, before);
             shadow
         });
-        self.keep(resized)
+        self.put_back(resized)
     }
 
-    /// Fits `cache` to the threshold and the bounds there are now. A sample that has grown is
-    /// filled by what is to come.
+    /// Fits `cache` to the present threshold and bounds. If the sample has grown, later records fill it.
     fn resize(&self, cache: &mut Simulator, threshold_before: u64) {
         if self.threshold < threshold_before {
-            cache.retain(|hash| number(hash) < self.threshold);
+            cache.retain(|hash| sample_value(hash) < self.threshold);
         }
-        // Cannot fail: scaled bounds are at least 1.
+        // Never fails, because scaled bounds are at least 1.
         let _ = cache.resize(self.config());
     }
 
-    /// Plays those of the records that it wants, in order; returns what the policy panicked with,
-    /// and has no part in anything then.
+    /// Plays the records of sampled keys, in order. Returns the payload of the policy's panic, if there was
+    /// one; then the shadow ignores all later records.
     pub(super) fn play(
         &mut self,
         records: &[ShadowRecord],
         seen: &dyn Fn() -> MissesSeen,
     ) -> Option<Payload> {
-        // Out of reach while the policy's code runs: what has panicked is not used again.
+        // Taken out while the policy's code runs, so that it is not used again after a panic.
         let mut cache = mem::take(&mut self.cache)?;
         let played = catch(|| {
             for &record in records {
@@ -230,7 +231,7 @@ impl ShadowCache {
             }
             cache
         });
-        self.keep(played)
+        self.put_back(played)
     }
 
     fn step(&mut self, cache: &mut Simulator, record: ShadowRecord) {
@@ -253,7 +254,8 @@ impl ShadowCache {
         }
     }
 
-    fn keep(&mut self, cache: Result<Simulator, Payload>) -> Option<Payload> {
+    /// Puts the simulator back, or ends the shadow if its policy has panicked.
+    fn put_back(&mut self, cache: Result<Simulator, Payload>) -> Option<Payload> {
         match cache {
             Ok(cache) => {
                 self.cache = Some(cache);
@@ -266,11 +268,12 @@ impl ShadowCache {
         }
     }
 
-    /// What it has shown, where `all` is what the cache did with all keys, sampled or not, and
-    /// `known` the part of its records that was not dropped.
+    /// The results so far. `all` counts the cache's lookups of all keys, sampled or not, and `known` is
+    /// the fraction of its records that was not dropped.
     pub(super) fn point(&self, all: Lookups, known: f64) -> ShadowPoint {
         let (misses, own_misses) = (self.misses / known, self.own_misses / known);
-        // The sample has too many misses, or too few, of the cache's own, and so of these.
+        // By chance the sample has too many misses of the cache, or too few. The shadow's misses in the
+        // sample are too many or too few to the same degree.
         let misses = if misses <= own_misses && own_misses > 0.0 {
             all.misses * misses / own_misses
         } else {
@@ -301,7 +304,7 @@ impl ShadowCache {
     }
 }
 
-/// Plays one record in a cache; returns whether it was a hit, if it was a lookup.
+/// Plays one record to a simulator. If it is a lookup, says whether it was a hit.
 fn step(cache: &mut Simulator, record: ShadowRecord) -> Option<bool> {
     let hash = hash(record.sample());
     match record.kind() {
@@ -324,25 +327,25 @@ fn step(cache: &mut Simulator, record: ShadowRecord) -> Option<bool> {
     }
 }
 
-/// The hash by which a shadow knows a key: sample values are all small, policies want bits.
-fn hash(number: u64) -> u64 {
-    let product = number.wrapping_mul(MULTIPLIER);
+/// The hash that a shadow uses for a key: policies need all bits to vary, and sample values are small.
+fn hash(sample: u64) -> u64 {
+    let product = sample.wrapping_mul(MULTIPLIER);
     product ^ product >> 32
 }
 
 /// The sample value that has this hash.
-fn number(hash: u64) -> u64 {
+fn sample_value(hash: u64) -> u64 {
     (hash ^ hash >> 32).wrapping_mul(INVERSE)
 }
 
-/// Newton's iteration: each step doubles the number of bits that are right, and three are right
-/// from the start.
+/// The inverse of `odd` modulo 2^64, by Newton's iteration: each step doubles the number of correct bits,
+/// and three are correct at the start.
 const fn inverse(odd: u64) -> u64 {
     let mut inverse = odd;
-    let mut right_bits = 3;
-    while right_bits < 64 {
+    let mut correct_bits = 3;
+    while correct_bits < 64 {
         inverse = inverse.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(inverse)));
-        right_bits *= 2;
+        correct_bits *= 2;
     }
     inverse
 }
@@ -352,7 +355,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn density_is_what_chance_may_make_of_it_whatever_is_missed_how_often() {
+    fn density_stays_within_what_chance_explains_whatever_keys_miss() {
         let estimate = |own_misses: u64, misses: u64| {
             let mut density = Density::default();
             assert!(density.is_due());
@@ -363,7 +366,7 @@ mod tests {
         };
         assert!((estimate(10_500, 1_000_000) - 1.05).abs() < 0.001);
         assert!((estimate(9_500, 1_000_000) - 0.95).abs() < 0.001);
-        // One key of the sample, and one that is not in it.
+        // All misses are of one key: one in the sample, then one that is not.
         assert_eq!(estimate(1_000_000, 1_000_000), 1.0 + 5.0 / 32.0);
         assert_eq!(estimate(600, 1_000_000), 1.0 - 5.0 / 32.0);
     }
@@ -378,11 +381,11 @@ mod tests {
     }
 
     #[test]
-    fn hashes_lead_back_to_numbers() {
+    fn a_hash_gives_back_its_sample_value() {
         let mut state = 1;
         for _ in 0..1000 {
             let sample = random(&mut state);
-            assert_eq!(number(hash(sample)), sample);
+            assert_eq!(sample_value(hash(sample)), sample);
         }
     }
 

@@ -1,37 +1,37 @@
-//! What was done with one key, in a word.
+//! One operation on one key, in a word.
 //!
 //! ```text
 //!   63                    16 15  13 12      8 7        0
 //!   |       sample:48       | kind | shift:5 | weight:8 |
 //! ```
 //!
-//! The sample value says which samples a key is in, and is all that is known of the key. It is a
-//! product's high part, so it depends on every bit of the hash below: buckets are chosen by low
-//! bits of the hash, partitions by high ones, and policies sample by middle ones, and a sample by
-//! this value is no more alike in any of them than all keys are.
+//! The sample value says which samples a key is in, and is all that a shadow knows of the key. It is the
+//! high part of a product, so it depends on all bits of the hash. Buckets are chosen by low bits of the
+//! hash, partitions by high ones, and policies sample by middle ones; a sample by this value is spread over
+//! all of them as the set of all keys is.
 
 pub(super) const SAMPLE_BITS: u32 = 48;
 const KIND_SHIFT: u32 = 13;
 const WEIGHT_BITS: u32 = 8;
-/// Odd and without pattern: bits of the square root of 3.
+/// An odd number without a pattern: bits of the square root of 3.
 const MULTIPLIER: u64 = 0xbb67_ae85_84ca_a73b;
 
-/// What was done.
+/// The operation of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShadowKind {
     /// A lookup found the key.
     Hit,
-    /// A lookup did not.
+    /// A lookup did not find the key.
     Miss,
-    /// The key is new.
+    /// A new key was inserted.
     Added,
-    /// Its value was replaced.
+    /// The value of the key was replaced.
     Replaced,
-    /// It was removed.
+    /// The key was removed, or found expired.
     Removed,
 }
 
-/// One thing done with one key.
+/// An operation on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ShadowRecord(u64);
 
@@ -42,10 +42,10 @@ pub(super) fn sample_of(hash: u64) -> u64 {
 }
 
 impl ShadowRecord {
-    /// The weight is kept to 8 binary digits: up to 255 exactly, above less than a hundredth low.
+    /// The weight is rounded down to 8 binary digits: exact up to 255, and less than 1 % too low above.
     #[inline]
     pub(super) fn new(sample: u64, kind: ShadowKind, weight: u32) -> Self {
-        // 1 and up, so that no record is 0, which is an empty slot.
+        // From 1 on, so that no record is 0, which is an empty slot.
         let kind = kind as u64 + 1;
         let shift = (u32::BITS - weight.leading_zeros()).saturating_sub(WEIGHT_BITS);
         let weight = u64::from(shift << WEIGHT_BITS | weight >> shift);
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_says_what_it_was_made_of() {
+    fn a_record_gives_back_the_values_that_it_was_made_of() {
         for kind in [
             ShadowKind::Hit,
             ShadowKind::Miss,
@@ -123,7 +123,7 @@ mod tests {
                 partitions[(hash >> 60) as usize] += 1;
             }
         }
-        // A sixteenth of all: 10,000, and 625 in each of sixteen parts.
+        // The sample is a sixteenth of all keys: 10,000, and 625 in each of sixteen parts.
         for count in buckets.iter().chain(&partitions) {
             assert!((500..750).contains(count), "{buckets:?} {partitions:?}");
         }

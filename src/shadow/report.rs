@@ -1,4 +1,4 @@
-//! What the shadows have shown.
+//! The results of shadow caches.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -9,15 +9,15 @@ use std::fmt;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ShadowReport {
-    /// By policy, then by multiple, each in the order of the configuration.
+    /// The results by policy, then by multiple, each in the order of the configuration.
     pub points: Vec<ShadowPoint>,
-    /// Lookups of the cache.
+    /// Lookups in the cache.
     pub lookups: u64,
     /// Lookups, insertions and removals that were sampled.
     pub records: u64,
     /// Records that were dropped because their buffer was full. They make hit ratios less exact.
     pub dropped: u64,
-    /// Bytes that the shadows take, without what their policies take.
+    /// Bytes that the shadows take, without the memory of their policies.
     pub bytes: usize,
 }
 
@@ -34,40 +34,40 @@ pub struct ShadowPoint {
     pub capacity: Option<usize>,
     /// The resulting bound on weight.
     pub max_weight: Option<u64>,
-    /// Hits by lookups, from 0 to 1, that a cache with this policy and these bounds would have.
-    /// `None` before there was a lookup.
+    /// Hits per lookup, from 0 to 1, that a cache with this policy and these bounds would have. `None`
+    /// before the first lookup.
     pub hit_ratio: Option<f64>,
-    /// Lookups that it rests on.
+    /// The sampled lookups on which the hit ratio is based.
     pub samples: u64,
-    /// The part of all keys that is simulated now.
+    /// The fraction of all keys that is simulated now.
     pub sample_rate: f64,
     /// Entries that the shadow holds now.
     pub entries: usize,
-    /// The policy has panicked: the point stays as it was.
+    /// Whether the policy has panicked. Then the shadow simulates no more lookups.
     pub has_failed: bool,
 }
 
 impl ShadowReport {
-    /// The hit ratio of the policy of that name at that multiple, if it was asked for and there were
+    /// The hit ratio of the policy of that name at that multiple, if it was configured and there were
     /// lookups.
     #[must_use]
     pub fn hit_ratio(&self, policy: &str, multiple: f64) -> Option<f64> {
-        let is_asked = |point: &&ShadowPoint| {
+        let is_wanted = |point: &&ShadowPoint| {
             point.policy.eq_ignore_ascii_case(policy)
                 && (point.multiple - multiple).abs() <= f64::EPSILON * multiple
         };
-        self.points.iter().find(is_asked).and_then(|point| point.hit_ratio)
+        self.points.iter().find(is_wanted).and_then(|point| point.hit_ratio)
     }
 
-    /// Hits in proportion to lookups by multiple, for the policy of that name: its miss-ratio
-    /// curve, the other way up. Empty before there was a lookup.
+    /// The multiples and their hit ratios for the policy of that name: its hit-ratio curve. Empty before
+    /// the first lookup.
     pub fn curve<'r>(&'r self, policy: &'r str) -> impl Iterator<Item = (f64, f64)> + 'r {
         let own = self.points.iter().filter(|point| point.policy.eq_ignore_ascii_case(policy));
         own.filter_map(|point| Some((point.multiple, point.hit_ratio?)))
     }
 }
 
-/// One line for each point, and one for the whole.
+/// One line for each point, and one for the totals.
 impl fmt::Display for ShadowReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for point in &self.points {
