@@ -21,7 +21,7 @@ pub(crate) enum Bound {
     Both,
 }
 
-/// A policy by name, and how to ask for it.
+/// The name of a policy, and the function that makes it.
 #[derive(Clone, Copy)]
 pub(crate) struct NamedPolicy {
     pub(crate) name: &'static str,

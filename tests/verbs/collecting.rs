@@ -55,7 +55,7 @@ fn a_collected_cache_has_every_pair_and_the_bound_of_their_number() {
 
 #[test]
 fn a_copy_needs_no_comparison() {
-    /// Clone, and nothing else.
+    /// Implements `Clone`, and no comparison.
     #[derive(Clone)]
     struct Plain(u64);
     let cache: Cache<u64, Plain> = (0..10).map(|key| (key, Plain(key * 2))).collect();
