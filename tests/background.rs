@@ -1,7 +1,7 @@
-//! What a call leaves to the maintenance thread is done though nobody calls again.
+//! The maintenance thread does what a call leaves to it, even if no further call is made.
 //!
-//! The only test of its binary: another cache's calls would wake the thread. Each wait is for
-//! something that comes unless the thread was not told, and then never ends.
+//! This is the only test of its program, because another cache's calls would wake the thread. Each
+//! wait is for something that happens unless the thread was not notified; then the wait never ends.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use larder::{Builder, Cache, Listener, Removal};
 
-/// So often that the thread is asleep at some of the times.
+/// Enough rounds that the thread is asleep in some of them.
 const ROUNDS: u64 = 30;
 
 fn builder() -> Builder<u64, u64> {
@@ -25,8 +25,8 @@ fn wait_until(is_done: impl Fn() -> bool) {
     }
 }
 
-/// Waits until the thread has nothing to do, and gives it time to lie down: nobody can tell whether
-/// it has.
+/// Waits until the thread has nothing to do, and gives it time to fall asleep, which cannot be
+/// observed from outside.
 fn let_sleep(cache: &Cache<u64, u64>) {
     wait_until(|| {
         let stats = cache.stats();
@@ -47,9 +47,9 @@ fn an_insertion_is_applied() {
     }
 }
 
-fn a_removal_is_told() {
-    let told = Arc::new(AtomicU64::new(0));
-    let count = Arc::clone(&told);
+fn a_removal_is_notified() {
+    let notified = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&notified);
     let listener = Listener::new(move |_: &Removal<'_, u64, u64>| {
         count.fetch_add(1, Ordering::Relaxed);
     });
@@ -58,12 +58,12 @@ fn a_removal_is_told() {
     for value in 1..=ROUNDS {
         let_sleep(&cache);
         let _ = cache.insert(1, value);
-        wait_until(|| told.load(Ordering::Relaxed) == value);
+        wait_until(|| notified.load(Ordering::Relaxed) == value);
     }
 }
 
-/// Of so many that the writer runs maintenance itself, and leaves garbage.
-fn what_was_replaced_is_freed() {
+/// There are so many replacements that the writer runs maintenance itself and leaves garbage.
+fn replaced_values_are_freed() {
     let cache = builder().build().unwrap();
     for round in 0..ROUNDS {
         let_sleep(&cache);
@@ -77,11 +77,11 @@ fn what_was_replaced_is_freed() {
     }
 }
 
-fn an_entry_that_expires_is_taken_out() {
+fn an_expired_entry_is_removed() {
     let cache = builder().build().unwrap();
     for round in 1..=ROUNDS {
         let_sleep(&cache);
-        // Many that a writer applies itself, and one that the thread does.
+        // The writer applies many of the insertions itself, and the thread applies one.
         for key in 0..if round.is_multiple_of(2) { 1 } else { 400 } {
             let _ = cache.insert_with_ttl(key, round, Duration::from_millis(1));
         }
@@ -89,7 +89,7 @@ fn an_entry_that_expires_is_taken_out() {
     }
 }
 
-fn a_deadline_that_is_moved_forward_is_kept() {
+fn a_deadline_that_is_brought_forward_is_met() {
     let cache = builder().build().unwrap();
     for round in 1..=ROUNDS {
         let _ = cache.insert_with_ttl(1, round, Duration::from_secs(3_600));
@@ -101,10 +101,10 @@ fn a_deadline_that_is_moved_forward_is_kept() {
 }
 
 #[test]
-fn what_calls_leave_to_the_thread_is_done() {
+fn work_that_calls_leave_to_the_thread_is_done() {
     an_insertion_is_applied();
-    a_removal_is_told();
-    what_was_replaced_is_freed();
-    an_entry_that_expires_is_taken_out();
-    a_deadline_that_is_moved_forward_is_kept();
+    a_removal_is_notified();
+    replaced_values_are_freed();
+    an_expired_entry_is_removed();
+    a_deadline_that_is_brought_forward_is_met();
 }

@@ -1,76 +1,48 @@
-//! A process with live caches forks: both sides go on using them.
+//! A process with live caches forks, and both sides go on using them.
 //!
-//! One test only, and in a file of its own: only the forking thread lives on in the child, so
-//! no other test may be half way through anything, and the child leaves by `_exit` without
-//! running the harness.
+//! This program has one test only: in the child only the forking thread lives on, so no other test
+//! may be in the middle of anything, and the child leaves by `_exit` without running the harness.
 
 #![cfg(unix)]
-// Most insertions here are made for what comes after them.
+// Most insertions only prepare a test, which ignores what they return.
 #![allow(clippy::unwrap_used, unused_must_use)]
 
 mod support;
 
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use larder::expiry::TickingClock;
 use larder::{Cache, Inserted, Listener, Maintenance, Policy, Removal, ShadowConfig};
 
+use support::child::{fork_child, wait_for};
 use support::configs::for_each_config;
 use support::counted::{Counted, Ledger};
 use support::rng::Rng;
 
-/// A child that hangs is killed by its own alarm after this time, or by the parent some time later
-/// if it hangs before it comes to set that, so the parent's wait is bounded.
+/// A child that hangs is killed by its own alarm after this time. If it hangs before it sets the
+/// alarm, the parent kills it some time later, so the parent's wait is bounded.
 const CHILD_SECONDS: u32 = 30;
 
-/// `WNOHANG` and `SIGKILL`, the same on every Unix that Rust has.
-const NO_HANG: i32 = 1;
-const KILL: i32 = 9;
-
-// The C library is linked by `std` anyway; a dependency for five functions would be too much.
-// `pid_t` is an `int` on every Unix that Rust has.
+// `std` links the C library anyway, so this function needs no dependency.
 unsafe extern "C" {
-    fn fork() -> i32;
-    fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
-    fn kill(pid: i32, signal: i32) -> i32;
     safe fn alarm(seconds: u32) -> u32;
-    safe fn _exit(status: i32) -> !;
 }
 
-/// Runs `work` in a child and panics unless it ends well.
+/// Runs `work` in a child process and panics unless it succeeds.
 fn in_child(what: &str, work: impl FnOnce()) {
-    // SAFETY: the child runs on with this thread alone. It uses the allocator, which the C
-    // library makes usable after a fork, and what is under test; it ends by `_exit`.
-    let child = unsafe { fork() };
-    assert!(child >= 0, "{what}: cannot fork");
-    if child == 0 {
+    let child = fork_child(|| {
         alarm(CHILD_SECONDS);
-        // The harness captures what tests print, and the captured text would end here.
+        // The harness captures what tests print, and the captured text would be lost here.
         std::panic::set_hook(Box::new(|panic| {
             let _ = writeln!(std::io::stderr(), "in the child: {panic}");
         }));
-        let outcome = catch_unwind(AssertUnwindSafe(work));
-        _exit(if outcome.is_ok() { 0 } else { 1 });
-    }
-    let mut status = 0;
-    let patience = Instant::now() + Duration::from_secs(2 * u64::from(CHILD_SECONDS));
-    loop {
-        // SAFETY: `status` is writable, and the child is ours and not waited for before.
-        let waited = unsafe { waitpid(child, &mut status, NO_HANG) };
-        if waited == child {
-            break;
-        }
-        assert_eq!(waited, 0, "{what}: cannot wait");
-        if Instant::now() > patience {
-            // SAFETY: the child is ours, and its number is not given anew before it is waited for.
-            unsafe { kill(child, KILL) };
-        }
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
+        work();
+        true
+    });
+    let status = wait_for(child, Duration::from_secs(2 * u64::from(CHILD_SECONDS)));
     let signal = status & 0x7f;
     assert_eq!(signal, 0, "{what}: the child died of signal {signal} (14 and 9: it hung)");
     assert_eq!((status >> 8) & 0xff, 0, "{what}: the child failed");
@@ -78,10 +50,10 @@ fn in_child(what: &str, work: impl FnOnce()) {
 
 const CAPACITY: usize = 256;
 
-/// Never evicted: fewer than any partition's share.
+/// Fewer entries than any partition's share, so none is evicted.
 const SETTLED: u64 = 32;
 
-/// Uses every verb on a cache that holds the settled values, then drops it.
+/// Uses every verb on a cache that holds the settled values, then drops the cache.
 fn use_up(cache: Cache<u64, Counted>, fresh: &[Counted]) {
     for id in 0..SETTLED {
         assert_eq!(cache.get(&id).map(|value| value.id()), Some(id));
@@ -113,7 +85,7 @@ fn both_sides_of_a_fork_go_on_using_the_cache() {
     barriers_that_a_sandbox_refuses_are_reported_and_one_thread_needs_none();
 }
 
-/// What a sandbox does that allows but what its author has thought of.
+/// A sandbox that allows only the system calls that its author has thought of.
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod sandbox {
     const MEMBARRIER: u32 = if cfg!(target_arch = "x86_64") { 324 } else { 283 };
@@ -139,12 +111,12 @@ mod sandbox {
         fn prctl(option: i32, ...) -> i32;
     }
 
-    /// Has the system refuse `membarrier` to this thread from now on. False if it cannot.
+    /// Makes the system refuse `membarrier` to this thread from now on. Returns false if it cannot.
     pub(super) fn enter() -> bool {
         let instruction =
             |code, if_false, operand| Instruction { code, if_true: 0, if_false, operand };
         let instructions = [
-            // Load the number of the call; go on if it is that, else skip one; refuse; allow.
+            // Load the number of the call; if it is `membarrier`, refuse; otherwise allow.
             instruction(0x20, 0, 0),
             instruction(0x15, 1, MEMBARRIER),
             instruction(0x06, 0, 0x0005_0001),
@@ -153,9 +125,9 @@ mod sandbox {
         let len = u16::try_from(instructions.len()).unwrap();
         let program = Program { len, instructions: instructions.as_ptr() };
         let (one, zero) = (1_usize, 0_usize);
-        // SAFETY: takes integers, and forbids the process to gain privileges.
+        // SAFETY: the call takes integers, and forbids the process to gain privileges.
         let is_bound = unsafe { prctl(SET_NO_NEW_PRIVILEGES, one, zero, zero, zero) } == 0;
-        // SAFETY: the program and its instructions are of the kernel's layout, and are read within
+        // SAFETY: the program and its instructions have the kernel's layout, and are read within
         // the call.
         is_bound && unsafe { prctl(SET_SECCOMP, FILTER, &raw const program) } == 0
     }
@@ -177,13 +149,13 @@ fn barriers_that_a_sandbox_refuses_are_reported_and_one_thread_needs_none() {
         if !sandbox::enter() {
             return;
         }
-        // The only thread of the process: nothing has to wait for others.
+        // This is the only thread of the process, so nothing has to wait for others.
         overwrite(&cache);
         cache.flush().unwrap();
         let stats = cache.stats();
         assert_eq!((stats.waiting_bytes(), stats.is_reclamation_refused), (0, false));
 
-        // Another thread that reads, and then sleeps.
+        // Another thread reads, and then sleeps.
         let (ready, is_ready) = channel();
         let (stop, is_stopped) = channel::<()>();
         let reader = std::thread::spawn({
@@ -198,12 +170,12 @@ fn barriers_that_a_sandbox_refuses_are_reported_and_one_thread_needs_none() {
         let stats = cache.stats();
         assert!(
             stats.is_reclamation_refused || stats.waiting_bytes() < 10_000 * 48,
-            "{} bytes wait, and nobody says why",
+            "{} bytes wait without a reason in the statistics",
             stats.waiting_bytes()
         );
         assert_eq!(cache.get(&1), Some(19_901));
 
-        // What waits is freed once it can be.
+        // The waiting bytes are freed once they can be.
         drop(stop);
         reader.join().unwrap();
         cache.flush().unwrap();
@@ -223,10 +195,11 @@ fn fork_of_a_quiet_process() {
         let fresh: Vec<Counted> = (0..1_000).map(|id| ledger.make(id)).collect();
         let mut slot = Some(cache);
         in_child(&config.name(), || {
-            // The last handle: what the parent still holds is in the parent's memory.
+            // This is the child's last handle; the values that the parent still holds live in its
+            // own memory.
             use_up(slot.take().unwrap(), &fresh);
             ledger.assert_living(fresh.len(), "dropped in the child");
-            // A new cache gets whatever thread it wants.
+            // A new cache may start a thread if it wants one.
             let young = config.cache::<u64, Counted>(CAPACITY);
             for (id, value) in (0..).zip(&fresh) {
                 young.insert(id, value.clone());
@@ -236,7 +209,7 @@ fn fork_of_a_quiet_process() {
             drop(young);
             ledger.assert_living(fresh.len(), "a young cache dropped in the child");
         });
-        // The child's doings are its own.
+        // The child's changes do not affect the parent.
         let cache = slot.unwrap();
         for id in 0..SETTLED {
             assert_eq!(cache.get(&id).map(|value| value.id()), Some(id));
@@ -253,7 +226,7 @@ fn fork_of_a_quiet_process() {
     });
 }
 
-/// A process that only starts others from such a thread must not hang before it gets to it.
+/// A process that only starts programs from such a thread must not hang before it starts them.
 fn fork_by_a_thread_that_never_used_a_cache() {
     let cache = Cache::<u64, u64>::new(CAPACITY);
     cache.insert(1, 10);
@@ -271,8 +244,8 @@ fn fork_by_a_thread_that_never_used_a_cache() {
     assert_eq!(cache.get(&1), Some(10));
 }
 
-/// The process has no thread of its own but this one. Yet the library's thread may be anywhere in
-/// its work when the fork cuts it off, which nobody outside can prevent.
+/// The process has no other thread of its own. But the fork may cut off the library's thread
+/// anywhere in its work, which cannot be prevented from outside.
 fn fork_amid_maintenance() {
     let cache = Cache::<u64, u64>::builder()
         .capacity(CAPACITY)
@@ -282,7 +255,7 @@ fn fork_amid_maintenance() {
         .unwrap();
     let mut rng = Rng::new(0xf02c);
     for round in 0..FORKS {
-        // Up to a few hundred, so that the thread was woken a moment ago or long ago.
+        // Up to a few hundred insertions, so that the thread was woken a moment ago or long ago.
         for _ in 0..rng.below(400) {
             let key = rng.below(1_000);
             cache.insert(key, key);
@@ -306,8 +279,8 @@ fn fork_amid_maintenance() {
     cache.validate();
 }
 
-/// Other threads only read, which now and then makes one of them run maintenance: of the cache itself, or
-/// of its shadows.
+/// Other threads only read, which sometimes makes one of them run maintenance, of the cache or of
+/// its shadows.
 fn fork_amid_readers() {
     for mode in [Maintenance::Background, Maintenance::Inline] {
         let caches: Vec<Cache<u64, u64>> = (0..3)
@@ -357,8 +330,8 @@ fn fork_amid_readers() {
     }
 }
 
-/// A listener forks while the maintenance thread is inside another one, for which it must not wait: the
-/// child has a maintenance thread all the same.
+/// A listener forks while the maintenance thread is inside another listener, for which the fork
+/// must not wait. The child has a maintenance thread all the same.
 fn fork_during_a_visit_that_does_not_end() {
     let (entered, has_entered) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel::<()>();
@@ -367,12 +340,12 @@ fn fork_during_a_visit_that_does_not_end() {
         .capacity(10)
         .listener(Listener::new(move |_: &Removal<'_, u64, u64>| {
             entered.send(()).unwrap();
-            // An error at the end of the test.
+            // The receiver fails at the end of the test.
             let _ = may_go_on.lock().unwrap().recv();
         }))
         .build()
         .unwrap();
-    // Nobody but the maintenance thread comes by when it has expired.
+    // Only the maintenance thread visits the cache once the entry has expired.
     blocked.insert_with_ttl(1, 1, Duration::from_millis(20));
     has_entered.recv().unwrap();
     let is_well = Arc::new(AtomicBool::new(false));
@@ -398,7 +371,7 @@ fn fork_during_a_visit_that_does_not_end() {
     drop(go_on);
 }
 
-/// The thread that moves the clock on is gone in the child, where another one is started.
+/// The thread that advances the clock is gone in the child, where another one is started.
 fn fork_with_a_ticking_clock() {
     let cache = Cache::<u64, u64>::builder()
         .capacity(CAPACITY)
@@ -420,5 +393,5 @@ fn fork_with_a_ticking_clock() {
     }
 }
 
-/// Enough that some of them catch the thread at work.
+/// So many forks that some of them happen while the thread works.
 const FORKS: u64 = 120;

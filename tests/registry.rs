@@ -1,17 +1,20 @@
 //! Policies that are registered by name.
 //!
-//! A program of its own: a name stays registered for as long as the process runs, and other tests go
-//! through all names.
+//! This is a program of its own: a name stays registered as long as the process runs, and other
+//! tests iterate over all names.
 
-// Most insertions here are made for what comes after them.
+// Most insertions only prepare a test, which ignores what they return.
 #![allow(clippy::unwrap_used, unused_must_use)]
+
+#[path = "support/newest_first.rs"]
+mod newest_first;
 
 use std::collections::HashSet;
 
-use larder::policy::{
-    Accesses, EvictionPolicy, NodeId, Nodes, Policy, PolicyConfig, register_policy,
-};
+use larder::policy::{Accesses, Policy, PolicyConfig, register_policy};
 use larder::{BuildError, Cache, Maintenance, RegisterError};
+
+use newest_first::NewestFirst;
 
 fn own(name: &str) -> Policy {
     Policy::custom(name, |config| Box::new(larder::policy::Fifo::new(config)))
@@ -19,40 +22,25 @@ fn own(name: &str) -> Policy {
 
 #[test]
 fn registered_policies_are_chosen_by_name_in_any_case() {
-    struct Newest(Vec<NodeId>);
-    impl EvictionPolicy for Newest {
-        fn accesses(&self) -> Accesses {
-            Accesses::None
-        }
-        fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) {
-            self.0.push(id);
-        }
-        fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
-        fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
-        fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
-            self.0.retain(|held| *held != id);
-        }
-        fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
-            self.0.pop()
-        }
-    }
     let unknown = Cache::<u64, u64>::builder().capacity(10).policy(Policy::named("newest")).build();
     match unknown {
         Err(BuildError::UnknownPolicy { given, known }) => {
             assert_eq!(given, "newest");
             assert!(known.iter().any(|name| name == "window_tiny_lfu"));
         }
-        _ => panic!("nobody knows it yet"),
+        _ => panic!("no policy has this name yet"),
     }
-    register_policy("Newest", |_: &PolicyConfig| Box::new(Newest(Vec::new()))).unwrap();
+    register_policy("Newest", |_: &PolicyConfig| Box::new(NewestFirst::new(Accesses::None)))
+        .unwrap();
     for taken in ["newest", "NEWEST", "lru", "Window_Tiny_LFU"] {
-        let error = register_policy(taken, |_| Box::new(Newest(Vec::new()))).unwrap_err();
+        let error =
+            register_policy(taken, |_| Box::new(NewestFirst::new(Accesses::None))).unwrap_err();
         let message = error.to_string();
         assert!(matches!(&error, RegisterError::Taken { given, .. } if given == taken));
         assert!(message.contains("sieve") && message.contains("Newest"), "{message}");
     }
     assert_eq!(
-        register_policy("  ", |_| Box::new(Newest(Vec::new()))),
+        register_policy("  ", |_| Box::new(NewestFirst::new(Accesses::None))),
         Err(RegisterError::EmptyName)
     );
     assert!(Policy::names().any(|name| name == "Newest"));
@@ -70,7 +58,7 @@ fn registered_policies_are_chosen_by_name_in_any_case() {
 }
 
 #[test]
-fn of_threads_that_register_one_name_one_succeeds() {
+fn one_of_the_threads_that_register_the_same_name_succeeds() {
     let barrier = std::sync::Barrier::new(8);
     let successes: usize = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
@@ -117,7 +105,7 @@ fn policies_are_equal_if_they_are_the_same() {
 
 #[cfg(feature = "serde")]
 #[test]
-fn a_policy_that_nobody_could_read_back_is_not_written() {
+fn a_policy_that_could_not_be_read_back_is_not_written() {
     let mut config = larder::CacheConfig::default();
     for policy in [own("unregistered"), own("lru"), Policy::named("nobody")] {
         config.policy = policy;

@@ -1,8 +1,9 @@
 //! A short mixed stress for the sanitizers, which check every access that it makes.
 //!
-//! Built with `harness = false`: the harness's own channel is a false alarm to ThreadSanitizer,
-//! which sees no edge that runs through the standard library. For the same reason threads meet
-//! here only by `spawn` and `join`. Prints `ok` and ends with 0 if nothing is wrong.
+//! It is built with `harness = false`, because ThreadSanitizer reports the harness's own channel:
+//! it does not see the ordering inside the standard library. For the same reason the threads here
+//! synchronize only by `spawn` and `join`. The program prints `ok` and ends with 0 if it finds no
+//! fault.
 //!
 //! With ThreadSanitizer, from the root of the repository:
 //!
@@ -12,7 +13,7 @@
 //!     cargo +nightly test --target x86_64-unknown-linux-gnu --test sanitize
 //! ```
 
-// Most insertions here are made for what comes after them.
+// Most insertions only prepare a test, which ignores what they return.
 #![allow(clippy::unwrap_used, unused_must_use)]
 
 mod support;
@@ -26,13 +27,13 @@ use support::configs::{Config, for_each_config};
 use support::rng::Rng;
 
 const THREADS: u64 = 3;
-/// Small, so that everything is evicted, contended and grown past at once.
+/// Small, so that entries are evicted, threads contend and the table grows within a short time.
 const CAPACITY: usize = 24;
 const STEPS: u64 = 1_000;
 const ROUNDS: u64 = 2;
 
-/// On the heap, so that AddressSanitizer sees a value that is read too late, and with a sum,
-/// so that a torn one shows.
+/// On the heap, so that AddressSanitizer notices a read after the value was freed, and with a
+/// checksum, so that a torn value is noticed.
 type Value = Box<[u64; 3]>;
 
 fn value(key: u64, step: u64) -> Value {
@@ -71,11 +72,11 @@ fn mixed(cache: &Cache<u64, Value>, seed: u64) {
             }
             18 => {
                 let pinned = cache.pin();
-                let held: Vec<(u64, &Value)> =
+                let values: Vec<(u64, &Value)> =
                     (0..64).filter_map(|key| pinned.get(&key).map(|found| (key, found))).collect();
                 cache.insert(key, value(key, step));
                 cache.remove(&(key + 1));
-                for (key, found) in held {
+                for (key, found) in values {
                     check(key, found);
                 }
             }
@@ -186,9 +187,9 @@ fn expiring(maintenance: Maintenance) {
 }
 
 fn main() {
-    // What the library makes once for the process is made here, before there is any other thread:
-    // ThreadSanitizer does not see that the standard library's `OnceLock` orders it before its
-    // use elsewhere.
+    // What the library makes once for each process is made here, before there is another thread:
+    // ThreadSanitizer does not see that the standard library's `OnceLock` orders the making before
+    // its use by other threads.
     let first = Cache::<u64, Value>::builder()
         .capacity(1)
         .maintenance(Maintenance::Inline)

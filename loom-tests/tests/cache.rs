@@ -1,7 +1,7 @@
-//! Whole caches: table, write buffer, a partition's maintenance and its policy together, as users
-//! have them, but that nothing is freed before the model ends and that no maintenance thread comes.
-//! Whatever two threads do, nothing that they reported is left behind once maintenance has run: the
-//! accounts of the partition are those of the table.
+//! Whole caches as users have them: the table, the write buffer, a partition's maintenance and its
+//! policy together. But nothing is freed before the model ends, and there is no maintenance thread.
+//! Whatever two threads do, once maintenance has run, the counts of the partition are those of the
+//! table, and no event is left over.
 //!
 //! ORDERINGS.md lists the changes that make a model fail.
 #![cfg(larder_loom)]
@@ -41,7 +41,7 @@ fn cache<V: Send + Sync + 'static>(capacity: usize) -> Of<V> {
     builder.hasher(BuildHasherDefault::default()).build().expect("a valid configuration")
 }
 
-/// A value whose drop loom takes for a write, so that a read that may come after it is a race.
+/// A value whose drop counts as a write under loom, so that a concurrent read is a race.
 struct Watched(UnsafeCell<u64>);
 
 // SAFETY: loom reports any access that is not ordered; that is the point.
@@ -51,20 +51,20 @@ unsafe impl Sync for Watched {}
 
 impl Watched {
     fn read(&self) -> u64 {
-        // SAFETY: the pointer is valid; that nobody writes is what loom checks.
+        // SAFETY: the pointer is valid; loom checks that no thread writes.
         self.0.with(|pointer| unsafe { *pointer })
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        // SAFETY: the pointer is valid; that nobody else is at it is what loom checks.
+        // SAFETY: the pointer is valid; loom checks that no other thread accesses it.
         self.0.with_mut(|pointer| unsafe { *pointer = u64::MAX });
     }
 }
 
 /// What each thread of a model does.
-type Deed = fn(&Cache);
+type Action = fn(&Cache);
 
 fn one_linked(cache: &Cache) {
     cache.insert(1, 10);
@@ -75,8 +75,8 @@ fn insert_two(cache: &Cache) {
     cache.insert(2, 20);
 }
 
-/// A run of maintenance is long: so a thread is stopped for another only once, unless somebody has
-/// more time; and it looks at everything that there is once a cache.
+/// A run of maintenance takes many steps, so a thread is preempted only once, unless the
+/// environment allows more; and it visits everything in a cache, so an execution has many branches.
 fn limits() -> Builder {
     let wanted = std::env::var("LARDER_LOOM_CACHE_PREEMPTIONS").ok();
     let mut limits = Builder::new();
@@ -85,14 +85,15 @@ fn limits() -> Builder {
     limits
 }
 
-/// Runs `deeds` at once on what `prepare` has left, then maintenance, and looks at the accounts.
-fn at_once(capacity: usize, prepare: Deed, deeds: [Deed; 2], check: Deed) {
+/// Runs both `actions` at once on what `prepare` has stored, then maintenance, and checks the
+/// counts.
+fn at_once(capacity: usize, prepare: Action, actions: [Action; 2], check: Action) {
     loom_tests::check(&limits(), move || {
         let cache = Arc::new(cache(capacity));
         prepare(&cache);
-        let threads = deeds.map(|deed| {
+        let threads = actions.map(|action| {
             let cache = Arc::clone(&cache);
-            thread::spawn(move || deed(&cache))
+            thread::spawn(move || action(&cache))
         });
         for thread in threads {
             thread.join().expect("the model's thread panicked");
@@ -125,7 +126,7 @@ fn events_of_an_insertion_and_a_removal_are_applied_in_either_order() {
 }
 
 #[test]
-fn a_node_changes_hands_once_for_each_replacement() {
+fn each_replacement_passes_the_node_on_once() {
     at_once(
         2,
         |cache| {
@@ -161,7 +162,7 @@ fn a_replacement_that_is_removed_at_once_leaves_no_node() {
 }
 
 #[test]
-fn two_insertions_into_one_place_evict_one_entry() {
+fn two_insertions_for_one_free_place_evict_one_entry() {
     at_once(
         1,
         |_| (),
@@ -200,7 +201,7 @@ fn eviction_and_replacement_of_one_entry_leave_one_node() {
 }
 
 #[test]
-fn eviction_and_removal_of_one_entry_take_it_out_once() {
+fn eviction_and_removal_of_one_entry_remove_it_once() {
     at_once(
         1,
         one_linked,
@@ -217,9 +218,9 @@ fn eviction_and_removal_of_one_entry_take_it_out_once() {
     );
 }
 
-/// Weakened once: the count of handles by a relaxed subtraction is reported as a race.
+/// It also fails, with a reported race, if a relaxed subtraction counts the handles down.
 #[test]
-fn the_last_handle_frees_what_no_other_reads_any_more() {
+fn the_last_handle_frees_only_values_that_are_no_longer_read() {
     loom_tests::check(&limits(), || {
         let cache = cache(2);
         cache.insert(1, Watched(UnsafeCell::new(10)));

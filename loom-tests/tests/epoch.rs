@@ -1,15 +1,15 @@
-//! Grace periods of guards of crossbeam-epoch, under the governor: the real crate, which has a
-//! build for loom. Two threads, for a third takes hours, and two preemptions.
+//! Grace periods of epoch guards, under the governor. The real crossbeam-epoch runs here; it has a
+//! build for loom. There are two threads, because a third takes hours, and two preemptions.
 #![cfg(larder_loom)]
 
 use larder::model::Governed;
 use loom::model::Builder;
 use loom_tests::two_within;
 
-/// Calls of `advance` that complete a ticket if no guard holds it back.
+/// So many calls of `advance` complete a ticket if no guard holds it back.
 const ENOUGH: usize = 3;
 
-/// With a preemption more, they take all the time there is.
+/// With one preemption more, a model does not end in reasonable time.
 fn limits() -> Builder {
     let mut limits = Builder::new();
     limits.preemption_bound = Some(2);
@@ -33,8 +33,8 @@ fn a_value_is_freed_only_when_its_guard_is_dropped() {
     );
 }
 
-/// Who frees learns from another thread that nobody is left, and that one from whoever ran the
-/// deferred function.
+/// The thread that frees learns from a second thread that no reader is left, and that one from the
+/// thread that ran the deferred function.
 #[test]
 fn a_value_is_freed_by_a_ticket_that_its_reader_completes() {
     two_within(
@@ -54,9 +54,9 @@ fn a_value_is_freed_by_a_ticket_that_its_reader_completes() {
     );
 }
 
-/// A reader that comes when the ticket is completed sees that the value was taken out.
+/// A reader that joins when the ticket is completed sees that the value was unlinked.
 #[test]
-fn a_ticket_that_another_thread_closes_covers_what_was_taken_out_before() {
+fn a_ticket_that_another_thread_closes_covers_what_was_unlinked_before() {
     two_within(
         &limits(),
         |_: &Governed| (),
@@ -74,7 +74,7 @@ fn a_ticket_that_another_thread_closes_covers_what_was_taken_out_before() {
 }
 
 #[test]
-fn a_ticket_is_completed_by_three_calls_where_nobody_holds_it_back() {
+fn a_ticket_without_guards_is_completed_by_three_calls() {
     loom_tests::check(&limits(), || {
         let governed = Governed::default();
         let member = governed.join();

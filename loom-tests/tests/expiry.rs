@@ -1,20 +1,18 @@
-//! Deadlines: readers, writers, hits and timers that compete for one entry, with clocks that do
-//! not agree.
+//! Deadlines: readers, writers, hits and timers compete for one entry, with clocks that disagree.
 //!
-//! Tried one by one: `no_miss_is_reported_of_a_key_that_was_replaced_while_valid` fails with a load,
-//! or a relaxed step, in `Deadline::read_ordered`, with relaxed steps in
-//! `Deadline::expire_if_past`, and without the check of the link in `Table::retry_get`;
-//! `hit_and_expiry_agree` fails with an exchange that does not compare in `Deadline::move_from`;
-//! `timer_and_replacement_take_an_entry_out_once` and `timers_of_one_entry_take_it_out_once` fail
-//! if `Table::remove_entry` takes no notice of who was first;
-//! `report_that_is_left_out_is_not_needed` fails with `set_moved` or `take_moved` relaxed;
-//! `limit_is_not_taken_for_the_time_of_writing` fails with the store of the limit or its load in
-//! `EntryPtr::written_at_ns` relaxed, and `hit_keeps_to_the_limit_that_belongs_to_the_deadline` if
-//! a hit does not ask whether the time of writing has become a limit;
-//! `computed_deadline_keeps_to_a_limit_whose_deadline_is_the_one_before` if `move_within_limit`
-//! does not look at the limit once more; and
-//! `deadline_that_was_kept_is_none_too_late_while_none_was_brought_forward` with either side of
-//! `BroughtForward` relaxed.
+//! Changes that were tried one by one:
+//! `no_miss_is_reported_for_a_key_that_was_replaced_while_valid` fails with a load, or a relaxed
+//! step, in `Deadline::read_ordered`, with relaxed steps in `Deadline::expire_if_past`, and without
+//! the check of the link in `Table::retry_get`; `hit_and_expiry_agree` fails with an exchange that
+//! does not compare in `Deadline::move_from`; `timer_and_replacement_remove_an_entry_once` and
+//! `timers_of_one_entry_remove_it_once` fail if `Table::remove_entry` ignores which thread was
+//! first; `an_omitted_report_is_not_needed` fails with `set_moved` or `take_moved` relaxed;
+//! `limit_is_not_mistaken_for_the_time_of_writing` fails with the store of the limit or its load in
+//! `EntryPtr::written_at_ns` relaxed; `hit_respects_the_limit_that_belongs_to_the_deadline` fails
+//! if a hit does not check whether the time of writing has become a limit;
+//! `computed_deadline_respects_a_limit_that_equals_the_old_deadline` fails if `move_within_limit`
+//! does not read the limit again; and `deadline_is_not_too_late_if_none_was_brought_forward` fails
+//! with either side of `BroughtForward` relaxed.
 #![cfg(larder_loom)]
 
 use larder::model::Timed;
@@ -40,7 +38,7 @@ fn two<A: Send + 'static, B: Send + 'static>(
 }
 
 #[test]
-fn no_miss_is_reported_of_a_key_that_was_replaced_while_valid() {
+fn no_miss_is_reported_for_a_key_that_was_replaced_while_valid() {
     two(
         |map| map.get(1, AFTER),
         |map| map.upsert(1, 20, NEVER, BEFORE),
@@ -57,28 +55,28 @@ fn no_miss_is_reported_of_a_key_that_was_replaced_while_valid() {
 }
 
 #[test]
-fn timer_and_replacement_take_an_entry_out_once() {
+fn timer_and_replacement_remove_an_entry_once() {
     two(
         |map| map.fire(1, AFTER),
         |map| map.upsert(1, 20, NEVER, BEFORE),
         |map, was_fired, replaced| {
-            assert!(was_fired != replaced.is_some(), "taken out twice, or by nobody");
-            assert_eq!(map.get(1, AFTER), Some(20), "the timer took out the new entry");
+            assert!(was_fired != replaced.is_some(), "removed twice, or not at all");
+            assert_eq!(map.get(1, AFTER), Some(20), "the timer removed the new entry");
         },
     );
 }
 
-/// By default entries live that long; those of `two` are made at 1.
+/// The default time to live; `two` makes its entries at time 1.
 const TTL: u64 = 119;
 
 #[test]
-fn hit_keeps_to_the_limit_that_belongs_to_the_deadline() {
+fn hit_respects_the_limit_that_belongs_to_the_deadline() {
     two(
         |map| map.idle(1, BEFORE, 1000, TTL),
         |map| map.set_remaining(1, 105, 102),
         |map, (), ()| {
             let (deadline, _) = map.inspect(1, TTL);
-            // Set last, or moved by the hit after that.
+            // `set_remaining` came last, or the hit moved the deadline after it.
             assert!([102, 105].contains(&deadline), "moved to {deadline}");
             map.idle(1, BEFORE, 1000, TTL);
             assert_eq!(map.inspect(1, TTL), (105, None));
@@ -87,19 +85,19 @@ fn hit_keeps_to_the_limit_that_belongs_to_the_deadline() {
 }
 
 #[test]
-fn limit_is_not_taken_for_the_time_of_writing() {
+fn limit_is_not_mistaken_for_the_time_of_writing() {
     two(
         |map| map.inspect(1, TTL).1,
         |map| map.set_remaining(1, 105, 102),
-        |map, told, ()| {
-            assert!([None, Some(1)].contains(&told), "made at {told:?}");
+        |map, written_at, ()| {
+            assert!([None, Some(1)].contains(&written_at), "made at {written_at:?}");
             assert_eq!(map.inspect(1, TTL), (102, None));
         },
     );
 }
 
 #[test]
-fn computed_deadline_keeps_to_a_limit_whose_deadline_is_the_one_before() {
+fn computed_deadline_respects_a_limit_that_equals_the_old_deadline() {
     loom_tests::two(
         |map: &Timed| map.insert_limited(1, 10, DEADLINE, LATER_DEADLINE),
         |map| map.compute(1, 1000),
@@ -109,7 +107,7 @@ fn computed_deadline_keeps_to_a_limit_whose_deadline_is_the_one_before() {
 }
 
 #[test]
-fn deadline_that_was_kept_is_none_too_late_while_none_was_brought_forward() {
+fn deadline_is_not_too_late_if_none_was_brought_forward() {
     two(
         |map| map.keep(1),
         |map| map.bring_forward(1, BEFORE),
@@ -121,7 +119,7 @@ fn deadline_that_was_kept_is_none_too_late_while_none_was_brought_forward() {
 }
 
 #[test]
-fn timers_of_one_entry_take_it_out_once() {
+fn timers_of_one_entry_remove_it_once() {
     two(
         |map| map.fire(1, AFTER),
         |map| map.fire(1, AFTER),
@@ -141,7 +139,7 @@ fn hit_and_expiry_agree() {
             // Either the hit has moved the deadline, or the entry has expired for ever.
             assert_eq!(was_moved == Some(true), seen == Some(10) || map.get(1, BEFORE).is_some());
             if seen.is_none() {
-                assert_eq!(map.get(1, BEFORE), None, "what was expired is back");
+                assert_eq!(map.get(1, BEFORE), None, "an expired entry is valid again");
                 assert_ne!(was_moved, Some(true));
             }
         },
@@ -161,7 +159,7 @@ fn hit_and_timer_agree() {
 }
 
 #[test]
-fn what_was_found_expired_stays_so_for_clocks_that_are_behind() {
+fn an_entry_found_expired_stays_expired_for_clocks_that_are_behind() {
     two(
         |map| {
             let first = map.get(1, AFTER);
@@ -177,17 +175,17 @@ fn what_was_found_expired_stays_so_for_clocks_that_are_behind() {
 }
 
 #[test]
-fn report_that_is_left_out_is_not_needed() {
+fn an_omitted_report_is_not_needed() {
     loom_tests::model(|| {
         let map = Arc::new(Timed::default());
         map.upsert(1, 10, DEADLINE, 1);
-        // A report is under way.
+        // A report is already pending.
         assert!(map.bring_forward(1, DEADLINE - 1));
         let (one, other) = (Arc::clone(&map), Arc::clone(&map));
         let mover = thread::spawn(move || one.bring_forward(1, DEADLINE - 2));
         let partition = thread::spawn(move || other.take_moved(1));
         let is_reported = mover.join().expect("the model's thread panicked");
         let seen = partition.join().expect("the model's thread panicked");
-        assert!(is_reported || seen == Some(DEADLINE - 2), "a deadline that no timer knows of");
+        assert!(is_reported || seen == Some(DEADLINE - 2), "no timer knows the deadline");
     });
 }

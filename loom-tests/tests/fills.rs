@@ -1,4 +1,4 @@
-//! Fills that began before their key was changed: never seen after the change, and stored otherwise.
+//! A fill that began before its key was changed is never seen after the change; others are stored.
 #![cfg(larder_loom)]
 
 use larder::model::Filled;

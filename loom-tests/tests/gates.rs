@@ -1,8 +1,9 @@
 //! Gates: removals of one key that are notified before they take effect.
 //!
-//! Tried one by one: every model but the first fails if `Gates::try_enter` always succeeds, with a
-//! relaxed exchange in it, and with a relaxed store in `Entered::drop` (the listener's own memory is
-//! raced for); `victim_that_left_before_is_not_notified_again` without the look at the link in
+//! Changes that were tried one by one: every model except the first fails if `Gates::try_enter`
+//! always succeeds, with a relaxed exchange in it, and with a relaxed store in `Entered::drop`,
+//! because threads then race for the listener's own memory.
+//! `victim_that_left_before_is_not_notified_again` fails without the check of the link in
 //! `Gated::evict`.
 #![cfg(larder_loom)]
 
@@ -18,7 +19,7 @@ fn two<A: Send + 'static, B: Send + 'static>(
 }
 
 #[test]
-fn lookups_see_what_leaves_until_the_listener_returns() {
+fn lookups_see_the_entry_until_the_listener_returns() {
     two(
         |map| map.upsert(1, 20),
         |map| map.get(1),
@@ -35,7 +36,7 @@ fn replacements_are_notified_in_order() {
         |map| map.upsert(1, 20),
         |map| map.upsert(1, 30),
         |map, (), ()| {
-            let last = map.get(1).expect("nobody removes it");
+            let last = map.get(1).expect("no thread removes it");
             let first = 50 - last;
             assert_eq!(map.notified(), [(10, Some(first)), (first, Some(last))]);
         },
@@ -89,7 +90,7 @@ fn victim_that_left_before_is_not_notified_again() {
         },
         |map| map.upsert(1, 20),
         |map, was_evicted, ()| match (was_evicted, map.get(1)) {
-            // The replacement's, and nothing else.
+            // Only the replacement was notified.
             (false, Some(20)) => assert_eq!(map.notified(), [(10, Some(20))]),
             // The eviction came first.
             (true, Some(20)) => assert_eq!(map.notified(), [(10, None)]),

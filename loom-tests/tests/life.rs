@@ -1,12 +1,12 @@
-//! The end of a cache: taken apart once, by the last thread that is inside, and before the drop of the
-//! last handle returns, where that may wait.
+//! The end of a cache: the last thread that is inside takes it apart, once, and before the drop of
+//! the last handle returns if that may wait.
 #![cfg(larder_loom)]
 
 use larder::model::Living;
 use loom::sync::Arc;
 use loom::thread;
 
-/// A cache that this thread has the last handle of, and others that visit it.
+/// A cache whose last handle this thread has, and `visitors` threads that visit it.
 fn visited(visitors: usize, visit: fn(&Living), close: fn(&Living), check: fn(&Living)) {
     loom_tests::model(move || {
         let cache = Arc::new(Living::default());
@@ -19,7 +19,7 @@ fn visited(visitors: usize, visit: fn(&Living), close: fn(&Living), check: fn(&L
         close(&cache);
         check(&cache);
         threads.into_iter().for_each(|it| it.join().expect("the model's thread panicked"));
-        assert!(cache.has_ended(), "nobody has taken it apart");
+        assert!(cache.has_ended(), "no thread has taken it apart");
     });
 }
 
@@ -28,14 +28,14 @@ fn visit(cache: &Living) {
 }
 
 #[test]
-fn the_last_drop_waits_for_visitors_and_all_was_dropped_then() {
+fn the_last_drop_waits_for_visitors_and_then_everything_is_dropped() {
     visited(1, visit, Living::close, |cache| {
-        assert!(cache.has_ended(), "a drop has returned before everything was dropped");
+        assert!(cache.has_ended(), "a drop returned before everything was dropped");
     });
 }
 
 #[test]
-fn a_job_of_an_executor_and_the_maintenance_thread_leave_one_end() {
+fn an_executors_job_and_the_maintenance_thread_end_the_cache_once() {
     visited(2, visit, Living::close, |cache| assert!(cache.has_ended()));
 }
 
@@ -45,11 +45,11 @@ fn a_drop_inside_user_code_leaves_the_end_to_the_last_visitor() {
 }
 
 #[test]
-fn an_executor_that_runs_jobs_at_once_is_no_visitor_to_wait_for() {
+fn an_executor_that_runs_jobs_at_once_is_not_waited_for() {
     loom_tests::model(|| {
         let cache = Arc::new(Living::default());
         let other = Arc::clone(&cache);
-        // The maintenance thread, whose listener hands on a job that runs at once.
+        // The maintenance thread, whose listener's executor runs a job at once.
         let visitor = thread::spawn(move || {
             other.visit_and(|| {
                 other.visit();
@@ -76,7 +76,7 @@ fn a_listener_that_drops_the_last_handle_does_not_wait_for_itself() {
 }
 
 #[test]
-fn two_listeners_that_drop_the_cache_of_the_other_do_not_wait_for_each_other() {
+fn two_listeners_that_drop_each_others_cache_do_not_wait_for_each_other() {
     loom_tests::model(|| {
         let caches = Arc::new([Living::default(), Living::default()]);
         let other = Arc::clone(&caches);
@@ -87,7 +87,7 @@ fn two_listeners_that_drop_the_cache_of_the_other_do_not_wait_for_each_other() {
             caches[0].close();
         }
         visitor.join().expect("the model's thread panicked");
-        // Whichever came too late for its visit, both were closed, unless the first one was.
+        // A visit that came too late did not run its closure; cache 0 is closed in either case.
         assert!(caches[0].has_ended());
     });
 }

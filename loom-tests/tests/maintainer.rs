@@ -1,15 +1,15 @@
-//! The maintenance thread: no event waits behind a thread that sleeps.
+//! The maintenance thread: no event waits while the thread sleeps.
 //!
-//! Who waits for an event that the thread never applies is parked for good, which loom reports as a
-//! deadlock. A cache is a write buffer of 2 slots here. ORDERINGS.md lists the changes that make a
-//! model fail.
+//! A writer that waits for an event that the thread never applies is parked for ever, which loom
+//! reports as a deadlock. A cache is a write buffer of 2 slots here. ORDERINGS.md lists the changes
+//! that make a model fail.
 #![cfg(larder_loom)]
 
 use larder::model::MaintainerModel;
 use loom::thread;
 
 #[test]
-fn an_event_is_never_slept_over() {
+fn the_thread_never_sleeps_while_an_event_waits() {
     loom_tests::model(|| {
         let cache = MaintainerModel::default().register();
         cache.write(1);
@@ -19,7 +19,7 @@ fn an_event_is_never_slept_over() {
 }
 
 #[test]
-fn an_event_that_comes_as_the_thread_lies_down_wakes_it() {
+fn an_event_wakes_a_thread_that_is_about_to_sleep() {
     loom_tests::model(|| {
         let cache = MaintainerModel::default().register();
         cache.write(1);
@@ -31,7 +31,7 @@ fn an_event_that_comes_as_the_thread_lies_down_wakes_it() {
 }
 
 #[test]
-fn events_of_two_writers_are_never_slept_over() {
+fn the_thread_never_sleeps_while_events_of_two_writers_wait() {
     loom_tests::model(|| {
         let cache = MaintainerModel::default().register();
         let other = cache.clone();
@@ -44,7 +44,7 @@ fn events_of_two_writers_are_never_slept_over() {
 }
 
 #[test]
-fn a_cache_that_comes_during_a_look_is_not_slept_over() {
+fn the_thread_does_not_sleep_on_a_cache_registered_during_its_round() {
     loom_tests::model(|| {
         let maintainer = MaintainerModel::default();
         let first = maintainer.register();
@@ -57,7 +57,7 @@ fn a_cache_that_comes_during_a_look_is_not_slept_over() {
 }
 
 #[test]
-fn the_thread_ends_with_the_last_cache_and_comes_with_the_next() {
+fn the_thread_ends_with_the_last_cache_and_starts_with_the_next() {
     loom_tests::model(|| {
         let maintainer = MaintainerModel::default();
         maintainer.register().close();

@@ -1,5 +1,5 @@
-//! The read buffer: lossy, but never wrong, and a thread with a stripe of its own loses nothing
-//! that it was not told of. Under loom a stripe has 2 slots.
+//! The read buffer: lossy, but never wrong. A thread with a stripe of its own loses no record that
+//! the buffer accepted. Under loom a stripe has 2 slots.
 #![cfg(larder_loom)]
 
 use larder::model::Reads;
@@ -7,7 +7,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 #[test]
-fn a_stripe_of_ones_own_loses_nothing_that_was_taken() {
+fn an_unshared_stripe_loses_no_accepted_record() {
     loom_tests::model(|| {
         let reads = Arc::new(Reads::new(2));
         let other = Arc::clone(&reads);
@@ -23,14 +23,15 @@ fn a_stripe_of_ones_own_loses_nothing_that_was_taken() {
 }
 
 #[test]
-fn a_shared_stripe_may_lose_records_but_makes_none_up() {
+fn a_shared_stripe_may_lose_records_but_invents_none() {
     loom_tests::model(|| {
         let reads = Arc::new(Reads::new(1));
         let (a, b) = (Arc::clone(&reads), Arc::clone(&reads));
         let first = thread::spawn(move || a.offer(0, 1));
         let second = thread::spawn(move || b.offer(1, 2));
         let mut seen = reads.drain();
-        // One that meets the other's record before its tail is told that the stripe is full.
+        // An offer that meets the other's record before its tail is refused, as if the stripe were
+        // full.
         let stored = u8::from(first.join().expect("the model's thread panicked"))
             + u8::from(second.join().expect("the model's thread panicked"));
         seen.extend(reads.drain());

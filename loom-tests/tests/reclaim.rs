@@ -1,15 +1,15 @@
-//! Grace periods of readers that mark themselves: nothing is freed that one of them still reads.
+//! Grace periods of fast guards: nothing is freed that a reader still reads.
 //!
-//! A value is "freed" by writing to a cell that loom watches, so a reader that is still at it is a
-//! reported race. Loom has no asymmetric fence; a full one on both sides stands for it. ORDERINGS.md
-//! lists the changes that make a model fail.
+//! A value is "freed" by writing to a cell that loom watches, so loom reports a race with a reader
+//! that still uses it. Loom has no asymmetric fence; a full fence on both sides replaces it.
+//! ORDERINGS.md lists the changes that make a model fail.
 #![cfg(larder_loom)]
 
 use larder::model::Guarded;
 use loom::sync::Arc;
 use loom::thread;
 
-/// `reads` reads by one thread against a replacement, and `steps` steps until it may be freed.
+/// One thread reads `reads` times against a replacement, which takes `steps` steps to be freed.
 fn read_against_replacement(reads: usize, steps: usize) {
     loom_tests::model(move || {
         let guarded = Arc::new(Guarded::new(1));
@@ -33,7 +33,7 @@ fn a_value_is_freed_only_when_its_reader_has_left() {
 }
 
 #[test]
-fn a_reader_that_comes_back_is_told_from_one_that_stayed() {
+fn a_reader_that_came_back_is_distinguished_from_one_that_stayed() {
     read_against_replacement(2, 2);
     read_against_replacement(2, 3);
 }
@@ -67,6 +67,6 @@ fn quiet_readers_end_a_grace_period_in_one_step() {
         reader.join().expect("the model's thread panicked");
         let old = guarded.replace(1);
         guarded.step();
-        assert!(guarded.free(&old), "nobody is inside");
+        assert!(guarded.free(&old), "no reader is inside");
     });
 }

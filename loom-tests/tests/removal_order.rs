@@ -1,29 +1,35 @@
-//! The order of removals: slots claimed ahead come out in the order in which the table saw them.
+//! The order of removals: slots that are claimed ahead come out in the order of the table's
+//! changes.
 //!
-//! Values are numbers in the order in which a key has them. Claiming the slot after the entry was
-//! taken out, instead of before, makes `what_leaves_first_is_told_first` fail; reading the position
-//! after the eviction, instead of before, makes `an_eviction_is_notified_in_its_place` fail.
+//! Each value of a key is greater than the one before. Claiming the slot after the removal, instead
+//! of before, makes `the_first_removal_is_notified_first` fail; reading the position after the
+//! eviction, instead of before, makes `an_eviction_is_notified_in_its_place` fail.
 #![cfg(larder_loom)]
 
 use larder::model::Ordered;
 use loom::sync::Arc;
 use loom::thread;
 
-/// The values in the order in which they are told.
-fn told(removed: &[(u32, u64)]) -> Vec<u64> {
+/// The values in the order in which their removals are notified.
+fn notified(removed: &[(u32, u64)]) -> Vec<u64> {
     removed.iter().map(|(_, value)| *value).collect()
 }
 
+/// A map in which key 1 has its first value, and the removals so far, of which there are none.
+fn with_first_value() -> (Arc<Ordered>, Vec<(u32, u64)>) {
+    let (map, mut removed) = (Arc::new(Ordered::default()), Vec::new());
+    assert!(map.upsert(1, 1));
+    map.drain(&mut removed);
+    (map, removed)
+}
+
 #[test]
-fn what_leaves_first_is_told_first() {
+fn the_first_removal_is_notified_first() {
     loom_tests::model(|| {
-        let map = Arc::new(Ordered::default());
-        let mut removed = Vec::new();
-        assert!(map.upsert(1, 1));
-        map.drain(&mut removed);
+        let (map, mut removed) = with_first_value();
         let other = Arc::clone(&map);
         let remover = thread::spawn(move || other.remove(1));
-        // Replaces the first value, or comes after its removal.
+        // This replaces the first value, or inserts after its removal.
         if map.upsert(1, 2) {
             map.drain(&mut removed);
             map.remove(1);
@@ -31,28 +37,28 @@ fn what_leaves_first_is_told_first() {
         }
         remover.join().expect("the model's thread panicked");
         map.drain(&mut removed);
-        let told = told(&removed);
-        assert!(told.is_sorted(), "{told:?}");
-        let held = map.live();
-        assert!(told.len() + held == 2 || told.len() + held == 1, "{told:?} and {held}");
+        let notified = notified(&removed);
+        assert!(notified.is_sorted(), "{notified:?}");
+        let live = map.live();
+        assert!(
+            notified.len() + live == 2 || notified.len() + live == 1,
+            "{notified:?} and {live}"
+        );
     });
 }
 
 #[test]
-fn an_attempt_that_fails_takes_its_claim_back() {
+fn a_failed_attempt_cancels_its_claim() {
     loom_tests::model(|| {
-        let map = Arc::new(Ordered::default());
-        let mut removed = Vec::new();
-        assert!(map.upsert(1, 1));
-        map.drain(&mut removed);
+        let (map, mut removed) = with_first_value();
         let (one, other) = (Arc::clone(&map), Arc::clone(&map));
         let one = thread::spawn(move || one.remove(1));
         let other = thread::spawn(move || other.remove(1));
         let a = one.join().expect("the model's thread panicked");
         let b = other.join().expect("the model's thread panicked");
-        assert!(a != b, "both or none removed it");
+        assert!(a != b, "both or neither removed it");
         map.drain(&mut removed);
-        assert_eq!(told(&removed), [1]);
+        assert_eq!(notified(&removed), [1]);
         assert_eq!(map.live(), 0);
     });
 }
@@ -60,21 +66,19 @@ fn an_attempt_that_fails_takes_its_claim_back() {
 #[test]
 fn an_eviction_is_notified_in_its_place() {
     loom_tests::model(|| {
-        let map = Arc::new(Ordered::default());
-        let mut removed = Vec::new();
-        assert!(map.upsert(1, 1));
-        map.drain(&mut removed);
+        let (map, mut removed) = with_first_value();
         let other = Arc::clone(&map);
         let writer = thread::spawn(move || other.upsert(1, 2) && other.remove(1));
         let evicted = map.evict(1);
         writer.join().expect("the model's thread panicked");
         map.drain(&mut removed);
-        // Notified once everything before its position was popped, and before what is at it.
+        // It is notified once everything before its position was popped, and before the event
+        // there.
         if let Some((position, value)) = evicted {
             let at = removed.partition_point(|(popped, _)| *popped < position);
             removed.insert(at, (position, value));
         }
-        let told = told(&removed);
-        assert!(told.is_sorted(), "{told:?}");
+        let notified = notified(&removed);
+        assert!(notified.is_sorted(), "{notified:?}");
     });
 }

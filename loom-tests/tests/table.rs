@@ -1,4 +1,4 @@
-//! The split-ordered list: each verb against each other on one key, growth, bucket heads.
+//! The split-ordered list: each verb against each other one on one key, growth, bucket heads.
 //!
 //! Under loom the table starts with 2 buckets, and keys are their own hashes. ORDERINGS.md lists the
 //! changes that make a model fail.
@@ -30,7 +30,7 @@ fn one_of_two_inserts_of_a_key_adds_it() {
         |map| map.insert_if_absent(1, 10),
         |map| map.insert_if_absent(1, 20),
         |map, a, b| {
-            assert!(a != b, "both or none added the key");
+            assert!(a != b, "both or neither added the key");
             assert_eq!(map.get(1), Some(if a { 10 } else { 20 }));
             assert_eq!(map.keys(), [1]);
         },
@@ -55,7 +55,7 @@ fn two_upserts_of_a_key_replace_one_another() {
 }
 
 #[test]
-fn insert_and_remove_agree_on_who_was_first() {
+fn insert_and_remove_agree_on_which_was_first() {
     two::<Map, _, _>(
         |_| {},
         |map| map.insert_if_absent(1, 10),
@@ -83,7 +83,7 @@ fn insert_behind_a_removed_neighbour_is_not_lost() {
 }
 
 #[test]
-fn a_key_removed_and_inserted_at_once_stands_once() {
+fn a_key_removed_and_inserted_at_once_is_in_the_table_once() {
     two::<Map, _, _>(
         |map| {
             map.insert_if_absent(1, 10);
@@ -130,7 +130,7 @@ fn a_key_being_replaced_is_never_absent() {
 }
 
 #[test]
-fn one_of_two_removals_takes_the_value() {
+fn one_of_two_removals_returns_the_value() {
     two::<Map, _, _>(
         |map| {
             map.insert_if_absent(1, 10);
@@ -161,7 +161,7 @@ fn removals_of_neighbours_leave_neither_linked() {
 }
 
 #[test]
-fn eviction_takes_what_it_chose_or_nothing() {
+fn eviction_removes_the_chosen_entry_or_nothing() {
     two::<Map, _, _>(
         |map| {
             map.insert_if_absent(1, 10);
@@ -230,7 +230,7 @@ fn insert_during_growth_is_found_by_all() {
 }
 
 #[test]
-fn iteration_sees_what_stays_exactly_once() {
+fn iteration_sees_each_entry_that_stays_exactly_once() {
     two::<Map, _, _>(
         |map| {
             for key in [1, 3, 2] {
@@ -272,8 +272,9 @@ fn three_threads_on_one_key_agree() {
 }
 
 #[test]
-fn clear_takes_what_was_there_once_and_nothing_that_comes_after_it() {
-    // Fails if `Map::clear` counts what `Table::remove_entry` says another thread took.
+fn clear_removes_each_present_entry_once_and_no_later_one() {
+    // This fails if `Map::clear` counts an entry of which `Table::remove_entry` says that another
+    // thread removed it.
     two::<Map, _, _>(
         |map| {
             map.upsert(1, 10);
@@ -286,12 +287,12 @@ fn clear_takes_what_was_there_once_and_nothing_that_comes_after_it() {
         },
         |map| map.upsert(1, 20),
         |map, (cleared, one, three), replaced| {
-            assert_eq!(three, None, "there when the call began");
+            assert_eq!(three, None, "it was there when the call began");
             assert_eq!(map.get(3), None);
-            assert_eq!(map.get(5), Some(50), "inserted after it has returned");
+            assert_eq!(map.get(5), Some(50), "it was inserted after the call returned");
             assert!(one.is_none_or(|value| value == 20), "resurrected");
             assert_eq!(map.get(1).or(Some(20)), Some(20));
-            // Each value has left once: by the one or by the other.
+            // Each value has left once: by `clear` or by the replacement.
             let by_clear = cleared.iter().filter(|value| **value == 10).count();
             assert_eq!(by_clear + usize::from(replaced == Some(10)), 1);
             let stays = map.get(1).is_some();

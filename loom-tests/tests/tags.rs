@@ -1,15 +1,16 @@
-//! Tags: invalidation against insertion, lookup, and the end of a tag's last holder.
+//! Tags: invalidation against insertion, against lookup, and against the drop of a generation.
 //!
-//! Tried one by one: all models fail if `Tags::invalidate` marks nothing dead; three of them,
-//! `what_was_given_its_tag_before_is_never_seen_again` among them, if it leaves the generation in the
-//! map; `what_lives_beside_an_older_generation_dies_with_it` if it marks the generation only after it
-//! has let go of the lock; `a_generation_that_ends_takes_no_other_along` if the drop of a `Tag` takes
-//! out whatever stands under its name; `no_miss_is_reported_of_a_key_that_was_replaced_while_valid`
-//! with a load, or a relaxed step, in `TagSet::read_ordered`, and with a store, relaxed or
-//! releasing, for the swap in `Tags::invalidate`;
-//! `a_reader_who_is_told_of_the_mark_sees_what_came_before_it` with those too, with a relaxed load
-//! in `TagSet::is_dead`, and without the check of the link in `Table::retry_get`. No model fails
-//! with a relaxed swap: it is an RMW still.
+//! Changes that were tried one by one: all models fail if `Tags::invalidate` does not mark the
+//! generation dead; three of them, `an_entry_tagged_before_the_invalidation_is_never_seen_again`
+//! among them, if it leaves the generation in the map;
+//! `an_entry_inserted_beside_a_valid_older_one_is_invalidated_with_it` if it marks the generation
+//! only after it has released the lock; `an_ending_generation_does_not_remove_a_newer_one` if the
+//! drop of a `Tag` removes whatever has its name;
+//! `no_miss_is_reported_for_a_key_that_was_replaced_while_valid` with a load, or a relaxed step, in
+//! `TagSet::read_ordered`, and with a store, relaxed or releasing, for the swap in
+//! `Tags::invalidate`; `a_reader_that_sees_the_mark_sees_what_came_before_it` with those too, with
+//! a relaxed load in `TagSet::is_dead`, and without the check of the link in `Table::retry_get`. No
+//! model fails with a relaxed swap, because it is still a read-modify-write.
 #![cfg(larder_loom)]
 
 use larder::model::Tagged;
@@ -18,7 +19,7 @@ use loom::thread;
 use loom_tests::two;
 
 #[test]
-fn what_was_given_its_tag_before_is_never_seen_again() {
+fn an_entry_tagged_before_the_invalidation_is_never_seen_again() {
     two::<Tagged, _, _>(
         |_| (),
         |map| map.insert(1, 10, "t"),
@@ -27,10 +28,11 @@ fn what_was_given_its_tag_before_is_never_seen_again() {
             (was_held, map.get(1))
         },
         |map, (), (was_held, seen)| {
-            // Held before: the insertion came first. Else it came after, and lives.
+            // If it was held before, the insertion came first; otherwise it came after and is
+            // valid.
             let after = map.get(1);
             assert_eq!(after, (!was_held).then_some(10));
-            assert!(seen.is_none() || after.is_some(), "valid, and then not");
+            assert!(seen.is_none() || after.is_some(), "it was valid, and then it was not");
             assert_eq!(map.tag_count(), usize::from(!was_held));
         },
     );
@@ -70,7 +72,7 @@ fn an_insertion_after_invalidation_is_valid() {
 }
 
 #[test]
-fn what_lives_beside_an_older_generation_dies_with_it() {
+fn an_entry_inserted_beside_a_valid_older_one_is_invalidated_with_it() {
     two::<Tagged, _, _>(
         |map| map.insert(1, 10, "t"),
         |map| {
@@ -79,14 +81,14 @@ fn what_lives_beside_an_older_generation_dies_with_it() {
         },
         |map| map.invalidate("t"),
         |map, older, _| {
-            // Valid after the insertion, so the invalidation came after both.
+            // It was valid after the insertion, so the invalidation came after both.
             assert!(older.is_none() || map.get(2).is_none());
         },
     );
 }
 
 #[test]
-fn two_invalidations_agree_on_who_was_first() {
+fn two_invalidations_agree_on_which_was_first() {
     two::<Tagged, _, _>(
         |map| map.insert(1, 10, "t"),
         |map| map.invalidate("t"),
@@ -99,7 +101,7 @@ fn two_invalidations_agree_on_who_was_first() {
 }
 
 #[test]
-fn a_generation_that_ends_takes_no_other_along() {
+fn an_ending_generation_does_not_remove_a_newer_one() {
     two::<Tagged, _, _>(
         |_| (),
         |map| map.hold_unused("t"),
@@ -113,7 +115,7 @@ fn a_generation_that_ends_takes_no_other_along() {
 }
 
 #[test]
-fn no_miss_is_reported_of_a_key_that_was_replaced_while_valid() {
+fn no_miss_is_reported_for_a_key_that_was_replaced_while_valid() {
     two::<Tagged, _, _>(
         |map| map.insert(1, 10, "t"),
         |map| {
@@ -132,7 +134,7 @@ fn no_miss_is_reported_of_a_key_that_was_replaced_while_valid() {
 }
 
 #[test]
-fn a_reader_who_is_told_of_the_mark_sees_what_came_before_it() {
+fn a_reader_that_sees_the_mark_sees_what_came_before_it() {
     loom_tests::model(|| {
         let map = Arc::new(Tagged::default());
         map.insert(1, 10, "t");

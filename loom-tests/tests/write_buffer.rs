@@ -1,4 +1,4 @@
-//! The write buffer: no event lost, torn or doubled; the count of live entries kept.
+//! The write buffer: no event is lost, torn or doubled, and the count of live entries stays right.
 //!
 //! Under loom it has 2 slots. ORDERINGS.md lists the changes that make a model fail.
 #![cfg(larder_loom)]
@@ -12,7 +12,7 @@ fn drain(writes: &Writes) -> Vec<WriteEvent> {
 }
 
 #[test]
-fn what_comes_out_was_published() {
+fn only_published_events_come_out() {
     loom_tests::model(|| {
         let writes = Arc::new(Writes::default());
         let other = Arc::clone(&writes);
@@ -64,7 +64,7 @@ fn a_full_buffer_refuses_and_loses_nothing() {
 }
 
 #[test]
-fn slots_are_used_again_only_once_empty() {
+fn slots_are_reused_only_once_empty() {
     loom_tests::model(|| {
         let writes = Arc::new(Writes::default());
         assert!(writes.push(WriteEvent::Inserted(1)) && writes.push(WriteEvent::Inserted(2)));

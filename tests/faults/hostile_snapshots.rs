@@ -1,6 +1,6 @@
-//! Snapshots that are not what was written: cut off, damaged, forged, foreign, unreadable, or in the
-//! middle of being written when the process is killed or the disk is full. A load always ends with a
-//! typed error or the right content, takes little memory, and leaves the cache as it was.
+//! Snapshots that differ from what was written: cut off, damaged, forged, foreign, unreadable, or
+//! interrupted by a kill of the process or a full disk. A load always ends with a typed error or
+//! the right content, takes little memory, and leaves the cache as it was if it fails.
 
 mod damaged;
 mod forged;
@@ -23,7 +23,7 @@ fn options(serializer: &str) -> SaveOptions {
     SaveOptions::new(Serializers::standard().get(serializer).unwrap())
 }
 
-/// A snapshot of three entries in each form there is.
+/// A snapshot of three entries in each form.
 fn small_snapshots() -> Vec<(&'static str, Vec<u8>)> {
     let forms = [
         ("bincode", options("bincode")),
@@ -53,7 +53,7 @@ fn contents(cache: &Small) -> Vec<(String, u32)> {
     all
 }
 
-/// Loads into a cache with an entry of its own, which must be there alone if that fails.
+/// Loads into a cache that has one entry, which must be its only entry if the load fails.
 fn load(bytes: &[u8]) -> Result<Vec<(String, u32)>, SnapshotError> {
     let cache: Small = inline(1000);
     cache.insert("own".to_owned(), 7);
@@ -62,7 +62,11 @@ fn load(bytes: &[u8]) -> Result<Vec<(String, u32)>, SnapshotError> {
     match loaded {
         Ok(_) => Ok(contents(&cache)),
         Err(error) => {
-            assert_eq!(contents(&cache), [("own".to_owned(), 7)], "changed in spite of {error}");
+            assert_eq!(
+                contents(&cache),
+                [("own".to_owned(), 7)],
+                "the cache changed in spite of {error}"
+            );
             assert!(!error.to_string().is_empty());
             Err(error)
         }

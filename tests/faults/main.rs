@@ -1,11 +1,12 @@
-//! Faults of what the library stands on and of what users give it, one at each place and at each
+//! Faults of what the library depends on and of what users give it, one at each place and at each
 //! call: serializers, readers and writers that panic or fail, memory that is short, and snapshots
-//! that are not what was written. Each time the cache is whole afterwards, and can be used further.
-//! Panics of keys, values, closures, weighers, listeners, executors, clocks, expiries and policies
-//! are with what calls them: `drops`, `listeners`, `expiry`, `invalidation`, `custom_policies`,
-//! `memory_pressure`.
+//! that differ from what was written. Each time the cache is whole afterwards and stays usable.
 //!
-//! A program of its own: it has its own allocator.
+//! Panics of keys, values, closures, weighers, listeners, executors, clocks, expiries and policies
+//! are tested with the code that calls them: `drops`, `listeners`, `expiry`, `invalidation`,
+//! `custom_policies`, `memory_pressure`.
+//!
+//! This is a program of its own because it has its own allocator.
 
 #![allow(clippy::unwrap_used)]
 

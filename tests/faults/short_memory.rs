@@ -1,4 +1,5 @@
-//! Memory that is short: the process ends with the allocator's message, or goes on without.
+//! Memory that is short: the process ends with the allocator's message, or goes on without that
+//! memory.
 
 use std::process::Command;
 
@@ -6,7 +7,7 @@ use larder::{Cache, Maintenance};
 
 use crate::allocator::{FAIL_AFTER, FAIL_FROM};
 
-/// Every verb, on a cache that it makes and drops.
+/// Uses every verb on a cache that it makes and drops.
 fn use_a_cache() {
     let cache: Cache<u64, Vec<u8>> =
         Cache::builder().capacity(64).maintenance(Maintenance::Inline).build().unwrap();
@@ -33,13 +34,13 @@ fn child(test: &str, variable: &str, value: u64) -> std::process::Output {
     command.env(variable, value.to_string()).output().unwrap()
 }
 
-fn told(variable: &str) -> Option<u64> {
+fn variable_of_child(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|value| value.parse().unwrap())
 }
 
 #[test]
 fn child_runs_out_of_memory() {
-    let Some(nth) = told("LARDER_CHILD_NTH") else { return };
+    let Some(nth) = variable_of_child("LARDER_CHILD_NTH") else { return };
     FAIL_AFTER.set(nth);
     use_a_cache();
     let has_failed = FAIL_AFTER.replace(u64::MAX) == u64::MAX;
@@ -48,7 +49,7 @@ fn child_runs_out_of_memory() {
 
 #[cfg(unix)]
 #[test]
-fn an_allocation_that_fails_ends_the_process_and_says_so() {
+fn a_failed_allocation_ends_the_process_with_a_message() {
     use std::os::unix::process::ExitStatusExt;
     const SIGABRT: i32 = 6;
     let (mut aborted, mut nth) = (0, 0);
@@ -59,13 +60,14 @@ fn an_allocation_that_fails_ends_the_process_and_says_so() {
         if out.contains("had enough") {
             break;
         }
-        // Some memory is not needed: without a slab, say, entries come one by one.
+        // Some memory is optional: without a slab, for example, entries are allocated one by one.
         let has_gone_on = output.status.success() && out.contains("went on");
         let has_said_so =
             output.status.signal() == Some(SIGABRT) && error.contains("memory allocation of");
         assert!(has_gone_on || has_said_so, "allocation {nth}: {output:?}");
         aborted += u32::from(has_said_so);
-        // Each of the first ones, which build the cache, then some of those that all are alike.
+        // Tries each of the first allocations, which build the cache, then some of the later ones,
+        // which are all alike.
         nth += 1 + nth / 16;
     }
     println!("{aborted} failures up to allocation {nth} ended the process");
@@ -74,7 +76,7 @@ fn an_allocation_that_fails_ends_the_process_and_says_so() {
 
 #[test]
 fn child_gets_no_large_memory() {
-    let Some(largest) = told("LARDER_CHILD_LARGEST") else { return };
+    let Some(largest) = variable_of_child("LARDER_CHILD_LARGEST") else { return };
     FAIL_FROM.set(usize::try_from(largest).unwrap());
     use_a_cache();
     FAIL_FROM.set(usize::MAX);
@@ -82,7 +84,7 @@ fn child_gets_no_large_memory() {
 }
 
 #[test]
-fn entries_come_one_by_one_where_memory_for_a_slab_is_short() {
+fn entries_are_allocated_one_by_one_if_memory_for_a_slab_is_short() {
     let output = child("child_gets_no_large_memory", "LARDER_CHILD_LARGEST", 30 * 1024);
     let out = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && out.contains("went on"), "{output:?}");

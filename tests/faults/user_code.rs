@@ -1,5 +1,5 @@
-//! Serializers that panic and readers and writers that panic or fail, at each call: the cache is whole
-//! afterwards.
+//! Serializers that panic, and readers and writers that panic or fail, at each call: the cache is
+//! whole afterwards.
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
@@ -10,7 +10,7 @@ use larder::{Cache, Maintenance};
 use serde::{Deserialize, Serialize};
 
 thread_local! {
-    /// Calls of this thread until one panics.
+    /// How many calls of this thread are left until one panics.
     static FUSE: Cell<u32> = const { Cell::new(u32::MAX) };
 }
 
@@ -22,7 +22,7 @@ fn burn() {
     assert_ne!(left, 0, "planned");
 }
 
-/// Panics in the n-th call of its `Serialize` or `Deserialize`.
+/// Its `Serialize` and `Deserialize` panic in their n-th call.
 #[derive(Clone, Debug, PartialEq)]
 struct Fragile(u64);
 
@@ -40,11 +40,11 @@ impl<'de> Deserialize<'de> for Fragile {
     }
 }
 
-type Held = Cache<u64, Fragile>;
+type FragileCache = Cache<u64, Fragile>;
 
 const ENTRIES: u64 = 20;
 
-fn caches() -> [Held; 2] {
+fn caches() -> [FragileCache; 2] {
     [Maintenance::Inline, Maintenance::Background].map(|mode| {
         let cache = Cache::builder().capacity(100).maintenance(mode).build().unwrap();
         for key in 0..ENTRIES {
@@ -54,13 +54,13 @@ fn caches() -> [Held; 2] {
     })
 }
 
-fn assert_whole(cache: &Held) {
+fn assert_whole(cache: &FragileCache) {
     cache.validate();
     assert_eq!(cache.len() as u64, ENTRIES);
     for key in 0..ENTRIES {
         assert_eq!(cache.get(&key), Some(Fragile(key)));
     }
-    // And of further use.
+    // The cache is still usable.
     cache.insert(ENTRIES, Fragile(ENTRIES));
     assert_eq!(cache.remove(&ENTRIES), Some(Fragile(ENTRIES)));
     assert!(cache.flush().is_ok());
@@ -71,9 +71,9 @@ fn options(name: &str) -> SaveOptions {
     SaveOptions::new(Serializers::standard().get(name).unwrap())
 }
 
-/// A snapshot of keys that the caches do not have.
+/// A snapshot of keys that the caches do not hold.
 fn snapshot(name: &str) -> Vec<u8> {
-    let other: Held =
+    let other: FragileCache =
         Cache::builder().capacity(100).maintenance(Maintenance::Inline).build().unwrap();
     for key in 100..100 + ENTRIES {
         other.insert(key, Fragile(key));
@@ -118,7 +118,7 @@ fn a_value_that_panics_while_it_is_loaded_leaves_the_cache_as_it_was() {
     }
 }
 
-/// Takes or gives so many bytes, then fails or panics.
+/// Reads or writes a number of bytes, then fails or panics.
 struct Breaking<'b> {
     bytes: &'b [u8],
     left: usize,

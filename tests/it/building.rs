@@ -1,4 +1,4 @@
-//! What a cache can be built from, what is refused, and in which words.
+//! What a cache can be built from, and what is refused with which message.
 
 mod configurations;
 mod messages;

@@ -1,4 +1,4 @@
-//! Deadlines: what they mean, what moves them, and that nobody sees what is past.
+//! Deadlines: what they mean and what moves them, and that an entry past its deadline is not seen.
 
 mod deadlines;
 mod clocks;
@@ -17,7 +17,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 const NANOSECOND: Duration = Duration::from_nanos(1);
 
-/// A builder of small inline caches, and the clock that they go by.
+/// A builder of small inline caches, and the clock that they use.
 fn timed() -> (Builder<u32, u32>, FakeClock) {
     let clock = FakeClock::new();
     let builder = Cache::builder()
@@ -38,20 +38,20 @@ fn assert_absent(cache: &Cache<u32, u32>, key: u32) {
     assert_eq!(cache.pin().peek(&key), None);
     assert!(!cache.pin().contains_key(&key));
     assert_eq!(cache.inspect(&key), None);
-    assert!(!cache.iter().any(|(held, _)| held == key));
-    assert!(!cache.keys().any(|held| held == key));
+    assert!(!cache.iter().any(|(found, _)| found == key));
+    assert!(!cache.keys().any(|found| found == key));
     assert!(!cache.entries().any(|entry| entry.key == key));
     assert!(!cache.remove_if(&key, |_, _| true));
     assert_eq!(cache.remove(&key), None);
 }
 
-/// Says what its fields say.
+/// An `Expiry` that answers what its fields say.
 #[derive(Default)]
 struct Computed {
     create: AtomicU64,
     update: AtomicU64,
     read: AtomicU64,
-    /// What `after_update` and `after_read` were told last.
+    /// The remaining time that `after_update` or `after_read` was last given.
     remaining: AtomicU64,
 }
 
@@ -87,11 +87,11 @@ impl Expiry<u32, u32> for Shared {
     }
 }
 
-/// Waits for other threads, for as long as it takes them, but not for ever.
+/// Waits for other threads, as long as they need, but not for ever.
 fn wait_until(what: &str, is_true: impl Fn() -> bool) {
     let begin = std::time::Instant::now();
     while !is_true() {
-        assert!(begin.elapsed() < 60 * SECOND, "never came about: {what}");
+        assert!(begin.elapsed() < 60 * SECOND, "never happened: {what}");
         std::thread::yield_now();
     }
 }

@@ -1,4 +1,4 @@
-//! Why a key is there, or is not.
+//! Explanations why a key is present or missing.
 
 use std::thread;
 use std::time::Duration;
@@ -28,7 +28,7 @@ fn presence(cache: &Cache<u32, u32>, key: u32) -> Presence {
 }
 
 #[test]
-fn every_way_to_leave_is_told_apart() {
+fn every_reason_for_leaving_is_distinguished() {
     let clock = FakeClock::new();
     let second = Duration::from_secs(1);
     let builder = inline(4).clock(clock.clone()).policy(Policy::fifo()).max_weight(100);
@@ -82,32 +82,32 @@ fn every_way_to_leave_is_told_apart() {
 }
 
 #[test]
-fn what_is_there_is_described() {
+fn present_entries_are_described() {
     let clock = FakeClock::new();
     let second = Duration::from_secs(1);
     let cache = inline(100).time_to_live(10 * second).clock(clock.clone()).build().unwrap();
     cache.insert_with_tags(1, 1, ["a", "b"]);
     clock.advance(3 * second);
     cache.get(&1);
-    let told = presence(&cache, 1);
-    assert_eq!(told.info.age, Some(3 * second));
-    assert_eq!(told.info.expires_in, Some(7 * second));
-    assert_eq!((told.info.weight, told.tags), (1, 2));
-    assert!(told.uses.is_some());
+    let found = presence(&cache, 1);
+    assert_eq!(found.info.age, Some(3 * second));
+    assert_eq!(found.info.expires_in, Some(7 * second));
+    assert_eq!((found.info.weight, found.tags), (1, 2));
+    assert!(found.uses.is_some());
     let names: Vec<_> = cache.segments().iter().map(|segment| segment.name).collect();
-    assert!(names.contains(&told.segment.unwrap()), "{told:?}");
+    assert!(names.contains(&found.segment.unwrap()), "{found:?}");
 
     let lfu = inline(100).policy(Policy::lfu()).build().unwrap();
     lfu.insert(1, 1);
     lfu.get(&1);
     lfu.get(&1);
-    let told = presence(&lfu, 1);
-    assert_eq!((told.uses, told.segment, told.tags), (Some(3), None, 0));
-    assert_eq!(presence(&lfu, 1).uses, Some(3), "asking is no use");
+    let found = presence(&lfu, 1);
+    assert_eq!((found.uses, found.segment, found.tags), (Some(3), None, 0));
+    assert_eq!(presence(&lfu, 1).uses, Some(3), "a question does not count as a use");
 }
 
 #[test]
-fn without_memory_the_answer_is_that_nobody_knows() {
+fn without_a_history_the_answer_is_unknown() {
     let cache = Cache::<u32, u32>::builder().capacity(10).build().unwrap();
     cache.insert(1, 1);
     cache.remove(&1);
@@ -117,20 +117,20 @@ fn without_memory_the_answer_is_that_nobody_knows() {
 }
 
 #[test]
-fn memory_is_bounded_and_says_when_it_may_have_forgotten() {
+fn the_history_is_bounded_and_reports_when_it_may_have_forgotten() {
     let cache = inline(10).explain_misses(160).build().unwrap();
     for key in 0..10_000 {
         cache.insert(key, key);
     }
-    let told: Vec<_> = (0..10_000).filter(|key| !cache.contains_key(key)).collect();
-    let evicted = told.iter().filter(|key| absence(&cache, **key) == Absence::Evicted).count();
+    let missing: Vec<_> = (0..10_000).filter(|key| !cache.contains_key(key)).collect();
+    let evicted = missing.iter().filter(|key| absence(&cache, **key) == Absence::Evicted).count();
     assert_eq!(evicted, 160);
     assert_eq!(absence(&cache, 0), Absence::Unknown);
     assert_eq!(absence(&cache, 1_000_000), Absence::Unknown, "it may have been there");
 }
 
 #[test]
-fn threads_that_remove_are_all_remembered() {
+fn removals_by_all_threads_are_remembered() {
     let cache: Cache<u32, u32> =
         Cache::builder().capacity(100_000).explain_misses(100_000).build().unwrap();
     thread::scope(|scope| {
@@ -151,7 +151,7 @@ fn threads_that_remove_are_all_remembered() {
 }
 
 #[test]
-fn what_a_cache_says_of_itself_is_readable_by_people() {
+fn reports_of_a_cache_are_readable_by_people() {
     let clock = FakeClock::new();
     let cache: Cache<u32, u32> = Cache::builder()
         .capacity(100)
@@ -181,7 +181,7 @@ fn what_a_cache_says_of_itself_is_readable_by_people() {
 
 #[cfg(feature = "serde")]
 #[test]
-fn what_a_cache_says_of_itself_can_be_serialized() {
+fn reports_of_a_cache_can_be_serialized() {
     let cache: Cache<u32, u32> = Cache::builder()
         .capacity(100)
         .explain_misses(10)

@@ -1,5 +1,5 @@
-//! The ends of the ranges: capacities, weights, hashes, sizes of keys and values, and user code
-//! that calls the cache back.
+//! The ends of the ranges: capacities, weights, hashes, sizes of keys and values. Also user code
+//! that calls the cache.
 
 mod sizes;
 mod callbacks;

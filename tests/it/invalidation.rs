@@ -1,4 +1,4 @@
-//! Removing many entries at once: by a predicate, and by a tag.
+//! The removal of many entries at once, by a predicate and by a tag.
 
 mod predicates;
 mod tags;

@@ -1,4 +1,4 @@
-//! Weakly consistent iteration: what it promises while others write.
+//! Weakly consistent iteration: what it promises while other threads write.
 
 use std::collections::HashMap;
 use std::sync::Barrier;
@@ -13,10 +13,10 @@ use crate::support::hashers::Constant;
 use crate::support::rng::{Rng, seeds};
 use crate::support::{RaiseOnDrop, stress_threads};
 
-/// Keys from here on come and go; those below stay.
+/// Keys from this one on come and go; those below stay.
 const FIRST_MOVING: u64 = 1 << 32;
 
-/// Inserts, replaces and removes moving keys until told to stop, at least `least` times.
+/// Inserts, replaces and removes moving keys until `stop` is set, at least `least` times.
 fn churn(cache: &Cache<u64, u64>, seed: u64, least: u64, stop: &AtomicBool) {
     let mut rng = Rng::new(seed);
     let mut steps = 0;
@@ -87,7 +87,7 @@ fn entries_that_stay_are_seen_exactly_once_while_the_table_grows() {
                 for key in cache.keys() {
                     *times.entry(key).or_insert(0) += 1;
                 }
-                // Nothing was removed, so not even the others may come twice.
+                // Nothing was removed, so the other keys must not appear twice either.
                 assert!(times.values().all(|&times| times == 1));
                 assert!((0..STABLE).all(|key| times.contains_key(&key)));
             }
@@ -108,7 +108,7 @@ fn one_iteration_spans_growth_removal_and_clearing() {
         for (step, key) in cache.keys().enumerate() {
             *seen.entry(key).or_insert(0) += 1;
             if step < 100 {
-                // Growth by an order of magnitude under the iterator, and neighbours that leave.
+                // The table grows tenfold under the iterator, and neighbours of its entry leave.
                 for fresh in 0..20 {
                     cache.insert(FIRST_MOVING + step as u64 * 20 + fresh, 0);
                 }
@@ -116,7 +116,7 @@ fn one_iteration_spans_growth_removal_and_clearing() {
             }
         }
         assert!((0..200).all(|key| seen.get(&key) == Some(&1)));
-        // Where the entry under the iterator itself leaves, it goes on from there.
+        // If the entry under the iterator leaves, the iteration goes on from its place.
         let before = cache.len();
         let mut steps = 0;
         for key in cache.keys() {
@@ -201,7 +201,7 @@ fn iteration_over_colliding_keys_sees_those_that_stay_once() {
 }
 
 #[test]
-fn what_is_inserted_after_clear_returned_stays() {
+fn an_entry_inserted_after_clear_returned_stays() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(100_000);
         let stop = AtomicBool::new(false);
@@ -220,7 +220,7 @@ fn what_is_inserted_after_clear_returned_stays() {
                 } else {
                     cache.retain(|&key, _| key >= FIRST_MOVING);
                 }
-                // What was there before is gone.
+                // The entries from before are gone.
                 assert!((0..20).all(|key| cache.peek(&key) != Some(round)));
                 for key in 0..20 {
                     assert_eq!(cache.insert(key, round + 1_000), Inserted::Added);
@@ -267,7 +267,7 @@ fn racing_retains_remove_each_entry_once_and_add_up() {
 }
 
 #[test]
-fn an_iterator_given_up_half_way_holds_nothing_back() {
+fn an_abandoned_iterator_holds_up_nothing() {
     for_each_config(|config| {
         let cache = config.cache::<u64, String>(1_000);
         for key in 0..100 {
@@ -286,8 +286,8 @@ fn an_iterator_given_up_half_way_holds_nothing_back() {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How many items each kind of iteration returns after its first, if `meanwhile` happens then to a
-/// cache that `fill` has filled. The first two are those of `iter` and `keys`.
+/// How many items each kind of iteration returns after its first one, if `meanwhile` then changes
+/// the cache that `fill` has filled. The first two counts are those of `iter` and `keys`.
 fn rest_of_each_iteration(
     fill: impl Fn(&Cache<u32, u32>),
     meanwhile: impl Fn(&Cache<u32, u32>, &FakeClock),
@@ -318,7 +318,7 @@ fn rest_of_each_iteration(
 }
 
 #[test]
-fn an_item_that_expired_since_it_was_cloned_never_comes_back() {
+fn an_item_that_expired_since_it_was_cloned_is_not_returned() {
     let fill = |cache: &Cache<u32, u32>| {
         for key in 0..10 {
             let _ = match key {
@@ -330,7 +330,7 @@ fn an_item_that_expired_since_it_was_cloned_never_comes_back() {
             };
         }
     };
-    // The first to come may be one of the two that live longer.
+    // The first item may be one of the two that live longer.
     for count in rest_of_each_iteration(fill, |_, clock| clock.advance(SECOND * 2), |it| it) {
         assert!((1..=2).contains(&count), "{count}");
     }
@@ -339,7 +339,7 @@ fn an_item_that_expired_since_it_was_cloned_never_comes_back() {
         cache.run_pending();
     };
     assert_eq!(rest_of_each_iteration(fill, all, |it| it), [0; 8]);
-    // Brought forward since, by the user or an `Expiry`, and gone when it is asked for.
+    // The user or an `Expiry` brings the deadline forward, and it has passed when the item is due.
     let forward = |cache: &Cache<u32, u32>, clock: &FakeClock| {
         for key in 0..10 {
             assert!(cache.expire_after(&key, Some(SECOND / 2)));
@@ -365,7 +365,7 @@ fn an_item_that_expired_since_it_was_cloned_never_comes_back() {
 }
 
 #[test]
-fn an_item_whose_tag_was_invalidated_since_it_was_cloned_never_comes_back() {
+fn an_item_whose_tag_was_invalidated_since_it_was_cloned_is_not_returned() {
     let fill = |cache: &Cache<u32, u32>| {
         for key in 0..10 {
             let _ = cache.insert_with_tags(key, key, ["tag", "other"]);
@@ -373,7 +373,7 @@ fn an_item_whose_tag_was_invalidated_since_it_was_cloned_never_comes_back() {
     };
     let invalidate = |cache: &Cache<u32, u32>, _: &FakeClock| {
         assert!(cache.invalidate_tag("other"));
-        // Which is another entry, though of the same key.
+        // This is another entry with the same key.
         cache.insert(3, 4);
     };
     for count in rest_of_each_iteration(fill, invalidate, |it| it) {
@@ -387,7 +387,7 @@ fn an_item_whose_tag_was_invalidated_since_it_was_cloned_never_comes_back() {
 }
 
 #[test]
-fn an_item_that_was_given_longer_to_live_since_it_was_cloned_is_seen() {
+fn an_item_whose_lifetime_was_prolonged_since_it_was_cloned_is_returned() {
     let fill = |cache: &Cache<u32, u32>| (0..10).for_each(|key| _ = cache.insert(key, key));
     let uses = |cache: &Cache<u32, u32>, clock: &FakeClock| {
         for second in 0..10 {
@@ -396,7 +396,7 @@ fn an_item_that_was_given_longer_to_live_since_it_was_cloned_is_seen() {
                 assert_eq!(cache.get(&key), Some(key), "after {second} s");
             }
         }
-        // One deadline among others is brought forward.
+        // The deadline of one other entry is brought forward.
         let _ = cache.insert_with_ttl(99, 99, SECOND);
         assert!(cache.expire_after(&99, Some(SECOND / 2)));
     };
@@ -404,7 +404,7 @@ fn an_item_that_was_given_longer_to_live_since_it_was_cloned_is_seen() {
     assert!(counts.iter().all(|count| (9..=10).contains(count)), "{counts:?}");
 }
 
-/// A key that moves the clock ahead when it is cloned, once it stands in a cache.
+/// A key that advances the clock when it is cloned, once it is in a cache.
 struct Late(u32, FakeClock);
 
 impl Clone for Late {

@@ -1,12 +1,12 @@
-//! What the library promises, in one program: whatever can share a process with everything else.
+//! What the library promises, in one program for all tests that can share a process.
 //!
 //! All caches of a process share one epoch, one maintenance thread and one registry of policies. So
 //! a test here waits for memory to be freed with [`support::flush`], which allows for the pins of
-//! the other tests, and registers no policy. What needs a process to itself is a program of its own
+//! the other tests, and registers no policy. Tests that need a process to themselves are programs
 //! beside this one: `background`, `faults`, `fork`, `fork_inline`, `reclamation`, `registry` and
 //! `sanitize`. So is `verbs`, which the sanitizers run too.
 
-// Most insertions here are made for what comes after them.
+// Most insertions only prepare a test, which ignores what they return.
 #![allow(clippy::unwrap_used, unused_must_use)]
 
 #[path = "../support/mod.rs"]
@@ -23,5 +23,5 @@ mod explain;
 mod concurrency;
 #[cfg(feature = "snapshot")]
 mod snapshot;
-#[cfg(feature = "quick")]
+#[cfg(all(feature = "quick", feature = "bincode"))]
 mod quick;

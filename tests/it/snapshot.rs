@@ -1,4 +1,5 @@
-//! What is saved comes back. Damaged and forged snapshots are in the program `faults`.
+//! What was saved can be loaded again. Damaged and forged snapshots are tested in the program
+//! `faults`.
 
 #[cfg(feature = "bincode")]
 mod restart;

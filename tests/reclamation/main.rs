@@ -1,9 +1,9 @@
 //! When memory is freed, and that every key and value is dropped exactly once.
 //!
-//! A program of its own: all caches of a process share one epoch, and the pins of other tests would
-//! hold back what is waited for and counted here.
+//! This is a program of its own: all caches of a process share one epoch, and the pins of other
+//! tests would delay the memory that is waited for and counted here.
 
-// Most insertions here are made for what comes after them.
+// Most insertions only prepare a test, which ignores what they return.
 #![allow(clippy::unwrap_used, unused_must_use)]
 
 #[path = "../support/mod.rs"]

@@ -1,5 +1,5 @@
-//! Memory that waits for pins: how it grows, is reported and falls back; and the odd places that
-//! a cache is used from, such as destructors.
+//! Memory that waits for pins: how it grows, is reported and is freed. Also caches that are used
+//! from unusual places, such as destructors.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +11,8 @@ use crate::support::configs::for_each_config;
 use crate::support::counted::{Counted, Ledger};
 use crate::support::rng::Rng;
 
-/// One test at a time: a long pin of one would hold back what another waits for, as all caches
-/// of a process share one epoch.
+/// Lets one test run at a time: all caches of a process share one epoch, so a long pin of one test
+/// would delay another.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -25,7 +25,7 @@ fn block(value: u64) -> Block {
 }
 
 #[test]
-fn a_long_pin_lets_garbage_grow_and_its_end_lets_it_fall() {
+fn garbage_grows_during_a_long_pin_and_falls_after_it() {
     let _alone = alone();
     for_each_config(|config| {
         const CHURN: u64 = 2_000;
@@ -36,9 +36,9 @@ fn a_long_pin_lets_garbage_grow_and_its_end_lets_it_fall() {
         cache.run_pending();
         cache.flush().unwrap();
         let pinned = cache.pin();
-        let held: Vec<(u64, &Block)> =
+        let values: Vec<(u64, &Block)> =
             (0..16).filter_map(|key| pinned.get(&key).map(|value| (key, value))).collect();
-        assert!(!held.is_empty());
+        assert!(!values.is_empty());
         std::thread::scope(|scope| {
             for thread in 0..2 {
                 let cache = &cache;
@@ -52,10 +52,10 @@ fn a_long_pin_lets_garbage_grow_and_its_end_lets_it_fall() {
         });
         let waiting = cache.stats().waiting_bytes();
         let churned = 2 * CHURN * size_of::<Block>() as u64;
-        assert!(waiting > churned / 2, "only {waiting} bytes of {churned} wait, or are reported");
+        assert!(waiting > churned / 2, "only {waiting} of {churned} bytes wait or are reported");
         let refused = cache.flush();
         assert!(refused.is_err(), "flush with the caller's own pin over garbage");
-        for (key, value) in &held {
+        for (key, value) in &values {
             assert_eq!(**value, block(*key), "a pinned value changed");
         }
         drop(pinned);
@@ -66,7 +66,7 @@ fn a_long_pin_lets_garbage_grow_and_its_end_lets_it_fall() {
 }
 
 #[test]
-fn the_refusal_of_flush_says_why_and_keeps_nothing() {
+fn a_refusal_of_flush_names_its_reason_and_retains_nothing() {
     let _alone = alone();
     let ledger = Ledger::new();
     let cache = Cache::<u64, Counted>::new(100);
@@ -77,7 +77,7 @@ fn the_refusal_of_flush_says_why_and_keeps_nothing() {
     cache.clear();
     let error = cache.flush().unwrap_err();
     let message = error.to_string();
-    assert!(message.contains("pin"), "says what holds it: {message}");
+    assert!(message.contains("pin"), "the message names the pin: {message}");
     assert!(!message.ends_with('.'), "style of messages: {message}");
     ledger.assert_living(50, "held by the pin");
     drop(pinned);
@@ -88,7 +88,8 @@ fn the_refusal_of_flush_says_why_and_keeps_nothing() {
 #[test]
 fn flush_is_refused_while_another_thread_is_pinned_and_then_works() {
     let _alone = alone();
-    // Each refusal waits for its patience to end, so not all configurations.
+    // Each refusal waits until its patience ends, so the test does not run through all
+    // configurations.
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let ledger = Ledger::new();
         let cache = Cache::<u64, Counted>::builder()
@@ -115,13 +116,13 @@ fn flush_is_refused_while_another_thread_is_pinned_and_then_works() {
             }
             let refused = cache.flush();
             let living = ledger.living();
-            // First let it go: a panic here would leave it waiting.
+            // Release the thread first: after a panic here it would wait for ever.
             may_end.wait();
             assert!(refused.is_err(), "the other thread still reads");
             assert!(living >= 1);
         });
         cache.flush().unwrap();
-        // `remove` gave back clones, which died at once.
+        // `remove` returned clones, which were dropped at once.
         ledger.assert_living(0, "flushed");
         cache.validate();
     }
@@ -160,7 +161,7 @@ fn a_pinned_value_outlives_its_replacement_removal_and_eviction() {
 }
 
 #[test]
-fn pins_nest_and_the_last_to_end_frees() {
+fn pins_nest_and_memory_is_freed_when_the_last_one_ends() {
     let _alone = alone();
     let ledger = Ledger::new();
     let cache = Cache::<u64, Counted>::new(100);
@@ -197,9 +198,9 @@ fn a_pin_of_one_cache_does_not_delay_the_drop_of_another() {
         for id in 0..10 {
             cache.insert(id, ledger.make(id));
         }
-        // Nobody can read this one any more, so nothing of it need wait.
+        // This cache can no longer be read, so its memory need not wait.
         drop(cache);
-        ledger.assert_living(0, "dropped while a stranger is pinned");
+        ledger.assert_living(0, "dropped while a thread is pinned for another cache");
         assert_eq!(pinned.get(&1), Some(&1));
     });
 }
@@ -228,7 +229,7 @@ fn writers_at_capacity_go_on_while_their_own_thread_is_pinned() {
 #[test]
 fn garbage_without_any_pin_stays_bounded() {
     let _alone = alone();
-    // A quarter of all that was ever retired would mean that nothing is freed on the way.
+    // If a quarter of all that was ever retired waits, nothing was freed on the way.
     let all = 8_000 * size_of::<Block>() as u64;
     for_each_config(|config| {
         let most_waiting = || {
@@ -242,8 +243,8 @@ fn garbage_without_any_pin_stays_bounded() {
             }
             most
         };
-        // A thread that the system takes off its processor within a call, as the maintenance thread, is
-        // pinned for as long, which a busy machine may make long. It does not do so five times in a row.
+        // If the system preempts a thread within a call, such as the maintenance thread, the thread
+        // stays pinned, on a busy machine for long. It does not happen five times in a row.
         let is_bounded = (0..5).any(|_| most_waiting() < all / 4);
         assert!(is_bounded, "a quarter of {all} bytes waited, each time");
     });
@@ -320,8 +321,8 @@ fn a_cache_works_in_destructors_of_thread_locals() {
         let ledger = Ledger::new();
         let cache = config.cache::<u64, Counted>(16);
         let runs = Arc::new(AtomicUsize::new(0));
-        // The library's own thread locals are made before ours in one thread and after in the
-        // other, so that they die in both orders.
+        // In one thread the library's own thread-locals are made before ours, in the other after,
+        // so that they are dropped in both orders.
         for uses_first in [true, false] {
             let thread = std::thread::spawn({
                 let (cache, ledger, runs) = (cache.clone(), Arc::clone(&ledger), Arc::clone(&runs));
@@ -350,7 +351,7 @@ fn a_cache_works_in_destructors_of_thread_locals() {
 }
 
 #[test]
-fn the_last_handle_may_die_in_the_destructor_of_a_thread_local() {
+fn the_last_handle_may_be_dropped_in_the_destructor_of_a_thread_local() {
     let _alone = alone();
     for_each_config(|config| {
         let ledger = Ledger::new();
@@ -398,7 +399,7 @@ fn a_value_may_own_a_cache() {
     });
 }
 
-/// Uses the cache that it lives in when it is dropped.
+/// Uses the cache that it is stored in when it is dropped.
 struct Reentrant {
     id: u64,
     cache: Arc<Mutex<Option<Cache<u64, Reentrant>>>>,
@@ -408,7 +409,7 @@ struct Reentrant {
 impl Drop for Reentrant {
     fn drop(&mut self) {
         self.drops.fetch_add(1, Ordering::SeqCst);
-        // The lock is given back at once: what follows may drop other values.
+        // The lock is released at once, because the code below may drop other values.
         let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(cache) = cache else { return };
         cache.read(&self.id, |other| other.id);
@@ -429,7 +430,7 @@ trait IterCount {
 }
 
 impl IterCount for Cache<u64, Reentrant> {
-    /// `iter` needs clones, which `Reentrant` has none of.
+    /// `iter` needs clones, and `Reentrant` is not `Clone`.
     fn iter_count(&self) -> usize {
         let mut count = 0;
         self.retain(|_, _| {
@@ -457,32 +458,32 @@ fn a_value_may_use_its_cache_while_it_is_dropped() {
         }
         cache.clear();
         cache.run_pending();
-        // Dropping makes new ones: the second flush is for those.
+        // Dropping the first ones makes new ones, which the second flush drops.
         for _ in 0..3 {
             cache.clear();
             cache.flush().unwrap();
         }
         cache.validate();
         assert!(drops.load(Ordering::SeqCst) >= 110);
-        // Break the circle, then nothing holds the cache but us.
+        // Break the circle, so that only this handle holds the cache.
         *slot.lock().unwrap() = None;
         drop(cache);
     });
 }
 
 #[test]
-fn the_last_other_handle_may_die_inside_a_drop() {
+fn the_last_other_handle_may_be_dropped_inside_a_drop() {
     let _alone = alone();
     for_each_config(|config| {
         struct Holder(Option<Cache<u64, Holder>>, #[expect(dead_code)] Counted);
         let ledger = Ledger::new();
         let cache = config.cache::<u64, Holder>(4);
-        // Each holds a handle of the cache that it is in.
+        // Each value holds a handle of the cache that it is in.
         for id in 0..50 {
             cache.insert(id, Holder(Some(cache.clone()), ledger.make(id)));
         }
         cache.read(&49, |holder| assert!(holder.0.is_some()));
-        // Without this the circle of handles would be a leak by contract.
+        // Without this, the circle of handles would be a leak, as documented.
         cache.clear();
         cache.flush().unwrap();
         ledger.assert_living(0, "flushed");
@@ -505,14 +506,14 @@ fn pins_and_churn_from_all_sides_read_only_live_values() {
                     let mut rng = Rng::new(thread);
                     for _ in 0..60 {
                         let pinned = cache.pin();
-                        let mut held = Vec::new();
+                        let mut values = Vec::new();
                         for _ in 0..10 {
                             let id = rng.below(40);
                             cache.insert(id, ledger.make(id));
                             let other = rng.below(40);
-                            held.extend(pinned.get(&other).map(|value| (other, value)));
+                            values.extend(pinned.get(&other).map(|value| (other, value)));
                         }
-                        for (id, value) in held {
+                        for (id, value) in values {
                             assert_eq!(value.id(), id);
                         }
                     }

@@ -7,9 +7,9 @@ use larder::{Builder, Cache, Maintenance, Policy};
 
 use super::model::Order;
 
-/// What every entry weighs where a weight bounds the cache.
+/// The weight of every entry if a weight bounds the cache.
 ///
-/// Not 1, so that a weight taken for a count shows.
+/// It is not 1, so that a test notices a weight that is mistaken for a count.
 pub(crate) const ENTRY_WEIGHT: u32 = 3;
 
 /// What bounds the cache.
@@ -17,16 +17,16 @@ pub(crate) const ENTRY_WEIGHT: u32 = 3;
 pub(crate) enum Bound {
     Entries,
     Weight,
-    /// And the entries have deadlines.
+    /// Entries and weight; the entries also have deadlines.
     Both,
 }
 
-/// A policy by name, and how to ask for it.
+/// The name of a policy, and the function that makes it.
 #[derive(Clone, Copy)]
 pub(crate) struct NamedPolicy {
     pub(crate) name: &'static str,
     pub(crate) make: fn() -> Policy,
-    /// Set where a plain model knows the exact order.
+    /// Set for the policies whose exact order a plain model knows.
     pub(crate) order: Option<Order>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// A cache that holds `capacity` entries, whichever bound says so.
+    /// A cache that holds `capacity` entries, whichever bound limits them.
     pub(crate) fn cache<K, V>(&self, capacity: usize) -> Cache<K, V>
     where
         K: Hash + Eq + Send + Sync + 'static,
@@ -81,7 +81,7 @@ impl Config {
         match self.bound {
             Bound::Entries => builder.capacity(capacity),
             Bound::Weight => builder.max_weight(max_weight).weigher(|_, _| ENTRY_WEIGHT),
-            // With deadlines that never come about, so that all else is seen to stay the same.
+            // The deadlines never pass, so the rest must behave as without them.
             Bound::Both => builder
                 .capacity(capacity)
                 .max_weight(max_weight)
@@ -91,7 +91,7 @@ impl Config {
         }
     }
 
-    /// Whether order is exact and the bounds hold whenever a call returns.
+    /// Whether the order is exact and the bounds hold whenever a call returns.
     pub(crate) fn is_exact(&self) -> bool {
         self.maintenance == Maintenance::Inline && self.partitions == 1
     }
@@ -126,7 +126,7 @@ pub(crate) fn for_each_config(mut check: impl FnMut(&Config)) {
     }
 }
 
-/// Says which configuration a failed assertion belongs to.
+/// Prints the configuration that a failed assertion belongs to.
 struct NameOnPanic<'a>(&'a Config);
 
 impl Drop for NameOnPanic<'_> {

@@ -1,5 +1,5 @@
-//! A key or value that counts how often it is made and dropped, notices when it is dropped twice
-//! or used afterwards, and panics on request in any of the user code that a cache calls.
+//! A key or value that counts how often it is made and dropped, notices when it is dropped twice or
+//! used after its drop, and panics on request in any user code that a cache calls.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -13,7 +13,7 @@ const DEAD: u64 = 0xdead_dead_dead_dead;
 /// Message of every panic on request.
 pub(crate) const REQUESTED: &str = "panic on request";
 
-/// Where user code runs.
+/// A place in user code that a cache calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Hash,
@@ -26,14 +26,15 @@ impl Place {
     pub(crate) const ALL: [Place; 4] = [Place::Hash, Place::Eq, Place::Clone, Place::Drop];
 }
 
-/// The books of one test: all its `Counted` report here.
+/// The counts of one test, to which all its `Counted` report.
 #[derive(Default)]
 pub(crate) struct Ledger {
     made: AtomicUsize,
     dropped: AtomicUsize,
-    /// Dropped twice, or used after it was dropped.
+    /// How many were dropped twice, or used after their drop.
     misused: AtomicUsize,
-    /// For each place: calls left until one panics, 0 for never, negative for every call.
+    /// For each place, how many calls are left until one panics; 0 for never, negative for every
+    /// call.
     fuses: [AtomicI64; 4],
     /// Restricts the fuses to one id, stored plus 1; 0 for all.
     fused_id: AtomicU64,
@@ -49,9 +50,10 @@ impl Ledger {
         Counted { magic: AtomicU64::new(ALIVE), id, ledger: Arc::clone(self) }
     }
 
-    /// Made and not yet dropped.
+    /// How many were made and not yet dropped.
     pub(crate) fn living(&self) -> usize {
-        // Dropped first: what is made in between must not look like a drop too many.
+        // The drops are read first, so that an object made in between does not look like one drop
+        // too many.
         let dropped = self.dropped.load(Ordering::SeqCst);
         self.made.load(Ordering::SeqCst) - dropped
     }
@@ -60,29 +62,33 @@ impl Ledger {
         self.made.load(Ordering::SeqCst)
     }
 
-    /// Panics unless exactly `living` are alive and none was misused.
+    /// Panics unless exactly `living` objects are alive and none was misused.
     #[track_caller]
     pub(crate) fn assert_living(&self, living: usize, what: &str) {
-        assert_eq!(self.misused.load(Ordering::SeqCst), 0, "{what}: dropped twice or used after");
+        assert_eq!(
+            self.misused.load(Ordering::SeqCst),
+            0,
+            "{what}: dropped twice or used after the drop"
+        );
         assert_eq!(self.living(), living, "{what}: keys and values alive");
     }
 
-    /// Lets the `nth` call (from 1) at `place` from now on panic, once.
+    /// From now on, makes the `nth` call at `place`, counted from 1, panic once.
     pub(crate) fn panic_at(&self, place: Place, nth: i64) {
         self.fuses[place as usize].store(nth, Ordering::SeqCst);
     }
 
-    /// Lets every call at `place` panic until disarmed.
+    /// Makes every call at `place` panic until `disarm`.
     pub(crate) fn panic_always(&self, place: Place) {
         self.fuses[place as usize].store(-1, Ordering::SeqCst);
     }
 
-    /// Lets only the `Counted` with this id panic.
+    /// Makes only the `Counted` with this id panic.
     pub(crate) fn only_for(&self, id: u64) {
         self.fused_id.store(id + 1, Ordering::SeqCst);
     }
 
-    /// No more panics. Says whether one was still to come.
+    /// Stops the panics. Returns whether one was still to come.
     pub(crate) fn disarm(&self) -> bool {
         self.fused_id.store(0, Ordering::SeqCst);
         let mut was_armed = false;
@@ -105,16 +111,16 @@ impl Ledger {
                 Err(now) => left = now,
             }
         }
-        // A panic while another unwinds would abort the process: not what is to be tested.
+        // A panic while another one unwinds would abort the process, which is not tested here.
         if (left == 1 || left < 0) && !std::thread::panicking() {
             std::panic::panic_any(REQUESTED);
         }
     }
 }
 
-/// A key or value under observation; equal and hashed by its id, so a `u64` looks it up.
+/// A key or value under observation. It is equal and hashed by its id, so a `u64` looks it up.
 pub(crate) struct Counted {
-    /// Atomic, so that the store in `drop`, which nobody should ever see, is not optimized away.
+    /// Atomic, so that the store in `drop`, which no correct program reads, is not optimized away.
     magic: AtomicU64,
     id: u64,
     ledger: Arc<Ledger>,

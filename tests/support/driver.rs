@@ -7,7 +7,7 @@ use larder::{Cache, Inserted, Maintenance, Policy, Rejection};
 use super::model::{Model, Order, Outcome};
 use super::rng::Rng;
 
-/// The low bits of a value say what it weighs, the others when it was written.
+/// The low bits of a value hold its weight, the others the time when it was written.
 pub(crate) const WEIGHT_BITS: u32 = 16;
 
 /// One call, or a short series of them.
@@ -24,10 +24,10 @@ pub(crate) enum Op {
     Replace(u64, u16),
     Remove(u64),
     RemoveIf(u64, bool),
-    /// Removes every key whose remainder by 7 this is.
+    /// Removes every key whose remainder by 7 is this number.
     Retain(u64),
     Clear,
-    /// So many gets, of keys from the first on, under one pin or each by itself.
+    /// So many gets of consecutive keys, under one pin or each by itself.
     Burst {
         first: u64,
         count: u64,
@@ -44,7 +44,7 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    /// Mostly lookups and inserts of popular keys, now and then anything else.
+    /// Mostly lookups and inserts of popular keys, and sometimes any other operation.
     pub(crate) fn random(rng: &mut Rng, keys: u64, heaviest: u64) -> Self {
         let key = rng.skewed_below(keys);
         let weight = rng.below(heaviest + 1) as u16;
@@ -65,7 +65,7 @@ impl Op {
             990..995 => Self::RunPending,
             995..997 => Self::Flush,
             997 => Self::Burst { first: key, count: 600, is_pinned: weight > 1 },
-            // Rarely, or a large cache would never be full.
+            // Rarely, because a large cache would otherwise never be full.
             _ if rng.below(keys) > 5 => Self::Get(key),
             _ if weight.is_multiple_of(2) => Self::Retain(key % 7),
             _ => Self::Clear,
@@ -77,7 +77,7 @@ impl Op {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) capacity: Option<usize>,
-    /// With it the values' own weights count, without it each weighs 1.
+    /// If set, entries weigh what their values say; otherwise each weighs 1.
     pub(crate) max_weight: Option<u64>,
 }
 
@@ -87,7 +87,7 @@ pub(crate) struct Pair {
     pub(crate) model: Model,
     is_weighted: bool,
     step: u64,
-    /// Repeats the run: the seed and the configuration.
+    /// What repeats the run: the seed and the configuration.
     label: String,
 }
 
@@ -192,13 +192,13 @@ impl Pair {
                 let pinned = self.cache.pin();
                 let seen_read = pinned.get(&read);
                 let seen = self.cache.insert(key, value);
-                // Also after the insert, which may have evicted it.
+                // The pinned value is checked after the insert too, which may have evicted it.
                 assert_eq!(seen_read.copied(), expected_read, "{}", self.at(op));
                 drop(pinned);
                 self.check_write(op, seen, expected);
             }
             Op::RunPending => self.cache.run_pending(),
-            // Under a pin of another test of this process it may refuse.
+            // It may refuse, under a pin of another test of this process.
             Op::Flush => drop(self.cache.flush()),
         }
         assert_eq!(self.cache.len(), self.model.len(), "len: {}", self.at(op));
@@ -231,9 +231,9 @@ impl Pair {
         }
     }
 
-    /// Evicts everything, one by one, and compares the order.
+    /// Evicts everything, one entry after the other, and compares the order.
     ///
-    /// Where weights bound the cache they decide how many leave, so there it does nothing.
+    /// It does nothing if weights bound the cache, because they decide how many entries leave.
     pub(crate) fn check_order_by_evicting_all(&mut self) {
         if self.is_weighted {
             return;
@@ -279,7 +279,7 @@ impl Pair {
         };
         assert_eq!(seen, expected, "{}", self.at(op));
         for key in self.model.last_evicted() {
-            assert!(!self.cache.contains_key(key), "key {key} had to go: {}", self.at(op));
+            assert!(!self.cache.contains_key(key), "key {key} should have left: {}", self.at(op));
         }
     }
 
@@ -295,7 +295,7 @@ enum Lookup {
     Peeks,
 }
 
-/// What a value of these tests weighs.
+/// The weight of a value of these tests.
 pub(crate) fn weight_of(value: u64) -> u32 {
     (value & ((1 << WEIGHT_BITS) - 1)) as u32
 }

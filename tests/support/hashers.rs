@@ -1,8 +1,8 @@
-//! Hashers that no one should use: they bring out long chains and deep buckets.
+//! Hashers that should not be used otherwise: they produce long chains and deep buckets.
 
 use std::hash::{BuildHasher, Hasher};
 
-/// Hashes everything alike.
+/// Gives everything the same hash.
 #[derive(Clone, Default)]
 pub(crate) struct Constant(pub(crate) u64);
 
@@ -24,7 +24,7 @@ impl Hasher for ConstantHasher {
     fn write(&mut self, _: &[u8]) {}
 }
 
-/// The key, a `u64`, is the hash.
+/// Uses the key, a `u64`, as its hash.
 #[derive(Clone, Default)]
 pub(crate) struct Identity;
 

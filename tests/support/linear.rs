@@ -1,11 +1,12 @@
 //! Histories of racing calls on a map, and the search for an order that explains them.
 //!
 //! A history is linearizable if its calls have an order in which each returns what the sequential
-//! map would, and none comes before one that had returned when it began: Herlihy, Wing,
+//! map would, and in which no call comes before one that had returned when it began: Herlihy, Wing,
 //! "Linearizability: A Correctness Condition for Concurrent Objects" (TOPLAS 1990). By their
 //! locality theorem a map is linearizable if each key by itself is, so each key is searched alone.
 //! The search is that of Wing, Gong, "Testing and Verifying Concurrent Objects" (JPDC 1993), with
-//! the memory of Lowe, "Testing for Linearizability" (CCPE 2017): a set of calls already in order
+//! the cache of Lowe, "Testing for Linearizability" (CCPE 2017): each pair of a set of ordered
+//! calls and the state after them is visited once.
 //! together with the state that they left is entered once.
 
 use std::cell::Cell;
@@ -27,7 +28,7 @@ pub(crate) enum Call {
     Replace(u64),
     Remove,
     RemoveIfEven,
-    /// Time passes, more of it than any entry lives. Belongs to the history of every key.
+    /// More time passes than any entry lives. It belongs to the history of every key.
     Expire,
 }
 
@@ -50,7 +51,7 @@ pub(crate) struct Event {
     pub(crate) outcome: Outcome,
 }
 
-/// What a cache may do that a map may not.
+/// What a cache may do beyond what a map may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Licence {
     /// Nothing: its capacity is never reached and nothing expires.
@@ -64,8 +65,8 @@ pub(crate) trait Verbs: Sync {
     fn run(&self, key: u64, call: Call) -> Outcome;
 }
 
-/// A key that now and then yields to another thread while it is compared: in the middle of a
-/// verb, which is too short to be interrupted there otherwise.
+/// A key whose comparison sometimes yields to another thread: in the middle of a verb, which
+/// otherwise is too short to be interrupted there.
 #[derive(Clone, Debug, Eq)]
 pub(crate) struct Restless(pub(crate) u64);
 
@@ -112,7 +113,7 @@ impl<S: BuildHasher + Send + Sync + 'static> Verbs for Cache<Restless, u64, S> {
 }
 
 impl Call {
-    /// A call that writes `value` if it writes.
+    /// A call that writes `value`, if it is a kind of call that writes.
     pub(crate) fn random(rng: &mut Rng, value: u64) -> Self {
         match rng.below(12) {
             0..3 => Call::Get,
@@ -124,7 +125,7 @@ impl Call {
         }
     }
 
-    /// What the call does to a key of the sequential map.
+    /// What the call does to one key of the sequential map.
     pub(crate) fn apply(self, state: Option<u64>) -> (Option<u64>, Outcome) {
         let rejected = |why| (state, Outcome::Written(Inserted::Rejected(why)));
         match (self, state) {
@@ -148,7 +149,7 @@ impl Call {
 }
 
 impl Event {
-    /// Whether the rest of a history that has an order has one without this call, too.
+    /// Whether a history that has an order still has one without this call.
     fn is_dispensable(&self, licence: Licence) -> bool {
         match self.outcome {
             Outcome::Value(Some(_)) if self.call == Call::Remove => licence == Licence::Vanish,
@@ -159,11 +160,11 @@ impl Event {
     }
 }
 
-/// Notes calls with the order of their beginnings and ends.
+/// Records calls with the order of their beginnings and ends.
 ///
-/// The counter is one word that all threads change, so of two calls one of which had returned
-/// before the other began, the recorder knows it. Being a locked instruction, it also orders the
-/// calls of a thread as the processor sees them: weaker orderings are for the loom models.
+/// The counter is one word that all threads change, so if one call returned before another began,
+/// the recorder knows it. Its instruction is locked and so also orders the calls of a thread as the
+/// processor sees them; weaker orderings are left to the loom models.
 #[derive(Default)]
 pub(crate) struct Recorder {
     counter: AtomicU64,
@@ -188,12 +189,12 @@ impl Recorder {
     }
 }
 
-/// The calls on one key for which there is no order, less those that do not matter.
+/// The calls on one key that have no order, without those that do not matter.
 #[derive(Debug)]
 pub(crate) struct Violation {
     pub(crate) events: Vec<Event>,
     licence: Licence,
-    /// All calls on the key: what had an effect that its result denies is not in `events`.
+    /// All calls on the key. A call whose effect contradicts its result is missing in `events`.
     all: Vec<Event>,
 }
 
@@ -213,7 +214,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// Searches an order for each key, which begins absent.
+/// Searches for an order for each key, all of which begin absent.
 pub(crate) fn check(events: &[Event], licence: Licence) -> Result<(), Violation> {
     let mut keys: Vec<u64> = events.iter().map(|event| event.key).collect();
     keys.sort_unstable();
@@ -239,7 +240,7 @@ pub(crate) fn is_linearizable(events: &[Event], licence: Licence) -> bool {
 struct Search<'a> {
     events: &'a [Event],
     licence: Licence,
-    /// Lowe's memory: calls in order, one bit each, and the state after them.
+    /// Lowe's cache: the ordered calls, one bit each, and the state after them.
     entered: HashSet<(u64, Option<u64>)>,
 }
 
@@ -254,7 +255,7 @@ impl Search<'_> {
         if !self.entered.insert((ordered, state)) {
             return false;
         }
-        // Who began after a call returned that is still to come must wait for it.
+        // A call that began after another returned must wait for that one if it is not yet ordered.
         for at in open().filter(|at| events[*at].began < first_end) {
             let (next, outcome) = events[at].call.apply(state);
             if outcome == events[at].outcome && self.goes_on(ordered | 1 << at, next) {
@@ -265,9 +266,10 @@ impl Search<'_> {
     }
 }
 
-/// Leaves out of the calls, in the order of their beginnings, what can be left out without a doubt: while there is still no order, calls that
-/// change nothing, and the last one if it began after every other had returned. Had the whole
-/// history an order, so would what remains.
+/// Removes from `events`, which are in the order of their beginnings, calls that can surely be left
+/// out: calls that change nothing, and the last call if it began after all others had returned. A
+/// call stays if the rest would have an order without it. If the whole history had an order, so
+/// would the rest.
 fn minimized(mut events: Vec<Event>, licence: Licence) -> Vec<Event> {
     let mut at = events.len();
     while at > 0 {

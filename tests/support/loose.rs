@@ -1,5 +1,5 @@
-//! Applies one operation to any cache and checks what holds whichever policy it has: what is there
-//! was written last, and what a call says about a key agrees with that.
+//! Applies one operation to any cache and checks what holds for every policy: a value that is found
+//! was written last, and the result of each call agrees with that.
 //!
 //! The fuzz targets include this file too.
 
@@ -9,12 +9,12 @@ use larder::{Cache, Inserted, Rejection};
 
 use super::driver::{Op, WEIGHT_BITS};
 
-/// A cache of unknown order beside all that was written and not taken back.
+/// A cache whose order is unknown, beside all values that were written and not removed.
 pub(crate) struct Loose {
     pub(crate) cache: Cache<u64, u64>,
-    /// Last written values, of evicted keys too.
+    /// The last written values, also those of evicted keys.
     written: HashMap<u64, u64>,
-    /// Inline maintenance: the bounds hold whenever a call returns.
+    /// Whether maintenance is inline, so that the bounds hold whenever a call returns.
     is_inline: bool,
     step: u64,
     label: String,
@@ -25,7 +25,7 @@ impl Loose {
         Self { cache, written: HashMap::new(), is_inline, step: 0, label }
     }
 
-    /// Applies `op` and panics where the answer is impossible.
+    /// Applies `op` and panics if the answer is impossible.
     pub(crate) fn apply(&mut self, op: Op) {
         self.step += 1;
         match op {
@@ -103,7 +103,7 @@ impl Loose {
             Op::RunPending => self.cache.run_pending(),
             Op::Flush => drop(self.cache.flush()),
         }
-        // In the background an eviction may be under way that is not counted yet.
+        // In the background, an eviction may be under way that is not counted yet.
         if self.is_inline {
             assert!(self.cache.len() <= self.written.len(), "{}", self.at(op));
             self.check_bounds(op);

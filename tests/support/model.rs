@@ -1,8 +1,8 @@
 //! Plain models of the exact policies, with both bounds.
 //!
-//! An entry has a rank; the lowest rank leaves first. That is all there is to LRU (rank: last
-//! use), LFU (rank: count, then last use) and FIFO (rank: first insertion). The fuzz targets
-//! include this file too, so it needs nothing but `std`.
+//! An entry has a rank, and the lowest rank leaves first. This alone makes LRU (rank: last use),
+//! LFU (rank: count, then last use) and FIFO (rank: first insertion). The fuzz targets include this
+//! file too, so it needs only `std`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,7 +18,7 @@ impl Order {
     pub(crate) const ALL: [Order; 3] = [Order::Lru, Order::Lfu, Order::Fifo];
 }
 
-/// What a write did; the library's `Inserted` without its details.
+/// What a write did: the library's `Inserted` without its details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Added,
@@ -176,7 +176,7 @@ impl Model {
         keys
     }
 
-    /// All keys, the next to leave first.
+    /// All keys, the next victim first.
     pub(crate) fn keys_in_order(&self) -> Vec<u64> {
         self.queue.values().copied().collect()
     }
@@ -196,7 +196,7 @@ impl Model {
         self.make_room(0, 0, Some(key));
     }
 
-    /// Counts one use. First come, first out does not care.
+    /// Counts one use, which FIFO ignores.
     fn touch(&mut self, key: u64) {
         if self.order == Order::Fifo {
             return;
@@ -218,7 +218,7 @@ impl Model {
         }
     }
 
-    /// Evicts until `entries` more entries of `weight` together fit; `spared` last.
+    /// Evicts until `entries` more entries of `weight` together fit; `spared` leaves last.
     fn make_room(&mut self, entries: usize, weight: u64, spared: Option<u64>) {
         while self.capacity.is_some_and(|limit| self.slots.len() + entries > limit)
             || self.max_weight.is_some_and(|limit| self.weight + weight > limit)

@@ -19,19 +19,19 @@ impl Rng {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number in `0..limit`. The bias of the remainder is of no concern to a test.
+    /// A number in `0..limit`. The bias of the remainder does not matter to a test.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next_u64() % limit
     }
 
-    /// A number in `0..limit` that prefers small ones, as real keys prefer the popular ones.
+    /// A number in `0..limit` that is more often small, as popular keys are used more often.
     pub(crate) fn skewed_below(&mut self, limit: u64) -> u64 {
         let bound = self.below(limit) + 1;
         self.below(bound)
     }
 }
 
-/// The seeds to run a random test with: `count` from the test's own `base`, or the one in
+/// The seeds to run a random test with: `count` seeds from the test's own `base`, or the one in
 /// `LARDER_TEST_SEED`, which repeats a failure or explores further.
 pub(crate) fn seeds(base: u64, count: u64) -> Vec<u64> {
     match std::env::var("LARDER_TEST_SEED") {

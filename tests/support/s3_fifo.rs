@@ -1,13 +1,13 @@
-//! S3-FIFO as its paper has it: Yang, Zhang, Qiu, Yue, Rashmi, "FIFO queues are all you need for
-//! cache eviction" (SOSP 2023), Algorithm 1, over plain lists. The fuzz targets include this file
-//! too.
+//! S3-FIFO as its paper describes it: Yang, Zhang, Qiu, Yue, Rashmi, "FIFO queues are all you need
+//! for cache eviction" (SOSP 2023), Algorithm 1, with plain lists. The fuzz targets include this
+//! file too.
 
 /// Keys with their counts, the newest first.
 pub(crate) struct S3Fifo {
     capacity: usize,
     small: Vec<(u64, u8)>,
     main: Vec<(u64, u8)>,
-    /// What left the small queue, the newest first.
+    /// The keys that left the small queue, the newest first.
     ghost: Vec<u64>,
 }
 
@@ -24,7 +24,7 @@ impl S3Fifo {
         })
     }
 
-    /// Overwriting is a use.
+    /// An update counts as a use.
     pub(crate) fn insert(&mut self, key: u64) {
         if self.get(key) {
             return;
@@ -56,17 +56,17 @@ impl S3Fifo {
     fn evict(&mut self) {
         let share = (self.capacity / 10).max(1);
         while self.small.len() >= share || self.main.is_empty() {
-            let (key, count) = self.small.pop().expect("something is held");
+            let (key, count) = self.small.pop().expect("a queue is not empty");
             if count <= 1 {
                 self.ghost.insert(0, key);
-                // As many as the main queue holds, and the one that has just come.
+                // As many keys as the main queue holds, plus the one that was just added.
                 self.ghost.truncate(self.capacity - share + 1);
                 return;
             }
             self.main.insert(0, (key, 0));
         }
         loop {
-            let (key, count) = self.main.pop().expect("something is held");
+            let (key, count) = self.main.pop().expect("a queue is not empty");
             match count.checked_sub(1) {
                 Some(left) => self.main.insert(0, (key, left)),
                 None => return,

@@ -1,10 +1,10 @@
-//! SIEVE as its paper has it: Zhang, Yang, Yue, Vigfusson, Rashmi, "SIEVE is Simpler than LRU"
-//! (NSDI 2024), Algorithm 1, over a plain list. The fuzz targets include this file too.
+//! SIEVE as its paper describes it: Zhang, Yang, Yue, Vigfusson, Rashmi, "SIEVE is Simpler than
+//! LRU" (NSDI 2024), Algorithm 1, with a plain list. The fuzz targets include this file too.
 
 /// Keys in the order of insertion, the newest first, and the hand.
 pub(crate) struct Sieve {
     capacity: usize,
-    /// Key, visited.
+    /// Each key, and whether it was visited.
     queue: Vec<(u64, bool)>,
     /// Index of the entry that the hand points at; `None` is the tail.
     hand: Option<usize>,
@@ -23,7 +23,7 @@ impl Sieve {
         })
     }
 
-    /// Overwriting is a visit.
+    /// An update counts as a visit.
     pub(crate) fn insert(&mut self, key: u64) {
         if self.get(key) {
             return;

@@ -1,4 +1,4 @@
-//! Many pairs at once: none is lost without a word.
+//! Many pairs at once: each pair that is not stored is counted.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
@@ -18,7 +18,7 @@ fn pairs_that_are_inserted_together_are_counted() {
 }
 
 #[test]
-fn what_an_extension_cannot_store_is_counted() {
+fn pairs_that_an_extension_cannot_store_are_counted() {
     let build = || {
         let builder = Cache::builder().max_weight(100).weigher(|_: &u64, value: &u32| *value);
         builder.maintenance(Maintenance::Inline).build().unwrap()
@@ -34,7 +34,7 @@ fn what_an_extension_cannot_store_is_counted() {
     });
     for cache in [own, shared] {
         assert_eq!(cache.stats().rejections, 2);
-        assert_eq!(cache.to_vec(), [(3, 20)], "a value that was to be replaced is gone");
+        assert_eq!(cache.to_vec(), [(3, 20)], "a value that should have been replaced is gone");
     }
 }
 
@@ -55,7 +55,7 @@ fn a_collected_cache_has_every_pair_and_the_bound_of_their_number() {
 
 #[test]
 fn a_copy_needs_no_comparison() {
-    /// Clone, and nothing else.
+    /// Implements `Clone`, and no comparison.
     #[derive(Clone)]
     struct Plain(u64);
     let cache: Cache<u64, Plain> = (0..10).map(|key| (key, Plain(key * 2))).collect();

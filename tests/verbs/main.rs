@@ -1,32 +1,31 @@
 //! Each verb by itself, and all of them mixed against a plain map, in every configuration.
 //!
-//! A program of its own because CI also runs it under AddressSanitizer, where building everything
-//! else that is in `it` would take long.
+//! This is a program of its own because CI also runs it under AddressSanitizer, where building all
+//! of `it` would take long.
 
-// Most insertions here are made for what comes after them.
+// Most insertions only prepare a test, which ignores what they return.
 #![allow(clippy::unwrap_used, unused_must_use)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod collecting;
+mod mixed;
 mod queries;
 mod ranking;
 mod storing;
 mod taking;
 
 use std::borrow::Borrow;
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use larder::{Cache, Inserted, Maintenance, Rejection};
 
 use crate::support::configs::for_each_config;
-use crate::support::rng::{Rng, seeds};
 
-/// Far more than any test here inserts where it must not evict.
+/// Far more than a test inserts that must not evict.
 const ROOMY: usize = 4096;
 
 #[test]
@@ -134,7 +133,7 @@ fn remove_gives_the_value_back_once() {
 }
 
 #[test]
-fn remove_if_asks_about_the_present_value() {
+fn remove_if_checks_the_present_value() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(ROOMY);
         cache.insert(1, 10);
@@ -156,7 +155,7 @@ fn remove_if_asks_about_the_present_value() {
 }
 
 #[test]
-fn retain_asks_once_about_each_entry_and_keeps_what_it_is_told() {
+fn retain_checks_each_entry_once_and_keeps_the_matching_ones() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(ROOMY);
         for key in 0..300 {
@@ -299,7 +298,7 @@ fn a_borrowed_form_of_the_key_finds_the_entry() {
     });
 }
 
-/// Hashes like the number in it, as `Borrow` asks for.
+/// Hashes like the number in it, as `Borrow` requires.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Id(u64);
 
@@ -322,8 +321,8 @@ impl Borrow<str> for Name {
 #[test]
 fn a_borrowed_form_of_a_users_own_key_finds_the_entry() {
     for_each_config(|config| {
-        // Hashers may treat numbers and strings in ways of their own, but then they must treat
-        // what wraps them likewise.
+        // A hasher may treat numbers and strings in its own way, but it must treat their wrappers
+        // in the same way.
         let cache = config.cache::<Id, u64>(ROOMY);
         let names = config.cache::<Name, u64>(ROOMY);
         for id in 0..50 {
@@ -386,7 +385,7 @@ fn a_clone_is_the_same_cache() {
 }
 
 #[test]
-fn a_cache_says_how_it_was_built() {
+fn a_cache_reports_how_it_was_built() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(64);
         assert_eq!(cache.partitions(), config.partitions);
@@ -409,202 +408,6 @@ fn pairs_are_collected_and_extended() {
     cache.extend((0..100).map(|key| (key, key)));
     assert_eq!(cache.len(), 100);
     assert_eq!(cache.get(&99), Some(99));
-}
-
-#[test]
-fn bounds_hold_after_each_inline_call_and_after_run_pending() {
-    for_each_config(|config| {
-        const CAPACITY: usize = 64;
-        let cache = config.cache::<u64, u64>(CAPACITY);
-        let is_inline = config.maintenance == Maintenance::Inline;
-        for key in 0..2_000 {
-            cache.insert(key, key);
-            if is_inline {
-                assert!(cache.len() <= CAPACITY, "{} entries", cache.len());
-                assert!(cache.weight() <= CAPACITY as u64 * config.entry_weight());
-            }
-        }
-        cache.run_pending();
-        assert!(cache.len() <= CAPACITY, "{} entries", cache.len());
-        assert!(cache.weight() <= CAPACITY as u64 * config.entry_weight());
-        assert_eq!(cache.weight(), cache.len() as u64 * config.entry_weight());
-        assert_eq!(cache.iter().count(), cache.len());
-        let stats = cache.stats();
-        assert_eq!(stats.inserts - stats.evictions - stats.removals, cache.len() as u64);
-        assert_eq!(stats.evicted_weight, stats.evictions * config.entry_weight());
-        cache.validate();
-    });
-}
-
-#[test]
-fn a_new_entry_is_never_the_victim_of_its_own_insertion() {
-    for_each_config(|config| {
-        if config.maintenance == Maintenance::Background {
-            return;
-        }
-        for capacity in [config.partitions, 8, 40] {
-            let cache = config.cache::<u64, u64>(capacity);
-            let mut rng = Rng::new(0x5eed);
-            for step in 0..2_000_u64 {
-                let key = rng.skewed_below(100);
-                cache.insert(key, step);
-                assert_eq!(cache.peek(&key), Some(step), "step {step}, capacity {capacity}");
-                // Now and then everything there is has been used, and used again.
-                let rounds = if step % 50 == 0 { 4 } else { 0 };
-                for _ in 0..rounds {
-                    for key in 0..100 {
-                        cache.get(&key);
-                    }
-                }
-            }
-        }
-    });
-}
-
-#[test]
-fn random_operations_agree_with_a_plain_map_where_nothing_is_evicted() {
-    for seed in seeds(0x0b5e_55ed, 1) {
-        for_each_config(|config| {
-            let cache = config.cache::<u64, u64>(ROOMY);
-            let mut map = HashMap::new();
-            let mut rng = Rng::new(seed);
-            for step in 0..2_000_u64 {
-                random_step(&cache, &mut map, &mut rng, step, seed);
-                if step % 64 == 0 {
-                    assert_same(&cache, &map, seed);
-                }
-            }
-            cache.run_pending();
-            assert_same(&cache, &map, seed);
-            assert_eq!(cache.weight(), map.len() as u64 * config.entry_weight());
-            cache.validate();
-        });
-    }
-}
-
-/// One random operation on both. The map must never evict.
-fn random_step(
-    cache: &Cache<u64, u64>,
-    map: &mut HashMap<u64, u64>,
-    rng: &mut Rng,
-    step: u64,
-    seed: u64,
-) {
-    let key = rng.below(200);
-    let at = || format!("seed {seed}, step {step}, key {key}");
-    match rng.below(100) {
-        0..25 => {
-            let expected =
-                if map.insert(key, step).is_some() { Inserted::Replaced } else { Inserted::Added };
-            assert_eq!(cache.insert(key, step), expected, "{}", at());
-        }
-        25..35 => {
-            let expected = match map.entry(key) {
-                Entry::Occupied(_) => Inserted::Rejected(Rejection::Present),
-                Entry::Vacant(vacant) => {
-                    vacant.insert(step);
-                    Inserted::Added
-                }
-            };
-            assert_eq!(cache.insert_if_absent(key, step), expected, "{}", at());
-        }
-        35..45 => {
-            let expected = match map.get_mut(&key) {
-                Some(value) => {
-                    *value = step;
-                    Inserted::Replaced
-                }
-                None => Inserted::Rejected(Rejection::Absent),
-            };
-            assert_eq!(cache.replace(key, step), expected, "{}", at());
-        }
-        45..60 => assert_eq!(cache.remove(&key), map.remove(&key), "{}", at()),
-        60..65 => {
-            let removes = map.get(&key).is_some_and(|value| value % 2 == 0);
-            assert_eq!(cache.remove_if(&key, |_, value| value % 2 == 0), removes, "{}", at());
-            if removes {
-                map.remove(&key);
-            }
-        }
-        65..97 => {
-            let expected = map.get(&key).copied();
-            assert_eq!(cache.get(&key), expected, "{}", at());
-            assert_eq!(cache.peek(&key), expected, "{}", at());
-            assert_eq!(cache.pin().get(&key).copied(), expected, "{}", at());
-            assert_eq!(cache.contains_key(&key), expected.is_some(), "{}", at());
-        }
-        97..99 => {
-            cache.retain(|key, value| (key + value) % 8 != 0);
-            map.retain(|key, value| (*key + *value) % 8 != 0);
-        }
-        _ => {
-            if rng.below(4) == 0 {
-                cache.clear();
-                map.clear();
-            }
-        }
-    }
-    assert_eq!(cache.len(), map.len(), "{}", at());
-}
-
-fn assert_same(cache: &Cache<u64, u64>, map: &HashMap<u64, u64>, seed: u64) {
-    let mut seen: Vec<(u64, u64)> = cache.iter().collect();
-    seen.sort_unstable();
-    let mut expected: Vec<(u64, u64)> = map.iter().map(|(&key, &value)| (key, value)).collect();
-    expected.sort_unstable();
-    assert_eq!(seen, expected, "seed {seed}");
-}
-
-#[test]
-fn what_is_there_under_eviction_was_written_last() {
-    for seed in seeds(0x1a57, 1) {
-        for_each_config(|config| {
-            const CAPACITY: usize = 32;
-            let cache = config.cache::<u64, u64>(CAPACITY);
-            let mut written = HashMap::new();
-            let mut rng = Rng::new(seed);
-            for step in 0..4_000_u64 {
-                let key = rng.skewed_below(128);
-                match rng.below(10) {
-                    0..4 => {
-                        cache.insert(key, step);
-                        written.insert(key, step);
-                    }
-                    4 => {
-                        // A present key stays; an evicted one may be there in the map only.
-                        if cache.insert_if_absent(key, step) == Inserted::Added {
-                            written.insert(key, step);
-                        }
-                    }
-                    5 => {
-                        if cache.replace(key, step) == Inserted::Replaced {
-                            written.insert(key, step);
-                        }
-                    }
-                    6 => {
-                        let removed = cache.remove(&key);
-                        let last = written.remove(&key);
-                        assert!(removed.is_none() || removed == last, "seed {seed}, step {step}");
-                    }
-                    _ => {
-                        if let Some(value) = cache.get(&key) {
-                            assert_eq!(
-                                written.get(&key),
-                                Some(&value),
-                                "seed {seed}, step {step}, key {key}"
-                            );
-                        }
-                    }
-                }
-            }
-            cache.run_pending();
-            assert!(cache.len() <= CAPACITY);
-            for (key, value) in cache.iter() {
-                assert_eq!(written.get(&key), Some(&value), "seed {seed}, key {key}");
-            }
-            cache.validate();
-        });
-    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Lookups by what is equivalent to a key and no borrowed form of it.
+//! Lookups by a query that is equivalent to a key without being a borrowed form of it.
 
 use std::time::Duration;
 
@@ -32,9 +32,9 @@ enum Borrowed<'q> {
 impl Equivalent<Owned> for Borrowed<'_> {
     fn equivalent(&self, key: &Owned) -> bool {
         match (self, key) {
-            (Self::Page(name), Owned::Page(held)) => name == held,
-            (Self::Image(name, width), Owned::Image(held, held_width)) => {
-                name == held && width == held_width
+            (Self::Page(name), Owned::Page(stored)) => name == stored,
+            (Self::Image(name, width), Owned::Image(stored, stored_width)) => {
+                name == stored && width == stored_width
             }
             _ => false,
         }
@@ -46,7 +46,7 @@ fn pair(host: &str, page: &str) -> Pair {
 }
 
 #[test]
-fn every_lookup_takes_what_is_equivalent_to_the_key() {
+fn every_lookup_accepts_a_query_equivalent_to_the_key() {
     for_each_config(|config| {
         let cache: Cache<Pair, u32, _> = config.cache(1024);
         cache.insert_with_ttl(pair("host", "page"), 7, Duration::from_secs(3600));

@@ -1,43 +1,21 @@
-//! The order of the policy: gone through, taken from at its ends, changed by hand.
+//! The ranking of entries: iterated over, popped from at both ends, changed by demotion.
 
 use std::collections::HashSet;
 
-use larder::policy::{Accesses, EvictionPolicy, NodeId, Nodes};
+use larder::policy::Accesses;
 use larder::{Cache, Maintenance, Policy};
 
 use super::ROOMY;
 use crate::support::configs::{POLICIES, for_each_config};
 use crate::support::hashers::Constant;
+use crate::support::inline_cache;
+use crate::support::newest_first::NewestFirst;
 use crate::support::rng::{Rng, seeds};
 
-fn inline_cache(policy: Policy, capacity: usize) -> Cache<u64, u64> {
-    let builder = Cache::builder().capacity(capacity).policy(policy);
-    builder.maintenance(Maintenance::Inline).build().unwrap()
-}
-
-/// A policy that names nothing on its own.
-#[derive(Default)]
-struct Terse(Vec<NodeId>);
-
-impl EvictionPolicy for Terse {
-    fn accesses(&self) -> Accesses {
-        Accesses::Counter { max: 9 }
-    }
-    fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) {
-        self.0.push(id);
-    }
-    fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
-    fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
-    fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
-        self.0.retain(|held| *held != id);
-    }
-    fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
-        self.0.pop()
-    }
-}
-
 fn all_policies() -> Vec<Policy> {
-    let own = Policy::custom("terse", |_| Box::new(Terse::default()));
+    let own = Policy::custom("newest first", |_| {
+        Box::new(NewestFirst::new(Accesses::Counter { max: 9 }))
+    });
     POLICIES.iter().map(|named| (named.make)()).chain([own]).collect()
 }
 
@@ -132,7 +110,7 @@ fn popping_follows_the_order_until_nothing_is_left() {
 }
 
 #[test]
-fn popping_passes_over_what_is_not_valid() {
+fn popping_skips_entries_that_are_not_valid() {
     let cache = inline_cache(Policy::fifo(), 100);
     for key in 0..10 {
         cache.insert_with_tags(key, key, ["old"]);
@@ -170,7 +148,7 @@ fn a_demoted_entry_leaves_next_whatever_the_policy() {
 }
 
 #[test]
-fn a_use_or_a_new_value_takes_a_demotion_back() {
+fn a_use_or_a_new_value_cancels_a_demotion() {
     for policy in all_policies().into_iter().filter(|policy| policy.name() != "fifo") {
         for is_use in [true, false] {
             let cache = inline_cache(policy.clone(), 10);
@@ -216,7 +194,7 @@ fn demotions_of_entries_that_leave_otherwise_leave_no_trace() {
         cache.insert(key, key);
     }
     cache.insert(10, 10);
-    assert!(!cache.contains_key(&0), "the oldest, not the one in a demoted one's place");
+    assert!(!cache.contains_key(&0), "the oldest left, not the entry that replaced a demoted one");
     cache.insert_unevictable(11, 11);
     assert!(!cache.demote(&11), "never evicted");
     cache.validate();

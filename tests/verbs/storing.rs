@@ -1,5 +1,5 @@
-//! What an entry can be given, what a value that takes another's place hands out, and fills that are
-//! stored only while nothing has changed.
+//! The options of an insertion, the values that an insertion returns, and fills that are stored
+//! only if nothing has changed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -126,7 +126,7 @@ fn a_fill_is_refused_after_every_kind_of_change_and_only_then() {
         cache.clear();
         let (first, second) = (cache.begin_fill(&1), cache.begin_fill(&1));
         let given_up = cache.begin_fill(&1);
-        // Neither lookups, nor changes of other keys, nor other fills.
+        // Neither lookups, nor changes of other keys, nor other fills make it stale.
         cache.get(&1);
         cache.insert(2, 2);
         cache.remove(&2);
@@ -145,7 +145,7 @@ fn a_fill_is_refused_after_every_kind_of_change_and_only_then() {
 }
 
 #[test]
-fn no_read_after_an_update_returns_what_was_fetched_before_it() {
+fn no_read_after_an_update_returns_a_value_fetched_before_it() {
     for mode in [Maintenance::Inline, Maintenance::Background] {
         for is_atomic in [false, true] {
             let removals = Arc::new(AtomicU64::new(0));
@@ -161,7 +161,7 @@ fn no_read_after_an_update_returns_what_was_fetched_before_it() {
             }
             .build()
             .unwrap();
-            // The database: versions of three rows, which only grow.
+            // The database: the versions of three rows, which only grow.
             let rows: [Mutex<u64>; 3] = Default::default();
             std::thread::scope(|scope| {
                 for thread in 0..4_usize {
@@ -188,7 +188,7 @@ fn no_read_after_an_update_returns_what_was_fetched_before_it() {
             cache.run_pending();
             for (key, row) in (0..).zip(&rows) {
                 let now = *row.lock().unwrap();
-                assert!(cache.get(&key).is_none_or(|seen| seen == now), "an old row stays");
+                assert!(cache.get(&key).is_none_or(|seen| seen == now), "an old row stayed");
             }
             cache.validate();
         }
@@ -196,11 +196,11 @@ fn no_read_after_an_update_returns_what_was_fetched_before_it() {
 }
 
 #[test]
-fn an_insertion_gives_back_what_had_to_leave_for_it() {
-    // 0: no listener, 1: one, 2: an atomic one.
+fn an_insertion_returns_the_entries_that_it_evicted() {
+    // 0: no listener, 1: a listener, 2: an atomic one.
     for kind in 0..3 {
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let note = Arc::clone(&heard);
+        let notified = Arc::new(Mutex::new(Vec::new()));
+        let note = Arc::clone(&notified);
         let listen = move |removal: &Removal<'_, u64, u64>| {
             if removal.cause == RemovalCause::Evicted {
                 note.lock().unwrap().push((*removal.key, *removal.value));
@@ -233,14 +233,14 @@ fn an_insertion_gives_back_what_had_to_leave_for_it() {
         assert!(matches!(heavy, Err(Rejection::TooHeavy { .. })));
         let all = [(0, 25), (1, 25), (2, 25), (3, 20)];
         if kind > 0 {
-            assert_eq!(*heard.lock().unwrap(), all);
+            assert_eq!(*notified.lock().unwrap(), all);
         }
         cache.validate();
     }
 }
 
 #[test]
-fn every_evicted_entry_is_given_back_at_most_once() {
+fn every_evicted_entry_is_returned_at_most_once() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(64);
         let given = Mutex::new(Vec::new());

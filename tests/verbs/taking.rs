@@ -1,4 +1,4 @@
-//! What is removed is handed out, once.
+//! Removed entries are returned, once.
 
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
@@ -11,7 +11,7 @@ use larder::{Cache, Listener, Maintenance, Removal, RemovalCause};
 use super::ROOMY;
 use crate::support::configs::for_each_config;
 
-/// Equal to every other of its number, whatever its name.
+/// Equal to every other one with the same number, whatever its name.
 #[derive(Clone, Debug)]
 struct Named(u64, &'static str);
 
@@ -30,7 +30,7 @@ impl Hash for Named {
 }
 
 #[test]
-fn the_stored_key_is_handed_out_not_the_one_asked_for() {
+fn the_stored_key_is_returned_and_not_the_query() {
     for_each_config(|config| {
         let cache = config.cache::<Named, u64>(ROOMY);
         let stored = |pair: Option<(Named, u64)>| pair.map(|(key, value)| (key.1, value));
@@ -59,7 +59,7 @@ fn a_value_that_is_not_clone_is_read_as_it_leaves() {
     let cache: Cache<u64, Whole> = Cache::new(10);
     cache.insert(1, Whole("one".to_owned()));
     let read = cache.remove_and_read(&1, |_, whole| {
-        assert!(!cache.contains_key(&1), "it has left before it is read");
+        assert!(!cache.contains_key(&1), "it leaves before it is read");
         whole.0.len()
     });
     assert_eq!(read, Some(3));
@@ -92,7 +92,7 @@ fn a_clone_that_panics_leaves_the_entry_where_it_is() {
 }
 
 #[test]
-fn extraction_hands_out_what_it_removes_and_keeps_the_rest() {
+fn extraction_returns_the_removed_entries_and_keeps_the_rest() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(ROOMY);
         for key in 0..1000 {
@@ -114,7 +114,7 @@ fn extraction_hands_out_what_it_removes_and_keeps_the_rest() {
 }
 
 #[test]
-fn draining_leaves_out_what_is_not_valid_and_takes_it_along() {
+fn draining_removes_invalid_entries_without_returning_them() {
     let clock = larder::test::FakeClock::new();
     let cache = Cache::builder()
         .capacity(100)
@@ -136,7 +136,7 @@ fn draining_leaves_out_what_is_not_valid_and_takes_it_along() {
 }
 
 #[test]
-fn entries_are_handed_out_once_by_threads_that_compete() {
+fn competing_threads_take_each_entry_once() {
     const KEYS: u64 = 2_000;
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let cache: Cache<u64, u64> =
@@ -171,20 +171,20 @@ fn entries_are_handed_out_once_by_threads_that_compete() {
 }
 
 #[test]
-fn listeners_hear_of_what_was_handed_out_as_of_every_removal() {
-    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let hear = |told: &std::sync::Arc<std::sync::Mutex<Vec<_>>>| {
-        let told = std::sync::Arc::clone(told);
+fn listeners_are_notified_of_taken_entries_as_of_every_removal() {
+    let notified = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let recorder = |notified: &std::sync::Arc<std::sync::Mutex<Vec<_>>>| {
+        let notified = std::sync::Arc::clone(notified);
         move |removal: &Removal<'_, u64, u64>| {
-            told.lock().unwrap().push((*removal.key, removal.cause));
+            notified.lock().unwrap().push((*removal.key, removal.cause));
         }
     };
     let build = |builder: larder::Builder<u64, u64>| {
         builder.capacity(100).maintenance(Maintenance::Inline).build().unwrap()
     };
     for cache in [
-        build(Cache::builder().listener(Listener::new(hear(&told)))),
-        build(Cache::builder().atomic_listener(hear(&told))),
+        build(Cache::builder().listener(Listener::new(recorder(&notified)))),
+        build(Cache::builder().atomic_listener(recorder(&notified))),
     ] {
         for key in 0..6 {
             cache.insert(key, key);
@@ -194,9 +194,9 @@ fn listeners_hear_of_what_was_handed_out_as_of_every_removal() {
         assert_eq!(cache.extract_if(|key, _| *key == 2), [(2, 2)]);
         assert!(cache.pop_coldest().is_some() && cache.pop_hottest().is_some());
         assert_eq!(cache.drain().len(), 1);
-        let mut heard = std::mem::take(&mut *told.lock().unwrap());
-        heard.sort_unstable_by_key(|(key, _)| *key);
+        let mut removals = std::mem::take(&mut *notified.lock().unwrap());
+        removals.sort_unstable_by_key(|(key, _)| *key);
         let all: Vec<_> = (0..6).map(|key| (key, RemovalCause::Explicit)).collect();
-        assert_eq!(heard, all);
+        assert_eq!(removals, all);
     }
 }

@@ -1,4 +1,4 @@
-//! Snapshots that are cut off or damaged, whole or salvaged.
+//! Snapshots that are cut off or damaged, loaded whole or with salvage.
 
 use larder::Cache;
 use larder::snapshot::{Info, LoadOptions, Part, SnapshotError, convert};
@@ -42,7 +42,7 @@ fn any_flipped_bit_is_an_error_or_harmless() {
 }
 
 #[test]
-fn anything_behind_the_end_is_refused() {
+fn bytes_behind_the_end_are_refused() {
     for (name, bytes) in small_snapshots() {
         for rest in [&b"\0"[..], b"\n", b"%larder\n"] {
             let longer = [&bytes[..], rest].concat();
@@ -53,7 +53,7 @@ fn anything_behind_the_end_is_refused() {
 }
 
 #[test]
-fn records_that_are_missing_doubled_or_moved_are_refused() {
+fn missing_doubled_or_moved_records_are_refused() {
     let bytes = snapshot_of(3, &options("json"));
     let text = String::from_utf8(bytes).unwrap();
     let lines: Vec<_> = text.split_inclusive('\n').collect();
@@ -66,7 +66,7 @@ fn records_that_are_missing_doubled_or_moved_are_refused() {
 }
 
 #[test]
-fn damage_of_filler_is_found_and_salvage_passes_over_it() {
+fn damaged_filler_is_detected_and_salvage_skips_it() {
     let cache: Cache<u32, String> = Cache::new(100);
     for n in 0..4 {
         cache.insert(n, " ".repeat(300_000));
@@ -86,7 +86,7 @@ fn damage_of_filler_is_found_and_salvage_passes_over_it() {
 }
 
 #[test]
-fn salvage_passes_over_a_damaged_record_and_says_so() {
+fn salvage_skips_a_damaged_record_and_reports_it() {
     for (name, mut bytes) in small_snapshots().into_iter().take(2) {
         let at = bytes.windows(5).position(|it| it == b"key 1").unwrap();
         bytes[at + 4] = b'9';
@@ -100,13 +100,13 @@ fn salvage_passes_over_a_damaged_record_and_says_so() {
 }
 
 #[test]
-fn salvage_takes_what_comes_before_the_cut_and_counts_what_is_missing() {
+fn salvage_loads_records_before_the_cut_and_counts_the_missing_ones() {
     for (name, bytes) in small_snapshots().into_iter().take(2) {
         for length in 0..bytes.len() {
             let cache: Small = inline(10);
             let Ok(loaded) = cache.load_from(&bytes[..length], &LoadOptions::new().salvage())
             else {
-                continue; // within the header
+                continue; // the cut is within the header
             };
             assert!(loaded.broken_at.is_some() && !loaded.is_whole(), "{name} at {length}");
             assert_eq!(loaded.entries + loaded.missing, 3, "{name} at {length}");
@@ -116,7 +116,7 @@ fn salvage_takes_what_comes_before_the_cut_and_counts_what_is_missing() {
 }
 
 #[test]
-fn salvage_of_any_flipped_bit_brings_only_what_was_saved() {
+fn salvage_after_any_flipped_bit_loads_only_saved_entries() {
     for (name, bytes) in small_snapshots() {
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();

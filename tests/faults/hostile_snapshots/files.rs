@@ -1,4 +1,4 @@
-//! Files that are no files, may not be read or written, or whose writing is interrupted.
+//! Files that are not regular files, must not be read or written, or whose writing is interrupted.
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
@@ -19,10 +19,10 @@ fn a_folder_and_a_missing_file_are_typed_errors() {
     }
     let error = cache.save_to_path(folder.path(), &options("json")).unwrap_err();
     assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was left");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a file was left");
 }
 
-/// What lies below the file that an error names.
+/// The cause below the error that names a file.
 fn below(error: SnapshotError) -> SnapshotError {
     match error {
         SnapshotError::File { source, .. } => *source,
@@ -53,8 +53,8 @@ fn errors_name_the_file_and_say_each_thing_once() {
     }
 }
 
-/// A name for each kind of what is no file, as far as this user can make it; the socket lives as long
-/// as what is returned with them.
+/// One path for each kind of special file that this user can make. The socket lives as long as the
+/// second value that is returned.
 #[cfg(unix)]
 fn special_files(folder: &Path) -> (Vec<(&'static str, std::path::PathBuf)>, impl Drop) {
     let (fifo, socket) = (folder.join("fifo"), folder.join("socket"));
@@ -84,7 +84,7 @@ fn special_files(folder: &Path) -> (Vec<(&'static str, std::path::PathBuf)>, imp
 
 #[cfg(unix)]
 #[test]
-fn what_is_no_file_is_refused_at_once_and_stays_what_it_is() {
+fn special_files_are_refused_at_once_and_stay_unchanged() {
     use std::os::unix::fs::MetadataExt;
     let folder = tempfile::tempdir().unwrap();
     let (specials, _bound) = special_files(folder.path());
@@ -122,12 +122,12 @@ fn what_is_no_file_is_refused_at_once_and_stays_what_it_is() {
 
 #[cfg(unix)]
 #[test]
-fn a_save_through_links_makes_or_replaces_what_they_name_and_leaves_them_links() {
+fn a_save_through_links_makes_or_replaces_their_targets_and_keeps_the_links() {
     use std::os::unix::fs::symlink;
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::create_dir(at("below")).unwrap();
-    // The second is relative to its own folder.
+    // The target of the second link is relative to the link's own folder.
     symlink("below/second", at("first")).unwrap();
     symlink("third", at("below/second")).unwrap();
     let cache: Small = inline(10);
@@ -165,7 +165,7 @@ fn assert_unreadable(path: &Path) {
 
 #[cfg(unix)]
 #[test]
-fn child_meets_what_it_may_not_read() {
+fn child_opens_a_file_that_it_must_not_read() {
     let Some(path) = std::env::var_os("LARDER_CHILD") else { return };
     assert_unreadable(Path::new(&path));
     println!("refused");
@@ -176,7 +176,7 @@ fn child_meets_what_it_may_not_read() {
 fn a_file_without_permission_is_a_typed_error() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
-    /// A user who owns nothing.
+    /// The id of a user who owns nothing.
     const NOBODY: u32 = 65534;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
@@ -192,7 +192,8 @@ fn a_file_without_permission_is_a_typed_error() {
         set_mode(folder.path(), 0o700);
         return;
     }
-    // This user may read everything, and so becomes another, who must be able to read the program.
+    // This user may read everything, so the test goes on as another user, who must be able to read
+    // the program.
     let program = folder.path().join("program");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     set_mode(&program, 0o555);
@@ -200,24 +201,25 @@ fn a_file_without_permission_is_a_typed_error() {
     let mut child = Command::new(&program);
     child.args([
         "--exact",
-        "hostile_snapshots::files::child_meets_what_it_may_not_read",
+        "hostile_snapshots::files::child_opens_a_file_that_it_must_not_read",
         "--nocapture",
     ]);
     child.env("LARDER_CHILD", &path).current_dir(folder.path()).uid(NOBODY).gid(NOBODY);
-    // What another test starts meanwhile has the copy open for writing until it becomes its program.
+    // A process that another test starts meanwhile has the copy open for writing until it runs its
+    // own program.
     let output = loop {
         match child.output() {
             Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
             output => break output.unwrap(),
         }
     };
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && told.contains("refused"), "{output:?}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("refused"), "{output:?}");
 }
 
 #[cfg(unix)]
 #[test]
-fn permissions_are_those_of_the_old_file_or_the_owners_alone() {
+fn a_saved_file_keeps_the_old_permissions_or_is_private_to_its_owner() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
@@ -242,7 +244,7 @@ fn a_full_device_is_a_typed_error() {
     assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
 }
 
-/// Runs one of the tests below in a process of its own, which does what it is for.
+/// Runs one of the helper tests below in a process of its own.
 fn child(test: &str, path: &Path, through: &str) -> Command {
     let mut command = Command::new("sh");
     let run = format!(
@@ -253,7 +255,7 @@ fn child(test: &str, path: &Path, through: &str) -> Command {
     command
 }
 
-/// Two contents that no mixture of them looks like.
+/// Two contents, such that a mixture of them differs from both.
 fn version(which: u32) -> Small {
     let cache = Small::new(10_000);
     for n in 0..2000 + which * 500 {
@@ -296,9 +298,9 @@ fn a_process_killed_at_any_moment_of_a_save_leaves_the_old_or_the_new_file() {
         let mut line = String::new();
         while !line.contains("saved") {
             line.clear();
-            assert!(lines.read_line(&mut line).unwrap() > 0, "the child has ended by itself");
+            assert!(lines.read_line(&mut line).unwrap() > 0, "the child ended by itself");
         }
-        // A save later, and a bit more each time.
+        // Lets the next save begin, and kills it a bit later each time.
         for _ in 0..kill * 160 {
             std::hint::spin_loop();
         }
@@ -314,7 +316,7 @@ fn a_process_killed_at_any_moment_of_a_save_leaves_the_old_or_the_new_file() {
         }
     }
     println!("{interrupted} of {KILLS} kills came between the beginning and the end of a file");
-    assert!(interrupted > 0, "no kill came at a bad moment");
+    assert!(interrupted > 0, "no kill interrupted the writing of a file");
 }
 
 #[cfg(unix)]
@@ -328,11 +330,11 @@ fn child_saves_to_a_full_disk() {
 
 #[cfg(unix)]
 #[test]
-fn a_disk_that_is_full_leaves_the_old_file_and_no_other() {
+fn a_full_disk_leaves_the_old_file_and_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("snapshot");
     version(0).save_to_path(&path, &options("bincode")).unwrap();
-    // A limit on the size of files, whose signal is ignored: writes fail.
+    // The size of files is limited and the limit's signal is ignored, so writes fail.
     let mut saving = child("child_saves_to_a_full_disk", &path, "trap '' XFSZ; ulimit -f 16;");
     let mut saving = saving.stdout(Stdio::piped()).spawn().unwrap();
     let mut said = String::new();

@@ -1,5 +1,5 @@
-//! Snapshots that are forged or foreign, and the limits that they meet: little memory is taken for
-//! them, and what is saved by default stays within those limits.
+//! Snapshots that are forged or foreign, and the limits that stop them: loading them takes little
+//! memory, and snapshots that are saved with the defaults stay within those limits.
 
 use larder::Cache;
 use larder::snapshot::{Info, LoadOptions, Part, SnapshotError};
@@ -9,7 +9,7 @@ use crate::allocator::peak_of;
 
 use super::{Small, inline, load, options, snapshot_of};
 
-/// A binary snapshot whose checksums hold, around payloads of any kind.
+/// A binary snapshot with valid checksums around payloads of any kind.
 struct Forge {
     bytes: Vec<u8>,
     records: crc32fast::Hasher,
@@ -45,7 +45,7 @@ impl Forge {
         self
     }
 
-    /// A record with tags as `coded` has them, which say that they are so many bytes.
+    /// A record with the encoded tags `coded`, whose length it states as `tags_bytes`.
     fn tagged(mut self, tags_bytes: u32, coded: &[u8], payload: &[u8]) -> Self {
         let mut fields = u32::try_from(payload.len()).unwrap().to_le_bytes().to_vec();
         fields.extend(u64::MAX.to_le_bytes());
@@ -82,12 +82,12 @@ fn entry(key: &str, value: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_well_made_forgery_is_loaded_so_the_others_fail_for_what_they_forge() {
+fn a_forgery_without_a_fault_is_loaded_so_the_others_fail_for_their_faults() {
     let bytes = Forge::new("bincode", 1, 0).payload(&entry("a", 1)).end(1);
     assert_eq!(load(&bytes).unwrap(), [("a".to_owned(), 1), ("own".to_owned(), 7)]);
 }
 
-/// Tags as a record has them.
+/// The encoding of tags in a record.
 fn coded(tags: &[&[u8]]) -> Vec<u8> {
     let coded = tags.iter().map(|tag| [&(tag.len() as u32).to_le_bytes()[..], tag].concat());
     coded.collect::<Vec<_>>().concat()
@@ -116,7 +116,7 @@ fn forged_tags_are_damage_and_allocate_nothing() {
         let (peak, error) = peak_of(|| load(&bytes).unwrap_err());
         assert!(matches!(error, SnapshotError::Damaged { part: Part::Record, .. }), "{error:?}");
         assert!(peak < bytes.len() * 2 + 512 * 1024, "{peak} bytes");
-        // The others are none the worse for it.
+        // The other records are not affected.
         let cache: Small = inline(10);
         let salvaged = cache.load_from(&*bytes, &LoadOptions::new().salvage()).unwrap();
         assert_eq!((salvaged.entries, salvaged.damaged), (0, 1));
@@ -186,7 +186,7 @@ fn a_forged_length_within_a_payload_allocates_nothing_and_is_refused() {
 }
 
 #[test]
-fn a_list_of_billions_of_empty_elements_is_refused_soon() {
+fn a_list_of_billions_of_empty_elements_is_refused_early() {
     let mut payload = entry("a", 0);
     payload.truncate(9);
     payload.extend((1_u64 << 33).to_le_bytes());
@@ -222,7 +222,7 @@ fn values_nested_a_million_deep_are_refused_before_the_stack_ends() {
 }
 
 #[test]
-fn bytes_left_over_in_a_payload_are_refused() {
+fn surplus_bytes_in_a_payload_are_refused() {
     let mut payload = entry("a", 1);
     payload.push(0);
     let bytes = Forge::new("bincode", 1, 0).payload(&payload).end(1);
@@ -247,7 +247,7 @@ fn another_serializers_snapshot_is_refused() {
     let unknown = Forge::new("pickle", 1, 0).payload(&entry("a", 1)).end(1);
     let error = load(&unknown).unwrap_err();
     assert!(error.to_string().starts_with("unknown serializer `pickle`; available: "), "{error}");
-    // Text in a binary frame.
+    // A text serializer in a binary frame.
     let mixed = Forge::new("json", 1, 0).payload(br#"["a",1]"#).end(1);
     assert!(matches!(load(&mixed), Err(SnapshotError::Damaged { part: Part::Header, .. })));
     let renamed = Forge::new("bincode", 1, 0).payload(br#"["a",1]"#).end(1);
@@ -264,16 +264,16 @@ fn other_types_are_refused() {
 }
 
 #[test]
-fn what_is_no_snapshot_is_refused() {
+fn other_files_are_refused() {
     for bytes in [&b""[..], b"\n", b"{}", b"\x80\x04pickle", &[0; 4096], &[0xff; 4096]] {
         assert!(matches!(load(bytes), Err(SnapshotError::NotASnapshot)));
     }
 }
 
-/// One byte over and over, packed by hand as no packer of ours would: `blocks` of 128 KiB, after
-/// `bytes` as they are.
+/// The same byte over and over: `blocks` blocks of 128 KiB, behind `bytes`, which are not
+/// compressed. The frame is made by hand, because no real compressor packs so tightly.
 fn packed_bomb(bytes: &[u8], blocks: u32) -> Vec<u8> {
-    // The frame's magic number, no options, a window of 1 MiB.
+    // The frame's magic number, no options, and a window of 1 MiB.
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 10 << 3];
     frame.extend_from_slice(&(u32::try_from(bytes.len()).unwrap() << 3).to_le_bytes()[..3]);
     frame.extend_from_slice(bytes);
@@ -287,7 +287,7 @@ fn packed_bomb(bytes: &[u8], blocks: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_packed_bomb_is_refused_in_little_memory_as_beyond_a_limit() {
+fn a_decompression_bomb_is_refused_by_a_limit_in_little_memory() {
     const LENGTH: u32 = 512 << 20;
     let head = Forge::new("bincode", 1, 1);
     let header = head.bytes.clone();
@@ -299,14 +299,14 @@ fn a_packed_bomb_is_refused_in_little_memory_as_beyond_a_limit() {
     assert!(matches!(error, SnapshotError::TooPacked { limit: 256 }), "{error:?}");
     assert!(error.is_limit() && error.to_string().contains("no damage"), "{error}");
     assert!(peak < 12 << 20, "{peak} bytes");
-    // Without the limit it is found to be damaged.
+    // Without the limit, the damage is found.
     let lifted = LoadOptions::new().max_expansion(u32::MAX).max_record_bytes(1 << 20);
     let error = target.load_from(&*bytes, &lifted).unwrap_err();
     assert!(matches!(error, SnapshotError::RecordTooLong { .. }) && error.is_limit(), "{error:?}");
 }
 
 #[test]
-fn what_is_saved_by_default_is_loaded_by_default_however_well_it_packs() {
+fn snapshots_saved_by_default_are_loaded_by_default_however_well_they_compress() {
     for name in ["bincode", "json"] {
         for (pages, bytes) in [(20, 100_000), (1, 3 << 20), (400, 5_000), (5, 10)] {
             let cache: Cache<u32, String> = Cache::new(10_000);
@@ -324,17 +324,18 @@ fn what_is_saved_by_default_is_loaded_by_default_however_well_it_packs() {
                 let info = Info::read(&*file, &LoadOptions::new()).unwrap();
                 assert_eq!((info.entries, info.bytes), (u64::from(pages), saved.bytes));
                 let error = target.load_from(&*file, &LoadOptions::new().max_expansion(1));
-                assert!(error.is_ok() == (bytes == 10), "a limit of one's own holds");
+                assert!(error.is_ok() == (bytes == 10), "the limit that was set holds");
             }
         }
     }
 }
 
 #[test]
-fn loading_takes_less_than_twice_the_files_size_until_it_is_found_good() {
+fn loading_takes_less_than_twice_the_files_size_until_it_is_verified() {
     for serializer in ["bincode", "json"] {
         let mut bytes = snapshot_of(50_000, &options(serializer));
-        // The last bit: all was read and decoded before it is found wrong.
+        // The last bit is flipped, so everything has been read and decoded before the damage is
+        // found.
         let last = bytes.len() - 2;
         bytes[last] ^= 1;
         let (peak, error) = peak_of(|| load(&bytes).unwrap_err());

@@ -1,4 +1,4 @@
-//! Configurations from files, builders that are used again, policies as values.
+//! Configurations from files, builders that are used again, and policies as values.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ fn a_policy_is_read_and_shown_by_name_and_an_unknown_one_is_refused() {
 }
 
 #[test]
-fn a_configuration_by_hand_comes_to_the_same_as_a_builder() {
+fn a_configuration_made_by_hand_equals_a_builder() {
     let mut config = CacheConfig::default();
     assert!(config.clone().into_builder::<u64, u64>().build().is_err(), "it has no bound");
     config.capacity = Some(64);
@@ -42,8 +42,8 @@ fn a_configuration_by_hand_comes_to_the_same_as_a_builder() {
 }
 
 #[test]
-fn a_builder_that_is_cloned_builds_caches_that_are_alike_and_apart() {
-    let (heard, within) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+fn a_cloned_builder_builds_equal_and_independent_caches() {
+    let (queued, atomic) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let count = |counter: &Arc<AtomicU64>| {
         let counter = Arc::clone(counter);
         move |_: &Removal<'_, u64, u64>| {
@@ -59,8 +59,8 @@ fn a_builder_that_is_cloned_builds_caches_that_are_alike_and_apart() {
         .maintenance(Maintenance::Inline)
         .time_to_live(Duration::from_secs(60))
         .clock(clock.clone())
-        .listener(Listener::new(count(&heard)))
-        .atomic_listener(count(&within));
+        .listener(Listener::new(count(&queued)))
+        .atomic_listener(count(&atomic));
     let twins = [builder.clone().build().unwrap(), builder.clone().build().unwrap()];
     for cache in &twins {
         assert_eq!(
@@ -74,7 +74,7 @@ fn a_builder_that_is_cloned_builds_caches_that_are_alike_and_apart() {
     }
     twins[0].clear();
     assert_eq!((twins[0].len(), twins[1].len()), (0, 10));
-    assert_eq!((heard.load(Ordering::Relaxed), within.load(Ordering::Relaxed)), (20, 20));
+    assert_eq!((queued.load(Ordering::Relaxed), atomic.load(Ordering::Relaxed)), (20, 20));
     clock.advance(Duration::from_secs(61));
     assert_eq!(twins[1].get(&14), None);
     let shown = format!("{builder:?}");
@@ -84,7 +84,7 @@ fn a_builder_that_is_cloned_builds_caches_that_are_alike_and_apart() {
 }
 
 #[test]
-fn a_cloned_builder_can_have_a_hasher_of_ones_own() {
+fn a_cloned_builder_can_have_its_own_hasher() {
     let builder = Cache::<u64, u64>::builder().capacity(10).hasher(larder::RandomState::new());
     let caches: HashMap<_, _> = (0..3).map(|n| (n, builder.clone().build().unwrap())).collect();
     caches[&0].insert(1, 1);
@@ -133,7 +133,7 @@ keep_ages = true
     }
 
     #[test]
-    fn what_is_left_out_is_as_in_a_new_builder() {
+    fn omitted_fields_are_as_in_a_new_builder() {
         let config: CacheConfig = toml::from_str("").unwrap();
         assert_eq!(config, CacheConfig::default());
         let shown = |builder: Builder<u64, u64>| format!("{builder:?}");
@@ -144,7 +144,7 @@ keep_ages = true
     }
 
     #[test]
-    fn what_cannot_be_meant_is_refused_in_words() {
+    fn senseless_configurations_are_refused_with_a_message() {
         for (text, wanted) in [
             ("policy = \"lifo\"", "unknown policy `lifo`; known are lru"),
             ("time_to_live = \"5 minutes\"", "`5 minutes` is not a duration"),

@@ -1,5 +1,5 @@
-//! What errors say: each message tells what was given and what would be allowed, so that whoever
-//! reads it in a log knows what to change.
+//! The messages of errors: each says what was given and what is allowed, so that a reader of a log
+//! knows what to change.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -10,24 +10,25 @@ use larder::{
     register_policy,
 };
 
-/// Each message is one line, says all that it should, and no two are the same.
-fn assert_tell(messages: &[(&dyn Display, &[&str])]) {
+/// Asserts that each message is one line and contains the expected parts, and that no two are the
+/// same.
+fn assert_messages(messages: &[(&dyn Display, &[&str])]) {
     let mut seen = BTreeSet::new();
     for (error, wanted) in messages {
         let message = error.to_string();
         assert!(!message.is_empty() && !message.contains('\n'), "{message:?}");
         for wanted in *wanted {
-            assert!(message.contains(wanted), "`{message}` does not tell `{wanted}`");
+            assert!(message.contains(wanted), "`{message}` does not contain `{wanted}`");
         }
         assert!(seen.insert(message.clone()), "two errors say `{message}`");
     }
 }
 
 #[test]
-fn build_errors_name_the_setting_what_was_given_and_what_is_allowed() {
+fn build_errors_name_the_setting_the_given_value_and_the_allowed_values() {
     use BuildError as E;
     let known = vec!["lru".to_owned(), "lfu".to_owned()];
-    assert_tell(&[
+    assert_messages(&[
         (&E::Unbounded, &["capacity", "max_weight"]),
         (&E::ZeroCapacity, &["capacity 0", "at least 1"]),
         (&E::ZeroWeight, &["max_weight 0", "at least 1"]),
@@ -57,7 +58,7 @@ fn build_errors_name_the_setting_what_was_given_and_what_is_allowed() {
 }
 
 #[test]
-fn what_a_builder_refuses_is_what_it_was_given() {
+fn a_build_error_names_the_value_that_the_builder_was_given() {
     let refused = |builder: larder::Builder<u64, u64>| builder.build().unwrap_err().to_string();
     let builder = || Cache::builder().capacity(10);
     assert!(refused(builder().partitions(3)).contains('3'));
@@ -66,9 +67,9 @@ fn what_a_builder_refuses_is_what_it_was_given() {
 }
 
 #[test]
-fn errors_of_registering_and_resizing_name_what_is_there() {
+fn errors_of_registering_and_resizing_name_the_conflict() {
     let known = vec!["lru".to_owned()];
-    assert_tell(&[
+    assert_messages(&[
         (&RegisterError::EmptyName, &["name"]),
         (&RegisterError::Taken { given: "lru".to_owned(), known }, &["`lru`", "other than lru"]),
         (&ResizeError::Unbounded, &["builder"]),
@@ -79,8 +80,8 @@ fn errors_of_registering_and_resizing_name_what_is_there() {
 }
 
 #[test]
-fn rejections_say_why() {
-    assert_tell(&[
+fn rejections_name_their_reason() {
+    assert_messages(&[
         (&Rejection::TooHeavy { weight: 9, limit: 5 }, &["9", "5"]),
         (&Rejection::StoresNothing, &["0", "higher"]),
         (&Rejection::TooManyTags { limit: 4 }, &["4"]),
@@ -91,9 +92,9 @@ fn rejections_say_why() {
 }
 
 #[test]
-fn flush_errors_say_who_is_waited_for() {
+fn flush_errors_name_their_reason() {
     let waited = Duration::from_millis(1500);
-    assert_tell(&[
+    assert_messages(&[
         (&FlushError::PinnedHere, &["pin"]),
         (&FlushError::PinnedElsewhere { waited }, &["1.5"]),
         (&FlushError::WithinListener, &["listener"]),
@@ -103,8 +104,8 @@ fn flush_errors_say_who_is_waited_for() {
 }
 
 #[test]
-fn causes_of_removal_have_names() {
-    assert_tell(&[
+fn removal_causes_have_names() {
+    assert_messages(&[
         (&RemovalCause::Evicted, &["evicted"]),
         (&RemovalCause::Expired, &["expired"]),
         (&RemovalCause::Explicit, &["removed"]),
@@ -115,10 +116,10 @@ fn causes_of_removal_have_names() {
 
 #[cfg(feature = "memory_pressure")]
 #[test]
-fn errors_of_following_memory_name_what_was_given() {
+fn errors_of_following_memory_name_the_given_value() {
     use larder::pressure::{Bound, FollowError as E};
     let unreadable = std::io::Error::other("no such file");
-    assert_tell(&[
+    assert_messages(&[
         (&E::Unbounded { bound: Bound::Entries }, &["`capacity`", "builder"]),
         (&E::Unbounded { bound: Bound::Weight }, &["`max_weight`", "builder"]),
         (&E::NoTarget, &["`target`"]),
@@ -134,7 +135,7 @@ fn errors_of_following_memory_name_what_was_given() {
 
 #[cfg(feature = "snapshot")]
 #[test]
-fn snapshot_errors_say_where_and_how_much() {
+fn snapshot_errors_name_the_place_and_the_amount() {
     use std::error::Error;
 
     use larder::snapshot::{Loss, Part, RegistryError, SerializerError, SnapshotError as E};
@@ -160,7 +161,7 @@ fn snapshot_errors_say_where_and_how_much() {
     let unreadable =
         E::Unreadable { record: 4, key: None, serializer: serializer("bincode"), source: cause() };
     let in_file = E::File { path: "a/b".into(), source: Box::new(damaged(Part::Rest)) };
-    assert_tell(&[
+    assert_messages(&[
         (&io, &["reading or writing"]),
         (&E::NotASnapshot, &["snapshot"]),
         (&E::NewerVersion { given: 9, newest: 1 }, &["9", "1"]),
@@ -187,15 +188,15 @@ fn snapshot_errors_say_where_and_how_much() {
         (&in_file, &["a/b"]),
     ]);
     for error in [io, E::Serialize(cause()), unreadable, in_file] {
-        let source = error.source().expect("all of them have one").to_string();
+        let source = error.source().expect("all of these errors have a source").to_string();
         assert!(!error.to_string().contains(&source), "`{error}` repeats `{source}`");
     }
     for error in [by_name, E::NotASnapshot] {
-        assert!(error.source().is_none(), "`{error}` says all there is");
+        assert!(error.source().is_none(), "`{error}` has a source");
     }
 }
 
-/// Whoever prints an error with its causes reads nothing twice.
+/// An error that is printed with its causes must say nothing twice.
 #[track_caller]
 #[cfg(any(feature = "memory_pressure", feature = "quick"))]
 fn assert_no_cause_is_repeated(error: &dyn std::error::Error) {
@@ -220,7 +221,7 @@ fn a_follower_leaves_the_cause_to_its_source() {
 
 #[cfg(feature = "quick")]
 #[test]
-fn a_quick_cache_that_tells_the_cause_goes_on_behind_it() {
+fn a_quick_cache_error_repeats_no_cause() {
     use larder::quick::{CacheError as E, ConfigError};
     use larder::snapshot::{RegistryError, SnapshotError};
 

@@ -1,4 +1,4 @@
-//! What the builder refuses, and in which words.
+//! What the builder refuses, and with which message.
 
 use std::error::Error;
 
@@ -15,7 +15,7 @@ fn builder() -> Builder<u64, u64> {
     Cache::<u64, u64>::builder()
 }
 
-/// Every message is lower case, without a full stop, and names what was given.
+/// Asserts that the message is in lower case, has no full stop, and names what was given.
 #[track_caller]
 fn assert_refused(builder: Builder<u64, u64>, expected: &BuildError, parts: &[&str]) {
     let error = builder.build().map(drop).unwrap_err();
@@ -26,7 +26,7 @@ fn assert_refused(builder: Builder<u64, u64>, expected: &BuildError, parts: &[&s
     }
     assert!(!message.ends_with('.'), "{message}");
     assert!(!message.starts_with(char::is_uppercase), "{message}");
-    assert!(error.source().is_none(), "nothing lies below it");
+    assert!(error.source().is_none(), "it has no source");
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_cache_without_bounds_is_refused() {
     assert_refused(builder().maintenance(Maintenance::Inline), &BuildError::Unbounded, &parts);
 }
 
-/// Every way to insert is rejected and counted, whatever the entry.
+/// Asserts that every way to insert is rejected and counted, whatever the entry.
 fn assert_stores_nothing(cache: &Cache<u64, u64>, what: &str) {
     let nothing = Inserted::Rejected(Rejection::StoresNothing);
     let before = cache.stats().rejections;
@@ -51,7 +51,7 @@ fn assert_stores_nothing(cache: &Cache<u64, u64>, what: &str) {
         cache.insert_with_ttl(7, 70, Duration::from_secs(9)),
     ];
     let mut expected = [nothing; 7];
-    // There is nothing in whose place it might come.
+    // There is no entry that a value could replace.
     expected[3] = Inserted::Rejected(Rejection::Absent);
     assert_eq!(outcomes, expected, "{what}");
     cache.run_pending();
@@ -62,7 +62,7 @@ fn assert_stores_nothing(cache: &Cache<u64, u64>, what: &str) {
 }
 
 #[test]
-fn a_cache_whose_bound_is_zero_stores_nothing_and_says_so() {
+fn a_cache_with_a_bound_of_zero_rejects_every_insertion() {
     for policy in crate::support::configs::POLICIES {
         for mode in [Maintenance::Inline, Maintenance::Background] {
             let zero = || builder().maintenance(mode).policy(Policy::named(policy.name));
@@ -89,7 +89,7 @@ fn a_cache_whose_bound_is_zero_stores_nothing_and_says_so() {
 }
 
 #[test]
-fn a_cache_is_switched_off_and_on_again() {
+fn a_cache_can_be_switched_off_and_on_again() {
     for policy in crate::support::configs::POLICIES {
         for mode in [Maintenance::Inline, Maintenance::Background] {
             let cache = builder()
@@ -106,7 +106,7 @@ fn a_cache_is_switched_off_and_on_again() {
                 for key in 0..50 {
                     assert!(cache.insert(key, key).is_stored(), "{}", policy.name);
                 }
-                // By either bound, also of what weighs nothing.
+                // Zero in either bound, which also applies to entries without weight.
                 if round % 2 == 0 {
                     cache.set_capacity(0).unwrap();
                 } else {
@@ -127,22 +127,22 @@ fn a_cache_is_switched_off_and_on_again() {
 }
 
 #[test]
-fn what_is_unevictable_stays_when_a_cache_is_switched_off() {
+fn unevictable_entries_stay_when_a_cache_is_switched_off() {
     let cache = builder().capacity(10).maintenance(Maintenance::Inline).build().unwrap();
     cache.insert_unevictable(1, 1);
     cache.set_capacity(0).unwrap();
     assert_eq!((cache.len(), cache.get(&1)), (1, Some(1)));
-    // What the cache cannot hold takes the place of nothing, and is not there to be taken for current.
+    // The rejected insertion removes the old value, which would otherwise be stale.
     assert_eq!(cache.insert(1, 2), Inserted::Rejected(Rejection::StoresNothing));
     assert_eq!((cache.len(), cache.get(&1)), (0, None));
 }
 
-/// Megabytes of this process that are in memory.
+/// The resident memory of this process, in MiB.
 #[cfg(target_os = "linux")]
 fn resident_mib() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
-    // Pages are of 4 KiB or more.
+    // Pages have at least 4 KiB.
     pages / 256
 }
 
@@ -151,8 +151,8 @@ fn resident_mib() -> u64 {
     0
 }
 
-/// In the process of all tests: runs `test` of this file again in a process of its own, where what is
-/// resident is due to it alone, and returns `false`. In that process: `true`.
+/// Within the process of all tests, this runs `test` of this file again in a process of its own,
+/// where only that test takes memory, and returns `false`. Within that process it returns `true`.
 fn is_alone(test: &str) -> bool {
     const VARIABLE: &str = "LARDER_ALONE";
     if std::env::var_os(VARIABLE).is_some() {
@@ -171,7 +171,7 @@ fn nearly_empty_caches_of_a_large_capacity_take_little_memory() {
     if !is_alone("nearly_empty_caches_of_a_large_capacity_take_little_memory") {
         return;
     }
-    // Several times: an allocator that was given large blocks back keeps the next ones.
+    // Several rounds, because an allocator keeps the next large blocks after some were given back.
     for round in 0..3 {
         let before = resident_mib();
         let caches: Vec<Cache<u64, u64>> = (0..100)
@@ -271,7 +271,7 @@ fn extreme_settings_make_a_cache_or_an_error_and_take_little_memory() {
 }
 
 #[test]
-fn more_explanations_than_there_is_memory_for_are_refused() {
+fn a_history_larger_than_memory_is_refused() {
     let limit = 1 << 32;
     for given in [limit + 1, 1 << 44, u64::MAX] {
         assert_refused(
@@ -286,7 +286,7 @@ fn more_explanations_than_there_is_memory_for_are_refused() {
 }
 
 #[test]
-fn more_room_in_advance_than_the_bound_allows_is_refused() {
+fn an_initial_capacity_above_the_bound_is_refused() {
     let refused = |builder: Builder<u64, u64>, given: usize, limit: u64| {
         let expected = BuildError::BadInitialCapacity { given, limit };
         let parts = [given.to_string(), limit.to_string()];
@@ -300,7 +300,7 @@ fn more_room_in_advance_than_the_bound_allows_is_refused() {
 }
 
 #[test]
-fn a_cache_says_its_name() {
+fn a_cache_reports_its_name() {
     let cache = builder().capacity(10).name("pages").build().unwrap();
     assert_eq!(cache.name(), Some("pages"));
     assert_eq!(cache.clone().name(), Some("pages"));
@@ -311,7 +311,7 @@ fn a_cache_says_its_name() {
 }
 
 #[test]
-fn partitions_that_are_no_power_of_two_are_refused() {
+fn a_number_of_partitions_that_is_not_a_power_of_two_is_refused() {
     for given in [0, 3, 5, 6, 7, 12, 4095, 4097, 8192, usize::MAX, 1 << 63] {
         assert_refused(
             builder().capacity(1_000_000).partitions(given),
@@ -341,7 +341,7 @@ fn more_partitions_than_units_of_a_bound_are_refused() {
 }
 
 #[test]
-fn a_policy_that_nobody_knows_is_refused_with_those_that_are_known() {
+fn an_unknown_policy_is_refused_with_a_list_of_the_known_ones() {
     for given in ["", "lruu", "Least Recently Used", "lru ", "ленивый", "\0"] {
         let error =
             builder().capacity(10).policy(Policy::named(given)).build().map(drop).unwrap_err();
@@ -381,7 +381,7 @@ fn defaults_fit_small_caches() {
         assert_eq!(cache.partitions(), 1, "capacity {capacity}");
         assert_eq!((cache.capacity(), cache.max_weight()), (Some(capacity), None));
     }
-    // Many units in all, few entries: a partition must still hold more than nothing.
+    // Many units of weight in all, but few entries: each partition must still hold some.
     let cache = builder().max_weight(2).capacity(1_000_000).build().unwrap();
     assert!(cache.partitions() <= 2);
 }
@@ -403,7 +403,7 @@ fn new_with_capacity_zero_stores_nothing() {
 }
 
 #[test]
-fn rejections_say_what_was_given_and_allowed() {
+fn rejections_name_the_given_and_the_allowed_value() {
     let message = Rejection::TooHeavy { weight: 12, limit: 7 }.to_string();
     assert!(message.contains("12") && message.contains('7'), "{message}");
     for rejection in [Rejection::Present, Rejection::Absent] {
@@ -412,7 +412,7 @@ fn rejections_say_what_was_given_and_allowed() {
 }
 
 #[test]
-fn lookups_that_are_not_counted_are_not_said_to_be_none() {
+fn uncounted_lookups_are_not_reported_as_zero() {
     let quiet = Cache::<u32, u32>::builder().capacity(10).build().unwrap();
     let counting = Cache::<u32, u32>::builder().capacity(10).count_lookups().build().unwrap();
     for cache in [&quiet, &counting] {
@@ -429,7 +429,7 @@ fn lookups_that_are_not_counted_are_not_said_to_be_none() {
 
 #[test]
 fn hits_and_misses_are_counted_exactly_by_each_of_many_caches_and_threads() {
-    // More than have the cheap way of counting that a process has a few of.
+    // More caches than the process has fast counters for.
     let caches: Vec<Cache<u32, u32>> =
         (0..7).map(|_| Cache::builder().capacity(100).count_lookups().build().unwrap()).collect();
     for round in 1..=3 {
@@ -453,7 +453,7 @@ fn hits_and_misses_are_counted_exactly_by_each_of_many_caches_and_threads() {
             assert_eq!((stats.hits, stats.misses), (Some(800 * round), Some(400 * round)));
         }
     }
-    // Whoever is counted for next begins at 0.
+    // The next cache that uses a counter begins at 0.
     drop(caches);
     let cache = Cache::<u32, u32>::builder().capacity(100).count_lookups().build().unwrap();
     assert_eq!((cache.stats().hits, cache.stats().misses), (Some(0), Some(0)));

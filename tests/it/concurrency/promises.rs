@@ -1,4 +1,4 @@
-//! Many threads at once: what each key promises, checked while they run and afterwards.
+//! Many threads at once: what each key promises, checked while the threads run and afterwards.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Barrier;
@@ -11,8 +11,8 @@ use crate::support::rng::{Rng, seeds};
 use crate::support::rounds::in_rounds;
 use crate::support::{RaiseOnDrop, stress_threads};
 
-/// A value that says who wrote it, when, and to which key, in every word, so that a torn or
-/// misplaced one shows.
+/// A value that holds its key, its writer and its version, with a checksum over them, so that a
+/// torn or misplaced value is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamped {
     words: [u64; 4],
@@ -23,26 +23,27 @@ impl Stamped {
         Self { words: [key, writer, version, !(key ^ writer ^ version)] }
     }
 
-    /// Writer and version, once it is whole and belongs to `key`.
+    /// Returns the writer and the version, after checking that the value is whole and belongs to
+    /// `key`.
     fn check(&self, key: u64, seed: u64) -> (usize, u64) {
         let [own_key, writer, version, sum] = self.words;
         assert_eq!(sum, !(own_key ^ writer ^ version), "torn value {self:?}, seed {seed}");
-        assert_eq!(own_key, key, "a stranger's value, seed {seed}");
+        assert_eq!(own_key, key, "another key's value, seed {seed}");
         (writer as usize, version)
     }
 }
 
-/// What is known of the writes of one writer to one key.
+/// The state of one writer's writes to one key.
 #[derive(Default)]
 struct Progress {
-    /// The version that was last begun: nothing newer can be read.
+    /// The version whose write began last: nothing newer can be read.
     begun: AtomicU64,
-    /// Every version below was replaced or removed before: nothing older can be read.
+    /// Every smaller version was replaced or removed: nothing older can be read.
     floor: AtomicU64,
 }
 
-/// Mixed operations on keys with one writer each. Checks at every read that the version lies
-/// between the last write that had ended before it and the last that has begun.
+/// Mixed operations on keys that have one writer each. Every read checks that the version lies
+/// between the last write that ended before it and the last that has begun.
 fn stress_with_own_keys(cache: &Cache<u64, Stamped>, keys: u64, steps: u64, seed: u64) {
     let threads = stress_threads() as u64;
     let progress: Vec<Progress> = (0..keys).map(|_| Progress::default()).collect();
@@ -57,7 +58,7 @@ fn stress_with_own_keys(cache: &Cache<u64, Stamped>, keys: u64, steps: u64, seed
                 for _ in 0..steps {
                     let key = rng.skewed_below(keys);
                     if rng.below(10) < 4 {
-                        // The writer's own: the key's remainder by the threads is the writer.
+                        // A key of this thread: the key modulo the number of threads is its writer.
                         let own = key - key % threads + thread;
                         if own < keys {
                             write_own(cache, &progress[own as usize], own, thread, &mut rng);
@@ -65,7 +66,7 @@ fn stress_with_own_keys(cache: &Cache<u64, Stamped>, keys: u64, steps: u64, seed
                         continue;
                     }
                     let known = &progress[key as usize];
-                    // SeqCst: whatever the cache orders itself, the books are in one order.
+                    // SeqCst: the test's own counters are in one order, whatever the cache orders.
                     let floor = known.floor.load(Ordering::SeqCst);
                     let Some(value) = read_somehow(cache, key, &mut rng) else {
                         continue;
@@ -93,7 +94,7 @@ fn write_own(
     thread: u64,
     rng: &mut Rng,
 ) {
-    // Relaxed: this thread alone writes it.
+    // Relaxed: only this thread writes it.
     let version = progress.begun.load(Ordering::Relaxed) + 1;
     let value = Stamped::new(key, thread, version);
     let is_done = match rng.below(8) {
@@ -112,7 +113,7 @@ fn write_own(
         }
         6 => {
             cache.remove(&key);
-            // Whatever was written before is gone for good.
+            // Whatever was written before cannot be read any more.
             progress.floor.store(version, Ordering::SeqCst);
             false
         }
@@ -135,7 +136,7 @@ fn read_somehow(cache: &Cache<u64, Stamped>, key: u64, rng: &mut Rng) -> Option<
     }
 }
 
-/// What must hold once nobody writes any more.
+/// Asserts what must hold once no thread writes any more.
 fn assert_settled<V: Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static>(
     cache: &Cache<u64, V>,
     capacity: usize,
@@ -145,7 +146,7 @@ fn assert_settled<V: Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static
     let entries: Vec<(u64, V)> = cache.iter().collect();
     assert_eq!(entries.len(), cache.len());
     let distinct: HashSet<u64> = entries.iter().map(|(key, _)| *key).collect();
-    assert_eq!(distinct.len(), entries.len(), "a key stands twice");
+    assert_eq!(distinct.len(), entries.len(), "a key is there twice");
     for (key, value) in &entries {
         assert_eq!(cache.peek(key).as_ref(), Some(value));
     }
@@ -153,13 +154,13 @@ fn assert_settled<V: Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static
     assert_eq!(
         stats.inserts - stats.evictions - stats.removals,
         cache.len() as u64,
-        "the books do not add up: {stats:?}"
+        "the counts do not add up: {stats:?}"
     );
     cache.validate();
 }
 
 #[test]
-fn reads_never_go_back_and_see_only_what_was_written() {
+fn reads_never_go_back_and_see_only_written_values() {
     for seed in seeds(0x60bac4, 1) {
         for_each_config(|config| {
             let cache = config.cache::<u64, Stamped>(64);
@@ -188,7 +189,7 @@ fn reads_never_go_back_on_few_hot_keys() {
 }
 
 #[test]
-fn writers_that_share_keys_are_seen_each_in_its_own_order() {
+fn writes_of_each_writer_to_shared_keys_are_seen_in_their_order() {
     for seed in seeds(0x5a4e, 1) {
         for maintenance in [Maintenance::Inline, Maintenance::Background] {
             let cache = Cache::<u64, Stamped>::builder()
@@ -230,7 +231,7 @@ fn writers_that_share_keys_are_seen_each_in_its_own_order() {
 }
 
 #[test]
-fn another_thread_sees_what_insert_has_returned_from() {
+fn another_thread_sees_an_insertion_that_has_returned() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(4096);
         let published = AtomicU64::new(0);
@@ -291,7 +292,7 @@ fn a_key_that_is_only_replaced_is_never_absent() {
 }
 
 trait Added {
-    /// Something only where a new key was added.
+    /// `Some` only if a new key was added.
     fn added(self) -> Option<()>;
 }
 
@@ -302,7 +303,7 @@ impl Added for Inserted {
 }
 
 #[test]
-fn of_racing_insert_if_absent_one_adds() {
+fn one_of_racing_insert_if_absent_calls_adds() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let cache = Cache::<u64, u64>::builder()
             .capacity(1_000_000)
@@ -330,7 +331,7 @@ fn of_racing_insert_if_absent_one_adds() {
 }
 
 #[test]
-fn of_racing_inserts_of_a_new_key_one_adds_and_the_others_replace() {
+fn one_of_racing_inserts_of_a_new_key_adds_and_the_others_replace() {
     let cache = Cache::<u64, u64>::new(1_000_000);
     let added = AtomicUsize::new(0);
     in_rounds(
@@ -348,7 +349,7 @@ fn of_racing_inserts_of_a_new_key_one_adds_and_the_others_replace() {
 }
 
 #[test]
-fn of_racing_removes_one_gets_the_value() {
+fn one_of_racing_removes_gets_the_value() {
     let cache = Cache::<u64, u64>::new(1_000_000);
     for round in 0..2_000 {
         cache.insert(round, round);
@@ -371,9 +372,9 @@ fn of_racing_removes_one_gets_the_value() {
 }
 
 #[test]
-fn one_key_that_threads_add_and_remove_in_turn_keeps_the_books() {
+fn counts_stay_right_for_a_key_that_threads_add_and_remove_in_turn() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
-        // What one thread adds another removes at once, also before the first has counted it.
+        // One thread removes at once what another adds, even before the addition was counted.
         let cache = Cache::<u64, u64>::builder()
             .capacity(100_000)
             .maintenance(maintenance)
@@ -396,7 +397,7 @@ fn one_key_that_threads_add_and_remove_in_turn_keeps_the_books() {
 }
 
 #[test]
-fn what_one_takes_out_another_never_has_too() {
+fn no_two_threads_take_out_the_same_value() {
     for seed in seeds(0x70ce2, 1) {
         const TOKENS: u64 = 50;
         const KEYS: u64 = 80;
@@ -496,7 +497,7 @@ fn a_table_that_many_threads_grow_keeps_every_key() {
                     for step in 0..10_000 {
                         let key = step * threads + thread;
                         assert_eq!(cache.insert(key, key), Inserted::Added);
-                        // The newest, and one from far back.
+                        // The newest key, and one from long before.
                         assert_eq!(cache.get(&key), Some(key));
                         let old = step / 2 * threads + thread;
                         assert_eq!(cache.get(&old), Some(old));
@@ -568,8 +569,8 @@ fn background_overshoot_is_bounded() {
     }
 }
 
-/// More than a partition's buffer has room for, and what is evicted but not counted yet; far less
-/// than was inserted.
+/// More than the events that a partition's buffer has room for, plus the evictions that are not
+/// counted yet; far less than what is inserted.
 const OVERSHOOT: usize = 128;
 
 #[test]
@@ -585,7 +586,7 @@ fn maintenance_calls_from_many_threads_do_not_get_in_each_others_way() {
                         cache.insert(rng.below(64), step);
                         match rng.below(16) {
                             0 => cache.run_pending(),
-                            // Another thread may be in the middle of a call: then it may refuse.
+                            // It may refuse while another thread is in the middle of a call.
                             1 => drop(cache.flush()),
                             2 => cache.clear(),
                             3 => cache.retain(|key, _| key % 3 != 0),

@@ -1,4 +1,4 @@
-//! Policies of users: what the cache promises them, and what it keeps whatever they do.
+//! Policies of users: what the cache promises them, and what it guarantees whatever they do.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,13 +15,13 @@ use crate::support::flush;
 use crate::support::loose::Loose;
 use crate::support::rng::{Rng, seeds};
 
-/// First in, first out, that holds the cache to its side of the contract.
+/// First in, first out. It also checks that the cache keeps its side of the contract.
 struct Strict {
     queue: VecDeque<NodeId>,
     accesses: Accesses,
-    /// The hash and the weight that each node had when it was last told of.
+    /// The hash and the weight of each node when the policy was last notified of it.
     known: Vec<Option<(u64, u32)>>,
-    /// Calls, so that the test knows that something was checked.
+    /// The number of calls, so that the test knows that something was checked.
     calls: Arc<AtomicU64>,
 }
 
@@ -30,11 +30,11 @@ fn scratch_of(id: NodeId, nodes: &dyn Nodes) -> u32 {
 }
 
 impl Strict {
-    fn check_held(&self, id: NodeId, nodes: &dyn Nodes) {
+    fn check_known(&self, id: NodeId, nodes: &dyn Nodes) {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let (hash, weight) = self.known[id.index()].expect("the cache speaks of a node it took");
+        let (hash, weight) = self.known[id.index()].expect("the policy has this node");
         assert_eq!(nodes.hash(id), hash, "the hash of a node changed");
-        assert_eq!(nodes.weight(id), weight, "the weight of a node changed untold");
+        assert_eq!(nodes.weight(id), weight, "the weight of a node changed without notice");
         self.check_words(id, nodes);
     }
 
@@ -50,7 +50,7 @@ impl Strict {
     }
 
     fn forget(&mut self, id: NodeId) {
-        self.queue.retain(|held| *held != id);
+        self.queue.retain(|node| *node != id);
         self.known[id.index()] = None;
     }
 }
@@ -78,32 +78,32 @@ impl EvictionPolicy for Strict {
         match self.accesses {
             Accesses::Order => {}
             Accesses::Mark { sample } => assert!(sample.contains(nodes.hash(id))),
-            _ => panic!("told of accesses that it did not ask for"),
+            _ => panic!("notified of accesses that it did not ask for"),
         }
-        self.check_held(id, nodes);
+        self.check_known(id, nodes);
     }
 
     fn on_update(&mut self, id: NodeId, old_weight: u32, nodes: &dyn Nodes) {
-        let (hash, weight) = self.known[id.index()].expect("an update of a node it took");
+        let (hash, weight) = self.known[id.index()].expect("the policy has this node");
         self.check_words(id, nodes);
         assert_eq!((nodes.hash(id), old_weight), (hash, weight));
         self.known[id.index()] = Some((hash, nodes.weight(id)));
     }
 
     fn on_remove(&mut self, id: NodeId, nodes: &dyn Nodes) {
-        self.check_held(id, nodes);
+        self.check_known(id, nodes);
         self.forget(id);
     }
 
     fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
         let id = *self.queue.front().expect("asked for a victim without any node");
-        self.check_held(id, nodes);
+        self.check_known(id, nodes);
         self.forget(id);
         Some(id)
     }
 }
 
-fn every_accesses() -> [Accesses; 5] {
+fn all_accesses() -> [Accesses; 5] {
     [
         Accesses::None,
         Accesses::Counter { max: 3 },
@@ -114,10 +114,10 @@ fn every_accesses() -> [Accesses; 5] {
 }
 
 #[test]
-fn a_policy_hears_of_each_node_as_the_contract_says() {
+fn a_policy_is_notified_of_each_node_as_the_contract_says() {
     for seed in seeds(0x57c7, 1) {
         for maintenance in [Maintenance::Inline, Maintenance::Background] {
-            for accesses in every_accesses() {
+            for accesses in all_accesses() {
                 for partitions in [1, 4] {
                     let calls = Arc::new(AtomicU64::new(0));
                     let counter = Arc::clone(&calls);
@@ -146,7 +146,7 @@ fn a_policy_hears_of_each_node_as_the_contract_says() {
                         loose.apply(Op::random(&mut rng, 80, 12));
                     }
                     loose.check_all();
-                    // What it asserts is contained, and counted.
+                    // The policy's panics are contained and counted.
                     assert_eq!(loose.cache.stats().maintenance_panics, 0, "{label}");
                     assert!(calls.load(Ordering::Relaxed) > 1_000, "{label}");
                 }
@@ -156,8 +156,8 @@ fn a_policy_hears_of_each_node_as_the_contract_says() {
 }
 
 #[test]
-fn a_policy_hears_of_each_node_as_the_contract_says_also_under_races() {
-    for accesses in every_accesses() {
+fn a_policy_is_notified_of_each_node_as_the_contract_says_under_races_too() {
+    for accesses in all_accesses() {
         let calls = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&calls);
         let policy = Policy::custom("strict", move |_| {
@@ -192,7 +192,7 @@ fn a_policy_hears_of_each_node_as_the_contract_says_also_under_races() {
     }
 }
 
-/// What is wrong with a policy.
+/// The fault of a policy.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     NamesNobody,
@@ -246,7 +246,7 @@ impl EvictionPolicy for Faulty {
             Fault::NamesNobody => None,
             Fault::NamesStrangers => match self.rng.below(4) {
                 0 => Some(NodeId::from_raw(u32::MAX)),
-                // Asking about a node that is not there is a fault too.
+                // A question about a node that does not exist is a fault too.
                 1 => Some(NodeId::from_raw(nodes.weight(NodeId::from_raw(1 << 30)))),
                 _ => Some(NodeId::from_raw(self.rng.below(40) as u32)),
             },
@@ -271,7 +271,7 @@ fn faulty(fault: Fault, seed: u64) -> Policy {
 }
 
 #[test]
-fn a_faulty_policy_costs_order_but_neither_bounds_nor_contents() {
+fn a_faulty_policy_breaks_the_order_but_neither_bounds_nor_contents() {
     for seed in seeds(0xfa17, 1) {
         for fault in FAULTS {
             for maintenance in [Maintenance::Inline, Maintenance::Background] {
@@ -326,19 +326,19 @@ fn a_faulty_policy_leaks_nothing() {
     }
 }
 
-/// Panics when it is asked what it wants.
+/// Panics when it is asked for its settings.
 struct Mute {
     panics_in_accesses: bool,
 }
 
 impl EvictionPolicy for Mute {
     fn accesses(&self) -> Accesses {
-        assert!(!self.panics_in_accesses, "knows not what it wants");
+        assert!(!self.panics_in_accesses, "cannot say its accesses");
         Accesses::None
     }
 
     fn room(&self) -> Room {
-        panic!("knows not when")
+        panic!("cannot say its room")
     }
 
     fn on_insert(&mut self, _: NodeId, _: &dyn Nodes) {}
@@ -352,8 +352,9 @@ impl EvictionPolicy for Mute {
 }
 
 #[test]
-fn a_policy_that_panics_when_asked_what_it_wants_makes_no_cache() {
-    for (panics_in_accesses, said) in [(true, "knows not what it wants"), (false, "knows not when")]
+fn a_policy_that_panics_when_asked_for_its_settings_makes_no_cache() {
+    for (panics_in_accesses, said) in
+        [(true, "cannot say its accesses"), (false, "cannot say its room")]
     {
         let policy = Policy::custom("mute", move |_| Box::new(Mute { panics_in_accesses }));
         let message = crate::support::panic_message("build", || {
@@ -363,7 +364,7 @@ fn a_policy_that_panics_when_asked_what_it_wants_makes_no_cache() {
     }
 }
 
-/// Panics in all that it is asked about later, and has a sample that it wants to change.
+/// Panics in everything that it is asked later, and has a sample that it wants to change.
 struct Brittle {
     queue: VecDeque<NodeId>,
     has_begun: AtomicU64,
@@ -372,7 +373,7 @@ struct Brittle {
 impl EvictionPolicy for Brittle {
     fn accesses(&self) -> Accesses {
         let asked = self.has_begun.fetch_add(1, Ordering::Relaxed);
-        assert!(asked < 3, "asked once too often");
+        assert!(asked < 3, "a panic in accesses");
         Accesses::Mark { sample: Sample::with_rate(0.5) }
     }
 
@@ -381,13 +382,13 @@ impl EvictionPolicy for Brittle {
     }
 
     fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {
-        panic!("no access, please");
+        panic!("a panic in on_access");
     }
 
     fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
 
     fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
-        self.queue.retain(|held| *held != id);
+        self.queue.retain(|node| *node != id);
     }
 
     fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
@@ -395,15 +396,15 @@ impl EvictionPolicy for Brittle {
     }
 
     fn upcoming(&self, _: usize, _: &mut dyn FnMut(NodeId)) {
-        panic!("no hint");
+        panic!("a panic in upcoming");
     }
 
     fn announce(&self, _: u64) {
-        panic!("not interested");
+        panic!("a panic in announce");
     }
 
     fn on_resize(&mut self, _: &PolicyConfig, _: &dyn Nodes) {
-        panic!("no other size");
+        panic!("a panic in on_resize");
     }
 
     fn frequency(&self, _: NodeId, _: &dyn Nodes) -> u64 {
@@ -411,7 +412,7 @@ impl EvictionPolicy for Brittle {
     }
 
     fn coldest(&self, _: usize, _: &dyn Nodes, _: &mut dyn FnMut(NodeId)) {
-        panic!("no order");
+        panic!("a panic in coldest");
     }
 
     fn hottest(&self, count: usize, _: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
@@ -421,12 +422,12 @@ impl EvictionPolicy for Brittle {
     }
 
     fn segments(&self) -> Vec<Segment> {
-        panic!("in one piece");
+        panic!("a panic in segments");
     }
 }
 
 #[test]
-fn a_policy_that_panics_in_hints_and_reports_costs_only_those() {
+fn a_policy_that_panics_in_hints_and_reports_loses_only_those() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let policy = Policy::custom("brittle", |_| {
             Box::new(Brittle { queue: VecDeque::new(), has_begun: AtomicU64::new(0) })
@@ -461,19 +462,19 @@ fn a_policy_that_cannot_be_made_leaves_nothing_behind() {
         drop(Cache::<u64, u64>::builder().capacity(10).policy(policy.clone()).build());
     });
     assert_eq!(message, "cannot be made");
-    // Others go on, in the background too.
+    // Other caches go on, in the background too.
     let cache = Cache::<u64, u64>::new(10);
     cache.insert(1, 1);
     assert_eq!(cache.get(&1), Some(1));
 }
 
-/// Tells what it was told of, and clears marks in passing.
-struct Listening {
+/// Records the accesses that it was notified of, and clears marks on updates.
+struct Recording {
     sample: Sample,
-    told: Arc<Mutex<Vec<u64>>>,
+    notified: Arc<Mutex<Vec<u64>>>,
 }
 
-impl EvictionPolicy for Listening {
+impl EvictionPolicy for Recording {
     fn accesses(&self) -> Accesses {
         Accesses::Mark { sample: self.sample }
     }
@@ -482,7 +483,7 @@ impl EvictionPolicy for Listening {
 
     fn on_access(&mut self, id: NodeId, nodes: &dyn Nodes) {
         assert_eq!(nodes.frequency(id), 1);
-        self.told.lock().unwrap().push(nodes.hash(id));
+        self.notified.lock().unwrap().push(nodes.hash(id));
     }
 
     fn on_update(&mut self, id: NodeId, _: u32, nodes: &dyn Nodes) {
@@ -497,13 +498,13 @@ impl EvictionPolicy for Listening {
 }
 
 #[test]
-fn each_first_mark_of_a_sampled_key_is_told_once_and_no_other_hit() {
+fn the_policy_is_notified_only_of_the_first_mark_of_each_sampled_key() {
     const KEYS: u64 = 1_000;
     for rate in [0.0, 0.25, 1.0] {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let (sample, log) = (Sample::with_rate(rate), Arc::clone(&told));
+        let notified = Arc::new(Mutex::new(Vec::new()));
+        let (sample, log) = (Sample::with_rate(rate), Arc::clone(&notified));
         let policy = Policy::custom("listening", move |_| {
-            Box::new(Listening { sample, told: Arc::clone(&log) })
+            Box::new(Recording { sample, notified: Arc::clone(&log) })
         });
         let cache = Cache::<u64, u64>::builder()
             .capacity(10_000)
@@ -518,25 +519,25 @@ fn each_first_mark_of_a_sampled_key_is_told_once_and_no_other_hit() {
             for key in (0..KEYS).chain(0..KEYS) {
                 assert!(cache.get(&key).is_some());
             }
-            // Clears the marks, so that the next round's first hits set them anew.
+            // Updates clear the marks, so that the next round's first hits set them again.
             for key in 0..KEYS {
                 cache.insert(key, key);
             }
-            let mut hashes = std::mem::take(&mut *told.lock().unwrap());
+            let mut hashes = std::mem::take(&mut *notified.lock().unwrap());
             assert!(hashes.iter().all(|hash| sample.contains(*hash)), "rate {rate}");
             let expected = rate * KEYS as f64;
             assert!((hashes.len() as f64 - expected).abs() < 100.0, "rate {rate}, round {round}");
             hashes.sort_unstable();
             let count = hashes.len();
             hashes.dedup();
-            assert_eq!(hashes.len(), count, "told twice: rate {rate}, round {round}");
+            assert_eq!(hashes.len(), count, "notified twice: rate {rate}, round {round}");
         }
     }
 }
 
 #[test]
-fn an_updated_entry_outlives_others_though_the_policy_knows_nothing_of_that() {
-    /// Evicts what came first, and says no more than it must.
+fn an_updated_entry_outlives_others_even_if_the_policy_ignores_updates() {
+    /// Evicts the oldest entry, and implements only the required methods.
     #[derive(Default)]
     struct Plain(VecDeque<NodeId>);
 
@@ -545,13 +546,13 @@ fn an_updated_entry_outlives_others_though_the_policy_knows_nothing_of_that() {
             Accesses::None
         }
         fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) {
-            assert!(!self.0.contains(&id), "new twice");
+            assert!(!self.0.contains(&id), "inserted twice");
             self.0.push_back(id);
         }
         fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
         fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
         fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) {
-            self.0.retain(|held| *held != id);
+            self.0.retain(|node| *node != id);
         }
         fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
             self.0.pop_front()
@@ -575,7 +576,7 @@ fn an_updated_entry_outlives_others_though_the_policy_knows_nothing_of_that() {
         }
         cache.validate();
     }
-    // Alone, and above a bound that is lowered, it has to leave after all.
+    // Alone above a bound that is lowered, it has to leave after all.
     cache.clear();
     cache.insert(1, 9);
     cache.set_max_weight(5).unwrap();
@@ -602,7 +603,7 @@ fn a_faulty_policy_borrows_no_more_than_it_gives_back() {
                 let is_within = maintenance == Maintenance::Background || cache.weight() <= 200;
                 assert!(is_within, "{fault:?}: {}", cache.weight());
             }
-            // Checks loans, limits and weights.
+            // This checks loans, limits and weights.
             cache.validate();
             assert!(cache.weight() <= 200, "{fault:?}");
         }

@@ -1,22 +1,14 @@
-//! The default policy and the verbs that look into the order: robustness, and bounds that change.
+//! The default policy, and the verbs that inspect its order: robustness, and bounds that change.
 
 use larder::policy::{Policy, PolicyConfig, Simulator};
 use larder::{Cache, Inserted, Maintenance, ResizeError};
 
 use crate::support::configs::{POLICIES, for_each_config};
 use crate::support::hashers::Identity;
+use crate::support::inline_cache;
 use crate::support::rng::{Rng, seeds};
 
-fn inline_cache(policy: Policy, capacity: usize) -> Cache<u64, u64> {
-    Cache::<u64, u64>::builder()
-        .policy(policy)
-        .capacity(capacity)
-        .maintenance(Maintenance::Inline)
-        .build()
-        .unwrap()
-}
-
-/// Reads through; whether it was a hit.
+/// Reads through the cache and returns whether it was a hit.
 fn request<S: std::hash::BuildHasher>(cache: &Cache<u64, u64, S>, key: u64) -> bool {
     let is_hit = cache.get(&key).is_some();
     if !is_hit {
@@ -36,11 +28,11 @@ fn a_shift_of_popularity_is_followed_within_one_capacity_of_misses() {
     for capacity in [64_u64, 1_000, 5_000] {
         let cache = inline_cache(Policy::default(), capacity as usize);
         let mut rng = Rng::new(capacity);
-        // A long time in which half of the capacity is hot, and known to be so.
+        // For a long time half of the capacity is hot, and the policy has learned so.
         for _ in 0..capacity * 100 {
             request(&cache, rng.below(capacity / 2));
         }
-        // Then other keys are, all at once.
+        // Then other keys become hot, all at once.
         let mut misses = 0;
         while misses < capacity {
             misses += u64::from(!request(&cache, 1 << 32 | rng.below(capacity / 2)));
@@ -48,15 +40,15 @@ fn a_shift_of_popularity_is_followed_within_one_capacity_of_misses() {
                 break;
             }
         }
-        let held = (0..capacity / 2).filter(|key| cache.contains_key(&(1 << 32 | key))).count();
-        assert_eq!(held as u64, capacity / 2, "capacity {capacity}, after {misses} misses");
+        let present = (0..capacity / 2).filter(|key| cache.contains_key(&(1 << 32 | key))).count();
+        assert_eq!(present as u64, capacity / 2, "capacity {capacity}, after {misses} misses");
         assert!(misses <= capacity);
     }
 }
 
 #[test]
-fn a_rotation_of_the_key_space_locks_no_new_key_out() {
-    // Each generation of keys is as large as the cache and used often, then gone for good.
+fn a_rotation_of_the_key_space_does_not_lock_out_new_keys() {
+    // Each generation of keys is as large as the cache and used often, then never used again.
     const CAPACITY: u64 = 500;
     let cache = inline_cache(Policy::default(), CAPACITY as usize);
     let mut rng = Rng::new(1);
@@ -72,9 +64,9 @@ fn a_rotation_of_the_key_space_locks_no_new_key_out() {
 }
 
 #[test]
-fn keys_that_share_their_counters_with_hot_ones_get_in_all_the_same() {
-    // An attacker who knows the hashes makes a victim of the cache hot, with keys whose hashes
-    // agree with it in all bits but a few high ones. New keys must still get in and be hit.
+fn keys_that_share_counters_with_hot_ones_are_still_admitted() {
+    // An attacker who knows the hashes makes hot a set of keys whose hashes agree with each other
+    // in all bits except a few high ones. New keys must still get in and be hit.
     const CAPACITY: u64 = 256;
     let cache: Cache<u64, u64, Identity> = Cache::<u64, u64>::builder()
         .capacity(CAPACITY as usize)
@@ -104,7 +96,7 @@ fn a_loop_just_above_the_capacity_keeps_most_of_its_hits() {
         let is_hit = request(&cache, step % 1_100);
         hits += u64::from(is_hit && step >= 100_000);
     }
-    // The optimum is 0.9; LRU has 0.
+    // The optimum is 0.9, and LRU has 0.
     assert!(hits > 80_000, "{hits} of 100000");
 }
 
@@ -121,7 +113,7 @@ fn one_entry_may_be_most_of_the_budget() {
         let weight = [1, 1, 2, 60, 100, 0][rng.below(6) as usize];
         let key = rng.below(300);
         if cache.insert(key, weight) == Inserted::Added {
-            assert_eq!(cache.get(&key), Some(weight), "step {step}: rejected its own insertion");
+            assert_eq!(cache.get(&key), Some(weight), "step {step}: the insertion was rejected");
         }
         assert!(cache.weight() <= 100);
         if step % 1_000 == 0 {
@@ -136,7 +128,7 @@ fn one_entry_may_be_most_of_the_budget() {
 }
 
 #[test]
-fn its_accounts_agree_with_what_it_holds_under_any_operations() {
+fn its_counts_agree_with_its_contents_under_any_operations() {
     for seed in seeds(0x3157, 4) {
         let mut rng = Rng::new(seed);
         for bounds in [(Some(1), None), (Some(97), None), (None, Some(500)), (Some(40), Some(500))]
@@ -201,12 +193,12 @@ fn capacity_changes_at_run_time_in_every_configuration() {
             cache.insert(key, key);
         }
         cache.run_pending();
-        let held = cache.len();
-        assert!((2_000..=3_000).contains(&held), "{}: {held}", config.policy.name);
+        let len = cache.len();
+        assert!((2_000..=3_000).contains(&len), "{}: {len}", config.policy.name);
         cache.validate();
         assert_eq!(cache.stats().maintenance_panics, 0, "{}", config.policy.name);
         let fewest = cache.partitions() as u64 - 1;
-        // 0 switches the cache off.
+        // A capacity of 0 switches the cache off.
         if fewest > 0 {
             let error = cache.set_capacity(fewest as usize).unwrap_err();
             let partitions = cache.partitions();
@@ -217,7 +209,7 @@ fn capacity_changes_at_run_time_in_every_configuration() {
 }
 
 #[test]
-fn a_capacity_that_changes_under_load_is_kept_in_the_end() {
+fn a_capacity_that_changes_under_load_holds_in_the_end() {
     let cache = Cache::<u64, u64>::new(20_000);
     std::thread::scope(|scope| {
         for thread in 0..crate::support::stress_threads() as u64 {
@@ -263,7 +255,7 @@ fn hottest_and_coldest_name_the_ends_of_the_order() {
         if ["lru", "lfu", "fifo"].contains(&named.name) {
             let next = coldest[0];
             cache.insert(5_000, 0);
-            assert!(!cache.contains_key(&next), "{}: {next} was to leave next", named.name);
+            assert!(!cache.contains_key(&next), "{}: {next} should have left next", named.name);
         }
         assert!(cache.hottest(1_000).len() <= 100);
         assert_eq!(cache.hottest(0), Vec::<u64>::new());
@@ -271,7 +263,7 @@ fn hottest_and_coldest_name_the_ends_of_the_order() {
 }
 
 #[test]
-fn frequency_is_what_the_policy_knows() {
+fn frequency_is_the_policys_own_count() {
     let lfu = inline_cache(Policy::lfu(), 10);
     lfu.insert(1, 1);
     for _ in 0..300 {

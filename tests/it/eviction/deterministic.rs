@@ -1,6 +1,6 @@
-//! With inline maintenance, a fake clock and a hasher without a random seed, the same calls give the
-//! same answers, evictions, expirations and notifications: on every run, in any thread, on every
-//! machine.
+//! With inline maintenance, a fake clock and a hasher without a random seed, the same calls give
+//! the same answers, evictions, expirations and notifications: in every run, in any thread, on
+//! every machine.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -30,7 +30,7 @@ enum Call {
     Advance(Duration),
 }
 
-/// What one call has done, as far as anybody can tell.
+/// The observable effects of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Event {
     found: Option<u64>,
@@ -39,26 +39,26 @@ struct Event {
     left: Vec<u64>,
     came: Vec<u64>,
     deadlines: u64,
-    /// Key, value, what took its place, age.
-    told: Vec<Told>,
+    /// Key, value, the value that replaced it, cause, age.
+    notified: Vec<Notified>,
 }
 
-type Told = (u64, u64, Option<u64>, RemovalCause, Duration);
+type Notified = (u64, u64, Option<u64>, RemovalCause, Duration);
 
-/// Who is told of removals.
+/// Which listeners are notified of removals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ears {
-    Nobody,
+enum Listeners {
+    None,
     /// A listener.
-    Behind,
+    Queued,
     /// An atomic listener.
-    Within,
+    Atomic,
 }
 
 fn trace(seed: u64) -> Vec<Call> {
     let mut rng = Rng::new(seed);
     let mut call = move || {
-        // Some keys come far more often than others.
+        // Some keys are far more frequent than others.
         let key = rng.below(KEYS).min(rng.below(KEYS)).min(rng.below(KEYS));
         let time = Duration::from_millis(rng.below(20_000));
         match rng.below(100) {
@@ -75,12 +75,12 @@ fn trace(seed: u64) -> Vec<Call> {
     (0..STEPS).map(|_| call()).collect()
 }
 
-/// Runs a trace and tells what every call did, and what the statistics say in the end.
-fn replay(policy: &larder::Policy, trace: &[Call], ears: Ears) -> (Vec<Event>, Stats) {
+/// Runs a trace and returns the effects of every call and the final statistics.
+fn replay(policy: &larder::Policy, trace: &[Call], listeners: Listeners) -> (Vec<Event>, Stats) {
     let clock = FakeClock::new();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let note = Arc::clone(&told);
-    let hear = move |removal: &Removal<'_, u64, u64>| {
+    let notified = Arc::new(Mutex::new(Vec::new()));
+    let note = Arc::clone(&notified);
+    let record = move |removal: &Removal<'_, u64, u64>| {
         let Removal { key, value, new_value, cause, age, .. } = *removal;
         note.lock().expect("no panic while locked").push((
             *key,
@@ -91,10 +91,10 @@ fn replay(policy: &larder::Policy, trace: &[Call], ears: Ears) -> (Vec<Event>, S
         ));
     };
     let builder = Cache::builder();
-    let builder = match ears {
-        Ears::Nobody => builder,
-        Ears::Behind => builder.listener(Listener::new(hear)),
-        Ears::Within => builder.atomic_listener(hear),
+    let builder = match listeners {
+        Listeners::None => builder,
+        Listeners::Queued => builder.listener(Listener::new(record)),
+        Listeners::Atomic => builder.atomic_listener(record),
     };
     let cache: Cache<u64, u64, _> = builder
         .capacity(CAPACITY)
@@ -139,13 +139,13 @@ fn replay(policy: &larder::Policy, trace: &[Call], ears: Ears) -> (Vec<Event>, S
             left: before.difference(&now).copied().collect(),
             came: now.difference(&before).copied().collect(),
             deadlines,
-            told: std::mem::take(&mut *told.lock().expect("no panic while locked")),
+            notified: std::mem::take(&mut *notified.lock().expect("no panic while locked")),
         });
         before = now;
     }
     cache.validate();
     let mut stats = cache.stats();
-    // Memory is freed when the process's other threads let it, which is not the cache's doing.
+    // When memory is freed depends on the process's other threads.
     (stats.freed_bytes, stats.reclamation_lag) = (0, Duration::ZERO);
     (events, stats)
 }
@@ -156,25 +156,30 @@ fn same_calls_give_the_same_events_in_every_thread_and_run() {
         for seed in 1..=2 {
             let trace = trace(seed);
             let policy_of = policy.make;
-            let all = [Ears::Nobody, Ears::Behind, Ears::Within];
-            for ears in all.into_iter().take(if seed == 1 { 3 } else { 1 }) {
-                let (events, stats) = replay(&policy_of(), &trace, ears);
-                let told = events.iter().map(|event| event.told.len() as u64).sum::<u64>();
+            let all = [Listeners::None, Listeners::Queued, Listeners::Atomic];
+            for listeners in all.into_iter().take(if seed == 1 { 3 } else { 1 }) {
+                let (events, stats) = replay(&policy_of(), &trace, listeners);
+                let notified = events.iter().map(|event| event.notified.len() as u64).sum::<u64>();
                 let left =
                     stats.evictions + stats.expirations + stats.replacements + stats.removals;
-                assert_eq!(told, if ears == Ears::Nobody { 0 } else { left }, "{}", policy.name);
+                assert_eq!(
+                    notified,
+                    if listeners == Listeners::None { 0 } else { left },
+                    "{}",
+                    policy.name
+                );
                 assert!(
                     stats.hits > Some(100) && stats.evictions > 100 && stats.expirations > 100,
                     "{stats:?}"
                 );
                 let other = std::thread::scope(|scope| {
-                    let again = scope.spawn(|| replay(&policy_of(), &trace, ears));
+                    let again = scope.spawn(|| replay(&policy_of(), &trace, listeners));
                     again.join().expect("the first run did not panic")
                 });
                 for (step, (first, second)) in events.iter().zip(&other.0).enumerate() {
                     assert_eq!(
                         first, second,
-                        "{}, {ears:?}, seed {seed}, {step}: {:?}",
+                        "{}, {listeners:?}, seed {seed}, {step}: {:?}",
                         policy.name, trace[step]
                     );
                 }
@@ -184,11 +189,11 @@ fn same_calls_give_the_same_events_in_every_thread_and_run() {
     }
 }
 
-/// The order of LRU is defined, and so is all else here: whoever sees other numbers has found a
-/// machine or a compiler on which something depends.
+/// The order of LRU is defined, and so is everything else here: other numbers mean that something
+/// depends on the machine or the compiler.
 #[test]
 fn same_calls_give_the_same_events_on_every_machine() {
-    let (events, stats) = replay(&larder::Policy::lru(), &trace(1), Ears::Nobody);
+    let (events, stats) = replay(&larder::Policy::lru(), &trace(1), Listeners::None);
     let mut digest = 0xcbf2_9ce4_8422_2325_u64;
     let mut add = |number: u64| digest = (digest ^ number).wrapping_mul(0x0100_0000_01b3);
     for event in &events {

@@ -1,10 +1,11 @@
-//! The eviction policies, each in exact order: inline maintenance and one partition.
+//! The eviction policies in exact order, with inline maintenance and one partition.
 
 use larder::{Cache, Inserted, Maintenance, Policy};
 
 use crate::support::configs::{POLICIES, policy_of};
 use crate::support::driver::{Bounds, Op, Pair};
 use crate::support::hashers::Identity;
+use crate::support::inline_cache;
 use crate::support::model::{Model, Order, Outcome};
 use crate::support::rng::{Rng, seeds};
 use crate::support::s3_fifo::S3Fifo;
@@ -13,17 +14,8 @@ use crate::support::sieve::Sieve;
 const STEPS: u64 = 100_000;
 const CAPACITIES: [usize; 6] = [1, 2, 3, 10, 100, 1_000];
 
-fn inline_cache(policy: Policy, capacity: usize) -> Cache<u64, u64> {
-    Cache::<u64, u64>::builder()
-        .policy(policy)
-        .capacity(capacity)
-        .maintenance(Maintenance::Inline)
-        .partitions(1)
-        .build()
-        .unwrap()
-}
-
-/// The hash decides what a ghost remembers, so where two runs are compared it has no seed.
+/// The hash decides which keys a ghost remembers, so the hasher has no seed where two runs are
+/// compared.
 fn unseeded_cache(policy: Policy, capacity: usize) -> Cache<u64, u64, Identity> {
     Cache::<u64, u64>::builder()
         .policy(policy)
@@ -68,7 +60,7 @@ fn agrees_when_bound_by_entries(order: Order) {
 fn agrees_when_bound_by_weight(order: Order) {
     for seed in seeds(0x3e1, 1) {
         for capacity in [1, 10, 300_u64] {
-            // On the average a third of the keys fit, and in the smallest some fit never.
+            // On average a third of the keys fit, and in the smallest caches some keys never fit.
             let bounds = Bounds { capacity: None, max_weight: Some(capacity * 4) };
             agrees_with_the_model(order, bounds, capacity * 3 + 3, 8, seed);
         }
@@ -143,7 +135,7 @@ fn lru_evicts_the_least_recently_used() {
 }
 
 #[test]
-fn fifo_evicts_the_oldest_insertion_whatever_was_used() {
+fn fifo_evicts_the_oldest_insertion_even_if_it_was_used() {
     let cache = inline_cache(Policy::fifo(), 3);
     for key in 1..=3 {
         cache.insert(key, key);
@@ -155,7 +147,7 @@ fn fifo_evicts_the_oldest_insertion_whatever_was_used() {
     cache.replace(1, 100);
     cache.insert(4, 4);
     assert_eq!(sorted_keys(&cache), [2, 3, 4]);
-    // Removed and inserted again it is young again.
+    // A key that is removed and inserted again is new.
     cache.remove(&2);
     cache.insert(2, 2);
     cache.insert(5, 5);
@@ -163,7 +155,7 @@ fn fifo_evicts_the_oldest_insertion_whatever_was_used() {
 }
 
 #[test]
-fn lfu_evicts_the_lowest_count_and_of_equals_the_least_recently_used() {
+fn lfu_evicts_the_lowest_count_and_among_equals_the_least_recently_used() {
     let cache = inline_cache(Policy::lfu(), 3);
     for key in 1..=3 {
         cache.insert(key, key);
@@ -175,10 +167,10 @@ fn lfu_evicts_the_lowest_count_and_of_equals_the_least_recently_used() {
     // 1 and 2 were used twice, 2 first.
     cache.insert(4, 4);
     assert_eq!(sorted_keys(&cache), [1, 3, 4]);
-    // The newcomer has the lowest count.
+    // The new entry has the lowest count.
     cache.insert(5, 5);
     assert_eq!(sorted_keys(&cache), [1, 3, 5]);
-    // Overwriting counts as use; removal forgets the count.
+    // An update counts as a use; a removal forgets the count.
     for value in 0..5 {
         cache.insert(5, value);
     }
@@ -206,7 +198,7 @@ fn lfu_counts_do_not_saturate() {
 }
 
 #[test]
-fn looking_without_using_changes_no_order() {
+fn peeking_does_not_change_the_order() {
     for order in Order::ALL {
         let cache = inline_cache(policy_of(order), 2);
         cache.insert(1, 1);
@@ -228,7 +220,7 @@ fn looking_without_using_changes_no_order() {
 
 #[test]
 fn a_long_series_of_hits_is_not_lost() {
-    // More than any buffer holds, without a write that would drain it.
+    // More hits than any buffer holds, without a write that would drain them.
     for is_pinned in [false, true] {
         let cache = inline_cache(Policy::lru(), 5_000);
         for key in 0..5_000 {
@@ -252,7 +244,7 @@ fn a_long_series_of_hits_is_not_lost() {
 }
 
 #[test]
-fn a_heavier_value_pushes_out_others_before_itself() {
+fn a_heavier_value_evicts_others_before_itself() {
     let build = |order| {
         Cache::<u64, u64>::builder()
             .policy(policy_of(order))
@@ -269,7 +261,7 @@ fn a_heavier_value_pushes_out_others_before_itself() {
     }
     assert_eq!(lru.insert(1, 6), Inserted::Replaced);
     assert_eq!((sorted_keys(&lru), lru.weight()), (vec![1, 3], 9));
-    // First in, first out does not move the overwritten one, which would be the next to leave.
+    // FIFO does not move the updated entry, which would be the next to leave.
     let fifo = build(Order::Fifo);
     for key in 1..=3 {
         fifo.insert(key, 3);
@@ -277,7 +269,7 @@ fn a_heavier_value_pushes_out_others_before_itself() {
     assert_eq!(fifo.insert(1, 6), Inserted::Replaced);
     assert_eq!((sorted_keys(&fifo), fifo.weight()), (vec![1, 3], 9));
     fifo.insert(4, 3);
-    assert_eq!(sorted_keys(&fifo), [3, 4], "it has kept its place");
+    assert_eq!(sorted_keys(&fifo), [3, 4], "it kept its place");
 }
 
 #[test]
@@ -319,7 +311,7 @@ fn inline_maintenance_is_deterministic() {
 }
 
 #[test]
-fn sieve_and_s3_fifo_keep_the_used_through_a_scan() {
+fn sieve_and_s3_fifo_keep_used_entries_through_a_scan() {
     for policy in [Policy::sieve, Policy::s3_fifo] {
         let cache = inline_cache(policy(), 100);
         for key in 0..50 {
@@ -330,17 +322,17 @@ fn sieve_and_s3_fifo_keep_the_used_through_a_scan() {
                 cache.get(&key);
             }
         }
-        // A scan shorter than the time in which a used entry would be looked at twice.
+        // The scan is shorter than the time after which a used entry would be visited twice.
         for key in 1_000..1_090 {
             cache.insert(key, key);
         }
-        let kept = (0..50).filter(|key| cache.contains_key(key)).count();
-        assert_eq!(kept, 50, "{}", cache.policy_name());
+        let present = (0..50).filter(|key| cache.contains_key(key)).count();
+        assert_eq!(present, 50, "{}", cache.policy_name());
     }
 }
 
-/// Checks that a cache with `policy` holds what a model of it holds, step by step. `model` is told of
-/// lookups, insertions and removals.
+/// Checks step by step that a cache with `policy` holds what a model of it holds. The same lookups,
+/// insertions and removals are applied to `model`.
 macro_rules! agrees_with_its_paper {
     ($policy:expr, $model:ty, $seed:expr) => {
         for seed in seeds($seed, 2) {
@@ -382,7 +374,7 @@ fn s3_fifo_agrees_with_its_paper() {
     agrees_with_its_paper!(Policy::s3_fifo(), S3Fifo, 0x53f);
 }
 
-/// The same as [`Model`], still duller: one list, searched from end to end.
+/// The same as [`Model`], even simpler: one list, searched from end to end.
 struct DullModel {
     order: Order,
     capacity: Option<usize>,
@@ -454,7 +446,7 @@ impl DullModel {
 }
 
 #[test]
-fn the_model_agrees_with_a_duller_one() {
+fn the_model_agrees_with_a_simpler_one() {
     for seed in seeds(0xd011, 1) {
         for order in Order::ALL {
             for (capacity, max_weight) in
@@ -489,7 +481,7 @@ fn the_model_agrees_with_a_duller_one() {
 }
 
 #[test]
-fn an_updated_entry_stays_whatever_it_weighs_now() {
+fn an_updated_entry_stays_whatever_its_new_weight() {
     for named in POLICIES {
         for max_weight in [10, 30, 300] {
             let cache = Cache::<u64, u64>::builder()

@@ -1,9 +1,9 @@
-//! Golden runs: all that can be seen of caches with inline maintenance, one of each kind, call by
-//! call, in one number for each.
+//! Golden runs: everything that can be observed of caches with inline maintenance, one of each
+//! kind, call by call, condensed to one number each.
 //!
-//! What is right is said by the other tests. Here a change of any answer, eviction, expiration,
-//! notification or count is noticed, wanted or not. Who wants it takes over the row that the failed
-//! test prints.
+//! The other tests say what is right. These notice a change of any answer, eviction, expiration,
+//! notification or count, whether it is wanted or not. After a wanted change, copy the row that the
+//! failed test prints.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -23,18 +23,18 @@ const TAGS: [&str; 3] = ["a", "b", "c"];
 type Golden = Cache<u64, u64, Identity>;
 type Shaped = Builder<u64, u64, Identity>;
 
-/// Who is told of removals.
+/// Which listeners are notified of removals.
 #[derive(Clone, Copy)]
-enum Ears {
-    Nobody,
+enum Listeners {
+    None,
     /// A listener.
-    Behind,
+    Queued,
     /// An atomic listener.
-    Within,
+    Atomic,
     Both,
 }
 
-/// FNV-1a, by words: the same on every machine.
+/// FNV-1a over words: the same on every machine.
 struct Digest(u64);
 
 impl Digest {
@@ -51,28 +51,29 @@ impl Digest {
     }
 }
 
-/// The digest of what one kind of cache does; also its hits and evictions, to see what has changed.
-fn run(ears: Ears, shape: impl FnOnce(Shaped) -> Shaped) -> (u64, u64, u64) {
+/// Returns the hits, the evictions and the digest of what one kind of cache does; the first two
+/// give a hint of what has changed.
+fn run(listeners: Listeners, shape: impl FnOnce(Shaped) -> Shaped) -> (u64, u64, u64) {
     let clock = FakeClock::new();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let note = Arc::clone(&told);
-    let hear = move |removal: &Removal<'_, u64, u64>| {
+    let notified = Arc::new(Mutex::new(Vec::new()));
+    let note = Arc::clone(&notified);
+    let record = move |removal: &Removal<'_, u64, u64>| {
         let Removal { key, value, new_value, cause, age, .. } = *removal;
         note.lock().unwrap().push((*key, *value, new_value.copied(), cause, age));
     };
-    let hear_within = hear.clone();
+    let record_atomic = record.clone();
     let builder = Cache::builder().hasher(Identity).clock(clock.clone()).count_lookups();
-    let builder = match ears {
-        Ears::Nobody => builder,
-        Ears::Behind => builder.listener(Listener::new(hear)),
-        Ears::Within => builder.atomic_listener(hear),
-        Ears::Both => builder.listener(Listener::new(hear)).atomic_listener(hear_within),
+    let builder = match listeners {
+        Listeners::None => builder,
+        Listeners::Queued => builder.listener(Listener::new(record)),
+        Listeners::Atomic => builder.atomic_listener(record),
+        Listeners::Both => builder.listener(Listener::new(record)).atomic_listener(record_atomic),
     };
     let cache = shape(builder.maintenance(Maintenance::Inline)).build().unwrap();
     let (mut digest, mut rng) = (Digest(0xcbf2_9ce4_8422_2325), Rng::new(5));
     for step in 0..STEPS {
         call(&cache, &clock, step, &mut rng, &mut digest);
-        digest.add_debug(&std::mem::take(&mut *told.lock().unwrap()));
+        digest.add_debug(&std::mem::take(&mut *notified.lock().unwrap()));
         digest.add(cache.len() as u64);
         digest.add(cache.weight());
         if step % 100 == 50 {
@@ -84,7 +85,7 @@ fn run(ears: Ears, shape: impl FnOnce(Shaped) -> Shaped) -> (u64, u64, u64) {
     let stats = cache.stats();
     let gone = stats.inserts + stats.replacements - cache.len() as u64;
     assert_eq!(stats.freed_bytes, stats.retired_bytes);
-    assert_eq!(stats.freed_bytes % gone, 0, "{gone} entries have gone");
+    assert_eq!(stats.freed_bytes % gone, 0, "{gone} entries have left");
     assert!(
         (40..=128).contains(&(stats.freed_bytes / gone)),
         "{} bytes each",
@@ -94,7 +95,7 @@ fn run(ears: Ears, shape: impl FnOnce(Shaped) -> Shaped) -> (u64, u64, u64) {
 }
 
 fn call(cache: &Golden, clock: &FakeClock, step: u64, rng: &mut Rng, digest: &mut Digest) {
-    // Popular keys, a loop, keys of a moment ago.
+    // Popular keys, a loop, and keys that were used a moment ago.
     let key = match step / (STEPS / 6) % 3 {
         0 => rng.below(KEYS).min(rng.below(KEYS)).min(rng.below(KEYS)),
         1 => step / 2 % (KEYS / 3),
@@ -118,7 +119,7 @@ fn call(cache: &Golden, clock: &FakeClock, step: u64, rng: &mut Rng, digest: &mu
         192..196 => digest.add_debug(&cache.remove_if(&key, |_, value| value % 2 == 0)),
         196..210 => digest.add_debug(&cache.insert_with_tags(key, step, tags)),
         210..212 => {
-            // Whether the tag is known hangs on what is freed already.
+            // Whether the tag is still known depends on which memory was freed.
             let _ = cache.invalidate_tag(TAGS[key as usize % TAGS.len()]);
         }
         212..216 => digest.add_debug(&cache.insert_unevictable(key, step)),
@@ -140,7 +141,7 @@ fn call(cache: &Golden, clock: &FakeClock, step: u64, rng: &mut Rng, digest: &mu
     }
 }
 
-/// All that the cache says of itself and of its entries.
+/// Adds everything that the cache reports of itself and of its entries.
 fn report(cache: &Golden, digest: &mut Digest) {
     let mut entries: Vec<_> =
         cache.entries().map(|entry| (entry.key, entry.value, entry.info)).collect();
@@ -158,15 +159,14 @@ fn report(cache: &Golden, digest: &mut Digest) {
     digest.add_debug(&(cache.hottest(10), cache.coldest(10), cache.segments()));
     digest.add_text(&plain(format!("{:?}", cache.shadow_report()), "hit_ratio", "0.0"));
     let mut stats = cache.stats();
-    // Memory is freed when the process's other threads let it; its unit is the machine's.
+    // When memory is freed depends on the process's other threads; its size depends on the machine.
     (stats.retired_bytes, stats.freed_bytes, stats.reclamation_lag) = (0, 0, Duration::ZERO);
-    // Of the process, not of this cache, and younger than the digests.
+    // This field is about the process, not about this cache, and is younger than the digests.
     let shown = format!("{stats:?}").replace(", is_reclamation_refused: false", "");
     digest.add_text(&plain(plain(shown, " hits", "0"), " misses", "0"));
 }
 
-/// The text with the number of a field that may be unknown as a number: `Some(1)` as 1, and `None` as
-/// `none`.
+/// The text with the field `field` shown as a plain number: `Some(1)` as 1, and `None` as `none`.
 fn plain(text: String, field: &str, none: &str) -> String {
     let text = text.replace(&format!("{field}: None"), &format!("{field}: {none}"));
     let known = format!("{field}: Some(");
@@ -178,7 +178,7 @@ fn plain(text: String, field: &str, none: &str) -> String {
     plain
 }
 
-/// With times to live, short ones for what is not used.
+/// With times to live, and shorter ones for entries that are not used.
 fn aging(builder: Shaped) -> Shaped {
     builder.time_to_live(Duration::from_secs(30)).time_to_idle(Duration::from_secs(10)).jitter(0.25)
 }
@@ -198,19 +198,19 @@ fn is_golden(seen: (u64, u64, u64), hits: u64, evictions: u64, digest: u64) {
 
 #[test]
 fn lru() {
-    let seen = run(Ears::Nobody, |builder| builder.capacity(40).policy(Policy::lru()));
+    let seen = run(Listeners::None, |builder| builder.capacity(40).policy(Policy::lru()));
     is_golden(seen, 582, 643, 0x931c_8bbf_7850_22cd);
 }
 
 #[test]
 fn lru_with_a_listener() {
-    let seen = run(Ears::Behind, |builder| aging(builder.capacity(40).policy(Policy::lru())));
+    let seen = run(Listeners::Queued, |builder| aging(builder.capacity(40).policy(Policy::lru())));
     is_golden(seen, 566, 468, 0x2685_5fe1_4d28_7420);
 }
 
 #[test]
 fn lru_with_an_atomic_listener() {
-    let seen = run(Ears::Within, |builder| {
+    let seen = run(Listeners::Atomic, |builder| {
         aging(builder.capacity(40).policy(Policy::lru())).explain_misses(64)
     });
     is_golden(seen, 566, 468, 0x4444_a945_acab_7e2a);
@@ -219,7 +219,7 @@ fn lru_with_an_atomic_listener() {
 #[test]
 fn lfu_with_shadows() {
     let shadow = ShadowConfig::new().multiples([0.5, 2.0]).policy(Policy::fifo());
-    let seen = run(Ears::Nobody, |builder| {
+    let seen = run(Listeners::None, |builder| {
         aging(builder.capacity(40).policy(Policy::lfu()).shadow(shadow))
     });
     is_golden(seen, 624, 375, 0x4eee_efeb_e785_8d68);
@@ -227,7 +227,7 @@ fn lfu_with_shadows() {
 
 #[test]
 fn fifo_in_four_parts() {
-    let seen = run(Ears::Nobody, |builder| {
+    let seen = run(Listeners::None, |builder| {
         let builder = builder.capacity(60).policy(Policy::fifo()).partitions(4);
         builder.explain_misses(100).keep_ages()
     });
@@ -236,28 +236,29 @@ fn fifo_in_four_parts() {
 
 #[test]
 fn the_default_policy() {
-    let seen = run(Ears::Nobody, |builder| aging(builder.capacity(60)));
+    let seen = run(Listeners::None, |builder| aging(builder.capacity(60)));
     is_golden(seen, 614, 366, 0x8dd7_7677_3c0a_6b0e);
 }
 
 #[test]
 fn the_default_policy_by_weight_with_a_listener() {
     let seen =
-        run(Ears::Behind, |builder| builder.max_weight(200).weigher(weigh).explain_misses(20));
+        run(Listeners::Queued, |builder| builder.max_weight(200).weigher(weigh).explain_misses(20));
     is_golden(seen, 584, 717, 0xa6f1_0dc2_2459_028b);
 }
 
 #[test]
 fn the_default_policy_in_two_parts_with_an_atomic_listener() {
-    let seen =
-        run(Ears::Within, |builder| aging(builder.max_weight(400).weigher(weigh).partitions(2)));
+    let seen = run(Listeners::Atomic, |builder| {
+        aging(builder.max_weight(400).weigher(weigh).partitions(2))
+    });
     is_golden(seen, 562, 564, 0x05bb_29c9_2ff5_4bd9);
 }
 
 #[test]
 fn lru_with_both_listeners_and_shadows() {
     let shadow = ShadowConfig::new().multiples([0.5, 2.0]);
-    let seen = run(Ears::Both, |builder| {
+    let seen = run(Listeners::Both, |builder| {
         let builder = builder.capacity(50).max_weight(250).weigher(weigh).policy(Policy::lru());
         aging(builder).explain_misses(64).shadow(shadow)
     });
@@ -266,7 +267,7 @@ fn lru_with_both_listeners_and_shadows() {
 
 #[test]
 fn sieve_by_entries_and_weight() {
-    let seen = run(Ears::Nobody, |builder| {
+    let seen = run(Listeners::None, |builder| {
         let builder = builder.capacity(50).max_weight(250).weigher(weigh).policy(Policy::sieve());
         aging(builder).timer_tick(Duration::from_secs(2))
     });
@@ -275,7 +276,7 @@ fn sieve_by_entries_and_weight() {
 
 #[test]
 fn s3_fifo_by_entries_and_weight_with_shadows_and_a_listener() {
-    let seen = run(Ears::Behind, |builder| {
+    let seen = run(Listeners::Queued, |builder| {
         let builder = builder.capacity(50).max_weight(250).weigher(weigh).policy(Policy::s3_fifo());
         builder.shadow(ShadowConfig::new().policy(Policy::lru())).keep_ages()
     });

@@ -1,4 +1,4 @@
-//! A bound that follows memory: the follower around the controller, on a real cache.
+//! A bound that follows the use of memory: the follower with its controller, on a real cache.
 
 use std::error::Error;
 use std::io;
@@ -26,14 +26,14 @@ fn fill(cache: &Cache<u32, u32>) {
     }
 }
 
-/// A source that says what it was last told, and of what limit.
+/// A source that reports what was last stored in `used`, and `limit`.
 fn source(used: &Arc<AtomicU64>, limit: Option<u64>) -> impl Fn() -> io::Result<Usage> + use<> {
     let used = Arc::clone(used);
     move || Ok(Usage::new(used.load(Ordering::SeqCst), limit))
 }
 
 #[test]
-fn a_cache_that_is_all_of_memory_comes_to_the_target_and_back() {
+fn a_cache_that_fills_memory_shrinks_to_the_target_and_grows_again() {
     let cache = cache(1_000);
     let others = Arc::new(AtomicU64::new(0));
     let read = Arc::clone(&others);
@@ -57,7 +57,7 @@ fn a_cache_that_is_all_of_memory_comes_to_the_target_and_back() {
     }
     let pressed = cache.len();
     assert!((379..=500).contains(&pressed), "{pressed}");
-    assert_eq!(follower.adjust().unwrap(), pressed as u64, "it stays");
+    assert_eq!(follower.adjust().unwrap(), pressed as u64, "the bound stays");
     others.store(0, Ordering::SeqCst);
     for _ in 0..50 {
         fill(&cache);
@@ -69,7 +69,7 @@ fn a_cache_that_is_all_of_memory_comes_to_the_target_and_back() {
 }
 
 #[test]
-fn a_cache_that_is_switched_off_is_followed_and_stays_off() {
+fn a_follower_leaves_a_switched_off_cache_off() {
     let cache = cache(0);
     let used = Arc::new(AtomicU64::new(0));
     let follower = MemoryFollower::builder(&cache)
@@ -85,7 +85,7 @@ fn a_cache_that_is_switched_off_is_followed_and_stays_off() {
 }
 
 #[test]
-fn the_bound_on_weight_follows_where_there_is_one() {
+fn the_bound_on_weight_follows_if_there_is_one() {
     let cache: Cache<u32, u32> = Cache::builder()
         .capacity(1_000)
         .max_weight(1_000)
@@ -142,16 +142,16 @@ fn the_target_follows_a_limit_that_changes() {
     assert_eq!(follower.adjust().unwrap(), 1_000, "850 of 900");
     limit.store(500, Ordering::SeqCst);
     let bound = follower.adjust().unwrap();
-    assert!(bound < 1_000, "850 of 450 and still {bound}");
+    assert!(bound < 1_000, "850 of 450 are used, and the bound is still {bound}");
     assert_eq!(follower.status().target, 450);
-    // A limit of nothing gives nothing to aim at.
+    // A limit of zero is not a target.
     limit.store(0, Ordering::SeqCst);
     follower.adjust().unwrap();
     assert_eq!(follower.status().target, 450);
 }
 
 #[test]
-fn a_source_may_hold_a_reading_against_another_target_than_the_one_that_was_set() {
+fn a_source_may_replace_the_target_for_a_reading() {
     struct TwoGroups(Arc<AtomicU64>);
     impl MemorySource for TwoGroups {
         fn read(&self) -> io::Result<Usage> {
@@ -233,15 +233,15 @@ fn a_source_that_fails_or_panics_leaves_the_bound_and_is_counted() {
 }
 
 #[test]
-fn the_maintenance_thread_looks_once_an_interval_until_it_is_stopped() {
+fn the_maintenance_thread_reads_memory_once_an_interval_until_stopped() {
     let cache = cache(1_000);
     fill(&cache);
     let clock = FakeClock::new();
-    let (told, readings) = mpsc::channel();
-    let told = Mutex::new(told);
+    let (sender, readings) = mpsc::channel();
+    let sender = Mutex::new(sender);
     let follower = MemoryFollower::builder(&cache)
         .source(move || {
-            told.lock().unwrap().send(()).unwrap();
+            sender.lock().unwrap().send(()).unwrap();
             Ok::<_, io::Error>(Usage::new(2_000, None))
         })
         .target(1_000)
@@ -254,7 +254,7 @@ fn the_maintenance_thread_looks_once_an_interval_until_it_is_stopped() {
         clock.advance(Duration::from_secs(1));
         readings.recv().unwrap();
     }
-    // The second look has begun, so the first is over.
+    // The second reading has begun, so the first is over.
     assert!(cache.capacity().unwrap() < 1_000);
     follower.stop();
     clock.advance(Duration::from_secs(100));
@@ -277,11 +277,11 @@ fn a_value_may_drop_the_follower_that_evicts_it() {
         cache.insert(key, Owner(Arc::clone(&slot)));
     }
     let clock = FakeClock::new();
-    let (told, gone) = mpsc::channel::<()>();
-    let told = Mutex::new(told);
+    let (sender, dropped) = mpsc::channel::<()>();
+    let sender = Mutex::new(sender);
     let follower = MemoryFollower::builder(&cache)
         .source(move || {
-            let _told = &told;
+            let _sender = &sender;
             Ok::<_, io::Error>(Usage::new(2_000, None))
         })
         .target(1_000)
@@ -291,7 +291,7 @@ fn a_value_may_drop_the_follower_that_evicts_it() {
     *slot.lock().unwrap() = Some(follower);
     clock.advance(Duration::from_secs(1));
     // The source lives as long as the follower.
-    while gone.recv().is_ok() {}
+    while dropped.recv().is_ok() {}
     assert!(cache.len() < 10);
     cache.validate();
 }
@@ -344,5 +344,5 @@ fn the_systems_own_figures_can_be_followed() {
         Ok(follower) => assert_eq!(follower.adjust().unwrap(), 100),
         Err(error) => assert!(matches!(error, FollowError::Unreadable(_)), "{error}"),
     }
-    assert!(builder().target(1 << 50).start().is_ok(), "one of both works");
+    assert!(builder().target(1 << 50).start().is_ok(), "either of the two works");
 }

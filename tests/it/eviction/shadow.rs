@@ -1,4 +1,4 @@
-//! Shadow caches: equal to the cache they shadow where all keys are sampled, near it where not.
+//! Shadow caches: equal to the cache they shadow if all keys are sampled, and close to it if not.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Barrier;
@@ -26,7 +26,7 @@ fn read_through(cache: &Cache<u64, u64>, key: u64) {
     }
 }
 
-/// The hit ratio of a cache of its own.
+/// The hit ratio of a separate cache.
 fn ratio_of(policy: &Policy, capacity: usize, keys: &[u64]) -> f64 {
     let cache = Cache::<u64, u64>::builder()
         .count_lookups()
@@ -56,7 +56,7 @@ fn a_cache_without_shadows_has_no_report() {
 }
 
 #[test]
-fn small_shadows_equal_caches_of_their_own() {
+fn small_shadows_equal_separate_caches() {
     for seed in seeds(0x5ad0, 2) {
         let keys = skewed_keys(seed, 400, 5_000);
         for own in [Policy::lru(), Policy::fifo(), Policy::sieve()] {
@@ -72,7 +72,8 @@ fn small_shadows_equal_caches_of_their_own() {
             for point in &report.points {
                 let policy = Policy::named(&point.policy);
                 let alone = ratio_of(&policy, point.capacity.unwrap(), &keys);
-                // The cache may hold what the shadow is asked to insert, and the other way round.
+                // A miss can insert into the shadow a key that the cache holds, and the other way
+                // round.
                 let off = (point.hit_ratio.unwrap() - alone).abs();
                 assert!(off < 1e-9, "{point:?}, alone {alone}, own {own:?}, seed {seed}");
                 assert_eq!((point.samples, point.sample_rate), (5_000, 1.0));
@@ -85,7 +86,7 @@ fn small_shadows_equal_caches_of_their_own() {
 }
 
 #[test]
-fn sampled_shadows_are_near_caches_of_their_own() {
+fn sampled_shadows_are_close_to_separate_caches() {
     let keys = skewed_keys(3, 20_000, 100_000);
     let policies = [Policy::lru(), Policy::default()];
     let shadow = ShadowConfig::new()
@@ -102,12 +103,12 @@ fn sampled_shadows_are_near_caches_of_their_own() {
     }
     let curve: Vec<f64> = report.curve("lru").map(|(_, ratio)| ratio).collect();
     assert!(curve.len() == 4 && curve.is_sorted(), "{curve:?}");
-    // 1024 entries for each of 8, and what stands around them.
+    // 1024 entries for each of 8 shadow caches, and their fixed parts.
     assert!(report.bytes < 3 << 20, "{} bytes", report.bytes);
 }
 
 #[test]
-fn runs_with_the_same_hasher_repeat_themselves() {
+fn runs_with_the_same_hasher_give_the_same_report() {
     let run = || {
         let cache = Cache::<u64, u64>::builder()
             .capacity(2_000)
@@ -127,7 +128,7 @@ fn runs_with_the_same_hasher_repeat_themselves() {
 }
 
 #[test]
-fn removals_reach_the_shadows_and_misses_without_insertion_hold_nothing() {
+fn removals_reach_the_shadows_and_misses_without_insertion_add_nothing() {
     let cache = inline_cache(&Policy::lru(), 10, ShadowConfig::new().multiples([1.0, 4.0]));
     for _ in 0..5 {
         cache.get(&1);
@@ -138,7 +139,7 @@ fn removals_reach_the_shadows_and_misses_without_insertion_hold_nothing() {
     cache.remove(&1);
     cache.get(&1);
     let report = report_of(&cache);
-    // One hit of seven lookups.
+    // One hit in seven lookups.
     for multiple in [1.0, 4.0] {
         let ratio = report.hit_ratio("LRU", multiple).unwrap();
         assert!((ratio - 1.0 / 7.0).abs() < 1e-9, "{ratio}");
@@ -149,7 +150,7 @@ fn removals_reach_the_shadows_and_misses_without_insertion_hold_nothing() {
 }
 
 #[test]
-fn what_expires_leaves_the_shadows_as_well() {
+fn expired_entries_leave_the_shadows_too() {
     let clock = FakeClock::new();
     let shadow = ShadowConfig::new().policy(Policy::lru()).multiples([0.5, 1.0, 2.0]);
     let cache: Cache<u64, u64> = Cache::builder()
@@ -163,14 +164,14 @@ fn what_expires_leaves_the_shadows_as_well() {
         .unwrap();
     (0..10).for_each(|key| read_through(&cache, key));
     clock.advance(Duration::from_secs(70));
-    // By the timers alone, without a lookup.
+    // The timers alone remove them, without a lookup.
     cache.run_pending();
     assert_eq!(cache.stats().expirations, 10);
     (0..10).for_each(|key| assert_eq!(cache.get(&key), None));
     for point in report_of(&cache).points {
         assert_eq!(point.hit_ratio, Some(0.0), "{point:?}");
     }
-    // And what comes anew is held again.
+    // New insertions are held again.
     (0..10).for_each(|key| read_through(&cache, key));
     (0..10).for_each(|key| read_through(&cache, key));
     assert!(report_of(&cache).points.iter().all(|point| point.hit_ratio > Some(0.0)));
@@ -178,7 +179,7 @@ fn what_expires_leaves_the_shadows_as_well() {
 }
 
 #[test]
-fn unevictable_entries_are_in_no_shadow() {
+fn unevictable_entries_are_not_in_shadows() {
     let shadow = ShadowConfig::new().policy(Policy::lru()).multiples([1.0]);
     let cache = inline_cache(&Policy::lru(), 10, shadow);
     let point = || report_of(&cache).points.remove(0);
@@ -192,7 +193,7 @@ fn unevictable_entries_are_in_no_shadow() {
         (point().hit_ratio.unwrap() - cache.stats().hit_ratio().unwrap()).abs() < 1e-9,
         "a hit for all"
     );
-    // What becomes unevictable leaves, and comes back when it is one like any other.
+    // An entry that becomes unevictable leaves the shadows, and returns when it is evictable again.
     cache.insert_unevictable(0, 0);
     assert_eq!(point().entries, 9);
     cache.insert(0, 0);
@@ -201,7 +202,7 @@ fn unevictable_entries_are_in_no_shadow() {
 }
 
 #[test]
-fn counts_begin_anew_while_contents_stay() {
+fn a_reset_clears_the_counts_and_keeps_the_contents() {
     let cache = inline_cache(&Policy::lru(), 10, ShadowConfig::new());
     (0..10).for_each(|key| read_through(&cache, key));
     assert_eq!(report_of(&cache).hit_ratio("lru", 1.0), Some(0.0));
@@ -222,13 +223,13 @@ fn shadows_follow_a_change_of_capacity() {
         for point in report_of(&cache).points {
             let whole = (capacity as f64 * point.multiple) as usize;
             assert_eq!(point.capacity, Some(whole), "{point:?}");
-            // And what the sample has more of the keys than its rate says.
+            // The sample may have more of the keys than its rate says.
             let room = if whole > 64 { 64 * 13 / 10 } else { whole };
             assert!(point.entries <= room && !point.has_failed, "{point:?}");
             assert!((point.sample_rate - (64.0 / whole as f64).min(1.0)).abs() < 1e-9);
         }
     }
-    // 40 was held in full: as if it had never been another one.
+    // 40 entries fit without sampling, as if the capacity had never been another one.
     let keys = skewed_keys(8, 200, 3_000);
     cache.set_capacity(40).unwrap();
     keys.iter().for_each(|key| read_through(&cache, *key));
@@ -242,7 +243,7 @@ fn shadows_follow_a_change_of_capacity() {
 }
 
 #[test]
-fn a_sample_that_grows_takes_in_what_the_cache_holds() {
+fn a_growing_sample_takes_in_the_entries_of_the_cache() {
     let shadow = ShadowConfig::new().multiples([1.0]).sample_entries(16);
     let cache = inline_cache(&Policy::lru(), 10_000, shadow);
     (0..16).for_each(|key| read_through(&cache, key));
@@ -256,7 +257,7 @@ fn a_sample_that_grows_takes_in_what_the_cache_holds() {
     assert_eq!(report_of(&cache).hit_ratio("lru", 1.0), Some(1.0));
 }
 
-/// A sample has by chance more of a loop's keys than its share, or fewer.
+/// By chance a sample has more of a loop's keys than its share, or fewer.
 #[test]
 fn a_loop_fits_a_sampled_shadow_if_it_would_fit_a_cache() {
     for loops in 0..3_u64 {
@@ -288,7 +289,7 @@ fn a_loop_fits_a_sampled_shadow_if_it_would_fit_a_cache() {
 }
 
 #[test]
-fn sampled_entries_expire_and_fall_as_others_do() {
+fn sampled_entries_expire_and_are_evicted_like_others() {
     let clock = FakeClock::new();
     let cache: Cache<u64, u64> = Cache::builder()
         .capacity(40)
@@ -317,7 +318,7 @@ fn sampled_entries_expire_and_fall_as_others_do() {
 }
 
 #[test]
-fn every_lookup_counts_however_many_caches_have_shadows() {
+fn every_lookup_is_counted_however_many_caches_have_shadows() {
     let caches: Vec<Cache<u64, u64>> =
         (0..9).map(|_| inline_cache(&Policy::lru(), 10, ShadowConfig::new())).collect();
     for (number, cache) in (1..).zip(&caches) {
@@ -343,7 +344,7 @@ fn weights_bound_the_shadows() {
         .unwrap();
     for _ in 0..10 {
         for key in 0..10 {
-            // 150 together: more than the cache holds, less than twice as much.
+            // The weights sum to 150: more than the cache holds, less than twice as much.
             if cache.get(&key).is_none() {
                 cache.insert(key, 15);
             }
@@ -410,7 +411,7 @@ fn threads_feed_the_shadows_in_background_mode() {
     assert!(report.records > 0);
     for point in &report.points {
         assert!((0.0..=1.0).contains(&point.hit_ratio.unwrap()) && !point.has_failed, "{point:?}");
-        // And what the sample has more of the keys than its rate says.
+        // The sample may have more of the keys than its rate says.
         let limit = 1.3 * 2_000.0 * point.multiple * point.sample_rate + 1.0;
         assert!(point.entries as f64 <= limit, "{point:?}");
     }

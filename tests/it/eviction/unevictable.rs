@@ -16,11 +16,11 @@ fn inline(policy: Policy) -> Builder<u64, u64> {
 }
 
 #[test]
-fn stay_while_everything_else_comes_and_goes_and_take_no_room_from_it() {
+fn stay_while_others_come_and_go_and_take_no_room_from_them() {
     for policy in POLICIES {
         for capacity in [1, 2, 10, 100] {
             let cache = inline((policy.make)()).capacity(capacity).build().unwrap();
-            // More of them than the capacity, among others.
+            // More unevictable entries than the capacity, among other entries.
             for key in 0..500 {
                 assert_eq!(cache.insert_unevictable(key, key), Inserted::Added);
                 cache.insert(10_000 + key, 0);
@@ -36,7 +36,10 @@ fn stay_while_everything_else_comes_and_goes_and_take_no_room_from_it() {
             assert_eq!(cache.is_unevictable(&7), Some(true), "{name}");
             assert_eq!(cache.is_unevictable(&9_999), None, "{name}");
             for named in [cache.hottest(1_000), cache.coldest(1_000)] {
-                assert!(named.iter().all(|entry| *entry >= 500), "{name} orders them");
+                assert!(
+                    named.iter().all(|entry| *entry >= 500),
+                    "{name} ranks an unevictable entry"
+                );
             }
         }
     }
@@ -56,7 +59,7 @@ fn each_insertion_decides_anew_whether_the_entry_is_evicted() {
         });
         assert_eq!(cache.get(&1), Some(2), "{}", policy.name);
         assert_eq!(cache.len(), 11);
-        // Ordinary again, so that one of eleven has to leave.
+        // It is evictable again, so one of eleven entries has to leave.
         assert_eq!(cache.insert(1, 3), Inserted::Replaced);
         cache.validate();
         assert_eq!(cache.len(), 10, "{}", policy.name);
@@ -64,7 +67,7 @@ fn each_insertion_decides_anew_whether_the_entry_is_evicted() {
             cache.insert(key, key);
             cache.get(&key);
         }
-        assert_eq!(cache.peek(&1), None, "{} keeps what is ordinary again", policy.name);
+        assert_eq!(cache.peek(&1), None, "{} keeps an entry that is evictable again", policy.name);
         cache.insert_unevictable(2, 2);
         assert_eq!(cache.remove(&2), Some(2));
         cache.validate();
@@ -77,7 +80,7 @@ fn each_insertion_decides_anew_whether_the_entry_is_evicted() {
 }
 
 #[test]
-fn weigh_in_the_cache_but_not_against_its_bounds_even_when_these_change() {
+fn count_in_the_weight_but_not_against_the_bounds_even_when_these_change() {
     for policy in POLICIES {
         let cache = inline((policy.make)())
             .capacity(1_000)
@@ -99,7 +102,7 @@ fn weigh_in_the_cache_but_not_against_its_bounds_even_when_these_change() {
         cache.validate();
         assert_eq!((cache.len(), cache.weight()), (55, 525), "{}", policy.name);
         assert!((0..50).all(|key| cache.get(&key) == Some(10)));
-        // What weighs nothing is as mortal as all else.
+        // Entries without weight are evicted like all others.
         (300..400).for_each(|key| {
             cache.insert(key, 0);
         });
@@ -134,25 +137,29 @@ fn random_calls_never_lose_one() {
         for seed in seeds(0x9_1e7e, 4) {
             let mut rng = Rng::new(seed);
             let cache = inline((policy.make)()).capacity(20).build().unwrap();
-            let mut kept = HashSet::new();
+            let mut unevictable = HashSet::new();
             for step in 0..20_000 {
                 let key = rng.skewed_below(60);
                 match rng.below(8) {
                     0 => {
                         cache.insert_unevictable(key, step);
-                        kept.insert(key);
+                        unevictable.insert(key);
                     }
                     1 => {
                         cache.insert(key, step);
-                        kept.remove(&key);
+                        unevictable.remove(&key);
                     }
                     2 => {
                         let was_there = cache.remove(&key).is_some();
-                        assert!(was_there || !kept.contains(&key), "{} seed {seed}", policy.name);
-                        kept.remove(&key);
+                        assert!(
+                            was_there || !unevictable.contains(&key),
+                            "{} seed {seed}",
+                            policy.name
+                        );
+                        unevictable.remove(&key);
                     }
                     3 if cache.replace(key, step) == Inserted::Replaced => {
-                        kept.remove(&key);
+                        unevictable.remove(&key);
                     }
                     4 => {
                         cache.insert_if_absent(key, step);
@@ -165,9 +172,10 @@ fn random_calls_never_lose_one() {
                 if step % 100 == 0 {
                     cache.flush();
                     cache.validate();
-                    let lost = kept.iter().find(|key| cache.is_unevictable(*key) != Some(true));
+                    let lost =
+                        unevictable.iter().find(|key| cache.is_unevictable(*key) != Some(true));
                     assert_eq!(lost, None, "{} seed {seed} step {step}", policy.name);
-                    assert!(cache.len() <= kept.len() + cache.capacity().unwrap());
+                    assert!(cache.len() <= unevictable.len() + cache.capacity().unwrap());
                 }
             }
         }
@@ -175,9 +183,9 @@ fn random_calls_never_lose_one() {
 }
 
 #[test]
-fn races_with_replacement_removal_and_eviction_leave_all_accounts_right() {
+fn counts_stay_right_under_races_with_replacement_removal_and_eviction() {
     const THREADS: u64 = 4;
-    const KEPT: u64 = 64;
+    const UNEVICTABLE: u64 = 64;
     for policy in POLICIES {
         let cache = Cache::<u64, u64>::builder()
             .policy((policy.make)())
@@ -185,8 +193,8 @@ fn races_with_replacement_removal_and_eviction_leave_all_accounts_right() {
             .partitions(2)
             .build()
             .unwrap();
-        // Nobody touches these but for reading.
-        (0..KEPT).for_each(|key| {
+        // These keys are only read.
+        (0..UNEVICTABLE).for_each(|key| {
             cache.insert_unevictable(key, key);
         });
         let barrier = Barrier::new(THREADS as usize);
@@ -197,8 +205,9 @@ fn races_with_replacement_removal_and_eviction_leave_all_accounts_right() {
                     let mut rng = Rng::new(0xface + thread);
                     barrier.wait();
                     for step in 0..20_000 {
-                        // Fought over by all threads: now of this kind, now of that, now gone.
-                        let key = KEPT + rng.below(200);
+                        // All threads make these keys evictable, make them unevictable or remove
+                        // them.
+                        let key = UNEVICTABLE + rng.below(200);
                         match rng.below(6) {
                             0 => {
                                 cache.insert_unevictable(key, step);
@@ -211,7 +220,7 @@ fn races_with_replacement_removal_and_eviction_leave_all_accounts_right() {
                                 cache.insert(1_000 + rng.below(100_000), step);
                             }
                             _ => {
-                                let key = rng.below(KEPT);
+                                let key = rng.below(UNEVICTABLE);
                                 assert_eq!(cache.get(&key), Some(key), "evicted");
                             }
                         }
@@ -221,9 +230,15 @@ fn races_with_replacement_removal_and_eviction_leave_all_accounts_right() {
         });
         cache.flush();
         cache.validate();
-        let fought = (KEPT..KEPT + 200).filter(|key| cache.is_unevictable(key) == Some(true));
-        let kept = KEPT as usize + fought.count();
-        assert!(cache.len() <= kept + 100, "{}: {} and {kept} kept", policy.name, cache.len());
+        let contended =
+            (UNEVICTABLE..UNEVICTABLE + 200).filter(|key| cache.is_unevictable(key) == Some(true));
+        let unevictable = UNEVICTABLE as usize + contended.count();
+        assert!(
+            cache.len() <= unevictable + 100,
+            "{}: {} and {unevictable} unevictable",
+            policy.name,
+            cache.len()
+        );
         assert_eq!(cache.stats().maintenance_panics, 0, "{}", policy.name);
     }
 }

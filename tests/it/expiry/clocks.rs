@@ -1,4 +1,4 @@
-//! Clocks that jump, stand, panic or are real, and how often they are read.
+//! Clocks that jump, stand still, panic or are real, and how often they are read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use larder::{Cache, Clock, Inserted};
 use super::{SECOND, assert_absent, timed};
 
 #[test]
-fn clock_that_jumps_back_revives_nothing_and_one_that_stands_ends_nothing() {
+fn a_clock_that_jumps_back_revives_nothing_and_one_that_stands_still_expires_nothing() {
     let (builder, clock) = timed();
     clock.set(1000 * SECOND);
     let cache = builder.time_to_live(10 * SECOND).build().unwrap();
@@ -21,8 +21,8 @@ fn clock_that_jumps_back_revives_nothing_and_one_that_stands_ends_nothing() {
     assert_eq!(cache.peek(&1), None);
     clock.set(1005 * SECOND);
     assert_absent(&cache, 1);
-    assert_eq!(cache.get(&2), Some(20), "nobody had seen it expired");
-    // Before the cache's own beginning, too.
+    assert_eq!(cache.get(&2), Some(20), "no call had seen it expired");
+    // Even before the cache was built.
     clock.set(Duration::ZERO);
     assert_eq!(cache.get(&2), Some(20));
     cache.insert(3, 30);
@@ -33,7 +33,7 @@ fn clock_that_jumps_back_revives_nothing_and_one_that_stands_ends_nothing() {
 }
 
 #[test]
-fn panicking_clock_is_contained_counted_and_taken_to_stand() {
+fn a_panic_of_the_clock_is_contained_counted_and_taken_as_standing_still() {
     struct Faulty(FakeClock);
     impl Clock for Faulty {
         fn now_ns(&self) -> u64 {
@@ -53,7 +53,7 @@ fn panicking_clock_is_contained_counted_and_taken_to_stand() {
     cache.validate();
 }
 
-/// Counts how often it is asked.
+/// Counts how often it is read.
 #[derive(Clone, Default)]
 struct Counting(Arc<AtomicU64>);
 
@@ -64,12 +64,12 @@ impl Clock for Counting {
 }
 
 #[test]
-fn what_cannot_expire_is_found_without_a_look_at_the_clock() {
+fn an_entry_that_cannot_expire_is_found_without_reading_the_clock() {
     let clock = Counting::default();
     let builder = || timed().0.clock(clock.clone());
     let plain = builder().build().unwrap();
     plain.insert(1, 10);
-    // Has room for a deadline, but none.
+    // An entry that has room for a deadline, but has none.
     let endless = builder().build().unwrap();
     endless.insert_with_ttl(1, 10, Duration::MAX);
     let bounded = builder().time_to_live(1000 * SECOND).build().unwrap();
@@ -87,11 +87,11 @@ fn what_cannot_expire_is_found_without_a_look_at_the_clock() {
     };
     assert_eq!(readings(&plain), 0);
     assert_eq!(readings(&endless), 0);
-    assert!(readings(&bounded) >= 40, "the clock does not count");
+    assert!(readings(&bounded) >= 40, "the clock was not read");
 }
 
 #[test]
-fn what_has_expired_by_a_real_clock_is_never_seen() {
+fn an_entry_expired_by_a_real_clock_is_never_seen() {
     #[track_caller]
     fn holds(clock: impl Clock + Clone) {
         const TTL: Duration = Duration::from_millis(3);

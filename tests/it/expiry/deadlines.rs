@@ -1,4 +1,4 @@
-//! Until when an entry is valid: lifetimes of the cache, of the entry, and those that are computed.
+//! Until when an entry is valid: lifetimes of the cache, of the entry, and computed ones.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::Ordering;
@@ -29,7 +29,7 @@ fn entry_is_valid_up_to_its_deadline_and_never_after() {
 }
 
 #[test]
-fn entry_lives_as_long_as_its_own_ttl_says_in_every_cache() {
+fn entry_lives_for_its_own_ttl_in_every_cache() {
     let (builder, clock) = timed();
     for builder in [builder.time_to_live(10 * SECOND), timed().0.clock(clock.clone())] {
         let cache = builder.build().unwrap();
@@ -52,7 +52,7 @@ fn entry_lives_as_long_as_its_own_ttl_says_in_every_cache() {
 }
 
 #[test]
-fn zero_ttl_is_never_seen_and_takes_the_old_value_with_it() {
+fn an_entry_with_zero_ttl_is_never_seen_and_removes_the_old_value() {
     let (builder, _clock) = timed();
     let cache = builder.build().unwrap();
     cache.insert(1, 10);
@@ -88,7 +88,7 @@ fn insertion_over_an_expired_entry_adds_and_does_not_replace() {
 }
 
 #[test]
-fn time_to_idle_counts_from_the_last_use_and_not_from_a_look() {
+fn time_to_idle_counts_from_the_last_use_and_not_from_a_peek() {
     let (builder, clock) = timed();
     let cache = builder.time_to_idle(64 * SECOND).build().unwrap();
     cache.insert(1, 10);
@@ -108,10 +108,10 @@ fn time_to_idle_counts_from_the_last_use_and_not_from_a_look() {
 }
 
 #[test]
-fn use_counts_from_a_little_before_it_and_never_from_further() {
+fn a_use_counts_from_at_most_a_little_before_it() {
     let step = Duration::from_nanos(1 << 28);
     for (idle, step) in [(64 * SECOND, step), (3600 * SECOND, step), (SECOND, SECOND / 64)] {
-        // Where a use comes that soon after the last one that counted, that one counts still.
+        // A use soon after the last one that counted does not count itself.
         for (after, counts) in [(step, false), (step + NANOSECOND, true)] {
             let (builder, clock) = timed();
             let cache = builder.time_to_idle(idle).build().unwrap();
@@ -182,7 +182,7 @@ fn computed_deadlines_follow_creation_update_and_reads() {
 }
 
 #[test]
-fn panic_of_an_expiry_comes_through_and_changes_nothing() {
+fn a_panic_of_an_expiry_reaches_the_caller_and_changes_nothing() {
     struct Panics;
     impl Expiry<u32, u32> for Panics {
         fn after_create(&self, key: &u32, _: &u32) -> Option<Duration> {
@@ -217,7 +217,7 @@ fn panic_of_an_expiry_comes_through_and_changes_nothing() {
 }
 
 #[test]
-fn jitter_spreads_lifetimes_within_its_fraction_and_repeats_itself() {
+fn jitter_spreads_lifetimes_within_its_fraction_and_is_repeatable() {
     let run = || {
         let (builder, _clock) = timed();
         let cache = builder
@@ -246,7 +246,7 @@ fn jitter_spreads_lifetimes_within_its_fraction_and_repeats_itself() {
 }
 
 #[test]
-fn bad_times_are_refused_with_what_was_given() {
+fn bad_times_are_refused_with_the_given_value() {
     let built = |configure: fn(Builder<u32, u32>) -> Builder<u32, u32>| {
         configure(timed().0).build().map(|_| ()).unwrap_err()
     };
@@ -259,7 +259,7 @@ fn bad_times_are_refused_with_what_was_given() {
 }
 
 #[test]
-fn age_is_known_of_what_can_expire_until_its_lifetime_is_changed() {
+fn the_age_of_entries_that_can_expire_is_known_until_their_lifetime_is_changed() {
     let (_, clock) = timed();
     let builder = || timed().0.clock(clock.clone()).keep_ages();
     let plain = || timed().0.clock(clock.clone());
@@ -289,7 +289,8 @@ fn age_is_known_of_what_can_expire_until_its_lifetime_is_changed() {
             assert!(cache.expire_after(&2, Some(40 * SECOND)));
             clock.advance(SECOND);
             let after = Some(21 * SECOND);
-            // With jitter, and without an end to tell it from, the time of writing is kept anyhow.
+            // With jitter, or with a deadline of never, the time of writing cannot be computed, so
+            // it is stored in any case.
             let is_known = keeps || matches!(name, "jitter" | "for ever");
             assert_eq!(age(1), if is_known { after } else { None }, "{name} {keeps}");
             assert_eq!((age(2), age(3)), (after, after), "{name} {keeps}");
@@ -309,7 +310,7 @@ fn age_is_known_of_what_can_expire_until_its_lifetime_is_changed() {
 }
 
 #[test]
-fn lifetime_given_later_bounds_what_uses_prolong_in_every_cache() {
+fn a_lifetime_given_later_limits_how_far_uses_prolong_it_in_every_cache() {
     let live = |it: Builder<u32, u32>| it.time_to_live(30 * SECOND);
     for (keeps, has_ttl) in [(false, false), (false, true), (true, false), (true, true)] {
         let (builder, clock) = timed();
@@ -359,7 +360,7 @@ fn huge_durations_saturate() {
 }
 
 #[test]
-fn jitter_holds_for_lifetimes_given_with_an_insertion_where_there_are_no_others() {
+fn jitter_applies_to_lifetimes_given_with_an_insertion_if_there_are_no_others() {
     let (builder, _clock) = timed();
     let cache = builder.jitter(0.5).build().unwrap();
     for key in 0..50 {
@@ -374,13 +375,13 @@ fn jitter_holds_for_lifetimes_given_with_an_insertion_where_there_are_no_others(
 }
 
 #[test]
-fn a_cache_says_what_lifetimes_it_was_built_with() {
+fn a_cache_reports_the_lifetimes_that_it_was_built_with() {
     let none = timed().0.build().unwrap();
     assert_eq!((none.time_to_live(), none.time_to_idle()), (None, None));
     let both = timed().0.time_to_live(9 * SECOND).time_to_idle(NANOSECOND).build().unwrap();
     assert_eq!((both.time_to_live(), both.time_to_idle()), (Some(9 * SECOND), Some(NANOSECOND)));
     let endless = timed().0.time_to_live(Duration::MAX).build().unwrap();
-    assert_eq!(endless.time_to_live(), None, "as good as none");
+    assert_eq!(endless.time_to_live(), None, "it amounts to none");
 }
 
 #[test]

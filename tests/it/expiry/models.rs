@@ -9,7 +9,7 @@ use larder::{Cache, InsertOptions, Inserted, Maintenance, Rejection};
 
 use super::{FOR_EVER, KEEP, SECOND, Shared, timed};
 
-/// A plain map that knows the time: what the cache must answer as long as nothing is evicted.
+/// A plain map that knows the time: it answers what the cache must answer if nothing is evicted.
 #[derive(Default)]
 struct TimedMap(std::collections::HashMap<u32, (u32, Option<Duration>)>);
 
@@ -95,15 +95,15 @@ fn cache_agrees_with_a_plain_map_that_knows_the_time() {
                     }
                     10 => clock.advance(ttl),
                     _ => {
-                        let mut held: Vec<_> = cache.iter().collect();
-                        held.sort_unstable();
+                        let mut present: Vec<_> = cache.iter().collect();
+                        present.sort_unstable();
                         let keys: Vec<u32> = map.0.keys().copied().collect();
                         let mut wanted: Vec<_> = keys
                             .into_iter()
                             .filter_map(|key| Some((key, map.get(key, now)?)))
                             .collect();
                         wanted.sort_unstable();
-                        assert_eq!(held, wanted, "{}", context());
+                        assert_eq!(present, wanted, "{}", context());
                     }
                 }
             }
@@ -112,7 +112,7 @@ fn cache_agrees_with_a_plain_map_that_knows_the_time() {
             cache.run_pending();
             cache.validate();
             map.0.retain(|_, (_, deadline)| deadline.is_none());
-            assert_eq!(cache.len(), map.0.len(), "seed {seed}: something expired is left");
+            assert_eq!(cache.len(), map.0.len(), "seed {seed}: an expired entry is left");
             let stats = cache.stats();
             let left = stats.expirations + stats.removals + cache.len() as u64;
             assert_eq!(stats.inserts, left, "seed {seed}: an entry was lost or counted twice");
@@ -120,12 +120,12 @@ fn cache_agrees_with_a_plain_map_that_knows_the_time() {
     }
 }
 
-/// What a cache must know of an entry: until which second each of its lifetimes lasts, `u64::MAX` for
-/// ever.
+/// What the model knows of an entry: the second until which each of its lifetimes lasts, or
+/// `u64::MAX` for ever.
 #[derive(Clone, Copy, Debug)]
 struct Lives {
     value: u32,
-    /// By the time to live, an own one or `expire_after`.
+    /// By the time to live: the cache's, the entry's own, or that of `expire_after`.
     fixed: u64,
     /// By the last answer of the `Expiry`.
     computed: u64,
@@ -134,7 +134,7 @@ struct Lives {
     has_room: bool,
 }
 
-/// A dull model of every lifetime that an entry can have: the earliest counts.
+/// A simple model of every lifetime that an entry can have: the earliest deadline counts.
 struct LivesModel {
     ttl: Option<u64>,
     idle: Option<u64>,
@@ -154,14 +154,15 @@ impl LivesModel {
         self.entries.get(&key).copied()
     }
 
-    /// How long it has left; the outer one is `None` if it is not there.
+    /// The time that an entry has left, `Some(None)` if that is for ever. `None` if it is absent.
     fn left(&mut self, key: u32) -> Option<Option<u64>> {
         let it = self.valid(key)?;
         let end = it.fixed.min(it.computed).min(it.idle);
         Some((end != u64::MAX).then(|| end - self.now))
     }
 
-    /// Stores an entry whose own lifetime is `own`, or else as long as `answers` say.
+    /// Stores an entry with the lifetime `own`, or with those that `answers` give if `own` is
+    /// `None`.
     fn store(&mut self, key: u32, value: u32, own: Option<u64>, is_tagged: bool, answers: Answers) {
         let old = self.left(key);
         let computed = match old {
@@ -181,7 +182,7 @@ impl LivesModel {
                 || self.has_expiry,
         };
         self.entries.insert(key, lives);
-        // Nothing lives for zero time.
+        // An entry with a lifetime of zero is never stored.
         if own == Some(0) || computed == Some(Some(0)) {
             self.entries.remove(&key);
         }
@@ -190,7 +191,7 @@ impl LivesModel {
     fn use_of(&mut self, key: u32, answers: Answers) -> Option<u32> {
         let left = self.left(key)?;
         let now_idle = self.after(self.idle);
-        // An answer that is what was left changes nothing.
+        // An answer that equals the remaining time changes nothing.
         let answer =
             Some(answers.read.of(left)).filter(|answer| self.has_expiry && *answer != left);
         let computed = answer.map(|answer| self.after(answer));
@@ -218,7 +219,7 @@ impl LivesModel {
     }
 }
 
-/// What an `Expiry` answers: seconds, or `KEEP`, or `FOR_EVER`.
+/// What an `Expiry` answers: seconds, `KEEP` or `FOR_EVER`.
 #[derive(Clone, Copy, Debug)]
 struct Answer(u64);
 
@@ -240,7 +241,7 @@ struct Answers {
 }
 
 #[test]
-fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
+fn the_earliest_of_all_deadlines_counts_whatever_sets_and_moves_them() {
     let modes = [(Maintenance::Inline, 1), (Maintenance::Background, 4)];
     let seconds = |seconds: u64| Duration::from_secs(seconds);
     for seed in crate::support::rng::seeds(0xf11, 144) {
@@ -272,7 +273,7 @@ fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
         let cache = builder.build().unwrap();
         let entries = std::collections::HashMap::new();
         let mut model = LivesModel { ttl, idle, has_expiry, entries, now: 0 };
-        // One that keeps ages has room for a deadline in every entry.
+        // A cache that keeps ages has room for a deadline in every entry.
         let has_room = keeps_ages;
         for step in 0..600 {
             let key = rng.below(6) as u32;
@@ -289,9 +290,9 @@ fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
             let [create, update, read] = [create, update, read].map(Answer);
             let answers = Answers { create, update, read };
             let left = model.left(key);
-            let told = || {
-                let told = computed.0.remaining.load(Ordering::Relaxed);
-                (told != FOR_EVER).then_some(told)
+            let given = || {
+                let given = computed.0.remaining.load(Ordering::Relaxed);
+                (given != FOR_EVER).then_some(given)
             };
             let verb = rng.below(14);
             let context = format!("{what}, step {step}, verb {verb}, key {key}, at {}", model.now);
@@ -302,7 +303,11 @@ fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
                         if verb == 0 { cache.pin().get(&key).copied() } else { cache.get(&key) };
                     assert_eq!(got, wanted, "{context}");
                     if has_expiry && wanted.is_some() {
-                        assert_eq!(Some(told()), left, "{context}: `after_read` was told this");
+                        assert_eq!(
+                            Some(given()),
+                            left,
+                            "{context}: the remaining time given to `after_read`"
+                        );
                     }
                 }
                 4 => assert_eq!(cache.peek(&key), model.valid(key).map(|it| it.value), "{context}"),
@@ -313,7 +318,11 @@ fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
                     }
                     model.store(key, step, own, has_room, answers);
                     if has_expiry && own.is_none() && left.is_some() {
-                        assert_eq!(Some(told()), left, "{context}: `after_update` was told this");
+                        assert_eq!(
+                            Some(given()),
+                            left,
+                            "{context}: the remaining time given to `after_update`"
+                        );
                     }
                 }
                 7 => {
@@ -384,13 +393,13 @@ fn the_earliest_of_all_lifetimes_counts_whatever_sets_and_moves_them() {
 }
 
 #[test]
-fn racing_threads_never_see_a_value_whose_deadline_was_past_before_they_looked() {
+fn racing_threads_never_see_a_value_that_expired_before_their_lookup() {
     const KEYS: u64 = 16;
     const LIFE: Duration = Duration::from_millis(40);
     for maintenance in [Maintenance::Background, Maintenance::Inline] {
         let clock = FakeClock::new();
-        // A value is the time at which it was written. The clock stands while one is, so that its
-        // deadline is known; it moves at any moment of a lookup.
+        // A value is the time at which it was written. The clock stands still during a write, so
+        // the deadline is known; it may move at any moment of a lookup.
         let standing = RwLock::new(());
         let cache: Cache<u64, Duration> = Cache::builder()
             .capacity(1000)

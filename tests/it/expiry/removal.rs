@@ -1,4 +1,5 @@
-//! When what has expired leaves the cache: in time, by itself, and before anything valid is evicted.
+//! When expired entries leave the cache: in time, without being asked for, and before any valid
+//! entry is evicted.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,9 +32,10 @@ fn expired_entries_are_removed_within_a_tick_without_being_asked_for() {
 }
 
 #[test]
-fn writers_of_an_inline_cache_remove_what_is_due() {
+fn writers_of_an_inline_cache_remove_expired_entries() {
     let (builder, clock) = timed();
-    // Short enough for the lowest level of the wheel, where nothing is to be moved down before.
+    // So short that timers are in the lowest level of the wheel, where they need not be moved down
+    // first.
     let cache = builder.capacity(10_000).time_to_live(SECOND / 2).build().unwrap();
     for key in 0..1000 {
         cache.insert(key, key);
@@ -52,7 +54,7 @@ fn writers_of_an_inline_cache_remove_what_is_due() {
 }
 
 #[test]
-fn maintenance_thread_removes_what_is_due_while_nobody_calls() {
+fn the_maintenance_thread_removes_expired_entries_without_any_call() {
     let (builder, clock) = timed();
     let cache = builder
         .capacity(10_000)
@@ -76,7 +78,7 @@ fn maintenance_thread_removes_what_is_due_while_nobody_calls() {
 }
 
 #[test]
-fn change_of_a_deadline_moves_the_timer_both_ways() {
+fn a_change_of_a_deadline_moves_the_timer_both_ways() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let (builder, clock) = timed();
         let cache = builder.maintenance(maintenance).build().unwrap();
@@ -110,7 +112,7 @@ fn change_of_a_deadline_moves_the_timer_both_ways() {
 }
 
 #[test]
-fn deadline_that_a_read_brings_forward_is_kept_by_the_timer() {
+fn the_timer_meets_a_deadline_that_a_read_brought_forward() {
     let (builder, clock) = timed();
     let computed = Shared::default();
     computed.0.create.store(FOR_EVER, Ordering::Relaxed);
@@ -125,7 +127,7 @@ fn deadline_that_a_read_brings_forward_is_kept_by_the_timer() {
 }
 
 #[test]
-fn uses_postpone_the_timer_and_disuse_lets_it_fire() {
+fn uses_postpone_the_timer_and_without_them_it_fires() {
     let (builder, clock) = timed();
     let cache = builder.time_to_idle(10 * SECOND).build().unwrap();
     cache.insert(1, 10);
@@ -144,7 +146,7 @@ fn uses_postpone_the_timer_and_disuse_lets_it_fire() {
 }
 
 #[test]
-fn tick_is_what_the_builder_says() {
+fn the_tick_is_the_one_given_to_the_builder() {
     let (builder, clock) = timed();
     let cache = builder.timer_tick(64 * SECOND).time_to_live(SECOND).build().unwrap();
     cache.insert(1, 10);
@@ -163,7 +165,7 @@ fn tick_is_what_the_builder_says() {
 }
 
 #[test]
-fn nothing_valid_is_evicted_while_something_expired_is_there() {
+fn no_valid_entry_is_evicted_while_an_expired_one_is_present() {
     let (builder, clock) = timed();
     let cache = builder.policy(larder::Policy::fifo()).build().unwrap();
     for key in 0..50 {
@@ -183,12 +185,10 @@ fn nothing_valid_is_evicted_while_something_expired_is_there() {
 }
 
 #[test]
-fn run_pending_leaves_nothing_that_has_expired_by_a_clock_that_stands() {
+fn run_pending_leaves_no_expired_entry_while_the_clock_stands_still() {
     type Make = fn(Builder<u32, u32>) -> Builder<u32, u32>;
-    let kinds: [(&str, Make); 2] = [
-        ("nobody hears of it", |it| it),
-        ("a listener", |it| it.listener(larder::Listener::new(|_| ()))),
-    ];
+    let kinds: [(&str, Make); 2] =
+        [("no listener", |it| it), ("a listener", |it| it.listener(larder::Listener::new(|_| ())))];
     for (name, make) in kinds {
         for maintenance in [Maintenance::Inline, Maintenance::Background] {
             let (builder, clock) = timed();
@@ -197,7 +197,7 @@ fn run_pending_leaves_nothing_that_has_expired_by_a_clock_that_stands() {
                 for key in 0..8 {
                     cache.insert_with_ttl(key, key, SECOND);
                 }
-                // Wakes the maintenance thread, which is at it at the same time.
+                // This wakes the maintenance thread, which then runs maintenance at the same time.
                 clock.advance(SECOND + TICK);
                 cache.run_pending();
                 assert_eq!(cache.len(), 0, "{name}, {maintenance:?}, round {round}");
@@ -208,15 +208,15 @@ fn run_pending_leaves_nothing_that_has_expired_by_a_clock_that_stands() {
 }
 
 #[test]
-fn census_counts_apart_what_nobody_can_see_any_more() {
+fn the_census_counts_expired_and_invalidated_entries_separately() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let (builder, clock) = timed();
-        // There is no bound on the weight: the weigher is for those who ask.
+        // The weight has no bound; the weigher is for reports only.
         let builder = builder.weigher(|_, value| *value).timer_tick(1000 * SECOND);
         let cache = builder.maintenance(maintenance).build().unwrap();
         for key in 0..10 {
             let (value, ttl) = (1 << key, SECOND * if key < 3 { 1 } else { 100 });
-            // 0 to 5 carry `a`, 4 to 7 `b`: two of them both.
+            // 0 to 5 carry `a`, 4 to 7 `b`, so 4 and 5 carry both.
             let tags: &[&str] = match key {
                 0..4 => &["a"],
                 4..6 => &["a", "b"],
@@ -231,14 +231,18 @@ fn census_counts_apart_what_nobody_can_see_any_more() {
         clock.advance(2 * SECOND);
         assert!(cache.invalidate_tag("b"));
         cache.run_pending();
-        assert_eq!((cache.len(), cache.weight()), (10, (1 << 10) - 1), "all of them take room");
+        assert_eq!(
+            (cache.len(), cache.weight()),
+            (10, (1 << 10) - 1),
+            "all of them still take room"
+        );
         let census = cache.census();
         assert_eq!((census.expired_len, census.expired_weight), (3, 0b111));
         assert_eq!((census.invalidated_len, census.invalidated_weight), (4, 0b1111_0000));
         assert_eq!((census.valid_len, census.valid_weight), (3, 0b11_0000_1000));
         assert!(cache.invalidate_tag("a"));
         let census = cache.census();
-        assert_eq!((census.valid_len, census.invalidated_len), (2, 8), "none is counted twice");
+        assert_eq!((census.valid_len, census.invalidated_len), (2, 8), "no entry is counted twice");
         let valid: Vec<u32> = cache.keys().collect();
         assert_eq!(valid.len(), census.valid_len);
         cache.retain(|_, _| true);
@@ -248,7 +252,7 @@ fn census_counts_apart_what_nobody_can_see_any_more() {
 }
 
 #[test]
-fn what_was_kept_from_leaving_in_time_leaves_by_run_pending_though_the_clock_stands() {
+fn postponed_expired_entries_leave_by_run_pending_though_the_clock_stands_still() {
     let (builder, clock) = timed();
     let (entered, leave) =
         (Arc::new(std::sync::Barrier::new(2)), Arc::new(std::sync::Barrier::new(2)));
@@ -272,13 +276,13 @@ fn what_was_kept_from_leaving_in_time_leaves_by_run_pending_though_the_clock_sta
     std::thread::scope(|scope| {
         let replacing = scope.spawn(|| cache.insert(0, 1));
         entered.wait();
-        // Some of them share what the other thread is within.
+        // Some keys share the gate that the other thread is within.
         clock.advance(SECOND + TICK);
         wait_until("most have left", || cache.len() < 100);
         cache.run_pending();
         leave.wait();
         replacing.join().unwrap();
-        // The maintenance thread may be telling of some.
+        // The maintenance thread may be within the listener for some of them.
         wait_until("all others have left", || {
             cache.run_pending();
             cache.len() == 1

@@ -1,4 +1,4 @@
-//! User code that calls the cache, or another one, back.
+//! User code that calls the same cache, or another one.
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -62,7 +62,7 @@ fn hash_and_eq_of_a_key_may_use_another_cache() {
 }
 
 #[test]
-fn closures_may_call_the_same_cache_back() {
+fn closures_may_call_the_same_cache() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(64);
         for key in 0..10 {
@@ -72,7 +72,7 @@ fn closures_may_call_the_same_cache_back() {
             cache.insert(1, 100);
             cache.remove(&2);
             cache.run_pending();
-            // It must not wait for the very guard that this closure runs under.
+            // It must not wait for the guard under which this closure runs.
             let _held = cache.flush();
             cache.clear();
             cache.insert(3, 3);
@@ -111,7 +111,7 @@ fn a_weigher_may_use_the_same_cache() {
     let cache = Cache::<u64, u64>::builder()
         .max_weight(100)
         .weigher(move |key, value| {
-            // The lock is given back at once: the insertion below calls this closure again.
+            // The lock is released at once, because the insertion below calls this closure again.
             let cache = inside.lock().unwrap().clone();
             if let Some(cache) = cache.filter(|_| *key < 1_000) {
                 cache.get(key);

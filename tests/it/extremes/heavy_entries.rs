@@ -1,4 +1,4 @@
-//! Entries that are heavier than the share of their partition borrow room from the others.
+//! Entries that are heavier than their partition's share borrow weight from the other partitions.
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,7 @@ use crate::support::flush;
 use crate::support::rng::{Rng, seeds};
 use crate::support::stress_threads;
 
-/// Bounded by weight alone: an entry weighs what its value says.
+/// A cache that is bounded by weight alone. The value of an entry is its weight.
 fn weighed(
     policy: Policy,
     max_weight: u64,
@@ -40,11 +40,11 @@ fn an_entry_heavier_than_a_share_is_stored_up_to_the_whole_bound() {
                 for (key, weight) in [(0, 20), (1, 64), (2, 63), (3, 1), (4, 33)] {
                     assert_eq!(cache.insert(key, weight), Inserted::Added, "{place}");
                     cache.run_pending();
-                    assert_eq!(cache.get(&key), Some(weight), "{place}: left at once");
+                    assert_eq!(cache.get(&key), Some(weight), "{place}: it left at once");
                     assert!(cache.weight() <= 64, "{place}: {}", cache.weight());
                     cache.validate();
                 }
-                // Alone in the cache, each fits for certain.
+                // An entry that is alone in the cache certainly fits.
                 for weight in [2, 17, 32, 64] {
                     cache.clear();
                     cache.run_pending();
@@ -67,11 +67,11 @@ fn an_entry_heavier_than_a_share_is_stored_up_to_the_whole_bound() {
     }
 }
 
-/// Stores 60 under 1.
+/// Stores a value of weight 60 under key 1.
 type Way = fn(&Cache<u64, u64>) -> Inserted;
 
 #[test]
-fn every_way_to_store_takes_what_is_heavier_than_a_share() {
+fn every_way_to_store_accepts_an_entry_heavier_than_a_share() {
     for maintenance in BOTH_MODES {
         let build = || weighed(Policy::lru(), 80, 8, maintenance);
         let ways: [Way; 13] = [
@@ -110,7 +110,7 @@ fn every_way_to_store_takes_what_is_heavier_than_a_share() {
             cache.run_pending();
             assert_eq!(cache.get(&1), Some(60), "way {at}, {maintenance:?}");
             cache.validate();
-            // What was not stored leaves no loan behind.
+            // An entry that was not stored leaves no loan behind.
             assert_eq!(cache.insert_if_absent(1, 50), Inserted::Rejected(Rejection::Present));
             assert_eq!(cache.replace(2, 50), Inserted::Rejected(Rejection::Absent));
             cache.validate();
@@ -122,7 +122,7 @@ fn every_way_to_store_takes_what_is_heavier_than_a_share() {
 }
 
 #[test]
-fn the_room_of_a_heavy_entry_goes_back_to_all_partitions_when_it_leaves() {
+fn the_weight_of_a_heavy_entry_returns_to_all_partitions_when_it_leaves() {
     for named in POLICIES {
         let cache = weighed((named.make)(), 8_000, 8, Maintenance::Inline);
         let fill = |from: u64| {
@@ -134,7 +134,7 @@ fn the_room_of_a_heavy_entry_goes_back_to_all_partitions_when_it_leaves() {
         assert_eq!(fill(0), 8_000, "{}", named.name);
         cache.insert(1 << 40, 5_000);
         cache.validate();
-        // It is alone of its kind, so whether it stays is for the policy to say.
+        // It is the only heavy entry, so whether it stays is up to the policy.
         cache.remove(&(1 << 40));
         cache.validate();
         assert!(cache.weight() <= 3_001, "{}: {}", named.name, cache.weight());
@@ -179,7 +179,7 @@ fn weight_stays_within_the_bound_whatever_is_lent() {
                 for step in 0..6_000 {
                     let place = || format!("{}, {partitions}, seed {seed}, {step}", named.name);
                     let key = rng.below(200);
-                    // Up to the bound and a little above it, mostly light.
+                    // Weights up to the bound and a little above it, mostly light ones.
                     let most = [3, 12, 120, 700][rng.below(4) as usize];
                     let weight = rng.below(most);
                     match rng.below(14) {
@@ -228,7 +228,7 @@ fn weight_stays_within_the_bound_while_threads_borrow_from_each_other() {
                             let most = [10, 10, 400, 1_001][rng.below(4) as usize];
                             match rng.below(20) {
                                 0 => drop(cache.remove(&key)),
-                                // Bounds that are never above the one that is looked at.
+                                // Bounds that never exceed the one that is checked.
                                 1 if thread == 0 => {
                                     cache.set_max_weight(400 + rng.below(600)).unwrap();
                                 }
@@ -250,7 +250,7 @@ fn weight_stays_within_the_bound_while_threads_borrow_from_each_other() {
 }
 
 #[test]
-fn a_listener_that_stores_heavy_values_itself_waits_for_nobody() {
+fn a_listener_that_stores_heavy_values_itself_never_waits() {
     for maintenance in BOTH_MODES {
         let own: Arc<OnceLock<Cache<u64, u64>>> = Arc::default();
         let inner = Arc::clone(&own);
@@ -287,14 +287,14 @@ fn a_listener_that_stores_heavy_values_itself_waits_for_nobody() {
 }
 
 #[test]
-fn a_heavy_entry_that_is_never_evicted_borrows_nothing() {
+fn an_unevictable_heavy_entry_borrows_nothing() {
     let cache = weighed(Policy::lru(), 80, 8, Maintenance::Inline);
     assert_eq!(cache.insert_unevictable(1_000, 70), Inserted::Added);
     for key in 0..1_000 {
         cache.insert(key, 1);
     }
     assert_eq!((cache.weight(), cache.get(&1_000)), (150, Some(70)));
-    // As one like any other, it needs room.
+    // Once it is evictable, it needs room.
     assert_eq!(cache.insert(1_000, 70), Inserted::Replaced);
     assert!(cache.weight() <= 80 && cache.get(&1_000) == Some(70));
     cache.validate();
@@ -358,7 +358,7 @@ fn a_heavy_fill_that_becomes_stale_while_it_is_stored_leaves_no_loan() {
                 if *value == 60
                     && let Some(cache) = inner.get()
                 {
-                    // News of the key, after the fill was found to be fresh.
+                    // The key is changed after the fill was found to be fresh.
                     cache.remove(key);
                 }
                 *value as u32
@@ -404,7 +404,7 @@ fn weight_is_lent_and_given_back_with_an_atomic_listener() {
                     _ => {
                         let inserted = cache.insert(key, weight);
                         assert!(inserted.is_stored(), "{}", place());
-                        // Others leave for an update, each by a run of its own.
+                        // Other entries leave for an update, each in a run of its own.
                         let is_spared = inserted == Inserted::Replaced && partitions == 1;
                         assert!(!is_spared || cache.contains_key(&key), "{}", place());
                     }
@@ -424,7 +424,7 @@ fn weight_is_lent_and_given_back_with_an_atomic_listener() {
 }
 
 #[test]
-fn what_is_demoted_leaves_first_for_an_update_and_the_updated_entry_stays() {
+fn a_demoted_entry_leaves_first_for_an_update_and_the_updated_entry_stays() {
     for is_atomic in [false, true] {
         let builder = Cache::<u64, u64>::builder()
             .max_weight(10)
@@ -437,20 +437,20 @@ fn what_is_demoted_leaves_first_for_an_update_and_the_updated_entry_stays() {
             cache.insert(key, 2);
         }
         assert!(cache.demote(&1) && cache.demote(&4));
-        // Demoted before, and the oldest: but it is what was just stored.
+        // It was demoted before and is the oldest, but it was just stored.
         assert_eq!(cache.insert(1, 6), Inserted::Replaced);
-        let held = |cache: &Cache<u64, u64>| {
+        let present = |cache: &Cache<u64, u64>| {
             (1..=5).filter(|key| cache.contains_key(key)).collect::<Vec<_>>()
         };
-        assert_eq!(held(&cache), [1, 3, 5], "{is_atomic}");
+        assert_eq!(present(&cache), [1, 3, 5], "{is_atomic}");
         assert_eq!(cache.insert(1, 10), Inserted::Replaced);
-        assert_eq!(held(&cache), [1], "{is_atomic}");
+        assert_eq!(present(&cache), [1], "{is_atomic}");
         cache.validate();
     }
 }
 
 #[test]
-fn a_bound_that_nothing_can_leave_for_now_is_lowered_all_the_same() {
+fn a_bound_is_lowered_even_if_no_entry_can_leave_now() {
     let cache = Cache::<u64, u64>::builder()
         .capacity(100)
         .maintenance(Maintenance::Inline)
@@ -461,7 +461,7 @@ fn a_bound_that_nothing_can_leave_for_now_is_lowered_all_the_same() {
         cache.insert(key, key);
     }
     let pinned = cache.pin();
-    // The listener cannot be called while the caller holds a pin, so all stay for now.
+    // The listener cannot be called while the caller holds a pin, so all entries stay for now.
     cache.set_capacity(10).unwrap();
     drop(pinned);
     cache.run_pending();

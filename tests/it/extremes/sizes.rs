@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::time::Duration;
 
-use larder::{Cache, Inserted, Maintenance, Policy, Rejection};
+use larder::{Builder, Cache, Inserted, Maintenance, Policy, Rejection};
 
 use crate::support::configs::{POLICIES, for_each_config};
 use crate::support::hashers::{Constant, Identity};
@@ -21,7 +21,7 @@ fn a_cache_is_send_sync_and_clone_and_its_parts_cross_threads() {
     sent::<larder::BuildError>();
     sent::<larder::FlushError>();
     sent::<Inserted>();
-    // The cache is shared also where values cannot be cloned.
+    // The cache is shared between threads even if its values cannot be cloned.
     struct Solid;
     shared::<Cache<u64, Solid>>();
 }
@@ -34,7 +34,7 @@ struct Aligned32;
 #[repr(align(4096))]
 struct Aligned4096<const N: usize>([u8; N]);
 
-/// Inserts `count` keys, and looks whether each key and value that is there is aligned.
+/// Inserts `count` keys, and checks that each key and value that is present is aligned.
 fn assert_aligned<K, V>(count: u8, make: impl Fn(u8) -> (K, V))
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -81,11 +81,12 @@ fn keys_and_values_are_aligned_in_every_thread_and_at_its_end() {
     thread_local! {
         static AT_EXIT: AtExit = const { AtExit };
     }
-    // Several at once, so that they contend for memory.
+    // Several threads at once, so that they contend for memory.
     let threads: Vec<_> = (0..4)
         .map(|_| {
             let work = || {
-                // Before the first use of a cache, and so dropped after what that keeps.
+                // Made before the first use of a cache, so it is dropped after the library's own
+                // thread-locals.
                 AT_EXIT.with(|_| ());
                 assert_all_aligned();
             };
@@ -96,7 +97,7 @@ fn keys_and_values_are_aligned_in_every_thread_and_at_its_end() {
 }
 
 #[test]
-fn a_cache_of_one_holds_the_last_inserted() {
+fn a_cache_of_one_entry_holds_the_last_inserted() {
     for named in POLICIES {
         for maintenance in [Maintenance::Inline, Maintenance::Background] {
             let cache = Cache::<u64, u64>::builder()
@@ -144,33 +145,28 @@ fn the_largest_bounds_cost_nothing_up_front() {
     }
 }
 
+/// A builder of inline caches that are bounded by weight.
+fn weighed(policy: Policy, max_weight: u64, weigher: fn(&u64, &u64) -> u32) -> Builder<u64, u64> {
+    Cache::builder()
+        .max_weight(max_weight)
+        .weigher(weigher)
+        .policy(policy)
+        .maintenance(Maintenance::Inline)
+        .partitions(1)
+}
+
 #[test]
 fn entries_without_weight_count_as_entries_only() {
     for named in POLICIES {
-        let cache = Cache::<u64, u64>::builder()
-            .max_weight(1)
-            .capacity(500)
-            .weigher(|_, _| 0)
-            .policy((named.make)())
-            .maintenance(Maintenance::Inline)
-            .partitions(1)
-            .build()
-            .unwrap();
+        let cache = weighed((named.make)(), 1, |_, _| 0).capacity(500).build().unwrap();
         for key in 0..2_000 {
             assert_eq!(cache.insert(key, key), Inserted::Added);
         }
         assert_eq!((cache.len(), cache.weight()), (500, 0), "{}", named.name);
         cache.validate();
 
-        // With a weight for its only bound nothing ever has to leave.
-        let unbounded = Cache::<u64, u64>::builder()
-            .max_weight(1)
-            .weigher(|key, _| u32::from(*key == 0))
-            .policy((named.make)())
-            .maintenance(Maintenance::Inline)
-            .partitions(1)
-            .build()
-            .unwrap();
+        // With a bound on weight alone, nothing ever has to leave.
+        let unbounded = weighed((named.make)(), 1, |key, _| u32::from(*key == 0)).build().unwrap();
         for key in 0..2_000 {
             assert_eq!(unbounded.insert(key, key), Inserted::Added);
         }
@@ -183,14 +179,7 @@ fn entries_without_weight_count_as_entries_only() {
 fn weights_that_overflow_u32_together_are_summed_in_u64() {
     for named in POLICIES {
         let limit = 5 * u64::from(u32::MAX);
-        let cache = Cache::<u64, u64>::builder()
-            .max_weight(limit)
-            .weigher(|_, _| u32::MAX)
-            .policy((named.make)())
-            .maintenance(Maintenance::Inline)
-            .partitions(1)
-            .build()
-            .unwrap();
+        let cache = weighed((named.make)(), limit, |_, _| u32::MAX).build().unwrap();
         for key in 0..100 {
             assert_eq!(cache.insert(key, key), Inserted::Added);
         }
@@ -201,16 +190,9 @@ fn weights_that_overflow_u32_together_are_summed_in_u64() {
 }
 
 #[test]
-fn an_entry_of_exactly_the_bound_fits_and_one_more_does_not() {
+fn an_entry_of_exactly_the_bound_fits_and_a_heavier_one_does_not() {
     for named in POLICIES {
-        let cache = Cache::<u64, u64>::builder()
-            .max_weight(100)
-            .weigher(|_, value| *value as u32)
-            .policy((named.make)())
-            .maintenance(Maintenance::Inline)
-            .partitions(1)
-            .build()
-            .unwrap();
+        let cache = weighed((named.make)(), 100, |_, value| *value as u32).build().unwrap();
         for key in 0..10 {
             cache.insert(key, 10);
         }
@@ -218,8 +200,8 @@ fn an_entry_of_exactly_the_bound_fits_and_one_more_does_not() {
         assert_eq!((cache.len(), cache.weight()), (1, 100), "{}", named.name);
         let too_heavy = Inserted::Rejected(Rejection::TooHeavy { weight: 101, limit: 100 });
         assert_eq!(cache.insert(51, 101), too_heavy);
-        assert_eq!((cache.len(), cache.get(&50)), (1, Some(100)), "nothing else left for it");
-        // The old value would be stale, so it goes.
+        assert_eq!((cache.len(), cache.get(&50)), (1, Some(100)), "no other entry left for it");
+        // The old value would be stale, so it is removed.
         assert_eq!(cache.insert(50, 101), too_heavy);
         assert_eq!((cache.len(), cache.weight(), cache.get(&50)), (0, 0, None));
         cache.insert(50, 1);
@@ -234,7 +216,7 @@ fn an_entry_of_exactly_the_bound_fits_and_one_more_does_not() {
 }
 
 #[test]
-fn keys_whose_hashes_all_collide_are_told_apart() {
+fn keys_whose_hashes_all_collide_are_distinguished() {
     for hash in [0, 1, u64::MAX, 1 << 63, 0x5555_5555_5555_5555] {
         for maintenance in [Maintenance::Inline, Maintenance::Background] {
             let cache = Cache::<u64, u64>::builder()
@@ -292,13 +274,13 @@ fn colliding_keys_are_evicted_and_raced_for_like_others() {
     cache.run_pending();
     assert!(cache.len() <= 64);
     let keys: Vec<u64> = cache.keys().collect();
-    assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "a key stands twice");
+    assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "a key is there twice");
     cache.validate();
 }
 
 #[test]
-fn hashes_that_differ_in_one_bit_only_are_told_apart() {
-    // The same with all low or all high bits in common: long chains and empty buckets.
+fn hashes_that_differ_in_one_bit_only_are_distinguished() {
+    // All low or all high bits in common mean long chains and empty buckets.
     let mut keys: Vec<u64> = (0..64).flat_map(|bit| [1 << bit, !(1 << bit)]).collect();
     keys.extend([0, u64::MAX]);
     keys.extend((0..500).map(|step| step << 48));
@@ -364,7 +346,7 @@ fn large_and_aligned_values_come_back_whole() {
 }
 
 #[test]
-fn growing_from_nothing_loses_nothing() {
+fn growing_from_an_empty_table_loses_nothing() {
     for partitions in [1, 4] {
         let cache = Cache::<u64, u64>::builder()
             .capacity(1 << 20)
@@ -375,7 +357,7 @@ fn growing_from_nothing_loses_nothing() {
             .unwrap();
         for key in 0..60_000 {
             cache.insert(key, key);
-            // One that was there from the beginning, and the newest.
+            // A key that was there from the beginning, and the newest.
             assert!(cache.contains_key(&(key / 2)), "key {key}");
         }
         assert_eq!(cache.len(), 60_000);
@@ -390,7 +372,7 @@ fn growing_from_nothing_loses_nothing() {
 fn fewer_entries_than_partitions_still_hold_the_bound() {
     for capacity in 1..8 {
         for named in POLICIES {
-            // Refusing to build it would be as good.
+            // It would also be right to refuse to build it.
             let built = Cache::<u64, u64>::builder()
                 .capacity(capacity)
                 .partitions(4)

@@ -1,4 +1,4 @@
-//! Removing many entries at once, while others write.
+//! The removal of many entries at once by a predicate, while other threads write.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use crate::support::RaiseOnDrop;
 use crate::support::configs::for_each_config;
 
 #[test]
-fn invalidate_if_removes_what_the_predicate_names_and_counts_it() {
+fn invalidate_if_removes_and_counts_the_matching_entries() {
     for_each_config(|config| {
         let cache: Cache<u64, u64> = config.cache(1000);
         for key in 0..100 {
@@ -70,10 +70,10 @@ fn a_predicate_may_use_the_cache() {
     cache.validate();
 }
 
-/// A writer inserts ever newer versions of its keys, and knows by the number of the round whether
-/// a clear was under way, or has begun and ended in between.
+/// A writer inserts ever newer versions of its keys. The number of the round says whether a clear
+/// is under way, or has begun and ended in between.
 #[test]
-fn clear_resurrects_nothing_and_spares_what_comes_after_it() {
+fn clear_resurrects_nothing_and_spares_later_insertions() {
     const KEYS: u64 = 64;
     const CLEARS: u64 = 300;
     for_each_config(|config| {
@@ -96,15 +96,15 @@ fn clear_resurrects_nothing_and_spares_what_comes_after_it() {
             });
             scope.spawn(move || {
                 let mut version = 0;
-                // By key: the round in which its last version had been inserted.
+                // For each key, the round in which its last version had been inserted.
                 let mut rounds_after = [0_u64; KEYS as usize];
                 while !is_over.load(Ordering::Acquire) {
                     let key = version % KEYS;
-                    // What was there before a whole clear is not there after it.
+                    // An entry from before a whole clear must not be present after it.
                     let cleared = rounds_after[key as usize].next_multiple_of(2) + 2;
                     let now = rounds.load(Ordering::SeqCst);
                     if now >= cleared && cache.peek(&key).is_some() {
-                        misses.lock().unwrap().push(format!("{key} came back"));
+                        misses.lock().unwrap().push(format!("{key} is still there after a clear"));
                     }
                     let before = rounds.load(Ordering::SeqCst);
                     cache.insert(key, version);

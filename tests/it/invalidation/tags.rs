@@ -31,7 +31,7 @@ fn an_invalidated_entry_is_absent_to_every_verb() {
     assert!(!cache.contains_key(&1));
     assert_eq!(cache.inspect(&1), None);
     assert_eq!(cache.tags_of(&1), None);
-    assert!(!cache.has_expired(&1), "time has nothing to do with it");
+    assert!(!cache.has_expired(&1), "it was invalidated, not expired");
     let pinned = cache.pin();
     assert_eq!((pinned.get(&1), pinned.peek(&1)), (None, None));
     drop(pinned);
@@ -44,13 +44,13 @@ fn an_invalidated_entry_is_absent_to_every_verb() {
     stale();
     assert!(!cache.remove_if(&1, |_, _| true));
     stale();
-    assert_eq!(cache.invalidate_if(|_, _| panic!("nobody's to judge")), 0);
-    assert_eq!(cache.len(), 0, "but taken along");
+    assert_eq!(cache.invalidate_if(|_, _| panic!("the predicate must not see it")), 0);
+    assert_eq!(cache.len(), 0, "the invalid entry was removed too");
     stale();
     assert_eq!(cache.insert_if_absent(1, 11), Inserted::Added);
     assert_eq!(cache.get(&1), Some(11));
     stale();
-    assert_eq!(cache.insert(1, 12), Inserted::Added, "nothing that anybody saw was replaced");
+    assert_eq!(cache.insert(1, 12), Inserted::Added, "no valid entry was replaced");
     assert_eq!(cache.stats().invalidations, 5);
     cache.validate();
 }
@@ -75,13 +75,13 @@ fn each_tag_of_an_entry_invalidates_it_and_no_other_entry() {
 }
 
 #[test]
-fn a_tag_lives_again_with_what_is_inserted_after_its_invalidation() {
+fn a_tag_is_valid_again_for_entries_inserted_after_its_invalidation() {
     let cache = inline(100).build().unwrap();
     for round in 0..3 {
         cache.insert_with_tags(1, round, ["t"]);
         assert_eq!(cache.get(&1), Some(round));
         assert!(cache.invalidate_tag(&"t".to_owned()));
-        assert!(!cache.invalidate_tag("t"), "nobody carries it now");
+        assert!(!cache.invalidate_tag("t"), "no entry carries it now");
         assert_eq!(cache.get(&1), None);
     }
     cache.insert_with_tags(2, 2, ["t"]);
@@ -89,7 +89,7 @@ fn a_tag_lives_again_with_what_is_inserted_after_its_invalidation() {
 }
 
 #[test]
-fn a_fifth_tag_is_refused_and_what_was_there_stays() {
+fn a_fifth_tag_is_refused_and_the_old_entry_stays() {
     let cache = inline(100).build().unwrap();
     cache.insert(1, 1);
     let refused = cache.insert_with_tags(1, 2, ["a", "b", "c", "d", "e"]);
@@ -105,7 +105,7 @@ fn a_fifth_tag_is_refused_and_what_was_there_stays() {
 }
 
 #[test]
-fn a_value_that_replaces_another_has_its_own_tags_alone() {
+fn a_value_that_replaces_another_has_only_its_own_tags() {
     let cache = inline(100).build().unwrap();
     cache.insert_with_tags(1, 1, ["old"]);
     cache.insert_with_tags(1, 2, ["new"]);
@@ -117,7 +117,7 @@ fn a_value_that_replaces_another_has_its_own_tags_alone() {
 }
 
 #[test]
-fn names_are_kept_only_as_long_as_an_entry_carries_them() {
+fn tag_names_are_stored_only_while_an_entry_carries_them() {
     let cache = inline(10).build().unwrap();
     for key in 0..1000 {
         cache.insert_with_tags(key, key, [format!("tag {key}"), "all".to_owned()]);
@@ -135,12 +135,12 @@ fn names_are_kept_only_as_long_as_an_entry_carries_them() {
 }
 
 #[test]
-fn listeners_hear_of_invalidated_entries_once_each_when_they_leave() {
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let tell = Arc::clone(&heard);
+fn listeners_are_notified_once_of_each_invalidated_entry_when_it_leaves() {
+    let notified = Arc::new(Mutex::new(Vec::new()));
+    let recorded = Arc::clone(&notified);
     let cache = inline(4)
         .listener(Listener::new(move |removal: &Removal<'_, u32, u32>| {
-            tell.lock().unwrap().push((*removal.key, removal.cause));
+            recorded.lock().unwrap().push((*removal.key, removal.cause));
         }))
         .policy(Policy::fifo())
         .build()
@@ -149,27 +149,27 @@ fn listeners_hear_of_invalidated_entries_once_each_when_they_leave() {
         cache.insert_with_tags(key, key, ["t"]);
     }
     cache.invalidate_tag("t");
-    assert_eq!(heard.lock().unwrap().len(), 0, "they leave later");
-    cache.insert(0, 9); // in the place of one that nobody saw
-    cache.insert(4, 4); // evicts the first, which is 1 or 0, by the policy's order
+    assert_eq!(notified.lock().unwrap().len(), 0, "they leave later");
+    cache.insert(0, 9); // replaces an entry that can no longer be seen
+    cache.insert(4, 4); // evicts the first in the policy's order, which is 1 or 0
     cache.remove(&2);
     cache.clear();
-    let heard = std::mem::take(&mut *heard.lock().unwrap());
+    let notified = std::mem::take(&mut *notified.lock().unwrap());
     let of = |cause| {
-        let keys = heard.iter().filter(|(_, it)| *it == cause).map(|(key, _)| *key);
+        let keys = notified.iter().filter(|(_, it)| *it == cause).map(|(key, _)| *key);
         let mut keys: Vec<_> = keys.collect();
         keys.sort_unstable();
         keys
     };
     let gone = of(RemovalCause::Invalidated);
-    assert_eq!(gone, [0, 1, 2, 3], "{heard:?}");
-    let rest: Vec<_> = heard.iter().filter(|(_, it)| *it != RemovalCause::Invalidated).collect();
+    assert_eq!(gone, [0, 1, 2, 3], "{notified:?}");
+    let rest: Vec<_> = notified.iter().filter(|(_, it)| *it != RemovalCause::Invalidated).collect();
     assert_eq!(rest.len(), 2, "{rest:?}");
     assert_eq!(cache.stats().invalidations, 4);
 }
 
 #[test]
-fn tags_go_with_every_kind_of_lifetime() {
+fn tags_combine_with_every_kind_of_lifetime() {
     let clock = FakeClock::new();
     let second = Duration::from_secs(1);
     let builders = [
@@ -210,9 +210,10 @@ fn an_entry_with_tags_is_dropped_like_any_other() {
 }
 
 #[test]
-fn nobody_sees_an_entry_once_its_invalidation_has_returned() {
-    // Each writer counts up, and says how far its insertions have returned. What had returned when
-    // an invalidation began must not be seen once that has returned.
+fn an_entry_is_never_seen_once_its_invalidation_has_returned() {
+    // Each writer counts up, and publishes how far its insertions have returned. Entries whose
+    // insertion had returned when an invalidation began must not be seen once the invalidation has
+    // returned.
     const WRITERS: usize = 3;
     const ROUNDS: u64 = 10_000;
     let cache: Cache<u64, (usize, u64)> = Cache::builder().capacity(1_000).build().unwrap();

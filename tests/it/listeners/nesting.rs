@@ -1,7 +1,8 @@
-//! Caches, listeners, executors and values that are nested in one another: nothing waits for itself,
-//! everything is dropped once, and a drop of the last handle has dropped it before it returns.
+//! Caches, listeners, executors and values that are nested in one another: nothing waits for
+//! itself, everything is dropped once, and the drop of a last handle has dropped everything before
+//! it returns.
 //!
-//! A test that hangs is the failure that most of these are about.
+//! Most of these tests would fail by hanging.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,13 +29,13 @@ const EXECUTORS: [(&str, Executor); 4] = [
 ];
 
 #[test]
-fn whatever_an_executor_does_the_last_drop_has_told_and_dropped_everything() {
+fn the_last_drop_has_notified_and_dropped_everything_whatever_an_executor_does() {
     for (what, executor) in EXECUTORS {
         for mode in MODES {
             for capacity in [10, 1_000, 100_000] {
                 let ledger = Ledger::new();
-                let told = Arc::new(AtomicUsize::new(0));
-                let count = Arc::clone(&told);
+                let notified = Arc::new(AtomicUsize::new(0));
+                let count = Arc::clone(&notified);
                 let listener = Listener::new(move |_: &Removal<'_, u64, Counted>| {
                     count.fetch_add(1, Ordering::SeqCst);
                 });
@@ -50,14 +51,14 @@ fn whatever_an_executor_does_the_last_drop_has_told_and_dropped_everything() {
                 cache.remove(&1);
                 drop(cache);
                 // 15 were replaced and one was removed, if none was evicted before.
-                assert!(told.load(Ordering::SeqCst) >= 16, "{what}, {mode:?}");
+                assert!(notified.load(Ordering::SeqCst) >= 16, "{what}, {mode:?}");
                 ledger.assert_living(0, what);
             }
         }
     }
 }
 
-/// A cache whose listener stores in another one what it hears of, for ever if nothing stops it.
+/// A cache whose listener stores each removal in another cache, endlessly if nothing stops it.
 fn echo(
     builder: Builder<u64, u64>,
     other: &Arc<OnceLock<Cache<u64, u64>>>,
@@ -92,7 +93,7 @@ fn two_caches_whose_listeners_write_to_each_other_go_on() {
                 echo(builder(), &slots[0], second_is_atomic),
             ];
             for (slot, cache) in slots.iter().zip(&caches) {
-                // Ends with the process: each owns the other.
+                // They live until the process ends, because each owns the other.
                 slot.set(cache.clone()).unwrap();
             }
             thread::scope(|scope| {
@@ -116,7 +117,7 @@ fn two_caches_whose_listeners_write_to_each_other_go_on() {
 
 #[test]
 fn two_threads_that_flush_each_others_caches_from_listeners_get_errors() {
-    // Each holds the other up, which nobody may wait for.
+    // Each call holds up the other, so neither may wait.
     let barrier = Arc::new(Barrier::new(2));
     let slots: [Arc<OnceLock<Cache<u64, u64>>>; 2] = Default::default();
     let (sender, results) = mpsc::channel();
@@ -152,8 +153,8 @@ fn two_threads_that_flush_each_others_caches_from_listeners_get_errors() {
 }
 
 #[test]
-fn a_thread_that_is_ending_uses_caches_like_any_other() {
-    /// Does its work when its thread ends, behind all other thread-locals.
+fn a_thread_that_is_ending_can_use_caches_like_any_other() {
+    /// Does its work when its thread ends, after all other thread-locals were dropped.
     struct AtExit(Option<Box<dyn FnOnce()>>);
     impl Drop for AtExit {
         fn drop(&mut self) {
@@ -165,14 +166,15 @@ fn a_thread_that_is_ending_uses_caches_like_any_other() {
     thread_local! {
         static AT_EXIT: RefCell<AtExit> = const { RefCell::new(AtExit(None)) };
     }
-    // 0: no listener, 1: one, 2: an atomic one, 3: one with an executor that runs jobs at once.
+    // 0: no listener, 1: a listener, 2: an atomic one, 3: a listener with an executor that runs
+    // jobs at once.
     for kind in 0..4 {
         for mode in MODES {
             let ledger = Ledger::new();
             let slot: Arc<OnceLock<Cache<u64, Counted>>> = Arc::default();
             let (own, fresh) = (Arc::clone(&slot), ledger.make(99));
             let listen = move |removal: &Removal<'_, u64, Counted>| {
-                // Refused by an atomic listener's cache, and else stored.
+                // A cache with an atomic listener refuses it; others store it.
                 if removal.value.id() != 99 {
                     own.get().unwrap().insert(7, fresh.clone());
                 }
@@ -217,7 +219,7 @@ fn a_thread_that_is_ending_uses_caches_like_any_other() {
 }
 
 #[test]
-fn the_last_handle_may_go_as_its_thread_ends() {
+fn the_last_handle_may_be_dropped_as_its_thread_ends() {
     thread_local! {
         static HELD: RefCell<Option<Cache<u64, Counted>>> = const { RefCell::new(None) };
     }
@@ -233,7 +235,7 @@ fn the_last_handle_may_go_as_its_thread_ends() {
                     .listener(listener.executor(executor))
                     .build()
                     .unwrap();
-                // Before the cache's own thread-locals, which are then dropped earlier.
+                // Made before the cache's own thread-locals, which are then dropped earlier.
                 HELD.with(|held| *held.borrow_mut() = Some(cache.clone()));
                 for value in values {
                     cache.insert(value.id(), value);
@@ -252,12 +254,12 @@ fn a_listener_may_drop_the_last_handle_of_another_cache_wherever_it_runs() {
         for is_atomic in [false, true] {
             let ledger = Ledger::new();
             let clock = FakeClock::new();
-            // Three deep: what one cache tells at its end takes the next one along.
+            // Three levels: the last notifications of one cache drop the next cache.
             let mut next: Option<Cache<u64, Counted>> = None;
             for _ in 0..3 {
-                let held = Mutex::new(next.take());
+                let inner = Mutex::new(next.take());
                 let listen = move |_: &Removal<'_, u64, Counted>| {
-                    let dropped = held.lock().unwrap().take();
+                    let dropped = inner.lock().unwrap().take();
                     drop(dropped);
                 };
                 let builder = Cache::builder()
@@ -277,11 +279,11 @@ fn a_listener_may_drop_the_last_handle_of_another_cache_wherever_it_runs() {
                 next = Some(cache);
             }
             let outermost = next.unwrap();
-            // In background mode the maintenance thread may be the one to find out.
+            // In background mode the maintenance thread may be the one that removes the entries.
             clock.advance(Duration::from_secs(2));
             outermost.run_pending();
             drop(outermost);
-            // One that another thread was visiting at that moment is dropped by that one.
+            // A cache that another thread was visiting at that moment is dropped by that thread.
             while ledger.living() > 0 {
                 assert_eq!(mode, Maintenance::Background);
                 thread::yield_now();
@@ -298,7 +300,7 @@ fn a_value_may_own_the_last_handle_of_another_cache() {
     for mode in MODES {
         let ledger = Ledger::new();
         let mut inner: Option<Cache<u64, Node>> = None;
-        // Deeper than what a thread can note of what it is inside of.
+        // Deeper than the nesting of user code that a thread records.
         for id in 0..40 {
             let cache = Cache::builder()
                 .capacity(10)
@@ -321,13 +323,13 @@ fn a_value_may_own_the_last_handle_of_another_cache() {
 }
 
 #[test]
-fn what_expires_while_the_last_handle_is_dropped_is_dropped_too() {
+fn entries_that_expire_during_the_drop_of_the_last_handle_are_dropped_too() {
     for mode in MODES {
         for (what, executor) in EXECUTORS {
             let (ledger, clock) = (Ledger::new(), FakeClock::new());
             let moved = clock.clone();
-            let told = Arc::new(AtomicUsize::new(0));
-            let count = Arc::clone(&told);
+            let notified = Arc::new(AtomicUsize::new(0));
+            let count = Arc::clone(&notified);
             let listener = Listener::new(move |_: &Removal<'_, u64, Counted>| {
                 count.fetch_add(1, Ordering::SeqCst);
                 moved.advance(Duration::from_secs(10));
@@ -347,24 +349,24 @@ fn what_expires_while_the_last_handle_is_dropped_is_dropped_too() {
             clock.advance(Duration::from_secs(6));
             cache.remove(&63);
             drop(cache);
-            assert!(told.load(Ordering::SeqCst) >= 1, "{what}");
+            assert!(notified.load(Ordering::SeqCst) >= 1, "{what}");
             ledger.assert_living(0, what);
         }
     }
 }
 
 #[test]
-fn caches_end_while_the_maintenance_thread_and_jobs_are_inside_of_them() {
+fn caches_can_end_while_the_maintenance_thread_and_jobs_are_inside_them() {
     let ledger = Ledger::new();
     let jobs: Arc<Mutex<Vec<Job>>> = Arc::default();
     for round in 0..200 {
         let jobs = Arc::clone(&jobs);
-        let kept = Arc::clone(&jobs);
+        let queue = Arc::clone(&jobs);
         let listener = Listener::new(|_: &Removal<'_, u64, Counted>| thread::yield_now());
         let cache = Cache::builder()
             .capacity(20)
             .partitions(2)
-            .listener(listener.executor(move |job| kept.lock().unwrap().push(job)))
+            .listener(listener.executor(move |job| queue.lock().unwrap().push(job)))
             .build()
             .unwrap();
         for id in 0..60 {

@@ -1,4 +1,4 @@
-//! Removal listeners: what is told, how often, in which order, and what a listener may do.
+//! Removal listeners: what they are notified of, how often, in which order, and what they may do.
 
 mod order;
 mod within;
@@ -12,23 +12,23 @@ use larder::{Cache, Listener, Maintenance, Policy, Removal, RemovalCause};
 
 /// A notification, by value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told {
+struct Notified {
     key: u64,
     value: u64,
     new_value: Option<u64>,
     cause: RemovalCause,
 }
 
-fn told(key: u64, value: u64, cause: RemovalCause) -> Told {
-    Told { key, value, new_value: None, cause }
+fn notified(key: u64, value: u64, cause: RemovalCause) -> Notified {
+    Notified { key, value, new_value: None, cause }
 }
 
-fn replaced(key: u64, value: u64, new_value: u64) -> Told {
-    Told { key, value, new_value: Some(new_value), cause: RemovalCause::Replaced }
+fn replaced(key: u64, value: u64, new_value: u64) -> Notified {
+    Notified { key, value, new_value: Some(new_value), cause: RemovalCause::Replaced }
 }
 
-fn record(removal: &Removal<'_, u64, u64>) -> Told {
-    Told {
+fn record(removal: &Removal<'_, u64, u64>) -> Notified {
+    Notified {
         key: *removal.key,
         value: *removal.value,
         new_value: removal.new_value.copied(),
@@ -36,7 +36,7 @@ fn record(removal: &Removal<'_, u64, u64>) -> Told {
     }
 }
 
-fn recorder() -> (Listener<u64, u64>, Receiver<Told>) {
+fn recorder() -> (Listener<u64, u64>, Receiver<Notified>) {
     let (sender, receiver) = mpsc::channel();
     let listener = Listener::new(move |removal: &Removal<'_, u64, u64>| {
         let _ = sender.send(record(removal));

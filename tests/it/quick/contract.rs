@@ -1,5 +1,6 @@
 //! The contract of `QuickCache`, row by row: each call in each state of a key, times to live,
-//! eviction, metrics, paths and files, configuration. By inline maintenance and a clock that stands.
+//! eviction, metrics, paths and files, configuration. Maintenance is inline, and the clock stands
+//! still.
 
 macro_rules! cases {
     ($($name:ident $body:block)*) => {$(
@@ -24,6 +25,8 @@ use std::time::Duration;
 use larder::quick::{CacheError, QuickCache, QuickCacheConfig};
 use larder::test::FakeClock;
 
+use super::isolated;
+
 /// A cache, its clock and its folder.
 struct Fixture {
     cache: QuickCache<i64>,
@@ -40,14 +43,7 @@ impl Fixture {
     }
 
     fn with(change: impl FnOnce(&mut QuickCacheConfig)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = QuickCacheConfig::default();
-        config.cleanup_interval = None;
-        config.storage_dir = folder.path().join("storage");
-        config.metrics_storage_dir = folder.path().join("metrics");
-        change(&mut config);
-        let clock = FakeClock::new();
-        let cache = QuickCache::builder(config).clock(clock.clone()).build().unwrap();
+        let (cache, clock, folder) = isolated(change);
         Self { cache, clock, folder }
     }
 
@@ -68,7 +64,7 @@ impl Fixture {
         fixture
     }
 
-    /// With the key `k` expired, and nobody knows.
+    /// With the key `k` expired, before any call has noticed.
     fn expired() -> Self {
         let fixture = Self::valid();
         fixture.pass(10);
@@ -99,7 +95,7 @@ impl Fixture {
         let all: Vec<String> = (0..200).map(|n| format!("k{n}")).collect();
         let metrics = self.cache.get_metrics_snapshot();
         assert!(metrics.current_total_keys <= self.cache.config().max_size as u64);
-        // `add` of a key that is there changes nothing, but to evict: so a copy is asked.
+        // `add` would report a present key too, but may evict; `get_many` does not.
         let mut there: Vec<String> = Vec::new();
         for (key, _) in self.cache.get_many(all.iter().map(String::as_str)) {
             there.push(key);

@@ -1,4 +1,4 @@
-//! The defects of PyQuickCache 0.1.0, by number: each is mended here.
+//! The defects of PyQuickCache 0.1.0, by number: each is fixed here.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -9,22 +9,10 @@ use larder::quick::{QuickCache, QuickCacheConfig, Target};
 use larder::test::FakeClock;
 use serde::{Deserialize, Serialize};
 
-fn with<V: Send + Sync + 'static>(
-    change: impl FnOnce(&mut QuickCacheConfig),
-) -> (QuickCache<V>, FakeClock, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let mut config = QuickCacheConfig::default();
-    config.cleanup_interval = None;
-    config.storage_dir = folder.path().join("storage");
-    config.metrics_storage_dir = folder.path().join("metrics");
-    change(&mut config);
-    let clock = FakeClock::new();
-    let cache = QuickCache::builder(config).clock(clock.clone()).build().unwrap();
-    (cache, clock, folder)
-}
+use super::isolated;
 
 fn lfu() -> (QuickCache<u32>, FakeClock, tempfile::TempDir) {
-    with(|config| {
+    isolated(|config| {
         config.eviction_policy = "lfu".to_owned();
         config.max_size = 3;
     })
@@ -32,7 +20,7 @@ fn lfu() -> (QuickCache<u32>, FakeClock, tempfile::TempDir) {
 
 #[test]
 fn defect_01_metrics_can_be_disabled() {
-    let (cache, ..) = with::<u32>(|config| config.enable_metrics = false);
+    let (cache, ..) = isolated::<u32>(|config| config.enable_metrics = false);
     cache.set("a", 1, None).unwrap();
     cache.delete("a").unwrap();
     cache.clear();
@@ -52,7 +40,7 @@ fn defect_02_lfu_survives_clear() {
 }
 
 #[test]
-fn defect_03_lfu_works_on_what_was_loaded() {
+fn defect_03_lfu_works_on_loaded_entries() {
     let (cache, clock, _folder) = lfu();
     cache.set_many((0..3).map(|n| (format!("k{n}"), n)), 10).unwrap();
     cache.save_to_disk(None).unwrap();
@@ -84,8 +72,8 @@ fn defect_04_senseless_settings_are_refused_at_once() {
 }
 
 #[test]
-fn defect_05_what_overflows_is_an_invalid_ttl() {
-    let (cache, ..) = with(|_| ());
+fn defect_05_a_time_to_live_that_overflows_is_invalid() {
+    let (cache, ..) = isolated(|_| ());
     for ttl in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e18, f64::MAX] {
         assert_eq!(cache.set("a", 1, ttl).unwrap_err().code(), "INVALID_TTL");
     }
@@ -98,12 +86,12 @@ fn defect_05_what_overflows_is_an_invalid_ttl() {
 
 #[test]
 fn defect_06_a_file_of_another_shape_is_an_error_and_not_installed() {
-    let (numbers, ..) = with::<u32>(|_| ());
-    let (texts, _, folder) = with::<String>(|config| config.serializer = "json".to_owned());
+    let (numbers, ..) = isolated::<u32>(|_| ());
+    let (texts, _, folder) = isolated::<String>(|config| config.serializer = "json".to_owned());
     texts.set("a", "text".to_owned(), None).unwrap();
     let path = texts.save_to_disk(None).unwrap();
     numbers.set("own", 1, None).unwrap();
-    // Of other types, and by its extension of another serializer.
+    // A file of other types, and a file whose extension names another serializer.
     let copy = folder.path().join("copy.bincode");
     fs::copy(&path, &copy).unwrap();
     for other in [&b"[1, 2, 3]"[..], b"{}", b"1"] {
@@ -115,7 +103,7 @@ fn defect_06_a_file_of_another_shape_is_an_error_and_not_installed() {
     assert_eq!(numbers.get("own").unwrap(), 1);
 }
 
-/// Fails to be serialized while it is told to.
+/// Fails to be serialized while its flag is set.
 #[derive(Clone, Debug, Deserialize)]
 struct Reluctant(u32);
 
@@ -130,10 +118,10 @@ impl Serialize for Reluctant {
     }
 }
 
-/// The program `faults` kills processes and fills disks on top of this.
+/// The program `faults` also kills the process and fills the disk during saves.
 #[test]
 fn defect_07_a_failed_save_leaves_the_old_file() {
-    let (cache, ..) = with::<Reluctant>(|_| ());
+    let (cache, ..) = isolated::<Reluctant>(|_| ());
     cache.set("a", Reluctant(1), None).unwrap();
     let path = cache.save_to_disk(None).unwrap();
     let before = fs::read(&path).unwrap();
@@ -147,7 +135,7 @@ fn defect_07_a_failed_save_leaves_the_old_file() {
 
 #[test]
 fn defect_08_a_failed_load_loses_nothing() {
-    let (cache, _, folder) = with(|_| ());
+    let (cache, _, folder) = isolated(|_| ());
     cache.set("a", 1, None).unwrap();
     cache.get("a").unwrap();
     let before = cache.get_metrics_snapshot();
@@ -163,7 +151,7 @@ fn defect_08_a_failed_load_loses_nothing() {
 
 #[test]
 fn defect_09_a_save_while_others_write_is_whole() {
-    let (cache, _, folder) = with::<u32>(|config| config.max_size = 5000);
+    let (cache, _, folder) = isolated::<u32>(|config| config.max_size = 5000);
     let (stable, stop) = (2000, AtomicBool::new(false));
     cache.set_many((0..stable).map(|n| (format!("stable {n}"), n)), None).unwrap();
     std::thread::scope(|scope| {
@@ -177,9 +165,9 @@ fn defect_09_a_save_while_others_write_is_whole() {
         });
         for n in 0..10 {
             let path = cache.save_to_disk(folder.path().join(format!("s{n}"))).unwrap();
-            let (other, ..) = with::<u32>(|config| config.max_size = 10_000);
+            let (other, ..) = isolated::<u32>(|config| config.max_size = 10_000);
             let loaded = other.load_from_disk(path).unwrap();
-            // Each key at most once: as many entries as keys.
+            // Each key appears at most once: there are as many entries as keys.
             assert_eq!(loaded.entries as usize, other.size());
             for n in 0..stable {
                 assert_eq!(other.get(&format!("stable {n}")).unwrap(), n);
@@ -191,7 +179,7 @@ fn defect_09_a_save_while_others_write_is_whole() {
 
 #[test]
 fn defect_10_versions_and_timestamps_never_overwrite_each_other() {
-    let (cache, ..) = with::<u32>(|_| ());
+    let (cache, ..) = isolated::<u32>(|_| ());
     let first = cache.save_to_disk("v1.2").unwrap();
     let second = cache.save_to_disk("v1.3").unwrap();
     assert_ne!(first, second);
@@ -200,11 +188,11 @@ fn defect_10_versions_and_timestamps_never_overwrite_each_other() {
 }
 
 #[test]
-fn defect_11_a_load_keeps_the_bound_counts_truly_and_makes_no_folder() {
-    let (big, _, _folder) = with::<u32>(|_| ());
+fn defect_11_a_load_keeps_the_bound_counts_correctly_and_makes_no_folder() {
+    let (big, _, _folder) = isolated::<u32>(|_| ());
     big.set_many((0..50).map(|n| (format!("k{n}"), n)), None).unwrap();
     let path = big.save_to_disk(None).unwrap();
-    let (small, _, folder) = with::<u32>(|config| config.max_size = 5);
+    let (small, _, folder) = isolated::<u32>(|config| config.max_size = 5);
     small.load_from_disk(&path).unwrap();
     let metrics = small.get_metrics_snapshot();
     assert_eq!((small.size(), metrics.current_total_keys, metrics.current_valid_keys), (5, 5, 5));
@@ -215,9 +203,9 @@ fn defect_11_a_load_keeps_the_bound_counts_truly_and_makes_no_folder() {
 
 #[cfg(unix)]
 #[test]
-fn defect_12_files_are_their_owners_alone_and_a_pickle_is_just_refused() {
+fn defect_12_files_are_private_to_their_owner_and_a_pickle_is_refused() {
     use std::os::unix::fs::PermissionsExt;
-    let (cache, _, folder) = with::<u32>(|_| ());
+    let (cache, _, folder) = isolated::<u32>(|_| ());
     let path = cache.save_to_disk(None).unwrap();
     assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o077, 0);
     let pickle = b"\x80\x04\x95\x20\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94.";
@@ -226,22 +214,23 @@ fn defect_12_files_are_their_owners_alone_and_a_pickle_is_just_refused() {
     assert!(error.to_string().ends_with("not a snapshot of larder"), "{error}");
 }
 
-/// Counts how often keys are compared or hashed, which a sweep over all would do for each.
+/// Counts how often keys are compared or hashed, which a search through all entries would do for
+/// each of them.
 #[test]
-fn defect_13_an_insertion_into_a_full_cache_looks_at_no_other_entry() {
-    static LOOKS: AtomicU32 = AtomicU32::new(0);
+fn defect_13_an_insertion_into_a_full_cache_visits_no_other_entry() {
+    static USES: AtomicU32 = AtomicU32::new(0);
     #[derive(Clone, Debug, PartialOrd, Ord, Serialize, Deserialize)]
     struct Key(u32);
     impl PartialEq for Key {
         fn eq(&self, other: &Self) -> bool {
-            LOOKS.fetch_add(1, Ordering::Relaxed);
+            USES.fetch_add(1, Ordering::Relaxed);
             self.0 == other.0
         }
     }
     impl Eq for Key {}
     impl std::hash::Hash for Key {
         fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-            LOOKS.fetch_add(1, Ordering::Relaxed);
+            USES.fetch_add(1, Ordering::Relaxed);
             self.0.hash(state);
         }
     }
@@ -253,23 +242,23 @@ fn defect_13_an_insertion_into_a_full_cache_looks_at_no_other_entry() {
     let config = QuickCacheConfig::builder().max_size(20_000_usize).build().unwrap();
     let cache: QuickCache<u32, Key> = QuickCache::new(config).unwrap();
     cache.set_many((0..20_000).map(|n| (Key(n), n)), None).unwrap();
-    LOOKS.store(0, Ordering::Relaxed);
+    USES.store(0, Ordering::Relaxed);
     for n in 0..1000 {
         cache.set(Key(100_000 + n), n, None).unwrap();
     }
-    let looks = LOOKS.load(Ordering::Relaxed);
-    assert!(looks < 10 * 1000, "{looks} looks at keys for 1000 insertions");
+    let uses = USES.load(Ordering::Relaxed);
+    assert!(uses < 10 * 1000, "{uses} uses of keys for 1000 insertions");
 }
 
 #[test]
-fn defect_14_a_get_waits_for_no_writer() {
-    let (cache, ..) = with::<u32>(|_| ());
+fn defect_14_a_get_never_waits_for_a_writer() {
+    let (cache, ..) = isolated::<u32>(|_| ());
     cache.set("a", 1, None).unwrap();
     let (within, is_within) = mpsc::channel();
     let (leave, may_leave) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
         let reader = &cache;
-        // A reader that stays inside a read holds up nobody.
+        // A reader that stays inside a read holds up no other thread.
         scope.spawn(move || {
             reader.read("a", |_| {
                 within.send(()).unwrap();
@@ -286,14 +275,14 @@ fn defect_14_a_get_waits_for_no_writer() {
 
 #[test]
 fn defect_15_nothing_is_logged() {
-    // There is no logger in the library at all: what was skipped is returned instead.
-    let (cache, ..) = with::<u32>(|_| ());
+    // The library has no logger at all: it returns what was skipped.
+    let (cache, ..) = isolated::<u32>(|_| ());
     assert_eq!(cache.delete_many(["a", "b"]), ["a", "b"]);
 }
 
 #[test]
-fn defect_16_ratios_stay_within_one_and_gauges_true() {
-    let (cache, ..) = with::<u32>(|_| ());
+fn defect_16_ratios_never_exceed_one_and_gauges_stay_correct() {
+    let (cache, ..) = isolated::<u32>(|_| ());
     cache.set_many((0..10).map(|n| (format!("k{n}"), n)), None).unwrap();
     cache.get_many(["k0", "k1", "k2"]);
     for _ in 0..10 {
@@ -311,7 +300,7 @@ fn defect_16_ratios_stay_within_one_and_gauges_true() {
 #[test]
 fn defect_17_a_dropped_cache_is_gone_and_an_interval_of_zero_is_refused() {
     let value = Arc::new(());
-    let (cache, ..) = with(|config| config.cleanup_interval = Some(0.001));
+    let (cache, ..) = isolated(|config| config.cleanup_interval = Some(0.001));
     cache.set("a", Arc::clone(&value), None).unwrap();
     drop(cache);
     assert_eq!(Arc::strong_count(&value), 1);
@@ -322,7 +311,7 @@ fn defect_17_a_dropped_cache_is_gone_and_an_interval_of_zero_is_refused() {
 
 #[test]
 fn defect_18_a_clock_set_back_revives_nothing() {
-    let (cache, clock, _folder) = with::<u32>(|_| ());
+    let (cache, clock, _folder) = isolated::<u32>(|_| ());
     clock.set(Duration::from_secs(1000));
     cache.set("a", 1, 10).unwrap();
     cache.set("b", 1, 10).unwrap();
@@ -334,18 +323,18 @@ fn defect_18_a_clock_set_back_revives_nothing() {
 
 #[test]
 fn defect_19_timestamps_follow_the_configuration_and_errors_keep_their_cause() {
-    let (cache, ..) = with::<u32>(|config| config.cache_timestamps = true);
+    let (cache, ..) = isolated::<u32>(|config| config.cache_timestamps = true);
     let path = cache.save_to_disk(None).unwrap();
     assert!(path.to_str().unwrap().contains("_srr"), "{}", path.display());
     let error = QuickCacheConfig::builder().serializer("").build().unwrap_err();
     assert!(error.to_string().starts_with("serializer: unknown serializer ``"), "{error}");
-    let (postcard, ..) = with::<u32>(|config| config.serializer = "Postcard".to_owned());
+    let (postcard, ..) = isolated::<u32>(|config| config.serializer = "Postcard".to_owned());
     assert!(postcard.save_to_disk(None).unwrap().ends_with("storage/cache_data.postcard"));
 }
 
 #[test]
-fn defect_20_of_those_that_miss_at_once_one_adds() {
-    let (cache, ..) = with::<u32>(|_| ());
+fn defect_20_one_of_several_simultaneous_misses_adds() {
+    let (cache, ..) = isolated::<u32>(|_| ());
     let (barrier, added) = (Barrier::new(4), AtomicU32::new(0));
     std::thread::scope(|scope| {
         for n in 0..4 {
@@ -359,16 +348,16 @@ fn defect_20_of_those_that_miss_at_once_one_adds() {
         }
     });
     assert_eq!(added.into_inner(), 1);
-    // A batch with an invalid time to live does nothing at all.
+    // A batch with an invalid time to live changes nothing.
     assert!(cache.set_many([("x", 1), ("y", 2)], -1).is_err());
     assert_eq!(cache.size(), 1);
 }
 
 #[cfg(unix)]
 #[test]
-fn a_fifo_in_the_place_of_a_file_is_neither_replaced_nor_waited_for() {
+fn a_fifo_in_place_of_a_file_is_neither_replaced_nor_waited_for() {
     use std::os::unix::fs::FileTypeExt;
-    let (cache, ..) = with::<u32>(|_| ());
+    let (cache, ..) = isolated::<u32>(|_| ());
     cache.set("a", 1, None).unwrap();
     let files = [cache.save_to_disk(None).unwrap(), cache.save_metrics_to_disk(None).unwrap()];
     for path in &files {

@@ -1,11 +1,11 @@
-//! A warm restart: in the middle of a recorded trace the cache is saved and another one goes on with
-//! what it has loaded. Its hit ratio must stay within a point of that of a cache that was never
-//! stopped.
+//! A warm restart: in the middle of a recorded trace the cache is saved, and another cache goes on
+//! with what it has loaded. Its hit ratio must stay within one percentage point of that of a cache
+//! that was never stopped.
 
 use larder::snapshot::{LoadOptions, SaveOptions, Serializers};
 use larder::{Cache, Maintenance, Policy, RandomState};
 
-/// Loops, scans and a zipf part, as the recorded traces have them; the same every time.
+/// Loops, scans and a zipf part, as in the recorded traces; the same every time.
 fn synthetic(seed: u64) -> Vec<u32> {
     let mut state = seed;
     let mut random = move || {
@@ -33,7 +33,7 @@ fn synthetic(seed: u64) -> Vec<u32> {
     keys
 }
 
-/// Those of the folder that `LARDER_TRACES` names, or the synthetic ones.
+/// The traces in the folder that `LARDER_TRACES` names, or synthetic ones.
 fn traces() -> Vec<(String, Vec<u32>)> {
     let recorded = ["oltp", "multi2", "sprite", "web07", "gcc"].into_iter().filter_map(|name| {
         let folder = std::env::var_os("LARDER_TRACES")?;
@@ -48,11 +48,11 @@ fn traces() -> Vec<(String, Vec<u32>)> {
     if !recorded.is_empty() {
         return recorded;
     }
-    println!("LARDER_TRACES names no recorded traces: two synthetic ones take their place");
+    println!("LARDER_TRACES names no recorded traces; two synthetic ones are used instead");
     (1..=2).map(|seed| (format!("synthetic {seed}"), synthetic(seed))).collect()
 }
 
-/// With a hasher that is the same in all: sketches and samples depend on it by a point or so.
+/// All caches have the same hasher, because sketches and samples depend on it by about a point.
 fn cache(policy: &str, capacity: usize) -> Cache<u32, (), RandomState> {
     let builder = Cache::builder().capacity(capacity).policy(Policy::named(policy));
     let builder = builder.hasher(RandomState::with_seeds(1, 2, 3, 4));

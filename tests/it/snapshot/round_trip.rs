@@ -1,5 +1,5 @@
-//! What is saved comes back, by each serializer, packed or not, in order and with what is left of
-//! each life.
+//! What was saved comes back, with each serializer, compressed or not, in order and with the
+//! remaining lifetimes.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 use larder::snapshot::{Info, LoadOptions, Records, SaveOptions, Serializers, convert};
 use larder::test::FakeClock;
 use larder::{Cache, InsertOptions, Maintenance, Policy};
+
+use crate::support::block_on;
 
 const SERIALIZERS: [&str; 3] = ["bincode", "json", "postcard"];
 
@@ -37,7 +39,7 @@ fn sorted(cache: &Cache<String, Vec<u32>>) -> Vec<(String, Vec<u32>)> {
 }
 
 #[test]
-fn each_serializer_brings_everything_back_packed_or_not() {
+fn every_entry_comes_back_by_each_serializer_compressed_or_not() {
     let cache = filled(10_000);
     for serializer in SERIALIZERS {
         for options in [options(serializer), options(serializer).zstd(3)] {
@@ -53,7 +55,7 @@ fn each_serializer_brings_everything_back_packed_or_not() {
 }
 
 #[test]
-fn a_cache_that_is_switched_off_takes_nothing_from_a_snapshot_and_counts_it() {
+fn a_switched_off_cache_loads_nothing_from_a_snapshot_and_counts_it() {
     let bytes = save(&filled(10_000), &options("bincode"));
     for mode in [Maintenance::Inline, Maintenance::Background] {
         let builder = || Cache::<String, Vec<u32>>::builder().maintenance(mode);
@@ -63,7 +65,7 @@ fn a_cache_that_is_switched_off_takes_nothing_from_a_snapshot_and_counts_it() {
             let loaded = cache.load_from(&*bytes, &LoadOptions::new()).unwrap();
             assert_eq!((loaded.entries, loaded.rejected), (0, 1000));
             assert_eq!((cache.len(), cache.stats().rejections), (0, 1000));
-            // What it holds, nothing, can be saved and loaded too.
+            // Its empty contents can be saved and loaded too.
             let empty = save(&cache, &options("json"));
             let loaded = cache.load_from(&*empty, &LoadOptions::new()).unwrap();
             assert_eq!((loaded.entries, loaded.is_whole()), (0, true));
@@ -83,14 +85,14 @@ fn a_conversion_keeps_everything() {
 }
 
 #[test]
-fn an_empty_cache_is_a_snapshot_too() {
+fn an_empty_cache_can_be_saved_and_loaded() {
     let bytes = save(&Cache::new(10), &options("json"));
     let cache: Cache<String, Vec<u32>> = Cache::new(10);
     assert_eq!(cache.load_from(&*bytes, &LoadOptions::new()).unwrap().entries, 0);
 }
 
 #[test]
-fn time_goes_on_while_a_snapshot_lies_there() {
+fn entries_age_while_they_are_in_a_snapshot() {
     let clock = FakeClock::new();
     let builder = || Cache::builder().capacity(10).maintenance(Maintenance::Inline);
     let cache: Cache<String, u32> = builder().clock(clock.clone()).build().unwrap();
@@ -113,12 +115,12 @@ fn time_goes_on_while_a_snapshot_lies_there() {
     assert_eq!(load_after(9), (3, 0, Some(91)));
     assert_eq!(load_after(10), (2, 1, Some(90)));
     assert_eq!(load_after(100), (1, 2, None));
-    // Set back: no time has passed.
+    // The clock was set back, so no time has passed.
     assert_eq!(load_after(-50), (3, 0, Some(100)));
 }
 
 #[test]
-fn tags_come_back_and_invalidate_what_was_restored() {
+fn tags_come_back_and_invalidate_restored_entries() {
     let cache: Cache<String, u32> = Cache::new(100);
     let tags = [&["all"][..], &["all", "odd\n\u{e4}"], &["", "b", "c", "d"], &[]];
     for (n, tags) in (0..).zip(tags) {
@@ -128,7 +130,7 @@ fn tags_come_back_and_invalidate_what_was_restored() {
     cache.insert_with("timed".to_owned(), 9, timed);
     cache.insert_with_tags("gone".to_owned(), 8, ["dead"]);
     cache.invalidate_tag("dead");
-    // A new generation of the name, which is valid.
+    // This is a new generation of the name, which is valid.
     cache.insert_with_tags("new".to_owned(), 7, ["dead"]);
     for name in SERIALIZERS {
         for options in [options(name), options(name).zstd(3)] {
@@ -162,7 +164,7 @@ fn tags_come_back_and_invalidate_what_was_restored() {
     }
 }
 
-/// Does something to its cache while it is serialized.
+/// Changes its cache while it is serialized.
 #[derive(Clone)]
 struct Meddling(Option<Arc<dyn Fn() + Send + Sync>>);
 
@@ -182,7 +184,7 @@ impl<'de> serde::Deserialize<'de> for Meddling {
 }
 
 #[test]
-fn what_loses_its_validity_before_its_batch_is_written_is_not_written() {
+fn an_entry_invalidated_before_its_batch_is_written_is_not_written() {
     let clock = FakeClock::new();
     let builder = Cache::builder().capacity(1000).maintenance(Maintenance::Inline);
     let cache: Cache<u32, Meddling> = builder.clock(clock.clone()).build().unwrap();
@@ -191,12 +193,12 @@ fn what_loses_its_validity_before_its_batch_is_written_is_not_written() {
         cache.insert_with_ttl(100 + n, Meddling(None), Duration::from_secs(10));
         cache.insert(200 + n, Meddling(None));
     }
-    let (held, clock) = (cache.clone(), clock.clone());
+    let (handle, clock) = (cache.clone(), clock.clone());
     let meddle = move || {
-        held.invalidate_tag("t");
+        handle.invalidate_tag("t");
         clock.advance(Duration::from_secs(11));
     };
-    // Wherever it comes in the batch, the others are either before or behind it.
+    // Wherever it is in the batch, the others are before or behind it.
     cache.insert(300, Meddling(Some(Arc::new(meddle))));
     let mut bytes = Vec::new();
     let saved = cache.save_to(&mut bytes, &options("bincode")).unwrap();
@@ -211,7 +213,7 @@ fn what_loses_its_validity_before_its_batch_is_written_is_not_written() {
 }
 
 #[test]
-fn time_that_a_save_takes_is_not_taken_from_what_is_saved_late() {
+fn the_duration_of_a_save_does_not_shorten_lifetimes_of_late_entries() {
     let clock = FakeClock::new();
     let builder = || Cache::builder().capacity(10).maintenance(Maintenance::Inline);
     let cache: Cache<u32, Meddling> = builder().clock(clock.clone()).build().unwrap();
@@ -230,7 +232,7 @@ fn time_that_a_save_takes_is_not_taken_from_what_is_saved_late() {
 }
 
 #[test]
-fn reports_count_by_reason_what_was_left_out() {
+fn reports_count_omitted_entries_by_reason() {
     let clock = FakeClock::new();
     let builder = || Cache::builder().capacity(100).partitions(1).maintenance(Maintenance::Inline);
     let cache: Cache<u32, u32> = builder().clock(clock.clone()).build().unwrap();
@@ -250,7 +252,7 @@ fn reports_count_by_reason_what_was_left_out() {
     let there = small.len() as u64;
     assert_eq!(loaded.left_out() + there, 52, "{loaded}");
     assert!(loaded.is_whole() && loaded.to_string().contains("1 expired, 5 too heavy"), "{loaded}");
-    // Of the snapshot's own keys, none is twice in it.
+    // No key of the snapshot appears in it twice.
     let fresh: Cache<u32, u32> = builder().build().unwrap();
     for replaced in [0, 51] {
         let loaded = fresh.load_from(&*bytes, &later).unwrap();
@@ -261,7 +263,7 @@ fn reports_count_by_reason_what_was_left_out() {
 }
 
 #[test]
-fn a_snapshot_of_far_more_than_there_is_room_for_leaves_the_hottest() {
+fn a_snapshot_larger_than_the_cache_restores_the_hottest() {
     let builder = |capacity| {
         let builder = Cache::builder().capacity(capacity).policy(Policy::lru()).partitions(1);
         builder.maintenance(Maintenance::Inline).build().unwrap()
@@ -279,7 +281,7 @@ fn a_snapshot_of_far_more_than_there_is_room_for_leaves_the_hottest() {
     assert!(loaded.entries < 3000, "{loaded}");
 }
 
-/// A text frame as builds wrote it that knew no tags and no filler.
+/// A text frame as written by builds without tags and filler.
 #[test]
 fn files_of_earlier_builds_are_loaded() {
     let header = b"%larder\n";
@@ -335,7 +337,7 @@ fn files_of_earlier_builds_are_loaded() {
 }
 
 #[test]
-fn the_hottest_remain_if_they_are_too_many() {
+fn the_hottest_remain_if_there_are_too_many() {
     let builder = |capacity| {
         let builder = Cache::builder().capacity(capacity).policy(Policy::lru());
         builder.maintenance(Maintenance::Inline).build().unwrap()
@@ -368,7 +370,7 @@ impl ExtendAll for Cache<u32, u32> {
 }
 
 #[test]
-fn weights_are_told_and_what_is_too_heavy_is_counted() {
+fn weights_are_saved_and_too_heavy_entries_are_counted() {
     let weigh = |max| {
         let builder = Cache::builder().max_weight(max).weigher(|_: &u32, value: &u32| *value);
         builder.maintenance(Maintenance::Inline).build().unwrap()
@@ -381,7 +383,7 @@ fn weights_are_told_and_what_is_too_heavy_is_counted() {
     let light: Cache<u32, u32> = weigh(150);
     let loaded = light.load_from(&*bytes, &LoadOptions::new()).unwrap();
     assert_eq!((loaded.entries, loaded.rejected, light.weight()), (2, 1, 105));
-    // Heavier than the share of a partition, but not than the cache.
+    // Heavier than a partition's share, but not than the cache's bound.
     let builder = Cache::builder().max_weight(400).weigher(|_: &u32, value: &u32| *value);
     let split = builder.maintenance(Maintenance::Inline).partitions(8).build().unwrap();
     let loaded = split.load_from(&*bytes, &LoadOptions::new()).unwrap();
@@ -390,7 +392,7 @@ fn weights_are_told_and_what_is_too_heavy_is_counted() {
 }
 
 #[test]
-fn another_policy_and_other_partitions_take_the_entries_all_the_same() {
+fn a_cache_with_another_policy_and_other_partitions_loads_the_entries_too() {
     let cache = filled(10_000);
     let bytes = save(&cache, &options("bincode"));
     for policy in Policy::names() {
@@ -405,23 +407,6 @@ fn another_policy_and_other_partitions_take_the_entries_all_the_same() {
 
 #[test]
 fn futures_do_the_same_under_any_runtime() {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    fn block_on<F: Future>(future: F) -> F::Output {
-        let waker = Arc::new(Unpark(std::thread::current())).into();
-        let mut future = std::pin::pin!(future);
-        loop {
-            let mut context = std::task::Context::from_waker(&waker);
-            match future.as_mut().poll(&mut context) {
-                std::task::Poll::Ready(output) => return output,
-                std::task::Poll::Pending => std::thread::park(),
-            }
-        }
-    }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
     let cache = filled(10_000);

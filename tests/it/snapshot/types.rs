@@ -1,5 +1,5 @@
-//! Keys and values of every kind that serde knows come back from a snapshot as they were, by every
-//! serializer, and so through the bounds that deserializing runs within.
+//! Keys and values of every kind that serde knows come back from a snapshot as they were, with
+//! every serializer, and so within the limits that deserializing has.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -151,7 +151,7 @@ fn values_of_every_kind_come_back_by_every_serializer() {
 }
 
 #[test]
-fn keys_of_every_kind_of_choice_come_back() {
+fn keys_of_every_kind_of_enum_come_back() {
     let serializers = Serializers::standard();
     for name in serializers.names() {
         let cache = inline();
@@ -170,7 +170,7 @@ fn keys_of_every_kind_of_choice_come_back() {
 }
 
 #[test]
-fn what_is_cut_off_in_any_of_its_parts_is_a_typed_error() {
+fn a_cut_in_any_part_is_a_typed_error() {
     let serializers = Serializers::standard();
     for name in serializers.names() {
         let serializer = serializers.get(&name).unwrap();
@@ -200,12 +200,12 @@ fn a_value_of_another_type_is_a_typed_error() {
     }
 }
 
-/// A value of any type, behind which serializers and bounds see that type alone. One kind of cache
-/// carries all of them: each kind by itself is compiled anew, with all that saves and loads.
+/// A value of any type, which serializers and limits see as a value of that type. One kind of cache
+/// carries all of them, because each kind of its own would compile saving and loading anew.
 #[derive(Clone, Debug)]
 struct Carried(Arc<dyn Carry>);
 
-/// What is asked of a type whose values are carried.
+/// What a type must offer so that its values can be carried.
 trait Value: Serialize + DeserializeOwned + PartialEq + fmt::Debug + Send + Sync + 'static {}
 
 impl<V: Serialize + DeserializeOwned + PartialEq + fmt::Debug + Send + Sync + 'static> Value for V {}
@@ -268,7 +268,7 @@ where
     Ok(bytes)
 }
 
-/// Whether a value comes back, or why it was refused. Never anything else.
+/// Saves and loads a value, which must come back unchanged. Returns why it was refused, if it was.
 fn through<V: Value + Clone>(value: V, name: &str) -> Result<(), SnapshotError> {
     let bytes = save([(7_u32, value.clone())], name)?;
     let back: Cache<u32, Carried> = inline();
@@ -301,7 +301,7 @@ enum Mixed {
 }
 
 #[test]
-fn what_only_a_serializer_that_says_kinds_can_carry_is_refused_by_the_others() {
+fn values_that_need_a_self_describing_serializer_are_refused_by_the_others() {
     let value = serde_json::json!({"a": [1, null, "x", 1.5]});
     let flattened = Flattened { own: 1, others: BTreeMap::from([("x".to_owned(), 2)]) };
     through(value.clone(), "json").unwrap();
@@ -326,7 +326,7 @@ fn what_only_a_serializer_that_says_kinds_can_carry_is_refused_by_the_others() {
 }
 
 #[test]
-fn what_is_not_readable_is_found_wherever_it_comes_first() {
+fn an_unreadable_value_is_found_wherever_it_occurs_first() {
     let plain = |n| (n, Mixed::Plain(n));
     let maybe = |n, b| (n, Mixed::Maybe { a: Some(1), b });
     for name in BINARY {
@@ -350,7 +350,7 @@ struct Skipping {
 }
 
 #[test]
-fn a_field_that_is_left_out_is_found_where_fields_have_no_names() {
+fn an_omitted_field_is_found_if_fields_have_no_names() {
     let some = |n| (n, Skipping { first: Some(n), second: Some(n) });
     let none = (50, Skipping { first: None, second: Some(1) });
     for name in BINARY {
@@ -411,7 +411,7 @@ fn floats_come_back_bit_by_bit_or_are_refused() {
 struct Wrapped(Option<u8>);
 
 #[test]
-fn options_within_options_come_back_or_are_refused() {
+fn nested_options_come_back_or_are_refused() {
     type Deep = Option<Option<Option<u8>>>;
     let values: [Deep; 4] = [None, Some(None), Some(Some(None)), Some(Some(Some(1)))];
     for name in BINARY {
@@ -437,13 +437,13 @@ fn options_within_options_come_back_or_are_refused() {
         let is_right = matches!(error, SnapshotError::Inexact { loss: Loss::SomeOfNothing, .. });
         assert!(is_right, "{error:?}");
     }
-    // In a list within, nothing is lost.
+    // In a list, nothing is lost.
     through(Some(vec![None::<u8>]), "json").unwrap();
     through(vec![Wrapped(None)], "json").unwrap();
 }
 
 #[test]
-fn maps_come_back_by_any_key_or_are_refused() {
+fn maps_with_any_keys_come_back_or_are_refused() {
     for name in ["json", "bincode", "postcard"] {
         through(BTreeMap::from([(u64::MAX, 1), (0, 2)]), name).unwrap();
         through(BTreeMap::from([(i128::MIN, 1)]), name).unwrap();
@@ -466,7 +466,7 @@ fn maps_come_back_by_any_key_or_are_refused() {
 }
 
 #[test]
-fn what_loading_would_refuse_as_too_deep_or_too_much_is_refused_while_saving() {
+fn values_too_deep_or_too_large_to_load_are_refused_while_saving() {
     let deep = |depth| (1..depth).fold(Nested(vec![]), |inner, _| Nested(vec![inner]));
     for name in ["json", "bincode", "postcard"] {
         through(deep(50), name).unwrap();
@@ -483,7 +483,7 @@ fn what_loading_would_refuse_as_too_deep_or_too_much_is_refused_while_saving() {
 }
 
 #[test]
-fn integers_of_more_than_64_bits_become_no_floats() {
+fn integers_of_more_than_64_bits_never_become_floats() {
     let wide = u128::from(u64::MAX) + 1;
     let bytes = save([("a".to_owned(), vec![wide])], "json").unwrap();
     let (load, json) =
@@ -494,17 +494,17 @@ fn integers_of_more_than_64_bits_become_no_floats() {
     assert!(inline::<String, serde_json::Value>().load_from(&*bytes, &load).is_err());
     assert!(inline::<String, Vec<f64>>().load_from(&*bytes, &load).is_err());
     convert::<String, Vec<u128>>(&*bytes, &mut Vec::new(), &load, &json).unwrap();
-    // Nor do those that have more digits than a float.
+    // An integer with more digits than a float holds is not read as a float either.
     let bytes = save([("a".to_owned(), (1_u64 << 53) + 1)], "json").unwrap();
     assert!(inline::<String, f64>().load_from(&*bytes, &load).is_err());
     assert!(inline::<String, serde_json::Value>().load_from(&*bytes, &load).is_ok());
-    // Floats of that size are floats, whatever else there is.
+    // Floats of that size stay floats, whatever else there is.
     through(serde_json::json!(["18446744073709551616 \" 1", 1e300, 1.8446744073709552e19]), "json")
         .unwrap();
 }
 
 #[test]
-fn a_serializer_that_only_writes_has_to_be_asked_for() {
+fn a_serializer_that_only_writes_is_used_only_on_request() {
     struct Lines;
     impl larder::snapshot::Serializer for Lines {
         fn name(&self) -> &str {

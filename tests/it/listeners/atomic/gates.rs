@@ -1,7 +1,6 @@
-//! What waits for a listener that takes its time, and what does not.
+//! What waits for a listener that takes long, and what does not.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -9,19 +8,18 @@ use std::time::Duration;
 use larder::test::FakeClock;
 use larder::{Builder, Cache, Inserted, Maintenance, Policy, Removal, RemovalCause};
 
+use crate::support::stop_point;
+
 use super::{inline, noting};
 
 #[test]
-fn maintenance_passes_by_a_victim_whose_gate_is_taken() {
-    let (entered, has_entered) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel::<()>();
-    let may_go_on = Mutex::new(may_go_on);
+fn maintenance_skips_a_victim_whose_gate_is_taken() {
+    let (stop, has_entered, go_on) = stop_point();
     let cache = inline(10)
         .policy(Policy::fifo())
         .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
             if *removal.key == 0 {
-                entered.send(()).unwrap();
-                may_go_on.lock().unwrap().recv().unwrap();
+                stop(());
             }
         })
         .build()
@@ -32,8 +30,8 @@ fn maintenance_passes_by_a_victim_whose_gate_is_taken() {
     thread::scope(|scope| {
         let blocked = scope.spawn(|| cache.remove(&0));
         has_entered.recv().unwrap();
-        // The next victim is 0, which is being removed. Nothing is inserted here: a key may share
-        // its gate.
+        // The next victim is 0, which is being removed. Nothing is inserted here, because a key may
+        // share the gate of 0.
         cache.set_capacity(5).unwrap();
         assert_eq!(cache.get(&0), Some(0));
         assert_eq!(cache.len(), 5);
@@ -46,15 +44,12 @@ fn maintenance_passes_by_a_victim_whose_gate_is_taken() {
 
 #[test]
 fn a_demoted_victim_whose_gate_is_taken_stays_the_next_to_leave() {
-    let (entered, has_entered) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel::<()>();
-    let may_go_on = Mutex::new(may_go_on);
+    let (stop, has_entered, go_on) = stop_point();
     let cache = inline(10)
         .policy(Policy::lru())
         .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
             if removal.new_value == Some(&77) {
-                entered.send(()).unwrap();
-                may_go_on.lock().unwrap().recv().unwrap();
+                stop(());
             }
         })
         .build()
@@ -77,16 +72,16 @@ fn a_demoted_victim_whose_gate_is_taken_stays_the_next_to_leave() {
 }
 
 #[test]
-fn under_a_pin_nothing_is_evicted_until_later() {
-    let (cache, told) = noting(inline(10));
+fn evictions_under_a_pin_are_deferred() {
+    let (cache, notified) = noting(inline(10));
     let pinned = cache.pin();
     for key in 0..20 {
         cache.insert(key, key);
     }
-    assert_eq!((cache.len(), told.lock().unwrap().len()), (20, 0));
+    assert_eq!((cache.len(), notified.lock().unwrap().len()), (20, 0));
     drop(pinned);
     cache.run_pending();
-    assert_eq!((cache.len(), told.lock().unwrap().len()), (10, 10));
+    assert_eq!((cache.len(), notified.lock().unwrap().len()), (10, 10));
     cache.validate();
 }
 
@@ -125,7 +120,7 @@ fn lowering_a_bound_where_the_listener_cannot_be_notified_returns_and_later_runs
                 })
                 .build()
                 .unwrap();
-            // Ends with the process: the listener owns the cache that owns it.
+            // It lives until the process ends, because the listener owns the cache that owns it.
             slot.set(cache.clone()).unwrap();
             for key in 0..100 {
                 cache.insert(key, key);
@@ -133,7 +128,7 @@ fn lowering_a_bound_where_the_listener_cannot_be_notified_returns_and_later_runs
             cache.run_pending();
             within(&cache, Box::new(|| cache.set_capacity(10).unwrap()));
             assert_eq!(cache.capacity(), Some(10), "{what}");
-            // In background mode the maintenance thread comes by itself.
+            // In background mode the maintenance thread does it by itself.
             while cache.len() > 10 {
                 if mode == Maintenance::Inline {
                     cache.run_pending();
@@ -145,11 +140,11 @@ fn lowering_a_bound_where_the_listener_cannot_be_notified_returns_and_later_runs
     }
 }
 
-/// A cache with both kinds of listeners, which hear causes, and of which the atomic one moves the clock
-/// by ten seconds.
+/// A cache with both kinds of listeners, which record causes. The atomic one advances the clock by
+/// ten seconds.
 fn slow(clock: &FakeClock) -> (Builder<u32, u32>, Arc<Mutex<Vec<RemovalCause>>>) {
-    let heard: Arc<Mutex<Vec<RemovalCause>>> = Arc::default();
-    let (first, second, moved) = (Arc::clone(&heard), Arc::clone(&heard), clock.clone());
+    let causes: Arc<Mutex<Vec<RemovalCause>>> = Arc::default();
+    let (first, second, moved) = (Arc::clone(&causes), Arc::clone(&causes), clock.clone());
     let builder = inline(100)
         .clock(clock.clone())
         .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
@@ -159,16 +154,16 @@ fn slow(clock: &FakeClock) -> (Builder<u32, u32>, Arc<Mutex<Vec<RemovalCause>>>)
         .listener(larder::Listener::new(move |removal: &Removal<'_, u32, u32>| {
             second.lock().unwrap().push(removal.cause);
         }));
-    (builder, heard)
+    (builder, causes)
 }
 
 #[test]
-fn what_expires_while_the_listener_runs_leaves_for_the_cause_that_was_told() {
+fn an_entry_that_expires_while_the_listener_runs_leaves_for_the_notified_cause() {
     use RemovalCause::{Explicit, Replaced};
     let clock = FakeClock::new();
-    let (builder, heard) = slow(&clock);
+    let (builder, causes) = slow(&clock);
     let cache = builder.time_to_live(Duration::from_secs(5)).build().unwrap();
-    let take = || std::mem::take(&mut *heard.lock().unwrap());
+    let take = || std::mem::take(&mut *causes.lock().unwrap());
     cache.insert(1, 10);
     assert_eq!(cache.insert(1, 11), Inserted::Replaced);
     assert_eq!(take(), [Replaced, Replaced]);
@@ -237,18 +232,15 @@ fn a_lifetime_begins_when_the_entry_becomes_visible_not_before_the_listener_ran(
 }
 
 #[test]
-fn nothing_but_changes_of_the_same_key_waits_for_the_listener() {
-    let (entered, has_entered) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel::<()>();
-    let may_go_on = Mutex::new(may_go_on);
+fn only_changes_of_the_same_key_wait_for_the_listener() {
+    let (stop, has_entered, go_on) = stop_point();
     let is_blocking = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let blocks = Arc::clone(&is_blocking);
     let cache = Cache::builder()
         .capacity(10_000)
         .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
             if blocks.swap(false, Ordering::SeqCst) {
-                entered.send(*removal.key).unwrap();
-                may_go_on.lock().unwrap().recv().unwrap();
+                stop(*removal.key);
             }
         })
         .build()
@@ -267,9 +259,9 @@ fn nothing_but_changes_of_the_same_key_waits_for_the_listener() {
         is_blocking.store(true, Ordering::SeqCst);
         thread::scope(|scope| {
             let blocked = scope.spawn(|| removal(&cache));
-            let held = has_entered.recv().unwrap();
-            // One key alone is being changed, whatever the call does to others later.
-            for key in (0..20_000).filter(|key| *key != held) {
+            let entered = has_entered.recv().unwrap();
+            // Only this one key is being changed, whatever the call does to other keys later.
+            for key in (0..20_000).filter(|key| *key != entered) {
                 cache.insert(key, key + 1);
                 cache.remove(&key);
             }

@@ -1,28 +1,27 @@
-//! What is visible while the listener runs, and in which order removals are told.
+//! What is visible while the listener runs, and in which order it is notified of removals.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc;
 use std::sync::{Arc, Barrier, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use crate::support::counted::{Counted, Ledger};
-use crate::support::flush;
 use crate::support::rng::Rng;
+use crate::support::{flush, stop_point};
 use larder::test::FakeClock;
 use larder::{Builder, Cache, Inserted, Maintenance, Policy, Rejection, Removal, RemovalCause};
 
 use super::{inline, noting};
 
 #[test]
-fn each_removal_is_told_once_before_it_takes_effect() {
+fn each_removal_is_notified_once_before_it_takes_effect() {
     let clock = FakeClock::new();
     let second = Duration::from_secs(1);
     let builder = inline(3).policy(Policy::fifo()).clock(clock.clone());
     let builder = builder.max_weight(1_000).weigher(|_, weight| *weight);
-    let (cache, told) = noting(builder);
-    let take = || std::mem::take(&mut *told.lock().unwrap());
+    let (cache, notified) = noting(builder);
+    let take = || std::mem::take(&mut *notified.lock().unwrap());
     use RemovalCause::{Evicted, Expired, Explicit, Invalidated, Replaced};
 
     assert_eq!(cache.insert(1, 10), Inserted::Added);
@@ -48,7 +47,7 @@ fn each_removal_is_told_once_before_it_takes_effect() {
     assert!(!cache.remove_if(&1, |_, _| false));
     assert_eq!(take(), []);
     cache.insert(1, 2_000);
-    assert_eq!(take(), [(1, 15, None, Explicit)], "too heavy to take its place");
+    assert_eq!(take(), [(1, 15, None, Explicit)], "the new value was too heavy to replace it");
 
     for key in 1..=5 {
         cache.insert(key, key);
@@ -81,58 +80,55 @@ fn each_removal_is_told_once_before_it_takes_effect() {
 }
 
 #[test]
-fn expired_entries_are_told_once_with_and_without_traffic() {
+fn expired_entries_are_notified_once_with_and_without_traffic() {
     for mode in [Maintenance::Inline, Maintenance::Background] {
         let clock = FakeClock::new();
         let builder = Cache::builder().capacity(1_000).partitions(2).maintenance(mode);
-        let (cache, told) =
+        let (cache, notified) =
             noting(builder.clock(clock.clone()).time_to_live(Duration::from_secs(1)));
         for key in 0..500 {
             cache.insert(key, key);
         }
         clock.advance(Duration::from_secs(2));
-        // Though the clock stands still now, and the maintenance thread may be within some gates.
+        // The clock stands still now, and the maintenance thread may be within some gates.
         cache.run_pending();
         assert_eq!(cache.len(), 0, "{mode:?}");
-        let told = told.lock().unwrap();
-        let keys: HashSet<_> = told.iter().map(|it| it.0).collect();
-        assert_eq!((told.len(), keys.len()), (500, 500), "{mode:?}");
-        assert!(told.iter().all(|it| it.3 == RemovalCause::Expired));
+        let notified = notified.lock().unwrap();
+        let keys: HashSet<_> = notified.iter().map(|it| it.0).collect();
+        assert_eq!((notified.len(), keys.len()), (500, 500), "{mode:?}");
+        assert!(notified.iter().all(|it| it.3 == RemovalCause::Expired));
         cache.validate();
     }
 }
 
 #[test]
-fn lower_bounds_and_capacity_are_kept_telling_each_victim() {
-    let (cache, told) = noting(inline(1_000).policy(Policy::lru()));
+fn a_lowered_capacity_holds_and_each_victim_is_notified() {
+    let (cache, notified) = noting(inline(1_000).policy(Policy::lru()));
     for key in 0..1_500 {
         cache.insert(key, key);
         assert!(cache.len() <= 1_000);
     }
     cache.set_capacity(10).unwrap();
     assert_eq!(cache.len(), 10);
-    let told = std::mem::take(&mut *told.lock().unwrap());
-    let evicted: Vec<_> = told.iter().map(|it| it.0).collect();
+    let notified = std::mem::take(&mut *notified.lock().unwrap());
+    let evicted: Vec<_> = notified.iter().map(|it| it.0).collect();
     assert_eq!(evicted[..500], (0..500).collect::<Vec<_>>(), "in the policy's order");
     assert_eq!(evicted.iter().collect::<HashSet<_>>().len(), 1_490);
-    assert!((1_490..1_500).all(|key| cache.contains_key(&key)), "the latest stay");
+    assert!((1_490..1_500).all(|key| cache.contains_key(&key)), "the newest stay");
     assert_eq!(cache.stats().evictions, 1_490);
     cache.validate();
 }
 
 #[test]
 fn an_insertion_waits_for_the_listener_and_lookups_do_not() {
-    let (entered, has_entered) = mpsc::channel();
-    let (go_on, may_go_on) = mpsc::channel::<()>();
-    let may_go_on = Mutex::new(may_go_on);
+    let (stop, has_entered, go_on) = stop_point();
     let order = Arc::new(Mutex::new(Vec::new()));
     let note = Arc::clone(&order);
     let cache = Cache::builder()
         .capacity(100)
         .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
             note.lock().unwrap().push((*removal.value, removal.new_value.copied()));
-            entered.send(()).unwrap();
-            may_go_on.lock().unwrap().recv().unwrap();
+            stop(());
         })
         .build()
         .unwrap();
@@ -141,7 +137,7 @@ fn an_insertion_waits_for_the_listener_and_lookups_do_not() {
         let first = scope.spawn(|| cache.insert(1, 11));
         has_entered.recv().unwrap();
         let second = scope.spawn(|| cache.insert(1, 12));
-        // Whatever the second one does meanwhile, it is not visible, nor told.
+        // Whatever the second insertion does meanwhile, its value is neither visible nor notified.
         for _ in 0..1_000 {
             assert_eq!(cache.get(&1), Some(10));
             thread::yield_now();
@@ -162,8 +158,8 @@ fn an_insertion_waits_for_the_listener_and_lookups_do_not() {
 #[test]
 fn keys_and_values_are_dropped_once() {
     let ledger = Ledger::new();
-    let told = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&told);
+    let notified = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&notified);
     let cache: Cache<u64, Counted> = Cache::builder()
         .capacity(20)
         .partitions(1)
@@ -179,15 +175,19 @@ fn keys_and_values_are_dropped_once() {
     cache.run_pending();
     let left = cache.len();
     drop(cache);
-    ledger.assert_living(0, "values told of");
-    assert_eq!(told.load(Ordering::SeqCst), 1_000 - left, "what is left is not told");
+    ledger.assert_living(0, "notified values");
+    assert_eq!(
+        notified.load(Ordering::SeqCst),
+        1_000 - left,
+        "values that are left are not notified"
+    );
 }
 
-/// Of one key: the values that left, and what took their places.
+/// For one key: the values that left, and the values that replaced them.
 type Log = Mutex<Vec<(u64, Option<u64>)>>;
 
-/// Threads that do everything to few keys. Each value is told exactly once, as the one that is
-/// visible; one that replaced another is the next of its key that is told.
+/// Threads call all verbs on few keys. Each value is notified exactly once, while it is visible; a
+/// value that replaced another is the next of its key to be notified.
 fn stress(builder: Builder<u32, u64>, rounds: u64) {
     const KEYS: u32 = 24;
     let log: Arc<Vec<Log>> = Arc::new((0..KEYS).map(|_| Mutex::default()).collect());
@@ -198,8 +198,8 @@ fn stress(builder: Builder<u32, u64>, rounds: u64) {
         .atomic_listener(move |removal: &Removal<'_, u32, u64>| {
             let seen = own.get().unwrap().peek(removal.key);
             assert_eq!(seen, Some(*removal.value), "{}", removal.cause);
-            let told = (*removal.value, removal.new_value.copied());
-            note[*removal.key as usize].lock().unwrap().push(told);
+            let notified = (*removal.value, removal.new_value.copied());
+            note[*removal.key as usize].lock().unwrap().push(notified);
         })
         .build()
         .unwrap();
@@ -253,22 +253,26 @@ fn stress(builder: Builder<u32, u64>, rounds: u64) {
     cache.validate();
     cache.clear();
     assert_eq!(cache.stats().listener_panics, 0);
-    let mut told = HashMap::new();
+    let mut notified = HashMap::new();
     for (key, log) in log.iter().enumerate() {
         let mut expected = None;
         for (old, new) in log.lock().unwrap().iter() {
-            assert!(expected.is_none_or(|it| it == *old), "{key}: {old} where {expected:?} stood");
-            assert_eq!(told.insert(*old, key), None, "{old} was told twice");
+            assert!(expected.is_none_or(|it| it == *old), "{key}: {old} instead of {expected:?}");
+            assert_eq!(notified.insert(*old, key), None, "{old} was notified twice");
             expected = *new;
         }
-        assert_eq!(expected, None, "{key}: what took a place was not told");
+        assert_eq!(expected, None, "{key}: a value that replaced another was not notified");
     }
-    let told: HashSet<u64> = told.into_keys().collect();
-    assert_eq!(told, stored.into_inner().unwrap(), "told is what was stored");
+    let notified: HashSet<u64> = notified.into_keys().collect();
+    assert_eq!(
+        notified,
+        stored.into_inner().unwrap(),
+        "every stored value was notified, and no other"
+    );
 }
 
 #[test]
-fn racing_threads_are_told_of_in_order_inline() {
+fn changes_by_racing_threads_are_notified_in_order_inline() {
     for policy in [Policy::lru(), Policy::default()] {
         let builder = Cache::builder().capacity(16).partitions(1).policy(policy);
         stress(builder.maintenance(Maintenance::Inline), 3_000);
@@ -276,24 +280,24 @@ fn racing_threads_are_told_of_in_order_inline() {
 }
 
 #[test]
-fn racing_threads_are_told_of_in_order_in_background() {
+fn changes_by_racing_threads_are_notified_in_order_in_background() {
     for partitions in [1, 4] {
         stress(Cache::builder().capacity(16).partitions(partitions), 5_000);
     }
 }
 
 #[test]
-fn both_listeners_hear_of_the_same_removals() {
-    let seen = Arc::new(AtomicUsize::new(0));
-    let heard = Arc::new(AtomicUsize::new(0));
-    let (see, hear) = (Arc::clone(&seen), Arc::clone(&heard));
+fn both_listeners_are_notified_of_the_same_removals() {
+    let atomic = Arc::new(AtomicUsize::new(0));
+    let queued = Arc::new(AtomicUsize::new(0));
+    let (count_atomic, count_queued) = (Arc::clone(&atomic), Arc::clone(&queued));
     let cache: Cache<u32, u32> = Cache::builder()
         .capacity(50)
         .atomic_listener(move |_: &Removal<'_, u32, u32>| {
-            see.fetch_add(1, Ordering::SeqCst);
+            count_atomic.fetch_add(1, Ordering::SeqCst);
         })
         .listener(larder::Listener::new(move |_: &Removal<'_, u32, u32>| {
-            hear.fetch_add(1, Ordering::SeqCst);
+            count_queued.fetch_add(1, Ordering::SeqCst);
         }))
         .build()
         .unwrap();
@@ -310,16 +314,16 @@ fn both_listeners_hear_of_the_same_removals() {
     });
     cache.clear();
     flush(&cache);
-    assert_eq!(seen.load(Ordering::SeqCst), 6_000);
-    assert_eq!(heard.load(Ordering::SeqCst), 6_000);
+    assert_eq!(atomic.load(Ordering::SeqCst), 6_000);
+    assert_eq!(queued.load(Ordering::SeqCst), 6_000);
 }
 
 #[test]
-fn what_removes_many_removes_all_of_them_however_many() {
+fn bulk_removals_remove_all_entries_however_many() {
     for mode in [Maintenance::Inline, Maintenance::Background] {
         for count in [50, 129, 500, 5_000_u32] {
-            let told = Arc::new(AtomicUsize::new(0));
-            let note = Arc::clone(&told);
+            let notified = Arc::new(AtomicUsize::new(0));
+            let note = Arc::clone(&notified);
             let cache: Cache<u32, u32> = Cache::builder()
                 .capacity(100_000)
                 .maintenance(mode)
@@ -346,17 +350,17 @@ fn what_removes_many_removes_all_of_them_however_many() {
             assert_eq!(cache.len(), count.div_ceil(3) as usize);
             let left = u64::from(count.div_ceil(3));
             assert_eq!(cache.invalidate_if(|_, _| true), left);
-            assert_eq!(told.load(Ordering::SeqCst), 2 * count as usize);
+            assert_eq!(notified.load(Ordering::SeqCst), 2 * count as usize);
             cache.validate();
         }
     }
 }
 
 #[test]
-fn no_eviction_or_expiry_is_lost_to_the_statistics() {
+fn the_statistics_count_every_eviction_and_expiry() {
     for mode in [Maintenance::Inline, Maintenance::Background] {
-        let told: Arc<[AtomicU64; 2]> = Arc::default();
-        let note = Arc::clone(&told);
+        let notified: Arc<[AtomicU64; 2]> = Arc::default();
+        let note = Arc::clone(&notified);
         let clock = FakeClock::new();
         let cache: Cache<u64, u64> = Cache::builder()
             .capacity(300)
@@ -389,7 +393,7 @@ fn no_eviction_or_expiry_is_lost_to_the_statistics() {
         });
         cache.run_pending();
         let stats = cache.stats();
-        let [evicted, expired] = [0, 1].map(|at| told[at].load(Ordering::SeqCst));
+        let [evicted, expired] = [0, 1].map(|at| notified[at].load(Ordering::SeqCst));
         assert_eq!((stats.evictions, stats.evicted_weight), (evicted, 7 * evicted), "{mode:?}");
         assert_eq!((stats.expirations, stats.expired_weight), (expired, 7 * expired), "{mode:?}");
         cache.validate();

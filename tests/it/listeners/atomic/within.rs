@@ -1,4 +1,5 @@
-//! Changes from within the listener or from closures and drops around it, and a listener that panics.
+//! Changes from within the listener, or from closures and drops around it, and a listener that
+//! panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -72,7 +73,7 @@ fn changes_from_within_are_refused_and_lookups_are_not() {
 }
 
 #[test]
-fn closures_that_a_change_asks_are_refused_changes_too() {
+fn closures_called_by_a_change_are_refused_changes_too() {
     struct Meddler(Arc<OnceLock<Cache<u32, u32>>>);
     impl larder::Expiry<u32, u32> for Meddler {
         fn after_create(&self, key: &u32, _: &u32) -> Option<Duration> {
@@ -95,7 +96,7 @@ fn closures_that_a_change_asks_are_refused_changes_too() {
     let refused = || cache.insert(99, 0) == Inserted::Rejected(Rejection::WithinListener);
     assert!(cache.remove_if(&1, |_, _| refused()));
     assert_eq!(cache.invalidate_if(|key, _| *key < 5 && refused()), 4);
-    assert_eq!(cache.read(&7, |_| cache.remove(&8)), Some(Some(8)), "a lookup is no change");
+    assert_eq!(cache.read(&7, |_| cache.remove(&8)), Some(Some(8)), "a lookup is not a change");
     assert_eq!(cache.len(), 4);
     cache.validate();
 }
@@ -113,8 +114,8 @@ fn values_that_change_the_cache_as_they_are_dropped_do_so_outside_of_gates() {
     }
     for mode in [Maintenance::Inline, Maintenance::Background] {
         let slot = Slot::default();
-        let told = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&told);
+        let notified = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&notified);
         let cache = Cache::builder()
             .capacity(32)
             .partitions(1)
@@ -139,8 +140,9 @@ fn values_that_change_the_cache_as_they_are_dropped_do_so_outside_of_gates() {
                 });
             }
         });
-        assert!(told.load(Ordering::SeqCst) > 1_000);
-        // What a drop inserts evicts nothing at once; what is dropped last inserts nothing.
+        assert!(notified.load(Ordering::SeqCst) > 1_000);
+        // What a drop inserts evicts nothing at once; the last value that is dropped inserts
+        // nothing.
         let _ = cache.flush();
         while cache.len() > 32 {
             cache.run_pending();
@@ -151,7 +153,7 @@ fn values_that_change_the_cache_as_they_are_dropped_do_so_outside_of_gates() {
 }
 
 #[test]
-fn listener_of_another_cache_may_be_changed_from_within() {
+fn another_cache_with_a_listener_may_be_changed_from_within() {
     let behind: Cache<u32, u32> = inline(1_000).build().unwrap();
     let store = behind.clone();
     let cache = inline(10)
@@ -183,7 +185,7 @@ fn values_that_were_not_stored_are_dropped_outside_of_gates() {
     let cache = Cache::builder()
         .max_weight(100)
         .maintenance(Maintenance::Inline)
-        // Changes the key between the first look at it and the change.
+        // This changes the key between the first search for it and the change.
         .weigher(|key: &u32, value: &Rejected| {
             if *key == 1 && value.0 {
                 let cache = CACHE.get().unwrap();
@@ -207,7 +209,8 @@ fn values_that_were_not_stored_are_dropped_outside_of_gates() {
 
 #[test]
 fn a_change_inside_a_listener_is_refused_rather_than_waiting_for_another_thread() {
-    // Two caches; each thread is inside one's listener for key 1 and wants to change key 1 of the other.
+    // Each of two threads is inside the listener of one cache for key 1, and wants to change key 1
+    // of the other cache.
     type Slots = [Arc<OnceLock<Cache<u32, u32>>>; 2];
     let slots: Slots = Default::default();
     let barrier = Arc::new(Barrier::new(2));

@@ -8,10 +8,10 @@ use larder::{Cache, Listener, Maintenance, Removal, RemovalCause};
 use crate::support::counted::{Counted, Ledger};
 use crate::support::flush;
 
-use super::{Jobs, inline, recorder, run_all, told};
+use super::{Jobs, inline, notified, recorder, run_all};
 
 #[test]
-fn an_executor_gets_the_deliveries() {
+fn an_executor_is_given_the_deliveries() {
     let jobs: Jobs = Arc::default();
     let queue = Arc::clone(&jobs);
     let (listener, receiver) = recorder();
@@ -19,16 +19,17 @@ fn an_executor_gets_the_deliveries() {
     for key in 0..5 {
         cache.insert(key, key);
     }
-    assert_eq!(receiver.try_iter().count(), 0, "told without the executor");
-    assert_eq!(run_all(&jobs), 1, "one job on its way at a time");
+    assert_eq!(receiver.try_iter().count(), 0, "delivered without the executor");
+    assert_eq!(run_all(&jobs), 1, "one job at a time is waiting");
     let all: Vec<_> = receiver.try_iter().collect();
-    assert_eq!(all, [0, 1, 2].map(|key| told(key, key, RemovalCause::Evicted)));
+    assert_eq!(all, [0, 1, 2].map(|key| notified(key, key, RemovalCause::Evicted)));
     cache.insert(5, 5);
-    // A job that is never run is no loss.
+    // Nothing is lost if a job is never run.
     jobs.lock().unwrap().clear();
     flush(&cache);
     assert_eq!(receiver.try_iter().count(), 1);
-    // What waits is told before the last handle's drop returns; the job finds nothing.
+    // Waiting notifications are delivered before the last handle's drop returns; the job finds
+    // nothing.
     cache.insert(6, 6);
     drop(cache);
     assert_eq!(receiver.try_iter().count(), 1);
@@ -37,13 +38,13 @@ fn an_executor_gets_the_deliveries() {
 }
 
 #[test]
-fn a_condition_is_asked_once_of_a_value_even_if_the_write_buffer_is_full() {
+fn a_condition_is_checked_once_for_a_value_even_if_the_write_buffer_is_full() {
     let (listener, receiver) = recorder();
     let cache = inline(2, listener);
     cache.insert(1, 1);
     cache.insert(2, 2);
     let mut asked = 0;
-    // What is reported of 1 fills the buffer of so small a cache until the reader has returned.
+    // In so small a cache the event of key 1 fills the buffer until the reader has returned.
     let is_removed = cache.remove_and_read(&1, |_, _| {
         cache.remove_if(&2, |_, _| {
             asked += 1;
@@ -130,7 +131,7 @@ fn the_last_handle_may_be_dropped_in_a_job_of_the_executor() {
     let queue = Arc::clone(&jobs);
     let listener = Listener::new(move |removal: &Removal<'_, u64, Counted>| {
         drop(taken.lock().unwrap().take());
-        // Still there, though the cache is gone.
+        // The job is still there, though the cache is gone.
         assert_eq!(removal.value.id(), 1);
     })
     .executor(move |job| queue.lock().unwrap().push(job));

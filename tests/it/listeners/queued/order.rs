@@ -1,4 +1,4 @@
-//! What is told of a removal, once, and in which order.
+//! What a listener is notified of, once for each removal, and in which order.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,10 +15,10 @@ use crate::support::counted::{Counted, Ledger};
 use crate::support::flush;
 use crate::support::rng::{Rng, seeds};
 
-use super::{Told, record, recorder, replaced, told};
+use super::{Notified, notified, record, recorder, replaced};
 
 #[test]
-fn every_cause_is_told_with_key_value_weight_and_age() {
+fn every_cause_is_notified_with_key_value_weight_and_age() {
     let clock = FakeClock::new();
     let (sender, receiver) = mpsc::channel();
     let cache: Cache<u64, u64> = Cache::builder()
@@ -50,17 +50,17 @@ fn every_cause_is_told_with_key_value_weight_and_age() {
         all,
         [
             (replaced(1, 10, 11), 10, 1),
-            (told(1, 11, RemovalCause::Explicit), 11, 2),
-            (told(2, 20, RemovalCause::Expired), 20, 6),
-            (told(3, 30, RemovalCause::Evicted), 30, 0),
-            (told(4, 40, RemovalCause::Explicit), 40, 0),
+            (notified(1, 11, RemovalCause::Explicit), 11, 2),
+            (notified(2, 20, RemovalCause::Expired), 20, 6),
+            (notified(3, 30, RemovalCause::Evicted), 30, 0),
+            (notified(4, 40, RemovalCause::Explicit), 40, 0),
         ]
     );
     assert_eq!(cache.stats().notifications, 5);
 }
 
 #[test]
-fn an_insertion_over_an_expired_entry_tells_that_it_had_expired() {
+fn an_insertion_over_an_expired_entry_notifies_of_its_expiry() {
     let clock = FakeClock::new();
     let (listener, receiver) = recorder();
     let cache = Cache::builder()
@@ -79,11 +79,11 @@ fn an_insertion_over_an_expired_entry_tells_that_it_had_expired() {
     assert_eq!(cache.insert_if_absent(1, 11), Inserted::Added);
     assert_eq!(cache.remove(&2), None);
     let all: Vec<_> = receiver.try_iter().collect();
-    assert_eq!(all, [0, 1, 2].map(|key| told(key, key, RemovalCause::Expired)));
+    assert_eq!(all, [0, 1, 2].map(|key| notified(key, key, RemovalCause::Expired)));
 }
 
 #[test]
-fn removals_are_told_as_they_are_made_in_every_configuration() {
+fn removals_are_notified_as_they_happen_in_every_configuration() {
     for_each_config(|config| {
         let ledger = Ledger::new();
         let counts: Arc<Mutex<HashMap<RemovalCause, u64>>> = Arc::default();
@@ -120,20 +120,21 @@ fn removals_are_told_as_they_are_made_in_every_configuration() {
     });
 }
 
-/// 8 threads write the same few keys. Each value names the one that it replaced or that it came
-/// after, as far as its writer knows; what a listener is told must be one chain for each key.
+/// 8 threads write the same few keys. The notifications of each key must form one chain, in which
+/// each value is the one that replaced the value before it, or came after it, as far as its writer
+/// knows.
 fn removals_of_a_key_come_in_order(maintenance: Maintenance, capacity: usize, seed: u64) {
     const THREADS: u64 = 8;
     const KEYS: u64 = 6;
     const ROUNDS: u64 = 4_000;
-    /// What threads do to keys, by a clock that all of them advance.
+    /// When a write began and ended, by a clock that all threads advance.
     #[derive(Clone, Copy)]
     struct Write {
         began: u64,
         ended: u64,
     }
-    let told: Arc<Mutex<Vec<Told>>> = Arc::default();
-    let listened = Arc::clone(&told);
+    let notified: Arc<Mutex<Vec<Notified>>> = Arc::default();
+    let listened = Arc::clone(&notified);
     let listener = Listener::new(move |removal: &Removal<'_, u64, u64>| {
         listened.lock().unwrap().push(record(removal));
     })
@@ -149,7 +150,8 @@ fn removals_of_a_key_come_in_order(maintenance: Maintenance, capacity: usize, se
     let clock = AtomicU64::new(0);
     let now = || clock.fetch_add(1, Ordering::SeqCst);
     let barrier = Barrier::new(THREADS as usize);
-    // By value: when it was inserted; and the values that were seen to be removed, with when.
+    // For each value, when it was inserted; and the values that were returned by removals, with the
+    // times.
     let inserted: Mutex<HashMap<u64, Write>> = Mutex::default();
     let removed: Mutex<Vec<(u64, u64, Write)>> = Mutex::default();
     thread::scope(|scope| {
@@ -188,32 +190,33 @@ fn removals_of_a_key_come_in_order(maintenance: Maintenance, capacity: usize, se
     });
     flush(&cache);
     let (inserted, removed) = (inserted.into_inner().unwrap(), removed.into_inner().unwrap());
-    let told = told.lock().unwrap().clone();
-    let mut by_key: HashMap<u64, Vec<Told>> = HashMap::new();
-    for notification in &told {
+    let notified = notified.lock().unwrap().clone();
+    let mut by_key: HashMap<u64, Vec<Notified>> = HashMap::new();
+    for notification in &notified {
         by_key.entry(notification.key).or_default().push(*notification);
     }
-    // Each value that left was told once, none is missing.
-    let mut values: Vec<_> = told.iter().map(|told| told.value).collect();
+    // Each value that left was notified exactly once.
+    let mut values: Vec<_> = notified.iter().map(|notified| notified.value).collect();
     values.sort_unstable();
     let count = values.len();
     values.dedup();
-    assert_eq!(values.len(), count, "a removal was told twice");
-    assert_eq!(count + cache.len(), inserted.len(), "a removal was not told");
+    assert_eq!(values.len(), count, "a removal was notified twice");
+    assert_eq!(count + cache.len(), inserted.len(), "a removal was not notified");
     for (key, notifications) in &by_key {
         for (at, pair) in notifications.windows(2).enumerate() {
             let [first, second] = pair else { unreachable!() };
-            // What took its place leaves next.
+            // The value that replaced it leaves next.
             if let Some(new_value) = first.new_value {
                 assert_eq!(new_value, second.value, "key {key}, notification {at}");
             }
-            // Its insertion did not end before the one that left before it had begun.
+            // Its insertion did not end before the insertion of the value that left before it
+            // began.
             let (a, b) = (inserted[&first.value], inserted[&second.value]);
-            assert!(b.ended > a.began, "key {key}: {first:?} was told before {second:?}");
+            assert!(b.ended > a.began, "key {key}: {first:?} was notified before {second:?}");
         }
-        // A removal that had ended before another began is told before it.
+        // A removal that ended before another began is notified before it.
         let place: HashMap<u64, usize> =
-            notifications.iter().enumerate().map(|(at, told)| (told.value, at)).collect();
+            notifications.iter().enumerate().map(|(at, notified)| (notified.value, at)).collect();
         let mut own: Vec<_> = removed.iter().filter(|(of, ..)| of == key).collect();
         own.sort_by_key(|(.., write)| write.began);
         let mut latest_ended: VecDeque<(u64, usize)> = VecDeque::new();
@@ -224,15 +227,15 @@ fn removals_of_a_key_come_in_order(maintenance: Maintenance, capacity: usize, se
                 last_place = last_place.max(at);
             }
             let at = place[value];
-            assert!(at >= last_place, "key {key}: the removal of {value} was told too early");
+            assert!(at >= last_place, "key {key}: the removal of {value} was notified too early");
             let position = latest_ended.partition_point(|(ended, _)| *ended < write.ended);
             latest_ended.insert(position, (write.ended, at));
         }
-        // And the last one told is what the cache does not hold any more.
+        // The value that was notified last is no longer in the cache.
         let last = notifications.last().unwrap();
         assert_eq!(cache.peek(key), last.new_value.or(cache.peek(key)), "key {key}");
     }
-    assert!(told.len() > 1_000, "too little left to say anything");
+    assert!(notified.len() > 1_000, "too few notifications for the test to mean anything");
     cache.validate();
 }
 
@@ -241,7 +244,7 @@ fn removals_of_a_key_come_in_order_under_8_threads() {
     for seed in seeds(1, 3) {
         println!("seed {seed}");
         for maintenance in [Maintenance::Background, Maintenance::Inline] {
-            // With room for all keys, and so little that most leave by eviction.
+            // With room for all keys, and with so little room that most leave by eviction.
             for capacity in [1000, 4] {
                 removals_of_a_key_come_in_order(maintenance, capacity, seed);
             }

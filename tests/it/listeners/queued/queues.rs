@@ -2,35 +2,32 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 
 use larder::{BuildError, Cache, FlushError, Listener, Maintenance, Overflow, Removal};
 
 use crate::support::counted::{Counted, Ledger};
-use crate::support::flush;
+use crate::support::{flush, stop_point};
 
 use super::{Jobs, inline, recorder, replaced, run_all};
 
 type Listen = Box<dyn Fn(&Removal<'_, u64, u64>) + Send + Sync>;
 
-/// A listener that waits at its first notification until the test lets it go on.
+/// A listener that waits in its first notification until the test releases it.
 fn stuck() -> (Listen, Receiver<()>, mpsc::Sender<()>) {
-    let (entered, has_entered) = mpsc::channel();
-    let (go_on, wait) = mpsc::channel();
-    let wait = Mutex::new(wait);
+    let (stop, has_entered, go_on) = stop_point();
     let is_first = AtomicBool::new(true);
     let listen = move |_: &Removal<'_, u64, u64>| {
         if is_first.swap(false, Ordering::SeqCst) {
-            entered.send(()).unwrap();
-            wait.lock().unwrap().recv().unwrap();
+            stop(());
         }
     };
     (Box::new(listen), has_entered, go_on)
 }
 
 #[test]
-fn a_full_queue_that_drops_counts_what_it_drops_and_stays_small() {
+fn a_full_queue_that_drops_notifications_counts_them_and_stays_small() {
     let (listen, has_entered, go_on) = stuck();
     let ledger = Ledger::new();
     let listener = Listener::new(listen).queue(8).overflow(Overflow::Drop);
@@ -53,8 +50,8 @@ fn a_full_queue_that_drops_counts_what_it_drops_and_stays_small() {
     flush(&cache);
     let stats = cache.stats();
     assert_eq!(stats.notifications + stats.notifications_dropped, 1 + 499);
-    assert_eq!(stats.waiting_bytes(), 0, "what was dropped is freed");
-    ledger.assert_living(0, "nothing made");
+    assert_eq!(stats.waiting_bytes(), 0, "dropped notifications are freed");
+    ledger.assert_living(0, "no value is left");
     cache.validate();
 }
 
@@ -84,11 +81,12 @@ fn a_full_queue_that_blocks_holds_writers_back_and_loses_nothing() {
                     written.fetch_add(1, Ordering::SeqCst);
                 }
             });
-            // Until it does not get on any more: the queue is over its bound.
+            // Until the writer is held back, because the queue is over its bound.
             while cache.stats().notifications_waiting <= 8 {
                 thread::yield_now();
             }
-            // What has been pushed and not been applied yet, and the call that waits.
+            // The notifications in the queue, the events that are not yet applied, and the call
+            // that waits.
             assert!(written.load(Ordering::SeqCst) <= 8 + 64 + 2);
             assert!(!writer.is_finished());
             go_on.send(()).unwrap();
@@ -101,7 +99,7 @@ fn a_full_queue_that_blocks_holds_writers_back_and_loses_nothing() {
 }
 
 #[test]
-fn a_listener_that_writes_more_than_it_is_told_neither_hangs_nor_grows_without_bound() {
+fn a_listener_that_causes_more_removals_than_it_handles_neither_hangs_nor_grows_without_bound() {
     let cache: Arc<OnceLock<Cache<u64, u64>>> = Arc::default();
     let inner = Arc::clone(&cache);
     let budget = AtomicUsize::new(3_000);
@@ -132,7 +130,7 @@ fn a_listener_that_writes_more_than_it_is_told_neither_hangs_nor_grows_without_b
 }
 
 #[test]
-fn flush_says_that_the_listener_is_busy() {
+fn flush_reports_that_the_listener_is_busy() {
     let (listen, has_entered, go_on) = stuck();
     let cache = inline(10, Listener::new(listen));
     thread::scope(|scope| {
@@ -148,7 +146,7 @@ fn flush_says_that_the_listener_is_busy() {
 }
 
 #[test]
-fn what_was_removed_is_told_before_the_last_drop_returns() {
+fn removals_are_notified_before_the_last_drop_returns() {
     let (listener, receiver) = recorder();
     let cache: Cache<u64, u64> =
         Cache::builder().capacity(1000).partitions(1).listener(listener).build().unwrap();
@@ -162,12 +160,12 @@ fn what_was_removed_is_told_before_the_last_drop_returns() {
 }
 
 #[test]
-fn entries_live_until_they_were_told_and_no_longer() {
+fn entries_live_until_they_were_notified_and_no_longer() {
     let ledger = Ledger::new();
     let jobs: Jobs = Arc::default();
     let queue = Arc::clone(&jobs);
     let listener = Listener::new(|removal: &Removal<'_, u64, Counted>| {
-        // `id` notices use after drop.
+        // `id` notices a use after the drop.
         assert_eq!(*removal.key, removal.value.id() / 10);
         assert!(removal.new_value.is_none_or(|new| new.id() == removal.value.id() + 1));
     })
@@ -184,10 +182,10 @@ fn entries_live_until_they_were_told_and_no_longer() {
         }
         cache.remove_if(&key, |_, _| true);
     }
-    ledger.assert_living(50, "before they were told");
+    ledger.assert_living(50, "before they were notified");
     run_all(&jobs);
     flush(&cache);
-    ledger.assert_living(0, "after they were told");
+    ledger.assert_living(0, "after they were notified");
     assert_eq!(cache.stats().listener_panics, 0);
     cache.validate();
 }
@@ -205,7 +203,7 @@ fn a_listener_holding_the_cache_weakly_does_not_keep_it() {
 }
 
 #[test]
-fn a_queue_of_nothing_is_refused() {
+fn a_queue_of_length_zero_is_refused() {
     let (listener, _receiver) = recorder();
     let built = Cache::builder().capacity(1).listener(listener.queue(0)).build();
     assert!(matches!(built, Err(BuildError::ZeroListenerQueue)));

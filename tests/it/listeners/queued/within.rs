@@ -9,20 +9,20 @@ use larder::{Cache, FlushError, Listener, Maintenance, Removal, RemovalCause};
 use crate::support::configs::for_each_config;
 use crate::support::flush;
 
-use super::{Told, inline, record, recorder, told};
+use super::{Notified, inline, notified, record, recorder};
 
 #[test]
 fn a_listener_may_use_the_cache() {
     let cache: Arc<OnceLock<Cache<u64, u64>>> = Arc::default();
-    let told: Arc<Mutex<Vec<Told>>> = Arc::default();
-    let (inner, listened) = (Arc::clone(&cache), Arc::clone(&told));
+    let notified: Arc<Mutex<Vec<Notified>>> = Arc::default();
+    let (inner, listened) = (Arc::clone(&cache), Arc::clone(&notified));
     let listener = Listener::new(move |removal: &Removal<'_, u64, u64>| {
         listened.lock().unwrap().push(record(removal));
         let cache = inner.get().unwrap();
         assert_eq!(cache.flush(), Err(FlushError::WithinListener));
         assert_eq!(cache.get(removal.key), removal.new_value.copied());
         if *removal.value < 3 {
-            // Its own key again, and others.
+            // It uses its own key again, and other keys.
             cache.insert(*removal.key, removal.value + 1);
             cache.insert(100 + *removal.value, 1000);
             cache.remove(&(100 + *removal.value));
@@ -38,8 +38,11 @@ fn a_listener_may_use_the_cache() {
     cache.remove(&1);
     cache.remove(&1);
     let causes = |key| -> Vec<_> {
-        let all = told.lock().unwrap();
-        all.iter().filter(|told| told.key == key).map(|told| (told.value, told.cause)).collect()
+        let all = notified.lock().unwrap();
+        all.iter()
+            .filter(|notified| notified.key == key)
+            .map(|notified| (notified.value, notified.cause))
+            .collect()
     };
     assert_eq!(causes(1), [0, 1, 2, 3].map(|value| (value, RemovalCause::Explicit)));
     for key in 100..103 {
@@ -49,10 +52,10 @@ fn a_listener_may_use_the_cache() {
 }
 
 #[test]
-fn what_a_listener_removes_is_told_before_the_call_returns_in_whichever_partition() {
+fn removals_by_a_listener_are_notified_before_the_call_returns_in_any_partition() {
     let cache: Arc<OnceLock<Cache<u64, u64>>> = Arc::default();
-    let told: Arc<Mutex<Vec<u64>>> = Arc::default();
-    let (inner, listened) = (Arc::clone(&cache), Arc::clone(&told));
+    let notified: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let (inner, listened) = (Arc::clone(&cache), Arc::clone(&notified));
     let listener = Listener::new(move |removal: &Removal<'_, u64, u64>| {
         listened.lock().unwrap().push(*removal.key);
         inner.get().unwrap().remove(&(removal.key + 1));
@@ -64,7 +67,7 @@ fn what_a_listener_removes_is_told_before_the_call_returns_in_whichever_partitio
         cache.insert(key, key);
     }
     cache.remove(&0);
-    assert_eq!(*told.lock().unwrap(), (0..50).collect::<Vec<u64>>());
+    assert_eq!(*notified.lock().unwrap(), (0..50).collect::<Vec<u64>>());
 }
 
 #[test]
@@ -82,7 +85,7 @@ fn a_listener_of_one_cache_may_fill_another_with_a_listener() {
         first.insert(key, key);
     }
     let all: Vec<_> = receiver.try_iter().collect();
-    assert_eq!(all, [0, 1].map(|key| told(key, key, RemovalCause::Evicted)));
+    assert_eq!(all, [0, 1].map(|key| notified(key, key, RemovalCause::Evicted)));
 }
 
 #[test]
@@ -109,7 +112,7 @@ fn a_panicking_listener_is_counted_and_stays() {
 }
 
 #[test]
-fn nothing_is_told_under_a_pin_and_nothing_is_lost_by_that() {
+fn notifications_under_a_pin_are_deferred_and_not_lost() {
     for maintenance in [Maintenance::Inline, Maintenance::Background] {
         let here = thread::current().id();
         let was_told_here = Arc::new(AtomicBool::new(false));
@@ -129,7 +132,7 @@ fn nothing_is_told_under_a_pin_and_nothing_is_lost_by_that() {
                 cache.insert(key, key);
             }
             assert!(pinned.get(&1_000).is_none());
-            assert!(!was_told_here.load(Ordering::SeqCst), "told while pinned");
+            assert!(!was_told_here.load(Ordering::SeqCst), "delivered while pinned");
         }
         flush(&cache);
         assert_eq!(cache.stats().notifications, cache.stats().evictions);
@@ -138,7 +141,7 @@ fn nothing_is_told_under_a_pin_and_nothing_is_lost_by_that() {
 }
 
 #[test]
-fn flush_says_that_a_pin_of_its_own_thread_keeps_removals_from_being_told() {
+fn flush_reports_that_its_own_threads_pin_defers_notifications() {
     let (listener, _receiver) = recorder();
     let cache = inline(10, listener);
     cache.insert(1, 1);

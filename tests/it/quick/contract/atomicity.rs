@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use super::{Fixture, code};
 
 cases! {
-    of_many_adds_one_succeeds {
+    one_of_many_adds_succeeds {
         for _ in 0..50 {
             let it = Fixture::missing();
             let barrier = Barrier::new(4);
@@ -24,7 +24,7 @@ cases! {
             assert_eq!((added, it.counts()[4]), (1, 3));
         }
     }
-    of_many_deletes_one_succeeds {
+    one_of_many_deletes_succeeds {
         for _ in 0..50 {
             let it = Fixture::valid();
             let barrier = Barrier::new(4);
@@ -43,11 +43,11 @@ cases! {
             assert_eq!(deleted, 1);
         }
     }
-    of_many_gets_one_is_told_of_the_expiry {
+    one_of_many_gets_reports_the_expiry {
         for _ in 0..50 {
             let it = Fixture::expired();
             let barrier = Barrier::new(4);
-            let told: usize = std::thread::scope(|scope| {
+            let expired: usize = std::thread::scope(|scope| {
                 let getters: Vec<_> = (0..4)
                     .map(|_| {
                         let (cache, barrier) = (&it.cache, &barrier);
@@ -59,7 +59,7 @@ cases! {
                     .collect();
                 getters.into_iter().map(|getter| getter.join().unwrap()).sum()
             });
-            assert_eq!((told, it.counts()[6]), (1, 1));
+            assert_eq!((expired, it.counts()[6]), (1, 1));
         }
     }
     an_update_never_revives_a_deleted_key {
@@ -72,7 +72,7 @@ cases! {
                     it.cache.update("k", 2, None).is_ok()
                 });
                 barrier.wait();
-                // The key is valid until this deletes it, whatever the update does.
+                // The key is valid until this call deletes it, whatever the update does.
                 it.cache.delete("k").unwrap();
                 updater.join().unwrap()
             });

@@ -191,7 +191,7 @@ cases! {
         it.cache.set_many([("k", 2)], None).unwrap();
         assert_eq!(it.cache.get("k").unwrap(), 2);
     }
-    set_many_gives_all_the_same_time_to_live {
+    set_many_gives_all_keys_the_same_time_to_live {
         let it = Fixture::missing();
         it.cache.set_many([("a", 1), ("b", 2)], 5).unwrap();
         it.pass(6);
@@ -207,7 +207,7 @@ cases! {
         assert_eq!(code(it.cache.set_many([("k", 2), ("l", 3)], 0)), "INVALID_TTL");
         assert_eq!((it.cache.get("k").unwrap(), it.cache.size()), (1, 1));
     }
-    set_many_of_nothing_does_nothing {
+    set_many_without_pairs_does_nothing {
         let it = Fixture::missing();
         it.cache.set_many(Vec::<(&str, i64)>::new(), None).unwrap();
         assert_eq!((it.cache.size(), it.counts()), (0, [0; 8]));
@@ -241,12 +241,12 @@ cases! {
         assert!(it.cache.get_many(["k"]).is_empty());
         assert_eq!((it.cache.size(), it.counts()[6]), (0, 1));
     }
-    get_many_of_nothing_is_a_get {
+    get_many_without_keys_is_a_get {
         let it = Fixture::missing();
         assert!(it.cache.get_many(Vec::<&str>::new()).is_empty());
         assert_eq!(it.counts(), [0, 0, 0, 1, 0, 0, 0, 0]);
     }
-    delete_many_removes_what_is_there {
+    delete_many_removes_the_present_keys {
         let it = Fixture::valid();
         it.cache.set("l", 2, None).unwrap();
         assert_eq!(it.cache.delete_many(["k", "x", "l"]), ["x"]);
@@ -269,7 +269,7 @@ cases! {
     }
     size_counts_expired_entries { assert_eq!(Fixture::expired().cache.size(), 1); }
     size_of_an_empty_cache_is_zero { assert_eq!(Fixture::missing().cache.size(), 0); }
-    size_is_no_inspection {
+    size_does_not_inspect_entries {
         let it = Fixture::expired();
         let _ = it.cache.size();
         assert_eq!(code(it.cache.get("k")), "KEY_EXPIRED");
@@ -324,7 +324,7 @@ cases! {
         it.clock.advance(Duration::from_nanos(1));
         assert_eq!(code(it.cache.get("k")), "KEY_EXPIRED");
     }
-    an_access_does_not_prolong_a_life {
+    an_access_does_not_prolong_the_time_to_live {
         let it = Fixture::valid();
         it.pass(9);
         it.cache.get("k").unwrap();

@@ -36,7 +36,7 @@ cases! {
         let config: QuickCacheConfig = serde_json::from_str(r#"{"cleanup_interval": null}"#).unwrap();
         assert_eq!(config.cleanup_interval, None);
     }
-    config_refuses_a_field_that_there_is_not {
+    config_refuses_an_unknown_field {
         assert!(serde_json::from_str::<QuickCacheConfig>(r#"{"maximum": 1}"#).is_err());
     }
     config_refuses_max_size_zero {

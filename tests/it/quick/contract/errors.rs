@@ -1,4 +1,4 @@
-//! Which error says what, and by which code.
+//! Which error is returned, with which message and code.
 
 use larder::quick::Target;
 

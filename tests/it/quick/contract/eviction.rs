@@ -2,8 +2,10 @@
 
 use std::sync::Barrier;
 
-use larder::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Policy};
+use larder::policy::{Accesses, Policy};
 use larder::quick::{QuickCache, QuickCacheConfig, Registry};
+
+use crate::support::newest_first::NewestFirst;
 
 use super::{Fixture, code};
 
@@ -85,7 +87,7 @@ cases! {
         let uses = |it: &Fixture| it.cache.update("k0", 1, None).unwrap();
         assert_eq!(survivors("lfu", uses), ["k0", "k2", "k3"]);
     }
-    lfu_among_equals_the_one_that_came_to_the_count_first_leaves {
+    lfu_evicts_the_first_key_to_reach_the_count_among_equals {
         let uses = |it: &Fixture| {
             for key in ["k2", "k0", "k1"] {
                 it.cache.get(key).unwrap();
@@ -134,7 +136,7 @@ cases! {
             assert_eq!((it.cache.size(), it.counts()[5]), (3, 0), "{policy}");
         }
     }
-    what_has_expired_goes_before_anything_valid_is_evicted {
+    expired_entries_leave_before_any_valid_one_is_evicted {
         for policy in ["lru", "lfu", "fifo"] {
             let it = Fixture::new(3, policy);
             it.fill(&["k0", "k1"]);
@@ -145,7 +147,7 @@ cases! {
             assert_eq!(it.counts()[5..7], [0, 1], "{policy}");
         }
     }
-    an_insertion_into_a_full_cache_sweeps_all_that_has_expired {
+    an_insertion_into_a_full_cache_sweeps_all_expired_entries {
         let it = Fixture::new(100, "lru");
         for n in 0..100 {
             it.cache.set(format!("k{n}"), 0, 1).unwrap();
@@ -196,7 +198,7 @@ cases! {
                     barrier.wait();
                     for n in 0..2000 {
                         cache.set(format!("k{}", (n * 7 + thread) % 300), n, None).unwrap();
-                        // Each of the others may be within an insertion.
+                        // Each of the other threads may be within an insertion.
                         assert!(cache.size() <= 64 + 4);
                     }
                 });
@@ -206,18 +208,8 @@ cases! {
         it.cache.validate();
     }
     a_custom_policy_is_chosen_by_name {
-        #[derive(Default)]
-        struct Lifo(Vec<NodeId>);
-        impl EvictionPolicy for Lifo {
-            fn accesses(&self) -> Accesses { Accesses::None }
-            fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) { self.0.push(id); }
-            fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
-            fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
-            fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) { self.0.retain(|held| *held != id); }
-            fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> { self.0.pop() }
-        }
         let mut registry = Registry::standard();
-        registry.register_policy(Policy::custom("Lifo", |_| Box::new(Lifo::default()))).unwrap();
+        registry.register_policy(Policy::custom("Lifo", |_| Box::new(NewestFirst::new(Accesses::None)))).unwrap();
         let config = QuickCacheConfig::builder().max_size(2_usize).eviction_policy("LIFO");
         let config = config.build_with(&registry).unwrap();
         let cache: QuickCache<i64> = QuickCache::builder(config).registry(registry).build().unwrap();
@@ -225,7 +217,7 @@ cases! {
         assert_eq!(cache.get_many(["k0", "k1", "k2"]).len(), 2);
         assert_eq!(code(cache.get("k1")), "KEY_NOT_FOUND");
     }
-    policy_names_are_taken_in_any_case {
+    policy_names_are_accepted_in_any_case {
         assert!(QuickCacheConfig::builder().eviction_policy("LrU").build().is_ok());
     }
     a_policy_registered_twice_is_refused {
@@ -233,11 +225,11 @@ cases! {
         let error = registry.register_policy(Policy::custom("LRU", |_| unreachable!())).unwrap_err();
         assert!(error.to_string().contains("`lru` is already registered"), "{error}");
     }
-    an_unknown_policy_lists_those_there_are {
+    an_unknown_policy_error_lists_the_known_ones {
         let error = QuickCacheConfig::builder().eviction_policy("x").build().unwrap_err();
         assert!(error.to_string().contains("unknown eviction policy `x`; available: lru"), "{error}");
     }
-    an_unknown_serializer_lists_those_there_are {
+    an_unknown_serializer_error_lists_the_known_ones {
         let error = QuickCacheConfig::builder().serializer("pickle").build().unwrap_err();
         assert!(error.to_string().contains("unknown serializer `pickle`; available: bincode, json"), "{error}");
     }

@@ -1,9 +1,11 @@
-//! Where files are written, in which form, and what is loaded from them.
+//! Where files are written, in which format, and what is loaded from them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use larder::quick::{QuickCache, QuickCacheConfig, Target};
+
+use crate::support::block_on;
 
 use super::{Fixture, code, is_stamped};
 
@@ -30,10 +32,10 @@ cases! {
     path_with_a_folder_is_as_given {
         assert_eq!(saved_as(|folder| Target::from(folder.join("a/b"))), "a/b.bincode");
     }
-    path_extension_gives_way {
+    path_extension_is_replaced {
         assert_eq!(saved_as(|_| Target::from("x.dat")), "storage/x.bincode");
     }
-    path_extension_of_the_serializer_stays {
+    path_extension_of_the_serializer_is_kept {
         assert_eq!(saved_as(|_| Target::from("x.bincode")), "storage/x.bincode");
     }
     path_version_keeps_its_name {
@@ -68,7 +70,7 @@ cases! {
         let paths: std::collections::HashSet<_> = (0..20).map(|_| save()).collect();
         assert_eq!(paths.len(), 20);
     }
-    load_never_looks_for_timestamps {
+    load_never_searches_for_timestamps {
         let it = Fixture::valid();
         it.cache.save_to_disk(Target::default().with_timestamp()).unwrap();
         assert_eq!(code(it.cache.load_from_disk(None)), "CACHE_LOAD_ERROR");
@@ -81,7 +83,7 @@ cases! {
 }
 
 cases! {
-    load_replaces_what_is_there {
+    load_replaces_the_present_entries {
         let it = Fixture::valid();
         it.cache.save_to_disk(None).unwrap();
         it.cache.clear();
@@ -98,7 +100,7 @@ cases! {
         let metrics = it.cache.get_metrics_snapshot();
         assert_eq!((metrics.current_total_keys, metrics.current_valid_keys), (1, 1));
     }
-    load_keeps_what_is_left_of_a_life {
+    load_keeps_the_remaining_time_to_live {
         let it = Fixture::valid();
         it.pass(4);
         it.cache.save_to_disk(None).unwrap();
@@ -108,7 +110,7 @@ cases! {
         it.pass(2);
         assert_eq!(code(it.cache.get("k")), "KEY_EXPIRED");
     }
-    load_skips_what_has_expired {
+    load_skips_expired_entries {
         let it = Fixture::expired();
         it.cache.set("l", 2, None).unwrap();
         it.cache.save_to_disk(None).unwrap();
@@ -155,7 +157,7 @@ cases! {
         assert_eq!(it.cache.get_many(["k0", "k1", "k2", "k3", "k4"]).len(), 3);
         assert!(it.cache.get("k0").is_ok() && it.cache.get("k2").is_ok() && it.cache.get("k4").is_ok());
     }
-    load_by_json_is_the_same {
+    load_with_json_is_the_same {
         let it = Fixture::with(|config| config.serializer = "json".to_owned());
         it.cache.set_many([("ä", 1), ("\n", -2), ("", i64::MIN)], None).unwrap();
         let path = it.cache.save_to_disk(None).unwrap();
@@ -164,7 +166,7 @@ cases! {
         assert_eq!(it.cache.get_many(["ä", "\n", ""]).len(), 3);
         assert_eq!(it.cache.get("").unwrap(), i64::MIN);
     }
-    failed_load_leaves_entries_and_metrics {
+    a_failed_load_keeps_entries_and_metrics {
         let it = Fixture::valid();
         it.cache.get("k").unwrap();
         let before = it.cache.get_metrics_snapshot();
@@ -204,23 +206,5 @@ cases! {
     async_errors_are_the_same {
         let it = Fixture::valid();
         assert_eq!(code(block_on(it.cache.load_from_disk_async("x"))), "CACHE_LOAD_ERROR");
-    }
-}
-
-/// The smallest executor there is.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Arc::new(Unpark(std::thread::current())).into();
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
-            std::task::Poll::Ready(output) => return output,
-            std::task::Poll::Pending => std::thread::park(),
-        }
     }
 }

@@ -39,7 +39,7 @@ cases! {
         it.cache.stop();
         it.cache.set("k", 1, 1).unwrap();
         it.pass(100);
-        // Another cache's cleanup, by the same thread, has come and gone.
+        // The same thread has finished a cleanup of another cache.
         let other = Fixture::with(|config| config.cleanup_interval = Some(5.0));
         other.cache.set("k", 1, 1).unwrap();
         other.pass(100);

@@ -70,7 +70,7 @@ cases! {
     ttl_huge_float_is_invalid { refuses(1e300, "1e300"); }
     ttl_huge_text_is_invalid { refuses("99999999999999999999999999999999999999999999", "99999999999999999999999999999999999999999999"); }
     ttl_zero_duration_is_invalid { refuses(Duration::ZERO, "0ns"); }
-    ttl_is_looked_at_before_the_key {
+    ttl_is_checked_before_the_key {
         assert_eq!(code(Fixture::missing().cache.update("missing", 1, 0)), "INVALID_TTL");
     }
     ttl_default_may_be_a_fraction {

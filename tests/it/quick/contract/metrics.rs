@@ -1,4 +1,4 @@
-//! What is counted, and who is told.
+//! What is counted, and the user's own metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,14 +44,14 @@ cases! {
         it.fill(&["a", "b"]);
         assert_eq!(it.cache.get_metrics_snapshot().eviction_rate, 0.5);
     }
-    metrics_bloat_is_what_has_expired_unnoticed {
+    metrics_bloat_counts_unnoticed_expired_entries {
         let it = Fixture::expired();
         it.cache.set("l", 0, None).unwrap();
         let metrics = it.cache.get_metrics_snapshot();
         assert_eq!((metrics.current_total_keys, metrics.current_valid_keys), (2, 1));
         assert_eq!((metrics.expired_bloat, metrics.waste_percentage), (1, 50.0));
     }
-    metrics_snapshot_is_no_inspection {
+    metrics_snapshot_does_not_inspect_entries {
         let it = Fixture::expired();
         let _ = it.cache.get_metrics_snapshot();
         assert_eq!(code(it.cache.get("k")), "KEY_EXPIRED");
@@ -64,7 +64,7 @@ cases! {
         assert_eq!((metrics.peak_total_keys, metrics.peak_valid_keys), (3, 3));
         assert_eq!(metrics.current_total_keys, 0);
     }
-    metrics_reset_zeroes_the_counts_and_keeps_the_gauges_true {
+    metrics_reset_zeroes_the_counts_and_keeps_the_gauges_correct {
         let it = Fixture::new(3, "lru");
         it.cache.set_many((0..10).map(|n| (format!("k{n}"), n)), None).unwrap();
         it.cache.reset_metrics();
@@ -92,7 +92,7 @@ cases! {
         let path = it.cache.save_metrics_to_disk(None).unwrap();
         assert!(is_stamped(&path, "metrics", "json"), "{}", path.display());
     }
-    metrics_sink_hears_of_everything {
+    metrics_sink_is_notified_of_every_metric {
         #[derive(Clone, Default)]
         struct Sink(Arc<[AtomicU64; 8]>);
         impl MetricsSink for Sink {
@@ -108,11 +108,11 @@ cases! {
         let _ = (cache.get("c"), cache.get("x"), cache.add("c", 1, None), cache.delete("b"));
         clock.advance(Duration::from_secs(2));
         let _ = cache.get("c");
-        let heard: Vec<_> = sink.0.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        let counts: Vec<_> = sink.0.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         // Hit, Miss, Set, Get, FailedOp, Eviction, ExpiredRemoval, ManualDeletion.
-        assert_eq!(heard, [1, 2, 3, 3, 1, 1, 1, 1]);
+        assert_eq!(counts, [1, 2, 3, 3, 1, 1, 1, 1]);
     }
-    metrics_count_right_under_many_threads {
+    metrics_are_exact_under_many_threads {
         let it = Fixture::roomy();
         it.fill(&["a"]);
         std::thread::scope(|scope| {
