@@ -24,6 +24,8 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use hints::NoHints;
+
 mod simulator;
 mod naming;
 mod registry;
@@ -34,6 +36,7 @@ mod sieve;
 mod lfu;
 mod lru;
 mod fifo;
+mod hints;
 mod ghost_queue;
 mod ghost;
 mod sketch;
@@ -43,6 +46,7 @@ pub(crate) mod bounds;
 
 pub use crate::base::node_id::NodeId;
 pub use fifo::Fifo;
+pub use hints::Hints;
 pub use lfu::Lfu;
 pub use lru::Lru;
 pub use registry::register_policy;
@@ -256,51 +260,20 @@ pub trait EvictionPolicy: Any + Send {
         second.or(Some(spared))
     }
 
-    /// Names up to `count` nodes that the next calls of `evict` will examine. It is a hint, which lets the
-    /// cache prefetch them. To name none costs only speed.
-    fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
-        let _ = (count, name);
-    }
-
-    /// A key of this hash is about to be inserted, or may soon be evicted. It is a hint: the policy may
-    /// prefetch what it will look up by hash.
-    fn announce(&self, hash: u64) {
-        let _ = hash;
-    }
-
     /// The bounds have changed to those of `config`. The policy may go on as before; the
     /// cache calls `evict` for the excess.
     fn on_resize(&mut self, config: &PolicyConfig, nodes: &dyn Nodes) {
         let _ = (config, nodes);
     }
 
-    /// How often `id` was used lately, as far as the policy knows and in its own measure.
-    fn frequency(&self, id: NodeId, nodes: &dyn Nodes) -> u64 {
-        u64::from(nodes.frequency(id))
-    }
-
-    /// Names up to `count` nodes, the one least worth keeping first. Default: as
-    /// [`upcoming`](Self::upcoming) does. Nodes that it does not name follow, ranked by
-    /// [`frequency`](Self::frequency).
-    fn coldest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
-        let _ = nodes;
-        self.upcoming(count, name);
-    }
-
-    /// Names up to `count` nodes, the one most worth keeping first. Default: none; the cache then
-    /// takes those that [`coldest`](Self::coldest) names last.
-    fn hottest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
-        let _ = (count, nodes, name);
-    }
-
     /// Names every node, each with a word of the policy's own, in the order in which
     /// [`on_restore`](Self::on_restore) of another instance should be called to bring that instance into
-    /// about the same state. Nodes that it does not name follow, ranked by
-    /// [`frequency`](Self::frequency).
+    /// about the same state. Nodes that it does not name follow, ranked by their
+    /// [`frequency`](Hints::frequency).
     ///
-    /// Default: the nodes that [`coldest`](Self::coldest) names, with 0.
+    /// Default: the nodes that [`coldest`](Hints::coldest) names, with 0.
     fn to_restore(&self, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
-        self.coldest(usize::MAX, nodes, &mut |id| name(id, 0));
+        self.hints().coldest(usize::MAX, nodes, &mut |id| name(id, 0));
     }
 
     /// `id` is new to this instance, but comes from a snapshot: an instance of the same policy has
@@ -310,15 +283,9 @@ pub trait EvictionPolicy: Any + Send {
         self.on_insert(id, nodes);
     }
 
-    /// The name of the [segment](Self::segments) that `id` is in. Default: none.
-    fn segment_of(&self, id: NodeId, nodes: &dyn Nodes) -> Option<&'static str> {
-        let _ = (id, nodes);
-        None
-    }
-
-    /// How it divides what it holds at the moment. Default: not at all.
-    fn segments(&self) -> Vec<Segment> {
-        Vec::new()
+    /// What the policy can say besides: it returns itself if it implements [`Hints`]. Default: no hints.
+    fn hints(&self) -> &dyn Hints {
+        &NoHints
     }
 }
 
@@ -574,6 +541,11 @@ mod tests {
             fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
                 self.0.pop()
             }
+            fn hints(&self) -> &dyn Hints {
+                self
+            }
+        }
+        impl Hints for Terse {
             fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
                 self.0.iter().rev().take(count).for_each(|id| name(*id));
             }
@@ -583,16 +555,16 @@ mod tests {
         policy.on_restore(NodeId::from_raw(3), 9, &nodes);
         policy.on_insert(NodeId::from_raw(1), &nodes);
         let mut named = Vec::new();
-        policy.coldest(1, &nodes, &mut |id| named.push((id, 5)));
+        policy.hints().coldest(1, &nodes, &mut |id| named.push((id, 5)));
         policy.to_restore(&nodes, &mut |id, word| named.push((id, word)));
-        policy.hottest(1, &nodes, &mut |id| named.push((id, 6)));
+        policy.hints().hottest(1, &nodes, &mut |id| named.push((id, 6)));
         assert_eq!(
             named,
             [(NodeId::from_raw(1), 5), (NodeId::from_raw(1), 0), (NodeId::from_raw(3), 0)]
         );
-        assert_eq!(policy.frequency(NodeId::from_raw(1), &nodes), 7);
-        assert_eq!(policy.segment_of(NodeId::from_raw(1), &nodes), None);
-        assert_eq!(policy.segments(), []);
+        assert_eq!(policy.hints().frequency(NodeId::from_raw(1), &nodes), 7);
+        assert_eq!(policy.hints().segment_of(NodeId::from_raw(1), &nodes), None);
+        assert_eq!(policy.hints().segments(), []);
         assert_eq!(policy.room(), Room::BeforeInsert);
     }
 }

@@ -22,13 +22,13 @@ where
     /// trace.
     ///
     /// Each partition ranks its own keys, and ranks are merged: the order is exact with one
-    /// partition and as far as the [policy](crate::policy::EvictionPolicy::hottest) has one. In
+    /// partition and as far as the [policy](crate::policy::Hints::hottest) has one. In
     /// background mode keys that maintenance has not seen yet ([`run_pending`](Self::run_pending))
     /// are missing, and so are those that leave during the call. Waits for maintenance that is
     /// under way.
     ///
     /// # Complexity
-    /// O(count × partitions) where the policy [names them](crate::policy::EvictionPolicy::hottest), as
+    /// O(count × partitions) where the policy [names them](crate::policy::Hints::hottest), as
     /// the default does; else O(n log n).
     ///
     /// # Examples

@@ -84,7 +84,7 @@ where
     ///
     /// # Complexity
     /// O(partitions) where the policy keeps an order; O(n) for `s3_fifo` and policies that do not
-    /// [name the coldest](crate::policy::EvictionPolicy::coldest). Waits for maintenance.
+    /// [name the coldest](crate::policy::Hints::coldest). Waits for maintenance.
     ///
     /// # Examples
     /// ```

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::list::{Links, NodeList};
-use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
+use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig};
 
 const NONE: u32 = u32::MAX;
 
@@ -200,6 +200,12 @@ impl EvictionPolicy for Lfu {
         self.drop_if_empty(from);
     }
 
+    fn hints(&self) -> &dyn Hints {
+        self
+    }
+}
+
+impl Hints for Lfu {
     fn frequency(&self, id: NodeId, _nodes: &dyn Nodes) -> u64 {
         match self.bucket_of.get(id.index()).and_then(|at| self.buckets.get(*at as usize)) {
             Some(bucket) => bucket.count,

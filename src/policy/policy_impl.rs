@@ -6,7 +6,7 @@
 
 use std::any::Any;
 
-use super::{EvictionPolicy, NodeId, Nodes, Sieve, WindowTinyLfu};
+use super::{EvictionPolicy, Hints, NodeId, Nodes, Sieve, WindowTinyLfu};
 
 /// One instance of a policy.
 pub(crate) enum PolicyImpl {
@@ -70,7 +70,7 @@ impl PolicyImpl {
         match self {
             Self::WindowTinyLfu(policy) => policy.name_upcoming(count, name),
             Self::Sieve(policy) => policy.upcoming(count, name),
-            Self::Other(policy) => policy.upcoming(count, name),
+            Self::Other(policy) => policy.hints().upcoming(count, name),
         }
     }
 
@@ -87,7 +87,10 @@ impl PolicyImpl {
         match self {
             Self::WindowTinyLfu(policy) => hashes.for_each(|hash| policy.announce(hash)),
             Self::Sieve(_) => {}
-            Self::Other(policy) => hashes.for_each(|hash| policy.announce(hash)),
+            Self::Other(policy) => {
+                let hints = policy.hints();
+                hashes.for_each(|hash| hints.announce(hash));
+            }
         }
     }
 }

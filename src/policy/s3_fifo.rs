@@ -8,7 +8,7 @@
 use super::budget::Budget;
 use super::ghost_queue::GhostQueue;
 use super::list::{Links, NodeList};
-use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
+use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig};
 
 /// The small queue's share of the budget is one part in this many.
 const SMALL_PART: u64 = 10;
@@ -213,6 +213,12 @@ impl EvictionPolicy for S3Fifo {
         }
     }
 
+    fn hints(&self) -> &dyn Hints {
+        self
+    }
+}
+
+impl Hints for S3Fifo {
     /// About in the order in which they would leave if nothing came or were used any more: what the
     /// small queue is over its share by, unless it has earned a place in the main one; the main
     /// queue, a round for each use, behind its first round what was moved there; then the rest.

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::list::{Links, NodeList};
-use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
+use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig};
 
 /// What the node under the hand is restored by.
 const AT_HAND: u32 = 1;
@@ -106,6 +106,12 @@ impl EvictionPolicy for Sieve {
         }
     }
 
+    fn hints(&self) -> &dyn Hints {
+        self
+    }
+}
+
+impl Hints for Sieve {
     /// In the order in which they would leave if nothing were used any more: what is not marked as
     /// the hand comes by, then what was spared.
     fn coldest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {

@@ -214,7 +214,7 @@ impl Simulator {
     /// How the policy divides what it holds.
     #[must_use]
     pub fn segments(&self) -> Vec<Segment> {
-        self.policy.segments()
+        self.policy.hints().segments()
     }
 
     /// Bytes that the keys take here, without what the policy itself takes.

@@ -23,7 +23,7 @@
 #![forbid(unsafe_code)]
 
 use super::budget::Budget;
-use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig, Room, Sample, Segment};
+use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig, Room, Sample, Segment};
 
 mod restored;
 mod mirrors;
@@ -138,19 +138,35 @@ impl EvictionPolicy for WindowTinyLfu {
         self.segments.evict_sparing(spared, nodes)
     }
 
+    fn on_resize(&mut self, config: &PolicyConfig, nodes: &dyn Nodes) {
+        let budget = Budget::new(config);
+        self.segments.set_budget(budget);
+        self.segments.recount(nodes);
+        self.mirrors.resize(budget);
+    }
+
+    fn to_restore(&self, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
+        self.segments.to_restore(nodes, name);
+    }
+
+    fn on_restore(&mut self, id: NodeId, word: u32, nodes: &dyn Nodes) {
+        self.mirror(id, nodes);
+        self.segments.restore(id, word, nodes);
+        self.mirrors.adapt(self.segments.entries(), self.segments.budget());
+    }
+
+    fn hints(&self) -> &dyn Hints {
+        self
+    }
+}
+
+impl Hints for WindowTinyLfu {
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
         self.name_upcoming(count, name);
     }
 
     fn announce(&self, hash: u64) {
         self.segments.prefetch(hash);
-    }
-
-    fn on_resize(&mut self, config: &PolicyConfig, nodes: &dyn Nodes) {
-        let budget = Budget::new(config);
-        self.segments.set_budget(budget);
-        self.segments.recount(nodes);
-        self.mirrors.resize(budget);
     }
 
     fn frequency(&self, id: NodeId, nodes: &dyn Nodes) -> u64 {
@@ -163,16 +179,6 @@ impl EvictionPolicy for WindowTinyLfu {
 
     fn hottest(&self, count: usize, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         self.segments.hottest(count, name);
-    }
-
-    fn to_restore(&self, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
-        self.segments.to_restore(nodes, name);
-    }
-
-    fn on_restore(&mut self, id: NodeId, word: u32, nodes: &dyn Nodes) {
-        self.mirror(id, nodes);
-        self.segments.restore(id, word, nodes);
-        self.mirrors.adapt(self.segments.entries(), self.segments.budget());
     }
 
     fn segment_of(&self, id: NodeId, nodes: &dyn Nodes) -> Option<&'static str> {

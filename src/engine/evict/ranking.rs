@@ -115,7 +115,7 @@ impl Evictor {
         let with_frequency = |id| {
             let entry = self.nodes.get(id)?;
             let frequency =
-                self.call_policy(|policy, nodes| policy.frequency(id, nodes)).unwrap_or(0);
+                self.call_policy(|policy, nodes| policy.hints().frequency(id, nodes)).unwrap_or(0);
             Some((entry.hash(), frequency))
         };
         ids.into_iter().filter_map(with_frequency).collect()
@@ -143,7 +143,8 @@ impl Evictor {
             let left: Vec<_> = ids.into_iter().filter(is_left).collect();
             let mut by_frequency = Vec::with_capacity(left.len());
             for id in left {
-                let frequency = self.call_policy(|policy, nodes| policy.frequency(id, nodes));
+                let frequency =
+                    self.call_policy(|policy, nodes| policy.hints().frequency(id, nodes));
                 by_frequency.push((frequency.unwrap_or(0), id));
             }
             by_frequency.sort_by_key(|(frequency, _)| *frequency);
@@ -174,8 +175,8 @@ impl Evictor {
         self.call_policy(|policy, nodes| {
             let mut name = |id| named.push(id);
             match rank {
-                Rank::Hottest => policy.hottest(count, nodes, &mut name),
-                Rank::Coldest => policy.coldest(count, nodes, &mut name),
+                Rank::Hottest => policy.hints().hottest(count, nodes, &mut name),
+                Rank::Coldest => policy.hints().coldest(count, nodes, &mut name),
             }
         });
         named.retain(|id| self.nodes.evictable(*id).is_some());
@@ -188,18 +189,18 @@ impl Evictor {
         if entry.meta().is_unevictable() {
             return Some(u64::from(entry.frequency()));
         }
-        self.call_policy(|policy, nodes| policy.frequency(id, nodes))
+        self.call_policy(|policy, nodes| policy.hints().frequency(id, nodes))
     }
 
     /// The part of the policy that `id` is in, if it is still the entry of `hash`.
     pub(crate) fn segment_of(&mut self, id: NodeId, hash: u64) -> Option<&'static str> {
         self.nodes.evictable(id).filter(|entry| entry.hash() == hash)?;
-        self.call_policy(|policy, nodes| policy.segment_of(id, nodes)).flatten()
+        self.call_policy(|policy, nodes| policy.hints().segment_of(id, nodes)).flatten()
     }
 
     /// How the policy divides what it holds.
     pub(crate) fn segments(&mut self) -> Vec<Segment> {
-        self.call_policy(|policy, _| policy.segments()).unwrap_or_default()
+        self.call_policy(|policy, _| policy.hints().segments()).unwrap_or_default()
     }
 
     /// Where each node stands, by id, for a snapshot.
@@ -231,7 +232,7 @@ impl Evictor {
                 .filter_map(|at| u32::try_from(at).ok().map(NodeId::from_raw))
                 .filter(is_unnamed)
                 .map(|id| match nodes.evictable(id) {
-                    Some(_) => (policy.frequency(id, nodes), id),
+                    Some(_) => (policy.hints().frequency(id, nodes), id),
                     // Never evicted: warmer than all others.
                     None => (u64::MAX, id),
                 })

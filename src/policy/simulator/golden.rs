@@ -108,19 +108,20 @@ fn key_at(step: u64, run: &GoldenRun, state: &mut u64) -> u64 {
 /// All that the policy says of itself and of its nodes.
 fn add_reports(digest: &mut Digest, simulator: &Simulator) {
     let Simulator { policy, nodes, .. } = simulator;
+    let hints = policy.hints();
     let mut named = Vec::new();
-    policy.upcoming(7, &mut |id| named.push(id));
+    hints.upcoming(7, &mut |id| named.push(id));
     named.push(node(77_777));
-    policy.coldest(20, nodes, &mut |id| named.push(id));
+    hints.coldest(20, nodes, &mut |id| named.push(id));
     named.push(node(77_777));
-    policy.hottest(20, nodes, &mut |id| named.push(id));
+    hints.hottest(20, nodes, &mut |id| named.push(id));
     digest.add_all(named.into_iter().map(|id| u64::from(id.to_raw())));
-    for Segment { name, entries, cost, target } in policy.segments() {
+    for Segment { name, entries, cost, target } in hints.segments() {
         digest.add_all([name.len() as u64, entries as u64, cost, target.unwrap_or(7)]);
     }
     policy.to_restore(nodes, &mut |id, word| {
-        let segment = policy.segment_of(id, nodes).map_or(0, |name| name.len() as u64);
-        digest.add_all([nodes.hash(id), word.into(), segment, policy.frequency(id, nodes)]);
+        let segment = hints.segment_of(id, nodes).map_or(0, |name| name.len() as u64);
+        digest.add_all([nodes.hash(id), word.into(), segment, hints.frequency(id, nodes)]);
     });
 }
 
