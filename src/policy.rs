@@ -39,6 +39,7 @@ mod fifo;
 mod hints;
 mod ghost_queue;
 mod ghost;
+mod node_table;
 mod sketch;
 mod list;
 mod budget;

@@ -35,7 +35,7 @@ const MAX_SHADOWS: usize = 256;
 /// cache of a few hundred entries plays every lookup to every shadow. The benchmark `shadow_cost` measures
 /// it.
 ///
-/// A shadow takes about 100 bytes for each of its entries, and what its policy takes.
+/// A shadow takes 30 to 60 bytes for each of its entries, and what its policy takes.
 ///
 /// # What it holds
 /// Entries that may be evicted. [Unevictable](crate::Cache::insert_unevictable) ones are in no shadow, and

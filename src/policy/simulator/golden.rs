@@ -8,6 +8,7 @@
 
 use super::tests::random;
 use super::*;
+use crate::policy::node_table::node;
 
 /// Steps between two bounds.
 const STEPS: u64 = 3_000;
@@ -135,7 +136,6 @@ fn restored(policy: &Policy, config: PolicyConfig, old: &Simulator) -> Simulator
         let (hash, weight) = (old.nodes.hash(old_id), old.nodes.weight(old_id));
         let id = new.nodes.add(hash, weight);
         new.nodes.set_frequency(id, old.nodes.frequency(old_id));
-        new.ids.insert(hash, id);
         new.policy.on_restore(id, word, &new.nodes);
     }
     new
@@ -175,8 +175,7 @@ fn play(policy: &Policy, run: &GoldenRun) -> (u64, u64) {
                 add_reports(&mut digest, simulator);
             }
         }
-        let nodes = simulator.nodes.slots.iter().filter(|slot| slot.is_held);
-        digest.add_all(nodes.map(|slot| slot.hash));
+        digest.add_all(simulator.nodes.iter().map(|(_, hash)| hash));
         assert_eq!(simulator.faults(), 0, "{policy:?}, {}", run.name);
     }
     (hits, digest.0)

@@ -10,12 +10,10 @@
 //! entries come. Letting a sample decide for all: set dueling (Qureshi, Jaleel, Patt, Steely,
 //! Emer: "Adaptive Insertion Policies for High Performance Caching", ISCA 2007).
 
-use std::cell::Cell;
-
 use super::segments::Segments;
 use crate::base::node_id::NodeId;
 use crate::policy::budget::Budget;
-use crate::policy::sketch::spread;
+use crate::policy::node_table::NodeTable;
 use crate::policy::{Nodes, Sample};
 
 /// The windows that are tried, in percent of the budget.
@@ -33,8 +31,6 @@ const DECAY: f64 = 0.8;
 /// Rounds that are not compared: a cold mirror tells how fast it warms up, in which the large
 /// windows always win.
 const COLD_ROUNDS: u32 = 4;
-
-const NONE: u32 = u32::MAX;
 
 /// A part of the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,27 +55,7 @@ pub(super) struct Mirrors {
 #[derive(Debug)]
 struct Mirror {
     segments: Segments,
-    nodes: MirrorNodes,
-}
-
-/// The nodes of a mirror, found by hash.
-#[derive(Debug, Default)]
-struct MirrorNodes {
-    nodes: Vec<MirrorNode>,
-    free: Vec<NodeId>,
-    /// A power of two of chains.
-    chains: Vec<u32>,
-}
-
-#[derive(Debug)]
-struct MirrorNode {
-    hash: u64,
-    weight: u32,
-    scratch: Cell<u32>,
-    /// The next node of the chain.
-    next: u32,
-    is_marked: Cell<bool>,
-    is_held: bool,
+    nodes: NodeTable<false>,
 }
 
 impl Rate {
@@ -111,7 +87,7 @@ impl Mirrors {
             sample: rate.sample(),
             mirrors: WINDOWS.map(|percent| Mirror {
                 segments: Segments::new(rate.budget(budget), percent),
-                nodes: MirrorNodes::default(),
+                nodes: NodeTable::default(),
             }),
             outcomes: [0.0; 1 << WINDOWS.len()],
             heard: 0,
@@ -182,7 +158,7 @@ impl Mirrors {
         for Mirror { segments, nodes } in &mut self.mirrors {
             if let Some(id) = nodes.find(hash) {
                 segments.remove(id, nodes);
-                nodes.remove(id);
+                nodes.take(id);
             }
         }
     }
@@ -207,10 +183,11 @@ impl Mirrors {
         self.rate = rate;
         self.sample = rate.sample();
         for Mirror { segments, nodes } in &mut self.mirrors {
-            let strangers: Vec<NodeId> = nodes.held_outside(self.sample).collect();
+            let is_outside = |(id, hash)| (!self.sample.contains(hash)).then_some(id);
+            let strangers: Vec<NodeId> = nodes.iter().filter_map(is_outside).collect();
             for id in strangers {
                 segments.remove(id, nodes);
-                nodes.remove(id);
+                nodes.take(id);
             }
             segments.set_budget(rate.budget(budget));
             segments.recount(nodes);
@@ -235,127 +212,11 @@ impl Mirror {
         false
     }
 
-    fn evict_excess(segments: &mut Segments, nodes: &mut MirrorNodes) {
+    fn evict_excess(segments: &mut Segments, nodes: &mut NodeTable<false>) {
         while segments.is_over() {
             let Some(loser) = segments.evict(nodes) else { return };
-            nodes.remove(loser);
+            nodes.take(loser);
         }
-    }
-}
-
-impl MirrorNodes {
-    fn chain(&self, hash: u64) -> usize {
-        // Apart from the bits by which the sample was chosen.
-        (spread(hash) >> 40) as usize & (self.chains.len() - 1)
-    }
-
-    fn find(&self, hash: u64) -> Option<NodeId> {
-        if self.chains.is_empty() {
-            return None;
-        }
-        let mut next = self.chains[self.chain(hash)];
-        while next != NONE {
-            let node = &self.nodes[next as usize];
-            if node.hash == hash {
-                return Some(NodeId::from_raw(next));
-            }
-            next = node.next;
-        }
-        None
-    }
-
-    fn add(&mut self, hash: u64, weight: u32) -> NodeId {
-        let id = self.free.pop().unwrap_or_else(|| {
-            NodeId::from_raw(u32::try_from(self.nodes.len()).expect("a mirror is small"))
-        });
-        let node = MirrorNode {
-            hash,
-            weight,
-            scratch: Cell::new(0),
-            next: NONE,
-            is_marked: Cell::new(false),
-            is_held: true,
-        };
-        if id.index() == self.nodes.len() {
-            self.nodes.push(node);
-        } else {
-            self.nodes[id.index()] = node;
-        }
-        if self.nodes.len() > self.chains.len() {
-            self.rebuild_chains();
-        } else {
-            self.chain_up(id);
-        }
-        id
-    }
-
-    fn chain_up(&mut self, id: NodeId) {
-        let chain = self.chain(self.nodes[id.index()].hash);
-        self.nodes[id.index()].next = self.chains[chain];
-        self.chains[chain] = id.to_raw();
-    }
-
-    fn rebuild_chains(&mut self) {
-        self.chains = vec![NONE; self.nodes.len().next_power_of_two()];
-        for at in 0..self.nodes.len() {
-            if self.nodes[at].is_held {
-                self.chain_up(NodeId::from_raw(u32::try_from(at).expect("a mirror is small")));
-            }
-        }
-    }
-
-    fn remove(&mut self, id: NodeId) {
-        let MirrorNode { hash, next, .. } = self.nodes[id.index()];
-        let chain = self.chain(hash);
-        let mut at = self.chains[chain];
-        if at == id.to_raw() {
-            self.chains[chain] = next;
-        } else {
-            while self.nodes[at as usize].next != id.to_raw() {
-                at = self.nodes[at as usize].next;
-            }
-            self.nodes[at as usize].next = next;
-        }
-        self.nodes[id.index()].is_held = false;
-        self.free.push(id);
-    }
-
-    fn held_outside(&self, sample: Sample) -> impl Iterator<Item = NodeId> {
-        (0..).zip(&self.nodes).filter_map(move |(at, node)| {
-            (node.is_held && !sample.contains(node.hash)).then_some(NodeId::from_raw(at))
-        })
-    }
-}
-
-impl Nodes for MirrorNodes {
-    #[inline]
-    fn hash(&self, id: NodeId) -> u64 {
-        self.nodes[id.index()].hash
-    }
-
-    #[inline]
-    fn weight(&self, id: NodeId) -> u32 {
-        self.nodes[id.index()].weight
-    }
-
-    #[inline]
-    fn frequency(&self, id: NodeId) -> u8 {
-        u8::from(self.nodes[id.index()].is_marked.get())
-    }
-
-    #[inline]
-    fn set_frequency(&self, id: NodeId, frequency: u8) {
-        self.nodes[id.index()].is_marked.set(frequency != 0);
-    }
-
-    #[inline]
-    fn scratch(&self, id: NodeId) -> u32 {
-        self.nodes[id.index()].scratch.get()
-    }
-
-    #[inline]
-    fn set_scratch(&self, id: NodeId, scratch: u32) {
-        self.nodes[id.index()].scratch.set(scratch);
     }
 }
 
@@ -363,6 +224,7 @@ impl Nodes for MirrorNodes {
 mod tests {
     use super::*;
     use crate::policy::PolicyConfig;
+    use crate::policy::sketch::spread;
 
     fn mirrors(entries: Option<usize>, weight: Option<u64>) -> (Mirrors, Budget) {
         let budget = Budget::new(&PolicyConfig::new(entries, weight));
