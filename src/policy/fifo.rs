@@ -1,5 +1,5 @@
-//! First in, first out: evicts what was inserted first; accesses and overwrites change nothing, but
-//! that an overwritten entry does not leave for its own new weight while there is another.
+//! First in, first out: evicts the entry that was inserted first. Accesses and overwrites do not change the
+//! order, but an entry is not evicted for its own new weight while there is another.
 #![forbid(unsafe_code)]
 
 use super::list::{Links, NodeList};

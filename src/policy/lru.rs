@@ -1,4 +1,4 @@
-//! Least recently used: a list in the order of the last use; the back of it leaves.
+//! Least recently used: a list in the order of the last use, whose back is evicted.
 #![forbid(unsafe_code)]
 
 use super::list::{Links, NodeList};

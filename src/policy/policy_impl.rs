@@ -1,7 +1,7 @@
-//! A policy as a partition holds it: those of the library by their types.
+//! One instance of a policy, by its type if it is the default policy or SIEVE.
 //!
-//! An insertion asks some twenty questions about nodes. Through [`Nodes`] as a trait object each
-//! is a call; of a policy whose type is known, the compiler sees both sides.
+//! An insertion reads some twenty fields of nodes. Through [`Nodes`] as a trait object, each of them is a
+//! virtual call; if the types of policy and nodes are known, the compiler inlines them.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -25,7 +25,9 @@ impl PolicyImpl {
         let any: Box<dyn Any> = policy;
         match any.downcast::<WindowTinyLfu>() {
             Ok(policy) => Self::WindowTinyLfu(policy),
-            Err(any) => Self::Sieve(any.downcast().expect("asked above")),
+            Err(any) => {
+                Self::Sieve(any.downcast().expect("it is not the default policy, so it is SIEVE"))
+            }
         }
     }
 
@@ -74,11 +76,11 @@ impl PolicyImpl {
         }
     }
 
-    /// Names nodes that the same evictions may look at, but would not choose.
+    /// Names nodes that the same evictions may examine, but will not choose.
     #[inline]
-    pub(crate) fn looked_at(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+    pub(crate) fn also_examined(&self, count: usize, name: &mut impl FnMut(NodeId)) {
         if let Self::WindowTinyLfu(policy) = self {
-            policy.name_looked_at(count, name);
+            policy.name_also_examined(count, name);
         }
     }
 
