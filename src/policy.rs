@@ -25,8 +25,6 @@ use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use hints::NoHints;
-
 mod simulator;
 mod naming;
 mod registry;
@@ -49,6 +47,7 @@ pub(crate) mod bounds;
 pub use crate::base::node_id::NodeId;
 pub use fifo::Fifo;
 pub use hints::Hints;
+use hints::NoHints;
 pub use lfu::Lfu;
 pub use lru::Lru;
 pub use registry::register_policy;

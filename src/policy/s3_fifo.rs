@@ -18,7 +18,7 @@ const MAX_FREQUENCY: u8 = 3;
 /// The word by which a node of the main queue is restored.
 const IN_MAIN: u32 = 1;
 
-/// S3-FIFO. A hit counts in its entry and moves nothing. O(1) amortized; about 30 bytes a node.
+/// S3-FIFO. A hit counts in its entry and moves nothing. O(1) amortized; 30 to 45 bytes a node.
 #[derive(Debug)]
 pub struct S3Fifo {
     links: Links,

@@ -34,8 +34,8 @@ mod word;
 use mirrors::{Mirrors, WINDOWS};
 use segments::Segments;
 
-/// Mirrored window-TinyLFU. A hit sets a mark and moves nothing. O(1) amortized; about 20 bytes a
-/// node, and up to 50 KiB for the mirrors.
+/// Mirrored window-TinyLFU. A hit sets a mark and moves nothing. O(1) amortized; 20 to 40 bytes a
+/// node, and up to 90 KiB for the mirrors, or 200 KiB if only weight is bounded.
 #[derive(Debug)]
 pub struct WindowTinyLfu {
     segments: Segments,
