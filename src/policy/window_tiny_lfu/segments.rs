@@ -590,7 +590,8 @@ mod tests {
     struct TestCache {
         segments: Segments,
         table: TestNodes,
-        held: Vec<u64>,
+        /// By id; `u64::MAX` where there is no entry.
+        keys: Vec<u64>,
     }
 
     impl TestCache {
@@ -599,28 +600,29 @@ mod tests {
             Self {
                 segments: Segments::new(budget, 10),
                 table: TestNodes::default(),
-                held: Vec::new(),
+                keys: Vec::new(),
             }
         }
 
         fn request(&mut self, key: u64, hash: u64) -> bool {
-            if let Some(at) = self.held.iter().position(|held| *held == key) {
+            if let Some(at) = self.keys.iter().position(|other| *other == key) {
                 self.table.0[at].1.set(1);
                 return true;
             }
-            let at = self.held.iter().position(|held| *held == u64::MAX).unwrap_or(self.held.len());
+            let at =
+                self.keys.iter().position(|other| *other == u64::MAX).unwrap_or(self.keys.len());
             let entry = (hash, Cell::new(0), Cell::new(0));
-            if at == self.held.len() {
-                self.held.push(key);
+            if at == self.keys.len() {
+                self.keys.push(key);
                 self.table.0.push(entry);
             } else {
-                self.held[at] = key;
+                self.keys[at] = key;
                 self.table.0[at] = entry;
             }
             self.segments.insert(NodeId::from_raw(u32::try_from(at).unwrap()), &self.table);
             if self.segments.entries() > 100 {
-                let victim = self.segments.evict(&self.table).expect("something is held");
-                self.held[victim.index()] = u64::MAX;
+                let victim = self.segments.evict(&self.table).expect("the cache is not empty");
+                self.keys[victim.index()] = u64::MAX;
             }
             false
         }
@@ -646,14 +648,14 @@ mod tests {
             let key = 2 + ((state >> 8) % 400) * ((state >> 40) % 400) / 400;
             hits += u64::from(cache.request(key, hash(key)) && step >= 30_000);
         }
-        (hits, cache.held.contains(&1))
+        (hits, cache.keys.contains(&1))
     }
 
     #[test]
     fn a_cold_key_that_collides_with_a_hot_one_keeps_others_out_for_a_while_only() {
         for salt in 0..5 {
-            let (collides, is_held) = hits_beside(0, salt);
-            assert!(!is_held, "the key was not requested again, salt {salt}");
+            let (collides, is_cached) = hits_beside(0, salt);
+            assert!(!is_cached, "the key was not requested again, salt {salt}");
             let (alone, _) = hits_beside(77, salt);
             assert!(collides * 100 > alone * 97, "{collides} instead of {alone}, salt {salt}");
         }
