@@ -1,27 +1,28 @@
-//! Time: clocks, deadlines, and the timers that remove what is due.
+//! Time: clocks, deadlines, and the timers that remove expired entries.
 //!
-//! An entry is valid while the cache's time is not above its deadline. Whoever finds an entry judges
-//! that: no lookup and no iteration returns one whose deadline has passed, an insertion over it adds
-//! a new entry and replaces none, and an entry that was once found expired stays so, whatever
-//! becomes of the clock. Its partition's timers remove it soon after, without anybody looking.
+//! An entry is valid until the cache's time is above its deadline. The operation that finds an entry checks
+//! this: no lookup and no iteration returns an entry whose deadline has passed, an insertion over it adds
+//! a new entry and does not count as a replacement, and an entry that was once found expired stays expired,
+//! whatever the clock does. The partition's timers remove it soon after its deadline, even if no operation
+//! finds it.
 //!
 //! # Which lifetime counts
 //! An entry has up to three deadlines, and the earliest counts, whatever sets or moves the others:
 //!
 //! | deadline | is set by | counts from | is set anew by |
 //! |---|---|---|---|
-//! | fixed | [`time_to_live`](crate::Builder::time_to_live), or in its place the lifetime given with the insertion ([`insert_with_ttl`](crate::Cache::insert_with_ttl) and its like) | the insertion or replacement | [`expire_after`](crate::Cache::expire_after), from the call, for longer too: `None` for ever |
-//! | computed | [`Expiry::after_create`] and [`Expiry::after_update`], which are not asked about an entry with a lifetime of its own; [`Expiry::after_read`], which is asked about all | each answer | the next answer, except an answer of `after_read` that equals the `remaining` that it was given; `expire_after` takes it away |
+//! | fixed | [`time_to_live`](crate::Builder::time_to_live), or in its place the lifetime given with the insertion ([`insert_with_ttl`](crate::Cache::insert_with_ttl) and similar methods) | the insertion or replacement | [`expire_after`](crate::Cache::expire_after), which counts from the call and may prolong it; `None` removes it |
+//! | computed | [`Expiry::after_create`] and [`Expiry::after_update`], which are not called for an entry with a lifetime of its own; [`Expiry::after_read`], which is called for all | each answer | the next answer, except an answer of `after_read` that equals the `remaining` that it was given; `expire_after` removes it |
 //! | idle | [`time_to_idle`](crate::Builder::time_to_idle) | the insertion or replacement | every use, and `expire_after` |
 //!
-//! So an `Expiry` can shorten what the others allow and never prolong it, and a lifetime given by
-//! name (with an insertion or by `expire_after`) may be longer than the cache's `time_to_live` but is
-//! cut short by disuse. [Jitter](crate::Builder::jitter) changes lifetimes that count from an
-//! insertion or replacement, and no others.
+//! So an `Expiry` can shorten the other lifetimes and never prolong them. A lifetime given explicitly, with
+//! an insertion or by `expire_after`, may be longer than the cache's `time_to_live`, but the time to idle
+//! still ends it. [Jitter](crate::Builder::jitter) changes only lifetimes that count from an insertion or
+//! replacement.
 //!
 //! # Cost
-//! Reading a clock is what makes expiry dear. So an entry without a deadline asks none, and one
-//! whose deadline is far away asks a cheap one ([`Clock::around_ns`]).
+//! The cost of expiry is that of reading a clock. So a lookup of an entry without a deadline reads no clock,
+//! and one of an entry whose deadline is far away reads a cheap one ([`Clock::around_ns`]).
 #![forbid(unsafe_code)]
 
 mod timing;

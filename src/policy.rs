@@ -6,18 +6,19 @@
 //! that partition's lock:
 //!
 //! ```text
-//!   a new key's entry was linked    → on_insert(id)    before or after it (Room): evict()
-//!   it was read (as Accesses says)  → on_access(id)
+//!   a new key was inserted          → on_insert(id)    before or after it (Room): evict()
+//!   the entry was read (Accesses)   → on_access(id)
 //!   its value was replaced          → on_update(id)    while over a bound: evict_sparing(id)
-//!   it was removed by the user      → on_remove(id)
-//!   it must leave                   ← evict() = id     no on_remove follows
+//!   the entry expired, or the user
+//!     removed it                    → on_remove(id)
+//!   an entry must leave             ← evict() = id     no on_remove follows
 //! ```
 //!
-//! Ids are dense and are used again after their node was removed, so tables indexed by
-//! [`NodeId::index`] are the natural store. [`Nodes`] gives whatever else a policy needs of a node: its
-//! hash, its weight, the counter of its accesses. Ghosts, which remember evicted keys, are kept by hash.
-//! A policy that decides about the admission of new entries asks for room to be made after their
-//! insertion ([`Room`]). If it does not admit one, it names that entry as the victim.
+//! Ids are dense, and the id of a removed node is used again, so tables indexed by [`NodeId::index`] are
+//! the natural store. [`Nodes`] has whatever else a policy needs to know about a node: its hash, its
+//! weight, the counter of its accesses. Ghosts, which remember evicted keys, are kept by hash. A policy
+//! that decides about the admission of new entries asks the cache to make room after their insertion
+//! ([`Room`]). If it does not admit an entry, it names that entry as the victim.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -34,8 +35,10 @@ mod sieve;
 mod lfu;
 mod lru;
 mod fifo;
+mod hints;
 mod ghost_queue;
 mod ghost;
+mod node_table;
 mod sketch;
 mod list;
 mod budget;
@@ -43,6 +46,8 @@ pub(crate) mod bounds;
 
 pub use crate::base::node_id::NodeId;
 pub use fifo::Fifo;
+pub use hints::Hints;
+use hints::NoHints;
 pub use lfu::Lfu;
 pub use lru::Lru;
 pub use registry::register_policy;
@@ -55,15 +60,15 @@ pub use window_tiny_lfu::WindowTinyLfu;
 pub trait Nodes {
     /// The key's hash, equal for the same key for as long as the cache lives.
     fn hash(&self, id: NodeId) -> u64;
-    /// The entry's weight in units of the cache's `max_weight`; 1 if it has none.
+    /// The entry's weight in units of the cache's `max_weight`; 1 if the cache has no weigher.
     fn weight(&self, id: NodeId) -> u32;
     /// How often the entry was accessed since the counter was last set, saturating; see
     /// [`Accesses::Counter`]. An overwrite counts as an access.
     fn frequency(&self, id: NodeId) -> u8;
-    /// Sets that counter. A hit at the same moment may get lost.
+    /// Sets that counter. A concurrent hit may get lost.
     fn set_frequency(&self, id: NodeId, frequency: u8);
-    /// A word of the policy's own, which stands beside the counter; undefined until it is set.
-    /// Not with [`Accesses::Order`], where the cache itself needs its place.
+    /// A word for the policy's own use, stored beside the counter; undefined until it is set.
+    /// Not available with [`Accesses::Order`], where the cache itself uses the word.
     fn scratch(&self, id: NodeId) -> u32;
     /// Sets that word.
     fn set_scratch(&self, id: NodeId, scratch: u32);
@@ -75,21 +80,21 @@ pub trait Nodes {
 pub enum Accesses {
     /// None: a hit leaves no trace.
     None,
-    /// A counter in each entry that hits raise up to `max`, to be read with
-    /// [`Nodes::frequency`]. Once it stands at `max`, hits to the entry write nothing at all.
+    /// A counter in each entry, which hits raise up to `max`. The policy reads it with
+    /// [`Nodes::frequency`]. Once it has reached `max`, hits to the entry write nothing at all.
     Counter {
         /// Where the counter saturates.
         max: u8,
     },
     /// A mark in each entry: [`Nodes::frequency`] is 0, or 1 once the entry was accessed. A hit to
-    /// a marked entry writes nothing at all. If the key is in `sample`, the hit that sets the mark is
-    /// reported by [`EvictionPolicy::on_access`] too, nearly in order; few of these reports get lost.
+    /// a marked entry writes nothing at all. If the key is in `sample`, [`EvictionPolicy::on_access`]
+    /// reports the hit that sets the mark too, nearly in order; few of these reports get lost.
     Mark {
         /// The keys whose first marks are reported.
         sample: Sample,
     },
     /// [`EvictionPolicy::on_access`] in the order of accesses. With inline maintenance and one
-    /// thread that is every access. Otherwise an entry is reported at most once between two runs of
+    /// thread, every access is reported. Otherwise an entry is reported at most once between two runs of
     /// maintenance, and accesses are dropped when their buffer is full.
     Order,
 }
@@ -102,7 +107,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// No key at all.
+    /// The empty sample.
     pub const NONE: Self = Self { below: 0 };
 
     /// About `rate` of all keys, from 0 to 1.
@@ -116,20 +121,20 @@ impl Sample {
         Self { below: (rate * 2.0_f64.powi(32)) as u32 }
     }
 
-    /// The part of all keys that is in it.
+    /// The part of all keys that is in the sample.
     #[must_use]
     pub fn rate(self) -> f64 {
         f64::from(self.below) / 2.0_f64.powi(32)
     }
 
-    /// Whether the key of that hash is in it.
+    /// Whether the key of that hash is in the sample.
     #[inline]
     #[must_use]
     pub const fn contains(self, hash: u64) -> bool {
-        // Not the lowest bits, which choose the bucket. The highest choose the partition and are
-        // alike in each, so they are made the lowest here, which hardly count.
+        // The lowest bits are left out: they choose the bucket. The highest bits choose the partition and
+        // are alike in each, so they become the lowest here, which hardly count.
         let bits = (hash >> 16) as u32;
-        // Most are not for their highest bits alone, which is cheaper to see.
+        // The leading zeros alone rule most keys out, and are cheaper to check.
         bits.trailing_zeros() >= self.below.leading_zeros() && bits.reverse_bits() < self.below
     }
 
@@ -146,14 +151,14 @@ impl Sample {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Segment {
-    /// What the policy calls it: `window`, `probation`, `main` …
+    /// The policy's name for it: `window`, `probation`, `main` …
     pub name: &'static str,
     /// Entries in it.
     pub entries: usize,
-    /// What they cost together, in the unit of the bound that the policy divides: entries, or
-    /// weight if that alone is bounded.
+    /// The cost of these entries together, in the unit of the bound that the policy divides: entries; weight
+    /// if only weight is bounded; or parts of 2^40 if both are.
     pub cost: u64,
-    /// What the policy aims at for `cost`, if it has an aim.
+    /// The `cost` that the policy aims at, if it has an aim.
     pub target: Option<u64>,
 }
 
@@ -171,7 +176,7 @@ impl Segment {
         self.target = self.target.zip(other.target).map(|(own, more)| own.saturating_add(more));
     }
 
-    /// The same with a target.
+    /// The same segment with a target.
     #[must_use]
     pub const fn with_target(mut self, target: u64) -> Self {
         self.target = Some(target);
@@ -185,18 +190,19 @@ impl Segment {
 pub enum Room {
     /// Before `on_insert`: a new entry is never the victim of its own insertion.
     BeforeInsert,
-    /// After `on_insert`: the policy may name the new entry itself, that is, not admit it.
+    /// After `on_insert`: the policy may name the new entry itself, which does not admit it.
     AfterInsert,
 }
 
-/// What a policy instance is built for.
+/// The bounds that a policy instance is built for.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct PolicyConfig {
     /// The most entries that the instance will hold, apart from the one being inserted.
     pub capacity_entries: Option<usize>,
-    /// The most weight, likewise. Where a cache has several instances, it may be more, or less, for
-    /// as long as one of them holds an entry that is heavier than this.
+    /// The most weight that the instance will hold, apart from the entry being inserted. If a cache has
+    /// several instances, an instance may hold more, or have to hold less, while one of them holds an entry
+    /// that is heavier than this.
     pub max_weight: Option<u64>,
 }
 
@@ -208,16 +214,17 @@ impl PolicyConfig {
     }
 }
 
-/// Decides which entry is evicted. See the [module documentation](self) for who calls what and when.
+/// Decides which entry is evicted. The [module documentation](self) shows when the cache calls which method.
 ///
-/// Each method should take amortized constant time: it runs under the partition's lock. None may
+/// Each method should take amortized constant time: it runs under the partition's lock. No method may
 /// call the cache that it works for.
 pub trait EvictionPolicy: Any + Send {
-    /// Which accesses the policy is notified of. Called after construction; later answers of an instance
-    /// count only for the sample of [`Accesses::Mark`], which it may change.
+    /// Which accesses the policy is notified of. Called after construction; of later answers, only the
+    /// sample of [`Accesses::Mark`] counts, which an instance may change.
     fn accesses(&self) -> Accesses;
 
-    /// When entries leave to make room for a new one. Asked once, after construction.
+    /// When entries leave to make room for a new one. Called once, after construction. Default:
+    /// [`Room::BeforeInsert`].
     fn room(&self) -> Room {
         Room::BeforeInsert
     }
@@ -225,21 +232,21 @@ pub trait EvictionPolicy: Any + Send {
     /// `id` is new.
     fn on_insert(&mut self, id: NodeId, nodes: &dyn Nodes);
 
-    /// `id` was read. Only with [`Accesses::Order`] and, for marks of sampled keys,
+    /// `id` was read. Called only with [`Accesses::Order`] and, for first marks of sampled keys,
     /// [`Accesses::Mark`].
     fn on_access(&mut self, id: NodeId, nodes: &dyn Nodes);
 
-    /// The value of `id` was replaced; `nodes` has its new weight, `old_weight` was its last.
+    /// The value of `id` was replaced; `nodes` has its new weight, and `old_weight` was its weight before.
     fn on_update(&mut self, id: NodeId, old_weight: u32, nodes: &dyn Nodes);
 
-    /// `id` has left and will be used for another node.
+    /// `id` has left, and the id will be used for another node.
     fn on_remove(&mut self, id: NodeId, nodes: &dyn Nodes);
 
-    /// Forgets one node, whose entry is to be evicted, and returns it. `None` only if there is no node.
+    /// Forgets one node, whose entry the cache then evicts, and returns it. `None` only if there is no node.
     fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId>;
 
-    /// As [`evict`](Self::evict), but returns `spared` only if there is no other node. Called while the
-    /// replacement of the value of `spared` by a heavier one makes others leave: it would be useless to
+    /// As [`evict`](Self::evict), but returns `spared` only if there is no other node. Called while others
+    /// have to leave because the value of `spared` was replaced by a heavier one: it would be useless to
     /// evict the value that was just stored.
     ///
     /// Default: the answer of `evict`; if that is `spared`, its next answer, and `spared` is inserted
@@ -256,69 +263,32 @@ pub trait EvictionPolicy: Any + Send {
         second.or(Some(spared))
     }
 
-    /// Names up to `count` nodes that the next calls of `evict` will examine. It is a hint, which lets the
-    /// cache prefetch them. To name none costs only speed.
-    fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
-        let _ = (count, name);
-    }
-
-    /// A key of this hash is about to be inserted, or may soon be evicted. It is a hint: the policy may
-    /// prefetch what it will look up by hash.
-    fn announce(&self, hash: u64) {
-        let _ = hash;
-    }
-
-    /// The bounds have changed to those of `config`. The policy may go on as before; the
-    /// cache calls `evict` for the excess.
+    /// The bounds have changed to those of `config`. The policy need not do anything; the cache calls
+    /// `evict` for the excess. Default: nothing.
     fn on_resize(&mut self, config: &PolicyConfig, nodes: &dyn Nodes) {
         let _ = (config, nodes);
     }
 
-    /// How often `id` was used lately, as far as the policy knows and in its own measure.
-    fn frequency(&self, id: NodeId, nodes: &dyn Nodes) -> u64 {
-        u64::from(nodes.frequency(id))
-    }
-
-    /// Names up to `count` nodes, the one least worth keeping first. Default: as
-    /// [`upcoming`](Self::upcoming) does. Nodes that it does not name follow, ranked by
-    /// [`frequency`](Self::frequency).
-    fn coldest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
-        let _ = nodes;
-        self.upcoming(count, name);
-    }
-
-    /// Names up to `count` nodes, the one most worth keeping first. Default: none; the cache then
-    /// takes those that [`coldest`](Self::coldest) names last.
-    fn hottest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
-        let _ = (count, nodes, name);
-    }
-
-    /// Names every node, each with a word of the policy's own, in the order in which
+    /// Names every node, each with a word of the policy's choice, in the order in which
     /// [`on_restore`](Self::on_restore) of another instance should be called to bring that instance into
-    /// about the same state. Nodes that it does not name follow, ranked by
-    /// [`frequency`](Self::frequency).
+    /// about the same state. The nodes that it does not name follow, ranked by their
+    /// [`frequency`](Hints::frequency).
     ///
-    /// Default: the nodes that [`coldest`](Self::coldest) names, with 0.
+    /// Default: the nodes that [`coldest`](Hints::coldest) names, with 0.
     fn to_restore(&self, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
-        self.coldest(usize::MAX, nodes, &mut |id| name(id, 0));
+        self.hints().coldest(usize::MAX, nodes, &mut |id| name(id, 0));
     }
 
-    /// `id` is new to this instance, but comes from a snapshot: an instance of the same policy has
-    /// named it with `word`. Its counter or mark is what it was. Default: as `on_insert`.
+    /// `id` is new to this instance, but comes from a snapshot, for which an instance of the same policy
+    /// has named it with `word`. It has kept its counter or mark. Default: as `on_insert`.
     fn on_restore(&mut self, id: NodeId, word: u32, nodes: &dyn Nodes) {
         let _ = word;
         self.on_insert(id, nodes);
     }
 
-    /// The name of the [segment](Self::segments) that `id` is in. Default: none.
-    fn segment_of(&self, id: NodeId, nodes: &dyn Nodes) -> Option<&'static str> {
-        let _ = (id, nodes);
-        None
-    }
-
-    /// How it divides what it holds at the moment. Default: not at all.
-    fn segments(&self) -> Vec<Segment> {
-        Vec::new()
+    /// The policy's hints: the policy itself if it implements [`Hints`]. Default: no hints.
+    fn hints(&self) -> &dyn Hints {
+        &NoHints
     }
 }
 
@@ -351,26 +321,26 @@ impl Policy {
         Self::built_in()[2].clone()
     }
 
-    /// SIEVE: a queue whose hand spares what was used since it last came by.
+    /// SIEVE: a queue whose hand passes over the entries that were used since its last visit.
     #[must_use]
     pub fn sieve() -> Self {
         Self::built_in()[3].clone()
     }
 
-    /// S3-FIFO: a small queue tries newcomers before they reach the main one.
+    /// S3-FIFO: a small queue tests new entries before they reach the main one.
     #[must_use]
     pub fn s3_fifo() -> Self {
         Self::built_in()[4].clone()
     }
 
-    /// Mirrored window-TinyLFU: newcomers pass a window and then have to be more useful than what
-    /// would leave for them; miniatures of itself choose the window's size. The default.
+    /// Mirrored window-TinyLFU: new entries pass a window and then have to be more useful than the entry
+    /// that would leave for them; miniatures of the policy choose the window's size. The default.
     #[must_use]
     pub fn window_tiny_lfu() -> Self {
         Self::built_in()[5].clone()
     }
 
-    /// The policy of that name, whatever its case: one of the library's, or one that was
+    /// The policy of that name, in upper or lower case: one of the library, or one that was
     /// [registered](register_policy) before. See [`Policy::names`].
     ///
     /// An unknown name is reported by [`Builder::build`](crate::Builder::build), together with
@@ -380,13 +350,13 @@ impl Policy {
         registry::find(name).unwrap_or_else(|| Self { name: name.into(), factory: None })
     }
 
-    /// A policy of your own: `factory` makes an instance for each partition.
+    /// A custom policy: `factory` makes an instance for each partition.
     ///
     /// # Examples
     /// ```
     /// use larder::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Policy};
     ///
-    /// /// Evicts what came last.
+    /// /// Evicts the newest entry.
     /// #[derive(Default)]
     /// struct Lifo(Vec<NodeId>);
     ///
@@ -395,7 +365,7 @@ impl Policy {
     ///     fn on_insert(&mut self, id: NodeId, _: &dyn Nodes) { self.0.push(id) }
     ///     fn on_access(&mut self, _: NodeId, _: &dyn Nodes) {}
     ///     fn on_update(&mut self, _: NodeId, _: u32, _: &dyn Nodes) {}
-    ///     fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) { self.0.retain(|held| *held != id) }
+    ///     fn on_remove(&mut self, id: NodeId, _: &dyn Nodes) { self.0.retain(|other| *other != id) }
     ///     fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> { self.0.pop() }
     /// }
     ///
@@ -418,7 +388,7 @@ impl Policy {
         Self { name: name.into(), factory: Some(Arc::new(factory)) }
     }
 
-    /// The name: of the one chosen, or as it was given to [`Policy::named`].
+    /// The name of the policy, or the name that was given to [`Policy::named`].
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -429,8 +399,8 @@ impl Policy {
         registry::known().into_iter().map(|policy| policy.name.as_ref().to_owned())
     }
 
-    /// Those of the library, in the order of the constructors above. Made once, so that two choices of
-    /// one have the same factory.
+    /// The policies of the library, in the order of the constructors above. They are made once, so that two
+    /// choices of one policy have the same factory.
     fn built_in() -> &'static [Self; 6] {
         static BUILT_IN: LazyLock<[Policy; 6]> = LazyLock::new(|| {
             [
@@ -445,7 +415,7 @@ impl Policy {
         &BUILT_IN
     }
 
-    /// An instance; `None` if the name is unknown.
+    /// A new instance; `None` if the name is unknown.
     pub(crate) fn instantiate(&self, config: &PolicyConfig) -> Option<Box<dyn EvictionPolicy>> {
         self.factory.as_ref().map(|factory| factory(config))
     }
@@ -470,12 +440,12 @@ mod tests {
     use super::*;
 
     /// Nodes that are hit so often that no counter stays cleared.
-    struct Busy {
+    struct BusyNodes {
         frequency: u8,
         cleared: Cell<usize>,
     }
 
-    impl Nodes for Busy {
+    impl Nodes for BusyNodes {
         fn hash(&self, id: NodeId) -> u64 {
             u64::from(id.to_raw())
         }
@@ -494,9 +464,9 @@ mod tests {
         fn set_scratch(&self, _: NodeId, _: u32) {}
     }
 
-    /// Of six nodes, one of which is removed: how many counters it takes to find each victim.
+    /// How many counters are cleared until each victim is found, of six nodes, one of which is removed.
     fn cleared_until_evicted(policy: &mut dyn EvictionPolicy, frequency: u8) -> Vec<usize> {
-        let nodes = Busy { frequency, cleared: Cell::new(0) };
+        let nodes = BusyNodes { frequency, cleared: Cell::new(0) };
         (0..6).for_each(|id| policy.on_insert(NodeId::from_raw(id), &nodes));
         policy.on_remove(NodeId::from_raw(2), &nodes);
         let evict = |_| policy.evict(&nodes).map(|_| nodes.cleared.take());
@@ -504,17 +474,17 @@ mod tests {
     }
 
     #[test]
-    fn a_search_ends_though_all_nodes_are_hit_all_the_while() {
+    fn a_search_ends_even_if_all_nodes_are_hit_all_the_time() {
         let config = PolicyConfig::new(Some(60), None);
-        // A round of all that are held, and one more.
+        // One round of all nodes, and one more.
         assert_eq!(cleared_until_evicted(&mut Sieve::new(&config), 1), [6, 5, 4, 3, 2]);
-        // On the way into the main queue once, then as many rounds as a counter has steps.
+        // Once on the way into the main queue, then as many rounds as a counter has steps.
         assert_eq!(cleared_until_evicted(&mut S3Fifo::new(&config), 3), [17, 14, 11, 8, 5]);
     }
 
     #[test]
-    fn lfu_finds_the_place_of_what_is_restored_in_any_order() {
-        let nodes = Busy { frequency: 0, cleared: Cell::new(0) };
+    fn lfu_sorts_nodes_that_are_restored_in_any_order() {
+        let nodes = BusyNodes { frequency: 0, cleared: Cell::new(0) };
         let mut policy = Lfu::new(&PolicyConfig::new(Some(60), None));
         for (id, count) in [(0, 5), (1, 3), (2, 9), (3, 3), (4, 1), (5, 4), (6, 0)] {
             policy.on_restore(NodeId::from_raw(id), count, &nodes);
@@ -537,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_sample_lacks_one_key_in_billions_and_the_least_has_none() {
+    fn the_largest_sample_lacks_one_key_in_billions_and_the_smallest_has_none() {
         let sample = Sample { below: 1 };
         assert!(sample.contains(0) && !sample.contains(1 << 47));
         assert!(!Sample::NONE.contains(0));
@@ -553,12 +523,11 @@ mod tests {
         all.add(&Segment::new("main", 1, u64::MAX).with_target(u64::MAX));
         assert_eq!(all, Segment::new("main", 6, u64::MAX).with_target(u64::MAX));
         all.add(&Segment::new("main", 1, 1));
-        assert_eq!(all.target, None, "nobody knows that of one part");
+        assert_eq!(all.target, None, "one part has no target");
     }
 
-    /// What a policy is told or asked where it says nothing of its own.
     #[test]
-    fn a_policy_that_says_little_is_asked_for_what_it_says() {
+    fn default_methods_use_what_a_policy_has_implemented() {
         #[derive(Default)]
         struct Terse(Vec<NodeId>);
         impl EvictionPolicy for Terse {
@@ -574,25 +543,30 @@ mod tests {
             fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
                 self.0.pop()
             }
+            fn hints(&self) -> &dyn Hints {
+                self
+            }
+        }
+        impl Hints for Terse {
             fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
                 self.0.iter().rev().take(count).for_each(|id| name(*id));
             }
         }
-        let nodes = Busy { frequency: 7, cleared: Cell::new(0) };
+        let nodes = BusyNodes { frequency: 7, cleared: Cell::new(0) };
         let mut policy = Terse::default();
         policy.on_restore(NodeId::from_raw(3), 9, &nodes);
         policy.on_insert(NodeId::from_raw(1), &nodes);
         let mut named = Vec::new();
-        policy.coldest(1, &nodes, &mut |id| named.push((id, 5)));
+        policy.hints().coldest(1, &nodes, &mut |id| named.push((id, 5)));
         policy.to_restore(&nodes, &mut |id, word| named.push((id, word)));
-        policy.hottest(1, &nodes, &mut |id| named.push((id, 6)));
+        policy.hints().hottest(1, &nodes, &mut |id| named.push((id, 6)));
         assert_eq!(
             named,
             [(NodeId::from_raw(1), 5), (NodeId::from_raw(1), 0), (NodeId::from_raw(3), 0)]
         );
-        assert_eq!(policy.frequency(NodeId::from_raw(1), &nodes), 7);
-        assert_eq!(policy.segment_of(NodeId::from_raw(1), &nodes), None);
-        assert_eq!(policy.segments(), []);
+        assert_eq!(policy.hints().frequency(NodeId::from_raw(1), &nodes), 7);
+        assert_eq!(policy.hints().segment_of(NodeId::from_raw(1), &nodes), None);
+        assert_eq!(policy.hints().segments(), []);
         assert_eq!(policy.room(), Room::BeforeInsert);
     }
 }

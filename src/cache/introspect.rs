@@ -21,13 +21,13 @@ where
     /// Up to `count` keys that the policy finds most worth keeping, the best first. The call leaves no trace.
     ///
     /// Each partition ranks its own keys, and the rankings are merged. The order is exact with one partition,
-    /// as far as the [policy](crate::policy::EvictionPolicy::hottest) has an order. In background mode, keys
+    /// as far as the [policy](crate::policy::Hints::hottest) has an order. In background mode, keys
     /// that maintenance has not seen yet (see [`run_pending`](Self::run_pending)) are missing, and so are keys
     /// that leave during the call. Waits for maintenance that is under way.
     ///
     /// # Complexity
     /// O(count × partitions) if the policy [names its hottest
-    /// entries](crate::policy::EvictionPolicy::hottest), as the default does; otherwise O(n log n).
+    /// entries](crate::policy::Hints::hottest), as the default does; otherwise O(n log n).
     ///
     /// # Examples
     /// ```

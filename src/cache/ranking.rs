@@ -84,7 +84,7 @@ where
     /// # Complexity
     /// O(partitions) with `lru`, `fifo`, `lfu` and the default policy; up to O(n) with `sieve` and `s3_fifo`;
     /// O(n log n) with a policy that does not [name its coldest
-    /// entries](crate::policy::EvictionPolicy::coldest). Waits for maintenance.
+    /// entries](crate::policy::Hints::coldest). Waits for maintenance.
     ///
     /// # Examples
     /// ```

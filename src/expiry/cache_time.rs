@@ -1,4 +1,4 @@
-//! The time of a cache: its clock, read since it was built.
+//! The time of a cache: how long ago it was built, by its clock.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
@@ -10,10 +10,10 @@ use crate::base::panics::contain;
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::base::system_time;
 
-/// A cache's clock, and what its time is.
+/// A cache's clock, and the cache's time by it.
 ///
-/// The cache's time is nanoseconds since it was built, plus one: 0 is no time but a deadline that
-/// is past for ever. It never reaches `u64::MAX`, which is no deadline at all.
+/// The cache's time is the number of nanoseconds since it was built, plus one, because a deadline of 0 means
+/// expired for ever. It never reaches `u64::MAX`, which means that there is no deadline.
 pub(crate) struct CacheTime {
     clock: ClockKind,
     start_ns: u64,
@@ -22,12 +22,11 @@ pub(crate) struct CacheTime {
     panics: AtomicU64,
 }
 
-/// Which clock a cache asks. The compiler sees through those that every hit may ask.
+/// The clock that a cache reads. Clocks that every hit may read are called by their types.
 #[derive(Clone)]
 pub(crate) enum ClockKind {
     /// [`MonotonicClock`], the default.
     Monotonic,
-    /// [`CoarseClock`].
     Coarse,
     Ticking(TickingClock),
     Custom(Arc<dyn Clock>),
@@ -48,19 +47,19 @@ impl ClockKind {
     }
 }
 
-/// A time ahead of the cache's time: surely not before now plus so much. What is to be added to a
-/// time that is cheap to tell; it may wrap, as the sum then does.
+/// A time that is surely not before the cache's time plus some duration. It is stored as the number to add to
+/// a time that is cheap to read; the number may have wrapped below 0, and the sum wraps back.
 pub(crate) enum DeadlineBound {
     /// There is no such bound.
     Unknown,
-    /// To the system's coarse time.
+    /// The number to add to the system's coarse time.
     AheadOfCoarse(u64),
-    /// To the last tick of the ticking clock.
+    /// The number to add to the last tick of the ticking clock.
     AheadOfTick(u64),
 }
 
 impl DeadlineBound {
-    /// Whether the bound is at most `deadline_ns`, as far as a cheap reading of the clock tells.
+    /// Whether a cheap reading of the clock shows that the bound is at most `deadline_ns`.
     #[inline(always)]
     pub(crate) fn is_surely_at_most(&self, deadline_ns: u64) -> bool {
         match self {
@@ -84,9 +83,9 @@ impl CacheTime {
         time
     }
 
-    /// The time that is `ahead_ns` from now, at least: what is not below it is valid.
+    /// A bound that is at least `ahead_ns` from now. A deadline that is not below it is valid.
     pub(crate) fn bound_ahead(&self, ahead_ns: u64) -> DeadlineBound {
-        // Beyond, a sum might wrap more than once.
+        // With a larger number, a sum might wrap more than once.
         if ahead_ns >= 1 << 62 {
             return DeadlineBound::Unknown;
         }
@@ -112,7 +111,7 @@ impl CacheTime {
         now.map_or_else(|| self.last_ns.load(Ordering::Relaxed), |now| self.since_start(now))
     }
 
-    /// Two times between which it is now.
+    /// Two times between which the present time is.
     #[inline]
     pub(crate) fn around_ns(&self) -> (u64, u64) {
         let around = match &self.clock {
@@ -130,8 +129,8 @@ impl CacheTime {
         }
     }
 
-    /// Whether `deadline_ns`, a time, is surely not past, as far as a cheap reading of the clock
-    /// tells.
+    /// Whether a cheap reading of the clock shows that `deadline_ns`, which is neither `NEVER` nor `EXPIRED`,
+    /// is not past.
     #[inline]
     pub(crate) fn is_surely_not_past(&self, deadline_ns: u64) -> bool {
         let (_, late) = match &self.clock {
@@ -141,23 +140,23 @@ impl CacheTime {
             }
             ClockKind::Coarse | ClockKind::Ticking(_) | ClockKind::Custom(_) => self.around_ns(),
         };
-        // Not yet the cache's time, which is one more: so not equal, either.
+        // With the monotonic clock, `late` is one less than the cache's time, so it must be below the deadline.
         late < deadline_ns
     }
 
-    /// Now, as maintenance reads it: later readings that fail stand there.
+    /// Now, as maintenance reads it. Later readings of a clock that panics return this time.
     pub(crate) fn note_now_ns(&self) -> u64 {
         let now = self.now_ns();
         self.last_ns.store(now, Ordering::Relaxed);
         now
     }
 
-    /// Whether the clock goes as the system's does, so that one can sleep until a time.
+    /// Whether the clock runs as fast as the system's, so that a thread can sleep until one of its times.
     pub(crate) fn follows_system_clock(&self) -> bool {
         !matches!(self.clock, ClockKind::Custom(_))
     }
 
-    /// Panics of the clock so far.
+    /// How often the clock has panicked.
     pub(crate) fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
     }
@@ -190,14 +189,14 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
-    fn bound_lies_at_least_so_far_ahead_and_not_much_further() {
+    fn a_bound_is_at_least_so_far_ahead_and_not_much_further() {
         let has_coarse = system_time::coarse_ns().is_some();
         let ticking = ClockKind::of(TickingClock::new());
-        for (clock, tells) in
+        for (clock, is_known) in
             [(ClockKind::Monotonic, has_coarse), (ClockKind::Coarse, has_coarse), (ticking, true)]
         {
             let time = CacheTime::new(clock);
-            // The first coarse time may be before the start, where no time is.
+            // The first coarse times may be before the start, where the cache's time stands still.
             while time.around_ns().0 == 1 {
                 std::hint::spin_loop();
             }
@@ -206,25 +205,28 @@ mod tests {
                 for _ in 0..10_000 {
                     let (early, _) = time.around_ns();
                     assert!(!bound.is_surely_at_most(early + ahead - 1), "less than {ahead} ahead");
-                    assert!(!bound.is_surely_at_most(time.now_ns() - 1), "what is past is valid");
+                    assert!(
+                        !bound.is_surely_at_most(time.now_ns() - 1),
+                        "a deadline that is past is valid"
+                    );
                 }
                 assert!(!bound.is_surely_at_most(Deadline::EXPIRED));
                 let further = time.now_ns() + ahead + 2 * SECOND;
-                assert_eq!(bound.is_surely_at_most(further), tells);
+                assert_eq!(bound.is_surely_at_most(further), is_known);
             }
             assert!(!time.bound_ahead(u64::MAX).is_surely_at_most(Deadline::NEVER));
         }
     }
 
     #[test]
-    fn bound_of_a_time_that_begins_later_than_now_says_no() {
+    fn the_bound_of_a_time_that_begins_later_than_now_is_never_surely_met() {
         let mut time = CacheTime::new(ClockKind::Coarse);
         time.start_ns += 3600 * SECOND;
         assert!(!time.bound_ahead(SECOND).is_surely_at_most(2 * SECOND));
     }
 
     #[test]
-    fn bound_of_a_clock_of_the_users_says_nothing() {
+    fn a_custom_clock_has_no_bound() {
         let time = CacheTime::new(ClockKind::of(FakeClock::new()));
         assert!(!time.bound_ahead(0).is_surely_at_most(u64::MAX - 1));
         assert!(matches!(ClockKind::of(CoarseClock), ClockKind::Coarse));

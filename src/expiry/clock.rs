@@ -1,4 +1,4 @@
-//! Clocks: what time it is, and how cheaply that can be told.
+//! Clocks, and how to read them cheaply.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -13,16 +13,16 @@ use crate::base::system_time;
 ///
 /// # Strange clocks
 /// A clock may stand still: then nothing expires. It may jump ahead: then the entries that are due by the
-/// new time are expired. It may jump back: an entry that a lookup has found expired stays expired, and
+/// new time are expired. It may jump back: an entry that was found expired stays expired, and
 /// every other one lives longer by as much as the clock has jumped. If a clock panics, the cache uses the
 /// last reading of maintenance instead; the panic is counted in
 /// [`Stats::maintenance_panics`](crate::Stats::maintenance_panics) and not propagated.
 pub trait Clock: Send + Sync + 'static {
-    /// Nanoseconds since some moment that stays the same.
+    /// Nanoseconds since a fixed moment.
     fn now_ns(&self) -> u64;
 
-    /// Two times, the earlier one first, between which the present time is, at less cost than
-    /// [`now_ns`](Self::now_ns). Most lookups need no more: an entry whose deadline is after both is valid.
+    /// Two times, the earlier one first, between which the present time is. They can be cheaper to read than
+    /// [`now_ns`](Self::now_ns), and suffice for most lookups: an entry whose deadline is after both is valid.
     ///
     /// Default: both are the answer of `now_ns`.
     fn around_ns(&self) -> (u64, u64) {
@@ -31,17 +31,18 @@ pub trait Clock: Send + Sync + 'static {
     }
 }
 
-/// The default: the system's monotonic clock, with the full resolution.
+/// The default: the system's monotonic clock in its full resolution.
 ///
 /// On Linux, if a deadline is more than a second away, lookups only read the time of the kernel's last
-/// timer interrupt, which takes a few nanoseconds, and rely on that interrupt to be less than a second
-/// late. A time to live of more than a second counts from that time too, so it may be shorter than asked
-/// for by one interrupt (1 to 10 milliseconds). Elsewhere the full clock is read each time.
+/// timer interrupt, which takes a few nanoseconds, and rely on that interrupt being less than a second
+/// late. A time to live of more than a second counts from that time too, so it may be shorter than requested
+/// by the time between two interrupts (1 to 10 milliseconds). On other systems the full clock is read each
+/// time.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct MonotonicClock;
 
-/// For how long a timer interrupt may be overdue.
+/// How late a timer interrupt may be.
 pub(super) const SLACK_NS: u64 = 1_000_000_000;
 
 impl Clock for MonotonicClock {
@@ -63,9 +64,9 @@ impl Clock for MonotonicClock {
 }
 
 /// The system's monotonic clock in the resolution of the kernel's timer interrupt, 1 to 10
-/// milliseconds, on Linux; elsewhere the same as [`MonotonicClock`].
+/// milliseconds, on Linux; on other systems the same as [`MonotonicClock`].
 ///
-/// Every reading takes a few nanoseconds, also that of deadlines less than a second away.
+/// On Linux every reading takes a few nanoseconds, also for deadlines less than a second away.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct CoarseClock;

@@ -1,13 +1,13 @@
-//! A clock that a thread of its own moves on, so that reading it is one load.
+//! A clock that a thread of its own advances, so that reading it is one load.
 //!
-//! | `NOW` | meaning | next, by whom |
+//! | `NOW` | meaning | next value, and which thread stores it |
 //! |---|---|---|
-//! | 0 | no thread: whoever reads asks the system, and starts one if there is a clock | a time: who starts the thread |
-//! | a time | the thread wakes each millisecond | a later time, or 0 when no clock is left: the thread; 0: a forked child |
+//! | 0 | no thread ticks: a reader asks the system, and starts the thread if there is a clock | a time: the thread that starts the ticking one |
+//! | a time | the thread wakes each millisecond | a later time, or 0 when no clock is left: the ticking thread; 0: a forked child |
 //!
 //! # Orderings
-//! `NOW` is relaxed: a number that nothing hangs on. Who starts and ends the thread is decided
-//! under `CLOCKS`.
+//! `NOW` is relaxed, since it publishes no other data. The lock of `CLOCKS` orders the start and the end of
+//! the thread.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -28,27 +28,26 @@ use crate::base::system_time;
 /// How often the thread wakes.
 const TICK: Duration = Duration::from_millis(1);
 
-/// What the thread has last read, in nanoseconds of the system's monotonic clock.
+/// The thread's last reading of the system's monotonic clock, in nanoseconds.
 static NOW: CachePadded<AtomicU64> = CachePadded::new(AtomicU64::new(0));
 static CLOCKS: Mutex<Clocks> = Mutex::new(Clocks { count: 0, thread: None, is_refused: false });
 
 struct Clocks {
-    /// Living clocks, of which clones are one.
+    /// The number of clocks that exist. Clones are one clock.
     count: usize,
     thread: Option<Thread>,
-    /// The system had no thread to give when it was last asked.
+    /// Whether the system has refused to start a thread.
     is_refused: bool,
 }
 
 /// The system's monotonic clock as a thread of the process reads it each millisecond: the cheapest
-/// one to ask.
+/// clock to read.
 ///
-/// There is one such thread for all these clocks; it is started with the first and ends with the
-/// last. A reading is a load of what it has last read, at most some 1.1 milliseconds old while the
-/// thread gets on. Where it does not, since the machine is too busy, or the process was stopped, the
-/// clock stands until it does, and entries live that much longer by other clocks. If the system has
-/// no thread to give, and in a forked child until the thread is started anew, the system's clock is
-/// read each time.
+/// One thread serves all clocks of this type; it starts with the first and ends with the last. A reading
+/// loads the thread's last reading, which is at most about 1.1 milliseconds old while the thread can run. If
+/// it cannot, because the machine is too busy or the process was stopped, the clock stands still, and
+/// entries live that much longer by other clocks. If the system cannot start a thread, and in a forked child
+/// until the thread is started again, the system's clock is read each time.
 ///
 /// # Examples
 /// ```
@@ -66,14 +65,14 @@ struct Clocks {
 /// ```
 #[derive(Clone)]
 pub struct TickingClock {
-    /// Counts as one of `CLOCKS`.
+    /// Counted in `CLOCKS`.
     _handle: Arc<TickHandle>,
 }
 
 struct TickHandle;
 
 impl TickingClock {
-    /// A clock that ticks, in a process whose caches all may have one.
+    /// A ticking clock. All clocks of the process share one thread.
     #[must_use]
     pub fn new() -> Self {
         #[cfg(unix)]
@@ -126,10 +125,10 @@ pub(super) fn ticked_ns() -> u64 {
     NOW.load(Ordering::Relaxed)
 }
 
-/// The system's time, for when no thread ticks.
+/// The system's time, for a reader that has found no thread ticking.
 #[cold]
 fn read_system() -> u64 {
-    // A clock may be asked under any lock, and must not wait for another.
+    // A clock may be read under any lock, so it must not wait for another one.
     if let Some(mut clocks) = sync::try_lock(&CLOCKS) {
         clocks.start();
     }
@@ -137,7 +136,7 @@ fn read_system() -> u64 {
 }
 
 impl Clocks {
-    /// Makes sure that there is a thread, if that is possible and somebody wants it.
+    /// Starts the thread if there is none, there is a clock, and the system has not refused before.
     fn start(&mut self) {
         if self.count == 0 || self.thread.is_some() || self.is_refused {
             return;
@@ -161,24 +160,24 @@ fn tick() {
                 NOW.store(0, Ordering::Relaxed);
                 return;
             }
-            // Under the lock, and so not after what a forking thread has seen.
+            // Under the lock, so that the time does not go back, and does not change during a fork.
             NOW.store(system_time::now_ns(), Ordering::Relaxed);
         }
         sync::park_timeout(TICK);
     }
 }
 
-/// Keeps the thread from being within a tick, for the time of a fork.
+/// Keeps the thread from ticking during a fork.
 #[cfg(unix)]
 struct Stopped(MutexGuard<'static, Clocks>);
 
-/// After those of the caches, which may ask the clock under their locks.
+/// Taken after the locks of the caches, because a cache may read the clock under its locks.
 #[cfg(unix)]
 static HOOK: Hook = Hook { rank: 1, hold: || Box::new(Stopped(sync::lock(&CLOCKS))) };
 
 #[cfg(unix)]
 impl HeldAcrossFork for Stopped {
-    /// The thread is gone.
+    /// The thread does not exist in the child.
     fn forget_other_threads(&mut self) {
         self.0.thread = None;
         NOW.store(0, Ordering::Relaxed);
@@ -189,9 +188,9 @@ impl HeldAcrossFork for Stopped {
 mod tests {
     use super::*;
 
-    /// One test, for there is one thread.
+    /// One test, because all clocks share one thread.
     #[test]
-    fn the_thread_lives_as_long_as_some_clock_and_moves_it_on() {
+    fn the_thread_ticks_as_long_as_there_is_a_clock() {
         let clock = TickingClock::new();
         let is_ticking = || sync::lock(&CLOCKS).thread.is_some() && ticked_ns() != 0;
         assert!(is_ticking());
@@ -207,12 +206,12 @@ mod tests {
         let other = clock.clone();
         drop(clock);
         assert!(is_ticking(), "a clone is the same clock");
-        // A child of a fork finds things so.
+        // The state in which a forked child begins.
         #[cfg(unix)]
         Stopped(sync::lock(&CLOCKS)).forget_other_threads();
         let now = other.now_ns();
         assert!(last <= now && now <= system_time::now_ns());
-        assert!(is_ticking(), "started anew");
+        assert!(is_ticking(), "the thread was not started again");
         drop(other);
         while is_ticking() {
             thread::yield_now();

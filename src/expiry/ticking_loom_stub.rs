@@ -1,4 +1,4 @@
-//! What stands for `ticking` in models, where no thread comes by itself: the system's clock.
+//! Replaces `ticking` in models, which cannot have a thread of their own: the system's clock.
 #![forbid(unsafe_code)]
 
 use super::clock::Clock;

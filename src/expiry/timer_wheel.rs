@@ -1,39 +1,39 @@
-//! A hierarchical timer wheel over node ids: when has which entry to be looked at?
+//! A hierarchical timer wheel over node ids: which entry to check, and when.
 //!
 //! The wheel has levels of 64 slots. A slot of the lowest level is one tick, a slot of each further
-//! level is the whole level below it. A timer stands in the slot of the highest digit, in base 64,
-//! in which its tick differs from the wheel's; when the wheel comes to a slot of an upper level,
+//! level is the whole level below it. A timer is in the slot of the highest digit, in base 64,
+//! in which its tick differs from the wheel's; when the wheel reaches a slot of an upper level,
 //! its timers move to levels below. So setting, moving and stopping a timer take constant time, and
-//! firing one at most one move for each level. This is the hierarchy (scheme 7) of Varghese and
-//! Lauck, "Hashed and Hierarchical Timing Wheels" (SOSP 1987); it differs in that a word of bits for
-//! each level tells the slots in use, so that the wheel jumps over empty ones, and that work can be
-//! left off after any timer.
+//! firing one takes at most one move for each level. This is the hierarchy (scheme 7) of Varghese and
+//! Lauck, "Hashed and Hierarchical Timing Wheels" (SOSP 1987), with two differences: a word of bits for
+//! each level marks the slots in use, so that the wheel jumps over empty ones, and the work can be
+//! interrupted after any timer.
 //!
-//! Timers are kept in an array by node id and linked through it: a node that leaves takes its
-//! timer with it, so no generation is needed, and there are no pointers.
+//! Timers are stored in an array by node id and linked by index. A node that leaves stops its timer, so
+//! timers need no generation, and there are no pointers.
 //!
 //! What must always hold:
-//! - A timer that is set stands in the slot that its tick has relative to the wheel's, or, if its
-//!   tick has passed, at or above that place; no timer stands in a slot whose whole time has passed.
+//! - A timer that is set is in the slot that its tick has relative to the wheel's, or at a higher level; no
+//!   timer is in a slot whose whole time has passed.
 //! - A slot's bit is set if and only if it has a timer.
 #![forbid(unsafe_code)]
 
 /// Bits of a tick that choose a slot of one level.
 const DIGIT_BITS: u32 = 6;
 const SLOTS: usize = 1 << DIGIT_BITS;
-/// Enough for 64 bits.
+/// Enough levels for 64 bits.
 const LEVELS: usize = u64::BITS.div_ceil(DIGIT_BITS) as usize;
 
 /// No timer follows.
 const END: u32 = u32::MAX;
-/// In `previous`: the rest is the slot that the timer is the first of.
+/// In `previous`: the timer is the first of its slot, whose index is in the other bits.
 const FIRST: u32 = 1 << 31;
 /// In `previous`: the timer is not set.
 const UNSET: u32 = u32::MAX;
 
 #[derive(Clone, Copy)]
 struct Timer {
-    /// The tick from which on it may fire.
+    /// The tick from which it may fire.
     due: u64,
     next: u32,
     previous: u32,
@@ -43,9 +43,9 @@ const NO_TIMER: Timer = Timer { due: 0, next: END, previous: UNSET };
 
 /// The timers of one partition.
 pub(crate) struct TimerWheel {
-    /// Two to this many nanoseconds are a tick.
+    /// A tick takes 2^`tick_bits` nanoseconds.
     tick_bits: u32,
-    /// The tick that the wheel has come to.
+    /// The tick that the wheel has reached.
     now: u64,
     /// The first timer of each slot, level by level.
     slots: Box<[u32]>,
@@ -66,14 +66,13 @@ impl TimerWheel {
         }
     }
 
-    /// Sets the timer of `node`, moving it if it is set: it is to fire within the tick that begins
-    /// after `deadline_ns`.
+    /// Sets or moves the timer of `node`, to fire in the tick that begins after `deadline_ns`.
     #[inline]
     pub(crate) fn set(&mut self, node: usize, deadline_ns: u64) {
         if node >= self.timers.len() {
             self.timers.resize(node + 1, NO_TIMER);
         }
-        // Not the tick of the deadline itself, which is not past before the tick is over.
+        // The tick after that of the deadline: only then is the deadline surely past.
         let due = (deadline_ns >> self.tick_bits).saturating_add(1);
         let timer = self.timers[node];
         if timer.previous != UNSET {
@@ -96,14 +95,14 @@ impl TimerWheel {
         }
     }
 
-    /// Stops a timer that is due at `now_ns` and names its node. Each timer that is stopped or moved
-    /// to another slot costs one of `budget`; `None` when nothing is due or the budget is spent.
+    /// Stops a timer that is due at `now_ns` and returns its node. Each timer that is stopped or moved
+    /// to another slot costs one of `budget`; `None` if nothing is due or the budget is spent.
     pub(crate) fn fire(&mut self, now_ns: u64, budget: &mut u32) -> Option<usize> {
         let now = now_ns >> self.tick_bits;
         loop {
             let Some((level, slot, start)) = self.first_slot().filter(|(.., start)| *start <= now)
             else {
-                // Nothing stands in between, so no timer's place changes by this.
+                // No slot in use begins before `now`, so no timer belongs to another slot afterwards.
                 self.now = self.now.max(now);
                 return None;
             };
@@ -122,11 +121,11 @@ impl TimerWheel {
         }
     }
 
-    /// From when on [`fire`](Self::fire) has something to do.
+    /// The time from which [`fire`](Self::fire) has something to do.
     #[inline]
     pub(crate) fn next_ns(&self) -> Option<u64> {
         let (.., start) = self.first_slot()?;
-        // Beyond the end of time it is due when that comes.
+        // A timer beyond the end of time is due at the end.
         Some(start.checked_mul(1 << self.tick_bits).unwrap_or(u64::MAX - 1))
     }
 
@@ -151,9 +150,9 @@ impl TimerWheel {
         first
     }
 
-    /// Where a timer belongs.
+    /// The level and slot of a timer.
     #[inline]
-    fn place(&self, due: u64) -> (usize, usize) {
+    fn slot_of(&self, due: u64) -> (usize, usize) {
         let due = due.max(self.now);
         let highest = (u64::BITS - 1) - ((due ^ self.now) | 1).leading_zeros();
         let level = highest / DIGIT_BITS;
@@ -163,7 +162,7 @@ impl TimerWheel {
     }
 
     fn link(&mut self, node: usize, due: u64) {
-        let (level, slot) = self.place(due);
+        let (level, slot) = self.slot_of(due);
         let at = level * SLOTS + slot;
         let id = u32::try_from(node).expect("node ids have 31 bits");
         let first = u32::try_from(at).expect("there are few slots") | FIRST;
@@ -175,7 +174,7 @@ impl TimerWheel {
         self.occupied[level] |= 1 << slot;
     }
 
-    /// Takes a timer out of its slot; what it says of itself is the caller's to change.
+    /// Removes a timer from its slot. The caller changes the timer itself.
     fn unlink(&mut self, timer: Timer) {
         if timer.next != END {
             self.timers[timer.next as usize].previous = timer.previous;
@@ -191,24 +190,24 @@ impl TimerWheel {
         }
     }
 
-    /// Panics unless the wheel's structure holds, only `nodes` have timers, and all do of which that
-    /// is said.
+    /// Panics unless the structure of the wheel holds, only `nodes` have timers, and all of them that are
+    /// `true` have one.
     pub(crate) fn validate(&self, nodes: impl Iterator<Item = (usize, bool)>) {
         let mut set = vec![false; self.timers.len()];
         for at in 0..self.slots.len() {
             let (level, slot) = (at / SLOTS, at % SLOTS);
             let is_occupied = self.occupied[level] >> slot & 1 == 1;
-            assert_eq!(is_occupied, self.slots[at] != END, "a slot's bit does not tell of it");
+            assert_eq!(is_occupied, self.slots[at] != END, "a slot's bit is wrong");
             let (mut node, mut previous) = (self.slots[at], FIRST | u32::try_from(at).unwrap_or(0));
             while node != END {
                 let timer = self.timers[node as usize];
                 assert_eq!(timer.previous, previous, "a timer's links do not agree");
-                let (own_level, own_slot) = self.place(timer.due);
+                let (own_level, own_slot) = self.slot_of(timer.due);
                 assert!(
                     (own_level, own_slot) == (level, slot) || own_level < level,
-                    "a timer stands in a slot that is not its own"
+                    "a timer is in a wrong slot"
                 );
-                assert!(!set[node as usize], "a timer stands in two slots");
+                assert!(!set[node as usize], "a timer is in two slots");
                 set[node as usize] = true;
                 (node, previous) = (timer.next, node);
             }
@@ -227,7 +226,7 @@ mod tests {
 
     use super::*;
 
-    /// Everything that fires at `now_ns`, in any order.
+    /// All nodes whose timers fire at `now_ns`, sorted.
     fn fired(wheel: &mut TimerWheel, now_ns: u64) -> Vec<usize> {
         let mut nodes: Vec<_> =
             std::iter::from_fn(|| wheel.fire(now_ns, &mut { u32::MAX })).collect();
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn wheel_works_off_a_crowd_in_bounded_steps_whatever_is_set_meanwhile() {
+    fn many_due_timers_fire_in_bounded_steps_while_others_are_set() {
         let mut wheel = TimerWheel::new(4);
         (0..1000).for_each(|node| wheel.set(node, 1 << 20));
         let now = (1 << 20) + 16;
@@ -278,7 +277,7 @@ mod tests {
                 fired.push(node);
             }
             runs += 1;
-            // Comes in between, at a time that the wheel has passed and at one that it has not.
+            // Two more timers: one for a time that the wheel has passed, one for a later time.
             if runs == 20 {
                 wheel.set(1000, 5);
                 wheel.set(1001, now + 1000);
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn clock_that_goes_back_fires_nothing_early_and_loses_nothing() {
+    fn a_clock_that_goes_back_fires_no_timer_early_and_loses_none() {
         let mut wheel = TimerWheel::new(4);
         assert_eq!(fired(&mut wheel, 10_000), [] as [usize; 0]);
         wheel.set(1, 500);
@@ -299,9 +298,9 @@ mod tests {
         assert_eq!(fired(&mut wheel, 10_000), [1]);
     }
 
-    /// The same as a sorted map from ticks would do, for random calls.
+    /// Random calls have the same effect as on a map from nodes to ticks.
     #[test]
-    fn wheel_agrees_with_a_sorted_map() {
+    fn a_wheel_agrees_with_a_map() {
         for seed in 1..200_u64 {
             let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
             let mut random = move |below: u64| {

@@ -1,4 +1,4 @@
-//! The timers of a partition's entries: made when the first entry with a deadline comes.
+//! The timers of a partition's entries, allocated when the first entry with a deadline is inserted.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -10,18 +10,17 @@ use crate::base::sync::{self, Ordering};
 use crate::entry::Deadline;
 use crate::entry::EntryPtr;
 
-/// 2^24 nanoseconds, 17 milliseconds, are a tick unless the builder says otherwise.
+/// By default, a tick takes 2^24 nanoseconds, 17 milliseconds.
 const DEFAULT_TICK_BITS: u32 = 24;
-/// The wheel turns on 2^this times in a tick. A timer fires when the turn of its deadline is over:
-/// what is left of the tick is for whoever has to notice, which is a thread that may have to wait
-/// for a core, or a writer whose coarse clock is late.
+/// A tick has 2^`TURN_BITS` turns of the wheel. A timer fires when the turn of its deadline is over. The rest
+/// of the tick is left for a maintenance thread that has to wait for a core, or a writer whose coarse clock
+/// is late.
 const TURN_BITS: u32 = 1;
 
-/// The timers of one partition. A timer is set for a deadline that the entry had once; whether it
-/// has come is for the entry to say when the timer fires, so a hit that moves the deadline ahead
-/// does not come by here.
+/// The timers of one partition. A timer is set for a deadline that the entry had at some time. When it fires,
+/// the entry's present deadline counts, so a hit that moves the deadline ahead does not set the timer.
 pub(crate) struct Timers {
-    /// Two to this many nanoseconds are a turn of the wheel.
+    /// A turn of the wheel takes 2^`turn_bits` nanoseconds.
     turn_bits: u32,
     wheel: Option<Box<TimerWheel>>,
 }
@@ -49,9 +48,9 @@ impl Timers {
     }
 
     fn watch_deadline(&mut self, id: NodeId, entry: EntryPtr) {
-        // SeqCst: between the entry's node, which was stored before, and the deadline. Who moves a
-        // deadline to an earlier time stores it before looking at the node: either this sees the
-        // new deadline, or they see the node and report it (`Partition::note_moved`).
+        // SeqCst: between the entry's node, which was stored before, and the deadline. A thread that moves
+        // a deadline to an earlier time stores it before it reads the node: either this thread sees the
+        // new deadline, or that thread sees the node and reports it (`Partition::note_moved`).
         sync::fence(Ordering::SeqCst);
         match entry.extension().map(|extension| extension.deadline.get()) {
             None | Some(Deadline::NEVER) => self.forget(id),
@@ -71,21 +70,21 @@ impl Timers {
         }
     }
 
-    /// A node whose timer is due, which is stopped by this; see [`TimerWheel::fire`].
+    /// Stops a timer that is due and returns its node; see [`TimerWheel::fire`].
     #[inline]
     pub(crate) fn fire(&mut self, now_ns: u64, budget: &mut u32) -> Option<NodeId> {
         let node = self.wheel.as_mut()?.fire(now_ns, budget)?;
         Some(NodeId::from_raw(u32::try_from(node).expect("it was a node id when it was set")))
     }
 
-    /// From when on there is something to do; `NEVER` if nothing is to come.
+    /// The time from which a timer may be due; `NEVER` if none is set.
     #[inline]
     pub(crate) fn next_ns(&self) -> u64 {
         self.wheel.as_ref().and_then(|wheel| wheel.next_ns()).unwrap_or(Deadline::NEVER)
     }
 
-    /// Panics unless every entry with a deadline has a timer. One whose deadline was taken away may
-    /// have it still.
+    /// Panics unless every entry with a deadline has a timer. An entry whose deadline was removed may still
+    /// have one.
     pub(crate) fn validate(&self, entries: impl Iterator<Item = (NodeId, EntryPtr)>) {
         let has_deadline = |entry: EntryPtr| {
             entry.extension().is_some_and(|entry| entry.deadline.get() != Deadline::NEVER)

@@ -1,5 +1,4 @@
-//! How long an entry may live, as the builder, the caller or an [`Expiry`] says, and what becomes
-//! of that when it is used.
+//! How long an entry may live, by the builder, the caller or an [`Expiry`], and how a use changes that.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -16,17 +15,17 @@ use crate::entry::{DeadlineSpec, EntryPtr, Extension};
 /// Computes how long each entry may live.
 ///
 /// Every answer counts from the call: `Some(duration)` sets the deadline that far ahead, `None`
-/// takes it away, and `Some(Duration::ZERO)` makes the entry expire at once. Where the cache has a
-/// [time to live](crate::Builder::time_to_live) or [to idle](crate::Builder::time_to_idle) too, the
-/// earliest deadline counts, so no answer prolongs what these allow. A lifetime given with
-/// [`insert_with_ttl`](crate::Cache::insert_with_ttl) takes the place of what the first two methods
-/// would say, and the third cannot prolong it. The module [`expiry`](crate::expiry) has all of this
+/// removes it, and `Some(Duration::ZERO)` makes the entry expire at once. If the cache also has a
+/// [time to live](crate::Builder::time_to_live) or [to idle](crate::Builder::time_to_idle), the
+/// earliest deadline counts, so no answer prolongs these lifetimes. A lifetime given with
+/// [`insert_with_ttl`](crate::Cache::insert_with_ttl) takes the place of the answers of the first two
+/// methods, and the third cannot prolong it. The module [`expiry`](crate::expiry) has all of this
 /// in one table.
 ///
 /// The methods run in the calls that they are named after, while the calling thread is pinned, and
 /// may run more than once for one call if threads compete for a key: they must be quick and must
-/// not wait. They may use the cache. A panic comes through the call; an insertion has changed
-/// nothing then.
+/// not wait. They may use the cache. A panic is propagated to the caller; an insertion has then changed
+/// nothing.
 ///
 /// # Examples
 /// ```
@@ -50,16 +49,16 @@ pub trait Expiry<K, V>: Send + Sync {
     /// How long a new entry may live.
     fn after_create(&self, key: &K, value: &V) -> Option<Duration>;
 
-    /// How long an entry may live whose value replaces another; `remaining` is what that one had
-    /// left, `None` if it had no deadline. Default: as a new entry.
+    /// How long an entry may live that replaces another one; `remaining` is the time that the old entry had
+    /// left, `None` if it had no deadline. Default: the answer of `after_create`.
     fn after_update(&self, key: &K, value: &V, remaining: Option<Duration>) -> Option<Duration> {
         let _ = remaining;
         self.after_create(key, value)
     }
 
-    /// How long an entry may live that a lookup has just found; `remaining` is what it had left
-    /// before this use, by the earliest of its deadlines. An answer that equals `remaining` leaves
-    /// the deadline computed last as it is. Default: `remaining`.
+    /// How long an entry may live that a lookup has just found; `remaining` is the time that it had left
+    /// before this use, by the earliest of its deadlines. An answer that equals `remaining` does not change
+    /// the deadline that was computed last. Default: `remaining`.
     fn after_read(&self, key: &K, value: &V, remaining: Option<Duration>) -> Option<Duration> {
         let _ = (key, value);
         remaining
@@ -69,10 +68,10 @@ pub trait Expiry<K, V>: Send + Sync {
 /// How long a new entry is to live.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum EntryTtl {
-    /// As the cache is set up.
+    /// The cache's own lifetimes.
     #[default]
     Default,
-    /// This long, give or take the jitter.
+    /// This duration, with jitter.
     For(Duration),
 }
 
@@ -86,7 +85,7 @@ pub(crate) struct ExpiryConfig<K, V> {
     pub(crate) clock: ClockKind,
     /// See [`Timing::is_expiry_lazy`].
     pub(crate) is_expiry_lazy: bool,
-    /// Whether someone asks for the ages of entries that cannot expire.
+    /// Whether entries that cannot expire need an age too.
     pub(crate) wants_ages: bool,
 }
 
@@ -119,7 +118,7 @@ impl<K, V> ExpiryConfig<K, V> {
         if self.time_to_idle == Some(Duration::ZERO) {
             return Err(BuildError::ZeroTimeToIdle);
         }
-        // Also false for what is not a number.
+        // A NaN is not in the range either.
         if !(0.0..=1.0).contains(&self.jitter) {
             return Err(BuildError::BadJitter { given: self.jitter });
         }
@@ -135,7 +134,7 @@ impl<K, V> ExpiryConfig<K, V> {
         let idle_ns = in_ns(self.time_to_idle);
         let idle_step_ns = (idle_ns / IDLE_STEPS).min(MAX_IDLE_STEP_NS);
         let time = CacheTime::new(self.clock.clone());
-        // What is further ahead no hit would move.
+        // A hit does not move a deadline that is further ahead.
         let unchecked_ahead_ns =
             if idle_ns == Deadline::NEVER { 0 } else { idle_ns - idle_step_ns };
         Timing {
@@ -156,13 +155,12 @@ impl<K, V> ExpiryConfig<K, V> {
     }
 }
 
-/// An idle entry's deadline is moved only by a hit that moves it that far: that many times at most
-/// within one time to idle, and at most once in so long.
+/// A hit moves the deadline of the time to idle only if that moves it by more than a 64th of the time to idle,
+/// or by more than 2^28 nanoseconds (0.27 seconds) if that is less.
 const IDLE_STEPS: u64 = 64;
 const MAX_IDLE_STEP_NS: u64 = 1 << 28;
 
-/// A deadline that is no further from the time of writing never saturates, so that time follows
-/// from it.
+/// With a time to live below this, a deadline never saturates, so the time of writing follows from it.
 const MAX_INVERTIBLE_TTL_NS: u64 = 1 << 62;
 
 /// A cache's time and the lifetimes that hold for all its entries.
@@ -172,15 +170,15 @@ pub(crate) struct Timing {
     idle_ns: u64,
     idle_step_ns: u64,
     jitter: f64,
-    /// Whether expiry is lazy: an expired entry stays until somebody finds it or asks for a sweep.
+    /// Whether expiry is lazy: an expired entry stays until an operation finds it or a sweep removes it.
     pub(crate) is_expiry_lazy: bool,
     /// Whether every entry gets an extension.
     applies_to_all: bool,
-    /// Whether entries without a lifetime of their own have that of the cache, and nobody wants more
-    /// to be known of them: with an idle time the limit follows from the time of writing then, and
-    /// without one the time of writing from the deadline.
+    /// Whether all entries without a lifetime of their own have that of the cache unchanged, and entries that
+    /// cannot expire need no age. Then the limit follows from the time of writing if there is a time to
+    /// idle, and else the time of writing follows from the deadline.
     is_regular: bool,
-    /// Whether an [`Expiry`] is asked, of lookups too.
+    /// Whether the cache has an [`Expiry`].
     is_computed: bool,
     /// From which deadline on a hit passes unchecked; `None` if every hit has to be checked.
     unchecked_from: Option<DeadlineBound>,
@@ -195,7 +193,7 @@ impl Timing {
         (self.idle_ns != Deadline::NEVER).then(|| Duration::from_nanos(self.idle_ns))
     }
 
-    /// What a new entry of `hash` needs in front of its header, if anything.
+    /// The deadline specification of a new entry; `None` if it needs no extension.
     #[inline]
     pub(crate) fn spec(&self, lifetime: EntryTtl, hash: u64) -> Option<DeadlineSpec> {
         let is_default = matches!(lifetime, EntryTtl::Default);
@@ -214,7 +212,7 @@ impl Timing {
         })
     }
 
-    /// The same of an entry that gets an extension anyhow.
+    /// As [`spec`](Self::spec), for an entry that gets an extension in any case.
     pub(crate) fn spec_always(&self, lifetime: EntryTtl, hash: u64) -> DeadlineSpec {
         let ttl_ns = match lifetime {
             EntryTtl::Default => self.ttl_ns,
@@ -235,8 +233,8 @@ impl Timing {
         }
     }
 
-    /// Gives an entry, which nobody else has yet, the lifetime that an [`Expiry`] has computed,
-    /// within that which it has already.
+    /// Gives an entry, which no other thread can see yet, the lifetime that an [`Expiry`] has computed,
+    /// within the lifetime that it has already.
     pub(crate) fn set_lifetime(&self, entry: EntryPtr, ttl: Option<Duration>) {
         let Some(extension) = entry.extension() else { return };
         let ttl_ns = self.jittered(ttl.map_or(Deadline::NEVER, nanoseconds), entry.hash());
@@ -252,7 +250,7 @@ impl Timing {
         extension.deadline.set(computed_ns.min(limit_ns));
     }
 
-    /// Lets the lifetime of an entry, which nobody else has yet, begin now.
+    /// Lets the lifetime of an entry, which no other thread can see yet, begin now.
     pub(crate) fn restart(&self, entry: EntryPtr, lifetime: EntryTtl) {
         let Some(extension) = entry.extension() else { return };
         let spec = self.spec_always(lifetime, entry.hash());
@@ -266,7 +264,7 @@ impl Timing {
         extension.deadline.set(spec.deadline_ns);
     }
 
-    /// Whether the entry is surely valid, and a hit on it leaves its deadline as it is.
+    /// Whether the entry is surely valid, and a hit does not change its deadline.
     #[inline(always)]
     pub(crate) fn passes_unchecked(&self, extension: &Extension) -> bool {
         let Some(bound) = &self.unchecked_from else { return false };
@@ -274,7 +272,7 @@ impl Timing {
         deadline == Deadline::NEVER || bound.is_surely_at_most(deadline)
     }
 
-    /// Whether the entry is valid now. What is not stays so.
+    /// Whether the entry is valid now. An entry that is not valid stays so.
     #[inline]
     pub(crate) fn is_valid(&self, extension: &Extension) -> bool {
         match extension.deadline.get() {
@@ -296,18 +294,18 @@ impl Timing {
         }
     }
 
-    /// Whether hits move deadlines by themselves.
+    /// Whether there is a time to idle, so that hits move deadlines.
     fn has_idle_time(&self) -> bool {
         self.idle_ns != Deadline::NEVER
     }
 
-    /// Whether hits move deadlines at all.
+    /// Whether hits move deadlines, by a time to idle or by an [`Expiry`].
     fn hits_move(&self) -> bool {
         self.has_idle_time() || self.is_computed
     }
 
-    /// As [`is_valid`](Self::is_valid), of an entry that is used if it is: moves the deadline where
-    /// there is a time to idle, unless that would not move it far.
+    /// As [`is_valid`](Self::is_valid), for a hit: if the entry is valid and there is a time to idle, moves
+    /// the deadline, unless that would not move it far.
     #[inline]
     pub(crate) fn is_valid_for_use(&self, entry: EntryPtr) -> bool {
         let Some(extension) = entry.extension() else { return true };
@@ -324,14 +322,14 @@ impl Timing {
         let limit_ns = entry.limit_ns(self.ttl_ns).min(entry.computed_ns());
         let moved = Deadline::after(now, self.idle_ns).min(limit_ns);
         if moved.saturating_sub(deadline) > self.idle_step_ns {
-            // Another hit may be first, which is as good, or the entry may have expired.
+            // If this fails, another hit has moved the deadline, which is as good, or the entry has expired.
             let _ = extension.deadline.move_from(deadline, moved);
         }
         true
     }
 
-    /// Gives a valid entry `ttl` to live from now on, `None` for ever. Says whether the deadline is
-    /// earlier than before, or `None` if the entry has expired or cannot.
+    /// Gives a valid entry `ttl` to live from now on, `None` for ever. Returns whether the deadline is
+    /// earlier or later than before, or `None` if the entry has expired or cannot expire.
     pub(crate) fn set_remaining(&self, entry: EntryPtr, ttl: Option<Duration>) -> Option<Moved> {
         let extension = entry.extension()?;
         let ttl_ns = ttl.map_or(Deadline::NEVER, nanoseconds);
@@ -351,9 +349,8 @@ impl Timing {
         }
     }
 
-    /// Gives a valid entry, which is being used, the lifetime that an [`Expiry`] has computed, from
-    /// now on; never more than its other lifetimes allow. Returns as
-    /// [`set_remaining`](Self::set_remaining) does.
+    /// Gives a valid entry that a lookup has found the lifetime that an [`Expiry`] has computed, from
+    /// now on, within its other lifetimes. Returns the same as [`set_remaining`](Self::set_remaining).
     pub(crate) fn set_computed(&self, entry: EntryPtr, ttl: Option<Duration>) -> Option<Moved> {
         let ttl_ns = ttl.map_or(Deadline::NEVER, nanoseconds);
         let now = self.now_for(ttl_ns.min(self.idle_ns));
@@ -377,14 +374,15 @@ impl Timing {
         Some(Duration::from_nanos(self.time.now_ns().saturating_sub(written_ns)))
     }
 
-    /// A time from which a lifetime of `ttl_ns` may count: at most a hundredth of it early.
+    /// The time from which a lifetime of `ttl_ns` counts: the present, or a cheaper reading that is earlier,
+    /// with the monotonic clock by at most a hundredth of the lifetime.
     #[inline]
     fn now_for(&self, ttl_ns: u64) -> u64 {
         let (early, late) = self.time.around_ns();
         if early == late || ttl_ns > late - early { early } else { self.time.now_ns() }
     }
 
-    /// Spreads lifetimes: a different one for each key and moment, the same for the same ones.
+    /// Applies the jitter: the lifetime depends on the key and the moment, and on nothing else.
     fn jittered(&self, ttl_ns: u64, hash: u64) -> u64 {
         if self.jitter == 0.0 || ttl_ns == Deadline::NEVER || ttl_ns == 0 {
             return ttl_ns;
@@ -395,7 +393,7 @@ impl Timing {
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "a spread needs no more than 52 bits, and casts of floats saturate"
+            reason = "the jitter needs no more than 52 bits, and casts of floats saturate"
         )]
         {
             let unit = (random >> 11) as f64 / (1_u64 << 53) as f64;
@@ -405,7 +403,7 @@ impl Timing {
     }
 }
 
-/// Where a deadline was moved to.
+/// In which direction a deadline was moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moved {
     Earlier,
@@ -447,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn by_a_system_clock_a_hit_that_is_far_from_its_deadline_passes_unchecked() {
+    fn with_a_system_clock_a_hit_far_from_its_deadline_passes_unchecked() {
         for clock in [ClockKind::of(MonotonicClock), ClockKind::of(CoarseClock)] {
             let seconds = |seconds| Some(Duration::from_secs(seconds));
             let live = ExpiryConfig { time_to_live: seconds(100), ..expiry_config(clock.clone()) }
@@ -456,12 +454,12 @@ mod tests {
                 .timing();
             let short =
                 ExpiryConfig { time_to_idle: seconds(1), ..expiry_config(clock.clone()) }.timing();
-            let asked =
+            let computed =
                 ExpiryConfig { expiry: Some(Arc::new(Forever)), ..expiry_config(clock) }.timing();
             let passes_unchecked = |timing: &Timing, deadline_ns| {
                 timing.passes_unchecked(&Extension { deadline: Deadline::new(deadline_ns) })
             };
-            // Elsewhere every hit asks further.
+            // On other systems every hit is checked.
             let has_coarse = crate::base::system_time::coarse_ns().is_some();
             let now = |timing: &Timing| timing.time.now_ns();
             assert_eq!(passes_unchecked(&live, now(&live) + 60 * SECOND), has_coarse);
@@ -476,7 +474,10 @@ mod tests {
                 assert!(passes_unchecked(timing, Deadline::NEVER));
                 assert!(!passes_unchecked(timing, Deadline::EXPIRED));
             }
-            assert!(!passes_unchecked(&asked, Deadline::NEVER), "nobody would ask the user's");
+            assert!(
+                !passes_unchecked(&computed, Deadline::NEVER),
+                "the user's `Expiry` was not called"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How much a cache may hold, and which part of it each partition may.
+//! How much a cache may hold, and each of its partitions.
 #![forbid(unsafe_code)]
 
 use super::PolicyConfig;
@@ -10,7 +10,7 @@ pub(crate) struct Limits {
     pub(crate) weight: u64,
 }
 
-/// The bounds of a whole cache, where there are any.
+/// The bounds of a whole cache; `None` where there is none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) capacity: Option<usize>,
@@ -18,24 +18,24 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// Whether a bound is 0, so that nothing is stored, not even what weighs nothing.
+    /// Whether a bound is 0, so that nothing is stored, not even an entry of weight 0.
     pub(crate) fn is_zero(self) -> bool {
         self.capacity == Some(0) || self.max_weight == Some(0)
     }
 
-    /// What all partitions together may weigh, if that is bounded.
+    /// The most that all partitions together may weigh, if that is bounded.
     pub(crate) fn sum_of_weights(self) -> Option<u64> {
         if self.is_zero() { Some(0) } else { self.max_weight }
     }
 
-    /// What the partition of that number may hold.
+    /// The limits of the partition number `index`.
     pub(crate) fn share(self, index: usize, partitions: usize) -> Limits {
         if self.is_zero() {
             return Limits { entries: 0, weight: 0 };
         }
         let share = |bound| share_of(bound, index, partitions);
         Limits {
-            // `len` has 31 bits a partition, node ids 32; more than the bound may be held for a
+            // `len` has 31 bits a partition, node ids 32, and a partition may exceed its limit for a
             // moment.
             entries: usize::try_from(self.capacity.map_or(u64::MAX, |all| share(all as u64)))
                 .unwrap_or(usize::MAX)
@@ -44,8 +44,8 @@ impl Bounds {
         }
     }
 
-    /// What the policy of a partition with those limits is told: bounds of 1 at least, for policies
-    /// divide by them, and of a cache that stores nothing they never see an entry.
+    /// The configuration for the policy of a partition with those limits. Its bounds are at least 1,
+    /// because policies divide by them; the policies of a cache that stores nothing never get a node.
     pub(crate) fn policy_config(self, limits: Limits) -> PolicyConfig {
         PolicyConfig::new(
             self.capacity.map(|_| limits.entries.max(1)),
@@ -54,7 +54,7 @@ impl Bounds {
     }
 }
 
-/// One of `partitions` equal parts of `bound`; what does not divide goes to the first ones.
+/// One of `partitions` equal parts of `bound`; the first ones share the remainder.
 pub(crate) fn share_of(bound: u64, index: usize, partitions: usize) -> u64 {
     let (all, rest) = (bound / partitions as u64, bound % partitions as u64);
     all + u64::from((index as u64) < rest)

@@ -1,8 +1,8 @@
-//! What a policy divides among its parts: entries, weight, or whichever is scarcer.
+//! The bound that a policy divides among its segments: entries, weight, or the scarcer of both.
 
 use super::{NodeId, Nodes, PolicyConfig};
 
-/// A bound in the unit that the policy should divide, and how a node counts in it.
+/// A bound in the unit that the policy should divide, and what a node costs in that unit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
     pub(super) total: u64,
@@ -13,15 +13,15 @@ pub(super) struct Budget {
 enum Unit {
     Entries,
     Weight,
-    /// Both are bounded: a node counts by the bound of which it takes the larger part. `entry` and
-    /// `weight` are what an entry and a unit of weight cost.
+    /// Both are bounded: a node costs what it takes of the bound of which it takes the larger part.
+    /// `entry` and `weight` are the costs of an entry and of a unit of weight.
     Scarcer {
         entry: u64,
         weight: f64,
     },
 }
 
-/// The total where both are bounded: fine enough for 2^31 entries.
+/// The total if both are bounded: fine enough for 2^31 entries.
 const SCARCER_TOTAL: u64 = 1 << 40;
 
 impl Budget {
@@ -32,14 +32,14 @@ impl Budget {
             (None, Some(total)) => Self { total, unit: Unit::Weight },
             (Some(entries), Some(max_weight)) => {
                 let entry = (SCARCER_TOTAL / (entries as u64).max(1)).max(1);
-                #[expect(clippy::cast_precision_loss, reason = "a share, not an account")]
+                #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
                 let weight = SCARCER_TOTAL as f64 / max_weight.max(1) as f64;
                 Self { total: SCARCER_TOTAL, unit: Unit::Scarcer { entry, weight } }
             }
         }
     }
 
-    /// The same unit with `part` in `of` of the total, at least 1.
+    /// A budget in the same unit, with `part` in `of` of the total, at least 1.
     pub(super) fn part(self, part: u64, of: u64) -> Self {
         Self { total: share(self.total, part, of).max(1), ..self }
     }
@@ -53,7 +53,7 @@ impl Budget {
         !matches!(self.unit, Unit::Scarcer { .. })
     }
 
-    /// What a node of `weight` costs. The same for the same weight, always.
+    /// The cost of a node of `weight`, which depends on nothing else.
     #[inline]
     pub(super) fn cost(self, weight: u32) -> u64 {
         match self.unit {
@@ -68,10 +68,10 @@ impl Budget {
         }
     }
 
-    /// What `id` costs.
+    /// The cost of `id`.
     #[inline]
     pub(super) fn cost_of<N: Nodes + ?Sized>(self, id: NodeId, nodes: &N) -> u64 {
-        // Asking for a weight means a call and a look at the entry.
+        // A weight takes a call, and a read of the entry.
         if self.counts_entries() { 1 } else { self.cost(nodes.weight(id)) }
     }
 }
@@ -89,11 +89,11 @@ mod tests {
     #[test]
     fn the_scarcer_of_two_bounds_decides() {
         let both = Budget::new(&PolicyConfig::new(Some(100), Some(1_000)));
-        let held = |weight: u32| both.total / both.cost(weight);
-        assert_eq!(held(0), 100);
-        assert_eq!(held(10), 100);
-        assert_eq!(held(100), 10);
-        assert_eq!(held(1_000), 1);
+        let fitting = |weight: u32| both.total / both.cost(weight);
+        assert_eq!(fitting(0), 100);
+        assert_eq!(fitting(10), 100);
+        assert_eq!(fitting(100), 10);
+        assert_eq!(fitting(1_000), 1);
         let huge = Budget::new(&PolicyConfig::new(Some(usize::MAX), Some(u64::MAX)));
         assert!(huge.cost(0) >= 1);
     }

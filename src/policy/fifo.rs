@@ -1,9 +1,9 @@
-//! First in, first out: evicts what was inserted first; accesses and overwrites change nothing, but
-//! that an overwritten entry does not leave for its own new weight while there is another.
+//! First in, first out: evicts the entry that was inserted first. Accesses and overwrites do not change the
+//! order, but an entry is not evicted for its own new weight while there is another.
 #![forbid(unsafe_code)]
 
 use super::list::{Links, NodeList};
-use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
+use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig};
 
 /// First in, first out. O(1) a call; 8 bytes a node.
 #[derive(Debug, Default)]
@@ -49,6 +49,12 @@ impl EvictionPolicy for Fifo {
         Some(victim)
     }
 
+    fn hints(&self) -> &dyn Hints {
+        self
+    }
+}
+
+impl Hints for Fifo {
     fn hottest(&self, count: usize, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         self.links.newest_first(&self.queue).take(count).for_each(name);
     }

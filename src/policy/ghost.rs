@@ -1,22 +1,22 @@
-//! What has left: a small table of hashes of evicted keys, each with a stamp, forgetting the
-//! oldest.
+//! A small table that remembers the hashes of evicted keys, each with a stamp, and forgets the oldest.
 //!
-//! Four-way sets of a 16-bit fingerprint and a 16-bit stamp, so four bytes a slot and no links. It
-//! stands for a queue of the last evicted keys; it may forget one early when its set is full of
-//! younger ones, and takes a stranger for a member with a chance of about 2^-14.
+//! It has sets of four slots, each with a 16-bit fingerprint and a 16-bit stamp, so a slot takes four bytes,
+//! and there are no links. It approximates a queue of the last evicted keys: it may forget a key early if
+//! its set is full of younger ones, and takes an unknown key for a remembered one with a probability of
+//! about 2^-14.
 //!
-//! What a stamp means, and how old one is, is the owner's affair.
+//! The owner decides what a stamp means and how old it is.
 
 use super::sketch::KeyBits;
 
 /// Slots of a set.
 const WAYS: usize = 4;
-/// Slots at most.
+/// The most slots.
 const MAX_SLOTS: u64 = 1 << 28;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct GhostSlot {
-    /// 0: empty.
+    /// 0 if the slot is empty.
     fingerprint: u16,
     stamp: u16,
 }
@@ -26,69 +26,69 @@ pub(super) struct Ghost {
     /// A power of two of sets, or none yet.
     sets: Vec<[GhostSlot; WAYS]>,
     max_slots: usize,
-    /// Entries from which on there have to be more sets.
-    enough_for: usize,
+    /// The number of entries that the sets suffice for.
+    sized_for: usize,
 }
 
 impl Ghost {
-    /// Remembers about the last `capacity` evictions. Its memory grows with [`Self::reserve_for`],
+    /// A ghost of about the last `capacity` evictions. Its memory grows with [`Self::reserve_for`],
     /// up to the power of two at or above `capacity`.
     pub(super) fn new(capacity: u64) -> Self {
         let capacity = capacity.clamp(1, MAX_SLOTS);
         let max_slots = usize::try_from(capacity.next_power_of_two()).expect("at most 2^28");
-        Self { sets: Vec::new(), max_slots: max_slots.max(WAYS), enough_for: 0 }
+        Self { sets: Vec::new(), max_slots: max_slots.max(WAYS), sized_for: 0 }
     }
 
-    /// Makes it remember about the last `capacity` evictions. It gives no memory back.
+    /// Changes the capacity. It frees no memory.
     pub(super) fn resize(&mut self, capacity: u64) {
         self.max_slots = Self::new(capacity).max_slots.max(self.sets.len() * WAYS);
-        self.enough_for = self.enough_for.min(self.sets.len() * WAYS);
+        self.sized_for = self.sized_for.min(self.sets.len() * WAYS);
     }
 
-    /// The entries that it serves: [`reserve_for`](Self::reserve_for) is due before more are there.
-    pub(super) fn enough_for(&self) -> usize {
-        self.enough_for
+    /// The number of entries that it is sized for. [`reserve_for`](Self::reserve_for) has to be called
+    /// before there are more.
+    pub(super) fn sized_for(&self) -> usize {
+        self.sized_for
     }
 
-    /// Grows to serve `held` entries: at least as many slots, up to the next power of two.
+    /// Grows to at least as many slots as there are `entries`, and to a power of two.
     #[cold]
-    pub(super) fn reserve_for(&mut self, held: usize) {
-        if held <= self.enough_for {
+    pub(super) fn reserve_for(&mut self, entries: usize) {
+        if entries <= self.sized_for {
             return;
         }
-        let slots = held.clamp(WAYS, self.max_slots).next_power_of_two();
-        self.enough_for = if slots >= self.max_slots { usize::MAX } else { slots };
+        let slots = entries.clamp(WAYS, self.max_slots).next_power_of_two();
+        self.sized_for = if slots >= self.max_slots { usize::MAX } else { slots };
         if self.sets.is_empty() {
             self.sets.push([GhostSlot::default(); WAYS]);
         }
         while self.sets.len() * WAYS < slots {
-            // One more bit of the hash chooses the set: each is in its old place or in that of
-            // the copy.
+            // One more bit of the hash chooses the set, so a key belongs to its old set or to the copy.
             self.sets.extend_from_within(..);
         }
     }
 
-    /// The set of a key and its fingerprint, which share no bit.
+    /// The set of a key and its fingerprint, which have no bits of the hash in common.
     #[inline]
     fn place(&self, KeyBits(bits): KeyBits) -> Option<(usize, u16)> {
         let mask = self.sets.len().checked_sub(1)?;
         Some(((bits >> 16) as usize & mask, (bits as u16).max(1)))
     }
 
-    /// Remembers a key, in the place of the one of its set with the greatest age, or of itself.
+    /// Remembers a key. It replaces its own slot, or else an empty one or the oldest of its set.
     #[inline]
     pub(super) fn insert(&mut self, key: KeyBits, stamp: u16, age: impl Fn(u16) -> u16) {
         let Some((at, fingerprint)) = self.place(key) else { return };
         let set = &mut self.sets[at];
-        let (mut worst, mut chosen) = (0, 0);
+        let (mut highest, mut chosen) = (0, 0);
         for (way, slot) in set.iter().enumerate() {
             let rank = match slot.fingerprint {
                 own if own == fingerprint => u32::MAX,
                 0 => u32::from(u16::MAX),
                 _ => u32::from(age(slot.stamp)),
             };
-            if rank >= worst {
-                (worst, chosen) = (rank, way);
+            if rank >= highest {
+                (highest, chosen) = (rank, way);
             }
         }
         set[chosen] = GhostSlot { fingerprint, stamp };
@@ -101,7 +101,7 @@ impl Ghost {
         self.sets[at].iter().find(|slot| slot.fingerprint == fingerprint).map(|slot| slot.stamp)
     }
 
-    /// Asks the processor for the set of a key.
+    /// Prefetches the set of a key.
     #[inline]
     pub(super) fn prefetch(&self, key: KeyBits) {
         if let Some((at, _)) = self.place(key) {
@@ -159,9 +159,9 @@ mod tests {
         }
         let known: Vec<u64> = (0..16).filter(|key| ghost.stamp(hash(*key)).is_some()).collect();
         assert!(known.len() > 12, "{known:?}");
-        for held in [65, 500, 5_000] {
-            ghost.reserve_for(held);
-            assert!(known.iter().all(|key| ghost.stamp(hash(*key)) == Some(5)), "{held}");
+        for entries in [65, 500, 5_000] {
+            ghost.reserve_for(entries);
+            assert!(known.iter().all(|key| ghost.stamp(hash(*key)) == Some(5)), "{entries}");
         }
     }
 }

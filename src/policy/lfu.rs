@@ -1,4 +1,4 @@
-//! Least frequently used, the least recently used among those of equal count.
+//! Least frequently used; among entries of equal count, the least recently used.
 //!
 //! The structure is that of Shah, Mitra and Matani ("An O(1) algorithm for implementing the LFU
 //! cache eviction scheme", 2010): a chain of buckets in rising order of count, each a list of its
@@ -6,12 +6,12 @@
 #![forbid(unsafe_code)]
 
 use super::list::{Links, NodeList};
-use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
+use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig};
 
 const NONE: u32 = u32::MAX;
 
-/// Least frequently used. Insertion counts as the first use, an access or an overwrite as one
-/// more; counts never age. O(1) for each call; 12 bytes for each node and 24 for each distinct count.
+/// Least frequently used. The insertion counts as the first use, an access or an overwrite as one
+/// more; counts never age. O(1) a call; 12 bytes for each node and 24 for each distinct count.
 #[derive(Debug)]
 pub struct Lfu {
     links: Links,
@@ -21,7 +21,7 @@ pub struct Lfu {
     free: Vec<u32>,
     /// The bucket of the lowest count.
     lowest: u32,
-    /// That of the highest.
+    /// The bucket of the highest count.
     highest: u32,
 }
 
@@ -180,7 +180,7 @@ impl EvictionPolicy for Lfu {
         if wanted <= 1 {
             return;
         }
-        // From the highest bucket down: nodes come in rising order of count.
+        // Searched from the highest bucket down, because nodes are usually restored in rising order of count.
         let mut below = self.highest;
         while below != NONE && self.buckets[below as usize].count > wanted {
             below = self.buckets[below as usize].lower;
@@ -200,6 +200,12 @@ impl EvictionPolicy for Lfu {
         self.drop_if_empty(from);
     }
 
+    fn hints(&self) -> &dyn Hints {
+        self
+    }
+}
+
+impl Hints for Lfu {
     fn frequency(&self, id: NodeId, _nodes: &dyn Nodes) -> u64 {
         match self.bucket_of.get(id.index()).and_then(|at| self.buckets.get(*at as usize)) {
             Some(bucket) => bucket.count,

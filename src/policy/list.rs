@@ -1,4 +1,4 @@
-//! Doubly linked lists of nodes, by index: several lists share one table of links.
+//! Doubly linked lists of nodes, linked by index. Several lists share one table of links.
 
 use super::NodeId;
 
@@ -37,7 +37,7 @@ fn node(raw: u32) -> Option<NodeId> {
 }
 
 impl Links {
-    /// Makes room for the links of `id`, which may be newer than any node so far.
+    /// Makes room for the links of `id`, which may be higher than all ids before.
     #[inline]
     pub(super) fn reserve_for(&mut self, id: NodeId) {
         if id.index() >= self.links.len() {
@@ -61,7 +61,7 @@ impl Links {
         list.front = id.to_raw();
     }
 
-    /// Takes `id`, which must be in `list`, out of it.
+    /// Removes `id`, which must be in `list`.
     #[inline]
     pub(super) fn remove(&mut self, list: &mut NodeList, id: NodeId) {
         let NodeLink { newer, older } = self.links[id.index()];
@@ -83,7 +83,7 @@ impl Links {
         }
     }
 
-    /// Names the `count` nodes that follow `from` towards the front, itself included.
+    /// Names up to `count` nodes, from `from` towards the front.
     pub(super) fn name_from(
         &self,
         from: Option<NodeId>,
@@ -98,7 +98,7 @@ impl Links {
         }
     }
 
-    /// The oldest node of `list` but for `spared`, which is named only if it is alone.
+    /// The oldest node of `list` other than `spared`, or `spared` if there is no other.
     pub(super) fn oldest_sparing(&self, list: &NodeList, spared: NodeId) -> Option<NodeId> {
         let oldest = list.back()?;
         if oldest == spared { self.newer(oldest).or(Some(oldest)) } else { Some(oldest) }

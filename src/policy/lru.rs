@@ -1,8 +1,8 @@
-//! Least recently used: a list in the order of the last use; the back of it leaves.
+//! Least recently used: a list in the order of the last use, whose back is evicted.
 #![forbid(unsafe_code)]
 
 use super::list::{Links, NodeList};
-use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
+use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig};
 
 /// Least recently used. An access or an overwrite is a use. O(1) a call; 8 bytes a node.
 #[derive(Debug, Default)]
@@ -52,6 +52,12 @@ impl EvictionPolicy for Lru {
         Some(victim)
     }
 
+    fn hints(&self) -> &dyn Hints {
+        self
+    }
+}
+
+impl Hints for Lru {
     fn hottest(&self, count: usize, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         self.links.newest_first(&self.recent).take(count).for_each(name);
     }

@@ -1,4 +1,4 @@
-//! A policy as a value of a configuration: read, written, compared.
+//! A policy as a value in a configuration: how it is read, written and compared.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -16,7 +16,7 @@ impl fmt::Display for Policy {
     }
 }
 
-/// Reads a name, as [`Policy::named`] does, but refuses one that is unknown.
+/// Reads a name, as [`Policy::named`] does, but refuses an unknown one.
 impl FromStr for Policy {
     type Err = ParsePolicyError;
 
@@ -29,8 +29,8 @@ impl FromStr for Policy {
 }
 
 /// A policy of the library, or one that was [registered](super::register_policy), is the same each
-/// time it is chosen. One of a user's own equals its clones; two calls of [`Policy::custom`] make two
-/// that differ, even by one name.
+/// time it is chosen. Other custom policies equal their clones only: two calls of [`Policy::custom`] make
+/// policies that differ, even if they have the same name.
 impl PartialEq for Policy {
     fn eq(&self, other: &Self) -> bool {
         let is_same = match (&self.factory, &other.factory) {
@@ -46,20 +46,20 @@ impl Eq for Policy {}
 
 impl Hash for Policy {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Equal policies have equal names, whatever the case.
+        // Equal policies may differ in the case of their names.
         self.name.bytes().for_each(|byte| state.write_u8(byte.to_ascii_lowercase()));
         state.write_u8(0xff);
     }
 }
 
-/// Writes the name. A policy that is not registered under its name is refused, since it could not be
+/// Writes the name. A policy that is not registered under its name is refused, because it could not be
 /// read back.
 #[cfg(feature = "serde")]
 impl serde::Serialize for Policy {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if registry::find(self.name()).as_ref() != Some(self) {
             return Err(serde::ser::Error::custom(format_args!(
-                "policy `{self}` is known by no name; register it with `register_policy`"
+                "policy `{self}` is not registered under its name; use `register_policy`"
             )));
         }
         serializer.serialize_str(self.name())

@@ -1,12 +1,12 @@
-//! A policy as a partition holds it: those of the library by their types.
+//! One instance of a policy, by its type if it is the default policy or SIEVE.
 //!
-//! An insertion asks some twenty questions about nodes. Through [`Nodes`] as a trait object each
-//! is a call; of a policy whose type is known, the compiler sees both sides.
+//! An insertion reads some twenty fields of nodes. Through [`Nodes`] as a trait object, each of them is a
+//! virtual call; if the types of policy and nodes are known, the compiler inlines them.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
 
-use super::{EvictionPolicy, NodeId, Nodes, Sieve, WindowTinyLfu};
+use super::{EvictionPolicy, Hints, NodeId, Nodes, Sieve, WindowTinyLfu};
 
 /// One instance of a policy.
 pub(crate) enum PolicyImpl {
@@ -25,7 +25,9 @@ impl PolicyImpl {
         let any: Box<dyn Any> = policy;
         match any.downcast::<WindowTinyLfu>() {
             Ok(policy) => Self::WindowTinyLfu(policy),
-            Err(any) => Self::Sieve(any.downcast().expect("asked above")),
+            Err(any) => {
+                Self::Sieve(any.downcast().expect("it is not the default policy, so it is SIEVE"))
+            }
         }
     }
 
@@ -70,15 +72,15 @@ impl PolicyImpl {
         match self {
             Self::WindowTinyLfu(policy) => policy.name_upcoming(count, name),
             Self::Sieve(policy) => policy.upcoming(count, name),
-            Self::Other(policy) => policy.upcoming(count, name),
+            Self::Other(policy) => policy.hints().upcoming(count, name),
         }
     }
 
-    /// Names nodes that the same evictions may look at, but would not choose.
+    /// Names nodes that the same evictions may examine, but will not choose.
     #[inline]
-    pub(crate) fn looked_at(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+    pub(crate) fn also_examined(&self, count: usize, name: &mut impl FnMut(NodeId)) {
         if let Self::WindowTinyLfu(policy) = self {
-            policy.name_looked_at(count, name);
+            policy.name_also_examined(count, name);
         }
     }
 
@@ -87,7 +89,10 @@ impl PolicyImpl {
         match self {
             Self::WindowTinyLfu(policy) => hashes.for_each(|hash| policy.announce(hash)),
             Self::Sieve(_) => {}
-            Self::Other(policy) => hashes.for_each(|hash| policy.announce(hash)),
+            Self::Other(policy) => {
+                let hints = policy.hints();
+                hashes.for_each(|hash| hints.announce(hash));
+            }
         }
     }
 }

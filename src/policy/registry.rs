@@ -6,35 +6,35 @@ use std::sync::{PoisonError, RwLock};
 use super::{EvictionPolicy, Policy, PolicyConfig};
 use crate::base::error::RegisterError;
 
-/// What users have registered, in that order; for the whole process. Entries are never removed.
+/// The policies that users of the process have registered, in that order. They are never removed.
 static REGISTERED: RwLock<Vec<Policy>> = RwLock::new(Vec::new());
 
-/// Makes a policy of your own known by `name`, to [`Policy::named`] and so to whatever chooses a
-/// policy by configuration, in the whole process and for good.
+/// Registers a custom policy under `name` for the whole process, so that [`Policy::named`] finds it, and
+/// configuration files can choose it.
 ///
-/// Names have no case: `mru` and `MRU` are the same. `factory` makes an instance for each
-/// partition of each cache that is built with the policy; if it panics, so does
-/// [`Builder::build`](crate::Builder::build).
+/// Names ignore case: `mru` and `MRU` are the same. `factory` makes an instance for each partition of
+/// each cache that is built with the policy; if it panics, so does
+/// [`Builder::build`](crate::Builder::build). A registration cannot be undone.
 ///
-/// Threads may register at the same time; of two that take one name, one gets the error.
+/// Threads may register at the same time; if two of them take the same name, one gets the error.
 ///
 /// # Errors
-/// [`RegisterError`] if the name is blank, or taken: by a policy of the library or an earlier
+/// [`RegisterError`] if the name is blank, or if it is taken by a policy of the library or by an earlier
 /// registration.
 ///
 /// # Examples
-/// A policy that evicts what was used last (MRU), which is best for loops larger than the cache:
+/// A policy that evicts the most recently used entry (MRU), which is best for loops larger than the cache:
 /// ```
 /// use larder::policy::{Accesses, EvictionPolicy, NodeId, Nodes, Policy, register_policy};
 /// use larder::{Cache, Maintenance};
 ///
-/// /// Nodes by their last use. Kept simple: each call but `evict` searches.
+/// /// Nodes in the order of their last use. To keep the example short, most calls search the list.
 /// #[derive(Default)]
 /// struct Mru(Vec<NodeId>);
 ///
 /// impl Mru {
 ///     fn forget(&mut self, id: NodeId) {
-///         self.0.retain(|held| *held != id);
+///         self.0.retain(|other| *other != id);
 ///     }
 ///
 ///     fn note_use(&mut self, id: NodeId) {
@@ -54,7 +54,7 @@ static REGISTERED: RwLock<Vec<Policy>> = RwLock::new(Vec::new());
 ///
 /// register_policy("mru", |_| Box::new(Mru::default()))?;
 ///
-/// // Say, from a configuration file:
+/// // The name may come from a configuration file.
 /// let name = "MRU";
 /// let cache = Cache::builder()
 ///     .capacity(100)
@@ -71,7 +71,7 @@ static REGISTERED: RwLock<Vec<Policy>> = RwLock::new(Vec::new());
 /// // Of 110 keys in a loop, LRU would have hit none.
 /// assert!(hits > 800, "{hits}");
 ///
-/// // From many threads it is the same code: the cache calls it from one at a time.
+/// // The same policy serves many threads: the cache calls it from one thread at a time.
 /// std::thread::scope(|scope| {
 ///     for thread in 0..8 {
 ///         let cache = &cache;
@@ -104,13 +104,13 @@ pub fn register_policy(
     Ok(())
 }
 
-/// Every policy that has a name.
+/// The policies of the library, and those that were registered.
 pub(super) fn known() -> Vec<Policy> {
     let registered = REGISTERED.read().unwrap_or_else(PoisonError::into_inner);
     Policy::built_in().iter().cloned().chain(registered.iter().cloned()).collect()
 }
 
-/// The policy of that name, whatever its case.
+/// The policy of that name, in upper or lower case.
 pub(super) fn find(name: &str) -> Option<Policy> {
     known().into_iter().find(|policy| has_name(policy, name))
 }

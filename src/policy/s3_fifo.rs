@@ -1,5 +1,5 @@
-//! S3-FIFO: a small queue for newcomers, a main queue for what proved useful, a ghost of what
-//! left the small one.
+//! S3-FIFO: a small queue for new entries, a main queue for those that proved useful, and a ghost of those
+//! that left the small queue.
 //!
 //! Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP 2023.
 //! Counters saturate at 3 and are cleared on the way into the main queue.
@@ -8,17 +8,17 @@
 use super::budget::Budget;
 use super::ghost_queue::GhostQueue;
 use super::list::{Links, NodeList};
-use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
+use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig};
 
 /// The small queue's share of the budget is one part in this many.
 const SMALL_PART: u64 = 10;
 /// Uses in the small queue from which an entry moves on to the main one.
 const USES_TO_MOVE: u8 = 2;
 const MAX_FREQUENCY: u8 = 3;
-/// What a node of the main queue is restored by.
+/// The word by which a node of the main queue is restored.
 const IN_MAIN: u32 = 1;
 
-/// S3-FIFO. A hit counts in its entry and moves nothing. O(1) amortized; about 30 bytes a node.
+/// S3-FIFO. A hit counts in its entry and moves nothing. O(1) amortized; 30 to 45 bytes a node.
 #[derive(Debug)]
 pub struct S3Fifo {
     links: Links,
@@ -26,13 +26,13 @@ pub struct S3Fifo {
     small: NodeList,
     main: NodeList,
     ghost: GhostQueue,
-    /// What the ghost remembers at most, where entries are bounded.
+    /// The most keys that the ghost remembers, if entries are bounded.
     max_remembered: usize,
     budget: Budget,
-    /// Cost of what the small queue holds.
+    /// The cost of the nodes in the small queue.
     small_cost: u64,
     small_target: u64,
-    held: usize,
+    len: usize,
 }
 
 impl S3Fifo {
@@ -50,7 +50,7 @@ impl S3Fifo {
             budget,
             small_cost: 0,
             small_target: 1,
-            held: 0,
+            len: 0,
         };
         policy.set_budget(budget);
         policy
@@ -60,8 +60,8 @@ impl S3Fifo {
         self.budget = budget;
         self.small_target = (budget.total / SMALL_PART).max(1);
         if budget.counts_entries() {
-            // As many as the main queue holds; and what makes room for a new entry leaves before the
-            // ghost is asked for that one, but is not to drive it out.
+            // As many keys as the main queue holds, and one more: the entry that makes room for a new one
+            // goes to the ghost before the new key is looked up there, and must not push that key out.
             let main = budget.total - self.small_target;
             self.max_remembered = usize::try_from(main).unwrap_or(usize::MAX).saturating_add(1);
         }
@@ -81,8 +81,8 @@ impl S3Fifo {
         }
     }
 
-    /// Moves what was used on to the main queue until something unused leaves the small one, or
-    /// that is over its share no more.
+    /// Moves used nodes from the small queue to the main one until an unused node leaves, or until the small
+    /// queue is no longer over its share.
     fn evict_small(&mut self, spared: Option<NodeId>, nodes: &dyn Nodes) -> Option<NodeId> {
         while self.is_small_over() {
             let id = match spared {
@@ -105,14 +105,14 @@ impl S3Fifo {
     }
 
     fn remember(&mut self, hash: u64) {
-        self.ghost.push(hash, self.max_remembered.min(self.held));
+        self.ghost.push(hash, self.max_remembered.min(self.len));
     }
 
-    /// Gives what was used another round until something unused leaves the main queue.
+    /// Gives used nodes another round until an unused one leaves the main queue.
     fn evict_main(&mut self, spared: Option<NodeId>, nodes: &dyn Nodes) -> Option<NodeId> {
-        // Each look lowers a counter, but hits may raise them again at once: after as many rounds
-        // as a counter has steps, what is at the back has to go.
-        let mut looks = 0;
+        // Each visit lowers a counter, but concurrent hits may raise it again: after as many rounds as a
+        // counter has steps, the node at the back has to leave.
+        let mut visits = 0;
         while let Some(id) = self.main.back() {
             if Some(id) == spared {
                 self.links.newer(id)?;
@@ -121,10 +121,10 @@ impl S3Fifo {
             }
             self.links.remove(&mut self.main, id);
             let frequency = nodes.frequency(id);
-            if frequency == 0 || looks > self.held * usize::from(MAX_FREQUENCY) {
+            if frequency == 0 || visits > self.len * usize::from(MAX_FREQUENCY) {
                 return Some(id);
             }
-            looks += 1;
+            visits += 1;
             nodes.set_frequency(id, frequency - 1);
             self.links.push_front(&mut self.main, id);
         }
@@ -138,7 +138,7 @@ impl EvictionPolicy for S3Fifo {
     }
 
     fn on_insert(&mut self, id: NodeId, nodes: &dyn Nodes) {
-        self.held += 1;
+        self.len += 1;
         if id.index() >= self.in_main.len() {
             self.in_main.resize(id.index() + 1, false);
         }
@@ -163,13 +163,13 @@ impl EvictionPolicy for S3Fifo {
 
     fn on_remove(&mut self, id: NodeId, nodes: &dyn Nodes) {
         self.remove(id, nodes);
-        self.held -= 1;
+        self.len -= 1;
     }
 
     fn evict(&mut self, nodes: &dyn Nodes) -> Option<NodeId> {
         let victim = self.evict_small(None, nodes).or_else(|| self.evict_main(None, nodes));
         if victim.is_some() {
-            self.held -= 1;
+            self.len -= 1;
         }
         victim
     }
@@ -179,15 +179,15 @@ impl EvictionPolicy for S3Fifo {
             self.evict_small(Some(spared), nodes).or_else(|| self.evict_main(Some(spared), nodes));
         let victim = match found {
             Some(victim) => victim,
-            // What is left is in the small queue, under its share; or nothing but `spared` is.
+            // The other nodes are in the small queue, which is within its share, or there are none.
             None => {
-                let left = self.links.oldest_sparing(&self.small, spared);
-                let victim = left.or(self.main.back())?;
+                let oldest = self.links.oldest_sparing(&self.small, spared);
+                let victim = oldest.or(self.main.back())?;
                 self.remove(victim, nodes);
                 victim
             }
         };
-        self.held -= 1;
+        self.len -= 1;
         Some(victim)
     }
 
@@ -213,22 +213,28 @@ impl EvictionPolicy for S3Fifo {
         }
     }
 
-    /// About in the order in which they would leave if nothing came or were used any more: what the
-    /// small queue is over its share by, unless it has earned a place in the main one; the main
-    /// queue, a round for each use, behind its first round what was moved there; then the rest.
+    fn hints(&self) -> &dyn Hints {
+        self
+    }
+}
+
+impl Hints for S3Fifo {
+    /// Names nodes about in the order in which they would leave if no entry came or were used any more: the
+    /// nodes by which the small queue is over its share and that do not move on; the main queue, one round
+    /// for each use, with the nodes that move there behind the first round; then the rest of the small queue.
     fn coldest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         let has_moved_on = |id: &NodeId| nodes.frequency(*id) >= USES_TO_MOVE;
-        let (mut over, mut small_cost, mut is_main_empty) =
+        let (mut excess, mut small_cost, mut is_main_empty) =
             (0, self.small_cost, self.main.is_empty());
         for id in self.links.oldest_first(&self.small) {
             if small_cost < self.small_target && !is_main_empty {
                 break;
             }
-            over += 1;
+            excess += 1;
             small_cost -= self.budget.cost(nodes.weight(id));
             is_main_empty &= !has_moved_on(&id);
         }
-        let leaving = || self.links.oldest_first(&self.small).take(over);
+        let leaving = || self.links.oldest_first(&self.small).take(excess);
         let round = |uses| {
             let main = self.links.oldest_first(&self.main);
             main.filter(move |id| nodes.frequency(*id).min(MAX_FREQUENCY) == uses)
@@ -238,7 +244,7 @@ impl EvictionPolicy for S3Fifo {
             .chain(round(0))
             .chain(leaving().filter(has_moved_on))
             .chain((1..=MAX_FREQUENCY).flat_map(round))
-            .chain(self.links.oldest_first(&self.small).skip(over))
+            .chain(self.links.oldest_first(&self.small).skip(excess))
             .take(count)
             .for_each(name);
     }

@@ -1,14 +1,14 @@
-//! SIEVE: one queue in the order of insertion and a hand that moves from old to new, sparing once
-//! what was used since it last came by, evicting what was not.
+//! SIEVE: one queue in the order of insertion, and a hand that moves from old to new entries. It passes once
+//! over an entry that was used since its last visit, and evicts one that was not.
 //!
 //! Zhang, Yang, Yue, Vigfusson, Rashmi: "SIEVE is Simpler than LRU: an Efficient Turn-Key
 //! Eviction Algorithm for Web Caches", NSDI 2024.
 #![forbid(unsafe_code)]
 
 use super::list::{Links, NodeList};
-use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig};
+use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig};
 
-/// What the node under the hand is restored by.
+/// The word by which the node under the hand is restored.
 const AT_HAND: u32 = 1;
 
 /// SIEVE. A hit marks its entry and moves nothing. O(1) amortized; 8 bytes a node.
@@ -16,7 +16,7 @@ const AT_HAND: u32 = 1;
 pub struct Sieve {
     links: Links,
     queue: NodeList,
-    /// Where the hand looks next; `None`: at the oldest.
+    /// The node that the hand visits next; `None` means the oldest.
     hand: Option<NodeId>,
     len: usize,
 }
@@ -36,7 +36,7 @@ impl Sieve {
         self.links.remove(&mut self.queue, id);
     }
 
-    /// `evict`, of nodes whose type is known.
+    /// `evict` for nodes of a known type.
     #[inline]
     pub(super) fn choose<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
         self.choose_sparing(None, nodes)
@@ -48,18 +48,18 @@ impl Sieve {
         spared: Option<NodeId>,
         nodes: &N,
     ) -> Option<NodeId> {
-        // Each look clears a mark, but hits may set them again at once: after a full round, what is
-        // under the hand has to go.
-        let mut looks = 0;
+        // Each visit clears a mark, but concurrent hits may set it again: after a full round, the node under
+        // the hand has to leave.
+        let mut visits = 0;
         loop {
             let id = self.hand.or(self.queue.back())?;
-            let is_unused = nodes.frequency(id) == 0 || looks > self.len;
+            let is_unused = nodes.frequency(id) == 0 || visits > self.len;
             if is_unused && (Some(id) != spared || self.len == 1) {
                 self.remove(id);
                 self.len -= 1;
                 return Some(id);
             }
-            looks += 1;
+            visits += 1;
             nodes.set_frequency(id, 0);
             self.hand = self.links.newer(id);
         }
@@ -106,8 +106,14 @@ impl EvictionPolicy for Sieve {
         }
     }
 
-    /// In the order in which they would leave if nothing were used any more: what is not marked as
-    /// the hand comes by, then what was spared.
+    fn hints(&self) -> &dyn Hints {
+        self
+    }
+}
+
+impl Hints for Sieve {
+    /// Names nodes in the order in which they would leave if no entry were used any more: first the unmarked
+    /// ones from the hand on, then the marked ones.
     fn coldest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         let from_hand = std::iter::successors(self.hand, |id| self.links.newer(*id));
         let to_hand = self.links.oldest_first(&self.queue).take_while(|id| Some(*id) != self.hand);

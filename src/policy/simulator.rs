@@ -1,32 +1,29 @@
-//! One policy instance and the keys that it orders, without values, threads or a table.
+//! One policy instance and the keys that it orders, without values, threads or a concurrent table.
 //!
-//! What the cache does with a policy under its partition's lock, in the same order, but at once
-//! and for keys alone: a cache of keys to be asked "would this have been a hit?". Simulations,
-//! shadow caches and the policies' own tests run the very code that caches do.
+//! A simulator calls the policy as a cache does under its partition's lock, in the same order, but at once
+//! and for keys alone. It answers the question whether a request would have been a hit. Simulations,
+//! shadow caches and the policies' own tests run the same policy code as caches.
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
 
+use super::node_table::NodeTable;
 use super::{Accesses, EvictionPolicy, NodeId, Nodes, Policy, PolicyConfig, Room, Sample, Segment};
 use crate::base::error::{BuildError, Inserted, Rejection};
 
-/// A cache of keys, each known by its hash, in the order of one policy.
+/// A cache of keys, each identified by its hash, in the order of one policy.
 ///
 /// Deterministic, and equal, request by request, to a [`Cache`](crate::Cache) with inline
 /// maintenance and one partition whose keys have these hashes. A key *is* its hash: two keys of
-/// equal hash are one key here. Policies take hashes for random bits, so numbered keys have to be
-/// hashed first.
+/// equal hash are one key here. Policies rely on the bits of a hash to be random, so numbers have to be
+/// hashed before they are used as keys.
 ///
-/// For one thread. Panics of the policy come through, and leave the simulator in a state in which
-/// it must not be used any more. A policy that names no victim, or one that it does not hold, is
-/// counted in [`faults`](Self::faults), and any node leaves.
+/// For one thread. A panic of the policy is propagated, and the simulator must not be used afterwards. If
+/// the policy names no victim, or one that it does not hold, this is counted in
+/// [`faults`](Self::faults), and some node leaves.
 ///
 /// # Complexity
-/// O(1) expected a call, and what the policy takes; about 50 bytes a key and what the policy
-/// takes.
+/// O(1) expected a call, plus the policy's time; 30 to 60 bytes a key, plus the policy's memory.
 ///
 /// # Examples
 /// ```
@@ -41,21 +38,20 @@ pub struct Simulator {
     policy: Box<dyn EvictionPolicy>,
     accesses: Accesses,
     room: Room,
-    nodes: SimNodes,
-    ids: HashMap<u64, NodeId, BuildHasherDefault<SampleHasher>>,
+    nodes: NodeTable<true>,
     max_entries: usize,
     max_weight: u64,
     evictions: u64,
     faults: u64,
-    /// Where the search for a victim goes on when the policy names none.
+    /// Where the search for a victim continues if the policy names none.
     fallback: usize,
 }
 
 impl Simulator {
-    /// A simulator with an instance of `policy`, bounded as `config` says.
+    /// A simulator with an instance of `policy` and the bounds of `config`.
     ///
     /// # Errors
-    /// [`BuildError`] if nothing bounds it, a bound is 0, or nobody knows the policy.
+    /// [`BuildError`] if there is no bound, a bound is 0, or the policy is unknown.
     pub fn new(policy: &Policy, config: PolicyConfig) -> Result<Self, BuildError> {
         let instance = policy.instantiate(&config).ok_or_else(|| BuildError::UnknownPolicy {
             given: policy.name().to_owned(),
@@ -67,7 +63,7 @@ impl Simulator {
     /// A simulator with an instance that was built for `config`.
     ///
     /// # Errors
-    /// [`BuildError`] if nothing bounds it or a bound is 0.
+    /// [`BuildError`] if there is no bound or a bound is 0.
     pub fn with_instance(
         policy: Box<dyn EvictionPolicy>,
         config: PolicyConfig,
@@ -77,8 +73,7 @@ impl Simulator {
             accesses: policy.accesses(),
             room: policy.room(),
             policy,
-            nodes: SimNodes::default(),
-            ids: HashMap::default(),
+            nodes: NodeTable::default(),
             max_entries,
             max_weight,
             evictions: 0,
@@ -87,8 +82,7 @@ impl Simulator {
         })
     }
 
-    /// A lookup that, on a miss, inserts the key, as read-through does. Returns whether it was a
-    /// hit.
+    /// Looks the key up and inserts it on a miss, as read-through does. Returns whether it was a hit.
     #[inline]
     pub fn request(&mut self, hash: u64, weight: u32) -> bool {
         let is_hit = self.get(hash);
@@ -98,10 +92,10 @@ impl Simulator {
         is_hit
     }
 
-    /// A lookup: whether the key is there. Counts as a use of it.
+    /// Looks the key up, which counts as a use. Returns whether it was a hit.
     #[inline]
     pub fn get(&mut self, hash: u64) -> bool {
-        let Some(&id) = self.ids.get(&hash) else { return false };
+        let Some(id) = self.nodes.find(hash) else { return false };
         match self.accesses {
             Accesses::None => {}
             Accesses::Counter { max } => self.nodes.raise_frequency(id, max),
@@ -110,7 +104,7 @@ impl Simulator {
                     self.nodes.set_frequency(id, 1);
                     if sample.contains(hash) {
                         self.policy.on_access(id, &self.nodes);
-                        self.ask_for_sample();
+                        self.update_sample();
                     }
                 }
             }
@@ -119,24 +113,24 @@ impl Simulator {
         true
     }
 
-    /// Whether the key is there, without a trace.
+    /// Whether the key is there. Does not count as a use.
     #[must_use]
     pub fn contains(&self, hash: u64) -> bool {
-        self.ids.contains_key(&hash)
+        self.nodes.find(hash).is_some()
     }
 
-    /// Stores the key, or stores it anew with another weight, which counts as a use.
+    /// Inserts the key, or replaces its weight, which counts as a use.
     ///
-    /// What is heavier than everything together may be is not stored, and taken out if it was
-    /// there; see [`Rejection::TooHeavy`].
+    /// A key that is heavier than the bound on weight is not stored, and removed if it was there; see
+    /// [`Rejection::TooHeavy`].
     pub fn insert(&mut self, hash: u64, weight: u32) -> Inserted {
         if u64::from(weight) > self.max_weight {
             self.remove(hash);
             let (weight, limit) = (u64::from(weight), self.max_weight);
             return Inserted::Rejected(Rejection::TooHeavy { weight, limit });
         }
-        let (outcome, spared) = match self.ids.get(&hash) {
-            Some(&id) => {
+        let (outcome, spared) = match self.nodes.find(hash) {
+            Some(id) => {
                 self.update(id, weight);
                 (Inserted::Replaced, Some(id))
             }
@@ -146,13 +140,13 @@ impl Simulator {
             }
         };
         while self.is_over() && self.evict_sparing(spared) {}
-        self.ask_for_sample();
+        self.update_sample();
         outcome
     }
 
-    /// Takes the key out, as its user does, not as the policy would. Returns whether it was there.
+    /// Removes the key, as a user does. Returns whether it was there.
     pub fn remove(&mut self, hash: u64) -> bool {
-        let Some(id) = self.ids.remove(&hash) else { return false };
+        let Some(id) = self.nodes.find(hash) else { return false };
         self.policy.on_remove(id, &self.nodes);
         self.nodes.take(id);
         true
@@ -160,46 +154,44 @@ impl Simulator {
 
     /// Removes every key for which `is_kept` does not hold. O(n).
     pub fn retain(&mut self, mut is_kept: impl FnMut(u64) -> bool) {
-        // In the order of the nodes, not of the map: that would differ from run to run.
-        for at in 0..self.nodes.slots.len() {
-            let SimNode { hash, is_held, .. } = self.nodes.slots[at];
-            if is_held && !is_kept(hash) {
-                self.remove(hash);
-            }
+        let hashes = self.nodes.iter().map(|(_, hash)| hash);
+        let unwanted: Vec<u64> = hashes.filter(|hash| !is_kept(*hash)).collect();
+        for hash in unwanted {
+            self.remove(hash);
         }
     }
 
     /// Changes the bounds; the excess leaves at once.
     ///
     /// # Errors
-    /// As [`new`](Self::new); nothing has changed then.
+    /// As [`with_instance`](Self::with_instance). The bounds are then unchanged.
     pub fn resize(&mut self, config: PolicyConfig) -> Result<(), BuildError> {
         (self.max_entries, self.max_weight) = bounds(config)?;
         self.policy.on_resize(&config, &self.nodes);
         while self.is_over() && self.evict() {}
-        self.ask_for_sample();
+        self.update_sample();
         Ok(())
     }
 
     /// Number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ids.len()
+        self.nodes.len()
     }
 
     /// Whether there is no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
+        self.nodes.len() == 0
     }
 
     /// The weights of all keys together.
     #[must_use]
     pub fn weight(&self) -> u64 {
-        self.nodes.weight
+        self.nodes.total_weight()
     }
 
-    /// Keys that left because a bound was reached.
+    /// The number of keys that were evicted.
     #[must_use]
     pub fn evictions(&self) -> u64 {
         self.evictions
@@ -211,19 +203,16 @@ impl Simulator {
         self.faults
     }
 
-    /// How the policy divides what it holds.
+    /// The segments into which the policy divides the keys.
     #[must_use]
     pub fn segments(&self) -> Vec<Segment> {
-        self.policy.segments()
+        self.policy.hints().segments()
     }
 
-    /// Bytes that the keys take here, without what the policy itself takes.
+    /// The bytes that the simulator has allocated for the keys. The policy's memory is not included.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let ids = self.ids.capacity() * (size_of::<(u64, NodeId)>() + 1);
-        self.nodes.slots.capacity() * size_of::<SimNode>()
-            + self.nodes.free.capacity() * size_of::<NodeId>()
-            + ids
+        self.nodes.bytes()
     }
 
     fn add(&mut self, hash: u64, weight: u32) {
@@ -236,7 +225,6 @@ impl Simulator {
             while lacks_room(self) && self.evict() {}
         }
         let id = self.nodes.add(hash, weight);
-        self.ids.insert(hash, id);
         self.policy.on_insert(id, &self.nodes);
     }
 
@@ -256,7 +244,7 @@ impl Simulator {
         self.len() > self.max_entries || self.weight() > self.max_weight
     }
 
-    /// Lets one node leave; false if there is none.
+    /// Evicts one node; false if there is none.
     fn evict(&mut self) -> bool {
         self.evict_sparing(None)
     }
@@ -266,33 +254,24 @@ impl Simulator {
             None => self.policy.evict(&self.nodes),
             Some(spared) => self.policy.evict_sparing(spared, &self.nodes),
         };
-        let left = match named.and_then(|id| self.nodes.take(id)) {
-            Some(hash) => Some(hash),
-            None => self.evict_any(),
-        };
-        if let Some(hash) = left {
-            self.ids.remove(&hash);
-            self.evictions += 1;
-        }
-        left.is_some()
+        let has_left = named.and_then(|id| self.nodes.take(id)).is_some() || self.evict_any();
+        self.evictions += u64::from(has_left);
+        has_left
     }
 
     #[cold]
-    fn evict_any(&mut self) -> Option<u64> {
-        let slots = self.nodes.slots.len();
-        let at = (0..slots)
-            .map(|step| (self.fallback + step) % slots)
-            .find(|at| self.nodes.slots[*at].is_held)?;
+    fn evict_any(&mut self) -> bool {
+        let Some(id) = self.nodes.first_from(self.fallback) else { return false };
         self.faults += 1;
-        self.fallback = at + 1;
-        let id = node(at);
+        self.fallback = id.index() + 1;
         self.policy.on_remove(id, &self.nodes);
-        self.nodes.take(id)
+        self.nodes.take(id);
+        true
     }
 
-    /// The policy may want other keys reported from now on.
+    /// Asks the policy for its sample, which it may have changed.
     #[inline]
-    fn ask_for_sample(&mut self) {
+    fn update_sample(&mut self) {
         if let Accesses::Mark { sample } = self.accesses
             && sample != Sample::NONE
         {
@@ -312,7 +291,7 @@ impl fmt::Debug for Simulator {
     }
 }
 
-/// Entries and weight that may be held.
+/// The bounds on entries and weight, `MAX` where there is none.
 fn bounds(config: PolicyConfig) -> Result<(usize, u64), BuildError> {
     match (config.capacity_entries, config.max_weight) {
         (None, None) => Err(BuildError::Unbounded),
@@ -322,140 +301,25 @@ fn bounds(config: PolicyConfig) -> Result<(usize, u64), BuildError> {
     }
 }
 
-fn node(index: usize) -> NodeId {
-    NodeId::from_raw(u32::try_from(index).expect("memory ends before 2^32 nodes"))
-}
-
-/// The nodes, by id.
-#[derive(Default)]
-struct SimNodes {
-    slots: Vec<SimNode>,
-    free: Vec<NodeId>,
-    weight: u64,
-}
-
-struct SimNode {
-    hash: u64,
-    weight: u32,
-    scratch: Cell<u32>,
-    frequency: Cell<u8>,
-    is_held: bool,
-}
-
-impl SimNodes {
-    fn add(&mut self, hash: u64, weight: u32) -> NodeId {
-        self.weight += u64::from(weight);
-        let slot =
-            SimNode { hash, weight, scratch: Cell::new(0), frequency: Cell::new(0), is_held: true };
-        if let Some(id) = self.free.pop() {
-            self.slots[id.index()] = slot;
-            return id;
-        }
-        self.slots.push(slot);
-        node(self.slots.len() - 1)
-    }
-
-    /// Frees the id and returns its key; `None` if it is none of a node.
-    fn take(&mut self, id: NodeId) -> Option<u64> {
-        let slot = self.slots.get_mut(id.index()).filter(|slot| slot.is_held)?;
-        slot.is_held = false;
-        self.weight -= u64::from(slot.weight);
-        self.free.push(id);
-        Some(slot.hash)
-    }
-
-    fn set_weight(&mut self, id: NodeId, weight: u32) {
-        let slot = &mut self.slots[id.index()];
-        self.weight -= u64::from(slot.weight);
-        self.weight += u64::from(weight);
-        slot.weight = weight;
-    }
-
-    #[inline]
-    fn raise_frequency(&self, id: NodeId, max: u8) {
-        let frequency = &self.expect(id).frequency;
-        if frequency.get() < max {
-            frequency.set(frequency.get() + 1);
-        }
-    }
-
-    #[inline]
-    fn expect(&self, id: NodeId) -> &SimNode {
-        let slot = self.slots.get(id.index()).filter(|slot| slot.is_held);
-        slot.expect("the policy asks about a node that it holds")
-    }
-}
-
-impl Nodes for SimNodes {
-    #[inline]
-    fn hash(&self, id: NodeId) -> u64 {
-        self.expect(id).hash
-    }
-
-    #[inline]
-    fn weight(&self, id: NodeId) -> u32 {
-        self.expect(id).weight
-    }
-
-    #[inline]
-    fn frequency(&self, id: NodeId) -> u8 {
-        self.expect(id).frequency.get()
-    }
-
-    #[inline]
-    fn set_frequency(&self, id: NodeId, frequency: u8) {
-        self.expect(id).frequency.set(frequency);
-    }
-
-    #[inline]
-    fn scratch(&self, id: NodeId) -> u32 {
-        self.expect(id).scratch.get()
-    }
-
-    #[inline]
-    fn set_scratch(&self, id: NodeId, scratch: u32) {
-        self.expect(id).scratch.set(scratch);
-    }
-}
-
-/// Hashes what are hashes already: spreads their bits, of which a sample of keys has some alike.
-#[derive(Default)]
-struct SampleHasher(u64);
-
-impl Hasher for SampleHasher {
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("the keys are of type u64");
-    }
-
-    #[inline]
-    fn write_u64(&mut self, hash: u64) {
-        let product = u128::from(hash) * u128::from(0x9e37_79b9_7f4a_7c15_u64);
-        self.0 = (product as u64) ^ ((product >> 64) as u64);
-    }
-
-    #[inline]
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 #[cfg(test)]
 mod golden;
 
 #[cfg(test)]
 mod tests {
+    use std::hash::Hasher;
+
     use super::*;
     use crate::base::hash::Hashing;
     use crate::{Cache, Maintenance};
 
-    /// Numbers as their own hashes, before the cache mixes them.
+    /// Hashes a number to itself. The cache mixes the hash afterwards.
     #[derive(Clone, Default)]
     struct Identity;
 
     #[derive(Default)]
-    struct Last(u64);
+    struct IdentityHasher(u64);
 
-    impl Hasher for Last {
+    impl Hasher for IdentityHasher {
         fn write(&mut self, bytes: &[u8]) {
             self.0 = bytes.iter().fold(self.0, |all, byte| all << 8 | u64::from(*byte));
         }
@@ -470,10 +334,10 @@ mod tests {
     }
 
     impl std::hash::BuildHasher for Identity {
-        type Hasher = Last;
+        type Hasher = IdentityHasher;
 
-        fn build_hasher(&self) -> Last {
-            Last::default()
+        fn build_hasher(&self) -> IdentityHasher {
+            IdentityHasher::default()
         }
     }
 
@@ -486,8 +350,9 @@ mod tests {
         Policy::names().map(|name| Policy::named(&name)).collect()
     }
 
-    /// Lookups, inserts, replacements and removals in both, with or without weights.
-    fn agrees(policy: &Policy, config: PolicyConfig, seed: u64) {
+    /// Does the same lookups, inserts, replacements and removals in a cache and a simulator, with or without
+    /// weights, and compares all answers.
+    fn assert_agreement(policy: &Policy, config: PolicyConfig, seed: u64) {
         let label = format!("{policy:?}, {config:?}, seed {seed}");
         let mut builder = Cache::<u64, u32>::builder()
             .policy(policy.clone())
@@ -505,7 +370,7 @@ mod tests {
         let mut state = seed;
         let mut hits = 0;
         for step in 0..20_000 {
-            // The smaller of two: low keys are popular.
+            // The smaller of two random keys, so that low keys are popular.
             let key = (random(&mut state) % 64).min(random(&mut state) % 64);
             let weight = (random(&mut state) % 7) as u32;
             let weighed = if config.max_weight.is_some() { weight } else { 1 };
@@ -543,7 +408,7 @@ mod tests {
     fn every_policy_runs_as_in_an_inline_cache() {
         for policy in policies() {
             for capacity in [1, 2, 10, 40] {
-                agrees(&policy, PolicyConfig::new(Some(capacity), None), 7);
+                assert_agreement(&policy, PolicyConfig::new(Some(capacity), None), 7);
             }
         }
     }
@@ -551,13 +416,13 @@ mod tests {
     #[test]
     fn every_policy_runs_as_in_an_inline_cache_with_weights() {
         for policy in policies() {
-            agrees(&policy, PolicyConfig::new(None, Some(60)), 3);
-            agrees(&policy, PolicyConfig::new(Some(12), Some(40)), 4);
+            assert_agreement(&policy, PolicyConfig::new(None, Some(60)), 3);
+            assert_agreement(&policy, PolicyConfig::new(Some(12), Some(40)), 4);
         }
     }
 
     #[test]
-    fn what_is_too_heavy_is_rejected_and_drives_out_its_old_self() {
+    fn a_key_that_is_too_heavy_is_rejected_and_its_old_self_removed() {
         let mut cache = Simulator::new(&Policy::lru(), PolicyConfig::new(None, Some(10))).unwrap();
         assert_eq!(cache.insert(1, 10), Inserted::Added);
         let limit = Rejection::TooHeavy { weight: 11, limit: 10 };
@@ -597,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn retain_keeps_what_it_is_told_to() {
+    fn retain_removes_all_other_keys() {
         for policy in policies() {
             let mut cache = Simulator::new(&policy, PolicyConfig::new(Some(100), None)).unwrap();
             (0..100).for_each(|key| assert!(!cache.request(key, 1)));
@@ -609,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_and_takes_room_is_told() {
+    fn keys_segments_and_bytes_are_reported() {
         let config = PolicyConfig::new(Some(1_000), None);
         let mut cache = Simulator::new(&Policy::window_tiny_lfu(), config).unwrap();
         assert_eq!((cache.bytes(), cache.contains(1)), (0, false));
@@ -617,17 +482,20 @@ mod tests {
         assert!(!cache.contains(1) && cache.contains(1_499 << 8));
         let entries: usize = cache.segments().iter().map(|segment| segment.entries).sum();
         assert_eq!(entries, 1_000);
-        // A thousand slots of 24 bytes, as many places in the map, and one free id.
+        // 1,024 slots of 24 bytes, as many chains of 4 bytes, and one free id.
         let all = cache.bytes();
-        assert!((1_000 * 40..1_000 * 100).contains(&all), "{all}");
+        assert!((1_024 * 28..1_024 * 30).contains(&all), "{all}");
         cache.retain(|_| false);
-        assert!((4 * 1_000..5 * 1_024).contains(&(cache.bytes() - all)), "ids that are free");
+        assert!(
+            (4 * 1_000..5 * 1_024).contains(&(cache.bytes() - all)),
+            "the list of free ids has grown"
+        );
     }
 
     #[test]
-    fn a_policy_that_names_no_victim_costs_a_fault_and_no_bound() {
-        struct Mute;
-        impl EvictionPolicy for Mute {
+    fn a_wrong_victim_is_counted_as_a_fault_and_the_bound_holds() {
+        struct NamesNoNode;
+        impl EvictionPolicy for NamesNoNode {
             fn accesses(&self) -> Accesses {
                 Accesses::None
             }
@@ -640,9 +508,9 @@ mod tests {
             }
         }
         let config = PolicyConfig::new(Some(3), None);
-        let mut cache = Simulator::with_instance(Box::new(Mute), config).unwrap();
+        let mut cache = Simulator::with_instance(Box::new(NamesNoNode), config).unwrap();
         (0..10).for_each(|key| assert!(!cache.request(key, 1)));
         assert_eq!((cache.len(), cache.faults(), cache.evictions()), (3, 7, 7));
-        assert!((7..10).all(|key| cache.contains(key)), "one after the other has left");
+        assert!((7..10).all(|key| cache.contains(key)), "the oldest has left each time");
     }
 }

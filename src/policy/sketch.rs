@@ -1,7 +1,7 @@
-//! How often keys were seen lately: a count-min sketch of 4-bit counters that ages by halving.
+//! How often keys were used lately: a count-min sketch of 4-bit counters that ages by halving.
 //!
 //! Cormode, Muthukrishnan: "An Improved Data Stream Summary: The Count-Min Sketch and its
-//! Applications", 2005, with conservative update (Estan and Varghese 2002); ageing as in TinyLFU
+//! Applications", 2005, with conservative update (Estan and Varghese 2002), and ageing as in TinyLFU
 //! (Einziger, Friedman, Manes: "TinyLFU: A Highly Efficient Cache Admission Policy", ACM ToS 2017).
 //!
 //! All counters of a key are in one cache line:
@@ -12,17 +12,18 @@
 //!          |  line  | row 3| row 2|row 1|row 0|
 //! ```
 
-/// Counters saturate here.
+/// Where counters saturate.
 pub(super) const MAX_COUNT: u64 = 15;
 const ROWS: usize = 4;
 /// Bits of a hash that choose a row's counter.
 const ROW_BITS: usize = 5;
-/// Entries that one line serves: eight bytes each.
+/// Entries for each line: eight bytes for an entry.
 const LINE_ENTRIES: usize = 8;
 const MAX_LINES: usize = 1 << 26;
-/// Increments, for each entry, after which all counters are halved.
+/// Increments for each entry after which all counters are halved.
 const SAMPLE_FACTOR: u64 = 20;
-/// The lowest bit of each counter is lost to its neighbour below when words are halved.
+/// All bits of a word but the highest of each counter: when words are halved, the lowest bit of the counter
+/// above it moves there.
 const HALVED: u64 = 0x7777_7777_7777_7777;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,18 +38,18 @@ pub(super) struct Sketch {
     /// A power of two of lines, or none yet.
     lines: Vec<CounterLine>,
     max_lines: usize,
-    /// Entries from which on there have to be more lines.
-    enough_for: usize,
-    /// Net of what halving took.
+    /// The number of entries that the lines suffice for.
+    sized_for: usize,
+    /// Increments, halved together with the counters.
     increments: u64,
-    /// Increments at which everything is halved.
+    /// The `increments` at which everything is halved.
     sample: u64,
     /// Whether the capacity is known, so that `sample` does not grow with the lines.
     is_bounded: bool,
 }
 
-/// A hash whose every bit depends on every bit of `hash`: what chooses partitions, buckets or
-/// samples must not choose among sets or counters too.
+/// Mixes the bits of `hash`: those that choose partitions, buckets or samples must not choose sets or
+/// counters too.
 #[inline]
 pub(super) fn spread(hash: u64) -> u64 {
     const MULTIPLIER: u64 = 0xd6e8_feb8_6659_fd93;
@@ -56,7 +57,7 @@ pub(super) fn spread(hash: u64) -> u64 {
     hash ^ (hash >> 32)
 }
 
-/// What chooses the counters of a hash, and its place among ghosts: for several of them at once.
+/// A mixed hash, from which several structures choose: the sketch its counters, the ghost its slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct KeyBits(pub(super) u64);
 
@@ -67,7 +68,7 @@ impl KeyBits {
     }
 }
 
-/// Where in its line a row counts: word and shift.
+/// The place of a row's counter in its line: word and shift.
 #[inline]
 fn position(bits: u64, row: usize) -> (usize, u32) {
     let counter = bits >> (ROW_BITS * row);
@@ -80,7 +81,7 @@ impl CounterLine {
         (self.0[word] >> shift) & MAX_COUNT
     }
 
-    /// The least of all rows.
+    /// The least counter of all rows.
     #[inline]
     fn least(&self, bits: u64) -> u64 {
         (0..ROWS).fold(MAX_COUNT, |least, row| least.min(self.count(position(bits, row))))
@@ -88,7 +89,7 @@ impl CounterLine {
 }
 
 impl Sketch {
-    /// For `capacity` entries if that is known. Its memory grows with [`Self::grow`].
+    /// A sketch for `capacity` entries, if that is known. Its memory grows with [`Self::grow`].
     pub(super) fn new(capacity: Option<u64>) -> Self {
         let lines = |entries: u64| {
             usize::try_from(entries).map_or(MAX_LINES, |entries| lines_for(entries.max(1)))
@@ -96,30 +97,31 @@ impl Sketch {
         Self {
             lines: Vec::new(),
             max_lines: capacity.map_or(MAX_LINES, lines),
-            enough_for: 0,
+            sized_for: 0,
             increments: 0,
             sample: capacity.map_or(0, |entries| entries.max(1).saturating_mul(SAMPLE_FACTOR)),
             is_bounded: capacity.is_some(),
         }
     }
 
-    /// The entries that it serves: [`grow`](Self::grow) is due before more are there.
-    pub(super) fn enough_for(&self) -> usize {
-        self.enough_for
+    /// The number of entries that it is sized for. [`grow`](Self::grow) has to be called before there are
+    /// more.
+    pub(super) fn sized_for(&self) -> usize {
+        self.sized_for
     }
 
-    /// Grows to serve `held` entries. `counted` has the hashes that matter, or is empty if there
-    /// are too many to go through.
+    /// Sizes the sketch for `entries` entries. `counted` has the hashes of the entries, or is empty if there
+    /// are too many to walk through.
     ///
-    /// One more bit of the hash chooses the line then, so if each line is copied to its two heirs,
-    /// every key finds its counters. But half of what a line has counted belongs to the other
-    /// heir: where all keys are known, only what they had is taken over.
+    /// One more bit of the hash chooses the line then. If `counted` is empty, each line is copied to the two
+    /// lines that take its place, so that every key finds its counters. But half of the counts in a copy
+    /// belong to keys of the other one. So if the hashes are known, only their estimates are carried over.
     #[cold]
-    pub(super) fn grow(&mut self, held: usize, counted: impl Iterator<Item = u64>) {
+    pub(super) fn grow(&mut self, entries: usize, counted: impl Iterator<Item = u64>) {
         let counts: Vec<(KeyBits, u64)> =
             counted.map(KeyBits::of).map(|key| (key, self.estimate(key))).collect();
-        let lines = lines_for(held).min(self.max_lines);
-        self.enough_for = if lines >= self.max_lines { usize::MAX } else { lines * LINE_ENTRIES };
+        let lines = lines_for(entries).min(self.max_lines);
+        self.sized_for = if lines >= self.max_lines { usize::MAX } else { lines * LINE_ENTRIES };
         if self.lines.is_empty() {
             self.lines.push(CounterLine::default());
         }
@@ -138,11 +140,11 @@ impl Sketch {
         }
     }
 
-    /// Makes the sketch one for `capacity` entries. It gives no memory back.
+    /// Changes the capacity. It frees no memory.
     pub(super) fn resize(&mut self, capacity: u64) {
         let Self { max_lines, sample, .. } = Self::new(Some(capacity));
         self.max_lines = max_lines.max(self.lines.len());
-        self.enough_for = self.enough_for.min(self.lines.len() * LINE_ENTRIES);
+        self.sized_for = self.sized_for.min(self.lines.len() * LINE_ENTRIES);
         self.sample = sample;
         self.is_bounded = true;
     }
@@ -164,7 +166,7 @@ impl Sketch {
         }
         for row in 0..ROWS {
             let (word, shift) = position(bits, row);
-            // Conservative: what is above the new minimum owes it to others.
+            // Conservative update: only the least counters are raised. The others count other keys too.
             line.0[word] += u64::from(line.count((word, shift)) == least) << shift;
         }
         self.increments += 1;
@@ -184,7 +186,7 @@ impl Sketch {
         }
     }
 
-    /// How often a key was counted, about.
+    /// An estimate of how often a key was counted.
     #[inline]
     pub(super) fn estimate(&self, key: KeyBits) -> u64 {
         let Some((at, bits)) = self.place(key) else { return 0 };
@@ -200,7 +202,7 @@ impl Sketch {
         self.increments /= 2;
     }
 
-    /// Asks the processor for the line of a key.
+    /// Prefetches the line of a key.
     #[inline]
     pub(super) fn prefetch(&self, key: KeyBits) {
         if let Some((at, _)) = self.place(key) {
@@ -247,7 +249,7 @@ mod tests {
             sketch.count(hash(1));
         }
         assert_eq!(sketch.estimate(hash(1)), MAX_COUNT);
-        // Saturated counters are no increments: 160 of them halve.
+        // A saturated counter is not incremented. 160 increments would halve the counters.
         assert_eq!(sketch.increments, MAX_COUNT);
         sketch.age();
         assert_eq!(sketch.estimate(hash(1)), MAX_COUNT / 2);
@@ -270,10 +272,10 @@ mod tests {
     fn growing_loses_no_count() {
         let mut sketch = Sketch::new(None);
         sketch.grow(1, std::iter::empty());
-        for (held, lines) in [(1, 1), (9, 2), (100, 16), (5_000, 1_024)] {
-            sketch.grow(held, std::iter::empty());
+        for (entries, lines) in [(1, 1), (9, 2), (100, 16), (5_000, 1_024)] {
+            sketch.grow(entries, std::iter::empty());
             assert_eq!(sketch.lines.len(), lines, "eight entries a line");
-            assert_eq!(sketch.enough_for(), 8 * lines);
+            assert_eq!(sketch.sized_for(), 8 * lines);
             sketch.count(hash(7));
         }
         assert!(sketch.estimate(hash(7)) >= 4);

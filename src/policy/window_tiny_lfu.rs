@@ -1,29 +1,30 @@
-//! Mirrored window-TinyLFU: newcomers pass a window, and a duel against what would leave for them.
+//! Mirrored window-TinyLFU: new entries pass a window, and then a duel with the entry that would leave for
+//! them.
 //!
 //! ```text
 //!   insert → window ──unmarked: the candidate──▶ probation ◀──unmarked── protected
 //!            ▲    │marked                          │    │                ▲  ▲    │marked
 //!            └────┘                        unmarked│    └────marked──────┘  └────┘
 //!                                                  ▼
-//!            the victim; candidate and victim duel, the loser leaves, its last use goes to the ghost
+//!            the victim; candidate and victim duel; the loser leaves, its last use goes to the ghost
 //! ```
 //!
-//! What it takes from whom:
+//! The sources of its parts:
 //! - Window, frequency sketch as admission, segmented main part: W-TinyLFU. Einziger, Friedman,
 //!   Manes: "TinyLFU: A Highly Efficient Cache Admission Policy", ACM ToS 2017; Einziger, Eytan,
 //!   Friedman, Manes: "Adaptive Software Cache Management", Middleware 2018.
-//! - Lists that give what was used a second chance, so that a hit sets a mark and no more: CLOCK
-//!   (Corbató 1968), as S3-FIFO (SOSP 2023) and SIEVE (NSDI 2024) have brought it back.
-//! - In the duel, the distance between two uses against the time that another has lain unused:
-//!   LIRS. Jiang, Zhang, SIGMETRICS 2002; on clocks: CLOCK-Pro, Jiang, Chen, Zhang, ATC 2005.
+//! - Lists that give used entries a second chance, so that a hit only sets a mark: CLOCK
+//!   (Corbató 1968), which S3-FIFO (SOSP 2023) and SIEVE (NSDI 2024) have revived.
+//! - In the duel, the distance between two uses of one key compared with the time since the last use of
+//!   the other: LIRS. Jiang, Zhang, SIGMETRICS 2002; with clocks: CLOCK-Pro, Jiang, Chen, Zhang, ATC 2005.
 //! - The size of the window, chosen by miniatures of the policy itself: see `mirrors`.
 //!
-//! Believed new: a policy that mirrors only itself, fed by insertions and first marks alone, and
-//! the rule that a lead of one in frequency needs the shorter distance.
+//! Believed new: a policy that mirrors only itself and gets insertions and first marks alone, and
+//! the rule that a lead of one in frequency counts only together with the shorter distance.
 #![forbid(unsafe_code)]
 
 use super::budget::Budget;
-use super::{Accesses, EvictionPolicy, NodeId, Nodes, PolicyConfig, Room, Sample, Segment};
+use super::{Accesses, EvictionPolicy, Hints, NodeId, Nodes, PolicyConfig, Room, Sample, Segment};
 
 mod restored;
 mod mirrors;
@@ -33,8 +34,8 @@ mod word;
 use mirrors::{Mirrors, WINDOWS};
 use segments::Segments;
 
-/// Mirrored window-TinyLFU. A hit sets a mark and moves nothing. O(1) amortized; about 20 bytes a
-/// node, and up to 50 KiB for the mirrors.
+/// Mirrored window-TinyLFU. A hit sets a mark and moves nothing. O(1) amortized; 20 to 40 bytes a
+/// node, and up to 90 KiB for the mirrors, or 200 KiB if only weight is bounded.
 #[derive(Debug)]
 pub struct WindowTinyLfu {
     segments: Segments,
@@ -49,7 +50,7 @@ impl WindowTinyLfu {
         Self { segments: Segments::new(budget, WINDOWS[0]), mirrors: Mirrors::new(budget) }
     }
 
-    /// Plays the access in the mirrors if it is one to a key of their sample.
+    /// Plays an access in the mirrors if the key is in their sample.
     #[inline]
     fn mirror<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
         let hash = nodes.hash(id);
@@ -65,7 +66,7 @@ impl WindowTinyLfu {
         }
     }
 
-    /// `on_insert`, of nodes whose type is known; so are the next four.
+    /// `on_insert` for nodes of a known type. `PolicyImpl` calls this and the next four methods.
     #[inline]
     pub(super) fn insert<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
         self.mirror(id, nodes);
@@ -93,11 +94,11 @@ impl WindowTinyLfu {
     }
 
     #[inline]
-    pub(super) fn name_looked_at(&self, count: usize, name: &mut impl FnMut(NodeId)) {
-        self.segments.looked_at(count, name);
+    pub(super) fn name_also_examined(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+        self.segments.also_examined(count, name);
     }
 
-    /// The keys whose first marks it wants to hear of.
+    /// The keys whose first marks have to be reported to the policy.
     #[must_use]
     pub fn sample(&self) -> Sample {
         self.mirrors.sample()
@@ -138,19 +139,35 @@ impl EvictionPolicy for WindowTinyLfu {
         self.segments.evict_sparing(spared, nodes)
     }
 
+    fn on_resize(&mut self, config: &PolicyConfig, nodes: &dyn Nodes) {
+        let budget = Budget::new(config);
+        self.segments.set_budget(budget);
+        self.segments.recount(nodes);
+        self.mirrors.resize(budget);
+    }
+
+    fn to_restore(&self, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
+        self.segments.to_restore(nodes, name);
+    }
+
+    fn on_restore(&mut self, id: NodeId, word: u32, nodes: &dyn Nodes) {
+        self.mirror(id, nodes);
+        self.segments.restore(id, word, nodes);
+        self.mirrors.adapt(self.segments.entries(), self.segments.budget());
+    }
+
+    fn hints(&self) -> &dyn Hints {
+        self
+    }
+}
+
+impl Hints for WindowTinyLfu {
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
         self.name_upcoming(count, name);
     }
 
     fn announce(&self, hash: u64) {
         self.segments.prefetch(hash);
-    }
-
-    fn on_resize(&mut self, config: &PolicyConfig, nodes: &dyn Nodes) {
-        let budget = Budget::new(config);
-        self.segments.set_budget(budget);
-        self.segments.recount(nodes);
-        self.mirrors.resize(budget);
     }
 
     fn frequency(&self, id: NodeId, nodes: &dyn Nodes) -> u64 {
@@ -163,16 +180,6 @@ impl EvictionPolicy for WindowTinyLfu {
 
     fn hottest(&self, count: usize, _nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         self.segments.hottest(count, name);
-    }
-
-    fn to_restore(&self, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
-        self.segments.to_restore(nodes, name);
-    }
-
-    fn on_restore(&mut self, id: NodeId, word: u32, nodes: &dyn Nodes) {
-        self.mirror(id, nodes);
-        self.segments.restore(id, word, nodes);
-        self.mirrors.adapt(self.segments.entries(), self.segments.budget());
     }
 
     fn segment_of(&self, id: NodeId, nodes: &dyn Nodes) -> Option<&'static str> {

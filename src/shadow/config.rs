@@ -35,7 +35,7 @@ const MAX_SHADOWS: usize = 256;
 /// cache of a few hundred entries, every lookup is played to every shadow. The benchmark `shadow_cost`
 /// measures these costs.
 ///
-/// A shadow takes about 100 bytes for each of its entries, plus the memory of its policy.
+/// A shadow takes 30 to 60 bytes for each of its entries, plus the memory of its policy.
 ///
 /// # What it holds
 /// A shadow holds entries that may be evicted. No shadow holds

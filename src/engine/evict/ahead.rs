@@ -44,7 +44,7 @@ impl Evictor {
         let outcome = catch(|| {
             policy.upcoming(count, &mut |id| named.add(nodes.get(id)));
             victims = named.len;
-            policy.looked_at(count, &mut |id| named.add(nodes.get(id)));
+            policy.also_examined(count, &mut |id| named.add(nodes.get(id)));
         });
         if let Err(payload) = outcome {
             self.note_panic(payload);

@@ -116,7 +116,7 @@ impl Evictor {
         let with_frequency = |id| {
             let entry = self.nodes.get(id)?;
             let frequency =
-                self.call_policy(|policy, nodes| policy.frequency(id, nodes)).unwrap_or(0);
+                self.call_policy(|policy, nodes| policy.hints().frequency(id, nodes)).unwrap_or(0);
             Some((entry.hash(), frequency))
         };
         ids.into_iter().filter_map(with_frequency).collect()
@@ -144,7 +144,8 @@ impl Evictor {
             let unranked: Vec<_> = ids.filter(is_unranked).collect();
             let mut by_frequency = Vec::with_capacity(unranked.len());
             for id in unranked {
-                let frequency = self.call_policy(|policy, nodes| policy.frequency(id, nodes));
+                let frequency =
+                    self.call_policy(|policy, nodes| policy.hints().frequency(id, nodes));
                 by_frequency.push((frequency.unwrap_or(0), id));
             }
             by_frequency.sort_by_key(|(frequency, _)| *frequency);
@@ -175,8 +176,8 @@ impl Evictor {
         self.call_policy(|policy, nodes| {
             let mut name = |id| named.push(id);
             match rank {
-                Rank::Hottest => policy.hottest(count, nodes, &mut name),
-                Rank::Coldest => policy.coldest(count, nodes, &mut name),
+                Rank::Hottest => policy.hints().hottest(count, nodes, &mut name),
+                Rank::Coldest => policy.hints().coldest(count, nodes, &mut name),
             }
         });
         named.retain(|id| self.nodes.evictable(*id).is_some());
@@ -189,18 +190,18 @@ impl Evictor {
         if entry.meta().is_unevictable() {
             return Some(u64::from(entry.frequency()));
         }
-        self.call_policy(|policy, nodes| policy.frequency(id, nodes))
+        self.call_policy(|policy, nodes| policy.hints().frequency(id, nodes))
     }
 
     /// The segment of the policy that `id` is in, if it is still the node of the entry of `hash`.
     pub(crate) fn segment_of(&mut self, id: NodeId, hash: u64) -> Option<&'static str> {
         self.nodes.evictable(id).filter(|entry| entry.hash() == hash)?;
-        self.call_policy(|policy, nodes| policy.segment_of(id, nodes)).flatten()
+        self.call_policy(|policy, nodes| policy.hints().segment_of(id, nodes)).flatten()
     }
 
     /// The segments into which the policy divides its nodes.
     pub(crate) fn segments(&mut self) -> Vec<Segment> {
-        self.call_policy(|policy, _| policy.segments()).unwrap_or_default()
+        self.call_policy(|policy, _| policy.hints().segments()).unwrap_or_default()
     }
 
     /// The standing of each node by id, for a snapshot.
@@ -232,7 +233,7 @@ impl Evictor {
                 .filter_map(|at| u32::try_from(at).ok().map(NodeId::from_raw))
                 .filter(is_unnamed)
                 .map(|id| match nodes.evictable(id) {
-                    Some(_) => (policy.frequency(id, nodes), id),
+                    Some(_) => (policy.hints().frequency(id, nodes), id),
                     // Unevictable: warmer than all others.
                     None => (u64::MAX, id),
                 })

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::base::sync;
 use crate::entry::{Deadline, DeadlineSpec, Owned};
+use crate::policy::Hints;
 use crate::policy::bounds::Bounds;
 use crate::reclaim::{self, Freeable};
 use crate::table::Table;
@@ -78,16 +79,22 @@ impl EvictionPolicy for Scripted {
     fn evict(&mut self, _: &dyn Nodes) -> Option<NodeId> {
         sync::lock(&self.script).victims.pop().map(NodeId::from_raw)
     }
+    fn to_restore(&self, _: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
+        for id in &sync::lock(&self.script).named {
+            name(NodeId::from_raw(*id), 100 + id);
+        }
+    }
+    fn hints(&self) -> &dyn Hints {
+        self
+    }
+}
+
+impl Hints for Scripted {
     fn coldest(&self, _: usize, _: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         sync::lock(&self.script).named.iter().for_each(|id| name(NodeId::from_raw(*id)));
     }
     fn hottest(&self, count: usize, nodes: &dyn Nodes, name: &mut dyn FnMut(NodeId)) {
         self.coldest(count, nodes, name);
-    }
-    fn to_restore(&self, _: &dyn Nodes, name: &mut dyn FnMut(NodeId, u32)) {
-        for id in &sync::lock(&self.script).named {
-            name(NodeId::from_raw(*id), 100 + id);
-        }
     }
 }
 

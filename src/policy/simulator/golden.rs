@@ -1,28 +1,29 @@
-//! Golden runs: what every policy of the library decides and reports, step by step, in one number
+//! Golden runs: all decisions and reports of every policy of the library, step by step, in one number
 //! for each run.
 //!
-//! Models of the policies that have one are in `tests/it/eviction/exact_order.rs`. Of the default policy,
-//! nothing but itself tells what is right; here, a change of any decision is noticed, wanted or not. Who
-//! wants it measures hit ratios anew, and takes over the rows that the failed test prints.
+//! `tests/it/eviction/exact_order.rs` compares the policies that have a model with it. The default policy
+//! has none: the golden runs notice every change of a decision, intended or not. If a change is intended,
+//! measure hit ratios anew and take over the rows that the failed test prints.
 #![forbid(unsafe_code)]
 
 use super::tests::random;
 use super::*;
+use crate::policy::node_table::node;
 
-/// Steps between two bounds.
+/// Steps for which a bound holds.
 const STEPS: u64 = 3_000;
 
-/// What one run is bounded by, one after the other.
 struct GoldenRun {
     name: &'static str,
+    /// The bounds that hold one after the other, for `STEPS` steps each.
     bounds: &'static [(Option<usize>, Option<u64>)],
-    /// Different keys, in multiples of a hundred.
+    /// The number of different keys, in hundreds.
     spread: u64,
-    /// Steps after which other keys are asked for.
+    /// Steps after which other keys are requested.
     phase: u64,
 }
 
-/// Steps of a phase where they are short.
+/// Steps of a short phase.
 const SHORT: u64 = STEPS / 8;
 
 const RUNS: [GoldenRun; 10] = [
@@ -64,7 +65,7 @@ const RUNS: [GoldenRun; 10] = [
         spread: 3,
         phase: SHORT,
     },
-    // So long that the default policy changes its window.
+    // Long enough for the default policy to change its window.
     GoldenRun { name: "long phases", bounds: &[(Some(120), None); 4], spread: 4, phase: STEPS },
     GoldenRun {
         name: "long phases of many",
@@ -87,12 +88,12 @@ impl Digest {
     }
 }
 
-/// 48 bits, as the cache's hashes have.
+/// Hashes have 48 bits, as in a cache.
 fn hash_of(key: u64) -> u64 {
     (key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
 }
 
-/// Popular keys, a loop, a scan among popular keys, and keys of a moment ago.
+/// Popular keys, a loop, a scan among popular keys, and keys that were recent: one after the other.
 fn key_at(step: u64, run: &GoldenRun, state: &mut u64) -> u64 {
     let keys = run.spread * 100;
     let popular = random(state) % keys * (random(state) % keys) / keys;
@@ -105,36 +106,36 @@ fn key_at(step: u64, run: &GoldenRun, state: &mut u64) -> u64 {
     }
 }
 
-/// All that the policy says of itself and of its nodes.
+/// Adds all reports of the policy about itself and its nodes.
 fn add_reports(digest: &mut Digest, simulator: &Simulator) {
     let Simulator { policy, nodes, .. } = simulator;
+    let hints = policy.hints();
     let mut named = Vec::new();
-    policy.upcoming(7, &mut |id| named.push(id));
+    hints.upcoming(7, &mut |id| named.push(id));
     named.push(node(77_777));
-    policy.coldest(20, nodes, &mut |id| named.push(id));
+    hints.coldest(20, nodes, &mut |id| named.push(id));
     named.push(node(77_777));
-    policy.hottest(20, nodes, &mut |id| named.push(id));
+    hints.hottest(20, nodes, &mut |id| named.push(id));
     digest.add_all(named.into_iter().map(|id| u64::from(id.to_raw())));
-    for Segment { name, entries, cost, target } in policy.segments() {
+    for Segment { name, entries, cost, target } in hints.segments() {
         digest.add_all([name.len() as u64, entries as u64, cost, target.unwrap_or(7)]);
     }
     policy.to_restore(nodes, &mut |id, word| {
-        let segment = policy.segment_of(id, nodes).map_or(0, |name| name.len() as u64);
-        digest.add_all([nodes.hash(id), word.into(), segment, policy.frequency(id, nodes)]);
+        let segment = hints.segment_of(id, nodes).map_or(0, |name| name.len() as u64);
+        digest.add_all([nodes.hash(id), word.into(), segment, hints.frequency(id, nodes)]);
     });
 }
 
-/// Another simulator, whose policy was told what that of `old` has named for it.
+/// Another simulator, whose policy is restored from the words that the policy of `old` has named.
 fn restored(policy: &Policy, config: PolicyConfig, old: &Simulator) -> Simulator {
     let mut new = Simulator::new(policy, config).unwrap();
     let mut named = Vec::new();
     old.policy.to_restore(&old.nodes, &mut |id, word| named.push((id, word)));
-    assert!(named.len() == old.len() || named.is_empty(), "named once or not at all");
+    assert!(named.len() == old.len() || named.is_empty(), "each node is named once, or none is");
     for (old_id, word) in named {
         let (hash, weight) = (old.nodes.hash(old_id), old.nodes.weight(old_id));
         let id = new.nodes.add(hash, weight);
         new.nodes.set_frequency(id, old.nodes.frequency(old_id));
-        new.ids.insert(hash, id);
         new.policy.on_restore(id, word, &new.nodes);
     }
     new
@@ -167,30 +168,29 @@ fn play(policy: &Policy, run: &GoldenRun) -> (u64, u64) {
             if step.is_multiple_of(if run.phase == SHORT { 250 } else { 1_000 }) {
                 add_reports(&mut digest, simulator);
             }
-            // Its mirrors begin anew then.
+            // Not in a long run before its last bound: the restored policy has empty mirrors.
             let is_last = (at + 1) as usize == run.bounds.len();
             if step % STEPS == STEPS / 2 && (is_last || run.phase == SHORT) {
                 *simulator = restored(policy, config, simulator);
                 add_reports(&mut digest, simulator);
             }
         }
-        let nodes = simulator.nodes.slots.iter().filter(|slot| slot.is_held);
-        digest.add_all(nodes.map(|slot| slot.hash));
+        digest.add_all(simulator.nodes.iter().map(|(_, hash)| hash));
         assert_eq!(simulator.faults(), 0, "{policy:?}, {}", run.name);
     }
     (hits, digest.0)
 }
 
-/// `golden`: hits and digest of each of the runs.
+/// `golden` has the hits and the digest of each run.
 #[track_caller]
-fn decides_as_ever(policy: &Policy, golden: [(u64, u64); RUNS.len()]) {
+fn assert_golden(policy: &Policy, golden: [(u64, u64); RUNS.len()]) {
     for (run, expected) in RUNS.iter().zip(golden) {
         if play(policy, run) != expected {
             for run in &RUNS {
                 let (hits, digest) = play(policy, run);
                 println!("            ({hits}, 0x{digest:016x}),");
             }
-            panic!("{policy:?}, {}: decisions have changed; those of now are above", run.name);
+            panic!("{policy:?}, {}: decisions have changed; the new rows are above", run.name);
         }
     }
 }
@@ -201,7 +201,7 @@ mod goldens {
 
     #[test]
     fn lru() {
-        decides_as_ever(&Policy::lru(), [
+        assert_golden(&Policy::lru(), [
             (60, 0x21dab9d14ae8f811),
             (375, 0x8227d901ed1396b8),
             (1254, 0x58cdeebecab52056),
@@ -217,7 +217,7 @@ mod goldens {
 
     #[test]
     fn lfu() {
-        decides_as_ever(&Policy::lfu(), [
+        assert_golden(&Policy::lfu(), [
             (60, 0x6c322f983824fe01),
             (469, 0xbbd24ef544c49bfa),
             (1450, 0xb4d063539508ce13),
@@ -233,7 +233,7 @@ mod goldens {
 
     #[test]
     fn fifo() {
-        decides_as_ever(&Policy::fifo(), [
+        assert_golden(&Policy::fifo(), [
             (60, 0x21dab9d14ae8f811),
             (368, 0xad3db704d6959593),
             (1728, 0x4e2e3bac6f782833),
@@ -249,7 +249,7 @@ mod goldens {
 
     #[test]
     fn sieve() {
-        decides_as_ever(&Policy::sieve(), [
+        assert_golden(&Policy::sieve(), [
             (60, 0x994ebf1d189c77c9),
             (475, 0x10806c63f52a41a6),
             (1629, 0xf8390abea3ebbfd4),
@@ -265,7 +265,7 @@ mod goldens {
 
     #[test]
     fn s3_fifo() {
-        decides_as_ever(&Policy::s3_fifo(), [
+        assert_golden(&Policy::s3_fifo(), [
             (60, 0x994ebf1d189c77c9),
             (477, 0xf1b48a3a16d7638f),
             (1623, 0x31291fbd47bd9222),
@@ -281,7 +281,7 @@ mod goldens {
 
     #[test]
     fn window_tiny_lfu() {
-        decides_as_ever(&Policy::window_tiny_lfu(), [
+        assert_golden(&Policy::window_tiny_lfu(), [
             (60, 0xa68c6117349a1863),
             (587, 0xb4ee03c03c778586),
             (1923, 0x1cae23c2627ee790),

@@ -1,42 +1,38 @@
-//! Miniature copies of the policy, one for each size of window, that say which size is best.
+//! Miniature copies of the policy, one for each size of the window, which find out which size is best.
 //!
-//! Each plays the accesses to a sample of the keys, with the sample's part of the budget: keys
-//! only, no values. All see the same accesses at the same time, so their hits can be compared,
-//! which those of one cache at two times cannot.
+//! Each mirror plays the accesses to a sample of the keys, with the sample's part of the budget: keys
+//! only, no values. All mirrors get the same accesses at the same time, so their hits can be compared;
+//! the hits of one cache at two times cannot.
 //!
 //! Miniature simulation: Waldspurger, Saemundsson, Ahmad, Park: "Cache Modeling and Optimization
-//! using Miniature Simulations", ATC 2017; sampling by hash: Waldspurger, Park, Garthwaite, Ahmad:
-//! "Efficient MRC Construction with SHARDS", FAST 2015, also for the lowering of the rate as more
-//! entries come. Letting a sample decide for all: set dueling (Qureshi, Jaleel, Patt, Steely,
-//! Emer: "Adaptive Insertion Policies for High Performance Caching", ISCA 2007).
-
-use std::cell::Cell;
+//! using Miniature Simulations", ATC 2017. Sampling by hash, and lowering the rate as the number of
+//! entries grows: Waldspurger, Park, Garthwaite, Ahmad: "Efficient MRC Construction with SHARDS",
+//! FAST 2015. A sample that decides for all keys: set dueling (Qureshi, Jaleel, Patt, Steely, Emer:
+//! "Adaptive Insertion Policies for High Performance Caching", ISCA 2007).
 
 use super::segments::Segments;
 use crate::base::node_id::NodeId;
 use crate::policy::budget::Budget;
-use crate::policy::sketch::spread;
+use crate::policy::node_table::NodeTable;
 use crate::policy::{Nodes, Sample};
 
-/// The windows that are tried, in percent of the budget.
+/// The sizes of the window that are compared, in percent of the budget.
 pub(super) const WINDOWS: [u64; 4] = [1, 10, 35, 100];
-/// Entries of a mirror, at most: of a smaller cache it mirrors all.
+/// The most entries of a mirror, if entries are bounded. It mirrors all keys of a smaller cache.
 const ENTRIES: u64 = 256;
 /// The fewest accesses after which windows are compared.
 const MIN_ROUND: u64 = 8;
-/// By how many standard deviations another window has to be better: where two mirrors did equally
-/// well, each access in which they differ is a toss of a coin (the test of McNemar 1947). So it has
-/// to be better by more than the square of that in hits.
+/// By how many standard deviations another window has to be better. If two windows are equally good, each
+/// access in which their mirrors differ is a toss of a coin (the test of McNemar 1947). So the other window
+/// has to have more than the square of this more hits.
 const DEVIATIONS: f64 = 2.0;
-/// What an access counts for in the next comparison.
+/// The weight of an access in the next comparison.
 const DECAY: f64 = 0.8;
-/// Rounds that are not compared: a cold mirror tells how fast it warms up, in which the large
-/// windows always win.
+/// The first rounds, after which nothing is compared: the hits of a cold mirror show how fast it warms up,
+/// and there the large windows always win.
 const COLD_ROUNDS: u32 = 4;
 
-const NONE: u32 = u32::MAX;
-
-/// A part of the keys.
+/// The part of the keys that is in the sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Rate {
     part: u64,
@@ -48,42 +44,22 @@ pub(super) struct Mirrors {
     rate: Rate,
     sample: Sample,
     mirrors: [Mirror; WINDOWS.len()],
-    /// How many accesses were hits in which mirrors: one bit for each.
+    /// How many accesses had which outcome: an index has a bit for each mirror, which is set for a hit.
     outcomes: [f64; 1 << WINDOWS.len()],
     /// Accesses since the last comparison.
-    heard: u64,
-    /// Rounds to come before anything is compared.
+    accesses: u64,
+    /// Rounds left before windows are compared.
     cold_rounds: u32,
 }
 
 #[derive(Debug)]
 struct Mirror {
     segments: Segments,
-    nodes: MirrorNodes,
-}
-
-/// The nodes of a mirror, found by hash.
-#[derive(Debug, Default)]
-struct MirrorNodes {
-    nodes: Vec<MirrorNode>,
-    free: Vec<NodeId>,
-    /// A power of two of chains.
-    chains: Vec<u32>,
-}
-
-#[derive(Debug)]
-struct MirrorNode {
-    hash: u64,
-    weight: u32,
-    scratch: Cell<u32>,
-    /// The next node of the chain.
-    next: u32,
-    is_marked: Cell<bool>,
-    is_held: bool,
+    nodes: NodeTable<false>,
 }
 
 impl Rate {
-    /// What suits a budget before it is known how many entries it will hold.
+    /// The initial rate for a budget, before it is known how many entries the cache will hold.
     fn of(budget: Budget) -> Self {
         if budget.counts_entries() && budget.total > ENTRIES {
             Self { part: ENTRIES, of: budget.total }
@@ -93,7 +69,7 @@ impl Rate {
     }
 
     fn sample(self) -> Sample {
-        #[expect(clippy::cast_precision_loss, reason = "a rate, not an account")]
+        #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
         Sample::with_rate(self.part as f64 / self.of as f64)
     }
 
@@ -111,10 +87,10 @@ impl Mirrors {
             sample: rate.sample(),
             mirrors: WINDOWS.map(|percent| Mirror {
                 segments: Segments::new(rate.budget(budget), percent),
-                nodes: MirrorNodes::default(),
+                nodes: NodeTable::default(),
             }),
             outcomes: [0.0; 1 << WINDOWS.len()],
-            heard: 0,
+            accesses: 0,
             cold_rounds: COLD_ROUNDS,
         }
     }
@@ -123,19 +99,19 @@ impl Mirrors {
         self.sample
     }
 
-    /// Plays an access to a key of the sample in every mirror. Says which window is best once
-    /// that is another one than `current`, in percent.
+    /// Plays an access to a key of the sample in every mirror. Returns a better window than `current`, in
+    /// percent, if a comparison is due and finds one.
     pub(super) fn access(&mut self, hash: u64, weight: u32, current: u64) -> Option<u64> {
         let mut outcome = 0;
         for (at, mirror) in self.mirrors.iter_mut().enumerate() {
             outcome |= usize::from(mirror.access(hash, weight)) << at;
         }
         self.outcomes[outcome] += 1.0;
-        self.heard += 1;
-        if self.heard < self.round() {
+        self.accesses += 1;
+        if self.accesses < self.round() {
             return None;
         }
-        self.heard = 0;
+        self.accesses = 0;
         if self.cold_rounds > 0 {
             self.cold_rounds -= 1;
             self.outcomes.fill(0.0);
@@ -144,7 +120,7 @@ impl Mirrors {
         self.compare(current)
     }
 
-    /// Accesses to hear before windows are compared: one for each entry of a mirror.
+    /// Accesses from one comparison to the next: one for each entry of a mirror.
     fn round(&self) -> u64 {
         let segments = &self.mirrors[0].segments;
         let entries = match segments.budget() {
@@ -177,21 +153,22 @@ impl Mirrors {
         best
     }
 
-    /// Forgets a key that was removed.
+    /// Removes a key that was removed from the cache.
     pub(super) fn remove(&mut self, hash: u64) {
         for Mirror { segments, nodes } in &mut self.mirrors {
             if let Some(id) = nodes.find(hash) {
                 segments.remove(id, nodes);
-                nodes.remove(id);
+                nodes.take(id);
             }
         }
     }
 
-    /// Samples fewer keys if the real cache holds `held` entries, of a budget that did not tell.
+    /// Samples fewer keys if entries are not bounded, and the real cache holds so many that mirrors become
+    /// too large.
     #[inline]
-    pub(super) fn adapt(&mut self, held: usize, budget: Budget) {
+    pub(super) fn adapt(&mut self, entries: usize, budget: Budget) {
         let Rate { part, of } = self.rate;
-        if !budget.counts_entries() && held as u64 * part / of > 2 * ENTRIES {
+        if !budget.counts_entries() && entries as u64 * part / of > 2 * ENTRIES {
             self.resample(Rate { part, of: of * 2 }, budget);
         }
     }
@@ -207,10 +184,11 @@ impl Mirrors {
         self.rate = rate;
         self.sample = rate.sample();
         for Mirror { segments, nodes } in &mut self.mirrors {
-            let strangers: Vec<NodeId> = nodes.held_outside(self.sample).collect();
-            for id in strangers {
+            let outside = |(id, hash)| (!self.sample.contains(hash)).then_some(id);
+            let removed: Vec<NodeId> = nodes.iter().filter_map(outside).collect();
+            for id in removed {
                 segments.remove(id, nodes);
-                nodes.remove(id);
+                nodes.take(id);
             }
             segments.set_budget(rate.budget(budget));
             segments.recount(nodes);
@@ -220,7 +198,7 @@ impl Mirrors {
 }
 
 impl Mirror {
-    /// Whether it is a hit.
+    /// Looks the key up and inserts it on a miss. Returns whether it was a hit.
     fn access(&mut self, hash: u64, weight: u32) -> bool {
         let Self { segments, nodes } = self;
         if let Some(id) = nodes.find(hash) {
@@ -235,127 +213,11 @@ impl Mirror {
         false
     }
 
-    fn evict_excess(segments: &mut Segments, nodes: &mut MirrorNodes) {
+    fn evict_excess(segments: &mut Segments, nodes: &mut NodeTable<false>) {
         while segments.is_over() {
             let Some(loser) = segments.evict(nodes) else { return };
-            nodes.remove(loser);
+            nodes.take(loser);
         }
-    }
-}
-
-impl MirrorNodes {
-    fn chain(&self, hash: u64) -> usize {
-        // Apart from the bits by which the sample was chosen.
-        (spread(hash) >> 40) as usize & (self.chains.len() - 1)
-    }
-
-    fn find(&self, hash: u64) -> Option<NodeId> {
-        if self.chains.is_empty() {
-            return None;
-        }
-        let mut next = self.chains[self.chain(hash)];
-        while next != NONE {
-            let node = &self.nodes[next as usize];
-            if node.hash == hash {
-                return Some(NodeId::from_raw(next));
-            }
-            next = node.next;
-        }
-        None
-    }
-
-    fn add(&mut self, hash: u64, weight: u32) -> NodeId {
-        let id = self.free.pop().unwrap_or_else(|| {
-            NodeId::from_raw(u32::try_from(self.nodes.len()).expect("a mirror is small"))
-        });
-        let node = MirrorNode {
-            hash,
-            weight,
-            scratch: Cell::new(0),
-            next: NONE,
-            is_marked: Cell::new(false),
-            is_held: true,
-        };
-        if id.index() == self.nodes.len() {
-            self.nodes.push(node);
-        } else {
-            self.nodes[id.index()] = node;
-        }
-        if self.nodes.len() > self.chains.len() {
-            self.rebuild_chains();
-        } else {
-            self.chain_up(id);
-        }
-        id
-    }
-
-    fn chain_up(&mut self, id: NodeId) {
-        let chain = self.chain(self.nodes[id.index()].hash);
-        self.nodes[id.index()].next = self.chains[chain];
-        self.chains[chain] = id.to_raw();
-    }
-
-    fn rebuild_chains(&mut self) {
-        self.chains = vec![NONE; self.nodes.len().next_power_of_two()];
-        for at in 0..self.nodes.len() {
-            if self.nodes[at].is_held {
-                self.chain_up(NodeId::from_raw(u32::try_from(at).expect("a mirror is small")));
-            }
-        }
-    }
-
-    fn remove(&mut self, id: NodeId) {
-        let MirrorNode { hash, next, .. } = self.nodes[id.index()];
-        let chain = self.chain(hash);
-        let mut at = self.chains[chain];
-        if at == id.to_raw() {
-            self.chains[chain] = next;
-        } else {
-            while self.nodes[at as usize].next != id.to_raw() {
-                at = self.nodes[at as usize].next;
-            }
-            self.nodes[at as usize].next = next;
-        }
-        self.nodes[id.index()].is_held = false;
-        self.free.push(id);
-    }
-
-    fn held_outside(&self, sample: Sample) -> impl Iterator<Item = NodeId> {
-        (0..).zip(&self.nodes).filter_map(move |(at, node)| {
-            (node.is_held && !sample.contains(node.hash)).then_some(NodeId::from_raw(at))
-        })
-    }
-}
-
-impl Nodes for MirrorNodes {
-    #[inline]
-    fn hash(&self, id: NodeId) -> u64 {
-        self.nodes[id.index()].hash
-    }
-
-    #[inline]
-    fn weight(&self, id: NodeId) -> u32 {
-        self.nodes[id.index()].weight
-    }
-
-    #[inline]
-    fn frequency(&self, id: NodeId) -> u8 {
-        u8::from(self.nodes[id.index()].is_marked.get())
-    }
-
-    #[inline]
-    fn set_frequency(&self, id: NodeId, frequency: u8) {
-        self.nodes[id.index()].is_marked.set(frequency != 0);
-    }
-
-    #[inline]
-    fn scratch(&self, id: NodeId) -> u32 {
-        self.nodes[id.index()].scratch.get()
-    }
-
-    #[inline]
-    fn set_scratch(&self, id: NodeId, scratch: u32) {
-        self.nodes[id.index()].scratch.set(scratch);
     }
 }
 
@@ -363,6 +225,7 @@ impl Nodes for MirrorNodes {
 mod tests {
     use super::*;
     use crate::policy::PolicyConfig;
+    use crate::policy::sketch::spread;
 
     fn mirrors(entries: Option<usize>, weight: Option<u64>) -> (Mirrors, Budget) {
         let budget = Budget::new(&PolicyConfig::new(entries, weight));
@@ -382,18 +245,22 @@ mod tests {
     #[test]
     fn a_cache_bounded_by_weight_is_sampled_less_the_more_it_holds() {
         let (mut by_weight, budget) = mirrors(None, Some(1 << 40));
-        for (held, of) in [(512, 1), (513, 2), (1_025, 2), (1_026, 4), (4_000, 8), (4_000, 8)] {
-            by_weight.adapt(held, budget);
-            assert_eq!(by_weight.rate, Rate { part: 1, of }, "{held} entries");
+        for (entries, of) in [(512, 1), (513, 2), (1_025, 2), (1_026, 4), (4_000, 8), (4_000, 8)] {
+            by_weight.adapt(entries, budget);
+            assert_eq!(by_weight.rate, Rate { part: 1, of }, "{entries} entries");
             assert!((by_weight.sample().rate() * of as f64 - 1.0).abs() < 1e-6);
         }
         let (mut by_entries, budget) = mirrors(Some(100), None);
         by_entries.adapt(10_000, budget);
-        assert_eq!(by_entries.rate, Rate { part: 1, of: 1 }, "known from the start");
+        assert_eq!(
+            by_entries.rate,
+            Rate { part: 1, of: 1 },
+            "the number of entries is known from the start"
+        );
     }
 
     #[test]
-    fn keys_that_are_sampled_no_more_leave_the_mirrors() {
+    fn keys_that_leave_the_sample_leave_the_mirrors() {
         let (mut mirrors, budget) = mirrors(None, Some(1 << 40));
         let hashes: Vec<u64> = (0..100).map(|key| spread(key + 1) >> 16).collect();
         for hash in &hashes {
@@ -410,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_taken_over_if_it_is_better_than_chance_explains() {
+    fn a_window_is_chosen_if_it_is_better_than_chance_explains() {
         // Nine accesses in which the first two windows differ.
         for (hits_of_second, better) in [(9, Some(WINDOWS[1])), (7, None), (0, None)] {
             let (mut mirrors, _) = mirrors(Some(100), None);

@@ -1,11 +1,11 @@
-//! What the segments know of a node, in the word that a snapshot keeps, and back.
+//! The word by which a snapshot restores a node: how it is made, and how it is read.
 //!
 //! ```text
-//! 31    30 29        26 25      24 23       12 11                  0
-//! | place | frequency  | window   | distance | age of the last use |
+//! 31      30 29        26 25      24 23       12 11                  0
+//! | segment | frequency  | window   | distance | age of the last use |
 //! ```
 //!
-//! `window` is the same in all words: which of the sizes the window has.
+//! `window` is the same in all words: the index of the window's size in `WINDOWS`.
 #![forbid(unsafe_code)]
 
 use super::WINDOWS;
@@ -15,14 +15,14 @@ use super::word::{NodeWord, SegmentId, UNKNOWN};
 use crate::base::node_id::NodeId;
 use crate::policy::Nodes;
 
-/// Distances and ages from here on, thousands of ticks, are all alike.
+/// Longer distances and ages, of thousands of ticks, are not told apart.
 const MAX_TICKS: u16 = (1 << 12) - 1;
 const MAX_FREQUENCY: u64 = 15;
 
 const _: () = assert!(WINDOWS.len() <= 4);
 
 impl Segments {
-    /// Names all nodes from the one that leaves first on, with what [`restore`](Self::restore) needs.
+    /// Names all nodes with the words that [`restore`](Self::restore) needs, the next to leave first.
     pub(super) fn to_restore<N: Nodes + ?Sized>(
         &self,
         nodes: &N,
@@ -45,7 +45,7 @@ impl Segments {
         }
     }
 
-    /// Takes in a key as it was.
+    /// Inserts a node with the state that `raw` describes.
     pub(super) fn restore<N: Nodes + ?Sized>(&mut self, id: NodeId, raw: u32, nodes: &N) {
         let segment = match raw >> 30 {
             0 => SegmentId::Window,
@@ -55,7 +55,7 @@ impl Segments {
         #[expect(clippy::cast_possible_truncation, reason = "twelve bits each")]
         let (distance, age) = ((raw >> 12) as u16 & MAX_TICKS, raw as u16 & MAX_TICKS);
         let distance = if distance == MAX_TICKS { UNKNOWN } else { distance };
-        self.take_back(id, segment, distance, age, raw >> 26 & 15, nodes);
+        self.insert_restored(id, segment, distance, age, raw >> 26 & 15, nodes);
         let window = WINDOWS[(raw >> 24 & 3) as usize];
         if window != self.window_percent() {
             self.set_window(window);

@@ -1,8 +1,8 @@
 //! Window, probation and protected: the order of one instance, real or miniature.
 //!
-//! All three are first-in-first-out lists that give marked nodes a second chance, so a hit has
-//! nothing to do but to set the mark. A *look* at the tail of a list is where a mark is seen,
-//! cleared, and counted in the sketch.
+//! All three are first-in-first-out lists that give marked nodes a second chance, so a hit only sets the
+//! mark. A *check* of the node at the tail of a list finds the mark, clears it, and counts the use in the
+//! sketch.
 
 use crate::base::node_id::NodeId;
 use crate::policy::Nodes;
@@ -15,24 +15,25 @@ use super::word::{MissClock, NodeWord, SEGMENTS, SegmentId, TICK_MASK, UNKNOWN};
 
 mod reports;
 
-/// Ticks in the time in which the whole budget could be replaced.
+/// The ticks in which new keys cost as much as the whole budget.
 const TICKS: u64 = 32;
-/// Of what is not the window's, the protected list should hold so much.
+/// The protected list's share of the budget that is not the window's.
 const PROTECTED_PERCENT: u64 = 80;
-/// Nodes that one insertion moves out of the window at most, in multiples of its own cost: a
-/// window that is told to shrink drains over the next insertions.
+/// What one insertion moves out of the window at most: so many nodes, or nodes of so many times its own
+/// cost if that is more. A window whose target was lowered drains over the next insertions.
 const DRAIN: u64 = 4;
-/// Looks at marked nodes in one insertion or eviction: then the next one is taken for unmarked.
-const MAX_LOOKS: usize = 64;
-/// A candidate that was seen so often is warm, and a victim that has lain unused for so many ticks is
-/// stale. Where a warm candidate loses against a stale victim, the victim's count is likely another
-/// key's, one of the same hash or the same counters, and it would keep all others out for as long as
-/// that key is hot. So one in so many is let in all the same. (As in Caffeine, which does so against
-/// keys that were chosen to collide.) A loop of up to eight times the cache makes nothing stale.
+/// The most checks in one insertion or eviction; after them, the next node is taken for unmarked.
+const MAX_CHECKS: usize = 64;
+/// A candidate that was counted `WARM` times is warm, and a victim that was not used for `STALE` ticks is
+/// stale. If a warm candidate loses against a stale victim, the victim's count is likely that of another
+/// key, which has the same hash or the same counters, and the victim would keep all others out while that
+/// key is hot. So one in `ADMIT_ONE_IN` of these candidates is admitted nevertheless. (Caffeine does the
+/// same, against keys that were chosen to collide.) A loop of up to eight times the cache makes no victim
+/// stale.
 const WARM: u64 = 6;
 const STALE: u16 = 8 * TICKS as u16;
-const LET_IN: u64 = 128;
-/// Nodes that are gone through when the sketch grows.
+const ADMIT_ONE_IN: u64 = 128;
+/// The most nodes whose counts are carried over when the sketch grows.
 const MAX_RECOUNT: usize = 1 << 16;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,22 +54,22 @@ pub(super) struct Segments {
     protected_target: u64,
     sketch: Sketch,
     ghost: Ghost,
-    /// The entries that both serve as they are.
-    enough_for: usize,
+    /// The number of entries that sketch and ghost are both sized for.
+    sized_for: usize,
     clock: MissClock,
     /// The one node that the last insertion pushes out of the window. It stays there until the
-    /// eviction that follows, for most lose their duel.
+    /// eviction that follows, because most such nodes lose their duel.
     leaving: Option<NodeId>,
-    /// The next of `candidates` that moved from the window to the head of probation in the last
-    /// insertion: the newest, behind which the others stand.
+    /// The next to duel of the `candidates` that the last insertion has moved from the window to the head of
+    /// probation. It is the newest of them; the others are behind it.
     candidate: Option<NodeId>,
     candidates: usize,
-    /// The last key inserted: it is not the victim of its own insertion.
+    /// The node inserted last: it is not the victim of its own insertion.
     newest: Option<NodeId>,
-    /// Where chance comes from: the hashes of warm candidates, which nobody can choose who does not
-    /// know the hasher's seed. The same requests have the same chances.
+    /// The state of the pseudorandom choice. It comes from the hashes of warm candidates, which cannot be
+    /// chosen without knowing the hasher's seed. The same requests lead to the same choices.
     chance: u64,
-    /// While others leave for its update: the node that is to stay.
+    /// The node that must not leave while others leave because of its update.
     spared: Option<NodeId>,
 }
 
@@ -84,7 +85,7 @@ impl Segments {
             protected_target: 0,
             sketch: Sketch::new(entries),
             ghost: Ghost::new(entries.unwrap_or(u64::MAX)),
-            enough_for: 0,
+            sized_for: 0,
             clock: MissClock { now: 0, progress: 0, tick_cost: 1 },
             leaving: None,
             candidate: None,
@@ -113,8 +114,7 @@ impl Segments {
         self.window_percent
     }
 
-    /// Makes the window one of `percent` of the budget. What that moves moves with the next
-    /// insertions.
+    /// Sets the window's target to `percent` of the budget. The next insertions move the nodes.
     pub(super) fn set_window(&mut self, percent: u64) {
         self.window_percent = percent;
         self.set_targets();
@@ -135,11 +135,11 @@ impl Segments {
         if budget.counts_entries() {
             self.sketch.resize(budget.total);
             self.ghost.resize(budget.total);
-            self.enough_for = 0;
+            self.sized_for = 0;
         }
     }
 
-    /// Adds up anew what the nodes cost.
+    /// Adds up the costs of the nodes anew.
     pub(super) fn recount<N: Nodes + ?Sized>(&mut self, nodes: &N) {
         if self.budget.is_fixed_unit() {
             return;
@@ -150,11 +150,11 @@ impl Segments {
         }
     }
 
-    /// Takes a new key into the window and moves what that pushes out of it to probation.
+    /// Inserts a new node into the window, and moves the nodes that it pushes out to probation.
     pub(super) fn insert<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
-        if let Some(left) = self.leaving.take() {
-            // Nothing was evicted for it.
-            self.change_segment(left, SegmentId::Probation, nodes);
+        if let Some(leaving) = self.leaving.take() {
+            // No eviction has followed.
+            self.change_segment(leaving, SegmentId::Probation, nodes);
         }
         self.reserve_for_one_more(nodes);
         let cost = self.budget.cost_of(id, nodes);
@@ -168,9 +168,8 @@ impl Segments {
         self.drain_window(cost, nodes);
     }
 
-    /// Takes in a key that was there before, where it was, of which it is known how often it was
-    /// used and how long ago.
-    pub(super) fn take_back<N: Nodes + ?Sized>(
+    /// Inserts a node from a snapshot into the segment in which it was, with what is known about its uses.
+    pub(super) fn insert_restored<N: Nodes + ?Sized>(
         &mut self,
         id: NodeId,
         segment: SegmentId,
@@ -199,33 +198,33 @@ impl Segments {
 
     #[inline]
     fn reserve_for_one_more<N: Nodes + ?Sized>(&mut self, nodes: &N) {
-        let held = self.entries() + 1;
-        if held > self.enough_for {
-            self.grow(held, nodes);
+        let entries = self.entries() + 1;
+        if entries > self.sized_for {
+            self.grow(entries, nodes);
         }
     }
 
-    /// Lets sketch and ghost serve `held` entries.
+    /// Sizes sketch and ghost for `entries` entries.
     #[cold]
-    fn grow<N: Nodes + ?Sized>(&mut self, held: usize, nodes: &N) {
+    fn grow<N: Nodes + ?Sized>(&mut self, entries: usize, nodes: &N) {
         let Self { queues, links, sketch, ghost, .. } = self;
-        ghost.reserve_for(held);
-        if held > sketch.enough_for() {
-            // Beyond that, it would take too long.
-            let walked = if held <= MAX_RECOUNT { queues.as_slice() } else { &[] };
+        ghost.reserve_for(entries);
+        if entries > sketch.sized_for() {
+            // A walk through more nodes would take too long.
+            let walked = if entries <= MAX_RECOUNT { queues.as_slice() } else { &[] };
             let ids = walked.iter().flat_map(|queue| links.oldest_first(&queue.list));
-            sketch.grow(held, ids.map(|id| nodes.hash(id)));
+            sketch.grow(entries, ids.map(|id| nodes.hash(id)));
         }
-        self.enough_for = sketch.enough_for().min(ghost.enough_for());
+        self.sized_for = sketch.sized_for().min(ghost.sized_for());
     }
 
-    /// Finds what a key that costs `cost`, the newest, pushes out of the window.
+    /// Moves or notes the nodes that the newest one, which costs `cost`, pushes out of the window.
     #[inline]
     fn drain_window<N: Nodes + ?Sized>(&mut self, cost: u64, nodes: &N) {
         (self.candidate, self.candidates) = (None, 0);
         match self.window_excess() {
             None => {}
-            // Mostly so, and nothing moves.
+            // The usual case, in which nothing moves.
             Some((excess, tail)) if self.is_enough(tail, excess, nodes) => {
                 self.leaving = Some(tail);
             }
@@ -233,32 +232,32 @@ impl Segments {
         }
     }
 
-    /// What the window costs above its target, and its tail. `None` if nothing has to leave it.
+    /// By how much the window's cost is above its target, and its tail. `None` if no node has to leave it.
     #[inline]
     fn window_excess(&self) -> Option<(u64, NodeId)> {
         let window = &self.queues[SegmentId::Window as usize];
         let excess = window.cost.checked_sub(self.window_target).filter(|excess| *excess > 0)?;
-        // The newest stays, whatever it costs: a heavy key, too, gets a chance to be used.
+        // The newest stays, whatever it costs: a heavy entry, too, gets a chance to be used.
         let tail = window.list.back().filter(|tail| Some(*tail) != self.newest)?;
         Some((excess, tail))
     }
 
-    /// Whether the unmarked `tail` alone has to leave the window, for an eviction that is due.
+    /// Whether an eviction is due, and only `tail`, which is unmarked, has to leave the window for it.
     #[inline]
     fn is_enough<N: Nodes + ?Sized>(&self, tail: NodeId, excess: u64, nodes: &N) -> bool {
         nodes.frequency(tail) == 0
             && self.budget.cost_of(tail, nodes) >= excess
-            // Where both bounds count, one may be over its part of the budget while the cache is not.
+            // If both bounds count, the policy may be over its budget while the cache is not over a bound.
             && self.budget.is_fixed_unit()
             && self.is_over()
     }
 
     #[inline(never)]
     fn drain_window_moving<N: Nodes + ?Sized>(&mut self, cost: u64, nodes: &N) {
-        let (mut looks, mut moved_cost) = (0, 0);
+        let (mut checks, mut moved_cost) = (0, 0);
         while let Some((excess, tail)) = self.window_excess() {
-            looks += 1;
-            if looks <= MAX_LOOKS && self.look(tail, nodes) {
+            checks += 1;
+            if checks <= MAX_CHECKS && self.check(tail, nodes) {
                 self.links.move_to_front(&mut self.queues[SegmentId::Window as usize].list, tail);
                 continue;
             }
@@ -275,9 +274,9 @@ impl Segments {
         }
     }
 
-    /// Whether `id` was used since the last look; notes the use.
+    /// Whether `id` was used since its last check; counts the use.
     #[inline]
-    fn look<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) -> bool {
+    fn check<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) -> bool {
         let is_marked = nodes.frequency(id) != 0;
         if is_marked {
             self.note_use(id, nodes);
@@ -310,7 +309,7 @@ impl Segments {
         queue.cost -= cost;
     }
 
-    /// Moves `id` to the head of another list; returns what it costs.
+    /// Moves `id` to the head of another list; returns its cost.
     fn change_segment<N: Nodes + ?Sized>(&mut self, id: NodeId, to: SegmentId, nodes: &N) -> u64 {
         let word = NodeWord::of(id, nodes);
         let cost = self.budget.cost_of(id, nodes);
@@ -320,7 +319,7 @@ impl Segments {
         cost
     }
 
-    /// `id` now weighs what `nodes` says, and weighed `old_weight`.
+    /// Counts the new weight of `id`, which `nodes` has, in the place of `old_weight`.
     pub(super) fn update<N: Nodes + ?Sized>(&mut self, id: NodeId, old_weight: u32, nodes: &N) {
         if !self.budget.counts_entries() {
             let queue = &mut self.queues[NodeWord::of(id, nodes).segment as usize];
@@ -329,14 +328,14 @@ impl Segments {
         }
     }
 
-    /// Forgets `id` without remembering it.
+    /// Removes `id` without remembering it in the ghost.
     pub(super) fn remove<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
-        self.unname(id);
+        self.clear_names_of(id);
         self.unlink(NodeWord::of(id, nodes).segment, id, self.budget.cost_of(id, nodes));
     }
 
-    /// Lets no part of the policy name `id` any more.
-    fn unname(&mut self, id: NodeId) {
+    /// Clears the fields that name `id`.
+    fn clear_names_of(&mut self, id: NodeId) {
         if self.leaving == Some(id) {
             self.leaving = None;
         }
@@ -348,17 +347,17 @@ impl Segments {
         }
     }
 
-    /// Forgets the node that is least worth keeping.
+    /// Removes the node that is least worth keeping.
     pub(super) fn evict<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
         let Some(candidate) = self.leaving.take() else { return self.evict_searching(nodes) };
         let tail = self.queues[SegmentId::Probation as usize].list.back();
         let Some(victim) = tail.filter(|tail| nodes.frequency(*tail) == 0) else {
-            // The search for a victim moves nodes to where the candidate stands first.
+            // The candidate moves first: the search for a victim moves other nodes to the head of probation.
             self.change_segment(candidate, SegmentId::Probation, nodes);
             (self.candidate, self.candidates) = (Some(candidate), 1);
             return self.evict_searching(nodes);
         };
-        // Neither is the newest.
+        // Neither of them is the newest, so `clear_names_of` is not needed.
         let (ours, theirs) = (KeyBits::of(nodes.hash(candidate)), KeyBits::of(nodes.hash(victim)));
         let (segment, loser, key) = match self.admits(candidate, ours, victim, theirs, nodes) {
             false => (SegmentId::Window, candidate, ours),
@@ -371,7 +370,7 @@ impl Segments {
         Some(loser)
     }
 
-    /// The same, but `spared` leaves only if nothing else is there.
+    /// As [`evict`](Self::evict), but `spared` leaves only if there is no other node.
     pub(super) fn evict_sparing<N: Nodes + ?Sized>(
         &mut self,
         spared: NodeId,
@@ -414,11 +413,11 @@ impl Segments {
 
     /// As [`remove`](Self::remove), but remembers when the key was used last.
     fn forget<N: Nodes + ?Sized>(&mut self, id: NodeId, nodes: &N) {
-        self.unname(id);
+        self.clear_names_of(id);
         self.forget_at(NodeWord::of(id, nodes).segment, id, KeyBits::of(nodes.hash(id)), nodes);
     }
 
-    /// The same of a node at `place` that is named nowhere.
+    /// As [`forget`](Self::forget), for a node of `segment` that no field names.
     #[inline]
     fn forget_at<N: Nodes + ?Sized>(
         &mut self,
@@ -432,8 +431,8 @@ impl Segments {
         self.ghost.insert(key, NodeWord::of(id, nodes).last, |then| clock.age(then));
     }
 
-    /// One duel a candidate. There are several where a heavy key pushed many light ones out of
-    /// the window.
+    /// Each candidate has one duel. There are several candidates if a heavy entry has pushed many light ones
+    /// out of the window.
     fn next_candidate(&mut self) {
         self.candidates -= 1;
         self.candidate = match self.candidate {
@@ -442,9 +441,9 @@ impl Segments {
         };
     }
 
-    /// The unused node at probation's tail, the candidate left aside.
+    /// The unused node at probation's tail, apart from the candidate.
     fn find_victim<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
-        let mut looks = 0;
+        let mut checks = 0;
         loop {
             let mut tail = self.queues[SegmentId::Probation as usize].list.back();
             while tail.is_some() && (tail == self.candidate || tail == self.spared) {
@@ -455,24 +454,24 @@ impl Segments {
                 self.change_segment(protected, SegmentId::Probation, nodes);
                 continue;
             };
-            looks += 1;
-            if looks > MAX_LOOKS || !self.look(tail, nodes) {
+            checks += 1;
+            if checks > MAX_CHECKS || !self.check(tail, nodes) {
                 return Some(tail);
             }
             self.change_segment(tail, SegmentId::Protected, nodes);
-            self.drain_protected(&mut looks, nodes);
+            self.drain_protected(&mut checks, nodes);
         }
     }
 
-    fn drain_protected<N: Nodes + ?Sized>(&mut self, looks: &mut usize, nodes: &N) {
+    fn drain_protected<N: Nodes + ?Sized>(&mut self, checks: &mut usize, nodes: &N) {
         loop {
             let protected = &self.queues[SegmentId::Protected as usize];
             if protected.cost <= self.protected_target {
                 return;
             }
             let Some(tail) = protected.list.back() else { return };
-            *looks += 1;
-            if *looks <= MAX_LOOKS && self.look(tail, nodes) {
+            *checks += 1;
+            if *checks <= MAX_CHECKS && self.check(tail, nodes) {
                 self.links
                     .move_to_front(&mut self.queues[SegmentId::Protected as usize].list, tail);
             } else {
@@ -483,19 +482,18 @@ impl Segments {
 
     /// The unused node at the window's tail; there is nothing else.
     fn find_unused_in_window<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
-        let mut looks = 0;
+        let mut checks = 0;
         loop {
             let tail = self.window_tail()?;
-            looks += 1;
-            if looks > MAX_LOOKS || !self.look(tail, nodes) {
+            checks += 1;
+            if checks > MAX_CHECKS || !self.check(tail, nodes) {
                 return Some(tail);
             }
             self.links.move_to_front(&mut self.queues[SegmentId::Window as usize].list, tail);
         }
     }
 
-    /// The oldest of the window that may leave: the newest, and what is spared, only if there is
-    /// nothing else.
+    /// The oldest node of the window, apart from the newest and from `spared` unless there is no other.
     fn window_tail(&self) -> Option<NodeId> {
         let window = &self.queues[SegmentId::Window as usize].list;
         let mut others = self.links.oldest_first(window).filter(|id| Some(*id) != self.spared);
@@ -506,9 +504,9 @@ impl Segments {
 
     /// The duel: whether `candidate` is worth more than `victim`.
     ///
-    /// A lead of one is no more than the insertion that was just counted. It decides only if the
-    /// candidate comes back at shorter distances than the victim has lain unused (the test of
-    /// LIRS). With a lead of one alone, the keys of a loop would push each other out.
+    /// A lead of one may be just the insertion that was counted. It decides only if the distance between the
+    /// candidate's uses is shorter than the time since the victim's last use (the test of LIRS). If a lead
+    /// of one were enough, the keys of a loop would push each other out.
     #[inline]
     fn admits<N: Nodes + ?Sized>(
         &mut self,
@@ -521,16 +519,16 @@ impl Segments {
         let seen = self.sketch.estimate(ours);
         let lead = seen.saturating_sub(self.sketch.estimate(theirs));
         if lead != 1 {
-            return lead > 1 || (seen >= WARM && self.is_let_in(ours, victim, nodes));
+            return lead > 1 || (seen >= WARM && self.is_admitted_by_chance(ours, victim, nodes));
         }
         let word = NodeWord::of(candidate, nodes);
         let distance = word.distance.max(self.clock.age(word.last));
         distance < self.clock.age(NodeWord::of(victim, nodes).last)
     }
 
-    /// Whether chance lets a warm candidate in that has lost against `victim`.
+    /// Whether a warm candidate that has lost against `victim` is admitted nevertheless.
     #[cold]
-    fn is_let_in<N: Nodes + ?Sized>(
+    fn is_admitted_by_chance<N: Nodes + ?Sized>(
         &mut self,
         candidate: KeyBits,
         victim: NodeId,
@@ -540,10 +538,10 @@ impl Segments {
             return false;
         }
         self.chance = spread(self.chance.wrapping_add(candidate.0));
-        self.chance.is_multiple_of(LET_IN)
+        self.chance.is_multiple_of(ADMIT_ONE_IN)
     }
 
-    /// How often `id` was seen lately, as far as counted, and its mark.
+    /// The sketch's estimate of how often `id` was used lately, plus its mark.
     pub(super) fn frequency<N: Nodes + ?Sized>(&self, id: NodeId, nodes: &N) -> u64 {
         self.sketch.estimate(KeyBits::of(nodes.hash(id))) + u64::from(nodes.frequency(id))
     }
@@ -563,7 +561,7 @@ mod tests {
     use super::*;
     use crate::policy::PolicyConfig;
 
-    /// Entries by id, of which several may have one hash.
+    /// Entries by id, several of which may have the same hash.
     #[derive(Default)]
     struct TestNodes(Vec<(u64, Cell<u8>, Cell<u32>)>);
 
@@ -588,11 +586,12 @@ mod tests {
         }
     }
 
-    /// A cache of 100 entries, read through, whose keys choose their hashes.
+    /// A read-through cache of 100 entries, where the caller chooses the hash of a key.
     struct TestCache {
         segments: Segments,
         table: TestNodes,
-        held: Vec<u64>,
+        /// By id; `u64::MAX` where there is no entry.
+        keys: Vec<u64>,
     }
 
     impl TestCache {
@@ -601,40 +600,41 @@ mod tests {
             Self {
                 segments: Segments::new(budget, 10),
                 table: TestNodes::default(),
-                held: Vec::new(),
+                keys: Vec::new(),
             }
         }
 
         fn request(&mut self, key: u64, hash: u64) -> bool {
-            if let Some(at) = self.held.iter().position(|held| *held == key) {
+            if let Some(at) = self.keys.iter().position(|other| *other == key) {
                 self.table.0[at].1.set(1);
                 return true;
             }
-            let at = self.held.iter().position(|held| *held == u64::MAX).unwrap_or(self.held.len());
+            let at =
+                self.keys.iter().position(|other| *other == u64::MAX).unwrap_or(self.keys.len());
             let entry = (hash, Cell::new(0), Cell::new(0));
-            if at == self.held.len() {
-                self.held.push(key);
+            if at == self.keys.len() {
+                self.keys.push(key);
                 self.table.0.push(entry);
             } else {
-                self.held[at] = key;
+                self.keys[at] = key;
                 self.table.0[at] = entry;
             }
             self.segments.insert(NodeId::from_raw(u32::try_from(at).unwrap()), &self.table);
             if self.segments.entries() > 100 {
-                let victim = self.segments.evict(&self.table).expect("something is held");
-                self.held[victim.index()] = u64::MAX;
+                let victim = self.segments.evict(&self.table).expect("the cache is not empty");
+                self.keys[victim.index()] = u64::MAX;
             }
             false
         }
     }
 
-    /// Hits of keys of which some are popular, beside one that is hot, and one that comes once;
-    /// and whether that is still there.
+    /// Hits of keys some of which are popular, beside a hot key, and a cold key that is requested once;
+    /// and whether the cold key is still in the cache.
     fn hits_beside(cold_hash: u64, salt: u64) -> (u64, bool) {
         let mut cache = TestCache::new();
         let hash = |key: u64| spread(key + (salt << 32) + 1) >> 16;
         let hot = 0;
-        // Marked whenever it is looked at, it stays in the window.
+        // The hot key is marked at each check, so it stays in the window.
         for key in 1_000..1_200 {
             cache.request(hot, hash(hot));
             cache.request(hot, hash(hot));
@@ -648,19 +648,16 @@ mod tests {
             let key = 2 + ((state >> 8) % 400) * ((state >> 40) % 400) / 400;
             hits += u64::from(cache.request(key, hash(key)) && step >= 30_000);
         }
-        (hits, cache.held.contains(&1))
+        (hits, cache.keys.contains(&1))
     }
 
     #[test]
     fn a_cold_key_that_collides_with_a_hot_one_keeps_others_out_for_a_while_only() {
         for salt in 0..5 {
-            let (collides, is_held) = hits_beside(0, salt);
-            assert!(!is_held, "nobody has asked for it since, salt {salt}");
-            let (does_not, _) = hits_beside(77, salt);
-            assert!(
-                collides * 100 > does_not * 97,
-                "{collides} instead of {does_not}, salt {salt}"
-            );
+            let (collides, is_cached) = hits_beside(0, salt);
+            assert!(!is_cached, "the key was not requested again, salt {salt}");
+            let (alone, _) = hits_beside(77, salt);
+            assert!(collides * 100 > alone * 97, "{collides} instead of {alone}, salt {salt}");
         }
     }
 }

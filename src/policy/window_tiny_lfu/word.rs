@@ -1,13 +1,13 @@
-//! What the segments keep of a node, and the clock that they date it by.
+//! What the segments store about a node, and the clock that its times are read from.
 //!
 //! Each node has a word ([`Nodes::scratch`]):
 //!
 //! ```text
 //!   31     30 29        15 14            0     last: the tick of its last known use
-//!   | list   | distance   | last         |     distance: between its last two known uses
+//!   | segment| distance   | last         |     distance: between its last two known uses
 //! ```
 //!
-//! A tick is a 32nd of the budget, in costs of new keys: the policy's only clock counts misses.
+//! A tick passes when new keys have cost a 32nd of the budget: the policy's only clock counts misses.
 #![forbid(unsafe_code)]
 
 use crate::base::node_id::NodeId;
@@ -26,7 +26,7 @@ pub(super) enum SegmentId {
 }
 
 impl SegmentId {
-    /// As users know it.
+    /// Its name in reports.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Window => "window",
@@ -38,7 +38,7 @@ impl SegmentId {
 
 pub(super) const SEGMENTS: usize = 3;
 
-/// What a node's word says.
+/// The contents of a node's word.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NodeWord {
     pub(super) segment: SegmentId,
@@ -97,7 +97,7 @@ impl MissClock {
         self.now.wrapping_sub(then) & TICK_MASK
     }
 
-    /// The same, as the distance of two uses.
+    /// As [`age`](Self::age), but never `UNKNOWN`: the distance of two uses.
     #[inline]
     pub(super) fn distance(self, then: u16) -> u16 {
         self.age(then).min(UNKNOWN - 1)
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_distance_however_long_is_not_taken_for_an_unknown_one() {
+    fn no_distance_is_so_long_that_it_means_unknown() {
         let clock = MissClock { now: 5, progress: 0, tick_cost: 1 };
         assert_eq!((clock.age(5), clock.age(4), clock.age(6)), (0, 1, TICK_MASK));
         assert_eq!((clock.distance(4), clock.distance(6)), (1, UNKNOWN - 1));

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use larder::policy::{
-    Accesses, EvictionPolicy, NodeId, Nodes, Policy, PolicyConfig, Room, Sample, Segment,
+    Accesses, EvictionPolicy, Hints, NodeId, Nodes, Policy, PolicyConfig, Room, Sample, Segment,
 };
 use larder::{Cache, Maintenance};
 
@@ -395,16 +395,22 @@ impl EvictionPolicy for Brittle {
         self.queue.pop_front()
     }
 
+    fn on_resize(&mut self, _: &PolicyConfig, _: &dyn Nodes) {
+        panic!("a panic in on_resize");
+    }
+
+    fn hints(&self) -> &dyn Hints {
+        self
+    }
+}
+
+impl Hints for Brittle {
     fn upcoming(&self, _: usize, _: &mut dyn FnMut(NodeId)) {
         panic!("a panic in upcoming");
     }
 
     fn announce(&self, _: u64) {
         panic!("a panic in announce");
-    }
-
-    fn on_resize(&mut self, _: &PolicyConfig, _: &dyn Nodes) {
-        panic!("a panic in on_resize");
     }
 
     fn frequency(&self, _: NodeId, _: &dyn Nodes) -> u64 {

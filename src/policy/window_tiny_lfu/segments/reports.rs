@@ -1,5 +1,4 @@
-//! What the segments say of themselves: what is looked at next, which node ranks where, what each
-//! holds.
+//! Reports of the segments: which nodes are examined next, how nodes rank, and what each segment holds.
 
 use super::{SegmentId, SegmentQueue, Segments};
 use crate::base::node_id::NodeId;
@@ -7,15 +6,15 @@ use crate::policy::window_tiny_lfu::word::NodeWord;
 use crate::policy::{Nodes, Segment};
 
 impl Segments {
-    /// Names what the next insertions will look at: so many at the tail of the window, which then
-    /// are candidates, and of probation.
+    /// Names the nodes that the next `count` insertions will examine: the tail of the window, which
+    /// become candidates, and the tail of probation.
     #[inline]
     pub(in crate::policy::window_tiny_lfu) fn upcoming(
         &self,
         count: usize,
         name: &mut (impl FnMut(NodeId) + ?Sized),
     ) {
-        // Most candidates lose, and leave victims for others to duel with.
+        // Most candidates lose their duel, and the victim stays to duel with others.
         for (segment, count) in
             [(SegmentId::Window, count), (SegmentId::Probation, count.div_ceil(4))]
         {
@@ -23,10 +22,10 @@ impl Segments {
         }
     }
 
-    /// Names what those insertions may look at besides: what moves to the protected list pushes
-    /// others out of it, unless they were used.
+    /// Names the nodes that those insertions may examine besides: a node that moves to the protected list
+    /// pushes others out of it, unless they were used.
     #[inline]
-    pub(in crate::policy::window_tiny_lfu) fn looked_at(
+    pub(in crate::policy::window_tiny_lfu) fn also_examined(
         &self,
         count: usize,
         name: &mut impl FnMut(NodeId),
@@ -37,7 +36,7 @@ impl Segments {
         }
     }
 
-    /// Names nodes from the one that leaves first on.
+    /// Names up to `count` nodes, the next to leave first.
     pub(in crate::policy::window_tiny_lfu) fn coldest(
         &self,
         count: usize,
@@ -51,20 +50,20 @@ impl Segments {
         }
     }
 
-    /// Names nodes from the one that would leave last on, as far as their place tells.
+    /// Names up to `count` nodes, the last to leave first, by their segments and places alone.
     pub(in crate::policy::window_tiny_lfu) fn hottest(
         &self,
         count: usize,
         name: &mut dyn FnMut(NodeId),
     ) {
-        let places = [SegmentId::Protected, SegmentId::Window, SegmentId::Probation];
-        let ids = places
+        let segments = [SegmentId::Protected, SegmentId::Window, SegmentId::Probation];
+        let ids = segments
             .iter()
             .flat_map(|segment| self.links.newest_first(&self.queues[*segment as usize].list));
         ids.take(count).for_each(name);
     }
 
-    /// The name of the part that a node is in.
+    /// The name of the segment that a node is in.
     pub(in crate::policy::window_tiny_lfu) fn name_of<N: Nodes + ?Sized>(
         &self,
         id: NodeId,
