@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use crate::RandomState;
 use crate::base::error::{FlushError, Inserted, Rejection};
-use crate::base::hash::Hashing;
+use crate::base::hash::{Hashing, KeyHash};
 use crate::base::mode::Maintenance;
 use crate::base::stats::{Counter, Stats};
 use crate::base::sync::{self, AtomicUsize, Mutex};
@@ -225,19 +225,19 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
+    fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> KeyHash {
         self.shared.settings.hashing.hash(key)
     }
 
     /// Rejects a value that the cache cannot hold, and removes the entry that it was to replace.
     #[cold]
-    fn reject_too_heavy(&self, key: &K, rejection: Rejection, hash: u64) -> Inserted {
+    fn reject_too_heavy(&self, key: &K, rejection: Rejection, hash: KeyHash) -> Inserted {
         self.remove_reading(key, hash, |_, _| ());
         self.reject_and_note(rejection, hash)
     }
 
     /// Rejects a value, and notes that in the history for the time when its key is missing.
-    fn reject_and_note(&self, rejection: Rejection, hash: u64) -> Inserted {
+    fn reject_and_note(&self, rejection: Rejection, hash: KeyHash) -> Inserted {
         if let Some(history) = &self.shared.engine.history {
             history.rejected(hash);
         }

@@ -43,7 +43,7 @@ use std::sync::Arc;
 
 use crossbeam_utils::{Backoff, CachePadded};
 
-use crate::base::hash::partition_of;
+use crate::base::hash::KeyHash;
 use crate::base::mode::Maintenance;
 use crate::base::reentrancy;
 use crate::base::stats::Stripes;
@@ -282,8 +282,8 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    fn partition(&self, hash: u64) -> &Partition<K, V> {
-        &self.partitions[partition_of(hash, self.partition_bits)]
+    fn partition(&self, hash: KeyHash) -> &Partition<K, V> {
+        &self.partitions[hash.partition(self.partition_bits)]
     }
 
     /// Whether a bound is 0, so that every insertion is rejected. An insertion that has asked before
@@ -304,7 +304,7 @@ impl<K, V> Engine<K, V> {
 
     /// Prefetches what a report about `hash` will write.
     #[inline]
-    pub(crate) fn prefetch_report(&self, hash: u64) {
+    pub(crate) fn prefetch_report(&self, hash: KeyHash) {
         self.partition(hash).writes.prefetch();
     }
 

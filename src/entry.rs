@@ -30,6 +30,7 @@
 //!   relaxed word on which no other memory depends. Only the maintenance of one partition uses the
 //!   life bits, and hands them on with its lock.
 
+use crate::base::hash::KeyHash;
 use std::alloc::Layout;
 use std::mem::needs_drop;
 use std::ptr::{self, NonNull};
@@ -86,9 +87,9 @@ impl<K, V> Entry<K, V> {
 
 impl Header {
     #[inline]
-    fn new(hash: u64, prefix: Prefix) -> Self {
+    fn new(hash: KeyHash, prefix: Prefix) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "48 bits, in two parts")]
-        let (hash_low, hash_high) = (hash as u32, (hash >> 32) as u16);
+        let (hash_low, hash_high) = (hash.raw() as u32, (hash.raw() >> 32) as u16);
         Self {
             next: Link::end(),
             hash_low,
@@ -99,15 +100,15 @@ impl Header {
     }
 
     #[inline]
-    pub(crate) fn hash(&self) -> u64 {
-        u64::from(self.hash_high) << 32 | u64::from(self.hash_low)
+    pub(crate) fn hash(&self) -> KeyHash {
+        KeyHash::from_raw(u64::from(self.hash_high) << 32 | u64::from(self.hash_low))
     }
 
     /// Whether the low half of the hash is that of `hash`.
     #[inline]
-    pub(crate) fn may_match(&self, hash: u64) -> bool {
+    pub(crate) fn may_match(&self, hash: KeyHash) -> bool {
         #[expect(clippy::cast_possible_truncation, reason = "only the low half")]
-        let low = hash as u32;
+        let low = hash.raw() as u32;
         self.hash_low == low
     }
 
@@ -172,7 +173,7 @@ impl<K, V> Owned<K, V> {
     };
 
     #[inline]
-    pub(crate) fn new(hash: u64, weight: u32, key: K, value: V) -> Self {
+    pub(crate) fn new(hash: KeyHash, weight: u32, key: K, value: V) -> Self {
         const { Self::ARE_LAYOUTS_VALID }
         if Self::IS_PAIRED
             && let Some(slot) = memory::allocate_paired()
@@ -187,7 +188,7 @@ impl<K, V> Owned<K, V> {
 
     /// An entry with a deadline and, perhaps, tags.
     pub(crate) fn extended(
-        hash: u64,
+        hash: KeyHash,
         weight: u32,
         key: K,
         value: V,
@@ -208,7 +209,7 @@ impl<K, V> Owned<K, V> {
     /// # Safety
     /// The caller writes the extension, if the prefix has one.
     #[inline]
-    unsafe fn in_front(prefix: Prefix, hash: u64, weight: u32, key: K, value: V) -> Self {
+    unsafe fn in_front(prefix: Prefix, hash: KeyHash, weight: u32, key: K, value: V) -> Self {
         const { Self::ARE_LAYOUTS_VALID }
         let (layout, offset) = Self::LAYOUTS[prefix as usize];
         let memory = memory::allocate(layout);
@@ -226,7 +227,7 @@ impl<K, V> Owned<K, V> {
     unsafe fn write(
         pointer: NonNull<Entry<K, V>>,
         prefix: Prefix,
-        hash: u64,
+        hash: KeyHash,
         weight: u32,
         key: K,
         value: V,
@@ -362,7 +363,7 @@ impl EntryPtr {
     }
 
     #[inline]
-    pub(crate) fn hash(self) -> u64 {
+    pub(crate) fn hash(self) -> KeyHash {
         self.header().hash()
     }
 

@@ -8,6 +8,7 @@
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use crate::base::hash::KeyHash;
 use loom::cell::UnsafeCell;
 use loom::thread::Thread;
 
@@ -71,7 +72,7 @@ struct Keep(Mutex<Vec<EntryPtr>>);
 
 impl Keep {
     fn entry(&self, key: u64, value: u64) -> Owned<u64, Watched> {
-        Owned::new(key, 1, key, Watched::new(value))
+        Owned::new(KeyHash::from_raw(key), 1, key, Watched::new(value))
     }
 
     fn keep(&self, entry: EntryPtr) -> EntryPtr {
@@ -103,7 +104,9 @@ impl Default for Map {
 impl Map {
     pub fn get(&self, key: u64) -> Option<u64> {
         let guard = pin();
-        self.table.get(key, |other| *other == key, &guard).map(|(_, entry)| entry.value.read())
+        self.table
+            .get(KeyHash::from_raw(key), |other| *other == key, &guard)
+            .map(|(_, entry)| entry.value.read())
     }
 
     pub fn insert_if_absent(&self, key: u64, value: u64) -> bool {
@@ -137,7 +140,8 @@ impl Map {
 
     pub fn remove(&self, key: u64) -> Option<u64> {
         let guard = pin();
-        let (entry, _) = self.table.remove(key, |other| *other == key, |_| true, &guard)?;
+        let (entry, _) =
+            self.table.remove(KeyHash::from_raw(key), |other| *other == key, |_| true, &guard)?;
         Some(self.taken(entry))
     }
 
@@ -145,7 +149,7 @@ impl Map {
     /// another thread took it out first.
     pub fn evict(&self, key: u64) -> Option<u64> {
         let guard = pin();
-        let (entry, _) = self.table.get(key, |other| *other == key, &guard)?;
+        let (entry, _) = self.table.get(KeyHash::from_raw(key), |other| *other == key, &guard)?;
         self.table.remove_entry(entry, &guard).then(|| self.taken(entry))
     }
 
@@ -244,7 +248,8 @@ impl Ordered {
             }
         };
         let guard = pin();
-        let found = self.table.remove(key, |other| *other == key, on_attempt, &guard);
+        let found =
+            self.table.remove(KeyHash::from_raw(key), |other| *other == key, on_attempt, &guard);
         let Some((entry, _)) = found else { return false };
         claim.expect("claimed for this attempt").fill(Event::Removed(entry));
         true
@@ -254,7 +259,8 @@ impl Ordered {
     /// buffer must be popped before that is notified, and the value.
     pub fn evict(&self, key: u64) -> Option<(u32, u64)> {
         let guard = pin();
-        let (entry, found) = self.table.get(key, |other| *other == key, &guard)?;
+        let (entry, found) =
+            self.table.get(KeyHash::from_raw(key), |other| *other == key, &guard)?;
         let position = self.buffer.position();
         self.table.remove_entry(entry, &guard).then(|| (position, found.value.read()))
     }
@@ -352,7 +358,7 @@ impl Reads {
 
     /// False if the thread's stripe is full.
     pub fn offer(&self, thread: usize, node: u32) -> bool {
-        let hash = u64::from(node) << 16;
+        let hash = KeyHash::from_raw(u64::from(node) << 16);
         self.0.offer(thread, NodeId::from_raw(node), hash) == Offer::Stored
     }
 

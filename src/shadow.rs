@@ -41,6 +41,7 @@ use std::mem;
 
 use crossbeam_utils::CachePadded;
 
+use crate::base::hash::KeyHash;
 use std::sync::Arc;
 
 use crate::base::error::BuildError;
@@ -141,13 +142,13 @@ impl Shadow {
 
     /// Whether some shadow samples the key of this hash.
     #[inline]
-    pub(crate) fn samples(&self, hash: u64) -> bool {
+    pub(crate) fn samples(&self, hash: KeyHash) -> bool {
         sample_of(hash) < self.threshold.load(Ordering::Relaxed)
     }
 
     /// Notes a lookup. A hit on a sampled entry is [noted](Self::note_hit) separately, too.
     #[inline(always)]
-    pub(crate) fn note_lookup(&self, hash: u64, is_hit: bool, guard: &impl AnyGuard) {
+    pub(crate) fn note_lookup(&self, hash: KeyHash, is_hit: bool, guard: &impl AnyGuard) {
         if !guard.tally(self.tally_at) {
             self.count_lookup(guard.thread());
         }
@@ -167,7 +168,7 @@ impl Shadow {
     }
 
     #[inline(never)]
-    fn note_miss(&self, hash: u64, thread: usize) {
+    fn note_miss(&self, hash: KeyHash, thread: usize) {
         self.counters.add(thread, Counter::Misses, 1);
         if self.samples(hash) {
             self.note(ShadowRecord::new(sample_of(hash), ShadowKind::Miss, 0), thread);
@@ -175,7 +176,7 @@ impl Shadow {
     }
 
     /// Notes a hit on a sampled entry.
-    pub(crate) fn note_hit(&self, hash: u64, hit: EntryPtr, guard: &Guard) {
+    pub(crate) fn note_hit(&self, hash: KeyHash, hit: EntryPtr, guard: &Guard) {
         // An unevictable entry is a hit whatever the bounds and the policy.
         let meta = hit.meta();
         if self.samples(hash) && !meta.is_unevictable() {
@@ -186,7 +187,7 @@ impl Shadow {
 
     /// Notes that a lookup found a sampled entry invalid. The miss is noted separately.
     #[cold]
-    pub(crate) fn note_expired(&self, hash: u64, guard: &Guard) {
+    pub(crate) fn note_expired(&self, hash: KeyHash, guard: &Guard) {
         self.note(ShadowRecord::new(sample_of(hash), ShadowKind::Removed, 0), guard.thread());
     }
 
@@ -194,7 +195,7 @@ impl Shadow {
     #[inline]
     pub(crate) fn note_write(
         &self,
-        hash: u64,
+        hash: KeyHash,
         kind: ShadowKind,
         weight: u32,
         thread: impl FnOnce() -> usize,

@@ -11,6 +11,7 @@
 mod list;
 mod buckets;
 
+use crate::base::hash::KeyHash;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -37,7 +38,7 @@ pub(crate) struct Table<K, V> {
 pub(crate) enum Cursor {
     Start,
     /// Everything up to and including this hash was visited, in the order of the table.
-    After(u64),
+    After(KeyHash),
     End,
 }
 
@@ -49,7 +50,7 @@ impl<K, V> Table<K, V> {
 
     /// Prefetches the bucket head of `hash`, which is about to be changed.
     #[inline]
-    pub(crate) fn prefetch_bucket(&self, hash: u64) {
+    pub(crate) fn prefetch_bucket(&self, hash: KeyHash) {
         self.list.prefetch_bucket(hash);
     }
 
@@ -57,7 +58,7 @@ impl<K, V> Table<K, V> {
     /// memory, so loads that follow it start only once it is complete, and a cache miss would be
     /// added to its cost.
     #[inline]
-    pub(crate) fn prefetch_entry(&self, hash: u64) {
+    pub(crate) fn prefetch_entry(&self, hash: KeyHash) {
         self.list.prefetch_entry(hash);
     }
 
@@ -86,7 +87,7 @@ impl<K, V> Table<K, V> {
     #[inline(always)]
     pub(crate) fn probe_bucket<'g>(
         &self,
-        hash: u64,
+        hash: KeyHash,
         is_match: impl Fn(&K) -> bool,
         guard: &'g impl AnyGuard,
     ) -> BucketProbe<(EntryPtr, &'g Entry<K, V>)> {
@@ -106,7 +107,7 @@ impl<K, V> Table<K, V> {
     #[inline(always)]
     pub(crate) fn get<'g>(
         &self,
-        hash: u64,
+        hash: KeyHash,
         is_match: impl Fn(&K) -> bool,
         guard: &'g Guard,
     ) -> Option<(EntryPtr, &'g Entry<K, V>)> {
@@ -126,7 +127,7 @@ impl<K, V> Table<K, V> {
     /// It may be another entry that was inserted since.
     pub(crate) fn find_entry<'g>(
         &self,
-        hash: u64,
+        hash: KeyHash,
         pointer: EntryPtr,
         guard: &'g Guard,
     ) -> Option<&'g Entry<K, V>> {
@@ -144,7 +145,7 @@ impl<K, V> Table<K, V> {
     pub(crate) fn retry_get<'g>(
         &self,
         mut refused: EntryPtr,
-        hash: u64,
+        hash: KeyHash,
         is_match: impl Fn(&K) -> bool,
         is_valid: impl Fn(EntryPtr) -> bool,
         guard: &'g Guard,
@@ -244,7 +245,7 @@ impl<K, V> Table<K, V> {
     /// each attempt.
     pub(crate) fn remove<'g>(
         &self,
-        hash: u64,
+        hash: KeyHash,
         mut is_match: impl FnMut(&K) -> bool,
         mut on_attempt: impl FnMut(AttemptStage<(EntryPtr, &Entry<K, V>)>) -> bool,
         guard: &'g Guard,
@@ -367,7 +368,7 @@ mod tests {
     }
 
     /// All keys have the same hash, so the table has to compare them.
-    const HASH: u64 = 7;
+    const HASH: KeyHash = KeyHash::from_raw(7);
 
     impl Pairs {
         fn new() -> Self {

@@ -1,9 +1,8 @@
 //! From a key to the one hash that every other module works on.
 //!
-//! A hash has 48 bits, which leaves two bytes of its word in the entry for what a hit looks at
-//! besides. The table takes buckets from the low bits of the hash and partitions from the high
-//! bits, and the table's order is that of the whole hash. So a hasher's output is mixed once more
-//! here: one that is poor in some bits (identity on integers, say) must not put all keys into one
+//! A hash has 48 bits, which leaves two bytes of its word in an entry's header for other uses. [`KeyHash`]
+//! says which part of the cache takes which bits. The output of a hasher is mixed once more here, because a
+//! hasher that is poor in some bits (identity on integers, for example) must not put all keys into one
 //! partition. The default hasher needs no mixing.
 #![forbid(unsafe_code)]
 
@@ -148,28 +147,109 @@ impl<S: BuildHasher> Hashing<S> {
     /// Hashes `key`; all [`HASH_BITS`] of the result are as good as each other.
     #[inline]
     #[expect(clippy::manual_hash_one, reason = "see the comment in it")]
-    pub(crate) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
+    pub(crate) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> KeyHash {
         // Not `hash_one`, which a hasher (ahash, say) may specialize by type: a key and
         // its borrowed form, equal in `Hash`, would then get different hashes.
         let mut state = self.hasher.build_hasher();
         key.hash(&mut state);
         let hash = state.finish();
         let hash = if self.is_mixed { hash } else { mix(hash) };
-        hash & ((1 << HASH_BITS) - 1)
+        KeyHash(hash & ((1 << HASH_BITS) - 1))
     }
 }
 
 /// Multiplies into 128 bits and folds: every input bit reaches low and high output bits.
 #[inline]
-fn mix(hash: u64) -> u64 {
+pub(crate) fn mix(hash: u64) -> u64 {
     let product = u128::from(hash ^ MULTIPLIER.rotate_left(32)) * u128::from(MULTIPLIER);
     (product as u64) ^ ((product >> 64) as u64)
 }
 
-/// The partition, out of `1 << partition_bits`, that keeps the entries of `hash`.
+/// The finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+/// Generators", OOPSLA 2014): every bit of the input reaches every bit of the output.
 #[inline]
-pub(crate) fn partition_of(hash: u64, partition_bits: u32) -> usize {
-    (hash >> (HASH_BITS - partition_bits)) as usize
+pub(crate) fn split_mix(value: u64) -> u64 {
+    let value = value.wrapping_add(MULTIPLIER);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+/// The hash of a key. The parts of the cache take different bits of it, so that keys which share a bucket,
+/// say, do not all share a gate as well.
+///
+/// ```text
+///  bit 47                         16     12          0
+///      ├ partition ▶               │      │          │   the highest bits, 12 at most
+///      │                           │      │ ◀ bucket ┤   the lowest bits, as many as the table needs
+///      ├─────────── tag ───────────┤      │          │   of a record in a read buffer: 32 bits
+///      │                  ◀ ring ──┤      │          │   of the removal history: from bit 16 up
+///      │                     ◀ gate ──────┤          │   of a change, and shard of a fill: from bit 12 up
+///      ├────────────────── sample ───────────────────┤   of the shadows: a product of all bits
+/// ```
+///
+/// Policies get the [raw](Self::raw) hash, and mix it themselves for their sketches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyHash(u64);
+
+impl KeyHash {
+    /// The hash with this number, which has at most [`HASH_BITS`] bits.
+    #[inline(always)]
+    pub(crate) const fn from_raw(raw: u64) -> Self {
+        debug_assert!(raw >> HASH_BITS == 0, "a hash has 48 bits");
+        Self(raw)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// The bucket, in a table of `mask + 1` buckets.
+    #[inline(always)]
+    pub(crate) fn bucket(self, mask: usize) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "the mask keeps at most 32 bits")]
+        {
+            self.0 as usize & mask
+        }
+    }
+
+    /// The partition, of `1 << partition_bits`, that keeps the key.
+    #[inline(always)]
+    pub(crate) fn partition(self, partition_bits: u32) -> usize {
+        (self.0 >> (HASH_BITS - partition_bits)) as usize
+    }
+
+    /// The gate, of that many, that changes of the key pass; also the shard of its fills.
+    #[inline]
+    pub(crate) fn gate(self, gates: usize) -> usize {
+        (self.0 >> 12) as usize % gates
+    }
+
+    /// The ring of the removal history, of that many, that remembers the key.
+    #[inline]
+    pub(crate) fn ring(self, rings: usize) -> usize {
+        (self.0 >> 16) as usize % rings
+    }
+
+    /// Distinguishes the records of two keys that had the same node one after the other.
+    #[inline(always)]
+    pub(crate) fn tag(self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "a part is wanted")]
+        {
+            (self.0 >> 16) as u32
+        }
+    }
+
+    /// The number, below `1 << bits`, by which shadows choose the keys of their samples. It is the high part
+    /// of a product, so it depends on all bits of the hash, and a sample is spread over buckets, partitions
+    /// and gates as the set of all keys is.
+    #[inline]
+    pub(crate) fn sample(self, bits: u32) -> u64 {
+        /// Odd and without pattern: bits of the square root of 3.
+        const MULTIPLIER: u64 = 0xbb67_ae85_84ca_a73b;
+        self.0.wrapping_mul(MULTIPLIER) >> (u64::BITS - bits)
+    }
 }
 
 #[cfg(test)]
@@ -181,9 +261,9 @@ mod tests {
         let mut partitions = [0_u32; 64];
         let mut buckets = [0_u32; 64];
         for key in 0..64_000_u64 {
-            let hash = mix(key) & ((1 << HASH_BITS) - 1);
-            partitions[partition_of(hash, 6)] += 1;
-            buckets[(hash & 63) as usize] += 1;
+            let hash = KeyHash(mix(key) & ((1 << HASH_BITS) - 1));
+            partitions[hash.partition(6)] += 1;
+            buckets[hash.bucket(63)] += 1;
         }
         for count in partitions.iter().chain(&buckets) {
             assert!((800..1200).contains(count), "uneven: {partitions:?} {buckets:?}");
@@ -204,8 +284,8 @@ mod tests {
 
     #[test]
     fn one_partition_takes_every_hash() {
-        let highest = (1 << HASH_BITS) - 1;
-        assert_eq!(partition_of(highest, 0), 0);
-        assert_eq!(partition_of(highest, 12), 4095);
+        let highest = KeyHash((1 << HASH_BITS) - 1);
+        assert_eq!(highest.partition(0), 0);
+        assert_eq!(highest.partition(12), 4095);
     }
 }

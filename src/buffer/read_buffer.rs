@@ -19,6 +19,7 @@
 //! is under the partition's lock.
 #![forbid(unsafe_code)]
 
+use crate::base::hash::KeyHash;
 use crossbeam_utils::CachePadded;
 
 use crate::base::node_id::NodeId;
@@ -123,7 +124,7 @@ impl ReadBuffer {
 
     /// Records an access to `node` by the thread with this number. Wait-free.
     #[inline]
-    pub(crate) fn offer(&self, thread: usize, node: NodeId, hash: u64) -> Offer {
+    pub(crate) fn offer(&self, thread: usize, node: NodeId, hash: KeyHash) -> Offer {
         match self.0.offer(thread, record(node, hash)) {
             Offer::Full => Offer::Full,
             Offer::Stored | Offer::HalfFull => Offer::Stored,
@@ -140,16 +141,8 @@ impl ReadBuffer {
     }
 }
 
-/// The part of a hash that tells the entry of a node from one that had the node before.
-pub(crate) fn tag(hash: u64) -> u32 {
-    #[expect(clippy::cast_possible_truncation, reason = "a part is wanted")]
-    {
-        (hash >> 16) as u32
-    }
-}
-
-fn record(node: NodeId, hash: u64) -> u64 {
-    u64::from(tag(hash)) << 32 | (u64::from(node.to_raw()) + 1)
+fn record(node: NodeId, hash: KeyHash) -> u64 {
+    u64::from(hash.tag()) << 32 | (u64::from(node.to_raw()) + 1)
 }
 
 fn parts(record: u64) -> (NodeId, u32) {
@@ -175,7 +168,7 @@ mod tests {
         for round in 1..200 {
             let count = round % (SLOTS as u32) + 1;
             for _ in 0..count {
-                let hash = u64::from(next) << 16 | 0xffff;
+                let hash = KeyHash::from_raw(u64::from(next) << 16 | 0xffff);
                 assert_eq!(buffer.offer(7, NodeId::from_raw(next), hash), Offer::Stored);
                 next += 1;
             }
@@ -188,12 +181,19 @@ mod tests {
     fn full_stripe_refuses_and_keeps_what_it_has() {
         let buffer = ReadBuffer::new(2);
         for node in 0..SLOTS as u32 {
-            assert_eq!(buffer.offer(1, NodeId::from_raw(node), 0), Offer::Stored);
+            assert_eq!(
+                buffer.offer(1, NodeId::from_raw(node), KeyHash::from_raw(0)),
+                Offer::Stored
+            );
         }
-        assert_eq!(buffer.offer(1, NodeId::from_raw(999), 0), Offer::Full);
-        assert_eq!(buffer.offer(0, NodeId::from_raw(5), 0), Offer::Stored, "another stripe");
+        assert_eq!(buffer.offer(1, NodeId::from_raw(999), KeyHash::from_raw(0)), Offer::Full);
+        assert_eq!(
+            buffer.offer(0, NodeId::from_raw(5), KeyHash::from_raw(0)),
+            Offer::Stored,
+            "another stripe"
+        );
         assert_eq!(drained(&buffer).len(), SLOTS + 1);
-        assert_eq!(buffer.offer(1, NodeId::from_raw(999), 0), Offer::Stored);
+        assert_eq!(buffer.offer(1, NodeId::from_raw(999), KeyHash::from_raw(0)), Offer::Stored);
     }
 
     #[test]
@@ -219,6 +219,6 @@ mod tests {
     #[test]
     fn highest_node_id_fits_a_record() {
         let highest = NodeId::from_raw(u32::MAX - 1);
-        assert_eq!(parts(record(highest, u64::MAX)), (highest, u32::MAX));
+        assert_eq!(parts(record(highest, KeyHash::from_raw((1 << 48) - 1))), (highest, u32::MAX));
     }
 }

@@ -374,10 +374,11 @@ fn pack(position: u32, live: i32) -> u64 {
 #[cfg(all(test, not(larder_loom)))]
 mod tests {
     use super::*;
+    use crate::base::hash::KeyHash;
     use crate::entry::{Owned, dispose};
 
     fn entry(number: u64) -> EntryPtr {
-        Owned::new(number, 1, number, ()).into_shared()
+        Owned::new(KeyHash::from_raw(number), 1, number, ()).into_shared()
     }
 
     fn free(entry: EntryPtr) {

@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, Hash};
 use super::Cache;
 use super::options::InsertOptions;
 use crate::base::error::{Inserted, Rejection};
+use crate::base::hash::KeyHash;
 use crate::engine::fills::OpenFill;
 use crate::engine::history::Absence;
 use crate::entry::EntryPtr;
@@ -113,7 +114,7 @@ where
 
     /// Removes the entry of a stale fill, which no lookup could see, unless it has left already.
     #[cold]
-    pub(super) fn reject_stale(&self, unconfirmed: EntryPtr, hash: u64) -> Inserted {
+    pub(super) fn reject_stale(&self, unconfirmed: EntryPtr, hash: KeyHash) -> Inserted {
         // A valid entry at this address is another one in the same memory, and stays. If another thread is
         // changing the key and this one must not wait, the entry stays until it is replaced or evicted.
         let _ = self.remove_notifying(unconfirmed, hash, &mut |_, _| false, Absence::Removed);

@@ -8,6 +8,7 @@ use super::Cache;
 use super::options::{Displaced, InsertOptions, Traits};
 use crate::base::cause::RemovalCause;
 use crate::base::error::{Inserted, Rejection};
+use crate::base::hash::KeyHash;
 use crate::base::stats::Counter;
 use crate::buffer::write_buffer::{ChangeKind, Event};
 use crate::engine::fills::OpenFill;
@@ -199,7 +200,7 @@ where
     #[inline]
     pub(super) fn make(
         &self,
-        hash: u64,
+        hash: KeyHash,
         weight: u32,
         key: K,
         value: V,
@@ -308,7 +309,7 @@ where
     pub(super) fn store_entry(
         &self,
         new: Owned<K, V>,
-        hash: u64,
+        hash: KeyHash,
         lifetime: Option<EntryTtl>,
         read: impl FnOnce(&Entry<K, V>),
     ) -> Inserted {
@@ -319,7 +320,7 @@ where
     fn store_showing(
         &self,
         new: Owned<K, V>,
-        hash: u64,
+        hash: KeyHash,
         lifetime: Option<EntryTtl>,
         read: impl FnOnce(&Entry<K, V>),
         show: Option<Show<'_, K, V>>,

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hash};
 
 use super::{Cache, Census, KeyState};
 use crate::base::cause::RemovalCause;
+use crate::base::hash::KeyHash;
 use crate::buffer::write_buffer::ChangeKind;
 use crate::engine::history::Absence;
 use crate::engine::{Attempt, Change, Incoming};
@@ -166,7 +167,7 @@ where
     pub(super) fn remove_notifying(
         &self,
         pointer: EntryPtr,
-        hash: u64,
+        hash: KeyHash,
         condition: &mut impl FnMut(&K, &V) -> bool,
         absence: Absence,
     ) -> Result<Option<RemovedEntry>, MustNotWait> {

@@ -11,6 +11,7 @@ use std::fmt;
 use std::vec;
 
 use super::{Cache, EntryView};
+use crate::base::hash::KeyHash;
 use crate::entry::{Deadline, Entry, EntryPtr};
 use crate::reclaim;
 use crate::table::Cursor;
@@ -121,7 +122,7 @@ struct Ready<T> {
 struct Validity {
     deadline_ns: u64,
     tags: Option<Box<TagSet>>,
-    hash: u64,
+    hash: KeyHash,
     /// By its hash and the address of its key, the entry is found again. It is compared, not dereferenced.
     key_address: usize,
 }

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
 use crate::base::equivalent::Equivalent;
+use crate::base::hash::KeyHash;
 use crate::base::stats::Counter;
 use crate::entry::{Entry, EntryPtr};
 use crate::reclaim::{AnyGuard, Guard};
@@ -19,7 +20,7 @@ where
     pub(super) fn find<'g, Q>(
         &self,
         key: &Q,
-        hash: u64,
+        hash: KeyHash,
         guard: &'g Guard,
     ) -> Option<(EntryPtr, &'g Entry<K, V>)>
     where
@@ -38,7 +39,7 @@ where
         &self,
         expired: EntryPtr,
         key: &Q,
-        hash: u64,
+        hash: KeyHash,
         guard: &'g Guard,
     ) -> Option<(EntryPtr, &'g Entry<K, V>)>
     where
@@ -54,7 +55,7 @@ where
     pub(super) fn lookup<'g, Q>(
         &self,
         key: &Q,
-        hash: u64,
+        hash: KeyHash,
         guard: &'g Guard,
     ) -> Option<&'g Entry<K, V>>
     where
@@ -73,7 +74,7 @@ where
     pub(super) fn lookup_fast<'g, Q>(
         &self,
         key: &Q,
-        hash: u64,
+        hash: KeyHash,
         guard: &'g impl AnyGuard,
     ) -> Result<&'g Entry<K, V>, BucketProbe<EntryPtr>>
     where
@@ -105,7 +106,7 @@ where
         &self,
         probe: BucketProbe<EntryPtr>,
         key: &Q,
-        hash: u64,
+        hash: KeyHash,
         guard: &'g Guard,
     ) -> Option<&'g Entry<K, V>>
     where
@@ -138,7 +139,7 @@ where
         &self,
         found: (EntryPtr, &'g Entry<K, V>),
         key: &Q,
-        hash: u64,
+        hash: KeyHash,
         guard: &'g Guard,
     ) -> Option<(EntryPtr, &'g Entry<K, V>)>
     where
@@ -176,7 +177,7 @@ where
 
     /// In line, for the shadows want little of most lookups: sampled hits were reported before.
     #[inline(always)]
-    fn watch_lookup(&self, hash: u64, is_hit: bool, guard: &impl AnyGuard) {
+    fn watch_lookup(&self, hash: KeyHash, is_hit: bool, guard: &impl AnyGuard) {
         if self.shared.settings.is_counting_lookups
             && !(is_hit && guard.tally(self.shared.settings.hits_at))
         {
@@ -194,7 +195,7 @@ where
         guard: Guard,
         probe: BucketProbe<EntryPtr>,
         key: &Q,
-        hash: u64,
+        hash: KeyHash,
         reader: impl FnOnce(&V) -> R,
     ) -> Option<R>
     where

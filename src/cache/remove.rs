@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hash};
 use super::Cache;
 use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
+use crate::base::hash::KeyHash;
 use crate::buffer::write_buffer::{ChangeKind, Event};
 use crate::engine::history::Absence;
 use crate::engine::{Attempt, Change, Incoming};
@@ -74,7 +75,7 @@ where
     pub(super) fn remove_reading<Q, R>(
         &self,
         key: &Q,
-        hash: u64,
+        hash: KeyHash,
         read: impl FnOnce(&K, &V) -> R,
     ) -> Option<R>
     where

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::options::Traits;
 use super::{Cache, EntryInfo};
 use crate::base::error::{Inserted, Rejection};
+use crate::base::hash::KeyHash;
 use crate::base::prefetch::prefetch_pointees;
 use crate::engine::Standings;
 use crate::entry::{Entry, EntryPtr, Owned};
@@ -193,7 +194,7 @@ where
         restored: Restored,
         tags: impl IntoIterator<Item = &'t str>,
         place: (u32, u32),
-    ) -> Result<Arrival<K, V>, (Rejection, u64)> {
+    ) -> Result<Arrival<K, V>, (Rejection, KeyHash)> {
         let hash = self.hash(&key);
         if self.is_within_removal() {
             return Err((Rejection::WithinListener, hash));
@@ -216,7 +217,7 @@ where
         }
         arrivals.sort_unstable_by_key(|arrival| arrival.place);
         let mut arrived = Arrived { entries: arrivals.len() as u64, ..Arrived::default() };
-        let hashes: Vec<u64> = arrivals.iter().map(|it| it.entry.as_ptr().hash()).collect();
+        let hashes: Vec<KeyHash> = arrivals.iter().map(|it| it.entry.as_ptr().hash()).collect();
         let evictions = || self.stats().evictions;
         let evictions_before = evictions();
         let table = &self.shared.engine.table;
@@ -242,7 +243,7 @@ where
         let evicted = evictions() - evictions_before;
         if evicted > 0 {
             // Other entries may have been evicted instead of arrivals, and by other threads.
-            let is_gone = |hash: &&u64| table.get(**hash, |_| true, &reclaim::pin()).is_none();
+            let is_gone = |hash: &&KeyHash| table.get(**hash, |_| true, &reclaim::pin()).is_none();
             let gone = hashes.iter().filter(is_gone).count() as u64;
             arrived.evicted = gone.min(evicted);
         }
@@ -250,7 +251,7 @@ where
     }
 
     /// Counts and remembers the refusal of an entry of a snapshot.
-    pub(crate) fn refuse_arrival(&self, (rejection, hash): (Rejection, u64)) {
+    pub(crate) fn refuse_arrival(&self, (rejection, hash): (Rejection, KeyHash)) {
         self.reject_and_note(rejection, hash);
     }
 }

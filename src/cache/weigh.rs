@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
 use crate::base::error::Rejection;
+use crate::base::hash::KeyHash;
 use crate::engine::Loan;
 use crate::entry::Owned;
 use crate::reclaim;
@@ -24,7 +25,7 @@ where
 {
     /// Weighs an entry. Refuses one that is heavier than the whole cache may be, and any entry if a bound
     /// is 0.
-    pub(super) fn weigh(&self, key: &K, value: &V, hash: u64) -> Result<Weight, Rejection> {
+    pub(super) fn weigh(&self, key: &K, value: &V, hash: KeyHash) -> Result<Weight, Rejection> {
         let units = self.shared.settings.weigher.as_ref().map_or(1, |weigher| weigher(key, value));
         if self.shared.engine.stores_nothing() {
             return Err(Rejection::StoresNothing);
@@ -52,7 +53,7 @@ where
         &self,
         new: &Owned<K, V>,
         weight: Weight,
-        hash: u64,
+        hash: KeyHash,
     ) -> Option<Loan<'_, K, V>> {
         if weight.is_heavy { self.borrow_for_heavy(new, weight, hash) } else { None }
     }
@@ -62,7 +63,7 @@ where
         &self,
         new: &Owned<K, V>,
         weight: Weight,
-        hash: u64,
+        hash: KeyHash,
     ) -> Option<Loan<'_, K, V>> {
         if new.as_ptr().meta().is_unevictable() {
             return None;
@@ -81,7 +82,7 @@ where
     pub(super) fn borrow_for_arrival(
         &self,
         new: &Owned<K, V>,
-        hash: u64,
+        hash: KeyHash,
     ) -> Option<Loan<'_, K, V>> {
         let units = new.as_ptr().meta().weight();
         let is_heavy = u64::from(units) > self.shared.engine.weight_share(hash);

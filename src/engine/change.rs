@@ -9,6 +9,7 @@ use super::Engine;
 use super::finish::Show;
 use super::partition::{Freeing, Partition};
 use crate::base::cause::RemovalCause;
+use crate::base::hash::KeyHash;
 use crate::buffer::write_buffer::{ChangeKind, Claim, Event};
 use crate::engine::history::Absence;
 use crate::entry::{EntryPtr, Owned};
@@ -28,7 +29,7 @@ use crate::table::AttemptStage;
 /// `prepare` notifies the listener, and the second attempt changes the table.
 pub(crate) struct Change<'e, K, V> {
     engine: &'e Engine<K, V>,
-    hash: u64,
+    hash: KeyHash,
     state: ChangeState,
     /// If there is a listener of either kind.
     listener: Option<ListenerState<'e>>,
@@ -140,7 +141,7 @@ impl<K, V> Engine<K, V> {
     #[inline(always)]
     pub(crate) fn attempt<'e, R>(
         &'e self,
-        hash: u64,
+        hash: KeyHash,
         incoming: &mut Incoming<K, V>,
         once: impl FnMut(&mut Change<'e, K, V>, &mut Incoming<K, V>, &Guard) -> Attempt<R>,
     ) -> Result<R, MustNotWait> {
@@ -153,7 +154,7 @@ impl<K, V> Engine<K, V> {
     #[inline(always)]
     pub(crate) fn attempt_unmarked<'e, R>(
         &'e self,
-        hash: u64,
+        hash: KeyHash,
         incoming: &mut Incoming<K, V>,
         once: impl FnMut(&mut Change<'e, K, V>, &mut Incoming<K, V>, &Guard) -> Attempt<R>,
     ) -> Result<R, MustNotWait> {
@@ -164,7 +165,7 @@ impl<K, V> Engine<K, V> {
     fn attempt_from<'e, R>(
         &'e self,
         mut prepared: Option<Prepared<'e>>,
-        hash: u64,
+        hash: KeyHash,
         incoming: &mut Incoming<K, V>,
         mut once: impl FnMut(&mut Change<'e, K, V>, &mut Incoming<K, V>, &Guard) -> Attempt<R>,
     ) -> Result<R, MustNotWait> {
@@ -194,7 +195,7 @@ impl<K, V> Engine<K, V> {
     #[inline(never)]
     fn enter_gate<'e>(
         atomic: &'e AtomicListening<K, V>,
-        hash: u64,
+        hash: KeyHash,
     ) -> Result<Option<Prepared<'e>>, MustNotWait> {
         if atomic.refuses_changes() {
             return Err(MustNotWait);
@@ -204,7 +205,7 @@ impl<K, V> Engine<K, V> {
 
     /// A change of an entry of `hash`, within the gate that was entered, if any.
     #[inline]
-    fn change<'e>(&'e self, hash: u64, admitted: Option<Prepared<'e>>) -> Change<'e, K, V> {
+    fn change<'e>(&'e self, hash: KeyHash, admitted: Option<Prepared<'e>>) -> Change<'e, K, V> {
         let listener = match admitted {
             Some(Prepared(listener)) => Some(*listener),
             None => self.deliveries.is_some().then(ListenerState::default),
@@ -214,7 +215,7 @@ impl<K, V> Engine<K, V> {
 
     /// A change by a thread that is within the gate of the key already, or in a cache without gates.
     #[inline]
-    pub(crate) fn change_within(&self, hash: u64) -> Change<'_, K, V> {
+    pub(crate) fn change_within(&self, hash: KeyHash) -> Change<'_, K, V> {
         self.change(hash, None)
     }
 

@@ -10,11 +10,11 @@
 //! unevictable for as long as it lives; its replacement may be of the other kind.
 #![forbid(unsafe_code)]
 
+use crate::base::hash::KeyHash;
 use std::collections::VecDeque;
 
 use crate::base::node_id::NodeId;
 use crate::base::panics::{Payload, catch};
-use crate::buffer::read_buffer;
 use crate::entry::{EntryMeta, EntryPtr};
 use crate::expiry::Timers;
 use crate::policy::bounds::Limits;
@@ -54,7 +54,7 @@ pub(crate) struct Evictor {
     reserved: u64,
     /// The node that is evicted only if nothing else can be, because its update makes others leave, and
     /// the hash of its entry, which may have left since.
-    spared: Option<(NodeId, u64)>,
+    spared: Option<(NodeId, KeyHash)>,
     /// The value at which the entries' counters saturate; 0 if the policy asks for no counters.
     counter_max: u8,
     /// Whether the policy may use the entries' scratch words.
@@ -291,7 +291,7 @@ impl Evictor {
     /// Reports a recorded access to the policy, unless its entry has left since.
     #[inline]
     pub(crate) fn access(&mut self, id: NodeId, tag: u32) {
-        let is_same = |entry: &EntryPtr| read_buffer::tag(entry.hash()) == tag;
+        let is_same = |entry: &EntryPtr| entry.hash().tag() == tag;
         if self.nodes.evictable(id).as_ref().is_some_and(is_same) {
             if !self.demoted.is_empty() {
                 self.restore_rank(id);
@@ -315,7 +315,7 @@ impl Evictor {
 
     /// Sets the timer of an entry whose deadline was moved, unless it has left since.
     pub(crate) fn watch(&mut self, id: NodeId, tag: u32) {
-        let is_same = |entry: &EntryPtr| read_buffer::tag(entry.hash()) == tag;
+        let is_same = |entry: &EntryPtr| entry.hash().tag() == tag;
         if let Some(entry) = self.nodes.get(id).filter(is_same) {
             entry.meta().take_moved();
             self.nodes.timers.watch(id, entry);

@@ -23,6 +23,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::base::hash::KeyHash;
 use crossbeam_utils::CachePadded;
 
 use crate::base::sync::{self, AtomicUsize, Mutex, Ordering};
@@ -41,7 +42,7 @@ pub(crate) struct Fills {
 }
 
 struct FillState {
-    hash: u64,
+    hash: KeyHash,
     number: usize,
     is_stale: bool,
 }
@@ -49,7 +50,7 @@ struct FillState {
 /// One fill, open until it is dropped.
 pub(crate) struct OpenFill {
     fills: Arc<Fills>,
-    pub(crate) hash: u64,
+    pub(crate) hash: KeyHash,
     number: usize,
 }
 
@@ -64,13 +65,13 @@ impl Fills {
             .get_or_init(|| std::iter::repeat_with(FillShard::default).take(SHARDS).collect())
     }
 
-    fn shard(&self, hash: u64) -> &Mutex<Vec<FillState>> {
+    fn shard(&self, hash: KeyHash) -> &Mutex<Vec<FillState>> {
         let shards = self.shards();
         // Neither the lowest bits, which choose a bucket, nor the highest, which choose a partition.
-        &shards[(hash >> 12) as usize % shards.len()]
+        &shards[hash.gate(shards.len())]
     }
 
-    pub(crate) fn open(self: &Arc<Self>, hash: u64) -> OpenFill {
+    pub(crate) fn open(self: &Arc<Self>, hash: KeyHash) -> OpenFill {
         let number = self.last.fetch_add(1, Ordering::Relaxed);
         sync::lock(self.shard(hash)).push(FillState { hash, number, is_stale: false });
         // SeqCst: before the user reads the data behind the value; pairs with the load in `mark`.
@@ -80,7 +81,7 @@ impl Fills {
 
     /// Marks the open fills of that hash as stale, since its key is about to be changed.
     #[inline]
-    pub(crate) fn mark(&self, hash: u64) {
+    pub(crate) fn mark(&self, hash: KeyHash) {
         // SeqCst: after the user has changed the data behind the value; pairs with `open`.
         if self.open.load(Ordering::SeqCst) > 0 {
             self.mark_stale(hash);
@@ -88,7 +89,7 @@ impl Fills {
     }
 
     #[cold]
-    fn mark_stale(&self, hash: u64) {
+    fn mark_stale(&self, hash: KeyHash) {
         let mut open = sync::lock(self.shard(hash));
         open.iter_mut().filter(|open| open.hash == hash).for_each(|open| open.is_stale = true);
     }
@@ -142,13 +143,17 @@ mod tests {
     #[test]
     fn a_fill_is_stale_once_its_hash_was_marked_and_leaves_nothing_behind() {
         let fills = Fills::new();
-        fills.mark(1);
+        fills.mark(KeyHash::from_raw(1));
         fills.mark_all();
-        let (first, second, other) = (fills.open(1), fills.open(1), fills.open(2));
+        let (first, second, other) = (
+            fills.open(KeyHash::from_raw(1)),
+            fills.open(KeyHash::from_raw(1)),
+            fills.open(KeyHash::from_raw(2)),
+        );
         assert!(first.confirm(|| ()));
-        fills.mark(1);
+        fills.mark(KeyHash::from_raw(1));
         assert!(!first.confirm(|| unreachable!()) && !second.confirm(|| unreachable!()));
-        assert!(other.confirm(|| ()) && fills.open(1).confirm(|| ()));
+        assert!(other.confirm(|| ()) && fills.open(KeyHash::from_raw(1)).confirm(|| ()));
         fills.mark_all();
         assert!(!other.confirm(|| unreachable!()));
         assert!(other.is_of(&fills) && !other.is_of(&Fills::new()));

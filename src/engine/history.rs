@@ -9,6 +9,7 @@
 //! slightly older history.
 #![forbid(unsafe_code)]
 
+use crate::base::hash::KeyHash;
 use crossbeam_utils::CachePadded;
 
 use crate::base::cause::RemovalCause;
@@ -106,13 +107,13 @@ impl RemovalHistory {
         rings.try_into().ok().map(|rings| Self { rings })
     }
 
-    fn ring(&self, hash: u64) -> &Ring {
+    fn ring(&self, hash: KeyHash) -> &Ring {
         // Neither the lowest bits, which choose a bucket, nor the highest, which choose a partition.
-        &self.rings[(hash >> 16) as usize % RINGS]
+        &self.rings[hash.ring(RINGS)]
     }
 
     /// Remembers a removal; one by the user as `explicit`.
-    pub(crate) fn removed(&self, hash: u64, cause: RemovalCause, explicit: Absence) {
+    pub(crate) fn removed(&self, hash: KeyHash, cause: RemovalCause, explicit: Absence) {
         let absence = match cause {
             RemovalCause::Evicted => Absence::Evicted,
             RemovalCause::Expired => Absence::Expired,
@@ -124,20 +125,20 @@ impl RemovalHistory {
         self.note(hash, absence);
     }
 
-    pub(crate) fn rejected(&self, hash: u64) {
+    pub(crate) fn rejected(&self, hash: KeyHash) {
         self.note(hash, Absence::Rejected);
     }
 
-    fn note(&self, hash: u64, absence: Absence) {
+    fn note(&self, hash: KeyHash, absence: Absence) {
         let number = absence.number();
         let ring = self.ring(hash);
         let position = ring.written.fetch_add(1, Ordering::Relaxed);
         ring.words[index_in_ring(position, ring.words.len())]
-            .store(hash << 8 | number, Ordering::Relaxed);
+            .store(hash.raw() << 8 | number, Ordering::Relaxed);
     }
 
     /// Why the key of `hash`, which is absent, has left.
-    pub(crate) fn of(&self, hash: u64) -> Absence {
+    pub(crate) fn of(&self, hash: KeyHash) -> Absence {
         let ring = self.ring(hash);
         let len = ring.words.len();
         let written = ring.written.load(Ordering::Relaxed);
@@ -145,7 +146,7 @@ impl RemovalHistory {
         let newest_first = (oldest..written).rev();
         let words =
             newest_first.map(|at| ring.words[index_in_ring(at, len)].load(Ordering::Relaxed));
-        let found = words.filter(|word| word >> 8 == hash & (u64::MAX >> 8));
+        let found = words.filter(|word| word >> 8 == hash.raw());
         let reason = found.map(|word| Absence::from_number(word.to_le_bytes()[0])).next();
         // None also for a word that a thread is still writing.
         let without_word = if oldest == 0 { Absence::NeverSeen } else { Absence::Unknown };
@@ -165,30 +166,43 @@ mod tests {
     #[test]
     fn newest_reason_wins_until_it_is_forgotten() {
         let history = RemovalHistory::try_new(RINGS * 3).expect("there is enough memory");
-        assert_eq!(history.of(7), Absence::NeverSeen);
-        history.removed(7, RemovalCause::Evicted, Absence::Removed);
-        history.removed(7, RemovalCause::Replaced, Absence::Removed);
-        assert_eq!(history.of(7), Absence::Evicted);
-        history.rejected(7);
-        assert_eq!(history.of(7), Absence::Rejected);
+        assert_eq!(history.of(KeyHash::from_raw(7)), Absence::NeverSeen);
+        history.removed(KeyHash::from_raw(7), RemovalCause::Evicted, Absence::Removed);
+        history.removed(KeyHash::from_raw(7), RemovalCause::Replaced, Absence::Removed);
+        assert_eq!(history.of(KeyHash::from_raw(7)), Absence::Evicted);
+        history.rejected(KeyHash::from_raw(7));
+        assert_eq!(history.of(KeyHash::from_raw(7)), Absence::Rejected);
         // Hashes of the same ring.
-        history.removed(8, RemovalCause::Expired, Absence::Removed);
-        assert_eq!((history.of(7), history.of(9)), (Absence::Rejected, Absence::NeverSeen));
-        history.removed(9, RemovalCause::Explicit, Absence::Removed);
-        history.removed(10, RemovalCause::Invalidated, Absence::Removed);
-        assert_eq!((history.of(7), history.of(6)), (Absence::Unknown, Absence::Unknown));
-        assert_eq!(history.of(8), Absence::Expired);
-        assert_eq!((history.of(9), history.of(10)), (Absence::Removed, Absence::Invalidated));
+        history.removed(KeyHash::from_raw(8), RemovalCause::Expired, Absence::Removed);
+        assert_eq!(
+            (history.of(KeyHash::from_raw(7)), history.of(KeyHash::from_raw(9))),
+            (Absence::Rejected, Absence::NeverSeen)
+        );
+        history.removed(KeyHash::from_raw(9), RemovalCause::Explicit, Absence::Removed);
+        history.removed(KeyHash::from_raw(10), RemovalCause::Invalidated, Absence::Removed);
+        assert_eq!(
+            (history.of(KeyHash::from_raw(7)), history.of(KeyHash::from_raw(6))),
+            (Absence::Unknown, Absence::Unknown)
+        );
+        assert_eq!(history.of(KeyHash::from_raw(8)), Absence::Expired);
+        assert_eq!(
+            (history.of(KeyHash::from_raw(9)), history.of(KeyHash::from_raw(10))),
+            (Absence::Removed, Absence::Invalidated)
+        );
     }
 
     #[test]
     fn hashes_that_differ_in_one_of_48_bits_are_distinguished() {
         let history = RemovalHistory::try_new(1000).expect("there is enough memory");
         let hash = 0xffff_0123_4567;
-        history.removed(hash, RemovalCause::Evicted, Absence::Removed);
-        assert_eq!(history.of(hash), Absence::Evicted);
+        history.removed(KeyHash::from_raw(hash), RemovalCause::Evicted, Absence::Removed);
+        assert_eq!(history.of(KeyHash::from_raw(hash)), Absence::Evicted);
         for bit in 0..48 {
-            assert_eq!(history.of(hash ^ 1 << bit), Absence::NeverSeen, "bit {bit}");
+            assert_eq!(
+                history.of(KeyHash::from_raw(hash ^ 1 << bit)),
+                Absence::NeverSeen,
+                "bit {bit}"
+            );
         }
     }
 

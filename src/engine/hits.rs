@@ -3,6 +3,7 @@
 
 use super::Engine;
 use super::partition::{Freeing, Partition};
+use crate::base::hash::KeyHash;
 use crate::base::mode::Maintenance;
 use crate::base::node_id::NodeId;
 use crate::base::stats::Counter;
@@ -37,7 +38,7 @@ impl<K, V> Engine<K, V> {
     /// Reports a first mark to the policy, if the key is in its sample.
     fn record_mark(&self, entry: EntryPtr, thread: usize) {
         let partition = self.partition(entry.hash());
-        if partition.sample().contains(entry.hash())
+        if partition.sample().contains(entry.hash().raw())
             && let (Some(reads), Some(node)) = (&partition.reads, entry.meta().node())
         {
             self.offer(partition, reads, node, entry.hash(), thread);
@@ -65,7 +66,7 @@ impl<K, V> Engine<K, V> {
         partition: &Partition<K, V>,
         reads: &ReadBuffer,
         node: NodeId,
-        hash: u64,
+        hash: KeyHash,
         thread: usize,
     ) {
         if reads.offer(thread, node, hash) == Offer::Full {

@@ -36,7 +36,7 @@
 
 use super::partition::{Freeing, Partition};
 use super::{Engine, sync};
-use crate::base::hash::partition_of;
+use crate::base::hash::KeyHash;
 use crate::base::reentrancy;
 
 /// A loan for one entry, reserved from before the entry is inserted until its insertion has taken effect
@@ -53,7 +53,7 @@ pub(crate) struct Loan<'e, K, V> {
 impl<K, V> Engine<K, V> {
     /// The most that an entry of `hash` may weigh without a loan.
     #[inline]
-    pub(crate) fn weight_share(&self, hash: u64) -> u64 {
+    pub(crate) fn weight_share(&self, hash: KeyHash) -> u64 {
         self.partition(hash).weight_share()
     }
 
@@ -65,8 +65,13 @@ impl<K, V> Engine<K, V> {
     /// Borrows for an entry of that weight. `replaced` is the weight of the heavy entry that it replaces, or
     /// 0.
     #[cold]
-    pub(crate) fn borrow_weight(&self, hash: u64, weight: u32, replaced: u32) -> Loan<'_, K, V> {
-        let home = partition_of(hash, self.partition_bits);
+    pub(crate) fn borrow_weight(
+        &self,
+        hash: KeyHash,
+        weight: u32,
+        replaced: u32,
+    ) -> Loan<'_, K, V> {
+        let home = hash.partition(self.partition_bits);
         let mut loan = Loan { engine: self, home, weight: 0 };
         let more = u64::from(weight.saturating_sub(replaced));
         if more > 0 {

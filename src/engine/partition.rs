@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 
+use crate::base::hash::KeyHash;
 use crossbeam_utils::CachePadded;
 
 use crate::base::cause::RemovalCause;
@@ -20,7 +21,7 @@ use crate::base::node_id::NodeId;
 use crate::base::panics::Payload;
 use crate::base::stats::Stats;
 use crate::base::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
-use crate::buffer::read_buffer::{self, ReadBuffer};
+use crate::buffer::read_buffer::ReadBuffer;
 use crate::buffer::write_buffer::{Event, WriteBuffer};
 use crate::engine::Engine;
 use crate::engine::counts::{Counts, add};
@@ -128,7 +129,7 @@ pub(super) struct AfterUnlock<'e, K, V> {
     /// The entry to take out of the table after the atomic listener was notified of it.
     pub(super) leaving: Option<PendingRemoval<'e>>,
     /// Hashes of the entries that the run removed for another reason than a bound, for the shadow caches.
-    pub(super) removed: Vec<u64>,
+    pub(super) removed: Vec<KeyHash>,
 }
 
 /// Which of the retired entries a run of maintenance hands over to be freed.
@@ -355,7 +356,7 @@ impl<K, V> Partition<K, V> {
         let meta = entry.meta();
         let Some(node) = meta.node() else { return };
         if meta.set_moved() {
-            let tag = read_buffer::tag(entry.hash());
+            let tag = entry.hash().tag();
             let mut moved = sync::lock(&self.moved);
             moved.push((node, tag));
             self.has_moved.store(true, Ordering::Relaxed);
@@ -460,7 +461,7 @@ impl<K, V> Partition<K, V> {
             if let Some(node) = meta.node()
                 && meta.set_moved()
             {
-                moved.push((node, read_buffer::tag(entry.hash())));
+                moved.push((node, entry.hash().tag()));
             }
         }
         self.has_moved.store(!moved.is_empty(), Ordering::Relaxed);

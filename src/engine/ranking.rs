@@ -3,6 +3,7 @@
 
 use super::partition::Partition;
 use super::{Engine, Ordering, sync};
+use crate::base::hash::KeyHash;
 use crate::base::node_id::NodeId;
 use crate::base::panics;
 use crate::engine::evict::{Evictor, Rank};
@@ -37,22 +38,22 @@ impl<K, V> Engine<K, V> {
 
     /// How often the entry of `hash` was used lately, according to its policy; `None` if `node` is not its
     /// node any more.
-    pub(crate) fn frequency(&self, node: NodeId, hash: u64) -> Option<u64> {
+    pub(crate) fn frequency(&self, node: NodeId, hash: KeyHash) -> Option<u64> {
         self.with_evictor(self.partition(hash), |evictor| evictor.frequency(node, hash))
     }
 
     /// Makes the entry of `node` the next that its partition evicts, if its hash is `hash`.
-    pub(crate) fn demote(&self, node: NodeId, hash: u64) -> bool {
+    pub(crate) fn demote(&self, node: NodeId, hash: KeyHash) -> bool {
         self.with_evictor(self.partition(hash), |evictor| evictor.demote(node, hash))
     }
 
     /// The segment of the policy that the entry of `node` is in, if its hash is `hash`.
-    pub(crate) fn segment_of(&self, node: NodeId, hash: u64) -> Option<&'static str> {
+    pub(crate) fn segment_of(&self, node: NodeId, hash: KeyHash) -> Option<&'static str> {
         self.with_evictor(self.partition(hash), |evictor| evictor.segment_of(node, hash))
     }
 
     /// The hashes of up to `count` entries, the hottest or the coldest first.
-    pub(crate) fn ranked(&self, rank: Rank, count: usize) -> Vec<u64> {
+    pub(crate) fn ranked(&self, rank: Rank, count: usize) -> Vec<KeyHash> {
         let mut all = Vec::new();
         for partition in &self.partitions {
             let ranked = self.with_evictor(partition, |evictor| evictor.ranked(rank, count));

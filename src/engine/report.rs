@@ -7,6 +7,7 @@ use super::Engine;
 use super::finish::Show;
 use super::partition::{Freeing, Partition};
 use crate::base::cause::RemovalCause;
+use crate::base::hash::KeyHash;
 use crate::base::mode::Maintenance;
 use crate::base::panics;
 use crate::base::sync;
@@ -22,7 +23,7 @@ impl<K, V> Engine<K, V> {
     pub(crate) fn note_removal(
         &self,
         old: EntryPtr,
-        hash: u64,
+        hash: KeyHash,
         cause: RemovalCause,
         explicit: Absence,
     ) {
@@ -36,7 +37,7 @@ impl<K, V> Engine<K, V> {
     ///
     /// The event is passed by reference. It was just written word by word; a copy would read it in wider
     /// words, and wait until these stores have left the processor's store buffer.
-    pub(crate) fn submit(&self, event: &Event, hash: u64) {
+    pub(crate) fn submit(&self, event: &Event, hash: KeyHash) {
         if let Some(shadow) = &self.shadow {
             self.shadow_write(shadow, event, hash);
         }
@@ -61,7 +62,7 @@ impl<K, V> Engine<K, V> {
     /// As [`submit`](Self::submit), but applies all events up to this one, in background mode too, and
     /// calls `show` with the entries that this evicts from the key's partition.
     #[cold]
-    pub(super) fn submit_showing(&self, event: &Event, hash: u64, show: Show<'_, K, V>) {
+    pub(super) fn submit_showing(&self, event: &Event, hash: KeyHash, show: Show<'_, K, V>) {
         if let Some(shadow) = &self.shadow {
             self.shadow_write(shadow, event, hash);
         }
@@ -148,7 +149,7 @@ impl<K, V> Engine<K, V> {
 
     /// Does what is left to do for a change whose event is in the buffer, before `end`.
     #[inline(never)]
-    pub(super) fn follow_up(&self, end: u32, hash: u64) {
+    pub(super) fn follow_up(&self, end: u32, hash: KeyHash) {
         let partition = self.partition(hash);
         match self.mode {
             Maintenance::Background => self.note_waiting(partition, partition.writes.waiting()),

@@ -1,6 +1,7 @@
 //! One run over the events of a partition, under its lock: the table in the engine's module head, in code.
 #![forbid(unsafe_code)]
 
+use crate::base::hash::KeyHash;
 use std::collections::VecDeque;
 
 use crate::base::cause::RemovalCause;
@@ -42,7 +43,7 @@ pub(super) struct Run<'a, 'e, K, V> {
     /// Expired entries that stay because other threads are within their gates.
     pub(super) postponed: Vec<EntryPtr>,
     /// See `AfterUnlock`; `None` if there are no shadow caches.
-    pub(super) removed: Option<Vec<u64>>,
+    pub(super) removed: Option<Vec<KeyHash>>,
     /// The evicted entries, if a caller wants to see them.
     pub(super) victims: Option<&'a mut Vec<EntryPtr>>,
     pub(super) listener: Option<RunListener<'a, K, V>>,
@@ -224,7 +225,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
 
     /// Notes the removal for explanations, and for the shadow caches.
     #[cold]
-    fn note_cause(&mut self, hash: u64, cause: RemovalCause) {
+    fn note_cause(&mut self, hash: KeyHash, cause: RemovalCause) {
         if let Some(history) = self.history {
             history.removed(hash, cause, Absence::Removed);
         }

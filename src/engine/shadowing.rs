@@ -3,6 +3,7 @@
 
 use super::Engine;
 use crate::base::cause::RemovalCause;
+use crate::base::hash::KeyHash;
 use crate::buffer::write_buffer::Event;
 use crate::reclaim;
 use crate::shadow::{Shadow, ShadowKind};
@@ -12,7 +13,7 @@ impl<K, V> Engine<K, V> {
     /// Reports a write to the shadow caches. Has to be called before the event is submitted, after which
     /// the entries may be freed.
     #[inline(never)]
-    pub(super) fn shadow_write(&self, shadow: &Shadow, event: &Event, hash: u64) {
+    pub(super) fn shadow_write(&self, shadow: &Shadow, event: &Event, hash: KeyHash) {
         let (kind, weight) = match *event {
             // Shadow caches hold only evictable entries.
             Event::Inserted(new) if new.meta().is_unevictable() => return,
@@ -33,7 +34,7 @@ impl<K, V> Engine<K, V> {
     /// not be called within the run: the shadow caches of an inline cache play the record at once, and the
     /// payloads of panics of their policies are dropped. If another thread has stored the key again
     /// meanwhile, a shadow cache lacks one entry.
-    pub(super) fn shadow_removed(&self, removed: Vec<u64>) {
+    pub(super) fn shadow_removed(&self, removed: Vec<KeyHash>) {
         let Some(shadow) = &self.shadow else { return };
         for hash in removed {
             shadow.note_write(hash, ShadowKind::Removed, 0, || reclaim::pin().thread());

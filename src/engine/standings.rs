@@ -3,7 +3,6 @@
 
 use super::Engine;
 use super::partition::Partition;
-use crate::base::hash::partition_of;
 use crate::base::prefetch::prefetch_for_read;
 use crate::base::sync;
 use crate::engine::evict::Standing;
@@ -29,7 +28,7 @@ impl Standings {
     }
 
     fn find(&self, entry: EntryPtr) -> Option<&Standing> {
-        let partition = &self.of_partitions[partition_of(entry.hash(), self.partition_bits)];
+        let partition = &self.of_partitions[entry.hash().partition(self.partition_bits)];
         partition.get(entry.meta().node()?.index())
     }
 }

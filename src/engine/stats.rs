@@ -3,7 +3,6 @@
 
 use super::Engine;
 use super::delivery::Deliveries;
-use crate::base::hash::partition_of;
 use crate::base::stats::{Counter, Stats};
 use crate::base::sync::{self, Ordering};
 use crate::entry::Entry;
@@ -55,7 +54,7 @@ impl<K, V> Engine<K, V> {
             cursor = self.table.step(cursor, &reclaim::pin(), |pointer, _| {
                 assert!(pointer.meta().node().is_some(), "an entry of the table is in no policy");
                 assert!(!pointer.meta().is_gone(), "an entry of the table counts as gone");
-                seen[partition_of(pointer.hash(), self.partition_bits)] += 1;
+                seen[pointer.hash().partition(self.partition_bits)] += 1;
             });
         }
         for (partition, seen) in self.partitions.iter().zip(seen) {

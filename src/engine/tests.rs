@@ -8,6 +8,7 @@ use super::partition::Freeing;
 use super::*;
 use crate::base::cause::RemovalCause;
 use crate::base::error::FlushError;
+use crate::base::hash::KeyHash;
 use crate::base::node_id::NodeId;
 use crate::buffer::write_buffer::Event;
 use crate::entry::{DeadlineSpec, EntryPtr, Owned};
@@ -87,8 +88,8 @@ fn entries(capacity: usize) -> Bounds {
     Bounds { capacity: Some(capacity), max_weight: None }
 }
 
-fn hash_of(key: u64) -> u64 {
-    (key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16
+fn hash_of(key: u64) -> KeyHash {
+    KeyHash::from_raw((key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16)
 }
 
 /// An engine of one partition, and the accesses that its policy was notified of.

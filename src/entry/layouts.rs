@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::*;
+use crate::base::hash::KeyHash;
 use crate::memory;
 
 /// More slots than a magazine takes at once, so that the last ones come from a second refill.
@@ -27,8 +28,8 @@ fn check<K, V>(make: fn() -> (K, V), state: &str) {
     let make = |spec: Option<DeadlineSpec>| {
         let (key, value) = make();
         match spec {
-            None => Owned::new(7, 3, key, value),
-            Some(spec) => Owned::extended(7, 3, key, value, spec, None),
+            None => Owned::new(KeyHash::from_raw(7), 3, key, value),
+            Some(spec) => Owned::extended(KeyHash::from_raw(7), 3, key, value, spec, None),
         }
     };
     let many = if size_of::<Entry<K, V>>() < LARGE { MANY } else { 2 };
@@ -46,7 +47,7 @@ fn check<K, V>(make: fn() -> (K, V), state: &str) {
             entry.meta().set_scratch(5);
             entry.set_frequency(9);
             assert_eq!((entry.meta().weight(), entry.meta().scratch()), (3, 5), "{types}");
-            assert_eq!((entry.hash(), entry.frequency()), (7, 9), "{types}");
+            assert_eq!((entry.hash(), entry.frequency()), (KeyHash::from_raw(7), 9), "{types}");
             let deadline = entry.extension().map(|extension| extension.deadline.get());
             assert_eq!(deadline, spec.map(|_| 17), "{types}");
         }

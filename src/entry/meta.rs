@@ -278,6 +278,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::base::hash::KeyHash;
     use crate::entry::Deadline;
     use crate::entry::{DeadlineSpec, Owned, dispose, dispose_plain};
     use crate::entry::{EntryPtr, Prefix};
@@ -294,7 +295,7 @@ mod tests {
         K: Clone + PartialEq + std::fmt::Debug,
         V: Clone + PartialEq + std::fmt::Debug,
     {
-        const HASH: u64 = 0x1234_5678_9abc;
+        const HASH: KeyHash = KeyHash::from_raw(0x1234_5678_9abc);
         let tags = Tags::new();
         let mut made = vec![(None, Owned::new(HASH, 7, key.clone(), value.clone()))];
         for (written_ns, limit_ns, has_computed, is_tagged) in [
@@ -384,7 +385,7 @@ mod tests {
 
     #[test]
     fn metadata_is_beside_small_entries() {
-        let many = until_beside(1000, |key| Owned::new(key, 1, key, key));
+        let many = until_beside(1000, |key| Owned::new(KeyHash::from_raw(key), 1, key, key));
         for (key, owned) in (0_u64..).zip(&many) {
             let entry = owned.as_ptr();
             entry.meta().set_scratch(key as u32);
@@ -399,12 +400,13 @@ mod tests {
     #[test]
     fn entries_without_a_slot_are_freed_beside_those_with_one() {
         let shared = Arc::new(());
-        let with = until_beside(300, |key| Owned::new(key, 1, key, shared.clone()));
+        let with =
+            until_beside(300, |key| Owned::new(KeyHash::from_raw(key), 1, key, shared.clone()));
         let with = with.into_iter().map(Owned::into_shared);
         // `Owned::new` makes such entries while another thread is using the pool.
         let without = |key| unsafe {
             // SAFETY: there is no extension.
-            Owned::in_front(Prefix::Meta, key, 1, key, shared.clone())
+            Owned::in_front(Prefix::Meta, KeyHash::from_raw(key), 1, key, shared.clone())
         };
         let without: Vec<EntryPtr> = (0..300).map(|key| without(key).into_shared()).collect();
 

@@ -8,6 +8,7 @@ use super::cache_time::{CacheTime, ClockKind, DeadlineBound};
 use super::clock::nanoseconds;
 use super::timers::Timers;
 use crate::base::error::BuildError;
+use crate::base::hash::{KeyHash, split_mix};
 use crate::base::sync::Ordering;
 use crate::entry::Deadline;
 use crate::entry::{DeadlineSpec, EntryPtr, Extension};
@@ -195,7 +196,7 @@ impl Timing {
 
     /// The deadline specification of a new entry; `None` if it needs no extension.
     #[inline]
-    pub(crate) fn spec(&self, lifetime: EntryTtl, hash: u64) -> Option<DeadlineSpec> {
+    pub(crate) fn spec(&self, lifetime: EntryTtl, hash: KeyHash) -> Option<DeadlineSpec> {
         let is_default = matches!(lifetime, EntryTtl::Default);
         if is_default && !self.applies_to_all {
             return None;
@@ -213,7 +214,7 @@ impl Timing {
     }
 
     /// As [`spec`](Self::spec), for an entry that gets an extension in any case.
-    pub(crate) fn spec_always(&self, lifetime: EntryTtl, hash: u64) -> DeadlineSpec {
+    pub(crate) fn spec_always(&self, lifetime: EntryTtl, hash: KeyHash) -> DeadlineSpec {
         let ttl_ns = match lifetime {
             EntryTtl::Default => self.ttl_ns,
             EntryTtl::For(ttl) => nanoseconds(ttl),
@@ -221,7 +222,7 @@ impl Timing {
         self.spec_for(ttl_ns, hash)
     }
 
-    fn spec_for(&self, ttl_ns: u64, hash: u64) -> DeadlineSpec {
+    fn spec_for(&self, ttl_ns: u64, hash: KeyHash) -> DeadlineSpec {
         let ttl_ns = self.jittered(ttl_ns, hash);
         let written_ns = self.now_for(ttl_ns.min(self.idle_ns));
         let limit_ns = Deadline::after(written_ns, ttl_ns);
@@ -383,12 +384,12 @@ impl Timing {
     }
 
     /// Applies the jitter: the lifetime depends on the key and the moment, and on nothing else.
-    fn jittered(&self, ttl_ns: u64, hash: u64) -> u64 {
+    fn jittered(&self, ttl_ns: u64, hash: KeyHash) -> u64 {
         if self.jitter == 0.0 || ttl_ns == Deadline::NEVER || ttl_ns == 0 {
             return ttl_ns;
         }
         let (early, _) = self.time.around_ns();
-        let random = mix(hash ^ mix(early));
+        let random = split_mix(hash.raw() ^ split_mix(early));
         #[expect(
             clippy::cast_precision_loss,
             clippy::cast_possible_truncation,
@@ -414,15 +415,6 @@ impl Moved {
     fn between(before_ns: u64, after_ns: u64) -> Self {
         if after_ns < before_ns { Self::Earlier } else { Self::Later }
     }
-}
-
-/// The finalizer of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
-/// Generators", OOPSLA 2014): every bit of the input reaches every bit of the output.
-fn mix(value: u64) -> u64 {
-    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }
 
 #[cfg(test)]

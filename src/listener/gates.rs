@@ -32,6 +32,7 @@
 //! what the next thread does within. Models: `loom-tests/tests/gates.rs`.
 #![forbid(unsafe_code)]
 
+use crate::base::hash::KeyHash;
 use crossbeam_utils::CachePadded;
 
 use crate::base::reentrancy::{self, Inside, Scope};
@@ -41,14 +42,14 @@ use crate::base::sync::{self, Backoff, Mutex};
 const SHARDS: usize = if cfg!(larder_loom) { 1 } else { 32 };
 
 /// The hashes of this shard whose gates have a thread within.
-type GateShard = CachePadded<Mutex<Vec<u64>>>;
+type GateShard = CachePadded<Mutex<Vec<KeyHash>>>;
 
 pub(crate) struct Gates(Box<[GateShard]>);
 
 /// While this exists, the thread that made it is within a gate.
 pub(crate) struct Entered<'g> {
     gates: &'g Gates,
-    hash: u64,
+    hash: KeyHash,
     _inside: Inside,
 }
 
@@ -62,14 +63,14 @@ impl Gates {
         Self(std::iter::repeat_with(GateShard::default).take(SHARDS).collect())
     }
 
-    fn shard(&self, hash: u64) -> &Mutex<Vec<u64>> {
+    fn shard(&self, hash: KeyHash) -> &Mutex<Vec<KeyHash>> {
         // Not the lowest bits, which choose a bucket, nor the highest, which choose a partition.
-        &self.0[(hash >> 12) as usize % self.0.len()]
+        &self.0[hash.gate(self.0.len())]
     }
 
     /// Enters the gate of `hash`, and waits if another thread is within. The cache itself must not have
     /// pinned the thread.
-    pub(crate) fn enter(&self, hash: u64) -> Result<Entered<'_>, MustNotWait> {
+    pub(crate) fn enter(&self, hash: KeyHash) -> Result<Entered<'_>, MustNotWait> {
         let backoff = Backoff::new();
         loop {
             if let Some(entered) = self.try_enter(hash) {
@@ -84,7 +85,7 @@ impl Gates {
     }
 
     /// Enters the gate of `hash` unless another thread is within.
-    pub(crate) fn try_enter(&self, hash: u64) -> Option<Entered<'_>> {
+    pub(crate) fn try_enter(&self, hash: KeyHash) -> Option<Entered<'_>> {
         {
             let mut hashes = sync::lock(self.shard(hash));
             if hashes.contains(&hash) {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::{Keep, Watched};
+use crate::base::hash::KeyHash;
 use crate::engine::fills::{Fills, OpenFill};
 use crate::reclaim::pin;
 use crate::table::Table;
@@ -26,12 +27,12 @@ impl Default for Filled {
 
 impl Filled {
     pub fn begin(&self, key: u64) -> Begun {
-        Begun(self.fills.open(key))
+        Begun(self.fills.open(KeyHash::from_raw(key)))
     }
 
     /// As `complete_fill`, if the key is absent. Returns whether the value was stored.
     pub fn complete(&self, fill: &Begun, value: u64) -> bool {
-        let new = self.keep.entry(fill.0.hash, value);
+        let new = self.keep.entry(fill.0.hash.raw(), value);
         new.as_ptr().set_unconfirmed();
         let Ok(new) = self.table.insert_if_absent(new, |_| true, &pin()) else { return false };
         self.keep.keep(new);
@@ -44,15 +45,17 @@ impl Filled {
 
     /// Whether lookups could see the removed entry.
     pub fn remove(&self, key: u64) -> bool {
-        self.fills.mark(key);
+        self.fills.mark(KeyHash::from_raw(key));
         let guard = pin();
-        let found = self.table.remove(key, |other| *other == key, |_| true, &guard);
+        let found =
+            self.table.remove(KeyHash::from_raw(key), |other| *other == key, |_| true, &guard);
         found.is_some_and(|(entry, _)| !entry.is_unconfirmed())
     }
 
     pub fn get(&self, key: u64) -> Option<u64> {
         let guard = pin();
-        let (entry, found) = self.table.get(key, |other| *other == key, &guard)?;
+        let (entry, found) =
+            self.table.get(KeyHash::from_raw(key), |other| *other == key, &guard)?;
         (!entry.is_unconfirmed()).then(|| found.value.read())
     }
 }

@@ -3,6 +3,7 @@
 use loom::cell::UnsafeCell;
 
 use super::{Keep, Watched};
+use crate::base::hash::KeyHash;
 use crate::entry::EntryPtr;
 use crate::listener::Gates;
 use crate::reclaim::pin;
@@ -36,11 +37,14 @@ impl Default for Gated {
 impl Gated {
     pub fn get(&self, key: u64) -> Option<u64> {
         let guard = pin();
-        self.table.get(key, |other| *other == key, &guard).map(|(_, entry)| entry.value.read())
+        self.table
+            .get(KeyHash::from_raw(key), |other| *other == key, &guard)
+            .map(|(_, entry)| entry.value.read())
     }
 
     pub fn upsert(&self, key: u64, value: u64) {
-        let _entered = self.gates.enter(key).expect("a thread in no scope may wait");
+        let _entered =
+            self.gates.enter(KeyHash::from_raw(key)).expect("a thread in no scope may wait");
         let notified = self.find(key).map(|old| self.notify(old, Some(value)));
         let done = self.table.upsert(self.keep.entry(key, value), |_, _| true, &pin());
         let (new, old) = done.ok().expect("nothing declines");
@@ -49,7 +53,8 @@ impl Gated {
     }
 
     pub fn remove(&self, key: u64) -> bool {
-        let _entered = self.gates.enter(key).expect("a thread in no scope may wait");
+        let _entered =
+            self.gates.enter(KeyHash::from_raw(key)).expect("a thread in no scope may wait");
         let Some(old) = self.find(key) else { return false };
         self.notify(old, None);
         assert!(self.table.remove_entry(old, &pin()), "another thread took out the notified entry");
@@ -76,7 +81,9 @@ impl Gated {
     }
 
     fn find(&self, key: u64) -> Option<EntryPtr> {
-        self.table.get(key, |other| *other == key, &pin()).map(|(entry, _)| entry)
+        self.table
+            .get(KeyHash::from_raw(key), |other| *other == key, &pin())
+            .map(|(entry, _)| entry)
     }
 
     fn notify(&self, old: EntryPtr, new: Option<u64>) -> EntryPtr {

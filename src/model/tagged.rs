@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::{Keep, Watched};
+use crate::base::hash::KeyHash;
 use crate::entry::Deadline;
 use crate::entry::{DeadlineSpec, EntryPtr, Owned};
 use crate::reclaim::pin;
@@ -29,9 +30,15 @@ impl Tagged {
         let guard = pin();
         let is_valid = |entry: EntryPtr| !entry.is_invalidated();
         let is_match = |other: &u64| *other == key;
-        let mut found = self.table.get(key, is_match, &guard)?;
+        let mut found = self.table.get(KeyHash::from_raw(key), is_match, &guard)?;
         if !is_valid(found.0) {
-            found = self.table.retry_get(found.0, key, is_match, is_valid, &guard)?;
+            found = self.table.retry_get(
+                found.0,
+                KeyHash::from_raw(key),
+                is_match,
+                is_valid,
+                &guard,
+            )?;
         }
         Some(found.1.value.read())
     }
@@ -49,7 +56,8 @@ impl Tagged {
             limit_ns: None,
             has_computed: false,
         };
-        let new = Owned::extended(key, 1, key, Watched::new(value), spec, Some(tags));
+        let new =
+            Owned::extended(KeyHash::from_raw(key), 1, key, Watched::new(value), spec, Some(tags));
         let done = self.table.upsert(new, |_, _| true, &pin());
         let (new, old) = done.ok().expect("nothing declines");
         self.keep.keep(new);

@@ -1,6 +1,7 @@
 //! Entries with deadlines.
 
 use super::{Keep, Watched};
+use crate::base::hash::KeyHash;
 use crate::entry::{BroughtForward, Deadline};
 use crate::entry::{DeadlineSpec, EntryPtr, Owned};
 use crate::reclaim::pin;
@@ -28,9 +29,15 @@ impl Timed {
         let guard = pin();
         let is_valid = |entry| !Self::with_deadline(entry, |word| word.expire_if_past(now));
         let is_match = |other: &u64| *other == key;
-        let mut found = self.table.get(key, is_match, &guard)?;
+        let mut found = self.table.get(KeyHash::from_raw(key), is_match, &guard)?;
         if !is_valid(found.0) {
-            found = self.table.retry_get(found.0, key, is_match, is_valid, &guard)?;
+            found = self.table.retry_get(
+                found.0,
+                KeyHash::from_raw(key),
+                is_match,
+                is_valid,
+                &guard,
+            )?;
         }
         Some(found.1.value.read())
     }
@@ -59,7 +66,7 @@ impl Timed {
             limit_ns,
             has_computed: false,
         };
-        let new = Owned::extended(key, 1, key, Watched::new(value), spec, None);
+        let new = Owned::extended(KeyHash::from_raw(key), 1, key, Watched::new(value), spec, None);
         let done = self.table.upsert(new, |_, _| true, &pin());
         let (new, old) = done.ok().expect("nothing declines");
         self.keep.keep(new);
@@ -71,7 +78,9 @@ impl Timed {
     /// As a timer does: takes the entry out if it has expired.
     pub fn fire(&self, key: u64, now: u64) -> bool {
         let guard = pin();
-        let Some((entry, _)) = self.table.get(key, |other| *other == key, &guard) else {
+        let Some((entry, _)) =
+            self.table.get(KeyHash::from_raw(key), |other| *other == key, &guard)
+        else {
             return false;
         };
         Self::with_deadline(entry, |word| word.expire_if_past(now))
@@ -81,7 +90,7 @@ impl Timed {
     /// As a hit that found the entry valid at `now` does; `None` if it did not find it valid.
     pub fn touch(&self, key: u64, now: u64, deadline: u64) -> Option<bool> {
         let guard = pin();
-        let (entry, _) = self.table.get(key, |other| *other == key, &guard)?;
+        let (entry, _) = self.table.get(KeyHash::from_raw(key), |other| *other == key, &guard)?;
         Self::with_deadline(entry, |word| {
             let seen = word.get();
             (now <= seen).then(|| word.move_from(seen, deadline))
@@ -92,7 +101,7 @@ impl Timed {
     /// not beyond the limit. Entries live for `ttl` by default.
     pub fn idle(&self, key: u64, now: u64, idle: u64, ttl: u64) {
         let guard = pin();
-        let found = self.table.get(key, |other| *other == key, &guard);
+        let found = self.table.get(KeyHash::from_raw(key), |other| *other == key, &guard);
         let (entry, _) = found.expect("no thread takes it out");
         Self::with_deadline(entry, |word| {
             let seen = word.get();
@@ -103,7 +112,7 @@ impl Timed {
     /// Gives the entry a time to live of its own.
     pub fn set_remaining(&self, key: u64, limit: u64, deadline: u64) {
         let guard = pin();
-        let found = self.table.get(key, |other| *other == key, &guard);
+        let found = self.table.get(KeyHash::from_raw(key), |other| *other == key, &guard);
         let (entry, _) = found.expect("no thread takes it out");
         let is_moved = || {
             Self::with_deadline(entry, |word| {
@@ -118,7 +127,7 @@ impl Timed {
     /// The deadline, and when the entry was made, if it stores that.
     pub fn inspect(&self, key: u64, ttl: u64) -> (u64, Option<u64>) {
         let guard = pin();
-        let found = self.table.get(key, |other| *other == key, &guard);
+        let found = self.table.get(KeyHash::from_raw(key), |other| *other == key, &guard);
         let (entry, _) = found.expect("no thread takes it out");
         let deadline = Self::with_deadline(entry, Deadline::get);
         (deadline, entry.written_at_ns(deadline, ttl))
@@ -127,7 +136,9 @@ impl Timed {
     /// Moves the deadline to an earlier time; true if that has to be reported to the partition.
     pub fn bring_forward(&self, key: u64, deadline: u64) -> bool {
         let guard = pin();
-        let Some((entry, _)) = self.table.get(key, |other| *other == key, &guard) else {
+        let Some((entry, _)) =
+            self.table.get(KeyHash::from_raw(key), |other| *other == key, &guard)
+        else {
             return false;
         };
         Self::with_deadline(entry, |word| word.move_from(word.get(), deadline));
@@ -144,7 +155,7 @@ impl Timed {
     /// As a hit does for which the user's `Expiry` has computed a deadline.
     pub fn compute(&self, key: u64, deadline: u64) {
         let guard = pin();
-        let found = self.table.get(key, |other| *other == key, &guard);
+        let found = self.table.get(KeyHash::from_raw(key), |other| *other == key, &guard);
         let (entry, _) = found.expect("no thread takes it out");
         entry.move_within_limit(deadline, deadline);
     }
@@ -152,7 +163,7 @@ impl Timed {
     /// The deadline, as seen by the partition that handles a report.
     pub fn take_moved(&self, key: u64) -> Option<u64> {
         let guard = pin();
-        let (entry, _) = self.table.get(key, |other| *other == key, &guard)?;
+        let (entry, _) = self.table.get(KeyHash::from_raw(key), |other| *other == key, &guard)?;
         entry.meta().take_moved();
         Some(Self::with_deadline(entry, Deadline::get))
     }

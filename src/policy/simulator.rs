@@ -374,7 +374,7 @@ mod tests {
             let key = (random(&mut state) % 64).min(random(&mut state) % 64);
             let weight = (random(&mut state) % 7) as u32;
             let weighed = if config.max_weight.is_some() { weight } else { 1 };
-            let hash = hashing.hash(&key);
+            let hash = hashing.hash(&key).raw();
             let at = || format!("step {step}, key {key}: {label}");
             match random(&mut state) % 16 {
                 0 => {
@@ -397,7 +397,7 @@ mod tests {
             assert_eq!(simulator.len(), cache.len(), "{}", at());
         }
         for key in cache.keys() {
-            assert!(simulator.contains(hashing.hash(&key)), "{label}");
+            assert!(simulator.contains(hashing.hash(&key).raw()), "{label}");
         }
         assert_eq!(simulator.evictions(), cache.stats().evictions, "{label}");
         assert_eq!(simulator.faults(), 0, "{label}");

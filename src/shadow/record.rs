@@ -10,11 +10,11 @@
 //! hash, partitions by high ones, and policies sample by middle ones; a sample by this value is spread over
 //! all of them as the set of all keys is.
 
+use crate::base::hash::KeyHash;
+
 pub(super) const SAMPLE_BITS: u32 = 48;
 const KIND_SHIFT: u32 = 13;
 const WEIGHT_BITS: u32 = 8;
-/// An odd number without a pattern: bits of the square root of 3.
-const MULTIPLIER: u64 = 0xbb67_ae85_84ca_a73b;
 
 /// The operation of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub(super) struct ShadowRecord(u64);
 
 /// The sample value of a key's hash, below `2^SAMPLE_BITS`.
 #[inline]
-pub(super) fn sample_of(hash: u64) -> u64 {
-    hash.wrapping_mul(MULTIPLIER) >> (64 - SAMPLE_BITS)
+pub(super) fn sample_of(hash: KeyHash) -> u64 {
+    hash.sample(SAMPLE_BITS)
 }
 
 impl ShadowRecord {
@@ -118,8 +118,8 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let hash = (state ^ state >> 31).wrapping_mul(0x94d0_49bb_1331_11eb);
             let hash = hash ^ hash >> 29;
-            if sample_of(hash) < 1 << (SAMPLE_BITS - 4) {
-                buckets[(hash & 15) as usize] += 1;
+            if sample_of(KeyHash::from_raw(hash >> 16)) < 1 << (SAMPLE_BITS - 4) {
+                buckets[(hash >> 16 & 15) as usize] += 1;
                 partitions[(hash >> 60) as usize] += 1;
             }
         }

@@ -13,6 +13,7 @@ use super::frame::{
 };
 use super::{LoadOptions, Loaded, duration, nanoseconds_since_1970};
 use crate::base::error::Rejection;
+use crate::base::hash::KeyHash;
 use crate::cache::{Arrival, Cache, Restored};
 
 /// The size of the buffer for reading.
@@ -24,7 +25,7 @@ pub(crate) struct Contents<'c, K, V, S> {
     /// In chunks that never move: one growing list would be in memory twice while it is copied.
     chunks: Vec<Vec<Arrival<K, V>>>,
     /// Entries that the cache rejects, mostly because they are too heavy: the reason, and the hash.
-    rejected: Vec<(Rejection, u64)>,
+    rejected: Vec<(Rejection, KeyHash)>,
     room: CacheRoom,
     /// The number of the entries in all chunks, and their weight.
     len: u64,

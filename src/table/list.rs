@@ -36,6 +36,7 @@ use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 
 use super::buckets::Buckets;
+use crate::base::hash::KeyHash;
 use crate::base::link::{Link, LinkWord};
 use crate::base::prefetch::{prefetch_for_read, prefetch_for_write};
 use crate::entry::Header;
@@ -104,11 +105,11 @@ impl SplitList {
     #[inline(always)]
     pub(super) unsafe fn probe_bucket(
         &self,
-        hash: u64,
+        hash: KeyHash,
         is_match: impl Fn(NonNull<Header>) -> bool,
     ) -> BucketProbe<NonNull<Header>> {
         let mask = self.buckets.mask();
-        let word = self.buckets.word(bucket(hash, mask));
+        let word = self.buckets.word(hash.bucket(mask));
         let end = 'walk: {
             // The word of a bucket has no tags if the bucket is open and its first item is an
             // entry.
@@ -150,11 +151,11 @@ impl SplitList {
     /// inconclusive: the bucket was never used, or was just split. Lock-free.
     pub(super) unsafe fn search_list(
         &self,
-        hash: u64,
+        hash: KeyHash,
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
     ) -> Option<NonNull<Header>> {
         // SAFETY: passed on.
-        let position = unsafe { self.find(SearchTarget::Hash(hash), &mut is_match) };
+        let position = unsafe { self.find(SearchTarget::Hash(hash.raw()), &mut is_match) };
         position.found.map(|(entry, _)| entry)
     }
 
@@ -170,7 +171,8 @@ impl SplitList {
         let header = unsafe { new.as_ref() };
         loop {
             // SAFETY: passed on.
-            let position = unsafe { self.find(SearchTarget::Hash(header.hash()), &mut is_match) };
+            let position =
+                unsafe { self.find(SearchTarget::Hash(header.hash().raw()), &mut is_match) };
             if let Some((entry, _)) = position.found {
                 return Ok(Some(entry));
             }
@@ -198,7 +200,8 @@ impl SplitList {
         let header = unsafe { new.as_ref() };
         loop {
             // SAFETY: passed on.
-            let position = unsafe { self.find(SearchTarget::Hash(header.hash()), &mut is_match) };
+            let position =
+                unsafe { self.find(SearchTarget::Hash(header.hash().raw()), &mut is_match) };
             if !on_attempt(AttemptStage::Found(position.found.map(|(old, _)| old))) {
                 return Err(Declined);
             }
@@ -229,7 +232,7 @@ impl SplitList {
         let hash = unsafe { new.as_ref() }.hash();
         loop {
             // SAFETY: passed on.
-            let position = unsafe { self.find(SearchTarget::Hash(hash), &mut is_match) };
+            let position = unsafe { self.find(SearchTarget::Hash(hash.raw()), &mut is_match) };
             let (old, next) = position.found?;
             if !on_attempt(AttemptStage::Found(Some(old))) {
                 return None;
@@ -267,13 +270,13 @@ impl SplitList {
     /// each attempt.
     pub(super) unsafe fn remove(
         &self,
-        hash: u64,
+        hash: KeyHash,
         mut is_match: impl FnMut(NonNull<Header>) -> bool,
         mut on_attempt: impl FnMut(AttemptStage<NonNull<Header>>) -> bool,
     ) -> Option<NonNull<Header>> {
         loop {
             // SAFETY: passed on.
-            let position = unsafe { self.find(SearchTarget::Hash(hash), &mut is_match) };
+            let position = unsafe { self.find(SearchTarget::Hash(hash.raw()), &mut is_match) };
             let (entry, next) = position.found?;
             if !on_attempt(AttemptStage::Found(Some(entry))) {
                 return None;
@@ -334,7 +337,9 @@ impl SplitList {
         let hash = unsafe { entry.as_ref() }.hash();
         // SAFETY: passed on.
         unsafe {
-            self.find(SearchTarget::Deleted(hash, LinkWord::entry(entry.cast())), &mut |_| false)
+            self.find(SearchTarget::Deleted(hash.raw(), LinkWord::entry(entry.cast())), &mut |_| {
+                false
+            })
         };
     }
 
@@ -393,7 +398,7 @@ impl SplitList {
                     continue;
                 }
                 let is_same_hash =
-                    matches!(target, SearchTarget::Hash(hash) if hash == header.hash());
+                    matches!(target, SearchTarget::Hash(hash) if hash == header.hash().raw());
                 if is_same_hash && is_match(entry) {
                     return Position { previous, word, found: Some((entry, next)) };
                 }
@@ -452,15 +457,15 @@ impl SplitList {
 
     /// Prefetches the bucket word of `hash`, which is about to be written.
     #[inline]
-    pub(super) fn prefetch_bucket(&self, hash: u64) {
-        prefetch_for_write(self.buckets.head(bucket(hash, self.buckets.mask())));
+    pub(super) fn prefetch_bucket(&self, hash: KeyHash) {
+        prefetch_for_write(self.buckets.head(hash.bucket(self.buckets.mask())));
     }
 
     /// Prefetches the first entry of the bucket of `hash`, which is about to be read. Needs no
     /// guard, since the entry is not accessed.
     #[inline]
-    pub(super) fn prefetch_entry(&self, hash: u64) {
-        let word = self.buckets.head(bucket(hash, self.buckets.mask())).load();
+    pub(super) fn prefetch_entry(&self, hash: KeyHash) {
+        let word = self.buckets.head(hash.bucket(self.buckets.mask())).load();
         prefetch_for_read(word.pointer().wrapping_byte_add(offset_of!(Header, next)));
     }
 
@@ -501,11 +506,11 @@ impl SplitList {
 }
 
 impl SearchTarget {
-    fn comes_before_entry(self, hash: u64) -> bool {
+    fn comes_before_entry(self, hash: KeyHash) -> bool {
         match self {
-            Self::Hash(target) | Self::Deleted(target, _) => precedes(target, hash),
+            Self::Hash(target) | Self::Deleted(target, _) => precedes(target, hash.raw()),
             // A head stands before the entries whose hash equals its index.
-            Self::Head(index) => index == hash || precedes(index, hash),
+            Self::Head(index) => index == hash.raw() || precedes(index, hash.raw()),
         }
     }
 
@@ -546,10 +551,10 @@ fn precedes(a: u64, b: u64) -> bool {
 }
 
 #[inline]
-fn bucket(hash: u64, mask: usize) -> usize {
+fn bucket(index: u64, mask: usize) -> usize {
     #[expect(clippy::cast_possible_truncation, reason = "the mask keeps at most 32 bits")]
     {
-        hash as usize & mask
+        index as usize & mask
     }
 }
 
@@ -582,12 +587,19 @@ mod tests {
         for (target, other) in [(4, 2), (2, 4), (5, 5), (1 << 40, 1)] {
             let is_before = precedes(target, other);
             for search in [SearchTarget::Hash(target), SearchTarget::Deleted(target, deleted)] {
-                assert_eq!(search.comes_before_entry(other), is_before, "{target:x} {other:x}");
+                assert_eq!(
+                    search.comes_before_entry(KeyHash::from_raw(other)),
+                    is_before,
+                    "{target:x} {other:x}"
+                );
                 assert_eq!(search.comes_before_head(other), is_before, "{target:x} {other:x}");
             }
             // A head comes before the entries of its own hash.
             let is_first = is_before || target == other;
-            assert_eq!(SearchTarget::Head(target).comes_before_entry(other), is_first);
+            assert_eq!(
+                SearchTarget::Head(target).comes_before_entry(KeyHash::from_raw(other)),
+                is_first
+            );
             assert_eq!(SearchTarget::Head(target).comes_before_head(other), is_before);
         }
     }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::Evictor;
+use crate::base::hash::KeyHash;
 use crate::base::panics::catch;
 use crate::entry::EntryPtr;
 use crate::table::Table;
@@ -60,7 +61,7 @@ impl Evictor {
 
     /// Lets the policy prefetch what it will look up for keys that come or leave.
     #[inline]
-    pub(crate) fn announce(&mut self, hashes: impl Iterator<Item = u64>) {
-        self.call_policy_impl(|policy, _| policy.announce(hashes));
+    pub(crate) fn announce(&mut self, hashes: impl Iterator<Item = KeyHash>) {
+        self.call_policy_impl(|policy, _| policy.announce(hashes.map(KeyHash::raw)));
     }
 }

@@ -136,7 +136,7 @@ impl NodeMap {
 impl Nodes for NodeMap {
     #[inline]
     fn hash(&self, id: NodeId) -> u64 {
-        self.expect(id).hash()
+        self.expect(id).hash().raw()
     }
 
     #[inline]

@@ -20,6 +20,7 @@
 use std::collections::HashSet;
 
 use super::Evictor;
+use crate::base::hash::KeyHash;
 use crate::base::node_id::NodeId;
 #[cfg(feature = "snapshot")]
 use crate::base::panics::catch;
@@ -58,7 +59,7 @@ impl Standing {
 impl Evictor {
     /// Makes the entry of `id` the next to be evicted after those that were demoted before. False if the
     /// entry has left or is unevictable.
-    pub(crate) fn demote(&mut self, id: NodeId, hash: u64) -> bool {
+    pub(crate) fn demote(&mut self, id: NodeId, hash: KeyHash) -> bool {
         let Some(entry) = self.nodes.evictable(id).filter(|entry| entry.hash() == hash) else {
             return false;
         };
@@ -107,7 +108,7 @@ impl Evictor {
 
     /// The hashes of up to `count` entries, the hottest or the coldest first, and how often each was used
     /// lately.
-    pub(crate) fn ranked(&mut self, rank: Rank, count: usize) -> Vec<(u64, u64)> {
+    pub(crate) fn ranked(&mut self, rank: Rank, count: usize) -> Vec<(KeyHash, u64)> {
         let count = count.min(self.evictable_len());
         let ids = match rank {
             Rank::Coldest => self.coldest(count),
@@ -185,7 +186,7 @@ impl Evictor {
     }
 
     /// How often the entry of `id` was used lately according to the policy, unless the entry has left.
-    pub(crate) fn frequency(&mut self, id: NodeId, hash: u64) -> Option<u64> {
+    pub(crate) fn frequency(&mut self, id: NodeId, hash: KeyHash) -> Option<u64> {
         let entry = self.nodes.get(id).filter(|entry| entry.hash() == hash)?;
         if entry.meta().is_unevictable() {
             return Some(u64::from(entry.frequency()));
@@ -194,7 +195,7 @@ impl Evictor {
     }
 
     /// The segment of the policy that `id` is in, if it is still the node of the entry of `hash`.
-    pub(crate) fn segment_of(&mut self, id: NodeId, hash: u64) -> Option<&'static str> {
+    pub(crate) fn segment_of(&mut self, id: NodeId, hash: KeyHash) -> Option<&'static str> {
         self.nodes.evictable(id).filter(|entry| entry.hash() == hash)?;
         self.call_policy(|policy, nodes| policy.hints().segment_of(id, nodes)).flatten()
     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::base::hash::KeyHash;
 use crate::base::sync;
 use crate::entry::{Deadline, DeadlineSpec, Owned};
 use crate::policy::Hints;
@@ -121,7 +122,7 @@ impl TestPartition {
 
     /// An entry that is not linked yet.
     fn entry(&self, hash: u64, weight: u32, prepare: impl FnOnce(&Owned<u64, u64>)) -> EntryPtr {
-        let owned = Owned::new(hash, weight, hash << 32 | u64::from(weight), 0);
+        let owned = Owned::new(KeyHash::from_raw(hash), weight, hash << 32 | u64::from(weight), 0);
         prepare(&owned);
         let inserted = self.table.insert_if_absent(owned, |_| true, &reclaim::pin());
         inserted.ok().expect("no other entry has that hash and weight")
@@ -151,7 +152,7 @@ impl TestPartition {
     }
 
     fn evict(&mut self) -> Option<u64> {
-        self.evictor.evict().map(|entry| entry.hash())
+        self.evictor.evict().map(|entry| entry.hash().raw())
     }
 }
 
@@ -283,7 +284,7 @@ fn the_policy_never_sees_unevictable_entries() {
     let (plain, unevictable) = (partition.insert(1, 10), partition.insert_unevictable(2, 20));
     assert_eq!(partition.calls(), [PolicyCall::Insert(0)]);
     assert_eq!((partition.evictor.len(), partition.evictor.weight()), (2, 30));
-    partition.evictor.access(id(1), read_buffer::tag(2));
+    partition.evictor.access(id(1), KeyHash::from_raw(2).tag());
     let still_unevictable = partition.entry(2, 21, Owned::set_unevictable);
     partition.evictor.update(id(1), unevictable, still_unevictable);
     assert_eq!(partition.calls(), []);
@@ -312,7 +313,7 @@ fn the_policy_never_sees_unevictable_entries() {
 fn an_access_is_reported_if_the_node_is_still_that_of_its_key() {
     let mut partition = TestPartition::plain();
     let entry = partition.insert(7 << 32 | 7, 1);
-    let tag = read_buffer::tag(entry.hash());
+    let tag = entry.hash().tag();
     partition.calls();
     partition.evictor.access(id(0), tag);
     partition.evictor.access(id(0), !tag);
@@ -399,12 +400,21 @@ fn ranked_entries_are_those_the_policy_names_and_then_the_others() {
     partition.insert_unevictable(4, 1);
     sync::lock(&partition.script).named = vec![2, 3, 99, 1];
     // A node that the policy does not name follows.
-    assert_eq!(partition.evictor.ranked(Rank::Coldest, 9), [(3, 2), (2, 3), (1, 1)]);
-    assert_eq!(partition.evictor.ranked(Rank::Hottest, 1), [(3, 2)]);
+    assert_eq!(
+        partition.evictor.ranked(Rank::Coldest, 9),
+        [(KeyHash::from_raw(3), 2), (KeyHash::from_raw(2), 3), (KeyHash::from_raw(1), 1)]
+    );
+    assert_eq!(partition.evictor.ranked(Rank::Hottest, 1), [(KeyHash::from_raw(3), 2)]);
     // If it names no evictable node, all are ranked by frequency.
     sync::lock(&partition.script).named = vec![3, 99];
-    assert_eq!(partition.evictor.ranked(Rank::Coldest, 9), [(1, 1), (3, 2), (2, 3)]);
-    assert_eq!(partition.evictor.ranked(Rank::Hottest, 2), [(2, 3), (3, 2)]);
+    assert_eq!(
+        partition.evictor.ranked(Rank::Coldest, 9),
+        [(KeyHash::from_raw(1), 1), (KeyHash::from_raw(3), 2), (KeyHash::from_raw(2), 3)]
+    );
+    assert_eq!(
+        partition.evictor.ranked(Rank::Hottest, 2),
+        [(KeyHash::from_raw(2), 3), (KeyHash::from_raw(3), 2)]
+    );
 }
 
 #[test]
@@ -412,10 +422,14 @@ fn frequency_and_segment_are_those_of_the_entry_with_that_hash() {
     let mut partition = TestPartition::plain();
     partition.insert(1, 1).set_frequency(2);
     partition.insert_unevictable(2, 1).set_frequency(1);
-    assert_eq!(partition.evictor.frequency(id(0), 1), Some(2));
-    assert_eq!(partition.evictor.frequency(id(0), 9), None);
-    assert_eq!(partition.evictor.frequency(id(1), 2), Some(1));
-    assert_eq!(partition.evictor.segment_of(id(0), 1), None, "the policy names no segment");
+    assert_eq!(partition.evictor.frequency(id(0), KeyHash::from_raw(1)), Some(2));
+    assert_eq!(partition.evictor.frequency(id(0), KeyHash::from_raw(9)), None);
+    assert_eq!(partition.evictor.frequency(id(1), KeyHash::from_raw(2)), Some(1));
+    assert_eq!(
+        partition.evictor.segment_of(id(0), KeyHash::from_raw(1)),
+        None,
+        "the policy names no segment"
+    );
     assert_eq!(partition.evictor.segments(), []);
 }
 
@@ -442,7 +456,7 @@ fn a_timer_fires_once_and_again_if_it_is_set_again() {
         limit_ns: None,
         has_computed: false,
     };
-    let owned = Owned::extended(1, 1, 1, 0, spec, None);
+    let owned = Owned::extended(KeyHash::from_raw(1), 1, 1, 0, spec, None);
     let entry = partition.table.insert_if_absent(owned, |_| true, &reclaim::pin());
     let entry = entry.ok().expect("absent");
     partition.evictor.insert(entry, entry.meta());

@@ -1,4 +1,5 @@
 //! Freeing, and the end of an engine.
+use crate::base::hash::KeyHash;
 
 use super::*;
 
@@ -154,12 +155,12 @@ fn an_engine_that_is_torn_down_has_dropped_everything_once() {
         engine_of::<Arc<()>>(Maintenance::Background, vec![evictor], &ExpiryConfig::default());
     let guard = reclaim::pin();
     for key in 0..600 {
-        let new = Owned::new(key << 8, 1, key, Arc::clone(&value));
+        let new = Owned::new(KeyHash::from_raw(key << 8), 1, key, Arc::clone(&value));
         let entry = engine.table.insert_if_absent(new, |_| true, &guard).ok().expect("absent");
-        engine.submit(&Event::Inserted(entry), key << 8);
+        engine.submit(&Event::Inserted(entry), KeyHash::from_raw(key << 8));
         if key % 3 == 0 {
             assert!(engine.table.remove_entry(entry, &guard));
-            engine.submit(&Event::Removed(entry), key << 8);
+            engine.submit(&Event::Removed(entry), KeyHash::from_raw(key << 8));
         }
     }
     drop(guard);

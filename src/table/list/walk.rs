@@ -2,9 +2,10 @@
 
 use std::ptr::NonNull;
 
+use super::{Link, SplitList, entry_of, precedes};
 #[cfg(not(larder_loom))]
-use super::LinkWord;
-use super::{Link, SplitList, bucket, entry_of, precedes};
+use super::{LinkWord, bucket};
+use crate::base::hash::KeyHash;
 #[cfg(not(larder_loom))]
 use crate::base::prefetch::prefetch_for_read;
 use crate::entry::Header;
@@ -57,8 +58,8 @@ impl<'l> Lookahead<'l> {
     /// # Safety
     /// The same as for [`SplitList::walk`].
     #[inline]
-    unsafe fn at(&mut self, hash: u64, preview: Option<&mut impl FnMut(NonNull<Header>)>) {
-        let position = self.reversed(bucket(hash, self.mask) as u64);
+    unsafe fn at(&mut self, hash: KeyHash, preview: Option<&mut impl FnMut(NonNull<Header>)>) {
+        let position = self.reversed(hash.bucket(self.mask) as u64);
         let end = self.mask as u64 + 1;
         self.heads = self.heads.max(position);
         while self.heads < end.min(position + HEADS_AHEAD) {
@@ -95,12 +96,12 @@ impl SplitList {
     /// one, for most entries some time before, so that the memory they refer to can be prefetched.
     pub(in crate::table) unsafe fn walk(
         &self,
-        after: Option<u64>,
+        after: Option<KeyHash>,
         budget: usize,
         #[cfg_attr(larder_loom, expect(unused))] mut preview: Option<impl FnMut(NonNull<Header>)>,
         mut visit: impl FnMut(NonNull<Header>),
-    ) -> Option<u64> {
-        let start = after.map_or(0, |hash| bucket(hash, self.buckets.mask()));
+    ) -> Option<KeyHash> {
+        let start = after.map_or(0, |hash| hash.bucket(self.buckets.mask()));
         // SAFETY: passed on.
         let mut word = unsafe { self.start(start) }.load();
         let mut passed = 0;
@@ -129,7 +130,7 @@ impl SplitList {
             unsafe {
                 ahead.at(header.hash(), preview.as_mut());
             }
-            let is_behind = after.is_none_or(|after| precedes(after, header.hash()));
+            let is_behind = after.is_none_or(|after| precedes(after.raw(), header.hash().raw()));
             if is_behind {
                 passed += 1;
                 last = Some(header.hash());
