@@ -160,7 +160,7 @@ impl<S: BuildHasher> Hashing<S> {
 
 /// Multiplies into 128 bits and folds: every input bit reaches low and high output bits.
 #[inline]
-pub(crate) fn mix(hash: u64) -> u64 {
+fn mix(hash: u64) -> u64 {
     let product = u128::from(hash ^ MULTIPLIER.rotate_left(32)) * u128::from(MULTIPLIER);
     (product as u64) ^ ((product >> 64) as u64)
 }
