@@ -263,7 +263,7 @@ fn hottest_and_coldest_name_the_ends_of_the_order() {
 }
 
 #[test]
-fn frequency_is_the_policys_own_count() {
+fn frequency_is_the_count_of_the_policy() {
     let lfu = inline_cache(Policy::lfu(), 10);
     lfu.insert(1, 1);
     for _ in 0..300 {
