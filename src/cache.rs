@@ -63,8 +63,8 @@ pub use ranking::Ranked;
 ///
 /// A `Cache` is a handle: cloning it is cheap, and all clones are the same cache. The drop of the last
 /// handle drops every key and value before it returns. If the maintenance thread or a job of a listener's
-/// executor is inside the cache at that moment, the drop waits for it. (So the `Drop` of a key or value
-/// must not wait for another thread that drops the last handle.) Within a listener, or within the `Drop`
+/// executor is inside the cache at that moment, the drop waits for it. Therefore the `Drop` of a key or value
+/// must never wait for a thread that may drop the last handle. Within a listener, or within the `Drop`
 /// of a key or value, it waits for at most a quarter of a second; after that, the other thread drops the
 /// keys and values.
 ///

@@ -238,8 +238,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// It serves a slower store that must never be behind the cache: if the listener writes each value that
     /// leaves to the store, every thread that misses the value in the cache finds it in the store. Lookups
     /// see the old value until the listener has returned (unless the value has expired), and a new value only
-    /// afterwards. The listener is called once for each removal, in order for each key, with a
-    /// [`Removal`]. A cache may have a [`Listener`] too. The thread that removes, or runs maintenance,
+    /// afterwards. The listener is called once for each removal (again only after a panic, see
+    /// below), in order for each key, with a [`Removal`]. A cache may have a [`Listener`] too. The thread that removes, or runs maintenance,
     /// calls it under no lock and no pin; meanwhile only threads that change the same key wait.
     ///
     /// The listener may look up entries of the cache. Insertions from within it are rejected
@@ -360,9 +360,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// [tick](Self::timer_tick).
     ///
     /// No lookup and no iteration returns an expired entry in any case. With lazy expiry it takes room, and
-    /// counts in [`Cache::len`], until [`Cache::remove_expired`] or any removal of its key removes it, an
-    /// insertion of its key replaces it, or the policy evicts it, as it may evict valid entries while expired
-    /// ones remain. So a caller can tell an expired key from a missing one
+    /// counts in [`Cache::len`], until it is removed ([`Cache::remove_expired`], or any removal of its key),
+    /// replaced or evicted. The policy may evict valid entries while expired ones remain. So a caller can tell an expired key from a missing one
     /// ([`Cache::remove_if_expired`]), and no thread wakes for timers.
     pub fn expire_lazily(mut self) -> Self {
         self.time.is_expiry_lazy = true;

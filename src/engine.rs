@@ -4,8 +4,8 @@
 //! There is one table. Evictors, limits and garbage are split by hash into partitions. A partition's
 //! maintenance is run by the thread that gets its lock: a writer whose event completes a batch, a
 //! reader whose record finds the read buffer full, or the maintenance thread. Lookups never wait for
-//! that lock. In background mode a change waits only if the write buffer is full, if it has to borrow
-//! weight, or if its caller wants to see what it evicts. With inline maintenance every change waits,
+//! that lock. In background mode a change waits only if the write buffer or a blocking listener's
+//! queue is full, if it has to borrow weight, or if its caller wants to see what it evicts. With inline maintenance every change waits,
 //! so that it has taken full effect when the call returns.
 //!
 //! # The life of an entry, as maintenance sees it
@@ -32,9 +32,9 @@
 //!
 //! # Orderings
 //! A thread that leaves garbage, closed buckets, an earlier timer or an earlier deadline notifies the
-//! maintenance thread. It has a `SeqCst` fence between its counts and its check whether the cache is
-//! idle; the maintenance thread has another between its declaration that the cache is idle and its
-//! last check of the counts. So the maintenance thread sees the counts, or the other thread sees that
+//! maintenance thread. That thread executes a `SeqCst` fence after changing its counts and before
+//! checking whether the cache is idle; the maintenance thread executes another after declaring the
+//! cache idle and before its last check of the counts. So the maintenance thread sees the counts, or the other thread sees that
 //! the cache is idle, or both.
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! One cached pair: its header, its key, its value, and the metadata that only maintenance needs.
+//! One cached pair: its header, its key, its value, and the metadata that maintenance keeps of it.
 //!
 //! This module owns the memory layout of an entry and its life:
 //!
@@ -10,10 +10,10 @@
 //!                                                                         and value, frees memory
 //! ```
 //!
-//! A hit reads the header, the key and the value. They lie close together, because its cache misses
-//! are most of the cost of a hit. The metadata (`meta`), which only maintenance needs, is
-//! elsewhere: for small entries it is in memory of its own, so that two of them fit a cache line
-//! and none lies across two; for all others it is right before the header. The parts that only some
+//! A hit reads the header, the key and the value. They lie close together, because a hit costs
+//! little besides its cache misses. The metadata (`meta`), which maintenance and some hits need, is
+//! elsewhere: for small entries it is at the end of the same memory page, so that two entries fit a
+//! cache line and none lies across two; for all others it is right before the header. The parts that only some
 //! entries need (a deadline, the time of writing, tags) precede it in the same allocation
 //! (`extension`). The header says which parts there are, so entries with and without them may share
 //! a cache, and those without pay nothing for them.
@@ -30,11 +30,11 @@
 //!   relaxed word on which no other memory depends. Only the maintenance of one partition uses the
 //!   life bits, and hands them on with its lock.
 
-use crate::base::hash::KeyHash;
 use std::alloc::Layout;
 use std::mem::needs_drop;
 use std::ptr::{self, NonNull};
 
+use crate::base::hash::KeyHash;
 use crate::base::link::Link;
 use crate::base::panics::contain;
 use crate::base::sync::{AtomicU8, Ordering};

@@ -12,8 +12,10 @@
 //! | deadline | is set by | counts from | is set anew by |
 //! |---|---|---|---|
 //! | fixed | [`time_to_live`](crate::Builder::time_to_live), or in its place the lifetime given with the insertion ([`insert_with_ttl`](crate::Cache::insert_with_ttl) and similar methods) | the insertion or replacement | [`expire_after`](crate::Cache::expire_after), which counts from the call and may prolong it; `None` removes it |
-//! | computed | [`Expiry::after_create`] and [`Expiry::after_update`], which are not called for an entry with a lifetime of its own; [`Expiry::after_read`], which is called for all | each answer | the next answer, except an answer of `after_read` that equals the `remaining` that it was given; `expire_after` removes it |
+//! | computed | [`Expiry::after_create`] and [`Expiry::after_update`], which are not called for an entry with a lifetime of its own; [`Expiry::after_read`], which is called for all | each answer | the next answer; `expire_after` removes it |
 //! | idle | [`time_to_idle`](crate::Builder::time_to_idle) | the insertion or replacement | every use, and `expire_after` |
+//!
+//! An answer of `after_read` that equals the `remaining` that it was given changes nothing.
 //!
 //! So an `Expiry` can shorten the other lifetimes and never prolong them. A lifetime given explicitly, with
 //! an insertion or by `expire_after`, may be longer than the cache's `time_to_live`, but the time to idle
@@ -21,8 +23,8 @@
 //! replacement.
 //!
 //! # Cost
-//! The cost of expiry is that of reading a clock. So a lookup of an entry without a deadline reads no clock,
-//! and one of an entry whose deadline is far away reads a cheap one ([`Clock::around_ns`]).
+//! Expiry costs a hit one reading of a clock: none if the entry has no deadline, and a cheap one
+//! ([`Clock::around_ns`]) if the deadline is far away.
 #![forbid(unsafe_code)]
 
 mod timing;

@@ -66,8 +66,8 @@
 #![cfg_attr(larder_loom, allow(dead_code))]
 
 // The modules from the top to the ground. Each uses those below it and none above, which CI checks
-// (`.ci/rules`), so that from the cache on, the list is the way of a key: to the table by its hash, into
-// the buffers, and by maintenance to the policy.
+// (`.ci/rules/imports.py`). A key's way goes through `cache`, to the `table` by its hash, into a `buffer`,
+// and by the `engine` to the `policy`.
 
 pub mod docs;
 #[cfg(larder_loom)]

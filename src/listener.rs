@@ -10,9 +10,8 @@
 //! claimed at that moment, and defers it until the buffer is popped up to that position. Let maintenance
 //! take out `b`, and let `a` and `c` be entries of the same key that writers take out before and after.
 //!
-//! - `a`'s removal is notified before: its slot was claimed before `a` left the table, so before
-//!   `b` entered it, and so before the position was read, which was done after `b` was found
-//!   linked.
+//! - The listener is notified of `a` first: `a`'s slot was claimed before `a` left the table, hence
+//!   before `b` entered it, hence before the position was read, because `b` was found linked by then.
 //! - `c`'s removal is notified after: `c` was found in the table after `b` had left it, so its slot
 //!   was claimed after the position was read, which was done before `b` was taken out.
 //! - Two entries that maintenance takes out leave one after the other, under the partition's lock.

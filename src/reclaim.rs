@@ -1,4 +1,4 @@
-//! When retired entries may be freed although readers might still see them: guards, grace periods
+//! Decides when retired entries may be freed: once no reader can still see them. Guards, grace periods
 //! and the governor.
 //!
 //! Readers pin a [`Guard`]. Maintenance unlinks entries, collects them in batches ([`Retired`]) and

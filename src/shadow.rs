@@ -41,10 +41,10 @@ use std::mem;
 
 use crossbeam_utils::CachePadded;
 
-use crate::base::hash::KeyHash;
 use std::sync::Arc;
 
 use crate::base::error::BuildError;
+use crate::base::hash::KeyHash;
 use crate::base::mode::Maintenance;
 use crate::base::panics;
 use crate::base::stats::{Counter, Stripes};

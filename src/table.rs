@@ -11,10 +11,10 @@
 mod list;
 mod buckets;
 
-use crate::base::hash::KeyHash;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use crate::base::hash::KeyHash;
 use crate::entry::{Entry, EntryPtr, Header, Owned};
 use crate::reclaim::{AnyGuard, Guard};
 

@@ -19,9 +19,9 @@
 //! is under the partition's lock.
 #![forbid(unsafe_code)]
 
-use crate::base::hash::KeyHash;
 use crossbeam_utils::CachePadded;
 
+use crate::base::hash::KeyHash;
 use crate::base::node_id::NodeId;
 use crate::base::sync::{AtomicU64, AtomicUsize, Ordering};
 

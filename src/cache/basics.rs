@@ -35,15 +35,16 @@ where
 
     /// Stores `value` under `key`, in the place of the value that is there, if any.
     ///
-    /// Once it has returned, every thread sees the value until it is replaced, removed or
-    /// evicted. A key that was there keeps its place in the order as far as the policy says so;
-    /// the key object is replaced together with the value.
+    /// Once it has returned, every thread sees the value until it is replaced, removed, evicted or
+    /// expired. If the key was present, the stored key is replaced too; the policy decides whether the
+    /// entry keeps its place in the order of eviction. A value that is rejected because it is too heavy,
+    /// or because the cache stores nothing, removes the old value of the key.
     ///
     /// The result may be ignored; rejections are counted in
     /// [`Stats::rejections`](crate::Stats::rejections).
     ///
     /// # Panics
-    /// If the weigher or the key's `Hash` or `Eq` does; nothing has changed then.
+    /// If the weigher, or the key's `Hash` or `Eq`, panics. The cache is then unchanged.
     ///
     /// # Complexity
     /// O(1) expected; in background mode one call in up to 32 applies that many to the policy.
@@ -54,7 +55,7 @@ where
         self.store_plain(key, value)
     }
 
-    /// Stores `value` under `key` unless the key is there: then
+    /// Stores `value` under `key` unless the key is present; then the call returns
     /// [`Present`](crate::Rejection::Present). Of several threads that try at once, one adds its value.
     ///
     /// # Panics
@@ -143,7 +144,7 @@ where
     /// Pins the calling thread for several lookups, which then cost no pin of their own and
     /// return references.
     ///
-    /// A pin costs as much as a lookup, so this pays from a few lookups on. While it lives,
+    /// A pin costs about as much as the rest of a lookup, so this pays from a few lookups on. While it lives,
     /// nothing that any larder cache of the process removes, replaces or evicts from now on is
     /// freed: memory grows with the writes of all threads. Hold it for microseconds, not across
     /// anything that waits. [`Stats::reclamation_lag`](crate::Stats::reclamation_lag) shows a pin that

@@ -10,9 +10,9 @@
 //! unevictable for as long as it lives; its replacement may be of the other kind.
 #![forbid(unsafe_code)]
 
-use crate::base::hash::KeyHash;
 use std::collections::VecDeque;
 
+use crate::base::hash::KeyHash;
 use crate::base::node_id::NodeId;
 use crate::base::panics::{Payload, catch};
 use crate::entry::{EntryMeta, EntryPtr};

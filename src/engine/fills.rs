@@ -23,9 +23,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::base::hash::KeyHash;
 use crossbeam_utils::CachePadded;
 
+use crate::base::hash::KeyHash;
 use crate::base::sync::{self, AtomicUsize, Mutex, Ordering};
 
 /// The number of locks among which open fills are divided.

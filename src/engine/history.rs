@@ -9,10 +9,10 @@
 //! slightly older history.
 #![forbid(unsafe_code)]
 
-use crate::base::hash::KeyHash;
 use crossbeam_utils::CachePadded;
 
 use crate::base::cause::RemovalCause;
+use crate::base::hash::KeyHash;
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::memory::zeroed::ZeroedWords;
 

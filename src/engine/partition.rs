@@ -12,10 +12,10 @@
 
 use std::collections::VecDeque;
 
-use crate::base::hash::KeyHash;
 use crossbeam_utils::CachePadded;
 
 use crate::base::cause::RemovalCause;
+use crate::base::hash::KeyHash;
 use crate::base::mode::Maintenance;
 use crate::base::node_id::NodeId;
 use crate::base::panics::Payload;

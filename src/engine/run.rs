@@ -1,10 +1,11 @@
-//! One run over the events of a partition, under its lock: the table in the engine's module head, in code.
+//! One run of maintenance over a partition, under its lock. It implements the table at the head of
+//! `engine`.
 #![forbid(unsafe_code)]
 
-use crate::base::hash::KeyHash;
 use std::collections::VecDeque;
 
 use crate::base::cause::RemovalCause;
+use crate::base::hash::KeyHash;
 use crate::base::node_id::NodeId;
 use crate::buffer::write_buffer::{self, Event, Popped, WriteBuffer};
 use crate::engine::evict::Evictor;

@@ -19,6 +19,8 @@
 //! that ([`Table::retry_get`](crate::table::Table::retry_get)); otherwise it looks again. So if a
 //! reader and a writer race, either the reader sees the entry replaced, or the writer learns that it
 //! had expired. No miss is reported for a key whose value was then replaced as if it were valid.
+//! (`Cache::replace`, and changes of which an atomic listener is notified, decide before the CAS
+//! instead; their documentation says so.)
 //!
 //! # Orderings
 //! All are acquire-release. The reader changes the deadline and then reads the link; the writer changes

@@ -32,9 +32,9 @@
 //! what the next thread does within. Models: `loom-tests/tests/gates.rs`.
 #![forbid(unsafe_code)]
 
-use crate::base::hash::KeyHash;
 use crossbeam_utils::CachePadded;
 
+use crate::base::hash::KeyHash;
 use crate::base::reentrancy::{self, Inside, Scope};
 use crate::base::sync::{self, Backoff, Mutex};
 

@@ -61,7 +61,8 @@ type Executor = dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync;
 /// [`Builder::listener`](crate::Builder::listener).
 ///
 /// # Notifications
-/// There is exactly one for every removal: a [`Removal`] with its [`RemovalCause`]. Those of one key
+/// There is one for every removal: a [`Removal`] with its [`RemovalCause`]. A full queue may lose
+/// notifications, as [`Overflow`] says. Those of one key
 /// are delivered one after another, in the order of the removals. Those of different keys may be
 /// delivered at the same time, on different threads. There is none for the entries that are in the cache
 /// when its last handle is dropped; those for earlier removals are delivered before that drop returns.

@@ -11,7 +11,7 @@
 //! | word of the head | meaning | next state, by which thread |
 //! |---|---|---|
 //! | unclaimed (zero) | walks start from an ancestor | claimed: by one thread, with a CAS |
-//! | pending | claimed by one thread, and linked or about to be | open: by the claimer once it has linked the head, or by any thread that meets it in the list |
+//! | pending | claimed by one thread, and linked or about to be | open; set by the claimer after linking, or by any thread that reaches the head through the list |
 //! | open | linked; walks start here | none |
 //!
 //! The ancestor of a head is the bucket of its index without the highest set bit; bucket 0 is open
