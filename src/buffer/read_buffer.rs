@@ -132,7 +132,7 @@ impl ReadBuffer {
     }
 
     /// Takes every record out, the oldest of each stripe first. `accept` gets the node id and the
-    /// [`tag`] of the hash. Only one caller may do so at a time.
+    /// [tag](KeyHash::tag) of the hash. Only one caller may do so at a time.
     pub(crate) fn drain(&self, mut accept: impl FnMut(NodeId, u32)) {
         self.0.drain(|word| {
             let (node, hash) = parts(word);

@@ -1,4 +1,4 @@
-//! Building a [`QuickCache`](super::QuickCache).
+//! Building a [`QuickCache`].
 #![forbid(unsafe_code)]
 
 use std::fmt;
