@@ -25,7 +25,7 @@ mod fill; // storing a fetched value, unless its key was changed meanwhile
 mod remove; // removing one key
 mod remove_entry; // removing entries and returning what they held
 mod invalidate; // removing many entries: by a predicate, or all
-mod expire; // lifetimes of single entries, and whether an entry is valid
+mod expire; // lifetimes of single entries, whether an entry is valid, why it left, and counting that
 mod lazy_expiry; // removing expired entries where no timer does, and telling in which state a key was
 mod tagged; // entries with tags, and invalidating all entries of a tag
 mod unevictable; // entries that are never evicted

@@ -6,7 +6,7 @@
 //! that partition's lock:
 //!
 //! ```text
-//!   a new key was inserted          → on_insert(id)    before or after it (Room): evict()
+//!   a new key was inserted          → on_insert(id)    evict() comes before or after it, as room() says
 //!   the entry was read (Accesses)   → on_access(id)
 //!   its value was replaced          → on_update(id)    while over a bound: evict_sparing(id)
 //!   the entry expired, or the user
@@ -62,12 +62,13 @@ pub trait Nodes {
     fn hash(&self, id: NodeId) -> u64;
     /// The entry's weight in units of the cache's `max_weight`; 1 if the cache has no weigher.
     fn weight(&self, id: NodeId) -> u32;
-    /// How often the entry was accessed since the counter was last set, saturating; see
-    /// [`Accesses::Counter`]. An overwrite counts as an access.
+    /// How often the entry was accessed since it came, or since [`set_frequency`](Self::set_frequency),
+    /// saturating; see [`Accesses::Counter`]. An overwrite counts as an access.
     fn frequency(&self, id: NodeId) -> u8;
     /// Sets that counter. A concurrent hit may get lost.
     fn set_frequency(&self, id: NodeId, frequency: u8);
-    /// A word for the policy's own use, stored beside the counter; undefined until it is set.
+    /// A word for the policy's own use, stored beside the counter; undefined until it is set. An
+    /// overwrite keeps it.
     /// Not available with [`Accesses::Order`], where the cache itself uses the word.
     fn scratch(&self, id: NodeId) -> u32;
     /// Sets that word.
@@ -81,14 +82,16 @@ pub enum Accesses {
     /// None: a hit leaves no trace.
     None,
     /// A counter in each entry, which hits raise up to `max`. The policy reads it with
-    /// [`Nodes::frequency`]. Once it has reached `max`, hits to the entry write nothing at all.
+    /// [`Nodes::frequency`]. Once it has reached `max`, hits to the entry write nothing at all. A new
+    /// entry begins with 0, and an overwrite keeps the count and adds one. Two hits at the same time may
+    /// count as one, and a demotion by the user sets it to 0.
     Counter {
         /// Where the counter saturates.
         max: u8,
     },
     /// A mark in each entry: [`Nodes::frequency`] is 0, or 1 once the entry was accessed. A hit to
     /// a marked entry writes nothing at all. If the key is in `sample`, [`EvictionPolicy::on_access`]
-    /// reports the hit that sets the mark too, nearly in order; few of these reports get lost.
+    /// also reports the hit that set the mark, nearly in order; few of these reports get lost.
     Mark {
         /// The keys whose first marks are reported.
         sample: Sample,
@@ -271,7 +274,7 @@ pub trait EvictionPolicy: Any + Send {
 
     /// Names every node, each with a word of the policy's choice, in the order in which
     /// [`on_restore`](Self::on_restore) of another instance should be called to bring that instance into
-    /// about the same state. The nodes that it does not name follow, ranked by their
+    /// about the same state. Nodes that it leaves out follow, ranked by their
     /// [`frequency`](Hints::frequency).
     ///
     /// Default: the nodes that [`coldest`](Hints::coldest) names, with 0.
@@ -399,8 +402,8 @@ impl Policy {
         registry::known().into_iter().map(|policy| policy.name.as_ref().to_owned())
     }
 
-    /// The policies of the library, in the order of the constructors above. They are made once, so that two
-    /// choices of one policy have the same factory.
+    /// The policies of the library, in the order of the constructors above, each of which knows its position.
+    /// They are made once, so that two choices of one policy have the same factory.
     fn built_in() -> &'static [Self; 6] {
         static BUILT_IN: LazyLock<[Policy; 6]> = LazyLock::new(|| {
             [

@@ -28,7 +28,30 @@ pub(crate) enum Counter {
     DroppedAccesses,
 }
 
-const COUNTERS: usize = Counter::DroppedAccesses as usize + 1;
+impl Counter {
+    /// All of them, each at the index that it counts at.
+    const ALL: [Self; 10] = [
+        Self::Hits,
+        Self::Misses,
+        Self::Inserts,
+        Self::Replacements,
+        Self::Removals,
+        Self::Rejections,
+        Self::Expirations,
+        Self::ExpiredWeight,
+        Self::Invalidations,
+        Self::DroppedAccesses,
+    ];
+}
+
+const COUNTERS: usize = Counter::ALL.len();
+const _: () = {
+    let mut index = 0;
+    while index < COUNTERS {
+        assert!(Counter::ALL[index] as usize == index);
+        index += 1;
+    }
+};
 
 pub(crate) struct Stripes {
     /// The last one is shared by all threads without a stripe of their own.
@@ -56,6 +79,24 @@ impl Stripes {
 
     pub(crate) fn sum(&self, counter: Counter) -> u64 {
         self.stripes.iter().map(|stripe| stripe[counter as usize].load(Ordering::Relaxed)).sum()
+    }
+
+    /// Adds each counter to its field, except for hits and misses: the cache adds those if it counts them.
+    pub(crate) fn add_to(&self, stats: &mut Stats) {
+        for counter in Counter::ALL {
+            let field = match counter {
+                Counter::Hits | Counter::Misses => continue,
+                Counter::Inserts => &mut stats.inserts,
+                Counter::Replacements => &mut stats.replacements,
+                Counter::Removals => &mut stats.removals,
+                Counter::Rejections => &mut stats.rejections,
+                Counter::Expirations => &mut stats.expirations,
+                Counter::ExpiredWeight => &mut stats.expired_weight,
+                Counter::Invalidations => &mut stats.invalidations,
+                Counter::DroppedAccesses => &mut stats.dropped_accesses,
+            };
+            *field += self.sum(counter);
+        }
     }
 }
 

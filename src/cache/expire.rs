@@ -206,7 +206,7 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// Counts an entry that was taken out, by the cause of its removal.
     #[inline]
-    pub(super) fn count_gone(&self, pointer: EntryPtr, cause: RemovalCause, guard: &Guard) {
+    pub(super) fn count_removal(&self, pointer: EntryPtr, cause: RemovalCause, guard: &Guard) {
         match cause {
             RemovalCause::Replaced => self.count(Counter::Replacements, guard),
             RemovalCause::Explicit => self.count(Counter::Removals, guard),

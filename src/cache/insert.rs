@@ -244,7 +244,7 @@ where
         };
         let new = self.make(hash, weight.units, key, value, Traits::default());
         engine.table.prefetch_entry(hash);
-        if weight.is_heavy {
+        if weight.is_above_share {
             let _loan = self.borrow_for(&new, weight, hash);
             return self.store_entry(new, hash, Some(EntryTtl::Default), |_| ());
         }
@@ -262,7 +262,7 @@ where
         };
         let cause = self.cause_of(old, RemovalCause::Replaced);
         engine.note_removal(old, hash, cause, Absence::Removed);
-        self.count_gone(old, cause, &guard);
+        self.count_removal(old, cause, &guard);
         let is_replacement = cause == RemovalCause::Replaced;
         if !is_replacement {
             self.count(Counter::Inserts, &guard);
@@ -357,7 +357,7 @@ where
             };
             let cause = change.cause_of(old, || self.cause_of(old, RemovalCause::Replaced));
             change.commit(Event::Replaced { new, old }, cause);
-            self.count_gone(old, cause, guard);
+            self.count_removal(old, cause, guard);
             if cause == RemovalCause::Replaced {
                 if let Some(read) = read.take() {
                     // User code. If it panics, the change is still reported when `change` is dropped.

@@ -120,7 +120,7 @@ where
     ) -> RemovalCause {
         let cause = change.cause_of(pointer, || self.cause_of(pointer, RemovalCause::Explicit));
         change.commit_as(Event::Removed(pointer), cause, explicit);
-        self.count_gone(pointer, cause, guard);
+        self.count_removal(pointer, cause, guard);
         cause
     }
 }

@@ -14,8 +14,9 @@ use crate::reclaim;
 #[derive(Clone, Copy)]
 pub(super) struct Weight {
     pub(super) units: u32,
-    /// Whether it is above the share of the key's partition, which then has to borrow.
-    pub(super) is_heavy: bool,
+    /// Whether it is above the share of the key's partition, which then has to borrow for the entry if that
+    /// can be evicted.
+    pub(super) is_above_share: bool,
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -30,11 +31,11 @@ where
         if self.shared.engine.stores_nothing() {
             return Err(Rejection::StoresNothing);
         }
-        let is_heavy = u64::from(units) > self.shared.engine.weight_share(hash);
-        if is_heavy {
+        let is_above_share = u64::from(units) > self.shared.engine.weight_share(hash);
+        if is_above_share {
             self.check_heavy(units)?;
         }
-        Ok(Weight { units, is_heavy })
+        Ok(Weight { units, is_above_share })
     }
 
     #[cold]
@@ -55,7 +56,7 @@ where
         weight: Weight,
         hash: KeyHash,
     ) -> Option<Loan<'_, K, V>> {
-        if weight.is_heavy { self.borrow_for_heavy(new, weight, hash) } else { None }
+        if weight.is_above_share { self.borrow_for_heavy(new, weight, hash) } else { None }
     }
 
     #[cold]
@@ -85,7 +86,7 @@ where
         hash: KeyHash,
     ) -> Option<Loan<'_, K, V>> {
         let units = new.as_ptr().meta().weight();
-        let is_heavy = u64::from(units) > self.shared.engine.weight_share(hash);
-        self.borrow_for(new, Weight { units, is_heavy }, hash)
+        let is_above_share = u64::from(units) > self.shared.engine.weight_share(hash);
+        self.borrow_for(new, Weight { units, is_above_share }, hash)
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Engine;
 use super::delivery::Deliveries;
-use crate::base::stats::{Counter, Stats};
+use crate::base::stats::Stats;
 use crate::base::sync::{self, Ordering};
 use crate::entry::Entry;
 use crate::reclaim;
@@ -12,18 +12,8 @@ use crate::table::Cursor;
 impl<K, V> Engine<K, V> {
     /// The statistics without lookups, which the cache itself counts if that was asked for.
     pub(crate) fn stats(&self) -> Stats {
-        let mut stats = Stats {
-            inserts: self.counters.sum(Counter::Inserts),
-            replacements: self.counters.sum(Counter::Replacements),
-            removals: self.counters.sum(Counter::Removals),
-            rejections: self.counters.sum(Counter::Rejections),
-            expirations: self.counters.sum(Counter::Expirations),
-            expired_weight: self.counters.sum(Counter::ExpiredWeight),
-            invalidations: self.counters.sum(Counter::Invalidations),
-            maintenance_panics: self.timing.time.panics(),
-            dropped_accesses: self.counters.sum(Counter::DroppedAccesses),
-            ..Stats::default()
-        };
+        let mut stats = Stats { maintenance_panics: self.timing.time.panics(), ..Stats::default() };
+        self.counters.add_to(&mut stats);
         if let Some(Deliveries { listening, .. }) = &self.deliveries {
             stats.notifications = listening.delivered.load(Ordering::Relaxed);
             stats.notifications_dropped = listening.dropped.load(Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! One instance of a policy, by its type if it is the default policy or SIEVE.
+//! One instance of a policy, by its type if it is the default policy or SIEVE. A new policy needs nothing
+//! here: it is `Other`.
 //!
 //! An insertion reads some twenty fields of nodes. Through [`Nodes`] as a trait object, each of them is a
 //! virtual call; if the types of policy and nodes are known, the compiler inlines them.

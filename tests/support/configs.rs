@@ -26,7 +26,8 @@ pub(crate) enum Bound {
 pub(crate) struct NamedPolicy {
     pub(crate) name: &'static str,
     pub(crate) make: fn() -> Policy,
-    /// Set for the policies whose exact order a plain model knows.
+    /// Set for the policies in which a fixed rank decides which entry is evicted (`support::model`). Others
+    /// have a reference of their own, with which `it::eviction::exact_order` compares them.
     pub(crate) order: Option<Order>,
 }
 

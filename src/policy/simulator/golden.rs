@@ -1,9 +1,10 @@
 //! Golden runs: all decisions and reports of every policy of the library, step by step, in one number
 //! for each run.
 //!
-//! `tests/it/eviction/exact_order.rs` compares the policies that have a model with it. The default policy
-//! has none: the golden runs notice every change of a decision, intended or not. If a change is intended,
-//! measure hit ratios anew and take over the rows that the failed test prints.
+//! `tests/it/eviction/exact_order.rs` compares every policy but the default one with a plain model or a
+//! reference of its own; for the default policy the golden runs are the only such check. They notice every
+//! change of a decision, intended or not. If a change is intended, measure hit ratios anew and take over the
+//! rows that the failed test prints. For a new policy, begin with rows of zeros.
 #![forbid(unsafe_code)]
 
 use super::tests::random;
