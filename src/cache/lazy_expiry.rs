@@ -147,11 +147,12 @@ where
         Attempt::Done(state.removed_for(cause))
     }
 
-    /// Removes every entry that has expired.
+    /// Removes every entry that has expired before the call.
     ///
     /// In a cache with [lazy expiry](crate::Builder::expire_lazily) no timer does so; in others this call does
     /// not wait for timers. It finds entries by their timers, so one that expired less than
-    /// a [tick](crate::Builder::timer_tick) ago may stay. In a cache with an
+    /// a [tick](crate::Builder::timer_tick) ago may stay, and after the [clock](crate::Clock) has jumped back,
+    /// one whose deadline is before the time that the clock had reached. In a cache with an
     /// [atomic listener](crate::Builder::atomic_listener), an entry whose key another thread is changing may
     /// stay too, and a thread that must not call that listener removes nothing. The call applies pending
     /// changes before, and may wait for maintenance that another thread is running.
