@@ -69,16 +69,21 @@ pub enum KeyState {
     /// The cache has an entry whose deadline has passed, and which was not removed yet.
     Expired,
     /// The cache has an entry of which a tag was [invalidated](Cache::invalidate_tag), and which was not
-    /// removed yet.
+    /// removed yet. It may have expired too.
     Invalidated,
 }
 
 impl KeyState {
-    /// The state in which an entry left that a call has removed for `cause`.
-    pub(super) fn removed_as(cause: RemovalCause) -> Self {
-        match cause {
-            RemovalCause::Expired => Self::Expired,
-            RemovalCause::Invalidated => Self::Invalidated,
+    /// The state in which an entry left that was found in this state, and that a call has removed for
+    /// `cause`.
+    pub(super) fn removed_for(self, cause: RemovalCause) -> Self {
+        match (self, cause) {
+            // An entry may have both expired and been invalidated.
+            (Self::Invalidated, RemovalCause::Expired | RemovalCause::Invalidated) => {
+                Self::Invalidated
+            }
+            (_, RemovalCause::Expired) => Self::Expired,
+            (_, RemovalCause::Invalidated) => Self::Invalidated,
             _ => Self::Valid,
         }
     }
@@ -158,7 +163,8 @@ where
         self.find(key, hash, &guard).map(|(pointer, _)| self.info(pointer))
     }
 
-    /// Whether the entry of `key` has expired and is not removed yet.
+    /// Whether the entry of `key` has expired and is not removed yet, whether a tag of it was invalidated or
+    /// not.
     ///
     /// Lookups do not find such a key. Its entry is removed within a
     /// [tick](crate::Builder::timer_tick), unless expiry is [lazy](crate::Builder::expire_lazily); until

@@ -77,8 +77,9 @@ where
     ///
     /// Every call that may change the key makes the fill stale, whether the key was present or not:
     /// insertions, replacements and removals of the key, [`clear`](Self::clear), [`retain`](Self::retain),
-    /// [`invalidate_if`](Self::invalidate_if) and [`invalidate_tag`](Self::invalidate_tag). Eviction, expiry
-    /// and other fills do not. A fill that completes after another has stored its value is rejected as
+    /// [`invalidate_if`](Self::invalidate_if) and [`invalidate_tag`](Self::invalidate_tag). Eviction, expiry,
+    /// [`remove_if_expired`](Self::remove_if_expired), [`remove_expired`](Self::remove_expired) and other
+    /// fills do not. A fill that completes after another has stored its value is rejected as
     /// [`Present`](Rejection::Present). If several complete at the same time, each may be `Added`, and one
     /// value stays. A stale fill is rejected as [`Stale`](Rejection::Stale), and its value was never
     /// visible; if it was in the table for a moment, a listener is notified that it was

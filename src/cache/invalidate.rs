@@ -83,7 +83,7 @@ where
             |_, _| true,
             Absence::Cleared,
             |entry| {
-                removed.add(KeyState::removed_as(entry.cause), entry.weight);
+                removed.add(entry.state, entry.weight);
             },
         );
         removed
@@ -116,13 +116,14 @@ where
             let guard = reclaim::pin();
             cursor = engine.table.step(cursor, &guard, |pointer, entry| {
                 // An entry that is not valid any more is removed without being judged.
-                if self.is_valid(pointer) && !condition(&entry.key, &entry.value) {
+                let state = self.state_of(pointer);
+                if state == KeyState::Valid && !condition(&entry.key, &entry.value) {
                     return;
                 }
                 let mut change = engine.change_within(pointer.hash());
                 change.reserve_pinned(ChangeKind::Remove);
                 if engine.table.remove_entry(pointer, &guard) {
-                    note(self.note_removed_entry(&mut change, pointer, absence, &guard));
+                    note(self.note_removed_entry(&mut change, pointer, state, absence, &guard));
                     changes.push(change);
                 }
             });
@@ -192,31 +193,36 @@ where
             if !engine.table.remove_entry(pointer, guard) {
                 return Attempt::Done(None);
             }
-            Attempt::Done(Some(self.note_removed_entry(change, pointer, absence, guard)))
+            // The cause that the listener was notified of tells the state.
+            let state = KeyState::Valid;
+            Attempt::Done(Some(self.note_removed_entry(change, pointer, state, absence, guard)))
         })
     }
 
+    /// Notes that an entry was removed which was found in `state`.
     fn note_removed_entry(
         &self,
         change: &mut Change<'_, K, V>,
         pointer: EntryPtr,
+        state: KeyState,
         absence: Absence,
         guard: &Guard,
     ) -> RemovedEntry {
         let cause = self.note_removed(change, pointer, absence, guard);
-        RemovedEntry { cause, weight: pointer.meta().weight() }
+        RemovedEntry { state: state.removed_for(cause), weight: pointer.meta().weight() }
     }
 }
 
 /// An entry that a walk has removed.
 #[derive(Clone, Copy)]
 pub(super) struct RemovedEntry {
-    cause: RemovalCause,
+    /// The state in which it left.
+    state: KeyState,
     weight: u32,
 }
 
 impl RemovedEntry {
     fn was_valid(self) -> bool {
-        self.cause == RemovalCause::Explicit
+        self.state == KeyState::Valid
     }
 }

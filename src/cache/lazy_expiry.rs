@@ -20,9 +20,11 @@ use std::hash::{BuildHasher, Hash};
 use super::{Cache, KeyState};
 use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
+use crate::base::hash::KeyHash;
 use crate::buffer::write_buffer::ChangeKind;
 use crate::engine::history::Absence;
-use crate::engine::{Attempt, Incoming};
+use crate::engine::{Attempt, Change, Incoming};
+use crate::reclaim::Guard;
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -54,7 +56,11 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.remove_in_state(key, |_| true)
+        let hash = self.hash(key);
+        let state = self.shared.engine.attempt(hash, &mut Incoming::none(), |change, _, guard| {
+            self.remove_in_state(key, hash, change, guard, |_| true)
+        });
+        state.unwrap_or_else(|refused| refused.panic())
     }
 
     /// Removes `key` if its entry has expired, and returns the state in which it found the key.
@@ -63,7 +69,8 @@ where
     /// the same expired entry, one removes it and returns [`Expired`](KeyState::Expired); the others return
     /// what they find afterwards. So each expiry is reported once, unless a timer or
     /// [`remove_expired`](Self::remove_expired) removes the entry first. Timers do not with
-    /// [lazy expiry](crate::Builder::expire_lazily).
+    /// [lazy expiry](crate::Builder::expire_lazily). An entry of which a tag was invalidated is
+    /// [`Invalidated`](KeyState::Invalidated), even if it has expired too, and stays.
     ///
     /// # Panics
     /// Within a listener that [must not change the cache](crate::Builder::atomic_listener).
@@ -95,43 +102,57 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.remove_in_state(key, |state| state == KeyState::Expired)
-    }
-
-    /// Removes `key` if `is_removed` holds for its state. Returns the state in which the entry left, or
-    /// stays.
-    fn remove_in_state<Q>(&self, key: &Q, is_removed: impl Fn(KeyState) -> bool) -> KeyState
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
         let hash = self.hash(key);
         let engine = &self.shared.engine;
-        let state = engine.attempt(hash, &mut Incoming::none(), |change, _, guard| {
-            let found = engine.table.get(hash, move |stored| key.equivalent(stored), guard);
-            let Some((pointer, _)) = found else { return Attempt::Done(KeyState::Missing) };
-            let state = self.state_of(pointer);
-            if !is_removed(state) {
-                return Attempt::Done(state);
-            }
-            let cause = || self.cause_now(pointer, RemovalCause::Explicit);
-            if change.must_notify(pointer, cause)
-                || !change.reserve(ChangeKind::Remove)
-                || !engine.table.remove_entry(pointer, guard)
-            {
-                return Attempt::Retry;
-            }
-            // The entry may have expired since it was found.
-            let cause = self.note_removed(change, pointer, Absence::Removed, guard);
-            Attempt::Done(KeyState::removed_as(cause))
+        // No fill becomes stale: an entry that has expired may leave at any time.
+        let state = engine.attempt_unmarked(hash, &mut Incoming::none(), |change, _, guard| {
+            self.remove_in_state(key, hash, change, guard, |state| state == KeyState::Expired)
         });
         state.unwrap_or_else(|refused| refused.panic())
     }
 
-    /// Removes every entry that has expired.
+    /// Makes one attempt to remove `key`, if `is_removed` holds for its state. Returns the state in which
+    /// the entry left, or stays.
+    fn remove_in_state<Q>(
+        &self,
+        key: &Q,
+        hash: KeyHash,
+        change: &mut Change<'_, K, V>,
+        guard: &Guard,
+        is_removed: impl Fn(KeyState) -> bool,
+    ) -> Attempt<KeyState>
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
+        let table = &self.shared.engine.table;
+        let found = table.get(hash, move |stored| key.equivalent(stored), guard);
+        let Some((pointer, _)) = found else { return Attempt::Done(KeyState::Missing) };
+        let state = match change.notified() {
+            // It has to leave in the state that the listener was notified of, even if a tag was
+            // invalidated since.
+            Some((notified, cause)) if notified == pointer => KeyState::Valid.removed_for(cause),
+            _ => self.state_of(pointer),
+        };
+        if !is_removed(state) {
+            return Attempt::Done(state);
+        }
+        if change.must_notify(pointer, || self.cause_now(pointer, RemovalCause::Explicit))
+            || !change.reserve(ChangeKind::Remove)
+            || !table.remove_entry(pointer, guard)
+        {
+            return Attempt::Retry;
+        }
+        // The entry may have expired since it was found.
+        let cause = self.note_removed(change, pointer, Absence::Removed, guard);
+        Attempt::Done(state.removed_for(cause))
+    }
+
+    /// Removes every entry that has expired before the call.
     ///
     /// In a cache with [lazy expiry](crate::Builder::expire_lazily) no timer does so; in others this call does
     /// not wait for timers. It finds entries by their timers, so one that expired less than
-    /// a [tick](crate::Builder::timer_tick) ago may stay. In a cache with an
+    /// a [tick](crate::Builder::timer_tick) ago may stay, and after the [clock](crate::Clock) has jumped back,
+    /// one whose deadline is before the time that the clock had reached. In a cache with an
     /// [atomic listener](crate::Builder::atomic_listener), an entry whose key another thread is changing may
     /// stay too, and a thread that must not call that listener removes nothing. The call applies pending
     /// changes before, and may wait for maintenance that another thread is running.

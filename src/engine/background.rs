@@ -137,7 +137,12 @@ impl<K, V> Engine<K, V> {
             if partition.writes.waiting() > 0 || partition.has_moved() {
                 self.run_until(partition, partition.writes.position());
             }
-            while let Some(due) = self.due_even_if_lazy(partition) {
+            // What expires after the first look is left, or a listener that keeps inserting entries with
+            // short lifetimes would keep this thread here.
+            let due = self.due_even_if_lazy(partition);
+            while let Some(due) = due.filter(|due| partition.next_timer_ns() <= *due)
+                && !self.cannot_expire()
+            {
                 self.finish(partition, self.run_locked(partition, None, Some(due)));
             }
         }

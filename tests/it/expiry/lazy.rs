@@ -284,3 +284,89 @@ fn a_full_cache_evicts_though_expired_entries_remain() {
     assert_eq!((cache.len(), cache.get(&10)), (1, Some(10)));
     cache.validate();
 }
+
+#[test]
+fn an_entry_that_has_expired_and_was_invalidated_is_in_the_state_of_the_census() {
+    for is_invalidated_first in [false, true] {
+        for_each_lazy_cache(|cache, clock| {
+            for key in 0..3 {
+                cache.insert_with(key, key, InsertOptions::new().tags(&["tag"]).ttl(SECOND));
+            }
+            if is_invalidated_first {
+                cache.invalidate_tag("tag");
+            }
+            clock.advance(2 * SECOND);
+            assert_eq!(cache.get(&0), None);
+            cache.invalidate_tag("tag");
+            assert_eq!(cache.census().invalidated_len, 3);
+            assert_eq!(cache.remove_if_expired(&0), KeyState::Invalidated);
+            assert_eq!(cache.remove_key(&0), KeyState::Invalidated);
+            let before = cache.census();
+            assert_eq!((before.invalidated_len, cache.clear_and_count()), (2, before));
+        });
+    }
+}
+
+#[test]
+fn an_entry_leaves_once_its_expiry_was_notified_though_its_tag_is_invalidated_meanwhile() {
+    let (builder, clock) = lazy();
+    let inner: Arc<Mutex<Option<Cache<u32, u32>>>> = Arc::default();
+    let causes = Causes::default();
+    let (within, record) = (Arc::clone(&inner), record_in(&causes));
+    let cache = builder
+        .atomic_listener(move |removal: &Removal<'_, u32, u32>| {
+            record(removal);
+            let cache = within.lock().unwrap().clone().unwrap();
+            thread::spawn(move || cache.invalidate_tag("tag")).join().unwrap();
+        })
+        .build()
+        .unwrap();
+    *inner.lock().unwrap() = Some(cache.clone());
+    cache.insert_with(1, 1, InsertOptions::new().tags(&["tag"]).ttl(SECOND));
+    clock.advance(2 * SECOND);
+    assert_eq!(cache.remove_if_expired(&1), KeyState::Expired);
+    assert_eq!((cache.len(), cache.stats().expirations), (0, 1));
+    assert_eq!(*causes.lock().unwrap(), [(1, RemovalCause::Expired)]);
+    inner.lock().unwrap().take();
+}
+
+#[test]
+fn remove_expired_ends_though_a_listener_keeps_inserting_what_expires_soon() {
+    let (builder, clock) = lazy();
+    let inner: Arc<Mutex<Option<Cache<u32, u32>>>> = Arc::default();
+    let (within, slow) = (Arc::clone(&inner), clock.clone());
+    let cache = builder
+        .listener(Listener::new(move |removal: &Removal<'_, u32, u32>| {
+            assert!(*removal.value < 100, "one call has removed them all");
+            let cache = within.lock().unwrap().clone().unwrap();
+            cache.insert_with_ttl(*removal.key, removal.value + 1, NANOSECOND);
+            // The listener is slow.
+            slow.advance(SECOND);
+        }))
+        .build()
+        .unwrap();
+    *inner.lock().unwrap() = Some(cache.clone());
+    for key in 0..3 {
+        cache.insert_with_ttl(key, 0, SECOND);
+    }
+    clock.advance(2 * SECOND);
+    cache.remove_expired();
+    let stats = cache.stats();
+    assert_eq!((stats.expirations, stats.listener_panics, cache.len()), (3, 0, 3));
+    inner.lock().unwrap().take();
+}
+
+#[test]
+fn a_fill_is_stored_though_others_look_for_its_expired_key() {
+    let (builder, clock) = lazy();
+    let cache = builder.build().unwrap();
+    cache.insert_with_ttl(1, 1, SECOND);
+    clock.advance(2 * SECOND);
+    let fill = cache.begin_fill(&1);
+    assert_eq!(cache.remove_if_expired(&1), KeyState::Expired);
+    assert_eq!(cache.remove_if_expired(&1), KeyState::Missing);
+    assert_eq!(cache.complete_fill(fill, 2), Inserted::Added);
+    let fill = cache.begin_fill(&2);
+    assert_eq!(cache.remove_key(&2), KeyState::Missing);
+    assert_eq!(cache.complete_fill(fill, 2), Inserted::Rejected(Rejection::Stale));
+}
