@@ -110,7 +110,9 @@ where
             let found = engine.table.get(hash, move |stored| key.equivalent(stored), guard);
             let Some((pointer, _)) = found else { return Attempt::Done(KeyState::Missing) };
             let state = self.state_of(pointer);
-            if !is_removed(state) {
+            // The entry of which the listener was notified leaves, whatever its state is now.
+            let was_notified = change.notified().is_some_and(|(entry, _)| entry == pointer);
+            if !was_notified && !is_removed(state) {
                 return Attempt::Done(state);
             }
             let cause = || self.cause_now(pointer, RemovalCause::Explicit);
