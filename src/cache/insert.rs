@@ -407,8 +407,13 @@ where
         loop {
             let attempt =
                 engine.attempt_unmarked(hash, &mut incoming, |change, incoming, guard| {
+                    if fill.is_none() {
+                        // Again: a fill may have begun while the last attempt was prepared.
+                        engine.fills.mark(hash);
+                    }
+                    // User code. If it panics, the entry is dropped outside of the gate.
+                    self.prepare(incoming.entry(), None, lifetime, &mut answer);
                     let new = incoming.take();
-                    self.prepare(&new, None, lifetime, &mut answer);
                     let on_attempt = |stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
                         change.on_attempt(stage, |_, _| Some(ChangeKind::Insert))
                     };
