@@ -11,8 +11,10 @@ use larder::{
 
 use super::inline;
 
+type Begun = Arc<Mutex<Option<Fill<u32>>>>;
+
 /// A cache whose listener begins a fill of the key that leaves.
-fn filling() -> (Cache<u32, u32>, Arc<Mutex<Option<Fill<u32>>>>) {
+fn filling() -> (Cache<u32, u32>, Begun) {
     let (slot, fill) = (Arc::new(OnceLock::<Cache<u32, u32>>::new()), Arc::new(Mutex::new(None)));
     let (own, begun) = (Arc::clone(&slot), Arc::clone(&fill));
     let cache = inline(100)
