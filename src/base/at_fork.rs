@@ -37,11 +37,11 @@ static HOOKS: Mutex<Vec<&'static Hook>> = Mutex::new(Vec::new());
 pub(crate) fn register(hook: &'static Hook) {
     {
         let mut hooks = sync::lock(&HOOKS);
-        match hooks.binary_search_by_key(&hook.rank, |hook| hook.rank) {
-            Ok(_) => return,
-            Err(at) => hooks.insert(at, hook),
+        if let Err(at) = hooks.binary_search_by_key(&hook.rank, |hook| hook.rank) {
+            hooks.insert(at, hook);
         }
     }
+    // Also if another thread has registered the hook: it may not have installed the handlers yet.
     install();
 }
 
@@ -108,7 +108,9 @@ fn install() {
 }
 
 extern "C" fn before() {
-    let _ = HELD.try_with(|held| **held.borrow_mut() = Some(HookLocks::take()));
+    // Taken before the slot is borrowed: releasing the locks of a first try may run user code.
+    let locks = HookLocks::take();
+    let _ = HELD.try_with(|held| **held.borrow_mut() = Some(locks));
 }
 
 fn take_held() -> Option<HookLocks> {

@@ -404,11 +404,18 @@ where
         }
         let mut answer = None;
         let mut incoming = Incoming::new(new, Some(lifetime));
+        // User code, so outside of the gate and of the pin.
+        self.prepare(incoming.entry(), None, lifetime, &mut answer);
         loop {
             let attempt =
                 engine.attempt_unmarked(hash, &mut incoming, |change, incoming, guard| {
+                    if fill.is_none() {
+                        // Again: a fill may have begun while the last attempt was prepared.
+                        engine.fills.mark(hash);
+                    }
+                    // Not asked again: `answer` has what it said.
+                    self.prepare(incoming.entry(), None, lifetime, &mut answer);
                     let new = incoming.take();
-                    self.prepare(&new, None, lifetime, &mut answer);
                     let on_attempt = |stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
                         change.on_attempt(stage, |_, _| Some(ChangeKind::Insert))
                     };

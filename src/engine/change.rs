@@ -76,6 +76,12 @@ impl<K, V> Incoming<K, V> {
         self.entry = Some(unused);
     }
 
+    /// The entry, before [`take`](Self::take).
+    #[inline]
+    pub(crate) fn entry(&self) -> &Owned<K, V> {
+        self.entry.as_ref().expect("the previous attempt has put it back")
+    }
+
     fn value(&self) -> Option<&V> {
         self.entry.as_ref().map(Owned::value)
     }
@@ -145,8 +151,7 @@ impl<K, V> Engine<K, V> {
         incoming: &mut Incoming<K, V>,
         once: impl FnMut(&mut Change<'e, K, V>, &mut Incoming<K, V>, &Guard) -> Attempt<R>,
     ) -> Result<R, MustNotWait> {
-        self.fills.mark(hash);
-        self.attempt_from(None, hash, incoming, once)
+        self.attempt_from(None, true, hash, incoming, once)
     }
 
     /// The same for a change that need not mark fills: because it completes a fill, or because its caller
@@ -158,18 +163,23 @@ impl<K, V> Engine<K, V> {
         incoming: &mut Incoming<K, V>,
         once: impl FnMut(&mut Change<'e, K, V>, &mut Incoming<K, V>, &Guard) -> Attempt<R>,
     ) -> Result<R, MustNotWait> {
-        self.attempt_from(None, hash, incoming, once)
+        self.attempt_from(None, false, hash, incoming, once)
     }
 
     #[inline(always)]
     fn attempt_from<'e, R>(
         &'e self,
         mut prepared: Option<Prepared<'e>>,
+        marks_fills: bool,
         hash: KeyHash,
         incoming: &mut Incoming<K, V>,
         mut once: impl FnMut(&mut Change<'e, K, V>, &mut Incoming<K, V>, &Guard) -> Attempt<R>,
     ) -> Result<R, MustNotWait> {
         loop {
+            if marks_fills {
+                // Before each attempt: a fill may begin while the last one is prepared.
+                self.fills.mark(hash);
+            }
             let admitted = match (prepared.take(), &self.atomic) {
                 (None, Some(atomic)) => Self::enter_gate(atomic, hash)?,
                 (prepared, _) => prepared,
@@ -230,7 +240,7 @@ impl<K, V> Engine<K, V> {
         atomic.notify(entry, cause, None, self.age(entry));
         let prepared = Some(Prepared::of(gate, Some((entry, cause))));
         let none = &mut Incoming::none();
-        let is_out = self.attempt_from(prepared, entry.hash(), none, |change, _, guard| {
+        let is_out = self.attempt_from(prepared, false, entry.hash(), none, |change, _, guard| {
             if !change.reserve(ChangeKind::Remove) {
                 return Attempt::Retry;
             }

@@ -4,6 +4,7 @@
 mod order;
 mod gates;
 mod within;
+mod interrupted;
 
 use std::sync::{Arc, Mutex, OnceLock};
 
