@@ -319,6 +319,8 @@ impl WriteBuffer {
 
     /// The position up to which slots have been claimed.
     pub(crate) fn position(&self) -> u32 {
+        // SeqCst: as in `waiting`. For the order of notifications, coherence of this word would do,
+        // since the changes of the table before and after it synchronize (head of `listener`).
         unpack(self.state.load(Ordering::SeqCst)).0
     }
 

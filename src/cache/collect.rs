@@ -126,9 +126,9 @@ where
     /// Makes a cache with room for all pairs and no more: its capacity is their number, or 1 if there are
     /// none. The last of several pairs with equal keys stays.
     ///
-    /// Everything else is at its default, except that there is only one partition, so that no pair is
-    /// evicted. None can be rejected, because there is no weigher. Later insertions of other keys evict
-    /// entries, until the bound is [raised](Cache::set_capacity).
+    /// The cache has one partition, so no pair is evicted, and no weigher, so none is rejected; everything
+    /// else is at its default. Later insertions of other keys evict entries, until the bound is
+    /// [raised](Cache::set_capacity).
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         let pairs: Vec<_> = pairs.into_iter().collect();
         let builder = Cache::builder().capacity(pairs.len().max(1)).partitions(1);
