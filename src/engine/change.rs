@@ -450,16 +450,18 @@ impl<K, V> Drop for Change<'_, K, V> {
         if let Some(listener) = &mut self.listener {
             listener.gate = None;
         }
-        match (&self.state, self.show_evicted) {
-            (ChangeState::Open | ChangeState::NoRoom | ChangeState::NotifyFirst, _) => {}
-            (ChangeState::Committed(event), None) => self.engine.submit(event, self.hash),
-            (ChangeState::Reported(end), None) => self.engine.follow_up(*end, self.hash),
-            (ChangeState::Committed(event), Some(show)) => {
-                self.engine.submit_showing(event, self.hash, show)
-            }
-            (ChangeState::Reported(end), Some(show)) => {
-                self.engine.apply_showing(self.engine.partition(self.hash), None, *end, show);
-            }
+        match &self.state {
+            ChangeState::Open | ChangeState::NoRoom | ChangeState::NotifyFirst => {}
+            ChangeState::Committed(event) => match self.show_evicted {
+                None => self.engine.submit(event, self.hash),
+                Some(show) => self.engine.submit_showing(event, self.hash, show),
+            },
+            ChangeState::Reported(end) => match self.show_evicted {
+                None => self.engine.follow_up(*end, self.hash),
+                Some(show) => {
+                    self.engine.apply_showing(self.engine.partition(self.hash), None, *end, show);
+                }
+            },
         }
     }
 }
