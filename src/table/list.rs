@@ -469,6 +469,32 @@ impl SplitList {
         prefetch_for_read(word.pointer().wrapping_byte_add(offset_of!(Header, next)));
     }
 
+    /// Prefetches the bucket word of `hash`, which is about to be read only.
+    #[inline]
+    pub(super) fn prefetch_bucket_for_read(&self, hash: KeyHash) {
+        prefetch_for_read(self.buckets.head(hash.bucket(self.buckets.mask())));
+    }
+
+    /// Reads the first entry of the bucket of `hash`, if the bucket is open and has one. Returns the
+    /// entry if its hash may be that one; else prefetches the entry behind it.
+    #[inline]
+    pub(super) unsafe fn prefetch_match(&self, hash: KeyHash) -> Option<NonNull<Header>> {
+        let word = self.buckets.word(hash.bucket(self.buckets.mask()));
+        if word.has_tags() {
+            return None;
+        }
+        let first: NonNull<Header> = NonNull::new(word.pointer())?.cast();
+        // SAFETY: not a head, so an entry, allocated by the caller's promise.
+        let header = unsafe { first.as_ref() };
+        if header.may_match(hash) {
+            return Some(first);
+        }
+        // At the end of the bucket this is the next head, which does no harm.
+        let next = header.next.load().pointer();
+        prefetch_for_read(next.wrapping_byte_add(offset_of!(Header, next)));
+        None
+    }
+
     /// Opens at most `count` buckets from `from` on; returns the index to continue at.
     pub(super) unsafe fn open_from(&self, from: usize, count: usize) -> usize {
         /// How many buckets ahead it prefetches the entry with which a head has to be compared.
