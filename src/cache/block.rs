@@ -98,8 +98,8 @@ impl BlockEnd {
     }
 
     /// Whether another block follows, once this one is handled. Goes on with the panic that ended it.
-    fn is_followed(self) -> bool {
-        match self {
+    fn is_followed(&mut self) -> bool {
+        match std::mem::replace(self, Self::Full) {
             Self::Full => true,
             Self::Exhausted => false,
             Self::Panicked(payload) => panic::resume_unwind(payload),
@@ -177,7 +177,7 @@ impl<'q, Q: Hash + ?Sized> KeyBlock<'q, Q> {
     /// panic that ended the block, if any.
     #[inline]
     pub(super) fn is_followed(&mut self) -> bool {
-        std::mem::replace(&mut self.end, BlockEnd::Full).is_followed()
+        self.end.is_followed()
     }
 }
 
@@ -229,6 +229,6 @@ impl<K: Hash, V> PairBlock<K, V> {
 
     /// As [`KeyBlock::is_followed`].
     pub(super) fn is_followed(&mut self) -> bool {
-        std::mem::replace(&mut self.end, BlockEnd::Full).is_followed()
+        self.end.is_followed()
     }
 }

@@ -85,8 +85,9 @@ fn values_of_every_shape_are_read_ahead() {
     #[derive(Clone, Debug, PartialEq)]
     struct Wide([u8; 200], Option<Arc<u64>>);
     for cache in caches::<Wide>() {
-        let wide =
-            |number: u64| Wide([number as u8; 200], (number % 2 == 0).then(|| Arc::new(number)));
+        let wide = |number: u64| {
+            Wide([number as u8; 200], number.is_multiple_of(2).then(|| Arc::new(number)))
+        };
         cache.insert_many(names(0..200).into_iter().zip((0..200).map(wide)));
         cache.insert_many(names(0..100).into_iter().zip((0..100).map(wide)));
         let found = cache.get_many(&names(0..200));
