@@ -3,6 +3,7 @@
 //! locks, time, prefetching).
 
 pub(crate) mod error;
+pub(crate) mod load_error;
 pub(crate) mod equivalent;
 pub(crate) mod hash;
 pub(crate) mod cause;
@@ -16,4 +17,5 @@ pub(crate) mod system_time;
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) mod at_fork;
 pub(crate) mod sync;
+pub(crate) mod parker;
 pub(crate) mod reentrancy;

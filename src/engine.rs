@@ -51,6 +51,7 @@ use crate::base::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, Orderin
 use crate::buffer::write_buffer;
 use crate::engine::evict::{Evictor, Loans};
 use crate::engine::fills::Fills;
+use crate::engine::flight::Flight;
 use crate::engine::history::RemovalHistory;
 use crate::entry::{BroughtForward, Entry};
 use crate::expiry::Timing;
@@ -96,6 +97,8 @@ mod counts;
 pub(crate) mod evict;
 // Values that callers are fetching for keys.
 pub(crate) mod fills;
+// One run of a loader, and the callers that wait for it.
+pub(crate) mod flight;
 // Why keys have left lately.
 pub(crate) mod history;
 
@@ -170,7 +173,7 @@ pub(crate) struct Engine<K, V> {
     pub(crate) atomic: Option<Box<AtomicListening<K, V>>>,
     /// For the listener, if there is one.
     pub(crate) deliveries: Option<Deliveries<K, V>>,
-    pub(crate) fills: Arc<Fills>,
+    pub(crate) fills: Arc<Fills<Flight<K, V>>>,
     pub(crate) attendance: Attendance,
     /// The cache is being torn down: nothing expires any more, and executors get no more jobs.
     is_ending: AtomicBool,

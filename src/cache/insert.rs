@@ -12,6 +12,7 @@ use crate::base::hash::KeyHash;
 use crate::base::stats::Counter;
 use crate::buffer::write_buffer::{ChangeKind, Event};
 use crate::engine::fills::OpenFill;
+use crate::engine::flight::Flight;
 use crate::engine::history::Absence;
 use crate::engine::{Attempt, Incoming, Show};
 use crate::entry::{Entry, EntryPtr, Owned};
@@ -378,7 +379,7 @@ where
         key: K,
         value: V,
         traits: Traits,
-        fill: Option<&OpenFill>,
+        fill: Option<&OpenFill<Flight<K, V>>>,
     ) -> Inserted {
         if self.is_within_removal() {
             return self.reject(Rejection::WithinListener);
@@ -422,7 +423,11 @@ where
                     match engine.table.insert_if_absent(new, on_attempt, guard) {
                         Ok(new) => {
                             change.commit(Event::Inserted(new), RemovalCause::Explicit);
-                            if fill.is_some_and(|fill| !fill.confirm(|| new.confirm())) {
+                            let confirm = || {
+                                new.confirm();
+                                true
+                            };
+                            if fill.is_some_and(|fill| fill.confirm(confirm).is_none()) {
                                 return Attempt::Done(Absent::Stale(new));
                             }
                             self.count(Counter::Inserts, guard);
