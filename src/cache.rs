@@ -21,6 +21,7 @@ use crate::tags::Tags;
 // Rustdoc lists the `impl` blocks of `Cache` in the order of these modules, so it is the order of use.
 mod basics; // `get`, `insert`, and the other methods that most users need
 mod insert; // insertions with options, and the steps that all insertions share
+mod load; // the value of a key, and if it is missing the one that a loader makes
 mod fill; // storing a fetched value, unless its key was changed meanwhile
 mod remove; // removing one key
 mod remove_entry; // removing entries and returning what they held
@@ -55,6 +56,7 @@ pub use entry_info::{Census, EntryInfo, EntryView, KeyState};
 pub use explain::{Explanation, Presence};
 pub use fill::Fill;
 pub use iter::{Entries, Iter, Keys, Values};
+pub use load::{Load, LoadOptions, Loaded};
 pub use options::{Displaced, InsertOptions};
 pub use pinned::Pinned;
 pub use ranking::Ranked;

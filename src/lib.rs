@@ -121,11 +121,13 @@ pub use crate::base::error::{
     BuildError, FlushError, Inserted, ParsePolicyError, RegisterError, Rejection, ResizeError,
 };
 pub use crate::base::hash::{KeyHasher, RandomState};
+pub use crate::base::load_error::LoadError;
 pub use crate::base::mode::Maintenance;
 pub use crate::base::stats::Stats;
 pub use crate::cache::{
     Cache, Census, Displaced, Entries, EntryInfo, EntryView, Explanation, Fill, InsertCounts,
-    InsertOptions, Iter, KeyState, Keys, Pinned, Presence, Ranked, Values,
+    InsertOptions, Iter, KeyState, Keys, Load, LoadOptions, Loaded, Pinned, Presence, Ranked,
+    Values,
 };
 pub use crate::config::{Builder, CacheConfig};
 pub use crate::engine::history::Absence;

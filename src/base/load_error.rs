@@ -75,9 +75,7 @@ impl<E: PartialEq> PartialEq for LoadError<E> {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Failed(error), Self::Failed(other)) => error == other,
-            _ => {
-                std::mem::discriminant(self) == std::mem::discriminant(other)
-            }
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }
     }
 }
@@ -89,7 +87,9 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
         match self {
             Self::Failed(error) => write!(f, "the loader failed: {error}"),
             Self::Reentrant => f.write_str("the loader of a key asked for the same key"),
-            Self::DeadlineExceeded => f.write_str("the deadline of the call passed during the load"),
+            Self::DeadlineExceeded => {
+                f.write_str("the deadline of the call passed during the load")
+            }
             Self::TimedOut => f.write_str("the load took longer than the cache's hard timeout"),
             Self::NotLoaded => f.write_str("the loader returned no value for the key"),
         }

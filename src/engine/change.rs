@@ -372,7 +372,7 @@ impl<'e, K, V> Change<'e, K, V> {
 
     /// Cancels the reservation: the attempt has failed, and the table was not changed.
     #[inline]
-    fn cancel(&mut self) {
+    pub(crate) fn cancel(&mut self) {
         if let Some(listener) = &mut self.listener {
             listener.claim = None;
         }

@@ -110,8 +110,7 @@ impl<F> Fills<F> {
         let mut others: Vec<Arc<F>> = Vec::new();
         loop {
             let mut open = sync::lock(self.shard(hash));
-            let is_known =
-                |flight: &Arc<F>| others.iter().any(|other| Arc::ptr_eq(other, flight));
+            let is_known = |flight: &Arc<F>| others.iter().any(|other| Arc::ptr_eq(other, flight));
             let unknown = open
                 .iter()
                 .filter(|open| open.hash == hash && !open.is_stale)

@@ -103,15 +103,26 @@ impl<K: Eq, V> Fills<Flight<K, V>> {
         key: K,
         until_ns: u64,
     ) -> Role<K, V> {
-        let state = FlightState { outcome: None, waiters: Vec::new(), last_waiter: 0 };
-        let (runner, state) = (AtomicUsize::new(0), Mutex::new(state));
-        let new = Arc::new(Flight { key, until_ns, runner, state });
+        let new = Arc::new(Flight::new(key, until_ns));
         match self.join(hash, &new, |other| other.key == new.key) {
-            Joined::Leader(fill) => {
-                Role::Leader(Leader { flight: new, fill: Some(fill) })
-            }
+            Joined::Leader(fill) => Role::Leader(Leader { flight: new, fill: Some(fill) }),
             Joined::Waiter(flight) => Role::Waiter(Waiter { flight, number: 0 }),
         }
+    }
+}
+
+impl<K, V> Fills<Flight<K, V>> {
+    /// Leads a flight that no caller joins.
+    pub(crate) fn lead_alone(self: &Arc<Self>, hash: KeyHash, key: K) -> Leader<K, V> {
+        let flight = Arc::new(Flight::new(key, u64::MAX));
+        Leader { flight, fill: Some(self.open(hash)) }
+    }
+}
+
+impl<K, V> Flight<K, V> {
+    fn new(key: K, until_ns: u64) -> Self {
+        let state = FlightState { outcome: None, waiters: Vec::new(), last_waiter: 0 };
+        Self { key, until_ns, runner: AtomicUsize::new(0), state: Mutex::new(state) }
     }
 }
 
@@ -181,9 +192,7 @@ impl<K, V> Waiter<K, V> {
     }
 
     /// The outcome, if the flight has ended; otherwise leaves `waker` to be woken then.
-    pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Arc<Outcome<V>>> {
-        // User code, like the drop of the old waker.
-        let waker = waker.clone();
+    pub(crate) fn poll(&mut self, waker: Waker) -> Option<Arc<Outcome<V>>> {
         let mut state = sync::lock(&self.flight.state);
         let outcome = state.outcome.clone();
         let unused = if outcome.is_some() {
@@ -197,6 +206,7 @@ impl<K, V> Waiter<K, V> {
             None
         };
         drop(state);
+        // User code.
         drop(unused);
         outcome
     }
