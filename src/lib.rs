@@ -96,6 +96,8 @@ mod shadow;
 mod listener;
 pub mod test;
 mod maintainer;
+#[allow(dead_code, unused_imports, reason = "for the calls that load")]
+mod task;
 pub mod expiry;
 pub mod policy;
 

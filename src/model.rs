@@ -26,6 +26,7 @@ mod governed;
 mod gated;
 mod guarded;
 mod living;
+mod parked;
 mod tagged;
 mod timed;
 
@@ -34,6 +35,7 @@ pub use gated::{Gated, Victim};
 pub use governed::{Governed, Member};
 pub use guarded::{Guarded, Unlinked};
 pub use living::Living;
+pub use parked::{Handed, Waiting};
 pub use tagged::Tagged;
 pub use timed::Timed;
 
