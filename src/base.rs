@@ -17,5 +17,4 @@ pub(crate) mod system_time;
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) mod at_fork;
 pub(crate) mod sync;
-pub(crate) mod parker;
 pub(crate) mod reentrancy;

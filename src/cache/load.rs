@@ -12,11 +12,12 @@ use super::Cache;
 use crate::base::equivalent::Equivalent;
 use crate::base::hash::KeyHash;
 use crate::base::load_error::LoadError;
-use crate::base::parker::Parker;
 use crate::expiry::clock::nanoseconds;
+use crate::task::Parker;
 
 mod complete; // how a load ends, and how its value is stored
 mod flow; // the steps from a miss to an answer
+mod task; // loading by futures
 mod options; // `Load`, `Loaded`, `LoadOptions`
 
 use flow::{Flow, Step};
@@ -233,6 +234,12 @@ where
         self.load_blocking(key, hash, options, Answers::ValueOrNone, load)
     }
 
+    /// Until when a call waits, in the cache's time.
+    fn deadline_ns(&self, options: LoadOptions<'_>) -> u64 {
+        let ahead = |deadline| self.now_ns().saturating_add(nanoseconds(deadline));
+        options.deadline.map_or(u64::MAX, ahead)
+    }
+
     /// A lookup as by `get`.
     #[inline(always)]
     fn get_hashed<Q>(&self, key: &Q, hash: KeyHash) -> Option<V>
@@ -275,7 +282,7 @@ where
                 Step::Lead(leader) => break leader,
                 Step::Wait(until_ns) => {
                     let parker = parker.get_or_init(Parker::new);
-                    parker.park(self.longest_sleep(until_ns));
+                    parker.park_until(&self.shared.engine.timing.time, until_ns);
                 }
                 Step::Reentrant => return Err(LoadError::Reentrant),
                 Step::DeadlineExceeded => return Err(LoadError::DeadlineExceeded),
@@ -286,7 +293,7 @@ where
             let _running = leader.run();
             load(&mut context)
         };
-        self.complete_load(leader, options.insert, context.as_ref(), loaded)
+        self.complete_load(leader, flow.started_ns, options.insert, context.as_ref(), loaded)
     }
 }
 

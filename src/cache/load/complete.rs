@@ -18,6 +18,7 @@ use crate::engine::history::Absence;
 use crate::engine::{Attempt, Incoming};
 use crate::entry::{Entry, EntryPtr};
 use crate::listener::MustNotWait;
+use crate::reclaim;
 use crate::table::AttemptStage;
 
 impl<K, V, S> Cache<K, V, S>
@@ -25,11 +26,12 @@ where
     K: Hash + Eq,
     S: BuildHasher,
 {
-    /// Ends a load whose loader has returned `loaded`: stores the value, unless the key was changed since the
-    /// load began, and tells the waiters.
+    /// Ends a load that began at `started_ns`, and whose loader has returned `loaded`: stores the value, unless
+    /// the key was changed since the load began, and tells the waiters.
     pub(super) fn complete_load<E>(
         &self,
         leader: Leader<K, V>,
+        started_ns: u64,
         options: InsertOptions<'_>,
         load: Option<&Load<K, V>>,
         loaded: Result<Loaded<V>, E>,
@@ -39,6 +41,7 @@ where
         V: Clone,
         E: Send + Sync + 'static,
     {
+        self.count_load(started_ns, loaded.is_err());
         let value = match loaded {
             Ok(Loaded::Store(value)) => value,
             Ok(Loaded::Reject(value)) => {
@@ -64,7 +67,10 @@ where
         match self.load_traits(options, settings) {
             Ok(traits) => {
                 let key = leader.key().clone();
-                self.store_loaded(key, value.clone(), traits, leader.fill());
+                let stored = self.store_loaded(key, value.clone(), traits, leader.fill());
+                if stored == Inserted::Rejected(Rejection::Stale) {
+                    self.count(Counter::LoadsDiscarded, &reclaim::pin());
+                }
             }
             Err(rejection) => {
                 self.reject_and_note(rejection, leader.fill().hash);
@@ -72,6 +78,15 @@ where
         }
         leader.end(|| Outcome::Value(value.clone()));
         Ok(Some(value))
+    }
+
+    fn count_load(&self, started_ns: u64, has_failed: bool) {
+        let taken_ns = self.now_ns().saturating_sub(started_ns);
+        let guard = reclaim::pin();
+        self.shared.engine.counters.add(guard.thread(), Counter::LoadTime, taken_ns);
+        if has_failed {
+            self.count(Counter::LoadFailures, &guard);
+        }
     }
 
     /// What a loaded value is stored with.
@@ -214,12 +229,6 @@ where
     /// For how long a load goes on before its waiters give it up.
     pub(super) fn load_timeout_ns(&self) -> u64 {
         60_000_000_000
-    }
-
-    /// How long a thread may sleep that waits for `until_ns`, before it looks at the clock again.
-    pub(super) fn longest_sleep(&self, until_ns: u64) -> std::time::Duration {
-        let _ = until_ns;
-        std::time::Duration::from_millis(1)
     }
 
     /// The time of the cache.

@@ -27,6 +27,7 @@ use super::Answers;
 use crate::base::equivalent::Equivalent;
 use crate::base::hash::KeyHash;
 use crate::base::reentrancy;
+use crate::base::stats::Counter;
 use crate::cache::Cache;
 use crate::engine::flight::{Leader, Outcome, Role, SharedError, Waiter};
 use crate::reclaim;
@@ -40,7 +41,9 @@ pub(super) struct Flow<'c, K, V, S, Q: ?Sized> {
     /// The cache's time at which the call stops waiting.
     deadline_ns: u64,
     waiter: Option<Waiter<K, V>>,
-    pub(super) has_waited: bool,
+    has_waited: bool,
+    /// Whether a flight that the call has waited for was abandoned or given up.
+    is_handed_over: bool,
     /// When the load that the call leads has begun, in the cache's time.
     pub(super) started_ns: u64,
 }
@@ -85,6 +88,7 @@ where
             deadline_ns,
             waiter: None,
             has_waited: false,
+            is_handed_over: false,
             started_ns: 0,
         }
     }
@@ -106,18 +110,23 @@ where
                         return Step::Missing;
                     }
                     Outcome::Failed(error) => return Step::Failed(Arc::clone(error)),
-                    Outcome::Missing | Outcome::Abandoned => continue,
+                    Outcome::Missing => continue,
+                    Outcome::Abandoned => {
+                        self.is_handed_over = true;
+                        continue;
+                    }
                 }
             }
             let now_ns = self.cache.now_ns();
             let until_ns = waiter.until_ns();
-            if now_ns > self.deadline_ns {
+            if now_ns >= self.deadline_ns {
                 self.waiter = None;
                 return Step::DeadlineExceeded;
             }
-            if now_ns > until_ns {
+            if now_ns >= until_ns {
                 waiter.give_up(self.hash, &self.cache.shared.engine.fills);
                 self.waiter = None;
+                self.is_handed_over = true;
                 continue;
             }
             return Step::Wait(until_ns.min(self.deadline_ns));
@@ -134,11 +143,14 @@ where
             Role::Waiter(waiter) if waiter.is_within_loader() => Some(Step::Reentrant),
             // Who is inside user code of a cache waits for no other thread.
             Role::Waiter(_) if !reentrancy::may_wait() => {
+                self.cache.count(Counter::Loads, &reclaim::pin());
                 let key = self.key.to_owned();
                 Some(Step::Lead(engine.fills.lead_alone(self.hash, key)))
             }
             Role::Waiter(waiter) => {
-                self.has_waited = true;
+                if !std::mem::replace(&mut self.has_waited, true) {
+                    self.cache.count(Counter::LoadWaits, &reclaim::pin());
+                }
                 self.waiter = Some(waiter);
                 None
             }
@@ -146,6 +158,12 @@ where
                 let found = {
                     let guard = reclaim::pin();
                     let found = self.cache.find(self.key, self.hash, &guard);
+                    if found.is_none() {
+                        self.cache.count(Counter::Loads, &guard);
+                        if self.is_handed_over {
+                            self.cache.count(Counter::LoadHandovers, &guard);
+                        }
+                    }
                     found.map(|(_, entry)| entry.value.clone())
                 };
                 let Some(value) = found else { return Some(Step::Lead(leader)) };
