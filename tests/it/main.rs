@@ -15,6 +15,7 @@ mod support;
 mod building;
 mod extremes;
 mod iteration;
+mod loading;
 mod invalidation;
 mod expiry;
 mod eviction;

@@ -1,0 +1,3 @@
+//! Loading a missing value: who loads, who waits, and what the cache keeps.
+
+mod flights;
