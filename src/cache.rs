@@ -50,6 +50,7 @@ pub(crate) mod lifecycle; // from the first handle to the end of the cache
 pub(crate) use restore::{Arrival, LeftOut, Restored, SavedMeta, Saving};
 
 use lifecycle::Lifecycle;
+pub(crate) use load::KnownMissing;
 
 pub use collect::InsertCounts;
 pub use entry_info::{Census, EntryInfo, EntryView, KeyState};
@@ -139,6 +140,7 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) policy: Policy,
     pub(crate) maintenance: Maintenance,
     pub(crate) is_counting_lookups: bool,
+    pub(crate) missing: Option<Arc<KnownMissing<K>>>,
 }
 
 struct Settings<K, V, S> {
@@ -161,6 +163,8 @@ struct Settings<K, V, S> {
     hits_at: usize,
     /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
     record_hits_below: u16,
+    /// The keys that are known to have no value, if the cache remembers them.
+    missing: Option<Arc<KnownMissing<K>>>,
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -180,6 +184,7 @@ where
             policy,
             maintenance,
             is_counting_lookups,
+            missing,
         } = parts;
         let is_watching_lookups = is_counting_lookups || engine.shadow.is_some();
         let record_hits_below = match is_watching_lookups {
@@ -205,6 +210,7 @@ where
                 hits_at: hits.as_ref().map_or(usize::MAX, Tally::at),
                 hits,
                 record_hits_below,
+                missing,
             },
             handles: AtomicUsize::new(1),
             lifecycle: Lifecycle::new(),

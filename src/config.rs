@@ -9,9 +9,10 @@ use std::time::Duration;
 use crate::RandomState;
 use crate::base::error::BuildError;
 use crate::base::mode::Maintenance;
-use crate::cache::{Cache, MAX_RESERVED, Parts, Weigher};
+use crate::cache::{Cache, KnownMissing, MAX_RESERVED, Parts, Weigher};
 use crate::engine::evict::Evictor;
 use crate::engine::history::RemovalHistory;
+use crate::engine::known::KnownKeys;
 use crate::engine::{Engine, EngineConfig};
 use crate::expiry::{self, Clock, Expiry};
 use crate::listener::{AtomicListening, Listen, Listener, Removal};
@@ -33,6 +34,11 @@ const MIN_WEIGHT: u64 = 1 << 24;
 const MAX_PARTITIONS: usize = 4096;
 /// The most removals that can be remembered: as many as a 64-bit table has buckets at most.
 const MAX_EXPLAINED: u64 = 1 << 32;
+/// At most so many keys are known to have no value: this part of the capacity, or of the second number if only
+/// weights are bounded, and at least the third.
+const MISSING_PART: usize = 4;
+const MISSING_BY_WEIGHT: usize = 1 << 16;
+const MIN_MISSING: usize = 64;
 /// The default number of partitions for each core: enough that two writers seldom contend.
 const PARTITIONS_PER_CORE: usize = 4;
 
@@ -65,6 +71,7 @@ pub struct Builder<K, V, S = RandomState> {
     explained: usize,
     shadow: Option<ShadowConfig>,
     time: expiry::ExpiryConfig<K, V>,
+    negative_time_to_live: Option<Duration>,
     listener: Option<Listener<K, V>>,
     atomic_listener: Option<Arc<Listen<K, V>>>,
     entries: PhantomData<fn(K, V)>,
@@ -86,6 +93,7 @@ impl<K, V> Default for Builder<K, V> {
             explained: 0,
             shadow: None,
             time: expiry::ExpiryConfig::default(),
+            negative_time_to_live: None,
             listener: None,
             atomic_listener: None,
             entries: PhantomData,
@@ -184,6 +192,7 @@ impl<K, V, S> Builder<K, V, S> {
             explained: self.explained,
             shadow: self.shadow,
             time: self.time,
+            negative_time_to_live: self.negative_time_to_live,
             listener: self.listener,
             atomic_listener: self.atomic_listener,
             entries: PhantomData,
@@ -399,6 +408,12 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
+    #[doc(hidden)]
+    pub fn negative_time_to_live(mut self, time: Duration) -> Self {
+        self.negative_time_to_live = Some(time);
+        self
+    }
+
     /// Chooses which threads do the maintenance. Default: [`Maintenance::Background`].
     pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
         self.maintenance = maintenance;
@@ -448,6 +463,7 @@ where
             Shadow::new(config, &self.policy, bounds, self.maintenance, cores, wake_state)
                 .map(Box::new)
         });
+        let missing = self.known_missing()?;
         let engine = Engine::new(EngineConfig {
             history: self.history()?,
             shadow: shadow.transpose()?,
@@ -459,6 +475,7 @@ where
             timing: self.time.timing(),
             listening: self.listener.map(|listener| Arc::new(listener.listening())),
             attendance,
+            known: missing.clone().map(|missing| missing as Arc<dyn KnownKeys>),
         });
         engine.reserve(self.initial_capacity);
         Ok(Cache::assemble(Parts {
@@ -471,7 +488,21 @@ where
             policy: self.policy,
             maintenance: self.maintenance,
             is_counting_lookups: self.is_counting_lookups,
+            missing,
         }))
+    }
+
+    /// The memory for keys without a value, if it was asked for.
+    fn known_missing(&self) -> Result<Option<Arc<KnownMissing<K>>>, BuildError> {
+        let Some(time_to_live) = self.negative_time_to_live else { return Ok(None) };
+        let entries = self.capacity.unwrap_or(MISSING_BY_WEIGHT) / MISSING_PART;
+        let mut keys = Cache::builder()
+            .capacity(entries.max(MIN_MISSING))
+            .time_to_live(time_to_live)
+            .maintenance(self.maintenance);
+        keys.time.clock = self.time.clock.clone();
+        keys.time.jitter = self.time.jitter;
+        Ok(Some(Arc::new(KnownMissing::new(keys.build()?))))
     }
 
     fn history(&self) -> Result<Option<Box<RemovalHistory>>, BuildError> {

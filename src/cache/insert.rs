@@ -249,7 +249,7 @@ where
             let _loan = self.borrow_for(&new, weight, hash);
             return self.store_entry(new, hash, Some(EntryTtl::Default), |_| ());
         }
-        engine.fills.mark(hash);
+        engine.mark_changed(hash);
         let guard = reclaim::pin();
         let Ok((new, old)) = engine.table.upsert(new, |_, _| true, &guard) else {
             unreachable!("no attempt is declined")
@@ -388,7 +388,7 @@ where
         let engine = &self.shared.engine;
         if fill.is_none() {
             // Even if the key is present: the caller knows of a newer value than fills do.
-            engine.fills.mark(hash);
+            engine.mark_changed(hash);
         }
         if self.find(&key, hash, &reclaim::pin()).is_some() {
             return self.reject(Rejection::Present);
@@ -412,7 +412,7 @@ where
                 engine.attempt_unmarked(hash, &mut incoming, |change, incoming, guard| {
                     if fill.is_none() {
                         // Again: a fill may have begun while the last attempt was prepared.
-                        engine.fills.mark(hash);
+                        engine.mark_changed(hash);
                     }
                     // Not asked again: `answer` has what it said.
                     self.prepare(incoming.entry(), None, lifetime, &mut answer);
@@ -473,7 +473,7 @@ where
         }
         let hash = self.hash(&key);
         // Even if the key is absent: the caller knows of a newer value than fills do.
-        self.shared.engine.fills.mark(hash);
+        self.shared.engine.mark_changed(hash);
         if self.find(&key, hash, &reclaim::pin()).is_none() {
             return self.reject(Rejection::Absent);
         }

@@ -18,9 +18,11 @@ use crate::task::Parker;
 mod complete; // how a load ends, and how its value is stored
 mod flow; // the steps from a miss to an answer
 mod task; // loading by futures
+mod missing; // keys that are known to have no value
 mod options; // `Load`, `Loaded`, `LoadOptions`
 
 use flow::{Flow, Step};
+pub(crate) use missing::KnownMissing;
 pub use options::{Load, LoadOptions, Loaded};
 
 impl<K, V, S> Cache<K, V, S>
@@ -232,6 +234,31 @@ where
             load(context.insert(Load::new(key.to_owned(), None)))
         };
         self.load_blocking(key, hash, options, Answers::ValueOrNone, load)
+    }
+
+    /// Whether a load has found that `key` has no value, and the cache
+    /// [remembers](crate::Builder::negative_time_to_live) that.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let cache: larder::Cache<&str, u64> = larder::Cache::builder()
+    ///     .capacity(100)
+    ///     .negative_time_to_live(Duration::from_secs(5))
+    ///     .build()?;
+    /// assert_eq!(cache.optionally_get_or_insert_with(&"x", || None), None);
+    /// assert!(cache.is_known_missing(&"x"));
+    /// cache.insert("x", 1);
+    /// assert!(!cache.is_known_missing(&"x"));
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    pub fn is_known_missing<Q>(&self, key: &Q) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let missing = self.shared.settings.missing.as_ref();
+        missing.is_some_and(|missing| missing.has(key, self.hash(key)))
     }
 
     /// Until when a call waits, in the cache's time.

@@ -75,8 +75,17 @@ pub(crate) enum Joined<F> {
 
 impl<F> Fills<F> {
     pub(crate) fn new() -> Arc<Self> {
-        let (open, last) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { open, last, shards: OnceLock::new() })
+        Arc::new(Self::with_open(0))
+    }
+
+    /// Fills whose marks always [say](Self::mark) that some are open.
+    pub(crate) fn always_open() -> Arc<Self> {
+        Arc::new(Self::with_open(1))
+    }
+
+    fn with_open(open: usize) -> Self {
+        let (open, last) = (AtomicUsize::new(open), AtomicUsize::new(0));
+        Self { open, last, shards: OnceLock::new() }
     }
 
     fn shards(&self) -> &[FillShard<F>] {
@@ -158,13 +167,16 @@ impl<F> Fills<F> {
         found.is_some_and(|open| !std::mem::replace(&mut open.is_stale, true))
     }
 
-    /// Marks the open fills of that hash as stale, since its key is about to be changed.
+    /// Marks the open fills of that hash as stale, since its key is about to be changed. Returns whether any
+    /// fills were open.
     #[inline]
-    pub(crate) fn mark(&self, hash: KeyHash) {
+    pub(crate) fn mark(&self, hash: KeyHash) -> bool {
         // SeqCst: after the user has changed the data behind the value; pairs with `open`.
-        if self.open.load(Ordering::SeqCst) > 0 {
+        let is_any_open = self.open.load(Ordering::SeqCst) > 0;
+        if is_any_open {
             self.mark_stale(hash);
         }
+        is_any_open
     }
 
     #[cold]
@@ -174,13 +186,15 @@ impl<F> Fills<F> {
     }
 
     /// As [`mark`](Self::mark), for all hashes.
-    pub(crate) fn mark_all(&self) {
+    pub(crate) fn mark_all(&self) -> bool {
         // SeqCst: as in `mark`.
-        if self.open.load(Ordering::SeqCst) > 0 {
+        let is_any_open = self.open.load(Ordering::SeqCst) > 0;
+        if is_any_open {
             for shard in self.shards() {
                 sync::lock(shard).iter_mut().for_each(|open| open.is_stale = true);
             }
         }
+        is_any_open
     }
 }
 

@@ -1,3 +1,4 @@
 //! Loading a missing value: who loads, who waits, and what the cache keeps.
 
 mod flights;
+mod negative;

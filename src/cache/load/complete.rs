@@ -54,6 +54,10 @@ where
                 None => return Err(LoadError::NotLoaded),
             },
             Ok(Loaded::Missing) => {
+                if let Some(missing) = &self.shared.settings.missing {
+                    let ttl = load.and_then(|load| load.take_settings().ttl).or(options.ttl);
+                    missing.store(leader.key().clone(), ttl, leader.fill());
+                }
                 leader.end(|| Outcome::Missing);
                 return Ok(None);
             }

@@ -136,6 +136,9 @@ where
     /// Joins the flight of the key, or begins to lead one. `None` if the call is a waiter now.
     fn join(&mut self) -> Option<Step<K, V>> {
         let engine = &self.cache.shared.engine;
+        if self.is_known_missing() {
+            return Some(Step::Missing);
+        }
         let now_ns = self.cache.now_ns();
         self.started_ns = now_ns;
         let until_ns = now_ns.saturating_add(self.cache.load_timeout_ns());
@@ -158,18 +161,34 @@ where
                 let found = {
                     let guard = reclaim::pin();
                     let found = self.cache.find(self.key, self.hash, &guard);
-                    if found.is_none() {
-                        self.cache.count(Counter::Loads, &guard);
-                        if self.is_handed_over {
-                            self.cache.count(Counter::LoadHandovers, &guard);
-                        }
-                    }
                     found.map(|(_, entry)| entry.value.clone())
                 };
-                let Some(value) = found else { return Some(Step::Lead(leader)) };
-                leader.end(|| Outcome::Value(value.clone()));
-                Some(Step::Found(value))
+                if let Some(value) = found {
+                    leader.end(|| Outcome::Value(value.clone()));
+                    return Some(Step::Found(value));
+                }
+                if self.is_known_missing() {
+                    leader.end(|| Outcome::Missing);
+                    return Some(Step::Missing);
+                }
+                let guard = reclaim::pin();
+                self.cache.count(Counter::Loads, &guard);
+                if self.is_handed_over {
+                    self.cache.count(Counter::LoadHandovers, &guard);
+                }
+                Some(Step::Lead(leader))
             }
         }
+    }
+
+    /// Whether the call can answer that there is no value, and that is known.
+    fn is_known_missing(&self) -> bool {
+        let missing = self.cache.shared.settings.missing.as_ref();
+        let is_known = self.answers == Answers::ValueOrNone
+            && missing.is_some_and(|missing| missing.has(self.key, self.hash));
+        if is_known {
+            self.cache.count(Counter::NegativeHits, &reclaim::pin());
+        }
+        is_known
     }
 }
