@@ -17,6 +17,7 @@ use crate::policy::Policy;
 use crate::policy::bounds::Bounds;
 use crate::reclaim::{self, Tally};
 use crate::tags::Tags;
+use crate::task::Background;
 
 // Rustdoc lists the `impl` blocks of `Cache` in the order of these modules, so it is the order of use.
 mod basics; // `get`, `insert`, and the other methods that most users need
@@ -137,6 +138,7 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) policy: Policy,
     pub(crate) maintenance: Maintenance,
     pub(crate) is_counting_lookups: bool,
+    pub(crate) background: Background,
 }
 
 struct Settings<K, V, S> {
@@ -159,6 +161,9 @@ struct Settings<K, V, S> {
     hits_at: usize,
     /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
     record_hits_below: u16,
+    /// Where loads run in the background.
+    #[allow(dead_code, reason = "for the calls that load")]
+    background: Background,
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -178,6 +183,7 @@ where
             policy,
             maintenance,
             is_counting_lookups,
+            background,
         } = parts;
         let is_watching_lookups = is_counting_lookups || engine.shadow.is_some();
         let record_hits_below = match is_watching_lookups {
@@ -203,6 +209,7 @@ where
                 hits_at: hits.as_ref().map_or(usize::MAX, Tally::at),
                 hits,
                 record_hits_below,
+                background,
             },
             handles: AtomicUsize::new(1),
             lifecycle: Lifecycle::new(),

@@ -18,8 +18,10 @@ use crate::maintainer::Attendance;
 use crate::policy::bounds::Bounds;
 use crate::policy::{Accesses, Policy};
 use crate::shadow::{Shadow, ShadowConfig};
+use crate::task::Background;
 
 mod time;
+mod executor;
 mod settings;
 #[cfg(feature = "serde")]
 mod duration_text;
@@ -67,6 +69,7 @@ pub struct Builder<K, V, S = RandomState> {
     time: expiry::ExpiryConfig<K, V>,
     listener: Option<Listener<K, V>>,
     atomic_listener: Option<Arc<Listen<K, V>>>,
+    background: Background,
     entries: PhantomData<fn(K, V)>,
 }
 
@@ -88,6 +91,7 @@ impl<K, V> Default for Builder<K, V> {
             time: expiry::ExpiryConfig::default(),
             listener: None,
             atomic_listener: None,
+            background: Background::default(),
             entries: PhantomData,
         }
     }
@@ -186,6 +190,7 @@ impl<K, V, S> Builder<K, V, S> {
             time: self.time,
             listener: self.listener,
             atomic_listener: self.atomic_listener,
+            background: self.background,
             entries: PhantomData,
         }
     }
@@ -378,6 +383,7 @@ where
             policy: self.policy,
             maintenance: self.maintenance,
             is_counting_lookups: self.is_counting_lookups,
+            background: self.background,
         }))
     }
 
@@ -469,6 +475,7 @@ impl<K, V, S: Clone> Clone for Builder<K, V, S> {
             time: self.time.clone(),
             listener: self.listener.clone(),
             atomic_listener: self.atomic_listener.clone(),
+            background: self.background.clone(),
             ..*self
         }
     }
@@ -491,6 +498,7 @@ impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
             .field("expires_lazily", &self.time.is_expiry_lazy)
             .field("listener", &self.listener)
             .field("has_atomic_listener", &self.atomic_listener.is_some())
+            .field("load_executor", &self.background)
             .field("maintenance", &self.maintenance)
             .field("counts_lookups", &self.is_counting_lookups)
             .field("explain_misses", &self.explained)
