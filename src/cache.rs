@@ -17,6 +17,7 @@ use crate::policy::Policy;
 use crate::policy::bounds::Bounds;
 use crate::reclaim::{self, Tally};
 use crate::tags::Tags;
+use crate::task::Background;
 
 // Rustdoc lists the `impl` blocks of `Cache` in the order of these modules, so it is the order of use.
 mod basics; // `get`, `insert`, and the other methods that most users need
@@ -141,6 +142,7 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) maintenance: Maintenance,
     pub(crate) is_counting_lookups: bool,
     pub(crate) missing: Option<Arc<KnownMissing<K>>>,
+    pub(crate) background: Background,
 }
 
 struct Settings<K, V, S> {
@@ -165,6 +167,9 @@ struct Settings<K, V, S> {
     record_hits_below: u16,
     /// The keys that are known to have no value, if the cache remembers them.
     missing: Option<Arc<KnownMissing<K>>>,
+    /// Where loads run in the background.
+    #[allow(dead_code, reason = "for the calls that load")]
+    background: Background,
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -185,6 +190,7 @@ where
             maintenance,
             is_counting_lookups,
             missing,
+            background,
         } = parts;
         let is_watching_lookups = is_counting_lookups || engine.shadow.is_some();
         let record_hits_below = match is_watching_lookups {
@@ -211,6 +217,7 @@ where
                 hits,
                 record_hits_below,
                 missing,
+                background,
             },
             handles: AtomicUsize::new(1),
             lifecycle: Lifecycle::new(),

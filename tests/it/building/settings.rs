@@ -1,12 +1,12 @@
 //! What the builder refuses, and with which message.
 
 use std::error::Error;
-
+use std::sync::Arc;
 use std::time::Duration;
 
 use larder::{
-    Absence, BuildError, Builder, Cache, Explanation, Inserted, Listener, Maintenance, Policy,
-    Rejection, Removal, ResizeError, ShadowConfig,
+    Absence, BuildError, Builder, Cache, Explanation, Inserted, Listener, LoadExecutor, LoadTask,
+    Maintenance, Policy, RandomState, Rejection, Removal, ResizeError, ShadowConfig, ThreadPerTask,
 };
 
 use crate::support::rng::Rng;
@@ -372,6 +372,22 @@ fn the_last_setting_counts() {
         .unwrap();
     assert_eq!((cache.capacity(), cache.partitions()), (Some(12), 2));
     assert_eq!(cache.policy_name().to_lowercase(), "fifo");
+}
+
+#[test]
+fn a_builder_and_its_clones_keep_the_executor_of_loads() {
+    let shared: Arc<dyn LoadExecutor> = Arc::new(ThreadPerTask);
+    let kept = Arc::downgrade(&shared);
+    let configured = builder().capacity(10).load_executor(shared);
+    assert!(format!("{configured:?}").contains("load_executor: User"));
+    assert!(format!("{:?}", builder()).contains("load_executor: Pool"));
+    let cache = configured.clone().hasher(RandomState::new()).build().unwrap();
+    drop(configured);
+    assert!(kept.upgrade().is_some(), "the cache has lost its executor");
+    drop(cache);
+    assert!(kept.upgrade().is_none(), "the executor outlives the cache");
+    let last = builder().capacity(10).load_executor(|task: LoadTask| task.run());
+    assert!(last.load_executor(drop::<LoadTask>).build().is_ok());
 }
 
 #[test]
