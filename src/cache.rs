@@ -11,7 +11,7 @@ use crate::base::mode::Maintenance;
 use crate::base::stats::{Counter, Stats};
 use crate::base::sync::{self, AtomicUsize, Mutex};
 use crate::engine::Engine;
-use crate::expiry::Expiry;
+use crate::expiry::{Expiry, LoadingConfig, RefreshRule, Throttle};
 use crate::maintainer;
 use crate::policy::Policy;
 use crate::policy::bounds::Bounds;
@@ -26,6 +26,7 @@ mod remove; // removing one key
 mod remove_entry; // removing entries and returning what they held
 mod invalidate; // removing many entries: by a predicate, or all
 mod expire; // lifetimes of single entries, whether an entry is valid, why it left, and counting that
+mod freshness; // values that may be used after their deadlines, and renewing entries
 mod lazy_expiry; // removing expired entries where no timer does, and telling in which state a key was
 mod tagged; // entries with tags, and invalidating all entries of a tag
 mod unevictable; // entries that are never evicted
@@ -137,6 +138,7 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) policy: Policy,
     pub(crate) maintenance: Maintenance,
     pub(crate) is_counting_lookups: bool,
+    pub(crate) loading: LoadingConfig,
 }
 
 struct Settings<K, V, S> {
@@ -159,6 +161,11 @@ struct Settings<K, V, S> {
     hits_at: usize,
     /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
     record_hits_below: u16,
+    loading: LoadingConfig,
+    /// When values are renewed; `None` if no valid value is.
+    refresh_rule: Option<Box<RefreshRule>>,
+    /// Which keys are not tried again yet after their loaders have failed.
+    throttle: Throttle,
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -178,6 +185,7 @@ where
             policy,
             maintenance,
             is_counting_lookups,
+            loading,
         } = parts;
         let is_watching_lookups = is_counting_lookups || engine.shadow.is_some();
         let record_hits_below = match is_watching_lookups {
@@ -203,6 +211,9 @@ where
                 hits_at: hits.as_ref().map_or(usize::MAX, Tally::at),
                 hits,
                 record_hits_below,
+                loading,
+                refresh_rule: RefreshRule::new(&loading).map(Box::new),
+                throttle: Throttle::new(loading.throttle()),
             },
             handles: AtomicUsize::new(1),
             lifecycle: Lifecycle::new(),
@@ -255,7 +266,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// The number of entries. It is exact while no thread writes and, in background mode, after
     /// [`run_pending`](Self::run_pending): an entry that maintenance is evicting is counted until
     /// the eviction is done. An entry that is not valid any more is counted as long as it takes room: for up
-    /// to a [tick](crate::Builder::timer_tick) if it has expired, and until it leaves if one of its tags
+    /// to a [tick](crate::Builder::timer_tick) if it has expired (or longer, if loads
+    /// [may use](crate::Builder::stale_if_error) its value), and until it leaves if one of its tags
     /// was [invalidated](Self::invalidate_tag). [`census`](Self::census) counts these separately.
     ///
     /// # Complexity

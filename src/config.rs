@@ -20,6 +20,7 @@ use crate::policy::bounds::Bounds;
 use crate::policy::{Accesses, Policy};
 use crate::shadow::{Shadow, ShadowConfig};
 
+mod loading;
 mod settings;
 #[cfg(feature = "serde")]
 mod duration_text;
@@ -345,7 +346,8 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Removes each expired entry at most `tick` after its deadline, unless expiry is
-    /// [lazy](Self::expire_lazily). Default: 2^24 nanoseconds, which is about 17 milliseconds.
+    /// [lazy](Self::expire_lazily) or loads [may use](Self::stale_if_error) its value for longer. Default: 2^24
+    /// nanoseconds, which is about 17 milliseconds.
     ///
     /// The tick is rounded down to a power of two of nanoseconds. No call returns an expired entry in any
     /// case: the tick is how long the entry may still take memory and count in [`Cache::len`]. In background
@@ -471,6 +473,7 @@ where
             policy: self.policy,
             maintenance: self.maintenance,
             is_counting_lookups: self.is_counting_lookups,
+            loading: self.time.loading,
         }))
     }
 
@@ -582,6 +585,7 @@ impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
             .field("has_expiry", &self.time.expiry.is_some())
             .field("jitter", &self.time.jitter)
             .field("expires_lazily", &self.time.is_expiry_lazy)
+            .field("loading", &self.time.loading)
             .field("listener", &self.listener)
             .field("has_atomic_listener", &self.atomic_listener.is_some())
             .field("maintenance", &self.maintenance)
