@@ -4,7 +4,6 @@
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::RandomState;
 use crate::base::error::BuildError;
@@ -24,6 +23,7 @@ use crate::task::Background;
 
 mod time;
 mod executor;
+mod loading;
 mod settings;
 #[cfg(feature = "serde")]
 mod duration_text;
@@ -74,7 +74,6 @@ pub struct Builder<K, V, S = RandomState> {
     explained: usize,
     shadow: Option<ShadowConfig>,
     time: expiry::ExpiryConfig<K, V>,
-    negative_time_to_live: Option<Duration>,
     listener: Option<Listener<K, V>>,
     atomic_listener: Option<Arc<Listen<K, V>>>,
     background: Background,
@@ -97,7 +96,6 @@ impl<K, V> Default for Builder<K, V> {
             explained: 0,
             shadow: None,
             time: expiry::ExpiryConfig::default(),
-            negative_time_to_live: None,
             listener: None,
             atomic_listener: None,
             background: Background::default(),
@@ -197,7 +195,6 @@ impl<K, V, S> Builder<K, V, S> {
             explained: self.explained,
             shadow: self.shadow,
             time: self.time,
-            negative_time_to_live: self.negative_time_to_live,
             listener: self.listener,
             atomic_listener: self.atomic_listener,
             background: self.background,
@@ -321,12 +318,6 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    #[doc(hidden)]
-    pub fn negative_time_to_live(mut self, time: Duration) -> Self {
-        self.negative_time_to_live = Some(time);
-        self
-    }
-
     /// Chooses which threads do the maintenance. Default: [`Maintenance::Background`].
     pub fn maintenance(mut self, maintenance: Maintenance) -> Self {
         self.maintenance = maintenance;
@@ -403,12 +394,13 @@ where
             is_counting_lookups: self.is_counting_lookups,
             missing,
             background: self.background,
+            loading: self.time.loading,
         }))
     }
 
     /// The memory for keys without a value, if it was asked for.
     fn known_missing(&self) -> Result<Option<Arc<KnownMissing<K>>>, BuildError> {
-        let Some(time_to_live) = self.negative_time_to_live else { return Ok(None) };
+        let Some(time_to_live) = self.time.loading.negative_time_to_live else { return Ok(None) };
         let entries = self.capacity.unwrap_or(MISSING_BY_WEIGHT) / MISSING_PART;
         let mut keys = Cache::builder()
             .capacity(entries.max(MIN_MISSING))
@@ -528,6 +520,7 @@ impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
             .field("has_expiry", &self.time.expiry.is_some())
             .field("jitter", &self.time.jitter)
             .field("expires_lazily", &self.time.is_expiry_lazy)
+            .field("loading", &self.time.loading)
             .field("listener", &self.listener)
             .field("has_atomic_listener", &self.atomic_listener.is_some())
             .field("load_executor", &self.background)

@@ -55,7 +55,8 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Removes each expired entry at most `tick` after its deadline, unless expiry is
-    /// [lazy](Self::expire_lazily). Default: 2^24 nanoseconds, which is about 17 milliseconds.
+    /// [lazy](Self::expire_lazily) or loads [may use](Self::stale_if_error) its value for longer. Default: 2^24
+    /// nanoseconds, which is about 17 milliseconds.
     ///
     /// The tick is rounded down to a power of two of nanoseconds. No call returns an expired entry in any
     /// case: the tick is how long the entry may still take memory and count in

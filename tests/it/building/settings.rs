@@ -37,6 +37,75 @@ fn a_cache_without_bounds_is_refused() {
     assert_refused(builder().maintenance(Maintenance::Inline), &BuildError::Unbounded, &parts);
 }
 
+#[test]
+fn senseless_settings_of_loading_are_refused_and_huge_ones_are_not() {
+    let base = || builder().capacity(10);
+    let (zero, second) = (Duration::ZERO, Duration::from_secs(1));
+    type Set = fn(Builder<u64, u64>, Duration) -> Builder<u64, u64>;
+    let durations: [(&'static str, Set); 7] = [
+        ("refresh_after_write", |it, given| it.refresh_after_write(given)),
+        ("stale_while_revalidate", |it, given| it.stale_while_revalidate(given)),
+        ("stale_if_error", |it, given| it.stale_if_error(given)),
+        ("load_timeout", |it, given| it.load_timeout(given)),
+        ("soft_timeout", |it, given| it.stale_if_error(Duration::MAX).soft_timeout(given)),
+        ("hard_timeout", |it, given| it.hard_timeout(given)),
+        ("negative_time_to_live", |it, given| it.negative_time_to_live(given)),
+    ];
+    for (setting, set) in durations {
+        let parts = [setting, "more than zero"];
+        assert_refused(set(base(), zero), &BuildError::ZeroDuration { setting }, &parts);
+        for given in [Duration::from_nanos(1), second, Duration::MAX] {
+            let cache = set(base(), given).build().expect("every other duration is allowed");
+            cache.insert(1, 10);
+            assert_eq!(cache.get(&1), Some(10));
+        }
+    }
+    for given in [zero, second, Duration::MAX] {
+        assert!(base().refresh_throttle(given).build().is_ok());
+    }
+    for given in [0.0, -1.0, f64::INFINITY, f64::NEG_INFINITY] {
+        let error = BuildError::BadEarlyRefresh { given };
+        assert_refused(base().early_refresh(given), &error, &["early_refresh", "above 0"]);
+    }
+    for given in [0.0, 1.0, -0.5, 1.5, f64::INFINITY] {
+        let error = BuildError::BadEagerRefresh { given };
+        assert_refused(base().eager_refresh(given), &error, &["eager_refresh", "below 1"]);
+    }
+    let nan = f64::NAN;
+    let error = base().early_refresh(nan).build().map(drop).unwrap_err();
+    assert!(matches!(error, BuildError::BadEarlyRefresh { given } if given.is_nan()));
+    let error = base().eager_refresh(nan).build().map(drop).unwrap_err();
+    assert!(matches!(error, BuildError::BadEagerRefresh { given } if given.is_nan()));
+    assert!(base().early_refresh(f64::MAX).eager_refresh(f64::MIN_POSITIVE).build().is_ok());
+    assert_refused(
+        base().time_to_live(second).refresh_after_write(second),
+        &BuildError::NotShorter {
+            setting: "refresh_after_write",
+            given: second,
+            than: "time_to_live",
+            limit: second,
+        },
+        &["refresh_after_write 1s", "time_to_live"],
+    );
+    let stale = || base().stale_while_revalidate(second);
+    assert_refused(
+        stale().soft_timeout(2 * second).hard_timeout(second),
+        &BuildError::NotShorter {
+            setting: "soft_timeout",
+            given: 2 * second,
+            than: "hard_timeout",
+            limit: second,
+        },
+        &["soft_timeout 2s", "hard_timeout"],
+    );
+    assert_refused(
+        base().soft_timeout(second),
+        &BuildError::NeedsStaleValues { setting: "soft_timeout" },
+        &["soft_timeout", "stale_while_revalidate"],
+    );
+    assert!(stale().soft_timeout(second).hard_timeout(2 * second).build().is_ok());
+}
+
 /// Asserts that every way to insert is rejected and counted, whatever the entry.
 fn assert_stores_nothing(cache: &Cache<u64, u64>, what: &str) {
     let nothing = Inserted::Rejected(Rejection::StoresNothing);
