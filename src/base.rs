@@ -3,6 +3,7 @@
 //! locks, time, prefetching).
 
 pub(crate) mod error;
+pub(crate) mod load_error;
 pub(crate) mod equivalent;
 pub(crate) mod hash;
 pub(crate) mod cause;

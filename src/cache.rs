@@ -11,22 +11,25 @@ use crate::base::mode::Maintenance;
 use crate::base::stats::{Counter, Stats};
 use crate::base::sync::{self, AtomicUsize, Mutex};
 use crate::engine::Engine;
-use crate::expiry::Expiry;
+use crate::expiry::{Expiry, LoadingConfig, RefreshRule, Throttle};
 use crate::maintainer;
 use crate::policy::Policy;
 use crate::policy::bounds::Bounds;
 use crate::reclaim::{self, Tally};
 use crate::tags::Tags;
+use crate::task::Background;
 
 // Rustdoc lists the `impl` blocks of `Cache` in the order of these modules, so it is the order of use.
 mod basics; // `get`, `insert`, and the other methods that most users need
 mod insert; // insertions with options, and the steps that all insertions share
+mod load; // the value of a key, and if it is missing the one that a loader makes
 mod fill; // storing a fetched value, unless its key was changed meanwhile
 mod remove; // removing one key
 mod remove_entry; // removing entries and returning what they held
 mod bulk; // looking up, inserting and removing many keys in one call
 mod invalidate; // removing many entries: by a predicate, or all
 mod expire; // lifetimes of single entries, whether an entry is valid, why it left, and counting that
+mod freshness; // values that may be used after their deadlines, and renewing entries
 mod lazy_expiry; // removing expired entries where no timer does, and telling in which state a key was
 mod tagged; // entries with tags, and invalidating all entries of a tag
 mod unevictable; // entries that are never evicted
@@ -51,12 +54,14 @@ pub(crate) mod lifecycle; // from the first handle to the end of the cache
 pub(crate) use restore::{Arrival, LeftOut, Restored, SavedMeta, Saving};
 
 use lifecycle::Lifecycle;
+pub(crate) use load::KnownMissing;
 
 pub use bulk::InsertCounts;
 pub use entry_info::{Census, EntryInfo, EntryView, KeyState};
 pub use explain::{Explanation, Presence};
 pub use fill::Fill;
 pub use iter::{Entries, Iter, Keys, Values};
+pub use load::{Load, LoadOptions, Loaded};
 pub use options::{Displaced, InsertOptions};
 pub use pinned::Pinned;
 pub use ranking::Ranked;
@@ -139,6 +144,9 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) policy: Policy,
     pub(crate) maintenance: Maintenance,
     pub(crate) is_counting_lookups: bool,
+    pub(crate) missing: Option<Arc<KnownMissing<K>>>,
+    pub(crate) background: Background,
+    pub(crate) loading: LoadingConfig,
 }
 
 struct Settings<K, V, S> {
@@ -161,6 +169,16 @@ struct Settings<K, V, S> {
     hits_at: usize,
     /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
     record_hits_below: u16,
+    /// The keys that are known to have no value, if the cache remembers them.
+    missing: Option<Arc<KnownMissing<K>>>,
+    /// Where loads run in the background.
+    #[allow(dead_code, reason = "for the calls that load")]
+    background: Background,
+    loading: LoadingConfig,
+    /// When values are renewed; `None` if no valid value is.
+    refresh_rule: Option<Box<RefreshRule>>,
+    /// Which keys are not tried again yet after their loaders have failed.
+    throttle: Throttle,
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -180,6 +198,9 @@ where
             policy,
             maintenance,
             is_counting_lookups,
+            missing,
+            background,
+            loading,
         } = parts;
         let is_watching_lookups = is_counting_lookups || engine.shadow.is_some();
         let record_hits_below = match is_watching_lookups {
@@ -205,6 +226,11 @@ where
                 hits_at: hits.as_ref().map_or(usize::MAX, Tally::at),
                 hits,
                 record_hits_below,
+                missing,
+                background,
+                loading,
+                refresh_rule: RefreshRule::new(&loading).map(Box::new),
+                throttle: Throttle::new(loading.throttle()),
             },
             handles: AtomicUsize::new(1),
             lifecycle: Lifecycle::new(),
@@ -257,7 +283,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// The number of entries. It is exact while no thread writes and, in background mode, after
     /// [`run_pending`](Self::run_pending): an entry that maintenance is evicting is counted until
     /// the eviction is done. An entry that is not valid any more is counted as long as it takes room: for up
-    /// to a [tick](crate::Builder::timer_tick) if it has expired, and until it leaves if one of its tags
+    /// to a [tick](crate::Builder::timer_tick) if it has expired (or longer, if loads
+    /// [may use](crate::Builder::stale_if_error) its value), and until it leaves if one of its tags
     /// was [invalidated](Self::invalidate_tag). [`census`](Self::census) counts these separately.
     ///
     /// # Complexity

@@ -51,7 +51,9 @@ use crate::base::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, Orderin
 use crate::buffer::write_buffer;
 use crate::engine::evict::{Evictor, Loans};
 use crate::engine::fills::Fills;
+use crate::engine::flight::Flight;
 use crate::engine::history::RemovalHistory;
+use crate::engine::known::KnownKeys;
 use crate::entry::{BroughtForward, Entry};
 use crate::expiry::Timing;
 use crate::listener::{AtomicListening, Channel, Listening};
@@ -96,6 +98,10 @@ mod counts;
 pub(crate) mod evict;
 // Values that callers are fetching for keys.
 pub(crate) mod fills;
+// What is known of keys beside their entries.
+pub(crate) mod known;
+// One run of a loader, and the callers that wait for it.
+pub(crate) mod flight;
 // Why keys have left lately.
 pub(crate) mod history;
 
@@ -170,7 +176,9 @@ pub(crate) struct Engine<K, V> {
     pub(crate) atomic: Option<Box<AtomicListening<K, V>>>,
     /// For the listener, if there is one.
     pub(crate) deliveries: Option<Deliveries<K, V>>,
-    pub(crate) fills: Arc<Fills>,
+    pub(crate) fills: Arc<Fills<Flight<K, V>>>,
+    /// Keys that are known to have no value, if the cache remembers them.
+    known: Option<Arc<dyn KnownKeys>>,
     pub(crate) attendance: Attendance,
     /// The cache is being torn down: nothing expires any more, and executors get no more jobs.
     is_ending: AtomicBool,
@@ -203,6 +211,7 @@ pub(crate) struct EngineConfig<K, V> {
     pub(crate) atomic: Option<Box<AtomicListening<K, V>>>,
     pub(crate) listening: Option<Arc<Listening<K, V>>>,
     pub(crate) attendance: Attendance,
+    pub(crate) known: Option<Arc<dyn KnownKeys>>,
 }
 
 impl<K, V> Engine<K, V> {
@@ -218,6 +227,7 @@ impl<K, V> Engine<K, V> {
             atomic,
             listening,
             attendance,
+            known,
         } = config;
         let limits = || evictors.iter().map(Evictor::limits);
         let smallest = limits().map(|limits| limits.entries).min().unwrap_or(0);
@@ -275,7 +285,9 @@ impl<K, V> Engine<K, V> {
             shadow,
             atomic,
             deliveries: listening.map(Deliveries::new),
-            fills: Fills::new(),
+            // Changes then always look further, so those of other caches do not have to.
+            fills: if known.is_some() { Fills::always_open() } else { Fills::new() },
+            known,
             attendance,
             is_ending: AtomicBool::new(false),
             entries: PhantomData,

@@ -59,6 +59,7 @@
 //! | `postcard` | the serializer of that name, binary and small | `snapshot`, postcard |
 //! | `zstd` | compressed snapshots | `snapshot`, a C compiler |
 //! | `async` | saving and loading as futures, under any runtime | `snapshot`, futures-channel |
+//! | `tokio` | a `LoadExecutor` that runs background loads on a tokio runtime | tokio |
 //! | `memory_pressure` | `pressure`: a bound that follows how much memory is in use | procfs, on Linux |
 //! | `quick` | `quick::QuickCache`: configuration, times to live in seconds, metrics, files | `postcard`, `json`, chrono |
 
@@ -97,6 +98,8 @@ mod shadow;
 mod listener;
 pub mod test;
 mod maintainer;
+#[allow(dead_code, unused_imports, reason = "for the calls that load")]
+mod task;
 pub mod expiry;
 pub mod policy;
 
@@ -122,11 +125,13 @@ pub use crate::base::error::{
     BuildError, FlushError, Inserted, ParsePolicyError, RegisterError, Rejection, ResizeError,
 };
 pub use crate::base::hash::{KeyHasher, RandomState};
+pub use crate::base::load_error::LoadError;
 pub use crate::base::mode::Maintenance;
 pub use crate::base::stats::Stats;
 pub use crate::cache::{
     Cache, Census, Displaced, Entries, EntryInfo, EntryView, Explanation, Fill, InsertCounts,
-    InsertOptions, Iter, KeyState, Keys, Pinned, Presence, Ranked, Values,
+    InsertOptions, Iter, KeyState, Keys, Load, LoadOptions, Loaded, Pinned, Presence, Ranked,
+    Values,
 };
 pub use crate::config::{Builder, CacheConfig};
 pub use crate::engine::history::Absence;
@@ -134,3 +139,4 @@ pub use crate::expiry::{Clock, Expiry};
 pub use crate::listener::{Listener, Overflow, Removal};
 pub use crate::policy::{Policy, register_policy};
 pub use crate::shadow::{ShadowConfig, ShadowPoint, ShadowReport};
+pub use crate::task::{LoadExecutor, LoadTask, ThreadPerTask};

@@ -26,6 +26,7 @@ mod governed;
 mod gated;
 mod guarded;
 mod living;
+mod parked;
 mod tagged;
 mod timed;
 
@@ -34,6 +35,7 @@ pub use gated::{Gated, Victim};
 pub use governed::{Governed, Member};
 pub use guarded::{Guarded, Unlinked};
 pub use living::Living;
+pub use parked::{Handed, Waiting};
 pub use tagged::Tagged;
 pub use timed::Timed;
 
@@ -151,6 +153,17 @@ impl Map {
         let guard = pin();
         let (entry, _) = self.table.get(KeyHash::from_raw(key), |other| *other == key, &guard)?;
         self.table.remove_entry(entry, &guard).then(|| self.taken(entry))
+    }
+
+    /// Replaces the very entry that is found now by one of the value that `change` makes of its own;
+    /// returns the old value. `None` if there is none, or if another thread took it out first.
+    pub fn replace_found(&self, key: u64, change: impl FnOnce(u64) -> u64) -> Option<u64> {
+        let guard = pin();
+        let (old, entry) = self.table.get(KeyHash::from_raw(key), |other| *other == key, &guard)?;
+        let new = self.keep.entry(key, change(entry.value.read()));
+        let new = self.table.replace_entry(old, new, &guard).ok()?;
+        self.keep.keep(new);
+        Some(self.taken(old))
     }
 
     /// Takes out all entries that a walk sees; returns the values.

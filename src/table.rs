@@ -5,8 +5,8 @@
 //! `list`, the array of bucket heads in `buckets`, and the tagged word in `base::link`. This file
 //! gives them types, so that no other module follows a raw pointer.
 //!
-//! What must always hold: an entry that `remove`, `upsert`, `replace` or `remove_entry` returned
-//! (or reported) is unlinked, so only threads whose guards were pinned before can still reach it.
+//! What must always hold: an entry that `remove`, `upsert`, `replace`, `replace_entry` or
+//! `remove_entry` returned (or reported) is unlinked, so only threads whose guards were pinned before can still reach it.
 
 mod list;
 mod buckets;
@@ -304,6 +304,23 @@ impl<K, V> Table<K, V> {
         unsafe { self.list.remove_entry(entry.as_raw()) }
     }
 
+    /// Replaces the live entry `old`, which the caller has found under `_guard`, by `new`, which
+    /// has the same key. Gives `new` back if another thread removed or replaced `old` before.
+    /// Lock-free, and it calls no user code: no key is compared, and nothing is dropped.
+    pub(crate) fn replace_entry(
+        &self,
+        old: EntryPtr,
+        new: Owned<K, V>,
+        _guard: &Guard,
+    ) -> Result<EntryPtr, Owned<K, V>> {
+        // SAFETY: as in `probe_bucket`; `old` is not retired yet, because the guard is held since it
+        // was found.
+        match unsafe { self.list.replace_entry(old.as_raw(), new.as_ptr().as_raw()) } {
+            true => Ok(new.into_shared()),
+            false => Err(new),
+        }
+    }
+
     /// Visits a bounded number of the live entries that follow `cursor`.
     ///
     /// An entry that is present from the first step to the last is visited exactly once, even if
@@ -470,6 +487,26 @@ mod tests {
         assert!(pairs.table.remove_entry(second, &reclaim::pin()));
         pairs.replaced.push(second);
         assert_eq!(pairs.retry_get(first, 1, 0), None, "gone");
+    }
+
+    #[test]
+    fn only_the_very_entry_that_was_named_is_replaced() {
+        let mut pairs = Pairs::new();
+        let first = pairs.insert(1, 10);
+        pairs.insert(2, 20);
+        let guard = reclaim::pin();
+        let replace = |pairs: &mut Pairs, old, value| {
+            let new = Owned::new(HASH, 1, 1, value);
+            let replaced = pairs.table.replace_entry(old, new, &guard);
+            replaced.inspect(|_| pairs.replaced.push(old)).map_err(|new| *new.value())
+        };
+        let second = replace(&mut pairs, first, 11).expect("it is there");
+        assert_eq!(replace(&mut pairs, first, 12).err(), Some(12), "it was replaced");
+        assert_eq!([1, 2].map(|key| pairs.get(key)), [Some(11), Some(20)]);
+        assert!(pairs.table.remove_entry(second, &guard));
+        pairs.replaced.push(second);
+        assert_eq!(replace(&mut pairs, second, 13).err(), Some(13), "it was removed");
+        assert_eq!([1, 2].map(|key| pairs.get(key)), [None, Some(20)]);
     }
 
     #[test]

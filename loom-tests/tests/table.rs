@@ -177,6 +177,58 @@ fn eviction_removes_the_chosen_entry_or_nothing() {
 }
 
 #[test]
+fn of_two_replacements_of_one_very_entry_one_succeeds() {
+    two::<Map, _, _>(
+        |map| {
+            map.insert_if_absent(1, 10);
+        },
+        |map| map.replace_found(1, |value| value + 1),
+        |map| map.replace_found(1, |value| value + 2),
+        |map, a, b| {
+            let expected = match (a, b) {
+                (Some(10), None) => 11,
+                (None, Some(10)) => 12,
+                (Some(10), Some(11)) | (Some(12), Some(10)) => 13,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(map.get(1), Some(expected), "an update was lost");
+            assert_eq!(map.keys(), [1]);
+        },
+    );
+}
+
+#[test]
+fn a_removal_takes_the_very_entry_or_its_replacement() {
+    two::<Map, _, _>(
+        |map| {
+            map.insert_if_absent(1, 10);
+        },
+        |map| map.replace_found(1, |value| value + 1),
+        |map| (map.remove(1), map.get(1)),
+        |map, replaced, (removed, after)| {
+            assert!(matches!((replaced, removed), (None, Some(10)) | (Some(10), Some(11))));
+            assert_eq!((after, map.get(1)), (None, None), "resurrected");
+        },
+    );
+}
+
+#[test]
+fn replacing_an_entry_keeps_what_is_inserted_behind_it() {
+    // Under loom the table starts with 2 buckets, so key 3 stands behind key 1 in its bucket.
+    two::<Map, _, _>(
+        |map| {
+            map.insert_if_absent(1, 10);
+        },
+        |map| map.replace_found(1, |value| value + 1),
+        |map| map.insert_if_absent(3, 30) && map.get(1).is_some(),
+        |map, replaced, added| {
+            assert_eq!((replaced, added), (Some(10), true));
+            assert_eq!((map.get(1), map.get(3)), (Some(11), Some(30)));
+        },
+    );
+}
+
+#[test]
 fn a_head_being_linked_hides_no_entry() {
     // Bucket 1 is opened by both threads at once, each inserting into it.
     two::<Map, _, _>(

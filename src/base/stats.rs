@@ -26,11 +26,21 @@ pub(crate) enum Counter {
     ExpiredWeight,
     Invalidations,
     DroppedAccesses,
+    Loads,
+    LoadFailures,
+    /// In nanoseconds.
+    LoadTime,
+    LoadWaits,
+    LoadHandovers,
+    LoadsDiscarded,
+    NegativeHits,
+    StaleHits,
+    Refreshes,
 }
 
 impl Counter {
     /// All of them, each at the index that it counts at.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 19] = [
         Self::Hits,
         Self::Misses,
         Self::Inserts,
@@ -41,6 +51,15 @@ impl Counter {
         Self::ExpiredWeight,
         Self::Invalidations,
         Self::DroppedAccesses,
+        Self::Loads,
+        Self::LoadFailures,
+        Self::LoadTime,
+        Self::LoadWaits,
+        Self::LoadHandovers,
+        Self::LoadsDiscarded,
+        Self::NegativeHits,
+        Self::StaleHits,
+        Self::Refreshes,
     ];
 }
 
@@ -94,6 +113,18 @@ impl Stripes {
                 Counter::ExpiredWeight => &mut stats.expired_weight,
                 Counter::Invalidations => &mut stats.invalidations,
                 Counter::DroppedAccesses => &mut stats.dropped_accesses,
+                Counter::Loads => &mut stats.loads,
+                Counter::LoadFailures => &mut stats.load_failures,
+                Counter::LoadTime => {
+                    stats.load_time += Duration::from_nanos(self.sum(counter));
+                    continue;
+                }
+                Counter::LoadWaits => &mut stats.load_waits,
+                Counter::LoadHandovers => &mut stats.load_handovers,
+                Counter::LoadsDiscarded => &mut stats.loads_discarded,
+                Counter::NegativeHits => &mut stats.negative_hits,
+                Counter::StaleHits => &mut stats.stale_hits,
+                Counter::Refreshes => &mut stats.refreshes,
             };
             *field += self.sum(counter);
         }
@@ -157,6 +188,27 @@ pub struct Stats {
     pub rejections: u64,
     /// Accesses that were not recorded for the policy, because their buffer was full.
     pub dropped_accesses: u64,
+    /// Runs of loaders, whatever became of them: successes, failures, and loads that were abandoned.
+    pub loads: u64,
+    /// Loads that ended in an error.
+    pub load_failures: u64,
+    /// The sum of the times that loads took, by the cache's clock.
+    pub load_time: Duration,
+    /// Calls that waited for the load of another caller instead of running their own loader.
+    pub load_waits: u64,
+    /// Loads whose caller vanished, or took longer than a load may take, so that a waiter ran its own loader
+    /// instead.
+    pub load_handovers: u64,
+    /// Loads whose value the cache did not keep, because the key was changed during the load. The callers got
+    /// the value.
+    pub loads_discarded: u64,
+    /// Calls that were answered by the memory that the key has no value, without a load.
+    pub negative_hits: u64,
+    /// Calls that returned an expired value, because a refresh was under way or had failed.
+    pub stale_hits: u64,
+    /// Loads that ran in order to renew a value that the cache still had. They are also counted in
+    /// [`loads`](Self::loads).
+    pub refreshes: u64,
     /// Bytes of entries that left the table: keys, values and the cache's data for each, without memory
     /// that keys and values own elsewhere.
     pub retired_bytes: u64,
@@ -222,6 +274,15 @@ impl Stats {
             invalidations: difference(|stats| stats.invalidations),
             rejections: difference(|stats| stats.rejections),
             dropped_accesses: difference(|stats| stats.dropped_accesses),
+            loads: difference(|stats| stats.loads),
+            load_failures: difference(|stats| stats.load_failures),
+            load_time: self.load_time.saturating_sub(earlier.load_time),
+            load_waits: difference(|stats| stats.load_waits),
+            load_handovers: difference(|stats| stats.load_handovers),
+            loads_discarded: difference(|stats| stats.loads_discarded),
+            negative_hits: difference(|stats| stats.negative_hits),
+            stale_hits: difference(|stats| stats.stale_hits),
+            refreshes: difference(|stats| stats.refreshes),
             retired_bytes: difference(|stats| stats.retired_bytes),
             freed_bytes: difference(|stats| stats.freed_bytes),
             maintenance_runs: difference(|stats| stats.maintenance_runs),
@@ -261,6 +322,15 @@ impl fmt::Display for Stats {
             invalidations,
             rejections,
             dropped_accesses,
+            loads,
+            load_failures,
+            load_time,
+            load_waits,
+            load_handovers,
+            loads_discarded,
+            negative_hits,
+            stale_hits,
+            refreshes,
             retired_bytes,
             freed_bytes,
             maintenance_runs,
@@ -284,6 +354,10 @@ impl fmt::Display for Stats {
              evicted_weight={evicted_weight} removals={removals} expirations={expirations} \
              expired_weight={expired_weight} invalidations={invalidations} \
              rejections={rejections} dropped_accesses={dropped_accesses} \
+             loads={loads} load_failures={load_failures} load_time={load_time:?} \
+             load_waits={load_waits} load_handovers={load_handovers} \
+             loads_discarded={loads_discarded} negative_hits={negative_hits} \
+             stale_hits={stale_hits} refreshes={refreshes} \
              retired_bytes={retired_bytes} freed_bytes={freed_bytes} \
              maintenance_runs={maintenance_runs} maintenance_panics={maintenance_panics} \
              notifications={notifications} notifications_dropped={notifications_dropped} \
@@ -307,6 +381,24 @@ mod tests {
         assert_eq!(stripes.sum(Counter::Hits), 10);
         assert_eq!(stripes.sum(Counter::DroppedAccesses), 5);
         assert_eq!(stripes.sum(Counter::Misses), 0);
+    }
+
+    #[test]
+    fn time_of_loads_is_summed_in_nanoseconds() {
+        let stripes = Stripes::new(1);
+        for (thread, counter, amount) in [
+            (0, Counter::LoadTime, 1_500_000_000),
+            (7, Counter::LoadTime, 500_000_001),
+            (0, Counter::Loads, 2),
+            (7, Counter::Refreshes, 1),
+        ] {
+            stripes.add(thread, counter, amount);
+        }
+        let mut stats = Stats::default();
+        stripes.add_to(&mut stats);
+        assert_eq!(stats.load_time, Duration::new(2, 1));
+        assert_eq!((stats.loads, stats.refreshes, stats.stale_hits), (2, 1, 0));
+        assert!(stats.to_string().contains("loads=2 load_failures=0 load_time=2.000000001s"));
     }
 
     #[test]
@@ -334,6 +426,15 @@ mod tests {
             invalidations: count,
             rejections: count,
             dropped_accesses: count,
+            loads: count,
+            load_failures: count,
+            load_time: Duration::from_secs(count),
+            load_waits: count,
+            load_handovers: count,
+            loads_discarded: count,
+            negative_hits: count,
+            stale_hits: count,
+            refreshes: count,
             retired_bytes: count,
             freed_bytes: count,
             maintenance_runs: count,
@@ -349,7 +450,8 @@ mod tests {
         assert_eq!(all(3) - all(7), all(0), "a reading of another cache");
         let uncounted = Stats { hits: None, misses: None, ..all(3) };
         assert_eq!((all(7) - uncounted).hit_ratio(), None);
-        assert!(!uncounted.to_string().contains("hit"), "{uncounted}");
+        let text = uncounted.to_string();
+        assert!(text.starts_with("inserts=") && !text.contains("hit_ratio"), "{text}");
         assert!(all(3).to_string().starts_with("hits=3 misses=3 hit_ratio=0.5000 inserts=3 "));
     }
 }

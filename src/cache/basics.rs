@@ -10,6 +10,7 @@ use super::options::Traits;
 use super::{Cache, Pinned};
 use crate::base::equivalent::Equivalent;
 use crate::base::error::Inserted;
+use crate::base::hash::KeyHash;
 use crate::reclaim;
 use crate::table::BucketProbe;
 
@@ -90,7 +91,20 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let hash = self.hash(key);
+        self.read_hashed(key, self.hash(key), reader)
+    }
+
+    /// As [`read`](Self::read), for a key whose hash is known.
+    #[inline(always)]
+    pub(super) fn read_hashed<Q, R>(
+        &self,
+        key: &Q,
+        hash: KeyHash,
+        reader: impl FnOnce(&V) -> R,
+    ) -> Option<R>
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
         let Some(guard) = reclaim::pin_fast() else {
             return self.read_slow(reclaim::pin(), BucketProbe::Inconclusive, key, hash, reader);
         };

@@ -9,24 +9,25 @@ use super::options::InsertOptions;
 use crate::base::error::{Inserted, Rejection};
 use crate::base::hash::KeyHash;
 use crate::engine::fills::OpenFill;
+use crate::engine::flight::Flight;
 use crate::engine::history::Absence;
 use crate::entry::EntryPtr;
 
 /// A fill that [`Cache::begin_fill`] has begun. Dropping it abandons the fill.
 #[must_use = "dropping a fill abandons it"]
-pub struct Fill<K> {
+pub struct Fill<K, V> {
     key: K,
-    open: OpenFill,
+    open: OpenFill<Flight<K, V>>,
 }
 
-impl<K> Fill<K> {
+impl<K, V> Fill<K, V> {
     /// The key for which a value is fetched.
     pub fn key(&self) -> &K {
         &self.key
     }
 }
 
-impl<K: fmt::Debug> fmt::Debug for Fill<K> {
+impl<K: fmt::Debug, V> fmt::Debug for Fill<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fill").field("key", &self.key).finish_non_exhaustive()
     }
@@ -63,7 +64,7 @@ where
     /// assert_eq!(cache.complete_fill(fill, row), Inserted::Rejected(Rejection::Stale));
     /// assert_eq!(cache.get("row"), None);
     /// ```
-    pub fn begin_fill(&self, key: &K) -> Fill<K>
+    pub fn begin_fill(&self, key: &K) -> Fill<K, V>
     where
         K: Clone,
     {
@@ -91,7 +92,7 @@ where
     ///
     /// # Complexity
     /// As `insert`, and O(open fills / 32) under a lock.
-    pub fn complete_fill(&self, fill: Fill<K>, value: V) -> Inserted {
+    pub fn complete_fill(&self, fill: Fill<K, V>, value: V) -> Inserted {
         self.complete_fill_with(fill, value, InsertOptions::new())
     }
 
@@ -99,12 +100,12 @@ where
     /// [`insert_with`](Self::insert_with).
     pub fn complete_fill_with(
         &self,
-        fill: Fill<K>,
+        fill: Fill<K, V>,
         value: V,
         options: InsertOptions<'_>,
     ) -> Inserted {
         let Fill { key, open } = fill;
-        if !open.is_of(&self.shared.engine.fills) || !open.confirm(|| ()) {
+        if !open.is_of(&self.shared.engine.fills) || !open.is_fresh() {
             return self.reject(Rejection::Stale);
         }
         match self.traits(options) {

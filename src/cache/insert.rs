@@ -12,6 +12,7 @@ use crate::base::hash::KeyHash;
 use crate::base::stats::Counter;
 use crate::buffer::write_buffer::{ChangeKind, Event};
 use crate::engine::fills::OpenFill;
+use crate::engine::flight::Flight;
 use crate::engine::history::Absence;
 use crate::engine::{Attempt, Incoming, Show};
 use crate::entry::{Entry, EntryPtr, Owned};
@@ -245,7 +246,7 @@ where
             let _loan = self.borrow_for(&new, weight, hash);
             return self.store_entry(new, hash, Some(EntryTtl::Default), |_| ());
         }
-        engine.fills.mark(hash);
+        engine.mark_changed(hash);
         let guard = reclaim::pin();
         let Ok((new, old)) = engine.table.upsert(new, |_, _| true, &guard) else {
             unreachable!("no attempt is declined")
@@ -389,7 +390,7 @@ where
         key: K,
         value: V,
         traits: Traits,
-        fill: Option<&OpenFill>,
+        fill: Option<&OpenFill<Flight<K, V>>>,
     ) -> Inserted {
         if self.is_within_removal() {
             return self.reject(Rejection::WithinListener);
@@ -398,7 +399,7 @@ where
         let engine = &self.shared.engine;
         if fill.is_none() {
             // Even if the key is present: the caller knows of a newer value than fills do.
-            engine.fills.mark(hash);
+            engine.mark_changed(hash);
         }
         if self.find(&key, hash, &reclaim::pin()).is_some() {
             return self.reject(Rejection::Present);
@@ -422,7 +423,7 @@ where
                 engine.attempt_unmarked(hash, &mut incoming, |change, incoming, guard| {
                     if fill.is_none() {
                         // Again: a fill may have begun while the last attempt was prepared.
-                        engine.fills.mark(hash);
+                        engine.mark_changed(hash);
                     }
                     // Not asked again: `answer` has what it said.
                     self.prepare(incoming.entry(), None, lifetime, &mut answer);
@@ -433,7 +434,11 @@ where
                     match engine.table.insert_if_absent(new, on_attempt, guard) {
                         Ok(new) => {
                             change.commit(Event::Inserted(new), RemovalCause::Explicit);
-                            if fill.is_some_and(|fill| !fill.confirm(|| new.confirm())) {
+                            let confirm = || {
+                                new.confirm();
+                                true
+                            };
+                            if fill.is_some_and(|fill| fill.confirm(confirm).is_none()) {
                                 return Attempt::Done(Absent::Stale(new));
                             }
                             self.count(Counter::Inserts, guard);
@@ -479,7 +484,7 @@ where
         }
         let hash = self.hash(&key);
         // Even if the key is absent: the caller knows of a newer value than fills do.
-        self.shared.engine.fills.mark(hash);
+        self.shared.engine.mark_changed(hash);
         if self.find(&key, hash, &reclaim::pin()).is_none() {
             return self.reject(Rejection::Absent);
         }

@@ -105,7 +105,7 @@ where
         mut note: impl FnMut(RemovedEntry),
     ) {
         let engine = &self.shared.engine;
-        engine.fills.mark_all();
+        engine.mark_all_changed();
         if engine.atomic.is_some() {
             return self.remove_each_notifying(condition, absence, note);
         }

@@ -89,7 +89,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// # Complexity
     /// O(1), however many entries carry the tag.
     pub fn invalidate_tag<T: AsRef<str> + ?Sized>(&self, tag: &T) -> bool {
-        self.shared.engine.fills.mark_all();
+        self.shared.engine.mark_all_changed();
         self.shared.settings.tags.invalidate(tag.as_ref())
     }
 

@@ -178,7 +178,7 @@ impl<K, V> Engine<K, V> {
         loop {
             if marks_fills {
                 // Before each attempt: a fill may begin while the last one is prepared.
-                self.fills.mark(hash);
+                self.mark_changed(hash);
             }
             let admitted = match (prepared.take(), &self.atomic) {
                 (None, Some(atomic)) => Self::enter_gate(atomic, hash)?,
@@ -372,7 +372,7 @@ impl<'e, K, V> Change<'e, K, V> {
 
     /// Cancels the reservation: the attempt has failed, and the table was not changed.
     #[inline]
-    fn cancel(&mut self) {
+    pub(crate) fn cancel(&mut self) {
         if let Some(listener) = &mut self.listener {
             listener.claim = None;
         }

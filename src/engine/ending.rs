@@ -104,6 +104,9 @@ impl<K, V> Engine<K, V> {
             }
         });
         free(batch);
+        if let Some(known) = &self.known {
+            known.end();
+        }
         memory::trim();
     }
 

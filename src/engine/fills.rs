@@ -1,17 +1,24 @@
 //! Open fills: keys for which a caller is fetching a value, to store it unless the key is changed
 //! meanwhile.
 //!
-//! A fill is open from [`Fills::open`] until it is dropped. A change marks the open fills of its key as
-//! stale before it changes the table; a change of all keys marks all fills. A fill that completes puts
-//! its entry into the table unconfirmed, so that no lookup sees the entry. Then it confirms the entry if
-//! the fill is not stale, under the lock under which fills are marked.
+//! A fill is open from [`Fills::open`] or [`Fills::join`] until it has stored its value or is dropped. A
+//! change marks the open fills of its key as stale before it changes the table; a change of all keys marks
+//! all fills. A fill that completes puts its entry into the table unconfirmed, so that no lookup sees the
+//! entry. Then it confirms the entry if the fill is not stale, under the lock under which fills are marked.
+//! Where a valid entry is to be replaced, the change of the table itself is made under that lock.
+//!
+//! A fill may have a *flight* ([`super::flight`]): then other callers that want the key wait for its
+//! value instead of fetching it too. A caller joins only a flight that is not stale. So whoever calls
+//! after a change has returned gets a value that was fetched after it. For each key at most one flight
+//! is open and not stale. The keys of flights are compared outside of the lock, because `Eq` is user code.
 //!
 //! | which is first | outcome |
 //! |---|---|
 //! | the change marks the fill | the fill is refused, and its entry was never visible |
 //! | the fill confirms its entry | the value is stored; the change of the table comes later and finds it |
 //!
-//! So a fill takes effect when its entry is confirmed. While no fill is open, marking costs one load.
+//! So a fill takes effect when its entry is confirmed, or when it replaces an entry. While no fill is open,
+//! marking costs one load.
 //!
 //! # Orderings
 //! `open` is `SeqCst` on both sides: a fill is counted before its user reads the data behind the value,
@@ -26,66 +33,150 @@ use std::sync::{Arc, OnceLock};
 use crossbeam_utils::CachePadded;
 
 use crate::base::hash::KeyHash;
-use crate::base::sync::{self, AtomicUsize, Mutex, Ordering};
+use crate::base::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
 
 /// The number of locks among which open fills are divided.
 const SHARDS: usize = if cfg!(larder_loom) { 1 } else { 32 };
 
-type FillShard = CachePadded<Mutex<Vec<FillState>>>;
+type FillShard<F> = CachePadded<Mutex<Vec<FillState<F>>>>;
 
-/// The open fills of one cache.
-pub(crate) struct Fills {
+/// The open fills of one cache, whose flights are of the type `F`.
+pub(crate) struct Fills<F> {
     open: AtomicUsize,
     last: AtomicUsize,
     /// Allocated with the first fill.
-    shards: OnceLock<Box<[FillShard]>>,
+    shards: OnceLock<Box<[FillShard<F>]>>,
 }
 
-struct FillState {
+struct FillState<F> {
     hash: KeyHash,
     number: usize,
     is_stale: bool,
+    /// What callers that want the key wait for, if this fill has a flight.
+    flight: Option<Arc<F>>,
 }
 
-/// One fill, open until it is dropped.
-pub(crate) struct OpenFill {
-    fills: Arc<Fills>,
+/// One fill, open until it has stored its value or is dropped.
+pub(crate) struct OpenFill<F> {
+    fills: Arc<Fills<F>>,
     pub(crate) hash: KeyHash,
     number: usize,
+    /// Whether the fill was taken out of its shard when it stored its value.
+    has_stored: AtomicBool,
 }
 
-impl Fills {
+/// The part of a caller in the flight that it has joined.
+pub(crate) enum Joined<F> {
+    /// No other caller was fetching a value for the key.
+    Leader(OpenFill<F>),
+    /// Another caller is.
+    Waiter(Arc<F>),
+}
+
+impl<F> Fills<F> {
     pub(crate) fn new() -> Arc<Self> {
-        let (open, last) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { open, last, shards: OnceLock::new() })
+        Arc::new(Self::with_open(0))
     }
 
-    fn shards(&self) -> &[FillShard] {
-        self.shards
-            .get_or_init(|| std::iter::repeat_with(FillShard::default).take(SHARDS).collect())
+    /// Fills whose marks always [say](Self::mark) that some are open.
+    pub(crate) fn always_open() -> Arc<Self> {
+        Arc::new(Self::with_open(1))
     }
 
-    fn shard(&self, hash: KeyHash) -> &Mutex<Vec<FillState>> {
+    fn with_open(open: usize) -> Self {
+        let (open, last) = (AtomicUsize::new(open), AtomicUsize::new(0));
+        Self { open, last, shards: OnceLock::new() }
+    }
+
+    fn shards(&self) -> &[FillShard<F>] {
+        let shard = || CachePadded::new(Mutex::new(Vec::new()));
+        self.shards.get_or_init(|| std::iter::repeat_with(shard).take(SHARDS).collect())
+    }
+
+    fn shard(&self, hash: KeyHash) -> &Mutex<Vec<FillState<F>>> {
         let shards = self.shards();
         // Neither the lowest bits, which choose a bucket, nor the highest, which choose a partition.
         &shards[hash.gate(shards.len())]
     }
 
-    pub(crate) fn open(self: &Arc<Self>, hash: KeyHash) -> OpenFill {
-        let number = self.last.fetch_add(1, Ordering::Relaxed);
-        sync::lock(self.shard(hash)).push(FillState { hash, number, is_stale: false });
-        // SeqCst: before the user reads the data behind the value; pairs with the load in `mark`.
-        self.open.fetch_add(1, Ordering::SeqCst);
-        OpenFill { fills: Arc::clone(self), hash, number }
+    /// Opens a fill without a flight.
+    pub(crate) fn open(self: &Arc<Self>, hash: KeyHash) -> OpenFill<F> {
+        let mut open = sync::lock(self.shard(hash));
+        let fill = self.push(&mut open, hash, None);
+        drop(open);
+        self.count(fill)
     }
 
-    /// Marks the open fills of that hash as stale, since its key is about to be changed.
+    /// Joins the flight of `hash` that `is_same` accepts and that is not stale; opens a fill with the flight
+    /// `new` if there is none. `is_same` is called under no lock.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        hash: KeyHash,
+        new: &Arc<F>,
+        is_same: impl Fn(&F) -> bool,
+    ) -> Joined<F> {
+        // Flights of other keys that have the same hash.
+        let mut others: Vec<Arc<F>> = Vec::new();
+        loop {
+            let mut open = sync::lock(self.shard(hash));
+            let is_known = |flight: &Arc<F>| others.iter().any(|other| Arc::ptr_eq(other, flight));
+            let unknown = open
+                .iter()
+                .filter(|open| open.hash == hash && !open.is_stale)
+                .filter_map(|open| open.flight.as_ref())
+                .find(|flight| !is_known(flight))
+                .map(Arc::clone);
+            let Some(flight) = unknown else {
+                let fill = self.push(&mut open, hash, Some(Arc::clone(new)));
+                drop(open);
+                return Joined::Leader(self.count(fill));
+            };
+            drop(open);
+            if is_same(&flight) {
+                return Joined::Waiter(flight);
+            }
+            others.push(flight);
+        }
+    }
+
+    fn push(
+        self: &Arc<Self>,
+        open: &mut Vec<FillState<F>>,
+        hash: KeyHash,
+        flight: Option<Arc<F>>,
+    ) -> OpenFill<F> {
+        let number = self.last.fetch_add(1, Ordering::Relaxed);
+        open.push(FillState { hash, number, is_stale: false, flight });
+        OpenFill { fills: Arc::clone(self), hash, number, has_stored: AtomicBool::new(false) }
+    }
+
+    fn count(&self, fill: OpenFill<F>) -> OpenFill<F> {
+        // SeqCst: before the user reads the data behind the value; pairs with the load in `mark`.
+        self.open.fetch_add(1, Ordering::SeqCst);
+        fill
+    }
+
+    /// Marks the fill of `flight` as stale: its bound has passed, and no caller joins it any more. Says
+    /// whether it was open and not stale.
+    pub(crate) fn give_up(&self, hash: KeyHash, flight: &Arc<F>) -> bool {
+        let mut open = sync::lock(self.shard(hash));
+        let is_its = |open: &&mut FillState<F>| {
+            open.flight.as_ref().is_some_and(|other| Arc::ptr_eq(other, flight))
+        };
+        let found = open.iter_mut().find(is_its);
+        found.is_some_and(|open| !std::mem::replace(&mut open.is_stale, true))
+    }
+
+    /// Marks the open fills of that hash as stale, since its key is about to be changed. Returns whether any
+    /// fills were open.
     #[inline]
-    pub(crate) fn mark(&self, hash: KeyHash) {
+    pub(crate) fn mark(&self, hash: KeyHash) -> bool {
         // SeqCst: after the user has changed the data behind the value; pairs with `open`.
-        if self.open.load(Ordering::SeqCst) > 0 {
+        let is_any_open = self.open.load(Ordering::SeqCst) > 0;
+        if is_any_open {
             self.mark_stale(hash);
         }
+        is_any_open
     }
 
     #[cold]
@@ -95,41 +186,60 @@ impl Fills {
     }
 
     /// As [`mark`](Self::mark), for all hashes.
-    pub(crate) fn mark_all(&self) {
+    pub(crate) fn mark_all(&self) -> bool {
         // SeqCst: as in `mark`.
-        if self.open.load(Ordering::SeqCst) > 0 {
+        let is_any_open = self.open.load(Ordering::SeqCst) > 0;
+        if is_any_open {
             for shard in self.shards() {
                 sync::lock(shard).iter_mut().for_each(|open| open.is_stale = true);
             }
         }
+        is_any_open
     }
 }
 
-impl OpenFill {
+impl<F> OpenFill<F> {
     /// Whether this is a fill of the cache that owns `fills`.
-    pub(crate) fn is_of(&self, fills: &Arc<Fills>) -> bool {
+    pub(crate) fn is_of(&self, fills: &Arc<Fills<F>>) -> bool {
         Arc::ptr_eq(&self.fills, fills)
     }
 
-    /// Calls `confirm` unless the fill is stale, under the lock that keeps it from becoming so. Returns
-    /// whether it called `confirm`.
-    pub(crate) fn confirm(&self, confirm: impl FnOnce()) -> bool {
+    /// Whether the key may still be filled. It may become stale at once.
+    pub(crate) fn is_fresh(&self) -> bool {
         let open = sync::lock(self.fills.shard(self.hash));
-        let is_fresh = open.iter().any(|open| open.number == self.number && !open.is_stale);
-        if is_fresh {
-            confirm();
+        open.iter().any(|open| open.number == self.number && !open.is_stale)
+    }
+
+    /// Calls `store` unless the fill is stale, under the lock that keeps it from becoming so. If `store`
+    /// says that it has stored the value, the fill is closed. Returns its answer; `None` if the fill is stale.
+    /// `store` must not panic, nor run user code.
+    pub(crate) fn confirm(&self, store: impl FnOnce() -> bool) -> Option<bool> {
+        let mut open = sync::lock(self.fills.shard(self.hash));
+        let own = open.iter().position(|open| open.number == self.number && !open.is_stale)?;
+        let has_stored = store();
+        let closed = has_stored.then(|| open.swap_remove(own));
+        drop(open);
+        if closed.is_some() {
+            // Relaxed: only the owner of the fill reads it.
+            self.has_stored.store(true, Ordering::Relaxed);
         }
-        is_fresh
+        // Drops the flight outside of the lock.
+        drop(closed);
+        Some(has_stored)
     }
 }
 
-impl Drop for OpenFill {
+impl<F> Drop for OpenFill<F> {
     fn drop(&mut self) {
-        let mut open = sync::lock(self.fills.shard(self.hash));
-        if let Some(own) = open.iter().position(|open| open.number == self.number) {
-            open.swap_remove(own);
+        // Relaxed: as in `confirm`.
+        if !self.has_stored.load(Ordering::Relaxed) {
+            let mut open = sync::lock(self.fills.shard(self.hash));
+            let own = open.iter().position(|open| open.number == self.number);
+            let closed = own.map(|own| open.swap_remove(own));
+            drop(open);
+            // Drops the flight, with a key, outside of the lock.
+            drop(closed);
         }
-        drop(open);
         // Release: a change that no longer sees the fill sees what it has stored; pairs with the load in
         // `mark`.
         self.fills.open.fetch_sub(1, Ordering::Release);
@@ -140,25 +250,50 @@ impl Drop for OpenFill {
 mod tests {
     use super::*;
 
+    const fn hash(raw: u64) -> KeyHash {
+        KeyHash::from_raw(raw)
+    }
+
     #[test]
     fn a_fill_is_stale_once_its_hash_was_marked_and_leaves_nothing_behind() {
-        let fills = Fills::new();
-        fills.mark(KeyHash::from_raw(1));
+        let fills: Arc<Fills<()>> = Fills::new();
+        fills.mark(hash(1));
         fills.mark_all();
-        let (first, second, other) = (
-            fills.open(KeyHash::from_raw(1)),
-            fills.open(KeyHash::from_raw(1)),
-            fills.open(KeyHash::from_raw(2)),
-        );
-        assert!(first.confirm(|| ()));
-        fills.mark(KeyHash::from_raw(1));
-        assert!(!first.confirm(|| unreachable!()) && !second.confirm(|| unreachable!()));
-        assert!(other.confirm(|| ()) && fills.open(KeyHash::from_raw(1)).confirm(|| ()));
+        let (first, second, other) =
+            (fills.open(hash(1)), fills.open(hash(1)), fills.open(hash(2)));
+        assert_eq!(first.confirm(|| false), Some(false));
+        assert!(first.is_fresh());
+        fills.mark(hash(1));
+        assert_eq!(first.confirm(|| unreachable!()), None);
+        assert_eq!(second.confirm(|| unreachable!()), None);
+        assert_eq!(other.confirm(|| true), Some(true));
+        assert!(!other.is_fresh(), "it has stored its value");
+        let last = fills.open(hash(1));
+        assert!(last.is_fresh());
         fills.mark_all();
-        assert!(!other.confirm(|| unreachable!()));
+        assert!(!last.is_fresh());
         assert!(other.is_of(&fills) && !other.is_of(&Fills::new()));
-        drop((first, second, other));
+        drop((first, second, other, last));
         assert_eq!(fills.open.load(Ordering::Relaxed), 0);
         assert!(fills.shards().iter().all(|shard| sync::lock(shard).is_empty()));
+    }
+
+    #[test]
+    fn callers_join_the_flight_of_their_key_unless_it_is_stale() {
+        let fills: Arc<Fills<u64>> = Fills::new();
+        let join = |key: u64| fills.join(hash(1), &Arc::new(key), |other| *other == key);
+        let Joined::Leader(first) = join(1) else { panic!("no flight is open") };
+        let Joined::Leader(_other) = join(2) else { panic!("only the hash is the same") };
+        let Joined::Waiter(flight) = join(1) else { panic!("the key is being fetched") };
+        assert_eq!(*flight, 1);
+        fills.mark(hash(1));
+        let Joined::Leader(second) = join(1) else { panic!("the flight was stale") };
+        assert!(matches!(join(1), Joined::Waiter(_)));
+        assert!(!first.is_fresh() && second.is_fresh());
+        let Joined::Waiter(flight) = join(1) else { panic!("the second flight is open") };
+        assert!(fills.give_up(hash(1), &flight) && !fills.give_up(hash(1), &flight));
+        assert!(matches!(join(1), Joined::Leader(_)));
+        drop((first, second));
+        assert!(!fills.give_up(hash(1), &flight), "it has ended");
     }
 }

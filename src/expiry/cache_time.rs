@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clock::{Clock, CoarseClock, MonotonicClock, SLACK_NS};
 use super::ticking::{self, TickingClock};
@@ -72,6 +73,19 @@ impl DeadlineBound {
             }
         }
     }
+}
+
+/// How often a thread that waits for a time has to read a clock that does not simply follow the system's.
+pub(crate) const SLICE: Duration = Duration::from_millis(1);
+
+/// A time in the terms of a clock, in nanoseconds.
+pub(crate) enum ClockReading {
+    /// Of the system's monotonic clock.
+    System(u64),
+    /// Of a clock that shows the system's monotonic time as of a few milliseconds ago.
+    LaggingSystem(u64),
+    /// Of a user's clock.
+    Custom(Arc<dyn Clock>, u64),
 }
 
 impl CacheTime {
@@ -156,6 +170,29 @@ impl CacheTime {
         !matches!(self.clock, ClockKind::Custom(_))
     }
 
+    /// How long a thread that waits until the cache's time is `remaining_ns` further may sleep before it
+    /// must read the time again. Exact by the system's monotonic clock. A clock that is read coarsely may
+    /// lag, so a short time is rounded up to a [`SLICE`]; a user's clock, which may be moved at any time, has
+    /// to be read after each slice.
+    pub(crate) fn real_wait_for(&self, remaining_ns: u64) -> Duration {
+        let remaining = Duration::from_nanos(remaining_ns);
+        match &self.clock {
+            ClockKind::Monotonic => remaining,
+            ClockKind::Coarse | ClockKind::Ticking(_) => remaining.max(SLICE),
+            ClockKind::Custom(_) => SLICE,
+        }
+    }
+
+    /// Which clock shows when the cache's time is `time_ns`, and what it shows then.
+    pub(crate) fn reading_at(&self, time_ns: u64) -> ClockReading {
+        let reading_ns = self.start_ns.saturating_add(time_ns.saturating_sub(1));
+        match &self.clock {
+            ClockKind::Monotonic => ClockReading::System(reading_ns),
+            ClockKind::Coarse | ClockKind::Ticking(_) => ClockReading::LaggingSystem(reading_ns),
+            ClockKind::Custom(clock) => ClockReading::Custom(Arc::clone(clock), reading_ns),
+        }
+    }
+
     /// How often the clock has panicked.
     pub(crate) fn panics(&self) -> u64 {
         self.panics.load(Ordering::Relaxed)
@@ -231,5 +268,40 @@ mod tests {
         assert!(!time.bound_ahead(0).is_surely_at_most(u64::MAX - 1));
         assert!(matches!(ClockKind::of(CoarseClock), ClockKind::Coarse));
         assert!(matches!(ClockKind::of(MonotonicClock), ClockKind::Monotonic));
+    }
+
+    #[test]
+    fn a_thread_may_sleep_until_a_time_of_the_system_and_for_a_slice_by_other_clocks() {
+        let exact = CacheTime::new(ClockKind::Monotonic);
+        assert_eq!(exact.real_wait_for(5), Duration::from_nanos(5));
+        let ticking = ClockKind::of(TickingClock::new());
+        for lagging in [CacheTime::new(ClockKind::Coarse), CacheTime::new(ticking)] {
+            assert_eq!(lagging.real_wait_for(5), SLICE);
+            assert_eq!(lagging.real_wait_for(SECOND), Duration::from_secs(1));
+        }
+        let custom = CacheTime::new(ClockKind::of(FakeClock::new()));
+        assert_eq!(custom.real_wait_for(5), SLICE);
+        assert_eq!(custom.real_wait_for(u64::MAX), SLICE);
+    }
+
+    #[test]
+    fn the_clock_shows_its_reading_when_the_time_has_come() {
+        let exact = CacheTime::new(ClockKind::Monotonic);
+        let ClockReading::System(shown) = exact.reading_at(exact.now_ns() + SECOND) else {
+            panic!("the time is the system's");
+        };
+        let now = system_time::now_ns();
+        assert!(now < shown && shown <= now + SECOND);
+        let coarse = CacheTime::new(ClockKind::Coarse);
+        assert!(matches!(coarse.reading_at(1), ClockReading::LaggingSystem(shown) if shown <= now));
+
+        let clock = FakeClock::new();
+        clock.set(Duration::from_secs(5));
+        let custom = CacheTime::new(ClockKind::of(clock.clone()));
+        clock.advance(Duration::from_secs(2));
+        let ClockReading::Custom(own, shown) = custom.reading_at(custom.now_ns()) else {
+            panic!("the time is a user's");
+        };
+        assert_eq!((own.now_ns(), shown), (7 * SECOND, 7 * SECOND));
     }
 }

@@ -12,12 +12,12 @@ use crate::table::Table;
 /// A table with fills.
 pub struct Filled {
     table: Table<u64, Watched>,
-    fills: Arc<Fills>,
+    fills: Arc<Fills<()>>,
     keep: Keep,
 }
 
 /// A fill that has begun.
-pub struct Begun(OpenFill);
+pub struct Begun(OpenFill<()>);
 
 impl Default for Filled {
     fn default() -> Self {
@@ -36,7 +36,11 @@ impl Filled {
         new.as_ptr().set_unconfirmed();
         let Ok(new) = self.table.insert_if_absent(new, |_| true, &pin()) else { return false };
         self.keep.keep(new);
-        let is_stored = fill.0.confirm(|| new.confirm());
+        let confirm = || {
+            new.confirm();
+            true
+        };
+        let is_stored = fill.0.confirm(confirm).is_some();
         if !is_stored {
             self.table.remove_entry(new, &pin());
         }

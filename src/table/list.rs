@@ -318,6 +318,32 @@ impl SplitList {
         true
     }
 
+    /// Replaces this very entry by `new`, which has its hash and its key, unless another thread
+    /// removed or replaced it before. It compares no keys, so it calls no user code.
+    pub(super) unsafe fn replace_entry(&self, old: NonNull<Header>, new: NonNull<Header>) -> bool {
+        // SAFETY: passed on; the caller names an entry of this list that is not retired.
+        let old_header = unsafe { old.as_ref() };
+        // SAFETY: the caller owns `new`.
+        let new_header = unsafe { new.as_ref() };
+        debug_assert!(old_header.hash() == new_header.hash(), "the position is that of one hash");
+        let mut next = old_header.next.load();
+        loop {
+            if next.is_deleted() {
+                return false;
+            }
+            new_header.next.set(next);
+            // One CAS publishes `new` and deletes `old`, as in `swap`.
+            match old_header.next.replace(next, LinkWord::entry(new.cast()).deleted()) {
+                Ok(()) => break,
+                // Only what follows `old` has changed, or the next round sees that `old` is deleted.
+                Err(now) => next = now,
+            }
+        }
+        // SAFETY: passed on.
+        unsafe { self.unlink_deleted(old) };
+        true
+    }
+
     /// Takes a deleted entry out of the list. Once this has returned, no walk that starts later
     /// meets the entry, so it may be retired.
     #[inline]

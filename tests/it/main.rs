@@ -16,6 +16,7 @@ mod building;
 mod extremes;
 mod bulk;
 mod iteration;
+mod loading;
 mod invalidation;
 mod expiry;
 mod eviction;

@@ -11,7 +11,7 @@ use larder::{
 
 use super::inline;
 
-type Begun = Arc<Mutex<Option<Fill<u32>>>>;
+type Begun = Arc<Mutex<Option<Fill<u32, u32>>>>;
 
 /// A cache whose listener begins a fill of the key that leaves.
 fn filling() -> (Cache<u32, u32>, Begun) {

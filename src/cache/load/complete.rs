@@ -1,0 +1,259 @@
+//! How a load ends: what its value is stored with, and how it is stored unless the key was changed.
+#![forbid(unsafe_code)]
+
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+
+use super::options::{Load, LoadSettings, Loaded};
+use crate::base::cause::RemovalCause;
+use crate::base::error::{Inserted, Rejection};
+use crate::base::load_error::LoadError;
+use crate::base::stats::Counter;
+use crate::buffer::write_buffer::{ChangeKind, Event};
+use crate::cache::Cache;
+use crate::cache::options::{InsertOptions, Traits};
+use crate::engine::fills::OpenFill;
+use crate::engine::flight::{Flight, Leader, Outcome, SharedError};
+use crate::engine::history::Absence;
+use crate::engine::{Attempt, Incoming};
+use crate::entry::{Entry, EntryPtr};
+use crate::listener::MustNotWait;
+use crate::reclaim;
+use crate::table::AttemptStage;
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// Ends a load that began at `started_ns`, and whose loader has returned `loaded`: stores the value, unless
+    /// the key was changed since the load began, and tells the waiters.
+    pub(super) fn complete_load<E>(
+        &self,
+        leader: Leader<K, V>,
+        started_ns: u64,
+        options: InsertOptions<'_>,
+        load: Option<&Load<K, V>>,
+        loaded: Result<Loaded<V>, E>,
+    ) -> Result<Option<V>, LoadError<E>>
+    where
+        K: Clone,
+        V: Clone,
+        E: Send + Sync + 'static,
+    {
+        self.count_load(started_ns, loaded.is_err());
+        let value = match loaded {
+            Ok(Loaded::Store(value)) => value,
+            Ok(Loaded::Reject(value)) => {
+                leader.end(|| Outcome::Value(value.clone()));
+                return Ok(Some(value));
+            }
+            Ok(Loaded::NotModified) => match load.and_then(Load::stale) {
+                Some(value) => value.clone(),
+                // The leader is dropped: a waiter loads for itself.
+                None => return Err(LoadError::NotLoaded),
+            },
+            Ok(Loaded::Missing) => {
+                if let Some(missing) = &self.shared.settings.missing {
+                    let ttl = load.and_then(|load| load.take_settings().ttl).or(options.ttl);
+                    missing.store(leader.key().clone(), ttl, leader.fill());
+                }
+                leader.end(|| Outcome::Missing);
+                return Ok(None);
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                leader.end(|| Outcome::Failed(Arc::clone(&error) as SharedError));
+                return Err(LoadError::Failed(error));
+            }
+        };
+        let settings = load.map(Load::take_settings).unwrap_or_default();
+        match self.load_traits(options, settings) {
+            Ok(traits) => {
+                let key = leader.key().clone();
+                let stored = self.store_loaded(key, value.clone(), traits, leader.fill());
+                if stored == Inserted::Rejected(Rejection::Stale) {
+                    self.count(Counter::LoadsDiscarded, &reclaim::pin());
+                }
+            }
+            Err(rejection) => {
+                self.reject_and_note(rejection, leader.fill().hash);
+            }
+        }
+        leader.end(|| Outcome::Value(value.clone()));
+        Ok(Some(value))
+    }
+
+    /// Ends a load that began at `started_ns`, and that has failed with an error that others share.
+    pub(super) fn fail_load<E>(&self, leader: Leader<K, V>, started_ns: u64, error: &Arc<E>)
+    where
+        E: Send + Sync + 'static,
+    {
+        self.count_load(started_ns, true);
+        leader.end(|| Outcome::Failed(Arc::clone(error) as SharedError));
+    }
+
+    fn count_load(&self, started_ns: u64, has_failed: bool) {
+        let taken_ns = self.now_ns().saturating_sub(started_ns);
+        let guard = reclaim::pin();
+        self.shared.engine.counters.add(guard.thread(), Counter::LoadTime, taken_ns);
+        if has_failed {
+            self.count(Counter::LoadFailures, &guard);
+        }
+    }
+
+    /// What a loaded value is stored with.
+    fn load_traits(
+        &self,
+        options: InsertOptions<'_>,
+        settings: LoadSettings,
+    ) -> Result<Traits, Rejection> {
+        let LoadSettings { ttl, tags, is_unevictable } = settings;
+        let options = match ttl {
+            Some(ttl) => options.ttl(ttl),
+            None => options,
+        };
+        let options = if is_unevictable { options.unevictable() } else { options };
+        match tags {
+            None => self.traits(options),
+            Some(tags) => {
+                let tags = self.hold_tags(tags)?;
+                Ok(Traits { tags, ..self.traits(options.tags(&[]))? })
+            }
+        }
+    }
+
+    /// Stores a value that was loaded under `fill`, in place of the entry of the key, if there is one, unless
+    /// the key was changed since the fill was opened.
+    ///
+    /// An absent key is stored as any fill is: unconfirmed at first. An entry is replaced, by one step of
+    /// the table, while the lock is held under which fills become stale. That step compares no keys, so no
+    /// user code runs under the lock.
+    pub(in crate::cache) fn store_loaded(
+        &self,
+        key: K,
+        value: V,
+        traits: Traits,
+        fill: &OpenFill<Flight<K, V>>,
+    ) -> Inserted {
+        if self.is_within_removal() {
+            return self.reject(Rejection::WithinListener);
+        }
+        let hash = fill.hash;
+        let engine = &self.shared.engine;
+        let weight = match self.weigh(&key, &value, hash) {
+            Ok(weight) => weight,
+            Err(rejection) => return self.reject_and_note(rejection, hash),
+        };
+        let lifetime = traits.lifetime;
+        let new = self.make(hash, weight.units, key, value, traits);
+        let _loan = self.borrow_for(&new, weight, hash);
+        let mut answer = None;
+        let mut incoming = Incoming::new(new, Some(lifetime));
+        let stored = engine.attempt_unmarked(hash, &mut incoming, |change, incoming, guard| {
+            let key = incoming.entry().key();
+            let found = engine.table.get(hash, |stored| stored == key, guard);
+            let Some((old, entry)) = found else {
+                self.prepare(incoming.entry(), None, lifetime, &mut answer);
+                let new = incoming.take();
+                new.as_ptr().set_unconfirmed();
+                let on_attempt = |stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
+                    change.on_attempt(stage, |_, _| Some(ChangeKind::Insert))
+                };
+                return match engine.table.insert_if_absent(new, on_attempt, guard) {
+                    Ok(new) => {
+                        change.commit(Event::Inserted(new), RemovalCause::Explicit);
+                        let confirm = || {
+                            new.confirm();
+                            true
+                        };
+                        if fill.confirm(confirm).is_none() {
+                            return Attempt::Done(StoredLoad::Unconfirmed(new));
+                        }
+                        self.count(Counter::Inserts, guard);
+                        Attempt::Done(StoredLoad::Stored(Inserted::Added))
+                    }
+                    Err((unused, _)) => {
+                        incoming.put_back(unused);
+                        Attempt::Retry
+                    }
+                };
+            };
+            // Before the listener is notified, as it then has to leave.
+            if !fill.is_fresh() && change.notified().is_none() {
+                return Attempt::Done(StoredLoad::Stale);
+            }
+            if change.must_notify(old, || self.cause_now(old, RemovalCause::Replaced)) {
+                return Attempt::Retry;
+            }
+            self.prepare(incoming.entry(), Some((old, entry)), lifetime, &mut answer);
+            if !change.reserve(ChangeKind::Replace) {
+                return Attempt::Retry;
+            }
+            let mut new = Some(incoming.take());
+            let mut replaced = None;
+            let confirmed = fill.confirm(|| {
+                let Some(entry) = new.take() else { return false };
+                // An earlier attempt may have hidden it.
+                entry.as_ptr().confirm();
+                match engine.table.replace_entry(old, entry, guard) {
+                    Ok(shared) => replaced = Some(shared),
+                    Err(unused) => new = Some(unused),
+                }
+                replaced.is_some()
+            });
+            if let Some(new) = replaced {
+                let cause = change.cause_of(old, || self.cause_of(old, RemovalCause::Replaced));
+                change.commit(Event::Replaced { new, old }, cause);
+                self.count_removal(old, cause, guard);
+                if cause == RemovalCause::Replaced {
+                    return Attempt::Done(StoredLoad::Stored(Inserted::Replaced));
+                }
+                self.count(Counter::Inserts, guard);
+                return Attempt::Done(StoredLoad::Stored(Inserted::Added));
+            }
+            change.cancel();
+            if let Some(unused) = new {
+                incoming.put_back(unused);
+            }
+            if confirmed.is_some() {
+                // Another thread has changed the table, without marking the fill: maintenance, or a fill.
+                return Attempt::Retry;
+            }
+            if change.notified().is_some() {
+                // The listener was notified that the entry leaves, so it must.
+                change.reserve_pinned(ChangeKind::Remove);
+                if engine.table.remove_entry(old, guard) {
+                    self.note_removed(change, old, Absence::Removed, guard);
+                } else {
+                    change.cancel();
+                }
+            }
+            Attempt::Done(StoredLoad::Stale)
+        });
+        match stored {
+            Ok(StoredLoad::Stored(inserted)) => inserted,
+            Ok(StoredLoad::Stale) => self.reject(Rejection::Stale),
+            Ok(StoredLoad::Unconfirmed(unconfirmed)) => self.reject_stale(unconfirmed, hash),
+            Err(MustNotWait) => self.reject(Rejection::WithinListener),
+        }
+    }
+
+    /// For how long a load goes on before its waiters give it up.
+    pub(super) fn load_timeout_ns(&self) -> u64 {
+        60_000_000_000
+    }
+
+    /// The time of the cache.
+    pub(super) fn now_ns(&self) -> u64 {
+        self.shared.engine.timing.time.now_ns()
+    }
+}
+
+/// The result of an attempt to store a loaded value.
+enum StoredLoad {
+    Stored(Inserted),
+    Stale,
+    /// The fill has become stale: its entry is in the table, but invisible.
+    Unconfirmed(EntryPtr),
+}

@@ -1,0 +1,243 @@
+//! A flight: one run of a loader for a key, and the callers that wait for what it loads.
+//!
+//! The caller that opens a flight ([`Fills::join`]) is its leader, for as long as the flight lasts, and runs
+//! its own loader. The others are waiters.
+//!
+//! | state | left by | to |
+//! |---|---|---|
+//! | open | the leader, whose loader has returned | ended: a value, nothing, or an error |
+//! | open | the drop of the leader: its loader panicked, or its future was dropped | ended: abandoned |
+//! | open | a waiter that sees the flight's bound pass, or a change of the key | stale: no caller joins any more |
+//! | stale | as open | ended |
+//! | ended | none | |
+//!
+//! Hand-over needs no state: a waiter whose flight was abandoned, or has passed its bound, joins the fills
+//! anew. The first to do so leads a new flight, with its own loader, and the others wait for that. So a
+//! leader that vanishes delays the waiters, and cannot make one of them wait for ever. What a stale flight
+//! loads goes to its waiters, who called before the change had returned; the cache does not keep it.
+//!
+//! # Locks and user code
+//! The lock of a flight is held to move a few words. Values are cloned, and wakers are cloned, called and
+//! dropped, outside of it.
+//!
+//! # Re-entrancy
+//! A flight notes which thread runs, or polls, its loader at the moment. A call for its key on that thread
+//! comes from within the loader, and would wait for itself.
+//!
+//! # Orderings
+//! The lock orders the outcome before the waiters that read it. `runner` is relaxed: a thread compares it with
+//! its own address, which no other thread stores. [`Leader::end`] skips the lock if it has the only reference
+//! to the flight: references are made under the shard's lock of the fills, from which the flight was
+//! taken out.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::ptr;
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::fills::{Fills, Joined, OpenFill};
+use crate::base::hash::KeyHash;
+use crate::base::panics::contain;
+use crate::base::sync::{self, AtomicUsize, Mutex, Ordering};
+
+/// One run of a loader for `key`.
+pub(crate) struct Flight<K, V> {
+    pub(crate) key: K,
+    /// The cache's time after which waiters give the flight up.
+    pub(crate) until_ns: u64,
+    /// The address of a thread-local of the thread that runs the loader at the moment, or 0.
+    runner: AtomicUsize,
+    state: Mutex<FlightState<V>>,
+}
+
+struct FlightState<V> {
+    outcome: Option<Arc<Outcome<V>>>,
+    waiters: Vec<(usize, Waker)>,
+    last_waiter: usize,
+}
+
+/// What a loader's error is shared as.
+pub(crate) type SharedError = Arc<dyn Any + Send + Sync>;
+
+/// How a flight has ended.
+pub(crate) enum Outcome<V> {
+    Value(V),
+    /// The loader has found that there is no value.
+    Missing,
+    Failed(SharedError),
+    /// The leader has vanished.
+    Abandoned,
+}
+
+/// The leader's part of a flight. Dropping it abandons the flight.
+pub(crate) struct Leader<K, V> {
+    flight: Arc<Flight<K, V>>,
+    /// Open until the flight ends.
+    fill: Option<OpenFill<Flight<K, V>>>,
+}
+
+/// A waiter's part of a flight. Dropping it ends the waiting.
+pub(crate) struct Waiter<K, V> {
+    flight: Arc<Flight<K, V>>,
+    /// Its number among the waiters; 0 if it has left no waker yet.
+    number: usize,
+}
+
+/// What a caller has to do in the flight of its key.
+pub(crate) enum Role<K, V> {
+    Leader(Leader<K, V>),
+    Waiter(Waiter<K, V>),
+}
+
+/// While this exists, the thread runs the loader of a flight.
+pub(crate) struct Running<'f> {
+    runner: &'f AtomicUsize,
+}
+
+impl<K: Eq, V> Fills<Flight<K, V>> {
+    /// Joins the flight of `key`, or opens one that waiters give up at `until_ns`. Calls `Eq` under no lock.
+    pub(crate) fn join_flight(
+        self: &Arc<Self>,
+        hash: KeyHash,
+        key: K,
+        until_ns: u64,
+    ) -> Role<K, V> {
+        let new = Arc::new(Flight::new(key, until_ns));
+        match self.join(hash, &new, |other| other.key == new.key) {
+            Joined::Leader(fill) => Role::Leader(Leader { flight: new, fill: Some(fill) }),
+            Joined::Waiter(flight) => Role::Waiter(Waiter { flight, number: 0 }),
+        }
+    }
+}
+
+impl<K, V> Fills<Flight<K, V>> {
+    /// Leads a flight that no caller joins.
+    pub(crate) fn lead_alone(self: &Arc<Self>, hash: KeyHash, key: K) -> Leader<K, V> {
+        let flight = Arc::new(Flight::new(key, u64::MAX));
+        Leader { flight, fill: Some(self.open(hash)) }
+    }
+}
+
+impl<K, V> Flight<K, V> {
+    fn new(key: K, until_ns: u64) -> Self {
+        let state = FlightState { outcome: None, waiters: Vec::new(), last_waiter: 0 };
+        Self { key, until_ns, runner: AtomicUsize::new(0), state: Mutex::new(state) }
+    }
+}
+
+impl<K, V> Leader<K, V> {
+    pub(crate) fn key(&self) -> &K {
+        &self.flight.key
+    }
+
+    /// The fill under which the value is stored.
+    pub(crate) fn fill(&self) -> &OpenFill<Flight<K, V>> {
+        self.fill.as_ref().expect("taken only at the end")
+    }
+
+    /// Notes that this thread runs, or polls, the loader, until the result is dropped.
+    pub(crate) fn run(&self) -> Running<'_> {
+        self.flight.runner.store(this_thread(), Ordering::Relaxed);
+        Running { runner: &self.flight.runner }
+    }
+
+    /// Ends the flight: no caller joins it any more, and its waiters go on with the outcome, which is made
+    /// only if there are any.
+    pub(crate) fn end(mut self, outcome: impl FnOnce() -> Outcome<V>) {
+        self.end_with(outcome);
+    }
+
+    fn end_with(&mut self, outcome: impl FnOnce() -> Outcome<V>) {
+        let Some(fill) = self.fill.take() else { return };
+        // Takes the flight out of the fills, if its value was not stored.
+        drop(fill);
+        if Arc::strong_count(&self.flight) == 1 {
+            return;
+        }
+        let outcome = Arc::new(outcome());
+        let waiters = {
+            let mut state = sync::lock(&self.flight.state);
+            state.outcome = Some(outcome);
+            std::mem::take(&mut state.waiters)
+        };
+        for (_, waker) in waiters {
+            // A waker is user code; a panic of one must not keep the others asleep.
+            contain(|| waker.wake());
+        }
+    }
+}
+
+impl<K, V> Drop for Leader<K, V> {
+    fn drop(&mut self) {
+        self.end_with(|| Outcome::Abandoned);
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.runner.store(0, Ordering::Relaxed);
+    }
+}
+
+impl<K, V> Waiter<K, V> {
+    /// The cache's time at which the flight may be given up.
+    pub(crate) fn until_ns(&self) -> u64 {
+        self.flight.until_ns
+    }
+
+    /// Whether the call comes from within the loader of the flight.
+    pub(crate) fn is_within_loader(&self) -> bool {
+        self.flight.runner.load(Ordering::Relaxed) == this_thread()
+    }
+
+    /// The outcome, if the flight has ended; otherwise leaves `waker` to be woken then.
+    pub(crate) fn poll(&mut self, waker: Waker) -> Option<Arc<Outcome<V>>> {
+        let mut state = sync::lock(&self.flight.state);
+        let outcome = state.outcome.clone();
+        let unused = if outcome.is_some() {
+            Some(waker)
+        } else if let Some(own) = state.waiters.iter_mut().find(|own| own.0 == self.number) {
+            Some(std::mem::replace(&mut own.1, waker))
+        } else {
+            state.last_waiter += 1;
+            self.number = state.last_waiter;
+            state.waiters.push((self.number, waker));
+            None
+        };
+        drop(state);
+        // User code.
+        drop(unused);
+        outcome
+    }
+
+    /// Gives the flight up, whose bound has passed: no caller joins it any more.
+    pub(crate) fn give_up(&self, hash: KeyHash, fills: &Fills<Flight<K, V>>) {
+        fills.give_up(hash, &self.flight);
+    }
+}
+
+impl<K, V> Drop for Waiter<K, V> {
+    fn drop(&mut self) {
+        if self.number != 0 {
+            let mut state = sync::lock(&self.flight.state);
+            let own = state.waiters.iter().position(|own| own.0 == self.number);
+            let own = own.map(|own| state.waiters.swap_remove(own));
+            drop(state);
+            drop(own);
+        }
+    }
+}
+
+/// A number that no other thread has as long as this one lives.
+fn this_thread() -> usize {
+    #[cfg(not(larder_loom))]
+    thread_local! {
+        static PLACE: u8 = const { 0 };
+    }
+    #[cfg(larder_loom)]
+    loom::thread_local! {
+        static PLACE: u64 = 0;
+    }
+    PLACE.with(|place| ptr::from_ref(place).addr())
+}

@@ -1,0 +1,37 @@
+//! What a cache knows of keys beside their entries, which a change of a key makes it forget.
+#![forbid(unsafe_code)]
+
+use super::Engine;
+use crate::base::hash::KeyHash;
+
+/// Knowledge of keys that are not in the table.
+pub(crate) trait KnownKeys: Send + Sync {
+    /// Forgets the keys of that hash.
+    fn forget(&self, hash: KeyHash);
+    /// Forgets all keys.
+    fn forget_all(&self);
+    /// Drops all keys, since the cache ends.
+    fn end(&self);
+}
+
+impl<K, V> Engine<K, V> {
+    /// Marks the open fills of that hash as stale, since its key is about to be changed, and forgets what is
+    /// known of it.
+    #[inline]
+    pub(crate) fn mark_changed(&self, hash: KeyHash) {
+        if self.fills.mark(hash)
+            && let Some(known) = &self.known
+        {
+            known.forget(hash);
+        }
+    }
+
+    /// As [`mark_changed`](Self::mark_changed), for all keys.
+    pub(crate) fn mark_all_changed(&self) {
+        if self.fills.mark_all()
+            && let Some(known) = &self.known
+        {
+            known.forget_all();
+        }
+    }
+}
