@@ -104,10 +104,9 @@ where
     {
         let mut results: Vec<Option<Result<V, LoadError<E>>>> = Vec::with_capacity(keys.len());
         let mut waiting = Vec::new();
-        for (at, key) in keys.iter().enumerate() {
-            let hash = self.hash(key);
-            let found = self.get_hashed(key, hash);
+        for (at, (key, found)) in keys.iter().zip(self.get_many(keys)).enumerate() {
             if found.is_none() {
+                let hash = self.hash(key);
                 waiting.push((at, Flow::new(self, key, hash, Answers::Value, u64::MAX)));
             }
             results.push(found.map(Ok));
