@@ -352,6 +352,23 @@ fn an_iterator_that_promises_nothing_is_asked_once_all_before_is_inserted() {
 }
 
 #[test]
+fn promised_pairs_are_read_ahead_in_a_large_table_only() {
+    let lens = |capacity: usize| {
+        let builder = Cache::<u64, u64>::builder().capacity(capacity).initial_capacity(capacity);
+        let cache = builder.maintenance(Maintenance::Inline).build().unwrap();
+        let mut lens = Vec::new();
+        cache.insert_many((0..130).map(|key| {
+            lens.push(cache.len());
+            (key, key)
+        }));
+        [0, 1, 63, 64, 127, 128, 129].map(|at| lens[at])
+    };
+    assert_eq!(lens(1_000), [0, 1, 63, 64, 127, 128, 129]);
+    // The last two are too few to be read ahead.
+    assert_eq!(lens(LARGE), [0, 0, 0, 64, 64, 128, 129]);
+}
+
+#[test]
 fn an_iterator_may_give_less_than_it_promises() {
     struct Boasting(std::ops::Range<u64>);
     impl Iterator for Boasting {
