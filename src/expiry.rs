@@ -35,7 +35,9 @@ mod cache_time;
 pub(crate) mod ticking;
 pub(crate) mod clock;
 
-pub(crate) use cache_time::{CacheTime, ClockKind, ClockReading, SLICE};
+pub(crate) use cache_time::{CacheTime, ClockKind};
+#[cfg(not(larder_loom))]
+pub(crate) use cache_time::{ClockReading, SLICE};
 pub use clock::{Clock, CoarseClock, MonotonicClock};
 pub use ticking::TickingClock;
 pub(crate) use timers::Timers;
