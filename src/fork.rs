@@ -148,3 +148,9 @@ static HOOK: Hook = Hook { rank: 0, hold: || Box::new(HeldForkLocks(Some(ForkLoc
 pub(crate) fn prepare() {
     at_fork::register(&HOOK);
 }
+
+#[cfg(test)]
+#[path = "../tests/support/child.rs"]
+mod child;
+#[cfg(test)]
+mod tests;
