@@ -150,7 +150,6 @@ pub(crate) fn prepare() {
 }
 
 #[cfg(test)]
-#[path = "../tests/support/child.rs"]
 mod child;
 #[cfg(test)]
 mod tests;
