@@ -118,14 +118,16 @@ struct Readme;
 pub use crate::base::cause::RemovalCause;
 pub use crate::base::equivalent::Equivalent;
 pub use crate::base::error::{
-    BuildError, FlushError, Inserted, ParsePolicyError, RegisterError, Rejection, ResizeError,
+    BuildError, CounterError, FlushError, Inserted, ParsePolicyError, RegisterError, Rejection,
+    ResizeError,
 };
 pub use crate::base::hash::{KeyHasher, RandomState};
 pub use crate::base::mode::Maintenance;
 pub use crate::base::stats::Stats;
 pub use crate::cache::{
-    Cache, Census, Displaced, Entries, EntryInfo, EntryView, Explanation, Fill, InsertCounts,
-    InsertOptions, Iter, KeyState, Keys, Pinned, Presence, Ranked, Values,
+    Cache, CacheEntry, Census, Compute, Computed, CounterValue, Displaced, Entries, EntryInfo,
+    EntryView, Explanation, Fill, InsertCounts, InsertOptions, Iter, KeyState, Keys, ModifyEntry,
+    OccupiedEntry, Pinned, Presence, Ranked, UpdateOptions, VacantEntry, Values,
 };
 pub use crate::config::{Builder, CacheConfig};
 pub use crate::engine::history::Absence;

@@ -265,6 +265,20 @@ impl Timing {
         extension.deadline.set(spec.deadline_ns);
     }
 
+    /// Whether the cache gives a lifetime to every entry that is stored without one of its own.
+    pub(crate) fn gives_lifetimes(&self) -> bool {
+        self.ttl_ns != Deadline::NEVER || self.has_idle_time() || self.is_computed
+    }
+
+    /// Gives `new`, which no other thread can see yet, the deadline of `old` and what belongs to it. `new` was
+    /// made with a specification of [`spec_always`](Self::spec_always).
+    pub(crate) fn keep_lifetime(&self, old: EntryPtr, new: EntryPtr) {
+        let (Some(from), Some(to)) = (old.extension(), new.extension()) else { return };
+        new.set_limit_ns(old.limit_ns(self.ttl_ns), self.hits_move());
+        new.set_computed_ns(old.computed_ns());
+        to.deadline.set(from.deadline.get());
+    }
+
     /// Whether the entry is surely valid, and a hit does not change its deadline.
     #[inline(always)]
     pub(crate) fn passes_unchecked(&self, extension: &Extension) -> bool {
