@@ -22,7 +22,6 @@
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, Hash};
 use std::pin::pin;
-use std::time::Duration;
 
 use super::Cache;
 use super::options::UpdateOptions;
@@ -31,7 +30,6 @@ use crate::base::error::{Inserted, Rejection};
 use crate::base::hash::KeyHash;
 use crate::engine::fills::OpenFill;
 use crate::reclaim;
-use crate::tags::TagSet;
 
 mod optimistic;
 mod by_fill;
@@ -113,21 +111,12 @@ pub(super) fn cloned<V: Clone>(effect: Effect<'_, V>) -> Computed<V> {
     }
 }
 
-/// The content of [`UpdateOptions`] in the form from which entries are made.
-pub(super) struct HeldOptions {
-    ttl: Option<Duration>,
-    keeps_lifetime: bool,
-    /// The tags instead of those of the entry that is replaced, if some were given.
-    tags: Option<Option<TagSet>>,
-    is_unevictable: bool,
-}
-
 /// Which key is computed. `owned` makes the key to store where there is none.
 pub(super) struct Computation<'r, Q: ?Sized, O> {
     key: &'r Q,
     hash: KeyHash,
     owned: O,
-    options: HeldOptions,
+    options: UpdateOptions<'r>,
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -139,19 +128,17 @@ where
         &self,
         key: &'r Q,
         owned: O,
-        options: UpdateOptions<'_>,
+        options: UpdateOptions<'r>,
     ) -> Result<Computation<'r, Q, O>, Rejection>
     where
         Q: Hash + ?Sized,
         O: Fn() -> K,
     {
-        let UpdateOptions { ttl, keeps_lifetime, tags, is_unevictable } = options;
         let hash = self.hash(key);
-        let tags = tags.map(|names| self.hold_tags(names)).transpose();
-        let tags = tags.inspect_err(|rejection| {
-            self.reject_and_note(*rejection, hash);
-        })?;
-        let options = HeldOptions { ttl, keeps_lifetime, tags, is_unevictable };
+        if let Err(rejection) = self.hold_tags(options.tags.unwrap_or_default()) {
+            self.reject_and_note(rejection, hash);
+            return Err(rejection);
+        }
         Ok(Computation { key, hash, owned, options })
     }
 

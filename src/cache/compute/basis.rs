@@ -4,14 +4,14 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use super::{Cache, Computation, HeldOptions};
+use super::{Cache, Computation};
 use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
 use crate::base::hash::KeyHash;
 use crate::base::stats::Counter;
 use crate::buffer::write_buffer::Event;
 use crate::cache::expire::Answer;
-use crate::cache::options::Traits;
+use crate::cache::options::{Traits, UpdateOptions};
 use crate::engine::Change;
 use crate::entry::{Entry, EntryPtr, Owned};
 use crate::expiry::EntryTtl;
@@ -61,17 +61,19 @@ where
         O: Fn() -> K,
         K: Clone,
     {
-        let HeldOptions { ttl, keeps_lifetime, tags, is_unevictable } = &wanted.options;
+        let UpdateOptions { ttl, keeps_lifetime, tags, is_unevictable } = wanted.options;
         let timing = &self.shared.engine.timing;
-        let keeps_lifetime = *keeps_lifetime || (ttl.is_none() && !timing.gives_lifetimes());
+        let keeps_lifetime = keeps_lifetime || (ttl.is_none() && !timing.gives_lifetimes());
         let own_tags = || valid.and_then(|(old, _)| old.tags().cloned());
         Basis {
             key: valid.map_or_else(&wanted.owned, |(_, entry)| entry.key.clone()),
             lifetime: ttl.map_or(EntryTtl::Default, EntryTtl::For),
             keeps_lifetime: keeps_lifetime
                 && valid.is_some_and(|(old, _)| old.extension().is_some()),
-            tags: tags.clone().unwrap_or_else(own_tags),
-            is_unevictable: *is_unevictable
+            // Held anew by each attempt: a tag that was invalidated since has a new generation. That there are
+            // not too many was checked before.
+            tags: tags.map_or_else(own_tags, |names| self.hold_tags(names).ok().flatten()),
+            is_unevictable: is_unevictable
                 || valid.is_some_and(|(old, _)| old.meta().is_unevictable()),
         }
     }
@@ -97,20 +99,26 @@ where
     }
 
     /// Gives `new`, which is about to replace `valid`, the deadline that the user's `Expiry` computes, or that
-    /// it keeps.
+    /// of `valid`, if it keeps that. Then it returns until when `valid` lives at most, for
+    /// [`note_replaced`](Self::note_replaced).
     pub(super) fn set_deadline(
         &self,
         new: &Owned<K, V>,
         valid: Option<(EntryPtr, &Entry<K, V>)>,
         lifetime: Option<EntryTtl>,
         answer: &mut Option<Answer>,
-    ) {
+    ) -> Option<u64> {
+        let timing = &self.shared.engine.timing;
         match (lifetime, valid) {
-            (Some(lifetime), _) => self.prepare(new, valid, lifetime, answer),
-            (None, Some((old, _))) => {
-                self.shared.engine.timing.keep_lifetime(old, new.as_ptr());
+            (Some(lifetime), _) => {
+                self.prepare(new, valid, lifetime, answer);
+                None
             }
-            (None, None) => {}
+            (None, Some((old, _))) => {
+                timing.keep_lifetime(old, new.as_ptr());
+                Some(timing.lives_until_ns(new.as_ptr()))
+            }
+            (None, None) => None,
         }
     }
 
@@ -127,9 +135,9 @@ where
     pub(super) fn note_replaced(
         &self,
         change: &mut Change<'_, K, V>,
-        old: EntryPtr,
-        new: EntryPtr,
+        (old, new): (EntryPtr, EntryPtr),
         was_valid: bool,
+        kept_until: Option<u64>,
         guard: &Guard,
     ) {
         let cause = change.cause_of(old, || match was_valid {
@@ -140,6 +148,9 @@ where
         self.count_removal(old, cause, guard);
         if !was_valid {
             self.count(Counter::Inserts, guard);
+        }
+        if let (Some(kept_until), true) = (kept_until, was_valid) {
+            self.shared.engine.carry_lifetime(old, new, kept_until);
         }
     }
 }

@@ -4,13 +4,13 @@
 use std::hash::{BuildHasher, Hash};
 
 use super::basis::Basis;
-use super::{Cache, Computation, Effect, HeldOptions};
+use super::{Cache, Computation, Effect};
 use crate::base::cause::RemovalCause;
 use crate::base::equivalent::Equivalent;
 use crate::base::error::Rejection;
 use crate::base::hash::KeyHash;
 use crate::buffer::write_buffer::ChangeKind;
-use crate::cache::options::Traits;
+use crate::cache::options::{Traits, UpdateOptions};
 use crate::engine::fills::{FreshFill, OpenFill};
 use crate::engine::history::Absence;
 use crate::engine::{Attempt, Change, Incoming};
@@ -71,7 +71,7 @@ where
         K: Clone,
     {
         let Traits { lifetime, tags, is_unevictable } = traits;
-        let options = HeldOptions { ttl: None, keeps_lifetime: false, tags: None, is_unevictable };
+        let options = UpdateOptions::new();
         let wanted = Computation { key: &key, hash: open.hash, owned: || key.clone(), options };
         let basis =
             Basis { key: key.clone(), lifetime, keeps_lifetime: false, tags, is_unevictable };
@@ -149,8 +149,9 @@ where
                     return Attempt::Retry;
                 }
             }
+            let mut kept_until = None;
             if stores {
-                self.set_deadline(incoming.entry(), valid, lifetime, &mut answer);
+                kept_until = self.set_deadline(incoming.entry(), valid, lifetime, &mut answer);
             }
             let Some((old, entry, was_valid)) = linked else {
                 return match stores {
@@ -186,7 +187,7 @@ where
             match engine.table.replace_entry(old, incoming.take(), guard) {
                 Ok(new) => {
                     self.note_effect(fresh, expected, hash);
-                    self.note_replaced(change, old, new, was_valid, guard);
+                    self.note_replaced(change, (old, new), was_valid, kept_until, guard);
                     let new = &engine.table.at(new, guard).value;
                     Attempt::Done(Concluded::Done(see(match was_valid {
                         true => Effect::Replaced { old: &entry.value, new },

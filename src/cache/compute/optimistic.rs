@@ -131,7 +131,7 @@ where
             }
         };
         let (new, lifetime) = self.make_from(hash, weight.units, value, basis);
-        self.set_deadline(&new, valid, lifetime, &mut None);
+        let kept_until = self.set_deadline(&new, valid, lifetime, &mut None);
         let Some((old, entry, was_valid)) = linked else {
             let on_attempt = |stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
                 match stage {
@@ -164,7 +164,7 @@ where
         }
         match engine.table.replace_entry(old, new, guard) {
             Ok(new) => {
-                self.note_replaced(change, old, new, was_valid, guard);
+                self.note_replaced(change, (old, new), was_valid, kept_until, guard);
                 let new = &engine.table.at(new, guard).value;
                 done(match was_valid {
                     true => Effect::Replaced { old: &entry.value, new },

@@ -155,10 +155,10 @@ fn removed_and_invalidated_counters_begin_anew_and_nothing_is_counted_twice() {
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let (way, cache) = (WAYS[thread].1, &cache);
-            scope.spawn(move || (0..each).for_each(|_| drop(way(cache, 1))));
+            scope.spawn(move || (0..each).for_each(|_| _ = way(cache, 1)));
         }
-        scope.spawn(|| (0..each).for_each(|_| drop(cache.remove(&1))));
-        scope.spawn(|| (0..each).for_each(|_| drop(cache.invalidate_if(|_, n| n % 7 == 0))));
+        scope.spawn(|| (0..each).for_each(|_| _ = cache.remove(&1)));
+        scope.spawn(|| (0..each).for_each(|_| _ = cache.invalidate_if(|_, n| n % 7 == 0)));
     });
     while cache.flush().is_err() {
         std::thread::yield_now();
