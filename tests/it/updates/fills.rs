@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use larder::test::FakeClock;
-use larder::{Cache, Compute, Inserted, InsertOptions, Maintenance, Rejection, Removal};
+use larder::{Cache, Compute, InsertOptions, Inserted, Maintenance, Rejection, Removal};
 
 use crate::support::configs::for_each_config;
 use crate::support::rounds::in_rounds;
