@@ -5,4 +5,3 @@ mod computing;
 mod entries;
 mod asynchronous;
 mod fills;
-mod histories;
