@@ -38,6 +38,7 @@
 //! | to know what another size or policy would bring | [`Builder::shadow`], [`Cache::shadow_report`] |
 //! | to know why a key is missing | [`Builder::explain_misses`], [`Cache::explain`] |
 //! | no thread in the background, and runs that give the same results | [`Maintenance::Inline`], with a [`FakeClock`](test::FakeClock) in tests |
+//! | to change a value, or to count, from many threads | [`Cache::update`], [`Cache::entry`], [`Cache::fetch_add`] |
 //! | to fill the cache without storing stale values | [`Cache::begin_fill`], [`Cache::complete_fill`] |
 //! | settings from a file | [`CacheConfig`] with the feature `serde` |
 //! | a warm start | `snapshot`, with the feature of that name |

@@ -237,8 +237,8 @@ where
     ///
     /// `make` is called again if the key changes meanwhile; see [`Cache::update`], which also says when it may be
     /// called and what the entry keeps. If the value is rejected, it is returned and not stored.
-    pub fn and_upsert_with(self, mut make: impl FnMut(Option<&V>) -> V) -> V {
-        self.selected().upsert(|value| make(value))
+    pub fn and_upsert_with(self, make: impl FnMut(Option<&V>) -> V) -> V {
+        self.selected().upsert(make)
     }
 
     /// Does with the key what `compute` answers about the value that is there, or about `None`: stores another

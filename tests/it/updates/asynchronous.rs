@@ -31,6 +31,8 @@ fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
+type Adding<'c> = Pin<Box<dyn Future<Output = Computed<u64>> + Send + 'c>>;
+
 async fn add_slowly(cache: &Cache<u32, u64>, key: u32, polls: u32) -> Computed<u64> {
     let add = |n: Option<u64>| async move {
         yields(polls).await;
@@ -182,7 +184,7 @@ fn no_completed_increment_is_lost_whatever_is_cancelled() {
         let mut rng = Rng::new(seed);
         let cache = Cache::<u32, u64>::new(100);
         let mut expected = [0; KEYS as usize];
-        let mut futures: Vec<(u32, Pin<Box<dyn Future<Output = Computed<u64>> + '_>>)> = Vec::new();
+        let mut futures: Vec<(u32, Adding<'_>)> = Vec::new();
         for _ in 0..20_000 {
             match rng.below(10) {
                 0..2 => {
@@ -227,8 +229,7 @@ fn no_completed_increment_is_lost_between_threads() {
     let rounds = if cfg!(debug_assertions) { 5_000 } else { 50_000 };
     let cache = Cache::<u32, u64>::new(100);
     let completed = AtomicU64::new(0);
-    let shared: Mutex<Vec<Pin<Box<dyn Future<Output = Computed<u64>> + Send + '_>>>> =
-        Mutex::default();
+    let shared: Mutex<Vec<Adding<'_>>> = Mutex::default();
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let (cache, completed, shared) = (&cache, &completed, &shared);

@@ -40,7 +40,7 @@ const WAYS: [(&str, Counting); 5] = [
     }),
 ];
 
-/// Every thread counts in `way`; threads of different numbers use different ways if `mixes`.
+/// Counts `each` times in each thread, in the way of its number.
 fn count(cache: &Cache<u32, u64>, each: u64, keys: u32, way: impl Fn(u64) -> Counting + Sync) {
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -153,8 +153,8 @@ fn removed_and_invalidated_counters_begin_anew_and_nothing_is_counted_twice() {
         .build()
         .unwrap();
     std::thread::scope(|scope| {
-        for thread in 0..4 {
-            let (way, cache) = (WAYS[thread].1, &cache);
+        for (_, way) in WAYS.iter().take(4) {
+            let cache = &cache;
             scope.spawn(move || (0..each).for_each(|_| _ = way(cache, 1)));
         }
         scope.spawn(|| (0..each).for_each(|_| _ = cache.remove(&1)));
