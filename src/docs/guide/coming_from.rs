@@ -105,15 +105,16 @@
 //! | `cap()`, `resize(n)` | [`capacity()`](crate::Cache::capacity), [`set_capacity(n)?`](crate::Cache::set_capacity) |
 //!
 //! # cached
-//! Of cached 0.5x. There is no macro: keep the cache in a static, and write the lookup as below.
+//! Of cached 0.5x to 3. The feature `macros` has `#[cached]`, whose documentation has a table of the options of
+//! both.
 //!
 //! | there | here |
 //! |---|---|
-//! | `#[cached]` on a function | a `static CACHE: LazyLock<Cache<K, V>>` and a lookup, as below |
-//! | `SizedCache::with_size(n)` | [`Cache::new(n)`](crate::Cache::new); with [`Policy::lru()`](crate::Policy::lru) for the same order |
-//! | `TimedSizedCache` | [`capacity`](crate::Builder::capacity) and [`time_to_live`](crate::Builder::time_to_live) |
-//! | `TimedCache`, `UnboundCache` | as `TimedSizedCache`, with a bound: every cache has one |
-//! | `ExpiringValueCache` | [`Expiry`](crate::Expiry), or [`insert_with_ttl`](crate::Cache::insert_with_ttl) |
+//! | `#[cached]`, `#[concurrent_cached]`, `#[once]` on a function | `#[larder::cached]`, with the feature `macros`; or by hand, as below |
+//! | `SizedCache::with_size(n)`, later `LruCache` | [`Cache::new(n)`](crate::Cache::new); with [`Policy::lru()`](crate::Policy::lru) for the same order |
+//! | `TimedSizedCache`, later `LruTtlCache` | [`capacity`](crate::Builder::capacity) and [`time_to_live`](crate::Builder::time_to_live) |
+//! | `TimedCache`, later `TtlCache`; `UnboundCache` | as `TimedSizedCache`, with a bound: every cache has one |
+//! | `ExpiringValueCache`, later `ExpiringCache` | [`Expiry`](crate::Expiry), or [`insert_with_ttl`](crate::Cache::insert_with_ttl) |
 //! | `cache_get`, `cache_set`, `cache_remove`, `cache_clear`, `cache_size` | [`get`](crate::Cache::get), [`swap`](crate::Cache::swap), [`remove`](crate::Cache::remove), [`clear`](crate::Cache::clear), [`len`](crate::Cache::len) |
 //! | `cache_hits`, `cache_misses` | [`stats()`](crate::Cache::stats), after [`count_lookups()`](crate::Builder::count_lookups) |
 //!
@@ -123,11 +124,7 @@
 //!
 //! fn slow_square(n: u64) -> u64 {
 //!     static SQUARES: LazyLock<Cache<u64, u64>> = LazyLock::new(|| Cache::new(1_000));
-//!     SQUARES.get(&n).unwrap_or_else(|| {
-//!         let square = n * n; // what takes long
-//!         SQUARES.insert(n, square);
-//!         square
-//!     })
+//!     SQUARES.get_or_insert_with(&n, || n * n) // what takes long
 //! }
 //! assert_eq!((slow_square(12), slow_square(12)), (144, 144));
 //! ```
