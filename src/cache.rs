@@ -24,6 +24,10 @@ mod basics; // `get`, `insert`, and the other methods that most users need
 mod insert; // insertions with options, and the steps that all insertions share
 mod load; // the value of a key, and if it is missing the one that a loader makes
 mod fill; // storing a fetched value, unless its key was changed meanwhile
+mod update; // replacing the value of a key by one that is computed from it
+mod counters; // numbers that many threads add to
+mod entry_api; // `entry`: what a map's entries do, each in one atomic step
+mod compute; // the steps that updates, counters and entries share
 mod remove; // removing one key
 mod remove_entry; // removing entries and returning what they held
 mod bulk; // looking up, inserting and removing many keys in one call
@@ -35,7 +39,7 @@ mod tagged; // entries with tags, and invalidating all entries of a tag
 mod unevictable; // entries that are never evicted
 #[cfg(feature = "snapshot")]
 mod restore; // what a snapshot saves of the entries, and how it puts them back
-mod options; // `InsertOptions`, and what an insertion displaced
+mod options; // `InsertOptions`, `UpdateOptions`, and what an insertion displaced
 mod weigh; // weighing a new entry, and borrowing weight for a heavy one
 mod collect; // `to_vec`, `reserve`, `FromIterator`, `Extend`, `Debug`
 mod iter; // iterators over entries, keys and values
@@ -54,15 +58,18 @@ pub(crate) mod lifecycle; // from the first handle to the end of the cache
 pub(crate) use restore::{Arrival, LeftOut, Restored, SavedMeta, Saving};
 
 use lifecycle::Lifecycle;
-pub(crate) use load::KnownMissing;
+pub(crate) use load::{AsyncLoader, BlockingLoader, KnownMissing, Loader};
 
 pub use bulk::InsertCounts;
+pub use compute::{Compute, Computed};
+pub use counters::CounterValue;
+pub use entry_api::{CacheEntry, ModifyEntry, OccupiedEntry, VacantEntry};
 pub use entry_info::{Census, EntryInfo, EntryView, KeyState};
 pub use explain::{Explanation, Presence};
 pub use fill::Fill;
 pub use iter::{Entries, Iter, Keys, Values};
 pub use load::{Load, LoadOptions, Loaded};
-pub use options::{Displaced, InsertOptions};
+pub use options::{Displaced, InsertOptions, UpdateOptions};
 pub use pinned::Pinned;
 pub use ranking::Ranked;
 
@@ -115,6 +122,9 @@ pub use ranking::Ranked;
 /// ```
 pub struct Cache<K, V, S = RandomState> {
     shared: Arc<Shared<K, V, S>>,
+    /// Whether this keeps the cache open. One that is made for a visit does not: the drop of the last handle
+    /// waits for the visit instead.
+    is_handle: bool,
 }
 
 struct Shared<K, V, S> {
@@ -244,7 +254,7 @@ where
             let weak: Weak<Shared<K, V, S>> = Arc::downgrade(&shared);
             maintainer::register(weak, &shared.engine.attendance);
         }
-        Self { shared }
+        Self { shared, is_handle: true }
     }
 }
 

@@ -131,6 +131,11 @@ impl<K, V> Leader<K, V> {
         &self.flight.key
     }
 
+    /// A waiter's part of this flight, for the caller that lets another thread lead it.
+    pub(crate) fn waiter(&self) -> Waiter<K, V> {
+        Waiter { flight: Arc::clone(&self.flight), number: 0 }
+    }
+
     /// The fill under which the value is stored.
     pub(crate) fn fill(&self) -> &OpenFill<Flight<K, V>> {
         self.fill.as_ref().expect("taken only at the end")
