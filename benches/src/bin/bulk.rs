@@ -204,7 +204,7 @@ impl<'o> Comparison<'o> {
     ) {
         // The order alternates, because the first finds the processor's caches as the other left them.
         let (single_cost, bulk_cost);
-        if self.round % 2 == 0 {
+        if self.round.is_multiple_of(2) {
             single_cost = self.cost(single);
             bulk_cost = self.cost(bulk);
         } else {
