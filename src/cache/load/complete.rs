@@ -201,34 +201,45 @@ where
         let mut answer = None;
         let mut incoming = Incoming::new(new, Some(lifetime));
         let stored = engine.attempt_unmarked(hash, &mut incoming, |change, incoming, guard| {
-            let key = incoming.entry().key();
-            let found = engine.table.get(hash, |stored| stored == key, guard);
-            let Some((old, entry)) = found else {
-                self.prepare(incoming.entry(), None, lifetime, &mut answer);
-                let new = incoming.take();
-                new.as_ptr().set_unconfirmed();
-                let on_attempt = |stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
-                    change.on_attempt(stage, |_, _| Some(ChangeKind::Insert))
-                };
-                return match engine.table.insert_if_absent(new, on_attempt, guard) {
-                    Ok(new) => {
-                        change.commit(Event::Inserted(new), RemovalCause::Explicit);
-                        let confirm = || {
-                            new.confirm();
-                            true
-                        };
-                        if fill.confirm(confirm).is_none() {
-                            return Attempt::Done(StoredLoad::Unconfirmed(new));
-                        }
-                        self.count(Counter::Inserts, guard);
-                        Attempt::Done(StoredLoad::Stored(Inserted::Added))
-                    }
-                    Err((unused, _)) => {
-                        incoming.put_back(unused);
-                        Attempt::Retry
-                    }
-                };
+            // An `Expiry` is asked about the entry that leaves, if there is one.
+            let found = match self.shared.settings.expiry {
+                None => None,
+                Some(_) => {
+                    let key = incoming.entry().key();
+                    engine.table.get(hash, |stored| stored == key, guard).map(|(old, _)| old)
+                }
             };
+            let old = match found {
+                Some(old) => old,
+                None => {
+                    self.prepare(incoming.entry(), None, lifetime, &mut answer);
+                    let new = incoming.take();
+                    new.as_ptr().set_unconfirmed();
+                    let on_attempt = |stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
+                        change.on_attempt(stage, |_, _| Some(ChangeKind::Insert))
+                    };
+                    match engine.table.insert_if_absent(new, on_attempt, guard) {
+                        Ok(new) => {
+                            change.commit(Event::Inserted(new), RemovalCause::Explicit);
+                            let confirm = || {
+                                new.confirm();
+                                true
+                            };
+                            if fill.confirm(confirm).is_none() {
+                                return Attempt::Done(StoredLoad::Unconfirmed(new));
+                            }
+                            self.count(Counter::Inserts, guard);
+                            return Attempt::Done(StoredLoad::Stored(Inserted::Added));
+                        }
+                        Err((unused, old)) => {
+                            incoming.put_back(unused);
+                            let Some(old) = old else { return Attempt::Retry };
+                            old
+                        }
+                    }
+                }
+            };
+            let entry = engine.table.at(old, guard);
             // Before the listener is notified, as it then has to leave.
             if !fill.is_fresh() && change.notified().is_none() {
                 return Attempt::Done(StoredLoad::Stale);
