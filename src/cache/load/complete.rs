@@ -71,8 +71,12 @@ where
         match self.load_traits(options, settings) {
             Ok(traits) => {
                 let key = leader.key().clone();
-                let stored = self.store_loaded(key, value.clone(), traits, leader.fill());
-                if stored == Inserted::Rejected(Rejection::Stale) {
+                let existing = match load.and_then(Load::stale) {
+                    Some(_) => Existing::Replace,
+                    None => Existing::Keep,
+                };
+                let stored = self.store_loaded(key, value.clone(), traits, existing, leader.fill());
+                if let Inserted::Rejected(Rejection::Stale | Rejection::Present) = stored {
                     self.count(Counter::LoadsDiscarded, &reclaim::pin());
                 }
             }
@@ -117,6 +121,10 @@ where
     /// Stores a value that was loaded under `fill`, in place of the entry of the key, if there is one, unless
     /// the key was changed since the fill was opened.
     ///
+    /// With [`Existing::Keep`], for a load of a key that was missing, an entry that is valid stays. It was
+    /// stored by another fill, or by a change that had marked the fills just before this one was opened and
+    /// has changed the table since.
+    ///
     /// An absent key is stored as any fill is: unconfirmed at first. An entry is replaced, by one step of
     /// the table, while the lock is held under which fills become stale. That step compares no keys, so no
     /// user code runs under the lock.
@@ -125,6 +133,7 @@ where
         key: K,
         value: V,
         traits: Traits,
+        existing: Existing,
         fill: &OpenFill<Flight<K, V>>,
     ) -> Inserted {
         if self.is_within_removal() {
@@ -171,8 +180,13 @@ where
                 };
             };
             // Before the listener is notified, as it then has to leave.
-            if !fill.is_fresh() && change.notified().is_none() {
-                return Attempt::Done(StoredLoad::Stale);
+            if change.notified().is_none() {
+                if !fill.is_fresh() {
+                    return Attempt::Done(StoredLoad::Stale);
+                }
+                if existing == Existing::Keep && self.is_valid(old) {
+                    return Attempt::Done(StoredLoad::Present);
+                }
             }
             if change.must_notify(old, || self.cause_now(old, RemovalCause::Replaced)) {
                 return Attempt::Retry;
@@ -225,6 +239,7 @@ where
         match stored {
             Ok(StoredLoad::Stored(inserted)) => inserted,
             Ok(StoredLoad::Stale) => self.reject(Rejection::Stale),
+            Ok(StoredLoad::Present) => self.reject(Rejection::Present),
             Ok(StoredLoad::Unconfirmed(unconfirmed)) => self.reject_stale(unconfirmed, hash),
             Err(MustNotWait) => self.reject(Rejection::WithinListener),
         }
@@ -241,10 +256,18 @@ where
     }
 }
 
+/// What becomes of a valid entry of the key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::cache) enum Existing {
+    Keep,
+    Replace,
+}
+
 /// The result of an attempt to store a loaded value.
 enum StoredLoad {
     Stored(Inserted),
     Stale,
+    Present,
     /// The fill has become stale: its entry is in the table, but invisible.
     Unconfirmed(EntryPtr),
 }
