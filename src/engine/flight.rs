@@ -6,6 +6,7 @@
 //! | state | left by | to |
 //! |---|---|---|
 //! | open | the leader, whose loader has returned | ended: a value, nothing, or an error |
+//! | open | the leader, who has found a value in the cache before it would load | ended: unneeded |
 //! | open | the drop of the leader: its loader panicked, or its future was dropped | ended: abandoned |
 //! | open | a waiter that sees the flight's bound pass, or a change of the key | stale: no caller joins any more |
 //! | stale | as open | ended |
@@ -67,6 +68,9 @@ pub(crate) enum Outcome<V> {
     Missing,
     Failed(SharedError),
     /// The leader has vanished.
+    /// The leader has loaded nothing, because it has found the answer in the cache after it had joined. Each
+    /// waiter looks for itself: some may have come after a change that the leader had not seen.
+    Unneeded,
     Abandoned,
 }
 

@@ -10,13 +10,16 @@
 //! | outside | the key has a value by now | done |
 //! | outside | the key has a flight, whose loader makes this call | done, with an error |
 //! | waiting | the flight ends with an answer that the call can take | done |
+//! | waiting | the flight's leader has found a value in the cache | done if the call finds one too, else outside |
 //! | waiting | the flight was abandoned, or ends with an answer that the call cannot take | outside |
 //! | waiting | the flight's bound passes | outside, and the flight is stale |
 //! | waiting | the call's own deadline passes | done, with an error |
 //! | leading | the loader returns | done |
 //!
 //! A leader looks for the value once more before it loads: between its miss and its joining, the flight
-//! before may have stored it.
+//! before may have stored it. What it finds is for itself alone. A change of the key marks flights before it
+//! changes the table, so between the two a flight may begin that is not stale and whose leader finds the old
+//! value; a caller that joins after the change has returned must not get that.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
@@ -111,6 +114,10 @@ where
                     }
                     Outcome::Failed(error) => return Step::Failed(Arc::clone(error)),
                     Outcome::Missing => continue,
+                    Outcome::Unneeded => match self.find() {
+                        Some(value) => return Step::Found(value),
+                        None => continue,
+                    },
                     Outcome::Abandoned => {
                         self.is_handed_over = true;
                         continue;
@@ -158,17 +165,12 @@ where
                 None
             }
             Role::Leader(leader) => {
-                let found = {
-                    let guard = reclaim::pin();
-                    let found = self.cache.find(self.key, self.hash, &guard);
-                    found.map(|(_, entry)| entry.value.clone())
-                };
-                if let Some(value) = found {
-                    leader.end(|| Outcome::Value(value.clone()));
+                if let Some(value) = self.find() {
+                    leader.end(|| Outcome::Unneeded);
                     return Some(Step::Found(value));
                 }
                 if self.is_known_missing() {
-                    leader.end(|| Outcome::Missing);
+                    leader.end(|| Outcome::Unneeded);
                     return Some(Step::Missing);
                 }
                 let guard = reclaim::pin();
@@ -179,6 +181,13 @@ where
                 Some(Step::Lead(leader))
             }
         }
+    }
+
+    /// The value, if there is one by now.
+    fn find(&self) -> Option<V> {
+        let guard = reclaim::pin();
+        let found = self.cache.find(self.key, self.hash, &guard);
+        found.map(|(_, entry)| entry.value.clone())
     }
 
     /// Whether the call can answer that there is no value, and that is known.
