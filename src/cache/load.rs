@@ -316,10 +316,8 @@ where
             }
         };
         let mut context = None;
-        let loaded = {
-            let _running = leader.run();
-            load(&mut context)
-        };
+        leader.run();
+        let loaded = load(&mut context);
         self.complete_load(leader, flow.started_ns, options.insert, context.as_ref(), loaded)
     }
 }

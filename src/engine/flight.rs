@@ -22,12 +22,13 @@
 //! dropped, outside of it.
 //!
 //! # Re-entrancy
-//! A flight notes which thread runs, or polls, its loader at the moment. A call for its key on that thread
-//! comes from within the loader, and would wait for itself.
+//! A flight notes which thread runs user code for it at the moment: its loader, the drop of that, and what the
+//! storing of its value calls. A call for its key on that thread comes from within, and would wait for itself.
+//! Between two polls of a loader, no thread is noted.
 //!
 //! # Orderings
 //! The lock orders the outcome before the waiters that read it. `runner` is relaxed: a thread compares it with
-//! its own address, which no other thread stores. [`Leader::end`] skips the lock if it has the only reference
+//! its own address, which no other thread stores. `Leader::close` skips the lock if it has the only reference
 //! to the flight: references are made under the shard's lock of the fills, from which the flight was
 //! taken out.
 #![forbid(unsafe_code)]
@@ -47,7 +48,7 @@ pub(crate) struct Flight<K, V> {
     pub(crate) key: K,
     /// The cache's time after which waiters give the flight up.
     pub(crate) until_ns: u64,
-    /// The address of a thread-local of the thread that runs the loader at the moment, or 0.
+    /// The address of a thread-local of the thread that runs user code for the flight at the moment, or 0.
     runner: AtomicUsize,
     state: Mutex<FlightState<V>>,
 }
@@ -67,10 +68,10 @@ pub(crate) enum Outcome<V> {
     /// The loader has found that there is no value.
     Missing,
     Failed(SharedError),
-    /// The leader has vanished.
     /// The leader has loaded nothing, because it has found the answer in the cache after it had joined. Each
     /// waiter looks for itself: some may have come after a change that the leader had not seen.
     Unneeded,
+    /// The leader has vanished.
     Abandoned,
 }
 
@@ -79,6 +80,8 @@ pub(crate) struct Leader<K, V> {
     flight: Arc<Flight<K, V>>,
     /// Open until the flight ends.
     fill: Option<OpenFill<Flight<K, V>>>,
+    /// Whether the waiters, if there are any, have the outcome.
+    has_ended: bool,
 }
 
 /// A waiter's part of a flight. Dropping it ends the waiting.
@@ -94,11 +97,6 @@ pub(crate) enum Role<K, V> {
     Waiter(Waiter<K, V>),
 }
 
-/// While this exists, the thread runs the loader of a flight.
-pub(crate) struct Running<'f> {
-    runner: &'f AtomicUsize,
-}
-
 impl<K: Eq, V> Fills<Flight<K, V>> {
     /// Joins the flight of `key`, or opens one that waiters give up at `until_ns`. Calls `Eq` under no lock.
     pub(crate) fn join_flight(
@@ -109,7 +107,7 @@ impl<K: Eq, V> Fills<Flight<K, V>> {
     ) -> Role<K, V> {
         let new = Arc::new(Flight::new(key, until_ns));
         match self.join(hash, &new, |other| other.key == new.key) {
-            Joined::Leader(fill) => Role::Leader(Leader { flight: new, fill: Some(fill) }),
+            Joined::Leader(fill) => Role::Leader(Leader::new(new, fill)),
             Joined::Waiter(flight) => Role::Waiter(Waiter { flight, number: 0 }),
         }
     }
@@ -118,19 +116,23 @@ impl<K: Eq, V> Fills<Flight<K, V>> {
 impl<K, V> Fills<Flight<K, V>> {
     /// Leads a flight that no caller joins.
     pub(crate) fn lead_alone(self: &Arc<Self>, hash: KeyHash, key: K) -> Leader<K, V> {
-        let flight = Arc::new(Flight::new(key, u64::MAX));
-        Leader { flight, fill: Some(self.open(hash)) }
+        Leader::new(Arc::new(Flight::new(key, u64::MAX)), self.open(hash))
     }
 }
 
 impl<K, V> Flight<K, V> {
     fn new(key: K, until_ns: u64) -> Self {
         let state = FlightState { outcome: None, waiters: Vec::new(), last_waiter: 0 };
-        Self { key, until_ns, runner: AtomicUsize::new(0), state: Mutex::new(state) }
+        let runner = AtomicUsize::new(this_thread());
+        Self { key, until_ns, runner, state: Mutex::new(state) }
     }
 }
 
 impl<K, V> Leader<K, V> {
+    fn new(flight: Arc<Flight<K, V>>, fill: OpenFill<Flight<K, V>>) -> Self {
+        Self { flight, fill: Some(fill), has_ended: false }
+    }
+
     pub(crate) fn key(&self) -> &K {
         &self.flight.key
     }
@@ -140,26 +142,36 @@ impl<K, V> Leader<K, V> {
         self.fill.as_ref().expect("taken only at the end")
     }
 
-    /// Notes that this thread runs, or polls, the loader, until the result is dropped.
-    pub(crate) fn run(&self) -> Running<'_> {
+    /// Notes that this thread runs user code for the flight from now on: the loader, and what comes after it.
+    pub(crate) fn run(&self) {
         self.flight.runner.store(this_thread(), Ordering::Relaxed);
-        Running { runner: &self.flight.runner }
+    }
+
+    /// Notes that no thread does, until the loader is polled again.
+    pub(crate) fn pause(&self) {
+        self.flight.runner.store(0, Ordering::Relaxed);
     }
 
     /// Ends the flight: no caller joins it any more, and its waiters go on with the outcome, which is made
-    /// only if there are any.
+    /// only if there are any. If `outcome` panics, the flight is abandoned.
     pub(crate) fn end(mut self, outcome: impl FnOnce() -> Outcome<V>) {
-        self.end_with(outcome);
+        if self.close() {
+            let outcome = outcome();
+            self.publish(outcome);
+        }
     }
 
-    fn end_with(&mut self, outcome: impl FnOnce() -> Outcome<V>) {
-        let Some(fill) = self.fill.take() else { return };
-        // Takes the flight out of the fills, if its value was not stored.
-        drop(fill);
-        if Arc::strong_count(&self.flight) == 1 {
-            return;
-        }
-        let outcome = Arc::new(outcome());
+    /// Takes the flight out of the fills, if its value was not stored. Returns whether it has waiters.
+    fn close(&mut self) -> bool {
+        self.fill = None;
+        let has_waiters = Arc::strong_count(&self.flight) > 1;
+        self.has_ended = !has_waiters;
+        has_waiters
+    }
+
+    fn publish(&mut self, outcome: Outcome<V>) {
+        self.has_ended = true;
+        let outcome = Arc::new(outcome);
         let waiters = {
             let mut state = sync::lock(&self.flight.state);
             state.outcome = Some(outcome);
@@ -174,13 +186,9 @@ impl<K, V> Leader<K, V> {
 
 impl<K, V> Drop for Leader<K, V> {
     fn drop(&mut self) {
-        self.end_with(|| Outcome::Abandoned);
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.runner.store(0, Ordering::Relaxed);
+        if !self.has_ended && self.close() {
+            self.publish(Outcome::Abandoned);
+        }
     }
 }
 
@@ -190,7 +198,8 @@ impl<K, V> Waiter<K, V> {
         self.flight.until_ns
     }
 
-    /// Whether the call comes from within the loader of the flight.
+    /// Whether the call comes from within the loader of the flight, or from other user code that the flight's
+    /// leader runs.
     pub(crate) fn is_within_loader(&self) -> bool {
         self.flight.runner.load(Ordering::Relaxed) == this_thread()
     }

@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod hostile;
 mod races;
 
 use std::fmt;

@@ -238,6 +238,15 @@ struct Missed<'f, K, V, S, Q: ?Sized, F> {
     loading: Option<Loading<K, V, F>>,
 }
 
+impl<K, V, S, Q: ?Sized, F> Drop for Missed<'_, K, V, S, Q, F> {
+    fn drop(&mut self) {
+        if let Some(loading) = &self.loading {
+            // The loader's future is dropped while the flight is still open.
+            loading.leader.run();
+        }
+    }
+}
+
 /// A load that the call leads.
 struct Loading<K, V, F> {
     // First, so that what the loader holds is gone before another caller's loader begins.
@@ -305,11 +314,9 @@ where
     ) -> Poll<Result<Option<V>, LoadError<E>>> {
         loop {
             if let Some(mut loading) = missed.loading.take() {
-                let polled = {
-                    let _running = loading.leader.run();
-                    loading.future.as_mut().poll(cx)
-                };
-                if let Poll::Ready(loaded) = polled {
+                // Until it is known that the future waits: also if it panics, and while it is dropped.
+                loading.leader.run();
+                if let Poll::Ready(loaded) = loading.future.as_mut().poll(cx) {
                     let Loading { future, leader, context } = loading;
                     drop(future);
                     let started_ns = missed.flow.started_ns;
@@ -324,6 +331,7 @@ where
                     ));
                 }
                 if missed.deadline_ns == u64::MAX {
+                    loading.leader.pause();
                     missed.loading = Some(loading);
                     self.missed = Some(missed);
                     return Poll::Pending;
@@ -331,6 +339,7 @@ where
                 if self.cache.now_ns() >= missed.deadline_ns {
                     return Poll::Ready(Err(LoadError::DeadlineExceeded));
                 }
+                loading.leader.pause();
                 missed.loading = Some(loading);
                 let until_ns = missed.deadline_ns;
                 return self.wait(missed, until_ns, cx);
@@ -349,10 +358,8 @@ where
                 Step::Lead(leader) => {
                     let load = self.load.take().expect("a call leads once");
                     let mut context = None;
-                    let future = {
-                        let _running = leader.run();
-                        Box::pin(load(&mut context))
-                    };
+                    leader.run();
+                    let future = Box::pin(load(&mut context));
                     missed.loading = Some(Loading { future, leader, context });
                 }
             }
