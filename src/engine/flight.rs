@@ -19,7 +19,15 @@
 //!
 //! # Locks and user code
 //! The lock of a flight is held to move a few words. Values are cloned, and wakers are cloned, called and
-//! dropped, outside of it.
+//! dropped, outside of it. It is taken only under the shard's lock of the fills, which also protects the flight
+//! after that has left the shard. So a thread that has taken the locks of all shards knows that no lock of a
+//! flight is held.
+//!
+//! # Forks
+//! A forking thread holds the locks of all shards. In the child, flights whose loader does not run on that
+//! thread are stale, because the thread that would end them may not exist there; if the loader was running on
+//! another thread, they are abandoned. A future that waits in the child sees that when it is polled, and at
+//! the flight's bound at the latest.
 //!
 //! # Re-entrancy
 //! A flight notes which thread runs user code for it at the moment: its loader, the drop of that, and what the
@@ -38,6 +46,8 @@ use std::ptr;
 use std::sync::Arc;
 use std::task::Waker;
 
+#[cfg(all(unix, not(larder_loom)))]
+use super::fills::HeldFills;
 use super::fills::{Fills, Joined, OpenFill};
 use crate::base::hash::KeyHash;
 use crate::base::panics::contain;
@@ -50,6 +60,7 @@ pub(crate) struct Flight<K, V> {
     pub(crate) until_ns: u64,
     /// The address of a thread-local of the thread that runs user code for the flight at the moment, or 0.
     runner: AtomicUsize,
+    /// Locked only under the lock of the shard of the fills.
     state: Mutex<FlightState<V>>,
 }
 
@@ -78,14 +89,15 @@ pub(crate) enum Outcome<V> {
 /// The leader's part of a flight. Dropping it abandons the flight.
 pub(crate) struct Leader<K, V> {
     flight: Arc<Flight<K, V>>,
-    /// Open until the flight ends.
-    fill: Option<OpenFill<Flight<K, V>>>,
+    fill: OpenFill<Flight<K, V>>,
     /// Whether the waiters, if there are any, have the outcome.
     has_ended: bool,
 }
 
 /// A waiter's part of a flight. Dropping it ends the waiting.
 pub(crate) struct Waiter<K, V> {
+    fills: Arc<Fills<Flight<K, V>>>,
+    hash: KeyHash,
     flight: Arc<Flight<K, V>>,
     /// Its number among the waiters; 0 if it has left no waker yet.
     number: usize,
@@ -108,7 +120,9 @@ impl<K: Eq, V> Fills<Flight<K, V>> {
         let new = Arc::new(Flight::new(key, until_ns));
         match self.join(hash, &new, |other| other.key == new.key) {
             Joined::Leader(fill) => Role::Leader(Leader::new(new, fill)),
-            Joined::Waiter(flight) => Role::Waiter(Waiter { flight, number: 0 }),
+            Joined::Waiter(flight) => {
+                Role::Waiter(Waiter { fills: Arc::clone(self), hash, flight, number: 0 })
+            }
         }
     }
 }
@@ -117,6 +131,24 @@ impl<K, V> Fills<Flight<K, V>> {
     /// Leads a flight that no caller joins.
     pub(crate) fn lead_alone(self: &Arc<Self>, hash: KeyHash, key: K) -> Leader<K, V> {
         Leader::new(Arc::new(Flight::new(key, u64::MAX)), self.open(hash))
+    }
+}
+
+#[cfg(all(unix, not(larder_loom)))]
+impl<K, V> HeldFills<'_, Flight<K, V>> {
+    /// In the child, ends what the flights have to do with threads that do not exist there.
+    pub(crate) fn forget_other_threads(&mut self) {
+        self.forget_flights(|flight| {
+            let runner = flight.runner.load(Ordering::Relaxed);
+            if runner == this_thread() {
+                return true;
+            }
+            if runner != 0 {
+                let mut state = sync::lock(&flight.state);
+                state.outcome.get_or_insert_with(|| Arc::new(Outcome::Abandoned));
+            }
+            false
+        });
     }
 }
 
@@ -130,7 +162,7 @@ impl<K, V> Flight<K, V> {
 
 impl<K, V> Leader<K, V> {
     fn new(flight: Arc<Flight<K, V>>, fill: OpenFill<Flight<K, V>>) -> Self {
-        Self { flight, fill: Some(fill), has_ended: false }
+        Self { flight, fill, has_ended: false }
     }
 
     pub(crate) fn key(&self) -> &K {
@@ -139,7 +171,7 @@ impl<K, V> Leader<K, V> {
 
     /// The fill under which the value is stored.
     pub(crate) fn fill(&self) -> &OpenFill<Flight<K, V>> {
-        self.fill.as_ref().expect("taken only at the end")
+        &self.fill
     }
 
     /// Notes that this thread runs user code for the flight from now on: the loader, and what comes after it.
@@ -163,7 +195,7 @@ impl<K, V> Leader<K, V> {
 
     /// Takes the flight out of the fills, if its value was not stored. Returns whether it has waiters.
     fn close(&mut self) -> bool {
-        self.fill = None;
+        self.fill.close();
         let has_waiters = Arc::strong_count(&self.flight) > 1;
         self.has_ended = !has_waiters;
         has_waiters
@@ -173,6 +205,7 @@ impl<K, V> Leader<K, V> {
         self.has_ended = true;
         let outcome = Arc::new(outcome);
         let waiters = {
+            let _lock = self.fill.lock();
             let mut state = sync::lock(&self.flight.state);
             state.outcome = Some(outcome);
             std::mem::take(&mut state.waiters)
@@ -206,6 +239,7 @@ impl<K, V> Waiter<K, V> {
 
     /// The outcome, if the flight has ended; otherwise leaves `waker` to be woken then.
     pub(crate) fn poll(&mut self, waker: Waker) -> Option<Arc<Outcome<V>>> {
+        let lock = self.fills.lock(self.hash);
         let mut state = sync::lock(&self.flight.state);
         let outcome = state.outcome.clone();
         let unused = if outcome.is_some() {
@@ -219,24 +253,27 @@ impl<K, V> Waiter<K, V> {
             None
         };
         drop(state);
+        drop(lock);
         // User code.
         drop(unused);
         outcome
     }
 
     /// Gives the flight up, whose bound has passed: no caller joins it any more.
-    pub(crate) fn give_up(&self, hash: KeyHash, fills: &Fills<Flight<K, V>>) {
-        fills.give_up(hash, &self.flight);
+    pub(crate) fn give_up(&self) {
+        self.fills.give_up(self.hash, &self.flight);
     }
 }
 
 impl<K, V> Drop for Waiter<K, V> {
     fn drop(&mut self) {
         if self.number != 0 {
+            let lock = self.fills.lock(self.hash);
             let mut state = sync::lock(&self.flight.state);
             let own = state.waiters.iter().position(|own| own.0 == self.number);
             let own = own.map(|own| state.waiters.swap_remove(own));
             drop(state);
+            drop(lock);
             drop(own);
         }
     }

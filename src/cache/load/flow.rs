@@ -131,7 +131,7 @@ where
                 return Step::DeadlineExceeded;
             }
             if now_ns >= until_ns {
-                waiter.give_up(self.hash, &self.cache.shared.engine.fills);
+                waiter.give_up();
                 self.waiter = None;
                 self.is_handed_over = true;
                 continue;
