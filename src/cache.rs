@@ -11,12 +11,13 @@ use crate::base::mode::Maintenance;
 use crate::base::stats::{Counter, Stats};
 use crate::base::sync::{self, AtomicUsize, Mutex};
 use crate::engine::Engine;
-use crate::expiry::Expiry;
+use crate::expiry::{Expiry, LoadingConfig, RefreshRule, Throttle};
 use crate::maintainer;
 use crate::policy::Policy;
 use crate::policy::bounds::Bounds;
 use crate::reclaim::{self, Tally};
 use crate::tags::Tags;
+use crate::task::Background;
 
 // Rustdoc lists the `impl` blocks of `Cache` in the order of these modules, so it is the order of use.
 mod basics; // `get`, `insert`, and the other methods that most users need
@@ -27,6 +28,7 @@ mod remove; // removing one key
 mod remove_entry; // removing entries and returning what they held
 mod invalidate; // removing many entries: by a predicate, or all
 mod expire; // lifetimes of single entries, whether an entry is valid, why it left, and counting that
+mod freshness; // values that may be used after their deadlines, and renewing entries
 mod lazy_expiry; // removing expired entries where no timer does, and telling in which state a key was
 mod tagged; // entries with tags, and invalidating all entries of a tag
 mod unevictable; // entries that are never evicted
@@ -141,6 +143,8 @@ pub(crate) struct Parts<K, V, S> {
     pub(crate) maintenance: Maintenance,
     pub(crate) is_counting_lookups: bool,
     pub(crate) missing: Option<Arc<KnownMissing<K>>>,
+    pub(crate) background: Background,
+    pub(crate) loading: LoadingConfig,
 }
 
 struct Settings<K, V, S> {
@@ -165,6 +169,14 @@ struct Settings<K, V, S> {
     record_hits_below: u16,
     /// The keys that are known to have no value, if the cache remembers them.
     missing: Option<Arc<KnownMissing<K>>>,
+    /// Where loads run in the background.
+    #[allow(dead_code, reason = "for the calls that load")]
+    background: Background,
+    loading: LoadingConfig,
+    /// When values are renewed; `None` if no valid value is.
+    refresh_rule: Option<Box<RefreshRule>>,
+    /// Which keys are not tried again yet after their loaders have failed.
+    throttle: Throttle,
 }
 
 impl<K, V, S> Cache<K, V, S>
@@ -185,6 +197,8 @@ where
             maintenance,
             is_counting_lookups,
             missing,
+            background,
+            loading,
         } = parts;
         let is_watching_lookups = is_counting_lookups || engine.shadow.is_some();
         let record_hits_below = match is_watching_lookups {
@@ -211,6 +225,10 @@ where
                 hits,
                 record_hits_below,
                 missing,
+                background,
+                loading,
+                refresh_rule: RefreshRule::new(&loading).map(Box::new),
+                throttle: Throttle::new(loading.throttle()),
             },
             handles: AtomicUsize::new(1),
             lifecycle: Lifecycle::new(),
@@ -263,7 +281,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// The number of entries. It is exact while no thread writes and, in background mode, after
     /// [`run_pending`](Self::run_pending): an entry that maintenance is evicting is counted until
     /// the eviction is done. An entry that is not valid any more is counted as long as it takes room: for up
-    /// to a [tick](crate::Builder::timer_tick) if it has expired, and until it leaves if one of its tags
+    /// to a [tick](crate::Builder::timer_tick) if it has expired (or longer, if loads
+    /// [may use](crate::Builder::stale_if_error) its value), and until it leaves if one of its tags
     /// was [invalidated](Self::invalidate_tag). [`census`](Self::census) counts these separately.
     ///
     /// # Complexity

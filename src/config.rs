@@ -4,7 +4,6 @@
 use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::RandomState;
 use crate::base::error::BuildError;
@@ -14,13 +13,17 @@ use crate::engine::evict::Evictor;
 use crate::engine::history::RemovalHistory;
 use crate::engine::known::KnownKeys;
 use crate::engine::{Engine, EngineConfig};
-use crate::expiry::{self, Clock, Expiry};
+use crate::expiry;
 use crate::listener::{AtomicListening, Listen, Listener, Removal};
 use crate::maintainer::Attendance;
 use crate::policy::bounds::Bounds;
 use crate::policy::{Accesses, Policy};
 use crate::shadow::{Shadow, ShadowConfig};
+use crate::task::Background;
 
+mod time;
+mod executor;
+mod loading;
 mod settings;
 #[cfg(feature = "serde")]
 mod duration_text;
@@ -71,9 +74,9 @@ pub struct Builder<K, V, S = RandomState> {
     explained: usize,
     shadow: Option<ShadowConfig>,
     time: expiry::ExpiryConfig<K, V>,
-    negative_time_to_live: Option<Duration>,
     listener: Option<Listener<K, V>>,
     atomic_listener: Option<Arc<Listen<K, V>>>,
+    background: Background,
     entries: PhantomData<fn(K, V)>,
 }
 
@@ -93,9 +96,9 @@ impl<K, V> Default for Builder<K, V> {
             explained: 0,
             shadow: None,
             time: expiry::ExpiryConfig::default(),
-            negative_time_to_live: None,
             listener: None,
             atomic_listener: None,
+            background: Background::default(),
             entries: PhantomData,
         }
     }
@@ -192,9 +195,9 @@ impl<K, V, S> Builder<K, V, S> {
             explained: self.explained,
             shadow: self.shadow,
             time: self.time,
-            negative_time_to_live: self.negative_time_to_live,
             listener: self.listener,
             atomic_listener: self.atomic_listener,
+            background: self.background,
             entries: PhantomData,
         }
     }
@@ -253,13 +256,13 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// The listener may look up entries of the cache. Insertions from within it are rejected
     /// ([`WithinListener`](crate::Rejection::WithinListener)), and removals panic. The same holds for changes
-    /// by the conditions of `remove_if` and `retain` and by an [`Expiry`], because these run within the
-    /// change that calls them. It also holds if a listener, an executor or the drop of a value of another
-    /// cache changes a key that another thread is changing, because it would have to wait for that thread's
-    /// listener. The listener must not wait for another thread that changes the cache. If it
-    /// panics, [`Stats::listener_panics`](crate::Stats::listener_panics) counts that, and the removal goes
-    /// on. If a key's `Eq` or an [`Expiry`] panics after the listener was called, the entry may stay, and the
-    /// listener may be called for it again.
+    /// by the conditions of `remove_if` and `retain` and by an [`Expiry`](crate::Expiry), because these run
+    /// within the change that calls them. It also holds if a listener, an executor or the drop of a value of
+    /// another cache changes a key that another thread is changing, because it would have to wait for that
+    /// thread's listener. The listener must not wait for another thread that changes the cache. If it panics,
+    /// [`Stats::listener_panics`](crate::Stats::listener_panics) counts that, and the removal goes on. If a
+    /// key's `Eq` or an [`Expiry`](crate::Expiry) panics after the listener was called, the entry may stay,
+    /// and the listener may be called for it again.
     ///
     /// The cause of a removal is decided when the listener is called: an entry that expires while the
     /// listener runs does not count as expired. The lifetime of a new entry begins when the entry becomes
@@ -307,110 +310,11 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Lets each entry expire once `time` has passed since it was inserted or its value was replaced. More
-    /// than zero. Default: entries do not expire by age.
-    ///
-    /// An entry is valid as long as no more than `time` has passed. Afterwards no lookup and no iteration
-    /// returns it, and an insertion of its key adds a new entry. Maintenance removes it within a
-    /// [tick](Self::timer_tick), in background mode even if the cache is not used.
-    ///
-    /// An entry that can expire takes 24 bytes more: 8 for its deadline and 16 for its timer. It takes
-    /// another 8 with a [time to idle](Self::time_to_idle), 16 with an [`Expiry`] or 24 with both, and up to
-    /// 8 with [jitter](Self::jitter) or if it has a lifetime of its own. If an entry has several lifetimes,
-    /// [`crate::expiry`] says which one counts.
-    pub fn time_to_live(mut self, time: Duration) -> Self {
-        self.time.time_to_live = Some(time);
-        self
-    }
-
-    /// Lets each entry expire once it has been neither looked up nor replaced for `time`. More than zero.
-    /// Default: entries do not expire by disuse.
-    ///
-    /// Every lookup that counts as a [use](Cache::get) starts the time anew. To save a write on each hit of
-    /// a hot entry, the time may start before the lookup: by up to a 64th of `time`, and at most 268
-    /// milliseconds.
-    pub fn time_to_idle(mut self, time: Duration) -> Self {
-        self.time.time_to_idle = Some(time);
-        self
-    }
-
-    /// Lets `expiry` compute how long each entry may live, within what its other lifetimes allow
-    /// ([`crate::expiry`] has the rule). Default: there is no `Expiry`.
-    pub fn expiry(mut self, expiry: impl Expiry<K, V> + 'static) -> Self {
-        self.time.expiry = Some(Arc::new(expiry));
-        self
-    }
-
-    /// Lengthens or shortens each lifetime by a random part of itself, up to `fraction`, so that entries that
-    /// were inserted together do not expire together. From 0 to 1. Default: 0.
-    ///
-    /// It applies to lifetimes that count from an insertion or replacement: the
-    /// [time to live](Self::time_to_live), the answers of [`Expiry::after_create`] and
-    /// [`Expiry::after_update`], and a lifetime given with an insertion. The part depends on the key's hash
-    /// and the time alone, so it is the same in each run if the hasher and the clock are.
-    pub fn jitter(mut self, fraction: f64) -> Self {
-        self.time.jitter = fraction;
-        self
-    }
-
-    /// Removes each expired entry at most `tick` after its deadline, unless expiry is
-    /// [lazy](Self::expire_lazily). Default: 2^24 nanoseconds, which is about 17 milliseconds.
-    ///
-    /// The tick is rounded down to a power of two of nanoseconds. No call returns an expired entry in any
-    /// case: the tick is how long the entry may still take memory and count in [`Cache::len`]. In background
-    /// mode the maintenance thread wakes at most twice in a tick while entries expire. With inline
-    /// maintenance, calls that write and [`run_pending`](Cache::run_pending) remove the expired entries.
-    pub fn timer_tick(mut self, tick: Duration) -> Self {
-        self.time.timer_tick = Some(tick);
-        self
-    }
-
-    /// Leaves expired entries in the cache until a call removes them. Default: timers remove them, within a
-    /// [tick](Self::timer_tick).
-    ///
-    /// No lookup and no iteration returns an expired entry in any case. With lazy expiry it takes room, and
-    /// counts in [`Cache::len`], until it is removed ([`Cache::remove_expired`], or any removal of its key),
-    /// replaced or evicted. The policy may evict valid entries while expired ones remain. So a caller can tell an expired key from a missing one
-    /// ([`Cache::remove_if_expired`]), and no thread wakes for timers.
-    pub fn expire_lazily(mut self) -> Self {
-        self.time.is_expiry_lazy = true;
-        self
-    }
-
-    /// Keeps the time at which each value was inserted, so that the [age](crate::EntryInfo::age) of
-    /// every entry is known. Default: only the ages of some entries that can expire are known. It costs 16
-    /// bytes for each entry, or 8 for an entry that can expire. A listener of either kind implies it.
-    ///
-    /// # Examples
-    /// ```
-    /// let cache = larder::Cache::builder().capacity(100).keep_ages().build()?;
-    /// cache.insert("key", 1);
-    /// assert!(cache.inspect("key").and_then(|info| info.age).is_some());
-    /// # Ok::<(), larder::BuildError>(())
-    /// ```
-    pub fn keep_ages(mut self) -> Self {
-        self.time.wants_ages = true;
-        self
-    }
-
-    /// Takes the time from `clock`. Default: [`MonotonicClock`](crate::expiry::MonotonicClock). Hits on
-    /// entries with deadlines are cheapest with a [`TickingClock`](crate::expiry::TickingClock).
-    pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.time.clock = expiry::ClockKind::of(clock);
-        self
-    }
-
     /// Runs shadow caches of sampled keys beside the cache, which estimate its hit ratio at other capacities
     /// and with other policies; see [`Cache::shadow_report`](crate::Cache::shadow_report). Default: none.
     /// [`ShadowConfig`] says what they cost.
     pub fn shadow(mut self, shadow: ShadowConfig) -> Self {
         self.shadow = Some(shadow);
-        self
-    }
-
-    #[doc(hidden)]
-    pub fn negative_time_to_live(mut self, time: Duration) -> Self {
-        self.negative_time_to_live = Some(time);
         self
     }
 
@@ -489,12 +393,14 @@ where
             maintenance: self.maintenance,
             is_counting_lookups: self.is_counting_lookups,
             missing,
+            background: self.background,
+            loading: self.time.loading,
         }))
     }
 
     /// The memory for keys without a value, if it was asked for.
     fn known_missing(&self) -> Result<Option<Arc<KnownMissing<K>>>, BuildError> {
-        let Some(time_to_live) = self.negative_time_to_live else { return Ok(None) };
+        let Some(time_to_live) = self.time.loading.negative_time_to_live else { return Ok(None) };
         let entries = self.capacity.unwrap_or(MISSING_BY_WEIGHT) / MISSING_PART;
         let mut keys = Cache::builder()
             .capacity(entries.max(MIN_MISSING))
@@ -593,6 +499,7 @@ impl<K, V, S: Clone> Clone for Builder<K, V, S> {
             time: self.time.clone(),
             listener: self.listener.clone(),
             atomic_listener: self.atomic_listener.clone(),
+            background: self.background.clone(),
             ..*self
         }
     }
@@ -613,8 +520,10 @@ impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
             .field("has_expiry", &self.time.expiry.is_some())
             .field("jitter", &self.time.jitter)
             .field("expires_lazily", &self.time.is_expiry_lazy)
+            .field("loading", &self.time.loading)
             .field("listener", &self.listener)
             .field("has_atomic_listener", &self.atomic_listener.is_some())
+            .field("load_executor", &self.background)
             .field("maintenance", &self.maintenance)
             .field("counts_lookups", &self.is_counting_lookups)
             .field("explain_misses", &self.explained)

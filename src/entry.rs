@@ -45,12 +45,14 @@ mod prefix;
 mod extension;
 mod deadline;
 mod meta;
+mod load_time;
 #[cfg(all(test, not(larder_loom)))]
 mod layouts;
 
-pub(crate) use deadline::{BroughtForward, Deadline};
+pub(crate) use deadline::{BroughtForward, Deadline, Grace};
 #[cfg_attr(larder_loom, allow(unused_imports))]
 pub(crate) use extension::Extension;
+pub(crate) use load_time::LoadTime;
 pub(crate) use meta::{EntryMeta, Hold};
 pub(crate) use prefix::{DeadlineSpec, HitCheck, Prefix};
 
@@ -286,6 +288,11 @@ impl<K, V> Owned<K, V> {
     #[cold]
     pub(crate) fn set_heavy(&self) {
         self.as_ptr().meta().set_heavy();
+    }
+
+    /// Notes how long the value took to load.
+    pub(crate) fn set_load_time(&self, time: LoadTime) {
+        self.as_ptr().meta().set_load_time(time);
     }
 
     /// Gives the entry to the table, which has just linked it.

@@ -4,7 +4,9 @@
 //! this: no lookup and no iteration returns an entry whose deadline has passed, an insertion over it adds
 //! a new entry and does not count as a replacement, and an entry that was once found expired stays expired,
 //! whatever the clock does. The partition's timers remove it soon after its deadline, even if no operation
-//! finds it.
+//! finds it. In a cache with [`stale_while_revalidate`](crate::Builder::stale_while_revalidate) or
+//! [`stale_if_error`](crate::Builder::stale_if_error) it stays for that time, for loads alone, and a load that
+//! finds its value current makes it valid again.
 //!
 //! # Which lifetime counts
 //! An entry has up to three deadlines, and the earliest counts, whatever sets or moves the others:
@@ -27,7 +29,10 @@
 //! ([`Clock::around_ns`]) if the deadline is far away.
 #![forbid(unsafe_code)]
 
+mod throttle;
+mod freshness;
 mod timing;
+mod loading;
 mod timers;
 mod timer_wheel;
 mod cache_time;
@@ -35,8 +40,13 @@ mod cache_time;
 pub(crate) mod ticking;
 pub(crate) mod clock;
 
-pub(crate) use cache_time::{CacheTime, ClockKind, ClockReading, SLICE};
+pub(crate) use cache_time::{CacheTime, ClockKind};
+#[cfg(not(larder_loom))]
+pub(crate) use cache_time::{ClockReading, SLICE};
 pub use clock::{Clock, CoarseClock, MonotonicClock};
+pub(crate) use freshness::{Freshness, RefreshRule};
+pub(crate) use loading::LoadingConfig;
+pub(crate) use throttle::Throttle;
 pub use ticking::TickingClock;
 pub(crate) use timers::Timers;
 pub use timing::Expiry;

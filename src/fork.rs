@@ -2,8 +2,8 @@
 //!
 //! A fork copies memory as it is, and only the calling thread. If another thread were inside a cache at
 //! that moment, the child might find locks that no thread will ever release. So before a fork the caller
-//! waits until the maintenance thread is between two visits. (The thread of ticking clocks has a hook of
-//! its own.) Then the caller takes the process-wide locks, and those locks of every cache that a reading
+//! waits until the maintenance thread is between two visits. (The thread of ticking clocks,
+//! that of alarms and the pool of loads have hooks of their own.) Then the caller takes the process-wide locks, and those locks of every cache that a reading
 //! thread may hold, because a lookup that finds its read buffer full runs maintenance. Parent and child
 //! release them after the fork, and the child starts a maintenance thread of its own when it needs one. A
 //! write that another thread has begun stays unfinished in the child: see `docs::limitations`.
@@ -11,7 +11,8 @@
 //! # Order of locks
 //! The maintenance thread's visits; the list of caches; of each cache its bounds, its fills, its partitions one
 //! after another, and its shadows; epochs; memory; the maintenance thread's roster; then the locks of ticking
-//! clocks, by a hook of their own. No thread takes one of these while it holds a later one.
+//! clocks, of alarms and of the pool of loads, by hooks of their own. No thread takes one of these while it
+//! holds a later one.
 //!
 //! This module has `unsafe` code because it keeps lock guards beside the caches that they borrow from.
 

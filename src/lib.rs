@@ -58,6 +58,7 @@
 //! | `postcard` | the serializer of that name, binary and small | `snapshot`, postcard |
 //! | `zstd` | compressed snapshots | `snapshot`, a C compiler |
 //! | `async` | saving and loading as futures, under any runtime | `snapshot`, futures-channel |
+//! | `tokio` | a `LoadExecutor` that runs background loads on a tokio runtime | tokio |
 //! | `memory_pressure` | `pressure`: a bound that follows how much memory is in use | procfs, on Linux |
 //! | `quick` | `quick::QuickCache`: configuration, times to live in seconds, metrics, files | `postcard`, `json`, chrono |
 
@@ -137,3 +138,4 @@ pub use crate::expiry::{Clock, Expiry};
 pub use crate::listener::{Listener, Overflow, Removal};
 pub use crate::policy::{Policy, register_policy};
 pub use crate::shadow::{ShadowConfig, ShadowPoint, ShadowReport};
+pub use crate::task::{LoadExecutor, LoadTask, ThreadPerTask};

@@ -11,7 +11,9 @@
 //! `EntryPtr::written_at_ns` relaxed; `hit_respects_the_limit_that_belongs_to_the_deadline` fails
 //! if a hit does not check whether the time of writing has become a limit;
 //! `computed_deadline_respects_a_limit_that_equals_the_old_deadline` fails if `move_within_limit`
-//! does not read the limit again; and `deadline_is_not_too_late_if_none_was_brought_forward` fails
+//! does not read the limit again; `a_renewed_entry_leaves_as_a_valid_one` fails if a thread that has
+//! taken an expired entry out leaves its deadline as it is, and `renewal_and_timer_agree` if a timer
+//! does not compare it; and `deadline_is_not_too_late_if_none_was_brought_forward` fails
 //! with either side of `BroughtForward` relaxed.
 #![cfg(larder_loom)]
 
@@ -170,6 +172,91 @@ fn an_entry_found_expired_stays_expired_for_clocks_that_are_behind() {
             assert_eq!((late, then), (None, None));
             assert!(early.is_none_or(|value| value == 10));
             assert_eq!(map.get(1, BEFORE), None);
+        },
+    );
+}
+
+/// Odd, as all deadlines of a map with a grace.
+const ODD_DEADLINE: u64 = DEADLINE + 1;
+const GRACE: u64 = 1000;
+const AFTER_GRACE: u64 = 2000;
+const RENEWED: u64 = 3001;
+
+/// As [`two`], over a map whose entries stay for `GRACE` after their deadlines.
+fn two_graced<A: Send + 'static, B: Send + 'static>(
+    first: fn(&Timed) -> A,
+    second: fn(&Timed) -> B,
+    check: fn(&Timed, A, B),
+) {
+    loom_tests::model(move || {
+        let map = Arc::new(Timed::with_grace(GRACE));
+        map.upsert(1, 10, ODD_DEADLINE, 1);
+        let (one, other) = (Arc::clone(&map), Arc::clone(&map));
+        let one = thread::spawn(move || first(&one));
+        let other = thread::spawn(move || second(&other));
+        let a = one.join().expect("the model's thread panicked");
+        let b = other.join().expect("the model's thread panicked");
+        check(&map, a, b);
+    });
+}
+
+#[test]
+fn with_a_grace_too_no_miss_is_reported_for_a_key_that_was_replaced_while_valid() {
+    two_graced(
+        |map| map.get(1, AFTER),
+        |map| map.upsert(1, 20, NEVER, BEFORE),
+        |map, seen, replaced| {
+            let (old, had_expired) = replaced.expect("the old entry was there");
+            assert_eq!(old, 10);
+            match seen {
+                None => assert!(had_expired, "absent between two valid values"),
+                Some(value) => assert_eq!(value, 20, "an expired value was returned"),
+            }
+            assert_eq!(map.get(1, BEFORE), Some(20));
+        },
+    );
+}
+
+#[test]
+fn a_renewed_entry_leaves_as_a_valid_one() {
+    two_graced(
+        |map| (map.get(1, AFTER), map.renew(1, RENEWED)),
+        |map| map.upsert(1, 20, NEVER, AFTER),
+        |map, (seen, renewed), replaced| {
+            let (old, had_expired) = replaced.expect("the old entry was there");
+            assert_eq!(old, 10);
+            assert!(seen.is_none_or(|value| value == 20), "an expired value was returned");
+            assert_eq!(renewed == Some(10), !had_expired);
+            assert_eq!(map.get(1, AFTER), Some(20));
+        },
+    );
+}
+
+#[test]
+fn renewal_and_timer_agree() {
+    two_graced(
+        |map| map.renew(1, RENEWED),
+        |map| map.fire(1, AFTER_GRACE),
+        |map, renewed, was_fired| {
+            assert_ne!(renewed.is_some(), was_fired);
+            assert_eq!(map.get(1, AFTER_GRACE), renewed);
+        },
+    );
+}
+
+#[test]
+fn a_stale_entry_stays_expired_for_clocks_that_are_behind() {
+    two_graced(
+        |map| {
+            let first = map.get(1, AFTER);
+            (first, map.get(1, BEFORE))
+        },
+        |map| map.get(1, BEFORE),
+        |map, (late, then), early| {
+            assert_eq!((late, then), (None, None));
+            assert!(early.is_none_or(|value| value == 10));
+            assert_eq!(map.get(1, BEFORE), None);
+            assert!(!map.fire(1, AFTER), "it left before the end of the grace");
         },
     );
 }

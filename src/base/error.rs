@@ -47,6 +47,37 @@ pub enum BuildError {
         /// What was given.
         given: f64,
     },
+    /// A duration that must be more than zero was zero.
+    ZeroDuration {
+        /// The builder's method that it was given to.
+        setting: &'static str,
+    },
+    /// A duration is not shorter than another one, so that it would never matter.
+    NotShorter {
+        /// The builder's method that it was given to.
+        setting: &'static str,
+        /// What was given.
+        given: Duration,
+        /// The builder's method of the other duration.
+        than: &'static str,
+        /// The other duration.
+        limit: Duration,
+    },
+    /// A setting is about stale values, and the builder's settings allow none.
+    NeedsStaleValues {
+        /// The builder's method of that setting.
+        setting: &'static str,
+    },
+    /// The factor of the early refresh is not a finite number above 0.
+    BadEarlyRefresh {
+        /// What was given.
+        given: f64,
+    },
+    /// The share of the eager refresh is not a number above 0 and below 1.
+    BadEagerRefresh {
+        /// What was given.
+        given: f64,
+    },
     /// A multiple of the bounds for a shadow cache is not a finite number above 0.
     BadMultiple {
         /// What was given.
@@ -119,6 +150,25 @@ impl fmt::Display for BuildError {
                 "time_to_idle 0 keeps nothing; use more, or leave it out for entries that stay",
             ),
             Self::BadJitter { given } => write!(f, "jitter {given}; use a fraction from 0 to 1"),
+            Self::ZeroDuration { setting } => {
+                write!(f, "{setting} 0; use more than zero, or leave it out")
+            }
+            Self::NotShorter { setting, given, than, limit } => {
+                write!(
+                    f,
+                    "{setting} {given:?} never matters; use less than the {limit:?} of {than}"
+                )
+            }
+            Self::NeedsStaleValues { setting } => write!(
+                f,
+                "{setting} needs stale values; set `stale_while_revalidate` or `stale_if_error` too"
+            ),
+            Self::BadEarlyRefresh { given } => {
+                write!(f, "early_refresh {given}; use a finite number above 0, such as 1")
+            }
+            Self::BadEagerRefresh { given } => {
+                write!(f, "eager_refresh {given}; use a share above 0 and below 1, such as 0.8")
+            }
             Self::BadMultiple { given } => {
                 write!(f, "multiple {given} of the bounds; use a finite number above 0")
             }

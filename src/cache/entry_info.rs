@@ -167,8 +167,8 @@ where
     /// not.
     ///
     /// Lookups do not find such a key. Its entry is removed within a
-    /// [tick](crate::Builder::timer_tick), unless expiry is [lazy](crate::Builder::expire_lazily); until
-    /// then this call tells an expired key from an unknown one. [`remove_if_expired`](Self::remove_if_expired)
+    /// [tick](crate::Builder::timer_tick), unless expiry is [lazy](crate::Builder::expire_lazily) or loads
+    /// [may use](crate::Builder::stale_if_error) its value; until then this call tells an expired key from an unknown one. [`remove_if_expired`](Self::remove_if_expired)
     /// tells them apart in the step that removes the entry.
     pub fn has_expired<Q>(&self, key: &Q) -> bool
     where

@@ -183,10 +183,16 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// The same for an entry that is about to be taken out.
     pub(super) fn cause_now(&self, pointer: EntryPtr, cause: RemovalCause) -> RemovalCause {
+        let timing = &self.shared.engine.timing;
         if self.is_valid(pointer) {
             cause
         } else if pointer.is_invalidated() {
             RemovalCause::Invalidated
+        } else if timing.grace.is_some()
+            && !pointer.extension().is_some_and(|extension| timing.had_expired(extension))
+        {
+            // It was renewed since.
+            cause
         } else {
             RemovalCause::Expired
         }

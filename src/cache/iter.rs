@@ -12,7 +12,7 @@ use std::vec;
 
 use super::{Cache, EntryView};
 use crate::base::hash::KeyHash;
-use crate::entry::{Deadline, Entry, EntryPtr};
+use crate::entry::{Entry, EntryPtr};
 use crate::reclaim;
 use crate::table::Cursor;
 use crate::tags::TagSet;
@@ -185,10 +185,7 @@ impl<'c, K, V, S, T> Steps<'c, K, V, S, T> {
         }
         let engine = &self.cache.shared.engine;
         let is_unmoved = engine.brought_forward.times() == self.brought_forward;
-        let is_ahead = validity.deadline_ns == Deadline::NEVER
-            || engine.timing.time.is_surely_not_past(validity.deadline_ns)
-            || engine.timing.time.now_ns() <= validity.deadline_ns;
-        if is_unmoved && is_ahead {
+        if is_unmoved && engine.timing.is_ahead(validity.deadline_ns) {
             return Some(item);
         }
         // Dropped before the thread is pinned.

@@ -12,6 +12,7 @@
 //! | valid | expired | time |
 //! | valid, expired | invalidated | the invalidation of a tag |
 //! | expired, invalidated | missing | a removal, an eviction, and a timer unless expiry is lazy |
+//! | expired | valid | a load that finds the value current, in a cache that keeps values after their deadlines |
 //! | expired, invalidated | valid | an insertion |
 #![forbid(unsafe_code)]
 
@@ -154,7 +155,8 @@ where
     /// a [tick](crate::Builder::timer_tick) ago may stay, and after the [clock](crate::Clock) has jumped back,
     /// one whose deadline is before the time that the clock had reached. In a cache with an
     /// [atomic listener](crate::Builder::atomic_listener), an entry whose key another thread is changing may
-    /// stay too, and a thread that must not call that listener removes nothing. The call applies pending
+    /// stay too, and a thread that must not call that listener removes nothing. An entry whose value loads may
+    /// still use ([`stale_if_error`](crate::Builder::stale_if_error)) stays. The call applies pending
     /// changes before, and may wait for maintenance that another thread is running.
     /// [`Stats::expirations`](crate::Stats::expirations) counts what it removes.
     ///

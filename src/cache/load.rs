@@ -18,6 +18,7 @@ use crate::task::Parker;
 mod complete; // how a load ends, and how its value is stored
 mod flow; // the steps from a miss to an answer
 mod task; // loading by futures
+mod many; // one call of a loader for many keys
 mod missing; // keys that are known to have no value
 mod options; // `Load`, `Loaded`, `LoadOptions`
 

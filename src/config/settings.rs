@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::{Builder, Maintenance};
+use crate::expiry::LoadingConfig;
 use crate::policy::Policy;
 
 /// The settings of a cache that need no code: those of a [`Builder`] except for closures, hasher, clock and
@@ -85,6 +86,60 @@ pub struct CacheConfig {
     pub explain_misses: usize,
     /// Whether [`Builder::keep_ages`]. Default: no.
     pub keep_ages: bool,
+    /// As [`Builder::refresh_after_write`]. Default: values are not renewed by age.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "super::duration_text", skip_serializing_if = "Option::is_none")
+    )]
+    pub refresh_after_write: Option<Duration>,
+    /// As [`Builder::stale_while_revalidate`]. Default: an expired value is not used.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "super::duration_text", skip_serializing_if = "Option::is_none")
+    )]
+    pub stale_while_revalidate: Option<Duration>,
+    /// As [`Builder::stale_if_error`]. Default: a loader's error is returned.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "super::duration_text", skip_serializing_if = "Option::is_none")
+    )]
+    pub stale_if_error: Option<Duration>,
+    /// As [`Builder::early_refresh`]. Default: values are not renewed before their deadlines.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub early_refresh: Option<f64>,
+    /// As [`Builder::eager_refresh`]. Default: values are not renewed by the share of their lifetimes.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub eager_refresh: Option<f64>,
+    /// As [`Builder::refresh_throttle`]. Default: one second.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "super::duration_text", skip_serializing_if = "Option::is_none")
+    )]
+    pub refresh_throttle: Option<Duration>,
+    /// As [`Builder::load_timeout`]. Default: one minute.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "super::duration_text", skip_serializing_if = "Option::is_none")
+    )]
+    pub load_timeout: Option<Duration>,
+    /// As [`Builder::soft_timeout`]. Default: callers wait.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "super::duration_text", skip_serializing_if = "Option::is_none")
+    )]
+    pub soft_timeout: Option<Duration>,
+    /// As [`Builder::hard_timeout`]. Default: callers wait.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "super::duration_text", skip_serializing_if = "Option::is_none")
+    )]
+    pub hard_timeout: Option<Duration>,
+    /// As [`Builder::negative_time_to_live`]. Default: that a key has no value is not remembered.
+    #[cfg_attr(
+        feature = "serde",
+        serde(with = "super::duration_text", skip_serializing_if = "Option::is_none")
+    )]
+    pub negative_time_to_live: Option<Duration>,
 }
 
 impl CacheConfig {
@@ -106,6 +161,16 @@ impl CacheConfig {
             count_lookups,
             explain_misses,
             keep_ages,
+            refresh_after_write,
+            stale_while_revalidate,
+            stale_if_error,
+            early_refresh,
+            eager_refresh,
+            refresh_throttle,
+            load_timeout,
+            soft_timeout,
+            hard_timeout,
+            negative_time_to_live,
         } = self;
         let mut builder = Builder::default()
             .initial_capacity(initial_capacity)
@@ -120,6 +185,18 @@ impl CacheConfig {
         builder.time.time_to_live = time_to_live;
         builder.time.time_to_idle = time_to_idle;
         builder.time.timer_tick = timer_tick;
+        builder.time.loading = LoadingConfig {
+            refresh_after_write,
+            stale_while_revalidate,
+            stale_if_error,
+            early_refresh,
+            eager_refresh,
+            refresh_throttle,
+            load_timeout,
+            soft_timeout,
+            hard_timeout,
+            negative_time_to_live,
+        };
         if expire_lazily {
             builder = builder.expire_lazily();
         }

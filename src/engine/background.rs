@@ -8,7 +8,7 @@ use super::partition::{Freeing, Partition};
 use crate::base::mode::Maintenance;
 use crate::base::sync::{self, Ordering};
 use crate::entry::{Deadline, EntryPtr};
-use crate::expiry::Moved;
+use crate::expiry::{EntryTtl, Moved};
 use crate::reclaim;
 
 /// Buckets that a visit opens after the table has grown.
@@ -70,6 +70,23 @@ impl<K, V> Engine<K, V> {
     pub(crate) fn set_computed(&self, entry: EntryPtr, ttl: Option<Duration>) {
         let moved = self.timing.set_computed(entry, ttl);
         self.note_moved(entry, moved);
+    }
+
+    /// Gives an entry, which may have expired and be kept for the grace, a new lifetime as if it were
+    /// written now; `computed` is what an [`Expiry`](crate::Expiry) has answered, if it was asked. False
+    /// if the entry has expired for ever.
+    pub(crate) fn renew(
+        &self,
+        entry: EntryPtr,
+        lifetime: EntryTtl,
+        computed: Option<Option<Duration>>,
+    ) -> bool {
+        if entry.extension().is_none() {
+            return true;
+        }
+        let moved = self.timing.renew(entry, lifetime, computed);
+        self.note_moved(entry, moved);
+        moved.is_some()
     }
 
     fn note_moved(&self, entry: EntryPtr, moved: Option<Moved>) {

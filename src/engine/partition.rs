@@ -250,6 +250,7 @@ impl<K, V> Partition<K, V> {
                 linked: len_before,
                 timing: &engine.timing,
             }),
+            grace: engine.timing.grace,
             guard: reclaim::pin(),
             retirements: 0,
             retired_weight: 0,

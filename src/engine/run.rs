@@ -10,7 +10,7 @@ use crate::base::node_id::NodeId;
 use crate::buffer::write_buffer::{self, Event, Popped, WriteBuffer};
 use crate::engine::evict::Evictor;
 use crate::engine::history::{Absence, RemovalHistory};
-use crate::entry::{EntryMeta, EntryPtr};
+use crate::entry::{EntryMeta, EntryPtr, Grace};
 use crate::expiry::Timing;
 use crate::listener::{AtomicListening, Channel, Notification, PendingRemoval};
 use crate::reclaim::{Guard, Retired};
@@ -48,6 +48,8 @@ pub(super) struct Run<'a, 'e, K, V> {
     /// The evicted entries, if a caller wants to see them.
     pub(super) victims: Option<&'a mut Vec<EntryPtr>>,
     pub(super) listener: Option<RunListener<'a, K, V>>,
+    /// For how long entries stay after their deadlines.
+    pub(super) grace: Grace,
     pub(super) guard: Guard,
     pub(super) retirements: u64,
     pub(super) retired_weight: u64,
@@ -319,9 +321,9 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         {
             let has_expired = entry
                 .extension()
-                .is_some_and(|extension| extension.deadline.expire_if_past(now_ns));
+                .is_some_and(|extension| extension.deadline.end_if_past(now_ns, self.grace));
             if !has_expired {
-                // Hits have moved the deadline since the timer was set.
+                // The deadline was moved since the timer was set.
                 self.evictor.rewatch(id, entry);
                 continue;
             }

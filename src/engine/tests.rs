@@ -70,6 +70,7 @@ fn engine_for<V>(
         shadow: None,
         atomic: None,
         listening: None,
+        known: None,
         attendance: Attendance::new(),
     })
 }

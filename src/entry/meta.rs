@@ -5,13 +5,14 @@
 //! are reported to a policy or to shadow caches, and hits that move a deadline, read it too. It
 //! lies right before the header, or beside an entry that has nothing in front (`memory::beside`).
 
+use super::load_time::LoadTime;
 use crate::base::cause::RemovalCause;
 use crate::base::node_id::NodeId;
 use crate::base::sync::{AtomicU8, AtomicU32, Ordering};
 use crate::memory;
 
-//  0      4        8       12     13      14      15   16
-//  | node | weight | stamp | life | flags | cause |    |
+//  0      4        8       12     13      14      15          16
+//  | node | weight | stamp | life | flags | cause | load_time |
 #[repr(C, align(8))]
 pub(crate) struct EntryMeta {
     /// The policy's node id plus one; 0 while the entry is not linked in the policy.
@@ -27,6 +28,8 @@ pub(crate) struct EntryMeta {
     /// Why the entry has left the table. The thread that took it out sets it before the event,
     /// which publishes it.
     cause: AtomicU8,
+    /// How long the value took to load, as a [`LoadTime`].
+    load_time: AtomicU8,
 }
 
 // Otherwise it would not fit beside an entry. Loom's atomics are larger, but there it is never
@@ -74,6 +77,7 @@ impl EntryMeta {
             life: AtomicU8::new(0),
             flags: AtomicU8::new(0),
             cause: AtomicU8::new(RemovalCause::Explicit as u8),
+            load_time: AtomicU8::new(LoadTime::default().to_raw()),
         }
     }
 
@@ -263,6 +267,17 @@ impl EntryMeta {
     #[inline]
     pub(crate) fn cause(&self) -> RemovalCause {
         RemovalCause::from_raw(self.cause.load(Ordering::Relaxed))
+    }
+
+    /// Notes how long the value took to load.
+    pub(crate) fn set_load_time(&self, time: LoadTime) {
+        // Relaxed, both: a hint for the early refresh, on which no other memory depends.
+        self.load_time.store(time.to_raw(), Ordering::Relaxed);
+    }
+
+    /// How long the value took to load; zero if it was not loaded.
+    pub(crate) fn load_time(&self) -> LoadTime {
+        LoadTime::from_raw(self.load_time.load(Ordering::Relaxed))
     }
 
     /// Whether both events were seen and no hold is left, so that nothing will name the entry

@@ -7,7 +7,7 @@
 use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Grace};
 use super::extension::{
     AgeExtension, ComputedExtension, Extension, LimitExtension, TagsComputedExtension,
     TagsExtension, TagsLimitExtension,
@@ -323,19 +323,66 @@ impl EntryPtr {
         }
     }
 
+    /// Sets the time from which the lifetime of a shared entry counts, and the limit, before the
+    /// deadline is changed. `is_default` says whether the limit follows from that time and the
+    /// lifetime that entries have by default; `hits_move` whether hits move the deadline. Returns
+    /// whether the word of the time holds that time: once another thread has made it a limit, it
+    /// stays one.
+    pub(crate) fn set_written_ns(
+        &self,
+        written_ns: u64,
+        limit_ns: u64,
+        is_default: bool,
+        hits_move: bool,
+    ) -> bool {
+        let meta = self.meta();
+        let Some(written) = self.written_ns() else {
+            if !is_default {
+                meta.set_changed();
+            }
+            return true;
+        };
+        let is_limit = if let Some(own) = self.own_limit_ns() {
+            // Release: as in `set_limit_ns`.
+            own.store(limit_ns, Ordering::Release);
+            false
+        } else {
+            hits_move && (!is_default || meta.is_changed())
+        };
+        if is_limit {
+            meta.set_changed();
+        }
+        // Release: as in `set_limit_ns`.
+        written.store(if is_limit { limit_ns } else { written_ns }, Ordering::Release);
+        !is_limit
+    }
+
+    /// Whether the word of the time of writing holds a limit in its place.
+    pub(crate) fn is_limit_in_place_of_time(&self, hits_move: bool) -> bool {
+        hits_move
+            && self.written_ns().is_some()
+            && self.own_limit_ns().is_none()
+            && self.meta().is_changed()
+    }
+
     /// Moves the deadline to `wanted_ns`, which an [`Expiry`](crate::Expiry) has computed and the
     /// idle deadline allows, or to the limit if that is earlier. `computed_ns` is what the `Expiry`
     /// has computed. Returns the deadline before and after; `None` if the entry has expired, or has
     /// no word for a limit, since a limit in place of the time of writing could be mistaken for
     /// that.
-    pub(crate) fn move_within_limit(&self, wanted_ns: u64, computed_ns: u64) -> Option<(u64, u64)> {
+    pub(crate) fn move_within_limit(
+        &self,
+        wanted_ns: u64,
+        computed_ns: u64,
+        grace: Grace,
+    ) -> Option<(u64, u64)> {
         let limit = self.own_limit_ns()?;
         // Acquire: as `set_limit_ns` says.
         let limit_ns = || limit.load(Ordering::Acquire);
         let deadline = &self.extension()?.deadline;
         loop {
             let before = deadline.get();
-            if before == Deadline::EXPIRED {
+            if grace.is_expired(before) {
                 return None;
             }
             self.set_computed_ns(computed_ns);

@@ -7,8 +7,7 @@ use super::clock::nanoseconds;
 use super::timer_wheel::TimerWheel;
 use crate::base::node_id::NodeId;
 use crate::base::sync::{self, Ordering};
-use crate::entry::Deadline;
-use crate::entry::EntryPtr;
+use crate::entry::{Deadline, EntryPtr, Grace};
 
 /// By default, a tick takes 2^24 nanoseconds, 17 milliseconds.
 const DEFAULT_TICK_BITS: u32 = 24;
@@ -17,25 +16,34 @@ const DEFAULT_TICK_BITS: u32 = 24;
 /// is late.
 const TURN_BITS: u32 = 1;
 
-/// The timers of one partition. A timer is set for a deadline that the entry had at some time. When it fires,
-/// the entry's present deadline counts, so a hit that moves the deadline ahead does not set the timer.
+/// The timers of one partition. A timer is set for the end of a grace after a deadline that the entry had at
+/// some time. When it fires, the entry's present deadline counts, so a hit that moves the deadline ahead does not set the timer.
 pub(crate) struct Timers {
     /// A turn of the wheel takes 2^`turn_bits` nanoseconds.
     turn_bits: u32,
+    /// For how long entries stay after their deadlines.
+    grace: Grace,
     wheel: Option<Box<TimerWheel>>,
 }
 
 impl Default for Timers {
     fn default() -> Self {
-        Self { turn_bits: DEFAULT_TICK_BITS - TURN_BITS, wheel: None }
+        Self { turn_bits: DEFAULT_TICK_BITS - TURN_BITS, ..Self::NONE }
     }
 }
 
 impl Timers {
+    const NONE: Self = Self { turn_bits: 0, grace: Grace::NONE, wheel: None };
+
     /// With ticks of the power of two nanoseconds at or below `tick`.
     pub(crate) fn new(tick: Duration) -> Self {
         let tick_bits = nanoseconds(tick).max(1).ilog2();
-        Self { turn_bits: tick_bits.saturating_sub(TURN_BITS), wheel: None }
+        Self { turn_bits: tick_bits.saturating_sub(TURN_BITS), ..Self::NONE }
+    }
+
+    /// The same timers, which fire after that grace.
+    pub(crate) fn with_grace(self, grace: Grace) -> Self {
+        Self { grace, ..self }
     }
 
     /// Sets the timer of `entry`, whose node is `id`, if it has a deadline.
@@ -57,7 +65,7 @@ impl Timers {
             Some(deadline) => {
                 let turn_bits = self.turn_bits;
                 let wheel = self.wheel.get_or_insert_with(|| Box::new(TimerWheel::new(turn_bits)));
-                wheel.set(id.index(), deadline);
+                wheel.set(id.index(), self.grace.end_of(deadline));
             }
         }
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::cache_time::{CacheTime, ClockKind, DeadlineBound};
 use super::clock::nanoseconds;
+use super::loading::LoadingConfig;
 use super::timers::Timers;
 use crate::base::error::BuildError;
 use crate::base::hash::{KeyHash, split_mix};
 use crate::base::sync::Ordering;
-use crate::entry::Deadline;
-use crate::entry::{DeadlineSpec, EntryPtr, Extension};
+use crate::entry::{Deadline, DeadlineSpec, EntryPtr, Extension, Grace};
 
 /// Computes how long each entry may live.
 ///
@@ -88,6 +88,7 @@ pub(crate) struct ExpiryConfig<K, V> {
     pub(crate) is_expiry_lazy: bool,
     /// Whether entries that cannot expire need an age too.
     pub(crate) wants_ages: bool,
+    pub(crate) loading: LoadingConfig,
 }
 
 impl<K, V> Clone for ExpiryConfig<K, V> {
@@ -107,6 +108,7 @@ impl<K, V> Default for ExpiryConfig<K, V> {
             clock: ClockKind::Monotonic,
             is_expiry_lazy: false,
             wants_ages: false,
+            loading: LoadingConfig::default(),
         }
     }
 }
@@ -123,14 +125,15 @@ impl<K, V> ExpiryConfig<K, V> {
         if !(0.0..=1.0).contains(&self.jitter) {
             return Err(BuildError::BadJitter { given: self.jitter });
         }
-        Ok(())
+        self.loading.check(self.time_to_live)
     }
 
     pub(crate) fn timers(&self) -> Timers {
-        self.timer_tick.map(Timers::new).unwrap_or_default()
+        self.timer_tick.map(Timers::new).unwrap_or_default().with_grace(self.loading.grace())
     }
 
     pub(crate) fn timing(&self) -> Timing {
+        let wants_ages = self.wants_ages || self.loading.wants_ages();
         let in_ns = |time: Option<Duration>| time.map_or(Deadline::NEVER, nanoseconds);
         let idle_ns = in_ns(self.time_to_idle);
         let idle_step_ns = (idle_ns / IDLE_STEPS).min(MAX_IDLE_STEP_NS);
@@ -141,17 +144,18 @@ impl<K, V> ExpiryConfig<K, V> {
         Timing {
             unchecked_from: self.expiry.is_none().then(|| time.bound_ahead(unchecked_ahead_ns)),
             time,
-            is_regular: self.expiry.is_none() && self.jitter == 0.0 && !self.wants_ages,
+            is_regular: self.expiry.is_none() && self.jitter == 0.0 && !wants_ages,
             is_computed: self.expiry.is_some(),
             ttl_ns: in_ns(self.time_to_live),
             idle_ns,
             idle_step_ns,
             jitter: self.jitter,
             is_expiry_lazy: self.is_expiry_lazy,
+            grace: self.loading.grace(),
             applies_to_all: self.time_to_live.is_some()
                 || self.time_to_idle.is_some()
                 || self.expiry.is_some()
-                || self.wants_ages,
+                || wants_ages,
         }
     }
 }
@@ -173,6 +177,8 @@ pub(crate) struct Timing {
     jitter: f64,
     /// Whether expiry is lazy: an expired entry stays until an operation finds it or a sweep removes it.
     pub(crate) is_expiry_lazy: bool,
+    /// For how long expired entries stay.
+    pub(crate) grace: Grace,
     /// Whether every entry gets an extension.
     applies_to_all: bool,
     /// Whether all entries without a lifetime of their own have that of the cache unchanged, and entries that
@@ -225,13 +231,19 @@ impl Timing {
     fn spec_for(&self, ttl_ns: u64, hash: KeyHash) -> DeadlineSpec {
         let ttl_ns = self.jittered(ttl_ns, hash);
         let written_ns = self.now_for(ttl_ns.min(self.idle_ns));
-        let limit_ns = Deadline::after(written_ns, ttl_ns);
+        let limit_ns = self.after(written_ns, ttl_ns);
         DeadlineSpec {
             written_ns: Some(written_ns),
-            deadline_ns: limit_ns.min(Deadline::after(written_ns, self.idle_ns)),
+            deadline_ns: limit_ns.min(self.after(written_ns, self.idle_ns)),
             limit_ns: self.hits_move().then_some(limit_ns),
             has_computed: self.is_computed && self.has_idle_time(),
         }
+    }
+
+    /// The deadline that is `ttl_ns` after `now_ns`, as entries store it.
+    #[inline]
+    fn after(&self, now_ns: u64, ttl_ns: u64) -> u64 {
+        self.grace.align(Deadline::after(now_ns, ttl_ns))
     }
 
     /// Gives an entry, which no other thread can see yet, the lifetime that an [`Expiry`] has computed,
@@ -239,7 +251,7 @@ impl Timing {
     pub(crate) fn set_lifetime(&self, entry: EntryPtr, ttl: Option<Duration>) {
         let Some(extension) = entry.extension() else { return };
         let ttl_ns = self.jittered(ttl.map_or(Deadline::NEVER, nanoseconds), entry.hash());
-        let computed_ns = Deadline::after(self.now_for(ttl_ns.min(self.idle_ns)), ttl_ns);
+        let computed_ns = self.after(self.now_for(ttl_ns.min(self.idle_ns)), ttl_ns);
         if let Some(computed) = entry.own_computed_ns() {
             // Relaxed: published with the entry.
             computed.store(computed_ns, Ordering::Relaxed);
@@ -248,7 +260,7 @@ impl Timing {
         let written_ns = entry.written_ns().map_or(0, |written| written.load(Ordering::Relaxed));
         let idle_ns = Deadline::after(written_ns, self.idle_ns);
         let limit_ns = entry.limit_ns(self.ttl_ns).min(idle_ns);
-        extension.deadline.set(computed_ns.min(limit_ns));
+        extension.deadline.set(self.grace.align(computed_ns.min(limit_ns)));
     }
 
     /// Lets the lifetime of an entry, which no other thread can see yet, begin now.
@@ -273,26 +285,56 @@ impl Timing {
         deadline == Deadline::NEVER || bound.is_surely_at_most(deadline)
     }
 
-    /// Whether the entry is valid now. An entry that is not valid stays so.
+    /// Whether the entry is valid now. An entry that is not valid stays so, unless it is
+    /// [renewed](Self::renew).
     #[inline]
     pub(crate) fn is_valid(&self, extension: &Extension) -> bool {
         match extension.deadline.get() {
             Deadline::NEVER => true,
-            Deadline::EXPIRED => false,
+            word if self.grace.is_expired(word) => false,
             deadline => {
                 self.time.is_surely_not_past(deadline)
-                    || !extension.deadline.expire_if_past(self.time.now_ns())
+                    || !extension.deadline.expire_if_past(self.time.now_ns(), self.grace)
             }
         }
     }
 
-    /// Whether an entry that the caller has just taken out of the table had expired before.
+    /// Whether an entry with this word of its deadline, which the caller has read before, is valid
+    /// now if its deadline has not become earlier since.
+    pub(crate) fn is_ahead(&self, word: u64) -> bool {
+        word == Deadline::NEVER
+            || !self.grace.is_expired(word)
+                && (self.time.is_surely_not_past(word) || self.time.now_ns() <= word)
+    }
+
+    /// Whether an entry that the caller has just taken out of the table, or is about to take out for
+    /// certain, had expired before. If so, it cannot be renewed any more.
     pub(crate) fn had_expired(&self, extension: &Extension) -> bool {
+        if self.grace.is_some() {
+            return extension.deadline.end_if_expired(self.grace, |word| !self.is_ahead(word));
+        }
         match extension.deadline.read_ordered() {
             Deadline::NEVER => false,
             Deadline::EXPIRED => true,
             deadline => !self.time.is_surely_not_past(deadline) && deadline < self.time.now_ns(),
         }
+    }
+
+    /// How long ago an entry expired whose grace is not over; `None` if the entry is valid, has expired
+    /// for ever, or there is no grace.
+    pub(crate) fn overdue_ns(&self, extension: &Extension) -> Option<u64> {
+        if !self.grace.is_some() || self.is_valid(extension) {
+            return None;
+        }
+        let word = extension.deadline.get();
+        // Otherwise it was renewed since.
+        if word == Deadline::EXPIRED || !self.grace.is_expired(word) {
+            return None;
+        }
+        let now_ns = self.time.now_ns();
+        // After a clock has jumped back, the entry is still expired, and its deadline may be ahead.
+        let overdue_ns = now_ns.saturating_sub(self.grace.deadline_of(word));
+        (now_ns <= self.grace.end_of(word)).then_some(overdue_ns)
     }
 
     /// Whether there is a time to idle, so that hits move deadlines.
@@ -315,13 +357,13 @@ impl Timing {
         }
         let deadline = extension.deadline.get();
         let (early, late) = self.time.around_ns();
-        let is_surely_valid = deadline >= late;
-        if !is_surely_valid && extension.deadline.expire_if_past(self.time.now_ns()) {
+        let is_surely_valid = deadline >= late && !self.grace.is_expired(deadline);
+        if !is_surely_valid && extension.deadline.expire_if_past(self.time.now_ns(), self.grace) {
             return false;
         }
         let now = if self.idle_ns > late - early { early } else { self.time.now_ns() };
         let limit_ns = entry.limit_ns(self.ttl_ns).min(entry.computed_ns());
-        let moved = Deadline::after(now, self.idle_ns).min(limit_ns);
+        let moved = self.grace.align(Deadline::after(now, self.idle_ns).min(limit_ns));
         if moved.saturating_sub(deadline) > self.idle_step_ns {
             // If this fails, another hit has moved the deadline, which is as good, or the entry has expired.
             let _ = extension.deadline.move_from(deadline, moved);
@@ -335,11 +377,11 @@ impl Timing {
         let extension = entry.extension()?;
         let ttl_ns = ttl.map_or(Deadline::NEVER, nanoseconds);
         let now = self.now_for(ttl_ns.min(self.idle_ns));
-        let limit_ns = Deadline::after(now, ttl_ns);
-        let moved = limit_ns.min(Deadline::after(now, self.idle_ns));
+        let limit_ns = self.after(now, ttl_ns);
+        let moved = limit_ns.min(self.after(now, self.idle_ns));
         loop {
             let deadline = extension.deadline.get();
-            if deadline == Deadline::EXPIRED {
+            if self.grace.is_expired(deadline) {
                 return None;
             }
             entry.set_limit_ns(limit_ns, self.hits_move());
@@ -350,14 +392,68 @@ impl Timing {
         }
     }
 
+    /// Gives an entry, which may have expired and be kept for the grace, a new lifetime as if it were
+    /// written now. `computed` is what an [`Expiry`] has answered, if it was asked. Returns whether the
+    /// deadline is earlier or later than before, or `None` if the entry has expired for ever or cannot
+    /// expire.
+    pub(crate) fn renew(
+        &self,
+        entry: EntryPtr,
+        lifetime: EntryTtl,
+        computed: Option<Option<Duration>>,
+    ) -> Option<Moved> {
+        let extension = entry.extension()?;
+        let spec = self.spec_always(lifetime, entry.hash());
+        let written_ns = spec.written_ns.unwrap_or(1);
+        let computed_ns = computed.map_or(Deadline::NEVER, |ttl| {
+            let ttl_ns = self.jittered(ttl.map_or(Deadline::NEVER, nanoseconds), entry.hash());
+            self.after(written_ns, ttl_ns)
+        });
+        let limit_ns = spec.limit_ns.unwrap_or(spec.deadline_ns);
+        let deadline_ns = spec.deadline_ns.min(computed_ns);
+        let is_default = matches!(lifetime, EntryTtl::Default);
+        let mut moved = Moved::Later;
+        loop {
+            let seen = extension.deadline.get();
+            if seen == Deadline::EXPIRED {
+                return None;
+            }
+            let is_written =
+                entry.set_written_ns(written_ns, limit_ns, is_default, self.hits_move());
+            entry.set_computed_ns(computed_ns);
+            // If the word of the time has become a limit meanwhile, it has to be set anew.
+            if extension.deadline.move_from(seen, deadline_ns) {
+                if deadline_ns < seen {
+                    moved = Moved::Earlier;
+                }
+                if !(is_written && entry.is_limit_in_place_of_time(self.hits_move())) {
+                    return Some(moved);
+                }
+            }
+        }
+    }
+
+    /// What the refresh of a valid entry depends on.
+    pub(super) fn span(&self, entry: EntryPtr) -> Span {
+        let Some(extension) = entry.extension() else {
+            return Span { written_ns: None, end_ns: Deadline::NEVER };
+        };
+        let deadline_ns = extension.deadline.get();
+        let end_ns = match self.has_idle_time() {
+            true => entry.limit_ns(self.ttl_ns).min(entry.computed_ns()),
+            false => deadline_ns,
+        };
+        Span { written_ns: entry.written_at_ns(deadline_ns, self.ttl_ns), end_ns }
+    }
+
     /// Gives a valid entry that a lookup has found the lifetime that an [`Expiry`] has computed, from
     /// now on, within its other lifetimes. Returns the same as [`set_remaining`](Self::set_remaining).
     pub(crate) fn set_computed(&self, entry: EntryPtr, ttl: Option<Duration>) -> Option<Moved> {
         let ttl_ns = ttl.map_or(Deadline::NEVER, nanoseconds);
         let now = self.now_for(ttl_ns.min(self.idle_ns));
-        let computed_ns = Deadline::after(now, ttl_ns);
-        let wanted_ns = computed_ns.min(Deadline::after(now, self.idle_ns));
-        let (before, after) = entry.move_within_limit(wanted_ns, computed_ns)?;
+        let computed_ns = self.after(now, ttl_ns);
+        let wanted_ns = computed_ns.min(self.after(now, self.idle_ns));
+        let (before, after) = entry.move_within_limit(wanted_ns, computed_ns, self.grace)?;
         Some(Moved::between(before, after))
     }
 
@@ -402,6 +498,15 @@ impl Timing {
             (((ttl_ns as f64) * factor) as u64).clamp(1, Deadline::NEVER - 1)
         }
     }
+}
+
+/// The lifetime of an entry, as far as uses do not change it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    /// When the entry was written, if that is known.
+    pub(super) written_ns: Option<u64>,
+    /// When it expires however much it is used; `NEVER` if it does not.
+    pub(super) end_ns: u64,
 }
 
 /// In which direction a deadline was moved.

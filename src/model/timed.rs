@@ -2,7 +2,7 @@
 
 use super::{Keep, Watched};
 use crate::base::hash::KeyHash;
-use crate::entry::{BroughtForward, Deadline};
+use crate::entry::{BroughtForward, Deadline, Grace};
 use crate::entry::{DeadlineSpec, EntryPtr, Owned};
 use crate::reclaim::pin;
 use crate::table::Table;
@@ -14,20 +14,47 @@ pub struct Timed {
     table: Table<u64, Watched>,
     keep: Keep,
     brought_forward: BroughtForward,
+    grace: Grace,
 }
 
 impl Default for Timed {
     fn default() -> Self {
         let brought_forward = BroughtForward::new();
-        Self { table: Table::new(0), keep: Keep::default(), brought_forward }
+        Self { table: Table::new(0), keep: Keep::default(), brought_forward, grace: Grace::NONE }
     }
 }
 
 impl Timed {
+    /// The same, where entries stay for `grace` after their deadlines. All deadlines must be odd.
+    pub fn with_grace(grace: u64) -> Self {
+        Self { grace: Grace::of_ns(grace), ..Self::default() }
+    }
+
+    /// As a load does that finds the value current: gives the entry another deadline, whether it has
+    /// expired or not. Returns its value; `None` if it is not there, or has expired for ever.
+    pub fn renew(&self, key: u64, deadline: u64) -> Option<u64> {
+        let guard = pin();
+        let found = self.table.get(KeyHash::from_raw(key), |other| *other == key, &guard);
+        let (entry, _) = found.filter(|found| self.table.is_linked(found.0, &guard))?;
+        let is_renewed = Self::with_deadline(entry, |word| {
+            loop {
+                let seen = word.get();
+                if seen == Deadline::EXPIRED {
+                    return false;
+                }
+                if word.move_from(seen, deadline) {
+                    return true;
+                }
+            }
+        });
+        is_renewed.then(|| Self::value(entry))
+    }
+
     /// The value, if there is a valid one.
     pub fn get(&self, key: u64, now: u64) -> Option<u64> {
         let guard = pin();
-        let is_valid = |entry| !Self::with_deadline(entry, |word| word.expire_if_past(now));
+        let is_valid =
+            |entry| !Self::with_deadline(entry, |word| word.expire_if_past(now, self.grace));
         let is_match = |other: &u64| *other == key;
         let mut found = self.table.get(KeyHash::from_raw(key), is_match, &guard)?;
         if !is_valid(found.0) {
@@ -71,7 +98,11 @@ impl Timed {
         let (new, old) = done.ok().expect("nothing declines");
         self.keep.keep(new);
         old.map(|old| {
-            (Self::value(old), Self::with_deadline(old, |word| word.read_ordered() < now))
+            let had_expired = Self::with_deadline(old, |word| match self.grace.is_some() {
+                true => word.end_if_expired(self.grace, |word| word < now),
+                false => word.read_ordered() < now,
+            });
+            (Self::value(old), had_expired)
         })
     }
 
@@ -83,7 +114,7 @@ impl Timed {
         else {
             return false;
         };
-        Self::with_deadline(entry, |word| word.expire_if_past(now))
+        Self::with_deadline(entry, |word| word.end_if_past(now, self.grace))
             && self.table.remove_entry(entry, &guard)
     }
 
@@ -157,7 +188,7 @@ impl Timed {
         let guard = pin();
         let found = self.table.get(KeyHash::from_raw(key), |other| *other == key, &guard);
         let (entry, _) = found.expect("no thread takes it out");
-        entry.move_within_limit(deadline, deadline);
+        entry.move_within_limit(deadline, deadline, self.grace);
     }
 
     /// The deadline, as seen by the partition that handles a report.

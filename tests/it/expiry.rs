@@ -4,6 +4,7 @@ mod deadlines;
 mod clocks;
 mod removal;
 mod lazy;
+mod grace;
 mod models;
 
 use std::sync::Arc;

@@ -1,4 +1,5 @@
 //! Loading a missing value: who loads, who waits, and what the cache keeps.
 
 mod flights;
+mod many;
 mod negative;

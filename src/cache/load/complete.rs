@@ -88,6 +88,15 @@ where
         Ok(Some(value))
     }
 
+    /// Ends a load that began at `started_ns`, and that has failed with an error that others share.
+    pub(super) fn fail_load<E>(&self, leader: Leader<K, V>, started_ns: u64, error: &Arc<E>)
+    where
+        E: Send + Sync + 'static,
+    {
+        self.count_load(started_ns, true);
+        leader.end(|| Outcome::Failed(Arc::clone(error) as SharedError));
+    }
+
     fn count_load(&self, started_ns: u64, has_failed: bool) {
         let taken_ns = self.now_ns().saturating_sub(started_ns);
         let guard = reclaim::pin();

@@ -60,6 +60,10 @@
 //! [`remove_expired`](crate::Cache::remove_expired) removes all that have expired. Use it to tell a caller
 //! that its key has expired rather than that it is missing, or to choose the thread that drops expired values.
 //!
+//! With [`stale_while_revalidate`](crate::Builder::stale_while_revalidate) or
+//! [`stale_if_error`](crate::Builder::stale_if_error), an expired entry stays for the longer of these times,
+//! so that the calls that load can return its value. All other calls treat it as expired.
+//!
 //! # What it costs
 //! An entry without a deadline pays nothing. One with a deadline takes 24 bytes more, and a hit on it
 //! may have to read a clock. Where most hits are on such entries, [`TickingClock`] is the cheapest

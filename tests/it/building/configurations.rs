@@ -111,6 +111,16 @@ expire_lazily = true
 count_lookups = true
 explain_misses = 64
 keep_ages = true
+refresh_after_write = "30s"
+stale_while_revalidate = "5s"
+stale_if_error = "1h"
+early_refresh = 1.5
+eager_refresh = 0.75
+refresh_throttle = "2s"
+load_timeout = "20s"
+soft_timeout = "100ms"
+hard_timeout = "3s"
+negative_time_to_live = "10s"
 "#;
 
     #[test]
@@ -119,10 +129,28 @@ keep_ages = true
         assert_eq!(config.time_to_live, Some(Duration::from_secs(600)));
         assert_eq!(config.time_to_idle, Some(Duration::from_secs(90)));
         assert_eq!(config.timer_tick, Some(Duration::from_millis(250)));
+        assert_eq!(config.stale_if_error, Some(Duration::from_secs(3600)));
+        assert_eq!((config.early_refresh, config.eager_refresh), (Some(1.5), Some(0.75)));
         assert_eq!((&config.policy, config.maintenance), (&Policy::s3_fifo(), Maintenance::Inline));
         let written = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<CacheConfig>(&written).unwrap(), config);
-        let cache: Cache<u64, u64> = config.into_builder().build().unwrap();
+        let builder: Builder<u64, u64> = config.into_builder();
+        let shown = format!("{builder:?}");
+        for part in [
+            "refresh_after_write: Some(30s)",
+            "stale_while_revalidate: Some(5s)",
+            "stale_if_error: Some(3600s)",
+            "early_refresh: Some(1.5)",
+            "eager_refresh: Some(0.75)",
+            "refresh_throttle: Some(2s)",
+            "load_timeout: Some(20s)",
+            "soft_timeout: Some(100ms)",
+            "hard_timeout: Some(3s)",
+            "negative_time_to_live: Some(10s)",
+        ] {
+            assert!(shown.contains(part), "no {part} in {shown}");
+        }
+        let cache = builder.build().unwrap();
         assert_eq!((cache.name(), cache.partitions()), (Some("pages"), 2));
         assert_eq!((cache.capacity(), cache.max_weight()), (Some(1000), Some(1 << 20)));
         cache.insert(1, 1);

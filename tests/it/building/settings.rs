@@ -1,12 +1,12 @@
 //! What the builder refuses, and with which message.
 
 use std::error::Error;
-
+use std::sync::Arc;
 use std::time::Duration;
 
 use larder::{
-    Absence, BuildError, Builder, Cache, Explanation, Inserted, Listener, Maintenance, Policy,
-    Rejection, Removal, ResizeError, ShadowConfig,
+    Absence, BuildError, Builder, Cache, Explanation, Inserted, Listener, LoadExecutor, LoadTask,
+    Maintenance, Policy, RandomState, Rejection, Removal, ResizeError, ShadowConfig, ThreadPerTask,
 };
 
 use crate::support::rng::Rng;
@@ -35,6 +35,75 @@ fn a_cache_without_bounds_is_refused() {
     assert_refused(builder(), &BuildError::Unbounded, &parts);
     assert_refused(builder().weigher(|_, _| 1), &BuildError::Unbounded, &parts);
     assert_refused(builder().maintenance(Maintenance::Inline), &BuildError::Unbounded, &parts);
+}
+
+#[test]
+fn senseless_settings_of_loading_are_refused_and_huge_ones_are_not() {
+    let base = || builder().capacity(10);
+    let (zero, second) = (Duration::ZERO, Duration::from_secs(1));
+    type Set = fn(Builder<u64, u64>, Duration) -> Builder<u64, u64>;
+    let durations: [(&'static str, Set); 7] = [
+        ("refresh_after_write", |it, given| it.refresh_after_write(given)),
+        ("stale_while_revalidate", |it, given| it.stale_while_revalidate(given)),
+        ("stale_if_error", |it, given| it.stale_if_error(given)),
+        ("load_timeout", |it, given| it.load_timeout(given)),
+        ("soft_timeout", |it, given| it.stale_if_error(Duration::MAX).soft_timeout(given)),
+        ("hard_timeout", |it, given| it.hard_timeout(given)),
+        ("negative_time_to_live", |it, given| it.negative_time_to_live(given)),
+    ];
+    for (setting, set) in durations {
+        let parts = [setting, "more than zero"];
+        assert_refused(set(base(), zero), &BuildError::ZeroDuration { setting }, &parts);
+        for given in [Duration::from_nanos(1), second, Duration::MAX] {
+            let cache = set(base(), given).build().expect("every other duration is allowed");
+            cache.insert(1, 10);
+            assert_eq!(cache.get(&1), Some(10));
+        }
+    }
+    for given in [zero, second, Duration::MAX] {
+        assert!(base().refresh_throttle(given).build().is_ok());
+    }
+    for given in [0.0, -1.0, f64::INFINITY, f64::NEG_INFINITY] {
+        let error = BuildError::BadEarlyRefresh { given };
+        assert_refused(base().early_refresh(given), &error, &["early_refresh", "above 0"]);
+    }
+    for given in [0.0, 1.0, -0.5, 1.5, f64::INFINITY] {
+        let error = BuildError::BadEagerRefresh { given };
+        assert_refused(base().eager_refresh(given), &error, &["eager_refresh", "below 1"]);
+    }
+    let nan = f64::NAN;
+    let error = base().early_refresh(nan).build().map(drop).unwrap_err();
+    assert!(matches!(error, BuildError::BadEarlyRefresh { given } if given.is_nan()));
+    let error = base().eager_refresh(nan).build().map(drop).unwrap_err();
+    assert!(matches!(error, BuildError::BadEagerRefresh { given } if given.is_nan()));
+    assert!(base().early_refresh(f64::MAX).eager_refresh(f64::MIN_POSITIVE).build().is_ok());
+    assert_refused(
+        base().time_to_live(second).refresh_after_write(second),
+        &BuildError::NotShorter {
+            setting: "refresh_after_write",
+            given: second,
+            than: "time_to_live",
+            limit: second,
+        },
+        &["refresh_after_write 1s", "time_to_live"],
+    );
+    let stale = || base().stale_while_revalidate(second);
+    assert_refused(
+        stale().soft_timeout(2 * second).hard_timeout(second),
+        &BuildError::NotShorter {
+            setting: "soft_timeout",
+            given: 2 * second,
+            than: "hard_timeout",
+            limit: second,
+        },
+        &["soft_timeout 2s", "hard_timeout"],
+    );
+    assert_refused(
+        base().soft_timeout(second),
+        &BuildError::NeedsStaleValues { setting: "soft_timeout" },
+        &["soft_timeout", "stale_while_revalidate"],
+    );
+    assert!(stale().soft_timeout(second).hard_timeout(2 * second).build().is_ok());
 }
 
 /// Asserts that every way to insert is rejected and counted, whatever the entry.
@@ -372,6 +441,22 @@ fn the_last_setting_counts() {
         .unwrap();
     assert_eq!((cache.capacity(), cache.partitions()), (Some(12), 2));
     assert_eq!(cache.policy_name().to_lowercase(), "fifo");
+}
+
+#[test]
+fn a_builder_and_its_clones_keep_the_executor_of_loads() {
+    let shared: Arc<dyn LoadExecutor> = Arc::new(ThreadPerTask);
+    let kept = Arc::downgrade(&shared);
+    let configured = builder().capacity(10).load_executor(shared);
+    assert!(format!("{configured:?}").contains("load_executor: User"));
+    assert!(format!("{:?}", builder()).contains("load_executor: Pool"));
+    let cache = configured.clone().hasher(RandomState::new()).build().unwrap();
+    drop(configured);
+    assert!(kept.upgrade().is_some(), "the cache has lost its executor");
+    drop(cache);
+    assert!(kept.upgrade().is_none(), "the executor outlives the cache");
+    let last = builder().capacity(10).load_executor(|task: LoadTask| task.run());
+    assert!(last.load_executor(drop::<LoadTask>).build().is_ok());
 }
 
 #[test]

@@ -40,7 +40,12 @@ fn cache_agrees_with_a_plain_map_that_knows_the_time() {
         [(Maintenance::Inline, 1), (Maintenance::Inline, 4), (Maintenance::Background, 4)];
     for seed in crate::support::rng::seeds(0x7153, 12) {
         for (maintenance, partitions) in configurations {
-            let (builder, clock) = timed();
+            let (mut builder, clock) = timed();
+            // With a grace, deadlines are exact if all times are even.
+            let has_grace = seed % 2 == 0;
+            if has_grace {
+                builder = builder.stale_if_error(Duration::from_secs(seed % 1000 + 1));
+            }
             let tick = Duration::from_nanos(1 << (seed % 40));
             let builder = builder.maintenance(maintenance).partitions(partitions);
             let cache = builder.capacity(1000).timer_tick(tick).build().unwrap();
@@ -50,7 +55,7 @@ fn cache_agrees_with_a_plain_map_that_knows_the_time() {
                 let key = rng.below(50) as u32;
                 let now = clock.time();
                 let range = rng.below(38);
-                let ttl = Duration::from_nanos(rng.below(1 << range));
+                let ttl = Duration::from_nanos(rng.below(1 << range) & !u64::from(has_grace));
                 let context = || format!("seed {seed}, step {step}, key {key}, at {now:?}");
                 match rng.below(12) {
                     0..3 => assert_eq!(cache.get(&key), map.get(key, now), "{}", context()),
@@ -251,9 +256,10 @@ fn the_earliest_of_all_deadlines_counts_whatever_sets_and_moves_them() {
         let has_expiry = rng.below(4) != 0;
         let keeps_ages = rng.below(2) == 0;
         let (maintenance, partitions) = modes[rng.below(2) as usize];
+        let grace = Some(seconds(1 + rng.below(20))).filter(|_| rng.below(2) == 0);
         let what = format!(
             "seed {seed}: ttl {ttl:?}, idle {idle:?}, expiry {has_expiry}, ages {keeps_ages}, \
-             {maintenance:?}"
+             {maintenance:?}, grace {grace:?}"
         );
         let (mut builder, clock) = timed();
         builder = builder.capacity(1000).maintenance(maintenance).partitions(partitions);
@@ -269,6 +275,9 @@ fn the_earliest_of_all_deadlines_counts_whatever_sets_and_moves_them() {
         }
         if keeps_ages {
             builder = builder.keep_ages();
+        }
+        if let Some(grace) = grace {
+            builder = builder.stale_while_revalidate(grace);
         }
         let cache = builder.build().unwrap();
         let entries = std::collections::HashMap::new();

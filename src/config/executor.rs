@@ -1,0 +1,36 @@
+//! The setting that says where background loads run.
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::Builder;
+use crate::task::{Background, LoadExecutor};
+
+impl<K, V, S> Builder<K, V, S> {
+    /// Runs background loads, such as refreshes, with `executor`. Default: in a pool that all caches of the
+    /// process share.
+    ///
+    /// The pool has at most four threads, no more than there are cores (but at least two), which start with
+    /// the first task and end when they are idle. It drives synchronous and asynchronous loaders, and keeps
+    /// one thread for the asynchronous ones. It takes at most 1,024 synchronous loads that wait for a thread,
+    /// and at most 16,384 loads altogether; a refresh that finds no room is skipped, and tried again later.
+    ///
+    /// A future that only works within its runtime, because it uses the runtime's sockets or timers, must be
+    /// run there: give tokio's `Handle` (with the feature `tokio`), or a closure that spawns the task. Loads
+    /// that callers wait for run in these callers and not in the executor.
+    ///
+    /// [`LoadExecutor`] says what an executor may do with a task. Clones of the builder share the executor.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, ThreadPerTask};
+    ///
+    /// let cache: Cache<u64, String> =
+    ///     Cache::builder().capacity(1000).load_executor(ThreadPerTask).build()?;
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    pub fn load_executor(mut self, executor: impl LoadExecutor + 'static) -> Self {
+        self.background = Background::User(Arc::new(executor));
+        self
+    }
+}
