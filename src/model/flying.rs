@@ -12,8 +12,6 @@ use crate::reclaim::pin;
 use crate::table::Table;
 use crate::task::Parker;
 
-type Fill = OpenFill<Flight<u64, u64>>;
-
 /// A table with flights, and the database that loaders read.
 pub struct Flying {
     table: Table<u64, Watched>,
@@ -120,7 +118,7 @@ impl Flying {
     }
 
     /// As `store_loaded`, which replaces what it finds.
-    fn store(&self, fill: &Fill, key: u64, value: u64) {
+    fn store(&self, fill: &OpenFill<Flight<u64, u64>>, key: u64, value: u64) {
         let mut new = self.keep.entry(key, value);
         loop {
             let guard = pin();

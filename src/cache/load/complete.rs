@@ -71,11 +71,12 @@ where
         match self.load_traits(options, settings) {
             Ok(traits) => {
                 let key = leader.key().clone();
-                let existing = match load.and_then(Load::stale) {
-                    Some(_) => Existing::Replace,
-                    None => Existing::Keep,
+                let if_present = match load.and_then(Load::stale) {
+                    Some(_) => IfPresent::Replace,
+                    None => IfPresent::Keep,
                 };
-                let stored = self.store_loaded(key, value.clone(), traits, existing, leader.fill());
+                let stored =
+                    self.store_loaded(key, value.clone(), traits, if_present, leader.fill());
                 if let Inserted::Rejected(Rejection::Stale | Rejection::Present) = stored {
                     self.count(Counter::LoadsDiscarded, &reclaim::pin());
                 }
@@ -130,7 +131,7 @@ where
     /// Stores a value that was loaded under `fill`, in place of the entry of the key, if there is one, unless
     /// the key was changed since the fill was opened.
     ///
-    /// With [`Existing::Keep`], for a load of a key that was missing, an entry that is valid stays. It was
+    /// With [`IfPresent::Keep`], for a load of a key that was missing, an entry that is valid stays. It was
     /// stored by another fill, or by a change that had marked the fills just before this one was opened and
     /// has changed the table since.
     ///
@@ -142,7 +143,7 @@ where
         key: K,
         value: V,
         traits: Traits,
-        existing: Existing,
+        if_present: IfPresent,
         fill: &OpenFill<Flight<K, V>>,
     ) -> Inserted {
         if self.is_within_removal() {
@@ -193,7 +194,7 @@ where
                 if !fill.is_fresh() {
                     return Attempt::Done(StoredLoad::Stale);
                 }
-                if existing == Existing::Keep && self.is_valid(old) {
+                if if_present == IfPresent::Keep && self.is_valid(old) {
                     return Attempt::Done(StoredLoad::Present);
                 }
             }
@@ -267,7 +268,7 @@ where
 
 /// What becomes of a valid entry of the key.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::cache) enum Existing {
+pub(in crate::cache) enum IfPresent {
     Keep,
     Replace,
 }

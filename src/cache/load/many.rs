@@ -162,10 +162,8 @@ where
         I: IntoIterator<Item = (K, Result<V, E>)>,
     {
         let keys: Vec<K> = leading.iter().map(|(_, leader, _)| leader.key().clone()).collect();
-        let loaded = {
-            let _running: Vec<_> = leading.iter().map(|(_, leader, _)| leader.run()).collect();
-            sort_loaded(&keys, load(&keys))
-        };
+        leading.iter().for_each(|(_, leader, _)| leader.run());
+        let loaded = sort_loaded(&keys, load(&keys));
         match loaded {
             Ok(loaded) => {
                 for ((at, leader, started_ns), loaded) in leading.into_iter().zip(loaded) {
