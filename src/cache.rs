@@ -52,7 +52,7 @@ pub(crate) mod lifecycle; // from the first handle to the end of the cache
 pub(crate) use restore::{Arrival, LeftOut, Restored, SavedMeta, Saving};
 
 use lifecycle::Lifecycle;
-pub(crate) use load::KnownMissing;
+pub(crate) use load::{AsyncLoader, BlockingLoader, KnownMissing, Loader};
 
 pub use collect::InsertCounts;
 pub use entry_info::{Census, EntryInfo, EntryView, KeyState};
@@ -113,6 +113,9 @@ pub use ranking::Ranked;
 /// ```
 pub struct Cache<K, V, S = RandomState> {
     shared: Arc<Shared<K, V, S>>,
+    /// Whether this keeps the cache open. One that is made for a visit does not: the drop of the last handle
+    /// waits for the visit instead.
+    is_handle: bool,
 }
 
 struct Shared<K, V, S> {
@@ -242,7 +245,7 @@ where
             let weak: Weak<Shared<K, V, S>> = Arc::downgrade(&shared);
             maintainer::register(weak, &shared.engine.attendance);
         }
-        Self { shared }
+        Self { shared, is_handle: true }
     }
 }
 

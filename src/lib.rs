@@ -84,6 +84,7 @@ pub mod snapshot;
 pub mod pressure;
 #[cfg(any(feature = "memory_pressure", feature = "quick"))]
 mod periodic;
+mod loading;
 
 // The cache: what a caller calls.
 mod config;
@@ -136,6 +137,7 @@ pub use crate::config::{Builder, CacheConfig};
 pub use crate::engine::history::Absence;
 pub use crate::expiry::{Clock, Expiry};
 pub use crate::listener::{Listener, Overflow, Removal};
+pub use crate::loading::{AsyncLoadingCache, LoadingCache};
 pub use crate::policy::{Policy, register_policy};
 pub use crate::shadow::{ShadowConfig, ShadowPoint, ShadowReport};
 pub use crate::task::{LoadExecutor, LoadTask, ThreadPerTask};

@@ -32,7 +32,7 @@ mod tagged;
 mod timed;
 
 pub use filled::{Begun, Filled};
-pub use flying::{Flying, Led};
+pub use flying::{Boarded, Flying};
 pub use gated::{Gated, Victim};
 pub use governed::{Governed, Member};
 pub use guarded::{Guarded, Unlinked};

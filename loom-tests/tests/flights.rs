@@ -12,7 +12,7 @@ use loom_tests::two;
 #[test]
 fn of_two_callers_that_miss_a_key_one_loads() {
     two(
-        |flying| flying.write_row(7),
+        |flying: &Flying| flying.write_row(7),
         |flying| flying.get_or_load(1),
         |flying| flying.get_or_load(1),
         |flying, first, second| {
@@ -25,7 +25,7 @@ fn of_two_callers_that_miss_a_key_one_loads() {
 #[test]
 fn of_two_callers_that_have_missed_one_finds_what_the_other_has_loaded() {
     two(
-        |flying| flying.write_row(7),
+        |flying: &Flying| flying.write_row(7),
         |flying| flying.load_missing(1),
         |flying| flying.load_missing(1),
         |flying, first, second| {
@@ -69,7 +69,7 @@ fn a_leader_that_ends_leaves_no_waiter_asleep() {
 #[test]
 fn a_caller_that_comes_after_a_change_gets_no_older_value() {
     two(
-        |flying| flying.write_row(1),
+        |flying: &Flying| flying.write_row(1),
         |flying| flying.get_or_load(1),
         |flying| {
             flying.write_row(2);
@@ -87,7 +87,7 @@ fn a_caller_that_comes_after_a_change_gets_no_older_value() {
 #[test]
 fn what_a_leader_finds_is_not_given_to_a_caller_that_comes_after_its_removal() {
     two(
-        |flying| flying.insert(1, 1),
+        |flying: &Flying| flying.insert(1, 1),
         |flying| flying.load_missing(1),
         |flying| {
             flying.write_row(2);

@@ -1,13 +1,11 @@
 //! What the calls that load need of entries: values that may be used after their deadlines, whether a valid
 //! value is to be renewed, and new lifetimes for entries whose values are still current.
 #![forbid(unsafe_code)]
-// The calls that load use all of it.
-#![cfg_attr(not(test), allow(dead_code))]
 
 use std::hash::{BuildHasher, Hash};
 use std::time::Duration;
 
-use super::Cache;
+use super::{Cache, Shared};
 use crate::base::equivalent::Equivalent;
 use crate::base::hash::KeyHash;
 use crate::entry::{Entry, EntryPtr, LoadTime, Owned};
@@ -120,12 +118,19 @@ where
 
     /// Notes that the loader of the key has failed.
     pub(crate) fn note_failed_refresh(&self, hash: KeyHash) {
-        self.shared.settings.throttle.note_failure(hash, self.shared.engine.timing.time.now_ns());
+        self.shared.note_failed_refresh(hash);
     }
 
     /// Notes that the key was loaded.
     pub(crate) fn note_loaded(&self, hash: KeyHash) {
         self.shared.settings.throttle.forget(hash);
+    }
+}
+
+impl<K, V, S> Shared<K, V, S> {
+    /// See [`Cache::note_failed_refresh`].
+    pub(super) fn note_failed_refresh(&self, hash: KeyHash) {
+        self.settings.throttle.note_failure(hash, self.engine.timing.time.now_ns());
     }
 }
 

@@ -145,6 +145,15 @@ impl<K, V, S> Shared<K, V, S> {
     }
 }
 
+/// Does `work` on a visit with the verbs of the cache. Returns `None` if it is closed.
+pub(super) fn visit_cache<K, V, S, R>(
+    shared: &Arc<Shared<K, V, S>>,
+    work: impl FnOnce(&Cache<K, V, S>) -> R,
+) -> Option<R> {
+    let cache = Cache { shared: Arc::clone(shared), is_handle: false };
+    shared.visit(|| work(&cache))
+}
+
 impl<K, V, S> Maintained for Shared<K, V, S>
 where
     K: Send + Sync,
@@ -208,12 +217,15 @@ impl<K, V, L> crate::fork::Locks for HeldLocks<'_, K, V, L> {
 impl<K, V, S> Clone for Cache<K, V, S> {
     fn clone(&self) -> Self {
         self.shared.handles.fetch_add(1, Ordering::Relaxed);
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), is_handle: true }
     }
 }
 
 impl<K, V, S> Drop for Cache<K, V, S> {
     fn drop(&mut self) {
+        if !self.is_handle {
+            return;
+        }
         // AcqRel: everything done by other handles happens before the last one closes the cache; pairs
         // with itself.
         if self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1 {

@@ -12,16 +12,20 @@ use super::Cache;
 use crate::base::equivalent::Equivalent;
 use crate::base::hash::KeyHash;
 use crate::base::load_error::LoadError;
+use crate::expiry::Freshness;
 use crate::expiry::clock::nanoseconds;
+use crate::reclaim;
 use crate::task::Parker;
 
-mod complete; // how a load ends, and how its value is stored
-mod flow; // the steps from a miss to an answer
 mod task; // loading by futures
 mod many; // one call of a loader for many keys
+mod background; // loads by a loader that is bound to the cache
+mod flow; // the steps from a lookup to an answer
+mod complete; // how a load ends, and how its value is stored
 mod missing; // keys that are known to have no value
 mod options; // `Load`, `Loaded`, `LoadOptions`
 
+pub(crate) use background::{AsyncLoader, BlockingLoader, Loader};
 use flow::{Flow, Step};
 pub(crate) use missing::KnownMissing;
 pub use options::{Load, LoadOptions, Loaded};
@@ -77,7 +81,7 @@ where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
         let hash = self.hash(key);
-        match self.get_hashed(key, hash) {
+        match self.get_current(key, hash) {
             Some(value) => value,
             None => self.load_infallibly(key, hash, load),
         }
@@ -91,7 +95,7 @@ where
         let load = |_: &mut _| Ok::<_, Infallible>(Loaded::Store(load()));
         match self.load_blocking(key, hash, LoadOptions::new(), Answers::Value, load) {
             Ok(Some(value)) => value,
-            Err(LoadError::Reentrant) => panic!("the loader of a key asked for the same key"),
+            Err(LoadError::Reentrant) => panic_as_reentrant(),
             Ok(None) | Err(_) => unreachable!("without a deadline, a value comes in the end"),
         }
     }
@@ -138,7 +142,7 @@ where
         E: Send + Sync + 'static,
     {
         let hash = self.hash(key);
-        if let Some(value) = self.get_hashed(key, hash) {
+        if let Some(value) = self.get_current(key, hash) {
             return Ok(value);
         }
         let load = |_: &mut _| load().map(Loaded::Store);
@@ -173,7 +177,7 @@ where
         let loaded = self.try_optionally_get_or_insert_with(key, || Ok::<_, Infallible>(load()));
         match loaded {
             Ok(found) => found,
-            Err(LoadError::Reentrant) => panic!("the loader of a key asked for the same key"),
+            Err(LoadError::Reentrant) => panic_as_reentrant(),
             Err(_) => unreachable!("without a deadline, an answer comes in the end"),
         }
     }
@@ -197,7 +201,7 @@ where
         E: Send + Sync + 'static,
     {
         let hash = self.hash(key);
-        if let Some(value) = self.get_hashed(key, hash) {
+        if let Some(value) = self.get_current(key, hash) {
             return Ok(Some(value));
         }
         let load = |_: &mut _| load().map(|found| found.map_or(Loaded::Missing, Loaded::Store));
@@ -228,12 +232,10 @@ where
         E: Send + Sync + 'static,
     {
         let hash = self.hash(key);
-        if let Some(value) = self.get_hashed(key, hash) {
+        if let Some(value) = self.get_current(key, hash) {
             return Ok(Some(value));
         }
-        let load = |context: &mut Option<Load<K, V>>| {
-            load(context.insert(Load::new(key.to_owned(), None)))
-        };
+        let load = |setup: &mut Setup<K, V>| load(setup.context(key.to_owned()));
         self.load_blocking(key, hash, options, Answers::ValueOrNone, load)
     }
 
@@ -268,17 +270,31 @@ where
         options.deadline.map_or(u64::MAX, ahead)
     }
 
-    /// A lookup as by `get`.
+    /// A lookup as by `get`. It misses values that have to be renewed too.
     #[inline(always)]
-    fn get_hashed<Q>(&self, key: &Q, hash: KeyHash) -> Option<V>
+    fn get_current<Q>(&self, key: &Q, hash: KeyHash) -> Option<V>
     where
         Q: Equivalent<K> + ?Sized,
     {
-        self.read_hashed(key, hash, V::clone)
+        match self.shared.settings.refresh_rule {
+            None => self.read_hashed(key, hash, V::clone),
+            Some(_) => self.get_unless_due(key, hash),
+        }
     }
 
-    /// Waits for the value of a key that was missing, or loads it. `load` may leave its context in its
-    /// argument.
+    #[inline(never)]
+    fn get_unless_due<Q>(&self, key: &Q, hash: KeyHash) -> Option<V>
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
+        let guard = reclaim::pin();
+        self.lookup(key, hash, &guard)?;
+        let (pointer, entry) = self.find(key, hash, &guard)?;
+        let is_due = self.freshness(pointer) == Freshness::RefreshDue && self.may_refresh(hash);
+        (!is_due).then(|| entry.value.clone())
+    }
+
+    /// Waits for the value of a key that was missing or is to be renewed, or loads it.
     #[inline(never)]
     fn load_blocking<Q, E>(
         &self,
@@ -286,40 +302,59 @@ where
         hash: KeyHash,
         options: LoadOptions<'_>,
         answers: Answers,
-        load: impl FnOnce(&mut Option<Load<K, V>>) -> Result<Loaded<V>, E>,
+        load: impl FnOnce(&mut Setup<K, V>) -> Result<Loaded<V>, E>,
     ) -> Result<Option<V>, LoadError<E>>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
         E: Send + Sync + 'static,
     {
-        let deadline_ns = options
-            .deadline
-            .map_or(u64::MAX, |deadline| self.now_ns().saturating_add(nanoseconds(deadline)));
+        let mut flow = Flow::new(self, key, hash, answers, self.deadline_ns(options));
         let parker = OnceCell::new();
         let waker = || parker.get_or_init(Parker::new).waker();
-        let mut flow = Flow::new(self, key, hash, answers, deadline_ns);
-        let leader = loop {
+        let (leader, old) = loop {
             match flow.step(waker) {
                 Step::Found(value) => return Ok(Some(value)),
                 Step::Missing => return Ok(None),
                 Step::Failed(error) => {
                     if let Ok(error) = error.downcast() {
-                        return Err(LoadError::Failed(error));
+                        return flow.answer(Err(LoadError::Failed(error)));
                     }
                 }
-                Step::Lead(leader) => break leader,
+                Step::Lead(leader) => break (leader, None),
+                Step::Refresh(leader, old) => break (leader, Some(old)),
                 Step::Wait(until_ns) => {
                     let parker = parker.get_or_init(Parker::new);
                     parker.park_until(&self.shared.engine.timing.time, until_ns);
                 }
-                Step::Reentrant => return Err(LoadError::Reentrant),
-                Step::DeadlineExceeded => return Err(LoadError::DeadlineExceeded),
+                Step::Reentrant => return flow.answer(Err(LoadError::Reentrant)),
+                Step::DeadlineExceeded => return flow.answer(Err(LoadError::DeadlineExceeded)),
             }
         };
-        let mut context = None;
-        leader.run();
-        let loaded = load(&mut context);
-        self.complete_load(leader, flow.started_ns, options.insert, context.as_ref(), loaded)
+        flow.refreshes(old);
+        let mut setup = Setup::new(&flow.fallback);
+        let loaded = {
+            let _running = leader.run();
+            load(&mut setup)
+        };
+        let load = setup.load.as_ref();
+        flow.answer(self.complete_load(leader, flow.started_ns, options.insert, load, loaded))
+    }
+}
+
+/// What a loader is given, and the context that it makes of it if it wants one.
+struct Setup<K, V> {
+    stale: Option<V>,
+    load: Option<Load<K, V>>,
+}
+
+impl<K, V: Clone> Setup<K, V> {
+    fn new(stale: &Option<V>) -> Self {
+        Self { stale: stale.clone(), load: None }
+    }
+
+    /// Makes the context of the load of `key`.
+    fn context(&mut self, key: K) -> &Load<K, V> {
+        self.load.insert(Load::new(key, self.stale.take()))
     }
 }
 
@@ -328,4 +363,9 @@ where
 enum Answers {
     Value,
     ValueOrNone,
+}
+
+#[cold]
+fn panic_as_reentrant() -> ! {
+    panic!("the loader of a key asked for the same key")
 }

@@ -92,6 +92,8 @@ pub(crate) struct Leader<K, V> {
     fill: OpenFill<Flight<K, V>>,
     /// Whether the waiters, if there are any, have the outcome.
     has_ended: bool,
+    /// Whether the value takes the place of one that the cache has.
+    is_refreshing: bool,
 }
 
 /// A waiter's part of a flight. Dropping it ends the waiting.
@@ -102,6 +104,9 @@ pub(crate) struct Waiter<K, V> {
     /// Its number among the waiters; 0 if it has left no waker yet.
     number: usize,
 }
+
+/// While this exists, the thread runs the loader of a flight.
+pub(crate) struct Running<'l, K, V>(&'l Leader<K, V>);
 
 /// What a caller has to do in the flight of its key.
 pub(crate) enum Role<K, V> {
@@ -155,18 +160,23 @@ impl<K, V> HeldFills<'_, Flight<K, V>> {
 impl<K, V> Flight<K, V> {
     fn new(key: K, until_ns: u64) -> Self {
         let state = FlightState { outcome: None, waiters: Vec::new(), last_waiter: 0 };
-        let runner = AtomicUsize::new(this_thread());
-        Self { key, until_ns, runner, state: Mutex::new(state) }
+        Self { key, until_ns, runner: AtomicUsize::new(0), state: Mutex::new(state) }
     }
 }
 
 impl<K, V> Leader<K, V> {
     fn new(flight: Arc<Flight<K, V>>, fill: OpenFill<Flight<K, V>>) -> Self {
-        Self { flight, fill, has_ended: false }
+        Self { flight, fill, has_ended: false, is_refreshing: false }
     }
 
     pub(crate) fn key(&self) -> &K {
         &self.flight.key
+    }
+
+    /// A waiter's part of this flight, for the caller that lets another thread lead it.
+    pub(crate) fn waiter(&self) -> Waiter<K, V> {
+        let fills = Arc::clone(self.fill.fills());
+        Waiter { fills, hash: self.fill.hash, flight: Arc::clone(&self.flight), number: 0 }
     }
 
     /// The fill under which the value is stored.
@@ -174,8 +184,23 @@ impl<K, V> Leader<K, V> {
         &self.fill
     }
 
-    /// Notes that this thread runs user code for the flight from now on: the loader, and what comes after it.
-    pub(crate) fn run(&self) {
+    /// Notes that the value is to take the place of one that the cache has.
+    pub(crate) fn set_refreshing(&mut self) {
+        self.is_refreshing = true;
+    }
+
+    pub(crate) fn is_refreshing(&self) -> bool {
+        self.is_refreshing
+    }
+
+    /// Notes that this thread runs, or polls, the loader, until the result is dropped.
+    pub(crate) fn run(&self) -> Running<'_, K, V> {
+        self.keep_running();
+        Running(self)
+    }
+
+    /// Notes that this thread runs user code for the flight from now on, which may end the flight.
+    pub(crate) fn keep_running(&self) {
         self.flight.runner.store(this_thread(), Ordering::Relaxed);
     }
 
@@ -222,6 +247,12 @@ impl<K, V> Drop for Leader<K, V> {
         if !self.has_ended && self.close() {
             self.publish(Outcome::Abandoned);
         }
+    }
+}
+
+impl<K, V> Drop for Running<'_, K, V> {
+    fn drop(&mut self) {
+        self.0.pause();
     }
 }
 

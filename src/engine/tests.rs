@@ -70,8 +70,8 @@ fn engine_for<V>(
         shadow: None,
         atomic: None,
         listening: None,
-        known: None,
         attendance: Attendance::new(),
+        known: None,
     })
 }
 

@@ -22,8 +22,8 @@ pub struct Flying {
     keep: Keep,
 }
 
-/// The leader of a flight whose loader has not returned.
-pub struct Led(Leader<u64, u64>);
+/// A flight whose loader has not returned.
+pub struct Boarded(Leader<u64, u64>);
 
 impl Default for Flying {
     fn default() -> Self {
@@ -60,7 +60,7 @@ impl Flying {
                         leader.end(|| Outcome::Unneeded);
                         return value;
                     }
-                    return self.complete(Led(leader));
+                    return self.complete(Boarded(leader));
                 }
                 Role::Waiter(waiter) => {
                     if let Some(value) = self.wait(key, waiter, &parker) {
@@ -100,16 +100,16 @@ impl Flying {
     }
 
     /// Begins a flight that no other caller has begun.
-    pub fn lead(&self, key: u64) -> Led {
+    pub fn lead(&self, key: u64) -> Boarded {
         match self.join(key) {
-            Role::Leader(leader) => Led(leader),
+            Role::Leader(leader) => Boarded(leader),
             Role::Waiter(_) => panic!("another flight is open"),
         }
     }
 
     /// Reads the row, and ends the flight.
-    pub fn complete(&self, led: Led) -> u64 {
-        let Led(leader) = led;
+    pub fn complete(&self, led: Boarded) -> u64 {
+        let Boarded(leader) = led;
         self.loads.fetch_add(1, Ordering::Relaxed);
         let value = *sync::lock(&self.row);
         self.store(leader.fill(), *leader.key(), value);

@@ -3,3 +3,4 @@
 mod flights;
 mod many;
 mod negative;
+mod stale;

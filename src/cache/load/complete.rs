@@ -3,20 +3,23 @@
 
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::options::{Load, LoadSettings, Loaded};
 use crate::base::cause::RemovalCause;
 use crate::base::error::{Inserted, Rejection};
+use crate::base::hash::KeyHash;
 use crate::base::load_error::LoadError;
 use crate::base::stats::Counter;
 use crate::buffer::write_buffer::{ChangeKind, Event};
 use crate::cache::Cache;
 use crate::cache::options::{InsertOptions, Traits};
-use crate::engine::fills::OpenFill;
-use crate::engine::flight::{Flight, Leader, Outcome, SharedError};
+use crate::engine::flight::{Leader, Outcome, SharedError};
 use crate::engine::history::Absence;
 use crate::engine::{Attempt, Incoming};
 use crate::entry::{Entry, EntryPtr};
+use crate::expiry::EntryTtl;
+use crate::expiry::clock::nanoseconds;
 use crate::listener::MustNotWait;
 use crate::reclaim;
 use crate::table::AttemptStage;
@@ -27,7 +30,8 @@ where
     S: BuildHasher,
 {
     /// Ends a load that began at `started_ns`, and whose loader has returned `loaded`: stores the value, unless
-    /// the key was changed since the load began, and tells the waiters.
+    /// the key was changed since the load began, and tells the waiters. `load` is the loader's context, if it
+    /// had one.
     pub(super) fn complete_load<E>(
         &self,
         leader: Leader<K, V>,
@@ -41,21 +45,30 @@ where
         V: Clone,
         E: Send + Sync + 'static,
     {
-        self.count_load(started_ns, loaded.is_err());
+        leader.keep_running();
+        let hash = leader.fill().hash;
+        let load_time = self.count_load(hash, started_ns, loaded.is_err());
+        let settings = load.map(Load::take_settings).unwrap_or_default();
         let value = match loaded {
             Ok(Loaded::Store(value)) => value,
             Ok(Loaded::Reject(value)) => {
                 leader.end(|| Outcome::Value(value.clone()));
                 return Ok(Some(value));
             }
-            Ok(Loaded::NotModified) => match load.and_then(Load::stale) {
-                Some(value) => value.clone(),
-                // The leader is dropped: a waiter loads for itself.
-                None => return Err(LoadError::NotLoaded),
-            },
+            Ok(Loaded::NotModified) => {
+                // Without one, the leader is dropped: a waiter loads for itself.
+                let Some(value) = load.and_then(Load::stale) else {
+                    return Err(LoadError::NotLoaded);
+                };
+                if self.renew_loaded(&leader, options, &settings, load_time) {
+                    leader.end(|| Outcome::Value(value.clone()));
+                    return Ok(Some(value.clone()));
+                }
+                value.clone()
+            }
             Ok(Loaded::Missing) => {
                 if let Some(missing) = &self.shared.settings.missing {
-                    let ttl = load.and_then(|load| load.take_settings().ttl).or(options.ttl);
+                    let ttl = settings.ttl.or(options.ttl);
                     missing.store(leader.key().clone(), ttl, leader.fill());
                 }
                 leader.end(|| Outcome::Missing);
@@ -67,22 +80,16 @@ where
                 return Err(LoadError::Failed(error));
             }
         };
-        let settings = load.map(Load::take_settings).unwrap_or_default();
         match self.load_traits(options, settings) {
             Ok(traits) => {
-                let key = leader.key().clone();
-                let if_present = match load.and_then(Load::stale) {
-                    Some(_) => IfPresent::Replace,
-                    None => IfPresent::Keep,
-                };
-                let stored =
-                    self.store_loaded(key, value.clone(), traits, if_present, leader.fill());
+                let (key, stored) = (leader.key().clone(), value.clone());
+                let stored = self.store_loaded(key, stored, traits, load_time, &leader);
                 if let Inserted::Rejected(Rejection::Stale | Rejection::Present) = stored {
                     self.count(Counter::LoadsDiscarded, &reclaim::pin());
                 }
             }
             Err(rejection) => {
-                self.reject_and_note(rejection, leader.fill().hash);
+                self.reject_and_note(rejection, hash);
             }
         }
         leader.end(|| Outcome::Value(value.clone()));
@@ -94,17 +101,50 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.count_load(started_ns, true);
+        self.count_load(leader.fill().hash, started_ns, true);
         leader.end(|| Outcome::Failed(Arc::clone(error) as SharedError));
     }
 
-    fn count_load(&self, started_ns: u64, has_failed: bool) {
+    /// Counts a load that began at `started_ns`, and returns how long it took.
+    fn count_load(&self, hash: KeyHash, started_ns: u64, has_failed: bool) -> Duration {
         let taken_ns = self.now_ns().saturating_sub(started_ns);
         let guard = reclaim::pin();
         self.shared.engine.counters.add(guard.thread(), Counter::LoadTime, taken_ns);
         if has_failed {
             self.count(Counter::LoadFailures, &guard);
+            self.note_failed_refresh(hash);
+        } else {
+            self.note_loaded(hash);
         }
+        Duration::from_nanos(taken_ns)
+    }
+
+    /// Gives the entry whose value is still right a new lifetime. Says whether it did; if not, the entry has
+    /// left, or the loader has set what an entry has from its beginning, so the value has to be stored anew.
+    fn renew_loaded(
+        &self,
+        leader: &Leader<K, V>,
+        options: InsertOptions<'_>,
+        settings: &LoadSettings,
+        load_time: Duration,
+    ) -> bool {
+        if settings.tags.is_some() || settings.is_unevictable {
+            return false;
+        }
+        let (key, hash) = (leader.key(), leader.fill().hash);
+        let guard = reclaim::pin();
+        let found = match self.find(key, hash, &guard) {
+            Some(found) => Some(found),
+            None => self.find_stale(key, hash, &guard).map(|stale| (stale.pointer, stale.entry)),
+        };
+        let Some((pointer, entry)) = found else { return false };
+        // After the entry was found: no change of the key has put it there since the load began.
+        if !leader.fill().is_fresh() {
+            return false;
+        }
+        let ttl = settings.ttl.or(options.ttl);
+        let lifetime = ttl.map_or(EntryTtl::Default, EntryTtl::For);
+        self.renew(pointer, entry, lifetime, load_time, &guard)
     }
 
     /// What a loaded value is stored with.
@@ -128,12 +168,12 @@ where
         }
     }
 
-    /// Stores a value that was loaded under `fill`, in place of the entry of the key, if there is one, unless
-    /// the key was changed since the fill was opened.
+    /// Stores a value that `leader` has loaded, in place of the entry of the key, if there is one, unless the
+    /// key was changed since the load began.
     ///
-    /// With [`IfPresent::Keep`], for a load of a key that was missing, an entry that is valid stays. It was
-    /// stored by another fill, or by a change that had marked the fills just before this one was opened and
-    /// has changed the table since.
+    /// If the key was missing, and the load does not [refresh](Leader::set_refreshing) it, an entry that is
+    /// valid stays. It was stored by another fill, or by a change that had marked the fills just before this
+    /// one was opened and has changed the table since.
     ///
     /// An absent key is stored as any fill is: unconfirmed at first. An entry is replaced, by one step of
     /// the table, while the lock is held under which fills become stale. That step compares no keys, so no
@@ -143,12 +183,13 @@ where
         key: K,
         value: V,
         traits: Traits,
-        if_present: IfPresent,
-        fill: &OpenFill<Flight<K, V>>,
+        load_time: Duration,
+        leader: &Leader<K, V>,
     ) -> Inserted {
         if self.is_within_removal() {
             return self.reject(Rejection::WithinListener);
         }
+        let fill = leader.fill();
         let hash = fill.hash;
         let engine = &self.shared.engine;
         let weight = match self.weigh(&key, &value, hash) {
@@ -157,6 +198,9 @@ where
         };
         let lifetime = traits.lifetime;
         let new = self.make(hash, weight.units, key, value, traits);
+        if self.may_use_stale() {
+            Self::note_load_time(&new, load_time);
+        }
         let _loan = self.borrow_for(&new, weight, hash);
         let mut answer = None;
         let mut incoming = Incoming::new(new, Some(lifetime));
@@ -194,7 +238,7 @@ where
                 if !fill.is_fresh() {
                     return Attempt::Done(StoredLoad::Stale);
                 }
-                if if_present == IfPresent::Keep && self.is_valid(old) {
+                if !leader.is_refreshing() && self.is_valid(old) {
                     return Attempt::Done(StoredLoad::Present);
                 }
             }
@@ -257,20 +301,18 @@ where
 
     /// For how long a load goes on before its waiters give it up.
     pub(super) fn load_timeout_ns(&self) -> u64 {
-        60_000_000_000
+        nanoseconds(self.load_timeout())
+    }
+
+    /// Whether the cache renews values, or keeps expired ones for some time.
+    pub(super) fn may_use_stale(&self) -> bool {
+        self.shared.settings.refresh_rule.is_some() || self.shared.engine.timing.grace.is_some()
     }
 
     /// The time of the cache.
     pub(super) fn now_ns(&self) -> u64 {
         self.shared.engine.timing.time.now_ns()
     }
-}
-
-/// What becomes of a valid entry of the key.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::cache) enum IfPresent {
-    Keep,
-    Replace,
 }
 
 /// The result of an attempt to store a loaded value.

@@ -1,10 +1,13 @@
-//! The steps of one call that wants the value of a missing key, from the miss to its answer.
+//! The steps of one call that wants the value of a key and may have to load it, from its lookup to its answer.
 //!
 //! Blocking calls and futures take the same steps. They differ in how they wait and in how they run a loader,
 //! so the steps do neither: [`Flow::step`] says what the call has to do next.
 //!
 //! | state | step | next |
 //! |---|---|---|
+//! | begun | the key has a value that needs no refresh, or that another call refreshes | done |
+//! | begun | the value is due for a refresh, or has expired and may be used meanwhile; no call refreshes it | refreshing: [`Step::Refresh`] |
+//! | begun | there is no value, or only one that may be used on an error | outside |
 //! | outside | the key has a flight | waiting |
 //! | outside | the key has none, and still no value | leading: [`Step::Lead`] |
 //! | outside | the key has a value by now | done |
@@ -14,9 +17,9 @@
 //! | waiting | the flight was abandoned, or ends with an answer that the call cannot take | outside |
 //! | waiting | the flight's bound passes | outside, and the flight is stale |
 //! | waiting | the call's own deadline passes | done, with an error |
-//! | leading | the loader returns | done |
+//! | leading, refreshing | the loader returns | done |
 //!
-//! A leader looks for the value once more before it loads: between its miss and its joining, the flight
+//! A leader looks for the value once more before it loads: between its lookup and its joining, the flight
 //! before may have stored it. What it finds is for itself alone. A change of the key marks flights before it
 //! changes the table, so between the two a flight may begin that is not stale and whose leader finds the old
 //! value; a caller that joins after the change has returned must not get that.
@@ -29,26 +32,35 @@ use std::task::Waker;
 use super::Answers;
 use crate::base::equivalent::Equivalent;
 use crate::base::hash::KeyHash;
+use crate::base::load_error::LoadError;
 use crate::base::reentrancy;
 use crate::base::stats::Counter;
 use crate::cache::Cache;
 use crate::engine::flight::{Leader, Outcome, Role, SharedError, Waiter};
+use crate::expiry::Freshness;
 use crate::reclaim;
 
 /// One call on its way.
 pub(super) struct Flow<'c, K, V, S, Q: ?Sized> {
     cache: &'c Cache<K, V, S>,
     key: &'c Q,
-    hash: KeyHash,
+    pub(super) hash: KeyHash,
     answers: Answers,
     /// The cache's time at which the call stops waiting.
-    deadline_ns: u64,
+    pub(super) deadline_ns: u64,
+    has_begun: bool,
     waiter: Option<Waiter<K, V>>,
     has_waited: bool,
     /// Whether a flight that the call has waited for was abandoned or given up.
     is_handed_over: bool,
     /// When the load that the call leads has begun, in the cache's time.
     pub(super) started_ns: u64,
+    /// A value that has expired, for the case that the load fails.
+    pub(super) fallback: Option<V>,
+    /// How long the call waits if it has a fallback.
+    pub(super) soft_timeout_ns: u64,
+    /// Whether the value that the call refreshes has expired.
+    pub(super) is_overdue: bool,
 }
 
 /// What a call has to do next.
@@ -61,12 +73,29 @@ pub(super) enum Step<K, V> {
     Failed(SharedError),
     /// Run the loader.
     Lead(Leader<K, V>),
+    /// Run the loader, and meanwhile, or if it fails, return this value.
+    Refresh(Leader<K, V>, V),
     /// Wait until the waker is used, but not beyond this time of the cache, and take another step.
     Wait(u64),
     /// Return that the call comes from within the loader.
     Reentrant,
     /// Return that the deadline has passed.
     DeadlineExceeded,
+}
+
+/// What the cache has of a key when a call begins.
+enum Present<V> {
+    Nothing,
+    /// A value to be returned as it is.
+    Current(V),
+    /// A value to be returned, and to be renewed.
+    Due(V),
+    /// The same, of an expired entry.
+    Overdue(V),
+    /// A value of an expired entry, to be returned without another try to renew it.
+    Throttled(V),
+    /// A value to be returned if the load fails.
+    OnError(V),
 }
 
 impl<'c, K, V, S, Q> Flow<'c, K, V, S, Q>
@@ -89,15 +118,25 @@ where
             hash,
             answers,
             deadline_ns,
+            // Other caches have looked already, and have no stale values.
+            has_begun: !cache.may_use_stale(),
             waiter: None,
             has_waited: false,
             is_handed_over: false,
             started_ns: 0,
+            fallback: None,
+            soft_timeout_ns: u64::MAX,
+            is_overdue: false,
         }
     }
 
     /// Takes the next step. `waker` makes a waker, if the call has to wait.
     pub(super) fn step(&mut self, waker: impl Fn() -> Waker) -> Step<K, V> {
+        if !std::mem::replace(&mut self.has_begun, true)
+            && let Some(step) = self.begin()
+        {
+            return step;
+        }
         loop {
             let Some(waiter) = &mut self.waiter else {
                 match self.join() {
@@ -140,6 +179,99 @@ where
         }
     }
 
+    /// Waits for the flight of `leader`, which another thread or task is to lead.
+    pub(super) fn wait_for(&mut self, leader: &Leader<K, V>) {
+        self.waiter = Some(leader.waiter());
+    }
+
+    /// Begins in a cache that renews values or keeps expired ones. `None` if the key has to be loaded.
+    fn begin(&mut self) -> Option<Step<K, V>> {
+        let (old, is_expired) = match self.look() {
+            Present::Nothing => return None,
+            Present::Current(value) => return Some(Step::Found(value)),
+            Present::Throttled(value) => {
+                self.cache.count(Counter::StaleHits, &reclaim::pin());
+                return Some(Step::Found(value));
+            }
+            Present::OnError(value) => {
+                self.set_fallback(value);
+                return None;
+            }
+            Present::Due(value) => (value, false),
+            Present::Overdue(value) => (value, true),
+        };
+        let now_ns = self.cache.now_ns();
+        self.started_ns = now_ns;
+        let until_ns = now_ns.saturating_add(self.cache.load_timeout_ns());
+        let fills = &self.cache.shared.engine.fills;
+        let mut leader = match fills.join_flight(self.hash, self.key.to_owned(), until_ns) {
+            Role::Leader(leader) => leader,
+            Role::Waiter(_) => {
+                if is_expired {
+                    self.cache.count(Counter::StaleHits, &reclaim::pin());
+                }
+                return Some(Step::Found(old));
+            }
+        };
+        match self.look() {
+            Present::Due(_) | Present::Overdue(_) => {}
+            // Another call has refreshed it a moment ago.
+            Present::Current(value) => {
+                leader.end(|| Outcome::Unneeded);
+                return Some(Step::Found(value));
+            }
+            // Its refresh has failed a moment ago.
+            Present::Throttled(value) => {
+                self.cache.count(Counter::StaleHits, &reclaim::pin());
+                return Some(Step::Found(value));
+            }
+            // It was removed, or has become older.
+            Present::OnError(value) => {
+                self.set_fallback(value);
+                return None;
+            }
+            Present::Nothing => return None,
+        }
+        let guard = reclaim::pin();
+        self.cache.count(Counter::Loads, &guard);
+        self.cache.count(Counter::Refreshes, &guard);
+        self.is_overdue = is_expired;
+        leader.set_refreshing();
+        Some(Step::Refresh(leader, old))
+    }
+
+    fn set_fallback(&mut self, value: V) {
+        (self.fallback, self.is_overdue) = (Some(value), true);
+        let soft_ns = self.cache.now_ns().saturating_add(self.soft_timeout_ns);
+        self.deadline_ns = self.deadline_ns.min(soft_ns);
+    }
+
+    fn look(&self) -> Present<V> {
+        let cache = self.cache;
+        let guard = reclaim::pin();
+        if let Some((pointer, entry)) = cache.find(self.key, self.hash, &guard) {
+            let value = entry.value.clone();
+            let is_due = cache.freshness(pointer) == Freshness::RefreshDue;
+            return match is_due && cache.may_refresh(self.hash) {
+                true => Present::Due(value),
+                false => Present::Current(value),
+            };
+        }
+        let Some(stale) = cache.find_stale(self.key, self.hash, &guard) else {
+            return Present::Nothing;
+        };
+        let may_revalidate = cache.may_revalidate(&stale);
+        if !may_revalidate && !cache.may_use_on_error(&stale) {
+            return Present::Nothing;
+        }
+        let value = stale.entry.value.clone();
+        match (cache.may_refresh(self.hash), may_revalidate) {
+            (false, _) => Present::Throttled(value),
+            (true, true) => Present::Overdue(value),
+            (true, false) => Present::OnError(value),
+        }
+    }
+
     /// Joins the flight of the key, or begins to lead one. `None` if the call is a waiter now.
     fn join(&mut self) -> Option<Step<K, V>> {
         let engine = &self.cache.shared.engine;
@@ -165,6 +297,8 @@ where
                 None
             }
             Role::Leader(leader) => {
+                // Keys are compared.
+                leader.keep_running();
                 if let Some(value) = self.find() {
                     leader.end(|| Outcome::Unneeded);
                     return Some(Step::Found(value));
@@ -201,5 +335,29 @@ where
             self.cache.count(Counter::NegativeHits, &reclaim::pin());
         }
         is_known
+    }
+
+    /// Notes the value that the call renews, if it does, to return that if the load fails.
+    pub(super) fn refreshes(&mut self, old: Option<V>) {
+        self.fallback = old.or(self.fallback.take());
+    }
+
+    /// What the call returns for this result of its load.
+    pub(super) fn answer<E>(
+        &mut self,
+        result: Result<Option<V>, LoadError<E>>,
+    ) -> Result<Option<V>, LoadError<E>> {
+        match (result, self.fallback.take()) {
+            (Err(_), Some(old)) => Ok(Some(self.use_old(old))),
+            (result, _) => result,
+        }
+    }
+
+    /// Counts that `old` is returned, if it has expired.
+    pub(super) fn use_old(&self, old: V) -> V {
+        if self.is_overdue {
+            self.cache.count(Counter::StaleHits, &reclaim::pin());
+        }
+        old
     }
 }

@@ -106,7 +106,7 @@ where
         let mut waiting = Vec::new();
         for (at, key) in keys.iter().enumerate() {
             let hash = self.hash(key);
-            let found = self.get_hashed(key, hash);
+            let found = self.get_current(key, hash);
             if found.is_none() {
                 waiting.push((at, Flow::new(self, key, hash, Answers::Value, u64::MAX)));
             }
@@ -116,15 +116,17 @@ where
         while let Some(parker) = parker.as_ref().filter(|_| !waiting.is_empty()) {
             let mut leading = Vec::new();
             let mut until_ns = u64::MAX;
-            waiting.retain_mut(|(at, flow)| {
+            let mut still_waiting = Vec::with_capacity(waiting.len());
+            for (at, mut flow) in waiting {
                 let result = match flow.step(|| parker.waker()) {
-                    Step::Found(value) => Ok(value),
+                    Step::Found(value) => Ok(Some(value)),
                     Step::Failed(error) => match error.downcast() {
                         Ok(error) => Err(LoadError::Failed(error)),
                         // In the next round it leads.
                         Err(_) => {
                             until_ns = 0;
-                            return true;
+                            still_waiting.push((at, flow));
+                            continue;
                         }
                     },
                     Step::Missing => Err(LoadError::NotLoaded),
@@ -132,16 +134,22 @@ where
                     Step::DeadlineExceeded => Err(LoadError::DeadlineExceeded),
                     Step::Wait(flow_until_ns) => {
                         until_ns = until_ns.min(flow_until_ns);
-                        return true;
+                        still_waiting.push((at, flow));
+                        continue;
                     }
                     Step::Lead(leader) => {
-                        leading.push((*at, leader, flow.started_ns));
-                        return false;
+                        leading.push(Led { at, leader, flow });
+                        continue;
+                    }
+                    Step::Refresh(leader, old) => {
+                        flow.refreshes(Some(old));
+                        leading.push(Led { at, leader, flow });
+                        continue;
                     }
                 };
-                results[*at] = Some(result);
-                false
-            });
+                results[at] = Some(value_of(flow.answer(result)));
+            }
+            waiting = still_waiting;
             if !leading.is_empty() {
                 self.load_many(leading, &mut load, &mut results);
             } else if !waiting.is_empty() {
@@ -152,42 +160,54 @@ where
     }
 
     /// Loads the keys that this call leads, and ends their flights.
-    fn load_many<E, I>(
+    fn load_many<Q, E, I>(
         &self,
-        leading: Vec<(usize, Leader<K, V>, u64)>,
+        leading: Vec<Led<'_, K, V, S, Q>>,
         load: &mut impl FnMut(&[K]) -> Result<I, E>,
         results: &mut [Option<Result<V, LoadError<E>>>],
     ) where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
         E: Send + Sync + 'static,
         I: IntoIterator<Item = (K, Result<V, E>)>,
     {
-        let keys: Vec<K> = leading.iter().map(|(_, leader, _)| leader.key().clone()).collect();
-        leading.iter().for_each(|(_, leader, _)| leader.run());
-        let loaded = sort_loaded(&keys, load(&keys));
-        match loaded {
-            Ok(loaded) => {
-                for ((at, leader, started_ns), loaded) in leading.into_iter().zip(loaded) {
-                    results[at] = Some(match loaded {
-                        // The leader is dropped: a waiter loads for itself.
-                        None => Err(LoadError::NotLoaded),
-                        Some(loaded) => {
-                            let loaded = loaded.map(Loaded::Store);
-                            let options = LoadOptions::new().insert;
-                            self.complete_load(leader, started_ns, options, None, loaded)
-                                .and_then(|value| value.ok_or(LoadError::NotLoaded))
-                        }
-                    });
+        let keys: Vec<K> = leading.iter().map(|led| led.leader.key().clone()).collect();
+        let loaded = {
+            let _running: Vec<_> = leading.iter().map(|led| led.leader.run()).collect();
+            sort_loaded(&keys, load(&keys))
+        };
+        let (mut loaded, failed) = match loaded {
+            Ok(loaded) => (loaded.into_iter(), None),
+            Err(error) => (Vec::new().into_iter(), Some(Arc::new(error))),
+        };
+        for Led { at, leader, mut flow } in leading {
+            let result = match (loaded.next().flatten(), &failed) {
+                (_, Some(error)) => {
+                    self.fail_load(leader, flow.started_ns, error);
+                    Err(LoadError::Failed(Arc::clone(error)))
                 }
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                for (at, leader, started_ns) in leading {
-                    self.fail_load(leader, started_ns, &error);
-                    results[at] = Some(Err(LoadError::Failed(Arc::clone(&error))));
+                // The leader is dropped: a waiter loads for itself.
+                (None, None) => Err(LoadError::NotLoaded),
+                (Some(loaded), None) => {
+                    let loaded = loaded.map(Loaded::Store);
+                    let options = LoadOptions::new().insert;
+                    self.complete_load(leader, flow.started_ns, options, None, loaded)
                 }
-            }
+            };
+            results[at] = Some(value_of(flow.answer(result)));
         }
     }
+}
+
+/// A key that the call leads the flight of.
+struct Led<'c, K, V, S, Q> {
+    /// The place of its result.
+    at: usize,
+    leader: Leader<K, V>,
+    flow: Flow<'c, K, V, S, Q>,
+}
+
+fn value_of<V, E>(result: Result<Option<V>, LoadError<E>>) -> Result<V, LoadError<E>> {
+    result?.ok_or(LoadError::NotLoaded)
 }
 
 /// What was loaded for each of `keys`, in their order. Calls the loader's iterator, which is user code.

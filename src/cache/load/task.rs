@@ -14,13 +14,13 @@ use std::hash::{BuildHasher, Hash};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::background::TaskAlarm;
 use super::flow::{Flow, Step};
-use super::{Answers, Load, LoadOptions, Loaded};
+use super::{Answers, Load, LoadOptions, Loaded, Setup, panic_as_reentrant};
 use crate::base::equivalent::Equivalent;
 use crate::base::load_error::LoadError;
 use crate::cache::Cache;
 use crate::engine::flight::Leader;
-use crate::task::{Alarm, AlarmTime};
 
 impl<K, V, S> Cache<K, V, S>
 where
@@ -68,10 +68,10 @@ where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + Sync + ?Sized,
         F: Future<Output = V> + Send + 'f,
     {
-        let load = |_: &mut _| async { Ok::<_, Infallible>(Loaded::Store(load.await)) };
+        let load = |_: &mut Setup<K, V>| async { Ok::<_, Infallible>(Loaded::Store(load.await)) };
         self.load_future(key, LoadOptions::new(), Answers::Value, load, |loaded| match loaded {
             Ok(Some(value)) => value,
-            Err(LoadError::Reentrant) => panic!("the loader of a key asked for the same key"),
+            Err(LoadError::Reentrant) => panic_as_reentrant(),
             Ok(None) | Err(_) => unreachable!("without a deadline, a value comes in the end"),
         })
     }
@@ -94,7 +94,7 @@ where
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>> + Send + 'f,
     {
-        let load = |_: &mut _| async { load.await.map(Loaded::Store) };
+        let load = |_: &mut Setup<K, V>| async { load.await.map(Loaded::Store) };
         self.load_future(key, LoadOptions::new(), Answers::Value, load, |loaded| {
             loaded?.ok_or(LoadError::NotLoaded)
         })
@@ -114,13 +114,13 @@ where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + Sync + ?Sized,
         F: Future<Output = Option<V>> + Send + 'f,
     {
-        let load = |_: &mut _| async {
+        let load = |_: &mut Setup<K, V>| async {
             Ok::<_, Infallible>(load.await.map_or(Loaded::Missing, Loaded::Store))
         };
         let answers = Answers::ValueOrNone;
         self.load_future(key, LoadOptions::new(), answers, load, |loaded| match loaded {
             Ok(found) => found,
-            Err(LoadError::Reentrant) => panic!("the loader of a key asked for the same key"),
+            Err(LoadError::Reentrant) => panic_as_reentrant(),
             Err(_) => unreachable!("without a deadline, an answer comes in the end"),
         })
     }
@@ -143,7 +143,7 @@ where
         E: Send + Sync + 'static,
         F: Future<Output = Result<Option<V>, E>> + Send + 'f,
     {
-        let load = |_: &mut _| async {
+        let load = |_: &mut Setup<K, V>| async {
             load.await.map(|found| found.map_or(Loaded::Missing, Loaded::Store))
         };
         let answers = Answers::ValueOrNone;
@@ -194,9 +194,7 @@ where
         L: FnOnce(Load<K, V>) -> F + Send + 'f,
         F: Future<Output = Result<Loaded<V>, E>> + Send + 'f,
     {
-        let load = |context: &mut Option<Load<K, V>>| {
-            load(context.insert(Load::new(key.to_owned(), None)).clone())
-        };
+        let load = |setup: &mut Setup<K, V>| load(setup.context(key.to_owned()).clone());
         self.load_future(key, options, Answers::ValueOrNone, load, |loaded| loaded)
     }
 
@@ -210,7 +208,7 @@ where
     ) -> LoadFuture<'f, K, V, S, Q, L, F, E, R>
     where
         Q: ?Sized,
-        L: FnOnce(&mut Option<Load<K, V>>) -> F,
+        L: FnOnce(&mut Setup<K, V>) -> F,
     {
         LoadFuture { cache: self, key, options, answers, load: Some(load), answer, missed: None }
     }
@@ -233,8 +231,7 @@ struct LoadFuture<'f, K, V, S, Q: ?Sized, L, F, E, R> {
 struct Missed<'f, K, V, S, Q: ?Sized, F> {
     flow: Flow<'f, K, V, S, Q>,
     deadline_ns: u64,
-    /// The time at which the task is woken in any case, and the alarm that does so.
-    alarm: Option<(u64, Alarm)>,
+    alarm: TaskAlarm,
     loading: Option<Loading<K, V, F>>,
 }
 
@@ -242,7 +239,7 @@ impl<K, V, S, Q: ?Sized, F> Drop for Missed<'_, K, V, S, Q, F> {
     fn drop(&mut self) {
         if let Some(loading) = &self.loading {
             // The loader's future is dropped while the flight is still open.
-            loading.leader.run();
+            loading.leader.keep_running();
         }
     }
 }
@@ -264,7 +261,7 @@ where
     V: Clone + Send + Sync + 'static,
     S: BuildHasher,
     Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
-    L: FnOnce(&mut Option<Load<K, V>>) -> F,
+    L: FnOnce(&mut Setup<K, V>) -> F,
     F: Future<Output = Result<Loaded<V>, E>>,
     E: Send + Sync + 'static,
 {
@@ -286,7 +283,7 @@ where
     V: Clone + Send + Sync + 'static,
     S: BuildHasher,
     Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
-    L: FnOnce(&mut Option<Load<K, V>>) -> F,
+    L: FnOnce(&mut Setup<K, V>) -> F,
     F: Future<Output = Result<Loaded<V>, E>>,
     E: Send + Sync + 'static,
 {
@@ -295,13 +292,13 @@ where
         assert!(self.load.is_some(), "a future was polled after it was done");
         let (cache, key) = (self.cache, self.key);
         let hash = cache.hash(key);
-        if let Some(value) = cache.get_hashed(key, hash) {
+        if let Some(value) = cache.get_current(key, hash) {
             self.load = None;
             return Poll::Ready(Ok(Some(value)));
         }
         let deadline_ns = cache.deadline_ns(self.options);
         let flow = Flow::new(cache, key, hash, self.answers, deadline_ns);
-        let missed = Missed { flow, deadline_ns, alarm: None, loading: None };
+        let missed = Missed { flow, deadline_ns, alarm: TaskAlarm::default(), loading: None };
         self.go_on(Box::new(missed), cx)
     }
 
@@ -315,20 +312,16 @@ where
         loop {
             if let Some(mut loading) = missed.loading.take() {
                 // Until it is known that the future waits: also if it panics, and while it is dropped.
-                loading.leader.run();
+                loading.leader.keep_running();
                 if let Poll::Ready(loaded) = loading.future.as_mut().poll(cx) {
                     let Loading { future, leader, context } = loading;
                     drop(future);
                     let started_ns = missed.flow.started_ns;
                     let options = self.options.insert;
                     let cache = self.cache;
-                    return Poll::Ready(cache.complete_load(
-                        leader,
-                        started_ns,
-                        options,
-                        context.as_ref(),
-                        loaded,
-                    ));
+                    let load = context.as_ref();
+                    let result = cache.complete_load(leader, started_ns, options, load, loaded);
+                    return Poll::Ready(missed.flow.answer(result));
                 }
                 if missed.deadline_ns == u64::MAX {
                     loading.leader.pause();
@@ -337,7 +330,8 @@ where
                     return Poll::Pending;
                 }
                 if self.cache.now_ns() >= missed.deadline_ns {
-                    return Poll::Ready(Err(LoadError::DeadlineExceeded));
+                    drop(loading);
+                    return self.done(&mut missed, Err(LoadError::DeadlineExceeded));
                 }
                 loading.leader.pause();
                 missed.loading = Some(loading);
@@ -345,33 +339,48 @@ where
                 return self.wait(missed, until_ns, cx);
             }
             match missed.flow.step(|| cx.waker().clone()) {
-                Step::Found(value) => return self.done(Ok(Some(value))),
-                Step::Missing => return self.done(Ok(None)),
+                Step::Found(value) => return self.done(&mut missed, Ok(Some(value))),
+                Step::Missing => return self.done(&mut missed, Ok(None)),
                 Step::Failed(error) => {
                     if let Ok(error) = error.downcast() {
-                        return self.done(Err(LoadError::Failed(error)));
+                        return self.done(&mut missed, Err(LoadError::Failed(error)));
                     }
                 }
-                Step::Reentrant => return self.done(Err(LoadError::Reentrant)),
-                Step::DeadlineExceeded => return self.done(Err(LoadError::DeadlineExceeded)),
-                Step::Wait(until_ns) => return self.wait(missed, until_ns, cx),
-                Step::Lead(leader) => {
-                    let load = self.load.take().expect("a call leads once");
-                    let mut context = None;
-                    leader.run();
-                    let future = Box::pin(load(&mut context));
-                    missed.loading = Some(Loading { future, leader, context });
+                Step::Reentrant => return self.done(&mut missed, Err(LoadError::Reentrant)),
+                Step::DeadlineExceeded => {
+                    return self.done(&mut missed, Err(LoadError::DeadlineExceeded));
                 }
+                Step::Wait(until_ns) => return self.wait(missed, until_ns, cx),
+                Step::Lead(leader) => self.lead(&mut missed, leader, None),
+                Step::Refresh(leader, old) => self.lead(&mut missed, leader, Some(old)),
             }
         }
     }
 
+    /// Begins to run the loader, while `old` is renewed if that is given.
+    fn lead(
+        &mut self,
+        missed: &mut Missed<'f, K, V, S, Q, F>,
+        leader: Leader<K, V>,
+        old: Option<V>,
+    ) {
+        missed.flow.refreshes(old);
+        let load = self.load.take().expect("a call leads once");
+        let mut setup = Setup::new(&missed.flow.fallback);
+        let future = {
+            let _running = leader.run();
+            Box::pin(load(&mut setup))
+        };
+        missed.loading = Some(Loading { future, leader, context: setup.load });
+    }
+
     fn done(
         &mut self,
+        missed: &mut Missed<'f, K, V, S, Q, F>,
         result: Result<Option<V>, LoadError<E>>,
     ) -> Poll<Result<Option<V>, LoadError<E>>> {
         self.load = None;
-        Poll::Ready(result)
+        Poll::Ready(missed.flow.answer(result))
     }
 
     /// Lets the task be woken at `until_ns` at the latest.
@@ -381,17 +390,7 @@ where
         until_ns: u64,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<V>, LoadError<E>>> {
-        let is_set = missed
-            .alarm
-            .as_ref()
-            .is_some_and(|(at_ns, alarm)| *at_ns == until_ns && alarm.set_waker(cx.waker()));
-        if !is_set {
-            // The old one first, so that there is at most one.
-            missed.alarm = None;
-            let time = &self.cache.shared.engine.timing.time;
-            let alarm = Alarm::register(AlarmTime::at(time, until_ns), cx.waker().clone());
-            missed.alarm = Some((until_ns, alarm));
-        }
+        missed.alarm.set(self.cache, until_ns, cx);
         self.missed = Some(missed);
         Poll::Pending
     }
