@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod chaos;
 mod histories;
 mod hostile;
 mod races;
