@@ -13,6 +13,7 @@ mod chaos;
 mod histories;
 mod hostile;
 mod races;
+mod within;
 
 use std::fmt;
 use std::future::Future;
