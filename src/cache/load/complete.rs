@@ -84,6 +84,7 @@ where
             Ok(traits) => {
                 let (key, stored) = (leader.key().clone(), value.clone());
                 let stored = self.store_loaded(key, stored, traits, load_time, &leader);
+                self.shared.engine.forget_known(hash);
                 if let Inserted::Rejected(Rejection::Stale | Rejection::Present) = stored {
                     self.count(Counter::LoadsDiscarded, &reclaim::pin());
                 }

@@ -69,6 +69,8 @@
 //!   cannot know which tags the value will carry. [`clear`](crate::Cache::clear) and
 //!   [`retain`](crate::Cache::retain) do so as well. Eviction and expiry do not, because they say
 //!   nothing about the source.
+//! - [`complete_fill_replacing`](crate::Cache::complete_fill_replacing) also replaces a value that is
+//!   there, for a refresh; of several fills of one key that were begun at once, it stores only one.
 //! - [`complete_fill_with`](crate::Cache::complete_fill_with) takes a lifetime and tags.
 //!
 //! # Missing rows
