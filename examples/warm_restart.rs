@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use larder::snapshot::{LoadOptions, SaveOptions, Serializers, SnapshotError};
+use larder::snapshot::{RestoreOptions, SaveOptions, Serializers, SnapshotError};
 use larder::{Cache, InsertOptions, Maintenance, Policy};
 
 fn build(capacity: usize) -> Result<Cache<String, u64>, larder::BuildError> {
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // At the very first start there is no file: an error like any other, and no reason to stop.
     let cache = build(1_000)?;
-    let first = cache.load_from_path(&file, &LoadOptions::new());
+    let first = cache.load_from_path(&file, &RestoreOptions::new());
     assert!(matches!(first, Err(SnapshotError::Io(_))));
 
     for number in 0..1_000 {
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // After the restart.
     let warm = build(1_000)?;
-    let loaded = warm.load_from_path(&file, &LoadOptions::new())?;
+    let loaded = warm.load_from_path(&file, &RestoreOptions::new())?;
     assert!(loaded.is_whole());
     assert_eq!((loaded.entries, warm.len()), (1_000, 1_000));
     assert_eq!(warm.hottest(2), ["key 500", "session"]);
@@ -51,18 +51,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // A smaller cache keeps the hottest.
     let small = build(2)?;
-    small.load_from_path(&file, &LoadOptions::new())?;
+    small.load_from_path(&file, &RestoreOptions::new())?;
     assert_eq!(small.hottest(10), ["key 500", "session"]);
 
     // A damaged file is refused, and changes nothing.
     let mut bytes = std::fs::read(&file)?;
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    assert!(small.load_from(&*bytes, &LoadOptions::new()).is_err());
+    assert!(small.load_from(&*bytes, &RestoreOptions::new()).is_err());
     assert_eq!(small.len(), 2);
     // Its readable entries can be salvaged.
     let rescued = build(1_000)?;
-    let loaded = rescued.load_from(&*bytes, &LoadOptions::new().salvage())?;
+    let loaded = rescued.load_from(&*bytes, &RestoreOptions::new().salvage())?;
     assert!(!loaded.is_whole() && loaded.entries > 0);
 
     println!(

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use larder::snapshot::{LoadOptions, SaveOptions, Serializers};
+use larder::snapshot::{RestoreOptions, SaveOptions, Serializers};
 use larder::{Cache, InsertOptions};
 
 const WORKERS: usize = 4;
@@ -103,7 +103,7 @@ fn run(
 ) -> Result<(), Box<dyn Error>> {
     let service = Service::new(database)?;
     if file.exists() {
-        let loaded = service.cache.load_from_path(file, &LoadOptions::new())?;
+        let loaded = service.cache.load_from_path(file, &RestoreOptions::new())?;
         println!("loaded {} notes", loaded.entries);
     }
     let listener = TcpListener::bind(("127.0.0.1", 0))?;

@@ -96,12 +96,12 @@ mod run;
 mod counts;
 // The policy of a partition, and the entries that it may evict.
 pub(crate) mod evict;
+// One run of a loader, and the callers that wait for it.
+pub(crate) mod flight;
 // Values that callers are fetching for keys.
 pub(crate) mod fills;
 // What is known of keys beside their entries.
 pub(crate) mod known;
-// One run of a loader, and the callers that wait for it.
-pub(crate) mod flight;
 // Why keys have left lately.
 pub(crate) mod history;
 

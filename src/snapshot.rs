@@ -49,7 +49,7 @@
 #![cfg_attr(feature = "json", doc = "```")]
 #![cfg_attr(not(feature = "json"), doc = "```ignore")]
 //! use larder::Cache;
-//! use larder::snapshot::{LoadOptions, SaveOptions, Serializers};
+//! use larder::snapshot::{RestoreOptions, SaveOptions, Serializers};
 //!
 //! let folder = tempfile::tempdir()?;
 //! let path = folder.path().join("pages.json");
@@ -59,7 +59,7 @@
 //! cache.save_to_path(&path, &SaveOptions::new(serializer))?;
 //!
 //! let restored: Cache<String, u64> = Cache::new(100);
-//! let loaded = restored.load_from_path(&path, &LoadOptions::new())?;
+//! let loaded = restored.load_from_path(&path, &RestoreOptions::new())?;
 //! assert_eq!((loaded.entries, restored.get("a")), (1, Some(1)));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -99,7 +99,7 @@ pub(crate) mod serializer;
 pub use error::{Part, SnapshotError};
 pub use info::{Info, convert, convert_path};
 pub use records::{Record, Records};
-pub use report::{Loaded, Saved};
+pub use report::{LoadSummary, Saved};
 #[cfg(feature = "bincode")]
 pub use serializer::Bincode;
 #[cfg(feature = "json")]
@@ -139,7 +139,7 @@ impl SaveOptions {
     }
 
     /// Limits the size of an entry in bytes; a larger one fails the save. Default: 1 GiB. To load larger entries,
-    /// raise [the limit there](LoadOptions::max_record_bytes), too.
+    /// raise [the limit there](RestoreOptions::max_record_bytes), too.
     #[must_use]
     pub fn max_record_bytes(mut self, bytes: u64) -> Self {
         self.max_record_bytes = bytes.min(MAX_PAYLOAD);
@@ -158,7 +158,7 @@ impl SaveOptions {
     /// not packed.
     ///
     /// If the records pack very well, meaningless letters are written between them, so that the snapshot has at
-    /// least a 128th of its unpacked size: readers [refuse](LoadOptions::max_expansion) a greater expansion.
+    /// least a 128th of its unpacked size: readers [refuse](RestoreOptions::max_expansion) a greater expansion.
     #[cfg(feature = "zstd")]
     #[must_use]
     pub fn zstd(mut self, level: i32) -> Self {
@@ -185,7 +185,7 @@ impl std::fmt::Debug for SaveOptions {
 
 /// Options for reading a snapshot.
 #[derive(Clone, Debug)]
-pub struct LoadOptions {
+pub struct RestoreOptions {
     serializers: Serializers,
     max_record_bytes: u64,
     max_expansion: u32,
@@ -193,13 +193,13 @@ pub struct LoadOptions {
     at: Option<SystemTime>,
 }
 
-impl Default for LoadOptions {
+impl Default for RestoreOptions {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl LoadOptions {
+impl RestoreOptions {
     /// Reads with the standard serializers, and refuses a damaged snapshot.
     #[must_use]
     pub fn new() -> Self {
@@ -238,7 +238,7 @@ impl LoadOptions {
     /// Loads the undamaged part of a damaged snapshot. Default: a snapshot with any damage is refused.
     ///
     /// Records that are damaged, or are not entries of the requested types, are skipped. From a place on where the
-    /// frame itself is broken, nothing is loaded. [`Loaded`] says what was lost. The header must be undamaged in
+    /// frame itself is broken, nothing is loaded. [`LoadSummary`] says what was lost. The header must be undamaged in
     /// any case.
     #[must_use]
     pub fn salvage(mut self) -> Self {
@@ -303,7 +303,7 @@ where
     #[cfg_attr(feature = "bincode", doc = "```")]
     #[cfg_attr(not(feature = "bincode"), doc = "```ignore")]
     /// use larder::Cache;
-    /// use larder::snapshot::{LoadOptions, SaveOptions, Serializers};
+    /// use larder::snapshot::{RestoreOptions, SaveOptions, Serializers};
     ///
     /// let names: Cache<&str, u64> = Cache::new(100);
     /// names.insert("a", 1);
@@ -311,7 +311,7 @@ where
     /// let bincode = SaveOptions::new(Serializers::standard().get("bincode")?);
     /// names.save_to_as::<String, u64>(&mut file, &bincode)?;
     /// let loaded: Cache<String, u64> = Cache::new(100);
-    /// loaded.load_from(&*file, &LoadOptions::new())?;
+    /// loaded.load_from(&*file, &RestoreOptions::new())?;
     /// assert_eq!(loaded.get("a"), Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -452,7 +452,7 @@ where
     /// Other threads may use the cache meanwhile; entries appear one by one.
     ///
     /// # Errors
-    /// If the snapshot is damaged or unsuitable. The cache is unchanged then. [`Loaded`] counts entries that were
+    /// If the snapshot is damaged or unsuitable. The cache is unchanged then. [`LoadSummary`] counts entries that were
     /// left out for other reasons.
     ///
     /// # Panics
@@ -465,8 +465,8 @@ where
     pub fn load_from(
         &self,
         reader: impl Read,
-        options: &LoadOptions,
-    ) -> Result<Loaded, SnapshotError> {
+        options: &RestoreOptions,
+    ) -> Result<LoadSummary, SnapshotError> {
         Ok(contents::Contents::read(self, reader, options)?.put_in())
     }
 
@@ -478,8 +478,8 @@ where
     pub fn load_from_path(
         &self,
         path: impl AsRef<Path>,
-        options: &LoadOptions,
-    ) -> Result<Loaded, SnapshotError> {
+        options: &RestoreOptions,
+    ) -> Result<LoadSummary, SnapshotError> {
         let path = path.as_ref();
         let load = || self.load_from(file::open(path)?, options);
         load().map_err(|error| error.at(path))

@@ -180,8 +180,8 @@ class _Reader:
                 module.uses.append((path, name, True, self.place(start + use.start(1))))
             return
         # Within an item, `use` names something for it alone, and paths name it where they stand.
-        inside = re.sub(r"\buse\b[^;]*;", lambda found: " " * len(found[0]), text)
-        for found in re.finditer(r"\buse\b([^;]*);", text):
+        inside = re.sub(r"\buse\b(?!\s*<)[^;]*;", lambda found: " " * len(found[0]), text)
+        for found in re.finditer(r"\buse\b(?!\s*<)([^;]*);", text):
             for path, _ in _tree(found[1]):
                 module.uses.append((path, None, False, self.place(start + found.start(1))))
         for found in re.finditer(r"(?<![\w:])((?:crate|super|self)(?:\s*::\s*\w+)+)", inside):

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use arbitrary::{Arbitrary, Unstructured};
 use larder::snapshot::erased_serde::{self, Deserializer};
-use larder::snapshot::{Info, LoadOptions, SaveOptions, Serializer, SerializerError, Serializers};
+use larder::snapshot::{Info, RestoreOptions, SaveOptions, Serializer, SerializerError, Serializers};
 use larder::test::FakeClock;
 use larder::{Cache, Maintenance};
 use libfuzzer_sys::fuzz_target;
@@ -74,8 +74,8 @@ fn saved_at() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)
 }
 
-fn load_options(is_salvage: bool) -> LoadOptions {
-    let options = LoadOptions::new().at(saved_at()).max_record_bytes(1 << 20);
+fn load_options(is_salvage: bool) -> RestoreOptions {
+    let options = RestoreOptions::new().at(saved_at()).max_record_bytes(1 << 20);
     if is_salvage { options.salvage() } else { options }
 }
 

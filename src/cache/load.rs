@@ -17,11 +17,11 @@ use crate::expiry::clock::nanoseconds;
 use crate::reclaim;
 use crate::task::Parker;
 
-mod complete; // how a load ends, and how its value is stored
-mod flow; // the steps from a miss to an answer
 mod task; // loading by futures
-mod background; // loads by a loader that is bound to the cache
 mod many; // one call of a loader for many keys
+mod background; // loads by a loader that is bound to the cache
+mod flow; // the steps from a lookup to an answer
+mod complete; // how a load ends, and how its value is stored
 mod missing; // keys that are known to have no value
 mod options; // `Load`, `Loaded`, `LoadOptions`
 

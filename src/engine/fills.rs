@@ -206,8 +206,12 @@ impl<F> OpenFill<F> {
 
     /// Whether the key may still be filled. It may become stale at once.
     pub(crate) fn is_fresh(&self) -> bool {
-        let open = sync::lock(self.fills.shard(self.hash));
-        open.iter().any(|open| open.number == self.number && !open.is_stale)
+        self.own_fresh(&sync::lock(self.fills.shard(self.hash))).is_some()
+    }
+
+    /// The place of this fill among those that are open, if it is not stale.
+    fn own_fresh(&self, open: &[FillState<F>]) -> Option<usize> {
+        open.iter().position(|open| open.number == self.number && !open.is_stale)
     }
 
     /// Calls `store` unless the fill is stale, under the lock that keeps it from becoming so. If `store`
@@ -215,7 +219,7 @@ impl<F> OpenFill<F> {
     /// `store` must not panic, nor run user code.
     pub(crate) fn confirm(&self, store: impl FnOnce() -> bool) -> Option<bool> {
         let mut open = sync::lock(self.fills.shard(self.hash));
-        let own = open.iter().position(|open| open.number == self.number && !open.is_stale)?;
+        let own = self.own_fresh(&open)?;
         let has_stored = store();
         let closed = has_stored.then(|| open.swap_remove(own));
         drop(open);

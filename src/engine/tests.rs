@@ -71,6 +71,7 @@ fn engine_for<V>(
         atomic: None,
         listening: None,
         attendance: Attendance::new(),
+        known: None,
     })
 }
 

@@ -15,7 +15,7 @@ use crate::snapshot::contents::Contents;
 use crate::snapshot::file::{Existing, open, write_atomically};
 #[cfg(feature = "async")]
 use crate::snapshot::future::on_a_thread;
-use crate::snapshot::{LoadOptions, Loaded, SaveOptions, SnapshotError};
+use crate::snapshot::{LoadSummary, RestoreOptions, SaveOptions, SnapshotError};
 
 /// The most names to try for a file with a timestamp.
 const MAX_ATTEMPTS: u32 = 10_000;
@@ -70,14 +70,15 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     ///
     /// # Errors
     /// [`CacheError::CacheLoad`]. Entries and metrics are unchanged then.
-    pub fn load_from_disk(&self, target: impl Into<Target>) -> Result<Loaded, CacheError>
+    pub fn load_from_disk(&self, target: impl Into<Target>) -> Result<LoadSummary, CacheError>
     where
         V: DeserializeOwned,
     {
         let path = self.file_plan().resolve(&target.into());
         let core = self.core();
         let load = || {
-            let options = LoadOptions::new().serializers(self.inner.registry.serializers().clone());
+            let options =
+                RestoreOptions::new().serializers(self.inner.registry.serializers().clone());
             Contents::read(&core.cache, open(&path)?, &options)
         };
         let contents =
@@ -146,7 +147,7 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
     pub fn load_from_disk_async(
         &self,
         target: impl Into<Target>,
-    ) -> impl Future<Output = Result<Loaded, CacheError>> + Send + 'static
+    ) -> impl Future<Output = Result<LoadSummary, CacheError>> + Send + 'static
     where
         V: DeserializeOwned,
     {

@@ -11,7 +11,7 @@ use super::error::{Part, SnapshotError};
 use super::frame::{
     Decoder, FLAG_FILLER, FLAG_TAGS, FLAG_ZSTD, Form, FrameHeader, FrameItem, Source,
 };
-use super::{LoadOptions, Loaded, duration, nanoseconds_since_1970};
+use super::{LoadSummary, RestoreOptions, duration, nanoseconds_since_1970};
 use crate::base::error::Rejection;
 use crate::base::hash::KeyHash;
 use crate::cache::{Arrival, Cache, Restored};
@@ -30,7 +30,7 @@ pub(crate) struct Contents<'c, K, V, S> {
     /// The number of the entries in all chunks, and their weight.
     len: u64,
     weight: u64,
-    loaded: Loaded,
+    loaded: LoadSummary,
 }
 
 /// The entries of one chunk.
@@ -74,12 +74,12 @@ where
     pub(crate) fn read(
         cache: &'c Cache<K, V, S>,
         reader: impl Read,
-        options: &LoadOptions,
+        options: &RestoreOptions,
     ) -> Result<Self, SnapshotError> {
         let (mut decoder, header) = open(reader, options)?;
         let codec = codec_of(&header, options)?;
         let (chunks, rejected) = (Vec::new(), Vec::new());
-        let (room, loaded) = (CacheRoom::of(cache), Loaded::default());
+        let (room, loaded) = (CacheRoom::of(cache), LoadSummary::default());
         let mut contents = Self { cache, chunks, rejected, room, len: 0, weight: 0, loaded };
         contents.read_records(&mut decoder, &header, &codec, options)?;
         Ok(contents)
@@ -90,7 +90,7 @@ where
         decoder: &mut Decoder<impl Read>,
         header: &FrameHeader,
         codec: &Codec,
-        options: &LoadOptions,
+        options: &RestoreOptions,
     ) -> Result<(), SnapshotError> {
         let now_ns = nanoseconds_since_1970(options.at);
         let passed_ns = now_ns.saturating_sub(header.saved_at_ns);
@@ -203,7 +203,7 @@ where
     }
 
     /// Inserts all entries into the cache.
-    pub(crate) fn put_in(self) -> Loaded {
+    pub(crate) fn put_in(self) -> LoadSummary {
         let Self { cache, chunks, rejected, mut loaded, .. } = self;
         let mut arrivals = Vec::with_capacity(chunks.iter().map(Vec::len).sum());
         chunks.into_iter().for_each(|chunk| arrivals.extend(chunk));
@@ -225,7 +225,7 @@ where
 /// Reads a header, and returns a decoder for the records after it.
 pub(super) fn open<'r>(
     reader: impl Read + 'r,
-    options: &LoadOptions,
+    options: &RestoreOptions,
 ) -> Result<(Decoder<Box<dyn Read + 'r>>, FrameHeader), SnapshotError> {
     let (source, header) = Source::begin(BufReader::with_capacity(BUFFER, reader))?;
     let known = FLAG_ZSTD | FLAG_TAGS | FLAG_FILLER;
@@ -250,7 +250,7 @@ pub(super) fn open<'r>(
 /// The codec for the serializer that a snapshot was written with.
 pub(super) fn codec_of(
     header: &FrameHeader,
-    options: &LoadOptions,
+    options: &RestoreOptions,
 ) -> Result<Codec, SnapshotError> {
     let serializer = options.serializers.get(&header.serializer)?;
     let form = if serializer.is_binary() { Form::Bytes } else { Form::Text };

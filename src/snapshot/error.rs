@@ -63,14 +63,14 @@ pub enum SnapshotError {
     RecordTooLong {
         /// Its size in bytes.
         given: u64,
-        /// The limit ([`LoadOptions::max_record_bytes`](super::LoadOptions::max_record_bytes),
+        /// The limit ([`RestoreOptions::max_record_bytes`](super::RestoreOptions::max_record_bytes),
         /// [`SaveOptions::max_record_bytes`](super::SaveOptions::max_record_bytes)).
         limit: u64,
     },
     /// The snapshot would unpack to many times its size. It may be undamaged: the limit can be raised.
     TooPacked {
         /// The limit, in times of its size
-        /// ([`LoadOptions::max_expansion`](super::LoadOptions::max_expansion)).
+        /// ([`RestoreOptions::max_expansion`](super::RestoreOptions::max_expansion)).
         limit: u32,
     },
     /// A key or value could not be serialized.

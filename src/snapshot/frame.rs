@@ -23,7 +23,7 @@
 //! order, so that a missing, repeated or moved record is noticed. Nothing may follow the end.
 //!
 //! Filler is written into a packed frame where records pack so well that a reader with a limit on the
-//! [expansion](super::LoadOptions::max_expansion) would refuse them. Its letters hardly pack, so the file becomes
+//! [expansion](super::RestoreOptions::max_expansion) would refuse them. Its letters hardly pack, so the file becomes
 //! as large as the limit requires.
 //!
 //! A reader trusts nothing: it compares a length with its limit before it allocates, and memory grows only as the

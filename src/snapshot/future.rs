@@ -11,7 +11,7 @@ use std::thread;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{LoadOptions, Loaded, SaveOptions, Saved, SnapshotError};
+use super::{LoadSummary, RestoreOptions, SaveOptions, Saved, SnapshotError};
 use crate::cache::Cache;
 
 /// Runs `work` on a new thread, which starts at once and finishes even if the future is dropped. A panic of
@@ -67,8 +67,8 @@ where
     pub fn load_from_path_async(
         &self,
         path: impl Into<PathBuf>,
-        options: &LoadOptions,
-    ) -> impl Future<Output = Result<Loaded, SnapshotError>> + Send + 'static
+        options: &RestoreOptions,
+    ) -> impl Future<Output = Result<LoadSummary, SnapshotError>> + Send + 'static
     where
         K: Hash + Eq + DeserializeOwned,
         V: DeserializeOwned,

@@ -13,7 +13,7 @@ use super::error::{Part, SnapshotError};
 use super::file;
 use super::frame::{FLAG_ZSTD, Form, FrameItem, Meta, VERSION};
 use super::writer::Writer;
-use super::{LoadOptions, SaveOptions, Saved, nanoseconds_since_1970, read_back};
+use super::{RestoreOptions, SaveOptions, Saved, nanoseconds_since_1970, read_back};
 
 /// A description of a snapshot and its contents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,7 +49,7 @@ pub struct Info {
     pub longest_bytes: u64,
     /// All bytes of the snapshot, unpacked.
     pub bytes: u64,
-    /// The byte of the first damage, when [salvaging](LoadOptions::salvage): only records before it are counted.
+    /// The byte of the first damage, when [salvaging](RestoreOptions::salvage): only records before it are counted.
     pub damaged_at: Option<u64>,
 }
 
@@ -58,9 +58,9 @@ impl Info {
     /// registered, because payloads are not deserialized.
     ///
     /// # Errors
-    /// If the snapshot is damaged, unless the header is whole and `options` [salvage](LoadOptions::salvage) the
+    /// If the snapshot is damaged, unless the header is whole and `options` [salvage](RestoreOptions::salvage) the
     /// rest; or if it exceeds a limit of `options`.
-    pub fn read(reader: impl Read, options: &LoadOptions) -> Result<Self, SnapshotError> {
+    pub fn read(reader: impl Read, options: &RestoreOptions) -> Result<Self, SnapshotError> {
         let (mut decoder, header) = open(reader, options)?;
         let mut info = Self {
             version: VERSION,
@@ -109,7 +109,10 @@ impl Info {
     ///
     /// # Errors
     /// As `read`; if `path` is not a regular file; and the errors of the file system.
-    pub fn read_path(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, SnapshotError> {
+    pub fn read_path(
+        path: impl AsRef<Path>,
+        options: &RestoreOptions,
+    ) -> Result<Self, SnapshotError> {
         let path = path.as_ref();
         let read = || Self::read(file::open(path)?, options);
         read().map_err(|error| error.at(path))
@@ -138,7 +141,7 @@ impl Info {
 #[cfg_attr(all(feature = "bincode", feature = "json"), doc = "```")]
 #[cfg_attr(not(all(feature = "bincode", feature = "json")), doc = "```ignore")]
 /// use larder::Cache;
-/// use larder::snapshot::{LoadOptions, SaveOptions, Serializers, convert};
+/// use larder::snapshot::{RestoreOptions, SaveOptions, Serializers, convert};
 ///
 /// let cache: Cache<String, u64> = Cache::new(100);
 /// cache.insert("a".to_owned(), 1);
@@ -146,14 +149,14 @@ impl Info {
 /// let (mut binary, mut readable) = (Vec::new(), Vec::new());
 /// cache.save_to(&mut binary, &SaveOptions::new(serializers.get("bincode")?))?;
 /// let to = SaveOptions::new(serializers.get("json")?);
-/// convert::<String, u64>(&*binary, &mut readable, &LoadOptions::new(), &to)?;
+/// convert::<String, u64>(&*binary, &mut readable, &RestoreOptions::new(), &to)?;
 /// assert!(String::from_utf8(readable)?.contains(r#"["a",1]"#));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn convert<K, V>(
     reader: impl Read,
     mut writer: impl Write,
-    from: &LoadOptions,
+    from: &RestoreOptions,
     to: &SaveOptions,
 ) -> Result<Saved, SnapshotError>
 where
@@ -198,7 +201,7 @@ where
 pub fn convert_path<K, V>(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
-    load: &LoadOptions,
+    load: &RestoreOptions,
     save: &SaveOptions,
 ) -> Result<Saved, SnapshotError>
 where

@@ -13,7 +13,7 @@ use super::codec::Codec;
 use super::contents::{codec_of, open};
 use super::error::{Part, SnapshotError};
 use super::frame::{Decoder, FrameHeader, FrameItem};
-use super::{LoadOptions, duration, file};
+use super::{RestoreOptions, duration, file};
 
 /// An entry of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,20 +36,20 @@ pub struct Record<K, V> {
 /// An iterator over a snapshot's entries in the order of writing, which needs memory for one of them.
 ///
 /// It includes entries that have expired since. It ends after the first error. The entries before that are
-/// undamaged, but whether some are missing is known only at the end. With [salvaging](LoadOptions::salvage), it
+/// undamaged, but whether some are missing is known only at the end. With [salvaging](RestoreOptions::salvage), it
 /// continues after the error of a damaged record.
 ///
 /// # Examples
 #[cfg_attr(feature = "json", doc = "```")]
 #[cfg_attr(not(feature = "json"), doc = "```ignore")]
 /// use larder::Cache;
-/// use larder::snapshot::{LoadOptions, Records, SaveOptions, Serializers};
+/// use larder::snapshot::{RestoreOptions, Records, SaveOptions, Serializers};
 ///
 /// let cache: Cache<String, u64> = Cache::new(100);
 /// cache.insert_with_tags("a".to_owned(), 1, ["t"]);
 /// let mut file = Vec::new();
 /// cache.save_to(&mut file, &SaveOptions::new(Serializers::standard().get("json")?))?;
-/// for record in Records::<String, u64>::read(&*file, &LoadOptions::new())? {
+/// for record in Records::<String, u64>::read(&*file, &RestoreOptions::new())? {
 ///     let record = record?;
 ///     assert_eq!((record.key.as_str(), record.value), ("a", 1));
 ///     assert_eq!(record.tags, ["t"]);
@@ -72,7 +72,7 @@ impl<'r, K: DeserializeOwned, V: DeserializeOwned> Records<'r, K, V> {
     ///
     /// # Errors
     /// If the header is missing or damaged, or the serializer is unknown.
-    pub fn read(reader: impl Read + 'r, options: &LoadOptions) -> Result<Self, SnapshotError> {
+    pub fn read(reader: impl Read + 'r, options: &RestoreOptions) -> Result<Self, SnapshotError> {
         let (decoder, header) = open(reader, options)?;
         let codec = codec_of(&header, options)?;
         Ok(Self {
@@ -91,7 +91,10 @@ impl<'r, K: DeserializeOwned, V: DeserializeOwned> Records<'r, K, V> {
     ///
     /// # Errors
     /// As `read`; if `path` is not a regular file; and the errors of the file system.
-    pub fn read_path(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, SnapshotError> {
+    pub fn read_path(
+        path: impl AsRef<Path>,
+        options: &RestoreOptions,
+    ) -> Result<Self, SnapshotError> {
         let path = path.as_ref();
         let read = || Self::read(file::open(path)?, options);
         read().map_err(|error| error.at(path))

@@ -57,7 +57,7 @@ impl fmt::Display for Saved {
 /// The counts of a load: what was loaded, and what was left out for which reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Loaded {
+pub struct LoadSummary {
     /// Entries that were inserted into the cache.
     pub entries: u64,
     /// Inserted entries that replaced an entry of the same key, which was in the cache before or came from the
@@ -72,7 +72,7 @@ pub struct Loaded {
     /// Entries that could not be inserted because the call came from within the cache's own atomic listener.
     pub within_listener: u64,
     /// Records that were damaged or not entries of the requested types. 0 unless
-    /// [salvaging](super::LoadOptions::salvage).
+    /// [salvaging](super::RestoreOptions::salvage).
     pub damaged: u64,
     /// Records that are missing: the number of entries when the saving began, less that of the records found. 0
     /// unless salvaging.
@@ -81,7 +81,7 @@ pub struct Loaded {
     pub broken_at: Option<u64>,
 }
 
-impl Loaded {
+impl LoadSummary {
     /// Whether the snapshot was undamaged. Entries may still have been [left out](Self::left_out) for another
     /// reason.
     #[must_use]
@@ -97,7 +97,7 @@ impl Loaded {
     }
 }
 
-impl fmt::Display for Loaded {
+impl fmt::Display for LoadSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} entries", self.entries)?;
         list(f, " (", ")", &[(self.replaced, "replaced others")])?;

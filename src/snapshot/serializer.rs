@@ -13,7 +13,7 @@ pub use erased_serde;
 /// Turns values into bytes and back.
 ///
 /// The bytes that it reads may be malformed in any way, but are no longer than the
-/// [limit on records](super::LoadOptions::max_record_bytes), and the deserializer that it passes on is kept
+/// [limit on records](super::RestoreOptions::max_record_bytes), and the deserializer that it passes on is kept
 /// within limits on depth and on the number of elements. It must read all bytes or fail if some are left, and
 /// must not trust a length that it reads. It may be called while the calling thread is pinned, so it must not
 /// wait.
@@ -23,7 +23,7 @@ pub use erased_serde;
 /// ```
 /// use std::sync::Arc;
 /// use larder::Cache;
-/// use larder::snapshot::{SaveOptions, LoadOptions, Serializer, SerializerError, Serializers};
+/// use larder::snapshot::{SaveOptions, RestoreOptions, Serializer, SerializerError, Serializers};
 /// use larder::snapshot::erased_serde::{self, Deserializer, Serialize};
 ///
 /// /// JSON with every bit inverted.
@@ -59,7 +59,7 @@ pub use erased_serde;
 /// cache.save_to(&mut file, &SaveOptions::new(serializers.get("Inverted")?))?;
 ///
 /// let loaded: Cache<String, u32> = Cache::new(10);
-/// loaded.load_from(file.as_slice(), &LoadOptions::new().serializers(serializers))?;
+/// loaded.load_from(file.as_slice(), &RestoreOptions::new().serializers(serializers))?;
 /// assert_eq!(loaded.get("seven"), Some(7));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -6,7 +6,7 @@ mod damaged;
 mod forged;
 mod files;
 
-use larder::snapshot::{LoadOptions, SaveOptions, Serializers, SnapshotError};
+use larder::snapshot::{RestoreOptions, SaveOptions, Serializers, SnapshotError};
 use larder::{Cache, Maintenance};
 
 type Small = Cache<String, u32>;
@@ -57,7 +57,7 @@ fn contents(cache: &Small) -> Vec<(String, u32)> {
 fn load(bytes: &[u8]) -> Result<Vec<(String, u32)>, SnapshotError> {
     let cache: Small = inline(1000);
     cache.insert("own".to_owned(), 7);
-    let loaded = cache.load_from(bytes, &LoadOptions::new());
+    let loaded = cache.load_from(bytes, &RestoreOptions::new());
     cache.validate();
     match loaded {
         Ok(_) => Ok(contents(&cache)),

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use larder::snapshot::{LoadOptions, SaveOptions, Serializers, SnapshotError};
+use larder::snapshot::{RestoreOptions, SaveOptions, Serializers, SnapshotError};
 use larder::{Cache, Maintenance};
 use serde::{Deserialize, Serialize};
 
@@ -109,7 +109,7 @@ fn a_value_that_panics_while_it_is_loaded_leaves_the_cache_as_it_was() {
         let bytes = snapshot(name);
         for nth in 0..ENTRIES as u32 {
             FUSE.set(nth);
-            let load = || cache.load_from(&*bytes, &LoadOptions::new());
+            let load = || cache.load_from(&*bytes, &RestoreOptions::new());
             let loaded = catch_unwind(AssertUnwindSafe(load));
             FUSE.set(u32::MAX);
             assert!(loaded.is_err(), "the {nth}-th panics");
@@ -164,9 +164,9 @@ fn a_reader_that_breaks_anywhere_leaves_the_cache_as_it_was() {
         let bytes = snapshot(name);
         for left in (0..bytes.len()).step_by(13) {
             let broken = |panics| Breaking { bytes: &bytes, left, panics };
-            let error = cache.load_from(broken(false), &LoadOptions::new()).unwrap_err();
+            let error = cache.load_from(broken(false), &RestoreOptions::new()).unwrap_err();
             assert!(matches!(error, SnapshotError::Io(_)), "{error:?} after {left}");
-            let load = || cache.load_from(broken(true), &LoadOptions::new());
+            let load = || cache.load_from(broken(true), &RestoreOptions::new());
             assert!(catch_unwind(AssertUnwindSafe(load)).is_err());
             assert_whole(cache);
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use larder::Cache;
 use larder::quick::{QuickCache, QuickCacheConfig};
-use larder::snapshot::{LoadOptions, SaveOptions, Serializers};
+use larder::snapshot::{RestoreOptions, SaveOptions, Serializers};
 
 #[derive(Parser)]
 struct Args {
@@ -75,7 +75,7 @@ fn throughput(args: &Args, serializer: &str) {
             .build()
             .expect("a valid configuration");
         let start = Instant::now();
-        target.load_from(&*bytes, &LoadOptions::new()).expect("just saved");
+        target.load_from(&*bytes, &RestoreOptions::new()).expect("just saved");
         loads.push(bytes.len() as f64 / start.elapsed().as_secs_f64() / 1e6);
     }
     let (save, load, size) = (median(saves), median(loads), bytes.len() as f64 / 1e6);

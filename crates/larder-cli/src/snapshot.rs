@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::{Args, ValueEnum, value_parser};
 use comfy_table::Table;
-use larder::snapshot::{Info, LoadOptions, Records, SaveOptions, Serializers, convert_path};
+use larder::snapshot::{Info, Records, RestoreOptions, SaveOptions, Serializers, convert_path};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::json;
@@ -29,8 +29,8 @@ struct LimitArgs {
 }
 
 impl LimitArgs {
-    fn options(&self) -> LoadOptions {
-        let mut options = LoadOptions::new();
+    fn options(&self) -> RestoreOptions {
+        let mut options = RestoreOptions::new();
         if let Some(bytes) = self.max_record_bytes {
             options = options.max_record_bytes(bytes);
         }
@@ -310,7 +310,7 @@ struct DumpedEntry<K, V> {
 
 fn dump_as<K, V>(
     file: &Path,
-    options: &LoadOptions,
+    options: &RestoreOptions,
     out: &mut dyn Write,
 ) -> Result<(), CommandError>
 where

@@ -275,7 +275,7 @@ where
         let until_ns = now_ns.saturating_add(self.cache.load_timeout_ns());
         match engine.fills.join_flight(self.hash, self.key.to_owned(), until_ns) {
             Role::Waiter(waiter) if waiter.is_within_loader() => Some(Step::Reentrant),
-            // Who is inside user code of a cache waits for no other thread.
+            // A thread that is inside user code of a cache waits for no other thread.
             Role::Waiter(_) if !reentrancy::may_wait() => {
                 self.cache.count(Counter::Loads, &reclaim::pin());
                 let key = self.key.to_owned();

@@ -6,7 +6,7 @@
 #![cfg_attr(feature = "json", doc = "```")]
 #![cfg_attr(not(feature = "json"), doc = "```ignore")]
 //! use larder::Cache;
-//! use larder::snapshot::{LoadOptions, SaveOptions, Serializers};
+//! use larder::snapshot::{RestoreOptions, SaveOptions, Serializers};
 //!
 //! let folder = tempfile::tempdir()?;
 //! let file = folder.path().join("pages.snapshot");
@@ -19,14 +19,14 @@
 //!
 //! // After the restart.
 //! let warm: Cache<String, u64> = Cache::new(1_000);
-//! let loaded = warm.load_from_path(&file, &LoadOptions::new())?;
+//! let loaded = warm.load_from_path(&file, &RestoreOptions::new())?;
 //! assert_eq!((loaded.entries, warm.get("a")), (1, Some(1)));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! - The file appears whole or not at all: it is written under another name and renamed.
 //! - Loading checks everything before it changes the cache. A damaged file is an error, and the cache
-//!   stays as it was; with `LoadOptions::salvage` it loads the undamaged entries.
+//!   stays as it was; with `RestoreOptions::salvage` it loads the undamaged entries.
 //! - The rest of each entry's lifetime, its tags and, under the same policy, its place in the order of
 //!   eviction are restored. Entries that have expired since the file was written are left out. The
 //!   reports of saving and loading count what was left out, by reason.

@@ -1,7 +1,7 @@
 //! Snapshots that are cut off or damaged, loaded whole or with salvage.
 
 use larder::Cache;
-use larder::snapshot::{Info, LoadOptions, Part, SnapshotError, convert};
+use larder::snapshot::{Info, Part, RestoreOptions, SnapshotError, convert};
 
 use super::{Small, contents, inline, load, options, small_snapshots, snapshot_of, whole};
 
@@ -20,7 +20,7 @@ fn a_snapshot_cut_off_at_any_length_is_refused() {
             let is_right =
                 matches!(error, SnapshotError::CutOff { .. } | SnapshotError::NotASnapshot);
             assert!(is_right, "{name} cut off at {length}: {error:?}");
-            assert!(Info::read(&bytes[..length], &LoadOptions::new()).is_err());
+            assert!(Info::read(&bytes[..length], &RestoreOptions::new()).is_err());
         }
     }
 }
@@ -78,8 +78,8 @@ fn damaged_filler_is_detected_and_salvage_skips_it() {
     for at in (200..bytes.len()).step_by(397) {
         let mut damaged = bytes.clone();
         damaged[at] ^= 0x10;
-        found += u32::from(target.load_from(&*damaged, &LoadOptions::new()).is_err());
-        let salvaged = target.load_from(&*damaged, &LoadOptions::new().salvage());
+        found += u32::from(target.load_from(&*damaged, &RestoreOptions::new()).is_err());
+        let salvaged = target.load_from(&*damaged, &RestoreOptions::new().salvage());
         assert!(salvaged.is_ok_and(|loaded| loaded.entries <= 4));
     }
     assert_eq!(found as usize, (200..bytes.len()).step_by(397).len());
@@ -91,11 +91,11 @@ fn salvage_skips_a_damaged_record_and_reports_it() {
         let at = bytes.windows(5).position(|it| it == b"key 1").unwrap();
         bytes[at + 4] = b'9';
         let cache: Small = inline(10);
-        let loaded = cache.load_from(&*bytes, &LoadOptions::new().salvage()).unwrap();
+        let loaded = cache.load_from(&*bytes, &RestoreOptions::new().salvage()).unwrap();
         assert_eq!((loaded.entries, loaded.damaged, loaded.missing), (2, 1, 0), "{name}");
         assert!(!loaded.is_whole());
         assert_eq!(contents(&cache), [("key 0".to_owned(), 0), ("key 2".to_owned(), 2)]);
-        assert!(Info::read(&*bytes, &LoadOptions::new()).is_err());
+        assert!(Info::read(&*bytes, &RestoreOptions::new()).is_err());
     }
 }
 
@@ -104,7 +104,7 @@ fn salvage_loads_records_before_the_cut_and_counts_the_missing_ones() {
     for (name, bytes) in small_snapshots().into_iter().take(2) {
         for length in 0..bytes.len() {
             let cache: Small = inline(10);
-            let Ok(loaded) = cache.load_from(&bytes[..length], &LoadOptions::new().salvage())
+            let Ok(loaded) = cache.load_from(&bytes[..length], &RestoreOptions::new().salvage())
             else {
                 continue; // the cut is within the header
             };
@@ -122,7 +122,7 @@ fn salvage_after_any_flipped_bit_loads_only_saved_entries() {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let cache: Small = inline(10);
-            let _ = cache.load_from(&*flipped, &LoadOptions::new().salvage());
+            let _ = cache.load_from(&*flipped, &RestoreOptions::new().salvage());
             for found in contents(&cache) {
                 assert!(whole().contains(&found), "{name}: bit {bit} made {found:?}");
             }
@@ -136,5 +136,5 @@ fn a_conversion_of_a_damaged_snapshot_fails() {
     let at = bytes.windows(5).position(|it| it == b"key 1").unwrap();
     bytes[at] ^= 1;
     let to = options("bincode");
-    assert!(convert::<String, u32>(&*bytes, Vec::new(), &LoadOptions::new(), &to).is_err());
+    assert!(convert::<String, u32>(&*bytes, Vec::new(), &RestoreOptions::new(), &to).is_err());
 }

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use larder::snapshot::{Info, LoadOptions, Records, SnapshotError, convert_path};
+use larder::snapshot::{Info, Records, RestoreOptions, SnapshotError, convert_path};
 
 use super::{Small, contents, inline, options};
 
@@ -14,7 +14,7 @@ fn a_folder_and_a_missing_file_are_typed_errors() {
     let folder = tempfile::tempdir().unwrap();
     let cache: Small = inline(10);
     for path in [folder.path().to_owned(), folder.path().join("none")] {
-        let error = cache.load_from_path(&path, &LoadOptions::new()).unwrap_err();
+        let error = cache.load_from_path(&path, &RestoreOptions::new()).unwrap_err();
         assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
     }
     let error = cache.save_to_path(folder.path(), &options("json")).unwrap_err();
@@ -37,7 +37,7 @@ fn errors_name_the_file_and_say_each_thing_once() {
     fs::write(&other, "hello").unwrap();
     for path in [&none, &other] {
         let error =
-            inline::<String, u32>(10).load_from_path(path, &LoadOptions::new()).unwrap_err();
+            inline::<String, u32>(10).load_from_path(path, &RestoreOptions::new()).unwrap_err();
         assert_eq!(error.path(), Some(path.as_path()));
         let mut line = vec![error.to_string()];
         let mut cause = std::error::Error::source(&error);
@@ -92,7 +92,7 @@ fn special_files_are_refused_at_once_and_stay_unchanged() {
     cache.insert("a".to_owned(), 1);
     let good = folder.path().join("good");
     cache.save_to_path(&good, &options("json")).unwrap();
-    let (load, save) = (LoadOptions::new(), options("json"));
+    let (load, save) = (RestoreOptions::new(), options("json"));
     for (expected, path) in &specials {
         let identity = |path: &Path| {
             let (own, through) = (fs::symlink_metadata(path).unwrap(), fs::metadata(path).unwrap());
@@ -138,7 +138,7 @@ fn a_save_through_links_makes_or_replaces_their_targets_and_keeps_the_links() {
         assert!(fs::symlink_metadata(at("below/second")).unwrap().is_symlink());
         assert!(fs::symlink_metadata(at("below/third")).unwrap().is_file());
         let other: Small = inline(10);
-        other.load_from_path(at("first"), &LoadOptions::new()).unwrap();
+        other.load_from_path(at("first"), &RestoreOptions::new()).unwrap();
         assert_eq!(contents(&other), contents(&cache));
     }
     assert_eq!(fs::read_dir(at("below")).unwrap().count(), 2, "a file was left");
@@ -156,7 +156,7 @@ fn a_save_through_links_makes_or_replaces_their_targets_and_keeps_the_links() {
 fn assert_unreadable(path: &Path) {
     let cache: Small = inline(10);
     cache.insert("there".to_owned(), 1);
-    let error = cache.load_from_path(path, &LoadOptions::new()).unwrap_err();
+    let error = cache.load_from_path(path, &RestoreOptions::new()).unwrap_err();
     assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
     let error = cache.save_to_path(path, &options("json")).unwrap_err();
     assert!(matches!(error, SnapshotError::Io(_)), "{error:?}");
@@ -266,7 +266,7 @@ fn version(which: u32) -> Small {
 
 fn assert_is_a_version(path: &Path) {
     let cache: Small = inline(10_000);
-    cache.load_from_path(path, &LoadOptions::new()).unwrap();
+    cache.load_from_path(path, &RestoreOptions::new()).unwrap();
     let which = cache.peek("key 0").unwrap();
     assert_eq!(cache.len() as u32, 2000 + which * 500);
     assert!(cache.values().all(|value| value == which));

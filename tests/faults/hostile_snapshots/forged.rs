@@ -2,7 +2,7 @@
 //! memory, and snapshots that are saved with the defaults stay within those limits.
 
 use larder::Cache;
-use larder::snapshot::{Info, LoadOptions, Part, SnapshotError};
+use larder::snapshot::{Info, Part, RestoreOptions, SnapshotError};
 use serde::{Deserialize, Serialize};
 
 use crate::allocator::peak_of;
@@ -118,7 +118,7 @@ fn forged_tags_are_damage_and_allocate_nothing() {
         assert!(peak < bytes.len() * 2 + 512 * 1024, "{peak} bytes");
         // The other records are not affected.
         let cache: Small = inline(10);
-        let salvaged = cache.load_from(&*bytes, &LoadOptions::new().salvage()).unwrap();
+        let salvaged = cache.load_from(&*bytes, &RestoreOptions::new().salvage()).unwrap();
         assert_eq!((salvaged.entries, salvaged.damaged), (0, 1));
     }
     for length in [u32::MAX, u32::MAX - 7, 1 << 30, 1 << 29, 60 << 20] {
@@ -192,7 +192,7 @@ fn a_list_of_billions_of_empty_elements_is_refused_early() {
     payload.extend((1_u64 << 33).to_le_bytes());
     let bytes = Forge::new("bincode", 1, 0).payload(&payload).end(1);
     let cache: Cache<String, Vec<()>> = inline(10);
-    let error = cache.load_from(&*bytes, &LoadOptions::new()).unwrap_err();
+    let error = cache.load_from(&*bytes, &RestoreOptions::new()).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("more elements than its bytes can hold"), "{cause}");
 }
@@ -211,14 +211,14 @@ fn values_nested_a_million_deep_are_refused_before_the_stack_ends() {
     payload.extend([0; 4]);
     let bytes = Forge::new("bincode", 1, 0).payload(&payload).end(1);
     let cache: Cache<String, Nested> = inline(10);
-    let error = cache.load_from(&*bytes, &LoadOptions::new()).unwrap_err();
+    let error = cache.load_from(&*bytes, &RestoreOptions::new()).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("values within each other"), "{cause}");
     let mut json = br#"["a","#.to_vec();
     json.extend("[".repeat(2_000_000).as_bytes());
     let bytes = Forge::new("bincode", 1, 0).payload(&json).end(1);
     let cache: Cache<String, serde_json::Value> = inline(10);
-    assert!(cache.load_from(&*bytes, &LoadOptions::new()).is_err());
+    assert!(cache.load_from(&*bytes, &RestoreOptions::new()).is_err());
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn another_serializers_snapshot_is_refused() {
 fn other_types_are_refused() {
     let cache: Cache<String, String> = inline(10);
     let bytes = snapshot_of(3, &options("json"));
-    let error = cache.load_from(&*bytes, &LoadOptions::new()).unwrap_err();
+    let error = cache.load_from(&*bytes, &RestoreOptions::new()).unwrap_err();
     assert!(matches!(error, SnapshotError::Deserialize { .. }), "{error:?}");
     assert!(cache.is_empty());
 }
@@ -295,12 +295,12 @@ fn a_decompression_bomb_is_refused_by_a_limit_in_little_memory() {
     let bytes = [&header[..], &packed_bomb(&all[header.len()..], LENGTH >> 17)].concat();
     assert!(bytes.len() < 17 << 10);
     let target: Cache<String, String> = inline(10_000);
-    let (peak, error) = peak_of(|| target.load_from(&*bytes, &LoadOptions::new()).unwrap_err());
+    let (peak, error) = peak_of(|| target.load_from(&*bytes, &RestoreOptions::new()).unwrap_err());
     assert!(matches!(error, SnapshotError::TooPacked { limit: 256 }), "{error:?}");
     assert!(error.is_limit() && error.to_string().contains("no damage"), "{error}");
     assert!(peak < 12 << 20, "{peak} bytes");
     // Without the limit, the damage is found.
-    let lifted = LoadOptions::new().max_expansion(u32::MAX).max_record_bytes(1 << 20);
+    let lifted = RestoreOptions::new().max_expansion(u32::MAX).max_record_bytes(1 << 20);
     let error = target.load_from(&*bytes, &lifted).unwrap_err();
     assert!(matches!(error, SnapshotError::RecordTooLong { .. }) && error.is_limit(), "{error:?}");
 }
@@ -318,12 +318,12 @@ fn snapshots_saved_by_default_are_loaded_by_default_however_well_they_compress()
                 let saved = cache.save_to(&mut file, &options(name).zstd(level)).unwrap();
                 assert!(file.len() as u64 <= saved.bytes / 64 + 8192, "{} bytes", file.len());
                 let target: Cache<u32, String> = Cache::new(10_000);
-                let loaded = target.load_from(&*file, &LoadOptions::new()).unwrap();
+                let loaded = target.load_from(&*file, &RestoreOptions::new()).unwrap();
                 assert_eq!((loaded.entries, loaded.left_out()), (u64::from(pages), 0));
                 assert_eq!(target.get(&0).map(|page| page.len()), Some(bytes));
-                let info = Info::read(&*file, &LoadOptions::new()).unwrap();
+                let info = Info::read(&*file, &RestoreOptions::new()).unwrap();
                 assert_eq!((info.entries, info.bytes), (u64::from(pages), saved.bytes));
-                let error = target.load_from(&*file, &LoadOptions::new().max_expansion(1));
+                let error = target.load_from(&*file, &RestoreOptions::new().max_expansion(1));
                 assert!(error.is_ok() == (bytes == 10), "the limit that was set holds");
             }
         }
@@ -351,7 +351,7 @@ fn one_huge_record_takes_less_than_twice_its_size() {
     let mut bytes = Vec::new();
     cache.save_to(&mut bytes, &options("bincode")).unwrap();
     let target: Cache<String, String> = inline(10);
-    let (peak, _) = peak_of(|| target.load_from(&*bytes, &LoadOptions::new()).unwrap());
+    let (peak, _) = peak_of(|| target.load_from(&*bytes, &RestoreOptions::new()).unwrap());
     assert!(peak < 2 * bytes.len(), "{peak} for {} bytes", bytes.len());
     assert_eq!(target.get("a"), Some("x".repeat(16 << 20)));
 }

@@ -226,6 +226,6 @@ fn an_entry_in_its_grace_is_not_saved() {
     cache.save_to(&mut bytes, &larder::snapshot::SaveOptions::new(json)).unwrap();
     let (builder, _) = graced();
     let restored = builder.build().unwrap();
-    restored.load_from(&bytes[..], &larder::snapshot::LoadOptions::new()).unwrap();
+    restored.load_from(&bytes[..], &larder::snapshot::RestoreOptions::new()).unwrap();
     assert_eq!((restored.len(), restored.get(&2)), (1, Some(20)));
 }

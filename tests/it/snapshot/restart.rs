@@ -2,7 +2,7 @@
 //! with what it has loaded. Its hit ratio must stay within one percentage point of that of a cache
 //! that was never stopped.
 
-use larder::snapshot::{LoadOptions, SaveOptions, Serializers};
+use larder::snapshot::{RestoreOptions, SaveOptions, Serializers};
 use larder::{Cache, Maintenance, Policy, RandomState};
 
 /// Loops, scans and a zipf part, as in the recorded traces; the same every time.
@@ -82,7 +82,7 @@ fn a_warm_restart_keeps_the_hit_ratio_within_a_point() {
             let mut file = Vec::new();
             whole.save_to(&mut file, &SaveOptions::new(serializer)).unwrap();
             let restarted = cache(&policy, distinct / 10);
-            let loaded = restarted.load_from(&*file, &LoadOptions::new()).unwrap();
+            let loaded = restarted.load_from(&*file, &RestoreOptions::new()).unwrap();
             assert_eq!(loaded.entries as usize, whole.len());
             restarted.validate();
             let (uninterrupted, warm) = (replay(&whole, after), replay(&restarted, after));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use larder::snapshot::{Info, LoadOptions, Records, SaveOptions, Serializers, convert};
+use larder::snapshot::{Info, Records, RestoreOptions, SaveOptions, Serializers, convert};
 use larder::test::FakeClock;
 use larder::{Cache, InsertOptions, Maintenance, Policy};
 
@@ -45,10 +45,10 @@ fn every_entry_comes_back_by_each_serializer_compressed_or_not() {
         for options in [options(serializer), options(serializer).zstd(3)] {
             let bytes = save(&cache, &options);
             let loaded_into = Cache::new(10_000);
-            let loaded = loaded_into.load_from(&*bytes, &LoadOptions::new()).unwrap();
+            let loaded = loaded_into.load_from(&*bytes, &RestoreOptions::new()).unwrap();
             assert_eq!((loaded.entries, loaded.is_whole()), (1000, true));
             assert_eq!(sorted(&loaded_into), sorted(&cache), "{serializer}");
-            let info = Info::read(&*bytes, &LoadOptions::new()).unwrap();
+            let info = Info::read(&*bytes, &RestoreOptions::new()).unwrap();
             assert_eq!((info.entries, info.serializer.as_str()), (1000, serializer));
         }
     }
@@ -62,12 +62,12 @@ fn a_switched_off_cache_loads_nothing_from_a_snapshot_and_counts_it() {
         for off in [builder().capacity(0), builder().max_weight(0), builder().capacity(4096)] {
             let cache = off.build().unwrap();
             let _ = cache.set_capacity(0);
-            let loaded = cache.load_from(&*bytes, &LoadOptions::new()).unwrap();
+            let loaded = cache.load_from(&*bytes, &RestoreOptions::new()).unwrap();
             assert_eq!((loaded.entries, loaded.rejected), (0, 1000));
             assert_eq!((cache.len(), cache.stats().rejections), (0, 1000));
             // Its empty contents can be saved and loaded too.
             let empty = save(&cache, &options("json"));
-            let loaded = cache.load_from(&*empty, &LoadOptions::new()).unwrap();
+            let loaded = cache.load_from(&*empty, &RestoreOptions::new()).unwrap();
             assert_eq!((loaded.entries, loaded.is_whole()), (0, true));
             cache.validate();
         }
@@ -78,7 +78,7 @@ fn a_switched_off_cache_loads_nothing_from_a_snapshot_and_counts_it() {
 fn a_conversion_keeps_everything() {
     let bytes = save(&filled(10_000), &options("bincode"));
     let (mut there, mut back) = (Vec::new(), Vec::new());
-    let load = LoadOptions::new();
+    let load = RestoreOptions::new();
     convert::<String, Vec<u32>>(&*bytes, &mut there, &load, &options("json").zstd(1)).unwrap();
     convert::<String, Vec<u32>>(&*there, &mut back, &load, &options("bincode")).unwrap();
     assert_eq!(bytes, back);
@@ -88,7 +88,7 @@ fn a_conversion_keeps_everything() {
 fn an_empty_cache_can_be_saved_and_loaded() {
     let bytes = save(&Cache::new(10), &options("json"));
     let cache: Cache<String, Vec<u32>> = Cache::new(10);
-    assert_eq!(cache.load_from(&*bytes, &LoadOptions::new()).unwrap().entries, 0);
+    assert_eq!(cache.load_from(&*bytes, &RestoreOptions::new()).unwrap().entries, 0);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn entries_age_while_they_are_in_a_snapshot() {
         let cache: Cache<String, u32> = builder().clock(clock.clone()).build().unwrap();
         let moved = Duration::from_secs(seconds.unsigned_abs());
         let now = if seconds < 0 { saved_at - moved } else { saved_at + moved };
-        let loaded = cache.load_from(&*bytes, &LoadOptions::new().at(now)).unwrap();
+        let loaded = cache.load_from(&*bytes, &RestoreOptions::new().at(now)).unwrap();
         let left = cache.inspect("long").map(|info| info.expires_in.unwrap().as_secs());
         (loaded.entries, loaded.expired, left)
     };
@@ -141,7 +141,7 @@ fn tags_come_back_and_invalidate_restored_entries() {
             assert!(saved.to_string().ends_with("; left out: 1 invalidated"), "{saved}");
             let mut converted = Vec::new();
             let to = SaveOptions::new(Serializers::standard().get("json").unwrap());
-            let load = LoadOptions::new();
+            let load = RestoreOptions::new();
             let copied = convert::<String, u32>(&*bytes, &mut converted, &load, &to).unwrap();
             assert_eq!((copied.entries, copied.tagged), (6, 5));
             assert_eq!(Info::read(&*bytes, &load).unwrap().tagged, 5);
@@ -205,7 +205,7 @@ fn an_entry_invalidated_before_its_batch_is_written_is_not_written() {
     assert_eq!((saved.entries, saved.invalidated, saved.expired), (41, 40, 40));
     assert_eq!((saved.tagged, saved.left_out()), (0, 80));
     let back: Cache<u32, Meddling> = Cache::new(1000);
-    let loaded = back.load_from(&*bytes, &LoadOptions::new()).unwrap();
+    let loaded = back.load_from(&*bytes, &RestoreOptions::new()).unwrap();
     assert_eq!((loaded.entries, loaded.is_whole()), (41, true));
     assert!(back.keys().all(|key| key >= 200));
     // It holds a handle of its own cache.
@@ -226,7 +226,7 @@ fn the_duration_of_a_save_does_not_shorten_lifetimes_of_late_entries() {
     }
     let mut bytes = Vec::new();
     cache.save_to(&mut bytes, &options("bincode").at(SystemTime::UNIX_EPOCH)).unwrap();
-    for record in Records::<u32, Meddling>::read(&*bytes, &LoadOptions::new()).unwrap() {
+    for record in Records::<u32, Meddling>::read(&*bytes, &RestoreOptions::new()).unwrap() {
         assert_eq!(record.unwrap().expires_in, Some(Duration::from_secs(100)));
     }
 }
@@ -246,7 +246,7 @@ fn reports_count_omitted_entries_by_reason() {
     assert!(saved.to_string().starts_with("52 entries (1 unevictable), "), "{saved}");
     let weigh = |_: &u32, weight: &u32| *weight;
     let small = builder().capacity(20).max_weight(45).weigher(weigh).build().unwrap();
-    let later = LoadOptions::new().at(now + Duration::from_secs(6));
+    let later = RestoreOptions::new().at(now + Duration::from_secs(6));
     let loaded = small.load_from(&*bytes, &later).unwrap();
     assert_eq!((loaded.expired, loaded.rejected), (1, 5), "{loaded}");
     let there = small.len() as u64;
@@ -273,7 +273,7 @@ fn a_snapshot_larger_than_the_cache_restores_the_hottest() {
     let mut bytes = Vec::new();
     cache.save_to(&mut bytes, &options("bincode")).unwrap();
     let small: Cache<u32, u32> = builder(10);
-    let loaded = small.load_from(&*bytes, &LoadOptions::new()).unwrap();
+    let loaded = small.load_from(&*bytes, &RestoreOptions::new()).unwrap();
     let mut left: Vec<_> = small.keys().collect();
     left.sort_unstable();
     assert_eq!(left, (19_990..20_000).collect::<Vec<_>>());
@@ -332,7 +332,7 @@ fn files_of_earlier_builds_are_loaded() {
     file.extend(number(&crc32fast::hash(&[&record[..], &end].concat()).to_le_bytes()).bytes());
     file.push(b'\n');
     let cache: Cache<String, u64> = Cache::new(10);
-    assert_eq!(cache.load_from(&*file, &LoadOptions::new()).unwrap().entries, 1);
+    assert_eq!(cache.load_from(&*file, &RestoreOptions::new()).unwrap().entries, 1);
     assert_eq!(cache.get("a"), Some(5));
 }
 
@@ -350,7 +350,7 @@ fn the_hottest_remain_if_there_are_too_many() {
     let mut bytes = Vec::new();
     cache.save_to(&mut bytes, &options("postcard")).unwrap();
     let small: Cache<u32, u32> = builder(10);
-    small.load_from(&*bytes, &LoadOptions::new()).unwrap();
+    small.load_from(&*bytes, &RestoreOptions::new()).unwrap();
     let mut left: Vec<_> = small.keys().collect();
     left.sort_unstable();
     assert_eq!(left, [0, 1, 2, 3, 4, 95, 96, 97, 98, 99]);
@@ -379,14 +379,14 @@ fn weights_are_saved_and_too_heavy_entries_are_counted() {
     cache.extend_all([(1, 100), (2, 200), (3, 5)].into_iter());
     let mut bytes = Vec::new();
     cache.save_to(&mut bytes, &options("json")).unwrap();
-    assert_eq!(Info::read(&*bytes, &LoadOptions::new()).unwrap().weight, 305);
+    assert_eq!(Info::read(&*bytes, &RestoreOptions::new()).unwrap().weight, 305);
     let light: Cache<u32, u32> = weigh(150);
-    let loaded = light.load_from(&*bytes, &LoadOptions::new()).unwrap();
+    let loaded = light.load_from(&*bytes, &RestoreOptions::new()).unwrap();
     assert_eq!((loaded.entries, loaded.rejected, light.weight()), (2, 1, 105));
     // Heavier than a partition's share, but not than the cache's bound.
     let builder = Cache::builder().max_weight(400).weigher(|_: &u32, value: &u32| *value);
     let split = builder.maintenance(Maintenance::Inline).partitions(8).build().unwrap();
-    let loaded = split.load_from(&*bytes, &LoadOptions::new()).unwrap();
+    let loaded = split.load_from(&*bytes, &RestoreOptions::new()).unwrap();
     assert_eq!((loaded.entries, loaded.rejected, split.weight()), (3, 0, 305));
     split.validate();
 }
@@ -398,7 +398,7 @@ fn a_cache_with_another_policy_and_other_partitions_loads_the_entries_too() {
     for policy in Policy::names() {
         let builder = Cache::builder().capacity(64_000).partitions(16);
         let other = builder.policy(Policy::named(&policy)).build().unwrap();
-        other.load_from(&*bytes, &LoadOptions::new()).unwrap();
+        other.load_from(&*bytes, &RestoreOptions::new()).unwrap();
         other.run_pending();
         assert_eq!(sorted(&other), sorted(&cache), "{policy}");
         other.validate();
@@ -412,7 +412,7 @@ fn futures_do_the_same_under_any_runtime() {
     let cache = filled(10_000);
     block_on(cache.save_to_path_async(&path, &options("json"))).unwrap();
     let other: Cache<String, Vec<u32>> = Cache::new(10_000);
-    block_on(other.load_from_path_async(&path, &LoadOptions::new())).unwrap();
+    block_on(other.load_from_path_async(&path, &RestoreOptions::new())).unwrap();
     assert_eq!(sorted(&other), sorted(&cache));
-    assert!(block_on(other.load_from_path_async(folder.path(), &LoadOptions::new())).is_err());
+    assert!(block_on(other.load_from_path_async(folder.path(), &RestoreOptions::new())).is_err());
 }

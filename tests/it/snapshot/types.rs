@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use larder::snapshot::{
-    LoadOptions, Loss, SaveOptions, SerializerError, Serializers, SnapshotError, convert,
+    Loss, RestoreOptions, SaveOptions, SerializerError, Serializers, SnapshotError, convert,
     erased_serde,
 };
 use larder::{Cache, Maintenance};
@@ -145,7 +145,7 @@ fn values_of_every_kind_come_back_by_every_serializer() {
         let options = SaveOptions::new(serializers.get(&name).unwrap());
         cache.save_to(&mut bytes, &options).unwrap();
         let restored: Cache<String, Everything> = inline();
-        restored.load_from(&*bytes, &LoadOptions::new()).unwrap();
+        restored.load_from(&*bytes, &RestoreOptions::new()).unwrap();
         assert_eq!(restored.get("key"), Some(everything()), "{name}");
     }
 }
@@ -162,7 +162,7 @@ fn keys_of_every_kind_of_enum_come_back() {
         let options = SaveOptions::new(serializers.get(&name).unwrap());
         cache.save_to(&mut bytes, &options).unwrap();
         let restored: Cache<Choice, Option<usize>> = inline();
-        restored.load_from(&*bytes, &LoadOptions::new()).unwrap();
+        restored.load_from(&*bytes, &RestoreOptions::new()).unwrap();
         for (number, key) in everything().choices.iter().enumerate() {
             assert_eq!(restored.get(key), Some(Some(number)), "{name}");
         }
@@ -194,7 +194,7 @@ fn a_value_of_another_type_is_a_typed_error() {
         let mut bytes = Vec::new();
         cache.save_to(&mut bytes, &options).unwrap();
         let other: Cache<String, Nested> = inline();
-        let error = other.load_from(&*bytes, &LoadOptions::new()).unwrap_err();
+        let error = other.load_from(&*bytes, &RestoreOptions::new()).unwrap_err();
         assert!(matches!(error, SnapshotError::Deserialize { record: 0, .. }), "{error:?}");
         assert!(other.is_empty());
     }
@@ -272,7 +272,7 @@ where
 fn through<V: Value + Clone>(value: V, name: &str) -> Result<(), SnapshotError> {
     let bytes = save([(7_u32, value.clone())], name)?;
     let back: Cache<u32, Carried> = inline();
-    back.load_from(&*bytes, &LoadOptions::new()).expect("what was saved can be loaded");
+    back.load_from(&*bytes, &RestoreOptions::new()).expect("what was saved can be loaded");
     assert_eq!(*back.get(&7).unwrap().get::<V>(), value, "changed by {name}");
     Ok(())
 }
@@ -381,7 +381,7 @@ fn floats_come_back_bit_by_bit_or_are_refused() {
         for values in [wide.clone(), edges.clone()] {
             let back: Cache<u32, Vec<f64>> = inline();
             let file = save([(1_u32, values.clone())], name).unwrap();
-            back.load_from(&*file, &LoadOptions::new()).unwrap();
+            back.load_from(&*file, &RestoreOptions::new()).unwrap();
             assert_eq!(bits(&back.get(&1).unwrap()), bits(&values), "{name}");
         }
         through(narrow.clone(), name).unwrap();
@@ -487,7 +487,7 @@ fn integers_of_more_than_64_bits_never_become_floats() {
     let wide = u128::from(u64::MAX) + 1;
     let bytes = save([("a".to_owned(), vec![wide])], "json").unwrap();
     let (load, json) =
-        (LoadOptions::new(), SaveOptions::new(Serializers::standard().get("json").unwrap()));
+        (RestoreOptions::new(), SaveOptions::new(Serializers::standard().get("json").unwrap()));
     let mut copy = Vec::new();
     let error = convert::<String, serde_json::Value>(&*bytes, &mut copy, &load, &json).unwrap_err();
     assert!(matches!(error, SnapshotError::Deserialize { record: 0, .. }), "{error:?}");

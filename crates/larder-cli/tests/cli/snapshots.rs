@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use larder::Cache;
-use larder::snapshot::{LoadOptions, SaveOptions, Serializers};
+use larder::snapshot::{RestoreOptions, SaveOptions, Serializers};
 
 use crate::stdout;
 
@@ -75,7 +75,7 @@ fn convert_goes_from_each_serializer_to_each() {
             let (path, copy) = (snapshot(folder.path(), from), folder.path().join("copy"));
             stdout(&larder(&["convert", "--serializer", to, "--zstd", "3"], &[&path, &copy]));
             let cache: Cache<String, u64> = Cache::new(10);
-            let loaded = cache.load_from_path(&copy, &LoadOptions::new()).unwrap();
+            let loaded = cache.load_from_path(&copy, &RestoreOptions::new()).unwrap();
             assert_eq!((loaded.entries, cache.get("key 2")), (3, Some(2)), "{from} to {to}");
         }
     }
