@@ -19,7 +19,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use larder::snapshot::{LoadOptions, SaveOptions, Serializers};
+use larder::snapshot::{RestoreOptions, SaveOptions, Serializers};
 use larder::{AsyncLoadingCache, BuildError, Cache, LoadError, Loaded};
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
@@ -173,7 +173,7 @@ async fn main() -> Result<(), Error> {
     let database = Database::open(folder.join("products.db"))?;
     let products = cache_of(database.clone())?;
     if snapshot.exists() {
-        match products.load_from_path_async(&snapshot, &LoadOptions::new()).await {
+        match products.load_from_path_async(&snapshot, &RestoreOptions::new()).await {
             Ok(loaded) => println!("loaded {} products", loaded.entries),
             Err(error) => println!("the snapshot is left out: {error}"),
         }
