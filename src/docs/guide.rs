@@ -2,7 +2,7 @@
 //!
 //! | page | for |
 //! |---|---|
-//! | [read_through] | filling the cache from a database without keeping stale values |
+//! | [loading] | filling the cache from a database: one load for all callers, stale values on purpose, futures |
 //! | [expiry] | entries that live for a limited time |
 //! | [tags] | invalidating all entries of a kind at once |
 //! | [weights] | bounding bytes instead of entries |
@@ -79,7 +79,7 @@
 //! }
 //! ```
 
-pub mod read_through;
+pub mod loading;
 pub mod expiry;
 pub mod tags;
 pub mod weights;

@@ -4,7 +4,7 @@
 //!
 //! - [`build`](crate::Builder::build) returns a `Result`, because a setting that cannot be kept is an
 //!   error and not silently adjusted.
-//! - The cache does not call a loader. See [read_through](super::read_through) for what takes its place,
+//! - The cache does not call a loader. See [loading](super::loading) for what takes its place,
 //!   and for fills, which keep stale values out.
 //! - Values have to be `Clone` only for calls that return them. [`read`](crate::Cache::read) borrows a
 //!   value instead; large values go into an `Arc`.
@@ -57,7 +57,7 @@
 //! | `maximumSize(n)`, `maximumWeight(w)`, `weigher` | [`capacity(n)`](crate::Builder::capacity), [`max_weight(w)`](crate::Builder::max_weight), [`weigher`](crate::Builder::weigher) |
 //! | `expireAfterWrite(d)`, `expireAfterAccess(d)` | [`time_to_live(d)`](crate::Builder::time_to_live), [`time_to_idle(d)`](crate::Builder::time_to_idle) |
 //! | `expireAfter(expiry)` | [`expiry(expiry)`](crate::Builder::expiry) |
-//! | `refreshAfterWrite`, `build(loader)`, `get(k, f)`, `asMap().compute` | no counterpart; see [read_through](super::read_through) |
+//! | `refreshAfterWrite`, `build(loader)`, `get(k, f)`, `asMap().compute` | no counterpart; see [loading](super::loading) |
 //! | `removalListener(f)` | [`listener`](crate::Builder::listener) |
 //! | `evictionListener(f)` | [`atomic_listener`](crate::Builder::atomic_listener), which is notified of every removal, not only of evictions |
 //! | `executor(Runnable::run)` in tests | [`Maintenance::Inline`](crate::Maintenance::Inline) |
