@@ -24,6 +24,10 @@ mod basics; // `get`, `insert`, and the other methods that most users need
 mod insert; // insertions with options, and the steps that all insertions share
 mod load; // the value of a key, and if it is missing the one that a loader makes
 mod fill; // storing a fetched value, unless its key was changed meanwhile
+mod update; // replacing the value of a key by one that is computed from it
+mod counters; // numbers that many threads add to
+mod entry_api; // `entry`: what a map's entries do, each in one atomic step
+mod compute; // the steps that updates, counters and entries share
 mod remove; // removing one key
 mod remove_entry; // removing entries and returning what they held
 mod invalidate; // removing many entries: by a predicate, or all
@@ -34,7 +38,7 @@ mod tagged; // entries with tags, and invalidating all entries of a tag
 mod unevictable; // entries that are never evicted
 #[cfg(feature = "snapshot")]
 mod restore; // what a snapshot saves of the entries, and how it puts them back
-mod options; // `InsertOptions`, and what an insertion displaced
+mod options; // `InsertOptions`, `UpdateOptions`, and what an insertion displaced
 mod weigh; // weighing a new entry, and borrowing weight for a heavy one
 mod collect; // `insert_all`, `to_vec`, `reserve`, `FromIterator`, `Extend`, `Debug`
 mod iter; // iterators over entries, keys and values
@@ -55,12 +59,15 @@ use lifecycle::Lifecycle;
 pub(crate) use load::{AsyncLoader, BlockingLoader, KnownMissing, Loader};
 
 pub use collect::InsertCounts;
+pub use compute::{Compute, Computed};
+pub use counters::CounterValue;
+pub use entry_api::{CacheEntry, ModifyEntry, OccupiedEntry, VacantEntry};
 pub use entry_info::{Census, EntryInfo, EntryView, KeyState};
 pub use explain::{Explanation, Presence};
 pub use fill::Fill;
 pub use iter::{Entries, Iter, Keys, Values};
 pub use load::{Load, LoadOptions, Loaded};
-pub use options::{Displaced, InsertOptions};
+pub use options::{Displaced, InsertOptions, UpdateOptions};
 pub use pinned::Pinned;
 pub use ranking::Ranked;
 

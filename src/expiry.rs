@@ -40,7 +40,9 @@ mod cache_time;
 pub(crate) mod ticking;
 pub(crate) mod clock;
 
-pub(crate) use cache_time::{CacheTime, ClockKind, ClockReading, SLICE};
+pub(crate) use cache_time::{CacheTime, ClockKind};
+#[cfg(not(larder_loom))]
+pub(crate) use cache_time::{ClockReading, SLICE};
 pub use clock::{Clock, CoarseClock, MonotonicClock};
 pub(crate) use freshness::{Freshness, RefreshRule};
 pub(crate) use loading::LoadingConfig;

@@ -148,3 +148,8 @@ static HOOK: Hook = Hook { rank: 0, hold: || Box::new(HeldForkLocks(Some(ForkLoc
 pub(crate) fn prepare() {
     at_fork::register(&HOOK);
 }
+
+#[cfg(test)]
+mod child;
+#[cfg(test)]
+mod tests;

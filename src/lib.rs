@@ -38,7 +38,9 @@
 //! | to know what another size or policy would bring | [`Builder::shadow`], [`Cache::shadow_report`] |
 //! | to know why a key is missing | [`Builder::explain_misses`], [`Cache::explain`] |
 //! | no thread in the background, and runs that give the same results | [`Maintenance::Inline`], with a [`FakeClock`](test::FakeClock) in tests |
+//! | to change a value, or to count, from many threads | [`Cache::update`], [`Cache::entry`], [`Cache::fetch_add`] |
 //! | to fill the cache without storing stale values | [`Cache::begin_fill`], [`Cache::complete_fill`] |
+//! | functions that remember their results | `#[cached]`, with the feature `macros` |
 //! | settings from a file | [`CacheConfig`] with the feature `serde` |
 //! | a warm start | `snapshot`, with the feature of that name |
 //!
@@ -60,6 +62,7 @@
 //! | `async` | saving and loading as futures, under any runtime | `snapshot`, futures-channel |
 //! | `tokio` | a `LoadExecutor` that runs background loads on a tokio runtime | tokio |
 //! | `memory_pressure` | `pressure`: a bound that follows how much memory is in use | procfs, on Linux |
+//! | `macros` | `cached`: functions that remember their results | larder-macros, and with it syn and quote |
 //! | `quick` | `quick::QuickCache`: configuration, times to live in seconds, metrics, files | `postcard`, `json`, chrono |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -119,19 +122,24 @@ mod base;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[cfg(feature = "macros")]
+pub use larder_macros::cached;
+
 pub use crate::base::cause::RemovalCause;
 pub use crate::base::equivalent::Equivalent;
 pub use crate::base::error::{
-    BuildError, FlushError, Inserted, ParsePolicyError, RegisterError, Rejection, ResizeError,
+    BuildError, CounterError, FlushError, Inserted, ParsePolicyError, RegisterError, Rejection,
+    ResizeError,
 };
 pub use crate::base::hash::{KeyHasher, RandomState};
 pub use crate::base::load_error::LoadError;
 pub use crate::base::mode::Maintenance;
 pub use crate::base::stats::Stats;
 pub use crate::cache::{
-    Cache, Census, Displaced, Entries, EntryInfo, EntryView, Explanation, Fill, InsertCounts,
-    InsertOptions, Iter, KeyState, Keys, Load, LoadOptions, Loaded, Pinned, Presence, Ranked,
-    Values,
+    Cache, CacheEntry, Census, Compute, Computed, CounterValue, Displaced, Entries, EntryInfo,
+    EntryView, Explanation, Fill, InsertCounts, InsertOptions, Iter, KeyState, Keys, Load,
+    LoadOptions, Loaded, ModifyEntry, OccupiedEntry, Pinned, Presence, Ranked, UpdateOptions,
+    VacantEntry, Values,
 };
 pub use crate::config::{Builder, CacheConfig};
 pub use crate::engine::history::Absence;

@@ -6,7 +6,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, unused_must_use)]
 
-#[path = "support/child.rs"]
+#[path = "../src/fork/child.rs"]
 mod child;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -44,6 +44,10 @@ pub enum Workload {
     HotArc,
     /// zipf 0.99 over 2^20 keys at a capacity of 10 %: get, and insert on a miss.
     ReadThrough,
+    /// The same as `Get`, by the contender's own verb for loading.
+    GetLoad,
+    /// The same as `ReadThrough`, by the contender's own verb for loading.
+    Load,
     /// Inserts of new keys at a capacity of 131,072.
     Insert,
 }
@@ -59,8 +63,16 @@ pub enum Against {
 
 impl Workload {
     /// All workloads, in the order of the report.
-    pub const ALL: [Self; 6] =
-        [Self::Get, Self::Pin, Self::Hot, Self::HotArc, Self::ReadThrough, Self::Insert];
+    pub const ALL: [Self; 8] = [
+        Self::Get,
+        Self::Pin,
+        Self::Hot,
+        Self::HotArc,
+        Self::ReadThrough,
+        Self::GetLoad,
+        Self::Load,
+        Self::Insert,
+    ];
 
     /// The capacity that the contenders are built for.
     ///
@@ -69,9 +81,9 @@ impl Workload {
     #[must_use]
     pub fn capacity_entries(self) -> usize {
         match self {
-            Self::Get | Self::Pin => RESIDENT + RESIDENT / 4,
+            Self::Get | Self::Pin | Self::GetLoad => RESIDENT + RESIDENT / 4,
             Self::Hot | Self::HotArc => 4 * HOT_RESIDENT,
-            Self::ReadThrough => UNIVERSE / 10,
+            Self::ReadThrough | Self::Load => UNIVERSE / 10,
             Self::Insert => RESIDENT,
         }
     }
@@ -79,14 +91,14 @@ impl Workload {
     /// Whether `name` can take part: a map has no bound.
     #[must_use]
     pub fn allows(self, name: Name) -> bool {
-        name.kind() != Kind::Map || !matches!(self, Self::ReadThrough | Self::Insert)
+        name.kind() != Kind::Map || !matches!(self, Self::ReadThrough | Self::Load | Self::Insert)
     }
 
     /// The goal on two cores: the least ratio, and what it is relative to.
     #[must_use]
     pub fn goal(self) -> (f64, Against) {
         match self {
-            Self::Get => (1.0, Against::QuickCache),
+            Self::Get | Self::GetLoad | Self::Load => (1.0, Against::QuickCache),
             Self::Pin => (2.0, Against::QuickCache),
             Self::Hot | Self::HotArc => (1.5, Against::BestPeer),
             Self::ReadThrough => (0.9, Against::QuickCache),
@@ -103,9 +115,9 @@ impl Workload {
     /// Fills `contender` with the entries that the workload expects.
     pub fn fill<C: Contender>(self, contender: &C, inputs: &Inputs) {
         let resident = match self {
-            Self::Get | Self::Pin | Self::Insert => RESIDENT,
+            Self::Get | Self::Pin | Self::GetLoad | Self::Insert => RESIDENT,
             Self::Hot | Self::HotArc => HOT_RESIDENT,
-            Self::ReadThrough => {
+            Self::ReadThrough | Self::Load => {
                 let mut walk = inputs.read_through().walk();
                 for _ in 0..READ_THROUGH_FILL / BATCH {
                     read_through(contender, walk.next_batch());
@@ -152,6 +164,14 @@ impl Workload {
                 let mut walk = inputs.read_through().walk();
                 move || read_through(contender, walk.next_batch())
             }),
+            Self::GetLoad => measure(threads, warm_up, duration, |_| {
+                let mut walk = inputs.get().walk();
+                move || load_each(contender, walk.next_batch())
+            }),
+            Self::Load => measure(threads, warm_up, duration, |_| {
+                let mut walk = inputs.read_through().walk();
+                move || load_each(contender, walk.next_batch())
+            }),
             Self::Insert => measure(threads, warm_up, duration, |_| {
                 let mut numbers = inputs.new_numbers();
                 move || {
@@ -191,6 +211,20 @@ fn read_through<C: Contender>(contender: &C, keys: &[u64]) -> u64 {
         }
     }
     hits
+}
+
+/// Looks up or loads each of `keys`, and returns how many were found.
+#[inline]
+fn load_each<C: Contender>(contender: &C, keys: &[u64]) -> u64 {
+    let mut loads = 0;
+    for key in keys {
+        let value = contender.get_or_load(key, || {
+            loads += 1;
+            C::Value::new(*key)
+        });
+        black_box(value.number());
+    }
+    keys.len() as u64 - loads
 }
 
 #[inline]
@@ -288,7 +322,9 @@ mod tests {
     #[test]
     fn resident_workloads_hit_always() {
         let inputs = Inputs::default();
-        for workload in [Workload::Get, Workload::Pin, Workload::Hot, Workload::HotArc] {
+        for workload in
+            [Workload::Get, Workload::Pin, Workload::Hot, Workload::HotArc, Workload::GetLoad]
+        {
             let cache = QuickCache::<u64, _>::new(workload.capacity_entries(), SameHasher::new());
             workload.fill(&cache, &inputs);
             let rate = workload.measure(&cache, &inputs, 2, Duration::from_millis(5));

@@ -52,7 +52,8 @@ enum Action {
 #[derive(Arbitrary, Debug)]
 struct Input {
     policy: u8,
-    /// 1: the listener is atomic; 2: a time to idle; 4: two partitions.
+    /// 1: the listener is atomic; 2: a time to idle; 4: two partitions; 8: entries stay for a while after
+    /// their deadlines.
     options: u8,
     capacity: u8,
     actions: Vec<Action>,
@@ -98,6 +99,9 @@ fuzz_target!(|input: Input| {
     let idle = (input.options & 2 != 0).then(|| Duration::from_secs(200));
     if let Some(idle) = idle {
         builder = builder.time_to_idle(idle);
+    }
+    if input.options & 8 != 0 {
+        builder = builder.stale_if_error(Duration::from_secs(100));
     }
     let cache = builder.build().expect("a valid configuration");
     let mut written: HashMap<u64, Written> = HashMap::new();

@@ -331,7 +331,8 @@ pub enum Rejection {
     WithinListener,
     /// The key was stored, removed or invalidated since the fill began
     /// ([`Cache::complete_fill`](crate::Cache::complete_fill)), so the value may be out of date. Nothing
-    /// has changed.
+    /// has changed. Also if a closure that computes a new value from the present one has itself changed the key
+    /// each time it was called ([`Cache::update`](crate::Cache::update)).
     Stale,
     /// The key is present ([`Cache::insert_if_absent`](crate::Cache::insert_if_absent)).
     Present,
@@ -364,6 +365,42 @@ impl fmt::Display for Rejection {
 }
 
 impl Error for Rejection {}
+
+/// Why [`Cache::checked_fetch_add`](crate::Cache::checked_fetch_add) added nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CounterError {
+    /// The sum is not in the range of the type. The number stays as it is.
+    Overflow,
+    /// The sum was not stored.
+    Rejected(Rejection),
+}
+
+impl From<Rejection> for CounterError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl fmt::Display for CounterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overflow => f.write_str(
+                "the sum is out of the range of the counter's type; use a wider type or add less",
+            ),
+            Self::Rejected(_) => f.write_str("the sum was not stored"),
+        }
+    }
+}
+
+impl Error for CounterError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Overflow => None,
+            Self::Rejected(rejection) => Some(rejection),
+        }
+    }
+}
 
 /// Why [`Cache::flush`](crate::Cache::flush) could not drop everything that had been retired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -119,6 +119,17 @@ loom::thread_local! {
     static STACK: Stack = Stack::new();
 }
 
+/// A thread, as long as it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadToken(usize);
+
+impl ThreadToken {
+    pub(crate) fn current() -> Self {
+        // Unlike the standard library's, it can be had in the destructors of other thread-locals.
+        STACK.with(|stack| Self(address(stack)))
+    }
+}
+
 /// While this exists, the thread is inside of a scope.
 #[must_use]
 pub(crate) struct Inside {
@@ -238,6 +249,15 @@ mod tests {
         assert!(is_inside(Scope::Visit, &owners[MAX_SCOPES - 1]));
         scopes.clear();
         assert!(may_wait());
+    }
+
+    #[test]
+    fn threads_have_different_tokens() {
+        let own = ThreadToken::current();
+        assert_eq!(own, ThreadToken::current());
+        std::thread::scope(|scope| {
+            assert_ne!(scope.spawn(ThreadToken::current).join().unwrap(), own);
+        });
     }
 
     #[test]

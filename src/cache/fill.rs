@@ -5,6 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
+use super::compute::Effect;
 use super::options::InsertOptions;
 use crate::base::error::{Inserted, Rejection};
 use crate::base::hash::KeyHash;
@@ -109,8 +110,83 @@ where
             return self.reject(Rejection::Stale);
         }
         match self.traits(options) {
-            Ok(traits) => self.store_if_absent(key, value, traits, Some(&open)),
+            Ok(traits) => {
+                let stored = self.store_if_absent(key, value, traits, Some(&open));
+                self.shared.engine.forget_known(open.hash);
+                stored
+            }
             Err(rejection) => self.reject_and_note(rejection, open.hash),
+        }
+    }
+
+    /// Stores `value` under the key of `fill`, in the place of the value that is there, if any, unless the key
+    /// was changed since the fill began: a compare-and-set of the whole key.
+    ///
+    /// What makes a fill stale for [`complete_fill`](Self::complete_fill) does so here, and so does the
+    /// completion of any other fill of the key. So of several fills that were begun at the same time, one is
+    /// completed by this call, and the others are rejected as [`Stale`](Rejection::Stale). Eviction and expiry
+    /// do not count as changes: the value is then stored as a new one. A lookup finds the old value or the new
+    /// one, and a value that is rejected as stale was never visible. If the value is too heavy, the old one is
+    /// removed, as by [`insert`](Self::insert).
+    ///
+    /// It serves a refresh that must not undo a change. For a value that is computed from the present one,
+    /// [`update`](Self::update) and [`entry`](Self::entry) are simpler.
+    ///
+    /// # Panics
+    /// As [`insert`](Self::insert).
+    ///
+    /// # Complexity
+    /// As `insert`, and O(open fills / 32) under a lock.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, Inserted, Rejection};
+    ///
+    /// let cache = Cache::new(100);
+    /// cache.insert("row", 1);
+    /// let (first, second) = (cache.begin_fill(&"row"), cache.begin_fill(&"row"));
+    /// assert_eq!(cache.complete_fill_replacing(first, 2), Inserted::Replaced);
+    /// let outcome = cache.complete_fill_replacing(second, 3);
+    /// assert_eq!(outcome, Inserted::Rejected(Rejection::Stale));
+    /// assert_eq!(cache.get("row"), Some(2));
+    /// ```
+    pub fn complete_fill_replacing(&self, fill: Fill<K, V>, value: V) -> Inserted
+    where
+        K: Clone,
+    {
+        self.complete_fill_replacing_with(fill, value, InsertOptions::new())
+    }
+
+    /// As [`complete_fill_replacing`](Self::complete_fill_replacing), with `options` as in
+    /// [`insert_with`](Self::insert_with).
+    pub fn complete_fill_replacing_with(
+        &self,
+        fill: Fill<K, V>,
+        value: V,
+        options: InsertOptions<'_>,
+    ) -> Inserted
+    where
+        K: Clone,
+    {
+        let Fill { key, open } = fill;
+        if self.is_within_removal() {
+            return self.reject(Rejection::WithinListener);
+        }
+        if !open.is_of(&self.shared.engine.fills) {
+            return self.reject(Rejection::Stale);
+        }
+        let traits = match self.traits(options) {
+            Ok(traits) => traits,
+            Err(rejection) => return self.reject_and_note(rejection, open.hash),
+        };
+        let see = &mut |effect: Effect<'_, V>| match effect {
+            Effect::Replaced { .. } => Inserted::Replaced,
+            _ => Inserted::Added,
+        };
+        match self.replace_by_fill(&open, key, value, traits, see) {
+            Some(Ok(inserted)) => inserted,
+            Some(Err(rejection)) => Inserted::Rejected(rejection),
+            None => self.reject(Rejection::Stale),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::engine::fills::OpenFill;
 use crate::engine::flight::Flight;
 use crate::engine::history::Absence;
 use crate::engine::{Attempt, Incoming, Show};
-use crate::entry::{Entry, EntryPtr, Owned};
+use crate::entry::{DeadlineSpec, Entry, EntryPtr, Owned};
 use crate::expiry::EntryTtl;
 use crate::listener::MustNotWait;
 use crate::reclaim;
@@ -208,16 +208,29 @@ where
         traits: Traits,
     ) -> Owned<K, V> {
         let Traits { lifetime, tags, is_unevictable } = traits;
+        let timing = &self.shared.engine.timing;
+        let spec = match tags {
+            None => timing.spec(lifetime, hash),
+            Some(_) => Some(timing.spec_always(lifetime, hash)),
+        };
+        self.make_extended(hash, weight, (key, value), spec, tags, is_unevictable)
+    }
+
+    /// Makes a new entry with an extension of this specification. An entry with tags needs one.
+    #[inline]
+    pub(super) fn make_extended(
+        &self,
+        hash: KeyHash,
+        weight: u32,
+        (key, value): (K, V),
+        spec: Option<DeadlineSpec>,
+        tags: Option<TagSet>,
+        is_unevictable: bool,
+    ) -> Owned<K, V> {
         let engine = &self.shared.engine;
-        let new = match tags {
-            None => match engine.timing.spec(lifetime, hash) {
-                None => Owned::new(hash, weight, key, value),
-                Some(spec) => Owned::extended(hash, weight, key, value, spec, None),
-            },
-            Some(tags) => {
-                let spec = engine.timing.spec_always(lifetime, hash);
-                Owned::extended(hash, weight, key, value, spec, Some(tags))
-            }
+        let new = match spec {
+            None => Owned::new(hash, weight, key, value),
+            Some(spec) => Owned::extended(hash, weight, key, value, spec, tags),
         };
         // Hits on the entries of sampled keys are reported to the shadow caches.
         if engine.shadow.as_ref().is_some_and(|shadow| shadow.samples(hash)) {

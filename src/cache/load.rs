@@ -26,7 +26,7 @@ mod missing; // keys that are known to have no value
 mod options; // `Load`, `Loaded`, `LoadOptions`
 
 pub(crate) use background::{AsyncLoader, BlockingLoader, Loader};
-use flow::{Flow, Step};
+use flow::{Flow, LoadStep};
 pub(crate) use missing::KnownMissing;
 pub use options::{Load, LoadOptions, Loaded};
 
@@ -313,21 +313,21 @@ where
         let waker = || parker.get_or_init(Parker::new).waker();
         let (leader, old) = loop {
             match flow.step(waker) {
-                Step::Found(value) => return Ok(Some(value)),
-                Step::Missing => return Ok(None),
-                Step::Failed(error) => {
+                LoadStep::Found(value) => return Ok(Some(value)),
+                LoadStep::Missing => return Ok(None),
+                LoadStep::Failed(error) => {
                     if let Ok(error) = error.downcast() {
                         return flow.answer(Err(LoadError::Failed(error)));
                     }
                 }
-                Step::Lead(leader) => break (leader, None),
-                Step::Refresh(leader, old) => break (leader, Some(old)),
-                Step::Wait(until_ns) => {
+                LoadStep::Lead(leader) => break (leader, None),
+                LoadStep::Refresh(leader, old) => break (leader, Some(old)),
+                LoadStep::Wait(until_ns) => {
                     let parker = parker.get_or_init(Parker::new);
                     parker.park_until(&self.shared.engine.timing.time, until_ns);
                 }
-                Step::Reentrant => return flow.answer(Err(LoadError::Reentrant)),
-                Step::DeadlineExceeded => return flow.answer(Err(LoadError::DeadlineExceeded)),
+                LoadStep::Reentrant => return flow.answer(Err(LoadError::Reentrant)),
+                LoadStep::DeadlineExceeded => return flow.answer(Err(LoadError::DeadlineExceeded)),
             }
         };
         flow.refreshes(old);

@@ -58,6 +58,71 @@ impl<'t> InsertOptions<'t> {
     }
 }
 
+/// How an update stores the value that it has computed; for [`Cache::update_with`], [`Cache::entry_with`],
+/// [`Cache::fetch_add_with`] and similar methods.
+///
+/// A value that takes the place of another one keeps the key, the tags of the entry, and whether it is
+/// unevictable. Its lifetime begins anew by the rules of the cache, as with [`Cache::replace`]; in a cache
+/// without such rules (neither [time to live](crate::Builder::time_to_live) nor
+/// [time to idle](crate::Builder::time_to_idle) nor [`Expiry`](crate::Expiry)), an entry that was given a
+/// lifetime keeps it, so that an update never makes an entry immortal. The options change this. A value that
+/// is stored where there was none is stored as by [`Cache::insert`], with the options.
+///
+/// # Examples
+/// At most so many calls in a minute, for each caller:
+/// ```
+/// use std::time::Duration;
+/// use larder::{Cache, UpdateOptions};
+///
+/// let calls: Cache<String, u32> = Cache::new(10_000);
+/// // The minute begins with the first call; later ones count within it.
+/// let minute = UpdateOptions::new().ttl(Duration::from_secs(60)).keep_lifetime();
+/// let is_allowed = |caller: &str| calls.fetch_add_with(caller, 1, minute).unwrap_or(0) < 100;
+/// assert!((0..100).all(|_| is_allowed("alice")));
+/// assert!(!is_allowed("alice") && is_allowed("bob"));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "options do nothing until an entry is updated with them"]
+pub struct UpdateOptions<'t> {
+    pub(super) ttl: Option<Duration>,
+    pub(super) keeps_lifetime: bool,
+    pub(super) tags: Option<&'t [&'t str]>,
+    pub(super) is_unevictable: bool,
+}
+
+impl<'t> UpdateOptions<'t> {
+    /// The options of [`Cache::update`] and [`Cache::entry`].
+    pub const fn new() -> Self {
+        Self { ttl: None, keeps_lifetime: false, tags: None, is_unevictable: false }
+    }
+
+    /// The value lives for `ttl` from now on, whatever the cache's rules would give it.
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// A value that takes the place of another one expires when that one would have. A
+    /// [`ttl`](Self::ttl) then holds only for a value that is stored where there was none.
+    pub const fn keep_lifetime(mut self) -> Self {
+        self.keeps_lifetime = true;
+        self
+    }
+
+    /// The entry carries `tags`, and none of those that it had.
+    pub const fn tags(mut self, tags: &'t [&'t str]) -> Self {
+        self.tags = Some(tags);
+        self
+    }
+
+    /// The entry is never evicted.
+    pub const fn unevictable(mut self) -> Self {
+        self.is_unevictable = true;
+        self
+    }
+}
+
 /// What left the cache for a new entry, as returned by [`Cache::insert_displacing`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

@@ -45,5 +45,6 @@
 //! A fork copies a process with only the calling thread. The fork waits for the maintenance thread and
 //! for threads that only read, and the child starts a maintenance thread of its own when it needs one.
 //! But if another thread is inside a call that writes to a cache at that moment, the child may wait for
-//! ever for what that thread was about to report. A fork from within a listener, or from the drop of a
+//! ever for what that thread was about to report. A background load that another thread was running at that
+//! moment is lost in the child; loads that wait go on there. A fork from within a listener, or from the drop of a
 //! value, waits for other threads for at most a second.

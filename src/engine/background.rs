@@ -89,6 +89,14 @@ impl<K, V> Engine<K, V> {
         moved.is_some()
     }
 
+    /// Gives `new`, which keeps the lifetime of `old` and has just replaced it, a lifetime that `old` was given
+    /// at the same time.
+    pub(crate) fn carry_lifetime(&self, old: EntryPtr, new: EntryPtr, kept_until: u64) {
+        if let Some(ttl) = self.timing.lifetime_to_carry(old, new, kept_until) {
+            self.set_remaining(new, ttl);
+        }
+    }
+
     fn note_moved(&self, entry: EntryPtr, moved: Option<Moved>) {
         if moved == Some(Moved::Earlier) {
             self.brought_forward.note();

@@ -82,6 +82,11 @@ impl<K, V> Incoming<K, V> {
         self.entry.as_ref().expect("the previous attempt has put it back")
     }
 
+    /// Whether there is an entry.
+    pub(crate) fn is_some(&self) -> bool {
+        self.entry.is_some()
+    }
+
     fn value(&self) -> Option<&V> {
         self.entry.as_ref().map(Owned::value)
     }

@@ -20,6 +20,18 @@
 //! So a fill takes effect when its entry is confirmed, or when it replaces an entry. While no fill is open,
 //! marking costs one load.
 //!
+//! A fill that replaces what it finds, an exclusive one, must also notice that another fill of its key has
+//! completed. So a fill that completes marks the other open fills of its hash as overtaken, which only an
+//! exclusive one heeds. An exclusive fill changes the table by one compare-and-swap under the lock
+//! ([`OpenFill::lock_fresh`]), so no lookup ever sees a value of it that is refused.
+//!
+//! # Telling an entry by its address
+//! An exclusive fill may replace exactly the entry that its user has read, though it holds no pin meanwhile:
+//! while it is fresh, a valid entry of its key at the address that it has seen is the entry that it has seen.
+//! Another entry at that address was allocated after the first was freed, which was after the fill was
+//! opened. Every change allocates its entry before it marks fills, and marks them before it changes the table;
+//! a fill marks the others when it confirms its entry, which is not valid before that.
+//!
 //! # Orderings
 //! `open` is `SeqCst` on both sides: a fill is counted before its user reads the data behind the value,
 //! and a change reads the count after its user has changed that data. So the change sees the fill, or the
@@ -33,7 +45,8 @@ use std::sync::{Arc, OnceLock};
 use crossbeam_utils::CachePadded;
 
 use crate::base::hash::KeyHash;
-use crate::base::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
+use crate::base::reentrancy::ThreadToken;
+use crate::base::sync::{self, AtomicBool, AtomicUsize, Mutex, MutexGuard, Ordering};
 
 /// The number of locks among which open fills are divided.
 const SHARDS: usize = if cfg!(larder_loom) { 1 } else { 32 };
@@ -51,7 +64,14 @@ pub(crate) struct Fills<F> {
 struct FillState<F> {
     hash: KeyHash,
     number: usize,
+    /// The key was changed since the fill was opened.
     is_stale: bool,
+    /// Another fill of the hash has completed since.
+    is_overtaken: bool,
+    /// The thread that runs the code of the user's which computes the value, while it does.
+    runs_on: Option<ThreadToken>,
+    /// That code has itself changed the key.
+    has_own_change: bool,
     /// What callers that want the key wait for, if this fill has a flight.
     flight: Option<Arc<F>>,
 }
@@ -146,7 +166,15 @@ impl<F> Fills<F> {
         flight: Option<Arc<F>>,
     ) -> OpenFill<F> {
         let number = self.last.fetch_add(1, Ordering::Relaxed);
-        open.push(FillState { hash, number, is_stale: false, flight });
+        open.push(FillState {
+            hash,
+            number,
+            is_stale: false,
+            is_overtaken: false,
+            runs_on: None,
+            has_own_change: false,
+            flight,
+        });
         OpenFill { fills: Arc::clone(self), hash, number, has_stored: AtomicBool::new(false) }
     }
 
@@ -182,7 +210,7 @@ impl<F> Fills<F> {
     #[cold]
     fn mark_stale(&self, hash: KeyHash) {
         let mut open = sync::lock(self.shard(hash));
-        open.iter_mut().filter(|open| open.hash == hash).for_each(|open| open.is_stale = true);
+        open.iter_mut().filter(|open| open.hash == hash).for_each(FillState::mark);
     }
 
     /// As [`mark`](Self::mark), for all hashes.
@@ -191,10 +219,17 @@ impl<F> Fills<F> {
         let is_any_open = self.open.load(Ordering::SeqCst) > 0;
         if is_any_open {
             for shard in self.shards() {
-                sync::lock(shard).iter_mut().for_each(|open| open.is_stale = true);
+                sync::lock(shard).iter_mut().for_each(FillState::mark);
             }
         }
         is_any_open
+    }
+}
+
+impl<F> FillState<F> {
+    fn mark(&mut self) {
+        self.is_stale = true;
+        self.has_own_change |= self.runs_on == Some(ThreadToken::current());
     }
 }
 
@@ -221,7 +256,11 @@ impl<F> OpenFill<F> {
         let mut open = sync::lock(self.fills.shard(self.hash));
         let own = self.own_fresh(&open)?;
         let has_stored = store();
-        let closed = has_stored.then(|| open.swap_remove(own));
+        let closed = has_stored.then(|| {
+            let closed = open.swap_remove(own);
+            self.overtake_others(&mut open);
+            closed
+        });
         drop(open);
         if closed.is_some() {
             // Relaxed: only the owner of the fill reads it.
@@ -230,6 +269,64 @@ impl<F> OpenFill<F> {
         // Drops the flight outside of the lock.
         drop(closed);
         Some(has_stored)
+    }
+
+    /// For an exclusive fill: takes the lock that keeps it from becoming stale, if it is not stale and no
+    /// other fill of its hash has completed. No code of the user's may run before the result is dropped.
+    pub(crate) fn lock_fresh(&self) -> Option<FreshFill<'_, F>> {
+        let open = sync::lock(self.fills.shard(self.hash));
+        let is_fresh = open
+            .iter()
+            .any(|open| open.number == self.number && !(open.is_stale || open.is_overtaken));
+        is_fresh.then_some(FreshFill { open, fill: self })
+    }
+
+    /// Calls `run`, code of the user's that computes the value, and notes changes of the key that it makes on
+    /// this thread.
+    pub(crate) fn run<R>(&self, run: impl FnOnce() -> R) -> R {
+        let own_state = |change: &mut dyn FnMut(&mut FillState<F>)| {
+            let mut open = sync::lock(self.fills.shard(self.hash));
+            open.iter_mut().filter(|open| open.number == self.number).for_each(change);
+        };
+        own_state(&mut |state| state.runs_on = Some(ThreadToken::current()));
+        let result = run();
+        own_state(&mut |state| state.runs_on = None);
+        result
+    }
+
+    /// Whether code within [`run`](Self::run) has itself changed the key, or every key.
+    pub(crate) fn has_own_change(&self) -> bool {
+        let open = sync::lock(self.fills.shard(self.hash));
+        open.iter().any(|open| open.number == self.number && open.has_own_change)
+    }
+
+    /// Notes that this fill has taken effect as a fill: no other exclusive one of its hash may do so now.
+    fn overtake_others(&self, open: &mut [FillState<F>]) {
+        let others = open.iter_mut().filter(|other| self.has_other(other));
+        others.for_each(|other| other.is_overtaken = true);
+    }
+
+    fn has_other(&self, other: &FillState<F>) -> bool {
+        other.hash == self.hash && other.number != self.number
+    }
+}
+
+/// The lock under which a fill is fresh and stays so, for the step of the table by which it takes effect.
+pub(crate) struct FreshFill<'f, F> {
+    open: MutexGuard<'f, Vec<FillState<F>>>,
+    fill: &'f OpenFill<F>,
+}
+
+impl<F> FreshFill<'_, F> {
+    /// Notes that the fill has taken effect as a fill: no other exclusive one of its hash may do so now.
+    pub(crate) fn note_completed(mut self) {
+        self.fill.overtake_others(&mut self.open);
+    }
+
+    /// Notes that the fill has taken effect as a change of the key, which makes all others stale.
+    pub(crate) fn note_changed(mut self) {
+        let others = self.open.iter_mut().filter(|other| self.fill.has_other(other));
+        others.for_each(FillState::mark);
     }
 }
 
@@ -256,6 +353,40 @@ mod tests {
 
     const fn hash(raw: u64) -> KeyHash {
         KeyHash::from_raw(raw)
+    }
+
+    #[test]
+    fn an_exclusive_fill_is_refused_once_another_has_completed() {
+        let (fills, hash): (Arc<Fills<()>>, _) = (Fills::new(), hash(1));
+        let (first, second, other) =
+            (fills.open(hash), fills.open(hash), fills.open(KeyHash::from_raw(2)));
+        first.lock_fresh().expect("nothing has changed").note_completed();
+        assert!(first.lock_fresh().is_some(), "a fill overtook itself");
+        assert!(second.lock_fresh().is_none());
+        assert!(
+            second.confirm(|| false).is_some(),
+            "one that is not exclusive is refused only if it is stale"
+        );
+        assert!(first.lock_fresh().is_none() && other.lock_fresh().is_some());
+        let third = fills.open(hash);
+        third.lock_fresh().expect("it was opened since").note_changed();
+        assert!(second.confirm(|| unreachable!()).is_none(), "a change makes every fill stale");
+        assert!(third.confirm(|| false).is_some() && other.lock_fresh().is_some());
+    }
+
+    #[test]
+    fn a_change_by_the_code_that_computes_the_value_is_noticed() {
+        let (fills, hash): (Arc<Fills<()>>, _) = (Fills::new(), hash(1));
+        let fill = fills.open(hash);
+        fills.mark(hash);
+        fill.run(|| {
+            let fills = &fills;
+            std::thread::scope(|scope| scope.spawn(|| fills.mark_all()).join().unwrap());
+        });
+        fills.mark(hash);
+        assert!(!fill.has_own_change(), "the changes were made by others, or afterwards");
+        fill.run(|| fills.mark(hash));
+        assert!(fill.has_own_change());
     }
 
     #[test]

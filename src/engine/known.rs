@@ -26,6 +26,13 @@ impl<K, V> Engine<K, V> {
         }
     }
 
+    /// Forgets what is known of the keys of that hash, since one of them has got a value.
+    pub(crate) fn forget_known(&self, hash: KeyHash) {
+        if let Some(known) = &self.known {
+            known.forget(hash);
+        }
+    }
+
     /// As [`mark_changed`](Self::mark_changed), for all keys.
     pub(crate) fn mark_all_changed(&self) {
         if self.fills.mark_all()

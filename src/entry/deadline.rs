@@ -100,8 +100,10 @@ impl Grace {
     }
 
     /// The last time at which an entry with this word stays.
+    #[inline]
     pub(crate) fn end_of(self, word: u64) -> u64 {
         match word {
+            _ if !self.is_some() => word,
             Deadline::EXPIRED | Deadline::NEVER => word,
             _ => self.deadline_of(word).saturating_add(self.ns).min(Deadline::NEVER - 1),
         }

@@ -277,6 +277,48 @@ impl Timing {
         extension.deadline.set(spec.deadline_ns);
     }
 
+    /// Whether the cache gives a lifetime to every entry that is stored without one of its own.
+    pub(crate) fn gives_lifetimes(&self) -> bool {
+        self.ttl_ns != Deadline::NEVER || self.has_idle_time() || self.is_computed
+    }
+
+    /// Gives `new`, which no other thread can see yet, the deadline of `old` and what belongs to it. `new` was
+    /// made with a specification of [`spec_always`](Self::spec_always).
+    pub(crate) fn keep_lifetime(&self, old: EntryPtr, new: EntryPtr) {
+        let (Some(from), Some(to)) = (old.extension(), new.extension()) else { return };
+        new.set_limit_ns(old.limit_ns(self.ttl_ns), self.hits_move());
+        new.set_computed_ns(old.computed_ns());
+        to.deadline.set(from.deadline.get());
+    }
+
+    /// Until when an entry lives at most, whatever hits do, unless its lifetime is changed.
+    pub(crate) fn lives_until_ns(&self, entry: EntryPtr) -> u64 {
+        match entry.extension() {
+            Some(_) if self.hits_move() => entry.limit_ns(self.ttl_ns),
+            Some(extension) => extension.deadline.get(),
+            None => Deadline::NEVER,
+        }
+    }
+
+    /// Whether the lifetime of `old`, which the caller has just replaced by `new`, was changed after `new` had
+    /// been given it, and that of `new` was not. Returns how long `new` has to live then.
+    pub(crate) fn lifetime_to_carry(
+        &self,
+        old: EntryPtr,
+        new: EntryPtr,
+        kept_until: u64,
+    ) -> Option<Option<Duration>> {
+        // A change that comes later in the order of the deadline's changes sees that `old` has left, and changes
+        // the lifetime of `new` itself.
+        let deadline = old.extension()?.deadline.read_ordered();
+        let until = self.lives_until_ns(old);
+        let is_changed = until != kept_until && deadline != Deadline::EXPIRED;
+        (is_changed && self.lives_until_ns(new) == kept_until).then(|| match until {
+            Deadline::NEVER => None,
+            until => Some(Duration::from_nanos(until.saturating_sub(self.time.now_ns()))),
+        })
+    }
+
     /// Whether the entry is surely valid, and a hit does not change its deadline.
     #[inline(always)]
     pub(crate) fn passes_unchecked(&self, extension: &Extension) -> bool {

@@ -47,6 +47,42 @@ impl Filled {
         is_stored
     }
 
+    /// As `complete_fill_replacing`. `None` if the value was not stored; otherwise whether it replaced
+    /// one that lookups could see.
+    pub fn complete_replacing(&self, fill: &Begun, value: u64) -> Option<bool> {
+        let key = fill.0.hash.raw();
+        let mut new = self.keep.entry(key, value);
+        loop {
+            let guard = pin();
+            let found = self.table.get(fill.0.hash, |other| *other == key, &guard);
+            let fresh = fill.0.lock_fresh()?;
+            let was_visible = found.is_some_and(|(old, _)| !old.is_unconfirmed());
+            let stored = match found {
+                Some((old, _)) => self.table.replace_entry(old, new, &guard),
+                None => {
+                    let added = self.table.insert_if_absent(new, |_| true, &guard);
+                    added.map_err(|(unused, _)| unused)
+                }
+            };
+            match stored {
+                Ok(stored) => {
+                    fresh.note_completed();
+                    self.keep.keep(stored);
+                    return Some(was_visible);
+                }
+                Err(unused) => new = unused,
+            }
+        }
+    }
+
+    /// As `insert`.
+    pub fn insert(&self, key: u64, value: u64) {
+        let new = self.keep.entry(key, value);
+        self.fills.mark(KeyHash::from_raw(key));
+        let (new, _) = self.table.upsert(new, |_, _| true, &pin()).ok().expect("nothing declines");
+        self.keep.keep(new);
+    }
+
     /// Whether lookups could see the removed entry.
     pub fn remove(&self, key: u64) -> bool {
         self.fills.mark(KeyHash::from_raw(key));

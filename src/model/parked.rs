@@ -1,6 +1,5 @@
 //! A thread that sleeps until a waker wakes it.
 
-use std::sync::Arc;
 use std::task::Waker;
 
 use loom::cell::UnsafeCell;
@@ -8,8 +7,7 @@ use loom::cell::UnsafeCell;
 use crate::task::Parker;
 
 /// A value that one thread hands to another by a waking.
-#[derive(Clone)]
-pub struct Handed(Arc<UnsafeCell<u64>>);
+pub struct Handed(UnsafeCell<u64>);
 
 // SAFETY: loom reports any access that is not ordered, which is the purpose.
 unsafe impl Send for Handed {}
@@ -18,7 +16,7 @@ unsafe impl Sync for Handed {}
 
 impl Default for Handed {
     fn default() -> Self {
-        Self(Arc::new(UnsafeCell::new(0)))
+        Self(UnsafeCell::new(0))
     }
 }
 

@@ -194,16 +194,26 @@ impl Alarms {
     }
 
     fn set_waker(&'static self, alarm: &Alarm, waker: &Waker) -> bool {
-        let waker = waker.clone();
-        let (before, has_thread) = {
+        let has_thread = {
             let mut table = sync::lock(&self.table);
             let Some(present) = table.waker(alarm.clock, alarm.key) else { return false };
-            let before = std::mem::replace(present, waker.clone());
-            (before, self.wake_thread(&mut table))
+            // Compares pointers and runs none of the user's code, as cloning does.
+            present.will_wake(waker).then(|| self.wake_thread(&mut table))
         };
-        drop(before);
+        let has_thread = match has_thread {
+            Some(has_thread) => has_thread,
+            None => {
+                let waker = waker.clone();
+                let (_before, has_thread) = {
+                    let mut table = sync::lock(&self.table);
+                    let Some(present) = table.waker(alarm.clock, alarm.key) else { return false };
+                    (std::mem::replace(present, waker), self.wake_thread(&mut table))
+                };
+                has_thread
+            }
+        };
         if !has_thread {
-            waker.wake();
+            waker.wake_by_ref();
         }
         true
     }

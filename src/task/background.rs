@@ -18,6 +18,12 @@ pub(crate) enum Background {
 }
 
 impl Background {
+    /// How many tasks wait in the pool.
+    #[cfg(all(test, not(larder_loom)))]
+    pub(crate) fn waiting_in_pool() -> usize {
+        pool::waiting()
+    }
+
     /// Gives the task away. An error brings it back, if the pool has no room for it.
     ///
     /// With a user's executor, this may run or drop the loader before it returns, so the caller must hold no

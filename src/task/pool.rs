@@ -50,6 +50,13 @@ pub(super) fn spawn(task: LoadTask) -> Result<(), LoadTask> {
     POOL.spawn(task)
 }
 
+/// How many tasks of the pool of the process wait.
+#[cfg(test)]
+pub(super) fn waiting() -> usize {
+    let state = sync::lock(&POOL.state);
+    state.tasks.values().filter(|task| matches!(task, LoadState::Waiting(_))).count()
+}
+
 struct PoolLimits {
     /// The most threads, and no more than the machine has cores, but at least 2: one is kept for
     /// asynchronous tasks.

@@ -22,6 +22,7 @@ mod eviction;
 mod listeners;
 mod explain;
 mod concurrency;
+mod updates;
 #[cfg(feature = "snapshot")]
 mod snapshot;
 #[cfg(all(feature = "quick", feature = "bincode"))]

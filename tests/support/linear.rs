@@ -15,8 +15,9 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use larder::{Cache, Inserted, Rejection};
+use larder::{Cache, Compute, Computed, Inserted, Rejection, UpdateOptions};
 
+use super::block_on;
 use super::rng::Rng;
 
 /// One call on one key.
@@ -28,6 +29,12 @@ pub(crate) enum Call {
     Replace(u64),
     Remove,
     RemoveIfEven,
+    /// Replaces a value that is there; returns what the closure was given.
+    Update(u64),
+    /// Stores the value, or removes an even one that is there; returns what the closure was given.
+    Compute(u64),
+    /// The same, asynchronously, with a pause in between.
+    ComputeAsync(u64),
     /// More time passes than any entry lives. It belongs to the history of every key.
     Expire,
 }
@@ -107,21 +114,69 @@ impl<S: BuildHasher + Send + Sync + 'static> Verbs for Cache<Restless, u64, S> {
                 maybe_yield();
                 value.is_multiple_of(2)
             })),
+            Call::Update(value) => {
+                let change = |_: &u64| {
+                    maybe_yield();
+                    value
+                };
+                let updated =
+                    self.update_and_read(&key, UpdateOptions::new(), change, |old, _| *old);
+                Outcome::Value(updated.expect("nothing is rejected"))
+            }
+            Call::Compute(value) => {
+                let mut given = None;
+                let computed = self.entry(key).and_compute_with(|old| {
+                    given = old.copied();
+                    maybe_yield();
+                    computed_answer(given, value)
+                });
+                judged(given, value, computed)
+            }
+            Call::ComputeAsync(value) => {
+                let given = Cell::new(None);
+                let computed = block_on(self.entry(key).and_compute_with_async(async |old| {
+                    given.set(old);
+                    std::thread::yield_now();
+                    computed_answer(old, value)
+                }));
+                judged(given.get(), value, computed)
+            }
             Call::Expire => unreachable!("a cache has no such verb: its clock has"),
         }
     }
 }
 
+fn computed_answer(given: Option<u64>, value: u64) -> Compute<u64> {
+    match given {
+        Some(given) if given.is_multiple_of(2) => Compute::Remove,
+        _ => Compute::Put(value),
+    }
+}
+
+/// The outcome of a computation, whose result must be what the closure has answered last.
+fn judged(given: Option<u64>, value: u64, computed: Computed<u64>) -> Outcome {
+    let expected = match (given, computed_answer(given, value)) {
+        (Some(given), Compute::Remove) => Computed::Removed(given),
+        (Some(_), _) => Computed::Replaced(value),
+        (None, _) => Computed::Inserted(value),
+    };
+    assert_eq!(computed, expected, "given {given:?}");
+    Outcome::Value(given)
+}
+
 impl Call {
     /// A call that writes `value`, if it is a kind of call that writes.
     pub(crate) fn random(rng: &mut Rng, value: u64) -> Self {
-        match rng.below(12) {
+        match rng.below(16) {
             0..3 => Call::Get,
             3..5 => Call::Insert(value),
             5..7 => Call::InsertIfAbsent(value),
             7..9 => Call::Replace(value),
             9..11 => Call::Remove,
-            _ => Call::RemoveIfEven,
+            11 => Call::RemoveIfEven,
+            12..14 => Call::Update(value),
+            14 => Call::Compute(value),
+            _ => Call::ComputeAsync(value),
         }
     }
 
@@ -143,6 +198,15 @@ impl Call {
                 (None, Outcome::Removed(true))
             }
             (Call::RemoveIfEven, _) => (state, Outcome::Removed(false)),
+            (Call::Update(_), None) => (None, Outcome::Value(None)),
+            (Call::Update(value), Some(_)) => (Some(value), Outcome::Value(state)),
+            (Call::Compute(value) | Call::ComputeAsync(value), _) => {
+                let next = match computed_answer(state, value) {
+                    Compute::Put(value) => Some(value),
+                    _ => None,
+                };
+                (next, Outcome::Value(state))
+            }
             (Call::Expire, _) => (None, Outcome::Passed),
         }
     }
@@ -152,6 +216,15 @@ impl Event {
     /// Whether a history that has an order still has one without this call.
     fn is_dispensable(&self, licence: Licence) -> bool {
         match self.outcome {
+            Outcome::Value(None) if matches!(self.call, Call::Update(_)) => true,
+            Outcome::Value(_)
+                if matches!(
+                    self.call,
+                    Call::Update(_) | Call::Compute(_) | Call::ComputeAsync(_)
+                ) =>
+            {
+                false
+            }
             Outcome::Value(Some(_)) if self.call == Call::Remove => licence == Licence::Vanish,
             Outcome::Removed(true) | Outcome::Passed => licence == Licence::Vanish,
             Outcome::Value(_) | Outcome::Removed(false) => true,

@@ -19,6 +19,7 @@ pub(crate) mod counted;
 pub(crate) mod hashers;
 pub(crate) mod configs;
 #[cfg(unix)]
+#[path = "../../src/fork/child.rs"]
 pub(crate) mod child;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -64,6 +64,17 @@ pub trait Contender: Send + Sync + 'static {
         hits
     }
 
+    /// Returns a copy of the value under `key`; if it is missing, makes it by `load` and stores it: once for all
+    /// threads that miss it, if the contender can, else by a lookup and an insertion.
+    #[inline]
+    fn get_or_load(&self, key: &u64, load: impl FnOnce() -> Self::Value) -> Self::Value {
+        self.get(key).unwrap_or_else(|| {
+            let value = load();
+            self.insert(*key, value.clone());
+            value
+        })
+    }
+
     /// Inserts `value` under `key`.
     fn insert(&self, key: u64, value: Self::Value);
 

@@ -72,6 +72,11 @@ impl<V: Value, S: Seed> Contender for Larder<V, S> {
     }
 
     #[inline]
+    fn get_or_load(&self, key: &u64, load: impl FnOnce() -> V) -> V {
+        self.cache.get_or_insert_with(key, load)
+    }
+
+    #[inline]
     fn insert(&self, key: u64, value: V) {
         let _ = black_box(self.cache.insert(key, value));
     }

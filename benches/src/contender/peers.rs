@@ -1,5 +1,6 @@
 //! The other caches, each at its defaults.
 
+use std::convert::Infallible;
 use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
@@ -28,6 +29,11 @@ impl<V: Value, S: Seed> Contender for Moka<V, S> {
     #[inline]
     fn get(&self, key: &u64) -> Option<V> {
         self.0.get(key)
+    }
+
+    #[inline]
+    fn get_or_load(&self, key: &u64, load: impl FnOnce() -> V) -> V {
+        self.0.get_with(*key, load)
     }
 
     #[inline]
@@ -66,6 +72,14 @@ impl<V: Value, S: Seed> Contender for QuickCache<V, S> {
     #[inline]
     fn get(&self, key: &u64) -> Option<V> {
         self.0.get(key)
+    }
+
+    #[inline]
+    fn get_or_load(&self, key: &u64, load: impl FnOnce() -> V) -> V {
+        match self.0.get_or_insert_with(key, || Ok::<_, Infallible>(load())) {
+            Ok(value) => value,
+            Err(never) => match never {},
+        }
     }
 
     #[inline]

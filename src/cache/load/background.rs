@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
-use super::flow::{Flow, Step};
+use super::flow::{Flow, LoadStep};
 use super::{Answers, Load, LoadOptions, Loaded};
 use crate::base::equivalent::Equivalent;
 use crate::base::hash::KeyHash;
@@ -301,18 +301,18 @@ where
     fn step(&mut self, waker: impl Fn() -> Waker) -> BoundStep<K, V, E> {
         loop {
             let result = match self.flow.step(&waker) {
-                Step::Found(value) => Ok(Some(value)),
-                Step::Missing => Ok(None),
-                Step::Failed(error) => match error.downcast() {
+                LoadStep::Found(value) => Ok(Some(value)),
+                LoadStep::Missing => Ok(None),
+                LoadStep::Failed(error) => match error.downcast() {
                     Ok(error) => Err(LoadError::Failed(error)),
                     Err(_) => continue,
                 },
-                Step::Refresh(leader, old) => {
+                LoadStep::Refresh(leader, old) => {
                     let started_ns = self.flow.started_ns;
                     self.cache.spawn_load(leader, started_ns, Some(old.clone()), self.loader);
                     Ok(Some(self.flow.use_old(old)))
                 }
-                Step::Lead(leader) => {
+                LoadStep::Lead(leader) => {
                     // Where the call may have to return before the loader does, that runs elsewhere. If the
                     // executor has dropped it, it runs here.
                     let is_bounded = self.flow.deadline_ns != u64::MAX;
@@ -325,9 +325,9 @@ where
                     self.cache.spawn_load(leader, started_ns, old, self.loader);
                     continue;
                 }
-                Step::Wait(until_ns) => return BoundStep::Wait(until_ns),
-                Step::Reentrant => Err(LoadError::Reentrant),
-                Step::DeadlineExceeded => Err(LoadError::TimedOut),
+                LoadStep::Wait(until_ns) => return BoundStep::Wait(until_ns),
+                LoadStep::Reentrant => Err(LoadError::Reentrant),
+                LoadStep::DeadlineExceeded => Err(LoadError::TimedOut),
             };
             return BoundStep::Done(self.flow.answer(result));
         }

@@ -84,6 +84,7 @@ where
             Ok(traits) => {
                 let (key, stored) = (leader.key().clone(), value.clone());
                 let stored = self.store_loaded(key, stored, traits, load_time, leader.fill());
+                self.shared.engine.forget_known(hash);
                 if stored == Inserted::Rejected(Rejection::Stale) {
                     self.count(Counter::LoadsDiscarded, &reclaim::pin());
                 }

@@ -6,10 +6,10 @@
 //! | state | step | next |
 //! |---|---|---|
 //! | begun | the key has a value that needs no refresh, or that another call refreshes | done |
-//! | begun | the value is due for a refresh, or has expired and may be used meanwhile; no call refreshes it | refreshing: [`Step::Refresh`] |
+//! | begun | the value is due for a refresh, or has expired and may be used meanwhile; no call refreshes it | refreshing: [`LoadStep::Refresh`] |
 //! | begun | there is no value, or only one that may be used on an error | outside |
 //! | outside | the key has a flight | waiting |
-//! | outside | the key has none, and still no value | leading: [`Step::Lead`] |
+//! | outside | the key has none, and still no value | leading: [`LoadStep::Lead`] |
 //! | outside | the key has a value by now | done |
 //! | outside | the key has a flight, whose loader makes this call | done, with an error |
 //! | waiting | the flight ends with an answer that the call can take | done |
@@ -61,7 +61,7 @@ pub(super) struct Flow<'c, K, V, S, Q: ?Sized> {
 }
 
 /// What a call has to do next.
-pub(super) enum Step<K, V> {
+pub(super) enum LoadStep<K, V> {
     /// Return this value.
     Found(V),
     /// Return that there is no value.
@@ -128,7 +128,7 @@ where
     }
 
     /// Takes the next step. `waker` makes a waker, if the call has to wait.
-    pub(super) fn step(&mut self, waker: impl Fn() -> Waker) -> Step<K, V> {
+    pub(super) fn step(&mut self, waker: impl Fn() -> Waker) -> LoadStep<K, V> {
         if !std::mem::replace(&mut self.has_begun, true)
             && let Some(step) = self.begin()
         {
@@ -144,11 +144,11 @@ where
             if let Some(outcome) = waiter.poll(waker()) {
                 self.waiter = None;
                 match &*outcome {
-                    Outcome::Value(value) => return Step::Found(value.clone()),
+                    Outcome::Value(value) => return LoadStep::Found(value.clone()),
                     Outcome::Missing if self.answers == Answers::ValueOrNone => {
-                        return Step::Missing;
+                        return LoadStep::Missing;
                     }
-                    Outcome::Failed(error) => return Step::Failed(Arc::clone(error)),
+                    Outcome::Failed(error) => return LoadStep::Failed(Arc::clone(error)),
                     Outcome::Missing => continue,
                     Outcome::Abandoned => {
                         self.is_handed_over = true;
@@ -160,7 +160,7 @@ where
             let until_ns = waiter.until_ns();
             if now_ns >= self.deadline_ns {
                 self.waiter = None;
-                return Step::DeadlineExceeded;
+                return LoadStep::DeadlineExceeded;
             }
             if now_ns >= until_ns {
                 waiter.give_up(self.hash, &self.cache.shared.engine.fills);
@@ -168,7 +168,7 @@ where
                 self.is_handed_over = true;
                 continue;
             }
-            return Step::Wait(until_ns.min(self.deadline_ns));
+            return LoadStep::Wait(until_ns.min(self.deadline_ns));
         }
     }
 
@@ -178,13 +178,13 @@ where
     }
 
     /// Begins in a cache that renews values or keeps expired ones. `None` if the key has to be loaded.
-    fn begin(&mut self) -> Option<Step<K, V>> {
+    fn begin(&mut self) -> Option<LoadStep<K, V>> {
         let (old, is_expired) = match self.look() {
             Present::Nothing => return None,
-            Present::Current(value) => return Some(Step::Found(value)),
+            Present::Current(value) => return Some(LoadStep::Found(value)),
             Present::Throttled(value) => {
                 self.cache.count(Counter::StaleHits, &reclaim::pin());
-                return Some(Step::Found(value));
+                return Some(LoadStep::Found(value));
             }
             Present::OnError(value) => {
                 self.set_fallback(value);
@@ -203,7 +203,7 @@ where
                 if is_expired {
                     self.cache.count(Counter::StaleHits, &reclaim::pin());
                 }
-                return Some(Step::Found(old));
+                return Some(LoadStep::Found(old));
             }
         };
         match self.look() {
@@ -211,12 +211,12 @@ where
             // Another call has refreshed it a moment ago.
             Present::Current(value) => {
                 leader.end(|| Outcome::Value(value.clone()));
-                return Some(Step::Found(value));
+                return Some(LoadStep::Found(value));
             }
             // Its refresh has failed a moment ago.
             Present::Throttled(value) => {
                 self.cache.count(Counter::StaleHits, &reclaim::pin());
-                return Some(Step::Found(value));
+                return Some(LoadStep::Found(value));
             }
             // It was removed, or has become older.
             Present::OnError(value) => {
@@ -229,7 +229,7 @@ where
         self.cache.count(Counter::Loads, &guard);
         self.cache.count(Counter::Refreshes, &guard);
         self.is_overdue = is_expired;
-        Some(Step::Refresh(leader, old))
+        Some(LoadStep::Refresh(leader, old))
     }
 
     fn set_fallback(&mut self, value: V) {
@@ -265,21 +265,21 @@ where
     }
 
     /// Joins the flight of the key, or begins to lead one. `None` if the call is a waiter now.
-    fn join(&mut self) -> Option<Step<K, V>> {
+    fn join(&mut self) -> Option<LoadStep<K, V>> {
         let engine = &self.cache.shared.engine;
         if self.is_known_missing() {
-            return Some(Step::Missing);
+            return Some(LoadStep::Missing);
         }
         let now_ns = self.cache.now_ns();
         self.started_ns = now_ns;
         let until_ns = now_ns.saturating_add(self.cache.load_timeout_ns());
         match engine.fills.join_flight(self.hash, self.key.to_owned(), until_ns) {
-            Role::Waiter(waiter) if waiter.is_within_loader() => Some(Step::Reentrant),
+            Role::Waiter(waiter) if waiter.is_within_loader() => Some(LoadStep::Reentrant),
             // A thread that is inside user code of a cache waits for no other thread.
             Role::Waiter(_) if !reentrancy::may_wait() => {
                 self.cache.count(Counter::Loads, &reclaim::pin());
                 let key = self.key.to_owned();
-                Some(Step::Lead(engine.fills.lead_alone(self.hash, key)))
+                Some(LoadStep::Lead(engine.fills.lead_alone(self.hash, key)))
             }
             Role::Waiter(waiter) => {
                 if !std::mem::replace(&mut self.has_waited, true) {
@@ -296,18 +296,18 @@ where
                 };
                 if let Some(value) = found {
                     leader.end(|| Outcome::Value(value.clone()));
-                    return Some(Step::Found(value));
+                    return Some(LoadStep::Found(value));
                 }
                 if self.is_known_missing() {
                     leader.end(|| Outcome::Missing);
-                    return Some(Step::Missing);
+                    return Some(LoadStep::Missing);
                 }
                 let guard = reclaim::pin();
                 self.cache.count(Counter::Loads, &guard);
                 if self.is_handed_over {
                     self.cache.count(Counter::LoadHandovers, &guard);
                 }
-                Some(Step::Lead(leader))
+                Some(LoadStep::Lead(leader))
             }
         }
     }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
-use super::flow::{Flow, Step};
+use super::flow::{Flow, LoadStep};
 use super::{Answers, LoadOptions, Loaded};
 use crate::base::equivalent::Equivalent;
 use crate::base::load_error::LoadError;
@@ -119,8 +119,8 @@ where
             let mut still_waiting = Vec::with_capacity(waiting.len());
             for (at, mut flow) in waiting {
                 let result = match flow.step(|| parker.waker()) {
-                    Step::Found(value) => Ok(Some(value)),
-                    Step::Failed(error) => match error.downcast() {
+                    LoadStep::Found(value) => Ok(Some(value)),
+                    LoadStep::Failed(error) => match error.downcast() {
                         Ok(error) => Err(LoadError::Failed(error)),
                         // In the next round it leads.
                         Err(_) => {
@@ -129,19 +129,19 @@ where
                             continue;
                         }
                     },
-                    Step::Missing => Err(LoadError::NotLoaded),
-                    Step::Reentrant => Err(LoadError::Reentrant),
-                    Step::DeadlineExceeded => Err(LoadError::DeadlineExceeded),
-                    Step::Wait(flow_until_ns) => {
+                    LoadStep::Missing => Err(LoadError::NotLoaded),
+                    LoadStep::Reentrant => Err(LoadError::Reentrant),
+                    LoadStep::DeadlineExceeded => Err(LoadError::DeadlineExceeded),
+                    LoadStep::Wait(flow_until_ns) => {
                         until_ns = until_ns.min(flow_until_ns);
                         still_waiting.push((at, flow));
                         continue;
                     }
-                    Step::Lead(leader) => {
+                    LoadStep::Lead(leader) => {
                         leading.push(Led { at, leader, flow });
                         continue;
                     }
-                    Step::Refresh(leader, old) => {
+                    LoadStep::Refresh(leader, old) => {
                         flow.refreshes(Some(old));
                         leading.push(Led { at, leader, flow });
                         continue;

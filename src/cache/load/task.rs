@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::background::TaskAlarm;
-use super::flow::{Flow, Step};
+use super::flow::{Flow, LoadStep};
 use super::{Answers, Load, LoadOptions, Loaded, Setup, panic_as_reentrant};
 use crate::base::equivalent::Equivalent;
 use crate::base::load_error::LoadError;
@@ -330,20 +330,20 @@ where
                 return self.wait(missed, until_ns, cx);
             }
             match missed.flow.step(|| cx.waker().clone()) {
-                Step::Found(value) => return self.done(&mut missed, Ok(Some(value))),
-                Step::Missing => return self.done(&mut missed, Ok(None)),
-                Step::Failed(error) => {
+                LoadStep::Found(value) => return self.done(&mut missed, Ok(Some(value))),
+                LoadStep::Missing => return self.done(&mut missed, Ok(None)),
+                LoadStep::Failed(error) => {
                     if let Ok(error) = error.downcast() {
                         return self.done(&mut missed, Err(LoadError::Failed(error)));
                     }
                 }
-                Step::Reentrant => return self.done(&mut missed, Err(LoadError::Reentrant)),
-                Step::DeadlineExceeded => {
+                LoadStep::Reentrant => return self.done(&mut missed, Err(LoadError::Reentrant)),
+                LoadStep::DeadlineExceeded => {
                     return self.done(&mut missed, Err(LoadError::DeadlineExceeded));
                 }
-                Step::Wait(until_ns) => return self.wait(missed, until_ns, cx),
-                Step::Lead(leader) => self.lead(&mut missed, leader, None),
-                Step::Refresh(leader, old) => self.lead(&mut missed, leader, Some(old)),
+                LoadStep::Wait(until_ns) => return self.wait(missed, until_ns, cx),
+                LoadStep::Lead(leader) => self.lead(&mut missed, leader, None),
+                LoadStep::Refresh(leader, old) => self.lead(&mut missed, leader, Some(old)),
             }
         }
     }

@@ -26,7 +26,12 @@
 //! | `support_invalidation_closures()` | not needed |
 //! | `get`, `insert`, `remove`, `contains_key`, `iter` | the same names; `iter` yields cloned keys, not `Arc`s of them |
 //! | `get_with`, `try_get_with`, `entry(k).or_insert_with(f)` | [`begin_fill`](crate::Cache::begin_fill), load, [`complete_fill`](crate::Cache::complete_fill); threads that miss at the same time all load |
-//! | `entry(k).or_insert(v)` | [`insert_if_absent(k, v)`](crate::Cache::insert_if_absent) |
+//! | `entry(k).or_insert(v)`, `or_default()` | [the same](crate::CacheEntry::or_insert), which return the value; [`insert_if_absent(k, v)`](crate::Cache::insert_if_absent) for whether it was stored |
+//! | `entry(k).and_upsert_with(f)` | [the same](crate::CacheEntry::and_upsert_with); `f` takes an `Option<&V>` |
+//! | `entry(k).and_compute_with(f)`, `Op`, `CompResult` | [the same](crate::CacheEntry::and_compute_with), [`Compute`](crate::Compute), [`Computed`](crate::Computed); `f` may be called again, because no other call waits for it |
+//! | `entry(k).and_try_compute_with(f)` | [`try_and_compute_with(f)`](crate::CacheEntry::try_and_compute_with) |
+//! | `future::Cache`: `entry(k).and_compute_with(f).await` | [`and_compute_with_async(f)`](crate::CacheEntry::and_compute_with_async) |
+//! | `entry_by_ref(&k)` | [`entry(k.clone())`](crate::Cache::entry); [`update(&k, f)`](crate::Cache::update) clones the key only to store it |
 //! | `invalidate(&k)` | [`remove(&k)`](crate::Cache::remove) |
 //! | `invalidate_all()` | [`clear()`](crate::Cache::clear) |
 //! | `invalidate_entries_if(p)?` | [`invalidate_if(p)`](crate::Cache::invalidate_if): it has removed them when it returns, and returns how many there were |
@@ -57,7 +62,8 @@
 //! | `maximumSize(n)`, `maximumWeight(w)`, `weigher` | [`capacity(n)`](crate::Builder::capacity), [`max_weight(w)`](crate::Builder::max_weight), [`weigher`](crate::Builder::weigher) |
 //! | `expireAfterWrite(d)`, `expireAfterAccess(d)` | [`time_to_live(d)`](crate::Builder::time_to_live), [`time_to_idle(d)`](crate::Builder::time_to_idle) |
 //! | `expireAfter(expiry)` | [`expiry(expiry)`](crate::Builder::expiry) |
-//! | `refreshAfterWrite`, `build(loader)`, `get(k, f)`, `asMap().compute` | no counterpart; see [loading](super::loading) |
+//! | `refreshAfterWrite`, `build(loader)`, `get(k, f)` | no counterpart; see [loading](super::loading) |
+//! | `asMap().compute(k, f)`, `computeIfPresent`, `merge` | [`entry(k).and_compute_with(f)`](crate::CacheEntry::and_compute_with), [`update(&k, f)`](crate::Cache::update), [`entry(k).and_modify(f).or_insert(v)`](crate::CacheEntry::and_modify); `f` holds no lock, and may be called again |
 //! | `removalListener(f)` | [`listener`](crate::Builder::listener) |
 //! | `evictionListener(f)` | [`atomic_listener`](crate::Builder::atomic_listener), which is notified of every removal, not only of evictions |
 //! | `executor(Runnable::run)` in tests | [`Maintenance::Inline`](crate::Maintenance::Inline) |
@@ -89,7 +95,7 @@
 //! | `put(k, v)` | [`insert(k, v)`](crate::Cache::insert); [`swap(k, v)`](crate::Cache::swap) for the old value |
 //! | `push(k, v)` for what is evicted | [`insert_displacing`](crate::Cache::insert_displacing) |
 //! | `get(&k)`, a reference | [`get(&k)`](crate::Cache::get), a clone; [`read`](crate::Cache::read) or [`pin()`](crate::Cache::pin) for references |
-//! | `get_mut(&k)`, `iter_mut()` | no counterpart, as other threads may be reading: store a new value, or keep a mutex or an atomic as the value |
+//! | `get_mut(&k)`, `iter_mut()` | no counterpart, as other threads may be reading: [`update`](crate::Cache::update) stores a new value; or keep a mutex or an atomic as the value |
 //! | `peek`, `contains` | [`peek`](crate::Cache::peek), [`contains_key`](crate::Cache::contains_key) |
 //! | `pop`, `pop_entry` | [`remove`](crate::Cache::remove), [`remove_entry`](crate::Cache::remove_entry) |
 //! | `pop_lru`, `pop_mru` | [`pop_coldest`](crate::Cache::pop_coldest), [`pop_hottest`](crate::Cache::pop_hottest) |
@@ -99,15 +105,16 @@
 //! | `cap()`, `resize(n)` | [`capacity()`](crate::Cache::capacity), [`set_capacity(n)?`](crate::Cache::set_capacity) |
 //!
 //! # cached
-//! Of cached 0.5x. There is no macro: keep the cache in a static, and write the lookup as below.
+//! Of cached 0.5x to 3. The feature `macros` has `#[cached]`, whose documentation has a table of the options of
+//! both.
 //!
 //! | there | here |
 //! |---|---|
-//! | `#[cached]` on a function | a `static CACHE: LazyLock<Cache<K, V>>` and a lookup, as below |
-//! | `SizedCache::with_size(n)` | [`Cache::new(n)`](crate::Cache::new); with [`Policy::lru()`](crate::Policy::lru) for the same order |
-//! | `TimedSizedCache` | [`capacity`](crate::Builder::capacity) and [`time_to_live`](crate::Builder::time_to_live) |
-//! | `TimedCache`, `UnboundCache` | as `TimedSizedCache`, with a bound: every cache has one |
-//! | `ExpiringValueCache` | [`Expiry`](crate::Expiry), or [`insert_with_ttl`](crate::Cache::insert_with_ttl) |
+//! | `#[cached]`, `#[concurrent_cached]`, `#[once]` on a function | `#[larder::cached]`, with the feature `macros`; or by hand, as below |
+//! | `SizedCache::with_size(n)`, later `LruCache` | [`Cache::new(n)`](crate::Cache::new); with [`Policy::lru()`](crate::Policy::lru) for the same order |
+//! | `TimedSizedCache`, later `LruTtlCache` | [`capacity`](crate::Builder::capacity) and [`time_to_live`](crate::Builder::time_to_live) |
+//! | `TimedCache`, later `TtlCache`; `UnboundCache` | as `TimedSizedCache`, with a bound: every cache has one |
+//! | `ExpiringValueCache`, later `ExpiringCache` | [`Expiry`](crate::Expiry), or [`insert_with_ttl`](crate::Cache::insert_with_ttl) |
 //! | `cache_get`, `cache_set`, `cache_remove`, `cache_clear`, `cache_size` | [`get`](crate::Cache::get), [`swap`](crate::Cache::swap), [`remove`](crate::Cache::remove), [`clear`](crate::Cache::clear), [`len`](crate::Cache::len) |
 //! | `cache_hits`, `cache_misses` | [`stats()`](crate::Cache::stats), after [`count_lookups()`](crate::Builder::count_lookups) |
 //!
@@ -117,11 +124,7 @@
 //!
 //! fn slow_square(n: u64) -> u64 {
 //!     static SQUARES: LazyLock<Cache<u64, u64>> = LazyLock::new(|| Cache::new(1_000));
-//!     SQUARES.get(&n).unwrap_or_else(|| {
-//!         let square = n * n; // what takes long
-//!         SQUARES.insert(n, square);
-//!         square
-//!     })
+//!     SQUARES.get_or_insert_with(&n, || n * n) // what takes long
 //! }
 //! assert_eq!((slow_square(12), slow_square(12)), (144, 144));
 //! ```

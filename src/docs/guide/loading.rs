@@ -388,6 +388,8 @@
 //! - A fill may be completed by another thread and may be held across an `await`. Dropping it abandons it.
 //! - The first of several fills of a key stores its value; the others are rejected as
 //!   [`Present`](crate::Rejection::Present).
+//! - [`complete_fill_replacing`](crate::Cache::complete_fill_replacing) also replaces a value that is there, for a
+//!   refresh; of several fills of one key that were begun at once, it stores only one.
 //! - [`complete_fill_with`](crate::Cache::complete_fill_with) takes a lifetime and tags.
 //!
 //! [`get_or_insert_with`]: crate::Cache::get_or_insert_with

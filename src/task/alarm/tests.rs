@@ -130,8 +130,10 @@ fn the_last_waker_is_the_one_that_is_woken() {
     let clock = FakeClock::new();
     let time = CacheTime::new(ClockKind::of(clock.clone()));
     let alarm = alarms.register(AlarmTime::at(&time, 1 + SECOND), probes.waker(1));
-    assert!(alarm.set_waker(&probes.waker(2)));
+    let second = probes.waker(2);
+    assert!(alarm.set_waker(&second) && alarm.set_waker(&second));
     assert_eq!(probes.next(), (1, "dropped"));
+    drop(second);
     clock.advance(Duration::from_secs(1));
     assert_eq!(probes.next_woken(), 2);
     assert!(!alarm.set_waker(&probes.waker(3)), "it goes off once");
@@ -158,9 +160,13 @@ fn without_a_thread_each_waker_is_woken_at_once() {
     let clock = FakeClock::new();
     let alarm = alarms.register(by(&clock, 1), probes.waker(1));
     assert_eq!(probes.next(), (1, "woken"));
-    assert!(alarm.set_waker(&probes.waker(2)));
+    let second = probes.waker(2);
+    assert!(alarm.set_waker(&second));
     assert_eq!(probes.next(), (1, "dropped"));
     assert_eq!(probes.next(), (2, "woken"));
+    assert!(alarm.set_waker(&second));
+    assert_eq!(probes.next(), (2, "woken"));
+    drop(second);
     alarms.refuses_threads.store(false, Ordering::SeqCst);
     assert!(alarm.set_waker(&probes.waker(3)));
     assert_eq!(probes.next(), (2, "dropped"));

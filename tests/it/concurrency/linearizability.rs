@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use larder::test::FakeClock;
-use larder::{Cache, Inserted, Maintenance, Rejection};
+use larder::{Cache, Inserted, Listener, Maintenance, Rejection, Removal};
 
 use crate::support::configs::{POLICIES, for_each_config};
 use crate::support::hashers::Constant;
@@ -193,6 +193,27 @@ fn cache_of_colliding_keys_is_a_linearizable_map() {
             }
         }
         tally.report("colliding", since);
+    }
+}
+
+#[test]
+fn cache_with_a_listener_is_a_linearizable_map() {
+    let rounds = histories().div_ceil(12);
+    let _alone = alone();
+    for seed in seeds(0x115e, 1) {
+        let (mut tally, since) = (Tally::default(), Instant::now());
+        for maintenance in [Maintenance::Inline, Maintenance::Background] {
+            for threads in 2..=4 {
+                let builder =
+                    Cache::<Restless, u64>::builder().capacity(1_000).maintenance(maintenance);
+                let ignore = |_: &Removal<'_, Restless, u64>| ();
+                let queued = builder.clone().listener(Listener::new(ignore)).build().unwrap();
+                check_histories(&queued, threads, rounds, seed, Licence::None, None, &mut tally);
+                let atomic = builder.atomic_listener(ignore).build().unwrap();
+                check_histories(&atomic, threads, rounds, seed, Licence::None, None, &mut tally);
+            }
+        }
+        tally.report("listening", since);
     }
 }
 

@@ -21,6 +21,8 @@ enum Bug {
     DoubleRemove,
     /// `remove_if` removes another value than the one it checked.
     JudgedAnother,
+    /// `update` computes a value from one that was replaced meanwhile.
+    StaleUpdate,
     /// `replace` removes the old value before it inserts the new one.
     AbsentMeanwhile,
 }
@@ -102,6 +104,14 @@ impl Verbs for Broken {
                 self.gap(Bug::StaleRead);
                 outcome
             }
+            (Bug::StaleUpdate, Call::Update(value)) => {
+                let old = read();
+                self.gap(Bug::StaleUpdate);
+                if old.is_some() {
+                    self.map.lock().unwrap().insert(key, value);
+                }
+                Outcome::Value(old)
+            }
             (Bug::DoubleRemove, Call::Remove) => {
                 let value = read();
                 self.gap(Bug::DoubleRemove);
@@ -173,12 +183,13 @@ fn record(
 
 #[test]
 fn planted_bugs_are_found() {
-    use Call::{Get, Insert, InsertIfAbsent, Remove, RemoveIfEven, Replace};
+    use Call::{Get, Insert, InsertIfAbsent, Remove, RemoveIfEven, Replace, Update};
     type Steps = &'static [(u64, Call)];
     /// The bug; the calls before, at once and after; and whether the bug could pass for an
     /// eviction.
     type Planted = (Bug, Steps, [(u64, Call); 2], Steps, bool);
-    let planted: [Planted; 6] = [
+    let planted: [Planted; 7] = [
+        (Bug::StaleUpdate, &[(0, Insert(1))], [(0, Update(2)), (0, Update(3))], &[], false),
         (Bug::AbsentMeanwhile, &[(0, Insert(1))], [(0, Get), (0, Replace(2))], &[(0, Get)], false),
         (Bug::LostUpdate, &[], [(0, Insert(1)), (1, Insert(2))], &[(0, Get), (1, Get)], true),
         (Bug::DoubleInsert, &[], [(0, InsertIfAbsent(1)), (0, InsertIfAbsent(2))], &[], true),

@@ -1,0 +1,156 @@
+//! What the steps of all computations share: finding an entry, making the one that takes its place, and noting
+//! the change.
+#![forbid(unsafe_code)]
+
+use std::hash::{BuildHasher, Hash};
+
+use super::{Cache, Computation};
+use crate::base::cause::RemovalCause;
+use crate::base::equivalent::Equivalent;
+use crate::base::hash::KeyHash;
+use crate::base::stats::Counter;
+use crate::buffer::write_buffer::Event;
+use crate::cache::expire::Answer;
+use crate::cache::options::{Traits, UpdateOptions};
+use crate::engine::Change;
+use crate::entry::{Entry, EntryPtr, Owned};
+use crate::expiry::EntryTtl;
+use crate::reclaim::Guard;
+use crate::tags::TagSet;
+
+/// What a new entry is made of besides its value.
+pub(super) struct Basis<K> {
+    pub(super) key: K,
+    pub(super) lifetime: EntryTtl,
+    /// Whether it gets the deadline of the entry that it replaces.
+    pub(super) keeps_lifetime: bool,
+    pub(super) tags: Option<TagSet>,
+    pub(super) is_unevictable: bool,
+}
+
+/// An entry, and whether it is valid.
+pub(super) type Linked<'g, K, V> = (EntryPtr, &'g Entry<K, V>, bool);
+
+impl<K, V, S> Cache<K, V, S>
+where
+    K: Hash + Eq,
+    S: BuildHasher,
+{
+    /// The entry of the key that is linked now, and whether it is valid.
+    pub(super) fn linked<'g, Q, O>(
+        &self,
+        wanted: &Computation<'_, Q, O>,
+        guard: &'g Guard,
+    ) -> Option<Linked<'g, K, V>>
+    where
+        Q: Equivalent<K> + ?Sized,
+    {
+        let is_match = |held: &K| wanted.key.equivalent(held);
+        let (pointer, entry) = self.shared.engine.table.get(wanted.hash, is_match, guard)?;
+        Some((pointer, entry, self.is_valid(pointer)))
+    }
+
+    /// What an entry is made of that takes the place of `valid`, or is the first of its key.
+    pub(super) fn basis<Q, O>(
+        &self,
+        valid: Option<(EntryPtr, &Entry<K, V>)>,
+        wanted: &Computation<'_, Q, O>,
+    ) -> Basis<K>
+    where
+        Q: ?Sized,
+        O: Fn() -> K,
+        K: Clone,
+    {
+        let UpdateOptions { ttl, keeps_lifetime, tags, is_unevictable } = wanted.options;
+        let timing = &self.shared.engine.timing;
+        let keeps_lifetime = keeps_lifetime || (ttl.is_none() && !timing.gives_lifetimes());
+        let own_tags = || valid.and_then(|(old, _)| old.tags().cloned());
+        Basis {
+            key: valid.map_or_else(&wanted.owned, |(_, entry)| entry.key.clone()),
+            lifetime: ttl.map_or(EntryTtl::Default, EntryTtl::For),
+            keeps_lifetime: keeps_lifetime
+                && valid.is_some_and(|(old, _)| old.extension().is_some()),
+            // Held anew by each attempt: a tag that was invalidated since has a new generation. That there are
+            // not too many was checked before.
+            tags: tags.map_or_else(own_tags, |names| self.hold_tags(names).ok().flatten()),
+            is_unevictable: is_unevictable
+                || valid.is_some_and(|(old, _)| old.meta().is_unevictable()),
+        }
+    }
+
+    /// Makes an entry. Also returns the lifetime from which its deadline is computed again if an attempt had to
+    /// wait; `None` if it keeps that of the entry that it replaces.
+    pub(super) fn make_from(
+        &self,
+        hash: KeyHash,
+        weight: u32,
+        value: V,
+        basis: Basis<K>,
+    ) -> (Owned<K, V>, Option<EntryTtl>) {
+        let Basis { key, lifetime, keeps_lifetime, tags, is_unevictable } = basis;
+        if keeps_lifetime {
+            let spec = self.shared.engine.timing.spec_always(EntryTtl::Default, hash);
+            let pair = (key, value);
+            (self.make_extended(hash, weight, pair, Some(spec), tags, is_unevictable), None)
+        } else {
+            let traits = Traits { lifetime, tags, is_unevictable };
+            (self.make(hash, weight, key, value, traits), Some(lifetime))
+        }
+    }
+
+    /// Gives `new`, which is about to replace `valid`, the deadline that the user's `Expiry` computes, or that
+    /// of `valid`, if it keeps that. Then it returns until when `valid` lives at most, for
+    /// [`note_replaced`](Self::note_replaced).
+    pub(super) fn set_deadline(
+        &self,
+        new: &Owned<K, V>,
+        valid: Option<(EntryPtr, &Entry<K, V>)>,
+        lifetime: Option<EntryTtl>,
+        answer: &mut Option<Answer>,
+    ) -> Option<u64> {
+        let timing = &self.shared.engine.timing;
+        match (lifetime, valid) {
+            (Some(lifetime), _) => {
+                self.prepare(new, valid, lifetime, answer);
+                None
+            }
+            (None, Some((old, _))) => {
+                timing.keep_lifetime(old, new.as_ptr());
+                Some(timing.lives_until_ns(new.as_ptr()))
+            }
+            (None, None) => None,
+        }
+    }
+
+    pub(super) fn note_inserted(
+        &self,
+        change: &mut Change<'_, K, V>,
+        new: EntryPtr,
+        guard: &Guard,
+    ) {
+        change.commit(Event::Inserted(new), RemovalCause::Explicit);
+        self.count(Counter::Inserts, guard);
+    }
+
+    pub(super) fn note_replaced(
+        &self,
+        change: &mut Change<'_, K, V>,
+        (old, new): (EntryPtr, EntryPtr),
+        was_valid: bool,
+        kept_until: Option<u64>,
+        guard: &Guard,
+    ) {
+        let cause = change.cause_of(old, || match was_valid {
+            true => RemovalCause::Replaced,
+            false => self.cause_of(old, RemovalCause::Replaced),
+        });
+        change.commit(Event::Replaced { new, old }, cause);
+        self.count_removal(old, cause, guard);
+        if !was_valid {
+            self.count(Counter::Inserts, guard);
+        }
+        if let (Some(kept_until), true) = (kept_until, was_valid) {
+            self.shared.engine.carry_lifetime(old, new, kept_until);
+        }
+    }
+}
