@@ -149,7 +149,7 @@
 //! | `Loaded::Store(value)` | the value | stores it, with what the loader has set by [`set_ttl`](crate::Load::set_ttl), [`set_tags`](crate::Load::set_tags) and [`set_unevictable`](crate::Load::set_unevictable) |
 //! | `Loaded::Reject(value)` | the value | does not store it |
 //! | `Loaded::NotModified` | the value that had become [stale](crate::Load::stale) | gives it a new lifetime; if there is none, the call returns [`LoadError::NotLoaded`] |
-//! | `Loaded::Missing` | `None` | remembers it, with a negative time to live; [`set_ttl`](crate::Load::set_ttl) sets for how long |
+//! | `Loaded::Missing` | `None` | removes a value that was to be renewed, and remembers that there is none, with a negative time to live; [`set_ttl`](crate::Load::set_ttl) sets for how long |
 //!
 //! ```
 //! use std::time::Duration;
