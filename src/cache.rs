@@ -30,6 +30,7 @@ mod entry_api; // `entry`: what a map's entries do, each in one atomic step
 mod compute; // the steps that updates, counters and entries share
 mod remove; // removing one key
 mod remove_entry; // removing entries and returning what they held
+mod bulk; // looking up, inserting and removing many keys in one call
 mod invalidate; // removing many entries: by a predicate, or all
 mod expire; // lifetimes of single entries, whether an entry is valid, why it left, and counting that
 mod freshness; // values that may be used after their deadlines, and renewing entries
@@ -40,7 +41,7 @@ mod unevictable; // entries that are never evicted
 mod restore; // what a snapshot saves of the entries, and how it puts them back
 mod options; // `InsertOptions`, `UpdateOptions`, and what an insertion displaced
 mod weigh; // weighing a new entry, and borrowing weight for a heavy one
-mod collect; // `insert_all`, `to_vec`, `reserve`, `FromIterator`, `Extend`, `Debug`
+mod collect; // `to_vec`, `reserve`, `FromIterator`, `Extend`, `Debug`
 mod iter; // iterators over entries, keys and values
 mod pinned; // several lookups under one pin
 mod explain; // why a key is present or missing
@@ -48,6 +49,7 @@ mod entry_info; // reading what the cache knows of entries, and counting them by
 mod introspect; // the hottest and coldest keys, segments, and changing the bounds
 mod ranking; // iterating in the order of the policy, and changing the place of an entry
 mod shadow_report; // the hit ratios that the shadow caches estimate
+mod block; // keys that a bulk verb reads ahead
 mod lookup; // the fast path and the slow path of a lookup
 mod executor; // jobs in which a listener's executor notifies it
 pub(crate) mod lifecycle; // from the first handle to the end of the cache
@@ -58,7 +60,7 @@ pub(crate) use restore::{Arrival, LeftOut, Restored, SavedMeta, Saving};
 use lifecycle::Lifecycle;
 pub(crate) use load::{AsyncLoader, BlockingLoader, KnownMissing, Loader};
 
-pub use collect::InsertCounts;
+pub use bulk::InsertCounts;
 pub use compute::{Compute, Computed};
 pub use counters::CounterValue;
 pub use entry_api::{CacheEntry, ModifyEntry, OccupiedEntry, VacantEntry};

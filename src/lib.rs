@@ -31,6 +31,7 @@
 //! | at most so many entries | [`Cache::new`], [`Builder::capacity`] |
 //! | at most so many bytes, or another unit | [`Builder::max_weight`] with a [`weigher`](Builder::weigher) |
 //! | a value without cloning it | [`Cache::read`]; for several lookups [`Cache::pin`]; else keep `Arc`s as values |
+//! | many keys in one call | [`Cache::get_many`], [`Cache::read_many`], [`Cache::insert_many`], [`Cache::remove_many`]: in a large cache several times as fast as a loop |
 //! | entries that expire | [`Builder::time_to_live`], [`Builder::time_to_idle`], [`Cache::insert_with_ttl`], [`Expiry`] |
 //! | to invalidate all entries of a kind at once | tags: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`]; by a condition [`Cache::invalidate_if`] |
 //! | to be notified of removals | [`Builder::listener`]; before they take effect [`Builder::atomic_listener`] |

@@ -15,6 +15,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use crate::base::hash::KeyHash;
+use crate::base::prefetch::{CACHE_LINE, prefetch_for_read, prefetch_for_write, prefetch_pointees};
 use crate::entry::{Entry, EntryPtr, Header, Owned};
 use crate::reclaim::{AnyGuard, Guard};
 
@@ -60,6 +61,39 @@ impl<K, V> Table<K, V> {
     #[inline]
     pub(crate) fn prefetch_entry(&self, hash: KeyHash) {
         self.list.prefetch_entry(hash);
+    }
+
+    /// Prefetches the bucket head of `hash`, which is about to be read only.
+    #[inline]
+    pub(crate) fn prefetch_bucket_for_read(&self, hash: KeyHash) {
+        self.list.prefetch_bucket_for_read(hash);
+    }
+
+    /// Prefetches what a lookup of `hash` needs besides the first entry of its bucket. That entry is read
+    /// now, so it should have been [prefetched](Self::prefetch_entry) some time before. If it may be the
+    /// one that is looked up, it is returned, and what its key and its value point to is prefetched;
+    /// else the next entry is.
+    #[inline]
+    pub(crate) fn prefetch_match(&self, hash: KeyHash, guard: &Guard) -> Option<EntryPtr> {
+        // SAFETY: as in `probe_bucket`.
+        let header = unsafe { self.list.prefetch_match(hash) }?;
+        let entry = self.entry(header, guard);
+        if size_of::<Entry<K, V>>() > CACHE_LINE {
+            prefetch_for_read(&entry.key);
+            prefetch_for_read(&entry.value);
+        }
+        prefetch_pointees(&entry.key);
+        prefetch_pointees(&entry.value);
+        Some(self.pointer(header))
+    }
+
+    /// The same for a key that is about to be inserted or removed. Then maintenance needs the metadata of
+    /// the entry that leaves, too.
+    #[inline]
+    pub(crate) fn prefetch_change(&self, hash: KeyHash, guard: &Guard) {
+        if let Some(entry) = self.prefetch_match(hash, guard) {
+            prefetch_for_write(entry.meta());
+        }
     }
 
     /// The entry at an address that `list` reached under `_guard`.

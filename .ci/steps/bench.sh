@@ -10,6 +10,7 @@ bin=$target/debug
 run "$bin/compare" --rounds 1 --millis 5 --threads 2
 run "$bin/memory" --entries 20000
 run "$bin/growth" --min-entries 1000 --max-entries 10000 --rounds 1 --millis 10
+run "$bin/bulk" --entries 20000 --rounds 1 --millis 5
 run "$bin/write_storm" --seconds 1
 if [[ -f ../shared/traces/manifest.tsv ]]; then
     run "$bin/hit_ratio" --traces ../shared/traces --only sprite --policies default,lru

@@ -1,7 +1,10 @@
 //! Prefetching: asks the processor for memory in advance.
 
-#[cfg(all(feature = "snapshot", target_arch = "x86_64"))]
+#[cfg(target_arch = "x86_64")]
 use std::ptr;
+
+/// The bytes of a cache line, of which a prefetch asks for one. On some processors they are more.
+pub(crate) const CACHE_LINE: usize = 64;
 
 /// Asks the processor for exclusive ownership of a cache line that is about to be written. A hint: nothing
 /// is accessed.
@@ -35,9 +38,8 @@ pub(crate) fn prefetch_for_read<T>(pointer: *const T) {
 }
 
 /// Asks for the memory that `value` points to, if its type owns anything. Treats each word of the value as
-/// an address: many are, and the others do no harm. Asks for two lines at each address, because the
-/// serializer reads all of it.
-#[cfg(feature = "snapshot")]
+/// an address: many are, and the others do no harm. Asks for two lines at each address, because a
+/// clone or a serializer reads all of it.
 #[inline]
 pub(crate) fn prefetch_pointees<T>(value: &T) {
     /// Further words are left out: few of them are pointers.

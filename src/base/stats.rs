@@ -158,7 +158,8 @@ impl Stripes {
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Stats {
-    /// Lookups by `get`, `get_key_value`, `read` and a pin's `get` that found their key. `None` unless
+    /// Lookups by `get`, `get_key_value`, `read`, the bulk verbs `get_many` and `read_many`, and a pin's `get`
+    /// and `get_many` that found their key. `None` unless
     /// [`Builder::count_lookups`](crate::Builder::count_lookups) was called.
     pub hits: Option<u64>,
     /// The same lookups that did not find their key; also `None` unless they are counted.

@@ -53,7 +53,8 @@ where
     /// share of the bound on weight.
     #[inline]
     pub fn insert(&self, key: K, value: V) -> Inserted {
-        self.store_plain(key, value)
+        let hash = self.hash(&key);
+        self.store_plain(key, value, hash)
     }
 
     /// Stores `value` under `key` unless the key is present; then the call returns

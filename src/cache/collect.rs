@@ -5,55 +5,6 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
 use super::{Cache, MAX_RESERVED};
-use crate::base::error::Inserted;
-
-/// The outcomes of the insertions of one [`Cache::insert_all`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct InsertCounts {
-    /// Pairs whose key was absent.
-    pub added: u64,
-    /// Pairs whose value replaced another, which may be that of an earlier pair.
-    pub replaced: u64,
-    /// Pairs that were not stored, for one of the reasons in [`Rejection`](crate::Rejection).
-    pub rejected: u64,
-}
-
-impl<K, V, S> Cache<K, V, S>
-where
-    K: Hash + Eq,
-    S: BuildHasher,
-{
-    /// Inserts every pair, one after the other, and counts the outcomes.
-    ///
-    /// Each insertion is separate, as by [`insert`](Self::insert): other threads see some of the pairs before
-    /// the others. A pair that is evicted for a later one still counts as added.
-    ///
-    /// # Panics
-    /// As `insert`, and if the iterator does; the pairs that were inserted before stay.
-    ///
-    /// # Examples
-    /// ```
-    /// let cache = larder::Cache::builder()
-    ///     .max_weight(100)
-    ///     .weigher(|_: &u32, text: &&str| text.len() as u32 * 10)
-    ///     .build()?;
-    /// let counts = cache.insert_all([(1, "one"), (2, "two"), (1, "uno"), (3, "a long text")]);
-    /// assert_eq!((counts.added, counts.replaced, counts.rejected), (2, 1, 1));
-    /// # Ok::<(), larder::BuildError>(())
-    /// ```
-    pub fn insert_all(&self, pairs: impl IntoIterator<Item = (K, V)>) -> InsertCounts {
-        let mut counts = InsertCounts::default();
-        for (key, value) in pairs {
-            match self.insert(key, value) {
-                Inserted::Added => counts.added += 1,
-                Inserted::Replaced => counts.replaced += 1,
-                Inserted::Rejected(_) => counts.rejected += 1,
-            }
-        }
-        counts
-    }
-}
 
 impl<K, V, S> Cache<K, V, S> {
     /// Every key and value, cloned, in an unspecified order: what [`iter`](Self::iter) returns, and as weakly
@@ -136,7 +87,7 @@ where
             Ok(cache) => cache,
             Err(error) => unreachable!("a capacity of at least 1 in one partition: {error}"),
         };
-        cache.insert_all(pairs);
+        cache.insert_many(pairs);
         cache
     }
 }
@@ -147,9 +98,9 @@ where
     S: BuildHasher,
 {
     /// Inserts every pair. Pairs that are rejected are counted in
-    /// [`Stats::rejections`](crate::Stats::rejections); [`Cache::insert_all`] returns how many there were.
+    /// [`Stats::rejections`](crate::Stats::rejections); [`Cache::insert_many`] returns how many there were.
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, pairs: I) {
-        self.insert_all(pairs);
+        self.insert_many(pairs);
     }
 }
 
@@ -160,7 +111,7 @@ where
 {
     /// Inserts every pair, as for a `Cache`: a shared reference is enough.
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, pairs: I) {
-        self.insert_all(pairs);
+        self.insert_many(pairs);
     }
 }
 
@@ -196,7 +147,7 @@ mod tests {
         let cache = builder().max_weight(64).initial_capacity(64).build();
         let cache = cache.expect("a valid configuration");
         assert_eq!(buckets(&cache), 128);
-        cache.insert_all((0..100).map(|key| (key, key)));
+        cache.insert_many((0..100).map(|key| (key, key)));
         cache.validate();
     }
 }

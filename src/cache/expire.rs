@@ -37,7 +37,8 @@ where
     /// assert_eq!(cache.get("session"), Some(17));
     /// ```
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) -> Inserted {
-        self.store(key, value, EntryTtl::For(ttl).into())
+        let hash = self.hash(&key);
+        self.store(key, value, EntryTtl::For(ttl).into(), hash)
     }
 
     /// Gives the entry of `key` a new lifetime, which counts from now; `None` means for ever. Says whether it

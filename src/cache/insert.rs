@@ -36,10 +36,8 @@ where
     /// # Complexity
     /// As `insert`, and O(1) for each tag, under a lock of a 32nd of all names.
     pub fn insert_with(&self, key: K, value: V, options: InsertOptions<'_>) -> Inserted {
-        match self.traits(options) {
-            Ok(traits) => self.store(key, value, traits),
-            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
-        }
+        let hash = self.hash(&key);
+        self.store_with(key, value, options, hash)
     }
 
     /// As [`insert_if_absent`](Self::insert_if_absent), with `options` as in
@@ -101,13 +99,13 @@ where
         options: InsertOptions<'_>,
         reader: impl FnOnce(&K, &V) -> R,
     ) -> Result<Option<R>, Rejection> {
-        let mut read = None;
+        let (mut read, hash) = (None, self.hash(&key));
         let inserted = match self.traits(options) {
             Ok(traits) => {
                 let read = |old: &Entry<K, V>| read = Some(reader(&old.key, &old.value));
-                self.store_reading(key, value, traits, read, None)
+                self.store_reading(key, value, traits, hash, read, None)
             }
-            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
+            Err(rejection) => self.reject_and_note(rejection, hash),
         };
         match inserted {
             Inserted::Rejected(rejection) => Err(rejection),
@@ -160,7 +158,7 @@ where
         K: Clone,
         V: Clone,
     {
-        let mut replaced = None;
+        let (mut replaced, hash) = (None, self.hash(&key));
         let evicted = RefCell::new(Vec::new());
         let inserted = match self.traits(options) {
             Ok(traits) => {
@@ -169,9 +167,9 @@ where
                     let pair = (victim.key.clone(), victim.value.clone());
                     evicted.borrow_mut().push(pair);
                 };
-                self.store_reading(key, value, traits, read, Some(&show))
+                self.store_reading(key, value, traits, hash, read, Some(&show))
             }
-            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
+            Err(rejection) => self.reject_and_note(rejection, hash),
         };
         match inserted {
             Inserted::Rejected(rejection) => Err(rejection),
@@ -244,11 +242,10 @@ where
 
     /// Stores an entry without traits. Most caches have neither listeners nor an [`Expiry`](crate::Expiry):
     /// then no user code runs between the steps, and the change needs no reservation.
-    pub(super) fn store_plain(&self, key: K, value: V) -> Inserted {
+    pub(super) fn store_plain(&self, key: K, value: V, hash: KeyHash) -> Inserted {
         if !self.shared.settings.is_unwatched {
-            return self.store(key, value, Traits::default());
+            return self.store(key, value, Traits::default(), hash);
         }
-        let hash = self.hash(&key);
         let engine = &self.shared.engine;
         engine.table.prefetch_bucket(hash);
         engine.prefetch_report(hash);
@@ -286,8 +283,22 @@ where
         if is_replacement { Inserted::Replaced } else { Inserted::Added }
     }
 
-    pub(super) fn store(&self, key: K, value: V, traits: Traits) -> Inserted {
-        self.store_reading(key, value, traits, |_| (), None)
+    /// Stores an entry with the traits that `options` ask for.
+    pub(super) fn store_with(
+        &self,
+        key: K,
+        value: V,
+        options: InsertOptions<'_>,
+        hash: KeyHash,
+    ) -> Inserted {
+        match self.traits(options) {
+            Ok(traits) => self.store(key, value, traits, hash),
+            Err(rejection) => self.reject_and_note(rejection, hash),
+        }
+    }
+
+    pub(super) fn store(&self, key: K, value: V, traits: Traits, hash: KeyHash) -> Inserted {
+        self.store_reading(key, value, traits, hash, |_| (), None)
     }
 
     /// Stores an entry. Calls `read` for the entry that it replaced, and `show` for those that it evicted.
@@ -297,13 +308,13 @@ where
         key: K,
         value: V,
         traits: Traits,
+        hash: KeyHash,
         read: impl FnOnce(&Entry<K, V>),
         show: Option<Show<'_, K, V>>,
     ) -> Inserted {
         if self.is_within_removal() {
             return self.reject(Rejection::WithinListener);
         }
-        let hash = self.hash(&key);
         self.shared.engine.table.prefetch_bucket(hash);
         self.shared.engine.prefetch_report(hash);
         let weight = match self.weigh(&key, &value, hash) {

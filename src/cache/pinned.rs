@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
+use super::block::{Intent, KeyBlock, most_of};
 use crate::base::equivalent::Equivalent;
 use crate::reclaim::Guard;
 
@@ -39,6 +40,41 @@ where
     {
         let hash = self.cache.hash(key);
         self.cache.lookup(key, hash, &self.guard).map(|entry| &entry.value)
+    }
+
+    /// The values of `keys`, in their order; `None` for each key that is absent.
+    ///
+    /// The result and every effect is that of a [`get`](Self::get) for each key, one after the other, but the
+    /// memory that the lookups need is fetched for up to 64 keys at the same time, as by
+    /// [`Cache::get_many`], which holds no pin for the whole call.
+    ///
+    /// # Complexity
+    /// O(1) expected for each key.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache: larder::Cache<u32, String> = (0..10).map(|n| (n, n.to_string())).collect();
+    /// let pinned = cache.pin();
+    /// let texts = pinned.get_many(&[3, 12, 7]);
+    /// assert_eq!(texts.into_iter().flatten().collect::<Vec<_>>(), ["3", "7"]);
+    /// ```
+    pub fn get_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Option<&V>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized + 'q,
+    {
+        let mut keys = keys.into_iter();
+        if !self.cache.reads_ahead(most_of(&keys)) {
+            return keys.map(|key| self.get(key)).collect();
+        }
+        let mut values = Vec::with_capacity(keys.size_hint().0);
+        let mut block = KeyBlock::new();
+        loop {
+            block.read_ahead(self.cache, &mut keys, Intent::Read);
+            self.cache.look_up_block(&block, &self.guard, |value| values.push(value));
+            if !block.is_followed() {
+                return values;
+            }
+        }
     }
 
     /// The value of `key`. The call leaves no trace: it counts as neither a use nor a hit or a miss.

@@ -51,9 +51,11 @@ where
         value: V,
         tags: impl IntoIterator<Item = T>,
     ) -> Inserted {
-        match self.hold_tags(tags) {
-            Ok(tags) => self.store(key, value, Traits { tags, ..Traits::default() }),
-            Err(rejection) => self.reject_and_note(rejection, self.hash(&key)),
+        let tags = self.hold_tags(tags);
+        let hash = self.hash(&key);
+        match tags {
+            Ok(tags) => self.store(key, value, Traits { tags, ..Traits::default() }, hash),
+            Err(rejection) => self.reject_and_note(rejection, hash),
         }
     }
 

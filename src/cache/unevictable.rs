@@ -46,7 +46,8 @@ where
     /// assert_eq!(cache.get(&0), Some("configuration"));
     /// ```
     pub fn insert_unevictable(&self, key: K, value: V) -> Inserted {
-        self.store(key, value, Traits { is_unevictable: true, ..Traits::default() })
+        let hash = self.hash(&key);
+        self.store(key, value, Traits { is_unevictable: true, ..Traits::default() }, hash)
     }
 
     /// Whether the entry of `key` is unevictable; `None` if the key is absent. The call leaves no trace, like

@@ -32,15 +32,15 @@
 //! All are in [`Link`]: links are read with acquire and changed with acquire-release, so a thread
 //! that reaches an entry or a head sees it initialized. Model tests: `loom-tests/tests/table.rs`.
 
-use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 
 use super::buckets::Buckets;
 use crate::base::hash::KeyHash;
 use crate::base::link::{Link, LinkWord};
-use crate::base::prefetch::{prefetch_for_read, prefetch_for_write};
+use crate::base::prefetch::prefetch_for_read;
 use crate::entry::Header;
 
+mod ahead;
 mod walk;
 
 pub(super) struct SplitList {
@@ -479,20 +479,6 @@ impl SplitList {
         }
         head.clear_pending();
         true
-    }
-
-    /// Prefetches the bucket word of `hash`, which is about to be written.
-    #[inline]
-    pub(super) fn prefetch_bucket(&self, hash: KeyHash) {
-        prefetch_for_write(self.buckets.head(hash.bucket(self.buckets.mask())));
-    }
-
-    /// Prefetches the first entry of the bucket of `hash`, which is about to be read. Needs no
-    /// guard, since the entry is not accessed.
-    #[inline]
-    pub(super) fn prefetch_entry(&self, hash: KeyHash) {
-        let word = self.buckets.head(hash.bucket(self.buckets.mask())).load();
-        prefetch_for_read(word.pointer().wrapping_byte_add(offset_of!(Header, next)));
     }
 
     /// Opens at most `count` buckets from `from` on; returns the index to continue at.

@@ -14,6 +14,7 @@ mod support;
 
 mod building;
 mod extremes;
+mod bulk;
 mod iteration;
 mod loading;
 mod invalidation;

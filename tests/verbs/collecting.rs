@@ -11,7 +11,7 @@ use crate::support::configs::for_each_config;
 fn pairs_that_are_inserted_together_are_counted() {
     for_each_config(|config| {
         let cache = config.cache::<u64, u64>(ROOMY);
-        let counts = cache.insert_all((0..100).map(|key| (key % 60, key)));
+        let counts = cache.insert_many((0..100).map(|key| (key % 60, key)));
         assert_eq!((counts.added, counts.replaced, counts.rejected), (60, 40, 0));
         assert_eq!((cache.get(&39), cache.get(&40)), (Some(99), Some(40)));
     });
@@ -24,7 +24,7 @@ fn pairs_that_an_extension_cannot_store_are_counted() {
         builder.maintenance(Maintenance::Inline).build().unwrap()
     };
     let pairs = [(1, 10), (2, 101), (3, 20), (1, 500)];
-    let counts = build().insert_all(pairs);
+    let counts = build().insert_many(pairs);
     assert_eq!((counts.added, counts.replaced, counts.rejected), (2, 0, 2));
     let mut own = build();
     own.extend(pairs);

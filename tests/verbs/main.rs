@@ -9,6 +9,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bulk;
 mod collecting;
 mod mixed;
 mod queries;

@@ -72,7 +72,8 @@
 //! | `recordStats()`, `stats()` | [`count_lookups()`](crate::Builder::count_lookups), [`stats()`](crate::Cache::stats) |
 //! | `weakKeys`, `weakValues` | no counterpart |
 //! | `softValues` | `pressure::MemoryFollower`, with the feature `memory_pressure`, bounds the cache by the memory in use |
-//! | `getIfPresent(k)`, `put(k, v)`, `putAll(m)` | [`get(&k)`](crate::Cache::get), [`insert(k, v)`](crate::Cache::insert), [`insert_all(m)`](crate::Cache::insert_all) |
+//! | `getIfPresent(k)`, `put(k, v)` | [`get(&k)`](crate::Cache::get), [`insert(k, v)`](crate::Cache::insert) |
+//! | `getAllPresent(keys)`, `putAll(m)`, `invalidateAll(keys)` | [`get_many(keys)`](crate::Cache::get_many), which also says which are missing; [`insert_many(m)`](crate::Cache::insert_many), [`remove_many(keys)`](crate::Cache::remove_many) |
 //! | `invalidate(k)`, `invalidateAll()` | [`remove(&k)`](crate::Cache::remove), [`clear()`](crate::Cache::clear) |
 //! | `asMap().putIfAbsent(k, v)`, `asMap().replace(k, v)` | [`insert_if_absent`](crate::Cache::insert_if_absent), [`replace`](crate::Cache::replace) |
 //! | `asMap().put(k, v)`, `asMap().remove(k)` for the old value | [`swap`](crate::Cache::swap), [`remove`](crate::Cache::remove) |
