@@ -337,7 +337,7 @@
 //! # What the errors mean
 //! | [`LoadError`] | means | so |
 //! |---|---|---|
-//! | `Failed(error)` | the loader has returned this error; all who waited for it share it | treat it as an error of the source; [`loader_error`](LoadError::loader_error) borrows it |
+//! | `Failed(error)` | the loader has returned this error; all who waited for it share it | treat it as an error of the source; [`loader_error`](crate::LoadError::loader_error) borrows it |
 //! | `NotLoaded` | there is no value for this key: a loading cache's loader has said so, a loader of many keys left it out, or `NotModified` was answered without a stale value | as for a row that does not exist; [`get_optional`](crate::LoadingCache::get_optional) returns `None` in the first case |
 //! | `DeadlineExceeded` | the deadline of this call has passed while another call was loading; a future's own load is stopped | try later, or answer without the value |
 //! | `TimedOut` | the hard timeout of the loading cache has passed; the load goes on | the same; the value may be there soon |
