@@ -82,17 +82,24 @@ where
         let hash = self.hash(key);
         match self.get_current(key, hash) {
             Some(value) => value,
-            None => self.load_infallibly(key, hash, load),
+            None => self.load_with(key, hash, LoadOptions::new(), load),
         }
     }
 
+    /// Loads a key that was missing, or waits for its value. The options have no deadline.
     #[inline(never)]
-    fn load_infallibly<Q>(&self, key: &Q, hash: KeyHash, load: impl FnOnce() -> V) -> V
+    pub(super) fn load_with<Q>(
+        &self,
+        key: &Q,
+        hash: KeyHash,
+        options: LoadOptions<'_>,
+        load: impl FnOnce() -> V,
+    ) -> V
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
         let load = |_: &mut _| Ok::<_, Infallible>(Loaded::Store(load()));
-        match self.load_blocking(key, hash, LoadOptions::new(), Answers::Value, load) {
+        match self.load_blocking(key, hash, options, Answers::Value, load) {
             Ok(Some(value)) => value,
             Err(LoadError::Reentrant) => panic_as_reentrant(),
             Ok(None) | Err(_) => unreachable!("without a deadline, a value comes in the end"),

@@ -48,3 +48,6 @@
 //! ever for what that thread was about to report. A background load that another thread was running at that
 //! moment is lost in the child; loads that wait go on there. A fork from within a listener, or from the drop of a
 //! value, waits for other threads for at most a second.
+//!
+//! A load that another thread was running does not go on in the child, and callers there load anew. A future
+//! that was waiting for that load notices it when it is polled, and is woken at the load timeout at the latest.

@@ -14,8 +14,7 @@ use crate::base::stats::Counter;
 use crate::buffer::write_buffer::{ChangeKind, Event};
 use crate::cache::Cache;
 use crate::cache::options::{InsertOptions, Traits};
-use crate::engine::fills::OpenFill;
-use crate::engine::flight::{Flight, Leader, Outcome, SharedError};
+use crate::engine::flight::{Leader, Outcome, SharedError};
 use crate::engine::history::Absence;
 use crate::engine::{Attempt, Incoming};
 use crate::entry::{Entry, EntryPtr};
@@ -46,6 +45,7 @@ where
         V: Clone,
         E: Send + Sync + 'static,
     {
+        leader.keep_running();
         let hash = leader.fill().hash;
         let load_time = self.count_load(hash, started_ns, loaded.is_err());
         let settings = load.map(Load::take_settings).unwrap_or_default();
@@ -85,9 +85,9 @@ where
         match self.load_traits(options, settings) {
             Ok(traits) => {
                 let (key, stored) = (leader.key().clone(), value.clone());
-                let stored = self.store_loaded(key, stored, traits, load_time, leader.fill());
+                let stored = self.store_loaded(key, stored, traits, load_time, &leader);
                 self.shared.engine.forget_known(hash);
-                if stored == Inserted::Rejected(Rejection::Stale) {
+                if let Inserted::Rejected(Rejection::Stale | Rejection::Present) = stored {
                     self.count(Counter::LoadsDiscarded, &reclaim::pin());
                 }
             }
@@ -197,8 +197,12 @@ where
         }
     }
 
-    /// Stores a value that was loaded under `fill`, in place of the entry of the key, if there is one, unless
-    /// the key was changed since the fill was opened.
+    /// Stores a value that `leader` has loaded, in place of the entry of the key, if there is one, unless the
+    /// key was changed since the load began.
+    ///
+    /// If the key was missing, and the load does not [refresh](Leader::set_refreshing) it, an entry that is
+    /// valid stays. It was stored by another fill, or by a change that had marked the fills just before this
+    /// one was opened and has changed the table since.
     ///
     /// An absent key is stored as any fill is: unconfirmed at first. An entry is replaced, by one step of
     /// the table, while the lock is held under which fills become stale. That step compares no keys, so no
@@ -209,11 +213,12 @@ where
         value: V,
         traits: Traits,
         load_time: Duration,
-        fill: &OpenFill<Flight<K, V>>,
+        leader: &Leader<K, V>,
     ) -> Inserted {
         if self.is_within_removal() {
             return self.reject(Rejection::WithinListener);
         }
+        let fill = leader.fill();
         let hash = fill.hash;
         let engine = &self.shared.engine;
         let weight = match self.weigh(&key, &value, hash) {
@@ -229,37 +234,53 @@ where
         let mut answer = None;
         let mut incoming = Incoming::new(new, Some(lifetime));
         let stored = engine.attempt_unmarked(hash, &mut incoming, |change, incoming, guard| {
-            let key = incoming.entry().key();
-            let found = engine.table.get(hash, |stored| stored == key, guard);
-            let Some((old, entry)) = found else {
-                self.prepare(incoming.entry(), None, lifetime, &mut answer);
-                let new = incoming.take();
-                new.as_ptr().set_unconfirmed();
-                let on_attempt = |stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
-                    change.on_attempt(stage, |_, _| Some(ChangeKind::Insert))
-                };
-                return match engine.table.insert_if_absent(new, on_attempt, guard) {
-                    Ok(new) => {
-                        change.commit(Event::Inserted(new), RemovalCause::Explicit);
-                        let confirm = || {
-                            new.confirm();
-                            true
-                        };
-                        if fill.confirm(confirm).is_none() {
-                            return Attempt::Done(StoredLoad::Unconfirmed(new));
-                        }
-                        self.count(Counter::Inserts, guard);
-                        Attempt::Done(StoredLoad::Stored(Inserted::Added))
-                    }
-                    Err((unused, _)) => {
-                        incoming.put_back(unused);
-                        Attempt::Retry
-                    }
-                };
+            // An `Expiry` is asked about the entry that leaves, if there is one.
+            let found = match self.shared.settings.expiry {
+                None => None,
+                Some(_) => {
+                    let key = incoming.entry().key();
+                    engine.table.get(hash, |stored| stored == key, guard).map(|(old, _)| old)
+                }
             };
+            let old = match found {
+                Some(old) => old,
+                None => {
+                    self.prepare(incoming.entry(), None, lifetime, &mut answer);
+                    let new = incoming.take();
+                    new.as_ptr().set_unconfirmed();
+                    let on_attempt = |stage: AttemptStage<(EntryPtr, &Entry<K, V>)>| {
+                        change.on_attempt(stage, |_, _| Some(ChangeKind::Insert))
+                    };
+                    match engine.table.insert_if_absent(new, on_attempt, guard) {
+                        Ok(new) => {
+                            change.commit(Event::Inserted(new), RemovalCause::Explicit);
+                            let confirm = || {
+                                new.confirm();
+                                true
+                            };
+                            if fill.confirm(confirm).is_none() {
+                                return Attempt::Done(StoredLoad::Unconfirmed(new));
+                            }
+                            self.count(Counter::Inserts, guard);
+                            return Attempt::Done(StoredLoad::Stored(Inserted::Added));
+                        }
+                        Err((unused, old)) => {
+                            incoming.put_back(unused);
+                            let Some(old) = old else { return Attempt::Retry };
+                            old
+                        }
+                    }
+                }
+            };
+            let entry = engine.table.at(old, guard);
             // Before the listener is notified, as it then has to leave.
-            if !fill.is_fresh() && change.notified().is_none() {
-                return Attempt::Done(StoredLoad::Stale);
+            if change.notified().is_none() {
+                if !fill.is_fresh() {
+                    return Attempt::Done(StoredLoad::Stale);
+                }
+                if !leader.is_refreshing() && self.is_valid(old) {
+                    return Attempt::Done(StoredLoad::Present);
+                }
             }
             if change.must_notify(old, || self.cause_now(old, RemovalCause::Replaced)) {
                 return Attempt::Retry;
@@ -312,6 +333,7 @@ where
         match stored {
             Ok(StoredLoad::Stored(inserted)) => inserted,
             Ok(StoredLoad::Stale) => self.reject(Rejection::Stale),
+            Ok(StoredLoad::Present) => self.reject(Rejection::Present),
             Ok(StoredLoad::Unconfirmed(unconfirmed)) => self.reject_stale(unconfirmed, hash),
             Err(MustNotWait) => self.reject(Rejection::WithinListener),
         }
@@ -337,6 +359,7 @@ where
 enum StoredLoad {
     Stored(Inserted),
     Stale,
+    Present,
     /// The fill has become stale: its entry is in the table, but invisible.
     Unconfirmed(EntryPtr),
 }
