@@ -38,7 +38,7 @@
 //! | `get_mut(&k)` | [`update(&k, f)`](Cache::update) |
 //! | `contains_key(&k)` | the same, which counts as no use |
 //! | `remove(&k)`, `remove_entry(&k)` | the same names |
-//! | `entry(k).or_insert(v)`, `or_insert_with(f)`, `or_insert_with_key(f)`, `or_default()` | [the same names](crate::CacheEntry::or_insert), which return the value; if `f` takes long, [`get_or_insert_with(&k, f)`](Cache::get_or_insert_with), which runs one `f` for all threads |
+//! | `entry(k).or_insert(v)`, `or_insert_with(f)`, `or_insert_with_key(f)`, `or_default()` | [the same names](crate::CacheEntry::or_insert), which return the value; one `f` runs for all threads that find the key absent, as with [`get_or_insert_with(&k, f)`](Cache::get_or_insert_with) |
 //! | `entry(k).and_modify(f)` | [`and_modify(f)`](crate::CacheEntry::and_modify), where `f` takes `&V` and returns the new value; `or_insert(v)` or [`apply()`](crate::ModifyEntry::apply) then does it |
 //! | `Entry::{Occupied, Vacant}` | [`CacheEntry::{Occupied, Vacant}`](crate::CacheEntry), as it was when `entry` looked |
 //! | `OccupiedEntry`: `key()`, `get()`, `insert(v)`, `remove()` | [the same names](crate::OccupiedEntry); `get` returns what was seen |

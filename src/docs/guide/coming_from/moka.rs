@@ -95,7 +95,7 @@
 //! | there | here |
 //! |---|---|
 //! | `or_insert(v)`, `or_default()` | [`or_insert(v)`](crate::CacheEntry::or_insert), [`or_default()`](crate::CacheEntry::or_default), which return the value |
-//! | `or_insert_with(f)`: one `f` runs, and others wait | [`get_or_insert_with(&k, f)`](Cache::get_or_insert_with); [`or_insert_with(f)`](crate::CacheEntry::or_insert_with) exists too, and lets nobody wait: its closure may run in several threads |
+//! | `or_insert_with(f)` | [`or_insert_with(f)`](crate::CacheEntry::or_insert_with), or [`get_or_insert_with(&k, f)`](Cache::get_or_insert_with): one `f` runs for all threads, and others wait |
 //! | `or_insert_with_if(f, replace_if)` | [`and_compute_with(f)`](crate::CacheEntry::and_compute_with) |
 //! | `or_optionally_insert_with(f)` | [`optionally_get_or_insert_with(&k, f)`](Cache::optionally_get_or_insert_with) |
 //! | `or_try_insert_with(f)` | [`try_get_or_insert_with(&k, f)`](Cache::try_get_or_insert_with) |
