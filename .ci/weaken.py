@@ -63,7 +63,9 @@ def run(copy, target, words):
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("target"))
+            # With new times: cargo would take what an earlier run built of a changed file for up to date.
+            ignored = shutil.ignore_patterns("target")
+            shutil.copytree(source, copy / name, ignore=ignored, copy_function=shutil.copy)
         else:
             copy.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, copy / name)

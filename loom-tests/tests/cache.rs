@@ -235,3 +235,67 @@ fn the_last_handle_frees_only_values_that_are_no_longer_read() {
         }
     });
 }
+
+/// The row of a database that loaders read.
+#[derive(Default)]
+struct Row {
+    value: loom::sync::Mutex<u64>,
+    reads: std::sync::atomic::AtomicUsize,
+}
+
+impl Row {
+    fn read(&self) -> u64 {
+        self.reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        *self.value.lock().expect("a panic ends the model")
+    }
+
+    fn write(&self, value: u64) {
+        *self.value.lock().expect("a panic ends the model") = value;
+    }
+}
+
+#[test]
+fn of_two_callers_that_miss_a_key_one_loads_and_both_get_the_value() {
+    loom_tests::check(&limits(), || {
+        let shared = Arc::new((cache(4), Row::default()));
+        shared.1.write(7);
+        let callers = [(); 2].map(|()| {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.0.get_or_insert_with(&1, || shared.1.read()))
+        });
+        for caller in callers {
+            assert_eq!(caller.join().expect("the model's thread panicked"), 7);
+        }
+        let (cache, row) = &*shared;
+        assert_eq!(row.reads.load(std::sync::atomic::Ordering::Relaxed), 1, "both have loaded");
+        assert_eq!((cache.get(&1), cache.stats().loads), (Some(7), 1));
+        cache.run_pending();
+        cache.validate();
+    });
+}
+
+#[test]
+fn a_load_that_races_a_removal_leaves_no_older_value() {
+    loom_tests::check(&limits(), || {
+        let shared = Arc::new((cache(4), Row::default()));
+        shared.1.write(1);
+        let caller = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.0.get_or_insert_with(&1, || shared.1.read()))
+        };
+        let remover = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let (cache, row) = &*shared;
+                row.write(2);
+                cache.remove(&1);
+                assert_eq!(cache.get_or_insert_with(&1, || row.read()), 2, "a stale value");
+            })
+        };
+        assert!(matches!(caller.join().expect("the model's thread panicked"), 1 | 2));
+        remover.join().expect("the model's thread panicked");
+        assert_eq!(shared.0.get(&1), Some(2), "a stale value stays, or none was stored");
+        shared.0.run_pending();
+        shared.0.validate();
+    });
+}

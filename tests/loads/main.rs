@@ -13,6 +13,7 @@ mod chaos;
 mod histories;
 mod hostile;
 mod races;
+mod runtimes;
 mod within;
 
 use std::fmt;
