@@ -12,7 +12,6 @@ use super::Cache;
 use crate::base::equivalent::Equivalent;
 use crate::base::hash::KeyHash;
 use crate::base::load_error::LoadError;
-use crate::expiry::Freshness;
 use crate::expiry::clock::nanoseconds;
 use crate::reclaim;
 use crate::task::Parker;
@@ -277,7 +276,7 @@ where
         options.deadline.map_or(u64::MAX, ahead)
     }
 
-    /// A lookup as by `get`. It misses values that have to be renewed too.
+    /// A lookup as by `get`. It misses values that may have to be renewed too.
     #[inline(always)]
     fn get_current<Q>(&self, key: &Q, hash: KeyHash) -> Option<V>
     where
@@ -297,7 +296,7 @@ where
         let guard = reclaim::pin();
         self.lookup(key, hash, &guard)?;
         let (pointer, entry) = self.find(key, hash, &guard)?;
-        let is_due = self.freshness(pointer) == Freshness::RefreshDue && self.may_refresh(hash);
+        let is_due = self.may_be_due(pointer) && self.may_refresh(hash);
         (!is_due).then(|| entry.value.clone())
     }
 

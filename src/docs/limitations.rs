@@ -25,6 +25,21 @@
 //!   mode the maintenance thread initializes buckets before they are used, and
 //!   [`Cache::reserve`](crate::Cache::reserve) does so at once.
 //!
+//! # Loading
+//! - A loader that runs cannot be stopped, except for a future that is dropped. When the
+//!   [load timeout](crate::Builder::load_timeout) has passed, other callers load the key, so two loaders of one
+//!   key may run at the same time then, as they may after a change of the key has made the first load stale.
+//! - Two loaders that wait for each other's keys wait until the load timeout.
+//! - A call for a key from within its own loader is found out on the same thread, and in the same task while the
+//!   loader polls it. In another thread or task that the loader waits for, it waits until the load timeout.
+//! - A deadline of a call does not end a loader that runs in the calling thread.
+//! - A refresh begins with a call. A value that nobody asks for expires.
+//! - A key that was loaded by a call from within a listener, or from the `Drop` of a value, may be loaded by
+//!   another call at the same time.
+//! - A call with a type of error, or of answer, that does not suit the flight it has waited for loads for itself.
+//! - That a key has no value is not saved in a snapshot.
+//! - The early refresh knows how long a load took to an eighth, and knows nothing of a value that was inserted.
+//!
 //! # Memory
 //! - A thread that is suspended within a call stays pinned. What all caches of the process remove
 //!   meanwhile is freed only when it goes on.

@@ -67,6 +67,8 @@ where
                 value.clone()
             }
             Ok(Loaded::Missing) => {
+                // First, since to remember the key closes the fill.
+                self.remove_missing(leader.key(), leader.fill());
                 if let Some(missing) = &self.shared.settings.missing {
                     let ttl = settings.ttl.or(options.ttl);
                     missing.store(leader.key().clone(), ttl, leader.fill());
@@ -146,6 +148,32 @@ where
         let ttl = settings.ttl.or(options.ttl);
         let lifetime = ttl.map_or(EntryTtl::Default, EntryTtl::For);
         self.renew(pointer, entry, lifetime, load_time, &guard)
+    }
+
+    /// Removes the entry whose value was to be renewed, after a loader has found that there is none any more,
+    /// unless the key was changed since the load began. In a thread that must not wait it may stay.
+    fn remove_missing(&self, key: &K, fill: &OpenFill<Flight<K, V>>) {
+        let (engine, hash) = (&self.shared.engine, fill.hash);
+        let _ = engine.attempt_unmarked(hash, &mut Incoming::none(), |change, _, guard| {
+            let Some((old, _)) = engine.table.get(hash, |stored| stored == key, guard) else {
+                return Attempt::Done(());
+            };
+            // After the entry was found: no change of the key has put it there since the load began. An entry
+            // that the listener was notified of has to leave.
+            if !fill.is_fresh() && change.notified().is_none() {
+                return Attempt::Done(());
+            }
+            let cause = || self.cause_now(old, RemovalCause::Explicit);
+            if change.must_notify(old, cause) || !change.reserve(ChangeKind::Remove) {
+                return Attempt::Retry;
+            }
+            if engine.table.remove_entry(old, guard) {
+                self.note_removed(change, old, Absence::Removed, guard);
+            } else {
+                change.cancel();
+            }
+            Attempt::Done(())
+        });
     }
 
     /// What a loaded value is stored with.

@@ -61,6 +61,8 @@ pub(super) struct Flow<'c, K, V, S, Q: ?Sized> {
     pub(super) soft_timeout_ns: u64,
     /// Whether the value that the call refreshes has expired.
     pub(super) is_overdue: bool,
+    /// By which it is decided whether this call renews a value early.
+    random: Option<f64>,
 }
 
 /// What a call has to do next.
@@ -127,6 +129,7 @@ where
             fallback: None,
             soft_timeout_ns: u64::MAX,
             is_overdue: false,
+            random: None,
         }
     }
 
@@ -246,12 +249,12 @@ where
         self.deadline_ns = self.deadline_ns.min(soft_ns);
     }
 
-    fn look(&self) -> Present<V> {
+    fn look(&mut self) -> Present<V> {
         let cache = self.cache;
         let guard = reclaim::pin();
         if let Some((pointer, entry)) = cache.find(self.key, self.hash, &guard) {
             let value = entry.value.clone();
-            let is_due = cache.freshness(pointer) == Freshness::RefreshDue;
+            let is_due = cache.freshness(pointer, &mut self.random) == Freshness::RefreshDue;
             return match is_due && cache.may_refresh(self.hash) {
                 true => Present::Due(value),
                 false => Present::Current(value),
