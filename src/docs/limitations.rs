@@ -12,6 +12,8 @@
 //! - A cache has at most 2^32 buckets, and a partition at most 2^32 entries.
 //!
 //! # Cost
+//! - The closure of an [update](crate::Cache::update) may be called several times, because no other thread
+//!   waits for it. A counter that is evicted begins anew; unevictable ones do not.
 //! - With `lru` and `lfu` in background mode, the hits of an entry between two runs of maintenance count
 //!   as one, and some are not recorded because a buffer is full
 //!   ([`Stats::dropped_accesses`](crate::Stats::dropped_accesses)).

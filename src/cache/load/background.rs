@@ -98,7 +98,7 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Lets `loader` run in the background, for the flight of `leader`. `old` is the value that it renews.
-    fn spawn_load<E>(
+    pub(crate) fn spawn_load<E>(
         &self,
         leader: Leader<K, V>,
         started_ns: u64,

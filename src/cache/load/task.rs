@@ -224,8 +224,10 @@ struct LoadFuture<'f, K, V, S, Q: ?Sized, L, F, E, R> {
     load: Option<L>,
     answer: fn(Result<Option<V>, LoadError<E>>) -> R,
     /// From the miss on. Before that, and for a hit, nothing is allocated.
-    missed: Option<Box<Missed<'f, K, V, S, Q, F>>>,
+    missed: Option<BoxedMiss<'f, K, V, S, Q, F>>,
 }
+
+type BoxedMiss<'f, K, V, S, Q, F> = Box<Missed<'f, K, V, S, Q, F>>;
 
 /// A call that has missed its key.
 struct Missed<'f, K, V, S, Q: ?Sized, F> {
