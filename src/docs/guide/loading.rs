@@ -6,6 +6,7 @@
 //! | the same, by a loader that may fail, that may find nothing, or both | [`try_get_or_insert_with`], [`optionally_get_or_insert_with`], [`try_optionally_get_or_insert_with`] |
 //! | a lifetime or tags from what was loaded, or a deadline for one call | [`get_or_load`] |
 //! | the same by futures | the verbs with `_async` at the end |
+//! | a value computed from the one that is there | [`update`](crate::Cache::update), [`entry`](crate::Cache::entry), [`fetch_add`](crate::Cache::fetch_add) |
 //! | many keys by one query | [`get_many_or_load`], [`try_get_many_or_load`] |
 //! | one loader for all calls, and refreshes in the background | [`build_with_loader`], [`build_with_async_loader`] |
 //! | to load in a way that none of these fits | [`begin_fill`] |
@@ -21,6 +22,9 @@
 //! assert_eq!(rows.get_or_insert_with(&7, || query(7)), "row 7"); // runs the query
 //! assert_eq!(rows.get_or_insert_with(&7, || query(7)), "row 7"); // finds the row
 //! ```
+//!
+//! Keys are given by reference, and copied only after a miss. With keys of type `&str` that is a reference to the
+//! reference.
 //!
 //! # One load at a time
 //! Of all calls that miss a key at the same time, one leads: it runs its loader. The others wait and get a clone
@@ -333,6 +337,40 @@
 //! });
 //! assert!(matches!(rows[..], [Ok(10), Ok(20), Err(LoadError::NotLoaded)]));
 //! ```
+//!
+//! Without a loader, [`get_many`](crate::Cache::get_many), [`insert_many`](crate::Cache::insert_many) and
+//! [`remove_many`](crate::Cache::remove_many) do what a loop does, faster in a large cache.
+//!
+//! # Changing a value
+//! What is computed from the value that is there needs no load, and no lock:
+//! [`update`](crate::Cache::update) replaces a value, [`fetch_add`](crate::Cache::fetch_add) counts, and
+//! [`entry`](crate::Cache::entry) does what the entries of a map do, each in one atomic step. A change like this
+//! wins over a load of the key that is under way. To load what is missing and then change it, repeat until both
+//! have met:
+//!
+//! ```
+//! use larder::{Cache, Compute};
+//!
+//! let stock: Cache<String, u64> = Cache::new(1_000);
+//! let query = |_: &str| 10; // from the database
+//! let take_one = |name: &str| loop {
+//!     stock.get_or_insert_with(name, || query(name));
+//!     if let Some(left) = stock.update(name, |left| left - 1) {
+//!         break left;
+//!     }
+//!     // It was evicted in between.
+//! };
+//! assert_eq!([take_one("apples"), take_one("apples")], [9, 8]);
+//!
+//! // Remove it at zero, in the same step.
+//! stock.entry("apples".to_owned()).and_compute_with(|left| match left {
+//!     Some(0) => Compute::Remove,
+//!     _ => Compute::Keep,
+//! });
+//! assert_eq!(stock.get("apples"), Some(8));
+//! ```
+//!
+//! The cache may evict what was changed, so write to the database first if it has to last, and remove the key.
 //!
 //! # What the errors mean
 //! | [`LoadError`] | means | so |
