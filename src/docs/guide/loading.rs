@@ -214,7 +214,7 @@
 //! loader that asks for its own key while that is renewed gets the old value too.
 //!
 //! A refresh that fails leaves the old value where it is, until its own end. Nothing waits for a refresh: not
-//! expiry, and no other call. A value that nobody asks for is not renewed.
+//! expiry, and no other call. A value that is not asked for is not renewed.
 //!
 //! ```
 //! use std::time::Duration;

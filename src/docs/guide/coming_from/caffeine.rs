@@ -27,14 +27,15 @@
 //! # What differs
 //! - A value is returned as a clone. What Java shares by reference is an `Arc` here, as above; or a call borrows
 //!   the value ([`read`](Cache::read)).
-//! - `compute` and its kin run under a lock of the entry in Caffeine, once. Here the closure holds nothing, no
-//!   other call waits for it, and it may run again if the key was changed meanwhile. It may use the cache.
+//! - The functions of `compute` and similar methods run under a lock of the entry in Caffeine, once. Here the
+//!   closure holds nothing, no other call waits for it, and it may run again if the key was changed meanwhile. It
+//!   may use the cache.
 //! - A loader may load other keys, and change the cache. If it asks for its own key, it gets an error.
 //! - A write during a load does not wait for it; it wins, and the loaded value is not stored.
 //! - There is no `null`: a loader that finds nothing answers [`Loaded::Missing`](crate::Loaded::Missing), which
 //!   can be [remembered](crate::Builder::negative_time_to_live).
-//! - Values that are loading are no entries of a future's cache: the async verbs return futures of their own,
-//!   which may be dropped.
+//! - The cache of an asynchronous Caffeine holds futures. Here it holds values, and each call of an async verb has
+//!   a future of its own, which may be dropped.
 //!
 //! # The builder
 //! | there | here |

@@ -32,7 +32,7 @@
 //! # What differs
 //! - Keys are given by reference to the calls that load, and cloned only if they miss. With keys of type
 //!   `&str`, that is a reference to the reference.
-//! - `and_compute_with` and its kin hold a lock for the key in moka, so that its closure runs once. Here the
+//! - `and_compute_with` and similar methods hold a lock for the key in moka, so that the closure runs once. Here the
 //!   closure holds nothing, no other call waits for it, and it may run again if the key was changed meanwhile.
 //! - If the key is inserted, removed or invalidated during a load, that change wins: the loaded value is returned
 //!   and not stored.
