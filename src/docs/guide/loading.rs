@@ -7,7 +7,7 @@
 //! | a lifetime or tags from what was loaded, or a deadline for one call | [`get_or_load`] |
 //! | the same by futures | the verbs with `_async` at the end |
 //! | a value computed from the one that is there | [`update`](crate::Cache::update), [`entry`](crate::Cache::entry), [`fetch_add`](crate::Cache::fetch_add) |
-//! | many keys by one query | [`get_many_or_load`], [`try_get_many_or_load`] |
+//! | many keys by one query | [`get_many_or_load`], [`try_get_many_or_load`], [`with_bulk_loader`](crate::LoadingCache::with_bulk_loader) |
 //! | one loader for all calls, and refreshes in the background | [`build_with_loader`], [`build_with_async_loader`] |
 //! | to load in a way that none of these fits | [`begin_fill`] |
 //!
@@ -281,8 +281,8 @@
 //! loaders too, but not those that need the sockets or timers of their runtime. For these, and to bound the loads
 //! in your own way, give an [executor](crate::Builder::load_executor): tokio's `Handle` with the feature `tokio`,
 //! [`ThreadPerTask`](crate::ThreadPerTask), or a closure that takes a [`LoadTask`](crate::LoadTask) and runs it,
-//! now or later, as a future or by [`run`](crate::LoadTask::run). An executor may drop a task: the load is then
-//! given up, as if it had failed.
+//! now or later, as a future or by [`run`](crate::LoadTask::run). An executor may drop a task: a refresh
+//! then counts as failed, and a call that waits for the load runs the loader itself.
 //!
 //! ```
 //! use larder::{Cache, LoadTask, Loaded};
@@ -337,6 +337,10 @@
 //! });
 //! assert!(matches!(rows[..], [Ok(10), Ok(20), Err(LoadError::NotLoaded)]));
 //! ```
+//!
+//! [`get_many_or_load_async`](crate::Cache::get_many_or_load_async) does the same with a future. A loading cache has a
+//! loader of many keys beside its own, if [`with_bulk_loader`](crate::LoadingCache::with_bulk_loader) gives it one,
+//! which its [`get_many`](crate::LoadingCache::get_many) calls; without one it loads one key after the other.
 //!
 //! Without a loader, [`get_many`](crate::Cache::get_many), [`insert_many`](crate::Cache::insert_many) and
 //! [`remove_many`](crate::Cache::remove_many) do what a loop does, faster in a large cache.
