@@ -220,7 +220,7 @@ where
         E: Send + Sync + 'static,
     {
         let hash = self.hash(key);
-        let started_ns = self.now_ns();
+        let started_ns = self.load_clock_ns();
         let until_ns = started_ns.saturating_add(self.load_timeout_ns());
         let fills = &self.shared.engine.fills;
         let Role::Leader(mut leader) = fills.join_flight(hash, key.to_owned(), until_ns) else {

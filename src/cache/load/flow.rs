@@ -203,7 +203,7 @@ where
             Present::Due(value) => (value, false),
             Present::Overdue(value) => (value, true),
         };
-        let now_ns = self.cache.now_ns();
+        let now_ns = self.cache.load_clock_ns();
         self.started_ns = now_ns;
         let until_ns = now_ns.saturating_add(self.cache.load_timeout_ns());
         let fills = &self.cache.shared.engine.fills;
@@ -281,7 +281,7 @@ where
         if self.is_known_missing() {
             return Some(LoadStep::Missing);
         }
-        let now_ns = self.cache.now_ns();
+        let now_ns = self.cache.load_clock_ns();
         self.started_ns = now_ns;
         let until_ns = now_ns.saturating_add(self.cache.load_timeout_ns());
         match engine.fills.join_flight(self.hash, self.key.to_owned(), until_ns) {
