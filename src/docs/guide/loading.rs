@@ -385,6 +385,23 @@
 //! | `TimedOut` | the hard timeout of the loading cache has passed; the load goes on | the same; the value may be there soon |
 //! | `Reentrant` | the loader has asked for its own key | mend the loader |
 //!
+//! A `LoadError` is an [`Error`](std::error::Error) if the loader's error is one, so `?` works with it. A boxed error
+//! is not an `Error` itself; use `map_err` then:
+//!
+//! ```
+//! use std::error::Error;
+//! use larder::Cache;
+//!
+//! fn query(id: u64) -> Result<String, Box<dyn Error + Send + Sync>> {
+//!     Ok(format!("row {id}"))
+//! }
+//!
+//! fn row(cache: &Cache<u64, String>, id: u64) -> Result<String, Box<dyn Error + Send + Sync>> {
+//!     cache.try_get_or_insert_with(&id, || query(id)).map_err(|error| error.to_string().into())
+//! }
+//! assert_eq!(row(&Cache::new(100), 7).unwrap(), "row 7");
+//! ```
+//!
 //! # Statistics
 //! [`stats`](crate::Cache::stats) counts `loads`, `load_failures`, `load_time`, `load_waits`, `load_handovers`,
 //! `loads_discarded`, `refreshes`, `stale_hits` and `negative_hits`;
