@@ -261,15 +261,15 @@ where
     /// Looks all keys up.
     fn begin(cache: &'c Cache<K, V, S>, keys: &'c [Q]) -> Self {
         let mut call = Self { waiting: Vec::new(), results: Vec::new(), cache };
-        call.results.reserve(keys.len());
-        for (at, key) in keys.iter().enumerate() {
-            let hash = cache.hash(key);
-            let found = cache.get_current(key, hash);
-            if found.is_none() {
-                call.waiting.push((at, Flow::new(cache, key, hash, Answers::Value, u64::MAX)));
-            }
-            call.results.push(found.map(Ok));
+        let current = match cache.shared.settings.refresh_rule {
+            None => cache.get_many(keys),
+            Some(_) => keys.iter().map(|key| cache.get_current(key, cache.hash(key))).collect(),
+        };
+        for (at, key) in keys.iter().enumerate().filter(|(at, _)| current[*at].is_none()) {
+            let flow = Flow::new(cache, key, cache.hash(key), Answers::Value, u64::MAX);
+            call.waiting.push((at, flow));
         }
+        call.results = current.into_iter().map(|found| found.map(Ok)).collect();
         call
     }
 
