@@ -1,5 +1,6 @@
-//! A web service that caches the answers of its database, refuses stale fills, and starts warm from
-//! a snapshot. It listens on the loopback interface, sends itself some requests, restarts and ends.
+//! A web service without dependencies, which reads its database through a cache, and starts warm from a snapshot.
+//! It listens on the loopback interface, sends itself some requests, restarts and ends. `examples/service` is one
+//! with a web framework and a database.
 //!
 //! `cargo run --features json --example web_service`
 
@@ -12,8 +13,8 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use larder::Cache;
 use larder::snapshot::{RestoreOptions, SaveOptions, Serializers};
-use larder::{Cache, InsertOptions};
 
 const WORKERS: usize = 4;
 
@@ -28,7 +29,8 @@ impl<'d> Service<'d> {
             .name("notes")
             .max_weight(16 << 20)
             .weigher(|name: &String, note: &String| (name.len() + note.len()) as u32)
-            .time_to_live(Duration::from_secs(600))
+            .time_to_live(Duration::from_secs(3_600))
+            .negative_time_to_live(Duration::from_secs(5))
             .count_lookups()
             .build()?;
         Ok(Self { database, cache })
@@ -38,22 +40,16 @@ impl<'d> Service<'d> {
         match method {
             "GET" if name == "stats" => ("200 OK", self.cache.stats().to_string()),
             "GET" => {
-                if let Some(note) = self.cache.get(name) {
-                    return ("200 OK", note);
-                }
-                let fill = self.cache.begin_fill(&name.to_owned());
-                match self.lock().get(name).cloned() {
-                    Some(note) => {
-                        let options = InsertOptions::new().ttl(Duration::from_secs(3_600));
-                        self.cache.complete_fill_with(fill, note.clone(), options);
-                        ("200 OK", note)
-                    }
+                // If workers ask for the same note at the same time, one of them reads the database.
+                let load = || self.lock().get(name).cloned();
+                match self.cache.optionally_get_or_insert_with(name, load) {
+                    Some(note) => ("200 OK", note),
                     None => ("404 Not Found", String::new()),
                 }
             }
             "PUT" => {
-                // The database is changed before the cache, so that a fill that has read the old
-                // note is refused.
+                // The database is changed before the cache, so that a load that has read the old
+                // note is not kept.
                 self.lock().insert(name.to_owned(), body);
                 self.cache.remove(name);
                 ("204 No Content", String::new())

@@ -12,7 +12,8 @@ echo "... $(wc -l <"$output") lines in all"
 run "$target/release/larder" --quiet --json --policies lru,s3_fifo --capacities 1%,10% >"$output"
 run python3 .ci/checks/replays.py "$output" 4
 
-# The features are those of the whole workspace, as in the step test, which has built the examples.
+# The features are those of the whole workspace, as in the step test, which has built the examples, and which
+# runs examples/service: that is a crate with a test of its own.
 run cargo build --workspace --examples
 for example in examples/*.rs; do
     run "$target/debug/examples/$(basename "$example" .rs)"

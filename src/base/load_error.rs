@@ -34,7 +34,9 @@ pub enum LoadError<E = Infallible> {
     DeadlineExceeded,
     /// The cache's [hard timeout](crate::Builder::hard_timeout) has passed. The load goes on.
     TimedOut,
-    /// A loader of several keys has returned no value for this one.
+    /// There is no value for the key: the loader of a [`LoadingCache`](crate::LoadingCache) has said so, a loader
+    /// of several keys has returned none for this one, or a loader has answered that a stale value is still right
+    /// though there was none.
     NotLoaded,
 }
 

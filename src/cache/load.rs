@@ -62,7 +62,7 @@ where
     /// # Panics
     /// If `load` panics, or asks for the same key, on the same thread;
     /// [`try_get_or_insert_with`](Self::try_get_or_insert_with) returns an error for that. Otherwise as
-    /// [`insert`](Self::insert); the key is cloned once for each miss.
+    /// [`insert`](Self::insert); the key is cloned by each call that misses, and once more to be stored.
     ///
     /// # Complexity
     /// As `get` for a hit. A miss costs the loader, an insertion, an allocation, and two locks of a 32nd of

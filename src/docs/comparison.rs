@@ -29,6 +29,11 @@
 //! | entries on disk beyond memory | – | – | – | – | [yes][f-hybrid] | – |
 //! | one computation for a missing key | [yes](super::guide::loading) | [yes][c-population] | [yes][m-cache] | [yes][q-cache] | [yes][f-cache] | [yes][o-loading] |
 //! | refresh ahead of expiry | [yes](crate::Builder::refresh_after_write) | [yes][c-refresh] | – | – | – | [yes][o-refresh] |
+//! | loading by futures | [yes](crate::Cache::get_or_insert_with_async) | [yes][c-population] | [yes][m-future] | [yes][q-cache] | [yes][f-cache] | – |
+//! | one load for many keys | [yes](crate::Cache::get_many_or_load) | [yes][c-population] | – | – | – | [yes][o-loading] |
+//! | an expired value if the load fails | [yes](crate::Builder::stale_if_error) | – | – | – | – | – |
+//! | missing values remembered for a time | [yes](crate::Builder::negative_time_to_live) | – | – | – | – | – |
+//! | a value computed from the old one, atomically | [yes](crate::CacheEntry::and_compute_with) | [by its map view][c-asmap] | [yes][m-cache] | [yes][q-cache] | – | [yes][o-api] |
 //!
 //! # How fast it is
 //! In short: on a machine with two cores, gets that hit are 1.1 to 1.4 times as fast as those of quick_cache
@@ -93,6 +98,7 @@
 //! [c-population]: https://github.com/ben-manes/caffeine/wiki/Population
 //! [c-refresh]: https://github.com/ben-manes/caffeine/wiki/Refresh
 //! [m-cache]: https://docs.rs/moka/latest/moka/sync/struct.Cache.html
+//! [m-future]: https://docs.rs/moka/latest/moka/future/struct.Cache.html
 //! [m-builder]: https://docs.rs/moka/latest/moka/sync/struct.CacheBuilder.html
 //! [m-policy]: https://docs.rs/moka/latest/moka/policy/struct.EvictionPolicy.html
 //! [m-expiry]: https://docs.rs/moka/latest/moka/trait.Expiry.html

@@ -33,7 +33,7 @@
 //! - A call for a key from within its own loader is found out on the same thread, and in the same task while the
 //!   loader polls it. In another thread or task that the loader waits for, it waits until the load timeout.
 //! - A deadline of a call does not end a loader that runs in the calling thread.
-//! - A refresh begins with a call. A value that nobody asks for expires.
+//! - A refresh begins with a call. A value that is not asked for expires.
 //! - A key that was loaded by a call from within a listener, or from the `Drop` of a value, may be loaded by
 //!   another call at the same time.
 //! - A call with a type of error, or of answer, that does not suit the flight it has waited for loads for itself.

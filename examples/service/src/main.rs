@@ -8,8 +8,8 @@
 //!   is served. That there is no such product is remembered for five seconds.
 //! - A write changes the database first and the cache afterwards, so no old row comes back.
 //! - A discount for a category changes many rows by one statement, and the cache by one tag.
-//! - The cache is saved at the end and loaded at the next start. The file is used once, because a later change of
-//!   the database does not reach it: after a crash the cache starts empty.
+//! - The cache is saved at the end and loaded at the next start, as no other program writes to the database. The
+//!   file is used once, because a later change does not reach it: after a crash the cache starts empty.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -167,6 +167,7 @@ async fn main() -> Result<(), Error> {
     let mut arguments = std::env::args().skip(1);
     let folder = PathBuf::from(arguments.next().ok_or("usage: larder-service FOLDER [ADDRESS]")?);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    std::fs::create_dir_all(&folder)?;
     let (snapshot, listener) =
         (folder.join("products.snapshot"), tokio::net::TcpListener::bind(address).await?);
 

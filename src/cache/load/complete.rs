@@ -14,8 +14,7 @@ use crate::base::stats::Counter;
 use crate::buffer::write_buffer::{ChangeKind, Event};
 use crate::cache::Cache;
 use crate::cache::options::{InsertOptions, Traits};
-use crate::engine::fills::OpenFill;
-use crate::engine::flight::{Flight, Leader, Outcome, SharedError};
+use crate::engine::flight::{Leader, Outcome, SharedError};
 use crate::engine::history::Absence;
 use crate::engine::{Attempt, Incoming};
 use crate::entry::{Entry, EntryPtr};
@@ -72,7 +71,7 @@ where
             }
             Ok(Loaded::Missing) => {
                 // First, since to remember the key closes the fill.
-                self.remove_missing(leader.key(), leader.fill());
+                self.remove_missing(&leader);
                 if let Some(missing) = &self.shared.settings.missing {
                     let ttl = settings.ttl.or(options.ttl);
                     missing.store(leader.key().clone(), ttl, leader.fill());
@@ -156,15 +155,16 @@ where
 
     /// Removes the entry whose value was to be renewed, after a loader has found that there is none any more,
     /// unless the key was changed since the load began. In a thread that must not wait it may stay.
-    fn remove_missing(&self, key: &K, fill: &OpenFill<Flight<K, V>>) {
+    fn remove_missing(&self, leader: &Leader<K, V>) {
+        let (key, fill) = (leader.key(), leader.fill());
         let (engine, hash) = (&self.shared.engine, fill.hash);
         let _ = engine.attempt_unmarked(hash, &mut Incoming::none(), |change, _, guard| {
             let Some((old, _)) = engine.table.get(hash, |stored| stored == key, guard) else {
                 return Attempt::Done(());
             };
-            // After the entry was found: no change of the key has put it there since the load began. An entry
-            // that the listener was notified of has to leave.
-            if !fill.is_fresh() && change.notified().is_none() {
+            // As in `store_loaded`. An entry that the listener was notified of has to leave.
+            let may_stay = || !leader.is_refreshing() && self.is_valid(old);
+            if change.notified().is_none() && (!fill.is_fresh() || may_stay()) {
                 return Attempt::Done(());
             }
             let cause = || self.cause_now(old, RemovalCause::Explicit);

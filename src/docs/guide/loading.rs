@@ -6,7 +6,8 @@
 //! | the same, by a loader that may fail, that may find nothing, or both | [`try_get_or_insert_with`], [`optionally_get_or_insert_with`], [`try_optionally_get_or_insert_with`] |
 //! | a lifetime or tags from what was loaded, or a deadline for one call | [`get_or_load`] |
 //! | the same by futures | the verbs with `_async` at the end |
-//! | many keys by one query | [`get_many_or_load`], [`try_get_many_or_load`] |
+//! | a value computed from the one that is there | [`update`](crate::Cache::update), [`entry`](crate::Cache::entry), [`fetch_add`](crate::Cache::fetch_add) |
+//! | many keys by one query | [`get_many_or_load`], [`try_get_many_or_load`], [`with_bulk_loader`](crate::LoadingCache::with_bulk_loader) |
 //! | one loader for all calls, and refreshes in the background | [`build_with_loader`], [`build_with_async_loader`] |
 //! | to load in a way that none of these fits | [`begin_fill`] |
 //!
@@ -21,6 +22,9 @@
 //! assert_eq!(rows.get_or_insert_with(&7, || query(7)), "row 7"); // runs the query
 //! assert_eq!(rows.get_or_insert_with(&7, || query(7)), "row 7"); // finds the row
 //! ```
+//!
+//! Keys are given by reference, and copied only after a miss. With keys of type `&str` that is a reference to the
+//! reference.
 //!
 //! # One load at a time
 //! Of all calls that miss a key at the same time, one leads: it runs its loader. The others wait and get a clone
@@ -210,7 +214,7 @@
 //! loader that asks for its own key while that is renewed gets the old value too.
 //!
 //! A refresh that fails leaves the old value where it is, until its own end. Nothing waits for a refresh: not
-//! expiry, and no other call. A value that nobody asks for is not renewed.
+//! expiry, and no other call. A value that is not asked for is not renewed.
 //!
 //! ```
 //! use std::time::Duration;
@@ -277,8 +281,8 @@
 //! loaders too, but not those that need the sockets or timers of their runtime. For these, and to bound the loads
 //! in your own way, give an [executor](crate::Builder::load_executor): tokio's `Handle` with the feature `tokio`,
 //! [`ThreadPerTask`](crate::ThreadPerTask), or a closure that takes a [`LoadTask`](crate::LoadTask) and runs it,
-//! now or later, as a future or by [`run`](crate::LoadTask::run). An executor may drop a task: the load is then
-//! given up, as if it had failed.
+//! now or later, as a future or by [`run`](crate::LoadTask::run). An executor may drop a task: a refresh
+//! then counts as failed, and a call that waits for the load runs the loader itself.
 //!
 //! ```
 //! use larder::{Cache, LoadTask, Loaded};
@@ -334,6 +338,44 @@
 //! assert!(matches!(rows[..], [Ok(10), Ok(20), Err(LoadError::NotLoaded)]));
 //! ```
 //!
+//! [`get_many_or_load_async`](crate::Cache::get_many_or_load_async) does the same with a future. A loading cache has a
+//! loader of many keys beside its own, if [`with_bulk_loader`](crate::LoadingCache::with_bulk_loader) gives it one,
+//! which its [`get_many`](crate::LoadingCache::get_many) calls; without one it loads one key after the other.
+//!
+//! Without a loader, [`get_many`](crate::Cache::get_many), [`insert_many`](crate::Cache::insert_many) and
+//! [`remove_many`](crate::Cache::remove_many) do what a loop does, faster in a large cache.
+//!
+//! # Changing a value
+//! What is computed from the value that is there needs no load, and no lock:
+//! [`update`](crate::Cache::update) replaces a value, [`fetch_add`](crate::Cache::fetch_add) counts, and
+//! [`entry`](crate::Cache::entry) does what the entries of a map do, each in one atomic step. A change like this
+//! wins over a load of the key that is under way. To load what is missing and then change it, repeat until both
+//! have met:
+//!
+//! ```
+//! use larder::{Cache, Compute};
+//!
+//! let stock: Cache<String, u64> = Cache::new(1_000);
+//! let query = |_: &str| 10; // from the database
+//! let take_one = |name: &str| loop {
+//!     stock.get_or_insert_with(name, || query(name));
+//!     if let Some(left) = stock.update(name, |left| left - 1) {
+//!         break left;
+//!     }
+//!     // It was evicted in between.
+//! };
+//! assert_eq!([take_one("apples"), take_one("apples")], [9, 8]);
+//!
+//! // Remove it at zero, in the same step.
+//! stock.entry("apples".to_owned()).and_compute_with(|left| match left {
+//!     Some(0) => Compute::Remove,
+//!     _ => Compute::Keep,
+//! });
+//! assert_eq!(stock.get("apples"), Some(8));
+//! ```
+//!
+//! The cache may evict what was changed, so write to the database first if it has to last, and remove the key.
+//!
 //! # What the errors mean
 //! | [`LoadError`] | means | so |
 //! |---|---|---|
@@ -342,6 +384,23 @@
 //! | `DeadlineExceeded` | the deadline of this call has passed while another call was loading; a future's own load is stopped | try later, or answer without the value |
 //! | `TimedOut` | the hard timeout of the loading cache has passed; the load goes on | the same; the value may be there soon |
 //! | `Reentrant` | the loader has asked for its own key | mend the loader |
+//!
+//! A `LoadError` is an [`Error`](std::error::Error) if the loader's error is one, so `?` works with it. A boxed error
+//! is not an `Error` itself; use `map_err` then:
+//!
+//! ```
+//! use std::error::Error;
+//! use larder::Cache;
+//!
+//! fn query(id: u64) -> Result<String, Box<dyn Error + Send + Sync>> {
+//!     Ok(format!("row {id}"))
+//! }
+//!
+//! fn row(cache: &Cache<u64, String>, id: u64) -> Result<String, Box<dyn Error + Send + Sync>> {
+//!     cache.try_get_or_insert_with(&id, || query(id)).map_err(|error| error.to_string().into())
+//! }
+//! assert_eq!(row(&Cache::new(100), 7).unwrap(), "row 7");
+//! ```
 //!
 //! # Statistics
 //! [`stats`](crate::Cache::stats) counts `loads`, `load_failures`, `load_time`, `load_waits`, `load_handovers`,

@@ -30,7 +30,7 @@
 //! | `loads`, `load_failures`, `load_time` | what loaders did, and how long they took in all |
 //! | `load_waits` | calls that waited for the load of another caller |
 //! | `load_handovers` | loads that a waiter had to begin anew |
-//! | `loads_discarded` | loaded values that were not kept, because the key was changed meanwhile |
+//! | `loads_discarded` | loaded values that were not kept, because the key was changed meanwhile; they count in `rejections` too |
 //! | `refreshes` | loads that renewed a value that was still there |
 //! | `stale_hits`, `negative_hits` | calls that were answered by an expired value, or by the memory that there is none |
 //!

@@ -272,3 +272,23 @@ fn calls_renew_a_value_early_with_the_probability_of_xfetch() {
     let (share, expected) = (f64::from(renewed) / rounds as f64, (-1.0_f64).exp());
     assert!((share - expected).abs() < 0.03, "{share} instead of {expected}");
 }
+
+#[test]
+fn a_loader_that_asks_for_its_own_key_gets_the_value_that_it_renews() {
+    let clock = FakeClock::new();
+    let cache = builder(&clock).stale_while_revalidate(50 * SECOND).build().unwrap();
+    cache.insert(1, 10);
+    clock.advance(101 * SECOND);
+    let renewed = cache.try_get_or_insert_with(&1, || {
+        cache.try_get_or_insert_with(&1, || Ok::<_, &str>(0)).map(|old| old + 1).map_err(|_| "none")
+    });
+    assert_eq!((renewed, cache.get(&1)), (Ok(11), Some(11)));
+    // Where there is no such value, it is an error.
+    clock.advance(151 * SECOND);
+    let renewed = cache.try_get_or_insert_with(&1, || {
+        let own = cache.try_get_or_insert_with(&1, || Ok::<_, &str>(0));
+        assert_eq!(own, Err(LoadError::Reentrant));
+        Ok::<_, &str>(12)
+    });
+    assert_eq!(renewed, Ok(12));
+}

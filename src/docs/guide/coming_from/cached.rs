@@ -55,10 +55,13 @@
 //! | `refresh_on_hit` | [`time_to_idle`](crate::Builder::time_to_idle) |
 //! | `on_evict` | [`listener`](crate::Builder::listener) |
 //! | the stores on disk and in Redis | not in this cache; a [snapshot](super::super::snapshots) survives a restart |
-//! | `cache_get`, `cache_set`, `cache_remove`, `cache_remove_entry`, `cache_clear`, `cache_size` | [`get`](Cache::get), [`swap`](Cache::swap), [`remove`](Cache::remove), [`remove_entry`](Cache::remove_entry), [`clear`](Cache::clear), [`len`](Cache::len) |
+//! | `cache_get`, `cache_set`, `cache_remove`, `cache_delete`, `cache_remove_entry`, `cache_clear`, `cache_size` | [`get`](Cache::get), [`swap`](Cache::swap), [`remove`](Cache::remove), [`remove_entry`](Cache::remove_entry), [`clear`](Cache::clear), [`len`](Cache::len) |
 //! | `cache_get_or_set_with`, `cache_try_get_or_set_with`, and async | [`get_or_insert_with`](Cache::get_or_insert_with), [`try_get_or_insert_with`](Cache::try_get_or_insert_with), and with `_async` |
 //! | `cache_get_mut` | [`update`](Cache::update), which stores a new value |
-//! | `cache_peek` | [`peek`](Cache::peek) |
+//! | `cache_peek`, `cache_get_read` | [`peek`](Cache::peek), [`read`](Cache::read) |
+//! | `cache_get_with_expiry_status` | [`has_expired`](Cache::has_expired); with [`stale_if_error`](crate::Builder::stale_if_error) the calls that load use an expired value |
+//! | `cache_try_set` | [`insert`](Cache::insert), which says if the value was not stored, and why |
+//! | `cache_capacity` | [`capacity()`](Cache::capacity) |
 //! | `cache_hits`, `cache_misses`, `cache_evictions`, `metrics` | [`stats()`](Cache::stats), after [`count_lookups()`](crate::Builder::count_lookups) for hits and misses |
 //! | `cache_reset`, `cache_reset_metrics` | [`clear`](Cache::clear); counts only grow, and two readings have a [difference](crate::Stats::since) |
 

@@ -27,14 +27,15 @@
 //! # What differs
 //! - A value is returned as a clone. What Java shares by reference is an `Arc` here, as above; or a call borrows
 //!   the value ([`read`](Cache::read)).
-//! - `compute` and its kin run under a lock of the entry in Caffeine, once. Here the closure holds nothing, no
-//!   other call waits for it, and it may run again if the key was changed meanwhile. It may use the cache.
+//! - The functions of `compute` and similar methods run under a lock of the entry in Caffeine, once. Here the
+//!   closure holds nothing, no other call waits for it, and it may run again if the key was changed meanwhile. It
+//!   may use the cache.
 //! - A loader may load other keys, and change the cache. If it asks for its own key, it gets an error.
 //! - A write during a load does not wait for it; it wins, and the loaded value is not stored.
 //! - There is no `null`: a loader that finds nothing answers [`Loaded::Missing`](crate::Loaded::Missing), which
 //!   can be [remembered](crate::Builder::negative_time_to_live).
-//! - Values that are loading are no entries of a future's cache: the async verbs return futures of their own,
-//!   which may be dropped.
+//! - The cache of an asynchronous Caffeine holds futures. Here it holds values, and each call of an async verb has
+//!   a future of its own, which may be dropped.
 //!
 //! # The builder
 //! | there | here |
@@ -69,14 +70,15 @@
 //! | there | here |
 //! |---|---|
 //! | `get(k)` | [`LoadingCache::get(&k)`](crate::LoadingCache::get), [`get_optional(&k)`](crate::LoadingCache::get_optional) where Caffeine returns `null`; [`AsyncLoadingCache::get(&k).await`](crate::AsyncLoadingCache::get) |
-//! | `getAll(keys)` with `CacheLoader.loadAll` | [`get_many_or_load`](Cache::get_many_or_load) with the loader of many keys; [`LoadingCache::get_many`](crate::LoadingCache::get_many) loads one key after the other |
+//! | `getAll(keys)` | [`get_many(&keys)`](crate::LoadingCache::get_many), which has a result for each key |
+//! | `CacheLoader.loadAll(keys)` | [`with_bulk_loader`](crate::LoadingCache::with_bulk_loader) |
 //! | `refresh(k)`, `refreshAll(keys)` | [`refresh(&k)`](crate::LoadingCache::refresh), [`refresh_many(&keys)`](crate::LoadingCache::refresh_many), which return at once; no future of the value |
 //! | `CacheLoader.load(k)` | the closure |
 //! | `CacheLoader.reload(k, old)` | the same closure, whose context has the [old value](crate::Load::stale); it may answer [`not_modified()`](crate::Load::not_modified) |
 //! | `AsyncCache.get(k, f)` | [`get_or_insert_with_async(&k, future)`](Cache::get_or_insert_with_async), and the verbs for errors and for nothing |
 //! | `AsyncCache.getIfPresent(k)` | [`get(&k)`](Cache::get); a value that is loading is not there yet |
 //! | `AsyncCache.put(k, future)` | [`get_or_insert_with_async`](Cache::get_or_insert_with_async), or `insert` after an `await` |
-//! | `AsyncCache.getAll(keys, f)` | [`get_many_or_load`](Cache::get_many_or_load), which blocks; no counterpart for futures yet |
+//! | `AsyncCache.getAll(keys, f)` | [`get_many_or_load_async(keys, f)`](Cache::get_many_or_load_async) |
 //! | `synchronous()` | not needed: there is one cache for both |
 //!
 //! # `asMap()`

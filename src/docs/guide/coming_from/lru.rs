@@ -24,14 +24,15 @@
 //! | there | here |
 //! |---|---|
 //! | `LruCache::new(n)` | `Cache::builder().capacity(n).policy(Policy::lru()).maintenance(Maintenance::Inline).build()?` |
-//! | `LruCache::unbounded()` | no counterpart: every cache has a bound |
+//! | `with_hasher(n, s)` | [`hasher(s)`](crate::Builder::hasher) on the builder |
+//! | `unbounded()`, `unbounded_with_hasher(s)`, `sparse(n)` | no counterpart: every cache has a bound; memory is taken as entries come |
 //! | `put(k, v)` | [`insert(k, v)`](Cache::insert); [`swap(k, v)`](Cache::swap) for the old value |
 //! | `push(k, v)` for what is evicted | [`insert_displacing`](Cache::insert_displacing) |
 //! | `get(&k)`, a reference | [`get(&k)`](Cache::get), a clone; [`read`](Cache::read) or [`pin()`](Cache::pin) for references |
-//! | `get_mut(&k)`, `peek_mut(&k)`, `iter_mut()` | no counterpart, as other threads may be reading: [`update`](Cache::update) stores a new value; or keep a mutex or an atomic as the value |
-//! | `get_or_insert(k, f)`, `get_or_insert_ref(&k, f)` | [`get_or_insert_with(&k, f)`](Cache::get_or_insert_with), a clone; with an `Arc` as the value it is as good as a reference |
-//! | `try_get_or_insert(k, f)`, `try_get_or_insert_ref(&k, f)` | [`try_get_or_insert_with(&k, f)`](Cache::try_get_or_insert_with) |
-//! | `get_or_insert_mut`, `try_get_or_insert_mut` and so on | [`entry(k).and_upsert_with(f)`](crate::CacheEntry::and_upsert_with) |
+//! | `get_mut(&k)`, `get_key_value_mut(&k)`, `peek_mut(&k)`, `iter_mut()` | no counterpart, as other threads may be reading: [`update`](Cache::update) stores a new value; or keep a mutex or an atomic as the value |
+//! | `get_or_insert(k, f)`, `get_or_insert_ref(&k, f)`, `get_or_insert_with_key(k, f)` | [`get_or_insert_with(&k, f)`](Cache::get_or_insert_with), a clone; with an `Arc` as the value it is as good as a reference |
+//! | `try_get_or_insert(k, f)`, `try_get_or_insert_ref(&k, f)`, `try_get_or_insert_with_key(k, f)` | [`try_get_or_insert_with(&k, f)`](Cache::try_get_or_insert_with) |
+//! | `get_or_insert_mut`, `try_get_or_insert_mut`, and these with `_ref` and `_with_key` | [`entry(k).and_upsert_with(f)`](crate::CacheEntry::and_upsert_with) |
 //! | `get_key_value(&k)` | [`get_key_value`](Cache::get_key_value) |
 //! | `peek`, `contains` | [`peek`](Cache::peek), [`contains_key`](Cache::contains_key) |
 //! | `pop`, `pop_entry` | [`remove`](Cache::remove), [`remove_entry`](Cache::remove_entry) |

@@ -32,7 +32,7 @@
 //! # What differs
 //! - Keys are given by reference to the calls that load, and cloned only if they miss. With keys of type
 //!   `&str`, that is a reference to the reference.
-//! - `and_compute_with` and its kin hold a lock for the key in moka, so that its closure runs once. Here the
+//! - `and_compute_with` and similar methods hold a lock for the key in moka, so that the closure runs once. Here the
 //!   closure holds nothing, no other call waits for it, and it may run again if the key was changed meanwhile.
 //! - If the key is inserted, removed or invalidated during a load, that change wins: the loaded value is returned
 //!   and not stored.
@@ -53,7 +53,7 @@
 //! | `eviction_listener(f)` | [`listener(Listener::new(f))`](crate::Builder::listener); `f` takes one [`Removal`](crate::Removal), which borrows key and value |
 //! | `async_eviction_listener(f)` | the same, with an [`executor`](crate::Listener::executor) or a channel; a listener is not awaited |
 //! | `RemovalCause::{Expired, Explicit, Replaced, Size}`, `was_evicted()` | [`RemovalCause`](crate::RemovalCause), with `Evicted` for `Size`, and `Invalidated` for tags |
-//! | `segments(n)`, `SegmentedCache` | not needed; [`partitions(n)`](crate::Builder::partitions) divides the bounds |
+//! | `segments(n)`, `SegmentedCache` and its older names `get_or_insert_with`, `get_or_try_insert_with` | not needed, and the verbs below; [`partitions(n)`](crate::Builder::partitions) divides the bounds |
 //! | `support_invalidation_closures()` | not needed |
 //! | `build()`, `build_with_hasher(s)` | [`build()?`](crate::Builder::build), [`hasher(s).build()?`](crate::Builder::hasher) |
 //!

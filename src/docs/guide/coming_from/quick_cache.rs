@@ -35,10 +35,10 @@
 //! | `with_options`, `OptionsBuilder` | the builder: `weight_capacity` and `estimated_items_capacity` as above, `shards(n)` is [`partitions(n)`](crate::Builder::partitions); the shares of hot and ghost entries are the policy's affair |
 //! | weight 0, `Lifecycle::is_pinned` | [`insert_unevictable`](Cache::insert_unevictable); here an entry of weight 0 can be evicted |
 //! | `Lifecycle::on_evict` and so on | [`listener`](crate::Builder::listener) with a [`RemovalCause`](crate::RemovalCause) |
-//! | `insert_with_lifecycle`, which returns what was evicted | [`insert_displacing`](Cache::insert_displacing) |
+//! | `insert_with_lifecycle`, `try_insert_with_lifecycle`, `replace_with_lifecycle`, which collect what was evicted | [`insert_displacing`](Cache::insert_displacing) |
 //! | `get`, `peek`, `insert`, `contains_key`, `retain`, `clear`, `iter`, `drain`, `len`, `is_empty`, `weight`, `reserve` | the same names |
 //! | `try_get`, `try_peek`, `try_insert`, `try_remove`, `try_contains_key`, which give up if a lock is taken | not needed for lookups, which take none; a write may [wait](Cache#concurrency) for room in a buffer |
-//! | `item_stats(&k)` | [`inspect(&k)`](Cache::inspect) |
+//! | `item_stats(&k)`, `try_item_stats(&k)` | [`inspect(&k)`](Cache::inspect) |
 //! | `remove(&k)`, `remove_if(&k, f)` | [`remove_entry`](Cache::remove_entry), [`remove_entry_if`](Cache::remove_entry_if), where the condition takes key and value; [`remove`](Cache::remove) returns the value alone |
 //! | `replace(k, v, soft)` | [`replace(k, v)`](Cache::replace) |
 //! | `get_or_insert_with(&k, f)` | [`try_get_or_insert_with(&k, f)`](Cache::try_get_or_insert_with); without errors [`get_or_insert_with`](Cache::get_or_insert_with) |
