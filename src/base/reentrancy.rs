@@ -128,6 +128,11 @@ impl ThreadToken {
         // Unlike the standard library's, it can be had in the destructors of other thread-locals.
         STACK.with(|stack| Self(address(stack)))
     }
+
+    /// A number that no other thread has as long as this one runs; never 0.
+    pub(crate) fn number(self) -> usize {
+        self.0
+    }
 }
 
 /// While this exists, the thread is inside of a scope.

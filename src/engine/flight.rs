@@ -36,13 +36,12 @@
 //!
 //! # Orderings
 //! The lock orders the outcome before the waiters that read it. `runner` is relaxed: a thread compares it with
-//! its own address, which no other thread stores. `Leader::close` skips the lock if it has the only reference
+//! its own number, which no other thread stores. `Leader::close` skips the lock if it has the only reference
 //! to the flight: references are made under the shard's lock of the fills, from which the flight was
 //! taken out.
 #![forbid(unsafe_code)]
 
 use std::any::Any;
-use std::ptr;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -51,6 +50,7 @@ use super::fills::HeldFills;
 use super::fills::{Fills, Joined, OpenFill};
 use crate::base::hash::KeyHash;
 use crate::base::panics::contain;
+use crate::base::reentrancy::ThreadToken;
 use crate::base::sync::{self, AtomicUsize, Mutex, Ordering};
 
 /// One run of a loader for `key`.
@@ -58,7 +58,7 @@ pub(crate) struct Flight<K, V> {
     pub(crate) key: K,
     /// The cache's time after which waiters give the flight up.
     pub(crate) until_ns: u64,
-    /// The address of a thread-local of the thread that runs user code for the flight at the moment, or 0.
+    /// The number of the thread that runs user code for the flight at the moment, or 0.
     runner: AtomicUsize,
     /// Locked only under the lock of the shard of the fills.
     state: Mutex<FlightState<V>>,
@@ -145,7 +145,7 @@ impl<K, V> HeldFills<'_, Flight<K, V>> {
     pub(crate) fn forget_other_threads(&mut self) {
         self.forget_flights(|flight| {
             let runner = flight.runner.load(Ordering::Relaxed);
-            if runner == this_thread() {
+            if runner == ThreadToken::current().number() {
                 return true;
             }
             if runner != 0 {
@@ -201,7 +201,7 @@ impl<K, V> Leader<K, V> {
 
     /// Notes that this thread runs user code for the flight from now on, which may end the flight.
     pub(crate) fn keep_running(&self) {
-        self.flight.runner.store(this_thread(), Ordering::Relaxed);
+        self.flight.runner.store(ThreadToken::current().number(), Ordering::Relaxed);
     }
 
     /// Notes that no thread does, until the loader is polled again.
@@ -265,7 +265,7 @@ impl<K, V> Waiter<K, V> {
     /// Whether the call comes from within the loader of the flight, or from other user code that the flight's
     /// leader runs.
     pub(crate) fn is_within_loader(&self) -> bool {
-        self.flight.runner.load(Ordering::Relaxed) == this_thread()
+        self.flight.runner.load(Ordering::Relaxed) == ThreadToken::current().number()
     }
 
     /// The outcome, if the flight has ended; otherwise leaves `waker` to be woken then.
@@ -273,10 +273,14 @@ impl<K, V> Waiter<K, V> {
         let lock = self.fills.lock(self.hash);
         let mut state = sync::lock(&self.flight.state);
         let outcome = state.outcome.clone();
+        let own = match self.number {
+            0 => None,
+            number => state.waiters.iter().position(|own| own.0 == number),
+        };
         let unused = if outcome.is_some() {
             Some(waker)
-        } else if let Some(own) = state.waiters.iter_mut().find(|own| own.0 == self.number) {
-            Some(std::mem::replace(&mut own.1, waker))
+        } else if let Some(own) = own {
+            Some(std::mem::replace(&mut state.waiters[own].1, waker))
         } else {
             state.last_waiter += 1;
             self.number = state.last_waiter;
@@ -308,17 +312,4 @@ impl<K, V> Drop for Waiter<K, V> {
             drop(own);
         }
     }
-}
-
-/// A number that no other thread has as long as this one lives.
-fn this_thread() -> usize {
-    #[cfg(not(larder_loom))]
-    thread_local! {
-        static PLACE: u8 = const { 0 };
-    }
-    #[cfg(larder_loom)]
-    loom::thread_local! {
-        static PLACE: u64 = 0;
-    }
-    PLACE.with(|place| ptr::from_ref(place).addr())
 }
