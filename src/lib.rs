@@ -134,7 +134,7 @@ struct Readme;
 pub use larder_macros::cached;
 
 pub use crate::base::cause::RemovalCause;
-pub use crate::base::equivalent::Equivalent;
+pub use crate::base::equivalent::{Equivalent, ToKey};
 pub use crate::base::error::{
     BuildError, CounterError, FlushError, Inserted, ParsePolicyError, RegisterError, Rejection,
     ResizeError,

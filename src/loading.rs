@@ -1,7 +1,6 @@
 //! Caches with a loader of their own, which their lookups call.
 #![forbid(unsafe_code)]
 
-use std::borrow::ToOwned;
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
@@ -10,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::RandomState;
-use crate::base::equivalent::Equivalent;
+use crate::base::equivalent::ToKey;
 use crate::base::error::BuildError;
 use crate::base::load_error::LoadError;
 use crate::cache::{AsyncLoader, BlockingLoader, Cache, Load, Loaded, Loader};
@@ -147,7 +146,7 @@ where
     /// If the loader panics within this call. A refresh that panics in the background has failed.
     pub fn get<Q>(&self, key: &Q) -> Result<V, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         self.get_optional(key)?.ok_or(LoadError::NotLoaded)
     }
@@ -163,7 +162,7 @@ where
     /// As `get`.
     pub fn get_optional<Q>(&self, key: &Q) -> Result<Option<V>, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         self.cache.get_or_load_bound(key, &self.loader)
     }
@@ -208,7 +207,7 @@ where
     /// As `get`.
     pub fn get_many<Q>(&self, keys: &[Q]) -> Vec<Result<V, LoadError<E>>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
+        Q: Hash + ToKey<K>,
     {
         let Some(many) = &self.many else {
             return keys.iter().map(|key| self.get(key)).collect();
@@ -227,7 +226,7 @@ where
     /// which the executor has no room is given up.
     pub fn refresh<Q>(&self, key: &Q) -> bool
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         self.cache.refresh_bound(key, &self.loader)
     }
@@ -235,7 +234,7 @@ where
     /// [Refreshes](Self::refresh) each of `keys`, and returns for how many of them a load has begun.
     pub fn refresh_many<Q>(&self, keys: &[Q]) -> usize
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
+        Q: Hash + ToKey<K>,
     {
         keys.iter().filter(|key| self.refresh(*key)).count()
     }
@@ -257,7 +256,7 @@ where
     /// As there, when polled.
     pub async fn get<Q>(&self, key: &Q) -> Result<V, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         self.get_optional(key).await?.ok_or(LoadError::NotLoaded)
     }
@@ -271,7 +270,7 @@ where
     /// As there, when polled.
     pub async fn get_optional<Q>(&self, key: &Q) -> Result<Option<V>, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         self.cache.get_or_load_bound_async(key, &self.loader).await
     }
@@ -298,7 +297,7 @@ where
     /// As there, when polled.
     pub async fn get_many<Q>(&self, keys: &[Q]) -> Vec<Result<V, LoadError<E>>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
+        Q: Hash + ToKey<K>,
     {
         let Some(many) = &self.many else {
             let mut values = Vec::with_capacity(keys.len());
@@ -320,7 +319,7 @@ where
     /// As [`LoadingCache::refresh`].
     pub fn refresh<Q>(&self, key: &Q) -> bool
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         self.cache.refresh_bound(key, &self.loader)
     }
@@ -328,7 +327,7 @@ where
     /// As [`LoadingCache::refresh_many`].
     pub fn refresh_many<Q>(&self, keys: &[Q]) -> usize
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
+        Q: Hash + ToKey<K>,
     {
         keys.iter().filter(|key| self.refresh(*key)).count()
     }

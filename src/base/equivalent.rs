@@ -48,3 +48,49 @@ where
         key.borrow() == self
     }
 }
+
+/// A type by which keys of type `K` can be looked up, and from which the key can be made if it is missing; for
+/// the calls that load.
+///
+/// Every borrowed form of a key that can be cloned is such a type, by [`ToOwned`]: `str` for `String`, `[u8]` for
+/// `Vec<u8>`, and the key itself. Implement the trait, beside [`Equivalent`], for a type of your own if a key has
+/// no borrowed form. A hit makes no key.
+///
+/// # Examples
+/// ```
+/// use larder::{Cache, Equivalent, ToKey};
+///
+/// /// Looks `(String, String)` up.
+/// #[derive(Hash)]
+/// struct Path<'p>(&'p str, &'p str);
+///
+/// impl Equivalent<(String, String)> for Path<'_> {
+///     fn equivalent(&self, key: &(String, String)) -> bool {
+///         self.0 == key.0 && self.1 == key.1
+///     }
+/// }
+///
+/// impl ToKey<(String, String)> for Path<'_> {
+///     fn to_key(&self) -> (String, String) {
+///         (self.0.to_owned(), self.1.to_owned())
+///     }
+/// }
+///
+/// let cache: Cache<(String, String), usize> = Cache::new(100);
+/// assert_eq!(cache.get_or_insert_with(&Path("host", "page"), || 1), 1);
+/// assert_eq!(cache.get_or_insert_with(&Path("host", "page"), || unreachable!("a hit")), 1);
+/// ```
+pub trait ToKey<K>: Equivalent<K> {
+    /// The key that `self` is equivalent to.
+    fn to_key(&self) -> K;
+}
+
+impl<Q, K> ToKey<K> for Q
+where
+    Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+{
+    #[inline]
+    fn to_key(&self) -> K {
+        self.to_owned()
+    }
+}

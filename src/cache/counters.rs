@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hash};
 use super::Cache;
 use super::compute::{Compute, Effect};
 use super::options::UpdateOptions;
-use crate::base::equivalent::Equivalent;
+use crate::base::equivalent::ToKey;
 use crate::base::error::{CounterError, Rejection};
 
 /// The integers of the standard library, which [`Cache::fetch_add`] and similar methods count in.
@@ -83,7 +83,7 @@ where
     /// ```
     pub fn fetch_add<Q>(&self, key: &Q, amount: V) -> V
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         self.fetch_add_with(key, amount, UpdateOptions::new()).unwrap_or(V::ZERO)
     }
@@ -99,7 +99,7 @@ where
         options: UpdateOptions<'_>,
     ) -> Result<V, Rejection>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         self.fetch_update(key, options, |number| Ok(number.wrapping_sum(amount)))
             .unwrap_or_else(|never: Infallible| match never {})
@@ -117,7 +117,7 @@ where
     /// ```
     pub fn fetch_sub<Q>(&self, key: &Q, amount: V) -> V
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         let subtract = |number: V| Ok::<_, Infallible>(number.wrapping_difference(amount));
         let Ok(before) = self.fetch_update(key, UpdateOptions::new(), subtract);
@@ -138,7 +138,7 @@ where
     /// ```
     pub fn fetch_max<Q>(&self, key: &Q, value: V) -> Option<V>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         self.fetch_toward(key, value, |number| number < value)
     }
@@ -146,7 +146,7 @@ where
     /// Lowers the number of `key` to `value` if it is higher; otherwise as [`fetch_max`](Self::fetch_max).
     pub fn fetch_min<Q>(&self, key: &Q, value: V) -> Option<V>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         self.fetch_toward(key, value, |number| number > value)
     }
@@ -168,7 +168,7 @@ where
     /// ```
     pub fn checked_fetch_add<Q>(&self, key: &Q, amount: V) -> Result<V, CounterError>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         let add = |number: V| number.checked_sum(amount).ok_or(CounterError::Overflow);
         Ok(self.fetch_update(key, UpdateOptions::new(), add)??)
@@ -181,9 +181,9 @@ where
         change: impl Fn(V) -> Result<V, E>,
     ) -> Result<Result<V, Rejection>, E>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
-        let wanted = match self.computation(key, || key.to_owned(), options) {
+        let wanted = match self.computation(key, || key.to_key(), options) {
             Ok(wanted) => wanted,
             Err(rejection) => return Ok(Err(rejection)),
         };
@@ -197,9 +197,9 @@ where
 
     fn fetch_toward<Q>(&self, key: &Q, value: V, is_behind: impl Fn(V) -> bool) -> Option<V>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
-        let wanted = self.computation(key, || key.to_owned(), UpdateOptions::new()).ok()?;
+        let wanted = self.computation(key, || key.to_key(), UpdateOptions::new()).ok()?;
         let mut decide = |number: Option<&V>| {
             let changes = number.is_none_or(|number| is_behind(*number));
             Ok(if changes { Compute::Put(value) } else { Compute::Keep })

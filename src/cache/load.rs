@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
-use crate::base::equivalent::Equivalent;
+use crate::base::equivalent::{Equivalent, ToKey};
 use crate::base::hash::KeyHash;
 use crate::base::load_error::LoadError;
 use crate::expiry::clock::nanoseconds;
@@ -77,7 +77,7 @@ where
     #[inline]
     pub fn get_or_insert_with<Q>(&self, key: &Q, load: impl FnOnce() -> V) -> V
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         let hash = self.hash(key);
         match self.get_current(key, hash) {
@@ -96,7 +96,7 @@ where
         load: impl FnOnce() -> V,
     ) -> V
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         let load = |_: &mut _| Ok::<_, Infallible>(Loaded::Store(load()));
         match self.load_blocking(key, hash, options, Answers::Value, load) {
@@ -144,7 +144,7 @@ where
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
         E: Send + Sync + 'static,
     {
         let hash = self.hash(key);
@@ -178,7 +178,7 @@ where
         load: impl FnOnce() -> Option<V>,
     ) -> Option<V>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
     {
         let loaded = self.try_optionally_get_or_insert_with(key, || Ok::<_, Infallible>(load()));
         match loaded {
@@ -203,7 +203,7 @@ where
         load: impl FnOnce() -> Result<Option<V>, E>,
     ) -> Result<Option<V>, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
         E: Send + Sync + 'static,
     {
         let hash = self.hash(key);
@@ -234,14 +234,14 @@ where
         load: impl FnOnce(&Load<K, V>) -> Result<Loaded<V>, E>,
     ) -> Result<Option<V>, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
         E: Send + Sync + 'static,
     {
         let hash = self.hash(key);
         if let Some(value) = self.get_current(key, hash) {
             return Ok(Some(value));
         }
-        let load = |setup: &mut Setup<K, V>| load(setup.context(key.to_owned()));
+        let load = |setup: &mut Setup<K, V>| load(setup.context(key.to_key()));
         self.load_blocking(key, hash, options, Answers::ValueOrNone, load)
     }
 
@@ -311,7 +311,7 @@ where
         load: impl FnOnce(&mut Setup<K, V>) -> Result<Loaded<V>, E>,
     ) -> Result<Option<V>, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
         E: Send + Sync + 'static,
     {
         let mut flow = Flow::new(self, key, hash, answers, self.deadline_ns(options));

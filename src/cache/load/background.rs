@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::flow::{Flow, LoadStep};
 use super::{Answers, Load, LoadOptions, Loaded};
-use crate::base::equivalent::Equivalent;
+use crate::base::equivalent::ToKey;
 use crate::base::hash::KeyHash;
 use crate::base::load_error::LoadError;
 use crate::base::reentrancy;
@@ -138,7 +138,7 @@ where
         loader: &Loader<K, V, E>,
     ) -> Result<Option<V>, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
         E: Send + Sync + 'static,
     {
         let hash = self.hash(key);
@@ -179,7 +179,7 @@ where
         loader: &Loader<K, V, E>,
     ) -> Result<Option<V>, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
         E: Send + Sync + 'static,
     {
         let hash = self.hash(key);
@@ -216,14 +216,14 @@ where
     /// already.
     pub(crate) fn refresh_bound<Q, E>(&self, key: &Q, loader: &Loader<K, V, E>) -> bool
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + ToKey<K> + ?Sized,
         E: Send + Sync + 'static,
     {
         let hash = self.hash(key);
         let started_ns = self.load_clock_ns();
         let until_ns = started_ns.saturating_add(self.load_timeout_ns());
         let fills = &self.shared.engine.fills;
-        let Role::Leader(mut leader) = fills.join_flight(hash, key.to_owned(), until_ns) else {
+        let Role::Leader(mut leader) = fills.join_flight(hash, key.to_key(), until_ns) else {
             return false;
         };
         let old = {
@@ -290,7 +290,7 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
-    Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    Q: Hash + ToKey<K> + ?Sized,
     E: Send + Sync + 'static,
 {
     fn new(

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::Answers;
-use crate::base::equivalent::Equivalent;
+use crate::base::equivalent::ToKey;
 use crate::base::hash::KeyHash;
 use crate::base::load_error::LoadError;
 use crate::base::reentrancy;
@@ -105,7 +105,7 @@ where
     K: Hash + Eq + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher,
-    Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    Q: Hash + ToKey<K> + ?Sized,
 {
     pub(super) fn new(
         cache: &'c Cache<K, V, S>,
@@ -207,7 +207,7 @@ where
         self.started_ns = now_ns;
         let until_ns = now_ns.saturating_add(self.cache.load_timeout_ns());
         let fills = &self.cache.shared.engine.fills;
-        let mut leader = match fills.join_flight(self.hash, self.key.to_owned(), until_ns) {
+        let mut leader = match fills.join_flight(self.hash, self.key.to_key(), until_ns) {
             Role::Leader(leader) => leader,
             Role::Waiter(_) => {
                 if is_expired {
@@ -284,12 +284,12 @@ where
         let now_ns = self.cache.load_clock_ns();
         self.started_ns = now_ns;
         let until_ns = now_ns.saturating_add(self.cache.load_timeout_ns());
-        match engine.fills.join_flight(self.hash, self.key.to_owned(), until_ns) {
+        match engine.fills.join_flight(self.hash, self.key.to_key(), until_ns) {
             Role::Waiter(waiter) if waiter.is_within_loader() => Some(LoadStep::Reentrant),
             // A thread that is inside user code of a cache waits for no other thread.
             Role::Waiter(_) if !reentrancy::may_wait() => {
                 self.cache.count(Counter::Loads, &reclaim::pin());
-                let key = self.key.to_owned();
+                let key = self.key.to_key();
                 Some(LoadStep::Lead(engine.fills.lead_alone(self.hash, key)))
             }
             Role::Waiter(waiter) => {

@@ -14,7 +14,7 @@ use std::task::{Poll, Waker};
 use super::background::TaskAlarm;
 use super::flow::{Flow, LoadStep};
 use super::{Answers, LoadOptions, Loaded};
-use crate::base::equivalent::Equivalent;
+use crate::base::equivalent::ToKey;
 use crate::base::load_error::LoadError;
 use crate::cache::Cache;
 use crate::engine::flight::{Leader, Running};
@@ -68,7 +68,7 @@ where
         mut load: impl FnMut(&[K]) -> Result<I, E>,
     ) -> Vec<Result<V, LoadError<E>>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
+        Q: Hash + ToKey<K>,
         E: Send + Sync + 'static,
         I: IntoIterator<Item = (K, V)>,
     {
@@ -101,7 +101,7 @@ where
         mut load: impl FnMut(&[K]) -> Result<I, E>,
     ) -> Vec<Result<V, LoadError<E>>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
+        Q: Hash + ToKey<K>,
         E: Send + Sync + 'static,
         I: IntoIterator<Item = (K, Result<V, E>)>,
     {
@@ -116,7 +116,7 @@ where
         mut load: impl FnMut(&[K]) -> Result<I, E>,
     ) -> Vec<Result<V, LoadError<E>>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
+        Q: Hash + ToKey<K>,
         E: Send + Sync + 'static,
         I: IntoIterator<Item = (K, Result<V, E>)>,
     {
@@ -168,7 +168,7 @@ where
         mut load: impl FnMut(Vec<K>) -> F,
     ) -> Vec<Result<V, LoadError<E>>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
+        Q: Hash + ToKey<K>,
         E: Send + Sync + 'static,
         F: Future<Output = Result<I, E>>,
         I: IntoIterator<Item = (K, V)>,
@@ -189,7 +189,7 @@ where
         mut load: impl FnMut(Vec<K>) -> F,
     ) -> Vec<Result<V, LoadError<E>>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
+        Q: Hash + ToKey<K>,
         E: Send + Sync + 'static,
         F: Future<Output = Result<I, E>>,
         I: IntoIterator<Item = (K, Result<V, E>)>,
@@ -255,7 +255,7 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher,
-    Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
+    Q: Hash + ToKey<K>,
     E: Send + Sync + 'static,
 {
     /// Looks all keys up.

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use super::background::TaskAlarm;
 use super::flow::{Flow, LoadStep};
 use super::{Answers, Load, LoadOptions, Loaded, Setup, panic_as_reentrant};
-use crate::base::equivalent::Equivalent;
+use crate::base::equivalent::ToKey;
 use crate::base::load_error::LoadError;
 use crate::cache::Cache;
 use crate::engine::flight::Leader;
@@ -65,7 +65,7 @@ where
         load: F,
     ) -> impl Future<Output = V> + Send + use<'f, K, V, S, Q, F>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + Sync + ?Sized,
+        Q: Hash + ToKey<K> + Sync + ?Sized,
         F: Future<Output = V> + Send + 'f,
     {
         let load = |_: &mut Setup<K, V>| async { Ok::<_, Infallible>(Loaded::Store(load.await)) };
@@ -90,7 +90,7 @@ where
         load: F,
     ) -> impl Future<Output = Result<V, LoadError<E>>> + Send + use<'f, K, V, S, Q, E, F>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + Sync + ?Sized,
+        Q: Hash + ToKey<K> + Sync + ?Sized,
         E: Send + Sync + 'static,
         F: Future<Output = Result<V, E>> + Send + 'f,
     {
@@ -111,7 +111,7 @@ where
         load: F,
     ) -> impl Future<Output = Option<V>> + Send + use<'f, K, V, S, Q, F>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + Sync + ?Sized,
+        Q: Hash + ToKey<K> + Sync + ?Sized,
         F: Future<Output = Option<V>> + Send + 'f,
     {
         let load = |_: &mut Setup<K, V>| async {
@@ -139,7 +139,7 @@ where
         load: F,
     ) -> impl Future<Output = Result<Option<V>, LoadError<E>>> + Send + use<'f, K, V, S, Q, E, F>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + Sync + ?Sized,
+        Q: Hash + ToKey<K> + Sync + ?Sized,
         E: Send + Sync + 'static,
         F: Future<Output = Result<Option<V>, E>> + Send + 'f,
     {
@@ -189,12 +189,12 @@ where
         load: L,
     ) -> impl Future<Output = Result<Option<V>, LoadError<E>>> + Send + use<'f, K, V, S, Q, E, L, F>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + Sync + ?Sized,
+        Q: Hash + ToKey<K> + Sync + ?Sized,
         E: Send + Sync + 'static,
         L: FnOnce(Load<K, V>) -> F + Send + 'f,
         F: Future<Output = Result<Loaded<V>, E>> + Send + 'f,
     {
-        let load = |setup: &mut Setup<K, V>| load(setup.context(key.to_owned()).clone());
+        let load = |setup: &mut Setup<K, V>| load(setup.context(key.to_key()).clone());
         self.load_future(key, options, Answers::ValueOrNone, load, |loaded| loaded)
     }
 
@@ -262,7 +262,7 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher,
-    Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    Q: Hash + ToKey<K> + ?Sized,
     L: FnOnce(&mut Setup<K, V>) -> F,
     F: Future<Output = Result<Loaded<V>, E>>,
     E: Send + Sync + 'static,
@@ -284,7 +284,7 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher,
-    Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    Q: Hash + ToKey<K> + ?Sized,
     L: FnOnce(&mut Setup<K, V>) -> F,
     F: Future<Output = Result<Loaded<V>, E>>,
     E: Send + Sync + 'static,
