@@ -14,6 +14,6 @@ run python3 .ci/checks/replays.py "$output" 4
 
 # The features are those of the whole workspace, as in the step test, which has built the examples.
 run cargo build --workspace --examples
-for example in examples/*.rs; do
+for example in examples/*.rs crates/*/examples/*.rs; do
     run "$target/debug/examples/$(basename "$example" .rs)"
 done
