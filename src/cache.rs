@@ -22,11 +22,11 @@ use crate::task::Background;
 // Rustdoc lists the `impl` blocks of `Cache` in the order of these modules, so it is the order of use.
 mod basics; // `get`, `insert`, and the other methods that most users need
 mod insert; // insertions with options, and the steps that all insertions share
-mod load; // the value of a key, and if it is missing the one that a loader makes
-mod fill; // storing a fetched value, unless its key was changed meanwhile
 mod update; // replacing the value of a key by one that is computed from it
 mod counters; // numbers that many threads add to
 mod entry_api; // `entry`: what a map's entries do, each in one atomic step
+mod load; // the value of a key, and if it is missing the one that a loader makes
+mod fill; // storing a fetched value, unless its key was changed meanwhile
 mod compute; // the steps that updates, counters and entries share
 mod remove; // removing one key
 mod remove_entry; // removing entries and returning what they held

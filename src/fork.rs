@@ -9,9 +9,10 @@
 //! write that another thread has begun stays unfinished in the child: see `docs::limitations`.
 //!
 //! # Order of locks
-//! The maintenance thread's visits; the list of caches; of each cache its bounds, its partitions one after
-//! another, and its shadows; epochs; memory; the maintenance thread's roster; then the locks of ticking
-//! clocks, of alarms and of the pool of loads, by hooks of their own. No thread takes one of these while it holds a later one.
+//! The maintenance thread's visits; the list of caches; of each cache its bounds, its fills, its partitions one
+//! after another, and its shadows; epochs; memory; the maintenance thread's roster; then the locks of ticking
+//! clocks, of alarms and of the pool of loads, by hooks of their own. No thread takes one of these while it
+//! holds a later one.
 //!
 //! This module has `unsafe` code because it keeps lock guards beside the caches that they borrow from.
 
@@ -30,10 +31,12 @@ pub(crate) trait Forked: Send + Sync {
     fn hold(&self) -> Box<dyn Locks + '_>;
 }
 
-/// Lock guards of any type.
-pub(crate) trait Locks {}
-
-impl<T> Locks for T {}
+/// The locks of a cache during a fork. Dropping this releases them.
+pub(crate) trait Locks {
+    /// In the child, corrects what the locks protect for a process that has only the calling thread. Must
+    /// not panic.
+    fn forget_other_threads(&mut self);
+}
 
 /// All living caches, by number.
 static CACHES: Mutex<Caches> = Mutex::new(Caches { all: BTreeMap::new(), last: 0 });
@@ -71,7 +74,7 @@ impl Drop for ForkRegistration {
 /// The locks of one cache.
 struct CacheLocks {
     // Before the cache, because fields are dropped in order.
-    _locks: Box<dyn Locks>,
+    locks: Box<dyn Locks>,
     _cache: Arc<dyn Forked>,
 }
 
@@ -81,7 +84,7 @@ impl CacheLocks {
         // SAFETY: only the lifetime changes. The locks borrow from the cache alone, which `_cache` keeps
         // in its place on the heap, and which is dropped after them.
         let locks = unsafe { std::mem::transmute::<Box<dyn Locks + '_>, Box<dyn Locks>>(locks) };
-        Self { _locks: locks, _cache: cache }
+        Self { locks, _cache: cache }
     }
 }
 
@@ -112,7 +115,7 @@ impl ForkLocks {
     fn release(self) {
         let Self { roster, memory, reclaim, caches, list, visits } = self;
         let mut unlocked = Vec::with_capacity(caches.len());
-        for CacheLocks { _locks: locks, _cache: cache } in caches {
+        for CacheLocks { locks, _cache: cache } in caches {
             drop(locks);
             unlocked.push(cache);
         }
@@ -127,6 +130,7 @@ struct HeldForkLocks(Option<ForkLocks>);
 impl HeldAcrossFork for HeldForkLocks {
     fn forget_other_threads(&mut self) {
         if let Some(held) = &mut self.0 {
+            held.caches.iter_mut().for_each(|cache| cache.locks.forget_other_threads());
             held.roster.forget_thread();
             held.reclaim.forget_other_threads();
         }

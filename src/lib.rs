@@ -1,7 +1,8 @@
 //! A concurrent cache: many threads share it, and a hit takes no lock.
 //!
 //! Keys and values stay in memory up to a bound, by number or by weight; a policy chooses which
-//! entries are evicted. Entries may expire, carry tags by which all of a kind are invalidated at once,
+//! entries are evicted. A missing value is loaded once, however many threads and futures ask for it, and may be
+//! refreshed before it expires or used after. Entries may expire, carry tags by which all of a kind are invalidated at once,
 //! and be saved to a file and loaded after a restart. Evictions, expirations and rejections are
 //! counted and, on request, explained key by key.
 //!
@@ -20,6 +21,7 @@
 //! std::thread::spawn(move || shared.insert(1, "one".to_owned())).join().unwrap();
 //!
 //! assert_eq!(cache.get(&1).as_deref(), Some("one"));
+//! assert_eq!(cache.get_or_insert_with(&2, || "two".to_owned()), "two");
 //! assert_eq!(cache.read(&1, |text| text.len()), Some(3));
 //! assert_eq!(cache.remove(&1).as_deref(), Some("one"));
 //! # Ok::<(), larder::BuildError>(())
@@ -32,6 +34,12 @@
 //! | at most so many bytes, or another unit | [`Builder::max_weight`] with a [`weigher`](Builder::weigher) |
 //! | a value without cloning it | [`Cache::read`]; for several lookups [`Cache::pin`]; else keep `Arc`s as values |
 //! | many keys in one call | [`Cache::get_many`], [`Cache::read_many`], [`Cache::insert_many`], [`Cache::remove_many`]: in a large cache several times as fast as a loop |
+//! | a missing value loaded, once for all who ask | [`Cache::get_or_insert_with`], [`Cache::try_get_or_insert_with`]; with lifetime and tags from the source [`Cache::get_or_load`]; many keys by one query [`Cache::get_many_or_load`] |
+//! | the same from async code | the same verbs with `_async`, under any runtime |
+//! | one loader for all calls, refreshed in the background | [`Builder::build_with_loader`], [`Builder::build_with_async_loader`] |
+//! | old values while a new one is loaded, or if the source fails | [`Builder::refresh_after_write`], [`Builder::stale_while_revalidate`], [`Builder::stale_if_error`] |
+//! | to remember that there is no value | [`Builder::negative_time_to_live`] |
+//! | to store what was fetched by other means, unless the key was changed meanwhile | [`Cache::begin_fill`], [`Cache::complete_fill`] |
 //! | entries that expire | [`Builder::time_to_live`], [`Builder::time_to_idle`], [`Cache::insert_with_ttl`], [`Expiry`] |
 //! | to invalidate all entries of a kind at once | tags: [`Cache::insert_with_tags`], [`Cache::invalidate_tag`]; by a condition [`Cache::invalidate_if`] |
 //! | to be notified of removals | [`Builder::listener`]; before they take effect [`Builder::atomic_listener`] |
@@ -40,14 +48,13 @@
 //! | to know why a key is missing | [`Builder::explain_misses`], [`Cache::explain`] |
 //! | no thread in the background, and runs that give the same results | [`Maintenance::Inline`], with a [`FakeClock`](test::FakeClock) in tests |
 //! | to change a value, or to count, from many threads | [`Cache::update`], [`Cache::entry`], [`Cache::fetch_add`] |
-//! | to fill the cache without storing stale values | [`Cache::begin_fill`], [`Cache::complete_fill`] |
 //! | functions that remember their results | `#[cached]`, with the feature `macros` |
 //! | settings from a file | [`CacheConfig`] with the feature `serde` |
 //! | a warm start | `snapshot`, with the feature of that name |
 //!
 //! All calls are on [`Cache`], all settings on [`Builder`]. [`docs::guide`] has a page for each task,
-//! and tables for those who [come from](docs::guide::coming_from) moka, quick_cache, Caffeine, lru or
-//! cached. [`docs::limitations`] says what the cache does not do, and [`docs::design`] how it works inside.
+//! and tables for those who [come from](docs::guide::coming_from) moka, quick_cache, Caffeine, FusionCache,
+//! cached, lru or a `HashMap`. [`docs::limitations`] says what the cache does not do, and [`docs::design`] how it works inside.
 //!
 //! # Features
 //! None is on by default, and without them the library has three dependencies.

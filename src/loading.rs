@@ -6,6 +6,7 @@ use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 use std::ops::Deref;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::RandomState;
@@ -54,7 +55,15 @@ use crate::config::Builder;
 pub struct LoadingCache<K, V, E, S = RandomState> {
     cache: Cache<K, V, S>,
     loader: Loader<K, V, E>,
+    many: Option<Arc<ManyLoader<K, V, E>>>,
 }
+
+/// A loader of many keys.
+type ManyLoader<K, V, E> = dyn Fn(&[K]) -> ManyLoaded<K, V, E> + Send + Sync;
+/// The same, as a future.
+type AsyncManyLoader<K, V, E> =
+    dyn Fn(Vec<K>) -> Pin<Box<dyn Future<Output = ManyLoaded<K, V, E>> + Send>> + Send + Sync;
+type ManyLoaded<K, V, E> = Result<Vec<(K, V)>, E>;
 
 /// As [`LoadingCache`], with a loader that is a future
 /// ([`Builder::build_with_async_loader`]).
@@ -75,6 +84,7 @@ pub struct LoadingCache<K, V, E, S = RandomState> {
 pub struct AsyncLoadingCache<K, V, E, S = RandomState> {
     cache: Cache<K, V, S>,
     loader: Loader<K, V, E>,
+    many: Option<Arc<AsyncManyLoader<K, V, E>>>,
 }
 
 impl<K, V, S> Builder<K, V, S>
@@ -98,7 +108,7 @@ where
         loader: impl Fn(&K, &Load<K, V>) -> Result<Loaded<V>, E> + Send + Sync + 'static,
     ) -> Result<LoadingCache<K, V, E, S>, BuildError> {
         let loader: Arc<BlockingLoader<K, V, E>> = Arc::new(loader);
-        Ok(LoadingCache { cache: self.build()?, loader: Loader::Blocking(loader) })
+        Ok(LoadingCache { cache: self.build()?, loader: Loader::Blocking(loader), many: None })
     }
 
     /// As [`build_with_loader`](Self::build_with_loader), with a loader that returns a future.
@@ -117,7 +127,7 @@ where
     {
         let loader: Arc<AsyncLoader<K, V, E>> =
             Arc::new(move |key, load| Box::pin(loader(key, load)));
-        Ok(AsyncLoadingCache { cache: self.build()?, loader: Loader::Async(loader) })
+        Ok(AsyncLoadingCache { cache: self.build()?, loader: Loader::Async(loader), many: None })
     }
 }
 
@@ -158,11 +168,41 @@ where
         self.cache.get_or_load_bound(key, &self.loader)
     }
 
-    /// The values of `keys`, in their order; those that are missing are loaded one after another. With a source
-    /// that answers for many keys at once, use [`Cache::get_many_or_load`].
+    /// Lets [`get_many`](Self::get_many) load the keys that are missing by one call of `loader`, which returns
+    /// pairs of keys and values in any order, as in [`Cache::get_many_or_load`]. For this handle and the clones
+    /// that are made of it afterwards.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, Loaded};
+    ///
+    /// fn fetch(ids: &[u64]) -> Result<Vec<(u64, String)>, std::io::Error> {
+    ///     Ok(ids.iter().map(|id| (*id, format!("row {id}"))).collect())
+    /// }
+    /// let rows = Cache::builder()
+    ///     .capacity(1_000)
+    ///     .build_with_loader(|id: &u64, _| {
+    ///         Ok(fetch(&[*id])?.pop().map_or(Loaded::Missing, |(_, row)| Loaded::Store(row)))
+    ///     })?
+    ///     .with_bulk_loader(fetch);
+    /// let many: Result<Vec<String>, _> = rows.get_many(&[1, 2]).into_iter().collect();
+    /// assert_eq!(many.unwrap(), ["row 1", "row 2"]);
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    #[must_use = "the handle without the loader is gone"]
+    pub fn with_bulk_loader(
+        mut self,
+        loader: impl Fn(&[K]) -> Result<Vec<(K, V)>, E> + Send + Sync + 'static,
+    ) -> Self {
+        self.many = Some(Arc::new(loader));
+        self
+    }
+
+    /// The values of `keys`, in their order; those that are missing are loaded by one call of the
+    /// [bulk loader](Self::with_bulk_loader), if there is one, and otherwise one after another.
     ///
     /// # Errors
-    /// Each key has a result of its own, as that of [`get`](Self::get).
+    /// Each key has a result of its own, as that of [`get`](Self::get), without the timeouts.
     ///
     /// # Panics
     /// As `get`.
@@ -170,7 +210,14 @@ where
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
     {
-        keys.iter().map(|key| self.get(key)).collect()
+        let Some(many) = &self.many else {
+            return keys.iter().map(|key| self.get(key)).collect();
+        };
+        let mut refresh = |leader, started_ns, old| {
+            self.cache.spawn_load(leader, started_ns, Some(old), &self.loader);
+        };
+        self.cache
+            .load_many(keys, &mut Some(&mut refresh), |missing| many(missing).map(with_results))
     }
 
     /// Begins to load `key` in the background, whether it is present or not, and returns. False if it is being
@@ -229,6 +276,47 @@ where
         self.cache.get_or_load_bound_async(key, &self.loader).await
     }
 
+    /// As [`LoadingCache::with_bulk_loader`].
+    #[must_use = "the handle without the loader is gone"]
+    pub fn with_bulk_loader<F>(
+        mut self,
+        loader: impl Fn(Vec<K>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Vec<(K, V)>, E>> + Send + 'static,
+    {
+        self.many = Some(Arc::new(move |keys| Box::pin(loader(keys))));
+        self
+    }
+
+    /// As [`LoadingCache::get_many`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there, when polled.
+    pub async fn get_many<Q>(&self, keys: &[Q]) -> Vec<Result<V, LoadError<E>>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
+    {
+        let Some(many) = &self.many else {
+            let mut values = Vec::with_capacity(keys.len());
+            for key in keys {
+                values.push(self.get(key).await);
+            }
+            return values;
+        };
+        let mut refresh = |leader, started_ns, old| {
+            self.cache.spawn_load(leader, started_ns, Some(old), &self.loader);
+        };
+        let load = |missing| {
+            let loading = many(missing);
+            async move { loading.await.map(with_results) }
+        };
+        self.cache.load_many_async(keys, &mut Some(&mut refresh), load).await
+    }
+
     /// As [`LoadingCache::refresh`].
     pub fn refresh<Q>(&self, key: &Q) -> bool
     where
@@ -244,6 +332,10 @@ where
     {
         keys.iter().filter(|key| self.refresh(*key)).count()
     }
+}
+
+fn with_results<K, V, E>(loaded: Vec<(K, V)>) -> impl Iterator<Item = (K, Result<V, E>)> {
+    loaded.into_iter().map(|(key, value)| (key, Ok(value)))
 }
 
 /// What both kinds of loading caches have.
@@ -268,7 +360,11 @@ macro_rules! handle {
 
         impl<K, V, E, S> Clone for $name<K, V, E, S> {
             fn clone(&self) -> Self {
-                Self { cache: self.cache.clone(), loader: self.loader.clone() }
+                Self {
+                    cache: self.cache.clone(),
+                    loader: self.loader.clone(),
+                    many: self.many.clone(),
+                }
             }
         }
 

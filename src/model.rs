@@ -22,6 +22,7 @@ use crate::reclaim::pin;
 use crate::table::{AttemptStage, Cursor, Table};
 
 mod filled;
+mod flying;
 mod governed;
 mod gated;
 mod guarded;
@@ -31,6 +32,7 @@ mod tagged;
 mod timed;
 
 pub use filled::{Begun, Filled};
+pub use flying::{Boarded, Flying};
 pub use gated::{Gated, Victim};
 pub use governed::{Governed, Member};
 pub use guarded::{Guarded, Unlinked};

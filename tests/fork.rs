@@ -9,13 +9,16 @@
 
 mod support;
 
+use std::future::pending;
 use std::io::Write;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use larder::expiry::TickingClock;
-use larder::{Cache, Inserted, Listener, Maintenance, Policy, Removal, ShadowConfig};
+use larder::{Cache, Inserted, Listener, LoadError, Maintenance, Policy, Removal, ShadowConfig};
 
 use support::child::{fork_child, wait_for};
 use support::configs::for_each_config;
@@ -81,6 +84,8 @@ fn both_sides_of_a_fork_go_on_using_the_cache() {
     fork_with_a_ticking_clock();
     fork_amid_readers();
     fork_during_a_visit_that_does_not_end();
+    fork_during_loads();
+    fork_amid_loads();
     #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
     barriers_that_a_sandbox_refuses_are_reported_and_one_thread_needs_none();
 }
@@ -369,6 +374,82 @@ fn fork_during_a_visit_that_does_not_end() {
     forking.remove(&1);
     assert!(is_well.load(Ordering::SeqCst));
     drop(go_on);
+}
+
+/// Another thread is loading a key, and so is the forking one; a future waits.
+fn fork_during_loads() {
+    let cache = Cache::<u64, u64>::new(CAPACITY);
+    let (entered, has_entered) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let cache = &cache;
+        let other = scope.spawn(move || {
+            cache.get_or_insert_with(&1, || {
+                entered.send(()).unwrap();
+                // The sender is dropped once all children are gone.
+                let _ = may_go_on.recv();
+                10
+            })
+        });
+        has_entered.recv().unwrap();
+        let mut waiting = Box::pin(cache.get_or_insert_with_async(&1, async { 11 }));
+        assert_eq!(poll(&mut waiting), Poll::Pending);
+        in_child("a load by another thread", || {
+            assert_eq!(poll(&mut waiting), Poll::Ready(11));
+            assert_eq!(cache.get_or_insert_with(&1, || 12), 11);
+            cache.remove(&1);
+            assert_eq!(cache.get_or_insert_with(&1, || 12), 12);
+        });
+        let value = cache.get_or_insert_with(&2, || {
+            in_child("a load by the thread that forks", || {
+                let nested = cache.try_get_or_insert_with(&2, || Ok::<_, ()>(20));
+                assert_eq!(nested, Err(LoadError::Reentrant));
+                assert_eq!(cache.get_or_insert_with(&1, || 13), 13);
+                assert_eq!(cache.get_or_insert_with(&3, || 30), 30);
+            });
+            20
+        });
+        assert_eq!(value, 20);
+        drop(go_on);
+        assert_eq!(other.join().unwrap(), 10);
+        assert_eq!(poll(&mut waiting), Poll::Ready(10));
+    });
+}
+
+fn poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Poll<T> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Other threads load, wait and abandon loads.
+fn fork_amid_loads() {
+    const KEYS: u64 = 4;
+    let cache = Cache::<u64, u64>::new(CAPACITY);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (cache, is_over) = (&cache, &is_over);
+            scope.spawn(move || {
+                let mut rng = Rng::new(thread);
+                while !is_over.load(Ordering::Relaxed) {
+                    let key = rng.below(KEYS);
+                    let mut abandoned = Box::pin(cache.get_or_insert_with_async(&key, pending()));
+                    let _ = poll(&mut abandoned);
+                    drop(abandoned);
+                    assert_eq!(cache.get_or_insert_with(&key, || key), key);
+                    cache.remove(&rng.below(KEYS));
+                }
+            });
+        }
+        for fork in 0..FORKS {
+            in_child(&format!("fork {fork} amid loads"), || {
+                for key in 0..100 {
+                    assert_eq!(cache.get_or_insert_with(&(key % 10), || key % 10), key % 10);
+                    cache.remove(&(key % 7));
+                }
+            });
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
 }
 
 /// The thread that advances the clock is gone in the child, where another one is started.

@@ -21,8 +21,9 @@ mod support;
 use std::time::Duration;
 
 use larder::test::FakeClock;
-use larder::{Cache, Maintenance};
+use larder::{Cache, Compute, Maintenance};
 
+use support::block_on;
 use support::configs::{Config, for_each_config};
 use support::rng::Rng;
 
@@ -49,7 +50,7 @@ fn mixed(cache: &Cache<u64, Value>, seed: u64) {
     let mut rng = Rng::new(seed);
     for step in 0..STEPS {
         let key = rng.skewed_below(64);
-        match rng.below(24) {
+        match rng.below(28) {
             0..6 => drop(cache.insert(key, value(key, step))),
             6 => drop(cache.insert_if_absent(key, value(key, step))),
             7 | 8 => drop(cache.replace(key, value(key, step))),
@@ -88,6 +89,34 @@ fn mixed(cache: &Cache<u64, Value>, seed: u64) {
             20 => cache.retain(|key, value| (key ^ value[1]) % 4 != 0),
             21 => cache.run_pending(),
             22 => drop(cache.flush()),
+            23 => {
+                let change = |old: &Value| {
+                    check(key, old);
+                    value(key, step)
+                };
+                if let Some(updated) = cache.update(&key, change) {
+                    check(key, &updated);
+                }
+            }
+            24 => {
+                let computed = cache.entry(key).and_compute_with(|old| match old {
+                    Some(old) if old[1] % 3 == 0 => Compute::Remove,
+                    _ => Compute::Put(value(key, step)),
+                });
+                computed.into_value().inspect(|computed| check(key, computed));
+            }
+            25 => {
+                let answer = async |old: Option<Value>| {
+                    old.inspect(|old| check(key, old));
+                    std::thread::yield_now();
+                    Compute::Put(value(key, step))
+                };
+                block_on(cache.entry(key).and_compute_with_async(answer));
+            }
+            26 => {
+                let fill = cache.begin_fill(&key);
+                cache.complete_fill_replacing(fill, value(key, step));
+            }
             _ if step % 8 == 0 => cache.clear(),
             _ => drop(cache.stats()),
         }

@@ -192,7 +192,8 @@ pub struct Stats {
     pub loads: u64,
     /// Loads that ended in an error.
     pub load_failures: u64,
-    /// The sum of the times that loads took, by the cache's clock.
+    /// The sum of the times that loads took, by the cache's clock; a single short load may count as none or as a few
+    /// milliseconds.
     pub load_time: Duration,
     /// Calls that waited for the load of another caller instead of running their own loader.
     pub load_waits: u64,

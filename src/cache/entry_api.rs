@@ -8,14 +8,15 @@ use std::hash::{BuildHasher, Hash};
 
 use super::Cache;
 use super::compute::{Compute, Computed, Effect, cloned};
+use super::load::LoadOptions;
 use super::options::UpdateOptions;
 use crate::RandomState;
 use crate::reclaim;
 
 impl<K, V, S> Cache<K, V, S>
 where
-    K: Hash + Eq + Clone,
-    V: Clone,
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
     S: BuildHasher,
 {
     /// Looks `key` up, to do something that depends on whether it is there.
@@ -142,8 +143,8 @@ struct Selected<'c, K, V, S> {
 
 impl<'c, K, V, S> CacheEntry<'c, K, V, S>
 where
-    K: Hash + Eq + Clone,
-    V: Clone,
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
     S: BuildHasher,
 {
     /// The key that was given to [`Cache::entry`].
@@ -180,13 +181,17 @@ where
     /// assert_eq!(cache.entry("a").or_insert(2), 1);
     /// ```
     pub fn or_insert(self, value: V) -> V {
-        self.or_insert_with(|| value)
+        match self {
+            Self::Occupied(entry) => entry.value,
+            Self::Vacant(VacantEntry { at }) => at.insert_if_absent(value),
+        }
     }
 
     /// As [`or_insert`](Self::or_insert), with the value that `make` returns, which is called only on a vacant
     /// side. It runs under no lock and no pin.
     ///
-    /// Threads that find the key absent at the same time all call theirs.
+    /// One of several threads that find the key absent at the same time calls its own, as in
+    /// [`Cache::get_or_insert_with`], and the others wait for its value.
     ///
     /// # Panics
     /// As `or_insert`, and if `make` does; nothing was stored then.
@@ -202,8 +207,8 @@ where
         match self {
             Self::Occupied(entry) => entry.value,
             Self::Vacant(VacantEntry { at }) => {
-                let value = make(&at.key);
-                at.load(|| value)
+                let key = at.key.clone();
+                at.load(|| make(&key))
             }
         }
     }
@@ -371,8 +376,8 @@ where
 
 impl<K, V, S> OccupiedEntry<'_, K, V, S>
 where
-    K: Hash + Eq + Clone,
-    V: Clone,
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
     S: BuildHasher,
 {
     /// The key that was given to [`Cache::entry`].
@@ -409,8 +414,8 @@ where
 
 impl<K, V, S> VacantEntry<'_, K, V, S>
 where
-    K: Hash + Eq + Clone,
-    V: Clone,
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
     S: BuildHasher,
 {
     /// The key that was given to [`Cache::entry`].
@@ -437,8 +442,8 @@ where
 
 impl<K, V, F, S> ModifyEntry<'_, K, V, F, S>
 where
-    K: Hash + Eq + Clone,
-    V: Clone,
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
     F: FnMut(&V) -> V,
     S: BuildHasher,
 {
@@ -489,14 +494,26 @@ where
 
 impl<K, V, S> Selected<'_, K, V, S>
 where
-    K: Hash + Eq + Clone,
-    V: Clone,
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
     S: BuildHasher,
 {
-    /// Makes the value of a key that was found absent, and stores it if the key is still absent. Returns the
-    /// value that the key has then, or the one that could not be stored.
+    /// Makes the value of a key that was found absent, once for all threads that want it.
     fn load(self, make: impl FnOnce() -> V) -> V {
-        let value = make();
+        let UpdateOptions { ttl, tags, is_unevictable, keeps_lifetime: _ } = self.options;
+        let mut options = LoadOptions::new().tags(tags.unwrap_or_default());
+        if let Some(ttl) = ttl {
+            options = options.ttl(ttl);
+        }
+        if is_unevictable {
+            options = options.unevictable();
+        }
+        self.cache.load_with(&self.key, self.cache.hash(&self.key), options, make)
+    }
+
+    /// Stores `value` if the key is still absent. Returns the value that the key has then, or the one that
+    /// could not be stored.
+    fn insert_if_absent(self, value: V) -> V {
         let computed = self.put(|present| match present {
             Some(_) => Compute::Keep,
             None => Compute::Put(value.clone()),

@@ -102,13 +102,21 @@ where
         self.shared.settings.loading.load_timeout()
     }
 
-    /// Whether the value of a valid entry is to be renewed.
+    /// Whether the value of a valid entry is to be renewed. A call that asks more than once keeps its `random`
+    /// number; with one for each question it would renew a value less often than it is to.
     #[inline]
-    pub(crate) fn freshness(&self, pointer: EntryPtr) -> Freshness {
+    pub(crate) fn freshness(&self, pointer: EntryPtr, random: &mut Option<f64>) -> Freshness {
         match &self.shared.settings.refresh_rule {
             None => Freshness::Fresh,
-            Some(rule) => rule.judge(pointer, &self.shared.engine.timing),
+            Some(rule) => rule.judge(pointer, &self.shared.engine.timing, random),
         }
+    }
+
+    /// Whether [`freshness`](Self::freshness) may say that the value is to be renewed.
+    #[inline]
+    pub(crate) fn may_be_due(&self, pointer: EntryPtr) -> bool {
+        let rule = self.shared.settings.refresh_rule.as_ref();
+        rule.is_some_and(|rule| rule.may_be_due(pointer, &self.shared.engine.timing))
     }
 
     /// Whether a refresh of the key may be tried now: its last one has not failed a moment ago.
@@ -188,7 +196,7 @@ mod tests {
     fn freshness(cache: &Timed, key: u32) -> Freshness {
         let guard = reclaim::pin();
         let (pointer, _) = cache.find(&key, cache.hash(&key), &guard).expect("it is valid");
-        cache.freshness(pointer)
+        cache.freshness(pointer, &mut None)
     }
 
     #[test]
@@ -469,7 +477,8 @@ mod tests {
             pointer.meta().set_load_time(LoadTime::of(load_time));
             clock.advance(100 * SECOND - left);
             let draws = 4000;
-            let due = (0..draws).filter(|_| cache.freshness(pointer) == Freshness::RefreshDue);
+            let due =
+                (0..draws).filter(|_| cache.freshness(pointer, &mut None) == Freshness::RefreshDue);
             f64::from(u32::try_from(due.count()).unwrap()) / f64::from(draws)
         };
         for (left, load_time) in [(50, 0), (0, 0), (99, 1), (20, 1), (4, 1), (1, 1), (20, 8)] {
@@ -500,7 +509,9 @@ mod tests {
             let (pointer, _) = cache.find(&1, cache.hash(&1), &guard).unwrap();
             pointer.meta().set_load_time(LoadTime::of(10 * SECOND));
             clock.advance(95 * SECOND);
-            (0..100).map(|_| cache.freshness(pointer) == Freshness::Fresh).collect::<Vec<_>>()
+            (0..100)
+                .map(|_| cache.freshness(pointer, &mut None) == Freshness::Fresh)
+                .collect::<Vec<_>>()
         };
         let drawn = run();
         assert_eq!(drawn, run());

@@ -29,6 +29,8 @@ use std::time::Duration;
 use super::{Cache, Shared};
 use crate::base::reentrancy::{self, Inside, Patience, Scope};
 use crate::base::sync::{self, AtomicUsize, Backoff, Ordering};
+#[cfg(all(unix, not(larder_loom)))]
+use crate::engine::{fills::HeldFills, flight::Flight};
 use crate::maintainer::Maintained;
 
 const CLOSED: usize = 1;
@@ -193,7 +195,22 @@ where
 {
     fn hold(&self) -> Box<dyn crate::fork::Locks + '_> {
         let bounds = sync::lock_for_fork(&self.settings.bounds);
-        Box::new((self.engine.hold_for_fork(), bounds))
+        let fills = self.engine.fills.hold_for_fork();
+        Box::new(HeldLocks { fills, _others: (self.engine.hold_for_fork(), bounds) })
+    }
+}
+
+/// The locks of a cache during a fork.
+#[cfg(all(unix, not(larder_loom)))]
+struct HeldLocks<'c, K, V, L> {
+    fills: HeldFills<'c, Flight<K, V>>,
+    _others: L,
+}
+
+#[cfg(all(unix, not(larder_loom)))]
+impl<K, V, L> crate::fork::Locks for HeldLocks<'_, K, V, L> {
+    fn forget_other_threads(&mut self) {
+        self.fills.forget_other_threads();
     }
 }
 

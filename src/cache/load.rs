@@ -12,7 +12,6 @@ use super::Cache;
 use crate::base::equivalent::Equivalent;
 use crate::base::hash::KeyHash;
 use crate::base::load_error::LoadError;
-use crate::expiry::Freshness;
 use crate::expiry::clock::nanoseconds;
 use crate::reclaim;
 use crate::task::Parker;
@@ -83,17 +82,24 @@ where
         let hash = self.hash(key);
         match self.get_current(key, hash) {
             Some(value) => value,
-            None => self.load_infallibly(key, hash, load),
+            None => self.load_with(key, hash, LoadOptions::new(), load),
         }
     }
 
+    /// Loads a key that was missing, or waits for its value. The options have no deadline.
     #[inline(never)]
-    fn load_infallibly<Q>(&self, key: &Q, hash: KeyHash, load: impl FnOnce() -> V) -> V
+    pub(super) fn load_with<Q>(
+        &self,
+        key: &Q,
+        hash: KeyHash,
+        options: LoadOptions<'_>,
+        load: impl FnOnce() -> V,
+    ) -> V
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
         let load = |_: &mut _| Ok::<_, Infallible>(Loaded::Store(load()));
-        match self.load_blocking(key, hash, LoadOptions::new(), Answers::Value, load) {
+        match self.load_blocking(key, hash, options, Answers::Value, load) {
             Ok(Some(value)) => value,
             Err(LoadError::Reentrant) => panic_as_reentrant(),
             Ok(None) | Err(_) => unreachable!("without a deadline, a value comes in the end"),
@@ -270,7 +276,7 @@ where
         options.deadline.map_or(u64::MAX, ahead)
     }
 
-    /// A lookup as by `get`. It misses values that have to be renewed too.
+    /// A lookup as by `get`. It misses values that may have to be renewed too.
     #[inline(always)]
     fn get_current<Q>(&self, key: &Q, hash: KeyHash) -> Option<V>
     where
@@ -290,7 +296,7 @@ where
         let guard = reclaim::pin();
         self.lookup(key, hash, &guard)?;
         let (pointer, entry) = self.find(key, hash, &guard)?;
-        let is_due = self.freshness(pointer) == Freshness::RefreshDue && self.may_refresh(hash);
+        let is_due = self.may_be_due(pointer) && self.may_refresh(hash);
         (!is_due).then(|| entry.value.clone())
     }
 

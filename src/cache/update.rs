@@ -29,7 +29,8 @@ where
     /// listener is notified that the old value was [replaced](crate::RemovalCause::Replaced). A new value that
     /// is too heavy, or that a cache of capacity 0 cannot store, removes the old one.
     ///
-    /// `change` runs pinned, like the closure of [`read`](Self::read): keep it short. A longer one can be run
+    /// `change` runs pinned, like the closure of [`read`](Self::read), and so do the weigher and the key's `Clone`:
+    /// keep them short. A longer one can be run
     /// without a pin by [`and_compute_with_async`](crate::CacheEntry::and_compute_with_async). It may use the
     /// cache. If it changes `key` itself, that change takes effect, and `change` is called again with the
     /// result; if it does so each time, the call gives up after some calls and counts a rejection.

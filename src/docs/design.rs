@@ -62,6 +62,26 @@
 //! seldom read stands at the end of the same page of memory. When this was introduced, gets took 9 to
 //! 19 % less time where the entries do not all fit into a cache, and insertions up to 5 % less.
 //!
+//! **Flights.** A call that misses a key registers itself and then runs its loader; another that wants the key
+//! finds the registration and waits. The registry is the one of fills: a value that was fetched is stored only if
+//! the key was not changed since the fetch began, and the question of whether it was is answered under the lock
+//! under which changes announce themselves. So a value never becomes visible and then invalid; an entry is linked
+//! unseen, and confirmed if it may stay. The registry exists from the first miss on, holds only loads that are under
+//! way, and hits never look at it. No lock is held while a loader runs, so a leader is bound to nothing: if it
+//! vanishes, its waiters register anew, and one of them loads with its own loader, which needs no thread to take
+//! over and no state to repair. The same steps serve threads and futures; they differ in how they wait. (The
+//! idea that callers of one key share a call is as old as memcached's leases, Nishtala et al., NSDI 2013, and Go's
+//! singleflight.)
+//!
+//! **Grace.** To use a value after its deadline, it has to be there. The deadline of an entry stays what it was, so
+//! every lookup treats the entry as expired; only the timer that removes it is set later, by the *grace*, and only
+//! loads ask for entries within it. A cache without such a setting pays nothing. When a value is to be renewed
+//! follows from its age, its lifetime, or the time of its last load, which stands in a byte of its metadata.
+//!
+//! **Negative entries.** That a key has no value is kept in a cache of its own, by hash, since an entry has room for
+//! no answer but a value. It is asked only when the lookup of a value has missed, and a change of the key empties
+//! its place by the same rule that makes a load stale.
+//!
 //! **The default policy** is mirrored window-TinyLFU
 //! ([`WindowTinyLfu`](crate::policy::WindowTinyLfu)). A new key enters a small *window*. An entry that
 //! leaves the window without a hit is a *candidate* for the main part, which consists of *probation* and

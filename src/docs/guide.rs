@@ -2,7 +2,7 @@
 //!
 //! | page | for |
 //! |---|---|
-//! | [read_through] | filling the cache from a database without keeping stale values |
+//! | [loading] | filling the cache from a database: one load for all callers, stale values on purpose, futures |
 //! | [expiry] | entries that live for a limited time |
 //! | [tags] | invalidating all entries of a kind at once |
 //! | [weights] | bounding bytes instead of entries |
@@ -12,9 +12,9 @@
 //! | [configuration] | settings from a file |
 //! | [snapshots] | a warm start |
 //! | [testing] | tests that do not sleep and give the same result every time |
-//! | [coming_from] | the same calls in moka, quick_cache, Caffeine, lru and cached |
+//! | [coming_from] | the same calls in moka, quick_cache, Caffeine, FusionCache, cached, lru and `HashMap` |
 //!
-//! The folder `examples` of the repository has a program for most of these, and a small web service.
+//! The folder `examples` of the repository has a program for most of these, and a web service over a database.
 //!
 //! # The first five minutes
 //! A [`Cache`](crate::Cache) is a handle. Clone it, or share a reference, and every thread uses the
@@ -31,6 +31,8 @@
 //! assert_eq!(reader.join().unwrap().as_deref(), Some("hello"));
 //! ```
 //!
+//! - [`get_or_insert_with`](crate::Cache::get_or_insert_with) makes a value if there is none, once for all threads
+//!   that ask at the same time. See [loading].
 //! - A value must be `Clone` for [`get`](crate::Cache::get), which returns a copy. Put large values
 //!   into an `Arc`, or borrow them with [`read`](crate::Cache::read).
 //! - The result of [`insert`](crate::Cache::insert) may be ignored. It says whether the value was
@@ -42,8 +44,9 @@
 //!   With [`Maintenance::Inline`](crate::Maintenance::Inline) there is none: every call does its own
 //!   work, and the bounds hold whenever a call returns.
 //! - Calls do no I/O of their own and wait for other threads only briefly, so you can make them from
-//!   async code. Only your listeners can make them slow: give those that take long an
-//!   [executor](crate::Listener::executor).
+//!   async code. Your own code can make them slow: a listener that takes long needs an
+//!   [executor](crate::Listener::executor), and a loader in async code has to be a future, for which there are
+//!   the verbs with `_async`.
 //!
 //! # A whole program
 //! ```
@@ -60,13 +63,8 @@
 //!         .shadow(ShadowConfig::new())
 //!         .build()?;
 //!
-//!     let load = |path: &str| {
-//!         let fill = pages.begin_fill(&path.to_owned());
-//!         let page = format!("<h1>{path}</h1>"); // from the database
-//!         pages.complete_fill(fill, page.clone());
-//!         page
-//!     };
-//!     let page = |path: &str| pages.get(path).unwrap_or_else(|| load(path));
+//!     let load = |path: &str| format!("<h1>{path}</h1>"); // from the database
+//!     let page = |path: &str| pages.get_or_insert_with(path, || load(path));
 //!     assert_eq!(page("/index"), page("/index"));
 //!
 //!     pages.remove("/index");
@@ -79,7 +77,7 @@
 //! }
 //! ```
 
-pub mod read_through;
+pub mod loading;
 pub mod expiry;
 pub mod tags;
 pub mod weights;

@@ -12,6 +12,8 @@
 //! - A cache has at most 2^32 buckets, and a partition at most 2^32 entries.
 //!
 //! # Cost
+//! - The closure of an [update](crate::Cache::update) may be called several times, because no other thread
+//!   waits for it. A counter that is evicted begins anew; unevictable ones do not.
 //! - With `lru` and `lfu` in background mode, the hits of an entry between two runs of maintenance count
 //!   as one, and some are not recorded because a buffer is full
 //!   ([`Stats::dropped_accesses`](crate::Stats::dropped_accesses)).
@@ -22,6 +24,21 @@
 //! - The first lookup in a bucket that growth has just added initializes it, which writes. In background
 //!   mode the maintenance thread initializes buckets before they are used, and
 //!   [`Cache::reserve`](crate::Cache::reserve) does so at once.
+//!
+//! # Loading
+//! - A loader that runs cannot be stopped, except for a future that is dropped. When the
+//!   [load timeout](crate::Builder::load_timeout) has passed, other callers load the key, so two loaders of one
+//!   key may run at the same time then, as they may after a change of the key has made the first load stale.
+//! - Two loaders that wait for each other's keys wait until the load timeout.
+//! - A call for a key from within its own loader is found out on the same thread, and in the same task while the
+//!   loader polls it. In another thread or task that the loader waits for, it waits until the load timeout.
+//! - A deadline of a call does not end a loader that runs in the calling thread.
+//! - A refresh begins with a call. A value that nobody asks for expires.
+//! - A key that was loaded by a call from within a listener, or from the `Drop` of a value, may be loaded by
+//!   another call at the same time.
+//! - A call with a type of error, or of answer, that does not suit the flight it has waited for loads for itself.
+//! - That a key has no value is not saved in a snapshot.
+//! - The early refresh knows how long a load took to an eighth, and knows nothing of a value that was inserted.
 //!
 //! # Memory
 //! - A thread that is suspended within a call stays pinned. What all caches of the process remove
@@ -48,3 +65,6 @@
 //! ever for what that thread was about to report. A background load that another thread was running at that
 //! moment is lost in the child; loads that wait go on there. A fork from within a listener, or from the drop of a
 //! value, waits for other threads for at most a second.
+//!
+//! A load that another thread was running does not go on in the child, and callers there load anew. A future
+//! that was waiting for that load notices it when it is polled, and is woken at the load timeout at the latest.

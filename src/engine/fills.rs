@@ -53,6 +53,11 @@ use crate::base::sync::{self, AtomicBool, AtomicUsize, Mutex, MutexGuard, Orderi
 /// The number of locks among which open fills are divided.
 const SHARDS: usize = if cfg!(larder_loom) { 1 } else { 32 };
 
+/// The lock of a shard, for the states of its flights. No user code may run before it is dropped.
+pub(super) struct FlightLock<'f, F> {
+    _open: MutexGuard<'f, Vec<FillState<F>>>,
+}
+
 type FillShard<F> = CachePadded<Mutex<Vec<FillState<F>>>>;
 
 /// The open fills of one cache, whose flights are of the type `F`.
@@ -83,8 +88,8 @@ pub(crate) struct OpenFill<F> {
     fills: Arc<Fills<F>>,
     pub(crate) hash: KeyHash,
     number: usize,
-    /// Whether the fill was taken out of its shard when it stored its value.
-    has_stored: AtomicBool,
+    /// Whether the fill was taken out of its shard already.
+    is_closed: AtomicBool,
 }
 
 /// The part of a caller in the flight that it has joined.
@@ -119,6 +124,11 @@ impl<F> Fills<F> {
         let shards = self.shards();
         // Neither the lowest bits, which choose a bucket, nor the highest, which choose a partition.
         &shards[hash.gate(shards.len())]
+    }
+
+    /// Takes the lock under which the states of flights of that hash are changed.
+    pub(super) fn lock(&self, hash: KeyHash) -> FlightLock<'_, F> {
+        FlightLock { _open: sync::lock(self.shard(hash)) }
     }
 
     /// Opens a fill without a flight.
@@ -177,13 +187,20 @@ impl<F> Fills<F> {
             has_own_change: false,
             flight,
         });
-        OpenFill { fills: Arc::clone(self), hash, number, has_stored: AtomicBool::new(false) }
+        OpenFill { fills: Arc::clone(self), hash, number, is_closed: AtomicBool::new(false) }
     }
 
     fn count(&self, fill: OpenFill<F>) -> OpenFill<F> {
         // SeqCst: before the user reads the data behind the value; pairs with the load in `mark`.
         self.open.fetch_add(1, Ordering::SeqCst);
         fill
+    }
+
+    /// Takes all locks, for the time of a fork. No user code runs under one of them.
+    #[cfg(all(unix, not(larder_loom)))]
+    pub(crate) fn hold_for_fork(&self) -> HeldFills<'_, F> {
+        // Allocates the shards, so that no other thread is about to do so when the process forks.
+        HeldFills { shards: self.shards().iter().map(|shard| sync::lock(shard)).collect() }
     }
 
     /// Marks the fill of `flight` as stale: its bound has passed, and no caller joins it any more. Says
@@ -228,6 +245,22 @@ impl<F> Fills<F> {
     }
 }
 
+/// The locks of all fills of a cache, during a fork.
+#[cfg(all(unix, not(larder_loom)))]
+pub(crate) struct HeldFills<'f, F> {
+    shards: Vec<MutexGuard<'f, Vec<FillState<F>>>>,
+}
+
+#[cfg(all(unix, not(larder_loom)))]
+impl<F> HeldFills<'_, F> {
+    /// In the child, lets no caller join a flight unless `is_own` says that its loader runs on this thread.
+    pub(super) fn forget_flights(&mut self, is_own: impl Fn(&F) -> bool) {
+        for open in self.shards.iter_mut().flat_map(|shard| shard.iter_mut()) {
+            open.is_stale |= open.flight.as_ref().is_some_and(|flight| !is_own(flight));
+        }
+    }
+}
+
 impl<F> FillState<F> {
     fn mark(&mut self) {
         self.is_stale = true;
@@ -239,6 +272,10 @@ impl<F> OpenFill<F> {
     /// Whether this is a fill of the cache that owns `fills`.
     pub(crate) fn is_of(&self, fills: &Arc<Fills<F>>) -> bool {
         Arc::ptr_eq(&self.fills, fills)
+    }
+
+    pub(super) fn fills(&self) -> &Arc<Fills<F>> {
+        &self.fills
     }
 
     /// Whether the key may still be filled. It may become stale at once.
@@ -266,11 +303,31 @@ impl<F> OpenFill<F> {
         drop(open);
         if closed.is_some() {
             // Relaxed: only the owner of the fill reads it.
-            self.has_stored.store(true, Ordering::Relaxed);
+            self.is_closed.store(true, Ordering::Relaxed);
         }
         // Drops the flight outside of the lock.
         drop(closed);
         Some(has_stored)
+    }
+
+    /// Takes the fill out of its shard, unless it was when its value was stored: no caller joins its flight
+    /// any more.
+    pub(super) fn close(&self) {
+        // Relaxed: as in `confirm`.
+        if self.is_closed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let mut open = sync::lock(self.fills.shard(self.hash));
+        let own = open.iter().position(|open| open.number == self.number);
+        let closed = own.map(|own| open.swap_remove(own));
+        drop(open);
+        // Drops the flight, perhaps with a key, outside of the lock.
+        drop(closed);
+    }
+
+    /// Takes the lock under which the state of the fill's flight is changed.
+    pub(super) fn lock(&self) -> FlightLock<'_, F> {
+        self.fills.lock(self.hash)
     }
 
     /// For an exclusive fill: takes the lock that keeps it from becoming stale, if it is not stale and no
@@ -329,15 +386,7 @@ impl<F> FreshFill<'_, F> {
 
 impl<F> Drop for OpenFill<F> {
     fn drop(&mut self) {
-        // Relaxed: as in `confirm`.
-        if !self.has_stored.load(Ordering::Relaxed) {
-            let mut open = sync::lock(self.fills.shard(self.hash));
-            let own = open.iter().position(|open| open.number == self.number);
-            let closed = own.map(|own| open.swap_remove(own));
-            drop(open);
-            // Drops the flight, with a key, outside of the lock.
-            drop(closed);
-        }
+        self.close();
         // Release: a change that no longer sees the fill sees what it has stored; pairs with the load in
         // `mark`.
         self.fills.open.fetch_sub(1, Ordering::Release);
@@ -360,7 +409,7 @@ mod tests {
         assert_eq!(first.confirm(|| true), Some(true));
         assert!(second.lock_fresh().is_none());
         assert!(
-            second.confirm(|| false).is_some(),
+            second.confirm(|| true).is_some(),
             "one that is not exclusive is refused only if it is stale"
         );
         assert!(other.lock_fresh().is_some());

@@ -6,6 +6,7 @@
 //! | state | left by | to |
 //! |---|---|---|
 //! | open | the leader, whose loader has returned | ended: a value, nothing, or an error |
+//! | open | the leader, who has found a value in the cache before it would load | ended: unneeded |
 //! | open | the drop of the leader: its loader panicked, or its future was dropped | ended: abandoned |
 //! | open | a waiter that sees the flight's bound pass, or a change of the key | stale: no caller joins any more |
 //! | stale | as open | ended |
@@ -18,15 +19,24 @@
 //!
 //! # Locks and user code
 //! The lock of a flight is held to move a few words. Values are cloned, and wakers are cloned, called and
-//! dropped, outside of it.
+//! dropped, outside of it. It is taken only under the shard's lock of the fills, which also protects the flight
+//! after that has left the shard. So a thread that has taken the locks of all shards knows that no lock of a
+//! flight is held.
+//!
+//! # Forks
+//! A forking thread holds the locks of all shards. In the child, flights whose loader does not run on that
+//! thread are stale, because the thread that would end them may not exist there; if the loader was running on
+//! another thread, they are abandoned. A future that waits in the child sees that when it is polled, and at
+//! the flight's bound at the latest.
 //!
 //! # Re-entrancy
-//! A flight notes which thread runs, or polls, its loader at the moment. A call for its key on that thread
-//! comes from within the loader, and would wait for itself.
+//! A flight notes which thread runs user code for it at the moment: its loader, the drop of that, and what the
+//! storing of its value calls. A call for its key on that thread comes from within, and would wait for itself.
+//! Between two polls of a loader, no thread is noted.
 //!
 //! # Orderings
 //! The lock orders the outcome before the waiters that read it. `runner` is relaxed: a thread compares it with
-//! its own address, which no other thread stores. [`Leader::end`] skips the lock if it has the only reference
+//! its own address, which no other thread stores. `Leader::close` skips the lock if it has the only reference
 //! to the flight: references are made under the shard's lock of the fills, from which the flight was
 //! taken out.
 #![forbid(unsafe_code)]
@@ -36,6 +46,8 @@ use std::ptr;
 use std::sync::Arc;
 use std::task::Waker;
 
+#[cfg(all(unix, not(larder_loom)))]
+use super::fills::HeldFills;
 use super::fills::{Fills, Joined, OpenFill};
 use crate::base::hash::KeyHash;
 use crate::base::panics::contain;
@@ -46,8 +58,9 @@ pub(crate) struct Flight<K, V> {
     pub(crate) key: K,
     /// The cache's time after which waiters give the flight up.
     pub(crate) until_ns: u64,
-    /// The address of a thread-local of the thread that runs the loader at the moment, or 0.
+    /// The address of a thread-local of the thread that runs user code for the flight at the moment, or 0.
     runner: AtomicUsize,
+    /// Locked only under the lock of the shard of the fills.
     state: Mutex<FlightState<V>>,
 }
 
@@ -66,6 +79,9 @@ pub(crate) enum Outcome<V> {
     /// The loader has found that there is no value.
     Missing,
     Failed(SharedError),
+    /// The leader has loaded nothing, because it has found the answer in the cache after it had joined. Each
+    /// waiter looks for itself: some may have come after a change that the leader had not seen.
+    Unneeded,
     /// The leader has vanished.
     Abandoned,
 }
@@ -73,26 +89,29 @@ pub(crate) enum Outcome<V> {
 /// The leader's part of a flight. Dropping it abandons the flight.
 pub(crate) struct Leader<K, V> {
     flight: Arc<Flight<K, V>>,
-    /// Open until the flight ends.
-    fill: Option<OpenFill<Flight<K, V>>>,
+    fill: OpenFill<Flight<K, V>>,
+    /// Whether the waiters, if there are any, have the outcome.
+    has_ended: bool,
+    /// Whether the value takes the place of one that the cache has.
+    is_refreshing: bool,
 }
 
 /// A waiter's part of a flight. Dropping it ends the waiting.
 pub(crate) struct Waiter<K, V> {
+    fills: Arc<Fills<Flight<K, V>>>,
+    hash: KeyHash,
     flight: Arc<Flight<K, V>>,
     /// Its number among the waiters; 0 if it has left no waker yet.
     number: usize,
 }
 
+/// While this exists, the thread runs the loader of a flight.
+pub(crate) struct Running<'l, K, V>(&'l Leader<K, V>);
+
 /// What a caller has to do in the flight of its key.
 pub(crate) enum Role<K, V> {
     Leader(Leader<K, V>),
     Waiter(Waiter<K, V>),
-}
-
-/// While this exists, the thread runs the loader of a flight.
-pub(crate) struct Running<'f> {
-    runner: &'f AtomicUsize,
 }
 
 impl<K: Eq, V> Fills<Flight<K, V>> {
@@ -105,8 +124,10 @@ impl<K: Eq, V> Fills<Flight<K, V>> {
     ) -> Role<K, V> {
         let new = Arc::new(Flight::new(key, until_ns));
         match self.join(hash, &new, |other| other.key == new.key) {
-            Joined::Leader(fill) => Role::Leader(Leader { flight: new, fill: Some(fill) }),
-            Joined::Waiter(flight) => Role::Waiter(Waiter { flight, number: 0 }),
+            Joined::Leader(fill) => Role::Leader(Leader::new(new, fill)),
+            Joined::Waiter(flight) => {
+                Role::Waiter(Waiter { fills: Arc::clone(self), hash, flight, number: 0 })
+            }
         }
     }
 }
@@ -114,8 +135,25 @@ impl<K: Eq, V> Fills<Flight<K, V>> {
 impl<K, V> Fills<Flight<K, V>> {
     /// Leads a flight that no caller joins.
     pub(crate) fn lead_alone(self: &Arc<Self>, hash: KeyHash, key: K) -> Leader<K, V> {
-        let flight = Arc::new(Flight::new(key, u64::MAX));
-        Leader { flight, fill: Some(self.open(hash)) }
+        Leader::new(Arc::new(Flight::new(key, u64::MAX)), self.open(hash))
+    }
+}
+
+#[cfg(all(unix, not(larder_loom)))]
+impl<K, V> HeldFills<'_, Flight<K, V>> {
+    /// In the child, ends what the flights have to do with threads that do not exist there.
+    pub(crate) fn forget_other_threads(&mut self) {
+        self.forget_flights(|flight| {
+            let runner = flight.runner.load(Ordering::Relaxed);
+            if runner == this_thread() {
+                return true;
+            }
+            if runner != 0 {
+                let mut state = sync::lock(&flight.state);
+                state.outcome.get_or_insert_with(|| Arc::new(Outcome::Abandoned));
+            }
+            false
+        });
     }
 }
 
@@ -127,41 +165,72 @@ impl<K, V> Flight<K, V> {
 }
 
 impl<K, V> Leader<K, V> {
+    fn new(flight: Arc<Flight<K, V>>, fill: OpenFill<Flight<K, V>>) -> Self {
+        Self { flight, fill, has_ended: false, is_refreshing: false }
+    }
+
     pub(crate) fn key(&self) -> &K {
         &self.flight.key
     }
 
     /// A waiter's part of this flight, for the caller that lets another thread lead it.
     pub(crate) fn waiter(&self) -> Waiter<K, V> {
-        Waiter { flight: Arc::clone(&self.flight), number: 0 }
+        let fills = Arc::clone(self.fill.fills());
+        Waiter { fills, hash: self.fill.hash, flight: Arc::clone(&self.flight), number: 0 }
     }
 
     /// The fill under which the value is stored.
     pub(crate) fn fill(&self) -> &OpenFill<Flight<K, V>> {
-        self.fill.as_ref().expect("taken only at the end")
+        &self.fill
+    }
+
+    /// Notes that the value is to take the place of one that the cache has.
+    pub(crate) fn set_refreshing(&mut self) {
+        self.is_refreshing = true;
+    }
+
+    pub(crate) fn is_refreshing(&self) -> bool {
+        self.is_refreshing
     }
 
     /// Notes that this thread runs, or polls, the loader, until the result is dropped.
-    pub(crate) fn run(&self) -> Running<'_> {
+    pub(crate) fn run(&self) -> Running<'_, K, V> {
+        self.keep_running();
+        Running(self)
+    }
+
+    /// Notes that this thread runs user code for the flight from now on, which may end the flight.
+    pub(crate) fn keep_running(&self) {
         self.flight.runner.store(this_thread(), Ordering::Relaxed);
-        Running { runner: &self.flight.runner }
+    }
+
+    /// Notes that no thread does, until the loader is polled again.
+    pub(crate) fn pause(&self) {
+        self.flight.runner.store(0, Ordering::Relaxed);
     }
 
     /// Ends the flight: no caller joins it any more, and its waiters go on with the outcome, which is made
-    /// only if there are any.
+    /// only if there are any. If `outcome` panics, the flight is abandoned.
     pub(crate) fn end(mut self, outcome: impl FnOnce() -> Outcome<V>) {
-        self.end_with(outcome);
+        if self.close() {
+            let outcome = outcome();
+            self.publish(outcome);
+        }
     }
 
-    fn end_with(&mut self, outcome: impl FnOnce() -> Outcome<V>) {
-        let Some(fill) = self.fill.take() else { return };
-        // Takes the flight out of the fills, if its value was not stored.
-        drop(fill);
-        if Arc::strong_count(&self.flight) == 1 {
-            return;
-        }
-        let outcome = Arc::new(outcome());
+    /// Takes the flight out of the fills, if its value was not stored. Returns whether it has waiters.
+    fn close(&mut self) -> bool {
+        self.fill.close();
+        let has_waiters = Arc::strong_count(&self.flight) > 1;
+        self.has_ended = !has_waiters;
+        has_waiters
+    }
+
+    fn publish(&mut self, outcome: Outcome<V>) {
+        self.has_ended = true;
+        let outcome = Arc::new(outcome);
         let waiters = {
+            let _lock = self.fill.lock();
             let mut state = sync::lock(&self.flight.state);
             state.outcome = Some(outcome);
             std::mem::take(&mut state.waiters)
@@ -175,13 +244,15 @@ impl<K, V> Leader<K, V> {
 
 impl<K, V> Drop for Leader<K, V> {
     fn drop(&mut self) {
-        self.end_with(|| Outcome::Abandoned);
+        if !self.has_ended && self.close() {
+            self.publish(Outcome::Abandoned);
+        }
     }
 }
 
-impl Drop for Running<'_> {
+impl<K, V> Drop for Running<'_, K, V> {
     fn drop(&mut self) {
-        self.runner.store(0, Ordering::Relaxed);
+        self.0.pause();
     }
 }
 
@@ -191,13 +262,15 @@ impl<K, V> Waiter<K, V> {
         self.flight.until_ns
     }
 
-    /// Whether the call comes from within the loader of the flight.
+    /// Whether the call comes from within the loader of the flight, or from other user code that the flight's
+    /// leader runs.
     pub(crate) fn is_within_loader(&self) -> bool {
         self.flight.runner.load(Ordering::Relaxed) == this_thread()
     }
 
     /// The outcome, if the flight has ended; otherwise leaves `waker` to be woken then.
     pub(crate) fn poll(&mut self, waker: Waker) -> Option<Arc<Outcome<V>>> {
+        let lock = self.fills.lock(self.hash);
         let mut state = sync::lock(&self.flight.state);
         let outcome = state.outcome.clone();
         let unused = if outcome.is_some() {
@@ -211,24 +284,27 @@ impl<K, V> Waiter<K, V> {
             None
         };
         drop(state);
+        drop(lock);
         // User code.
         drop(unused);
         outcome
     }
 
     /// Gives the flight up, whose bound has passed: no caller joins it any more.
-    pub(crate) fn give_up(&self, hash: KeyHash, fills: &Fills<Flight<K, V>>) {
-        fills.give_up(hash, &self.flight);
+    pub(crate) fn give_up(&self) {
+        self.fills.give_up(self.hash, &self.flight);
     }
 }
 
 impl<K, V> Drop for Waiter<K, V> {
     fn drop(&mut self) {
         if self.number != 0 {
+            let lock = self.fills.lock(self.hash);
             let mut state = sync::lock(&self.flight.state);
             let own = state.waiters.iter().position(|own| own.0 == self.number);
             let own = own.map(|own| state.waiters.swap_remove(own));
             drop(state);
+            drop(lock);
             drop(own);
         }
     }

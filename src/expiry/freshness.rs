@@ -63,12 +63,25 @@ impl RefreshRule {
         })
     }
 
-    /// Whether the value of a valid entry is to be renewed now.
-    pub(crate) fn judge(&self, entry: EntryPtr, timing: &Timing) -> Freshness {
+    /// Whether the value of a valid entry is to be renewed now. `random` keeps the random number of one call, so
+    /// that the call comes to the same answer if it asks again.
+    pub(crate) fn judge(
+        &self,
+        entry: EntryPtr,
+        timing: &Timing,
+        random: &mut Option<f64>,
+    ) -> Freshness {
         let span = timing.span(entry);
-        let is_due =
-            has_passed(self.due_ns(span), &timing.time) || self.is_early(span, entry, &timing.time);
+        let is_due = has_passed(self.due_ns(span), &timing.time)
+            || self.may_be_early(span, entry, &timing.time)
+                && self.is_early(span, entry, &timing.time, random);
         if is_due { Freshness::RefreshDue } else { Freshness::Fresh }
+    }
+
+    /// Whether `judge` may say that the value is to be renewed now.
+    pub(crate) fn may_be_due(&self, entry: EntryPtr, timing: &Timing) -> bool {
+        let span = timing.span(entry);
+        has_passed(self.due_ns(span), &timing.time) || self.may_be_early(span, entry, &timing.time)
     }
 
     /// The last time at which the value is not to be renewed for its age; `NEVER` if there is none.
@@ -84,18 +97,27 @@ impl RefreshRule {
         by_age.min(by_share)
     }
 
-    /// Whether XFetch renews the value now.
-    fn is_early(&self, span: Span, entry: EntryPtr, time: &CacheTime) -> bool {
+    /// Whether XFetch renews the value now with some random number. Most hits are too far from the end for any.
+    fn may_be_early(&self, span: Span, entry: EntryPtr, time: &CacheTime) -> bool {
         let Some(beta) = self.beta.filter(|_| span.end_ns != Deadline::NEVER) else { return false };
         let load_ns = entry.meta().load_time().to_ns();
         let earliest_ns = span.end_ns.saturating_sub(scaled(load_ns, -LEAST_LN * beta));
-        // Most hits are too far from the end for any random number.
-        if load_ns == 0 || !has_passed(earliest_ns, time) {
-            return false;
-        }
+        load_ns != 0 && has_passed(earliest_ns, time)
+    }
+
+    /// Whether XFetch renews the value now.
+    fn is_early(
+        &self,
+        span: Span,
+        entry: EntryPtr,
+        time: &CacheTime,
+        random: &mut Option<f64>,
+    ) -> bool {
+        let Some(beta) = self.beta else { return false };
         let now_ns = time.now_ns();
-        let ahead_ns = scaled(load_ns, -self.draw(entry.hash(), now_ns).ln() * beta);
-        now_ns.saturating_add(ahead_ns) >= span.end_ns
+        let random = *random.get_or_insert_with(|| self.draw(entry.hash(), now_ns));
+        let load_ns = entry.meta().load_time().to_ns();
+        now_ns.saturating_add(scaled(load_ns, -random.ln() * beta)) >= span.end_ns
     }
 
     /// A random number above 0 and up to 1.

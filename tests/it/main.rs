@@ -4,7 +4,7 @@
 //! a test here waits for memory to be freed with [`support::flush`], which allows for the pins of
 //! the other tests, and registers no policy. Tests that need a process to themselves are programs
 //! beside this one: `background`, `faults`, `fork`, `fork_inline`, `reclamation`, `registry` and
-//! `sanitize`. So is `verbs`, which the sanitizers run too.
+//! `sanitize`. So are `verbs` and `loads`, which the sanitizers run too.
 
 // Most insertions only prepare a test, which ignores what they return.
 #![allow(clippy::unwrap_used, unused_must_use)]

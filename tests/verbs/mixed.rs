@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use larder::{Cache, Inserted, Maintenance, Rejection};
+use larder::{Cache, Compute, Computed, Inserted, Maintenance, Rejection};
 
 use crate::ROOMY;
+use crate::support::block_on;
 use crate::support::configs::for_each_config;
 use crate::support::rng::{Rng, seeds};
 
@@ -124,7 +125,42 @@ fn random_step(
                 map.remove(&key);
             }
         }
-        65..97 => {
+        65..70 => {
+            let updated = map.get_mut(&key).map(|value| {
+                *value += 3;
+                *value
+            });
+            assert_eq!(cache.update(&key, |value| value + 3), updated, "{}", at());
+        }
+        70..75 => {
+            let expected = *map.entry(key).and_modify(|value| *value += 1).or_insert(step);
+            let modified = cache.entry(key).and_modify(|value| value + 1).or_insert(step);
+            assert_eq!(modified, expected, "{}", at());
+        }
+        75..80 => {
+            let expected = match (map.get(&key).copied(), rng.below(3)) {
+                (None, 0) => Computed::Inserted(step),
+                (None, _) => Computed::StillAbsent,
+                (Some(_), 0) => Computed::Replaced(step),
+                (Some(value), 1) => Computed::Unchanged(value),
+                (Some(value), _) => Computed::Removed(value),
+            };
+            let answer = match expected {
+                Computed::Inserted(value) | Computed::Replaced(value) => Compute::Put(value),
+                Computed::Removed(_) => Compute::Remove,
+                _ => Compute::Keep,
+            };
+            let computed = match rng.below(2) {
+                0 => cache.entry(key).and_compute_with(|_| answer),
+                _ => block_on(cache.entry(key).and_compute_with_async(async |_| answer)),
+            };
+            assert_eq!(computed, expected, "{}", at());
+            match expected.into_value() {
+                Some(value) => map.insert(key, value),
+                None => map.remove(&key),
+            };
+        }
+        80..97 => {
             let expected = map.get(&key).copied();
             assert_eq!(cache.get(&key), expected, "{}", at());
             assert_eq!(cache.peek(&key), expected, "{}", at());

@@ -24,8 +24,11 @@ const OPTIMISTIC_ATTEMPTS: u32 = 8;
 pub(super) enum Optimistic<K, V, R> {
     Done(R),
     /// It goes on by a fill: with this step, which the closure has asked for already, or from the start.
-    ByFill(Option<(OpenFill<Flight<K, V>>, Option<SeenEntry>, Step<K, V>)>),
+    ByFill(Option<AskedStep<K, V>>),
 }
+
+/// A step that a closure has asked for about the entry that it was shown, and the fill that was opened before.
+type AskedStep<K, V> = (OpenFill<Flight<K, V>>, Option<SeenEntry>, Step<K, V>);
 
 /// What optimistic attempts have made and could not use, to be dropped without a guard.
 struct Unused<K, V> {

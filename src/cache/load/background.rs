@@ -98,7 +98,7 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Lets `loader` run in the background, for the flight of `leader`. `old` is the value that it renews.
-    fn spawn_load<E>(
+    pub(crate) fn spawn_load<E>(
         &self,
         leader: Leader<K, V>,
         started_ns: u64,
@@ -220,10 +220,10 @@ where
         E: Send + Sync + 'static,
     {
         let hash = self.hash(key);
-        let started_ns = self.now_ns();
+        let started_ns = self.load_clock_ns();
         let until_ns = started_ns.saturating_add(self.load_timeout_ns());
         let fills = &self.shared.engine.fills;
-        let Role::Leader(leader) = fills.join_flight(hash, key.to_owned(), until_ns) else {
+        let Role::Leader(mut leader) = fills.join_flight(hash, key.to_owned(), until_ns) else {
             return false;
         };
         let old = {
@@ -234,6 +234,7 @@ where
             let stale = || self.find_stale(key, hash, &guard).map(|it| it.entry.value.clone());
             valid.or_else(stale)
         };
+        leader.set_refreshing();
         self.spawn_load(leader, started_ns, old, loader);
         true
     }
@@ -245,13 +246,24 @@ async fn run_async<K: Clone, V, E>(
     load: &Load<K, V>,
     loader: &AsyncLoader<K, V, E>,
 ) -> LoadResult<V, E> {
-    let mut future = {
+    /// Is dropped within the flight.
+    struct Within<'l, K, V, F> {
+        leader: &'l Leader<K, V>,
+        future: F,
+    }
+    impl<K, V, F> Drop for Within<'_, K, V, F> {
+        fn drop(&mut self) {
+            self.leader.keep_running();
+        }
+    }
+    let future = {
         let _running = leader.run();
         loader(load.key().clone(), load.clone())
     };
+    let mut within = Within { leader, future };
     poll_fn(|cx| {
         let _running = leader.run();
-        future.as_mut().poll(cx)
+        within.future.as_mut().poll(cx)
     })
     .await
 }

@@ -25,6 +25,9 @@ use crate::listener::MustNotWait;
 use crate::reclaim;
 use crate::table::AttemptStage;
 
+/// Below this, the load timeout is measured exactly.
+const EXACT_LOAD_TIMEOUT: Duration = Duration::from_secs(2);
+
 impl<K, V, S> Cache<K, V, S>
 where
     K: Hash + Eq,
@@ -46,6 +49,7 @@ where
         V: Clone,
         E: Send + Sync + 'static,
     {
+        leader.keep_running();
         let hash = leader.fill().hash;
         let load_time = self.count_load(hash, started_ns, loaded.is_err());
         let settings = load.map(Load::take_settings).unwrap_or_default();
@@ -67,6 +71,8 @@ where
                 value.clone()
             }
             Ok(Loaded::Missing) => {
+                // First, since to remember the key closes the fill.
+                self.remove_missing(leader.key(), leader.fill());
                 if let Some(missing) = &self.shared.settings.missing {
                     let ttl = settings.ttl.or(options.ttl);
                     missing.store(leader.key().clone(), ttl, leader.fill());
@@ -83,9 +89,9 @@ where
         match self.load_traits(options, settings) {
             Ok(traits) => {
                 let (key, stored) = (leader.key().clone(), value.clone());
-                let stored = self.store_loaded(key, stored, traits, load_time, leader.fill());
+                let stored = self.store_loaded(key, stored, traits, load_time, &leader);
                 self.shared.engine.forget_known(hash);
-                if stored == Inserted::Rejected(Rejection::Stale) {
+                if let Inserted::Rejected(Rejection::Stale | Rejection::Present) = stored {
                     self.count(Counter::LoadsDiscarded, &reclaim::pin());
                 }
             }
@@ -108,14 +114,14 @@ where
 
     /// Counts a load that began at `started_ns`, and returns how long it took.
     fn count_load(&self, hash: KeyHash, started_ns: u64, has_failed: bool) -> Duration {
-        let taken_ns = self.now_ns().saturating_sub(started_ns);
+        let taken_ns = self.load_clock_ns().saturating_sub(started_ns);
         let guard = reclaim::pin();
         self.shared.engine.counters.add(guard.thread(), Counter::LoadTime, taken_ns);
         if has_failed {
             self.count(Counter::LoadFailures, &guard);
-            self.note_failed_refresh(hash);
-        } else {
-            self.note_loaded(hash);
+        }
+        if self.may_use_stale() {
+            if has_failed { self.note_failed_refresh(hash) } else { self.note_loaded(hash) }
         }
         Duration::from_nanos(taken_ns)
     }
@@ -148,6 +154,32 @@ where
         self.renew(pointer, entry, lifetime, load_time, &guard)
     }
 
+    /// Removes the entry whose value was to be renewed, after a loader has found that there is none any more,
+    /// unless the key was changed since the load began. In a thread that must not wait it may stay.
+    fn remove_missing(&self, key: &K, fill: &OpenFill<Flight<K, V>>) {
+        let (engine, hash) = (&self.shared.engine, fill.hash);
+        let _ = engine.attempt_unmarked(hash, &mut Incoming::none(), |change, _, guard| {
+            let Some((old, _)) = engine.table.get(hash, |stored| stored == key, guard) else {
+                return Attempt::Done(());
+            };
+            // After the entry was found: no change of the key has put it there since the load began. An entry
+            // that the listener was notified of has to leave.
+            if !fill.is_fresh() && change.notified().is_none() {
+                return Attempt::Done(());
+            }
+            let cause = || self.cause_now(old, RemovalCause::Explicit);
+            if change.must_notify(old, cause) || !change.reserve(ChangeKind::Remove) {
+                return Attempt::Retry;
+            }
+            if engine.table.remove_entry(old, guard) {
+                self.note_removed(change, old, Absence::Removed, guard);
+            } else {
+                change.cancel();
+            }
+            Attempt::Done(())
+        });
+    }
+
     /// What a loaded value is stored with.
     fn load_traits(
         &self,
@@ -169,8 +201,12 @@ where
         }
     }
 
-    /// Stores a value that was loaded under `fill`, in place of the entry of the key, if there is one, unless
-    /// the key was changed since the fill was opened.
+    /// Stores a value that `leader` has loaded, in place of the entry of the key, if there is one, unless the
+    /// key was changed since the load began.
+    ///
+    /// If the key was missing, and the load does not [refresh](Leader::set_refreshing) it, an entry that is
+    /// valid stays. It was stored by another fill, or by a change that had marked the fills just before this
+    /// one was opened and has changed the table since.
     ///
     /// An absent key is stored as any fill is: unconfirmed at first. An entry is replaced, by one step of
     /// the table, while the lock is held under which fills become stale. That step compares no keys, so no
@@ -181,11 +217,12 @@ where
         value: V,
         traits: Traits,
         load_time: Duration,
-        fill: &OpenFill<Flight<K, V>>,
+        leader: &Leader<K, V>,
     ) -> Inserted {
         if self.is_within_removal() {
             return self.reject(Rejection::WithinListener);
         }
+        let fill = leader.fill();
         let hash = fill.hash;
         let engine = &self.shared.engine;
         let weight = match self.weigh(&key, &value, hash) {
@@ -241,8 +278,13 @@ where
             };
             let entry = engine.table.at(old, guard);
             // Before the listener is notified, as it then has to leave.
-            if !fill.is_fresh() && change.notified().is_none() {
-                return Attempt::Done(StoredLoad::Stale);
+            if change.notified().is_none() {
+                if !fill.is_fresh() {
+                    return Attempt::Done(StoredLoad::Stale);
+                }
+                if !leader.is_refreshing() && self.is_valid(old) {
+                    return Attempt::Done(StoredLoad::Present);
+                }
             }
             if change.must_notify(old, || self.cause_now(old, RemovalCause::Replaced)) {
                 return Attempt::Retry;
@@ -295,6 +337,7 @@ where
         match stored {
             Ok(StoredLoad::Stored(inserted)) => inserted,
             Ok(StoredLoad::Stale) => self.reject(Rejection::Stale),
+            Ok(StoredLoad::Present) => self.reject(Rejection::Present),
             Ok(StoredLoad::Unconfirmed(unconfirmed)) => self.reject_stale(unconfirmed, hash),
             Err(MustNotWait) => self.reject(Rejection::WithinListener),
         }
@@ -310,6 +353,17 @@ where
         self.shared.settings.refresh_rule.is_some() || self.shared.engine.timing.grace.is_some()
     }
 
+    /// The time of the cache, for the beginning and the end of a load: as a cheap reading of the clock has it, if
+    /// a few milliseconds do not matter. Over many loads, the sum of the times between two such readings comes
+    /// out right.
+    pub(super) fn load_clock_ns(&self) -> u64 {
+        let time = &self.shared.engine.timing.time;
+        if self.may_use_stale() || self.load_timeout() < EXACT_LOAD_TIMEOUT {
+            return time.now_ns();
+        }
+        time.around_ns().0
+    }
+
     /// The time of the cache.
     pub(super) fn now_ns(&self) -> u64 {
         self.shared.engine.timing.time.now_ns()
@@ -320,6 +374,7 @@ where
 enum StoredLoad {
     Stored(Inserted),
     Stale,
+    Present,
     /// The fill has become stale: its entry is in the table, but invisible.
     Unconfirmed(EntryPtr),
 }

@@ -13,13 +13,16 @@
 //! | outside | the key has a value by now | done |
 //! | outside | the key has a flight, whose loader makes this call | done, with an error |
 //! | waiting | the flight ends with an answer that the call can take | done |
+//! | waiting | the flight's leader has found a value in the cache | done if the call finds one too, else outside |
 //! | waiting | the flight was abandoned, or ends with an answer that the call cannot take | outside |
 //! | waiting | the flight's bound passes | outside, and the flight is stale |
 //! | waiting | the call's own deadline passes | done, with an error |
 //! | leading, refreshing | the loader returns | done |
 //!
 //! A leader looks for the value once more before it loads: between its lookup and its joining, the flight
-//! before may have stored it.
+//! before may have stored it. What it finds is for itself alone. A change of the key marks flights before it
+//! changes the table, so between the two a flight may begin that is not stale and whose leader finds the old
+//! value; a caller that joins after the change has returned must not get that.
 #![forbid(unsafe_code)]
 
 use std::hash::{BuildHasher, Hash};
@@ -58,6 +61,8 @@ pub(super) struct Flow<'c, K, V, S, Q: ?Sized> {
     pub(super) soft_timeout_ns: u64,
     /// Whether the value that the call refreshes has expired.
     pub(super) is_overdue: bool,
+    /// By which it is decided whether this call renews a value early.
+    random: Option<f64>,
 }
 
 /// What a call has to do next.
@@ -124,6 +129,7 @@ where
             fallback: None,
             soft_timeout_ns: u64::MAX,
             is_overdue: false,
+            random: None,
         }
     }
 
@@ -150,6 +156,10 @@ where
                     }
                     Outcome::Failed(error) => return LoadStep::Failed(Arc::clone(error)),
                     Outcome::Missing => continue,
+                    Outcome::Unneeded => match self.find() {
+                        Some(value) => return LoadStep::Found(value),
+                        None => continue,
+                    },
                     Outcome::Abandoned => {
                         self.is_handed_over = true;
                         continue;
@@ -163,7 +173,7 @@ where
                 return LoadStep::DeadlineExceeded;
             }
             if now_ns >= until_ns {
-                waiter.give_up(self.hash, &self.cache.shared.engine.fills);
+                waiter.give_up();
                 self.waiter = None;
                 self.is_handed_over = true;
                 continue;
@@ -193,11 +203,11 @@ where
             Present::Due(value) => (value, false),
             Present::Overdue(value) => (value, true),
         };
-        let now_ns = self.cache.now_ns();
+        let now_ns = self.cache.load_clock_ns();
         self.started_ns = now_ns;
         let until_ns = now_ns.saturating_add(self.cache.load_timeout_ns());
         let fills = &self.cache.shared.engine.fills;
-        let leader = match fills.join_flight(self.hash, self.key.to_owned(), until_ns) {
+        let mut leader = match fills.join_flight(self.hash, self.key.to_owned(), until_ns) {
             Role::Leader(leader) => leader,
             Role::Waiter(_) => {
                 if is_expired {
@@ -210,7 +220,7 @@ where
             Present::Due(_) | Present::Overdue(_) => {}
             // Another call has refreshed it a moment ago.
             Present::Current(value) => {
-                leader.end(|| Outcome::Value(value.clone()));
+                leader.end(|| Outcome::Unneeded);
                 return Some(LoadStep::Found(value));
             }
             // Its refresh has failed a moment ago.
@@ -229,6 +239,7 @@ where
         self.cache.count(Counter::Loads, &guard);
         self.cache.count(Counter::Refreshes, &guard);
         self.is_overdue = is_expired;
+        leader.set_refreshing();
         Some(LoadStep::Refresh(leader, old))
     }
 
@@ -238,12 +249,12 @@ where
         self.deadline_ns = self.deadline_ns.min(soft_ns);
     }
 
-    fn look(&self) -> Present<V> {
+    fn look(&mut self) -> Present<V> {
         let cache = self.cache;
         let guard = reclaim::pin();
         if let Some((pointer, entry)) = cache.find(self.key, self.hash, &guard) {
             let value = entry.value.clone();
-            let is_due = cache.freshness(pointer) == Freshness::RefreshDue;
+            let is_due = cache.freshness(pointer, &mut self.random) == Freshness::RefreshDue;
             return match is_due && cache.may_refresh(self.hash) {
                 true => Present::Due(value),
                 false => Present::Current(value),
@@ -270,7 +281,7 @@ where
         if self.is_known_missing() {
             return Some(LoadStep::Missing);
         }
-        let now_ns = self.cache.now_ns();
+        let now_ns = self.cache.load_clock_ns();
         self.started_ns = now_ns;
         let until_ns = now_ns.saturating_add(self.cache.load_timeout_ns());
         match engine.fills.join_flight(self.hash, self.key.to_owned(), until_ns) {
@@ -289,17 +300,14 @@ where
                 None
             }
             Role::Leader(leader) => {
-                let found = {
-                    let guard = reclaim::pin();
-                    let found = self.cache.find(self.key, self.hash, &guard);
-                    found.map(|(_, entry)| entry.value.clone())
-                };
-                if let Some(value) = found {
-                    leader.end(|| Outcome::Value(value.clone()));
+                // Keys are compared.
+                leader.keep_running();
+                if let Some(value) = self.find() {
+                    leader.end(|| Outcome::Unneeded);
                     return Some(LoadStep::Found(value));
                 }
                 if self.is_known_missing() {
-                    leader.end(|| Outcome::Missing);
+                    leader.end(|| Outcome::Unneeded);
                     return Some(LoadStep::Missing);
                 }
                 let guard = reclaim::pin();
@@ -307,9 +315,18 @@ where
                 if self.is_handed_over {
                     self.cache.count(Counter::LoadHandovers, &guard);
                 }
+                // Until the loader runs. A call for several keys may ask for one of them twice.
+                leader.pause();
                 Some(LoadStep::Lead(leader))
             }
         }
+    }
+
+    /// The value, if there is one by now.
+    fn find(&self) -> Option<V> {
+        let guard = reclaim::pin();
+        let found = self.cache.find(self.key, self.hash, &guard);
+        found.map(|(_, entry)| entry.value.clone())
     }
 
     /// Whether the call can answer that there is no value, and that is known.

@@ -6,15 +6,18 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 
+use super::background::TaskAlarm;
 use super::flow::{Flow, LoadStep};
 use super::{Answers, LoadOptions, Loaded};
 use crate::base::equivalent::Equivalent;
 use crate::base::load_error::LoadError;
 use crate::cache::Cache;
-use crate::engine::flight::Leader;
+use crate::engine::flight::{Leader, Running};
 use crate::task::Parker;
 
 /// What a loader of many keys has loaded for each of them, or why none of them was loaded.
@@ -102,100 +105,141 @@ where
         E: Send + Sync + 'static,
         I: IntoIterator<Item = (K, Result<V, E>)>,
     {
-        let mut results: Vec<Option<Result<V, LoadError<E>>>> = Vec::with_capacity(keys.len());
-        let mut waiting = Vec::new();
-        for (at, key) in keys.iter().enumerate() {
-            let hash = self.hash(key);
-            let found = self.get_current(key, hash);
-            if found.is_none() {
-                waiting.push((at, Flow::new(self, key, hash, Answers::Value, u64::MAX)));
-            }
-            results.push(found.map(Ok));
-        }
-        let parker = (!waiting.is_empty()).then(Parker::new);
-        while let Some(parker) = parker.as_ref().filter(|_| !waiting.is_empty()) {
-            let mut leading = Vec::new();
-            let mut until_ns = u64::MAX;
-            let mut still_waiting = Vec::with_capacity(waiting.len());
-            for (at, mut flow) in waiting {
-                let result = match flow.step(|| parker.waker()) {
-                    LoadStep::Found(value) => Ok(Some(value)),
-                    LoadStep::Failed(error) => match error.downcast() {
-                        Ok(error) => Err(LoadError::Failed(error)),
-                        // In the next round it leads.
-                        Err(_) => {
-                            until_ns = 0;
-                            still_waiting.push((at, flow));
-                            continue;
-                        }
-                    },
-                    LoadStep::Missing => Err(LoadError::NotLoaded),
-                    LoadStep::Reentrant => Err(LoadError::Reentrant),
-                    LoadStep::DeadlineExceeded => Err(LoadError::DeadlineExceeded),
-                    LoadStep::Wait(flow_until_ns) => {
-                        until_ns = until_ns.min(flow_until_ns);
-                        still_waiting.push((at, flow));
-                        continue;
-                    }
-                    LoadStep::Lead(leader) => {
-                        leading.push(Led { at, leader, flow });
-                        continue;
-                    }
-                    LoadStep::Refresh(leader, old) => {
-                        flow.refreshes(Some(old));
-                        leading.push(Led { at, leader, flow });
-                        continue;
-                    }
-                };
-                results[at] = Some(value_of(flow.answer(result)));
-            }
-            waiting = still_waiting;
-            if !leading.is_empty() {
-                self.load_many(leading, &mut load, &mut results);
-            } else if !waiting.is_empty() {
-                parker.park_until(&self.shared.engine.timing.time, until_ns);
-            }
-        }
-        results.into_iter().map(|result| result.unwrap_or(Err(LoadError::NotLoaded))).collect()
+        self.load_many(keys, &mut None, |missing| load(missing))
     }
 
-    /// Loads the keys that this call leads, and ends their flights.
-    fn load_many<Q, E, I>(
+    /// The values of `keys`. Values that are due are renewed by `refresh`, if it is given, else in this call.
+    pub(crate) fn load_many<Q, E, I>(
         &self,
-        leading: Vec<Led<'_, K, V, S, Q>>,
-        load: &mut impl FnMut(&[K]) -> Result<I, E>,
-        results: &mut [Option<Result<V, LoadError<E>>>],
-    ) where
+        keys: &[Q],
+        refresh: &mut Option<Refresh<'_, K, V>>,
+        mut load: impl FnMut(&[K]) -> Result<I, E>,
+    ) -> Vec<Result<V, LoadError<E>>>
+    where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
         E: Send + Sync + 'static,
         I: IntoIterator<Item = (K, Result<V, E>)>,
     {
-        let keys: Vec<K> = leading.iter().map(|led| led.leader.key().clone()).collect();
-        let loaded = {
-            let _running: Vec<_> = leading.iter().map(|led| led.leader.run()).collect();
-            sort_loaded(&keys, load(&keys))
-        };
-        let (mut loaded, failed) = match loaded {
-            Ok(loaded) => (loaded.into_iter(), None),
-            Err(error) => (Vec::new().into_iter(), Some(Arc::new(error))),
-        };
-        for Led { at, leader, mut flow } in leading {
-            let result = match (loaded.next().flatten(), &failed) {
-                (_, Some(error)) => {
-                    self.fail_load(leader, flow.started_ns, error);
-                    Err(LoadError::Failed(Arc::clone(error)))
+        let mut call = ManyCall::begin(self, keys);
+        if !call.waiting.is_empty() {
+            let parker = Parker::new();
+            loop {
+                match call.round(|| parker.waker(), refresh) {
+                    Round::Done => break,
+                    Round::Wait(until_ns) => {
+                        parker.park_until(&self.shared.engine.timing.time, until_ns);
+                    }
+                    Round::Load(leading) => {
+                        let keys = keys_of(&leading);
+                        let loaded = {
+                            let _running = run_all(&leading);
+                            sort_loaded(&keys, load(&keys))
+                        };
+                        call.complete(leading, loaded);
+                    }
                 }
-                // The leader is dropped: a waiter loads for itself.
-                (None, None) => Err(LoadError::NotLoaded),
-                (Some(loaded), None) => {
-                    let loaded = loaded.map(Loaded::Store);
-                    let options = LoadOptions::new().insert;
-                    self.complete_load(leader, flow.started_ns, options, None, loaded)
-                }
-            };
-            results[at] = Some(value_of(flow.answer(result)));
+            }
         }
+        call.results()
     }
+
+    /// As [`get_many_or_load`](Self::get_many_or_load), for a loader that returns a future, as in
+    /// [`get_or_insert_with_async`](Self::get_or_insert_with_async).
+    ///
+    /// # Errors
+    /// As `get_many_or_load`.
+    ///
+    /// # Panics
+    /// As `get_many_or_load`, when polled.
+    ///
+    /// # Examples
+    /// ```
+    /// # async fn fetch(ids: Vec<u64>) -> Result<Vec<(u64, String)>, std::io::Error> {
+    /// #     Ok(ids.into_iter().map(|id| (id, format!("row {id}"))).collect())
+    /// # }
+    /// # async fn example(cache: larder::Cache<u64, String>) {
+    /// let rows = cache.get_many_or_load_async(&[1, 2, 3], |missing| fetch(missing)).await;
+    /// assert!(rows.iter().all(Result::is_ok));
+    /// # }
+    /// ```
+    pub async fn get_many_or_load_async<Q, E, I, F>(
+        &self,
+        keys: &[Q],
+        mut load: impl FnMut(Vec<K>) -> F,
+    ) -> Vec<Result<V, LoadError<E>>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<I, E>>,
+        I: IntoIterator<Item = (K, V)>,
+    {
+        let with_results = |loaded: I| loaded.into_iter().map(|(key, value)| (key, Ok(value)));
+        self.load_many_async(keys, &mut None, |missing| {
+            let loading = load(missing);
+            async move { loading.await.map(with_results) }
+        })
+        .await
+    }
+
+    /// As [`load_many`](Self::load_many), without blocking the thread.
+    pub(crate) async fn load_many_async<Q, E, I, F>(
+        &self,
+        keys: &[Q],
+        refresh: &mut Option<Refresh<'_, K, V>>,
+        mut load: impl FnMut(Vec<K>) -> F,
+    ) -> Vec<Result<V, LoadError<E>>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
+        E: Send + Sync + 'static,
+        F: Future<Output = Result<I, E>>,
+        I: IntoIterator<Item = (K, Result<V, E>)>,
+    {
+        let mut call = ManyCall::begin(self, keys);
+        let mut alarm = TaskAlarm::default();
+        while !call.waiting.is_empty() {
+            let leading = poll_fn(|cx| match call.round(|| cx.waker().clone(), refresh) {
+                Round::Done => Poll::Ready(None),
+                Round::Load(leading) => Poll::Ready(Some(leading)),
+                Round::Wait(until_ns) => {
+                    alarm.set(self, until_ns, cx);
+                    Poll::Pending
+                }
+            });
+            let Some(leading) = leading.await else { break };
+            let keys = keys_of(&leading);
+            let mut loading = Box::pin({
+                let _running = run_all(&leading);
+                load(keys.clone())
+            });
+            let loaded = poll_fn(|cx| {
+                let _running = run_all(&leading);
+                loading.as_mut().poll(cx)
+            });
+            let loaded = loaded.await;
+            call.complete(leading, sort_loaded(&keys, loaded));
+        }
+        call.results()
+    }
+}
+
+/// Renews a value elsewhere: given the leader's part, when the load has begun, and the old value.
+pub(crate) type Refresh<'r, K, V> = &'r mut (dyn FnMut(Leader<K, V>, u64, V) + Send);
+
+/// One call for many keys on its way.
+struct ManyCall<'c, K, V, S, Q, E> {
+    /// The keys that have no result yet, with the places of their results.
+    waiting: Vec<(usize, Flow<'c, K, V, S, Q>)>,
+    results: Vec<Option<Result<V, LoadError<E>>>>,
+    cache: &'c Cache<K, V, S>,
+}
+
+/// What such a call has to do next.
+enum Round<'c, K, V, S, Q> {
+    Done,
+    /// Load these keys.
+    Load(Vec<Led<'c, K, V, S, Q>>),
+    /// Wait until the waker is used, but not beyond this time of the cache.
+    Wait(u64),
 }
 
 /// A key that the call leads the flight of.
@@ -206,8 +250,126 @@ struct Led<'c, K, V, S, Q> {
     flow: Flow<'c, K, V, S, Q>,
 }
 
+impl<'c, K, V, S, Q, E> ManyCall<'c, K, V, S, Q, E>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher,
+    Q: Hash + Equivalent<K> + ToOwned<Owned = K>,
+    E: Send + Sync + 'static,
+{
+    /// Looks all keys up.
+    fn begin(cache: &'c Cache<K, V, S>, keys: &'c [Q]) -> Self {
+        let mut call = Self { waiting: Vec::new(), results: Vec::new(), cache };
+        call.results.reserve(keys.len());
+        for (at, key) in keys.iter().enumerate() {
+            let hash = cache.hash(key);
+            let found = cache.get_current(key, hash);
+            if found.is_none() {
+                call.waiting.push((at, Flow::new(cache, key, hash, Answers::Value, u64::MAX)));
+            }
+            call.results.push(found.map(Ok));
+        }
+        call
+    }
+
+    /// Takes steps for all keys that have no result yet.
+    fn round(
+        &mut self,
+        waker: impl Fn() -> Waker,
+        refresh: &mut Option<Refresh<'_, K, V>>,
+    ) -> Round<'c, K, V, S, Q> {
+        let mut leading = Vec::new();
+        let mut until_ns = u64::MAX;
+        let waiting = std::mem::take(&mut self.waiting);
+        for (at, mut flow) in waiting {
+            let result = match flow.step(&waker) {
+                LoadStep::Found(value) => Ok(Some(value)),
+                LoadStep::Failed(error) => match error.downcast() {
+                    Ok(error) => Err(LoadError::Failed(error)),
+                    // In the next round it leads.
+                    Err(_) => {
+                        until_ns = 0;
+                        self.waiting.push((at, flow));
+                        continue;
+                    }
+                },
+                LoadStep::Missing => Ok(None),
+                LoadStep::Reentrant => Err(LoadError::Reentrant),
+                LoadStep::DeadlineExceeded => Err(LoadError::DeadlineExceeded),
+                LoadStep::Wait(flow_until_ns) => {
+                    until_ns = until_ns.min(flow_until_ns);
+                    self.waiting.push((at, flow));
+                    continue;
+                }
+                LoadStep::Lead(leader) => {
+                    leading.push(Led { at, leader, flow });
+                    continue;
+                }
+                LoadStep::Refresh(leader, old) => match refresh {
+                    Some(refresh) => {
+                        refresh(leader, flow.started_ns, old.clone());
+                        Ok(Some(flow.use_old(old)))
+                    }
+                    None => {
+                        flow.refreshes(Some(old));
+                        leading.push(Led { at, leader, flow });
+                        continue;
+                    }
+                },
+            };
+            self.results[at] = Some(value_of(flow.answer(result)));
+        }
+        if !leading.is_empty() {
+            Round::Load(leading)
+        } else if self.waiting.is_empty() {
+            Round::Done
+        } else {
+            Round::Wait(until_ns)
+        }
+    }
+
+    /// Ends the flights of the keys that the call has led.
+    fn complete(&mut self, leading: Vec<Led<'c, K, V, S, Q>>, loaded: LoadedMany<V, E>) {
+        let (mut loaded, failed) = match loaded {
+            Ok(loaded) => (loaded.into_iter(), None),
+            Err(error) => (Vec::new().into_iter(), Some(Arc::new(error))),
+        };
+        for Led { at, leader, mut flow } in leading {
+            let result = match (loaded.next().flatten(), &failed) {
+                (_, Some(error)) => {
+                    self.cache.fail_load(leader, flow.started_ns, error);
+                    Err(LoadError::Failed(Arc::clone(error)))
+                }
+                // The leader is dropped: a waiter loads for itself.
+                (None, None) => Err(LoadError::NotLoaded),
+                (Some(loaded), None) => {
+                    let loaded = loaded.map(Loaded::Store);
+                    let options = LoadOptions::new().insert;
+                    self.cache.complete_load(leader, flow.started_ns, options, None, loaded)
+                }
+            };
+            self.results[at] = Some(value_of(flow.answer(result)));
+        }
+    }
+
+    fn results(self) -> Vec<Result<V, LoadError<E>>> {
+        let no_result = || Err(LoadError::NotLoaded);
+        self.results.into_iter().map(|result| result.unwrap_or_else(no_result)).collect()
+    }
+}
+
 fn value_of<V, E>(result: Result<Option<V>, LoadError<E>>) -> Result<V, LoadError<E>> {
     result?.ok_or(LoadError::NotLoaded)
+}
+
+fn keys_of<K: Clone, V, S, Q>(leading: &[Led<'_, K, V, S, Q>]) -> Vec<K> {
+    leading.iter().map(|led| led.leader.key().clone()).collect()
+}
+
+/// Notes that this thread runs, or polls, the loader of all of them, until the result is dropped.
+fn run_all<'l, K, V, S, Q>(leading: &'l [Led<'_, K, V, S, Q>]) -> Vec<Running<'l, K, V>> {
+    leading.iter().map(|led| led.leader.run()).collect()
 }
 
 /// What was loaded for each of `keys`, in their order. Calls the loader's iterator, which is user code.

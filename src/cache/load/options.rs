@@ -42,8 +42,8 @@ pub enum Loaded<V> {
     Reject(V),
     /// The [stale value](Load::stale) is still right: it is stored anew, with a new lifetime, and returned.
     NotModified,
-    /// There is no value for the key: the callers get `None`, and with a
-    /// [negative time to live](crate::Builder::negative_time_to_live) the cache remembers that.
+    /// There is no value for the key, or none any more: the callers get `None`, a value that was to be renewed is
+    /// removed, and with a [negative time to live](crate::Builder::negative_time_to_live) the cache remembers that.
     Missing,
 }
 

@@ -224,8 +224,10 @@ struct LoadFuture<'f, K, V, S, Q: ?Sized, L, F, E, R> {
     load: Option<L>,
     answer: fn(Result<Option<V>, LoadError<E>>) -> R,
     /// From the miss on. Before that, and for a hit, nothing is allocated.
-    missed: Option<Box<Missed<'f, K, V, S, Q, F>>>,
+    missed: Option<BoxedMiss<'f, K, V, S, Q, F>>,
 }
+
+type BoxedMiss<'f, K, V, S, Q, F> = Box<Missed<'f, K, V, S, Q, F>>;
 
 /// A call that has missed its key.
 struct Missed<'f, K, V, S, Q: ?Sized, F> {
@@ -233,6 +235,15 @@ struct Missed<'f, K, V, S, Q: ?Sized, F> {
     deadline_ns: u64,
     alarm: TaskAlarm,
     loading: Option<Loading<K, V, F>>,
+}
+
+impl<K, V, S, Q: ?Sized, F> Drop for Missed<'_, K, V, S, Q, F> {
+    fn drop(&mut self) {
+        if let Some(loading) = &self.loading {
+            // The loader's future is dropped while the flight is still open.
+            loading.leader.keep_running();
+        }
+    }
 }
 
 /// A load that the call leads.
@@ -302,11 +313,9 @@ where
     ) -> Poll<Result<Option<V>, LoadError<E>>> {
         loop {
             if let Some(mut loading) = missed.loading.take() {
-                let polled = {
-                    let _running = loading.leader.run();
-                    loading.future.as_mut().poll(cx)
-                };
-                if let Poll::Ready(loaded) = polled {
+                // Until it is known that the future waits: also if it panics, and while it is dropped.
+                loading.leader.keep_running();
+                if let Poll::Ready(loaded) = loading.future.as_mut().poll(cx) {
                     let Loading { future, leader, context } = loading;
                     drop(future);
                     let started_ns = missed.flow.started_ns;
@@ -317,6 +326,7 @@ where
                     return Poll::Ready(missed.flow.answer(result));
                 }
                 if missed.deadline_ns == u64::MAX {
+                    loading.leader.pause();
                     missed.loading = Some(loading);
                     self.missed = Some(missed);
                     return Poll::Pending;
@@ -325,6 +335,7 @@ where
                     drop(loading);
                     return self.done(&mut missed, Err(LoadError::DeadlineExceeded));
                 }
+                loading.leader.pause();
                 missed.loading = Some(loading);
                 let until_ns = missed.deadline_ns;
                 return self.wait(missed, until_ns, cx);

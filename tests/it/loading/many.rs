@@ -1,9 +1,14 @@
 //! Loading many keys by one call of a loader.
 
-use std::sync::Barrier;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use larder::{Cache, LoadError};
+use larder::test::FakeClock;
+use larder::{Cache, LoadError, LoadTask, Loaded as Answer};
 
 type Loaded = Result<u64, LoadError<String>>;
 
@@ -98,4 +103,56 @@ fn a_key_whose_loader_makes_the_call_is_an_error_and_the_others_are_loaded() {
         10
     });
     assert_eq!((value, cache.get(&2)), (10, Some(20)));
+}
+
+#[test]
+fn futures_load_many_keys_and_wait_for_the_loads_of_others() {
+    let cache: Cache<u64, u64> = Cache::new(100);
+    let mut is_open = false;
+    let mut other = pin!(cache.get_or_insert_with_async(
+        &2,
+        poll_fn(|_| match std::mem::replace(&mut is_open, true) {
+            true => Poll::Ready(20),
+            false => Poll::Pending,
+        })
+    ));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(other.as_mut().poll(&mut context).is_pending());
+    let mut many = pin!(cache.get_many_or_load_async(&[1, 2, 3], |missing| async move {
+        assert_eq!(missing, [1, 3]);
+        Ok::<_, String>(vec![(3, 30), (1, 10)])
+    }));
+    assert!(many.as_mut().poll(&mut context).is_pending());
+    assert_eq!(cache.get(&3), Some(30), "its own keys come first");
+    assert_eq!(other.as_mut().poll(&mut context), Poll::Ready(20));
+    let Poll::Ready(values) = many.as_mut().poll(&mut context) else {
+        panic!("all keys are there");
+    };
+    assert_eq!(values, [10, 20, 30].map(Ok));
+}
+
+#[test]
+fn a_bulk_loader_serves_the_misses_and_the_loader_the_refreshes() {
+    let clock = FakeClock::new();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let bulk = Arc::clone(&asked);
+    let cache = Cache::builder()
+        .capacity(100)
+        .clock(clock.clone())
+        .time_to_live(Duration::from_secs(100))
+        .refresh_after_write(Duration::from_secs(10))
+        .load_executor(LoadTask::run)
+        .build_with_loader(|key: &u64, _| Ok::<_, String>(Answer::Store(key + 1)))
+        .unwrap()
+        .with_bulk_loader(move |missing: &[u64]| {
+            bulk.lock().unwrap().push(missing.to_vec());
+            Ok(missing.iter().map(|key| (*key, key * 10)).collect())
+        });
+    assert_eq!(cache.get_many(&[1, 2]), [10, 20].map(Ok));
+    assert_eq!(cache.clone().get_many(&[1, 2, 3]), [10, 20, 30].map(Ok));
+    assert_eq!(*asked.lock().unwrap(), [vec![1, 2], vec![3]]);
+    clock.advance(Duration::from_secs(11));
+    assert_eq!(cache.get_many(&[1, 2]), [10, 20].map(Ok), "old values are served");
+    assert_eq!(cache.get_many(&[1, 2]), [2, 3].map(Ok));
+    assert_eq!(asked.lock().unwrap().len(), 2);
 }

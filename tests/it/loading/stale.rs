@@ -211,3 +211,64 @@ fn a_closure_renews_in_its_own_call() {
     let failed = cache.try_get_or_insert_with(&1, || Err::<u64, _>("down".to_owned()));
     assert_eq!((failed, cache.stats().stale_hits), (Ok(2), 1));
 }
+
+#[test]
+fn a_value_that_is_gone_at_the_source_is_not_served_any_more() {
+    let clock = FakeClock::new();
+    let builder = || builder(&clock).negative_time_to_live(5 * SECOND);
+    for (builder, after) in [
+        (builder().refresh_after_write(10 * SECOND), 11 * SECOND),
+        (builder().stale_while_revalidate(50 * SECOND), 101 * SECOND),
+        (builder().stale_if_error(50 * SECOND), 101 * SECOND),
+        (builder().stale_if_error(50 * SECOND).atomic_listener(|_| {}), 101 * SECOND),
+    ] {
+        let cache = builder.build().unwrap();
+        cache.insert(1, 10);
+        clock.advance(after);
+        assert_eq!(cache.optionally_get_or_insert_with(&1, || None), None);
+        assert_eq!(cache.optionally_get_or_insert_with(&1, || Some(11)), None, "it is remembered");
+        assert_eq!((cache.get(&1), cache.len(), cache.stats().loads), (None, 0, 1));
+        clock.advance(6 * SECOND);
+        assert_eq!(cache.optionally_get_or_insert_with(&1, || Some(11)), Some(11));
+        // A change during the load wins.
+        clock.advance(after);
+        let gone = cache.optionally_get_or_insert_with(&1, || {
+            cache.insert(1, 12);
+            None
+        });
+        assert_eq!((gone, cache.get(&1), cache.is_known_missing(&1)), (None, Some(12), false));
+        cache.validate();
+    }
+    // In the background.
+    let (executor, tasks) = manual();
+    let (cache, source) = loading(builder().load_executor(executor));
+    assert_eq!(cache.get(&1), Ok(1));
+    source.lock().unwrap().0 = Ok(Loaded::Missing);
+    assert!(cache.refresh(&1));
+    assert_eq!(cache.get(&1), Ok(1));
+    tasks.try_recv().unwrap().run();
+    assert_eq!((cache.get(&1), cache.get_optional(&1)), (Err(LoadError::NotLoaded), Ok(None)));
+    assert_eq!(source.lock().unwrap().1, 2);
+}
+
+#[test]
+fn calls_renew_a_value_early_with_the_probability_of_xfetch() {
+    let clock = FakeClock::new();
+    let hasher = larder::RandomState::with_seeds(1, 2, 3, 4);
+    let cache = builder(&clock).early_refresh(1.0).hasher(hasher).build().unwrap();
+    let (mut renewed, rounds) = (0, 4000);
+    for key in 0..rounds {
+        let load = || {
+            clock.advance(8 * SECOND);
+            1
+        };
+        cache.get_or_insert_with(&key, load);
+        clock.advance(92 * SECOND);
+        cache.get_or_insert_with(&key, || {
+            renewed += 1;
+            2
+        });
+    }
+    let (share, expected) = (f64::from(renewed) / rounds as f64, (-1.0_f64).exp());
+    assert!((share - expected).abs() < 0.03, "{share} instead of {expected}");
+}

@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::hash::{Hash, Hasher};
 use std::pin::{Pin, pin};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use larder::{Cache, Compute, Computed, Inserted, Maintenance, Rejection, Removal};
@@ -137,6 +138,56 @@ fn a_computation_that_is_overtaken_is_asked_again() {
     assert!(step(5).is_pending());
     cache.insert(2, 5);
     assert_eq!(step(5), Poll::Ready(Computed::Inserted(1)));
+}
+
+/// An insertion that has announced itself before the computation began, and takes effect after it has
+/// read the value, is noticed by the entry that it leaves.
+#[test]
+fn a_change_that_was_under_way_when_the_value_was_read_is_not_undone() {
+    thread_local! {
+        static PAUSES: Cell<bool> = const { Cell::new(false) };
+    }
+    static MEETING: Barrier = Barrier::new(2);
+
+    #[derive(Clone, Debug, Eq)]
+    struct Pausing;
+    impl Hash for Pausing {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            0.hash(state);
+        }
+    }
+    impl PartialEq for Pausing {
+        fn eq(&self, _: &Self) -> bool {
+            if PAUSES.replace(false) {
+                MEETING.wait();
+                MEETING.wait();
+            }
+            true
+        }
+    }
+
+    let cache = Cache::<Pausing, u64>::new(100);
+    cache.insert(Pausing, 10);
+    let calls = Cell::new(0);
+    let mut computing = pin!(cache.entry(Pausing).and_compute_with_async(async |n| {
+        calls.set(calls.get() + 1);
+        yields(1).await;
+        Compute::Put(n.unwrap_or(0) + 1)
+    }));
+    std::thread::scope(|scope| {
+        let inserting = scope.spawn(|| {
+            PAUSES.set(true);
+            assert_eq!(cache.insert(Pausing, 20), Inserted::Replaced);
+        });
+        MEETING.wait();
+        assert!(poll(computing.as_mut()).is_pending());
+        MEETING.wait();
+        inserting.join().unwrap();
+    });
+    assert_eq!(cache.get(&Pausing), Some(20));
+    assert!(poll(computing.as_mut()).is_pending(), "the insertion was not noticed");
+    assert_eq!(poll(computing.as_mut()), Poll::Ready(Computed::Replaced(21)));
+    assert_eq!(calls.get(), 2);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use larder::test::FakeClock;
 use larder::{
-    Builder, Cache, Compute, Computed, Expiry, InsertOptions, Inserted, Listener, Maintenance,
-    Rejection, Removal, RemovalCause, UpdateOptions,
+    Builder, Cache, Clock, Compute, Computed, Expiry, InsertOptions, Inserted, Listener,
+    Maintenance, Rejection, Removal, RemovalCause, UpdateOptions,
 };
 
 use crate::support::configs::for_each_config;
@@ -198,6 +198,61 @@ fn a_changed_value_keeps_tags_and_place_and_begins_its_lifetime_by_the_rules_of_
     assert_eq!(left(&cache), Some(seconds(5)), "the limit of the first insertion");
     clock.advance(seconds(6));
     assert_eq!(cache.update(&1, add), None);
+}
+
+/// A clock that stands still, and calls a hook at one of its readings.
+#[derive(Default)]
+struct Hooked {
+    /// The readings left before the hook is called.
+    countdown: Mutex<Option<u32>>,
+    cache: OnceLock<Cache<u32, u64>>,
+}
+
+impl Clock for &'static Hooked {
+    fn now_ns(&self) -> u64 {
+        let is_due = {
+            let mut countdown = self.countdown.lock().unwrap();
+            let is_due = *countdown == Some(0);
+            *countdown = countdown.and_then(|left| left.checked_sub(1));
+            is_due
+        };
+        if is_due {
+            let expire_later = || {
+                let hour = Some(Duration::from_secs(3600));
+                assert!(self.cache.get().unwrap().expire_after(&1, hour));
+            };
+            std::thread::scope(|scope| scope.spawn(expire_later).join().unwrap());
+        }
+        1_000_000_000
+    }
+}
+
+#[test]
+fn a_lifetime_that_is_changed_during_an_update_is_not_lost() {
+    let mut hooks = 0;
+    for is_idle in [false, true] {
+        for countdown in 0..8 {
+            let clock: &'static Hooked = Box::leak(Box::default());
+            let builder = inline().clock(clock);
+            let builder =
+                if is_idle { builder.time_to_idle(Duration::from_secs(7200)) } else { builder };
+            let cache = builder.build().unwrap();
+            assert!(clock.cache.set(cache.clone()).is_ok());
+            cache.insert_with_ttl(1, 1, Duration::from_secs(60));
+            let keep = UpdateOptions::new().keep_lifetime();
+            let updated = cache.update_with(&1, keep, |n| {
+                *clock.countdown.lock().unwrap() = Some(countdown);
+                n + 1
+            });
+            assert_eq!(updated, Ok(Some(2)));
+            let is_called = clock.countdown.lock().unwrap().take().is_none();
+            hooks += u32::from(is_called);
+            let expected = Duration::from_secs(if is_called { 3600 } else { 60 });
+            let left = cache.inspect(&1).unwrap().expires_in;
+            assert_eq!(left, Some(expected), "after {countdown} readings, idle: {is_idle}");
+        }
+    }
+    assert!(hooks >= 4, "{hooks}: the clock was hardly read");
 }
 
 #[test]

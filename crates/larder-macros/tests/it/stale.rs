@@ -86,6 +86,7 @@ fn an_expired_value_is_returned_while_one_call_computes_it_anew() {
         builder = |builder| on(builder, &CLOCK),
     )]
     async fn fetch(id: u64, gate: &Gate) -> usize {
+        assert_eq!(id, 1);
         RUNS.add();
         gate.wait().await;
         RUNS.count()
