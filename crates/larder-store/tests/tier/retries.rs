@@ -147,9 +147,13 @@ fn batches_are_halved_by_failures_and_doubled_by_successes() {
     within_a_minute(|| {
         let store = Faulty::new();
         store.fail_writes(&[Fault::Transient; 4]);
+        // Until all writes are queued.
+        store.block_writes();
         let tier =
             behind(&store, settings().delay(Duration::MAX).batch_entries(8).max_entries(100));
         tier.insert_many((0..40).map(|key| (key, key))).unwrap();
+        store.wait_for_blocked(1);
+        store.release();
         tier.flush().unwrap();
         let sizes: Vec<_> = store.attempts().iter().map(Vec::len).collect();
         // The first four fail; of the writes that they had, none had failed three times.
