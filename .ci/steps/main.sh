@@ -15,6 +15,6 @@ run python3 .ci/checks/replays.py "$output" 4
 # The features are those of the whole workspace, as in the step test, which has built the examples, and which
 # runs examples/service: that is a crate with a test of its own.
 run cargo build --workspace --examples
-for example in examples/*.rs; do
+for example in examples/*.rs crates/*/examples/*.rs; do
     run "$target/debug/examples/$(basename "$example" .rs)"
 done

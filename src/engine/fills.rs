@@ -23,7 +23,9 @@
 //! A fill that replaces what it finds, an exclusive one, must also notice that another fill of its key has
 //! completed. So a fill that completes marks the other open fills of its hash as overtaken, which only an
 //! exclusive one heeds. An exclusive fill changes the table by one compare-and-swap under the lock
-//! ([`OpenFill::lock_fresh`]), so no lookup ever sees a value of it that is refused.
+//! ([`OpenFill::lock_fresh`]), so no lookup ever sees a value of it that is refused. It is a change itself: its
+//! value may be one that its user has written elsewhere, and a load that is under way may have read the
+//! value before. So it marks the other open fills as stale.
 //!
 //! # Telling an entry by its address
 //! An exclusive fill may replace exactly the entry that its user has read, though it holds no pin meanwhile:
@@ -375,12 +377,7 @@ pub(crate) struct FreshFill<'f, F> {
 }
 
 impl<F> FreshFill<'_, F> {
-    /// Notes that the fill has taken effect as a fill: no other exclusive one of its hash may do so now.
-    pub(crate) fn note_completed(mut self) {
-        self.fill.overtake_others(&mut self.open);
-    }
-
-    /// Notes that the fill has taken effect as a change of the key, which makes all others stale.
+    /// Notes that the fill has taken effect, as a change of the key, which makes all others stale.
     pub(crate) fn note_changed(mut self) {
         let others = self.open.iter_mut().filter(|other| self.fill.has_other(other));
         others.for_each(FillState::mark);
@@ -409,14 +406,13 @@ mod tests {
         let (fills, hash): (Arc<Fills<()>>, _) = (Fills::new(), hash(1));
         let (first, second, other) =
             (fills.open(hash), fills.open(hash), fills.open(KeyHash::from_raw(2)));
-        first.lock_fresh().expect("nothing has changed").note_completed();
-        assert!(first.lock_fresh().is_some(), "a fill overtook itself");
+        assert_eq!(first.confirm(|| true), Some(true));
         assert!(second.lock_fresh().is_none());
         assert!(
             second.confirm(|| true).is_some(),
             "one that is not exclusive is refused only if it is stale"
         );
-        assert!(first.lock_fresh().is_none() && other.lock_fresh().is_some());
+        assert!(other.lock_fresh().is_some());
         let third = fills.open(hash);
         third.lock_fresh().expect("it was opened since").note_changed();
         assert!(second.confirm(|| unreachable!()).is_none(), "a change makes every fill stale");

@@ -66,7 +66,7 @@ impl Filled {
             };
             match stored {
                 Ok(stored) => {
-                    fresh.note_completed();
+                    fresh.note_changed();
                     self.keep.keep(stored);
                     return Some(was_visible);
                 }

@@ -174,7 +174,7 @@ where
                 if !engine.table.remove_entry(old, guard) {
                     return outdated();
                 }
-                self.note_effect(fresh, expected, hash);
+                self.note_effect(fresh, hash);
                 let cause = self.note_removed(change, old, Absence::Removed, guard);
                 return Attempt::Done(match (rejection, cause) {
                     (Some(_), _) => Concluded::RemovedRejected,
@@ -187,7 +187,7 @@ where
             }
             match engine.table.replace_entry(old, incoming.take(), guard) {
                 Ok(new) => {
-                    self.note_effect(fresh, expected, hash);
+                    self.note_effect(fresh, hash);
                     self.note_replaced(change, (old, new), was_valid, kept_until, guard);
                     let new = &engine.table.at(new, guard).value;
                     Attempt::Done(Concluded::Done(see(match was_valid {
@@ -239,7 +239,7 @@ where
         };
         match table.insert_if_absent(incoming.take(), on_attempt, guard) {
             Ok(new) => {
-                self.note_effect(fresh, expected, new.hash());
+                self.note_effect(fresh, new.hash());
                 self.note_inserted(change, new, guard);
                 let value = &table.at(new, guard).value;
                 Attempt::Done(Concluded::Done(see(Effect::Inserted(value))))
@@ -255,17 +255,11 @@ where
     }
 
     /// Notes for other fills that a step was made by a fill.
-    fn note_effect(
-        &self,
-        fresh: Option<FreshFill<'_, Flight<K, V>>>,
-        expected: Expected,
-        hash: KeyHash,
-    ) {
-        match (fresh, expected) {
-            (Some(fresh), Expected::Seen(_)) => fresh.note_changed(),
-            (Some(fresh), Expected::Anything) => fresh.note_completed(),
+    fn note_effect(&self, fresh: Option<FreshFill<'_, Flight<K, V>>>, hash: KeyHash) {
+        match fresh {
+            Some(fresh) => fresh.note_changed(),
             // Within a gate: a change that waits for it has made this fill stale.
-            (None, _) => self.shared.engine.mark_changed(hash),
+            None => self.shared.engine.mark_changed(hash),
         }
         self.shared.engine.forget_known(hash);
     }

@@ -67,7 +67,7 @@ fn fills_of_both_kinds_heed_each_other() {
     assert_eq!(cache.complete_fill_replacing(replacing, 2), STALE);
     let (plain, replacing) = (cache.begin_fill(&1), cache.begin_fill(&1));
     assert_eq!(cache.complete_fill_replacing(replacing, 2), Inserted::Replaced);
-    assert_eq!(cache.complete_fill(plain, 3), Inserted::Rejected(Rejection::Present));
+    assert_eq!(cache.complete_fill(plain, 3), STALE);
     assert_eq!(cache.get(&1), Some(2));
     let plain = cache.begin_fill(&1);
     cache.update(&1, |n| n + 1);
@@ -76,6 +76,18 @@ fn fills_of_both_kinds_heed_each_other() {
     let other = Cache::<u32, u64>::new(100);
     assert_eq!(cache.complete_fill_replacing(other.begin_fill(&1), 2), STALE);
     assert_eq!(cache.stats().rejections, 4);
+}
+
+#[test]
+fn a_load_that_is_under_way_does_not_replace_the_value_of_a_fill() {
+    let cache = Cache::<u32, u64>::new(100);
+    let loaded = cache.get_or_insert_with(&1, || {
+        // The loader has read 1. Then another caller writes 2 to the database and to the cache.
+        let fill = cache.begin_fill(&1);
+        assert_eq!(cache.complete_fill_replacing(fill, 2), Inserted::Added);
+        1
+    });
+    assert_eq!((loaded, cache.get(&1)), (1, Some(2)));
 }
 
 #[test]
