@@ -18,7 +18,9 @@ use std::time::{Duration, SystemTime};
 
 use arbitrary::{Arbitrary, Unstructured};
 use larder::snapshot::erased_serde::{self, Deserializer};
-use larder::snapshot::{Info, RestoreOptions, SaveOptions, Serializer, SerializerError, Serializers};
+use larder::snapshot::{
+    Info, RestoreOptions, SaveOptions, Serializer, SerializerError, Serializers,
+};
 use larder::test::FakeClock;
 use larder::{Cache, Maintenance};
 use libfuzzer_sys::fuzz_target;
