@@ -110,3 +110,48 @@ fn tasks_are_woken_at_the_bound_of_a_load_that_does_not_go_on() {
     });
     assert_eq!(cache.stats().load_handovers, 1);
 }
+
+/// The same as the first test, under smol: a task is cancelled when it is dropped.
+#[test]
+fn smol_tasks_that_are_cancelled_leave_no_other_caller_waiting() {
+    let executor: Arc<smol::Executor<'static>> = Arc::new(smol::Executor::new());
+    let (stop, stopped) = smol::channel::unbounded::<()>();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let (executor, stopped) = (Arc::clone(&executor), stopped.clone());
+            scope.spawn(move || smol::block_on(executor.run(stopped.recv())));
+        }
+        let cache: Arc<Cache<u64, u64>> = Arc::new(Cache::new(100));
+        let mut rng = Rng::new(seeds(0x5301, 1)[0]);
+        for key in 0..rounds() {
+            let finished = Arc::new(AtomicU64::new(0));
+            let mut tasks: Vec<smol::Task<u64>> = (0..8)
+                .map(|task| {
+                    let (cache, finished) = (Arc::clone(&cache), Arc::clone(&finished));
+                    let yields = rng.below(4);
+                    let load = move || {
+                        finished.fetch_add(1, Ordering::SeqCst);
+                        key * 10
+                    };
+                    if task < 2 {
+                        return smol::unblock(move || cache.get_or_insert_with(&key, load));
+                    }
+                    executor.spawn(async move {
+                        let loader = async {
+                            for _ in 0..yields {
+                                smol::future::yield_now().await;
+                            }
+                            load()
+                        };
+                        cache.get_or_insert_with_async(&key, loader).await
+                    })
+                })
+                .collect();
+            tasks.retain(|_| rng.below(3) > 0);
+            for task in tasks {
+                assert_eq!(smol::block_on(task), key * 10);
+            }
+        }
+        drop(stop);
+    });
+}
