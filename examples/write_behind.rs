@@ -2,7 +2,8 @@
 //!
 //! The listener is an atomic one: it writes a value before the removal takes effect. So a reader that misses
 //! the key finds the value in the store. Whatever is in the cache is lost if the process is killed; where a write
-//! has to survive that, write to the store first.
+//! has to survive that, write to the store first, or use the crate `larder-store`, which can acknowledge a write when
+//! the store has taken it.
 //!
 //! `cargo run --example write_behind`
 

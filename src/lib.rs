@@ -48,6 +48,7 @@
 //! | to know why a key is missing | [`Builder::explain_misses`], [`Cache::explain`] |
 //! | no thread in the background, and runs that give the same results | [`Maintenance::Inline`], with a [`FakeClock`](test::FakeClock) in tests |
 //! | to change a value, or to count, from many threads | [`Cache::update`], [`Cache::entry`], [`Cache::fetch_add`] |
+//! | a database or a file behind the cache, with write-behind | the crate `larder-store` |
 //! | functions that remember their results | `#[cached]`, with the feature `macros` |
 //! | settings from a file | [`CacheConfig`] with the feature `serde` |
 //! | a warm start | `snapshot`, with the feature of that name |

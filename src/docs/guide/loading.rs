@@ -24,7 +24,7 @@
 //! ```
 //!
 //! Keys are given by reference, and copied only after a miss. With keys of type `&str` that is a reference to the
-//! reference.
+//! reference. A type of your own can stand for a key that has no borrowed form: see [`ToKey`](crate::ToKey).
 //!
 //! # One load at a time
 //! Of all calls that miss a key at the same time, one leads: it runs its loader. The others wait and get a clone

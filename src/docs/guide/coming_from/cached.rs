@@ -54,7 +54,7 @@
 //! | the sharded stores | not needed: every cache is shared by threads |
 //! | `refresh_on_hit` | [`time_to_idle`](crate::Builder::time_to_idle) |
 //! | `on_evict` | [`listener`](crate::Builder::listener) |
-//! | the stores on disk and in Redis | not in this cache; a [snapshot](super::super::snapshots) survives a restart |
+//! | the stores on disk and in Redis | the crate `larder-store`, with a database in one file or a `Store` of yours; a [snapshot](super::super::snapshots) survives a restart too |
 //! | `cache_get`, `cache_set`, `cache_remove`, `cache_delete`, `cache_remove_entry`, `cache_clear`, `cache_size` | [`get`](Cache::get), [`swap`](Cache::swap), [`remove`](Cache::remove), [`remove_entry`](Cache::remove_entry), [`clear`](Cache::clear), [`len`](Cache::len) |
 //! | `cache_get_or_set_with`, `cache_try_get_or_set_with`, and async | [`get_or_insert_with`](Cache::get_or_insert_with), [`try_get_or_insert_with`](Cache::try_get_or_insert_with), and with `_async` |
 //! | `cache_get_mut` | [`update`](Cache::update), which stores a new value |

@@ -53,4 +53,5 @@
 //! | conditional refresh: `ctx.NotModified()`, `ctx.StaleValue` | [`Load::not_modified`](crate::Load::not_modified), [`Load::stale`](crate::Load::stale) |
 //! | `ctx.Fail(message)` | return an error |
 //! | events, logging | a [listener](super::super::listeners) for removals, [statistics](super::super::statistics) |
-//! | the second level, the backplane | not in this cache |
+//! | the second level | the crate `larder-store`: a `Store` behind the cache, written through, around or behind |
+//! | the backplane | no counterpart |
