@@ -240,8 +240,9 @@ where
         new
     }
 
-    /// Stores an entry without traits. Most caches have neither listeners nor an [`Expiry`](crate::Expiry):
-    /// then no user code runs between the steps, and the change needs no reservation.
+    /// Stores an entry without traits. Most caches have neither listeners nor an [`Expiry`](crate::Expiry), and
+    /// do not remember keys without values: then no user code runs between the steps, and the change needs no
+    /// reservation.
     pub(super) fn store_plain(&self, key: K, value: V, hash: KeyHash) -> Inserted {
         if !self.shared.settings.is_unwatched {
             return self.store(key, value, Traits::default(), hash);

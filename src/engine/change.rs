@@ -455,6 +455,11 @@ impl<K, V> Drop for Change<'_, K, V> {
         if let Some(listener) = &mut self.listener {
             listener.gate = None;
         }
+        if matches!(self.state, ChangeState::Committed(_) | ChangeState::Reported(_)) {
+            // Again after the step: a load that began after the fills were marked may have found that the key
+            // has no value.
+            self.engine.forget_known(self.hash);
+        }
         match &self.state {
             ChangeState::Open | ChangeState::NoRoom | ChangeState::NotifyFirst => {}
             ChangeState::Committed(event) => match self.show_evicted {

@@ -3,6 +3,7 @@
 
 use super::Engine;
 use crate::base::hash::KeyHash;
+use crate::base::sync::{self, Ordering};
 
 /// Knowledge of keys that are not in the table.
 pub(crate) trait KnownKeys: Send + Sync {
@@ -26,9 +27,13 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Forgets what is known of the keys of that hash, since one of them has got a value.
+    /// Forgets what is known of the keys of that hash, since one of them was changed in the table.
+    #[inline]
     pub(crate) fn forget_known(&self, hash: KeyHash) {
         if let Some(known) = &self.known {
+            // SeqCst: between the step of the table and the look at the memory; pairs with the fence where a
+            // load that has found no value looks at the table (`cache::load::complete`).
+            sync::fence(Ordering::SeqCst);
             known.forget(hash);
         }
     }

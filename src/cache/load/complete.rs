@@ -11,6 +11,7 @@ use crate::base::error::{Inserted, Rejection};
 use crate::base::hash::KeyHash;
 use crate::base::load_error::LoadError;
 use crate::base::stats::Counter;
+use crate::base::sync::{self, Ordering};
 use crate::buffer::write_buffer::{ChangeKind, Event};
 use crate::cache::Cache;
 use crate::cache::options::{InsertOptions, Traits};
@@ -71,10 +72,17 @@ where
             }
             Ok(Loaded::Missing) => {
                 // First, since to remember the key closes the fill.
-                self.remove_missing(&leader);
-                if let Some(missing) = &self.shared.settings.missing {
+                let is_absent = self.remove_missing(&leader);
+                if let Some(missing) = self.shared.settings.missing.as_ref().filter(|_| is_absent) {
                     let ttl = settings.ttl.or(options.ttl);
                     missing.store(leader.key().clone(), ttl, leader.fill());
+                    // SeqCst: between the memory and the look at the table; pairs with the fence in
+                    // `forget_known`. An insertion that marked the fills before this one was opened is seen
+                    // here, or forgets the key after its step.
+                    sync::fence(Ordering::SeqCst);
+                    if self.find(leader.key(), hash, &reclaim::pin()).is_some() {
+                        self.shared.engine.forget_known(hash);
+                    }
                 }
                 leader.end(|| Outcome::Missing);
                 return Ok(None);
@@ -154,18 +162,19 @@ where
     }
 
     /// Removes the entry whose value was to be renewed, after a loader has found that there is none any more,
-    /// unless the key was changed since the load began. In a thread that must not wait it may stay.
-    fn remove_missing(&self, leader: &Leader<K, V>) {
+    /// unless the key was changed since the load began. In a thread that must not wait it may stay. Returns
+    /// whether the key is absent.
+    fn remove_missing(&self, leader: &Leader<K, V>) -> bool {
         let (key, fill) = (leader.key(), leader.fill());
         let (engine, hash) = (&self.shared.engine, fill.hash);
-        let _ = engine.attempt_unmarked(hash, &mut Incoming::none(), |change, _, guard| {
+        let removed = engine.attempt_unmarked(hash, &mut Incoming::none(), |change, _, guard| {
             let Some((old, _)) = engine.table.get(hash, |stored| stored == key, guard) else {
-                return Attempt::Done(());
+                return Attempt::Done(true);
             };
             // As in `store_loaded`. An entry that the listener was notified of has to leave.
             let may_stay = || !leader.is_refreshing() && self.is_valid(old);
             if change.notified().is_none() && (!fill.is_fresh() || may_stay()) {
-                return Attempt::Done(());
+                return Attempt::Done(false);
             }
             let cause = || self.cause_now(old, RemovalCause::Explicit);
             if change.must_notify(old, cause) || !change.reserve(ChangeKind::Remove) {
@@ -176,8 +185,9 @@ where
             } else {
                 change.cancel();
             }
-            Attempt::Done(())
+            Attempt::Done(true)
         });
+        removed.unwrap_or(false)
     }
 
     /// What a loaded value is stored with.

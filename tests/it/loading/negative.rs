@@ -1,6 +1,7 @@
 //! Keys that are known to have no value.
 
 use std::cell::Cell;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use larder::test::FakeClock;
@@ -115,4 +116,30 @@ fn without_a_negative_time_to_live_nothing_is_remembered() {
     let cache: Cache<u64, u64> = Cache::new(100);
     assert!(loads(&cache, 1) && loads(&cache, 1));
     assert!(!cache.is_known_missing(&1));
+}
+
+/// A load that begins and ends between the two steps of an insertion may find that the key has no value; the
+/// insertion comes after it.
+#[test]
+fn what_was_found_during_an_insertion_is_forgotten_with_it() {
+    let slot: Arc<OnceLock<Cache<u64, u64>>> = Arc::new(OnceLock::new());
+    let weighed = Arc::clone(&slot);
+    let cache = Cache::builder()
+        .max_weight(1_000)
+        .negative_time_to_live(Duration::from_secs(5))
+        .weigher(move |key: &u64, _: &u64| {
+            // Between the marking of fills and the step of the table, or before both.
+            if let (1, Some(cache)) = (key, weighed.get()) {
+                assert_eq!(cache.optionally_get_or_insert_with(key, || None), None);
+            }
+            1
+        })
+        .maintenance(Maintenance::Inline)
+        .build()
+        .unwrap();
+    slot.set(cache.clone()).unwrap();
+    cache.insert(1, 10);
+    assert_eq!(cache.get(&1), Some(10));
+    assert!(!cache.is_known_missing(&1), "the key has a value");
+    assert!(cache.insert_if_absent(2, 20).is_stored() && !cache.is_known_missing(&2));
 }
