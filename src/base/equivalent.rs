@@ -52,9 +52,10 @@ where
 /// A type by which keys of type `K` can be looked up, and from which the key can be made if it is missing; for
 /// the calls that load.
 ///
-/// Every borrowed form of a key that can be cloned is such a type, by [`ToOwned`]: `str` for `String`, `[u8]` for
-/// `Vec<u8>`, and the key itself. Implement the trait, beside [`Equivalent`], for a type of your own if a key has
-/// no borrowed form. A hit makes no key.
+/// Every borrowed form of which [`ToOwned`] makes the key is such a type: `str` for `String`, `[u8]` for `Vec<u8>`,
+/// and the key itself if it can be cloned. `str` for `Arc<str>` is not, because its owned form is a `String`.
+/// Implement the trait, beside [`Equivalent`], for a type of your own if a key has no such form. A hit makes no
+/// key.
 ///
 /// # Examples
 /// ```

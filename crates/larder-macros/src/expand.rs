@@ -10,8 +10,8 @@ use syn::{
 };
 
 use crate::function::{Function, is_by_value, mentions};
-use crate::key::{InPlace, Key};
-use crate::options::{Helpers, Options, Setting};
+use crate::key::Key;
+use crate::options::{Helpers, Options};
 use crate::value;
 
 /// The capacity if no option says another.
@@ -296,29 +296,14 @@ impl Expansion<'_> {
             ReturnType::Default => self.function.name().span(),
         };
         let verb = Ident::new(&verb, span);
-        let (cache, key) = (self.cache(), &self.key.reference);
+        let cache = self.cache();
+        let Key { items, reference, .. } = self.key;
         let wait = is_async.then(|| quote!(.await));
-        let looked_up = quote!(#cache.#verb(#key, #load)#wait);
-        let value = Ident::new("value", Span::mixed_site());
-        let first = self.key.parts.as_ref().filter(|_| self.may_look_up_first()).map(|parts| {
-            let mut found = quote!(#value);
-            if is_optional {
-                found = quote!(::core::option::Option::Some(#found));
-            }
-            if is_fallible {
-                found = quote!(::core::result::Result::Ok(#found));
-            }
-            let InPlace { items, reference } = parts;
-            quote! {{
-                #items
-                if let ::core::option::Option::Some(#value) = #cache.get(#reference) {
-                    return #found;
-                }
-            }}
-        });
+        let looked_up = quote!(#cache.#verb(#reference, #load)#wait);
         if !is_fallible {
-            return quote!(#first #looked_up);
+            return quote!(#items #looked_up);
         }
+        let value = Ident::new("value", Span::mixed_site());
         let larder = &self.options.larder;
         let error = Ident::new("error", Span::mixed_site().located_at(span));
         let returned = quote_spanned!(span=> ::std::sync::Arc::unwrap_or_clone(#error));
@@ -341,7 +326,7 @@ impl Expansion<'_> {
             }
         };
         quote! {
-            #first
+            #items
             match #looked_up {
                 ::core::result::Result::Ok(#value) => ::core::result::Result::Ok(#value),
                 ::core::result::Result::Err(#larder::LoadError::Failed(#error)) => {
@@ -350,16 +335,6 @@ impl Expansion<'_> {
                 #others
             }
         }
-    }
-
-    /// Whether a plain lookup may come before the one that loads: if a hit on an entry asks for nothing else,
-    /// and no statistics would count a miss twice.
-    fn may_look_up_first(&self) -> bool {
-        const ASKING: [&str; 4] =
-            ["count_lookups", "refresh_after", "eager_refresh", "early_refresh"];
-        let asks = |setting: &Setting| ASKING.iter().any(|option| setting.option == option);
-        let is_plain = !self.options.settings.iter().any(asks);
-        is_plain && self.options.builder.is_none() && self.options.cache.is_none()
     }
 
     /// The cache, on which a method can be called.

@@ -81,7 +81,7 @@ impl Function {
         }
         let function = Self { item, parameters };
         if let Some(receiver) = function.receiver()
-            && is_exclusive(receiver)
+            && changes_self(receiver)
         {
             return Err(Error::new_spanned(
                 receiver,
@@ -181,6 +181,11 @@ impl Parameter {
     pub(crate) fn is_reference(&self) -> bool {
         matches!(bare(&self.ty), Type::Reference(_))
     }
+
+    /// Whether it is a `&mut` reference.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        is_exclusive(&self.ty)
+    }
 }
 
 /// Whether the item looks like a function with a body. If it is one, what is wrong with it is for the parser
@@ -195,14 +200,17 @@ fn is_function(item: &TokenStream) -> bool {
 }
 
 /// Whether the method may change what `self` refers to.
-fn is_exclusive(receiver: &Receiver) -> bool {
+fn changes_self(receiver: &Receiver) -> bool {
     match &receiver.kind {
         ReceiverKind::Reference(_, _, mutability) => mutability.is_some(),
-        ReceiverKind::Typed(_, ty) => {
-            matches!(bare(ty), Type::Reference(reference) if reference.mutability.is_some())
-        }
+        ReceiverKind::Typed(_, ty) => is_exclusive(ty),
         _ => false,
     }
+}
+
+/// Whether the type is a `&mut` reference.
+fn is_exclusive(ty: &Type) -> bool {
+    matches!(bare(ty), Type::Reference(reference) if reference.mutability.is_some())
 }
 
 /// Whether the method takes `self` itself, and not a reference to it.

@@ -4,50 +4,31 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Error, Expr, Ident, Index, Path, Result, Type, TypeReference, UnOp};
+use syn::{Error, Expr, Ident, Index, Path, Result, Type, UnOp};
 
 use crate::function::{Function, Parameter, bare, is_by_value, mentions};
 use crate::options::Options;
 
 /// The key of a call.
 pub(crate) struct Key {
-    /// A reference to the key, or to a borrowed form of it.
+    /// What the reference needs to be there: the type that stands for a key of several parts, or nothing.
+    pub(crate) items: TokenStream,
+    /// A reference to the key, or to what stands for it.
     pub(crate) reference: TokenStream,
-    /// For a key of several parts, how it is looked up without copying them; if copying them costs more, and
-    /// they can be named twice.
-    pub(crate) parts: Option<InPlace>,
     /// The type of the stored key, or why it is not known.
     ty: Result<TokenStream>,
     /// What the user wrote, if anything.
     expression: Option<Expr>,
 }
 
-/// How a tuple is looked up by references to its parts.
-pub(crate) struct InPlace {
-    /// The type that refers to them.
-    pub(crate) items: TokenStream,
-    pub(crate) reference: TokenStream,
-}
-
 /// One part of a key: a parameter, or an expression.
 struct Part {
     /// A reference to the part, or to a borrowed form of it.
     reference: TokenStream,
-    /// The part as it is stored.
-    owned: TokenStream,
+    /// The part itself, if each call has it to give away: it is a number or something as small, or it is
+    /// computed. All others are copied on a miss, which may need memory.
+    value: Option<TokenStream>,
     ty: Result<TokenStream>,
-    cost: Cost,
-}
-
-/// What it costs to write a part down, for a lookup and for the stored key.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cost {
-    /// It is a number, or something as small.
-    Nothing,
-    /// It is somewhere, and a copy of it may need memory.
-    Copy,
-    /// It has to be computed, so it is computed once.
-    Computation,
 }
 
 impl Key {
@@ -99,8 +80,7 @@ impl Key {
             ));
         }
         for parameter in &function.parameters {
-            if let Type::Reference(TypeReference { mutability: Some(_), .. }) = bare(&parameter.ty)
-            {
+            if parameter.is_exclusive() {
                 return Err(Error::new_spanned(
                     &parameter.ty,
                     "a `&mut` argument cannot be part of the key: say with `key = …` which arguments are",
@@ -116,47 +96,67 @@ impl Key {
     }
 
     fn single(part: Part, expression: Option<Expr>) -> Self {
-        Self { reference: part.reference, parts: None, ty: part.ty, expression }
+        Self { items: TokenStream::new(), reference: part.reference, ty: part.ty, expression }
     }
 
     fn tuple(parts: Vec<Part>, expression: Option<Expr>, larder: &Path) -> Self {
-        let owned = parts.iter().map(|part| &part.owned);
-        let reference = quote!(&(#(#owned,)*));
-        let costs = |cost| parts.iter().any(|part| part.cost == cost);
-        let in_place = (parts.len() > 1 && costs(Cost::Copy) && !costs(Cost::Computation))
-            .then(|| in_place(&parts, larder));
+        let values: Option<Vec<_>> = parts.iter().map(|part| part.value.as_ref()).collect();
+        let (items, reference) = match values {
+            Some(values) => (TokenStream::new(), quote!(&(#(#values,)*))),
+            None => {
+                let references = parts.iter().map(|part| &part.reference);
+                (stand_in(&parts, larder), quote!(&CachedKeyParts(#(#references),*)))
+            }
+        };
         let types: Result<Vec<_>> = parts.into_iter().map(|part| part.ty).collect();
         let ty = types.map(|types| quote!((#(#types,)*)));
-        Self { reference, parts: in_place, ty, expression }
+        Self { items, reference, ty, expression }
     }
 }
 
-fn in_place(parts: &[Part], larder: &Path) -> InPlace {
-    let references = parts.iter().map(|part| &part.reference);
-    let borrowed: Vec<_> = (0..parts.len()).map(|index| format_ident!("Q{index}")).collect();
-    let stored: Vec<_> = (0..parts.len()).map(|index| format_ident!("K{index}")).collect();
+/// The type that stands for a tuple in a lookup. It refers to the parts, and copies them on a miss.
+fn stand_in(parts: &[Part], larder: &Path) -> TokenStream {
     let index: Vec<_> = (0..parts.len()).map(Index::from).collect();
-    let items = quote! {
-        struct CachedKeyParts<'k, #(#borrowed: ?::core::marker::Sized),*>(#(&'k #borrowed),*);
+    let stored: Vec<_> = (0..parts.len()).map(|index| format_ident!("K{index}")).collect();
+    // A value has the type of the stored part, so that the compiler infers the one from the other. What is
+    // named may be a borrowed form of it.
+    let (mut given, mut borrowed) = (stored.clone(), Vec::new());
+    for (index, _) in parts.iter().enumerate().filter(|(_, part)| part.value.is_none()) {
+        given[index] = format_ident!("Q{index}");
+        borrowed.push(given[index].clone());
+    }
+    quote! {
+        struct CachedKeyParts<'k, #(#given: ?::core::marker::Sized),*>(#(&'k #given),*);
 
         // A tuple hashes its parts one after the other.
-        impl<#(#borrowed: ?::core::marker::Sized + ::core::hash::Hash),*> ::core::hash::Hash
-            for CachedKeyParts<'_, #(#borrowed),*>
+        impl<#(#given: ?::core::marker::Sized + ::core::hash::Hash),*> ::core::hash::Hash
+            for CachedKeyParts<'_, #(#given),*>
         {
             fn hash<H: ::core::hash::Hasher>(&self, state: &mut H) {
                 #(::core::hash::Hash::hash(self.#index, state);)*
             }
         }
 
-        impl<#(#stored,)* #(#borrowed: ?::core::marker::Sized + #larder::Equivalent<#stored>),*>
-            #larder::Equivalent<(#(#stored,)*)> for CachedKeyParts<'_, #(#borrowed),*>
+        impl<#(#stored,)* #(#borrowed: ?::core::marker::Sized),*> #larder::Equivalent<(#(#stored,)*)>
+            for CachedKeyParts<'_, #(#given),*>
+        where
+            #(#given: #larder::Equivalent<#stored>,)*
         {
             fn equivalent(&self, key: &(#(#stored,)*)) -> bool {
                 #(#larder::Equivalent::equivalent(self.#index, &key.#index))&&*
             }
         }
-    };
-    InPlace { items, reference: quote!(&CachedKeyParts(#(#references),*)) }
+
+        impl<#(#stored,)* #(#borrowed: ?::core::marker::Sized),*> #larder::ToKey<(#(#stored,)*)>
+            for CachedKeyParts<'_, #(#given),*>
+        where
+            #(#given: #larder::ToKey<#stored>,)*
+        {
+            fn to_key(&self) -> (#(#stored,)*) {
+                (#(#larder::ToKey::to_key(self.#index),)*)
+            }
+        }
+    }
 }
 
 impl Part {
@@ -165,25 +165,31 @@ impl Part {
         let ty = stored_type(function, parameter);
         // A reference that lives for ever is stored as it is.
         if parameter.is_reference() && !is_static(&parameter.ty) {
-            return Self {
-                reference: quote!(#name),
-                owned: quote!(::std::borrow::ToOwned::to_owned(#name)),
-                ty,
-                cost: Cost::Copy,
-            };
+            return Self { reference: quote!(#name), value: None, ty };
         }
-        Self {
-            reference: quote!(&#name),
-            owned: quote!(::core::clone::Clone::clone(&#name)),
-            ty,
-            cost: if is_small(&parameter.ty) { Cost::Nothing } else { Cost::Copy },
-        }
+        let value = is_small(&parameter.ty).then(|| quote!(::core::clone::Clone::clone(&#name)));
+        Self { reference: quote!(&#name), value, ty }
     }
 
     fn of_expression(function: &Function, expression: &Expr) -> Self {
-        if let Some(parameter) = function.parameter(expression) {
-            return Self::of_parameter(function, parameter);
+        let part = match function.parameter(expression) {
+            Some(parameter) => Self::of_parameter(function, parameter),
+            None => Self::of_other(function, expression),
+        };
+        let is_exclusive = |parameter: &Parameter| {
+            parameter.is_exclusive()
+                && mentions(expression.to_token_stream(), &parameter.name.to_string())
+        };
+        if part.value.is_none() && function.parameters.iter().any(is_exclusive) {
+            // The body needs the argument for itself, so the key cannot refer to it.
+            let reference = part.reference;
+            let value = quote!(::std::borrow::ToOwned::to_owned(#reference));
+            return Self { reference: quote!(&#value), value: Some(value), ty: part.ty };
         }
+        part
+    }
+
+    fn of_other(function: &Function, expression: &Expr) -> Self {
         let expression = without_parentheses(expression);
         let unknown = || {
             let message = "the type of the key is not visible here: add `key_type = …`";
@@ -198,12 +204,7 @@ impl Part {
                 let ty = function
                     .check_static(&cast.ty, what, instead)
                     .map(|()| cast.ty.to_token_stream());
-                Self {
-                    reference: quote_spanned!(expression.span()=> &(#expression)),
-                    owned: quote!(#expression),
-                    ty,
-                    cost: if is_place(&cast.expr) { Cost::Nothing } else { Cost::Computation },
-                }
+                Self::of_value(expression, ty)
             }
             // What is named is looked up where it is, and copied to be stored.
             Expr::Reference(_) => Self::of_place(quote!(#expression), unknown()),
@@ -212,18 +213,20 @@ impl Part {
                 Self::of_place(quote_spanned!(expression.span()=> &#expression), unknown())
             }
             // What is computed is there to be used.
-            _ => Self {
-                reference: quote_spanned!(expression.span()=> &(#expression)),
-                owned: quote!(#expression),
-                ty: unknown(),
-                cost: Cost::Computation,
-            },
+            _ => Self::of_value(expression, unknown()),
         }
     }
 
     fn of_place(reference: TokenStream, ty: Result<TokenStream>) -> Self {
-        let owned = quote!(::std::borrow::ToOwned::to_owned(#reference));
-        Self { reference, owned, ty, cost: Cost::Copy }
+        Self { reference, value: None, ty }
+    }
+
+    fn of_value(expression: &Expr, ty: Result<TokenStream>) -> Self {
+        Self {
+            reference: quote_spanned!(expression.span()=> &(#expression)),
+            value: Some(quote!(#expression)),
+            ty,
+        }
     }
 }
 

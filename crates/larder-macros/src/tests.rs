@@ -386,3 +386,28 @@ fn each_option_of_the_cache_is_a_call_on_its_builder() {
     assert!(!expansion(quote!(builder = g), function()).contains(".capacity("));
     assert!(!expansion(quote!(count_lookups = false), function()).contains("count_lookups"));
 }
+
+#[test]
+fn a_key_is_looked_up_once_by_reference_to_what_a_copy_may_need_memory_for() {
+    let borrowing = quote!(
+        fn f(word: &str, n: u64) -> u64 {
+            n
+        }
+    );
+    for options in [quote!(), quote!(refresh_after = 1), quote!(cache = CACHE), quote!(builder = g)]
+    {
+        let text = expansion(options, borrowing.clone());
+        assert!(text.contains(".get_or_insert_with(&CachedKeyParts(word,&n),||"), "{text}");
+        assert_eq!(text.matches("_with(").count(), 1, "{text}");
+        assert!(!text.contains(".get("), "{text}");
+    }
+    let small = quote!(
+        fn f(n: u64, word: &'static str) -> u64 {
+            n
+        }
+    );
+    assert!(!expansion(quote!(), small).contains("struct"));
+    assert!(
+        !expansion(quote!(key = (n, n as u8, g(n)), key_type = T), function()).contains("struct")
+    );
+}

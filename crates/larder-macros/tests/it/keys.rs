@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use larder::{Cache, cached};
 
-use crate::support::Runs;
+use crate::support::{Runs, ready};
 
 #[test]
 fn borrowed_arguments_are_stored_as_owned_keys() {
@@ -92,6 +93,68 @@ fn a_hit_clones_no_argument() {
 }
 
 #[test]
+fn a_hit_copies_no_part_whatever_the_options() {
+    static OWN: LazyLock<Cache<(String, Counted), u64>> = LazyLock::new(|| Cache::new(100));
+
+    #[cached(count_lookups)]
+    fn watched(word: &str, counted: &Counted) -> u64 {
+        counted.0 + word.len() as u64
+    }
+
+    #[cached(refresh_after = "1h", ttl = "2h")]
+    fn refreshed(word: &str, counted: &Counted) -> u64 {
+        counted.0 + word.len() as u64
+    }
+
+    #[cached(eager_refresh = 0.9, ttl = "2h")]
+    fn renewed(word: &str, counted: &Counted) -> u64 {
+        counted.0 + word.len() as u64
+    }
+
+    #[cached(builder = |builder| builder.capacity(100).count_lookups())]
+    fn built(word: &str, counted: Counted) -> u64 {
+        counted.0 + word.len() as u64
+    }
+
+    #[cached(cache = OWN)]
+    fn stored(word: &str, counted: &Counted) -> u64 {
+        counted.0 + word.len() as u64
+    }
+
+    #[cached(helpers = false, key = (*counted,), key_type = (Counted,))]
+    fn alone(counted: &Counted) -> u64 {
+        counted.0 + 2
+    }
+
+    #[cached(result, key = (word.len(), *counted), key_type = (usize, Counted))]
+    async fn awaited(word: &str, counted: &Counted) -> Result<u64, String> {
+        Ok(counted.0 + word.len() as u64)
+    }
+
+    let call = || {
+        let results = [
+            watched("ab", &Counted(1)),
+            refreshed("ab", &Counted(1)),
+            renewed("ab", &Counted(1)),
+            built("ab", Counted(1)),
+            stored("ab", &Counted(1)),
+            alone(&Counted(1)),
+            ready(awaited("ab", &Counted(1))).expect("it does not fail"),
+        ];
+        assert_eq!(results, [3; 7]);
+    };
+    call();
+    assert!(COPIES.take() >= 7, "the keys are stored");
+    for _ in 0..3 {
+        call();
+    }
+    assert_eq!(COPIES.get(), 0);
+    for stats in [watched_cache().stats(), built_cache().stats()] {
+        assert_eq!((stats.hits, stats.misses), (Some(3), Some(1)));
+    }
+}
+
+#[test]
 fn all_arguments_are_the_key_unless_it_is_given() {
     static RUNS: Runs = Runs::new();
 
@@ -146,6 +209,22 @@ fn an_argument_that_the_key_leaves_out_may_be_anything() {
         connection.queries.get() + kind.len() + id as usize
     }
 
+    #[cached(key = (request.path, id), key_type = (String, u64))]
+    fn changed(request: &mut Request, id: u64) -> usize {
+        request.session.push('!');
+        request.session.len() + id as usize
+    }
+
+    #[cached(key = request.path, key_type = String)]
+    fn changed_alone(request: &mut Request) -> usize {
+        request.session.push('!');
+        request.session.len()
+    }
+
+    let mut request = Request { id: 1, path: "/".into(), session: "a".into() };
+    assert_eq!((changed(&mut request, 1), changed(&mut request, 1)), (3, 3));
+    assert_eq!((changed_alone(&mut request), changed_alone(&mut request)), (3, 3));
+    assert_eq!(request.session, "a!!");
     let mut connection = Connection { queries: Cell::new(0) };
     assert_eq!((user(&connection, 7), user(&connection, 7)), ("user 7".into(), "user 7".into()));
     assert_eq!(connection.queries.get(), 1);
@@ -187,6 +266,11 @@ fn a_key_may_be_computed_named_or_put_together() {
         request.session.len() + depth as usize
     }
 
+    #[cached(key = (1, request.path, depth.into()), key_type = (u8, String, u64))]
+    fn inferred(request: &Request, depth: u32) -> usize {
+        request.path.len() + depth as usize
+    }
+
     #[cached(key = n as u8)]
     fn low(n: u64) -> u64 {
         n
@@ -205,6 +289,8 @@ fn a_key_may_be_computed_named_or_put_together() {
     );
     assert_eq!((trimmed(" a "), trimmed("a"), trimmed_cache().len()), (1, 1, 1));
     assert_eq!((parts(request("abc"), 1), parts(request(""), 257)), (4, 4));
+    assert_eq!((inferred(&request("a"), 1), inferred(&request("b"), 1)), (2, 2));
+    assert_eq!(inferred_cache().len(), 1);
     assert_eq!((low(1), low(257), low_cache().peek(&1_u8)), (1, 1, Some(1)));
     assert_eq!((in_quotes("ab"), in_quotes("ac")), ("ab".to_owned(), "ab".to_owned()));
 }
