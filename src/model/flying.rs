@@ -91,10 +91,10 @@ impl Flying {
 
     /// Joins the flight of the key, gives it up if it has not ended, and loads.
     pub fn give_up_and_load(&self, key: u64) -> u64 {
-        if let Role::Waiter(mut waiter) = self.join(key) {
-            if waiter.poll(Parker::new().waker()).is_none() {
-                waiter.give_up();
-            }
+        if let Role::Waiter(mut waiter) = self.join(key)
+            && waiter.poll(Parker::new().waker()).is_none()
+        {
+            waiter.give_up();
         }
         self.get_or_load(key)
     }
