@@ -164,6 +164,15 @@ impl<K, V> Flight<K, V> {
     }
 }
 
+impl<V> FlightState<V> {
+    /// The place of the waiter of that number among the waiters.
+    fn place(&self, number: usize) -> Option<usize> {
+        // It was put at most at the place `number - 1`, and then only moved to lower ones. Most are found there.
+        let waiters = &self.waiters[..number.min(self.waiters.len())];
+        waiters.iter().rposition(|(other, _)| *other == number)
+    }
+}
+
 impl<K, V> Leader<K, V> {
     fn new(flight: Arc<Flight<K, V>>, fill: OpenFill<Flight<K, V>>) -> Self {
         Self { flight, fill, has_ended: false, is_refreshing: false }
@@ -275,8 +284,8 @@ impl<K, V> Waiter<K, V> {
         let outcome = state.outcome.clone();
         let unused = if outcome.is_some() {
             Some(waker)
-        } else if let Some(own) = state.waiters.iter_mut().find(|own| own.0 == self.number) {
-            Some(std::mem::replace(&mut own.1, waker))
+        } else if let Some(own) = state.place(self.number) {
+            Some(std::mem::replace(&mut state.waiters[own].1, waker))
         } else {
             state.last_waiter += 1;
             self.number = state.last_waiter;
@@ -301,7 +310,7 @@ impl<K, V> Drop for Waiter<K, V> {
         if self.number != 0 {
             let lock = self.fills.lock(self.hash);
             let mut state = sync::lock(&self.flight.state);
-            let own = state.waiters.iter().position(|own| own.0 == self.number);
+            let own = state.place(self.number);
             let own = own.map(|own| state.waiters.swap_remove(own));
             drop(state);
             drop(lock);
