@@ -168,7 +168,7 @@ struct Settings<K, V, S> {
     expiry: Option<Arc<dyn Expiry<K, V>>>,
     tags: Arc<Tags>,
     policy_name: Box<str>,
-    /// Whether there is neither a listener of either kind nor an [`Expiry`].
+    /// Whether there is neither a listener of either kind, nor an [`Expiry`], nor a memory of missing keys.
     is_unwatched: bool,
     /// Whether lookups are counted, or reported to shadows.
     is_watching_lookups: bool,
@@ -218,8 +218,10 @@ where
             false => u16::from(engine.record_hits_below()),
         };
         let hits = is_counting_lookups.then(Tally::take).flatten();
-        let is_unwatched =
-            engine.atomic.is_none() && engine.deliveries.is_none() && expiry.is_none();
+        let is_unwatched = engine.atomic.is_none()
+            && engine.deliveries.is_none()
+            && expiry.is_none()
+            && missing.is_none();
         let shared = Arc::new(Shared {
             engine,
             settings: Settings {

@@ -456,7 +456,7 @@ impl<K, V> Drop for Change<'_, K, V> {
             listener.gate = None;
         }
         match &self.state {
-            ChangeState::Open | ChangeState::NoRoom | ChangeState::NotifyFirst => {}
+            ChangeState::Open | ChangeState::NoRoom | ChangeState::NotifyFirst => return,
             ChangeState::Committed(event) => match self.show_evicted {
                 None => self.engine.submit(event, self.hash),
                 Some(show) => self.engine.submit_showing(event, self.hash, show),
@@ -468,5 +468,6 @@ impl<K, V> Drop for Change<'_, K, V> {
                 }
             },
         }
+        self.engine.forget_known(self.hash);
     }
 }

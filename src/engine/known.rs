@@ -26,8 +26,10 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Forgets what is known of the keys of that hash, since one of them has got a value.
-    pub(crate) fn forget_known(&self, hash: KeyHash) {
+    /// Forgets what is known of the keys of that hash, since one of them has changed: also what a load has
+    /// found out that began after the change had marked the fills, and ended before it took effect.
+    #[inline]
+    pub(super) fn forget_known(&self, hash: KeyHash) {
         if let Some(known) = &self.known {
             known.forget(hash);
         }

@@ -265,8 +265,9 @@ where
             (Some(fresh), Expected::Seen(_)) => fresh.note_changed(),
             (Some(fresh), Expected::Anything) => fresh.note_completed(),
             // Within a gate: a change that waits for it has made this fill stale.
-            (None, _) => self.shared.engine.mark_changed(hash),
+            (None, _) => {
+                self.shared.engine.fills.mark(hash);
+            }
         }
-        self.shared.engine.forget_known(hash);
     }
 }

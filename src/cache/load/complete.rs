@@ -72,10 +72,16 @@ where
             }
             Ok(Loaded::Missing) => {
                 // First, since to remember the key closes the fill.
-                self.remove_missing(leader.key(), leader.fill());
-                if let Some(missing) = &self.shared.settings.missing {
-                    let ttl = settings.ttl.or(options.ttl);
-                    missing.store(leader.key().clone(), ttl, leader.fill());
+                self.remove_outdated(leader.key(), leader.fill(), true);
+                match &self.shared.settings.missing {
+                    Some(missing) => {
+                        let ttl = settings.ttl.or(options.ttl);
+                        missing.store(leader.key().clone(), ttl, leader.fill());
+                    }
+                    // It completes as a fill does.
+                    None => {
+                        leader.fill().confirm(|| true);
+                    }
                 }
                 leader.end(|| Outcome::Missing);
                 return Ok(None);
@@ -90,9 +96,16 @@ where
             Ok(traits) => {
                 let (key, stored) = (leader.key().clone(), value.clone());
                 let stored = self.store_loaded(key, stored, traits, load_time, &leader);
-                self.shared.engine.forget_known(hash);
-                if let Inserted::Rejected(Rejection::Stale | Rejection::Present) = stored {
-                    self.count(Counter::LoadsDiscarded, &reclaim::pin());
+                match stored {
+                    Inserted::Rejected(Rejection::Stale | Rejection::Present) => {
+                        self.count(Counter::LoadsDiscarded, &reclaim::pin());
+                    }
+                    // The old value was to be replaced, and must not be read as if it were current.
+                    Inserted::Rejected(Rejection::TooHeavy { .. } | Rejection::StoresNothing) => {
+                        let is_valid_too = leader.is_refreshing();
+                        self.remove_outdated(leader.key(), leader.fill(), is_valid_too);
+                    }
+                    _ => {}
                 }
             }
             Err(rejection) => {
@@ -155,8 +168,9 @@ where
     }
 
     /// Removes the entry whose value was to be renewed, after a loader has found that there is none any more,
-    /// unless the key was changed since the load began. In a thread that must not wait it may stay.
-    fn remove_missing(&self, key: &K, fill: &OpenFill<Flight<K, V>>) {
+    /// or one that cannot be stored, unless the key was changed since the load began. An entry that is
+    /// valid stays unless `is_valid_too`. In a thread that must not wait the entry may stay.
+    fn remove_outdated(&self, key: &K, fill: &OpenFill<Flight<K, V>>, is_valid_too: bool) {
         let (engine, hash) = (&self.shared.engine, fill.hash);
         let _ = engine.attempt_unmarked(hash, &mut Incoming::none(), |change, _, guard| {
             let Some((old, _)) = engine.table.get(hash, |stored| stored == key, guard) else {
@@ -164,7 +178,8 @@ where
             };
             // After the entry was found: no change of the key has put it there since the load began. An entry
             // that the listener was notified of has to leave.
-            if !fill.is_fresh() && change.notified().is_none() {
+            let stays = !fill.is_fresh() || (!is_valid_too && self.is_valid(old));
+            if stays && change.notified().is_none() {
                 return Attempt::Done(());
             }
             let cause = || self.cause_now(old, RemovalCause::Explicit);
