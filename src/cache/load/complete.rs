@@ -75,8 +75,7 @@ where
                 self.remove_outdated(leader.key(), leader.fill(), true);
                 match &self.shared.settings.missing {
                     Some(missing) => {
-                        let ttl = settings.ttl.or(options.ttl);
-                        missing.store(leader.key().clone(), ttl, leader.fill());
+                        missing.store(leader.key().clone(), settings.ttl, leader.fill());
                     }
                     // It completes as a fill does.
                     None => {
@@ -273,6 +272,8 @@ where
                     match engine.table.insert_if_absent(new, on_attempt, guard) {
                         Ok(new) => {
                             change.commit(Event::Inserted(new), RemovalCause::Explicit);
+                            // Also if it is refused: then it counts as invalidated when it leaves.
+                            self.count(Counter::Inserts, guard);
                             let confirm = || {
                                 new.confirm();
                                 true
@@ -280,7 +281,6 @@ where
                             if fill.confirm(confirm).is_none() {
                                 return Attempt::Done(StoredLoad::Unconfirmed(new));
                             }
-                            self.count(Counter::Inserts, guard);
                             return Attempt::Done(StoredLoad::Stored(Inserted::Added));
                         }
                         Err((unused, old)) => {

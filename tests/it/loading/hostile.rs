@@ -329,3 +329,42 @@ fn a_load_that_finds_nothing_overtakes_an_exclusive_fill() {
         assert_eq!(stored, Inserted::Rejected(Rejection::Stale));
     }
 }
+
+/// An entry that becomes stale while it is stored was in the table, so it has come and has left.
+#[test]
+fn what_comes_and_what_leaves_adds_up_though_loads_become_stale_while_they_store() {
+    struct Removes(Arc<std::sync::OnceLock<Cache<u64, u64>>>);
+    impl Expiry<u64, u64> for Removes {
+        fn after_create(&self, key: &u64, _: &u64) -> Option<Duration> {
+            if let Some(cache) = self.0.get() {
+                cache.remove(key);
+            }
+            None
+        }
+    }
+    let shared = Arc::new(std::sync::OnceLock::new());
+    let cache: Cache<u64, u64> =
+        Cache::builder().capacity(100).expiry(Removes(Arc::clone(&shared))).build().unwrap();
+    assert!(shared.set(cache.clone()).is_ok());
+    assert_eq!(cache.get_or_insert_with(&1, || 10), 10);
+    let fill = cache.begin_fill(&2);
+    assert_eq!(cache.complete_fill(fill, 20), Inserted::Rejected(Rejection::Stale));
+    assert_eq!((cache.get(&1), cache.get(&2), cache.len()), (None, None, 0));
+    let stats = cache.stats();
+    assert_eq!((stats.inserts, stats.invalidations, stats.removals), (2, 2, 0));
+    assert_eq!(stats.loads_discarded, 1);
+    cache.validate();
+}
+
+/// How long an absence is remembered is a matter of the cache and of the loader, not of what a value gets.
+#[test]
+fn the_lifetime_that_a_call_gives_its_value_is_not_that_of_an_absence() {
+    let clock = FakeClock::new();
+    let builder = Cache::<u64, u64>::builder().capacity(100).clock(clock.clone());
+    let cache = builder.negative_time_to_live(5 * SECOND).build().unwrap();
+    let options = LoadOptions::new().ttl(1000 * SECOND);
+    let found = cache.get_or_load(&1, options, |_| Ok::<_, ()>(Loaded::Missing));
+    assert!(found == Ok(None) && cache.is_known_missing(&1));
+    clock.advance(6 * SECOND);
+    assert!(!cache.is_known_missing(&1));
+}
