@@ -168,8 +168,7 @@ struct Settings<K, V, S> {
     expiry: Option<Arc<dyn Expiry<K, V>>>,
     tags: Arc<Tags>,
     policy_name: Box<str>,
-    /// Whether there is neither a listener of either kind nor an [`Expiry`], and nothing is known of keys that have
-    /// no value.
+    /// Whether there is neither a listener of either kind, nor an [`Expiry`], nor a memory of missing keys.
     is_unwatched: bool,
     /// Whether lookups are counted, or reported to shadows.
     is_watching_lookups: bool,

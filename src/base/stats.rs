@@ -164,7 +164,8 @@ pub struct Stats {
     pub hits: Option<u64>,
     /// The same lookups that did not find their key; also `None` unless they are counted.
     pub misses: Option<u64>,
-    /// Keys added.
+    /// Keys added. The entry of a fill or load counts too that became stale while it was stored: no lookup has
+    /// found it, and it counts as invalidated.
     pub inserts: u64,
     /// Values replaced.
     pub replacements: u64,
@@ -182,7 +183,7 @@ pub struct Stats {
     pub expired_weight: u64,
     /// Entries that left after one of their tags was
     /// [invalidated](crate::Cache::invalidate_tag). They count once they leave the table, like expired
-    /// ones.
+    /// ones. Also entries of fills and loads that became stale while they were stored.
     pub invalidations: u64,
     /// Insertions that were rejected, for any reason.
     pub rejections: u64,

@@ -110,11 +110,7 @@ where
             return self.reject(Rejection::Stale);
         }
         match self.traits(options) {
-            Ok(traits) => {
-                let stored = self.store_if_absent(key, value, traits, Some(&open));
-                self.shared.engine.forget_known(open.hash);
-                stored
-            }
+            Ok(traits) => self.store_if_absent(key, value, traits, Some(&open)),
             Err(rejection) => self.reject_and_note(rejection, open.hash),
         }
     }

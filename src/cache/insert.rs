@@ -448,6 +448,8 @@ where
                     match engine.table.insert_if_absent(new, on_attempt, guard) {
                         Ok(new) => {
                             change.commit(Event::Inserted(new), RemovalCause::Explicit);
+                            // Also if it is refused: then it counts as invalidated when it leaves.
+                            self.count(Counter::Inserts, guard);
                             let confirm = || {
                                 new.confirm();
                                 true
@@ -455,7 +457,6 @@ where
                             if fill.is_some_and(|fill| fill.confirm(confirm).is_none()) {
                                 return Attempt::Done(Absent::Stale(new));
                             }
-                            self.count(Counter::Inserts, guard);
                             Attempt::Done(Absent::Added)
                         }
                         Err((unused, None)) => {

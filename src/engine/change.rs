@@ -455,13 +455,8 @@ impl<K, V> Drop for Change<'_, K, V> {
         if let Some(listener) = &mut self.listener {
             listener.gate = None;
         }
-        if matches!(self.state, ChangeState::Committed(_) | ChangeState::Reported(_)) {
-            // Again after the step: a load that began after the fills were marked may have found that the key
-            // has no value.
-            self.engine.forget_known(self.hash);
-        }
         match &self.state {
-            ChangeState::Open | ChangeState::NoRoom | ChangeState::NotifyFirst => {}
+            ChangeState::Open | ChangeState::NoRoom | ChangeState::NotifyFirst => return,
             ChangeState::Committed(event) => match self.show_evicted {
                 None => self.engine.submit(event, self.hash),
                 Some(show) => self.engine.submit_showing(event, self.hash, show),
@@ -473,5 +468,7 @@ impl<K, V> Drop for Change<'_, K, V> {
                 }
             },
         }
+        // Again after the step of the table.
+        self.engine.forget_known(self.hash);
     }
 }

@@ -164,6 +164,15 @@ impl<K, V> Flight<K, V> {
     }
 }
 
+impl<V> FlightState<V> {
+    /// The place of the waiter of that number among the waiters.
+    fn place(&self, number: usize) -> Option<usize> {
+        // It was put at most at the place `number - 1`, and then only moved to lower ones. Most are found there.
+        let waiters = &self.waiters[..number.min(self.waiters.len())];
+        waiters.iter().rposition(|(other, _)| *other == number)
+    }
+}
+
 impl<K, V> Leader<K, V> {
     fn new(flight: Arc<Flight<K, V>>, fill: OpenFill<Flight<K, V>>) -> Self {
         Self { flight, fill, has_ended: false, is_refreshing: false }
@@ -273,13 +282,9 @@ impl<K, V> Waiter<K, V> {
         let lock = self.fills.lock(self.hash);
         let mut state = sync::lock(&self.flight.state);
         let outcome = state.outcome.clone();
-        let own = match self.number {
-            0 => None,
-            number => state.waiters.iter().position(|own| own.0 == number),
-        };
         let unused = if outcome.is_some() {
             Some(waker)
-        } else if let Some(own) = own {
+        } else if let Some(own) = state.place(self.number) {
             Some(std::mem::replace(&mut state.waiters[own].1, waker))
         } else {
             state.last_waiter += 1;
@@ -305,7 +310,7 @@ impl<K, V> Drop for Waiter<K, V> {
         if self.number != 0 {
             let lock = self.fills.lock(self.hash);
             let mut state = sync::lock(&self.flight.state);
-            let own = state.waiters.iter().position(|own| own.0 == self.number);
+            let own = state.place(self.number);
             let own = own.map(|own| state.waiters.swap_remove(own));
             drop(state);
             drop(lock);

@@ -27,7 +27,8 @@ impl<K, V> Engine<K, V> {
         }
     }
 
-    /// Forgets what is known of the keys of that hash, since one of them was changed in the table.
+    /// Forgets what is known of the keys of that hash, since one of them has changed: also what a load has
+    /// found out that began after the change had marked the fills, and ended before it took effect.
     #[inline]
     pub(crate) fn forget_known(&self, hash: KeyHash) {
         if let Some(known) = &self.known {

@@ -1,6 +1,7 @@
 //! Loading a missing value: who loads, who waits, and what the cache keeps.
 
 mod flights;
+mod hostile;
 mod many;
 mod negative;
 mod stale;

@@ -261,6 +261,5 @@ where
             // Within a gate: a change that waits for it has made this fill stale.
             None => self.shared.engine.mark_changed(hash),
         }
-        self.shared.engine.forget_known(hash);
     }
 }

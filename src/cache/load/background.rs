@@ -227,6 +227,8 @@ where
             return false;
         };
         let old = {
+            // Keys are compared, and the value is cloned.
+            let _running = leader.run();
             let guard = reclaim::pin();
             self.count(Counter::Loads, &guard);
             self.count(Counter::Refreshes, &guard);

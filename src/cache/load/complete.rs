@@ -72,16 +72,21 @@ where
             }
             Ok(Loaded::Missing) => {
                 // First, since to remember the key closes the fill.
-                let is_absent = self.remove_missing(&leader);
-                if let Some(missing) = self.shared.settings.missing.as_ref().filter(|_| is_absent) {
-                    let ttl = settings.ttl.or(options.ttl);
-                    missing.store(leader.key().clone(), ttl, leader.fill());
-                    // SeqCst: between the memory and the look at the table; pairs with the fence in
-                    // `forget_known`. An insertion that marked the fills before this one was opened is seen
-                    // here, or forgets the key after its step.
-                    sync::fence(Ordering::SeqCst);
-                    if self.find(leader.key(), hash, &reclaim::pin()).is_some() {
-                        self.shared.engine.forget_known(hash);
+                let is_absent = self.remove_outdated(&leader);
+                match &self.shared.settings.missing {
+                    Some(missing) if is_absent => {
+                        missing.store(leader.key().clone(), settings.ttl, leader.fill());
+                        // SeqCst: between the memory and the look at the table; pairs with the fence in
+                        // `forget_known`. An insertion that marked the fills before this one was opened is seen
+                        // here, or forgets the key after its step.
+                        sync::fence(Ordering::SeqCst);
+                        if self.find(leader.key(), hash, &reclaim::pin()).is_some() {
+                            self.shared.engine.forget_known(hash);
+                        }
+                    }
+                    // It completes as a fill does.
+                    _ => {
+                        leader.fill().confirm(|| true);
                     }
                 }
                 leader.end(|| Outcome::Missing);
@@ -97,9 +102,15 @@ where
             Ok(traits) => {
                 let (key, stored) = (leader.key().clone(), value.clone());
                 let stored = self.store_loaded(key, stored, traits, load_time, &leader);
-                self.shared.engine.forget_known(hash);
-                if let Inserted::Rejected(Rejection::Stale | Rejection::Present) = stored {
-                    self.count(Counter::LoadsDiscarded, &reclaim::pin());
+                match stored {
+                    Inserted::Rejected(Rejection::Stale | Rejection::Present) => {
+                        self.count(Counter::LoadsDiscarded, &reclaim::pin());
+                    }
+                    // The old value was to be replaced, and must not be read as if it were current.
+                    Inserted::Rejected(Rejection::TooHeavy { .. } | Rejection::StoresNothing) => {
+                        self.remove_outdated(&leader);
+                    }
+                    _ => {}
                 }
             }
             Err(rejection) => {
@@ -162,9 +173,9 @@ where
     }
 
     /// Removes the entry whose value was to be renewed, after a loader has found that there is none any more,
-    /// unless the key was changed since the load began. In a thread that must not wait it may stay. Returns
-    /// whether the key is absent.
-    fn remove_missing(&self, leader: &Leader<K, V>) -> bool {
+    /// or one that cannot be stored, unless the key was changed since the load began. A valid entry stays unless
+    /// it was to be renewed. In a thread that must not wait the entry may stay. Returns whether the key is absent.
+    fn remove_outdated(&self, leader: &Leader<K, V>) -> bool {
         let (key, fill) = (leader.key(), leader.fill());
         let (engine, hash) = (&self.shared.engine, fill.hash);
         let removed = engine.attempt_unmarked(hash, &mut Incoming::none(), |change, _, guard| {
@@ -268,6 +279,8 @@ where
                     match engine.table.insert_if_absent(new, on_attempt, guard) {
                         Ok(new) => {
                             change.commit(Event::Inserted(new), RemovalCause::Explicit);
+                            // Also if it is refused: then it counts as invalidated when it leaves.
+                            self.count(Counter::Inserts, guard);
                             let confirm = || {
                                 new.confirm();
                                 true
@@ -275,7 +288,6 @@ where
                             if fill.confirm(confirm).is_none() {
                                 return Attempt::Done(StoredLoad::Unconfirmed(new));
                             }
-                            self.count(Counter::Inserts, guard);
                             return Attempt::Done(StoredLoad::Stored(Inserted::Added));
                         }
                         Err((unused, old)) => {

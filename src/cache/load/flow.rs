@@ -182,6 +182,11 @@ where
         }
     }
 
+    /// Whether the call asks for the key that `leader` loads.
+    pub(super) fn is_of(&self, leader: &Leader<K, V>) -> bool {
+        leader.fill().hash == self.hash && self.key.equivalent(leader.key())
+    }
+
     /// Waits for the flight of `leader`, which another thread or task is to lead.
     pub(super) fn wait_for(&mut self, leader: &Leader<K, V>) {
         self.waiter = Some(leader.waiter());
@@ -216,6 +221,8 @@ where
                 return Some(LoadStep::Found(old));
             }
         };
+        // Keys are compared, and the value is cloned.
+        leader.keep_running();
         match self.look() {
             Present::Due(_) | Present::Overdue(_) => {}
             // Another call has refreshed it a moment ago.
@@ -240,6 +247,7 @@ where
         self.cache.count(Counter::Refreshes, &guard);
         self.is_overdue = is_expired;
         leader.set_refreshing();
+        leader.pause();
         Some(LoadStep::Refresh(leader, old))
     }
 

@@ -8,14 +8,16 @@
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, Hash};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use super::background::TaskAlarm;
 use super::flow::{Flow, LoadStep};
 use super::{Answers, LoadOptions, Loaded};
 use crate::base::equivalent::ToKey;
 use crate::base::load_error::LoadError;
+use crate::base::reentrancy;
 use crate::cache::Cache;
 use crate::engine::flight::{Leader, Running};
 use crate::task::Parker;
@@ -207,15 +209,14 @@ where
             });
             let Some(leading) = leading.await else { break };
             let keys = keys_of(&leading);
-            let mut loading = Box::pin({
-                let _running = run_all(&leading);
-                load(keys.clone())
-            });
-            let loaded = poll_fn(|cx| {
-                let _running = run_all(&leading);
-                loading.as_mut().poll(cx)
-            });
-            let loaded = loaded.await;
+            let loaded = {
+                let future = {
+                    let _running = run_all(&leading);
+                    Box::pin(load(keys.clone()))
+                };
+                let mut loading = WithinFlights { future: Some(future), leading: &leading };
+                poll_fn(|cx| loading.poll(cx)).await
+            };
             call.complete(leading, sort_loaded(&keys, loaded));
         }
         call.results()
@@ -282,7 +283,14 @@ where
         let mut leading = Vec::new();
         let mut until_ns = u64::MAX;
         let waiting = std::mem::take(&mut self.waiting);
+        let may_wait = reentrancy::may_wait();
         for (at, mut flow) in waiting {
+            if !may_wait && leading.iter().any(|led: &Led<'_, K, V, S, Q>| flow.is_of(&led.leader))
+            {
+                // It would lead a flight of its own, for a key that the loader is asked for already.
+                self.waiting.push((at, flow));
+                continue;
+            }
             let result = match flow.step(&waker) {
                 LoadStep::Found(value) => Ok(Some(value)),
                 LoadStep::Failed(error) => match error.downcast() {
@@ -370,6 +378,27 @@ fn keys_of<K: Clone, V, S, Q>(leading: &[Led<'_, K, V, S, Q>]) -> Vec<K> {
 /// Notes that this thread runs, or polls, the loader of all of them, until the result is dropped.
 fn run_all<'l, K, V, S, Q>(leading: &'l [Led<'_, K, V, S, Q>]) -> Vec<Running<'l, K, V>> {
     leading.iter().map(|led| led.leader.run()).collect()
+}
+
+/// The loader's future, which is polled and dropped within the flights of `leading`.
+struct WithinFlights<'l, 'c, K, V, S, Q, F> {
+    future: Option<Pin<Box<F>>>,
+    leading: &'l [Led<'c, K, V, S, Q>],
+}
+
+impl<K, V, S, Q, F: Future> WithinFlights<'_, '_, K, V, S, Q, F> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let _running = run_all(self.leading);
+        let future = self.future.as_mut().expect("it is there until the drop");
+        future.as_mut().poll(cx)
+    }
+}
+
+impl<K, V, S, Q, F> Drop for WithinFlights<'_, '_, K, V, S, Q, F> {
+    fn drop(&mut self) {
+        let _running = run_all(self.leading);
+        self.future = None;
+    }
 }
 
 /// What was loaded for each of `keys`, in their order. Calls the loader's iterator, which is user code.

@@ -95,7 +95,8 @@ impl<'t> LoadOptions<'t> {
         self
     }
 
-    /// As [`InsertOptions::ttl`].
+    /// As [`InsertOptions::ttl`]. It is for values: that a key has none is remembered for the
+    /// [negative time to live](crate::Builder::negative_time_to_live).
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.insert = self.insert.ttl(ttl);
         self
@@ -178,7 +179,8 @@ impl<K, V> Load<K, V> {
     }
 
     /// The new entry lives for `ttl`, as with [`InsertOptions::ttl`]. It takes precedence over the options of
-    /// the call.
+    /// the call. If the loader finds that there is [no value](Loaded::Missing), that is remembered for `ttl`, where
+    /// such keys are remembered.
     pub fn set_ttl(&self, ttl: Duration) {
         self.set(|settings| settings.ttl = Some(ttl));
     }
