@@ -1,6 +1,8 @@
 //! Loading a missing value: who loads, who waits, and what the cache keeps.
 
+mod background;
 mod flights;
 mod many;
 mod negative;
+mod renewing;
 mod stale;
