@@ -22,8 +22,13 @@ use crate::config::Builder;
 /// [`Cache::get_or_load`] does. It renews values and uses stale ones as the
 /// [builder](Builder::refresh_after_write) says, and runs these loads in the
 /// [background](Builder::load_executor), so that a lookup of a value that the cache still has never waits.
-/// All other verbs are those of the [`Cache`], to which this dereferences; [`peek`](Cache::peek) and
-/// [`read`](Cache::read), for example, load nothing.
+/// All other verbs are those of the [`Cache`], to which this dereferences. They load and renew nothing: neither
+/// [`peek`](Cache::peek), [`read`](Cache::read) and [`contains_key`](Cache::contains_key), nor
+/// [`insert`](Cache::insert). `get` and [`get_many`](Self::get_many) hide those of `Cache`; for a lookup that counts
+/// as a use and loads nothing, call `cache.cache().get(&key)`.
+///
+/// A loader may use its own cache. It should hold a handle by a `Weak` of its own: with a clone it would keep the
+/// cache, and itself, alive for ever.
 ///
 /// A handle, like `Cache`: its clones are the same cache, with the same loader. The loads that are under way when
 /// the last handle is dropped go on, and their values are dropped.
@@ -97,8 +102,9 @@ where
     ///
     /// A lookup that misses runs the loader in its own call, unless the cache has a
     /// [timeout](Self::hard_timeout) after which the lookup must return; then the loader runs in the
-    /// [background](Self::load_executor), as all refreshes do. `loader` runs under no lock and no pin of the
-    /// cache.
+    /// [background](Self::load_executor), as all refreshes do. It still runs in the call, which then takes as long
+    /// as the loader, if the executor drops the load, or if the call comes from another loader in the background:
+    /// all threads of the executor may be waiting in such calls. `loader` runs under no lock and no pin of the cache.
     ///
     /// # Errors
     /// As [`build`](Self::build).
@@ -143,7 +149,8 @@ where
     /// As [`get_optional`](Self::get_optional); [`LoadError::NotLoaded`] if there is no value for the key.
     ///
     /// # Panics
-    /// If the loader panics within this call. A refresh that panics in the background has failed.
+    /// If the loader panics within this call. A load that panics in the background has failed: an old value is
+    /// returned, if there is one that may be used, and otherwise the call runs the loader itself.
     pub fn get<Q>(&self, key: &Q) -> Result<V, LoadError<E>>
     where
         Q: Hash + ToKey<K> + ?Sized,

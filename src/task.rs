@@ -12,6 +12,7 @@ mod executor;
 mod block_on;
 #[cfg_attr(larder_loom, path = "task/alarm_loom_stub.rs")]
 mod alarm;
+mod stand_in;
 
 pub(crate) use alarm::{Alarm, AlarmTime};
 pub(crate) use background::Background;

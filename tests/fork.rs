@@ -89,6 +89,7 @@ fn both_sides_of_a_fork_go_on_using_the_cache() {
     fork_during_a_visit_that_does_not_end();
     fork_during_loads();
     fork_amid_loads();
+    fork_with_loads_in_the_pool();
     #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
     barriers_that_a_sandbox_refuses_are_reported_and_one_thread_needs_none();
 }
@@ -454,6 +455,41 @@ fn fork_amid_loads() {
         }
         is_over.store(true, Ordering::Relaxed);
     });
+}
+
+/// A loader runs in the pool, whose threads are gone in the child, and other loads wait in its queue.
+fn fork_with_loads_in_the_pool() {
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let may_go_on = Mutex::new(may_go_on);
+    let parent = std::process::id();
+    let cache = Cache::<u64, u64>::builder()
+        .capacity(CAPACITY)
+        .hard_timeout(Duration::from_secs(20))
+        .build_with_loader(move |key, _| {
+            if std::process::id() == parent {
+                // The sender is dropped once all children are gone.
+                let _ = may_go_on.lock().unwrap().recv();
+            }
+            Ok::<_, ()>(Loaded::Store(*key))
+        })
+        .unwrap();
+    cache.insert(0, 100);
+    assert_eq!(cache.refresh_many(&Vec::from_iter(0..32)), 32);
+    assert_eq!(cache.get(&0), Ok(100));
+    in_child("loads in the pool", || {
+        assert_eq!(cache.get(&0), Ok(100));
+        for key in 1..40 {
+            assert_eq!(cache.get(&key), Ok(key));
+        }
+        cache.refresh(&0);
+        while cache.peek(&0) != Some(0) {
+            std::thread::yield_now();
+        }
+    });
+    drop(go_on);
+    for key in 1..40 {
+        assert_eq!(cache.get(&key), Ok(key));
+    }
 }
 
 /// The thread that advances the clock is gone in the child, where another one is started.

@@ -52,6 +52,8 @@ use crate::base::hash::KeyHash;
 use crate::base::panics::contain;
 use crate::base::reentrancy::ThreadToken;
 use crate::base::sync::{self, AtomicUsize, Mutex, Ordering};
+use crate::entry::EntryPtr;
+use crate::tags::TagSet;
 
 /// One run of a loader for `key`.
 pub(crate) struct Flight<K, V> {
@@ -94,6 +96,22 @@ pub(crate) struct Leader<K, V> {
     has_ended: bool,
     /// Whether the value takes the place of one that the cache has.
     is_refreshing: bool,
+    kept: KeptTraits,
+}
+
+/// What the old entry of a key was stored with, besides its lifetime: for the case that its value is still
+/// right, and has to be stored anew.
+#[derive(Clone, Default)]
+pub(crate) struct KeptTraits {
+    pub(crate) tags: Option<TagSet>,
+    pub(crate) is_unevictable: bool,
+}
+
+impl KeptTraits {
+    /// Those of an entry.
+    pub(crate) fn of(entry: EntryPtr) -> Self {
+        Self { tags: entry.tags().cloned(), is_unevictable: entry.meta().is_unevictable() }
+    }
 }
 
 /// A waiter's part of a flight. Dropping it ends the waiting.
@@ -175,7 +193,8 @@ impl<V> FlightState<V> {
 
 impl<K, V> Leader<K, V> {
     fn new(flight: Arc<Flight<K, V>>, fill: OpenFill<Flight<K, V>>) -> Self {
-        Self { flight, fill, has_ended: false, is_refreshing: false }
+        let kept = KeptTraits::default();
+        Self { flight, fill, has_ended: false, is_refreshing: false, kept }
     }
 
     pub(crate) fn key(&self) -> &K {
@@ -196,6 +215,15 @@ impl<K, V> Leader<K, V> {
     /// Notes that the value is to take the place of one that the cache has.
     pub(crate) fn set_refreshing(&mut self) {
         self.is_refreshing = true;
+    }
+
+    /// Notes what the old entry was stored with.
+    pub(crate) fn keep_traits(&mut self, kept: KeptTraits) {
+        self.kept = kept;
+    }
+
+    pub(crate) fn kept_traits(&self) -> &KeptTraits {
+        &self.kept
     }
 
     pub(crate) fn is_refreshing(&self) -> bool {

@@ -19,6 +19,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
+use super::stand_in::StandIn;
 use crate::base::sync::thread::{self, Thread};
 use crate::base::sync::{self, AtomicBool, Ordering};
 use crate::expiry::CacheTime;
@@ -65,6 +66,7 @@ impl Parker {
 
     /// Sleeps until a waker is woken; returns at once if one was woken since the last return.
     pub(crate) fn park(&self) {
+        let _stand_in = StandIn::begin();
         while !self.take_waking() {
             self.has_parked.set(true);
             thread::park();
@@ -75,13 +77,17 @@ impl Parker {
     /// was woken, false if the time has come. The thread reads the cache's clock at least as often as
     /// [`CacheTime::real_wait_for`] says, so a clock that is moved by hand is noticed within a millisecond.
     pub(crate) fn park_until(&self, time: &CacheTime, until_ns: u64) -> bool {
+        let _stand_in = StandIn::begin();
         loop {
             if self.take_waking() {
                 return true;
             }
             // The time is never this late.
             if until_ns == u64::MAX {
-                self.park();
+                while !self.take_waking() {
+                    self.has_parked.set(true);
+                    thread::park();
+                }
                 return true;
             }
             let now_ns = time.now_ns();

@@ -5,6 +5,7 @@
 //! which the cache notices; of one that is kept, it gives the load up at the load's bound.
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::fmt;
 use std::future;
 use std::pin::Pin;
@@ -46,11 +47,17 @@ impl LoadTask {
         let mut load = Some(load);
         let future = future::poll_fn(move |_| {
             if let Some(load) = load.take() {
+                let _within = WithinBlocking::enter();
                 load();
             }
             Poll::Ready(())
         });
         Self { future: Some(Box::pin(future)), is_blocking: true }
+    }
+
+    /// Whether the thread runs a synchronous task at the moment.
+    pub(crate) fn is_within_blocking() -> bool {
+        BLOCKING.get() > 0
     }
 
     /// Runs the task, and returns when it is done. While an asynchronous loader waits, the calling thread
@@ -80,6 +87,27 @@ impl LoadTask {
     #[must_use]
     pub fn is_blocking(&self) -> bool {
         self.is_blocking
+    }
+}
+
+thread_local! {
+    /// How many synchronous tasks the thread runs, one within another.
+    static BLOCKING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// While this exists, the thread runs a synchronous task.
+struct WithinBlocking;
+
+impl WithinBlocking {
+    fn enter() -> Self {
+        BLOCKING.set(BLOCKING.get() + 1);
+        Self
+    }
+}
+
+impl Drop for WithinBlocking {
+    fn drop(&mut self) {
+        BLOCKING.set(BLOCKING.get() - 1);
     }
 }
 

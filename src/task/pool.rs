@@ -3,7 +3,9 @@
 //! It drives synchronous and asynchronous loads alike. A thread polls a task; a task that has to wait stays in
 //! the table of tasks, without a thread, until its waker puts it into a queue again. So a few threads drive
 //! thousands of asynchronous loads. A synchronous one blocks its thread, and at most all threads except one
-//! run such loads at a time, so those that block for ever do not stop the asynchronous ones.
+//! run such loads at a time, so those that block for ever do not stop the asynchronous ones. While one of them
+//! waits for the load of another key, which may be in the queue behind it, another thread may
+//! [stand in](super::stand_in) for its own; their number is bounded too.
 //!
 //! The number of tasks is bounded. A task that does not fit, or for which no thread can be started, goes back
 //! to the caller, which can do without it. Threads start with the first task and end when they were idle for
@@ -33,14 +35,20 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::executor::LoadTask;
+use super::stand_in::{StandInPool, set_polling};
 #[cfg(unix)]
 use crate::base::at_fork::{self, HeldAcrossFork, Hook};
 use crate::base::panics::contain;
 use crate::base::sync::thread::{self, Thread};
 use crate::base::sync::{self, Mutex, MutexGuard};
 
-static POOL: LoadPool =
-    LoadPool::new(PoolLimits { threads: 4, waiting_blocking: 1 << 10, tasks: 1 << 14, idle: IDLE });
+static POOL: LoadPool = LoadPool::new(PoolLimits {
+    threads: 4,
+    stand_ins: 32,
+    waiting_blocking: 1 << 10,
+    tasks: 1 << 14,
+    idle: IDLE,
+});
 
 /// How long a thread waits for another task before it ends.
 const IDLE: Duration = Duration::from_secs(10);
@@ -61,6 +69,8 @@ struct PoolLimits {
     /// The most threads, and no more than the machine has cores, but at least 2: one is kept for
     /// asynchronous tasks.
     threads: usize,
+    /// The most threads above that number, while as many threads wait for other loads.
+    stand_ins: usize,
     /// The most synchronous tasks that wait for a thread.
     waiting_blocking: usize,
     /// The most tasks.
@@ -82,6 +92,8 @@ struct PoolState {
     threads: usize,
     /// How many threads poll a synchronous task.
     blocked: usize,
+    /// How many of them wait for another load, and are stood in for.
+    stood_in: usize,
     /// The idle threads by their numbers, the one that is to be woken next last.
     sleepers: Vec<(u64, Thread)>,
     /// Counts forks. A thread that forks goes on in the child, where it ends by this, because the state has
@@ -148,6 +160,7 @@ impl LoadPool {
             max_threads: 0,
             threads: 0,
             blocked: 0,
+            stood_in: 0,
             sleepers: Vec::new(),
             generation: 0,
             tasks: BTreeMap::new(),
@@ -221,7 +234,7 @@ impl LoadPool {
     fn wake_thread(&'static self, state: &mut PoolState) -> bool {
         if let Some((_, thread)) = state.sleepers.pop() {
             thread.unpark();
-        } else if state.threads < state.max_threads && !self.refuses_threads() {
+        } else if state.threads < state.max_threads + state.stood_in && !self.refuses_threads() {
             let (id, generation) = (state.next_id(), state.generation);
             let builder = thread::Builder::new().name("larder-load".to_owned());
             if builder.spawn(move || self.work(id, generation)).is_ok() {
@@ -236,6 +249,12 @@ impl LoadPool {
             let job = {
                 let mut state = sync::lock(&self.state);
                 if state.generation != generation {
+                    return;
+                }
+                if state.threads > state.max_threads + state.stood_in {
+                    // It has stood in for a thread that goes on. What has woken this one is left to another.
+                    state.threads -= 1;
+                    self.wake_thread(&mut state);
                     return;
                 }
                 let job = state.next_job();
@@ -262,7 +281,9 @@ impl LoadPool {
     fn poll(&'static self, waker: Arc<TaskWaker>, mut task: LoadTask, generation: u64) {
         let (id, is_blocking) = (waker.id, waker.is_blocking);
         let own = Waker::from(Arc::clone(&waker));
+        set_polling(if is_blocking { Some((self, generation)) } else { None });
         let polled = contain(|| Pin::new(&mut task).poll(&mut Context::from_waker(&own)));
+        set_polling(None);
         drop(own);
         let waiting = match polled {
             Some(Poll::Pending) => Some(task),
@@ -343,7 +364,7 @@ impl PoolState {
         if !self.discarded.is_empty() {
             return Some(PoolJob::Discard(std::mem::take(&mut self.discarded)));
         }
-        let may_block = self.blocked + 1 < self.max_threads;
+        let may_block = self.blocked + 1 < self.max_threads + self.stood_in;
         let blocking = if may_block { self.queued_blocking.pop_front() } else { None };
         let (waker, task) = blocking.or_else(|| self.queued.pop_front())?;
         self.blocked += usize::from(waker.is_blocking);
@@ -356,9 +377,31 @@ impl PoolState {
     fn forget_threads(&mut self) {
         self.threads = 0;
         self.blocked = 0;
+        self.stood_in = 0;
         self.sleepers.clear();
         self.generation += 1;
         self.tasks.retain(|_, task| matches!(task, LoadState::Queued | LoadState::Waiting(_)));
+    }
+}
+
+impl StandInPool for LoadPool {
+    fn begin_stand_in(&'static self, generation: u64) -> bool {
+        let mut state = sync::lock(&self.state);
+        if state.generation != generation || state.stood_in == self.limits.stand_ins {
+            return false;
+        }
+        state.stood_in += 1;
+        if !state.queued_blocking.is_empty() {
+            self.wake_thread(&mut state);
+        }
+        true
+    }
+
+    fn end_stand_in(&self, generation: u64) {
+        let mut state = sync::lock(&self.state);
+        if state.generation == generation {
+            state.stood_in -= 1;
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::base::reentrancy;
 use crate::base::stats::Counter;
 use crate::cache::lifecycle::visit_cache;
 use crate::cache::{Cache, Shared};
-use crate::engine::flight::{Leader, Role};
+use crate::engine::flight::{KeptTraits, Leader, Role};
 use crate::expiry::clock::nanoseconds;
 use crate::reclaim;
 use crate::task::{Alarm, AlarmTime, LoadTask, Parker};
@@ -49,29 +49,32 @@ impl<K, V, E> Clone for Loader<K, V, E> {
     }
 }
 
-/// What is left to do of a load in the background when its loader has returned. Dropping it notes a failure.
-struct Ending<K, V, S> {
+/// A load in the background, until its loader has returned. Dropping it before notes a failure and then abandons
+/// the flight: in this order, so that the callers that wait know of the failure.
+struct BackgroundLoad<K, V, S> {
     shared: Weak<Shared<K, V, S>>,
     hash: KeyHash,
-    is_done: bool,
+    /// `None` once the loader has returned.
+    leader: Option<Leader<K, V>>,
 }
 
-impl<K, V, S> Ending<K, V, S>
+impl<K, V, S> BackgroundLoad<K, V, S> {
+    fn leader(&self) -> &Leader<K, V> {
+        self.leader.as_ref().expect("the loader has not returned")
+    }
+}
+
+impl<K, V, S> BackgroundLoad<K, V, S>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
 {
-    fn end<E>(
-        mut self,
-        leader: Leader<K, V>,
-        started_ns: u64,
-        load: &Load<K, V>,
-        loaded: LoadResult<V, E>,
-    ) where
+    fn end<E>(mut self, started_ns: u64, load: &Load<K, V>, loaded: LoadResult<V, E>)
+    where
         E: Send + Sync + 'static,
     {
-        self.is_done = true;
+        let Some(leader) = self.leader.take() else { return };
         let Some(shared) = self.shared.upgrade() else { return };
         // A cache that is closed takes nothing any more; then the value and the leader are dropped.
         visit_cache(&shared, |cache| {
@@ -81,9 +84,9 @@ where
     }
 }
 
-impl<K, V, S> Drop for Ending<K, V, S> {
+impl<K, V, S> Drop for BackgroundLoad<K, V, S> {
     fn drop(&mut self) {
-        if !self.is_done
+        if self.leader.is_some()
             && let Some(shared) = self.shared.upgrade()
         {
             shared.note_failed_refresh(self.hash);
@@ -107,23 +110,21 @@ where
     ) where
         E: Send + Sync + 'static,
     {
-        let ending = Ending {
-            shared: Arc::downgrade(&self.shared),
-            hash: leader.fill().hash,
-            is_done: false,
-        };
         let load = Load::new(leader.key().clone(), old);
+        let hash = leader.fill().hash;
+        let running =
+            BackgroundLoad { shared: Arc::downgrade(&self.shared), hash, leader: Some(leader) };
         let task = match loader.clone() {
             Loader::Blocking(loader) => LoadTask::blocking(move || {
                 let loaded = {
-                    let _running = leader.run();
+                    let _running = running.leader().run();
                     loader(load.key(), &load)
                 };
-                ending.end(leader, started_ns, &load, loaded);
+                running.end(started_ns, &load, loaded);
             }),
             Loader::Async(loader) => LoadTask::of(async move {
-                let loaded = run_async(&leader, &load, &*loader).await;
-                ending.end(leader, started_ns, &load, loaded);
+                let loaded = run_async(running.leader(), &load, &*loader).await;
+                running.end(started_ns, &load, loaded);
             }),
         };
         // A task for which there is no room is dropped, here, under no lock.
@@ -221,22 +222,23 @@ where
     {
         let hash = self.hash(key);
         let started_ns = self.load_clock_ns();
-        let until_ns = started_ns.saturating_add(self.load_timeout_ns());
-        let fills = &self.shared.engine.fills;
-        let Role::Leader(mut leader) = fills.join_flight(hash, key.to_key(), until_ns) else {
+        let Role::Leader(mut leader) = self.join_in_time(key, hash, started_ns) else {
             return false;
         };
-        let old = {
+        let (old, kept) = {
             // Keys are compared, and the value is cloned.
             let _running = leader.run();
             let guard = reclaim::pin();
             self.count(Counter::Loads, &guard);
             self.count(Counter::Refreshes, &guard);
-            let valid = self.find(key, hash, &guard).map(|(_, entry)| entry.value.clone());
-            let stale = || self.find_stale(key, hash, &guard).map(|it| it.entry.value.clone());
-            valid.or_else(stale)
+            let stale = || self.find_stale(key, hash, &guard).map(|it| (it.pointer, it.entry));
+            match self.find(key, hash, &guard).or_else(stale) {
+                Some((old, entry)) => (Some(entry.value.clone()), KeptTraits::of(old)),
+                None => (None, KeptTraits::default()),
+            }
         };
         leader.set_refreshing();
+        leader.keep_traits(kept);
         self.spawn_load(leader, started_ns, old, loader);
         true
     }
@@ -275,8 +277,6 @@ struct BoundCall<'c, K, V, S, Q: ?Sized, E> {
     flow: Flow<'c, K, V, S, Q>,
     cache: &'c Cache<K, V, S>,
     loader: &'c Loader<K, V, E>,
-    /// Whether its loader was given to the executor.
-    has_spawned: bool,
 }
 
 /// What such a call has to do next.
@@ -309,7 +309,7 @@ where
         };
         let mut flow = Flow::new(cache, key, hash, Answers::ValueOrNone, deadline_ns);
         flow.soft_timeout_ns = in_ns(loading.soft_timeout);
-        Self { flow, cache, loader, has_spawned: false }
+        Self { flow, cache, loader }
     }
 
     fn step(&mut self, waker: impl Fn() -> Waker) -> BoundStep<K, V, E> {
@@ -328,12 +328,16 @@ where
                 }
                 LoadStep::Lead(leader) => {
                     // Where the call may have to return before the loader does, that runs elsewhere. If the
-                    // executor has dropped it, it runs here.
+                    // executor has dropped it, it runs here; so it does within another load that the executor
+                    // runs, which may have no thread for this one until that has returned.
                     let is_bounded = self.flow.deadline_ns != u64::MAX;
-                    if !is_bounded || self.has_spawned || !reentrancy::may_wait() {
+                    if !is_bounded
+                        || self.flow.has_delegated
+                        || LoadTask::is_within_blocking()
+                        || !reentrancy::may_wait()
+                    {
                         return BoundStep::Run(leader);
                     }
-                    self.has_spawned = true;
                     self.flow.wait_for(&leader);
                     let (started_ns, old) = (self.flow.started_ns, self.flow.fallback.clone());
                     self.cache.spawn_load(leader, started_ns, old, self.loader);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::options::{Load, LoadSettings, Loaded};
 use crate::base::cause::RemovalCause;
+use crate::base::equivalent::ToKey;
 use crate::base::error::{Inserted, Rejection};
 use crate::base::hash::KeyHash;
 use crate::base::load_error::LoadError;
@@ -15,7 +16,7 @@ use crate::base::sync::{self, Ordering};
 use crate::buffer::write_buffer::{ChangeKind, Event};
 use crate::cache::Cache;
 use crate::cache::options::{InsertOptions, Traits};
-use crate::engine::flight::{Leader, Outcome, SharedError};
+use crate::engine::flight::{KeptTraits, Leader, Outcome, Role, SharedError};
 use crate::engine::history::Absence;
 use crate::engine::{Attempt, Incoming};
 use crate::entry::{Entry, EntryPtr};
@@ -53,6 +54,7 @@ where
         let hash = leader.fill().hash;
         let load_time = self.count_load(hash, started_ns, loaded.is_err());
         let settings = load.map(Load::take_settings).unwrap_or_default();
+        let mut kept = KeptTraits::default();
         let value = match loaded {
             Ok(Loaded::Store(value)) => value,
             Ok(Loaded::Reject(value)) => {
@@ -68,6 +70,7 @@ where
                     leader.end(|| Outcome::Value(value.clone()));
                     return Ok(Some(value.clone()));
                 }
+                kept = leader.kept_traits().clone();
                 value.clone()
             }
             Ok(Loaded::Missing) => {
@@ -98,7 +101,7 @@ where
                 return Err(LoadError::Failed(error));
             }
         };
-        match self.load_traits(options, settings) {
+        match self.load_traits(options, settings, kept) {
             Ok(traits) => {
                 let (key, stored) = (leader.key().clone(), value.clone());
                 let stored = self.store_loaded(key, stored, traits, load_time, &leader);
@@ -201,19 +204,25 @@ where
         removed.unwrap_or(false)
     }
 
-    /// What a loaded value is stored with.
+    /// What a loaded value is stored with. `kept` is what the entry had whose value it is, if it had been stored
+    /// before.
     fn load_traits(
         &self,
         options: InsertOptions<'_>,
         settings: LoadSettings,
+        kept: KeptTraits,
     ) -> Result<Traits, Rejection> {
         let LoadSettings { ttl, tags, is_unevictable } = settings;
         let options = match ttl {
             Some(ttl) => options.ttl(ttl),
             None => options,
         };
+        let is_unevictable = is_unevictable || kept.is_unevictable;
         let options = if is_unevictable { options.unevictable() } else { options };
         match tags {
+            None if kept.tags.is_some() => {
+                Ok(Traits { tags: kept.tags, ..self.traits(options.tags(&[]))? })
+            }
             None => self.traits(options),
             Some(tags) => {
                 let tags = self.hold_tags(tags)?;
@@ -362,6 +371,25 @@ where
             Ok(StoredLoad::Present) => self.reject(Rejection::Present),
             Ok(StoredLoad::Unconfirmed(unconfirmed)) => self.reject_stale(unconfirmed, hash),
             Err(MustNotWait) => self.reject(Rejection::WithinListener),
+        }
+    }
+
+    /// Joins the flight of the key, or begins to lead one. Gives up a flight whose bound has passed: a caller that
+    /// does not wait for it would otherwise never find the key free again.
+    pub(super) fn join_in_time<Q>(&self, key: &Q, hash: KeyHash, now_ns: u64) -> Role<K, V>
+    where
+        Q: ToKey<K> + ?Sized,
+    {
+        let until_ns = now_ns.saturating_add(self.load_timeout_ns());
+        loop {
+            match self.shared.engine.fills.join_flight(hash, key.to_key(), until_ns) {
+                Role::Waiter(waiter)
+                    if waiter.until_ns() <= now_ns && !waiter.is_within_loader() =>
+                {
+                    waiter.give_up();
+                }
+                role => return role,
+            }
         }
     }
 

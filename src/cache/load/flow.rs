@@ -36,7 +36,7 @@ use crate::base::load_error::LoadError;
 use crate::base::reentrancy;
 use crate::base::stats::Counter;
 use crate::cache::Cache;
-use crate::engine::flight::{Leader, Outcome, Role, SharedError, Waiter};
+use crate::engine::flight::{KeptTraits, Leader, Outcome, Role, SharedError, Waiter};
 use crate::expiry::Freshness;
 use crate::reclaim;
 
@@ -63,6 +63,10 @@ pub(super) struct Flow<'c, K, V, S, Q: ?Sized> {
     pub(super) is_overdue: bool,
     /// By which it is decided whether this call renews a value early.
     random: Option<f64>,
+    /// What the entry that the call has found last was stored with.
+    kept: KeptTraits,
+    /// Whether the call has let another thread or task run its loader, and has not given that up.
+    pub(super) has_delegated: bool,
 }
 
 /// What a call has to do next.
@@ -130,6 +134,8 @@ where
             soft_timeout_ns: u64::MAX,
             is_overdue: false,
             random: None,
+            kept: KeptTraits::default(),
+            has_delegated: false,
         }
     }
 
@@ -162,6 +168,11 @@ where
                     },
                     Outcome::Abandoned => {
                         self.is_handed_over = true;
+                        // The loader has panicked, or the executor did not want it.
+                        let has_failed = self.has_delegated || !self.cache.may_refresh(self.hash);
+                        if has_failed && let Some(old) = self.fallback.take() {
+                            return LoadStep::Found(self.use_old(old));
+                        }
                         continue;
                     }
                 }
@@ -176,6 +187,7 @@ where
                 waiter.give_up();
                 self.waiter = None;
                 self.is_handed_over = true;
+                self.has_delegated = false;
                 continue;
             }
             return LoadStep::Wait(until_ns.min(self.deadline_ns));
@@ -190,6 +202,7 @@ where
     /// Waits for the flight of `leader`, which another thread or task is to lead.
     pub(super) fn wait_for(&mut self, leader: &Leader<K, V>) {
         self.waiter = Some(leader.waiter());
+        self.has_delegated = true;
     }
 
     /// Begins in a cache that renews values or keeps expired ones. `None` if the key has to be loaded.
@@ -210,9 +223,7 @@ where
         };
         let now_ns = self.cache.load_clock_ns();
         self.started_ns = now_ns;
-        let until_ns = now_ns.saturating_add(self.cache.load_timeout_ns());
-        let fills = &self.cache.shared.engine.fills;
-        let mut leader = match fills.join_flight(self.hash, self.key.to_key(), until_ns) {
+        let mut leader = match self.cache.join_in_time(self.key, self.hash, now_ns) {
             Role::Leader(leader) => leader,
             Role::Waiter(_) => {
                 if is_expired {
@@ -247,6 +258,7 @@ where
         self.cache.count(Counter::Refreshes, &guard);
         self.is_overdue = is_expired;
         leader.set_refreshing();
+        leader.keep_traits(std::mem::take(&mut self.kept));
         leader.pause();
         Some(LoadStep::Refresh(leader, old))
     }
@@ -262,6 +274,7 @@ where
         let guard = reclaim::pin();
         if let Some((pointer, entry)) = cache.find(self.key, self.hash, &guard) {
             let value = entry.value.clone();
+            self.kept = KeptTraits::of(pointer);
             let is_due = cache.freshness(pointer, &mut self.random) == Freshness::RefreshDue;
             return match is_due && cache.may_refresh(self.hash) {
                 true => Present::Due(value),
@@ -276,6 +289,7 @@ where
             return Present::Nothing;
         }
         let value = stale.entry.value.clone();
+        self.kept = KeptTraits::of(stale.pointer);
         match (cache.may_refresh(self.hash), may_revalidate) {
             (false, _) => Present::Throttled(value),
             (true, true) => Present::Overdue(value),
@@ -307,7 +321,8 @@ where
                 self.waiter = Some(waiter);
                 None
             }
-            Role::Leader(leader) => {
+            Role::Leader(mut leader) => {
+                leader.keep_traits(self.kept.clone());
                 // Keys are compared.
                 leader.keep_running();
                 if let Some(value) = self.find() {

@@ -277,7 +277,8 @@
 //!
 //! # Where background loads run
 //! Refreshes of loading caches, and their loads if there is a soft or hard timeout, run in a small pool that all
-//! caches of the process share: at most four threads, which start when they are needed. It drives asynchronous
+//! caches of the process share: at most four threads, which start when they are needed, and more only while loaders
+//! wait for other loads. It drives asynchronous
 //! loaders too, but not those that need the sockets or timers of their runtime. For these, and to bound the loads
 //! in your own way, give an [executor](crate::Builder::load_executor): tokio's `Handle` with the feature `tokio`,
 //! [`ThreadPerTask`](crate::ThreadPerTask), or a closure that takes a [`LoadTask`](crate::LoadTask) and runs it,

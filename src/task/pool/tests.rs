@@ -13,7 +13,7 @@ const WAIT: Duration = Duration::from_secs(60);
 /// that the leak checker does not report it.
 fn pool(waiting_blocking: usize, tasks: usize, idle: Duration) -> &'static LoadPool {
     static LEAKED: Mutex<Vec<&'static LoadPool>> = Mutex::new(Vec::new());
-    let limits = PoolLimits { threads: 2, waiting_blocking, tasks, idle };
+    let limits = PoolLimits { threads: 2, stand_ins: 2, waiting_blocking, tasks, idle };
     let pool: &_ = Box::leak(Box::new(LoadPool::new(limits)));
     sync::lock(&LEAKED).push(pool);
     pool

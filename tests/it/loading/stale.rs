@@ -8,9 +8,9 @@ use std::time::Duration;
 use larder::test::FakeClock;
 use larder::{Builder, Cache, LoadError, LoadOptions, LoadTask, Loaded, LoadingCache, Maintenance};
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-fn builder(clock: &FakeClock) -> Builder<u64, u64> {
+pub(super) fn builder(clock: &FakeClock) -> Builder<u64, u64> {
     Cache::builder()
         .capacity(100)
         .clock(clock.clone())
@@ -19,16 +19,16 @@ fn builder(clock: &FakeClock) -> Builder<u64, u64> {
 }
 
 /// An executor that keeps its tasks until the test runs them.
-fn manual() -> (impl Fn(LoadTask) + Send + Sync + 'static, Receiver<LoadTask>) {
+pub(super) fn manual() -> (impl Fn(LoadTask) + Send + Sync + 'static, Receiver<LoadTask>) {
     let (sender, tasks) = channel();
     let sender: Mutex<Sender<LoadTask>> = Mutex::new(sender);
     (move |task| drop(sender.lock().unwrap().send(task)), tasks)
 }
 
 /// A loader whose answer the test sets, and which counts.
-type Source = Arc<Mutex<(Result<Loaded<u64>, String>, u64)>>;
+pub(super) type Source = Arc<Mutex<(Result<Loaded<u64>, String>, u64)>>;
 
-fn loading(builder: Builder<u64, u64>) -> (LoadingCache<u64, u64, String>, Source) {
+pub(super) fn loading(builder: Builder<u64, u64>) -> (LoadingCache<u64, u64, String>, Source) {
     let source: Source = Arc::new(Mutex::new((Ok(Loaded::Store(1)), 0)));
     let shared = Arc::clone(&source);
     let cache = builder.build_with_loader(move |_: &u64, _| {
