@@ -30,9 +30,9 @@ where
 {
     /// As [`get_or_insert_with`](Self::get_or_insert_with), for a loader that is a future.
     ///
-    /// The result is a future that works under any runtime. `load` is polled within its polls, and only if this
-    /// call leads the load; otherwise it is dropped unpolled. Blocking calls and futures wait for each other's
-    /// loads.
+    /// The result is a future that works under any runtime, and is `Send` if `load` and the reference to the key
+    /// are. `load` is polled within its polls, and only if this call leads the load; otherwise it is dropped
+    /// unpolled. Blocking calls and futures wait for each other's loads.
     ///
     /// # Cancellation
     /// The future may be dropped at any point. If it was loading, another caller that waits runs its own loader
@@ -63,10 +63,10 @@ where
         &'f self,
         key: &'f Q,
         load: F,
-    ) -> impl Future<Output = V> + Send + use<'f, K, V, S, Q, F>
+    ) -> impl Future<Output = V> + use<'f, K, V, S, Q, F>
     where
         Q: Hash + ToKey<K> + Sync + ?Sized,
-        F: Future<Output = V> + Send + 'f,
+        F: Future<Output = V> + 'f,
     {
         let load = |_: &mut Setup<K, V>| async { Ok::<_, Infallible>(Loaded::Store(load.await)) };
         self.load_future(key, LoadOptions::new(), Answers::Value, load, |loaded| match loaded {
@@ -88,11 +88,11 @@ where
         &'f self,
         key: &'f Q,
         load: F,
-    ) -> impl Future<Output = Result<V, LoadError<E>>> + Send + use<'f, K, V, S, Q, E, F>
+    ) -> impl Future<Output = Result<V, LoadError<E>>> + use<'f, K, V, S, Q, E, F>
     where
         Q: Hash + ToKey<K> + Sync + ?Sized,
         E: Send + Sync + 'static,
-        F: Future<Output = Result<V, E>> + Send + 'f,
+        F: Future<Output = Result<V, E>> + 'f,
     {
         let load = |_: &mut Setup<K, V>| async { load.await.map(Loaded::Store) };
         self.load_future(key, LoadOptions::new(), Answers::Value, load, |loaded| {
@@ -109,10 +109,10 @@ where
         &'f self,
         key: &'f Q,
         load: F,
-    ) -> impl Future<Output = Option<V>> + Send + use<'f, K, V, S, Q, F>
+    ) -> impl Future<Output = Option<V>> + use<'f, K, V, S, Q, F>
     where
         Q: Hash + ToKey<K> + Sync + ?Sized,
-        F: Future<Output = Option<V>> + Send + 'f,
+        F: Future<Output = Option<V>> + 'f,
     {
         let load = |_: &mut Setup<K, V>| async {
             Ok::<_, Infallible>(load.await.map_or(Loaded::Missing, Loaded::Store))
@@ -137,11 +137,11 @@ where
         &'f self,
         key: &'f Q,
         load: F,
-    ) -> impl Future<Output = Result<Option<V>, LoadError<E>>> + Send + use<'f, K, V, S, Q, E, F>
+    ) -> impl Future<Output = Result<Option<V>, LoadError<E>>> + use<'f, K, V, S, Q, E, F>
     where
         Q: Hash + ToKey<K> + Sync + ?Sized,
         E: Send + Sync + 'static,
-        F: Future<Output = Result<Option<V>, E>> + Send + 'f,
+        F: Future<Output = Result<Option<V>, E>> + 'f,
     {
         let load = |_: &mut Setup<K, V>| async {
             load.await.map(|found| found.map_or(Loaded::Missing, Loaded::Store))
@@ -187,12 +187,12 @@ where
         key: &'f Q,
         options: LoadOptions<'f>,
         load: L,
-    ) -> impl Future<Output = Result<Option<V>, LoadError<E>>> + Send + use<'f, K, V, S, Q, E, L, F>
+    ) -> impl Future<Output = Result<Option<V>, LoadError<E>>> + use<'f, K, V, S, Q, E, L, F>
     where
         Q: Hash + ToKey<K> + Sync + ?Sized,
         E: Send + Sync + 'static,
-        L: FnOnce(Load<K, V>) -> F + Send + 'f,
-        F: Future<Output = Result<Loaded<V>, E>> + Send + 'f,
+        L: FnOnce(Load<K, V>) -> F + 'f,
+        F: Future<Output = Result<Loaded<V>, E>> + 'f,
     {
         let load = |setup: &mut Setup<K, V>| load(setup.context(key.to_key()).clone());
         self.load_future(key, options, Answers::ValueOrNone, load, |loaded| loaded)

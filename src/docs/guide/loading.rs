@@ -297,10 +297,11 @@
 //! ```
 //!
 //! # Futures
-//! The verbs with `_async` take a future instead of a closure and work under every runtime. They are `Send`, may
-//! be dropped at any point, and hold no lock and no pin between two polls. The loader is polled within the polls
-//! of the call that leads; a call that finds the value, or waits for another, drops its loader unpolled. Threads
-//! and futures that miss the same key share one flight.
+//! The verbs with `_async` take a future instead of a closure and work under every runtime. They are `Send` if the
+//! loader is, may be dropped at any point, and hold no lock and no pin between two polls. The loader is polled
+//! within the polls of the call that leads, so it may be one that must stay on its thread; a call that finds the
+//! value, or waits for another, drops its loader unpolled. Threads and futures that miss the same key share one
+//! flight.
 //!
 //! ```
 //! use larder::{Cache, LoadError};

@@ -1,7 +1,9 @@
 //! One flight for each key, by blocking calls and futures.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -180,4 +182,30 @@ fn futures_are_send_and_small() {
     let loader_bytes = size_of_val(&loader);
     let bytes = assert_send(cache.get_or_insert_with_async(&1, loader));
     assert!(bytes <= loader_bytes + 136, "{bytes} bytes, with a loader of {loader_bytes}");
+}
+
+/// A runtime that runs on one thread allows loaders that cannot be sent. Other threads still wait for their values.
+#[test]
+fn a_loader_that_cannot_be_sent_loads_for_other_threads_too() {
+    let cache: Cache<u64, u64> = Cache::new(100);
+    let is_loaded = Rc::new(Cell::new(false));
+    let seen = Rc::clone(&is_loaded);
+    let load = async move {
+        let value = Rc::new(7);
+        poll_fn(|_| if seen.get() { Poll::Ready(()) } else { Poll::Pending }).await;
+        *value
+    };
+    let mut leader = pin!(cache.get_or_insert_with_async(&1, load));
+    assert!(poll_once(&mut leader).is_pending());
+    let loaded = std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| cache.get_or_insert_with(&1, || 8));
+        while cache.stats().load_waits == 0 {
+            std::thread::yield_now();
+        }
+        is_loaded.set(true);
+        let loaded = poll_once(&mut leader);
+        (loaded, waiter.join().expect("the waiter gets the value"))
+    });
+    assert_eq!(loaded, (Poll::Ready(7), 7));
+    assert_eq!(cache.stats().loads, 1);
 }
