@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use larder::expiry::TickingClock;
 use larder::{
-    Cache, Inserted, Listener, LoadError, Loaded, Maintenance, Policy, Removal, ShadowConfig,
+    Cache, Inserted, Listener, LoadError, LoadOptions, Loaded, Maintenance, Policy, Removal,
+    ShadowConfig,
 };
 
 use support::child::{fork_child, wait_for};
@@ -423,7 +424,8 @@ fn poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Poll<T> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Other threads load, wait and abandon loads.
+/// Other threads load, wait and abandon loads. They store nothing: a write that is under way in another thread at
+/// the fork stays unfinished in the child, as `docs::limitations` says.
 fn fork_amid_loads() {
     const KEYS: u64 = 4;
     let cache = Cache::<u64, u64>::new(CAPACITY);
@@ -438,8 +440,8 @@ fn fork_amid_loads() {
                     let mut abandoned = Box::pin(cache.get_or_insert_with_async(&key, pending()));
                     let _ = poll(&mut abandoned);
                     drop(abandoned);
-                    assert_eq!(cache.get_or_insert_with(&key, || key), key);
-                    cache.remove(&rng.below(KEYS));
+                    let load = |_: &_| Ok::<_, ()>(Loaded::Reject(key));
+                    assert_eq!(cache.get_or_load(&key, LoadOptions::new(), load), Ok(Some(key)));
                 }
             });
         }
