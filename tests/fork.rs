@@ -424,8 +424,8 @@ fn poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Poll<T> {
     Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Other threads load, wait and abandon loads. They store nothing, because a child may wait for ever for what
-/// another thread was about to report.
+/// Other threads load, wait and abandon loads. They store nothing: a write that is under way in another thread at
+/// the fork stays unfinished in the child, as `docs::limitations` says.
 fn fork_amid_loads() {
     const KEYS: u64 = 4;
     let cache = Cache::<u64, u64>::new(CAPACITY);

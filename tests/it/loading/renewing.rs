@@ -356,3 +356,52 @@ fn huge_settings_are_as_good_as_none() {
     assert!(cache.refresh(&1));
     assert_eq!((cache.get(&1), cache.peek(&1)), (Ok(2), Some(2)));
 }
+
+/// What FusionCache calls `Expire`: the next call loads, and the old value stays for the case that this fails.
+#[test]
+fn a_value_may_be_made_stale_by_hand() {
+    let (executor, tasks) = manual();
+    let clock = FakeClock::new();
+    let (cache, source) = loading(builder(&clock).stale_if_error(50 * SECOND));
+    let revalidating = builder(&clock).stale_while_revalidate(50 * SECOND).load_executor(executor);
+    let (revalidating, newer) = loading(revalidating);
+    for cache in [&cache, &revalidating] {
+        assert_eq!(cache.get(&1), Ok(1));
+        clock.advance(SECOND);
+        assert!(cache.expire_after(&1, Some(std::time::Duration::from_nanos(1))));
+        clock.advance(SECOND);
+        assert_eq!(cache.peek(&1), None);
+    }
+    source.lock().unwrap().0 = Err("down".to_owned());
+    assert_eq!(cache.get(&1), Ok(1));
+    clock.advance(2 * SECOND);
+    source.lock().unwrap().0 = Ok(Loaded::Store(2));
+    assert_eq!(cache.get(&1), Ok(2));
+    newer.lock().unwrap().0 = Ok(Loaded::Store(2));
+    assert_eq!(revalidating.get(&1), Ok(1));
+    tasks.try_recv().unwrap().run();
+    assert_eq!(revalidating.get(&1), Ok(2));
+}
+
+/// A loader of one key that panics in its own call: nothing is stored, and the next call may load at once.
+#[test]
+fn a_panic_of_a_loader_in_the_call_leaves_the_old_value_and_the_key_free() {
+    let clock = FakeClock::new();
+    let cache = builder(&clock)
+        .stale_if_error(50 * SECOND)
+        .build_with_loader(|key: &u64, load| match load.stale() {
+            Some(1) => panic!("a loader"),
+            _ => Ok::<_, String>(Loaded::Store(*key)),
+        })
+        .unwrap();
+    cache.insert(7, 1);
+    clock.advance(101 * SECOND);
+    for _ in 0..2 {
+        let call = std::panic::AssertUnwindSafe(|| cache.get(&7));
+        assert!(std::panic::catch_unwind(call).is_err());
+    }
+    cache.insert(7, 2);
+    clock.advance(101 * SECOND);
+    assert_eq!(cache.get(&7), Ok(7));
+    cache.validate();
+}
