@@ -39,6 +39,15 @@
 //! - The errors of `try_get_with` are in an `Arc`, as in moka, and within a [`LoadError`], which has further
 //!   variants.
 //! - An invalidation here removes; what it has invalidated is gone when it returns.
+//! - What a closure that may run again has written elsewhere, it has to reset when it runs again. To know whether a
+//!   value of `or_insert_with` is new, as `is_fresh` tells in moka, let the closure set a flag.
+//! - An entry expires here once its deadline has passed, in moka already when that is reached; and
+//!   [`len`](crate::Cache::len) counts it for up to a [tick](crate::Builder::timer_tick) more.
+//! - The bounds hold closer: in moka a new entry may be beyond them until `run_pending_tasks`.
+//! - A listener is notified soon after the call, and one that panics goes on to be notified, which
+//!   [`listener_panics`](crate::Stats::listener_panics) counts; moka notifies within the call, and switches a
+//!   panicking listener off. [`atomic_listener`](crate::Builder::atomic_listener) is called within the call.
+//! - The calls that load need keys that can be cloned. `Debug` lists no entries.
 //! - A future that loads and is not polled any more holds up the others of its key until the
 //!   [load timeout](crate::Builder::load_timeout), and no longer.
 //!
