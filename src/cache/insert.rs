@@ -207,11 +207,17 @@ where
     ) -> Owned<K, V> {
         let Traits { lifetime, tags, is_unevictable } = traits;
         let timing = &self.shared.engine.timing;
-        let spec = match tags {
-            None => timing.spec(lifetime, hash),
-            Some(_) => Some(timing.spec_always(lifetime, hash)),
+        let new = match tags {
+            None => match timing.spec(lifetime, hash) {
+                None => Owned::new(hash, weight, key, value),
+                Some(spec) => Owned::extended(hash, weight, key, value, spec, None),
+            },
+            Some(tags) => {
+                let spec = timing.spec_always(lifetime, hash);
+                Owned::extended(hash, weight, key, value, spec, Some(tags))
+            }
         };
-        self.make_extended(hash, weight, (key, value), spec, tags, is_unevictable)
+        self.finish_new(new, hash, is_unevictable)
     }
 
     /// Makes a new entry with an extension of this specification. An entry with tags needs one.
@@ -225,11 +231,17 @@ where
         tags: Option<TagSet>,
         is_unevictable: bool,
     ) -> Owned<K, V> {
-        let engine = &self.shared.engine;
         let new = match spec {
             None => Owned::new(hash, weight, key, value),
             Some(spec) => Owned::extended(hash, weight, key, value, spec, tags),
         };
+        self.finish_new(new, hash, is_unevictable)
+    }
+
+    /// Sets what does not depend on the extension of a new entry.
+    #[inline]
+    fn finish_new(&self, new: Owned<K, V>, hash: KeyHash, is_unevictable: bool) -> Owned<K, V> {
+        let engine = &self.shared.engine;
         // Hits on the entries of sampled keys are reported to the shadow caches.
         if engine.shadow.as_ref().is_some_and(|shadow| shadow.samples(hash)) {
             new.as_ptr().set_sampled();

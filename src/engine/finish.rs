@@ -103,7 +103,9 @@ impl<K, V> Engine<K, V> {
         let AfterUnlock { free, phase, retired, retired_weight, linked, is_due_earlier, .. } =
             after;
         let has_unneeded_loan = after.has_unneeded_loan;
-        panics::discard(after.payloads);
+        if !after.payloads.is_empty() {
+            panics::discard(after.payloads);
+        }
         self.shadow_removed(after.removed);
         if let Some(leaving) = after.leaving {
             self.evict_notifying(partition, leaving);

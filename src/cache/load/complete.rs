@@ -58,6 +58,10 @@ where
         let value = match loaded {
             Ok(Loaded::Store(value)) => value,
             Ok(Loaded::Reject(value)) => {
+                if leader.is_refreshing() {
+                    // The old value is still due, and is not to be renewed by each call.
+                    self.note_failed_refresh(hash);
+                }
                 leader.end(|| Outcome::Value(value.clone()));
                 return Ok(Some(value));
             }

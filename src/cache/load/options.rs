@@ -38,7 +38,8 @@ pub enum Loaded<V> {
     /// The value, to be stored and returned.
     Store(V),
     /// The value, to be returned to this caller and to those that wait, and not stored. A value that the
-    /// cache has stays.
+    /// cache has stays; if the load was to renew it, the next try waits for the
+    /// [throttle](crate::Builder::refresh_throttle).
     Reject(V),
     /// The [stale value](Load::stale) is still right: it is stored anew, with a new lifetime, and returned.
     NotModified,

@@ -292,3 +292,21 @@ fn a_loader_that_asks_for_its_own_key_gets_the_value_that_it_renews() {
     });
     assert_eq!(renewed, Ok(12));
 }
+
+#[test]
+fn a_refresh_whose_value_is_rejected_is_not_tried_again_at_once() {
+    let (executor, tasks) = manual();
+    let clock = FakeClock::new();
+    let builder = builder(&clock).refresh_after_write(10 * SECOND).load_executor(executor);
+    let (cache, source) = loading(builder);
+    assert_eq!(cache.get(&1), Ok(1));
+    source.lock().unwrap().0 = Ok(Loaded::Reject(2));
+    clock.advance(11 * SECOND);
+    for _ in 0..2 {
+        assert_eq!(cache.get(&1), Ok(1));
+        tasks.try_recv().unwrap().run();
+        assert_eq!(cache.get(&1), Ok(1));
+        assert!(tasks.try_recv().is_err(), "it was tried again at once");
+        clock.advance(2 * SECOND);
+    }
+}
