@@ -191,7 +191,8 @@ where
     /// side. It runs under no lock and no pin.
     ///
     /// One of several threads that find the key absent at the same time calls its own, as in
-    /// [`Cache::get_or_insert_with`], and the others wait for its value.
+    /// [`Cache::get_or_insert_with`], and the others wait for its value. If the key is inserted meanwhile by
+    /// another method, that wins: these calls return what was inserted, or what was made, which is not stored.
     ///
     /// # Panics
     /// As `or_insert`, and if `make` does; nothing was stored then.
@@ -508,7 +509,9 @@ where
         if is_unevictable {
             options = options.unevictable();
         }
-        self.cache.load_with(&self.key, self.cache.hash(&self.key), options, make)
+        let value = self.cache.load_with(&self.key, self.cache.hash(&self.key), options, make);
+        // An insertion during the load has won.
+        self.cache.peek(&self.key).unwrap_or(value)
     }
 
     /// Stores `value` if the key is still absent. Returns the value that the key has then, or the one that

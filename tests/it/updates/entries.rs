@@ -125,13 +125,13 @@ fn options_hold_for_what_the_entry_stores() {
 }
 
 #[test]
-fn of_threads_that_insert_at_once_all_get_the_value_of_one() {
+fn of_threads_that_insert_at_once_by_one_method_all_get_the_value_of_one() {
     let cache = Cache::<u64, u64>::new(1_000);
     let gotten = std::sync::Mutex::new(Vec::new());
     in_rounds(
         500,
         |round, thread| {
-            let value = match thread % 2 {
+            let value = match round % 2 {
                 0 => cache.entry(1).or_insert(round << 8 | thread),
                 _ => cache.entry(1).or_insert_with(|| round << 8 | thread),
             };
