@@ -164,10 +164,16 @@ pub(super) fn check(history: &History, licence: Licence) -> Result<(), Violation
                 }
             }
             Ended::Failed(error) => {
+                // Callers may join a flight until the call that leads it has ended it.
+                let flight_ended = |run: &Run| {
+                    let leads =
+                        |call: &&Call| call.thread == run.thread && call.began == run.call_began;
+                    calls.iter().find(leads).map_or(run.ended, |leader| leader.ended)
+                };
                 let is_its = |run: &Run| {
                     run.key == call.key
                         && run.result == Some(Ended::Failed(error))
-                        && call.began < run.ended
+                        && call.began < flight_ended(run)
                         && run.ended < call.ended
                 };
                 if !runs.iter().any(is_its) {
