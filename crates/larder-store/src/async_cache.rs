@@ -15,7 +15,7 @@ use crate::bulk_read::BulkRead;
 use crate::error::{DeadLetter, FlushError, TierBuildError, TierError};
 use crate::stats::TierStats;
 use crate::store::{AsyncStore, Durability, ErrorKind, Record, write_of};
-use crate::tier::{Behind, CacheWrite, QueueWrite, Tier, Writing, forget};
+use crate::tier::{Behind, CacheWrite, QueueWrite, Tier, Writing};
 use crate::write_behind::WriteBehind;
 
 /// A [`Cache`] in front of an [`AsyncStore`]: a [`StoredCache`](crate::StoredCache) for asynchronous code, of
@@ -368,24 +368,18 @@ where
     /// As [`StoredCache::dead_letters`](crate::StoredCache::dead_letters).
     #[must_use]
     pub fn dead_letters(&self) -> Vec<DeadLetter<K, V, T::Error>> {
-        let behind = self.handles.shared.tier.queue();
-        behind.map(|behind| behind.queue.dead_letters()).unwrap_or_default()
+        self.handles.shared.tier.dead_letters()
     }
 
     /// As [`StoredCache::take_dead_letters`](crate::StoredCache::take_dead_letters).
     #[must_use = "the writes are in no other place"]
     pub fn take_dead_letters(&self) -> Vec<DeadLetter<K, V, T::Error>> {
-        let behind = self.handles.shared.tier.queue();
-        behind.map(|behind| behind.queue.take_dead()).unwrap_or_default()
+        self.handles.shared.tier.take_dead_letters()
     }
 
     /// As [`StoredCache::retry_dead_letters`](crate::StoredCache::retry_dead_letters).
     pub fn retry_dead_letters(&self) -> usize {
-        let tier = &self.handles.shared.tier;
-        let Some(behind) = tier.queue() else { return 0 };
-        let retried = behind.queue.retry_dead();
-        retried.iter().for_each(|key| forget(&tier.cache, key));
-        retried.len()
+        self.handles.shared.tier.retry_dead_letters()
     }
 
     /// As [`StoredCache::stats`](crate::StoredCache::stats).

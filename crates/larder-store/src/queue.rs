@@ -1,4 +1,5 @@
-//! The queue of write-behind: bounded, with one slot for each key, and without an opinion on who writes.
+//! The queue of write-behind. It is bounded, has one slot for each key, and serves blocking and asynchronous
+//! writers alike.
 //!
 //! | a key's slot has | when | entered by |
 //! |---|---|---|

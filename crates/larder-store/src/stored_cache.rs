@@ -12,7 +12,7 @@ use crate::bulk_read::BulkRead;
 use crate::error::{DeadLetter, FlushError, TierBuildError, TierError};
 use crate::stats::TierStats;
 use crate::store::{Durability, ErrorKind, Record, Store, write_of};
-use crate::tier::{Behind, CacheWrite, QueueWrite, Tier, Writing, contain, forget};
+use crate::tier::{Behind, CacheWrite, QueueWrite, Tier, Writing, contain};
 use crate::write_behind::WriteBehind;
 use crate::writer::{Shared, Writer};
 
@@ -414,25 +414,19 @@ where
     /// The writes that were given up and are still there, cloned.
     #[must_use]
     pub fn dead_letters(&self) -> Vec<DeadLetter<K, V, T::Error>> {
-        let behind = self.handles.shared.tier.queue();
-        behind.map(|behind| behind.queue.dead_letters()).unwrap_or_default()
+        self.handles.shared.tier.dead_letters()
     }
 
     /// Takes out the writes that were given up, which makes room in the queue.
     #[must_use = "the writes are in no other place"]
     pub fn take_dead_letters(&self) -> Vec<DeadLetter<K, V, T::Error>> {
-        let behind = self.handles.shared.tier.queue();
-        behind.map(|behind| behind.queue.take_dead()).unwrap_or_default()
+        self.handles.shared.tier.take_dead_letters()
     }
 
     /// Puts the writes that were given up back into the queue, and returns how many there are; 0 if the tier is
     /// closed. The cache forgets their keys, so that reads find them in the queue.
     pub fn retry_dead_letters(&self) -> usize {
-        let tier = &self.handles.shared.tier;
-        let Some(behind) = tier.queue() else { return 0 };
-        let retried = behind.queue.retry_dead();
-        retried.iter().for_each(|key| forget(&tier.cache, key));
-        retried.len()
+        self.handles.shared.tier.retry_dead_letters()
     }
 
     /// What the tier has counted, and the state of its queue.

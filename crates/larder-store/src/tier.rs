@@ -109,6 +109,25 @@ where
     V: Clone + Send + Sync + 'static,
     S: BuildHasher,
 {
+    pub(crate) fn dead_letters(&self) -> Vec<DeadLetter<K, V, E>> {
+        let behind = self.queue();
+        behind.map(|behind| behind.queue.dead_letters()).unwrap_or_default()
+    }
+
+    pub(crate) fn take_dead_letters(&self) -> Vec<DeadLetter<K, V, E>> {
+        let behind = self.queue();
+        behind.map(|behind| behind.queue.take_dead()).unwrap_or_default()
+    }
+
+    /// Puts the writes that were given up back into the queue. The cache forgets their keys, so that reads
+    /// find them there.
+    pub(crate) fn retry_dead_letters(&self) -> usize {
+        let Some(behind) = self.queue() else { return 0 };
+        let retried = behind.queue.retry_dead();
+        retried.iter().for_each(|key| forget(&self.cache, key));
+        retried.len()
+    }
+
     /// What the queue says about a key; `None` if the store has to be asked.
     pub(crate) fn pending(&self, key: &K) -> Option<Option<Record<V>>> {
         let queue = &self.queue()?.queue;
