@@ -1,7 +1,8 @@
 //! Loading: the value of a key, and if it is missing the one that a loader makes, which runs once.
 //!
-//! A call goes through `flow`, which decides who loads and who waits, runs its loader here or in `task`, and
-//! ends in `complete`, which stores the value unless the key was changed meanwhile.
+//! A call goes through `flow`, where it comes to load the value or to wait for it. It runs its loader in this
+//! module, in `task`, `many` or `background`, and ends in `complete`, which stores the value unless the key was
+//! changed meanwhile.
 #![forbid(unsafe_code)]
 
 use std::cell::OnceCell;
