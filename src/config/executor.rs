@@ -10,9 +10,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// Runs background loads, such as refreshes, with `executor`. Default: in a pool that all caches of the
     /// process share.
     ///
-    /// The pool has at most four threads, no more than there are cores (but at least two), which start with
-    /// the first task and end when they are idle. It drives synchronous and asynchronous loaders, and keeps
-    /// one thread for the asynchronous ones. It takes at most 1,024 synchronous loads that wait for a thread,
+    /// The pool has at most 17 threads, which start when they are needed and end when they are idle. It drives
+    /// synchronous and asynchronous loaders, and keeps one thread for the asynchronous ones. It takes at most 1,024 synchronous loads that wait for a thread,
     /// and at most 16,384 loads altogether; a refresh that finds no room is skipped, and tried again later. While
     /// loaders in the pool wait for loads of other keys, as many more threads, up to 32, run what is in the queue.
     ///

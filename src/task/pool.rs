@@ -43,7 +43,7 @@ use crate::base::sync::thread::{self, Thread};
 use crate::base::sync::{self, Mutex, MutexGuard};
 
 static POOL: LoadPool = LoadPool::new(PoolLimits {
-    threads: 4,
+    threads: 17,
     stand_ins: 32,
     waiting_blocking: 1 << 10,
     tasks: 1 << 14,
@@ -66,8 +66,8 @@ pub(super) fn waiting() -> usize {
 }
 
 struct PoolLimits {
-    /// The most threads, and no more than the machine has cores, but at least 2: one is kept for
-    /// asynchronous tasks.
+    /// The most threads, at least 2: one is kept for asynchronous tasks. Not by the number of cores, since
+    /// loaders mostly wait for a source.
     threads: usize,
     /// The most threads above that number, while as many threads wait for other loads.
     stand_ins: usize,
@@ -203,9 +203,8 @@ impl LoadPool {
         drop(state);
         #[cfg(unix)]
         at_fork::register(&HOOK);
-        let cores = thread::available_parallelism().map_or(1, usize::from);
         let mut state = sync::lock(&self.state);
-        state.max_threads = cores.min(self.limits.threads).max(2);
+        state.max_threads = self.limits.threads;
         state
     }
 

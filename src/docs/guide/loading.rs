@@ -113,10 +113,12 @@
 //! ```
 //!
 //! # A loader that uses the cache
-//! A loader runs under no lock and no pin, so it may load other keys of the same cache, and change it. If it
+//! A loader runs under no lock and no pin, so it may load other keys of the same cache, and change it. (A loader
+//! that is bound to its cache must not own a handle of it, or neither is ever dropped; see
+//! [`LoadingCache`](crate::LoadingCache).) If it
 //! asks for its own key, on the same thread or in the same task, that call returns
 //! [`LoadError::Reentrant`]; a verb without errors panics. Two loaders that wait for each other's keys, in two
-//! threads, wait until the load timeout; then each runs a loader of its own for the other's key.
+//! threads, wait until the load timeout; then one of them or both run a loader of their own for the other's key.
 //!
 //! A call from within a [listener](super::listeners) or from the `Drop` of a value must not wait for another
 //! thread. If another call is loading the key, it runs its own loader.
@@ -208,6 +210,9 @@
 //! | nothing, or a value that has expired for longer | the new value, or the error | they wait, and get the same | `None` |
 //! | nothing, and the key is known to have no value | `None`, without a load | `None` | `None` |
 //!
+//! The last row holds for verbs that can return `None`; those that must return a value, and those for many keys,
+//! load. All times, also those of deadlines and timeouts, count by the cache's [clock](crate::Builder::clock).
+//!
 //! The first call that finds a value due starts the one refresh. In a **loading cache** the refresh runs in the
 //! background, and the call returns the old value at once. With the **other verbs**, whose loaders live no longer
 //! than the call, it runs within that call, which returns the new value, or the old one if the load fails. A
@@ -277,13 +282,14 @@
 //!
 //! # Where background loads run
 //! Refreshes of loading caches, and their loads if there is a soft or hard timeout, run in a small pool that all
-//! caches of the process share: at most four threads, which start when they are needed, and more only while loaders
-//! wait for other loads. It drives asynchronous
-//! loaders too, but not those that need the sockets or timers of their runtime. For these, and to bound the loads
+//! caches of the process share: at most 17 threads, which start when they are needed, and more only while loaders
+//! wait for other loads. One slow source can take all of them, so give caches with timeouts that matter an
+//! executor of their own. The pool drives asynchronous loaders too, but not those that need the sockets or timers of their runtime. For these, and to bound the loads
 //! in your own way, give an [executor](crate::Builder::load_executor): tokio's `Handle` with the feature `tokio`,
 //! [`ThreadPerTask`](crate::ThreadPerTask), or a closure that takes a [`LoadTask`](crate::LoadTask) and runs it,
-//! now or later, as a future or by [`run`](crate::LoadTask::run). An executor may drop a task: a refresh
-//! then counts as failed, and a call that waits for the load runs the loader itself.
+//! now or later, as a future or by [`run`](crate::LoadTask::run). An executor may drop a task: then
+//! the [throttle](crate::Builder::refresh_throttle) holds the next refresh back, and a call that waits for the load
+//! runs the loader itself. A task may outlive its cache: its loader runs, and the value is dropped.
 //!
 //! ```
 //! use larder::{Cache, LoadTask, Loaded};
