@@ -14,6 +14,7 @@ mod net;
 mod session;
 mod command;
 mod commands;
+mod memcached;
 mod stats;
 mod resp;
 mod error;
