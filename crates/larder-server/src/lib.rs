@@ -8,6 +8,8 @@
 // What a program calls.
 mod server;
 mod persistence;
+#[doc(hidden)]
+pub mod drive;
 
 // From the socket to the store.
 mod net;
