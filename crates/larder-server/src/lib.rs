@@ -46,3 +46,8 @@ pub use crate::server::TlsConfig;
 pub use crate::server::{Server, ServerConfig, StartError};
 pub use crate::value::{ENTRY_BYTES, Value};
 pub use crate::version::Version;
+
+/// The README's code runs with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
