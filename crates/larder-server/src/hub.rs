@@ -102,7 +102,9 @@ impl Hub {
     /// The listener with which to build the cache. It is quick, and drops no notification.
     pub fn listener(&self) -> Listener<Bytes, Value> {
         let hub = self.clone();
+        // A value says itself when it was written.
         Listener::new(move |removal: &Removal<'_, Bytes, Value>| hub.note_removal(removal))
+            .without_ages()
     }
 
     pub(crate) fn clients(&self) -> &Clients {
