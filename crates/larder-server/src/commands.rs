@@ -3,3 +3,11 @@
 
 pub(crate) mod connection;
 pub(crate) mod strings;
+pub(crate) mod lcs;
+pub(crate) mod numbers;
+pub(crate) mod bits;
+pub(crate) mod hashes;
+
+// What several groups need.
+pub(crate) mod arguments;
+pub(crate) mod long_double;
