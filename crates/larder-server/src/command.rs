@@ -139,6 +139,7 @@ pub(crate) static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
         commands::numbers::table,
         commands::bits::table,
         commands::hashes::table,
+        commands::scripting::table,
     ];
     tables.iter().flat_map(|table| table()).collect()
 });

@@ -7,6 +7,7 @@ pub(crate) mod lcs;
 pub(crate) mod numbers;
 pub(crate) mod bits;
 pub(crate) mod hashes;
+pub(crate) mod scripting;
 
 // What several groups need.
 pub(crate) mod arguments;

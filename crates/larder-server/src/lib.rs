@@ -14,6 +14,8 @@ mod net;
 mod session;
 mod command;
 mod commands;
+#[cfg(feature = "scripts")]
+mod scripts;
 mod stats;
 mod resp;
 mod error;

@@ -19,6 +19,8 @@ use crate::net::buffers::BufferBudget;
 use crate::net::{self, Door, Listening};
 use crate::persistence::{self, Persistence, SaveError, SaveState};
 use crate::resp::RequestLimits;
+#[cfg(feature = "scripts")]
+use crate::scripts::Scripts;
 use crate::stats::ServerStats;
 use crate::store::Store;
 use crate::value::Value;
@@ -61,6 +63,13 @@ pub struct ServerConfig {
     pub request_limits: RequestLimits,
     /// Where the cache is saved, and when. Default: nowhere.
     pub persistence: Persistence,
+    /// A script that runs for so long is ended, with an error. Nothing else runs meanwhile. Default: 5 seconds.
+    #[cfg(feature = "scripts")]
+    pub script_time_limit: Duration,
+    /// The most bytes that the scripts of one thread, their variables and the result of one may take. Default:
+    /// 64 MiB.
+    #[cfg(feature = "scripts")]
+    pub max_script_memory_bytes: usize,
 }
 
 impl Default for ServerConfig {
@@ -82,6 +91,10 @@ impl Default for ServerConfig {
             max_buffer_bytes: 1 << 30,
             request_limits: RequestLimits::default(),
             persistence: Persistence::default(),
+            #[cfg(feature = "scripts")]
+            script_time_limit: Duration::from_secs(5),
+            #[cfg(feature = "scripts")]
+            max_script_memory_bytes: 64 << 20,
         }
     }
 }
@@ -153,6 +166,8 @@ pub(crate) struct Shared {
     pub(crate) stats: ServerStats,
     pub(crate) buffers: BufferBudget,
     pub(crate) saving: SaveState,
+    #[cfg(feature = "scripts")]
+    pub(crate) scripts: Scripts,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tokio_rustls::TlsAcceptor>,
     /// Tells the owner of the server that a client has asked for its end.
@@ -250,6 +265,8 @@ impl Server {
             stats: ServerStats::new(threads),
             buffers: BufferBudget::new(config.max_buffer_bytes),
             saving: SaveState::new(),
+            #[cfg(feature = "scripts")]
+            scripts: Scripts::new(),
             #[cfg(feature = "tls")]
             tls,
             shutdown_wanted: watch::Sender::new(false),

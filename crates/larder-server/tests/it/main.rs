@@ -11,4 +11,5 @@ mod strings;
 mod numbers;
 mod bits;
 mod hashes;
+mod scripting;
 mod concurrency;
