@@ -132,9 +132,17 @@ impl Command {
 
 /// All commands: those of each file of `commands`, one after another.
 pub(crate) static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
-    let tables: [fn() -> Vec<Command>; 3] =
-        [commands::connection::table, commands::strings::table, commands::persistence::table];
-    tables.into_iter().flat_map(|table| table()).collect()
+    let tables: &[fn() -> Vec<Command>] = &[
+        commands::connection::table,
+        commands::strings::table,
+        commands::persistence::table,
+        commands::lcs::table,
+        commands::numbers::table,
+        commands::bits::table,
+        commands::hashes::table,
+        commands::scripting::table,
+    ];
+    tables.iter().flat_map(|table| table()).collect()
 });
 
 static BY_NAME: LazyLock<HashMap<&'static [u8], usize, ahash::RandomState>> = LazyLock::new(|| {

@@ -4,3 +4,12 @@
 pub(crate) mod connection;
 pub(crate) mod persistence;
 pub(crate) mod strings;
+pub(crate) mod lcs;
+pub(crate) mod numbers;
+pub(crate) mod bits;
+pub(crate) mod hashes;
+pub(crate) mod scripting;
+
+// What several groups need.
+pub(crate) mod arguments;
+pub(crate) mod long_double;

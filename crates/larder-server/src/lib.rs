@@ -17,6 +17,8 @@ mod session;
 mod command;
 mod commands;
 mod memcached;
+#[cfg(feature = "scripts")]
+mod scripts;
 mod stats;
 mod resp;
 mod error;

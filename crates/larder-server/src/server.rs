@@ -21,6 +21,8 @@ use crate::net::buffers::BufferBudget;
 use crate::net::{self, Door, Listening};
 use crate::persistence::{self, Persistence, SaveError, SaveState};
 use crate::resp::RequestLimits;
+#[cfg(feature = "scripts")]
+use crate::scripts::Scripts;
 use crate::stats::ServerStats;
 use crate::store::Store;
 use crate::value::Value;
@@ -65,6 +67,13 @@ pub struct ServerConfig {
     pub request_limits: RequestLimits,
     /// Where the cache is saved, and when. Default: nowhere.
     pub persistence: Persistence,
+    /// A script that runs for so long is ended, with an error. Nothing else runs meanwhile. Default: 5 seconds.
+    #[cfg(feature = "scripts")]
+    pub script_time_limit: Duration,
+    /// The most bytes that the scripts of one thread, their variables and the result of one may take. Default:
+    /// 64 MiB.
+    #[cfg(feature = "scripts")]
+    pub max_script_memory_bytes: usize,
 }
 
 impl Default for ServerConfig {
@@ -87,6 +96,10 @@ impl Default for ServerConfig {
             max_buffer_bytes: 1 << 30,
             request_limits: RequestLimits::default(),
             persistence: Persistence::default(),
+            #[cfg(feature = "scripts")]
+            script_time_limit: Duration::from_secs(5),
+            #[cfg(feature = "scripts")]
+            max_script_memory_bytes: 64 << 20,
         }
     }
 }
@@ -160,6 +173,8 @@ pub(crate) struct Shared {
     pub(crate) saving: SaveState,
     pub(crate) leases: Leases,
     pub(crate) started: Instant,
+    #[cfg(feature = "scripts")]
+    pub(crate) scripts: Scripts,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tokio_rustls::TlsAcceptor>,
     /// Tells the owner of the server that a client has asked for its end.
@@ -185,6 +200,8 @@ impl Shared {
             saving: SaveState::new(),
             leases: Leases::default(),
             started: Instant::now(),
+            #[cfg(feature = "scripts")]
+            scripts: Scripts::new(),
             #[cfg(feature = "tls")]
             tls,
             shutdown_wanted: watch::Sender::new(false),

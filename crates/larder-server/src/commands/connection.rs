@@ -43,7 +43,7 @@ pub(crate) fn table() -> Vec<Command> {
         command(
             "quit",
             -1,
-            always.and(Flags::SUBSCRIBED).and(Flags::UNQUEUED),
+            always.and(Flags::SUBSCRIBED).and(Flags::UNQUEUED).and(Flags::NO_SCRIPT),
             "Closes the connection.",
             quit,
         ),
