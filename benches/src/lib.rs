@@ -19,5 +19,7 @@ pub mod trace;
 pub mod keys;
 // Medians, ratios and tables.
 pub mod report;
-// The resident memory of the process.
+// The resident memory of a process.
 pub mod resident;
+// A load client for servers, and the servers.
+pub mod load;
