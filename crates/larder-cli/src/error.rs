@@ -82,6 +82,18 @@ pub(crate) enum PlotError {
     NotAFile { file: PathBuf },
 }
 
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ServeError {
+    #[error("cannot build the cache")]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Policy(#[from] larder::ParsePolicyError),
+    #[error(transparent)]
+    Start(#[from] larder_server::StartError),
+}
+
 /// Why the command failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -96,6 +108,8 @@ pub(crate) enum CommandError {
     Plot(#[from] PlotError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotFailure),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     #[error("there is no command `{given}`; there are {known}")]
     UnknownCommand { given: String, known: String },
     #[error("cannot write {to}")]
@@ -119,6 +133,7 @@ impl CommandError {
         match self {
             CommandError::Trace(TraceError::Open { .. } | TraceError::Read { .. })
             | CommandError::Plot(PlotError::Draw(_))
+            | CommandError::Serve(ServeError::Start(_))
             | CommandError::Write { .. } => ExitCode::from(1),
             CommandError::Snapshot(
                 SnapshotFailure::File { source, .. } | SnapshotFailure::Snapshot(source),
@@ -127,6 +142,7 @@ impl CommandError {
             | CommandError::Replay(_)
             | CommandError::Generate(_)
             | CommandError::Plot(_)
+            | CommandError::Serve(_)
             | CommandError::UnknownCommand { .. }
             | CommandError::Snapshot(_) => ExitCode::from(2),
         }
