@@ -67,6 +67,8 @@ struct Series {
     latency_us: [Vec<f64>; 3],
     user_us: Vec<f64>,
     system_us: Vec<f64>,
+    /// Requests that the server answers in a second of processor time.
+    rate_by_cpu: Vec<f64>,
     server_busy: Vec<f64>,
     client_busy: Vec<f64>,
     failures: u64,
@@ -83,6 +85,7 @@ impl Series {
             latency_us: [const { Vec::new() }; 3],
             user_us: Vec::new(),
             system_us: Vec::new(),
+            rate_by_cpu: Vec::new(),
             server_busy: Vec::new(),
             client_busy: Vec::new(),
             failures: 0,
@@ -97,6 +100,7 @@ impl Series {
         }
         self.user_us.push(turn.per_request_us(server.user));
         self.system_us.push(turn.per_request_us(server.system));
+        self.rate_by_cpu.push(1e6 / turn.per_request_us(server.total()));
         self.server_busy.push(turn.busy_percent(server));
         self.client_busy.push(turn.busy_percent(turn.client));
         self.failures += turn.outcome.failures();
@@ -214,7 +218,8 @@ fn heading(options: &Compare, versions: &[String]) -> String {
         "{}. Servers on processors {}, the client with {} thread(s) on {}. {} keys of 16 bytes, {}. \
          {} rounds of {} ms, in turns forwards and backwards. {}.\n\n\
          Rates are thousands of requests a second: median (least to most). Ratios are medians of \
-         those within a round. Latencies are those of a whole batch, from just before its write to \
+         those within a round; by CPU, those of the requests for a second of the server's processor \
+         time, which say more if other programs use the machine. Latencies are those of a whole batch, from just before its write to \
          its last reply, in µs. User and system are processor time of the server for a request, in \
          µs. A server that is less than about 95 % busy waits for the client.\n",
         machine(),
@@ -244,6 +249,8 @@ fn to_markdown(series: &[Series]) -> String {
         "k req/s",
         "× redis",
         "× memcached",
+        "by CPU × redis",
+        "by CPU × memcached",
         "p50",
         "p99",
         "p99.9",
@@ -255,16 +262,19 @@ fn to_markdown(series: &[Series]) -> String {
     ]);
     for one in series {
         let (least, most) = range(&one.rate);
-        let ratio = |program| match baseline(series, program, one) {
-            Some(peer) => format!("{:.2}", median_ratio(&one.rate, &peer.rate)),
-            None => "-".to_owned(),
+        let ratio = |program, figures: fn(&Series) -> &[f64]| {
+            let peer = baseline(series, program, one);
+            let ratio = peer.map(|peer| median_ratio(figures(one), figures(peer)));
+            ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
         };
         let [p50, p99, p999] = one.latency_us.each_ref().map(|all| format!("{:.0}", median(all)));
         table.row(vec![
             one.subject.to_string(),
             format!("{:.1} ({:.1}–{:.1})", median(&one.rate) / 1e3, least / 1e3, most / 1e3),
-            ratio(Program::Redis),
-            ratio(Program::Memcached),
+            ratio(Program::Redis, |one| &one.rate),
+            ratio(Program::Memcached, |one| &one.rate),
+            ratio(Program::Redis, |one| &one.rate_by_cpu),
+            ratio(Program::Memcached, |one| &one.rate_by_cpu),
             p50,
             p99,
             p999,
