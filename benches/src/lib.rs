@@ -7,6 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+// A load client for servers, and the servers.
+pub mod load;
 // What a thread does with a contender.
 pub mod workload;
 // Every cache and map that takes part, behind one trait.
@@ -21,5 +23,3 @@ pub mod keys;
 pub mod report;
 // The resident memory of a process.
 pub mod resident;
-// A load client for servers, and the servers.
-pub mod load;
