@@ -40,14 +40,6 @@ pub struct Subject {
     pub protocol: Protocol,
 }
 
-impl Subject {
-    /// Whether a ratio to this server is of interest.
-    #[must_use]
-    pub fn is_peer(&self) -> bool {
-        self.program != Program::Larder
-    }
-}
-
 impl Display for Subject {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let program = match self.program {

@@ -234,12 +234,16 @@ fn heading(options: &Compare, versions: &[String]) -> String {
     )
 }
 
-/// The series of the peer that `of` is compared with: one with as many threads, if there is one.
+/// The series of the peer that `of` is compared with: one with as many threads and the
+/// same protocol, if there is one.
 fn baseline<'a>(series: &'a [Series], program: Program, of: &Series) -> Option<&'a Series> {
-    let mut peers = series.iter().filter(|one| one.subject.program == program);
-    let first = peers.next()?;
-    let same = |one: &&Series| one.subject.threads == of.subject.threads;
-    Some(std::iter::once(first).chain(peers).find(same).unwrap_or(first))
+    let rank = |one: &&Series| {
+        let has_threads = one.subject.threads == of.subject.threads;
+        let has_protocol = one.subject.protocol == of.subject.protocol;
+        // The first of those with the highest rank is the one with the lowest reversed rank.
+        std::cmp::Reverse((has_threads, has_protocol))
+    };
+    series.iter().filter(|one| one.subject.program == program).min_by_key(rank)
 }
 
 fn to_markdown(series: &[Series]) -> String {
