@@ -10,6 +10,7 @@
 use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -116,11 +117,18 @@ struct Drive {
     client_cpus: Option<String>,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    match Options::parse().mode {
+fn main() -> ExitCode {
+    let done = match Options::parse().mode {
         Mode::Drive(options) => drive(&options),
         Mode::Compare(options) => compare::run(&options),
         Mode::Memory(options) => memory::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 
