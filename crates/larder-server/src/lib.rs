@@ -22,8 +22,14 @@ mod error;
 // The store, and those who hear of its changes.
 mod store;
 mod hub;
+mod tracking;
+mod watch;
+mod pubsub;
+mod events;
 mod client;
 mod mailbox;
+mod glob;
+mod stored_key;
 
 // What is stored.
 mod saved_form;
