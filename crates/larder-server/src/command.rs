@@ -146,14 +146,18 @@ impl Command {
 
 /// All commands: those of each file of `commands`, one after another.
 pub(crate) static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
-    let tables: [fn() -> Vec<Command>; 5] = [
+    let tables: &[fn() -> Vec<Command>] = &[
         commands::connection::table,
         commands::client::table,
-        commands::strings::table,
         commands::transactions::table,
         commands::pubsub::table,
+        commands::strings::table,
+        commands::lcs::table,
+        commands::numbers::table,
+        commands::bits::table,
+        commands::hashes::table,
     ];
-    tables.into_iter().flat_map(|table| table()).collect()
+    tables.iter().flat_map(|table| table()).collect()
 });
 
 static BY_NAME: LazyLock<HashMap<&'static [u8], usize, ahash::RandomState>> = LazyLock::new(|| {

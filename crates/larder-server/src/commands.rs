@@ -7,3 +7,11 @@ pub(crate) mod pubsub;
 pub(crate) mod strings;
 pub(crate) mod tracking;
 pub(crate) mod transactions;
+pub(crate) mod lcs;
+pub(crate) mod numbers;
+pub(crate) mod bits;
+pub(crate) mod hashes;
+
+// What several groups need.
+pub(crate) mod arguments;
+pub(crate) mod long_double;

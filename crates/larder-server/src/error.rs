@@ -34,6 +34,8 @@ pub(crate) enum CommandError {
     IndexOutOfRange,
     #[error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")]
     StringTooLong,
+    #[error("ERR the reply is longer than a request may be; ask for less at once")]
+    ReplyTooLong,
     #[error("ERR DB index is out of range")]
     DatabaseOutOfRange,
     #[error("NOAUTH Authentication required.")]

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
+use super::arguments::{integer, parse_integer};
 use super::connection::USER;
 use super::tracking;
 use crate::client::{Client, ClientId};
@@ -137,7 +138,7 @@ fn client(
         "tracking" => return tracking::tracking(session, args, reply),
         "trackinginfo" => tracking::trackinginfo(session, reply),
         "unblock" => {
-            number(args[2]).ok_or(CommandError::NotInteger)?;
+            integer(args[2])?;
             match args.get(3).map(|reason| reason.to_ascii_lowercase()).as_deref() {
                 None | Some(b"timeout" | b"error") => reply.integer(0),
                 Some(_) => {
@@ -264,7 +265,8 @@ fn list(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
         }
         [_, _, option, ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
             for id in ids {
-                let id = number(id).ok_or_else(|| CommandError::other("ERR Invalid client ID"))?;
+                let id = parse_integer(id)
+                    .ok_or_else(|| CommandError::other("ERR Invalid client ID"))?;
                 let id = ClientId(u64::try_from(id).unwrap_or_default());
                 if let Some(client) = hub.clients().get(id) {
                     describe(&mut text, hub, &client);
@@ -348,7 +350,7 @@ impl<'a> Condemned<'a> {
             return Ok(condemned);
         }
         let positive = |argument: &[u8], error| {
-            let found = number(argument).and_then(|number| u64::try_from(number).ok());
+            let found = parse_integer(argument).and_then(|number| u64::try_from(number).ok());
             found.filter(|number| *number > 0).ok_or_else(|| CommandError::other(error))
         };
         for pair in args[2..].chunks(2) {
@@ -423,16 +425,4 @@ pub(super) fn unknown_subcommand(command: &'static str, name: &[u8]) -> CommandE
 
 pub(super) fn wrong_subcommand_arity(command: &str, subcommand: &[u8]) -> CommandError {
     CommandError::WrongArity { name: format!("{command}|{}", subcommand.escape_ascii()) }
-}
-
-/// A decimal number, written in the one way in which it is shown.
-pub(super) fn number(text: &[u8]) -> Option<i64> {
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
-    match digits {
-        [b'0'] if digits.len() == text.len() => Some(0),
-        [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit) => {
-            std::str::from_utf8(text).ok()?.parse().ok()
-        }
-        _ => None,
-    }
 }

@@ -3,6 +3,7 @@
 
 use subtle::ConstantTimeEq;
 
+use super::arguments::{integer, parse_integer};
 use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::error::CommandError;
 use crate::resp::{Protocol, Reply};
@@ -72,7 +73,7 @@ fn hello(
     let protocol = match args.get(1) {
         None => None,
         Some(version) => {
-            let version = super::client::number(version).ok_or_else(|| {
+            let version = parse_integer(version).ok_or_else(|| {
                 CommandError::other("ERR Protocol version is not an integer or out of range")
             })?;
             Some(match version {
@@ -177,7 +178,7 @@ fn select(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), CommandError> {
-    let number = super::client::number(args[1]).ok_or(CommandError::NotInteger)?;
+    let number = integer(args[1])?;
     let number = u16::try_from(number).ok().filter(|number| *number < session.store().databases());
     session.database = number.ok_or(CommandError::DatabaseOutOfRange)?;
     reply.ok();

@@ -1,6 +1,7 @@
 //! `CLIENT TRACKING` and what belongs to it.
 #![forbid(unsafe_code)]
 
+use super::arguments::integer;
 use crate::client::ClientId;
 use crate::command::Args;
 use crate::error::CommandError;
@@ -55,7 +56,7 @@ fn parse<'a>(session: &Session, mut rest: &[&'a [u8]]) -> Result<Options<'a>, Co
                 if options.redirect.is_some() {
                     return Err(error("ERR A client can only redirect to a single other client"));
                 }
-                let id = super::client::number(id).ok_or(CommandError::NotInteger)?;
+                let id = integer(id)?;
                 let id = ClientId(u64::try_from(id).unwrap_or_default());
                 if session.shared.hub().clients().get(id).is_none() {
                     return Err(error("ERR The client ID you want redirect to does not exist"));

@@ -26,6 +26,13 @@ pub(crate) enum Lifetime {
     For(Duration),
 }
 
+impl Lifetime {
+    /// Whether it has ended already.
+    pub(crate) const fn is_over(self) -> bool {
+        matches!(self, Self::For(ttl) if ttl.is_zero())
+    }
+}
+
 /// When a value is to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SetCondition {
@@ -191,7 +198,8 @@ impl<'s> Db<'s> {
     }
 
     /// Asks `decide` what to do with the key and does it, in one atomic step: if the key is changed meanwhile,
-    /// `decide` is asked again. It is given the value, and runs pinned.
+    /// `decide` is asked again. It is given the value, and runs pinned. A removal is a change of `kind`, and then
+    /// one of [`ChangeKind::DEL`].
     ///
     /// # Errors
     /// That of `decide`, with which nothing has changed; or the cache has refused the value.
@@ -239,7 +247,12 @@ impl<'s> Db<'s> {
         match computed {
             Computed::Inserted(_) => self.note_as(key, kind, true),
             Computed::Replaced(_) => self.note(key, kind),
-            Computed::Removed(_) => self.note(key, ChangeKind::DEL),
+            Computed::Removed(_) => {
+                if kind != ChangeKind::DEL {
+                    self.note(key, kind);
+                }
+                self.note(key, ChangeKind::DEL);
+            }
             Computed::Rejected(rejection) => {
                 self.note(key, kind);
                 return Err(CommandError::NotStored(rejection));

@@ -8,3 +8,7 @@
 
 mod client;
 mod strings;
+mod numbers;
+mod bits;
+mod hashes;
+mod concurrency;
