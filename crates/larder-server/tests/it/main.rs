@@ -7,6 +7,10 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod client;
+mod connection;
+mod transactions;
+mod pubsub;
+mod tracking;
 mod strings;
 mod numbers;
 mod bits;
