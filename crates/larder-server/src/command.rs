@@ -151,6 +151,7 @@ pub(crate) static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
         commands::client::table,
         commands::transactions::table,
         commands::pubsub::table,
+        commands::persistence::table,
         commands::strings::table,
         commands::lcs::table,
         commands::numbers::table,

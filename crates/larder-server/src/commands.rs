@@ -4,6 +4,7 @@
 pub(crate) mod client;
 pub(crate) mod connection;
 pub(crate) mod pubsub;
+pub(crate) mod persistence;
 pub(crate) mod strings;
 pub(crate) mod tracking;
 pub(crate) mod transactions;
