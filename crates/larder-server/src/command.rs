@@ -132,8 +132,19 @@ impl Command {
 
 /// All commands: those of each file of `commands`, one after another.
 pub(crate) static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
-    let tables: [fn() -> Vec<Command>; 2] = [commands::connection::table, commands::strings::table];
-    tables.into_iter().flat_map(|table| table()).collect()
+    let tables: &[fn() -> Vec<Command>] = &[
+        commands::connection::table,
+        commands::strings::table,
+        commands::keys::table,
+        commands::expiry::table,
+        commands::scan::table,
+        commands::databases::table,
+        commands::server::table,
+        commands::config::table,
+        commands::catalog::table,
+        commands::larder::table,
+    ];
+    tables.iter().flat_map(|table| table()).collect()
 });
 
 static BY_NAME: LazyLock<HashMap<&'static [u8], usize, ahash::RandomState>> = LazyLock::new(|| {

@@ -3,3 +3,16 @@
 
 pub(crate) mod connection;
 pub(crate) mod strings;
+pub(crate) mod keys;
+pub(crate) mod expiry;
+pub(crate) mod scan;
+pub(crate) mod object;
+pub(crate) mod databases;
+pub(crate) mod server;
+pub(crate) mod config;
+pub(crate) mod catalog;
+pub(crate) mod larder;
+
+// What several groups need.
+pub(crate) mod subcommand;
+pub(crate) mod arguments;

@@ -7,6 +7,8 @@ use larder::{Listener, Removal, RemovalCause};
 
 use crate::bytes::Bytes;
 use crate::client::{ClientId, Clients};
+use crate::events::EventClass;
+use crate::settings::Settings;
 use crate::value::Value;
 
 /// What a change was, by the name that keyspace events have for it, and by the class under which clients ask
@@ -37,23 +39,6 @@ impl ChangeKind {
     pub(crate) const fn generic(name: &'static str) -> Self {
         Self { name, class: EventClass::Generic }
     }
-}
-
-/// The classes of keyspace events, by the letters of `notify-keyspace-events`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EventClass {
-    /// `g`
-    Generic,
-    /// `$`
-    String,
-    /// `h`
-    Hash,
-    /// `x`
-    Expired,
-    /// `e`
-    Evicted,
-    /// `n`
-    New,
 }
 
 /// A change of one key.
@@ -90,6 +75,7 @@ pub struct Hub {
 #[derive(Debug, Default)]
 struct Shared {
     clients: Clients,
+    settings: Settings,
 }
 
 impl Hub {
@@ -107,6 +93,12 @@ impl Hub {
 
     pub(crate) fn clients(&self) -> &Clients {
         &self.shared.clients
+    }
+
+    /// What can be changed while the server runs.
+    #[inline]
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.shared.settings
     }
 
     /// Passes a change on that a client has made. It has taken effect.

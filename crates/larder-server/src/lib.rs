@@ -13,6 +13,8 @@ mod net;
 mod session;
 mod command;
 mod commands;
+mod info;
+mod parameters;
 mod stats;
 mod resp;
 mod error;
@@ -20,13 +22,17 @@ mod error;
 // The store, and those who hear of its changes.
 mod store;
 mod hub;
+mod settings;
+mod events;
 mod client;
 mod mailbox;
 
 // What is stored.
 mod value;
 mod hash_map;
+mod glob;
 mod version;
+mod unix_time;
 mod bytes;
 
 pub use crate::bytes::{Bytes, INLINE_BYTES};

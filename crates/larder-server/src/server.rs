@@ -5,7 +5,9 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use larder::Cache;
 use thiserror::Error;
@@ -15,8 +17,10 @@ use crate::bytes::Bytes;
 use crate::hub::Hub;
 use crate::net;
 use crate::resp::RequestLimits;
-use crate::stats::ServerStats;
+use crate::settings::Settings;
+use crate::stats::{ServerStats, Totals};
 use crate::store::Store;
+use crate::unix_time;
 use crate::value::Value;
 
 /// The settings of a server.
@@ -75,9 +79,46 @@ pub(crate) struct Shared {
     pub(crate) config: ServerConfig,
     pub(crate) store: Store,
     pub(crate) stats: ServerStats,
+    /// Where it listens, with the port that was taken.
+    pub(crate) address: SocketAddr,
+    pub(crate) started: Instant,
+    /// When the cache was last saved, in seconds since 1970; before that, when the server was started.
+    pub(crate) last_save_s: AtomicU64,
+    /// Identifies this run of the server.
+    pub(crate) run_id: String,
+    /// Says true once the server is to end.
+    stop: watch::Sender<bool>,
 }
 
 impl Shared {
+    /// Ends the server, as [`Server::shutdown`] does, but does not wait.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// What was counted since the server was started.
+    pub(crate) fn totals(&self) -> Totals {
+        let (clients, stats) = (self.hub().clients(), self.store.cache().stats());
+        Totals {
+            accepted: clients.accepted.load(Ordering::Relaxed),
+            refused: clients.refused.load(Ordering::Relaxed),
+            evictions: stats.evictions,
+            expirations: stats.expirations,
+            ..self.stats.totals()
+        }
+    }
+
+    /// What was counted since the last `CONFIG RESETSTAT`.
+    pub(crate) fn totals_since_reset(&self) -> Totals {
+        self.stats.since_reset(self.totals())
+    }
+
+    /// What can be changed while the server runs.
+    #[inline]
+    pub(crate) fn settings(&self) -> &Settings {
+        self.hub().settings()
+    }
+
     pub(crate) fn hub(&self) -> &Hub {
         self.store.hub()
     }
@@ -123,12 +164,18 @@ impl Server {
         let threads = config.threads.max(1);
         let (listeners, address) = net::listen(config.address, threads)
             .map_err(|source| StartError::Listen { address: config.address, source })?;
+        let (stop, stopped) = watch::channel(false);
+        hub.settings().apply(&config);
         let shared = Arc::new(Shared {
             store: Store::new(cache, hub, config.databases),
             stats: ServerStats::new(threads),
             config,
+            address,
+            started: Instant::now(),
+            last_save_s: AtomicU64::new(unix_time::now().as_secs()),
+            run_id: random_id(),
+            stop: stop.clone(),
         });
-        let (stop, stopped) = watch::channel(false);
         let mut server = Self { address, stop, threads: Vec::with_capacity(threads) };
         for (number, listener) in listeners.into_iter().enumerate() {
             let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
@@ -155,12 +202,28 @@ impl Server {
         self.end();
     }
 
+    /// Waits until a client ends the server with `SHUTDOWN`, and until all threads have ended.
+    pub fn wait(mut self) {
+        self.join();
+    }
+
     fn end(&mut self) {
-        let _ = self.stop.send(true);
+        self.stop.send_replace(true);
+        self.join();
+    }
+
+    fn join(&mut self) {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
+}
+
+/// 40 random hexadecimal digits.
+fn random_id() -> String {
+    let random = || ahash::RandomState::new().hash_one(0_u8);
+    let digits = format!("{:016x}{:016x}{:016x}", random(), random(), random());
+    digits[..40].to_owned()
 }
 
 impl Drop for Server {

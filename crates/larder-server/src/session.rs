@@ -52,7 +52,7 @@ enum Exclusion<'s> {
 
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, client: Arc<Client>, thread: usize) -> Self {
-        let is_authenticated = shared.config.password.is_none();
+        let is_authenticated = shared.settings().password().is_none();
         Self {
             shared,
             client,
@@ -99,14 +99,11 @@ impl Session {
         let mut exclusion = None;
         let (mut consumed, start) = (0, output.len());
         let mut end = BatchEnd::HasMore;
+        let authenticated = shared.settings().request_limits();
+        let unauthenticated = RequestLimits::UNAUTHENTICATED;
         for _ in 0..BATCH_COMMANDS {
             let rest = &input[consumed..];
-            let unauthenticated = RequestLimits::UNAUTHENTICATED;
-            let limits = if self.is_authenticated {
-                &shared.config.request_limits
-            } else {
-                &unauthenticated
-            };
+            let limits = if self.is_authenticated { &authenticated } else { &unauthenticated };
             // Taken out, because the arguments may lie in it while the session executes them.
             let mut parser = std::mem::take(&mut self.parser);
             match parser.parse(rest, limits) {
@@ -155,7 +152,7 @@ impl Session {
     ) {
         let start = output.len();
         let Some((index, command)) = command::find(args[0]) else {
-            Reply::new(output, self.protocol).error(unknown_command(args));
+            self.refuse(&unknown_command(args), output);
             return;
         };
         let needs_exclusion = command.flags.has(Flags::EXCLUSIVE);
@@ -182,8 +179,16 @@ impl Session {
         if let Err(error) = done {
             ThreadStats::add(&self.stats().failed_calls[index], 1);
             output.truncate(start);
-            Reply::new(output, self.protocol).error(error);
+            self.refuse(&error, output);
         }
+    }
+
+    /// Replies with an error.
+    #[cold]
+    fn refuse(&self, error: &CommandError, output: &mut Vec<u8>) {
+        let text = error.to_string();
+        self.shared.stats.record_error(&text);
+        Reply::new(output, self.protocol).error(text);
     }
 }
 

@@ -22,8 +22,13 @@ use crate::hub::Hub;
 use crate::value::Value;
 
 pub(crate) mod db;
+mod keys;
+mod sample;
+mod tags;
 
 pub(crate) use db::{Db, Decision, Lifetime, SetCondition, TimeToLive};
+pub(crate) use keys::ExpireTime;
+pub(crate) use sample::{ENTRY_BYTES, KeyspaceSample};
 
 /// The first byte of keys that are stored with their namespace.
 const ESCAPE: u8 = 0xff;

@@ -31,9 +31,11 @@ pub(crate) async fn serve(
 ) {
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().map_or_else(|_| String::new(), |local| local.to_string());
-    let config = &shared.config;
+    let settings = shared.settings();
+    let (max_mail_bytes, max_clients) =
+        (settings.max_mail_bytes(), settings.max_clients.as_usize());
     let clients = shared.hub().clients();
-    let added = clients.add(address.to_string(), local, config.max_mail_bytes, config.max_clients);
+    let added = clients.add(address.to_string(), local, max_mail_bytes, max_clients);
     let Some(client) = added else {
         let mut refusal = Vec::new();
         Reply::new(&mut refusal, Protocol::Resp2).error("ERR max number of clients reached");

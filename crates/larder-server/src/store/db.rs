@@ -72,7 +72,7 @@ impl Store {
 impl<'s> Db<'s> {
     /// Calls `f` with the key as it is stored.
     #[inline]
-    fn with_stored<R>(&self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> R {
+    pub(super) fn with_stored<R>(&self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> R {
         let namespace = self.store.namespace(self.number);
         if namespace == 0 && key.first() != Some(&ESCAPE) {
             return f(key);
@@ -82,7 +82,7 @@ impl<'s> Db<'s> {
 
     /// The key as it is stored, to store it.
     #[inline]
-    fn owned_key(&self, key: &[u8]) -> Bytes {
+    pub(super) fn owned_key(&self, key: &[u8]) -> Bytes {
         let namespace = self.store.namespace(self.number);
         if namespace == 0 && key.first() != Some(&ESCAPE) {
             return Bytes::from(key);

@@ -7,4 +7,9 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod client;
+mod expiry;
+mod keys;
+mod larder_commands;
+mod scan;
+mod server;
 mod strings;
