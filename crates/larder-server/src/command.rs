@@ -143,6 +143,7 @@ pub(crate) static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
         commands::config::table,
         commands::catalog::table,
         commands::larder::table,
+        commands::persistence::table,
     ];
     tables.iter().flat_map(|table| table()).collect()
 });

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod connection;
+pub(crate) mod persistence;
 pub(crate) mod strings;
 pub(crate) mod keys;
 pub(crate) mod expiry;

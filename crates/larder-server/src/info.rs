@@ -3,7 +3,6 @@
 
 use std::fmt::{Display, Write as _};
 use std::fs;
-use std::sync::atomic::Ordering;
 
 use crate::command::COMMANDS;
 use crate::commands::connection::REDIS_VERSION;
@@ -168,7 +167,7 @@ fn server(lines: &mut Lines, facts: &Facts<'_>) {
     lines.add("process_id", std::process::id());
     lines.add("process_supervised", "no");
     lines.add("run_id", &shared.run_id);
-    lines.add("tcp_port", shared.address.port());
+    lines.add("tcp_port", shared.address().port());
     lines.add("server_time_usec", unix_time::now().as_micros());
     lines.add("uptime_in_seconds", uptime);
     lines.add("uptime_in_days", uptime / 86_400);
@@ -216,12 +215,16 @@ fn memory(lines: &mut Lines, facts: &Facts<'_>) {
 }
 
 fn persistence(lines: &mut Lines, facts: &Facts<'_>) {
-    lines.add_zeros(&["loading", "async_loading"]);
-    lines.add_zeros(&["rdb_changes_since_last_save", "rdb_bgsave_in_progress"]);
-    lines.add("rdb_last_save_time", facts.shared.last_save_s.load(Ordering::Relaxed));
-    lines.add("rdb_last_bgsave_status", "ok");
-    lines.add("rdb_last_bgsave_time_sec", -1);
+    let saving = &facts.shared.saving;
+    let took =
+        if saving.saves() == 0 { -1 } else { i64::try_from(saving.took().as_secs()).unwrap_or(-1) };
+    lines.add_zeros(&["loading", "async_loading", "rdb_changes_since_last_save"]);
+    lines.add("rdb_bgsave_in_progress", i32::from(saving.is_saving()));
+    lines.add("rdb_last_save_time", saving.last_s());
+    lines.add("rdb_last_bgsave_status", if saving.last_error().is_some() { "err" } else { "ok" });
+    lines.add("rdb_last_bgsave_time_sec", took);
     lines.add("rdb_current_bgsave_time_sec", -1);
+    lines.add("rdb_saves", saving.saves());
     lines.add_zeros(&["aof_enabled", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
     lines.add("aof_last_bgrewrite_status", "ok");
     lines.add("aof_last_write_status", "ok");

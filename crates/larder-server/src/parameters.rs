@@ -248,10 +248,13 @@ const EVICTION_POLICIES: &[&str] = &[
 
 /// The parameters, those that work first.
 pub(crate) static PARAMETERS: &[Parameter] = &[
-    fixed("bind", |shared| shared.address.ip().to_string()),
-    fixed("port", |shared| shared.address.port().to_string()),
+    fixed("bind", |shared| shared.address().ip().to_string()),
+    fixed("port", |shared| shared.address().port().to_string()),
     fixed("databases", |shared| shared.store.databases().to_string()),
     fixed("io-threads", |shared| shared.config.threads.to_string()),
+    fixed("protected-mode", |shared| {
+        if shared.config.protected_mode { "yes" } else { "no" }.to_owned()
+    }),
     fixed("cluster-enabled", |_| "no".to_owned()),
     live("maxmemory", |shared| max_memory(shared).to_string(), set_max_memory),
     live("notify-keyspace-events", |shared| shared.settings().events().to_string(), set_events),
@@ -263,8 +266,12 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
     ),
     live(
         "timeout",
-        |shared| shared.settings().idle_seconds.get().to_string(),
-        |shared, value| tune(&shared.settings().idle_seconds, value, 0, MAX_INT),
+        |shared| shared.settings().idle_ms.get().div_ceil(1000).to_string(),
+        |shared, value| {
+            let seconds = integer(value, 0, MAX_INT)?;
+            shared.settings().idle_ms.set(seconds.unsigned_abs() * 1000);
+            Ok(())
+        },
     ),
     live(
         "tcp-keepalive",
@@ -311,7 +318,6 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
     unused("dir", "", Allowed::Text),
     unused("dbfilename", "", Allowed::Text),
     unused("daemonize", "no", Allowed::YesNo),
-    unused("protected-mode", "yes", Allowed::YesNo),
     unused("slowlog-log-slower-than", "10000", SIGNED),
     unused("slowlog-max-len", "128", NUMBER),
     unused("latency-monitor-threshold", "0", NUMBER),

@@ -55,6 +55,14 @@ impl OutputLimit {
             soft_seconds: Tunable::new(soft_seconds),
         }
     }
+
+    /// The most bytes that may wait at any time.
+    fn max_bytes(&self) -> usize {
+        match self.hard_bytes.as_usize() {
+            0 => usize::MAX,
+            bytes => bytes,
+        }
+    }
 }
 
 /// The settings.
@@ -62,8 +70,8 @@ impl OutputLimit {
 pub(crate) struct Settings {
     /// `maxclients`
     pub(crate) max_clients: Tunable,
-    /// `timeout`: after so many idle seconds a client is disconnected; 0 means never.
-    pub(crate) idle_seconds: Tunable,
+    /// `timeout`, in milliseconds: a client that sends nothing for so long is disconnected; 0 means never.
+    pub(crate) idle_ms: Tunable,
     /// `tcp-keepalive`, in seconds; 0 means that it is off.
     pub(crate) keepalive_seconds: Tunable,
     /// `proto-max-bulk-len`: the longest argument, and the longest string that a command may make.
@@ -91,7 +99,7 @@ impl Default for Settings {
         let limits = RequestLimits::default();
         Self {
             max_clients: Tunable::new(10_000),
-            idle_seconds: Tunable::new(0),
+            idle_ms: Tunable::new(0),
             keepalive_seconds: Tunable::new(300),
             max_argument_bytes: Tunable::new(limits.argument_bytes as u64),
             max_request_bytes: Tunable::new(limits.request_bytes as u64),
@@ -110,6 +118,9 @@ impl Settings {
     /// Takes over with what a server is started.
     pub(crate) fn apply(&self, config: &ServerConfig) {
         self.max_clients.set(config.max_clients as u64);
+        let idle_ms = config.idle_timeout.map_or(0, |idle| idle.as_millis().max(1));
+        self.idle_ms.set(u64::try_from(idle_ms).unwrap_or(u64::MAX));
+        self.normal_output.hard_bytes.set(config.max_output_bytes as u64);
         self.pubsub_output.hard_bytes.set(config.max_mail_bytes as u64);
         self.max_argument_bytes.set(config.request_limits.argument_bytes as u64);
         self.max_request_bytes.set(config.request_limits.request_bytes as u64);
@@ -127,12 +138,14 @@ impl Settings {
         }
     }
 
-    /// The most bytes of messages that may wait for a client.
+    /// The most bytes of replies that may wait for a client.
+    pub(crate) fn max_output_bytes(&self) -> usize {
+        self.normal_output.max_bytes()
+    }
+
+    /// The most bytes of messages that may wait for a client. It holds for clients that connect later.
     pub(crate) fn max_mail_bytes(&self) -> usize {
-        match self.pubsub_output.hard_bytes.as_usize() {
-            0 => usize::MAX,
-            bytes => bytes,
-        }
+        self.pubsub_output.max_bytes()
     }
 
     /// The keyspace events that are published.

@@ -1,13 +1,12 @@
 //! Commands about the server.
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::Ordering;
-
 use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::{integer, is_option};
 use crate::commands::subcommand::{self, Subcommand};
 use crate::error::CommandError;
 use crate::info;
+use crate::persistence::SaveError;
 use crate::resp::Reply;
 use crate::session::Session;
 use crate::unix_time;
@@ -27,7 +26,6 @@ pub(crate) fn table() -> Vec<Command> {
     vec![
         command("info", -1, Flags::NONE, server, "What the server is and does.", show_info),
         command("time", 1, Flags::FAST, server, "The time of the server's clock.", time),
-        command("lastsave", 1, Flags::FAST, server, "When the cache was last saved.", lastsave),
         command("shutdown", -1, admin, server, "Ends the server.", shutdown),
         command("lolwut", -1, Flags::FAST, server, "The version of the server.", lolwut),
         command("slowlog", -2, admin, server, "A log of slow commands, which is empty.", slowlog),
@@ -69,33 +67,28 @@ fn time(_: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), Comm
     Ok(())
 }
 
-fn lastsave(
-    session: &mut Session,
-    _: &Args<'_>,
-    reply: &mut Reply<'_>,
-) -> Result<(), CommandError> {
-    let seconds = session.shared.last_save_s.load(Ordering::Relaxed);
-    reply.integer(i64::try_from(seconds).unwrap_or(i64::MAX));
-    Ok(())
-}
-
 /// There is no reply if the server ends: the connection is closed.
 fn shutdown(session: &mut Session, args: &Args<'_>, _: &mut Reply<'_>) -> Result<(), CommandError> {
+    let mut saves = None;
     for option in &args[1..] {
-        if is_option(option, "ABORT") {
-            return Err(CommandError::other("ERR No shutdown in progress."));
-        }
-        if is_option(option, "SAVE") {
-            return Err(CommandError::other(
-                "ERR the server was not told where to save; use SHUTDOWN NOSAVE",
-            ));
-        }
-        if !["NOSAVE", "NOW", "FORCE"].iter().any(|known| is_option(option, known)) {
-            return Err(CommandError::Syntax);
+        match () {
+            () if is_option(option, "SAVE") => saves = Some(true),
+            () if is_option(option, "NOSAVE") => saves = Some(false),
+            () if is_option(option, "NOW") || is_option(option, "FORCE") => {}
+            () if is_option(option, "ABORT") => {
+                return Err(CommandError::other("ERR No shutdown in progress."));
+            }
+            () => return Err(CommandError::Syntax),
         }
     }
+    if saves == Some(true) && session.shared.config.persistence.path.is_none() {
+        return Err(CommandError::other(format!("ERR {}", SaveError::NoPath)));
+    }
+    if let Some(saves) = saves {
+        session.shared.save_at_shutdown(saves);
+    }
     session.closes = true;
-    session.shared.stop();
+    session.shared.want_shutdown();
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use larder::Cache;
-use larder_server::{Bytes, Hub, Server, ServerConfig, Value};
+use larder_server::{Bytes, Hub, Persistence, Server, ServerConfig, Value};
 
 use crate::client::{Client, RespValue, TestServer, check};
 
@@ -327,22 +327,32 @@ fn commands_are_listed_with_their_keys() {
     assert!(matches!(client.call(&["COMMAND", "DOCS"]), RespValue::Map(all) if all.len() > 20));
 }
 
-#[test]
-fn a_client_ends_the_server() {
+/// A server that saves at its end, and what a client says to end it. Returns whether it has saved.
+fn saves_when_told(command: &[&str]) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("saved");
     let hub = Hub::new();
     let cache: Cache<Bytes, Value> =
         Cache::builder().capacity(100).listener(hub.listener()).build().unwrap();
     let mut config = ServerConfig::default();
     config.address.set_port(0);
+    config.persistence = Persistence::to(&path);
     let server = Server::start(cache, hub, config).unwrap();
-    let (mut client, mut other) =
-        (Client::connect(server.address()), Client::connect(server.address()));
-    assert_eq!(client.run("PING"), "+PONG");
-    assert_eq!(
-        other.run("SHUTDOWN SAVE"),
-        "-ERR the server was not told where to save; use SHUTDOWN NOSAVE"
-    );
-    other.send(&["SHUTDOWN", "NOSAVE"]);
-    assert!(other.is_closed() && client.is_closed());
-    server.wait();
+    let mut client = Client::connect(server.address());
+    assert_eq!(client.run("SET a 1"), "+OK");
+    client.send(command);
+    assert!(client.is_closed());
+    server.wait_for_shutdown_command();
+    server.shutdown().unwrap();
+    path.exists()
+}
+
+#[test]
+fn a_client_ends_the_server_and_says_whether_it_saves() {
+    assert!(saves_when_told(&["SHUTDOWN"]));
+    assert!(saves_when_told(&["SHUTDOWN", "SAVE"]));
+    assert!(!saves_when_told(&["SHUTDOWN", "NOSAVE", "NOW"]));
+    let server = TestServer::start();
+    let reply = server.client().run("SHUTDOWN SAVE");
+    assert!(reply.starts_with("-ERR no file to save to"), "{reply}");
 }
