@@ -151,12 +151,20 @@ pub(crate) static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
         commands::client::table,
         commands::transactions::table,
         commands::pubsub::table,
-        commands::persistence::table,
         commands::strings::table,
         commands::lcs::table,
         commands::numbers::table,
         commands::bits::table,
         commands::hashes::table,
+        commands::keys::table,
+        commands::expiry::table,
+        commands::scan::table,
+        commands::databases::table,
+        commands::server::table,
+        commands::config::table,
+        commands::catalog::table,
+        commands::larder::table,
+        commands::persistence::table,
     ];
     tables.iter().flat_map(|table| table()).collect()
 });

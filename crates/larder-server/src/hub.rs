@@ -26,6 +26,7 @@ use crate::bytes::Bytes;
 use crate::client::{Client, ClientId, Clients};
 use crate::events::{EventClass, EventMask};
 use crate::pubsub::PubSub;
+use crate::settings::Settings;
 use crate::stored_key;
 use crate::tracking::{Tracking, TrackingOptions};
 use crate::value::Value;
@@ -101,14 +102,13 @@ pub struct Hub {
 struct HubState {
     /// Who is interested in changes at all: the mask of events that are published, and the bits below.
     interests: AtomicU32,
-    /// The mask of events as it was set, which may name no channels to publish them on.
-    events: AtomicU32,
     clients: Clients,
     pubsub: PubSub,
     tracking: Tracking,
     watchers: Watchers,
     /// The namespace of each database.
     namespaces: OnceLock<Arc<[AtomicU8]>>,
+    settings: Settings,
 }
 
 /// A client tracks the keys that it reads.
@@ -173,14 +173,9 @@ impl Hub {
         let _ = self.state.namespaces.set(Arc::clone(namespaces));
     }
 
-    /// Which keyspace events are published.
-    pub(crate) fn events(&self) -> EventMask {
-        EventMask::from_bits(self.state.events.load(Ordering::Relaxed))
-    }
-
     /// Sets which keyspace events are published, from the next change on.
     pub(crate) fn set_events(&self, events: EventMask) {
-        self.state.events.store(events.bits(), Ordering::Relaxed);
+        self.settings().set_events(events);
         let published = if events.publishes() { events.bits() } else { 0 };
         // Relaxed: whoever hears of the reply to the command that sets it comes later.
         let set = |interests: u32| Some(interests & !EventMask::BITS | published);
@@ -199,6 +194,12 @@ impl Hub {
     fn leave(&self, interest: u32) {
         // Relaxed: who still sees the bit finds nobody.
         self.state.interests.fetch_and(!interest, Ordering::Relaxed);
+    }
+
+    /// What can be changed while the server runs.
+    #[inline]
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.state.settings
     }
 
     /// Whether anyone may want to hear of changes.

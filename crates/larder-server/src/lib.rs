@@ -17,6 +17,8 @@ mod session;
 mod command;
 mod commands;
 mod memcached;
+mod info;
+mod parameters;
 mod stats;
 mod resp;
 mod error;
@@ -27,17 +29,19 @@ mod hub;
 mod tracking;
 mod watch;
 mod pubsub;
+mod settings;
 mod events;
 mod client;
 mod mailbox;
-mod glob;
 mod stored_key;
 
 // What is stored.
 mod saved_form;
 mod value;
 mod hash_map;
+mod glob;
 mod version;
+mod unix_time;
 mod bytes;
 
 pub use crate::bytes::{Bytes, INLINE_BYTES};

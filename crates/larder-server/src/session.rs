@@ -123,7 +123,7 @@ enum Exclusion<'s> {
 
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, client: Arc<Client>, thread: usize) -> Self {
-        let is_authenticated = shared.config.password.is_none();
+        let is_authenticated = shared.settings().password().is_none();
         Self {
             shared,
             client,
@@ -187,7 +187,7 @@ impl Session {
         self.replies = ReplyMode::On;
         self.database = 0;
         self.set_protocol(Protocol::Resp2);
-        self.is_authenticated = self.shared.config.password.is_none();
+        self.is_authenticated = self.shared.settings().password().is_none();
         self.client.description().name.clear();
     }
 
@@ -301,16 +301,16 @@ impl Session {
     /// Replies that a command is not executed, because of which a transaction fails later.
     #[cold]
     fn reject(&mut self, command: Option<&Command>, error: CommandError, reply: &mut Reply<'_>) {
-        let Some(transaction) = &mut self.transaction else { return reply.error(error) };
+        let Some(transaction) = &mut self.transaction else { return self.refuse(&error, reply) };
         if command.is_some_and(|command| command.name == "exec") {
             self.end_transaction();
             let error = error.to_string();
             let because = error.strip_prefix("ERR ").unwrap_or(&error);
-            return reply
-                .error(format_args!("EXECABORT Transaction discarded because of: {because}"));
+            let text = format!("EXECABORT Transaction discarded because of: {because}");
+            return self.refuse(&CommandError::Other(text), reply);
         }
         transaction.is_aborted = true;
-        reply.error(error);
+        self.refuse(&error, reply);
     }
 
     fn queue(
@@ -320,12 +320,12 @@ impl Session {
         args: &Args<'_>,
         reply: &mut Reply<'_>,
     ) {
-        let max_bytes = self.shared.config.request_limits.request_bytes;
+        let max_bytes = self.shared.settings().max_request_bytes.as_usize();
         let Some(transaction) = &mut self.transaction else { return };
         if transaction.is_aborted || transaction.push(index, command, args, max_bytes) {
             reply.simple("QUEUED");
         } else {
-            reply.error(CommandError::TransactionTooLarge);
+            self.refuse(&CommandError::TransactionTooLarge, reply);
         }
     }
 
@@ -346,7 +346,7 @@ impl Session {
         if let Err(error) = (command.handler)(self, args, reply) {
             ThreadStats::add(&self.stats().failed_calls[index], 1);
             reply.truncate(start);
-            reply.error(error);
+            self.refuse(&error, reply);
         }
     }
 
@@ -392,6 +392,14 @@ impl Session {
             }
         }
     }
+
+    /// Replies with an error.
+    #[cold]
+    fn refuse(&self, error: &CommandError, reply: &mut Reply<'_>) {
+        let text = error.to_string();
+        self.shared.stats.record_error(&text);
+        reply.error(text);
+    }
 }
 
 impl Conversation for Session {
@@ -402,14 +410,11 @@ impl Conversation for Session {
         let is_collecting = shared.hub().begin_batch();
         let (mut consumed, start) = (0, output.len());
         let mut end = BatchEnd::HasMore;
+        let authenticated = shared.settings().request_limits();
+        let unauthenticated = RequestLimits::UNAUTHENTICATED;
         for _ in 0..BATCH_COMMANDS {
             let rest = &input[consumed..];
-            let unauthenticated = RequestLimits::UNAUTHENTICATED;
-            let limits = if self.is_authenticated {
-                &shared.config.request_limits
-            } else {
-                &unauthenticated
-            };
+            let limits = if self.is_authenticated { &authenticated } else { &unauthenticated };
             // Taken out, because the arguments may lie in it while the session executes them.
             let mut parser = std::mem::take(&mut self.parser);
             match parser.parse(rest, limits) {

@@ -23,8 +23,13 @@ use crate::stored_key::{self, ESCAPE};
 use crate::value::Value;
 
 pub(crate) mod db;
+mod keys;
+mod sample;
+mod tags;
 
 pub(crate) use db::{Db, Decision, Lifetime, SetCondition, TimeToLive};
+pub(crate) use keys::ExpireTime;
+pub(crate) use sample::{ENTRY_BYTES, KeyspaceSample};
 
 /// The most databases.
 pub(crate) const MAX_DATABASES: u16 = 256;

@@ -133,7 +133,7 @@ fn hello(
 fn auth(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     match args {
         [_, password] => {
-            if session.shared.config.password.is_none() {
+            if session.shared.settings().password().is_none() {
                 return Err(CommandError::other(
                     "ERR AUTH <password> called without any password configured for the default user. Are you \
                      sure your configuration is correct?",
@@ -150,9 +150,10 @@ fn auth(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
 
 /// Checks a password. A client that was authenticated before stays so if it is wrong.
 fn authenticate(session: &mut Session, user: &[u8], given: &[u8]) -> Result<(), CommandError> {
-    let password = session.shared.config.password.as_deref();
+    let password = session.shared.settings().password();
     // In constant time: how long it takes must not tell how much of a guess was right.
-    let is_right = password.is_none_or(|password| password.as_bytes().ct_eq(given).into());
+    let is_right = password
+        .is_none_or(|password: std::sync::Arc<str>| password.as_bytes().ct_eq(given).into());
     if !is_right || user != USER {
         return Err(CommandError::WrongPassword);
     }

@@ -89,7 +89,7 @@ where
             mailbox.take_into(&mut output);
         }
         let is_within_budget = share.set(input.capacity() + output.capacity());
-        if output.len() > shared.config.max_output_bytes || !is_within_budget {
+        if output.len() > shared.settings().max_output_bytes() || !is_within_budget {
             return Ok(());
         }
         if !output.is_empty() {

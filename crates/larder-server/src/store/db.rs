@@ -79,7 +79,7 @@ impl Store {
 impl<'s> Db<'s> {
     /// Calls `f` with the key as it is stored.
     #[inline]
-    fn with_stored<R>(&self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> R {
+    pub(super) fn with_stored<R>(&self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> R {
         let namespace = self.store.namespace(self.number);
         if namespace == 0 && key.first() != Some(&ESCAPE) {
             return f(key);
