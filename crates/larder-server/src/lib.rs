@@ -19,6 +19,8 @@ mod commands;
 mod memcached;
 #[cfg(feature = "scripts")]
 mod scripts;
+mod info;
+mod parameters;
 mod stats;
 mod resp;
 mod error;
@@ -26,14 +28,22 @@ mod error;
 // The store, and those who hear of its changes.
 mod store;
 mod hub;
+mod tracking;
+mod watch;
+mod pubsub;
+mod settings;
+mod events;
 mod client;
 mod mailbox;
+mod stored_key;
 
 // What is stored.
 mod saved_form;
 mod value;
 mod hash_map;
+mod glob;
 mod version;
+mod unix_time;
 mod bytes;
 
 pub use crate::bytes::{Bytes, INLINE_BYTES};
