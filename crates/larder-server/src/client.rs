@@ -56,9 +56,8 @@ impl Client {
 pub(crate) struct Clients {
     connected: Mutex<BTreeMap<ClientId, Arc<Client>>>,
     last_id: AtomicU64,
-    /// How many have ever connected, and how many were refused.
-    pub(crate) accepted: AtomicU64,
-    pub(crate) refused: AtomicU64,
+    accepted: AtomicU64,
+    refused: AtomicU64,
 }
 
 impl Clients {
@@ -110,6 +109,16 @@ impl Clients {
 
     pub(crate) fn get(&self, id: ClientId) -> Option<Arc<Client>> {
         self.connected().get(&id).cloned()
+    }
+
+    /// How many have ever connected.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// How many were refused, because there were too many.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     pub(crate) fn len(&self) -> usize {

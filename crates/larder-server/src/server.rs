@@ -7,14 +7,16 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use larder::Cache;
+use subtle::ConstantTimeEq;
 use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::bytes::Bytes;
 use crate::hub::Hub;
+use crate::memcached::Leases;
 use crate::net::buffers::BufferBudget;
 use crate::net::{self, Door, Listening};
 use crate::persistence::{self, Persistence, SaveError, SaveState};
@@ -29,6 +31,8 @@ use crate::value::Value;
 pub struct ServerConfig {
     /// Where clients of Redis connect. Port 0 takes a free one. Default: `127.0.0.1:6379`.
     pub address: SocketAddr,
+    /// Where clients of memcached connect. Default: nowhere.
+    pub memcached_address: Option<SocketAddr>,
     /// How many threads serve. Default: one for each core.
     pub threads: usize,
     /// The password that clients must give. Default: none.
@@ -67,6 +71,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             address: (Ipv4Addr::LOCALHOST, 6379).into(),
+            memcached_address: None,
             threads: thread::available_parallelism().map_or(1, NonZero::get),
             password: None,
             databases: 16,
@@ -87,6 +92,18 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
+    /// Checks what can be checked without listening: the certificate and its key.
+    ///
+    /// # Errors
+    /// What [`Server::start`] would return.
+    pub fn check(&self) -> Result<(), StartError> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            net::tls::acceptor(&tls.certificate, &tls.key)?;
+        }
+        Ok(())
+    }
+
     /// Whether only clients of this machine are served.
     pub(crate) fn is_protected(&self) -> bool {
         self.protected_mode && self.password.is_none()
@@ -141,6 +158,8 @@ pub(crate) struct Shared {
     pub(crate) stats: ServerStats,
     pub(crate) buffers: BufferBudget,
     pub(crate) saving: SaveState,
+    pub(crate) leases: Leases,
+    pub(crate) started: Instant,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tokio_rustls::TlsAcceptor>,
     /// Tells the owner of the server that a client has asked for its end.
@@ -156,6 +175,13 @@ impl Shared {
     /// The most clients at one time.
     pub(crate) fn max_clients(&self) -> usize {
         self.config.max_clients
+    }
+
+    /// Whether this is the password, compared in a time that does not depend on where it differs.
+    pub(crate) fn is_password(&self, given: &[u8]) -> bool {
+        let Some(password) = &self.config.password else { return false };
+        let is_equal: bool = password.as_bytes().ct_eq(given).into();
+        is_equal
     }
 
     /// Asks the owner of the server to end it.
@@ -191,6 +217,7 @@ impl Shared {
 /// ```
 pub struct Server {
     address: SocketAddr,
+    memcached_address: Option<SocketAddr>,
     #[cfg(feature = "tls")]
     tls_address: Option<SocketAddr>,
     shared: Arc<Shared>,
@@ -219,6 +246,8 @@ impl Server {
             Ok(address)
         };
         let address = listen(config.address, Door::Redis)?;
+        let memcached_address =
+            config.memcached_address.map(|address| listen(address, Door::Memcached)).transpose()?;
         #[cfg(feature = "tls")]
         let (tls, tls_address) = match &config.tls {
             None => (None, None),
@@ -238,6 +267,8 @@ impl Server {
             stats: ServerStats::new(threads),
             buffers: BufferBudget::new(config.max_buffer_bytes),
             saving: SaveState::new(),
+            leases: Leases::default(),
+            started: Instant::now(),
             #[cfg(feature = "tls")]
             tls,
             shutdown_wanted: watch::Sender::new(false),
@@ -246,6 +277,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let mut server = Self {
             address,
+            memcached_address,
             #[cfg(feature = "tls")]
             tls_address,
             shared: Arc::clone(&shared),
@@ -274,6 +306,12 @@ impl Server {
         self.address
     }
 
+    /// Where it listens for clients of memcached, if it does.
+    #[must_use]
+    pub fn memcached_address(&self) -> Option<SocketAddr> {
+        self.memcached_address
+    }
+
     /// Where it listens for TLS, if it does.
     #[cfg(feature = "tls")]
     #[must_use]
@@ -281,13 +319,18 @@ impl Server {
         self.tls_address
     }
 
-    /// Waits until a client has sent `SHUTDOWN`. The server goes on until it is
-    /// [shut down](Self::shutdown).
+    /// Waits until a client has sent `SHUTDOWN`, or another thread has called
+    /// [`stop_waiting`](Self::stop_waiting). The server goes on until it is [shut down](Self::shutdown).
     pub fn wait_for_shutdown_command(&self) {
         let mut wanted = self.shared.shutdown_wanted.subscribe();
         futures_executor::block_on(async {
             let _ = wanted.wait_for(|is_wanted| *is_wanted).await;
         });
+    }
+
+    /// Ends the wait of [`wait_for_shutdown_command`](Self::wait_for_shutdown_command).
+    pub fn stop_waiting(&self) {
+        self.shared.want_shutdown();
     }
 
     /// Saves the cache to the path of the configuration, while clients are served.

@@ -11,12 +11,78 @@ use crate::command::COMMANDS;
 /// How many buckets a histogram of times has: bucket `n` counts up to 2^n microseconds, the last one the rest.
 pub(crate) const TIME_BUCKETS: usize = 24;
 
+/// What the commands of memcached count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MemcachedCount {
+    Set,
+    Flush,
+    Touch,
+    GetHits,
+    GetMisses,
+    DeleteHits,
+    DeleteMisses,
+    IncrHits,
+    IncrMisses,
+    DecrHits,
+    DecrMisses,
+    CasHits,
+    CasMisses,
+    CasBadVersion,
+    TouchHits,
+    TouchMisses,
+}
+
+impl MemcachedCount {
+    pub(crate) const ALL: [Self; 16] = [
+        Self::Set,
+        Self::Flush,
+        Self::Touch,
+        Self::GetHits,
+        Self::GetMisses,
+        Self::DeleteHits,
+        Self::DeleteMisses,
+        Self::IncrHits,
+        Self::IncrMisses,
+        Self::DecrHits,
+        Self::DecrMisses,
+        Self::CasHits,
+        Self::CasMisses,
+        Self::CasBadVersion,
+        Self::TouchHits,
+        Self::TouchMisses,
+    ];
+
+    /// The name that `stats` has for it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Set => "cmd_set",
+            Self::Flush => "cmd_flush",
+            Self::Touch => "cmd_touch",
+            Self::GetHits => "get_hits",
+            Self::GetMisses => "get_misses",
+            Self::DeleteHits => "delete_hits",
+            Self::DeleteMisses => "delete_misses",
+            Self::IncrHits => "incr_hits",
+            Self::IncrMisses => "incr_misses",
+            Self::DecrHits => "decr_hits",
+            Self::DecrMisses => "decr_misses",
+            Self::CasHits => "cas_hits",
+            Self::CasMisses => "cas_misses",
+            Self::CasBadVersion => "cas_badval",
+            Self::TouchHits => "touch_hits",
+            Self::TouchMisses => "touch_misses",
+        }
+    }
+}
+
 /// The counts of one thread. Only that thread writes them.
 #[derive(Debug)]
 pub(crate) struct ThreadStats {
     /// Calls of each command, by its index, and those that failed.
     pub(crate) calls: Box<[AtomicU64]>,
     pub(crate) failed_calls: Box<[AtomicU64]>,
+    /// What the commands of memcached count, by [`MemcachedCount`].
+    pub(crate) memcached: [AtomicU64; MemcachedCount::ALL.len()],
     pub(crate) hits: AtomicU64,
     pub(crate) misses: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
@@ -32,6 +98,7 @@ impl ThreadStats {
         Self {
             calls: zeros(),
             failed_calls: zeros(),
+            memcached: [const { AtomicU64::new(0) }; MemcachedCount::ALL.len()],
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
@@ -75,6 +142,11 @@ impl ServerStats {
 
     /// The sum of a counter over all threads.
     pub(crate) fn sum(&self, counter: impl Fn(&ThreadStats) -> &AtomicU64) -> u64 {
-        self.threads.iter().map(|thread| counter(thread).load(Ordering::Relaxed)).sum()
+        self.total(|thread| counter(thread).load(Ordering::Relaxed))
+    }
+
+    /// The sum of a number over all threads.
+    pub(crate) fn total(&self, number: impl Fn(&ThreadStats) -> u64) -> u64 {
+        self.threads.iter().map(|thread| number(thread)).sum()
     }
 }

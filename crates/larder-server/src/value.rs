@@ -7,6 +7,11 @@ use std::sync::Arc;
 use crate::hash_map::SmallHash;
 use crate::version::Version;
 
+/// What an entry takes besides the heap bytes of its key and value, about: for a weigher that bounds memory.
+///
+/// It is the key and the value themselves, what the cache keeps of an entry, and what allocators add.
+pub const ENTRY_BYTES: usize = 144;
+
 /// Byte strings from this length on are shared by clones instead of copied.
 const SHARED_FROM_BYTES: usize = 1024;
 
@@ -39,8 +44,19 @@ enum Form {
 struct Shared {
     content: Content,
     flags: u32,
+    freshness: Freshness,
 }
 
+/// Whether a client of memcached is to load a value anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Freshness {
+    /// It was invalidated, and may be used until there is a new one.
+    pub(crate) is_stale: bool,
+    /// A client was told to load it anew.
+    pub(crate) is_being_loaded: bool,
+}
+
+#[derive(Clone)]
 enum Content {
     Bytes(Box<[u8]>),
     Hash(SmallHash),
@@ -56,14 +72,38 @@ impl Value {
         if flags == 0 && bytes.len() < SHARED_FROM_BYTES {
             return Self { form: Form::Bytes { bytes, version } };
         }
-        let shared = Arc::new(Shared { content: Content::Bytes(bytes), flags });
+        let content = Content::Bytes(bytes);
+        let shared = Arc::new(Shared { content, flags, freshness: Freshness::default() });
         Self { form: Form::Shared { shared, version } }
+    }
+
+    /// The same content, flags and version, to be loaded anew or not.
+    pub(crate) fn with_freshness(&self, freshness: Freshness) -> Self {
+        let version = self.version();
+        let shared = match &self.form {
+            Form::Bytes { bytes, .. } => {
+                Shared { content: Content::Bytes(bytes.clone()), flags: 0, freshness }
+            }
+            Form::Shared { shared, .. } => {
+                Shared { content: shared.content.clone(), flags: shared.flags, freshness }
+            }
+        };
+        Self { form: Form::Shared { shared: Arc::new(shared), version } }
+    }
+
+    /// Whether a client is to load it anew.
+    pub(crate) fn freshness(&self) -> Freshness {
+        match &self.form {
+            Form::Bytes { .. } => Freshness::default(),
+            Form::Shared { shared, .. } => shared.freshness,
+        }
     }
 
     /// A value that is a small hash.
     #[must_use]
     pub fn from_hash(hash: SmallHash) -> Self {
-        let shared = Arc::new(Shared { content: Content::Hash(hash), flags: 0 });
+        let content = Content::Hash(hash);
+        let shared = Arc::new(Shared { content, flags: 0, freshness: Freshness::default() });
         Self { form: Form::Shared { shared, version: Version::next() } }
     }
 

@@ -10,6 +10,9 @@ use crate::session::Session;
 /// certain version on.
 pub(crate) const REDIS_VERSION: &str = "7.4.0";
 
+/// The version of this server.
+pub(crate) const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
+
 pub(crate) fn table() -> Vec<Command> {
     let command = |name, arity, flags, summary, handler| Command {
         name,

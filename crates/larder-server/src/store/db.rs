@@ -82,7 +82,7 @@ impl<'s> Db<'s> {
 
     /// The key as it is stored, to store it.
     #[inline]
-    fn owned_key(&self, key: &[u8]) -> Bytes {
+    pub(crate) fn owned_key(&self, key: &[u8]) -> Bytes {
         let namespace = self.store.namespace(self.number);
         if namespace == 0 && key.first() != Some(&ESCAPE) {
             return Bytes::from(key);
