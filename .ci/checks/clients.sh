@@ -172,7 +172,7 @@ start_server() {
         memcached -l 127.0.0.1 -p "$2" -u nobody &
         pids+=($!)
     else
-        "$server" serve --port "$1" --memcached-port "$2" "${socket_option[@]}" &
+        "$server" serve --port "$1" --memcached-port "$2" "${options[@]}" &
         pids+=($!)
     fi
 }
@@ -215,12 +215,14 @@ stop_server() {
 
 # Runs suite $1 from the start of its server, at ports $2 and $3, to its end; what is said goes to a log.
 run_suite() {
-    local suite=$1 folder=$base/run/$1 ports=("$2" "$3") pids socket=- socket_option=() counts good=yes begin=$SECONDS
+    local suite=$1 folder=$base/run/$1 ports=("$2" "$3") pids socket=- options=() counts good=yes begin=$SECONDS
     rm -rf "$folder" && mkdir -p "$folder"
     if [[ $peer == redis ]] || "$server" serve --help 2>&1 | grep -q -- --unixsocket; then
         socket=$folder/socket
-        socket_option=(--unixsocket "$socket")
+        options+=(--unixsocket "$socket")
     fi
+    # As small as memcached's own bound, which clients of memcached try.
+    [[ $suite != *memcache* ]] || options+=(--max-argument 1mb)
     start_server "${ports[@]}" "$socket" >"$folder/server.log" 2>&1
     case $suite in
     pymemcache* | meta-memcache) answers "${ports[1]}" version VERSION ;;
