@@ -132,7 +132,8 @@ impl Command {
 
 /// All commands: those of each file of `commands`, one after another.
 pub(crate) static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
-    let tables: [fn() -> Vec<Command>; 2] = [commands::connection::table, commands::strings::table];
+    let tables: [fn() -> Vec<Command>; 3] =
+        [commands::connection::table, commands::strings::table, commands::persistence::table];
     tables.into_iter().flat_map(|table| table()).collect()
 });
 

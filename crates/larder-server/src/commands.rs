@@ -2,4 +2,5 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod connection;
+pub(crate) mod persistence;
 pub(crate) mod strings;

@@ -8,6 +8,8 @@
 // What a program calls.
 mod server;
 mod persistence;
+#[doc(hidden)]
+pub mod drive;
 
 // From the socket to the store.
 mod net;
@@ -44,3 +46,8 @@ pub use crate::server::TlsConfig;
 pub use crate::server::{Server, ServerConfig, StartError};
 pub use crate::value::{ENTRY_BYTES, Value};
 pub use crate::version::Version;
+
+/// The README's code runs with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -119,6 +119,10 @@ impl MemcachedSession {
             false => MAX_CREDENTIALS_BYTES,
         };
         if length > max {
+            // The old value was to be overwritten, and must not be read as if it were current.
+            if let Some(key) = words.get(1).filter(|_| self.is_authenticated) {
+                self.db().remove(key);
+            }
             let skipped = length.saturating_add(2);
             return Request::Refused { error: MemcachedError::TooLarge, bytes: start, skipped };
         }

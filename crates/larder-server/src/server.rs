@@ -167,6 +167,31 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn new(
+        cache: Cache<Bytes, Value>,
+        hub: Hub,
+        config: ServerConfig,
+        threads: usize,
+    ) -> Result<Self, StartError> {
+        #[cfg(feature = "tls")]
+        let tls = match &config.tls {
+            None => None,
+            Some(tls) => Some(net::tls::acceptor(&tls.certificate, &tls.key)?),
+        };
+        Ok(Self {
+            store: Store::new(cache, hub, config.databases),
+            stats: ServerStats::new(threads),
+            buffers: BufferBudget::new(config.max_buffer_bytes),
+            saving: SaveState::new(),
+            leases: Leases::default(),
+            started: Instant::now(),
+            #[cfg(feature = "tls")]
+            tls,
+            shutdown_wanted: watch::Sender::new(false),
+            config,
+        })
+    }
+
     /// How long a client may send nothing.
     pub(crate) fn idle_timeout(&self) -> Option<Duration> {
         self.config.idle_timeout
@@ -249,31 +274,15 @@ impl Server {
         let memcached_address =
             config.memcached_address.map(|address| listen(address, Door::Memcached)).transpose()?;
         #[cfg(feature = "tls")]
-        let (tls, tls_address) = match &config.tls {
-            None => (None, None),
-            Some(tls) => {
-                let acceptor = net::tls::acceptor(&tls.certificate, &tls.key)?;
-                (Some(acceptor), Some(listen(tls.address, Door::RedisTls)?))
-            }
-        };
+        let tls_address =
+            config.tls.as_ref().map(|tls| listen(tls.address, Door::RedisTls)).transpose()?;
         #[cfg(unix)]
         if let Some(path) = &config.unix_socket {
             let listener = net::listen_at_path(path)
                 .map_err(|source| StartError::ListenAtPath { path: path.clone(), source })?;
             listening[0].push(Listening::Unix(listener));
         }
-        let shared = Arc::new(Shared {
-            store: Store::new(cache, hub, config.databases),
-            stats: ServerStats::new(threads),
-            buffers: BufferBudget::new(config.max_buffer_bytes),
-            saving: SaveState::new(),
-            leases: Leases::default(),
-            started: Instant::now(),
-            #[cfg(feature = "tls")]
-            tls,
-            shutdown_wanted: watch::Sender::new(false),
-            config,
-        });
+        let shared = Arc::new(Shared::new(cache, hub, config, threads)?);
         let (stop, stopped) = watch::channel(false);
         let mut server = Self {
             address,
