@@ -46,7 +46,7 @@ unit/introspection 23
 unit/other 10
 END
 
-# Says why nothing was run. That is no failure: the tests belong to others, and may be out of reach.
+# Says why nothing was run. The run does not fail: the tests belong to others, and may be out of reach.
 leave() {
     echo "SKIPPED: Redis's tests ($*)"
     exit 0
@@ -182,7 +182,7 @@ run_unit() {
     elif ((status == 124 || status == 137)); then
         wrong+=("$unit: over its limit of $unit_seconds s")
     elif ((status != 0)); then
-        tail -n 20 "$log"
+        grep -a -A 4 '^\[exception\]: ' "$log" | cut -c 1-240 || tail -n 5 "$log"
         wrong+=("$unit: the runner ended with $status")
     fi
     # A test in a loop is skipped more than once, so names are compared.
