@@ -11,7 +11,6 @@
 # redis-server has fails the whole.
 #
 #   LARDER_REDIS_SOURCES  a folder with Redis's sources, instead of the package
-#   LARDER_KEEP_GOING     1: skip nothing but what is named; count whatever passes (to see how far it is)
 
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
@@ -23,7 +22,9 @@ commands=$PWD/.ci/checks/redis_tests_commands.txt
 target=${CARGO_TARGET_DIR:-$PWD/target}
 [[ $target == /* ]] || target=$PWD/$target
 home=$target/redis-tests
-unit_seconds=180
+# A unit takes four seconds at most; a test that waits for what never comes ends after a minute.
+unit_seconds=240
+idle_seconds=60
 
 # What redis-server passes, restricted as above. It is exact: a test that silently no longer runs is found.
 declare -A expected=()
@@ -168,11 +169,12 @@ run_unit() {
     # In a process group of its own, which `timeout` ends as a whole.
     (cd "$home/redis-$version" && timeout --kill-after=5 $unit_seconds ./runtest --host 127.0.0.1 \
         --port "$port" --baseport 21532 --singledb --ignore-encoding --ignore-digest --durable \
-        --tags "-slow -needs:debug -needs:repl -needs:save -needs:pfdebug" \
+        --timeout $idle_seconds --tags "-slow -needs:debug -needs:repl -needs:save -needs:pfdebug" \
         --skipfile "$log.skip" --single "$unit") </dev/null >"$log.raw" 2>&1
     status=$?
     kill -0 "$server" 2>/dev/null || wrong+=("$unit: the server has ended; see $log.server")
     stop_server "$server"
+    server=
     sed 's/\x1b\[[0-9;]*m//g' "$log.raw" >"$log"
     ok=$(count ok) failed=$(count err) left_out=$(count skip) ignored=$(count ignore)
     printf '%-20s %4d passed %4d failed %4d skipped %4d not for external servers  %3d s\n' \
@@ -184,7 +186,7 @@ run_unit() {
     elif ((status == 124 || status == 137)); then
         wrong+=("$unit: over its limit of $unit_seconds s")
     elif ((status != 0)); then
-        grep -a -A 4 '^\[exception\]: ' "$log" | cut -c 1-240 || tail -n 5 "$log"
+        grep -a -A 4 -E '^\[(exception|TIMEOUT)\]: ' "$log" | cut -c 1-240 || tail -n 5 "$log"
         wrong+=("$unit: the runner ended with $status")
     fi
     # A test in a loop is skipped more than once, so names are compared.
@@ -205,6 +207,9 @@ command -v tclsh8.6 tclsh8.5 >/dev/null || leave "no tclsh"
 (($# == 0)) || units=("$@")
 for unit in "${units[@]}"; do [[ -n ${expected[$unit]-} ]] || die "no unit $unit"; done
 
+awk -F '\t' '!/^(#|$)/ && !(NF == 3 && $1 ~ /^unit\// && $2 && $3) { print FILENAME ": not three fields: " $0; bad = 1 }
+    END { exit bad }' "$skipped" || exit 1
+
 rm -rf "$home/log"
 mkdir -p "$home/log"
 if [[ -n ${LARDER_REDIS_SOURCES-} ]]; then
@@ -214,6 +219,8 @@ elif [[ ! -x $home/redis-$version/runtest ]]; then
 fi
 [[ $peer != redis ]] || write_restriction
 
+server=
+trap '[[ -z $server ]] || stop_server "$server"' EXIT
 total_ok=0 total_failed=0 total_out=0 wrong=()
 for unit in "${units[@]}"; do run_unit "$unit"; done
 printf '%-20s %4d passed %4d failed %4d skipped\n' total $total_ok $total_failed $total_out
