@@ -101,6 +101,13 @@ impl Clients {
         self.connected().remove(&id);
     }
 
+    /// Disconnects all clients.
+    pub(crate) fn close_all(&self) {
+        for client in self.all() {
+            client.mailbox.close();
+        }
+    }
+
     pub(crate) fn get(&self, id: ClientId) -> Option<Arc<Client>> {
         self.connected().get(&id).cloned()
     }

@@ -7,6 +7,7 @@
 
 // What a program calls.
 mod server;
+mod persistence;
 
 // From the socket to the store.
 mod net;
@@ -24,6 +25,7 @@ mod client;
 mod mailbox;
 
 // What is stored.
+mod saved_form;
 mod value;
 mod hash_map;
 mod version;
@@ -32,7 +34,12 @@ mod bytes;
 pub use crate::bytes::{Bytes, INLINE_BYTES};
 pub use crate::hash_map::{HashTooLarge, MAX_HASH_BYTES, SmallHash};
 pub use crate::hub::Hub;
+#[cfg(feature = "tls")]
+pub use crate::net::tls::TlsError;
+pub use crate::persistence::{Persistence, SaveError, load};
 pub use crate::resp::{Protocol, ProtocolError, Reply, RequestLimits, RequestParser};
+#[cfg(feature = "tls")]
+pub use crate::server::TlsConfig;
 pub use crate::server::{Server, ServerConfig, StartError};
 pub use crate::value::Value;
 pub use crate::version::Version;

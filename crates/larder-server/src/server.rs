@@ -4,8 +4,10 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use larder::Cache;
 use thiserror::Error;
@@ -13,7 +15,9 @@ use tokio::sync::watch;
 
 use crate::bytes::Bytes;
 use crate::hub::Hub;
-use crate::net;
+use crate::net::buffers::BufferBudget;
+use crate::net::{self, Door, Listening};
+use crate::persistence::{self, Persistence, SaveError, SaveState};
 use crate::resp::RequestLimits;
 use crate::stats::ServerStats;
 use crate::store::Store;
@@ -33,10 +37,30 @@ pub struct ServerConfig {
     pub databases: u16,
     /// The most clients at one time. Default: 10,000.
     pub max_clients: usize,
+    /// Whether only clients of this machine are served as long as there is no password. Default: yes.
+    pub protected_mode: bool,
+    /// Where clients of Redis connect on this machine. A socket that a server has left there is replaced.
+    /// Default: none.
+    pub unix_socket: Option<PathBuf>,
+    /// Where clients of Redis connect within TLS. Default: none.
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsConfig>,
+    /// A client that sends nothing for so long is disconnected. Default: never.
+    pub idle_timeout: Option<Duration>,
+    /// A client that reads none of its replies for so long is disconnected. Zero means never. Default: one
+    /// minute.
+    pub write_timeout: Duration,
     /// The most bytes of messages that wait for one client. Default: 32 MiB.
     pub max_mail_bytes: usize,
+    /// The most bytes of replies of one batch of commands of one client. Default: 256 MiB.
+    pub max_output_bytes: usize,
+    /// The most bytes of requests and replies that all clients have under way; the one that needs more is
+    /// disconnected. Default: 1 GiB.
+    pub max_buffer_bytes: usize,
     /// What a request may contain.
     pub request_limits: RequestLimits,
+    /// Where the cache is saved, and when. Default: nowhere.
+    pub persistence: Persistence,
 }
 
 impl Default for ServerConfig {
@@ -47,10 +71,38 @@ impl Default for ServerConfig {
             password: None,
             databases: 16,
             max_clients: 10_000,
+            protected_mode: true,
+            unix_socket: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            idle_timeout: None,
+            write_timeout: Duration::from_secs(60),
             max_mail_bytes: 32 << 20,
+            max_output_bytes: 256 << 20,
+            max_buffer_bytes: 1 << 30,
             request_limits: RequestLimits::default(),
+            persistence: Persistence::default(),
         }
     }
+}
+
+impl ServerConfig {
+    /// Whether only clients of this machine are served.
+    pub(crate) fn is_protected(&self) -> bool {
+        self.protected_mode && self.password.is_none()
+    }
+}
+
+/// A server's certificate, and where it is used.
+#[cfg(feature = "tls")]
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// Where clients of Redis connect within TLS. Port 0 takes a free one.
+    pub address: SocketAddr,
+    /// The file of the chain of certificates, in PEM.
+    pub certificate: PathBuf,
+    /// The file of the private key, in PEM.
+    pub key: PathBuf,
 }
 
 /// Why a server could not start.
@@ -65,6 +117,18 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// There can be no socket at the path.
+    #[error("cannot listen at {}: {source}", .path.display())]
+    ListenAtPath {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The certificate or its key cannot be used.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] crate::net::tls::TlsError),
     /// A thread or its runtime could not be made.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
@@ -75,9 +139,30 @@ pub(crate) struct Shared {
     pub(crate) config: ServerConfig,
     pub(crate) store: Store,
     pub(crate) stats: ServerStats,
+    pub(crate) buffers: BufferBudget,
+    pub(crate) saving: SaveState,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<tokio_rustls::TlsAcceptor>,
+    /// Tells the owner of the server that a client has asked for its end.
+    shutdown_wanted: watch::Sender<bool>,
 }
 
 impl Shared {
+    /// How long a client may send nothing.
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        self.config.idle_timeout
+    }
+
+    /// The most clients at one time.
+    pub(crate) fn max_clients(&self) -> usize {
+        self.config.max_clients
+    }
+
+    /// Asks the owner of the server to end it.
+    pub(crate) fn want_shutdown(&self) {
+        self.shutdown_wanted.send_replace(true);
+    }
+
     pub(crate) fn hub(&self) -> &Hub {
         self.store.hub()
     }
@@ -101,11 +186,14 @@ impl Shared {
 /// let server = Server::start(cache.clone(), hub, config)?;
 /// cache.insert(Bytes::from("greeting"), Value::from("hello"));
 /// println!("try: redis-cli -p {} get greeting", server.address().port());
-/// server.shutdown();
+/// server.shutdown()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Server {
     address: SocketAddr,
+    #[cfg(feature = "tls")]
+    tls_address: Option<SocketAddr>,
+    shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -121,24 +209,61 @@ impl Server {
         config: ServerConfig,
     ) -> Result<Self, StartError> {
         let threads = config.threads.max(1);
-        let (listeners, address) = net::listen(config.address, threads)
-            .map_err(|source| StartError::Listen { address: config.address, source })?;
+        let mut listening: Vec<Vec<Listening>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut listen = |address: SocketAddr, door: Door| -> Result<SocketAddr, StartError> {
+            let (listeners, address) = net::listen(address, threads)
+                .map_err(|source| StartError::Listen { address, source })?;
+            for (thread, listener) in listening.iter_mut().zip(listeners) {
+                thread.push(Listening::Tcp(listener, door));
+            }
+            Ok(address)
+        };
+        let address = listen(config.address, Door::Redis)?;
+        #[cfg(feature = "tls")]
+        let (tls, tls_address) = match &config.tls {
+            None => (None, None),
+            Some(tls) => {
+                let acceptor = net::tls::acceptor(&tls.certificate, &tls.key)?;
+                (Some(acceptor), Some(listen(tls.address, Door::RedisTls)?))
+            }
+        };
+        #[cfg(unix)]
+        if let Some(path) = &config.unix_socket {
+            let listener = net::listen_at_path(path)
+                .map_err(|source| StartError::ListenAtPath { path: path.clone(), source })?;
+            listening[0].push(Listening::Unix(listener));
+        }
         let shared = Arc::new(Shared {
             store: Store::new(cache, hub, config.databases),
             stats: ServerStats::new(threads),
+            buffers: BufferBudget::new(config.max_buffer_bytes),
+            saving: SaveState::new(),
+            #[cfg(feature = "tls")]
+            tls,
+            shutdown_wanted: watch::Sender::new(false),
             config,
         });
         let (stop, stopped) = watch::channel(false);
-        let mut server = Self { address, stop, threads: Vec::with_capacity(threads) };
-        for (number, listener) in listeners.into_iter().enumerate() {
+        let mut server = Self {
+            address,
+            #[cfg(feature = "tls")]
+            tls_address,
+            shared: Arc::clone(&shared),
+            stop,
+            threads: Vec::with_capacity(threads),
+        };
+        for (number, listening) in listening.into_iter().enumerate() {
             let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .map_err(StartError::Thread)?;
-            let serve = move || net::serve(&runtime, listener, &shared, number, stopped);
+            let serve = move || net::serve(&runtime, listening, &shared, number, &stopped);
             let named = thread::Builder::new().name(format!("larder-{number}"));
             server.threads.push(named.spawn(serve).map_err(StartError::Thread)?);
+        }
+        if let Some(saver) = persistence::start_saver(&shared, stopped) {
+            server.threads.push(saver.map_err(StartError::Thread)?);
         }
         Ok(server)
     }
@@ -149,16 +274,52 @@ impl Server {
         self.address
     }
 
+    /// Where it listens for TLS, if it does.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
+    }
+
+    /// Waits until a client has sent `SHUTDOWN`. The server goes on until it is
+    /// [shut down](Self::shutdown).
+    pub fn wait_for_shutdown_command(&self) {
+        let mut wanted = self.shared.shutdown_wanted.subscribe();
+        futures_executor::block_on(async {
+            let _ = wanted.wait_for(|is_wanted| *is_wanted).await;
+        });
+    }
+
+    /// Saves the cache to the path of the configuration, while clients are served.
+    ///
+    /// # Errors
+    /// No path was configured, or the file cannot be written; the one before is as it was then.
+    pub fn save(&self) -> Result<(), SaveError> {
+        self.shared.save()
+    }
+
     /// Ends the server: it accepts no more clients, finishes the commands that have arrived, sends their
-    /// replies, and returns when all threads have ended.
-    pub fn shutdown(mut self) {
+    /// replies, and returns when all threads have ended. A client that does not read its replies is given
+    /// five seconds. If a path is configured, the cache is then saved.
+    ///
+    /// # Errors
+    /// The cache could not be saved. The server has ended all the same.
+    pub fn shutdown(mut self) -> Result<(), SaveError> {
         self.end();
+        match self.shared.config.persistence.save_at_shutdown() {
+            true => self.shared.save(),
+            false => Ok(()),
+        }
     }
 
     fn end(&mut self) {
         let _ = self.stop.send(true);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
+        }
+        #[cfg(unix)]
+        if let Some(path) = &self.shared.config.unix_socket {
+            let _ = std::fs::remove_file(path);
         }
     }
 }

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::client::Client;
 use crate::command::{self, Args, Flags};
 use crate::error::CommandError;
+use crate::net::connection::{BatchEnd, Conversation};
 use crate::resp::{Protocol, Reply, RequestLimits, RequestParser};
 use crate::server::Shared;
 use crate::stats::ThreadStats;
@@ -30,18 +31,9 @@ pub(crate) struct Session {
     pub(crate) is_authenticated: bool,
     /// The connection is closed after the replies so far.
     pub(crate) closes: bool,
+    /// What is left to do of the last command.
+    deferred: Option<Box<dyn FnOnce() -> Vec<u8> + Send>>,
     parser: RequestParser,
-}
-
-/// How a batch ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BatchEnd {
-    /// All requests that have arrived were executed.
-    NeedsInput,
-    /// There may be more.
-    HasMore,
-    /// The connection is to be closed after the replies.
-    Close,
 }
 
 /// Which other commands may run meanwhile.
@@ -61,6 +53,7 @@ impl Session {
             database: 0,
             is_authenticated,
             closes: false,
+            deferred: None,
             parser: RequestParser::default(),
         }
     }
@@ -75,10 +68,6 @@ impl Session {
         self.shared.store.db(self.database, Some(self.client.id))
     }
 
-    pub(crate) fn stats(&self) -> &ThreadStats {
-        self.shared.stats.thread(self.thread)
-    }
-
     /// Counts a lookup of a key.
     #[inline]
     pub(crate) fn count_lookup(&self, is_hit: bool) {
@@ -91,58 +80,10 @@ impl Session {
         false
     }
 
-    /// Executes the requests at the beginning of `input` and writes the replies to `output`. Returns how many
-    /// bytes of the input are done with, and how the batch ended.
-    pub(crate) fn run_batch(&mut self, input: &[u8], output: &mut Vec<u8>) -> (usize, BatchEnd) {
-        let shared = Arc::clone(&self.shared);
-        let begun = Instant::now();
-        let mut exclusion = None;
-        let (mut consumed, start) = (0, output.len());
-        let mut end = BatchEnd::HasMore;
-        for _ in 0..BATCH_COMMANDS {
-            let rest = &input[consumed..];
-            let unauthenticated = RequestLimits::UNAUTHENTICATED;
-            let limits = if self.is_authenticated {
-                &shared.config.request_limits
-            } else {
-                &unauthenticated
-            };
-            // Taken out, because the arguments may lie in it while the session executes them.
-            let mut parser = std::mem::take(&mut self.parser);
-            match parser.parse(rest, limits) {
-                Ok(Some(bytes)) => {
-                    let args: SmallVec<[&[u8]; 8]> = parser.arguments(rest).collect();
-                    if !args.is_empty() {
-                        self.execute(&args, output, &shared.store, &mut exclusion);
-                    }
-                    consumed += bytes;
-                    drop(args);
-                    parser.reset();
-                    self.parser = parser;
-                }
-                Ok(None) => {
-                    self.parser = parser;
-                    end = BatchEnd::NeedsInput;
-                    break;
-                }
-                Err(error) => {
-                    Reply::new(output, self.protocol).error(format_args!("ERR {error}"));
-                    self.closes = true;
-                }
-            }
-            if self.closes {
-                end = BatchEnd::Close;
-                break;
-            }
-            if output.len() - start > BATCH_REPLY_BYTES {
-                break;
-            }
-        }
-        drop(exclusion);
-        if consumed > 0 {
-            self.stats().record_batch(begun.elapsed());
-        }
-        (consumed, end)
+    /// Has the rest of the batch wait until `job` has run on a thread of its own, whose result is the reply of
+    /// this command.
+    pub(crate) fn defer(&mut self, job: impl FnOnce() -> Vec<u8> + Send + 'static) {
+        self.deferred = Some(Box::new(job));
     }
 
     #[inline]
@@ -184,6 +125,82 @@ impl Session {
             output.truncate(start);
             Reply::new(output, self.protocol).error(error);
         }
+    }
+}
+
+impl Conversation for Session {
+    fn run_batch(&mut self, input: &[u8], output: &mut Vec<u8>) -> (usize, BatchEnd) {
+        let shared = Arc::clone(&self.shared);
+        let begun = Instant::now();
+        let mut exclusion = None;
+        let (mut consumed, start) = (0, output.len());
+        let mut end = BatchEnd::HasMore;
+        for _ in 0..BATCH_COMMANDS {
+            let rest = &input[consumed..];
+            let unauthenticated = RequestLimits::UNAUTHENTICATED;
+            let limits = if self.is_authenticated {
+                &shared.config.request_limits
+            } else {
+                &unauthenticated
+            };
+            // Taken out, because the arguments may lie in it while the session executes them.
+            let mut parser = std::mem::take(&mut self.parser);
+            match parser.parse(rest, limits) {
+                Ok(Some(bytes)) => {
+                    let args: SmallVec<[&[u8]; 8]> = parser.arguments(rest).collect();
+                    if !args.is_empty() {
+                        self.execute(&args, output, &shared.store, &mut exclusion);
+                    }
+                    consumed += bytes;
+                    drop(args);
+                    parser.reset();
+                    self.parser = parser;
+                }
+                Ok(None) => {
+                    self.parser = parser;
+                    end = BatchEnd::NeedsInput;
+                    break;
+                }
+                Err(error) => {
+                    Reply::new(output, self.protocol).error(format_args!("ERR {error}"));
+                    self.closes = true;
+                }
+            }
+            if self.closes {
+                end = BatchEnd::Close;
+                break;
+            }
+            if let Some(job) = self.deferred.take() {
+                end = BatchEnd::Deferred(job);
+                break;
+            }
+            if output.len() - start > BATCH_REPLY_BYTES {
+                break;
+            }
+        }
+        drop(exclusion);
+        if consumed > 0 {
+            self.stats().record_batch(begun.elapsed());
+        }
+        (consumed, end)
+    }
+
+    fn missing_bytes(&self, input: &[u8]) -> usize {
+        self.parser.missing_bytes(input)
+    }
+
+    fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    fn stats(&self) -> &ThreadStats {
+        self.shared.stats.thread(self.thread)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.shared.hub().clients().remove(self.client.id);
     }
 }
 
