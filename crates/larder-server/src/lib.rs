@@ -41,5 +41,5 @@ pub use crate::resp::{Protocol, ProtocolError, Reply, RequestLimits, RequestPars
 #[cfg(feature = "tls")]
 pub use crate::server::TlsConfig;
 pub use crate::server::{Server, ServerConfig, StartError};
-pub use crate::value::Value;
+pub use crate::value::{ENTRY_BYTES, Value};
 pub use crate::version::Version;

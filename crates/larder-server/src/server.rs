@@ -87,6 +87,18 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
+    /// Checks what can be checked without listening: the certificate and its key.
+    ///
+    /// # Errors
+    /// What [`Server::start`] would return.
+    pub fn check(&self) -> Result<(), StartError> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            net::tls::acceptor(&tls.certificate, &tls.key)?;
+        }
+        Ok(())
+    }
+
     /// Whether only clients of this machine are served.
     pub(crate) fn is_protected(&self) -> bool {
         self.protected_mode && self.password.is_none()
@@ -281,13 +293,18 @@ impl Server {
         self.tls_address
     }
 
-    /// Waits until a client has sent `SHUTDOWN`. The server goes on until it is
-    /// [shut down](Self::shutdown).
+    /// Waits until a client has sent `SHUTDOWN`, or another thread has called
+    /// [`stop_waiting`](Self::stop_waiting). The server goes on until it is [shut down](Self::shutdown).
     pub fn wait_for_shutdown_command(&self) {
         let mut wanted = self.shared.shutdown_wanted.subscribe();
         futures_executor::block_on(async {
             let _ = wanted.wait_for(|is_wanted| *is_wanted).await;
         });
+    }
+
+    /// Ends the wait of [`wait_for_shutdown_command`](Self::wait_for_shutdown_command).
+    pub fn stop_waiting(&self) {
+        self.shared.want_shutdown();
     }
 
     /// Saves the cache to the path of the configuration, while clients are served.

@@ -7,6 +7,11 @@ use std::sync::Arc;
 use crate::hash_map::SmallHash;
 use crate::version::Version;
 
+/// What an entry takes besides the heap bytes of its key and value, about: for a weigher that bounds memory.
+///
+/// It is the key and the value themselves, what the cache keeps of an entry, and what allocators add.
+pub const ENTRY_BYTES: usize = 144;
+
 /// Byte strings from this length on are shared by clones instead of copied.
 const SHARED_FROM_BYTES: usize = 1024;
 
