@@ -167,7 +167,7 @@ run_unit() {
     port=$(free_port)
     start_server "$port"
     # In a process group of its own, which `timeout` ends as a whole.
-    (cd "$home/redis-$version" && timeout --kill-after=5 $unit_seconds ./runtest --host 127.0.0.1 \
+    (cd "$sources" && timeout --kill-after=5 $unit_seconds ./runtest --host 127.0.0.1 \
         --port "$port" --baseport 21532 --singledb --ignore-encoding --ignore-digest --durable \
         --timeout $idle_seconds --tags "-slow -needs:debug -needs:repl -needs:save -needs:pfdebug" \
         --skipfile "$log.skip" --single "$unit") </dev/null >"$log.raw" 2>&1
@@ -212,9 +212,9 @@ awk -F '\t' '!/^(#|$)/ && !(NF == 3 && $1 ~ /^unit\// && $2 && $3) { print FILEN
 
 rm -rf "$home/log"
 mkdir -p "$home/log"
-if [[ -n ${LARDER_REDIS_SOURCES-} ]]; then
-    ln -sfn "$(realpath "$LARDER_REDIS_SOURCES")" "$home/redis-$version"
-elif [[ ! -x $home/redis-$version/runtest ]]; then
+sources=${LARDER_REDIS_SOURCES:-$home/redis-$version}
+if [[ ! -x $sources/runtest ]]; then
+    [[ -z ${LARDER_REDIS_SOURCES-} ]] || die "no Redis sources in $sources"
     download
 fi
 [[ $peer != redis ]] || write_restriction
