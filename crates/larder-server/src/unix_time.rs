@@ -62,6 +62,6 @@ mod tests {
         }
         assert_eq!(lifetime_until(i64::MAX), MAX_LIFETIME);
         let hour = lifetime_until(now_ms + 3_600_000);
-        assert!(hour <= Duration::from_secs(3600) && hour > Duration::from_secs(3500));
+        assert!(hour < Duration::from_secs(3601) && hour > Duration::from_secs(3500));
     }
 }
