@@ -1,9 +1,18 @@
 //! What the commands do, a file for each group.
 #![forbid(unsafe_code)]
 
+pub(crate) mod client;
 pub(crate) mod connection;
+pub(crate) mod pubsub;
 pub(crate) mod persistence;
 pub(crate) mod strings;
+pub(crate) mod tracking;
+pub(crate) mod transactions;
+pub(crate) mod lcs;
+pub(crate) mod numbers;
+pub(crate) mod bits;
+pub(crate) mod hashes;
+pub(crate) mod scripting;
 pub(crate) mod keys;
 pub(crate) mod expiry;
 pub(crate) mod scan;
@@ -17,3 +26,4 @@ pub(crate) mod larder;
 // What several groups need.
 pub(crate) mod subcommand;
 pub(crate) mod arguments;
+pub(crate) mod long_double;

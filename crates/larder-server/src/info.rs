@@ -7,6 +7,7 @@ use std::fs;
 use crate::command::COMMANDS;
 use crate::commands::connection::REDIS_VERSION;
 use crate::parameters;
+use crate::pubsub::Topic;
 use crate::server::Shared;
 use crate::stats::Totals;
 use crate::store::KeyspaceSample;
@@ -181,7 +182,6 @@ fn server(lines: &mut Lines, facts: &Facts<'_>) {
 
 fn clients(lines: &mut Lines, facts: &Facts<'_>) {
     let clients = facts.shared.hub().clients().all();
-    let tracking = clients.iter().filter(|client| client.description().is_tracking).count();
     lines.add("connected_clients", clients.len());
     lines.add("cluster_connections", 0);
     lines.add("maxclients", facts.shared.settings().max_clients.get());
@@ -190,7 +190,13 @@ fn clients(lines: &mut Lines, facts: &Facts<'_>) {
         "client_recent_max_output_buffer",
         "blocked_clients",
     ]);
-    lines.add("tracking_clients", tracking);
+    lines.add("tracking_clients", facts.shared.hub().tracking().clients());
+    lines.add("pubsub_clients", clients.iter().filter(|client| client.is_subscriber()).count());
+    lines.add(
+        "watching_clients",
+        clients.iter().filter(|client| client.description().watched_keys > 0).count(),
+    );
+    lines.add("total_watched_keys", facts.shared.hub().watchers().len());
     lines.add("clients_in_timeout_table", 0);
 }
 
@@ -232,12 +238,7 @@ fn persistence(lines: &mut Lines, facts: &Facts<'_>) {
 
 fn stats(lines: &mut Lines, facts: &Facts<'_>) {
     let Totals { accepted, refused, hits, misses, .. } = facts.totals;
-    let clients = facts.shared.hub().clients().all();
-    let sums = clients.iter().map(|client| {
-        let description = client.description();
-        (description.channels, description.patterns)
-    });
-    let (channels, patterns) = sums.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    let (pubsub, tracking) = (facts.shared.hub().pubsub(), facts.shared.hub().tracking());
     lines.add("total_connections_received", accepted);
     lines.add("total_commands_processed", facts.totals.commands());
     lines.add("instantaneous_ops_per_sec", facts.shared.stats.commands_per_second());
@@ -250,8 +251,12 @@ fn stats(lines: &mut Lines, facts: &Facts<'_>) {
     lines.add("evicted_clients", 0);
     lines.add("keyspace_hits", hits);
     lines.add("keyspace_misses", misses);
-    lines.add("pubsub_channels", channels);
-    lines.add("pubsub_patterns", patterns);
+    lines.add("pubsub_channels", pubsub.count(Topic::Channel));
+    lines.add("pubsub_patterns", pubsub.count(Topic::Pattern));
+    lines.add("pubsubshard_channels", pubsub.count(Topic::ShardChannel));
+    lines.add("tracking_total_keys", tracking.keys());
+    lines.add("tracking_total_items", tracking.items());
+    lines.add("tracking_total_prefixes", tracking.prefix_count());
     lines.add_zeros(&["latest_fork_usec", "total_forks", "migrate_cached_sockets"]);
     lines.add("total_error_replies", facts.totals.errors.values().sum::<u64>());
 }

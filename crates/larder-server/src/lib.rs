@@ -17,6 +17,8 @@ mod session;
 mod command;
 mod commands;
 mod memcached;
+#[cfg(feature = "scripts")]
+mod scripts;
 mod info;
 mod parameters;
 mod stats;
@@ -26,10 +28,14 @@ mod error;
 // The store, and those who hear of its changes.
 mod store;
 mod hub;
+mod tracking;
+mod watch;
+mod pubsub;
 mod settings;
 mod events;
 mod client;
 mod mailbox;
+mod stored_key;
 
 // What is stored.
 mod saved_form;

@@ -212,7 +212,13 @@ fn set_output_limits(shared: &Shared, value: &str) -> Result<(), ParameterError>
 
 fn set_events(shared: &Shared, value: &str) -> Result<(), ParameterError> {
     let flags = EventMask::parse(value.as_bytes()).ok_or(ParameterError::EventClass)?;
-    shared.settings().set_events(flags);
+    shared.hub().set_events(flags);
+    Ok(())
+}
+
+fn set_tracking_max_keys(shared: &Shared, value: &str) -> Result<(), ParameterError> {
+    let max_keys = usize::try_from(integer(value, 0, i64::MAX)?).unwrap_or(usize::MAX);
+    shared.hub().tracking().set_max_keys(shared.hub().clients(), max_keys);
     Ok(())
 }
 
@@ -280,8 +286,8 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
     ),
     live(
         "tracking-table-max-keys",
-        |shared| shared.settings().tracking_max_keys.get().to_string(),
-        |shared, value| tune(&shared.settings().tracking_max_keys, value, 0, i64::MAX),
+        |shared| shared.hub().tracking().max_keys().to_string(),
+        set_tracking_max_keys,
     ),
     live(
         "proto-max-bulk-len",

@@ -21,6 +21,8 @@ use crate::net::buffers::BufferBudget;
 use crate::net::{self, Door, Listening};
 use crate::persistence::{self, Persistence, SaveError, SaveState};
 use crate::resp::RequestLimits;
+#[cfg(feature = "scripts")]
+use crate::scripts::Scripts;
 use crate::settings::Settings;
 use crate::stats::{ServerStats, Totals};
 use crate::store::Store;
@@ -66,6 +68,13 @@ pub struct ServerConfig {
     pub request_limits: RequestLimits,
     /// Where the cache is saved, and when. Default: nowhere.
     pub persistence: Persistence,
+    /// A script that runs for so long is ended, with an error. Nothing else runs meanwhile. Default: 5 seconds.
+    #[cfg(feature = "scripts")]
+    pub script_time_limit: Duration,
+    /// The most bytes that the scripts of one thread, their variables and the result of one may take. Default:
+    /// 64 MiB.
+    #[cfg(feature = "scripts")]
+    pub max_script_memory_bytes: usize,
 }
 
 impl Default for ServerConfig {
@@ -88,6 +97,10 @@ impl Default for ServerConfig {
             max_buffer_bytes: 1 << 30,
             request_limits: RequestLimits::default(),
             persistence: Persistence::default(),
+            #[cfg(feature = "scripts")]
+            script_time_limit: Duration::from_secs(5),
+            #[cfg(feature = "scripts")]
+            max_script_memory_bytes: 64 << 20,
         }
     }
 }
@@ -156,6 +169,8 @@ pub(crate) struct Shared {
     pub(crate) saving: SaveState,
     pub(crate) leases: Leases,
     pub(crate) started: Instant,
+    #[cfg(feature = "scripts")]
+    pub(crate) scripts: Scripts,
     /// Identifies this run of the server.
     pub(crate) run_id: String,
     /// Where it listens for clients of Redis, once it does.
@@ -188,6 +203,8 @@ impl Shared {
             saving: SaveState::new(),
             leases: Leases::default(),
             started: Instant::now(),
+            #[cfg(feature = "scripts")]
+            scripts: Scripts::new(),
             run_id: random_id(),
             bound: OnceLock::new(),
             #[cfg(feature = "tls")]

@@ -78,8 +78,6 @@ pub(crate) struct Settings {
     pub(crate) max_argument_bytes: Tunable,
     /// `client-query-buffer-limit`: the longest request.
     pub(crate) max_request_bytes: Tunable,
-    /// `tracking-table-max-keys`; 0 means any number.
-    pub(crate) tracking_max_keys: Tunable,
     /// `client-output-buffer-limit normal`
     pub(crate) normal_output: OutputLimit,
     /// `client-output-buffer-limit pubsub`, also for invalidations.
@@ -103,7 +101,6 @@ impl Default for Settings {
             keepalive_seconds: Tunable::new(300),
             max_argument_bytes: Tunable::new(limits.argument_bytes as u64),
             max_request_bytes: Tunable::new(limits.request_bytes as u64),
-            tracking_max_keys: Tunable::new(1_000_000),
             normal_output: OutputLimit::new(0, 0, 0),
             pubsub_output: OutputLimit::new(32 << 20, 8 << 20, 60),
             events: AtomicU32::new(0),
@@ -154,6 +151,7 @@ impl Settings {
         EventMask::from_bits(self.events.load(Ordering::Relaxed))
     }
 
+    /// Remembers the events; `Hub::set_events` has them published.
     pub(crate) fn set_events(&self, events: EventMask) {
         self.events.store(events.bits(), Ordering::Relaxed);
     }

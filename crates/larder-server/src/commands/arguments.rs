@@ -22,7 +22,7 @@ pub(crate) fn parse_integer(text: &[u8]) -> Option<i64> {
         _ if digits.len() >= MAX_INTEGER_BYTES => return None,
         _ => {}
     }
-    // Counted downwards, for there is one negative number more.
+    // Counted downwards, because there is one negative number more.
     let mut number = 0_i64;
     for digit in digits {
         let digit = digit.wrapping_sub(b'0');
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_is_refused_where_it_cannot_be_told() {
+    fn a_deadline_beyond_64_bits_of_milliseconds_is_refused() {
         let ask = |text: &str, unit| lifetime(text.as_bytes(), unit, "set");
         let invalid = Err(CommandError::InvalidExpireTime { command: "set" });
         assert_eq!(ask("10", TimeUnit::Seconds), Ok(Duration::from_secs(10)));

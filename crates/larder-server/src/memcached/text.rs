@@ -11,7 +11,6 @@ use super::line::{Expires, check_key, number};
 use crate::commands::connection::SERVER_VERSION;
 use crate::error::CommandError;
 use crate::hub::ChangeKind;
-use crate::net::connection::Conversation;
 use crate::stats::MemcachedCount;
 use crate::store::{Db, Decision, Lifetime, SetCondition};
 use crate::value::Value;

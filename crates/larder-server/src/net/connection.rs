@@ -98,6 +98,10 @@ where
             output.clear();
         }
         buffers::give_back(&mut output);
+        if mailbox.is_closed() {
+            // Otherwise a client that sends without a pause would not notice.
+            return Ok(());
+        }
         match end {
             BatchEnd::Close => {
                 // Without it, what the client has sent in vain could keep the replies from it.

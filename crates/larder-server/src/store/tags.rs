@@ -17,7 +17,8 @@ impl Db<'_> {
     pub(crate) fn set_tags(&self, key: &[u8], tags: &[&str]) -> Result<bool, CommandError> {
         let options = UpdateOptions::new().keep_lifetime().tags(tags);
         let updated = self.with_stored(key, |stored| {
-            self.store.cache().update_and_read(stored, options, Value::clone, |_, _| ())
+            let rewrite = |value: &Value| value.clone().written_by_command();
+            self.store.cache().update_and_read(stored, options, rewrite, |_, _| ())
         });
         match updated {
             Ok(None) => Ok(false),
