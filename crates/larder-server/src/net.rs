@@ -269,7 +269,6 @@ pub(crate) async fn add_client<S: AsyncWrite + Unpin>(
     local: String,
     shared: &Shared,
 ) -> Option<Arc<Client>> {
-    let config = &shared.config;
     let clients = shared.hub().clients();
     let added =
         clients.add(address, local, shared.settings().max_mail_bytes(), shared.max_clients());

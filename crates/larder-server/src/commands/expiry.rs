@@ -101,7 +101,8 @@ impl Replaceable {
         match old {
             None => !only_some && !only_shorter,
             Some(old) => {
-                !only_none && !(only_shorter && new <= old) && !(only_longer && new >= old)
+                let is_kept = only_none || only_shorter && new <= old || only_longer && new >= old;
+                !is_kept
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::session::Session;
 
-/// The most keys that `LARDER.HOTTEST` returns, and how many if it is not told.
+/// The most keys that `LARDER.HOTTEST` returns, and how many without an argument.
 const MAX_HOTTEST: usize = 10_000;
 const DEFAULT_HOTTEST: usize = 10;
 

@@ -102,11 +102,13 @@ const SLOWLOG: &[Subcommand] = &[
         name: "get",
         arity: -2,
         handler: |_, args, reply| {
-            if let Some(count) = args.get(2) {
-                if integer(count)? < -1 {
-                    let text = "ERR count should be greater than or equal to -1";
-                    return Err(CommandError::other(text));
-                }
+            if args
+                .get(2)
+                .map(|count| integer(count))
+                .is_some_and(|count| !matches!(count, Ok(-1..)))
+            {
+                let text = "ERR count should be greater than or equal to -1";
+                return Err(CommandError::other(text));
             }
             reply.array(0);
             Ok(())
