@@ -141,6 +141,7 @@ pub use crate::base::error::{
     ResizeError,
 };
 pub use crate::base::hash::{KeyHasher, RandomState};
+pub use crate::base::histogram::{TimeCounts, TimeHistogram};
 pub use crate::base::load_error::LoadError;
 pub use crate::base::mode::Maintenance;
 pub use crate::base::stats::Stats;
