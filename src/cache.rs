@@ -49,6 +49,8 @@ mod explain; // why a key is present or missing
 mod entry_info; // reading what the cache knows of entries, and counting them by state
 mod introspect; // the hottest and coldest keys, segments, and changing the bounds
 mod ranking; // iterating in the order of the policy, and changing the place of an entry
+#[cfg(feature = "metrics")]
+mod reading; // the numbers of a cache of any types, for metrics
 mod shadow_report; // the hit ratios that the shadow caches estimate
 mod block; // keys that a bulk verb reads ahead
 mod lookup; // the fast path and the slow path of a lookup
@@ -60,6 +62,8 @@ pub(crate) use restore::{Arrival, LeftOut, Restored, SavedMeta, Saving};
 
 use lifecycle::Lifecycle;
 pub(crate) use load::{AsyncLoader, BlockingLoader, KnownMissing, Loader};
+#[cfg(feature = "metrics")]
+pub(crate) use reading::{CacheReading, Readable};
 
 pub use bulk::InsertCounts;
 pub use compute::{Compute, Computed};
