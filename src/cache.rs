@@ -44,6 +44,7 @@ mod options; // `InsertOptions`, `UpdateOptions`, and what an insertion displace
 mod weigh; // weighing a new entry, and borrowing weight for a heavy one
 mod collect; // `to_vec`, `reserve`, `FromIterator`, `Extend`, `Debug`
 mod iter; // iterators over entries, keys and values
+mod scan; // iteration in steps whose position is a number
 mod pinned; // several lookups under one pin
 mod explain; // why a key is present or missing
 mod entry_info; // reading what the cache knows of entries, and counting them by state

@@ -333,7 +333,18 @@ impl<K, V> Table<K, V> {
         guard: &Guard,
         visit: impl FnMut(EntryPtr, &Entry<K, V>),
     ) -> Cursor {
-        self.walk(cursor, guard, None::<fn(EntryPtr, &Entry<K, V>)>, visit)
+        self.step_by(cursor, STEP, guard, visit)
+    }
+
+    /// The same as [`step`](Self::step), with a bound of the caller's.
+    pub(crate) fn step_by(
+        &self,
+        cursor: Cursor,
+        bound: usize,
+        guard: &Guard,
+        visit: impl FnMut(EntryPtr, &Entry<K, V>),
+    ) -> Cursor {
+        self.walk(cursor, bound, guard, None::<fn(EntryPtr, &Entry<K, V>)>, visit)
     }
 
     /// The same as [`step`](Self::step). It also calls `preview` for most entries some time before
@@ -346,12 +357,13 @@ impl<K, V> Table<K, V> {
         preview: impl FnMut(EntryPtr, &Entry<K, V>),
         visit: impl FnMut(EntryPtr, &Entry<K, V>),
     ) -> Cursor {
-        self.walk(cursor, guard, Some(preview), visit)
+        self.walk(cursor, STEP, guard, Some(preview), visit)
     }
 
     fn walk(
         &self,
         cursor: Cursor,
+        bound: usize,
         guard: &Guard,
         preview: Option<impl FnMut(EntryPtr, &Entry<K, V>)>,
         mut visit: impl FnMut(EntryPtr, &Entry<K, V>),
@@ -366,7 +378,7 @@ impl<K, V> Table<K, V> {
             move |header| preview(self.pointer(header), self.entry(header, guard))
         });
         // SAFETY: as in `probe_bucket`.
-        let last = unsafe { self.list.walk(after, STEP, preview, visit) };
+        let last = unsafe { self.list.walk(after, bound, preview, visit) };
         last.map_or(Cursor::End, Cursor::After)
     }
 

@@ -11,6 +11,7 @@ mod output;
 
 use clap::{Parser, Subcommand};
 
+use crate::serve::ServeArgs;
 use crate::snapshot::{ConvertArgs, DumpArgs, InspectArgs, VerifyArgs};
 
 pub(crate) use self::generate::GenerateArgs;
@@ -73,6 +74,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         simulate: SimulateArgs,
     },
+    /// Serve a cache to clients of Redis and memcached
+    Serve(ServeArgs),
     /// Describe a snapshot of a cache, without knowing its types
     Inspect(InspectArgs),
     /// Check every checksum of a snapshot; an intact one prints nothing

@@ -32,6 +32,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         None => replay_all(None, &cli.replay),
         Some(Command::Replay { files, replay }) => replay_all(Some(&files), &replay),
         Some(Command::Simulate { files, simulate }) => simulate_all(&files, &simulate),
+        Some(Command::Serve(args)) => Ok(crate::serve::serve(args)?),
         Some(Command::Inspect(args)) => print(&snapshot::inspect(&args)?),
         Some(Command::Verify(args)) => Ok(snapshot::verify(&args)?),
         Some(Command::Convert(args)) => print(&snapshot::convert(&args)?),

@@ -82,6 +82,28 @@ pub(crate) enum PlotError {
     NotAFile { file: PathBuf },
 }
 
+/// Why a server could not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ServeError {
+    #[error("cannot read {}", path.display())]
+    ReadConfig { path: PathBuf, source: io::Error },
+    #[error("{}", path.display())]
+    Config { path: PathBuf, source: toml::de::Error },
+    #[error("{field}{place}: {problem}")]
+    Setting { field: &'static str, place: String, problem: String },
+    #[error("cannot load {}", path.display())]
+    Load { path: PathBuf, source: SnapshotError },
+    #[error(transparent)]
+    Start(#[from] larder_server::StartError),
+    #[error(transparent)]
+    Save(#[from] larder_server::SaveError),
+    #[error("cannot wait for signals")]
+    Signals(#[from] ctrlc::Error),
+    #[error("cannot write to the terminal")]
+    Say(#[source] io::Error),
+}
+
 /// Why the command failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -96,6 +118,8 @@ pub(crate) enum CommandError {
     Plot(#[from] PlotError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotFailure),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
     #[error("there is no command `{given}`; there are {known}")]
     UnknownCommand { given: String, known: String },
     #[error("cannot write {to}")]
@@ -119,6 +143,13 @@ impl CommandError {
         match self {
             CommandError::Trace(TraceError::Open { .. } | TraceError::Read { .. })
             | CommandError::Plot(PlotError::Draw(_))
+            | CommandError::Serve(
+                ServeError::Start(_)
+                | ServeError::ReadConfig { .. }
+                | ServeError::Save(_)
+                | ServeError::Signals(_)
+                | ServeError::Say(_),
+            )
             | CommandError::Write { .. } => ExitCode::from(1),
             CommandError::Snapshot(
                 SnapshotFailure::File { source, .. } | SnapshotFailure::Snapshot(source),
@@ -127,6 +158,7 @@ impl CommandError {
             | CommandError::Replay(_)
             | CommandError::Generate(_)
             | CommandError::Plot(_)
+            | CommandError::Serve(_)
             | CommandError::UnknownCommand { .. }
             | CommandError::Snapshot(_) => ExitCode::from(2),
         }

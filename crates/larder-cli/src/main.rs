@@ -11,6 +11,8 @@
 mod commands;
 // The command line: options, their help and their defaults.
 mod args;
+// A cache for clients of Redis and memcached.
+mod serve;
 // Results as tables, JSON, CSV and curves.
 mod report;
 // Miss-ratio curves as SVG.

@@ -1,0 +1,85 @@
+//! `larder serve`: a cache for clients of Redis and memcached.
+
+mod options;
+mod units;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+
+use clap::Args;
+use larder_server::{Hub, Server};
+
+use self::options::{Options, Settings};
+use crate::error::ServeError;
+
+/// The options of `larder serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// A file with any of these options, in TOML, by their long names; the command line and the environment
+    /// come first
+    #[arg(long, env = "LARDER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Only check the options, and the files that they name
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Serves until the process is told to end.
+pub(crate) fn serve(args: ServeArgs) -> Result<(), ServeError> {
+    let settings = Settings::gather(args.options, args.config.as_deref())?;
+    let hub = Hub::new();
+    let cache = settings.cache(&hub)?;
+    let config = settings.server()?;
+    if args.check {
+        config.check()?;
+        return say("the options are right");
+    }
+    if let Some((path, salvage)) = settings.load() {
+        let loaded = larder_server::load(&cache, path, salvage)
+            .map_err(|source| ServeError::Load { path: path.to_owned(), source })?;
+        match loaded {
+            Some(summary) => say(&format!("loaded {} entries", summary.entries))?,
+            None => say(&format!("{} is not there yet; starting empty", path.display()))?,
+        }
+    }
+    let server = Server::start(cache, hub, config)?;
+    say(&format!("serving clients of Redis at {}", server.address()))?;
+    if let Some(address) = server.memcached_address() {
+        say(&format!("serving clients of memcached at {address}"))?;
+    }
+    if let Some(address) = server.tls_address() {
+        say(&format!("serving clients of Redis within TLS at {address}"))?;
+    }
+    wait_for_end(&server)?;
+    say("ending")?;
+    server.shutdown()?;
+    Ok(())
+}
+
+/// Waits for a signal, or for the command `SHUTDOWN`.
+fn wait_for_end(server: &Server) -> Result<(), ServeError> {
+    let (end, ended) = mpsc::channel();
+    let signal = end.clone();
+    ctrlc::set_handler(move || {
+        let _ = signal.send(());
+    })?;
+    thread::scope(|scope| {
+        // It ends with the process, or with the command.
+        scope.spawn(move || {
+            server.wait_for_shutdown_command();
+            let _ = end.send(());
+        });
+        let _ = ended.recv();
+        server.stop_waiting();
+    });
+    Ok(())
+}
+
+/// Tells the user, on the stream of messages.
+fn say(line: &str) -> Result<(), ServeError> {
+    writeln!(io::stderr(), "larder: {line}").map_err(ServeError::Say)
+}

@@ -1,0 +1,174 @@
+//! The table of commands.
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use crate::commands;
+use crate::error::CommandError;
+use crate::resp::Reply;
+use crate::session::Session;
+
+/// The arguments of a command, with its name first.
+pub(crate) type Args<'a> = [&'a [u8]];
+
+/// Executes a command. If it fails, what it has written is taken back, and the error is the reply.
+pub(crate) type Handler = fn(&mut Session, &Args<'_>, &mut Reply<'_>) -> Result<(), CommandError>;
+
+/// What a command needs and does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flags(pub(crate) u16);
+
+impl Flags {
+    pub(crate) const NONE: Self = Self(0);
+    /// It may change keys.
+    pub(crate) const WRITE: Self = Self(1);
+    /// It reads keys.
+    pub(crate) const READ: Self = Self(2);
+    /// It takes constant time.
+    pub(crate) const FAST: Self = Self(4);
+    /// No other command may run beside it.
+    pub(crate) const EXCLUSIVE: Self = Self(8);
+    /// A client that has not authenticated yet may use it.
+    pub(crate) const NO_AUTH: Self = Self(16);
+    /// It is executed at once within `MULTI`, not queued.
+    pub(crate) const UNQUEUED: Self = Self(32);
+    /// A client that has subscribed may use it in version 2 of the protocol.
+    pub(crate) const SUBSCRIBED: Self = Self(64);
+    /// It is not allowed within a transaction.
+    pub(crate) const NO_MULTI: Self = Self(128);
+    /// It is not allowed in a script.
+    pub(crate) const NO_SCRIPT: Self = Self(256);
+    /// It is for administrators.
+    pub(crate) const ADMIN: Self = Self(512);
+    /// It is about messages.
+    pub(crate) const PUBSUB: Self = Self(1024);
+    /// It may let the cache grow.
+    pub(crate) const DENY_OOM: Self = Self(2048);
+
+    /// Both.
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` are set.
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// Where the keys are among the arguments: from the first to the last, every so many; a negative last one
+/// counts from the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyPositions {
+    pub(crate) first: i8,
+    pub(crate) last: i8,
+    pub(crate) step: i8,
+}
+
+impl KeyPositions {
+    pub(crate) const NONE: Self = Self { first: 0, last: 0, step: 0 };
+    pub(crate) const ONE: Self = Self { first: 1, last: 1, step: 1 };
+    pub(crate) const TWO: Self = Self { first: 1, last: 2, step: 1 };
+    pub(crate) const ALL: Self = Self { first: 1, last: -1, step: 1 };
+    /// Keys and values in turns.
+    pub(crate) const PAIRS: Self = Self { first: 1, last: -1, step: 2 };
+}
+
+/// The groups in which the documentation of Redis has its commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Group {
+    Connection,
+    String,
+    Bitmap,
+    Hash,
+    Generic,
+    PubSub,
+    Transactions,
+    Scripting,
+    Server,
+    Larder,
+}
+
+impl Group {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::String => "string",
+            Self::Bitmap => "bitmap",
+            Self::Hash => "hash",
+            Self::Generic => "generic",
+            Self::PubSub => "pubsub",
+            Self::Transactions => "transactions",
+            Self::Scripting => "scripting",
+            Self::Server => "server",
+            Self::Larder => "larder",
+        }
+    }
+}
+
+/// A command.
+#[derive(Debug)]
+pub(crate) struct Command {
+    /// In lower case.
+    pub(crate) name: &'static str,
+    /// How many arguments it has, with its name; negative: at least so many.
+    pub(crate) arity: i8,
+    pub(crate) flags: Flags,
+    pub(crate) keys: KeyPositions,
+    pub(crate) group: Group,
+    /// What it does, for `COMMAND DOCS`.
+    pub(crate) summary: &'static str,
+    pub(crate) handler: Handler,
+}
+
+impl Command {
+    /// Whether so many arguments are right, with the name.
+    pub(crate) fn accepts(&self, arguments: usize) -> bool {
+        let arity = usize::from(self.arity.unsigned_abs());
+        if self.arity < 0 { arguments >= arity } else { arguments == arity }
+    }
+}
+
+/// All commands: those of each file of `commands`, one after another.
+pub(crate) static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
+    let tables: [fn() -> Vec<Command>; 3] =
+        [commands::connection::table, commands::strings::table, commands::persistence::table];
+    tables.into_iter().flat_map(|table| table()).collect()
+});
+
+static BY_NAME: LazyLock<HashMap<&'static [u8], usize, ahash::RandomState>> = LazyLock::new(|| {
+    COMMANDS.iter().enumerate().map(|(index, command)| (command.name.as_bytes(), index)).collect()
+});
+
+/// The longest name of a command.
+const MAX_NAME_BYTES: usize = 24;
+
+/// The command of a name, in upper or lower case, and its index.
+#[inline]
+pub(crate) fn find(name: &[u8]) -> Option<(usize, &'static Command)> {
+    let mut lower = [0; MAX_NAME_BYTES];
+    let lower = lower.get_mut(..name.len())?;
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    let index = *BY_NAME.get(&*lower)?;
+    Some((index, &COMMANDS[index]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_found_by_its_name() {
+        assert_eq!(BY_NAME.len(), COMMANDS.len(), "a name appears twice");
+        for command in COMMANDS.iter() {
+            assert!(command.name.len() <= MAX_NAME_BYTES, "{}", command.name);
+            assert_eq!(command.name, command.name.to_ascii_lowercase());
+            let upper = command.name.to_ascii_uppercase();
+            assert_eq!(find(upper.as_bytes()).unwrap().1.name, command.name);
+            assert!(!command.summary.is_empty());
+        }
+        assert!(find(b"").is_none() && find(&[b'a'; 100]).is_none());
+    }
+}

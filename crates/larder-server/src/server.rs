@@ -1,0 +1,383 @@
+//! The server: its settings, its threads, its end.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use larder::Cache;
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::bytes::Bytes;
+use crate::hub::Hub;
+use crate::memcached::Leases;
+use crate::net::buffers::BufferBudget;
+use crate::net::{self, Door, Listening};
+use crate::persistence::{self, Persistence, SaveError, SaveState};
+use crate::resp::RequestLimits;
+use crate::stats::ServerStats;
+use crate::store::Store;
+use crate::value::Value;
+
+/// The settings of a server.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// Where clients of Redis connect. Port 0 takes a free one. Default: `127.0.0.1:6379`.
+    pub address: SocketAddr,
+    /// Where clients of memcached connect. Default: nowhere.
+    pub memcached_address: Option<SocketAddr>,
+    /// How many threads serve. Default: one for each core.
+    pub threads: usize,
+    /// The password that clients must give. Default: none.
+    pub password: Option<String>,
+    /// How many databases there are. Default: 16.
+    pub databases: u16,
+    /// The most clients at one time. Default: 10,000.
+    pub max_clients: usize,
+    /// Whether only clients of this machine are served as long as there is no password. Default: yes.
+    pub protected_mode: bool,
+    /// Where clients of Redis connect on this machine. A socket that a server has left there is replaced.
+    /// Default: none.
+    pub unix_socket: Option<PathBuf>,
+    /// Where clients of Redis connect within TLS. Default: none.
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsConfig>,
+    /// A client that sends nothing for so long is disconnected. Default: never.
+    pub idle_timeout: Option<Duration>,
+    /// A client that reads none of its replies for so long is disconnected. Zero means never. Default: one
+    /// minute.
+    pub write_timeout: Duration,
+    /// The most bytes of messages that wait for one client. Default: 32 MiB.
+    pub max_mail_bytes: usize,
+    /// The most bytes of replies of one batch of commands of one client. Default: 256 MiB.
+    pub max_output_bytes: usize,
+    /// The most bytes of requests and replies that all clients have under way; the one that needs more is
+    /// disconnected. Default: 1 GiB.
+    pub max_buffer_bytes: usize,
+    /// What a request may contain.
+    pub request_limits: RequestLimits,
+    /// Where the cache is saved, and when. Default: nowhere.
+    pub persistence: Persistence,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            address: (Ipv4Addr::LOCALHOST, 6379).into(),
+            memcached_address: None,
+            threads: thread::available_parallelism().map_or(1, NonZero::get),
+            password: None,
+            databases: 16,
+            max_clients: 10_000,
+            protected_mode: true,
+            unix_socket: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            idle_timeout: None,
+            write_timeout: Duration::from_secs(60),
+            max_mail_bytes: 32 << 20,
+            max_output_bytes: 256 << 20,
+            max_buffer_bytes: 1 << 30,
+            request_limits: RequestLimits::default(),
+            persistence: Persistence::default(),
+        }
+    }
+}
+
+impl ServerConfig {
+    /// Checks what can be checked without listening: the certificate and its key.
+    ///
+    /// # Errors
+    /// What [`Server::start`] would return.
+    pub fn check(&self) -> Result<(), StartError> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            net::tls::acceptor(&tls.certificate, &tls.key)?;
+        }
+        Ok(())
+    }
+
+    /// Whether only clients of this machine are served.
+    pub(crate) fn is_protected(&self) -> bool {
+        self.protected_mode && self.password.is_none()
+    }
+}
+
+/// A server's certificate, and where it is used.
+#[cfg(feature = "tls")]
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// Where clients of Redis connect within TLS. Port 0 takes a free one.
+    pub address: SocketAddr,
+    /// The file of the chain of certificates, in PEM.
+    pub certificate: PathBuf,
+    /// The file of the private key, in PEM.
+    pub key: PathBuf,
+}
+
+/// Why a server could not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address cannot be listened at.
+    #[error("cannot listen at {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There can be no socket at the path.
+    #[error("cannot listen at {}: {source}", .path.display())]
+    ListenAtPath {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The certificate or its key cannot be used.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] crate::net::tls::TlsError),
+    /// A thread or its runtime could not be made.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// What all threads share.
+pub(crate) struct Shared {
+    pub(crate) config: ServerConfig,
+    pub(crate) store: Store,
+    pub(crate) stats: ServerStats,
+    pub(crate) buffers: BufferBudget,
+    pub(crate) saving: SaveState,
+    pub(crate) leases: Leases,
+    pub(crate) started: Instant,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<tokio_rustls::TlsAcceptor>,
+    /// Tells the owner of the server that a client has asked for its end.
+    shutdown_wanted: watch::Sender<bool>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        cache: Cache<Bytes, Value>,
+        hub: Hub,
+        config: ServerConfig,
+        threads: usize,
+    ) -> Result<Self, StartError> {
+        #[cfg(feature = "tls")]
+        let tls = match &config.tls {
+            None => None,
+            Some(tls) => Some(net::tls::acceptor(&tls.certificate, &tls.key)?),
+        };
+        Ok(Self {
+            store: Store::new(cache, hub, config.databases),
+            stats: ServerStats::new(threads),
+            buffers: BufferBudget::new(config.max_buffer_bytes),
+            saving: SaveState::new(),
+            leases: Leases::default(),
+            started: Instant::now(),
+            #[cfg(feature = "tls")]
+            tls,
+            shutdown_wanted: watch::Sender::new(false),
+            config,
+        })
+    }
+
+    /// How long a client may send nothing.
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        self.config.idle_timeout
+    }
+
+    /// The most clients at one time.
+    pub(crate) fn max_clients(&self) -> usize {
+        self.config.max_clients
+    }
+
+    /// Whether this is the password, compared in a time that does not depend on where it differs.
+    pub(crate) fn is_password(&self, given: &[u8]) -> bool {
+        let Some(password) = &self.config.password else { return false };
+        let is_equal: bool = password.as_bytes().ct_eq(given).into();
+        is_equal
+    }
+
+    /// Asks the owner of the server to end it.
+    pub(crate) fn want_shutdown(&self) {
+        self.shutdown_wanted.send_replace(true);
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        self.store.hub()
+    }
+}
+
+/// A server that runs.
+///
+/// Dropping it ends it, as [`shutdown`](Self::shutdown) does.
+///
+/// # Examples
+/// ```
+/// use larder::Cache;
+/// use larder_server::{Bytes, Hub, Server, ServerConfig, Value};
+///
+/// let hub = Hub::new();
+/// let cache: Cache<Bytes, Value> =
+///     Cache::builder().capacity(10_000).listener(hub.listener()).build()?;
+/// let mut config = ServerConfig::default();
+/// config.address.set_port(0);
+/// // The program and its clients use one cache.
+/// let server = Server::start(cache.clone(), hub, config)?;
+/// cache.insert(Bytes::from("greeting"), Value::from("hello"));
+/// println!("try: redis-cli -p {} get greeting", server.address().port());
+/// server.shutdown()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Server {
+    address: SocketAddr,
+    memcached_address: Option<SocketAddr>,
+    #[cfg(feature = "tls")]
+    tls_address: Option<SocketAddr>,
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts to serve `cache`, whose listener should be that of `hub`.
+    ///
+    /// # Errors
+    /// The address is in use or not this machine's, or there are no threads to be had.
+    pub fn start(
+        cache: Cache<Bytes, Value>,
+        hub: Hub,
+        config: ServerConfig,
+    ) -> Result<Self, StartError> {
+        let threads = config.threads.max(1);
+        let mut listening: Vec<Vec<Listening>> = (0..threads).map(|_| Vec::new()).collect();
+        let mut listen = |address: SocketAddr, door: Door| -> Result<SocketAddr, StartError> {
+            let (listeners, address) = net::listen(address, threads)
+                .map_err(|source| StartError::Listen { address, source })?;
+            for (thread, listener) in listening.iter_mut().zip(listeners) {
+                thread.push(Listening::Tcp(listener, door));
+            }
+            Ok(address)
+        };
+        let address = listen(config.address, Door::Redis)?;
+        let memcached_address =
+            config.memcached_address.map(|address| listen(address, Door::Memcached)).transpose()?;
+        #[cfg(feature = "tls")]
+        let tls_address =
+            config.tls.as_ref().map(|tls| listen(tls.address, Door::RedisTls)).transpose()?;
+        #[cfg(unix)]
+        if let Some(path) = &config.unix_socket {
+            let listener = net::listen_at_path(path)
+                .map_err(|source| StartError::ListenAtPath { path: path.clone(), source })?;
+            listening[0].push(Listening::Unix(listener));
+        }
+        let shared = Arc::new(Shared::new(cache, hub, config, threads)?);
+        let (stop, stopped) = watch::channel(false);
+        let mut server = Self {
+            address,
+            memcached_address,
+            #[cfg(feature = "tls")]
+            tls_address,
+            shared: Arc::clone(&shared),
+            stop,
+            threads: Vec::with_capacity(threads),
+        };
+        for (number, listening) in listening.into_iter().enumerate() {
+            let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(StartError::Thread)?;
+            let serve = move || net::serve(&runtime, listening, &shared, number, &stopped);
+            let named = thread::Builder::new().name(format!("larder-{number}"));
+            server.threads.push(named.spawn(serve).map_err(StartError::Thread)?);
+        }
+        if let Some(saver) = persistence::start_saver(&shared, stopped) {
+            server.threads.push(saver.map_err(StartError::Thread)?);
+        }
+        Ok(server)
+    }
+
+    /// Where it listens, with the port that was taken.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it listens for clients of memcached, if it does.
+    #[must_use]
+    pub fn memcached_address(&self) -> Option<SocketAddr> {
+        self.memcached_address
+    }
+
+    /// Where it listens for TLS, if it does.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
+    }
+
+    /// Waits until a client has sent `SHUTDOWN`, or another thread has called
+    /// [`stop_waiting`](Self::stop_waiting). The server goes on until it is [shut down](Self::shutdown).
+    pub fn wait_for_shutdown_command(&self) {
+        let mut wanted = self.shared.shutdown_wanted.subscribe();
+        futures_executor::block_on(async {
+            let _ = wanted.wait_for(|is_wanted| *is_wanted).await;
+        });
+    }
+
+    /// Ends the wait of [`wait_for_shutdown_command`](Self::wait_for_shutdown_command).
+    pub fn stop_waiting(&self) {
+        self.shared.want_shutdown();
+    }
+
+    /// Saves the cache to the path of the configuration, while clients are served.
+    ///
+    /// # Errors
+    /// No path was configured, or the file cannot be written; the one before is as it was then.
+    pub fn save(&self) -> Result<(), SaveError> {
+        self.shared.save()
+    }
+
+    /// Ends the server: it accepts no more clients, finishes the commands that have arrived, sends their
+    /// replies, and returns when all threads have ended. A client that does not read its replies is given
+    /// five seconds. If a path is configured, the cache is then saved.
+    ///
+    /// # Errors
+    /// The cache could not be saved. The server has ended all the same.
+    pub fn shutdown(mut self) -> Result<(), SaveError> {
+        self.end();
+        match self.shared.config.persistence.save_at_shutdown() {
+            true => self.shared.save(),
+            false => Ok(()),
+        }
+    }
+
+    fn end(&mut self) {
+        let _ = self.stop.send(true);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        #[cfg(unix)]
+        if let Some(path) = &self.shared.config.unix_socket {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

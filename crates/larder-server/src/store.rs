@@ -1,0 +1,135 @@
+//! The cache behind both protocols, and what each change of it must do besides.
+//!
+//! # Databases
+//! All databases are in one cache, so they share its bounds. A key of the first namespace is stored as it is;
+//! one of another namespace, or that begins with [`ESCAPE`], is stored behind two bytes: [`ESCAPE`] and the
+//! namespace. A client's database is a namespace by way of a table, so that two can be swapped in one step.
+//!
+//! # Who excludes whom
+//! Single commands do not exclude each other: each is atomic by a step of the cache. The threads hold
+//! [`Store::shared`] while they run a batch of them. A command that must not see others in between, such as
+//! `EXEC`, holds [`Store::exclusive`].
+#![forbid(unsafe_code)]
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
+use larder::Cache;
+
+use crate::bytes::Bytes;
+use crate::hub::Hub;
+use crate::value::Value;
+
+pub(crate) mod db;
+
+pub(crate) use db::{Db, Decision, Lifetime, SetCondition, TimeToLive};
+
+/// The first byte of keys that are stored with their namespace.
+const ESCAPE: u8 = 0xff;
+
+/// The most databases.
+pub(crate) const MAX_DATABASES: u16 = 256;
+
+/// How many locks there are for steps that read a deadline and then set it.
+const DEADLINE_LOCKS: usize = 64;
+
+/// A cache that is served.
+pub(crate) struct Store {
+    cache: Cache<Bytes, Value>,
+    hub: Hub,
+    /// The namespace of each database.
+    namespaces: Box<[AtomicU8]>,
+    /// Whether a namespace but the first was ever written to.
+    uses_namespaces: AtomicBool,
+    commands: ShardedLock<()>,
+    deadlines: [Mutex<()>; DEADLINE_LOCKS],
+}
+
+impl Store {
+    pub(crate) fn new(cache: Cache<Bytes, Value>, hub: Hub, databases: u16) -> Self {
+        let databases = databases.clamp(1, MAX_DATABASES);
+        let namespace = |number| AtomicU8::new(u8::try_from(number).unwrap_or_default());
+        Self {
+            cache,
+            hub,
+            namespaces: (0..databases).map(namespace).collect(),
+            uses_namespaces: AtomicBool::new(false),
+            commands: ShardedLock::new(()),
+            deadlines: [const { Mutex::new(()) }; DEADLINE_LOCKS],
+        }
+    }
+
+    pub(crate) fn cache(&self) -> &Cache<Bytes, Value> {
+        &self.cache
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// How many databases there are.
+    pub(crate) fn databases(&self) -> u16 {
+        u16::try_from(self.namespaces.len()).unwrap_or(MAX_DATABASES)
+    }
+
+    /// Held while commands run that may run beside others. Not across an `await`.
+    #[inline]
+    pub(crate) fn shared(&self) -> ShardedLockReadGuard<'_, ()> {
+        self.commands.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while a command runs beside which no other may run. The thread must not hold
+    /// [`shared`](Self::shared).
+    pub(crate) fn exclusive(&self) -> ShardedLockWriteGuard<'_, ()> {
+        self.commands.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock of steps that read the deadline of a key and then set it.
+    fn deadline_lock(&self, key: &[u8]) -> MutexGuard<'_, ()> {
+        let mix = |hash: usize, byte: &u8| hash.wrapping_mul(31).wrapping_add(usize::from(*byte));
+        let lock = &self.deadlines[key.iter().fold(0, mix) % DEADLINE_LOCKS];
+        lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The namespace of a database.
+    #[inline]
+    fn namespace(&self, database: u16) -> u8 {
+        // Relaxed: swapped only with no command under way, by `exclusive`.
+        self.namespaces[usize::from(database)].load(Ordering::Relaxed)
+    }
+
+    /// The database that has this namespace now.
+    pub(crate) fn database_of(&self, namespace: u8) -> u16 {
+        let found = (0..self.databases()).find(|database| self.namespace(*database) == namespace);
+        found.unwrap_or_default()
+    }
+
+    /// Swaps two databases. The caller holds [`exclusive`](Self::exclusive).
+    pub(crate) fn swap_databases(&self, first: u16, second: u16) {
+        let (a, b) = (self.namespace(first), self.namespace(second));
+        // Relaxed: as in `namespace`.
+        self.namespaces[usize::from(first)].store(b, Ordering::Relaxed);
+        self.namespaces[usize::from(second)].store(a, Ordering::Relaxed);
+    }
+
+    /// Whether keys may be stored with a namespace.
+    fn uses_namespaces(&self) -> bool {
+        // Acquire: with the Release in `Db::owned_key`, before the first such key is stored.
+        self.uses_namespaces.load(Ordering::Acquire)
+    }
+
+    /// Empties all databases.
+    pub(crate) fn clear_all(&self) {
+        self.cache.clear();
+        self.hub.note_flush(None);
+    }
+
+    /// The namespace of a stored key, and the key as clients know it.
+    pub(crate) fn split_key(stored: &[u8]) -> (u8, &[u8]) {
+        match stored {
+            [ESCAPE, namespace, key @ ..] => (*namespace, key),
+            key => (0, key),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Values: immutable byte strings or small hashes, each with the version of the write that made it.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::hash_map::SmallHash;
+use crate::version::Version;
+
+/// What an entry takes besides the heap bytes of its key and value, about: for a weigher that bounds memory.
+///
+/// It is the key and the value themselves, what the cache keeps of an entry, and what allocators add.
+pub const ENTRY_BYTES: usize = 144;
+
+/// Byte strings from this length on are shared by clones instead of copied.
+const SHARED_FROM_BYTES: usize = 1024;
+
+/// A value of a served cache: an immutable byte string or a small hash.
+///
+/// A value carries the [`Version`] of the write that made it, which no other value of the process has, and the
+/// flags that memcached clients store with a value. It takes 24 bytes itself. A clone copies up to a
+/// kilobyte and shares what is longer.
+///
+/// # Examples
+/// ```
+/// use larder_server::Value;
+///
+/// let value = Value::from("text");
+/// assert_eq!(value.as_bytes(), Some(b"text".as_slice()));
+/// assert_ne!(value.version(), Value::from("text").version());
+/// ```
+#[derive(Clone)]
+pub struct Value {
+    form: Form,
+}
+
+#[derive(Clone)]
+enum Form {
+    Bytes { bytes: Box<[u8]>, version: Version },
+    Shared { shared: Arc<Shared>, version: Version },
+}
+
+/// What does not fit beside a version.
+struct Shared {
+    content: Content,
+    flags: u32,
+    freshness: Freshness,
+}
+
+/// Whether a client of memcached is to load a value anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Freshness {
+    /// It was invalidated, and may be used until there is a new one.
+    pub(crate) is_stale: bool,
+    /// A client was told to load it anew.
+    pub(crate) is_being_loaded: bool,
+}
+
+#[derive(Clone)]
+enum Content {
+    Bytes(Box<[u8]>),
+    Hash(SmallHash),
+}
+
+const _: () = assert!(size_of::<Value>() == 24 || cfg!(target_pointer_width = "32"));
+
+impl Value {
+    /// A value of these bytes, with memcached's flags.
+    #[must_use]
+    pub fn with_flags(bytes: Box<[u8]>, flags: u32) -> Self {
+        let version = Version::next();
+        if flags == 0 && bytes.len() < SHARED_FROM_BYTES {
+            return Self { form: Form::Bytes { bytes, version } };
+        }
+        let content = Content::Bytes(bytes);
+        let shared = Arc::new(Shared { content, flags, freshness: Freshness::default() });
+        Self { form: Form::Shared { shared, version } }
+    }
+
+    /// The same content, flags and version, to be loaded anew or not.
+    pub(crate) fn with_freshness(&self, freshness: Freshness) -> Self {
+        let version = self.version();
+        let shared = match &self.form {
+            Form::Bytes { bytes, .. } => {
+                Shared { content: Content::Bytes(bytes.clone()), flags: 0, freshness }
+            }
+            Form::Shared { shared, .. } => {
+                Shared { content: shared.content.clone(), flags: shared.flags, freshness }
+            }
+        };
+        Self { form: Form::Shared { shared: Arc::new(shared), version } }
+    }
+
+    /// Whether a client is to load it anew.
+    pub(crate) fn freshness(&self) -> Freshness {
+        match &self.form {
+            Form::Bytes { .. } => Freshness::default(),
+            Form::Shared { shared, .. } => shared.freshness,
+        }
+    }
+
+    /// A value that is a small hash.
+    #[must_use]
+    pub fn from_hash(hash: SmallHash) -> Self {
+        let content = Content::Hash(hash);
+        let shared = Arc::new(Shared { content, flags: 0, freshness: Freshness::default() });
+        Self { form: Form::Shared { shared, version: Version::next() } }
+    }
+
+    /// The same content, as a new write: with a version of its own.
+    #[must_use]
+    pub fn rewritten(&self) -> Self {
+        self.clone().with_version(Version::next())
+    }
+
+    /// The same content with another version, such as one that a client has chosen.
+    #[must_use]
+    pub fn with_version(mut self, new: Version) -> Self {
+        match &mut self.form {
+            Form::Bytes { version, .. } | Form::Shared { version, .. } => *version = new,
+        }
+        self
+    }
+
+    /// The bytes; `None` if the value is a hash.
+    #[must_use]
+    #[inline]
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match &self.form {
+            Form::Bytes { bytes, .. } => Some(bytes),
+            Form::Shared { shared, .. } => match &shared.content {
+                Content::Bytes(bytes) => Some(bytes),
+                Content::Hash(_) => None,
+            },
+        }
+    }
+
+    /// The hash; `None` if the value is a byte string.
+    #[must_use]
+    pub fn as_hash(&self) -> Option<&SmallHash> {
+        match &self.form {
+            Form::Bytes { .. } => None,
+            Form::Shared { shared, .. } => match &shared.content {
+                Content::Bytes(_) => None,
+                Content::Hash(hash) => Some(hash),
+            },
+        }
+    }
+
+    /// The version of the write that made the value.
+    #[must_use]
+    #[inline]
+    pub fn version(&self) -> Version {
+        match &self.form {
+            Form::Bytes { version, .. } | Form::Shared { version, .. } => *version,
+        }
+    }
+
+    /// The flags that a memcached client has stored with the value; otherwise 0.
+    #[must_use]
+    pub fn flags(&self) -> u32 {
+        match &self.form {
+            Form::Bytes { .. } => 0,
+            Form::Shared { shared, .. } => shared.flags,
+        }
+    }
+
+    /// How many bytes it takes on the heap, besides its own 24.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        match &self.form {
+            Form::Bytes { bytes, .. } => bytes.len(),
+            Form::Shared { shared, .. } => {
+                size_of::<Shared>()
+                    + match &shared.content {
+                        Content::Bytes(bytes) => bytes.len(),
+                        Content::Hash(hash) => hash.encoded().len(),
+                    }
+            }
+        }
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::with_flags(bytes.into_boxed_slice(), 0)
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(bytes: &[u8]) -> Self {
+        Self::with_flags(bytes.into(), 0)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::from(text.as_bytes())
+    }
+}
+
+/// Compares contents and flags, not versions.
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        self.flags() == other.flags()
+            && self.as_bytes() == other.as_bytes()
+            && self.as_hash() == other.as_hash()
+    }
+}
+
+impl Eq for Value {}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.as_bytes(), self.as_hash()) {
+            (Some(bytes), _) => write!(f, "\"{}\"", bytes.escape_ascii()),
+            (None, hash) => write!(f, "{hash:?}"),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Versions: a number for each write, which also says when it was.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+// 63              10 9        0
+// | microseconds    | thread   |
+const THREAD_BITS: u32 = 10;
+const THREADS: u64 = 1 << THREAD_BITS;
+
+/// The version of a value: a number that no other write of the process has.
+///
+/// Versions made by one thread increase. A version begins with the time of the write in microseconds, so the
+/// age of a value follows from it. Memcached clients see it as the `cas` number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(u64);
+
+/// The last version of the threads beyond the first 1,023, which share a number.
+static LAST_SHARED: AtomicU64 = AtomicU64::new(0);
+static THREADS_SEEN: AtomicU64 = AtomicU64::new(1);
+
+thread_local! {
+    /// The number of this thread, from 1 on; 0 if too many came before it.
+    static THREAD: u64 = {
+        let number = THREADS_SEEN.fetch_add(1, Ordering::Relaxed);
+        if number < THREADS { number } else { 0 }
+    };
+    static LAST: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Version {
+    /// A version that no other write has.
+    #[must_use]
+    pub fn next() -> Self {
+        // A thread that is ending may have no such variables any more; then it shares a number.
+        let own = THREAD.try_with(|thread| *thread).unwrap_or(0);
+        let now = (now_us() << THREAD_BITS) | own;
+        if own == 0 {
+            let next = |last: u64| now.max(last.saturating_add(THREADS));
+            // Relaxed: the number alone matters.
+            let last = LAST_SHARED
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+            return Self(next(last.unwrap_or_default()));
+        }
+        let next = LAST.with(|last| {
+            last.set(now.max(last.get().saturating_add(THREADS) & !(THREADS - 1) | own));
+            last.get()
+        });
+        Self(next)
+    }
+
+    /// The version of this number, as a client has given it.
+    #[must_use]
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// How long ago the write was, by the system's clock; zero if that has been set back.
+    #[must_use]
+    pub fn age(self) -> Duration {
+        Duration::from_micros(now_us().saturating_sub(self.0 >> THREAD_BITS))
+    }
+}
+
+fn now_us() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn no_two_writes_have_the_same_version() {
+        let make = || (0..10_000).map(|_| Version::next()).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..8).map(|_| thread::spawn(make)).collect();
+        let mut seen = HashSet::new();
+        for thread in threads {
+            let versions = thread.join().unwrap();
+            assert!(versions.is_sorted());
+            assert!(versions.into_iter().all(|version| seen.insert(version)));
+        }
+    }
+}
