@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 
 use crate::error::ServeError;
 use clap::Args;
-use larder::{Cache, Policy};
+use larder::{Builder, Cache, Policy, ShadowConfig};
 use larder_server::{Bytes, Hub, Server, ServerConfig, Value};
+
+/// For how many removals, at most, the page can say why a key is missing. They take 8 bytes each.
+const EXPLAINED_MISSES: usize = 100_000;
 
 /// The options of `larder serve`.
 #[derive(Debug, Args)]
@@ -19,6 +22,9 @@ pub(crate) struct ServeArgs {
     /// The port for clients of memcached
     #[arg(long)]
     memcached_port: Option<u16>,
+    /// The port of the page, the metrics and the probes, by HTTP
+    #[arg(long)]
+    http_port: Option<u16>,
     /// How many threads serve [default: one for each core]
     #[arg(long)]
     threads: Option<usize>,
@@ -30,19 +36,36 @@ pub(crate) struct ServeArgs {
     policy: String,
 }
 
+/// What the page asks the cache for, the cache has to keep.
+fn builder(args: &ServeArgs, policy: Policy) -> Builder<Bytes, Value> {
+    let builder = Cache::builder().capacity(args.capacity).policy(policy);
+    match args.http_port {
+        Some(_) => {
+            let multiples = [0.25, 0.5, 1.0, 2.0, 4.0];
+            builder
+                .shadow(ShadowConfig::new().multiples(multiples))
+                .explain_misses(args.capacity.min(EXPLAINED_MISSES))
+        }
+        None => builder,
+    }
+}
+
 /// Serves until the process is told to end.
 pub(crate) fn serve(args: &ServeArgs) -> Result<(), ServeError> {
     let hub = Hub::new();
     let policy: Policy = args.policy.parse()?;
-    let cache: Cache<Bytes, Value> =
-        Cache::builder().capacity(args.capacity).policy(policy).listener(hub.listener()).build()?;
+    let cache: Cache<Bytes, Value> = builder(args, policy).listener(hub.listener()).build()?;
     let mut config = ServerConfig::default();
     config.address = SocketAddr::new(args.bind, args.port);
+    config.http_address = args.http_port.map(|port| SocketAddr::new(args.bind, port));
     if let Some(threads) = args.threads {
         config.threads = threads;
     }
     let server = Server::start(cache, hub, config)?;
     eprintln!("larder serves at {}", server.address());
+    if let Some(address) = server.http_address() {
+        eprintln!("the page is at http://{address}/");
+    }
     loop {
         std::thread::park();
     }

@@ -59,6 +59,8 @@ pub(crate) struct Clients {
     /// How many have ever connected, and how many were refused.
     pub(crate) accepted: AtomicU64,
     pub(crate) refused: AtomicU64,
+    /// How many were disconnected because they did not read what other threads had sent them.
+    pub(crate) overflowed: AtomicU64,
 }
 
 impl Clients {
@@ -98,7 +100,10 @@ impl Clients {
     }
 
     pub(crate) fn remove(&self, id: ClientId) {
-        self.connected().remove(&id);
+        let removed = self.connected().remove(&id);
+        if removed.is_some_and(|client| client.mailbox.has_overflowed()) {
+            self.overflowed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn get(&self, id: ClientId) -> Option<Arc<Client>> {

@@ -7,6 +7,7 @@ use larder::{Listener, Removal, RemovalCause};
 
 use crate::bytes::Bytes;
 use crate::client::{ClientId, Clients};
+use crate::eviction_ages::EvictionAges;
 use crate::value::Value;
 
 /// What a change was, by the name that keyspace events have for it, and by the class under which clients ask
@@ -90,6 +91,7 @@ pub struct Hub {
 #[derive(Debug, Default)]
 struct Shared {
     clients: Clients,
+    eviction_ages: EvictionAges,
 }
 
 impl Hub {
@@ -109,6 +111,11 @@ impl Hub {
         &self.shared.clients
     }
 
+    /// The ages of the entries that were evicted.
+    pub(crate) fn eviction_ages(&self) -> &EvictionAges {
+        &self.shared.eviction_ages
+    }
+
     /// Passes a change on that a client has made. It has taken effect.
     #[inline]
     pub(crate) fn note(&self, _change: &Change<'_>) {}
@@ -118,6 +125,9 @@ impl Hub {
 
     /// Passes on what left the cache by itself, and what users within the process removed.
     fn note_removal(&self, removal: &Removal<'_, Bytes, Value>) {
+        if removal.cause == RemovalCause::Evicted {
+            self.shared.eviction_ages.record(removal.value.version().age());
+        }
         match removal.cause {
             RemovalCause::Evicted | RemovalCause::Expired | RemovalCause::Invalidated => {}
             _ => {}

@@ -8,11 +8,15 @@
 // What a program calls.
 mod server;
 
+// The page, the metrics and the probes.
+mod http;
+
 // From the socket to the store.
 mod net;
 mod session;
 mod command;
 mod commands;
+mod readiness;
 mod stats;
 mod resp;
 mod error;
@@ -22,6 +26,7 @@ mod store;
 mod hub;
 mod client;
 mod mailbox;
+mod eviction_ages;
 
 // What is stored.
 mod value;
@@ -32,6 +37,7 @@ mod bytes;
 pub use crate::bytes::{Bytes, INLINE_BYTES};
 pub use crate::hash_map::{HashTooLarge, MAX_HASH_BYTES, SmallHash};
 pub use crate::hub::Hub;
+pub use crate::readiness::LoadingGuard;
 pub use crate::resp::{Protocol, ProtocolError, Reply, RequestLimits, RequestParser};
 pub use crate::server::{Server, ServerConfig, StartError};
 pub use crate::value::Value;

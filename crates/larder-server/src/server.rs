@@ -12,8 +12,10 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::bytes::Bytes;
+use crate::http::HttpThread;
 use crate::hub::Hub;
 use crate::net;
+use crate::readiness::{LoadingGuard, Readiness};
 use crate::resp::RequestLimits;
 use crate::stats::ServerStats;
 use crate::store::Store;
@@ -25,6 +27,9 @@ use crate::value::Value;
 pub struct ServerConfig {
     /// Where clients of Redis connect. Port 0 takes a free one. Default: `127.0.0.1:6379`.
     pub address: SocketAddr,
+    /// Where the page, the metrics and the probes are served by HTTP. Port 0 takes a free one. Default:
+    /// nowhere.
+    pub http_address: Option<SocketAddr>,
     /// How many threads serve. Default: one for each core.
     pub threads: usize,
     /// The password that clients must give. Default: none.
@@ -43,6 +48,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             address: (Ipv4Addr::LOCALHOST, 6379).into(),
+            http_address: None,
             threads: thread::available_parallelism().map_or(1, NonZero::get),
             password: None,
             databases: 16,
@@ -75,6 +81,7 @@ pub(crate) struct Shared {
     pub(crate) config: ServerConfig,
     pub(crate) store: Store,
     pub(crate) stats: ServerStats,
+    pub(crate) readiness: Readiness,
 }
 
 impl Shared {
@@ -106,8 +113,10 @@ impl Shared {
 /// ```
 pub struct Server {
     address: SocketAddr,
+    shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
+    http: Option<HttpThread>,
 }
 
 impl Server {
@@ -126,10 +135,15 @@ impl Server {
         let shared = Arc::new(Shared {
             store: Store::new(cache, hub, config.databases),
             stats: ServerStats::new(threads),
+            readiness: Readiness::default(),
             config,
         });
         let (stop, stopped) = watch::channel(false);
-        let mut server = Self { address, stop, threads: Vec::with_capacity(threads) };
+        let threads = Vec::with_capacity(threads);
+        let mut server = Self { address, shared: Arc::clone(&shared), stop, threads, http: None };
+        if let Some(address) = shared.config.http_address {
+            server.http = Some(HttpThread::start(address, &shared)?);
+        }
         for (number, listener) in listeners.into_iter().enumerate() {
             let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -149,6 +163,18 @@ impl Server {
         self.address
     }
 
+    /// Where it serves HTTP, with the port that was taken; `None` if it does not.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(HttpThread::address)
+    }
+
+    /// Says that the server is being filled, for example from a snapshot. As long as the guard lives,
+    /// `/readyz` answers 503, so that a load balancer sends no clients yet.
+    pub fn begin_loading(&self) -> LoadingGuard {
+        LoadingGuard::new(Arc::clone(&self.shared))
+    }
+
     /// Ends the server: it accepts no more clients, finishes the commands that have arrived, sends their
     /// replies, and returns when all threads have ended.
     pub fn shutdown(mut self) {
@@ -156,10 +182,13 @@ impl Server {
     }
 
     fn end(&mut self) {
+        self.shared.readiness.stop();
         let _ = self.stop.send(true);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+        // The probes are answered until the last client has got its replies.
+        self.http = None;
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use larder::{
-    Compute, Computed, EntryInfo, InsertOptions, Inserted, KeyState, Rejection, UpdateOptions,
+    Compute, Computed, EntryInfo, Explanation, InsertOptions, Inserted, KeyState, Rejection,
+    UpdateOptions,
 };
 
 use super::{ESCAPE, Store};
@@ -125,6 +126,16 @@ impl<'s> Db<'s> {
     /// What the cache knows of the key.
     pub(crate) fn info(&self, key: &[u8]) -> Option<EntryInfo> {
         self.with_stored(key, |stored| self.store.cache.inspect(stored))
+    }
+
+    /// Why the key is present or missing. It does not count as a use.
+    pub(crate) fn explain(&self, key: &[u8]) -> Explanation {
+        self.with_stored(key, |stored| self.store.cache.explain(stored))
+    }
+
+    /// The tags of the key's entry; empty if there is none.
+    pub(crate) fn tags(&self, key: &[u8]) -> Vec<String> {
+        self.with_stored(key, |stored| self.store.cache.tags_of(stored)).unwrap_or_default()
     }
 
     /// How long the key has left.
