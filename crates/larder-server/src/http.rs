@@ -3,10 +3,11 @@
 //! | path | method | answer |
 //! |---|---|---|
 //! | `/` | GET | the page |
+//! | `/metrics` | GET | the metrics, as text for Prometheus or as OpenMetrics |
 //! | `/healthz` | GET | 200 as long as the process answers |
 //! | `/readyz` | GET | 200 if the server is ready for clients, otherwise 503 |
 //! | `/api/status` | GET | all counters, as JSON |
-//! | `/api/hottest` | GET | the keys most worth keeping, as JSON |
+//! | `/api/hottest` | GET | the keys that are read most, as JSON |
 //! | `/api/explain?key=…` | GET | why a key is present or missing, as JSON |
 //! | `/api/invalidate` | POST | invalidates the tag of `{"tag": "…"}` |
 //!
@@ -29,6 +30,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use larder::metrics::Collector;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -39,6 +41,7 @@ use crate::server::{Shared, StartError};
 
 mod route;
 mod access;
+mod metrics;
 mod status;
 mod keys;
 mod answer;
@@ -65,6 +68,7 @@ struct Site {
     started: Instant,
     /// A number that no other server is likely to have.
     instance: String,
+    collector: Collector,
     hottest: Mutex<Option<keys::Hottest>>,
 }
 
@@ -72,7 +76,9 @@ impl Site {
     fn new(shared: Arc<Shared>) -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let instance = format!("{:x}-{:x}", std::process::id(), since_epoch.as_nanos());
-        Self { shared, started: Instant::now(), instance, hottest: Mutex::new(None) }
+        let collector = metrics::collector(&shared, since_epoch);
+        let (started, hottest) = (Instant::now(), Mutex::new(None));
+        Self { shared, started, instance, collector, hottest }
     }
 }
 

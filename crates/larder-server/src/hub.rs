@@ -2,13 +2,24 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use larder::{Listener, Removal, RemovalCause};
+use larder::{Listener, Removal, RemovalCause, TimeHistogram};
 
 use crate::bytes::Bytes;
 use crate::client::{ClientId, Clients};
-use crate::eviction_ages::EvictionAges;
 use crate::value::Value;
+
+/// The bounds of the ages at which entries are evicted: each twice the one before, from a millisecond to a year.
+static AGE_BOUNDS: [Duration; 35] = {
+    let mut bounds = [Duration::ZERO; 35];
+    let mut index = 0;
+    while index < bounds.len() {
+        bounds[index] = Duration::from_millis(1 << index);
+        index += 1;
+    }
+    bounds
+};
 
 /// What a change was, by the name that keyspace events have for it, and by the class under which clients ask
 /// for such events.
@@ -88,10 +99,17 @@ pub struct Hub {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     clients: Clients,
-    eviction_ages: EvictionAges,
+    /// How long after they were written entries were evicted.
+    eviction_ages: TimeHistogram,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { clients: Clients::default(), eviction_ages: TimeHistogram::new(&AGE_BOUNDS) }
+    }
 }
 
 impl Hub {
@@ -111,8 +129,8 @@ impl Hub {
         &self.shared.clients
     }
 
-    /// The ages of the entries that were evicted.
-    pub(crate) fn eviction_ages(&self) -> &EvictionAges {
+    /// How long after they were written entries were evicted.
+    pub(crate) fn eviction_ages(&self) -> &TimeHistogram {
         &self.shared.eviction_ages
     }
 

@@ -26,7 +26,6 @@ mod store;
 mod hub;
 mod client;
 mod mailbox;
-mod eviction_ages;
 
 // What is stored.
 mod value;

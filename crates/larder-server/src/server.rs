@@ -132,8 +132,9 @@ impl Server {
         let threads = config.threads.max(1);
         let (listeners, address) = net::listen(config.address, threads)
             .map_err(|source| StartError::Listen { address: config.address, source })?;
+        let store = Store::new(cache, hub, config.databases);
         let shared = Arc::new(Shared {
-            store: Store::new(cache, hub, config.databases),
+            store: if config.http_address.is_some() { store.with_hot_keys() } else { store },
             stats: ServerStats::new(threads),
             readiness: Readiness::default(),
             config,

@@ -22,8 +22,11 @@ use crate::hub::Hub;
 use crate::value::Value;
 
 pub(crate) mod db;
+mod hot_keys;
 
 pub(crate) use db::{Db, Decision, Lifetime, SetCondition, TimeToLive};
+
+use self::hot_keys::HotKeys;
 
 /// The first byte of keys that are stored with their namespace.
 const ESCAPE: u8 = 0xff;
@@ -42,6 +45,8 @@ pub(crate) struct Store {
     namespaces: Box<[AtomicU8]>,
     /// Whether a namespace but the first was ever written to.
     uses_namespaces: AtomicBool,
+    /// Counts reads, if somebody wants to know.
+    hot_keys: Option<HotKeys>,
     commands: ShardedLock<()>,
     deadlines: [Mutex<()>; DEADLINE_LOCKS],
 }
@@ -55,9 +60,20 @@ impl Store {
             hub,
             namespaces: (0..databases).map(namespace).collect(),
             uses_namespaces: AtomicBool::new(false),
+            hot_keys: None,
             commands: ShardedLock::new(()),
             deadlines: [const { Mutex::new(()) }; DEADLINE_LOCKS],
         }
+    }
+
+    /// The same store, which counts which keys are read most.
+    pub(crate) fn with_hot_keys(self) -> Self {
+        Self { hot_keys: Some(HotKeys::default()), ..self }
+    }
+
+    /// Which keys are read most, if it counts that.
+    pub(crate) fn hot_keys(&self) -> Option<&HotKeys> {
+        self.hot_keys.as_ref()
     }
 
     pub(crate) fn cache(&self) -> &Cache<Bytes, Value> {

@@ -1,6 +1,6 @@
 //! Who may ask for what.
 //!
-//! Everyone may probe. The page and what it asks for need the password, if there is one. If
+//! Everyone may probe. The metrics need the password, if there is one. So do the page and what it asks for; if
 //! there is none, only clients of this machine may see them, and only under a name that no other site
 //! can give itself: a page from elsewhere whose name is made to point to this machine gets nothing.
 //!
@@ -21,6 +21,14 @@ use super::answer::Refusal;
 const OWN_HEADER: HeaderName = HeaderName::from_static("x-larder");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// Whether the metrics may be read.
+pub(super) fn check_metrics(headers: &HeaderMap, password: Option<&str>) -> Result<(), Refusal> {
+    match password {
+        Some(password) if !has_password(headers, password) => Err(Refusal::Unauthorized),
+        _ => Ok(()),
+    }
+}
+
 /// Whether the page may be seen, with what it shows.
 pub(super) fn check_page(
     headers: &HeaderMap,
@@ -28,8 +36,7 @@ pub(super) fn check_page(
     password: Option<&str>,
 ) -> Result<(), Refusal> {
     match password {
-        Some(password) if has_password(headers, password) => Ok(()),
-        Some(_) => Err(Refusal::Unauthorized),
+        Some(_) => check_metrics(headers, password),
         None if !peer.to_canonical().is_loopback() => Err(Refusal::NotLocal),
         None if !host(headers).is_some_and(is_own_name) => Err(Refusal::ForeignHost),
         None => Ok(()),
@@ -125,7 +132,9 @@ mod tests {
         let anyone = IpAddr::from([10, 0, 0, 2]);
         let seen = |authorization: &'static str| {
             let headers = headers(&[("authorization", authorization), ("host", "cache.example")]);
-            check_page(&headers, anyone, Some("p:w")).is_ok()
+            let page = check_page(&headers, anyone, Some("p:w")).is_ok();
+            assert_eq!(check_metrics(&headers, Some("p:w")).is_ok(), page);
+            page
         };
         // The passwords are `p:w`, `p:w`, and `p`, with the names `user`, none and `user`.
         assert!(seen("Basic dXNlcjpwOnc=") && seen("basic OnA6dw=="));
@@ -136,6 +145,8 @@ mod tests {
             assert!(!seen(wrong), "{wrong}");
         }
         assert!(check_page(&HeaderMap::new(), anyone, Some("p:w")).is_err());
+        assert!(check_metrics(&HeaderMap::new(), Some("p:w")).is_err());
+        assert!(check_metrics(&HeaderMap::new(), None).is_ok());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use http_body_util::Full;
 use hyper::body::Bytes as BodyBytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
+use larder::metrics::MetricsError;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -44,6 +45,8 @@ pub(super) enum Refusal {
     BodyTooSlow,
     #[error("{0}")]
     Malformed(&'static str),
+    #[error("the metrics cannot be written: {0}")]
+    Metrics(#[from] MetricsError),
 }
 
 impl Refusal {
@@ -57,6 +60,7 @@ impl Refusal {
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Metrics(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 

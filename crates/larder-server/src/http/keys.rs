@@ -19,8 +19,6 @@ use crate::store::Store;
 
 /// How many of the hottest keys are named.
 const HOTTEST_KEYS: usize = 20;
-/// Among how many of those that the policy ranks first the most used ones are searched.
-const RANKED_KEYS: usize = 200;
 /// For so long the last answer is given again: with some policies it takes a look at all entries.
 const HOTTEST_TIME: Duration = Duration::from_secs(3);
 /// Of a longer key only the beginning is shown.
@@ -43,9 +41,11 @@ pub(super) struct HottestKeys {
 struct HotKey {
     #[serde(flatten)]
     name: KeyName,
+    /// Its share of all reads in the last one or two minutes, estimated from a sample; `None` if there were none.
+    share: Option<f64>,
+    present: bool,
     /// How often it was used lately, in the policy's own measure; `None` if that is unknown.
     uses: Option<u64>,
-    weight: u32,
     segment: Option<&'static str>,
 }
 
@@ -59,7 +59,7 @@ struct KeyName {
     key_bytes: usize,
 }
 
-/// The keys most worth keeping, by how often they were used.
+/// The hottest keys, the hottest first.
 pub(super) fn hottest(site: &Site) -> HottestKeys {
     let mut last = site.hottest.lock().unwrap_or_else(PoisonError::into_inner);
     let recent = last.as_ref().filter(|last| last.ranked.elapsed() < HOTTEST_TIME);
@@ -71,23 +71,36 @@ pub(super) fn hottest(site: &Site) -> HottestKeys {
     HottestKeys { keys }
 }
 
+/// The keys that are read most, if reads were counted lately; otherwise those that the policy ranks first.
 fn rank(store: &Store) -> Vec<HotKey> {
     let cache = store.cache();
-    let found = cache.hottest(RANKED_KEYS).into_iter().filter_map(|stored| {
-        let Explanation::Present(presence) = cache.explain(stored.as_slice()) else { return None };
-        let (namespace, key) = Store::split_key(stored.as_slice());
-        Some(HotKey {
+    let hot_keys = store.hot_keys().map(|it| it.top(HOTTEST_KEYS, Instant::now()));
+    let read_most = hot_keys.unwrap_or_default();
+    if !read_most.is_empty() {
+        return read_most
+            .iter()
+            .map(|(key, share)| HotKey::new(store, key, Some(*share)))
+            .collect();
+    }
+    let ranked = cache.hottest(HOTTEST_KEYS);
+    ranked.iter().map(|key| HotKey::new(store, key.as_slice(), None)).collect()
+}
+
+impl HotKey {
+    fn new(store: &Store, stored: &[u8], share: Option<f64>) -> Self {
+        let presence = match store.cache().explain(stored) {
+            Explanation::Present(presence) => Some(presence),
+            Explanation::Missing(_) => None,
+        };
+        let (namespace, key) = Store::split_key(stored);
+        Self {
             name: KeyName::new(store.database_of(namespace), key),
-            uses: presence.uses,
-            weight: presence.info.weight,
-            segment: presence.segment,
-        })
-    });
-    let mut keys: Vec<_> = found.collect();
-    // Stable: the policy's order decides between keys of equal use.
-    keys.sort_by_key(|key| std::cmp::Reverse(key.uses));
-    keys.truncate(HOTTEST_KEYS);
-    keys
+            share,
+            present: presence.is_some(),
+            uses: presence.and_then(|it| it.uses),
+            segment: presence.and_then(|it| it.segment),
+        }
+    }
 }
 
 /// What is known of a key.

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use hyper::header;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::answer::{self, Body, Refusal};
-use super::{BODY_TIME, MAX_BODY_BYTES, Site, access, keys, status};
+use super::{BODY_TIME, MAX_BODY_BYTES, Site, access, keys, metrics, status};
 use crate::server::Shared;
 
 /// Answers a request.
@@ -42,6 +43,11 @@ async fn try_answer(
     match path {
         "/healthz" => return Ok(answer::text("ok\n")),
         "/readyz" => return Ok(readiness(&site.shared)),
+        "/metrics" => {
+            access::check_metrics(&head.headers, password)?;
+            let accept = head.headers.get(header::ACCEPT).and_then(|it| it.to_str().ok());
+            return metrics::answer(site, accept.unwrap_or_default());
+        }
         _ if !is_known(path) => return Err(Refusal::NotFound),
         _ => access::check_page(&head.headers, peer, password)?,
     }
@@ -63,6 +69,7 @@ fn is_known(path: &str) -> bool {
         path,
         "/" | "/healthz"
             | "/readyz"
+            | "/metrics"
             | "/api/status"
             | "/api/hottest"
             | "/api/explain"

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::iter::successors;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,7 +15,6 @@ use serde::Serialize;
 
 use super::Site;
 use crate::command::{COMMANDS, Command};
-use crate::eviction_ages::AGE_BUCKETS;
 use crate::server::Shared;
 use crate::stats::{TIME_BUCKETS, ThreadStats};
 
@@ -30,9 +30,9 @@ pub(super) struct ServerStatus {
     threads: usize,
     clients: ClientCounts,
     traffic: TrafficCounts,
-    batches: TimeHistogram,
+    batches: HistogramCounts,
     cache: CacheCounts,
-    eviction_ages: TimeHistogram,
+    eviction_ages: HistogramCounts,
     memory: MemoryUse,
     shadow: Option<ShadowCounts>,
 }
@@ -61,7 +61,7 @@ struct TrafficCounts {
 /// How many values there were from each bound to the next. There is one bound less than there are counts: the
 /// first count begins with 0, and the last one has no end.
 #[derive(Debug, Serialize)]
-pub(super) struct TimeHistogram {
+pub(super) struct HistogramCounts {
     pub(super) bounds_s: Vec<f64>,
     pub(super) counts: Vec<u64>,
     pub(super) sum_s: f64,
@@ -162,28 +162,27 @@ pub(super) fn by_command(
 }
 
 /// The times that batches of commands took.
-pub(super) fn batches(shared: &Shared) -> TimeHistogram {
+pub(super) fn batches(shared: &Shared) -> HistogramCounts {
     let stats = &shared.stats;
-    TimeHistogram {
-        bounds_s: powers_of_two(TIME_BUCKETS, 1e-6),
+    HistogramCounts {
+        bounds_s: successors(Some(1e-6), |bound| Some(bound * 2.0))
+            .take(TIME_BUCKETS - 1)
+            .collect(),
         counts: (0..TIME_BUCKETS).map(|bucket| stats.sum(|it| &it.batches[bucket])).collect(),
         sum_s: Duration::from_nanos(stats.sum(|thread| &thread.batch_ns)).as_secs_f64(),
     }
 }
 
-/// The ages of the entries that were evicted.
-pub(super) fn eviction_ages(shared: &Shared) -> TimeHistogram {
-    let ages = shared.hub().eviction_ages();
-    TimeHistogram {
-        bounds_s: powers_of_two(AGE_BUCKETS, 1e-3),
-        counts: ages.counts().to_vec(),
-        sum_s: Duration::from_millis(ages.sum_ms()).as_secs_f64(),
+/// How long after they were written entries were evicted.
+fn eviction_ages(shared: &Shared) -> HistogramCounts {
+    let ages = shared.hub().eviction_ages().read();
+    let (mut bounds_s, mut counts, mut before) = (Vec::new(), Vec::new(), 0);
+    for (bound, count) in ages.buckets() {
+        bounds_s.extend(bound.map(|bound| bound.as_secs_f64()));
+        counts.push(count - before);
+        before = count;
     }
-}
-
-/// The bounds of all buckets but the last, each twice the one before.
-fn powers_of_two(buckets: usize, first: f64) -> Vec<f64> {
-    std::iter::successors(Some(first), |bound| Some(bound * 2.0)).take(buckets - 1).collect()
+    HistogramCounts { bounds_s, counts, sum_s: ages.sum_seconds() }
 }
 
 fn cache(shared: &Shared) -> CacheCounts {
