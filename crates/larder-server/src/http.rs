@@ -11,7 +11,7 @@
 //! | `/api/explain?key=…` | GET | why a key is present or missing, as JSON |
 //! | `/api/invalidate` | POST | invalidates the tag of `{"tag": "…"}` |
 //!
-//! [`access`] says who may ask for what. No answer contains a value.
+//! [`access`] says what a client may ask for. No answer contains a value.
 //!
 //! # Bounds
 //! There are at most [`MAX_CONNECTIONS`] connections; more wait to be accepted. A head of a request takes at

@@ -8,8 +8,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::server::Shared;
-
 /// What keeps a server from being ready.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
@@ -21,7 +19,6 @@ pub(crate) struct Readiness {
 impl Readiness {
     /// Says that the server ends. It does not become ready again.
     pub(crate) fn stop(&self) {
-        // Relaxed: nothing else is published by it.
         self.is_stopping.store(true, Ordering::Relaxed);
     }
 
@@ -49,19 +46,19 @@ impl Readiness {
 /// [`Server::begin_loading`](crate::Server::begin_loading).
 #[must_use = "the server is ready again when the guard is dropped"]
 pub struct LoadingGuard {
-    shared: Arc<Shared>,
+    readiness: Arc<Readiness>,
 }
 
 impl LoadingGuard {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        shared.readiness.loading.fetch_add(1, Ordering::Relaxed);
-        Self { shared }
+    pub(crate) fn new(readiness: Arc<Readiness>) -> Self {
+        readiness.loading.fetch_add(1, Ordering::Relaxed);
+        Self { readiness }
     }
 }
 
 impl Drop for LoadingGuard {
     fn drop(&mut self) {
-        self.shared.readiness.loading.fetch_sub(1, Ordering::Relaxed);
+        self.readiness.loading.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

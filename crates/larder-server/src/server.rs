@@ -81,7 +81,7 @@ pub(crate) struct Shared {
     pub(crate) config: ServerConfig,
     pub(crate) store: Store,
     pub(crate) stats: ServerStats,
-    pub(crate) readiness: Readiness,
+    pub(crate) readiness: Arc<Readiness>,
 }
 
 impl Shared {
@@ -136,7 +136,7 @@ impl Server {
         let shared = Arc::new(Shared {
             store: if config.http_address.is_some() { store.with_hot_keys() } else { store },
             stats: ServerStats::new(threads),
-            readiness: Readiness::default(),
+            readiness: Arc::default(),
             config,
         });
         let (stop, stopped) = watch::channel(false);
@@ -173,7 +173,7 @@ impl Server {
     /// Says that the server is being filled, for example from a snapshot. As long as the guard lives,
     /// `/readyz` answers 503, so that a load balancer sends no clients yet.
     pub fn begin_loading(&self) -> LoadingGuard {
-        LoadingGuard::new(Arc::clone(&self.shared))
+        LoadingGuard::new(Arc::clone(&self.shared.readiness))
     }
 
     /// Ends the server: it accepts no more clients, finishes the commands that have arrived, sends their

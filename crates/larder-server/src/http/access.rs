@@ -1,4 +1,4 @@
-//! Who may ask for what.
+//! What a client may ask for.
 //!
 //! Everyone may probe. The metrics need the password, if there is one. So do the page and what it asks for; if
 //! there is none, only clients of this machine may see them, and only under a name that no other site

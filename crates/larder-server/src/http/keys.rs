@@ -1,6 +1,6 @@
 //! Keys: the hottest, why one is present or missing, and the tags of many.
 //!
-//! A key is any bytes. In JSON it is a text to be shown, in which bytes that are no text are escaped, and
+//! A key is any bytes. In JSON it is a text to be shown, in which bytes that are not text are escaped, and
 //! beside it the same key as it stands in an address, percent-encoded, from which the bytes can be had again.
 #![forbid(unsafe_code)]
 
@@ -230,7 +230,7 @@ impl KeyName {
     }
 }
 
-/// The beginning of a key as text. Bytes that are no text, and characters that show nothing or change how
+/// The beginning of a key as text. Bytes that are not text, and characters that show nothing or change how
 /// others are shown, are escaped.
 fn shown(key: &[u8]) -> String {
     let mut text = String::new();

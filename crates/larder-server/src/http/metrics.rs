@@ -23,7 +23,7 @@
 //! | `larder_server_batch_seconds` | histogram | | the times that batches of commands took, without the network |
 //! | `larder_server_eviction_age_seconds` | histogram | | how long after its last write an entry was evicted |
 //! | `process_start_time_seconds` | gauge | | when the server started, in seconds since 1970 |
-//! | `process_resident_memory_bytes` | gauge | | the memory of the process, where the system tells it |
+//! | `process_resident_memory_bytes` | gauge | | the memory of the process, where the system reports it |
 //!
 //! The hits and misses of the cache, `larder_hits` and `larder_misses`, also count what the process itself
 //! looks up.

@@ -227,7 +227,7 @@ fn shadow(shared: &Shared) -> Option<ShadowCounts> {
     })
 }
 
-/// The memory of the process, as Linux tells it.
+/// The memory of the process, as Linux reports it.
 pub(super) fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
