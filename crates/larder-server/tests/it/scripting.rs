@@ -428,6 +428,18 @@ fn strict_server() -> TestServer {
 }
 
 #[test]
+fn a_script_of_few_commands_that_take_long_is_ended() {
+    let server = strict_server();
+    let mut client = server.client();
+    for key in ["a", "b"] {
+        client.call(&["SET", key, &"ab".repeat(1_000)]);
+    }
+    let source = "for i = 1, 100 do redis.call('lcs', 'a', 'b', 'len') end";
+    let reply = client.call(&["EVAL", source, "0"]).to_string();
+    assert!(reply.contains("the script ran for more than"), "{reply}");
+}
+
+#[test]
 fn a_script_that_does_not_end_is_ended() {
     let server = strict_server();
     let mut client = server.client();
