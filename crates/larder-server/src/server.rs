@@ -203,6 +203,7 @@ impl Shared {
             Some(tls) => Some(net::tls::acceptor(&tls.certificate, &tls.key)?),
         };
         hub.settings().apply(&config);
+        hub.clients().open();
         let store = Store::new(cache, hub, config.databases);
         Ok(Self {
             store: if config.http_address.is_some() { store.with_hot_keys() } else { store },
