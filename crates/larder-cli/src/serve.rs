@@ -48,6 +48,9 @@ pub(crate) fn serve(args: ServeArgs) -> Result<(), ServeError> {
     }
     let server = Server::start(cache, hub, config)?;
     say(&format!("serving clients of Redis at {}", server.address()))?;
+    if let Some(address) = server.memcached_address() {
+        say(&format!("serving clients of memcached at {address}"))?;
+    }
     if let Some(address) = server.tls_address() {
         say(&format!("serving clients of Redis within TLS at {address}"))?;
     }

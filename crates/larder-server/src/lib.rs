@@ -8,14 +8,19 @@
 // What a program calls.
 mod server;
 mod persistence;
+#[doc(hidden)]
+pub mod drive;
 
 // From the socket to the store.
 mod net;
 mod session;
 mod command;
 mod commands;
+mod memcached;
 #[cfg(feature = "scripts")]
 mod scripts;
+mod info;
+mod parameters;
 mod stats;
 mod resp;
 mod error;
@@ -23,14 +28,22 @@ mod error;
 // The store, and those who hear of its changes.
 mod store;
 mod hub;
+mod tracking;
+mod watch;
+mod pubsub;
+mod settings;
+mod events;
 mod client;
 mod mailbox;
+mod stored_key;
 
 // What is stored.
 mod saved_form;
 mod value;
 mod hash_map;
+mod glob;
 mod version;
+mod unix_time;
 mod bytes;
 
 pub use crate::bytes::{Bytes, INLINE_BYTES};
@@ -45,3 +58,8 @@ pub use crate::server::TlsConfig;
 pub use crate::server::{Server, ServerConfig, StartError};
 pub use crate::value::{ENTRY_BYTES, Value};
 pub use crate::version::Version;
+
+/// The README's code runs with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

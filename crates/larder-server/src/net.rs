@@ -15,6 +15,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
 use crate::client::Client;
+use crate::memcached::MemcachedSession;
 use crate::server::Shared;
 use crate::session::Session;
 
@@ -27,6 +28,8 @@ pub(crate) mod tls;
 const BACKLOG: i32 = 1024;
 /// How long to wait after the system refused to accept, for example because there are too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// How often leases whose time has passed are looked for.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// How long connections may take to end after the server was told to.
 const STOP_TIME: Duration = Duration::from_secs(5);
 /// How long a client may take for the handshake of TLS.
@@ -41,6 +44,8 @@ pub(crate) enum Door {
     /// The same within TLS.
     #[cfg(feature = "tls")]
     RedisTls,
+    /// The protocols of memcached.
+    Memcached,
 }
 
 /// A socket at which one thread listens.
@@ -114,6 +119,15 @@ pub(crate) fn serve(
     let tasks = LocalSet::new();
     tasks.block_on(runtime, async {
         let mut loops = JoinSet::new();
+        if thread == 0 && shared.config.memcached_address.is_some() {
+            let shared = Arc::clone(shared);
+            tokio::task::spawn_local(async move {
+                loop {
+                    tokio::time::sleep(SWEEP_PAUSE).await;
+                    shared.leases.sweep();
+                }
+            });
+        }
         for listening in listening {
             loops.spawn_local(accept(listening, Arc::clone(shared), thread, stopped.clone()));
         }
@@ -206,7 +220,7 @@ async fn serve_tcp(
     thread: usize,
 ) {
     let _ = stream.set_nodelay(true);
-    if shared.config.is_protected() && !is_loopback(address.ip()) {
+    if shared.is_protected() && !is_loopback(address.ip()) {
         refuse(&mut stream, PROTECTED).await;
         return;
     }
@@ -214,6 +228,13 @@ async fn serve_tcp(
     match door {
         Door::Redis => {
             serve_stream(&mut stream, address.to_string(), local, &shared, thread).await;
+        }
+        Door::Memcached => {
+            let added = add_client(&mut stream, address.to_string(), local, &shared).await;
+            let Some(client) = added else { return };
+            let mut session = MemcachedSession::new(Arc::clone(&shared), client, thread);
+            // As in `serve_stream`.
+            let _ = connection::run(&mut stream, &mut session, &shared).await;
         }
         #[cfg(feature = "tls")]
         Door::RedisTls => {
@@ -248,9 +269,9 @@ pub(crate) async fn add_client<S: AsyncWrite + Unpin>(
     local: String,
     shared: &Shared,
 ) -> Option<Arc<Client>> {
-    let config = &shared.config;
     let clients = shared.hub().clients();
-    let added = clients.add(address, local, config.max_mail_bytes, shared.max_clients());
+    let added =
+        clients.add(address, local, shared.settings().max_mail_bytes(), shared.max_clients());
     if added.is_none() {
         refuse(stream, FULL).await;
     }

@@ -113,6 +113,14 @@ impl SaveState {
 }
 
 impl Shared {
+    /// Whether a save can begin now.
+    pub(crate) fn can_save(&self) -> Result<(), SaveError> {
+        if self.config.persistence.path.is_none() {
+            return Err(SaveError::NoPath);
+        }
+        if self.saving.is_saving() { Err(SaveError::InProgress) } else { Ok(()) }
+    }
+
     /// Saves the cache to the path of the configuration.
     pub(crate) fn save(&self) -> Result<(), SaveError> {
         let path = self.config.persistence.path.as_deref().ok_or(SaveError::NoPath)?;

@@ -5,23 +5,26 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use larder::Cache;
+use subtle::ConstantTimeEq;
 use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::bytes::Bytes;
 use crate::hub::Hub;
+use crate::memcached::Leases;
 use crate::net::buffers::BufferBudget;
 use crate::net::{self, Door, Listening};
 use crate::persistence::{self, Persistence, SaveError, SaveState};
 use crate::resp::RequestLimits;
 #[cfg(feature = "scripts")]
 use crate::scripts::Scripts;
-use crate::stats::ServerStats;
+use crate::settings::Settings;
+use crate::stats::{ServerStats, Totals};
 use crate::store::Store;
 use crate::value::Value;
 
@@ -31,6 +34,8 @@ use crate::value::Value;
 pub struct ServerConfig {
     /// Where clients of Redis connect. Port 0 takes a free one. Default: `127.0.0.1:6379`.
     pub address: SocketAddr,
+    /// Where clients of memcached connect. Default: nowhere.
+    pub memcached_address: Option<SocketAddr>,
     /// How many threads serve. Default: one for each core.
     pub threads: usize,
     /// The password that clients must give. Default: none.
@@ -76,6 +81,7 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             address: (Ipv4Addr::LOCALHOST, 6379).into(),
+            memcached_address: None,
             threads: thread::available_parallelism().map_or(1, NonZero::get),
             password: None,
             databases: 16,
@@ -110,11 +116,6 @@ impl ServerConfig {
             net::tls::acceptor(&tls.certificate, &tls.key)?;
         }
         Ok(())
-    }
-
-    /// Whether only clients of this machine are served.
-    pub(crate) fn is_protected(&self) -> bool {
-        self.protected_mode && self.password.is_none()
     }
 }
 
@@ -166,23 +167,110 @@ pub(crate) struct Shared {
     pub(crate) stats: ServerStats,
     pub(crate) buffers: BufferBudget,
     pub(crate) saving: SaveState,
+    pub(crate) leases: Leases,
+    pub(crate) started: Instant,
     #[cfg(feature = "scripts")]
     pub(crate) scripts: Scripts,
+    /// Identifies this run of the server.
+    pub(crate) run_id: String,
+    /// Where it listens for clients of Redis, once it does.
+    bound: OnceLock<SocketAddr>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tokio_rustls::TlsAcceptor>,
     /// Tells the owner of the server that a client has asked for its end.
     shutdown_wanted: watch::Sender<bool>,
+    /// Whether that client has said that the cache is to be saved, or is not.
+    saves_at_shutdown: Mutex<Option<bool>>,
 }
 
 impl Shared {
+    pub(crate) fn new(
+        cache: Cache<Bytes, Value>,
+        hub: Hub,
+        config: ServerConfig,
+        threads: usize,
+    ) -> Result<Self, StartError> {
+        #[cfg(feature = "tls")]
+        let tls = match &config.tls {
+            None => None,
+            Some(tls) => Some(net::tls::acceptor(&tls.certificate, &tls.key)?),
+        };
+        hub.settings().apply(&config);
+        Ok(Self {
+            store: Store::new(cache, hub, config.databases),
+            stats: ServerStats::new(threads),
+            buffers: BufferBudget::new(config.max_buffer_bytes),
+            saving: SaveState::new(),
+            leases: Leases::default(),
+            started: Instant::now(),
+            #[cfg(feature = "scripts")]
+            scripts: Scripts::new(),
+            run_id: random_id(),
+            bound: OnceLock::new(),
+            #[cfg(feature = "tls")]
+            tls,
+            shutdown_wanted: watch::Sender::new(false),
+            saves_at_shutdown: Mutex::new(None),
+            config,
+        })
+    }
+
+    /// What can be changed while the server runs.
+    #[inline]
+    pub(crate) fn settings(&self) -> &Settings {
+        self.hub().settings()
+    }
+
+    /// Where it listens for clients of Redis, with the port that was taken.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.bound.get().copied().unwrap_or(self.config.address)
+    }
+
     /// How long a client may send nothing.
     pub(crate) fn idle_timeout(&self) -> Option<Duration> {
-        self.config.idle_timeout
+        match self.settings().idle_ms.get() {
+            0 => None,
+            ms => Some(Duration::from_millis(ms)),
+        }
     }
 
     /// The most clients at one time.
     pub(crate) fn max_clients(&self) -> usize {
-        self.config.max_clients
+        self.settings().max_clients.as_usize()
+    }
+
+    /// Whether only clients of this machine are served.
+    pub(crate) fn is_protected(&self) -> bool {
+        self.config.protected_mode && self.settings().password().is_none()
+    }
+
+    /// Whether this is the password, compared in a time that does not depend on where it differs.
+    pub(crate) fn is_password(&self, given: &[u8]) -> bool {
+        let Some(password) = self.settings().password() else { return false };
+        let is_equal: bool = password.as_bytes().ct_eq(given).into();
+        is_equal
+    }
+
+    /// What was counted since the server was started.
+    pub(crate) fn totals(&self) -> Totals {
+        let (clients, stats) = (self.hub().clients(), self.store.cache().stats());
+        Totals {
+            accepted: clients.accepted(),
+            refused: clients.refused(),
+            evictions: stats.evictions,
+            expirations: stats.expirations,
+            ..self.stats.totals()
+        }
+    }
+
+    /// What was counted since the last `CONFIG RESETSTAT`.
+    pub(crate) fn totals_since_reset(&self) -> Totals {
+        self.stats.since_reset(self.totals())
+    }
+
+    /// Says whether the cache is to be saved at the end of the server, whatever the configuration says.
+    pub(crate) fn save_at_shutdown(&self, saves: bool) {
+        *self.saves_at_shutdown.lock().unwrap_or_else(PoisonError::into_inner) = Some(saves);
     }
 
     /// Asks the owner of the server to end it.
@@ -218,6 +306,7 @@ impl Shared {
 /// ```
 pub struct Server {
     address: SocketAddr,
+    memcached_address: Option<SocketAddr>,
     #[cfg(feature = "tls")]
     tls_address: Option<SocketAddr>,
     shared: Arc<Shared>,
@@ -246,35 +335,24 @@ impl Server {
             Ok(address)
         };
         let address = listen(config.address, Door::Redis)?;
+        let memcached_address =
+            config.memcached_address.map(|address| listen(address, Door::Memcached)).transpose()?;
         #[cfg(feature = "tls")]
-        let (tls, tls_address) = match &config.tls {
-            None => (None, None),
-            Some(tls) => {
-                let acceptor = net::tls::acceptor(&tls.certificate, &tls.key)?;
-                (Some(acceptor), Some(listen(tls.address, Door::RedisTls)?))
-            }
-        };
+        let tls_address =
+            config.tls.as_ref().map(|tls| listen(tls.address, Door::RedisTls)).transpose()?;
         #[cfg(unix)]
         if let Some(path) = &config.unix_socket {
             let listener = net::listen_at_path(path)
                 .map_err(|source| StartError::ListenAtPath { path: path.clone(), source })?;
             listening[0].push(Listening::Unix(listener));
         }
-        let shared = Arc::new(Shared {
-            store: Store::new(cache, hub, config.databases),
-            stats: ServerStats::new(threads),
-            buffers: BufferBudget::new(config.max_buffer_bytes),
-            saving: SaveState::new(),
-            #[cfg(feature = "scripts")]
-            scripts: Scripts::new(),
-            #[cfg(feature = "tls")]
-            tls,
-            shutdown_wanted: watch::Sender::new(false),
-            config,
-        });
+        let shared = Arc::new(Shared::new(cache, hub, config, threads)?);
+        // Set once, here.
+        let _ = shared.bound.set(address);
         let (stop, stopped) = watch::channel(false);
         let mut server = Self {
             address,
+            memcached_address,
             #[cfg(feature = "tls")]
             tls_address,
             shared: Arc::clone(&shared),
@@ -301,6 +379,12 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for clients of memcached, if it does.
+    #[must_use]
+    pub fn memcached_address(&self) -> Option<SocketAddr> {
+        self.memcached_address
     }
 
     /// Where it listens for TLS, if it does.
@@ -340,7 +424,8 @@ impl Server {
     /// The cache could not be saved. The server has ended all the same.
     pub fn shutdown(mut self) -> Result<(), SaveError> {
         self.end();
-        match self.shared.config.persistence.save_at_shutdown() {
+        let told = *self.shared.saves_at_shutdown.lock().unwrap_or_else(PoisonError::into_inner);
+        match told.unwrap_or_else(|| self.shared.config.persistence.save_at_shutdown()) {
             true => self.shared.save(),
             false => Ok(()),
         }
@@ -356,6 +441,13 @@ impl Server {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// 40 random hexadecimal digits.
+fn random_id() -> String {
+    let random = || ahash::RandomState::new().hash_one(0_u8);
+    let digits = format!("{:016x}{:016x}{:016x}", random(), random(), random());
+    digits[..40].to_owned()
 }
 
 impl Drop for Server {

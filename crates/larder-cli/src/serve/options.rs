@@ -213,6 +213,7 @@ impl Settings {
         let options = &self.options;
         let mut config = ServerConfig::default();
         config.address = self.address(options.port.unwrap_or(6379));
+        config.memcached_address = options.memcached_port.map(|port| self.address(port));
         config.unix_socket.clone_from(&options.unixsocket);
         config.tls = self.tls()?;
         config.password = self.password()?;

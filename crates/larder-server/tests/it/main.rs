@@ -7,9 +7,19 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod client;
+mod connection;
+mod transactions;
+mod pubsub;
+mod tracking;
+mod expiry;
+mod keys;
+mod larder_commands;
+mod scan;
+mod server;
 mod strings;
 mod numbers;
 mod bits;
 mod hashes;
 mod scripting;
 mod concurrency;
+mod network;
