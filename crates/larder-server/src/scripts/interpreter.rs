@@ -14,10 +14,8 @@ use super::conversion::{ResultWriter, to_lua, with_17_digits};
 use crate::command::{self, Flags};
 use crate::commands::connection::REDIS_VERSION;
 use crate::error::CommandError;
-use crate::net::connection::Conversation as _;
 use crate::resp::{Protocol, Reply};
 use crate::session::Session;
-use crate::stats::ThreadStats;
 
 /// After so many instructions, the interpreter looks at the clock.
 const INSTRUCTIONS_BETWEEN_CHECKS: u32 = 10_000;
@@ -363,12 +361,8 @@ fn dispatch(
     if is_read_only && command.flags.has(Flags::WRITE) {
         return refused("Write commands are not allowed from read-only scripts.");
     }
-    ThreadStats::add(&session.stats().calls[index], 1);
-    let done = (command.handler)(session, &args, reply);
-    if done.is_err() {
-        ThreadStats::add(&session.stats().failed_calls[index], 1);
-    }
-    done
+    session.call(index, command, &args, reply);
+    Ok(())
 }
 
 /// The error of a script that has failed.
