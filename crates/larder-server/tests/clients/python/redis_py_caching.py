@@ -40,12 +40,12 @@ class Caching(unittest.TestCase):
         stats = self.writer.info("stats")
         return stats["keyspace_hits"] + stats["keyspace_misses"]
 
-    def assert_local(self, read, expected):
+    def assert_local(self, read, expected, when=""):
         """`read` gives `expected` and asks nothing of the server."""
         before = self.lookups()
         for _ in range(10):
             self.assertEqual(read(), expected)
-        self.assertEqual(self.lookups(), before)
+        self.assertEqual(self.lookups(), before, when)
 
     def test_a_hit_stays_local(self):
         self.writer.set("k", "v")
@@ -81,7 +81,7 @@ class Caching(unittest.TestCase):
             change()
             harness.wait_until(lambda: self.reader.get("k") == after, f"change {number} is seen")
             if after is not None:
-                self.assert_local(lambda: self.reader.get("k"), after)
+                self.assert_local(lambda: self.reader.get("k"), after, f"after change {number}")
 
     def test_a_copy_goes_when_its_key_expires(self):
         self.writer.set("k", "v", px=60)
