@@ -11,12 +11,20 @@ mod persistence;
 #[doc(hidden)]
 pub mod drive;
 
+// The page, the metrics and the probes.
+mod http;
+
 // From the socket to the store.
 mod net;
 mod session;
 mod command;
 mod commands;
 mod memcached;
+#[cfg(feature = "scripts")]
+mod scripts;
+mod info;
+mod parameters;
+mod readiness;
 mod stats;
 mod resp;
 mod error;
@@ -24,14 +32,22 @@ mod error;
 // The store, and those who hear of its changes.
 mod store;
 mod hub;
+mod tracking;
+mod watch;
+mod pubsub;
+mod settings;
+mod events;
 mod client;
 mod mailbox;
+mod stored_key;
 
 // What is stored.
 mod saved_form;
 mod value;
 mod hash_map;
+mod glob;
 mod version;
+mod unix_time;
 mod bytes;
 
 pub use crate::bytes::{Bytes, INLINE_BYTES};
@@ -40,6 +56,7 @@ pub use crate::hub::Hub;
 #[cfg(feature = "tls")]
 pub use crate::net::tls::TlsError;
 pub use crate::persistence::{Persistence, SaveError, load};
+pub use crate::readiness::LoadingGuard;
 pub use crate::resp::{Protocol, ProtocolError, Reply, RequestLimits, RequestParser};
 #[cfg(feature = "tls")]
 pub use crate::server::TlsConfig;

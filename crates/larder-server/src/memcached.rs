@@ -59,7 +59,7 @@ enum Request<'i> {
 
 impl MemcachedSession {
     pub(crate) fn new(shared: Arc<Shared>, client: Arc<Client>, thread: usize) -> Self {
-        let is_authenticated = shared.config.password.is_none();
+        let is_authenticated = shared.settings().password().is_none();
         Self {
             shared,
             client,
@@ -115,7 +115,7 @@ impl MemcachedSession {
             Err(error) => return Request::Refused { error, bytes: start, skipped: 0 },
         };
         let max = match self.is_authenticated {
-            true => self.shared.config.request_limits.argument_bytes,
+            true => self.shared.settings().max_argument_bytes.as_usize(),
             false => MAX_CREDENTIALS_BYTES,
         };
         if length > max {

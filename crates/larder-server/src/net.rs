@@ -220,7 +220,7 @@ async fn serve_tcp(
     thread: usize,
 ) {
     let _ = stream.set_nodelay(true);
-    if shared.config.is_protected() && !is_loopback(address.ip()) {
+    if shared.is_protected() && !is_loopback(address.ip()) {
         refuse(&mut stream, PROTECTED).await;
         return;
     }
@@ -269,9 +269,9 @@ pub(crate) async fn add_client<S: AsyncWrite + Unpin>(
     local: String,
     shared: &Shared,
 ) -> Option<Arc<Client>> {
-    let config = &shared.config;
     let clients = shared.hub().clients();
-    let added = clients.add(address, local, config.max_mail_bytes, shared.max_clients());
+    let added =
+        clients.add(address, local, shared.settings().max_mail_bytes(), shared.max_clients());
     if added.is_none() {
         refuse(stream, FULL).await;
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZero;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,18 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::bytes::Bytes;
+use crate::http::HttpThread;
 use crate::hub::Hub;
 use crate::memcached::Leases;
 use crate::net::buffers::BufferBudget;
 use crate::net::{self, Door, Listening};
 use crate::persistence::{self, Persistence, SaveError, SaveState};
+use crate::readiness::{LoadingGuard, Readiness};
 use crate::resp::RequestLimits;
-use crate::stats::ServerStats;
+#[cfg(feature = "scripts")]
+use crate::scripts::Scripts;
+use crate::settings::Settings;
+use crate::stats::{ServerStats, Totals};
 use crate::store::Store;
 use crate::value::Value;
 
@@ -33,6 +38,9 @@ pub struct ServerConfig {
     pub address: SocketAddr,
     /// Where clients of memcached connect. Default: nowhere.
     pub memcached_address: Option<SocketAddr>,
+    /// Where the page, the metrics and the probes are served by HTTP. Port 0 takes a free one. Default:
+    /// nowhere.
+    pub http_address: Option<SocketAddr>,
     /// How many threads serve. Default: one for each core.
     pub threads: usize,
     /// The password that clients must give. Default: none.
@@ -65,6 +73,13 @@ pub struct ServerConfig {
     pub request_limits: RequestLimits,
     /// Where the cache is saved, and when. Default: nowhere.
     pub persistence: Persistence,
+    /// A script that runs for so long is ended, with an error. Nothing else runs meanwhile. Default: 5 seconds.
+    #[cfg(feature = "scripts")]
+    pub script_time_limit: Duration,
+    /// The most bytes that the scripts of one thread, their variables and the result of one may take. Default:
+    /// 64 MiB.
+    #[cfg(feature = "scripts")]
+    pub max_script_memory_bytes: usize,
 }
 
 impl Default for ServerConfig {
@@ -72,6 +87,7 @@ impl Default for ServerConfig {
         Self {
             address: (Ipv4Addr::LOCALHOST, 6379).into(),
             memcached_address: None,
+            http_address: None,
             threads: thread::available_parallelism().map_or(1, NonZero::get),
             password: None,
             databases: 16,
@@ -87,6 +103,10 @@ impl Default for ServerConfig {
             max_buffer_bytes: 1 << 30,
             request_limits: RequestLimits::default(),
             persistence: Persistence::default(),
+            #[cfg(feature = "scripts")]
+            script_time_limit: Duration::from_secs(5),
+            #[cfg(feature = "scripts")]
+            max_script_memory_bytes: 64 << 20,
         }
     }
 }
@@ -102,11 +122,6 @@ impl ServerConfig {
             net::tls::acceptor(&tls.certificate, &tls.key)?;
         }
         Ok(())
-    }
-
-    /// Whether only clients of this machine are served.
-    pub(crate) fn is_protected(&self) -> bool {
-        self.protected_mode && self.password.is_none()
     }
 }
 
@@ -160,10 +175,19 @@ pub(crate) struct Shared {
     pub(crate) saving: SaveState,
     pub(crate) leases: Leases,
     pub(crate) started: Instant,
+    #[cfg(feature = "scripts")]
+    pub(crate) scripts: Scripts,
+    /// Identifies this run of the server.
+    pub(crate) run_id: String,
+    /// Where it listens for clients of Redis, once it does.
+    bound: OnceLock<SocketAddr>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tokio_rustls::TlsAcceptor>,
     /// Tells the owner of the server that a client has asked for its end.
     shutdown_wanted: watch::Sender<bool>,
+    /// Whether that client has said that the cache is to be saved, or is not.
+    saves_at_shutdown: Mutex<Option<bool>>,
+    pub(crate) readiness: Arc<Readiness>,
 }
 
 impl Shared {
@@ -178,35 +202,84 @@ impl Shared {
             None => None,
             Some(tls) => Some(net::tls::acceptor(&tls.certificate, &tls.key)?),
         };
+        hub.settings().apply(&config);
+        let store = Store::new(cache, hub, config.databases);
         Ok(Self {
-            store: Store::new(cache, hub, config.databases),
+            store: if config.http_address.is_some() { store.with_hot_keys() } else { store },
             stats: ServerStats::new(threads),
             buffers: BufferBudget::new(config.max_buffer_bytes),
             saving: SaveState::new(),
             leases: Leases::default(),
+            readiness: Arc::default(),
             started: Instant::now(),
+            #[cfg(feature = "scripts")]
+            scripts: Scripts::new(),
+            run_id: random_id(),
+            bound: OnceLock::new(),
             #[cfg(feature = "tls")]
             tls,
             shutdown_wanted: watch::Sender::new(false),
+            saves_at_shutdown: Mutex::new(None),
             config,
         })
     }
 
+    /// What can be changed while the server runs.
+    #[inline]
+    pub(crate) fn settings(&self) -> &Settings {
+        self.hub().settings()
+    }
+
+    /// Where it listens for clients of Redis, with the port that was taken.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.bound.get().copied().unwrap_or(self.config.address)
+    }
+
     /// How long a client may send nothing.
     pub(crate) fn idle_timeout(&self) -> Option<Duration> {
-        self.config.idle_timeout
+        match self.settings().idle_ms.get() {
+            0 => None,
+            ms => Some(Duration::from_millis(ms)),
+        }
     }
 
     /// The most clients at one time.
     pub(crate) fn max_clients(&self) -> usize {
-        self.config.max_clients
+        self.settings().max_clients.as_usize()
+    }
+
+    /// Whether only clients of this machine are served.
+    pub(crate) fn is_protected(&self) -> bool {
+        self.config.protected_mode && self.settings().password().is_none()
     }
 
     /// Whether this is the password, compared in a time that does not depend on where it differs.
     pub(crate) fn is_password(&self, given: &[u8]) -> bool {
-        let Some(password) = &self.config.password else { return false };
+        let Some(password) = self.settings().password() else { return false };
         let is_equal: bool = password.as_bytes().ct_eq(given).into();
         is_equal
+    }
+
+    /// What was counted since the server was started.
+    pub(crate) fn totals(&self) -> Totals {
+        let (clients, stats) = (self.hub().clients(), self.store.cache().stats());
+        Totals {
+            accepted: clients.accepted(),
+            refused: clients.refused(),
+            evictions: stats.evictions,
+            expirations: stats.expirations,
+            ..self.stats.totals()
+        }
+    }
+
+    /// What was counted since the last `CONFIG RESETSTAT`.
+    pub(crate) fn totals_since_reset(&self) -> Totals {
+        self.stats.since_reset(self.totals())
+    }
+
+    /// Says whether the cache is to be saved at the end of the server, whatever the configuration says.
+    pub(crate) fn save_at_shutdown(&self, saves: bool) {
+        *self.saves_at_shutdown.lock().unwrap_or_else(PoisonError::into_inner) = Some(saves);
     }
 
     /// Asks the owner of the server to end it.
@@ -248,6 +321,7 @@ pub struct Server {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
+    http: Option<HttpThread>,
 }
 
 impl Server {
@@ -283,6 +357,8 @@ impl Server {
             listening[0].push(Listening::Unix(listener));
         }
         let shared = Arc::new(Shared::new(cache, hub, config, threads)?);
+        // Set once, here.
+        let _ = shared.bound.set(address);
         let (stop, stopped) = watch::channel(false);
         let mut server = Self {
             address,
@@ -292,7 +368,11 @@ impl Server {
             shared: Arc::clone(&shared),
             stop,
             threads: Vec::with_capacity(threads),
+            http: None,
         };
+        if let Some(address) = shared.config.http_address {
+            server.http = Some(HttpThread::start(address, &shared)?);
+        }
         for (number, listening) in listening.into_iter().enumerate() {
             let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -350,6 +430,18 @@ impl Server {
         self.shared.save()
     }
 
+    /// Where it serves HTTP, with the port that was taken; `None` if it does not.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(HttpThread::address)
+    }
+
+    /// Says that the server is being filled, for example from a snapshot. As long as the guard lives,
+    /// `/readyz` answers 503, so that a load balancer sends no clients yet.
+    pub fn begin_loading(&self) -> LoadingGuard {
+        LoadingGuard::new(Arc::clone(&self.shared.readiness))
+    }
+
     /// Ends the server: it accepts no more clients, finishes the commands that have arrived, sends their
     /// replies, and returns when all threads have ended. A client that does not read its replies is given
     /// five seconds. If a path is configured, the cache is then saved.
@@ -358,13 +450,15 @@ impl Server {
     /// The cache could not be saved. The server has ended all the same.
     pub fn shutdown(mut self) -> Result<(), SaveError> {
         self.end();
-        match self.shared.config.persistence.save_at_shutdown() {
+        let told = *self.shared.saves_at_shutdown.lock().unwrap_or_else(PoisonError::into_inner);
+        match told.unwrap_or_else(|| self.shared.config.persistence.save_at_shutdown()) {
             true => self.shared.save(),
             false => Ok(()),
         }
     }
 
     fn end(&mut self) {
+        self.shared.readiness.stop();
         let _ = self.stop.send(true);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
@@ -373,7 +467,16 @@ impl Server {
         if let Some(path) = &self.shared.config.unix_socket {
             let _ = std::fs::remove_file(path);
         }
+        // The probes are answered until the last client has got its replies.
+        self.http = None;
     }
+}
+
+/// 40 random hexadecimal digits.
+fn random_id() -> String {
+    let random = || ahash::RandomState::new().hash_one(0_u8);
+    let digits = format!("{:016x}{:016x}{:016x}", random(), random(), random());
+    digits[..40].to_owned()
 }
 
 impl Drop for Server {

@@ -11,7 +11,6 @@ use super::line::{Expires, check_key, number};
 use crate::commands::connection::SERVER_VERSION;
 use crate::error::CommandError;
 use crate::hub::ChangeKind;
-use crate::net::connection::Conversation;
 use crate::stats::MemcachedCount;
 use crate::store::{Db, Decision, Lifetime, SetCondition};
 use crate::value::Value;
@@ -184,7 +183,7 @@ impl MemcachedSession {
         compared: Option<CasToken>,
         explicit: Option<Version>,
     ) -> Result<Stored, CommandError> {
-        let max = self.shared.config.request_limits.argument_bytes;
+        let max = self.shared.settings().max_argument_bytes.as_usize();
         self.db().change(key, Lifetime::Keep, ChangeKind::string("append"), |old| {
             let Some(old) = old else { return Ok(Decision::Keep(Stored::NotStored)) };
             if compared.is_some_and(|token| !token.names(old.version())) {
@@ -301,7 +300,7 @@ impl MemcachedSession {
                 for (name, value) in [
                     ("maxconns", self.shared.max_clients()),
                     ("num_threads", config.threads),
-                    ("item_size_max", config.request_limits.argument_bytes),
+                    ("item_size_max", self.shared.settings().max_argument_bytes.as_usize()),
                 ] {
                     let _ = write!(output, "STAT {name} {value}\r\n");
                 }

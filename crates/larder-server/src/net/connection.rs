@@ -89,7 +89,7 @@ where
             mailbox.take_into(&mut output);
         }
         let is_within_budget = share.set(input.capacity() + output.capacity());
-        if output.len() > shared.config.max_output_bytes || !is_within_budget {
+        if output.len() > shared.settings().max_output_bytes() || !is_within_budget {
             return Ok(());
         }
         if !output.is_empty() {
@@ -98,6 +98,10 @@ where
             output.clear();
         }
         buffers::give_back(&mut output);
+        if mailbox.is_closed() {
+            // Otherwise a client that sends without a pause would not notice.
+            return Ok(());
+        }
         match end {
             BatchEnd::Close => {
                 // Without it, what the client has sent in vain could keep the replies from it.
