@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mlua::chunk::ChunkMode;
-use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
+use mlua::{
+    Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState,
+};
 
 use super::ScriptDigest;
 use super::conversion::{ResultWriter, to_lua, with_17_digits};
@@ -232,21 +234,20 @@ fn text_of(failure: &Value) -> String {
 /// What the sandbox needs of us.
 fn host_functions(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
     let host = lua.create_table()?;
-    let compile =
-        |lua: &Lua, (text, name, globals): (mlua::String, Option<mlua::String>, Table)| {
-            let name = name.map_or_else(|| text.to_string_lossy(), |name| name.to_string_lossy());
-            Ok(match compiled(lua, &text.as_bytes(), &name, &globals) {
-                Ok(function) => (Value::Function(function), None),
-                Err(error) => (Value::Nil, Some(first_line(&error))),
-            })
-        };
+    let compile = |lua: &Lua, (text, name, globals): (LuaString, Option<LuaString>, Table)| {
+        let name = name.map_or_else(|| text.to_string_lossy(), |name| name.to_string_lossy());
+        Ok(match compiled(lua, &text.as_bytes(), &name, &globals) {
+            Ok(function) => (Value::Function(function), None),
+            Err(error) => (Value::Nil, Some(first_line(&error))),
+        })
+    };
     host.raw_set("compile", lua.create_function(compile)?)?;
     let executing = Rc::clone(running);
     let call = move |_: &Lua, args: MultiValue| {
         let (reply, has_failed) = executing.execute(args)?;
         match reply {
             Value::Table(failure) if has_failed => {
-                let text: mlua::String = failure.raw_get("err")?;
+                let text: LuaString = failure.raw_get("err")?;
                 Err(mlua::Error::external(CommandError::other(text.to_string_lossy())))
             }
             reply => Ok(reply),
@@ -262,11 +263,10 @@ fn host_functions(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
         Ok(table)
     };
     host.raw_set("failure", lua.create_function(failure)?)?;
-    let sha1hex = |lua: &Lua, text: mlua::String| {
-        lua.create_string(ScriptDigest::of(&text.as_bytes()).as_str())
-    };
+    let sha1hex =
+        |lua: &Lua, text: LuaString| lua.create_string(ScriptDigest::of(&text.as_bytes()).as_str());
     host.raw_set("sha1hex", lua.create_function(sha1hex)?)?;
-    let log = |_: &Lua, (level, text): (f64, mlua::String)| {
+    let log = |_: &Lua, (level, text): (f64, LuaString)| {
         // Only warnings are worth a line of the server's output.
         if level >= 3.0 {
             eprintln!("script: {}", text.to_string_lossy().escape_debug());
@@ -371,7 +371,7 @@ fn failure_of(failure: &Value, digest: ScriptDigest) -> CommandError {
         // Lua has no memory left to call our handler of errors.
         return mlua::Error::MemoryError(String::new()).into();
     };
-    let text: Option<mlua::String> = table.raw_get("err").ok();
+    let text: Option<LuaString> = table.raw_get("err").ok();
     let text = text.map_or_else(String::new, |text| text.to_string_lossy());
     let text = text.lines().next().unwrap_or_default();
     CommandError::other(match table.raw_get::<Option<usize>>("line") {
