@@ -331,7 +331,7 @@ fn getex(
         Some(deadline) => {
             // As with Redis, the time does not matter where there is no key.
             let lifetime = deadline.clone().unwrap_or_default();
-            (lifetime, ChangeKind::EXPIRE)
+            (lifetime, if lifetime.is_zero() { ChangeKind::DEL } else { ChangeKind::EXPIRE })
         }
         None if persists && matches!(session.db().time_to_live(key), TimeToLive::Left(_)) => {
             (Duration::MAX, ChangeKind::PERSIST)
