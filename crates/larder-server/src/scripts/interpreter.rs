@@ -150,7 +150,7 @@ impl Interpreter {
         reply: &mut Reply<'_>,
     ) -> Result<(), CommandError> {
         let script = self.compiled(invocation.digest, invocation.source)?;
-        let time_limit = session.shared.config.script_time_limit;
+        let time_limit = Duration::from_millis(session.shared.settings().script_ms.get());
         self.begin(time_limit)?;
         let (lua, running) = (&self.lua, &self.running);
         let done = lua.scope(|scope| {
@@ -187,7 +187,8 @@ impl Interpreter {
         let running = Rc::clone(&self.running);
         running.is_over.set(false);
         running.protocol.set(Protocol::Resp2);
-        running.deadline.set(Instant::now().checked_add(time_limit));
+        let deadline = Instant::now().checked_add(time_limit);
+        running.deadline.set(deadline.filter(|_| !time_limit.is_zero()));
         let triggers = HookTriggers::new().every_nth_instruction(INSTRUCTIONS_BETWEEN_CHECKS);
         self.lua.set_global_hook(triggers, move |lua, _| {
             if running.deadline.get().is_none_or(|deadline| Instant::now() < deadline) {

@@ -487,6 +487,12 @@ fn a_script_that_does_not_end_is_ended() {
             ":100000"
         );
     }
+    let server = TestServer::start();
+    let mut client = server.client();
+    assert!(client.run("CONFIG GET lua-time-limit").contains("5000"));
+    assert_eq!(client.run("CONFIG SET lua-time-limit 50"), "+OK");
+    let reply = client.run("EVAL \"while true do redis.call('INCR', 'n') end\" 0");
+    assert!(reply.contains("ran for more than 50ms"), "{reply}");
     // What it did before stays.
     assert!(client.call(&["GET", "n"]).bytes().len() > 1);
 }
