@@ -291,8 +291,8 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Notifies `listener` of every removal. Default: there is no listener.
     pub fn listener(mut self, listener: Listener<K, V>) -> Self {
+        self.time.wants_ages |= listener.wants_ages;
         self.listener = Some(listener);
-        self.time.wants_ages = true;
         self
     }
 

@@ -242,7 +242,8 @@ impl Collector {
         self.forget_closed().iter().map(|(name, _)| name.to_string()).collect()
     }
 
-    /// Adds a source of other metrics, for as long as the collector exists.
+    /// Adds a source of other metrics, for as long as the collector exists. A source of something that may end before
+    /// holds that weakly, and adds nothing afterwards.
     pub fn add_source(&self, source: impl MetricSource) {
         sync::lock(&self.shared).sources.push(Arc::new(source));
     }

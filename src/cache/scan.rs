@@ -3,7 +3,7 @@
 
 use super::Cache;
 use super::entry_info::EntryInfo;
-use crate::base::hash::KeyHash;
+use crate::base::hash::{HASH_BITS, KeyHash};
 use crate::reclaim;
 use crate::table::Cursor;
 
@@ -57,12 +57,16 @@ impl<K, V, S> Cache<K, V, S> {
 }
 
 // The table is ordered by the reversed bits of hashes. A cursor is one more than the reversed hash that was
-// visited last, so that 0 is left for the start, and is what follows the last hash that is possible.
+// visited last, so that 0 is left for the start.
+
+/// The bits that hashes have. A cursor that this module has not made may have others, which come last when they are
+/// reversed: no hash is between such a cursor and the one without them.
+const HASH_MASK: u64 = (1 << HASH_BITS) - 1;
 
 fn decode(cursor: u64) -> Cursor {
     match cursor.checked_sub(1) {
         None => Cursor::Start,
-        Some(reversed) => Cursor::After(KeyHash::from_raw(reversed.reverse_bits())),
+        Some(reversed) => Cursor::After(KeyHash::from_raw(reversed.reverse_bits() & HASH_MASK)),
     }
 }
 
@@ -79,11 +83,25 @@ mod tests {
 
     #[test]
     fn a_cursor_is_a_position() {
-        for raw in [0, 1, 2, 1 << 63, u64::MAX - 1] {
+        for raw in [0, 1, 2, 1 << 47, HASH_MASK - 1, HASH_MASK] {
             let cursor = Cursor::After(KeyHash::from_raw(raw));
             assert_eq!(decode(encode(cursor)), cursor, "{raw}");
         }
         assert_eq!(decode(0), Cursor::Start);
-        assert_eq!(encode(Cursor::After(KeyHash::from_raw(u64::MAX))), 0, "nothing can follow it");
+    }
+
+    #[test]
+    fn any_number_is_a_cursor() {
+        let cache: crate::Cache<u32, ()> = (0..100).map(|key| (key, ())).collect();
+        for cursor in [1, 2, 1 << 15, (1 << 16) + 7, u64::MAX / 3, u64::MAX - 1, u64::MAX] {
+            let (mut visited, mut next) = (0, cursor);
+            while next != 0 {
+                next = cache.scan(next, 10, |_, (), _| visited += 1);
+            }
+            assert!(visited <= 100);
+            if cursor < 1 << 30 {
+                assert!(visited >= 90, "it begins near the start: {visited} from {cursor}");
+            }
+        }
     }
 }

@@ -35,9 +35,9 @@ pub trait Clock: Send + Sync + 'static {
 ///
 /// On Linux, if a deadline is more than a second away, lookups only read the time of the kernel's last
 /// timer interrupt, which takes a few nanoseconds, and rely on that interrupt being less than a second
-/// late. A time to live of more than a second counts from that time too, so it may be shorter than requested
-/// by the time between two interrupts (1 to 10 milliseconds). On other systems the full clock is read each
-/// time.
+/// late. The cache's own time to live, if it is more than a second, counts from that time too, so it may be
+/// shorter than requested by the time between two interrupts (1 to 10 milliseconds). A lifetime that is given for
+/// one entry counts from the precise time. On other systems the full clock is read each time.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct MonotonicClock;

@@ -221,16 +221,15 @@ impl Timing {
 
     /// As [`spec`](Self::spec), for an entry that gets an extension in any case.
     pub(crate) fn spec_always(&self, lifetime: EntryTtl, hash: KeyHash) -> DeadlineSpec {
-        let ttl_ns = match lifetime {
-            EntryTtl::Default => self.ttl_ns,
-            EntryTtl::For(ttl) => nanoseconds(ttl),
+        let (ttl_ns, is_own) = match lifetime {
+            EntryTtl::Default => (self.ttl_ns, false),
+            EntryTtl::For(ttl) => (nanoseconds(ttl), true),
         };
-        self.spec_for(ttl_ns, hash)
-    }
-
-    fn spec_for(&self, ttl_ns: u64, hash: KeyHash) -> DeadlineSpec {
         let ttl_ns = self.jittered(ttl_ns, hash);
-        let written_ns = self.now_for(ttl_ns.min(self.idle_ns));
+        let written_ns = match is_own && ttl_ns != Deadline::NEVER {
+            true => self.time.now_ns(),
+            false => self.now_for(ttl_ns.min(self.idle_ns)),
+        };
         let limit_ns = self.after(written_ns, ttl_ns);
         DeadlineSpec {
             written_ns: Some(written_ns),
@@ -418,7 +417,10 @@ impl Timing {
     pub(crate) fn set_remaining(&self, entry: EntryPtr, ttl: Option<Duration>) -> Option<Moved> {
         let extension = entry.extension()?;
         let ttl_ns = ttl.map_or(Deadline::NEVER, nanoseconds);
-        let now = self.now_for(ttl_ns.min(self.idle_ns));
+        let now = match ttl_ns {
+            Deadline::NEVER => self.now_for(self.idle_ns),
+            _ => self.time.now_ns(),
+        };
         let limit_ns = self.after(now, ttl_ns);
         let moved = limit_ns.min(self.after(now, self.idle_ns));
         loop {
@@ -624,6 +626,17 @@ mod tests {
                 !passes_unchecked(&computed, Deadline::NEVER),
                 "the user's `Expiry` was not called"
             );
+        }
+    }
+
+    #[test]
+    fn a_lifetime_of_one_entry_counts_from_the_precise_time() {
+        let timing = expiry_config(ClockKind::of(MonotonicClock)).timing();
+        let lifetime = EntryTtl::For(Duration::from_secs(100));
+        for _ in 0..100 {
+            let before = timing.time.now_ns();
+            let spec = timing.spec_always(lifetime, KeyHash::from_raw(1));
+            assert!(spec.deadline_ns >= before + 100 * SECOND, "it counts from the last interrupt");
         }
     }
 }

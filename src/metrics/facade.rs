@@ -7,6 +7,7 @@ use super::Collector;
 use super::error::MetricsError;
 use super::family::{Family, MetricSample, SampleValue};
 use super::kind::FamilyKind;
+use super::text::number;
 
 const METADATA: Metadata<'static> = Metadata::new("larder", Level::INFO, Some(module_path!()));
 
@@ -88,7 +89,7 @@ fn set(recorder: &dyn Recorder, family: &Family, sample: &MetricSample) {
         (_, SampleValue::Info) => gauge(&key("_info", None), 1.0),
         (_, SampleValue::Histogram(counts)) => {
             for (bound, count) in counts.buckets() {
-                counter(&key("_bucket", Some(bound.to_string())), *count);
+                counter(&key("_bucket", Some(number(*bound))), *count);
             }
             counter(&key("_bucket", Some("+Inf".to_owned())), counts.count());
             counter(&key("_count", None), counts.count());

@@ -10,6 +10,7 @@ use super::Collector;
 use super::error::MetricsError;
 use super::family::{Families, MetricSample, SampleValue};
 use super::kind::FamilyKind;
+use super::text::number;
 use crate::base::sync::{self, Mutex};
 
 /// What several instruments read, gathered once for all of them in each collection.
@@ -160,7 +161,7 @@ fn show(instrument: &dyn AsyncInstrument<f64>, sample: &MetricSample, part: Inst
             instrument.observe(counts.sum(), &own)
         }
         (SampleValue::Histogram(counts), InstrumentPart::Buckets) => {
-            let bounded = counts.buckets().iter().map(|(bound, count)| (bound.to_string(), *count));
+            let bounded = counts.buckets().iter().map(|(bound, count)| (number(*bound), *count));
             for (bound, count) in bounded.chain([("+Inf".to_owned(), counts.count())]) {
                 let attributes: Vec<_> = labels().chain([KeyValue::new("le", bound)]).collect();
                 instrument.observe(count as f64, &attributes);

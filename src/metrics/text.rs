@@ -188,7 +188,7 @@ impl TextWriter {
 }
 
 /// A number as OpenMetrics recommends it, so that a bound is the same text wherever it was written.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     let size = value.abs();
     if value.is_nan() {
         return "NaN".to_owned();

@@ -33,7 +33,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         None => replay_all(None, &cli.replay),
         Some(Command::Replay { files, replay }) => replay_all(Some(&files), &replay),
         Some(Command::Simulate { files, simulate }) => simulate_all(&files, &simulate),
-        Some(Command::Serve(args)) => Ok(crate::serve::serve(&args)?),
+        Some(Command::Serve(args)) => Ok(crate::serve::serve(args)?),
         Some(Command::Top(args)) => match args.is_once() {
             true => print(&top::snapshot(&args)?),
             false => Ok(top::watch(&args)?),

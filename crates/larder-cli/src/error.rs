@@ -82,16 +82,26 @@ pub(crate) enum PlotError {
     NotAFile { file: PathBuf },
 }
 
-/// Why a server could not start.
+/// Why a server could not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ServeError {
-    #[error("cannot build the cache")]
-    Build(#[from] BuildError),
-    #[error(transparent)]
-    Policy(#[from] larder::ParsePolicyError),
+    #[error("cannot read {}", path.display())]
+    ReadConfig { path: PathBuf, source: io::Error },
+    #[error("{}", path.display())]
+    Config { path: PathBuf, source: toml::de::Error },
+    #[error("{field}{place}: {problem}")]
+    Setting { field: &'static str, place: String, problem: String },
+    #[error("cannot load {}", path.display())]
+    Load { path: PathBuf, source: SnapshotError },
     #[error(transparent)]
     Start(#[from] larder_server::StartError),
+    #[error(transparent)]
+    Save(#[from] larder_server::SaveError),
+    #[error("cannot wait for signals")]
+    Signals(#[from] ctrlc::Error),
+    #[error("cannot write to the terminal")]
+    Say(#[source] io::Error),
 }
 
 /// Why `larder top` cannot show anything.
@@ -161,7 +171,13 @@ impl CommandError {
         match self {
             CommandError::Trace(TraceError::Open { .. } | TraceError::Read { .. })
             | CommandError::Plot(PlotError::Draw(_))
-            | CommandError::Serve(ServeError::Start(_))
+            | CommandError::Serve(
+                ServeError::Start(_)
+                | ServeError::ReadConfig { .. }
+                | ServeError::Save(_)
+                | ServeError::Signals(_)
+                | ServeError::Say(_),
+            )
             | CommandError::Top(TopError::NoAnswer { .. } | TopError::Terminal(_))
             | CommandError::Write { .. } => ExitCode::from(1),
             CommandError::Snapshot(

@@ -1,72 +1,88 @@
 //! `larder serve`: a cache for clients of Redis and memcached.
 
-use std::net::SocketAddr;
+mod options;
+mod units;
 
-use crate::error::ServeError;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+
 use clap::Args;
-use larder::{Builder, Cache, Policy, ShadowConfig};
-use larder_server::{Bytes, Hub, Server, ServerConfig, Value};
+use larder_server::{Hub, Server};
 
-/// For how many removals, at most, the page can say why a key is missing. They take 8 bytes each.
-const EXPLAINED_MISSES: usize = 100_000;
+use self::options::{Options, Settings};
+use crate::error::ServeError;
 
 /// The options of `larder serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// The address to listen at
-    #[arg(long, default_value = "127.0.0.1")]
-    bind: std::net::IpAddr,
-    /// The port for clients of Redis; 0 takes a free one
-    #[arg(long, default_value_t = 6379)]
-    port: u16,
-    /// The port for clients of memcached
+    /// A file with any of these options, in TOML, by their long names; the command line and the environment
+    /// come first
+    #[arg(long, env = "LARDER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Only check the options, and the files that they name
     #[arg(long)]
-    memcached_port: Option<u16>,
-    /// The port of the page, the metrics and the probes, by HTTP
-    #[arg(long)]
-    http_port: Option<u16>,
-    /// How many threads serve [default: one for each core]
-    #[arg(long)]
-    threads: Option<usize>,
-    /// The most entries
-    #[arg(long, default_value_t = 10_000_000)]
-    capacity: usize,
-    /// The policy that chooses which entry is evicted
-    #[arg(long, default_value = "window_tiny_lfu")]
-    policy: String,
-}
-
-/// What the page asks the cache for, the cache has to keep.
-fn builder(args: &ServeArgs, policy: Policy) -> Builder<Bytes, Value> {
-    let builder = Cache::builder().capacity(args.capacity).policy(policy);
-    match args.http_port {
-        Some(_) => {
-            let multiples = [0.25, 0.5, 1.0, 2.0, 4.0];
-            builder
-                .shadow(ShadowConfig::new().multiples(multiples))
-                .explain_misses(args.capacity.min(EXPLAINED_MISSES))
-        }
-        None => builder,
-    }
+    check: bool,
+    #[command(flatten)]
+    options: Options,
 }
 
 /// Serves until the process is told to end.
-pub(crate) fn serve(args: &ServeArgs) -> Result<(), ServeError> {
+pub(crate) fn serve(args: ServeArgs) -> Result<(), ServeError> {
+    let settings = Settings::gather(args.options, args.config.as_deref())?;
     let hub = Hub::new();
-    let policy: Policy = args.policy.parse()?;
-    let cache: Cache<Bytes, Value> = builder(args, policy).listener(hub.listener()).build()?;
-    let mut config = ServerConfig::default();
-    config.address = SocketAddr::new(args.bind, args.port);
-    config.http_address = args.http_port.map(|port| SocketAddr::new(args.bind, port));
-    if let Some(threads) = args.threads {
-        config.threads = threads;
+    let cache = settings.cache(&hub)?;
+    let config = settings.server()?;
+    if args.check {
+        config.check()?;
+        return say("the options are right");
+    }
+    if let Some((path, salvage)) = settings.load() {
+        let loaded = larder_server::load(&cache, path, salvage)
+            .map_err(|source| ServeError::Load { path: path.to_owned(), source })?;
+        match loaded {
+            Some(summary) => say(&format!("loaded {} entries", summary.entries))?,
+            None => say(&format!("{} is not there yet; starting empty", path.display()))?,
+        }
     }
     let server = Server::start(cache, hub, config)?;
-    eprintln!("larder serves at {}", server.address());
+    say(&format!("serving clients of Redis at {}", server.address()))?;
+    if let Some(address) = server.memcached_address() {
+        say(&format!("serving clients of memcached at {address}"))?;
+    }
     if let Some(address) = server.http_address() {
-        eprintln!("the page is at http://{address}/");
+        say(&format!("serving the page and the metrics at http://{address}/"))?;
     }
-    loop {
-        std::thread::park();
+    if let Some(address) = server.tls_address() {
+        say(&format!("serving clients of Redis within TLS at {address}"))?;
     }
+    wait_for_end(&server)?;
+    say("ending")?;
+    server.shutdown()?;
+    Ok(())
+}
+
+/// Waits for a signal, or for the command `SHUTDOWN`.
+fn wait_for_end(server: &Server) -> Result<(), ServeError> {
+    let (end, ended) = mpsc::channel();
+    let signal = end.clone();
+    ctrlc::set_handler(move || {
+        let _ = signal.send(());
+    })?;
+    thread::scope(|scope| {
+        // It ends with the process, or with the command.
+        scope.spawn(move || {
+            server.wait_for_shutdown_command();
+            let _ = end.send(());
+        });
+        let _ = ended.recv();
+        server.stop_waiting();
+    });
+    Ok(())
+}
+
+/// Tells the user, on the stream of messages.
+fn say(line: &str) -> Result<(), ServeError> {
+    writeln!(io::stderr(), "larder: {line}").map_err(ServeError::Say)
 }

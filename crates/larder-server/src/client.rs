@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::mailbox::Mailbox;
+use crate::resp::Protocol;
 
 /// The number of a client. It is not used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,6 +22,10 @@ pub(crate) struct Client {
     pub(crate) local_address: String,
     pub(crate) connected: Instant,
     pub(crate) mailbox: Mailbox,
+    /// Whether it speaks version 3 of the protocol, for those who send it messages.
+    is_resp3: AtomicBool,
+    /// Whether it has subscribed to anything.
+    is_subscriber: AtomicBool,
     /// What `CLIENT LIST` shows and changes rarely.
     description: Mutex<Description>,
 }
@@ -31,23 +36,44 @@ pub(crate) struct Description {
     pub(crate) name: String,
     pub(crate) library_name: String,
     pub(crate) library_version: String,
-    pub(crate) user: String,
     pub(crate) database: u16,
-    pub(crate) protocol: u8,
-    pub(crate) last_command: &'static str,
+    pub(crate) last_command: Option<&'static str>,
     pub(crate) last_active: Option<Instant>,
+    /// The number of commands that wait for `EXEC`, within `MULTI`.
     pub(crate) queued_commands: Option<usize>,
     pub(crate) watched_keys: usize,
     pub(crate) channels: usize,
     pub(crate) patterns: usize,
-    pub(crate) is_tracking: bool,
-    pub(crate) redirect: Option<ClientId>,
+    pub(crate) shard_channels: usize,
     pub(crate) is_unevictable: bool,
+    pub(crate) is_no_touch: bool,
 }
 
 impl Client {
     pub(crate) fn description(&self) -> MutexGuard<'_, Description> {
         self.description.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The version of the protocol in which others send it messages.
+    pub(crate) fn protocol(&self) -> Protocol {
+        // Relaxed: a message that is posted while the client changes the version may have either form.
+        if self.is_resp3.load(Ordering::Relaxed) { Protocol::Resp3 } else { Protocol::Resp2 }
+    }
+
+    pub(crate) fn set_protocol(&self, protocol: Protocol) {
+        // Relaxed: as in `protocol`.
+        self.is_resp3.store(protocol == Protocol::Resp3, Ordering::Relaxed);
+    }
+
+    /// Whether it has subscribed to anything.
+    pub(crate) fn is_subscriber(&self) -> bool {
+        // Relaxed: a message that comes at the same time as the subscription may be dropped or sent.
+        self.is_subscriber.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_subscriber(&self, is_subscriber: bool) {
+        // Relaxed: as in `is_subscriber`.
+        self.is_subscriber.store(is_subscriber, Ordering::Relaxed);
     }
 }
 
@@ -56,11 +82,9 @@ impl Client {
 pub(crate) struct Clients {
     connected: Mutex<BTreeMap<ClientId, Arc<Client>>>,
     last_id: AtomicU64,
-    /// How many have ever connected, and how many were refused.
-    pub(crate) accepted: AtomicU64,
-    pub(crate) refused: AtomicU64,
-    /// How many were disconnected because they did not read what other threads had sent them.
-    pub(crate) overflowed: AtomicU64,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    overflowed: AtomicU64,
 }
 
 impl Clients {
@@ -89,11 +113,9 @@ impl Clients {
             local_address,
             connected: Instant::now(),
             mailbox: Mailbox::new(max_mail_bytes),
-            description: Mutex::new(Description {
-                user: "default".to_owned(),
-                protocol: 2,
-                ..Description::default()
-            }),
+            is_resp3: AtomicBool::new(false),
+            is_subscriber: AtomicBool::new(false),
+            description: Mutex::new(Description::default()),
         });
         connected.insert(id, Arc::clone(&client));
         Some(client)
@@ -106,8 +128,30 @@ impl Clients {
         }
     }
 
+    /// Disconnects all clients.
+    pub(crate) fn close_all(&self) {
+        for client in self.all() {
+            client.mailbox.close();
+        }
+    }
+
     pub(crate) fn get(&self, id: ClientId) -> Option<Arc<Client>> {
         self.connected().get(&id).cloned()
+    }
+
+    /// How many have ever connected.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// How many were refused, because there were too many.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// How many were disconnected because they did not read what other threads had sent them.
+    pub(crate) fn overflowed(&self) -> u64 {
+        self.overflowed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -45,6 +45,8 @@ impl Flags {
     pub(crate) const PUBSUB: Self = Self(1024);
     /// It may let the cache grow.
     pub(crate) const DENY_OOM: Self = Self(2048);
+    /// No other command may run beside it if its first argument is `TRACKING`.
+    pub(crate) const ADMITS_TRACKERS: Self = Self(4096);
 
     /// Both.
     pub(crate) const fn and(self, other: Self) -> Self {
@@ -73,6 +75,18 @@ impl KeyPositions {
     pub(crate) const ALL: Self = Self { first: 1, last: -1, step: 1 };
     /// Keys and values in turns.
     pub(crate) const PAIRS: Self = Self { first: 1, last: -1, step: 2 };
+
+    /// The keys among these arguments.
+    pub(crate) fn of<'a>(self, args: &Args<'a>) -> impl Iterator<Item = &'a [u8]> {
+        let unsigned = |position: i8| usize::from(position.unsigned_abs());
+        let end = match self.last {
+            0 => 0,
+            last @ 1.. => args.len().min(unsigned(last) + 1),
+            last => (args.len() + 1).saturating_sub(unsigned(last)),
+        };
+        let keys = args.get(unsigned(self.first)..end).unwrap_or_default();
+        keys.iter().step_by(unsigned(self.step).max(1)).copied()
+    }
 }
 
 /// The groups in which the documentation of Redis has its commands.
@@ -132,8 +146,28 @@ impl Command {
 
 /// All commands: those of each file of `commands`, one after another.
 pub(crate) static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
-    let tables: [fn() -> Vec<Command>; 2] = [commands::connection::table, commands::strings::table];
-    tables.into_iter().flat_map(|table| table()).collect()
+    let tables: &[fn() -> Vec<Command>] = &[
+        commands::connection::table,
+        commands::client::table,
+        commands::transactions::table,
+        commands::pubsub::table,
+        commands::strings::table,
+        commands::lcs::table,
+        commands::numbers::table,
+        commands::bits::table,
+        commands::hashes::table,
+        commands::scripting::table,
+        commands::keys::table,
+        commands::expiry::table,
+        commands::scan::table,
+        commands::databases::table,
+        commands::server::table,
+        commands::config::table,
+        commands::catalog::table,
+        commands::larder::table,
+        commands::persistence::table,
+    ];
+    tables.iter().flat_map(|table| table()).collect()
 });
 
 static BY_NAME: LazyLock<HashMap<&'static [u8], usize, ahash::RandomState>> = LazyLock::new(|| {
@@ -157,6 +191,24 @@ pub(crate) fn find(name: &[u8]) -> Option<(usize, &'static Command)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_found_by_their_positions() {
+        let args: [&[u8]; 5] = [b"0", b"1", b"2", b"3", b"4"];
+        for (positions, expected) in [
+            (KeyPositions::NONE, ""),
+            (KeyPositions::ONE, "1"),
+            (KeyPositions::TWO, "12"),
+            (KeyPositions::ALL, "1234"),
+            (KeyPositions::PAIRS, "13"),
+            (KeyPositions { first: 2, last: -2, step: 1 }, "23"),
+        ] {
+            let keys: Vec<_> = positions.of(&args).collect();
+            assert_eq!(keys.concat(), expected.as_bytes(), "{positions:?}");
+        }
+        assert_eq!(KeyPositions::TWO.of(&args[..2]).count(), 1);
+        assert_eq!(KeyPositions::ALL.of(&args[..1]).count(), 0);
+    }
 
     #[test]
     fn every_command_is_found_by_its_name() {

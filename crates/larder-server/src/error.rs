@@ -34,6 +34,8 @@ pub(crate) enum CommandError {
     IndexOutOfRange,
     #[error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")]
     StringTooLong,
+    #[error("ERR the reply is longer than a request may be; ask for less at once")]
+    ReplyTooLong,
     #[error("ERR DB index is out of range")]
     DatabaseOutOfRange,
     #[error("NOAUTH Authentication required.")]
@@ -46,6 +48,21 @@ pub(crate) enum CommandError {
     NotStored(Rejection),
     #[error("ERR {0}")]
     HashTooLarge(#[from] crate::hash_map::HashTooLarge),
+    #[error(
+        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+         <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
+         the same time"
+    )]
+    HelloNotAuthenticated,
+    #[error("ERR Command not allowed inside a transaction")]
+    NotInTransaction,
+    #[error("ERR the queued commands take too much memory; the transaction will fail")]
+    TransactionTooLarge,
+    #[error(
+        "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed \
+         in this context"
+    )]
+    NotForSubscriber { name: &'static str },
     /// Any other error, with its code.
     #[error("{0}")]
     Other(String),

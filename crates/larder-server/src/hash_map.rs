@@ -1,8 +1,10 @@
 //! Small hashes: fields and their values in one run of bytes.
 #![forbid(unsafe_code)]
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use ahash::RandomState;
 use thiserror::Error;
 
 /// The most bytes that a small hash may take.
@@ -108,6 +110,53 @@ impl SmallHash {
         Ok(false)
     }
 
+    /// Sets fields, of which a later one counts if one appears twice, and returns how many are new. O(size of
+    /// the hash and of all fields).
+    ///
+    /// # Errors
+    /// The hash would become too large. It is as before then.
+    pub fn set_all<'p>(
+        &mut self,
+        pairs: impl IntoIterator<Item = (&'p [u8], &'p [u8])>,
+    ) -> Result<usize, HashTooLarge> {
+        let mut order: Vec<&[u8]> = Vec::new();
+        let mut new: HashMap<&[u8], &[u8], RandomState> = HashMap::default();
+        for (field, value) in pairs {
+            if new.insert(field, value).is_none() {
+                order.push(field);
+            }
+        }
+        let replaced = |(field, value)| (field, new.get(field).copied().unwrap_or(value));
+        let bytes = |pairs: &mut dyn Iterator<Item = (&[u8], &[u8])>| {
+            pairs.map(|(field, value)| HEADER + field.len() + value.len()).sum::<usize>()
+        };
+        let known: HashSet<&[u8], RandomState> = self.iter().map(|(field, _)| field).collect();
+        order.retain(|field| !known.contains(field));
+        let added = || order.iter().map(|field| (*field, new[field]));
+        let needed = bytes(&mut self.iter().map(replaced)) + bytes(&mut added());
+        if needed > MAX_HASH_BYTES {
+            return Err(HashTooLarge);
+        }
+        let mut changed = Self { encoded: Vec::with_capacity(needed), fields: 0 };
+        for (field, value) in self.iter().map(replaced).chain(added()) {
+            changed.push(field, value);
+        }
+        *self = changed;
+        Ok(order.len())
+    }
+
+    /// Removes fields, and returns how many of them were there. O(size of the hash and of all fields).
+    pub fn remove_all<'p>(&mut self, fields: impl IntoIterator<Item = &'p [u8]>) -> usize {
+        let removed: HashSet<&[u8], RandomState> = fields.into_iter().collect();
+        let mut rest = Self { encoded: Vec::with_capacity(self.encoded.len()), fields: 0 };
+        for (field, value) in self.iter().filter(|(field, _)| !removed.contains(field)) {
+            rest.push(field, value);
+        }
+        let count = self.fields - rest.fields;
+        *self = rest;
+        count
+    }
+
     /// Removes a field, and says whether it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
         let Some(at) = self.position(field) else { return false };
@@ -180,6 +229,33 @@ mod tests {
         assert_eq!(hash.set(b"b", &vec![0; MAX_HASH_BYTES]), Err(HashTooLarge));
         assert_eq!(hash.set(b"a", &vec![0; MAX_HASH_BYTES]), Err(HashTooLarge));
         assert_eq!(hash.iter().collect::<Vec<_>>(), [(b"a".as_slice(), b"1".as_slice())]);
+    }
+
+    #[test]
+    fn many_fields_at_once_are_as_one_by_one() {
+        let mut seed = 1_u32;
+        let mut random = |below: u32| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 16) % below
+        };
+        let (mut single, mut bulk) = (SmallHash::new(), SmallHash::new());
+        for _ in 0..500 {
+            let names: Vec<_> = (0..random(6)).map(|_| random(20).to_string()).collect();
+            let value = "v".repeat(random(5) as usize);
+            if random(3) == 0 {
+                let removed = names.iter().filter(|name| single.remove(name.as_bytes())).count();
+                assert_eq!(bulk.remove_all(names.iter().map(String::as_bytes)), removed);
+            } else {
+                let set = |name: &String| single.set(name.as_bytes(), value.as_bytes()).unwrap();
+                let added = names.iter().map(set).filter(|is_new| *is_new).count();
+                let pairs = names.iter().map(|name| (name.as_bytes(), value.as_bytes()));
+                assert_eq!(bulk.set_all(pairs), Ok(added));
+            }
+            assert_eq!(bulk, single);
+        }
+        let large = vec![0; MAX_HASH_BYTES];
+        assert_eq!(bulk.set_all([(b"x".as_slice(), large.as_slice())]), Err(HashTooLarge));
+        assert_eq!(bulk, single);
     }
 
     #[test]

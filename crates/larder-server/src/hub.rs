@@ -1,25 +1,37 @@
-//! Who is to hear of a change.
+//! The place where changes meet those who are to hear of them.
+//!
+//! Commands pass each change on after it has taken effect ([`Hub::note`]). The listener of the cache reports
+//! evictions, expirations, and changes by the program that shares the cache ([`Hub::note_removal`]).
+//! It also reports what commands have replaced and removed. Those removals are known by marks on the values
+//! and left out (`Value::written_by_command`), since the commands pass them on themselves.
+//!
+//! # The word of interests
+//! As long as nobody tracks keys, watches one or wants keyspace events, a change costs one load of a word.
+//! A client sets its bit with no other command under way ([`Store::exclusive`](crate::store::Store::exclusive)),
+//! so no command can change a key, miss the bit and hide the change from a read that comes after it; the module
+//! of tracking has the whole argument.
+//!
+//! # What is not told
+//! The listener hears nothing of a key that the program inserts and that had no value before. A client that has
+//! read the key as missing is told only if the program calls [`Hub::notify_changed`].
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 
-use larder::{Listener, Removal, RemovalCause, TimeHistogram};
+use larder::{Listener, Removal, RemovalCause};
 
 use crate::bytes::Bytes;
-use crate::client::{ClientId, Clients};
+use crate::client::{Client, ClientId, Clients};
+use crate::events::{EventClass, EventMask};
+use crate::eviction_ages::EvictionAges;
+use crate::pubsub::PubSub;
+use crate::settings::Settings;
+use crate::stored_key;
+use crate::tracking::{Tracking, TrackingOptions};
 use crate::value::Value;
-
-/// The bounds of the ages at which entries are evicted: each twice the one before, from a millisecond to a year.
-static AGE_BOUNDS: [Duration; 35] = {
-    let mut bounds = [Duration::ZERO; 35];
-    let mut index = 0;
-    while index < bounds.len() {
-        bounds[index] = Duration::from_millis(1 << index);
-        index += 1;
-    }
-    bounds
-};
+use crate::watch::{WatchMark, Watchers};
 
 /// What a change was, by the name that keyspace events have for it, and by the class under which clients ask
 /// for such events.
@@ -34,6 +46,9 @@ impl ChangeKind {
     pub(crate) const DEL: Self = Self::generic("del");
     pub(crate) const EXPIRE: Self = Self::generic("expire");
     pub(crate) const PERSIST: Self = Self::generic("persist");
+    const EXPIRED: Self = Self { name: "expired", class: EventClass::Expired };
+    const EVICTED: Self = Self { name: "evicted", class: EventClass::Evicted };
+    const NEW: Self = Self { name: "new", class: EventClass::New };
 
     /// A change of a string.
     pub(crate) const fn string(name: &'static str) -> Self {
@@ -51,29 +66,14 @@ impl ChangeKind {
     }
 }
 
-/// The classes of keyspace events, by the letters of `notify-keyspace-events`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EventClass {
-    /// `g`
-    Generic,
-    /// `$`
-    String,
-    /// `h`
-    Hash,
-    /// `x`
-    Expired,
-    /// `e`
-    Evicted,
-    /// `n`
-    New,
-}
-
 /// A change of one key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Change<'c> {
     pub(crate) database: u16,
     pub(crate) key: &'c [u8],
     pub(crate) kind: ChangeKind,
+    /// Whether the key had no value before.
+    pub(crate) is_new: bool,
     /// The client that made it, if it was one.
     pub(crate) by: Option<ClientId>,
 }
@@ -96,21 +96,42 @@ pub(crate) struct Change<'c> {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Hub {
-    shared: Arc<Shared>,
+    state: Arc<HubState>,
 }
 
-#[derive(Debug)]
-struct Shared {
+#[derive(Debug, Default)]
+struct HubState {
+    /// Who is interested in changes at all: the mask of events that are published, and the bits below.
+    interests: AtomicU32,
     clients: Clients,
-    /// How long after they were written entries were evicted.
-    eviction_ages: TimeHistogram,
+    pubsub: PubSub,
+    tracking: Tracking,
+    watchers: Watchers,
+    eviction_ages: EvictionAges,
+    /// The namespace of each database.
+    namespaces: OnceLock<Arc<[AtomicU8]>>,
+    settings: Settings,
 }
 
-impl Default for Shared {
-    fn default() -> Self {
-        Self { clients: Clients::default(), eviction_ages: TimeHistogram::new(&AGE_BOUNDS) }
-    }
+/// A client tracks the keys that it reads.
+const TRACKING: u32 = 1 << 24;
+/// A client tracks prefixes.
+const BROADCAST: u32 = 1 << 25;
+/// A client watches a key.
+const WATCH: u32 = 1 << 26;
+const _: () = assert!(EventMask::BITS < TRACKING);
+
+/// After so many changes, those of a batch are told before its end.
+const MAX_PENDING: usize = 1024;
+
+thread_local! {
+    /// The changes of the batch that this thread executes, which are told at its end in one message to each
+    /// client in broadcasting mode; `None` outside a batch.
+    static PENDING: RefCell<Option<Pending>> = const { RefCell::new(None) };
 }
+
+/// Keys that were changed, each with the client that did it.
+type Pending = Vec<(Bytes, Option<ClientId>)>;
 
 impl Hub {
     /// A hub of which nobody hears yet.
@@ -122,33 +143,257 @@ impl Hub {
     /// The listener with which to build the cache. It is quick, and drops no notification.
     pub fn listener(&self) -> Listener<Bytes, Value> {
         let hub = self.clone();
+        // A value says itself when it was written.
         Listener::new(move |removal: &Removal<'_, Bytes, Value>| hub.note_removal(removal))
+            .without_ages()
+    }
+
+    /// Tells clients that the program has changed a key.
+    ///
+    /// This is needed only after the program has inserted a key that had no value, for clients that know it
+    /// as missing: the cache reports all other changes to the [`listener`](Self::listener).
+    pub fn notify_changed(&self, key: &Bytes) {
+        self.note_change_by_program(key, ChangeKind::SET);
     }
 
     pub(crate) fn clients(&self) -> &Clients {
-        &self.shared.clients
+        &self.state.clients
     }
 
     /// How long after they were written entries were evicted.
-    pub(crate) fn eviction_ages(&self) -> &TimeHistogram {
-        &self.shared.eviction_ages
+    pub(crate) fn eviction_ages(&self) -> &EvictionAges {
+        &self.state.eviction_ages
     }
 
-    /// Passes a change on that a client has made. It has taken effect.
+    pub(crate) fn pubsub(&self) -> &PubSub {
+        &self.state.pubsub
+    }
+
+    pub(crate) fn tracking(&self) -> &Tracking {
+        &self.state.tracking
+    }
+
+    pub(crate) fn watchers(&self) -> &Watchers {
+        &self.state.watchers
+    }
+
+    /// Says which namespace each database has. The first store of a hub says it.
+    pub(crate) fn set_namespaces(&self, namespaces: &Arc<[AtomicU8]>) {
+        let _ = self.state.namespaces.set(Arc::clone(namespaces));
+    }
+
+    /// Sets which keyspace events are published, from the next change on.
+    pub(crate) fn set_events(&self, events: EventMask) {
+        self.settings().set_events(events);
+        let published = if events.publishes() { events.bits() } else { 0 };
+        // Relaxed: whoever hears of the reply to the command that sets it comes later.
+        let set = |interests: u32| Some(interests & !EventMask::BITS | published);
+        let _ = self.state.interests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, set);
+    }
+
+    /// Sets a bit of the interests. The caller holds the lock of what it stands for, and no command is under way.
+    fn join(&self, interest: u32) {
+        // Relaxed: commands that begin later see it by way of `Store::exclusive`.
+        self.state.interests.fetch_or(interest, Ordering::Relaxed);
+        // SeqCst: with the fence in `note_removal`, see the module of tracking.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Clears a bit of the interests. The caller holds the lock of what it stands for.
+    fn leave(&self, interest: u32) {
+        // Relaxed: who still sees the bit finds nobody.
+        self.state.interests.fetch_and(!interest, Ordering::Relaxed);
+    }
+
+    /// What can be changed while the server runs.
     #[inline]
-    pub(crate) fn note(&self, _change: &Change<'_>) {}
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.state.settings
+    }
+
+    /// Whether anyone may want to hear of changes.
+    #[inline]
+    pub(crate) fn has_interests(&self) -> bool {
+        // Relaxed: as in `note`.
+        self.state.interests.load(Ordering::Relaxed) != 0
+    }
+
+    /// Has a mark touched when the key changes. The caller holds `Store::exclusive`.
+    pub(crate) fn watch(&self, database: u16, key: &[u8], mark: &Arc<WatchMark>) {
+        self.watchers().add(database, key, mark, || self.join(WATCH));
+    }
+
+    pub(crate) fn unwatch(&self, database: u16, key: &[u8], mark: &Arc<WatchMark>) {
+        self.watchers().remove(database, key, mark, || self.leave(WATCH));
+    }
+
+    /// Has a client told of changes. The caller holds `Store::exclusive`.
+    pub(crate) fn start_tracking<'p>(
+        &self,
+        client: &Arc<Client>,
+        options: TrackingOptions,
+        prefixes: impl Iterator<Item = &'p [u8]>,
+    ) {
+        let interest = if options.is_broadcast { BROADCAST } else { TRACKING };
+        self.tracking().start(client, options, prefixes, || self.join(interest));
+    }
+
+    pub(crate) fn stop_tracking<'p>(
+        &self,
+        client: ClientId,
+        prefixes: impl Iterator<Item = &'p [u8]>,
+    ) {
+        self.tracking().stop(client, prefixes, |has_default, has_broadcast| {
+            let bits = [(TRACKING, has_default), (BROADCAST, has_broadcast)];
+            for (interest, _) in bits.into_iter().filter(|(_, is_there)| !is_there) {
+                self.leave(interest);
+            }
+        });
+    }
+
+    /// Passes a change on that a command has made. It has taken effect.
+    #[inline]
+    pub(crate) fn note(&self, change: &Change<'_>) {
+        // Relaxed: a bit is set with no command under way, and the lock for that orders it with this load.
+        let interests = self.state.interests.load(Ordering::Relaxed);
+        if interests != 0 {
+            self.note_to(interests, change);
+        }
+    }
+
+    #[cold]
+    fn note_to(&self, interests: u32, change: &Change<'_>) {
+        if interests & TRACKING != 0 {
+            self.tracking().invalidate(self.clients(), change.key, change.by);
+        }
+        if interests & BROADCAST != 0 {
+            self.note_broadcast(change.key, change.by);
+        }
+        if interests & WATCH != 0 {
+            self.watchers().touch(change.database, change.key);
+        }
+        if interests & EventMask::BITS != 0 {
+            let mask = EventMask::from_bits(interests);
+            if change.is_new {
+                self.publish_event(mask, change.database, change.key, ChangeKind::NEW);
+            }
+            self.publish_event(mask, change.database, change.key, change.kind);
+        }
+    }
+
+    /// Keeps a change for the end of the batch, or tells it at once outside one.
+    fn note_broadcast(&self, key: &[u8], by: Option<ClientId>) {
+        let keep = |pending: &RefCell<Option<Pending>>| match &mut *pending.borrow_mut() {
+            None => Some(vec![(Bytes::from(key), by)]),
+            Some(pending) => {
+                match pending.iter_mut().rev().take(16).find(|(of, _)| **of == *key) {
+                    // No client may take the change for its own alone.
+                    Some(known) if known.1 != by => known.1 = None,
+                    Some(_) => {}
+                    None => pending.push((Bytes::from(key), by)),
+                }
+                (pending.len() >= MAX_PENDING).then(|| std::mem::take(pending))
+            }
+        };
+        // A thread that is ending may have no such variable any more.
+        let at_once = PENDING.try_with(keep).unwrap_or_else(|_| Some(vec![(Bytes::from(key), by)]));
+        if let Some(changes) = at_once {
+            self.tracking().broadcast(self.clients(), &changes);
+        }
+    }
+
+    /// Begins a batch of commands on this thread, if its changes are to be told together. Whoever is answered
+    /// true calls [`end_batch`](Self::end_batch).
+    #[inline]
+    pub(crate) fn begin_batch(&self) -> bool {
+        // Relaxed: without the bit, changes are told one by one.
+        let is_wanted = self.state.interests.load(Ordering::Relaxed) & BROADCAST != 0;
+        if is_wanted {
+            PENDING.set(Some(Vec::new()));
+        }
+        is_wanted
+    }
+
+    /// Ends the batch of this thread, and tells its changes.
+    pub(crate) fn end_batch(&self) {
+        let changes = PENDING.take().unwrap_or_default();
+        if !changes.is_empty() {
+            self.tracking().broadcast(self.clients(), &changes);
+        }
+    }
+
+    fn publish_event(&self, mask: EventMask, database: u16, key: &[u8], kind: ChangeKind) {
+        if !mask.has(kind.class.mask()) || self.pubsub().is_empty() {
+            return;
+        }
+        let channel = |space: &str, rest: &[u8]| {
+            let mut channel = format!("__{space}@{database}__:").into_bytes();
+            channel.extend_from_slice(rest);
+            channel
+        };
+        if mask.has(EventMask::KEYSPACE) {
+            self.pubsub().publish(&channel("keyspace", key), kind.name.as_bytes());
+        }
+        if mask.has(EventMask::KEYEVENT) {
+            self.pubsub().publish(&channel("keyevent", kind.name.as_bytes()), key);
+        }
+    }
 
     /// Passes on that all keys of a database are gone, or of all databases.
-    pub(crate) fn note_flush(&self, _database: Option<u16>) {}
+    pub(crate) fn note_flush(&self, _database: Option<u16>) {
+        // Relaxed: as in `note`.
+        if self.state.interests.load(Ordering::Relaxed) & (TRACKING | BROADCAST) != 0 {
+            self.tracking().flush(self.clients());
+        }
+    }
 
-    /// Passes on what left the cache by itself, and what users within the process removed.
+    /// Passes on what left the cache by itself, and what the program removed.
     fn note_removal(&self, removal: &Removal<'_, Bytes, Value>) {
-        if removal.cause == RemovalCause::Evicted {
-            self.shared.eviction_ages.record(removal.value.version().age());
+        let kind = match removal.cause {
+            RemovalCause::Evicted => {
+                self.eviction_ages().record(removal.value.version().age());
+                ChangeKind::EVICTED
+            }
+            RemovalCause::Expired => ChangeKind::EXPIRED,
+            RemovalCause::Replaced => {
+                if removal.new_value.is_some_and(Value::is_written_by_command) {
+                    return;
+                }
+                ChangeKind::SET
+            }
+            _ if removal.value.is_removed_by_command() => return,
+            _ => ChangeKind::DEL,
+        };
+        self.note_change_by_program(removal.key, kind);
+    }
+
+    /// Passes on a change that was not made by a command. Watched keys are left out: `EXEC` compares versions.
+    fn note_change_by_program(&self, stored: &Bytes, kind: ChangeKind) {
+        // SeqCst: with the fence in `join`, see the module of tracking.
+        fence(Ordering::SeqCst);
+        // Relaxed: the fence orders it.
+        let interests = self.state.interests.load(Ordering::Relaxed);
+        if interests == 0 {
+            return;
         }
-        match removal.cause {
-            RemovalCause::Evicted | RemovalCause::Expired | RemovalCause::Invalidated => {}
-            _ => {}
+        let (namespace, key) = stored_key::split(stored);
+        if interests & TRACKING != 0 {
+            self.tracking().invalidate(self.clients(), key, None);
         }
+        if interests & BROADCAST != 0 {
+            self.note_broadcast(key, None);
+        }
+        if interests & EventMask::BITS != 0 {
+            let database = self.database_of(namespace);
+            self.publish_event(EventMask::from_bits(interests), database, key, kind);
+        }
+    }
+
+    /// The database that has this namespace now.
+    fn database_of(&self, namespace: u8) -> u16 {
+        let namespaces = self.state.namespaces.get().map_or(&[][..], |namespaces| &**namespaces);
+        // Relaxed: of two databases that are being swapped, either may be named.
+        let found = namespaces.iter().position(|of| of.load(Ordering::Relaxed) == namespace);
+        found.and_then(|number| u16::try_from(number).ok()).unwrap_or_default()
     }
 }

@@ -8,12 +8,19 @@ use crossbeam_utils::sync::{ShardedLockReadGuard, ShardedLockWriteGuard};
 use smallvec::SmallVec;
 
 use crate::client::Client;
-use crate::command::{self, Args, Flags};
+use crate::command::{self, Args, Command, Flags};
 use crate::error::CommandError;
+use crate::net::connection::{BatchEnd, Conversation};
 use crate::resp::{Protocol, Reply, RequestLimits, RequestParser};
 use crate::server::Shared;
 use crate::stats::ThreadStats;
 use crate::store::{Db, Store};
+
+mod subscriptions;
+mod transaction;
+
+pub(crate) use subscriptions::Subscriptions;
+pub(crate) use transaction::{Transaction, WatchedKeys};
 
 /// After so many commands or bytes of replies, a client's batch ends, so that others get their turn.
 const BATCH_COMMANDS: usize = 256;
@@ -30,18 +37,82 @@ pub(crate) struct Session {
     pub(crate) is_authenticated: bool,
     /// The connection is closed after the replies so far.
     pub(crate) closes: bool,
+    /// What makes it other than an ordinary client, whose commands are executed without further questions.
+    pub(crate) modes: Modes,
+    pub(crate) transaction: Option<Transaction>,
+    pub(crate) watched: WatchedKeys,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) tracking: Option<SessionTracking>,
+    pub(crate) replies: ReplyMode,
+    /// The last command, by its name.
+    last_command: Option<&'static str>,
+    /// What is left to do of the last command.
+    deferred: Option<Box<dyn FnOnce() -> Vec<u8> + Send>>,
     parser: RequestParser,
 }
 
-/// How a batch ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BatchEnd {
-    /// All requests that have arrived were executed.
-    NeedsInput,
-    /// There may be more.
-    HasMore,
-    /// The connection is to be closed after the replies.
-    Close,
+/// What makes a client other than an ordinary one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Modes(u8);
+
+impl Modes {
+    /// It is within `MULTI`.
+    pub(crate) const QUEUEING: Self = Self(1);
+    /// `EXEC` executes its commands.
+    pub(crate) const EXECUTING: Self = Self(2);
+    /// It has subscribed to something.
+    pub(crate) const SUBSCRIBED: Self = Self(4);
+    /// It tracks the keys that it reads.
+    pub(crate) const TRACKING: Self = Self(8);
+    /// It wants no replies, or not the next one.
+    pub(crate) const QUIET: Self = Self(16);
+
+    pub(crate) fn set(&mut self, mode: Self, is_on: bool) {
+        self.0 = if is_on { self.0 | mode.0 } else { self.0 & !mode.0 };
+    }
+
+    pub(crate) fn has(self, mode: Self) -> bool {
+        self.0 & mode.0 != 0
+    }
+
+    fn is_ordinary(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// What a client that tracks keys has asked for, as far as the others need not know it.
+#[derive(Debug, Default)]
+pub(crate) struct SessionTracking {
+    pub(crate) is_broadcast: bool,
+    /// Keys are tracked only after `CLIENT CACHING YES`.
+    pub(crate) is_opt_in: bool,
+    /// Keys are not tracked after `CLIENT CACHING NO`.
+    pub(crate) is_opt_out: bool,
+    /// The client has called `CLIENT CACHING` for its next command.
+    pub(crate) is_caching_given: bool,
+    pub(crate) prefixes: Vec<Box<[u8]>>,
+}
+
+impl SessionTracking {
+    /// Whether the keys of the next command that reads are tracked.
+    fn registers(&self) -> bool {
+        !self.is_broadcast
+            && match self.is_caching_given {
+                true => !self.is_opt_out,
+                false => !self.is_opt_in,
+            }
+    }
+}
+
+/// Which replies a client wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// None to the command that says so, nor to the next one.
+    SkipNext,
+    Skip,
 }
 
 /// Which other commands may run meanwhile.
@@ -52,7 +123,7 @@ enum Exclusion<'s> {
 
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, client: Arc<Client>, thread: usize) -> Self {
-        let is_authenticated = shared.config.password.is_none();
+        let is_authenticated = shared.settings().password().is_none();
         Self {
             shared,
             client,
@@ -61,6 +132,14 @@ impl Session {
             database: 0,
             is_authenticated,
             closes: false,
+            deferred: None,
+            modes: Modes::default(),
+            transaction: None,
+            watched: WatchedKeys::default(),
+            subscriptions: Subscriptions::default(),
+            tracking: None,
+            replies: ReplyMode::default(),
+            last_command: None,
             parser: RequestParser::default(),
         }
     }
@@ -75,10 +154,6 @@ impl Session {
         self.shared.store.db(self.database, Some(self.client.id))
     }
 
-    pub(crate) fn stats(&self) -> &ThreadStats {
-        self.shared.stats.thread(self.thread)
-    }
-
     /// Counts a lookup of a key.
     #[inline]
     pub(crate) fn count_lookup(&self, is_hit: bool) {
@@ -88,25 +163,258 @@ impl Session {
 
     /// Whether the client is subscribed to any channel.
     pub(crate) fn is_subscribed(&self) -> bool {
-        false
+        self.modes.has(Modes::SUBSCRIBED)
     }
 
-    /// Executes the requests at the beginning of `input` and writes the replies to `output`. Returns how many
-    /// bytes of the input are done with, and how the batch ended.
-    pub(crate) fn run_batch(&mut self, input: &[u8], output: &mut Vec<u8>) -> (usize, BatchEnd) {
+    /// Chooses the version of the protocol.
+    pub(crate) fn set_protocol(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+        self.client.set_protocol(protocol);
+    }
+
+    /// Ends what the client has others do for it. To be called when it has gone.
+    pub(crate) fn end(&mut self) {
+        self.stop_tracking();
+        self.end_transaction();
+        self.subscriptions.clear(self.shared.hub(), &self.client);
+    }
+
+    /// Makes the client one that has just connected, but for its mailbox.
+    pub(crate) fn reset(&mut self) {
+        self.end();
+        self.modes = Modes::default();
+        self.client.set_subscriber(false);
+        self.replies = ReplyMode::On;
+        self.database = 0;
+        self.set_protocol(Protocol::Resp2);
+        self.is_authenticated = self.shared.settings().password().is_none();
+        self.client.description().name.clear();
+    }
+
+    /// Leaves `MULTI`, and watches no key any more.
+    pub(crate) fn end_transaction(&mut self) {
+        self.transaction = None;
+        self.modes.set(Modes::QUEUEING, false);
+        self.watched.clear(self.shared.hub());
+    }
+
+    /// Does not track keys any more.
+    pub(crate) fn stop_tracking(&mut self) {
+        if let Some(tracking) = self.tracking.take() {
+            let prefixes = tracking.prefixes.iter().map(|prefix| &**prefix);
+            self.shared.hub().stop_tracking(self.client.id, prefixes);
+        }
+        self.modes.set(Modes::TRACKING, false);
+    }
+
+    /// Brings what others see of the client up to date.
+    pub(crate) fn describe(&self, last_command: Option<&'static str>) {
+        use crate::pubsub::Topic;
+        let mut description = self.client.description();
+        description.database = self.database;
+        description.last_command = last_command;
+        description.last_active = Some(Instant::now());
+        description.queued_commands = self.transaction.as_ref().map(Transaction::len);
+        description.watched_keys = self.watched.len();
+        description.channels = self.subscriptions.count_of(Topic::Channel);
+        description.patterns = self.subscriptions.count_of(Topic::Pattern);
+        description.shard_channels = self.subscriptions.count_of(Topic::ShardChannel);
+    }
+
+    /// Has the rest of the batch wait until `job` has run on a thread of its own, whose result is the reply of
+    /// this command.
+    pub(crate) fn defer(&mut self, job: impl FnOnce() -> Vec<u8> + Send + 'static) {
+        self.deferred = Some(Box::new(job));
+    }
+
+    #[inline]
+    fn execute<'s>(
+        &mut self,
+        args: &Args<'_>,
+        output: &mut Vec<u8>,
+        store: &'s Store,
+        exclusion: &mut Option<Exclusion<'s>>,
+    ) {
+        let start = output.len();
+        let Some((index, command)) = command::find(args[0]) else {
+            self.reject(None, unknown_command(args), &mut Reply::new(output, self.protocol));
+            self.settle_replies(output, start);
+            return;
+        };
+        let needs_exclusion = command.flags.has(Flags::EXCLUSIVE)
+            || command.flags.has(Flags::ADMITS_TRACKERS)
+                && args.get(1).is_some_and(|name| name.eq_ignore_ascii_case(b"tracking"));
+        match exclusion {
+            Some(Exclusion::Exclusive(_)) if needs_exclusion => {}
+            Some(Exclusion::Shared(_)) if !needs_exclusion => {}
+            _ => {
+                *exclusion = None;
+                *exclusion = Some(match needs_exclusion {
+                    true => Exclusion::Exclusive(store.exclusive()),
+                    false => Exclusion::Shared(store.shared()),
+                });
+            }
+        }
+        self.last_command = Some(command.name);
+        let mut reply = Reply::new(output, self.protocol);
+        if let Err(error) = self.check(command, args) {
+            ThreadStats::add(&self.stats().calls[index], 1);
+            ThreadStats::add(&self.stats().failed_calls[index], 1);
+            self.reject(Some(command), error, &mut reply);
+        } else if self.modes.is_ordinary() {
+            self.call(index, command, args, &mut reply);
+        } else if self.modes.has(Modes::QUEUEING) && !command.flags.has(Flags::UNQUEUED) {
+            self.queue(index, command, args, &mut reply);
+        } else {
+            self.call(index, command, args, &mut reply);
+            self.forget_caching(command);
+        }
+        if self.modes.has(Modes::QUIET) {
+            self.settle_replies(output, start);
+        }
+    }
+
+    /// Whether a command may be executed now, or queued.
+    #[inline]
+    fn check(&self, command: &Command, args: &Args<'_>) -> Result<(), CommandError> {
+        if !command.accepts(args.len()) {
+            return Err(CommandError::WrongArity { name: command.name.to_owned() });
+        }
+        if !self.is_authenticated && !command.flags.has(Flags::NO_AUTH) {
+            return Err(CommandError::AuthenticationRequired);
+        }
+        if self.modes.is_ordinary() {
+            return Ok(());
+        }
+        if self.modes.has(Modes::QUEUEING) && command.flags.has(Flags::NO_MULTI) {
+            return Err(CommandError::NotInTransaction);
+        }
+        if self.is_subscribed()
+            && self.protocol == Protocol::Resp2
+            && !command.flags.has(Flags::SUBSCRIBED)
+        {
+            return Err(CommandError::NotForSubscriber { name: command.name });
+        }
+        Ok(())
+    }
+
+    /// Replies that a command is not executed, because of which a transaction fails later.
+    #[cold]
+    fn reject(&mut self, command: Option<&Command>, error: CommandError, reply: &mut Reply<'_>) {
+        let Some(transaction) = &mut self.transaction else { return self.refuse(&error, reply) };
+        if command.is_some_and(|command| command.name == "exec") {
+            self.end_transaction();
+            let error = error.to_string();
+            let because = error.strip_prefix("ERR ").unwrap_or(&error);
+            let text = format!("EXECABORT Transaction discarded because of: {because}");
+            return self.refuse(&CommandError::Other(text), reply);
+        }
+        transaction.is_aborted = true;
+        self.refuse(&error, reply);
+    }
+
+    fn queue(
+        &mut self,
+        index: usize,
+        command: &'static Command,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) {
+        let max_bytes = self.shared.settings().max_request_bytes.as_usize();
+        let Some(transaction) = &mut self.transaction else { return };
+        if transaction.is_aborted || transaction.push(index, command, args, max_bytes) {
+            reply.simple("QUEUED");
+        } else {
+            self.refuse(&CommandError::TransactionTooLarge, reply);
+        }
+    }
+
+    /// Executes a command that has passed all checks, and writes its reply.
+    #[inline]
+    pub(crate) fn call(
+        &mut self,
+        index: usize,
+        command: &Command,
+        args: &Args<'_>,
+        reply: &mut Reply<'_>,
+    ) {
+        ThreadStats::add(&self.stats().calls[index], 1);
+        if self.modes.has(Modes::TRACKING) {
+            self.register_keys(command, args);
+        }
+        let start = reply.len();
+        if let Err(error) = (command.handler)(self, args, reply) {
+            ThreadStats::add(&self.stats().failed_calls[index], 1);
+            reply.truncate(start);
+            self.refuse(&error, reply);
+        }
+    }
+
+    /// Has the client told of changes of the keys that a command is about to read.
+    #[cold]
+    fn register_keys(&self, command: &Command, args: &Args<'_>) {
+        let Some(tracking) = &self.tracking else { return };
+        if !tracking.registers()
+            || !command.flags.has(Flags::READ)
+            || command.flags.has(Flags::WRITE)
+        {
+            return;
+        }
+        let hub = self.shared.hub();
+        for key in command.keys.of(args) {
+            hub.tracking().register(hub.clients(), self.client.id, key);
+        }
+    }
+
+    /// `CLIENT CACHING` counts for the next command only, or for the whole of a transaction.
+    fn forget_caching(&mut self, command: &Command) {
+        if let Some(tracking) = &mut self.tracking
+            && !self.modes.has(Modes::QUEUEING)
+            && command.name != "client"
+        {
+            tracking.is_caching_given = false;
+        }
+    }
+
+    /// Takes back what the client does not want to read.
+    fn settle_replies(&mut self, output: &mut Vec<u8>, start: usize) {
+        match self.replies {
+            ReplyMode::On => {}
+            ReplyMode::Off => output.truncate(start),
+            ReplyMode::SkipNext => {
+                output.truncate(start);
+                self.replies = ReplyMode::Skip;
+            }
+            ReplyMode::Skip => {
+                output.truncate(start);
+                self.replies = ReplyMode::On;
+                self.modes.set(Modes::QUIET, false);
+            }
+        }
+    }
+
+    /// Replies with an error.
+    #[cold]
+    fn refuse(&self, error: &CommandError, reply: &mut Reply<'_>) {
+        let text = error.to_string();
+        self.shared.stats.record_error(&text);
+        reply.error(text);
+    }
+}
+
+impl Conversation for Session {
+    fn run_batch(&mut self, input: &[u8], output: &mut Vec<u8>) -> (usize, BatchEnd) {
         let shared = Arc::clone(&self.shared);
         let begun = Instant::now();
         let mut exclusion = None;
+        let is_collecting = shared.hub().begin_batch();
         let (mut consumed, start) = (0, output.len());
         let mut end = BatchEnd::HasMore;
+        let authenticated = shared.settings().request_limits();
+        let unauthenticated = RequestLimits::UNAUTHENTICATED;
         for _ in 0..BATCH_COMMANDS {
             let rest = &input[consumed..];
-            let unauthenticated = RequestLimits::UNAUTHENTICATED;
-            let limits = if self.is_authenticated {
-                &shared.config.request_limits
-            } else {
-                &unauthenticated
-            };
+            let limits = if self.is_authenticated { &authenticated } else { &unauthenticated };
             // Taken out, because the arguments may lie in it while the session executes them.
             let mut parser = std::mem::take(&mut self.parser);
             match parser.parse(rest, limits) {
@@ -134,56 +442,44 @@ impl Session {
                 end = BatchEnd::Close;
                 break;
             }
+            if let Some(job) = self.deferred.take() {
+                end = BatchEnd::Deferred(job);
+                break;
+            }
             if output.len() - start > BATCH_REPLY_BYTES {
                 break;
             }
         }
         drop(exclusion);
+        if is_collecting {
+            // Before the replies are sent: whoever hears of a change has been told of it.
+            shared.hub().end_batch();
+        }
         if consumed > 0 {
+            self.describe(self.last_command);
             self.stats().record_batch(begun.elapsed());
         }
         (consumed, end)
     }
 
-    #[inline]
-    fn execute<'s>(
-        &mut self,
-        args: &Args<'_>,
-        output: &mut Vec<u8>,
-        store: &'s Store,
-        exclusion: &mut Option<Exclusion<'s>>,
-    ) {
-        let start = output.len();
-        let Some((index, command)) = command::find(args[0]) else {
-            Reply::new(output, self.protocol).error(unknown_command(args));
-            return;
-        };
-        let needs_exclusion = command.flags.has(Flags::EXCLUSIVE);
-        match exclusion {
-            Some(Exclusion::Exclusive(_)) if needs_exclusion => {}
-            Some(Exclusion::Shared(_)) if !needs_exclusion => {}
-            _ => {
-                *exclusion = None;
-                *exclusion = Some(match needs_exclusion {
-                    true => Exclusion::Exclusive(store.exclusive()),
-                    false => Exclusion::Shared(store.shared()),
-                });
-            }
-        }
-        ThreadStats::add(&self.stats().calls[index], 1);
-        let mut reply = Reply::new(output, self.protocol);
-        let done = if !command.accepts(args.len()) {
-            Err(CommandError::WrongArity { name: command.name.to_owned() })
-        } else if !self.is_authenticated && !command.flags.has(Flags::NO_AUTH) {
-            Err(CommandError::AuthenticationRequired)
-        } else {
-            (command.handler)(self, args, &mut reply)
-        };
-        if let Err(error) = done {
-            ThreadStats::add(&self.stats().failed_calls[index], 1);
-            output.truncate(start);
-            Reply::new(output, self.protocol).error(error);
-        }
+    fn missing_bytes(&self, input: &[u8]) -> usize {
+        self.parser.missing_bytes(input)
+    }
+
+    fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    fn stats(&self) -> &ThreadStats {
+        self.shared.stats.thread(self.thread)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // First, so that nobody redirects anything to it any more.
+        self.shared.hub().clients().remove(self.client.id);
+        self.end();
     }
 }
 

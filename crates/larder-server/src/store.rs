@@ -12,24 +12,27 @@
 #![forbid(unsafe_code)]
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 use larder::Cache;
 
 use crate::bytes::Bytes;
 use crate::hub::Hub;
+use crate::stored_key::{self, ESCAPE};
 use crate::value::Value;
 
 pub(crate) mod db;
 mod hot_keys;
+mod keys;
+mod sample;
+mod tags;
 
 pub(crate) use db::{Db, Decision, Lifetime, SetCondition, TimeToLive};
+pub(crate) use keys::ExpireTime;
+pub(crate) use sample::{ENTRY_BYTES, KeyspaceSample};
 
 use self::hot_keys::HotKeys;
-
-/// The first byte of keys that are stored with their namespace.
-const ESCAPE: u8 = 0xff;
 
 /// The most databases.
 pub(crate) const MAX_DATABASES: u16 = 256;
@@ -42,7 +45,7 @@ pub(crate) struct Store {
     cache: Cache<Bytes, Value>,
     hub: Hub,
     /// The namespace of each database.
-    namespaces: Box<[AtomicU8]>,
+    namespaces: Arc<[AtomicU8]>,
     /// Whether a namespace but the first was ever written to.
     uses_namespaces: AtomicBool,
     /// Counts reads, if somebody wants to know.
@@ -55,10 +58,12 @@ impl Store {
     pub(crate) fn new(cache: Cache<Bytes, Value>, hub: Hub, databases: u16) -> Self {
         let databases = databases.clamp(1, MAX_DATABASES);
         let namespace = |number| AtomicU8::new(u8::try_from(number).unwrap_or_default());
+        let namespaces = (0..databases).map(namespace).collect();
+        hub.set_namespaces(&namespaces);
         Self {
             cache,
             hub,
-            namespaces: (0..databases).map(namespace).collect(),
+            namespaces,
             uses_namespaces: AtomicBool::new(false),
             hot_keys: None,
             commands: ShardedLock::new(()),
@@ -137,15 +142,27 @@ impl Store {
 
     /// Empties all databases.
     pub(crate) fn clear_all(&self) {
-        self.cache.clear();
+        if self.hub.has_interests() {
+            self.clear_marked(None);
+        } else {
+            self.cache.clear();
+        }
         self.hub.note_flush(None);
+    }
+
+    /// Removes the keys of a namespace, or of all, marked so that the hub does not pass each removal on.
+    fn clear_marked(&self, namespace: Option<u8>) {
+        self.cache.retain(|key, value| {
+            if namespace.is_some_and(|namespace| Self::split_key(key).0 != namespace) {
+                return true;
+            }
+            value.mark_removed_by_command();
+            false
+        });
     }
 
     /// The namespace of a stored key, and the key as clients know it.
     pub(crate) fn split_key(stored: &[u8]) -> (u8, &[u8]) {
-        match stored {
-            [ESCAPE, namespace, key @ ..] => (*namespace, key),
-            key => (0, key),
-        }
+        stored_key::split(stored)
     }
 }

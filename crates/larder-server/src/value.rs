@@ -3,9 +3,15 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::hash_map::SmallHash;
 use crate::version::Version;
+
+/// What an entry takes besides the heap bytes of its key and value, about: for a weigher that bounds memory.
+///
+/// It is the key and the value themselves, what the cache keeps of an entry, and what allocators add.
+pub const ENTRY_BYTES: usize = 144;
 
 /// Byte strings from this length on are shared by clones instead of copied.
 const SHARED_FROM_BYTES: usize = 1024;
@@ -31,16 +37,64 @@ pub struct Value {
 
 #[derive(Clone)]
 enum Form {
-    Bytes { bytes: Box<[u8]>, version: Version },
-    Shared { shared: Arc<Shared>, version: Version },
+    Bytes { bytes: Box<[u8]>, stamp: Stamp },
+    Shared { shared: Arc<Shared>, stamp: Stamp },
+}
+
+/// The version of a value, and what the server remembers of the stored value.
+///
+/// The marks belong to the value that is in the cache: a clone has none of them, so a value that a program has
+/// read and writes again does not pass for one that the server has written.
+struct Stamp(AtomicU64);
+
+// 63             62             61       0
+// | by a command | out by one   | version |
+/// A command of the server has written the value, and passes the change on itself.
+const WRITTEN_BY_COMMAND: u64 = 1 << 63;
+/// A command of the server was about to remove the value, and passes the change on itself.
+const REMOVED_BY_COMMAND: u64 = 1 << 62;
+const VERSION_BITS: u64 = REMOVED_BY_COMMAND - 1;
+
+impl Stamp {
+    const fn new(version: Version) -> Self {
+        Self(AtomicU64::new(version.number() & VERSION_BITS))
+    }
+
+    #[inline]
+    fn load(&self) -> u64 {
+        // Relaxed: the cache orders the marks with its own steps. A value is marked as written before it is
+        // inserted, and as removed before the removal; the listener is called after that.
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn version(&self) -> Version {
+        Version::from_number(self.load() & VERSION_BITS)
+    }
+}
+
+impl Clone for Stamp {
+    fn clone(&self) -> Self {
+        Self::new(self.version())
+    }
 }
 
 /// What does not fit beside a version.
 struct Shared {
     content: Content,
     flags: u32,
+    freshness: Freshness,
 }
 
+/// Whether a client of memcached is to load a value anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Freshness {
+    /// It was invalidated, and may be used until there is a new one.
+    pub(crate) is_stale: bool,
+    /// A client was told to load it anew.
+    pub(crate) is_being_loaded: bool,
+}
+
+#[derive(Clone)]
 enum Content {
     Bytes(Box<[u8]>),
     Hash(SmallHash),
@@ -52,19 +106,43 @@ impl Value {
     /// A value of these bytes, with memcached's flags.
     #[must_use]
     pub fn with_flags(bytes: Box<[u8]>, flags: u32) -> Self {
-        let version = Version::next();
+        let stamp = Stamp::new(Version::next());
         if flags == 0 && bytes.len() < SHARED_FROM_BYTES {
-            return Self { form: Form::Bytes { bytes, version } };
+            return Self { form: Form::Bytes { bytes, stamp } };
         }
-        let shared = Arc::new(Shared { content: Content::Bytes(bytes), flags });
-        Self { form: Form::Shared { shared, version } }
+        let content = Content::Bytes(bytes);
+        let shared = Arc::new(Shared { content, flags, freshness: Freshness::default() });
+        Self { form: Form::Shared { shared, stamp } }
+    }
+
+    /// The same content, flags and version, to be loaded anew or not.
+    pub(crate) fn with_freshness(&self, freshness: Freshness) -> Self {
+        let stamp = self.stamp().clone();
+        let shared = match &self.form {
+            Form::Bytes { bytes, .. } => {
+                Shared { content: Content::Bytes(bytes.clone()), flags: 0, freshness }
+            }
+            Form::Shared { shared, .. } => {
+                Shared { content: shared.content.clone(), flags: shared.flags, freshness }
+            }
+        };
+        Self { form: Form::Shared { shared: Arc::new(shared), stamp } }
+    }
+
+    /// Whether a client is to load it anew.
+    pub(crate) fn freshness(&self) -> Freshness {
+        match &self.form {
+            Form::Bytes { .. } => Freshness::default(),
+            Form::Shared { shared, .. } => shared.freshness,
+        }
     }
 
     /// A value that is a small hash.
     #[must_use]
     pub fn from_hash(hash: SmallHash) -> Self {
-        let shared = Arc::new(Shared { content: Content::Hash(hash), flags: 0 });
-        Self { form: Form::Shared { shared, version: Version::next() } }
+        let content = Content::Hash(hash);
+        let shared = Arc::new(Shared { content, flags: 0, freshness: Freshness::default() });
+        Self { form: Form::Shared { shared, stamp: Stamp::new(Version::next()) } }
     }
 
     /// The same content, as a new write: with a version of its own.
@@ -73,13 +151,48 @@ impl Value {
         self.clone().with_version(Version::next())
     }
 
-    /// The same content with another version, such as one that a client has chosen.
+    /// The same content with another version, such as one that a client has chosen. Of its number the lower 62
+    /// bits are kept.
     #[must_use]
     pub fn with_version(mut self, new: Version) -> Self {
         match &mut self.form {
-            Form::Bytes { version, .. } | Form::Shared { version, .. } => *version = new,
+            Form::Bytes { stamp, .. } | Form::Shared { stamp, .. } => *stamp = Stamp::new(new),
         }
         self
+    }
+
+    /// The same value, marked as written by a command, which passes the change on itself.
+    #[inline]
+    pub(crate) fn written_by_command(mut self) -> Self {
+        *self.stamp_mut().0.get_mut() |= WRITTEN_BY_COMMAND;
+        self
+    }
+
+    /// Marks the stored value: a command is about to remove it. The command passes the change on whether or not
+    /// it is the one that removes it in the end.
+    pub(crate) fn mark_removed_by_command(&self) {
+        // Relaxed: as in `Stamp::load`.
+        self.stamp().0.fetch_or(REMOVED_BY_COMMAND, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_written_by_command(&self) -> bool {
+        self.stamp().load() & WRITTEN_BY_COMMAND != 0
+    }
+
+    pub(crate) fn is_removed_by_command(&self) -> bool {
+        self.stamp().load() & REMOVED_BY_COMMAND != 0
+    }
+
+    fn stamp(&self) -> &Stamp {
+        match &self.form {
+            Form::Bytes { stamp, .. } | Form::Shared { stamp, .. } => stamp,
+        }
+    }
+
+    fn stamp_mut(&mut self) -> &mut Stamp {
+        match &mut self.form {
+            Form::Bytes { stamp, .. } | Form::Shared { stamp, .. } => stamp,
+        }
     }
 
     /// The bytes; `None` if the value is a hash.
@@ -111,9 +224,7 @@ impl Value {
     #[must_use]
     #[inline]
     pub fn version(&self) -> Version {
-        match &self.form {
-            Form::Bytes { version, .. } | Form::Shared { version, .. } => *version,
-        }
+        self.stamp().version()
     }
 
     /// The flags that a memcached client has stored with the value; otherwise 0.
@@ -175,6 +286,26 @@ impl fmt::Debug for Value {
         match (self.as_bytes(), self.as_hash()) {
             (Some(bytes), _) => write!(f, "\"{}\"", bytes.escape_ascii()),
             (None, hash) => write!(f, "{hash:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clone_of_a_marked_value_has_no_marks() {
+        for bytes in [vec![b'x'; 3], vec![b'x'; SHARED_FROM_BYTES]] {
+            let value = Value::from(bytes);
+            let version = value.version();
+            let value = value.written_by_command();
+            value.mark_removed_by_command();
+            assert!(value.is_written_by_command() && value.is_removed_by_command());
+            assert_eq!(value.version(), version);
+            let clone = value.clone();
+            assert!(!clone.is_written_by_command() && !clone.is_removed_by_command());
+            assert_eq!(clone.version(), version);
         }
     }
 }

@@ -162,6 +162,26 @@ fn the_drop_of_a_cache_during_a_scrape_waits_for_it_and_frees_everything() {
     }
 }
 
+#[cfg(feature = "quick")]
+#[test]
+fn a_quick_cache_can_be_registered() {
+    use larder::quick::{QuickCache, QuickCacheConfig};
+
+    let collector = Collector::new();
+    let config = QuickCacheConfig::builder().max_size(2).build().unwrap();
+    let cache: QuickCache<u32> = QuickCache::new(config).unwrap();
+    cache.register_in(&collector, "quick").unwrap();
+    for key in ["a", "b", "c"] {
+        cache.set(key, 1, 60).unwrap();
+    }
+    cache.reset_metrics();
+    let values = scrape(&collector);
+    assert_eq!(values["larder_entries{cache=\"quick\"}"], 2.0);
+    assert_eq!(values["larder_removals_total{cache=\"quick\",cause=\"evicted\"}"], 1.0);
+    drop(cache);
+    assert!(collector.names().is_empty());
+}
+
 #[test]
 fn kinds_are_written_as_in_the_text() {
     let kinds = [

@@ -75,7 +75,7 @@ fn one_reading_of_a_server_is_printed() {
     let metrics = stdout(&top(&format!("{url}/metrics"), ""));
     assert!(metrics.contains("  entries                1 of 100\n"), "{metrics}");
     assert!(!metrics.contains("hot key"));
-    server.shutdown();
+    server.shutdown().unwrap();
     let gone = top(&url, "");
     assert_eq!(gone.status.code(), Some(1));
     assert!(stderr(&gone).contains("does not answer"), "{}", stderr(&gone));

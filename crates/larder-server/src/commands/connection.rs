@@ -1,6 +1,9 @@
-//! Commands about the connection.
+//! Commands about the connection itself.
 #![forbid(unsafe_code)]
 
+use subtle::ConstantTimeEq;
+
+use super::arguments::{integer, parse_integer};
 use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::error::CommandError;
 use crate::resp::{Protocol, Reply};
@@ -10,54 +13,49 @@ use crate::session::Session;
 /// certain version on.
 pub(crate) const REDIS_VERSION: &str = "7.4.0";
 
+/// The version of this server.
+pub(crate) const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The one user that there is.
+pub(crate) const USER: &[u8] = b"default";
+
 pub(crate) fn table() -> Vec<Command> {
-    let command = |name, arity, flags, summary, handler| Command {
+    let command = |name, arity, flags: Flags, summary, handler| Command {
         name,
         arity,
-        flags,
+        flags: flags.and(Flags::FAST),
         keys: KeyPositions::NONE,
         group: Group::Connection,
         summary,
         handler,
     };
-    let always = Flags::FAST.and(Flags::NO_AUTH);
+    let first = Flags::NO_AUTH.and(Flags::NO_SCRIPT);
+    let at_once = first.and(Flags::SUBSCRIBED).and(Flags::UNQUEUED);
     vec![
-        command(
-            "ping",
-            -1,
-            Flags::FAST.and(Flags::SUBSCRIBED),
-            "Answers PONG, or the text that it is given.",
-            ping,
-        ),
-        command("echo", 2, Flags::FAST, "Answers the text that it is given.", echo),
-        command(
-            "hello",
-            -1,
-            always.and(Flags::NO_SCRIPT),
-            "Chooses the version of the protocol.",
-            hello,
-        ),
-        command(
-            "quit",
-            -1,
-            always.and(Flags::SUBSCRIBED).and(Flags::UNQUEUED),
-            "Closes the connection.",
-            quit,
-        ),
-        command("select", 2, Flags::FAST, "Chooses the database.", select),
+        command("ping", -1, Flags::SUBSCRIBED, "Answers PONG, or the text that it is given.", ping),
+        command("echo", 2, Flags::NONE, "Answers the text that it is given.", echo),
+        command("hello", -1, first, "Chooses the version of the protocol.", hello),
+        command("auth", -2, first, "Proves with a password who the client is.", auth),
+        command("quit", -1, at_once, "Closes the connection.", quit),
+        command("reset", 1, at_once, "Makes the connection as it was when it began.", reset),
+        command("select", 2, Flags::NONE, "Chooses the database.", select),
     ]
 }
 
 fn ping(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    match args {
-        [_] if session.is_subscribed() && reply.protocol() == Protocol::Resp2 => {
-            reply.array(2);
-            reply.bulk(b"pong");
-            reply.bulk(b"");
+    if args.len() > 2 {
+        return Err(CommandError::WrongArity { name: "ping".to_owned() });
+    }
+    let text = args.get(1).copied();
+    if session.is_subscribed() && reply.protocol() == Protocol::Resp2 {
+        reply.array(2);
+        reply.bulk(b"pong");
+        reply.bulk(text.unwrap_or_default());
+    } else {
+        match text {
+            None => reply.simple("PONG"),
+            Some(text) => reply.bulk(text),
         }
-        [_] => reply.simple("PONG"),
-        [_, text] => reply.bulk(text),
-        _ => return Err(CommandError::WrongArity { name: "ping".to_owned() }),
     }
     Ok(())
 }
@@ -72,11 +70,46 @@ fn hello(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), CommandError> {
-    match args.get(1) {
-        None => {}
-        Some(&b"2") => session.protocol = Protocol::Resp2,
-        Some(&b"3") => session.protocol = Protocol::Resp3,
-        Some(_) => return Err(CommandError::UnsupportedProtocol),
+    let protocol = match args.get(1) {
+        None => None,
+        Some(version) => {
+            let version = parse_integer(version).ok_or_else(|| {
+                CommandError::other("ERR Protocol version is not an integer or out of range")
+            })?;
+            Some(match version {
+                2 => Protocol::Resp2,
+                3 => Protocol::Resp3,
+                _ => return Err(CommandError::UnsupportedProtocol),
+            })
+        }
+    };
+    let (mut options, mut name) = (args.get(2..).unwrap_or_default(), None);
+    loop {
+        options = match *options {
+            [] => break,
+            [option, user, password, ref rest @ ..] if option.eq_ignore_ascii_case(b"auth") => {
+                authenticate(session, user, password)?;
+                rest
+            }
+            [option, new, ref rest @ ..] if option.eq_ignore_ascii_case(b"setname") => {
+                name = Some(super::client::checked_name(new)?);
+                rest
+            }
+            [option, ..] => {
+                let shown = option.escape_ascii();
+                let error = format!("ERR Syntax error in HELLO option '{shown}'");
+                return Err(CommandError::Other(error));
+            }
+        };
+    }
+    if !session.is_authenticated {
+        return Err(CommandError::HelloNotAuthenticated);
+    }
+    if let Some(name) = name {
+        session.client.description().name = name;
+    }
+    if let Some(protocol) = protocol {
+        session.set_protocol(protocol);
     }
     reply.set_protocol(session.protocol);
     reply.map(7);
@@ -87,7 +120,7 @@ fn hello(
     reply.bulk(b"proto");
     reply.integer(if session.protocol == Protocol::Resp3 { 3 } else { 2 });
     reply.bulk(b"id");
-    reply.count(usize::try_from(session.client.id.0).unwrap_or(usize::MAX));
+    reply.integer(i64::try_from(session.client.id.0).unwrap_or(i64::MAX));
     reply.bulk(b"mode");
     reply.bulk(b"standalone");
     reply.bulk(b"role");
@@ -97,9 +130,47 @@ fn hello(
     Ok(())
 }
 
+fn auth(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+    match args {
+        [_, password] => {
+            if session.shared.settings().password().is_none() {
+                return Err(CommandError::other(
+                    "ERR AUTH <password> called without any password configured for the default user. Are you \
+                     sure your configuration is correct?",
+                ));
+            }
+            authenticate(session, USER, password)?;
+        }
+        [_, user, password] => authenticate(session, user, password)?,
+        _ => return Err(CommandError::Syntax),
+    }
+    reply.ok();
+    Ok(())
+}
+
+/// Checks a password. A client that was authenticated before stays so if it is wrong.
+fn authenticate(session: &mut Session, user: &[u8], given: &[u8]) -> Result<(), CommandError> {
+    let password = session.shared.settings().password();
+    // In constant time: how long it takes must not tell how much of a guess was right.
+    let is_right = password
+        .is_none_or(|password: std::sync::Arc<str>| password.as_bytes().ct_eq(given).into());
+    if !is_right || user != USER {
+        return Err(CommandError::WrongPassword);
+    }
+    session.is_authenticated = true;
+    Ok(())
+}
+
 fn quit(session: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     session.closes = true;
     reply.ok();
+    Ok(())
+}
+
+fn reset(session: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+    session.reset();
+    reply.set_protocol(session.protocol);
+    reply.simple("RESET");
     Ok(())
 }
 
@@ -108,8 +179,7 @@ fn select(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), CommandError> {
-    let number = std::str::from_utf8(args[1]).ok().and_then(|text| text.parse::<i64>().ok());
-    let number = number.ok_or(CommandError::NotInteger)?;
+    let number = integer(args[1])?;
     let number = u16::try_from(number).ok().filter(|number| *number < session.store().databases());
     session.database = number.ok_or(CommandError::DatabaseOutOfRange)?;
     reply.ok();

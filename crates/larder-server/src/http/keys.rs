@@ -165,7 +165,7 @@ pub(super) fn explain(shared: &Shared, query: Option<&str>) -> Result<KeyExplana
                 expires_in_ms: presence.info.expires_in.map(ms),
                 uses: presence.uses,
                 segment: presence.segment,
-                tags: db.tags(&key),
+                tags: db.tags(&key).unwrap_or_default(),
             };
             (Some(facts), None)
         }
@@ -210,7 +210,11 @@ pub(super) fn invalidate(shared: &Shared, body: &[u8]) -> Result<Invalidation, R
     if tag.is_empty() {
         return Err(Refusal::Malformed("the tag is empty"));
     }
-    let was_known = shared.store.cache().invalidate_tag(&tag);
+    let was_known = {
+        // As a command does it: no transaction sees a part of its keys gone.
+        let _shared = shared.store.shared();
+        shared.store.invalidate_tags(std::iter::once(tag.as_str())) > 0
+    };
     Ok(Invalidation { tag, was_known })
 }
 

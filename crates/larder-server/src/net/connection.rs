@@ -1,50 +1,53 @@
 //! The loop of one connection: read, execute, write.
+//!
+//! # Who waits for whom
+//! A connection is a task of one thread. It executes what has arrived in batches, between which other
+//! connections of the thread have their turn, and writes the replies of a batch before it reads on: a client
+//! that does not read its replies is not read from, so what it has under way is bounded. What other threads
+//! send it waits in its [`Mailbox`], and goes out after the replies of a batch.
 #![forbid(unsafe_code)]
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 
+use super::buffers::{self, BufferShare};
+use crate::client::Client;
 use crate::mailbox::Mailbox;
-use crate::resp::{Protocol, Reply};
 use crate::server::Shared;
-use crate::session::{BatchEnd, Session};
 use crate::stats::ThreadStats;
 
-/// How much is read at once.
-const READ_BYTES: usize = 16 * 1024;
+/// How a batch ended.
+pub(crate) enum BatchEnd {
+    /// All requests that have arrived were executed.
+    NeedsInput,
+    /// There may be more.
+    HasMore,
+    /// The last command takes long: it runs on a thread of its own, and what it returns is its reply.
+    Deferred(Box<dyn FnOnce() -> Vec<u8> + Send>),
+    /// The connection is to be closed after the replies.
+    Close,
+}
 
-/// Serves a client until it leaves, is disconnected, or the server ends.
-pub(crate) async fn serve(
-    mut stream: TcpStream,
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    thread: usize,
-    stopped: watch::Receiver<bool>,
-) {
-    let _ = stream.set_nodelay(true);
-    let local = stream.local_addr().map_or_else(|_| String::new(), |local| local.to_string());
-    let config = &shared.config;
-    let clients = shared.hub().clients();
-    let added = clients.add(address.to_string(), local, config.max_mail_bytes, config.max_clients);
-    let Some(client) = added else {
-        let mut refusal = Vec::new();
-        Reply::new(&mut refusal, Protocol::Resp2).error("ERR max number of clients reached");
-        let _ = stream.write_all(&refusal).await;
-        return;
-    };
-    let id = client.id;
-    let mut session = Session::new(Arc::clone(&shared), client, thread);
-    // An error of the connection means that the client has gone.
-    let _ = run(&mut stream, &mut session, stopped).await;
-    shared.hub().clients().remove(id);
+/// One side of a protocol: executes the requests of a client.
+pub(crate) trait Conversation {
+    /// Executes the requests at the beginning of `input` and writes the replies to `output`. Returns how many
+    /// bytes of the input are done with, and how the batch ended. It must not take more of the input than a
+    /// bounded number of requests.
+    fn run_batch(&mut self, input: &[u8], output: &mut Vec<u8>) -> (usize, BatchEnd);
+
+    /// How many bytes are missing at least, for the buffer to grow by.
+    fn missing_bytes(&self, input: &[u8]) -> usize;
+
+    fn client(&self) -> &Arc<Client>;
+
+    fn stats(&self) -> &ThreadStats;
 }
 
 /// What a connection waited for.
@@ -54,74 +57,173 @@ enum Event {
     Closed,
 }
 
-async fn run(
-    stream: &mut TcpStream,
-    session: &mut Session,
-    mut stopped: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let mut input = Vec::new();
-    let mut output = Vec::new();
-    let mut is_stopping = pin!(stopped.wait_for(|is_stopped| *is_stopped));
+/// The most by which a buffer grows for what was announced and has not arrived.
+const MAX_RESERVED_BYTES: usize = 1 << 20;
+
+/// Runs a connection until the client leaves or is disconnected.
+///
+/// # Errors
+/// Those of the stream; they mean that the client has gone.
+pub(crate) async fn run<S>(
+    stream: &mut S,
+    conversation: &mut impl Conversation,
+    shared: &Shared,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let client = Arc::clone(conversation.client());
+    let mailbox = &client.mailbox;
+    let (mut input, mut output) = (Vec::new(), Vec::new());
+    let mut share = BufferShare::new(&shared.buffers);
     loop {
-        let (consumed, end) = session.run_batch(&input, &mut output);
+        buffers::borrow(&mut output);
+        let (consumed, end) = conversation.run_batch(&input, &mut output);
         if consumed == input.len() {
             input.clear();
+            buffers::give_back(&mut input);
         } else if consumed > 0 {
             input.drain(..consumed);
         }
-        let client = Arc::clone(&session.client);
-        if client.mailbox.has_mail() {
-            client.mailbox.take_into(&mut output);
+        if mailbox.has_mail() {
+            mailbox.take_into(&mut output);
+        }
+        let is_within_budget = share.set(input.capacity() + output.capacity());
+        if output.len() > shared.settings().max_output_bytes() || !is_within_budget {
+            return Ok(());
         }
         if !output.is_empty() {
-            ThreadStats::add(&session.stats().bytes_out, output.len() as u64);
-            stream.write_all(&output).await?;
+            ThreadStats::add(&conversation.stats().bytes_out, output.len() as u64);
+            write_all(stream, &output, mailbox, shared).await?;
             output.clear();
         }
+        buffers::give_back(&mut output);
+        if mailbox.is_closed() {
+            // Otherwise a client that sends without a pause would not notice.
+            return Ok(());
+        }
         match end {
-            BatchEnd::Close => return Ok(()),
+            BatchEnd::Close => {
+                // Without it, what the client has sent in vain could keep the replies from it.
+                let _ = stream.shutdown().await;
+                return Ok(());
+            }
             BatchEnd::HasMore => {
                 tokio::task::yield_now().await;
                 continue;
             }
+            BatchEnd::Deferred(job) => {
+                let reply = tokio::task::spawn_blocking(job).await;
+                output = reply.map_err(io::Error::other)?;
+                continue;
+            }
             BatchEnd::NeedsInput => {}
         }
-        let event = tokio::select! {
-            biased;
-            event = next_event(stream, &mut input, &client.mailbox) => event?,
-            _ = &mut is_stopping => Event::Closed,
+        let missing = conversation.missing_bytes(&input);
+        let event = match shared.idle_timeout() {
+            None => next_event(stream, &mut input, missing, mailbox).await?,
+            Some(bound) => {
+                let event = timeout(bound, next_event(stream, &mut input, missing, mailbox));
+                event.await.unwrap_or(Ok(Event::Closed))?
+            }
         };
         match event {
             Event::Read(0) | Event::Closed => return Ok(()),
-            Event::Read(bytes) => ThreadStats::add(&session.stats().bytes_in, bytes as u64),
+            Event::Read(bytes) => ThreadStats::add(&conversation.stats().bytes_in, bytes as u64),
             Event::Mail => {}
+        }
+        if !share.set(input.capacity()) {
+            return Ok(());
         }
     }
 }
 
 /// Waits until the client sends something, which is added to `input`, or until another thread has a message for
 /// it or disconnects it.
-async fn next_event(
-    stream: &mut TcpStream,
+async fn next_event<S: AsyncRead + Unpin>(
+    stream: &mut S,
     input: &mut Vec<u8>,
+    missing: usize,
     mailbox: &Mailbox,
 ) -> io::Result<Event> {
-    let old_len = input.len();
-    input.resize(old_len + READ_BYTES, 0);
+    if !input.is_empty() && input.capacity() - input.len() < missing.min(MAX_RESERVED_BYTES) {
+        input.reserve(missing.min(MAX_RESERVED_BYTES));
+    }
     let event = poll_fn(|context| {
         mailbox.register(context.waker());
         if mailbox.is_closed() {
             return Poll::Ready(Ok(Event::Closed));
         }
-        let mut buffer = ReadBuf::new(&mut input[old_len..]);
-        match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(Event::Read(buffer.filled().len()))),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        match poll_read(stream, input, context) {
+            Poll::Ready(read) => Poll::Ready(read.map(Event::Read)),
             Poll::Pending if mailbox.has_mail() => Poll::Ready(Ok(Event::Mail)),
             Poll::Pending => Poll::Pending,
         }
-    })
-    .await;
-    input.truncate(old_len + if let Ok(Event::Read(bytes)) = event { bytes } else { 0 });
-    event
+    });
+    event.await
+}
+
+/// Reads to the end of `input`, which has no memory while nothing arrives.
+#[inline]
+fn poll_read<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    input: &mut Vec<u8>,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    buffers::borrow(input);
+    if input.capacity() - input.len() < 1024 {
+        input.reserve(input.capacity());
+    }
+    let read = pin!(stream.read_buf(input)).poll(context);
+    if read.is_pending() {
+        buffers::give_back(input);
+    }
+    read
+}
+
+/// Writes all of `output`. Ends if the client is disconnected meanwhile, or does not read for too long.
+async fn write_all<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    output: &[u8],
+    mailbox: &Mailbox,
+    shared: &Shared,
+) -> io::Result<()> {
+    let mut written = 0;
+    let mut write_some = |context: &mut Context<'_>| {
+        while written < output.len() {
+            match Pin::new(&mut *stream).poll_write(context, &output[written..]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(bytes)) => written += bytes,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Pin::new(&mut *stream).poll_flush(context)
+    };
+    let mut is_first = true;
+    let written = poll_fn(|context| {
+        // Most replies go out at once, and need no bound.
+        if let Poll::Ready(written) = write_some(context) {
+            return Poll::Ready(Some(written));
+        }
+        if std::mem::take(&mut is_first) {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    });
+    if let Some(written) = written.await {
+        return written;
+    }
+    let rest = poll_fn(|context| {
+        mailbox.register(context.waker());
+        if mailbox.is_closed() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        write_some(context)
+    });
+    let bound = shared.config.write_timeout;
+    if bound == Duration::ZERO {
+        return rest.await;
+    }
+    timeout(bound, rest).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use larder::{
-    Compute, Computed, EntryInfo, Explanation, InsertOptions, Inserted, KeyState, Rejection,
-    UpdateOptions,
+    Compute, Computed, EntryInfo, InsertOptions, Inserted, KeyState, Rejection, UpdateOptions,
 };
 
 use super::{ESCAPE, Store};
@@ -25,6 +24,13 @@ pub(crate) enum Lifetime {
     Keep,
     /// So long from now on.
     For(Duration),
+}
+
+impl Lifetime {
+    /// Whether it has ended already.
+    pub(crate) const fn is_over(self) -> bool {
+        matches!(self, Self::For(ttl) if ttl.is_zero())
+    }
 }
 
 /// When a value is to be written.
@@ -73,7 +79,7 @@ impl Store {
 impl<'s> Db<'s> {
     /// Calls `f` with the key as it is stored.
     #[inline]
-    fn with_stored<R>(&self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> R {
+    pub(super) fn with_stored<R>(&self, key: &[u8], f: impl FnOnce(&[u8]) -> R) -> R {
         let namespace = self.store.namespace(self.number);
         if namespace == 0 && key.first() != Some(&ESCAPE) {
             return f(key);
@@ -83,7 +89,7 @@ impl<'s> Db<'s> {
 
     /// The key as it is stored, to store it.
     #[inline]
-    fn owned_key(&self, key: &[u8]) -> Bytes {
+    pub(crate) fn owned_key(&self, key: &[u8]) -> Bytes {
         let namespace = self.store.namespace(self.number);
         if namespace == 0 && key.first() != Some(&ESCAPE) {
             return Bytes::from(key);
@@ -98,7 +104,12 @@ impl<'s> Db<'s> {
     /// Passes on that a key was changed.
     #[inline]
     pub(crate) fn note(&self, key: &[u8], kind: ChangeKind) {
-        let change = hub::Change { database: self.number, key, kind, by: self.client };
+        self.note_as(key, kind, false);
+    }
+
+    #[inline]
+    fn note_as(&self, key: &[u8], kind: ChangeKind, is_new: bool) {
+        let change = hub::Change { database: self.number, key, kind, is_new, by: self.client };
         self.store.hub.note(&change);
     }
 
@@ -131,16 +142,6 @@ impl<'s> Db<'s> {
     /// What the cache knows of the key.
     pub(crate) fn info(&self, key: &[u8]) -> Option<EntryInfo> {
         self.with_stored(key, |stored| self.store.cache.inspect(stored))
-    }
-
-    /// Why the key is present or missing. It does not count as a use.
-    pub(crate) fn explain(&self, key: &[u8]) -> Explanation {
-        self.with_stored(key, |stored| self.store.cache.explain(stored))
-    }
-
-    /// The tags of the key's entry; empty if there is none.
-    pub(crate) fn tags(&self, key: &[u8]) -> Vec<String> {
-        self.with_stored(key, |stored| self.store.cache.tags_of(stored)).unwrap_or_default()
     }
 
     /// How long the key has left.
@@ -177,14 +178,18 @@ impl<'s> Db<'s> {
                 });
             }
         };
-        let cache = &self.store.cache;
+        let (cache, value) = (&self.store.cache, value.written_by_command());
         let inserted = match condition {
             SetCondition::Always => cache.insert_with(owned, value, options),
             SetCondition::IfAbsent => cache.insert_if_absent_with(owned, value, options),
             SetCondition::IfPresent => cache.replace_with(owned, value, options),
         };
         match inserted {
-            Inserted::Added | Inserted::Replaced => {
+            Inserted::Added => {
+                self.note_as(key, kind, true);
+                Ok(true)
+            }
+            Inserted::Replaced => {
                 self.note(key, kind);
                 Ok(true)
             }
@@ -198,7 +203,8 @@ impl<'s> Db<'s> {
     }
 
     /// Asks `decide` what to do with the key and does it, in one atomic step: if the key is changed meanwhile,
-    /// `decide` is asked again. It is given the value, and runs pinned.
+    /// `decide` is asked again. It is given the value, and runs pinned. A removal is a change of `kind`, and then
+    /// one of [`ChangeKind::DEL`].
     ///
     /// # Errors
     /// That of `decide`, with which nothing has changed; or the cache has refused the value.
@@ -217,13 +223,13 @@ impl<'s> Db<'s> {
             Lifetime::Fresh if has_rules => UpdateOptions::new().tags(&[]),
             Lifetime::Fresh => UpdateOptions::new().ttl(Duration::MAX).tags(&[]),
         };
-        let mut result = None;
+        let (mut result, mut marked_removed) = (None, false);
         let computed =
             cache.entry_with(self.owned_key(key), options).try_and_compute_with(|old| {
                 Ok::<_, CommandError>(match decide(old)? {
                     Decision::Put(value, answer) => {
                         result = Some(answer);
-                        Compute::Put(value)
+                        Compute::Put(value.written_by_command())
                     }
                     Decision::Keep(answer) => {
                         result = Some(answer);
@@ -231,13 +237,27 @@ impl<'s> Db<'s> {
                     }
                     Decision::Remove(answer) => {
                         result = Some(answer);
+                        if let Some(old) = old {
+                            old.mark_removed_by_command();
+                            marked_removed = true;
+                        }
                         Compute::Remove
                     }
                 })
             })?;
+        if marked_removed && !matches!(computed, Computed::Removed(_)) {
+            // Another thread has removed the value that was marked, and relied on the mark.
+            self.note(key, ChangeKind::DEL);
+        }
         match computed {
-            Computed::Inserted(_) | Computed::Replaced(_) => self.note(key, kind),
-            Computed::Removed(_) => self.note(key, ChangeKind::DEL),
+            Computed::Inserted(_) => self.note_as(key, kind, true),
+            Computed::Replaced(_) => self.note(key, kind),
+            Computed::Removed(_) => {
+                if kind != ChangeKind::DEL {
+                    self.note(key, kind);
+                }
+                self.note(key, ChangeKind::DEL);
+            }
             Computed::Rejected(rejection) => {
                 self.note(key, kind);
                 return Err(CommandError::NotStored(rejection));
@@ -249,6 +269,9 @@ impl<'s> Db<'s> {
 
     /// Removes a key, and says whether it had a value.
     pub(crate) fn remove(&self, key: &[u8]) -> bool {
+        if self.store.hub.has_interests() {
+            return self.take(key).is_some();
+        }
         let state = self.with_stored(key, |stored| self.store.cache.remove_key(stored));
         let was_there = state == KeyState::Valid;
         if was_there {
@@ -259,11 +282,19 @@ impl<'s> Db<'s> {
 
     /// Removes a key and returns its value.
     pub(crate) fn take(&self, key: &[u8]) -> Option<Value> {
-        let taken = self.with_stored(key, |stored| self.store.cache.remove(stored));
-        if taken.is_some() {
+        let mut found = None;
+        let is_removed = self.with_stored(key, |stored| {
+            self.store.cache.remove_if(stored, |_, value| {
+                value.mark_removed_by_command();
+                found = Some(value.clone());
+                true
+            })
+        });
+        if found.is_some() {
+            // Also if another thread was quicker: it may have relied on the mark.
             self.note(key, ChangeKind::DEL);
         }
-        taken
+        found.filter(|_| is_removed)
     }
 
     /// Gives a key a new lifetime, which counts from now, if `accept` agrees, which is given how long the key
@@ -294,8 +325,9 @@ impl<'s> Db<'s> {
                 return Ok(true);
             }
             // The entry has no room for a deadline, so it is written anew.
+            let rewrite = |value: &Value| value.clone().written_by_command();
             let options = UpdateOptions::new().ttl(lifetime.unwrap_or(Duration::MAX));
-            let updated = cache.update_and_read(stored, options, Value::clone, |_, _| ());
+            let updated = cache.update_and_read(stored, options, rewrite, |_, _| ());
             updated.map(|updated| updated.is_some()).map_err(CommandError::NotStored)
         })?;
         if is_set {
@@ -322,10 +354,10 @@ impl<'s> Db<'s> {
     /// Removes all keys of the database.
     pub(crate) fn clear(&self) {
         let namespace = self.store.namespace(self.number);
-        match self.store.uses_namespaces() {
+        match self.store.uses_namespaces() || self.store.hub.has_interests() {
             false if namespace == 0 => self.store.cache.clear(),
             false => {}
-            true => self.store.cache.retain(|key, _| Store::split_key(key).0 != namespace),
+            true => self.store.clear_marked(Some(namespace)),
         }
         self.store.hub.note_flush(Some(self.number));
     }

@@ -1,0 +1,193 @@
+//! Leases: who loads a missing value.
+//!
+//! A client that misses with the flag `N` wins the lease of the key: it is to load the value, and those who ask
+//! meanwhile learn that another does. The lease is an open fill of the cache, so a change or an invalidation
+//! of the key while the winner loads makes its value stale, and it is refused. A lease is outside the
+//! cache: the key is absent for everybody else, in process and through the protocol of Redis.
+//!
+//! | from | to | who | when |
+//! |---|---|---|---|
+//! | no lease | leased | `mg` with `N`, on a miss | the table has room |
+//! | leased | stored | `ms` with the lease's number as `C` | the fill is fresh |
+//! | leased | no lease | anyone who writes the key, its time, `flush_all` | |
+#![forbid(unsafe_code)]
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use larder::{Cache, Fill};
+
+use crate::bytes::Bytes;
+use crate::value::Value;
+use crate::version::{CasToken, Version};
+
+/// The most leases at one time; beyond, a miss is a plain miss.
+const MAX_LEASES: usize = 65_536;
+
+/// A lease that a client has won.
+struct Lease {
+    fill: Fill<Bytes, Value>,
+    version: Version,
+    deadline: Instant,
+}
+
+/// What a client that misses is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// It is to load the value, and to store it with this version.
+    Won(Version),
+    /// Another client does so, with this version.
+    Sent(Version),
+    /// There are too many leases.
+    Full,
+}
+
+/// The leases that are held, by the stored form of their keys.
+#[derive(Default)]
+pub(crate) struct Leases {
+    held: Mutex<Held>,
+    /// How many are held, so that a write need not take the lock where there are none.
+    count: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Held {
+    by_key: HashMap<Bytes, Lease, ahash::RandomState>,
+    deadlines: BinaryHeap<Reverse<(Instant, Version, Bytes)>>,
+}
+
+impl Leases {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Unlocks the table, after a change.
+    fn release(&self, held: MutexGuard<'_, Held>) {
+        // Release: with the Acquire in `is_empty`. A thread that misses a lease which is given at the same
+        // moment comes before it.
+        self.count.store(held.by_key.len(), Ordering::Release);
+        drop(held);
+    }
+
+    fn is_empty(&self) -> bool {
+        // Acquire: with the Release in `release`.
+        self.count.load(Ordering::Acquire) == 0
+    }
+
+    /// Asks for the lease of a key that has no value.
+    ///
+    /// `explicit` is the version that the client has chosen for it, if it has.
+    pub(crate) fn ask(
+        &self,
+        cache: &Cache<Bytes, Value>,
+        key: &Bytes,
+        time: Duration,
+        explicit: Option<Version>,
+    ) -> Asked {
+        let now = Instant::now();
+        // Begun outside the lock, and dropped after it.
+        let fill = cache.begin_fill(key);
+        let mut held = self.held();
+        let dropped = held.sweep(now);
+        let asked = match held.by_key.get(key) {
+            Some(lease) => Asked::Sent(lease.version),
+            None if held.by_key.len() >= MAX_LEASES => Asked::Full,
+            None => {
+                let version = explicit.unwrap_or_else(Version::next);
+                let deadline = now.checked_add(time).unwrap_or(now + Duration::from_secs(1 << 30));
+                held.deadlines.push(Reverse((deadline, version, key.clone())));
+                held.by_key.insert(key.clone(), Lease { fill, version, deadline });
+                Asked::Won(version)
+            }
+        };
+        self.release(held);
+        drop(dropped);
+        asked
+    }
+
+    /// Takes the lease of a key, if the token names its version: its holder is about to store the value.
+    pub(crate) fn take(&self, key: &[u8], token: CasToken) -> Option<Fill<Bytes, Value>> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut held = self.held();
+        let lease = held.by_key.get(key)?;
+        if !token.names(lease.version) || lease.deadline <= Instant::now() {
+            return None;
+        }
+        let lease = held.by_key.remove(key);
+        self.release(held);
+        lease.map(|lease| lease.fill)
+    }
+
+    /// Gives the lease of a key up, because the key was written.
+    pub(crate) fn give_up(&self, key: &[u8]) {
+        if self.is_empty() {
+            return;
+        }
+        let mut held = self.held();
+        let lease = held.by_key.remove(key);
+        self.release(held);
+        drop(lease);
+    }
+
+    /// Ends the leases whose time has passed.
+    pub(crate) fn sweep(&self) {
+        if self.is_empty() {
+            return;
+        }
+        let mut held = self.held();
+        let dropped = held.sweep(Instant::now());
+        self.release(held);
+        drop(dropped);
+    }
+
+    /// How many are held.
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+impl Held {
+    /// Takes out the leases whose time has passed.
+    fn sweep(&mut self, now: Instant) -> Vec<Lease> {
+        let mut ended = Vec::new();
+        while let Some(Reverse((deadline, _, _))) = self.deadlines.peek()
+            && *deadline <= now
+        {
+            let Some(Reverse((_, version, key))) = self.deadlines.pop() else { break };
+            // The key may have another lease by now.
+            if self.by_key.get(&key).is_some_and(|lease| lease.version == version) {
+                ended.extend(self.by_key.remove(&key));
+            }
+        }
+        ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_client_wins_and_a_change_makes_its_value_stale() {
+        let cache: Cache<Bytes, Value> = Cache::new(100);
+        let leases = Leases::default();
+        let key = Bytes::from("key");
+        let Asked::Won(version) = leases.ask(&cache, &key, Duration::from_secs(60), None) else {
+            panic!("the first wins");
+        };
+        assert_eq!(leases.ask(&cache, &key, Duration::from_secs(60), None), Asked::Sent(version));
+        assert!(leases.take(&key, CasToken::from_number(1)).is_none(), "not this lease");
+        cache.remove(b"key".as_slice());
+        let fill = leases.take(&key, CasToken::of(version)).unwrap();
+        assert!(!cache.complete_fill(fill, Value::from("old")).is_stored());
+        assert_eq!(leases.len(), 0);
+        // A lease whose time has passed is given to the next.
+        assert!(matches!(leases.ask(&cache, &key, Duration::ZERO, None), Asked::Won(_)));
+        assert!(matches!(leases.ask(&cache, &key, Duration::from_secs(60), None), Asked::Won(_)));
+    }
+}

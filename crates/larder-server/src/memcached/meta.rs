@@ -1,0 +1,505 @@
+//! The commands of the meta protocol: two letters, a key, and flags that say what to do and what to return.
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::time::Duration;
+
+use larder::InsertOptions;
+
+use super::MemcachedSession;
+use super::error::MemcachedError;
+use super::lease::Asked;
+use super::line::{Expires, MetaFlags};
+use super::text::{Side, Stored, counted};
+use crate::bytes::Bytes;
+use crate::error::CommandError;
+use crate::hub::ChangeKind;
+use crate::stats::MemcachedCount;
+use crate::store::{Decision, Lifetime, SetCondition};
+use crate::value::{Freshness, Value};
+use crate::version::{CasToken, Version};
+
+/// What a reply may have to say of an entry.
+#[derive(Clone, Copy, Debug, Default)]
+struct Facts {
+    flags: u32,
+    len: usize,
+    version: Option<Version>,
+    /// How many seconds it has left; negative for ever.
+    seconds_left: i64,
+    age_s: u64,
+    is_used: bool,
+}
+
+/// What a client is told about loading a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Loading {
+    /// It is to load it.
+    is_won: bool,
+    /// The value is stale.
+    is_stale: bool,
+    /// Another client was told to load it.
+    is_sent: bool,
+}
+
+impl MemcachedSession {
+    pub(super) fn execute_meta(
+        &mut self,
+        command: u8,
+        args: &[&[u8]],
+        data: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Result<(), MemcachedError> {
+        if command == b'n' {
+            output.extend_from_slice(b"MN\r\n");
+            return Ok(());
+        }
+        let (word, rest) = args.split_first().ok_or(match command {
+            b'g' | b's' | b'd' | b'a' | b'e' => MemcachedError::BadLine,
+            _ => MemcachedError::UnknownCommand,
+        })?;
+        match command {
+            b'g' => self.meta_get(word, &MetaFlags::parse(rest, b"bcfhklOqstvENRT")?, output),
+            b's' => {
+                let flags = rest.get(1..).unwrap_or_default();
+                self.meta_set(word, &MetaFlags::parse(flags, b"bcCEFIkMNOqsT")?, data, output)
+            }
+            b'd' => self.meta_delete(word, &MetaFlags::parse(rest, b"bCEIkOqTx")?, output),
+            b'a' => self.meta_arithmetic(word, &MetaFlags::parse(rest, b"bcCDEJkMNOqtTv")?, output),
+            b'e' => self.meta_debug(word, &MetaFlags::parse(rest, b"b")?, output),
+            _ => Err(MemcachedError::UnknownCommand),
+        }
+    }
+
+    fn facts(&self, key: &[u8], value: &Value) -> Facts {
+        let left = self.db().seconds_left(key);
+        Facts {
+            flags: value.flags(),
+            len: value.as_bytes().map_or(0, <[u8]>::len),
+            version: Some(value.version()),
+            seconds_left: left.map_or(-1, |left| i64::try_from(left).unwrap_or(i64::MAX)),
+            age_s: value.version().age().as_secs(),
+            is_used: self.is_used(key),
+        }
+    }
+
+    /// Whether the value was read since it was written.
+    fn is_used(&self, key: &[u8]) -> bool {
+        self.db().info(key).is_some_and(|info| info.frequency > 0)
+    }
+
+    fn meta_get(
+        &self,
+        word: &[u8],
+        flags: &MetaFlags<'_>,
+        output: &mut Vec<u8>,
+    ) -> Result<(), MemcachedError> {
+        let key = flags.key(word)?;
+        let vivify = flags.number::<i64>(b'N')?;
+        let recache = flags.number::<i64>(b'R')?;
+        let explicit = flags.number(b'E')?.map(Version::from_number);
+        let touch = flags.expires(b'T')?;
+        // Before the read, which is a use itself.
+        let is_used = flags.has(b'h') && self.is_used(&key);
+        let Some(value) = self.db().read(&key, Value::clone) else {
+            self.count_lookup(false);
+            return self.meta_miss(word, &key, vivify, explicit, flags, output);
+        };
+        let Some(bytes) = value.as_bytes() else { return Err(MemcachedError::WrongType) };
+        self.count_lookup(true);
+        if let Some(expires) = touch {
+            self.count(MemcachedCount::Touch);
+            self.db().expire(&key, expires.ttl(), |_| true)?;
+        }
+        let facts = Facts { is_used, ..self.facts(&key, &value) };
+        let freshness = value.freshness();
+        let is_short =
+            recache.is_some_and(|bound| facts.seconds_left >= 0 && facts.seconds_left < bound);
+        let mut loading = Loading { is_stale: freshness.is_stale, ..Loading::default() };
+        if freshness.is_being_loaded {
+            loading.is_sent = true;
+        } else if freshness.is_stale || is_short {
+            loading.is_won = self.win(&key, value.version())?;
+            loading.is_sent = !loading.is_won;
+        }
+        let data = flags.has(b'v').then_some(bytes);
+        if data.is_none() && flags.iter().next().is_none() {
+            output.extend_from_slice(b"HD\r\n");
+            return Ok(());
+        }
+        head(output, data);
+        returned(output, word, flags, &facts);
+        loading.write(output);
+        end(output, data);
+        Ok(())
+    }
+
+    /// Marks a value as being loaded, and says whether this client is the one to do so.
+    fn win(&self, key: &[u8], version: Version) -> Result<bool, MemcachedError> {
+        let won = self.db().change(key, Lifetime::Keep, ChangeKind::SET, |old| {
+            let Some(old) = old else { return Ok(Decision::Keep(false)) };
+            let freshness = old.freshness();
+            if old.version() != version || freshness.is_being_loaded {
+                return Ok(Decision::Keep(false));
+            }
+            let value = old.with_freshness(Freshness { is_being_loaded: true, ..freshness });
+            Ok(Decision::Put(value, true))
+        });
+        Ok(won?)
+    }
+
+    fn meta_miss(
+        &self,
+        word: &[u8],
+        key: &Bytes,
+        vivify: Option<i64>,
+        explicit: Option<Version>,
+        flags: &MetaFlags<'_>,
+        output: &mut Vec<u8>,
+    ) -> Result<(), MemcachedError> {
+        let asked = match vivify.map(Expires::from_seconds) {
+            None => Asked::Full,
+            Some(expires) => {
+                let time = match expires {
+                    Expires::After(time) => time,
+                    // A lease for ever would keep the key from being loaded if its holder dies.
+                    Expires::Never | Expires::Now => Duration::from_secs(1),
+                };
+                let stored = self.db().owned_key(key);
+                self.leases().ask(self.shared.store.cache(), &stored, time, explicit)
+            }
+        };
+        let (version, loading) = match asked {
+            Asked::Won(version) => (version, Loading { is_won: true, ..Loading::default() }),
+            Asked::Sent(version) => (version, Loading { is_sent: true, ..Loading::default() }),
+            Asked::Full => {
+                if !flags.has(b'q') {
+                    output.extend_from_slice(b"EN\r\n");
+                }
+                return Ok(());
+            }
+        };
+        let data = flags.has(b'v').then_some(&[][..]);
+        let facts = Facts { version: Some(version), seconds_left: -1, ..Facts::default() };
+        head(output, data);
+        returned(output, word, flags, &facts);
+        loading.write(output);
+        end(output, data);
+        Ok(())
+    }
+
+    fn meta_set(
+        &self,
+        word: &[u8],
+        flags: &MetaFlags<'_>,
+        data: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Result<(), MemcachedError> {
+        let key = flags.key(word)?;
+        let expires = flags.expires(b'T')?.unwrap_or(Expires::Never);
+        let client_flags = flags.number(b'F')?.unwrap_or_default();
+        let compared = flags.number(b'C')?.map(CasToken::from_number);
+        let explicit = flags.number(b'E')?.map(Version::from_number);
+        let vivify = flags.expires(b'N')?;
+        let value = Value::with_flags(data.into(), client_flags);
+        let value = match explicit {
+            Some(version) => value.with_version(version),
+            None => value,
+        };
+        self.count(MemcachedCount::Set);
+        let mode = flags.token(b'M').unwrap_or(b"S").to_ascii_uppercase();
+        let stored = match (mode.as_slice(), compared) {
+            (b"A" | b"P", _) => {
+                let side = if mode == b"A" { Side::After } else { Side::Before };
+                self.meta_join(&key, data, side, compared, explicit, vivify, &value)?
+            }
+            (b"S" | b"E" | b"R", Some(token)) => {
+                let is_lenient = flags.has(b'I');
+                self.meta_compare_and_set(&key, token, &value, expires, is_lenient)?
+            }
+            (b"S" | b"E" | b"R", None) => {
+                let (condition, refused) = match mode.as_slice() {
+                    b"E" => (SetCondition::IfAbsent, Stored::NotStored),
+                    b"R" => (SetCondition::IfPresent, Stored::NotStored),
+                    _ => (SetCondition::Always, Stored::NotStored),
+                };
+                let lifetime = expires.lifetime();
+                let is_set =
+                    self.db().set(&key, value.clone(), lifetime, condition, ChangeKind::SET)?;
+                if is_set { Stored::Stored } else { refused }
+            }
+            _ => return Err(MemcachedError::BadMode),
+        };
+        if stored == Stored::Stored {
+            self.leases().give_up(&self.db().owned_key(&key));
+        }
+        let facts = Facts { len: data.len(), version: Some(value.version()), ..Facts::default() };
+        finish(output, stored, word, flags, &facts, false);
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a client can ask for")]
+    fn meta_join(
+        &self,
+        key: &Bytes,
+        data: &[u8],
+        side: Side,
+        compared: Option<CasToken>,
+        explicit: Option<Version>,
+        vivify: Option<Expires>,
+        value: &Value,
+    ) -> Result<Stored, CommandError> {
+        loop {
+            let stored = self.join(key, data, side, compared, explicit)?;
+            let (Stored::NotStored, Some(expires)) = (stored, vivify) else { return Ok(stored) };
+            // There was nothing to join it to, so it is stored alone; unless there is something now.
+            let lifetime = expires.lifetime();
+            let is_first = SetCondition::IfAbsent;
+            if self.db().set(key, value.clone(), lifetime, is_first, ChangeKind::SET)? {
+                return Ok(Stored::Stored);
+            }
+        }
+    }
+
+    /// Stores a value if the token names the key's version or lease. If `is_lenient`, an older version is good
+    /// enough, but the value is then stale.
+    fn meta_compare_and_set(
+        &self,
+        key: &Bytes,
+        token: CasToken,
+        value: &Value,
+        expires: Expires,
+        is_lenient: bool,
+    ) -> Result<Stored, CommandError> {
+        let stored_key = self.db().owned_key(key);
+        if let Some(fill) = self.leases().take(&stored_key, token) {
+            let options = match expires.ttl() {
+                Some(ttl) => InsertOptions::new().ttl(ttl),
+                None => InsertOptions::new(),
+            };
+            let cache = self.shared.store.cache();
+            let stored = cache.complete_fill_with(fill, value.clone(), options).is_stored();
+            if stored {
+                self.db().note(key, ChangeKind::SET);
+            }
+            return Ok(if stored { Stored::Stored } else { Stored::NotFound });
+        }
+        self.db().change(key, expires.lifetime(), ChangeKind::SET, |old| {
+            let Some(old) = old else { return Ok(Decision::Keep(Stored::NotFound)) };
+            if token.names(old.version()) {
+                return Ok(Decision::Put(value.clone(), Stored::Stored));
+            }
+            if !is_lenient || token.is_after(old.version()) {
+                return Ok(Decision::Keep(Stored::Exists));
+            }
+            let stale = Freshness { is_stale: true, is_being_loaded: false };
+            Ok(Decision::Put(value.with_freshness(stale), Stored::Stored))
+        })
+    }
+
+    fn meta_delete(
+        &self,
+        word: &[u8],
+        flags: &MetaFlags<'_>,
+        output: &mut Vec<u8>,
+    ) -> Result<(), MemcachedError> {
+        let key = flags.key(word)?;
+        let compared = flags.number(b'C')?.map(CasToken::from_number);
+        let explicit = flags.number(b'E')?.map(Version::from_number);
+        let expires = flags.expires(b'T')?;
+        let (invalidates, empties) = (flags.has(b'I'), flags.has(b'x'));
+        let lifetime = match expires {
+            Some(expires) if invalidates => expires.lifetime(),
+            _ => Lifetime::Keep,
+        };
+        let stored = self.db().change(&key, lifetime, ChangeKind::SET, |old| {
+            let Some(old) = old else { return Ok(Decision::Keep(Stored::NotFound)) };
+            if compared.is_some_and(|token| !token.names(old.version())) {
+                return Ok(Decision::Keep(Stored::Exists));
+            }
+            if !invalidates && !empties {
+                return Ok(Decision::Remove(Stored::Stored));
+            }
+            let value = if empties { Value::from(&b""[..]) } else { old.rewritten() };
+            let value = match explicit {
+                Some(version) => value.with_version(version),
+                None => value,
+            };
+            let stale = Freshness { is_stale: true, is_being_loaded: false };
+            let value = if invalidates { value.with_freshness(stale) } else { value };
+            Ok(Decision::Put(value, Stored::Stored))
+        })?;
+        self.leases().give_up(&self.db().owned_key(&key));
+        self.count(match stored {
+            Stored::Stored => MemcachedCount::DeleteHits,
+            _ => MemcachedCount::DeleteMisses,
+        });
+        finish(output, stored, word, flags, &Facts::default(), true);
+        Ok(())
+    }
+
+    fn meta_arithmetic(
+        &self,
+        word: &[u8],
+        flags: &MetaFlags<'_>,
+        output: &mut Vec<u8>,
+    ) -> Result<(), MemcachedError> {
+        let key = flags.key(word)?;
+        let compared = flags.number(b'C')?.map(CasToken::from_number);
+        let explicit = flags.number(b'E')?.map(Version::from_number);
+        let delta = match flags.token(b'D') {
+            None => 1,
+            Some(token) => super::number(token).ok_or(MemcachedError::BadDelta)?,
+        };
+        let initial: u64 = flags.number(b'J')?.unwrap_or_default();
+        let vivify = flags.expires(b'N')?;
+        let touch = flags.expires(b'T')?;
+        let is_increment = match flags.token(b'M').unwrap_or(b"I") {
+            b"I" | b"i" | b"+" => true,
+            b"D" | b"d" | b"-" => false,
+            _ => return Err(MemcachedError::BadMode),
+        };
+        let make = |number: u64, client_flags| {
+            let text = number.to_string().into_bytes().into_boxed_slice();
+            let value = Value::with_flags(text, client_flags);
+            explicit.map_or_else(|| value.clone(), |version| value.clone().with_version(version))
+        };
+        let (stored, value) = loop {
+            let lifetime = touch.map_or(Lifetime::Keep, Expires::lifetime);
+            let done = self.db().change(&key, lifetime, ChangeKind::string("incrby"), |old| {
+                let Some(old) = old else { return Ok(Decision::Keep((Stored::NotFound, None))) };
+                if compared.is_some_and(|token| !token.names(old.version())) {
+                    return Ok(Decision::Keep((Stored::Exists, None)));
+                }
+                let value = make(counted(old, is_increment, delta)?, old.flags());
+                Ok(Decision::Put(value.clone(), (Stored::Stored, Some(value))))
+            })?;
+            let ((Stored::NotFound, _), Some(expires)) = (&done, vivify) else { break done };
+            let value = make(initial, 0);
+            let (lifetime, is_first) = (expires.lifetime(), SetCondition::IfAbsent);
+            let kind = ChangeKind::string("incrby");
+            if self.db().set(&key, value.clone(), lifetime, is_first, kind)? {
+                break (Stored::Stored, Some(value));
+            }
+        };
+        let is_hit = usize::from(stored == Stored::Stored);
+        self.count(match is_increment {
+            true => [MemcachedCount::IncrMisses, MemcachedCount::IncrHits][is_hit],
+            false => [MemcachedCount::DecrMisses, MemcachedCount::DecrHits][is_hit],
+        });
+        let Some(value) = value else {
+            finish(output, stored, word, flags, &Facts::default(), true);
+            return Ok(());
+        };
+        let facts = self.facts(&key, &value);
+        match value.as_bytes().filter(|_| flags.has(b'v')) {
+            Some(bytes) => {
+                head(output, Some(bytes));
+                returned(output, word, flags, &facts);
+                end(output, Some(bytes));
+            }
+            None => finish(output, stored, word, flags, &facts, true),
+        }
+        Ok(())
+    }
+
+    fn meta_debug(
+        &self,
+        word: &[u8],
+        flags: &MetaFlags<'_>,
+        output: &mut Vec<u8>,
+    ) -> Result<(), MemcachedError> {
+        let key = flags.key(word)?;
+        let Some(value) = self.db().peek(&key) else {
+            output.extend_from_slice(b"EN\r\n");
+            return Ok(());
+        };
+        let facts = self.facts(&key, &value);
+        output.extend_from_slice(b"ME ");
+        output.extend_from_slice(word);
+        let fetched = if facts.is_used { "yes" } else { "no" };
+        let version = CasToken::of(value.version()).number();
+        let (left, age, size) = (facts.seconds_left, facts.age_s, value.heap_bytes());
+        let _ =
+            write!(output, " exp={left} la={age} cas={version} fetch={fetched} size={size}\r\n");
+        Ok(())
+    }
+}
+
+impl Loading {
+    fn write(self, output: &mut Vec<u8>) {
+        for (is_set, flag) in [(self.is_won, b'W'), (self.is_stale, b'X'), (self.is_sent, b'Z')] {
+            if is_set {
+                output.extend_from_slice(&[b' ', flag]);
+            }
+        }
+    }
+}
+
+/// The beginning of a reply to a command that found its key.
+fn head(output: &mut Vec<u8>, data: Option<&[u8]>) {
+    match data {
+        Some(data) => {
+            let _ = write!(output, "VA {}", data.len());
+        }
+        None => output.extend_from_slice(b"HD"),
+    }
+}
+
+/// The end of such a reply.
+fn end(output: &mut Vec<u8>, data: Option<&[u8]>) {
+    output.extend_from_slice(b"\r\n");
+    if let Some(data) = data {
+        output.extend_from_slice(data);
+        output.extend_from_slice(b"\r\n");
+    }
+}
+
+/// What the flags ask to be returned, in their order.
+fn returned(output: &mut Vec<u8>, word: &[u8], flags: &MetaFlags<'_>, facts: &Facts) {
+    for (flag, token) in flags.iter() {
+        let _ = match flag {
+            b'k' => output.write_all(b" k").and_then(|()| output.write_all(word)),
+            b'O' => output.write_all(b" O").and_then(|()| output.write_all(token)),
+            b'b' if flags.has(b'k') => output.write_all(b" b"),
+            b'c' => match facts.version {
+                Some(version) => write!(output, " c{}", CasToken::of(version).number()),
+                None => Ok(()),
+            },
+            b'f' => write!(output, " f{}", facts.flags),
+            b'h' => write!(output, " h{}", u8::from(facts.is_used)),
+            b'l' => write!(output, " l{}", facts.age_s),
+            b's' => write!(output, " s{}", facts.len),
+            b't' => write!(output, " t{}", facts.seconds_left),
+            _ => Ok(()),
+        };
+    }
+}
+
+/// The reply to a command without a value, which the flag `q` may suppress.
+fn finish(
+    output: &mut Vec<u8>,
+    stored: Stored,
+    word: &[u8],
+    flags: &MetaFlags<'_>,
+    facts: &Facts,
+    hides_missing: bool,
+) {
+    let is_hidden = match stored {
+        Stored::Stored => true,
+        Stored::NotFound => hides_missing,
+        Stored::NotStored | Stored::Exists => false,
+    };
+    if is_hidden && flags.has(b'q') {
+        return;
+    }
+    output.extend_from_slice(match stored {
+        Stored::Stored => b"HD",
+        Stored::NotStored => b"NS",
+        Stored::Exists => b"EX",
+        Stored::NotFound => b"NF",
+    });
+    let nothing = Facts::default();
+    returned(output, word, flags, if stored == Stored::Stored { facts } else { &nothing });
+    output.extend_from_slice(b"\r\n");
+}

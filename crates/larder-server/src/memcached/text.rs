@@ -1,0 +1,390 @@
+//! The commands of the text protocol.
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::MemcachedSession;
+use super::error::MemcachedError;
+use super::line::{Expires, check_key, number};
+use crate::commands::connection::SERVER_VERSION;
+use crate::error::CommandError;
+use crate::hub::ChangeKind;
+use crate::stats::MemcachedCount;
+use crate::store::{Db, Decision, Lifetime, SetCondition};
+use crate::value::Value;
+use crate::version::{CasToken, Version};
+
+/// What became of a value that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    Stored,
+    NotStored,
+    /// The version is not the one that was given.
+    Exists,
+    NotFound,
+}
+
+impl Stored {
+    fn line(self) -> &'static [u8] {
+        match self {
+            Self::Stored => b"STORED\r\n",
+            Self::NotStored => b"NOT_STORED\r\n",
+            Self::Exists => b"EXISTS\r\n",
+            Self::NotFound => b"NOT_FOUND\r\n",
+        }
+    }
+}
+
+/// Where new data goes beside old data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Before,
+    After,
+}
+
+impl MemcachedSession {
+    pub(super) fn execute_text(
+        &mut self,
+        name: &[u8],
+        args: &[&[u8]],
+        data: &[u8],
+        output: &mut Vec<u8>,
+    ) -> Result<(), MemcachedError> {
+        // The answer of these commands can be suppressed by their last word.
+        let start = output.len();
+        let is_quiet = args.last() == Some(&b"noreply".as_slice());
+        let rest = if is_quiet { &args[..args.len() - 1] } else { args };
+        match name {
+            b"get" => return self.get(args, None, false, output),
+            b"gets" => return self.get(args, None, true, output),
+            b"gat" | b"gats" => {
+                let (time, keys) = args.split_first().ok_or(MemcachedError::UnknownCommand)?;
+                let expires = Expires::from_seconds(number(time).ok_or(MemcachedError::BadTime)?);
+                self.count(MemcachedCount::Touch);
+                return self.get(keys, Some(expires), name == b"gats", output);
+            }
+            b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas" => {
+                let stored = self.store(name, rest, data)?;
+                output.extend_from_slice(stored.line());
+            }
+            b"incr" | b"decr" => self.count_text(name == b"incr", rest, output)?,
+            b"touch" => self.touch(rest, output)?,
+            b"delete" => self.delete(rest, output)?,
+            b"flush_all" => self.flush_all(rest, output)?,
+            b"verbosity" if !rest.is_empty() => output.extend_from_slice(b"OK\r\n"),
+            b"version" => {
+                let _ = write!(output, "VERSION {SERVER_VERSION}\r\n");
+            }
+            b"stats" => self.stats_text(args, output)?,
+            b"quit" => self.closes = true,
+            _ => return Err(MemcachedError::UnknownCommand),
+        }
+        if is_quiet {
+            output.truncate(start);
+        }
+        Ok(())
+    }
+
+    fn get(
+        &self,
+        keys: &[&[u8]],
+        expires: Option<Expires>,
+        with_version: bool,
+        output: &mut Vec<u8>,
+    ) -> Result<(), MemcachedError> {
+        if keys.is_empty() {
+            return Err(MemcachedError::UnknownCommand);
+        }
+        for key in keys {
+            check_key(key)?;
+        }
+        for key in keys {
+            if let Some(expires) = expires {
+                self.db().expire(key, expires.ttl(), |_| true)?;
+            }
+            let found = self.db().read(key, |value| write_value(output, key, value, with_version));
+            let is_hit = found == Some(true);
+            self.count_lookup(is_hit);
+        }
+        output.extend_from_slice(b"END\r\n");
+        Ok(())
+    }
+
+    fn store(&self, name: &[u8], args: &[&[u8]], data: &[u8]) -> Result<Stored, MemcachedError> {
+        let is_cas = name == b"cas";
+        let (key, flags, time, token) = match args {
+            [key, flags, time, _] if !is_cas => (key, flags, time, None),
+            [key, flags, time, _, token] if is_cas => {
+                let token = number(token).ok_or(MemcachedError::BadLine)?;
+                (key, flags, time, Some(CasToken::from_number(token)))
+            }
+            _ => return Err(MemcachedError::UnknownCommand),
+        };
+        check_key(key)?;
+        let flags = number(flags).ok_or(MemcachedError::BadLine)?;
+        let expires = Expires::from_seconds(number(time).ok_or(MemcachedError::BadLine)?);
+        self.count(MemcachedCount::Set);
+        let db = self.db();
+        let value = || Value::with_flags(data.into(), flags);
+        let stored = match (name, token) {
+            (_, Some(token)) => self.compare_and_set(key, token, value, expires.lifetime())?,
+            (b"append", _) => self.join(key, data, Side::After, None, None)?,
+            (b"prepend", _) => self.join(key, data, Side::Before, None, None)?,
+            _ => {
+                let condition = match name {
+                    b"add" => SetCondition::IfAbsent,
+                    b"replace" => SetCondition::IfPresent,
+                    _ => SetCondition::Always,
+                };
+                match db.set(key, value(), expires.lifetime(), condition, ChangeKind::SET)? {
+                    true => Stored::Stored,
+                    false => Stored::NotStored,
+                }
+            }
+        };
+        if stored == Stored::Stored {
+            self.leases().give_up(&db.owned_key(key));
+        }
+        Ok(stored)
+    }
+
+    /// Stores a value in the place of the one whose version the token names.
+    pub(super) fn compare_and_set(
+        &self,
+        key: &[u8],
+        token: CasToken,
+        value: impl Fn() -> Value,
+        lifetime: Lifetime,
+    ) -> Result<Stored, CommandError> {
+        let stored = self.db().change(key, lifetime, ChangeKind::SET, |old| {
+            Ok(match old {
+                None => Decision::Keep(Stored::NotFound),
+                Some(old) if !token.names(old.version()) => Decision::Keep(Stored::Exists),
+                Some(_) => Decision::Put(value(), Stored::Stored),
+            })
+        })?;
+        self.count(match stored {
+            Stored::Stored => MemcachedCount::CasHits,
+            Stored::Exists => MemcachedCount::CasBadVersion,
+            _ => MemcachedCount::CasMisses,
+        });
+        Ok(stored)
+    }
+
+    /// Joins data to a value, if its version is the one that is named, if any. The new value gets `explicit`
+    /// as its version, if that is given.
+    pub(super) fn join(
+        &self,
+        key: &[u8],
+        data: &[u8],
+        side: Side,
+        compared: Option<CasToken>,
+        explicit: Option<Version>,
+    ) -> Result<Stored, CommandError> {
+        let max = self.shared.settings().max_argument_bytes.as_usize();
+        self.db().change(key, Lifetime::Keep, ChangeKind::string("append"), |old| {
+            let Some(old) = old else { return Ok(Decision::Keep(Stored::NotStored)) };
+            if compared.is_some_and(|token| !token.names(old.version())) {
+                return Ok(Decision::Keep(Stored::Exists));
+            }
+            let bytes = old.as_bytes().ok_or(CommandError::WrongType)?;
+            if bytes.len() + data.len() > max {
+                return Err(CommandError::StringTooLong);
+            }
+            let joined = match side {
+                Side::Before => [data, bytes].concat(),
+                Side::After => [bytes, data].concat(),
+            };
+            let value = Value::with_flags(joined.into_boxed_slice(), old.flags());
+            let value = explicit.map_or_else(|| value.clone(), |it| value.clone().with_version(it));
+            Ok(Decision::Put(value, Stored::Stored))
+        })
+    }
+
+    fn count_text(
+        &self,
+        is_increment: bool,
+        args: &[&[u8]],
+        output: &mut Vec<u8>,
+    ) -> Result<(), MemcachedError> {
+        let [key, delta] = args else { return Err(MemcachedError::UnknownCommand) };
+        check_key(key)?;
+        let delta: u64 = number(delta).ok_or(MemcachedError::BadDelta)?;
+        let counted =
+            self.db().change(key, Lifetime::Keep, ChangeKind::string("incrby"), |old| {
+                let Some(old) = old else { return Ok(Decision::Keep(None)) };
+                let sum = counted(old, is_increment, delta)?;
+                let text = sum.to_string().into_bytes();
+                let value = Value::with_flags(text.into_boxed_slice(), old.flags());
+                Ok(Decision::Put(value, Some(sum)))
+            })?;
+        let counts = match is_increment {
+            true => [MemcachedCount::IncrMisses, MemcachedCount::IncrHits],
+            false => [MemcachedCount::DecrMisses, MemcachedCount::DecrHits],
+        };
+        self.count(counts[usize::from(counted.is_some())]);
+        let _ = match counted {
+            Some(sum) => write!(output, "{sum}\r\n"),
+            None => write!(output, "NOT_FOUND\r\n"),
+        };
+        Ok(())
+    }
+
+    fn touch(&self, args: &[&[u8]], output: &mut Vec<u8>) -> Result<(), MemcachedError> {
+        let [key, time] = args else { return Err(MemcachedError::UnknownCommand) };
+        check_key(key)?;
+        let expires = Expires::from_seconds(number(time).ok_or(MemcachedError::BadTime)?);
+        self.count(MemcachedCount::Touch);
+        let is_there = self.db().contains(key);
+        self.db().expire(key, expires.ttl(), |_| true)?;
+        self.count(match is_there {
+            true => MemcachedCount::TouchHits,
+            false => MemcachedCount::TouchMisses,
+        });
+        let line: &[u8] = if is_there { b"TOUCHED\r\n" } else { b"NOT_FOUND\r\n" };
+        output.extend_from_slice(line);
+        Ok(())
+    }
+
+    fn delete(&self, args: &[&[u8]], output: &mut Vec<u8>) -> Result<(), MemcachedError> {
+        // Old clients send a time of 0.
+        let ([key] | [key, b"0"]) = args else { return Err(MemcachedError::BadLine) };
+        check_key(key)?;
+        let is_removed = self.db().remove(key);
+        self.leases().give_up(&self.db().owned_key(key));
+        self.count(match is_removed {
+            true => MemcachedCount::DeleteHits,
+            false => MemcachedCount::DeleteMisses,
+        });
+        let line: &[u8] = if is_removed { b"DELETED\r\n" } else { b"NOT_FOUND\r\n" };
+        output.extend_from_slice(line);
+        Ok(())
+    }
+
+    fn flush_all(&self, args: &[&[u8]], output: &mut Vec<u8>) -> Result<(), MemcachedError> {
+        let delay = match args {
+            [] => 0,
+            [delay] => number::<i64>(delay).ok_or(MemcachedError::BadTime)?,
+            _ => return Err(MemcachedError::UnknownCommand),
+        };
+        self.count(MemcachedCount::Flush);
+        match Expires::from_seconds(delay) {
+            Expires::Never | Expires::Now => self.shared.store.clear_all(),
+            Expires::After(time) => {
+                let shared = Arc::clone(&self.shared);
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(time).await;
+                    shared.store.clear_all();
+                });
+            }
+        }
+        output.extend_from_slice(b"OK\r\n");
+        Ok(())
+    }
+
+    fn stats_text(&self, args: &[&[u8]], output: &mut Vec<u8>) -> Result<(), MemcachedError> {
+        match args {
+            [] => {
+                for (name, value) in self.general_stats() {
+                    let _ = write!(output, "STAT {name} {value}\r\n");
+                }
+            }
+            [b"reset"] => {
+                output.extend_from_slice(b"RESET\r\n");
+                return Ok(());
+            }
+            [b"settings"] => {
+                let config = &self.shared.config;
+                for (name, value) in [
+                    ("maxconns", self.shared.max_clients()),
+                    ("num_threads", config.threads),
+                    ("item_size_max", self.shared.settings().max_argument_bytes.as_usize()),
+                ] {
+                    let _ = write!(output, "STAT {name} {value}\r\n");
+                }
+            }
+            // There are no slabs.
+            [b"items" | b"slabs" | b"sizes" | b"conns"] | [b"cachedump", ..] => {}
+            _ => return Err(MemcachedError::BadLine),
+        }
+        output.extend_from_slice(b"END\r\n");
+        Ok(())
+    }
+
+    fn general_stats(&self) -> Vec<(&'static str, String)> {
+        let shared = &self.shared;
+        let cache = shared.store.cache();
+        let stats = cache.stats();
+        let clients = shared.hub().clients();
+        let total = |what: MemcachedCount| {
+            shared.stats.sum(|thread| &thread.memcached[what as usize]).to_string()
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let mut list = vec![
+            ("pid", std::process::id().to_string()),
+            ("uptime", shared.started.elapsed().as_secs().to_string()),
+            ("time", now.as_secs().to_string()),
+            ("version", SERVER_VERSION.to_owned()),
+            ("pointer_size", usize::BITS.to_string()),
+            ("max_connections", shared.max_clients().to_string()),
+            ("curr_connections", clients.len().to_string()),
+            ("total_connections", clients.accepted().to_string()),
+            ("rejected_connections", clients.refused().to_string()),
+        ];
+        let gets = |thread: &crate::stats::ThreadStats| {
+            let of = |what: MemcachedCount| {
+                thread.memcached[what as usize].load(std::sync::atomic::Ordering::Relaxed)
+            };
+            of(MemcachedCount::GetHits) + of(MemcachedCount::GetMisses)
+        };
+        list.push(("cmd_get", shared.stats.total(gets).to_string()));
+        list.extend(MemcachedCount::ALL.map(|count| (count.name(), total(count))));
+        let limit = cache.max_weight().unwrap_or_default();
+        list.extend([
+            ("bytes_read", shared.stats.sum(|thread| &thread.bytes_in).to_string()),
+            ("bytes_written", shared.stats.sum(|thread| &thread.bytes_out).to_string()),
+            ("limit_maxbytes", limit.to_string()),
+            ("threads", shared.config.threads.to_string()),
+            ("leases", self.leases().len().to_string()),
+            ("bytes", cache.weight().to_string()),
+            ("curr_items", cache.len().to_string()),
+            ("total_items", stats.inserts.to_string()),
+            ("evictions", stats.evictions.to_string()),
+            ("expired_unfetched", stats.expirations.to_string()),
+        ]);
+        list
+    }
+}
+
+/// Writes a value as `get` does; not if it is a hash.
+fn write_value(output: &mut Vec<u8>, key: &[u8], value: &Value, with_version: bool) -> bool {
+    let Some(bytes) = value.as_bytes() else { return false };
+    output.extend_from_slice(b"VALUE ");
+    output.extend_from_slice(key);
+    let _ = write!(output, " {} {}", value.flags(), bytes.len());
+    if with_version {
+        let _ = write!(output, " {}", CasToken::of(value.version()).number());
+    }
+    output.extend_from_slice(b"\r\n");
+    output.extend_from_slice(bytes);
+    output.extend_from_slice(b"\r\n");
+    true
+}
+
+/// The sum or difference of a value and a number. A sum wraps around at 64 bits; a difference ends at 0.
+pub(super) fn counted(old: &Value, is_increment: bool, delta: u64) -> Result<u64, CommandError> {
+    let bytes = old.as_bytes().ok_or(CommandError::WrongType)?;
+    let text = bytes.trim_ascii_end();
+    let old: u64 = number(text).ok_or(CommandError::NotInteger)?;
+    Ok(if is_increment { old.wrapping_add(delta) } else { old.saturating_sub(delta) })
+}
+
+impl Db<'_> {
+    /// How many seconds a key has left; `None` if it never expires.
+    pub(super) fn seconds_left(&self, key: &[u8]) -> Option<u64> {
+        let left = self.info(key)?.expires_in?;
+        Some(left.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,211 @@
+//! Saving the cache while it serves, and loading it before.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use larder::Cache;
+use larder::snapshot::{LoadSummary, Postcard, RestoreOptions, SaveOptions, SnapshotError};
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::bytes::Bytes;
+use crate::server::Shared;
+use crate::value::Value;
+
+/// Where a served cache is saved, and when.
+///
+/// A file is replaced in one step: whoever reads it, also after the process was killed, finds the whole of
+/// the old one or of the new one. Lifetimes and tags are saved, and go on while the file is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Persistence {
+    /// The file. With none, `SAVE` is refused.
+    pub path: Option<PathBuf>,
+    /// Saves each time after so long. Default: never.
+    pub every: Option<Duration>,
+    /// Whether to leave out saving when the server is shut down.
+    pub skips_shutdown: bool,
+}
+
+impl Persistence {
+    /// Saves to `path`, at the end and on request.
+    #[must_use]
+    pub fn to(path: impl Into<PathBuf>) -> Self {
+        Self { path: Some(path.into()), ..Self::default() }
+    }
+
+    pub(crate) fn save_at_shutdown(&self) -> bool {
+        self.path.is_some() && !self.skips_shutdown
+    }
+}
+
+/// Why the cache was not saved.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SaveError {
+    /// There is no path.
+    #[error("no file to save to; name one by --save")]
+    NoPath,
+    /// Another thread is saving.
+    #[error("Background save already in progress")]
+    InProgress,
+    /// The file cannot be written.
+    #[error("cannot save to {}: {source}", .path.display())]
+    Snapshot {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: SnapshotError,
+    },
+}
+
+/// What is known of the saves so far.
+#[derive(Debug)]
+pub(crate) struct SaveState {
+    is_saving: AtomicBool,
+    /// When the last save that succeeded began, in seconds since 1970; at first when the server started.
+    last_s: AtomicU64,
+    saves: AtomicU64,
+    last_error: Mutex<Option<String>>,
+    took_ms: AtomicU64,
+}
+
+impl SaveState {
+    pub(crate) fn new() -> Self {
+        Self {
+            is_saving: AtomicBool::new(false),
+            last_s: AtomicU64::new(now_s()),
+            saves: AtomicU64::new(0),
+            last_error: Mutex::new(None),
+            took_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether a save is under way.
+    pub(crate) fn is_saving(&self) -> bool {
+        self.is_saving.load(Ordering::Relaxed)
+    }
+
+    /// When the last save that succeeded began, in seconds since 1970.
+    pub(crate) fn last_s(&self) -> u64 {
+        self.last_s.load(Ordering::Relaxed)
+    }
+
+    /// How many saves have succeeded.
+    pub(crate) fn saves(&self) -> u64 {
+        self.saves.load(Ordering::Relaxed)
+    }
+
+    /// How long the last save took.
+    pub(crate) fn took(&self) -> Duration {
+        Duration::from_millis(self.took_ms.load(Ordering::Relaxed))
+    }
+
+    /// Why the last save failed, if it did.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Shared {
+    /// Whether a save can begin now.
+    pub(crate) fn can_save(&self) -> Result<(), SaveError> {
+        if self.config.persistence.path.is_none() {
+            return Err(SaveError::NoPath);
+        }
+        if self.saving.is_saving() { Err(SaveError::InProgress) } else { Ok(()) }
+    }
+
+    /// Saves the cache to the path of the configuration.
+    pub(crate) fn save(&self) -> Result<(), SaveError> {
+        let path = self.config.persistence.path.as_deref().ok_or(SaveError::NoPath)?;
+        // Acquire and Release: two saves follow one another.
+        if self.saving.is_saving.swap(true, Ordering::Acquire) {
+            return Err(SaveError::InProgress);
+        }
+        let begun = SystemTime::now();
+        let saved = save(self.store.cache(), path);
+        let state = &self.saving;
+        let took = begun.elapsed().unwrap_or_default();
+        state.took_ms.store(u64::try_from(took.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        if saved.is_ok() {
+            state.last_s.store(seconds(begun), Ordering::Relaxed);
+            state.saves.fetch_add(1, Ordering::Relaxed);
+        }
+        let error = saved.as_ref().err().map(ToString::to_string);
+        *state.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+        // Release: with the swap above.
+        state.is_saving.store(false, Ordering::Release);
+        saved
+    }
+}
+
+fn save(cache: &Cache<Bytes, Value>, path: &Path) -> Result<(), SaveError> {
+    let saved = cache.save_to_path(path, &SaveOptions::new(Arc::new(Postcard::default())));
+    match saved {
+        Ok(_) => Ok(()),
+        Err(source) => Err(SaveError::Snapshot { path: path.to_owned(), source }),
+    }
+}
+
+/// Loads what was saved at `path`; `None` if there is no such file.
+///
+/// # Errors
+/// The file cannot be read, or is not a whole snapshot of such a cache; the cache is as it was then.
+pub fn load(
+    cache: &Cache<Bytes, Value>,
+    path: &Path,
+    salvage: bool,
+) -> Result<Option<LoadSummary>, SnapshotError> {
+    let options = RestoreOptions::new();
+    let options = if salvage { options.salvage() } else { options };
+    match cache.load_from_path(path, &options) {
+        Ok(summary) => Ok(Some(summary)),
+        Err(error) if is_missing(&error, path) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_missing(error: &SnapshotError, path: &Path) -> bool {
+    error.is_io()
+        && std::fs::symlink_metadata(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Starts the thread that saves from time to time, if one is wanted.
+pub(crate) fn start_saver(
+    shared: &Arc<Shared>,
+    mut stopped: watch::Receiver<bool>,
+) -> Option<io::Result<JoinHandle<()>>> {
+    let every = shared.config.persistence.every.filter(|every| !every.is_zero())?;
+    shared.config.persistence.path.as_ref()?;
+    let shared = Arc::clone(shared);
+    let save_on = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let Ok(runtime) = runtime else { return };
+        loop {
+            let end = stopped.wait_for(|is_stopped| *is_stopped);
+            let is_stopped =
+                runtime.block_on(async { tokio::time::timeout(every, end).await.is_ok() });
+            if is_stopped {
+                return;
+            }
+            // `INFO` and the metrics show a failure; the next save tries again.
+            let _ = shared.save();
+        }
+    };
+    Some(thread::Builder::new().name("larder-save".to_owned()).spawn(save_on))
+}
+
+fn now_s() -> u64 {
+    seconds(SystemTime::now())
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
