@@ -1,6 +1,8 @@
 //! The interpreter of a thread: a state of Lua in which scripts find nothing of each other.
 #![forbid(unsafe_code)]
 
+mod conversion;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -11,13 +13,13 @@ use mlua::{
     Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState,
 };
 
-use super::ScriptDigest;
-use super::conversion::{ResultWriter, to_lua, with_17_digits};
-use crate::command::{self, Flags};
-use crate::commands::connection::REDIS_VERSION;
+use self::conversion::{ResultWriter, to_lua, with_17_digits};
 use crate::error::CommandError;
+use crate::identity::REDIS_VERSION;
 use crate::resp::{Protocol, Reply};
+use crate::scripts::ScriptDigest;
 use crate::session::Session;
+use crate::session::command::Flags;
 
 /// After so many instructions, the interpreter looks at the clock.
 const INSTRUCTIONS_BETWEEN_CHECKS: u32 = 10_000;
@@ -123,7 +125,7 @@ impl Interpreter {
             protocol: Cell::new(Protocol::Resp2),
         });
         let host = host_functions(&lua, &running)?;
-        let sandbox = lua.load(include_str!("sandbox.lua")).set_name("=sandbox");
+        let sandbox = lua.load(include_str!("interpreter/sandbox.lua")).set_name("=sandbox");
         let (globals, run) = sandbox.call((host,))?;
         Ok(Self { lua, globals, run, compiled: HashMap::new(), running, max_bytes })
     }
@@ -350,7 +352,7 @@ fn dispatch(
     let Some(name) = args.first() else {
         return refused("Please specify at least one argument for this redis lib call");
     };
-    let Some((index, command)) = command::find(name) else {
+    let Some((index, command)) = session.commands.find(name) else {
         return refused("Unknown Redis command called from script");
     };
     if !command.accepts(args.len()) {
