@@ -300,6 +300,17 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
         |shared, value| tune_bytes(&shared.settings().max_request_bytes, value, 1 << 20),
     ),
     live(
+        "lua-time-limit",
+        |shared| shared.settings().script_ms.get().to_string(),
+        |shared, value| tune(&shared.settings().script_ms, value, 0, i64::MAX),
+    ),
+    // The new name of the same parameter.
+    live(
+        "busy-reply-threshold",
+        |shared| shared.settings().script_ms.get().to_string(),
+        |shared, value| tune(&shared.settings().script_ms, value, 0, i64::MAX),
+    ),
+    live(
         "requirepass",
         |shared| shared.settings().password().map_or_else(String::new, |it| it.to_string()),
         |shared, value| {
@@ -347,8 +358,6 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
     unused("activedefrag", "no", Allowed::YesNo),
     unused("activerehashing", "yes", Allowed::YesNo),
     unused("sanitize-dump-payload", "no", Allowed::Choice(&["no", "yes", "clients"])),
-    unused("lua-time-limit", "5000", NUMBER),
-    unused("busy-reply-threshold", "5000", NUMBER),
     unused("close-on-replica-write", "yes", Allowed::YesNo),
     unused("hash-max-listpack-entries", "512", NUMBER),
     unused("hash-max-listpack-value", "64", NUMBER),

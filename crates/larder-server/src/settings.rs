@@ -78,6 +78,8 @@ pub(crate) struct Settings {
     pub(crate) max_argument_bytes: Tunable,
     /// `client-query-buffer-limit`: the longest request.
     pub(crate) max_request_bytes: Tunable,
+    /// `lua-time-limit`, in milliseconds: a script that runs for so long is ended; 0 means never.
+    pub(crate) script_ms: Tunable,
     /// `client-output-buffer-limit normal`
     pub(crate) normal_output: OutputLimit,
     /// `client-output-buffer-limit pubsub`, also for invalidations.
@@ -101,6 +103,7 @@ impl Default for Settings {
             keepalive_seconds: Tunable::new(300),
             max_argument_bytes: Tunable::new(limits.argument_bytes as u64),
             max_request_bytes: Tunable::new(limits.request_bytes as u64),
+            script_ms: Tunable::new(5000),
             normal_output: OutputLimit::new(0, 0, 0),
             pubsub_output: OutputLimit::new(32 << 20, 8 << 20, 60),
             events: AtomicU32::new(0),
@@ -122,6 +125,11 @@ impl Settings {
         self.max_argument_bytes.set(config.request_limits.argument_bytes as u64);
         self.max_request_bytes.set(config.request_limits.request_bytes as u64);
         self.max_arguments.store(config.request_limits.arguments, Ordering::Relaxed);
+        #[cfg(feature = "scripts")]
+        {
+            let script_ms = config.script_time_limit.as_millis();
+            self.script_ms.set(u64::try_from(script_ms).unwrap_or(u64::MAX));
+        }
         self.set_password(config.password.as_deref());
     }
 
