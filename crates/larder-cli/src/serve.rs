@@ -51,6 +51,9 @@ pub(crate) fn serve(args: ServeArgs) -> Result<(), ServeError> {
     if let Some(address) = server.memcached_address() {
         say(&format!("serving clients of memcached at {address}"))?;
     }
+    if let Some(address) = server.http_address() {
+        say(&format!("the page is at http://{address}/"))?;
+    }
     if let Some(address) = server.tls_address() {
         say(&format!("serving clients of Redis within TLS at {address}"))?;
     }

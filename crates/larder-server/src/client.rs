@@ -82,8 +82,10 @@ impl Client {
 pub(crate) struct Clients {
     connected: Mutex<BTreeMap<ClientId, Arc<Client>>>,
     last_id: AtomicU64,
-    accepted: AtomicU64,
-    refused: AtomicU64,
+    pub(crate) accepted: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    /// How many were disconnected because they did not read what other threads had sent them.
+    pub(crate) overflowed: AtomicU64,
 }
 
 impl Clients {
@@ -121,7 +123,10 @@ impl Clients {
     }
 
     pub(crate) fn remove(&self, id: ClientId) {
-        self.connected().remove(&id);
+        let removed = self.connected().remove(&id);
+        if removed.is_some_and(|client| client.mailbox.has_overflowed()) {
+            self.overflowed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Disconnects all clients.

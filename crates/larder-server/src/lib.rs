@@ -11,6 +11,9 @@ mod persistence;
 #[doc(hidden)]
 pub mod drive;
 
+// The page, the metrics and the probes.
+mod http;
+
 // From the socket to the store.
 mod net;
 mod session;
@@ -21,6 +24,7 @@ mod memcached;
 mod scripts;
 mod info;
 mod parameters;
+mod readiness;
 mod stats;
 mod resp;
 mod error;
@@ -52,6 +56,7 @@ pub use crate::hub::Hub;
 #[cfg(feature = "tls")]
 pub use crate::net::tls::TlsError;
 pub use crate::persistence::{Persistence, SaveError, load};
+pub use crate::readiness::LoadingGuard;
 pub use crate::resp::{Protocol, ProtocolError, Reply, RequestLimits, RequestParser};
 #[cfg(feature = "tls")]
 pub use crate::server::TlsConfig;

@@ -15,11 +15,13 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::bytes::Bytes;
+use crate::http::HttpThread;
 use crate::hub::Hub;
 use crate::memcached::Leases;
 use crate::net::buffers::BufferBudget;
 use crate::net::{self, Door, Listening};
 use crate::persistence::{self, Persistence, SaveError, SaveState};
+use crate::readiness::{LoadingGuard, Readiness};
 use crate::resp::RequestLimits;
 #[cfg(feature = "scripts")]
 use crate::scripts::Scripts;
@@ -36,6 +38,9 @@ pub struct ServerConfig {
     pub address: SocketAddr,
     /// Where clients of memcached connect. Default: nowhere.
     pub memcached_address: Option<SocketAddr>,
+    /// Where the page, the metrics and the probes are served by HTTP. Port 0 takes a free one. Default:
+    /// nowhere.
+    pub http_address: Option<SocketAddr>,
     /// How many threads serve. Default: one for each core.
     pub threads: usize,
     /// The password that clients must give. Default: none.
@@ -82,6 +87,7 @@ impl Default for ServerConfig {
         Self {
             address: (Ipv4Addr::LOCALHOST, 6379).into(),
             memcached_address: None,
+            http_address: None,
             threads: thread::available_parallelism().map_or(1, NonZero::get),
             password: None,
             databases: 16,
@@ -181,6 +187,7 @@ pub(crate) struct Shared {
     shutdown_wanted: watch::Sender<bool>,
     /// Whether that client has said that the cache is to be saved, or is not.
     saves_at_shutdown: Mutex<Option<bool>>,
+    pub(crate) readiness: Arc<Readiness>,
 }
 
 impl Shared {
@@ -196,12 +203,14 @@ impl Shared {
             Some(tls) => Some(net::tls::acceptor(&tls.certificate, &tls.key)?),
         };
         hub.settings().apply(&config);
+        let store = Store::new(cache, hub, config.databases);
         Ok(Self {
-            store: Store::new(cache, hub, config.databases),
+            store: if config.http_address.is_some() { store.with_hot_keys() } else { store },
             stats: ServerStats::new(threads),
             buffers: BufferBudget::new(config.max_buffer_bytes),
             saving: SaveState::new(),
             leases: Leases::default(),
+            readiness: Arc::default(),
             started: Instant::now(),
             #[cfg(feature = "scripts")]
             scripts: Scripts::new(),
@@ -312,6 +321,7 @@ pub struct Server {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
+    http: Option<HttpThread>,
 }
 
 impl Server {
@@ -358,7 +368,11 @@ impl Server {
             shared: Arc::clone(&shared),
             stop,
             threads: Vec::with_capacity(threads),
+            http: None,
         };
+        if let Some(address) = shared.config.http_address {
+            server.http = Some(HttpThread::start(address, &shared)?);
+        }
         for (number, listening) in listening.into_iter().enumerate() {
             let (shared, stopped) = (Arc::clone(&shared), stopped.clone());
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -416,6 +430,18 @@ impl Server {
         self.shared.save()
     }
 
+    /// Where it serves HTTP, with the port that was taken; `None` if it does not.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(HttpThread::address)
+    }
+
+    /// Says that the server is being filled, for example from a snapshot. As long as the guard lives,
+    /// `/readyz` answers 503, so that a load balancer sends no clients yet.
+    pub fn begin_loading(&self) -> LoadingGuard {
+        LoadingGuard::new(Arc::clone(&self.shared.readiness))
+    }
+
     /// Ends the server: it accepts no more clients, finishes the commands that have arrived, sends their
     /// replies, and returns when all threads have ended. A client that does not read its replies is given
     /// five seconds. If a path is configured, the cache is then saved.
@@ -432,6 +458,7 @@ impl Server {
     }
 
     fn end(&mut self) {
+        self.shared.readiness.stop();
         let _ = self.stop.send(true);
         for thread in self.threads.drain(..) {
             let _ = thread.join();
@@ -440,6 +467,8 @@ impl Server {
         if let Some(path) = &self.shared.config.unix_socket {
             let _ = std::fs::remove_file(path);
         }
+        // The probes are answered until the last client has got its replies.
+        self.http = None;
     }
 }
 

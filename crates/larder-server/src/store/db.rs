@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use larder::{
-    Compute, Computed, EntryInfo, InsertOptions, Inserted, KeyState, Rejection, UpdateOptions,
+    Compute, Computed, EntryInfo, Explanation, InsertOptions, Inserted, KeyState, Rejection,
+    UpdateOptions,
 };
 
 use super::{ESCAPE, Store};
@@ -116,7 +117,12 @@ impl<'s> Db<'s> {
     /// Reads a value. It counts as a use of the key.
     #[inline]
     pub(crate) fn read<R>(&self, key: &[u8], read: impl FnOnce(&Value) -> R) -> Option<R> {
-        self.with_stored(key, |stored| self.store.cache.read(stored, read))
+        self.with_stored(key, |stored| {
+            if let Some(hot_keys) = &self.store.hot_keys {
+                hot_keys.note(stored);
+            }
+            self.store.cache.read(stored, read)
+        })
     }
 
     /// A value, without counting as a use.

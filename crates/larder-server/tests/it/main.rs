@@ -22,3 +22,4 @@ mod bits;
 mod hashes;
 mod scripting;
 mod concurrency;
+mod network;
