@@ -144,7 +144,7 @@ impl Db<'_> {
         while wraps < 2 {
             let (mut chosen, mut seen) = (None, 0);
             cursor = self.scan(cursor, 16, |key, _, _| {
-                if seen == 0 || random % (seen + 1) == 0 {
+                if seen == 0 || random.is_multiple_of(seen + 1) {
                     chosen = Some(Bytes::from(key));
                 }
                 seen += 1;

@@ -146,7 +146,9 @@ fn changes_by_the_program_and_by_time_are_seen_too() {
     };
     // With a deadline, which can be moved.
     let hour = std::time::Duration::from_secs(3600);
-    let insert_dated = || drop(server.cache.insert_with_ttl(key(), Value::from("1"), hour));
+    let insert_dated = || {
+        let _ = server.cache.insert_with_ttl(key(), Value::from("1"), hour);
+    };
     insert_dated();
     assert_eq!(exec_after(&expired), "nil");
     // It had expired before it was watched, and its remains may go.
