@@ -174,7 +174,8 @@ impl Tracking {
         joined();
     }
 
-    /// Stops to tell a client, which has these prefixes. Its keys stay in the table until they are changed. Calls
+    /// Stops to tell a client, which has these prefixes. Its keys stay in the table until they are changed, or until
+    /// nobody tracks in the default mode. Calls
     /// `left` with whether any client tracks in the default mode, and whether any does in the other.
     pub(crate) fn stop<'p>(
         &self,
@@ -198,7 +199,18 @@ impl Tracking {
         }
         // Relaxed: changed under the lock.
         let any = |mode: usize| self.in_mode[mode].load(Ordering::Relaxed) > 0;
+        if !any(0) {
+            // Nobody is registered who could be told, and from now on changes do not ask the table.
+            self.clear();
+        }
         left(any(0), any(1));
+    }
+
+    fn clear(&self) {
+        for number in 0..SHARDS {
+            let shard = std::mem::take(&mut *self.lock_shard(number));
+            shard.values().for_each(|readers| self.forget(readers));
+        }
     }
 
     /// Adds to the number of clients in the mode of this one; the largest number subtracts 1.
@@ -290,10 +302,7 @@ impl Tracking {
 
     /// Tells all clients that all keys are gone.
     pub(crate) fn flush(&self, clients: &Clients) {
-        for number in 0..SHARDS {
-            let shard = std::mem::take(&mut *self.lock_shard(number));
-            shard.values().for_each(|readers| self.forget(readers));
-        }
+        self.clear();
         let invalidation = Invalidation::new(None);
         for tracker in self.trackers().values() {
             invalidation.send(clients, tracker);
@@ -379,7 +388,8 @@ impl<'k> Invalidation<'k> {
             }
             return;
         };
-        let Some(target) = clients.get(redirect) else {
+        let is_there = |target: &Arc<Client>| !target.mailbox.is_closed();
+        let Some(target) = clients.get(redirect).filter(is_there) else {
             tracker.is_broken.store(true, Ordering::Relaxed);
             if tracker.client.protocol() == Protocol::Resp3 {
                 tracker.client.mailbox.post(broken_redirection(redirect));
