@@ -23,12 +23,13 @@ mod stats;
 mod resp;
 mod error;
 
-// The store, and those who hear of its changes.
+// The store, and those who are notified of its changes.
 mod store;
 mod hub;
 mod tracking;
 mod watch;
 mod pubsub;
+mod pause;
 mod settings;
 mod events;
 mod client;

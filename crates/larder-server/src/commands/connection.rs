@@ -92,7 +92,7 @@ fn hello(
                 rest
             }
             [option, new, ref rest @ ..] if option.eq_ignore_ascii_case(b"setname") => {
-                name = Some(super::client::checked_name(new)?);
+                name = Some(checked_name(new)?);
                 rest
             }
             [option, ..] => {
@@ -184,4 +184,18 @@ fn select(
     session.database = number.ok_or(CommandError::DatabaseOutOfRange)?;
     reply.ok();
     Ok(())
+}
+
+/// The name of a client, or why it cannot be one.
+pub(super) fn checked_name(name: &[u8]) -> Result<String, CommandError> {
+    printable(name).ok_or_else(|| {
+        CommandError::other(
+            "ERR Client names cannot contain spaces, newlines or special characters.",
+        )
+    })
+}
+
+/// The text, unless it has spaces or special characters, which would confuse those who read the list of clients.
+pub(super) fn printable(text: &[u8]) -> Option<String> {
+    text.iter().all(u8::is_ascii_graphic).then(|| String::from_utf8_lossy(text).into_owned())
 }

@@ -31,6 +31,8 @@ pub(crate) enum BatchEnd {
     HasMore,
     /// The last command takes long: it runs on a thread of its own, and what it returns is its reply.
     Deferred(Box<dyn FnOnce() -> Vec<u8> + Send>),
+    /// The next command has to wait, at most for so long.
+    Paused(Duration),
     /// The connection is to be closed after the replies.
     Close,
 }
@@ -56,6 +58,9 @@ enum Event {
     Mail,
     Closed,
 }
+
+/// How often a client that has to wait looks whether it still has to.
+const PAUSE_CHECK: Duration = Duration::from_millis(10);
 
 /// The most by which a buffer grows for what was announced and has not arrived.
 const MAX_RESERVED_BYTES: usize = 1 << 20;
@@ -115,6 +120,11 @@ where
             BatchEnd::Deferred(job) => {
                 let reply = tokio::task::spawn_blocking(job).await;
                 output = reply.map_err(io::Error::other)?;
+                continue;
+            }
+            BatchEnd::Paused(left) => {
+                // A pause may end early, and the client may be disconnected meanwhile.
+                tokio::time::sleep(left.min(PAUSE_CHECK)).await;
                 continue;
             }
             BatchEnd::NeedsInput => {}

@@ -43,7 +43,7 @@ impl Store {
     /// Removes all entries that carry one of these tags, and says how many of the tags any entry carried.
     ///
     /// The entries are gone for all who ask from now on, and leave the cache later. Which they are is not known,
-    /// so those who hear of changes are told that any key may have changed.
+    /// so all clients that track keys are notified that any key may have changed.
     pub(crate) fn invalidate_tags<'t>(&self, tags: impl Iterator<Item = &'t str>) -> usize {
         let carried = tags.filter(|tag| self.cache().invalidate_tag(*tag)).count();
         if carried > 0 {

@@ -217,7 +217,7 @@ fn prefixes_are_broadcast_in_one_message_for_a_batch() {
     assert_eq!(client.run("CLIENT TRACKING ON BCAST PREFIX c:"), "+OK");
     writer.run("SET c:1 1");
     assert_eq!(client.push(), invalidation(&["c:1"]));
-    // A key that was removed is told once, though the cache reports its removal too.
+    // There is one message for a removed key, though the cache reports its removal too.
     writer.run("GETDEL a:1");
     assert_eq!(client.push(), invalidation(&["a:1"]));
     server.cache.flush().unwrap();
@@ -254,7 +254,7 @@ fn invalidations_are_redirected_to_another_client() {
     reader.run("GET a");
     writer.run("SET a 1");
     assert_eq!(new.push(), invalidation(&["a"]));
-    // The receiver goes, which the reader is told with the next invalidation.
+    // The receiver goes, of which the reader is notified with the next invalidation.
     reader.run("GET a");
     new.run("QUIT");
     assert!(new.is_closed());
@@ -287,7 +287,7 @@ fn pushes_come_although_replies_are_off() {
 }
 
 #[test]
-fn a_flush_is_told_to_all_once() {
+fn a_flush_notifies_all_once() {
     let server = TestServer::start();
     let (mut reader, mut all, mut writer) =
         (tracking(&server, ""), tracking(&server, "BCAST PREFIX x"), server.client());
@@ -301,7 +301,7 @@ fn a_flush_is_told_to_all_once() {
         writer.run(flush);
         assert_eq!(reader.push(), invalidation_of_all(), "{flush}");
         assert_eq!(all.push(), invalidation_of_all(), "{flush}");
-        // The cache reports the removals too; those that were told are left out.
+        // The cache reports the removals too; those by commands are left out.
         if flush.starts_with("FLUSH") {
             server.cache.flush().unwrap();
             assert_no_push(&mut reader);
@@ -324,14 +324,14 @@ fn a_table_that_is_full_invalidates_what_it_has_no_room_for() {
     let info = writer.run("INFO stats");
     assert!(info.contains("tracking_total_keys:250\\r\\ntracking_total_items:250"), "{info}");
     assert_eq!(writer.run("CONFIG SET tracking-table-max-keys 10"), "+OK");
-    let mut told = std::collections::HashSet::new();
+    let mut invalidated = std::collections::HashSet::new();
     for _ in 0..240 {
-        assert!(told.insert(client.push().to_string()), "told twice");
+        assert!(invalidated.insert(client.push().to_string()), "invalidated twice");
     }
     assert_no_push(&mut client);
     // One more key, and one of the eleven is invalidated.
     client.run("GET more");
-    assert!(told.insert(client.push().to_string()), "told twice");
+    assert!(invalidated.insert(client.push().to_string()), "invalidated twice");
     assert_no_push(&mut client);
     assert!(writer.run("INFO stats").contains("tracking_total_keys:10\\r"));
     assert_eq!(
@@ -341,7 +341,7 @@ fn a_table_that_is_full_invalidates_what_it_has_no_room_for() {
 }
 
 #[test]
-fn changes_by_the_program_evictions_and_expirations_are_told() {
+fn changes_by_the_program_evictions_and_expirations_are_noticed() {
     let server = TestServer::start_with(|builder| builder.capacity(100), |_| {});
     let (mut client, mut writer) = (tracking(&server, ""), server.client());
     let cache = &server.cache;
@@ -380,7 +380,7 @@ fn changes_by_the_program_evictions_and_expirations_are_told() {
 }
 
 #[test]
-fn a_key_that_the_program_adds_is_told_when_it_says_so() {
+fn the_program_can_say_that_it_has_added_a_key() {
     let hub = Hub::new();
     let cache: Cache<Bytes, Value> =
         Cache::builder().capacity(100).listener(hub.listener()).build().unwrap();
