@@ -212,12 +212,12 @@ impl Session {
     }
 
     /// Brings what others see of the client up to date.
-    pub(crate) fn describe(&self, last_command: Option<&'static str>) {
+    pub(crate) fn describe(&self, last_command: Option<&'static str>, now: Instant) {
         use crate::pubsub::Topic;
         let mut description = self.client.description();
         description.database = self.database;
         description.last_command = last_command;
-        description.last_active = Some(Instant::now());
+        description.last_active = Some(now);
         description.input_bytes = self.input_bytes;
         description.queued_commands = self.transaction.as_ref().map(Transaction::len);
         description.watched_keys = self.watched.len();
@@ -498,7 +498,7 @@ impl Conversation for Session {
         }
         if consumed > 0 {
             self.input_bytes = input.len() - consumed;
-            self.describe(self.last_command);
+            self.describe(self.last_command, begun);
             self.stats().record_batch(begun.elapsed());
         }
         (consumed, end)

@@ -200,7 +200,7 @@ fn set_name(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Do
 }
 
 fn info(session: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Done {
-    session.describe(Some("client|info"));
+    session.describe(Some("client|info"), Instant::now());
     let mut text = String::new();
     describe(&mut text, session.shared.hub(), &session.client);
     reply.verbatim(&text);
@@ -327,7 +327,7 @@ impl ClientType {
 }
 
 fn list(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    session.describe(Some("client|list"));
+    session.describe(Some("client|list"), Instant::now());
     let hub = session.shared.hub();
     let mut text = String::new();
     match args {

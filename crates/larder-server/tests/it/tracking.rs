@@ -417,12 +417,15 @@ fn a_client_that_does_not_read_invalidations_is_disconnected() {
 fn every_invalidation_arrives_in_2000_rounds() {
     let server = TestServer::start();
     let (mut reader, mut writer) = (tracking(&server, ""), server.client());
+    // Keys that nobody writes give the writer time between the read of the first key and the end of the command.
+    let others: Vec<_> = (0..50).map(|number| format!("other{number}")).collect();
     for round in 0..2000 {
         let key = format!("key{}", round % 7);
         // Sent first, so that read and write meet in every way.
-        reader.send(&["GET", &key]);
+        let read = ["MGET", &key].into_iter().chain(others.iter().map(String::as_str));
+        reader.send(&read.collect::<Vec<_>>());
         writer.send(&["SET", &key, &round.to_string()]);
-        let seen = reader.reply();
+        let seen = reader.reply().members()[0].clone();
         assert_eq!(writer.reply(), RespValue::ok());
         if seen == bulk(round.to_string()) {
             // The write came first. Another one tells whether the read was registered.
@@ -483,7 +486,7 @@ fn no_copy_is_stale_after_a_quiet_period() {
                     let mut near = NearCache { client, copies: HashMap::new() };
                     while let Some(number) = draw() {
                         near.read(&format!("key{}", number % KEYS));
-                        if number % 64 == 0 {
+                        if number.is_multiple_of(64) {
                             near.client.run("PING");
                             near.apply_pushes();
                         }
