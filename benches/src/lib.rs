@@ -7,6 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+// A load client for servers, and the servers.
+pub mod load;
 // What a thread does with a contender.
 pub mod workload;
 // Every cache and map that takes part, behind one trait.
@@ -19,5 +21,5 @@ pub mod trace;
 pub mod keys;
 // Medians, ratios and tables.
 pub mod report;
-// The resident memory of the process.
+// The resident memory of a process.
 pub mod resident;

@@ -90,6 +90,20 @@ impl Table {
         }
         text
     }
+
+    /// The table in Markdown.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let mut text = String::new();
+        for (number, row) in self.rows.iter().enumerate() {
+            // Writing to a `String` cannot fail.
+            let _ = writeln!(text, "| {} |", row.join(" | "));
+            if number == 0 {
+                let _ = writeln!(text, "|---|{}", "---:|".repeat(row.len().saturating_sub(1)));
+            }
+        }
+        text
+    }
 }
 
 #[cfg(test)]
@@ -116,5 +130,6 @@ mod tests {
         let mut table = Table::new(["a", "bcd"]);
         table.row(vec!["long".into(), "1".into()]);
         assert_eq!(table.render(), "a     bcd\nlong    1\n");
+        assert_eq!(table.markdown(), "| a | bcd |\n|---|---:|\n| long | 1 |\n");
     }
 }

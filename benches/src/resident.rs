@@ -1,4 +1,4 @@
-//! The resident memory of this process, as Linux reports it.
+//! The resident memory of a process, as Linux reports it.
 
 use std::fs;
 use std::io;
@@ -8,9 +8,21 @@ use std::io;
 /// # Errors
 /// If `/proc/self/status` cannot be read or has no line `VmRSS`: then this is not Linux.
 pub fn resident_kib() -> io::Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
+    read_resident_kib("/proc/self/status")
+}
+
+/// The resident memory of the process `pid` in KiB.
+///
+/// # Errors
+/// As for [`resident_kib`], and if there is no such process.
+pub fn resident_kib_of(pid: u32) -> io::Result<u64> {
+    read_resident_kib(&format!("/proc/{pid}/status"))
+}
+
+fn read_resident_kib(path: &str) -> io::Result<u64> {
+    let status = fs::read_to_string(path)?;
     parse_resident_kib(&status)
-        .ok_or_else(|| io::Error::other("no line `VmRSS: … kB` in /proc/self/status"))
+        .ok_or_else(|| io::Error::other(format!("no line `VmRSS: … kB` in {path}")))
 }
 
 fn parse_resident_kib(status: &str) -> Option<u64> {

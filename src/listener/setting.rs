@@ -22,7 +22,8 @@ pub struct Removal<'r, K, V> {
     pub new_value: Option<&'r V>,
     /// The weight of the entry.
     pub weight: u32,
-    /// How old the entry was when the cache recorded its removal.
+    /// How old the entry was when the cache recorded its removal. Zero for an entry of unknown age; there are
+    /// such only if the listener works [without ages](Listener::without_ages).
     pub age: Duration,
     /// Why it was removed.
     pub cause: RemovalCause,
@@ -81,7 +82,8 @@ type Executor = dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync;
 /// [`Stats::listener_panics`](crate::Stats::listener_panics), and the next removal is notified as usual.
 ///
 /// # Cost
-/// In a cache with a listener each entry takes 16 bytes more, for its age, and an update takes one more
+/// In a cache with a listener each entry takes 16 bytes more, for its age
+/// ([`without_ages`](Self::without_ages) saves them), and an update takes one more
 /// atomic operation, to record its place in the order. Removed entries stay in memory until the listener
 /// has been notified.
 ///
@@ -111,6 +113,7 @@ pub struct Listener<K, V> {
     queue: usize,
     overflow: Overflow,
     executor: Option<Arc<Executor>>,
+    pub(crate) wants_ages: bool,
 }
 
 /// How many notifications may wait, by default.
@@ -124,6 +127,7 @@ impl<K, V> Listener<K, V> {
             queue: QUEUE,
             overflow: Overflow::default(),
             executor: None,
+            wants_ages: true,
         }
     }
 
@@ -140,6 +144,14 @@ impl<K, V> Listener<K, V> {
     /// Sets what happens when the queue is full. Default: [`Overflow::Block`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
+        self
+    }
+
+    /// Does not keep the ages of entries for the listener, which saves 16 bytes for each.
+    /// [`Removal::age`] is then zero for entries whose age the cache does not know otherwise
+    /// ([`keep_ages`](crate::Builder::keep_ages)).
+    pub fn without_ages(mut self) -> Self {
+        self.wants_ages = false;
         self
     }
 
@@ -185,6 +197,7 @@ impl<K, V> Clone for Listener<K, V> {
             queue: self.queue,
             overflow: self.overflow,
             executor: self.executor.clone(),
+            wants_ages: self.wants_ages,
         }
     }
 }

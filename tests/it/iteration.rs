@@ -451,3 +451,59 @@ fn a_key_that_expires_while_others_are_cloned_is_not_among_the_hottest() {
     fill();
     assert_eq!(cache.keys().map(|key| key.0).collect::<Vec<_>>(), [3]);
 }
+
+#[test]
+fn a_scan_visits_what_stays_exactly_once_while_the_table_grows() {
+    for seed in seeds(0x5ca9, 1) {
+        for_each_config(|config| {
+            const STABLE: u64 = 300;
+            let cache = config.cache::<u64, u64>(100_000);
+            for key in 0..STABLE {
+                cache.insert(key, key);
+            }
+            let stop = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let _stop = RaiseOnDrop(&stop);
+                scope.spawn(|| churn(&cache, seed, 100, &stop));
+                for count in [0, 1, 7, 1000] {
+                    let mut seen = HashMap::new();
+                    let mut cursor = 0;
+                    loop {
+                        cursor = cache.scan(cursor, count, |key, value, _| {
+                            if *key < STABLE {
+                                assert_eq!(key, value);
+                                *seen.entry(*key).or_insert(0) += 1;
+                            }
+                        });
+                        if cursor == 0 {
+                            break;
+                        }
+                    }
+                    assert_eq!(seen.len() as u64, STABLE, "seed {seed}");
+                    assert!(seen.values().all(|times| *times == 1), "seed {seed}");
+                }
+            });
+        });
+    }
+}
+
+#[test]
+fn a_scan_takes_any_cursor_and_leaves_out_what_has_expired() {
+    let clock = FakeClock::new();
+    let cache = Cache::builder().capacity(1000).clock(clock.clone()).build().unwrap();
+    for key in 0..100_u64 {
+        let options = InsertOptions::new();
+        let options = if key % 2 == 0 { options.ttl(Duration::from_secs(1)) } else { options };
+        cache.insert_with(key, key, options);
+    }
+    clock.advance(Duration::from_secs(2));
+    let mut rng = Rng::new(7);
+    for cursor in (0..100).map(|_| rng.below(u64::MAX)).chain([1, u64::MAX]) {
+        let mut last = cursor;
+        while last != 0 {
+            last = cache.scan(last, 10, |key, _, info| {
+                assert!(key % 2 == 1 && info.expires_in.is_none());
+            });
+        }
+    }
+}

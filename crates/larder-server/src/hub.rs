@@ -25,6 +25,7 @@ use larder::{Listener, Removal, RemovalCause};
 use crate::bytes::Bytes;
 use crate::client::{Client, ClientId, Clients};
 use crate::events::{EventClass, EventMask};
+use crate::eviction_ages::EvictionAges;
 use crate::pause::Pause;
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
@@ -107,6 +108,7 @@ struct HubState {
     pubsub: PubSub,
     tracking: Tracking,
     watchers: Watchers,
+    eviction_ages: EvictionAges,
     pause: Pause,
     /// The namespace of each database.
     namespaces: OnceLock<Arc<[AtomicU8]>>,
@@ -143,7 +145,9 @@ impl Hub {
     /// The listener with which to build the cache. It is quick, and drops no notification.
     pub fn listener(&self) -> Listener<Bytes, Value> {
         let hub = self.clone();
+        // A value says itself when it was written.
         Listener::new(move |removal: &Removal<'_, Bytes, Value>| hub.note_removal(removal))
+            .without_ages()
     }
 
     /// Notifies clients that the program has changed a key.
@@ -156,6 +160,11 @@ impl Hub {
 
     pub(crate) fn clients(&self) -> &Clients {
         &self.state.clients
+    }
+
+    /// How long after they were written entries were evicted.
+    pub(crate) fn eviction_ages(&self) -> &EvictionAges {
+        &self.state.eviction_ages
     }
 
     pub(crate) fn pubsub(&self) -> &PubSub {
@@ -348,7 +357,10 @@ impl Hub {
     /// Passes on what left the cache by itself, and what the program removed.
     fn note_removal(&self, removal: &Removal<'_, Bytes, Value>) {
         let kind = match removal.cause {
-            RemovalCause::Evicted => ChangeKind::EVICTED,
+            RemovalCause::Evicted => {
+                self.eviction_ages().record(removal.value.version().age());
+                ChangeKind::EVICTED
+            }
             RemovalCause::Expired => ChangeKind::EXPIRED,
             RemovalCause::Replaced => {
                 if removal.new_value.is_some_and(Value::is_written_by_command) {

@@ -8,18 +8,19 @@ use crossbeam_utils::sync::{ShardedLockReadGuard, ShardedLockWriteGuard};
 use smallvec::SmallVec;
 
 use crate::client::Client;
-use crate::command::{self, Args, Command, Flags};
+use crate::conversation::{BatchEnd, Conversation};
 use crate::error::CommandError;
-use crate::net::connection::{BatchEnd, Conversation};
 use crate::pause::PauseScope;
 use crate::resp::{Protocol, Reply, RequestLimits, RequestParser};
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::stats::ThreadStats;
 use crate::store::{Db, Store};
 
 mod subscriptions;
 mod transaction;
+pub(crate) mod command;
 
+use command::{Args, Command, CommandTable, Flags};
 pub(crate) use subscriptions::Subscriptions;
 pub(crate) use transaction::{Transaction, WatchedKeys};
 
@@ -29,6 +30,7 @@ const BATCH_REPLY_BYTES: usize = 256 * 1024;
 
 /// A client, as its own task knows it.
 pub(crate) struct Session {
+    pub(crate) commands: &'static CommandTable,
     pub(crate) shared: Arc<Shared>,
     pub(crate) client: Arc<Client>,
     /// The number of the thread, whose counters it uses.
@@ -125,9 +127,15 @@ enum Exclusion<'s> {
 }
 
 impl Session {
-    pub(crate) fn new(shared: Arc<Shared>, client: Arc<Client>, thread: usize) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        client: Arc<Client>,
+        thread: usize,
+        commands: &'static CommandTable,
+    ) -> Self {
         let is_authenticated = shared.settings().password().is_none();
         Self {
+            commands,
             shared,
             client,
             thread,
@@ -241,7 +249,7 @@ impl Session {
         exclusion: &mut Option<Exclusion<'s>>,
     ) {
         let start = output.len();
-        let Some((index, command)) = command::find(args[0]) else {
+        let Some((index, command)) = self.commands.find(args[0]) else {
             self.reject(None, unknown_command(args), &mut Reply::new(output, self.protocol));
             self.settle_replies(output, start, false);
             return;
@@ -288,7 +296,7 @@ impl Session {
         let waits = |command: &Command| {
             command.flags.has(Flags::WRITE) || matches!(command.name, "publish" | "spublish")
         };
-        let is_held = match (scope, args.first().and_then(|name| command::find(name))) {
+        let is_held = match (scope, args.first().and_then(|name| self.commands.find(name))) {
             (PauseScope::All, _) => true,
             (PauseScope::Writes, None) => false,
             (PauseScope::Writes, Some((_, command))) if command.name == "exec" => {

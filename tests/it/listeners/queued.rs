@@ -7,7 +7,9 @@ mod executors;
 
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use larder::test::FakeClock;
 use larder::{Cache, Listener, Maintenance, Policy, Removal, RemovalCause};
 
 /// A notification, by value.
@@ -63,4 +65,29 @@ fn run_all(jobs: &Jobs) -> usize {
         job();
         count += 1;
     }
+}
+
+#[test]
+fn a_listener_without_ages_takes_no_room_for_them() {
+    let ages = |keeps: bool| {
+        let (clock, ages) = (FakeClock::new(), Arc::new(Mutex::new(Vec::new())));
+        let told = Arc::clone(&ages);
+        let listener = Listener::new(move |removal: &Removal<'_, u64, u64>| {
+            told.lock().unwrap().push(removal.age.as_secs());
+        });
+        let builder = Cache::builder()
+            .capacity(10)
+            .clock(clock.clone())
+            .maintenance(Maintenance::Inline)
+            .listener(listener.without_ages());
+        let cache = if keeps { builder.keep_ages() } else { builder }.build().unwrap();
+        cache.insert(1, 1);
+        clock.advance(Duration::from_secs(5));
+        let has_age = cache.inspect(&1).unwrap().age.is_some();
+        cache.remove(&1);
+        let ages = ages.lock().unwrap().clone();
+        (has_age, ages)
+    };
+    assert_eq!(ages(false), (false, vec![0]));
+    assert_eq!(ages(true), (true, vec![5]));
 }

@@ -5,16 +5,18 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use super::arguments::{integer, is_option, parse_integer};
-use super::connection::{USER, checked_name, printable};
 use super::subcommand::{self, Subcommand};
 use super::tracking;
 use crate::client::{Client, ClientId};
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::error::CommandError;
 use crate::hub::Hub;
 use crate::pause::PauseScope;
 use crate::resp::{Protocol, Reply};
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::session::{Modes, ReplyMode, Session};
+
+/// The one user that there is.
+pub(crate) const USER: &[u8] = b"default";
 
 pub(crate) fn table() -> Vec<Command> {
     vec![Command {
@@ -274,6 +276,20 @@ fn choose_replies(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>)
     };
     session.modes.set(Modes::QUIET, session.replies != ReplyMode::On);
     Ok(())
+}
+
+/// The name of a client, or why it cannot be one.
+pub(super) fn checked_name(name: &[u8]) -> Result<String, CommandError> {
+    printable(name).ok_or_else(|| {
+        CommandError::other(
+            "ERR Client names cannot contain spaces, newlines or special characters.",
+        )
+    })
+}
+
+/// The text, unless it has spaces or special characters, which would confuse those who read the list of clients.
+fn printable(text: &[u8]) -> Option<String> {
+    text.iter().all(u8::is_ascii_graphic).then(|| String::from_utf8_lossy(text).into_owned())
 }
 
 fn set_info(

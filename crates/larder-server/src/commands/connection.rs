@@ -4,20 +4,12 @@
 use subtle::ConstantTimeEq;
 
 use super::arguments::{integer, parse_integer};
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
+use super::client::{USER, checked_name};
 use crate::error::CommandError;
+use crate::identity::REDIS_VERSION;
 use crate::resp::{Protocol, Reply};
 use crate::session::Session;
-
-/// The version of Redis to whose commands ours conform. Some clients use what they know of it only from a
-/// certain version on.
-pub(crate) const REDIS_VERSION: &str = "7.4.0";
-
-/// The version of this server.
-pub(crate) const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The one user that there is.
-pub(crate) const USER: &[u8] = b"default";
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 
 pub(crate) fn table() -> Vec<Command> {
     let command = |name, arity, flags: Flags, summary, handler| Command {
@@ -184,18 +176,4 @@ fn select(
     session.database = number.ok_or(CommandError::DatabaseOutOfRange)?;
     reply.ok();
     Ok(())
-}
-
-/// The name of a client, or why it cannot be one.
-pub(super) fn checked_name(name: &[u8]) -> Result<String, CommandError> {
-    printable(name).ok_or_else(|| {
-        CommandError::other(
-            "ERR Client names cannot contain spaces, newlines or special characters.",
-        )
-    })
-}
-
-/// The text, unless it has spaces or special characters, which would confuse those who read the list of clients.
-pub(super) fn printable(text: &[u8]) -> Option<String> {
-    text.iter().all(u8::is_ascii_graphic).then(|| String::from_utf8_lossy(text).into_owned())
 }

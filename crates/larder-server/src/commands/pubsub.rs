@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use super::subcommand::{self, Subcommand};
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::error::CommandError;
 use crate::pubsub::Topic;
 use crate::resp::Reply;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::session::{Modes, Session};
 
 pub(crate) fn table() -> Vec<Command> {

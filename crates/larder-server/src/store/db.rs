@@ -116,7 +116,12 @@ impl<'s> Db<'s> {
     /// Reads a value. It counts as a use of the key.
     #[inline]
     pub(crate) fn read<R>(&self, key: &[u8], read: impl FnOnce(&Value) -> R) -> Option<R> {
-        self.with_stored(key, |stored| self.store.cache.read(stored, read))
+        self.with_stored(key, |stored| {
+            if let Some(hot_keys) = &self.store.hot_keys {
+                hot_keys.note(stored);
+            }
+            self.store.cache.read(stored, read)
+        })
     }
 
     /// A value, without counting as a use.

@@ -42,8 +42,8 @@ impl Db<'_> {
 impl Store {
     /// Removes all entries that carry one of these tags, and says how many of the tags any entry carried.
     ///
-    /// The entries are gone for all who ask from now on, and leave the cache later. Which they are is not known,
-    /// so all clients that track keys are notified that any key may have changed.
+    /// From now on no lookup finds the entries; they leave the cache later. The cache does not know which they are, so
+    /// clients that keep copies have to drop all of them.
     pub(crate) fn invalidate_tags<'t>(&self, tags: impl Iterator<Item = &'t str>) -> usize {
         let carried = tags.filter(|tag| self.cache().invalidate_tag(*tag)).count();
         if carried > 0 {

@@ -20,4 +20,6 @@ mod strings;
 mod numbers;
 mod bits;
 mod hashes;
+mod scripting;
 mod concurrency;
+mod network;

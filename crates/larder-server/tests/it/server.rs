@@ -253,6 +253,7 @@ fn a_password_that_is_set_holds_for_those_who_come_later() {
 fn commands_that_only_administrators_of_redis_need_are_answered() {
     check(&[
         ("SLOWLOG GET", "[]"),
+        ("SLOWLOG GET x", "-ERR count should be greater than or equal to -1"),
         ("SLOWLOG GET 10", "[]"),
         ("SLOWLOG GET -2", "-ERR count should be greater than or equal to -1"),
         ("SLOWLOG LEN", ":0"),

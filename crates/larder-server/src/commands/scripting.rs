@@ -1,0 +1,273 @@
+//! Commands about scripts. Without the feature `scripts` no script is ever known, and none can be run.
+#![forbid(unsafe_code)]
+
+use crate::commands::arguments::is_option;
+use crate::error::CommandError;
+use crate::resp::Reply;
+use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
+
+pub(crate) fn table() -> Vec<Command> {
+    let command = |name, arity, flags, summary, handler| Command {
+        name,
+        arity,
+        flags: Flags::NO_SCRIPT.and(flags),
+        keys: KeyPositions::NONE,
+        group: Group::Scripting,
+        summary,
+        handler,
+    };
+    let run = Flags::EXCLUSIVE;
+    let read = run.and(Flags::READ);
+    vec![
+        command("eval", -3, run, "Runs a script.", eval),
+        command("evalsha", -3, run, "Runs the script with a digest.", evalsha),
+        command("eval_ro", -3, read, "Runs a script that changes nothing.", eval_ro),
+        command(
+            "evalsha_ro",
+            -3,
+            read,
+            "Runs the script with a digest, which changes nothing.",
+            evalsha_ro,
+        ),
+        command("script", -2, Flags::NONE, "Loads and lists scripts.", script),
+        command("function", -2, Flags::NONE, "There are no functions to remove.", function),
+    ]
+}
+
+fn eval(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+    scripts::eval(session, args, false, reply)
+}
+
+fn eval_ro(
+    session: &mut Session,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), CommandError> {
+    scripts::eval(session, args, true, reply)
+}
+
+fn evalsha(
+    session: &mut Session,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), CommandError> {
+    scripts::evalsha(session, args, false, reply)
+}
+
+fn evalsha_ro(
+    session: &mut Session,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), CommandError> {
+    scripts::evalsha(session, args, true, reply)
+}
+
+fn script(
+    session: &mut Session,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), CommandError> {
+    match &args[1..] {
+        [name, source] if is_option(name, "LOAD") => scripts::load(session, source, reply),
+        [name, digests @ ..] if is_option(name, "EXISTS") && !digests.is_empty() => {
+            reply.array(digests.len());
+            for digest in digests {
+                reply.integer(scripts::is_known(session, digest));
+            }
+            Ok(())
+        }
+        [name, how @ ..] if is_option(name, "FLUSH") => {
+            check_how(how, "SCRIPT FLUSH only support SYNC|ASYNC option")?;
+            scripts::clear(session);
+            reply.ok();
+            Ok(())
+        }
+        // A script excludes every other command, so this one never meets any.
+        [name] if is_option(name, "KILL") => {
+            Err(CommandError::other("NOTBUSY No scripts in execution right now."))
+        }
+        _ => Err(unknown("SCRIPT", args[1])),
+    }
+}
+
+fn function(_: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+    match &args[1..] {
+        [name, how @ ..] if is_option(name, "FLUSH") => {
+            check_how(how, "FUNCTION FLUSH only supports SYNC|ASYNC option")?;
+            reply.ok();
+            Ok(())
+        }
+        [name, ..] if is_option(name, "LIST") => {
+            reply.array(0);
+            Ok(())
+        }
+        _ => Err(unknown("FUNCTION", args[1])),
+    }
+}
+
+/// Checks the argument that says whether memory is freed at once, which makes no difference here.
+fn check_how(how: &Args<'_>, error: &str) -> Result<(), CommandError> {
+    match how {
+        [] => Ok(()),
+        [how] if is_option(how, "SYNC") || is_option(how, "ASYNC") => Ok(()),
+        _ => Err(CommandError::other(format!("ERR {error}"))),
+    }
+}
+
+fn unknown(command: &'static str, subcommand: &[u8]) -> CommandError {
+    let subcommand = subcommand[..subcommand.len().min(128)].escape_ascii().to_string();
+    CommandError::UnknownSubcommand { command, subcommand }
+}
+
+#[cfg(not(feature = "scripts"))]
+mod scripts {
+    use super::{Args, CommandError, Reply, Session};
+
+    fn not_built_in() -> CommandError {
+        CommandError::other("ERR scripts are not built in; build with the feature 'scripts'")
+    }
+
+    pub(super) fn eval(
+        _: &mut Session,
+        _: &Args<'_>,
+        _: bool,
+        _: &mut Reply<'_>,
+    ) -> Result<(), CommandError> {
+        Err(not_built_in())
+    }
+
+    pub(super) fn evalsha(
+        _: &mut Session,
+        _: &Args<'_>,
+        _: bool,
+        _: &mut Reply<'_>,
+    ) -> Result<(), CommandError> {
+        Err(not_built_in())
+    }
+
+    pub(super) fn load(_: &mut Session, _: &[u8], _: &mut Reply<'_>) -> Result<(), CommandError> {
+        Err(not_built_in())
+    }
+
+    pub(super) fn is_known(_: &Session, _: &[u8]) -> bool {
+        false
+    }
+
+    pub(super) fn clear(_: &Session) {}
+}
+
+#[cfg(feature = "scripts")]
+mod scripts {
+    use super::{Args, CommandError, Reply, Session};
+    use crate::commands::arguments::integer;
+    use crate::interpreter::{Invocation, compile, run};
+    use crate::scripts::ScriptDigest;
+
+    pub(super) fn eval(
+        session: &mut Session,
+        args: &Args<'_>,
+        is_read_only: bool,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), CommandError> {
+        let (keys, arguments) = split(args)?;
+        let source = args[1];
+        let is_read_only = flags_of(source)?.unwrap_or(is_read_only) || is_read_only;
+        let digest = ScriptDigest::of(source);
+        compile(session, digest, &without_flags(source))?;
+        session.shared.scripts.add(source);
+        let source = &without_flags(source);
+        run(session, &Invocation { digest, source, keys, arguments, is_read_only }, reply)
+    }
+
+    pub(super) fn evalsha(
+        session: &mut Session,
+        args: &Args<'_>,
+        is_read_only: bool,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), CommandError> {
+        let (keys, arguments) = split(args)?;
+        let known = ScriptDigest::parse(args[1])
+            .and_then(|digest| Some((digest, session.shared.scripts.get(digest)?)));
+        let Some((digest, source)) = known else {
+            return Err(CommandError::other("NOSCRIPT No matching script. Please use EVAL."));
+        };
+        let is_read_only = flags_of(&source)?.unwrap_or(is_read_only) || is_read_only;
+        let source = &without_flags(&source);
+        run(session, &Invocation { digest, source, keys, arguments, is_read_only }, reply)
+    }
+
+    /// The keys and the arguments after the number of keys.
+    fn split<'a>(args: &'a Args<'a>) -> Result<(&'a Args<'a>, &'a Args<'a>), CommandError> {
+        let count = integer(args[2])?;
+        let count = usize::try_from(count)
+            .map_err(|_| CommandError::other("ERR Number of keys can't be negative"))?;
+        args[3..].split_at_checked(count).ok_or_else(|| {
+            CommandError::other("ERR Number of keys can't be greater than number of args")
+        })
+    }
+
+    /// What the first line of a script says of it, if it is one with flags: whether the script changes nothing.
+    fn flags_of(source: &[u8]) -> Result<Option<bool>, CommandError> {
+        let Some(rest) = source.strip_prefix(b"#!") else { return Ok(None) };
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let Some(end) = end else {
+            return Err(CommandError::other("ERR Invalid script shebang"));
+        };
+        let line = String::from_utf8_lossy(&rest[..end]);
+        let mut words = line.split_whitespace();
+        let engine = words.next().unwrap_or_default();
+        if engine != "lua" {
+            let text = format!("ERR Unexpected engine in script shebang: #!{engine}");
+            return Err(CommandError::other(text));
+        }
+        let mut is_read_only = false;
+        for word in words {
+            let Some(flags) = word.strip_prefix("flags=") else {
+                let text = format!("ERR Unknown lua shebang option: {word}");
+                return Err(CommandError::other(text));
+            };
+            for flag in flags.split(',').filter(|flag| !flag.is_empty()) {
+                match flag {
+                    "no-writes" => is_read_only = true,
+                    "allow-oom" | "allow-stale" | "no-cluster" | "allow-cross-slot-keys" => {}
+                    flag => {
+                        let text = format!("ERR Unexpected flag in script shebang: {flag}");
+                        return Err(CommandError::other(text));
+                    }
+                }
+            }
+        }
+        Ok(Some(is_read_only))
+    }
+
+    /// The script with an empty first line in the place of one with flags, so that lines keep their numbers.
+    fn without_flags(source: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+        match source.iter().position(|byte| *byte == b'\n') {
+            Some(end) if source.starts_with(b"#!") => source[end..].into(),
+            _ => source.into(),
+        }
+    }
+
+    pub(super) fn load(
+        session: &mut Session,
+        source: &[u8],
+        reply: &mut Reply<'_>,
+    ) -> Result<(), CommandError> {
+        flags_of(source)?;
+        let digest = ScriptDigest::of(source);
+        compile(session, digest, &without_flags(source))?;
+        session.shared.scripts.add(source);
+        reply.bulk(digest.as_str().as_bytes());
+        Ok(())
+    }
+
+    pub(super) fn is_known(session: &Session, digest: &[u8]) -> bool {
+        ScriptDigest::parse(digest)
+            .is_some_and(|digest| session.shared.scripts.get(digest).is_some())
+    }
+
+    pub(super) fn clear(session: &Session) {
+        session.shared.scripts.clear();
+    }
+}
