@@ -113,11 +113,57 @@ fn a_transaction_fails_once_a_watched_key_has_changed() {
         ("GETDEL k", "\"2\""),
         ("SELECT 0", "+OK"),
         ("WATCH", "-ERR wrong number of arguments for 'watch' command"),
-        // Both failures at once: that of the queue is told.
+        // Both failures at once: that of the queue wins.
         ("WATCH k", "+OK"),
         ("MULTI", "+OK"),
         ("FOO", "-ERR unknown command 'FOO', with args beginning with: "),
         ("EXEC", "-EXECABORT Transaction discarded because of previous errors."),
+    ]);
+}
+
+#[test]
+fn emptying_swapping_and_new_deadlines_are_changes() {
+    check(&[
+        ("SET k 1", "+OK"),
+        ("WATCH k", "+OK"),
+        ("EXPIRE k 100", ":1"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("WATCH k", "+OK"),
+        ("PERSIST k", ":1"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("WATCH k", "+OK"),
+        ("FLUSHALL", "+OK"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        // It is as missing as before.
+        ("WATCH k", "+OK"),
+        ("FLUSHDB", "+OK"),
+        ("MULTI", "+OK"),
+        ("EXEC", "[]"),
+        ("WATCH k", "+OK"),
+        ("DEL k", ":0"),
+        ("MULTI", "+OK"),
+        ("EXEC", "[]"),
+        ("SET k 1", "+OK"),
+        ("WATCH k", "+OK"),
+        ("SWAPDB 0 1", "+OK"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("WATCH k", "+OK"),
+        ("SWAPDB 0 1", "+OK"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("WATCH k", "+OK"),
+        ("RENAME k other", "+OK"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("WATCH k", "+OK"),
+        ("COPY other k", ":1"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("FLUSHALL", "+OK"),
     ]);
 }
 
