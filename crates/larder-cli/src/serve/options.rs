@@ -16,11 +16,10 @@ use crate::error::ServeError;
 const DEFAULT_MEMORY: ByteSize = ByteSize(1 << 30);
 /// What an entry takes besides the bytes of its key and value that are on the heap.
 const ENTRY_BYTES: usize = larder_server::ENTRY_BYTES;
+/// The sizes at which the hit ratio is estimated, as multiples of the cache's.
+const SHADOW_MULTIPLES: [f64; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
 /// How many removals are remembered for `LARDER.EXPLAIN`.
 const EXPLAINED: usize = 65_536;
-
-/// For which sizes the hit ratio is estimated, as multiples of the cache's.
-const SHADOW_MULTIPLES: [f64; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
 
 /// Declares the options once: for clap, for serde, and for laying one set over another.
 macro_rules! options {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Site;
 use super::answer::Refusal;
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::store::Store;
 
 /// How many of the hottest keys are named.
