@@ -110,9 +110,11 @@ fn draw_wide(frame: &mut Frame<'_>, area: Rect, view: &CacheView<'_>) {
     draw_commands(frame, right, view);
 }
 
+type DrawPanel = fn(&mut Frame<'_>, Rect, &CacheView<'_>);
+
 /// One panel below the other, as many as there is room for.
 fn draw_narrow(frame: &mut Frame<'_>, area: Rect, view: &CacheView<'_>) {
-    let panels: [(u16, fn(&mut Frame<'_>, Rect, &CacheView<'_>)); 8] = [
+    let panels: [(u16, DrawPanel); 8] = [
         (6, draw_ratio),
         (8, draw_rates),
         (6, draw_memory),
