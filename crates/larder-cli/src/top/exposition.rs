@@ -116,11 +116,10 @@ fn reading(samples: &[Sample<'_>]) -> TopReading {
             reading.caches.push(cache(samples, name, policy));
         }
     }
-    if let [only] = &mut reading.caches[..] {
-        if only.eviction_ages.is_none() {
-            only.eviction_ages =
-                buckets(samples, "larder_server_eviction_age_seconds_bucket", None);
-        }
+    if let [only] = &mut reading.caches[..]
+        && only.eviction_ages.is_none()
+    {
+        only.eviction_ages = buckets(samples, "larder_server_eviction_age_seconds_bucket", None);
     }
     reading
 }

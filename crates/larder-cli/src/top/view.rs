@@ -7,7 +7,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{
-    Bar, BarChart, BarGroup, Block, BorderType, Gauge, Paragraph, Row, Sparkline, Table,
+    Bar, BarChart, BarGroup, Block, BorderType, Paragraph, Row, Sparkline, Table,
 };
 
 use super::reading::{Buckets, CacheNumbers, Lookups, TopReading, causes};
@@ -110,9 +110,11 @@ fn draw_wide(frame: &mut Frame<'_>, area: Rect, view: &CacheView<'_>) {
     draw_commands(frame, right, view);
 }
 
+type DrawPanel = fn(&mut Frame<'_>, Rect, &CacheView<'_>);
+
 /// One panel below the other, as many as there is room for.
 fn draw_narrow(frame: &mut Frame<'_>, area: Rect, view: &CacheView<'_>) {
-    let panels: [(u16, fn(&mut Frame<'_>, Rect, &CacheView<'_>)); 8] = [
+    let panels: [(u16, DrawPanel); 8] = [
         (6, draw_ratio),
         (8, draw_rates),
         (6, draw_memory),
@@ -202,7 +204,7 @@ fn draw_ratio(frame: &mut Frame<'_>, area: Rect, view: &CacheView<'_>) {
             .areas(inner);
     let style = Style::new().fg(Color::Cyan).bold();
     frame.render_widget(Line::styled(percent(shown), style), number);
-    frame.render_widget(meter(shown.unwrap_or_default(), Color::Cyan), gauge);
+    draw_meter(frame, gauge, shown.unwrap_or_default());
     let lines = match (all, recent) {
         (None, _) => vec![Line::raw("Lookups are not counted.")],
         (Some(all), None) => {
@@ -216,9 +218,13 @@ fn draw_ratio(frame: &mut Frame<'_>, area: Rect, view: &CacheView<'_>) {
     frame.render_widget(Paragraph::new(lines).dark_gray(), words);
 }
 
-fn meter(fill: f64, color: Color) -> Gauge<'static> {
-    let style = Style::new().fg(color).bg(Color::DarkGray);
-    Gauge::default().ratio(fill.clamp(0.0, 1.0)).label("").gauge_style(style).use_unicode(true)
+/// A line that is colored as far as something is full.
+fn draw_meter(frame: &mut Frame<'_>, area: Rect, fill: f64) {
+    let full = rounded(fill.clamp(0.0, 1.0) * f64::from(area.width));
+    let full = usize::try_from(full).unwrap_or_default().min(usize::from(area.width));
+    let rest = usize::from(area.width) - full;
+    let line = Line::from(vec!["━".repeat(full).cyan(), "━".repeat(rest).dark_gray()]);
+    frame.render_widget(line, area);
 }
 
 fn draw_rates(frame: &mut Frame<'_>, area: Rect, view: &CacheView<'_>) {
@@ -298,7 +304,7 @@ fn draw_memory(frame: &mut Frame<'_>, area: Rect, view: &CacheView<'_>) {
     facts.push(("to be freed", bytes(cache.waiting_bytes as f64)));
     let [gauge, table] =
         Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(inner);
-    frame.render_widget(meter(cache.fill().unwrap_or_default(), Color::Cyan), gauge);
+    draw_meter(frame, gauge, cache.fill().unwrap_or_default());
     draw_facts(frame, table, facts);
 }
 
@@ -471,6 +477,7 @@ mod tests {
             "writes    200/s",
             "evictions 150/s",
             "750 of 1000",
+            "━━━━━━━━━",
             "1.0 GiB",
             "0.5 ×  70.0 %  50 % more misses",
             "now    80.0 %",

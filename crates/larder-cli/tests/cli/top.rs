@@ -99,7 +99,7 @@ fn metrics_of_several_caches_are_printed_without_what_a_terminal_would_obey() {
          larder_entries{cache=\"one\"} 5\n\
          larder_cache_info{cache=\"two\u{1b}[2J\",policy=\"sieve\"} 1\n",
     );
-    // It is no status of a server, so it is read as metrics.
+    // It is not the status of a server, so it is read as metrics.
     let text = stdout(&top(&url, ""));
     assert!(
         text.contains("cache one (lru)\n") && text.contains("cache two·[2J (sieve)\n"),
