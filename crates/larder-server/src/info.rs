@@ -137,6 +137,8 @@ impl Memory {
 
     fn with_sample(shared: &Shared, sampled: u64) -> Self {
         let cache = shared.store.cache();
+        // The weight is that of the entries which maintenance has seen.
+        cache.run_pending();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let waiting = shared.hub().clients().all();
         Self {
