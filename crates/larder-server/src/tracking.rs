@@ -174,8 +174,9 @@ impl Tracking {
         joined();
     }
 
-    /// Stops to tell a client, which has these prefixes. Its keys stay in the table until they are changed. Calls
-    /// `left` with whether any client tracks in the default mode, and whether any does in the other.
+    /// Stops to tell a client, which has these prefixes. Its keys stay in the table until they are changed, or
+    /// no client tracks in the default mode any more: then changes are not noted, and the table is emptied, so
+    /// that no client is told later of keys that it read long ago. Calls `left` with whether any client tracks in the default mode, and whether any does in the other.
     pub(crate) fn stop<'p>(
         &self,
         client: ClientId,
@@ -198,6 +199,9 @@ impl Tracking {
         }
         // Relaxed: changed under the lock.
         let any = |mode: usize| self.in_mode[mode].load(Ordering::Relaxed) > 0;
+        if !any(0) {
+            self.clear();
+        }
         left(any(0), any(1));
     }
 
@@ -290,13 +294,17 @@ impl Tracking {
 
     /// Tells all clients that all keys are gone.
     pub(crate) fn flush(&self, clients: &Clients) {
-        for number in 0..SHARDS {
-            let shard = std::mem::take(&mut *self.lock_shard(number));
-            shard.values().for_each(|readers| self.forget(readers));
-        }
+        self.clear();
         let invalidation = Invalidation::new(None);
         for tracker in self.trackers().values() {
             invalidation.send(clients, tracker);
+        }
+    }
+
+    fn clear(&self) {
+        for number in 0..SHARDS {
+            let shard = std::mem::take(&mut *self.lock_shard(number));
+            shard.values().for_each(|readers| self.forget(readers));
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::command::{Args, Command};
+use crate::command::{Args, Command, Flags};
 use crate::hub::Hub;
 use crate::store::Store;
 use crate::version::Version;
@@ -52,6 +52,11 @@ impl Transaction {
             self.ends.push(self.bytes.len());
         }
         true
+    }
+
+    /// Whether a queued command may let the cache grow.
+    pub(crate) fn may_grow(&self) -> bool {
+        self.commands.iter().any(|(_, command, _)| command.flags.has(Flags::DENY_OOM))
     }
 
     pub(crate) fn len(&self) -> usize {
