@@ -39,8 +39,7 @@ fuzz_target!(|input: &[u8]| {
 /// All requests up to the first error, and whether there was one.
 fn parse(bytes: &[u8], piece: usize) -> (Vec<Vec<Vec<u8>>>, bool) {
     let limits = RequestLimits::default();
-    let (mut parser, mut buffer, mut requests) =
-        (RequestParser::default(), Vec::new(), Vec::new());
+    let (mut parser, mut buffer, mut requests) = (RequestParser::default(), Vec::new(), Vec::new());
     for piece in bytes.chunks(piece) {
         buffer.extend_from_slice(piece);
         loop {

@@ -152,7 +152,7 @@ class Cli(unittest.TestCase):
         terminal = Terminal("--stat", "-i", "0.1")
         terminal.expect(r"keys +mem +clients +blocked +requests +connections")
         for _ in range(3):
-            terminal.expect(r"\n\d+ +\d+\.\d+[KMG]? +\d+ +0 +\d+ \(\+\d+\)")
+            terminal.expect(r"\n\d+ +[\d.]+[BKMG] +\d+ +0 +\d+ \(\+\d+\)")
         terminal.kill()
 
     def test_info_has_the_sections_that_people_look_for(self):
