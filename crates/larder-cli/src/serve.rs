@@ -52,7 +52,7 @@ pub(crate) fn serve(args: ServeArgs) -> Result<(), ServeError> {
         say(&format!("serving clients of memcached at {address}"))?;
     }
     if let Some(address) = server.http_address() {
-        say(&format!("the page is at http://{address}/"))?;
+        say(&format!("serving the page and the metrics at http://{address}/"))?;
     }
     if let Some(address) = server.tls_address() {
         say(&format!("serving clients of Redis within TLS at {address}"))?;

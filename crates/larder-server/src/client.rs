@@ -82,10 +82,9 @@ impl Client {
 pub(crate) struct Clients {
     connected: Mutex<BTreeMap<ClientId, Arc<Client>>>,
     last_id: AtomicU64,
-    pub(crate) accepted: AtomicU64,
-    pub(crate) refused: AtomicU64,
-    /// How many were disconnected because they did not read what other threads had sent them.
-    pub(crate) overflowed: AtomicU64,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    overflowed: AtomicU64,
 }
 
 impl Clients {
@@ -148,6 +147,11 @@ impl Clients {
     /// How many were refused, because there were too many.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// How many were disconnected because they did not read what other threads had sent them.
+    pub(crate) fn overflowed(&self) -> u64 {
+        self.overflowed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -23,7 +23,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -65,9 +65,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// What is served.
 struct Site {
     shared: Arc<Shared>,
-    started: Instant,
-    /// A number that no other server is likely to have.
-    instance: String,
     collector: Collector,
     hottest: Mutex<Option<keys::Hottest>>,
 }
@@ -75,10 +72,8 @@ struct Site {
 impl Site {
     fn new(shared: Arc<Shared>) -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let instance = format!("{:x}-{:x}", std::process::id(), since_epoch.as_nanos());
         let collector = metrics::collector(&shared, since_epoch);
-        let (started, hottest) = (Instant::now(), Mutex::new(None));
-        Self { shared, started, instance, collector, hottest }
+        Self { shared, collector, hottest: Mutex::new(None) }
     }
 }
 

@@ -19,30 +19,19 @@
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering, fence};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use larder::{Listener, Removal, RemovalCause, TimeHistogram};
+use larder::{Listener, Removal, RemovalCause};
 
 use crate::bytes::Bytes;
 use crate::client::{Client, ClientId, Clients};
 use crate::events::{EventClass, EventMask};
+use crate::eviction_ages::EvictionAges;
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
 use crate::stored_key;
 use crate::tracking::{Tracking, TrackingOptions};
 use crate::value::Value;
 use crate::watch::{WatchMark, Watchers};
-
-/// The bounds of the ages at which entries are evicted: each twice the one before, from a millisecond to a year.
-static AGE_BOUNDS: [Duration; 35] = {
-    let mut bounds = [Duration::ZERO; 35];
-    let mut index = 0;
-    while index < bounds.len() {
-        bounds[index] = Duration::from_millis(1 << index);
-        index += 1;
-    }
-    bounds
-};
 
 /// What a change was, by the name that keyspace events have for it, and by the class under which clients ask
 /// for such events.
@@ -118,21 +107,10 @@ struct HubState {
     pubsub: PubSub,
     tracking: Tracking,
     watchers: Watchers,
+    eviction_ages: EvictionAges,
     /// The namespace of each database.
     namespaces: OnceLock<Arc<[AtomicU8]>>,
     settings: Settings,
-    /// How long after they were written entries were evicted.
-    eviction_ages: EvictionAges,
-}
-
-/// The histogram of the ages of evicted entries.
-#[derive(Debug)]
-struct EvictionAges(TimeHistogram);
-
-impl Default for EvictionAges {
-    fn default() -> Self {
-        Self(TimeHistogram::new(&AGE_BOUNDS))
-    }
 }
 
 /// A client tracks the keys that it reads.
@@ -182,6 +160,11 @@ impl Hub {
         &self.state.clients
     }
 
+    /// How long after they were written entries were evicted.
+    pub(crate) fn eviction_ages(&self) -> &EvictionAges {
+        &self.state.eviction_ages
+    }
+
     pub(crate) fn pubsub(&self) -> &PubSub {
         &self.state.pubsub
     }
@@ -220,11 +203,6 @@ impl Hub {
     fn leave(&self, interest: u32) {
         // Relaxed: who still sees the bit finds nobody.
         self.state.interests.fetch_and(!interest, Ordering::Relaxed);
-    }
-
-    /// How long after they were written entries were evicted.
-    pub(crate) fn eviction_ages(&self) -> &TimeHistogram {
-        &self.state.eviction_ages.0
     }
 
     /// What can be changed while the server runs.

@@ -35,6 +35,7 @@ mod hub;
 mod tracking;
 mod watch;
 mod pubsub;
+mod eviction_ages;
 mod settings;
 mod events;
 mod client;

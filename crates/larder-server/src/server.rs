@@ -36,11 +36,11 @@ use crate::value::Value;
 pub struct ServerConfig {
     /// Where clients of Redis connect. Port 0 takes a free one. Default: `127.0.0.1:6379`.
     pub address: SocketAddr,
-    /// Where clients of memcached connect. Default: nowhere.
-    pub memcached_address: Option<SocketAddr>,
     /// Where the page, the metrics and the probes are served by HTTP. Port 0 takes a free one. Default:
     /// nowhere.
     pub http_address: Option<SocketAddr>,
+    /// Where clients of memcached connect. Default: nowhere.
+    pub memcached_address: Option<SocketAddr>,
     /// How many threads serve. Default: one for each core.
     pub threads: usize,
     /// The password that clients must give. Default: none.
@@ -86,8 +86,8 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             address: (Ipv4Addr::LOCALHOST, 6379).into(),
-            memcached_address: None,
             http_address: None,
+            memcached_address: None,
             threads: thread::available_parallelism().map_or(1, NonZero::get),
             password: None,
             databases: 16,
@@ -171,6 +171,7 @@ pub(crate) struct Shared {
     pub(crate) config: ServerConfig,
     pub(crate) store: Store,
     pub(crate) stats: ServerStats,
+    pub(crate) readiness: Arc<Readiness>,
     pub(crate) buffers: BufferBudget,
     pub(crate) saving: SaveState,
     pub(crate) leases: Leases,
@@ -187,7 +188,6 @@ pub(crate) struct Shared {
     shutdown_wanted: watch::Sender<bool>,
     /// Whether that client has said that the cache is to be saved, or is not.
     saves_at_shutdown: Mutex<Option<bool>>,
-    pub(crate) readiness: Arc<Readiness>,
 }
 
 impl Shared {
@@ -401,6 +401,18 @@ impl Server {
         self.memcached_address
     }
 
+    /// Where it serves HTTP, with the port that was taken, if it does.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(HttpThread::address)
+    }
+
+    /// Says that the cache is being filled, for example from a snapshot. As long as the guard lives, `/readyz`
+    /// answers 503, so that a load balancer sends no clients yet.
+    pub fn begin_loading(&self) -> LoadingGuard {
+        LoadingGuard::new(Arc::clone(&self.shared.readiness))
+    }
+
     /// Where it listens for TLS, if it does.
     #[cfg(feature = "tls")]
     #[must_use]
@@ -430,18 +442,6 @@ impl Server {
         self.shared.save()
     }
 
-    /// Where it serves HTTP, with the port that was taken; `None` if it does not.
-    #[must_use]
-    pub fn http_address(&self) -> Option<SocketAddr> {
-        self.http.as_ref().map(HttpThread::address)
-    }
-
-    /// Says that the server is being filled, for example from a snapshot. As long as the guard lives,
-    /// `/readyz` answers 503, so that a load balancer sends no clients yet.
-    pub fn begin_loading(&self) -> LoadingGuard {
-        LoadingGuard::new(Arc::clone(&self.shared.readiness))
-    }
-
     /// Ends the server: it accepts no more clients, finishes the commands that have arrived, sends their
     /// replies, and returns when all threads have ended. A client that does not read its replies is given
     /// five seconds. If a path is configured, the cache is then saved.
@@ -463,12 +463,12 @@ impl Server {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+        // The probes are answered until the last client has got its replies.
+        self.http = None;
         #[cfg(unix)]
         if let Some(path) = &self.shared.config.unix_socket {
             let _ = std::fs::remove_file(path);
         }
-        // The probes are answered until the last client has got its replies.
-        self.http = None;
     }
 }
 

@@ -210,7 +210,11 @@ pub(super) fn invalidate(shared: &Shared, body: &[u8]) -> Result<Invalidation, R
     if tag.is_empty() {
         return Err(Refusal::Malformed("the tag is empty"));
     }
-    let was_known = shared.store.cache().invalidate_tag(&tag);
+    let was_known = {
+        // As a command does it: no transaction sees a part of its keys gone.
+        let _shared = shared.store.shared();
+        shared.store.invalidate_tags(std::iter::once(tag.as_str())) > 0
+    };
     Ok(Invalidation { tag, was_known })
 }
 

@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use larder::{
-    Compute, Computed, EntryInfo, Explanation, InsertOptions, Inserted, KeyState, Rejection,
-    UpdateOptions,
+    Compute, Computed, EntryInfo, InsertOptions, Inserted, KeyState, Rejection, UpdateOptions,
 };
 
 use super::{ESCAPE, Store};
