@@ -46,6 +46,8 @@ pub(crate) struct Session {
     pub(crate) replies: ReplyMode,
     /// The last command, by its name.
     last_command: Option<&'static str>,
+    /// The bytes of the requests that have arrived.
+    input_bytes: usize,
     /// What is left to do of the last command.
     deferred: Option<Box<dyn FnOnce() -> Vec<u8> + Send>>,
     parser: RequestParser,
@@ -140,6 +142,7 @@ impl Session {
             tracking: None,
             replies: ReplyMode::default(),
             last_command: None,
+            input_bytes: 0,
             parser: RequestParser::default(),
         }
     }
@@ -214,6 +217,7 @@ impl Session {
         description.database = self.database;
         description.last_command = last_command;
         description.last_active = Some(Instant::now());
+        description.input_bytes = self.input_bytes;
         description.queued_commands = self.transaction.as_ref().map(Transaction::len);
         description.watched_keys = self.watched.len();
         description.channels = self.subscriptions.count_of(Topic::Channel);
@@ -238,7 +242,7 @@ impl Session {
         let start = output.len();
         let Some((index, command)) = command::find(args[0]) else {
             self.reject(None, unknown_command(args), &mut Reply::new(output, self.protocol));
-            self.settle_replies(output, start);
+            self.settle_replies(output, start, false);
             return;
         };
         let needs_exclusion = command.flags.has(Flags::EXCLUSIVE)
@@ -270,7 +274,9 @@ impl Session {
             self.forget_caching(command);
         }
         if self.modes.has(Modes::QUIET) {
-            self.settle_replies(output, start);
+            // Subscriptions are confirmed by messages, not by replies.
+            let is_message = command.flags.has(Flags::SUBSCRIBED.and(Flags::PUBSUB));
+            self.settle_replies(output, start, is_message);
         }
     }
 
@@ -380,16 +386,14 @@ impl Session {
     }
 
     /// Takes back what the client does not want to read.
-    fn settle_replies(&mut self, output: &mut Vec<u8>, start: usize) {
+    fn settle_replies(&mut self, output: &mut Vec<u8>, start: usize, is_message: bool) {
+        if self.replies != ReplyMode::On && !is_message {
+            output.truncate(start);
+        }
         match self.replies {
-            ReplyMode::On => {}
-            ReplyMode::Off => output.truncate(start),
-            ReplyMode::SkipNext => {
-                output.truncate(start);
-                self.replies = ReplyMode::Skip;
-            }
+            ReplyMode::On | ReplyMode::Off => {}
+            ReplyMode::SkipNext => self.replies = ReplyMode::Skip,
             ReplyMode::Skip => {
-                output.truncate(start);
                 self.replies = ReplyMode::On;
                 self.modes.set(Modes::QUIET, false);
             }
@@ -410,6 +414,7 @@ impl Conversation for Session {
         let shared = Arc::clone(&self.shared);
         let begun = Instant::now();
         let mut exclusion = None;
+        self.input_bytes = input.len();
         let is_collecting = shared.hub().begin_batch();
         let (mut consumed, start) = (0, output.len());
         let mut end = BatchEnd::HasMore;
@@ -454,11 +459,16 @@ impl Conversation for Session {
             }
         }
         drop(exclusion);
+        if self.closes {
+            // Whoever has read the last reply knows that nothing can be redirected to this client any more.
+            shared.hub().clients().remove(self.client.id);
+        }
         if is_collecting {
             // Before the replies are sent: whoever hears of a change has been told of it.
             shared.hub().end_batch();
         }
         if consumed > 0 {
+            self.input_bytes = input.len() - consumed;
             self.describe(self.last_command);
             self.stats().record_batch(begun.elapsed());
         }

@@ -174,9 +174,9 @@ impl Tracking {
         joined();
     }
 
-    /// Stops to tell a client, which has these prefixes. Its keys stay in the table until they are changed, or
-    /// no client tracks in the default mode any more: then changes are not noted, and the table is emptied, so
-    /// that no client is told later of keys that it read long ago. Calls `left` with whether any client tracks in the default mode, and whether any does in the other.
+    /// Stops to tell a client, which has these prefixes. Its keys stay in the table until they are changed, or until
+    /// nobody tracks in the default mode. Calls
+    /// `left` with whether any client tracks in the default mode, and whether any does in the other.
     pub(crate) fn stop<'p>(
         &self,
         client: ClientId,
@@ -200,9 +200,17 @@ impl Tracking {
         // Relaxed: changed under the lock.
         let any = |mode: usize| self.in_mode[mode].load(Ordering::Relaxed) > 0;
         if !any(0) {
+            // Nobody is registered who could be told, and from now on changes do not ask the table.
             self.clear();
         }
         left(any(0), any(1));
+    }
+
+    fn clear(&self) {
+        for number in 0..SHARDS {
+            let shard = std::mem::take(&mut *self.lock_shard(number));
+            shard.values().for_each(|readers| self.forget(readers));
+        }
     }
 
     /// Adds to the number of clients in the mode of this one; the largest number subtracts 1.
@@ -301,13 +309,6 @@ impl Tracking {
         }
     }
 
-    fn clear(&self) {
-        for number in 0..SHARDS {
-            let shard = std::mem::take(&mut *self.lock_shard(number));
-            shard.values().for_each(|readers| self.forget(readers));
-        }
-    }
-
     /// The most keys in the table; 0 is no bound.
     pub(crate) fn max_keys(&self) -> usize {
         self.max_keys.load(Ordering::Relaxed)
@@ -387,7 +388,8 @@ impl<'k> Invalidation<'k> {
             }
             return;
         };
-        let Some(target) = clients.get(redirect) else {
+        let is_there = |target: &Arc<Client>| !target.mailbox.is_closed();
+        let Some(target) = clients.get(redirect).filter(is_there) else {
             tracker.is_broken.store(true, Ordering::Relaxed);
             if tracker.client.protocol() == Protocol::Resp3 {
                 tracker.client.mailbox.post(broken_redirection(redirect));

@@ -301,9 +301,8 @@ fn describe(text: &mut String, hub: &Hub, client: &Client) {
     // Writing into a string cannot fail.
     let _ = writeln!(
         text,
-        "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} \
-         qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={waiting} tot-mem={waiting} \
-         events=r cmd={} user=default redir={} resp={} lib-name={} lib-ver={}",
+        "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={waiting} tot-mem={waiting} \
+         events=r cmd={} user=default redir={} resp={} lib-name={} lib-ver={} watch={}",
         client.id.0,
         client.address,
         client.local_address,
@@ -316,12 +315,13 @@ fn describe(text: &mut String, hub: &Hub, client: &Client) {
         description.patterns,
         description.shard_channels,
         description.queued_commands.map_or("-1".to_owned(), |count| count.to_string()),
-        description.watched_keys,
+        description.input_bytes,
         description.last_command.unwrap_or("NULL"),
         tracker.map_or(-1, |tracker| tracking::redirection_number(tracker.options.redirect)),
         if client.protocol() == Protocol::Resp3 { 3 } else { 2 },
         description.library_name,
         description.library_version,
+        description.watched_keys,
     );
 }
 

@@ -113,12 +113,24 @@ fn options_that_make_no_sense_are_refused() {
 fn a_read_key_is_invalidated_once_by_each_way_to_change_it() {
     let server = TestServer::start();
     let (mut client, mut writer) = (tracking(&server, ""), server.client());
-    for change in ["SET k 1", "INCR k", "APPEND k x", "SET k 2 KEEPTTL", "GETDEL k"] {
+    for change in [
+        "SET k 1",
+        "INCR k",
+        "APPEND k x",
+        "SET k 2 KEEPTTL",
+        "EXPIRE k 100",
+        "PERSIST k",
+        "RENAME k other",
+        "SET k 2",
+        "GETDEL k",
+        "SET k 3",
+        "DEL k",
+    ] {
         client.run("STRLEN k");
         writer.run(change);
         assert_eq!(client.push(), invalidation(&["k"]), "{change}");
         // Not read again, so nobody has a copy.
-        writer.run("SET k 1");
+        writer.run("SETNX k 1");
         assert_no_push(&mut client);
     }
     // Several keys, of which one was missing, and one that was only written.
@@ -272,6 +284,60 @@ fn pushes_come_although_replies_are_off() {
     writer.run("MSET a 1 b 1");
     assert_eq!(client.receive(), invalidation(&["a"]));
     assert_eq!(client.receive(), invalidation(&["b"]));
+}
+
+#[test]
+fn a_flush_is_told_to_all_once() {
+    let server = TestServer::start();
+    let (mut reader, mut all, mut writer) =
+        (tracking(&server, ""), tracking(&server, "BCAST PREFIX x"), server.client());
+    for flush in ["FLUSHALL", "FLUSHDB", "FLUSHALL ASYNC", "LARDER.INVALIDATE tag"] {
+        writer.run("MSET a 1 b 1 c 1");
+        writer.run("LARDER.TAG a tag");
+        reader.run("MGET a b");
+        reader.run("GET a");
+        all.run("PING");
+        reader.take_pushes();
+        writer.run(flush);
+        assert_eq!(reader.push(), invalidation_of_all(), "{flush}");
+        assert_eq!(all.push(), invalidation_of_all(), "{flush}");
+        // The cache reports the removals too; those that were told are left out.
+        if flush.starts_with("FLUSH") {
+            server.cache.flush().unwrap();
+            assert_no_push(&mut reader);
+            assert_no_push(&mut all);
+        }
+    }
+    // In the own transaction it comes after the reply.
+    reader.send_raw(b"MULTI\r\nFLUSHALL\r\nEXEC\r\n");
+    let received: Vec<_> = (0..4).map(|_| reader.receive().to_string()).collect();
+    assert_eq!(received, ["+OK", "+QUEUED", "[+OK]", ">[\"invalidate\" nil]"]);
+}
+
+#[test]
+fn a_table_that_is_full_invalidates_what_it_has_no_room_for() {
+    let server = TestServer::start();
+    let (mut client, mut writer) = (tracking(&server, ""), server.client());
+    for number in 0..250 {
+        client.run(&format!("GET {number}"));
+    }
+    let info = writer.run("INFO stats");
+    assert!(info.contains("tracking_total_keys:250\\r\\ntracking_total_items:250"), "{info}");
+    assert_eq!(writer.run("CONFIG SET tracking-table-max-keys 10"), "+OK");
+    let mut told = std::collections::HashSet::new();
+    for _ in 0..240 {
+        assert!(told.insert(client.push().to_string()), "told twice");
+    }
+    assert_no_push(&mut client);
+    // One more key, and one of the eleven is invalidated.
+    client.run("GET more");
+    assert!(told.insert(client.push().to_string()), "told twice");
+    assert_no_push(&mut client);
+    assert!(writer.run("INFO stats").contains("tracking_total_keys:10\\r"));
+    assert_eq!(
+        writer.run("CONFIG GET tracking-table-max-keys"),
+        "[\"tracking-table-max-keys\" \"10\"]"
+    );
 }
 
 #[test]

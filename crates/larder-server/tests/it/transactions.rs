@@ -122,6 +122,52 @@ fn a_transaction_fails_once_a_watched_key_has_changed() {
 }
 
 #[test]
+fn emptying_swapping_and_new_deadlines_are_changes() {
+    check(&[
+        ("SET k 1", "+OK"),
+        ("WATCH k", "+OK"),
+        ("EXPIRE k 100", ":1"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("WATCH k", "+OK"),
+        ("PERSIST k", ":1"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("WATCH k", "+OK"),
+        ("FLUSHALL", "+OK"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        // It is as missing as before.
+        ("WATCH k", "+OK"),
+        ("FLUSHDB", "+OK"),
+        ("MULTI", "+OK"),
+        ("EXEC", "[]"),
+        ("WATCH k", "+OK"),
+        ("DEL k", ":0"),
+        ("MULTI", "+OK"),
+        ("EXEC", "[]"),
+        ("SET k 1", "+OK"),
+        ("WATCH k", "+OK"),
+        ("SWAPDB 0 1", "+OK"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("WATCH k", "+OK"),
+        ("SWAPDB 0 1", "+OK"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("WATCH k", "+OK"),
+        ("RENAME k other", "+OK"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("WATCH k", "+OK"),
+        ("COPY other k", ":1"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("FLUSHALL", "+OK"),
+    ]);
+}
+
+#[test]
 fn changes_by_the_program_and_by_time_are_seen_too() {
     let server = TestServer::start();
     let mut client = server.client();
