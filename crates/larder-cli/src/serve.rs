@@ -35,7 +35,7 @@ pub(crate) fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let cache = settings.cache(&hub)?;
     let config = settings.server()?;
     if args.check {
-        config.check()?;
+        Server::check(&config)?;
         return say("the options are right");
     }
     if let Some((path, salvage)) = settings.load() {

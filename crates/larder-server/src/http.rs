@@ -37,7 +37,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
-use crate::server::{Shared, StartError};
+use crate::shared::Shared;
+use crate::start_error::StartError;
 
 mod route;
 mod access;

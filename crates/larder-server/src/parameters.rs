@@ -9,8 +9,8 @@ use larder::ResizeError;
 use thiserror::Error;
 
 use crate::events::EventMask;
-use crate::server::Shared;
 use crate::settings::Tunable;
+use crate::shared::Shared;
 use crate::value::ENTRY_BYTES;
 
 /// A parameter.

@@ -10,11 +10,6 @@ use larder::Cache;
 use larder::policy::Policy;
 use sha1::{Digest, Sha1};
 
-mod conversion;
-mod interpreter;
-
-pub(crate) use interpreter::{Invocation, compile, run};
-
 /// The most bytes of all scripts that the server knows. The one that was not used for longest is forgotten
 /// first; a client that calls it by its digest is told so, and sends it again.
 const MAX_SCRIPT_BYTES: u64 = 16 << 20;

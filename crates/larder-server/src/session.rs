@@ -8,17 +8,18 @@ use crossbeam_utils::sync::{ShardedLockReadGuard, ShardedLockWriteGuard};
 use smallvec::SmallVec;
 
 use crate::client::Client;
-use crate::command::{self, Args, Command, Flags};
+use crate::conversation::{BatchEnd, Conversation};
 use crate::error::CommandError;
-use crate::net::connection::{BatchEnd, Conversation};
 use crate::resp::{Protocol, Reply, RequestLimits, RequestParser};
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::stats::ThreadStats;
 use crate::store::{Db, Store};
 
 mod subscriptions;
 mod transaction;
+pub(crate) mod command;
 
+use command::{Args, Command, CommandTable, Flags};
 pub(crate) use subscriptions::Subscriptions;
 pub(crate) use transaction::{Transaction, WatchedKeys};
 
@@ -28,6 +29,7 @@ const BATCH_REPLY_BYTES: usize = 256 * 1024;
 
 /// A client, as its own task knows it.
 pub(crate) struct Session {
+    pub(crate) commands: &'static CommandTable,
     pub(crate) shared: Arc<Shared>,
     pub(crate) client: Arc<Client>,
     /// The number of the thread, whose counters it uses.
@@ -124,9 +126,15 @@ enum Exclusion<'s> {
 }
 
 impl Session {
-    pub(crate) fn new(shared: Arc<Shared>, client: Arc<Client>, thread: usize) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        client: Arc<Client>,
+        thread: usize,
+        commands: &'static CommandTable,
+    ) -> Self {
         let is_authenticated = shared.settings().password().is_none();
         Self {
+            commands,
             shared,
             client,
             thread,
@@ -240,7 +248,7 @@ impl Session {
         exclusion: &mut Option<Exclusion<'s>>,
     ) {
         let start = output.len();
-        let Some((index, command)) = command::find(args[0]) else {
+        let Some((index, command)) = self.commands.find(args[0]) else {
             self.reject(None, unknown_command(args), &mut Reply::new(output, self.protocol));
             self.settle_replies(output, start, false);
             return;

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use crate::config::ServerConfig;
 use crate::events::EventMask;
 use crate::resp::RequestLimits;
-use crate::server::ServerConfig;
 
 /// A number that can be changed while others read it.
 #[derive(Debug, Default)]

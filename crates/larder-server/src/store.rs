@@ -22,11 +22,11 @@ use crate::hub::Hub;
 use crate::stored_key::{self, ESCAPE};
 use crate::value::Value;
 
-pub(crate) mod db;
 mod hot_keys;
 mod keys;
 mod sample;
 mod tags;
+pub(crate) mod db;
 
 pub(crate) use db::{Db, Decision, Lifetime, SetCondition, TimeToLive};
 pub(crate) use keys::ExpireTime;

@@ -21,7 +21,6 @@ const SHADOW_MULTIPLES: [f64; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
 /// How many removals are remembered for `LARDER.EXPLAIN`.
 const EXPLAINED: usize = 65_536;
 
-
 /// Declares the options once: for clap, for serde, and for laying one set over another.
 macro_rules! options {
     ($($(#[$meta:meta])* $name:ident: $type:ty,)*) => {

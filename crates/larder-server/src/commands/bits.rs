@@ -4,13 +4,13 @@
 use std::iter;
 use std::ops::RangeInclusive;
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::{integer, is_option, parse_integer};
 use crate::commands::strings::{range, read_string, string_of};
 use crate::error::CommandError;
 use crate::hub::ChangeKind;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::store::{Decision, Lifetime};
 use crate::value::Value;
 

@@ -5,14 +5,16 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use super::arguments::{integer, parse_integer};
-use super::connection::USER;
 use super::tracking;
 use crate::client::{Client, ClientId};
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::error::CommandError;
 use crate::hub::Hub;
 use crate::resp::{Protocol, Reply};
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::session::{Modes, ReplyMode, Session};
+
+/// The one user that there is.
+pub(crate) const USER: &[u8] = b"default";
 
 pub(crate) fn table() -> Vec<Command> {
     vec![Command {

@@ -1,10 +1,10 @@
 //! Publishing and subscribing.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::error::CommandError;
 use crate::pubsub::Topic;
 use crate::resp::Reply;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::session::{Modes, Session};
 
 pub(crate) fn table() -> Vec<Command> {

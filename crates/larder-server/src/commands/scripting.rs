@@ -1,11 +1,11 @@
 //! Commands about scripts. Without the feature `scripts` no script is ever known, and none can be run.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::is_option;
 use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 
 pub(crate) fn table() -> Vec<Command> {
     let command = |name, arity, flags, summary, handler| Command {
@@ -161,7 +161,8 @@ mod scripts {
 mod scripts {
     use super::{Args, CommandError, Reply, Session};
     use crate::commands::arguments::integer;
-    use crate::scripts::{Invocation, ScriptDigest, compile, run};
+    use crate::interpreter::{Invocation, compile, run};
+    use crate::scripts::ScriptDigest;
 
     pub(super) fn eval(
         session: &mut Session,

@@ -1,7 +1,6 @@
 //! Commands about the server.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::{integer, is_option};
 use crate::commands::subcommand::{self, Subcommand};
 use crate::error::CommandError;
@@ -9,6 +8,7 @@ use crate::info;
 use crate::persistence::SaveError;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::unix_time;
 
 pub(crate) fn table() -> Vec<Command> {
@@ -55,7 +55,7 @@ fn show_info(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), CommandError> {
-    reply.verbatim(&info::text(&session.shared, &args[1..]));
+    reply.verbatim(&info::text(&session.shared, session.commands, &args[1..]));
     Ok(())
 }
 

@@ -3,9 +3,9 @@
 
 use super::arguments::integer;
 use crate::client::ClientId;
-use crate::command::Args;
 use crate::error::CommandError;
 use crate::resp::Reply;
+use crate::session::command::Args;
 use crate::session::{Modes, Session, SessionTracking};
 use crate::tracking::TrackingOptions;
 

@@ -1,9 +1,9 @@
 //! Transactions.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::error::CommandError;
 use crate::resp::Reply;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::session::{Modes, Session, Transaction};
 
 pub(crate) fn table() -> Vec<Command> {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Site;
 use super::answer::Refusal;
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::store::Store;
 
 /// How many of the hottest keys are named.
@@ -195,14 +195,14 @@ struct TagToInvalidate {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Invalidation {
+pub(super) struct TagInvalidation {
     tag: String,
     /// Whether an entry may have carried it.
     was_known: bool,
 }
 
 /// Invalidates the tag that the JSON of `body` names.
-pub(super) fn invalidate(shared: &Shared, body: &[u8]) -> Result<Invalidation, Refusal> {
+pub(super) fn invalidate(shared: &Shared, body: &[u8]) -> Result<TagInvalidation, Refusal> {
     let parsed: Result<TagToInvalidate, _> = serde_json::from_slice(body);
     let Ok(TagToInvalidate { tag }) = parsed else {
         return Err(Refusal::Malformed("send a tag, as in {\"tag\": \"users\"}"));
@@ -215,7 +215,7 @@ pub(super) fn invalidate(shared: &Shared, body: &[u8]) -> Result<Invalidation, R
         let _shared = shared.store.shared();
         shared.store.invalidate_tags(std::iter::once(tag.as_str())) > 0
     };
-    Ok(Invalidation { tag, was_known })
+    Ok(TagInvalidation { tag, was_known })
 }
 
 fn ms(time: Duration) -> u64 {

@@ -38,7 +38,7 @@ use larder::metrics::{BucketCounts, Collector, Exposition, Families, MetricsErro
 use super::Site;
 use super::answer::{self, Body, Refusal};
 use super::status::{self, HistogramCounts};
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// The label of a cache without a name.
 const DEFAULT_NAME: &str = "server";

@@ -12,7 +12,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::access::{self, Guard};
 use super::answer::{self, Body, Refusal};
 use super::{BODY_TIME, MAX_BODY_BYTES, Site, keys, metrics, status};
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// Answers a request.
 pub(super) async fn answer(

@@ -13,8 +13,9 @@ use larder::ShadowPoint;
 use larder::policy::Segment;
 use serde::Serialize;
 
-use crate::command::{COMMANDS, Command};
-use crate::server::Shared;
+use crate::commands::COMMANDS;
+use crate::session::command::Command;
+use crate::shared::Shared;
 use crate::stats::{TIME_BUCKETS, ThreadStats};
 
 /// Everything.

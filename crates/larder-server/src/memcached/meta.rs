@@ -8,12 +8,12 @@ use larder::InsertOptions;
 
 use super::MemcachedSession;
 use super::error::MemcachedError;
-use super::lease::Asked;
 use super::line::{Expires, MetaFlags};
 use super::text::{Side, Stored, counted};
 use crate::bytes::Bytes;
 use crate::error::CommandError;
 use crate::hub::ChangeKind;
+use crate::leases::Asked;
 use crate::stats::MemcachedCount;
 use crate::store::{Decision, Lifetime, SetCondition};
 use crate::value::{Freshness, Value};

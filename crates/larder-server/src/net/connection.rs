@@ -17,38 +17,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::buffers::{self, BufferShare};
-use crate::client::Client;
+use crate::buffers::{self, BufferShare};
+use crate::conversation::{BatchEnd, Conversation};
 use crate::mailbox::Mailbox;
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::stats::ThreadStats;
-
-/// How a batch ended.
-pub(crate) enum BatchEnd {
-    /// All requests that have arrived were executed.
-    NeedsInput,
-    /// There may be more.
-    HasMore,
-    /// The last command takes long: it runs on a thread of its own, and what it returns is its reply.
-    Deferred(Box<dyn FnOnce() -> Vec<u8> + Send>),
-    /// The connection is to be closed after the replies.
-    Close,
-}
-
-/// One side of a protocol: executes the requests of a client.
-pub(crate) trait Conversation {
-    /// Executes the requests at the beginning of `input` and writes the replies to `output`. Returns how many
-    /// bytes of the input are done with, and how the batch ended. It must not take more of the input than a
-    /// bounded number of requests.
-    fn run_batch(&mut self, input: &[u8], output: &mut Vec<u8>) -> (usize, BatchEnd);
-
-    /// How many bytes are missing at least, for the buffer to grow by.
-    fn missing_bytes(&self, input: &[u8]) -> usize;
-
-    fn client(&self) -> &Arc<Client>;
-
-    fn stats(&self) -> &ThreadStats;
-}
 
 /// What a connection waited for.
 enum Event {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::command::{Args, Command, Flags};
 use crate::hub::Hub;
+use crate::session::command::{Args, Command, Flags};
 use crate::store::Store;
 use crate::version::Version;
 use crate::watch::WatchMark;

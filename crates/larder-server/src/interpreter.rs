@@ -1,6 +1,8 @@
 //! The interpreter of a thread: a state of Lua in which scripts find nothing of each other.
 #![forbid(unsafe_code)]
 
+mod conversion;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -9,14 +11,14 @@ use std::time::{Duration, Instant};
 use mlua::chunk::ChunkMode;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
 
-use super::ScriptDigest;
-use super::conversion::{ResultWriter, to_lua, with_17_digits};
-use crate::command::{self, Flags};
-use crate::commands::connection::REDIS_VERSION;
+use self::conversion::{ResultWriter, to_lua, with_17_digits};
+use crate::conversation::Conversation as _;
 use crate::error::CommandError;
-use crate::net::connection::Conversation as _;
+use crate::identity::REDIS_VERSION;
 use crate::resp::{Protocol, Reply};
+use crate::scripts::ScriptDigest;
 use crate::session::Session;
+use crate::session::command::Flags;
 use crate::stats::ThreadStats;
 
 /// After so many instructions, the interpreter looks at the clock.
@@ -123,7 +125,7 @@ impl Interpreter {
             protocol: Cell::new(Protocol::Resp2),
         });
         let host = host_functions(&lua, &running)?;
-        let sandbox = lua.load(include_str!("sandbox.lua")).set_name("=sandbox");
+        let sandbox = lua.load(include_str!("interpreter/sandbox.lua")).set_name("=sandbox");
         let (globals, run) = sandbox.call((host,))?;
         Ok(Self { lua, globals, run, compiled: HashMap::new(), running, max_bytes })
     }
@@ -351,7 +353,7 @@ fn dispatch(
     let Some(name) = args.first() else {
         return refused("Please specify at least one argument for this redis lib call");
     };
-    let Some((index, command)) = command::find(name) else {
+    let Some((index, command)) = session.commands.find(name) else {
         return refused("Unknown Redis command called from script");
     };
     if !command.accepts(args.len()) {
