@@ -113,8 +113,8 @@ fn human(bytes: u64) -> String {
     let number = bytes as f64;
     match bytes {
         0..1024 => format!("{bytes}B"),
-        ..0x10_0000 => format!("{:.2}K", number / 1024.0),
-        ..0x4000_0000 => format!("{:.2}M", number / 1_048_576.0),
+        1024..0x10_0000 => format!("{:.2}K", number / 1024.0),
+        0x10_0000..0x4000_0000 => format!("{:.2}M", number / 1_048_576.0),
         _ => format!("{:.2}G", number / 1_073_741_824.0),
     }
 }

@@ -201,7 +201,7 @@ fn output_limits(shared: &Shared) -> String {
 
 fn set_output_limits(shared: &Shared, value: &str) -> Result<(), ParameterError> {
     let words: Vec<&str> = value.split_ascii_whitespace().collect();
-    if words.len() % 4 != 0 {
+    if !words.len().is_multiple_of(4) {
         return Err(ParameterError::OutputLimitLength);
     }
     let mut limits = Vec::new();

@@ -292,11 +292,8 @@ fn a_password_that_is_set_holds_for_those_who_come_later() {
 #[test]
 fn commands_that_only_administrators_of_redis_need_are_answered() {
     check(&[
-        ("SLOWLOG GET", "[]"),
         ("SLOWLOG GET x", "-ERR count should be greater than or equal to -1"),
-        ("SLOWLOG GET 10", "[]"),
         ("SLOWLOG GET -2", "-ERR count should be greater than or equal to -1"),
-        ("SLOWLOG LEN", ":0"),
         ("SLOWLOG RESET", "+OK"),
         ("LATENCY LATEST", "[]"),
         ("LATENCY HISTORY command", "[]"),
@@ -305,7 +302,6 @@ fn commands_that_only_administrators_of_redis_need_are_answered() {
         ("FUNCTION FLUSH", "+OK"),
         ("FUNCTION FLUSH ASYNC", "+OK"),
         ("FUNCTION FLUSH foo", "-ERR FUNCTION FLUSH only supports SYNC|ASYNC option"),
-        ("FUNCTION LIST", "[]"),
         ("ACL WHOAMI", "\"default\""),
         ("CLUSTER INFO", "-ERR This instance has cluster support disabled"),
         ("SHUTDOWN foo", "-ERR syntax error"),
@@ -313,6 +309,16 @@ fn commands_that_only_administrators_of_redis_need_are_answered() {
         ("TIME x", "-ERR wrong number of arguments for 'time' command"),
         ("LASTSAVE x", "-ERR wrong number of arguments for 'lastsave' command"),
     ]);
+}
+
+#[test]
+fn no_command_is_kept_as_slow() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    for (command, reply) in [("SLOWLOG GET", "[]"), ("SLOWLOG GET 10", "[]"), ("SLOWLOG LEN", ":0")]
+    {
+        assert_eq!(client.run(command), reply, "{command}");
+    }
 }
 
 #[test]

@@ -190,11 +190,16 @@ fn changes_by_the_program_and_by_time_are_seen_too() {
         server.cache.expire_after(&key(), Some(std::time::Duration::ZERO));
         assert_eq!(server.cache.get(&key()), None);
     };
-    insert();
+    // With a deadline, which can be moved.
+    let hour = std::time::Duration::from_secs(3600);
+    let insert_dated = || {
+        let _ = server.cache.insert_with_ttl(key(), Value::from("1"), hour);
+    };
+    insert_dated();
     assert_eq!(exec_after(&expired), "nil");
     // It had expired before it was watched, and its remains may go.
     let swept = || server.cache.flush().unwrap();
-    insert();
+    insert_dated();
     expired();
     assert_eq!(exec_after(&swept), "[]");
 }
