@@ -30,6 +30,9 @@ enum Event {
     Closed,
 }
 
+/// How often a client that has to wait looks whether it still has to.
+const PAUSE_CHECK: Duration = Duration::from_millis(10);
+
 /// The most by which a buffer grows for what was announced and has not arrived.
 const MAX_RESERVED_BYTES: usize = 1 << 20;
 
@@ -93,6 +96,11 @@ where
             BatchEnd::Deferred(job) => {
                 let reply = tokio::task::spawn_blocking(job).await;
                 output = reply.map_err(io::Error::other)?;
+                continue;
+            }
+            BatchEnd::Paused(left) => {
+                // A pause may end early, and the client may be disconnected meanwhile.
+                tokio::time::sleep(left.min(PAUSE_CHECK)).await;
                 continue;
             }
             BatchEnd::NeedsInput => {}

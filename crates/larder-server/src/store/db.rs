@@ -64,7 +64,7 @@ pub(crate) enum Decision<R> {
 pub(crate) struct Db<'s> {
     pub(crate) store: &'s Store,
     pub(crate) number: u16,
-    /// The client, to which its own changes may not be told.
+    /// The client, which may not want to be notified of its own changes.
     pub(crate) client: Option<ClientId>,
 }
 

@@ -245,7 +245,7 @@ fn a_subscriber_that_does_not_read_is_disconnected() {
     subscriber.send(&["SUBSCRIBE", "a"]);
     subscriber.receive();
     let message = "x".repeat(16 << 10);
-    // What the system buffers is sent in vain, so it takes some more than the bound.
+    // What the system buffers is lost, so it takes some more than the bound.
     let mut sent = 0;
     while publisher.call(&["PUBLISH", "a", &message]) == RespValue::Integer(1) {
         sent += 1;

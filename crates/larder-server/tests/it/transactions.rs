@@ -113,7 +113,7 @@ fn a_transaction_fails_once_a_watched_key_has_changed() {
         ("GETDEL k", "\"2\""),
         ("SELECT 0", "+OK"),
         ("WATCH", "-ERR wrong number of arguments for 'watch' command"),
-        // Both failures at once: that of the queue is told.
+        // Both failures at once: that of the queue wins.
         ("WATCH k", "+OK"),
         ("MULTI", "+OK"),
         ("FOO", "-ERR unknown command 'FOO', with args beginning with: "),
