@@ -319,6 +319,9 @@ impl Session {
         if !self.is_authenticated && !command.flags.has(Flags::NO_AUTH) {
             return Err(CommandError::AuthenticationRequired);
         }
+        if command.flags.has(Flags::DENY_OOM) && self.shared.settings().tiny_max_memory.get() > 0 {
+            return Err(CommandError::NothingFits);
+        }
         if self.modes.is_ordinary() {
             return Ok(());
         }

@@ -84,6 +84,8 @@ pub(crate) struct Settings {
     pub(crate) normal_output: OutputLimit,
     /// `client-output-buffer-limit pubsub`, also for invalidations.
     pub(crate) pubsub_output: OutputLimit,
+    /// `maxmemory`, if it is so little that no entry fits; otherwise 0, and the cache knows its bound.
+    pub(crate) tiny_max_memory: Tunable,
     /// `notify-keyspace-events`
     events: AtomicU32,
     /// `requirepass`
@@ -106,6 +108,7 @@ impl Default for Settings {
             script_ms: Tunable::new(5000),
             normal_output: OutputLimit::new(0, 0, 0),
             pubsub_output: OutputLimit::new(32 << 20, 8 << 20, 60),
+            tiny_max_memory: Tunable::new(0),
             events: AtomicU32::new(0),
             password: RwLock::new(None),
             unused: Mutex::new(BTreeMap::new()),

@@ -69,6 +69,11 @@ fn exec(session: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<()
         let error = "EXECABORT Transaction discarded because of previous errors.";
         return Err(CommandError::other(error));
     }
+    if transaction.may_grow() && session.shared.settings().tiny_max_memory.get() > 0 {
+        let error =
+            format!("EXECABORT Transaction discarded because of: {}", CommandError::NothingFits);
+        return Err(CommandError::Other(error));
+    }
     if is_changed {
         reply.null_array();
         return Ok(());

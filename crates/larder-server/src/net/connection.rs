@@ -4,7 +4,7 @@
 //! A connection is a task of one thread. It executes what has arrived in batches, between which other
 //! connections of the thread have their turn, and writes the replies of a batch before it reads on: a client
 //! that does not read its replies is not read from, so what it has under way is bounded. What other threads
-//! send it waits in its [`Mailbox`], and goes out after the replies of a batch.
+//! send it waits in its [`Mailbox`], and goes out before and after the replies of a batch.
 #![forbid(unsafe_code)]
 
 use std::future::{Future, poll_fn};
@@ -54,6 +54,11 @@ where
     let mut share = BufferShare::new(&shared.buffers);
     loop {
         buffers::borrow(&mut output);
+        // What was posted before the requests arrived goes out before their replies: who has seen a change
+        // elsewhere, and then asks here, is sent the invalidation first.
+        if mailbox.has_mail() {
+            mailbox.take_into(&mut output);
+        }
         let (consumed, end) = conversation.run_batch(&input, &mut output);
         if consumed == input.len() {
             input.clear();

@@ -219,6 +219,46 @@ fn the_bound_on_weight_is_changed_by_its_parameter() {
 }
 
 #[test]
+fn what_cannot_change_may_be_set_to_what_it_is() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    let port = server.address().port();
+    assert_eq!(client.run(&format!("CONFIG SET bind 127.0.0.1 port {port} daemonize no")), "+OK");
+    let reply = client.run("CONFIG SET daemonize yes");
+    assert!(reply.ends_with("'daemonize') - can't set immutable config"), "{reply}");
+}
+
+#[test]
+fn commands_that_would_add_are_refused_while_no_entry_fits() {
+    let server =
+        TestServer::start_with(|builder| builder.max_weight(1 << 20).weigher(|_, _| 1000), |_| {});
+    let mut client = server.client();
+    let refusal = "OOM command not allowed when used memory > 'maxmemory'.";
+    client.run("SET a 1");
+    assert_eq!(client.run("CONFIG SET maxmemory 1"), "+OK");
+    assert_eq!(client.run("CONFIG GET maxmemory"), "[\"maxmemory\" \"1\"]");
+    assert_eq!(client.run("DBSIZE"), ":0");
+    assert_eq!(client.run("SET a 2"), format!("-{refusal}"));
+    assert_eq!(client.run("GET a"), "nil");
+    assert_eq!(client.run("DEL a"), ":0");
+    // Queued before: the transaction fails as a whole, unless it only reads.
+    assert_eq!(client.run("CONFIG SET maxmemory 0"), "+OK");
+    let mut other = server.client();
+    for (queued, executed) in [
+        ("SET a 3", format!("-EXECABORT Transaction discarded because of: {refusal}")),
+        ("GET a", "[nil]".to_owned()),
+    ] {
+        client.run("MULTI");
+        assert_eq!(client.run(queued), "+QUEUED");
+        assert_eq!(other.run("CONFIG SET maxmemory 100b"), "+OK");
+        assert_eq!(client.run("EXEC"), executed);
+        assert_eq!(other.run("CONFIG SET maxmemory 0"), "+OK");
+    }
+    assert_eq!(client.run("SET a 4"), "+OK");
+    assert_eq!(client.run("GET a"), "\"4\"");
+}
+
+#[test]
 fn limits_of_requests_and_clients_change_at_once() {
     let server = TestServer::start();
     let mut client = server.client();

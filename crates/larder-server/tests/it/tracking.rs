@@ -32,10 +32,23 @@ fn tracking(server: &TestServer, options: &str) -> Client {
 /// Fails unless the client has received all pushes that were posted before this call.
 #[track_caller]
 fn assert_no_push(client: &mut Client) {
-    // Pushes come after the replies of a batch, so with the second reply all have come.
-    client.run("PING");
+    // What was posted before a request comes before its reply.
     client.run("PING");
     assert_eq!(client.take_pushes(), []);
+}
+
+#[test]
+fn what_was_posted_before_a_request_comes_before_its_reply() {
+    let server = TestServer::start();
+    for options in ["", "BCAST"] {
+        let (mut client, mut writer) = (tracking(&server, options), server.client());
+        for round in 0..100 {
+            client.run("GET k");
+            writer.run("INCR k");
+            client.run("PING");
+            assert_eq!(client.take_pushes(), [invalidation(&["k"])], "{options} {round}");
+        }
+    }
 }
 
 #[test]
