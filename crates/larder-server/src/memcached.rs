@@ -46,6 +46,7 @@ pub(crate) struct MemcachedSession {
 }
 
 /// What a request needs before it can be executed.
+#[expect(clippy::large_enum_variant, reason = "it lives for one step, on the stack")]
 enum Request<'i> {
     /// It is whole: its words, its data if it has any, and how many bytes it takes.
     Whole { words: Words<'i>, data: &'i [u8], bytes: usize },
