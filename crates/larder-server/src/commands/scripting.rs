@@ -31,7 +31,6 @@ pub(crate) fn table() -> Vec<Command> {
             evalsha_ro,
         ),
         command("script", -2, Flags::NONE, "Loads and lists scripts.", script),
-        command("function", -2, Flags::NONE, "There are no functions to remove.", function),
     ]
 }
 
@@ -88,21 +87,6 @@ fn script(
             Err(CommandError::other("NOTBUSY No scripts in execution right now."))
         }
         _ => Err(unknown("SCRIPT", args[1])),
-    }
-}
-
-fn function(_: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    match &args[1..] {
-        [name, how @ ..] if is_option(name, "FLUSH") => {
-            check_how(how, "FUNCTION FLUSH only supports SYNC|ASYNC option")?;
-            reply.ok();
-            Ok(())
-        }
-        [name, ..] if is_option(name, "LIST") => {
-            reply.array(0);
-            Ok(())
-        }
-        _ => Err(unknown("FUNCTION", args[1])),
     }
 }
 
