@@ -39,6 +39,7 @@ pub(crate) struct Description {
     pub(crate) database: u16,
     pub(crate) last_command: Option<&'static str>,
     pub(crate) last_active: Option<Instant>,
+    pub(crate) input_bytes: usize,
     /// The number of commands that wait for `EXEC`, within `MULTI`.
     pub(crate) queued_commands: Option<usize>,
     pub(crate) watched_keys: usize,

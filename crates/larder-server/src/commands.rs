@@ -24,6 +24,7 @@ pub(crate) mod catalog;
 pub(crate) mod larder;
 
 // What several groups need.
+pub(crate) mod usage;
 pub(crate) mod subcommand;
 pub(crate) mod arguments;
 pub(crate) mod long_double;

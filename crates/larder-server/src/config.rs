@@ -53,7 +53,8 @@ pub struct ServerConfig {
     pub request_limits: RequestLimits,
     /// Where the cache is saved, and when. Default: nowhere.
     pub persistence: Persistence,
-    /// A script that runs for so long is ended, with an error. Nothing else runs meanwhile. Default: 5 seconds.
+    /// A script that runs for so long is ended, with an error. Nothing else runs meanwhile. Zero means never.
+    /// Default: 5 seconds.
     #[cfg(feature = "scripts")]
     pub script_time_limit: Duration,
     /// The most bytes that the scripts of one thread, their variables and the result of one may take. Default:

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::client::Client;
 use crate::stats::ThreadStats;
@@ -14,6 +15,8 @@ pub(crate) enum BatchEnd {
     HasMore,
     /// The last command takes long: it runs on a thread of its own, and what it returns is its reply.
     Deferred(Box<dyn FnOnce() -> Vec<u8> + Send>),
+    /// The next command has to wait, at most for so long.
+    Paused(Duration),
     /// The connection is to be closed after the replies.
     Close,
 }

@@ -83,6 +83,7 @@ impl<C: Conversation> Drive for C {
                 BatchEnd::NeedsInput => return true,
                 BatchEnd::Close => return false,
                 BatchEnd::HasMore => {}
+                BatchEnd::Paused(_) => return true,
                 BatchEnd::Deferred(job) => output.extend_from_slice(&job()),
             }
         }

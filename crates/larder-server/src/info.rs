@@ -113,8 +113,8 @@ fn human(bytes: u64) -> String {
     let number = bytes as f64;
     match bytes {
         0..1024 => format!("{bytes}B"),
-        ..0x10_0000 => format!("{:.2}K", number / 1024.0),
-        ..0x4000_0000 => format!("{:.2}M", number / 1_048_576.0),
+        1024..0x10_0000 => format!("{:.2}K", number / 1024.0),
+        0x10_0000..0x4000_0000 => format!("{:.2}M", number / 1_048_576.0),
         _ => format!("{:.2}G", number / 1_073_741_824.0),
     }
 }
@@ -137,6 +137,8 @@ impl Memory {
 
     fn with_sample(shared: &Shared, sampled: u64) -> Self {
         let cache = shared.store.cache();
+        // The weight is that of the entries which maintenance has seen.
+        cache.run_pending();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let waiting = shared.hub().clients().all();
         Self {

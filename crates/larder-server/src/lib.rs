@@ -43,6 +43,7 @@ mod eviction_ages;
 mod tracking;
 mod watch;
 mod pubsub;
+mod pause;
 mod client;
 mod mailbox;
 

@@ -30,7 +30,7 @@ pub(crate) mod db;
 
 pub(crate) use db::{Db, Decision, Lifetime, SetCondition, TimeToLive};
 pub(crate) use keys::ExpireTime;
-pub(crate) use sample::{ENTRY_BYTES, KeyspaceSample};
+pub(crate) use sample::KeyspaceSample;
 
 use self::hot_keys::HotKeys;
 

@@ -42,7 +42,7 @@ pub(crate) fn table() -> Vec<Command> {
 
 /// The place of a bit: a byte, and the bit in it alone.
 fn place(session: &Session, offset: &[u8]) -> Result<(usize, u8), CommandError> {
-    let max = session.shared.config.request_limits.argument_bytes;
+    let max = session.shared.settings().request_limits().argument_bytes;
     let offset = parse_integer(offset).and_then(|offset| u64::try_from(offset).ok());
     let place = offset.and_then(|offset| {
         let byte = usize::try_from(offset / 8).ok().filter(|byte| *byte < max)?;

@@ -3,6 +3,7 @@
 
 use crate::commands::arguments::is_option;
 use crate::commands::subcommand::{self, Subcommand};
+use crate::commands::usage;
 use crate::error::CommandError;
 use crate::glob;
 use crate::resp::Reply;
@@ -177,15 +178,40 @@ fn docs(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
     reply.map(chosen.len());
     for command in chosen {
         reply.bulk(command.name.as_bytes());
-        reply.map(3);
+        reply.map(4);
         for (name, text) in
             [("summary", command.summary), ("since", "1.0.0"), ("group", command.group.name())]
         {
             reply.bulk(name.as_bytes());
             reply.bulk(text.as_bytes());
         }
+        reply.bulk(b"arguments");
+        write_arguments(command, reply);
     }
     Ok(())
+}
+
+/// What the arguments are called, from which redis-cli makes its hints.
+fn write_arguments(command: &Command, reply: &mut Reply<'_>) {
+    let arguments: Vec<_> = usage::arguments(command.name).collect();
+    reply.array(arguments.len());
+    for argument in arguments {
+        let flags: Vec<&str> =
+            [(argument.is_optional, "optional"), (argument.is_repeated, "multiple")]
+                .into_iter()
+                .filter_map(|(applies, name)| applies.then_some(name))
+                .collect();
+        reply.map(4);
+        // Versions of redis-cli differ in which of the two they show.
+        for (name, text) in
+            [("name", argument.name), ("display_text", argument.name), ("type", "string")]
+        {
+            reply.bulk(name.as_bytes());
+            reply.bulk(text.as_bytes());
+        }
+        reply.bulk(b"flags");
+        write_names(&flags, reply);
+    }
 }
 
 fn list(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {

@@ -4,7 +4,7 @@
 use subtle::ConstantTimeEq;
 
 use super::arguments::{integer, parse_integer};
-use super::client::USER;
+use super::client::{USER, checked_name};
 use crate::error::CommandError;
 use crate::identity::REDIS_VERSION;
 use crate::resp::{Protocol, Reply};
@@ -84,7 +84,7 @@ fn hello(
                 rest
             }
             [option, new, ref rest @ ..] if option.eq_ignore_ascii_case(b"setname") => {
-                name = Some(super::client::checked_name(new)?);
+                name = Some(checked_name(new)?);
                 rest
             }
             [option, ..] => {

@@ -9,8 +9,7 @@ use crate::info;
 use crate::resp::Reply;
 use crate::session::Session;
 use crate::session::command::Args;
-use crate::store::ENTRY_BYTES;
-use crate::value::Value;
+use crate::value::{ENTRY_BYTES, Value};
 
 /// Strings up to this length are called embedded by Redis.
 const EMBEDDED_BYTES: usize = 44;

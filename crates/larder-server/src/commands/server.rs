@@ -21,7 +21,7 @@ pub(crate) fn table() -> Vec<Command> {
         summary,
         handler,
     };
-    let (admin, no_script) = (Flags::ADMIN.and(Flags::NO_SCRIPT), Flags::NO_SCRIPT);
+    let admin = Flags::ADMIN.and(Flags::NO_SCRIPT);
     let server = Group::Server;
     vec![
         command("info", -1, Flags::NONE, server, "What the server is and does.", show_info),
@@ -38,14 +38,6 @@ pub(crate) fn table() -> Vec<Command> {
             server,
             "Fails: the server is not part of a cluster.",
             cluster,
-        ),
-        command(
-            "function",
-            -2,
-            no_script,
-            Group::Scripting,
-            "Functions, of which there are none.",
-            function,
         ),
     ]
 }
@@ -206,40 +198,4 @@ fn acl(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
 
 fn cluster(_: &mut Session, _: &Args<'_>, _: &mut Reply<'_>) -> Result<(), CommandError> {
     Err(CommandError::other("ERR This instance has cluster support disabled"))
-}
-
-const FUNCTION: &[Subcommand] = &[
-    Subcommand {
-        name: "flush",
-        arity: -2,
-        handler: |_, args, reply| {
-            match &args[2..] {
-                [] => reply.ok(),
-                [mode] if is_option(mode, "SYNC") || is_option(mode, "ASYNC") => reply.ok(),
-                _ => {
-                    let text = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option";
-                    return Err(CommandError::other(text));
-                }
-            }
-            Ok(())
-        },
-        help: ["FLUSH [ASYNC|SYNC]", "Do nothing: there are no functions."],
-    },
-    Subcommand {
-        name: "list",
-        arity: -2,
-        handler: |_, _, reply| {
-            reply.array(0);
-            Ok(())
-        },
-        help: ["LIST", "Return no functions."],
-    },
-];
-
-fn function(
-    session: &mut Session,
-    args: &Args<'_>,
-    reply: &mut Reply<'_>,
-) -> Result<(), CommandError> {
-    subcommand::run("FUNCTION", FUNCTION, session, args, reply)
 }

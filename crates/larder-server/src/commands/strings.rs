@@ -331,7 +331,7 @@ fn getex(
         Some(deadline) => {
             // As with Redis, the time does not matter where there is no key.
             let lifetime = deadline.clone().unwrap_or_default();
-            (lifetime, ChangeKind::EXPIRE)
+            (lifetime, if lifetime.is_zero() { ChangeKind::DEL } else { ChangeKind::EXPIRE })
         }
         None if persists && matches!(session.db().time_to_live(key), TimeToLive::Left(_)) => {
             (Duration::MAX, ChangeKind::PERSIST)
@@ -356,7 +356,7 @@ fn getex(
 
 /// Whether so many bytes may be one string.
 pub(crate) fn check_length(session: &Session, len: usize) -> Result<(), CommandError> {
-    let max = session.shared.config.request_limits.argument_bytes;
+    let max = session.shared.settings().request_limits().argument_bytes;
     if len > max { Err(CommandError::StringTooLong) } else { Ok(()) }
 }
 
@@ -465,7 +465,7 @@ fn mget(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
 /// Whether a reply is not longer than a request may be: one that names a long value often could take any
 /// amount of memory otherwise.
 pub(crate) fn check_reply(session: &Session, reply: &Reply<'_>) -> Result<(), CommandError> {
-    if reply.len() > session.shared.config.request_limits.request_bytes {
+    if reply.len() > session.shared.settings().request_limits().request_bytes {
         return Err(CommandError::ReplyTooLong);
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! A connection is a task of one thread. It executes what has arrived in batches, between which other
 //! connections of the thread have their turn, and writes the replies of a batch before it reads on: a client
 //! that does not read its replies is not read from, so what it has under way is bounded. What other threads
-//! send it waits in its [`Mailbox`], and goes out after the replies of a batch.
+//! send it waits in its [`Mailbox`], and goes out before and after the replies of a batch.
 #![forbid(unsafe_code)]
 
 use std::future::{Future, poll_fn};
@@ -30,6 +30,9 @@ enum Event {
     Closed,
 }
 
+/// How often a client that has to wait looks whether it still has to.
+const PAUSE_CHECK: Duration = Duration::from_millis(10);
+
 /// The most by which a buffer grows for what was announced and has not arrived.
 const MAX_RESERVED_BYTES: usize = 1 << 20;
 
@@ -51,6 +54,11 @@ where
     let mut share = BufferShare::new(&shared.buffers);
     loop {
         buffers::borrow(&mut output);
+        // What was posted before the requests arrived goes out before their replies: who has seen a change
+        // elsewhere, and then asks here, is sent the invalidation first.
+        if mailbox.has_mail() {
+            mailbox.take_into(&mut output);
+        }
         let (consumed, end) = conversation.run_batch(&input, &mut output);
         if consumed == input.len() {
             input.clear();
@@ -88,6 +96,11 @@ where
             BatchEnd::Deferred(job) => {
                 let reply = tokio::task::spawn_blocking(job).await;
                 output = reply.map_err(io::Error::other)?;
+                continue;
+            }
+            BatchEnd::Paused(left) => {
+                // A pause may end early, and the client may be disconnected meanwhile.
+                tokio::time::sleep(left.min(PAUSE_CHECK)).await;
                 continue;
             }
             BatchEnd::NeedsInput => {}

@@ -91,7 +91,8 @@ class Caching(unittest.TestCase):
                 self.assert_local(lambda: self.reader.get("k"), after)
 
     def test_a_copy_goes_when_its_key_expires(self):
-        self.writer.set("k", "v", px=60)
+        self.reader.ping()
+        self.writer.set("k", "v", px=500)
         self.assertEqual(self.reader.get("k"), b"v")
         harness.wait_until(lambda: self.reader.get("k") is None, "the expired copy goes")
 
