@@ -24,7 +24,7 @@ fuzz_target!(|input: &[u8]| {
     config.request_limits.argument_bytes = 1 << 16;
     let driver = Driver::new(cache.clone(), hub, config);
     let (mut first, mut second) = (driver.redis(), driver.redis());
-    // Two clients in turns, so that one hears of what the other does.
+    // Two clients in turns, so that one is notified of what the other does.
     for (index, piece) in bytes.chunks(usize::from(cut) + 1).enumerate() {
         let client = if index % 2 == 0 { &mut first } else { &mut second };
         if client.send(piece).is_none() {

@@ -82,7 +82,7 @@ fn wait_for_end(server: &Server) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Tells the user, on the stream of messages.
+/// Writes a line for the user to the stream of messages.
 fn say(line: &str) -> Result<(), ServeError> {
     writeln!(io::stderr(), "larder: {line}").map_err(ServeError::Say)
 }

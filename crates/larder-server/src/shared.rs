@@ -43,7 +43,7 @@ pub(crate) struct Shared {
     bound: OnceLock<SocketAddr>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<TlsAcceptor>,
-    /// Tells the owner of the server that a client has asked for its end.
+    /// Whether a client has asked for the end of the server, for its owner.
     shutdown_wanted: watch::Sender<bool>,
     /// Whether that client has said that the cache is to be saved, or is not.
     saves_at_shutdown: Mutex<Option<bool>>,

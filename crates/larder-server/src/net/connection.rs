@@ -85,7 +85,7 @@ where
         }
         match end {
             BatchEnd::Close => {
-                // Without it, what the client has sent in vain could keep the replies from it.
+                // Input that is not read any more could keep the replies from the client otherwise.
                 let _ = stream.shutdown().await;
                 return Ok(());
             }

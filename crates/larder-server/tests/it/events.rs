@@ -96,7 +96,7 @@ fn lookups_count_as_hits_and_misses_as_with_redis() {
         ("HMGET b x", 0, 1),
         ("HGETALL h", 1, 0),
         ("HLEN b", 0, 1),
-        // Writes are no lookups.
+        // A write is not a lookup.
         ("SET a 1", 0, 0),
         ("SET b 1 XX", 0, 0),
         ("SETNX a 1", 0, 0),
