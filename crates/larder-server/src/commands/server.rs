@@ -39,6 +39,14 @@ pub(crate) fn table() -> Vec<Command> {
             "Fails: the server is not part of a cluster.",
             cluster,
         ),
+        command(
+            "function",
+            -2,
+            Flags::NO_SCRIPT,
+            Group::Scripting,
+            "Functions, of which there are none.",
+            function,
+        ),
     ]
 }
 
@@ -198,4 +206,40 @@ fn acl(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
 
 fn cluster(_: &mut Session, _: &Args<'_>, _: &mut Reply<'_>) -> Result<(), CommandError> {
     Err(CommandError::other("ERR This instance has cluster support disabled"))
+}
+
+const FUNCTION: &[Subcommand] = &[
+    Subcommand {
+        name: "flush",
+        arity: -2,
+        handler: |_, args, reply| {
+            match &args[2..] {
+                [] => reply.ok(),
+                [mode] if is_option(mode, "SYNC") || is_option(mode, "ASYNC") => reply.ok(),
+                _ => {
+                    let text = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option";
+                    return Err(CommandError::other(text));
+                }
+            }
+            Ok(())
+        },
+        help: ["FLUSH [ASYNC|SYNC]", "Do nothing: there are no functions."],
+    },
+    Subcommand {
+        name: "list",
+        arity: -2,
+        handler: |_, _, reply| {
+            reply.array(0);
+            Ok(())
+        },
+        help: ["LIST", "Return no functions."],
+    },
+];
+
+fn function(
+    session: &mut Session,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), CommandError> {
+    subcommand::run("FUNCTION", FUNCTION, session, args, reply)
 }
