@@ -26,7 +26,7 @@ pub(crate) fn table() -> Vec<Command> {
     vec![
         command("info", -1, Flags::NONE, server, "What the server is and does.", show_info),
         command("time", 1, Flags::FAST, server, "The time of the server's clock.", time),
-        command("shutdown", -1, admin, server, "Ends the server.", shutdown),
+        command("shutdown", -1, admin.and(Flags::NO_MULTI), server, "Ends the server.", shutdown),
         command("lolwut", -1, Flags::FAST, server, "The version of the server.", lolwut),
         command("slowlog", -2, admin, server, "A log of slow commands, which is empty.", slowlog),
         command("latency", -2, admin, server, "A log of delays, which is empty.", latency),
