@@ -16,7 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
 
 all=(
     # Long ones first, so that the short ones fill the gaps.
-    django-5.2 django-6.1 django-redis redis-benchmark
+    django-redis django-5.2 django-6.1 django-5.2-memcached django-6.1-memcached redis-benchmark
     redis-py redis-py-lock redis-py-caching redis-py-tracking
     ioredis node-redis redis-rs fred redis-cli
     pymemcache pymemcache-own meta-memcache
@@ -114,14 +114,19 @@ install_redis_tools() {
         { apt-get update && apt-get install --yes --no-install-recommends redis-tools; }
 }
 
+# What cannot be fetched is skipped; what cannot be built is an error of ours.
 build_rust() {
-    CARGO_TARGET_DIR=$base/rust cargo build --locked --quiet --manifest-path "$sources/rust/Cargo.toml"
+    cargo fetch --locked --quiet --manifest-path "$sources/rust/Cargo.toml" || return
+    CARGO_TARGET_DIR=$base/rust cargo build --locked --quiet --manifest-path "$sources/rust/Cargo.toml" || {
+        echo "the programs in Rust cannot be built"
+        exit 1
+    }
 }
 
 # Whether what the suite runs with is there, or can be installed.
 prepare() {
     case $1 in
-    django-6.1) have python_django_6_1 "$sources"/python/*-6.1.txt ;;
+    django-6.1*) have python_django_6_1 "$sources"/python/*-6.1.txt ;;
     ioredis | node-redis) have node "$sources"/node/package*.json ;;
     redis-rs | fred) build_rust ;;
     redis-cli | redis-benchmark) install_redis_tools >/dev/null 2>&1 && have python "$sources"/python/{requirements,sources}.txt ;;
@@ -137,9 +142,14 @@ run_program() {
     local python=$base/python/bin/python programs=$sources/python program
     case $1 in
     redis-py | redis-py-* | redis-cli | redis-benchmark) program=("$python" "$programs/${1//-/_}.py" "$2") ;;
-    django-5.2) program=("$python" "$programs/django_suite.py" "$2" "$3" "$base"/python-sources/django-5.*) ;;
+    django-5.2) program=("$python" "$programs/django_suite.py" redis "$2" "$base"/python-sources/django-5.*) ;;
+    django-5.2-*) program=("$python" "$programs/django_suite.py" memcached "$3" "$base"/python-sources/django-5.*) ;;
     django-6.1)
-        program=("$base/python_django_6_1/bin/python" "$programs/django_suite.py" "$2" "$3"
+        program=("$base/python_django_6_1/bin/python" "$programs/django_suite.py" redis "$2"
+            "$base"/python_django_6_1-sources/django-6.*)
+        ;;
+    django-6.1-*)
+        program=("$base/python_django_6_1/bin/python" "$programs/django_suite.py" memcached "$3"
             "$base"/python_django_6_1-sources/django-6.*)
         ;;
     django-redis)
@@ -225,8 +235,7 @@ run_suite() {
     [[ $suite != *memcache* ]] || options+=(--max-argument 1mb)
     start_server "${ports[@]}" "$socket" >"$folder/server.log" 2>&1
     case $suite in
-    pymemcache* | meta-memcache) answers "${ports[1]}" version VERSION ;;
-    django-[56]*) answers "${ports[0]}" PING +PONG && answers "${ports[1]}" version VERSION ;;
+    *memcache*) answers "${ports[1]}" version VERSION ;;
     *) answers "${ports[0]}" PING +PONG ;;
     esac >"$folder/log" 2>&1 &&
         run_program "$suite" "127.0.0.1:${ports[0]}" "127.0.0.1:${ports[1]}" "$socket" >>"$folder/log" 2>&1 </dev/null ||

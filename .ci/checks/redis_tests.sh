@@ -38,7 +38,7 @@ unit/type/incr 21
 unit/expire 55
 unit/keyspace 35
 unit/scan 5
-unit/multi 27
+unit/multi 26
 unit/pubsub 24
 unit/tracking 48
 unit/protocol 15

@@ -39,6 +39,7 @@ pub(crate) struct Description {
     pub(crate) database: u16,
     pub(crate) last_command: Option<&'static str>,
     pub(crate) last_active: Option<Instant>,
+    pub(crate) input_bytes: usize,
     /// The number of commands that wait for `EXEC`, within `MULTI`.
     pub(crate) queued_commands: Option<usize>,
     pub(crate) watched_keys: usize,
@@ -84,10 +85,9 @@ pub(crate) struct Clients {
     /// The server ends: whoever is added is disconnected. Changed under the lock.
     is_closing: AtomicBool,
     last_id: AtomicU64,
-    pub(crate) accepted: AtomicU64,
-    pub(crate) refused: AtomicU64,
-    /// How many were disconnected because they did not read what other threads had sent them.
-    pub(crate) overflowed: AtomicU64,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    overflowed: AtomicU64,
 }
 
 impl Clients {
@@ -167,6 +167,11 @@ impl Clients {
     /// How many were refused, because there were too many.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// How many were disconnected because they did not read what other threads had sent them.
+    pub(crate) fn overflowed(&self) -> u64 {
+        self.overflowed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn len(&self) -> usize {

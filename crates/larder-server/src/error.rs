@@ -30,8 +30,6 @@ pub(crate) enum CommandError {
     InvalidExpireTime { command: &'static str },
     #[error("ERR no such key")]
     NoSuchKey,
-    #[error("ERR index out of range")]
-    IndexOutOfRange,
     #[error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")]
     StringTooLong,
     #[error("ERR the reply is longer than a request may be; ask for less at once")]
@@ -44,6 +42,8 @@ pub(crate) enum CommandError {
     WrongPassword,
     #[error("NOPROTO unsupported protocol version")]
     UnsupportedProtocol,
+    #[error("OOM command not allowed when used memory > 'maxmemory'.")]
+    NothingFits,
     #[error("OOM command not allowed when used memory > 'maxmemory': {0}")]
     NotStored(Rejection),
     #[error("ERR {0}")]

@@ -25,7 +25,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -39,7 +39,8 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_io_timeout::TimeoutStream;
 
-use crate::server::{Shared, StartError};
+use crate::shared::Shared;
+use crate::start_error::StartError;
 
 mod route;
 mod access;
@@ -67,9 +68,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// What is served.
 struct Site {
     shared: Arc<Shared>,
-    started: Instant,
-    /// A number that no other server is likely to have.
-    instance: String,
     collector: Collector,
     hottest: Mutex<Option<keys::Hottest>>,
 }
@@ -77,10 +75,8 @@ struct Site {
 impl Site {
     fn new(shared: Arc<Shared>) -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let instance = format!("{:x}-{:x}", std::process::id(), since_epoch.as_nanos());
         let collector = metrics::collector(&shared, since_epoch);
-        let (started, hottest) = (Instant::now(), Mutex::new(None));
-        Self { shared, started, instance, collector, hottest }
+        Self { shared, collector, hottest: Mutex::new(None) }
     }
 }
 

@@ -8,18 +8,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::client::Client;
-use crate::net::connection::{BatchEnd, Conversation};
-use crate::server::Shared;
+use crate::conversation::{BatchEnd, Conversation};
+use crate::leases::Leases;
+use crate::shared::Shared;
 use crate::stats::{MemcachedCount, ThreadStats};
 use crate::store::Db;
 
-mod error;
-mod lease;
-mod line;
 mod meta;
 mod text;
-
-pub(crate) use lease::Leases;
+mod line;
+mod error;
 
 use error::MemcachedError;
 use line::{Words, number, words};
@@ -48,6 +46,7 @@ pub(crate) struct MemcachedSession {
 }
 
 /// What a request needs before it can be executed.
+#[expect(clippy::large_enum_variant, reason = "it lives for one step, on the stack")]
 enum Request<'i> {
     /// It is whole: its words, its data if it has any, and how many bytes it takes.
     Whole { words: Words<'i>, data: &'i [u8], bytes: usize },

@@ -22,15 +22,15 @@ use crate::hub::Hub;
 use crate::stored_key::{self, ESCAPE};
 use crate::value::Value;
 
-pub(crate) mod db;
 mod hot_keys;
 mod keys;
 mod sample;
 mod tags;
+pub(crate) mod db;
 
 pub(crate) use db::{Db, Decision, Lifetime, SetCondition, TimeToLive};
 pub(crate) use keys::ExpireTime;
-pub(crate) use sample::{ENTRY_BYTES, KeyspaceSample};
+pub(crate) use sample::KeyspaceSample;
 
 use self::hot_keys::HotKeys;
 
@@ -142,11 +142,9 @@ impl Store {
 
     /// Empties all databases.
     pub(crate) fn clear_all(&self) {
-        if self.hub.has_interests() {
-            self.clear_marked(None);
-        } else {
-            self.cache.clear();
-        }
+        // Marked even if nobody is interested now: the listener may hear of a removal late, when a client has
+        // read the key again and tracks it.
+        self.clear_marked(None);
         self.hub.note_flush(None);
     }
 

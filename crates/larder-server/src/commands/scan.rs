@@ -1,13 +1,13 @@
 //! Commands that visit many keys, or the fields of a hash.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::{integer, is_option};
 use crate::commands::keys::type_name;
 use crate::error::CommandError;
 use crate::glob;
 use crate::resp::{Protocol, Reply};
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 
 pub(crate) fn table() -> Vec<Command> {
     let command = |name, arity, keys, group, summary, handler| Command {

@@ -1,7 +1,6 @@
 //! Commands about the server.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::{integer, is_option};
 use crate::commands::subcommand::{self, Subcommand};
 use crate::error::CommandError;
@@ -9,6 +8,7 @@ use crate::info;
 use crate::persistence::SaveError;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::unix_time;
 
 pub(crate) fn table() -> Vec<Command> {
@@ -21,12 +21,12 @@ pub(crate) fn table() -> Vec<Command> {
         summary,
         handler,
     };
-    let (admin, no_script) = (Flags::ADMIN.and(Flags::NO_SCRIPT), Flags::NO_SCRIPT);
+    let admin = Flags::ADMIN.and(Flags::NO_SCRIPT);
     let server = Group::Server;
     vec![
         command("info", -1, Flags::NONE, server, "What the server is and does.", show_info),
         command("time", 1, Flags::FAST, server, "The time of the server's clock.", time),
-        command("shutdown", -1, admin, server, "Ends the server.", shutdown),
+        command("shutdown", -1, admin.and(Flags::NO_MULTI), server, "Ends the server.", shutdown),
         command("lolwut", -1, Flags::FAST, server, "The version of the server.", lolwut),
         command("slowlog", -2, admin, server, "A log of slow commands, which is empty.", slowlog),
         command("latency", -2, admin, server, "A log of delays, which is empty.", latency),
@@ -42,7 +42,7 @@ pub(crate) fn table() -> Vec<Command> {
         command(
             "function",
             -2,
-            no_script,
+            Flags::NO_SCRIPT,
             Group::Scripting,
             "Functions, of which there are none.",
             function,
@@ -55,7 +55,7 @@ fn show_info(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), CommandError> {
-    reply.verbatim(&info::text(&session.shared, &args[1..]));
+    reply.verbatim(&info::text(&session.shared, session.commands, &args[1..]));
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! What a client may ask for.
 //!
 //! Everyone may probe. The metrics need the password, if there is one. So do the page and what it asks for; if
-//! there is none, only clients of this machine may see them, and only under a name that no other site
-//! can give itself: a page from elsewhere whose name is made to point to this machine gets nothing.
+//! there is no password, the server is in protected mode as for clients of Redis: only clients of this machine
+//! may see them, and only under a name that no other site can give itself. A page from elsewhere whose name is
+//! made to point to this machine gets nothing.
 //!
 //! What changes something must be JSON and have a header of its own. A page of another site cannot send such
 //! a request without asking first whether it may, and nobody answers that it may.
@@ -13,7 +14,6 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::{self, HeaderMap, HeaderName};
-use subtle::ConstantTimeEq;
 
 use super::answer::Refusal;
 
@@ -21,10 +21,25 @@ use super::answer::Refusal;
 const OWN_HEADER: HeaderName = HeaderName::from_static("x-larder");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
+/// What protects the page.
+#[derive(Clone, Copy)]
+pub(super) enum Guard<'g> {
+    /// A password; the function says whether a text is it.
+    Password(&'g dyn Fn(&[u8]) -> bool),
+    /// Only clients of this machine are served.
+    OwnMachine,
+    /// Nothing, as the configuration says.
+    Nobody,
+}
+
 /// Whether the metrics may be read.
-pub(super) fn check_metrics(headers: &HeaderMap, password: Option<&str>) -> Result<(), Refusal> {
-    match password {
-        Some(password) if !has_password(headers, password) => Err(Refusal::Unauthorized),
+pub(super) fn check_metrics(headers: &HeaderMap, guard: Guard<'_>) -> Result<(), Refusal> {
+    match guard {
+        Guard::Password(is_password)
+            if !given_password(headers).is_some_and(|given| is_password(&given)) =>
+        {
+            Err(Refusal::Unauthorized)
+        }
         _ => Ok(()),
     }
 }
@@ -33,13 +48,13 @@ pub(super) fn check_metrics(headers: &HeaderMap, password: Option<&str>) -> Resu
 pub(super) fn check_page(
     headers: &HeaderMap,
     peer: IpAddr,
-    password: Option<&str>,
+    guard: Guard<'_>,
 ) -> Result<(), Refusal> {
-    match password {
-        Some(_) => check_metrics(headers, password),
-        None if !peer.to_canonical().is_loopback() => Err(Refusal::NotLocal),
-        None if !host(headers).is_some_and(is_own_name) => Err(Refusal::ForeignHost),
-        None => Ok(()),
+    match guard {
+        Guard::Password(_) => check_metrics(headers, guard),
+        Guard::OwnMachine if !peer.to_canonical().is_loopback() => Err(Refusal::NotLocal),
+        Guard::OwnMachine if !host(headers).is_some_and(is_own_name) => Err(Refusal::ForeignHost),
+        Guard::OwnMachine | Guard::Nobody => Ok(()),
     }
 }
 
@@ -76,23 +91,20 @@ fn is_own_name(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
 }
 
-fn has_password(headers: &HeaderMap, password: &str) -> bool {
-    let Some(given) = headers.get(header::AUTHORIZATION).and_then(|it| it.to_str().ok()) else {
-        return false;
-    };
-    let Some((scheme, credentials)) = given.split_once(' ') else { return false };
-    let given = if scheme.eq_ignore_ascii_case("bearer") {
-        credentials.trim().as_bytes().to_vec()
+/// The password of a request, in either form.
+fn given_password(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, credentials) = given.split_once(' ')?;
+    let credentials = credentials.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        Some(credentials.as_bytes().to_vec())
     } else if scheme.eq_ignore_ascii_case("basic") {
-        let Ok(decoded) = STANDARD.decode(credentials.trim()) else { return false };
-        match decoded.iter().position(|byte| *byte == b':') {
-            Some(colon) => decoded[colon + 1..].to_vec(),
-            None => return false,
-        }
+        let decoded = STANDARD.decode(credentials).ok()?;
+        let colon = decoded.iter().position(|byte| *byte == b':')?;
+        Some(decoded[colon + 1..].to_vec())
     } else {
-        return false;
-    };
-    given.ct_eq(password.as_bytes()).into()
+        None
+    }
 }
 
 #[cfg(test)]
@@ -113,27 +125,31 @@ mod tests {
             ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "[::1]:8080", "[::1]", "10.1.2.3:1"]
         {
             let headers = headers(&[("host", host)]);
-            assert!(check_page(&headers, local, None).is_ok(), "{host}");
+            assert!(check_page(&headers, local, Guard::OwnMachine).is_ok(), "{host}");
             let other = IpAddr::from([10, 0, 0, 2]);
-            assert!(matches!(check_page(&headers, other, None), Err(Refusal::NotLocal)));
+            let seen = check_page(&headers, other, Guard::OwnMachine);
+            assert!(matches!(seen, Err(Refusal::NotLocal)), "{host}");
+            assert!(check_page(&headers, other, Guard::Nobody).is_ok(), "{host}");
         }
         for host in
             ["evil.example", "localhost.evil.example:80", "127.0.0.1.evil.example", "", ":80"]
         {
             let headers = headers(&[("host", host)]);
-            let seen = check_page(&headers, local, None);
+            let seen = check_page(&headers, local, Guard::OwnMachine);
             assert!(matches!(seen, Err(Refusal::ForeignHost)), "{host}");
         }
-        assert!(check_page(&HeaderMap::new(), local, None).is_err());
+        assert!(check_page(&HeaderMap::new(), local, Guard::OwnMachine).is_err());
     }
 
     #[test]
     fn a_password_is_taken_in_both_forms() {
         let anyone = IpAddr::from([10, 0, 0, 2]);
+        let is_password = |given: &[u8]| given == b"p:w";
+        let guard = Guard::Password(&is_password);
         let seen = |authorization: &'static str| {
             let headers = headers(&[("authorization", authorization), ("host", "cache.example")]);
-            let page = check_page(&headers, anyone, Some("p:w")).is_ok();
-            assert_eq!(check_metrics(&headers, Some("p:w")).is_ok(), page);
+            let page = check_page(&headers, anyone, guard).is_ok();
+            assert_eq!(check_metrics(&headers, guard).is_ok(), page);
             page
         };
         // The passwords are `p:w`, `p:w`, and `p`, with the names `user`, none and `user`.
@@ -144,9 +160,9 @@ mod tests {
         {
             assert!(!seen(wrong), "{wrong}");
         }
-        assert!(check_page(&HeaderMap::new(), anyone, Some("p:w")).is_err());
-        assert!(check_metrics(&HeaderMap::new(), Some("p:w")).is_err());
-        assert!(check_metrics(&HeaderMap::new(), None).is_ok());
+        assert!(check_page(&HeaderMap::new(), anyone, guard).is_err());
+        assert!(check_metrics(&HeaderMap::new(), guard).is_err());
+        assert!(check_metrics(&HeaderMap::new(), Guard::OwnMachine).is_ok());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Site;
 use super::answer::Refusal;
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::store::Store;
 
 /// How many of the hottest keys are named.
@@ -195,14 +195,14 @@ struct TagToInvalidate {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct Invalidation {
+pub(super) struct TagInvalidation {
     tag: String,
     /// Whether an entry may have carried it.
     was_known: bool,
 }
 
 /// Invalidates the tag that the JSON of `body` names.
-pub(super) fn invalidate(shared: &Shared, body: &[u8]) -> Result<Invalidation, Refusal> {
+pub(super) fn invalidate(shared: &Shared, body: &[u8]) -> Result<TagInvalidation, Refusal> {
     let parsed: Result<TagToInvalidate, _> = serde_json::from_slice(body);
     let Ok(TagToInvalidate { tag }) = parsed else {
         return Err(Refusal::Malformed("send a tag, as in {\"tag\": \"users\"}"));
@@ -210,8 +210,12 @@ pub(super) fn invalidate(shared: &Shared, body: &[u8]) -> Result<Invalidation, R
     if tag.is_empty() {
         return Err(Refusal::Malformed("the tag is empty"));
     }
-    let was_known = shared.store.cache().invalidate_tag(&tag);
-    Ok(Invalidation { tag, was_known })
+    let was_known = {
+        // As a command does it: no transaction sees a part of its keys gone.
+        let _shared = shared.store.shared();
+        shared.store.invalidate_tags(std::iter::once(tag.as_str())) > 0
+    };
+    Ok(TagInvalidation { tag, was_known })
 }
 
 fn ms(time: Duration) -> u64 {

@@ -2,8 +2,8 @@
 //!
 //! The metrics of the cache are those of [`larder::metrics`]; their label `cache` is the cache's name, or
 //! `server` if it has none. The server adds the following. In the text, a counter's name ends with `_total`.
-//! These names are kept; a release may add some. A counter only grows as long as the server runs, unless
-//! `CONFIG RESETSTAT` sets it back, which Prometheus takes for a restart.
+//! These names are kept; a release may add some. A counter only grows as long as the server runs;
+//! `CONFIG RESETSTAT` and `FLUSHALL` set none back.
 //!
 //! | metric | kind | label | what it is |
 //! |---|---|---|---|
@@ -30,7 +30,6 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::Response;
@@ -39,7 +38,7 @@ use larder::metrics::{BucketCounts, Collector, Exposition, Families, MetricsErro
 use super::Site;
 use super::answer::{self, Body, Refusal};
 use super::status::{self, HistogramCounts};
-use crate::server::Shared;
+use crate::shared::Shared;
 
 /// The label of a cache without a name.
 const DEFAULT_NAME: &str = "server";
@@ -70,17 +69,17 @@ fn add_server(
     let build = families.info("larder_server_build", "The version of the server.")?;
     build.add(&[("version", env!("CARGO_PKG_VERSION"))], SampleValue::Info)?;
     let counts = [
-        ("connections", "Connections that were accepted.", &clients.accepted),
-        ("rejected_connections", "Connections beyond the limit.", &clients.refused),
+        ("connections", "Connections that were accepted.", clients.accepted()),
+        ("rejected_connections", "Connections beyond the limit.", clients.refused()),
         (
             "mailbox_disconnects",
             "Clients that were disconnected because they did not read their messages.",
-            &clients.overflowed,
+            clients.overflowed(),
         ),
     ];
     for (name, help, count) in counts {
         let family = families.counter(&format!("larder_server_{name}"), help)?;
-        family.add(&[], count.load(Ordering::Relaxed))?;
+        family.add(&[], count)?;
     }
     let counts = [
         ("hits", "Reads of keys that were found.", stats.sum(|thread| &thread.hits)),
@@ -104,7 +103,7 @@ fn add_server(
             shared.readiness.obstacle().is_none().into(),
         ),
         ("connected_clients", "Clients that are connected.", clients.len()),
-        ("max_clients", "How many clients may be connected.", shared.config.max_clients),
+        ("max_clients", "How many clients may be connected.", shared.max_clients()),
     ];
     for (name, help, value) in gauges {
         families.gauge(&format!("larder_server_{name}"), help)?.add(&[], value as u64)?;

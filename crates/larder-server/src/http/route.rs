@@ -9,9 +9,10 @@ use hyper::body::Incoming;
 use hyper::header;
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::access::{self, Guard};
 use super::answer::{self, Body, Refusal};
-use super::{BODY_TIME, MAX_BODY_BYTES, Site, access, keys, metrics, status};
-use crate::server::Shared;
+use super::{BODY_TIME, MAX_BODY_BYTES, Site, keys, metrics, status};
+use crate::shared::Shared;
 
 /// Answers a request.
 pub(super) async fn answer(
@@ -28,7 +29,13 @@ async fn try_answer(
     site: &Site,
 ) -> Result<Response<Body>, Refusal> {
     let (head, body) = request.into_parts();
-    let password = site.shared.config.password.as_deref();
+    let shared = &*site.shared;
+    let is_password = |given: &[u8]| shared.is_password(given);
+    let guard = match shared.settings().password() {
+        Some(_) => Guard::Password(&is_password),
+        None if shared.is_protected() => Guard::OwnMachine,
+        None => Guard::Nobody,
+    };
     let path = head.uri.path();
     let is_change = path == "/api/invalidate";
     match head.method {
@@ -42,24 +49,24 @@ async fn try_answer(
     }
     match path {
         "/healthz" => return Ok(answer::text("ok\n")),
-        "/readyz" => return Ok(readiness(&site.shared)),
+        "/readyz" => return Ok(readiness(shared)),
         "/metrics" => {
-            access::check_metrics(&head.headers, password)?;
+            access::check_metrics(&head.headers, guard)?;
             let accept = head.headers.get(header::ACCEPT).and_then(|it| it.to_str().ok());
             return metrics::answer(site, accept.unwrap_or_default());
         }
         _ if !is_known(path) => return Err(Refusal::NotFound),
-        _ => access::check_page(&head.headers, peer, password)?,
+        _ => access::check_page(&head.headers, peer, guard)?,
     }
     match path {
         "/" => Ok(answer::page()),
-        "/api/status" => Ok(answer::json(&status::read(site))),
+        "/api/status" => Ok(answer::json(&status::read(shared))),
         "/api/hottest" => Ok(answer::json(&keys::hottest(site))),
-        "/api/explain" => Ok(answer::json(&keys::explain(&site.shared, head.uri.query())?)),
+        "/api/explain" => Ok(answer::json(&keys::explain(shared, head.uri.query())?)),
         _ => {
             access::check_change(&head.headers)?;
             let body = read_body(body, BODY_TIME).await?;
-            Ok(answer::json(&keys::invalidate(&site.shared, &body)?))
+            Ok(answer::json(&keys::invalidate(shared, &body)?))
         }
     }
 }

@@ -6,16 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::iter::successors;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use larder::ShadowPoint;
 use larder::policy::Segment;
 use serde::Serialize;
 
-use super::Site;
-use crate::command::{COMMANDS, Command};
-use crate::server::Shared;
+use crate::commands::COMMANDS;
+use crate::session::command::Command;
+use crate::shared::Shared;
 use crate::stats::{TIME_BUCKETS, ThreadStats};
 
 /// Everything.
@@ -117,21 +117,20 @@ struct CurvePoint {
 }
 
 /// Reads everything.
-pub(super) fn read(site: &Site) -> ServerStatus {
-    let shared = &*site.shared;
+pub(super) fn read(shared: &Shared) -> ServerStatus {
     let (clients, stats) = (shared.hub().clients(), &shared.stats);
     ServerStatus {
         version: env!("CARGO_PKG_VERSION"),
-        instance: site.instance.clone(),
-        uptime_ms: u64::try_from(site.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        instance: shared.run_id.clone(),
+        uptime_ms: u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         obstacle: shared.readiness.obstacle(),
         threads: shared.config.threads.max(1),
         clients: ClientCounts {
             connected: clients.len(),
-            max: shared.config.max_clients,
-            accepted: clients.accepted.load(Ordering::Relaxed),
-            refused: clients.refused.load(Ordering::Relaxed),
-            overflowed: clients.overflowed.load(Ordering::Relaxed),
+            max: shared.max_clients(),
+            accepted: clients.accepted(),
+            refused: clients.refused(),
+            overflowed: clients.overflowed(),
         },
         traffic: TrafficCounts {
             hits: stats.sum(|thread| &thread.hits),

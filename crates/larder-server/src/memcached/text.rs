@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::MemcachedSession;
 use super::error::MemcachedError;
 use super::line::{Expires, check_key, number};
-use crate::commands::connection::SERVER_VERSION;
 use crate::error::CommandError;
 use crate::hub::ChangeKind;
+use crate::identity::SERVER_VERSION;
 use crate::stats::MemcachedCount;
 use crate::store::{Db, Decision, Lifetime, SetCondition};
 use crate::value::Value;
@@ -18,19 +18,19 @@ use crate::version::{CasToken, Version};
 
 /// What became of a value that was to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stored {
-    Stored,
-    NotStored,
+pub(super) enum Storing {
+    Done,
+    Refused,
     /// The version is not the one that was given.
     Exists,
     NotFound,
 }
 
-impl Stored {
+impl Storing {
     fn line(self) -> &'static [u8] {
         match self {
-            Self::Stored => b"STORED\r\n",
-            Self::NotStored => b"NOT_STORED\r\n",
+            Self::Done => b"STORED\r\n",
+            Self::Refused => b"NOT_STORED\r\n",
             Self::Exists => b"EXISTS\r\n",
             Self::NotFound => b"NOT_FOUND\r\n",
         }
@@ -112,7 +112,7 @@ impl MemcachedSession {
         Ok(())
     }
 
-    fn store(&self, name: &[u8], args: &[&[u8]], data: &[u8]) -> Result<Stored, MemcachedError> {
+    fn store(&self, name: &[u8], args: &[&[u8]], data: &[u8]) -> Result<Storing, MemcachedError> {
         let is_cas = name == b"cas";
         let (key, flags, time, token) = match args {
             [key, flags, time, _] if !is_cas => (key, flags, time, None),
@@ -139,12 +139,12 @@ impl MemcachedSession {
                     _ => SetCondition::Always,
                 };
                 match db.set(key, value(), expires.lifetime(), condition, ChangeKind::SET)? {
-                    true => Stored::Stored,
-                    false => Stored::NotStored,
+                    true => Storing::Done,
+                    false => Storing::Refused,
                 }
             }
         };
-        if stored == Stored::Stored {
+        if stored == Storing::Done {
             self.leases().give_up(&db.owned_key(key));
         }
         Ok(stored)
@@ -157,17 +157,17 @@ impl MemcachedSession {
         token: CasToken,
         value: impl Fn() -> Value,
         lifetime: Lifetime,
-    ) -> Result<Stored, CommandError> {
+    ) -> Result<Storing, CommandError> {
         let stored = self.db().change(key, lifetime, ChangeKind::SET, |old| {
             Ok(match old {
-                None => Decision::Keep(Stored::NotFound),
-                Some(old) if !token.names(old.version()) => Decision::Keep(Stored::Exists),
-                Some(_) => Decision::Put(value(), Stored::Stored),
+                None => Decision::Keep(Storing::NotFound),
+                Some(old) if !token.names(old.version()) => Decision::Keep(Storing::Exists),
+                Some(_) => Decision::Put(value(), Storing::Done),
             })
         })?;
         self.count(match stored {
-            Stored::Stored => MemcachedCount::CasHits,
-            Stored::Exists => MemcachedCount::CasBadVersion,
+            Storing::Done => MemcachedCount::CasHits,
+            Storing::Exists => MemcachedCount::CasBadVersion,
             _ => MemcachedCount::CasMisses,
         });
         Ok(stored)
@@ -182,12 +182,12 @@ impl MemcachedSession {
         side: Side,
         compared: Option<CasToken>,
         explicit: Option<Version>,
-    ) -> Result<Stored, CommandError> {
+    ) -> Result<Storing, CommandError> {
         let max = self.shared.settings().max_argument_bytes.as_usize();
         self.db().change(key, Lifetime::Keep, ChangeKind::string("append"), |old| {
-            let Some(old) = old else { return Ok(Decision::Keep(Stored::NotStored)) };
+            let Some(old) = old else { return Ok(Decision::Keep(Storing::Refused)) };
             if compared.is_some_and(|token| !token.names(old.version())) {
-                return Ok(Decision::Keep(Stored::Exists));
+                return Ok(Decision::Keep(Storing::Exists));
             }
             let bytes = old.as_bytes().ok_or(CommandError::WrongType)?;
             if bytes.len() + data.len() > max {
@@ -199,7 +199,7 @@ impl MemcachedSession {
             };
             let value = Value::with_flags(joined.into_boxed_slice(), old.flags());
             let value = explicit.map_or_else(|| value.clone(), |it| value.clone().with_version(it));
-            Ok(Decision::Put(value, Stored::Stored))
+            Ok(Decision::Put(value, Storing::Done))
         })
     }
 

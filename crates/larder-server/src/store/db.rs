@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use larder::{
-    Compute, Computed, EntryInfo, Explanation, InsertOptions, Inserted, KeyState, Rejection,
-    UpdateOptions,
+    Compute, Computed, EntryInfo, InsertOptions, Inserted, KeyState, Rejection, UpdateOptions,
 };
 
 use super::{ESCAPE, Store};
@@ -65,7 +64,7 @@ pub(crate) enum Decision<R> {
 pub(crate) struct Db<'s> {
     pub(crate) store: &'s Store,
     pub(crate) number: u16,
-    /// The client, to which its own changes may not be told.
+    /// The client, which may not want to be notified of its own changes.
     pub(crate) client: Option<ClientId>,
 }
 
@@ -109,7 +108,7 @@ impl<'s> Db<'s> {
     }
 
     #[inline]
-    fn note_as(&self, key: &[u8], kind: ChangeKind, is_new: bool) {
+    pub(super) fn note_as(&self, key: &[u8], kind: ChangeKind, is_new: bool) {
         let change = hub::Change { database: self.number, key, kind, is_new, by: self.client };
         self.store.hub.note(&change);
     }
@@ -286,6 +285,11 @@ impl<'s> Db<'s> {
 
     /// Removes a key and returns its value.
     pub(crate) fn take(&self, key: &[u8]) -> Option<Value> {
+        self.take_as(key, ChangeKind::DEL)
+    }
+
+    /// Removes a key by a change of this kind and returns its value.
+    pub(super) fn take_as(&self, key: &[u8], kind: ChangeKind) -> Option<Value> {
         let mut found = None;
         let is_removed = self.with_stored(key, |stored| {
             self.store.cache.remove_if(stored, |_, value| {
@@ -296,7 +300,7 @@ impl<'s> Db<'s> {
         });
         if found.is_some() {
             // Also if another thread was quicker: it may have relied on the mark.
-            self.note(key, ChangeKind::DEL);
+            self.note(key, kind);
         }
         found.filter(|_| is_removed)
     }

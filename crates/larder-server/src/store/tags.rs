@@ -5,7 +5,6 @@ use larder::UpdateOptions;
 
 use super::{Db, Store};
 use crate::error::CommandError;
-use crate::hub::ChangeKind;
 use crate::value::Value;
 
 impl Db<'_> {
@@ -22,10 +21,8 @@ impl Db<'_> {
         });
         match updated {
             Ok(None) => Ok(false),
-            Ok(Some(())) => {
-                self.note(key, ChangeKind::generic("larder.tag"));
-                Ok(true)
-            }
+            // Copies of the value are as good as before, so nobody is notified.
+            Ok(Some(())) => Ok(true),
             Err(larder::Rejection::TooManyTags { limit }) => {
                 Err(CommandError::other(format!("ERR a key has at most {limit} tags")))
             }

@@ -12,7 +12,7 @@ fn scanned(client: &mut Client, options: &[&str]) -> Vec<String> {
     loop {
         let reply = client.call(&[&["SCAN", &cursor], options].concat());
         let [next, found] = reply.members() else { panic!("not two members: {reply}") };
-        keys.extend(found.members().iter().map(|key| text(key)));
+        keys.extend(found.members().iter().map(text));
         cursor = text(next);
         if cursor == "0" {
             return keys;

@@ -154,7 +154,7 @@ scenario('a hit stays local until another client writes', async ({ cleanups, oth
     [() => other.del('k'), null],
     [() => other.set('k', '8'), '8'],
     [() => other.flushAll(), null],
-    [() => other.set('k', '9', { PX: 50 }), '9'],
+    [() => other.set('k', '9', { PX: 500 }), '9'],
     [async () => {}, null],
   ];
   for (const [change, value] of changes) {

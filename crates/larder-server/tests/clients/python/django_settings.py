@@ -1,21 +1,21 @@
-"""Settings under which Django's own tests use the server. They are the tests' usual ones, but for CACHES.
+"""Settings under which Django's own tests use the server. They are the tests' usual ones, except for CACHES.
 
-The addresses come from LARDER_REDIS and LARDER_MEMCACHED.
+The address comes from LARDER_REDIS or LARDER_MEMCACHED.
 """
 
 import os
 
-CACHES = {
-    "default": {
+if "LARDER_REDIS" in os.environ:
+    default = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": f"redis://{os.environ['LARDER_REDIS']}",
-    },
-}
-if os.environ.get("LARDER_MEMCACHED"):
-    CACHES["memcached"] = {
+    }
+else:
+    default = {
         "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
         "LOCATION": os.environ["LARDER_MEMCACHED"],
     }
+CACHES = {"default": default}
 
 DATABASES = {
     "default": {"ENGINE": "django.db.backends.sqlite3"},

@@ -111,9 +111,9 @@ class Text(unittest.TestCase):
         c = self.c
         c.set("past", "v", expire=-1)
         self.assertIsNone(c.get("past"))
-        c.set("short", "v", expire=1)
+        c.set("short", "v", expire=3)
         self.assertIs(c.touch("short", 100), True)
-        c.set("shorter", "v", expire=1)
+        c.set("shorter", "v", expire=3)
         self.assertIs(c.touch("none", 100), False)
         harness.wait_until(lambda: c.get("shorter") is None, "the key expires")
         self.assertEqual(c.get("short"), b"v")
@@ -123,7 +123,7 @@ class Text(unittest.TestCase):
 
     def test_gat_touches_as_it_gets(self):
         c = self.c
-        c.set("k", "v", expire=1)
+        c.set("k", "v", expire=60)
         self.assertEqual(c.raw_command("gat 100 k none", end_tokens=b"END\r\n"), b"VALUE k 0 1\r\nv\r\n")
         raw = c.raw_command("gats 100 k", end_tokens=b"END\r\n")
         self.assertRegex(raw, rb"^VALUE k 0 1 \d+\r\nv\r\n$")

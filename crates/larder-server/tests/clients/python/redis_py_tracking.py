@@ -196,7 +196,7 @@ class Tracking(unittest.TestCase):
 
     def test_expiry_is_told(self):
         self.track()
-        self.writer.ask("SET", "k", 1, "PX", 40)
+        self.writer.ask("SET", "k", 1, "PX", 300)
         self.assertEqual(self.reader.ask("GET", "k"), b"1")
         # Only the clock ends the key here: whether by a look at it or by the server's own sweep.
         harness.wait_until(lambda: self.writer.ask("EXISTS", "k") == 0, "the key expires")

@@ -60,11 +60,7 @@ impl Report {
 }
 
 /// Waits until the condition holds; panics once the patience is over.
-pub async fn wait_until<C, F>(what: &str, mut condition: C)
-where
-    C: FnMut() -> F,
-    F: Future<Output = bool>,
-{
+pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let begin = Instant::now();
     while !condition().await {
         assert!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");

@@ -34,7 +34,7 @@ struct Lease {
     deadline: Instant,
 }
 
-/// What a client that misses is told.
+/// The answer to a client that misses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// It is to load the value, and to store it with this version.
