@@ -263,13 +263,15 @@ fn replies_of_a_transaction_are_bounded_and_all_its_commands_executed() {
 fn a_client_that_reads_slowly_gets_all_of_a_long_reply() {
     let server = start(|config| config.write_timeout = Duration::from_millis(1_500)).unwrap();
     let mut client = connect(&server);
+    let mut idle = connect(&server);
+    idle.set_read_timeout(Some(Duration::from_millis(60))).unwrap();
     // More than the buffers of the system hold, several times.
     client.write_all(b"SETRANGE a 33554431 x\r\nGET a\r\n").unwrap();
     expect(&mut client, ":33554432\r\n$33554432\r\n");
     let (mut left, mut part) = ((32 << 20) + 2, vec![0; 512 << 10]);
     while left > 0 {
-        // The client is slow; all takes longer than the time for writing.
-        std::thread::sleep(Duration::from_millis(60));
+        // The client is slow, by a wait for what never comes; all takes longer than the time for writing.
+        assert!(idle.read(&mut [0]).is_err());
         let bytes = client.read(&mut part).unwrap();
         assert!(bytes > 0, "the server hung up");
         left -= bytes;
