@@ -96,9 +96,7 @@ class Generator:
         words = name.split("|")
         if rng.random() < 0.1:
             words = [word.lower() for word in words]
-        command = words + args
-        # What would change the server rather than the keys is left out, whatever came about by chance.
-        return command
+        return words + args
 
 
 def maybe(g, chance, args):
@@ -229,7 +227,7 @@ COMMANDS = {
     "SCRIPT|EXISTS": lambda g: ["0" * 40],
 }
 
-# Commands that make no sense within a comparison of replies: they answer what differs by nature.
+# Commands whose replies have no order.
 UNORDERED = {"keys", "hgetall", "hkeys", "hvals", "pubsub"}
 # Times that are off by what passes between two servers.
 ABOUT = {"ttl": 1, "expiretime": 1, "pttl": 1500, "pexpiretime": 1500}
@@ -281,6 +279,10 @@ class Connection:
 
     def call(self, command, replies=1):
         self.send(command)
+        return self.replies(replies)
+
+    def replies(self, replies):
+        """So many replies. Messages that come before them are kept."""
         answers = []
         while len(answers) < replies:
             value = self.read()
@@ -336,27 +338,26 @@ def is_same(command, ours, theirs):
     return normalized(command, ours) == normalized(command, theirs)
 
 
-def is_documented(command, ours, theirs, state):
+def is_by_design(command, ours, theirs, state):
     """Whether a difference is one by design."""
     name = command[0].lower()
-    if state["multi"] and name == "exec":
+    if name == "exec" and ours[0] == theirs[0] == "*" and len(ours[1]) == len(theirs[1]) == len(state["queued"]):
         # Compared member by member, each with its own command.
-        if ours[0] == theirs[0] == "*" and len(ours[1]) == len(theirs[1]) == len(state["queued"]):
-            return all(
-                is_same(queued, a, b) or is_documented(queued, a, b, {"multi": False, "queued": []})
-                for queued, a, b in zip(state["queued"], ours[1], theirs[1])
-            )
-        return False
-    if ours[0] == theirs[0] == "-":
-        a, b = ours[1].decode("latin-1"), theirs[1].decode("latin-1")
-        for rule in ERRORS_BY_DESIGN:
-            if rule(name, a, b):
-                return True
-    return False
-
-
-# Texts that differ by design, as functions of the command's name, our error and that of redis-server.
-ERRORS_BY_DESIGN = []
+        members = zip(state["queued"], ours[1], theirs[1])
+        return all(is_same(queued, a, b) or is_by_design(queued, a, b, state) for queued, a, b in members)
+    if ours == ("+", b"QUEUED") and name in ("client", "pubsub", "script") and theirs[0] == "-":
+        # larder looks at subcommands when they are executed, not when they are queued.
+        return True
+    if name == "script" and theirs[0] == ours[0] == "-" and b"wrong number" in theirs[1]:
+        return True
+    if name in ("ttl", "pttl", "expiretime", "pexpiretime") and ours[0] == theirs[0] == ":":
+        # larder's lifetimes are at most 500 years.
+        return int(ours[1]) > 10**10 and int(theirs[1]) > 10**10
+    # Both are right: redis-server looks at the key first, larder at the options.
+    if name == "hscan" and ours == ("-", b"ERR syntax error") and theirs[1].startswith(b"WRONGTYPE"):
+        return True
+    return (name == "pubsub" and ours[0] == theirs[0] == "-"
+            and b"wrong number of arguments" in theirs[1])
 
 
 class Pair:
@@ -368,18 +369,7 @@ class Pair:
     def call(self, command, replies=1):
         for member in self.members:
             member.send(command)
-        return [member.call_rest(replies) if False else self._read(member, replies) for member in self.members]
-
-    @staticmethod
-    def _read(member, replies):
-        answers = []
-        while len(answers) < replies:
-            value = member.read()
-            if value[0] == ">" and value[1][0][1] in (b"invalidate", b"message", b"pmessage", b"smessage"):
-                member.pushes.append(value)
-            else:
-                answers.append(value)
-        return answers
+        return [member.replies(replies) for member in self.members]
 
     def settle(self):
         return [member.settle() for member in self.members]
@@ -410,7 +400,7 @@ def run_round(seed, ports, report):
                 first = ["SET", key, text(rng)] if rng.random() < 0.7 else ["HSET", key, "f", text(rng), "g", "1"]
                 history.append(first)
                 main.call(first)
-        state = {"multi": False, "queued": [], "subscribed": False}
+        state = {"multi": False, "queued": []}
         events.settle()
         for _ in range(40):
             command = generator.command()
@@ -430,14 +420,20 @@ def run_round(seed, ports, report):
             history.append(command)
             ours, theirs = main.call(command, replies_of(command, state))
             for a, b in zip(ours, theirs):
-                if not is_same(command, a, b) and not is_documented(command, a, b, state):
+                if is_same(command, a, b):
+                    continue
+                if a == ("+", b"QUEUED") and is_by_design(command, a, b, state):
+                    # One of the two transactions fails now.
+                    return True
+                if not is_by_design(command, a, b, state):
                     return report(seed, history, "the replies differ", a, b)
             sent = [[tuple(part[1] for part in push[1]) for push in pushes] for pushes in events.settle()]
             if sent[0] != sent[1]:
                 return report(seed, history, "the keyspace events differ", *sent)
             told = cache.settle()
-            keys_of = lambda pushes: sorted(
-                {repr(push[1][1][1]) if len(push[1][1]) > 1 else "all" for push in pushes})
+            def keys_of(pushes):
+                return sorted({repr(push[1][1][1]) if len(push[1][1]) > 1 else "all" for push in pushes})
+
             # A flush tells all; so it does not matter what is told besides.
             if name == "swapdb":
                 # larder tells that all keys have changed, redis-server nothing.
@@ -448,9 +444,7 @@ def run_round(seed, ports, report):
             reply = theirs[0]
             if name == "multi" and reply == ("+", b"OK"):
                 state.update(multi=True, queued=[])
-            elif name in ("exec", "discard", "reset") and not (reply[0] == "-" and b"wrong number" in reply[1]):
-                state.update(multi=False, queued=[])
-            elif name == "exec":
+            elif name == "exec" or name in ("discard", "reset") and reply[0] == "+":
                 state.update(multi=False, queued=[])
             elif state["multi"] and reply == ("+", b"QUEUED"):
                 state["queued"].append(command)
