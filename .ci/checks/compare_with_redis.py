@@ -270,7 +270,13 @@ class Connection:
             length = int(rest)
             if length < 0:
                 return ("null array",)
-            return (kind.decode(), [self.read() for _ in range(length)])
+            members = []
+            while len(members) < length:
+                member = self.read()
+                # redis-server puts messages into the reply of EXEC, without counting them.
+                if not self.keep_message(member):
+                    members.append(member)
+            return (kind.decode(), members)
         if kind == b"%":
             return ("%", [(self.read(), self.read()) for _ in range(int(rest))])
         if kind == b"_":
@@ -286,11 +292,16 @@ class Connection:
         answers = []
         while len(answers) < replies:
             value = self.read()
-            if value[0] == ">" and value[1][0][1] in (b"invalidate", b"message", b"pmessage", b"smessage"):
-                self.pushes.append(value)
-            else:
+            if not self.keep_message(value):
                 answers.append(value)
         return answers
+
+    def keep_message(self, value):
+        """Keeps a value that is a message, and says whether it is one."""
+        is_message = value[0] == ">" and value[1][0][1] in (b"invalidate", b"message", b"pmessage", b"smessage")
+        if is_message:
+            self.pushes.append(value)
+        return is_message
 
     def settle(self):
         """What others have sent so far. It may come after a reply, but not after the one that follows."""
@@ -353,6 +364,11 @@ def is_by_design(command, ours, theirs, state):
     if name in ("ttl", "pttl", "expiretime", "pexpiretime") and ours[0] == theirs[0] == ":":
         # larder's lifetimes are at most 500 years.
         return int(ours[1]) > 10**10 and int(theirs[1]) > 10**10
+    # redis-server reads cursors and numbers of databases as C does, with other limits.
+    if name in ("scan", "hscan") and ours == ("-", b"ERR invalid cursor"):
+        return True
+    if name in ("swapdb", "select", "move", "copy") and ours[0] == theirs[0] == "-":
+        return b"DB index" in ours[1] or b"DB index" in theirs[1]
     # Both are right: redis-server looks at the key first, larder at the options.
     if name == "hscan" and ours == ("-", b"ERR syntax error") and theirs[1].startswith(b"WRONGTYPE"):
         return True
@@ -435,7 +451,8 @@ def run_round(seed, ports, report):
                 return sorted({repr(push[1][1][1]) if len(push[1][1]) > 1 else "all" for push in pushes})
 
             # A flush tells all; so it does not matter what is told besides.
-            if name == "swapdb":
+            queued = state["queued"] if name == "exec" else []
+            if name == "swapdb" or any(command[0].lower() == "swapdb" for command in queued):
                 # larder tells that all keys have changed, redis-server nothing.
                 told = [[], []]
             told = [["all"] if "'all'" in repr(keys_of(t)) else keys_of(t) for t in told]
