@@ -262,6 +262,7 @@ fn keys_are_counted() {
             "EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0",
             "-NOSCRIPT No matching script. Please use EVAL.",
         ),
+        ("EVALSHA short x", "-NOSCRIPT No matching script. Please use EVAL."),
         ("SCRIPT LOAD \"return 1\"", "\"e0e1f9fabfc9d4800c877a703b823ac0578ff8db\""),
         ("EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0", ":1"),
         ("EVALSHA E0E1F9FABFC9D4800C877A703B823AC0578FF8DB 0", ":1"),
