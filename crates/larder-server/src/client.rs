@@ -82,6 +82,8 @@ impl Client {
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
     connected: Mutex<BTreeMap<ClientId, Arc<Client>>>,
+    /// The server ends: whoever is added is disconnected. Changed under the lock.
+    is_closing: AtomicBool,
     last_id: AtomicU64,
     accepted: AtomicU64,
     refused: AtomicU64,
@@ -118,6 +120,10 @@ impl Clients {
             is_subscriber: AtomicBool::new(false),
             description: Mutex::new(Description::default()),
         });
+        // Relaxed: the lock orders it with `close_all`.
+        if self.is_closing.load(Ordering::Relaxed) {
+            client.mailbox.close();
+        }
         connected.insert(id, Arc::clone(&client));
         Some(client)
     }
@@ -129,9 +135,22 @@ impl Clients {
         }
     }
 
-    /// Disconnects all clients.
+    /// Clients may be added again, to a new server.
+    pub(crate) fn open(&self) {
+        let _connected = self.connected();
+        // Relaxed: as in `add`.
+        self.is_closing.store(false, Ordering::Relaxed);
+    }
+
+    /// Disconnects all clients, also those that are still to be added by a handshake that is under way.
     pub(crate) fn close_all(&self) {
-        for client in self.all() {
+        let all: Vec<_> = {
+            let connected = self.connected();
+            // Relaxed: as in `add`.
+            self.is_closing.store(true, Ordering::Relaxed);
+            connected.values().cloned().collect()
+        };
+        for client in all {
             client.mailbox.close();
         }
     }
@@ -162,5 +181,22 @@ impl Clients {
     /// All clients, in the order in which they connected.
     pub(crate) fn all(&self) -> Vec<Arc<Client>> {
         self.connected().values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_while_the_server_ends_is_disconnected() {
+        let clients = Clients::default();
+        let add = || clients.add(String::new(), String::new(), 1, 10).unwrap();
+        let early = add();
+        assert!(!early.mailbox.is_closed());
+        clients.close_all();
+        assert!(early.mailbox.is_closed() && add().mailbox.is_closed());
+        clients.open();
+        assert!(!add().mailbox.is_closed(), "of the next server");
     }
 }

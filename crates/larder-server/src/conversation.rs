@@ -31,6 +31,9 @@ pub(crate) trait Conversation {
     /// How many bytes are missing at least, for the buffer to grow by.
     fn missing_bytes(&self, input: &[u8]) -> usize;
 
+    /// How many bytes it keeps for the client between batches, such as commands of a transaction.
+    fn held_bytes(&self) -> usize;
+
     fn client(&self) -> &Arc<Client>;
 
     fn stats(&self) -> &ThreadStats;

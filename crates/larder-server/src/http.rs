@@ -14,11 +14,13 @@
 //! [`access`] says what a client may ask for. No answer contains a value.
 //!
 //! # Bounds
-//! There are at most [`MAX_CONNECTIONS`] connections; more wait to be accepted. A head of a request takes at
-//! most [`MAX_HEAD_BYTES`] and [`HEAD_TIME`], a body [`MAX_BODY_BYTES`] and [`BODY_TIME`], and a client that
-//! reads nothing for [`WRITE_TIME`] is disconnected.
+//! There are at most [`MAX_CONNECTIONS`] connections; one more, and the oldest is closed, so that clients which
+//! never finish a request keep nobody from the probes. A head of a request takes at most
+//! [`MAX_HEAD_BYTES`] and [`HEAD_TIME`], a body [`MAX_BODY_BYTES`] and [`BODY_TIME`], and a client that reads
+//! nothing for [`WRITE_TIME`] is disconnected.
 #![forbid(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -34,7 +36,7 @@ use larder::metrics::Collector;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_io_timeout::TimeoutStream;
 
 use crate::shared::Shared;
@@ -128,13 +130,9 @@ fn serve(
     runtime.block_on(async {
         let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
         let mut connections = JoinSet::new();
+        // The oldest first; some may have ended.
+        let mut by_age: VecDeque<AbortHandle> = VecDeque::new();
         loop {
-            while connections.len() >= MAX_CONNECTIONS {
-                tokio::select! {
-                    _ = connections.join_next() => {}
-                    _ = stopped.wait_for(|is_stopped| *is_stopped) => break,
-                }
-            }
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = stopped.wait_for(|is_stopped| *is_stopped) => break,
@@ -142,7 +140,14 @@ fn serve(
             match accepted {
                 Ok((stream, peer)) => {
                     let (site, stopped) = (Arc::clone(site), stopped.clone());
-                    connections.spawn(serve_connection(stream, peer.ip(), site, stopped));
+                    by_age.retain(|connection| !connection.is_finished());
+                    if by_age.len() >= MAX_CONNECTIONS
+                        && let Some(oldest) = by_age.pop_front()
+                    {
+                        oldest.abort();
+                    }
+                    let served = serve_connection(stream, peer.ip(), site, stopped);
+                    by_age.push_back(connections.spawn(served));
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             }

@@ -321,6 +321,11 @@ fn execute(
     is_read_only: bool,
     args: MultiValue,
 ) -> mlua::Result<(Value, bool)> {
+    // A script of few instructions may call commands that take long.
+    if running.deadline.get().is_some_and(|deadline| Instant::now() >= deadline) {
+        running.is_over.set(true);
+        return Err(time_is_over());
+    }
     let mut output = Vec::new();
     let protocol = running.protocol.get();
     let done = dispatch(session, is_read_only, &args, &mut Reply::new(&mut output, protocol));

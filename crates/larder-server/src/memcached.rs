@@ -246,6 +246,10 @@ impl Conversation for MemcachedSession {
         self.needed.saturating_sub(input.len()).max(1)
     }
 
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
     fn client(&self) -> &Arc<Client> {
         &self.client
     }

@@ -96,6 +96,16 @@ pub(crate) struct SessionTracking {
     /// The client has called `CLIENT CACHING` for its next command.
     pub(crate) is_caching_given: bool,
     pub(crate) prefixes: Vec<Box<[u8]>>,
+    /// What the prefixes take, here and in the hub.
+    pub(crate) prefix_bytes: usize,
+}
+
+/// What a name takes that a session and the hub keep, beside its bytes.
+const NAME_BYTES: usize = 128;
+
+/// What a name takes that a session and the hub keep.
+pub(crate) const fn name_bytes(name: &[u8]) -> usize {
+    2 * name.len() + NAME_BYTES
 }
 
 impl SessionTracking {
@@ -237,7 +247,11 @@ impl Session {
     /// Has the rest of the batch wait until `job` has run on a thread of its own, whose result is the reply of
     /// this command.
     pub(crate) fn defer(&mut self, job: impl FnOnce() -> Vec<u8> + Send + 'static) {
-        self.deferred = Some(Box::new(job));
+        let is_quiet = self.modes.has(Modes::QUIET);
+        self.deferred = Some(Box::new(move || {
+            let reply = job();
+            if is_quiet { Vec::new() } else { reply }
+        }));
     }
 
     #[inline]
@@ -340,7 +354,6 @@ impl Session {
     /// Replies that a command is not executed, because of which a transaction fails later.
     #[cold]
     fn reject(&mut self, command: Option<&Command>, error: CommandError, reply: &mut Reply<'_>) {
-        let Some(transaction) = &mut self.transaction else { return self.refuse(&error, reply) };
         if command.is_some_and(|command| command.name == "exec") {
             self.end_transaction();
             let error = error.to_string();
@@ -348,7 +361,9 @@ impl Session {
             let text = format!("EXECABORT Transaction discarded because of: {because}");
             return self.refuse(&CommandError::Other(text), reply);
         }
-        transaction.is_aborted = true;
+        if let Some(transaction) = &mut self.transaction {
+            transaction.is_aborted = true;
+        }
         self.refuse(&error, reply);
     }
 
@@ -519,6 +534,16 @@ impl Conversation for Session {
         self.parser.missing_bytes(input)
     }
 
+    fn held_bytes(&self) -> usize {
+        let transaction = self.transaction.as_ref().map_or(0, Transaction::bytes);
+        let prefixes = self.tracking.as_ref().map_or(0, |tracking| tracking.prefix_bytes);
+        transaction
+            + prefixes
+            + self.watched.bytes()
+            + self.subscriptions.bytes()
+            + self.parser.held_bytes()
+    }
+
     fn client(&self) -> &Arc<Client> {
         &self.client
     }
@@ -538,13 +563,17 @@ impl Drop for Session {
 
 /// The error for a name that no command has.
 fn unknown_command(args: &Args<'_>) -> CommandError {
-    let shown = |bytes: &[u8]| bytes[..bytes.len().min(128)].escape_ascii().to_string();
+    const SHOWN_BYTES: usize = 128;
+    let shown =
+        |bytes: &[u8], at_most: usize| bytes[..bytes.len().min(at_most)].escape_ascii().to_string();
     let mut arguments = String::new();
     for argument in &args[1..] {
-        if arguments.len() > 128 {
+        // As with Redis, each argument has what room the ones before it have left.
+        let room = SHOWN_BYTES.saturating_sub(arguments.len());
+        if room == 0 {
             break;
         }
-        arguments += &format!("'{}' ", shown(argument));
+        arguments += &format!("'{}' ", shown(argument, room));
     }
-    CommandError::UnknownCommand { name: shown(args[0]), arguments }
+    CommandError::UnknownCommand { name: shown(args[0], SHOWN_BYTES), arguments }
 }

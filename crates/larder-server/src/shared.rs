@@ -59,6 +59,7 @@ impl Shared {
         #[cfg(feature = "tls")] tls: Option<TlsAcceptor>,
     ) -> Self {
         hub.settings().apply(&config);
+        hub.clients().open();
         let store = Store::new(cache, hub, config.databases);
         Self {
             store: if config.http_address.is_some() { store.with_hot_keys() } else { store },

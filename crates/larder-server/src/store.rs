@@ -37,7 +37,7 @@ use self::hot_keys::HotKeys;
 /// The most databases.
 pub(crate) const MAX_DATABASES: u16 = 256;
 
-/// How many locks there are for steps that read a deadline and then set it.
+/// How many locks there are for steps that read a deadline and then set it, or that keep it.
 const DEADLINE_LOCKS: usize = 64;
 
 /// A cache that is served.
@@ -106,7 +106,7 @@ impl Store {
         self.commands.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lock of steps that read the deadline of a key and then set it.
+    /// The lock of steps that read the deadline of a key and then set it, or give it to a new value.
     fn deadline_lock(&self, key: &[u8]) -> MutexGuard<'_, ()> {
         let mix = |hash: usize, byte: &u8| hash.wrapping_mul(31).wrapping_add(usize::from(*byte));
         let lock = &self.deadlines[key.iter().fold(0, mix) % DEADLINE_LOCKS];

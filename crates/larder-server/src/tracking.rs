@@ -26,8 +26,9 @@
 //! still valid, which does no harm.
 //!
 //! # Bounds
-//! The table has at most [`Tracking::max_keys`] keys. One more, and a random key is invalidated. A client
-//! that does not read its invalidations is disconnected by its mailbox.
+//! The table has at most [`Tracking::max_keys`] keys, and not more bytes than so many short keys with a few readers
+//! take. With more, random keys are invalidated. Readers that have gone are dropped from a key whenever
+//! their number has doubled. A client that does not read its invalidations is disconnected by its mailbox.
 #![forbid(unsafe_code)]
 
 use std::cell::OnceCell;
@@ -48,6 +49,13 @@ const SHARDS: usize = 64;
 
 /// The default of [`Tracking::max_keys`].
 const MAX_KEYS: usize = 1_000_000;
+
+/// The keys and their readers may take so many bytes for each key that the table may have, and so many at any rate.
+const BYTES_PER_KEY: usize = 256;
+const MIN_BYTES: usize = 16 << 20;
+
+/// From so many readers of one key on, those that have gone are looked for.
+const SWEPT_FROM_READERS: usize = 64;
 
 /// The channel on which clients of version 2 of the protocol receive the invalidations of another client.
 const CHANNEL: &[u8] = b"__redis__:invalidate";
@@ -92,6 +100,8 @@ pub(crate) struct Tracking {
     hasher: ahash::RandomState,
     keys: AtomicUsize,
     items: AtomicUsize,
+    /// What the bytes of the keys take.
+    key_bytes: AtomicUsize,
     max_keys: AtomicUsize,
     /// Numbers the draws of keys to invalidate, which are random by their hashes.
     draws: AtomicU64,
@@ -108,6 +118,7 @@ impl Default for Tracking {
             hasher: ahash::RandomState::new(),
             keys: AtomicUsize::new(0),
             items: AtomicUsize::new(0),
+            key_bytes: AtomicUsize::new(0),
             max_keys: AtomicUsize::new(MAX_KEYS),
             draws: AtomicU64::new(0),
             trackers: RwLock::default(),
@@ -209,7 +220,7 @@ impl Tracking {
     fn clear(&self) {
         for number in 0..SHARDS {
             let shard = std::mem::take(&mut *self.lock_shard(number));
-            shard.values().for_each(|readers| self.forget(readers));
+            shard.iter().for_each(|(key, readers)| self.forget(key, readers));
         }
     }
 
@@ -226,20 +237,36 @@ impl Tracking {
 
     /// Notes that a client is about to read a key.
     pub(crate) fn register(&self, clients: &Clients, client: ClientId, key: &[u8]) {
-        {
+        let readers = {
             let mut shard = self.shard(key);
-            if let Some(readers) = shard.get_mut(key) {
-                if let Err(position) = readers.binary_search(&client) {
-                    readers.insert(position, client);
-                    self.items.fetch_add(1, Ordering::Relaxed);
+            let readers = match shard.get_mut(key) {
+                Some(readers) => readers,
+                None => {
+                    self.keys.fetch_add(1, Ordering::Relaxed);
+                    self.key_bytes.fetch_add(key.len(), Ordering::Relaxed);
+                    shard.entry(Bytes::from(key)).or_default()
                 }
-                return;
-            }
-            shard.insert(Bytes::from(key), SmallVec::from_slice(&[client]));
+            };
+            let Err(position) = readers.binary_search(&client) else { return };
+            readers.insert(position, client);
             self.items.fetch_add(1, Ordering::Relaxed);
-            self.keys.fetch_add(1, Ordering::Relaxed);
+            readers.len()
+        };
+        if readers >= SWEPT_FROM_READERS && readers.is_power_of_two() {
+            self.sweep(key);
         }
         self.shrink(clients);
+    }
+
+    /// Drops the readers of a key that do not track keys any more.
+    fn sweep(&self, key: &[u8]) {
+        // In this order in `stop` too.
+        let trackers = self.trackers();
+        let mut shard = self.shard(key);
+        let Some(readers) = shard.get_mut(key) else { return };
+        let before = readers.len();
+        readers.retain(|reader| trackers.contains_key(reader));
+        self.items.fetch_sub(before - readers.len(), Ordering::Relaxed);
     }
 
     /// Notifies those clients that may have a copy of a key that it was changed, by the client `by`.
@@ -247,14 +274,15 @@ impl Tracking {
         let readers = {
             let mut shard = self.shard(key);
             let Some(readers) = shard.swap_remove(key) else { return };
-            self.forget(&readers);
+            self.forget(key, &readers);
             readers
         };
         self.notify_readers(clients, &readers, key, by);
     }
 
-    fn forget(&self, readers: &Readers) {
+    fn forget(&self, key: &[u8], readers: &Readers) {
         self.keys.fetch_sub(1, Ordering::Relaxed);
+        self.key_bytes.fetch_sub(key.len(), Ordering::Relaxed);
         self.items.fetch_sub(readers.len(), Ordering::Relaxed);
     }
 
@@ -331,7 +359,10 @@ impl Tracking {
     fn shrink(&self, clients: &Clients) {
         loop {
             let max_keys = self.max_keys();
-            if max_keys == 0 || self.keys.load(Ordering::Relaxed) <= max_keys {
+            let max_bytes = max_keys.saturating_mul(BYTES_PER_KEY).max(MIN_BYTES);
+            let is_within =
+                self.keys.load(Ordering::Relaxed) <= max_keys && self.bytes() <= max_bytes;
+            if max_keys == 0 || is_within {
                 return;
             }
             let Some((key, readers)) = self.take_random() else { return };
@@ -347,11 +378,17 @@ impl Tracking {
             if !shard.is_empty() {
                 let index = (draw >> 32) as usize % shard.len();
                 let taken = shard.swap_remove_index(index)?;
-                self.forget(&taken.1);
+                self.forget(&taken.0, &taken.1);
                 return Some(taken);
             }
         }
         None
+    }
+
+    /// What the keys and their readers take.
+    fn bytes(&self) -> usize {
+        let readers = self.items.load(Ordering::Relaxed).saturating_mul(size_of::<ClientId>());
+        self.key_bytes.load(Ordering::Relaxed).saturating_add(readers)
     }
 
     /// How many keys are in the table.
@@ -441,4 +478,35 @@ fn broken_redirection(target: ClientId) -> Arc<[u8]> {
     reply.bulk(b"tracking-redir-broken");
     reply.integer(i64::try_from(target.0).unwrap_or(i64::MAX));
     output.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_that_have_gone_do_not_pile_up_at_a_key() {
+        let (clients, tracking) = (Clients::default(), Tracking::default());
+        let stays = clients.add(String::new(), String::new(), 1 << 20, 10).unwrap();
+        stays.set_protocol(Protocol::Resp3);
+        tracking.start(&stays, TrackingOptions::default(), [].into_iter(), || ());
+        tracking.register(&clients, stays.id, b"key");
+        for gone in 1_000..11_000 {
+            tracking.register(&clients, ClientId(gone), b"key");
+        }
+        assert!(tracking.items() <= 2 * SWEPT_FROM_READERS, "{}", tracking.items());
+        tracking.invalidate(&clients, b"key", None);
+        assert!(stays.mailbox.has_mail(), "who tracks is told");
+        assert_eq!((tracking.keys(), tracking.items(), tracking.bytes()), (0, 0, 0));
+    }
+
+    #[test]
+    fn long_keys_do_not_fill_the_memory() {
+        let (clients, tracking) = (Clients::default(), Tracking::default());
+        tracking.set_max_keys(&clients, 1_000);
+        for number in 0..64_u8 {
+            tracking.register(&clients, ClientId(1), &[number; 1 << 20]);
+        }
+        assert!((1..=16).contains(&tracking.keys()), "{}", tracking.keys());
+    }
 }

@@ -287,8 +287,14 @@ pub(super) fn checked_name(name: &[u8]) -> Result<String, CommandError> {
     })
 }
 
+/// The longest name of a client or of its library; all of them stand in each list of clients.
+const MAX_NAME_BYTES: usize = 1024;
+
 /// The text, unless it has spaces or special characters, which would confuse those who read the list of clients.
 fn printable(text: &[u8]) -> Option<String> {
+    if text.len() > MAX_NAME_BYTES {
+        return None;
+    }
     text.iter().all(u8::is_ascii_graphic).then(|| String::from_utf8_lossy(text).into_owned())
 }
 

@@ -183,12 +183,11 @@ mod scripts {
         is_read_only: bool,
         reply: &mut Reply<'_>,
     ) -> Result<(), CommandError> {
+        let unknown = || CommandError::other("NOSCRIPT No matching script. Please use EVAL.");
+        // As with Redis, what cannot be a digest is refused before anything else is looked at.
+        let digest = ScriptDigest::parse(args[1]).ok_or_else(unknown)?;
         let (keys, arguments) = split(args)?;
-        let known = ScriptDigest::parse(args[1])
-            .and_then(|digest| Some((digest, session.shared.scripts.get(digest)?)));
-        let Some((digest, source)) = known else {
-            return Err(CommandError::other("NOSCRIPT No matching script. Please use EVAL."));
-        };
+        let source = session.shared.scripts.get(digest).ok_or_else(unknown)?;
         let is_read_only = flags_of(&source)?.unwrap_or(is_read_only) || is_read_only;
         let source = &without_flags(&source);
         run(session, &Invocation { digest, source, keys, arguments, is_read_only }, reply)

@@ -6,7 +6,7 @@ use crate::client::ClientId;
 use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::session::command::Args;
-use crate::session::{Modes, Session, SessionTracking};
+use crate::session::{Modes, Session, SessionTracking, name_bytes};
 use crate::tracking::TrackingOptions;
 
 /// The most prefixes of one client.
@@ -115,6 +115,7 @@ fn start(session: &mut Session, mut options: Options<'_>) -> Result<(), CommandE
             prefixes.push((*prefix).into());
         }
     }
+    let prefix_bytes = prefixes.iter().map(|prefix| name_bytes(prefix)).sum();
     let client_options = TrackingOptions {
         is_broadcast: options.is_broadcast,
         is_no_loop: options.is_no_loop,
@@ -128,6 +129,7 @@ fn start(session: &mut Session, mut options: Options<'_>) -> Result<(), CommandE
         is_opt_out: options.is_opt_out,
         is_caching_given: false,
         prefixes,
+        prefix_bytes,
     });
     session.modes.set(Modes::TRACKING, true);
     Ok(())

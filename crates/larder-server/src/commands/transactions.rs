@@ -1,6 +1,8 @@
 //! Transactions.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
@@ -78,13 +80,22 @@ fn exec(session: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<()
         reply.null_array();
         return Ok(());
     }
+    let start = reply.len();
     reply.array(transaction.len());
     session.modes.set(Modes::EXECUTING, true);
+    let (shared, mut is_too_long) = (Arc::clone(&session.shared), false);
+    let settings = shared.settings();
+    let max_bytes = settings.max_output_bytes().min(settings.max_request_bytes.as_usize());
     for (index, command, args) in transaction.commands() {
         session.call(index, command, &args, reply);
+        is_too_long |= reply.len() > max_bytes;
+        if is_too_long {
+            // All or nothing: the rest is executed, though its replies have no room.
+            reply.truncate(start);
+        }
     }
     session.modes.set(Modes::EXECUTING, false);
-    Ok(())
+    if is_too_long { Err(CommandError::ReplyTooLong) } else { Ok(()) }
 }
 
 fn discard(session: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {

@@ -69,7 +69,8 @@ where
         if mailbox.has_mail() {
             mailbox.take_into(&mut output);
         }
-        let is_within_budget = share.set(input.capacity() + output.capacity());
+        let held = conversation.held_bytes();
+        let is_within_budget = share.set(input.capacity() + output.capacity() + held);
         if output.len() > shared.settings().max_output_bytes() || !is_within_budget {
             return Ok(());
         }
@@ -118,7 +119,7 @@ where
             Event::Read(bytes) => ThreadStats::add(&conversation.stats().bytes_in, bytes as u64),
             Event::Mail => {}
         }
-        if !share.set(input.capacity()) {
+        if !share.set(input.capacity() + held) {
             return Ok(());
         }
     }
@@ -167,7 +168,10 @@ fn poll_read<S: AsyncRead + Unpin>(
     read
 }
 
-/// Writes all of `output`. Ends if the client is disconnected meanwhile, or does not read for too long.
+/// A client that reads so many bytes within the time for writing is not too slow.
+const PROGRESS_BYTES: usize = 64 * 1024;
+
+/// Writes all of `output`. Ends if the client is disconnected meanwhile, or reads too little for too long.
 async fn write_all<S: AsyncWrite + Unpin>(
     stream: &mut S,
     output: &[u8],
@@ -175,8 +179,9 @@ async fn write_all<S: AsyncWrite + Unpin>(
     shared: &Shared,
 ) -> io::Result<()> {
     let mut written = 0;
-    let mut write_some = |context: &mut Context<'_>| {
-        while written < output.len() {
+    // Writes until the client reads no more, all is written, or `up_to` bytes are.
+    let mut write_some = |context: &mut Context<'_>, up_to: usize| {
+        while written < output.len() && written < up_to {
             match Pin::new(&mut *stream).poll_write(context, &output[written..]) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(bytes)) => written += bytes,
@@ -184,32 +189,43 @@ async fn write_all<S: AsyncWrite + Unpin>(
                 Poll::Pending => return Poll::Pending,
             }
         }
-        Pin::new(&mut *stream).poll_flush(context)
+        match written < output.len() {
+            true => Poll::Ready(Ok(Some(written))),
+            false => Pin::new(&mut *stream).poll_flush(context).map_ok(|()| None),
+        }
     };
-    let mut is_first = true;
-    let written = poll_fn(|context| {
-        // Most replies go out at once, and need no bound.
-        if let Poll::Ready(written) = write_some(context) {
-            return Poll::Ready(Some(written));
-        }
-        if std::mem::take(&mut is_first) {
-            return Poll::Ready(None);
-        }
-        Poll::Pending
+    // Most replies go out at once, and need no bound.
+    let at_once = poll_fn(|context| {
+        Poll::Ready(match write_some(context, usize::MAX) {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending => None,
+        })
     });
-    if let Some(written) = written.await {
-        return written;
+    if let Some(done) = at_once.await {
+        return done.map(drop);
     }
-    let rest = poll_fn(|context| {
-        mailbox.register(context.waker());
-        if mailbox.is_closed() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        write_some(context)
-    });
     let bound = shared.config.write_timeout;
-    if bound == Duration::ZERO {
-        return rest.await;
+    let mut up_to = usize::MAX;
+    if bound > Duration::ZERO {
+        up_to = PROGRESS_BYTES;
     }
-    timeout(bound, rest).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    loop {
+        let part = poll_fn(|context| {
+            mailbox.register(context.waker());
+            if mailbox.is_closed() {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            write_some(context, up_to)
+        });
+        let done = match bound {
+            Duration::ZERO => part.await?,
+            bound => timeout(bound, part)
+                .await
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??,
+        };
+        match done {
+            Some(written) => up_to = written.saturating_add(PROGRESS_BYTES),
+            None => return Ok(()),
+        }
+    }
 }

@@ -229,6 +229,11 @@ impl RequestParser {
         self.next_bytes.map_or(1, |bytes| (self.position + bytes + 2).saturating_sub(input.len()))
     }
 
+    /// What it keeps of a request that has arrived in part, beside the caller's buffer.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.arguments.capacity() * size_of::<(usize, usize)>()
+    }
+
     /// Begins the next request.
     #[inline]
     pub fn reset(&mut self) {

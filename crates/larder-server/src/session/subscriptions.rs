@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::client::Client;
 use crate::hub::Hub;
 use crate::pubsub::Topic;
+use crate::session::name_bytes;
 
 /// The most subscriptions of one client.
 pub(crate) const MAX_SUBSCRIPTIONS: usize = 100_000;
@@ -19,9 +20,16 @@ pub(crate) struct Subscriptions {
     channels: Names,
     patterns: Names,
     shard_channels: Names,
+    /// What all of them take, here and in the hub.
+    bytes: usize,
 }
 
 impl Subscriptions {
+    /// What they take, here and in the hub.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn names(&self, topic: Topic) -> &Names {
         match topic {
             Topic::Channel => &self.channels,
@@ -75,12 +83,14 @@ impl Subscriptions {
             return false;
         }
         self.names_mut(topic).insert(name.into());
+        self.bytes += name_bytes(name);
         hub.pubsub().subscribe(topic, name, client);
         true
     }
 
     pub(crate) fn remove(&mut self, hub: &Hub, client: &Client, topic: Topic, name: &[u8]) {
         if self.names_mut(topic).remove(name) {
+            self.bytes -= name_bytes(name);
             hub.pubsub().unsubscribe(topic, name, client.id);
         }
     }
@@ -97,5 +107,6 @@ impl Subscriptions {
                 hub.pubsub().unsubscribe(topic, &name, client.id);
             }
         }
+        self.bytes = 0;
     }
 }

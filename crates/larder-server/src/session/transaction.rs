@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::hub::Hub;
 use crate::session::command::{Args, Command, Flags};
+use crate::session::name_bytes;
 use crate::store::Store;
 use crate::version::Version;
 use crate::watch::WatchMark;
@@ -63,6 +64,13 @@ impl Transaction {
         self.commands.len()
     }
 
+    /// What the queue takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.capacity()
+            + self.ends.capacity() * size_of::<usize>()
+            + self.commands.capacity() * size_of::<(usize, &Command, usize)>()
+    }
+
     /// The queued commands, each with its index and its arguments.
     pub(crate) fn commands(
         &self,
@@ -90,11 +98,18 @@ pub(crate) struct WatchedKeys {
     /// The versions of their values when they were watched; `None` if there was none.
     versions: HashMap<(u16, Box<[u8]>), Option<Version>, ahash::RandomState>,
     mark: Arc<WatchMark>,
+    /// What the keys take, here and in the hub.
+    bytes: usize,
 }
 
 impl WatchedKeys {
     pub(crate) fn len(&self) -> usize {
         self.versions.len()
+    }
+
+    /// What the keys take, here and in the hub.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Begins to watch a key. Says no if there are too many. The caller holds [`Store::exclusive`].
@@ -109,6 +124,7 @@ impl WatchedKeys {
         store.hub().watch(database, key, &self.mark);
         let version = store.db(database, None).peek(key).map(|value| value.version());
         self.versions.insert(name, version);
+        self.bytes += name_bytes(key);
         true
     }
 
@@ -130,5 +146,6 @@ impl WatchedKeys {
             hub.unwatch(database, &key, &self.mark);
         }
         self.mark = Arc::default();
+        self.bytes = 0;
     }
 }

@@ -224,6 +224,8 @@ impl<'s> Db<'s> {
             Lifetime::Fresh => UpdateOptions::new().ttl(Duration::MAX).tags(&[]),
         };
         let (mut result, mut marked_removed) = (None, false);
+        // Otherwise a new lifetime of the old value would come to the new one only after `expire` has returned.
+        let lock = (lifetime == Lifetime::Keep).then(|| self.store.deadline_lock(key));
         let computed =
             cache.entry_with(self.owned_key(key), options).try_and_compute_with(|old| {
                 Ok::<_, CommandError>(match decide(old)? {
@@ -245,6 +247,7 @@ impl<'s> Db<'s> {
                     }
                 })
             })?;
+        drop(lock);
         if marked_removed && !matches!(computed, Computed::Removed(_)) {
             // Another thread has removed the value that was marked, and relied on the mark.
             self.note(key, ChangeKind::DEL);

@@ -63,9 +63,23 @@ impl Db<'_> {
         to: &[u8],
         kind: ChangeKind,
     ) -> Result<bool, CommandError> {
+        let Some(is_new) = self.copy_silently(from, target, to, kind)? else { return Ok(false) };
+        target.note_as(to, kind, is_new);
+        Ok(true)
+    }
+
+    /// As [`copy_to`](Self::copy_to), but does not pass the change on unless the copy is refused. Says whether the
+    /// key `to` had no value; `None` if there was nothing to copy.
+    fn copy_silently(
+        &self,
+        from: &[u8],
+        target: Db<'_>,
+        to: &[u8],
+        kind: ChangeKind,
+    ) -> Result<Option<bool>, CommandError> {
         let cache = self.store.cache();
         let (Some(value), Some(info)) = (self.peek(from), self.info(from)) else {
-            return Ok(false);
+            return Ok(None);
         };
         let (tags, is_unevictable) = self.with_stored(from, |stored| {
             (cache.tags_of(stored).unwrap_or_default(), cache.is_unevictable(stored))
@@ -81,10 +95,13 @@ impl Db<'_> {
         }
         let copy = value.rewritten().written_by_command();
         let inserted = cache.insert_with(target.owned_key(to), copy, options);
-        target.note_as(to, kind, inserted == Inserted::Added);
         match inserted {
-            Inserted::Rejected(rejection) => Err(CommandError::NotStored(rejection)),
-            _ => Ok(true),
+            Inserted::Rejected(rejection) => {
+                // The old value, if there was one, is gone.
+                target.note(to, kind);
+                Err(CommandError::NotStored(rejection))
+            }
+            inserted => Ok(Some(inserted == Inserted::Added)),
         }
     }
 
@@ -97,10 +114,12 @@ impl Db<'_> {
         (leaves, arrives): (ChangeKind, ChangeKind),
     ) -> Result<bool, CommandError> {
         // Copied first, so that nothing is lost if the copy is refused.
-        if !self.copy_to(from, target, to, arrives)? {
+        let Some(is_new) = self.copy_silently(from, target, to, arrives)? else {
             return Ok(false);
-        }
+        };
+        // In the order in which Redis publishes the two.
         self.take_as(from, leaves);
+        target.note_as(to, arrives, is_new);
         Ok(true)
     }
 

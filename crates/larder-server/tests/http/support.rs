@@ -1,6 +1,6 @@
 //! A server, and clients of it that speak HTTP and the protocol of Redis by hand.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -103,15 +103,6 @@ impl Connection {
         let mut answer = self.receive_head();
         self.receive_body(&mut answer);
         answer
-    }
-
-    /// Whether nothing is answered for a while.
-    pub(crate) fn has_no_answer(&mut self) -> bool {
-        self.stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-        let peeked = self.stream.peek(&mut [0]);
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let is_nothing = |kind| matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut);
-        peeked.is_err_and(|error| is_nothing(error.kind()))
     }
 
     /// Sends commands, one on each line, and returns as many lines of replies as there are commands, and the

@@ -1,6 +1,7 @@
 //! Commands of many clients on the same keys.
 
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::client::{Client, TestServer};
@@ -126,4 +127,27 @@ fn every_old_value_is_returned_once() {
     seen.sort_unstable();
     seen.dedup();
     assert_eq!(seen.len(), CLIENTS * ROUNDS + 1, "all values, and nil");
+}
+
+#[test]
+fn a_new_lifetime_is_seen_at_once_beside_changes_that_keep_it() {
+    const LIFETIMES: usize = 4_000;
+    let server = server();
+    let is_done = AtomicBool::new(false);
+    at_once(&server, |client, number| {
+        if number > 0 {
+            while !is_done.load(Ordering::Relaxed) {
+                client.send_raw(&b"INCR n\r\nAPPEND n 1\r\n".repeat(20));
+                (0..40).for_each(|_| drop(client.reply()));
+            }
+            return;
+        }
+        for _ in 0..LIFETIMES {
+            client.send_raw(b"SET n 0 EX 50\r\nEXPIRE n 100000\r\nTTL n\r\n");
+            let replies: Vec<_> = (0..3).map(|_| client.reply()).collect();
+            is_done.store(replies[2].integer() <= 50, Ordering::Relaxed);
+            assert!(replies[2].integer() > 50, "the lifetime before is seen");
+        }
+        is_done.store(true, Ordering::Relaxed);
+    });
 }

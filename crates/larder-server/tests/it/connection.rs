@@ -343,3 +343,14 @@ fn commands_wait_as_long_as_clients_are_paused() {
     other.send(&["PING"]);
     drop(server);
 }
+
+#[test]
+fn a_name_that_would_fill_the_list_of_clients_is_refused() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    let name = "x".repeat(2_000);
+    assert!(client.call(&["CLIENT", "SETNAME", &name]).to_string().starts_with("-ERR"));
+    assert!(client.call(&["CLIENT", "SETINFO", "LIB-NAME", &name]).to_string().starts_with("-ERR"));
+    assert_eq!(client.run("CLIENT GETNAME"), "nil");
+    assert_eq!(client.call(&["CLIENT", "SETNAME", &name[..1_000]]).to_string(), "+OK");
+}

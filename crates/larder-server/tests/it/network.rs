@@ -218,6 +218,75 @@ fn what_all_clients_have_under_way_is_bounded() {
 }
 
 #[test]
+fn what_a_client_keeps_in_the_server_counts_as_under_way() {
+    let name = "x".repeat(1 << 20);
+    let tracking = "CLIENT TRACKING ON BCAST PREFIX";
+    for (before, command) in
+        [("MULTI", "SET a"), ("PING", "WATCH"), ("HELLO 3", "SUBSCRIBE"), ("HELLO 3", tracking)]
+    {
+        let server = start(|config| config.max_buffer_bytes = 12 << 20).unwrap();
+        let mut client = connect(&server);
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        std::thread::scope(|scope| {
+            let mut stream = client.try_clone().unwrap();
+            let ended = scope.spawn(move || is_closed(&mut stream));
+            let _ = write!(client, "{before}\r\n");
+            let words: Vec<&str> = command.split(' ').collect();
+            for number in 10..50 {
+                let last = format!("{number}{name}");
+                let words: Vec<&str> = words.iter().copied().chain([last.as_str()]).collect();
+                // It fails once the server has hung up.
+                let _ = client.write_all(&crate::client::encoded(&words));
+            }
+            assert!(ended.join().unwrap(), "{command}");
+        });
+        let mut next = connect(&server);
+        next.write_all(b"PING\r\n").unwrap();
+        expect(&mut next, "+PONG\r\n");
+    }
+}
+
+#[test]
+fn replies_of_a_transaction_are_bounded_and_all_its_commands_executed() {
+    let configure = |config: &mut ServerConfig| config.max_output_bytes = 1 << 20;
+    let server = TestServer::start_with(|builder| builder, configure);
+    let mut client = server.client();
+    client.call(&["SET", "a", &"x".repeat(1 << 19)]);
+    for line in ["MULTI", "INCR n", "GET a", "GET a", "GET a", "INCR n"] {
+        client.run(line);
+    }
+    assert!(client.run("EXEC").starts_with("-ERR"));
+    assert_eq!(client.run("GET n"), "\"2\"");
+}
+
+#[test]
+fn a_client_that_reads_slowly_gets_all_of_a_long_reply() {
+    let server = start(|config| config.write_timeout = Duration::from_millis(1_500)).unwrap();
+    let mut client = connect(&server);
+    let mut idle = connect(&server);
+    idle.set_read_timeout(Some(Duration::from_millis(60))).unwrap();
+    // More than the buffers of the system hold, several times.
+    client.write_all(b"SETRANGE a 33554431 x\r\nGET a\r\n").unwrap();
+    expect(&mut client, ":33554432\r\n$33554432\r\n");
+    let (mut left, mut part) = ((32 << 20) + 2, vec![0; 512 << 10]);
+    while left > 0 {
+        // The client is slow, by a wait for what never comes; all takes longer than the time for writing.
+        assert!(idle.read(&mut [0]).is_err());
+        let bytes = client.read(&mut part).unwrap();
+        assert!(bytes > 0, "the server hung up");
+        left -= bytes;
+    }
+}
+
+#[test]
+fn a_command_without_reply_that_waits_has_none() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    client.send_raw(b"CLIENT REPLY SKIP\r\nSAVE\r\n");
+    assert_eq!(client.run("PING"), "+PONG");
+}
+
+#[test]
 fn the_end_of_a_server_closes_its_connections_after_their_replies() {
     let served = TestServer::start();
     let mut clients: Vec<_> = (0..20).map(|_| served.client()).collect();

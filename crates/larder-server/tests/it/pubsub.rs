@@ -254,3 +254,20 @@ fn a_subscriber_that_does_not_read_is_disconnected() {
     assert!(sent > 1);
     assert_eq!(publisher.run("PUBSUB NUMSUB a"), "[\"a\" :0]");
 }
+
+#[test]
+fn a_key_that_is_read_with_a_time_that_has_passed_is_only_deleted() {
+    let server = TestServer::start();
+    let (mut client, mut listener) = (server.client(), server.client());
+    listener.run("HELLO 3");
+    listener.send(&["PSUBSCRIBE", "__keyevent@0__:*"]);
+    listener.push();
+    client.run("CONFIG SET notify-keyspace-events EA");
+    for line in ["SET a 1", "GETEX a EXAT 1", "SET b 1"] {
+        client.run(line);
+    }
+    for (event, key) in [("set", "a"), ("del", "a"), ("set", "b")] {
+        let channel = format!("__keyevent@0__:{event}");
+        assert_eq!(listener.push(), push(&["pmessage", "__keyevent@0__:*", &channel, key]));
+    }
+}

@@ -262,6 +262,7 @@ fn keys_are_counted() {
             "EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0",
             "-NOSCRIPT No matching script. Please use EVAL.",
         ),
+        ("EVALSHA short x", "-NOSCRIPT No matching script. Please use EVAL."),
         ("SCRIPT LOAD \"return 1\"", "\"e0e1f9fabfc9d4800c877a703b823ac0578ff8db\""),
         ("EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0", ":1"),
         ("EVALSHA E0E1F9FABFC9D4800C877A703B823AC0578FF8DB 0", ":1"),
@@ -453,6 +454,18 @@ fn strict_server() -> TestServer {
             config.max_script_memory_bytes = 8 << 20;
         },
     )
+}
+
+#[test]
+fn a_script_of_few_commands_that_take_long_is_ended() {
+    let server = strict_server();
+    let mut client = server.client();
+    for key in ["a", "b"] {
+        client.call(&["SET", key, &"ab".repeat(1_000)]);
+    }
+    let source = "for i = 1, 100 do redis.call('lcs', 'a', 'b', 'len') end";
+    let reply = client.call(&["EVAL", source, "0"]).to_string();
+    assert!(reply.contains("the script ran for more than"), "{reply}");
 }
 
 #[test]
