@@ -142,7 +142,7 @@ impl Store {
 
     /// Empties all databases.
     pub(crate) fn clear_all(&self) {
-        // Marked even if nobody is interested now: the listener may hear of a removal late, when a client has
+        // Marked even if nobody is interested now: the listener may be notified of a removal late, when a client has
         // read the key again and tracks it.
         self.clear_marked(None);
         self.hub.note_flush(None);
