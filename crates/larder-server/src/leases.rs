@@ -29,7 +29,8 @@ const MAX_LEASES: usize = 65_536;
 
 /// A lease that a client has won.
 struct Lease {
-    fill: Fill<Bytes, Value>,
+    /// `None` while the holder stores the value.
+    fill: Option<Fill<Bytes, Value>>,
     version: Version,
     deadline: Instant,
 }
@@ -41,6 +42,8 @@ pub(crate) enum Asked {
     Won(Version),
     /// Another client does so, with this version.
     Sent(Version),
+    /// The key has a value by now: it is to be read again.
+    Present,
     /// There are too many leases.
     Full,
 }
@@ -99,28 +102,45 @@ impl Leases {
                 let version = explicit.unwrap_or_else(Version::next);
                 let deadline = now.checked_add(time).unwrap_or(now + Duration::from_secs(1 << 30));
                 held.deadlines.push(Reverse((deadline, version, key.clone())));
-                held.by_key.insert(key.clone(), Lease { fill, version, deadline });
+                held.by_key.insert(key.clone(), Lease { fill: Some(fill), version, deadline });
                 Asked::Won(version)
             }
         };
         self.release(held);
         drop(dropped);
+        // The value may have been stored, and its lease given up, since the client missed.
+        if let Asked::Won(version) = asked
+            && cache.contains_key(key)
+        {
+            self.give_back(key, version);
+            return Asked::Present;
+        }
         asked
     }
 
-    /// Takes the lease of a key, if the token names its version: its holder is about to store the value.
+    /// Takes the lease back that was just given, unless it has ended.
+    fn give_back(&self, key: &Bytes, version: Version) {
+        let mut held = self.held();
+        let is_held = held.by_key.get(key).is_some_and(|lease| lease.version == version);
+        let lease = if is_held { held.by_key.remove(key) } else { None };
+        self.release(held);
+        drop(lease);
+    }
+
+    /// Takes the fill of a key's lease, if the token names its version: its holder is about to store the value.
+    ///
+    /// The key stays leased until the lease is given up, after the value is stored, so that a client which
+    /// misses in between does not win another.
     pub(crate) fn take(&self, key: &[u8], token: CasToken) -> Option<Fill<Bytes, Value>> {
         if self.is_empty() {
             return None;
         }
         let mut held = self.held();
-        let lease = held.by_key.get(key)?;
+        let lease = held.by_key.get_mut(key)?;
         if !token.names(lease.version) || lease.deadline <= Instant::now() {
             return None;
         }
-        let lease = held.by_key.remove(key);
-        self.release(held);
-        lease.map(|lease| lease.fill)
+        lease.fill.take()
     }
 
     /// Gives the lease of a key up, because the key was written.
@@ -184,10 +204,22 @@ mod tests {
         assert!(leases.take(&key, CasToken::from_number(1)).is_none(), "not this lease");
         cache.remove(b"key".as_slice());
         let fill = leases.take(&key, CasToken::of(version)).unwrap();
+        assert!(leases.take(&key, CasToken::of(version)).is_none(), "it is being stored");
+        assert_eq!(leases.ask(&cache, &key, Duration::from_secs(60), None), Asked::Sent(version));
         assert!(!cache.complete_fill(fill, Value::from("old")).is_stored());
+        leases.give_up(&key);
         assert_eq!(leases.len(), 0);
         // A lease whose time has passed is given to the next.
         assert!(matches!(leases.ask(&cache, &key, Duration::ZERO, None), Asked::Won(_)));
         assert!(matches!(leases.ask(&cache, &key, Duration::from_secs(60), None), Asked::Won(_)));
+    }
+    #[test]
+    fn client_that_missed_before_the_value_came_is_to_read_again() {
+        let cache: Cache<Bytes, Value> = Cache::new(100);
+        let leases = Leases::default();
+        let key = Bytes::from("key");
+        cache.insert(key.clone(), Value::from("stored meanwhile"));
+        assert_eq!(leases.ask(&cache, &key, Duration::from_secs(60), None), Asked::Present);
+        assert_eq!(leases.len(), 0);
     }
 }

@@ -101,9 +101,16 @@ impl MemcachedSession {
         let touch = flags.expires(b'T')?;
         // Before the read, which is a use itself.
         let is_used = flags.has(b'h') && self.is_used(&key);
-        let Some(value) = self.db().read(&key, Value::clone) else {
-            self.count_lookup(false);
-            return self.meta_miss(word, &key, vivify, explicit, flags, output);
+        let value = loop {
+            if let Some(value) = self.db().read(&key, Value::clone) {
+                break value;
+            }
+            let asked = self.ask_for_lease(&key, vivify, explicit);
+            if asked != Asked::Present {
+                self.count_lookup(false);
+                answer_miss(asked, word, flags, output);
+                return Ok(());
+            }
         };
         let Some(bytes) = value.as_bytes() else { return Err(MemcachedError::WrongType) };
         self.count_lookup(true);
@@ -148,44 +155,16 @@ impl MemcachedSession {
         Ok(won?)
     }
 
-    fn meta_miss(
-        &self,
-        word: &[u8],
-        key: &Bytes,
-        vivify: Option<i64>,
-        explicit: Option<Version>,
-        flags: &MetaFlags<'_>,
-        output: &mut Vec<u8>,
-    ) -> Result<(), MemcachedError> {
-        let asked = match vivify.map(Expires::from_seconds) {
-            None => Asked::Full,
-            Some(expires) => {
-                let time = match expires {
-                    Expires::After(time) => time,
-                    // A lease for ever would keep the key from being loaded if its holder dies.
-                    Expires::Never | Expires::Now => Duration::from_secs(1),
-                };
-                let stored = self.db().owned_key(key);
-                self.leases().ask(self.shared.store.cache(), &stored, time, explicit)
-            }
+    /// Asks for the lease of a missing key, if the client wants it.
+    fn ask_for_lease(&self, key: &Bytes, vivify: Option<i64>, explicit: Option<Version>) -> Asked {
+        let Some(expires) = vivify.map(Expires::from_seconds) else { return Asked::Full };
+        let time = match expires {
+            Expires::After(time) => time,
+            // A lease for ever would keep the key from being loaded if its holder dies.
+            Expires::Never | Expires::Now => Duration::from_secs(1),
         };
-        let (version, loading) = match asked {
-            Asked::Won(version) => (version, Loading { is_won: true, ..Loading::default() }),
-            Asked::Sent(version) => (version, Loading { is_sent: true, ..Loading::default() }),
-            Asked::Full => {
-                if !flags.has(b'q') {
-                    output.extend_from_slice(b"EN\r\n");
-                }
-                return Ok(());
-            }
-        };
-        let data = flags.has(b'v').then_some(&[][..]);
-        let facts = Facts { version: Some(version), seconds_left: -1, ..Facts::default() };
-        head(output, data);
-        returned(output, word, flags, &facts);
-        loading.write(output);
-        end(output, data);
-        Ok(())
+        let stored = self.db().owned_key(key);
+        self.leases().ask(self.shared.store.cache(), &stored, time, explicit)
     }
 
     fn meta_set(
@@ -279,6 +258,7 @@ impl MemcachedSession {
             };
             let cache = self.shared.store.cache();
             let stored = cache.complete_fill_with(fill, value.clone(), options).is_stored();
+            self.leases().give_up(&stored_key);
             if stored {
                 self.db().note(key, ChangeKind::SET);
             }
@@ -434,6 +414,26 @@ impl Loading {
             }
         }
     }
+}
+
+/// The reply to a client that misses.
+fn answer_miss(asked: Asked, word: &[u8], flags: &MetaFlags<'_>, output: &mut Vec<u8>) {
+    let (version, loading) = match asked {
+        Asked::Won(version) => (version, Loading { is_won: true, ..Loading::default() }),
+        Asked::Sent(version) => (version, Loading { is_sent: true, ..Loading::default() }),
+        Asked::Full | Asked::Present => {
+            if !flags.has(b'q') {
+                output.extend_from_slice(b"EN\r\n");
+            }
+            return;
+        }
+    };
+    let data = flags.has(b'v').then_some(&[][..]);
+    let facts = Facts { version: Some(version), seconds_left: -1, ..Facts::default() };
+    head(output, data);
+    returned(output, word, flags, &facts);
+    loading.write(output);
+    end(output, data);
 }
 
 /// The beginning of a reply to a command that found its key.

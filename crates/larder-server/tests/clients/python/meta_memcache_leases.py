@@ -163,6 +163,28 @@ class Meta(unittest.TestCase):
                 thread.join()
             self.assertEqual(sorted(map(str, wins)), ["False", "False", "False", "True"])
 
+    def test_each_value_is_loaded_once(self):
+        policy = LeasePolicy(ttl=30, miss_retries=2_000, miss_retry_wait=0.001, wait_backoff_factor=1.0)
+        loads, wrong = [], []
+
+        def work(barrier):
+            for number in range(200):
+                barrier.wait()
+                value, token = self.c.get_or_lease_cas(f"k{number}", lease_policy=policy)
+                if value is None:
+                    loads.append(number)
+                    self.assertTrue(self.c.set(f"k{number}", number, ttl=100, cas_token=token))
+                elif value != number:
+                    wrong.append((number, value))
+
+        barrier = threading.Barrier(4)
+        threads = [threading.Thread(target=work, args=(barrier,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual((loads, wrong), (list(range(200)), []))
+
     def test_a_lease_ends(self):
         flags = RequestFlags(return_value=True, vivify_on_miss_ttl=1)
         self.assertTrue(self.c.meta_get(Key("k"), flags).flags.win)
