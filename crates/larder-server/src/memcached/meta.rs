@@ -31,7 +31,7 @@ struct Facts {
     is_used: bool,
 }
 
-/// Who is to load a value.
+/// Which client is to load a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Loading {
     /// It is to load it.
