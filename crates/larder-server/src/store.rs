@@ -142,8 +142,8 @@ impl Store {
 
     /// Empties all databases.
     pub(crate) fn clear_all(&self) {
-        // Marked even if nobody is interested now: the listener may be notified of a removal late, when a client has
-        // read the key again and tracks it.
+        // Marked even if nobody is interested now: the listener may be notified of a removal late, when a client
+        // has read the key again and tracks it.
         self.clear_marked(None);
         self.hub.note_flush(None);
     }
