@@ -1,4 +1,4 @@
-# The server as its users meet it: through real clients, Redis's own tests, a browser, Prometheus' parsers, and
+# The server as its users meet it: through real clients, a browser, Prometheus' parsers, and
 # beside clients that misbehave.
 # Time limit: 1500
 
@@ -50,7 +50,7 @@ report_skips() {
     local line
     while read -r line; do skip "${line#SKIPPED: }"; done < <(grep '^SKIPPED: ' "$1" || true)
 }
-for check in clients redis_tests page; do
+for check in clients page; do
     run bash ".ci/checks/$check.sh" 2>&1 | tee "$work/$step.$check"
     report_skips "$work/$step.$check" >/dev/null
 done
