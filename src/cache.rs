@@ -61,6 +61,7 @@ pub(crate) use restore::{Arrival, LeftOut, Restored, SavedMeta, Saving};
 use lifecycle::Lifecycle;
 pub(crate) use load::{AsyncLoader, BlockingLoader, KnownMissing, Loader};
 
+pub use block::Intent;
 pub use bulk::InsertCounts;
 pub use compute::{Compute, Computed};
 pub use counters::CounterValue;
