@@ -177,9 +177,21 @@ static BY_NAME: LazyLock<HashMap<&'static [u8], usize, ahash::RandomState>> = La
 /// The longest name of a command.
 const MAX_NAME_BYTES: usize = 24;
 
+/// The commands of which most requests are.
+static FREQUENT: LazyLock<[Option<(usize, &'static Command)>; 2]> =
+    LazyLock::new(|| [find_by_hash(b"get"), find_by_hash(b"set")]);
+
 /// The command of a name, in upper or lower case, and its index.
 #[inline]
 pub(crate) fn find(name: &[u8]) -> Option<(usize, &'static Command)> {
+    match name {
+        b"GET" | b"get" => FREQUENT[0],
+        b"SET" | b"set" => FREQUENT[1],
+        _ => find_by_hash(name),
+    }
+}
+
+fn find_by_hash(name: &[u8]) -> Option<(usize, &'static Command)> {
     let mut lower = [0; MAX_NAME_BYTES];
     let lower = lower.get_mut(..name.len())?;
     lower.copy_from_slice(name);

@@ -14,6 +14,7 @@ use crate::resp::{Protocol, Reply, RequestLimits, RequestParser};
 use crate::server::Shared;
 use crate::stats::ThreadStats;
 use crate::store::{Db, Store};
+use crate::version::VersionBatch;
 
 mod ahead;
 mod subscriptions;
@@ -209,12 +210,12 @@ impl Session {
     }
 
     /// Brings what others see of the client up to date.
-    pub(crate) fn describe(&self, last_command: Option<&'static str>) {
+    pub(crate) fn describe(&self, last_command: Option<&'static str>, now: Instant) {
         use crate::pubsub::Topic;
         let mut description = self.client.description();
         description.database = self.database;
         description.last_command = last_command;
-        description.last_active = Some(Instant::now());
+        description.last_active = Some(now);
         description.queued_commands = self.transaction.as_ref().map(Transaction::len);
         description.watched_keys = self.watched.len();
         description.channels = self.subscriptions.count_of(Topic::Channel);
@@ -408,6 +409,7 @@ impl Conversation for Session {
     fn run_batch(&mut self, input: &[u8], output: &mut Vec<u8>) -> (usize, BatchEnd) {
         let shared = Arc::clone(&self.shared);
         let begun = Instant::now();
+        let _versions = VersionBatch::begin();
         let mut exclusion = None;
         let is_collecting = shared.hub().begin_batch();
         let (mut consumed, start) = (0, output.len());
@@ -471,8 +473,9 @@ impl Conversation for Session {
             shared.hub().end_batch();
         }
         if consumed > 0 {
-            self.describe(self.last_command);
-            self.stats().record_batch(begun.elapsed());
+            let now = Instant::now();
+            self.describe(self.last_command, now);
+            self.stats().record_batch(now.duration_since(begun));
         }
         (consumed, end)
     }

@@ -120,7 +120,7 @@ fn client(
         "help" => write_help(reply, &HELP),
         "id" => reply.integer(i64::try_from(session.client.id.0).unwrap_or(i64::MAX)),
         "info" => {
-            session.describe(Some("client|info"));
+            session.describe(Some("client|info"), Instant::now());
             let mut text = String::new();
             describe(&mut text, session.shared.hub(), &session.client);
             reply.verbatim(&text);
@@ -246,7 +246,7 @@ impl ClientType {
 }
 
 fn list(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    session.describe(Some("client|list"));
+    session.describe(Some("client|list"), Instant::now());
     let hub = session.shared.hub();
     let mut text = String::new();
     match args {
