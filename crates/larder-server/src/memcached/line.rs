@@ -19,10 +19,8 @@ const MAX_OPAQUE_BYTES: usize = 32;
 const MAX_RELATIVE_S: i64 = 60 * 60 * 24 * 30;
 
 /// The words of a line.
-pub(crate) type Words<'l> = SmallVec<[&'l [u8]; 16]>;
-
-pub(crate) fn words(line: &[u8]) -> Words<'_> {
-    line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect()
+pub(crate) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| *byte == b' ').filter(|word| !word.is_empty())
 }
 
 /// A number in decimal digits.
