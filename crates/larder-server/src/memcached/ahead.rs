@@ -180,3 +180,37 @@ fn data_length(words: &[&[u8]]) -> Result<Option<usize>, MemcachedError> {
     let length = words.get(at).and_then(|word| number(word)).ok_or(MemcachedError::BadLine)?;
     Ok(Some(length))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_ends_what_is_parsed_and_names_the_key() {
+        let input = b"get a b\r\nset c 0 0 1\r\nx\r\nset d 0 0 100\r\nget e\r\n";
+        let mut place = Place::default();
+        let parsed = ParsedRequests::parse(&mut place, input, 10, 64);
+        let requests: Vec<_> = parsed.iter().map(|(words, data, _)| (words.len(), data)).collect();
+        assert_eq!(requests, [(3, b"".as_slice()), (5, b"x")]);
+        let ParseEnd::Refused { error, bytes, skipped, overwritten } = parsed.end else {
+            panic!("the data is too long");
+        };
+        assert_eq!((error, bytes, skipped), (MemcachedError::TooLarge, 15, 102));
+        assert_eq!(overwritten, Some(b"d".as_slice()));
+    }
+
+    #[test]
+    fn a_request_in_pieces_is_parsed_once_it_is_whole() {
+        let input = b"set c 0 0 1\r\nx\r\nmg c v\r\n";
+        let (mut place, mut at, mut names) = (Place::default(), 0, Vec::new());
+        for end in 0..=input.len() {
+            let parsed = ParsedRequests::parse(&mut place, &input[at..end], 10, 64);
+            for (words, _, bytes) in parsed.iter() {
+                names.push(words[0]);
+                at += bytes;
+            }
+        }
+        assert_eq!(names, [b"set".as_slice(), b"mg"]);
+        assert_eq!(at, input.len());
+    }
+}

@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn flags_that_are_unknown_or_doubled_are_errors() {
-        let parse = |line: &'static [u8]| MetaFlags::parse(&words(line), b"vtO");
+        let parse =
+            |line: &'static [u8]| MetaFlags::parse(&words(line).collect::<Vec<_>>(), b"vtO");
         assert_eq!(parse(b"v t v").unwrap_err(), MemcachedError::DuplicateFlag);
         assert_eq!(parse(b"v x").unwrap_err(), MemcachedError::InvalidFlag);
         assert_eq!(parse(b"Oabc v").unwrap().token(b'O'), Some(b"abc".as_slice()));

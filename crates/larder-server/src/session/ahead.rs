@@ -127,3 +127,47 @@ impl<'i> ParsedRequests<'i> {
         db.prefetch(&changed, Intent::Change);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Parsed = (Vec<Vec<Vec<u8>>>, usize);
+
+    /// The requests that are parsed at once, and how many bytes they take.
+    fn parse(parser: &mut RequestParser, input: &[u8], most: usize) -> Parsed {
+        let limits = RequestLimits::default();
+        let parsed = ParsedRequests::parse(parser, input, &limits, most);
+        let owned = |args: &Args<'_>| args.iter().map(|arg| arg.to_vec()).collect::<Vec<_>>();
+        let requests = parsed.iter().map(|(_, args, _)| owned(args)).collect();
+        (requests, parsed.iter().map(|(.., bytes)| bytes).sum())
+    }
+
+    #[test]
+    fn lines_of_words_stand_between_arrays_and_stay_in_their_order() {
+        let input = b"*1\r\n$4\r\nPING\r\nGET a\r\nGET b\r\n*0\r\n*2\r\n$3\r\nGET\r\n$1\r\nc\r\n*1\r\n$4\r\nPI";
+        let (mut parser, mut at, mut names) = (RequestParser::default(), 0, Vec::new());
+        for step in [1, 1, 1, 2] {
+            let (requests, bytes) = parse(&mut parser, &input[at..], 64);
+            assert_eq!(requests.len(), step);
+            names.extend(requests.iter().map(|args| args.concat()));
+            at += bytes;
+            if step == 1 {
+                parser.reset();
+            }
+        }
+        let expected: [&[u8]; 5] = [b"PING", b"GETa", b"GETb", b"", b"GETc"];
+        assert_eq!(names, expected);
+        // The last one goes on where it was cut.
+        let rest = [&input[at..], b"NG\r\n"].concat();
+        assert_eq!(parse(&mut parser, &rest, 64), (vec![vec![b"PING".to_vec()]], rest.len()));
+    }
+
+    #[test]
+    fn no_more_are_parsed_than_asked_for() {
+        let input = b"*1\r\n$4\r\nPING\r\n".repeat(5);
+        let mut parser = RequestParser::default();
+        assert_eq!(parse(&mut parser, &input, 1).1, input.len() / 5);
+        assert_eq!(parse(&mut parser, &input[input.len() / 5..], 3).0.len(), 3);
+    }
+}
