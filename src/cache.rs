@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use crate::RandomState;
 use crate::base::error::{FlushError, Inserted, Rejection};
 use crate::base::hash::{Hashing, KeyHash};
+use crate::base::histogram::TimeCounts;
 use crate::base::mode::Maintenance;
 use crate::base::stats::{Counter, Stats};
 use crate::base::sync::{self, AtomicUsize, Mutex};
@@ -49,6 +50,8 @@ mod explain; // why a key is present or missing
 mod entry_info; // reading what the cache knows of entries, and counting them by state
 mod introspect; // the hottest and coldest keys, segments, and changing the bounds
 mod ranking; // iterating in the order of the policy, and changing the place of an entry
+#[cfg(feature = "metrics")]
+mod reading; // the numbers of a cache of any types, for metrics
 mod shadow_report; // the hit ratios that the shadow caches estimate
 mod block; // keys that a bulk verb reads ahead
 mod lookup; // the fast path and the slow path of a lookup
@@ -60,6 +63,8 @@ pub(crate) use restore::{Arrival, LeftOut, Restored, SavedMeta, Saving};
 
 use lifecycle::Lifecycle;
 pub(crate) use load::{AsyncLoader, BlockingLoader, KnownMissing, Loader};
+#[cfg(feature = "metrics")]
+pub(crate) use reading::{CacheReading, Readable};
 
 pub use block::Intent;
 pub use bulk::InsertCounts;
@@ -392,6 +397,24 @@ impl<K, V, S> Cache<K, V, S> {
             misses: is_counting.then(|| counted(Counter::Misses)),
             ..self.shared.engine.stats()
         }
+    }
+
+    /// How long loads took, failed ones too; `None` unless the cache was built with
+    /// [`Builder::load_time_histogram`](crate::Builder::load_time_histogram).
+    #[must_use]
+    pub fn load_times(&self) -> Option<TimeCounts> {
+        self.shared.engine.load_times.as_ref().map(|times| times.read())
+    }
+
+    /// How old entries were when they were evicted; `None` unless the cache was built with
+    /// [`Builder::eviction_age_histogram`](crate::Builder::eviction_age_histogram). Removed, replaced, expired and
+    /// invalidated entries do not count.
+    ///
+    /// # Complexity
+    /// O(partitions).
+    #[must_use]
+    pub fn eviction_ages(&self) -> Option<TimeCounts> {
+        self.shared.engine.eviction_ages()
     }
 
     /// Panics if an invariant of the table, the policies or the counts is broken. For tests; call it only

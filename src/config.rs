@@ -12,7 +12,7 @@ use crate::cache::{Cache, KnownMissing, MAX_RESERVED, Parts, Weigher};
 use crate::engine::evict::Evictor;
 use crate::engine::history::RemovalHistory;
 use crate::engine::known::KnownKeys;
-use crate::engine::{Engine, EngineConfig};
+use crate::engine::{Engine, EngineConfig, Histograms};
 use crate::expiry;
 use crate::listener::{AtomicListening, Listen, Listener, Removal};
 use crate::maintainer::Attendance;
@@ -71,6 +71,7 @@ pub struct Builder<K, V, S = RandomState> {
     partitions: Option<usize>,
     maintenance: Maintenance,
     is_counting_lookups: bool,
+    histograms: Histograms,
     explained: usize,
     shadow: Option<ShadowConfig>,
     time: expiry::ExpiryConfig<K, V>,
@@ -93,6 +94,7 @@ impl<K, V> Default for Builder<K, V> {
             partitions: None,
             maintenance: Maintenance::default(),
             is_counting_lookups: false,
+            histograms: Histograms::default(),
             explained: 0,
             shadow: None,
             time: expiry::ExpiryConfig::default(),
@@ -192,6 +194,7 @@ impl<K, V, S> Builder<K, V, S> {
             partitions: self.partitions,
             maintenance: self.maintenance,
             is_counting_lookups: self.is_counting_lookups,
+            histograms: self.histograms,
             explained: self.explained,
             shadow: self.shadow,
             time: self.time,
@@ -223,6 +226,55 @@ impl<K, V, S> Builder<K, V, S> {
     /// Everything else in [`Stats`](crate::Stats) is always counted.
     pub fn count_lookups(mut self) -> Self {
         self.is_counting_lookups = true;
+        self
+    }
+
+    /// Keeps a histogram of how long loads take, for [`Cache::load_times`]. Default: none.
+    ///
+    /// A load then reads the clock exactly when it begins and when it ends, and adds to two counters; otherwise it
+    /// reads the clock to a few milliseconds. Calls that load nothing pay nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// let cache = larder::Cache::builder().capacity(100).load_time_histogram().build()?;
+    /// cache.get_or_insert_with("key", || 1);
+    /// assert_eq!(cache.load_times().map(|times| times.count()), Some(1));
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    pub fn load_time_histogram(mut self) -> Self {
+        self.histograms.load_times = true;
+        self
+    }
+
+    /// Keeps a histogram of how old entries are when they are evicted, for [`Cache::eviction_ages`]. Default: none.
+    ///
+    /// If entries are evicted much younger than the time for which a value is useful, the cache is too small. The
+    /// option implies [`keep_ages`](Self::keep_ages), which costs up to 16 bytes for each entry. An eviction then
+    /// reads the clock to a few milliseconds and adds to two counters. Lookups pay nothing.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use larder::{Cache, Maintenance};
+    ///
+    /// let clock = larder::test::FakeClock::new();
+    /// let cache = Cache::builder()
+    ///     .capacity(1)
+    ///     .maintenance(Maintenance::Inline)
+    ///     .clock(clock.clone())
+    ///     .policy(larder::Policy::lru())
+    ///     .eviction_age_histogram()
+    ///     .build()?;
+    /// cache.insert("old", 1);
+    /// clock.advance(Duration::from_secs(40));
+    /// cache.insert("new", 2);
+    /// let ages = cache.eviction_ages().expect("it was asked for");
+    /// assert_eq!(ages.quantile(0.5), Some(Duration::from_secs(60)), "at most a minute");
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
+    pub fn eviction_age_histogram(mut self) -> Self {
+        self.histograms.ages = true;
+        self.time.wants_ages = true;
         self
     }
 
@@ -380,6 +432,7 @@ where
             listening: self.listener.map(|listener| Arc::new(listener.listening())),
             attendance,
             known: missing.clone().map(|missing| missing as Arc<dyn KnownKeys>),
+            histograms: self.histograms,
         });
         engine.reserve(self.initial_capacity);
         Ok(Cache::assemble(Parts {
@@ -526,6 +579,7 @@ impl<K, V, S> std::fmt::Debug for Builder<K, V, S> {
             .field("load_executor", &self.background)
             .field("maintenance", &self.maintenance)
             .field("counts_lookups", &self.is_counting_lookups)
+            .field("histograms", &self.histograms)
             .field("explain_misses", &self.explained)
             .field("shadow", &self.shadow)
             .finish_non_exhaustive()

@@ -44,6 +44,7 @@ use std::sync::Arc;
 use crossbeam_utils::{Backoff, CachePadded};
 
 use crate::base::hash::KeyHash;
+use crate::base::histogram::TimeHistogram;
 use crate::base::mode::Maintenance;
 use crate::base::reentrancy;
 use crate::base::stats::Stripes;
@@ -161,6 +162,8 @@ pub(crate) struct Engine<K, V> {
     /// Writers slow down once more entries of a partition than this wait to be freed.
     backlog: u64,
     pub(crate) counters: Stripes,
+    /// How long loads took, if that was asked for.
+    pub(crate) load_times: Option<Box<TimeHistogram>>,
     /// Entries linked in the policies of all partitions. The table must have buckets for these.
     linked: CachePadded<AtomicUsize>,
     /// Whether a bound is 0.
@@ -212,6 +215,16 @@ pub(crate) struct EngineConfig<K, V> {
     pub(crate) listening: Option<Arc<Listening<K, V>>>,
     pub(crate) attendance: Attendance,
     pub(crate) known: Option<Arc<dyn KnownKeys>>,
+    pub(crate) histograms: Histograms,
+}
+
+/// Which histograms a cache keeps.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Histograms {
+    /// Of the times that loads take.
+    pub(crate) load_times: bool,
+    /// Of the ages of evicted entries.
+    pub(crate) ages: bool,
 }
 
 impl<K, V> Engine<K, V> {
@@ -228,6 +241,7 @@ impl<K, V> Engine<K, V> {
             listening,
             attendance,
             known,
+            histograms,
         } = config;
         let limits = || evictors.iter().map(Evictor::limits);
         let smallest = limits().map(|limits| limits.entries).min().unwrap_or(0);
@@ -250,6 +264,7 @@ impl<K, V> Engine<K, V> {
                 true => write_buffer::SLOTS,
             },
             backlog: (BACKLOG_PACES * pace_entries / evictors.len().max(1)).max(MIN_BACKLOG) as u64,
+            counts_ages: histograms.ages,
         };
         let channel = || listening.as_ref().map(|listening| Channel::new(Arc::clone(listening)));
         let partitions: Box<[_]> = (0..)
@@ -275,6 +290,7 @@ impl<K, V> Engine<K, V> {
             pace_weight: (max_weight / PACE_PART as u64).max(1),
             backlog: partition_config.backlog,
             counters: Stripes::new((cores * 4).max(8)),
+            load_times: histograms.load_times.then(|| Box::new(TimeHistogram::of_load_times())),
             linked: CachePadded::new(AtomicUsize::new(0)),
             stores_nothing: AtomicBool::new(capacity == 0),
             opened: CachePadded::new(AtomicUsize::new(1)),

@@ -52,6 +52,7 @@
 //! | functions that remember their results | `#[cached]`, with the feature `macros` |
 //! | settings from a file | [`CacheConfig`] with the feature `serde` |
 //! | a warm start | `snapshot`, with the feature of that name |
+//! | metrics for Prometheus | `metrics`, with the feature of that name |
 //!
 //! All calls are on [`Cache`], all settings on [`Builder`]. [`docs::guide`] has a page for each task,
 //! and tables for those who [come from](docs::guide::coming_from) moka, quick_cache, Caffeine, FusionCache,
@@ -72,6 +73,10 @@
 //! | `tokio` | a `LoadExecutor` that runs background loads on a tokio runtime | tokio |
 //! | `memory_pressure` | `pressure`: a bound that follows how much memory is in use | procfs, on Linux |
 //! | `macros` | `cached`: functions that remember their results | larder-macros, and with it syn and quote |
+//! | `metrics` | `metrics`: Prometheus and OpenMetrics text for any number of caches and your own metrics | |
+//! | `metrics_prometheus_client` | the same metrics in a registry of prometheus-client, read at each scrape | `metrics`, prometheus-client |
+//! | `metrics_facade` | the same metrics in the recorder of the crate `metrics`, whenever you publish them | `metrics`, the crate `metrics` |
+//! | `metrics_opentelemetry` | the same metrics as observable instruments of OpenTelemetry | `metrics`, opentelemetry |
 //! | `quick` | `quick::QuickCache`: configuration, times to live in seconds, metrics, files | `postcard`, `json`, chrono |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -90,6 +95,8 @@ pub mod model;
 // What is built on the cache.
 #[cfg(feature = "quick")]
 pub mod quick;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "snapshot")]
 pub mod snapshot;
 #[cfg(feature = "memory_pressure")]
@@ -141,6 +148,7 @@ pub use crate::base::error::{
     ResizeError,
 };
 pub use crate::base::hash::{KeyHasher, RandomState};
+pub use crate::base::histogram::{TimeCounts, TimeHistogram};
 pub use crate::base::load_error::LoadError;
 pub use crate::base::mode::Maintenance;
 pub use crate::base::stats::Stats;

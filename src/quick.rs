@@ -360,6 +360,21 @@ impl<K: QuickKey, V: Send + Sync + 'static> QuickCache<V, K> {
         core.metrics.reset(core.counts(), self.size());
     }
 
+    /// Adds the cache to a collector of metrics under `name`. The collector shows what the cache below counts:
+    /// entries, insertions, and removals by cause. It shows neither hits nor misses, because the counts of
+    /// [`get_metrics_snapshot`](Self::get_metrics_snapshot) can be reset, and counters must not fall.
+    ///
+    /// # Errors
+    /// As those of [`Collector::register_as`](crate::metrics::Collector::register_as).
+    #[cfg(feature = "metrics")]
+    pub fn register_in(
+        &self,
+        collector: &crate::metrics::Collector,
+        name: &str,
+    ) -> Result<(), crate::metrics::MetricsError> {
+        collector.register_as(name, &self.core().cache)
+    }
+
     /// Ends the cleanup in the background. Once the call has returned, no cleanup is running, unless the call
     /// came from within one. The cache remains usable, and [`cleanup`](Self::cleanup) still works. Further
     /// calls do nothing.

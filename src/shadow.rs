@@ -62,6 +62,8 @@ mod record;
 mod report;
 
 pub use config::ShadowConfig;
+#[cfg(feature = "metrics")]
+pub(crate) use miniature::ShadowMisses;
 use miniature::{Lookups, MissesSeen, ShadowCache};
 pub(crate) use record::ShadowKind;
 use record::{SAMPLE_BITS, ShadowRecord, sample_of};
@@ -93,6 +95,18 @@ pub(crate) struct Shadow {
     wake_state: Arc<WakeState>,
 }
 
+/// What the shadows of a cache have counted since it was built.
+#[cfg(feature = "metrics")]
+pub(crate) struct ShadowTotals {
+    /// Lookups in the cache, of all keys, that found their key and that did not.
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    /// Records that were dropped because their buffer was full.
+    pub(crate) dropped: u64,
+    /// For each shadow what it is, and its misses.
+    pub(crate) points: Vec<(ShadowPoint, ShadowMisses)>,
+}
+
 struct ShadowCaches {
     caches: Vec<ShadowCache>,
     /// Records on their way from the ring to the shadows; empty between two calls.
@@ -102,6 +116,9 @@ struct ShadowCaches {
     lookups_before: u64,
     misses_before: u64,
     dropped_before: u64,
+    /// The most hits that `totals` has shown.
+    #[cfg(feature = "metrics")]
+    hits_shown: u64,
 }
 
 impl Shadow {
@@ -136,6 +153,8 @@ impl Shadow {
                 lookups_before: 0,
                 misses_before: 0,
                 dropped_before: 0,
+                #[cfg(feature = "metrics")]
+                hits_shown: 0,
             }),
         })
     }
@@ -300,6 +319,26 @@ impl Shadow {
         drop(caches);
         panics::discard(panics);
         report
+    }
+
+    /// What the shadows have counted since the cache was built, whether counts were reset or not. Waits if another
+    /// thread plays records.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn totals(&self) -> ShadowTotals {
+        let mut caches = sync::lock(&self.caches);
+        let panics = self.play_all(&mut caches);
+        let all = Lookups { lookups: 0.0, misses: 0.0 };
+        let points =
+            caches.caches.iter().map(|shadow| (shadow.point(all, 1.0), shadow.all_misses()));
+        let points = points.collect();
+        let misses = self.counters.sum(Counter::Misses);
+        // A lookup that misses is counted before its miss, so until then it looks like a hit. What was shown once
+        // is not taken back.
+        let hits = self.lookups().saturating_sub(misses).max(caches.hits_shown);
+        caches.hits_shown = hits;
+        drop(caches);
+        panics::discard(panics);
+        ShadowTotals { hits, misses, dropped: self.counters.sum(Counter::DroppedAccesses), points }
     }
 
     /// Sets the bounds of the cache, of which each shadow has its multiple. Says whether keys are in the

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Tests of the checks beside this file: what is right passes, and what is wrong does not."""
 
+import collections
 import contextlib
 import io
 import json
@@ -13,6 +14,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import coverage
+import metrics
 import reference
 import replays
 import rust_versions
@@ -25,6 +27,42 @@ def fails(check, text, *arguments):
         path.write_text(text, encoding="utf-8")
         with contextlib.redirect_stdout(io.StringIO()):
             return bool(check(path, *arguments))
+
+
+class MetricsOfTwoFormats(unittest.TestCase):
+    Sample = collections.namedtuple("Sample", "name labels value")
+    Family = collections.namedtuple("Family", "name type documentation samples")
+
+    def family(self, name, kind, *samples):
+        return self.Family(name, kind, "Help.", [self.Sample(*sample) for sample in samples])
+
+    def found(self, one, other):
+        sets = [{family.name: family for family in families} for families in (one, other)]
+        return list(metrics.problems(*sets))
+
+    def histogram(self, *counts):
+        buckets = [("h_bucket", {"le": bound}, count) for bound, count in zip(("1.0", "+Inf"), counts)]
+        return self.family("h", "histogram", *buckets, ("h_count", {}, 5))
+
+    def test_equal_sets_pass(self):
+        info = ("a_info", {"b": "c"}, 1)
+        own = self.histogram(3, 5)
+        self.assertEqual(
+            self.found([self.family("a_info", "gauge", info), own], [self.family("a", "info", info), own]), []
+        )
+
+    def test_what_differs_or_falls_is_found(self):
+        gauge = self.family("a", "gauge", ("a", {}, 1))
+        for one, other in [
+            ([gauge], []),
+            ([gauge], [self.family("a", "counter", ("a", {}, 1))]),
+            ([gauge], [self.family("a", "gauge", ("a", {"b": "c"}, 1))]),
+            ([self.family("a", "gauge")], [self.family("a", "gauge")]),
+            ([self.histogram(6, 5)], [self.histogram(6, 5)]),
+            ([self.histogram(3, 4)], [self.histogram(3, 4)]),
+            ([self.family("a", "gauge", ("a", {}, 1), ("a", {}, 2))], [gauge]),
+        ]:
+            self.assertTrue(self.found(one, other), (one, other))
 
 
 class RustVersions(unittest.TestCase):

@@ -24,7 +24,7 @@ fuzz_target!(|input: &[u8]| {
     config.request_limits.argument_bytes = 1 << 16;
     let driver = Driver::new(cache.clone(), hub, config);
     let (mut first, mut second) = (driver.redis(), driver.redis());
-    // Two clients in turns, so that one hears of what the other does.
+    // Two clients in turns, so that one is notified of what the other does.
     for (index, piece) in bytes.chunks(usize::from(cut) + 1).enumerate() {
         let client = if index % 2 == 0 { &mut first } else { &mut second };
         if client.send(piece).is_none() {
@@ -39,8 +39,7 @@ fuzz_target!(|input: &[u8]| {
 /// All requests up to the first error, and whether there was one.
 fn parse(bytes: &[u8], piece: usize) -> (Vec<Vec<Vec<u8>>>, bool) {
     let limits = RequestLimits::default();
-    let (mut parser, mut buffer, mut requests) =
-        (RequestParser::default(), Vec::new(), Vec::new());
+    let (mut parser, mut buffer, mut requests) = (RequestParser::default(), Vec::new(), Vec::new());
     for piece in bytes.chunks(piece) {
         buffer.extend_from_slice(piece);
         loop {

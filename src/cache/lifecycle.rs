@@ -93,7 +93,7 @@ impl Lifecycle {
     }
 
     /// Whether the last handle is gone.
-    fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         // Relaxed: a hint that work is not worth doing any more.
         self.state.load(Ordering::Relaxed) & CLOSED != 0
     }

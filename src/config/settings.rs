@@ -82,6 +82,10 @@ pub struct CacheConfig {
     pub expire_lazily: bool,
     /// Whether [`Builder::count_lookups`]. Default: no.
     pub count_lookups: bool,
+    /// Whether [`Builder::load_time_histogram`]. Default: no.
+    pub load_time_histogram: bool,
+    /// Whether [`Builder::eviction_age_histogram`]. Default: no.
+    pub eviction_age_histogram: bool,
     /// As [`Builder::explain_misses`]. Default: 0.
     pub explain_misses: usize,
     /// Whether [`Builder::keep_ages`]. Default: no.
@@ -159,6 +163,8 @@ impl CacheConfig {
             timer_tick,
             expire_lazily,
             count_lookups,
+            load_time_histogram,
+            eviction_age_histogram,
             explain_misses,
             keep_ages,
             refresh_after_write,
@@ -202,6 +208,12 @@ impl CacheConfig {
         }
         if count_lookups {
             builder = builder.count_lookups();
+        }
+        if load_time_histogram {
+            builder = builder.load_time_histogram();
+        }
+        if eviction_age_histogram {
+            builder = builder.eviction_age_histogram();
         }
         if keep_ages {
             builder = builder.keep_ages();

@@ -8,6 +8,7 @@
 //! | [weights] | bounding bytes instead of entries |
 //! | [listeners] | being notified of removals |
 //! | [statistics] | counters, gauges, and questions about single keys |
+//! | [metrics] | Prometheus, OpenMetrics, and the crates that collect metrics |
 //! | [tuning] | finding the right size and policy while the cache runs |
 //! | [configuration] | settings from a file |
 //! | [snapshots] | a warm start |
@@ -83,6 +84,7 @@ pub mod tags;
 pub mod weights;
 pub mod listeners;
 pub mod statistics;
+pub mod metrics;
 pub mod tuning;
 pub mod configuration;
 pub mod snapshots;

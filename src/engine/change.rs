@@ -252,7 +252,7 @@ impl<K, V> Engine<K, V> {
             let is_out = self.table.remove_entry(entry, guard);
             if is_out {
                 change.commit_removal(entry, cause);
-                partition.count_notified(cause, entry.meta().weight());
+                partition.count_notified(cause, entry, &self.timing);
             }
             Attempt::Done(is_out)
         });

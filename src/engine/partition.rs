@@ -16,6 +16,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::base::cause::RemovalCause;
 use crate::base::hash::KeyHash;
+use crate::base::histogram::{TimeCounts, TimeHistogram};
 use crate::base::mode::Maintenance;
 use crate::base::node_id::NodeId;
 use crate::base::panics::Payload;
@@ -26,8 +27,9 @@ use crate::buffer::write_buffer::{Event, WriteBuffer};
 use crate::engine::Engine;
 use crate::engine::counts::{Counts, add};
 use crate::engine::evict::Evictor;
-use crate::engine::run::{Run, RunListener};
+use crate::engine::run::{Run, RunListener, note_age};
 use crate::entry::{Deadline, EntryPtr};
+use crate::expiry::Timing;
 use crate::listener::{Channel, Notification, PendingRemoval};
 use crate::policy::Sample;
 use crate::reclaim::{self, Freeable, Retired};
@@ -69,6 +71,8 @@ pub(super) struct Partition<K, V> {
     /// atomic listener was notified.
     leaving: AtomicUsize,
     counts: CachePadded<Counts>,
+    /// The ages of evicted entries, if they were asked for.
+    ages: Option<Box<TimeHistogram>>,
     /// Whether the last run has left more than the limits allow, because it could not notify the atomic
     /// listener. Written under the lock.
     is_above: AtomicBool,
@@ -109,6 +113,8 @@ pub(super) struct PartitionConfig {
     pub(super) batch_entries: usize,
     /// A run frees more once more entries than this wait to be freed.
     pub(super) backlog: u64,
+    /// Whether the ages of evicted entries are counted.
+    pub(super) counts_ages: bool,
 }
 
 /// What a run of maintenance leaves to be done without the lock.
@@ -177,6 +183,7 @@ impl<K, V> Partition<K, V> {
                 victims: None,
             })),
             counts: CachePadded::default(),
+            ages: config.counts_ages.then(|| Box::new(TimeHistogram::of_ages())),
         }
     }
 
@@ -248,8 +255,9 @@ impl<K, V> Partition<K, V> {
                 channel,
                 deferred: &mut core.deferred,
                 linked: len_before,
-                timing: &engine.timing,
             }),
+            ages: self.ages.as_deref(),
+            timing: &engine.timing,
             grace: engine.timing.grace,
             guard: reclaim::pin(),
             retirements: 0,
@@ -437,8 +445,16 @@ impl<K, V> Partition<K, V> {
 
     /// Counts an entry that was taken out after the atomic listener was notified of it.
     #[cold]
-    pub(super) fn count_notified(&self, cause: RemovalCause, weight: u32) {
-        self.counts.notified.add(cause, weight);
+    pub(super) fn count_notified(&self, cause: RemovalCause, entry: EntryPtr, timing: &Timing) {
+        self.counts.notified.add(cause, entry.meta().weight());
+        if let Some(ages) = self.ages.as_deref().filter(|_| cause == RemovalCause::Evicted) {
+            note_age(ages, timing, entry);
+        }
+    }
+
+    /// The ages of the entries that were evicted, if they are counted.
+    pub(super) fn ages(&self) -> Option<TimeCounts> {
+        self.ages.as_ref().map(|ages| ages.read())
     }
 
     /// Ends the count of an entry as leaving, which a run began, when the result is dropped.

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use crate::base::cause::RemovalCause;
 use crate::base::hash::KeyHash;
+use crate::base::histogram::TimeHistogram;
 use crate::base::node_id::NodeId;
 use crate::buffer::write_buffer::{self, Event, Popped, WriteBuffer};
 use crate::engine::evict::Evictor;
@@ -48,6 +49,9 @@ pub(super) struct Run<'a, 'e, K, V> {
     /// The evicted entries, if a caller wants to see them.
     pub(super) victims: Option<&'a mut Vec<EntryPtr>>,
     pub(super) listener: Option<RunListener<'a, K, V>>,
+    /// Where the ages of evicted entries are counted, if that was asked for.
+    pub(super) ages: Option<&'a TimeHistogram>,
+    pub(super) timing: &'a Timing,
     /// For how long entries stay after their deadlines.
     pub(super) grace: Grace,
     pub(super) guard: Guard,
@@ -75,7 +79,6 @@ pub(super) struct RunListener<'a, K, V> {
     pub(super) deferred: &'a mut VecDeque<(u32, Notification<K, V>)>,
     /// Entries linked when the run began.
     pub(super) linked: usize,
-    pub(super) timing: &'a Timing,
 }
 
 impl<'e, K, V> Run<'_, 'e, K, V> {
@@ -259,7 +262,7 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     #[cold]
     fn notify_left(&mut self, entry: EntryPtr, new: Option<EntryPtr>, when: NotifyAt) {
         let Some(listener) = &mut self.listener else { return };
-        let age = listener.timing.age(entry);
+        let age = self.timing.age(entry);
         let notification = Notification::new(entry, new, age.unwrap_or_default());
         match when {
             NotifyAt::Now => self.notify(notification),
@@ -416,12 +419,23 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             } else {
                 self.evictions += 1;
                 self.evicted_weight += u64::from(victim.meta().weight());
+                if let Some(ages) = self.ages {
+                    note_age(ages, self.timing, victim);
+                }
                 if let Some(victims) = &mut self.victims {
                     victims.push(victim);
                 }
             }
         }
         true
+    }
+}
+
+/// Counts the age of an entry that is evicted.
+#[inline(never)]
+pub(super) fn note_age(ages: &TimeHistogram, timing: &Timing, victim: EntryPtr) {
+    if let Some(age) = timing.coarse_age(victim) {
+        ages.record(age);
     }
 }
 

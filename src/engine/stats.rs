@@ -3,6 +3,8 @@
 
 use super::Engine;
 use super::delivery::Deliveries;
+use super::partition::Partition;
+use crate::base::histogram::TimeCounts;
 use crate::base::stats::Stats;
 use crate::base::sync::{self, Ordering};
 use crate::entry::Entry;
@@ -31,6 +33,18 @@ impl<K, V> Engine<K, V> {
         }
         stats.is_reclamation_refused = reclaim::barrier::is_refused();
         stats
+    }
+
+    /// The ages of evicted entries, if they are counted.
+    pub(crate) fn eviction_ages(&self) -> Option<TimeCounts> {
+        let mut sum: Option<TimeCounts> = None;
+        for ages in self.partitions.iter().filter_map(Partition::ages) {
+            match &mut sum {
+                Some(sum) => *sum += &ages,
+                None => sum = Some(ages),
+            }
+        }
+        sum
     }
 
     /// Panics unless the table, the policies and the counts agree. For tests, while no other thread uses

@@ -72,6 +72,7 @@ fn engine_for<V>(
         listening: None,
         attendance: Attendance::new(),
         known: None,
+        histograms: Histograms::default(),
     })
 }
 

@@ -37,7 +37,19 @@ pub(super) struct ShadowCache {
     /// The same for those that missed in the cache.
     own_misses: f64,
     samples: u64,
+    /// The misses until the counts were last reset.
+    earlier: ShadowMisses,
     density: Density,
+}
+
+/// The sampled misses since a shadow cache was made, also before counts were reset, each weighted by the inverse of
+/// the rate at that time. Both sums only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct ShadowMisses {
+    /// In the shadow.
+    pub(crate) misses: f64,
+    /// In the cache.
+    pub(crate) own_misses: f64,
 }
 
 /// How many misses a cache had since it was built, and which fraction of the records was not dropped.
@@ -159,6 +171,7 @@ impl ShadowCache {
             misses: 0.0,
             own_misses: 0.0,
             samples: 0,
+            earlier: ShadowMisses::default(),
             density: Density::default(),
         };
         shadow.cache = Some(Simulator::new(policy, shadow.config())?);
@@ -293,7 +306,18 @@ impl ShadowCache {
         }
     }
 
+    /// The misses since the shadow was made.
+    #[cfg(feature = "metrics")]
+    pub(super) fn all_misses(&self) -> ShadowMisses {
+        ShadowMisses {
+            misses: self.earlier.misses + self.misses,
+            own_misses: self.earlier.own_misses + self.own_misses,
+        }
+    }
+
     pub(super) fn reset_counts(&mut self) {
+        self.earlier.misses += self.misses;
+        self.earlier.own_misses += self.own_misses;
         self.misses = 0.0;
         self.own_misses = 0.0;
         self.samples = 0;

@@ -24,6 +24,8 @@ mod listeners;
 mod explain;
 mod concurrency;
 mod updates;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "snapshot")]
 mod snapshot;
 #[cfg(all(feature = "quick", feature = "bincode"))]

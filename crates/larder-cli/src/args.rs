@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 
 use crate::serve::ServeArgs;
 use crate::snapshot::{ConvertArgs, DumpArgs, InspectArgs, VerifyArgs};
+use crate::top::TopArgs;
 
 pub(crate) use self::generate::GenerateArgs;
 pub(crate) use self::output::{OutputArgs, OutputFormat, PlotArgs};
@@ -76,6 +77,11 @@ pub(crate) enum Command {
     },
     /// Serve a cache to clients of Redis and memcached
     Serve(ServeArgs),
+    /// Show on the terminal what a server, or any process that serves its metrics, does
+    ///
+    /// The address is that of `larder serve --http-port`, or of the metrics of a process that uses the
+    /// library. If the server has a password, set LARDER_PASSWORD.
+    Top(TopArgs),
     /// Describe a snapshot of a cache, without knowing its types
     Inspect(InspectArgs),
     /// Check every checksum of a snapshot; an intact one prints nothing

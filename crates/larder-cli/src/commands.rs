@@ -20,6 +20,7 @@ use crate::report::{
 };
 use crate::simulate::{SimPolicy, SimulateOptions, simulate};
 use crate::snapshot;
+use crate::top;
 use crate::trace::Input;
 use crate::trace::{CsvOptions, Format, ReadOptions, Trace};
 
@@ -33,6 +34,10 @@ pub(crate) fn run(cli: Cli) -> Result<(), CommandError> {
         Some(Command::Replay { files, replay }) => replay_all(Some(&files), &replay),
         Some(Command::Simulate { files, simulate }) => simulate_all(&files, &simulate),
         Some(Command::Serve(args)) => Ok(crate::serve::serve(args)?),
+        Some(Command::Top(args)) => match args.is_once() {
+            true => print(&top::snapshot(&args)?),
+            false => Ok(top::watch(&args)?),
+        },
         Some(Command::Inspect(args)) => print(&snapshot::inspect(&args)?),
         Some(Command::Verify(args)) => Ok(snapshot::verify(&args)?),
         Some(Command::Convert(args)) => print(&snapshot::convert(&args)?),

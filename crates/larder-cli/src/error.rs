@@ -104,6 +104,32 @@ pub(crate) enum ServeError {
     Say(#[source] io::Error),
 }
 
+/// Why `larder top` cannot show anything.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum TopError {
+    #[error("`{given}` is no address; use one as http://127.0.0.1:8080")]
+    BadUrl { given: String },
+    #[error("{url} does not answer")]
+    NoAnswer { url: String, source: Box<ureq::Error> },
+    #[error("{url} wants a password; set LARDER_PASSWORD")]
+    PasswordWanted { url: String },
+    #[error("{url} answers {status}")]
+    Status { url: String, status: u16 },
+    #[error("{url} answers something else than the status of a server")]
+    NotAStatus { url: String, source: serde_json::Error },
+    #[error("{url} has no metrics of a larder cache")]
+    NoMetrics { url: String },
+    #[error("line {line} of {url} is no sample")]
+    NotASample { url: String, line: usize },
+    #[error("there is no cache `{given}`; there are {known}")]
+    UnknownCache { given: String, known: String },
+    #[error("the output is no terminal; use --once")]
+    NoTerminal,
+    #[error("cannot use the terminal")]
+    Terminal(#[source] io::Error),
+}
+
 /// Why the command failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -120,6 +146,8 @@ pub(crate) enum CommandError {
     Snapshot(#[from] SnapshotFailure),
     #[error(transparent)]
     Serve(#[from] ServeError),
+    #[error(transparent)]
+    Top(#[from] TopError),
     #[error("there is no command `{given}`; there are {known}")]
     UnknownCommand { given: String, known: String },
     #[error("cannot write {to}")]
@@ -150,6 +178,7 @@ impl CommandError {
                 | ServeError::Signals(_)
                 | ServeError::Say(_),
             )
+            | CommandError::Top(TopError::NoAnswer { .. } | TopError::Terminal(_))
             | CommandError::Write { .. } => ExitCode::from(1),
             CommandError::Snapshot(
                 SnapshotFailure::File { source, .. } | SnapshotFailure::Snapshot(source),
@@ -159,6 +188,7 @@ impl CommandError {
             | CommandError::Generate(_)
             | CommandError::Plot(_)
             | CommandError::Serve(_)
+            | CommandError::Top(_)
             | CommandError::UnknownCommand { .. }
             | CommandError::Snapshot(_) => ExitCode::from(2),
         }

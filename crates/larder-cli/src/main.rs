@@ -13,6 +13,8 @@ mod commands;
 mod args;
 // A cache for clients of Redis and memcached.
 mod serve;
+// What a server or any process with metrics does, on the terminal.
+mod top;
 // Results as tables, JSON, CSV and curves.
 mod report;
 // Miss-ratio curves as SVG.

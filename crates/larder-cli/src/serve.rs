@@ -35,7 +35,7 @@ pub(crate) fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let cache = settings.cache(&hub)?;
     let config = settings.server()?;
     if args.check {
-        config.check()?;
+        Server::check(&config)?;
         return say("the options are right");
     }
     if let Some((path, salvage)) = settings.load() {
@@ -50,6 +50,9 @@ pub(crate) fn serve(args: ServeArgs) -> Result<(), ServeError> {
     say(&format!("serving clients of Redis at {}", server.address()))?;
     if let Some(address) = server.memcached_address() {
         say(&format!("serving clients of memcached at {address}"))?;
+    }
+    if let Some(address) = server.http_address() {
+        say(&format!("the page is at http://{address}/"))?;
     }
     if let Some(address) = server.tls_address() {
         say(&format!("serving clients of Redis within TLS at {address}"))?;
@@ -79,7 +82,7 @@ fn wait_for_end(server: &Server) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Tells the user, on the stream of messages.
+/// Writes a line for the user to the stream of messages.
 fn say(line: &str) -> Result<(), ServeError> {
     writeln!(io::stderr(), "larder: {line}").map_err(ServeError::Say)
 }

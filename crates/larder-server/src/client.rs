@@ -39,6 +39,7 @@ pub(crate) struct Description {
     pub(crate) database: u16,
     pub(crate) last_command: Option<&'static str>,
     pub(crate) last_active: Option<Instant>,
+    pub(crate) input_bytes: usize,
     /// The number of commands that wait for `EXEC`, within `MULTI`.
     pub(crate) queued_commands: Option<usize>,
     pub(crate) watched_keys: usize,
@@ -84,6 +85,7 @@ pub(crate) struct Clients {
     last_id: AtomicU64,
     accepted: AtomicU64,
     refused: AtomicU64,
+    overflowed: AtomicU64,
 }
 
 impl Clients {
@@ -121,7 +123,10 @@ impl Clients {
     }
 
     pub(crate) fn remove(&self, id: ClientId) {
-        self.connected().remove(&id);
+        let removed = self.connected().remove(&id);
+        if removed.is_some_and(|client| client.mailbox.has_overflowed()) {
+            self.overflowed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Disconnects all clients.
@@ -143,6 +148,11 @@ impl Clients {
     /// How many were refused, because there were too many.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// How many were disconnected because they did not read what other threads had sent them.
+    pub(crate) fn overflowed(&self) -> u64 {
+        self.overflowed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use larder::Cache;
 
 use crate::bytes::Bytes;
+use crate::commands::COMMANDS;
+use crate::config::ServerConfig;
+use crate::conversation::{BatchEnd, Conversation};
 use crate::hub::Hub;
 use crate::memcached::MemcachedSession;
-use crate::net::connection::{BatchEnd, Conversation};
-use crate::server::{ServerConfig, Shared};
 use crate::session::Session;
+use crate::shared::Shared;
 use crate::value::Value;
 
 /// Clients of a server that has no sockets and no threads.
@@ -28,12 +30,17 @@ pub struct DrivenClient<C> {
 }
 
 impl Driver {
-    /// # Panics
-    /// If the configuration has a certificate that cannot be used.
     #[must_use]
     pub fn new(cache: Cache<Bytes, Value>, hub: Hub, config: ServerConfig) -> Self {
-        let shared =
-            Shared::new(cache, hub, config, 1).expect("no certificate, so nothing can fail");
+        let shared = Shared::new(
+            cache,
+            hub,
+            config,
+            1,
+            COMMANDS.len(),
+            #[cfg(feature = "tls")]
+            None,
+        );
         Self { shared: Arc::new(shared) }
     }
 
@@ -47,7 +54,7 @@ impl Driver {
     /// A client of Redis.
     #[must_use]
     pub fn redis(&self) -> DrivenClient<impl Sized + Drive> {
-        self.client(|client| Session::new(Arc::clone(&self.shared), client, 0))
+        self.client(|client| Session::new(Arc::clone(&self.shared), client, 0, &COMMANDS))
     }
 
     /// A client of memcached.
@@ -76,6 +83,7 @@ impl<C: Conversation> Drive for C {
                 BatchEnd::NeedsInput => return true,
                 BatchEnd::Close => return false,
                 BatchEnd::HasMore => {}
+                BatchEnd::Paused(_) => return true,
                 BatchEnd::Deferred(job) => output.extend_from_slice(&job()),
             }
         }

@@ -44,6 +44,8 @@ pub(crate) enum CommandError {
     WrongPassword,
     #[error("NOPROTO unsupported protocol version")]
     UnsupportedProtocol,
+    #[error("OOM command not allowed when used memory > 'maxmemory'.")]
+    NothingFits,
     #[error("OOM command not allowed when used memory > 'maxmemory': {0}")]
     NotStored(Rejection),
     #[error("ERR {0}")]

@@ -54,7 +54,7 @@ fn matches_with(pattern: &[u8], text: &[u8], is_equal: impl Fn(u8, u8) -> bool) 
     }
 }
 
-/// Whether the first part of `pattern`, which is not empty and is no `*`, matches `byte`; if so, how long it is.
+/// Whether the first part of `pattern`, which is neither empty nor a `*`, matches `byte`; if so, how long it is.
 fn one_byte(pattern: &[u8], byte: u8, is_equal: &impl Fn(u8, u8) -> bool) -> Option<usize> {
     match *pattern {
         [b'?', ..] => Some(1),

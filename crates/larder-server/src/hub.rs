@@ -1,4 +1,4 @@
-//! The place where changes meet those who are to hear of them.
+//! The place from which clients are notified of changes.
 //!
 //! Commands pass each change on after it has taken effect ([`Hub::note`]). The listener of the cache reports
 //! evictions, expirations, and changes by the program that shares the cache ([`Hub::note_removal`]).
@@ -11,9 +11,9 @@
 //! so no command can change a key, miss the bit and hide the change from a read that comes after it; the module
 //! of tracking has the whole argument.
 //!
-//! # What is not told
-//! The listener hears nothing of a key that the program inserts and that had no value before. A client that has
-//! read the key as missing is told only if the program calls [`Hub::notify_changed`].
+//! # What is missed
+//! The listener is not called for a key that the program inserts and that had no value before. A client that has
+//! read the key as missing is notified only if the program calls [`Hub::notify_changed`].
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
@@ -25,6 +25,8 @@ use larder::{Listener, Removal, RemovalCause};
 use crate::bytes::Bytes;
 use crate::client::{Client, ClientId, Clients};
 use crate::events::{EventClass, EventMask};
+use crate::eviction_ages::EvictionAges;
+use crate::pause::Pause;
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
 use crate::stored_key;
@@ -77,11 +79,11 @@ pub(crate) struct Change<'c> {
     pub(crate) by: Option<ClientId>,
 }
 
-/// The place where the changes of a cache reach those who are to hear of them: clients that keep copies, that
-/// watch keys for a transaction, or that subscribed to keyspace events.
+/// The place from which clients are notified of the changes of a cache: clients that keep copies, that watch keys
+/// for a transaction, or that have subscribed to keyspace events.
 ///
 /// A program that serves a cache that it also uses itself builds the cache with the hub's
-/// [`listener`](Self::listener), so that clients hear of its changes too, and of evictions and expirations.
+/// [`listener`](Self::listener), so that clients are notified of its changes too, and of evictions and expirations.
 ///
 /// # Examples
 /// ```
@@ -100,12 +102,14 @@ pub struct Hub {
 
 #[derive(Debug, Default)]
 struct HubState {
-    /// Who is interested in changes at all: the mask of events that are published, and the bits below.
+    /// The interests in changes: the mask of events that are published, and the bits below.
     interests: AtomicU32,
     clients: Clients,
     pubsub: PubSub,
     tracking: Tracking,
     watchers: Watchers,
+    eviction_ages: EvictionAges,
+    pause: Pause,
     /// The namespace of each database.
     namespaces: OnceLock<Arc<[AtomicU8]>>,
     settings: Settings,
@@ -119,11 +123,11 @@ const BROADCAST: u32 = 1 << 25;
 const WATCH: u32 = 1 << 26;
 const _: () = assert!(EventMask::BITS < TRACKING);
 
-/// After so many changes, those of a batch are told before its end.
+/// After so many changes, those of a batch are broadcast before its end.
 const MAX_PENDING: usize = 1024;
 
 thread_local! {
-    /// The changes of the batch that this thread executes, which are told at its end in one message to each
+    /// The changes of the batch that this thread executes, which are sent at its end in one message to each
     /// client in broadcasting mode; `None` outside a batch.
     static PENDING: RefCell<Option<Pending>> = const { RefCell::new(None) };
 }
@@ -132,7 +136,7 @@ thread_local! {
 type Pending = Vec<(Bytes, Option<ClientId>)>;
 
 impl Hub {
-    /// A hub of which nobody hears yet.
+    /// A hub without clients.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -146,7 +150,7 @@ impl Hub {
             .without_ages()
     }
 
-    /// Tells clients that the program has changed a key.
+    /// Notifies clients that the program has changed a key.
     ///
     /// This is needed only after the program has inserted a key that had no value, for clients that know it
     /// as missing: the cache reports all other changes to the [`listener`](Self::listener).
@@ -158,12 +162,22 @@ impl Hub {
         &self.state.clients
     }
 
+    /// How long after they were written entries were evicted.
+    pub(crate) fn eviction_ages(&self) -> &EvictionAges {
+        &self.state.eviction_ages
+    }
+
     pub(crate) fn pubsub(&self) -> &PubSub {
         &self.state.pubsub
     }
 
     pub(crate) fn tracking(&self) -> &Tracking {
         &self.state.tracking
+    }
+
+    /// Whether the commands of clients are to wait.
+    pub(crate) fn pause(&self) -> &Pause {
+        &self.state.pause
     }
 
     pub(crate) fn watchers(&self) -> &Watchers {
@@ -179,7 +193,7 @@ impl Hub {
     pub(crate) fn set_events(&self, events: EventMask) {
         self.settings().set_events(events);
         let published = if events.publishes() { events.bits() } else { 0 };
-        // Relaxed: whoever hears of the reply to the command that sets it comes later.
+        // Relaxed: it holds for commands that begin after the reply to the one that sets it.
         let set = |interests: u32| Some(interests & !EventMask::BITS | published);
         let _ = self.state.interests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, set);
     }
@@ -194,7 +208,7 @@ impl Hub {
 
     /// Clears a bit of the interests. The caller holds the lock of what it stands for.
     fn leave(&self, interest: u32) {
-        // Relaxed: who still sees the bit finds nobody.
+        // Relaxed: a thread that still sees the bit finds no client.
         self.state.interests.fetch_and(!interest, Ordering::Relaxed);
     }
 
@@ -204,7 +218,7 @@ impl Hub {
         &self.state.settings
     }
 
-    /// Whether anyone may want to hear of changes.
+    /// Whether any client may be interested in changes.
     #[inline]
     pub(crate) fn has_interests(&self) -> bool {
         // Relaxed: as in `note`.
@@ -220,7 +234,7 @@ impl Hub {
         self.watchers().remove(database, key, mark, || self.leave(WATCH));
     }
 
-    /// Has a client told of changes. The caller holds `Store::exclusive`.
+    /// Has a client notified of changes. The caller holds `Store::exclusive`.
     pub(crate) fn start_tracking<'p>(
         &self,
         client: &Arc<Client>,
@@ -274,7 +288,7 @@ impl Hub {
         }
     }
 
-    /// Keeps a change for the end of the batch, or tells it at once outside one.
+    /// Keeps a change for the end of the batch, or broadcasts it at once outside one.
     fn note_broadcast(&self, key: &[u8], by: Option<ClientId>) {
         let keep = |pending: &RefCell<Option<Pending>>| match &mut *pending.borrow_mut() {
             None => Some(vec![(Bytes::from(key), by)]),
@@ -295,11 +309,11 @@ impl Hub {
         }
     }
 
-    /// Begins a batch of commands on this thread, if its changes are to be told together. Whoever is answered
-    /// true calls [`end_batch`](Self::end_batch).
+    /// Begins a batch of commands on this thread, if its changes are to be sent together. A caller that gets
+    /// `true` calls [`end_batch`](Self::end_batch).
     #[inline]
     pub(crate) fn begin_batch(&self) -> bool {
-        // Relaxed: without the bit, changes are told one by one.
+        // Relaxed: without the bit, changes are sent one by one.
         let is_wanted = self.state.interests.load(Ordering::Relaxed) & BROADCAST != 0;
         if is_wanted {
             PENDING.set(Some(Vec::new()));
@@ -307,7 +321,7 @@ impl Hub {
         is_wanted
     }
 
-    /// Ends the batch of this thread, and tells its changes.
+    /// Ends the batch of this thread, and broadcasts its changes.
     pub(crate) fn end_batch(&self) {
         let changes = PENDING.take().unwrap_or_default();
         if !changes.is_empty() {
@@ -343,7 +357,10 @@ impl Hub {
     /// Passes on what left the cache by itself, and what the program removed.
     fn note_removal(&self, removal: &Removal<'_, Bytes, Value>) {
         let kind = match removal.cause {
-            RemovalCause::Evicted => ChangeKind::EVICTED,
+            RemovalCause::Evicted => {
+                self.eviction_ages().record(removal.value.version().age());
+                ChangeKind::EVICTED
+            }
             RemovalCause::Expired => ChangeKind::EXPIRED,
             RemovalCause::Replaced => {
                 if removal.new_value.is_some_and(Value::is_written_by_command) {

@@ -4,11 +4,11 @@
 use std::fmt::{Display, Write as _};
 use std::fs;
 
-use crate::command::COMMANDS;
-use crate::commands::connection::REDIS_VERSION;
+use crate::identity::REDIS_VERSION;
 use crate::parameters;
 use crate::pubsub::Topic;
-use crate::server::Shared;
+use crate::session::command::CommandTable;
+use crate::shared::Shared;
 use crate::stats::Totals;
 use crate::store::KeyspaceSample;
 use crate::unix_time;
@@ -18,7 +18,7 @@ struct Section {
     name: &'static str,
     title: &'static str,
     shown: Shown,
-    write: fn(&mut Lines, &Facts<'_>),
+    write: fn(&mut Lines, &InfoFacts<'_>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,14 +47,15 @@ const SECTIONS: &[Section] = &[
 ];
 
 /// What several sections show, read once.
-struct Facts<'s> {
+struct InfoFacts<'s> {
+    table: &'s CommandTable,
     shared: &'s Shared,
     totals: Totals,
     sample: KeyspaceSample,
 }
 
 /// The text of these sections, in upper or lower case; of those that are shown always if none is named.
-pub(crate) fn text(shared: &Shared, sections: &[&[u8]]) -> String {
+pub(crate) fn text(shared: &Shared, table: &CommandTable, sections: &[&[u8]]) -> String {
     let asks_for =
         |name: &str| sections.iter().any(|section| section.eq_ignore_ascii_case(name.as_bytes()));
     let is_shown = |section: &&Section| {
@@ -63,8 +64,12 @@ pub(crate) fn text(shared: &Shared, sections: &[&[u8]]) -> String {
             || asks_for("all") && section.shown != Shown::WithEverything
             || (sections.is_empty() || asks_for("default")) && section.shown == Shown::Always
     };
-    let facts =
-        Facts { shared, totals: shared.totals_since_reset(), sample: shared.store.sample() };
+    let facts = InfoFacts {
+        table,
+        shared,
+        totals: shared.totals_since_reset(),
+        sample: shared.store.sample(),
+    };
     let mut text = String::new();
     for section in SECTIONS.iter().filter(is_shown) {
         if !text.is_empty() {
@@ -108,8 +113,8 @@ fn human(bytes: u64) -> String {
     let number = bytes as f64;
     match bytes {
         0..1024 => format!("{bytes}B"),
-        ..0x10_0000 => format!("{:.2}K", number / 1024.0),
-        ..0x4000_0000 => format!("{:.2}M", number / 1_048_576.0),
+        1024..0x10_0000 => format!("{:.2}K", number / 1024.0),
+        0x10_0000..0x4000_0000 => format!("{:.2}M", number / 1_048_576.0),
         _ => format!("{:.2}G", number / 1_073_741_824.0),
     }
 }
@@ -132,6 +137,8 @@ impl Memory {
 
     fn with_sample(shared: &Shared, sampled: u64) -> Self {
         let cache = shared.store.cache();
+        // The weight is that of the entries which maintenance has seen.
+        cache.run_pending();
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let waiting = shared.hub().clients().all();
         Self {
@@ -153,7 +160,7 @@ fn kilobytes(file: &str, name: &str) -> u64 {
     number.unwrap_or(0).saturating_mul(1024)
 }
 
-fn server(lines: &mut Lines, facts: &Facts<'_>) {
+fn server(lines: &mut Lines, facts: &InfoFacts<'_>) {
     let shared = facts.shared;
     let uptime = shared.started.elapsed().as_secs();
     lines.add("redis_version", REDIS_VERSION);
@@ -180,7 +187,7 @@ fn server(lines: &mut Lines, facts: &Facts<'_>) {
     lines.add("io_threads_active", i32::from(shared.config.threads > 1));
 }
 
-fn clients(lines: &mut Lines, facts: &Facts<'_>) {
+fn clients(lines: &mut Lines, facts: &InfoFacts<'_>) {
     let clients = facts.shared.hub().clients().all();
     lines.add("connected_clients", clients.len());
     lines.add("cluster_connections", 0);
@@ -200,7 +207,7 @@ fn clients(lines: &mut Lines, facts: &Facts<'_>) {
     lines.add("clients_in_timeout_table", 0);
 }
 
-fn memory(lines: &mut Lines, facts: &Facts<'_>) {
+fn memory(lines: &mut Lines, facts: &InfoFacts<'_>) {
     let memory = Memory::with_sample(facts.shared, facts.sample.bytes);
     let max = parameters::max_memory(facts.shared);
     let system = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -220,7 +227,7 @@ fn memory(lines: &mut Lines, facts: &Facts<'_>) {
     lines.add_zeros(&["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"]);
 }
 
-fn persistence(lines: &mut Lines, facts: &Facts<'_>) {
+fn persistence(lines: &mut Lines, facts: &InfoFacts<'_>) {
     let saving = &facts.shared.saving;
     let took =
         if saving.saves() == 0 { -1 } else { i64::try_from(saving.took().as_secs()).unwrap_or(-1) };
@@ -236,7 +243,7 @@ fn persistence(lines: &mut Lines, facts: &Facts<'_>) {
     lines.add("aof_last_write_status", "ok");
 }
 
-fn stats(lines: &mut Lines, facts: &Facts<'_>) {
+fn stats(lines: &mut Lines, facts: &InfoFacts<'_>) {
     let Totals { accepted, refused, hits, misses, .. } = facts.totals;
     let (pubsub, tracking) = (facts.shared.hub().pubsub(), facts.shared.hub().tracking());
     lines.add("total_connections_received", accepted);
@@ -261,7 +268,7 @@ fn stats(lines: &mut Lines, facts: &Facts<'_>) {
     lines.add("total_error_replies", facts.totals.errors.values().sum::<u64>());
 }
 
-fn replication(lines: &mut Lines, facts: &Facts<'_>) {
+fn replication(lines: &mut Lines, facts: &InfoFacts<'_>) {
     lines.add("role", "master");
     lines.add("connected_slaves", 0);
     lines.add("master_failover_state", "no-failover");
@@ -273,7 +280,7 @@ fn replication(lines: &mut Lines, facts: &Facts<'_>) {
     lines.add_zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
 }
 
-fn cpu(lines: &mut Lines, _: &Facts<'_>) {
+fn cpu(lines: &mut Lines, _: &InfoFacts<'_>) {
     // After the name of the process, which ends with a bracket, the times are the 12th and the 13th word, in
     // hundredths of a second.
     let process = fs::read_to_string("/proc/self/stat").unwrap_or_default();
@@ -291,10 +298,10 @@ fn cpu(lines: &mut Lines, _: &Facts<'_>) {
 }
 
 /// The time of a call is that of its batch, which is not measured by command: the mean of all.
-fn commands(lines: &mut Lines, facts: &Facts<'_>) {
+fn commands(lines: &mut Lines, facts: &InfoFacts<'_>) {
     let totals = &facts.totals;
     let commands = totals.commands().max(1);
-    for (index, command) in COMMANDS.iter().enumerate() {
+    for (index, command) in facts.table.iter().enumerate() {
         let (calls, failed) = (totals.calls[index], totals.failed_calls[index]);
         if calls == 0 {
             continue;
@@ -312,17 +319,17 @@ fn commands(lines: &mut Lines, facts: &Facts<'_>) {
     }
 }
 
-fn errors(lines: &mut Lines, facts: &Facts<'_>) {
+fn errors(lines: &mut Lines, facts: &InfoFacts<'_>) {
     for (code, count) in &facts.totals.errors {
         lines.add(format_args!("errorstat_{code}"), format_args!("count={count}"));
     }
 }
 
-fn cluster(lines: &mut Lines, _: &Facts<'_>) {
+fn cluster(lines: &mut Lines, _: &InfoFacts<'_>) {
     lines.add("cluster_enabled", 0);
 }
 
-fn keyspace(lines: &mut Lines, facts: &Facts<'_>) {
+fn keyspace(lines: &mut Lines, facts: &InfoFacts<'_>) {
     for (number, database) in &facts.sample.databases {
         let (keys, expires) = (database.keys, database.expiring);
         let avg_ttl = database.mean_left.as_millis();
@@ -333,7 +340,7 @@ fn keyspace(lines: &mut Lines, facts: &Facts<'_>) {
     }
 }
 
-fn larder(lines: &mut Lines, facts: &Facts<'_>) {
+fn larder(lines: &mut Lines, facts: &InfoFacts<'_>) {
     let cache = facts.shared.store.cache();
     let stats = cache.stats();
     lines.add("larder_policy", cache.policy_name());

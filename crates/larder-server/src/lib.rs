@@ -7,37 +7,57 @@
 
 // What a program calls.
 mod server;
-mod persistence;
 #[doc(hidden)]
 pub mod drive;
 
-// From the socket to the store.
+// The doors: HTTP, and the sockets of both protocols.
+mod http;
 mod net;
-mod session;
-mod command;
-mod commands;
+
+// What clients ask for.
 mod memcached;
+mod commands;
+mod info;
+#[cfg(feature = "scripts")]
+mod interpreter;
+mod session;
+mod parameters;
+
+// What all threads share.
+mod shared;
+mod start_error;
+mod conversation;
+mod readiness;
+mod leases;
 #[cfg(feature = "scripts")]
 mod scripts;
-mod info;
-mod parameters;
 mod stats;
-mod resp;
-mod error;
+mod buffers;
+#[cfg(feature = "tls")]
+mod tls;
 
-// The store, and those who hear of its changes.
+// The store, and those who are notified of its changes.
 mod store;
 mod hub;
+mod eviction_ages;
 mod tracking;
 mod watch;
 mod pubsub;
-mod settings;
-mod events;
+mod pause;
 mod client;
 mod mailbox;
-mod stored_key;
+
+// Settings, and what both sides of a socket know.
+mod settings;
+mod events;
+mod config;
+mod persistence;
+mod resp;
+mod error;
+mod identity;
 
 // What is stored.
+mod stored_key;
 mod saved_form;
 mod value;
 mod hash_map;
@@ -48,15 +68,18 @@ mod decimal;
 mod bytes;
 
 pub use crate::bytes::{Bytes, INLINE_BYTES};
+pub use crate::config::ServerConfig;
+#[cfg(feature = "tls")]
+pub use crate::config::TlsConfig;
 pub use crate::hash_map::{HashTooLarge, MAX_HASH_BYTES, SmallHash};
 pub use crate::hub::Hub;
-#[cfg(feature = "tls")]
-pub use crate::net::tls::TlsError;
 pub use crate::persistence::{Persistence, SaveError, load};
+pub use crate::readiness::LoadingGuard;
 pub use crate::resp::{Protocol, ProtocolError, Reply, RequestLimits, RequestParser};
+pub use crate::server::Server;
+pub use crate::start_error::StartError;
 #[cfg(feature = "tls")]
-pub use crate::server::TlsConfig;
-pub use crate::server::{Server, ServerConfig, StartError};
+pub use crate::tls::TlsError;
 pub use crate::value::{ENTRY_BYTES, Value};
 pub use crate::version::Version;
 

@@ -22,6 +22,8 @@ pub(crate) struct Mailbox {
     bytes: AtomicUsize,
     max_bytes: usize,
     is_closed: AtomicBool,
+    /// Whether it was closed because a message had no room.
+    has_overflowed: AtomicBool,
     waker: AtomicWaker,
 }
 
@@ -32,6 +34,7 @@ impl Mailbox {
             bytes: AtomicUsize::new(0),
             max_bytes,
             is_closed: AtomicBool::new(false),
+            has_overflowed: AtomicBool::new(false),
             waker: AtomicWaker::new(),
         }
     }
@@ -43,6 +46,7 @@ impl Mailbox {
             // Relaxed: written only under the lock.
             let bytes = self.bytes.load(Ordering::Relaxed) + message.len();
             if bytes > self.max_bytes {
+                self.has_overflowed.store(true, Ordering::Relaxed);
                 // Release: with the Acquire in `is_closed`.
                 self.is_closed.store(true, Ordering::Release);
             } else {
@@ -64,6 +68,11 @@ impl Mailbox {
     pub(crate) fn is_closed(&self) -> bool {
         // Acquire: with the Release in `close` and `post`.
         self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// Whether the client was disconnected because a message had no room.
+    pub(crate) fn has_overflowed(&self) -> bool {
+        self.has_overflowed.load(Ordering::Relaxed)
     }
 
     /// Whether a message waits.

@@ -8,20 +8,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::client::Client;
-use crate::net::connection::{BatchEnd, Conversation};
-use crate::server::Shared;
+use crate::conversation::{BatchEnd, Conversation};
+use crate::leases::Leases;
+use crate::shared::Shared;
 use crate::stats::{MemcachedCount, ThreadStats};
 use crate::store::Db;
 use crate::version::VersionBatch;
 
 mod ahead;
-mod error;
-mod lease;
-mod line;
 mod meta;
 mod text;
-
-pub(crate) use lease::Leases;
+mod line;
+mod error;
 
 use ahead::{ParseEnd, ParsedRequests, Place};
 use error::MemcachedError;

@@ -15,14 +15,12 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::timeout;
 
 use crate::client::Client;
+use crate::commands::COMMANDS;
 use crate::memcached::MemcachedSession;
-use crate::server::Shared;
 use crate::session::Session;
+use crate::shared::Shared;
 
-pub(crate) mod buffers;
 pub(crate) mod connection;
-#[cfg(feature = "tls")]
-pub(crate) mod tls;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -269,7 +267,6 @@ pub(crate) async fn add_client<S: AsyncWrite + Unpin>(
     local: String,
     shared: &Shared,
 ) -> Option<Arc<Client>> {
-    let config = &shared.config;
     let clients = shared.hub().clients();
     let added =
         clients.add(address, local, shared.settings().max_mail_bytes(), shared.max_clients());
@@ -290,7 +287,7 @@ async fn serve_stream<S>(
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let Some(client) = add_client(stream, address, local, shared).await else { return };
-    let mut session = Session::new(Arc::clone(shared), client, thread);
+    let mut session = Session::new(Arc::clone(shared), client, thread, &COMMANDS);
     // An error of the stream means that the client has gone.
     let _ = connection::run(stream, &mut session, shared).await;
 }

@@ -9,8 +9,9 @@ use larder::ResizeError;
 use thiserror::Error;
 
 use crate::events::EventMask;
-use crate::server::Shared;
 use crate::settings::Tunable;
+use crate::shared::Shared;
+use crate::value::ENTRY_BYTES;
 
 /// A parameter.
 pub(crate) struct Parameter {
@@ -81,6 +82,8 @@ impl Parameter {
     pub(crate) fn set(&self, shared: &Shared, value: &[u8]) -> Result<(), ParameterError> {
         let value = std::str::from_utf8(value).map_err(|_| ParameterError::NotText)?;
         match &self.kind {
+            // Tools write back what they have read.
+            Kind::Fixed(get) if get(shared) == value => Ok(()),
             Kind::Fixed(_) => Err(ParameterError::Immutable),
             Kind::Live { set, .. } => set(shared, value),
             Kind::Unused { allowed, .. } => {
@@ -159,17 +162,31 @@ const UNBOUNDED_WEIGHT: u64 = 1 << 62;
 
 /// The bound on the weight of the cache; 0 if it has none.
 pub(crate) fn max_memory(shared: &Shared) -> u64 {
-    shared.store.cache().max_weight().filter(|weight| *weight < UNBOUNDED_WEIGHT).unwrap_or(0)
+    match shared.settings().tiny_max_memory.get() {
+        0 => shared
+            .store
+            .cache()
+            .max_weight()
+            .filter(|weight| *weight < UNBOUNDED_WEIGHT)
+            .unwrap_or(0),
+        bytes => bytes,
+    }
 }
 
 fn set_max_memory(shared: &Shared, value: &str) -> Result<(), ParameterError> {
     let cache = shared.store.cache();
-    match memory(value)? {
+    let bytes = memory(value)?;
+    let is_tiny = (1..(cache.partitions() * ENTRY_BYTES) as u64).contains(&bytes);
+    match bytes {
         // With Redis, 0 means that there is no bound.
-        0 if cache.max_weight().is_none() => Ok(()),
-        0 => Ok(cache.set_max_weight(UNBOUNDED_WEIGHT)?),
-        bytes => Ok(cache.set_max_weight(bytes)?),
+        0 if cache.max_weight().is_none() => {}
+        0 => cache.set_max_weight(UNBOUNDED_WEIGHT)?,
+        // The cache stores nothing, and commands that would add to it are refused instead of being forgotten.
+        _ if is_tiny => cache.set_max_weight(0)?,
+        _ => cache.set_max_weight(bytes)?,
     }
+    shared.settings().tiny_max_memory.set(if is_tiny { bytes } else { 0 });
+    Ok(())
 }
 
 fn output_limits(shared: &Shared) -> String {
@@ -184,7 +201,7 @@ fn output_limits(shared: &Shared) -> String {
 
 fn set_output_limits(shared: &Shared, value: &str) -> Result<(), ParameterError> {
     let words: Vec<&str> = value.split_ascii_whitespace().collect();
-    if words.len() % 4 != 0 {
+    if !words.len().is_multiple_of(4) {
         return Err(ParameterError::OutputLimitLength);
     }
     let mut limits = Vec::new();
@@ -262,6 +279,7 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
         if shared.config.protected_mode { "yes" } else { "no" }.to_owned()
     }),
     fixed("cluster-enabled", |_| "no".to_owned()),
+    fixed("daemonize", |_| "no".to_owned()),
     live("maxmemory", |shared| max_memory(shared).to_string(), set_max_memory),
     live("notify-keyspace-events", |shared| shared.settings().events().to_string(), set_events),
     live("client-output-buffer-limit", output_limits, set_output_limits),
@@ -300,6 +318,17 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
         |shared, value| tune_bytes(&shared.settings().max_request_bytes, value, 1 << 20),
     ),
     live(
+        "lua-time-limit",
+        |shared| shared.settings().script_ms.get().to_string(),
+        |shared, value| tune(&shared.settings().script_ms, value, 0, i64::MAX),
+    ),
+    // The new name of the same parameter.
+    live(
+        "busy-reply-threshold",
+        |shared| shared.settings().script_ms.get().to_string(),
+        |shared, value| tune(&shared.settings().script_ms, value, 0, i64::MAX),
+    ),
+    live(
         "requirepass",
         |shared| shared.settings().password().map_or_else(String::new, |it| it.to_string()),
         |shared, value| {
@@ -323,7 +352,6 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
     unused("logfile", "", Allowed::Text),
     unused("dir", "", Allowed::Text),
     unused("dbfilename", "", Allowed::Text),
-    unused("daemonize", "no", Allowed::YesNo),
     unused("slowlog-log-slower-than", "10000", SIGNED),
     unused("slowlog-max-len", "128", NUMBER),
     unused("latency-monitor-threshold", "0", NUMBER),
@@ -347,8 +375,6 @@ pub(crate) static PARAMETERS: &[Parameter] = &[
     unused("activedefrag", "no", Allowed::YesNo),
     unused("activerehashing", "yes", Allowed::YesNo),
     unused("sanitize-dump-payload", "no", Allowed::Choice(&["no", "yes", "clients"])),
-    unused("lua-time-limit", "5000", NUMBER),
-    unused("busy-reply-threshold", "5000", NUMBER),
     unused("close-on-replica-write", "yes", Allowed::YesNo),
     unused("hash-max-listpack-entries", "512", NUMBER),
     unused("hash-max-listpack-value", "64", NUMBER),

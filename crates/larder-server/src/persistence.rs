@@ -5,16 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use larder::Cache;
 use larder::snapshot::{LoadSummary, Postcard, RestoreOptions, SaveOptions, SnapshotError};
 use thiserror::Error;
-use tokio::sync::watch;
 
 use crate::bytes::Bytes;
-use crate::server::Shared;
 use crate::value::Value;
 
 /// Where a served cache is saved, and when.
@@ -112,35 +109,25 @@ impl SaveState {
     }
 }
 
-impl Shared {
-    /// Whether a save can begin now.
-    pub(crate) fn can_save(&self) -> Result<(), SaveError> {
-        if self.config.persistence.path.is_none() {
-            return Err(SaveError::NoPath);
-        }
-        if self.saving.is_saving() { Err(SaveError::InProgress) } else { Ok(()) }
-    }
-
-    /// Saves the cache to the path of the configuration.
-    pub(crate) fn save(&self) -> Result<(), SaveError> {
-        let path = self.config.persistence.path.as_deref().ok_or(SaveError::NoPath)?;
+impl SaveState {
+    /// Saves a cache, unless another thread is doing so.
+    pub(crate) fn save(&self, cache: &Cache<Bytes, Value>, path: &Path) -> Result<(), SaveError> {
         // Acquire and Release: two saves follow one another.
-        if self.saving.is_saving.swap(true, Ordering::Acquire) {
+        if self.is_saving.swap(true, Ordering::Acquire) {
             return Err(SaveError::InProgress);
         }
         let begun = SystemTime::now();
-        let saved = save(self.store.cache(), path);
-        let state = &self.saving;
+        let saved = save(cache, path);
         let took = begun.elapsed().unwrap_or_default();
-        state.took_ms.store(u64::try_from(took.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.took_ms.store(u64::try_from(took.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         if saved.is_ok() {
-            state.last_s.store(seconds(begun), Ordering::Relaxed);
-            state.saves.fetch_add(1, Ordering::Relaxed);
+            self.last_s.store(seconds(begun), Ordering::Relaxed);
+            self.saves.fetch_add(1, Ordering::Relaxed);
         }
         let error = saved.as_ref().err().map(ToString::to_string);
-        *state.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
         // Release: with the swap above.
-        state.is_saving.store(false, Ordering::Release);
+        self.is_saving.store(false, Ordering::Release);
         saved
     }
 }
@@ -175,31 +162,6 @@ fn is_missing(error: &SnapshotError, path: &Path) -> bool {
     error.is_io()
         && std::fs::symlink_metadata(path)
             .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-}
-
-/// Starts the thread that saves from time to time, if one is wanted.
-pub(crate) fn start_saver(
-    shared: &Arc<Shared>,
-    mut stopped: watch::Receiver<bool>,
-) -> Option<io::Result<JoinHandle<()>>> {
-    let every = shared.config.persistence.every.filter(|every| !every.is_zero())?;
-    shared.config.persistence.path.as_ref()?;
-    let shared = Arc::clone(shared);
-    let save_on = move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let Ok(runtime) = runtime else { return };
-        loop {
-            let end = stopped.wait_for(|is_stopped| *is_stopped);
-            let is_stopped =
-                runtime.block_on(async { tokio::time::timeout(every, end).await.is_ok() });
-            if is_stopped {
-                return;
-            }
-            // `INFO` and the metrics show a failure; the next save tries again.
-            let _ = shared.save();
-        }
-    };
-    Some(thread::Builder::new().name("larder-save".to_owned()).spawn(save_on))
 }
 
 fn now_s() -> u64 {

@@ -41,7 +41,7 @@ impl Topics {
     }
 }
 
-/// Who has subscribed to what.
+/// The subscriptions of all clients.
 #[derive(Debug, Default)]
 pub(crate) struct PubSub {
     channels: Topics,

@@ -2,6 +2,12 @@
 //!
 //! A script runs with no other command beside it. Each thread has an interpreter of its own; all share the
 //! scripts that were loaded.
+//!
+//! # Limits
+//! The interpreter looks at the clock between instructions, not within one: a search for a pattern with many
+//! repetitions in a long string is not interrupted. Of the libraries that Redis has, `bit`, `cjson`, `cmsgpack`
+//! and `struct` are missing, and so are `getfenv` and `setfenv`, by which a script could reach the globals of
+//! others.
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -10,13 +16,8 @@ use larder::Cache;
 use larder::policy::Policy;
 use sha1::{Digest, Sha1};
 
-mod conversion;
-mod interpreter;
-
-pub(crate) use interpreter::{Invocation, compile, run};
-
 /// The most bytes of all scripts that the server knows. The one that was not used for longest is forgotten
-/// first; a client that calls it by its digest is told so, and sends it again.
+/// first; a client that calls it by its digest gets an error for this case, and sends it again.
 const MAX_SCRIPT_BYTES: u64 = 16 << 20;
 
 /// The SHA-1 digest of a script, in hexadecimal digits, by which clients call it.

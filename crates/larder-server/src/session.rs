@@ -2,16 +2,16 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::{ShardedLockReadGuard, ShardedLockWriteGuard};
 
 use crate::client::Client;
-use crate::command::{Args, Command, Flags};
+use crate::conversation::{BatchEnd, Conversation};
 use crate::error::CommandError;
-use crate::net::connection::{BatchEnd, Conversation};
+use crate::pause::PauseScope;
 use crate::resp::{Protocol, Reply, RequestLimits, RequestParser};
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::stats::ThreadStats;
 use crate::store::{Db, Store};
 use crate::version::VersionBatch;
@@ -19,8 +19,10 @@ use crate::version::VersionBatch;
 mod ahead;
 mod subscriptions;
 mod transaction;
+pub(crate) mod command;
 
 use ahead::{ParseEnd, ParsedRequests};
+use command::{Args, Command, CommandTable, Flags};
 pub(crate) use subscriptions::Subscriptions;
 pub(crate) use transaction::{Transaction, WatchedKeys};
 
@@ -30,6 +32,7 @@ const BATCH_REPLY_BYTES: usize = 256 * 1024;
 
 /// A client, as its own task knows it.
 pub(crate) struct Session {
+    pub(crate) commands: &'static CommandTable,
     pub(crate) shared: Arc<Shared>,
     pub(crate) client: Arc<Client>,
     /// The number of the thread, whose counters it uses.
@@ -48,6 +51,8 @@ pub(crate) struct Session {
     pub(crate) replies: ReplyMode,
     /// The last command, by its name.
     last_command: Option<&'static str>,
+    /// The bytes of the requests that have arrived.
+    input_bytes: usize,
     /// What is left to do of the last command.
     deferred: Option<Box<dyn FnOnce() -> Vec<u8> + Send>>,
     parser: RequestParser,
@@ -124,9 +129,15 @@ enum Exclusion<'s> {
 }
 
 impl Session {
-    pub(crate) fn new(shared: Arc<Shared>, client: Arc<Client>, thread: usize) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        client: Arc<Client>,
+        thread: usize,
+        commands: &'static CommandTable,
+    ) -> Self {
         let is_authenticated = shared.settings().password().is_none();
         Self {
+            commands,
             shared,
             client,
             thread,
@@ -142,6 +153,7 @@ impl Session {
             tracking: None,
             replies: ReplyMode::default(),
             last_command: None,
+            input_bytes: 0,
             parser: RequestParser::default(),
         }
     }
@@ -181,7 +193,7 @@ impl Session {
         self.subscriptions.clear(self.shared.hub(), &self.client);
     }
 
-    /// Makes the client one that has just connected, but for its mailbox.
+    /// Makes the client one that has just connected, except for its mailbox.
     pub(crate) fn reset(&mut self) {
         self.end();
         self.modes = Modes::default();
@@ -216,6 +228,7 @@ impl Session {
         description.database = self.database;
         description.last_command = last_command;
         description.last_active = Some(now);
+        description.input_bytes = self.input_bytes;
         description.queued_commands = self.transaction.as_ref().map(Transaction::len);
         description.watched_keys = self.watched.len();
         description.channels = self.subscriptions.count_of(Topic::Channel);
@@ -241,7 +254,7 @@ impl Session {
         let start = output.len();
         let Some((index, command)) = found else {
             self.reject(None, unknown_command(args), &mut Reply::new(output, self.protocol));
-            self.settle_replies(output, start);
+            self.settle_replies(output, start, false);
             return;
         };
         let needs_exclusion = command.flags.has(Flags::EXCLUSIVE)
@@ -273,8 +286,31 @@ impl Session {
             self.forget_caching(command);
         }
         if self.modes.has(Modes::QUIET) {
-            self.settle_replies(output, start);
+            // Subscriptions are confirmed by messages, not by replies.
+            let is_message = command.flags.has(Flags::SUBSCRIBED.and(Flags::PUBSUB));
+            self.settle_replies(output, start, is_message);
         }
+    }
+
+    /// How long a command has to wait, if the commands of clients are to.
+    #[cold]
+    fn pause_left(&self, args: &Args<'_>) -> Option<Duration> {
+        let (left, scope) = self.shared.hub().pause().left()?;
+        let waits = |command: &Command| {
+            command.flags.has(Flags::WRITE) || matches!(command.name, "publish" | "spublish")
+        };
+        let is_held = match (scope, args.first().and_then(|name| self.commands.find(name))) {
+            (PauseScope::All, _) => true,
+            (PauseScope::Writes, None) => false,
+            (PauseScope::Writes, Some((_, command))) if command.name == "exec" => {
+                let queued = self.transaction.iter().flat_map(Transaction::commands);
+                queued.into_iter().any(|(_, command, _)| waits(command))
+            }
+            (PauseScope::Writes, Some((_, command))) => {
+                waits(command) && !self.modes.has(Modes::QUEUEING)
+            }
+        };
+        is_held.then_some(left)
     }
 
     /// Whether a command may be executed now, or queued.
@@ -285,6 +321,9 @@ impl Session {
         }
         if !self.is_authenticated && !command.flags.has(Flags::NO_AUTH) {
             return Err(CommandError::AuthenticationRequired);
+        }
+        if command.flags.has(Flags::DENY_OOM) && self.shared.settings().tiny_max_memory.get() > 0 {
+            return Err(CommandError::NothingFits);
         }
         if self.modes.is_ordinary() {
             return Ok(());
@@ -353,7 +392,7 @@ impl Session {
         }
     }
 
-    /// Has the client told of changes of the keys that a command is about to read.
+    /// Has the client notified of changes of the keys that a command is about to read.
     #[cold]
     fn register_keys(&self, command: &Command, args: &Args<'_>) {
         let Some(tracking) = &self.tracking else { return };
@@ -380,16 +419,14 @@ impl Session {
     }
 
     /// Takes back what the client does not want to read.
-    fn settle_replies(&mut self, output: &mut Vec<u8>, start: usize) {
+    fn settle_replies(&mut self, output: &mut Vec<u8>, start: usize, is_message: bool) {
+        if self.replies != ReplyMode::On && !is_message {
+            output.truncate(start);
+        }
         match self.replies {
-            ReplyMode::On => {}
-            ReplyMode::Off => output.truncate(start),
-            ReplyMode::SkipNext => {
-                output.truncate(start);
-                self.replies = ReplyMode::Skip;
-            }
+            ReplyMode::On | ReplyMode::Off => {}
+            ReplyMode::SkipNext => self.replies = ReplyMode::Skip,
             ReplyMode::Skip => {
-                output.truncate(start);
                 self.replies = ReplyMode::On;
                 self.modes.set(Modes::QUIET, false);
             }
@@ -411,6 +448,7 @@ impl Conversation for Session {
         let begun = Instant::now();
         let _versions = VersionBatch::begin();
         let mut exclusion = None;
+        self.input_bytes = input.len();
         let is_collecting = shared.hub().begin_batch();
         let (mut consumed, start) = (0, output.len());
         let mut end = BatchEnd::HasMore;
@@ -425,10 +463,17 @@ impl Conversation for Session {
                 true => (&authenticated, left),
                 false => (&unauthenticated, 1),
             };
-            let parsed = ParsedRequests::parse(&mut parser, &input[consumed..], limits, most);
+            let parsed =
+                ParsedRequests::parse(self.commands, &mut parser, &input[consumed..], limits, most);
             parsed.prefetch_keys(self.db());
             let mut stopped = None;
             for (found, args, bytes) in parsed.iter() {
+                if shared.hub().pause().is_set()
+                    && let Some(left) = self.pause_left(args)
+                {
+                    stopped = Some(BatchEnd::Paused(left));
+                    break;
+                }
                 if !args.is_empty() {
                     self.execute(found, args, output, &shared.store, &mut exclusion);
                 }
@@ -468,14 +513,18 @@ impl Conversation for Session {
         }
         self.parser = parser;
         drop(exclusion);
+        if self.closes {
+            // Whoever has read the last reply knows that nothing can be redirected to this client any more.
+            shared.hub().clients().remove(self.client.id);
+        }
         if is_collecting {
-            // Before the replies are sent: whoever hears of a change has been told of it.
+            // Before the replies are sent: a client that learns of a change by them may read its own copy.
             shared.hub().end_batch();
         }
         if consumed > 0 {
-            let now = Instant::now();
-            self.describe(self.last_command, now);
-            self.stats().record_batch(now.duration_since(begun));
+            self.input_bytes = input.len() - consumed;
+            self.describe(self.last_command, begun);
+            self.stats().record_batch(begun.elapsed());
         }
         (consumed, end)
     }

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use crate::config::ServerConfig;
 use crate::events::EventMask;
 use crate::resp::RequestLimits;
-use crate::server::ServerConfig;
 
 /// A number that can be changed while others read it.
 #[derive(Debug, Default)]
@@ -78,10 +78,14 @@ pub(crate) struct Settings {
     pub(crate) max_argument_bytes: Tunable,
     /// `client-query-buffer-limit`: the longest request.
     pub(crate) max_request_bytes: Tunable,
+    /// `lua-time-limit`, in milliseconds: a script that runs for so long is ended; 0 means never.
+    pub(crate) script_ms: Tunable,
     /// `client-output-buffer-limit normal`
     pub(crate) normal_output: OutputLimit,
     /// `client-output-buffer-limit pubsub`, also for invalidations.
     pub(crate) pubsub_output: OutputLimit,
+    /// `maxmemory`, if it is so little that no entry fits; otherwise 0, and the cache knows its bound.
+    pub(crate) tiny_max_memory: Tunable,
     /// `notify-keyspace-events`
     events: AtomicU32,
     /// `requirepass`
@@ -101,8 +105,10 @@ impl Default for Settings {
             keepalive_seconds: Tunable::new(300),
             max_argument_bytes: Tunable::new(limits.argument_bytes as u64),
             max_request_bytes: Tunable::new(limits.request_bytes as u64),
+            script_ms: Tunable::new(5000),
             normal_output: OutputLimit::new(0, 0, 0),
             pubsub_output: OutputLimit::new(32 << 20, 8 << 20, 60),
+            tiny_max_memory: Tunable::new(0),
             events: AtomicU32::new(0),
             password: RwLock::new(None),
             unused: Mutex::new(BTreeMap::new()),
@@ -122,6 +128,11 @@ impl Settings {
         self.max_argument_bytes.set(config.request_limits.argument_bytes as u64);
         self.max_request_bytes.set(config.request_limits.request_bytes as u64);
         self.max_arguments.store(config.request_limits.arguments, Ordering::Relaxed);
+        #[cfg(feature = "scripts")]
+        {
+            let script_ms = config.script_time_limit.as_millis();
+            self.script_ms.set(u64::try_from(script_ms).unwrap_or(u64::MAX));
+        }
         self.set_password(config.password.as_deref());
     }
 

@@ -8,8 +8,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
-use crate::command::COMMANDS;
-
 /// How many buckets a histogram of times has: bucket `n` counts up to 2^n microseconds, the last one the rest.
 pub(crate) const TIME_BUCKETS: usize = 24;
 
@@ -95,8 +93,8 @@ pub(crate) struct ThreadStats {
 }
 
 impl ThreadStats {
-    pub(crate) fn new() -> Self {
-        let zeros = || COMMANDS.iter().map(|_| AtomicU64::new(0)).collect();
+    pub(crate) fn new(commands: usize) -> Self {
+        let zeros = || (0..commands).map(|_| AtomicU64::new(0)).collect();
         Self {
             calls: zeros(),
             failed_calls: zeros(),
@@ -135,6 +133,8 @@ const RATE_WINDOW: Duration = Duration::from_millis(500);
 /// The counts of all threads.
 #[derive(Debug)]
 pub(crate) struct ServerStats {
+    /// How many commands there are.
+    commands: usize,
     threads: Box<[CachePadded<ThreadStats>]>,
     /// Replies that were errors, by their codes.
     errors: Mutex<BTreeMap<String, u64>>,
@@ -206,9 +206,11 @@ struct Rate {
 }
 
 impl ServerStats {
-    pub(crate) fn new(threads: usize) -> Self {
+    pub(crate) fn new(threads: usize, commands: usize) -> Self {
+        let thread = |_| CachePadded::new(ThreadStats::new(commands));
         Self {
-            threads: (0..threads).map(|_| CachePadded::new(ThreadStats::new())).collect(),
+            commands,
+            threads: (0..threads).map(thread).collect(),
             errors: Mutex::default(),
             at_reset: Mutex::default(),
             rate: Mutex::new(Rate { at: Instant::now(), commands: 0, per_second: 0 }),
@@ -226,7 +228,7 @@ impl ServerStats {
     /// What the threads have counted.
     pub(crate) fn totals(&self) -> Totals {
         let by_command = |counts: fn(&ThreadStats) -> &[AtomicU64]| {
-            (0..COMMANDS.len()).map(|index| self.sum(|thread| &counts(thread)[index])).collect()
+            (0..self.commands).map(|index| self.sum(|thread| &counts(thread)[index])).collect()
         };
         Totals {
             calls: by_command(|thread| &thread.calls),

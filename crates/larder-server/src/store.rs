@@ -22,14 +22,17 @@ use crate::hub::Hub;
 use crate::stored_key::{self, ESCAPE};
 use crate::value::Value;
 
-pub(crate) mod db;
+mod hot_keys;
 mod keys;
 mod sample;
 mod tags;
+pub(crate) mod db;
 
 pub(crate) use db::{Db, Decision, Lifetime, SetCondition, TimeToLive};
 pub(crate) use keys::ExpireTime;
-pub(crate) use sample::{ENTRY_BYTES, KeyspaceSample};
+pub(crate) use sample::KeyspaceSample;
+
+use self::hot_keys::HotKeys;
 
 /// The most databases.
 pub(crate) const MAX_DATABASES: u16 = 256;
@@ -45,6 +48,8 @@ pub(crate) struct Store {
     namespaces: Arc<[AtomicU8]>,
     /// Whether a namespace but the first was ever written to.
     uses_namespaces: AtomicBool,
+    /// Counts reads, if somebody wants to know.
+    hot_keys: Option<HotKeys>,
     commands: ShardedLock<()>,
     deadlines: [Mutex<()>; DEADLINE_LOCKS],
 }
@@ -60,9 +65,20 @@ impl Store {
             hub,
             namespaces,
             uses_namespaces: AtomicBool::new(false),
+            hot_keys: None,
             commands: ShardedLock::new(()),
             deadlines: [const { Mutex::new(()) }; DEADLINE_LOCKS],
         }
+    }
+
+    /// The same store, which counts which keys are read most.
+    pub(crate) fn with_hot_keys(self) -> Self {
+        Self { hot_keys: Some(HotKeys::default()), ..self }
+    }
+
+    /// Which keys are read most, if it counts that.
+    pub(crate) fn hot_keys(&self) -> Option<&HotKeys> {
+        self.hot_keys.as_ref()
     }
 
     pub(crate) fn cache(&self) -> &Cache<Bytes, Value> {

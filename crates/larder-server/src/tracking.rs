@@ -5,7 +5,7 @@
 //! broadcasting mode is registered for prefixes instead, for as long as it likes.
 //!
 //! # No invalidation is missed
-//! A client is registered for a key *before* it reads the key. Whoever changes a key takes it out of the table
+//! A client is registered for a key *before* it reads the key. A writer takes the key out of the table
 //! *after* the change has taken effect. Both go through the lock of the key's shard, in one of two orders:
 //! - The reader registers first. Then the writer finds it, and posts an invalidation.
 //! - The writer looks first. Then its change happened before the reader registers, hence before the read, which
@@ -55,11 +55,11 @@ const CHANNEL: &[u8] = b"__redis__:invalidate";
 /// How a client tracks keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TrackingOptions {
-    /// It is told of all keys with its prefixes, whether or not it has read them.
+    /// It is notified of all keys with its prefixes, whether or not it has read them.
     pub(crate) is_broadcast: bool,
-    /// It is not told of its own changes.
+    /// It is not notified of its own changes.
     pub(crate) is_no_loop: bool,
-    /// The client that is told in its stead.
+    /// The client that is notified in its stead.
     pub(crate) redirect: Option<ClientId>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct TrackingOptions {
 pub(crate) struct Tracker {
     client: Arc<Client>,
     pub(crate) options: TrackingOptions,
-    /// The client that was to be told in its stead has gone.
+    /// The client that was to be notified in its stead has gone.
     is_broken: AtomicBool,
 }
 
@@ -143,7 +143,7 @@ impl Tracking {
         self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has a client told of changes from now on, or changes how it is told; in broadcasting mode of keys with
+    /// Has a client notified of changes from now on, or changes how it is notified; in broadcasting mode of keys with
     /// these prefixes, besides those that it has already. Calls `joined` with the table of clients locked.
     pub(crate) fn start<'p>(
         &self,
@@ -174,7 +174,8 @@ impl Tracking {
         joined();
     }
 
-    /// Stops to tell a client, which has these prefixes. Its keys stay in the table until they are changed. Calls
+    /// Stops to notify a client, which has these prefixes. Its keys stay in the table until they are changed, or until
+    /// nobody tracks in the default mode. Calls
     /// `left` with whether any client tracks in the default mode, and whether any does in the other.
     pub(crate) fn stop<'p>(
         &self,
@@ -198,7 +199,18 @@ impl Tracking {
         }
         // Relaxed: changed under the lock.
         let any = |mode: usize| self.in_mode[mode].load(Ordering::Relaxed) > 0;
+        if !any(0) {
+            // No registered client can be notified, and from now on changes do not ask the table.
+            self.clear();
+        }
         left(any(0), any(1));
+    }
+
+    fn clear(&self) {
+        for number in 0..SHARDS {
+            let shard = std::mem::take(&mut *self.lock_shard(number));
+            shard.values().for_each(|readers| self.forget(readers));
+        }
     }
 
     /// Adds to the number of clients in the mode of this one; the largest number subtracts 1.
@@ -230,7 +242,7 @@ impl Tracking {
         self.shrink(clients);
     }
 
-    /// Tells those who may have a copy of a key that it has changed, by the hand of the client `by`.
+    /// Notifies those clients that may have a copy of a key that it was changed, by the client `by`.
     pub(crate) fn invalidate(&self, clients: &Clients, key: &[u8], by: Option<ClientId>) {
         let readers = {
             let mut shard = self.shard(key);
@@ -238,7 +250,7 @@ impl Tracking {
             self.forget(&readers);
             readers
         };
-        self.tell_readers(clients, &readers, key, by);
+        self.notify_readers(clients, &readers, key, by);
     }
 
     fn forget(&self, readers: &Readers) {
@@ -246,7 +258,13 @@ impl Tracking {
         self.items.fetch_sub(readers.len(), Ordering::Relaxed);
     }
 
-    fn tell_readers(&self, clients: &Clients, readers: &Readers, key: &[u8], by: Option<ClientId>) {
+    fn notify_readers(
+        &self,
+        clients: &Clients,
+        readers: &Readers,
+        key: &[u8],
+        by: Option<ClientId>,
+    ) {
         let keys = [key];
         let invalidation = Invalidation::new(Some(&keys));
         let trackers = self.trackers();
@@ -259,7 +277,7 @@ impl Tracking {
         }
     }
 
-    /// Tells the clients in broadcasting mode of changes of keys, each by the hand of a client.
+    /// Notifies the clients in broadcasting mode of changes of keys, each with the client that made it.
     pub(crate) fn broadcast(&self, clients: &Clients, changes: &[(Bytes, Option<ClientId>)]) {
         // In this order in `start` and `stop` too.
         let trackers = self.trackers();
@@ -288,19 +306,16 @@ impl Tracking {
         }
     }
 
-    /// Tells all clients that all keys are gone.
+    /// Notifies all clients that all keys are gone.
     pub(crate) fn flush(&self, clients: &Clients) {
-        for number in 0..SHARDS {
-            let shard = std::mem::take(&mut *self.lock_shard(number));
-            shard.values().for_each(|readers| self.forget(readers));
-        }
+        self.clear();
         let invalidation = Invalidation::new(None);
         for tracker in self.trackers().values() {
             invalidation.send(clients, tracker);
         }
     }
 
-    /// The most keys in the table; 0 is no bound.
+    /// The most keys in the table; with 0 there is no bound.
     pub(crate) fn max_keys(&self) -> usize {
         self.max_keys.load(Ordering::Relaxed)
     }
@@ -319,7 +334,7 @@ impl Tracking {
                 return;
             }
             let Some((key, readers)) = self.take_random() else { return };
-            self.tell_readers(clients, &readers, &key, None);
+            self.notify_readers(clients, &readers, &key, None);
         }
     }
 
@@ -379,7 +394,8 @@ impl<'k> Invalidation<'k> {
             }
             return;
         };
-        let Some(target) = clients.get(redirect) else {
+        let is_there = |target: &Arc<Client>| !target.mailbox.is_closed();
+        let Some(target) = clients.get(redirect).filter(is_there) else {
             tracker.is_broken.store(true, Ordering::Relaxed);
             if tracker.client.protocol() == Protocol::Resp3 {
                 tracker.client.mailbox.post(broken_redirection(redirect));
@@ -416,7 +432,7 @@ impl<'k> Invalidation<'k> {
     }
 }
 
-/// The push that tells a client that the other one, which was to be told in its stead, has gone.
+/// The push for a client that says that the other one, which was to be notified in its stead, has gone.
 fn broken_redirection(target: ClientId) -> Arc<[u8]> {
     let mut output = Vec::new();
     let mut reply = Reply::new(&mut output, Protocol::Resp3);

@@ -32,13 +32,13 @@ const SHARED_FROM_BYTES: usize = 1024;
 /// ```
 #[derive(Clone)]
 pub struct Value {
-    form: Form,
+    form: ValueForm,
 }
 
 #[derive(Clone)]
-enum Form {
+enum ValueForm {
     Bytes { bytes: Box<[u8]>, stamp: Stamp },
-    Shared { shared: Arc<Shared>, stamp: Stamp },
+    Shared { shared: Arc<SharedValue>, stamp: Stamp },
 }
 
 /// The version of a value, and what the server remembers of the stored value.
@@ -79,7 +79,7 @@ impl Clone for Stamp {
 }
 
 /// What does not fit beside a version.
-struct Shared {
+struct SharedValue {
     content: Content,
     flags: u32,
     freshness: Freshness,
@@ -108,32 +108,32 @@ impl Value {
     pub fn with_flags(bytes: Box<[u8]>, flags: u32) -> Self {
         let stamp = Stamp::new(Version::next());
         if flags == 0 && bytes.len() < SHARED_FROM_BYTES {
-            return Self { form: Form::Bytes { bytes, stamp } };
+            return Self { form: ValueForm::Bytes { bytes, stamp } };
         }
         let content = Content::Bytes(bytes);
-        let shared = Arc::new(Shared { content, flags, freshness: Freshness::default() });
-        Self { form: Form::Shared { shared, stamp } }
+        let shared = Arc::new(SharedValue { content, flags, freshness: Freshness::default() });
+        Self { form: ValueForm::Shared { shared, stamp } }
     }
 
     /// The same content, flags and version, to be loaded anew or not.
     pub(crate) fn with_freshness(&self, freshness: Freshness) -> Self {
         let stamp = self.stamp().clone();
         let shared = match &self.form {
-            Form::Bytes { bytes, .. } => {
-                Shared { content: Content::Bytes(bytes.clone()), flags: 0, freshness }
+            ValueForm::Bytes { bytes, .. } => {
+                SharedValue { content: Content::Bytes(bytes.clone()), flags: 0, freshness }
             }
-            Form::Shared { shared, .. } => {
-                Shared { content: shared.content.clone(), flags: shared.flags, freshness }
+            ValueForm::Shared { shared, .. } => {
+                SharedValue { content: shared.content.clone(), flags: shared.flags, freshness }
             }
         };
-        Self { form: Form::Shared { shared: Arc::new(shared), stamp } }
+        Self { form: ValueForm::Shared { shared: Arc::new(shared), stamp } }
     }
 
     /// Whether a client is to load it anew.
     pub(crate) fn freshness(&self) -> Freshness {
         match &self.form {
-            Form::Bytes { .. } => Freshness::default(),
-            Form::Shared { shared, .. } => shared.freshness,
+            ValueForm::Bytes { .. } => Freshness::default(),
+            ValueForm::Shared { shared, .. } => shared.freshness,
         }
     }
 
@@ -141,8 +141,8 @@ impl Value {
     #[must_use]
     pub fn from_hash(hash: SmallHash) -> Self {
         let content = Content::Hash(hash);
-        let shared = Arc::new(Shared { content, flags: 0, freshness: Freshness::default() });
-        Self { form: Form::Shared { shared, stamp: Stamp::new(Version::next()) } }
+        let shared = Arc::new(SharedValue { content, flags: 0, freshness: Freshness::default() });
+        Self { form: ValueForm::Shared { shared, stamp: Stamp::new(Version::next()) } }
     }
 
     /// The same content, as a new write: with a version of its own.
@@ -156,7 +156,9 @@ impl Value {
     #[must_use]
     pub fn with_version(mut self, new: Version) -> Self {
         match &mut self.form {
-            Form::Bytes { stamp, .. } | Form::Shared { stamp, .. } => *stamp = Stamp::new(new),
+            ValueForm::Bytes { stamp, .. } | ValueForm::Shared { stamp, .. } => {
+                *stamp = Stamp::new(new)
+            }
         }
         self
     }
@@ -185,13 +187,13 @@ impl Value {
 
     fn stamp(&self) -> &Stamp {
         match &self.form {
-            Form::Bytes { stamp, .. } | Form::Shared { stamp, .. } => stamp,
+            ValueForm::Bytes { stamp, .. } | ValueForm::Shared { stamp, .. } => stamp,
         }
     }
 
     fn stamp_mut(&mut self) -> &mut Stamp {
         match &mut self.form {
-            Form::Bytes { stamp, .. } | Form::Shared { stamp, .. } => stamp,
+            ValueForm::Bytes { stamp, .. } | ValueForm::Shared { stamp, .. } => stamp,
         }
     }
 
@@ -200,8 +202,8 @@ impl Value {
     #[inline]
     pub fn as_bytes(&self) -> Option<&[u8]> {
         match &self.form {
-            Form::Bytes { bytes, .. } => Some(bytes),
-            Form::Shared { shared, .. } => match &shared.content {
+            ValueForm::Bytes { bytes, .. } => Some(bytes),
+            ValueForm::Shared { shared, .. } => match &shared.content {
                 Content::Bytes(bytes) => Some(bytes),
                 Content::Hash(_) => None,
             },
@@ -212,8 +214,8 @@ impl Value {
     #[must_use]
     pub fn as_hash(&self) -> Option<&SmallHash> {
         match &self.form {
-            Form::Bytes { .. } => None,
-            Form::Shared { shared, .. } => match &shared.content {
+            ValueForm::Bytes { .. } => None,
+            ValueForm::Shared { shared, .. } => match &shared.content {
                 Content::Bytes(_) => None,
                 Content::Hash(hash) => Some(hash),
             },
@@ -231,8 +233,8 @@ impl Value {
     #[must_use]
     pub fn flags(&self) -> u32 {
         match &self.form {
-            Form::Bytes { .. } => 0,
-            Form::Shared { shared, .. } => shared.flags,
+            ValueForm::Bytes { .. } => 0,
+            ValueForm::Shared { shared, .. } => shared.flags,
         }
     }
 
@@ -240,9 +242,9 @@ impl Value {
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         match &self.form {
-            Form::Bytes { bytes, .. } => bytes.len(),
-            Form::Shared { shared, .. } => {
-                size_of::<Shared>()
+            ValueForm::Bytes { bytes, .. } => bytes.len(),
+            ValueForm::Shared { shared, .. } => {
+                size_of::<SharedValue>()
                     + match &shared.content {
                         Content::Bytes(bytes) => bytes.len(),
                         Content::Hash(hash) => hash.encoded().len(),

@@ -13,7 +13,7 @@ const THREADS: u64 = 1 << THREAD_BITS;
 /// The version of a value: a number that no other write of the process has.
 ///
 /// Versions made by one thread increase. A version begins with the time of the write in microseconds, so the
-/// age of a value follows from it. Memcached clients see it as the `cas` number.
+/// age of a value follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(u64);
 
@@ -111,6 +111,52 @@ impl Version {
     }
 }
 
+/// The number by which a client of memcached names a version: its `cas` number.
+///
+/// Memcached counts them from 1, and some clients read 32 bits and take a longer number for none, so that
+/// they would overwrite what they meant to compare. A token therefore has 32 bits: those of the microseconds
+/// and the thread that change fastest. Two writes of one key have the same token if they are 71 minutes and
+/// 35 seconds apart to the microsecond. A version so small that only a client can have chosen it is its own
+/// token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CasToken(u64);
+
+const TOKEN_BITS: u32 = 32;
+const MAX_TOKEN: u64 = (1 << TOKEN_BITS) - 1;
+
+impl CasToken {
+    /// The token that names a version.
+    pub(crate) const fn of(version: Version) -> Self {
+        if version.0 <= MAX_TOKEN {
+            return Self(version.0);
+        }
+        let thread = (version.0 & (THREADS - 1)) << (TOKEN_BITS - THREAD_BITS);
+        let token = ((version.0 >> THREAD_BITS) ^ thread) & MAX_TOKEN;
+        // 0 means no version.
+        Self(if token == 0 { 1 } else { token })
+    }
+
+    /// The token of this number, as a client has given it.
+    pub(crate) const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// Whether it names the version.
+    pub(crate) fn names(self, version: Version) -> bool {
+        self == Self::of(version) || self.0 == version.0
+    }
+
+    /// Whether it names a later version, as far as that can be known: of versions that clients have chosen.
+    pub(crate) const fn is_after(self, version: Version) -> bool {
+        version.0 <= MAX_TOKEN && self.0 > version.0
+    }
+}
+
 fn now_us() -> u64 {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX)
@@ -122,6 +168,29 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn token_names_its_version_in_32_bits() {
+        let mut last = CasToken(0);
+        for _ in 0..10_000 {
+            let version = Version::next();
+            let token = CasToken::of(version);
+            assert!(token.number() > 0 && token.number() <= u64::from(u32::MAX));
+            assert!(token.names(version) && CasToken::from_number(token.number()).names(version));
+            assert!(!last.names(version), "the token of the write before");
+            last = token;
+        }
+    }
+
+    #[test]
+    fn number_that_a_client_has_chosen_is_its_own_token() {
+        let (seven, large) = (Version::from_number(7), Version::from_number(1 << 40));
+        assert_eq!(CasToken::of(seven).number(), 7);
+        assert!(
+            CasToken::from_number(8).is_after(seven) && !CasToken::from_number(7).is_after(seven)
+        );
+        assert!(CasToken::from_number(1 << 40).names(large));
+    }
 
     #[test]
     fn no_two_writes_have_the_same_version() {

@@ -142,6 +142,9 @@ where
         let taken_ns = self.load_clock_ns().saturating_sub(started_ns);
         let guard = reclaim::pin();
         self.shared.engine.counters.add(guard.thread(), Counter::LoadTime, taken_ns);
+        if let Some(times) = &self.shared.engine.load_times {
+            times.record(Duration::from_nanos(taken_ns));
+        }
         if has_failed {
             self.count(Counter::LoadFailures, &guard);
         }
@@ -412,7 +415,8 @@ where
     /// out right.
     pub(super) fn load_clock_ns(&self) -> u64 {
         let time = &self.shared.engine.timing.time;
-        if self.may_use_stale() || self.load_timeout() < EXACT_LOAD_TIMEOUT {
+        let needs_exact = self.shared.engine.load_times.is_some() || self.may_use_stale();
+        if needs_exact || self.load_timeout() < EXACT_LOAD_TIMEOUT {
             return time.now_ns();
         }
         time.around_ns().0

@@ -109,6 +109,8 @@ jitter = 0.25
 timer_tick = "250ms"
 expire_lazily = true
 count_lookups = true
+load_time_histogram = true
+eviction_age_histogram = true
 explain_misses = 64
 keep_ages = true
 refresh_after_write = "30s"
@@ -156,6 +158,7 @@ negative_time_to_live = "10s"
         cache.insert(1, 1);
         let info = cache.inspect(&1).unwrap();
         assert!(info.age.is_some() && info.expires_in <= Some(Duration::from_secs(90)));
+        assert!(cache.load_times().is_some() && cache.eviction_ages().is_some());
         cache.remove(&1);
         assert_eq!(cache.explain(&1), larder::Explanation::Missing(larder::Absence::Removed));
     }

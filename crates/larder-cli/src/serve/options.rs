@@ -16,6 +16,8 @@ use crate::error::ServeError;
 const DEFAULT_MEMORY: ByteSize = ByteSize(1 << 30);
 /// What an entry takes besides the bytes of its key and value that are on the heap.
 const ENTRY_BYTES: usize = larder_server::ENTRY_BYTES;
+/// The sizes at which the hit ratio is estimated, as multiples of the cache's.
+const SHADOW_MULTIPLES: [f64; 5] = [0.25, 0.5, 1.0, 2.0, 4.0];
 /// How many removals are remembered for `LARDER.EXPLAIN`.
 const EXPLAINED: usize = 65_536;
 
@@ -202,7 +204,7 @@ impl Settings {
             builder = builder.time_to_live(time);
         }
         if options.shadows.unwrap_or(true) {
-            builder = builder.shadow(ShadowConfig::new());
+            builder = builder.shadow(ShadowConfig::new().multiples(SHADOW_MULTIPLES));
         }
         let field = if options.capacity.is_some() { "capacity" } else { "max-memory" };
         builder.build().map_err(|error| self.wrong(field, error.to_string()))
@@ -214,6 +216,7 @@ impl Settings {
         let mut config = ServerConfig::default();
         config.address = self.address(options.port.unwrap_or(6379));
         config.memcached_address = options.memcached_port.map(|port| self.address(port));
+        config.http_address = options.http_port.map(|port| self.address(port));
         config.unix_socket.clone_from(&options.unixsocket);
         config.tls = self.tls()?;
         config.password = self.password()?;

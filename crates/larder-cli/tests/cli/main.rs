@@ -8,6 +8,7 @@ mod plot;
 mod traces;
 mod generate;
 mod snapshots;
+mod top;
 
 use std::process::{Command, Output};
 

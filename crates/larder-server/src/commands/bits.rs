@@ -4,13 +4,13 @@
 use std::iter;
 use std::ops::RangeInclusive;
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::{integer, is_option, parse_integer};
 use crate::commands::strings::{range, read_string, string_of};
 use crate::error::CommandError;
 use crate::hub::ChangeKind;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::store::{Decision, Lifetime};
 use crate::value::Value;
 
@@ -42,7 +42,7 @@ pub(crate) fn table() -> Vec<Command> {
 
 /// The place of a bit: a byte, and the bit in it alone.
 fn place(session: &Session, offset: &[u8]) -> Result<(usize, u8), CommandError> {
-    let max = session.shared.config.request_limits.argument_bytes;
+    let max = session.shared.settings().request_limits().argument_bytes;
     let offset = parse_integer(offset).and_then(|offset| u64::try_from(offset).ok());
     let place = offset.and_then(|offset| {
         let byte = usize::try_from(offset / 8).ok().filter(|byte| *byte < max)?;

@@ -1,13 +1,14 @@
 //! `COMMAND`: what commands there are.
 #![forbid(unsafe_code)]
 
-use crate::command::{self, Args, COMMANDS, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::is_option;
 use crate::commands::subcommand::{self, Subcommand};
+use crate::commands::usage;
 use crate::error::CommandError;
 use crate::glob;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 
 pub(crate) fn table() -> Vec<Command> {
     vec![Command {
@@ -74,21 +75,21 @@ fn catalog(
     subcommand::run("COMMAND", COMMAND, session, args, reply)
 }
 
-fn count(_: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    reply.count(COMMANDS.len());
+fn count(session: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+    reply.count(session.commands.len());
     Ok(())
 }
 
-fn info(_: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+fn info(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let names = &args[2..];
     if names.is_empty() {
-        reply.array(COMMANDS.len());
-        COMMANDS.iter().for_each(|command| write_info(command, reply));
+        reply.array(session.commands.len());
+        session.commands.iter().for_each(|command| write_info(command, reply));
         return Ok(());
     }
     reply.array(names.len());
     for name in names {
-        match command::find(name) {
+        match session.commands.find(name) {
             Some((_, command)) => write_info(command, reply),
             None => reply.null_array(),
         }
@@ -160,13 +161,13 @@ fn write_names(names: &[&str], reply: &mut Reply<'_>) {
     }
 }
 
-fn docs(_: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+fn docs(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let chosen: Vec<&Command> = match &args[2..] {
-        [] => COMMANDS.iter().collect(),
+        [] => session.commands.iter().collect(),
         names => {
             let mut found = Vec::new();
             for name in names {
-                let known = command::find(name).map(|(_, command)| command);
+                let known = session.commands.find(name).map(|(_, command)| command);
                 found.extend(
                     known.filter(|it| !found.iter().any(|other: &&Command| it.name == other.name)),
                 );
@@ -177,18 +178,43 @@ fn docs(_: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), C
     reply.map(chosen.len());
     for command in chosen {
         reply.bulk(command.name.as_bytes());
-        reply.map(3);
+        reply.map(4);
         for (name, text) in
             [("summary", command.summary), ("since", "1.0.0"), ("group", command.group.name())]
         {
             reply.bulk(name.as_bytes());
             reply.bulk(text.as_bytes());
         }
+        reply.bulk(b"arguments");
+        write_arguments(command, reply);
     }
     Ok(())
 }
 
-fn list(_: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+/// What the arguments are called, from which redis-cli makes its hints.
+fn write_arguments(command: &Command, reply: &mut Reply<'_>) {
+    let arguments: Vec<_> = usage::arguments(command.name).collect();
+    reply.array(arguments.len());
+    for argument in arguments {
+        let flags: Vec<&str> =
+            [(argument.is_optional, "optional"), (argument.is_repeated, "multiple")]
+                .into_iter()
+                .filter_map(|(applies, name)| applies.then_some(name))
+                .collect();
+        reply.map(4);
+        // Versions of redis-cli differ in which of the two they show.
+        for (name, text) in
+            [("name", argument.name), ("display_text", argument.name), ("type", "string")]
+        {
+            reply.bulk(name.as_bytes());
+            reply.bulk(text.as_bytes());
+        }
+        reply.bulk(b"flags");
+        write_names(&flags, reply);
+    }
+}
+
+fn list(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     let is_listed: Box<dyn Fn(&&Command) -> bool> = match args[2..] {
         [] => Box::new(|_| true),
         [filter, kind, value] if is_option(filter, "FILTERBY") => match () {
@@ -204,7 +230,8 @@ fn list(_: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), C
         },
         _ => return Err(CommandError::Syntax),
     };
-    let names: Vec<&str> = COMMANDS.iter().filter(is_listed).map(|command| command.name).collect();
+    let names: Vec<&str> =
+        session.commands.iter().filter(is_listed).map(|command| command.name).collect();
     reply.set(names.len());
     for name in names {
         reply.bulk(name.as_bytes());
@@ -214,9 +241,11 @@ fn list(_: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), C
 
 /// A command and its keys among its arguments.
 fn keys_of<'a>(
+    session: &Session,
     args: &'a Args<'a>,
 ) -> Result<(&'static Command, impl ExactSizeIterator<Item = &'a [u8]>), CommandError> {
-    let Some((_, command)) = command::find(args[0]) else {
+    let table = session.commands;
+    let Some((_, command)) = table.find(args[0]) else {
         return Err(CommandError::other("ERR Invalid command specified"));
     };
     if command.keys == KeyPositions::NONE {
@@ -236,19 +265,19 @@ fn keys_of<'a>(
     Ok((command, keys.iter().copied().step_by(at(command.keys.step).max(1))))
 }
 
-fn keys(_: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    let (_, keys) = keys_of(&args[2..])?;
+fn keys(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
+    let (_, keys) = keys_of(session, &args[2..])?;
     reply.array(keys.len());
     keys.for_each(|key| reply.bulk(key));
     Ok(())
 }
 
 fn keys_and_flags(
-    _: &mut Session,
+    session: &mut Session,
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), CommandError> {
-    let (command, keys) = keys_of(&args[2..])?;
+    let (command, keys) = keys_of(session, &args[2..])?;
     let flags: &[&str] = if command.flags.has(Flags::WRITE) {
         &["RW", "access", "update"]
     } else {

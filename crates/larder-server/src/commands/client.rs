@@ -2,17 +2,21 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::arguments::{integer, parse_integer};
-use super::connection::USER;
+use super::arguments::{integer, is_option, parse_integer};
+use super::subcommand::{self, Subcommand};
 use super::tracking;
 use crate::client::{Client, ClientId};
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::error::CommandError;
 use crate::hub::Hub;
+use crate::pause::PauseScope;
 use crate::resp::{Protocol, Reply};
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::session::{Modes, ReplyMode, Session};
+
+/// The one user that there is.
+pub(crate) const USER: &[u8] = b"default";
 
 pub(crate) fn table() -> Vec<Command> {
     vec![Command {
@@ -26,130 +30,227 @@ pub(crate) fn table() -> Vec<Command> {
     }]
 }
 
-const HELP: [&str; 42] = [
-    "CLIENT <subcommand> [<arg> ...]. Subcommands are:",
-    "CACHING (YES|NO)",
-    "    Tracks, or does not track, the keys of the next command in OPTIN or OPTOUT mode.",
-    "GETNAME",
-    "    Returns the name of this client.",
-    "GETREDIR",
-    "    Returns the client that receives the invalidations of this one.",
-    "ID",
-    "    Returns the number of this client.",
-    "INFO",
-    "    Describes this client.",
-    "KILL <ip:port>",
-    "    Disconnects the client at this address.",
-    "KILL <option> <value> [<option> <value> ...]",
-    "    Disconnects the clients that fulfil all conditions. Options are ADDR, LADDR, TYPE, USER, ID, MAXAGE",
-    "    and SKIPME (YES|NO), which says whether this client is spared (default: YES).",
-    "LIST [TYPE (NORMAL|MASTER|REPLICA|PUBSUB)] [ID <id> ...]",
-    "    Describes all clients, those of a type, or those with these numbers.",
-    "MAINT_NOTIFICATIONS (ON|OFF) [<option> ...]",
-    "    Accepted; this server sends no such notifications.",
-    "NO-EVICT (ON|OFF)",
-    "    Accepted; this server does not disconnect clients to free memory.",
-    "NO-TOUCH (ON|OFF)",
-    "    Accepted; reads of this client count as uses of the keys all the same.",
-    "PAUSE <milliseconds> [WRITE|ALL]",
-    "    Lets the commands of all clients wait, or those that write.",
-    "REPLY (ON|OFF|SKIP)",
-    "    Chooses whether this client receives replies.",
-    "SETINFO (LIB-NAME|LIB-VER) <value>",
-    "    Sets the name or the version of the library that the client uses.",
-    "SETNAME <name>",
-    "    Sets the name of this client.",
-    "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> ...] [OPTIN] [OPTOUT] [NOLOOP]",
-    "    Begins or ends to tell this client which keys have changed.",
-    "TRACKINGINFO",
-    "    Shows how this client is told which keys have changed.",
-    "UNBLOCK <id> [TIMEOUT|ERROR]",
-    "    Accepted; no command of this server blocks.",
-    "UNPAUSE",
-    "    Lets the commands of all clients go on.",
-    "HELP",
-    "    Prints this text.",
+/// Subcommands, with the names and numbers of arguments that Redis has for them.
+const SUBCOMMANDS: [Subcommand; 19] = [
+    Subcommand {
+        name: "caching",
+        arity: 3,
+        handler: tracking::caching,
+        help: [
+            "CACHING (YES|NO)",
+            "Tracks, or does not track, the keys of the next command in OPTIN or OPTOUT mode.",
+        ],
+    },
+    Subcommand {
+        name: "getname",
+        arity: 2,
+        handler: get_name,
+        help: ["GETNAME", "Returns the name of this client."],
+    },
+    Subcommand {
+        name: "getredir",
+        arity: 2,
+        handler: tracking::getredir,
+        help: ["GETREDIR", "Returns the client that receives the invalidations of this one."],
+    },
+    Subcommand {
+        name: "id",
+        arity: 2,
+        handler: id,
+        help: ["ID", "Returns the number of this client."],
+    },
+    Subcommand { name: "info", arity: 2, handler: info, help: ["INFO", "Describes this client."] },
+    Subcommand {
+        name: "kill",
+        arity: -3,
+        handler: kill,
+        help: [
+            "KILL (<ip:port>|<option> <value> [<option> <value> ...])",
+            "Disconnects the clients that fulfil all conditions: ADDR, LADDR, TYPE, USER, ID, MAXAGE; SKIPME (YES|NO) \
+             says whether this client is spared.",
+        ],
+    },
+    Subcommand {
+        name: "list",
+        arity: -2,
+        handler: list,
+        help: [
+            "LIST [TYPE (NORMAL|MASTER|REPLICA|PUBSUB)] [ID <id> ...]",
+            "Describes all clients, those of a type, or those with these numbers.",
+        ],
+    },
+    Subcommand {
+        name: "maint_notifications",
+        arity: -3,
+        handler: accept,
+        help: [
+            "MAINT_NOTIFICATIONS (ON|OFF) [<option> ...]",
+            "Accepted; this server sends no such notifications.",
+        ],
+    },
+    Subcommand {
+        name: "no-evict",
+        arity: 3,
+        handler: no_evict,
+        help: [
+            "NO-EVICT (ON|OFF)",
+            "Accepted; this server does not disconnect clients to free memory.",
+        ],
+    },
+    Subcommand {
+        name: "no-touch",
+        arity: 3,
+        handler: no_touch,
+        help: [
+            "NO-TOUCH (ON|OFF)",
+            "Accepted; reads of this client count as uses of the keys all the same.",
+        ],
+    },
+    Subcommand {
+        name: "pause",
+        arity: -3,
+        handler: pause,
+        help: [
+            "PAUSE <milliseconds> [WRITE|ALL]",
+            "Lets the commands of all clients wait, or those that write.",
+        ],
+    },
+    Subcommand {
+        name: "reply",
+        arity: 3,
+        handler: choose_replies,
+        help: ["REPLY (ON|OFF|SKIP)", "Chooses whether this client receives replies."],
+    },
+    Subcommand {
+        name: "setinfo",
+        arity: 4,
+        handler: set_info,
+        help: [
+            "SETINFO (LIB-NAME|LIB-VER) <value>",
+            "Sets the name or the version of the library that the client uses.",
+        ],
+    },
+    Subcommand {
+        name: "setname",
+        arity: 3,
+        handler: set_name,
+        help: ["SETNAME <name>", "Sets the name of this client."],
+    },
+    Subcommand {
+        name: "tracking",
+        arity: -3,
+        handler: tracking::tracking,
+        help: [
+            "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> ...] [OPTIN] [OPTOUT] [NOLOOP]",
+            "Begins or ends to notify this client of changes of keys.",
+        ],
+    },
+    Subcommand {
+        name: "trackinginfo",
+        arity: 2,
+        handler: tracking::trackinginfo,
+        help: ["TRACKINGINFO", "Shows how this client is notified of changes of keys."],
+    },
+    Subcommand {
+        name: "unblock",
+        arity: -3,
+        handler: unblock,
+        help: ["UNBLOCK <id> [TIMEOUT|ERROR]", "Accepted; no command of this server blocks."],
+    },
+    Subcommand {
+        name: "unpause",
+        arity: 2,
+        handler: unpause,
+        help: ["UNPAUSE", "Lets the commands of all clients go on."],
+    },
+    Subcommand {
+        name: "capa",
+        arity: -3,
+        handler: accept,
+        help: ["CAPA <capability> ...", "Accepted; no capability changes what this server does."],
+    },
 ];
 
-/// The subcommands with the least and the most arguments that they have, with both names.
-const ARITIES: [(&str, usize, usize); 21] = [
-    ("caching", 3, 3),
-    ("getname", 2, 2),
-    ("getredir", 2, 2),
-    ("help", 2, 2),
-    ("id", 2, 2),
-    ("info", 2, 2),
-    ("kill", 3, usize::MAX),
-    ("list", 2, usize::MAX),
-    ("maint_notifications", 2, usize::MAX),
-    ("no-evict", 3, 3),
-    ("no-touch", 3, 3),
-    ("pause", 3, 4),
-    ("reply", 3, 3),
-    ("setinfo", 4, 4),
-    ("setname", 3, 3),
-    ("tracking", 3, usize::MAX),
-    ("trackinginfo", 2, 2),
-    ("unblock", 3, 4),
-    ("unpause", 2, 2),
-    // Of other servers; they have no meaning here.
-    ("import-source", 3, 3),
-    ("capa", 3, usize::MAX),
-];
+type Done = Result<(), CommandError>;
 
-fn client(
-    session: &mut Session,
-    args: &Args<'_>,
-    reply: &mut Reply<'_>,
-) -> Result<(), CommandError> {
-    let name = args[1].to_ascii_lowercase();
-    let known = ARITIES.iter().find(|(known, ..)| known.as_bytes() == name);
-    let Some((name, least, most)) = known else {
-        return Err(unknown_subcommand("CLIENT", args[1]));
+fn client(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Done {
+    subcommand::run("CLIENT", &SUBCOMMANDS, session, args, reply)
+}
+
+fn accept(_: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Done {
+    reply.ok();
+    Ok(())
+}
+
+fn id(session: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Done {
+    reply.integer(i64::try_from(session.client.id.0).unwrap_or(i64::MAX));
+    Ok(())
+}
+
+fn get_name(session: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Done {
+    match &*session.client.description().name {
+        "" => reply.null(),
+        name => reply.bulk(name.as_bytes()),
+    }
+    Ok(())
+}
+
+fn set_name(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Done {
+    session.client.description().name = checked_name(args[2])?;
+    reply.ok();
+    Ok(())
+}
+
+fn info(session: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Done {
+    session.describe(Some("client|info"), Instant::now());
+    let mut text = String::new();
+    describe(&mut text, session.shared.hub(), &session.client);
+    reply.verbatim(&text);
+    Ok(())
+}
+
+fn no_evict(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Done {
+    session.client.description().is_unevictable = on_or_off(args[2], reply)?;
+    Ok(())
+}
+
+fn no_touch(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Done {
+    session.client.description().is_no_touch = on_or_off(args[2], reply)?;
+    Ok(())
+}
+
+fn unblock(_: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Done {
+    integer(args[2])?;
+    match &args[3..] {
+        [] => {}
+        [reason] if is_option(reason, "TIMEOUT") || is_option(reason, "ERROR") => {}
+        _ => {
+            let error = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
+            return Err(CommandError::other(error));
+        }
+    }
+    reply.integer(0);
+    Ok(())
+}
+
+fn pause(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Done {
+    let ms = parse_integer(args[2])
+        .ok_or_else(|| CommandError::other("ERR timeout is not an integer or out of range"))?;
+    let ms = u64::try_from(ms).map_err(|_| CommandError::other("ERR timeout is negative"))?;
+    let scope = match &args[3..] {
+        [] => PauseScope::All,
+        [scope] if is_option(scope, "ALL") => PauseScope::All,
+        [scope] if is_option(scope, "WRITE") => PauseScope::Writes,
+        _ => return Err(CommandError::other("ERR CLIENT PAUSE mode must be WRITE or ALL")),
     };
-    if !(*least..=*most).contains(&args.len()) {
-        return Err(wrong_subcommand_arity("client", name.as_bytes()));
-    }
-    match *name {
-        "caching" => return tracking::caching(session, args, reply),
-        "getname" => match &*session.client.description().name {
-            "" => reply.null(),
-            name => reply.bulk(name.as_bytes()),
-        },
-        "getredir" => tracking::getredir(session, reply),
-        "help" => write_help(reply, &HELP),
-        "id" => reply.integer(i64::try_from(session.client.id.0).unwrap_or(i64::MAX)),
-        "info" => {
-            session.describe(Some("client|info"), Instant::now());
-            let mut text = String::new();
-            describe(&mut text, session.shared.hub(), &session.client);
-            reply.verbatim(&text);
-        }
-        "kill" => return kill(session, args, reply),
-        "list" => return list(session, args, reply),
-        "no-evict" => session.client.description().is_unevictable = on_or_off(args[2], reply)?,
-        "no-touch" => session.client.description().is_no_touch = on_or_off(args[2], reply)?,
-        "reply" => return choose_replies(session, args[2], reply),
-        "setinfo" => return set_info(session, args, reply),
-        "setname" => {
-            session.client.description().name = checked_name(args[2])?;
-            reply.ok();
-        }
-        "tracking" => return tracking::tracking(session, args, reply),
-        "trackinginfo" => tracking::trackinginfo(session, reply),
-        "unblock" => {
-            integer(args[2])?;
-            match args.get(3).map(|reason| reason.to_ascii_lowercase()).as_deref() {
-                None | Some(b"timeout" | b"error") => reply.integer(0),
-                Some(_) => {
-                    let error = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
-                    return Err(CommandError::other(error));
-                }
-            }
-        }
-        // Nothing is to be done for the others.
-        _ => reply.ok(),
-    }
+    session.shared.hub().pause().begin(Duration::from_millis(ms), scope);
+    reply.ok();
+    Ok(())
+}
+
+fn unpause(session: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Done {
+    session.shared.hub().pause().end();
+    reply.ok();
     Ok(())
 }
 
@@ -162,12 +263,8 @@ fn on_or_off(word: &[u8], reply: &mut Reply<'_>) -> Result<bool, CommandError> {
     Ok(is_on)
 }
 
-fn choose_replies(
-    session: &mut Session,
-    word: &[u8],
-    reply: &mut Reply<'_>,
-) -> Result<(), CommandError> {
-    session.replies = match word.to_ascii_lowercase().as_slice() {
+fn choose_replies(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Done {
+    session.replies = match args[2].to_ascii_lowercase().as_slice() {
         b"on" => {
             reply.ok();
             ReplyMode::On
@@ -301,9 +398,8 @@ fn describe(text: &mut String, hub: &Hub, client: &Client) {
     // Writing into a string cannot fail.
     let _ = writeln!(
         text,
-        "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} \
-         qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={waiting} tot-mem={waiting} \
-         events=r cmd={} user=default redir={} resp={} lib-name={} lib-ver={}",
+        "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={waiting} tot-mem={waiting} \
+         events=r cmd={} user=default redir={} resp={} lib-name={} lib-ver={} watch={}",
         client.id.0,
         client.address,
         client.local_address,
@@ -316,12 +412,13 @@ fn describe(text: &mut String, hub: &Hub, client: &Client) {
         description.patterns,
         description.shard_channels,
         description.queued_commands.map_or("-1".to_owned(), |count| count.to_string()),
-        description.watched_keys,
+        description.input_bytes,
         description.last_command.unwrap_or("NULL"),
         tracker.map_or(-1, |tracker| tracking::redirection_number(tracker.options.redirect)),
         if client.protocol() == Protocol::Resp3 { 3 } else { 2 },
         description.library_name,
         description.library_version,
+        description.watched_keys,
     );
 }
 
@@ -410,19 +507,4 @@ fn kill(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
         _ => reply.count(killed),
     }
     Ok(())
-}
-
-/// The lines that `HELP` answers.
-pub(super) fn write_help(reply: &mut Reply<'_>, lines: &[&str]) {
-    reply.array(lines.len());
-    lines.iter().for_each(|line| reply.simple(line));
-}
-
-pub(super) fn unknown_subcommand(command: &'static str, name: &[u8]) -> CommandError {
-    let subcommand = name[..name.len().min(128)].escape_ascii().to_string();
-    CommandError::UnknownSubcommand { command, subcommand }
-}
-
-pub(super) fn wrong_subcommand_arity(command: &str, subcommand: &[u8]) -> CommandError {
-    CommandError::WrongArity { name: format!("{command}|{}", subcommand.escape_ascii()) }
 }

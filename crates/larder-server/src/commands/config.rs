@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::subcommand::{self, Subcommand};
 use crate::error::CommandError;
 use crate::glob;
 use crate::parameters::{self, PARAMETERS, Parameter};
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 
 pub(crate) fn table() -> Vec<Command> {
     vec![Command {

@@ -4,20 +4,12 @@
 use subtle::ConstantTimeEq;
 
 use super::arguments::{integer, parse_integer};
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
+use super::client::{USER, checked_name};
 use crate::error::CommandError;
+use crate::identity::REDIS_VERSION;
 use crate::resp::{Protocol, Reply};
 use crate::session::Session;
-
-/// The version of Redis to whose commands ours conform. Some clients use what they know of it only from a
-/// certain version on.
-pub(crate) const REDIS_VERSION: &str = "7.4.0";
-
-/// The version of this server.
-pub(crate) const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The one user that there is.
-pub(crate) const USER: &[u8] = b"default";
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 
 pub(crate) fn table() -> Vec<Command> {
     let command = |name, arity, flags: Flags, summary, handler| Command {
@@ -92,7 +84,7 @@ fn hello(
                 rest
             }
             [option, new, ref rest @ ..] if option.eq_ignore_ascii_case(b"setname") => {
-                name = Some(super::client::checked_name(new)?);
+                name = Some(checked_name(new)?);
                 rest
             }
             [option, ..] => {

@@ -1,11 +1,11 @@
 //! Commands about whole databases.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::{integer, is_option};
 use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 
 pub(crate) fn table() -> Vec<Command> {
     let command = |name, arity, flags, group, summary, handler| Command {

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::{TimeUnit, integer, is_option};
 use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::store::{ExpireTime, TimeToLive};
 use crate::unix_time::{self, MAX_LIFETIME};
 
@@ -101,7 +101,8 @@ impl Replaceable {
         match old {
             None => !only_some && !only_shorter,
             Some(old) => {
-                !only_none && !(only_shorter && new <= old) && !(only_longer && new >= old)
+                let is_kept = only_none || only_shorter && new <= old || only_longer && new >= old;
+                !is_kept
             }
         }
     }

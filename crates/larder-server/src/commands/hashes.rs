@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::{integer, parse_integer, with_decimal};
 use crate::commands::long_double;
 use crate::commands::strings::check_reply;
@@ -12,6 +11,7 @@ use crate::hash_map::SmallHash;
 use crate::hub::ChangeKind;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::store::{Decision, Lifetime};
 use crate::value::Value;
 

@@ -1,12 +1,12 @@
 //! Commands about keys of any type.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::{integer, is_option};
 use crate::error::CommandError;
 use crate::hub::ChangeKind;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::store::Db;
 use crate::value::Value;
 

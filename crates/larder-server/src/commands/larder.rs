@@ -2,13 +2,13 @@
 #![forbid(unsafe_code)]
 
 use crate::bytes::Bytes;
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::integer;
 use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 
-/// The most keys that `LARDER.HOTTEST` returns, and how many if it is not told.
+/// The most keys that `LARDER.HOTTEST` returns, and how many without an argument.
 const MAX_HOTTEST: usize = 10_000;
 const DEFAULT_HOTTEST: usize = 10;
 

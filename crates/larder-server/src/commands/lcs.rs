@@ -1,11 +1,11 @@
 //! `LCS`: the longest common subsequence of two strings.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::{integer, is_option};
 use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 
 pub(crate) fn table() -> Vec<Command> {
     vec![Command {
@@ -64,7 +64,7 @@ fn lcs(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
     let (a, b) = (read(args[1]), read(args[2]));
     let (a, b) = (a?, b?);
     let options = LcsOptions::parse(&args[3..])?;
-    let max_bytes = session.shared.config.request_limits.argument_bytes;
+    let max_bytes = session.shared.settings().request_limits().argument_bytes;
     let Some(lengths) = Lengths::of(&a, &b, max_bytes) else {
         let error = "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
         return Err(CommandError::other(error));

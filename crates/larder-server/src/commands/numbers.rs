@@ -1,7 +1,6 @@
 //! Commands about strings that are numbers.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::{integer, with_decimal};
 use crate::commands::long_double;
 use crate::commands::strings::string_of;
@@ -9,6 +8,7 @@ use crate::error::CommandError;
 use crate::hub::ChangeKind;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::store::{Decision, Lifetime};
 use crate::value::Value;
 

@@ -2,15 +2,14 @@
 #![forbid(unsafe_code)]
 
 use crate::bytes::Bytes;
-use crate::command::Args;
 use crate::commands::arguments::{integer, is_option, parse_integer};
 use crate::commands::subcommand::{self, Subcommand};
 use crate::error::CommandError;
 use crate::info;
 use crate::resp::Reply;
 use crate::session::Session;
-use crate::store::ENTRY_BYTES;
-use crate::value::Value;
+use crate::session::command::Args;
+use crate::value::{ENTRY_BYTES, Value};
 
 /// Strings up to this length are called embedded by Redis.
 const EMBEDDED_BYTES: usize = 44;

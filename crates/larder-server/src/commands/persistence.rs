@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::thread;
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 
 pub(crate) fn table() -> Vec<Command> {
     let command = |name, arity, summary, handler| Command {

@@ -1,10 +1,11 @@
 //! Publishing and subscribing.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
+use super::subcommand::{self, Subcommand};
 use crate::error::CommandError;
 use crate::pubsub::Topic;
 use crate::resp::Reply;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::session::{Modes, Session};
 
 pub(crate) fn table() -> Vec<Command> {
@@ -152,20 +153,49 @@ fn spublish(
     Ok(())
 }
 
-const HELP: [&str; 13] = [
-    "PUBSUB <subcommand> [<arg> ...]. Subcommands are:",
-    "CHANNELS [<pattern>]",
-    "    Lists the channels that have subscribers and match the pattern.",
-    "NUMPAT",
-    "    Counts the patterns that have subscribers.",
-    "NUMSUB [<channel> ...]",
-    "    Counts the subscribers of each channel, without those of patterns.",
-    "SHARDCHANNELS [<pattern>]",
-    "    Lists the channels of shards that have subscribers and match the pattern.",
-    "SHARDNUMSUB [<channel> ...]",
-    "    Counts the subscribers of each channel of a shard.",
-    "HELP",
-    "    Prints this text.",
+const SUBCOMMANDS: [Subcommand; 5] = [
+    Subcommand {
+        name: "channels",
+        arity: -2,
+        handler: |session, args, reply| list(session, args, reply, Topic::Channel),
+        help: [
+            "CHANNELS [<pattern>]",
+            "Lists the channels that have subscribers and match the pattern.",
+        ],
+    },
+    Subcommand {
+        name: "numpat",
+        arity: 2,
+        handler: |session, _, reply| {
+            reply.count(session.shared.hub().pubsub().count(Topic::Pattern));
+            Ok(())
+        },
+        help: ["NUMPAT", "Counts the patterns that have subscribers."],
+    },
+    Subcommand {
+        name: "numsub",
+        arity: -2,
+        handler: |session, args, reply| count(session, args, reply, Topic::Channel),
+        help: [
+            "NUMSUB [<channel> ...]",
+            "Counts the subscribers of each channel, without those of patterns.",
+        ],
+    },
+    Subcommand {
+        name: "shardchannels",
+        arity: -2,
+        handler: |session, args, reply| list(session, args, reply, Topic::ShardChannel),
+        help: [
+            "SHARDCHANNELS [<pattern>]",
+            "Lists the channels of shards that have subscribers and match the pattern.",
+        ],
+    },
+    Subcommand {
+        name: "shardnumsub",
+        arity: -2,
+        handler: |session, args, reply| count(session, args, reply, Topic::ShardChannel),
+        help: ["SHARDNUMSUB [<channel> ...]", "Counts the subscribers of each channel of a shard."],
+    },
 ];
 
 fn pubsub(
@@ -173,31 +203,36 @@ fn pubsub(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), CommandError> {
-    let pubsub = session.shared.hub().pubsub();
-    let list = |reply: &mut Reply<'_>, topic| {
-        let names = pubsub.names(topic, args.get(2).copied());
-        reply.array(names.len());
-        names.iter().for_each(|name| reply.bulk(name));
+    subcommand::run("PUBSUB", &SUBCOMMANDS, session, args, reply)
+}
+
+fn list(
+    session: &mut Session,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+    topic: Topic,
+) -> Result<(), CommandError> {
+    let pattern = match args[2..] {
+        [] => None,
+        [pattern] => Some(pattern),
+        _ => return Err(CommandError::Syntax),
     };
-    let count = |reply: &mut Reply<'_>, topic| {
-        reply.array((args.len() - 2) * 2);
-        for name in &args[2..] {
-            reply.bulk(name);
-            reply.count(pubsub.subscribers(topic, name));
-        }
-    };
-    let known = args[1].to_ascii_lowercase();
-    match (known.as_slice(), args.len()) {
-        (b"channels", 2 | 3) => list(reply, Topic::Channel),
-        (b"shardchannels", 2 | 3) => list(reply, Topic::ShardChannel),
-        (b"numsub", _) => count(reply, Topic::Channel),
-        (b"shardnumsub", _) => count(reply, Topic::ShardChannel),
-        (b"numpat", 2) => reply.count(pubsub.count(Topic::Pattern)),
-        (b"help", 2) => super::client::write_help(reply, &HELP),
-        (name @ (b"channels" | b"shardchannels" | b"numpat" | b"help"), _) => {
-            return Err(super::client::wrong_subcommand_arity("pubsub", name));
-        }
-        _ => return Err(super::client::unknown_subcommand("PUBSUB", args[1])),
+    let names = session.shared.hub().pubsub().names(topic, pattern);
+    reply.array(names.len());
+    names.iter().for_each(|name| reply.bulk(name));
+    Ok(())
+}
+
+fn count(
+    session: &mut Session,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+    topic: Topic,
+) -> Result<(), CommandError> {
+    reply.array((args.len() - 2) * 2);
+    for name in &args[2..] {
+        reply.bulk(name);
+        reply.count(session.shared.hub().pubsub().subscribers(topic, name));
     }
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! Commands that visit many keys, or the fields of a hash.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::{integer, is_option};
 use crate::commands::keys::type_name;
 use crate::error::CommandError;
 use crate::glob;
 use crate::resp::{Protocol, Reply};
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 
 pub(crate) fn table() -> Vec<Command> {
     let command = |name, arity, keys, group, summary, handler| Command {
@@ -47,7 +47,7 @@ pub(crate) fn table() -> Vec<Command> {
     ]
 }
 
-/// The options of `SCAN` and its kin.
+/// The options of `SCAN` and `HSCAN`.
 #[derive(Clone, Copy, Debug)]
 struct ScanOptions<'a> {
     /// `None` if everything matches.
@@ -164,10 +164,11 @@ fn hscan(
     reply: &mut Reply<'_>,
 ) -> Result<(), CommandError> {
     cursor(args[2])?;
-    let options = ScanOptions::parse(&args[3..], Scanned::Fields)?;
     let mut found = Collected::new();
+    // As with Redis, options are looked at only if there is a hash.
     let is_hash: Option<Result<(), CommandError>> = session.db().read(args[1], |value| {
         let hash = value.as_hash().ok_or(CommandError::WrongType)?;
+        let options = ScanOptions::parse(&args[3..], Scanned::Fields)?;
         for (field, value) in hash.iter().filter(|(field, _)| options.matches(field)) {
             found.push(field);
             if !options.has_no_values {

@@ -1,11 +1,12 @@
 //! Commands about scripts. Without the feature `scripts` no script is ever known, and none can be run.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::is_option;
+use crate::commands::subcommand::{self, Subcommand};
 use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 
 pub(crate) fn table() -> Vec<Command> {
     let command = |name, arity, flags, summary, handler| Command {
@@ -31,7 +32,6 @@ pub(crate) fn table() -> Vec<Command> {
             evalsha_ro,
         ),
         command("script", -2, Flags::NONE, "Loads and lists scripts.", script),
-        command("function", -2, Flags::NONE, "There are no functions to remove.", function),
     ]
 }
 
@@ -68,57 +68,54 @@ fn script(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), CommandError> {
-    match &args[1..] {
-        [name, source] if is_option(name, "LOAD") => scripts::load(session, source, reply),
-        [name, digests @ ..] if is_option(name, "EXISTS") && !digests.is_empty() => {
+    subcommand::run("SCRIPT", SCRIPT, session, args, reply)
+}
+
+const SCRIPT: &[Subcommand] = &[
+    Subcommand {
+        name: "exists",
+        arity: -3,
+        handler: |session, args, reply| {
+            let digests = &args[2..];
             reply.array(digests.len());
-            for digest in digests {
-                reply.integer(scripts::is_known(session, digest));
-            }
+            digests.iter().for_each(|digest| reply.integer(scripts::is_known(session, digest)));
             Ok(())
-        }
-        [name, how @ ..] if is_option(name, "FLUSH") => {
-            check_how(how, "SCRIPT FLUSH only support SYNC|ASYNC option")?;
+        },
+        help: ["EXISTS <sha1> [<sha1> ...]", "Return which of the scripts are known."],
+    },
+    Subcommand {
+        name: "flush",
+        arity: -2,
+        handler: |session, args, reply| {
+            // It makes no difference here whether memory is freed at once.
+            match &args[2..] {
+                [] => {}
+                [mode] if is_option(mode, "SYNC") || is_option(mode, "ASYNC") => {}
+                _ => {
+                    let text = "ERR SCRIPT FLUSH only support SYNC|ASYNC option";
+                    return Err(CommandError::other(text));
+                }
+            }
             scripts::clear(session);
             reply.ok();
             Ok(())
-        }
+        },
+        help: ["FLUSH [ASYNC|SYNC]", "Forget all scripts."],
+    },
+    Subcommand {
+        name: "kill",
+        arity: 2,
         // A script excludes every other command, so this one never meets any.
-        [name] if is_option(name, "KILL") => {
-            Err(CommandError::other("NOTBUSY No scripts in execution right now."))
-        }
-        _ => Err(unknown("SCRIPT", args[1])),
-    }
-}
-
-fn function(_: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    match &args[1..] {
-        [name, how @ ..] if is_option(name, "FLUSH") => {
-            check_how(how, "FUNCTION FLUSH only supports SYNC|ASYNC option")?;
-            reply.ok();
-            Ok(())
-        }
-        [name, ..] if is_option(name, "LIST") => {
-            reply.array(0);
-            Ok(())
-        }
-        _ => Err(unknown("FUNCTION", args[1])),
-    }
-}
-
-/// Checks the argument that says whether memory is freed at once, which makes no difference here.
-fn check_how(how: &Args<'_>, error: &str) -> Result<(), CommandError> {
-    match how {
-        [] => Ok(()),
-        [how] if is_option(how, "SYNC") || is_option(how, "ASYNC") => Ok(()),
-        _ => Err(CommandError::other(format!("ERR {error}"))),
-    }
-}
-
-fn unknown(command: &'static str, subcommand: &[u8]) -> CommandError {
-    let subcommand = subcommand[..subcommand.len().min(128)].escape_ascii().to_string();
-    CommandError::UnknownSubcommand { command, subcommand }
-}
+        handler: |_, _, _| Err(CommandError::other("NOTBUSY No scripts in execution right now.")),
+        help: ["KILL", "Do nothing: a script that runs for too long is ended."],
+    },
+    Subcommand {
+        name: "load",
+        arity: 3,
+        handler: |session, args, reply| scripts::load(session, args[2], reply),
+        help: ["LOAD <script>", "Keep a script without running it, and return its digest."],
+    },
+];
 
 #[cfg(not(feature = "scripts"))]
 mod scripts {
@@ -161,7 +158,8 @@ mod scripts {
 mod scripts {
     use super::{Args, CommandError, Reply, Session};
     use crate::commands::arguments::integer;
-    use crate::scripts::{Invocation, ScriptDigest, compile, run};
+    use crate::interpreter::{Invocation, compile, run};
+    use crate::scripts::ScriptDigest;
 
     pub(super) fn eval(
         session: &mut Session,

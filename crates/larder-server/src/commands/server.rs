@@ -1,7 +1,6 @@
 //! Commands about the server.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::{integer, is_option};
 use crate::commands::subcommand::{self, Subcommand};
 use crate::error::CommandError;
@@ -9,6 +8,7 @@ use crate::info;
 use crate::persistence::SaveError;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::unix_time;
 
 pub(crate) fn table() -> Vec<Command> {
@@ -21,7 +21,7 @@ pub(crate) fn table() -> Vec<Command> {
         summary,
         handler,
     };
-    let (admin, no_script) = (Flags::ADMIN.and(Flags::NO_SCRIPT), Flags::NO_SCRIPT);
+    let admin = Flags::ADMIN.and(Flags::NO_SCRIPT);
     let server = Group::Server;
     vec![
         command("info", -1, Flags::NONE, server, "What the server is and does.", show_info),
@@ -39,14 +39,6 @@ pub(crate) fn table() -> Vec<Command> {
             "Fails: the server is not part of a cluster.",
             cluster,
         ),
-        command(
-            "function",
-            -2,
-            no_script,
-            Group::Scripting,
-            "Functions, of which there are none.",
-            function,
-        ),
     ]
 }
 
@@ -55,7 +47,7 @@ fn show_info(
     args: &Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), CommandError> {
-    reply.verbatim(&info::text(&session.shared, &args[1..]));
+    reply.verbatim(&info::text(&session.shared, session.commands, &args[1..]));
     Ok(())
 }
 
@@ -102,11 +94,13 @@ const SLOWLOG: &[Subcommand] = &[
         name: "get",
         arity: -2,
         handler: |_, args, reply| {
-            if let Some(count) = args.get(2) {
-                if integer(count)? < -1 {
-                    let text = "ERR count should be greater than or equal to -1";
-                    return Err(CommandError::other(text));
-                }
+            if args
+                .get(2)
+                .map(|count| integer(count))
+                .is_some_and(|count| !matches!(count, Ok(-1..)))
+            {
+                let text = "ERR count should be greater than or equal to -1";
+                return Err(CommandError::other(text));
             }
             reply.array(0);
             Ok(())
@@ -204,40 +198,4 @@ fn acl(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
 
 fn cluster(_: &mut Session, _: &Args<'_>, _: &mut Reply<'_>) -> Result<(), CommandError> {
     Err(CommandError::other("ERR This instance has cluster support disabled"))
-}
-
-const FUNCTION: &[Subcommand] = &[
-    Subcommand {
-        name: "flush",
-        arity: -2,
-        handler: |_, args, reply| {
-            match &args[2..] {
-                [] => reply.ok(),
-                [mode] if is_option(mode, "SYNC") || is_option(mode, "ASYNC") => reply.ok(),
-                _ => {
-                    let text = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option";
-                    return Err(CommandError::other(text));
-                }
-            }
-            Ok(())
-        },
-        help: ["FLUSH [ASYNC|SYNC]", "Do nothing: there are no functions."],
-    },
-    Subcommand {
-        name: "list",
-        arity: -2,
-        handler: |_, _, reply| {
-            reply.array(0);
-            Ok(())
-        },
-        help: ["LIST", "Return no functions."],
-    },
-];
-
-fn function(
-    session: &mut Session,
-    args: &Args<'_>,
-    reply: &mut Reply<'_>,
-) -> Result<(), CommandError> {
-    subcommand::run("FUNCTION", FUNCTION, session, args, reply)
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use larder::Intent;
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::commands::arguments::{self, TimeUnit, integer, is_option};
 use crate::error::CommandError;
 use crate::hub::ChangeKind;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::store::{Decision, Lifetime, SetCondition, TimeToLive};
 use crate::value::Value;
 
@@ -333,7 +333,7 @@ fn getex(
         Some(deadline) => {
             // As with Redis, the time does not matter where there is no key.
             let lifetime = deadline.clone().unwrap_or_default();
-            (lifetime, ChangeKind::EXPIRE)
+            (lifetime, if lifetime.is_zero() { ChangeKind::DEL } else { ChangeKind::EXPIRE })
         }
         None if persists && matches!(session.db().time_to_live(key), TimeToLive::Left(_)) => {
             (Duration::MAX, ChangeKind::PERSIST)
@@ -358,7 +358,7 @@ fn getex(
 
 /// Whether so many bytes may be one string.
 pub(crate) fn check_length(session: &Session, len: usize) -> Result<(), CommandError> {
-    let max = session.shared.config.request_limits.argument_bytes;
+    let max = session.shared.settings().request_limits().argument_bytes;
     if len > max { Err(CommandError::StringTooLong) } else { Ok(()) }
 }
 
@@ -470,7 +470,7 @@ fn mget(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result
 /// Whether a reply is not longer than a request may be: one that names a long value often could take any
 /// amount of memory otherwise.
 pub(crate) fn check_reply(session: &Session, reply: &Reply<'_>) -> Result<(), CommandError> {
-    if reply.len() > session.shared.config.request_limits.request_bytes {
+    if reply.len() > session.shared.settings().request_limits().request_bytes {
         return Err(CommandError::ReplyTooLong);
     }
     Ok(())

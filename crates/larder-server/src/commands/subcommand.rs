@@ -1,11 +1,11 @@
 //! Commands that consist of others, such as `CONFIG GET`.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Handler};
 use crate::commands::arguments::is_option;
 use crate::error::CommandError;
 use crate::resp::Reply;
 use crate::session::Session;
+use crate::session::command::{Args, Handler};
 
 /// One of the commands of which another one consists.
 pub(crate) struct Subcommand {

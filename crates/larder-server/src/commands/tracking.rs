@@ -3,9 +3,9 @@
 
 use super::arguments::integer;
 use crate::client::ClientId;
-use crate::command::Args;
 use crate::error::CommandError;
 use crate::resp::Reply;
+use crate::session::command::Args;
 use crate::session::{Modes, Session, SessionTracking};
 use crate::tracking::TrackingOptions;
 
@@ -133,7 +133,7 @@ fn start(session: &mut Session, mut options: Options<'_>) -> Result<(), CommandE
     Ok(())
 }
 
-/// A key must not be told twice, so no prefix may begin with another one.
+/// A client must not be notified of a key twice, so no prefix may begin with another one.
 fn check_prefixes(known: &[Box<[u8]>], new: &[&[u8]]) -> Result<(), CommandError> {
     if known.len() + new.len() > MAX_PREFIXES {
         return Err(error("ERR too many prefixes"));
@@ -192,8 +192,13 @@ pub(super) fn caching(
 }
 
 /// `CLIENT GETREDIR`.
-pub(super) fn getredir(session: &Session, reply: &mut Reply<'_>) {
+pub(super) fn getredir(
+    session: &mut Session,
+    _: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), CommandError> {
     reply.integer(redirection(session));
+    Ok(())
 }
 
 /// The number of the client to which invalidations are redirected; 0 for none, -1 if nothing is tracked.
@@ -207,7 +212,11 @@ pub(super) fn redirection_number(redirect: Option<ClientId>) -> i64 {
 }
 
 /// `CLIENT TRACKINGINFO`.
-pub(super) fn trackinginfo(session: &Session, reply: &mut Reply<'_>) {
+pub(super) fn trackinginfo(
+    session: &mut Session,
+    _: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), CommandError> {
     let tracker = session.shared.hub().tracking().tracker(session.client.id);
     let mut flags = Vec::new();
     match (&session.tracking, &tracker) {
@@ -239,4 +248,5 @@ pub(super) fn trackinginfo(session: &Session, reply: &mut Reply<'_>) {
     let prefixes = session.tracking.as_ref().map_or(&[][..], |tracking| &tracking.prefixes);
     reply.array(prefixes.len());
     prefixes.iter().for_each(|prefix| reply.bulk(prefix));
+    Ok(())
 }

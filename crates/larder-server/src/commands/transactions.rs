@@ -1,9 +1,9 @@
 //! Transactions.
 #![forbid(unsafe_code)]
 
-use crate::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::error::CommandError;
 use crate::resp::Reply;
+use crate::session::command::{Args, Command, Flags, Group, KeyPositions};
 use crate::session::{Modes, Session, Transaction};
 
 pub(crate) fn table() -> Vec<Command> {
@@ -16,8 +16,8 @@ pub(crate) fn table() -> Vec<Command> {
         summary,
         handler,
     };
-    let at_once = Flags::FAST.and(Flags::UNQUEUED);
-    let alone = Flags::EXCLUSIVE.and(Flags::UNQUEUED);
+    let at_once = Flags::FAST.and(Flags::UNQUEUED).and(Flags::NO_SCRIPT);
+    let alone = Flags::EXCLUSIVE.and(Flags::UNQUEUED).and(Flags::NO_SCRIPT);
     let none = KeyPositions::NONE;
     vec![
         command("multi", 1, at_once, none, "Queues the commands that follow, up to EXEC.", multi),
@@ -38,7 +38,14 @@ pub(crate) fn table() -> Vec<Command> {
             "Has the next EXEC fail if a key has changed by then.",
             watch,
         ),
-        command("unwatch", 1, Flags::FAST, none, "Watches no keys any more.", unwatch),
+        command(
+            "unwatch",
+            1,
+            Flags::FAST.and(Flags::NO_SCRIPT),
+            none,
+            "Watches no keys any more.",
+            unwatch,
+        ),
     ]
 }
 
@@ -61,6 +68,11 @@ fn exec(session: &mut Session, _: &Args<'_>, reply: &mut Reply<'_>) -> Result<()
     if transaction.is_aborted {
         let error = "EXECABORT Transaction discarded because of previous errors.";
         return Err(CommandError::other(error));
+    }
+    if transaction.may_grow() && session.shared.settings().tiny_max_memory.get() > 0 {
+        let error =
+            format!("EXECABORT Transaction discarded because of: {}", CommandError::NothingFits);
+        return Err(CommandError::Other(error));
     }
     if is_changed {
         reply.null_array();

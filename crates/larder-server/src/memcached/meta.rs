@@ -8,17 +8,17 @@ use larder::InsertOptions;
 
 use super::MemcachedSession;
 use super::error::MemcachedError;
-use super::lease::Asked;
 use super::line::{Expires, MetaFlags, number};
 use super::text::{Side, Stored, counted};
 use crate::bytes::Bytes;
 use crate::decimal::push_decimal;
 use crate::error::CommandError;
 use crate::hub::ChangeKind;
+use crate::leases::Asked;
 use crate::stats::MemcachedCount;
 use crate::store::{Decision, Lifetime, SetCondition};
 use crate::value::{Freshness, Value};
-use crate::version::Version;
+use crate::version::{CasToken, Version};
 
 /// What a reply may have to say of an entry.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,7 +45,7 @@ impl Facts {
     }
 }
 
-/// What a client is told about loading a value.
+/// Who is to load a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Loading {
     /// It is to load it.
@@ -85,24 +85,28 @@ impl MemcachedSession {
         }
     }
 
-    /// The facts of an entry that a reply with these flags needs: those for which the entry has to be looked up
-    /// once more are left out otherwise.
+    /// The facts of an entry that a reply with these flags needs: the time that it has left, for which it has to be
+    /// looked up once more, and its age are left out otherwise.
     fn facts(&self, key: &[u8], value: &Value, flags: &MetaFlags<'_>) -> Facts {
-        match flags.has(b'h') || flags.has(b't') || flags.has(b'l') || flags.has(b'R') {
+        match flags.has(b't') || flags.has(b'l') || flags.has(b'R') {
             true => self.all_facts(key, value),
             false => Facts::of(value),
         }
     }
 
     fn all_facts(&self, key: &[u8], value: &Value) -> Facts {
-        let info = self.db().info(key);
         let left = self.db().seconds_left(key);
         Facts {
             seconds_left: left.map_or(-1, |left| i64::try_from(left).unwrap_or(i64::MAX)),
             age_s: value.version().age().as_secs(),
-            is_used: info.is_some_and(|info| info.frequency > 0),
+            is_used: self.is_used(key),
             ..Facts::of(value)
         }
+    }
+
+    /// Whether the value was read since it was written.
+    fn is_used(&self, key: &[u8]) -> bool {
+        self.db().info(key).is_some_and(|info| info.frequency > 0)
     }
 
     /// Answers `mg` in the usual case: the flags ask for nothing that the value does not say itself, and no
@@ -143,6 +147,8 @@ impl MemcachedSession {
         let recache = flags.number::<i64>(b'R')?;
         let explicit = flags.number(b'E')?.map(Version::from_number);
         let touch = flags.expires(b'T')?;
+        // Before the read, which is a use itself.
+        let is_used = flags.has(b'h') && self.is_used(&key);
         let Some(value) = self.db().read(&key, Value::clone) else {
             self.count_lookup(false);
             return self.meta_miss(word, &key, vivify, explicit, flags, output);
@@ -153,7 +159,7 @@ impl MemcachedSession {
             self.count(MemcachedCount::Touch);
             self.db().expire(&key, expires.ttl(), |_| true)?;
         }
-        let facts = self.facts(&key, &value, flags);
+        let facts = Facts { is_used, ..self.facts(&key, &value, flags) };
         let freshness = value.freshness();
         let is_short =
             recache.is_some_and(|bound| facts.seconds_left >= 0 && facts.seconds_left < bound);
@@ -240,7 +246,7 @@ impl MemcachedSession {
         let key = flags.key(word)?;
         let expires = flags.expires(b'T')?.unwrap_or(Expires::Never);
         let client_flags = flags.number(b'F')?.unwrap_or_default();
-        let compared = flags.number(b'C')?.map(Version::from_number);
+        let compared = flags.number(b'C')?.map(CasToken::from_number);
         let explicit = flags.number(b'E')?.map(Version::from_number);
         let vivify = flags.expires(b'N')?;
         let value = Value::with_flags(data.into(), client_flags);
@@ -255,9 +261,9 @@ impl MemcachedSession {
                 let side = if mode == b"A" { Side::After } else { Side::Before };
                 self.meta_join(&key, data, side, compared, explicit, vivify, &value)?
             }
-            (b"S" | b"E" | b"R", Some(version)) => {
+            (b"S" | b"E" | b"R", Some(token)) => {
                 let is_lenient = flags.has(b'I');
-                self.meta_compare_and_set(&key, version, &value, expires, is_lenient)?
+                self.meta_compare_and_set(&key, token, &value, expires, is_lenient)?
             }
             (b"S" | b"E" | b"R", None) => {
                 let (condition, refused) = match mode.as_slice() {
@@ -286,7 +292,7 @@ impl MemcachedSession {
         key: &Bytes,
         data: &[u8],
         side: Side,
-        compared: Option<Version>,
+        compared: Option<CasToken>,
         explicit: Option<Version>,
         vivify: Option<Expires>,
         value: &Value,
@@ -303,18 +309,18 @@ impl MemcachedSession {
         }
     }
 
-    /// Stores a value if the key has this version, or this lease. If `is_lenient`, an older version is good
+    /// Stores a value if the token names the key's version or lease. If `is_lenient`, an older version is good
     /// enough, but the value is then stale.
     fn meta_compare_and_set(
         &self,
         key: &Bytes,
-        version: Version,
+        token: CasToken,
         value: &Value,
         expires: Expires,
         is_lenient: bool,
     ) -> Result<Stored, CommandError> {
         let stored_key = self.db().owned_key(key);
-        if let Some(fill) = self.leases().take(&stored_key, version) {
+        if let Some(fill) = self.leases().take(&stored_key, token) {
             let options = match expires.ttl() {
                 Some(ttl) => InsertOptions::new().ttl(ttl),
                 None => InsertOptions::new(),
@@ -328,10 +334,10 @@ impl MemcachedSession {
         }
         self.db().change(key, expires.lifetime(), ChangeKind::SET, |old| {
             let Some(old) = old else { return Ok(Decision::Keep(Stored::NotFound)) };
-            if old.version() == version {
+            if token.names(old.version()) {
                 return Ok(Decision::Put(value.clone(), Stored::Stored));
             }
-            if !is_lenient || version > old.version() {
+            if !is_lenient || token.is_after(old.version()) {
                 return Ok(Decision::Keep(Stored::Exists));
             }
             let stale = Freshness { is_stale: true, is_being_loaded: false };
@@ -346,7 +352,7 @@ impl MemcachedSession {
         output: &mut Vec<u8>,
     ) -> Result<(), MemcachedError> {
         let key = flags.key(word)?;
-        let compared = flags.number(b'C')?.map(Version::from_number);
+        let compared = flags.number(b'C')?.map(CasToken::from_number);
         let explicit = flags.number(b'E')?.map(Version::from_number);
         let expires = flags.expires(b'T')?;
         let (invalidates, empties) = (flags.has(b'I'), flags.has(b'x'));
@@ -356,7 +362,7 @@ impl MemcachedSession {
         };
         let stored = self.db().change(&key, lifetime, ChangeKind::SET, |old| {
             let Some(old) = old else { return Ok(Decision::Keep(Stored::NotFound)) };
-            if compared.is_some_and(|version| version != old.version()) {
+            if compared.is_some_and(|token| !token.names(old.version())) {
                 return Ok(Decision::Keep(Stored::Exists));
             }
             if !invalidates && !empties {
@@ -387,7 +393,7 @@ impl MemcachedSession {
         output: &mut Vec<u8>,
     ) -> Result<(), MemcachedError> {
         let key = flags.key(word)?;
-        let compared = flags.number(b'C')?.map(Version::from_number);
+        let compared = flags.number(b'C')?.map(CasToken::from_number);
         let explicit = flags.number(b'E')?.map(Version::from_number);
         let delta = match flags.token(b'D') {
             None => 1,
@@ -410,7 +416,7 @@ impl MemcachedSession {
             let lifetime = touch.map_or(Lifetime::Keep, Expires::lifetime);
             let done = self.db().change(&key, lifetime, ChangeKind::string("incrby"), |old| {
                 let Some(old) = old else { return Ok(Decision::Keep((Stored::NotFound, None))) };
-                if compared.is_some_and(|version| version != old.version()) {
+                if compared.is_some_and(|token| !token.names(old.version())) {
                     return Ok(Decision::Keep((Stored::Exists, None)));
                 }
                 let value = make(counted(old, is_increment, delta)?, old.flags());
@@ -460,7 +466,7 @@ impl MemcachedSession {
         output.extend_from_slice(b"ME ");
         output.extend_from_slice(word);
         let fetched = if facts.is_used { "yes" } else { "no" };
-        let version = value.version().number();
+        let version = CasToken::of(value.version()).number();
         let (left, age, size) = (facts.seconds_left, facts.age_s, value.heap_bytes());
         let _ =
             write!(output, " exp={left} la={age} cas={version} fetch={fetched} size={size}\r\n");
@@ -506,7 +512,7 @@ fn returned(output: &mut Vec<u8>, word: &[u8], flags: &MetaFlags<'_>, facts: &Fa
             b'O' => output.write_all(b" O").and_then(|()| output.write_all(token)),
             b'b' if flags.has(b'k') => output.write_all(b" b"),
             b'c' => match facts.version {
-                Some(version) => write!(output, " c{}", version.number()),
+                Some(version) => write!(output, " c{}", CasToken::of(version).number()),
                 None => Ok(()),
             },
             b'f' => write!(output, " f{}", facts.flags),

@@ -8,14 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::MemcachedSession;
 use super::error::MemcachedError;
 use super::line::{Expires, check_key, number};
-use crate::commands::connection::SERVER_VERSION;
 use crate::decimal::push_decimal;
 use crate::error::CommandError;
 use crate::hub::ChangeKind;
+use crate::identity::SERVER_VERSION;
 use crate::stats::MemcachedCount;
 use crate::store::{Db, Decision, Lifetime, SetCondition};
 use crate::value::Value;
-use crate::version::Version;
+use crate::version::{CasToken, Version};
 
 /// What became of a value that was to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,11 +115,11 @@ impl MemcachedSession {
 
     fn store(&self, name: &[u8], args: &[&[u8]], data: &[u8]) -> Result<Stored, MemcachedError> {
         let is_cas = name == b"cas";
-        let (key, flags, time, version) = match args {
+        let (key, flags, time, token) = match args {
             [key, flags, time, _] if !is_cas => (key, flags, time, None),
-            [key, flags, time, _, version] if is_cas => {
-                let version = number(version).ok_or(MemcachedError::BadLine)?;
-                (key, flags, time, Some(Version::from_number(version)))
+            [key, flags, time, _, token] if is_cas => {
+                let token = number(token).ok_or(MemcachedError::BadLine)?;
+                (key, flags, time, Some(CasToken::from_number(token)))
             }
             _ => return Err(MemcachedError::UnknownCommand),
         };
@@ -129,8 +129,8 @@ impl MemcachedSession {
         self.count(MemcachedCount::Set);
         let db = self.db();
         let value = || Value::with_flags(data.into(), flags);
-        let stored = match (name, version) {
-            (_, Some(version)) => self.compare_and_set(key, version, value, expires.lifetime())?,
+        let stored = match (name, token) {
+            (_, Some(token)) => self.compare_and_set(key, token, value, expires.lifetime())?,
             (b"append", _) => self.join(key, data, Side::After, None, None)?,
             (b"prepend", _) => self.join(key, data, Side::Before, None, None)?,
             _ => {
@@ -151,18 +151,18 @@ impl MemcachedSession {
         Ok(stored)
     }
 
-    /// Stores a value in the place of the one of this version.
+    /// Stores a value in the place of the one whose version the token names.
     pub(super) fn compare_and_set(
         &self,
         key: &[u8],
-        version: Version,
+        token: CasToken,
         value: impl Fn() -> Value,
         lifetime: Lifetime,
     ) -> Result<Stored, CommandError> {
         let stored = self.db().change(key, lifetime, ChangeKind::SET, |old| {
             Ok(match old {
                 None => Decision::Keep(Stored::NotFound),
-                Some(old) if old.version() != version => Decision::Keep(Stored::Exists),
+                Some(old) if !token.names(old.version()) => Decision::Keep(Stored::Exists),
                 Some(_) => Decision::Put(value(), Stored::Stored),
             })
         })?;
@@ -174,20 +174,20 @@ impl MemcachedSession {
         Ok(stored)
     }
 
-    /// Joins data to a value, if that has the version that is asked for, if any. The new value gets `explicit`
+    /// Joins data to a value, if its version is the one that is named, if any. The new value gets `explicit`
     /// as its version, if that is given.
     pub(super) fn join(
         &self,
         key: &[u8],
         data: &[u8],
         side: Side,
-        version: Option<Version>,
+        compared: Option<CasToken>,
         explicit: Option<Version>,
     ) -> Result<Stored, CommandError> {
         let max = self.shared.settings().max_argument_bytes.as_usize();
         self.db().change(key, Lifetime::Keep, ChangeKind::string("append"), |old| {
             let Some(old) = old else { return Ok(Decision::Keep(Stored::NotStored)) };
-            if version.is_some_and(|version| version != old.version()) {
+            if compared.is_some_and(|token| !token.names(old.version())) {
                 return Ok(Decision::Keep(Stored::Exists));
             }
             let bytes = old.as_bytes().ok_or(CommandError::WrongType)?;
@@ -307,7 +307,7 @@ impl MemcachedSession {
                 }
             }
             // There are no slabs.
-            [b"items" | b"slabs" | b"sizes" | b"conns"] => {}
+            [b"items" | b"slabs" | b"sizes" | b"conns"] | [b"cachedump", ..] => {}
             _ => return Err(MemcachedError::BadLine),
         }
         output.extend_from_slice(b"END\r\n");
@@ -372,7 +372,7 @@ fn write_value(output: &mut Vec<u8>, key: &[u8], value: &Value, with_version: bo
     }
     push_decimal(output, bytes.len());
     if with_version {
-        let _ = write!(output, " {}", value.version().number());
+        let _ = write!(output, " {}", CasToken::of(value.version()).number());
     }
     output.extend_from_slice(b"\r\n");
     output.extend_from_slice(bytes);

@@ -4,7 +4,7 @@
 //! A connection is a task of one thread. It executes what has arrived in batches, between which other
 //! connections of the thread have their turn, and writes the replies of a batch before it reads on: a client
 //! that does not read its replies is not read from, so what it has under way is bounded. What other threads
-//! send it waits in its [`Mailbox`], and goes out after the replies of a batch.
+//! send it waits in its [`Mailbox`], and goes out before and after the replies of a batch.
 #![forbid(unsafe_code)]
 
 use std::future::{Future, poll_fn};
@@ -17,38 +17,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::buffers::{self, BufferShare};
-use crate::client::Client;
+use crate::buffers::{self, BufferShare};
+use crate::conversation::{BatchEnd, Conversation};
 use crate::mailbox::Mailbox;
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::stats::ThreadStats;
-
-/// How a batch ended.
-pub(crate) enum BatchEnd {
-    /// All requests that have arrived were executed.
-    NeedsInput,
-    /// There may be more.
-    HasMore,
-    /// The last command takes long: it runs on a thread of its own, and what it returns is its reply.
-    Deferred(Box<dyn FnOnce() -> Vec<u8> + Send>),
-    /// The connection is to be closed after the replies.
-    Close,
-}
-
-/// One side of a protocol: executes the requests of a client.
-pub(crate) trait Conversation {
-    /// Executes the requests at the beginning of `input` and writes the replies to `output`. Returns how many
-    /// bytes of the input are done with, and how the batch ended. It must not take more of the input than a
-    /// bounded number of requests.
-    fn run_batch(&mut self, input: &[u8], output: &mut Vec<u8>) -> (usize, BatchEnd);
-
-    /// How many bytes are missing at least, for the buffer to grow by.
-    fn missing_bytes(&self, input: &[u8]) -> usize;
-
-    fn client(&self) -> &Arc<Client>;
-
-    fn stats(&self) -> &ThreadStats;
-}
 
 /// What a connection waited for.
 enum Event {
@@ -56,6 +29,9 @@ enum Event {
     Mail,
     Closed,
 }
+
+/// How often a client that has to wait looks whether it still has to.
+const PAUSE_CHECK: Duration = Duration::from_millis(10);
 
 /// The most by which a buffer grows for what was announced and has not arrived.
 const MAX_RESERVED_BYTES: usize = 1 << 20;
@@ -78,6 +54,11 @@ where
     let mut share = BufferShare::new(&shared.buffers);
     loop {
         buffers::borrow(&mut output);
+        // What was posted before the requests arrived goes out before their replies: who has seen a change
+        // elsewhere, and then asks here, is sent the invalidation first.
+        if mailbox.has_mail() {
+            mailbox.take_into(&mut output);
+        }
         let (consumed, end) = conversation.run_batch(&input, &mut output);
         if consumed == input.len() {
             input.clear();
@@ -104,7 +85,7 @@ where
         }
         match end {
             BatchEnd::Close => {
-                // Without it, what the client has sent in vain could keep the replies from it.
+                // Input that is not read any more could keep the replies from the client otherwise.
                 let _ = stream.shutdown().await;
                 return Ok(());
             }
@@ -115,6 +96,11 @@ where
             BatchEnd::Deferred(job) => {
                 let reply = tokio::task::spawn_blocking(job).await;
                 output = reply.map_err(io::Error::other)?;
+                continue;
+            }
+            BatchEnd::Paused(left) => {
+                // A pause may end early, and the client may be disconnected meanwhile.
+                tokio::time::sleep(left.min(PAUSE_CHECK)).await;
                 continue;
             }
             BatchEnd::NeedsInput => {}

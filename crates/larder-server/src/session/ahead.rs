@@ -7,7 +7,7 @@
 use larder::Intent;
 use smallvec::SmallVec;
 
-use crate::command::{self, Args, Command, Flags};
+use super::command::{Args, Command, CommandTable, Flags};
 use crate::resp::{ProtocolError, RequestLimits, RequestParser};
 use crate::store::Db;
 
@@ -34,6 +34,7 @@ struct ParsedRequest {
 
 /// Requests that follow one another.
 pub(super) struct ParsedRequests<'i> {
+    commands: &'static CommandTable,
     arguments: SmallVec<[&'i [u8]; 64]>,
     requests: SmallVec<[ParsedRequest; 16]>,
     end: ParseEnd,
@@ -43,13 +44,18 @@ impl<'i> ParsedRequests<'i> {
     /// Parses up to `most` requests. The first may have been parsed in part before, from the same input.
     #[inline]
     pub(super) fn parse(
+        commands: &'static CommandTable,
         parser: &'i mut RequestParser,
         input: &'i [u8],
         limits: &RequestLimits,
         most: usize,
     ) -> Self {
-        let mut parsed =
-            Self { arguments: SmallVec::new(), requests: SmallVec::new(), end: ParseEnd::HasMore };
+        let mut parsed = Self {
+            commands,
+            arguments: SmallVec::new(),
+            requests: SmallVec::new(),
+            end: ParseEnd::HasMore,
+        };
         let (mut rest, mut words_bytes) = (input, None);
         while parsed.requests.len() < most.min(MAX_REQUESTS)
             && parsed.arguments.len() < MAX_ARGUMENTS
@@ -87,7 +93,7 @@ impl<'i> ParsedRequests<'i> {
     #[inline]
     fn push_request(&mut self, bytes: usize) {
         let start = self.requests.last().map_or(0, |request| request.arguments_end);
-        let command = self.arguments.get(start).and_then(|name| command::find(name));
+        let command = self.arguments.get(start).and_then(|name| self.commands.find(name));
         self.requests.push(ParsedRequest { command, arguments_end: self.arguments.len(), bytes });
     }
 
@@ -130,6 +136,8 @@ impl<'i> ParsedRequests<'i> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
     type Parsed = (Vec<Vec<Vec<u8>>>, usize);
@@ -137,7 +145,8 @@ mod tests {
     /// The requests that are parsed at once, and how many bytes they take.
     fn parse(parser: &mut RequestParser, input: &[u8], most: usize) -> Parsed {
         let limits = RequestLimits::default();
-        let parsed = ParsedRequests::parse(parser, input, &limits, most);
+        static COMMANDS: LazyLock<CommandTable> = LazyLock::new(|| CommandTable::new(Vec::new()));
+        let parsed = ParsedRequests::parse(&COMMANDS, parser, input, &limits, most);
         let owned = |args: &Args<'_>| args.iter().map(|arg| arg.to_vec()).collect::<Vec<_>>();
         let requests = parsed.iter().map(|(_, args, _)| owned(args)).collect();
         (requests, parsed.iter().map(|(.., bytes)| bytes).sum())

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::command::{Args, Command};
 use crate::hub::Hub;
+use crate::session::command::{Args, Command, Flags};
 use crate::store::Store;
 use crate::version::Version;
 use crate::watch::WatchMark;
@@ -52,6 +52,11 @@ impl Transaction {
             self.ends.push(self.bytes.len());
         }
         true
+    }
+
+    /// Whether a queued command may let the cache grow.
+    pub(crate) fn may_grow(&self) -> bool {
+        self.commands.iter().any(|(_, command, _)| command.flags.has(Flags::DENY_OOM))
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -66,7 +66,7 @@ pub(crate) enum Decision<R> {
 pub(crate) struct Db<'s> {
     pub(crate) store: &'s Store,
     pub(crate) number: u16,
-    /// The client, to which its own changes may not be told.
+    /// The client, which may not want to be notified of its own changes.
     pub(crate) client: Option<ClientId>,
 }
 
@@ -110,7 +110,7 @@ impl<'s> Db<'s> {
     }
 
     #[inline]
-    fn note_as(&self, key: &[u8], kind: ChangeKind, is_new: bool) {
+    pub(super) fn note_as(&self, key: &[u8], kind: ChangeKind, is_new: bool) {
         let change = hub::Change { database: self.number, key, kind, is_new, by: self.client };
         self.store.hub.note(&change);
     }
@@ -135,7 +135,12 @@ impl<'s> Db<'s> {
     /// Reads a value. It counts as a use of the key.
     #[inline]
     pub(crate) fn read<R>(&self, key: &[u8], read: impl FnOnce(&Value) -> R) -> Option<R> {
-        self.with_stored(key, |stored| self.store.cache.read(stored, read))
+        self.with_stored(key, |stored| {
+            if let Some(hot_keys) = &self.store.hot_keys {
+                hot_keys.note(stored);
+            }
+            self.store.cache.read(stored, read)
+        })
     }
 
     /// A value, without counting as a use.
@@ -296,6 +301,11 @@ impl<'s> Db<'s> {
 
     /// Removes a key and returns its value.
     pub(crate) fn take(&self, key: &[u8]) -> Option<Value> {
+        self.take_as(key, ChangeKind::DEL)
+    }
+
+    /// Removes a key by a change of this kind and returns its value.
+    pub(super) fn take_as(&self, key: &[u8], kind: ChangeKind) -> Option<Value> {
         let mut found = None;
         let is_removed = self.with_stored(key, |stored| {
             self.store.cache.remove_if(stored, |_, value| {
@@ -306,7 +316,7 @@ impl<'s> Db<'s> {
         });
         if found.is_some() {
             // Also if another thread was quicker: it may have relied on the mark.
-            self.note(key, ChangeKind::DEL);
+            self.note(key, kind);
         }
         found.filter(|_| is_removed)
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use larder::{Explanation, InsertOptions, Inserted, KeyState};
+use larder::{Explanation, InsertOptions, Inserted};
 
 use super::{Db, Store};
 use crate::bytes::Bytes;
@@ -79,8 +79,9 @@ impl Db<'_> {
         if is_unevictable == Some(true) {
             options = options.unevictable();
         }
-        let inserted = cache.insert_with(target.owned_key(to), value.rewritten(), options);
-        target.note(to, kind);
+        let copy = value.rewritten().written_by_command();
+        let inserted = cache.insert_with(target.owned_key(to), copy, options);
+        target.note_as(to, kind, inserted == Inserted::Added);
         match inserted {
             Inserted::Rejected(rejection) => Err(CommandError::NotStored(rejection)),
             _ => Ok(true),
@@ -99,10 +100,7 @@ impl Db<'_> {
         if !self.copy_to(from, target, to, arrives)? {
             return Ok(false);
         }
-        let state = self.with_stored(from, |stored| self.store.cache().remove_key(stored));
-        if state == KeyState::Valid {
-            self.note(from, leaves);
-        }
+        self.take_as(from, leaves);
         Ok(true)
     }
 
@@ -146,7 +144,7 @@ impl Db<'_> {
         while wraps < 2 {
             let (mut chosen, mut seen) = (None, 0);
             cursor = self.scan(cursor, 16, |key, _, _| {
-                if seen == 0 || random % (seen + 1) == 0 {
+                if seen == 0 || random.is_multiple_of(seen + 1) {
                     chosen = Some(Bytes::from(key));
                 }
                 seen += 1;

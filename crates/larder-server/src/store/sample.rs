@@ -5,18 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Store;
-use crate::bytes::Bytes;
-use crate::value::Value;
+use crate::value::ENTRY_BYTES;
 use crate::version::Version;
 
 /// Up to so many entries are all visited.
 const SAMPLE_ENTRIES: usize = 2048;
 /// How many are visited in one step.
 const STEP_ENTRIES: usize = 128;
-
-/// What the cache takes for an entry, besides what its key and value have on the heap: the two, the link, the
-/// hash, the weight and the policy's node, and what the allocator adds.
-pub(crate) const ENTRY_BYTES: usize = size_of::<Bytes>() + size_of::<Value>() + 64;
 
 /// The keys of one database.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -5,7 +5,6 @@ use larder::UpdateOptions;
 
 use super::{Db, Store};
 use crate::error::CommandError;
-use crate::hub::ChangeKind;
 use crate::value::Value;
 
 impl Db<'_> {
@@ -22,10 +21,8 @@ impl Db<'_> {
         });
         match updated {
             Ok(None) => Ok(false),
-            Ok(Some(())) => {
-                self.note(key, ChangeKind::generic("larder.tag"));
-                Ok(true)
-            }
+            // Copies of the value are as good as before, so nobody is notified.
+            Ok(Some(())) => Ok(true),
             Err(larder::Rejection::TooManyTags { limit }) => {
                 Err(CommandError::other(format!("ERR a key has at most {limit} tags")))
             }
@@ -42,8 +39,8 @@ impl Db<'_> {
 impl Store {
     /// Removes all entries that carry one of these tags, and says how many of the tags any entry carried.
     ///
-    /// The entries are gone for all who ask from now on, and leave the cache later. Which they are is not known,
-    /// so those who hear of changes are told that any key may have changed.
+    /// From now on no lookup finds the entries; they leave the cache later. The cache does not know which they are, so
+    /// clients that keep copies have to drop all of them.
     pub(crate) fn invalidate_tags<'t>(&self, tags: impl Iterator<Item = &'t str>) -> usize {
         let carried = tags.filter(|tag| self.cache().invalidate_tag(*tag)).count();
         if carried > 0 {

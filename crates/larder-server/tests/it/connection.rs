@@ -191,7 +191,7 @@ fn names_are_text_without_spaces() {
     }
     let info = client.call(&["CLIENT", "INFO"]);
     let info = String::from_utf8_lossy(info.bytes()).into_owned();
-    assert_eq!((field(&info, "lib-name"), field(&info, "lib-ver")), ("redis-py", "8.1\n"));
+    assert_eq!((field(&info, "lib-name"), field(&info, "lib-ver")), ("redis-py", "8.1"));
     let help = client.call(&["CLIENT", "HELP"]);
     assert!(help.members().len() > 20);
 }
@@ -199,8 +199,11 @@ fn names_are_text_without_spaces() {
 #[test]
 fn the_list_shows_what_clients_are_at() {
     let server = TestServer::start();
-    let (mut client, mut other) = (server.client(), server.client());
-    let (number, other_number) = (id(&mut client), id(&mut other));
+    // One after another: of two that connect at once, either may have the lower number.
+    let mut client = server.client();
+    let number = id(&mut client);
+    let mut other = server.client();
+    let other_number = id(&mut other);
     other.call(&["HELLO", "3", "SETNAME", "other"]);
     other.run("SELECT 3");
     other.run("CLIENT TRACKING ON BCAST");
@@ -304,4 +307,39 @@ fn replies_can_be_switched_off_and_skipped() {
     assert_eq!(run(&["CLIENT REPLY OFF", "CLIENT REPLY SKIP", "PING", "CLIENT REPLY ON"]), "+OK");
     assert_eq!(run(&["CLIENT REPLY SKIP", "CLIENT REPLY ON"]), "+OK");
     assert_eq!(run(&["PING last"]), "\"last\"");
+}
+
+#[test]
+fn commands_wait_as_long_as_clients_are_paused() {
+    let server = TestServer::start();
+    let (mut client, mut other) = (server.client(), server.client());
+    for (command, expected) in [
+        ("CLIENT PAUSE x", "-ERR timeout is not an integer or out of range"),
+        ("CLIENT PAUSE -1", "-ERR timeout is negative"),
+        ("CLIENT PAUSE 10 FOO", "-ERR CLIENT PAUSE mode must be WRITE or ALL"),
+        ("CLIENT UNPAUSE", "+OK"),
+        ("CLIENT PAUSE 1000000 WRITE", "+OK"),
+        ("GET a", "nil"),
+    ] {
+        assert_eq!(client.run(command), expected, "{command}");
+    }
+    // Those that only read, or queue, go on.
+    other.send_raw(b"GET a\r\nMULTI\r\nSET a 1\r\nEXEC\r\nGET a\r\n");
+    let replies: Vec<_> = (0..3).map(|_| other.reply().to_string()).collect();
+    assert_eq!(replies, ["nil", "+OK", "+QUEUED"]);
+    assert_eq!(client.run("GET a"), "nil");
+    assert_eq!(client.run("CLIENT UNPAUSE"), "+OK");
+    assert_eq!(
+        (other.reply().to_string(), other.reply().to_string()),
+        ("[+OK]".into(), "\"1\"".into())
+    );
+    // All commands wait until the time has passed.
+    let begun = Instant::now();
+    assert_eq!(client.run("CLIENT PAUSE 50"), "+OK");
+    assert_eq!(other.run("PING"), "+PONG");
+    assert!(begun.elapsed() >= Duration::from_millis(50));
+    // A command that waits does not keep the server from ending.
+    assert_eq!(client.run("CLIENT PAUSE 1000000"), "+OK");
+    other.send(&["PING"]);
+    drop(server);
 }

@@ -184,7 +184,7 @@ fn a_change_of_a_hash_keeps_its_deadline() {
     let server = TestServer::start();
     let mut client = server.client();
     client.run("HSET h a 1");
-    assert!(server.cache.expire_after(b"h".as_slice(), Some(std::time::Duration::from_secs(100))));
+    assert_eq!(client.run("EXPIRE h 100"), ":1");
     for command in ["HSET h b 2", "HINCRBY h a 1", "HDEL h b", "HSETNX h c 1", "HMSET h d 1"] {
         assert!(!client.run(command).starts_with('-'));
         let left = server.time_to_live("h").unwrap();

@@ -233,3 +233,80 @@ fn no_client_sees_a_key_missing_while_it_is_renamed() {
         }
     });
 }
+
+/// The keyspace events of some commands, each as `event key`.
+fn events_of(commands: &[&str]) -> Vec<String> {
+    let server = TestServer::start();
+    let (mut client, mut subscriber) = (server.client(), server.client());
+    assert_eq!(client.run("CONFIG SET notify-keyspace-events EA"), "+OK");
+    subscriber.run("HELLO 3");
+    subscriber.send(&["PSUBSCRIBE", "__keyevent@*"]);
+    subscriber.push();
+    for command in commands {
+        client.run(command);
+    }
+    client.run("SET end 1");
+    let mut events = Vec::new();
+    loop {
+        let push = subscriber.push();
+        let [.., channel, key] = push.members() else { panic!("{push}") };
+        let text = |value: &RespValue| String::from_utf8(value.bytes().to_vec()).unwrap();
+        let (channel, key) = (text(channel), text(key));
+        if key == "end" {
+            return events;
+        }
+        events.push(format!("{} {key}", channel.strip_prefix("__keyevent@").unwrap()));
+    }
+}
+
+#[test]
+fn each_key_that_changes_is_an_event() {
+    assert_eq!(
+        events_of(&[
+            "SET a 1",
+            "SET b 1",
+            "RENAME a c",
+            "RENAME c b",
+            "COPY b c",
+            "COPY b c REPLACE",
+            "COPY b c",
+            "MOVE b 3",
+            "DEL b c none",
+            "SET a 1",
+            "SET b 1",
+            "UNLINK a b",
+        ]),
+        [
+            "0__:set a",
+            "0__:set b",
+            "0__:rename_to c",
+            "0__:rename_from a",
+            "0__:rename_to b",
+            "0__:rename_from c",
+            "0__:copy_to c",
+            "0__:copy_to c",
+            "3__:move_to b",
+            "0__:move_from b",
+            "0__:del c",
+            "0__:set a",
+            "0__:set b",
+            "0__:del a",
+            "0__:del b",
+        ]
+    );
+    assert_eq!(
+        events_of(&[
+            "SET a 1",
+            "EXPIRE a 100",
+            "PEXPIRE a 100000",
+            "EXPIRE a 1 NX",
+            "PERSIST a",
+            "PERSIST a",
+            "PEXPIREAT a 33177117420000",
+            "LARDER.TAG a x",
+            "EXPIRE a -1",
+            "EXPIRE a 100",
+        ]),
+        ["0__:set a", "0__:expire a", "0__:expire a", "0__:persist a", "0__:expire a", "0__:del a",]
+    );
+}

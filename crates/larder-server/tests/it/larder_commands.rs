@@ -25,7 +25,7 @@ fn tags_are_given_and_invalidated() {
         ("LARDER.INVALIDATE none", ":0"),
         ("LARDER.INVALIDATE y none", ":1"),
         ("EXISTS a b", ":1"),
-        ("LARDER.EXPLAIN b", "\"missing: invalidated\""),
+        ("LARDER.EXPLAIN b", "\"missing: invalidated by a tag\""),
         ("SET b 3", "+OK"),
         ("GET b", "\"3\""),
         ("LARDER.TAG a 1 2 3 4 5", "-ERR a key has at most 4 tags"),

@@ -21,4 +21,6 @@ mod numbers;
 mod bits;
 mod hashes;
 mod scripting;
+mod events;
 mod concurrency;
+mod network;

@@ -176,6 +176,68 @@ fn no_message_comes_after_the_end_of_its_subscription() {
 }
 
 #[test]
+fn keys_have_events_of_the_classes_that_were_chosen() {
+    let server = TestServer::start();
+    let (mut client, mut writer) = (server.client(), server.client());
+    client.send(&["PSUBSCRIBE", "__key*__:*"]);
+    client.receive();
+    assert!(writer.run("CONFIG SET notify-keyspace-events q").starts_with("-ERR"));
+    writer.run("SET unheard 1");
+    assert_eq!(writer.run("CONFIG SET notify-keyspace-events KEA"), "+OK");
+    assert_eq!(
+        writer.run("CONFIG GET notify-keyspace-events"),
+        "[\"notify-keyspace-events\" \"AKE\"]"
+    );
+    let mut events = |commands: &[&str], expected: &[&str]| {
+        for command in commands {
+            let reply = writer.run(command);
+            assert!(!reply.starts_with('-'), "{command}: {reply}");
+        }
+        for expected in expected {
+            let received = client.receive();
+            let [_, _, channel, message] = received.members() else { panic!("{received}") };
+            let text = |value: &RespValue| String::from_utf8_lossy(value.bytes()).into_owned();
+            assert_eq!(format!("{} {}", text(channel), text(message)), *expected, "{commands:?}");
+        }
+    };
+    events(&["SET a 1"], &["__keyspace@0__:a set", "__keyevent@0__:set a"]);
+    events(&["SELECT 9", "DEL a", "SET a 1"], &["__keyspace@9__:a set", "__keyevent@9__:set a"]);
+    events(&["DEL a"], &["__keyspace@9__:a del", "__keyevent@9__:del a"]);
+    events(
+        &["SELECT 0", "CONFIG SET notify-keyspace-events Eg$", "SET a 1 EX 100", "INCR a", "DEL a"],
+        &[
+            "__keyevent@0__:set a",
+            "__keyevent@0__:expire a",
+            "__keyevent@0__:incrby a",
+            "__keyevent@0__:del a",
+        ],
+    );
+    events(
+        &["CONFIG SET notify-keyspace-events En$", "SET a 1", "SET a 2", "HSET h f v"],
+        &[
+            "__keyevent@0__:new a",
+            "__keyevent@0__:set a",
+            "__keyevent@0__:set a",
+            "__keyevent@0__:new h",
+        ],
+    );
+    events(
+        &["CONFIG SET notify-keyspace-events Kgx", "SET a 1 PX 1"],
+        &["__keyspace@0__:a expire"],
+    );
+    server.cache.flush().unwrap();
+    events(&[], &["__keyspace@0__:a expired"]);
+    // A change by the program is one too.
+    server.cache.remove(b"h".as_slice());
+    events(&[], &["__keyspace@0__:h del"]);
+    // Classes without a channel to publish them on are remembered.
+    events(
+        &["CONFIG SET notify-keyspace-events g$", "DEL h", "PUBLISH __key__:x last"],
+        &["__key__:x last"],
+    );
+}
+
+#[test]
 fn a_subscriber_that_does_not_read_is_disconnected() {
     let server =
         TestServer::start_with(|builder| builder, |config| config.max_mail_bytes = 64 << 10);
@@ -183,7 +245,7 @@ fn a_subscriber_that_does_not_read_is_disconnected() {
     subscriber.send(&["SUBSCRIBE", "a"]);
     subscriber.receive();
     let message = "x".repeat(16 << 10);
-    // What the system buffers is sent in vain, so it takes some more than the bound.
+    // What the system buffers is lost, so it takes some more than the bound.
     let mut sent = 0;
     while publisher.call(&["PUBLISH", "a", &message]) == RespValue::Integer(1) {
         sent += 1;

@@ -416,6 +416,34 @@ fn there_is_nothing_of_the_system() {
     ]);
 }
 
+#[test]
+fn a_script_does_not_change_what_its_client_is_at() {
+    let server = TestServer::start();
+    let mut client = server.client();
+    for command in [
+        "MULTI",
+        "EXEC",
+        "DISCARD",
+        "WATCH', 'a",
+        "UNWATCH",
+        "SUBSCRIBE', 'a",
+        "QUIT",
+        "RESET",
+        "HELLO', '3",
+        "AUTH', 'x",
+        "CLIENT', 'ID",
+        "EVAL', '', '0",
+        "SCRIPT', 'FLUSH",
+        "FUNCTION', 'FLUSH",
+        "SAVE",
+    ] {
+        let script = format!("return redis.pcall('{command}').err");
+        let reply = client.call(&["EVAL", &script, "0"]).to_string();
+        assert_eq!(reply, "\"ERR This Redis command is not allowed from script\"", "{command}");
+    }
+    assert_eq!(client.run("PING"), "+PONG");
+}
+
 /// A server whose scripts have little time and memory.
 fn strict_server() -> TestServer {
     TestServer::start_with(
@@ -459,6 +487,12 @@ fn a_script_that_does_not_end_is_ended() {
             ":100000"
         );
     }
+    let server = TestServer::start();
+    let mut client = server.client();
+    assert!(client.run("CONFIG GET lua-time-limit").contains("5000"));
+    assert_eq!(client.run("CONFIG SET lua-time-limit 50"), "+OK");
+    let reply = client.run("EVAL \"while true do redis.call('INCR', 'n') end\" 0");
+    assert!(reply.contains("ran for more than 50ms"), "{reply}");
     // What it did before stays.
     assert!(client.call(&["GET", "n"]).bytes().len() > 1);
 }
@@ -644,7 +678,18 @@ fn the_scripts_of_locks_work() {
     );
     assert!(server.time_to_live("lock").unwrap() > Duration::from_secs(60));
     let digest = client.call(&["SCRIPT", "LOAD", release]);
-    let reply = client.call(&[b"EVALSHA", digest.bytes(), b"1", b"lock", b"other"]);
-    // `DEL` belongs to another group of commands.
-    assert_eq!(reply.integer(), 0);
+    let mut release =
+        |token: &[u8]| client.call(&[b"EVALSHA", digest.bytes(), b"1", b"lock", token]).integer();
+    assert_eq!([release(b"other"), release(b"mine"), release(b"mine")], [0, 1, 0]);
+}
+
+#[test]
+fn keys_that_a_script_reads_are_tracked_for_its_client() {
+    let server = TestServer::start();
+    let (mut reader, mut writer) = (server.client(), server.client());
+    reader.run("HELLO 3");
+    assert_eq!(reader.run("CLIENT TRACKING ON"), "+OK");
+    assert_eq!(reader.run("EVAL \"return redis.call('GET', KEYS[1])\" 1 a"), "nil");
+    assert_eq!(writer.run("EVAL \"return redis.call('SET', KEYS[1], '1')\" 1 a"), "+OK");
+    assert_eq!(reader.push().to_string(), ">[\"invalidate\" [\"a\"]]");
 }

@@ -32,10 +32,23 @@ fn tracking(server: &TestServer, options: &str) -> Client {
 /// Fails unless the client has received all pushes that were posted before this call.
 #[track_caller]
 fn assert_no_push(client: &mut Client) {
-    // Pushes come after the replies of a batch, so with the second reply all have come.
-    client.run("PING");
+    // What was posted before a request comes before its reply.
     client.run("PING");
     assert_eq!(client.take_pushes(), []);
+}
+
+#[test]
+fn what_was_posted_before_a_request_comes_before_its_reply() {
+    let server = TestServer::start();
+    for options in ["", "BCAST"] {
+        let (mut client, mut writer) = (tracking(&server, options), server.client());
+        for round in 0..100 {
+            client.run("GET k");
+            writer.run("INCR k");
+            client.run("PING");
+            assert_eq!(client.take_pushes(), [invalidation(&["k"])], "{options} {round}");
+        }
+    }
 }
 
 #[test]
@@ -113,12 +126,24 @@ fn options_that_make_no_sense_are_refused() {
 fn a_read_key_is_invalidated_once_by_each_way_to_change_it() {
     let server = TestServer::start();
     let (mut client, mut writer) = (tracking(&server, ""), server.client());
-    for change in ["SET k 1", "INCR k", "APPEND k x", "SET k 2 KEEPTTL", "GETDEL k"] {
+    for change in [
+        "SET k 1",
+        "INCR k",
+        "APPEND k x",
+        "SET k 2 KEEPTTL",
+        "EXPIRE k 100",
+        "PERSIST k",
+        "RENAME k other",
+        "SET k 2",
+        "GETDEL k",
+        "SET k 3",
+        "DEL k",
+    ] {
         client.run("STRLEN k");
         writer.run(change);
         assert_eq!(client.push(), invalidation(&["k"]), "{change}");
         // Not read again, so nobody has a copy.
-        writer.run("SET k 1");
+        writer.run("SETNX k 1");
         assert_no_push(&mut client);
     }
     // Several keys, of which one was missing, and one that was only written.
@@ -205,7 +230,7 @@ fn prefixes_are_broadcast_in_one_message_for_a_batch() {
     assert_eq!(client.run("CLIENT TRACKING ON BCAST PREFIX c:"), "+OK");
     writer.run("SET c:1 1");
     assert_eq!(client.push(), invalidation(&["c:1"]));
-    // A key that was removed is told once, though the cache reports its removal too.
+    // There is one message for a removed key, though the cache reports its removal too.
     writer.run("GETDEL a:1");
     assert_eq!(client.push(), invalidation(&["a:1"]));
     server.cache.flush().unwrap();
@@ -242,7 +267,7 @@ fn invalidations_are_redirected_to_another_client() {
     reader.run("GET a");
     writer.run("SET a 1");
     assert_eq!(new.push(), invalidation(&["a"]));
-    // The receiver goes, which the reader is told with the next invalidation.
+    // The receiver goes, of which the reader is notified with the next invalidation.
     reader.run("GET a");
     new.run("QUIT");
     assert!(new.is_closed());
@@ -275,7 +300,61 @@ fn pushes_come_although_replies_are_off() {
 }
 
 #[test]
-fn changes_by_the_program_evictions_and_expirations_are_told() {
+fn a_flush_notifies_all_once() {
+    let server = TestServer::start();
+    let (mut reader, mut all, mut writer) =
+        (tracking(&server, ""), tracking(&server, "BCAST PREFIX x"), server.client());
+    for flush in ["FLUSHALL", "FLUSHDB", "FLUSHALL ASYNC", "LARDER.INVALIDATE tag"] {
+        writer.run("MSET a 1 b 1 c 1");
+        writer.run("LARDER.TAG a tag");
+        reader.run("MGET a b");
+        reader.run("GET a");
+        all.run("PING");
+        reader.take_pushes();
+        writer.run(flush);
+        assert_eq!(reader.push(), invalidation_of_all(), "{flush}");
+        assert_eq!(all.push(), invalidation_of_all(), "{flush}");
+        // The cache reports the removals too; those by commands are left out.
+        if flush.starts_with("FLUSH") {
+            server.cache.flush().unwrap();
+            assert_no_push(&mut reader);
+            assert_no_push(&mut all);
+        }
+    }
+    // In the own transaction it comes after the reply.
+    reader.send_raw(b"MULTI\r\nFLUSHALL\r\nEXEC\r\n");
+    let received: Vec<_> = (0..4).map(|_| reader.receive().to_string()).collect();
+    assert_eq!(received, ["+OK", "+QUEUED", "[+OK]", ">[\"invalidate\" nil]"]);
+}
+
+#[test]
+fn a_table_that_is_full_invalidates_what_it_has_no_room_for() {
+    let server = TestServer::start();
+    let (mut client, mut writer) = (tracking(&server, ""), server.client());
+    for number in 0..250 {
+        client.run(&format!("GET {number}"));
+    }
+    let info = writer.run("INFO stats");
+    assert!(info.contains("tracking_total_keys:250\\r\\ntracking_total_items:250"), "{info}");
+    assert_eq!(writer.run("CONFIG SET tracking-table-max-keys 10"), "+OK");
+    let mut invalidated = std::collections::HashSet::new();
+    for _ in 0..240 {
+        assert!(invalidated.insert(client.push().to_string()), "invalidated twice");
+    }
+    assert_no_push(&mut client);
+    // One more key, and one of the eleven is invalidated.
+    client.run("GET more");
+    assert!(invalidated.insert(client.push().to_string()), "invalidated twice");
+    assert_no_push(&mut client);
+    assert!(writer.run("INFO stats").contains("tracking_total_keys:10\\r"));
+    assert_eq!(
+        writer.run("CONFIG GET tracking-table-max-keys"),
+        "[\"tracking-table-max-keys\" \"10\"]"
+    );
+}
+
+#[test]
+fn changes_by_the_program_evictions_and_expirations_are_noticed() {
     let server = TestServer::start_with(|builder| builder.capacity(100), |_| {});
     let (mut client, mut writer) = (tracking(&server, ""), server.client());
     let cache = &server.cache;
@@ -314,7 +393,7 @@ fn changes_by_the_program_evictions_and_expirations_are_told() {
 }
 
 #[test]
-fn a_key_that_the_program_adds_is_told_when_it_says_so() {
+fn the_program_can_say_that_it_has_added_a_key() {
     let hub = Hub::new();
     let cache: Cache<Bytes, Value> =
         Cache::builder().capacity(100).listener(hub.listener()).build().unwrap();
@@ -351,12 +430,15 @@ fn a_client_that_does_not_read_invalidations_is_disconnected() {
 fn every_invalidation_arrives_in_2000_rounds() {
     let server = TestServer::start();
     let (mut reader, mut writer) = (tracking(&server, ""), server.client());
+    // Keys that nobody writes give the writer time between the read of the first key and the end of the command.
+    let others: Vec<_> = (0..50).map(|number| format!("other{number}")).collect();
     for round in 0..2000 {
         let key = format!("key{}", round % 7);
         // Sent first, so that read and write meet in every way.
-        reader.send(&["GET", &key]);
+        let read = ["MGET", &key].into_iter().chain(others.iter().map(String::as_str));
+        reader.send(&read.collect::<Vec<_>>());
         writer.send(&["SET", &key, &round.to_string()]);
-        let seen = reader.reply();
+        let seen = reader.reply().members()[0].clone();
         assert_eq!(writer.reply(), RespValue::ok());
         if seen == bulk(round.to_string()) {
             // The write came first. Another one tells whether the read was registered.
@@ -417,7 +499,7 @@ fn no_copy_is_stale_after_a_quiet_period() {
                     let mut near = NearCache { client, copies: HashMap::new() };
                     while let Some(number) = draw() {
                         near.read(&format!("key{}", number % KEYS));
-                        if number % 64 == 0 {
+                        if number.is_multiple_of(64) {
                             near.client.run("PING");
                             near.apply_pushes();
                         }

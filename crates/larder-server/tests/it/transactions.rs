@@ -113,11 +113,57 @@ fn a_transaction_fails_once_a_watched_key_has_changed() {
         ("GETDEL k", "\"2\""),
         ("SELECT 0", "+OK"),
         ("WATCH", "-ERR wrong number of arguments for 'watch' command"),
-        // Both failures at once: that of the queue is told.
+        // Both failures at once: that of the queue wins.
         ("WATCH k", "+OK"),
         ("MULTI", "+OK"),
         ("FOO", "-ERR unknown command 'FOO', with args beginning with: "),
         ("EXEC", "-EXECABORT Transaction discarded because of previous errors."),
+    ]);
+}
+
+#[test]
+fn emptying_swapping_and_new_deadlines_are_changes() {
+    check(&[
+        ("SET k 1", "+OK"),
+        ("WATCH k", "+OK"),
+        ("EXPIRE k 100", ":1"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("WATCH k", "+OK"),
+        ("PERSIST k", ":1"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("WATCH k", "+OK"),
+        ("FLUSHALL", "+OK"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        // It is as missing as before.
+        ("WATCH k", "+OK"),
+        ("FLUSHDB", "+OK"),
+        ("MULTI", "+OK"),
+        ("EXEC", "[]"),
+        ("WATCH k", "+OK"),
+        ("DEL k", ":0"),
+        ("MULTI", "+OK"),
+        ("EXEC", "[]"),
+        ("SET k 1", "+OK"),
+        ("WATCH k", "+OK"),
+        ("SWAPDB 0 1", "+OK"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("WATCH k", "+OK"),
+        ("SWAPDB 0 1", "+OK"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("WATCH k", "+OK"),
+        ("RENAME k other", "+OK"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("WATCH k", "+OK"),
+        ("COPY other k", ":1"),
+        ("MULTI", "+OK"),
+        ("EXEC", "nil"),
+        ("FLUSHALL", "+OK"),
     ]);
 }
 
@@ -144,11 +190,16 @@ fn changes_by_the_program_and_by_time_are_seen_too() {
         server.cache.expire_after(&key(), Some(std::time::Duration::ZERO));
         assert_eq!(server.cache.get(&key()), None);
     };
-    insert();
+    // With a deadline, which can be moved.
+    let hour = std::time::Duration::from_secs(3600);
+    let insert_dated = || {
+        let _ = server.cache.insert_with_ttl(key(), Value::from("1"), hour);
+    };
+    insert_dated();
     assert_eq!(exec_after(&expired), "nil");
     // It had expired before it was watched, and its remains may go.
     let swept = || server.cache.flush().unwrap();
-    insert();
+    insert_dated();
     expired();
     assert_eq!(exec_after(&swept), "[]");
 }

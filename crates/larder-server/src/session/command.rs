@@ -1,13 +1,11 @@
-//! The table of commands.
+//! What a command is, and the table of all.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
-use crate::commands;
+use super::Session;
 use crate::error::CommandError;
 use crate::resp::Reply;
-use crate::session::Session;
 
 /// The arguments of a command, with its name first.
 pub(crate) type Args<'a> = [&'a [u8]];
@@ -144,60 +142,56 @@ impl Command {
     }
 }
 
-/// All commands: those of each file of `commands`, one after another.
-pub(crate) static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
-    let tables: &[fn() -> Vec<Command>] = &[
-        commands::connection::table,
-        commands::client::table,
-        commands::transactions::table,
-        commands::pubsub::table,
-        commands::strings::table,
-        commands::lcs::table,
-        commands::numbers::table,
-        commands::bits::table,
-        commands::hashes::table,
-        commands::scripting::table,
-        commands::keys::table,
-        commands::expiry::table,
-        commands::scan::table,
-        commands::databases::table,
-        commands::server::table,
-        commands::config::table,
-        commands::catalog::table,
-        commands::larder::table,
-        commands::persistence::table,
-    ];
-    tables.iter().flat_map(|table| table()).collect()
-});
-
-static BY_NAME: LazyLock<HashMap<&'static [u8], usize, ahash::RandomState>> = LazyLock::new(|| {
-    COMMANDS.iter().enumerate().map(|(index, command)| (command.name.as_bytes(), index)).collect()
-});
+/// The commands, which are found by their names.
+#[derive(Debug)]
+pub(crate) struct CommandTable {
+    commands: Vec<Command>,
+    by_name: HashMap<&'static [u8], usize, ahash::RandomState>,
+    /// `GET` and `SET`, which most requests are, by their indexes.
+    frequent: [Option<usize>; 2],
+}
 
 /// The longest name of a command.
 const MAX_NAME_BYTES: usize = 24;
 
-/// The commands of which most requests are.
-static FREQUENT: LazyLock<[Option<(usize, &'static Command)>; 2]> =
-    LazyLock::new(|| [find_by_hash(b"get"), find_by_hash(b"set")]);
-
-/// The command of a name, in upper or lower case, and its index.
-#[inline]
-pub(crate) fn find(name: &[u8]) -> Option<(usize, &'static Command)> {
-    match name {
-        b"GET" | b"get" => FREQUENT[0],
-        b"SET" | b"set" => FREQUENT[1],
-        _ => find_by_hash(name),
+impl CommandTable {
+    /// # Panics
+    /// If two commands have the same name.
+    pub(crate) fn new(commands: Vec<Command>) -> Self {
+        let names = commands.iter().map(|command| command.name.as_bytes());
+        let by_name: HashMap<_, _, _> =
+            names.enumerate().map(|(index, name)| (name, index)).collect();
+        assert_eq!(by_name.len(), commands.len(), "a name appears twice");
+        let frequent = ["get", "set"].map(|name| by_name.get(name.as_bytes()).copied());
+        Self { commands, by_name, frequent }
     }
-}
 
-fn find_by_hash(name: &[u8]) -> Option<(usize, &'static Command)> {
-    let mut lower = [0; MAX_NAME_BYTES];
-    let lower = lower.get_mut(..name.len())?;
-    lower.copy_from_slice(name);
-    lower.make_ascii_lowercase();
-    let index = *BY_NAME.get(&*lower)?;
-    Some((index, &COMMANDS[index]))
+    /// The command of a name, in upper or lower case, and its index.
+    #[inline]
+    pub(crate) fn find(&self, name: &[u8]) -> Option<(usize, &Command)> {
+        let index = match name {
+            b"GET" | b"get" => self.frequent[0],
+            b"SET" | b"set" => self.frequent[1],
+            _ => self.find_by_hash(name),
+        };
+        index.map(|index| (index, &self.commands[index]))
+    }
+
+    fn find_by_hash(&self, name: &[u8]) -> Option<usize> {
+        let mut lower = [0; MAX_NAME_BYTES];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        self.by_name.get(&*lower).copied()
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Command> {
+        self.commands.iter()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.commands.len()
+    }
 }
 
 #[cfg(test)]
@@ -220,18 +214,5 @@ mod tests {
         }
         assert_eq!(KeyPositions::TWO.of(&args[..2]).count(), 1);
         assert_eq!(KeyPositions::ALL.of(&args[..1]).count(), 0);
-    }
-
-    #[test]
-    fn every_command_is_found_by_its_name() {
-        assert_eq!(BY_NAME.len(), COMMANDS.len(), "a name appears twice");
-        for command in COMMANDS.iter() {
-            assert!(command.name.len() <= MAX_NAME_BYTES, "{}", command.name);
-            assert_eq!(command.name, command.name.to_ascii_lowercase());
-            let upper = command.name.to_ascii_uppercase();
-            assert_eq!(find(upper.as_bytes()).unwrap().1.name, command.name);
-            assert!(!command.summary.is_empty());
-        }
-        assert!(find(b"").is_none() && find(&[b'a'; 100]).is_none());
     }
 }

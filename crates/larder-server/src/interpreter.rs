@@ -1,23 +1,25 @@
 //! The interpreter of a thread: a state of Lua in which scripts find nothing of each other.
 #![forbid(unsafe_code)]
 
+mod conversion;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mlua::chunk::ChunkMode;
-use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
+use mlua::{
+    Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState,
+};
 
-use super::ScriptDigest;
-use super::conversion::{ResultWriter, to_lua, with_17_digits};
-use crate::command::{self, Flags};
-use crate::commands::connection::REDIS_VERSION;
+use self::conversion::{ResultWriter, to_lua, with_17_digits};
 use crate::error::CommandError;
-use crate::net::connection::Conversation as _;
+use crate::identity::REDIS_VERSION;
 use crate::resp::{Protocol, Reply};
+use crate::scripts::ScriptDigest;
 use crate::session::Session;
-use crate::stats::ThreadStats;
+use crate::session::command::Flags;
 
 /// After so many instructions, the interpreter looks at the clock.
 const INSTRUCTIONS_BETWEEN_CHECKS: u32 = 10_000;
@@ -123,7 +125,7 @@ impl Interpreter {
             protocol: Cell::new(Protocol::Resp2),
         });
         let host = host_functions(&lua, &running)?;
-        let sandbox = lua.load(include_str!("sandbox.lua")).set_name("=sandbox");
+        let sandbox = lua.load(include_str!("interpreter/sandbox.lua")).set_name("=sandbox");
         let (globals, run) = sandbox.call((host,))?;
         Ok(Self { lua, globals, run, compiled: HashMap::new(), running, max_bytes })
     }
@@ -150,7 +152,7 @@ impl Interpreter {
         reply: &mut Reply<'_>,
     ) -> Result<(), CommandError> {
         let script = self.compiled(invocation.digest, invocation.source)?;
-        let time_limit = session.shared.config.script_time_limit;
+        let time_limit = Duration::from_millis(session.shared.settings().script_ms.get());
         self.begin(time_limit)?;
         let (lua, running) = (&self.lua, &self.running);
         let done = lua.scope(|scope| {
@@ -187,7 +189,8 @@ impl Interpreter {
         let running = Rc::clone(&self.running);
         running.is_over.set(false);
         running.protocol.set(Protocol::Resp2);
-        running.deadline.set(Instant::now().checked_add(time_limit));
+        let deadline = Instant::now().checked_add(time_limit);
+        running.deadline.set(deadline.filter(|_| !time_limit.is_zero()));
         let triggers = HookTriggers::new().every_nth_instruction(INSTRUCTIONS_BETWEEN_CHECKS);
         self.lua.set_global_hook(triggers, move |lua, _| {
             if running.deadline.get().is_none_or(|deadline| Instant::now() < deadline) {
@@ -234,21 +237,20 @@ fn text_of(failure: &Value) -> String {
 /// What the sandbox needs of us.
 fn host_functions(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
     let host = lua.create_table()?;
-    let compile =
-        |lua: &Lua, (text, name, globals): (mlua::String, Option<mlua::String>, Table)| {
-            let name = name.map_or_else(|| text.to_string_lossy(), |name| name.to_string_lossy());
-            Ok(match compiled(lua, &text.as_bytes(), &name, &globals) {
-                Ok(function) => (Value::Function(function), None),
-                Err(error) => (Value::Nil, Some(first_line(&error))),
-            })
-        };
+    let compile = |lua: &Lua, (text, name, globals): (LuaString, Option<LuaString>, Table)| {
+        let name = name.map_or_else(|| text.to_string_lossy(), |name| name.to_string_lossy());
+        Ok(match compiled(lua, &text.as_bytes(), &name, &globals) {
+            Ok(function) => (Value::Function(function), None),
+            Err(error) => (Value::Nil, Some(first_line(&error))),
+        })
+    };
     host.raw_set("compile", lua.create_function(compile)?)?;
     let executing = Rc::clone(running);
     let call = move |_: &Lua, args: MultiValue| {
         let (reply, has_failed) = executing.execute(args)?;
         match reply {
             Value::Table(failure) if has_failed => {
-                let text: mlua::String = failure.raw_get("err")?;
+                let text: LuaString = failure.raw_get("err")?;
                 Err(mlua::Error::external(CommandError::other(text.to_string_lossy())))
             }
             reply => Ok(reply),
@@ -264,11 +266,10 @@ fn host_functions(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
         Ok(table)
     };
     host.raw_set("failure", lua.create_function(failure)?)?;
-    let sha1hex = |lua: &Lua, text: mlua::String| {
-        lua.create_string(ScriptDigest::of(&text.as_bytes()).as_str())
-    };
+    let sha1hex =
+        |lua: &Lua, text: LuaString| lua.create_string(ScriptDigest::of(&text.as_bytes()).as_str());
     host.raw_set("sha1hex", lua.create_function(sha1hex)?)?;
-    let log = |_: &Lua, (level, text): (f64, mlua::String)| {
+    let log = |_: &Lua, (level, text): (f64, LuaString)| {
         // Only warnings are worth a line of the server's output.
         if level >= 3.0 {
             eprintln!("script: {}", text.to_string_lossy().escape_debug());
@@ -351,7 +352,7 @@ fn dispatch(
     let Some(name) = args.first() else {
         return refused("Please specify at least one argument for this redis lib call");
     };
-    let Some((index, command)) = command::find(name) else {
+    let Some((index, command)) = session.commands.find(name) else {
         return refused("Unknown Redis command called from script");
     };
     if !command.accepts(args.len()) {
@@ -363,12 +364,8 @@ fn dispatch(
     if is_read_only && command.flags.has(Flags::WRITE) {
         return refused("Write commands are not allowed from read-only scripts.");
     }
-    ThreadStats::add(&session.stats().calls[index], 1);
-    let done = (command.handler)(session, &args, reply);
-    if done.is_err() {
-        ThreadStats::add(&session.stats().failed_calls[index], 1);
-    }
-    done
+    session.call(index, command, &args, reply);
+    Ok(())
 }
 
 /// The error of a script that has failed.
@@ -377,7 +374,7 @@ fn failure_of(failure: &Value, digest: ScriptDigest) -> CommandError {
         // Lua has no memory left to call our handler of errors.
         return mlua::Error::MemoryError(String::new()).into();
     };
-    let text: Option<mlua::String> = table.raw_get("err").ok();
+    let text: Option<LuaString> = table.raw_get("err").ok();
     let text = text.map_or_else(String::new, |text| text.to_string_lossy());
     let text = text.lines().next().unwrap_or_default();
     CommandError::other(match table.raw_get::<Option<usize>>("line") {

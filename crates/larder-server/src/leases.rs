@@ -22,7 +22,7 @@ use larder::{Cache, Fill};
 
 use crate::bytes::Bytes;
 use crate::value::Value;
-use crate::version::Version;
+use crate::version::{CasToken, Version};
 
 /// The most leases at one time; beyond, a miss is a plain miss.
 const MAX_LEASES: usize = 65_536;
@@ -34,7 +34,7 @@ struct Lease {
     deadline: Instant,
 }
 
-/// What a client that misses is told.
+/// The answer to a client that misses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// It is to load the value, and to store it with this version.
@@ -108,14 +108,14 @@ impl Leases {
         asked
     }
 
-    /// Takes the lease of a key, if it is held with this version: its holder is about to store the value.
-    pub(crate) fn take(&self, key: &[u8], version: Version) -> Option<Fill<Bytes, Value>> {
+    /// Takes the lease of a key, if the token names its version: its holder is about to store the value.
+    pub(crate) fn take(&self, key: &[u8], token: CasToken) -> Option<Fill<Bytes, Value>> {
         if self.is_empty() {
             return None;
         }
         let mut held = self.held();
         let lease = held.by_key.get(key)?;
-        if lease.version != version || lease.deadline <= Instant::now() {
+        if !token.names(lease.version) || lease.deadline <= Instant::now() {
             return None;
         }
         let lease = held.by_key.remove(key);
@@ -181,9 +181,9 @@ mod tests {
             panic!("the first wins");
         };
         assert_eq!(leases.ask(&cache, &key, Duration::from_secs(60), None), Asked::Sent(version));
-        assert!(leases.take(&key, Version::from_number(1)).is_none(), "not this lease");
+        assert!(leases.take(&key, CasToken::from_number(1)).is_none(), "not this lease");
         cache.remove(b"key".as_slice());
-        let fill = leases.take(&key, version).unwrap();
+        let fill = leases.take(&key, CasToken::of(version)).unwrap();
         assert!(!cache.complete_fill(fill, Value::from("old")).is_stored());
         assert_eq!(leases.len(), 0);
         // A lease whose time has passed is given to the next.

@@ -94,10 +94,16 @@ visible.pcall = function(...)
   return with_text(pcall(...))
 end
 
+-- The handler is called after the error, not within it: Lua calls no hook of ours while it handles an error that
+-- the hook has raised, so that a handler without an end would never be ended.
 visible.xpcall = function(called, handler)
-  return xpcall(called, function(failure)
-    return handler(failure_of(failure))
-  end)
+  local function finish(ok, failure, ...)
+    if ok then
+      return true, failure, ...
+    end
+    return false, select(2, with_text(pcall(handler, failure_of(failure))))
+  end
+  return finish(pcall(called))
 end
 
 local resume = coroutine.resume

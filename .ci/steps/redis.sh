@@ -1,0 +1,9 @@
+# Redis's own tests of the commands that larder has pass against `larder serve`.
+# Time limit: 1200
+
+said=$work/redis.said
+run cargo build --package larder-cli
+LARDER_SERVER=$target/debug/larder run bash .ci/checks/redis_tests.sh | tee "$said"
+if left_out=$(grep '^SKIPPED: ' "$said"); then
+    skip "${left_out#SKIPPED: }"
+fi

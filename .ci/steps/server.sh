@@ -1,0 +1,59 @@
+# The server as its users meet it: through real clients, Redis's own tests, a browser, Prometheus' parsers, and
+# beside clients that misbehave.
+# Time limit: 1500
+
+# Servers to compare with, clients and a browser, which are Debian packages.
+wanted=(redis-server redis-tools memcached tcl chromium prometheus)
+missing=()
+for package in "${wanted[@]}"; do
+    dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
+        missing+=("$package")
+done
+if ((${#missing[@]} > 0)) && command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; then
+    # No package may start a server here.
+    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } \
+        </dev/null >"$work/$step.packages" 2>&1 ||
+        skip "Debian packages that cannot be installed (${missing[*]}); see what follows"
+fi
+
+run cargo build --release -p larder-cli
+export LARDER_SERVER=$target/release/larder
+
+run "$LARDER_SERVER" serve --config crates/larder-server/deploy/larder.toml --check
+
+# What `/metrics` serves is what Prometheus reads, and the page's own probes answer.
+"$LARDER_SERVER" serve --port 0 --http-port 0 2>"$work/$step.said" &
+server=$!
+trap 'kill $server 2>/dev/null || true' EXIT
+page=
+for _ in {1..100}; do
+    page=$(sed -n 's/^larder: the page is at //p' "$work/$step.said")
+    [[ -z $page ]] || break
+    sleep 0.1
+done
+[[ -n $page ]] || die "the server did not start: $(cat "$work/$step.said")"
+fetch() { run python3 -c 'import sys, urllib.request as http
+request = http.Request(sys.argv[1], headers={"Accept": sys.argv[2]})
+sys.stdout.write(http.urlopen(request, timeout=60).read().decode())' "$@"; }
+fetch "${page}metrics" 'text/plain;version=0.0.4' >"$work/$step.prometheus"
+fetch "${page}metrics" 'application/openmetrics-text;version=1.0.0' >"$work/$step.openmetrics"
+fetch "${page}healthz" '*/*' >/dev/null
+fetch "${page}readyz" '*/*' >/dev/null
+kill "$server"
+wait "$server" || die "the server did not end well: $(cat "$work/$step.said")"
+run bash .ci/checks/metrics.sh
+run bash .ci/checks/metrics.sh "$work/$step.prometheus" "$work/$step.openmetrics"
+
+# The scripts say themselves what they leave out.
+report_skips() {
+    local line
+    while read -r line; do skip "${line#SKIPPED: }"; done < <(grep '^SKIPPED: ' "$1" || true)
+}
+for check in clients redis_tests page; do
+    run bash ".ci/checks/$check.sh" 2>&1 | tee "$work/$step.$check"
+    report_skips "$work/$step.$check" >/dev/null
+done
+
+LARDER_CHAOS_SECONDS=60 run_tests cargo test -p larder-server --test chaos -- --nocapture
+expect_tests "the program chaos"
