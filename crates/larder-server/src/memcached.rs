@@ -21,7 +21,7 @@ mod text;
 mod line;
 mod error;
 
-use ahead::{ParseEnd, ParsedRequests, Place};
+use ahead::{LinesEnd, ParsedLines, Place};
 use error::MemcachedError;
 
 /// After so many commands or bytes of replies, a client's batch ends, so that others get their turn.
@@ -142,12 +142,12 @@ impl Conversation for MemcachedSession {
                 }
                 continue;
             }
-            // Who has not authenticated may have by the next request.
+            // The next request may be the first of a client that has authenticated.
             let (max_data, most) = match self.is_authenticated {
                 true => (shared.settings().max_argument_bytes.as_usize(), left),
                 false => (MAX_CREDENTIALS_BYTES, 1),
             };
-            let parsed = ParsedRequests::parse(&mut self.place, rest, max_data, most);
+            let parsed = ParsedLines::parse(&mut self.place, rest, max_data, most);
             parsed.prefetch_keys(self.db());
             let mut is_stopped = false;
             for (words, data, bytes) in parsed.iter() {
@@ -163,14 +163,14 @@ impl Conversation for MemcachedSession {
                 _ if self.closes => return (consumed, BatchEnd::Close),
                 // What was parsed and not executed is parsed again.
                 _ if is_stopped => self.place = Place::default(),
-                ParseEnd::HasMore => {}
-                ParseEnd::NeedsInput => {
+                LinesEnd::HasMore => {}
+                LinesEnd::NeedsInput => {
                     if consumed > 0 {
                         self.stats().record_batch(begun.elapsed());
                     }
                     return (consumed, BatchEnd::NeedsInput);
                 }
-                ParseEnd::Refused { error: refusal, bytes, skipped, overwritten } => {
+                LinesEnd::Refused { error: refusal, bytes, skipped, overwritten } => {
                     // The old value must not be read as if it were current.
                     if let Some(key) = overwritten.filter(|_| self.is_authenticated) {
                         self.db().remove(key);

@@ -32,7 +32,7 @@ impl Place {
 }
 
 /// Why no more requests were parsed.
-pub(super) enum ParseEnd<'i> {
+pub(super) enum LinesEnd<'i> {
     /// The next one has not arrived whole.
     NeedsInput,
     /// There were enough.
@@ -48,25 +48,25 @@ pub(super) enum ParseEnd<'i> {
 }
 
 /// A request, whose words are those from the end of the one before on.
-struct ParsedRequest<'i> {
+struct ParsedLine<'i> {
     words_end: usize,
     data: &'i [u8],
     bytes: usize,
 }
 
 /// Requests that follow one another.
-pub(super) struct ParsedRequests<'i> {
+pub(super) struct ParsedLines<'i> {
     words: SmallVec<[&'i [u8]; 64]>,
-    requests: SmallVec<[ParsedRequest<'i>; 16]>,
-    pub(super) end: ParseEnd<'i>,
+    requests: SmallVec<[ParsedLine<'i>; 16]>,
+    pub(super) end: LinesEnd<'i>,
 }
 
-impl<'i> ParsedRequests<'i> {
+impl<'i> ParsedLines<'i> {
     /// Parses up to `most` requests, whose data has at most `max_data` bytes. The first may have been parsed in
     /// part before.
     pub(super) fn parse(place: &mut Place, input: &'i [u8], max_data: usize, most: usize) -> Self {
         let mut parsed =
-            Self { words: SmallVec::new(), requests: SmallVec::new(), end: ParseEnd::HasMore };
+            Self { words: SmallVec::new(), requests: SmallVec::new(), end: LinesEnd::HasMore };
         let mut rest = input;
         while parsed.requests.len() < most.min(MAX_REQUESTS) && parsed.words.len() < MAX_WORDS {
             match parsed.parse_one(place, rest, max_data) {
@@ -75,7 +75,7 @@ impl<'i> ParsedRequests<'i> {
                     rest = &rest[bytes..];
                 }
                 Err(end) => {
-                    if matches!(end, ParseEnd::Refused { .. }) {
+                    if matches!(end, LinesEnd::Refused { .. }) {
                         *place = Place::default();
                     }
                     parsed.end = end;
@@ -92,15 +92,15 @@ impl<'i> ParsedRequests<'i> {
         place: &mut Place,
         input: &'i [u8],
         max_data: usize,
-    ) -> Result<usize, ParseEnd<'i>> {
+    ) -> Result<usize, LinesEnd<'i>> {
         let refused =
-            |error, bytes| Err(ParseEnd::Refused { error, bytes, skipped: 0, overwritten: None });
+            |error, bytes| Err(LinesEnd::Refused { error, bytes, skipped: 0, overwritten: None });
         let from = place.searched.min(input.len());
         let Some(found) = input[from..].iter().position(|byte| *byte == b'\n') else {
             place.searched = input.len();
             return match input.len() > MAX_LINE_BYTES {
                 true => refused(MemcachedError::LongLine, input.len()),
-                false => Err(ParseEnd::NeedsInput),
+                false => Err(LinesEnd::NeedsInput),
             };
         };
         let end = from + found;
@@ -122,13 +122,13 @@ impl<'i> ParsedRequests<'i> {
             let overwritten = self.words.get(words_start + 1).copied();
             let (error, skipped) = (MemcachedError::TooLarge, length.saturating_add(2));
             self.words.truncate(words_start);
-            return Err(ParseEnd::Refused { error, bytes: start, skipped, overwritten });
+            return Err(LinesEnd::Refused { error, bytes: start, skipped, overwritten });
         }
         let data_end = start + length;
         let Some(terminator) = input.get(data_end..data_end + 2) else {
             self.words.truncate(words_start);
             place.needed = data_end + 2;
-            return Err(ParseEnd::NeedsInput);
+            return Err(LinesEnd::NeedsInput);
         };
         if terminator != b"\r\n" {
             self.words.truncate(words_start);
@@ -139,7 +139,7 @@ impl<'i> ParsedRequests<'i> {
 
     /// Adds a request with the words that belong to none yet.
     fn push_request(&mut self, data: &'i [u8], bytes: usize) -> usize {
-        self.requests.push(ParsedRequest { words_end: self.words.len(), data, bytes });
+        self.requests.push(ParsedLine { words_end: self.words.len(), data, bytes });
         bytes
     }
 
@@ -189,10 +189,10 @@ mod tests {
     fn a_refusal_ends_what_is_parsed_and_names_the_key() {
         let input = b"get a b\r\nset c 0 0 1\r\nx\r\nset d 0 0 100\r\nget e\r\n";
         let mut place = Place::default();
-        let parsed = ParsedRequests::parse(&mut place, input, 10, 64);
+        let parsed = ParsedLines::parse(&mut place, input, 10, 64);
         let requests: Vec<_> = parsed.iter().map(|(words, data, _)| (words.len(), data)).collect();
         assert_eq!(requests, [(3, b"".as_slice()), (5, b"x")]);
-        let ParseEnd::Refused { error, bytes, skipped, overwritten } = parsed.end else {
+        let LinesEnd::Refused { error, bytes, skipped, overwritten } = parsed.end else {
             panic!("the data is too long");
         };
         assert_eq!((error, bytes, skipped), (MemcachedError::TooLarge, 15, 102));
@@ -204,7 +204,7 @@ mod tests {
         let input = b"set c 0 0 1\r\nx\r\nmg c v\r\n";
         let (mut place, mut at, mut names) = (Place::default(), 0, Vec::new());
         for end in 0..=input.len() {
-            let parsed = ParsedRequests::parse(&mut place, &input[at..end], 10, 64);
+            let parsed = ParsedLines::parse(&mut place, &input[at..end], 10, 64);
             for (words, _, bytes) in parsed.iter() {
                 names.push(words[0]);
                 at += bytes;

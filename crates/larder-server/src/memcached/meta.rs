@@ -45,7 +45,7 @@ impl Facts {
     }
 }
 
-/// Who is to load a value.
+/// Which client is to load a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Loading {
     /// It is to load it.

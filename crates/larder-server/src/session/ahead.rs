@@ -21,7 +21,7 @@ pub(super) enum ParseEnd {
     NeedsInput,
     /// There were enough. The parser is to be reset.
     HasMore,
-    /// What follows is no request.
+    /// What follows is not a request.
     Error(ProtocolError),
 }
 

@@ -124,7 +124,7 @@ impl<'s> Db<'s> {
             return;
         }
         if namespace == 0 {
-            // A key that begins with `ESCAPE` is prefetched in vain.
+            // For a key that begins with `ESCAPE` it has no effect.
             return cache.prefetch_many(keys.iter().copied(), intent);
         }
         let stored = |key: &&[u8]| Bytes::concatenated(&[ESCAPE, namespace], key);
