@@ -9,7 +9,9 @@ import sys
 
 
 def version(text):
-    return tuple(int(part) for part in (text or "0").split("."))
+    parts = [int(part) for part in (text or "0").split(".")]
+    # 1.88 and 1.88.0 are the same.
+    return tuple(parts + [0] * (3 - len(parts)))
 
 
 def dependencies(metadata, start):

@@ -30,8 +30,6 @@ pub(crate) enum CommandError {
     InvalidExpireTime { command: &'static str },
     #[error("ERR no such key")]
     NoSuchKey,
-    #[error("ERR index out of range")]
-    IndexOutOfRange,
     #[error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")]
     StringTooLong,
     #[error("ERR the reply is longer than a request may be; ask for less at once")]

@@ -222,7 +222,8 @@ fn memory(lines: &mut Lines, facts: &InfoFacts<'_>) {
     let policy = parameters::find(b"maxmemory-policy").map(|policy| policy.get(facts.shared));
     lines.add("maxmemory_policy", policy.unwrap_or_default());
     lines.add("mem_fragmentation_ratio", format_args!("{ratio:.2}"));
-    lines.add("mem_clients_normal", memory.waiting_for_clients);
+    lines
+        .add("mem_clients_normal", memory.waiting_for_clients + facts.shared.buffers.used() as u64);
     lines.add("mem_allocator", "system");
     lines.add_zeros(&["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"]);
 }

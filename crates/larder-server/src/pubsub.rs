@@ -120,9 +120,8 @@ impl PubSub {
     /// The topics with subscribers whose names match the pattern.
     pub(crate) fn names(&self, topic: Topic, pattern: Option<&[u8]>) -> Vec<Box<[u8]>> {
         let subscribers = self.topics(topic).read();
-        let is_wanted =
-            |name: &&Box<[u8]>| pattern.is_none_or(|pattern| glob::matches(pattern, name));
-        subscribers.keys().filter(is_wanted).cloned().collect()
+        let is_wanted = |name: &[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, name));
+        subscribers.keys().filter(|name| is_wanted(name)).cloned().collect()
     }
 
     /// How many topics have subscribers.

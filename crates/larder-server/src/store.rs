@@ -142,11 +142,9 @@ impl Store {
 
     /// Empties all databases.
     pub(crate) fn clear_all(&self) {
-        if self.hub.has_interests() {
-            self.clear_marked(None);
-        } else {
-            self.cache.clear();
-        }
+        // Marked even if nobody is interested now: the listener may be notified of a removal late, when a client has
+        // read the key again and tracks it.
+        self.clear_marked(None);
         self.hub.note_flush(None);
     }
 

@@ -271,7 +271,8 @@ impl Tracking {
         for reader in readers {
             let Some(tracker) = trackers.get(reader) else { continue };
             let options = tracker.options;
-            if !options.is_broadcast && !(options.is_no_loop && by == Some(*reader)) {
+            let is_own = options.is_no_loop && by == Some(*reader);
+            if !options.is_broadcast && !is_own {
                 invalidation.send(clients, tracker);
             }
         }

@@ -181,7 +181,13 @@ fn sizes(samples: &[Sample<'_>], name: &str, policy: &str) -> Vec<SizePoint> {
         let own = own.get(&multiple).copied().filter(|own| *own > 0.0)?;
         Some(SizePoint { multiple: multiple.parse().ok()?, misses_factor: misses / own })
     };
-    of_policy("larder_shadow_misses_total").filter_map(factor).collect()
+    let mut sizes: Vec<_> = of_policy("larder_shadow_misses_total").filter_map(factor).collect();
+    // A shadow of the present size may have a few misses more or less than the cache. The others are compared with it.
+    let present = sizes.iter().find(|point| point.multiple == 1.0).map(|point| point.misses_factor);
+    if let Some(present) = present.filter(|factor| *factor > 0.0) {
+        sizes.iter_mut().for_each(|point| point.misses_factor /= present);
+    }
+    sizes
 }
 
 /// A histogram, whose buckets in the text include all smaller ones.
@@ -228,6 +234,8 @@ larder_misses_total{cache="a \"b\\\n"} 100
 larder_removals_total{cache="a \"b\\\n",cause="evicted"} 7
 larder_shadow_misses_total{cache="a \"b\\\n",policy="lru",multiple="2"} 20
 larder_shadow_own_misses_total{cache="a \"b\\\n",policy="lru",multiple="2"} 40
+larder_shadow_misses_total{cache="a \"b\\\n",policy="lru",multiple="1"} 50
+larder_shadow_own_misses_total{cache="a \"b\\\n",policy="lru",multiple="1"} 40
 larder_eviction_age_seconds_bucket{cache="a \"b\\\n",le="1"} 2
 larder_eviction_age_seconds_bucket{cache="a \"b\\\n",le="10"} 5
 larder_eviction_age_seconds_bucket{cache="a \"b\\\n",le="+Inf"} 7
@@ -243,7 +251,9 @@ other_metric{x="}"} NaN # {trace="1"} 1
         assert_eq!((first.name.as_str(), first.policy.as_str()), ("a \"b\\\n", "lru"));
         assert_eq!((first.entries, first.capacity, first.evicted), (5, Some(10), 7));
         assert_eq!(first.lookups, Some(Lookups { hits: 300, misses: 100 }));
-        assert_eq!(first.sizes, [SizePoint { multiple: 2.0, misses_factor: 0.5 }]);
+        let sizes = [(2.0, 0.4), (1.0, 1.0)]
+            .map(|(multiple, misses_factor)| SizePoint { multiple, misses_factor });
+        assert_eq!(first.sizes, sizes);
         let ages = Buckets { bounds_s: vec![1.0, 10.0], counts: vec![2, 3, 2] };
         assert_eq!(first.eviction_ages.as_ref(), Some(&ages));
         assert_eq!((second.name.as_str(), second.lookups), ("other", None));

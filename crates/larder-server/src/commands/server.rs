@@ -26,7 +26,7 @@ pub(crate) fn table() -> Vec<Command> {
     vec![
         command("info", -1, Flags::NONE, server, "What the server is and does.", show_info),
         command("time", 1, Flags::FAST, server, "The time of the server's clock.", time),
-        command("shutdown", -1, admin, server, "Ends the server.", shutdown),
+        command("shutdown", -1, admin.and(Flags::NO_MULTI), server, "Ends the server.", shutdown),
         command("lolwut", -1, Flags::FAST, server, "The version of the server.", lolwut),
         command("slowlog", -2, admin, server, "A log of slow commands, which is empty.", slowlog),
         command("latency", -2, admin, server, "A log of delays, which is empty.", latency),
@@ -38,6 +38,14 @@ pub(crate) fn table() -> Vec<Command> {
             server,
             "Fails: the server is not part of a cluster.",
             cluster,
+        ),
+        command(
+            "function",
+            -2,
+            Flags::NO_SCRIPT,
+            Group::Scripting,
+            "Functions, of which there are none.",
+            function,
         ),
     ]
 }
@@ -198,4 +206,40 @@ fn acl(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<
 
 fn cluster(_: &mut Session, _: &Args<'_>, _: &mut Reply<'_>) -> Result<(), CommandError> {
     Err(CommandError::other("ERR This instance has cluster support disabled"))
+}
+
+const FUNCTION: &[Subcommand] = &[
+    Subcommand {
+        name: "flush",
+        arity: -2,
+        handler: |_, args, reply| {
+            match &args[2..] {
+                [] => reply.ok(),
+                [mode] if is_option(mode, "SYNC") || is_option(mode, "ASYNC") => reply.ok(),
+                _ => {
+                    let text = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option";
+                    return Err(CommandError::other(text));
+                }
+            }
+            Ok(())
+        },
+        help: ["FLUSH [ASYNC|SYNC]", "Do nothing: there are no functions."],
+    },
+    Subcommand {
+        name: "list",
+        arity: -2,
+        handler: |_, _, reply| {
+            reply.array(0);
+            Ok(())
+        },
+        help: ["LIST", "Return no functions."],
+    },
+];
+
+fn function(
+    session: &mut Session,
+    args: &Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), CommandError> {
+    subcommand::run("FUNCTION", FUNCTION, session, args, reply)
 }

@@ -9,7 +9,7 @@ use larder::InsertOptions;
 use super::MemcachedSession;
 use super::error::MemcachedError;
 use super::line::{Expires, MetaFlags, number};
-use super::text::{Side, Stored, counted};
+use super::text::{Side, Storing, counted};
 use crate::bytes::Bytes;
 use crate::decimal::push_decimal;
 use crate::error::CommandError;
@@ -267,18 +267,18 @@ impl MemcachedSession {
             }
             (b"S" | b"E" | b"R", None) => {
                 let (condition, refused) = match mode.as_slice() {
-                    b"E" => (SetCondition::IfAbsent, Stored::NotStored),
-                    b"R" => (SetCondition::IfPresent, Stored::NotStored),
-                    _ => (SetCondition::Always, Stored::NotStored),
+                    b"E" => (SetCondition::IfAbsent, Storing::Refused),
+                    b"R" => (SetCondition::IfPresent, Storing::Refused),
+                    _ => (SetCondition::Always, Storing::Refused),
                 };
                 let lifetime = expires.lifetime();
                 let is_set =
                     self.db().set(&key, value.clone(), lifetime, condition, ChangeKind::SET)?;
-                if is_set { Stored::Stored } else { refused }
+                if is_set { Storing::Done } else { refused }
             }
             _ => return Err(MemcachedError::BadMode),
         };
-        if stored == Stored::Stored {
+        if stored == Storing::Done {
             self.leases().give_up(&self.db().owned_key(&key));
         }
         let facts = Facts { len: data.len(), version: Some(value.version()), ..Facts::default() };
@@ -296,15 +296,15 @@ impl MemcachedSession {
         explicit: Option<Version>,
         vivify: Option<Expires>,
         value: &Value,
-    ) -> Result<Stored, CommandError> {
+    ) -> Result<Storing, CommandError> {
         loop {
             let stored = self.join(key, data, side, compared, explicit)?;
-            let (Stored::NotStored, Some(expires)) = (stored, vivify) else { return Ok(stored) };
+            let (Storing::Refused, Some(expires)) = (stored, vivify) else { return Ok(stored) };
             // There was nothing to join it to, so it is stored alone; unless there is something now.
             let lifetime = expires.lifetime();
             let is_first = SetCondition::IfAbsent;
             if self.db().set(key, value.clone(), lifetime, is_first, ChangeKind::SET)? {
-                return Ok(Stored::Stored);
+                return Ok(Storing::Done);
             }
         }
     }
@@ -318,7 +318,7 @@ impl MemcachedSession {
         value: &Value,
         expires: Expires,
         is_lenient: bool,
-    ) -> Result<Stored, CommandError> {
+    ) -> Result<Storing, CommandError> {
         let stored_key = self.db().owned_key(key);
         if let Some(fill) = self.leases().take(&stored_key, token) {
             let options = match expires.ttl() {
@@ -330,18 +330,18 @@ impl MemcachedSession {
             if stored {
                 self.db().note(key, ChangeKind::SET);
             }
-            return Ok(if stored { Stored::Stored } else { Stored::NotFound });
+            return Ok(if stored { Storing::Done } else { Storing::NotFound });
         }
         self.db().change(key, expires.lifetime(), ChangeKind::SET, |old| {
-            let Some(old) = old else { return Ok(Decision::Keep(Stored::NotFound)) };
+            let Some(old) = old else { return Ok(Decision::Keep(Storing::NotFound)) };
             if token.names(old.version()) {
-                return Ok(Decision::Put(value.clone(), Stored::Stored));
+                return Ok(Decision::Put(value.clone(), Storing::Done));
             }
             if !is_lenient || token.is_after(old.version()) {
-                return Ok(Decision::Keep(Stored::Exists));
+                return Ok(Decision::Keep(Storing::Exists));
             }
             let stale = Freshness { is_stale: true, is_being_loaded: false };
-            Ok(Decision::Put(value.with_freshness(stale), Stored::Stored))
+            Ok(Decision::Put(value.with_freshness(stale), Storing::Done))
         })
     }
 
@@ -361,12 +361,12 @@ impl MemcachedSession {
             _ => Lifetime::Keep,
         };
         let stored = self.db().change(&key, lifetime, ChangeKind::SET, |old| {
-            let Some(old) = old else { return Ok(Decision::Keep(Stored::NotFound)) };
+            let Some(old) = old else { return Ok(Decision::Keep(Storing::NotFound)) };
             if compared.is_some_and(|token| !token.names(old.version())) {
-                return Ok(Decision::Keep(Stored::Exists));
+                return Ok(Decision::Keep(Storing::Exists));
             }
             if !invalidates && !empties {
-                return Ok(Decision::Remove(Stored::Stored));
+                return Ok(Decision::Remove(Storing::Done));
             }
             let value = if empties { Value::from(&b""[..]) } else { old.rewritten() };
             let value = match explicit {
@@ -375,11 +375,11 @@ impl MemcachedSession {
             };
             let stale = Freshness { is_stale: true, is_being_loaded: false };
             let value = if invalidates { value.with_freshness(stale) } else { value };
-            Ok(Decision::Put(value, Stored::Stored))
+            Ok(Decision::Put(value, Storing::Done))
         })?;
         self.leases().give_up(&self.db().owned_key(&key));
         self.count(match stored {
-            Stored::Stored => MemcachedCount::DeleteHits,
+            Storing::Done => MemcachedCount::DeleteHits,
             _ => MemcachedCount::DeleteMisses,
         });
         finish(output, stored, word, flags, &Facts::default(), true);
@@ -415,22 +415,22 @@ impl MemcachedSession {
         let (stored, value) = loop {
             let lifetime = touch.map_or(Lifetime::Keep, Expires::lifetime);
             let done = self.db().change(&key, lifetime, ChangeKind::string("incrby"), |old| {
-                let Some(old) = old else { return Ok(Decision::Keep((Stored::NotFound, None))) };
+                let Some(old) = old else { return Ok(Decision::Keep((Storing::NotFound, None))) };
                 if compared.is_some_and(|token| !token.names(old.version())) {
-                    return Ok(Decision::Keep((Stored::Exists, None)));
+                    return Ok(Decision::Keep((Storing::Exists, None)));
                 }
                 let value = make(counted(old, is_increment, delta)?, old.flags());
-                Ok(Decision::Put(value.clone(), (Stored::Stored, Some(value))))
+                Ok(Decision::Put(value.clone(), (Storing::Done, Some(value))))
             })?;
-            let ((Stored::NotFound, _), Some(expires)) = (&done, vivify) else { break done };
+            let ((Storing::NotFound, _), Some(expires)) = (&done, vivify) else { break done };
             let value = make(initial, 0);
             let (lifetime, is_first) = (expires.lifetime(), SetCondition::IfAbsent);
             let kind = ChangeKind::string("incrby");
             if self.db().set(&key, value.clone(), lifetime, is_first, kind)? {
-                break (Stored::Stored, Some(value));
+                break (Storing::Done, Some(value));
             }
         };
-        let is_hit = usize::from(stored == Stored::Stored);
+        let is_hit = usize::from(stored == Storing::Done);
         self.count(match is_increment {
             true => [MemcachedCount::IncrMisses, MemcachedCount::IncrHits][is_hit],
             false => [MemcachedCount::DecrMisses, MemcachedCount::DecrHits][is_hit],
@@ -528,27 +528,27 @@ fn returned(output: &mut Vec<u8>, word: &[u8], flags: &MetaFlags<'_>, facts: &Fa
 /// The reply to a command without a value, which the flag `q` may suppress.
 fn finish(
     output: &mut Vec<u8>,
-    stored: Stored,
+    stored: Storing,
     word: &[u8],
     flags: &MetaFlags<'_>,
     facts: &Facts,
     hides_missing: bool,
 ) {
     let is_hidden = match stored {
-        Stored::Stored => true,
-        Stored::NotFound => hides_missing,
-        Stored::NotStored | Stored::Exists => false,
+        Storing::Done => true,
+        Storing::NotFound => hides_missing,
+        Storing::Refused | Storing::Exists => false,
     };
     if is_hidden && flags.has(b'q') {
         return;
     }
     output.extend_from_slice(match stored {
-        Stored::Stored => b"HD",
-        Stored::NotStored => b"NS",
-        Stored::Exists => b"EX",
-        Stored::NotFound => b"NF",
+        Storing::Done => b"HD",
+        Storing::Refused => b"NS",
+        Storing::Exists => b"EX",
+        Storing::NotFound => b"NF",
     });
     let nothing = Facts::default();
-    returned(output, word, flags, if stored == Stored::Stored { facts } else { &nothing });
+    returned(output, word, flags, if stored == Storing::Done { facts } else { &nothing });
     output.extend_from_slice(b"\r\n");
 }

@@ -19,19 +19,19 @@ use crate::version::{CasToken, Version};
 
 /// What became of a value that was to be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stored {
-    Stored,
-    NotStored,
+pub(super) enum Storing {
+    Done,
+    Refused,
     /// The version is not the one that was given.
     Exists,
     NotFound,
 }
 
-impl Stored {
+impl Storing {
     fn line(self) -> &'static [u8] {
         match self {
-            Self::Stored => b"STORED\r\n",
-            Self::NotStored => b"NOT_STORED\r\n",
+            Self::Done => b"STORED\r\n",
+            Self::Refused => b"NOT_STORED\r\n",
             Self::Exists => b"EXISTS\r\n",
             Self::NotFound => b"NOT_FOUND\r\n",
         }
@@ -113,7 +113,7 @@ impl MemcachedSession {
         Ok(())
     }
 
-    fn store(&self, name: &[u8], args: &[&[u8]], data: &[u8]) -> Result<Stored, MemcachedError> {
+    fn store(&self, name: &[u8], args: &[&[u8]], data: &[u8]) -> Result<Storing, MemcachedError> {
         let is_cas = name == b"cas";
         let (key, flags, time, token) = match args {
             [key, flags, time, _] if !is_cas => (key, flags, time, None),
@@ -140,12 +140,12 @@ impl MemcachedSession {
                     _ => SetCondition::Always,
                 };
                 match db.set(key, value(), expires.lifetime(), condition, ChangeKind::SET)? {
-                    true => Stored::Stored,
-                    false => Stored::NotStored,
+                    true => Storing::Done,
+                    false => Storing::Refused,
                 }
             }
         };
-        if stored == Stored::Stored {
+        if stored == Storing::Done {
             self.leases().give_up(&db.owned_key(key));
         }
         Ok(stored)
@@ -158,17 +158,17 @@ impl MemcachedSession {
         token: CasToken,
         value: impl Fn() -> Value,
         lifetime: Lifetime,
-    ) -> Result<Stored, CommandError> {
+    ) -> Result<Storing, CommandError> {
         let stored = self.db().change(key, lifetime, ChangeKind::SET, |old| {
             Ok(match old {
-                None => Decision::Keep(Stored::NotFound),
-                Some(old) if !token.names(old.version()) => Decision::Keep(Stored::Exists),
-                Some(_) => Decision::Put(value(), Stored::Stored),
+                None => Decision::Keep(Storing::NotFound),
+                Some(old) if !token.names(old.version()) => Decision::Keep(Storing::Exists),
+                Some(_) => Decision::Put(value(), Storing::Done),
             })
         })?;
         self.count(match stored {
-            Stored::Stored => MemcachedCount::CasHits,
-            Stored::Exists => MemcachedCount::CasBadVersion,
+            Storing::Done => MemcachedCount::CasHits,
+            Storing::Exists => MemcachedCount::CasBadVersion,
             _ => MemcachedCount::CasMisses,
         });
         Ok(stored)
@@ -183,12 +183,12 @@ impl MemcachedSession {
         side: Side,
         compared: Option<CasToken>,
         explicit: Option<Version>,
-    ) -> Result<Stored, CommandError> {
+    ) -> Result<Storing, CommandError> {
         let max = self.shared.settings().max_argument_bytes.as_usize();
         self.db().change(key, Lifetime::Keep, ChangeKind::string("append"), |old| {
-            let Some(old) = old else { return Ok(Decision::Keep(Stored::NotStored)) };
+            let Some(old) = old else { return Ok(Decision::Keep(Storing::Refused)) };
             if compared.is_some_and(|token| !token.names(old.version())) {
-                return Ok(Decision::Keep(Stored::Exists));
+                return Ok(Decision::Keep(Storing::Exists));
             }
             let bytes = old.as_bytes().ok_or(CommandError::WrongType)?;
             if bytes.len() + data.len() > max {
@@ -200,7 +200,7 @@ impl MemcachedSession {
             };
             let value = Value::with_flags(joined.into_boxed_slice(), old.flags());
             let value = explicit.map_or_else(|| value.clone(), |it| value.clone().with_version(it));
-            Ok(Decision::Put(value, Stored::Stored))
+            Ok(Decision::Put(value, Storing::Done))
         })
     }
 

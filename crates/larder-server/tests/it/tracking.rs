@@ -358,7 +358,9 @@ fn changes_by_the_program_evictions_and_expirations_are_noticed() {
     let server = TestServer::start_with(|builder| builder.capacity(100), |_| {});
     let (mut client, mut writer) = (tracking(&server, ""), server.client());
     let cache = &server.cache;
-    let insert = |text: &str| drop(cache.insert(Bytes::from("k"), Value::from(text)));
+    let insert = |text: &str| {
+        let _ = cache.insert(Bytes::from("k"), Value::from(text));
+    };
     writer.run("SET k 1");
     client.run("GET k");
     insert("2");

@@ -178,7 +178,9 @@ fn changes_by_the_program_and_by_time_are_seen_too() {
         client.run("EXEC")
     };
     let key = || Bytes::from("k");
-    let insert = || drop(server.cache.insert(key(), Value::from("1")));
+    let insert = || {
+        let _ = server.cache.insert(key(), Value::from("1"));
+    };
     let remove = || drop(server.cache.remove(&key()));
     assert_eq!(exec_after(&|| ()), "[]");
     assert_eq!(exec_after(&insert), "nil");
