@@ -66,6 +66,7 @@ pub(crate) use load::{AsyncLoader, BlockingLoader, KnownMissing, Loader};
 #[cfg(feature = "metrics")]
 pub(crate) use reading::{CacheReading, Readable};
 
+pub use block::Intent;
 pub use bulk::InsertCounts;
 pub use compute::{Compute, Computed};
 pub use counters::CounterValue;

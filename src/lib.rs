@@ -154,7 +154,7 @@ pub use crate::base::mode::Maintenance;
 pub use crate::base::stats::Stats;
 pub use crate::cache::{
     Cache, CacheEntry, Census, Compute, Computed, CounterValue, Displaced, Entries, EntryInfo,
-    EntryView, Explanation, Fill, InsertCounts, InsertOptions, Iter, KeyState, Keys, Load,
+    EntryView, Explanation, Fill, InsertCounts, InsertOptions, Intent, Iter, KeyState, Keys, Load,
     LoadOptions, Loaded, ModifyEntry, OccupiedEntry, Pinned, Presence, Ranked, UpdateOptions,
     VacantEntry, Values,
 };

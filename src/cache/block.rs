@@ -70,10 +70,12 @@ pub(super) fn most_of(items: &impl Iterator) -> usize {
     items.size_hint().1.unwrap_or(usize::MAX)
 }
 
-/// What is to be done with the keys of a block.
-#[derive(Clone, Copy)]
-pub(super) enum Intent {
+/// What is about to be done with keys whose memory is [prefetched](Cache::prefetch_many).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// They are looked up. Other threads that look them up are not disturbed.
     Read,
+    /// They are inserted, replaced or removed.
     Change,
 }
 

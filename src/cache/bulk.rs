@@ -83,6 +83,49 @@ where
         values
     }
 
+    /// Asks the processor for the memory that single calls with `keys` are about to need: for a program that
+    /// knows its next keys, but has other work to do for each of them than the bulk verbs do.
+    ///
+    /// It changes nothing, counts as no use of any entry, and takes no lock. Only the first 64 keys are
+    /// prefetched: call it again for the next 64 when these are done with. It does nothing where it
+    /// would not pay: with fewer than seven keys, and in a cache that mostly is in the processor's caches
+    /// anyway.
+    ///
+    /// # Panics
+    /// If the iterator or the key's `Hash` does.
+    ///
+    /// # Complexity
+    /// O(1) for each key.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::Intent;
+    ///
+    /// let cache: larder::Cache<u32, String> = (0..10).map(|n| (n, n.to_string())).collect();
+    /// let requests = [(3, "read"), (12, "read"), (7, "remove")];
+    /// cache.prefetch_many(requests.iter().map(|(key, _)| key), Intent::Read);
+    /// for (key, verb) in requests {
+    ///     match verb {
+    ///         "read" => println!("{:?}", cache.get(&key)),
+    ///         _ => drop(cache.remove(&key)),
+    ///     }
+    /// }
+    /// ```
+    pub fn prefetch_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>, intent: Intent)
+    where
+        Q: Hash + Equivalent<K> + ?Sized + 'q,
+    {
+        let mut keys = keys.into_iter();
+        if !self.reads_ahead(most_of(&keys)) {
+            return;
+        }
+        let mut block = KeyBlock::new();
+        block.read_ahead(self, &mut keys, intent);
+        block.prefetch_matches(&self.shared.engine.table, intent, &reclaim::pin());
+        // What panicked while they were read goes on.
+        block.is_followed();
+    }
+
     /// Calls `reader` for each of `keys`, in their order, with the number of the key, from 0, and its value;
     /// `None` if the key is absent. Nothing is cloned, and nothing is allocated.
     ///

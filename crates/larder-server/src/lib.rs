@@ -64,6 +64,7 @@ mod hash_map;
 mod glob;
 mod version;
 mod unix_time;
+mod decimal;
 mod bytes;
 
 pub use crate::bytes::{Bytes, INLINE_BYTES};

@@ -13,20 +13,20 @@ use crate::leases::Leases;
 use crate::shared::Shared;
 use crate::stats::{MemcachedCount, ThreadStats};
 use crate::store::Db;
+use crate::version::VersionBatch;
 
+mod ahead;
 mod meta;
 mod text;
 mod line;
 mod error;
 
+use ahead::{LinesEnd, ParsedLines, Place};
 use error::MemcachedError;
-use line::{Words, number, words};
 
 /// After so many commands or bytes of replies, a client's batch ends, so that others get their turn.
 const BATCH_COMMANDS: usize = 256;
 const BATCH_REPLY_BYTES: usize = 256 * 1024;
-/// The longest line: a `get` of many keys.
-const MAX_LINE_BYTES: usize = 64 * 1024;
 /// The longest data of a client that has not authenticated yet: a user name and a password.
 const MAX_CREDENTIALS_BYTES: usize = 1024;
 
@@ -39,21 +39,8 @@ pub(crate) struct MemcachedSession {
     closes: bool,
     /// How many bytes of data that was refused are still to come.
     skipped: usize,
-    /// How far the line was searched for its end.
-    searched: usize,
-    /// How many bytes the data of the command needs that has begun to arrive.
-    needed: usize,
-}
-
-/// What a request needs before it can be executed.
-#[expect(clippy::large_enum_variant, reason = "it lives for one step, on the stack")]
-enum Request<'i> {
-    /// It is whole: its words, its data if it has any, and how many bytes it takes.
-    Whole { words: Words<'i>, data: &'i [u8], bytes: usize },
-    /// More bytes.
-    Incomplete,
-    /// Its data is too long, or its end is wrong.
-    Refused { error: MemcachedError, bytes: usize, skipped: usize },
+    /// How far the request was parsed that has begun to arrive.
+    place: Place,
 }
 
 impl MemcachedSession {
@@ -66,8 +53,7 @@ impl MemcachedSession {
             is_authenticated,
             closes: false,
             skipped: 0,
-            searched: 0,
-            needed: 0,
+            place: Place::default(),
         }
     }
 
@@ -88,53 +74,6 @@ impl MemcachedSession {
         self.count(if is_hit { MemcachedCount::GetHits } else { MemcachedCount::GetMisses });
         let stats = self.stats();
         ThreadStats::add(if is_hit { &stats.hits } else { &stats.misses }, 1);
-    }
-
-    /// The request at the beginning of `input`.
-    fn parse<'i>(&mut self, input: &'i [u8]) -> Request<'i> {
-        let from = self.searched.min(input.len());
-        let Some(found) = input[from..].iter().position(|byte| *byte == b'\n') else {
-            self.searched = input.len();
-            if input.len() > MAX_LINE_BYTES {
-                self.closes = true;
-                let bytes = input.len();
-                return Request::Refused { error: MemcachedError::LongLine, bytes, skipped: 0 };
-            }
-            return Request::Incomplete;
-        };
-        let end = from + found;
-        // The line may be looked at again, when its data has arrived.
-        self.searched = end;
-        let line = &input[..end];
-        let words = words(line.strip_suffix(b"\r").unwrap_or(line));
-        let start = end + 1;
-        let length = match data_length(&words) {
-            Ok(None) => return Request::Whole { words, data: &[], bytes: start },
-            Ok(Some(length)) => length,
-            Err(error) => return Request::Refused { error, bytes: start, skipped: 0 },
-        };
-        let max = match self.is_authenticated {
-            true => self.shared.settings().max_argument_bytes.as_usize(),
-            false => MAX_CREDENTIALS_BYTES,
-        };
-        if length > max {
-            // The old value was to be overwritten, and must not be read as if it were current.
-            if let Some(key) = words.get(1).filter(|_| self.is_authenticated) {
-                self.db().remove(key);
-            }
-            let skipped = length.saturating_add(2);
-            return Request::Refused { error: MemcachedError::TooLarge, bytes: start, skipped };
-        }
-        let data_end = start + length;
-        let Some(terminator) = input.get(data_end..data_end + 2) else {
-            self.needed = data_end + 2;
-            return Request::Incomplete;
-        };
-        if terminator != b"\r\n" {
-            let bytes = data_end + 2;
-            return Request::Refused { error: MemcachedError::BadData, bytes, skipped: 0 };
-        }
-        Request::Whole { words, data: &input[start..data_end], bytes: data_end + 2 }
     }
 
     /// Executes a request.
@@ -178,17 +117,6 @@ impl MemcachedSession {
     }
 }
 
-/// The length of the data that follows a line, if any does.
-fn data_length(words: &[&[u8]]) -> Result<Option<usize>, MemcachedError> {
-    let at = match words.first() {
-        Some(&(b"set" | b"add" | b"replace" | b"append" | b"prepend" | b"cas")) => 4,
-        Some(&b"ms") => 2,
-        _ => return Ok(None),
-    };
-    let length = words.get(at).and_then(|word| number(word)).ok_or(MemcachedError::BadLine)?;
-    Ok(Some(length))
-}
-
 /// Writes an error.
 fn error(output: &mut Vec<u8>, error: &MemcachedError) {
     output.extend_from_slice(error.to_string().as_bytes());
@@ -199,9 +127,11 @@ impl Conversation for MemcachedSession {
     fn run_batch(&mut self, input: &[u8], output: &mut Vec<u8>) -> (usize, BatchEnd) {
         let shared = Arc::clone(&self.shared);
         let begun = Instant::now();
+        let _versions = VersionBatch::begin();
         let _shared = shared.store.shared();
         let (mut consumed, start) = (0, output.len());
-        for _ in 0..BATCH_COMMANDS {
+        let mut left = BATCH_COMMANDS;
+        while left > 0 && output.len() - start <= BATCH_REPLY_BYTES {
             let rest = &input[consumed..];
             if self.skipped > 0 {
                 let skipped = self.skipped.min(rest.len());
@@ -212,30 +142,48 @@ impl Conversation for MemcachedSession {
                 }
                 continue;
             }
-            self.needed = 0;
-            match self.parse(rest) {
-                Request::Incomplete => {
+            // The next request may be the first of a client that has authenticated.
+            let (max_data, most) = match self.is_authenticated {
+                true => (shared.settings().max_argument_bytes.as_usize(), left),
+                false => (MAX_CREDENTIALS_BYTES, 1),
+            };
+            let parsed = ParsedLines::parse(&mut self.place, rest, max_data, most);
+            parsed.prefetch_keys(self.db());
+            let mut is_stopped = false;
+            for (words, data, bytes) in parsed.iter() {
+                self.execute(words, data, output);
+                consumed += bytes;
+                left -= 1;
+                if self.closes || output.len() - start > BATCH_REPLY_BYTES {
+                    is_stopped = true;
+                    break;
+                }
+            }
+            match parsed.end {
+                _ if self.closes => return (consumed, BatchEnd::Close),
+                // What was parsed and not executed is parsed again.
+                _ if is_stopped => self.place = Place::default(),
+                LinesEnd::HasMore => {}
+                LinesEnd::NeedsInput => {
                     if consumed > 0 {
                         self.stats().record_batch(begun.elapsed());
                     }
                     return (consumed, BatchEnd::NeedsInput);
                 }
-                Request::Whole { words, data, bytes } => {
-                    self.execute(&words, data, output);
-                    consumed += bytes;
-                }
-                Request::Refused { error: refusal, bytes, skipped } => {
+                LinesEnd::Refused { error: refusal, bytes, skipped, overwritten } => {
+                    // The old value must not be read as if it were current.
+                    if let Some(key) = overwritten.filter(|_| self.is_authenticated) {
+                        self.db().remove(key);
+                    }
                     error(output, &refusal);
                     consumed += bytes;
+                    left -= 1;
                     self.skipped = skipped;
+                    if refusal == MemcachedError::LongLine {
+                        self.closes = true;
+                        return (consumed, BatchEnd::Close);
+                    }
                 }
-            }
-            self.searched = 0;
-            if self.closes {
-                return (consumed, BatchEnd::Close);
-            }
-            if output.len() - start > BATCH_REPLY_BYTES {
-                break;
             }
         }
         self.stats().record_batch(begun.elapsed());
@@ -243,7 +191,7 @@ impl Conversation for MemcachedSession {
     }
 
     fn missing_bytes(&self, input: &[u8]) -> usize {
-        self.needed.saturating_sub(input.len()).max(1)
+        self.place.missing_bytes(input)
     }
 
     fn held_bytes(&self) -> usize {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::sync::{ShardedLockReadGuard, ShardedLockWriteGuard};
-use smallvec::SmallVec;
 
 use crate::client::Client;
 use crate::conversation::{BatchEnd, Conversation};
@@ -15,11 +14,14 @@ use crate::resp::{Protocol, Reply, RequestLimits, RequestParser};
 use crate::shared::Shared;
 use crate::stats::ThreadStats;
 use crate::store::{Db, Store};
+use crate::version::VersionBatch;
 
+mod ahead;
 mod subscriptions;
 mod transaction;
 pub(crate) mod command;
 
+use ahead::{ParseEnd, ParsedRequests};
 use command::{Args, Command, CommandTable, Flags};
 pub(crate) use subscriptions::Subscriptions;
 pub(crate) use transaction::{Transaction, WatchedKeys};
@@ -257,13 +259,14 @@ impl Session {
     #[inline]
     fn execute<'s>(
         &mut self,
+        found: Option<(usize, &'static Command)>,
         args: &Args<'_>,
         output: &mut Vec<u8>,
         store: &'s Store,
         exclusion: &mut Option<Exclusion<'s>>,
     ) {
         let start = output.len();
-        let Some((index, command)) = self.commands.find(args[0]) else {
+        let Some((index, command)) = found else {
             self.reject(None, unknown_command(args), &mut Reply::new(output, self.protocol));
             self.settle_replies(output, start, false);
             return;
@@ -458,6 +461,7 @@ impl Conversation for Session {
     fn run_batch(&mut self, input: &[u8], output: &mut Vec<u8>) -> (usize, BatchEnd) {
         let shared = Arc::clone(&self.shared);
         let begun = Instant::now();
+        let _versions = VersionBatch::begin();
         let mut exclusion = None;
         self.input_bytes = input.len();
         let is_collecting = shared.hub().begin_batch();
@@ -465,54 +469,64 @@ impl Conversation for Session {
         let mut end = BatchEnd::HasMore;
         let authenticated = shared.settings().request_limits();
         let unauthenticated = RequestLimits::UNAUTHENTICATED;
-        for _ in 0..BATCH_COMMANDS {
-            let rest = &input[consumed..];
-            let limits = if self.is_authenticated { &authenticated } else { &unauthenticated };
-            // Taken out, because the arguments may lie in it while the session executes them.
-            let mut parser = std::mem::take(&mut self.parser);
-            match parser.parse(rest, limits) {
-                Ok(Some(bytes)) => {
-                    let args: SmallVec<[&[u8]; 8]> = parser.arguments(rest).collect();
-                    if shared.hub().pause().is_set()
-                        && let Some(left) = self.pause_left(&args)
-                    {
-                        // The request is parsed anew when the pause has ended.
-                        drop(args);
-                        parser.reset();
-                        self.parser = parser;
-                        end = BatchEnd::Paused(left);
-                        break;
-                    }
-                    if !args.is_empty() {
-                        self.execute(&args, output, &shared.store, &mut exclusion);
-                    }
-                    consumed += bytes;
-                    drop(args);
-                    parser.reset();
-                    self.parser = parser;
+        // Taken out, because the arguments may lie in it while the session executes them.
+        let mut parser = std::mem::take(&mut self.parser);
+        let mut left = BATCH_COMMANDS;
+        while left > 0 {
+            // The limits may change with the next request.
+            let (limits, most) = match self.is_authenticated {
+                true => (&authenticated, left),
+                false => (&unauthenticated, 1),
+            };
+            let parsed =
+                ParsedRequests::parse(self.commands, &mut parser, &input[consumed..], limits, most);
+            parsed.prefetch_keys(self.db());
+            let mut stopped = None;
+            for (found, args, bytes) in parsed.iter() {
+                if shared.hub().pause().is_set()
+                    && let Some(left) = self.pause_left(args)
+                {
+                    stopped = Some(BatchEnd::Paused(left));
+                    break;
                 }
-                Ok(None) => {
-                    self.parser = parser;
+                if !args.is_empty() {
+                    self.execute(found, args, output, &shared.store, &mut exclusion);
+                }
+                consumed += bytes;
+                left -= 1;
+                if self.closes {
+                    stopped = Some(BatchEnd::Close);
+                } else if let Some(job) = self.deferred.take() {
+                    stopped = Some(BatchEnd::Deferred(job));
+                } else if output.len() - start > BATCH_REPLY_BYTES {
+                    stopped = Some(BatchEnd::HasMore);
+                }
+                if stopped.is_some() {
+                    break;
+                }
+            }
+            let parse_end = parsed.into_end();
+            if let Some(stopped) = stopped {
+                // What was parsed and not executed is parsed again.
+                parser.reset();
+                end = stopped;
+                break;
+            }
+            match parse_end {
+                ParseEnd::HasMore => parser.reset(),
+                ParseEnd::NeedsInput => {
                     end = BatchEnd::NeedsInput;
                     break;
                 }
-                Err(error) => {
+                ParseEnd::Error(error) => {
                     Reply::new(output, self.protocol).error(format_args!("ERR {error}"));
                     self.closes = true;
+                    end = BatchEnd::Close;
+                    break;
                 }
             }
-            if self.closes {
-                end = BatchEnd::Close;
-                break;
-            }
-            if let Some(job) = self.deferred.take() {
-                end = BatchEnd::Deferred(job);
-                break;
-            }
-            if output.len() - start > BATCH_REPLY_BYTES {
-                break;
-            }
         }
+        self.parser = parser;
         drop(exclusion);
         if self.closes {
             // Whoever has read the last reply knows that nothing can be redirected to this client any more.

@@ -28,6 +28,47 @@ thread_local! {
         if number < THREADS { number } else { 0 }
     };
     static LAST: Cell<u64> = const { Cell::new(0) };
+    /// The time of the batch that this thread executes, in microseconds, or one of the two below.
+    static BATCH_US: Cell<u64> = const { Cell::new(NO_BATCH) };
+}
+
+/// No batch is under way: each version reads the clock.
+const NO_BATCH: u64 = 0;
+/// The first version of the batch reads the clock.
+const UNREAD: u64 = 1;
+
+/// While it lives, the versions that this thread makes have one time, so that only the first reads the clock.
+/// They increase nevertheless.
+pub(crate) struct VersionBatch(());
+
+impl VersionBatch {
+    #[inline]
+    pub(crate) fn begin() -> Self {
+        BATCH_US.set(UNREAD);
+        Self(())
+    }
+}
+
+impl Drop for VersionBatch {
+    fn drop(&mut self) {
+        BATCH_US.set(NO_BATCH);
+    }
+}
+
+/// The time for a new version.
+#[inline]
+fn version_time_us() -> u64 {
+    // A thread that is ending may have no such variable any more.
+    let of_batch = |time: &Cell<u64>| {
+        if time.get() == UNREAD {
+            time.set(now_us());
+        }
+        time.get()
+    };
+    match BATCH_US.try_with(of_batch) {
+        Ok(NO_BATCH) | Err(_) => now_us(),
+        Ok(time) => time,
+    }
 }
 
 impl Version {
@@ -36,7 +77,7 @@ impl Version {
     pub fn next() -> Self {
         // A thread that is ending may have no such variables any more; then it shares a number.
         let own = THREAD.try_with(|thread| *thread).unwrap_or(0);
-        let now = (now_us() << THREAD_BITS) | own;
+        let now = (version_time_us() << THREAD_BITS) | own;
         if own == 0 {
             let next = |last: u64| now.max(last.saturating_add(THREADS));
             // Relaxed: the number alone matters.
@@ -153,7 +194,14 @@ mod tests {
 
     #[test]
     fn no_two_writes_have_the_same_version() {
-        let make = || (0..10_000).map(|_| Version::next()).collect::<Vec<_>>();
+        let make = || {
+            let mut versions: Vec<_> = (0..5_000).map(|_| Version::next()).collect();
+            let batch = VersionBatch::begin();
+            versions.extend((0..5_000).map(|_| Version::next()));
+            drop(batch);
+            versions.push(Version::next());
+            versions
+        };
         let threads: Vec<_> = (0..8).map(|_| thread::spawn(make)).collect();
         let mut seen = HashSet::new();
         for thread in threads {

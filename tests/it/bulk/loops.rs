@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use larder::test::FakeClock;
 use larder::{
-    Builder, Cache, Expiry, InsertOptions, Inserted, Listener, Maintenance, Policy, RandomState,
-    Removal, ShadowConfig,
+    Builder, Cache, Expiry, InsertOptions, Inserted, Intent, Listener, Maintenance, Policy,
+    RandomState, Removal, ShadowConfig,
 };
 
 use super::LARGE;
@@ -47,6 +47,9 @@ impl Twins {
         let count = [0, 1, 4, 5, 63, 64, 65, 200][rng.below(8) as usize];
         let list: Vec<u64> = (0..count).map(|_| rng.below(KEYS)).collect();
         let pairs = || list.iter().map(|key| (*key, key + count));
+        // Changes nothing, and counts as no use.
+        let intent = [Intent::Read, Intent::Change][rng.below(2) as usize];
+        bulk.prefetch_many(&list, intent);
         match rng.below(10) {
             0 => {
                 let expected: Vec<_> = list.iter().map(|key| single.get(key)).collect();

@@ -4,6 +4,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use larder::Intent;
+
 use crate::commands::arguments::{self, TimeUnit, integer, is_option};
 use crate::error::CommandError;
 use crate::hub::ChangeKind;
@@ -451,13 +453,16 @@ fn setrange(
 
 fn mget(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
     reply.array(args.len() - 1);
-    for key in &args[1..] {
-        let found = session.db().read(key, |value| reply.bulk_or_null(value.as_bytes()));
-        session.count_lookup(found.is_some());
-        if found.is_none() {
-            reply.null();
+    for keys in args[1..].chunks(64) {
+        session.db().prefetch(keys, Intent::Read);
+        for key in keys {
+            let found = session.db().read(key, |value| reply.bulk_or_null(value.as_bytes()));
+            session.count_lookup(found.is_some());
+            if found.is_none() {
+                reply.null();
+            }
+            check_reply(session, reply)?;
         }
-        check_reply(session, reply)?;
     }
     Ok(())
 }

@@ -19,10 +19,8 @@ const MAX_OPAQUE_BYTES: usize = 32;
 const MAX_RELATIVE_S: i64 = 60 * 60 * 24 * 30;
 
 /// The words of a line.
-pub(crate) type Words<'l> = SmallVec<[&'l [u8]; 16]>;
-
-pub(crate) fn words(line: &[u8]) -> Words<'_> {
-    line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect()
+pub(crate) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| *byte == b' ').filter(|word| !word.is_empty())
 }
 
 /// A number in decimal digits.
@@ -174,7 +172,8 @@ mod tests {
 
     #[test]
     fn flags_that_are_unknown_or_doubled_are_errors() {
-        let parse = |line: &'static [u8]| MetaFlags::parse(&words(line), b"vtO");
+        let parse =
+            |line: &'static [u8]| MetaFlags::parse(&words(line).collect::<Vec<_>>(), b"vtO");
         assert_eq!(parse(b"v t v").unwrap_err(), MemcachedError::DuplicateFlag);
         assert_eq!(parse(b"v x").unwrap_err(), MemcachedError::InvalidFlag);
         assert_eq!(parse(b"Oabc v").unwrap().token(b'O'), Some(b"abc".as_slice()));

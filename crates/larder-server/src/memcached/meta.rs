@@ -8,9 +8,10 @@ use larder::InsertOptions;
 
 use super::MemcachedSession;
 use super::error::MemcachedError;
-use super::line::{Expires, MetaFlags};
+use super::line::{Expires, MetaFlags, number};
 use super::text::{Side, Storing, counted};
 use crate::bytes::Bytes;
+use crate::decimal::push_decimal;
 use crate::error::CommandError;
 use crate::hub::ChangeKind;
 use crate::leases::Asked;
@@ -29,6 +30,19 @@ struct Facts {
     seconds_left: i64,
     age_s: u64,
     is_used: bool,
+}
+
+impl Facts {
+    /// What a value says itself.
+    fn of(value: &Value) -> Self {
+        Self {
+            flags: value.flags(),
+            len: value.as_bytes().map_or(0, <[u8]>::len),
+            version: Some(value.version()),
+            seconds_left: -1,
+            ..Self::default()
+        }
+    }
 }
 
 /// Which client is to load a value.
@@ -71,21 +85,52 @@ impl MemcachedSession {
         }
     }
 
-    fn facts(&self, key: &[u8], value: &Value) -> Facts {
+    /// The facts of an entry that a reply with these flags needs: the time that it has left, for which it has to be
+    /// looked up once more, and its age are left out otherwise.
+    fn facts(&self, key: &[u8], value: &Value, flags: &MetaFlags<'_>) -> Facts {
+        match flags.has(b't') || flags.has(b'l') || flags.has(b'R') {
+            true => self.all_facts(key, value),
+            false => Facts::of(value),
+        }
+    }
+
+    fn all_facts(&self, key: &[u8], value: &Value) -> Facts {
         let left = self.db().seconds_left(key);
         Facts {
-            flags: value.flags(),
-            len: value.as_bytes().map_or(0, <[u8]>::len),
-            version: Some(value.version()),
             seconds_left: left.map_or(-1, |left| i64::try_from(left).unwrap_or(i64::MAX)),
             age_s: value.version().age().as_secs(),
             is_used: self.is_used(key),
+            ..Facts::of(value)
         }
     }
 
     /// Whether the value was read since it was written.
     fn is_used(&self, key: &[u8]) -> bool {
         self.db().info(key).is_some_and(|info| info.frequency > 0)
+    }
+
+    /// Answers `mg` in the usual case: the flags ask for nothing that the value does not say itself, and no
+    /// client is to load it anew. Says whether it has.
+    fn get_plainly(&self, word: &[u8], flags: &MetaFlags<'_>, output: &mut Vec<u8>) -> bool {
+        if flags.iter().any(|(flag, _)| !b"cfkOqsv".contains(&flag)) {
+            return false;
+        }
+        let found = self.db().read(word, |value| {
+            let Some(bytes) = value.as_bytes() else { return false };
+            if value.freshness() != Freshness::default() {
+                return false;
+            }
+            let data = flags.has(b'v').then_some(bytes);
+            head(output, data);
+            returned(output, word, flags, &Facts::of(value));
+            end(output, data);
+            true
+        });
+        let is_answered = found == Some(true);
+        if is_answered {
+            self.count_lookup(true);
+        }
+        is_answered
     }
 
     fn meta_get(
@@ -95,6 +140,9 @@ impl MemcachedSession {
         output: &mut Vec<u8>,
     ) -> Result<(), MemcachedError> {
         let key = flags.key(word)?;
+        if self.get_plainly(word, flags, output) {
+            return Ok(());
+        }
         let vivify = flags.number::<i64>(b'N')?;
         let recache = flags.number::<i64>(b'R')?;
         let explicit = flags.number(b'E')?.map(Version::from_number);
@@ -118,7 +166,7 @@ impl MemcachedSession {
             self.count(MemcachedCount::Touch);
             self.db().expire(&key, expires.ttl(), |_| true)?;
         }
-        let facts = Facts { is_used, ..self.facts(&key, &value) };
+        let facts = Facts { is_used, ..self.facts(&key, &value, flags) };
         let freshness = value.freshness();
         let is_short =
             recache.is_some_and(|bound| facts.seconds_left >= 0 && facts.seconds_left < bound);
@@ -329,7 +377,7 @@ impl MemcachedSession {
         let explicit = flags.number(b'E')?.map(Version::from_number);
         let delta = match flags.token(b'D') {
             None => 1,
-            Some(token) => super::number(token).ok_or(MemcachedError::BadDelta)?,
+            Some(token) => number(token).ok_or(MemcachedError::BadDelta)?,
         };
         let initial: u64 = flags.number(b'J')?.unwrap_or_default();
         let vivify = flags.expires(b'N')?;
@@ -371,7 +419,7 @@ impl MemcachedSession {
             finish(output, stored, word, flags, &Facts::default(), true);
             return Ok(());
         };
-        let facts = self.facts(&key, &value);
+        let facts = self.facts(&key, &value, flags);
         match value.as_bytes().filter(|_| flags.has(b'v')) {
             Some(bytes) => {
                 head(output, Some(bytes));
@@ -394,7 +442,7 @@ impl MemcachedSession {
             output.extend_from_slice(b"EN\r\n");
             return Ok(());
         };
-        let facts = self.facts(&key, &value);
+        let facts = self.all_facts(&key, &value);
         output.extend_from_slice(b"ME ");
         output.extend_from_slice(word);
         let fetched = if facts.is_used { "yes" } else { "no" };
@@ -440,7 +488,8 @@ fn answer_miss(asked: Asked, word: &[u8], flags: &MetaFlags<'_>, output: &mut Ve
 fn head(output: &mut Vec<u8>, data: Option<&[u8]>) {
     match data {
         Some(data) => {
-            let _ = write!(output, "VA {}", data.len());
+            output.extend_from_slice(b"VA ");
+            push_decimal(output, data.len());
         }
         None => output.extend_from_slice(b"HD"),
     }

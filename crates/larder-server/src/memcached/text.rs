@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::MemcachedSession;
 use super::error::MemcachedError;
 use super::line::{Expires, check_key, number};
+use crate::decimal::push_decimal;
 use crate::error::CommandError;
 use crate::hub::ChangeKind;
 use crate::identity::SERVER_VERSION;
@@ -363,7 +364,13 @@ fn write_value(output: &mut Vec<u8>, key: &[u8], value: &Value, with_version: bo
     let Some(bytes) = value.as_bytes() else { return false };
     output.extend_from_slice(b"VALUE ");
     output.extend_from_slice(key);
-    let _ = write!(output, " {} {}", value.flags(), bytes.len());
+    match value.flags() {
+        0 => output.extend_from_slice(b" 0 "),
+        flags => {
+            let _ = write!(output, " {flags} ");
+        }
+    }
+    push_decimal(output, bytes.len());
     if with_version {
         let _ = write!(output, " {}", CasToken::of(value.version()).number());
     }

@@ -3,6 +3,8 @@
 
 use std::fmt::{self, Write as _};
 
+use crate::decimal::push_decimal;
+
 /// The version of the protocol of Redis.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
@@ -198,17 +200,9 @@ impl<'o> Reply<'o> {
 
     #[inline]
     fn head(&mut self, kind: u8, len: usize) {
-        if len < 100 {
-            let len = u8::try_from(len).unwrap_or_default();
-            let digits = [kind, b'0' + len / 10, b'0' + len % 10, b'\r', b'\n'];
-            if len < 10 {
-                self.output.extend_from_slice(&[kind, digits[2], b'\r', b'\n']);
-            } else {
-                self.output.extend_from_slice(&digits);
-            }
-            return;
-        }
-        self.line(kind, len);
+        self.output.push(kind);
+        push_decimal(self.output, len);
+        self.output.extend_from_slice(b"\r\n");
     }
 
     fn line(&mut self, kind: u8, shown: impl fmt::Display) {

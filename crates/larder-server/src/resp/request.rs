@@ -218,8 +218,19 @@ impl RequestParser {
 
     /// The arguments of the request at the beginning of `input`, which was parsed.
     pub fn arguments<'i>(&'i self, input: &'i [u8]) -> impl Iterator<Item = &'i [u8]> {
-        let words = self.words.iter().map(Vec::as_slice);
-        self.arguments.iter().map(|(start, end)| &input[*start..*end]).chain(words)
+        self.arguments_in(input).chain(self.words.iter().map(Vec::as_slice))
+    }
+
+    /// Its arguments that lie in the input: all of them, unless it [is a line of words](Self::has_words).
+    #[inline]
+    pub(crate) fn arguments_in<'i>(&self, input: &'i [u8]) -> impl Iterator<Item = &'i [u8]> {
+        self.arguments.iter().map(|(start, end)| &input[*start..*end])
+    }
+
+    /// Whether the request that was parsed is a line of words.
+    #[inline]
+    pub(crate) fn has_words(&self) -> bool {
+        !self.words.is_empty()
     }
 
     /// How many bytes are needed at least until the request is whole, beyond those that were parsed; a hint

@@ -147,6 +147,8 @@ impl Command {
 pub(crate) struct CommandTable {
     commands: Vec<Command>,
     by_name: HashMap<&'static [u8], usize, ahash::RandomState>,
+    /// `GET` and `SET`, which most requests are, by their indexes.
+    frequent: [Option<usize>; 2],
 }
 
 /// The longest name of a command.
@@ -160,18 +162,27 @@ impl CommandTable {
         let by_name: HashMap<_, _, _> =
             names.enumerate().map(|(index, name)| (name, index)).collect();
         assert_eq!(by_name.len(), commands.len(), "a name appears twice");
-        Self { commands, by_name }
+        let frequent = ["get", "set"].map(|name| by_name.get(name.as_bytes()).copied());
+        Self { commands, by_name, frequent }
     }
 
     /// The command of a name, in upper or lower case, and its index.
     #[inline]
     pub(crate) fn find(&self, name: &[u8]) -> Option<(usize, &Command)> {
+        let index = match name {
+            b"GET" | b"get" => self.frequent[0],
+            b"SET" | b"set" => self.frequent[1],
+            _ => self.find_by_hash(name),
+        };
+        index.map(|index| (index, &self.commands[index]))
+    }
+
+    fn find_by_hash(&self, name: &[u8]) -> Option<usize> {
         let mut lower = [0; MAX_NAME_BYTES];
         let lower = lower.get_mut(..name.len())?;
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
-        let index = *self.by_name.get(&*lower)?;
-        Some((index, &self.commands[index]))
+        self.by_name.get(&*lower).copied()
     }
 
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, Command> {

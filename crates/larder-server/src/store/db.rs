@@ -5,8 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use larder::{
-    Compute, Computed, EntryInfo, InsertOptions, Inserted, KeyState, Rejection, UpdateOptions,
+    Compute, Computed, EntryInfo, InsertOptions, Inserted, Intent, KeyState, Rejection,
+    UpdateOptions,
 };
+use smallvec::SmallVec;
 
 use super::{ESCAPE, Store};
 use crate::bytes::Bytes;
@@ -111,6 +113,23 @@ impl<'s> Db<'s> {
     pub(super) fn note_as(&self, key: &[u8], kind: ChangeKind, is_new: bool) {
         let change = hub::Change { database: self.number, key, kind, is_new, by: self.client };
         self.store.hub.note(&change);
+    }
+
+    /// Fetches the memory that commands with the first 64 of these keys are about to need, for all at the same
+    /// time.
+    #[inline]
+    pub(crate) fn prefetch(&self, keys: &[&[u8]], intent: Intent) {
+        let (namespace, cache) = (self.store.namespace(self.number), &self.store.cache);
+        if keys.is_empty() {
+            return;
+        }
+        if namespace == 0 {
+            // For a key that begins with `ESCAPE` it has no effect.
+            return cache.prefetch_many(keys.iter().copied(), intent);
+        }
+        let stored = |key: &&[u8]| Bytes::concatenated(&[ESCAPE, namespace], key);
+        let stored: SmallVec<[Bytes; 16]> = keys.iter().take(64).map(stored).collect();
+        cache.prefetch_many(stored.iter().map(Bytes::as_slice), intent);
     }
 
     /// Reads a value. It counts as a use of the key.
