@@ -193,6 +193,28 @@ fn what_was_acknowledged_is_there_after_a_restart() {
 }
 
 #[test]
+fn a_second_server_at_one_address_says_why_it_ends_once() {
+    let first = Served::start(&[]);
+    let port = first.address.rsplit(':').next().unwrap();
+    let output = larder().args(["--port", port]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("cannot listen at {}", first.address)), "{said}");
+    assert_eq!(said.matches("os error").count(), 1, "{said}");
+}
+
+#[test]
+fn a_save_that_fails_says_what_the_system_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let gone = folder.path().join("gone");
+    fs::create_dir(&gone).unwrap();
+    let served = Served::start(&["--save", gone.join("cache").to_str().unwrap()]);
+    fs::remove_dir(&gone).unwrap();
+    let reply = served.call("SAVE");
+    assert!(reply.contains("cannot save to") && reply.contains("os error"), "{reply}");
+}
+
+#[test]
 fn a_damaged_file_is_refused_and_stays() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cache.snapshot");

@@ -1,6 +1,7 @@
 //! Saving the cache while it serves, and loading it before.
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -41,7 +42,8 @@ impl Persistence {
     }
 }
 
-/// Why the cache was not saved.
+/// Why the cache was not saved. What the system said is the [source](std::error::Error::source) of the error, and
+/// not in its text.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SaveError {
@@ -52,13 +54,21 @@ pub enum SaveError {
     #[error("Background save already in progress")]
     InProgress,
     /// The file cannot be written.
-    #[error("cannot save to {}: {source}", .path.display())]
+    #[error("cannot save to {}", .path.display())]
     Snapshot {
         /// The file.
         path: PathBuf,
         /// What went wrong.
         source: SnapshotError,
     },
+}
+
+impl SaveError {
+    /// The error and its causes in one line, as clients and `INFO` are told.
+    pub(crate) fn with_causes(&self) -> String {
+        let causes = std::iter::successors(self.source(), |error| (*error).source());
+        causes.fold(self.to_string(), |line, cause| format!("{line}: {cause}"))
+    }
 }
 
 /// What is known of the saves so far.
@@ -124,7 +134,7 @@ impl SaveState {
             self.last_s.store(seconds(begun), Ordering::Relaxed);
             self.saves.fetch_add(1, Ordering::Relaxed);
         }
-        let error = saved.as_ref().err().map(ToString::to_string);
+        let error = saved.as_ref().err().map(SaveError::with_causes);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
         // Release: with the swap above.
         self.is_saving.store(false, Ordering::Release);
