@@ -123,6 +123,8 @@ fn wrong_settings_are_refused_with_their_field_and_line() {
         ("tls-port = 1\n", &["tls-port", "line 1", "without tls-certificate"]),
         ("password = \"a\"\npassword-file = \"b\"\n", &["password", "line 1", "leave one out"]),
         ("save-every = \"5min\"\n", &["save-every", "line 1", "without save"]),
+        ("port = 0\nsave = \"/nowhere/cache\"\n", &["save", "line 2", "no folder /nowhere"]),
+        ("save = \"/\"\n", &["save", "line 1", "/ is a folder"]),
         ("save-every = \"soon\"\n", &["line 1", "no length of time"]),
         ("databases = 0\n", &["databases", "line 1", "from 1 to 256"]),
         ("port = \n", &["line 1"]),
