@@ -150,7 +150,11 @@ fn save(cache: &Cache<Bytes, Value>, path: &Path) -> Result<(), SaveError> {
     }
 }
 
-/// Loads what was saved at `path`; `None` if there is no such file.
+/// Loads what was saved at `path` into the cache, beside what is there; `None` if there is no such file. Entries that
+/// have expired meanwhile are left out. With `salvage`, what can be read of a damaged file is loaded.
+///
+/// The cache may be used and served meanwhile; clients are not notified of keys that are loaded anew, so load before
+/// [`Server::start`](crate::Server::start) where that is possible.
 ///
 /// # Errors
 /// The file cannot be read, or is not a whole snapshot of such a cache; the cache is as it was then.
