@@ -206,6 +206,20 @@ fn a_second_server_at_one_address_says_why_it_ends_once() {
 }
 
 #[test]
+fn a_server_says_where_it_serves_and_whom_it_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("larder.sock");
+    let socket = socket.to_str().unwrap();
+    let open = ["--bind", "0.0.0.0", "--unixsocket", socket];
+    let (code, said) = Served::start(&open).end_by("-TERM");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("at {socket}\n")), "{said}");
+    assert!(said.contains("other machines are refused"), "{said}");
+    let (_, said) = Served::start(&["--bind", "0.0.0.0", "--password", "a"]).end_by("-TERM");
+    assert!(!said.contains("refused"), "{said}");
+}
+
+#[test]
 fn a_save_that_fails_says_what_the_system_said() {
     let folder = tempfile::tempdir().unwrap();
     let gone = folder.path().join("gone");
