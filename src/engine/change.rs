@@ -126,8 +126,8 @@ enum ChangeState {
     NotifyFirst,
     /// The table was changed, and the event has to be pushed.
     Committed(Event),
-    /// The table was changed, and the event is in the buffer, before the position `end`. The shadow caches, if there
-    /// are any, have to be told of it.
+    /// The table was changed, and the event is in the buffer, before the position `end`. It has to be reported
+    /// to the shadow caches, if there are any.
     Reported { end: u32, shadowed: Option<ShadowWrite> },
 }
 

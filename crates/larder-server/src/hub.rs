@@ -153,7 +153,7 @@ impl Hub {
     /// Notifies clients that the program has changed a key.
     ///
     /// This is needed only after the program has inserted a key that had no value, for clients that know it
-    /// as missing: the cache reports all other changes to the [`listener`](Self::listener), but for those of
+    /// as missing: the cache reports all other changes to the [`listener`](Self::listener), except for those of
     /// [`Cache::invalidate_tag`](larder::Cache::invalidate_tag), which it reports when the entries are swept out.
     /// The command `LARDER.INVALIDATE` has clients drop their copies at once.
     ///

@@ -64,7 +64,7 @@ pub enum SaveError {
 }
 
 impl SaveError {
-    /// The error and its causes in one line, as clients and `INFO` are told.
+    /// The error and its causes in one line, for clients and for the page.
     pub(crate) fn with_causes(&self) -> String {
         let causes = std::iter::successors(self.source(), |error| (*error).source());
         causes.fold(self.to_string(), |line, cause| format!("{line}: {cause}"))
