@@ -8,6 +8,7 @@ use crossbeam_utils::Backoff;
 use super::Engine;
 use super::finish::Show;
 use super::partition::{Freeing, Partition};
+use super::shadowing::ShadowWrite;
 use crate::base::cause::RemovalCause;
 use crate::base::hash::KeyHash;
 use crate::buffer::write_buffer::{ChangeKind, Claim, Event};
@@ -125,8 +126,9 @@ enum ChangeState {
     NotifyFirst,
     /// The table was changed, and the event has to be pushed.
     Committed(Event),
-    /// The table was changed, and the event is in the buffer, before this position.
-    Reported(u32),
+    /// The table was changed, and the event is in the buffer, before the position `end`. It has to be reported
+    /// to the shadow caches, if there are any.
+    Reported { end: u32, shadowed: Option<ShadowWrite> },
 }
 
 impl MustNotWait {
@@ -405,7 +407,9 @@ impl<'e, K, V> Change<'e, K, V> {
     #[inline(never)]
     fn fill_claim(&mut self, event: Event) {
         if let Some(claim) = self.listener.as_mut().and_then(|listener| listener.claim.take()) {
-            self.state = ChangeState::Reported(claim.fill(event));
+            // Before the event is in the buffer, after which the entries may be freed.
+            let shadowed = self.engine.shadow.as_ref().and_then(|_| ShadowWrite::of(&event));
+            self.state = ChangeState::Reported { end: claim.fill(event), shadowed };
         }
     }
 
@@ -461,12 +465,18 @@ impl<K, V> Drop for Change<'_, K, V> {
                 None => self.engine.submit(event, self.hash),
                 Some(show) => self.engine.submit_showing(event, self.hash, show),
             },
-            ChangeState::Reported(end) => match self.show_evicted {
-                None => self.engine.follow_up(*end, self.hash),
-                Some(show) => {
-                    self.engine.apply_showing(self.engine.partition(self.hash), None, *end, show);
+            ChangeState::Reported { end, shadowed } => {
+                if let (Some(shadow), Some(write)) = (&self.engine.shadow, *shadowed) {
+                    self.engine.note_shadow_write(shadow, write, self.hash);
                 }
-            },
+                match self.show_evicted {
+                    None => self.engine.follow_up(*end, self.hash),
+                    Some(show) => {
+                        let partition = self.engine.partition(self.hash);
+                        self.engine.apply_showing(partition, None, *end, show);
+                    }
+                }
+            }
         }
         // Again after the step of the table.
         self.engine.forget_known(self.hash);

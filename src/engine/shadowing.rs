@@ -9,14 +9,20 @@ use crate::reclaim;
 use crate::shadow::{Shadow, ShadowKind};
 use crate::table::Cursor;
 
-impl<K, V> Engine<K, V> {
-    /// Reports a write to the shadow caches. Has to be called before the event is submitted, after which
-    /// the entries may be freed.
-    #[inline(never)]
-    pub(super) fn shadow_write(&self, shadow: &Shadow, event: &Event, hash: KeyHash) {
+/// What an event means to the shadow caches. It is read before the event is in the buffer, after which the entries
+/// may be freed.
+#[derive(Clone, Copy)]
+pub(super) struct ShadowWrite {
+    kind: ShadowKind,
+    weight: u32,
+}
+
+impl ShadowWrite {
+    /// `None` if it means nothing to them.
+    pub(super) fn of(event: &Event) -> Option<Self> {
         let (kind, weight) = match *event {
             // Shadow caches hold only evictable entries.
-            Event::Inserted(new) if new.meta().is_unevictable() => return,
+            Event::Inserted(new) if new.meta().is_unevictable() => return None,
             Event::Replaced { new, .. } if new.meta().is_unevictable() => (ShadowKind::Removed, 0),
             Event::Replaced { new, old } if old.meta().is_unevictable() => {
                 (ShadowKind::Added, new.meta().weight())
@@ -24,10 +30,27 @@ impl<K, V> Engine<K, V> {
             Event::Inserted(new) => (ShadowKind::Added, new.meta().weight()),
             Event::Replaced { new, .. } => (ShadowKind::Replaced, new.meta().weight()),
             // Shadow caches evict by their own policies.
-            Event::Removed(old) if old.meta().cause() == RemovalCause::Evicted => return,
+            Event::Removed(old) if old.meta().cause() == RemovalCause::Evicted => return None,
             Event::Removed(_) => (ShadowKind::Removed, 0),
         };
-        shadow.note_write(hash, kind, weight, || reclaim::pin().thread());
+        Some(Self { kind, weight })
+    }
+}
+
+impl<K, V> Engine<K, V> {
+    /// Reports a write to the shadow caches. Has to be called before the event is submitted, after which
+    /// the entries may be freed.
+    #[inline(never)]
+    pub(super) fn shadow_write(&self, shadow: &Shadow, event: &Event, hash: KeyHash) {
+        if let Some(write) = ShadowWrite::of(event) {
+            self.note_shadow_write(shadow, write, hash);
+        }
+    }
+
+    /// Reports to the shadow caches what [`ShadowWrite::of`] has read of an event. The cache itself must hold no
+    /// guard.
+    pub(super) fn note_shadow_write(&self, shadow: &Shadow, write: ShadowWrite, hash: KeyHash) {
+        shadow.note_write(hash, write.kind, write.weight, || reclaim::pin().thread());
     }
 
     /// Reports to the shadow caches the keys that a run removed for another reason than a bound. This must

@@ -108,7 +108,7 @@ pub(crate) enum ServeError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum TopError {
-    #[error("`{given}` is no address; use one as http://127.0.0.1:8080")]
+    #[error("`{given}` is no address; use one as http://127.0.0.1:9180")]
     BadUrl { given: String },
     #[error("{url} does not answer")]
     NoAnswer { url: String, source: Box<ureq::Error> },

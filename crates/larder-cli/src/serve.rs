@@ -46,6 +46,10 @@ pub(crate) fn serve(args: ServeArgs) -> Result<(), ServeError> {
             None => say(&format!("{} is not there yet; starting empty", path.display()))?,
         }
     }
+    let unix_socket = config.unix_socket.clone();
+    let refuses_others = config.protected_mode
+        && config.password.is_none()
+        && !config.address.ip().to_canonical().is_loopback();
     let server = Server::start(cache, hub, config)?;
     say(&format!("serving clients of Redis at {}", server.address()))?;
     if let Some(address) = server.memcached_address() {
@@ -53,6 +57,14 @@ pub(crate) fn serve(args: ServeArgs) -> Result<(), ServeError> {
     }
     if let Some(address) = server.http_address() {
         say(&format!("the page is at http://{address}/"))?;
+    }
+    if let Some(path) = &unix_socket {
+        say(&format!("serving clients of Redis at {}", path.display()))?;
+    }
+    if refuses_others {
+        say(
+            "clients of other machines are refused, because there is no password (see --protected-mode)",
+        )?;
     }
     if let Some(address) = server.tls_address() {
         say(&format!("serving clients of Redis within TLS at {address}"))?;

@@ -30,7 +30,7 @@ const KEY_TIME: Duration = Duration::from_millis(50);
 /// The options of `larder top`.
 #[derive(Debug, Args)]
 pub(crate) struct TopArgs {
-    /// The address, such as http://127.0.0.1:8080, or http://127.0.0.1:9100/metrics
+    /// The address, such as http://127.0.0.1:9180, or http://127.0.0.1:9100/metrics
     #[arg(long, value_name = "URL")]
     url: String,
     /// How many seconds lie between two readings

@@ -123,6 +123,8 @@ fn wrong_settings_are_refused_with_their_field_and_line() {
         ("tls-port = 1\n", &["tls-port", "line 1", "without tls-certificate"]),
         ("password = \"a\"\npassword-file = \"b\"\n", &["password", "line 1", "leave one out"]),
         ("save-every = \"5min\"\n", &["save-every", "line 1", "without save"]),
+        ("port = 0\nsave = \"/nowhere/cache\"\n", &["save", "line 2", "no folder /nowhere"]),
+        ("save = \"/\"\n", &["save", "line 1", "/ is a folder"]),
         ("save-every = \"soon\"\n", &["line 1", "no length of time"]),
         ("databases = 0\n", &["databases", "line 1", "from 1 to 256"]),
         ("port = \n", &["line 1"]),
@@ -190,6 +192,42 @@ fn what_was_acknowledged_is_there_after_a_restart() {
     assert_eq!(served.wait().0, Some(0));
     let served = Served::start(&options);
     assert_eq!(served.call("GET last"), "word");
+}
+
+#[test]
+fn a_second_server_at_one_address_says_why_it_ends_once() {
+    let first = Served::start(&[]);
+    let port = first.address.rsplit(':').next().unwrap();
+    let output = larder().args(["--port", port]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("cannot listen at {}", first.address)), "{said}");
+    assert_eq!(said.matches("os error").count(), 1, "{said}");
+}
+
+#[test]
+fn a_server_says_where_it_serves_and_whom_it_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("larder.sock");
+    let socket = socket.to_str().unwrap();
+    let open = ["--bind", "0.0.0.0", "--unixsocket", socket];
+    let (code, said) = Served::start(&open).end_by("-TERM");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("at {socket}\n")), "{said}");
+    assert!(said.contains("other machines are refused"), "{said}");
+    let (_, said) = Served::start(&["--bind", "0.0.0.0", "--password", "a"]).end_by("-TERM");
+    assert!(!said.contains("refused"), "{said}");
+}
+
+#[test]
+fn a_save_that_fails_says_what_the_system_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let gone = folder.path().join("gone");
+    fs::create_dir(&gone).unwrap();
+    let served = Served::start(&["--save", gone.join("cache").to_str().unwrap()]);
+    fs::remove_dir(&gone).unwrap();
+    let reply = served.call("SAVE");
+    assert!(reply.contains("cannot save to") && reply.contains("os error"), "{reply}");
 }
 
 #[test]

@@ -136,7 +136,7 @@ thread_local! {
 type Pending = Vec<(Bytes, Option<ClientId>)>;
 
 impl Hub {
-    /// A hub without clients.
+    /// A hub without clients. Clones of a hub are the same hub. A hub is for one cache.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -153,7 +153,27 @@ impl Hub {
     /// Notifies clients that the program has changed a key.
     ///
     /// This is needed only after the program has inserted a key that had no value, for clients that know it
-    /// as missing: the cache reports all other changes to the [`listener`](Self::listener).
+    /// as missing: the cache reports all other changes to the [`listener`](Self::listener), except for those of
+    /// [`Cache::invalidate_tag`](larder::Cache::invalidate_tag), which it reports when the entries are swept out.
+    /// The command `LARDER.INVALIDATE` has clients drop their copies at once.
+    ///
+    /// The call comes after the change, or a client may read the old value again and keep it. It may come from any
+    /// thread. `key` is as it is in the cache.
+    ///
+    /// # Examples
+    /// ```
+    /// use larder::{Cache, Inserted};
+    /// use larder_server::{Bytes, Hub, Value};
+    ///
+    /// let hub = Hub::new();
+    /// let cache: Cache<Bytes, Value> =
+    ///     Cache::builder().capacity(10_000).listener(hub.listener()).build()?;
+    /// let key = Bytes::from("greeting");
+    /// if cache.insert(key.clone(), Value::from("hello")) == Inserted::Added {
+    ///     hub.notify_changed(&key);
+    /// }
+    /// # Ok::<(), larder::BuildError>(())
+    /// ```
     pub fn notify_changed(&self, key: &Bytes) {
         self.note_change_by_program(key, ChangeKind::SET);
     }

@@ -251,7 +251,7 @@ pub(crate) fn is_loopback(address: IpAddr) -> bool {
 }
 
 const PROTECTED: &str = "-DENIED larder is in protected mode, because no password is set: set one \
-    by --password or --password-file, or allow everybody by --protected-mode no\r\n";
+    by --password or --password-file, or allow everybody by --protected-mode false\r\n";
 const FULL: &str = "-ERR max number of clients reached\r\n";
 
 /// Answers with a line and hangs up.

@@ -1,6 +1,7 @@
 //! Saving the cache while it serves, and loading it before.
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -41,7 +42,8 @@ impl Persistence {
     }
 }
 
-/// Why the cache was not saved.
+/// Why the cache was not saved. What the system said is the [source](std::error::Error::source) of the error, and
+/// not in its text.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SaveError {
@@ -52,13 +54,21 @@ pub enum SaveError {
     #[error("Background save already in progress")]
     InProgress,
     /// The file cannot be written.
-    #[error("cannot save to {}: {source}", .path.display())]
+    #[error("cannot save to {}", .path.display())]
     Snapshot {
         /// The file.
         path: PathBuf,
         /// What went wrong.
         source: SnapshotError,
     },
+}
+
+impl SaveError {
+    /// The error and its causes in one line, for clients and for the page.
+    pub(crate) fn with_causes(&self) -> String {
+        let causes = std::iter::successors(self.source(), |error| (*error).source());
+        causes.fold(self.to_string(), |line, cause| format!("{line}: {cause}"))
+    }
 }
 
 /// What is known of the saves so far.
@@ -124,7 +134,7 @@ impl SaveState {
             self.last_s.store(seconds(begun), Ordering::Relaxed);
             self.saves.fetch_add(1, Ordering::Relaxed);
         }
-        let error = saved.as_ref().err().map(ToString::to_string);
+        let error = saved.as_ref().err().map(SaveError::with_causes);
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
         // Release: with the swap above.
         self.is_saving.store(false, Ordering::Release);
@@ -140,7 +150,11 @@ fn save(cache: &Cache<Bytes, Value>, path: &Path) -> Result<(), SaveError> {
     }
 }
 
-/// Loads what was saved at `path`; `None` if there is no such file.
+/// Loads what was saved at `path` into the cache, beside what is there; `None` if there is no such file. Entries that
+/// have expired meanwhile are left out. With `salvage`, what can be read of a damaged file is loaded.
+///
+/// The cache may be used and served meanwhile; clients are not notified of keys that are loaded anew, so load before
+/// [`Server::start`](crate::Server::start) where that is possible.
 ///
 /// # Errors
 /// The file cannot be read, or is not a whole snapshot of such a cache; the cache is as it was then.

@@ -27,7 +27,8 @@ use crate::value::Value;
 
 /// A server that runs.
 ///
-/// Dropping it ends it, as [`shutdown`](Self::shutdown) does.
+/// Dropping it ends it, as [`shutdown`](Self::shutdown) does, but does not save the cache. All methods may be called
+/// by several threads at once.
 ///
 /// # Examples
 /// ```
@@ -58,10 +59,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to serve `cache`, whose listener should be that of `hub`.
+    /// Starts to serve `cache`, whose listener should be that of `hub`. Without it, clients are not notified of
+    /// evictions, expirations and changes by the program.
+    ///
+    /// When it returns, clients can connect. It starts `config.threads` threads, one more for HTTP and one more for
+    /// saving from time to time, if these are configured. The cache goes on after the server's end, and can be
+    /// served again.
     ///
     /// # Errors
-    /// The address is in use or not this machine's, or there are no threads to be had.
+    /// An address is in use or not this machine's, there can be no socket at the path, the certificate or its key
+    /// cannot be used, or there are no threads to be had. Then nothing is served.
     pub fn start(
         cache: Cache<Bytes, Value>,
         hub: Hub,
@@ -132,10 +139,11 @@ impl Server {
         Ok(server)
     }
 
-    /// Checks what can be checked of the settings without listening: the certificate and its key.
+    /// Checks what can be checked of the settings without listening: the certificate and its key. Whether the
+    /// addresses are free is not checked.
     ///
     /// # Errors
-    /// What [`start`](Self::start) would return.
+    /// What [`start`](Self::start) would return for these.
     pub fn check(config: &ServerConfig) -> Result<(), StartError> {
         #[cfg(feature = "tls")]
         acceptor(config)?;
@@ -176,7 +184,8 @@ impl Server {
     }
 
     /// Waits until a client has sent `SHUTDOWN`, or another thread has called
-    /// [`stop_waiting`](Self::stop_waiting). The server goes on until it is [shut down](Self::shutdown).
+    /// [`stop_waiting`](Self::stop_waiting). The server goes on until it is [shut down](Self::shutdown). Any number of
+    /// threads may wait; once one was woken, no call waits any more. A signal to the process does not end the wait.
     pub fn wait_for_shutdown_command(&self) {
         let mut wanted = self.shared.shutdown_wanted();
         futures_executor::block_on(async {
@@ -189,10 +198,12 @@ impl Server {
         self.shared.want_shutdown();
     }
 
-    /// Saves the cache to the path of the configuration, while clients are served.
+    /// Saves the cache to the path of the configuration, while clients are served. It blocks until the file is
+    /// written.
     ///
     /// # Errors
-    /// No path was configured, or the file cannot be written; the one before is as it was then.
+    /// No path was configured, another thread or a client is saving, or the file cannot be written; the one before
+    /// is as it was then.
     pub fn save(&self) -> Result<(), SaveError> {
         self.shared.save()
     }

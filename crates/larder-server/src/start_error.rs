@@ -7,12 +7,13 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// Why a server could not start.
+/// Why a server could not start. What the system said is the [source](std::error::Error::source) of the error,
+/// and not in its text.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// The address cannot be listened at.
-    #[error("cannot listen at {address}: {source}")]
+    #[error("cannot listen at {address}")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -20,7 +21,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// There can be no socket at the path.
-    #[error("cannot listen at {}: {source}", .path.display())]
+    #[error("cannot listen at {}", .path.display())]
     ListenAtPath {
         /// The path.
         path: PathBuf,
@@ -32,6 +33,6 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] crate::tls::TlsError),
     /// A thread or its runtime could not be made.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start a thread")]
     Thread(#[source] io::Error),
 }

@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use larder::test::FakeClock;
-use larder::{BuildError, Cache, Maintenance, Policy, ShadowConfig, ShadowReport};
+use larder::{BuildError, Cache, Listener, Maintenance, Policy, ShadowConfig, ShadowReport};
 
 use crate::support::rng::{Rng, seeds};
 
@@ -53,6 +53,42 @@ fn a_cache_without_shadows_has_no_report() {
     let cache: Cache<u64, u64> = Cache::new(10);
     assert_eq!(cache.shadow_report(), None);
     cache.reset_shadow_counts();
+}
+
+#[test]
+fn a_listener_changes_no_shadow() {
+    let keys = skewed_keys(0x115e, 400, 5_000);
+    let points = |listener: Option<Listener<u64, u64>>, maintenance: Maintenance| {
+        let mut builder = Cache::<u64, u64>::builder()
+            .policy(Policy::sieve())
+            .capacity(50)
+            .maintenance(maintenance)
+            .shadow(ShadowConfig::new());
+        if let Some(listener) = listener {
+            builder = builder.listener(listener);
+        }
+        let cache = builder.build().unwrap();
+        for (number, key) in (0..).zip(&keys) {
+            read_through(&cache, *key);
+            match number % 50 {
+                // A replacement and a removal are played to the shadows, too.
+                0 => drop(cache.insert(*key, number)),
+                25 => drop(cache.remove(key)),
+                _ => {}
+            }
+            // Which of the keys a cache holds when the next one comes does not depend on a thread.
+            cache.run_pending();
+        }
+        let report = report_of(&cache);
+        (report.records, report.points)
+    };
+    let plain = points(None, Maintenance::Inline);
+    assert!(plain.1[3].hit_ratio > plain.1[1].hit_ratio, "more room, more hits: {plain:?}");
+    assert_eq!(points(Some(Listener::new(|_| {})), Maintenance::Inline), plain);
+    // Records are lost if the buffer is full, but it is emptied after each call.
+    let (records, of_background) = points(Some(Listener::new(|_| {})), Maintenance::Background);
+    assert_eq!(records, plain.0);
+    assert_eq!(of_background.len(), plain.1.len());
 }
 
 #[test]

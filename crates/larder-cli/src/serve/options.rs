@@ -294,7 +294,19 @@ impl Settings {
 
     fn persistence(&self) -> Result<Persistence, ServeError> {
         let mut persistence = Persistence::default();
-        persistence.path.clone_from(&self.options.save);
+        if let Some(path) = &self.options.save {
+            // Found out at the end, it would cost what the cache holds.
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let folder = folder.unwrap_or(Path::new("."));
+            if !folder.is_dir() {
+                let problem = format!("there is no folder {}", folder.display());
+                return Err(self.wrong("save", problem));
+            }
+            if path.is_dir() {
+                return Err(self.wrong("save", format!("{} is a folder", path.display())));
+            }
+            persistence.path = Some(path.clone());
+        }
         persistence.every = self.options.save_every.map(|Time(time)| time);
         if persistence.every.is_some() && persistence.path.is_none() {
             return Err(self.wrong("save-every", "is given without save".to_owned()));

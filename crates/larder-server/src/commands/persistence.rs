@@ -37,7 +37,7 @@ fn save(session: &mut Session, _: &Args<'_>, _: &mut Reply<'_>) -> Result<(), Co
         let mut reply = Reply::new(&mut output, protocol);
         match shared.save() {
             Ok(()) => reply.ok(),
-            Err(error) => reply.error(format_args!("ERR {error}")),
+            Err(error) => reply.error(format_args!("ERR {}", error.with_causes())),
         }
         output
     });
