@@ -155,7 +155,7 @@ impl Hub {
     /// This is needed only after the program has inserted a key that had no value, for clients that know it
     /// as missing: the cache reports all other changes to the [`listener`](Self::listener), except for those of
     /// [`Cache::invalidate_tag`](larder::Cache::invalidate_tag), which it reports when the entries are swept out.
-    /// The command `LARDER.INVALIDATE` has clients drop their copies at once.
+    /// After that, call [`notify_all_changed`](Self::notify_all_changed).
     ///
     /// The call comes after the change, or a client may read the old value again and keep it. It may come from any
     /// thread. `key` is as it is in the cache.
@@ -176,6 +176,15 @@ impl Hub {
     /// ```
     pub fn notify_changed(&self, key: &Bytes) {
         self.note_change_by_program(key, ChangeKind::SET);
+    }
+
+    /// Has clients drop all copies that they keep, because the program has changed many keys at once, for example
+    /// by [`Cache::invalidate_tag`](larder::Cache::invalidate_tag). The command `LARDER.INVALIDATE` does so
+    /// itself.
+    ///
+    /// The call comes after the change, and from any thread.
+    pub fn notify_all_changed(&self) {
+        self.note_flush(None);
     }
 
     pub(crate) fn clients(&self) -> &Clients {

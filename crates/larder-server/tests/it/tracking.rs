@@ -395,7 +395,7 @@ fn changes_by_the_program_evictions_and_expirations_are_noticed() {
 }
 
 #[test]
-fn the_program_can_say_that_it_has_added_a_key() {
+fn the_program_can_say_that_it_has_added_a_key_or_changed_many() {
     let hub = Hub::new();
     let cache: Cache<Bytes, Value> =
         Cache::builder().capacity(100).listener(hub.listener()).build().unwrap();
@@ -410,6 +410,12 @@ fn the_program_can_say_that_it_has_added_a_key() {
     cache.insert(key.clone(), Value::from("1"));
     hub.notify_changed(&key);
     assert_eq!(client.push(), invalidation(&["k"]));
+    cache.insert_with_tags(key, Value::from("1"), ["tag"]);
+    assert_eq!(client.run("GET k"), "\"1\"");
+    cache.invalidate_tag("tag");
+    hub.notify_all_changed();
+    assert_eq!(client.push(), invalidation_of_all());
+    assert_eq!(client.run("GET k"), "nil");
 }
 
 #[test]
