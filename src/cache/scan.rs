@@ -41,7 +41,7 @@ impl<K, V, S> Cache<K, V, S> {
     ///         break;
     ///     }
     /// }
-    /// assert_eq!(sum, (0..100).sum());
+    /// assert_eq!(sum, 4950);
     /// ```
     #[must_use = "the cursor is where the next step begins"]
     pub fn scan(&self, cursor: u64, count: usize, mut visit: impl FnMut(&K, &V, EntryInfo)) -> u64 {
