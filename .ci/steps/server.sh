@@ -20,7 +20,8 @@ fi
 run cargo build --release -p larder-cli
 export LARDER_SERVER=$target/release/larder
 
-run "$LARDER_SERVER" serve --config crates/larder-server/deploy/larder.toml --check
+# Its folder is made by systemd, and is not here.
+run "$LARDER_SERVER" serve --config crates/larder-server/deploy/larder.toml --save "$work/larder.snapshot" --check
 
 # What `/metrics` serves is what Prometheus reads, and the page's own probes answer.
 "$LARDER_SERVER" serve --port 0 --http-port 0 2>"$work/$step.said" &
