@@ -43,7 +43,7 @@ enum Mode {
 /// Which servers are started, and where everything runs.
 #[derive(Clone, Debug, Args)]
 struct Setting {
-    /// The servers: PROGRAM[:THREADS[:PROTOCOL]], where the program is redis, memcached or larder and
+    /// The servers: `PROGRAM[:THREADS[:PROTOCOL]]`, where the program is redis, memcached or larder and
     /// the protocol resp, text or meta
     #[arg(
         long,
