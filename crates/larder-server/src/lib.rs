@@ -1,4 +1,4 @@
-//! Serves a [larder](larder) cache to clients of Redis and memcached.
+//! Serves a [larder] cache to clients of Redis and memcached.
 //!
 //! A program that has a [`Cache`](larder::Cache) of [`Bytes`] and [`Value`] starts a [`Server`] for it; both
 //! then use one store.
