@@ -2,38 +2,16 @@
 //! requests however they are cut, and a cache that is in order afterwards.
 #![no_main]
 
-use larder::{Cache, Maintenance};
+mod clients;
+
 use larder_server::drive::Driver;
-use larder_server::{Bytes, Hub, RequestLimits, RequestParser, ServerConfig, Value};
+use larder_server::{RequestLimits, RequestParser};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&cut, bytes)) = input.split_first() else { return };
     parse_in_pieces(bytes, usize::from(cut % 16) + 1);
-
-    let hub = Hub::new();
-    let cache: Cache<Bytes, Value> = Cache::builder()
-        .capacity(64)
-        .max_weight(1 << 20)
-        .weigher(|key: &Bytes, value: &Value| (key.len() + value.heap_bytes() + 1) as u32)
-        .maintenance(Maintenance::Inline)
-        .listener(hub.listener())
-        .build()
-        .expect("the settings are right");
-    let mut config = ServerConfig::default();
-    config.request_limits.argument_bytes = 1 << 16;
-    let driver = Driver::new(cache.clone(), hub, config);
-    let (mut first, mut second) = (driver.redis(), driver.redis());
-    // Two clients in turns, so that one is notified of what the other does.
-    for (index, piece) in bytes.chunks(usize::from(cut) + 1).enumerate() {
-        let client = if index % 2 == 0 { &mut first } else { &mut second };
-        if client.send(piece).is_none() {
-            break;
-        }
-        assert!(client.waiting_bytes() <= bytes.len());
-    }
-    cache.run_pending();
-    cache.validate();
+    clients::take_turns(bytes, usize::from(cut) + 1, Driver::redis);
 });
 
 /// All requests up to the first error, and whether there was one.

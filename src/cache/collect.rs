@@ -77,8 +77,8 @@ where
     /// Makes a cache with room for all pairs and no more: its capacity is their number, or 1 if there are
     /// none. The last of several pairs with equal keys stays.
     ///
-    /// The cache has one partition, so no pair is evicted, and no weigher, so none is rejected; everything
-    /// else is at its default. Later insertions of other keys evict entries, until the bound is
+    /// The cache has one partition, so no pair is evicted, and no weigher, so none is rejected; all
+    /// other settings are the defaults. Later insertions of other keys evict entries, until the bound is
     /// [raised](Cache::set_capacity).
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
         let pairs: Vec<_> = pairs.into_iter().collect();

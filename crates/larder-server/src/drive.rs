@@ -53,13 +53,13 @@ impl Driver {
 
     /// A client of Redis.
     #[must_use]
-    pub fn redis(&self) -> DrivenClient<impl Sized + Drive> {
+    pub fn redis(&self) -> DrivenClient<impl Drive + use<>> {
         self.client(|client| Session::new(Arc::clone(&self.shared), client, 0, &COMMANDS))
     }
 
     /// A client of memcached.
     #[must_use]
-    pub fn memcached(&self) -> DrivenClient<impl Sized + Drive> {
+    pub fn memcached(&self) -> DrivenClient<impl Drive + use<>> {
         self.client(|client| MemcachedSession::new(Arc::clone(&self.shared), client, 0))
     }
 }

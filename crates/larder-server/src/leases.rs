@@ -9,7 +9,8 @@
 //! |---|---|---|---|
 //! | no lease | leased | `mg` with `N`, on a miss | the table has room |
 //! | leased | stored | `ms` with the lease's number as `C` | the fill is fresh |
-//! | leased | no lease | anyone who writes the key, its time, `flush_all` | |
+//! | leased | no lease | a client of memcached | it writes or removes the key |
+//! | leased | no lease | the sweep, or the next `mg` with `N` | the time of the lease has passed |
 #![forbid(unsafe_code)]
 
 use std::cmp::Reverse;

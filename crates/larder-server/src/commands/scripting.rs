@@ -21,46 +21,28 @@ pub(crate) fn table() -> Vec<Command> {
     let run = Flags::EXCLUSIVE;
     let read = run.and(Flags::READ);
     vec![
-        command("eval", -3, run, "Runs a script.", eval),
-        command("evalsha", -3, run, "Runs the script with a digest.", evalsha),
-        command("eval_ro", -3, read, "Runs a script that changes nothing.", eval_ro),
+        command("eval", -3, run, "Runs a script.", |session, args, reply| {
+            scripts::eval(session, args, false, reply)
+        }),
+        command("evalsha", -3, run, "Runs the script with a digest.", |session, args, reply| {
+            scripts::evalsha(session, args, false, reply)
+        }),
+        command(
+            "eval_ro",
+            -3,
+            read,
+            "Runs a script that changes nothing.",
+            |session, args, reply| scripts::eval(session, args, true, reply),
+        ),
         command(
             "evalsha_ro",
             -3,
             read,
             "Runs the script with a digest, which changes nothing.",
-            evalsha_ro,
+            |session, args, reply| scripts::evalsha(session, args, true, reply),
         ),
         command("script", -2, Flags::NONE, "Loads and lists scripts.", script),
     ]
-}
-
-fn eval(session: &mut Session, args: &Args<'_>, reply: &mut Reply<'_>) -> Result<(), CommandError> {
-    scripts::eval(session, args, false, reply)
-}
-
-fn eval_ro(
-    session: &mut Session,
-    args: &Args<'_>,
-    reply: &mut Reply<'_>,
-) -> Result<(), CommandError> {
-    scripts::eval(session, args, true, reply)
-}
-
-fn evalsha(
-    session: &mut Session,
-    args: &Args<'_>,
-    reply: &mut Reply<'_>,
-) -> Result<(), CommandError> {
-    scripts::evalsha(session, args, false, reply)
-}
-
-fn evalsha_ro(
-    session: &mut Session,
-    args: &Args<'_>,
-    reply: &mut Reply<'_>,
-) -> Result<(), CommandError> {
-    scripts::evalsha(session, args, true, reply)
 }
 
 fn script(

@@ -9,7 +9,10 @@ use crate::client::{Client, RespValue, TestServer, bulk, check};
 pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "waited in vain");
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "the condition does not hold after half a minute"
+        );
         std::thread::yield_now();
     }
 }
