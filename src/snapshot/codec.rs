@@ -89,6 +89,10 @@ impl Codec {
     }
 
     /// The value in `payload`, read within limits. The bytes in `payload` mean nothing afterwards.
+    #[cfg_attr(
+        not(feature = "bincode"),
+        expect(clippy::ptr_arg, reason = "for bincode, which takes it")
+    )]
     pub(super) fn deserialize<T: for<'de> Deserialize<'de>>(
         &self,
         payload: &mut Vec<u8>,
