@@ -245,33 +245,32 @@ impl<'s> Db<'s> {
         let (mut result, mut marked_removed) = (None, false);
         // Otherwise a new lifetime of the old value would come to the new one only after `expire` has returned.
         let lock = (lifetime == Lifetime::Keep).then(|| self.store.deadline_lock(key));
-        let computed =
-            cache.entry_with(self.owned_key(key), options).try_and_compute_with(|old| {
-                Ok::<_, CommandError>(match decide(old)? {
-                    Decision::Put(value, answer) => {
-                        result = Some(answer);
-                        Compute::Put(value.written_by_command())
+        let computed = cache.entry_with(self.owned_key(key), options).try_and_compute_with(|old| {
+            Ok::<_, CommandError>(match decide(old)? {
+                Decision::Put(value, answer) => {
+                    result = Some(answer);
+                    Compute::Put(value.written_by_command())
+                }
+                Decision::Keep(answer) => {
+                    result = Some(answer);
+                    Compute::Keep
+                }
+                Decision::Remove(answer) => {
+                    result = Some(answer);
+                    if let Some(old) = old {
+                        old.mark_removed_by_command();
+                        marked_removed = true;
                     }
-                    Decision::Keep(answer) => {
-                        result = Some(answer);
-                        Compute::Keep
-                    }
-                    Decision::Remove(answer) => {
-                        result = Some(answer);
-                        if let Some(old) = old {
-                            old.mark_removed_by_command();
-                            marked_removed = true;
-                        }
-                        Compute::Remove
-                    }
-                })
-            })?;
+                    Compute::Remove
+                }
+            })
+        });
         drop(lock);
-        if marked_removed && !matches!(computed, Computed::Removed(_)) {
+        if marked_removed && !matches!(computed, Ok(Computed::Removed(_))) {
             // Another thread has removed the value that was marked, and relied on the mark.
             self.note(key, ChangeKind::DEL);
         }
-        match computed {
+        match computed? {
             Computed::Inserted(_) => self.note_as(key, kind, true),
             Computed::Replaced(_) => self.note(key, kind),
             Computed::Removed(_) => {
