@@ -120,7 +120,7 @@ fn fill(cache: &Fixed) -> Vec<u64> {
     }
     for _ in 0..8 {
         for key in &present {
-            assert_eq!(cache.get(key), Some(*key), "nothing is evicted from a cache that is not full");
+            assert_eq!(cache.get(key), Some(*key), "evicted from a cache that is not full");
         }
     }
     cache.run_pending();
