@@ -1,16 +1,8 @@
 #!/usr/bin/env python3
 """Counts the instructions of each operation of the library, and compares them with those on record.
 
-usage: instructions.py [--program PATH] [--record | --by-function | --by-line] [NAME ...]
-
-A NAME is an operation or a policy; without names all are counted. Fails if a count has risen by more than
-3 % since it was recorded in benches/instructions/counts.json. Counts of another compiler or architecture
-are shown, and not compared.
-
---program PATH  a built larder-instructions; without it, cargo builds one
---record        writes the counts into the record
---by-function   shows in which functions the instructions are; what is inlined belongs to its caller
---by-line       shows in which lines they are, inlined or not
+Fails if a count has risen by more than 3 % since it was recorded in benches/instructions/counts.json.
+Counts of another compiler or another kind of machine are shown, and not compared.
 """
 
 import argparse
@@ -67,14 +59,18 @@ def count(program, operation, policy):
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout}")
-        return read_profile(profile.read_text(encoding="utf-8", errors="replace").splitlines())
+        found = read_profile(profile.read_text(encoding="utf-8", errors="replace").splitlines())
+    # Each operation takes some; otherwise the function that is to be counted has another name.
+    if found.total < COUNT:
+        raise RuntimeError(f"{' '.join(map(str, command))}\ncounted {found.total} instructions")
+    return found
 
 
 def read_profile(lines):
     """Sums up callgrind's output: all instructions, those of each function, and those of each line.
 
-    Each function has the instructions of its own, and those with what it calls. `fl` is the file of a
-    function, `fi` and `fe` are those of what is inlined in it.
+    For each function these are its own instructions, and those with what it calls. `fl` names the file of a
+    function, `fi` and `fe` those of what is inlined in it.
     """
     functions, places = collections.defaultdict(lambda: [0, 0]), collections.Counter()
     file = function = None
@@ -152,11 +148,9 @@ def write_record(made_in, counts):
 
 def show_functions(profile):
     print(f"{'own':>9}{'all':>9}  instructions of each operation, in")
-    # Setting up is not counted, but it is part of the profile.
     ranked = sorted(profile.functions.items(), key=lambda function: -function[1][0])
-    for name, (own, all_of_it) in ranked[:SHOWN]:
-        if own:
-            print(f"{own / COUNT:9.1f}{all_of_it / COUNT:9.1f}  {name}")
+    for name, (own, with_callees) in ranked[:SHOWN]:
+        print(f"{own / COUNT:9.1f}{with_callees / COUNT:9.1f}  {name}")
 
 
 def show_lines(profile):
@@ -217,12 +211,24 @@ def main(options):
     return failed
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("--program", type=pathlib.Path)
+def parse():
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="an operation or a policy to count; all if none is named"
+    )
+    parser.add_argument(
+        "--program", type=pathlib.Path, metavar="PATH",
+        help="a built larder-instructions; without this option, cargo builds one",
+    )
     shows = parser.add_mutually_exclusive_group()
-    shows.add_argument("--record", action="store_true")
-    shows.add_argument("--by-function", action="store_true")
-    shows.add_argument("--by-line", action="store_true")
-    parser.add_argument("names", nargs="*", metavar="NAME")
-    sys.exit(main(parser.parse_args()))
+    shows.add_argument("--record", action="store_true", help="write the counts into the record")
+    shows.add_argument(
+        "--by-function", action="store_true",
+        help="show in which functions the instructions are; what is inlined belongs to its caller",
+    )
+    shows.add_argument("--by-line", action="store_true", help="show in which lines they are, inlined or not")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main(parse()))
