@@ -34,6 +34,26 @@ pub(crate) struct Table<K, V> {
     entries: PhantomData<fn() -> Entry<K, V>>,
 }
 
+/// A table without the types of its keys and values, for maintenance, which does not need them.
+#[derive(Clone, Copy)]
+pub(crate) struct UntypedTable<'t>(&'t SplitList);
+
+impl UntypedTable<'_> {
+    /// As [`Table::remove_entry`].
+    #[inline]
+    pub(crate) fn remove_entry(self, entry: EntryPtr, _guard: &Guard) -> bool {
+        // SAFETY: as in `Table::probe_bucket`; maintenance names an entry of this table that it has not
+        // retired.
+        unsafe { self.0.remove_entry(entry.as_raw()) }
+    }
+
+    /// As [`Table::prefetch_bucket`].
+    #[inline]
+    pub(crate) fn prefetch_bucket(self, hash: KeyHash) {
+        self.0.prefetch_bucket(hash);
+    }
+}
+
 /// How far an iteration has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cursor {
@@ -47,6 +67,12 @@ impl<K, V> Table<K, V> {
     /// A table in which up to `expected` entries need no directory of segments. It can grow beyond.
     pub(crate) fn new(expected: usize) -> Self {
         Self { list: SplitList::new(expected.saturating_mul(2)), entries: PhantomData }
+    }
+
+    /// The same table without its types.
+    #[inline]
+    pub(crate) fn untyped(&self) -> UntypedTable<'_> {
+        UntypedTable(&self.list)
     }
 
     /// Prefetches the bucket head of `hash`, which is about to be changed.
@@ -234,7 +260,6 @@ impl<K, V> Table<K, V> {
     ///
     /// `on_attempt` is asked before each attempt, with the entry that `new` is about to replace;
     /// the last call names the entry that was replaced. If it declines, `new` is given back.
-    #[inline]
     pub(crate) fn upsert(
         &self,
         new: Owned<K, V>,
@@ -250,6 +275,27 @@ impl<K, V> Table<K, V> {
         match unsafe { self.list.upsert(new.as_ptr().as_raw(), is_match, on_attempt) } {
             Ok(old) => Ok((new.into_shared(), old.map(|header| self.pointer(header)))),
             Err(_) => Err(new),
+        }
+    }
+
+    /// As [`upsert`](Self::upsert), for a change that needs no consent.
+    #[inline(always)]
+    pub(crate) fn upsert_plain(
+        &self,
+        new: Owned<K, V>,
+        hash: KeyHash,
+        guard: &Guard,
+    ) -> (EntryPtr, Option<EntryPtr>)
+    where
+        K: Eq,
+    {
+        // SAFETY: as in `probe_bucket`.
+        if unsafe { self.list.insert_into_empty(new.as_ptr().as_raw(), hash) } {
+            return (new.into_shared(), None);
+        }
+        match self.upsert(new, |_, _| true, guard) {
+            Ok(changed) => changed,
+            Err(_) => unreachable!("no attempt is declined"),
         }
     }
 

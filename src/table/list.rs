@@ -187,6 +187,24 @@ impl SplitList {
         }
     }
 
+    /// Links `new` if its bucket is open and empty. False if it is not, or another thread was first.
+    ///
+    /// This is what `find` and the CAS after it do in that case: the head is before another head, so the
+    /// run of the hash of `new` is empty.
+    #[inline(always)]
+    pub(super) unsafe fn insert_into_empty(&self, new: NonNull<Header>, hash: KeyHash) -> bool {
+        let mask = self.buckets.mask();
+        let head = self.buckets.head(hash.bucket(mask));
+        let word = head.load();
+        // The next head ends the bucket, unless the array is doubled meanwhile (see `probe_bucket`).
+        if !word.is_head() || !word.is_usable() || self.buckets.mask() != mask {
+            return false;
+        }
+        // SAFETY: the caller owns `new`.
+        unsafe { new.as_ref() }.next.set(word);
+        head.replace(word, LinkWord::entry(new.cast())).is_ok()
+    }
+
     /// Links `new` and replaces the live entry that matches, if there is one, which is returned
     /// unlinked. `on_attempt` is asked before each attempt, with the entry that would be replaced;
     /// `Err` if it declines.
@@ -313,8 +331,13 @@ impl SplitList {
                 Err(now) => next = now,
             }
         }
-        // SAFETY: passed on.
-        unsafe { self.unlink_deleted(entry) };
+        // Most entries are the first of their bucket. Then the head alone leads to the entry, whose own
+        // link does not change any more.
+        let head = self.buckets.head(header.hash().bucket(self.buckets.mask()));
+        if head.replace(LinkWord::entry(entry.cast()), next).is_err() {
+            // SAFETY: passed on.
+            unsafe { self.unlink_deleted(entry) };
+        }
         true
     }
 
