@@ -177,6 +177,9 @@ struct Settings<K, V, S> {
     policy_name: Box<str>,
     /// Whether there is neither a listener of either kind, nor an [`Expiry`], nor a memory of missing keys.
     is_unwatched: bool,
+    /// Whether insertions without options have nothing to do besides: in addition, there are no weights,
+    /// lifetimes, explanations or shadow caches, and maintenance runs in the background.
+    is_plain: bool,
     /// Whether lookups are counted, or reported to shadows.
     is_watching_lookups: bool,
     is_counting_lookups: bool,
@@ -229,6 +232,7 @@ where
             && engine.deliveries.is_none()
             && expiry.is_none()
             && missing.is_none();
+        let is_plain = is_unwatched && engine.takes_plain_insertions();
         let shared = Arc::new(Shared {
             engine,
             settings: Settings {
@@ -240,6 +244,7 @@ where
                 tags: Tags::new(),
                 policy_name: policy.name().into(),
                 is_unwatched,
+                is_plain,
                 is_watching_lookups,
                 is_counting_lookups,
                 hits_at: hits.as_ref().map_or(usize::MAX, Tally::at),

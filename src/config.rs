@@ -433,6 +433,7 @@ where
             attendance,
             known: missing.clone().map(|missing| missing as Arc<dyn KnownKeys>),
             histograms: self.histograms,
+            has_weigher: self.weigher.is_some(),
         });
         engine.reserve(self.initial_capacity);
         Ok(Cache::assemble(Parts {

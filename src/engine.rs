@@ -48,7 +48,7 @@ use crate::base::histogram::TimeHistogram;
 use crate::base::mode::Maintenance;
 use crate::base::reentrancy;
 use crate::base::stats::Stripes;
-use crate::base::sync::{self, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering};
+use crate::base::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
 use crate::buffer::write_buffer;
 use crate::engine::evict::{Evictor, Loans};
 use crate::engine::fills::Fills;
@@ -116,8 +116,9 @@ pub(crate) use standings::Standings;
 
 /// Once so many events of a partition wait, a writer runs maintenance; or once they are
 /// `1/BATCH_PART` of the entries that the smallest partition may hold, if that is less, so that no
-/// partition exceeds its limits by a large part.
-const MAX_BATCH: u32 = write_buffer::SLOTS / 2;
+/// partition exceeds its limits by a large part. A run takes longer the more events it applies, and
+/// each has a cost of its own: with eight, that is a small part, and a run takes half a microsecond.
+const MAX_BATCH: u32 = 8;
 const BATCH_PART: usize = 32;
 /// Once the waiting events are `1/ROOM_PART` of those entries, writers wait for the thread that runs
 /// maintenance: it is slow, or it was taken off its processor.
@@ -125,10 +126,11 @@ const ROOM_PART: usize = 16;
 /// Buckets that an insertion opens after the table has grown, with inline maintenance. A growing
 /// table gets two new buckets for each insertion on average.
 const BUCKETS_OPENED_INLINE: usize = 8;
-/// The epoch is advanced after so many retired bytes (of entries themselves, not of what they own).
+/// The epoch is advanced after so many retired bytes (of entries themselves, not of what they own). Each
+/// partition counts its share, since a count that all writers change would cost each of them a cache miss.
 const PACE_BYTES: usize = 256 * 1024;
 /// The same in entries, and as a part of the cache's bounds.
-const MAX_PACE: usize = 1024;
+const MAX_PACE: usize = 2048;
 const PACE_PART: usize = 16;
 /// That part is at least so many entries, or half the capacity if that is less, since each advance of
 /// the epoch costs the same: a fence in every running thread.
@@ -151,12 +153,15 @@ pub(crate) struct Engine<K, V> {
     /// What the partitions have lent each other of the bound on weight.
     loans: Mutex<Loans>,
     mode: Maintenance,
+    /// Whether runs of maintenance have nothing to care for but the order of entries, as far as that
+    /// depends on the settings.
+    is_plain: bool,
     accesses: Accesses,
     /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
     record_hits_below: u8,
     /// Waiting events of a partition after which a writer runs maintenance in background mode.
     batch: u32,
-    /// Retired entries, and retired weight, after which the epoch is advanced.
+    /// Retired entries, and retired weight, of one partition after which the epoch is advanced.
     pace_entries: usize,
     pace_weight: u64,
     /// Writers slow down once more entries of a partition than this wait to be freed.
@@ -170,7 +175,6 @@ pub(crate) struct Engine<K, V> {
     stores_nothing: AtomicBool,
     /// The first bucket that may not be open yet.
     opened: CachePadded<AtomicUsize>,
-    unpaced: CachePadded<Unpaced>,
     pub(crate) brought_forward: BroughtForward,
     pub(crate) timing: Timing,
     /// For explanations of misses, if they were asked for.
@@ -186,13 +190,6 @@ pub(crate) struct Engine<K, V> {
     /// The cache is being torn down: nothing expires any more, and executors get no more jobs.
     is_ending: AtomicBool,
     entries: PhantomData<Entry<K, V>>,
-}
-
-/// What was retired since the epoch was last advanced by this engine.
-#[derive(Default)]
-struct Unpaced {
-    entries: AtomicUsize,
-    weight: AtomicU64,
 }
 
 /// `1/part` of so many entries, as a number of events from 1 to `limit`.
@@ -216,6 +213,7 @@ pub(crate) struct EngineConfig<K, V> {
     pub(crate) attendance: Attendance,
     pub(crate) known: Option<Arc<dyn KnownKeys>>,
     pub(crate) histograms: Histograms,
+    pub(crate) has_weigher: bool,
 }
 
 /// Which histograms a cache keeps.
@@ -242,6 +240,7 @@ impl<K, V> Engine<K, V> {
             attendance,
             known,
             histograms,
+            has_weigher,
         } = config;
         let limits = || evictors.iter().map(Evictor::limits);
         let smallest = limits().map(|limits| limits.entries).min().unwrap_or(0);
@@ -274,9 +273,14 @@ impl<K, V> Engine<K, V> {
         Self {
             table: Table::new(capacity),
             partition_bits: partitions.len().trailing_zeros(),
-            partitions,
             loans: Mutex::new(loans),
             mode,
+            is_plain: !has_weigher
+                && !histograms.ages
+                && listening.is_none()
+                && atomic.is_none()
+                && history.is_none()
+                && shadow.is_none(),
             accesses,
             record_hits_below: match accesses {
                 Accesses::None => 0,
@@ -286,15 +290,15 @@ impl<K, V> Engine<K, V> {
                 Accesses::Order => u8::MAX,
             },
             batch: events_in(smallest, BATCH_PART, MAX_BATCH),
-            pace_entries,
-            pace_weight: (max_weight / PACE_PART as u64).max(1),
+            pace_entries: (pace_entries / partitions.len()).max(1),
+            pace_weight: (max_weight / PACE_PART as u64 / partitions.len() as u64).max(1),
             backlog: partition_config.backlog,
+            partitions,
             counters: Stripes::new((cores * 4).max(8)),
             load_times: histograms.load_times.then(|| Box::new(TimeHistogram::of_load_times())),
             linked: CachePadded::new(AtomicUsize::new(0)),
             stores_nothing: AtomicBool::new(capacity == 0),
             opened: CachePadded::new(AtomicUsize::new(1)),
-            unpaced: CachePadded::default(),
             brought_forward: BroughtForward::new(),
             timing,
             history,
@@ -328,6 +332,12 @@ impl<K, V> Engine<K, V> {
     /// Hits are recorded on entries whose counter is below this; no other hit leaves a trace.
     pub(crate) fn record_hits_below(&self) -> u8 {
         self.record_hits_below
+    }
+
+    /// Whether insertions without options need neither weights, lifetimes, explanations nor shadow caches,
+    /// and leave maintenance to runs in the background.
+    pub(crate) fn takes_plain_insertions(&self) -> bool {
+        self.is_plain && self.mode == Maintenance::Background && !self.timing.applies_to_all()
     }
 
     /// Prefetches what a report about `hash` will write.

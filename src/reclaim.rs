@@ -60,7 +60,8 @@ pub(crate) mod barrier;
 
 #[cfg(not(larder_loom))]
 pub(crate) use epoch::{
-    AnyGuard, Guard, Ticket, advance, completed, is_pinned_here, lag, pin, pin_fast, ticket,
+    AnyGuard, Guard, Ticket, advance, completed, give_way, is_pinned_here, lag, pin, pin_fast,
+    ticket,
 };
 #[cfg(all(unix, not(larder_loom)))]
 pub(crate) use epoch::{EpochLocks, hold};
@@ -71,11 +72,18 @@ pub(crate) use loom_stub::*;
 pub(crate) use tally::Tally;
 
 /// The most entries that share a ticket, and so share one read-modify-write of a shared word.
-pub(crate) const MAX_BATCH: usize = 64;
+/// They are freed together, too: few enough that the call that does so does not take long.
+pub(crate) const MAX_BATCH: usize = 16;
 
 /// The retired entries of one partition that wait for readers to leave. The partition's lock guards
 /// it.
 pub(crate) struct Retired<K, V> {
+    list: RetiredList,
+    entries: PhantomData<Entry<K, V>>,
+}
+
+/// Retired entries without the types of their keys and values.
+pub(crate) struct RetiredList {
     /// The batch that is not stamped yet.
     open: Batch,
     /// The stamped batches, oldest first.
@@ -84,7 +92,6 @@ pub(crate) struct Retired<K, V> {
     weight: u64,
     batch_entries: usize,
     batch_weight: u64,
-    entries: PhantomData<Entry<K, V>>,
 }
 
 #[derive(Default)]
@@ -136,26 +143,82 @@ impl<K, V> Freeable<K, V> {
 impl<K, V> Retired<K, V> {
     /// An empty collection that seals a batch at so many entries or so much weight.
     pub(crate) fn new(batch_entries: usize, batch_weight: u64) -> Self {
-        Self {
-            open: Batch::default(),
-            sealed: VecDeque::new(),
-            weight: 0,
-            batch_entries,
-            batch_weight,
-            entries: PhantomData,
-        }
+        let (open, sealed) = (Batch::default(), VecDeque::new());
+        let list = RetiredList { open, sealed, weight: 0, batch_entries, batch_weight };
+        Self { list, entries: PhantomData }
     }
 
+    /// The entries, to add some to them.
+    pub(crate) fn list(&mut self) -> &mut RetiredList {
+        &mut self.list
+    }
+
+    /// Stamps the entries retired so far.
+    pub(crate) fn seal(&mut self) {
+        self.list.seal();
+    }
+
+    /// Whether there is a batch whose entries no reader can see any more.
+    pub(crate) fn has_ready(&self, completed: Ticket) -> bool {
+        self.list.sealed.front().is_some_and(|(ticket, _)| *ticket <= completed)
+    }
+
+    /// The oldest batch, if no reader can see its entries any more and it has at most `max_len`.
+    pub(crate) fn pop_ready(&mut self, completed: Ticket, max_len: u64) -> Option<Freeable<K, V>> {
+        let (ticket, batch) = self.list.sealed.front()?;
+        if *ticket > completed || batch.entries.len() as u64 > max_len {
+            return None;
+        }
+        let (_, batch) = self.list.sealed.pop_front()?;
+        self.list.weight -= batch.weight;
+        Some(Freeable::of(batch))
+    }
+
+    /// All entries, even those that a guard protects: for the end of a cache, when no thread is
+    /// left that could hold one.
+    pub(crate) fn take_all(&mut self) -> Freeable<K, V> {
+        let mut all = std::mem::take(&mut self.list.open);
+        for (_, mut batch) in self.list.sealed.drain(..) {
+            all.entries.append(&mut batch.entries);
+            all.has_extended |= batch.has_extended;
+        }
+        self.list.weight = 0;
+        Freeable::of(all)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.open.entries.is_empty() && self.list.sealed.is_empty()
+    }
+
+    /// The weight of all entries that wait.
+    pub(crate) fn weight(&self) -> u64 {
+        self.list.weight
+    }
+
+    /// The ticket that the newest sealed batch waits for, and so the last that any batch waits for.
+    pub(crate) fn last_ticket(&self) -> Option<Ticket> {
+        self.list.sealed.back().map(|(ticket, _)| *ticket)
+    }
+}
+
+impl RetiredList {
     /// Takes an entry that the table no longer reaches and that no event will name again. It must
     /// be called only once for each entry, which is then freed through this.
     #[inline]
     pub(crate) fn retire(&mut self, entry: EntryPtr, added_weight: u64) {
-        let Batch { entries, weight, has_extended } = &mut self.open;
-        if entries.capacity() == 0 {
+        self.open.has_extended |= entry.is_extended();
+        self.retire_plain(entry, added_weight);
+    }
+
+    /// As [`retire`](Self::retire), for an entry that has no extension.
+    #[inline]
+    pub(crate) fn retire_plain(&mut self, entry: EntryPtr, added_weight: u64) {
+        let Batch { entries, weight, .. } = &mut self.open;
+        if entries.len() == entries.capacity() {
+            // No batch has room for more than this.
             entries.reserve_exact(self.batch_entries);
         }
         entries.push(entry);
-        *has_extended |= entry.is_extended();
         *weight += added_weight;
         self.weight += added_weight;
         if entries.len() >= self.batch_entries || *weight >= self.batch_weight {
@@ -164,51 +227,9 @@ impl<K, V> Retired<K, V> {
     }
 
     /// Stamps the entries retired so far.
-    pub(crate) fn seal(&mut self) {
+    fn seal(&mut self) {
         if !self.open.entries.is_empty() {
             self.sealed.push_back((ticket(), std::mem::take(&mut self.open)));
         }
-    }
-
-    /// Whether there is a batch whose entries no reader can see any more.
-    pub(crate) fn has_ready(&self, completed: Ticket) -> bool {
-        self.sealed.front().is_some_and(|(ticket, _)| *ticket <= completed)
-    }
-
-    /// The oldest batch, if no reader can see its entries any more and it has at most `max_len`.
-    pub(crate) fn pop_ready(&mut self, completed: Ticket, max_len: u64) -> Option<Freeable<K, V>> {
-        let (ticket, batch) = self.sealed.front()?;
-        if *ticket > completed || batch.entries.len() as u64 > max_len {
-            return None;
-        }
-        let (_, batch) = self.sealed.pop_front()?;
-        self.weight -= batch.weight;
-        Some(Freeable::of(batch))
-    }
-
-    /// All entries, even those that a guard protects: for the end of a cache, when no thread is
-    /// left that could hold one.
-    pub(crate) fn take_all(&mut self) -> Freeable<K, V> {
-        let mut all = std::mem::take(&mut self.open);
-        for (_, mut batch) in self.sealed.drain(..) {
-            all.entries.append(&mut batch.entries);
-            all.has_extended |= batch.has_extended;
-        }
-        self.weight = 0;
-        Freeable::of(all)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.open.entries.is_empty() && self.sealed.is_empty()
-    }
-
-    /// The weight of all entries that wait.
-    pub(crate) fn weight(&self) -> u64 {
-        self.weight
-    }
-
-    /// The ticket that the newest sealed batch waits for, and so the last that any batch waits for.
-    pub(crate) fn last_ticket(&self) -> Option<Ticket> {
-        self.sealed.back().map(|(ticket, _)| *ticket)
     }
 }

@@ -46,10 +46,16 @@ use crate::base::prefetch::prefetch_for_write;
 use crate::base::sync::{self, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::entry::{EntryPtr, Header};
 
+/// The most events that may wait in one buffer. A full buffer makes writers wait, so it is long enough
+/// for what other threads write while the one that runs maintenance has lost its processor.
 #[cfg(not(larder_loom))]
-pub(crate) const SLOTS: u32 = 64;
+pub(crate) const SLOTS: u32 = 512;
 #[cfg(larder_loom)]
 pub(crate) const SLOTS: u32 = 2;
+
+/// The most events that one run of maintenance takes out, so that no caller does much for others. They are
+/// popped together, so that their insertions can be announced to the policy.
+pub(crate) const SHARE: usize = 16;
 
 /// What happened to the table.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -126,8 +132,8 @@ impl Claim<'_> {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.buffer.adjust_live(-self.len_delta);
-        let slot = &self.buffer.slots[(self.position % SLOTS) as usize];
-        // Release: pairs with the acquire in `pop_slot`, so the drainer sees everything before it.
+        let slot = self.buffer.slot(self.position);
+        // Release: pairs with the acquire in `take`, so the drainer sees everything before it.
         slot.first.store(ptr::without_provenance_mut(VOID), Ordering::Release);
     }
 }
@@ -146,8 +152,9 @@ pub(crate) struct WriteBuffer {
     state: CachePadded<AtomicU64>,
     /// The number of slots popped so far; wraps around. Only the drainer writes it.
     head: CachePadded<AtomicU32>,
+    /// A power of two of slots, at least `room`.
     slots: Box<[EventSlot]>,
-    /// How many slots may be in use, of those that there are.
+    /// How many slots may be in use.
     room: u32,
 }
 
@@ -167,9 +174,14 @@ impl WriteBuffer {
         Self {
             state: CachePadded::new(AtomicU64::new(0)),
             head: CachePadded::new(AtomicU32::new(0)),
-            slots: std::iter::repeat_with(slot).take(SLOTS as usize).collect(),
+            slots: std::iter::repeat_with(slot).take(room.next_power_of_two() as usize).collect(),
             room,
         }
+    }
+
+    #[inline]
+    fn slot(&self, position: u32) -> &EventSlot {
+        &self.slots[position as usize & (self.slots.len() - 1)]
     }
 
     /// Appends `event` and returns how many events wait now, including this one.
@@ -236,24 +248,46 @@ impl WriteBuffer {
             Event::Replaced { new, old } => (tagged(new, REPLACED), Some(old)),
         };
         sync::model_seq_cst();
-        let slot = &self.slots[(position % SLOTS) as usize];
+        let slot = self.slot(position);
         if let Some(old) = second {
             // Relaxed: published by `first`.
             slot.second.store(old.as_raw().as_ptr(), Ordering::Relaxed);
         }
-        // Release: publishes `second` and the entry; pairs with the acquire in `pop_slot`.
+        // Release: publishes `second` and the entry; pairs with the acquire in `take`.
         slot.first.store(first, Ordering::Release);
     }
 
-    /// Takes the oldest event out, unless there is none or its writer has not filled it in yet.
-    /// Only one caller may do so at a time.
+    /// Takes the oldest events out, as many as `events` has places for and as were filled in; returns
+    /// how many. Only one caller may do so at a time.
     #[inline]
-    pub(crate) fn pop(&self) -> Option<Event> {
-        loop {
-            if let Popped::Event(event) = self.pop_slot()? {
-                return Some(event);
+    pub(crate) fn pop_some(&self, events: &mut [Option<Event>]) -> usize {
+        // Relaxed: only the drainer writes it, and the partition's lock hands it on.
+        let from = self.head.load(Ordering::Relaxed);
+        let (mut head, mut count) = (from, 0);
+        while let Some(place) = events.get_mut(count)
+            && let Some(popped) = self.take(head)
+        {
+            head = head.wrapping_add(1);
+            if let Popped::Event(event) = popped {
+                *place = Some(event);
+                count += 1;
             }
         }
+        if head != from {
+            // Release: the slots are empty before they can be claimed again; pairs with
+            // `claim_position`.
+            self.head.store(head, Ordering::Release);
+        }
+        count
+    }
+
+    /// The oldest event alone, for models and tests.
+    #[cfg(any(test, larder_loom))]
+    pub(crate) fn pop(&self) -> Option<Event> {
+        let mut events = [None];
+        self.pop_some(&mut events);
+        let [event] = events;
+        event
     }
 
     /// Empties the oldest slot, unless there is none or its writer has not filled it in yet. Only
@@ -262,7 +296,17 @@ impl WriteBuffer {
     pub(crate) fn pop_slot(&self) -> Option<Popped> {
         // Relaxed: only the drainer writes it, and the partition's lock hands it on.
         let head = self.head.load(Ordering::Relaxed);
-        let slot = &self.slots[(head % SLOTS) as usize];
+        let popped = self.take(head)?;
+        // Release: the slot is empty before it can be claimed again; pairs with `claim_position`.
+        self.head.store(head.wrapping_add(1), Ordering::Release);
+        Some(popped)
+    }
+
+    /// Empties the slot at the position `head`, unless it is not filled in yet. The caller moves the
+    /// head on.
+    #[inline]
+    fn take(&self, head: u32) -> Option<Popped> {
+        let slot = self.slot(head);
         // Acquire: pairs with the release in `fill` and in the drop of a `Claim`.
         let first = slot.first.load(Ordering::Acquire);
         if first.is_null() {
@@ -276,8 +320,6 @@ impl WriteBuffer {
         };
         // Relaxed: published with `head`.
         slot.first.store(ptr::null_mut(), Ordering::Relaxed);
-        // Release: the slot is empty before it can be claimed again; pairs with `claim_position`.
-        self.head.store(head.wrapping_add(1), Ordering::Release);
         Some(popped)
     }
 

@@ -18,7 +18,7 @@ use crate::engine::{Attempt, Incoming, Show};
 use crate::entry::{DeadlineSpec, Entry, EntryPtr, Owned};
 use crate::expiry::EntryTtl;
 use crate::listener::MustNotWait;
-use crate::reclaim;
+use crate::reclaim::{self, Guard};
 use crate::table::AttemptStage;
 use crate::tags::{MAX_TAGS, TagSet};
 
@@ -252,10 +252,53 @@ where
         new
     }
 
-    /// Stores an entry without traits. Most caches have neither listeners nor an [`Expiry`](crate::Expiry), and
+    /// Stores an entry without traits. Most caches are plain, so that there is nothing to do besides.
+    #[inline]
+    pub(super) fn store_plain(&self, key: K, value: V, hash: KeyHash) -> Inserted {
+        if !self.shared.settings.is_plain {
+            return self.store_unwatched(key, value, hash);
+        }
+        let engine = &self.shared.engine;
+        engine.table.prefetch_bucket(hash);
+        let Some(report) = engine.plain_report(hash) else {
+            return self.store_unwatched(key, value, hash);
+        };
+        let new = Owned::new(hash, 1, key, value);
+        engine.table.prefetch_entry(hash);
+        engine.mark_changed(hash);
+        let guard = reclaim::pin();
+        let (new, old) = engine.table.upsert_plain(new, hash, &guard);
+        // Nothing panics from here until the change is reported.
+        let Some(old) = old else {
+            self.count(Counter::Inserts, &guard);
+            drop(guard);
+            report.submit(&Event::Inserted(new));
+            return Inserted::Added;
+        };
+        let is_replacement = self.note_overwritten(old, hash, &guard);
+        drop(guard);
+        report.submit(&Event::Replaced { new, old });
+        if is_replacement { Inserted::Replaced } else { Inserted::Added }
+    }
+
+    /// Notes why an entry was replaced, and counts that. False if it was not valid any more.
+    #[inline]
+    fn note_overwritten(&self, old: EntryPtr, hash: KeyHash, guard: &Guard) -> bool {
+        let cause = self.cause_of(old, RemovalCause::Replaced);
+        self.shared.engine.note_removal(old, hash, cause, Absence::Removed);
+        self.count_removal(old, cause, guard);
+        let is_replacement = cause == RemovalCause::Replaced;
+        if !is_replacement {
+            self.count(Counter::Inserts, guard);
+        }
+        is_replacement
+    }
+
+    /// Stores an entry without traits. Many caches have neither listeners nor an [`Expiry`](crate::Expiry), and
     /// do not remember keys without values: then no user code runs between the steps, and the change needs no
     /// reservation.
-    pub(super) fn store_plain(&self, key: K, value: V, hash: KeyHash) -> Inserted {
+    #[inline(never)]
+    fn store_unwatched(&self, key: K, value: V, hash: KeyHash) -> Inserted {
         if !self.shared.settings.is_unwatched {
             return self.store(key, value, Traits::default(), hash);
         }
@@ -284,13 +327,7 @@ where
             engine.submit(&Event::Inserted(new), hash);
             return Inserted::Added;
         };
-        let cause = self.cause_of(old, RemovalCause::Replaced);
-        engine.note_removal(old, hash, cause, Absence::Removed);
-        self.count_removal(old, cause, &guard);
-        let is_replacement = cause == RemovalCause::Replaced;
-        if !is_replacement {
-            self.count(Counter::Inserts, &guard);
-        }
+        let is_replacement = self.note_overwritten(old, hash, &guard);
         drop(guard);
         engine.submit(&Event::Replaced { new, old }, hash);
         if is_replacement { Inserted::Replaced } else { Inserted::Added }

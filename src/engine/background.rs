@@ -40,7 +40,7 @@ impl<K, V> Engine<K, V> {
                 };
                 self.finish(partition, after);
                 due_ns = self.due_now(partition);
-                if due_ns.is_none() {
+                if due_ns.is_none() && partition.writes.waiting() == 0 {
                     break;
                 }
             }

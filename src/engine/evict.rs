@@ -31,11 +31,14 @@ mod node_map;
 mod ranking;
 // Checks for tests.
 mod validate;
+// The events of most caches.
+mod plain;
 // Which entry is evicted next.
 mod victims;
 
 pub(crate) use loans::Loans;
 use node_map::NodeMap;
+pub(crate) use plain::PlainRun;
 pub(crate) use ranking::Rank;
 #[cfg(feature = "snapshot")]
 pub(crate) use ranking::Standing;
@@ -109,7 +112,7 @@ impl Evictor {
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.nodes.entries.len() - self.nodes.free.len()
+        self.nodes.len()
     }
 
     #[inline]
@@ -152,6 +155,16 @@ impl Evictor {
             self.sample = sample;
         }
         self.sample
+    }
+
+    /// Whether `apply_plain` may be used, as far as that depends on the entries and the limits.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.nodes.special == 0
+            && self.enforced.weight == u64::MAX
+            && self.demoted.is_empty()
+            && self.spared.is_none()
+            && self.loan == 0
     }
 
     /// Whether another entry has to leave before `new` can be inserted.
@@ -268,8 +281,8 @@ impl Evictor {
         }
         self.nodes.entries[id.index()] = Some(new);
         self.nodes.timers.watch(id, new);
-        self.nodes.discount(id, old_meta);
-        self.nodes.count(id, new_meta);
+        self.nodes.discount(id, old, old_meta);
+        self.nodes.count(id, new, new_meta);
         match kinds {
             (false, false) => {
                 self.call_policy(|policy, nodes| policy.on_update(id, old_meta.weight(), nodes))

@@ -1,8 +1,8 @@
 //! What a run of maintenance leaves to be done without the lock.
 #![forbid(unsafe_code)]
 
-use super::partition::{AfterUnlock, Freeing, Partition};
-use super::{BUCKETS_OPENED_INLINE, Engine, Unpaced, ending};
+use super::partition::{AfterUnlock, Freeing, Partition, Unpaced};
+use super::{BUCKETS_OPENED_INLINE, Engine, ending};
 use crate::base::cause::RemovalCause;
 use crate::base::mode::Maintenance;
 use crate::base::panics;
@@ -118,17 +118,19 @@ impl<K, V> Engine<K, V> {
             }
         }
         if retired > 0 {
-            self.pace(retired, retired_weight);
-            if partition.garbage() > self.backlog {
-                // A pinned thread makes no progress. Most likely it is off its processor, and this
-                // thread's yield brings it back sooner. Nothing waits for a guard that a user holds.
+            self.pace(partition, retired, retired_weight);
+            // A pinned thread makes no progress. Most likely it is off its processor, and this thread's
+            // yield brings it back sooner. Nothing waits for a guard that a user holds.
+            if partition.garbage() > self.backlog && reclaim::give_way() {
                 reclaim::advance();
-                sync::thread::yield_now();
             }
         }
         self.free(partition, free, phase);
         self.deliver(partition);
-        let wants_thread = partition.wants_visit() || self.has_closed_buckets() || is_due_earlier;
+        let wants_thread = partition.wants_visit()
+            || partition.writes.waiting() > 0
+            || self.has_closed_buckets()
+            || is_due_earlier;
         if wants_thread && self.mode == Maintenance::Background {
             // SeqCst: between the counts just read and the maintenance thread's state; pairs with the
             // fence in `has_work` (module head of the engine).
@@ -139,8 +141,8 @@ impl<K, V> Engine<K, V> {
     }
 
     /// Advances the epoch once enough was retired.
-    pub(super) fn pace(&self, retired: usize, weight: u64) {
-        let Unpaced { entries, weight: weights } = &*self.unpaced;
+    pub(super) fn pace(&self, partition: &Partition<K, V>, retired: usize, weight: u64) {
+        let Unpaced { entries, weight: weights } = &partition.unpaced;
         let unpaced = entries.fetch_add(retired, Ordering::Relaxed) + retired;
         let unpaced_weight = weights.fetch_add(weight, Ordering::Relaxed).saturating_add(weight);
         if unpaced >= self.pace_entries || unpaced_weight >= self.pace_weight {

@@ -23,16 +23,16 @@ use crate::base::panics::Payload;
 use crate::base::stats::Stats;
 use crate::base::sync::{self, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, Ordering};
 use crate::buffer::read_buffer::ReadBuffer;
-use crate::buffer::write_buffer::{Event, WriteBuffer};
+use crate::buffer::write_buffer::{Event, SHARE, WriteBuffer};
 use crate::engine::Engine;
 use crate::engine::counts::{Counts, add};
-use crate::engine::evict::Evictor;
-use crate::engine::run::{Run, RunListener, note_age};
+use crate::engine::evict::{Evictor, PlainRun};
+use crate::engine::run::{Done, Run, RunListener, note_age};
 use crate::entry::{Deadline, EntryPtr};
 use crate::expiry::Timing;
-use crate::listener::{Channel, Notification, PendingRemoval};
+use crate::listener::{AtomicListening, Channel, Notification, PendingRemoval};
 use crate::policy::Sample;
-use crate::reclaim::{self, Freeable, Retired};
+use crate::reclaim::{self, Freeable, Guard, Retired};
 
 mod freeing;
 
@@ -71,6 +71,7 @@ pub(super) struct Partition<K, V> {
     /// atomic listener was notified.
     leaving: AtomicUsize,
     counts: CachePadded<Counts>,
+    pub(super) unpaced: Unpaced,
     /// The ages of evicted entries, if they were asked for.
     ages: Option<Box<TimeHistogram>>,
     /// Whether the last run has left more than the limits allow, because it could not notify the atomic
@@ -86,6 +87,13 @@ impl Drop for InFlight<'_> {
         // Release: after the entry has left the table; pairs with the acquire in `is_anything_leaving`.
         self.0.fetch_sub(1, Ordering::Release);
     }
+}
+
+/// What a partition has retired since it last advanced the epoch.
+#[derive(Default)]
+pub(super) struct Unpaced {
+    pub(super) entries: AtomicUsize,
+    pub(super) weight: AtomicU64,
 }
 
 /// What the lock of a partition protects.
@@ -183,6 +191,7 @@ impl<K, V> Partition<K, V> {
                 victims: None,
             })),
             counts: CachePadded::default(),
+            unpaced: Unpaced::default(),
             ages: config.counts_ages.then(|| Box::new(TimeHistogram::of_ages())),
         }
     }
@@ -218,8 +227,10 @@ impl<K, V> Partition<K, V> {
         Sample::from_raw(self.sample.load(Ordering::Relaxed))
     }
 
-    /// Applies the waiting events, then `event`, and evicts the excess. `due_ns` is the time if timers may
-    /// be due. Under the lock.
+    /// Applies waiting events, then `event`, and evicts the excess. `due_ns` is the time if timers may be due.
+    /// Under the lock.
+    ///
+    /// It takes at most `SHARE` events out of the buffer, so that no caller does much for others.
     pub(super) fn run<'e>(
         &self,
         core: &mut Core<K, V>,
@@ -228,28 +239,74 @@ impl<K, V> Partition<K, V> {
         freeing: Freeing,
         due_ns: Option<u64>,
     ) -> AfterUnlock<'e, K, V> {
+        // Before the guard, under which no listener may be notified.
         let cannot_notify = engine.cannot_notify();
-        // The user's drops must not run within a gate.
-        let freeing = if cannot_notify { Freeing::Later } else { freeing };
-        let table = &engine.table;
+        let guard = reclaim::pin();
         let len_before = core.evictor.len();
         self.drain_reads(&mut core.evictor);
-        self.set_moved_timers(&mut core.evictor);
-        let waiting = self.writes.waiting();
-        if waiting > 1 {
-            core.evictor.prefetch_victims(waiting as usize, table);
+        // With a listener, notifications may belong between two events.
+        let mut events = [None; SHARE + 1];
+        let mut count = match self.channel {
+            None => self.writes.pop_some(&mut events[..SHARE]),
+            Some(_) => 0,
+        };
+        if event.is_some() {
+            events[count] = event;
+            count += 1;
         }
+        let events = &events[..count];
+        let is_plain = engine.is_plain
+            && core.victims.is_none()
+            && due_ns.is_none()
+            && core.evictor.is_plain()
+            && !self.has_moved();
+        let mut done = Done::default();
+        let mut applied = 0;
+        if is_plain {
+            let mut run = PlainRun::new(engine.table.untyped(), core.retired.list(), &guard);
+            applied = core.evictor.apply_plain(events, &mut run);
+            let PlainRun { evictions, retirements, .. } = run;
+            done = Done {
+                evictions,
+                evicted_weight: evictions,
+                retirements,
+                retired_weight: retirements,
+                ..done
+            };
+        }
+        if !is_plain || applied < count || core.evictor.is_above_limits() {
+            let atomic = engine.atomic.as_deref().filter(|_| !cannot_notify);
+            self.run_full(core, engine, &events[applied..], (due_ns, atomic), &guard, &mut done);
+        }
+        drop(guard);
+        // The user's drops must not run within a gate.
+        let freeing = if cannot_notify { Freeing::Later } else { freeing };
+        self.after_run(core, engine, len_before, freeing, done)
+    }
+
+    /// The part of a run that a plain one does not do.
+    #[inline(never)]
+    fn run_full<'e>(
+        &self,
+        core: &mut Core<K, V>,
+        engine: &'e Engine<K, V>,
+        events: &[Option<Event>],
+        (due_ns, atomic): (Option<u64>, Option<&'e AtomicListening<K, V>>),
+        guard: &Guard,
+        done: &mut Done<'e>,
+    ) {
+        self.set_moved_timers(&mut core.evictor);
+        let len_before = core.evictor.len();
         let mut run = Run {
             evictor: &mut core.evictor,
             retired: &mut core.retired,
-            table,
+            table: &engine.table,
             writes: &self.writes,
             history: engine.history.as_deref(),
-            atomic: engine.atomic.as_deref().filter(|_| !cannot_notify),
+            atomic,
             has_atomic: engine.atomic.is_some(),
-            leaving: None,
             postponed: Vec::new(),
-            removed: engine.shadow.is_some().then(Vec::new),
+            notes_removed: engine.shadow.is_some(),
             victims: core.victims.as_mut(),
             listener: self.channel.as_ref().map(|channel| RunListener {
                 channel,
@@ -259,29 +316,18 @@ impl<K, V> Partition<K, V> {
             ages: self.ages.as_deref(),
             timing: &engine.timing,
             grace: engine.timing.grace,
-            guard: reclaim::pin(),
-            retirements: 0,
-            retired_weight: 0,
-            evictions: 0,
-            evicted_weight: 0,
-            expirations: 0,
-            expired_weight: 0,
-            invalidations: 0,
+            guard,
+            done,
         };
         run.take_back_done();
         // First, so that no valid entry is evicted while expired ones are still there.
         if let Some(now_ns) = due_ns {
             run.expire(now_ns);
         }
-        // At most as many events as the buffer has slots, so that a run ends however fast others write.
         if run.listener.is_some() {
             run.apply_in_order();
-        } else {
-            run.apply_ahead();
         }
-        if let Some(event) = event {
-            run.apply(event);
-        }
+        run.apply_ahead(events);
         if run.evictor.is_above_limits() {
             run.approach_limits();
         }
@@ -290,8 +336,19 @@ impl<K, V> Partition<K, V> {
         if !run.postponed.is_empty() {
             self.postpone(&run.postponed);
         }
-        let Run { evictions, evicted_weight, retirements, retired_weight, .. } = run;
-        let Run { expirations, expired_weight, invalidations, leaving, removed, .. } = run;
+    }
+
+    /// Counts what a run has done, and chooses what is freed after it.
+    fn after_run<'e>(
+        &self,
+        core: &mut Core<K, V>,
+        engine: &'e Engine<K, V>,
+        len_before: usize,
+        freeing: Freeing,
+        done: Done<'e>,
+    ) -> AfterUnlock<'e, K, V> {
+        let Done { evictions, evicted_weight, retirements, retired_weight, .. } = done;
+        let Done { expirations, expired_weight, invalidations, leaving, removed, .. } = done;
         if leaving.is_some() {
             self.leaving.fetch_add(1, Ordering::Relaxed);
         }
@@ -337,7 +394,7 @@ impl<K, V> Partition<K, V> {
             has_unneeded_loan: core.evictor.has_unneeded_loan() && freeing != Freeing::Later,
             payloads: core.evictor.take_payloads(),
             leaving,
-            removed: removed.unwrap_or_default(),
+            removed,
         }
     }
 

@@ -16,6 +16,24 @@ use crate::engine::history::Absence;
 use crate::entry::EntryPtr;
 use crate::reclaim;
 
+/// Where a plain insertion reports its change.
+pub(crate) struct PlainReport<'e, K, V> {
+    engine: &'e Engine<K, V>,
+    partition: &'e Partition<K, V>,
+}
+
+impl<K, V> PlainReport<'_, K, V> {
+    /// As [`Engine::submit`].
+    #[inline]
+    pub(crate) fn submit(&self, event: &Event) {
+        match self.partition.writes.push(event) {
+            Ok(waiting) if waiting < self.engine.batch => self.engine.attendance.notify(),
+            Ok(_) => self.engine.run_due(self.partition),
+            Err(write_buffer::Full) => self.engine.await_push(self.partition, event),
+        }
+    }
+}
+
 impl<K, V> Engine<K, V> {
     /// Notes why `old`, which was just taken out, has left, before the removal is reported. The history
     /// remembers a removal by the user as `explicit`.
@@ -49,6 +67,16 @@ impl<K, V> Engine<K, V> {
             Ok(waiting) => self.note_waiting(partition, waiting),
             Err(write_buffer::Full) => self.await_push(partition, event),
         }
+    }
+
+    /// Where a plain insertion of `hash` reports its change; `None` if the bounds refuse the entry, or may
+    /// refuse it. Prefetches what that report writes.
+    #[inline]
+    pub(crate) fn plain_report(&self, hash: KeyHash) -> Option<PlainReport<'_, K, V>> {
+        let partition = self.partition(hash);
+        partition.writes.prefetch();
+        let takes_entry = !self.stores_nothing() && partition.weight_share() > 0;
+        takes_entry.then_some(PlainReport { engine: self, partition })
     }
 
     /// With inline maintenance: applies `event`, so that the change has taken full effect when its call
@@ -126,8 +154,17 @@ impl<K, V> Engine<K, V> {
     /// maintenance thread.
     #[inline]
     fn note_waiting(&self, partition: &Partition<K, V>, waiting: u32) {
-        let is_due = waiting >= self.batch;
-        if !(is_due && self.try_run(partition, Freeing::AsRetired)) {
+        if waiting >= self.batch {
+            self.run_due(partition);
+        } else {
+            self.attendance.notify();
+        }
+    }
+
+    /// Runs maintenance, or else notifies the maintenance thread.
+    #[inline(never)]
+    fn run_due(&self, partition: &Partition<K, V>) {
+        if !self.try_run(partition, Freeing::AsRetired) {
             self.attendance.notify();
         }
     }
@@ -139,11 +176,14 @@ impl<K, V> Engine<K, V> {
     fn await_push(&self, partition: &Partition<K, V>, event: &Event) {
         let backoff = Backoff::new();
         loop {
-            self.try_run(partition, Freeing::AsRetired);
-            backoff.snooze();
+            // Most likely the thread that has the lock has lost its processor. This one sleeps until it
+            // has the lock, and so does not keep the other from going on.
+            let due_ns = self.due_about_now(partition);
+            self.finish(partition, self.run_locked(partition, None, due_ns));
             if let Ok(waiting) = partition.writes.push(event) {
                 return self.note_waiting(partition, waiting);
             }
+            backoff.snooze();
         }
     }
 

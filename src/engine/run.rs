@@ -8,7 +8,7 @@ use crate::base::cause::RemovalCause;
 use crate::base::hash::KeyHash;
 use crate::base::histogram::TimeHistogram;
 use crate::base::node_id::NodeId;
-use crate::buffer::write_buffer::{self, Event, Popped, WriteBuffer};
+use crate::buffer::write_buffer::{Event, Popped, SHARE, WriteBuffer};
 use crate::engine::evict::Evictor;
 use crate::engine::history::{Absence, RemovalHistory};
 use crate::entry::{EntryMeta, EntryPtr, Grace};
@@ -19,12 +19,10 @@ use crate::table::Table;
 
 /// The most timers that a run fires or moves down the wheel, so that a writer's run does not take longer
 /// if a million timers are due.
-const TIMERS_A_RUN: u32 = 64;
+const TIMERS_A_RUN: u32 = 16;
 
 /// The most entries that a run evicts to approach lowered limits.
-const MAX_LOWERED: usize = 256;
-/// Events that are popped together, so that their insertions can be announced to the policy.
-const AHEAD: usize = 16;
+const MAX_LOWERED: usize = 16;
 /// The most victims that are tried one after the other while other threads are within their gates.
 const GATES_TRIED: usize = 8;
 
@@ -39,13 +37,10 @@ pub(super) struct Run<'a, 'e, K, V> {
     pub(super) atomic: Option<&'e AtomicListening<K, V>>,
     /// Whether there is an atomic listener.
     pub(super) has_atomic: bool,
-    /// With an atomic listener: the one entry that this run removes, within its gate. One, so that a gate is
-    /// held only for one call of the listener.
-    pub(super) leaving: Option<PendingRemoval<'e>>,
     /// Expired entries that stay because other threads are within their gates.
     pub(super) postponed: Vec<EntryPtr>,
-    /// See `AfterUnlock`; `None` if there are no shadow caches.
-    pub(super) removed: Option<Vec<KeyHash>>,
+    /// Whether there are shadow caches, which hear of removals.
+    pub(super) notes_removed: bool,
     /// The evicted entries, if a caller wants to see them.
     pub(super) victims: Option<&'a mut Vec<EntryPtr>>,
     pub(super) listener: Option<RunListener<'a, K, V>>,
@@ -54,7 +49,13 @@ pub(super) struct Run<'a, 'e, K, V> {
     pub(super) timing: &'a Timing,
     /// For how long entries stay after their deadlines.
     pub(super) grace: Grace,
-    pub(super) guard: Guard,
+    pub(super) guard: &'a Guard,
+    pub(super) done: &'a mut Done<'e>,
+}
+
+/// What a run has done.
+#[derive(Default)]
+pub(super) struct Done<'e> {
     pub(super) retirements: u64,
     pub(super) retired_weight: u64,
     pub(super) evictions: u64,
@@ -62,6 +63,11 @@ pub(super) struct Run<'a, 'e, K, V> {
     pub(super) expirations: u64,
     pub(super) expired_weight: u64,
     pub(super) invalidations: u64,
+    /// With an atomic listener: the one entry that the run removes, within its gate. One, so that a gate is
+    /// held only for one call of the listener.
+    pub(super) leaving: Option<PendingRemoval<'e>>,
+    /// See `AfterUnlock`.
+    pub(super) removed: Vec<KeyHash>,
 }
 
 /// When the listener is notified of a removal.
@@ -82,38 +88,29 @@ pub(super) struct RunListener<'a, K, V> {
 }
 
 impl<'e, K, V> Run<'_, 'e, K, V> {
-    /// Applies the waiting events, and announces some insertions at a time to the policy.
-    pub(super) fn apply_ahead(&mut self) {
-        for _ in 0..write_buffer::SLOTS / AHEAD as u32 + 1 {
-            let mut events = [None; AHEAD];
-            let mut count = 0;
-            while count < AHEAD
-                && let Some(event) = self.writes.pop()
-            {
-                if let Event::Inserted(new) = event {
-                    // Another core may have written it.
-                    new.prefetch();
-                }
-                events[count] = Some(event);
-                count += 1;
+    /// Applies events, after the insertions among them were announced to the policy.
+    pub(super) fn apply_ahead(&mut self, events: &[Option<Event>]) {
+        for event in events {
+            if let Some(Event::Inserted(new)) = event {
+                // Another core may have written it.
+                new.prefetch();
             }
-            let events = &events[..count];
-            self.evictor.announce(events.iter().flatten().filter_map(|event| match event {
-                Event::Inserted(new) => Some(new.hash()),
-                _ => None,
-            }));
-            for event in events.iter().flatten() {
-                self.apply(*event);
-            }
-            if count < AHEAD {
-                break;
-            }
+        }
+        self.evictor.announce(events.iter().flatten().filter_map(|event| match event {
+            Event::Inserted(new) => Some(new.hash()),
+            _ => None,
+        }));
+        for event in events.iter().flatten() {
+            self.apply(*event);
+        }
+        if events.len() > 1 {
+            self.evictor.prefetch_victims(events.len(), self.table.untyped());
         }
     }
 
-    /// Applies the waiting events one by one, with the notifications that belong between two events.
+    /// Applies waiting events one by one, with the notifications that belong between two events.
     pub(super) fn apply_in_order(&mut self) {
-        for _ in 0..write_buffer::SLOTS {
+        for _ in 0..SHARE {
             self.notify_deferred();
             let Some(popped) = self.writes.pop_slot() else { break };
             if let Popped::Event(event) = popped {
@@ -217,12 +214,12 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     fn take_out(&mut self, entry: EntryPtr, cause: RemovalCause) -> bool {
         // Read before the removal (`listener`, "The order of removals").
         let position = if self.listener.is_some() { self.writes.position() } else { 0 };
-        if !self.table.remove_entry(entry, &self.guard) {
+        if !self.table.remove_entry(entry, self.guard) {
             return false;
         }
         let meta = entry.meta();
         meta.set_cause(cause);
-        if self.history.is_some() || self.removed.is_some() {
+        if self.history.is_some() || self.notes_removed {
             self.note_cause(entry.hash(), cause);
         }
         self.note_gone(entry, meta, None, NotifyAt::Position(position));
@@ -235,8 +232,8 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         if let Some(history) = self.history {
             history.removed(hash, cause, Absence::Removed);
         }
-        if let Some(removed) = self.removed.as_mut().filter(|_| cause != RemovalCause::Evicted) {
-            removed.push(hash);
+        if self.notes_removed && cause != RemovalCause::Evicted {
+            self.done.removed.push(hash);
         }
     }
 
@@ -311,15 +308,15 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     #[inline]
     fn retire(&mut self, entry: EntryPtr, meta: &EntryMeta) {
         let weight = u64::from(meta.weight());
-        self.retirements += 1;
-        self.retired_weight += weight;
-        self.retired.retire(entry, weight);
+        self.done.retirements += 1;
+        self.done.retired_weight += weight;
+        self.retired.list().retire(entry, weight);
     }
 
     /// Removes entries that are due to expire, as many as one run may.
     pub(super) fn expire(&mut self, now_ns: u64) {
         let mut budget = TIMERS_A_RUN;
-        while self.leaving.is_none()
+        while self.done.leaving.is_none()
             && let Some((id, entry)) = self.evictor.fire(now_ns, &mut budget)
         {
             let has_expired = entry
@@ -339,8 +336,8 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
             self.evictor.remove(id);
             // As in `evict`: another thread may have been first.
             if self.take_out(entry, RemovalCause::Expired) {
-                self.expirations += 1;
-                self.expired_weight += u64::from(entry.meta().weight());
+                self.done.expirations += 1;
+                self.done.expired_weight += u64::from(entry.meta().weight());
             }
         }
     }
@@ -348,7 +345,9 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
     /// Chooses a victim to take out after the listener was notified. False if there is none now.
     #[cold]
     fn evict_notifying(&mut self) -> bool {
-        let Some(atomic) = self.atomic.filter(|_| self.leaving.is_none()) else { return false };
+        let Some(atomic) = self.atomic.filter(|_| self.done.leaving.is_none()) else {
+            return false;
+        };
         let mut demoted = Vec::new();
         let is_chosen = self.choose_within_gate(atomic, &mut demoted);
         // A demoted entry that was put back is the next to leave again.
@@ -379,9 +378,9 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
                 continue;
             };
             // Otherwise it was removed or replaced a moment ago, and that event is still to come.
-            if self.table.is_linked(victim, &self.guard) {
+            if self.table.is_linked(victim, self.guard) {
                 let cause = cause_of_eviction(victim);
-                self.leaving = Some(PendingRemoval { gate, entry: victim, cause });
+                self.done.leaving = Some(PendingRemoval { gate, entry: victim, cause });
             }
             return true;
         }
@@ -395,8 +394,8 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         let gate = self.atomic.and_then(|atomic| atomic.gates.try_enter(entry.hash()));
         let Some(gate) = gate else { return false };
         self.evictor.remove(id);
-        if self.table.is_linked(entry, &self.guard) {
-            self.leaving = Some(PendingRemoval { gate, entry, cause: RemovalCause::Expired });
+        if self.table.is_linked(entry, self.guard) {
+            self.done.leaving = Some(PendingRemoval { gate, entry, cause: RemovalCause::Expired });
         }
         true
     }
@@ -415,10 +414,10 @@ impl<'e, K, V> Run<'_, 'e, K, V> {
         // unlinked.
         if self.take_out(victim, cause) {
             if cause == RemovalCause::Invalidated {
-                self.invalidations += 1;
+                self.done.invalidations += 1;
             } else {
-                self.evictions += 1;
-                self.evicted_weight += u64::from(victim.meta().weight());
+                self.done.evictions += 1;
+                self.done.evicted_weight += u64::from(victim.meta().weight());
                 if let Some(ages) = self.ages {
                     note_age(ages, self.timing, victim);
                 }

@@ -61,6 +61,7 @@ fn engine_for<V>(
     expiry_config: &ExpiryConfig<u64, V>,
 ) -> Engine<u64, V> {
     Engine::new(EngineConfig {
+        has_weigher: true,
         mode,
         accesses,
         evictors,
@@ -260,11 +261,11 @@ fn a_replacement_that_was_removed_before_it_was_reported_leaves_no_node() {
 #[test]
 fn writers_apply_their_events_in_batches() {
     let test = TestEngine::new(Maintenance::Background, 320);
-    assert_eq!(test.engine.batch, 10);
+    assert_eq!(test.engine.batch, 8);
     for count in 1..=100 {
         test.insert(count);
-        assert_eq!(u64::from(test.waiting()), count % 10);
-        assert_eq!(test.linked() as u64, count / 10 * 10);
+        assert_eq!(u64::from(test.waiting()), count % 8);
+        assert_eq!(test.linked() as u64, count / 8 * 8);
     }
     test.insert(101);
     assert!(test.engine.has_work());
@@ -276,18 +277,18 @@ fn writers_apply_their_events_in_batches() {
 #[test]
 fn a_visit_applies_waiting_events_and_opens_buckets() {
     let test = TestEngine::new(Maintenance::Background, 320);
-    for key in 0..9 {
+    for key in 0..7 {
         test.insert(key);
     }
     assert!(!test.engine.tick(), "nothing is left to do");
-    assert_eq!((test.waiting(), test.linked()), (0, 9));
+    assert_eq!((test.waiting(), test.linked()), (0, 7));
     assert!(!test.engine.has_closed_buckets());
 }
 
 #[test]
 fn a_visit_leaves_a_partition_to_writers_that_run_it() {
     let test = TestEngine::new(Maintenance::Background, 320);
-    for key in 0..13 {
+    for key in 0..11 {
         test.insert(key);
     }
     assert_eq!(test.waiting(), 3);
@@ -368,5 +369,5 @@ fn batches_and_room_are_parts_of_the_smallest_partition() {
     let engine = lru_engine::<u64>(Maintenance::Background, entries(650), 4);
     assert_eq!((engine.partitions(), engine.batch), (4, 162 / 32));
     let huge = lru_engine::<u64>(Maintenance::Background, entries(1 << 24), 1);
-    assert_eq!(huge.batch, write_buffer::SLOTS / 2);
+    assert_eq!(huge.batch, MAX_BATCH);
 }

@@ -88,6 +88,13 @@ impl EntryMeta {
         self.flags.load(Ordering::Relaxed) & flag != 0
     }
 
+    /// Whether any flag is set.
+    #[inline]
+    pub(crate) fn has_flags(&self) -> bool {
+        // Relaxed: as in `has_flag`.
+        self.flags.load(Ordering::Relaxed) != 0
+    }
+
     /// Sets a flag of an entry that is not shared yet.
     fn set_flag(&self, flag: u8) {
         // Relaxed: published with the entry.
@@ -227,17 +234,30 @@ impl EntryMeta {
         self.set_life(BORN);
     }
 
+    /// As [`set_born`](Self::set_born), and returns whether the entry has left the table already.
+    #[inline]
+    pub(crate) fn set_born_and_check(&self) -> bool {
+        self.set_life(BORN) & GONE != 0
+    }
+
     /// Notes that the entry has left the table.
     #[inline]
     pub(crate) fn set_gone(&self) {
         self.set_life(GONE);
     }
 
+    /// As [`set_gone`](Self::set_gone), and returns whether the entry is [finished](Self::is_finished).
     #[inline]
-    fn set_life(&self, bit: u8) {
+    pub(crate) fn set_gone_and_check(&self) -> bool {
+        self.set_life(GONE) == FINISHED
+    }
+
+    #[inline]
+    fn set_life(&self, bit: u8) -> u8 {
         let life = self.life.load(Ordering::Relaxed);
         debug_assert_eq!(life & bit, 0, "an entry is born once, leaves once, and is held once");
         self.life.store(life | bit, Ordering::Relaxed);
+        life | bit
     }
 
     #[inline]

@@ -200,6 +200,11 @@ impl Timing {
         (self.idle_ns != Deadline::NEVER).then(|| Duration::from_nanos(self.idle_ns))
     }
 
+    /// Whether each new entry has a deadline.
+    pub(crate) fn applies_to_all(&self) -> bool {
+        self.applies_to_all
+    }
+
     /// The deadline specification of a new entry; `None` if it needs no extension.
     #[inline]
     pub(crate) fn spec(&self, lifetime: EntryTtl, hash: KeyHash) -> Option<DeadlineSpec> {

@@ -20,9 +20,13 @@ use super::{Listening, Overflow, Removal};
 use crate::base::cause::RemovalCause;
 use crate::base::panics::contain;
 use crate::base::sync::{self, AtomicBool, AtomicUsize, Mutex, Ordering};
-use crate::buffer::write_buffer;
+use crate::buffer::write_buffer::SHARE;
 use crate::entry::{EntryPtr, Hold};
 use crate::reclaim::KeepAlive;
+
+/// Short queues get this limit for threads that must not wait.
+const LEAST_LIMIT: usize = 64;
+const _: () = assert!(LEAST_LIMIT >= SHARE, "a run notifies of as many events");
 
 /// One removal, of which a listener is notified. It holds its entries from its creation until it is
 /// released.
@@ -112,11 +116,10 @@ impl<K, V> Channel<K, V> {
         let limit = match self.listening.overflow {
             Overflow::Drop => self.listening.queue,
             // Writers that may wait do so before this limit, which is for threads that must not. One run
-            // may add a notification for each slot of the write buffer and each entry of the partition.
+            // may add a notification for each event that it applies and each entry of the partition.
             Overflow::Block => {
-                let slots = write_buffer::SLOTS as usize;
-                let twice = self.listening.queue.max(slots).saturating_mul(2);
-                twice.saturating_add(slots).saturating_add(linked)
+                let twice = self.listening.queue.max(LEAST_LIMIT).saturating_mul(2);
+                twice.saturating_add(LEAST_LIMIT).saturating_add(linked)
             }
         };
         let mut queue = sync::lock(&self.queue);

@@ -17,8 +17,10 @@ use crate::base::prefetch::prefetch_for_write;
 /// The most bytes and entries that one magazine keeps, unless another thread is using the pool.
 const MAX_BYTES: usize = 32 * 1024;
 const MAX_ENTRIES: usize = 512;
-/// The number of entries that come from the pool at once.
-const REFILL: usize = 64;
+/// The number of entries that come from the pool at once, and the number that go back: each of them may
+/// cost a cache miss.
+const REFILL: usize = 16;
+const GIVEN: usize = 64;
 /// The number of layouts, besides [`PAIRED`], for which a thread keeps magazines.
 const MAX_LAYOUTS: usize = 8;
 
@@ -81,11 +83,11 @@ impl Magazine {
         }
     }
 
-    /// Keeps half of the most that it may keep: the lowest addresses. Otherwise a few scattered
+    /// Gives back a few entries more than it has to: the highest addresses. Otherwise scattered
     /// entries would keep many slabs from becoming empty.
     #[cold]
     fn shrink(&mut self) {
-        let keep = self.max_entries / 2;
+        let keep = self.max_entries.saturating_sub(GIVEN.min(self.max_entries / 2));
         self.free.select_nth_unstable(keep);
         self.shrink_to(keep);
     }

@@ -18,6 +18,11 @@ impl Fifo {
     pub fn new(_config: &PolicyConfig) -> Self {
         Self::default()
     }
+
+    #[inline]
+    pub(super) fn name_upcoming(&self, count: usize, name: &mut (impl FnMut(NodeId) + ?Sized)) {
+        self.links.name_from(self.queue.back(), count, name);
+    }
 }
 
 impl EvictionPolicy for Fifo {
@@ -25,18 +30,23 @@ impl EvictionPolicy for Fifo {
         Accesses::None
     }
 
+    #[inline]
     fn on_insert(&mut self, id: NodeId, _nodes: &dyn Nodes) {
         self.links.push_front(&mut self.queue, id);
     }
 
+    #[inline]
     fn on_access(&mut self, _id: NodeId, _nodes: &dyn Nodes) {}
 
+    #[inline]
     fn on_update(&mut self, _id: NodeId, _old_weight: u32, _nodes: &dyn Nodes) {}
 
+    #[inline]
     fn on_remove(&mut self, id: NodeId, _nodes: &dyn Nodes) {
         self.links.remove(&mut self.queue, id);
     }
 
+    #[inline]
     fn evict(&mut self, _nodes: &dyn Nodes) -> Option<NodeId> {
         let victim = self.queue.back()?;
         self.links.remove(&mut self.queue, victim);
@@ -60,6 +70,6 @@ impl Hints for Fifo {
     }
 
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
-        self.links.name_from(self.queue.back(), count, name);
+        self.name_upcoming(count, name);
     }
 }

@@ -84,6 +84,7 @@ impl Links {
     }
 
     /// Names up to `count` nodes, from `from` towards the front.
+    #[inline]
     pub(super) fn name_from(
         &self,
         from: Option<NodeId>,

@@ -17,6 +17,11 @@ impl Lru {
     pub fn new(_config: &PolicyConfig) -> Self {
         Self::default()
     }
+
+    #[inline]
+    pub(super) fn name_upcoming(&self, count: usize, name: &mut (impl FnMut(NodeId) + ?Sized)) {
+        self.links.name_from(self.recent.back(), count, name);
+    }
 }
 
 impl EvictionPolicy for Lru {
@@ -24,22 +29,27 @@ impl EvictionPolicy for Lru {
         Accesses::Order
     }
 
+    #[inline]
     fn on_insert(&mut self, id: NodeId, _nodes: &dyn Nodes) {
         self.links.push_front(&mut self.recent, id);
     }
 
+    #[inline]
     fn on_access(&mut self, id: NodeId, _nodes: &dyn Nodes) {
         self.links.move_to_front(&mut self.recent, id);
     }
 
+    #[inline]
     fn on_update(&mut self, id: NodeId, _old_weight: u32, _nodes: &dyn Nodes) {
         self.links.move_to_front(&mut self.recent, id);
     }
 
+    #[inline]
     fn on_remove(&mut self, id: NodeId, _nodes: &dyn Nodes) {
         self.links.remove(&mut self.recent, id);
     }
 
+    #[inline]
     fn evict(&mut self, _nodes: &dyn Nodes) -> Option<NodeId> {
         let victim = self.recent.back()?;
         self.links.remove(&mut self.recent, victim);
@@ -63,6 +73,6 @@ impl Hints for Lru {
     }
 
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
-        self.links.name_from(self.recent.back(), count, name);
+        self.name_upcoming(count, name);
     }
 }

@@ -1,4 +1,4 @@
-//! One instance of a policy, by its type if it is the default policy or SIEVE. A new policy needs nothing
+//! One instance of a policy, by its type if it is one of those that are used most. A new policy needs nothing
 //! here: it is `Other`.
 //!
 //! An insertion reads some twenty fields of nodes. Through [`Nodes`] as a trait object, each of them is a
@@ -7,28 +7,64 @@
 
 use std::any::Any;
 
-use super::{EvictionPolicy, Hints, NodeId, Nodes, Sieve, WindowTinyLfu};
+use super::{EvictionPolicy, Fifo, Hints, Lru, NodeId, Nodes, Sieve, WindowTinyLfu};
 
 /// One instance of a policy.
 pub(crate) enum PolicyImpl {
     WindowTinyLfu(Box<WindowTinyLfu>),
     Sieve(Box<Sieve>),
+    Lru(Box<Lru>),
+    Fifo(Box<Fifo>),
     Other(Box<dyn EvictionPolicy>),
 }
 
+/// A policy whose methods can be inlined where the type of the nodes is known. They are those of
+/// [`EvictionPolicy`] and [`Hints`] of the same names.
+pub(crate) trait DirectPolicy {
+    fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N);
+    fn remove<N: Nodes>(&mut self, id: NodeId, nodes: &N);
+    fn update<N: Nodes>(&mut self, id: NodeId, old_weight: u32, nodes: &N);
+    fn choose<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId>;
+    fn name_upcoming(&self, count: usize, name: &mut impl FnMut(NodeId));
+
+    /// Names nodes that the same evictions may examine, but will not choose.
+    #[inline]
+    fn name_also_examined(&self, _count: usize, _name: &mut impl FnMut(NodeId)) {}
+
+    #[inline]
+    fn announce_key(&self, _hash: u64) {}
+}
+
+/// Calls `$call` with the policy in `$policy`, by its type.
+macro_rules! with_policy {
+    ($policy:expr, $name:ident => $call:expr) => {
+        match $policy {
+            PolicyImpl::WindowTinyLfu($name) => $call,
+            PolicyImpl::Sieve($name) => $call,
+            PolicyImpl::Lru($name) => $call,
+            PolicyImpl::Fifo($name) => $call,
+            PolicyImpl::Other($name) => $call,
+        }
+    };
+}
+pub(crate) use with_policy;
+
 impl PolicyImpl {
     pub(crate) fn new(policy: Box<dyn EvictionPolicy>) -> Self {
-        let any: &dyn Any = &*policy;
-        let (is_default, is_sieve) = (any.is::<WindowTinyLfu>(), any.is::<Sieve>());
-        if !is_default && !is_sieve {
-            return Self::Other(policy);
+        fn is<P: Any>(policy: &dyn EvictionPolicy) -> bool {
+            let any: &dyn Any = policy;
+            any.is::<P>()
         }
-        let any: Box<dyn Any> = policy;
-        match any.downcast::<WindowTinyLfu>() {
-            Ok(policy) => Self::WindowTinyLfu(policy),
-            Err(any) => {
-                Self::Sieve(any.downcast().expect("it is not the default policy, so it is SIEVE"))
-            }
+        fn known<P: Any>(policy: Box<dyn EvictionPolicy>) -> Box<P> {
+            let any: Box<dyn Any> = policy;
+            any.downcast().expect("the caller has checked the type")
+        }
+        match &*policy {
+            it if is::<WindowTinyLfu>(it) => Self::WindowTinyLfu(known(policy)),
+            it if is::<Sieve>(it) => Self::Sieve(known(policy)),
+            it if is::<Lru>(it) => Self::Lru(known(policy)),
+            it if is::<Fifo>(it) => Self::Fifo(known(policy)),
+            _ => Self::Other(policy),
         }
     }
 
@@ -37,63 +73,222 @@ impl PolicyImpl {
         match self {
             Self::WindowTinyLfu(policy) => &mut **policy,
             Self::Sieve(policy) => &mut **policy,
+            Self::Lru(policy) => &mut **policy,
+            Self::Fifo(policy) => &mut **policy,
             Self::Other(policy) => &mut **policy,
         }
     }
 
     #[inline]
     pub(crate) fn on_insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
-        match self {
-            Self::WindowTinyLfu(policy) => policy.insert(id, nodes),
-            Self::Sieve(policy) => policy.on_insert(id, nodes),
-            Self::Other(policy) => policy.on_insert(id, nodes),
-        }
+        with_policy!(self, policy => policy.insert(id, nodes));
     }
 
     #[inline]
     pub(crate) fn on_remove<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
-        match self {
-            Self::WindowTinyLfu(policy) => policy.remove(id, nodes),
-            Self::Sieve(policy) => policy.on_remove(id, nodes),
-            Self::Other(policy) => policy.on_remove(id, nodes),
-        }
+        with_policy!(self, policy => policy.remove(id, nodes));
     }
 
     #[inline]
     pub(crate) fn evict<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId> {
-        match self {
-            Self::WindowTinyLfu(policy) => policy.choose(nodes),
-            Self::Sieve(policy) => policy.choose(nodes),
-            Self::Other(policy) => policy.evict(nodes),
-        }
+        with_policy!(self, policy => policy.choose(nodes))
     }
 
     #[inline]
     pub(crate) fn upcoming(&self, count: usize, name: &mut impl FnMut(NodeId)) {
-        match self {
-            Self::WindowTinyLfu(policy) => policy.name_upcoming(count, name),
-            Self::Sieve(policy) => policy.upcoming(count, name),
-            Self::Other(policy) => policy.hints().upcoming(count, name),
-        }
+        with_policy!(self, policy => policy.name_upcoming(count, name));
     }
 
-    /// Names nodes that the same evictions may examine, but will not choose.
     #[inline]
     pub(crate) fn also_examined(&self, count: usize, name: &mut impl FnMut(NodeId)) {
-        if let Self::WindowTinyLfu(policy) = self {
-            policy.name_also_examined(count, name);
-        }
+        with_policy!(self, policy => policy.name_also_examined(count, name));
     }
 
     #[inline]
     pub(crate) fn announce(&self, hashes: impl Iterator<Item = u64>) {
-        match self {
-            Self::WindowTinyLfu(policy) => hashes.for_each(|hash| policy.announce(hash)),
-            Self::Sieve(_) => {}
-            Self::Other(policy) => {
-                let hints = policy.hints();
-                hashes.for_each(|hash| hints.announce(hash));
-            }
-        }
+        with_policy!(self, policy => hashes.for_each(|hash| policy.announce_key(hash)));
+    }
+}
+
+impl<P: DirectPolicy> DirectPolicy for Box<P> {
+    #[inline(always)]
+    fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        (**self).insert(id, nodes);
+    }
+
+    #[inline(always)]
+    fn remove<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        (**self).remove(id, nodes);
+    }
+
+    #[inline(always)]
+    fn update<N: Nodes>(&mut self, id: NodeId, old_weight: u32, nodes: &N) {
+        (**self).update(id, old_weight, nodes);
+    }
+
+    #[inline(always)]
+    fn choose<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId> {
+        (**self).choose(nodes)
+    }
+
+    #[inline(always)]
+    fn name_upcoming(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+        (**self).name_upcoming(count, name);
+    }
+
+    #[inline(always)]
+    fn name_also_examined(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+        (**self).name_also_examined(count, name);
+    }
+
+    #[inline(always)]
+    fn announce_key(&self, hash: u64) {
+        (**self).announce_key(hash);
+    }
+}
+
+impl DirectPolicy for WindowTinyLfu {
+    #[inline(always)]
+    fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        self.insert(id, nodes);
+    }
+
+    #[inline(always)]
+    fn remove<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        self.remove(id, nodes);
+    }
+
+    #[inline(always)]
+    fn update<N: Nodes>(&mut self, id: NodeId, old_weight: u32, nodes: &N) {
+        self.on_update(id, old_weight, nodes);
+    }
+
+    #[inline(always)]
+    fn choose<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId> {
+        self.choose(nodes)
+    }
+
+    #[inline(always)]
+    fn name_upcoming(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+        self.name_upcoming(count, name);
+    }
+
+    #[inline(always)]
+    fn name_also_examined(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+        self.name_also_examined(count, name);
+    }
+
+    #[inline(always)]
+    fn announce_key(&self, hash: u64) {
+        self.announce(hash);
+    }
+}
+
+impl DirectPolicy for Sieve {
+    #[inline(always)]
+    fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        self.on_insert(id, nodes);
+    }
+
+    #[inline(always)]
+    fn remove<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        self.on_remove(id, nodes);
+    }
+
+    #[inline(always)]
+    fn update<N: Nodes>(&mut self, _id: NodeId, _old_weight: u32, _nodes: &N) {}
+
+    #[inline(always)]
+    fn choose<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId> {
+        self.choose(nodes)
+    }
+
+    #[inline(always)]
+    fn name_upcoming(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+        self.name_upcoming(count, name);
+    }
+}
+
+impl DirectPolicy for Lru {
+    #[inline(always)]
+    fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        self.on_insert(id, nodes);
+    }
+
+    #[inline(always)]
+    fn remove<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        self.on_remove(id, nodes);
+    }
+
+    #[inline(always)]
+    fn update<N: Nodes>(&mut self, id: NodeId, old_weight: u32, nodes: &N) {
+        self.on_update(id, old_weight, nodes);
+    }
+
+    #[inline(always)]
+    fn choose<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId> {
+        self.evict(nodes)
+    }
+
+    #[inline(always)]
+    fn name_upcoming(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+        self.name_upcoming(count, name);
+    }
+}
+
+impl DirectPolicy for Fifo {
+    #[inline(always)]
+    fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        self.on_insert(id, nodes);
+    }
+
+    #[inline(always)]
+    fn remove<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        self.on_remove(id, nodes);
+    }
+
+    #[inline(always)]
+    fn update<N: Nodes>(&mut self, _id: NodeId, _old_weight: u32, _nodes: &N) {}
+
+    #[inline(always)]
+    fn choose<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId> {
+        self.evict(nodes)
+    }
+
+    #[inline(always)]
+    fn name_upcoming(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+        self.name_upcoming(count, name);
+    }
+}
+
+impl DirectPolicy for Box<dyn EvictionPolicy> {
+    #[inline]
+    fn insert<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        self.on_insert(id, nodes);
+    }
+
+    #[inline]
+    fn remove<N: Nodes>(&mut self, id: NodeId, nodes: &N) {
+        self.on_remove(id, nodes);
+    }
+
+    #[inline]
+    fn update<N: Nodes>(&mut self, id: NodeId, old_weight: u32, nodes: &N) {
+        self.on_update(id, old_weight, nodes);
+    }
+
+    #[inline]
+    fn choose<N: Nodes>(&mut self, nodes: &N) -> Option<NodeId> {
+        self.evict(nodes)
+    }
+
+    #[inline]
+    fn name_upcoming(&self, count: usize, name: &mut impl FnMut(NodeId)) {
+        self.hints().upcoming(count, name);
+    }
+
+    #[inline]
+    fn announce_key(&self, hash: u64) {
+        self.hints().announce(hash);
     }
 }

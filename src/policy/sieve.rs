@@ -36,6 +36,11 @@ impl Sieve {
         self.links.remove(&mut self.queue, id);
     }
 
+    #[inline]
+    pub(super) fn name_upcoming(&self, count: usize, name: &mut (impl FnMut(NodeId) + ?Sized)) {
+        self.links.name_from(self.hand.or(self.queue.back()), count, name);
+    }
+
     /// `evict` for nodes of a known type.
     #[inline]
     pub(super) fn choose<N: Nodes + ?Sized>(&mut self, nodes: &N) -> Option<NodeId> {
@@ -81,6 +86,7 @@ impl EvictionPolicy for Sieve {
 
     fn on_update(&mut self, _id: NodeId, _old_weight: u32, _nodes: &dyn Nodes) {}
 
+    #[inline]
     fn on_remove(&mut self, id: NodeId, _nodes: &dyn Nodes) {
         self.remove(id);
         self.len -= 1;
@@ -124,6 +130,6 @@ impl Hints for Sieve {
     }
 
     fn upcoming(&self, count: usize, name: &mut dyn FnMut(NodeId)) {
-        self.links.name_from(self.hand.or(self.queue.back()), count, name);
+        self.name_upcoming(count, name);
     }
 }

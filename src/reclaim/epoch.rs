@@ -251,6 +251,27 @@ pub(crate) fn advance() {
     OLDEST_OPEN_NS.store(oldest, Ordering::Relaxed);
 }
 
+thread_local! {
+    /// The last ticket that was completed when this thread gave way, plus one.
+    static GAVE_WAY: Cell<Ticket> = const { Cell::new(0) };
+}
+
+/// Lets other threads run, which may hold guards: once for each grace period that ends. Returns whether it
+/// did.
+///
+/// If there are more threads than processors, grace periods take as long as it takes all threads to get
+/// one. If each thread gives way once, that is a moment; if each did so whenever it finds much garbage,
+/// all would mostly wait for each other.
+pub(crate) fn give_way() -> bool {
+    let completed = completed() + 1;
+    // A thread that is ending gives way always.
+    let is_first = GAVE_WAY.try_with(|last| last.replace(completed) != completed).unwrap_or(true);
+    if is_first {
+        sync::thread::yield_now();
+    }
+    is_first
+}
+
 /// The locks of this module, for the time of a fork.
 #[cfg(unix)]
 pub(crate) struct EpochLocks {

@@ -107,6 +107,10 @@ pub(crate) fn completed() -> Ticket {
 
 pub(crate) fn advance() {}
 
+pub(crate) fn give_way() -> bool {
+    false
+}
+
 pub(crate) fn lag() -> Duration {
     Duration::ZERO
 }

@@ -18,18 +18,39 @@ pub(super) struct NodeMap {
     /// The entries that need a loan of weight, the oldest first, and their weight.
     pub(super) heavy: Vec<NodeId>,
     pub(super) heavy_weight: u64,
+    /// The number of entries that are special (`is_special`).
+    pub(super) special: usize,
     pub(super) timers: Timers,
 }
 
 impl NodeMap {
     #[inline]
     pub(super) fn add(&mut self, entry: EntryPtr, meta: &EntryMeta, limit: usize) -> NodeId {
-        if let Some(id) = self.free.pop() {
-            self.count(id, meta);
-            self.entries[id.index()] = Some(entry);
-            meta.set_node(Some(id));
-            return id;
-        }
+        let id = self.add_uncounted(entry, meta, limit);
+        self.count(id, entry, meta);
+        id
+    }
+
+    /// As [`add`](Self::add), for an entry whose weight the caller counts.
+    #[inline]
+    pub(super) fn add_uncounted(
+        &mut self,
+        entry: EntryPtr,
+        meta: &EntryMeta,
+        limit: usize,
+    ) -> NodeId {
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None => self.add_node(limit),
+        };
+        self.entries[id.index()] = Some(entry);
+        meta.set_node(Some(id));
+        id
+    }
+
+    /// Makes a node that has no entry yet.
+    #[cold]
+    fn add_node(&mut self, limit: usize) -> NodeId {
         if self.entries.len() == self.entries.capacity() {
             // Doubles, but not beyond the limit, so that a full partition wastes nothing.
             let limit = match self.unevictable {
@@ -41,11 +62,14 @@ impl NodeMap {
             self.entries.reserve_exact(self.entries.len().max(16).min(room).max(1));
         }
         let id = u32::try_from(self.entries.len()).expect("a partition's limit is below 2^32");
-        let id = NodeId::from_raw(id);
-        self.count(id, meta);
-        self.entries.push(Some(entry));
-        meta.set_node(Some(id));
-        id
+        self.entries.push(None);
+        NodeId::from_raw(id)
+    }
+
+    /// The number of nodes that have an entry.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
     }
 
     #[inline]
@@ -56,7 +80,7 @@ impl NodeMap {
     #[inline]
     pub(super) fn take(&mut self, id: NodeId) -> Option<EntryPtr> {
         let entry = self.get(id)?;
-        self.release(id, entry.meta());
+        self.release(id, entry, entry.meta());
         Some(entry)
     }
 
@@ -68,16 +92,22 @@ impl NodeMap {
         if meta.is_unevictable() {
             return None;
         }
-        self.release(id, meta);
+        self.release(id, entry, meta);
         Some(entry)
     }
 
     #[inline]
-    fn release(&mut self, id: NodeId, meta: &EntryMeta) {
+    fn release(&mut self, id: NodeId, entry: EntryPtr, meta: &EntryMeta) {
+        self.timers.forget(id);
+        self.discount(id, entry, meta);
+        self.release_uncounted(id, meta);
+    }
+
+    /// Frees the node of an entry that has no timer, and whose weight the caller discounts.
+    #[inline]
+    pub(super) fn release_uncounted(&mut self, id: NodeId, meta: &EntryMeta) {
         self.entries[id.index()] = None;
         meta.set_node(None);
-        self.timers.forget(id);
-        self.discount(id, meta);
         self.free.push(id);
     }
 
@@ -88,10 +118,11 @@ impl NodeMap {
     }
 
     #[inline]
-    pub(super) fn count(&mut self, id: NodeId, entry: &EntryMeta) {
-        self.weight += u64::from(entry.weight());
-        if entry.is_counted_apart() {
-            self.count_apart(id, entry);
+    pub(super) fn count(&mut self, id: NodeId, entry: EntryPtr, meta: &EntryMeta) {
+        self.weight += u64::from(meta.weight());
+        self.special += usize::from(is_special(entry, meta));
+        if meta.is_counted_apart() {
+            self.count_apart(id, meta);
         }
     }
 
@@ -108,10 +139,11 @@ impl NodeMap {
     }
 
     #[inline]
-    pub(super) fn discount(&mut self, id: NodeId, entry: &EntryMeta) {
-        self.weight -= u64::from(entry.weight());
-        if entry.is_counted_apart() {
-            self.discount_apart(id, entry);
+    pub(super) fn discount(&mut self, id: NodeId, entry: EntryPtr, meta: &EntryMeta) {
+        self.weight -= u64::from(meta.weight());
+        self.special -= usize::from(is_special(entry, meta));
+        if meta.is_counted_apart() {
+            self.discount_apart(id, meta);
         }
     }
 
@@ -131,6 +163,13 @@ impl NodeMap {
     pub(super) fn expect(&self, id: NodeId) -> EntryPtr {
         self.get(id).expect("a policy asks only about nodes that were inserted")
     }
+}
+
+/// Whether maintenance has to treat the entry otherwise than most: it has an extension, or is unevictable
+/// or heavy.
+#[inline]
+pub(super) fn is_special(entry: EntryPtr, meta: &EntryMeta) -> bool {
+    entry.is_extended() || meta.is_counted_apart()
 }
 
 impl Nodes for NodeMap {

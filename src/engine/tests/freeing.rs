@@ -8,7 +8,7 @@ fn retired_entries_count_towards_the_next_pace_with_their_weight() {
     let test = TestEngine::new(Maintenance::Inline, 1_000);
     let all: Vec<_> = (0..3).map(|key| test.insert(key)).collect();
     all.into_iter().for_each(|entry| test.remove(entry));
-    let Unpaced { entries, weight } = &*test.engine.unpaced;
+    let partition::Unpaced { entries, weight } = &test.engine.partitions[0].unpaced;
     assert_eq!((entries.load(Ordering::Relaxed), weight.load(Ordering::Relaxed)), (3, 3));
 }
 
@@ -49,26 +49,27 @@ fn the_epoch_is_paced_by_entries_by_bytes_and_by_weight() {
     assert_eq!(paces(100), (50, 400));
     assert_eq!(paces(1_000), (256, 2_048));
     assert_eq!(paces(10_000), (625, 5_000));
-    assert_eq!(paces(1_000_000), (1_024, 8_192));
+    assert_eq!(paces(1_000_000), (2_048, 16_384));
     let of_large = lru_engine::<[u64; 512]>(Maintenance::Inline, entries(1_000_000), 4);
     let bytes = Entry::<u64, [u64; 512]>::BYTES;
-    assert_eq!(of_large.pace_entries, 256 * 1024 / bytes);
-    assert_eq!(of_large.backlog, (8 * of_large.pace_entries / 4).max(256) as u64);
+    assert_eq!(of_large.pace_entries, 256 * 1024 / bytes / 4, "the share of a partition");
+    assert_eq!(of_large.backlog, (8 * (256 * 1024 / bytes) / 4).max(256) as u64);
 
     let bounds = Bounds { capacity: Some(1_000), max_weight: Some(1_600) };
     let engine = lru_engine::<u64>(Maintenance::Inline, bounds, 2);
-    assert_eq!(engine.pace_weight, 100);
+    assert_eq!(engine.pace_weight, 50);
+    let first = &engine.partitions[0];
     let unpaced = || {
-        let Unpaced { entries, weight } = &*engine.unpaced;
+        let partition::Unpaced { entries, weight } = &first.unpaced;
         (entries.load(Ordering::Relaxed), weight.load(Ordering::Relaxed))
     };
-    engine.pace(200, 40);
-    engine.pace(55, 59);
-    assert_eq!(unpaced(), (255, 99));
-    engine.pace(1, 0);
+    engine.pace(first, 100, 20);
+    engine.pace(first, 27, 29);
+    assert_eq!(unpaced(), (127, 49));
+    engine.pace(first, 1, 0);
     assert_eq!(unpaced(), (0, 0), "enough entries");
-    engine.pace(1, 99);
-    engine.pace(1, 1);
+    engine.pace(first, 1, 49);
+    engine.pace(first, 1, 1);
     assert_eq!(unpaced(), (0, 0), "enough weight");
 }
 

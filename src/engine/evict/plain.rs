@@ -1,0 +1,266 @@
+//! The events of most caches: no listener, weights, deadlines, tags, explanations, shadow caches or
+//! histograms.
+//!
+//! It implements the table at the head of `engine`, as `run` does, for entries that have nothing but their
+//! place in the order of eviction. It knows the type of the policy, so each call is direct, and no type of
+//! keys and values, so it is compiled once.
+#![forbid(unsafe_code)]
+
+use super::Evictor;
+use super::node_map::{NodeMap, is_special};
+use crate::base::cause::RemovalCause;
+use crate::base::panics::{Payload, catch};
+use crate::buffer::write_buffer::Event;
+use crate::entry::{EntryMeta, EntryPtr};
+use crate::policy::Room;
+use crate::policy::policy_impl::{DirectPolicy, PolicyImpl, with_policy};
+use crate::reclaim::{Guard, RetiredList};
+use crate::table::UntypedTable;
+
+/// In a partition of so many entries nothing is prefetched: they mostly lie in the processor's caches.
+const SMALL: usize = 2048;
+
+/// What a run needs besides the evictor, and what it has done.
+pub(crate) struct PlainRun<'r> {
+    pub(crate) table: UntypedTable<'r>,
+    pub(crate) retired: &'r mut RetiredList,
+    pub(crate) guard: &'r Guard,
+    pub(crate) evictions: u64,
+    pub(crate) retirements: u64,
+    /// What a policy has panicked with.
+    payload: Option<Payload>,
+}
+
+/// The part of an evictor that such a run uses.
+struct Order<'o, P> {
+    policy: &'o mut P,
+    nodes: &'o mut NodeMap,
+    /// The most entries.
+    limit: usize,
+    /// Nodes are allocated for so many entries at most.
+    capacity: usize,
+    room: Room,
+    counter_max: u8,
+    owns_scratch: bool,
+}
+
+impl<'r> PlainRun<'r> {
+    pub(crate) fn new(
+        table: UntypedTable<'r>,
+        retired: &'r mut RetiredList,
+        guard: &'r Guard,
+    ) -> Self {
+        Self { table, retired, guard, evictions: 0, retirements: 0, payload: None }
+    }
+
+    #[inline(always)]
+    fn retire(&mut self, entry: EntryPtr) {
+        self.retirements += 1;
+        self.retired.retire_plain(entry, 1);
+    }
+
+    /// Notes that an entry whose event was just applied has left the table.
+    #[inline(always)]
+    fn note_gone(&mut self, entry: EntryPtr, meta: &EntryMeta) {
+        if meta.set_gone_and_check() {
+            self.retire(entry);
+        }
+    }
+}
+
+impl Evictor {
+    /// Applies events and evicts the excess; the evictor [is plain](Self::is_plain), and so is the cache.
+    /// Stops at an event that needs more, and after a fault of the policy: returns how many events it has
+    /// applied. After a fault there may be an excess left.
+    pub(crate) fn apply_plain(
+        &mut self,
+        events: &[Option<Event>],
+        run: &mut PlainRun<'_>,
+    ) -> usize {
+        let Self { policy, nodes, enforced, limits, room, counter_max, owns_scratch, .. } = self;
+        let (limit, capacity, room) = (enforced.entries, limits.entries, *room);
+        let (counter_max, owns_scratch) = (*counter_max, *owns_scratch);
+        let len_before = nodes.len() as u64;
+        let applied = with_policy!(policy, policy => {
+            Order { policy, nodes, limit, capacity, room, counter_max, owns_scratch }
+                .apply(events, run)
+        });
+        // Each entry weighs one.
+        self.nodes.weight = (self.nodes.weight + self.nodes.len() as u64) - len_before;
+        if let Some(payload) = run.payload.take() {
+            self.note_panic(payload);
+        }
+        applied
+    }
+}
+
+impl<P: DirectPolicy> Order<'_, P> {
+    fn apply(&mut self, events: &[Option<Event>], run: &mut PlainRun<'_>) -> usize {
+        self.announce(events, run);
+        let mut applied = 0;
+        for event in events.iter().flatten() {
+            let is_applied = match *event {
+                Event::Inserted(new) => self.link(new, run),
+                Event::Removed(old) => self.unlink(old, run),
+                Event::Replaced { new, old } => self.relink(new, old, run),
+            };
+            if !is_applied {
+                break;
+            }
+            applied += 1;
+            while self.nodes.len() > self.limit {
+                if !self.evict(run) {
+                    return applied;
+                }
+            }
+            if run.payload.is_some() {
+                break;
+            }
+        }
+        if applied > 1 && self.limit > SMALL && self.nodes.len() + applied > self.limit {
+            let prefetched = catch(|| self.prefetch(applied, run));
+            run.payload = run.payload.take().or(prefetched.err());
+        }
+        applied
+    }
+
+    /// Prefetches the new entries, and lets the policy prefetch what it will look up for them.
+    #[inline(always)]
+    fn announce(&mut self, events: &[Option<Event>], run: &mut PlainRun<'_>) {
+        if self.limit > SMALL {
+            for event in events.iter().flatten() {
+                if let Event::Inserted(new) = event {
+                    // Another core may have written it.
+                    new.prefetch();
+                }
+            }
+        }
+        let announced = catch(|| {
+            for event in events.iter().flatten() {
+                if let Event::Inserted(new) = event {
+                    self.policy.announce_key(new.hash().raw());
+                }
+            }
+        });
+        run.payload = announced.err();
+    }
+
+    /// Links a new entry, unless it has left already. False if it needs more than a plain run.
+    #[inline(always)]
+    fn link(&mut self, new: EntryPtr, run: &mut PlainRun<'_>) -> bool {
+        let meta = new.meta();
+        if needs_more(new, meta) {
+            return false;
+        }
+        if meta.set_born_and_check() {
+            if meta.is_finished() {
+                run.retire(new);
+            }
+            return true;
+        }
+        if self.room == Room::BeforeInsert {
+            while self.nodes.len() >= self.limit.max(1) && self.evict(run) {}
+        }
+        let id = self.nodes.add_uncounted(new, meta, self.capacity);
+        self.call(run, |policy, nodes| policy.insert(id, nodes));
+        true
+    }
+
+    /// Unlinks an entry that was removed.
+    #[inline(always)]
+    fn unlink(&mut self, old: EntryPtr, run: &mut PlainRun<'_>) -> bool {
+        let meta = old.meta();
+        if let Some(id) = meta.node() {
+            self.call(run, |policy, nodes| policy.remove(id, nodes));
+            self.nodes.release_uncounted(id, meta);
+        }
+        run.note_gone(old, meta);
+        true
+    }
+
+    /// Hands the node of `old` on to `new`. False if that needs more than a plain run.
+    #[inline(always)]
+    fn relink(&mut self, new: EntryPtr, old: EntryPtr, run: &mut PlainRun<'_>) -> bool {
+        let (old_meta, new_meta) = (old.meta(), new.meta());
+        let Some(id) = old_meta.node() else { return false };
+        if needs_more(new, new_meta)
+            || old_meta.cause() != RemovalCause::Replaced
+            || new_meta.is_gone()
+        {
+            return false;
+        }
+        new_meta.set_born();
+        old_meta.set_node(None);
+        new_meta.set_node(Some(id));
+        new.set_frequency(old.frequency().saturating_add(1).min(self.counter_max));
+        if self.owns_scratch {
+            new_meta.set_scratch(old_meta.scratch());
+        }
+        self.nodes.entries[id.index()] = Some(new);
+        self.call(run, |policy, nodes| policy.update(id, 1, nodes));
+        run.note_gone(old, old_meta);
+        true
+    }
+
+    /// Evicts an entry. False if the policy names none.
+    #[inline(always)]
+    fn evict(&mut self, run: &mut PlainRun<'_>) -> bool {
+        let named = self.call(run, |policy, nodes| policy.choose(nodes)).flatten();
+        let Some(id) = named else { return false };
+        let Some(victim) = self.nodes.get(id) else { return false };
+        let meta = victim.meta();
+        self.nodes.release_uncounted(id, meta);
+        // If it was removed or replaced a moment ago, that event is still to come, and will find it
+        // unlinked.
+        if run.table.remove_entry(victim, run.guard) {
+            run.evictions += 1;
+            run.note_gone(victim, meta);
+        }
+        true
+    }
+
+    /// Calls the policy, which may panic.
+    #[inline(always)]
+    fn call<R>(
+        &mut self,
+        run: &mut PlainRun<'_>,
+        call: impl FnOnce(&mut P, &NodeMap) -> R,
+    ) -> Option<R> {
+        match catch(|| call(self.policy, self.nodes)) {
+            Ok(answer) => Some(answer),
+            Err(payload) => {
+                run.payload.get_or_insert(payload);
+                None
+            }
+        }
+    }
+
+    /// As [`Evictor::prefetch_victims`].
+    #[inline(always)]
+    fn prefetch(&self, count: usize, run: &PlainRun<'_>) {
+        let mut named = 0;
+        self.policy.name_upcoming(2 * count, &mut |id| {
+            if let Some(entry) = self.nodes.get(id) {
+                if named < count {
+                    let hash = entry.hash();
+                    run.table.prefetch_bucket(hash);
+                    self.policy.announce_key(hash.raw());
+                } else {
+                    entry.prefetch();
+                }
+            }
+            named += 1;
+        });
+        self.policy.name_also_examined(count, &mut |id| {
+            if let Some(entry) = self.nodes.get(id) {
+                entry.prefetch();
+            }
+        });
+    }
+}
+
+/// Whether a new entry needs more than a plain run.
+#[inline(always)]
+fn needs_more(new: EntryPtr, meta: &EntryMeta) -> bool {
+    meta.has_flags() || is_special(new, meta)
+}
