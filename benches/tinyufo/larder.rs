@@ -117,7 +117,7 @@ fn measure(
     let misses = results.iter().map(|(misses, _)| misses).sum();
     let mean = results.iter().map(|(_, time)| *time).sum::<Duration>() / threads as u32;
     println!(
-        "larder {kind} by {threads} threads: {:?} for an operation, {misses} misses, {:.0} operations a second in all",
+        "larder {kind} by {threads} threads: {:?} for an operation; in all {:.0} operations a second, {misses} misses",
         mean / requests as u32,
         (threads * requests) as f64 / seconds,
     );
