@@ -12,6 +12,8 @@
 //!           second: the replaced entry     (kind `VOID`: no entry; the claim was dropped)
 //! ```
 //!
+//! The slots take no memory before something is pushed or claimed.
+//!
 //! `live` shares its word with the position, which every push has to change anyway. So `len` costs
 //! no write of its own.
 //!
@@ -42,6 +44,7 @@ use std::ptr::{self, NonNull};
 
 use crossbeam_utils::CachePadded;
 
+use crate::base::lazy_box::LazyBox;
 use crate::base::prefetch::prefetch_for_write;
 use crate::base::sync::{self, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use crate::entry::{EntryPtr, Header};
@@ -126,7 +129,7 @@ impl Claim<'_> {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.buffer.adjust_live(-self.len_delta);
-        let slot = &self.buffer.slots[(self.position % SLOTS) as usize];
+        let slot = self.buffer.slot(self.position);
         // Release: pairs with the acquire in `pop_slot`, so the drainer sees everything before it.
         slot.first.store(ptr::without_provenance_mut(VOID), Ordering::Release);
     }
@@ -144,9 +147,10 @@ pub(crate) struct Full;
 
 pub(crate) struct WriteBuffer {
     state: CachePadded<AtomicU64>,
-    /// The number of slots popped so far; wraps around. Only the drainer writes it.
-    head: CachePadded<AtomicU32>,
-    slots: Box<[EventSlot]>,
+    /// The number of slots popped so far; wraps around. Only the drainer writes it. What follows is read
+    /// together with it, and never written.
+    head: AtomicU32,
+    slots: LazyBox<EventSlots>,
     /// How many slots may be in use, of those that there are.
     room: u32,
 }
@@ -156,18 +160,23 @@ struct EventSlot {
     second: AtomicPtr<Header>,
 }
 
+type EventSlots = [EventSlot; SLOTS as usize];
+
+fn free_slots() -> EventSlots {
+    std::array::from_fn(|_| EventSlot {
+        first: AtomicPtr::new(ptr::null_mut()),
+        second: AtomicPtr::new(ptr::null_mut()),
+    })
+}
+
 impl WriteBuffer {
     /// A buffer in which up to `room` events wait, at least 1 and at most `SLOTS`.
     pub(crate) fn new(room: u32) -> Self {
         debug_assert!((1..=SLOTS).contains(&room));
-        let slot = || EventSlot {
-            first: AtomicPtr::new(ptr::null_mut()),
-            second: AtomicPtr::new(ptr::null_mut()),
-        };
         Self {
             state: CachePadded::new(AtomicU64::new(0)),
-            head: CachePadded::new(AtomicU32::new(0)),
-            slots: std::iter::repeat_with(slot).take(SLOTS as usize).collect(),
+            head: AtomicU32::new(0),
+            slots: LazyBox::new_unless_loom(free_slots),
             room,
         }
     }
@@ -236,13 +245,19 @@ impl WriteBuffer {
             Event::Replaced { new, old } => (tagged(new, REPLACED), Some(old)),
         };
         sync::model_seq_cst();
-        let slot = &self.slots[(position % SLOTS) as usize];
+        let slot = self.slot(position);
         if let Some(old) = second {
             // Relaxed: published by `first`.
             slot.second.store(old.as_raw().as_ptr(), Ordering::Relaxed);
         }
         // Release: publishes `second` and the entry; pairs with the acquire in `pop_slot`.
         slot.first.store(first, Ordering::Release);
+    }
+
+    /// The slot of a position that the caller has claimed.
+    #[inline]
+    fn slot(&self, position: u32) -> &EventSlot {
+        &self.slots.get_or_make(free_slots)[(position % SLOTS) as usize]
     }
 
     /// Takes the oldest event out, unless there is none or its writer has not filled it in yet.
@@ -262,7 +277,7 @@ impl WriteBuffer {
     pub(crate) fn pop_slot(&self) -> Option<Popped> {
         // Relaxed: only the drainer writes it, and the partition's lock hands it on.
         let head = self.head.load(Ordering::Relaxed);
-        let slot = &self.slots[(head % SLOTS) as usize];
+        let slot = &self.slots.get()?[(head % SLOTS) as usize];
         // Acquire: pairs with the release in `fill` and in the drop of a `Claim`.
         let first = slot.first.load(Ordering::Acquire);
         if first.is_null() {
