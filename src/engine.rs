@@ -164,13 +164,11 @@ pub(crate) struct Engine<K, V> {
     pub(crate) counters: Stripes,
     /// How long loads took, if that was asked for.
     pub(crate) load_times: Option<Box<TimeHistogram>>,
-    /// Entries linked in the policies of all partitions. The table must have buckets for these.
-    linked: CachePadded<AtomicUsize>,
+    totals: CachePadded<RunTotals>,
     /// Whether a bound is 0.
     stores_nothing: AtomicBool,
     /// The first bucket that may not be open yet.
-    opened: CachePadded<AtomicUsize>,
-    unpaced: CachePadded<Unpaced>,
+    opened: AtomicUsize,
     pub(crate) brought_forward: BroughtForward,
     pub(crate) timing: Timing,
     /// For explanations of misses, if they were asked for.
@@ -186,6 +184,14 @@ pub(crate) struct Engine<K, V> {
     /// The cache is being torn down: nothing expires any more, and executors get no more jobs.
     is_ending: AtomicBool,
     entries: PhantomData<Entry<K, V>>,
+}
+
+/// What the runs of all partitions add to.
+#[derive(Default)]
+struct RunTotals {
+    /// Entries linked in the policies of all partitions. The table must have buckets for these.
+    linked: AtomicUsize,
+    unpaced: Unpaced,
 }
 
 /// What was retired since the epoch was last advanced by this engine.
@@ -291,10 +297,9 @@ impl<K, V> Engine<K, V> {
             backlog: partition_config.backlog,
             counters: Stripes::new((cores * 4).max(8)),
             load_times: histograms.load_times.then(|| Box::new(TimeHistogram::of_load_times())),
-            linked: CachePadded::new(AtomicUsize::new(0)),
+            totals: CachePadded::default(),
             stores_nothing: AtomicBool::new(capacity == 0),
-            opened: CachePadded::new(AtomicUsize::new(1)),
-            unpaced: CachePadded::default(),
+            opened: AtomicUsize::new(1),
             brought_forward: BroughtForward::new(),
             timing,
             history,

@@ -140,7 +140,7 @@ impl<K, V> Engine<K, V> {
 
     /// Advances the epoch once enough was retired.
     pub(super) fn pace(&self, retired: usize, weight: u64) {
-        let Unpaced { entries, weight: weights } = &*self.unpaced;
+        let Unpaced { entries, weight: weights } = &self.totals.unpaced;
         let unpaced = entries.fetch_add(retired, Ordering::Relaxed) + retired;
         let unpaced_weight = weights.fetch_add(weight, Ordering::Relaxed).saturating_add(weight);
         if unpaced >= self.pace_entries || unpaced_weight >= self.pace_weight {
@@ -160,7 +160,7 @@ impl<K, V> Engine<K, V> {
         // thread.
         let change_bits = change.cast_unsigned();
         let linked =
-            self.linked.fetch_add(change_bits, Ordering::Relaxed).wrapping_add(change_bits);
+            self.totals.linked.fetch_add(change_bits, Ordering::Relaxed).wrapping_add(change_bits);
         if change > 0 { usize::try_from(linked.cast_signed()).unwrap_or(0) } else { 0 }
     }
 

@@ -181,7 +181,7 @@ impl TestEngine {
     }
 
     fn linked(&self) -> usize {
-        self.engine.linked.load(Ordering::Relaxed)
+        self.engine.totals.linked.load(Ordering::Relaxed)
     }
 }
 

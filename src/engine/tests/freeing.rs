@@ -8,7 +8,7 @@ fn retired_entries_count_towards_the_next_pace_with_their_weight() {
     let test = TestEngine::new(Maintenance::Inline, 1_000);
     let all: Vec<_> = (0..3).map(|key| test.insert(key)).collect();
     all.into_iter().for_each(|entry| test.remove(entry));
-    let Unpaced { entries, weight } = &*test.engine.unpaced;
+    let Unpaced { entries, weight } = &test.engine.totals.unpaced;
     assert_eq!((entries.load(Ordering::Relaxed), weight.load(Ordering::Relaxed)), (3, 3));
 }
 
@@ -59,7 +59,7 @@ fn the_epoch_is_paced_by_entries_by_bytes_and_by_weight() {
     let engine = lru_engine::<u64>(Maintenance::Inline, bounds, 2);
     assert_eq!(engine.pace_weight, 100);
     let unpaced = || {
-        let Unpaced { entries, weight } = &*engine.unpaced;
+        let Unpaced { entries, weight } = &engine.totals.unpaced;
         (entries.load(Ordering::Relaxed), weight.load(Ordering::Relaxed))
     };
     engine.pace(200, 40);
