@@ -142,7 +142,7 @@ impl Buckets {
         self.first_bits.store(bits, Ordering::Relaxed);
         self.first_len.store(1 << bits, Ordering::Relaxed);
         self.segments[0].store(start, Ordering::Relaxed);
-        // Release: publishes the heads to a thread that has read a mask of 0; pairs with `first_head`.
+        // Release: publishes the heads to a thread that has read a mask of 0; pairs with `first_start`.
         self.first.store(start, Ordering::Release);
         let initial = (1 << INITIAL_BITS) - 1;
         // AcqRel: publishes the rest; pairs with the acquire in `mask`. A failure means that another thread
@@ -160,34 +160,35 @@ impl Buckets {
     /// The head of bucket `index`, which must not be above a mask read before.
     #[inline]
     pub(super) fn head(&self, index: usize) -> &Link {
-        self.first_head(index).unwrap_or_else(|| self.later_head(index))
+        // Relaxed: with an index above 0, the caller's `mask` has acquired the length of segment 0. Index 0
+        // is below both lengths.
+        if index < self.first_len.load(Ordering::Relaxed) {
+            // SAFETY: `first_start` has a bucket of this index.
+            return unsafe { &*self.first_start().wrapping_add(index) };
+        }
+        self.later_head(index)
     }
 
     /// The word of that head.
     #[inline(always)]
     pub(super) fn word(&self, index: usize) -> LinkWord {
-        match self.first_head(index) {
-            Some(head) => head.load(),
-            None => self.later_head(index).load(),
+        // Relaxed: as in `head`.
+        if index < self.first_len.load(Ordering::Relaxed) {
+            // SAFETY: as in `head`.
+            return unsafe { &*self.first_start().wrapping_add(index) }.load();
         }
+        self.later_head(index).load()
     }
 
-    /// The same as `head`, for a bucket of segment 0 or of the empty array.
+    /// Where the buckets of segment 0 are, or the one bucket of an empty array. A bucket whose index is below
+    /// `first_len`, and not above a mask that the caller has read before, is there:
+    /// 1. Segment 0 has all of these, and lives as long as `self`.
+    /// 2. The bucket of empty arrays lives as long as the process. If it is returned, the mask was 0, and so
+    ///    is the index: a greater mask is raised after `first` is stored, and the caller has acquired it.
     #[inline(always)]
-    fn first_head(&self, index: usize) -> Option<&Link> {
-        // Relaxed: with an index above 0, the caller's `mask` has acquired the length of segment 0. Index 0
-        // is below both lengths.
-        if index >= self.first_len.load(Ordering::Relaxed) {
-            return None;
-        }
+    fn first_start(&self) -> *const Link {
         // Acquire: pairs with the release in `add_first`.
-        let first = self.first.load(Ordering::Acquire);
-        // SAFETY:
-        // 1. Either `first` is segment 0, which has a bucket of this index and lives as long as `self`.
-        // 2. Or it is the bucket of empty arrays, which lives as long as the process. Then the caller has read
-        //    a mask of 0, and so the index is 0: a greater mask is raised after `first` is stored, and the
-        //    caller has acquired it.
-        Some(unsafe { &*first.wrapping_add(index) })
+        self.first.load(Ordering::Acquire)
     }
 
     /// The same as `head`, for a bucket outside of segment 0.
