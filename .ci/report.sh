@@ -53,7 +53,7 @@ run_step() {
     fi
     printf -- '-------------------- %s: %s, %d s\n' "$step" "$result" $((SECONDS - began))
     take_cpu_seconds
-    printf '%-10s %5d s  (processor %5d s)  %s\n' "$step" $((SECONDS - began)) \
+    printf '%-12s %5d s  (processor %5d s)  %s\n' "$step" $((SECONDS - began)) \
         $((cpu_seconds - cpu_before)) "$result" >>"$work/summary"
 }
 
@@ -74,7 +74,7 @@ report() {
     [[ ! -s $work/failed ]] || outcome="failed in step '$(head -n 1 "$work/failed")'"
     printf '\n==================== summary\n'
     cat "$work/summary"
-    printf '%-10s %5d s\n' total "$SECONDS"
+    printf '%-12s %5d s\n' total "$SECONDS"
     if [[ -s $work/skipped ]]; then
         echo "SKIPPED:"
         sed 's/^/  /' "$work/skipped"

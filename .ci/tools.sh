@@ -25,6 +25,22 @@ install_wheels() {
     fi
 }
 
+# Installs those of the Debian packages that are missing, as root on such a system; elsewhere the step uses
+# what is there. Fails if they cannot be installed.
+install_packages() {
+    local package missing=()
+    for package in "$@"; do
+        dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
+            missing+=("$package")
+    done
+    ((${#missing[@]} > 0)) && command -v apt-get >/dev/null && [[ $(id -u) == 0 ]] || return 0
+    echo "installing ${missing[*]}"
+    # No package may start a server here.
+    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } \
+        </dev/null >"$work/$step.packages" 2>&1
+}
+
 pinned_version() {
     sed -n "s/^.*$1==\([0-9.]*\).*/\1/p" .ci/tools.txt
 }

@@ -14,6 +14,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import coverage
+import instructions
 import metrics
 import reference
 import replays
@@ -137,6 +138,72 @@ class Coverage(unittest.TestCase):
 
     def test_nothing_at_all_fails(self):
         self.assertTrue(self.run_it("Filename\n"))
+
+
+class Instructions(unittest.TestCase):
+    PROFILE = """\
+events: Ir
+ob=program
+fl=a.rs
+fn=a
+10 5
+fi=b.rs
+7 2
+fe=a.rs
+11 1
+cfi=c.rs
+cfn=c
+calls=3 20
+12 40
+
+fl=c.rs
+fn=c
+20 30
+21 10
+
+totals: 48
+"""
+    BEFORE = {("hit", "lru"): 100.0}
+
+    def verdicts(self, now, before=BEFORE):
+        return [verdict for *_, verdict in instructions.compare(now, before)]
+
+    def judged(self, now):
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            failed = instructions.judge(list(instructions.compare(now, self.BEFORE)))
+        return failed, said.getvalue()
+
+    def test_calls_are_part_of_the_caller_and_of_no_line(self):
+        profile = instructions.read_profile(self.PROFILE.splitlines())
+        self.assertEqual(profile.total, 48)
+        self.assertEqual(profile.functions, {"a": [8, 48], "c": [40, 40]})
+        self.assertEqual(
+            profile.lines, {("a.rs", 10): 5, ("b.rs", 7): 2, ("a.rs", 11): 1, ("c.rs", 20): 30, ("c.rs", 21): 10}
+        )
+
+    def test_what_has_risen_or_is_new_fails(self):
+        for now in ({("hit", "lru"): 103.1}, {("hit", "lru"): 100.0, ("miss", "lru"): 1.0}):
+            failed, said = self.judged(now)
+            self.assertTrue(failed)
+            self.assertIn("--record", said)
+
+    def test_what_stays_or_has_fallen_passes_and_a_fall_is_said(self):
+        for count, is_said in ((103.0, False), (97.0, False), (96.9, True)):
+            failed, said = self.judged({("hit", "lru"): count})
+            self.assertFalse(failed)
+            self.assertEqual("--record" in said, is_said, said)
+
+    def test_a_record_is_read_as_it_was_written(self):
+        counts = {("miss", "fifo"): 7.5, ("hit", "default"): 5.0, ("hit", "lru"): 6.0}
+        here = {"rustc": "rustc 1.2.3", "host": "a-b-c"}
+        text = instructions.write_record(here, counts)
+        self.assertEqual(instructions.read_record(text), (here, counts))
+        self.assertIn('    "hit": {"default": 5.0, "lru": 6.0},\n', text)
+
+    def test_names_choose_operations_and_policies(self):
+        self.assertEqual(instructions.chosen(["lru", "hit", "fifo"]), [("hit", "lru"), ("hit", "fifo")])
+        self.assertEqual(len(instructions.chosen([])), 24)
+        self.assertEqual(len(instructions.chosen(["evict"])), 4)
 
 
 if __name__ == "__main__":

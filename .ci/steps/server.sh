@@ -2,20 +2,11 @@
 # beside clients that misbehave.
 # Time limit: 1500
 
+source .ci/tools.sh
+
 # Servers to compare with, clients and a browser, which are Debian packages.
 wanted=(redis-server redis-tools memcached tcl chromium prometheus)
-missing=()
-for package in "${wanted[@]}"; do
-    dpkg-query --show --showformat '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
-        missing+=("$package")
-done
-if ((${#missing[@]} > 0)) && command -v apt-get >/dev/null && [[ $(id -u) == 0 ]]; then
-    # No package may start a server here.
-    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
-    { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } \
-        </dev/null >"$work/$step.packages" 2>&1 ||
-        skip "Debian packages that cannot be installed (${missing[*]}); see what follows"
-fi
+install_packages "${wanted[@]}" || skip "Debian packages that cannot be installed; see what follows"
 
 run cargo build --release -p larder-cli
 export LARDER_SERVER=$target/release/larder
